@@ -1,0 +1,41 @@
+# Every target sets up .venv by itself, with nothing but Python's own venv and pip.
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.PHONY: demo test lint format clean
+
+demo: .venv/installed-run  ## 10, 50 and 100 users against the embedded simulator, with and without a system prompt
+	$(BIN)/locust --headless --loglevel INFO \
+	  --levels 10,50,100 --ramp 8s --level-time 30s --settle 2s --system-prompt both \
+	  --max-tokens 128 --slo "ttft=500ms tpot=60ms"
+
+test: .venv/installed-test  ## all tests, a real llama.cpp server included
+	$(BIN)/python -m pytest
+
+lint: .venv/installed-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: .venv/installed-test
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:  ## everything that the other targets made, results included
+	rm -rf .venv build results *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.venv/created:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Tokenswarm needs Python 3.11 or later; $(PYTHON) is $$($(PYTHON) -V). Try: make PYTHON=python3.12 ..." >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+	touch $@
+
+.venv/installed-run: .venv/created pyproject.toml constraints.txt
+	$(INSTALL) --editable .
+	touch $@
+
+.venv/installed-test: .venv/created pyproject.toml constraints.txt
+	$(INSTALL) --editable '.[test,real]'
+	touch $@ .venv/installed-run

@@ -1,0 +1,174 @@
+"""The OpenAI-compatible chat dialect, as vLLM and its kin stream it.
+
+One `data:` event a step, `data: [DONE]` at the end. A first event may carry the role alone; a last one, with
+`choices: []`, the usage. Failures inside the stream come as an event with an `error`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from engines.records import ChatRequest, Delta, StreamBroken
+from engines.sse import EventSplitter
+
+_MESSAGE_CHARACTERS = 300
+
+
+class _Function(msgspec.Struct):
+    arguments: str | None = None
+
+
+class _ToolCall(msgspec.Struct):
+    function: _Function | None = None
+
+
+class _ChoiceDelta(msgspec.Struct):
+    content: str | None = None
+    # vLLM: newest `reasoning`, older `reasoning_content`, some versions both with the same text.
+    reasoning: str | None = None
+    reasoning_content: str | None = None
+    tool_calls: list[_ToolCall] | None = None
+
+
+class _Choice(msgspec.Struct):
+    delta: _ChoiceDelta | None = None
+    finish_reason: str | None = None
+
+
+class _Usage(msgspec.Struct):
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+
+
+class _Chunk(msgspec.Struct):
+    choices: list[_Choice] | None = None
+    usage: _Usage | None = None
+    error: Any = None
+    # Older servers report a failure as a flat object: {"object": "error", "message": ...}.
+    object: str | None = None
+    message: str | None = None
+
+
+_decode_chunk = msgspec.json.Decoder(_Chunk).decode
+_DONE = Delta(done=True)
+
+
+class OpenAIDecoder:
+    """Deltas of one stream."""
+
+    def __init__(self) -> None:
+        self._events = EventSplitter()
+        self._events_seen = 0
+
+    def feed(self, data: bytes) -> list[Delta]:
+        """Deltas of the events that these bytes complete. Raises StreamBroken."""
+        return [self._delta(event) for event in self._events.feed(data)]
+
+    def end(self) -> list[Delta]:
+        """Nothing is left over in this dialect, unless the body ended inside an event: then StreamBroken."""
+        rest = self._events.pending.strip()
+        if rest == b"data: [DONE]":  # the terminator is whole even where the blank line behind it is missing
+            return [_DONE]
+        if rest:
+            raise StreamBroken(f"the stream ended inside an event: {rest[:60]!r}")
+        return []
+
+    def _delta(self, event: str) -> Delta:
+        self._events_seen += 1
+        if event.strip() == "[DONE]":
+            return _DONE
+        try:
+            chunk = _decode_chunk(event)
+        except (msgspec.DecodeError, msgspec.ValidationError) as error:
+            raise StreamBroken(f"event {self._events_seen} is no chat chunk: {error}: {event[:80]!r}") from None
+        return _delta_of(chunk)
+
+
+def _delta_of(chunk: _Chunk) -> Delta:
+    if chunk.error is not None:
+        return Delta(error=_words(chunk.error))
+    if chunk.object == "error":
+        return Delta(error=_words(chunk.message))
+    text = reasoning = tool_arguments = ""
+    finish_reason = None
+    for choice in chunk.choices or ():
+        finish_reason = choice.finish_reason or finish_reason
+        delta = choice.delta
+        if delta is None:
+            continue
+        text += delta.content or ""
+        reasoning += delta.reasoning or delta.reasoning_content or ""
+        for call in delta.tool_calls or ():
+            tool_arguments += (call.function.arguments or "") if call.function else ""
+    usage = chunk.usage
+    return Delta(
+        text,
+        reasoning,
+        tool_arguments,
+        None,
+        usage.prompt_tokens if usage else None,
+        usage.completion_tokens if usage else None,
+        finish_reason,
+    )
+
+
+def _words(error: Any) -> str:
+    """The message inside an error of any of the shapes in use: an object with a message, a string, anything."""
+    if isinstance(error, dict):
+        message = error.get("message", error.get("error"))
+        return _words(message if message is not None else msgspec.json.encode(error).decode())
+    return _shortened(str(error)) or "the server reported an error without a message"
+
+
+def _shortened(text: str) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= _MESSAGE_CHARACTERS else text[: _MESSAGE_CHARACTERS - 1] + "…"
+
+
+@dataclass(frozen=True, slots=True)
+class OpenAICompatible:
+    """An engine that speaks this dialect; the fields are where such engines differ."""
+
+    name: str
+    honours_ignore_eos: bool
+    path: str = "/v1/chat/completions"
+    content_type: str = "text/event-stream"
+
+    def request_body(self, request: ChatRequest) -> bytes:
+        """JSON; usage is always asked for, as its default differs between versions of one server."""
+        messages = [{"role": "user", "content": request.prompt}]
+        if request.system_prompt is not None:
+            messages.insert(0, {"role": "system", "content": request.system_prompt})
+        body: dict[str, Any] = {
+            "model": request.model,
+            "messages": messages,
+            "max_tokens": request.max_tokens,
+            "stream": True,
+            "stream_options": {"include_usage": True},
+        }
+        if request.ignore_eos:
+            body |= {"ignore_eos": True, "min_tokens": request.max_tokens}
+        return msgspec.json.encode(body)
+
+    def decoder(self) -> OpenAIDecoder:
+        """A fresh decoder for one response."""
+        return OpenAIDecoder()
+
+    def error_message(self, body: bytes) -> str:
+        """The server's own words: `error.message`, `error`, `message` or `detail`; else the body's beginning."""
+        try:
+            document = msgspec.json.decode(body)
+        except msgspec.DecodeError:
+            return _shortened(body.decode("utf-8", "replace")) or "no message"
+        if isinstance(document, dict):
+            for key in ("error", "message", "detail"):
+                if document.get(key):
+                    return _words(document[key])
+        return _shortened(body.decode("utf-8", "replace"))
+
+
+OPENAI = OpenAICompatible("openai", honours_ignore_eos=False)
+VLLM = OpenAICompatible("vllm", honours_ignore_eos=True)

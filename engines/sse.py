@@ -1,0 +1,52 @@
+"""Server-sent events from bytes that come in pieces.
+
+Format: https://html.spec.whatwg.org/multipage/server-sent-events.html. sseclient-py reads the events; it pulls from an
+iterable and takes the iterable's end for the stream's, so it is handed whole events only. Finding where the last whole
+event ends is all that is done here.
+"""
+
+from __future__ import annotations
+
+from sseclient import SSEClient
+
+from engines.records import StreamBroken
+
+#: An event that grows past this is no event: without a bound, a server that never ends one fills the memory.
+MAX_EVENT_BYTES = 8 * 1024 * 1024
+
+
+class EventSplitter:
+    """Feed it bytes; it gives the `data` of each event that they complete."""
+
+    def __init__(self) -> None:
+        self._pending = b""
+        self._ended_with_cr = False
+
+    def feed(self, data: bytes) -> list[str]:
+        """`data` fields of the completed events, in order. Raises StreamBroken for an endless or unreadable event."""
+        pending = self._pending + self._with_plain_line_ends(data)
+        end = pending.rfind(b"\n\n") + 2
+        if end == 1:
+            if len(pending) > MAX_EVENT_BYTES:
+                raise StreamBroken(f"an event is longer than {MAX_EVENT_BYTES} bytes")
+            self._pending = pending
+            return []
+        self._pending = pending[end:]
+        try:
+            return [event.data for event in SSEClient(iter((pending[:end],))).events()]
+        except UnicodeDecodeError:
+            raise StreamBroken(f"an event is not UTF-8: {pending[:60]!r}") from None
+
+    @property
+    def pending(self) -> bytes:
+        """The beginning of an event whose end has not come."""
+        return self._pending
+
+    def _with_plain_line_ends(self, data: bytes) -> bytes:
+        r"""The format allows \r\n, \n and \r, mixed; a \r ends its line at once, a \n right behind it is dropped."""
+        if self._ended_with_cr and data.startswith(b"\n"):
+            data = data[1:]
+            self._ended_with_cr = False
+        if data:
+            self._ended_with_cr = data.endswith(b"\r")
+        return data.replace(b"\r\n", b"\n").replace(b"\r", b"\n") if b"\r" in data else data

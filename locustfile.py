@@ -1,0 +1,98 @@
+"""What a run is made of: the users, one shape, the recorder and what shows its figures.
+
+    locust -f locustfile.py --headless -H http://gpu:8000 --engine vllm
+
+Bad options end in one sentence: on the command line with exit code 2, in the web page's log with the run not begun.
+"""
+
+import logging
+import sys
+from math import isinf
+
+from locust import events
+from locust.argument_parser import default_args_dict
+from locust.runners import WorkerRunner
+
+import metrics.options
+import shapes.options
+import users.options
+from metrics.hooks import Recording
+from metrics.run import RunFacts
+from metrics.stage import Stage
+from reports.sink import TerminalSink
+from shapes.plan import Level
+from shapes.run_shape import RunShape
+from users.chat import ChatUser, SystemPromptChatUser
+from users.hooks import Crew
+
+logger = logging.getLogger("tokenswarm")
+EXIT_BAD_SETUP = 2
+
+recording = Recording(events, sinks=[TerminalSink()])
+crew = Crew(events)
+
+
+def stage_of(level: Level) -> Stage:
+    """The shape's level as the recorder knows it."""
+    level_time_s = None if isinf(level.level_time_s) else level.level_time_s
+    return Stage(level.stage, level.system_prompt, str(level.users), level.users, level.ramp_s, level_time_s)
+
+
+RunShape.user_classes = {"off": ChatUser, "on": SystemPromptChatUser}
+RunShape.on_level = staticmethod(lambda level: recording.begin_stage(stage_of(level)))
+RunShape.on_end = staticmethod(recording.plan_done)
+
+
+@events.init_command_line_parser.add_listener
+def add_options(parser, **_):
+    users.options.add_options(parser)
+    shapes.options.add_options(parser)
+    metrics.options.add_options(parser)
+    parser.set_defaults(only_summary=True)  # a line each five seconds instead of Locust's table each two
+
+
+@events.init.add_listener
+def prepare(environment, **_):
+    """Everything that can be wrong is found now, before anything is loaded."""
+    options = environment.parsed_options
+    try:
+        shapes.options.choose_free_shape(options)
+        shapes.options.plan_of(options)
+        shapes.options.pauses_of(options)
+        crew.attach(environment)
+        recording.attach(environment)
+    except ValueError as error:
+        print(f"tokenswarm: {error}", file=sys.stderr)
+        sys.exit(EXIT_BAD_SETUP)
+
+
+@events.test_start.add_listener
+def begin_run(environment, **_):
+    shape = environment.shape_class
+    try:
+        if not isinstance(environment.runner, WorkerRunner):
+            drain_s, _settle_s = shapes.options.pauses_of(environment.parsed_options)
+            facts = crew.facts(environment)
+            plan = [stage_of(level) for level in shape.begin()]
+            recording.begin_run(
+                RunFacts(**facts, shape=environment.parsed_options.shape, plan=plan, options=own_options(environment))
+            )
+            crew.allow_drain(environment, drain_s)
+        if recording.recorder is not None:
+            crew.begin(environment, recording.recorder)
+    except ValueError as error:
+        logger.error("The run does not begin: %s", error)
+        environment.process_exit_code = EXIT_BAD_SETUP
+        if shape is not None:
+            shape.refuse()
+
+
+@events.test_stop.add_listener
+def end_run(environment, **_):
+    if isinstance(environment.shape_class, RunShape):
+        environment.shape_class.end()
+
+
+def own_options(environment):
+    """Tokenswarm's options as they stand, for run.json."""
+    return {name: value for name, value in vars(environment.parsed_options).items() if name not in default_args_dict()}

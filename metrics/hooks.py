@@ -1,0 +1,298 @@
+"""The recorder inside Locust: request events in, books and journal out. The only module here that imports Locust.
+
+The master (or the one process of a local run) keeps the books; each worker (or the same one process) has a Recorder
+and tells of it in numbered reports, which travel inside Locust's own. Stages begin on the master and reach the workers
+by a message of their own, ahead of the spawn messages of the same connection.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Protocol
+
+import gevent
+import msgspec
+from gevent.pywsgi import WSGIServer
+from locust.env import Environment
+from locust.event import Events
+from locust.runners import LocalRunner, MasterRunner, WorkerRunner
+
+from metrics.journal import Journal
+from metrics.ledger import WINDOW_S, Ledger
+from metrics.options import RecordingOptions
+from metrics.progress import Progress, ProgressMeter
+from metrics.prometheus import LiveRun, serve
+from metrics.recorder import Recorder
+from metrics.records import Report
+from metrics.run import RunFacts, Status, folder_name, run_document
+from metrics.stage import Stage
+from metrics.summary import FORMAT, Books, Summary, Validity, level_summary, reasons_to_suspect
+from metrics.timeline import Timeline
+
+logger = logging.getLogger(__name__)
+
+_STAGE_MESSAGE = "tokenswarm_stage"
+_REPORT_KEY = "tokenswarm"
+#: Locust's workers report every 3 s; their last word after a stop can take as long.
+_LAST_REPORTS_S = 4.0
+
+#: Exit codes of our own; the others are Locust's (1: requests failed, 2: an exception outside of a request).
+EXIT_NOT_TO_BE_BELIEVED = 3
+EXIT_INTERRUPTED = 4
+
+
+class Sink(Protocol):
+    """Something that shows a run."""
+
+    def progress(self, progress: Progress) -> None:
+        """Called every few seconds while the run goes on."""
+        ...
+
+    def finished(self, folder: Path) -> None:
+        """Called once, when the run's folder is complete."""
+        ...
+
+
+class _Run:
+    """One run's books and files, on the process that keeps them."""
+
+    def __init__(self, facts: RunFacts, options: RecordingOptions, workers: int) -> None:
+        """Raises ResultsFolderError."""
+        self.facts = facts
+        self.workers = workers
+        self.began = datetime.now(UTC)
+        self.began_ns = time.perf_counter_ns()
+        self.began_unix_ns = time.time_ns()
+        self.ledger = Ledger(options.objectives)
+        self.meter = ProgressMeter(len(facts.plan))
+        self.journal = Journal(options.results, folder_name(self.began.astimezone(), facts.engine))
+        self.plan_done = all(stage.level_time_s is None for stage in facts.plan)  # no end but the user's own
+        self.journal.write_run(self.document(Status.RUNNING, None))
+
+    @property
+    def now_s(self) -> float:
+        return (time.perf_counter_ns() - self.began_ns) / 1e9
+
+    def document(self, status: Status, ended: datetime | None) -> dict[str, Any]:
+        return run_document(self.facts, _version(), self.began, ended, status, self.workers)
+
+    def enter(self, report: Report) -> None:
+        if self.ledger.apply(report):
+            stages = {number: level.stage for number, level in self.ledger.levels.items()}
+            self.journal.write_requests(report.rows, stages)
+
+    def close(self, status: Status) -> Summary:
+        """Write what is left to write; the folder is then complete."""
+        now_s, ledger, journal = self.now_s, self.ledger, self.journal
+        ledger.end_stage(now_s)
+        summary = self.summary(status)
+        journal.write_windows(ledger, now_s)
+        journal.write_summary(summary, ledger)
+        journal.write_run(self.document(status, datetime.now(UTC)))
+        journal.close()
+        return summary
+
+    def summary(self, status: Status) -> Summary:
+        ledger = self.ledger
+        reasons = reasons_to_suspect(ledger)
+        books = Books(
+            ledger.fired, ledger.recorded, self.journal.rows, ledger.fired == ledger.recorded == self.journal.rows
+        )
+        return Summary(
+            format=FORMAT,
+            status=status,
+            engine=self.facts.engine,
+            model=self.facts.model,
+            host=self.facts.host,
+            validity=Validity("suspect" if reasons else "valid", reasons),
+            books=books,
+            objectives=ledger.objectives.bounds,
+            levels=[level_summary(level, self.now_s, ledger.objectives) for level in ledger.levels.values()],
+        )
+
+
+class Recording:
+    """Listens to Locust on whatever node this is. `recorder` is there once a stage has begun (not on a master)."""
+
+    def __init__(self, events: Events, sinks: Sequence[Sink]) -> None:
+        self._sinks = sinks
+        self._live = LiveRun()
+        self._run: _Run | None = None
+        self._run_id: int | None = None
+        self._defect: str | None = None
+        self._server: WSGIServer | None = None
+        self._environment: Environment
+        self.recorder: Recorder | None = None
+        events.request.add_listener(self._on_request)
+        events.report_to_master.add_listener(self._on_report_to_master)
+        events.worker_report.add_listener(self._on_worker_report)
+        events.quitting.add_listener(self._on_quitting)
+        events.test_stop.add_listener(self._on_test_stop)
+
+    # Called by the composition, in this order.
+
+    def attach(self, environment: Environment) -> None:
+        """At Locust's init. Raises ObjectiveError, MetricsPortError."""
+        self._environment = environment
+        runner = environment.runner
+        assert runner is not None and environment.parsed_options is not None
+        self._live.user_count = lambda: runner.user_count
+        if not isinstance(runner, MasterRunner):
+            runner.register_message(_STAGE_MESSAGE, self._on_stage_message)
+        if not isinstance(runner, WorkerRunner):
+            options = RecordingOptions.of(environment.parsed_options)
+            if options.metrics_port:
+                self._server = serve(self._live, options.metrics_host, options.metrics_port)
+            gevent.spawn(self._keep_books)
+
+    def begin_run(self, facts: RunFacts) -> None:
+        """At Locust's test_start, where the books are kept. Raises ObjectiveError, ResultsFolderError."""
+        runner = self._environment.runner
+        assert self._environment.parsed_options is not None
+        self._finish()  # a run whose last reports are still awaited: what is here is what there is
+        workers = runner.worker_count if isinstance(runner, MasterRunner | LocalRunner) else 1
+        self._run = run = _Run(facts, RecordingOptions.of(self._environment.parsed_options), workers)
+        self._defect = None
+        self._live.facts, self._live.ledger = facts, run.ledger
+        logger.info("Results go to %s", run.journal.folder)
+        self.begin_stage(facts.plan[0])
+
+    def begin_stage(self, stage: Stage) -> None:
+        """A level begins: in the books, and on every worker."""
+        run = self._run
+        assert run is not None and self._environment.runner is not None
+        run.ledger.begin_stage(stage, run.now_s)
+        message = {
+            "run_began_unix_ns": run.began_unix_ns,
+            "stage_began_unix_ns": time.time_ns(),
+            "stage": msgspec.to_builtins(stage),
+        }
+        self._environment.runner.send_message(_STAGE_MESSAGE, message)
+
+    def plan_done(self) -> None:
+        """The shape has come to the plan's end: the run is finished, not interrupted."""
+        if self._run is not None:
+            self._run.plan_done = True
+
+    # Listeners. Locust logs a listener's exception and goes on as if nothing were; what fails here must fail the run.
+
+    def _on_request(self, context: dict[str, Any], **_: Any) -> None:
+        timeline = context.get("timeline")
+        if not isinstance(timeline, Timeline) or self.recorder is None:
+            return
+        try:
+            self.recorder.record(timeline)
+        except Exception as error:
+            self._fail(f"a request could not be recorded: {error!r}")
+            raise
+
+    def _on_stage_message(self, environment: Environment, msg: Any, **_: Any) -> None:
+        data = msg.data
+        if self._run_id != data["run_began_unix_ns"]:
+            self._run_id = data["run_began_unix_ns"]
+            worker = getattr(environment.runner, "worker_index", 0)
+            self.recorder = Recorder(worker)
+        assert self.recorder is not None
+        # Machines agree on the wall clock, never on perf_counter: the offset between the two is taken here.
+        offset_ns = time.perf_counter_ns() - time.time_ns()
+        self.recorder.begin_stage(
+            msgspec.convert(data["stage"], Stage),
+            data["run_began_unix_ns"] + offset_ns,
+            data["stage_began_unix_ns"] + offset_ns,
+        )
+
+    def _on_report_to_master(self, client_id: str, data: dict[str, Any], **_: Any) -> None:
+        if self.recorder is not None:
+            data[_REPORT_KEY] = (self._run_id, self.recorder.take_report().encode())
+
+    def _on_worker_report(self, client_id: str, data: dict[str, Any], **_: Any) -> None:
+        if (run := self._run) is None or _REPORT_KEY not in data:
+            return
+        try:
+            run_id, encoded = data[_REPORT_KEY]
+            if run_id == run.began_unix_ns:
+                run.enter(Report.decode(encoded))
+        except Exception as error:
+            self._fail(f"a report of worker {client_id} could not be entered: {error!r}")
+            raise
+
+    def _on_test_stop(self, environment: Environment, **_: Any) -> None:
+        if isinstance(environment.runner, MasterRunner):
+            # Locust fires this before the workers' last reports are in.
+            gevent.spawn_later(_LAST_REPORTS_S, self._finish_if_still, self._run)
+        elif isinstance(environment.runner, LocalRunner):
+            self._finish()
+
+    def _on_quitting(self, environment: Environment, **_: Any) -> None:
+        self._finish()
+        if self._server is not None:
+            self._server.stop(timeout=1)
+
+    # The books.
+
+    def _keep_books(self) -> None:
+        ticks = 0
+        while True:
+            gevent.sleep(1.0)
+            if (run := self._run) is None:
+                continue
+            ticks += 1
+            try:
+                self._take_own_report(run)
+                users = self._environment.runner.user_count if self._environment.runner else 0
+                run.ledger.observe(users, run.now_s)
+                if ticks % int(WINDOW_S) == 0:
+                    run.journal.write_windows(run.ledger, run.now_s)
+                    self._show_progress(run, users)
+            except Exception as error:
+                self._fail(f"the books could not be kept: {error!r}")
+
+    def _take_own_report(self, run: _Run) -> None:
+        if isinstance(self._environment.runner, LocalRunner) and self.recorder is not None:
+            run.enter(self.recorder.take_report())
+
+    def _show_progress(self, run: _Run, users: int) -> None:
+        progress = run.meter.read(run.ledger, users, run.now_s)
+        if progress is not None:
+            for sink in self._sinks:
+                sink.progress(progress)
+
+    def _fail(self, reason: str) -> None:
+        if self._defect is None:
+            logger.error("This run's figures are not to be believed: %s", reason)
+            self._defect = reason
+
+    def _finish_if_still(self, run: _Run | None) -> None:
+        if run is not None and run is self._run:
+            self._finish()
+
+    def _finish(self) -> None:
+        run = self._run
+        if run is None:
+            return
+        self._take_own_report(run)
+        self._run = self.recorder = None
+        if not run.ledger.recorded:
+            self._fail("no request was recorded")
+        elif not run.ledger.balanced:
+            self._fail(f"{run.ledger.fired} requests ended on the workers but {run.ledger.recorded} are in the books")
+        status = Status.FAILED if self._defect else Status.FINISHED if run.plan_done else Status.INTERRUPTED
+        run.close(status)
+        if status is Status.FAILED:
+            self._environment.process_exit_code = EXIT_NOT_TO_BE_BELIEVED
+        elif status is Status.INTERRUPTED:
+            self._environment.process_exit_code = EXIT_INTERRUPTED
+        for sink in self._sinks:
+            sink.finished(run.journal.folder)
+
+
+def _version() -> str:
+    try:
+        return version("tokenswarm")
+    except PackageNotFoundError:
+        return "unknown"

@@ -1,0 +1,204 @@
+"""A run's folder: requests.csv and windows.csv as the run goes, the rest when it ends or a level does."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from math import ceil
+from pathlib import Path
+from typing import Any, TextIO
+
+import msgspec
+
+from metrics.buckets import EXPOSED
+from metrics.ledger import WINDOW_S, Ledger, LevelBooks, WindowBooks
+from metrics.records import RequestRow
+from metrics.stage import Part, Stage
+from metrics.summary import Summary, summary_rows
+
+REQUEST_COLUMNS = (
+    *("id", "worker", "user", "stage", "system_prompt", "level", "phase", "outcome", "status"),
+    *("scheduled_s", "sent_s", "connect_ms", "headers_ms", "ttft_ms", "ttfvt_ms", "tpot_ms", "e2e_ms", "duration_ms"),
+    *("output_tokens", "output_tokens_source", "output_events", "output_arrivals"),
+    *("prompt_tokens", "prompt_tokens_source", "gap_max_ms", "client_delay_max_ms", "stamps"),
+    *("finish_reason", "error"),
+)
+WINDOW_COLUMNS = (
+    *("start_s", "end_s", "stage", "system_prompt", "level", "phase", "users", "in_flight"),
+    *("requests_sent", "requests_ended", "failures", "output_tokens", "token_rate", "ttft_p50_ms", "ttft_p95_ms"),
+)
+HISTOGRAM_COLUMNS = ("metric", "system_prompt", "level", "part", "le", "count")
+
+
+class ResultsFolderError(ValueError):
+    """The results folder cannot be made or written; the text says which and why."""
+
+
+class Journal:
+    """Writes one run's folder. Nothing but this class writes there while the run lasts."""
+
+    def __init__(self, parent: Path, name: str) -> None:
+        """Make `parent/name`, or `parent/name-2`, … if it is taken. Raises ResultsFolderError."""
+        try:
+            self.folder = _new_folder(parent, name)
+            self._requests = (self.folder / "requests.csv").open("w", newline="", encoding="utf-8")
+            self._windows = (self.folder / "windows.csv").open("w", newline="", encoding="utf-8")
+        except OSError as error:
+            raise ResultsFolderError(
+                f"--results {parent} cannot be written to ({error.strerror}); name a folder that can."
+            ) from None
+        self._request_writer = csv.writer(self._requests)
+        self._request_writer.writerow(REQUEST_COLUMNS)
+        self._window_rows = _TailRewriter(self._windows, WINDOW_COLUMNS)
+        self.rows = 0
+
+    def write_run(self, document: Mapping[str, Any]) -> None:
+        """run.json."""
+        _write_json(self.folder / "run.json", document)
+
+    def write_requests(self, rows: Iterable[RequestRow], stages: Mapping[int, Stage]) -> None:
+        """Append rows to requests.csv; they are in the file when this returns."""
+        for row in rows:
+            self._request_writer.writerow(_request_cells(row, stages[row.stage]))
+            self.rows += 1
+        self._requests.flush()
+
+    def write_windows(self, ledger: Ledger, now_s: float) -> None:
+        """Bring windows.csv up to now. Tokens of a request are entered when it ends, into the windows that they
+        arrived in, so that earlier rows can still change: from the first that did, the file is written again."""
+        self._window_rows.write(
+            [cells for level in ledger.levels.values() for cells in _window_cells(ledger, level, now_s)]
+        )
+
+    def write_summary(self, summary: Summary, ledger: Ledger) -> None:
+        """summary.json, summary.csv and histograms.csv."""
+        _write_json(self.folder / "summary.json", summary)
+        rows = summary_rows(summary.levels)
+        _write_csv(self.folder / "summary.csv", list(rows[0]) if rows else ["stage"], (row.values() for row in rows))
+        _write_csv(self.folder / "histograms.csv", HISTOGRAM_COLUMNS, _histogram_cells(ledger))
+
+    def close(self) -> None:
+        """Close the files. The folder is complete."""
+        self._requests.close()
+        self._windows.close()
+
+
+class _TailRewriter:
+    """A CSV file whose last rows may still change: keeps each row's place and writes from the first that differs."""
+
+    def __init__(self, file: TextIO, columns: Sequence[str]) -> None:
+        self._file = file
+        file.write(_csv_line(columns))
+        file.flush()
+        self._lines: list[str] = []
+        self._places = [file.tell()]
+
+    def write(self, rows: Iterable[Sequence[Any]]) -> None:
+        lines = [_csv_line(row) for row in rows]
+        same = next(
+            (i for i, (new, old) in enumerate(zip(lines, self._lines)) if new != old), min(len(lines), len(self._lines))
+        )
+        self._file.seek(self._places[same])
+        self._file.truncate()
+        del self._places[same + 1 :]
+        for line in lines[same:]:
+            self._file.write(line)
+            self._places.append(self._places[-1] + len(line.encode()))
+        self._file.flush()
+        self._lines = lines
+
+
+def _new_folder(parent: Path, name: str) -> Path:
+    parent.mkdir(parents=True, exist_ok=True)
+    for number in range(1, 1000):
+        folder = parent / (name if number == 1 else f"{name}-{number}")
+        try:
+            folder.mkdir()
+        except FileExistsError:
+            continue
+        return folder
+    raise FileExistsError(17, f"{parent / name} and 998 more names are taken")
+
+
+def _request_cells(row: RequestRow, stage: Stage) -> tuple[Any, ...]:
+    return (
+        *(
+            row.id,
+            row.worker,
+            row.user,
+            row.stage,
+            stage.system_prompt,
+            stage.level,
+            row.phase,
+            row.outcome,
+            row.status,
+        ),
+        *(_seconds(row.scheduled_ns), _seconds(row.sent_ns), _ms(row.connect_ns), _ms(row.headers_ns)),
+        *(_ms(row.ttft_ns), _ms(row.ttfvt_ns), _ms(row.tpot_ns), _ms(row.e2e_ns), _ms(row.duration_ns)),
+        *(row.output_tokens, row.output_tokens_source, row.output_events, row.output_arrivals),
+        *(row.prompt_tokens, row.prompt_tokens_source, _ms(row.gap_max_ns), _ms(row.client_delay_max_ns), row.stamps),
+        *(row.finish_reason, row.error),
+    )
+
+
+def _window_cells(ledger: Ledger, level: LevelBooks, now_s: float) -> Iterable[tuple[Any, ...]]:
+    over_s = now_s if level.ended_s is None else level.ended_s
+    stage = level.stage
+    for number in range(ceil((over_s - level.began_s) / WINDOW_S)):
+        window = ledger.windows.get((stage.stage, number), WindowBooks())
+        start_s = level.began_s + number * WINDOW_S
+        end_s = min(start_s + WINDOW_S, over_s)
+        if end_s - start_s < 1e-3:  # the stage ended on the window's edge, but for rounding
+            continue
+        ttfts = sorted(window.ttfts_ns)
+        yield (
+            *(f"{start_s:.3f}", f"{end_s:.3f}", stage.stage, stage.system_prompt, stage.level),
+            *(stage.phase_at(number * WINDOW_S).value, window.users, window.in_flight),
+            *(window.requests_sent, window.requests_ended, window.failures),
+            *(f"{window.output_tokens:.3f}", f"{window.output_tokens / (end_s - start_s):.3f}"),
+            *(_ms(_nearest_rank(ttfts, 0.5)), _ms(_nearest_rank(ttfts, 0.95))),
+        )
+
+
+def _histogram_cells(ledger: Ledger) -> Iterable[tuple[Any, ...]]:
+    for level in ledger.levels.values():
+        for part in (Part.HOLD, Part.WHOLE):
+            for metric, bounds in EXPOSED.items():
+                histogram = getattr(level.parts[part], metric)
+                cumulative = [*histogram.counts_at_or_below(bounds), histogram.count]
+                for le, upper, lower in zip([*bounds, "+Inf"], cumulative, [0, *cumulative]):
+                    yield metric, level.stage.system_prompt, level.stage.level, part.value, le, upper - lower
+
+
+def _nearest_rank(ascending: Sequence[int], p: float) -> int | None:
+    return ascending[max(0, ceil(p * len(ascending)) - 1)] if ascending else None
+
+
+def _seconds(ns: int) -> str:
+    return f"{ns / 1e9:.9f}"
+
+
+def _ms(ns: float | None) -> str:
+    return "" if ns is None else f"{ns / 1e6:.6f}"
+
+
+def _csv_line(cells: Iterable[Any]) -> str:
+    line = io.StringIO(newline="")
+    csv.writer(line).writerow(cells)
+    return line.getvalue()
+
+
+def _write_csv(path: Path, columns: Iterable[str], rows: Iterable[Iterable[Any]]) -> None:
+    _write_whole(path, _csv_line(columns) + "".join(map(_csv_line, rows)))
+
+
+def _write_json(path: Path, document: Any) -> None:
+    _write_whole(path, msgspec.json.format(msgspec.json.encode(document), indent=2).decode() + "\n")
+
+
+def _write_whole(path: Path, text: str) -> None:
+    """A reader finds the old file or the new one, never half of one."""
+    draft = path.with_name(path.name + ".tmp")
+    draft.write_text(text, encoding="utf-8", newline="")
+    draft.replace(path)

@@ -1,0 +1,212 @@
+"""A run's books: every ended request once, by level and part, and by window. One set of numbers, read by every sink."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from metrics.histogram import Histogram
+from metrics.objectives import Objectives
+from metrics.records import Report, RequestRow
+from metrics.stage import Part, Phase, Stage
+from metrics.timeline import Outcome
+
+#: Length of a window of windows.csv.
+WINDOW_S = 5.0
+RATE_UNIT = 1e-3
+
+
+@dataclass(slots=True)
+class PartBooks:
+    """Counts and histograms of one part of a level. Latencies are of requests that were ok and were sent in the part;
+    tokens are those that arrived in it, whenever their request was sent."""
+
+    requests: int = 0
+    outcomes: Counter[str] = field(default_factory=Counter)
+    token_sources: Counter[str] = field(default_factory=Counter)
+    stamps: Counter[str] = field(default_factory=Counter)
+    output_tokens: float = 0.0
+    good_output_tokens: float = 0.0
+    requests_within_objectives: int = 0
+    tokens_within_objectives: int = 0
+    ttft_s: Histogram = field(default_factory=Histogram)
+    ttfvt_s: Histogram = field(default_factory=Histogram)
+    tpot_s: Histogram = field(default_factory=Histogram)
+    gap_s: Histogram = field(default_factory=Histogram)
+    e2e_s: Histogram = field(default_factory=Histogram)
+    request_token_rate: Histogram = field(default_factory=lambda: Histogram(RATE_UNIT))
+    connect_s: Histogram = field(default_factory=Histogram)
+    client_delay_s: Histogram = field(default_factory=Histogram)
+
+    def add(self, row: RequestRow, objectives: Objectives) -> None:
+        """Count a request that was sent in this part."""
+        self.requests += 1
+        self.outcomes[row.outcome] += 1
+        if row.outcome != Outcome.OK:
+            return
+        self.token_sources[row.output_tokens_source] += 1
+        self.stamps[row.stamps] += 1
+        if objectives.bounds and objectives.met(row):
+            self.requests_within_objectives += 1
+            self.tokens_within_objectives += row.output_tokens
+        for histogram, duration_ns in (
+            (self.ttft_s, row.ttft_ns),
+            (self.ttfvt_s, row.ttfvt_ns),
+            (self.tpot_s, row.tpot_ns),
+            (self.e2e_s, row.e2e_ns),
+        ):
+            if duration_ns is not None:
+                histogram.record(round(duration_ns / 1000))
+        if row.connect_ns:
+            self.connect_s.record(round(row.connect_ns / 1000))
+        if row.token_rate is not None:
+            self.request_token_rate.record(round(row.token_rate / RATE_UNIT))
+
+    def add_tokens(self, tokens: float, outcome: str) -> None:
+        """Count tokens that arrived in this part."""
+        self.output_tokens += tokens
+        if outcome == Outcome.OK:
+            self.good_output_tokens += tokens
+
+
+@dataclass(slots=True)
+class LevelBooks:
+    """One stage of the run. began_s: since the run began; ended_s: when it was over, None while it runs.
+    output_tokens: of all its ended requests, whenever their tokens arrived."""
+
+    stage: Stage
+    began_s: float
+    ended_s: float | None = None
+    output_tokens: int = 0
+    parts: dict[Part, PartBooks] = field(default_factory=lambda: {part: PartBooks() for part in Part})
+
+    def seconds(self, part: Part, now_s: float) -> float:
+        """How long the part lasted, or has lasted by now if the level is not over."""
+        elapsed_s = (now_s if self.ended_s is None else self.ended_s) - self.began_s
+        if self.stage.level_time_s is not None:
+            elapsed_s = min(elapsed_s, self.stage.level_time_s)
+        return max(0.0, elapsed_s - self.stage.ramp_s) if part is Part.HOLD else elapsed_s
+
+    @property
+    def complete(self) -> bool:
+        """Whether the level lasted as long as it should have."""
+        if self.ended_s is None or self.stage.level_time_s is None:
+            return self.ended_s is not None
+        return self.ended_s - self.began_s >= self.stage.level_time_s
+
+
+@dataclass(slots=True)
+class WindowBooks:
+    """Five seconds of a stage. users and in_flight as they were at its end."""
+
+    users: int = 0
+    in_flight: int = 0
+    requests_sent: int = 0
+    requests_ended: int = 0
+    failures: int = 0
+    output_tokens: float = 0.0
+    ttfts_ns: list[int] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class WorkerBooks:
+    """What one worker said last."""
+
+    reports: int = 0
+    fired: int = 0
+    in_flight: int = 0
+    output_events: int = 0
+
+
+class Ledger:
+    """Takes stages and reports, keeps the books. Pure: its times are the run's, given by the caller."""
+
+    def __init__(self, objectives: Objectives) -> None:
+        self.objectives = objectives
+        self.levels: dict[int, LevelBooks] = {}
+        self.windows: dict[tuple[int, int], WindowBooks] = {}
+        self.workers: dict[int, WorkerBooks] = {}
+        self.recorded = 0
+        self.failures = 0
+        self.output_tokens = 0
+        self.output_events = 0
+
+    def begin_stage(self, stage: Stage, now_s: float) -> None:
+        """The next level begins; the one before is over."""
+        self.end_stage(now_s)
+        self.levels[stage.stage] = LevelBooks(stage, now_s)
+
+    def end_stage(self, now_s: float) -> None:
+        """The running level, if there is one, is over."""
+        if (level := self.running_level) is not None:
+            level.ended_s = now_s
+
+    @property
+    def running_level(self) -> LevelBooks | None:
+        level = next(reversed(self.levels.values()), None)
+        return level if level is not None and level.ended_s is None else None
+
+    @property
+    def fired(self) -> int:
+        """Requests that ended on the workers, by their own count."""
+        return sum(worker.fired for worker in self.workers.values())
+
+    @property
+    def in_flight(self) -> int:
+        return sum(worker.in_flight for worker in self.workers.values())
+
+    @property
+    def balanced(self) -> bool:
+        """Whether every request that ended anywhere is in the books."""
+        return self.fired == self.recorded
+
+    def apply(self, report: Report) -> bool:
+        """Enter a report. One that was entered before is ignored, and False comes back."""
+        worker = self.workers.setdefault(report.worker, WorkerBooks())
+        if report.number <= worker.reports:
+            return False
+        worker.reports = report.number
+        worker.fired = report.fired
+        worker.in_flight = report.in_flight
+        worker.output_events = report.output_events
+        for row in report.rows:
+            self._enter(row)
+        for place, tokens in report.tokens_by_window.items():
+            self.windows.setdefault(place, WindowBooks()).output_tokens += tokens
+        for (stage, part), histogram in report.gaps.items():
+            self.levels[stage].parts[part].gap_s.add(histogram)
+        for (stage, part), histogram in report.delays.items():
+            self.levels[stage].parts[part].client_delay_s.add(histogram)
+        return True
+
+    def observe(self, users: int, now_s: float) -> None:
+        """Note the state of things in the window that `now_s` lies in."""
+        if (level := self.running_level) is not None:
+            window = self._window(level, now_s)
+            window.users = users
+            window.in_flight = self.in_flight
+
+    def _enter(self, row: RequestRow) -> None:
+        self.recorded += 1
+        failed = Outcome(row.outcome).is_failure
+        self.failures += failed
+        self.output_tokens += row.output_tokens
+        self.output_events += row.output_events
+        level = self.levels[row.stage]
+        level.output_tokens += row.output_tokens
+        for part, tokens in row.tokens_by_part.items():
+            level.parts[Part(part)].add_tokens(tokens, row.outcome)
+        level.parts[Part.WHOLE].add(row, self.objectives)
+        if row.phase == Phase.HOLD:
+            level.parts[Part.HOLD].add(row, self.objectives)
+        sent = self._window(level, row.sent_ns / 1e9)
+        sent.requests_sent += 1
+        if row.outcome == Outcome.OK and row.ttft_ns is not None:
+            sent.ttfts_ns.append(row.ttft_ns)
+        ended = self._window(level, row.ended_ns / 1e9)
+        ended.requests_ended += 1
+        ended.failures += failed
+
+    def _window(self, level: LevelBooks, when_s: float) -> WindowBooks:
+        number = max(0, int((when_s - level.began_s) / WINDOW_S))
+        return self.windows.setdefault((level.stage.stage, number), WindowBooks())

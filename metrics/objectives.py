@@ -1,0 +1,58 @@
+"""Objectives for single requests: what a good one is."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from metrics.records import RequestRow
+from metrics.timeline import Outcome
+
+_FIGURES = ("ttft", "tpot", "e2e")
+_TERM = re.compile(r"(?P<figure>[a-z]+)(?:=|<=?)(?P<number>\d+(?:\.\d+)?)(?P<unit>us|ms|s)")
+_SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0}
+
+
+class ObjectiveError(ValueError):
+    """--slo could not be read; the text says what was expected."""
+
+
+@dataclass(frozen=True, slots=True)
+class Objectives:
+    """Upper bounds in seconds; None sets no bound."""
+
+    ttft_s: float | None = None
+    tpot_s: float | None = None
+    e2e_s: float | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Objectives:
+        """Read `ttft=500ms tpot=50ms e2e=10s`, any of them, in any order. Raises ObjectiveError."""
+        bounds: dict[str, float] = {}
+        for term in text.replace(",", " ").split():
+            match = _TERM.fullmatch(term)
+            if not match or match["figure"] not in _FIGURES:
+                raise ObjectiveError(
+                    f"--slo takes terms like ttft=500ms, tpot=50ms or e2e=10s (units us, ms, s), got {term!r}."
+                )
+            if f"{match['figure']}_s" in bounds:
+                raise ObjectiveError(f"--slo names {match['figure']} twice: {text!r}; give each figure one bound.")
+            bounds[f"{match['figure']}_s"] = float(match["number"]) * _SECONDS[match["unit"]]
+        return cls(**bounds)
+
+    @property
+    def bounds(self) -> dict[str, float]:
+        """The bounds that are set, in seconds, by the figure's name."""
+        named = {"ttft_s": self.ttft_s, "tpot_s": self.tpot_s, "e2e_s": self.e2e_s}
+        return {name: bound for name, bound in named.items() if bound is not None}
+
+    def met(self, row: RequestRow) -> bool:
+        """Whether the request was ok and within every bound. A missing figure misses its bound, except the TPOT of a
+        one-token answer, which is met."""
+        if row.outcome != Outcome.OK:
+            return False
+        tpot_ns = 0.0 if row.output_tokens == 1 else row.tpot_ns
+        return all(
+            bound_s is None or (figure_ns is not None and figure_ns <= bound_s * 1e9)
+            for bound_s, figure_ns in ((self.ttft_s, row.ttft_ns), (self.tpot_s, tpot_ns), (self.e2e_s, row.e2e_ns))
+        )

@@ -1,0 +1,59 @@
+"""The recorder's options: how they are given, and the frozen record they make."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from metrics.objectives import Objectives
+
+
+@dataclass(frozen=True, slots=True)
+class RecordingOptions:
+    """Where results go and what a good request is. metrics_port 0 serves none."""
+
+    results: Path
+    objectives: Objectives
+    metrics_host: str
+    metrics_port: int
+
+    @classmethod
+    def of(cls, options: Namespace) -> RecordingOptions:
+        """Check and convert. Raises ObjectiveError, MetricsPortError."""
+        return cls(
+            Path(options.results), Objectives.parse(options.slo), options.metrics_host, int(options.metrics_port)
+        )
+
+
+def add_options(parser: ArgumentParser) -> None:
+    """Give Locust's parser (and so its web form) these options."""
+    option: Any = parser.add_argument  # Locust's own, which knows env_var and include_in_web_ui
+    option(
+        "--results",
+        default="results",
+        env_var="TOKENSWARM_RESULTS",
+        help="folder in which each run makes a folder of its own",
+    )
+    option(
+        "--slo",
+        default="",
+        env_var="TOKENSWARM_SLO",
+        help="objectives of a request, like ttft=500ms tpot=50ms e2e=10s; goodput counts the requests that meet all",
+    )
+    option(
+        "--metrics-host",
+        default="127.0.0.1",
+        env_var="TOKENSWARM_METRICS_HOST",
+        include_in_web_ui=False,
+        help="address that Prometheus scrapes",
+    )
+    option(
+        "--metrics-port",
+        type=int,
+        default=9646,
+        env_var="TOKENSWARM_METRICS_PORT",
+        include_in_web_ui=False,
+        help="port that Prometheus scrapes, 0 for none",
+    )

@@ -1,0 +1,103 @@
+"""The books for Prometheus: a collector over the ledger's own histograms, and the port they are scraped from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from gevent.pywsgi import WSGIServer
+from prometheus_client import CollectorRegistry, make_wsgi_app
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from metrics.buckets import EXPOSED
+from metrics.ledger import Ledger, LevelBooks
+from metrics.run import RunFacts
+from metrics.stage import Part
+
+_LABELS = ("engine", "model", "system_prompt", "level")
+_HELP = {
+    "ttft_s": ("tokenswarm_time_to_first_token_seconds", "Time to first token of requests that were ok."),
+    "request_token_rate": ("tokenswarm_request_token_rate", "Tokens a second as one user saw them (1 / TPOT)."),
+    "gap_s": ("tokenswarm_inter_token_gap_seconds", "Time between successive arrivals of output."),
+    "tpot_s": ("tokenswarm_time_per_output_token_seconds", "Time per output token of requests that were ok."),
+    "e2e_s": ("tokenswarm_e2e_latency_seconds", "From sending to the last output of requests that were ok."),
+    "client_delay_s": ("tokenswarm_client_delay_seconds", "How late this client read what the kernel had received."),
+}
+
+
+class MetricsPortError(ValueError):
+    """The metrics port cannot be had; the text says why and what to do."""
+
+
+class LiveRun:
+    """What a scrape reads: the run's facts and books, replaced as a whole when another run begins."""
+
+    def __init__(self) -> None:
+        self.facts: RunFacts | None = None
+        self.ledger: Ledger | None = None
+        self.user_count: Callable[[], int] = lambda: 0
+
+
+class BooksCollector(Collector):
+    """Reads the books at each scrape. Levels are told whole, ramp included: a scrape sees all that happened."""
+
+    def __init__(self, live: LiveRun) -> None:
+        self._live = live
+
+    def collect(self) -> Iterator[Metric]:
+        facts, ledger = self._live.facts, self._live.ledger
+        yield GaugeMetricFamily("tokenswarm_users", "Users that are running.", self._live.user_count())
+        if facts is None or ledger is None:
+            return
+        yield GaugeMetricFamily("tokenswarm_requests_in_flight", "Requests sent and not ended.", ledger.in_flight)
+        yield self._requests(facts, ledger)
+        yield self._tokens(facts, ledger)
+        yield from self._histograms(facts, ledger)
+
+    def _requests(self, facts: RunFacts, ledger: Ledger) -> Metric:
+        requests = CounterMetricFamily(
+            "tokenswarm_requests", "Requests that ended, by outcome.", labels=(*_LABELS, "outcome")
+        )
+        for labels, level in _levels(facts, ledger):
+            for outcome, count in sorted(level.parts[Part.WHOLE].outcomes.items()):
+                requests.add_metric((*labels, outcome), count)
+        return requests
+
+    def _tokens(self, facts: RunFacts, ledger: Ledger) -> Metric:
+        tokens = CounterMetricFamily(
+            "tokenswarm_output_tokens", "Output tokens of requests that ended, whatever their outcome.", labels=_LABELS
+        )
+        for labels, level in _levels(facts, ledger):
+            tokens.add_metric(labels, level.output_tokens)
+        return tokens
+
+    def _histograms(self, facts: RunFacts, ledger: Ledger) -> Iterator[Metric]:
+        for field, bounds in EXPOSED.items():
+            name, text = _HELP[field]
+            family = HistogramMetricFamily(name, text, labels=_LABELS)
+            for labels, level in _levels(facts, ledger):
+                histogram = getattr(level.parts[Part.WHOLE], field)
+                counts = [*histogram.counts_at_or_below(bounds), histogram.count]
+                les = [*map(str, bounds), "+Inf"]
+                family.add_metric(labels, list(zip(les, counts)), histogram.sum)
+            yield family
+
+
+def _levels(facts: RunFacts, ledger: Ledger) -> Iterator[tuple[tuple[str, ...], LevelBooks]]:
+    for level in ledger.levels.values():
+        yield (facts.engine, facts.model, level.stage.system_prompt, level.stage.level), level
+
+
+def serve(live: LiveRun, host: str, port: int) -> WSGIServer:
+    """Serve /metrics in this process's gevent hub. Raises MetricsPortError if the port cannot be had."""
+    registry = CollectorRegistry()
+    registry.register(BooksCollector(live))
+    server = WSGIServer((host, port), make_wsgi_app(registry), log=None)
+    try:
+        server.start()
+    except OSError as error:
+        raise MetricsPortError(
+            f"the metrics port {host}:{port} cannot be had ({error.strerror}); "
+            "choose another with --metrics-port, or 0 for none."
+        ) from None
+    return server

@@ -1,0 +1,106 @@
+"""The worker's side: takes timelines as requests end, and tells of them in numbered reports."""
+
+from __future__ import annotations
+
+from metrics.histogram import Histogram
+from metrics.ledger import WINDOW_S
+from metrics.records import Report, RequestRow
+from metrics.stage import Begun, Part, Stage, tokens_by_part, tokens_by_window
+from metrics.timeline import Outcome, Timeline
+
+_WINDOW_NS = int(WINDOW_S * 1e9)
+
+
+class Recorder:
+    """Counts what its users do. `in_flight` and `output_events` are live; the rest goes out with the next report."""
+
+    def __init__(self, worker: int) -> None:
+        self.worker = worker
+        self.in_flight = 0
+        self.output_events = 0
+        self.stages: dict[int, Begun] = {}
+        self._fired = 0
+        self._reports = 0
+        self._pending = self._empty_report()
+
+    def begin_stage(self, stage: Stage, run_began_ns: int, began_ns: int) -> None:
+        """Requests sent from now on belong to this stage. Times on this process's perf_counter_ns."""
+        self.stages[stage.stage] = Begun(stage, run_began_ns, began_ns)
+
+    def saw_output(self, events: int) -> None:
+        """So many events with output came, on streams that may still run."""
+        self.output_events += events
+
+    @property
+    def current(self) -> Begun | None:
+        """The stage that a request sent now belongs to."""
+        return next(reversed(self.stages.values()), None)
+
+    def record(self, timeline: Timeline) -> RequestRow:
+        """Enter a request that has ended."""
+        begun = self.stages[timeline.stage]
+        self._fired += 1
+        row = _row_of(timeline, begun, self.worker, self._fired)
+        pending = self._pending
+        pending.rows.append(row)
+        for window, tokens in tokens_by_window(timeline, begun.began_ns, _WINDOW_NS).items():
+            place = (timeline.stage, window)
+            pending.tokens_by_window[place] = pending.tokens_by_window.get(place, 0.0) + tokens
+        for part in begun.parts_at(timeline.sent_ns):
+            if timeline.outcome is Outcome.OK:
+                _histogram(pending.gaps, timeline.stage, part).record_many(gap // 1000 for gap in timeline.gaps_ns)
+            _histogram(pending.delays, timeline.stage, part).record_many(delay // 1000 for delay in timeline.delays_ns)
+        return row
+
+    def take_report(self) -> Report:
+        """All since the last report. The caller sees to it that it arrives."""
+        self._reports += 1
+        report, self._pending = self._pending, self._empty_report()
+        report.number = self._reports
+        report.fired = self._fired
+        report.in_flight = self.in_flight
+        report.output_events = self.output_events
+        return report
+
+    def _empty_report(self) -> Report:
+        return Report(self.worker, number=0, fired=0, in_flight=0, output_events=0)
+
+
+def _histogram(histograms: dict[tuple[int, Part], Histogram], stage: int, part: Part) -> Histogram:
+    return histograms.setdefault((stage, part), Histogram())
+
+
+def _row_of(timeline: Timeline, begun: Begun, worker: int, number: int) -> RequestRow:
+    run_began_ns = begun.run_began_ns
+    return RequestRow(
+        worker=worker,
+        number=number,
+        user=timeline.user,
+        stage=timeline.stage,
+        phase=begun.phase_at(timeline.sent_ns),
+        outcome=timeline.outcome,
+        scheduled_ns=timeline.scheduled_ns - run_began_ns,
+        sent_ns=timeline.sent_ns - run_began_ns,
+        ended_ns=timeline.over_ns - run_began_ns,
+        connect_ns=timeline.connect_ns,
+        output_tokens=timeline.output_tokens,
+        output_tokens_source=timeline.output_tokens_source,
+        output_events=timeline.output_events,
+        output_arrivals=len(timeline.arrivals_ns),
+        tokens_by_part={part: tokens for part, tokens in tokens_by_part(timeline, begun).items() if tokens},
+        stamps=timeline.stamps,
+        status=timeline.status,
+        headers_ns=None if timeline.headers_ns is None else timeline.headers_ns - timeline.sent_ns,
+        ttft_ns=timeline.ttft_ns,
+        ttfvt_ns=timeline.ttfvt_ns,
+        tpot_ns=timeline.tpot_ns,
+        token_rate=timeline.token_rate,
+        e2e_ns=timeline.e2e_ns,
+        duration_ns=timeline.duration_ns,
+        prompt_tokens=timeline.prompt_tokens,
+        prompt_tokens_source=timeline.prompt_tokens_source,
+        gap_max_ns=max(timeline.gaps_ns, default=None),
+        client_delay_max_ns=max(timeline.delays_ns, default=None),
+        finish_reason=timeline.finish_reason,
+        error=timeline.error,
+    )

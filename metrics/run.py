@@ -1,0 +1,60 @@
+"""What defined a run, and how it ended: run.json."""
+
+from __future__ import annotations
+
+import platform
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+from metrics.stage import Stage
+from metrics.summary import FORMAT
+
+
+class Status(StrEnum):
+    """RUNNING stands in a folder whose run was killed; FAILED is a run whose books do not balance or that recorded
+    nothing."""
+
+    RUNNING = "running"
+    FINISHED = "finished"
+    INTERRUPTED = "interrupted"
+    FAILED = "failed"
+
+
+class RunFacts(msgspec.Struct, frozen=True):
+    """What is known when a run begins. `options` and `prompts` are told as they are; neither holds a secret."""
+
+    host: str
+    engine: str
+    model: str
+    shape: str
+    plan: Sequence[Stage]
+    options: Mapping[str, Any]
+    prompts: Mapping[str, Any]
+
+
+def run_document(
+    facts: RunFacts, version: str, began: datetime, ended: datetime | None, status: Status, workers: int
+) -> dict[str, Any]:
+    """The content of run.json."""
+    return {
+        "format": FORMAT,
+        "tokenswarm_version": version,
+        "started_at": began.isoformat(),
+        "ended_at": ended.isoformat() if ended else None,
+        "status": status.value,
+        **msgspec.to_builtins(facts),
+        "workers": workers,
+        "python": sys.version.split()[0],
+        "platform": platform.platform(),
+    }
+
+
+def folder_name(began: datetime, engine: str) -> str:
+    """`20260701-120000-vllm`: sorts by time, safe as a file's name."""
+    return f"{began:%Y%m%d-%H%M%S}-{re.sub(r'[^A-Za-z0-9._-]+', '-', engine)}"

@@ -1,0 +1,241 @@
+"""The books as figures: what summary.json and summary.csv say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+
+from metrics.histogram import Histogram
+from metrics.ledger import Ledger, LevelBooks, PartBooks
+from metrics.objectives import Objectives
+from metrics.quantiles import Quantile, quantile
+from metrics.stage import Part
+from metrics.timeline import Outcome
+
+#: Version of summary.json and run.json. 1: the first.
+FORMAT = 1
+#: A client's own delay above this share of a result's median reaches into the result.
+_SUSPECT_SHARE = 0.05
+
+
+class Distribution(msgspec.Struct, frozen=True):
+    """What is told of a histogram. In its unit: seconds, or tokens a second."""
+
+    count: int
+    mean: float | None
+    min: float | None
+    max: float | None
+    p50: Quantile | None
+    p90: Quantile | None
+    p95: Quantile | None
+    p99: Quantile | None
+
+
+class Goodput(msgspec.Struct, frozen=True):
+    """Requests within every objective, a second; the same of their tokens; their share of all requests sent."""
+
+    requests_per_s: float
+    tokens_per_s: float
+    fraction: float | None
+
+
+class Figures(msgspec.Struct, frozen=True):
+    """One part of one level. Rates are None where the part has no length."""
+
+    seconds: float
+    requests: int
+    outcomes: dict[str, int]
+    failures: int
+    output_tokens: float
+    token_rate: float | None
+    good_token_rate: float | None
+    request_rate: float | None
+    goodput: Goodput | None
+    output_tokens_sources: dict[str, int]
+    stamps: dict[str, int]
+    ttft_s: Distribution
+    ttfvt_s: Distribution
+    tpot_s: Distribution
+    gap_s: Distribution
+    e2e_s: Distribution
+    request_token_rate: Distribution
+    connect_s: Distribution
+    client_delay_s: Distribution
+
+
+class LevelSummary(msgspec.Struct, frozen=True):
+    """One level under one system-prompt mode."""
+
+    stage: int
+    system_prompt: str
+    level: str
+    users: int
+    complete: bool
+    hold: Figures
+    whole: Figures
+
+
+class Validity(msgspec.Struct, frozen=True):
+    """`valid`, or `suspect` with the reasons."""
+
+    verdict: str
+    reasons: list[str]
+
+
+class Books(msgspec.Struct, frozen=True):
+    """Requests that ended on the workers, that are in the histograms, that are rows of requests.csv."""
+
+    fired: int
+    recorded: int
+    rows: int
+    balanced: bool
+
+
+class Summary(msgspec.Struct, frozen=True):
+    """summary.json."""
+
+    format: int
+    status: str
+    engine: str
+    model: str
+    host: str
+    validity: Validity
+    books: Books
+    objectives: dict[str, float]
+    levels: list[LevelSummary]
+
+
+def distribution(histogram: Histogram) -> Distribution:
+    """Mean, range and percentiles of what was recorded."""
+    return Distribution(
+        histogram.count,
+        histogram.mean,
+        histogram.minimum,
+        histogram.maximum,
+        *(quantile(histogram, p) for p in (0.5, 0.9, 0.95, 0.99)),
+    )
+
+
+def figures(books: PartBooks, seconds: float, objectives: Objectives) -> Figures:
+    """The figures of one part that lasted so many seconds."""
+
+    def rate(amount: float) -> float | None:
+        return amount / seconds if seconds > 0 else None
+
+    goodput = None
+    if objectives.bounds and seconds > 0:
+        within = books.requests_within_objectives
+        goodput = Goodput(
+            within / seconds,
+            books.tokens_within_objectives / seconds,
+            within / books.requests if books.requests else None,
+        )
+    return Figures(
+        seconds=seconds,
+        requests=books.requests,
+        outcomes=dict(books.outcomes),
+        failures=sum(count for name, count in books.outcomes.items() if Outcome(name).is_failure),
+        output_tokens=books.output_tokens,
+        token_rate=rate(books.output_tokens),
+        good_token_rate=rate(books.good_output_tokens),
+        request_rate=rate(books.outcomes[Outcome.OK]),
+        goodput=goodput,
+        output_tokens_sources=dict(books.token_sources),
+        stamps=dict(books.stamps),
+        ttft_s=distribution(books.ttft_s),
+        ttfvt_s=distribution(books.ttfvt_s),
+        tpot_s=distribution(books.tpot_s),
+        gap_s=distribution(books.gap_s),
+        e2e_s=distribution(books.e2e_s),
+        request_token_rate=distribution(books.request_token_rate),
+        connect_s=distribution(books.connect_s),
+        client_delay_s=distribution(books.client_delay_s),
+    )
+
+
+def level_summary(level: LevelBooks, now_s: float, objectives: Objectives) -> LevelSummary:
+    """One level's figures, as of now if it still runs."""
+    return LevelSummary(
+        stage=level.stage.stage,
+        system_prompt=level.stage.system_prompt,
+        level=level.stage.level,
+        users=level.stage.users,
+        complete=level.complete,
+        hold=figures(level.parts[Part.HOLD], level.seconds(Part.HOLD, now_s), objectives),
+        whole=figures(level.parts[Part.WHOLE], level.seconds(Part.WHOLE, now_s), objectives),
+    )
+
+
+def reasons_to_suspect(ledger: Ledger) -> list[str]:
+    """Why the run's figures may not be what went over the wire; empty if nothing speaks against them."""
+    reasons: list[str] = []
+    for level in ledger.levels.values():
+        name = f"level {level.stage.level} (system prompt {level.stage.system_prompt})"
+        whole = level.parts[Part.WHOLE]
+        without = sum(count for stamps, count in whole.stamps.items() if stamps != "kernel")
+        if without and whole.client_delay_s.count:
+            reasons += _delay_reasons(name, whole)
+        if without and not whole.client_delay_s.count:
+            reasons.append(f"{name}: no kernel receive times, so that the client's own delay is not known")
+        if len(whole.token_sources) > 1:
+            sources = ", ".join(f"{count} by {source}" for source, count in sorted(whole.token_sources.items()))
+            reasons.append(f"{name}: token counts come from different sources ({sources})")
+    if not ledger.balanced:
+        reasons.append(f"{ledger.fired} requests ended on the workers but {ledger.recorded} are in the books")
+    return reasons
+
+
+def _delay_reasons(name: str, whole: PartBooks) -> Iterator[str]:
+    delay = quantile(whole.client_delay_s, 0.99)
+    for figure, histogram in (("TTFT", whole.ttft_s), ("gap", whole.gap_s)):
+        median = quantile(histogram, 0.5)
+        if delay and median and delay.value > _SUSPECT_SHARE * median.value:
+            yield (
+                f"{name}: requests without kernel receive times, and the client's own delay (p99 "
+                f"{delay.value * 1000:.1f} ms) is more than {_SUSPECT_SHARE:.0%} of the median {figure} "
+                f"({median.value * 1000:.1f} ms)"
+            )
+
+
+def summary_rows(levels: list[LevelSummary]) -> list[dict[str, Any]]:
+    """summary.csv: a row a level and part, the figures flattened to one depth with `_` between the names."""
+    rows = []
+    for level in levels:
+        for part in Part:
+            row: dict[str, Any] = {
+                "stage": level.stage,
+                "system_prompt": level.system_prompt,
+                "level": level.level,
+                "users": level.users,
+                "complete": level.complete,
+                "part": part.value,
+            }
+            figures_of_part = level.hold if part is Part.HOLD else level.whole
+            row |= dict(_flattened("", _with_every_outcome(figures_of_part)))
+            rows.append(row)
+    return rows
+
+
+def _with_every_outcome(figures_of_part: Figures) -> dict[str, Any]:
+    """As builtins, with the same columns in every row: all outcomes, counted or not, and no free-form dictionaries."""
+    builtins: dict[str, Any] = msgspec.to_builtins(figures_of_part)
+    builtins["outcomes"] = {outcome.value: figures_of_part.outcomes.get(outcome, 0) for outcome in Outcome}
+    builtins["output_tokens_sources"] = "+".join(sorted(figures_of_part.output_tokens_sources))
+    builtins["stamps"] = "+".join(sorted(figures_of_part.stamps))
+    builtins["goodput"] = builtins["goodput"] or dict.fromkeys(Goodput.__struct_fields__)
+    for name, value in builtins.items():
+        if isinstance(value, dict) and "p50" in value:
+            for p in ("p50", "p90", "p95", "p99"):
+                value[p] = value[p] or dict.fromkeys(Quantile.__struct_fields__)
+            builtins[name] = value
+    return builtins
+
+
+def _flattened(prefix: str, value: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            yield from _flattened(f"{prefix}_{name}" if prefix else name, inner)
+    else:
+        yield prefix.removesuffix("_value"), value

@@ -1,0 +1,272 @@
+"""The story of one request, and every figure that is told of it.
+
+A Timeline is the frozen record; each metric is a property of it, so that a figure has one definition in one place.
+Times are integer nanoseconds on time.perf_counter_ns()'s clock; None is an event that did not happen, or a figure that
+is undefined. The definitions in words: docs/metrics.md.
+"""
+
+from __future__ import annotations
+
+from array import array
+from dataclasses import dataclass, field
+from enum import StrEnum
+from itertools import pairwise
+
+
+class Outcome(StrEnum):
+    """How a request ended. Latencies are told of OK; every outcome is counted; CUT is no failure."""
+
+    OK = "ok"
+    HTTP_ERROR = "http_error"
+    STREAM_ERROR = "stream_error"
+    TRUNCATED = "truncated"
+    TIMEOUT = "timeout"
+    REFUSED = "refused"
+    EMPTY = "empty"
+    CUT = "cut"
+
+    @property
+    def is_failure(self) -> bool:
+        return self not in (Outcome.OK, Outcome.CUT)
+
+
+class TokenSource(StrEnum):
+    """Where a token count came from, best first."""
+
+    USAGE = "usage"
+    ENGINE = "engine"
+    TOKENIZER = "tokenizer"
+    EVENTS = "events"
+
+
+@dataclass(frozen=True, slots=True)
+class Timeline:
+    """One request from its sending to its end.
+
+    scheduled_ns: when it was due (closed loop: sent_ns). sent_ns: just before its first byte went to a connected
+    socket; connecting took connect_ns before that (0 on a kept connection). headers_ns: end of the response's head.
+    first_ns, first_visible_ns, last_ns: arrival of the first output, the first that is not reasoning, the last.
+    end_ns: the stream's proper end; over_ns: when the request was over for its user, whatever its outcome.
+    arrivals_ns: arrival of each read that held output, ascending; several events in one read share its time. delays_ns: how late this process read each read of the response, empty without kernel
+    stamps. kernel_stamps: how many of `reads` had a kernel receive time.
+    """
+
+    user: str
+    stage: int
+    outcome: Outcome
+    scheduled_ns: int
+    sent_ns: int
+    over_ns: int
+    connect_ns: int = 0
+    headers_ns: int | None = None
+    first_ns: int | None = None
+    first_visible_ns: int | None = None
+    last_ns: int | None = None
+    end_ns: int | None = None
+    arrivals_ns: array[int] = field(default_factory=lambda: array("q"))
+    delays_ns: array[int] = field(default_factory=lambda: array("q"))
+    reads: int = 0
+    kernel_stamps: int = 0
+    output_events: int = 0
+    output_tokens: int = 0
+    output_tokens_source: TokenSource = TokenSource.EVENTS
+    prompt_tokens: int | None = None
+    prompt_tokens_source: str = ""
+    bytes_received: int = 0
+    status: int | None = None
+    finish_reason: str | None = None
+    error: str | None = None
+
+    @property
+    def ttft_ns(self) -> int | None:
+        """Time to first token: first output − sent."""
+        return _difference(self.first_ns, self.sent_ns)
+
+    @property
+    def ttfvt_ns(self) -> int | None:
+        """Time to first visible token: the same, reasoning not counted."""
+        return _difference(self.first_visible_ns, self.sent_ns)
+
+    @property
+    def tpot_ns(self) -> float | None:
+        """Time per output token: (last − first) / (n − 1); undefined for fewer than two tokens."""
+        if self.first_ns is None or self.last_ns is None or self.output_tokens < 2:
+            return None
+        return (self.last_ns - self.first_ns) / (self.output_tokens - 1)
+
+    @property
+    def token_rate(self) -> float | None:
+        """Tokens a second as this user saw them: 1 / TPOT; undefined where all tokens came in one read."""
+        tpot_ns = self.tpot_ns
+        return 1e9 / tpot_ns if tpot_ns else None
+
+    @property
+    def e2e_ns(self) -> int | None:
+        """Last output − sent."""
+        return _difference(self.last_ns, self.sent_ns)
+
+    @property
+    def duration_ns(self) -> int | None:
+        """Proper end − sent."""
+        return _difference(self.end_ns, self.sent_ns)
+
+    @property
+    def gaps_ns(self) -> list[int]:
+        """Times between successive output arrivals: what a reader feels. Never divided among an event's tokens."""
+        return [later - earlier for earlier, later in pairwise(self.arrivals_ns)]
+
+    @property
+    def tokens_per_arrival(self) -> float:
+        """Each arrival's share of the tokens, n / m, so that the tokens of all windows sum to n."""
+        return self.output_tokens / len(self.arrivals_ns) if self.arrivals_ns else 0.0
+
+    @property
+    def stamps(self) -> str:
+        """`kernel`, `user` or `mixed`: whose receive times these are."""
+        if self.kernel_stamps == self.reads:
+            return "kernel" if self.reads else "user"
+        return "mixed" if self.kernel_stamps else "user"
+
+
+def _difference(later_ns: int | None, earlier_ns: int) -> int | None:
+    return None if later_ns is None else later_ns - earlier_ns
+
+
+class TimelineBuilder:
+    """Collects a request's events as they happen; `finish` freezes them."""
+
+    def __init__(self, user: str, stage: int, now_ns: int) -> None:
+        self._user = user
+        self._stage = stage
+        self._sent_ns = now_ns  # a request that never got a connection counts as sent when it was tried
+        self._connect_ns = 0
+        self._headers_ns: int | None = None
+        self._first_ns: int | None = None
+        self._first_visible_ns: int | None = None
+        self._arrivals_ns = array("q")
+        self._delays_ns = array("q")
+        self._reads = 0
+        self._kernel_stamps = 0
+        self._events = 0
+        self._engine_tokens: int | None = None
+        self._usage_tokens: int | None = None
+        self._counted_tokens: int | None = None
+        self._prompt_tokens: int | None = None
+        self._prompt_tokens_source = ""
+
+    @property
+    def stage(self) -> int:
+        return self._stage
+
+    @property
+    def sent_ns(self) -> int:
+        return self._sent_ns
+
+    @property
+    def last_ns(self) -> int | None:
+        """The last output so far."""
+        return self._arrivals_ns[-1] if self._arrivals_ns else None
+
+    @property
+    def output_events(self) -> int:
+        return self._events
+
+    def sent(self, sent_ns: int, connect_ns: int) -> None:
+        """The request left."""
+        self._sent_ns = sent_ns
+        self._connect_ns = connect_ns
+
+    def read(self, delay_ns: int, kernel: bool) -> None:
+        """The socket was read for this response."""
+        self._reads += 1
+        if kernel:
+            self._kernel_stamps += 1
+            self._delays_ns.append(delay_ns)
+
+    def output(self, arrived_ns: int, visible: bool, tokens: int | None) -> None:
+        """An event with output arrived; `tokens` by the engine's own count, None where it does not say."""
+        if self._first_ns is None:
+            self._first_ns = arrived_ns
+        if visible and self._first_visible_ns is None:
+            self._first_visible_ns = arrived_ns
+        arrivals = self._arrivals_ns
+        if not arrivals or arrivals[-1] != arrived_ns:
+            arrivals.append(arrived_ns)
+        self._events += 1
+        if tokens is not None:
+            self._engine_tokens = (self._engine_tokens or 0) + tokens
+
+    def usage(self, prompt_tokens: int | None, output_tokens: int | None) -> None:
+        """The server's own counts so far; the last ones stand."""
+        if output_tokens is not None:
+            self._usage_tokens = output_tokens
+        if prompt_tokens is not None:
+            self.prompt_tokens(prompt_tokens, "usage")
+
+    def prompt_tokens(self, tokens: int, source: str) -> None:
+        """The prompt's length and who counted it."""
+        self._prompt_tokens = tokens
+        self._prompt_tokens_source = source
+
+    def counted(self, output_tokens: int) -> None:
+        """A tokenizer's count over the whole text."""
+        self._counted_tokens = output_tokens
+
+    @property
+    def needs_counting(self) -> bool:
+        """There is output, and neither the server nor the engine said how many tokens it is."""
+        return bool(self._events) and self._usage_tokens is None and self._engine_tokens is None
+
+    def finish(
+        self,
+        outcome: Outcome,
+        over_ns: int,
+        *,
+        headers_ns: int | None = None,
+        end_ns: int | None = None,
+        bytes_received: int = 0,
+        status: int | None = None,
+        finish_reason: str | None = None,
+        error: str | None = None,
+    ) -> Timeline:
+        """The frozen record. A stream that ended properly without any output is EMPTY, whatever `outcome` says."""
+        if outcome is Outcome.OK and not self._events:
+            outcome, error = Outcome.EMPTY, "the stream ended properly but held no output"
+        tokens, source = self._tokens()
+        return Timeline(
+            user=self._user,
+            stage=self._stage,
+            outcome=outcome,
+            scheduled_ns=self._sent_ns,  # closed loop: a user sends when it is ready to
+            sent_ns=self._sent_ns,
+            over_ns=over_ns,
+            connect_ns=self._connect_ns,
+            headers_ns=headers_ns,
+            first_ns=self._first_ns,
+            first_visible_ns=self._first_visible_ns,
+            last_ns=self.last_ns,
+            end_ns=end_ns,
+            arrivals_ns=self._arrivals_ns,
+            delays_ns=self._delays_ns,
+            reads=self._reads,
+            kernel_stamps=self._kernel_stamps,
+            output_events=self._events,
+            output_tokens=tokens,
+            output_tokens_source=source,
+            prompt_tokens=self._prompt_tokens,
+            prompt_tokens_source=self._prompt_tokens_source,
+            bytes_received=bytes_received,
+            status=status,
+            finish_reason=finish_reason,
+            error=error,
+        )
+
+    def _tokens(self) -> tuple[int, TokenSource]:
+        for tokens, source in (
+            (self._usage_tokens, TokenSource.USAGE),
+            (self._engine_tokens, TokenSource.ENGINE),
+            (self._counted_tokens, TokenSource.TOKENIZER),
+        ):
+            if tokens is not None:
+                return tokens, source
+        return self._events, TokenSource.EVENTS

@@ -1,0 +1,21 @@
+"""What is asked: data sets, sampling, lengths and system prompts."""
+
+from prompts.counting import TokenCounter, estimate_tokens, token_counter
+from prompts.records import Prompt, PromptError, PromptSet
+from prompts.sampling import Sampler
+from prompts.sources import load_prompts, parse_token_range
+from prompts.system import DEFAULT_SYSTEM_PROMPT, load_system_prompt
+
+__all__ = [
+    "DEFAULT_SYSTEM_PROMPT",
+    "Prompt",
+    "PromptError",
+    "PromptSet",
+    "Sampler",
+    "TokenCounter",
+    "estimate_tokens",
+    "load_prompts",
+    "load_system_prompt",
+    "parse_token_range",
+    "token_counter",
+]

@@ -1,0 +1,135 @@
+"""How many tokens a text has: by a tokenizer where one is given, else by a stated estimate."""
+
+import math
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from prompts.quiet import first_line, quiet
+from prompts.records import PromptError
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+ESTIMATE = "estimate (words, numbers and punctuation marks)"
+_PIECES = re.compile(r"(?P<word>[^\W\d_]+)|(?P<digits>\d+)|(?P<marks>[^\w\s]+|_+)|(?P<breaks>\n\s*)")
+_LETTERS_PER_EXTRA_TOKEN = 8
+_DIGITS_PER_TOKEN = 3
+_MARKS_PER_TOKEN = 2
+
+
+@dataclass(frozen=True, slots=True)
+class TokenCounter:
+    """`count(text)` is the number of tokens in `text`, special tokens excluded; `name` says how they were counted."""
+
+    name: str
+    count: Callable[[str], int]
+
+
+def token_counter(tokenizer: str | None = None) -> TokenCounter:
+    """A counter for `tokenizer`: a tokenizer.json, a folder that holds one, or the name of a model on the hub.
+
+    Without a tokenizer, a stated estimate (`estimate_tokens`). Raises PromptError when the tokenizer cannot be had;
+    it never falls back to the estimate.
+    """
+    if tokenizer is None:
+        return TokenCounter(ESTIMATE, estimate_tokens)
+    file = _local_file(tokenizer) or _hub_file(tokenizer)
+    return TokenCounter(f"tokenizer {tokenizer}", _counting_with(_read(file, tokenizer)))
+
+
+def estimate_tokens(text: str) -> int:
+    """About how many tokens English text has under a large byte-pair vocabulary such as Llama 3's (128,000 entries).
+
+    A word is one token for every eight letters begun, digits go in threes, punctuation marks in twos, and a line break
+    is one. Beside cl100k, the vocabulary that Llama 3's extends, on the packaged sample: the sum is within 1 %, nine
+    prompts in ten are within 8 %, and all are within 20 %. It is not made for other languages, source code or tables:
+    accented and non-Latin words take several times as many tokens as it says.
+    """
+    tokens = 0
+    for piece in _PIECES.finditer(text):
+        length = piece.end() - piece.start()
+        if piece.lastgroup == "word":
+            tokens += math.ceil(length / _LETTERS_PER_EXTRA_TOKEN)
+        elif piece.lastgroup == "digits":
+            tokens += math.ceil(length / _DIGITS_PER_TOKEN)
+        elif piece.lastgroup == "marks":
+            tokens += math.ceil(length / _MARKS_PER_TOKEN)
+        else:
+            tokens += 1
+    return tokens
+
+
+def _local_file(tokenizer: str) -> Path | None:
+    """The tokenizer.json that `tokenizer` names on this disk; None when it can only be a name on the hub."""
+    path = Path(tokenizer).expanduser()
+    if path.is_file():
+        return path
+    if path.is_dir():
+        if not (path / "tokenizer.json").is_file():
+            raise PromptError(
+                f"tokenizer folder {tokenizer!r} holds no tokenizer.json; give a tokenizer.json, a folder with one, "
+                "or a model's name on the Hugging Face hub"
+            )
+        return path / "tokenizer.json"
+    if tokenizer.endswith(".json") or tokenizer.startswith((".", "/", "~")) or tokenizer.count("/") > 1:
+        raise PromptError(
+            f"tokenizer {tokenizer!r} does not exist; give a tokenizer.json, a folder with one, "
+            "or a model's name on the Hugging Face hub"
+        )
+    return None
+
+
+def _hub_file(name: str) -> Path:
+    """The tokenizer.json of the model `name`, from the hub or, with no network, from the hub's cache on this disk."""
+    from huggingface_hub import errors, hf_hub_download
+    from huggingface_hub import utils as hub
+
+    ways_out = "give a tokenizer.json or a folder with one, or leave the tokenizer out to have tokens estimated"
+    try:
+        with quiet(hub):
+            return Path(hf_hub_download(name, "tokenizer.json"))
+    except errors.LocalEntryNotFoundError:
+        raise PromptError(
+            f"tokenizer {name!r}: the Hugging Face hub cannot be reached and its cache here holds no such tokenizer; "
+            f"fill the cache once with a network (hf download {name} tokenizer.json), {ways_out}"
+        ) from None
+    except errors.GatedRepoError:
+        raise PromptError(
+            f"tokenizer {name!r} is gated on the Hugging Face hub: accept its terms there and log in "
+            f"(hf auth login), {ways_out}"
+        ) from None
+    except errors.RepositoryNotFoundError:
+        raise PromptError(
+            f"tokenizer {name!r} is not on the Hugging Face hub, or not for this login; check the name, {ways_out}"
+        ) from None
+    except errors.EntryNotFoundError:
+        raise PromptError(f"tokenizer {name!r}: that model has no tokenizer.json; {ways_out}") from None
+    except Exception as error:  # transport, file system and name errors
+        raise PromptError(f"tokenizer {name!r} could not be had ({first_line(error)}); {ways_out}") from None
+
+
+def _read(file: Path, tokenizer: str) -> "Tokenizer":
+    from tokenizers import Tokenizer
+
+    try:
+        loaded = Tokenizer.from_file(str(file))
+    except Exception as error:  # the library raises bare Exception
+        raise PromptError(
+            f"tokenizer {tokenizer!r}: {file.name} cannot be read ({first_line(error)}); "
+            "expected a tokenizer.json as the tokenizers library saves it"
+        ) from None
+    # A saved tokenizer may cut or pad every text to one length, which would make every count that length.
+    loaded.no_truncation()
+    loaded.no_padding()
+    return loaded
+
+
+def _counting_with(tokenizer: "Tokenizer") -> Callable[[str], int]:
+    def count(text: str) -> int:
+        # One text at a time: encode_batch starts threads, and the locustfile may be forked after this.
+        return len(tokenizer.encode(text, add_special_tokens=False).ids)
+
+    return count

@@ -1,0 +1,225 @@
+"""A results folder, read back: run.json (what was run) and summary.json (what came of it).
+
+Keys that are not named here are ignored, so a newer writer of the same format stays readable.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import Literal, TypeVar
+
+import msgspec
+
+FORMAT = 1
+JOURNALS = ("requests.csv", "windows.csv", "histograms.csv")
+
+Status = Literal["running", "finished", "interrupted", "failed"]
+SystemPrompt = Literal["off", "on"]
+
+# From harmless to worst: where the two files disagree, the worse one is believed.
+STATUSES: tuple[Status, ...] = ("finished", "running", "interrupted", "failed")
+
+T = TypeVar("T")
+
+
+class ReportError(ValueError):
+    """The results cannot be reported; the message is one sentence for the person who asked."""
+
+
+class Quantile(msgspec.Struct, frozen=True):
+    """A percentile and its 95 % interval, in the unit of the figure that holds it.
+
+    `high` is None, and `certified` false, where the sample is too small for the interval's upper end.
+    """
+
+    value: float
+    low: float
+    high: float | None
+    certified: bool
+
+
+class Distribution(msgspec.Struct, frozen=True):
+    """The percentiles of `count` values; None where there was no value."""
+
+    count: int
+    p50: Quantile | None
+    p95: Quantile | None
+    p99: Quantile | None
+
+
+class Goodput(msgspec.Struct, frozen=True):
+    """What met every objective; `fraction` (0 to 1) is of all requests sent, failures included."""
+
+    requests_per_s: float
+    tokens_per_s: float
+    fraction: float
+
+
+class Figures(msgspec.Struct, frozen=True):
+    """One part (hold, or whole) of a level. Times in seconds, rates a second, None where undefined.
+
+    `requests` were sent in this part, `outcomes` is what became of them, `failures` is every outcome but ok and cut.
+    `token_rate` is of all users together, `request_token_rate` of each request alone, in tokens a second.
+    """
+
+    seconds: float
+    requests: int
+    outcomes: dict[str, int]
+    failures: int
+    token_rate: float | None
+    goodput: Goodput | None
+    output_tokens_sources: dict[str, int]
+    ttft_s: Distribution
+    tpot_s: Distribution
+    request_token_rate: Distribution
+
+
+class Level(msgspec.Struct, frozen=True):
+    """One stage of the run: so many users, with the system prompt or without."""
+
+    stage: int
+    system_prompt: SystemPrompt
+    level: str
+    users: int
+    complete: bool
+    hold: Figures
+    whole: Figures
+
+    @property
+    def name(self) -> str:
+        """The level as a person calls it: its number of users, and its own name where that says more."""
+        return self.level if self.level == str(self.users) else f"{self.level} ({self.users})"
+
+
+class Stage(msgspec.Struct, frozen=True):
+    """One stage as it was planned."""
+
+    stage: int
+    system_prompt: SystemPrompt
+    level: str
+
+
+class Validity(msgspec.Struct, frozen=True):
+    """Whether the client's own delay reached into the figures, and the reasons to think so."""
+
+    verdict: Literal["valid", "suspect"]
+    reasons: tuple[str, ...] = ()
+
+
+class Books(msgspec.Struct, frozen=True):
+    """Requests fired by the users, merged by the recorder, and written to requests.csv."""
+
+    fired: int
+    recorded: int
+    rows: int
+    balanced: bool
+
+
+class Run(msgspec.Struct, frozen=True):
+    """The part of run.json that a report tells."""
+
+    started_at: datetime
+    status: Status
+    plan: tuple[Stage, ...] = ()
+
+
+class Summary(msgspec.Struct, frozen=True):
+    """summary.json: what was measured, level by level."""
+
+    status: Status
+    engine: str
+    model: str | None
+    host: str | None
+    validity: Validity
+    books: Books
+    objectives: dict[str, float]
+    levels: tuple[Level, ...]
+
+
+class Results(msgspec.Struct, frozen=True):
+    """A whole results folder; `summary.levels` holds at least one level."""
+
+    folder: Path
+    run: Run
+    summary: Summary
+
+    @property
+    def status(self) -> Status:
+        """How the run ended: the worse of what its two files say."""
+        return max(self.run.status, self.summary.status, key=STATUSES.index)
+
+    @property
+    def not_run(self) -> tuple[Stage, ...]:
+        """The stages that were planned but have no figures."""
+        measured = {level.stage for level in self.summary.levels}
+        return tuple(stage for stage in self.run.plan if stage.stage not in measured)
+
+
+class _Head(msgspec.Struct, frozen=True):
+    format: int | None = None
+    tokenswarm_version: str | None = None
+
+
+def load_results(folder: str | Path) -> Results:
+    """Read a results folder.
+
+    Raises ReportError, in one sentence, for a folder that is missing, is none of ours, was left by a run that never
+    wrote its summary, is of an unknown format, is damaged, or holds no level.
+    """
+    folder = Path(folder)
+    run = _read(_run_file(folder), Run)
+    summary_file = folder / "summary.json"
+    if not summary_file.is_file():
+        raise ReportError(_no_summary(folder, run))
+    summary = _read(summary_file, Summary)
+    if not summary.levels:
+        raise ReportError(f"{summary_file} holds no level: the run ended before its first level began.")
+    return Results(folder, run, summary)
+
+
+def _run_file(folder: Path) -> Path:
+    if not folder.exists():
+        raise ReportError(f"There is no folder {folder}; give the folder that a run left under results/.")
+    if not folder.is_dir():
+        raise ReportError(f"{folder} is a file, not a results folder; give the folder that holds run.json.")
+    run_file = folder / "run.json"
+    if run_file.is_file():
+        return run_file
+    missing = "run.json and summary.json are" if not (folder / "summary.json").is_file() else "run.json is"
+    # Folders are named by their time, so the last by name is the newest.
+    runs = sorted(path.parent.name for path in folder.glob("*/run.json"))
+    hint = f"; it holds runs, the newest is {folder / runs[-1]}" if runs else ""
+    raise ReportError(f"{folder} is not a results folder: {missing} missing{hint}.")
+
+
+def _no_summary(folder: Path, run: Run) -> str:
+    readable = [name for name in JOURNALS if (folder / name).is_file()]
+    left = f"still readable there: {', '.join(readable)}" if readable else "it left no figures at all"
+    if run.status == "running":
+        why = "the run was killed, or is still going (run.json says it is running)"
+    else:
+        why = f"the run ended ({run.status}) without writing it"
+    return f"{folder / 'summary.json'} is missing because {why}; {left}."
+
+
+def _read(path: Path, kind: type[T]) -> T:
+    try:
+        data = path.read_bytes()
+        head = msgspec.json.decode(data, type=_Head)
+        _check_format(path, head)
+        return msgspec.json.decode(data, type=kind)
+    except OSError as error:
+        raise ReportError(f"{path} cannot be read: {error.strerror or error}.") from error
+    except msgspec.ValidationError as error:
+        raise ReportError(f"{path} is not as a run writes it: {error}.") from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise ReportError(f"{path} is not whole JSON ({error}); it was cut short or edited.") from error
+
+
+def _check_format(path: Path, head: _Head) -> None:
+    if head.format == FORMAT:
+        return
+    found = "names no format" if head.format is None else f"has format {head.format}"
+    writer = f" (tokenswarm {head.tokenswarm_version})" if head.tokenswarm_version else ""
+    raise ReportError(f"{path} {found}, but format {FORMAT} is read here; use the version that wrote it{writer}.")

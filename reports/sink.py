@@ -1,0 +1,33 @@
+"""What a terminal shows of a run: a line each few seconds, then the table and where the charts are."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from metrics.progress import Progress
+from reports.charts import draw_charts
+from reports.progress import progress_line
+from reports.results import ReportError, load_results
+from reports.table import summary_table
+
+logger = logging.getLogger("tokenswarm")
+
+
+class TerminalSink:
+    """Prints; the figures are those of the results folder, read back from it."""
+
+    def progress(self, progress: Progress) -> None:
+        """One line."""
+        logger.info("%s", progress_line(progress))
+
+    def finished(self, folder: Path) -> None:
+        """The table, the charts, the folder. A report that cannot be made says so and loses nothing."""
+        try:
+            results = load_results(folder)
+            print(f"\n{summary_table(results)}\n")
+            for chart in draw_charts(results, folder):
+                print(f"Chart: {chart}")
+        except ReportError as error:
+            logger.error("The report could not be made: %s", error)
+        print(f"Results: {folder}", flush=True)

@@ -1,0 +1,112 @@
+"""The one place where a report's numbers become text. Undefined is a dash, never a zero."""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime
+
+from reports.results import Quantile
+
+UNDEFINED = "–"
+NOT_CERTIFIED = "*"
+NOT_CERTIFIED_NOTE = "* not certified: too few requests for a 95 % interval at this percentile"
+
+# Decimals at which a number shows three significant digits, by its size: 9.99 is the last to need two.
+_THREE_DIGITS = ((9.995, 2), (99.95, 1))
+
+
+def duration(seconds: float | None) -> str:
+    """A duration in seconds as text: `12.3 ms`, `253 ms`, `1.24 s`."""
+    if seconds is None or not math.isfinite(seconds):
+        return UNDEFINED
+    factor, unit = duration_axis(seconds)
+    return f"{_number(seconds * factor)} {unit}"
+
+
+def duration_axis(top_s: float) -> tuple[float, str]:
+    """The unit for durations up to `top_s` seconds, and what to multiply seconds by: (1000, "ms") below 1 s."""
+    # 0.9995 s would read "1,000 ms".
+    return (1000.0, "ms") if abs(top_s) < 0.9995 else (1.0, "s")
+
+
+def rate(per_s: float | None) -> str:
+    """A rate per second as text, its unit left to the heading: `2.43`, `24.3`, `2,431`."""
+    return UNDEFINED if per_s is None or not math.isfinite(per_s) else _number(per_s)
+
+
+def tick(value: float) -> str:
+    """A number beside an axis: `0`, `0.5`, `2,500`, as long as it must be and no longer."""
+    return f"{value:,.10g}"
+
+
+def count(number: int) -> str:
+    """A whole number: `12,345`."""
+    return f"{number:,}"
+
+
+def counted(number: int, noun: str) -> str:
+    """A whole number of things: `1 failure`, `2 failures`."""
+    return f"{count(number)} {noun}" if number == 1 else f"{count(number)} {noun}s"
+
+
+def percentage(fraction: float | None) -> str:
+    """A fraction (0 to 1) in percent, one decimal: `98.2 %`. Only all is `100 %`, and only nothing `0 %`."""
+    if fraction is None or not math.isfinite(fraction):
+        return UNDEFINED
+    if fraction in (0, 1):
+        return f"{fraction * 100:.0f} %"
+    # Between the two, rounding may not claim either.
+    return f"{min(max(fraction * 100, 0.1), 99.9):.1f} %" if 0 < fraction < 1 else f"{fraction * 100:.1f} %"
+
+
+def quantile(figure: Quantile | None) -> str:
+    """A percentile in seconds: `253 ms`, with a `*` where it is not certified."""
+    return UNDEFINED if figure is None else duration(figure.value) + mark(figure)
+
+
+def rate_quantile(figure: Quantile | None) -> str:
+    """A percentile of rates (per second), marked like a duration's."""
+    return UNDEFINED if figure is None else rate(figure.value) + mark(figure)
+
+
+def mark(figure: Quantile) -> str:
+    """`*` for a percentile that is not certified, nothing for one that is."""
+    return "" if figure.certified else NOT_CERTIFIED
+
+
+def interval(figure: Quantile | None) -> str:
+    """A percentile's 95 % interval in seconds: `240–270 ms`, `990 ms–1.02 s`, `≥ 240 ms` without an upper end."""
+    if figure is None:
+        return UNDEFINED
+    if figure.high is None:
+        return f"≥ {duration(figure.low)}"
+    low, high = duration(figure.low), duration(figure.high)
+    low_number, low_unit = low.split()
+    return f"{low_number}–{high}" if low_unit == high.split()[1] else f"{low}–{high}"
+
+
+def clock(elapsed_s: float) -> str:
+    """Elapsed seconds as a clock shows them: `0:05`, `12:34`, `1:02:03`."""
+    minutes, seconds = divmod(int(elapsed_s), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+
+
+def moment(when: datetime) -> str:
+    """A point in time, to the minute: `2024-06-05 14:03 UTC`. One without a zone is taken as UTC."""
+    aware = when if when.tzinfo else when.replace(tzinfo=UTC)
+    return f"{aware.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+
+
+def objective(name: str, value: float) -> str:
+    """An objective as it was set: `ttft_s`, 0.5 gives `ttft ≤ 500 ms`."""
+    return f"{name.removesuffix('_s')} ≤ {duration(value)}" if name.endswith("_s") else f"{name} {value:g}"
+
+
+def _number(value: float) -> str:
+    size = abs(value)
+    if 0 < size < 0.9995:
+        # Below one, three decimals are enough: a duration of that size is already below a millisecond.
+        return f"{value:.3f}"
+    decimals = next((decimals for limit, decimals in _THREE_DIGITS if size < limit), 0) if size else 0
+    return f"{value:,.{decimals}f}"

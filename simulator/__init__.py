@@ -1,0 +1,7 @@
+"""A server that streams text in the dialects of real engines at a known speed, and logs when it wrote what.
+
+`tokens` turns text into tokens and draws answers, `prefix_cache` and `batching` decide who gets a token when,
+`profiles` names speeds and `faults` what goes wrong. A dialect (`dialect`, `openai_dialect`) turns an answer into
+bytes, `connection` moves bytes, `exchange` is one request's life, `server` joins them all; `truth` and `figures` keep
+the books. The batching model and the dialects know neither sockets nor clocks.
+"""

@@ -1,0 +1,201 @@
+"""Who gets a token, and when: continuous batching as a pure model. Time is an argument, in integer nanoseconds.
+
+An engine works in steps. Each step gives one token to every sequence that is decoding and, out of what is left of the
+step's token budget, computes (prefills) prompts, the oldest first, in pieces where they do not fit: chunked prefill, as
+vLLM has it by default today. A sequence whose prompt is complete gets its first token at the end of that step. A step
+takes
+
+    step_ms + sequence_ms x decoding sequences + prefilled tokens / prefill_tokens_per_s + prefill_ms x prompts in it
+
+so that both a larger batch and a newcomer's prompt slow everybody down. At most `max_batch` sequences are in the batch,
+the rest wait in arrival order. Prompt blocks computed before are skipped (see `prefix_cache`); generated tokens are not
+cached, and the memory that running sequences need is not modelled.
+"""
+
+import random
+from collections import OrderedDict
+from dataclasses import dataclass, field
+
+from simulator.errors import SimulatorError
+from simulator.prefix_cache import BLOCK_TOKENS, PrefixCache
+
+
+@dataclass(frozen=True, slots=True)
+class Speed:
+    """How fast an engine is. `jitter` is the sigma of a lognormal factor, of mean 1, on the time of each step."""
+
+    step_ms: float
+    sequence_ms: float
+    prefill_tokens_per_s: float
+    prefill_ms: float
+    max_batch: int = 256
+    step_tokens: int = 8192
+    cache_blocks: int = 25_000
+    jitter: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name, (low, high) in _BOUNDS.items():
+            value = getattr(self, name)
+            if not low <= value <= high:
+                raise SimulatorError(f"{name} must be from {low:g} to {high:g}, got {value:g}.")
+        if self.step_tokens <= self.max_batch:
+            # Decoding alone would use the budget up, and no waiting prompt would ever get in.
+            raise SimulatorError(f"step_tokens must be more than max_batch ({self.max_batch}), got {self.step_tokens}.")
+
+
+_BOUNDS = {
+    "step_ms": (0.001, 1e6),
+    "sequence_ms": (0, 1e6),
+    "prefill_tokens_per_s": (0.001, 1e12),
+    "prefill_ms": (0, 1e6),
+    "max_batch": (1, 1e6),
+    "step_tokens": (2, 1e9),
+    "cache_blocks": (0, 1e9),
+    "jitter": (0, 2),
+}
+
+
+@dataclass(slots=True, eq=False)
+class Job:
+    """One sequence: a request and its answer. The first five fields are given, the rest belongs to the batch."""
+
+    number: int
+    prompt_tokens: int
+    blocks: tuple[bytes, ...]
+    wanted: int
+    arrived_ns: int
+    cached_tokens: int = 0
+    prefill_left: int = 0
+    produced: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A finished step: when it was due to end, and the jobs that got one token from it, in their order."""
+
+    due_ns: int
+    jobs: list[Job]
+
+
+@dataclass(slots=True)
+class _Plan:
+    """The step under way."""
+
+    due_ns: int
+    duration_ns: int
+    prefills: list[tuple[Job, int]] = field(default_factory=list)
+
+
+class Batch:
+    """The engine's state. Call `advance` when `due_ns` is reached; between calls nothing happens."""
+
+    def __init__(self, speed: Speed, seed: int = 0) -> None:
+        self._speed = speed
+        self._random = random.Random(seed)
+        self._cache = PrefixCache(speed.cache_blocks)
+        self._waiting: OrderedDict[int, Job] = OrderedDict()
+        self._prefilling: dict[int, Job] = {}
+        self._decoding: dict[int, Job] = {}
+        self._plan: _Plan | None = None
+        self.queried_tokens = 0
+        self.hit_tokens = 0
+        self.prefilled_prompt_tokens = 0
+        self.generated_tokens = 0
+
+    @property
+    def due_ns(self) -> int | None:
+        """When the step under way ends; None when the engine is idle."""
+        return None if self._plan is None else self._plan.due_ns
+
+    @property
+    def running(self) -> int:
+        return len(self._prefilling) + len(self._decoding)
+
+    @property
+    def waiting(self) -> int:
+        return len(self._waiting)
+
+    def submit(self, job: Job) -> None:
+        """Queue a job that has just arrived; an idle engine starts on it at once."""
+        self._waiting[job.number] = job
+        if self._plan is None:
+            self._begin(job.arrived_ns)
+
+    def cancel(self, job: Job) -> None:
+        """Take a job out, wherever it is. The step under way lasts as planned; the place is free after it."""
+        for place in (self._waiting, self._prefilling, self._decoding):
+            place.pop(job.number, None)
+
+    def advance(self, now_ns: int) -> Step | None:
+        """End the step under way if it is due and begin the next; None if nothing is due.
+
+        The next step begins when this one was due, not when the caller came, so that lateness does not add up. A caller
+        that is later than a whole step is overloaded: then the engine goes on from now instead of racing to catch up.
+        """
+        plan = self._plan
+        if plan is None or plan.due_ns > now_ns:
+            return None
+        jobs = self._end(plan)
+        late = now_ns - plan.due_ns > plan.duration_ns
+        self._begin(now_ns if late else plan.due_ns)
+        return Step(plan.due_ns, jobs)
+
+    def _end(self, plan: _Plan) -> list[Job]:
+        for job, tokens in plan.prefills:
+            job.prefill_left -= tokens
+            if job.prefill_left == 0 and self._prefilling.pop(job.number, None) is not None:
+                self._decoding[job.number] = job
+                self._cache.insert(job.blocks)
+                self.prefilled_prompt_tokens += job.prompt_tokens
+        served = list(self._decoding.values())
+        for job in served:
+            job.produced += 1
+            if job.produced == job.wanted:
+                del self._decoding[job.number]
+        self.generated_tokens += len(served)
+        return served
+
+    def _begin(self, start_ns: int) -> None:
+        if not self.running:
+            if not self._waiting:
+                self._plan = None
+                return
+            start_ns = max(start_ns, next(iter(self._waiting.values())).arrived_ns)
+        self._admit(start_ns)
+        prefills = self._share_prefill(self._speed.step_tokens - len(self._decoding))
+        duration_ns = self._duration_ns(len(self._decoding), prefills)
+        self._plan = _Plan(start_ns + duration_ns, duration_ns, prefills)
+
+    def _admit(self, start_ns: int) -> None:
+        budget = self._speed.step_tokens - len(self._decoding) - sum(s.prefill_left for s in self._prefilling.values())
+        while self._waiting and self.running < self._speed.max_batch and budget > 0:
+            number, job = next(iter(self._waiting.items()))
+            if job.arrived_ns > start_ns:
+                return
+            del self._waiting[number]
+            # The last token is always computed: its result is the first token of the answer.
+            usable = job.blocks[: (job.prompt_tokens - 1) // BLOCK_TOKENS]
+            job.cached_tokens = self._cache.match(usable) * BLOCK_TOKENS
+            job.prefill_left = job.prompt_tokens - job.cached_tokens
+            self.queried_tokens += job.prompt_tokens
+            self.hit_tokens += job.cached_tokens
+            self._prefilling[number] = job
+            budget -= job.prefill_left
+
+    def _share_prefill(self, budget: int) -> list[tuple[Job, int]]:
+        prefills = []
+        for job in self._prefilling.values():
+            tokens = min(job.prefill_left, budget)
+            if tokens <= 0:
+                break
+            prefills.append((job, tokens))
+            budget -= tokens
+        return prefills
+
+    def _duration_ns(self, decoding: int, prefills: list[tuple[Job, int]]) -> int:
+        speed = self._speed
+        prefill_ms = 1000 * sum(tokens for _, tokens in prefills) / speed.prefill_tokens_per_s
+        total_ms = speed.step_ms + speed.sequence_ms * decoding + prefill_ms + speed.prefill_ms * len(prefills)
+        if speed.jitter:
+            total_ms *= self._random.lognormvariate(-(speed.jitter**2) / 2, speed.jitter)
+        return max(1, round(total_ms * 1e6))

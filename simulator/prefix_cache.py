@@ -1,0 +1,53 @@
+"""Which leading blocks of a prompt an engine has computed before.
+
+A block is `BLOCK_TOKENS` tokens, and its key covers every token before it too, so that equal keys mean equal prefixes.
+"""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from hashlib import blake2b
+
+BLOCK_TOKENS = 16
+
+
+def block_keys(tokens: Sequence[str]) -> tuple[bytes, ...]:
+    """The key of every full block of `tokens`, first block first."""
+    keys: list[bytes] = []
+    parent = b""
+    for end in range(BLOCK_TOKENS, len(tokens) + 1, BLOCK_TOKENS):
+        # The separator keeps ("ab", "c") and ("a", "bc") apart; no token contains it.
+        block = "\x1f".join(tokens[end - BLOCK_TOKENS : end]).encode("utf-8", "surrogatepass")
+        parent = blake2b(parent + block, digest_size=8).digest()
+        keys.append(parent)
+    return tuple(keys)
+
+
+class PrefixCache:
+    """The most recently used blocks, at most `capacity_blocks` of them; 0 caches nothing."""
+
+    def __init__(self, capacity_blocks: int) -> None:
+        self._capacity_blocks = capacity_blocks
+        self._blocks: OrderedDict[bytes, None] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._blocks)
+
+    def match(self, keys: Sequence[bytes]) -> int:
+        """How many leading blocks of `keys` are cached; using them makes them recent."""
+        found = 0
+        while found < len(keys) and keys[found] in self._blocks:
+            found += 1
+        self._touch(keys[:found])
+        return found
+
+    def insert(self, keys: Sequence[bytes]) -> None:
+        """Remember `keys`, the blocks of one prompt in order, and forget the least recently used beyond capacity."""
+        self._touch(keys)
+        while len(self._blocks) > self._capacity_blocks:
+            self._blocks.popitem(last=False)
+
+    def _touch(self, keys: Sequence[bytes]) -> None:
+        # Last block first: a prompt then loses its tail before its head, and what is left of it stays usable.
+        for key in reversed(keys):
+            self._blocks[key] = None
+            self._blocks.move_to_end(key)

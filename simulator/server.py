@@ -1,0 +1,220 @@
+"""Joins the parts: requests in, the batch's steps on the clock, events out, a truth row at each request's end."""
+
+import asyncio
+import hmac
+import socket
+import time
+from hashlib import blake2b
+
+from simulator import figures
+from simulator.batching import Batch, Job
+from simulator.connection import (
+    Connection,
+    Request,
+    accept_kernel_times,
+    whole_response,
+)
+from simulator.dialect import Ask, Dialect, Page, RefusalError
+from simulator.errors import SimulatorError
+from simulator.exchange import Exchange
+from simulator.faults import Faults
+from simulator.prefix_cache import block_keys
+from simulator.profiles import Profile
+from simulator.tokens import Answers
+from simulator.truth import TruthLog
+
+_BACKLOG = 4096
+_ACCEPT_PAUSE_S = 0.1
+
+
+class Server:
+    """Listens and answers until closed. All methods belong to the event loop's thread."""
+
+    def __init__(
+        self,
+        profile: Profile,
+        dialect: Dialect,
+        model: str,
+        *,
+        seed: int = 0,
+        faults: Faults | None = None,
+        truth: TruthLog | None = None,
+        api_key: str | None = None,
+    ) -> None:
+        self.dialect = dialect
+        self.faults = faults or Faults()
+        self.figures = figures.Figures(model)
+        self._profile = profile
+        self._seed = seed
+        self._truth = truth
+        self._api_key = api_key
+        self._batch = Batch(profile.speed, seed)
+        self._answers = Answers(seed, profile.answer_median_tokens, profile.answer_sigma)
+        self._received = 0
+        self._in_batch: dict[int, Exchange] = {}
+        self._answering: dict[Connection, Exchange] = {}
+        self._connections: set[Connection] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_due_ns: int | None = None
+
+    def listen(self, host: str, port: int) -> int:
+        """Listen on `host`:`port` (0: any free port) and return the port; raises SimulatorError if that cannot be."""
+        self._loop = asyncio.get_running_loop()
+        if not 0 <= port <= 65_535:
+            # Not left to the system: name resolution takes any number modulo 65,536.
+            raise SimulatorError(f"the port must be from 0 to 65535, got {port}; choose another --port.")
+        try:
+            family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+            self._listener = socket.socket(family, kind, protocol)
+            self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            accept_kernel_times(self._listener)
+            self._listener.bind(address)
+            self._listener.listen(_BACKLOG)
+        except OSError as error:
+            reason = error.strerror or error
+            raise SimulatorError(
+                f"cannot listen on {host}:{port}: {reason}; choose another --host or --port."
+            ) from error
+        self._listener.setblocking(False)
+        self._loop.add_reader(self._listener, self._accept)
+        bound: int = self._listener.getsockname()[1]
+        return bound
+
+    def close(self) -> None:
+        """Stop listening, end every answer under way, close every connection and the truth log."""
+        self._loop.remove_reader(self._listener)
+        self._listener.close()
+        for exchange in list(self._answering.values()):
+            exchange.shut()
+        for connection in list(self._connections):
+            connection.close()
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._truth is not None:
+            self._truth.close()
+
+    def release(self, exchange: Exchange) -> None:
+        """Take an exchange out of the batch, if it is in it."""
+        if exchange.job is not None and self._in_batch.pop(exchange.row.id, None) is not None:
+            self._batch.cancel(exchange.job)
+
+    def ended(self, exchange: Exchange, reason: str) -> None:
+        """Note the end of an exchange: its finish reason, or the outcome that was none."""
+        self._answering.pop(exchange.connection, None)
+        if exchange.job is not None:
+            self.figures.ended({"stop": "stop", "length": "length", "client_gone": "abort"}.get(reason, "error"))
+        if self._truth is not None:
+            self._truth.write(exchange.row)
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError:
+                # Out of file descriptors: the listener stays readable, so without a pause this would spin.
+                self._loop.remove_reader(self._listener)
+                self._loop.call_later(_ACCEPT_PAUSE_S, self._accept_again)
+                return
+            self._connections.add(Connection(self._loop, client, self._request, self._gone, self._connections.discard))
+
+    def _accept_again(self) -> None:
+        if self._listener.fileno() >= 0:
+            self._loop.add_reader(self._listener, self._accept)
+
+    def _gone(self, connection: Connection) -> None:
+        self._answering[connection].gone()
+
+    def _request(self, connection: Connection, request: Request) -> None:
+        asks = request.method == "POST" and request.path == self.dialect.ask_path
+        if asks:
+            self._ask(connection, request)
+            return
+        page = self._page(request)
+        connection.write(whole_response(page, request.keep_alive))
+        connection.finished(request.keep_alive)
+
+    def _page(self, request: Request) -> Page:
+        if not self._authorized(request):
+            return self.dialect.unauthorized()
+        if request.path == self.dialect.ask_path:
+            return self.dialect.wrong_method("POST")
+        page = self._metrics() if request.path == "/metrics" else self.dialect.page(request.path)
+        if page is None:
+            return self.dialect.not_found()
+        return page if request.method == "GET" else self.dialect.wrong_method("GET")
+
+    def _authorized(self, request: Request) -> bool:
+        if self._api_key is None or not self.dialect.needs_key(request.path):
+            return True
+        given = request.headers.get("authorization", "")
+        return hmac.compare_digest(given.encode(), f"Bearer {self._api_key}".encode())
+
+    def _metrics(self) -> Page:
+        batch = self._batch
+        text = self.figures.exposition(
+            gauges={"vllm:num_requests_running": batch.running, "vllm:num_requests_waiting": batch.waiting},
+            counters={
+                "vllm:prompt_tokens_total": batch.prefilled_prompt_tokens,
+                "vllm:generation_tokens_total": batch.generated_tokens,
+                "vllm:prefix_cache_queries_total": batch.queried_tokens,
+                "vllm:prefix_cache_hits_total": batch.hit_tokens,
+                "process_cpu_seconds_total": time.process_time(),
+            },
+        )
+        return Page(text.encode(), content_type=figures.CONTENT_TYPE)
+
+    def _ask(self, connection: Connection, request: Request) -> None:
+        number = self._received
+        self._received += 1
+        exchange = Exchange(self, connection, request, number)
+        self._answering[connection] = exchange
+        try:
+            ask = self._admit(request, number)
+        except RefusalError as refusal:
+            exchange.refuse(refusal.page)
+            return
+        answer = self._answers.draw(number, ask.max_tokens, ask.min_tokens, ask.ignore_eos)
+        job = Job(number, len(ask.prompt), block_keys(ask.prompt), answer.tokens, request.read_ns)
+        chosen_id = exchange.row.x_request_id or blake2b(f"{self._seed}/{number}".encode(), digest_size=8).hexdigest()
+        exchange.start(ask, answer, self.dialect.writer(ask, chosen_id, int(time.time())), job)
+        if ask.stream and self.faults.role_early_ms is not None:
+            self._loop.call_later(self.faults.role_early_ms / 1000, exchange.role)
+        self._in_batch[number] = exchange
+        self._batch.submit(job)
+        self._set_timer()
+
+    def _admit(self, request: Request, number: int) -> Ask:
+        """Understand a request for text; raises RefusalError."""
+        if not self._authorized(request):
+            raise RefusalError(self.dialect.unauthorized())
+        every = self.faults.error_every
+        if every and (number + 1) % every == 0:
+            raise RefusalError(self.dialect.overloaded())
+        ask = self.dialect.read(request.body)
+        limit = self.faults.max_queue
+        if limit is not None and self._batch.running + self._batch.waiting >= self._profile.speed.max_batch + limit:
+            raise RefusalError(self.dialect.overloaded())
+        return ask
+
+    def _set_timer(self) -> None:
+        due_ns = self._batch.due_ns
+        if due_ns == self._timer_due_ns:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer_due_ns = due_ns
+        self._timer = None
+        if due_ns is not None:
+            self._timer = self._loop.call_later(max(0, due_ns - time.perf_counter_ns()) / 1e9, self._step)
+
+    def _step(self) -> None:
+        self._timer_due_ns = None
+        step = self._batch.advance(time.perf_counter_ns())
+        if step is not None:
+            for job in step.jobs:
+                exchange = self._in_batch.get(job.number)
+                if exchange is not None:
+                    exchange.token(step.due_ns)
+        self._set_timer()

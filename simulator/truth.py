@@ -1,0 +1,61 @@
+"""The truth log: what really went out, one CSV row at each request's end.
+
+Times are CLOCK_MONOTONIC in integer nanoseconds (`time.perf_counter_ns`), 0 where the thing did not happen, so that a
+client on the same machine can subtract its own:
+
+t_accept  the connection was accepted (earlier requests on a kept connection share it)
+t_wire    the kernel received the request's last bytes; equal to t_request where the system gives no such time
+t_request this process read them
+t_role    the role event, t_first the first text, t_last the last text, were handed to the kernel: stamped after the
+          write (which queues the bytes of a client that reads too slowly for the kernel to take more)
+t_done    the request's end: after its last write, or when the client was found gone
+
+late_max_us is how far behind its own schedule the server ever wrote a token of this answer: where that is not small,
+the server was the bottleneck and the run says nothing about the client. `tokens` counts the tokens sent. Outcomes are
+ok, client_gone, cut (closed by the server), http_error, stream_error and stalled.
+"""
+
+import csv
+from dataclasses import astuple, dataclass, fields
+from pathlib import Path
+
+from simulator.errors import SimulatorError
+
+
+@dataclass(slots=True)
+class Row:
+    """The life of one request; fields are the log's columns, in their order."""
+
+    id: int
+    t_accept_ns: int
+    t_wire_ns: int
+    t_request_ns: int
+    t_role_ns: int = 0
+    t_first_ns: int = 0
+    t_last_ns: int = 0
+    t_done_ns: int = 0
+    tokens: int = 0
+    late_max_us: int = 0
+    outcome: str = ""
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    x_request_id: str = ""
+
+
+class TruthLog:
+    """Writes rows to `path`, each on disk as soon as it is written; raises SimulatorError if it cannot be opened."""
+
+    def __init__(self, path: Path) -> None:
+        try:
+            self._file = path.open("w", newline="", encoding="utf-8", buffering=1)
+        except OSError as error:
+            reason = error.strerror or error
+            raise SimulatorError(f"cannot write the truth log {path}: {reason}; name a file that can be.") from error
+        self._rows = csv.writer(self._file, lineterminator="\n")
+        self._rows.writerow(field.name for field in fields(Row))
+
+    def write(self, row: Row) -> None:
+        self._rows.writerow(astuple(row))
+
+    def close(self) -> None:
+        self._file.close()

@@ -1,0 +1,46 @@
+"""Prompts as the other rooms see them."""
+
+import hashlib
+import json
+
+import pytest
+
+from prompts import Prompt, PromptError, PromptSet
+from prompts.records import fingerprint_of
+
+
+def prompt_set(*prompts: Prompt) -> PromptSet:
+    return PromptSet("somewhere", prompts, "counted by hand", fingerprint_of(prompts))
+
+
+def test_facts_are_the_prompts_object_of_run_json() -> None:
+    facts = prompt_set(Prompt("one", 31), Prompt("two", 40), Prompt("three", 149)).facts()
+    assert json.loads(json.dumps(facts)) == {
+        "source": "somewhere",
+        "count": 3,
+        "token_counting": "counted by hand",
+        "fingerprint": hashlib.sha256(b"one\0two\0three\0").hexdigest(),
+        "tokens_min": 31,
+        "tokens_median": 40,
+        "tokens_max": 149,
+    }
+
+
+def test_the_median_of_an_even_number_of_prompts_lies_between_the_middle_two() -> None:
+    assert prompt_set(Prompt("a", 30), Prompt("b", 41)).facts()["tokens_median"] == 35.5
+
+
+def test_the_fingerprint_depends_on_texts_and_their_borders_alone() -> None:
+    original = fingerprint_of((Prompt("ab", 1, "x"), Prompt("c", 1, "y")))
+    assert fingerprint_of((Prompt("ab", 7), Prompt("c", 9))) == original
+    assert fingerprint_of((Prompt("a", 1), Prompt("bc", 1))) != original
+    assert fingerprint_of((Prompt("c", 1), Prompt("ab", 1))) != original
+
+
+def test_a_set_without_prompts_is_refused() -> None:
+    with pytest.raises(PromptError, match="prompts from 'somewhere': expected at least one prompt, got none"):
+        prompt_set()
+
+
+def test_prompt_errors_are_value_errors() -> None:
+    assert issubclass(PromptError, ValueError)

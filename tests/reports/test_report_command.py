@@ -1,0 +1,76 @@
+"""`tokenswarm report RESULTS`, from the outside."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from reports.results import load_results
+from reports.table import summary_table
+
+Write = Callable[..., Path]
+
+ROOT = Path(__file__).parents[2]
+COMMAND = (
+    "import argparse, sys; from reports import cli; parser = argparse.ArgumentParser(); "
+    "cli.add_arguments(parser); sys.exit(cli.main(parser.parse_args()))"
+)
+
+
+def report(*args: str | Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    environment = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
+    return subprocess.run(
+        [sys.executable, "-c", COMMAND, *map(str, args)],
+        cwd=ROOT,
+        env=environment | {"PYTHONIOENCODING": "utf-8"} | variables,
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        timeout=60,
+        check=False,
+    )
+
+
+def test_it_prints_the_table_draws_the_charts_and_names_them(write_run: Write) -> None:
+    folder = write_run()
+    done = report(folder)
+    table = summary_table(load_results(folder), 120)
+    charts = [folder / "charts" / "ttft.png", folder / "charts" / "token_rate.png"]
+    assert done.stdout == f"{table}\n\nChart: {charts[0]}\nChart: {charts[1]}\n"
+    assert all(chart.stat().st_size for chart in charts)
+    assert done.returncode == 0
+
+
+def test_a_folder_that_is_none_is_one_sentence_and_exit_code_2(tmp_path: Path) -> None:
+    done = report(tmp_path)
+    sentence = f"{tmp_path} is not a results folder: run.json and summary.json are missing."
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", f"tokenswarm report: {sentence}\n")
+
+
+def test_charts_that_cannot_be_written_are_one_sentence_after_the_table(write_run: Write) -> None:
+    folder = write_run()
+    (folder / "charts").write_text("a file in the way")
+    done = report(folder)
+    assert done.returncode == 2
+    assert done.stdout.startswith("Engine vllm")
+    assert done.stderr == f"tokenswarm report: The charts cannot be written to {folder / 'charts'}: File exists.\n"
+
+
+def test_the_table_is_as_wide_as_the_terminal(write_run: Write) -> None:
+    folder = write_run()
+    assert report(folder, COLUMNS="80").stdout.startswith(summary_table(load_results(folder), 80) + "\n")
+
+
+def test_a_terminal_without_unicode_still_gets_its_report(write_run: Write) -> None:
+    done = report(write_run(), PYTHONIOENCODING="ascii")
+    assert done.returncode == 0
+    assert "56.4?64.8 ms" in done.stdout
+
+
+def test_a_missing_argument_is_argparse_s_usage(tmp_path: Path) -> None:
+    done = report()
+    assert done.returncode == 2
+    assert "the following arguments are required: RESULTS" in done.stderr

@@ -1,0 +1,161 @@
+"""A results folder is read whole, or the reason why not is one sentence."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reports.results import ReportError, Results, load_results
+
+Json = dict[str, Any]
+Write = Callable[..., Path]
+
+
+def refusal(folder: Path) -> str:
+    with pytest.raises(ReportError) as caught:
+        load_results(folder)
+    message = str(caught.value)
+    assert message.endswith(".")
+    assert "\n" not in message
+    return message
+
+
+def test_what_the_run_wrote_is_what_is_read(write_run: Write) -> None:
+    results = load_results(write_run())
+    assert [(level.system_prompt, level.users) for level in results.summary.levels] == [
+        (mode, users) for mode in ("off", "on") for users in (10, 50, 100)
+    ]
+    hold = results.summary.levels[1].hold
+    assert (hold.requests, hold.outcomes, hold.token_rate) == (400, {"ok": 400}, 2425.0)
+    assert hold.ttft_s.p50 is not None
+    assert hold.ttft_s.p50.value == pytest.approx(0.188)
+    assert results.run.started_at.isoformat() == "2024-06-05T14:03:00+00:00"
+    assert (results.status, results.not_run) == ("finished", ())
+
+
+def test_a_path_may_be_a_string(write_run: Write) -> None:
+    assert isinstance(load_results(str(write_run())), Results)
+
+
+def test_keys_of_a_newer_writer_are_ignored(write_run: Write, make_level: Callable[..., Json]) -> None:
+    level = make_level(0, 10, novelty=1) | {"colour": "red"}
+    folder = write_run([level], run={"weather": "fine"}, summary={"mood": "good"})
+    assert load_results(folder).summary.levels[0].users == 10
+
+
+def test_the_worse_status_of_the_two_files_counts(write_run: Write) -> None:
+    assert load_results(write_run(run={"status": "failed"}, summary={"status": "interrupted"})).status == "failed"
+    assert load_results(write_run(run={"status": "running"}, summary={"status": "finished"})).status == "running"
+
+
+def test_stages_planned_but_without_figures_are_known(write_run: Write, make_ladder: Callable[[], list[Json]]) -> None:
+    ladder = make_ladder()
+    plan = [{key: level[key] for key in ("stage", "system_prompt", "level", "users")} for level in ladder]
+    results = load_results(write_run(ladder[:5], run={"plan": plan}))
+    assert [(stage.stage, stage.system_prompt, stage.level) for stage in results.not_run] == [(5, "on", "100")]
+
+
+def test_a_missing_folder_is_named(tmp_path: Path) -> None:
+    folder = tmp_path / "nowhere"
+    assert refusal(folder) == f"There is no folder {folder}; give the folder that a run left under results/."
+
+
+def test_a_file_is_no_results_folder(write_run: Write) -> None:
+    file = write_run() / "run.json"
+    assert refusal(file) == f"{file} is a file, not a results folder; give the folder that holds run.json."
+
+
+def test_a_stranger_s_folder_is_told_what_it_lacks(tmp_path: Path) -> None:
+    assert refusal(tmp_path) == f"{tmp_path} is not a results folder: run.json and summary.json are missing."
+
+
+def test_a_folder_without_run_json_is_told_that_alone(write_run: Write) -> None:
+    folder = write_run()
+    (folder / "run.json").unlink()
+    assert refusal(folder) == f"{folder} is not a results folder: run.json is missing."
+
+
+def test_the_folder_above_the_runs_points_to_the_newest(write_run: Write) -> None:
+    newest = write_run()
+    older = newest.parent / "20240604-090000-tgi"
+    older.mkdir()
+    (older / "run.json").write_text("{}")
+    assert refusal(newest.parent).endswith(f"; it holds runs, the newest is {newest}.")
+
+
+def test_a_killed_run_says_so_and_what_is_still_readable(write_run: Write) -> None:
+    folder = write_run(run={"status": "running"})
+    (folder / "summary.json").unlink()
+    killed = f"{folder / 'summary.json'} is missing because the run was killed, or is still going"
+    assert refusal(folder) == f"{killed} (run.json says it is running); it left no figures at all."
+    for name in ("requests.csv", "windows.csv"):
+        (folder / name).write_text("")
+    assert (
+        refusal(folder) == f"{killed} (run.json says it is running); still readable there: requests.csv, windows.csv."
+    )
+
+
+def test_a_run_that_ended_without_a_summary_is_not_called_killed(write_run: Write) -> None:
+    folder = write_run(run={"status": "failed"})
+    (folder / "summary.json").unlink()
+    assert "because the run ended (failed) without writing it" in refusal(folder)
+
+
+@pytest.mark.parametrize("name", ["run", "summary"])
+def test_an_unknown_format_is_refused_by_its_number(write_run: Write, name: str) -> None:
+    folder = write_run(**{name: {"format": 2, "tokenswarm_version": "9.0"}})
+    assert refusal(folder) == (
+        f"{folder / name}.json has format 2, but format 1 is read here; use the version that wrote it (tokenswarm 9.0)."
+    )
+
+
+def test_a_file_without_a_format_is_refused(write_run: Write) -> None:
+    folder = write_run()
+    (folder / "summary.json").write_text("{}")
+    assert "names no format, but format 1 is read here" in refusal(folder)
+
+
+@pytest.mark.parametrize("damage", ["", "{", '{"format": 1, "status', "\udcff"])
+def test_a_damaged_file_is_named(write_run: Write, damage: str) -> None:
+    folder = write_run()
+    (folder / "summary.json").write_bytes(damage.encode("utf-8", "surrogateescape"))
+    message = refusal(folder)
+    assert message.startswith(f"{folder / 'summary.json'} is not whole JSON (")
+    assert message.endswith("); it was cut short or edited.")
+
+
+def test_a_value_of_another_kind_is_named_with_its_place(write_run: Write, make_level: Callable[..., Json]) -> None:
+    level = make_level(0, 10)
+    level["hold"]["requests"] = "many"
+    level["whole"] = make_level(0, 10)["whole"]
+    folder = write_run([level])
+    message = refusal(folder)
+    assert message.startswith(f"{folder / 'summary.json'} is not as a run writes it: ")
+    assert "$.levels[0].hold.requests" in message
+
+
+def test_a_run_without_levels_has_nothing_to_report(write_run: Write) -> None:
+    folder = write_run([])
+    assert refusal(folder) == f"{folder / 'summary.json'} holds no level: the run ended before its first level began."
+
+
+def test_a_summary_that_cannot_be_opened_is_an_error_sentence(
+    write_run: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write_run()
+
+    def refuse(path: Path) -> bytes:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    assert refusal(folder) == f"{folder / 'run.json'} cannot be read: Permission denied."
+
+
+def test_a_model_and_a_host_may_be_unknown(write_run: Write) -> None:
+    folder = write_run(summary={"model": None, "host": None})
+    assert load_results(folder).summary.model is None
+    assert json.loads((folder / "summary.json").read_text())["host"] is None

@@ -1,0 +1,199 @@
+"""The table says what summary.json says, and first of all whether to believe it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reports.results import load_results
+from reports.table import summary_table
+
+Json = dict[str, Any]
+Make = Callable[..., Json]
+Write = Callable[..., Path]
+
+# The widest table's columns, left to right.
+NAMES = ("users", "prompt", "sent", "failed", "p50", "interval", "p95", "p99", "all", "one_user", "tpot") + (
+    "good_rate",
+    "good_share",
+)
+
+
+def rows(table: str) -> list[dict[str, str]]:
+    """The rows of the widest table, read back by column."""
+    lines = table.splitlines()
+    start = next(index for index, line in enumerate(lines) if line.split()[:2] == ["users", "prompt"]) + 1
+    end = lines.index("", start)
+    return [dict(zip(NAMES, re.split(r"\s{2,}", line.strip()), strict=True)) for line in lines[start:end]]
+
+
+def seconds(text: str) -> float:
+    number, unit = text.rstrip("*").split()
+    return float(number.replace(",", "")) * {"ms": 0.001, "s": 1.0}[unit]
+
+
+def number(text: str) -> float:
+    return float(text.rstrip("*").replace(",", ""))
+
+
+def digits(value: float) -> Any:
+    """Equal as far as three digits can show."""
+    return pytest.approx(value, rel=0.006)
+
+
+def test_every_figure_read_back_is_the_summary_s(write_run: Write, make_ladder: Callable[[], list[Json]]) -> None:
+    ladder = make_ladder()
+    for index, level in enumerate(ladder):
+        level["hold"]["goodput"] = {"requests_per_s": 1.5 + index, "tokens_per_s": 300.0, "fraction": 0.5 + index / 20}
+    found = rows(summary_table(load_results(write_run(ladder)), 140))
+    assert len(found) == len(ladder)
+    for row, level in zip(found, ladder, strict=True):
+        hold = level["hold"]
+        assert (row["users"], row["prompt"]) == (level["level"], level["system_prompt"])
+        assert (number(row["sent"]), number(row["failed"])) == (hold["requests"], 0)
+        for name in ("p50", "p95", "p99"):
+            assert seconds(row[name]) == digits(hold["ttft_s"][name]["value"])
+        low, high = row["interval"].removesuffix(" ms").split("–")
+        assert (number(low), number(high)) == (
+            digits(hold["ttft_s"]["p50"]["low"] * 1000),
+            digits(hold["ttft_s"]["p50"]["high"] * 1000),
+        )
+        assert number(row["all"]) == digits(hold["token_rate"])
+        assert number(row["one_user"]) == digits(hold["request_token_rate"]["p50"]["value"])
+        assert seconds(row["tpot"]) == digits(hold["tpot_s"]["p50"]["value"])
+        assert number(row["good_rate"]) == digits(hold["goodput"]["requests_per_s"])
+        assert row["good_share"] == f"{hold['goodput']['fraction'] * 100:.1f} %"
+
+
+def test_the_header_names_what_was_run_and_a_sound_run_raises_no_alarm(write_run: Write) -> None:
+    table = summary_table(load_results(write_run()))
+    assert table.splitlines()[:3] == [
+        "Engine vllm, model llama-3-8b, host http://gpu:8000",
+        "Run of 2024-06-05 14:03 UTC: finished",
+        "Verdict: valid; books: balanced, 2,560 requests",
+    ]
+    assert "!" not in table
+    assert "Failures" not in table
+
+
+def test_without_objectives_goodput_is_a_dash(write_run: Write) -> None:
+    table = summary_table(load_results(write_run()))
+    assert {(row["good_rate"], row["good_share"]) for row in rows(table)} == {("–", "–")}
+    assert "Objectives" not in table
+
+
+def test_objectives_are_stated(write_run: Write) -> None:
+    table = summary_table(load_results(write_run(summary={"objectives": {"ttft_s": 0.5, "tpot_s": 0.05}})))
+    assert "Objectives of a good request: ttft ≤ 500 ms, tpot ≤ 50.0 ms" in table
+
+
+@pytest.mark.parametrize(
+    ("status", "alarm"),
+    [
+        ("interrupted", "!!! INTERRUPTED: the run was stopped before its plan was done."),
+        ("failed", "!!! FAILED: the run ended in failure."),
+        ("running", "!!! NOT ENDED: the run had not ended when this was written, so these figures may still change."),
+    ],
+)
+def test_a_run_that_did_not_finish_says_so_loudly(write_run: Write, status: str, alarm: str) -> None:
+    table = summary_table(load_results(write_run(run={"status": status}, summary={"status": status})))
+    assert alarm in table.splitlines()
+    assert f"Run of 2024-06-05 14:03 UTC: {status.upper()}" in table
+
+
+def test_a_suspect_run_says_so_with_every_reason(write_run: Write) -> None:
+    validity = {"verdict": "suspect", "reasons": ["no kernel stamps", "the loop lag reached 210 ms"]}
+    table = summary_table(load_results(write_run(summary={"validity": validity})))
+    assert "Verdict: SUSPECT" in table
+    assert (
+        "!!! SUSPECT: the client may have disturbed these figures: no kernel stamps; the loop lag reached 210 ms."
+        in table
+    )
+
+
+def test_books_that_do_not_balance_are_told_with_all_three_counts(write_run: Write) -> None:
+    books = {"fired": 1234, "recorded": 1230, "rows": 1228, "balanced": False}
+    table = summary_table(load_results(write_run(summary={"books": books})), 200)
+    assert "books: NOT BALANCED" in table
+    assert "!!! BOOKS DO NOT BALANCE: 1,234 requests fired, 1,230 recorded, 1,228 rows written: some requests" in table
+
+
+def test_a_level_cut_short_is_marked_and_the_mark_explained(write_run: Write, make_level: Make) -> None:
+    levels = [make_level(0, 10), make_level(1, 50, "on", complete=False)]
+    table = summary_table(load_results(write_run(levels)))
+    assert [row["users"] for row in rows(table)] == ["10", "50!"]
+    assert "!!! NOT COMPLETE: 50 users with system prompt." in table
+    assert "! not complete: this level was cut short" in table.splitlines()
+
+
+def test_levels_never_reached_are_named(write_run: Write, make_level: Make) -> None:
+    plan = [{"stage": index, "system_prompt": "off", "level": str(users)} for index, users in enumerate((10, 50, 100))]
+    table = summary_table(load_results(write_run([make_level(0, 10)], run={"plan": plan})))
+    assert "!!! NOT RUN: 50 users without system prompt, 100 users without system prompt." in table
+
+
+def test_a_percentile_not_certified_is_marked_and_the_mark_explained(write_run: Write, make_level: Make) -> None:
+    levels = [make_level(0, 10, outcomes={"ok": 100}), make_level(1, 50, outcomes={"ok": 400})]
+    table = summary_table(load_results(write_run(levels)))
+    few, many = rows(table)
+    assert (few["p95"].endswith("*"), few["p99"].endswith("*"), many["p99"].endswith("*")) == (False, True, False)
+    assert "* not certified: too few requests for a 95 % interval at this percentile" in table.splitlines()
+
+
+def test_no_footnote_where_nothing_is_marked(write_run: Write, make_level: Make) -> None:
+    assert "*" not in summary_table(load_results(write_run([make_level(0, 10, outcomes={"ok": 400})])))
+
+
+def test_a_level_without_an_ok_request_is_all_dashes(write_run: Write, make_level: Make) -> None:
+    (row,) = rows(summary_table(load_results(write_run([make_level(0, 10, outcomes={"http_error": 9})]))))
+    assert (row["sent"], row["failed"]) == ("9", "9")
+    assert {row[name] for name in ("p50", "interval", "p95", "p99", "all", "one_user", "tpot")} == {"–"}
+
+
+def test_failures_are_listed_by_outcome_for_the_hold_and_the_whole_level(write_run: Write, make_level: Make) -> None:
+    level = make_level(0, 10, outcomes={"ok": 400, "timeout": 2, "http_error": 5, "cut": 3})
+    whole = {"ok": 420, "timeout": 3, "http_error": 5, "refused": 1, "cut": 3}
+    level["whole"] = make_level(0, 10, outcomes=whole)["hold"]
+    table = summary_table(load_results(write_run([level, make_level(1, 50)])))
+    assert table.splitlines()[-2:] == [
+        "Failures by outcome, in the hold / in the whole level:",
+        "  10 users without system prompt: http_error 5 / 5, timeout 2 / 3, refused 0 / 1",
+    ]
+
+
+def test_tokens_counted_in_two_ways_are_told(write_run: Write, make_level: Make) -> None:
+    levels = [
+        make_level(0, 10, output_tokens_sources={"usage": 390, "events": 0}),
+        make_level(1, 50, output_tokens_sources={"usage": 400, "events": 12}),
+    ]
+    table = summary_table(load_results(write_run(levels)))
+    assert "Output tokens were not counted one way throughout; requests by source: usage 790, events 12." in table
+
+
+def test_tokens_that_are_really_events_are_told(write_run: Write, make_level: Make) -> None:
+    table = summary_table(load_results(write_run([make_level(0, 10, output_tokens_sources={"events": 400})])))
+    assert "Output tokens are output events" in table
+
+
+def test_a_level_with_a_name_of_its_own_keeps_it_beside_its_users(write_run: Write, make_level: Make) -> None:
+    (row,) = rows(summary_table(load_results(write_run([make_level(0, 10) | {"level": "free"}]))))
+    assert row["users"] == "free (10)"
+
+
+@pytest.mark.parametrize("width", [120, 100, 80, 60])
+def test_no_line_is_wider_than_the_terminal_and_no_column_is_lost(
+    write_run: Write, make_ladder: Callable[[], list[Json]], width: int
+) -> None:
+    reasons = ["no kernel stamps on worker-1 and p99 of the client delay (31 ms) is 42 % of the TTFT median"]
+    summary = {"validity": {"verdict": "suspect", "reasons": reasons}}
+    table = summary_table(load_results(write_run(make_ladder(), summary=summary)), width)
+    assert max(len(line) for line in table.splitlines()) <= width
+    heads = [line for line in table.splitlines() if line.split()[:2] == ["users", "prompt"]]
+    shown = " ".join(heads)
+    assert all(name in shown for name in ("sent", "failed", "p50", "p95", "p99", "all", "one user", "req/s", "share"))
+    assert len(heads) == (1 if width >= 100 else 2)
+    assert ("p50 interval" in shown) == (width == 120)

@@ -1,0 +1,128 @@
+"""The simulator as a command: its one line, its end, and options that cannot be met."""
+
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+Start = Callable[..., Any]
+Chat = Callable[..., dict[str, Any]]
+
+
+def run(*options: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "simulator", *options]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=20, check=False)
+
+
+def test_one_line_says_where_it_listens(start: Start) -> None:
+    simulator = start("--model", "llama")
+    assert re.fullmatch(
+        r"tokenswarm simulator listening on http://127\.0\.0\.1:\d+ \(profile fast, model llama\)\n", simulator.greeting
+    )
+    assert simulator.stop() == 0
+    assert simulator.process.communicate() == ("", "")
+
+
+def test_a_terminated_server_cuts_its_streams_logs_them_and_exits_with_0(start: Start, chat: Chat) -> None:
+    simulator = start("--max-model-len", "1000000")
+    client = simulator.client()
+    client.ask(chat(max_tokens=900_000))
+    client.head()
+    client.chunk()
+    assert simulator.stop() == 0
+    assert not client.rest().endswith(b"0\r\n\r\n")
+    (row,) = simulator.rows(1)
+    assert row["outcome"] == "cut" and int(row["tokens"]) > 0
+
+
+def test_an_interrupt_ends_it_as_cleanly(start: Start) -> None:
+    simulator = start()
+    simulator.process.send_signal(2)
+    assert simulator.process.wait(20) == 0
+    assert simulator.process.communicate() == ("", "")
+
+
+def test_it_ends_when_its_input_closes_if_told_to(start: Start) -> None:
+    simulator = start("--exit-with-parent")
+    simulator.close_input()
+    assert simulator.process.wait(20) == 0
+
+
+def test_it_outlives_its_input_unless_told_otherwise(start: Start) -> None:
+    simulator = start()
+    simulator.close_input()
+    assert simulator.get("/health")[0] == 200
+
+
+def test_it_ends_when_its_parent_dies_though_its_input_stays_open() -> None:
+    parent = (
+        "import subprocess, sys;"
+        "child = subprocess.Popen([sys.executable, '-m', 'simulator', '--port', '0', '--exit-with-parent'],"
+        " stdout=subprocess.PIPE, text=True);"
+        "print(child.stdout.readline().split()[4], flush=True)"
+    )
+    # The simulator inherits both pipes, so standard error ends when it does, and this test holds its input open.
+    process = subprocess.Popen(
+        [sys.executable, "-c", parent], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert process.stdout is not None and process.stderr is not None and process.stdin is not None
+    url = process.stdout.readline().decode().strip()
+    assert process.wait(20) == 0
+    assert process.stderr.read() == b""
+    port = int(url.rsplit(":", 1)[1])
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", port), timeout=20)
+    for pipe in (process.stdin, process.stdout, process.stderr):
+        pipe.close()
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        (["--profile", "warp"], "simulator: unknown profile 'warp': expected one of default, fast.\n"),
+        (["--step-ms", "0"], "simulator: step_ms must be from 0.001 to 1e+06, got 0.\n"),
+        (["--max-batch", "-1"], "simulator: max_batch must be from 1 to 1e+06, got -1.\n"),
+        (["--per-chunk", "0"], "simulator: per_chunk must be from 1 to 1e+09, got 0.\n"),
+        (["--role-early-ms", "-1"], "simulator: role_early_ms must be from 0 to 1e+09, got -1.\n"),
+        (["--max-model-len", "1"], "simulator: max_model_len must be from 16 to 1e+09, got 1.\n"),
+        (["--truth-log", "/no/such/folder/x.csv"], "simulator: cannot write the truth log /no/such/folder/x.csv: "),
+        (["--api-key-env", "NOT_SET_ANYWHERE"], "simulator: --api-key-env names NOT_SET_ANYWHERE, which is not set "),
+        (["--port", "99999"], "simulator: the port must be from 0 to 65535, got 99999; choose another --port.\n"),
+        (["--host", "256.0.0.1"], "simulator: cannot listen on 256.0.0.1:0: "),
+        (["--port", "x"], "simulator: argument --port: invalid int value: 'x'; see python -m simulator --help.\n"),
+        (["--warp"], "simulator: unrecognized arguments: --warp; see python -m simulator --help.\n"),
+    ],
+)
+def test_an_option_that_cannot_be_met_is_one_sentence_and_exit_2(options: list[str], complaint: str) -> None:
+    result = run("--port", "0", *options)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr.startswith(complaint) and result.stderr.count("\n") == 1
+
+
+def test_a_port_in_use_is_one_sentence_and_exit_2(start: Start) -> None:
+    port = start().port
+    result = run("--port", str(port))
+    assert result.returncode == 2
+    assert result.stderr == (
+        f"simulator: cannot listen on 127.0.0.1:{port}: {os.strerror(98)}; choose another --host or --port.\n"
+    )
+
+
+def test_the_api_key_appears_nowhere(start: Start, chat: Chat) -> None:
+    simulator = start("--api-key-env", "TEST_KEY", env=os.environ | {"TEST_KEY": "s3cret"})
+    client = simulator.client()
+    client.ask(chat(stream=False), authorization="Bearer s3cret")
+    client.page()
+    rows = json.dumps(simulator.rows(1))
+    pages = simulator.get("/metrics")[1] + simulator.get("/v1/models")[1]
+    simulator.stop()
+    told = "".join(simulator.process.communicate()) + simulator.greeting + rows + pages.decode()
+    assert "s3cret" not in told

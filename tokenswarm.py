@@ -1,0 +1,42 @@
+"""The `tokenswarm` command: what is done outside of a run of Locust. Each subcommand lives in its room."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from typing import NoReturn
+
+import reports.cli
+import simulator.cli
+
+_COMMANDS = {
+    "simulate": (simulator.cli, "serve the simulator, a server of known speed"),
+    "report": (reports.cli, "draw a finished run's table and charts again"),
+}
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """One sentence, exit code 2, no usage block."""
+        self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a subcommand. Returns its exit code: 0, or 2 for what cannot be done as asked."""
+    parser = _Parser(prog="tokenswarm", description="Stress tests for servers that stream text from LLMs.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
+    for name, (module, text) in _COMMANDS.items():
+        module.add_arguments(commands.add_parser(name, help=text, description=text.capitalize() + "."))
+    args = parser.parse_args(arguments)
+    try:
+        code: int = _COMMANDS[args.command][0].main(args)
+        sys.stdout.flush()
+    except BrokenPipeError:  # `tokenswarm report … | head`: the reader has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,108 @@
+"""The users: each asks, reads the whole answer, and asks again at once."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import gevent
+from locust import User, task
+from locust.exception import StopUser
+
+from metrics.stage import Begun
+from metrics.timeline import Outcome, Timeline
+from users.exchange import Ask
+from users.session import Session
+
+#: How long a user looks away when nothing shall be sent.
+_IDLE_S = 0.1
+#: How long a user waits after a failure: without it, a server that refuses at once is hammered in a tight loop.
+_PAUSE_AFTER_FAILURE_S = 1.0
+
+
+class RequestFailed(Exception):
+    """A request that was not ok, as Locust's statistics show it."""
+
+
+class StreamingUser(User):
+    """Streams one answer after the other on a connection of its own."""
+
+    abstract = True
+    with_system_prompt: ClassVar[bool]
+    #: Set for every run, before its first user.
+    session: ClassVar[Session | None] = None
+    _number: ClassVar[int] = 0
+
+    def on_start(self) -> None:
+        """A user that is spawned although the run could not begin goes at once."""
+        if (session := StreamingUser.session) is None:
+            raise StopUser
+        StreamingUser._number += 1
+        self._session = session
+        self._name = f"{session.recorder.worker}.{StreamingUser._number}"
+        self._client = session.client()
+
+    def on_stop(self) -> None:
+        """Leave no connection open."""
+        if hasattr(self, "_client"):
+            self._client.close()
+
+    @task
+    def chat(self) -> None:
+        """Ask once, and tell Locust once."""
+        stage = self._session.open_stage()
+        if stage is None:
+            gevent.sleep(_IDLE_S)
+            return
+        ask = self._ask(stage)
+        recorder = self._session.recorder
+        recorder.in_flight += 1
+        try:
+            ask.run()
+        finally:
+            recorder.in_flight -= 1
+            if ask.timeline is not None:
+                self._tell(ask.timeline)
+        if ask.timeline is not None and ask.timeline.outcome.is_failure:
+            gevent.sleep(_PAUSE_AFTER_FAILURE_S)
+
+    def _ask(self, stage: Begun) -> Ask:
+        session = self._session
+        prompt = session.draw()
+        return Ask(
+            self._client,
+            session.engine,
+            session.request(prompt, self.with_system_prompt),
+            session.options.timeouts,
+            user=self._name,
+            stage=stage.stage.stage,
+            prompt_tokens=prompt.tokens,
+            prompt_tokens_source="tokenizer" if session.material.count_tokens else "estimate",
+            count_tokens=session.material.count_tokens,
+            on_output=session.recorder.saw_output,
+        )
+
+    def _tell(self, timeline: Timeline) -> None:
+        """One request event a request. Locust's times are milliseconds; a request that was cut has none, so that it
+        counts as a request but neither as a response time nor as a failure."""
+        failed = timeline.outcome.is_failure
+        cut = timeline.outcome is Outcome.CUT
+        self.environment.events.request.fire(
+            request_type="CHAT",
+            name="with system prompt" if self.with_system_prompt else "no system prompt",
+            response_time=None if cut else (timeline.over_ns - timeline.sent_ns) / 1e6,
+            response_length=timeline.bytes_received,
+            exception=RequestFailed(f"{timeline.outcome.value}: {timeline.error}") if failed else None,
+            context={"timeline": timeline},
+        )
+
+
+class ChatUser(StreamingUser):
+    """Sends the prompt alone."""
+
+    with_system_prompt = False
+
+
+class SystemPromptChatUser(StreamingUser):
+    """Sends the system prompt before the prompt, so that an engine may reuse what it computed for it."""
+
+    with_system_prompt = True

@@ -1,0 +1,80 @@
+"""A run's beginning and end, as its users see them, inside Locust."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from locust.env import Environment
+from locust.event import Events
+from locust.runners import WorkerRunner
+
+from metrics.recorder import Recorder
+from users.chat import StreamingUser
+from users.options import ChatOptions
+from users.session import Session, check_reachable, find_model, load_material
+from users.target import EmbeddedSimulator
+
+logger = logging.getLogger(__name__)
+
+
+class Crew:
+    """Prepares on each process what the users of a run share."""
+
+    def __init__(self, events: Events) -> None:
+        self._simulator: EmbeddedSimulator | None = None
+        self._stop_timeout_s = 0.0
+        events.test_stopping.add_listener(self._on_test_stopping)
+        events.test_stop.add_listener(self._on_test_stop)
+        events.quitting.add_listener(self._on_quitting)
+
+    def attach(self, environment: Environment) -> None:
+        """At Locust's init: check the options, load the prompts, and start the simulator where no host is given.
+        Raises OptionError, PromptError, UnusableUrl."""
+        self._stop_timeout_s = environment.stop_timeout
+        load_material(_options(environment))
+        if not environment.host and not isinstance(environment.runner, WorkerRunner):
+            self._simulator = EmbeddedSimulator()
+            environment.host = self._simulator.host
+            logger.info("No --host was given: the embedded simulator at %s is this run's server", environment.host)
+
+    def facts(self, environment: Environment) -> dict[str, Any]:
+        """At Locust's test_start where the books are kept: what run.json says of what is asked, the server having been
+        found to answer. Raises OptionError, PromptError, UnusableUrl."""
+        assert environment.parsed_options is not None
+        options, host = _options(environment), environment.host or ""
+        check_reachable(options, host)
+        # Workers get it with the other options, so that no node can ask for another model.
+        environment.parsed_options.model = find_model(options, host)
+        return {
+            "host": host,
+            "engine": options.engine,
+            "model": environment.parsed_options.model,
+            "prompts": load_material(options).prompts.facts(),
+        }
+
+    def begin(self, environment: Environment, recorder: Recorder) -> None:
+        """On each process that has users, before the first of them. Raises OptionError, PromptError, UnusableUrl."""
+        StreamingUser.session = Session(_options(environment), environment.host or "", recorder)
+
+    def allow_drain(self, environment: Environment, drain_s: float) -> None:
+        """Where users are spread from: one that is told to go may end its stream first, for so long."""
+        environment.stop_timeout = drain_s
+
+    def _on_test_stopping(self, environment: Environment, **_: Any) -> None:
+        # Between levels streams are let end; a run that is stopped ends as its user's --stop-timeout says: by default
+        # at once, its streams cut.
+        environment.stop_timeout = self._stop_timeout_s
+
+    def _on_test_stop(self, **_: Any) -> None:
+        StreamingUser.session = None
+
+    def _on_quitting(self, **_: Any) -> None:
+        if self._simulator is not None:
+            self._simulator.stop()
+            self._simulator = None
+
+
+def _options(environment: Environment) -> ChatOptions:
+    assert environment.parsed_options is not None
+    return ChatOptions.of(environment.parsed_options)

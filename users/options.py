@@ -1,0 +1,153 @@
+"""The options of what is asked, of whom and for how long: how they are given, and the frozen record they make."""
+
+from __future__ import annotations
+
+import os
+import re
+from argparse import ArgumentParser, Namespace
+from dataclasses import dataclass
+from typing import Any
+
+from engines import ENGINES
+from prompts import parse_token_range
+
+API_KEY_VARIABLE = "LLM_API_KEY"
+_TIMESPAN = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)?")
+_SECONDS = {"ms": 0.001, "s": 1.0, None: 1.0, "m": 60.0, "h": 3600.0}
+
+
+class OptionError(ValueError):
+    """An option holds what it cannot; the text says what was expected and what came."""
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """How long each part of a request may take, in seconds. idle_s: between two outputs; pings do not reset it."""
+
+    connect_s: float
+    first_token_s: float
+    idle_s: float
+    total_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class ChatOptions:
+    """What a run asks. system_prompt_file and tokenizer are None where none was given; model "" asks the server."""
+
+    engine: str
+    model: str
+    prompts: str
+    prompt_tokens: tuple[int, int]
+    tokenizer: str | None
+    system_prompt_file: str | None
+    max_tokens: int
+    ignore_eos: bool
+    seed: int
+    timeouts: Timeouts
+
+    @classmethod
+    def of(cls, options: Namespace) -> ChatOptions:
+        """Check and convert. Raises OptionError (or PromptError for --prompt-tokens)."""
+        if options.engine not in ENGINES:
+            raise OptionError(f"--engine takes one of {', '.join(ENGINES)}, got {options.engine!r}.")
+        if options.ignore_eos and not ENGINES[options.engine].honours_ignore_eos:
+            able = ", ".join(name for name, engine in ENGINES.items() if engine.honours_ignore_eos)
+            raise OptionError(
+                f"--ignore-eos needs an engine that can be told to go on to --max-tokens ({able}); "
+                f"{options.engine} cannot."
+            )
+        return cls(
+            engine=options.engine,
+            model=options.model,
+            prompts=options.prompts,
+            prompt_tokens=parse_token_range(options.prompt_tokens),
+            tokenizer=options.tokenizer or None,
+            system_prompt_file=options.system_prompt_file or None,
+            max_tokens=_whole("--max-tokens", options.max_tokens, least=1),
+            ignore_eos=options.ignore_eos,
+            seed=_whole("--seed", options.seed, least=0),
+            timeouts=Timeouts(
+                connect_s=_timespan("--connect-timeout", options.connect_timeout),
+                first_token_s=_timespan("--first-token-timeout", options.first_token_timeout),
+                idle_s=_timespan("--idle-timeout", options.idle_timeout),
+                total_s=_timespan("--request-timeout", options.request_timeout),
+            ),
+        )
+
+
+def add_options(parser: ArgumentParser) -> None:
+    """Give Locust's parser (and so its web form) these options. Every default has the type the form returns.
+
+    The API key is no option: Locust would show it in its page and send it to workers in clear. Each node reads it
+    from the environment.
+    """
+    option: Any = parser.add_argument  # Locust's own, which knows env_var and include_in_web_ui
+    option(
+        "--engine",
+        choices=list(ENGINES),
+        default="openai",
+        env_var="TOKENSWARM_ENGINE",
+        help="the server's dialect; vllm: OpenAI-compatible with vLLM's extras (--ignore-eos)",
+    )
+    option("--model", default="", env_var="TOKENSWARM_MODEL", help="model to ask for; empty: the server's only one")
+    option(
+        "--prompts",
+        default="sample",
+        env_var="TOKENSWARM_PROMPTS",
+        help="sample: some 300 prompts that come with Tokenswarm; dolly: databricks-dolly-15k; hf:NAME: any data set "
+        "of the Hugging Face hub; or the path of a JSONL, CSV or Parquet file",
+    )
+    option("--prompt-tokens", default="30:150", env_var="TOKENSWARM_PROMPT_TOKENS", help="lengths of prompts to take")
+    option(
+        "--tokenizer",
+        default="",
+        env_var="TOKENSWARM_TOKENIZER",
+        help="tokenizer.json, its folder, or a hub name; counts prompts, and output where the server does not; "
+        "empty: prompt lengths are estimated",
+    )
+    option(
+        "--system-prompt-file",
+        default="",
+        env_var="TOKENSWARM_SYSTEM_PROMPT_FILE",
+        help="text file with the system prompt; empty: one that comes with Tokenswarm",
+    )
+    option("--max-tokens", type=int, default=512, env_var="TOKENSWARM_MAX_TOKENS", help="longest answer, in tokens")
+    option(
+        "--ignore-eos",
+        action="store_true",
+        default=False,
+        env_var="TOKENSWARM_IGNORE_EOS",
+        help="have every answer go on to exactly --max-tokens tokens",
+    )
+    option("--seed", type=int, default=1, env_var="TOKENSWARM_SEED", help="seed of the order of prompts")
+    option("--connect-timeout", default="10s", env_var="TOKENSWARM_CONNECT_TIMEOUT", help="for a connection")
+    option("--first-token-timeout", default="120s", env_var="TOKENSWARM_FIRST_TOKEN_TIMEOUT", help="for a first token")
+    option("--idle-timeout", default="60s", env_var="TOKENSWARM_IDLE_TIMEOUT", help="between two outputs of a stream")
+    option("--request-timeout", default="10m", env_var="TOKENSWARM_REQUEST_TIMEOUT", help="for a whole request")
+
+
+def request_headers() -> dict[str, str]:
+    """Headers of every request: the API key, if this process's environment has one. Raises OptionError."""
+    key = os.environ.get(API_KEY_VARIABLE, "")
+    if not key:
+        return {}
+    if not (key.isascii() and key.isprintable()):
+        raise OptionError(f"{API_KEY_VARIABLE} holds a character that no HTTP header may hold; set it again.")
+    return {"Authorization": f"Bearer {key}"}
+
+
+def _whole(option: str, value: Any, least: int) -> int:
+    try:
+        number = int(value)
+    except (TypeError, ValueError):
+        number = least - 1
+    if number < least:
+        raise OptionError(f"{option} takes a whole number of at least {least}, got {value!r}.")
+    return number
+
+
+def _timespan(option: str, text: Any) -> float:
+    match = _TIMESPAN.fullmatch(str(text).strip())
+    if not match or float(match[1]) <= 0:
+        raise OptionError(f"{option} takes a time above 0 like 500ms, 20s or 5m, got {text!r}.")
+    return float(match[1]) * _SECONDS[match[2]]

@@ -1,0 +1,126 @@
+"""What the users of one run share on one process: the server, its dialect, the prompts, the recorder."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+
+import msgspec
+
+from engines import ENGINES, ChatRequest, Engine
+from metrics.recorder import Recorder
+from metrics.stage import Begun, Phase
+from prompts import Prompt, PromptSet, Sampler, load_prompts, load_system_prompt, token_counter
+from users.options import ChatOptions, OptionError, request_headers
+from wire import Origin, StreamClient, WireError
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """What a run asks, loaded: the same on every node."""
+
+    prompts: PromptSet
+    system_prompt: str
+    count_tokens: Callable[[str], int] | None
+
+
+@lru_cache(maxsize=2)
+def _material(
+    prompts: str, prompt_tokens: tuple[int, int], tokenizer: str | None, system_prompt_file: str | None
+) -> Material:
+    """Kept from run to run of one process: a data set takes seconds to read."""
+    counter = token_counter(tokenizer)
+    shortest, longest = prompt_tokens
+    return Material(
+        load_prompts(prompts, tokens_min=shortest, tokens_max=longest, counter=counter),
+        load_system_prompt(system_prompt_file),
+        counter.count if tokenizer else None,
+    )
+
+
+def load_material(options: ChatOptions) -> Material:
+    """Read prompts, system prompt and tokenizer. Raises PromptError."""
+    return _material(options.prompts, options.prompt_tokens, options.tokenizer, options.system_prompt_file)
+
+
+class Session:
+    """A run as its users on this process see it."""
+
+    def __init__(self, options: ChatOptions, host: str, recorder: Recorder) -> None:
+        """`options` names the model. Raises UnusableUrl, OptionError, PromptError."""
+        self.options = options
+        self.material = load_material(options)
+        self.engine: Engine = ENGINES[options.engine]
+        self.recorder = recorder
+        self._origin = Origin.parse(host)
+        self._headers = request_headers()
+        self._sampler = Sampler(self.material.prompts, options.seed, recorder.worker)
+
+    def client(self) -> StreamClient:
+        """A user's own client."""
+        return StreamClient(self._origin, self.options.timeouts.connect_s, self._headers)
+
+    def draw(self) -> Prompt:
+        """The next prompt of this worker's order."""
+        return self._sampler.draw()
+
+    def request(self, prompt: Prompt, with_system_prompt: bool) -> ChatRequest:
+        """The question as it goes to the engine."""
+        return ChatRequest(
+            model=self.options.model,
+            prompt=prompt.text,
+            system_prompt=self.material.system_prompt if with_system_prompt else None,
+            max_tokens=self.options.max_tokens,
+            ignore_eos=self.options.ignore_eos,
+        )
+
+    def open_stage(self) -> Begun | None:
+        """The stage a request sent now would belong to; None while nothing new shall be sent."""
+        begun = self.recorder.current
+        if begun is None or begun.phase_at(time.perf_counter_ns()) is Phase.DRAIN:
+            return None
+        return begun
+
+
+class _Model(msgspec.Struct):
+    id: str
+
+
+class _ModelList(msgspec.Struct):
+    data: list[_Model]
+
+
+def check_reachable(options: ChatOptions, host: str) -> None:
+    """Connect once, so that a dead or mistyped host stops a run before it begins. Raises OptionError, UnusableUrl."""
+    client = StreamClient(Origin.parse(host), options.timeouts.connect_s)
+    try:
+        client.connect()
+    except WireError as error:
+        raise OptionError(f"the server cannot be reached: {error}; is --host {host} right, and does it run?") from None
+    finally:
+        client.close()
+
+
+def find_model(options: ChatOptions, host: str) -> str:
+    """--model, or the one model that the server says it serves (GET /v1/models). Raises OptionError, UnusableUrl."""
+    if options.model:
+        return options.model
+    client = StreamClient(Origin.parse(host), options.timeouts.connect_s, request_headers())
+    try:
+        status, body = client.fetch("/v1/models", timeout_s=10.0)
+        names = [model.id for model in msgspec.json.decode(body, type=_ModelList).data]
+    except WireError as error:
+        raise OptionError(f"--model is empty and the server cannot be asked for its models: {error}.") from None
+    except msgspec.MsgspecError:
+        raise OptionError(
+            f"--model is empty and {host}/v1/models does not list the server's models (HTTP {status}); give --model."
+        ) from None
+    finally:
+        client.close()
+    if len(names) != 1:
+        raise OptionError(
+            f"--model is empty and {host}/v1/models names {len(names)} models ({', '.join(names)}); give --model."
+        )
+    return names[0]

@@ -1,0 +1,31 @@
+"""The bytes and when they arrived: HTTP/1.1 streaming on gevent, with the kernel's receive times.
+
+Knows sockets, HTTP and clocks; knows nothing of tokens, of Locust or of any engine's dialect.
+"""
+
+from wire.client import StreamClient, went_stale
+from wire.errors import (
+    ConnectFailed,
+    ConnectTimedOut,
+    ServerBrokeProtocol,
+    UnusableUrl,
+    WireError,
+)
+from wire.exchange import Exchange
+from wire.http import ResponseParser
+from wire.origin import Origin
+from wire.records import Arrival
+
+__all__ = [
+    "Arrival",
+    "ConnectFailed",
+    "ConnectTimedOut",
+    "Exchange",
+    "Origin",
+    "ResponseParser",
+    "ServerBrokeProtocol",
+    "StreamClient",
+    "UnusableUrl",
+    "WireError",
+    "went_stale",
+]

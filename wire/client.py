@@ -1,0 +1,79 @@
+"""A user's HTTP client: one connection, kept alive, one request at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from wire.connection import Connection
+from wire.errors import WireError
+from wire.exchange import Exchange
+from wire.origin import Origin
+
+
+class StreamClient:
+    """Sends requests to one origin; each user has one, as each user is one caller.
+
+    A kept-alive connection can have been closed by the server in the meantime; `went_stale` tells that case apart
+    from a server that failed.
+    """
+
+    def __init__(self, origin: Origin, connect_timeout_s: float, headers: Mapping[str, str] | None = None) -> None:
+        """`headers` go with every request. Raises ValueError for a header that would break the request's head."""
+        self._origin = origin
+        self._connect_timeout_s = connect_timeout_s
+        self._fixed_headers = _render_headers(
+            {"Host": origin.authority, "User-Agent": "tokenswarm", "Accept-Encoding": "identity"} | dict(headers or {})
+        )
+        self._connection: Connection | None = None
+
+    def post(self, path: str, body: bytes, headers: Mapping[str, str] | None = None) -> Exchange:
+        """Send a POST and return at once with the exchange. Raises ConnectFailed or ConnectTimedOut."""
+        return self._request("POST", path, {**(headers or {}), "Content-Length": str(len(body))}, body)
+
+    def get(self, path: str) -> Exchange:
+        """Send a GET and return at once with the exchange. Raises ConnectFailed or ConnectTimedOut."""
+        return self._request("GET", path, {}, b"")
+
+    def fetch(self, path: str, timeout_s: float) -> tuple[int, bytes]:
+        """GET a document whole: (status, body). Raises WireError."""
+        exchange = self.get(path)
+        body = b"".join(arrival.data for arrival in exchange.wait(timeout_s))
+        if exchange.error is not None:
+            raise exchange.error
+        if not exchange.ended:
+            raise WireError(f"{self._origin.authority}{path} did not answer within {timeout_s:g} s")
+        return exchange.response.status, body
+
+    def connect(self) -> None:
+        """Have a connection. Raises ConnectFailed or ConnectTimedOut."""
+        if self._connection is None or not self._connection.reusable:
+            self.close()
+            self._connection = Connection(self._origin, self._connect_timeout_s)
+
+    def close(self) -> None:
+        """Close the connection; what it was carrying is abandoned."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _request(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> Exchange:
+        line = f"{method} {self._origin.prefix}{path} HTTP/1.1\r\n".encode("ascii")
+        request = line + self._fixed_headers + _render_headers(headers) + b"\r\n" + body
+        self.connect()
+        assert self._connection is not None
+        return self._connection.send(request)
+
+
+def went_stale(exchange: Exchange) -> bool:
+    """Whether a kept-alive connection turned out closed: it failed before any byte of the response came.
+
+    Such a request may be sent again once; on a connection made for it, the same failure is the server's.
+    """
+    return exchange.connect_ns == 0 and exchange.error is not None and exchange.bytes_received == 0
+
+
+def _render_headers(headers: Mapping[str, str]) -> bytes:
+    for name, value in headers.items():
+        if not value.isascii() or not value.isprintable():
+            raise ValueError(f"the value of the header {name} holds a character that no header may hold")
+    return "".join(f"{name}: {value}\r\n" for name, value in headers.items()).encode("ascii")

@@ -1,0 +1,130 @@
+"""One TCP connection: connect, send, and the hub-level watcher that stamps and parses what arrives."""
+
+from __future__ import annotations
+
+import socket
+import time
+
+import gevent
+import gevent.socket
+from gevent import monkey
+
+from wire.errors import ConnectFailed, ConnectTimedOut, ServerBrokeProtocol, WireError
+from wire.exchange import Exchange
+from wire.origin import Origin
+from wire.stamps import ANCILLARY_BYTES, arrival_time_ns, enable_kernel_stamps
+
+_READ_BYTES = 65536
+_READABLE = 1
+
+# gevent's socket hides recvmsg behind a greenlet switch; the plain one returns at once or says EWOULDBLOCK.
+_PlainSocket: type[socket.socket] = monkey.get_original("socket", "socket")
+
+
+class Connection:
+    """A connected socket whose reads happen in gevent's hub, without a greenlet switch."""
+
+    def __init__(self, origin: Origin, timeout_s: float) -> None:
+        """Connect. Raises ConnectFailed or ConnectTimedOut."""
+        began_ns = time.perf_counter_ns()
+        self._sock = _connect(origin, timeout_s)
+        self._connect_ns = time.perf_counter_ns() - began_ns
+        self._not_before_ns = began_ns
+        self._exchange: Exchange | None = None
+        self._watcher = gevent.get_hub().loop.io(self._sock.fileno(), _READABLE)
+        self.closed = False
+        self._watcher.start(self._on_readable)
+
+    def send(self, request: bytes) -> Exchange:
+        """Start an exchange; the first one bears the cost of connecting. A failure to send is the exchange's error,
+        not an exception."""
+        exchange = Exchange(time.perf_counter_ns(), self._connect_ns)
+        self._connect_ns = 0
+        self._exchange = exchange
+        try:
+            self._send_all(request)
+        except OSError as error:
+            self._stop(ServerBrokeProtocol(f"the connection broke while the request was sent: {_reason(error)}"))
+        return exchange
+
+    def close(self) -> None:
+        """Stop watching and close. An exchange that has not ended is left without its end."""
+        if not self.closed:
+            self.closed = True
+            self._watcher.stop()
+            self._watcher.close()
+            self._sock.close()
+
+    @property
+    def reusable(self) -> bool:
+        """Whether the last exchange left the connection open for another."""
+        exchange = self._exchange
+        return not self.closed and (exchange is None or (exchange.ended and exchange.response.keeps_alive))
+
+    def _send_all(self, request: bytes) -> None:
+        view = memoryview(request)
+        while view:
+            try:
+                view = view[self._sock.send(view) :]
+            except BlockingIOError:
+                gevent.socket.wait_write(self._sock.fileno())
+
+    def _on_readable(self) -> None:
+        """Runs in the hub: must neither block nor raise."""
+        try:
+            while True:
+                data, ancillary, _, _ = self._sock.recvmsg(_READ_BYTES, ANCILLARY_BYTES)
+                arrived_ns, delay_ns, kernel = arrival_time_ns(ancillary, self._not_before_ns)
+                self._not_before_ns = arrived_ns
+                exchange = self._exchange
+                if not data:
+                    self._on_end_of_connection(arrived_ns)
+                elif exchange is None or exchange.ended:
+                    # Nobody asked for these bytes: the next request could not tell its response from them.
+                    self.close()
+                else:
+                    exchange.take(data, arrived_ns, delay_ns, kernel)
+                if self.closed or len(data) < _READ_BYTES:
+                    return
+        except BlockingIOError:
+            return
+        except OSError as error:
+            self._stop(ServerBrokeProtocol(f"the connection broke: {_reason(error)}"))
+        except WireError as error:
+            self._stop(error)
+        except Exception as error:  # a defect of ours must reach the request's record, not vanish in the hub
+            self._stop(WireError(f"reading failed inside the client: {error!r}"))
+
+    def _on_end_of_connection(self, arrived_ns: int) -> None:
+        error: WireError | None = None
+        if self._exchange is not None and not self._exchange.ended:
+            try:
+                self._exchange.response.end_of_connection()
+            except ServerBrokeProtocol as broken:
+                error = broken
+            self._exchange.finish(arrived_ns, error)
+        self.close()
+
+    def _stop(self, error: WireError) -> None:
+        self.close()
+        if self._exchange is not None:
+            self._exchange.finish(time.perf_counter_ns(), error)
+
+
+def _connect(origin: Origin, timeout_s: float) -> socket.socket:
+    try:
+        cooperative = gevent.socket.create_connection((origin.host, origin.port), timeout=timeout_s)
+    except TimeoutError:
+        raise ConnectTimedOut(f"no connection to {origin.authority} within {timeout_s:g} s") from None
+    except OSError as error:
+        raise ConnectFailed(f"no connection to {origin.authority}: {_reason(error)}") from None
+    family, kind, protocol = cooperative.family, cooperative.type, cooperative.proto
+    sock = _PlainSocket(family, kind, protocol, fileno=cooperative.detach())
+    sock.setblocking(False)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    enable_kernel_stamps(sock)
+    return sock
+
+
+def _reason(error: OSError) -> str:
+    return error.strerror or str(error) or type(error).__name__

@@ -1,0 +1,21 @@
+"""What can go wrong on the wire, each named for whose fault it is."""
+
+
+class WireError(Exception):
+    """Base of everything that stops an exchange; its text is one sentence for a person."""
+
+
+class ConnectFailed(WireError):
+    """No connection: the name did not resolve, the port refused, the network said no."""
+
+
+class ConnectTimedOut(WireError):
+    """No connection within the time allowed for one."""
+
+
+class ServerBrokeProtocol(WireError):
+    """The server's bytes are not the HTTP response they promised to be, or stopped before its end."""
+
+
+class UnusableUrl(ValueError):
+    """The address given for the server is not one a request can be sent to."""

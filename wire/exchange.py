@@ -1,0 +1,65 @@
+"""One request and its response as it happens: what was sent when, what arrived when."""
+
+from __future__ import annotations
+
+from gevent.event import Event
+
+from wire.errors import WireError
+from wire.http import ResponseParser
+from wire.records import Arrival
+
+
+class Exchange:
+    """A request under way. The hub's callback fills it, the user's greenlet drains it.
+
+    sent_ns: just before the request's first byte was handed to a connected socket (perf_counter_ns).
+    connect_ns: what connecting took, 0 on a kept-alive connection.
+    headers_ns, ended_ns: arrival of the end of the head, and of the bytes (or the close) that ended the body.
+    error: what stopped it early, None if nothing did.
+    """
+
+    def __init__(self, sent_ns: int, connect_ns: int) -> None:
+        self.sent_ns = sent_ns
+        self.connect_ns = connect_ns
+        self.headers_ns: int | None = None
+        self.ended_ns: int | None = None
+        self.error: WireError | None = None
+        self.bytes_received = 0
+        self.response = ResponseParser()
+        self._arrivals: list[Arrival] = []
+        self._over = Event()
+
+    @property
+    def ended(self) -> bool:
+        """Nothing more will arrive (some may still wait to be taken)."""
+        return self._over.is_set()
+
+    def wait(self, timeout_s: float) -> list[Arrival]:
+        """Sleep until the exchange is over or the time is, then take all that arrived since the last call.
+
+        Nothing wakes the greenlet a token: the stamps make its lateness harmless, and the batch makes it cheap.
+        """
+        self._over.wait(timeout_s)
+        arrivals, self._arrivals = self._arrivals, []
+        return arrivals
+
+    # The connection's side.
+
+    def take(self, data: bytes, arrived_ns: int, delay_ns: int, kernel: bool) -> None:
+        """Bytes of one read. Raises ServerBrokeProtocol if they are not a response."""
+        self.bytes_received += len(data)
+        response = self.response
+        body = response.feed(data)
+        if self.headers_ns is None and response.head_complete:
+            self.headers_ns = arrived_ns
+        if body:
+            self._arrivals.append(Arrival(arrived_ns, delay_ns, kernel, body))
+        if response.complete:
+            self.finish(arrived_ns)
+
+    def finish(self, ended_ns: int, error: WireError | None = None) -> None:
+        """Nothing more will come."""
+        if not self._over.is_set():
+            self.ended_ns = ended_ns
+            self.error = error
+            self._over.set()

@@ -1,0 +1,87 @@
+"""One HTTP/1.1 response, read from bytes: no socket, no clock."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+import httptools
+
+from wire.errors import ServerBrokeProtocol
+
+_MAX_HEAD_BYTES = 64 * 1024
+
+
+class BodyEnd(Enum):
+    """What marks the end of the body, as the head promised."""
+
+    FRAMED = "its length or its last chunk"
+    CLOSE = "the end of the connection"
+
+
+class ResponseParser:
+    """Feed it bytes; read status, headers, body parts and whether the response is complete."""
+
+    def __init__(self) -> None:
+        self.status = 0
+        self.headers: dict[str, str] = {}
+        self.head_complete = False
+        self.complete = False
+        self._body: list[bytes] = []
+        self._head_bytes = 0
+        self._informational = False
+        self._parser = httptools.HttpResponseParser(self)
+
+    def feed(self, data: bytes) -> bytes:
+        """Take the bytes of one read, give back the body bytes among them. Raises ServerBrokeProtocol."""
+        if not self.head_complete:
+            self._head_bytes += len(data)
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserError as error:
+            raise ServerBrokeProtocol(f"the response is not HTTP/1.1: {error} (it begins {data[:40]!r})") from None
+        if not self.head_complete and self._head_bytes > _MAX_HEAD_BYTES:
+            raise ServerBrokeProtocol(f"the response's head is longer than {_MAX_HEAD_BYTES} bytes")
+        body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
+        self._body.clear()
+        return body
+
+    def end_of_connection(self) -> None:
+        """The server closed. Completes a close-delimited body; raises ServerBrokeProtocol for any other."""
+        if self.complete:
+            return
+        if not self.head_complete:
+            raise ServerBrokeProtocol("the connection ended before the response's head was complete")
+        if self.body_end is BodyEnd.FRAMED:
+            raise ServerBrokeProtocol("the connection ended inside the response's body")
+        self.complete = True
+
+    @property
+    def body_end(self) -> BodyEnd:
+        framed = "content-length" in self.headers or "chunked" in self.headers.get("transfer-encoding", "").lower()
+        return BodyEnd.FRAMED if framed else BodyEnd.CLOSE
+
+    @property
+    def keeps_alive(self) -> bool:
+        """Whether another request may follow on the same connection."""
+        return self.complete and self.body_end is BodyEnd.FRAMED and self._parser.should_keep_alive()
+
+    # httptools' callbacks.
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.headers[name.decode("latin-1").lower()] = value.decode("latin-1")
+
+    def on_headers_complete(self) -> None:
+        status = self._parser.get_status_code()
+        self._informational = 100 <= status < 200
+        if self._informational:  # 1xx: the response proper is still to come
+            self.headers.clear()
+            return
+        self.status = status
+        self.head_complete = True
+
+    def on_body(self, body: bytes) -> None:
+        self._body.append(body)
+
+    def on_message_complete(self) -> None:
+        if not self._informational:
+            self.complete = True

@@ -1,0 +1,19 @@
+"""What the wire hands on: body bytes with the time they arrived."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Arrival(NamedTuple):
+    """Body bytes of one read of the socket.
+
+    arrived_ns: when the last of these bytes reached this machine, on time.perf_counter_ns()'s clock.
+    delay_ns: how much later this process read them. Any client that stamps in user space adds this to its results.
+    kernel: whether arrived_ns is the kernel's receive time; if not, it is the time of the read and delay_ns is 0.
+    """
+
+    arrived_ns: int
+    delay_ns: int
+    kernel: bool
+    data: bytes

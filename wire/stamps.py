@@ -1,0 +1,44 @@
+"""Kernel receive times: asking a socket for them, and bringing them onto this process's clock."""
+
+from __future__ import annotations
+
+import socket
+import struct
+import sys
+import time
+from collections.abc import Iterable
+
+# Python's socket module lacks these names; the numbers are Linux's (asm-generic/socket.h).
+_SO_TIMESTAMPNS = 35
+_TIMESPEC = struct.Struct("@qq")
+#: Room for one ancillary message that holds a timespec.
+ANCILLARY_BYTES = socket.CMSG_SPACE(_TIMESPEC.size) if hasattr(socket, "CMSG_SPACE") else 0
+
+
+def enable_kernel_stamps(sock: socket.socket) -> bool:
+    """Ask for a receive time with every read (SO_TIMESTAMPNS). False where the system has no such option."""
+    if sys.platform != "linux":
+        return False
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
+    except OSError:
+        return False
+    return True
+
+
+def arrival_time_ns(ancillary: Iterable[tuple[int, int, bytes]], not_before_ns: int) -> tuple[int, int, bool]:
+    """(arrived_ns, delay_ns, kernel) of a read that has just returned.
+
+    The kernel stamps with CLOCK_REALTIME; the offset to perf_counter is taken here, within microseconds of the read,
+    so a clock that was stepped earlier does no harm. A stamp outside [not_before_ns, now] was made across a step of
+    the clock, and the time of the read is used instead. The first packets after the option is first used on a host
+    can come without a stamp.
+    """
+    now_ns = time.perf_counter_ns()
+    for level, kind, payload in ancillary:
+        if level == socket.SOL_SOCKET and kind == _SO_TIMESTAMPNS and len(payload) >= _TIMESPEC.size:
+            seconds, nanoseconds = _TIMESPEC.unpack_from(payload)
+            arrived_ns = seconds * 1_000_000_000 + nanoseconds - time.time_ns() + now_ns
+            if not_before_ns <= arrived_ns <= now_ns:
+                return arrived_ns, now_ns - arrived_ns, True
+    return now_ns, 0, False
