@@ -59,8 +59,10 @@ def prepare(environment, **_):
         shapes.options.choose_free_shape(options)
         shapes.options.plan_of(options)
         shapes.options.pauses_of(options)
-        crew.attach(environment)
         recording.attach(environment)
+        crew.attach(environment)
+        if options.headless and not isinstance(environment.runner, WorkerRunner):
+            crew.facts(environment)
     except ValueError as error:
         print(f"tokenswarm: {error}", file=sys.stderr)
         sys.exit(EXIT_BAD_SETUP)

@@ -62,13 +62,25 @@ class OpenAIDecoder:
     def __init__(self) -> None:
         self._events = EventSplitter()
         self._events_seen = 0
+        self._broken: StreamBroken | None = None
 
     def feed(self, data: bytes) -> list[Delta]:
-        """Deltas of the events that these bytes complete. Raises StreamBroken."""
-        return [self._delta(event) for event in self._events.feed(data)]
+        """Deltas of the events that these bytes complete. Raises StreamBroken; where good events came first in the same
+        bytes, only at the next call, as what is read shall not depend on how the bytes were cut."""
+        self._check()
+        deltas: list[Delta] = []
+        try:
+            for event in self._events.feed(data):
+                deltas.append(self._delta(event))  # noqa: PERF401 - those before a broken event are kept
+        except StreamBroken as broken:
+            self._broken = broken
+            if not deltas:
+                raise
+        return deltas
 
     def end(self) -> list[Delta]:
         """Nothing is left over in this dialect, unless the body ended inside an event: then StreamBroken."""
+        self._check()
         rest = self._events.pending.strip()
         if rest == b"data: [DONE]":  # the terminator is whole even where the blank line behind it is missing
             return [_DONE]
@@ -76,13 +88,17 @@ class OpenAIDecoder:
             raise StreamBroken(f"the stream ended inside an event: {rest[:60]!r}")
         return []
 
+    def _check(self) -> None:
+        if self._broken is not None:
+            raise self._broken
+
     def _delta(self, event: str) -> Delta:
         self._events_seen += 1
         if event.strip() == "[DONE]":
             return _DONE
         try:
             chunk = _decode_chunk(event)
-        except (msgspec.DecodeError, msgspec.ValidationError) as error:
+        except (msgspec.DecodeError, RecursionError) as error:
             raise StreamBroken(f"event {self._events_seen} is no chat chunk: {error}: {event[:80]!r}") from None
         return _delta_of(chunk)
 
@@ -161,7 +177,7 @@ class OpenAICompatible:
         """The server's own words: `error.message`, `error`, `message` or `detail`; else the body's beginning."""
         try:
             document = msgspec.json.decode(body)
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return _shortened(body.decode("utf-8", "replace")) or "no message"
         if isinstance(document, dict):
             for key in ("error", "message", "detail"):

@@ -7,6 +7,9 @@ event ends is all that is done here.
 
 from __future__ import annotations
 
+from codecs import BOM_UTF8
+from collections.abc import Iterator
+
 from sseclient import SSEClient
 
 from engines.records import StreamBroken
@@ -21,21 +24,30 @@ class EventSplitter:
     def __init__(self) -> None:
         self._pending = b""
         self._ended_with_cr = False
+        self._begun = False
 
-    def feed(self, data: bytes) -> list[str]:
-        """`data` fields of the completed events, in order. Raises StreamBroken for an endless or unreadable event."""
+    def feed(self, data: bytes) -> Iterator[str]:
+        """`data` fields of the completed events, in order, to be read to the end. Raises StreamBroken for an endless or
+        unreadable event, behind the events before it."""
         pending = self._pending + self._with_plain_line_ends(data)
         end = pending.rfind(b"\n\n") + 2
-        if end == 1:
-            if len(pending) > MAX_EVENT_BYTES:
-                raise StreamBroken(f"an event is longer than {MAX_EVENT_BYTES} bytes")
+        if end > 1:
+            self._pending = pending[end:]
+            yield from self._read(pending[:end])
+        else:
             self._pending = pending
-            return []
-        self._pending = pending[end:]
+        if len(self._pending) > MAX_EVENT_BYTES:
+            raise StreamBroken(f"an event is longer than {MAX_EVENT_BYTES} bytes")
+
+    def _read(self, whole: bytes) -> Iterator[str]:
+        if not self._begun:  # the format lets a stream begin with a byte order mark
+            self._begun = True
+            whole = whole.removeprefix(BOM_UTF8)
         try:
-            return [event.data for event in SSEClient(iter((pending[:end],))).events()]
-        except UnicodeDecodeError:
-            raise StreamBroken(f"an event is not UTF-8: {pending[:60]!r}") from None
+            for event in SSEClient(iter((whole,))).events():
+                yield event.data
+        except UnicodeDecodeError as error:
+            raise StreamBroken(f"an event is not UTF-8: {error.object[:60]!r}") from None
 
     @property
     def pending(self) -> bytes:

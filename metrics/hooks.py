@@ -22,7 +22,7 @@ from locust.env import Environment
 from locust.event import Events
 from locust.runners import LocalRunner, MasterRunner, WorkerRunner
 
-from metrics.journal import Journal
+from metrics.journal import Journal, check_writable
 from metrics.ledger import WINDOW_S, Ledger
 from metrics.options import RecordingOptions
 from metrics.progress import Progress, ProgressMeter
@@ -137,7 +137,7 @@ class Recording:
     # Called by the composition, in this order.
 
     def attach(self, environment: Environment) -> None:
-        """At Locust's init. Raises ObjectiveError, MetricsPortError."""
+        """At Locust's init. Raises ObjectiveError, MetricsPortError, ResultsFolderError."""
         self._environment = environment
         runner = environment.runner
         assert runner is not None and environment.parsed_options is not None
@@ -146,6 +146,7 @@ class Recording:
             runner.register_message(_STAGE_MESSAGE, self._on_stage_message)
         if not isinstance(runner, WorkerRunner):
             options = RecordingOptions.of(environment.parsed_options)
+            check_writable(options.results)
             if options.metrics_port:
                 self._server = serve(self._live, options.metrics_host, options.metrics_port)
             gevent.spawn(self._keep_books)
@@ -181,8 +182,8 @@ class Recording:
 
     # Listeners. Locust logs a listener's exception and goes on as if nothing were; what fails here must fail the run.
 
-    def _on_request(self, context: dict[str, Any], **_: Any) -> None:
-        timeline = context.get("timeline")
+    def _on_request(self, context: dict[str, Any] | None = None, **_: Any) -> None:
+        timeline = (context or {}).get("timeline")  # others fire request events too, some without a context
         if not isinstance(timeline, Timeline) or self.recorder is None:
             return
         try:

@@ -7,6 +7,7 @@ import io
 from collections.abc import Iterable, Mapping, Sequence
 from math import ceil
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any, TextIO
 
 import msgspec
@@ -35,6 +36,16 @@ class ResultsFolderError(ValueError):
     """The results folder cannot be made or written; the text says which and why."""
 
 
+def check_writable(parent: Path) -> None:
+    """Find out before a run whether its folder can be made. Raises ResultsFolderError."""
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=parent):
+            pass
+    except OSError as error:
+        raise _unwritable(parent, error) from None
+
+
 class Journal:
     """Writes one run's folder. Nothing but this class writes there while the run lasts."""
 
@@ -45,9 +56,7 @@ class Journal:
             self._requests = (self.folder / "requests.csv").open("w", newline="", encoding="utf-8")
             self._windows = (self.folder / "windows.csv").open("w", newline="", encoding="utf-8")
         except OSError as error:
-            raise ResultsFolderError(
-                f"--results {parent} cannot be written to ({error.strerror}); name a folder that can."
-            ) from None
+            raise _unwritable(parent, error) from None
         self._request_writer = csv.writer(self._requests)
         self._request_writer.writerow(REQUEST_COLUMNS)
         self._window_rows = _TailRewriter(self._windows, WINDOW_COLUMNS)
@@ -82,6 +91,10 @@ class Journal:
         """Close the files. The folder is complete."""
         self._requests.close()
         self._windows.close()
+
+
+def _unwritable(parent: Path, error: OSError) -> ResultsFolderError:
+    return ResultsFolderError(f"--results {parent} cannot be written to ({error.strerror}); name a folder that can.")
 
 
 class _TailRewriter:

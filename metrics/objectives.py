@@ -9,7 +9,7 @@ from metrics.records import RequestRow
 from metrics.timeline import Outcome
 
 _FIGURES = ("ttft", "tpot", "e2e")
-_TERM = re.compile(r"(?P<figure>[a-z]+)(?:=|<=?)(?P<number>\d+(?:\.\d+)?)(?P<unit>us|ms|s)")
+_TERM = re.compile(r"(?P<figure>[a-z0-9]+)(?:=|<=?)(?P<number>\d+(?:\.\d+)?)(?P<unit>us|ms|s)")
 _SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0}
 
 

@@ -12,8 +12,8 @@ class Progress:
     """A run at one moment.
 
     `stage_index` counts from 0; `stages` is how many the plan has. `tokens_per_s` is of the time since the last
-    Progress, from the events that came in it; `ttft_p50_s` of requests that were sent in the last two windows and have
-    ended. Both None where nothing came. `failures` is since the run began.
+    Progress, from the events that came in it; `ttft_p50_s` of requests that were sent in the running window or the
+    five before it and have ended. Both None where nothing came. `failures` is since the run began.
     """
 
     elapsed_s: float

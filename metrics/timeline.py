@@ -47,8 +47,9 @@ class Timeline:
     socket; connecting took connect_ns before that (0 on a kept connection). headers_ns: end of the response's head.
     first_ns, first_visible_ns, last_ns: arrival of the first output, the first that is not reasoning, the last.
     end_ns: the stream's proper end; over_ns: when the request was over for its user, whatever its outcome.
-    arrivals_ns: arrival of each read that held output, ascending; several events in one read share its time. delays_ns: how late this process read each read of the response, empty without kernel
-    stamps. kernel_stamps: how many of `reads` had a kernel receive time.
+    arrivals_ns: arrival of each read that held output, ascending; several events in one read share its time.
+    delays_ns: how late this process read each read of the response, empty without kernel stamps. kernel_stamps: how
+    many of `reads` had a kernel receive time.
     """
 
     user: str

@@ -36,10 +36,10 @@ def parse_token_range(text: str) -> tuple[int, int]:
     """The lengths in tokens, both inclusive, that `text` ("30:150") asks for; raises PromptError when it cannot be."""
     match = re.fullmatch(r"\s*(\d+)\s*:\s*(\d+)\s*", text, re.ASCII)
     if match is None:
-        raise PromptError(f"prompt tokens: expected MIN:MAX such as 30:150, got {text!r}")
+        raise PromptError(f"--prompt-tokens: expected MIN:MAX such as 30:150, got {text!r}")
     tokens_min, tokens_max = int(match[1]), int(match[2])
     if tokens_max == 0 or tokens_min > tokens_max:
-        raise PromptError(f"prompt tokens: expected MIN no greater than MAX, and MAX at least 1, got {text!r}")
+        raise PromptError(f"--prompt-tokens: expected MIN no greater than MAX, and MAX at least 1, got {text!r}")
     return tokens_min, tokens_max
 
 

@@ -53,9 +53,9 @@ def choose_free_shape(options: Namespace) -> None:
 def plan_of(options: Namespace) -> tuple[Level, ...]:
     """The plan that the options make. Raises PlanError."""
     if options.shape == "free":
-        return free(
-            int(options.num_users or 1), float(options.spawn_rate or 1), options.run_time, options.system_prompt
-        )
+        users = 1 if options.num_users is None else int(options.num_users)
+        spawn_rate = 1.0 if options.spawn_rate is None else float(options.spawn_rate)
+        return free(users, spawn_rate, options.run_time, options.system_prompt)
     ramp_s = parse_timespan("--ramp", options.ramp)
     level_time_s = parse_timespan("--level-time", options.level_time)
     return ladder(options.levels, options.system_prompt, ramp_s, level_time_s)

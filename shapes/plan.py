@@ -6,7 +6,11 @@ import re
 from dataclasses import dataclass
 from math import inf, isfinite
 
-_TIMESPAN = re.compile(r"(?:(?P<h>\d+(?:\.\d+)?)h)?(?:(?P<m>\d+(?:\.\d+)?)m)?(?:(?P<s>\d+(?:\.\d+)?)s?)?")
+_NUMBER = r"\d+(?:\.\d+)?"
+# A number without a unit stands alone: whether 1h30 is half an hour more or half a minute is anyone's guess.
+_TIMESPAN = re.compile(
+    rf"(?P<bare>{_NUMBER})|(?:(?P<h>{_NUMBER})h)?(?:(?P<m>{_NUMBER})m)?(?:(?P<s>{_NUMBER})s)?", re.ASCII
+)
 
 #: Order of the modes in a run of both: the plain one first, so that no run finds the other's prefix in a cache.
 MODES: dict[str, tuple[str, ...]] = {"off": ("off",), "on": ("on",), "both": ("off", "on")}
@@ -78,8 +82,8 @@ def parse_timespan(option: str, text: str) -> float:
     match = _TIMESPAN.fullmatch(str(text).strip())
     if not match or not any(match.groups()):
         raise PlanError(f"{option} takes a time like 20s, 5m or 1h30m, got {text!r}.")
-    hours, minutes, seconds = (float(part or 0) for part in match.groups())
-    return hours * 3600 + minutes * 60 + seconds
+    bare_s, hours, minutes, seconds = (float(part or 0) for part in match.groups())
+    return bare_s + hours * 3600 + minutes * 60 + seconds
 
 
 def _modes(system_prompt: str, auto: str) -> tuple[str, ...]:

@@ -96,6 +96,9 @@ async def _serve(args: argparse.Namespace) -> None:
         loop.add_signal_handler(number, stop.set)
     server = _server(args)
     port = server.listen(args.host, args.port)
+    # Not before: a second start on a port in use must not empty the log of the first.
+    if args.truth_log:
+        server.truth = TruthLog(args.truth_log)
     host = f"[{args.host}]" if ":" in args.host else args.host
     model = args.model or DEFAULT_MODEL
     print(f"tokenswarm simulator listening on http://{host}:{port} (profile {args.profile}, model {model})", flush=True)
@@ -113,9 +116,7 @@ def _server(args: argparse.Namespace) -> Server:
     model = args.model or DEFAULT_MODEL
     style = Style(crlf=args.crlf, comments=args.comments)
     dialect = ChatDialect(model, profile.max_model_len, int(time.time()), only_model=bool(args.model), style=style)
-    # Last, so that no log is left behind by a start that fails for another reason.
-    truth = TruthLog(args.truth_log) if args.truth_log else None
-    return Server(profile, dialect, model, seed=args.seed, faults=faults, truth=truth, api_key=api_key)
+    return Server(profile, dialect, model, seed=args.seed, faults=faults, api_key=api_key)
 
 
 def _profile(args: argparse.Namespace) -> Profile:

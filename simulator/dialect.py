@@ -37,7 +37,7 @@ class Page:
     allow: str = ""
 
 
-class RefusalError(Exception):
+class Refusal(Exception):
     """A request that is answered with an error page."""
 
     def __init__(self, page: Page) -> None:
@@ -69,7 +69,7 @@ class Dialect(Protocol):
     stream_content_type: str
 
     def read(self, body: bytes) -> Ask:
-        """Understand the body of a request to `ask_path`; raises RefusalError."""
+        """Understand the body of a request to `ask_path`; raises Refusal."""
 
     def writer(self, ask: Ask, request_id: str, created_s: int) -> Writer: ...
 

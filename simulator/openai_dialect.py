@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from simulator.dialect import Ask, Page, RefusalError, Usage, Writer
+from simulator.dialect import Ask, Page, Refusal, Usage, Writer
 from simulator.tokens import render_chat
 
 FINGERPRINT = "tokenswarm-simulator"
@@ -82,7 +82,7 @@ class ChatDialect:
         request = self._parse(body)
         if self._only_model and request.model not in (None, "", self._model):
             message = f"The model `{request.model}` does not exist. Valid aliases: {self._model}."
-            raise RefusalError(_error(404, message, "NotFoundError", "model"))
+            raise Refusal(_error(404, message, "NotFoundError", "model"))
         if not request.messages:
             raise _bad("Cannot apply chat template to an empty conversation. Provide at least one message.")
         if request.n not in (None, 1):
@@ -108,7 +108,7 @@ class ChatDialect:
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             reason, param = f"JSON decode error: {error}", "body"
         message = f"1 validation error:\n  {{'loc': '{param}', 'msg': '{reason}'}}"
-        raise RefusalError(_error(400, message, "Bad Request", param))
+        raise Refusal(_error(400, message, "Bad Request", param))
 
     def _max_tokens(self, request: _Body, prompt_tokens: int) -> int:
         limit = self._max_model_len
@@ -289,6 +289,6 @@ def _error(status: int, message: str, kind: str, param: str | None) -> Page:
     return _json({"error": {"message": message, "type": kind, "param": param, "code": status}}, status)
 
 
-def _bad(message: str, param: str | None = None, value: object = None) -> RefusalError:
+def _bad(message: str, param: str | None = None, value: object = None) -> Refusal:
     named = f" (parameter={param}, value={value})" if param else ""
-    return RefusalError(_error(400, message + named, "BadRequestError", param))
+    return Refusal(_error(400, message + named, "BadRequestError", param))

@@ -14,7 +14,7 @@ from simulator.connection import (
     accept_kernel_times,
     whole_response,
 )
-from simulator.dialect import Ask, Dialect, Page, RefusalError
+from simulator.dialect import Ask, Dialect, Page, Refusal
 from simulator.errors import SimulatorError
 from simulator.exchange import Exchange
 from simulator.faults import Faults
@@ -28,7 +28,10 @@ _ACCEPT_PAUSE_S = 0.1
 
 
 class Server:
-    """Listens and answers until closed. All methods belong to the event loop's thread."""
+    """Listens and answers until closed. All methods belong to the event loop's thread.
+
+    Requests that end while `truth` is set get a row there; `close` closes it.
+    """
 
     def __init__(
         self,
@@ -38,15 +41,14 @@ class Server:
         *,
         seed: int = 0,
         faults: Faults | None = None,
-        truth: TruthLog | None = None,
         api_key: str | None = None,
     ) -> None:
         self.dialect = dialect
         self.faults = faults or Faults()
         self.figures = figures.Figures(model)
+        self.truth: TruthLog | None = None
         self._profile = profile
         self._seed = seed
-        self._truth = truth
         self._api_key = api_key
         self._batch = Batch(profile.speed, seed)
         self._answers = Answers(seed, profile.answer_median_tokens, profile.answer_sigma)
@@ -90,8 +92,8 @@ class Server:
             connection.close()
         if self._timer is not None:
             self._timer.cancel()
-        if self._truth is not None:
-            self._truth.close()
+        if self.truth is not None:
+            self.truth.close()
 
     def release(self, exchange: Exchange) -> None:
         """Take an exchange out of the batch, if it is in it."""
@@ -103,8 +105,8 @@ class Server:
         self._answering.pop(exchange.connection, None)
         if exchange.job is not None:
             self.figures.ended({"stop": "stop", "length": "length", "client_gone": "abort"}.get(reason, "error"))
-        if self._truth is not None:
-            self._truth.write(exchange.row)
+        if self.truth is not None:
+            self.truth.write(exchange.row)
 
     def _accept(self) -> None:
         while True:
@@ -172,7 +174,7 @@ class Server:
         self._answering[connection] = exchange
         try:
             ask = self._admit(request, number)
-        except RefusalError as refusal:
+        except Refusal as refusal:
             exchange.refuse(refusal.page)
             return
         answer = self._answers.draw(number, ask.max_tokens, ask.min_tokens, ask.ignore_eos)
@@ -186,16 +188,16 @@ class Server:
         self._set_timer()
 
     def _admit(self, request: Request, number: int) -> Ask:
-        """Understand a request for text; raises RefusalError."""
+        """Understand a request for text; raises Refusal."""
         if not self._authorized(request):
-            raise RefusalError(self.dialect.unauthorized())
+            raise Refusal(self.dialect.unauthorized())
         every = self.faults.error_every
         if every and (number + 1) % every == 0:
-            raise RefusalError(self.dialect.overloaded())
+            raise Refusal(self.dialect.overloaded())
         ask = self.dialect.read(request.body)
         limit = self.faults.max_queue
         if limit is not None and self._batch.running + self._batch.waiting >= self._profile.speed.max_batch + limit:
-            raise RefusalError(self.dialect.overloaded())
+            raise Refusal(self.dialect.overloaded())
         return ask
 
     def _set_timer(self) -> None:

@@ -6,12 +6,12 @@ from typing import ClassVar
 
 import gevent
 from locust import User, task
-from locust.exception import StopUser
 
 from metrics.stage import Begun
 from metrics.timeline import Outcome, Timeline
 from users.exchange import Ask
 from users.session import Session
+from wire import StreamClient
 
 #: How long a user looks away when nothing shall be sent.
 _IDLE_S = 0.1
@@ -30,31 +30,30 @@ class StreamingUser(User):
     with_system_prompt: ClassVar[bool]
     #: Set for every run, before its first user.
     session: ClassVar[Session | None] = None
-    _number: ClassVar[int] = 0
+    spawned: ClassVar[int] = 0
 
     def on_start(self) -> None:
-        """A user that is spawned although the run could not begin goes at once."""
-        if (session := StreamingUser.session) is None:
-            raise StopUser
-        StreamingUser._number += 1
-        self._session = session
-        self._name = f"{session.recorder.worker}.{StreamingUser._number}"
-        self._client = session.client()
+        """Locust spawns its first users even where the run could not begin: those have no session, and wait to go."""
+        StreamingUser.spawned += 1
+        self._number = StreamingUser.spawned
+        self._session = StreamingUser.session
+        self._client = self._session.client() if self._session else None
 
     def on_stop(self) -> None:
         """Leave no connection open."""
-        if hasattr(self, "_client"):
+        if self._client is not None:
             self._client.close()
 
     @task
     def chat(self) -> None:
         """Ask once, and tell Locust once."""
-        stage = self._session.open_stage()
-        if stage is None:
+        session, client = self._session, self._client
+        stage = session.open_stage() if session else None
+        if session is None or client is None or stage is None:
             gevent.sleep(_IDLE_S)
             return
-        ask = self._ask(stage)
-        recorder = self._session.recorder
+        ask = self._ask(session, client, stage)
+        recorder = session.recorder
         recorder.in_flight += 1
         try:
             ask.run()
@@ -65,15 +64,14 @@ class StreamingUser(User):
         if ask.timeline is not None and ask.timeline.outcome.is_failure:
             gevent.sleep(_PAUSE_AFTER_FAILURE_S)
 
-    def _ask(self, stage: Begun) -> Ask:
-        session = self._session
+    def _ask(self, session: Session, client: StreamClient, stage: Begun) -> Ask:
         prompt = session.draw()
         return Ask(
-            self._client,
+            client,
             session.engine,
             session.request(prompt, self.with_system_prompt),
             session.options.timeouts,
-            user=self._name,
+            user=f"{session.recorder.worker}.{self._number}",
             stage=stage.stage.stage,
             prompt_tokens=prompt.tokens,
             prompt_tokens_source="tokenizer" if session.material.count_tokens else "estimate",

@@ -78,11 +78,11 @@ class Ask:
         self.timeline: Timeline | None = None
 
     def run(self) -> Timeline:
-        """Send, stream to the end, tell. Raises nothing but GreenletExit, and even then leaves a timeline (cut)."""
+        """Send, stream to the end, tell. Raises nothing but what ends a run, and even then leaves a timeline (cut)."""
         outcome, message = Outcome.OK, None
         try:
             self._stream()
-        except GreenletExit:
+        except (GreenletExit, KeyboardInterrupt):  # Ctrl-C is raised in whichever greenlet happens to run
             self._client.close()
             self.timeline = self._finish(Outcome.CUT, "stopped by the run before it ended")
             raise

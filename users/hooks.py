@@ -7,7 +7,7 @@ from typing import Any
 
 from locust.env import Environment
 from locust.event import Events
-from locust.runners import WorkerRunner
+from locust.runners import MasterRunner, WorkerRunner
 
 from metrics.recorder import Recorder
 from users.chat import StreamingUser
@@ -39,11 +39,12 @@ class Crew:
             logger.info("No --host was given: the embedded simulator at %s is this run's server", environment.host)
 
     def facts(self, environment: Environment) -> dict[str, Any]:
-        """At Locust's test_start where the books are kept: what run.json says of what is asked, the server having been
-        found to answer. Raises OptionError, PromptError, UnusableUrl."""
+        """Where the books are kept: what run.json says of what is asked, the server having been found to answer. Raises
+        OptionError, PromptError, UnusableUrl."""
         assert environment.parsed_options is not None
         options, host = _options(environment), environment.host or ""
-        check_reachable(options, host)
+        if not isinstance(environment.runner, MasterRunner):  # workers may stand where their master cannot reach
+            check_reachable(options, host)
         # Workers get it with the other options, so that no node can ask for another model.
         environment.parsed_options.model = find_model(options, host)
         return {

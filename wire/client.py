@@ -74,6 +74,6 @@ def went_stale(exchange: Exchange) -> bool:
 
 def _render_headers(headers: Mapping[str, str]) -> bytes:
     for name, value in headers.items():
-        if not value.isascii() or not value.isprintable():
-            raise ValueError(f"the value of the header {name} holds a character that no header may hold")
+        if not (name + value).isascii() or not (name + value).isprintable():
+            raise ValueError(f"the header {name!r} holds a character that no header may hold")
     return "".join(f"{name}: {value}\r\n" for name, value in headers.items()).encode("ascii")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import time
+from contextlib import suppress
 
 import gevent
 import gevent.socket
@@ -31,6 +32,7 @@ class Connection:
         self._connect_ns = time.perf_counter_ns() - began_ns
         self._not_before_ns = began_ns
         self._exchange: Exchange | None = None
+        self._sending = False
         self._watcher = gevent.get_hub().loop.io(self._sock.fileno(), _READABLE)
         self.closed = False
         self._watcher.start(self._on_readable)
@@ -53,7 +55,13 @@ class Connection:
             self.closed = True
             self._watcher.stop()
             self._watcher.close()
-            self._sock.close()
+            if not self._sending:
+                self._sock.close()
+                return
+            # A sender waits on this descriptor, and libev aborts the process if it is closed underneath. Shut down, it
+            # wakes the sender, who closes it.
+            with suppress(OSError):
+                self._sock.shutdown(socket.SHUT_RDWR)
 
     @property
     def reusable(self) -> bool:
@@ -63,11 +71,17 @@ class Connection:
 
     def _send_all(self, request: bytes) -> None:
         view = memoryview(request)
-        while view:
-            try:
-                view = view[self._sock.send(view) :]
-            except BlockingIOError:
-                gevent.socket.wait_write(self._sock.fileno())
+        self._sending = True
+        try:
+            while view:
+                try:
+                    view = view[self._sock.send(view) :]
+                except BlockingIOError:
+                    gevent.socket.wait_write(self._sock.fileno())
+        finally:
+            self._sending = False
+            if self.closed:
+                self._sock.close()
 
     def _on_readable(self) -> None:
         """Runs in the hub: must neither block nor raise."""
@@ -84,6 +98,8 @@ class Connection:
                     self.close()
                 else:
                     exchange.take(data, arrived_ns, delay_ns, kernel)
+                    if self._sending and exchange.ended:  # answered before it was asked: the rest need not be sent
+                        self.close()
                 if self.closed or len(data) < _READ_BYTES:
                     return
         except BlockingIOError:

@@ -29,6 +29,7 @@ class ResponseParser:
         self._body: list[bytes] = []
         self._head_bytes = 0
         self._informational = False
+        self._keeps_alive = False
         self._parser = httptools.HttpResponseParser(self)
 
     def feed(self, data: bytes) -> bytes:
@@ -37,8 +38,12 @@ class ResponseParser:
             self._head_bytes += len(data)
         try:
             self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            raise ServerBrokeProtocol("the server switched to another protocol (status 101)") from None
         except httptools.HttpParserError as error:
-            raise ServerBrokeProtocol(f"the response is not HTTP/1.1: {error} (it begins {data[:40]!r})") from None
+            if not self.complete:
+                raise ServerBrokeProtocol(f"the response is not HTTP/1.1: {error} (it begins {data[:40]!r})") from None
+            self._keeps_alive = False  # bytes behind a whole response spoil the connection, not the response
         if not self.head_complete and self._head_bytes > _MAX_HEAD_BYTES:
             raise ServerBrokeProtocol(f"the response's head is longer than {_MAX_HEAD_BYTES} bytes")
         body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
@@ -63,14 +68,21 @@ class ResponseParser:
     @property
     def keeps_alive(self) -> bool:
         """Whether another request may follow on the same connection."""
-        return self.complete and self.body_end is BodyEnd.FRAMED and self._parser.should_keep_alive()
+        return self._keeps_alive
 
-    # httptools' callbacks.
+    # httptools' callbacks. It goes straight on to a next response, and tells of trailers as of headers.
+
+    def on_message_begin(self) -> None:
+        if self.complete:
+            self._keeps_alive = False
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self.headers[name.decode("latin-1").lower()] = value.decode("latin-1")
+        if not self.head_complete:
+            self.headers[name.decode("latin-1").lower()] = value.decode("latin-1")
 
     def on_headers_complete(self) -> None:
+        if self.complete:
+            return
         status = self._parser.get_status_code()
         self._informational = 100 <= status < 200
         if self._informational:  # 1xx: the response proper is still to come
@@ -80,8 +92,10 @@ class ResponseParser:
         self.head_complete = True
 
     def on_body(self, body: bytes) -> None:
-        self._body.append(body)
+        if not self.complete:
+            self._body.append(body)
 
     def on_message_complete(self) -> None:
-        if not self._informational:
+        if not self._informational and not self.complete:
             self.complete = True
+            self._keeps_alive = self._parser.should_keep_alive()  # asked any later, the parser has forgotten

@@ -19,19 +19,27 @@ class Origin:
     @classmethod
     def parse(cls, url: str) -> Origin:
         """Read `http://host[:port][/prefix]`. Raises UnusableUrl with one sentence that says what to write."""
-        parts = urlsplit(url.strip())
+        url = url.strip()
+        if "@" in url.split("//", 1)[-1].split("/", 1)[0]:  # first of all: the other sentences repeat what was given
+            raise UnusableUrl("--host must not hold a user name or password; set the LLM_API_KEY variable instead.")
+        try:
+            parts = urlsplit(url)
+        except ValueError:
+            raise UnusableUrl(f"--host has no address in its brackets: {url!r}; write http://[::1]:PORT.") from None
         # The one seam for TLS: a scheme names how an Origin's bytes are wrapped, and only `http` is known so far.
         if parts.scheme != "http":
             got = f"{parts.scheme}://" if parts.scheme and parts.netloc else "no scheme"
             raise UnusableUrl(f"--host must start with http:// (got {got} in {url!r}); write it as http://HOST:PORT.")
         if not parts.hostname:
             raise UnusableUrl(f"--host names no host: {url!r}; write it as http://HOST:PORT.")
-        if parts.username or parts.password:
-            raise UnusableUrl("--host must not hold a user name or password; set the LLM_API_KEY variable instead.")
+        if not url.isascii() or not url.isprintable() or any(mark in url for mark in " ?#"):
+            raise UnusableUrl(f"--host is http://HOST:PORT/PREFIX in plain ASCII, no spaces, no ? and no #: {url!r}.")
         try:
-            port = parts.port or 80
+            port = 80 if parts.port is None else parts.port
         except ValueError:
-            raise UnusableUrl(f"--host has a port that is no number from 0 to 65535: {url!r}.") from None
+            port = 0
+        if port == 0:
+            raise UnusableUrl(f"--host has a port that is no number from 1 to 65535: {url!r}.")
         return cls(parts.hostname, port, parts.path.rstrip("/"))
 
     @property

@@ -198,7 +198,7 @@ class TestLengths:
     def test_what_is_no_range_is_refused_with_an_example(self, text: str) -> None:
         with pytest.raises(PromptError) as caught:
             parse_token_range(text)
-        assert str(caught.value) == f"prompt tokens: expected MIN:MAX such as 30:150, got {text!r}"
+        assert str(caught.value) == f"--prompt-tokens: expected MIN:MAX such as 30:150, got {text!r}"
 
     @pytest.mark.parametrize("text", ["150:30", "0:0"])
     def test_a_range_that_nothing_can_meet_is_refused(self, text: str) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from simulator.dialect import Ask, RefusalError, Usage
+from simulator.dialect import Ask, Refusal, Usage
 from simulator.openai_dialect import ChatDialect, Style
 
 START = b'data: {"id":"chatcmpl-r1","object":"chat.completion.chunk","created":1700000000,"model":"tiny","choices":['
@@ -26,7 +26,7 @@ def writer(style: Style | None = None, **fields: Any) -> Any:
 
 
 def refusal(body: bytes, **options: Any) -> tuple[int, dict[str, Any]]:
-    with pytest.raises(RefusalError) as caught:
+    with pytest.raises(Refusal) as caught:
         dialect(**options).read(body)
     page = caught.value.page
     error = json.loads(page.body)["error"]

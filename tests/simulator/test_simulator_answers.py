@@ -187,8 +187,8 @@ def test_a_repeated_system_prompt_is_cached_and_said_to_be(start: Start, chat: C
         client.head()
         usages.append(payloads(client.chunks())[-1]["usage"])
     cached = [usage["prompt_tokens_details"]["cached_tokens"] for usage in usages]
-    # 9 tokens of template and head, then 6 for each sentence but the last, whose "." has no space after it.
-    assert cached[0] == 0 and cached[1] % 16 == 0 and 96 <= cached[1] <= usages[1]["prompt_tokens"]
+    # 5 tokens before the text, 7 in each of 20 sentences, 5 up to the question: 150 in common, 9 full blocks of 16.
+    assert cached == [0, 144]
     assert [int(row["cached_tokens"]) for row in simulator.rows(2)] == cached
     assert simulator.metric("vllm:prefix_cache_hits_total") == cached[1]
     prompts = sum(usage["prompt_tokens"] for usage in usages)

@@ -116,6 +116,13 @@ def test_a_port_in_use_is_one_sentence_and_exit_2(start: Start) -> None:
     )
 
 
+def test_a_start_that_fails_leaves_an_older_truth_log_alone(start: Start, tmp_path: Path) -> None:
+    log = tmp_path / "older.csv"
+    log.write_text("kept")
+    assert run("--port", str(start().port), "--truth-log", str(log)).returncode == 2
+    assert log.read_text() == "kept"
+
+
 def test_the_api_key_appears_nowhere(start: Start, chat: Chat) -> None:
     simulator = start("--api-key-env", "TEST_KEY", env=os.environ | {"TEST_KEY": "s3cret"})
     client = simulator.client()

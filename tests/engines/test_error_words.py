@@ -1,0 +1,84 @@
+"""What a person reads of an error response: the server's own words, short, and never nothing."""
+
+import pytest
+
+from engines import ENGINES
+
+BODIES = [
+    pytest.param(
+        b'{"error":{"message":"The model `no-such-model` does not exist. Valid aliases: tiny.","type":"NotFoundError",'
+        b'"param":"model","code":404}}',
+        "The model `no-such-model` does not exist. Valid aliases: tiny.",
+        id="vLLM, unknown model",
+    ),
+    pytest.param(
+        b'{"error":{"message":"1 validation error:\\n  (int_parsing, body.max_tokens) Input should be a valid integer",'
+        b'"type":"Bad Request","param":"body.max_tokens","code":400}}',
+        "1 validation error: (int_parsing, body.max_tokens) Input should be a valid integer",
+        id="vLLM, validation over two lines",
+    ),
+    pytest.param(b'{"error":"Unauthorized"}', "Unauthorized", id="vLLM, no key"),
+    pytest.param(b'{"detail":"Not Found"}', "Not Found", id="vLLM, unknown route"),
+    pytest.param(b"", "no message", id="vLLM, dead engine's health"),
+    pytest.param(
+        b'{"object":"error","message":"This model\'s maximum context length is 2048 tokens.","type":"BadRequestError",'
+        b'"param":null,"code":400}',
+        "This model's maximum context length is 2048 tokens.",
+        id="older vLLM, flat",
+    ),
+    pytest.param(
+        b'{"error":{"message":"Invalid API Key","type":"authentication_error","code":401}}',
+        "Invalid API Key",
+        id="llama.cpp, bad key",
+    ),
+    pytest.param(
+        b'{"error":{"code":400,"message":"request (18007 tokens) exceeds the available context size (2048 tokens), try '
+        b'increasing it","type":"exceed_context_size_error","n_prompt_tokens":18007,"n_ctx":2048}}',
+        "request (18007 tokens) exceeds the available context size (2048 tokens), try increasing it",
+        id="llama.cpp, too long",
+    ),
+    pytest.param(b'{"error":"Too many requests"}', "Too many requests", id="BentoML, overload"),
+    pytest.param(
+        b'{"error":"1 validation error for Input","detail":[{"type":"greater_than_equal","loc":["max_tokens"],'
+        b'"msg":"Input should be greater than or equal to 1"}]}',
+        "1 validation error for Input",
+        id="BentoML, validation",
+    ),
+    pytest.param(b"Not Found", "Not Found", id="BentoML, unknown route"),
+    pytest.param(b"Method Not Allowed", "Method Not Allowed", id="BentoML, wrong method"),
+    pytest.param(
+        b"<html>\r\n<head><title>502 Bad Gateway</title></head>\r\n</html>\r\n",
+        "<html> <head><title>502 Bad Gateway</title></head> </html>",
+        id="a proxy's page",
+    ),
+    pytest.param(b"\xff\xfe gone", "\ufffd\ufffd gone", id="not UTF-8"),
+    pytest.param(b'{"error":"caf\xe9"}', '{"error":"caf\ufffd"}', id="JSON in Latin-1"),
+    pytest.param(b'{"error":{"message":"half', '{"error":{"message":"half', id="cut off"),
+]
+
+
+@pytest.mark.parametrize(("body", "words"), BODIES)
+@pytest.mark.parametrize("engine", sorted(ENGINES))
+def test_the_servers_own_words(engine: str, body: bytes, words: str) -> None:
+    assert ENGINES[engine].error_message(body) == words
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b" \n", b"{}", b"[]", b"null", b'""', b'{"error":null}', b'{"error":{}}', b'{"error":{"message":""}}', b"0"],
+)
+def test_the_words_are_never_empty(body: bytes) -> None:
+    assert ENGINES["vllm"].error_message(body).strip()
+
+
+@pytest.mark.parametrize(
+    "body", [b"x" * 10_000, b'{"error":{"message":"%s"}}' % (b"x" * 10_000), b'{"other":"%s"}' % (b"x" * 10_000)]
+)
+def test_the_words_are_short(body: bytes) -> None:
+    words = ENGINES["vllm"].error_message(body)
+    assert len(words) == 300
+    assert words.endswith("x…")
+
+
+def test_json_nested_beyond_reason_is_quoted_not_followed() -> None:
+    assert ENGINES["vllm"].error_message(b"[" * 100_000) == "[" * 299 + "…"

@@ -1,0 +1,114 @@
+"""Timelines, rows and books made by hand, with times that can be added up in the head."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable, Sequence
+
+import pytest
+
+from metrics.ledger import Ledger
+from metrics.objectives import Objectives
+from metrics.recorder import Recorder
+from metrics.records import Report, RequestRow
+from metrics.stage import Stage
+from metrics.timeline import Outcome, Timeline, TokenSource
+
+S = 1_000_000_000
+
+
+def make_stage(number: int = 0, users: int = 10, system_prompt: str = "off", **changes: object) -> Stage:
+    """Two seconds of ramp, then a hold to the twelfth."""
+    facts: dict[str, object] = {"ramp_s": 2.0, "level_time_s": 12.0} | changes
+    return Stage(number, system_prompt, str(users), users, **facts)  # type: ignore[arg-type]
+
+
+def make_timeline(
+    arrivals_s: Sequence[float] = (3.1, 3.2, 3.3, 3.4),
+    *,
+    sent_s: float = 3.0,
+    over_s: float | None = None,
+    tokens: int | None = None,
+    outcome: Outcome = Outcome.OK,
+    stage: int = 0,
+    source: TokenSource = TokenSource.USAGE,
+    delays_ns: Sequence[int] | None = None,
+    kernel: bool = True,
+    **changes: object,
+) -> Timeline:
+    """A request that sent at 3 s and got a token at each arrival, a read each, stamped by the kernel 20 µs before."""
+    arrivals = array("q", [round(arrived_s * S) for arrived_s in arrivals_s])
+    ended_ns = round(over_s * S) if over_s is not None else arrivals[-1] if arrivals else round(sent_s * S)
+    facts: dict[str, object] = {
+        "user": "0.1",
+        "stage": stage,
+        "outcome": outcome,
+        "scheduled_ns": round(sent_s * S),
+        "sent_ns": round(sent_s * S),
+        "over_ns": ended_ns,
+        "first_ns": arrivals[0] if arrivals else None,
+        "first_visible_ns": arrivals[0] if arrivals else None,
+        "last_ns": arrivals[-1] if arrivals else None,
+        "end_ns": ended_ns if outcome is Outcome.OK else None,
+        "arrivals_ns": arrivals,
+        "delays_ns": array("q", ([20_000] * len(arrivals) if kernel else []) if delays_ns is None else delays_ns),
+        "reads": len(arrivals),
+        "kernel_stamps": len(arrivals) if kernel else 0,
+        "output_events": len(arrivals),
+        "output_tokens": len(arrivals) if tokens is None else tokens,
+        "output_tokens_source": source,
+        "status": 200,
+    }
+    return Timeline(**(facts | changes))  # type: ignore[arg-type]
+
+
+def make_row(*arguments: object, run_began_s: float = 0.0, **keywords: object) -> RequestRow:
+    """The row that a recorder makes of such a timeline."""
+    recorder = Recorder(worker=0)
+    recorder.begin_stage(make_stage(int(keywords.get("stage", 0))), round(run_began_s * S), 0)  # type: ignore[call-overload]
+    return recorder.record(make_timeline(*arguments, **keywords))  # type: ignore[arg-type]
+
+
+def make_report(timelines: Sequence[Timeline], stages: Sequence[Stage], *, worker: int = 0) -> Report:
+    """The only report of a worker, all of whose stages began with the run."""
+    recorder = Recorder(worker)
+    for stage in stages:
+        recorder.begin_stage(stage, 0, 0)
+    for timeline in timelines:
+        recorder.record(timeline)
+    return recorder.take_report()
+
+
+def make_books(timelines: Sequence[Timeline], *, slo: str = "", stage: Stage | None = None) -> Ledger:
+    """A run of one level whose requests were these; it ends when its time is up."""
+    stage = stage or make_stage()
+    ledger = Ledger(Objectives.parse(slo))
+    ledger.begin_stage(stage, 0.0)
+    ledger.apply(make_report(timelines, [stage]))
+    ledger.end_stage(stage.level_time_s or 20.0)
+    return ledger
+
+
+@pytest.fixture
+def stage() -> Callable[..., Stage]:
+    return make_stage
+
+
+@pytest.fixture
+def timeline() -> Callable[..., Timeline]:
+    return make_timeline
+
+
+@pytest.fixture
+def row() -> Callable[..., RequestRow]:
+    return make_row
+
+
+@pytest.fixture
+def report() -> Callable[..., Report]:
+    return make_report
+
+
+@pytest.fixture
+def books() -> Callable[..., Ledger]:
+    return make_books

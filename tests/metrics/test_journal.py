@@ -1,0 +1,376 @@
+"""The run's folder, read back as anything else would read it."""
+
+from __future__ import annotations
+
+import csv
+import json
+import tempfile
+from array import array
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from metrics.buckets import EXPOSED
+from metrics.journal import (
+    HISTOGRAM_COLUMNS,
+    REQUEST_COLUMNS,
+    WINDOW_COLUMNS,
+    Journal,
+    ResultsFolderError,
+    _TailRewriter,
+    check_writable,
+)
+from metrics.ledger import Ledger
+from metrics.objectives import Objectives
+from metrics.recorder import Recorder
+from metrics.records import RequestRow
+from metrics.stage import Stage
+from metrics.summary import Books, Summary, Validity, level_summary
+from metrics.timeline import Outcome, Timeline
+
+S = 1_000_000_000
+MakeBooks = Callable[..., Ledger]
+MakeTimeline = Callable[..., Timeline]
+MakeRow = Callable[..., RequestRow]
+
+
+def rows_of(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Journal:
+    return Journal(tmp_path / "results", "20260701-120000-vllm")
+
+
+def summary_of(ledger: Ledger) -> Summary:
+    levels = [level_summary(level, 999.0, ledger.objectives) for level in ledger.levels.values()]
+    books = Books(ledger.fired, ledger.recorded, ledger.recorded, ledger.balanced)
+    return Summary(1, "finished", "vllm", "llama", "http://gpu", Validity("valid", []), books, {}, levels)
+
+
+# requests.csv
+
+
+def test_a_row_can_be_read_while_the_run_goes_on(journal: Journal, row: MakeRow, stage: Callable[..., Stage]) -> None:
+    assert rows_of(journal.folder / "requests.csv") == []
+    for count in (1, 2, 3):
+        journal.write_requests([row()], {0: stage()})
+        assert len(rows_of(journal.folder / "requests.csv")) == journal.rows == count
+
+
+def test_a_request_is_told_in_the_units_of_its_columns(
+    journal: Journal, row: MakeRow, stage: Callable[..., Stage]
+) -> None:
+    told = row(
+        (3.1, 3.3, 3.4),
+        over_s=3.5,
+        run_began_s=0.25,
+        tokens=6,
+        connect_ns=3_000_000,
+        headers_ns=3 * S + 40_000_000,
+        delays_ns=[20_000, 70_000, 1],
+        prompt_tokens=40,
+        prompt_tokens_source="usage",
+        finish_reason="stop",
+    )
+    journal.write_requests([told], {0: stage(system_prompt="on")})
+    assert rows_of(journal.folder / "requests.csv") == [
+        {
+            "id": "0-1",
+            "worker": "0",
+            "user": "0.1",
+            "stage": "0",
+            "system_prompt": "on",
+            "level": "10",
+            "phase": "hold",
+            "outcome": "ok",
+            "status": "200",
+            "scheduled_s": "2.750000000",
+            "sent_s": "2.750000000",
+            "connect_ms": "3.000000",
+            "headers_ms": "40.000000",
+            "ttft_ms": "100.000000",
+            "ttfvt_ms": "100.000000",
+            "tpot_ms": "60.000000",
+            "e2e_ms": "400.000000",
+            "duration_ms": "500.000000",
+            "output_tokens": "6",
+            "output_tokens_source": "usage",
+            "output_events": "3",
+            "output_arrivals": "3",
+            "prompt_tokens": "40",
+            "prompt_tokens_source": "usage",
+            "gap_max_ms": "200.000000",
+            "client_delay_max_ms": "0.070000",
+            "stamps": "kernel",
+            "finish_reason": "stop",
+            "error": "",
+        }
+    ]
+
+
+def test_what_is_undefined_is_empty(journal: Journal, row: MakeRow, stage: Callable[..., Stage]) -> None:
+    journal.write_requests([row((), outcome=Outcome.REFUSED, status=None, error="refused")], {0: stage()})
+    (told,) = rows_of(journal.folder / "requests.csv")
+    empty = {"status", "headers_ms", "ttft_ms", "ttfvt_ms", "tpot_ms", "e2e_ms", "duration_ms"}
+    empty |= {"prompt_tokens", "prompt_tokens_source", "gap_max_ms", "client_delay_max_ms", "finish_reason"}
+    assert {name for name, value in told.items() if value == ""} == empty
+    assert tuple(told) == REQUEST_COLUMNS
+
+
+@pytest.mark.parametrize(
+    "error",
+    ['said "no", twice', "one,two,,", "first line\nsecond\r\nthird", '"', "'; –, 忙\x00", " leading and trailing "],
+)
+def test_an_error_of_any_characters_is_read_back_as_it_was(
+    error: str, journal: Journal, row: MakeRow, stage: Callable[..., Stage]
+) -> None:
+    journal.write_requests([row((), outcome=Outcome.HTTP_ERROR, error=error), row()], {0: stage()})
+    assert [told["error"] for told in rows_of(journal.folder / "requests.csv")] == [error, ""]
+
+
+# windows.csv
+
+cells = st.one_of(st.integers(0, 9), st.sampled_from(["", "ä", "忙", "💧", 'a "b", c', "two\nlines", "two\r\nlines"]))
+row_lists = st.lists(st.lists(st.tuples(cells, cells), max_size=5), min_size=1, max_size=8)
+
+
+@given(row_lists)
+def test_rewriting_from_the_first_change_leaves_what_a_full_rewrite_would(
+    sequence: list[list[tuple[Any, Any]]],
+) -> None:
+    """Rows come, change and go, in any order, with cells whose characters take one to four bytes."""
+    with tempfile.TemporaryDirectory() as folder:
+        path, whole = Path(folder, "tail.csv"), Path(folder, "whole.csv")
+        with path.open("w", newline="", encoding="utf-8") as file:
+            tail = _TailRewriter(file, ["ä", "b"])
+            for rows in sequence:
+                tail.write(rows)
+                with whole.open("w", newline="", encoding="utf-8") as full:
+                    csv.writer(full).writerows([["ä", "b"], *rows])
+                assert path.read_bytes() == whole.read_bytes()
+
+
+def test_rows_that_have_not_changed_are_not_written_again(tmp_path: Path) -> None:
+    with (tmp_path / "tail.csv").open("w", newline="", encoding="utf-8") as file:
+        tail = _TailRewriter(file, ["a"])
+        tail.write([["ä"], ["2"]])
+        written: list[str] = []
+        file.write = lambda text: written.append(text) or len(text)  # type: ignore[method-assign, func-returns-value]
+        tail.write([["ä"], ["3"], ["4"]])
+        assert written == ["3\r\n", "4\r\n"]
+
+
+def test_a_window_tells_what_happened_in_it(journal: Journal, books: MakeBooks, timeline: MakeTimeline) -> None:
+    ledger = books(
+        [
+            timeline((4.0, 6.0), sent_s=3.0, over_s=6.0),
+            timeline((3.5, 4.5), sent_s=3.0, over_s=4.5),
+            timeline((5.5,), sent_s=5.2, outcome=Outcome.TIMEOUT, over_s=11.0),
+        ]
+    )
+    ledger.windows[0, 1].users, ledger.windows[0, 1].in_flight = 10, 2
+    journal.write_windows(ledger, 999.0)
+    told = rows_of(journal.folder / "windows.csv")
+    assert tuple(told[0]) == WINDOW_COLUMNS
+    assert [tuple(window.values()) for window in told] == [
+        (
+            "0.000",
+            "5.000",
+            "0",
+            "off",
+            "10",
+            "ramp",
+            "0",
+            "0",
+            "2",
+            "1",
+            "0",
+            "3.000",
+            "0.600",
+            "500.000000",
+            "1000.000000",
+        ),
+        ("5.000", "10.000", "0", "off", "10", "hold", "10", "2", "1", "1", "0", "2.000", "0.400", "", ""),
+        ("10.000", "12.000", "0", "off", "10", "hold", "0", "0", "0", "1", "1", "0.000", "0.000", "", ""),
+    ]
+
+
+def test_a_running_levels_last_window_ends_now(journal: Journal, stage: Callable[..., Stage]) -> None:
+    ledger = Ledger(Objectives())
+    ledger.begin_stage(stage(), 100.0)
+    edges = []
+    for now_s in (100.0, 103.0, 105.0, 107.5):
+        journal.write_windows(ledger, now_s)
+        edges.append([(window["start_s"], window["end_s"]) for window in rows_of(journal.folder / "windows.csv")])
+    assert edges == [
+        [],
+        [("100.000", "103.000")],
+        [("100.000", "105.000")],
+        [("100.000", "105.000"), ("105.000", "107.500")],
+    ]
+
+
+def test_the_second_levels_windows_follow_the_firsts(journal: Journal, stage: Callable[..., Stage]) -> None:
+    ledger = Ledger(Objectives())
+    ledger.begin_stage(stage(0), 0.0)
+    ledger.begin_stage(stage(1, system_prompt="on"), 14.0)
+    journal.write_windows(ledger, 20.0)
+    told = [
+        (window["stage"], window["start_s"], window["end_s"], window["phase"])
+        for window in rows_of(journal.folder / "windows.csv")
+    ]
+    assert told == [
+        ("0", "0.000", "5.000", "ramp"),
+        ("0", "5.000", "10.000", "hold"),
+        ("0", "10.000", "14.000", "hold"),
+        ("1", "14.000", "19.000", "ramp"),
+        ("1", "19.000", "20.000", "hold"),
+    ]
+
+
+@given(
+    requests=st.lists(
+        st.tuples(st.integers(0, 14 * S), st.lists(st.integers(1, 3 * S), min_size=1, max_size=8), st.integers(1, 600)),
+        min_size=1,
+        max_size=8,
+    )
+)
+def test_windows_sum_to_the_tokens_of_the_requests(requests: list[tuple[int, list[int], int]]) -> None:
+    """Streams of any pattern, seen by a reader after each of them: what came late is entered where it arrived."""
+    stage, ledger, recorder = Stage(0, "off", "10", 10, 2.0, 12.0), Ledger(Objectives()), Recorder(0)
+    ledger.begin_stage(stage, 0.0)
+    recorder.begin_stage(stage, 0, 0)
+    with tempfile.TemporaryDirectory() as folder:
+        journal = Journal(Path(folder), "run")
+        for sent_ns, gaps_ns, tokens in requests:
+            arrivals_ns = [sent_ns + sum(gaps_ns[: place + 1]) for place in range(len(gaps_ns))]
+            recorder.record(_answered(sent_ns, arrivals_ns, tokens))
+            ledger.apply(recorder.take_report())
+            journal.write_windows(ledger, 12.0)
+        ledger.end_stage(41.0)
+        journal.write_windows(ledger, 41.0)
+        journal.close()
+        told = rows_of(Path(folder, "run", "windows.csv"))
+    wanted = sum(tokens for _, _, tokens in requests)
+    assert sum(float(window["output_tokens"]) for window in told) == pytest.approx(wanted, abs=0.0005 * len(told))
+    assert sum(int(window["requests_sent"]) for window in told) == len(requests)
+    assert sum(int(window["requests_ended"]) for window in told) == len(requests)
+
+
+def _answered(sent_ns: int, arrivals_ns: Sequence[int], tokens: int) -> Timeline:
+    return Timeline(
+        user="0.1",
+        stage=0,
+        outcome=Outcome.OK,
+        scheduled_ns=sent_ns,
+        sent_ns=sent_ns,
+        over_ns=arrivals_ns[-1],
+        first_ns=arrivals_ns[0],
+        last_ns=arrivals_ns[-1],
+        arrivals_ns=array("q", arrivals_ns),
+        output_tokens=tokens,
+    )
+
+
+# The rest of the folder
+
+
+def test_histograms_csv_sums_to_the_summarys_counts(journal: Journal, books: MakeBooks, timeline: MakeTimeline) -> None:
+    ledger = books(
+        [timeline((3.1, 3.1 + n / 50, 9.5), sent_s=3.0) for n in range(1, 40)]
+        + [timeline((1.4, 2000.0), sent_s=1.0), timeline((), outcome=Outcome.TIMEOUT)]
+    )
+    summary = summary_of(ledger)
+    journal.write_summary(summary, ledger)
+    told = rows_of(journal.folder / "histograms.csv")
+    assert tuple(told[0]) == HISTOGRAM_COLUMNS
+    counts: Counter[tuple[str, str]] = Counter()
+    for line in told:
+        assert int(line["count"]) >= 0
+        counts[line["metric"], line["part"]] += int(line["count"])
+    for part in ("hold", "whole"):
+        for metric, bounds in EXPOSED.items():
+            figures = getattr(summary.levels[0], part)
+            assert counts[metric, part] == getattr(figures, metric).count > 0
+            les = [line["le"] for line in told if (line["metric"], line["part"]) == (metric, part)]
+            assert [float(le) for le in les] == [*bounds, float("inf")]
+            assert les[-1] == "+Inf"
+
+
+def test_histograms_csv_counts_a_bucket_and_not_all_below_it(
+    journal: Journal, books: MakeBooks, timeline: MakeTimeline
+) -> None:
+    ledger = books([timeline((3.0 + ttft_s,)) for ttft_s in (0.07, 0.09, 0.095, 0.3)])
+    journal.write_summary(summary_of(ledger), ledger)
+    counts = {
+        line["le"]: int(line["count"])
+        for line in rows_of(journal.folder / "histograms.csv")
+        if (line["metric"], line["part"]) == ("ttft_s", "hold")
+    }
+    assert {le: count for le, count in counts.items() if count} == {"0.08": 1, "0.1": 2, "0.5": 1}
+
+
+def test_summary_csv_says_what_summary_json_says(journal: Journal, books: MakeBooks, timeline: MakeTimeline) -> None:
+    ledger = books([timeline((3.1, 3.2 + n / 100)) for n in range(70)], slo="ttft=1s")
+    journal.write_summary(summary_of(ledger), ledger)
+    (level,) = json.loads((journal.folder / "summary.json").read_text())["levels"]
+    hold, whole = rows_of(journal.folder / "summary.csv")
+    assert (hold["part"], whole["part"]) == ("hold", "whole")
+    for told, figures in ((hold, level["hold"]), (whole, level["whole"])):
+        for name in ("seconds", "output_tokens", "token_rate", "good_token_rate", "request_rate"):
+            assert float(told[name]) == figures[name]
+        for name in ("requests_per_s", "tokens_per_s", "fraction"):
+            assert float(told[f"goodput_{name}"]) == figures["goodput"][name]
+        for metric in EXPOSED:
+            for name in ("count", "mean", "min", "max"):
+                assert float(told[f"{metric}_{name}"]) == figures[metric][name]
+            for p in ("p50", "p90", "p95", "p99"):
+                quantile = figures[metric][p]
+                assert float(told[f"{metric}_{p}"]) == quantile["value"]
+                assert float(told[f"{metric}_{p}_low"]) == quantile["low"]
+                assert told[f"{metric}_{p}_high"] == ("" if quantile["high"] is None else str(quantile["high"]))
+                assert told[f"{metric}_{p}_certified"] == str(quantile["certified"])
+
+
+def test_a_run_without_levels_still_has_readable_files(journal: Journal) -> None:
+    ledger = Ledger(Objectives())
+    journal.write_windows(ledger, 1.0)
+    journal.write_summary(summary_of(ledger), ledger)
+    assert rows_of(journal.folder / "windows.csv") == rows_of(journal.folder / "summary.csv") == []
+    assert json.loads((journal.folder / "summary.json").read_text())["levels"] == []
+
+
+def test_run_json_is_replaced_as_a_whole(journal: Journal) -> None:
+    journal.write_run({"status": "running"})
+    journal.write_run({"status": "finished", "model": "忙"})
+    assert json.loads((journal.folder / "run.json").read_text("utf-8")) == {"status": "finished", "model": "忙"}
+    assert {path.name for path in journal.folder.iterdir()} == {"run.json", "requests.csv", "windows.csv"}
+
+
+def test_a_folder_that_is_taken_gets_a_number(tmp_path: Path) -> None:
+    names = [Journal(tmp_path / "new" / "parent", "run").folder.name for _ in range(3)]
+    assert names == ["run", "run-2", "run-3"]
+
+
+def test_finding_out_whether_a_folder_can_be_written_leaves_nothing_in_it(tmp_path: Path) -> None:
+    check_writable(tmp_path / "new" / "results")
+    assert list((tmp_path / "new" / "results").iterdir()) == []
+
+
+@pytest.mark.parametrize("use", [check_writable, lambda parent: Journal(parent, "run")])
+def test_a_parent_that_cannot_hold_folders_is_refused_in_a_sentence(use: Callable[[Path], Any], tmp_path: Path) -> None:
+    file = tmp_path / "taken"
+    file.write_text("")
+    for parent in (file, file / "below"):
+        with pytest.raises(
+            ResultsFolderError, match=r"^--results .* cannot be written to \(.+\); name a folder that can\.$"
+        ):
+            use(parent)

@@ -1,0 +1,226 @@
+"""The books: what is entered where, and how often."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from metrics.ledger import Ledger, PartBooks
+from metrics.objectives import Objectives
+from metrics.recorder import Recorder
+from metrics.records import Report
+from metrics.stage import Part, Stage
+from metrics.timeline import Outcome, Timeline, TokenSource
+
+S = 1_000_000_000
+Books = Callable[..., Ledger]
+Timelines = Callable[..., Timeline]
+
+
+def part_of(ledger: Ledger, part: Part = Part.HOLD, stage: int = 0) -> PartBooks:
+    return ledger.levels[stage].parts[part]
+
+
+def test_a_request_sent_in_the_hold_is_in_hold_and_whole(books: Books, timeline: Timelines) -> None:
+    ledger = books([timeline((3.1, 3.2, 3.4), sent_s=3.0)])
+    for part in Part:
+        told = part_of(ledger, part)
+        assert (told.requests, told.outcomes, told.output_tokens) == (1, {"ok": 1}, pytest.approx(3.0))
+        assert [h.count for h in (told.ttft_s, told.ttfvt_s, told.tpot_s, told.e2e_s, told.request_token_rate)] == [
+            1
+        ] * 5
+        assert told.ttft_s.sum == pytest.approx(0.1)
+        assert told.tpot_s.sum == pytest.approx(0.15)
+        assert told.e2e_s.sum == pytest.approx(0.4)
+        assert told.request_token_rate.sum == pytest.approx(6.667)
+        assert (told.gap_s.count, told.gap_s.sum) == (2, pytest.approx(0.3))
+        assert (told.client_delay_s.count, told.client_delay_s.sum) == (3, pytest.approx(60e-6))
+        assert (told.token_sources, told.stamps) == ({"usage": 1}, {"kernel": 1})
+
+
+def test_a_request_sent_in_the_ramp_gives_the_hold_its_tokens_but_not_its_latency(
+    books: Books, timeline: Timelines
+) -> None:
+    """Sent at 1 s of a ramp of 2 s; of its four tokens three arrive in the hold."""
+    ledger = books([timeline((1.5, 2.0, 3.0, 4.0), sent_s=1.0)])
+    hold, whole = part_of(ledger), part_of(ledger, Part.WHOLE)
+    assert (hold.requests, hold.ttft_s.count, hold.gap_s.count, hold.output_tokens) == (0, 0, 0, pytest.approx(3.0))
+    assert (whole.requests, whole.ttft_s.count, whole.gap_s.count, whole.output_tokens) == (1, 1, 3, pytest.approx(4.0))
+
+
+def test_a_request_that_ends_in_the_drain_keeps_its_latency_and_loses_the_late_tokens(
+    books: Books, timeline: Timelines
+) -> None:
+    """Sent at 11.5 s of a level of 12 s: not censored for being slow, but its last two tokens are nobody's."""
+    ledger = books([timeline((11.9, 12.0, 15.0), sent_s=11.5)])
+    for part in Part:
+        told = part_of(ledger, part)
+        assert (told.requests, told.e2e_s.sum, told.gap_s.count) == (1, pytest.approx(3.5), 2)
+        assert told.output_tokens == pytest.approx(1.0)
+    assert ledger.levels[0].output_tokens == 3
+
+
+def test_a_failure_is_counted_and_has_no_latency(books: Books, timeline: Timelines) -> None:
+    ledger = books([timeline((3.1, 3.2), outcome=Outcome.STREAM_ERROR), timeline((3.1, 3.2))])
+    told = part_of(ledger)
+    assert told.outcomes == {"stream_error": 1, "ok": 1}
+    assert (told.ttft_s.count, told.gap_s.count, ledger.failures) == (1, 1, 1)
+    assert (told.output_tokens, told.good_output_tokens) == (pytest.approx(4.0), pytest.approx(2.0))
+    assert told.token_sources == {"usage": 1}
+
+
+def test_a_cut_request_is_counted_and_no_failure(books: Books, timeline: Timelines) -> None:
+    ledger = books([timeline((3.1, 3.2), outcome=Outcome.CUT)])
+    assert (part_of(ledger).outcomes, ledger.failures) == ({"cut": 1}, 0)
+    assert part_of(ledger).output_tokens == pytest.approx(2.0)
+
+
+def test_connecting_is_told_of_new_connections_only(books: Books, timeline: Timelines) -> None:
+    ledger = books([timeline(connect_ns=3_000_000), timeline(connect_ns=0)])
+    assert (part_of(ledger).connect_s.count, part_of(ledger).connect_s.sum) == (1, pytest.approx(0.003))
+
+
+def test_goodput_counts_requests_within_every_objective_and_their_tokens(books: Books, timeline: Timelines) -> None:
+    ledger = books(
+        [
+            timeline((3.1, 3.2, 3.3), tokens=30),
+            timeline((3.3, 3.4), tokens=20),  # TTFT of 300 ms
+            timeline((3.1, 3.2), tokens=10, outcome=Outcome.TRUNCATED),
+        ],
+        slo="ttft=200ms",
+    )
+    told = part_of(ledger)
+    assert (told.requests, told.requests_within_objectives, told.tokens_within_objectives) == (3, 1, 30)
+
+
+def test_without_objectives_no_request_is_called_good(books: Books, timeline: Timelines) -> None:
+    assert part_of(books([timeline()])).requests_within_objectives == 0
+
+
+def test_a_report_that_was_entered_before_is_ignored(
+    report: Callable[..., Report], timeline: Timelines, stage: Callable[..., Stage]
+) -> None:
+    ledger = Ledger(Objectives())
+    ledger.begin_stage(stage(), 0.0)
+    told = report([timeline(), timeline()], [stage()])
+    assert ledger.apply(told)
+    assert not ledger.apply(told)
+    assert (ledger.recorded, ledger.fired, ledger.balanced) == (2, 2, True)
+    assert part_of(ledger).gap_s.count == 6
+    assert sum(window.output_tokens for window in ledger.windows.values()) == 8
+
+
+def test_a_lost_report_leaves_the_books_unbalanced(timeline: Timelines, stage: Callable[..., Stage]) -> None:
+    ledger, recorder = Ledger(Objectives()), Recorder(worker=0)
+    ledger.begin_stage(stage(), 0.0)
+    recorder.begin_stage(stage(), 0, 0)
+    recorder.record(timeline())
+    ledger.apply(recorder.take_report())
+    assert ledger.balanced
+    recorder.record(timeline())
+    recorder.take_report()  # never arrives
+    assert ledger.balanced  # nobody can know yet
+    recorder.record(timeline())
+    ledger.apply(recorder.take_report())
+    assert (ledger.fired, ledger.recorded, ledger.balanced) == (3, 2, False)
+
+
+def test_workers_are_told_apart_and_their_counts_added_up(
+    report: Callable[..., Report], timeline: Timelines, stage: Callable[..., Stage]
+) -> None:
+    ledger = Ledger(Objectives())
+    ledger.begin_stage(stage(), 0.0)
+    for worker, requests in ((0, 2), (1, 3)):
+        told = report([timeline()] * requests, [stage()], worker=worker)
+        told.in_flight = 10 + worker
+        assert ledger.apply(told)
+    assert (ledger.fired, ledger.recorded, ledger.in_flight, ledger.balanced) == (5, 5, 21, True)
+    assert part_of(ledger).requests == 5
+
+
+def test_levels_follow_each_other_and_keep_their_own_requests(
+    report: Callable[..., Report], timeline: Timelines, stage: Callable[..., Stage]
+) -> None:
+    ledger = Ledger(Objectives())
+    assert ledger.running_level is None
+    ledger.begin_stage(stage(0), 0.0)
+    ledger.begin_stage(stage(1, system_prompt="on"), 14.5)
+    assert ledger.running_level is ledger.levels[1]
+    ledger.apply(report([timeline(stage=0), timeline(stage=1), timeline(stage=1)], [stage(0), stage(1)]))
+    ledger.end_stage(20.5)
+    assert [part_of(ledger, Part.WHOLE, number).requests for number in (0, 1)] == [1, 2]
+    assert [(level.began_s, level.ended_s) for level in ledger.levels.values()] == [(0.0, 14.5), (14.5, 20.5)]
+    assert ledger.running_level is None
+    ledger.end_stage(99.0)
+    assert ledger.levels[1].ended_s == 20.5
+
+
+@pytest.mark.parametrize(
+    ("ended_s", "hold_s", "whole_s", "complete"),
+    [
+        (101.0, 0.0, 1.0, False),  # ended in the ramp
+        (107.0, 5.0, 7.0, False),
+        (112.0, 10.0, 12.0, True),
+        (130.0, 10.0, 12.0, True),  # the drain and the settling time belong to no part
+    ],
+)
+def test_a_part_is_as_long_as_its_level_let_it_be(
+    ended_s: float, hold_s: float, whole_s: float, complete: bool, stage: Callable[..., Stage]
+) -> None:
+    ledger = Ledger(Objectives())
+    ledger.begin_stage(stage(), 100.0)
+    level = ledger.levels[0]
+    assert (level.seconds(Part.HOLD, ended_s), level.seconds(Part.WHOLE, ended_s)) == (hold_s, whole_s)
+    assert not level.complete
+    ledger.end_stage(ended_s)
+    assert (level.seconds(Part.HOLD, 999.0), level.seconds(Part.WHOLE, 999.0)) == (hold_s, whole_s)
+    assert level.complete is complete
+
+
+def test_a_level_with_an_open_end_is_complete_once_it_is_over(stage: Callable[..., Stage]) -> None:
+    ledger = Ledger(Objectives())
+    ledger.begin_stage(stage(level_time_s=None), 0.0)
+    assert not ledger.levels[0].complete
+    ledger.end_stage(500.0)
+    assert ledger.levels[0].complete
+    assert ledger.levels[0].seconds(Part.HOLD, 0.0) == 498.0
+
+
+def test_windows_hold_what_was_sent_what_ended_and_what_arrived_in_each(books: Books, timeline: Timelines) -> None:
+    ledger = books(
+        [
+            timeline((4.0, 6.0), sent_s=3.0, over_s=6.0),
+            timeline((5.5,), sent_s=5.2, outcome=Outcome.TIMEOUT, over_s=11.0),
+        ]
+    )
+    first, second, third = (ledger.windows[0, number] for number in range(3))
+    assert (first.requests_sent, first.requests_ended, first.failures, first.output_tokens) == (1, 0, 0, 1.0)
+    assert (second.requests_sent, second.requests_ended, second.failures, second.output_tokens) == (1, 1, 0, 2.0)
+    assert (third.requests_sent, third.requests_ended, third.failures, third.output_tokens) == (0, 1, 1, 0.0)
+    assert (first.ttfts_ns, second.ttfts_ns) == ([1 * S], [])
+
+
+def test_the_state_of_things_is_noted_in_the_window_of_its_moment(
+    report: Callable[..., Report], stage: Callable[..., Stage]
+) -> None:
+    ledger = Ledger(Objectives())
+    ledger.observe(5, 0.0)  # no level runs
+    ledger.begin_stage(stage(), 100.0)
+    told = report([], [stage()])
+    told.in_flight = 4
+    ledger.apply(told)
+    ledger.observe(5, 101.0)
+    ledger.observe(7, 104.9)
+    ledger.observe(9, 105.0)
+    assert {place: (window.users, window.in_flight) for place, window in ledger.windows.items()} == {
+        (0, 0): (7, 4),
+        (0, 1): (9, 4),
+    }
+
+
+def test_token_sources_and_stamps_are_told_apart(books: Books, timeline: Timelines) -> None:
+    ledger = books([timeline(), timeline(kernel=False), timeline(source=TokenSource.EVENTS)])
+    told = part_of(ledger)
+    assert told.token_sources == {"usage": 2, "events": 1}
+    assert told.stamps == {"kernel": 2, "user": 1}

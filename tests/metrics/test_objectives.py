@@ -1,0 +1,79 @@
+"""Objectives of single requests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from metrics.objectives import ObjectiveError, Objectives
+from metrics.records import RequestRow
+from metrics.timeline import Outcome
+
+
+@pytest.mark.parametrize(
+    ("text", "objectives"),
+    [
+        ("", Objectives()),
+        ("   ", Objectives()),
+        ("ttft=500ms", Objectives(ttft_s=0.5)),
+        ("ttft=500ms tpot=50ms e2e=10s", Objectives(0.5, 0.05, 10.0)),
+        ("e2e=1.5s,ttft=250us", Objectives(ttft_s=0.00025, e2e_s=1.5)),
+        ("ttft<500ms tpot<=50ms", Objectives(ttft_s=0.5, tpot_s=0.05)),
+    ],
+)
+def test_objectives_are_read_in_any_order_and_unit(text: str, objectives: Objectives) -> None:
+    assert Objectives.parse(text) == objectives
+
+
+@pytest.mark.parametrize("text", ["ttft", "ttft=500", "ttft=500 ms", "ttft=-1s", "itl=5ms", "p95=1s", "ttft>1s"])
+def test_a_term_that_cannot_be_read_is_told_with_what_was_expected(text: str) -> None:
+    with pytest.raises(ObjectiveError, match="--slo takes terms like ttft=500ms, tpot=50ms or e2e=10s") as refused:
+        Objectives.parse(text)
+    assert repr(text.split(maxsplit=1)[0]) in str(refused.value)
+
+
+def test_a_figure_with_two_bounds_is_refused() -> None:
+    with pytest.raises(ObjectiveError, match="--slo names ttft twice"):
+        Objectives.parse("ttft=1s tpot=5ms ttft=2s")
+
+
+def test_only_the_bounds_that_are_set_are_told() -> None:
+    assert Objectives.parse("tpot=50ms").bounds == {"tpot_s": 0.05}
+    assert Objectives().bounds == {}
+
+
+@pytest.mark.parametrize(
+    ("slo", "met"),
+    [
+        ("ttft=100ms", True),  # TTFT is 100 ms, TPOT 100 ms, E2E 400 ms
+        ("ttft=99ms", False),
+        ("tpot=100ms", True),
+        ("tpot=99ms", False),
+        ("e2e=400ms", True),
+        ("e2e=399ms", False),
+        ("ttft=100ms tpot=100ms e2e=400ms", True),
+        ("ttft=100ms tpot=99ms e2e=400ms", False),
+        ("", True),
+    ],
+)
+def test_a_request_is_good_when_it_is_within_every_bound(slo: str, met: bool, row: Callable[..., RequestRow]) -> None:
+    assert Objectives.parse(slo).met(row((3.1, 3.2, 3.3, 3.4))) is met
+
+
+def test_an_answer_of_one_token_meets_any_tpot_but_not_any_ttft(row: Callable[..., RequestRow]) -> None:
+    one = row((3.1,))
+    assert Objectives.parse("tpot=1us").met(one)
+    assert not Objectives.parse("tpot=1us ttft=50ms").met(one)
+
+
+def test_a_missing_figure_misses_its_bound_and_no_other(row: Callable[..., RequestRow]) -> None:
+    without_count = row((3.1, 3.2), tokens=0)
+    assert without_count.tpot_ns is None
+    assert not Objectives.parse("tpot=10s").met(without_count)
+    assert Objectives.parse("ttft=10s").met(without_count)
+
+
+@pytest.mark.parametrize("outcome", [outcome for outcome in Outcome if outcome is not Outcome.OK])
+def test_only_a_request_that_was_ok_can_be_good(outcome: Outcome, row: Callable[..., RequestRow]) -> None:
+    assert not Objectives.parse("ttft=10s").met(row(outcome=outcome))

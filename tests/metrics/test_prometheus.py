@@ -1,0 +1,156 @@
+"""The exposition, scraped over HTTP and read as Prometheus would."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from math import inf
+
+import gevent.socket
+import pytest
+from prometheus_client.metrics_core import Metric
+from prometheus_client.parser import text_string_to_metric_families
+
+from metrics.buckets import EXPOSED
+from metrics.ledger import Ledger
+from metrics.objectives import Objectives
+from metrics.prometheus import LiveRun, MetricsPortError, serve
+from metrics.records import Report
+from metrics.run import RunFacts
+from metrics.stage import Part, Stage
+from metrics.timeline import Outcome, Timeline
+
+FACTS = RunFacts("http://gpu:8000", "vllm", 'llama "3"\n8b', "ladder", [], {}, {})
+NAMES = {
+    "ttft_s": "tokenswarm_time_to_first_token_seconds",
+    "request_token_rate": "tokenswarm_request_token_rate",
+    "gap_s": "tokenswarm_inter_token_gap_seconds",
+    "tpot_s": "tokenswarm_time_per_output_token_seconds",
+    "e2e_s": "tokenswarm_e2e_latency_seconds",
+    "client_delay_s": "tokenswarm_client_delay_seconds",
+}
+Scrape = Callable[[], dict[str, Metric]]
+
+
+@pytest.fixture
+def live() -> LiveRun:
+    return LiveRun()
+
+
+@pytest.fixture
+def scrape(live: LiveRun) -> Iterator[Scrape]:
+    server = serve(live, "127.0.0.1", 0)
+
+    def families() -> dict[str, Metric]:
+        with gevent.socket.create_connection(("127.0.0.1", server.server_port)) as connection:
+            connection.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
+            head, _, body = b"".join(iter(lambda: connection.recv(65536), b"")).partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 200")
+        return {family.name: family for family in text_string_to_metric_families(body.decode())}
+
+    yield families
+    server.stop()
+
+
+@pytest.fixture
+def ledger(report: Callable[..., Report], timeline: Callable[..., Timeline], stage: Callable[..., Stage]) -> Ledger:
+    """Two levels: 30 answers, a failure and a cut; then two answers, one of them sent in the ramp."""
+    stages = [stage(0), stage(1, users=50, system_prompt="on")]
+    ledger = Ledger(Objectives())
+    for each in stages:
+        ledger.begin_stage(each, each.stage * 20.0)
+    told = report(
+        [
+            *(timeline((3.03 + n / 70, 3.2 + n / 30, 6.0), tokens=100, delays_ns=[3_000 * n] * 3) for n in range(30)),
+            timeline((3.1,), outcome=Outcome.STREAM_ERROR, tokens=4),
+            timeline((3.1,), outcome=Outcome.CUT, tokens=2),
+            timeline((3.09, 4.0), stage=1),
+            timeline((1.3, 2.0), sent_s=1.0, stage=1),
+        ],
+        stages,
+    )
+    told.in_flight = 7
+    ledger.apply(told)
+    return ledger
+
+
+def test_before_any_run_only_the_users_are_told(scrape: Scrape, live: LiveRun) -> None:
+    families = scrape()
+    assert list(families) == ["tokenswarm_users"]
+    assert [sample.value for sample in families["tokenswarm_users"].samples] == [0.0]
+
+
+def test_users_and_requests_in_flight_are_those_of_now(scrape: Scrape, live: LiveRun, ledger: Ledger) -> None:
+    live.facts, live.ledger, live.user_count = FACTS, ledger, lambda: 42
+    families = scrape()
+    assert [sample.value for sample in families["tokenswarm_users"].samples] == [42.0]
+    assert [sample.value for sample in families["tokenswarm_requests_in_flight"].samples] == [7.0]
+
+
+def test_counters_equal_the_books(scrape: Scrape, live: LiveRun, ledger: Ledger) -> None:
+    live.facts, live.ledger = FACTS, ledger
+    families = scrape()
+    first = {"engine": "vllm", "model": 'llama "3"\n8b', "system_prompt": "off", "level": "10"}
+    second = first | {"system_prompt": "on", "level": "50"}
+    assert [(sample.name, sample.labels, sample.value) for sample in families["tokenswarm_requests"].samples] == [
+        ("tokenswarm_requests_total", first | {"outcome": "cut"}, 1.0),
+        ("tokenswarm_requests_total", first | {"outcome": "ok"}, 30.0),
+        ("tokenswarm_requests_total", first | {"outcome": "stream_error"}, 1.0),
+        ("tokenswarm_requests_total", second | {"outcome": "ok"}, 2.0),
+    ]
+    assert [(sample.name, sample.labels, sample.value) for sample in families["tokenswarm_output_tokens"].samples] == [
+        ("tokenswarm_output_tokens_total", first, 3006.0),
+        ("tokenswarm_output_tokens_total", second, 4.0),
+    ]
+
+
+@pytest.mark.parametrize("field", EXPOSED)
+def test_histograms_equal_the_books_of_the_whole_level(
+    field: str, scrape: Scrape, live: LiveRun, ledger: Ledger
+) -> None:
+    live.facts, live.ledger = FACTS, ledger
+    family = scrape()[NAMES[field]]
+    assert family.type == "histogram"
+    for level in ledger.levels.values():
+        labels = {"system_prompt": level.stage.system_prompt, "level": level.stage.level}
+        samples = [sample for sample in family.samples if labels.items() <= sample.labels.items()]
+        books = getattr(level.parts[Part.WHOLE], field)
+        values = [books.value_at_rank(rank) for rank in range(1, books.count + 1)]
+        assert values
+        assert {float(sample.labels["le"]): sample.value for sample in samples if "le" in sample.labels} == {
+            bound: sum(value <= bound for value in values) for bound in (*EXPOSED[field], inf)
+        }
+        told = {sample.name.removeprefix(NAMES[field]): sample.value for sample in samples if "le" not in sample.labels}
+        assert told == {"_count": len(values), "_sum": pytest.approx(books.sum, rel=1e-12)}
+
+
+def test_the_times_to_first_token_lie_in_the_buckets_that_a_count_by_hand_gives(
+    scrape: Scrape, live: LiveRun, ledger: Ledger
+) -> None:
+    """The second level's two answers: 90 ms, and 300 ms in its ramp."""
+    live.facts, live.ledger = FACTS, ledger
+    samples = scrape()["tokenswarm_time_to_first_token_seconds"].samples
+    told = {
+        sample.labels["le"]: sample.value
+        for sample in samples
+        if sample.labels.get("level") == "50" and "le" in sample.labels
+    }
+    assert (told["0.08"], told["0.1"], told["0.25"], told["0.5"], told["+Inf"]) == (0, 1, 1, 2, 2)
+
+
+def test_another_run_replaces_the_one_before(scrape: Scrape, live: LiveRun, ledger: Ledger) -> None:
+    live.facts, live.ledger = FACTS, ledger
+    scrape()
+    live.ledger = Ledger(Objectives())
+    assert scrape()["tokenswarm_requests"].samples == []
+
+
+def test_a_port_that_is_taken_is_told_in_a_sentence(live: LiveRun) -> None:
+    with gevent.socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(
+            MetricsPortError,
+            match=rf"the metrics port 127.0.0.1:{port} cannot be had \(.+\); choose another with --metrics-port, or 0",
+        ):
+            serve(live, "127.0.0.1", port)

@@ -1,0 +1,99 @@
+"""Percentiles and their intervals: ranks known by hand, exact coverage, and coverage as it is measured."""
+
+from __future__ import annotations
+
+import random
+from math import comb
+from statistics import NormalDist
+
+import numpy as np
+import pytest
+
+from metrics.histogram import Histogram
+from metrics.quantiles import Quantile, interval_ranks, quantile
+
+
+def counted_up_to(n: int) -> Histogram:
+    """The values 1, 2, …, n units: each is its own rank."""
+    histogram = Histogram(1.0)
+    histogram.record_many(range(1, n + 1))
+    return histogram
+
+
+def test_the_median_of_ten_lies_between_the_second_and_the_ninth() -> None:
+    assert interval_ranks(10, 0.5) == (2, 9)
+    assert quantile(counted_up_to(10), 0.5) == Quantile(5.0, 2.0, 9.0, certified=True)
+
+
+@pytest.mark.parametrize(("p", "least"), [(0.5, 5), (0.9, 29), (0.95, 59), (0.99, 299)])
+def test_a_percentile_is_certified_from_the_first_sample_size_that_allows_it(p: float, least: int) -> None:
+    assert p ** (least - 1) > 0.05 >= p**least
+    enough, too_few = quantile(counted_up_to(least), p), quantile(counted_up_to(least - 1), p)
+    assert enough is not None
+    assert too_few is not None
+    assert (enough.certified, enough.high) == (True, float(least))
+    assert (too_few.certified, too_few.high) == (False, None)
+
+
+def test_where_no_value_is_surely_below_zero_is_the_lower_end() -> None:
+    assert quantile(counted_up_to(1), 0.5) == Quantile(1.0, 0.0, None, certified=False)
+
+
+def test_an_empty_histogram_has_no_percentile() -> None:
+    assert quantile(Histogram(), 0.5) is None
+
+
+@pytest.mark.parametrize(
+    ("n", "p", "value"),
+    [(100, 0.5, 50), (100, 0.9, 90), (100, 0.95, 95), (100, 0.99, 99), (101, 0.5, 51), (7, 0.99, 7)],
+)
+def test_a_percentile_is_the_value_of_rank_ceil_pn(n: int, p: float, value: int) -> None:
+    told = quantile(counted_up_to(n), p)
+    assert told is not None
+    assert told.value == value
+    assert told.low <= value
+
+
+@pytest.mark.parametrize("p", [0.5, 0.9, 0.95, 0.99])
+def test_the_exact_chance_to_cover_is_at_least_95_percent(p: float) -> None:
+    """P(l <= B < u) for B binomial(n, p); a missing end is infinitely far away. 0.9499 leaves room for rounding."""
+    for n in [*range(1, 400), 500, 750, 1000]:
+        low, high = interval_ranks(n, p)
+        chance = sum(comb(n, k) * p**k * (1 - p) ** (n - k) for k in range(low, min(high, n + 1)))
+        assert chance >= 0.9499, f"n = {n}: ranks {low} and {high} cover with {chance:.4f}"
+
+
+@pytest.mark.parametrize(
+    ("n", "p"),
+    [(5, 0.5), (10, 0.5), (29, 0.9), (59, 0.95), (299, 0.99), (300, 0.99), (1000, 0.9), (2001, 0.99), (2500, 0.5)],
+)
+def test_measured_coverage_of_nominal_95_percent_is_at_least_94(n: int, p: float) -> None:
+    trials = 2000
+    samples = np.sort(np.random.default_rng(seed=n).random((trials, n)), axis=1)  # the p-quantile of [0, 1) is p
+    low, high = interval_ranks(n, p)
+    assert high <= n
+    below = samples[:, low - 1] <= p if low else np.ones(trials, dtype=bool)
+    assert np.mean(below & (samples[:, high - 1] >= p)) >= 0.94
+
+
+def test_coverage_holds_for_latencies_that_went_through_a_histogram() -> None:
+    draw, trials, n, p = random.Random(7), 300, 320, 0.9
+    true_s = np.exp(11 + NormalDist().inv_cdf(p)) * 1e-6
+    covered = 0
+    for _ in range(trials):
+        histogram = Histogram()
+        histogram.record_many(round(draw.lognormvariate(11, 1)) for _ in range(n))
+        told = quantile(histogram, p)
+        assert told is not None
+        assert told.high is not None
+        covered += told.low <= true_s <= told.high
+    assert covered / trials >= 0.94
+
+
+@pytest.mark.parametrize("p", [0.5, 0.9, 0.95, 0.99])
+def test_the_ranks_of_large_samples_continue_those_of_small_ones(p: float) -> None:
+    """At 2,000 values the reckoning changes from binomial to normal: by a rank or two."""
+    low, high = interval_ranks(2000, p)
+    next_low, next_high = interval_ranks(2001, p)
+    assert abs(next_low - low) <= 2
+    assert abs(next_high - high) <= 2

@@ -1,0 +1,128 @@
+"""The worker's side of the books."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from metrics.recorder import Recorder
+from metrics.stage import Part, Stage
+from metrics.timeline import Outcome, Timeline
+
+S = 1_000_000_000
+
+
+@pytest.fixture
+def recorder(stage: Callable[..., Stage]) -> Recorder:
+    """Worker 3, whose run began at 90 s and whose stage began at 100 s of its own clock."""
+    recorder = Recorder(worker=3)
+    recorder.begin_stage(stage(), 90 * S, 100 * S)
+    return recorder
+
+
+def test_a_row_is_told_in_the_runs_time_and_in_durations_from_the_sending(
+    recorder: Recorder, timeline: Callable[..., Timeline]
+) -> None:
+    row = recorder.record(
+        timeline(
+            (103.1, 103.3, 103.4),
+            sent_s=103.0,
+            over_s=103.5,
+            delays_ns=[20_000, 70_000, 30_000],
+            headers_ns=103 * S + 40_000_000,
+            connect_ns=3_000_000,
+            tokens=6,
+        )
+    )
+    assert (row.id, row.user, row.stage, row.phase, row.outcome) == ("3-1", "0.1", 0, "hold", "ok")
+    assert (row.scheduled_ns, row.sent_ns, row.ended_ns) == (13 * S, 13 * S, 13 * S + 500_000_000)
+    assert (row.connect_ns, row.headers_ns) == (3_000_000, 40_000_000)
+    assert (row.ttft_ns, row.ttfvt_ns, row.e2e_ns, row.duration_ns) == (
+        *(100_000_000, 100_000_000, 400_000_000, 500_000_000),
+    )
+    assert (row.tpot_ns, row.token_rate) == (60_000_000.0, pytest.approx(1000 / 60))
+    assert (row.gap_max_ns, row.client_delay_max_ns, row.stamps) == (200_000_000, 70_000, "kernel")
+    assert (row.output_tokens, row.output_events, row.output_arrivals) == (6, 3, 3)
+    assert row.tokens_by_part == {"hold": 6.0, "whole": 6.0}
+
+
+def test_a_row_of_a_failure_leaves_open_what_did_not_happen(
+    recorder: Recorder, timeline: Callable[..., Timeline]
+) -> None:
+    row = recorder.record(timeline((), sent_s=103.0, outcome=Outcome.REFUSED, status=None, error="refused"))
+    undefined = (row.status, row.headers_ns, row.ttft_ns, row.tpot_ns, row.e2e_ns, row.duration_ns, row.gap_max_ns)
+    assert undefined == (None,) * 7
+    assert (row.tokens_by_part, row.error) == ({}, "refused")
+
+
+def test_reports_are_numbered_and_hold_what_came_since_the_last(
+    recorder: Recorder, timeline: Callable[..., Timeline]
+) -> None:
+    recorder.record(timeline((103.1,), sent_s=103.0))
+    recorder.record(timeline((103.2,), sent_s=103.0))
+    first = recorder.take_report()
+    recorder.record(timeline((103.3,), sent_s=103.0))
+    recorder.in_flight, recorder.output_events = 5, 77
+    second, third = recorder.take_report(), recorder.take_report()
+    assert [report.number for report in (first, second, third)] == [1, 2, 3]
+    assert [report.fired for report in (first, second, third)] == [2, 3, 3]
+    assert [[row.number for row in report.rows] for report in (first, second, third)] == [[1, 2], [3], []]
+    assert (second.in_flight, second.output_events, second.worker) == (5, 77, 3)
+    assert third.tokens_by_window == {}
+    assert (third.gaps, third.delays) == ({}, {})
+
+
+def test_events_of_running_streams_are_counted_at_once(recorder: Recorder) -> None:
+    recorder.saw_output(3)
+    recorder.saw_output(4)
+    assert recorder.take_report().output_events == 7
+
+
+def test_windows_are_counted_from_the_stages_own_beginning(
+    recorder: Recorder, timeline: Callable[..., Timeline]
+) -> None:
+    recorder.record(timeline((104.9, 105.0, 111.0), sent_s=103.0))
+    recorder.record(timeline((105.1, 105.2), sent_s=103.0))
+    assert recorder.take_report().tokens_by_window == {(0, 0): 1.0, (0, 1): 3.0, (0, 2): 1.0}
+
+
+def test_gaps_and_delays_belong_to_the_part_that_the_request_was_sent_in(
+    recorder: Recorder, timeline: Callable[..., Timeline]
+) -> None:
+    """Sent in the ramp: its gaps are of the whole level alone, those in the hold too."""
+    recorder.record(timeline((101.5, 103.0, 103.5), sent_s=101.0))
+    recorder.record(timeline((103.1, 103.2), sent_s=103.0))
+    report = recorder.take_report()
+    assert {place: histogram.count for place, histogram in report.gaps.items()} == {
+        (0, Part.WHOLE): 3,
+        (0, Part.HOLD): 1,
+    }
+    assert {place: histogram.count for place, histogram in report.delays.items()} == {
+        (0, Part.WHOLE): 5,
+        (0, Part.HOLD): 2,
+    }
+    assert report.gaps[0, Part.WHOLE].sum == pytest.approx(1.5 + 0.5 + 0.1)
+
+
+def test_gaps_are_told_of_requests_that_were_ok_and_delays_of_all(
+    recorder: Recorder, timeline: Callable[..., Timeline]
+) -> None:
+    recorder.record(timeline((103.1, 103.2), sent_s=103.0, outcome=Outcome.STREAM_ERROR))
+    report = recorder.take_report()
+    assert sum(histogram.count for histogram in report.gaps.values()) == 0
+    assert report.delays[0, Part.HOLD].count == 2
+
+
+def test_a_request_belongs_to_the_stage_it_was_sent_in_even_when_the_next_has_begun(
+    recorder: Recorder, timeline: Callable[..., Timeline], stage: Callable[..., Stage]
+) -> None:
+    recorder.begin_stage(stage(1), 90 * S, 120 * S)
+    assert recorder.current is not None
+    assert recorder.current.stage.stage == 1
+    row = recorder.record(timeline((103.1, 121.0), sent_s=103.0))
+    assert (row.stage, row.phase, row.tokens_by_part) == (0, "hold", {"hold": 1.0, "whole": 1.0})
+
+
+def test_before_any_stage_nothing_shall_be_sent() -> None:
+    assert Recorder(worker=0).current is None

@@ -1,0 +1,639 @@
+"""The recorder inside a real Locust environment: a local runner, and a master with workers, without any network.
+
+Clocks, sleeps and greenlets of metrics.hooks are stand-ins: nothing here waits.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from argparse import Namespace
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import gevent
+import locust.log
+import pytest
+from locust.env import Environment
+from locust.rpc import Message
+from locust.runners import LocalRunner, MasterRunner, WorkerRunner
+
+import metrics.hooks
+from metrics.hooks import EXIT_INTERRUPTED, EXIT_NOT_TO_BE_BELIEVED, Recording
+from metrics.journal import ResultsFolderError
+from metrics.objectives import ObjectiveError
+from metrics.progress import Progress
+from metrics.run import RunFacts
+from metrics.stage import Stage
+from metrics.timeline import Outcome, Timeline
+
+S = 1_000_000_000
+FILES = {"run.json", "requests.csv", "windows.csv", "histograms.csv", "summary.json", "summary.csv"}
+MakeTimeline = Callable[..., Timeline]
+MakeStage = Callable[..., Stage]
+
+
+class Clock:
+    """Stands for the time module in metrics.hooks: both clocks move together, and only when told to."""
+
+    def __init__(self) -> None:
+        self.now_ns = 1000 * S
+
+    def perf_counter_ns(self) -> int:
+        return self.now_ns
+
+    def time_ns(self) -> int:
+        return self.now_ns + 1_700_000_000 * S
+
+
+class Greenlets:
+    """Stands for gevent in metrics.hooks: what is spawned is kept, and a sleep moves the clock."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+        self.spawned: list[Callable[[], None]] = []
+        self.later: list[tuple[float, Callable[[], None]]] = []
+        self._tick = 0
+        self._ticks = 0
+        self.at_tick: dict[int, Callable[[], None]] = {}
+
+    def spawn(self, function: Callable[..., None], *arguments: Any) -> None:
+        self.spawned.append(lambda: function(*arguments))
+
+    def spawn_later(self, seconds: float, function: Callable[..., None], *arguments: Any) -> None:
+        self.later.append((seconds, lambda: function(*arguments)))
+
+    def sleep(self, seconds: float) -> None:
+        if self._tick == self._ticks:
+            raise gevent.GreenletExit
+        self.at_tick.get(self._tick, lambda: None)()
+        self._tick += 1
+        self.clock.now_ns += round(seconds * S)
+
+    def tick(self, times: int) -> None:
+        """Let the book-keeper wake so often; what is in `at_tick` happens before its next waking."""
+        self._ticks = times
+        with pytest.raises(gevent.GreenletExit):
+            self.spawned[0]()
+
+
+class Screen:
+    """A sink that remembers."""
+
+    def __init__(self) -> None:
+        self.shown: list[Progress] = []
+        self.folders: list[Path] = []
+
+    def progress(self, progress: Progress) -> None:
+        self.shown.append(progress)
+
+    def finished(self, folder: Path) -> None:
+        assert {path.name for path in folder.iterdir()} >= FILES
+        self.folders.append(folder)
+
+
+class Bench:
+    """A Recording on a local runner, and the folder that its runs go to."""
+
+    def __init__(self, results: Path, greenlets: Greenlets) -> None:
+        self.greenlets, self.clock, self.results = greenlets, greenlets.clock, results
+        self.environment = Environment(parsed_options=options(results))
+        self.screen = Screen()
+        self.recording = Recording(self.environment.events, [self.screen])
+        self.runner: LocalRunner = self.environment.create_local_runner()
+        self.recording.attach(self.environment)
+
+    def at(self, run_s: float, began_ns: int = 1000 * S) -> None:
+        self.clock.now_ns = began_ns + round(run_s * S)
+
+    def fire(self, timeline: Any, **context: Any) -> None:
+        """A request event as a user fires it."""
+        fire_request(self.environment, {"timeline": timeline, **context})
+
+    def stop(self) -> None:
+        """Locust's own end of a test."""
+        self.environment.events.test_stop.fire(environment=self.environment)
+
+    def quit(self) -> None:
+        self.environment.events.quitting.fire(environment=self.environment, reverse=True)
+
+    @property
+    def folder(self) -> Path:
+        (folder,) = self.results.iterdir()
+        return folder
+
+
+def options(results: Path, **changes: Any) -> Namespace:
+    return Namespace(**({"results": str(results), "slo": "", "metrics_host": "127.0.0.1", "metrics_port": 0} | changes))
+
+
+def fire_request(environment: Environment, context: dict[str, Any] | None) -> None:
+    environment.events.request.fire(
+        request_type="CHAT", name="chat", response_time=1.0, response_length=1, exception=None, context=context
+    )
+
+
+def facts_of(*plan: Stage) -> RunFacts:
+    return RunFacts("http://gpu:8000", "vllm", "llama", "ladder", plan, {"levels": "10"}, {"source": "sample"})
+
+
+def told_of(folder: Path, name: str) -> Any:
+    return json.loads((folder / name).read_text("utf-8"))
+
+
+def rows_of(folder: Path, name: str) -> list[dict[str, str]]:
+    with (folder / name).open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture
+def greenlets(monkeypatch: pytest.MonkeyPatch) -> Greenlets:
+    clock = Clock()
+    greenlets = Greenlets(clock)
+    monkeypatch.setattr(metrics.hooks, "time", clock)
+    monkeypatch.setattr(metrics.hooks, "gevent", greenlets)
+    # Locust notes a listener's exception here, for its exit code.
+    monkeypatch.setattr(locust.log, "unhandled_greenlet_exception", False)
+    return greenlets
+
+
+@pytest.fixture
+def bench(tmp_path: Path, greenlets: Greenlets) -> Iterator[Bench]:
+    bench = Bench(tmp_path / "results", greenlets)
+    yield bench
+    bench.runner.quit()
+
+
+@pytest.fixture
+def request_at(timeline: MakeTimeline) -> MakeTimeline:
+    """An answer sent so many seconds after the run began, which was at 1,000 s; a token each 100 ms."""
+
+    def make(sent_s: float, tokens: int = 4, **changes: Any) -> Timeline:
+        arrivals_s = [1000 + sent_s + (place + 1) / 10 for place in range(tokens)]
+        return timeline(arrivals_s, sent_s=1000 + sent_s, **changes)
+
+    return make
+
+
+def test_a_run_of_two_levels_leaves_a_complete_folder_with_balanced_books(
+    bench: Bench, request_at: MakeTimeline, stage: MakeStage
+) -> None:
+    plan = (stage(0), stage(1, users=50, system_prompt="on"))
+    bench.recording.begin_run(facts_of(*plan))
+    bench.fire(request_at(1.0))
+    bench.fire(request_at(3.0, outcome=Outcome.STREAM_ERROR))
+    bench.fire(request_at(11.8))  # two of its four tokens come in the drain
+    bench.at(14.0)
+    bench.recording.begin_stage(plan[1])
+    bench.fire(request_at(17.0, stage=1, tokens=6))
+    bench.at(30.0)
+    bench.recording.plan_done()
+    bench.stop()
+
+    run = told_of(bench.folder, "run.json")
+    assert (run["status"], run["shape"], run["workers"], run["host"]) == ("finished", "ladder", 1, "http://gpu:8000")
+    assert [level["level"] for level in run["plan"]] == ["10", "50"]
+    assert run["ended_at"] >= run["started_at"]
+    summary = told_of(bench.folder, "summary.json")
+    assert summary["books"] == {"fired": 4, "recorded": 4, "rows": 4, "balanced": True}
+    assert (summary["status"], summary["validity"]) == ("finished", {"verdict": "valid", "reasons": []})
+    first, second = summary["levels"]
+    assert (first["complete"], first["hold"]["requests"], first["whole"]["requests"]) == (True, 2, 3)
+    assert first["hold"]["outcomes"] == {"stream_error": 1, "ok": 1}
+    assert first["whole"]["output_tokens"] == pytest.approx(4 + 4 + 1)  # of 11.9 and 12.0 s, the second is late
+    assert (second["complete"], second["hold"]["output_tokens"]) == (True, pytest.approx(6))
+    rows = rows_of(bench.folder, "requests.csv")
+    assert [(row["id"], row["stage"], row["phase"], row["sent_s"]) for row in rows] == [
+        ("0-1", "0", "ramp", "1.000000000"),
+        ("0-2", "0", "hold", "3.000000000"),
+        ("0-3", "0", "hold", "11.800000000"),
+        ("0-4", "1", "hold", "17.000000000"),
+    ]
+    windows = rows_of(bench.folder, "windows.csv")
+    assert sum(float(window["output_tokens"]) for window in windows) == pytest.approx(4 + 4 + 4 + 6)
+    assert bench.screen.folders == [bench.folder]
+    assert bench.environment.process_exit_code is None
+
+
+def test_a_run_is_finished_once(bench: Bench, request_at: MakeTimeline, stage: MakeStage) -> None:
+    bench.recording.begin_run(facts_of(stage()))
+    bench.fire(request_at(3.0))
+    bench.recording.plan_done()
+    bench.stop()
+    bench.quit()
+    assert bench.screen.folders == [bench.folder]
+    assert told_of(bench.folder, "run.json")["status"] == "finished"
+
+
+def test_a_folder_says_running_until_the_run_is_over(bench: Bench, stage: MakeStage) -> None:
+    bench.recording.begin_run(facts_of(stage()))
+    run = told_of(bench.folder, "run.json")
+    assert (run["status"], run["ended_at"]) == ("running", None)
+
+
+def test_a_request_that_cannot_be_recorded_fails_the_run(
+    bench: Bench, request_at: MakeTimeline, stage: MakeStage
+) -> None:
+    bench.recording.begin_run(facts_of(stage()))
+    bench.fire(request_at(3.0))
+    bench.fire(request_at(3.0, stage=7))  # a stage that never began
+    bench.recording.plan_done()
+    bench.stop()
+    assert told_of(bench.folder, "run.json")["status"] == told_of(bench.folder, "summary.json")["status"] == "failed"
+    assert len(rows_of(bench.folder, "requests.csv")) == 1
+    assert bench.environment.process_exit_code == EXIT_NOT_TO_BE_BELIEVED == 3
+
+
+def test_a_recorder_that_raises_fails_the_run(
+    bench: Bench,
+    request_at: MakeTimeline,
+    stage: MakeStage,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def broken(timeline: Timeline) -> None:
+        raise MemoryError("no room")
+
+    bench.recording.begin_run(facts_of(stage()))
+    bench.fire(request_at(3.0))
+    monkeypatch.setattr(bench.recording.recorder, "record", broken)
+    bench.fire(request_at(4.0))
+    bench.recording.plan_done()
+    bench.stop()
+    assert told_of(bench.folder, "run.json")["status"] == "failed"
+    assert bench.environment.process_exit_code == 3
+    assert "a request could not be recorded: MemoryError('no room')" in caplog.text
+
+
+def test_a_run_without_a_request_failed(bench: Bench, stage: MakeStage) -> None:
+    bench.recording.begin_run(facts_of(stage()))
+    bench.at(20.0)
+    bench.recording.plan_done()
+    bench.stop()
+    assert told_of(bench.folder, "run.json")["status"] == "failed"
+    assert told_of(bench.folder, "summary.json")["books"] == {"fired": 0, "recorded": 0, "rows": 0, "balanced": True}
+    assert bench.environment.process_exit_code == 3
+
+
+@pytest.mark.parametrize("end", ["stop", "quit"])
+def test_a_plan_that_did_not_come_to_its_end_was_interrupted(
+    end: str, bench: Bench, request_at: MakeTimeline, stage: MakeStage
+) -> None:
+    bench.recording.begin_run(facts_of(stage()))
+    bench.fire(request_at(3.0))
+    bench.at(7.0)
+    getattr(bench, end)()
+    assert told_of(bench.folder, "run.json")["status"] == "interrupted"
+    (level,) = told_of(bench.folder, "summary.json")["levels"]
+    assert (level["complete"], level["hold"]["seconds"], level["whole"]["seconds"]) == (False, 5.0, 7.0)
+    assert bench.environment.process_exit_code == EXIT_INTERRUPTED == 4
+
+
+def test_a_plan_with_an_open_end_is_finished_whenever_it_is_stopped(
+    bench: Bench, request_at: MakeTimeline, stage: MakeStage
+) -> None:
+    bench.recording.begin_run(facts_of(stage(level_time_s=None)))
+    bench.fire(request_at(3.0))
+    bench.at(7.0)
+    bench.stop()
+    assert told_of(bench.folder, "run.json")["status"] == "finished"
+    assert bench.environment.process_exit_code is None
+
+
+@pytest.mark.parametrize("context", [{}, {"timeline": "a stranger's"}, {"user": "me"}, None])
+def test_request_events_of_others_are_left_alone(
+    context: dict[str, Any] | None, bench: Bench, request_at: MakeTimeline, stage: MakeStage
+) -> None:
+    fire_request(bench.environment, context)
+    bench.recording.begin_run(facts_of(stage()))
+    fire_request(bench.environment, context)
+    bench.fire(request_at(3.0))
+    bench.recording.plan_done()
+    bench.stop()
+    assert told_of(bench.folder, "summary.json")["books"]["fired"] == 1
+    assert told_of(bench.folder, "run.json")["status"] == "finished"
+    assert not locust.log.unhandled_greenlet_exception
+
+
+def test_a_second_run_of_one_process_has_its_own_folder_and_books(
+    bench: Bench, request_at: MakeTimeline, stage: MakeStage
+) -> None:
+    for began_s, requests in ((0.0, 3), (100.0, 2)):
+        bench.at(began_s)
+        bench.recording.begin_run(facts_of(stage()))
+        for _ in range(requests):
+            bench.fire(request_at(began_s + 3.0))
+        bench.recording.plan_done()
+        bench.stop()
+    first, second = bench.screen.folders
+    assert first != second
+    assert [len(rows_of(folder, "requests.csv")) for folder in (first, second)] == [3, 2]
+    assert {row["sent_s"] for row in rows_of(second, "requests.csv")} == {"3.000000000"}
+    assert told_of(second, "summary.json")["books"]["balanced"]
+
+
+def test_a_run_that_begins_over_another_one_finishes_it(
+    bench: Bench, request_at: MakeTimeline, stage: MakeStage
+) -> None:
+    bench.recording.begin_run(facts_of(stage()))
+    bench.fire(request_at(3.0))
+    bench.at(5.0)
+    bench.recording.begin_run(facts_of(stage()))
+    assert [told_of(folder, "run.json")["status"] for folder in sorted(bench.results.iterdir())] == [
+        "interrupted",
+        "running",
+    ]
+
+
+def test_the_books_are_kept_while_the_run_goes_on(bench: Bench, request_at: MakeTimeline, stage: MakeStage) -> None:
+    """Rows each second; windows and progress each fifth."""
+
+    def a_request_ends() -> None:
+        assert bench.recording.recorder is not None
+        bench.fire(request_at(3.0))
+        bench.recording.recorder.in_flight = 6
+        bench.recording.recorder.saw_output(50)
+
+    seen: list[tuple[int, int, int]] = []
+
+    def look() -> None:
+        counts = [len(rows_of(bench.folder, name)) for name in ("requests.csv", "windows.csv")]
+        seen.append((*counts, len(bench.screen.shown)))  # type: ignore[arg-type]
+
+    bench.recording.begin_run(facts_of(stage()))
+    bench.greenlets.at_tick = {3: a_request_ends, 4: look, 5: look}
+    bench.greenlets.tick(15)
+    assert seen == [(1, 0, 0), (1, 1, 1)]
+    windows = rows_of(bench.folder, "windows.csv")
+    assert [(window["start_s"], window["end_s"], window["output_tokens"]) for window in windows] == [
+        ("0.000", "5.000", "4.000"),
+        ("5.000", "10.000", "0.000"),
+        ("10.000", "15.000", "0.000"),
+    ]
+    assert [(shown.elapsed_s, shown.phase, shown.in_flight, shown.tokens_per_s) for shown in bench.screen.shown] == [
+        (5.0, "hold", 6, 10.0),
+        (10.0, "hold", 6, None),
+        (15.0, "drain", 6, None),
+    ]
+
+
+def test_between_runs_the_book_keeper_rests(bench: Bench) -> None:
+    bench.greenlets.tick(12)
+    assert bench.screen.shown == []
+    assert list(bench.results.iterdir()) == []
+
+
+def test_books_that_cannot_be_kept_fail_the_run_but_not_the_keeper(
+    bench: Bench, request_at: MakeTimeline, stage: MakeStage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(progress: Progress) -> None:
+        raise OSError("terminal gone")
+
+    bench.recording.begin_run(facts_of(stage()))
+    bench.fire(request_at(3.0))
+    monkeypatch.setattr(bench.screen, "progress", broken)
+    bench.greenlets.tick(10)
+    bench.fire(request_at(9.0))
+    bench.recording.plan_done()
+    bench.stop()
+    assert told_of(bench.folder, "run.json")["status"] == "failed"
+    assert len(rows_of(bench.folder, "requests.csv")) == 2
+    assert bench.environment.process_exit_code == 3
+
+
+def test_a_run_that_cannot_write_its_folder_does_not_begin(bench: Bench, stage: MakeStage) -> None:
+    bench.results.rmdir()
+    bench.results.write_text("a file")
+    with pytest.raises(ResultsFolderError, match="cannot be written to"):
+        bench.recording.begin_run(facts_of(stage()))
+    bench.stop()
+    assert bench.screen.folders == []
+
+
+def test_a_results_folder_that_cannot_be_written_is_found_out_before_any_run(
+    tmp_path: Path, greenlets: Greenlets
+) -> None:
+    taken = tmp_path / "taken"
+    taken.write_text("a file")
+    with pytest.raises(ResultsFolderError, match="cannot be written to"):
+        Bench(taken, greenlets)
+
+
+def test_objectives_of_each_run_are_those_of_its_options(
+    bench: Bench, request_at: MakeTimeline, stage: MakeStage
+) -> None:
+    assert bench.environment.parsed_options is not None
+    bench.environment.parsed_options.slo = "ttft=200ms"
+    bench.recording.begin_run(facts_of(stage()))
+    bench.fire(request_at(3.0))
+    bench.at(12.0)
+    bench.recording.plan_done()
+    bench.stop()
+    summary = told_of(bench.folder, "summary.json")
+    assert summary["objectives"] == {"ttft_s": 0.2}
+    assert summary["levels"][0]["hold"]["goodput"] == {"requests_per_s": 0.1, "tokens_per_s": 0.4, "fraction": 1.0}
+    bench.environment.parsed_options.slo = "soon"
+    with pytest.raises(ObjectiveError, match="--slo takes terms"):
+        bench.recording.begin_run(facts_of(stage()))
+
+
+# Over machines: real runner classes, but what they send is handed over as the bytes that it would be.
+
+
+class QuietWorker(WorkerRunner):
+    """A worker without a connection."""
+
+    def __init__(self, environment: Environment, index: int) -> None:
+        self.environment, self.worker_index, self.custom_messages = environment, index, {}
+        self.greenlet = None
+
+
+class QuietMaster(MasterRunner):
+    """A master that hands its messages to these workers at once."""
+
+    user_count = 0
+    worker_count = 2
+
+    def __init__(self, environment: Environment, workers: list[QuietWorker]) -> None:
+        self.environment, self.workers, self.custom_messages = environment, workers, {}
+        self.greenlet = None
+
+    def send_message(self, msg_type: str, data: Any = None, client_id: str | None = None) -> None:
+        for worker in self.workers:
+            message = Message.unserialize(Message(msg_type, data, None).serialize())
+            listener, _concurrent = worker.custom_messages[msg_type]
+            listener(environment=worker.environment, msg=message)
+
+
+class Crowd:
+    """A master and two workers."""
+
+    def __init__(self, results: Path, greenlets: Greenlets) -> None:
+        self.greenlets, self.results = greenlets, results
+        self.screen = Screen()
+        self.nodes = [Environment(parsed_options=options(results)) for _ in range(2)]
+        self.recordings = [Recording(node.events, []) for node in self.nodes]
+        for index, node in enumerate(self.nodes):
+            node.runner = QuietWorker(node, index)
+            self.recordings[index].attach(node)
+        self.environment = Environment(parsed_options=options(results))
+        self.environment.runner = QuietMaster(self.environment, [node.runner for node in self.nodes])  # type: ignore[misc]
+        self.recording = Recording(self.environment.events, [self.screen])
+        self.recording.attach(self.environment)
+
+    def told(self, index: int) -> bytes:
+        """What a worker has to tell now, as the bytes of Locust's own report."""
+        data: dict[str, Any] = {"stats": []}
+        self.nodes[index].events.report_to_master.fire(client_id=f"worker-{index}", data=data)
+        return Message("stats", data, f"worker-{index}").serialize()
+
+    def deliver(self, sent: bytes) -> None:
+        message = Message.unserialize(sent)
+        self.environment.events.worker_report.fire(client_id=message.node_id, data=message.data)
+
+    def stop(self) -> None:
+        self.environment.events.test_stop.fire(environment=self.environment)
+
+    @property
+    def folder(self) -> Path:
+        (folder,) = self.results.iterdir()
+        return folder
+
+
+@pytest.fixture
+def crowd(tmp_path: Path, greenlets: Greenlets) -> Crowd:
+    return Crowd(tmp_path / "results", greenlets)
+
+
+def test_workers_have_recorders_of_their_own_and_the_master_has_none(crowd: Crowd, stage: MakeStage) -> None:
+    crowd.recording.begin_run(facts_of(stage()))
+    assert crowd.recording.recorder is None
+    assert [recording.recorder.worker for recording in crowd.recordings if recording.recorder] == [0, 1]
+
+
+def test_what_ended_on_workers_is_in_the_masters_folder(
+    crowd: Crowd, request_at: MakeTimeline, stage: MakeStage
+) -> None:
+    crowd.recording.begin_run(facts_of(stage()))
+    for index, requests in enumerate((2, 3)):
+        for _ in range(requests):
+            fire_request(crowd.nodes[index], {"timeline": request_at(3.0)})
+        crowd.deliver(crowd.told(index))
+    crowd.greenlets.clock.now_ns += 12 * S
+    crowd.recording.plan_done()
+    crowd.stop()
+    (seconds, finish), *_ = crowd.greenlets.later
+    assert seconds > 3.0  # Locust's workers report every 3 s, and after a stop once more
+    assert crowd.screen.folders == []
+    finish()
+    assert crowd.screen.folders == [crowd.folder]
+    assert told_of(crowd.folder, "run.json")["workers"] == 2
+    summary = told_of(crowd.folder, "summary.json")
+    assert (summary["status"], summary["books"]["recorded"], summary["books"]["balanced"]) == ("finished", 5, True)
+    assert summary["levels"][0]["hold"]["gap_s"]["count"] == 5 * 3
+    assert sorted(row["id"] for row in rows_of(crowd.folder, "requests.csv")) == ["0-1", "0-2", "1-1", "1-2", "1-3"]
+
+
+def test_last_reports_that_come_after_the_stop_are_in_the_folder(
+    crowd: Crowd, request_at: MakeTimeline, stage: MakeStage
+) -> None:
+    crowd.recording.begin_run(facts_of(stage()))
+    fire_request(crowd.nodes[0], {"timeline": request_at(3.0)})
+    crowd.recording.plan_done()
+    crowd.stop()
+    crowd.deliver(crowd.told(0))
+    crowd.greenlets.later[0][1]()
+    assert told_of(crowd.folder, "summary.json")["books"]["recorded"] == 1
+
+
+def test_a_wait_for_the_last_reports_of_one_run_does_not_end_the_next(
+    crowd: Crowd, request_at: MakeTimeline, stage: MakeStage
+) -> None:
+    crowd.recording.begin_run(facts_of(stage()))
+    crowd.stop()
+    crowd.recording.begin_run(facts_of(stage()))
+    crowd.greenlets.later[0][1]()
+    assert len(crowd.screen.folders) == 1
+
+
+def test_a_repeated_report_counts_nothing_twice(crowd: Crowd, request_at: MakeTimeline, stage: MakeStage) -> None:
+    crowd.recording.begin_run(facts_of(stage()))
+    fire_request(crowd.nodes[0], {"timeline": request_at(3.0)})
+    sent = crowd.told(0)
+    crowd.deliver(sent)
+    crowd.deliver(sent)
+    assert len(rows_of(crowd.folder, "requests.csv")) == 1
+
+
+def test_a_lost_report_fails_the_run(crowd: Crowd, request_at: MakeTimeline, stage: MakeStage) -> None:
+    crowd.recording.begin_run(facts_of(stage()))
+    fire_request(crowd.nodes[0], {"timeline": request_at(3.0)})
+    crowd.told(0)  # goes nowhere
+    fire_request(crowd.nodes[0], {"timeline": request_at(4.0)})
+    crowd.deliver(crowd.told(0))
+    crowd.recording.plan_done()
+    crowd.stop()
+    crowd.greenlets.later[0][1]()
+    summary = told_of(crowd.folder, "summary.json")
+    assert summary["status"] == "failed"
+    assert summary["books"] == {"fired": 2, "recorded": 1, "rows": 1, "balanced": False}
+    assert summary["validity"]["verdict"] == "suspect"
+    assert crowd.environment.process_exit_code == 3
+
+
+def test_a_report_of_another_run_is_left_alone(crowd: Crowd, request_at: MakeTimeline, stage: MakeStage) -> None:
+    crowd.recording.begin_run(facts_of(stage()))
+    fire_request(crowd.nodes[0], {"timeline": request_at(3.0)})
+    late = crowd.told(0)
+    crowd.greenlets.clock.now_ns += 60 * S
+    crowd.recording.begin_run(facts_of(stage()))
+    crowd.deliver(late)
+    folder = max(crowd.results.iterdir(), key=lambda path: (len(path.name), path.name))
+    assert rows_of(folder, "requests.csv") == []
+
+
+@pytest.mark.parametrize("report", [b"no report", ["not", "two", "parts"], [1000 * S + 1_700_000_000 * S, b"garbage"]])
+def test_a_report_that_cannot_be_read_fails_the_run(
+    report: Any, crowd: Crowd, request_at: MakeTimeline, stage: MakeStage
+) -> None:
+    crowd.recording.begin_run(facts_of(stage()))
+    fire_request(crowd.nodes[0], {"timeline": request_at(3.0)})
+    crowd.deliver(crowd.told(0))
+    crowd.environment.events.worker_report.fire(client_id="worker-1", data={"tokenswarm": report})
+    crowd.recording.plan_done()
+    crowd.stop()
+    crowd.greenlets.later[0][1]()
+    assert told_of(crowd.folder, "run.json")["status"] == "failed"
+    assert crowd.environment.process_exit_code == 3
+
+
+def test_reports_of_workers_without_this_recorder_are_left_alone(
+    crowd: Crowd, request_at: MakeTimeline, stage: MakeStage
+) -> None:
+    crowd.recording.begin_run(facts_of(stage()))
+    crowd.environment.events.worker_report.fire(client_id="stranger", data={"stats": []})
+    fire_request(crowd.nodes[0], {"timeline": request_at(3.0)})
+    crowd.deliver(crowd.told(0))
+    crowd.recording.plan_done()
+    crowd.stop()
+    crowd.greenlets.later[0][1]()
+    assert told_of(crowd.folder, "run.json")["status"] == "finished"
+
+
+def test_a_worker_keeps_its_recorder_from_level_to_level(
+    crowd: Crowd, request_at: MakeTimeline, stage: MakeStage
+) -> None:
+    crowd.recording.begin_run(facts_of(stage(0), stage(1)))
+    recorder = crowd.recordings[0].recorder
+    assert recorder is not None
+    crowd.greenlets.clock.now_ns += 15 * S
+    crowd.recording.begin_stage(stage(1))
+    assert crowd.recordings[0].recorder is recorder
+    assert [(begun.run_began_ns, begun.began_ns) for begun in recorder.stages.values()] == [
+        (1000 * S, 1000 * S),
+        (1000 * S, 1015 * S),
+    ]
+    crowd.greenlets.clock.now_ns += 60 * S
+    crowd.recording.begin_run(facts_of(stage(0)))
+    assert crowd.recordings[0].recorder is not recorder

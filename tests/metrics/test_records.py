@@ -1,0 +1,88 @@
+"""Reports as bytes, through Locust's own messages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+import pytest
+from locust.rpc import Message
+
+from metrics.records import Report, RequestRow
+from metrics.stage import Stage
+from metrics.timeline import Outcome, Timeline
+
+
+@pytest.fixture
+def full(report: Callable[..., Report], timeline: Callable[..., Timeline], stage: Callable[..., Stage]) -> Report:
+    """Two stages, an answer, a failure with every kind of character in its words, a cut, and windows of each."""
+    told = report(
+        [
+            timeline((3.1, 3.2, 7.5), finish_reason="length", prompt_tokens=40, prompt_tokens_source="usage"),
+            timeline((), outcome=Outcome.HTTP_ERROR, status=503, error='busy, "sehr"\n\x00 – 忙'),
+            timeline((3.1, 3.4), outcome=Outcome.CUT, stage=1, kernel=False),
+        ],
+        [stage(0), stage(1, system_prompt="on")],
+        worker=2,
+    )
+    told.in_flight, told.output_events = 9, 2**40
+    return told
+
+
+def everything(report: Report) -> list[object]:
+    """All that a report says, its histograms as their bytes."""
+    return [
+        *(report.worker, report.number, report.fired, report.in_flight, report.output_events),
+        *(report.rows, report.tokens_by_window),
+        *({place: histogram.encode() for place, histogram in each.items()} for each in (report.gaps, report.delays)),
+    ]
+
+
+def test_a_report_survives_locusts_own_message(full: Report) -> None:
+    sent = Message("stats", {"tokenswarm": (1_700_000_000_000_000_000, full.encode())}, "worker-1").serialize()
+    run_id, encoded = Message.unserialize(sent).data["tokenswarm"]
+    assert run_id == 1_700_000_000_000_000_000
+    assert everything(Report.decode(encoded)) == everything(full)
+
+
+def test_a_report_of_nothing_survives_too() -> None:
+    empty = Report(0, number=1, fired=0, in_flight=0, output_events=0)
+    assert everything(Report.decode(empty.encode())) == everything(empty)
+
+
+def test_a_decoded_histogram_goes_on_counting(full: Report) -> None:
+    received = Report.decode(full.encode())
+    for place, gaps in received.gaps.items():
+        before = gaps.count
+        gaps.add(full.gaps[place])
+        assert gaps.count == 2 * before
+
+
+@pytest.mark.parametrize(
+    "encoded",
+    [
+        b"",
+        b"\xc1",
+        b"not msgpack at all",
+        msgspec.msgpack.encode([1, 2, 3]),
+        msgspec.msgpack.encode({"worker": 1}),
+        msgspec.msgpack.encode([0, 1, "two", 0, 0, [], [], [], []]),
+        msgspec.msgpack.encode([0, 1, 0, 0, 0, [], [], [[0, "nowhere", b"", 0]], []]),
+        msgspec.msgpack.encode([0, 1, 0, 0, 0, [], [], [[0, "hold", b"no histogram", 0]], []]),
+    ],
+    ids=["nothing", "no code", "text", "too short", "a map", "a wrong type", "no such part", "no histogram"],
+)
+def test_bytes_that_are_no_report_are_refused_with_a_sentence(encoded: bytes) -> None:
+    with pytest.raises(ValueError, match="these bytes are no"):
+        Report.decode(encoded)
+
+
+def test_a_report_cut_short_anywhere_is_refused(full: Report) -> None:
+    encoded = full.encode()
+    for end in range(0, len(encoded), 7):
+        with pytest.raises(ValueError, match="these bytes are no"):
+            Report.decode(encoded[:end])
+
+
+def test_rows_are_known_by_worker_and_number(row: Callable[..., RequestRow]) -> None:
+    assert row().id == "0-1"

@@ -1,0 +1,60 @@
+"""run.json and the folder's name."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+import pytest
+
+from metrics.run import RunFacts, Status, folder_name, run_document
+from metrics.stage import Stage
+
+BEGAN = datetime(2026, 7, 1, 12, 0, 0, tzinfo=UTC)
+
+
+def test_run_json_holds_everything_that_defined_the_run(stage: Callable[..., Stage]) -> None:
+    facts = RunFacts(
+        host="http://gpu:8000",
+        engine="vllm",
+        model="llama",
+        shape="ladder",
+        plan=[stage(0), stage(1, users=50, system_prompt="on", level_time_s=None)],
+        options={"levels": "10,50"},
+        prompts={"source": "sample", "count": 300},
+    )
+    document = run_document(facts, "0.1.0", BEGAN, BEGAN + timedelta(seconds=90), Status.FINISHED, workers=4)
+    document = json.loads(msgspec.json.encode(document))
+    assert document.pop("python").count(".") == 2
+    assert document.pop("platform")
+    assert document == {
+        "format": 1,
+        "tokenswarm_version": "0.1.0",
+        "started_at": "2026-07-01T12:00:00+00:00",
+        "ended_at": "2026-07-01T12:01:30+00:00",
+        "status": "finished",
+        "host": "http://gpu:8000",
+        "engine": "vllm",
+        "model": "llama",
+        "shape": "ladder",
+        "plan": [
+            {"stage": 0, "system_prompt": "off", "level": "10", "users": 10, "ramp_s": 2.0, "level_time_s": 12.0},
+            {"stage": 1, "system_prompt": "on", "level": "50", "users": 50, "ramp_s": 2.0, "level_time_s": None},
+        ],
+        "options": {"levels": "10,50"},
+        "prompts": {"source": "sample", "count": 300},
+        "workers": 4,
+    }
+
+
+def test_a_run_under_way_has_no_end() -> None:
+    facts = RunFacts("h", "e", "m", "free", [], {}, {})
+    document = run_document(facts, "0", BEGAN, None, Status.RUNNING, workers=1)
+    assert (document["ended_at"], document["status"]) == (None, "running")
+
+
+@pytest.mark.parametrize(("engine", "name"), [("vllm", "vllm"), ("my engine/../2", "my-engine-..-2"), ("ä", "-")])
+def test_a_folders_name_is_its_time_and_engine_and_safe(engine: str, name: str) -> None:
+    assert folder_name(BEGAN, engine) == f"20260701-120000-{name}"

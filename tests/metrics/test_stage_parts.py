@@ -1,0 +1,103 @@
+"""Phases of a level, and where a request's tokens are counted."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from metrics.stage import Begun, Part, Phase, Stage, tokens_by_part, tokens_by_window
+from metrics.timeline import Outcome, Timeline
+
+S = 1_000_000_000
+WINDOW_NS = 5 * S
+BEGUN = Begun(Stage(0, "off", "10", 10, 2.0, 12.0), run_began_ns=90 * S, began_ns=100 * S)
+
+arrival_patterns = st.lists(st.integers(0, 40 * S), min_size=1, max_size=60, unique=True).map(sorted)
+token_counts = st.integers(0, 5000)
+
+
+def arrived(arrivals_ns: list[int], tokens: int) -> Timeline:
+    """A request of so many tokens, its arrivals counted from the stage's beginning."""
+    return Timeline(
+        user="0.1",
+        stage=0,
+        outcome=Outcome.OK,
+        scheduled_ns=BEGUN.began_ns,
+        sent_ns=BEGUN.began_ns,
+        over_ns=BEGUN.began_ns,
+        arrivals_ns=array("q", [BEGUN.began_ns + arrived_ns for arrived_ns in arrivals_ns]),
+        output_tokens=tokens,
+    )
+
+
+@pytest.mark.parametrize(
+    ("elapsed_s", "phase"),
+    [
+        (0.0, Phase.RAMP),
+        (1.999, Phase.RAMP),
+        (2.0, Phase.HOLD),
+        (11.999, Phase.HOLD),
+        (12.0, Phase.DRAIN),
+        (1e6, Phase.DRAIN),
+    ],
+)
+def test_a_phase_begins_on_its_edge(elapsed_s: float, phase: Phase) -> None:
+    assert BEGUN.stage.phase_at(elapsed_s) is phase
+
+
+def test_a_level_with_an_open_end_holds_for_ever() -> None:
+    assert Stage(0, "off", "1", 1, 0.0).phase_at(0.0) is Phase.HOLD
+    assert Stage(0, "off", "1", 1, 1.0).phase_at(1e9) is Phase.HOLD
+
+
+@pytest.mark.parametrize(
+    ("elapsed_ns", "phase", "parts"),
+    [
+        (0, Phase.RAMP, (Part.WHOLE,)),
+        (2 * S - 1, Phase.RAMP, (Part.WHOLE,)),
+        (2 * S, Phase.HOLD, (Part.HOLD, Part.WHOLE)),
+        (12 * S - 1, Phase.HOLD, (Part.HOLD, Part.WHOLE)),
+        (12 * S, Phase.DRAIN, ()),
+    ],
+)
+def test_a_moment_is_in_the_parts_of_its_phase(elapsed_ns: int, phase: Phase, parts: tuple[Part, ...]) -> None:
+    assert BEGUN.phase_at(BEGUN.began_ns + elapsed_ns) is phase
+    assert BEGUN.parts_at(BEGUN.began_ns + elapsed_ns) == parts
+
+
+def test_tokens_are_counted_in_the_part_that_they_arrived_in() -> None:
+    """Four arrivals of 2.5 tokens: one in the ramp, two in the hold, one in the drain."""
+    told = tokens_by_part(arrived([1 * S, 3 * S, 4 * S, 13 * S], tokens=10), BEGUN)
+    assert told == {Part.HOLD: 5.0, Part.WHOLE: 7.5}
+
+
+def test_tokens_are_counted_in_the_window_that_they_arrived_in() -> None:
+    told = tokens_by_window(arrived([0, 5 * S - 1, 5 * S, 12 * S], tokens=8), BEGUN.began_ns, WINDOW_NS)
+    assert told == {0: 4.0, 1: 2.0, 2: 2.0}
+
+
+@given(arrival_patterns, token_counts)
+def test_windows_sum_to_a_requests_tokens(arrivals_ns: list[int], tokens: int) -> None:
+    told = tokens_by_window(arrived(arrivals_ns, tokens), BEGUN.began_ns, WINDOW_NS)
+    assert sum(told.values()) == pytest.approx(tokens, rel=1e-12)
+    assert set(told) == {arrived_ns // WINDOW_NS for arrived_ns in arrivals_ns}
+
+
+@given(arrival_patterns, token_counts)
+def test_a_hold_is_within_its_whole_and_a_whole_within_the_request(arrivals_ns: list[int], tokens: int) -> None:
+    told = tokens_by_part(arrived(arrivals_ns, tokens), BEGUN)
+    share = tokens / len(arrivals_ns)
+    hold = sum(2 * S <= arrived_ns < 12 * S for arrived_ns in arrivals_ns)
+    ramp = sum(arrived_ns < 2 * S for arrived_ns in arrivals_ns)
+    assert told[Part.HOLD] == pytest.approx(hold * share)
+    assert told[Part.WHOLE] == pytest.approx((ramp + hold) * share)
+
+
+def test_a_request_without_arrivals_has_tokens_nowhere(timeline: Callable[..., Timeline]) -> None:
+    nothing = timeline((), tokens=5, outcome=Outcome.EMPTY)
+    assert tokens_by_window(nothing, 0, WINDOW_NS) == {}
+    assert tokens_by_part(nothing, BEGUN) == {Part.HOLD: 0.0, Part.WHOLE: 0.0}

@@ -1,0 +1,255 @@
+"""What summary.json says of books made by hand."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import pytest
+
+from metrics.ledger import Ledger
+from metrics.objectives import Objectives
+from metrics.stage import Stage
+from metrics.summary import (
+    Books,
+    Figures,
+    LevelSummary,
+    Summary,
+    Validity,
+    level_summary,
+    reasons_to_suspect,
+    summary_rows,
+)
+from metrics.timeline import Outcome, Timeline, TokenSource
+
+MakeBooks = Callable[..., Ledger]
+MakeTimeline = Callable[..., Timeline]
+
+
+def summed_up(ledger: Ledger) -> LevelSummary:
+    return level_summary(ledger.levels[0], 999.0, ledger.objectives)
+
+
+@pytest.fixture
+def busy(books: MakeBooks, timeline: MakeTimeline) -> Ledger:
+    """A hold of 10 s in a level of 12 s. Good: 30 tokens. Slow: 20 tokens, all in the hold. Failed: 10 tokens. Cut: 8
+    tokens, half of them in the drain. In the ramp: 4 tokens, one of which came in the hold."""
+    return books(
+        [
+            timeline((3.1, 3.2, 3.3), tokens=30),
+            timeline((3.5, 3.6), tokens=20),
+            timeline((3.1, 3.2), tokens=10, outcome=Outcome.TRUNCATED),
+            timeline((11.9, 12.1), sent_s=11.8, tokens=8, outcome=Outcome.CUT),
+            timeline((1.1, 1.2, 1.3, 2.5), sent_s=1.0),
+        ],
+        slo="ttft=200ms",
+    )
+
+
+def test_rates_are_amounts_over_the_parts_seconds(busy: Ledger) -> None:
+    level = summed_up(busy)
+    assert (level.hold.seconds, level.whole.seconds) == (10.0, 12.0)
+    assert (level.hold.requests, level.whole.requests) == (4, 5)
+    assert (level.hold.output_tokens, level.whole.output_tokens) == (pytest.approx(65.0), pytest.approx(68.0))
+    assert (level.hold.token_rate, level.whole.token_rate) == (pytest.approx(6.5), pytest.approx(68 / 12))
+    assert (level.hold.good_token_rate, level.whole.good_token_rate) == (pytest.approx(5.1), pytest.approx(54 / 12))
+    assert (level.hold.request_rate, level.whole.request_rate) == (pytest.approx(0.2), pytest.approx(3 / 12))
+
+
+def test_outcomes_and_failures_are_counted_and_a_cut_is_none(busy: Ledger) -> None:
+    hold = summed_up(busy).hold
+    assert (hold.outcomes, hold.failures) == ({"ok": 2, "truncated": 1, "cut": 1}, 1)
+    assert hold.output_tokens_sources == {"usage": 2}
+
+
+def test_goodput_is_of_all_requests_sent_failures_included(busy: Ledger) -> None:
+    goodput = summed_up(busy).hold.goodput
+    assert goodput is not None
+    assert (goodput.requests_per_s, goodput.tokens_per_s, goodput.fraction) == (0.1, 3.0, 0.25)
+
+
+def test_without_objectives_there_is_no_goodput(books: MakeBooks, timeline: MakeTimeline) -> None:
+    assert summed_up(books([timeline()])).hold.goodput is None
+
+
+def test_a_part_without_length_has_no_rates(
+    books: MakeBooks, timeline: MakeTimeline, stage: Callable[..., Stage]
+) -> None:
+    ledger = books([timeline(sent_s=0.5)], slo="ttft=1s", stage=stage(ramp_s=2.0, level_time_s=1.0))
+    hold = summed_up(ledger).hold
+    assert (hold.seconds, hold.token_rate, hold.good_token_rate, hold.request_rate, hold.goodput) == (
+        *(0.0, None, None, None, None),
+    )
+
+
+def test_a_hold_without_requests_has_rates_of_nothing_and_no_fraction(books: MakeBooks) -> None:
+    hold = summed_up(books([], slo="ttft=1s")).hold
+    assert (hold.requests, hold.token_rate, hold.request_rate) == (0, 0.0, 0.0)
+    assert hold.goodput is not None
+    assert (hold.goodput.requests_per_s, hold.goodput.fraction) == (0.0, None)
+    assert (hold.ttft_s.count, hold.ttft_s.mean, hold.ttft_s.p50) == (0, None, None)
+
+
+def test_distributions_are_in_seconds_and_tokens_a_second(busy: Ledger) -> None:
+    hold = summed_up(busy).hold
+    assert (hold.ttft_s.count, hold.ttft_s.mean) == (2, pytest.approx(0.3))
+    assert (hold.ttft_s.min, hold.ttft_s.max) == (pytest.approx(0.1, rel=5e-4), pytest.approx(0.5, rel=5e-4))
+    assert hold.ttft_s.p50 is not None
+    assert (hold.ttft_s.p50.value, hold.ttft_s.p50.certified) == (pytest.approx(0.1, rel=5e-4), False)
+    assert hold.request_token_rate.mean == pytest.approx((29 / 0.2 + 19 / 0.1) / 2)
+    assert (hold.gap_s.count, hold.gap_s.mean) == (3, pytest.approx(0.1))
+
+
+def test_a_level_tells_what_it_was_and_whether_it_lasted(busy: Ledger) -> None:
+    level = summed_up(busy)
+    assert (level.stage, level.system_prompt, level.level, level.users, level.complete) == (0, "off", "10", 10, True)
+
+
+def test_a_run_stamped_by_the_kernel_with_one_token_source_is_valid(books: MakeBooks, timeline: MakeTimeline) -> None:
+    assert reasons_to_suspect(books([timeline(), timeline()])) == []
+
+
+def test_figures_without_any_kernel_time_are_suspect(books: MakeBooks, timeline: MakeTimeline) -> None:
+    assert reasons_to_suspect(books([timeline(kernel=False)])) == [
+        "level 10 (system prompt off): no kernel receive times, so that the client's own delay is not known"
+    ]
+
+
+def test_a_delay_that_reaches_into_the_results_is_a_reason_where_not_all_times_are_the_kernels(
+    books: MakeBooks, timeline: MakeTimeline
+) -> None:
+    """TTFT and gaps are 100 ms: 5 % of each are 5 ms."""
+    partly = {"kernel_stamps": 3}
+    at_4_ms = books([timeline(delays_ns=[1_000, 1_000, 4_000_000], **partly)])
+    at_6_ms = books([timeline(delays_ns=[1_000, 1_000, 6_000_000], **partly)])
+    assert reasons_to_suspect(at_4_ms) == []
+    assert reasons_to_suspect(at_6_ms) == [
+        f"level 10 (system prompt off): requests without kernel receive times, and the client's own delay "
+        f"(p99 6.0 ms) is more than 5% of the median {figure} (100.0 ms)"
+        for figure in ("TTFT", "gap")
+    ]
+
+
+def test_a_long_delay_is_no_reason_where_every_time_is_the_kernels(books: MakeBooks, timeline: MakeTimeline) -> None:
+    assert reasons_to_suspect(books([timeline(delays_ns=[90_000_000] * 4)])) == []
+
+
+def test_a_level_that_mixed_token_counts_says_so(books: MakeBooks, timeline: MakeTimeline) -> None:
+    ledger = books([timeline(), timeline(source=TokenSource.EVENTS), timeline(source=TokenSource.EVENTS)])
+    assert reasons_to_suspect(ledger) == [
+        "level 10 (system prompt off): token counts come from different sources (2 by events, 1 by usage)"
+    ]
+
+
+def test_books_that_do_not_balance_are_a_reason(books: MakeBooks, timeline: MakeTimeline) -> None:
+    ledger = books([timeline()])
+    ledger.workers[0].fired = 3
+    assert reasons_to_suspect(ledger) == ["3 requests ended on the workers but 1 are in the books"]
+
+
+QUANTILE = {"value": float, "low": float, "high": (float, None), "certified": bool}
+DISTRIBUTION: dict[str, Any] = {
+    "count": int,
+    **dict.fromkeys(("mean", "min", "max"), (float, None)),
+    **dict.fromkeys(("p50", "p90", "p95", "p99"), (QUANTILE, None)),
+}
+FIGURES: dict[str, Any] = {
+    "seconds": float,
+    "requests": int,
+    "outcomes": {str: int},
+    "failures": int,
+    "output_tokens": float,
+    **dict.fromkeys(("token_rate", "good_token_rate", "request_rate"), (float, None)),
+    "goodput": ({"requests_per_s": float, "tokens_per_s": float, "fraction": (float, None)}, None),
+    "output_tokens_sources": {str: int},
+    "stamps": {str: int},
+    **dict.fromkeys(("ttft_s", "ttfvt_s", "tpot_s", "gap_s", "e2e_s"), DISTRIBUTION),
+    **dict.fromkeys(("request_token_rate", "connect_s", "client_delay_s"), DISTRIBUTION),
+}
+LEVEL = {
+    "stage": int,
+    "system_prompt": str,
+    "level": str,
+    "users": int,
+    "complete": bool,
+    "hold": FIGURES,
+    "whole": FIGURES,
+}
+SUMMARY = {
+    "format": int,
+    "status": str,
+    "engine": str,
+    "model": str,
+    "host": str,
+    "validity": {"verdict": str, "reasons": [str]},
+    "books": {"fired": int, "recorded": int, "rows": int, "balanced": bool},
+    "objectives": {str: float},
+    "levels": [LEVEL],
+}
+
+
+def assert_laid_out(value: Any, layout: Any, place: str = "summary") -> None:
+    """A type is that type, {str: T} and [T] hold any number of T, a tuple allows either, other keys are all there."""
+    if isinstance(layout, tuple):
+        if value is not None:
+            assert_laid_out(value, layout[0], place)
+    elif isinstance(layout, list):
+        assert isinstance(value, list), place
+        for index, inner in enumerate(value):
+            assert_laid_out(inner, layout[0], f"{place}[{index}]")
+    elif isinstance(layout, dict) and str in layout:
+        for name, inner in value.items():
+            assert_laid_out(inner, layout[str], f"{place}.{name}")
+    elif isinstance(layout, dict):
+        assert list(value) == list(layout), place
+        for name, inner in value.items():
+            assert_laid_out(inner, layout[name], f"{place}.{name}")
+    else:
+        assert type(value) is layout, f"{place} is {value!r}, not {layout.__name__}"
+
+
+@pytest.mark.parametrize("slo", ["", "ttft=1s"])
+def test_summary_json_has_the_documented_layout(slo: str, books: MakeBooks, timeline: MakeTimeline) -> None:
+    ledger = books(
+        [timeline((3.1, 3.2 + n / 100)) for n in range(60)] + [timeline((), outcome=Outcome.TIMEOUT)], slo=slo
+    )
+    document = Summary(
+        *(1, "finished", "vllm", "llama", "http://gpu:8000"),
+        Validity("valid", []),
+        Books(61, 61, 61, balanced=True),
+        ledger.objectives.bounds,
+        [summed_up(ledger), summed_up(books([]))],
+    )
+    assert_laid_out(json.loads(msgspec.json.encode(document)), SUMMARY)
+
+
+def test_summary_csv_has_a_row_a_level_and_part_with_the_figures_of_summary_json(busy: Ledger) -> None:
+    level = summed_up(busy)
+    rows = summary_rows([level])
+    assert [(row["stage"], row["level"], row["part"], row["complete"]) for row in rows] == [
+        (0, "10", "hold", True),
+        (0, "10", "whole", True),
+    ]
+    for row, told in zip(rows, (level.hold, level.whole), strict=True):
+        assert (row["seconds"], row["requests"], row["token_rate"]) == (told.seconds, told.requests, told.token_rate)
+        assert (row["outcomes_ok"], row["outcomes_cut"]) == (told.outcomes["ok"], told.outcomes["cut"])
+        assert (row["outcomes_timeout"], row["output_tokens_sources"], row["stamps"]) == (0, "usage", "kernel")
+        assert told.goodput is not None
+        assert row["goodput_fraction"] == told.goodput.fraction
+        assert told.ttft_s.p95 is not None
+        assert (row["ttft_s_p95"], row["ttft_s_p95_low"], row["ttft_s_p95_high"], row["ttft_s_p95_certified"]) == (
+            *(told.ttft_s.p95.value, told.ttft_s.p95.low, None, False),
+        )
+
+
+def test_every_row_of_summary_csv_has_the_same_columns(busy: Ledger, books: MakeBooks) -> None:
+    nothing = level_summary(books([]).levels[0], 1.0, Objectives())
+    assert len({tuple(row) for row in summary_rows([summed_up(busy), nothing])}) == 1
+
+
+def test_every_figure_of_the_layout_is_in_a_row(busy: Ledger) -> None:
+    row = summary_rows([summed_up(busy)])[0]
+    for name in Figures.__struct_fields__:
+        assert any(column == name or column.startswith(name + "_") for column in row), name

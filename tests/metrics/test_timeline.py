@@ -1,0 +1,234 @@
+"""Every definition of docs/metrics.md, by timelines whose figures were worked out by hand."""
+
+from __future__ import annotations
+
+from dataclasses import FrozenInstanceError
+
+import pytest
+
+from metrics.timeline import Outcome, Timeline, TimelineBuilder, TokenSource
+
+MS = 1_000_000
+
+
+def builder(sent_ms: int = 1000) -> TimelineBuilder:
+    """A request tried at 990 ms that left at `sent_ms`, after 3 ms of connecting."""
+    begun = TimelineBuilder("0.1", 4, 990 * MS)
+    begun.sent(sent_ms * MS, 3 * MS)
+    return begun
+
+
+def answer(*arrivals_ms: int, usage: int | None = None, reasoning: int = 0) -> Timeline:
+    """An answer whose outputs arrived so; the first `reasoning` of them were reasoning."""
+    told = builder()
+    for place, arrived_ms in enumerate(arrivals_ms):
+        told.output(arrived_ms * MS, place >= reasoning, None)
+    told.usage(7, usage)
+    return told.finish(Outcome.OK, 1450 * MS, headers_ns=1040 * MS, end_ns=1450 * MS)
+
+
+def test_ttft_is_from_the_first_byte_sent_to_the_first_output_and_leaves_connecting_out() -> None:
+    told = answer(1100, 1150)
+    assert (told.ttft_ns, told.connect_ns) == (100 * MS, 3 * MS)
+
+
+def test_ttfvt_waits_for_the_first_output_that_is_not_reasoning() -> None:
+    told = answer(1100, 1150, 1200, reasoning=2)
+    assert (told.ttft_ns, told.ttfvt_ns) == (100 * MS, 200 * MS)
+
+
+def test_ttfvt_of_an_answer_that_only_reasoned_is_undefined() -> None:
+    told = answer(1100, 1150, reasoning=2)
+    assert (told.ttft_ns, told.ttfvt_ns) == (100 * MS, None)
+
+
+def test_tpot_divides_the_time_after_the_first_token_by_the_tokens_after_it() -> None:
+    told = answer(1100, 1200, 1400, usage=9)
+    assert told.tpot_ns == 37.5 * MS  # (1400 − 1100) / 8
+    assert told.token_rate == pytest.approx(1000 / 37.5)
+
+
+@pytest.mark.parametrize("tokens", [0, 1])
+def test_tpot_and_token_rate_are_undefined_below_two_tokens(tokens: int) -> None:
+    told = answer(1100, 1200, usage=tokens)
+    assert (told.tpot_ns, told.token_rate) == (None, None)
+
+
+def test_tpot_of_two_tokens_is_the_time_between_them() -> None:
+    assert answer(1100, 1130).tpot_ns == 30 * MS
+
+
+def test_an_answer_that_came_in_one_read_has_a_tpot_of_nothing_and_no_token_rate() -> None:
+    told = answer(1100, 1100, 1100)
+    assert (told.tpot_ns, told.token_rate, told.gaps_ns) == (0.0, None, [])
+
+
+def test_gaps_are_between_arrivals_and_never_divided_among_tokens() -> None:
+    assert answer(1100, 1150, 1200, 1400, usage=400).gaps_ns == [50 * MS, 50 * MS, 200 * MS]
+
+
+def test_events_of_one_read_are_one_arrival_and_share_its_tokens() -> None:
+    told = answer(1100, 1150, 1150, 1150, 1200, usage=9)
+    assert list(told.arrivals_ns) == [1100 * MS, 1150 * MS, 1200 * MS]
+    assert (told.output_events, told.gaps_ns, told.tokens_per_arrival) == (5, [50 * MS, 50 * MS], 3.0)
+
+
+def test_e2e_ends_with_the_last_output_and_duration_with_the_streams_end() -> None:
+    told = answer(1100, 1400)
+    assert (told.e2e_ns, told.duration_ns) == (400 * MS, 450 * MS)
+
+
+def test_a_stream_without_its_proper_end_has_no_duration() -> None:
+    told = builder()
+    told.output(1100 * MS, True, None)
+    cut_short = told.finish(Outcome.TRUNCATED, 1500 * MS)
+    assert (cut_short.e2e_ns, cut_short.duration_ns, cut_short.over_ns) == (100 * MS, None, 1500 * MS)
+
+
+def test_a_request_without_output_has_no_latency_at_all() -> None:
+    told = builder().finish(Outcome.HTTP_ERROR, 1200 * MS, status=500, error="HTTP 500: no")
+    undefined = (told.ttft_ns, told.ttfvt_ns, told.tpot_ns, told.token_rate, told.e2e_ns, told.duration_ns)
+    assert undefined == (None,) * 6
+    assert (told.gaps_ns, told.tokens_per_arrival, told.output_tokens) == ([], 0.0, 0)
+
+
+def test_a_request_that_never_got_a_connection_counts_as_sent_when_it_was_tried() -> None:
+    told = TimelineBuilder("0.1", 4, 990 * MS).finish(Outcome.REFUSED, 995 * MS, error="refused")
+    assert (told.sent_ns, told.scheduled_ns, told.connect_ns) == (990 * MS, 990 * MS, 0)
+
+
+def test_in_the_closed_loop_a_request_is_due_when_it_is_sent() -> None:
+    told = answer(1100)
+    assert told.scheduled_ns == told.sent_ns == 1000 * MS
+
+
+def test_a_request_sent_again_on_a_new_connection_counts_from_there() -> None:
+    told = builder()
+    told.sent(1010 * MS, 5 * MS)
+    told.output(1100 * MS, True, None)
+    again = told.finish(Outcome.OK, 1100 * MS)
+    assert (again.ttft_ns, again.connect_ns) == (90 * MS, 5 * MS)
+
+
+@pytest.mark.parametrize(
+    ("usage", "engine", "counted", "tokens", "source"),
+    [
+        (5, 2, 7, 5, TokenSource.USAGE),
+        (None, 2, 7, 6, TokenSource.ENGINE),
+        (None, None, 7, 7, TokenSource.TOKENIZER),
+        (None, None, None, 3, TokenSource.EVENTS),
+        (0, 2, 7, 0, TokenSource.USAGE),
+    ],
+    ids=["usage first", "then the engine's", "then a tokenizer's", "then the events", "a count of 0 is a count"],
+)
+def test_token_counts_come_from_the_best_source_there_is(
+    usage: int | None, engine: int | None, counted: int | None, tokens: int, source: TokenSource
+) -> None:
+    told = builder()
+    for arrived_ms in (1100, 1200, 1300):
+        told.output(arrived_ms * MS, True, engine)
+    told.usage(None, usage)
+    if counted is not None:
+        told.counted(counted)
+    answered = told.finish(Outcome.OK, 1300 * MS)
+    assert (answered.output_tokens, answered.output_tokens_source) == (tokens, source)
+
+
+def test_an_engine_that_counts_only_some_events_is_taken_at_its_word() -> None:
+    told = builder()
+    told.output(1100 * MS, True, 4)
+    told.output(1200 * MS, True, None)
+    answered = told.finish(Outcome.OK, 1200 * MS)
+    assert (answered.output_tokens, answered.output_tokens_source) == (4, TokenSource.ENGINE)
+
+
+def test_of_several_usages_the_last_stands_and_a_missing_count_takes_nothing_back() -> None:
+    told = builder()
+    told.output(1100 * MS, True, None)
+    told.usage(7, 1)
+    told.usage(None, 2)
+    told.usage(8, None)
+    answered = told.finish(Outcome.OK, 1100 * MS)
+    assert (answered.prompt_tokens, answered.prompt_tokens_source, answered.output_tokens) == (8, "usage", 2)
+
+
+def test_the_prompts_own_count_stands_unless_the_server_gives_one() -> None:
+    told = builder()
+    told.prompt_tokens(42, "estimate")
+    told.output(1100 * MS, True, None)
+    told.usage(None, 1)
+    answered = told.finish(Outcome.OK, 1100 * MS)
+    assert (answered.prompt_tokens, answered.prompt_tokens_source) == (42, "estimate")
+
+
+def test_counting_is_needed_only_for_output_that_nobody_counted() -> None:
+    told = builder()
+    assert not told.needs_counting
+    told.output(1100 * MS, True, None)
+    assert told.needs_counting
+    told.usage(7, None)
+    assert told.needs_counting
+    told.usage(7, 1)
+    assert not told.needs_counting
+    by_engine = builder()
+    by_engine.output(1100 * MS, True, 1)
+    assert not by_engine.needs_counting
+
+
+def test_a_proper_end_without_output_is_empty_and_a_failure() -> None:
+    told = builder().finish(Outcome.OK, 1200 * MS, end_ns=1200 * MS)
+    assert (told.outcome, told.outcome.is_failure) == (Outcome.EMPTY, True)
+    assert told.error == "the stream ended properly but held no output"
+
+
+def test_a_failure_without_output_keeps_its_own_outcome_and_words() -> None:
+    told = builder().finish(Outcome.TIMEOUT, 1200 * MS, error="no output within 1 s")
+    assert (told.outcome, told.error) == (Outcome.TIMEOUT, "no output within 1 s")
+
+
+def test_every_outcome_but_ok_and_cut_is_a_failure() -> None:
+    assert [outcome for outcome in Outcome if not outcome.is_failure] == [Outcome.OK, Outcome.CUT]
+    assert len(Outcome) == 8
+
+
+@pytest.mark.parametrize(
+    ("kernel", "stamps"),
+    [([True, True], "kernel"), ([False, False], "user"), ([False, True], "mixed"), ([], "user")],
+)
+def test_a_timeline_says_whose_receive_times_it_holds(kernel: list[bool], stamps: str) -> None:
+    told = builder()
+    for by_kernel in kernel:
+        told.read(20_000, by_kernel)
+    assert told.finish(Outcome.OK, 1200 * MS).stamps == stamps
+
+
+def test_the_clients_delay_is_kept_only_of_reads_whose_kernel_time_is_known() -> None:
+    told = builder()
+    told.read(20_000, True)
+    told.read(0, False)
+    told.read(30_000, True)
+    read = told.finish(Outcome.OK, 1200 * MS)
+    assert (list(read.delays_ns), read.reads, read.kernel_stamps) == ([20_000, 30_000], 3, 2)
+
+
+def test_a_builder_tells_of_its_last_output_while_the_stream_runs() -> None:
+    told = builder()
+    assert (told.last_ns, told.output_events, told.stage, told.sent_ns) == (None, 0, 4, 1000 * MS)
+    told.output(1100 * MS, True, None)
+    told.output(1200 * MS, True, None)
+    assert (told.last_ns, told.output_events) == (1200 * MS, 2)
+
+
+def test_what_the_response_said_is_told_as_it_was() -> None:
+    told = builder()
+    told.output(1100 * MS, True, None)
+    answered = told.finish(
+        Outcome.OK, 1450 * MS, headers_ns=1040 * MS, bytes_received=77, status=200, finish_reason="length"
+    )
+    assert (answered.headers_ns, answered.bytes_received, answered.status) == (1040 * MS, 77, 200)
+    assert (answered.finish_reason, answered.error, answered.user, answered.stage) == ("length", None, "0.1", 4)
+
+
+def test_a_timeline_cannot_be_changed() -> None:
+    with pytest.raises(FrozenInstanceError):
+        answer(1100).outcome = Outcome.CUT  # type: ignore[misc]

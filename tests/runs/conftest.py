@@ -1,0 +1,103 @@
+"""Locust and simulators as fixtures: each in a process of its own, ended with the test."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.runs.harness import (
+    ROOT,
+    Run,
+    RunLocust,
+    Simulator,
+    Start,
+    Started,
+    StartSimulator,
+    environment,
+)
+
+# The locust command, but with Ctrl-C in force: a runner in a shell's background ignores it, and children inherit that.
+_WITH_CTRL_C = (
+    "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    "sys.argv[0] = 'locust'; from locust.main import main; main()"
+)
+
+
+@pytest.fixture
+def start_locust(tmp_path: Path) -> Iterator[Start]:
+    """Start `locust` with the project's locustfile, in a folder of its own."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start(*arguments: str, env: dict[str, str] | None = None) -> Started:
+        command = ["-f", str(ROOT / "locustfile.py"), "--results", str(tmp_path / "results")]
+        for option, value in (("--metrics-port", "0"), ("--settle", "0s")):
+            if option not in arguments:
+                command += [option, value]
+        process = subprocess.Popen(
+            [sys.executable, "-c", _WITH_CTRL_C, *command, *arguments],
+            cwd=tmp_path,
+            env=environment(**(env or {})),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        started.append(process)
+        return Started(process, tmp_path / "results")
+
+    yield start
+    for process in started:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+
+
+@pytest.fixture
+def run_locust(start_locust: Start) -> RunLocust:
+    """Run `locust --headless` to its end."""
+
+    def run(*arguments: str, env: dict[str, str] | None = None) -> Run:
+        return start_locust("--headless", *arguments, env=env).end()
+
+    return run
+
+
+@pytest.fixture
+def start_simulator(tmp_path: Path) -> Iterator[StartSimulator]:
+    """Start `tokenswarm simulate` on a free port."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start(*arguments: str, env: dict[str, str] | None = None) -> Simulator:
+        truth_log = tmp_path / f"truth-{len(started)}.csv"
+        process = subprocess.Popen(
+            [
+                sys.executable,
+                str(ROOT / "tokenswarm.py"),
+                "simulate",
+                "--port",
+                "0",
+                "--truth-log",
+                str(truth_log),
+                *arguments,
+            ],
+            env=environment(**(env or {})),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        started.append(process)
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        match = re.search(r"http://\S+", line)
+        assert match, f"the simulator said {line!r}"
+        return Simulator(match[0], truth_log)
+
+    yield start
+    for process in started:
+        process.terminate()
+        process.wait(timeout=10)

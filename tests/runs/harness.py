@@ -1,0 +1,119 @@
+"""Whole runs: Locust as a person starts it, in a process of its own, against a simulator of the test's."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import os
+import signal
+import subprocess
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+RUN_LIMIT_S = 120
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run that has ended: what it printed and what it left."""
+
+    exit_code: int
+    output: str
+    results: Path
+
+    @property
+    def folder(self) -> Path:
+        folders = list(self.results.iterdir())
+        assert len(folders) == 1, f"expected one results folder, found {folders}; the run said:\n{self.output}"
+        return folders[0]
+
+    @property
+    def requests(self) -> list[dict[str, str]]:
+        return read_csv(self.folder / "requests.csv")
+
+    @property
+    def windows(self) -> list[dict[str, str]]:
+        return read_csv(self.folder / "windows.csv")
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        return json.loads((self.folder / "summary.json").read_text())
+
+    @property
+    def document(self) -> dict[str, Any]:
+        return json.loads((self.folder / "run.json").read_text())
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def environment(**variables: str) -> dict[str, str]:
+    """The test's environment without what would change a run, and with `variables`."""
+    kept = {
+        name: value for name, value in os.environ.items() if not name.startswith(("TOKENSWARM_", "LOCUST_", "LLM_"))
+    }
+    return kept | {"PYTHONUNBUFFERED": "1"} | variables
+
+
+@dataclass
+class Started:
+    """A run that goes on."""
+
+    process: subprocess.Popen[str]
+    results: Path
+
+    def interrupt(self) -> None:
+        self.process.send_signal(signal.SIGINT)
+
+    def end(self) -> Run:
+        """Wait for it and read what it left."""
+        output, _ = self.process.communicate(timeout=RUN_LIMIT_S)
+        return Run(self.process.returncode, output, self.results)
+
+
+Start = Callable[..., Started]
+RunLocust = Callable[..., Run]
+
+
+@dataclass(frozen=True)
+class Simulator:
+    """A simulator that runs, and its log of what it sent."""
+
+    host: str
+    truth_log: Path
+
+    def truth(self, outcome: str = "ok") -> list[dict[str, str]]:
+        return [row for row in read_csv(self.truth_log) if row["outcome"] == outcome]
+
+
+StartSimulator = Callable[..., Simulator]
+
+
+FILES = {"run.json", "requests.csv", "windows.csv", "histograms.csv", "summary.json", "summary.csv", "charts"}
+SHORT_LADDER = ("--levels", "2,4", "--ramp", "1s", "--level-time", "4s", "--max-tokens", "24")
+
+
+def assert_whole(run: Run) -> None:
+    """The folder is complete and every file of it tells the same story."""
+    assert {path.name for path in run.folder.iterdir()} == FILES
+    assert {path.name for path in (run.folder / "charts").iterdir()} == {"ttft.png", "token_rate.png"}
+    rows, summary = run.requests, run.summary
+    assert summary["books"] == {"fired": len(rows), "recorded": len(rows), "rows": len(rows), "balanced": True}
+    assert len({row["id"] for row in rows}) == len(rows)
+    for level in summary["levels"]:
+        of_level = [row for row in rows if int(row["stage"]) == level["stage"]]
+        assert Counter(row["outcome"] for row in of_level) == level["whole"]["outcomes"]
+        held = [row for row in of_level if row["phase"] == "hold"]
+        assert level["hold"]["requests"] == len(held)
+        assert level["hold"]["ttft_s"]["count"] == sum(row["outcome"] == "ok" for row in held)
+    tokens = sum(int(row["output_tokens"]) for row in rows)
+    assert math.isclose(
+        sum(float(row["output_tokens"]) for row in run.windows), tokens, abs_tol=0.01 * len(run.windows)
+    )

@@ -1,0 +1,74 @@
+"""The ladder on a real llama.cpp server: what it streams is taken as it is meant."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("xllamacpp", reason="needs the extra: pip install tokenswarm[real]")
+pytest.importorskip("gguf", reason="needs the extra: pip install tokenswarm[real]")
+
+from tests.runs.harness import SHORT_LADDER, RunLocust, assert_whole, environment
+
+pytestmark = [pytest.mark.real, pytest.mark.slow]
+HERE = Path(__file__).parent
+
+
+@pytest.fixture(scope="module")
+def llamacpp(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a llama.cpp server with a tiny random model."""
+    folder = tmp_path_factory.mktemp("llamacpp")
+    model = folder / "tiny.gguf"
+    subprocess.run([sys.executable, str(HERE / "tiny_model.py"), str(model)], check=True, timeout=120)
+    with (folder / "log").open("w") as log:
+        process = subprocess.Popen(
+            [sys.executable, str(HERE / "llamacpp_server.py"), str(model), "4"],
+            env=environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+        )
+        assert process.stdout is not None
+        address = None
+        while address is None and (line := process.stdout.readline()):
+            address = re.search(r"http://[\d.]+:\d+", line)
+        assert address, (folder / "log").read_text()
+        yield address[0]
+        process.terminate()
+        process.wait(timeout=10)
+
+
+def generated_tokens(host: str) -> int:
+    """The server's own count."""
+    with urllib.request.urlopen(f"{host}/metrics", timeout=10) as response:
+        text = response.read().decode()
+    match = re.search(r"^llamacpp:tokens_predicted_total (\d+)", text, re.MULTILINE)
+    assert match, text
+    return int(match[1])
+
+
+def test_the_ladder_s_tokens_are_the_server_s_own(llamacpp: str, run_locust: RunLocust) -> None:
+    before = generated_tokens(llamacpp)
+    run = run_locust("-H", llamacpp, *SHORT_LADDER, "--engine", "vllm", "--ignore-eos")
+    assert run.exit_code == 0, run.output
+    assert_whole(run)
+    assert run.document["model"] == "tiny"
+    assert {(row["outcome"], row["output_tokens_source"]) for row in run.requests} == {("ok", "usage")}
+    assert {row["output_tokens"] for row in run.requests} == {"24"}
+    assert generated_tokens(llamacpp) - before == sum(int(row["output_tokens"]) for row in run.requests)
+    assert all(level["hold"]["ttft_s"]["p50"] for level in run.summary["levels"])
+
+
+def test_a_one_token_answer_is_ok_and_has_no_time_per_token(llamacpp: str, run_locust: RunLocust) -> None:
+    options = ("--engine", "vllm", "--ignore-eos", "--max-tokens", "1", "--slo", "tpot=1ms")
+    run = run_locust("-H", llamacpp, "-u", "2", "-r", "2", "-t", "3s", *options)
+    assert run.exit_code == 0, run.output
+    assert {(row["outcome"], row["output_tokens"], row["tpot_ms"]) for row in run.requests} == {("ok", "1", "")}
+    assert run.summary["levels"][0]["hold"]["goodput"]["fraction"] == 1.0

@@ -1,0 +1,260 @@
+"""What a headless run leaves, prints and exits with."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections import Counter
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from tests.runs.harness import (
+    ROOT,
+    SHORT_LADDER,
+    RunLocust,
+    Start,
+    StartSimulator,
+    assert_whole,
+    environment,
+    read_csv,
+)
+
+pytestmark = pytest.mark.slow
+
+
+def test_the_ladder_with_and_without_system_prompt_against_the_embedded_simulator(run_locust: RunLocust) -> None:
+    run = run_locust(*SHORT_LADDER, "--slo", "ttft=1s tpot=1s")
+    assert run.exit_code == 0, run.output
+    assert_whole(run)
+    assert "the embedded simulator at http://127.0.0.1:" in run.output
+    assert run.document["status"] == "finished"
+    plan = [(stage["system_prompt"], stage["level"]) for stage in run.document["plan"]]
+    assert plan == [("off", "2"), ("off", "4"), ("on", "2"), ("on", "4")]
+    assert [(level["system_prompt"], level["level"]) for level in run.summary["levels"]] == plan
+    assert all(level["complete"] and level["hold"]["ttft_s"]["p50"] for level in run.summary["levels"])
+    assert all(level["hold"]["goodput"]["fraction"] == 1.0 for level in run.summary["levels"])
+    prompts = {row["system_prompt"]: [] for row in run.requests}
+    for row in run.requests:
+        assert row["outcome"] == "ok"
+        assert row["output_tokens_source"] == "usage"
+        prompts[row["system_prompt"]].append(int(row["prompt_tokens"]))
+    assert min(prompts["on"]) > max(prompts["off"])
+    # A level begins only when the streams of the one before have ended.
+    by_stage = [[row for row in run.requests if int(row["stage"]) == stage] for stage in range(4)]
+    for earlier, later in pairwise(by_stage):
+        ended = max(float(row["sent_s"]) + float(row["duration_ms"]) / 1000 for row in earlier)
+        assert min(float(row["sent_s"]) for row in later) > ended
+
+
+def test_figures_are_those_of_the_server_s_own_log(run_locust: RunLocust, start_simulator: StartSimulator) -> None:
+    simulator = start_simulator("--profile", "fast", "--prefill-ms", "150", "--comments", "--crlf")
+    run = run_locust(
+        "-H", simulator.host, "-u", "6", "-r", "6", "-t", "6s", "--max-tokens", "40", "--engine", "vllm", "--ignore-eos"
+    )
+    assert run.exit_code == 0, run.output
+    assert_whole(run)
+    truth = simulator.truth()
+    assert len(run.requests) == len(truth)
+    assert {row["output_tokens"] for row in run.requests} == {"40"} == {row["tokens"] for row in truth}
+    assert Counter(row["prompt_tokens"] for row in run.requests) == Counter(row["prompt_tokens"] for row in truth)
+    for row in run.requests:
+        assert row["stamps"] in ("kernel", "mixed")
+        assert 150 <= float(row["ttft_ms"]) <= float(row["e2e_ms"]) <= float(row["duration_ms"])
+
+
+def test_an_early_role_event_is_not_the_first_token(run_locust: RunLocust, start_simulator: StartSimulator) -> None:
+    simulator = start_simulator("--profile", "fast", "--prefill-ms", "200", "--role-early-ms", "1")
+    run = run_locust("-H", simulator.host, "-u", "2", "-r", "2", "-t", "4s", "--max-tokens", "4")
+    assert run.exit_code == 0, run.output
+    assert min(float(row["ttft_ms"]) for row in run.requests) >= 200
+
+
+def test_reasoning_counts_for_the_first_token_but_not_for_the_first_visible_one(
+    run_locust: RunLocust, start_simulator: StartSimulator
+) -> None:
+    simulator = start_simulator("--profile", "fast", "--step-ms", "20", "--reasoning-tokens", "10")
+    run = run_locust(
+        "-H", simulator.host, "-u", "2", "-r", "2", "-t", "4s", "--max-tokens", "20", "--engine", "vllm", "--ignore-eos"
+    )
+    assert run.exit_code == 0, run.output
+    for row in run.requests:
+        assert float(row["ttfvt_ms"]) - float(row["ttft_ms"]) >= 9 * 20
+        assert row["output_tokens"] == "20"
+
+
+@pytest.mark.parametrize(
+    ("faults", "options", "outcome", "message"),
+    [
+        (("--fail-after", "5"), (), "truncated", "the connection ended inside the response's body"),
+        (("--stall-after", "5"), ("--idle-timeout", "1s"), "timeout", "no further output for 1 s after 5 outputs"),
+        (("--prefill-ms", "5000"), ("--first-token-timeout", "1s"), "timeout", "no output within 1 s"),
+    ],
+)
+def test_a_fault_gives_its_outcome_and_no_latency(
+    run_locust: RunLocust,
+    start_simulator: StartSimulator,
+    faults: tuple[str, ...],
+    options: tuple[str, ...],
+    outcome: str,
+    message: str,
+) -> None:
+    simulator = start_simulator("--profile", "fast", *faults)
+    run = run_locust(
+        "-H",
+        simulator.host,
+        "-u",
+        "3",
+        "-r",
+        "3",
+        "-t",
+        "4s",
+        "--max-tokens",
+        "20",
+        "--engine",
+        "vllm",
+        "--ignore-eos",
+        *options,
+    )
+    assert run.exit_code == 1, run.output
+    assert_whole(run)
+    assert {(row["outcome"], row["error"]) for row in run.requests} == {(outcome, message)}
+    assert run.summary["levels"][0]["whole"]["ttft_s"]["count"] == 0
+    assert f"{outcome} " in run.output
+
+
+def test_every_third_request_refused_is_an_http_error_with_the_server_s_words(
+    run_locust: RunLocust, start_simulator: StartSimulator
+) -> None:
+    simulator = start_simulator("--profile", "fast", "--error-every", "3")
+    run = run_locust("-H", simulator.host, "-u", "1", "-r", "1", "-t", "6s", "--max-tokens", "8")
+    assert run.exit_code == 1
+    outcomes = [row["outcome"] for row in run.requests]
+    assert outcomes == [("http_error" if (place + 1) % 3 == 0 else "ok") for place in range(len(outcomes))]
+    failed = [row for row in run.requests if row["outcome"] == "http_error"]
+    assert failed
+    assert all(
+        row["status"] == "503" and row["error"].startswith("HTTP 503: ") and not row["ttft_ms"] for row in failed
+    )
+
+
+def test_an_error_inside_the_stream_is_a_stream_error(run_locust: RunLocust, start_simulator: StartSimulator) -> None:
+    simulator = start_simulator("--profile", "fast", "--stream-error-after", "3")
+    run = run_locust(
+        "-H", simulator.host, "-u", "1", "-r", "1", "-t", "3s", "--max-tokens", "9", "--engine", "vllm", "--ignore-eos"
+    )
+    assert run.exit_code == 1
+    assert {row["outcome"] for row in run.requests} == {"stream_error"}
+    assert all(row["error"] for row in run.requests)
+
+
+def test_ctrl_c_in_the_middle_of_a_level_leaves_everything_that_is_known(start_locust: Start) -> None:
+    started = start_locust(
+        "--headless", "--levels", "3,5", "--ramp", "1s", "--level-time", "60s", "--max-tokens", "4000"
+    )
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:  # until answers have been recorded, however slow the machine
+        time.sleep(0.2)
+        written = list(started.results.glob("*/requests.csv"))
+        if written and len(read_csv(written[0])) >= 2:
+            break
+    started.interrupt()
+    run = started.end()
+    assert run.exit_code == 4, run.output
+    assert_whole(run)
+    assert run.document["status"] == "interrupted"
+    assert not run.summary["levels"][0]["complete"]
+    assert "INTERRUPTED" in run.output
+    outcomes = Counter(row["outcome"] for row in run.requests)
+    assert set(outcomes) == {"ok", "cut"}
+    assert 1 <= outcomes["cut"] <= 3
+    assert run.summary["levels"][0]["whole"]["failures"] == 0
+    assert "Traceback" not in run.output
+
+
+def test_two_processes_leave_the_same_kind_of_folder(run_locust: RunLocust) -> None:
+    run = run_locust("--processes", "2", *SHORT_LADDER, "--system-prompt", "off")
+    assert run.exit_code == 0, run.output
+    assert_whole(run)
+    assert {row["worker"] for row in run.requests} == {"0", "1"}
+    assert run.document["workers"] == 2
+
+
+def test_prompts_come_in_a_repeatable_order_that_differs_from_worker_to_worker(
+    run_locust: RunLocust, start_simulator: StartSimulator, tmp_path: Path
+) -> None:
+    simulator = start_simulator("--profile", "fast", "--step-ms", "20")
+    options = ("-H", simulator.host, "-u", "1", "-t", "3s", "--max-tokens", "4", "--seed", "7")
+    first = [row["prompt_tokens"] for row in run_locust(*options).requests]
+    (tmp_path / "results").rename(tmp_path / "first")
+    again = [row["prompt_tokens"] for row in run_locust(*options).requests]
+    both = min(len(first), len(again))
+    assert both > 5
+    assert first[:both] == again[:both]
+    (tmp_path / "results").rename(tmp_path / "again")
+    two = run_locust(*options[:3], "2", *options[4:], "--processes", "2").requests
+    lengths = {worker: [row["prompt_tokens"] for row in two if row["worker"] == worker] for worker in "01"}
+    assert lengths["0"][:6] != lengths["1"][:6]
+
+
+def test_the_api_key_reaches_the_server_and_nothing_else(
+    run_locust: RunLocust, start_simulator: StartSimulator
+) -> None:
+    key = {"LLM_API_KEY": "sk-secret-0123456789"}
+    simulator = start_simulator("--profile", "fast", "--api-key-env", "LLM_API_KEY", env=key)
+    run = run_locust("-H", simulator.host, "-u", "1", "-t", "2s", "--max-tokens", "4", env=key)
+    assert run.exit_code == 0, run.output
+    texts = [run.output, *(path.read_text() for path in run.folder.iterdir() if path.is_file())]
+    assert not [text for text in texts if key["LLM_API_KEY"] in text]
+
+
+def test_a_wrong_api_key_is_an_http_error(run_locust: RunLocust, start_simulator: StartSimulator) -> None:
+    simulator = start_simulator("--profile", "fast", "--api-key-env", "LLM_API_KEY", env={"LLM_API_KEY": "sk-right"})
+    run = run_locust("-H", simulator.host, "--model", "any", "-u", "1", "-t", "2s", env={"LLM_API_KEY": "sk-wrong"})
+    assert run.exit_code == 1
+    assert {(row["outcome"], row["status"]) for row in run.requests} == {("http_error", "401")}
+    assert "sk-wrong" not in run.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("--levels", "ten"), "--levels takes numbers of users like 10,50,100, got 'ten'."),
+        (("--ramp", "5m"), "--level-time (300 s) must be longer than --ramp (300 s): a level holds after it."),
+        (("--prompts", "missing.jsonl"), "missing.jsonl"),
+        (("--prompt-tokens", "150:30"), "--prompt-tokens"),
+        (("--slo", "ttft=fast"), "--slo takes terms like ttft=500ms"),
+        (("-H", "gpu:8000"), "--host must start with http://"),
+        (("-H", "http://127.0.0.1:9"), "the server cannot be reached"),
+        (("--ignore-eos",), "--ignore-eos needs an engine that can be told to go on"),
+        (("--max-tokens", "0"), "--max-tokens takes a whole number of at least 1, got 0."),
+        (("--system-prompt-file", "missing.txt"), "missing.txt"),
+        (("--tokenizer", "missing/tokenizer.json"), "missing/tokenizer.json"),
+        (("--results", "/dev/null/results"), "--results /dev/null/results"),
+        (("-u", "0"), "--users must be at least 1"),
+    ],
+)
+def test_bad_input_ends_in_one_sentence_with_exit_code_2(
+    run_locust: RunLocust, arguments: tuple[str, ...], sentence: str
+) -> None:
+    run = run_locust(*arguments)
+    assert run.exit_code == 2, run.output
+    assert sentence in run.output
+    assert "Traceback" not in run.output
+    assert not run.results.exists() or not list(run.results.iterdir())
+
+
+def test_tokenswarm_report_tells_a_finished_run_again(run_locust: RunLocust) -> None:
+    run = run_locust("-u", "2", "-t", "3s", "--max-tokens", "8")
+    assert run.exit_code == 0, run.output
+    charts = run.folder / "charts"
+    for chart in charts.iterdir():
+        chart.unlink()
+    command = [sys.executable, str(ROOT / "tokenswarm.py"), "report", str(run.folder)]
+    again = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=60)
+    assert again.returncode == 0, again.stderr
+    table = again.stdout[: again.stdout.index("Chart:")].strip()
+    assert table in run.output
+    assert {path.name for path in charts.iterdir()} == {"ttft.png", "token_rate.png"}

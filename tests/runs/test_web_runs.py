@@ -1,0 +1,172 @@
+"""Runs that are started and stopped from Locust's web page, by HTTP as a browser would, and scraped by Prometheus."""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+import urllib.parse
+import urllib.request
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.runs.harness import Run, Start, Started, assert_whole
+
+pytestmark = pytest.mark.slow
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def get(url: str) -> str:
+    with urllib.request.urlopen(url, timeout=10) as response:
+        return response.read().decode()
+
+
+def post(url: str, **form: str) -> dict[str, Any]:
+    data = urllib.parse.urlencode(form).encode()
+    with urllib.request.urlopen(url, data=data, timeout=30) as response:
+        return json.loads(response.read())
+
+
+def until(condition: Callable[[], bool], limit_s: float = 60.0) -> None:
+    """Wait for what must come; that it comes is the test, when is not."""
+    deadline = time.monotonic() + limit_s
+    while not condition():
+        assert time.monotonic() < deadline, "it never came"
+        time.sleep(0.2)
+
+
+def answers(url: str) -> Callable[[], bool]:
+    def asked() -> bool:
+        try:
+            get(url)
+        except OSError:
+            return False
+        return True
+
+    return asked
+
+
+@pytest.fixture
+def page(start_locust: Start) -> tuple[Started, str]:
+    """Locust's web page, with the embedded simulator as its server."""
+    port = free_port()
+    started = start_locust("--web-host", "127.0.0.1", "--web-port", str(port))
+    url = f"http://127.0.0.1:{port}"
+    until(answers(url))
+    return started, url
+
+
+def requests_shown(url: str) -> int:
+    return int(json.loads(get(f"{url}/stats/requests"))["stats"][-1]["num_requests"])
+
+
+def test_a_ladder_started_and_stopped_from_the_page(page: tuple[Started, str]) -> None:
+    started, url = page
+    form = {"levels": "2,3", "ramp": "1s", "level_time": "60s", "max_tokens": "16", "system_prompt": "both"}
+    answer = post(f"{url}/swarm", user_count="1", spawn_rate="1", **form)
+    assert answer["success"], answer
+    until(lambda: requests_shown(url) >= 3)
+    post(f"{url}/stop")
+    until(lambda: bool(list(started.results.glob("*/charts/token_rate.png"))))
+    started.process.terminate()
+    run = started.end()
+    assert_whole(run)
+    assert run.document["status"] == "interrupted"
+    assert run.document["options"]["levels"] == "2,3"
+    assert run.document["options"]["max_tokens"] == 16
+    assert {row["output_tokens"] for row in run.requests if row["outcome"] == "ok"} <= {str(n) for n in range(1, 17)}
+    assert "Traceback" not in run.output
+
+
+def test_a_run_with_locusts_own_users_and_then_another_each_in_its_own_folder(page: tuple[Started, str]) -> None:
+    started, url = page
+    for number in (1, 2):
+        answer = post(
+            f"{url}/swarm", user_count=str(number), spawn_rate="5", run_time="4s", shape="free", max_tokens="8"
+        )
+        assert answer["success"], answer
+        until(lambda done=number: len(list(started.results.glob("*/charts/token_rate.png"))) == done)
+        until(lambda: json.loads(get(f"{url}/stats/requests"))["state"] in ("stopped", "ready"))
+    started.process.terminate()
+    ended = started.end()
+    folders = sorted(started.results.iterdir())
+    assert len(folders) == 2
+    for number, folder in enumerate(folders, start=1):
+        run = Run(ended.exit_code, ended.output, _only(started, folder))
+        assert_whole(run)
+        assert run.document["status"] == "finished"
+        assert [level["users"] for level in run.summary["levels"]] == [number]
+
+
+def _only(started: Started, folder: Any) -> Any:
+    alone = started.results.with_name(f"only-{folder.name}")
+    alone.mkdir()
+    (alone / folder.name).symlink_to(folder)
+    return alone
+
+
+def test_bad_input_in_the_form_begins_no_run_and_the_next_start_works(page: tuple[Started, str]) -> None:
+    started, url = page
+    post(f"{url}/swarm", user_count="1", spawn_rate="1", levels="ten")
+    time.sleep(2)  # Locust ignores a start while it is still stopping the one before
+    post(f"{url}/swarm", user_count="1", spawn_rate="1", levels="2", prompts="missing.jsonl")
+    time.sleep(2)
+    assert not list(started.results.glob("*/run.json"))
+    good = {"levels": "1", "ramp": "1s", "level_time": "3s", "prompts": "sample", "max_tokens": "8"}
+    until(
+        lambda: (
+            post(f"{url}/swarm", user_count="1", spawn_rate="1", **good) and list(started.results.glob("*/run.json"))
+        )
+    )
+    until(lambda: bool(list(started.results.glob("*/charts/token_rate.png"))))
+    started.process.terminate()
+    run = started.end()
+    assert_whole(run)
+    assert "--levels takes numbers of users like 10,50,100, got 'ten'." in run.output
+    assert "missing.jsonl" in run.output
+
+
+def test_prometheus_reads_the_histograms_while_the_run_goes_on(start_locust: Start) -> None:
+    port = free_port()
+    started = start_locust(
+        *("--headless", "-u", "3", "-r", "3", "-t", "8s", "--max-tokens", "16", "--metrics-port", str(port))
+    )
+    url = f"http://127.0.0.1:{port}/metrics"
+    scraped: dict[str, Any] = {}
+
+    def counted() -> bool:
+        try:
+            families = {family.name: family for family in text_string_to_metric_families(get(url))}
+        except OSError:
+            return False
+        scraped.update(families)
+        ttft = families.get("tokenswarm_time_to_first_token_seconds")
+        return bool(ttft and any(sample.name.endswith("_count") and sample.value >= 3 for sample in ttft.samples))
+
+    until(counted)
+    run = started.end()
+    assert run.exit_code == 0, run.output
+    for name in ("tokenswarm_time_to_first_token_seconds", "tokenswarm_request_token_rate"):
+        samples = scraped[name].samples
+        buckets = [sample for sample in samples if sample.name == f"{name}_bucket"]
+        count = next(sample for sample in samples if sample.name == f"{name}_count")
+        assert count.labels == {
+            "engine": "openai",
+            "model": "simulated-llama-3-8b",
+            "system_prompt": "off",
+            "level": "3",
+        }
+        assert [float(bucket.value) for bucket in buckets] == sorted(bucket.value for bucket in buckets)
+        assert buckets[-1].labels["le"] == "+Inf"
+        assert buckets[-1].value == count.value > 0
+    assert scraped["tokenswarm_users"].samples[0].value > 0
+    outcomes = {sample.labels["outcome"] for sample in scraped["tokenswarm_requests"].samples}
+    assert outcomes == {"ok"}

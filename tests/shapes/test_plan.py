@@ -1,0 +1,123 @@
+"""Plans: which levels a run goes through."""
+
+from __future__ import annotations
+
+from math import inf
+
+import pytest
+
+from shapes.plan import Level, PlanError, free, ladder, parse_levels, parse_timespan
+
+
+def test_a_ladder_takes_every_level_without_the_system_prompt_and_then_every_level_with_it() -> None:
+    plan = ladder("10, 50,100", "both", 20.0, 300.0)
+    assert [(level.stage, level.system_prompt, level.users) for level in plan] == [
+        (0, "off", 10),
+        (1, "off", 50),
+        (2, "off", 100),
+        (3, "on", 10),
+        (4, "on", 50),
+        (5, "on", 100),
+    ]
+    assert {(level.ramp_s, level.level_time_s) for level in plan} == {(20.0, 300.0)}
+
+
+@pytest.mark.parametrize(("system_prompt", "modes"), [("off", ["off"]), ("on", ["on"]), ("auto", ["off", "on"])])
+def test_a_ladder_goes_through_the_modes_asked_for_and_both_if_none_is(system_prompt: str, modes: list[str]) -> None:
+    assert [level.system_prompt for level in ladder("5", system_prompt, 1.0, 2.0)] == modes
+
+
+def test_a_ladders_levels_stay_in_the_order_given() -> None:
+    assert [level.users for level in ladder("100,1,10", "off", 1.0, 2.0)] == [100, 1, 10]
+
+
+@pytest.mark.parametrize(("users", "ramp_s", "rate"), [(10, 20.0, 0.5), (100, 20.0, 5.0), (50, 0.0, 50.0)])
+def test_a_level_is_reached_within_its_ramp(users: int, ramp_s: float, rate: float) -> None:
+    assert Level(0, "off", users, ramp_s, 300.0).spawn_rate == rate
+
+
+@pytest.mark.parametrize("level_time_s", [20.0, 19.0])
+def test_a_level_that_would_not_hold_is_refused(level_time_s: float) -> None:
+    with pytest.raises(PlanError) as refused:
+        ladder("10", "off", 20.0, level_time_s)
+    assert str(refused.value) == (
+        f"--level-time ({level_time_s:g} s) must be longer than --ramp (20 s): a level holds after it."
+    )
+
+
+def test_the_free_shape_is_one_level_as_locust_was_told() -> None:
+    assert free(30, 2.0, 60.0, "auto") == (Level(0, "off", 30, 15.0, 60.0),)
+
+
+def test_the_free_shape_without_a_run_time_has_no_end() -> None:
+    (level,) = free(30, 2.0, None, "on")
+    assert (level.system_prompt, level.level_time_s) == ("on", inf)
+
+
+def test_the_free_shape_gives_each_of_both_modes_the_run_time() -> None:
+    assert free(1, 1.0, 60.0, "both") == (Level(0, "off", 1, 1.0, 60.0), Level(1, "on", 1, 1.0, 60.0))
+
+
+@pytest.mark.parametrize(
+    ("users", "rate", "run_time_s", "mode", "sentence"),
+    [
+        (0, 1.0, None, "off", "--users must be at least 1, got 0."),
+        (1, 0.0, None, "off", "--spawn-rate must be more than 0 users a second, got 0."),
+        (1, inf, None, "off", "--spawn-rate must be more than 0 users a second, got inf."),
+        (
+            *(1, 1.0, None, "both"),
+            "--system-prompt both needs an end for its first half: give --run-time, the time of each half.",
+        ),
+        (
+            *(30, 2.0, 15.0, "off"),
+            "--run-time (15 s) must be longer than the ramp: 30 users at 2 a second take 15 s.",
+        ),
+        (1, 1.0, None, "maybe", "--system-prompt takes one of auto, off, on, both, got 'maybe'."),
+    ],
+)
+def test_a_free_shape_that_makes_no_sense_is_refused_in_a_sentence(
+    users: int, rate: float, run_time_s: float | None, mode: str, sentence: str
+) -> None:
+    with pytest.raises(PlanError) as refused:
+        free(users, rate, run_time_s, mode)
+    assert str(refused.value) == sentence
+
+
+@pytest.mark.parametrize("text", ["", "10,", "ten", "10;50", "0", "-5", "1.5", "١٠", "10 50"])
+def test_levels_that_cannot_be_read_are_told_with_what_was_expected(text: str) -> None:
+    with pytest.raises(PlanError) as refused:
+        parse_levels(text)
+    assert str(refused.value) == f"--levels takes numbers of users like 10,50,100, got {text!r}."
+
+
+def test_a_level_given_twice_is_refused() -> None:
+    with pytest.raises(PlanError, match="--levels names a number of users twice .'10,50,10'."):
+        parse_levels("10,50,10")
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("300", 300.0),
+        ("20s", 20.0),
+        ("5m", 300.0),
+        ("1h30m", 5400.0),
+        ("1h30m10s", 5410.0),
+        ("1h10s", 3610.0),
+        ("0.5s", 0.5),
+        ("1.5m", 90.0),
+        (" 20s ", 20.0),
+        ("0", 0.0),
+    ],
+)
+def test_timespans_are_read_in_hours_minutes_and_seconds(text: str, seconds: float) -> None:
+    assert parse_timespan("--ramp", text) == seconds
+
+
+@pytest.mark.parametrize(
+    "text", ["", " ", "soon", "5 m", "10m5h", "500ms", "-5s", "1e3", "inf", ".5s", "1h30", "5m30", "٣s"]
+)
+def test_a_timespan_that_cannot_be_read_names_its_option(text: str) -> None:
+    with pytest.raises(PlanError) as refused:
+        parse_timespan("--settle", text)
+    assert str(refused.value) == f"--settle takes a time like 20s, 5m or 1h30m, got {text!r}."

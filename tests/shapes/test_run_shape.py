@@ -1,0 +1,206 @@
+"""The Locust shape around the walk, with a stub of a runner and a clock of its own."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from locust import LoadTestShape, User
+
+import shapes.run_shape
+from shapes.plan import Level, PlanError
+from shapes.run_shape import RunShape
+
+
+class PlainUser(User):
+    abstract = True
+
+
+class PrimedUser(User):
+    abstract = True
+
+
+class Clock:
+    """Stands for the time module in shapes.run_shape."""
+
+    def __init__(self) -> None:
+        self.now_s = 1000.0
+
+    def perf_counter(self) -> float:
+        return self.now_s
+
+
+class Stand:
+    """A shape of two levels on a runner that has as many users as it is told."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+        self.begun: list[Level] = []
+        self.ends = 0
+        self.options = Namespace(
+            shape="ladder",
+            levels="10,500",
+            system_prompt="off",
+            ramp="2s",
+            level_time="12s",
+            drain_timeout="60s",
+            settle="1s",
+            num_users=None,
+            spawn_rate=None,
+            run_time=None,
+        )
+        self.runner = SimpleNamespace(environment=SimpleNamespace(parsed_options=self.options), user_count=0)
+        stand = self
+
+        class Shape(RunShape):
+            user_classes = {"off": PlainUser, "on": PrimedUser}  # noqa: RUF012
+            on_level = staticmethod(self.begun.append)
+
+            @staticmethod
+            def on_end() -> None:
+                stand.ends += 1
+
+        self.shape = Shape()
+        self.shape.runner = self.runner  # type: ignore[assignment]
+
+    def tick(self, run_s: float, users: int) -> Any:
+        self.clock.now_s = 1000.0 + run_s
+        self.runner.user_count = users
+        return self.shape.tick()
+
+
+@pytest.fixture
+def stand(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stand]:
+    clock = Clock()
+    monkeypatch.setattr(shapes.run_shape, "time", clock)
+    return Stand(clock)  # type: ignore[return-value]
+
+
+def test_before_the_run_begins_the_answer_is_its_first_level(stand: Stand) -> None:
+    """Locust asks before it fires test_start: only an answer brings that about."""
+    assert stand.tick(0.0, 0) == (10, 5.0, [PlainUser])
+    assert (stand.begun, stand.ends) == ([], 0)
+
+
+def test_the_answer_does_not_change_when_the_run_begins(stand: Stand) -> None:
+    """Locust starts again whenever it changes."""
+    before = stand.tick(0.0, 0)
+    stand.shape.begin()
+    assert stand.tick(0.5, 3) == before
+
+
+def test_a_run_is_timed_from_its_beginning(stand: Stand) -> None:
+    stand.tick(0.0, 0)
+    stand.clock.now_s = 1007.0
+    plan = stand.shape.begin()
+    assert [(level.users, level.level_time_s) for level in plan] == [(10, 12.0), (500, 12.0)]
+    assert stand.tick(18.9, 10) == (10, 5.0, [PlainUser])
+    assert stand.tick(19.0, 10) == (0, 10.0, [PlainUser])
+
+
+def test_a_walk_tells_of_each_later_level_and_of_the_end_once(stand: Stand) -> None:
+    plan = stand.shape.begin()
+    assert stand.tick(12.0, 10) == (0, 10.0, [PlainUser])
+    assert stand.tick(13.0, 0) == (0, 10.0, [PlainUser])
+    assert stand.begun == []
+    assert stand.tick(14.0, 0) == (500, 100.0, [PlainUser])
+    assert stand.begun == [plan[1]]
+    assert stand.tick(15.0, 100) == (500, 100.0, [PlainUser])
+    assert stand.tick(26.0, 500) == (0, 100.0, [PlainUser])
+    stand.tick(27.0, 0)
+    assert stand.ends == 0
+    assert stand.tick(28.0, 0) is None
+    assert (stand.begun, stand.ends) == ([plan[1]], 1)
+
+
+def test_users_are_never_spawned_or_stopped_faster_than_locust_can(stand: Stand) -> None:
+    """500 users within 2 s would be 250 a second; Locust warns above 100."""
+    stand.options.levels = "500"
+    assert stand.tick(0.0, 0) == (500, 100.0, [PlainUser])
+    stand.shape.begin()
+    assert stand.tick(1.0, 0) == (500, 100.0, [PlainUser])
+    assert stand.tick(12.0, 500) == (0, 100.0, [PlainUser])
+
+
+def test_each_mode_has_its_own_users(stand: Stand) -> None:
+    stand.options.levels, stand.options.system_prompt = "10", "both"
+    stand.shape.begin()
+    assert stand.tick(1.0, 10) == (10, 5.0, [PlainUser])
+    stand.tick(12.0, 10)
+    stand.tick(13.0, 0)
+    assert stand.tick(14.0, 0) == (10, 5.0, [PrimedUser])
+
+
+def test_a_run_that_is_refused_ends_with_the_next_tick(stand: Stand) -> None:
+    stand.tick(0.0, 0)
+    stand.shape.refuse()
+    assert stand.tick(1.0, 0) is None
+    assert stand.ends == 0
+
+
+def test_after_a_refusal_another_run_can_begin(stand: Stand) -> None:
+    stand.shape.refuse()
+    stand.shape.end()
+    assert stand.tick(0.0, 0) == (10, 5.0, [PlainUser])
+
+
+def test_a_run_that_ended_early_leaves_nothing_to_the_next(stand: Stand) -> None:
+    stand.shape.begin()
+    stand.tick(12.0, 10)
+    stand.shape.end()
+    assert stand.tick(100.0, 0) == (10, 5.0, [PlainUser])
+    stand.shape.begin()
+    assert stand.tick(111.0, 10) == (10, 5.0, [PlainUser])
+
+
+def test_options_are_taken_when_the_run_begins(stand: Stand) -> None:
+    """The web page can change them while it goes on."""
+    stand.shape.begin()
+    stand.options.levels, stand.options.level_time = "7", "5s"
+    assert stand.tick(11.0, 10) == (10, 5.0, [PlainUser])
+
+
+def test_a_plan_that_cannot_be_made_ends_the_run_with_a_sentence(
+    stand: Stand, caplog: pytest.LogCaptureFixture
+) -> None:
+    stand.options.levels = "many"
+    assert stand.tick(0.0, 0) is None
+    assert "--levels takes numbers of users like 10,50,100, got 'many'." in caplog.text
+    with pytest.raises(PlanError, match="--levels takes numbers"):
+        stand.shape.begin()
+
+
+def test_a_run_with_bad_pauses_does_not_begin(stand: Stand) -> None:
+    stand.options.drain_timeout = "0"
+    with pytest.raises(PlanError, match="--drain-timeout must be longer than 0"):
+        stand.shape.begin()
+
+
+def test_over_machines_a_level_settles_until_the_workers_last_reports_are_in(stand: Stand) -> None:
+    """Locust's workers report every 3 s."""
+    stand.runner.clients = {}
+    stand.options.levels = "10"
+    stand.shape.begin()
+    stand.tick(12.0, 10)
+    stand.tick(13.0, 0)
+    assert stand.tick(16.9, 0) == (0, 10.0, [PlainUser])
+    assert stand.tick(17.0, 0) is None
+
+
+def test_over_machines_a_longer_settling_time_stands(stand: Stand) -> None:
+    stand.runner.clients = {}
+    stand.options.levels, stand.options.settle = "10", "9s"
+    stand.shape.begin()
+    stand.tick(12.0, 10)
+    stand.tick(13.0, 0)
+    assert stand.tick(21.9, 0) == (0, 10.0, [PlainUser])
+    assert stand.tick(22.0, 0) is None
+
+
+def test_locust_would_take_the_shape_as_it_is(stand: Stand) -> None:
+    assert isinstance(stand.shape, LoadTestShape)
+    assert stand.shape.use_common_options
+    assert not RunShape.abstract

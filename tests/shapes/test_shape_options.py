@@ -1,0 +1,132 @@
+"""The shape's options, through Locust's own parser."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Callable
+from math import inf
+
+import pytest
+from locust.argument_parser import get_empty_argument_parser, setup_parser_arguments
+
+from shapes.options import add_options, choose_free_shape, pauses_of, plan_of
+from shapes.plan import PlanError
+
+Parse = Callable[..., Namespace]
+
+
+@pytest.fixture
+def parse(monkeypatch: pytest.MonkeyPatch) -> Parse:
+    """As Locust reads its command line, this room's options beside its own; --run-time comes in seconds from there."""
+    parser = get_empty_argument_parser(default_config_files=[])
+    setup_parser_arguments(parser)
+    add_options(parser)
+
+    def parsed(*arguments: str) -> Namespace:
+        options = parser.parse_args(list(arguments))
+        if options.run_time is not None:
+            options.run_time = int(options.run_time)
+        choose_free_shape(options)
+        return options
+
+    return parsed
+
+
+def levels_of(options: Namespace) -> list[tuple[str, int, float, float]]:
+    return [(level.system_prompt, level.users, level.ramp_s, level.level_time_s) for level in plan_of(options)]
+
+
+def test_without_options_the_plan_is_the_articles(parse: Parse) -> None:
+    assert levels_of(parse()) == [(mode, users, 20.0, 300.0) for mode in ("off", "on") for users in (10, 50, 100)]
+    assert pauses_of(parse()) == (60.0, 5.0)
+
+
+def test_the_ladders_options_make_the_plan(parse: Parse) -> None:
+    options = parse("--levels", "2,4", "--ramp", "1s", "--level-time", "1m30s", "--system-prompt", "on")
+    assert levels_of(options) == [("on", 2, 1.0, 90.0), ("on", 4, 1.0, 90.0)]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "level"),
+    [
+        (["-u", "40"], ("off", 40, 20.0, inf)),
+        (["-u", "40", "-r", "4"], ("off", 40, 10.0, inf)),
+        (["-u", "40", "--ramp", "8s"], ("off", 40, 8.0, inf)),
+        (["-u", "40", "-t", "90"], ("off", 40, 20.0, 90.0)),
+        (["-u", "40", "-t", "30"], ("off", 40, 10.0, 30.0)),  # a third of a short run at most
+        (["-u", "40", "--ramp", "0"], ("off", 40, 1.0, inf)),
+        (["-r", "2"], ("off", 1, 0.5, inf)),
+        (["-t", "60"], ("off", 1, 20.0, 60.0)),
+        (["-u", "4", "--system-prompt", "on"], ("on", 4, 20.0, inf)),
+        (["--shape", "free"], ("off", 1, 1.0, inf)),
+    ],
+)
+def test_users_rate_or_run_time_on_the_command_line_choose_the_free_shape(
+    arguments: list[str], level: tuple[str, int, float, float], parse: Parse
+) -> None:
+    options = parse(*arguments)
+    assert options.shape == "free"
+    assert levels_of(options) == [level]
+
+
+def test_the_web_form_chooses_a_shape_by_its_own_field(parse: Parse) -> None:
+    """It fills in users and rate whatever the shape: they count only for the free one."""
+    options = parse()
+    options.num_users, options.spawn_rate, options.levels = 7, 7.0, "3"
+    assert [users for _, users, _, _ in levels_of(options)] == [3, 3]
+    options.shape = "free"
+    assert levels_of(options) == [("off", 7, 1.0, inf)]
+
+
+def test_a_spawn_rate_of_nothing_from_the_web_form_is_refused(parse: Parse) -> None:
+    """On the command line Locust refuses it itself."""
+    options = parse()
+    options.shape, options.num_users, options.spawn_rate = "free", 7, 0.0
+    with pytest.raises(PlanError, match="--spawn-rate must be more than 0 users a second, got 0"):
+        plan_of(options)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["-u", "0"], "--users must be at least 1, got 0."),
+        (["--levels", "ten"], "--levels takes numbers of users like 10,50,100, got 'ten'."),
+        (["--ramp", "soon"], "--ramp takes a time like 20s, 5m or 1h30m, got 'soon'."),
+        (["--level-time", "soon"], "--level-time takes a time like 20s, 5m or 1h30m, got 'soon'."),
+        (["--level-time", "5s"], "--level-time (5 s) must be longer than --ramp (20 s): a level holds after it."),
+        (["-u", "5", "--ramp", "soon"], "--ramp takes a time like 20s, 5m or 1h30m, got 'soon'."),
+    ],
+)
+def test_options_that_make_no_plan_are_refused_in_a_sentence(arguments: list[str], sentence: str, parse: Parse) -> None:
+    with pytest.raises(PlanError) as refused:
+        plan_of(parse(*arguments))
+    assert str(refused.value) == sentence
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--drain-timeout", "0"], "--drain-timeout must be longer than 0, got '0'."),
+        (["--drain-timeout", "x"], "--drain-timeout takes a time like 20s, 5m or 1h30m, got 'x'."),
+        (["--settle", "x"], "--settle takes a time like 20s, 5m or 1h30m, got 'x'."),
+    ],
+)
+def test_pauses_that_make_no_sense_are_refused_in_a_sentence(arguments: list[str], sentence: str, parse: Parse) -> None:
+    with pytest.raises(PlanError) as refused:
+        pauses_of(parse(*arguments))
+    assert str(refused.value) == sentence
+
+
+def test_no_option_has_a_default_or_a_name_that_the_web_form_would_lose(parse: Parse) -> None:
+    """Locust's form drops names with digits, and returns a default of None as text."""
+    own = set(vars(parse())) & {"shape", "levels", "ramp", "level_time", "system_prompt", "drain_timeout", "settle"}
+    assert len(own) == 7
+    for name in own:
+        assert isinstance(getattr(parse(), name), str)
+        assert not any(character.isdigit() for character in name)
+
+
+def test_options_can_be_given_in_the_environment(parse: Parse, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TOKENSWARM_LEVELS", "3,6")
+    monkeypatch.setenv("TOKENSWARM_SYSTEM_PROMPT", "off")
+    assert [users for _, users, _, _ in levels_of(parse())] == [3, 6]

@@ -1,0 +1,85 @@
+"""Going through a plan: what shall be at each moment. Time and the number of users are given."""
+
+from __future__ import annotations
+
+from math import inf
+
+import pytest
+
+from shapes.plan import Level
+from shapes.walk import Target, Walk
+
+FIRST = Level(0, "off", 10, 20.0, 300.0)
+SECOND = Level(1, "on", 50, 20.0, 300.0)
+
+FULL = Target(10, 0.5, "off")
+GONE = Target(0, 10.0, "off")
+NEXT = Target(50, 2.5, "on")
+NEXT_BEGINS = Target(50, 2.5, "on", begins=SECOND)
+NEXT_GONE = Target(0, 50.0, "on")
+
+TWO_LEVELS = [
+    # at, users there, target, and why
+    (1000.0, 0, FULL, "the first level begins with the walk, and is not told of again"),
+    (1010.0, 5, FULL, "in the ramp the target is the level's end, and Locust spreads the way there"),
+    (1020.0, 10, FULL, "in the hold it stays"),
+    (1299.9, 10, FULL, "to the end of the level's time"),
+    (1300.0, 10, GONE, "when the time is up nobody shall be there"),
+    (1301.0, 10, GONE, "users end their last streams"),
+    (1355.0, 1, GONE, "however long it takes: the last one too"),
+    (1356.0, 0, GONE, "the last has gone: settling begins"),
+    (1360.9, 0, GONE, "and lasts as long as it shall"),
+    (1361.0, 0, NEXT_BEGINS, "the next level begins"),
+    (1362.0, 3, NEXT, "and is told of once"),
+    (1660.9, 50, NEXT, "its time counts from its own beginning"),
+    (1661.0, 50, NEXT_GONE, "and is up"),
+    (1662.0, 0, NEXT_GONE, "all have gone at once"),
+    (1666.9, 0, NEXT_GONE, "the last level settles too"),
+    (1667.0, 0, None, "the plan is done"),
+]
+
+
+def test_two_levels_from_beginning_to_end() -> None:
+    walk = Walk([FIRST, SECOND], settle_s=5.0, now_s=1000.0)
+    for now_s, users, target, why in TWO_LEVELS:
+        assert walk.advance(now_s, users) == target, why
+
+
+def test_without_settling_time_the_next_level_begins_when_it_is_looked_at_next() -> None:
+    walk = Walk([FIRST, SECOND], settle_s=0.0, now_s=0.0)
+    assert [walk.advance(300.0, 10), walk.advance(301.0, 0), walk.advance(301.0, 0)] == [GONE, GONE, NEXT_BEGINS]
+
+
+def test_a_late_look_skips_no_state() -> None:
+    """Locust may be busy for longer than a level: users are still told to go before others come."""
+    walk = Walk([FIRST, SECOND], settle_s=5.0, now_s=0.0)
+    assert walk.advance(10_000.0, 10) == GONE
+    assert walk.advance(10_001.0, 0) == GONE
+    assert walk.advance(20_000.0, 0) == NEXT_BEGINS
+    assert walk.advance(20_299.0, 50) == NEXT
+
+
+def test_nobody_being_there_yet_ends_no_ramp() -> None:
+    walk = Walk([FIRST], settle_s=0.0, now_s=0.0)
+    assert walk.advance(299.0, 0) == FULL
+
+
+def test_a_level_with_an_open_end_goes_on() -> None:
+    walk = Walk([Level(0, "off", 10, 20.0, inf)], settle_s=0.0, now_s=0.0)
+    assert walk.advance(1e9, 10) == FULL
+
+
+def test_a_plan_that_is_done_stays_done() -> None:
+    walk = Walk([FIRST], settle_s=0.0, now_s=0.0)
+    walk.advance(300.0, 0)
+    walk.advance(301.0, 0)
+    assert [walk.advance(302.0, 0), walk.advance(303.0, 0)] == [None, None]
+
+
+@pytest.mark.parametrize(("now_s", "stage"), [(299.0, 0), (311.0, 1)])
+def test_the_walk_says_which_level_it_is_in(now_s: float, stage: int) -> None:
+    walk = Walk([FIRST, SECOND], settle_s=5.0, now_s=0.0)
+    for moment_s in (299.0, 300.0, 301.0, 311.0):
+        if moment_s <= now_s:
+            walk.advance(moment_s, 0)
+    assert walk.level.stage == stage

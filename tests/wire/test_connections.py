@@ -1,0 +1,240 @@
+"""Connecting, keeping a connection, and noticing that it is gone."""
+
+import socket
+from typing import Any
+
+import pytest
+from gevent import monkey
+
+from wire import ConnectFailed, ConnectTimedOut, Origin, StreamClient, WireError, went_stale
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"
+
+
+def test_a_second_request_goes_over_the_same_connection_and_its_connecting_took_no_time(
+    server: Any, client: Any, body: Any
+) -> None:
+    client.connect()
+    peer = server.accept()
+    took_time = []
+    for path in ("/1", "/2", "/3"):
+        exchange = client.post(path, b"")
+        assert peer.request().startswith(f"POST {path} ".encode())
+        peer.send(OK)
+        assert body(exchange) == b"hi"
+        took_time.append(exchange.connect_ns > 0)
+    assert took_time == [True, False, False]
+    assert not server.has_callers()
+
+
+def test_a_streamed_response_keeps_the_connection_too(server: Any, client: Any, body: Any) -> None:
+    exchange = client.post("/1", b"")
+    peer = server.accept()
+    peer.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n")
+    assert body(exchange) == b"hi"
+    assert client.post("/2", b"").connect_ns == 0
+    assert not server.has_callers()
+
+
+def test_connecting_beforehand_is_timed_with_the_first_request(server: Any, client: Any) -> None:
+    client.connect()
+    client.connect()
+    server.accept()
+    assert client.post("/", b"").connect_ns > 0
+    assert not server.has_callers()
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        pytest.param(OK.replace(b"\r\nC", b"\r\nConnection: close\r\nC"), id="connection close"),
+        pytest.param(OK.replace(b"1.1", b"1.0"), id="HTTP/1.0"),
+        pytest.param(OK + b"more", id="bytes behind the response in the same packet"),
+    ],
+)
+def test_a_connection_that_may_not_be_used_again_is_not(server: Any, client: Any, body: Any, response: bytes) -> None:
+    exchange = client.post("/1", b"")
+    peer = server.accept()
+    peer.send(response)
+    assert body(exchange) == b"hi"
+    assert exchange.error is None
+    assert client.post("/2", b"").connect_ns > 0
+    assert server.accept().request().startswith(b"POST /2 ")
+    assert peer.hears_the_end()
+
+
+def test_bytes_behind_the_response_in_a_later_packet_close_the_connection(server: Any, client: Any, body: Any) -> None:
+    exchange = client.post("/1", b"")
+    peer = server.accept()
+    peer.request()
+    peer.send(OK)
+    assert body(exchange) == b"hi"
+    peer.send(b"more")
+    assert peer.hears_the_end()
+    assert (exchange.error, exchange.bytes_received) == (None, len(OK))
+    assert client.post("/2", b"").connect_ns > 0
+
+
+def test_bytes_before_any_request_close_the_connection(server: Any, client: Any) -> None:
+    client.connect()
+    peer = server.accept()
+    peer.send(b"HTTP/1.1 408 Request Timeout\r\n\r\n")
+    assert peer.hears_the_end()
+    client.post("/", b"")
+    assert server.accept().request().startswith(b"POST / ")
+
+
+@pytest.mark.parametrize("how", ["close", "reset"])
+def test_a_server_that_promises_to_keep_alive_and_closes_gets_a_new_connection(
+    server: Any, client: Any, body: Any, until: Any, how: str
+) -> None:
+    first = client.post("/1", b"")
+    peer = server.accept()
+    peer.request()
+    peer.send(OK)
+    assert body(first) == b"hi"
+    getattr(peer, how)()
+    until(lambda: client._connection.closed)
+    second = client.post("/2", b"")
+    server.accept().send(OK)
+    assert body(second) == b"hi"
+    assert second.connect_ns > 0
+    assert not went_stale(second)
+
+
+@pytest.mark.parametrize("how", ["close", "reset"])
+def test_a_kept_connection_that_is_closed_just_as_the_next_request_leaves_went_stale(
+    server: Any, client: Any, body: Any, drain: Any, how: str
+) -> None:
+    first = client.post("/1", b"")
+    peer = server.accept()
+    peer.request()
+    peer.send(OK)
+    body(first)
+    assert not went_stale(first)
+    getattr(peer, how)()  # the loop has not run since: the client cannot know
+    second = client.post("/2", b"")
+    drain(second)
+    assert second.connect_ns == 0
+    assert went_stale(second)
+    again = client.post("/2", b"")
+    server.accept().send(OK)
+    assert body(again) == b"hi"
+    assert not went_stale(again)
+
+
+@pytest.mark.parametrize("how", ["close", "reset"])
+def test_a_fresh_connection_that_breaks_did_not_go_stale(server: Any, client: Any, drain: Any, how: str) -> None:
+    exchange = client.post("/", b"")
+    peer = server.accept()
+    peer.request()
+    getattr(peer, how)()
+    drain(exchange)
+    assert exchange.error is not None
+    assert not went_stale(exchange)
+
+
+def test_a_kept_connection_that_breaks_inside_the_response_did_not_go_stale(
+    server: Any, client: Any, body: Any, drain: Any, until: Any
+) -> None:
+    first = client.post("/1", b"")
+    peer = server.accept()
+    peer.send(OK)
+    body(first)
+    second = client.post("/2", b"")
+    peer.send(b"HT")
+    until(lambda: second.bytes_received)
+    peer.close()
+    drain(second)
+    assert second.error is not None
+    assert not went_stale(second)
+
+
+def test_a_request_under_way_is_given_up_when_the_next_one_is_sent(server: Any, client: Any) -> None:
+    abandoned = client.post("/1", b"")
+    peer = server.accept()
+    client.post("/2", b"")
+    assert server.accept().request().startswith(b"POST /2 ")
+    assert not abandoned.ended
+    peer.request()
+    assert peer.hears_the_end()
+
+
+def test_ipv6_goes_like_ipv4(server_on_ipv6: Any, clients: Any, body: Any) -> None:
+    exchange = clients(server_on_ipv6).post("/", b"")
+    peer = server_on_ipv6.accept()
+    assert f"Host: [::1]:{server_on_ipv6.origin.port}\r\n".encode() in peer.request()
+    peer.send(OK)
+    assert body(exchange) == b"hi"
+
+
+def test_a_refused_connection_names_the_address_and_the_reason(server: Any, client: Any) -> None:
+    server.close()
+    with pytest.raises(ConnectFailed) as failed:
+        client.post("/", b"")
+    assert str(failed.value) == f"no connection to 127.0.0.1:{server.origin.port}: Connection refused"
+
+
+def test_a_name_that_does_not_resolve_is_named() -> None:
+    with pytest.raises(ConnectFailed, match="no connection to nonexistent.invalid:8000: .+"):
+        StreamClient(Origin.parse("http://nonexistent.invalid:8000"), 20.0).connect()
+
+
+def test_connecting_gives_up_after_its_timeout() -> None:
+    plain: type[socket.socket] = monkey.get_original("socket", "socket")
+    with plain() as full:
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        waiting = [plain() for _ in range(4)]
+        for sock in waiting:
+            sock.setblocking(False)
+            sock.connect_ex(full.getsockname())
+        origin = Origin("127.0.0.1", full.getsockname()[1])
+        try:
+            StreamClient(origin, 0.1).connect()
+        except ConnectTimedOut as error:
+            assert str(error) == f"no connection to {origin.authority} within 0.1 s"  # noqa: PT017 - see the skip
+        else:
+            pytest.skip("this system's loopback answers however full a listener's queue is")
+        finally:
+            for sock in waiting:
+                sock.close()
+
+
+def test_a_failure_to_connect_leaves_no_descriptor_open(server: Any, clients: Any, open_descriptors: Any) -> None:
+    client = clients(server)
+    server.close()
+    before = open_descriptors()
+    for _ in range(3):
+        with pytest.raises(ConnectFailed):
+            client.post("/", b"")
+    assert open_descriptors() == before
+
+
+# fetch: a document whole.
+
+
+def test_fetch_gives_status_and_body(server: Any, client: Any, background: Any) -> None:
+    fetching = background(client.fetch, "/v1/models", 20.0)
+    peer = server.accept()
+    assert peer.request().startswith(b"GET /v1/models ")
+    peer.send(b"HTTP/1.1 404 Not Found\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nno\r\n")
+    peer.send(b"3\r\npe!\r\n0\r\n\r\n")
+    assert fetching.get(timeout=20) == (404, b"nope!")
+
+
+def test_fetch_gives_up_after_its_timeout_even_inside_the_body(server: Any, client: Any) -> None:
+    client.connect()
+    server.accept()
+    with pytest.raises(WireError) as failed:
+        client.fetch("/v1/models", 0.05)
+    assert str(failed.value) == f"127.0.0.1:{server.origin.port}/v1/models did not answer within 0.05 s"
+
+
+def test_fetch_raises_what_stopped_it(server: Any, client: Any, background: Any) -> None:
+    fetching = background(client.fetch, "/", 20.0)
+    peer = server.accept()
+    peer.request()
+    peer.close()
+    with pytest.raises(WireError, match="the connection ended before the response's head was complete"):
+        fetching.get(timeout=20)

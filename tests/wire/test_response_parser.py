@@ -1,0 +1,164 @@
+"""One HTTP/1.1 response from bytes: whole, byte by byte, and cut at every offset."""
+
+from typing import NamedTuple
+
+import pytest
+
+from wire import ResponseParser, ServerBrokeProtocol
+
+
+class Told(NamedTuple):
+    status: int
+    body: bytes
+    complete: bool
+    keeps_alive: bool
+    broken: str | None = None
+
+
+def told(pieces: list[bytes], then_closed: bool = False) -> Told:
+    parser, body, broken = ResponseParser(), b"", None
+    try:
+        for piece in pieces:
+            body += parser.feed(piece)
+        if then_closed:
+            parser.end_of_connection()
+    except ServerBrokeProtocol as error:
+        broken = str(error).split(" (it begins ")[0]
+    return Told(parser.status, body, parser.complete, parser.keeps_alive, broken)
+
+
+def feed_all(parser: ResponseParser, pieces: list[bytes]) -> None:
+    for piece in pieces:
+        parser.feed(piece)
+
+
+def three_ways(data: bytes, then_closed: bool = False) -> Told:
+    whole = told([data], then_closed)
+    assert told([data[at : at + 1] for at in range(len(data))], then_closed) == whole, "read byte by byte"
+    for cut in range(len(data) + 1):
+        assert told([data[:cut], data[cut:]], then_closed) == whole, f"cut after {data[:cut]!r}"
+    return whole
+
+
+LENGTH = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nhel\r\n2;x=y\r\nlo\r\n0\r\n\r\n"
+UNTIL_CLOSE = b"HTTP/1.1 200 OK\r\n\r\nhello"
+INTERIM = b"HTTP/1.1 100 Continue\r\n\r\n"
+CLOSING = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 5\r\n\r\nhello"
+
+
+@pytest.mark.parametrize(
+    ("response", "keeps_alive"),
+    [
+        pytest.param(LENGTH, True, id="content-length"),
+        pytest.param(CHUNKED, True, id="chunked"),
+        pytest.param(CLOSING, False, id="connection close"),
+        pytest.param(CHUNKED.replace(b" chunked", b" Chunked\r\nconnection: Close"), False, id="chunked, then close"),
+        pytest.param(LENGTH.replace(b"1.1", b"1.0"), False, id="HTTP/1.0"),
+        pytest.param(LENGTH.replace(b"1.1 200 OK", b"1.0 200 OK\r\nConnection: keep-alive"), True, id="HTTP/1.0 kept"),
+    ],
+)
+def test_a_framed_body_ends_by_itself_and_says_whether_another_request_may_follow(
+    response: bytes, keeps_alive: bool
+) -> None:
+    assert three_ways(response) == Told(200, b"hello", True, keeps_alive)
+
+
+@pytest.mark.parametrize("status", [204, 304])
+def test_a_status_without_a_body_is_complete_with_its_head(status: int) -> None:
+    assert three_ways(b"HTTP/1.1 %d None\r\n\r\n" % status) == Told(status, b"", True, True)
+
+
+def test_a_body_without_a_length_is_complete_when_the_server_closes() -> None:
+    assert three_ways(UNTIL_CLOSE) == Told(200, b"hello", False, False)
+    assert three_ways(UNTIL_CLOSE, then_closed=True) == Told(200, b"hello", True, False)
+
+
+@pytest.mark.parametrize(
+    "informational",
+    [INTERIM, b"HTTP/1.1 103 Early Hints\r\nContent-Length: 9\r\nLink: </a>\r\n\r\n" * 2],
+)
+def test_what_comes_before_the_response_proper_is_not_the_response(informational: bytes) -> None:
+    assert three_ways(informational + LENGTH) == Told(200, b"hello", True, True)
+    parser = ResponseParser()
+    parser.feed(informational)
+    assert (parser.status, parser.headers, parser.head_complete, parser.complete) == (0, {}, False, False)
+
+
+@pytest.mark.parametrize("behind", [b"garbage", LENGTH, b"HTTP/1.1 408 Timeout\r\nContent-Length: 3\r\n\r\nbye"])
+@pytest.mark.parametrize("response", [LENGTH, CHUNKED, CLOSING])
+def test_bytes_behind_the_response_spoil_the_connection_but_not_the_response(response: bytes, behind: bytes) -> None:
+    assert three_ways(response + behind) == Told(200, b"hello", True, False)
+
+
+def test_header_names_are_lower_case_and_the_last_value_of_a_name_stands() -> None:
+    parser = ResponseParser()
+    parser.feed(b"HTTP/1.1 429 Too Many\r\nRETRY-After: 5\r\nX-A: 1\r\nx-a:  caf\xe9\r\nEmpty:\r\n\r\n")
+    assert parser.headers == {"retry-after": "5", "x-a": "café", "empty": ""}
+
+
+def test_a_trailer_is_no_header() -> None:
+    parser = ResponseParser()
+    parser.feed(CHUNKED.removesuffix(b"\r\n") + b"Content-Type: text/html\r\n\r\n")
+    assert parser.complete
+    assert parser.headers == {"transfer-encoding": "chunked"}
+
+
+@pytest.mark.parametrize(
+    ("response", "sentence"),
+    [
+        pytest.param(b"", "the connection ended before the response's head was complete", id="nothing"),
+        pytest.param(LENGTH[:30], "the connection ended before the response's head was complete", id="in the head"),
+        pytest.param(LENGTH[:-1], "the connection ended inside the response's body", id="in a body of known length"),
+        pytest.param(CHUNKED[:-2], "the connection ended inside the response's body", id="before the last chunk's end"),
+        pytest.param(CHUNKED[:60], "the connection ended inside the response's body", id="in a chunk"),
+        pytest.param(INTERIM, "the connection ended before the response's head was complete", id="behind a 100"),
+    ],
+)
+def test_a_close_before_the_promised_end_is_the_servers_fault(response: bytes, sentence: str) -> None:
+    told = three_ways(response, then_closed=True)
+    assert (told.broken, told.complete, told.keeps_alive) == (sentence, False, False)
+
+
+def test_a_close_behind_the_promised_end_is_nobodys_fault() -> None:
+    assert three_ways(LENGTH, then_closed=True) == Told(200, b"hello", True, True)
+
+
+@pytest.mark.parametrize(
+    "response", [b"SSH-2.0-OpenSSH_9.6\r\n", b"hello", b"\x15\x03\x01\x00\x02\x02", b"HTTP/2 200\r\n\r\n", b"{}"]
+)
+def test_what_is_not_http_is_named_and_quoted(response: bytes) -> None:
+    with pytest.raises(ServerBrokeProtocol) as broken:
+        ResponseParser().feed(response)
+    assert str(broken.value).startswith("the response is not HTTP/1.1: ")
+    assert repr(response)[:20] in str(broken.value)
+
+
+def test_a_chunk_without_a_size_is_not_http() -> None:
+    told = three_ways(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n")
+    assert told.broken == "the response is not HTTP/1.1: Invalid character in chunk size"
+
+
+def test_a_change_of_protocol_is_the_servers_fault() -> None:
+    told = three_ways(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n")
+    assert told.broken == "the server switched to another protocol (status 101)"
+
+
+@pytest.mark.parametrize("size", [1, 100, 65536])
+def test_a_head_longer_than_64_kib_is_given_up_whatever_the_size_of_the_reads(size: int) -> None:
+    parser = ResponseParser()
+    parser.feed(b"HTTP/1.1 200 OK\r\nX-Long: ")
+    with pytest.raises(ServerBrokeProtocol, match="the response's head is longer than 65536 bytes"):
+        feed_all(parser, [b"a" * size] * (70_000 // size + 1))
+
+
+def test_a_head_that_never_ends_its_interim_responses_is_given_up_too() -> None:
+    parser = ResponseParser()
+    with pytest.raises(ServerBrokeProtocol, match="head is longer"):
+        feed_all(parser, [INTERIM] * (70_000 // len(INTERIM) + 1))
+
+
+def test_a_long_body_in_the_packet_of_the_head_does_not_count_as_head() -> None:
+    parser = ResponseParser()
+    assert len(parser.feed(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n" + b"x" * 100_000)) == 100_000
+    assert parser.complete
