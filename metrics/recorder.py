@@ -38,11 +38,10 @@ class Recorder:
 
     def record(self, timeline: Timeline) -> RequestRow:
         """Enter a request that has ended."""
+        self._fired += 1  # first, and its row last: a request that fails here leaves the books unbalanced everywhere
         begun = self.stages[timeline.stage]
-        self._fired += 1
         row = _row_of(timeline, begun, self.worker, self._fired)
         pending = self._pending
-        pending.rows.append(row)
         for window, tokens in tokens_by_window(timeline, begun.began_ns, _WINDOW_NS).items():
             place = (timeline.stage, window)
             pending.tokens_by_window[place] = pending.tokens_by_window.get(place, 0.0) + tokens
@@ -50,6 +49,7 @@ class Recorder:
             if timeline.outcome is Outcome.OK:
                 _histogram(pending.gaps, timeline.stage, part).record_many(gap // 1000 for gap in timeline.gaps_ns)
             _histogram(pending.delays, timeline.stage, part).record_many(delay // 1000 for delay in timeline.delays_ns)
+        pending.rows.append(row)
         return row
 
     def take_report(self) -> Report:

@@ -124,5 +124,17 @@ def test_a_request_belongs_to_the_stage_it_was_sent_in_even_when_the_next_has_be
     assert (row.stage, row.phase, row.tokens_by_part) == (0, "hold", {"hold": 1.0, "whole": 1.0})
 
 
+def test_a_request_that_cannot_be_entered_is_counted_and_has_no_row(
+    recorder: Recorder, timeline: Callable[..., Timeline]
+) -> None:
+    """Whoever keeps the books then sees that one is missing."""
+    with pytest.raises(KeyError):
+        recorder.record(timeline(stage=7))
+    with pytest.raises(TypeError):
+        recorder.record(timeline((103.1,), sent_ns=None))
+    told = recorder.take_report()
+    assert (told.fired, told.rows) == (2, [])
+
+
 def test_before_any_stage_nothing_shall_be_sent() -> None:
     assert Recorder(worker=0).current is None

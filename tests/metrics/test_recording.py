@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import gevent
+import gevent.socket
 import locust.log
 import pytest
 from locust.env import Environment
@@ -96,9 +97,9 @@ class Screen:
 class Bench:
     """A Recording on a local runner, and the folder that its runs go to."""
 
-    def __init__(self, results: Path, greenlets: Greenlets) -> None:
+    def __init__(self, results: Path, greenlets: Greenlets, **changes: Any) -> None:
         self.greenlets, self.clock, self.results = greenlets, greenlets.clock, results
-        self.environment = Environment(parsed_options=options(results))
+        self.environment = Environment(parsed_options=options(results, **changes))
         self.screen = Screen()
         self.recording = Recording(self.environment.events, [self.screen])
         self.runner: LocalRunner = self.environment.create_local_runner()
@@ -214,6 +215,7 @@ def test_a_run_of_two_levels_leaves_a_complete_folder_with_balanced_books(
     assert sum(float(window["output_tokens"]) for window in windows) == pytest.approx(4 + 4 + 4 + 6)
     assert bench.screen.folders == [bench.folder]
     assert bench.environment.process_exit_code is None
+    assert bench.recording.recorder is None
 
 
 def test_a_run_is_finished_once(bench: Bench, request_at: MakeTimeline, stage: MakeStage) -> None:
@@ -376,6 +378,45 @@ def test_the_books_are_kept_while_the_run_goes_on(bench: Bench, request_at: Make
         (10.0, "hold", 6, None),
         (15.0, "drain", 6, None),
     ]
+
+
+def test_users_are_noted_in_windows_and_progress(
+    bench: Bench, stage: MakeStage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(LocalRunner, "user_count", 7)
+    bench.recording.begin_run(facts_of(stage()))
+    bench.greenlets.tick(5)
+    bench.stop()
+    # The fifth second is the second window's: it is not there before the sixth.
+    assert [window["users"] for window in rows_of(bench.folder, "windows.csv")] == ["7"]
+    assert [shown.users for shown in bench.screen.shown] == [7]
+
+
+def test_the_books_are_served_from_the_beginning_to_the_end_of_the_process(
+    tmp_path: Path, greenlets: Greenlets, request_at: MakeTimeline, stage: MakeStage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with gevent.socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+
+    def scraped() -> list[str]:
+        with gevent.socket.create_connection(("127.0.0.1", port)) as connection:
+            connection.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
+            return b"".join(iter(lambda: connection.recv(65536), b"")).decode().splitlines()
+
+    monkeypatch.setattr(LocalRunner, "user_count", 7)
+    bench = Bench(tmp_path / "results", greenlets, metrics_port=port)
+    assert "tokenswarm_users 7.0" in scraped()
+    bench.recording.begin_run(facts_of(stage()))
+    bench.fire(request_at(3.0))
+    bench.recording.plan_done()
+    bench.stop()
+    labels = 'engine="vllm",level="10",model="llama",system_prompt="off"'
+    assert f"tokenswarm_output_tokens_total{{{labels}}} 4.0" in scraped()
+    bench.quit()
+    with pytest.raises(ConnectionRefusedError):
+        scraped()
+    bench.runner.quit()
 
 
 def test_between_runs_the_book_keeper_rests(bench: Bench) -> None:
@@ -579,6 +620,20 @@ def test_a_lost_report_fails_the_run(crowd: Crowd, request_at: MakeTimeline, sta
     assert summary["status"] == "failed"
     assert summary["books"] == {"fired": 2, "recorded": 1, "rows": 1, "balanced": False}
     assert summary["validity"]["verdict"] == "suspect"
+    assert crowd.environment.process_exit_code == 3
+
+
+def test_a_request_that_a_worker_could_not_record_fails_the_run_on_the_master(
+    crowd: Crowd, request_at: MakeTimeline, stage: MakeStage
+) -> None:
+    crowd.recording.begin_run(facts_of(stage()))
+    fire_request(crowd.nodes[0], {"timeline": request_at(3.0)})
+    fire_request(crowd.nodes[0], {"timeline": request_at(3.0, stage=7)})  # a stage that never began
+    crowd.deliver(crowd.told(0))
+    crowd.recording.plan_done()
+    crowd.stop()
+    crowd.greenlets.later[0][1]()
+    assert told_of(crowd.folder, "run.json")["status"] == "failed"
     assert crowd.environment.process_exit_code == 3
 
 
