@@ -40,7 +40,7 @@ def stage_of(level: Level) -> Stage:
 
 RunShape.user_classes = {"off": ChatUser, "on": SystemPromptChatUser}
 RunShape.on_level = staticmethod(lambda level: recording.begin_stage(stage_of(level)))
-RunShape.on_end = staticmethod(recording.plan_done)
+RunShape.on_end = staticmethod(recording.end_plan)
 
 
 @events.init_command_line_parser.add_listener

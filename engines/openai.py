@@ -52,7 +52,7 @@ class _Chunk(msgspec.Struct):
     message: str | None = None
 
 
-_decode_chunk = msgspec.json.Decoder(_Chunk).decode
+_decode_chunk = msgspec.json.Decoder(_Chunk, strict=False).decode  # 3.0 tokens are 3
 _DONE = Delta(done=True)
 
 
@@ -81,11 +81,13 @@ class OpenAIDecoder:
     def end(self) -> list[Delta]:
         """Nothing is left over in this dialect, unless the body ended inside an event: then StreamBroken."""
         self._check()
-        rest = self._events.pending.strip()
-        if rest == b"data: [DONE]":  # the terminator is whole even where the blank line behind it is missing
+        rest = self._events.pending
+        # The terminator is whole even where the blank line behind it is missing; any other event would not be.
+        leftover = [event.strip() for event in self._events.feed(b"\n\n")]
+        if leftover == ["[DONE]"]:
             return [_DONE]
-        if rest:
-            raise StreamBroken(f"the stream ended inside an event: {rest[:60]!r}")
+        if any(line and not line.startswith(b":") for line in rest.split(b"\n")):
+            raise StreamBroken(f"the stream ended inside an event: {rest.strip()[:60]!r}")
         return []
 
     def _check(self) -> None:
@@ -94,8 +96,11 @@ class OpenAIDecoder:
 
     def _delta(self, event: str) -> Delta:
         self._events_seen += 1
-        if event.strip() == "[DONE]":
+        event = event.strip()
+        if event == "[DONE]":
             return _DONE
+        if not event:
+            return Delta()
         try:
             chunk = _decode_chunk(event)
         except (msgspec.DecodeError, RecursionError) as error:

@@ -22,22 +22,33 @@ class EventSplitter:
     """Feed it bytes; it gives the `data` of each event that they complete."""
 
     def __init__(self) -> None:
-        self._pending = b""
+        self._pieces: list[bytes] = []  # of an event whose end has not come; joined once, when it does
+        self._pending_bytes = 0
         self._ended_with_cr = False
         self._begun = False
 
     def feed(self, data: bytes) -> Iterator[str]:
         """`data` fields of the completed events, in order, to be read to the end. Raises StreamBroken for an endless or
         unreadable event, behind the events before it."""
-        pending = self._pending + self._with_plain_line_ends(data)
-        end = pending.rfind(b"\n\n") + 2
-        if end > 1:
-            self._pending = pending[end:]
+        data = self._with_plain_line_ends(data)
+        seam = self._pieces[-1][-1:] + data[:1] if self._pieces else b""
+        if seam == b"\n\n" or b"\n\n" in data:
+            pending = self.pending + data
+            end = pending.rfind(b"\n\n") + 2
+            self._keep(pending[end:], anew=True)
             yield from self._read(pending[:end])
         else:
-            self._pending = pending
-        if len(self._pending) > MAX_EVENT_BYTES:
+            self._keep(data)
+        if self._pending_bytes > MAX_EVENT_BYTES:
             raise StreamBroken(f"an event is longer than {MAX_EVENT_BYTES} bytes")
+
+    def _keep(self, data: bytes, anew: bool = False) -> None:
+        if anew:
+            self._pieces.clear()
+            self._pending_bytes = 0
+        if data:
+            self._pieces.append(data)
+            self._pending_bytes += len(data)
 
     def _read(self, whole: bytes) -> Iterator[str]:
         if not self._begun:  # the format lets a stream begin with a byte order mark
@@ -52,7 +63,7 @@ class EventSplitter:
     @property
     def pending(self) -> bytes:
         """The beginning of an event whose end has not come."""
-        return self._pending
+        return b"".join(self._pieces)
 
     def _with_plain_line_ends(self, data: bytes) -> bytes:
         r"""The format allows \r\n, \n and \r, mixed; a \r ends its line at once, a \n right behind it is dropped."""

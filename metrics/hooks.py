@@ -44,6 +44,7 @@ _LAST_REPORTS_S = 4.0
 #: Exit codes of our own; the others are Locust's (1: requests failed, 2: an exception outside of a request).
 EXIT_NOT_TO_BE_BELIEVED = 3
 EXIT_INTERRUPTED = 4
+_EXIT_CODES = {Status.FAILED: EXIT_NOT_TO_BE_BELIEVED, Status.INTERRUPTED: EXIT_INTERRUPTED}
 
 
 class Sink(Protocol):
@@ -86,23 +87,36 @@ class _Run:
             stages = {number: level.stage for number, level in self.ledger.levels.items()}
             self.journal.write_requests(report.rows, stages)
 
-    def close(self, status: Status) -> Summary:
+    def close(self, status: Status, defect: str | None) -> None:
         """Write what is left to write; the folder is then complete."""
-        now_s, ledger, journal = self.now_s, self.ledger, self.journal
-        ledger.end_stage(now_s)
-        summary = self.summary(status)
-        journal.write_windows(ledger, now_s)
-        journal.write_summary(summary, ledger)
+        ledger, journal = self.ledger, self.journal
+        ledger.end_stage(self.now_s)
+        journal.write_windows(ledger, self.now_s)
+        journal.write_summary(self.summary(status, defect), ledger)
         journal.write_run(self.document(status, datetime.now(UTC)))
         journal.close()
-        return summary
 
-    def summary(self, status: Status) -> Summary:
+    @property
+    def books(self) -> Books:
+        fired, recorded, rows = self.ledger.fired, self.ledger.recorded, self.journal.rows
+        return Books(fired, recorded, rows, self.ledger.balanced and recorded == rows)
+
+    @property
+    def defect(self) -> str | None:
+        """What forbids to believe the figures; None if nothing does."""
+        books = self.books
+        if not books.recorded:
+            return "no request was recorded"
+        if not books.balanced:
+            return (
+                f"the books do not balance: {books.fired} requests ended on the workers and {self.ledger.in_flight} "
+                f"were under way when last heard of; {books.recorded} are in the histograms, {books.rows} are rows"
+            )
+        return None
+
+    def summary(self, status: Status, defect: str | None) -> Summary:
         ledger = self.ledger
-        reasons = reasons_to_suspect(ledger)
-        books = Books(
-            ledger.fired, ledger.recorded, self.journal.rows, ledger.fired == ledger.recorded == self.journal.rows
-        )
+        reasons = ([defect] if defect else []) + reasons_to_suspect(ledger)
         return Summary(
             format=FORMAT,
             status=status,
@@ -110,7 +124,7 @@ class _Run:
             model=self.facts.model,
             host=self.facts.host,
             validity=Validity("suspect" if reasons else "valid", reasons),
-            books=books,
+            books=self.books,
             objectives=ledger.objectives.bounds,
             levels=[level_summary(level, self.now_s, ledger.objectives) for level in ledger.levels.values()],
         )
@@ -125,6 +139,8 @@ class Recording:
         self._run: _Run | None = None
         self._run_id: int | None = None
         self._defect: str | None = None
+        self._finished: list[Path] = []
+        self._clock_offset_ns = 0
         self._server: WSGIServer | None = None
         self._environment: Environment
         self.recorder: Recorder | None = None
@@ -132,6 +148,7 @@ class Recording:
         events.report_to_master.add_listener(self._on_report_to_master)
         events.worker_report.add_listener(self._on_worker_report)
         events.quitting.add_listener(self._on_quitting)
+        events.quit.add_listener(self._on_quit)
         events.test_stop.add_listener(self._on_test_stop)
 
     # Called by the composition, in this order.
@@ -170,12 +187,12 @@ class Recording:
         run.ledger.begin_stage(stage, run.now_s)
         message = {
             "run_began_unix_ns": run.began_unix_ns,
-            "stage_began_unix_ns": time.time_ns(),
+            "stage_began_unix_ns": run.began_unix_ns + (time.perf_counter_ns() - run.began_ns),
             "stage": msgspec.to_builtins(stage),
         }
         self._environment.runner.send_message(_STAGE_MESSAGE, message)
 
-    def plan_done(self) -> None:
+    def end_plan(self) -> None:
         """The shape has come to the plan's end: the run is finished, not interrupted."""
         if self._run is not None:
             self._run.plan_done = True
@@ -184,7 +201,10 @@ class Recording:
 
     def _on_request(self, context: dict[str, Any] | None = None, **_: Any) -> None:
         timeline = (context or {}).get("timeline")  # others fire request events too, some without a context
-        if not isinstance(timeline, Timeline) or self.recorder is None:
+        if not isinstance(timeline, Timeline):
+            return
+        if self.recorder is None:
+            self._fail("a request ended when nothing recorded it")
             return
         try:
             self.recorder.record(timeline)
@@ -198,9 +218,11 @@ class Recording:
             self._run_id = data["run_began_unix_ns"]
             worker = getattr(environment.runner, "worker_index", 0)
             self.recorder = Recorder(worker)
+            # Machines agree on the wall clock, never on perf_counter. The offset between the two is taken once a run:
+            # a wall clock that is set in its course moves no level against another.
+            self._clock_offset_ns = time.perf_counter_ns() - time.time_ns()
         assert self.recorder is not None
-        # Machines agree on the wall clock, never on perf_counter: the offset between the two is taken here.
-        offset_ns = time.perf_counter_ns() - time.time_ns()
+        offset_ns = self._clock_offset_ns
         self.recorder.begin_stage(
             msgspec.convert(data["stage"], Stage),
             data["run_began_unix_ns"] + offset_ns,
@@ -233,6 +255,10 @@ class Recording:
         self._finish()
         if self._server is not None:
             self._server.stop(timeout=1)
+
+    def _on_quit(self, exit_code: int, **_: Any) -> None:
+        # Without a page, Locust prints its own tables before this: ours come last, where a person looks.
+        self._show_finished()
 
     # The books.
 
@@ -276,20 +302,35 @@ class Recording:
         run = self._run
         if run is None:
             return
-        self._take_own_report(run)
+        try:
+            self._take_own_report(run)
+        except Exception as error:
+            self._fail(f"the last report could not be entered: {error!r}")
         self._run = self.recorder = None
-        if not run.ledger.recorded:
-            self._fail("no request was recorded")
-        elif not run.ledger.balanced:
-            self._fail(f"{run.ledger.fired} requests ended on the workers but {run.ledger.recorded} are in the books")
+        if (defect := run.defect) is not None:
+            self._fail(defect)
         status = Status.FAILED if self._defect else Status.FINISHED if run.plan_done else Status.INTERRUPTED
-        run.close(status)
-        if status is Status.FAILED:
-            self._environment.process_exit_code = EXIT_NOT_TO_BE_BELIEVED
-        elif status is Status.INTERRUPTED:
-            self._environment.process_exit_code = EXIT_INTERRUPTED
-        for sink in self._sinks:
-            sink.finished(run.journal.folder)
+        try:
+            run.close(status, self._defect)
+        except Exception as error:  # a full disk, say: Locust would log it and end as if nothing were
+            self._fail(f"the results could not be written: {error!r}")
+            status = Status.FAILED
+        # The last run of a process decides: after a good one in the web page, a stopped one before it is forgotten.
+        self._environment.process_exit_code = _EXIT_CODES.get(status)
+        self._finished.append(run.journal.folder)
+        if not self._headless:
+            self._show_finished()
+
+    def _show_finished(self) -> None:
+        folders, self._finished = self._finished, []
+        for folder in folders:
+            for sink in self._sinks:
+                sink.finished(folder)
+
+    @property
+    def _headless(self) -> bool:
+        options = self._environment.parsed_options
+        return bool(options and options.headless)
 
 
 def _version() -> str:

@@ -13,7 +13,7 @@ from typing import Any, TextIO
 import msgspec
 
 from metrics.buckets import EXPOSED
-from metrics.ledger import WINDOW_S, Ledger, LevelBooks, WindowBooks
+from metrics.ledger import WINDOW_S, Ledger, LevelBooks
 from metrics.records import RequestRow
 from metrics.stage import Part, Stage
 from metrics.summary import Summary, summary_rows
@@ -158,18 +158,17 @@ def _request_cells(row: RequestRow, stage: Stage) -> tuple[Any, ...]:
 def _window_cells(ledger: Ledger, level: LevelBooks, now_s: float) -> Iterable[tuple[Any, ...]]:
     over_s = now_s if level.ended_s is None else level.ended_s
     stage = level.stage
-    for number in range(ceil((over_s - level.began_s) / WINDOW_S)):
-        window = ledger.windows.get((stage.stage, number), WindowBooks())
+    windows = ledger.windows_of(level, now_s)
+    for number, window in enumerate(windows):
         start_s = level.began_s + number * WINDOW_S
-        end_s = min(start_s + WINDOW_S, over_s)
-        if end_s - start_s < 1e-3:  # the stage ended on the window's edge, but for rounding
-            continue
+        end_s = over_s if number == len(windows) - 1 else start_s + WINDOW_S
+        lasted_s = end_s - start_s
         ttfts = sorted(window.ttfts_ns)
         yield (
             *(f"{start_s:.3f}", f"{end_s:.3f}", stage.stage, stage.system_prompt, stage.level),
             *(stage.phase_at(number * WINDOW_S).value, window.users, window.in_flight),
             *(window.requests_sent, window.requests_ended, window.failures),
-            *(f"{window.output_tokens:.3f}", f"{window.output_tokens / (end_s - start_s):.3f}"),
+            *(f"{window.output_tokens:.3f}", f"{window.output_tokens / lasted_s:.3f}" if lasted_s > 0 else ""),
             *(_ms(_nearest_rank(ttfts, 0.5)), _ms(_nearest_rank(ttfts, 0.95))),
         )
 

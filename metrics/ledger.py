@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from array import array
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from math import ceil
 
 from metrics.histogram import Histogram
 from metrics.objectives import Objectives
 from metrics.records import Report, RequestRow
-from metrics.stage import Part, Phase, Stage
+from metrics.stage import PARTS_OF_REQUEST, Part, Phase, Stage
 from metrics.timeline import Outcome
 
 #: Length of a window of windows.csv.
 WINDOW_S = 5.0
 RATE_UNIT = 1e-3
+#: A rest shorter than this is no window of its own.
+_SHORTEST_WINDOW_S = 1e-3
 
 
 @dataclass(slots=True)
@@ -25,6 +29,8 @@ class PartBooks:
     outcomes: Counter[str] = field(default_factory=Counter)
     token_sources: Counter[str] = field(default_factory=Counter)
     stamps: Counter[str] = field(default_factory=Counter)
+    reads: int = 0
+    reads_with_kernel_time: int = 0
     output_tokens: float = 0.0
     good_output_tokens: float = 0.0
     requests_within_objectives: int = 0
@@ -46,6 +52,8 @@ class PartBooks:
             return
         self.token_sources[row.output_tokens_source] += 1
         self.stamps[row.stamps] += 1
+        self.reads += row.reads
+        self.reads_with_kernel_time += row.reads_with_kernel_time
         if objectives.bounds and objectives.met(row):
             self.requests_within_objectives += 1
             self.tokens_within_objectives += row.output_tokens
@@ -65,7 +73,7 @@ class PartBooks:
     def add_tokens(self, tokens: float, outcome: str) -> None:
         """Count tokens that arrived in this part."""
         self.output_tokens += tokens
-        if outcome == Outcome.OK:
+        if not Outcome(outcome).is_failure:
             self.good_output_tokens += tokens
 
 
@@ -105,7 +113,15 @@ class WindowBooks:
     requests_ended: int = 0
     failures: int = 0
     output_tokens: float = 0.0
-    ttfts_ns: list[int] = field(default_factory=list)
+    ttfts_ns: array[int] = field(default_factory=lambda: array("q"))
+
+    def add(self, other: WindowBooks) -> None:
+        """Count another window's requests and tokens in this one."""
+        self.requests_sent += other.requests_sent
+        self.requests_ended += other.requests_ended
+        self.failures += other.failures
+        self.output_tokens += other.output_tokens
+        self.ttfts_ns.extend(other.ttfts_ns)
 
 
 @dataclass(slots=True)
@@ -157,8 +173,9 @@ class Ledger:
 
     @property
     def balanced(self) -> bool:
-        """Whether every request that ended anywhere is in the books."""
-        return self.fired == self.recorded
+        """Whether every request that ended anywhere is in the books. One that was under way when its worker was last
+        heard of is not: at a run's end nothing is under way."""
+        return self.fired == self.recorded and not self.in_flight
 
     def apply(self, report: Report) -> bool:
         """Enter a report. One that was entered before is ignored, and False comes back."""
@@ -173,10 +190,12 @@ class Ledger:
             self._enter(row)
         for place, tokens in report.tokens_by_window.items():
             self.windows.setdefault(place, WindowBooks()).output_tokens += tokens
-        for (stage, part), histogram in report.gaps.items():
-            self.levels[stage].parts[part].gap_s.add(histogram)
-        for (stage, part), histogram in report.delays.items():
-            self.levels[stage].parts[part].client_delay_s.add(histogram)
+        for (stage, phase), histogram in report.gaps.items():
+            for part in PARTS_OF_REQUEST[phase]:
+                self.levels[stage].parts[part].gap_s.add(histogram)
+        for (stage, phase), histogram in report.delays.items():
+            for part in PARTS_OF_REQUEST[phase]:
+                self.levels[stage].parts[part].client_delay_s.add(histogram)
         return True
 
     def observe(self, users: int, now_s: float) -> None:
@@ -185,6 +204,21 @@ class Ledger:
             window = self._window(level, now_s)
             window.users = users
             window.in_flight = self.in_flight
+
+    def windows_of(self, level: LevelBooks, now_s: float) -> list[WindowBooks]:
+        """A level's windows in order, without a hole. What lies behind the last edge belongs to the last window: the
+        level's end and the last arrival are read one after the other."""
+        over_s = now_s if level.ended_s is None else level.ended_s
+        count = max(1, ceil((over_s - level.began_s - _SHORTEST_WINDOW_S) / WINDOW_S))
+        stage = level.stage.stage
+        windows = [self.windows.get((stage, number)) or WindowBooks() for number in range(count)]
+        behind = [number for of, number in self.windows if of == stage and number >= count]
+        if behind:
+            last = replace(windows[-1], ttfts_ns=windows[-1].ttfts_ns[:])
+            for number in behind:
+                last.add(self.windows[stage, number])
+            windows[-1] = last
+        return windows
 
     def _enter(self, row: RequestRow) -> None:
         self.recorded += 1
@@ -196,9 +230,8 @@ class Ledger:
         level.output_tokens += row.output_tokens
         for part, tokens in row.tokens_by_part.items():
             level.parts[Part(part)].add_tokens(tokens, row.outcome)
-        level.parts[Part.WHOLE].add(row, self.objectives)
-        if row.phase == Phase.HOLD:
-            level.parts[Part.HOLD].add(row, self.objectives)
+        for part in PARTS_OF_REQUEST[Phase(row.phase)]:
+            level.parts[part].add(row, self.objectives)
         sent = self._window(level, row.sent_ns / 1e9)
         sent.requests_sent += 1
         if row.outcome == Outcome.OK and row.ttft_ns is not None:

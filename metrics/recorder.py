@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
+from numpy.typing import NDArray
+
 from metrics.histogram import Histogram
 from metrics.ledger import WINDOW_S
 from metrics.records import Report, RequestRow
-from metrics.stage import Begun, Part, Stage, tokens_by_part, tokens_by_window
+from metrics.stage import Begun, Stage, tokens_by_part, tokens_by_window
 from metrics.timeline import Outcome, Timeline
 
 _WINDOW_NS = int(WINDOW_S * 1e9)
@@ -32,7 +35,7 @@ class Recorder:
         self.output_events += events
 
     @property
-    def current(self) -> Begun | None:
+    def current_stage(self) -> Begun | None:
         """The stage that a request sent now belongs to."""
         return next(reversed(self.stages.values()), None)
 
@@ -43,12 +46,13 @@ class Recorder:
         row = _row_of(timeline, begun, self.worker, self._fired)
         pending = self._pending
         for window, tokens in tokens_by_window(timeline, begun.began_ns, _WINDOW_NS).items():
-            place = (timeline.stage, window)
-            pending.tokens_by_window[place] = pending.tokens_by_window.get(place, 0.0) + tokens
-        for part in begun.parts_at(timeline.sent_ns):
-            if timeline.outcome is Outcome.OK:
-                _histogram(pending.gaps, timeline.stage, part).record_many(gap // 1000 for gap in timeline.gaps_ns)
-            _histogram(pending.delays, timeline.stage, part).record_many(delay // 1000 for delay in timeline.delays_ns)
+            in_window = (timeline.stage, window)
+            pending.tokens_by_window[in_window] = pending.tokens_by_window.get(in_window, 0.0) + tokens
+        place = (timeline.stage, begun.phase_at(timeline.sent_ns))
+        if timeline.outcome is Outcome.OK:
+            pending.gaps.setdefault(place, Histogram()).record_many(_in_us(timeline.gaps_ns))
+        delays_ns = np.frombuffer(timeline.delays_ns, dtype=np.int64)
+        pending.delays.setdefault(place, Histogram()).record_many(_in_us(delays_ns))
         pending.rows.append(row)
         return row
 
@@ -66,12 +70,13 @@ class Recorder:
         return Report(self.worker, number=0, fired=0, in_flight=0, output_events=0)
 
 
-def _histogram(histograms: dict[tuple[int, Part], Histogram], stage: int, part: Part) -> Histogram:
-    return histograms.setdefault((stage, part), Histogram())
+def _in_us(durations_ns: NDArray[np.int64]) -> NDArray[np.int64]:
+    return np.rint(durations_ns / 1000).astype(np.int64)
 
 
 def _row_of(timeline: Timeline, begun: Begun, worker: int, number: int) -> RequestRow:
     run_began_ns = begun.run_began_ns
+    gaps_ns = timeline.gaps_ns
     return RequestRow(
         worker=worker,
         number=number,
@@ -89,6 +94,8 @@ def _row_of(timeline: Timeline, begun: Begun, worker: int, number: int) -> Reque
         output_arrivals=len(timeline.arrivals_ns),
         tokens_by_part={part: tokens for part, tokens in tokens_by_part(timeline, begun).items() if tokens},
         stamps=timeline.stamps,
+        reads=timeline.reads,
+        reads_with_kernel_time=timeline.kernel_stamps,
         status=timeline.status,
         headers_ns=None if timeline.headers_ns is None else timeline.headers_ns - timeline.sent_ns,
         ttft_ns=timeline.ttft_ns,
@@ -99,7 +106,7 @@ def _row_of(timeline: Timeline, begun: Begun, worker: int, number: int) -> Reque
         duration_ns=timeline.duration_ns,
         prompt_tokens=timeline.prompt_tokens,
         prompt_tokens_source=timeline.prompt_tokens_source,
-        gap_max_ns=max(timeline.gaps_ns, default=None),
+        gap_max_ns=int(gaps_ns.max()) if len(gaps_ns) else None,
         client_delay_max_ns=max(timeline.delays_ns, default=None),
         finish_reason=timeline.finish_reason,
         error=timeline.error,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from metrics.histogram import Histogram
-from metrics.stage import Part
+from metrics.stage import Phase
 
 
 class RequestRow(msgspec.Struct, frozen=True, array_like=True):
@@ -33,6 +33,8 @@ class RequestRow(msgspec.Struct, frozen=True, array_like=True):
     output_arrivals: int
     tokens_by_part: dict[str, float]
     stamps: str
+    reads: int
+    reads_with_kernel_time: int
     status: int | None = None
     headers_ns: int | None = None
     ttft_ns: int | None = None
@@ -54,8 +56,8 @@ class RequestRow(msgspec.Struct, frozen=True, array_like=True):
         return f"{self.worker}-{self.number}"
 
 
-#: A place that gaps and client delays are counted for: a stage's number and a part of it.
-Place = tuple[int, Part]
+#: What gaps and client delays are counted for: a stage's number and the phase that their request was sent in.
+Place = tuple[int, Phase]
 
 
 @dataclass(slots=True)
@@ -108,12 +110,12 @@ class Report:
             events,
             rows,
             {(stage, window): tokens for stage, window, tokens in windows},
-            {(stage, part): Histogram.decode((payload, total)) for stage, part, payload, total in gaps},
-            {(stage, part): Histogram.decode((payload, total)) for stage, part, payload, total in delays},
+            {(stage, phase): Histogram.decode((payload, total)) for stage, phase, payload, total in gaps},
+            {(stage, phase): Histogram.decode((payload, total)) for stage, phase, payload, total in delays},
         )
 
 
-_EncodedHistogram = tuple[int, Part, bytes, int]
+_EncodedHistogram = tuple[int, Phase, bytes, int]
 _Encoded = tuple[
     int,
     int,

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from math import inf
 from typing import NamedTuple
 
 import msgspec
+import numpy as np
 
 from metrics.timeline import Timeline
 
@@ -54,29 +56,33 @@ class Begun(NamedTuple):
     def phase_at(self, when_ns: int) -> Phase:
         return self.stage.phase_at((when_ns - self.began_ns) / 1e9)
 
-    def parts_at(self, when_ns: int) -> tuple[Part, ...]:
-        """The parts that a moment belongs to: none in the drain."""
-        phase = self.phase_at(when_ns)
-        if phase is Phase.DRAIN:
-            return ()
-        return (Part.HOLD, Part.WHOLE) if phase is Phase.HOLD else (Part.WHOLE,)
+    @property
+    def phase_edges_ns(self) -> tuple[float, float]:
+        """When the hold begins and when it ends."""
+        stage = self.stage
+        length_s = inf if stage.level_time_s is None else stage.level_time_s
+        return self.began_ns + stage.ramp_s * 1e9, self.began_ns + length_s * 1e9
+
+
+#: The parts that a request belongs to by the phase it was sent in. One that slipped out as the drain began is counted.
+PARTS_OF_REQUEST = {
+    Phase.RAMP: (Part.WHOLE,),
+    Phase.HOLD: (Part.HOLD, Part.WHOLE),
+    Phase.DRAIN: (Part.WHOLE,),
+}
 
 
 def tokens_by_part(timeline: Timeline, begun: Begun) -> dict[Part, float]:
-    """How many of a request's tokens arrived in each part of its stage."""
+    """How many of a request's tokens arrived in each part of its stage; those of the drain belong to none."""
+    arrivals_ns = np.frombuffer(timeline.arrivals_ns, dtype=np.int64)
+    before_hold, before_drain = np.searchsorted(arrivals_ns, begun.phase_edges_ns)
     share = timeline.tokens_per_arrival
-    tokens = dict.fromkeys(Part, 0.0)
-    for arrived_ns in timeline.arrivals_ns:
-        for part in begun.parts_at(arrived_ns):
-            tokens[part] += share
-    return tokens
+    return {Part.HOLD: float(before_drain - before_hold) * share, Part.WHOLE: float(before_drain) * share}
 
 
 def tokens_by_window(timeline: Timeline, began_ns: int, window_ns: int) -> dict[int, float]:
     """A request's tokens by the window, counted from `began_ns`, that they arrived in."""
+    windows = (np.frombuffer(timeline.arrivals_ns, dtype=np.int64) - began_ns) // window_ns
+    numbers, counts = np.unique(np.maximum(windows, 0), return_counts=True)
     share = timeline.tokens_per_arrival
-    tokens: dict[int, float] = {}
-    for arrived_ns in timeline.arrivals_ns:
-        window = (arrived_ns - began_ns) // window_ns
-        tokens[window] = tokens.get(window, 0.0) + share
-    return tokens
+    return {int(number): int(count) * share for number, count in zip(numbers, counts)}

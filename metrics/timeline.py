@@ -10,7 +10,9 @@ from __future__ import annotations
 from array import array
 from dataclasses import dataclass, field
 from enum import StrEnum
-from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
 
 
 class Outcome(StrEnum):
@@ -112,9 +114,10 @@ class Timeline:
         return _difference(self.end_ns, self.sent_ns)
 
     @property
-    def gaps_ns(self) -> list[int]:
+    def gaps_ns(self) -> NDArray[np.int64]:
         """Times between successive output arrivals: what a reader feels. Never divided among an event's tokens."""
-        return [later - earlier for earlier, later in pairwise(self.arrivals_ns)]
+        arrivals_ns = np.frombuffer(self.arrivals_ns, dtype=np.int64)
+        return arrivals_ns[1:] - arrivals_ns[:-1]
 
     @property
     def tokens_per_arrival(self) -> float:

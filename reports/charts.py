@@ -188,7 +188,7 @@ def _clean(axes: Axes, bars: Sequence[Bar]) -> None:
     spare = max(0.6, 1.1 - 0.25 * len(names))
     axes.set_xlim(-spare, len(names) - 1 + spare)
     axes.set_xlabel("users", color=INK)
-    axes.yaxis.set_major_formatter(lambda value, position: units.tick(value))
+    axes.yaxis.set_major_formatter(lambda value, _position: units.tick(value))
     axes.tick_params(axis="x", length=0)
     axes.grid(axis="y", color="#DDDDDD", linewidth=0.8)
     axes.set_axisbelow(True)

@@ -9,7 +9,8 @@ from math import inf, isfinite
 _NUMBER = r"\d+(?:\.\d+)?"
 # A number without a unit stands alone: whether 1h30 is half an hour more or half a minute is anyone's guess.
 _TIMESPAN = re.compile(
-    rf"(?P<bare>{_NUMBER})|(?:(?P<h>{_NUMBER})h)?(?:(?P<m>{_NUMBER})m)?(?:(?P<s>{_NUMBER})s)?", re.ASCII
+    rf"(?P<bare>{_NUMBER})|(?:(?P<h>{_NUMBER})h)?(?:(?P<m>{_NUMBER})m)?(?:(?P<s>{_NUMBER})s)?(?:(?P<ms>{_NUMBER})ms)?",
+    re.ASCII,
 )
 
 #: Order of the modes in a run of both: the plain one first, so that no run finds the other's prefix in a cache.
@@ -78,12 +79,12 @@ def parse_levels(text: str) -> tuple[int, ...]:
 
 
 def parse_timespan(option: str, text: str) -> float:
-    """Seconds in `300`, `20s`, `5m`, `1h30m` or `0.5s`. `option` is named in the PlanError for anything else."""
+    """Seconds in `300`, `20s`, `5m`, `1h30m` or `500ms`. `option` is named in the PlanError for anything else."""
     match = _TIMESPAN.fullmatch(str(text).strip())
     if not match or not any(match.groups()):
         raise PlanError(f"{option} takes a time like 20s, 5m or 1h30m, got {text!r}.")
-    bare_s, hours, minutes, seconds = (float(part or 0) for part in match.groups())
-    return bare_s + hours * 3600 + minutes * 60 + seconds
+    bare_s, hours, minutes, seconds, milliseconds = (float(part or 0) for part in match.groups())
+    return bare_s + hours * 3600 + minutes * 60 + seconds + milliseconds / 1000
 
 
 def _modes(system_prompt: str, auto: str) -> tuple[str, ...]:

@@ -40,11 +40,11 @@ class RunShape(LoadTestShape):
         """A run begins now, with the options as they stand. Raises PlanError."""
         options = self._options
         plan = plan_of(options)
-        _, settle_s = pauses_of(options)
+        drain_s, settle_s = pauses_of(options)
         if self._distributed:
             # Locust's workers report every 3 s: their last requests must be in before the run ends.
             settle_s = max(settle_s, 4.0)
-        self._walk = Walk(plan, settle_s, time.perf_counter())
+        self._walk = Walk(plan, drain_s, settle_s, time.perf_counter())
         return plan
 
     def refuse(self) -> None:

@@ -8,6 +8,9 @@ from enum import Enum
 
 from shapes.plan import Level
 
+#: Users are cut when the drain's time is over. Where some are counted still, a worker is lost: the run goes on.
+_GRACE_S = 10.0
+
 
 class _State(Enum):
     LOADING = "ramp and hold"
@@ -28,9 +31,11 @@ class Target:
 class Walk:
     """A plan under way. Each level is timed from its own beginning: a drain takes as long as it takes."""
 
-    def __init__(self, plan: Sequence[Level], settle_s: float, now_s: float) -> None:
-        """The first level begins now; `advance` tells of the ones after it. settle_s: pause after each drain."""
+    def __init__(self, plan: Sequence[Level], drain_s: float, settle_s: float, now_s: float) -> None:
+        """The first level begins now; `advance` tells of the ones after it. drain_s: how long streams may go on after
+        their level; settle_s: pause after each drain."""
         self._levels = iter(plan)
+        self._drain_s = drain_s
         self._settle_s = settle_s
         self._state = _State.LOADING
         self._since_s = now_s
@@ -42,7 +47,7 @@ class Walk:
         elapsed_s = now_s - self._since_s
         if self._state is _State.LOADING and elapsed_s >= self.level.level_time_s:
             self._enter(_State.DRAINING, now_s)
-        elif self._state is _State.DRAINING and users == 0:
+        elif self._state is _State.DRAINING and (users == 0 or elapsed_s >= self._drain_s + _GRACE_S):
             self._enter(_State.SETTLING, now_s)
         elif self._state is _State.SETTLING and elapsed_s >= self._settle_s:
             following = next(self._levels, None)

@@ -12,8 +12,9 @@ from engines import ENGINES
 from prompts import parse_token_range
 
 API_KEY_VARIABLE = "LLM_API_KEY"
-_TIMESPAN = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)?")
-_SECONDS = {"ms": 0.001, "s": 1.0, None: 1.0, "m": 60.0, "h": 3600.0}
+_NUMBER = r"\d+(?:\.\d+)?"
+_TIMESPAN = re.compile(rf"({_NUMBER})|(?:({_NUMBER})h)?(?:({_NUMBER})m)?(?:({_NUMBER})s)?(?:({_NUMBER})ms)?", re.ASCII)
+_SECONDS = (1.0, 3600.0, 60.0, 1.0, 0.001)
 
 
 class OptionError(ValueError):
@@ -148,6 +149,7 @@ def _whole(option: str, value: Any, least: int) -> int:
 
 def _timespan(option: str, text: Any) -> float:
     match = _TIMESPAN.fullmatch(str(text).strip())
-    if not match or float(match[1]) <= 0:
-        raise OptionError(f"{option} takes a time above 0 like 500ms, 20s or 5m, got {text!r}.")
-    return float(match[1]) * _SECONDS[match[2]]
+    seconds = sum(float(part or 0) * unit for part, unit in zip(match.groups(), _SECONDS)) if match else 0.0
+    if seconds <= 0:
+        raise OptionError(f"{option} takes a time above 0 like 500ms, 20s or 1h30m, got {text!r}.")
+    return seconds

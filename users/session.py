@@ -78,7 +78,7 @@ class Session:
 
     def open_stage(self) -> Begun | None:
         """The stage a request sent now would belong to; None while nothing new shall be sent."""
-        begun = self.recorder.current
+        begun = self.recorder.current_stage
         if begun is None or begun.phase_at(time.perf_counter_ns()) is Phase.DRAIN:
             return None
         return begun

@@ -8,6 +8,7 @@ from wire.connection import Connection
 from wire.errors import WireError
 from wire.exchange import Exchange
 from wire.origin import Origin
+from wire.stamps import keep_kernel_stamping
 
 
 class StreamClient:
@@ -21,6 +22,7 @@ class StreamClient:
         """`headers` go with every request. Raises ValueError for a header that would break the request's head."""
         self._origin = origin
         self._connect_timeout_s = connect_timeout_s
+        keep_kernel_stamping()
         self._fixed_headers = _render_headers(
             {"Host": origin.authority, "User-Agent": "tokenswarm", "Accept-Encoding": "identity"} | dict(headers or {})
         )

@@ -16,6 +16,8 @@ from wire.origin import Origin
 from wire.stamps import ANCILLARY_BYTES, arrival_time_ns, enable_kernel_stamps
 
 _READ_BYTES = 65536
+# A server that floods must leave the hub to other users' arrivals; what is left is read in the hub's next round.
+_READS_AT_ONCE = 16
 _READABLE = 1
 
 # gevent's socket hides recvmsg behind a greenlet switch; the plain one returns at once or says EWOULDBLOCK.
@@ -28,9 +30,10 @@ class Connection:
     def __init__(self, origin: Origin, timeout_s: float) -> None:
         """Connect. Raises ConnectFailed or ConnectTimedOut."""
         began_ns = time.perf_counter_ns()
+        self._timeout_s = timeout_s
         self._sock = _connect(origin, timeout_s)
         self._connect_ns = time.perf_counter_ns() - began_ns
-        self._not_before_ns = began_ns
+        self._not_before_ns = self._last_ns = began_ns
         self._exchange: Exchange | None = None
         self._sending = False
         self._watcher = gevent.get_hub().loop.io(self._sock.fileno(), _READABLE)
@@ -45,6 +48,8 @@ class Connection:
         self._exchange = exchange
         try:
             self._send_all(request)
+        except TimeoutError:
+            self._stop(ServerBrokeProtocol(f"the server took no more of the request for {self._timeout_s:g} s"))
         except OSError as error:
             self._stop(ServerBrokeProtocol(f"the connection broke while the request was sent: {_reason(error)}"))
         return exchange
@@ -77,7 +82,7 @@ class Connection:
                 try:
                     view = view[self._sock.send(view) :]
                 except BlockingIOError:
-                    gevent.socket.wait_write(self._sock.fileno())
+                    gevent.socket.wait_write(self._sock.fileno(), timeout=self._timeout_s)
         finally:
             self._sending = False
             if self.closed:
@@ -86,21 +91,8 @@ class Connection:
     def _on_readable(self) -> None:
         """Runs in the hub: must neither block nor raise."""
         try:
-            while True:
-                data, ancillary, _, _ = self._sock.recvmsg(_READ_BYTES, ANCILLARY_BYTES)
-                arrived_ns, delay_ns, kernel = arrival_time_ns(ancillary, self._not_before_ns)
-                self._not_before_ns = arrived_ns
-                exchange = self._exchange
-                if not data:
-                    self._on_end_of_connection(arrived_ns)
-                elif exchange is None or exchange.ended:
-                    # Nobody asked for these bytes: the next request could not tell its response from them.
-                    self.close()
-                else:
-                    exchange.take(data, arrived_ns, delay_ns, kernel)
-                    if self._sending and exchange.ended:  # answered before it was asked: the rest need not be sent
-                        self.close()
-                if self.closed or len(data) < _READ_BYTES:
+            for _ in range(_READS_AT_ONCE):
+                if self._read() < _READ_BYTES or self.closed:
                     return
         except BlockingIOError:
             return
@@ -110,6 +102,24 @@ class Connection:
             self._stop(error)
         except Exception as error:  # a defect of ours must reach the request's record, not vanish in the hub
             self._stop(WireError(f"reading failed inside the client: {error!r}"))
+
+    def _read(self) -> int:
+        data, ancillary, _, _ = self._sock.recvmsg(_READ_BYTES, ANCILLARY_BYTES)
+        arrived_ns, delay_ns, kernel = arrival_time_ns(ancillary, self._not_before_ns)
+        if kernel:  # after a read without, the kernel's times are still the true ones
+            self._not_before_ns = arrived_ns
+        self._last_ns = arrived_ns = max(arrived_ns, self._last_ns)
+        exchange = self._exchange
+        if not data:
+            self._on_end_of_connection(arrived_ns)
+        elif exchange is None or exchange.ended:
+            # Nobody asked for these bytes: the next request could not tell its response from them.
+            self.close()
+        else:
+            exchange.take(data, arrived_ns, delay_ns, kernel)
+            if self._sending and exchange.ended:  # answered before it was asked: the rest need not be sent
+                self.close()
+        return len(data)
 
     def _on_end_of_connection(self, arrived_ns: int) -> None:
         error: WireError | None = None
@@ -129,15 +139,21 @@ class Connection:
 
 def _connect(origin: Origin, timeout_s: float) -> socket.socket:
     try:
-        cooperative = gevent.socket.create_connection((origin.host, origin.port), timeout=timeout_s)
+        # One limit over the name's look-up and all its addresses; create_connection's own would hold for each.
+        with gevent.Timeout(timeout_s, TimeoutError()):
+            cooperative = gevent.socket.create_connection((origin.host, origin.port))
     except TimeoutError:
         raise ConnectTimedOut(f"no connection to {origin.authority} within {timeout_s:g} s") from None
     except OSError as error:
         raise ConnectFailed(f"no connection to {origin.authority}: {_reason(error)}") from None
     family, kind, protocol = cooperative.family, cooperative.type, cooperative.proto
     sock = _PlainSocket(family, kind, protocol, fileno=cooperative.detach())
-    sock.setblocking(False)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    try:
+        sock.setblocking(False)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    except OSError as error:  # some systems refuse options of a connection that the peer has already reset
+        sock.close()
+        raise ConnectFailed(f"the connection to {origin.authority} was lost at once: {_reason(error)}") from None
     enable_kernel_stamps(sock)
     return sock
 

@@ -2,20 +2,11 @@
 
 from __future__ import annotations
 
-from enum import Enum
-
 import httptools
 
 from wire.errors import ServerBrokeProtocol
 
 _MAX_HEAD_BYTES = 64 * 1024
-
-
-class BodyEnd(Enum):
-    """What marks the end of the body, as the head promised."""
-
-    FRAMED = "its length or its last chunk"
-    CLOSE = "the end of the connection"
 
 
 class ResponseParser:
@@ -56,14 +47,14 @@ class ResponseParser:
             return
         if not self.head_complete:
             raise ServerBrokeProtocol("the connection ended before the response's head was complete")
-        if self.body_end is BodyEnd.FRAMED:
+        if self._is_framed:
             raise ServerBrokeProtocol("the connection ended inside the response's body")
         self.complete = True
 
     @property
-    def body_end(self) -> BodyEnd:
-        framed = "content-length" in self.headers or "chunked" in self.headers.get("transfer-encoding", "").lower()
-        return BodyEnd.FRAMED if framed else BodyEnd.CLOSE
+    def _is_framed(self) -> bool:
+        """Whether the body has a length or a last chunk; otherwise the end of the connection is its end."""
+        return "content-length" in self.headers or "chunked" in self.headers.get("transfer-encoding", "").lower()
 
     @property
     def keeps_alive(self) -> bool:
@@ -78,7 +69,7 @@ class ResponseParser:
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if not self.head_complete:
-            self.headers[name.decode("latin-1").lower()] = value.decode("latin-1")
+            self.headers[name.decode("latin-1").lower()] = value.decode("latin-1").strip()
 
     def on_headers_complete(self) -> None:
         if self.complete:

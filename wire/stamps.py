@@ -8,11 +8,22 @@ import sys
 import time
 from collections.abc import Iterable
 
-# Python's socket module lacks these names; the numbers are Linux's (asm-generic/socket.h).
+# Python's socket module lacks this name; the number is Linux's (asm-generic/socket.h).
 _SO_TIMESTAMPNS = 35
+# The kernel stamps packets only while some socket of the host wants it, and begins a little late. This one wants it for
+# as long as the process lives, so that a user's first packets are not the ones that begin it.
+_keeper: socket.socket | None = None
 _TIMESPEC = struct.Struct("@qq")
 #: Room for one ancillary message that holds a timespec.
 ANCILLARY_BYTES = socket.CMSG_SPACE(_TIMESPEC.size) if hasattr(socket, "CMSG_SPACE") else 0
+
+
+def keep_kernel_stamping() -> None:
+    """Have the kernel stamp packets from now on, before the first connection that wants it."""
+    global _keeper  # noqa: PLW0603 - one for the process; made after a fork, by whoever comes first
+    if _keeper is None:
+        _keeper = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        enable_kernel_stamps(_keeper)
 
 
 def enable_kernel_stamps(sock: socket.socket) -> bool:
@@ -31,8 +42,8 @@ def arrival_time_ns(ancillary: Iterable[tuple[int, int, bytes]], not_before_ns: 
 
     The kernel stamps with CLOCK_REALTIME; the offset to perf_counter is taken here, within microseconds of the read,
     so a clock that was stepped earlier does no harm. A stamp outside [not_before_ns, now] was made across a step of
-    the clock, and the time of the read is used instead. The first packets after the option is first used on a host
-    can come without a stamp.
+    the clock, and the time of the read is used instead. The first packets after a host's first use of the option can
+    come without a stamp.
     """
     # In this order and side by side: a process put aside between the two makes an arrival late, never early.
     real_ns = time.time_ns()

@@ -135,7 +135,7 @@ def make_ladder() -> Callable[[], list[Json]]:
 
 @pytest.fixture
 def write_run(tmp_path: Path) -> Write:
-    """Write a results folder of these levels (the article's ladder by default); `run` and `summary` change the files."""
+    """Write a results folder of these levels (by default the article's ladder); `run` and `summary` change it."""
 
     def write(levels: list[Json] | None = None, run: Json | None = None, summary: Json | None = None) -> Path:
         levels = ladder() if levels is None else levels

@@ -17,9 +17,19 @@ Make = Callable[..., Json]
 Write = Callable[..., Path]
 
 # The widest table's columns, left to right.
-NAMES = ("users", "prompt", "sent", "failed", "p50", "interval", "p95", "p99", "all", "one_user", "tpot") + (
-    "good_rate",
-    "good_share",
+NAMES = (
+    "users",
+    "prompt",
+    "sent",
+    "failed",
+    "p50",
+    "interval",
+    "p95",
+    "p99",
+    "all",
+    "one_user",
+    "tpot",
+    *("good_rate", "good_share"),
 )
 
 
