@@ -89,6 +89,18 @@ def make_books(timelines: Sequence[Timeline], *, slo: str = "", stage: Stage | N
     return ledger
 
 
+def bucket_edge(units: int) -> int:
+    """The lowest value, in whole units, that an HdrHistogram of three digits counts together with this one: 2,048
+    buckets of one unit, then 1,024 each of 2, 4, 8, … units."""
+    width_bits = max(0, units.bit_length() - 11)
+    return units >> width_bits << width_bits
+
+
+@pytest.fixture
+def lower_edge() -> Callable[[int], int]:
+    return bucket_edge
+
+
 @pytest.fixture
 def stage() -> Callable[..., Stage]:
     return make_stage

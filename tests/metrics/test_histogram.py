@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import random
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable
 
+import numpy as np
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from metrics.buckets import EXPOSED
 from metrics.histogram import Histogram
@@ -30,8 +33,21 @@ def drawn(name: str, size: int, seed: int = 1) -> list[int]:
 
 def filled(units: list[int], unit: float = 1e-6) -> Histogram:
     histogram = Histogram(unit)
-    histogram.record_many(units)
+    histogram.record_many(np.array(units, dtype=np.int64))
     return histogram
+
+
+def filled_one_by_one(units: list[int]) -> Histogram:
+    histogram = Histogram()
+    for value in units:
+        histogram.record(value)
+    return histogram
+
+
+def contents(histogram: Histogram) -> tuple[object, ...]:
+    """Every count and every other number that a histogram holds."""
+    hdr = histogram._hdr
+    return bytes(hdr.counts), hdr.total_count, hdr.min_value, hdr.max_value, histogram.sum, histogram.encode()
 
 
 def assert_within_the_stated_error(histogram: Histogram, units: list[int]) -> None:
@@ -70,6 +86,49 @@ def test_merged_histograms_equal_one_that_was_told_everything(name: str) -> None
     at_once = filled(values)
     assert merged.encode() == at_once.encode()
     assert (merged.count, merged.sum, merged.mean) == (at_once.count, at_once.sum, at_once.mean)
+
+
+# Where the arithmetic could go wrong: the ends of the range, and the first and last value of buckets of every width.
+powers_of_two = st.builds(lambda power, off: 2**power + off, st.integers(0, 62), st.integers(-1, 1))
+bucket_edges = st.builds(
+    lambda bits, place, off: ((1024 + place) << bits) + off,
+    st.integers(0, 27),
+    st.integers(0, 1023),
+    st.integers(-1, 1),
+)
+ends = st.sampled_from([-(2**63), -1, 0, 1, HIGHEST_UNITS - 1, HIGHEST_UNITS, HIGHEST_UNITS + 1, 2**63 - 1])
+values_in_units = st.one_of(ends, powers_of_two, bucket_edges, st.integers(0, HIGHEST_UNITS), st.integers(-(10**6), -1))
+
+
+@given(st.lists(values_in_units, max_size=40), st.lists(values_in_units, max_size=5))
+@example([2**power + off for power in range(63) for off in (-1, 0, 1)], [])
+@example([0], [-5])
+@example([], [])
+def test_values_recorded_at_once_leave_what_they_would_one_by_one(first: list[int], then: list[int]) -> None:
+    at_once, one_by_one = filled(first), filled_one_by_one(first)
+    assert contents(at_once) == contents(one_by_one)
+    at_once.record_many(np.array(then, dtype=np.int64))
+    for value in then:
+        one_by_one.record(value)
+    assert contents(at_once) == contents(one_by_one)
+
+
+def test_a_histogram_that_was_sent_or_merged_goes_on_counting_many_at_once() -> None:
+    at_once, one_by_one = (Histogram.decode(filled([3, 70_000]).encode()) for _ in range(2))
+    at_once.record_many(np.array([0, 70_001, 2048], dtype=np.int64))
+    for value in (0, 70_001, 2048):
+        one_by_one.record(value)
+    assert contents(at_once) == contents(one_by_one)
+    merged = filled([9])
+    merged.add(at_once)
+    merged.record_many(np.array([9, 9], dtype=np.int64))
+    assert merged.encode() == filled([3, 70_000, 0, 70_001, 2048, 9, 9, 9]).encode()
+
+
+def test_recording_many_leaves_the_callers_values_as_they_were() -> None:
+    values = np.array([-5, 3, 10**15], dtype=np.int64)
+    Histogram().record_many(values)
+    assert values.tolist() == [-5, 3, 10**15]
 
 
 def test_the_sum_is_of_the_values_and_not_of_their_buckets() -> None:
@@ -126,28 +185,40 @@ def test_bytes_that_are_no_histogram_are_refused(payload: bytes) -> None:
 
 @pytest.mark.parametrize("metric", EXPOSED)
 @pytest.mark.parametrize("name", DISTRIBUTIONS)
-def test_counts_at_or_below_a_bound_are_exact_but_for_values_within_the_error_of_it(name: str, metric: str) -> None:
+def test_counts_at_or_below_a_bound_miss_no_value_there_and_hold_none_a_bucket_above(name: str, metric: str) -> None:
+    """A bucket is at most 1/1,024 of its lower edge wide: so far above a bound a value may still count at it."""
     bounds, values = EXPOSED[metric], sorted(drawn(name, 1000))
     counts = filled(values).counts_at_or_below(bounds)
     for bound, count in zip(bounds, counts, strict=True):
-        bound_units = bound * 1e6
-        assert bisect_right(values, bound_units * 0.9995) <= count <= bisect_right(values, bound_units * 1.0005)
+        units = round(bound * 1e6)
+        assert bisect_right(values, units) <= count <= bisect_left(values, max(units + 1, units * (1 + 1 / 1024)))
 
 
-def test_counts_at_or_below_equal_a_count_by_hand_of_the_values_as_read_back() -> None:
-    histogram = filled(drawn("lognormal", 400))
-    read_back = [histogram.value_at_rank(rank) for rank in range(1, 401)]
-    bounds = EXPOSED["e2e_s"] + EXPOSED["ttft_s"]
-    ascending = sorted(set(bounds))
-    assert histogram.counts_at_or_below(ascending) == [
-        sum(value <= bound for value in read_back) for bound in ascending
+@pytest.mark.parametrize("name", DISTRIBUTIONS)
+def test_counts_at_or_below_equal_a_count_by_hand_of_the_buckets_lower_edges(
+    name: str, lower_edge: Callable[[int], int]
+) -> None:
+    values = drawn(name, 400)
+    ascending = sorted({bound for bounds in EXPOSED.values() for bound in bounds})
+    assert filled(values).counts_at_or_below(ascending) == [
+        sum(lower_edge(value) <= round(bound * 1e6) for value in values) for bound in ascending
     ]
 
 
 @pytest.mark.parametrize("metric", EXPOSED)
-def test_a_small_value_on_a_bound_lies_at_it(metric: str) -> None:
-    """Below 2,048 units a bucket holds one value, so that `le` is exact."""
+def test_a_value_on_a_bound_lies_at_it_and_one_a_bucket_above_does_not(
+    metric: str, lower_edge: Callable[[int], int]
+) -> None:
+    """Also where the bound is no exact float: 0.1 is less than 100,000 times 1e-6."""
     unit = 1e-3 if metric == "request_token_rate" else 1e-6
     for bound in EXPOSED[metric]:
-        if (units := round(bound / unit)) < 2048:
-            assert filled([units], unit).counts_at_or_below([bound]) == [1]
+        units = round(bound / unit)
+        following = next(above for above in range(units + 1, 2 * units) if lower_edge(above) > units)
+        assert filled([units], unit).counts_at_or_below([bound]) == [1], bound
+        assert filled([following], unit).counts_at_or_below([bound]) == [0], bound
+
+
+@pytest.mark.parametrize(("units", "bound"), [(500_000, 0.5), (100_000, 0.1), (250_000, 0.25), (300_000, 0.3)])
+def test_a_round_latency_counts_at_its_own_le(units: int, bound: float) -> None:
+    histogram = filled([units - units // 500, units, units, units + units // 500])
+    assert histogram.counts_at_or_below([bound]) == [3]

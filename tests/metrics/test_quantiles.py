@@ -16,7 +16,7 @@ from metrics.quantiles import Quantile, interval_ranks, quantile
 def counted_up_to(n: int) -> Histogram:
     """The values 1, 2, …, n units: each is its own rank."""
     histogram = Histogram(1.0)
-    histogram.record_many(range(1, n + 1))
+    histogram.record_many(np.arange(1, n + 1, dtype=np.int64))
     return histogram
 
 
@@ -82,7 +82,7 @@ def test_coverage_holds_for_latencies_that_went_through_a_histogram() -> None:
     covered = 0
     for _ in range(trials):
         histogram = Histogram()
-        histogram.record_many(round(draw.lognormvariate(11, 1)) for _ in range(n))
+        histogram.record_many(np.array([round(draw.lognormvariate(11, 1)) for _ in range(n)], dtype=np.int64))
         told = quantile(histogram, p)
         assert told is not None
         assert told.high is not None

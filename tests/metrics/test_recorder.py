@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from metrics.recorder import Recorder
-from metrics.stage import Part, Stage
+from metrics.stage import Phase, Stage
 from metrics.timeline import Outcome, Timeline
 
 S = 1_000_000_000
@@ -43,6 +43,7 @@ def test_a_row_is_told_in_the_runs_time_and_in_durations_from_the_sending(
     )
     assert (row.tpot_ns, row.token_rate) == (60_000_000.0, pytest.approx(1000 / 60))
     assert (row.gap_max_ns, row.client_delay_max_ns, row.stamps) == (200_000_000, 70_000, "kernel")
+    assert (row.reads, row.reads_with_kernel_time) == (3, 3)
     assert (row.output_tokens, row.output_events, row.output_arrivals) == (6, 3, 3)
     assert row.tokens_by_part == {"hold": 6.0, "whole": 6.0}
 
@@ -87,22 +88,40 @@ def test_windows_are_counted_from_the_stages_own_beginning(
     assert recorder.take_report().tokens_by_window == {(0, 0): 1.0, (0, 1): 3.0, (0, 2): 1.0}
 
 
-def test_gaps_and_delays_belong_to_the_part_that_the_request_was_sent_in(
-    recorder: Recorder, timeline: Callable[..., Timeline]
+def test_gaps_and_delays_belong_to_the_phase_that_the_request_was_sent_in(
+    recorder: Recorder, timeline: Callable[..., Timeline], stage: Callable[..., Stage]
 ) -> None:
-    """Sent in the ramp: its gaps are of the whole level alone, those in the hold too."""
+    """Whenever its output came: of the first, two of three arrivals are in the hold."""
     recorder.record(timeline((101.5, 103.0, 103.5), sent_s=101.0))
     recorder.record(timeline((103.1, 103.2), sent_s=103.0))
+    recorder.record(timeline((112.4, 112.5), sent_s=112.0))
+    recorder.begin_stage(stage(1), 90 * S, 200 * S)
+    recorder.record(timeline((203.1, 203.4), sent_s=203.0, stage=1))
     report = recorder.take_report()
-    assert {place: histogram.count for place, histogram in report.gaps.items()} == {
-        (0, Part.WHOLE): 3,
-        (0, Part.HOLD): 1,
+    assert {place: (histogram.count, histogram.sum) for place, histogram in report.gaps.items()} == {
+        (0, Phase.RAMP): (2, pytest.approx(1.5 + 0.5)),
+        (0, Phase.HOLD): (1, pytest.approx(0.1)),
+        (0, Phase.DRAIN): (1, pytest.approx(0.1)),
+        (1, Phase.HOLD): (1, pytest.approx(0.3)),
     }
-    assert {place: histogram.count for place, histogram in report.delays.items()} == {
-        (0, Part.WHOLE): 5,
-        (0, Part.HOLD): 2,
+    assert {place: (histogram.count, histogram.sum) for place, histogram in report.delays.items()} == {
+        (0, Phase.RAMP): (3, pytest.approx(60e-6)),
+        (0, Phase.HOLD): (2, pytest.approx(40e-6)),
+        (0, Phase.DRAIN): (2, pytest.approx(40e-6)),
+        (1, Phase.HOLD): (2, pytest.approx(40e-6)),
     }
-    assert report.gaps[0, Part.WHOLE].sum == pytest.approx(1.5 + 0.5 + 0.1)
+    assert {type(phase) for _stage, phase in [*report.gaps, *report.delays]} == {Phase}
+
+
+def test_durations_are_rounded_to_microseconds_and_not_cut(
+    recorder: Recorder, timeline: Callable[..., Timeline]
+) -> None:
+    """A delay of 0.6 µs is one of 1 µs; halves go to the even neighbour, so that they add nothing up."""
+    recorder.record(timeline((103.1,), sent_s=103.0, delays_ns=[499, 600, 1_499, 1_500, 2_500, 2_501]))
+    recorder.record(timeline((103.1, 103.2000006, 103.3000010), sent_s=103.0, delays_ns=[]))
+    report = recorder.take_report()
+    assert report.delays[0, Phase.HOLD].sum == pytest.approx((0 + 1 + 1 + 2 + 2 + 3) * 1e-6)
+    assert report.gaps[0, Phase.HOLD].sum == pytest.approx(100_001e-6 + 100_000e-6, abs=1e-9)
 
 
 def test_gaps_are_told_of_requests_that_were_ok_and_delays_of_all(
@@ -110,16 +129,16 @@ def test_gaps_are_told_of_requests_that_were_ok_and_delays_of_all(
 ) -> None:
     recorder.record(timeline((103.1, 103.2), sent_s=103.0, outcome=Outcome.STREAM_ERROR))
     report = recorder.take_report()
-    assert sum(histogram.count for histogram in report.gaps.values()) == 0
-    assert report.delays[0, Part.HOLD].count == 2
+    assert report.gaps == {}
+    assert {place: histogram.count for place, histogram in report.delays.items()} == {(0, Phase.HOLD): 2}
 
 
 def test_a_request_belongs_to_the_stage_it_was_sent_in_even_when_the_next_has_begun(
     recorder: Recorder, timeline: Callable[..., Timeline], stage: Callable[..., Stage]
 ) -> None:
     recorder.begin_stage(stage(1), 90 * S, 120 * S)
-    assert recorder.current is not None
-    assert recorder.current.stage.stage == 1
+    assert recorder.current_stage is not None
+    assert recorder.current_stage.stage.stage == 1
     row = recorder.record(timeline((103.1, 121.0), sent_s=103.0))
     assert (row.stage, row.phase, row.tokens_by_part) == (0, "hold", {"hold": 1.0, "whole": 1.0})
 
@@ -137,4 +156,4 @@ def test_a_request_that_cannot_be_entered_is_counted_and_has_no_row(
 
 
 def test_before_any_stage_nothing_shall_be_sent() -> None:
-    assert Recorder(worker=0).current is None
+    assert Recorder(worker=0).current_stage is None

@@ -9,7 +9,7 @@ import pytest
 from locust.rpc import Message
 
 from metrics.records import Report, RequestRow
-from metrics.stage import Stage
+from metrics.stage import Phase, Stage
 from metrics.timeline import Outcome, Timeline
 
 
@@ -42,7 +42,9 @@ def test_a_report_survives_locusts_own_message(full: Report) -> None:
     sent = Message("stats", {"tokenswarm": (1_700_000_000_000_000_000, full.encode())}, "worker-1").serialize()
     run_id, encoded = Message.unserialize(sent).data["tokenswarm"]
     assert run_id == 1_700_000_000_000_000_000
-    assert everything(Report.decode(encoded)) == everything(full)
+    received = Report.decode(encoded)
+    assert everything(received) == everything(full)
+    assert {type(phase) for _stage, phase in [*received.gaps, *received.delays]} == {Phase}
 
 
 def test_a_report_of_nothing_survives_too() -> None:
@@ -68,9 +70,10 @@ def test_a_decoded_histogram_goes_on_counting(full: Report) -> None:
         msgspec.msgpack.encode({"worker": 1}),
         msgspec.msgpack.encode([0, 1, "two", 0, 0, [], [], [], []]),
         msgspec.msgpack.encode([0, 1, 0, 0, 0, [], [], [[0, "nowhere", b"", 0]], []]),
+        msgspec.msgpack.encode([0, 1, 0, 0, 0, [], [], [[0, "whole", b"", 0]], []]),
         msgspec.msgpack.encode([0, 1, 0, 0, 0, [], [], [[0, "hold", b"no histogram", 0]], []]),
     ],
-    ids=["nothing", "no code", "text", "too short", "a map", "a wrong type", "no such part", "no histogram"],
+    ids=["nothing", "no code", "text", "too short", "a map", "a wrong type", "no such phase", "a part", "no histogram"],
 )
 def test_bytes_that_are_no_report_are_refused_with_a_sentence(encoded: bytes) -> None:
     with pytest.raises(ValueError, match="these bytes are no"):
@@ -82,6 +85,11 @@ def test_a_report_cut_short_anywhere_is_refused(full: Report) -> None:
     for end in range(0, len(encoded), 7):
         with pytest.raises(ValueError, match="these bytes are no"):
             Report.decode(encoded[:end])
+
+
+def test_a_row_says_how_many_of_its_reads_have_the_kernels_time(row: Callable[..., RequestRow]) -> None:
+    told = row((3.1, 3.2, 3.3), kernel_stamps=2)
+    assert (told.reads, told.reads_with_kernel_time, told.stamps) == (3, 2, "mixed")
 
 
 def test_rows_are_known_by_worker_and_number(row: Callable[..., RequestRow]) -> None:

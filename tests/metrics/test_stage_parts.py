@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metrics.stage import Begun, Part, Phase, Stage, tokens_by_part, tokens_by_window
+from metrics.stage import PARTS_OF_REQUEST, Begun, Part, Phase, Stage, tokens_by_part, tokens_by_window
 from metrics.timeline import Outcome, Timeline
 
 S = 1_000_000_000
 WINDOW_NS = 5 * S
 BEGUN = Begun(Stage(0, "off", "10", 10, 2.0, 12.0), run_began_ns=90 * S, began_ns=100 * S)
 
-arrival_patterns = st.lists(st.integers(0, 40 * S), min_size=1, max_size=60, unique=True).map(sorted)
+arrival_patterns = st.lists(st.integers(-7 * S, 40 * S), min_size=1, max_size=60, unique=True).map(sorted)
 token_counts = st.integers(0, 5000)
 
 
@@ -55,18 +55,43 @@ def test_a_level_with_an_open_end_holds_for_ever() -> None:
 
 
 @pytest.mark.parametrize(
-    ("elapsed_ns", "phase", "parts"),
+    ("elapsed_ns", "phase", "hold", "whole"),
     [
-        (0, Phase.RAMP, (Part.WHOLE,)),
-        (2 * S - 1, Phase.RAMP, (Part.WHOLE,)),
-        (2 * S, Phase.HOLD, (Part.HOLD, Part.WHOLE)),
-        (12 * S - 1, Phase.HOLD, (Part.HOLD, Part.WHOLE)),
-        (12 * S, Phase.DRAIN, ()),
+        (-1, Phase.RAMP, 0.0, 1.0),
+        (0, Phase.RAMP, 0.0, 1.0),
+        (2 * S - 1, Phase.RAMP, 0.0, 1.0),
+        (2 * S, Phase.HOLD, 1.0, 1.0),
+        (12 * S - 1, Phase.HOLD, 1.0, 1.0),
+        (12 * S, Phase.DRAIN, 0.0, 0.0),
+        (3600 * S, Phase.DRAIN, 0.0, 0.0),
     ],
 )
-def test_a_moment_is_in_the_parts_of_its_phase(elapsed_ns: int, phase: Phase, parts: tuple[Part, ...]) -> None:
+def test_a_token_is_in_the_parts_of_the_phase_that_it_arrived_in(
+    elapsed_ns: int, phase: Phase, hold: float, whole: float
+) -> None:
     assert BEGUN.phase_at(BEGUN.began_ns + elapsed_ns) is phase
-    assert BEGUN.parts_at(BEGUN.began_ns + elapsed_ns) == parts
+    assert tokens_by_part(arrived([elapsed_ns], tokens=1), BEGUN) == {Part.HOLD: hold, Part.WHOLE: whole}
+
+
+def test_a_request_is_in_the_parts_of_the_phase_that_it_was_sent_in() -> None:
+    """One that slipped out as the drain began is counted, but not among those of the hold."""
+    assert PARTS_OF_REQUEST == {
+        Phase.RAMP: (Part.WHOLE,),
+        Phase.HOLD: (Part.HOLD, Part.WHOLE),
+        Phase.DRAIN: (Part.WHOLE,),
+    }
+    assert list(PARTS_OF_REQUEST) == list(Phase)
+
+
+def test_all_tokens_after_the_ramp_are_the_holds_where_the_end_is_open() -> None:
+    endless = BEGUN._replace(stage=Stage(0, "off", "10", 10, 2.0))
+    told = tokens_by_part(arrived([1 * S, 3 * S, 10**9 * S], tokens=3), endless)
+    assert told == {Part.HOLD: 2.0, Part.WHOLE: 3.0}
+
+
+def test_without_a_ramp_the_hold_begins_with_the_stage() -> None:
+    at_once = BEGUN._replace(stage=Stage(0, "off", "10", 10, 0.0, 12.0))
+    assert tokens_by_part(arrived([0, 12 * S - 1, 12 * S], tokens=3), at_once) == {Part.HOLD: 2.0, Part.WHOLE: 2.0}
 
 
 def test_tokens_are_counted_in_the_part_that_they_arrived_in() -> None:
@@ -78,13 +103,20 @@ def test_tokens_are_counted_in_the_part_that_they_arrived_in() -> None:
 def test_tokens_are_counted_in_the_window_that_they_arrived_in() -> None:
     told = tokens_by_window(arrived([0, 5 * S - 1, 5 * S, 12 * S], tokens=8), BEGUN.began_ns, WINDOW_NS)
     assert told == {0: 4.0, 1: 2.0, 2: 2.0}
+    assert {type(number) for number in told} == {int}
+
+
+def test_what_arrived_before_the_stage_is_in_its_first_window() -> None:
+    """Clocks of two machines are never quite the same."""
+    told = tokens_by_window(arrived([-6 * S, -1, 0, 5 * S], tokens=8), BEGUN.began_ns, WINDOW_NS)
+    assert told == {0: 6.0, 1: 2.0}
 
 
 @given(arrival_patterns, token_counts)
 def test_windows_sum_to_a_requests_tokens(arrivals_ns: list[int], tokens: int) -> None:
     told = tokens_by_window(arrived(arrivals_ns, tokens), BEGUN.began_ns, WINDOW_NS)
     assert sum(told.values()) == pytest.approx(tokens, rel=1e-12)
-    assert set(told) == {arrived_ns // WINDOW_NS for arrived_ns in arrivals_ns}
+    assert set(told) == {max(0, arrived_ns // WINDOW_NS) for arrived_ns in arrivals_ns}
 
 
 @given(arrival_patterns, token_counts)
