@@ -51,7 +51,7 @@ KEYS = 2
 
 
 def summary_table(results: Results, width: int = 120) -> str:
-    """The whole report, in lines of at most `width` characters (at least 60) unless a word is longer. No final line end.
+    """The whole report, in lines of at most `width` characters (60 at least) unless a word is longer; no line end last.
 
     Columns that do not fit go into a second block below the first, never away.
     """
