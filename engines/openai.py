@@ -17,15 +17,15 @@ from engines.sse import EventSplitter
 _MESSAGE_CHARACTERS = 300
 
 
-class _Function(msgspec.Struct):
+class _Function(msgspec.Struct, gc=False):
     arguments: str | None = None
 
 
-class _ToolCall(msgspec.Struct):
+class _ToolCall(msgspec.Struct, gc=False):
     function: _Function | None = None
 
 
-class _ChoiceDelta(msgspec.Struct):
+class _ChoiceDelta(msgspec.Struct, gc=False):
     content: str | None = None
     # vLLM: newest `reasoning`, older `reasoning_content`, some versions both with the same text.
     reasoning: str | None = None
@@ -33,17 +33,17 @@ class _ChoiceDelta(msgspec.Struct):
     tool_calls: list[_ToolCall] | None = None
 
 
-class _Choice(msgspec.Struct):
+class _Choice(msgspec.Struct, gc=False):
     delta: _ChoiceDelta | None = None
     finish_reason: str | None = None
 
 
-class _Usage(msgspec.Struct):
+class _Usage(msgspec.Struct, gc=False):
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
 
 
-class _Chunk(msgspec.Struct):
+class _Chunk(msgspec.Struct, gc=False):
     choices: list[_Choice] | None = None
     usage: _Usage | None = None
     error: Any = None
@@ -84,7 +84,7 @@ class OpenAIDecoder:
         rest = self._events.pending
         # The terminator is whole even where the blank line behind it is missing; any other event would not be.
         leftover = [event.strip() for event in self._events.feed(b"\n\n")]
-        if leftover == ["[DONE]"]:
+        if leftover == [b"[DONE]"]:
             return [_DONE]
         if any(line and not line.startswith(b":") for line in rest.split(b"\n")):
             raise StreamBroken(f"the stream ended inside an event: {rest.strip()[:60]!r}")
@@ -94,18 +94,34 @@ class OpenAIDecoder:
         if self._broken is not None:
             raise self._broken
 
-    def _delta(self, event: str) -> Delta:
+    def _delta(self, event: bytes) -> Delta:
         self._events_seen += 1
-        event = event.strip()
-        if event == "[DONE]":
+        if event == b"[DONE]":
+            return _DONE
+        try:
+            chunk = _decode_chunk(event)
+        except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+            return self._odd(event.strip(), error)
+        choices = chunk.choices
+        if choices is None or len(choices) != 1 or chunk.usage is not None or chunk.error is not None:
+            return _delta_of(chunk)
+        choice = choices[0]
+        delta = choice.delta
+        if delta is None or delta.tool_calls is not None:
+            return _delta_of(chunk)
+        return Delta(  # one choice, text or reasoning or neither, nothing else: nearly every event
+            delta.content or "", delta.reasoning or delta.reasoning_content or "", finish_reason=choice.finish_reason
+        )
+
+    def _odd(self, event: bytes, error: Exception) -> Delta:
+        if event == b"[DONE]":
             return _DONE
         if not event:
             return Delta()
-        try:
-            chunk = _decode_chunk(event)
-        except (msgspec.DecodeError, RecursionError) as error:
-            raise StreamBroken(f"event {self._events_seen} is no chat chunk: {error}: {event[:80]!r}") from None
-        return _delta_of(chunk)
+        if isinstance(error, UnicodeDecodeError):
+            raise StreamBroken(f"an event is not UTF-8: {event[:60]!r}") from None
+        start = event[:80].decode("utf-8", "replace")
+        raise StreamBroken(f"event {self._events_seen} is no chat chunk: {error}: {start!r}") from None
 
 
 def _delta_of(chunk: _Chunk) -> Delta:

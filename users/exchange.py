@@ -23,7 +23,7 @@ from wire import (
 )
 
 #: How often a stream's greenlet wakes to take in what has come. Arrivals carry their own times.
-DRAIN_INTERVAL_S = 0.1
+DRAIN_INTERVAL_S = 0.25
 #: After the dialect's end of stream, how long the response may take to end too before its connection is given up.
 _LINGER_S = 1.0
 _MAX_ERROR_BODY_BYTES = 64 * 1024

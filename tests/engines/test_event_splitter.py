@@ -4,9 +4,11 @@ from collections.abc import Callable
 from itertools import chain
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from engines import StreamBroken
-from engines.sse import EventSplitter
+from engines.sse import EventSplitter, read_any_event
 
 Events = Callable[[bytes], list[str]]
 
@@ -17,7 +19,7 @@ def events(three_ways: Callable[..., list[str]]) -> Events:
 
     def read(pieces: list[bytes]) -> list[str]:
         splitter = EventSplitter()
-        return [event for piece in pieces for event in splitter.feed(piece)]
+        return [event.decode() for piece in pieces for event in splitter.feed(piece)]
 
     return lambda data: three_ways(data, read)
 
@@ -31,7 +33,7 @@ def breaks(three_ways: Callable[..., tuple[list[str], str]]) -> Callable[[bytes]
         events = chain.from_iterable(splitter.feed(piece) for piece in pieces)
         try:
             while True:
-                seen.append(next(events))
+                seen.append(next(events).decode())
         except StreamBroken as broken:
             return seen, str(broken)
 
@@ -76,12 +78,12 @@ def test_crlf_cut_between_reads_is_one_line_end_not_a_blank_line() -> None:
     splitter = EventSplitter()
     assert list(splitter.feed(b"data: a\r")) == []
     assert list(splitter.feed(b"\ndata: b\r")) == []
-    assert list(splitter.feed(b"\n\r")) == ["a\nb"]
-    assert list(splitter.feed(b"\ndata: c\n\n")) == ["c"]
+    assert list(splitter.feed(b"\n\r")) == [b"a\nb"]
+    assert list(splitter.feed(b"\ndata: c\n\n")) == [b"c"]
 
 
 def test_a_cr_ends_its_event_at_once_without_waiting_for_a_possible_lf() -> None:
-    assert list(EventSplitter().feed(b"data: a\r\r")) == ["a"]
+    assert list(EventSplitter().feed(b"data: a\r\r")) == [b"a"]
 
 
 @pytest.mark.parametrize(
@@ -113,14 +115,14 @@ def test_only_one_space_after_the_colon_is_dropped_and_trailing_spaces_stay(even
 
 def test_the_beginning_of_an_event_stays_pending() -> None:
     splitter = EventSplitter()
-    assert list(splitter.feed(b"data: a\n\ndata: b\r\n")) == ["a"]
+    assert list(splitter.feed(b"data: a\n\ndata: b\r\n")) == [b"a"]
     assert splitter.pending == b"data: b\n"
 
 
 def test_bytes_that_are_no_utf_8_are_named_and_the_events_before_them_are_kept(
     breaks: Callable[[bytes], tuple[list[str], str]],
 ) -> None:
-    assert breaks(b"data: a\n\ndata: \xc3(\n\n") == (["a"], r"an event is not UTF-8: b'data: \xc3('")
+    assert breaks(b"data: a\n\ndata:\xc3(\n\n") == (["a"], r"an event is not UTF-8: b'data:\xc3('")
 
 
 def test_an_endless_event_is_given_up_at_the_bound(
@@ -133,3 +135,9 @@ def test_an_endless_event_is_given_up_at_the_bound(
 def test_an_event_as_long_as_the_bound_is_read(events: Events, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("engines.sse.MAX_EVENT_BYTES", 40)
     assert events(b"data: " + 33 * b"x" + b"\n\n") == [33 * "x"]
+
+
+@given(st.text().filter(lambda text: "\n" not in text and "\r" not in text))
+def test_the_plainest_event_reads_the_same_as_sseclient_reads_it(text: str) -> None:
+    event = b"data: " + text.encode()
+    assert list(EventSplitter().feed(event + b"\n\n")) == list(read_any_event(event)) == [text.encode()]
