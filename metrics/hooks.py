@@ -8,8 +8,10 @@ by a message of their own, ahead of the spawn messages of the same connection.
 from __future__ import annotations
 
 import logging
+import signal
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -20,7 +22,7 @@ import msgspec
 from gevent.pywsgi import WSGIServer
 from locust.env import Environment
 from locust.event import Events
-from locust.runners import LocalRunner, MasterRunner, WorkerRunner
+from locust.runners import STATE_RUNNING, STATE_SPAWNING, LocalRunner, MasterRunner, WorkerRunner
 
 from metrics.journal import Journal, check_writable
 from metrics.ledger import WINDOW_S, Ledger
@@ -96,6 +98,11 @@ class _Run:
         journal.write_run(self.document(status, datetime.now(UTC)))
         journal.close()
 
+    def abandon(self) -> None:
+        """The folder cannot be completed: say so in run.json, if that much can be written still."""
+        with suppress(Exception):
+            self.journal.write_run(self.document(Status.FAILED, datetime.now(UTC)))
+
     @property
     def books(self) -> Books:
         fired, recorded, rows = self.ledger.fired, self.ledger.recorded, self.journal.rows
@@ -166,6 +173,9 @@ class Recording:
             check_writable(options.results)
             if options.metrics_port:
                 self._server = serve(self._live, options.metrics_host, options.metrics_port)
+            if self._headless:
+                # Locust heeds SIGTERM only when a headless run is over; a pipeline that is cancelled sends just that.
+                signal.signal(signal.SIGTERM, signal.default_int_handler)
             gevent.spawn(self._keep_books)
 
     def begin_run(self, facts: RunFacts) -> None:
@@ -252,6 +262,10 @@ class Recording:
             self._finish()
 
     def _on_quitting(self, environment: Environment, **_: Any) -> None:
+        runner = environment.runner
+        if self._run is not None and runner is not None and runner.state in (STATE_SPAWNING, STATE_RUNNING):
+            # Where a page's process is ended in a run, Locust stops the users after this: too late for the books.
+            runner.quit()
         self._finish()
         if self._server is not None:
             self._server.stop(timeout=1)
@@ -315,6 +329,7 @@ class Recording:
         except Exception as error:  # a full disk, say: Locust would log it and end as if nothing were
             self._fail(f"the results could not be written: {error!r}")
             status = Status.FAILED
+            run.abandon()
         # The last run of a process decides: after a good one in the web page, a stopped one before it is forgotten.
         self._environment.process_exit_code = _EXIT_CODES.get(status)
         self._finished.append(run.journal.folder)

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from metrics.histogram import Histogram
 from metrics.ledger import WINDOW_S
-from metrics.records import Report, RequestRow
+from metrics.records import Place, Report, RequestRow
 from metrics.stage import Begun, Stage, tokens_by_part, tokens_by_window
 from metrics.timeline import Outcome, Timeline
 
@@ -50,9 +50,9 @@ class Recorder:
             pending.tokens_by_window[in_window] = pending.tokens_by_window.get(in_window, 0.0) + tokens
         place = (timeline.stage, begun.phase_at(timeline.sent_ns))
         if timeline.outcome is Outcome.OK:
-            pending.gaps.setdefault(place, Histogram()).record_many(_in_us(timeline.gaps_ns))
+            _at(pending.gaps, place).record_many(_in_us(timeline.gaps_ns))
         delays_ns = np.frombuffer(timeline.delays_ns, dtype=np.int64)
-        pending.delays.setdefault(place, Histogram()).record_many(_in_us(delays_ns))
+        _at(pending.delays, place).record_many(_in_us(delays_ns))
         pending.rows.append(row)
         return row
 
@@ -68,6 +68,13 @@ class Recorder:
 
     def _empty_report(self) -> Report:
         return Report(self.worker, number=0, fired=0, in_flight=0, output_events=0)
+
+
+def _at(histograms: dict[Place, Histogram], place: Place) -> Histogram:
+    """As setdefault, but an empty histogram is 200 kB: one is made only where it is missing."""
+    if (histogram := histograms.get(place)) is None:
+        histogram = histograms[place] = Histogram()
+    return histogram
 
 
 def _in_us(durations_ns: NDArray[np.int64]) -> NDArray[np.int64]:

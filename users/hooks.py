@@ -26,7 +26,7 @@ class Crew:
         self._stop_timeout_s = 0.0
         events.test_stopping.add_listener(self._on_test_stopping)
         events.test_stop.add_listener(self._on_test_stop)
-        events.quitting.add_listener(self._on_quitting)
+        events.quit.add_listener(self._on_quit)
 
     def attach(self, environment: Environment) -> None:
         """At Locust's init: check the options, load the prompts, and start the simulator where no host is given.
@@ -70,7 +70,8 @@ class Crew:
     def _on_test_stop(self, **_: Any) -> None:
         StreamingUser.session = None
 
-    def _on_quitting(self, **_: Any) -> None:
+    def _on_quit(self, **_: Any) -> None:
+        # Locust's very last event: until then, streams may still run that would break with their server.
         if self._simulator is not None:
             self._simulator.stop()
             self._simulator = None

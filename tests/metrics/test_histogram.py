@@ -209,13 +209,20 @@ def test_counts_at_or_below_equal_a_count_by_hand_of_the_buckets_lower_edges(
 def test_a_value_on_a_bound_lies_at_it_and_one_a_bucket_above_does_not(
     metric: str, lower_edge: Callable[[int], int]
 ) -> None:
-    """Also where the bound is no exact float: 0.1 is less than 100,000 times 1e-6."""
+    """A bucket above may be a few units on, as all its values count where its lower edge lies."""
     unit = 1e-3 if metric == "request_token_rate" else 1e-6
     for bound in EXPOSED[metric]:
         units = round(bound / unit)
         following = next(above for above in range(units + 1, 2 * units) if lower_edge(above) > units)
         assert filled([units], unit).counts_at_or_below([bound]) == [1], bound
         assert filled([following], unit).counts_at_or_below([bound]) == [0], bound
+
+
+def test_a_bound_lies_at_whole_units_even_where_its_float_does_not() -> None:
+    """0.000493 / 1e-6 is a little less than 493."""
+    for units in range(1, 2048):
+        bound = float(f"{units}e-6")
+        assert filled([units, units + 1]).counts_at_or_below([bound]) == [1], bound
 
 
 @pytest.mark.parametrize(("units", "bound"), [(500_000, 0.5), (100_000, 0.1), (250_000, 0.25), (300_000, 0.3)])

@@ -25,10 +25,10 @@ from metrics.journal import (
     _TailRewriter,
     check_writable,
 )
-from metrics.ledger import Ledger
+from metrics.ledger import Ledger, WindowBooks
 from metrics.objectives import Objectives
 from metrics.recorder import Recorder
-from metrics.records import RequestRow
+from metrics.records import Report, RequestRow
 from metrics.stage import Stage
 from metrics.summary import Books, Summary, Validity, level_summary
 from metrics.timeline import Outcome, Timeline
@@ -203,6 +203,49 @@ def test_a_window_tells_what_happened_in_it(journal: Journal, books: MakeBooks, 
     ]
 
 
+def test_a_window_without_length_has_no_rate(journal: Journal, stage: Callable[..., Stage]) -> None:
+    ledger = Ledger(Objectives())
+    ledger.begin_stage(stage(), 100.0)
+    ledger.windows[0, 0] = WindowBooks(output_tokens=3.0)
+    journal.write_windows(ledger, 100.0)
+    (told,) = rows_of(journal.folder / "windows.csv")
+    assert (told["output_tokens"], told["token_rate"], told["ttft_p50_ms"]) == ("3.000", "", "")
+
+
+def test_a_request_cut_half_a_millisecond_behind_the_last_edge_is_in_the_last_row(
+    journal: Journal, report: Callable[..., Report], timeline: MakeTimeline, stage: Callable[..., Stage]
+) -> None:
+    """Stopped at 5 s to the dot: the cut request's end and its last token come just after."""
+    ledger = Ledger(Objectives())
+    ledger.begin_stage(stage(), 0.0)
+    cut = timeline((4.5, 5.0004), sent_s=4.0, over_s=5.0005, outcome=Outcome.CUT)
+    ledger.apply(report([cut], [stage()]))
+    ledger.end_stage(5.0006)
+    journal.write_windows(ledger, 999.0)
+    (told,) = rows_of(journal.folder / "windows.csv")
+    assert (told["start_s"], told["end_s"]) == ("0.000", "5.001")
+    assert (told["requests_sent"], told["requests_ended"], told["output_tokens"]) == ("1", "1", "2.000")
+    assert told["token_rate"] == "0.400"  # 2 tokens in 5.0006 s
+
+
+def test_windows_beyond_a_levels_end_are_told_in_its_last_row(
+    journal: Journal, report: Callable[..., Report], timeline: MakeTimeline, stage: Callable[..., Stage]
+) -> None:
+    ledger = Ledger(Objectives())
+    ledger.begin_stage(stage(), 0.0)
+    late = timeline((11.0, 13.0, 16.0, 31.0), sent_s=10.5, over_s=31.0)
+    ledger.apply(report([late, timeline((), sent_s=27.0, over_s=29.0, outcome=Outcome.TIMEOUT)], [stage()]))
+    ledger.end_stage(12.0)
+    journal.write_windows(ledger, 999.0)
+    told = rows_of(journal.folder / "windows.csv")
+    names = ("start_s", "end_s", "requests_sent", "requests_ended", "failures", "output_tokens", "token_rate")
+    assert [tuple(window[name] for name in (*names, "ttft_p50_ms")) for window in told] == [
+        ("0.000", "5.000", "0", "0", "0", "0.000", "0.000", ""),
+        ("5.000", "10.000", "0", "0", "0", "0.000", "0.000", ""),
+        ("10.000", "12.000", "2", "2", "1", "4.000", "2.000", "500.000000"),
+    ]
+
+
 def test_a_running_levels_last_window_ends_now(journal: Journal, stage: Callable[..., Stage]) -> None:
     ledger = Ledger(Objectives())
     ledger.begin_stage(stage(), 100.0)
@@ -211,7 +254,7 @@ def test_a_running_levels_last_window_ends_now(journal: Journal, stage: Callable
         journal.write_windows(ledger, now_s)
         edges.append([(window["start_s"], window["end_s"]) for window in rows_of(journal.folder / "windows.csv")])
     assert edges == [
-        [],
+        [("100.000", "100.000")],
         [("100.000", "103.000")],
         [("100.000", "105.000")],
         [("100.000", "105.000"), ("105.000", "107.500")],
@@ -241,10 +284,12 @@ def test_the_second_levels_windows_follow_the_firsts(journal: Journal, stage: Ca
         st.tuples(st.integers(0, 14 * S), st.lists(st.integers(1, 3 * S), min_size=1, max_size=8), st.integers(1, 600)),
         min_size=1,
         max_size=8,
-    )
+    ),
+    ended_ms=st.one_of(st.integers(1, 41_000), st.sampled_from([5_000, 10_000, 15_000])),
 )
-def test_windows_sum_to_the_tokens_of_the_requests(requests: list[tuple[int, list[int], int]]) -> None:
-    """Streams of any pattern, seen by a reader after each of them: what came late is entered where it arrived."""
+def test_windows_sum_to_the_tokens_of_the_requests(requests: list[tuple[int, list[int], int]], ended_ms: int) -> None:
+    """Streams of any pattern, seen by a reader after each of them: what came late is entered where it arrived, and
+    what came behind the level's end in its last window."""
     stage, ledger, recorder = Stage(0, "off", "10", 10, 2.0, 12.0), Ledger(Objectives()), Recorder(0)
     ledger.begin_stage(stage, 0.0)
     recorder.begin_stage(stage, 0, 0)
@@ -255,14 +300,15 @@ def test_windows_sum_to_the_tokens_of_the_requests(requests: list[tuple[int, lis
             recorder.record(_answered(sent_ns, arrivals_ns, tokens))
             ledger.apply(recorder.take_report())
             journal.write_windows(ledger, 12.0)
-        ledger.end_stage(41.0)
-        journal.write_windows(ledger, 41.0)
+        ledger.end_stage(ended_ms / 1000)
+        journal.write_windows(ledger, 999.0)
         journal.close()
         told = rows_of(Path(folder, "run", "windows.csv"))
     wanted = sum(tokens for _, _, tokens in requests)
     assert sum(float(window["output_tokens"]) for window in told) == pytest.approx(wanted, abs=0.0005 * len(told))
     assert sum(int(window["requests_sent"]) for window in told) == len(requests)
     assert sum(int(window["requests_ended"]) for window in told) == len(requests)
+    assert told[-1]["end_s"] == f"{ended_ms / 1000:.3f}"
 
 
 def _answered(sent_ns: int, arrivals_ns: Sequence[int], tokens: int) -> Timeline:
@@ -308,14 +354,14 @@ def test_histograms_csv_sums_to_the_summarys_counts(journal: Journal, books: Mak
 def test_histograms_csv_counts_a_bucket_and_not_all_below_it(
     journal: Journal, books: MakeBooks, timeline: MakeTimeline
 ) -> None:
-    ledger = books([timeline((3.0 + ttft_s,)) for ttft_s in (0.07, 0.09, 0.095, 0.3)])
+    ledger = books([timeline((3.0 + ttft_s,)) for ttft_s in (0.07, 0.09, 0.095, 0.1, 0.3, 0.5, 0.501)])
     journal.write_summary(summary_of(ledger), ledger)
     counts = {
         line["le"]: int(line["count"])
         for line in rows_of(journal.folder / "histograms.csv")
         if (line["metric"], line["part"]) == ("ttft_s", "hold")
     }
-    assert {le: count for le, count in counts.items() if count} == {"0.08": 1, "0.1": 2, "0.5": 1}
+    assert {le: count for le, count in counts.items() if count} == {"0.08": 1, "0.1": 3, "0.5": 2, "0.75": 1}
 
 
 def test_summary_csv_says_what_summary_json_says(journal: Journal, books: MakeBooks, timeline: MakeTimeline) -> None:

@@ -116,7 +116,7 @@ def test_gaps_and_delays_belong_to_the_phase_that_the_request_was_sent_in(
 def test_durations_are_rounded_to_microseconds_and_not_cut(
     recorder: Recorder, timeline: Callable[..., Timeline]
 ) -> None:
-    """A delay of 0.6 µs is one of 1 µs; halves go to the even neighbour, so that they add nothing up."""
+    """A delay of 0.6 µs is one of 1 µs; halves go to the even neighbour."""
     recorder.record(timeline((103.1,), sent_s=103.0, delays_ns=[499, 600, 1_499, 1_500, 2_500, 2_501]))
     recorder.record(timeline((103.1, 103.2000006, 103.3000010), sent_s=103.0, delays_ns=[]))
     report = recorder.take_report()

@@ -18,11 +18,11 @@ import locust.log
 import pytest
 from locust.env import Environment
 from locust.rpc import Message
-from locust.runners import LocalRunner, MasterRunner, WorkerRunner
+from locust.runners import STATE_RUNNING, STATE_SPAWNING, STATE_STOPPED, LocalRunner, MasterRunner, WorkerRunner
 
 import metrics.hooks
 from metrics.hooks import EXIT_INTERRUPTED, EXIT_NOT_TO_BE_BELIEVED, Recording
-from metrics.journal import ResultsFolderError
+from metrics.journal import Journal, ResultsFolderError
 from metrics.objectives import ObjectiveError
 from metrics.progress import Progress
 from metrics.run import RunFacts
@@ -36,16 +36,18 @@ MakeStage = Callable[..., Stage]
 
 
 class Clock:
-    """Stands for the time module in metrics.hooks: both clocks move together, and only when told to."""
+    """Stands for the time module in metrics.hooks: both clocks move together, and only when told to. The wall clock can
+    be set in the course of a run."""
 
     def __init__(self) -> None:
         self.now_ns = 1000 * S
+        self.set_forward_ns = 0
 
     def perf_counter_ns(self) -> int:
         return self.now_ns
 
     def time_ns(self) -> int:
-        return self.now_ns + 1_700_000_000 * S
+        return self.now_ns + 1_700_000_000 * S + self.set_forward_ns
 
 
 class Greenlets:
@@ -117,7 +119,9 @@ class Bench:
         self.environment.events.test_stop.fire(environment=self.environment)
 
     def quit(self) -> None:
+        """Locust's own end of a process: its tables come between the two."""
         self.environment.events.quitting.fire(environment=self.environment, reverse=True)
+        self.environment.events.quit.fire(exit_code=0)
 
     @property
     def folder(self) -> Path:
@@ -126,7 +130,8 @@ class Bench:
 
 
 def options(results: Path, **changes: Any) -> Namespace:
-    return Namespace(**({"results": str(results), "slo": "", "metrics_host": "127.0.0.1", "metrics_port": 0} | changes))
+    given = {"results": str(results), "slo": "", "metrics_host": "127.0.0.1", "metrics_port": 0, "headless": False}
+    return Namespace(**(given | changes))
 
 
 def fire_request(environment: Environment, context: dict[str, Any] | None) -> None:
@@ -189,7 +194,7 @@ def test_a_run_of_two_levels_leaves_a_complete_folder_with_balanced_books(
     bench.recording.begin_stage(plan[1])
     bench.fire(request_at(17.0, stage=1, tokens=6))
     bench.at(30.0)
-    bench.recording.plan_done()
+    bench.recording.end_plan()
     bench.stop()
 
     run = told_of(bench.folder, "run.json")
@@ -221,7 +226,7 @@ def test_a_run_of_two_levels_leaves_a_complete_folder_with_balanced_books(
 def test_a_run_is_finished_once(bench: Bench, request_at: MakeTimeline, stage: MakeStage) -> None:
     bench.recording.begin_run(facts_of(stage()))
     bench.fire(request_at(3.0))
-    bench.recording.plan_done()
+    bench.recording.end_plan()
     bench.stop()
     bench.quit()
     assert bench.screen.folders == [bench.folder]
@@ -240,10 +245,13 @@ def test_a_request_that_cannot_be_recorded_fails_the_run(
     bench.recording.begin_run(facts_of(stage()))
     bench.fire(request_at(3.0))
     bench.fire(request_at(3.0, stage=7))  # a stage that never began
-    bench.recording.plan_done()
+    bench.recording.end_plan()
     bench.stop()
     assert told_of(bench.folder, "run.json")["status"] == told_of(bench.folder, "summary.json")["status"] == "failed"
     assert len(rows_of(bench.folder, "requests.csv")) == 1
+    summary = told_of(bench.folder, "summary.json")
+    assert summary["books"] == {"fired": 2, "recorded": 1, "rows": 1, "balanced": False}
+    assert summary["validity"] == {"verdict": "suspect", "reasons": ["a request could not be recorded: KeyError(7)"]}
     assert bench.environment.process_exit_code == EXIT_NOT_TO_BE_BELIEVED == 3
 
 
@@ -261,20 +269,156 @@ def test_a_recorder_that_raises_fails_the_run(
     bench.fire(request_at(3.0))
     monkeypatch.setattr(bench.recording.recorder, "record", broken)
     bench.fire(request_at(4.0))
-    bench.recording.plan_done()
+    bench.recording.end_plan()
     bench.stop()
     assert told_of(bench.folder, "run.json")["status"] == "failed"
     assert bench.environment.process_exit_code == 3
-    assert "a request could not be recorded: MemoryError('no room')" in caplog.text
+    reason = "a request could not be recorded: MemoryError('no room')"
+    assert reason in caplog.text
+    assert told_of(bench.folder, "summary.json")["validity"] == {"verdict": "suspect", "reasons": [reason]}
+
+
+def test_a_request_that_nothing_recorded_fails_the_run(
+    bench: Bench, request_at: MakeTimeline, stage: MakeStage, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench.recording.begin_run(facts_of(stage()))
+    bench.fire(request_at(3.0))
+    recorder, bench.recording.recorder = bench.recording.recorder, None
+    bench.fire(request_at(4.0))
+    bench.recording.recorder = recorder
+    bench.recording.end_plan()
+    bench.stop()
+    reason = "a request ended when nothing recorded it"
+    assert f"This run's figures are not to be believed: {reason}" in caplog.text
+    summary = told_of(bench.folder, "summary.json")
+    assert (summary["status"], summary["validity"]) == ("failed", {"verdict": "suspect", "reasons": [reason]})
+    assert summary["books"] == {"fired": 1, "recorded": 1, "rows": 1, "balanced": True}
+    assert bench.environment.process_exit_code == 3
+
+
+def test_a_request_that_is_under_way_at_the_end_fails_the_run(
+    bench: Bench, request_at: MakeTimeline, stage: MakeStage
+) -> None:
+    """Its row would be missing: a run's users are stopped before its books are closed."""
+    bench.recording.begin_run(facts_of(stage()))
+    bench.fire(request_at(3.0))
+    assert bench.recording.recorder is not None
+    bench.recording.recorder.in_flight = 2
+    bench.recording.end_plan()
+    bench.stop()
+    summary = told_of(bench.folder, "summary.json")
+    assert (summary["status"], summary["books"]["balanced"]) == ("failed", False)
+    assert summary["validity"]["reasons"] == [
+        "the books do not balance: 1 requests ended on the workers and 2 were under way when last heard of; "
+        "1 are in the histograms, 1 are rows"
+    ]
+    assert bench.environment.process_exit_code == 3
+
+
+def test_a_row_that_was_not_written_fails_the_run(
+    bench: Bench, request_at: MakeTimeline, stage: MakeStage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.recording.begin_run(facts_of(stage()))
+    monkeypatch.setattr(Journal, "write_requests", lambda self, rows, stages: None)
+    bench.fire(request_at(3.0))
+    bench.recording.end_plan()
+    bench.stop()
+    summary = told_of(bench.folder, "summary.json")
+    assert summary["books"] == {"fired": 1, "recorded": 1, "rows": 0, "balanced": False}
+    assert (summary["status"], summary["validity"]["verdict"]) == ("failed", "suspect")
+    assert bench.environment.process_exit_code == 3
+
+
+def test_a_last_report_that_cannot_be_entered_fails_the_run_and_loses_nothing_that_was(
+    bench: Bench, request_at: MakeTimeline, stage: MakeStage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(self: Journal, rows: Any, stages: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    bench.recording.begin_run(facts_of(stage()))
+    bench.fire(request_at(3.0))
+    bench.greenlets.tick(2)
+    monkeypatch.setattr(Journal, "write_requests", full)
+    bench.fire(request_at(4.0))
+    bench.recording.end_plan()
+    bench.stop()
+    summary = told_of(bench.folder, "summary.json")
+    assert summary["books"] == {"fired": 2, "recorded": 2, "rows": 1, "balanced": False}
+    reason = "the last report could not be entered: OSError(28, 'No space left on device')"
+    assert (summary["status"], summary["validity"]) == ("failed", {"verdict": "suspect", "reasons": [reason]})
+    assert told_of(bench.folder, "run.json")["status"] == "failed"
+    assert bench.screen.folders == [bench.folder]
+    assert bench.environment.process_exit_code == 3
+
+
+@pytest.mark.parametrize("what", ["write_windows", "write_summary", "write_run", "close"])
+@pytest.mark.parametrize("headless", [False, True])
+def test_results_that_cannot_be_written_fail_the_run_and_the_sinks_are_told_of_it_all_the_same(
+    what: str,
+    headless: bool,
+    tmp_path: Path,
+    greenlets: Greenlets,
+    request_at: MakeTimeline,
+    stage: MakeStage,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Locust would log the exception and end with exit code 0."""
+
+    def full(self: Journal, *arguments: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    bench = Bench(tmp_path / "results", greenlets, headless=headless)
+    bench.recording.begin_run(facts_of(stage()))
+    folders: list[Path] = []
+    monkeypatch.setattr(bench.screen, "finished", folders.append)
+    bench.fire(request_at(3.0))
+    bench.recording.end_plan()
+    monkeypatch.setattr(Journal, what, full)
+    bench.stop()
+    bench.quit()
+    assert "the results could not be written: OSError(28, 'No space left on device')" in caplog.text
+    assert bench.environment.process_exit_code == EXIT_NOT_TO_BE_BELIEVED == 3
+    assert not locust.log.unhandled_greenlet_exception
+    assert folders == [bench.folder]
+    # Of a disk that is full to the last byte nothing better can be told than that the run never ended.
+    assert told_of(bench.folder, "run.json")["status"] == ("running" if what == "write_run" else "failed")
+    assert len(rows_of(bench.folder, "requests.csv")) == 1
+    bench.runner.quit()
+
+
+def test_after_results_that_could_not_be_written_another_run_can_begin(
+    bench: Bench, request_at: MakeTimeline, stage: MakeStage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(self: Journal, *arguments: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        bench.recording.begin_run(facts_of(stage()))
+        bench.fire(request_at(3.0))
+        patched.setattr(bench.screen, "finished", lambda folder: None)
+        patched.setattr(Journal, "write_summary", full)
+        bench.stop()
+    bench.at(100.0)
+    bench.recording.begin_run(facts_of(stage()))
+    bench.fire(request_at(103.0))
+    bench.recording.end_plan()
+    bench.stop()
+    (folder,) = bench.screen.folders
+    summary = told_of(folder, "summary.json")
+    assert (summary["status"], summary["validity"]["reasons"]) == ("finished", [])
+    assert bench.environment.process_exit_code is None
 
 
 def test_a_run_without_a_request_failed(bench: Bench, stage: MakeStage) -> None:
     bench.recording.begin_run(facts_of(stage()))
     bench.at(20.0)
-    bench.recording.plan_done()
+    bench.recording.end_plan()
     bench.stop()
     assert told_of(bench.folder, "run.json")["status"] == "failed"
-    assert told_of(bench.folder, "summary.json")["books"] == {"fired": 0, "recorded": 0, "rows": 0, "balanced": True}
+    summary = told_of(bench.folder, "summary.json")
+    assert summary["books"] == {"fired": 0, "recorded": 0, "rows": 0, "balanced": True}
+    assert summary["validity"] == {"verdict": "suspect", "reasons": ["no request was recorded"]}
     assert bench.environment.process_exit_code == 3
 
 
@@ -311,7 +455,7 @@ def test_request_events_of_others_are_left_alone(
     bench.recording.begin_run(facts_of(stage()))
     fire_request(bench.environment, context)
     bench.fire(request_at(3.0))
-    bench.recording.plan_done()
+    bench.recording.end_plan()
     bench.stop()
     assert told_of(bench.folder, "summary.json")["books"]["fired"] == 1
     assert told_of(bench.folder, "run.json")["status"] == "finished"
@@ -326,13 +470,115 @@ def test_a_second_run_of_one_process_has_its_own_folder_and_books(
         bench.recording.begin_run(facts_of(stage()))
         for _ in range(requests):
             bench.fire(request_at(began_s + 3.0))
-        bench.recording.plan_done()
+        bench.recording.end_plan()
         bench.stop()
     first, second = bench.screen.folders
     assert first != second
     assert [len(rows_of(folder, "requests.csv")) for folder in (first, second)] == [3, 2]
     assert {row["sent_s"] for row in rows_of(second, "requests.csv")} == {"3.000000000"}
     assert told_of(second, "summary.json")["books"]["balanced"]
+
+
+@pytest.mark.parametrize(
+    ("ends", "exit_code"),
+    [
+        (["stopped", "good"], None),
+        (["failed", "good"], None),
+        (["good", "stopped"], EXIT_INTERRUPTED),
+        (["good", "failed"], EXIT_NOT_TO_BE_BELIEVED),
+        (["failed", "stopped"], EXIT_INTERRUPTED),
+        (["stopped", "failed", "good", "stopped"], EXIT_INTERRUPTED),
+    ],
+)
+def test_the_last_run_of_a_process_decides_its_exit_code(
+    ends: list[str], exit_code: int | None, bench: Bench, request_at: MakeTimeline, stage: MakeStage
+) -> None:
+    for place, end in enumerate(ends):
+        bench.at(place * 100.0)
+        bench.recording.begin_run(facts_of(stage()))
+        bench.fire(request_at(place * 100.0 + 3.0))
+        if end == "failed":
+            bench.fire(request_at(place * 100.0 + 3.0, stage=7))
+        if end != "stopped":
+            bench.recording.end_plan()
+        bench.stop()
+    bench.quit()
+    assert bench.environment.process_exit_code == exit_code
+    words = {"good": "finished", "stopped": "interrupted", "failed": "failed"}
+    assert [told_of(folder, "run.json")["status"] for folder in bench.screen.folders] == [words[end] for end in ends]
+
+
+def test_without_a_page_figures_come_after_locusts_own_tables(
+    tmp_path: Path, greenlets: Greenlets, request_at: MakeTimeline, stage: MakeStage
+) -> None:
+    bench = Bench(tmp_path / "results", greenlets, headless=True)
+    bench.recording.begin_run(facts_of(stage()))
+    bench.fire(request_at(3.0))
+    bench.recording.end_plan()
+    bench.stop()
+    bench.environment.events.quitting.fire(environment=bench.environment, reverse=True)
+    assert bench.screen.folders == []
+    assert told_of(bench.folder, "run.json")["status"] == "finished"
+    bench.environment.events.quit.fire(exit_code=0)
+    assert bench.screen.folders == [bench.folder]
+    bench.environment.events.quit.fire(exit_code=0)
+    assert bench.screen.folders == [bench.folder]
+    bench.runner.quit()
+
+
+def test_with_a_page_figures_come_at_once_and_not_again_at_the_end(
+    bench: Bench, request_at: MakeTimeline, stage: MakeStage
+) -> None:
+    bench.recording.begin_run(facts_of(stage()))
+    bench.fire(request_at(3.0))
+    bench.stop()
+    assert bench.screen.folders == [bench.folder]
+    bench.quit()
+    assert bench.screen.folders == [bench.folder]
+
+
+@pytest.mark.parametrize("state", [STATE_SPAWNING, STATE_RUNNING])
+def test_a_process_that_is_ended_in_a_run_first_stops_its_users_whose_requests_are_then_in_the_books(
+    state: str, bench: Bench, request_at: MakeTimeline, stage: MakeStage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a page, Locust itself stops them only after its `quitting`."""
+
+    def stop_users() -> None:
+        assert bench.recording.recorder is not None
+        bench.recording.recorder.in_flight = 0
+        bench.fire(request_at(6.0, outcome=Outcome.CUT))
+        bench.runner.state = STATE_STOPPED
+        bench.stop()
+
+    bench.recording.begin_run(facts_of(stage()))
+    bench.fire(request_at(3.0))
+    assert bench.recording.recorder is not None
+    bench.recording.recorder.in_flight = 1
+    bench.at(7.0)
+    bench.runner.state = state
+    with monkeypatch.context() as patched:
+        patched.setattr(bench.runner, "quit", stop_users)
+        bench.quit()
+    assert [row["outcome"] for row in rows_of(bench.folder, "requests.csv")] == ["ok", "cut"]
+    summary = told_of(bench.folder, "summary.json")
+    assert (summary["status"], summary["validity"]["verdict"]) == ("interrupted", "valid")
+    assert summary["books"] == {"fired": 2, "recorded": 2, "rows": 2, "balanced": True}
+    assert bench.screen.folders == [bench.folder]
+    assert bench.environment.process_exit_code == EXIT_INTERRUPTED
+
+
+def test_users_that_were_stopped_before_are_not_stopped_again_at_the_end_of_the_process(
+    bench: Bench, request_at: MakeTimeline, stage: MakeStage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.recording.begin_run(facts_of(stage()))
+    bench.fire(request_at(3.0))
+    bench.runner.state = STATE_STOPPED
+    stops: list[str] = []
+    with monkeypatch.context() as patched:
+        patched.setattr(bench.runner, "quit", lambda: stops.append("again"))
+        bench.quit()
+    assert stops == []
+    assert told_of(bench.folder, "run.json")["status"] == "interrupted"
 
 
 def test_a_run_that_begins_over_another_one_finishes_it(
@@ -409,7 +655,7 @@ def test_the_books_are_served_from_the_beginning_to_the_end_of_the_process(
     assert "tokenswarm_users 7.0" in scraped()
     bench.recording.begin_run(facts_of(stage()))
     bench.fire(request_at(3.0))
-    bench.recording.plan_done()
+    bench.recording.end_plan()
     bench.stop()
     labels = 'engine="vllm",level="10",model="llama",system_prompt="off"'
     assert f"tokenswarm_output_tokens_total{{{labels}}} 4.0" in scraped()
@@ -436,10 +682,13 @@ def test_books_that_cannot_be_kept_fail_the_run_but_not_the_keeper(
     monkeypatch.setattr(bench.screen, "progress", broken)
     bench.greenlets.tick(10)
     bench.fire(request_at(9.0))
-    bench.recording.plan_done()
+    bench.recording.end_plan()
     bench.stop()
     assert told_of(bench.folder, "run.json")["status"] == "failed"
     assert len(rows_of(bench.folder, "requests.csv")) == 2
+    assert told_of(bench.folder, "summary.json")["validity"]["reasons"] == [
+        "the books could not be kept: OSError('terminal gone')"
+    ]
     assert bench.environment.process_exit_code == 3
 
 
@@ -469,7 +718,7 @@ def test_objectives_of_each_run_are_those_of_its_options(
     bench.recording.begin_run(facts_of(stage()))
     bench.fire(request_at(3.0))
     bench.at(12.0)
-    bench.recording.plan_done()
+    bench.recording.end_plan()
     bench.stop()
     summary = told_of(bench.folder, "summary.json")
     assert summary["objectives"] == {"ttft_s": 0.2}
@@ -562,7 +811,7 @@ def test_what_ended_on_workers_is_in_the_masters_folder(
             fire_request(crowd.nodes[index], {"timeline": request_at(3.0)})
         crowd.deliver(crowd.told(index))
     crowd.greenlets.clock.now_ns += 12 * S
-    crowd.recording.plan_done()
+    crowd.recording.end_plan()
     crowd.stop()
     (seconds, finish), *_ = crowd.greenlets.later
     assert seconds > 3.0  # Locust's workers report every 3 s, and after a stop once more
@@ -581,7 +830,7 @@ def test_last_reports_that_come_after_the_stop_are_in_the_folder(
 ) -> None:
     crowd.recording.begin_run(facts_of(stage()))
     fire_request(crowd.nodes[0], {"timeline": request_at(3.0)})
-    crowd.recording.plan_done()
+    crowd.recording.end_plan()
     crowd.stop()
     crowd.deliver(crowd.told(0))
     crowd.greenlets.later[0][1]()
@@ -613,14 +862,42 @@ def test_a_lost_report_fails_the_run(crowd: Crowd, request_at: MakeTimeline, sta
     crowd.told(0)  # goes nowhere
     fire_request(crowd.nodes[0], {"timeline": request_at(4.0)})
     crowd.deliver(crowd.told(0))
-    crowd.recording.plan_done()
+    crowd.recording.end_plan()
     crowd.stop()
     crowd.greenlets.later[0][1]()
     summary = told_of(crowd.folder, "summary.json")
     assert summary["status"] == "failed"
     assert summary["books"] == {"fired": 2, "recorded": 1, "rows": 1, "balanced": False}
-    assert summary["validity"]["verdict"] == "suspect"
+    assert summary["validity"] == {
+        "verdict": "suspect",
+        "reasons": [
+            "the books do not balance: 2 requests ended on the workers and 0 were under way when last heard of; "
+            "1 are in the histograms, 1 are rows"
+        ],
+    }
     assert crowd.environment.process_exit_code == 3
+
+
+def test_a_worker_that_was_lost_with_requests_under_way_fails_the_run(
+    crowd: Crowd, request_at: MakeTimeline, stage: MakeStage
+) -> None:
+    crowd.recording.begin_run(facts_of(stage()))
+    recorder = crowd.recordings[1].recorder
+    assert recorder is not None
+    recorder.in_flight = 5
+    for index in (0, 1):
+        fire_request(crowd.nodes[index], {"timeline": request_at(3.0)})
+        crowd.deliver(crowd.told(index))
+    crowd.recording.end_plan()
+    crowd.stop()
+    crowd.greenlets.later[0][1]()
+    summary = told_of(crowd.folder, "summary.json")
+    assert summary["books"] == {"fired": 2, "recorded": 2, "rows": 2, "balanced": False}
+    assert summary["validity"]["reasons"] == [
+        "the books do not balance: 2 requests ended on the workers and 5 were under way when last heard of; "
+        "2 are in the histograms, 2 are rows"
+    ]
+    assert (summary["status"], crowd.environment.process_exit_code) == ("failed", 3)
 
 
 def test_a_request_that_a_worker_could_not_record_fails_the_run_on_the_master(
@@ -630,7 +907,7 @@ def test_a_request_that_a_worker_could_not_record_fails_the_run_on_the_master(
     fire_request(crowd.nodes[0], {"timeline": request_at(3.0)})
     fire_request(crowd.nodes[0], {"timeline": request_at(3.0, stage=7)})  # a stage that never began
     crowd.deliver(crowd.told(0))
-    crowd.recording.plan_done()
+    crowd.recording.end_plan()
     crowd.stop()
     crowd.greenlets.later[0][1]()
     assert told_of(crowd.folder, "run.json")["status"] == "failed"
@@ -656,7 +933,7 @@ def test_a_report_that_cannot_be_read_fails_the_run(
     fire_request(crowd.nodes[0], {"timeline": request_at(3.0)})
     crowd.deliver(crowd.told(0))
     crowd.environment.events.worker_report.fire(client_id="worker-1", data={"tokenswarm": report})
-    crowd.recording.plan_done()
+    crowd.recording.end_plan()
     crowd.stop()
     crowd.greenlets.later[0][1]()
     assert told_of(crowd.folder, "run.json")["status"] == "failed"
@@ -670,7 +947,7 @@ def test_reports_of_workers_without_this_recorder_are_left_alone(
     crowd.environment.events.worker_report.fire(client_id="stranger", data={"stats": []})
     fire_request(crowd.nodes[0], {"timeline": request_at(3.0)})
     crowd.deliver(crowd.told(0))
-    crowd.recording.plan_done()
+    crowd.recording.end_plan()
     crowd.stop()
     crowd.greenlets.later[0][1]()
     assert told_of(crowd.folder, "run.json")["status"] == "finished"
@@ -692,3 +969,34 @@ def test_a_worker_keeps_its_recorder_from_level_to_level(
     crowd.greenlets.clock.now_ns += 60 * S
     crowd.recording.begin_run(facts_of(stage(0)))
     assert crowd.recordings[0].recorder is not recorder
+
+
+def test_a_wall_clock_that_is_set_in_a_runs_course_moves_no_level(
+    crowd: Crowd, request_at: MakeTimeline, stage: MakeStage
+) -> None:
+    """The next run begins with the clock as it then is."""
+    clock = crowd.greenlets.clock
+    crowd.recording.begin_run(facts_of(stage(0), stage(1), stage(2)))
+    recorders = [recording.recorder for recording in crowd.recordings]
+    for number, set_forward_s in ((1, 3600), (2, -7200)):
+        clock.now_ns += 15 * S
+        clock.set_forward_ns = set_forward_s * S
+        crowd.recording.begin_stage(stage(number))
+    for recorder in recorders:
+        assert recorder is not None
+        assert [(begun.run_began_ns, begun.began_ns) for begun in recorder.stages.values()] == [
+            (1000 * S, 1000 * S),
+            (1000 * S, 1015 * S),
+            (1000 * S, 1030 * S),
+        ]
+    fire_request(crowd.nodes[0], {"timeline": request_at(33.0, stage=2)})
+    crowd.deliver(crowd.told(0))
+    (row,) = rows_of(crowd.folder, "requests.csv")
+    assert (row["stage"], row["phase"], row["sent_s"], row["ttft_ms"]) == ("2", "hold", "33.000000000", "100.000000")
+
+    clock.now_ns += 70 * S
+    crowd.recording.begin_run(facts_of(stage(0)))
+    again = crowd.recordings[0].recorder
+    assert again is not None
+    assert again is not recorders[0]
+    assert [(begun.run_began_ns, begun.began_ns) for begun in again.stages.values()] == [(1100 * S, 1100 * S)]

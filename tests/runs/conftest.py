@@ -19,6 +19,7 @@ from tests.runs.harness import (
     Started,
     StartSimulator,
     environment,
+    free_port,
 )
 
 # The locust command, but with Ctrl-C in force: a runner in a shell's background ignores it, and children inherit that.
@@ -35,7 +36,9 @@ def start_locust(tmp_path: Path) -> Iterator[Start]:
 
     def start(*arguments: str, env: dict[str, str] | None = None) -> Started:
         command = ["-f", str(ROOT / "locustfile.py"), "--results", str(tmp_path / "results")]
-        for option, value in (("--metrics-port", "0"), ("--settle", "0s")):
+        port = str(free_port())  # of the master, where there is one: runs beside this one have theirs
+        defaults = {"--metrics-port": "0", "--settle": "0s", "--master-bind-port": port, "--master-port": port}
+        for option, value in defaults.items():
             if option not in arguments:
                 command += [option, value]
         process = subprocess.Popen(

@@ -7,6 +7,7 @@ import json
 import math
 import os
 import signal
+import socket
 import subprocess
 from collections import Counter
 from collections.abc import Callable
@@ -54,6 +55,13 @@ def read_csv(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+def free_port() -> int:
+    """A port of the loopback that was free a moment ago."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
 def environment(**variables: str) -> dict[str, str]:
     """The test's environment without what would change a run, and with `variables`."""
     kept = {
@@ -69,8 +77,8 @@ class Started:
     process: subprocess.Popen[str]
     results: Path
 
-    def interrupt(self) -> None:
-        self.process.send_signal(signal.SIGINT)
+    def interrupt(self, number: signal.Signals = signal.SIGINT) -> None:
+        self.process.send_signal(number)
 
     def end(self) -> Run:
         """Wait for it and read what it left."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 import time
@@ -150,7 +151,10 @@ def test_an_error_inside_the_stream_is_a_stream_error(run_locust: RunLocust, sta
     assert all(row["error"] for row in run.requests)
 
 
-def test_ctrl_c_in_the_middle_of_a_level_leaves_everything_that_is_known(start_locust: Start) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+def test_ctrl_c_or_a_cancelled_pipeline_leaves_everything_that_is_known(
+    start_locust: Start, number: signal.Signals
+) -> None:
     started = start_locust(
         "--headless", "--levels", "3,5", "--ramp", "1s", "--level-time", "60s", "--max-tokens", "4000"
     )
@@ -160,7 +164,7 @@ def test_ctrl_c_in_the_middle_of_a_level_leaves_everything_that_is_known(start_l
         written = list(started.results.glob("*/requests.csv"))
         if written and len(read_csv(written[0])) >= 2:
             break
-    started.interrupt()
+    started.interrupt(number)
     run = started.end()
     assert run.exit_code == 4, run.output
     assert_whole(run)

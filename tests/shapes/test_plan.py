@@ -108,14 +108,24 @@ def test_a_level_given_twice_is_refused() -> None:
         ("1.5m", 90.0),
         (" 20s ", 20.0),
         ("0", 0.0),
+        ("500ms", 0.5),
+        ("1s500ms", 1.5),
+        ("1h30m10s250ms", 5410.25),
+        ("1m1ms", 60.001),
+        ("1.5ms", 0.0015),
+        ("0ms", 0.0),
     ],
 )
-def test_timespans_are_read_in_hours_minutes_and_seconds(text: str, seconds: float) -> None:
+def test_timespans_are_read_in_hours_minutes_seconds_and_milliseconds(text: str, seconds: float) -> None:
     assert parse_timespan("--ramp", text) == seconds
 
 
 @pytest.mark.parametrize(
-    "text", ["", " ", "soon", "5 m", "10m5h", "500ms", "-5s", "1e3", "inf", ".5s", "1h30", "5m30", "٣s"]
+    "text",
+    [
+        *("", " ", "soon", "5 m", "10m5h", "-5s", "1e3", "inf", ".5s", "1h30", "5m30", "٣s"),
+        *("500ms1s", "1s500", "500m s", "500 ms", "5ms5ms", "ms", "500MS", "-1ms", "1us"),
+    ],
 )
 def test_a_timespan_that_cannot_be_read_names_its_option(text: str) -> None:
     with pytest.raises(PlanError) as refused:

@@ -116,6 +116,17 @@ def test_a_walk_tells_of_each_later_level_and_of_the_end_once(stand: Stand) -> N
     assert (stand.begun, stand.ends) == ([plan[1]], 1)
 
 
+def test_users_that_never_go_hold_up_the_run_no_longer_than_their_drain_and_ten_seconds(stand: Stand) -> None:
+    stand.options.drain_timeout = "20s"
+    plan = stand.shape.begin()
+    assert stand.tick(12.0, 10) == (0, 10.0, [PlainUser])
+    assert stand.tick(41.9, 4) == (0, 10.0, [PlainUser])
+    assert stand.tick(42.0, 4) == (0, 10.0, [PlainUser])
+    assert stand.begun == []
+    assert stand.tick(43.0, 4) == (500, 100.0, [PlainUser])
+    assert stand.begun == [plan[1]]
+
+
 def test_users_are_never_spawned_or_stopped_faster_than_locust_can(stand: Stand) -> None:
     """500 users within 2 s would be 250 a second; Locust warns above 100."""
     stand.options.levels = "500"

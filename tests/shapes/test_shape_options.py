@@ -36,6 +36,12 @@ def levels_of(options: Namespace) -> list[tuple[str, int, float, float]]:
     return [(level.system_prompt, level.users, level.ramp_s, level.level_time_s) for level in plan_of(options)]
 
 
+def test_a_short_level_can_be_told_in_milliseconds(parse: Parse) -> None:
+    options = parse("--ramp", "500ms", "--level-time", "1s500ms", "--drain-timeout", "250ms", "--settle", "0ms")
+    assert [(ramp_s, level_s) for _, _, ramp_s, level_s in levels_of(options)] == [(0.5, 1.5)] * 6
+    assert pauses_of(options) == (0.25, 0.0)
+
+
 def test_without_options_the_plan_is_the_articles(parse: Parse) -> None:
     assert levels_of(parse()) == [(mode, users, 20.0, 300.0) for mode in ("off", "on") for users in (10, 50, 100)]
     assert pauses_of(parse()) == (60.0, 5.0)
