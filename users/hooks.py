@@ -32,7 +32,10 @@ class Crew:
         """At Locust's init: check the options, load the prompts, and start the simulator where no host is given.
         Raises OptionError, PromptError, UnusableUrl."""
         self._stop_timeout_s = environment.stop_timeout
-        load_material(_options(environment))
+        options = _options(environment)
+        load_material(options)
+        if options.tls.insecure:
+            logger.warning("--tls-insecure: the server's certificate is not checked, anybody could be that server")
         if not environment.host and not isinstance(environment.runner, WorkerRunner):
             self._simulator = EmbeddedSimulator()
             environment.host = self._simulator.host

@@ -10,6 +10,7 @@ from typing import Any
 
 from engines import ENGINES
 from prompts import parse_token_range
+from wire import TlsSettings
 
 API_KEY_VARIABLE = "LLM_API_KEY"
 _NUMBER = r"\d+(?:\.\d+)?"
@@ -45,6 +46,7 @@ class ChatOptions:
     ignore_eos: bool
     seed: int
     timeouts: Timeouts
+    tls: TlsSettings
 
     @classmethod
     def of(cls, options: Namespace) -> ChatOptions:
@@ -73,6 +75,7 @@ class ChatOptions:
                 idle_s=_timespan("--idle-timeout", options.idle_timeout),
                 total_s=_timespan("--request-timeout", options.request_timeout),
             ),
+            tls=TlsSettings(options.tls_ca or None, options.tls_insecure),
         )
 
 
@@ -124,6 +127,19 @@ def add_options(parser: ArgumentParser) -> None:
     option("--connect-timeout", default="10s", env_var="TOKENSWARM_CONNECT_TIMEOUT", help="for a connection")
     option("--first-token-timeout", default="120s", env_var="TOKENSWARM_FIRST_TOKEN_TIMEOUT", help="for a first token")
     option("--idle-timeout", default="60s", env_var="TOKENSWARM_IDLE_TIMEOUT", help="between two outputs of a stream")
+    option(
+        "--tls-ca",
+        default="",
+        env_var="TOKENSWARM_TLS_CA",
+        help="PEM file of the authorities to trust with an https host; empty: the system's",
+    )
+    option(
+        "--tls-insecure",
+        action="store_true",
+        default=False,
+        env_var="TOKENSWARM_TLS_INSECURE",
+        help="trust whatever certificate an https host shows; anybody could be that host",
+    )
     option("--request-timeout", default="10m", env_var="TOKENSWARM_REQUEST_TIMEOUT", help="for a whole request")
 
 

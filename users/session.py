@@ -54,13 +54,14 @@ class Session:
         self.material = load_material(options)
         self.engine: Engine = ENGINES[options.engine]
         self.recorder = recorder
-        self._origin = Origin.parse(host)
+        self._origin = origin_of(host)
+        self._tls = options.tls.context()
         self._headers = request_headers()
         self._sampler = Sampler(self.material.prompts, options.seed, recorder.worker)
 
     def client(self) -> StreamClient:
         """A user's own client."""
-        return StreamClient(self._origin, self.options.timeouts.connect_s, self._headers)
+        return StreamClient(self._origin, self.options.timeouts.connect_s, self._headers, self._tls)
 
     def draw(self) -> Prompt:
         """The next prompt of this worker's order."""
@@ -84,6 +85,14 @@ class Session:
         return begun
 
 
+def origin_of(host: str) -> Origin:
+    """--host as an address. Raises UnusableUrl, OptionError."""
+    origin = Origin.parse(host)
+    if origin.prefix.endswith("/v1"):
+        raise OptionError(f"--host is the server's address without /v1, which is part of each request: got {host!r}.")
+    return origin
+
+
 class _Model(msgspec.Struct):
     id: str
 
@@ -94,7 +103,7 @@ class _ModelList(msgspec.Struct):
 
 def check_reachable(options: ChatOptions, host: str) -> None:
     """Connect once, so that a dead or mistyped host stops a run before it begins. Raises OptionError, UnusableUrl."""
-    client = StreamClient(Origin.parse(host), options.timeouts.connect_s)
+    client = StreamClient(origin_of(host), options.timeouts.connect_s, tls=options.tls.context())
     try:
         client.connect()
     except WireError as error:
@@ -107,7 +116,7 @@ def find_model(options: ChatOptions, host: str) -> str:
     """--model, or the one model that the server says it serves (GET /v1/models). Raises OptionError, UnusableUrl."""
     if options.model:
         return options.model
-    client = StreamClient(Origin.parse(host), options.timeouts.connect_s, request_headers())
+    client = StreamClient(origin_of(host), options.timeouts.connect_s, request_headers(), options.tls.context())
     try:
         status, body = client.fetch("/v1/models", timeout_s=10.0)
         names = [model.id for model in msgspec.json.decode(body, type=_ModelList).data]

@@ -8,6 +8,7 @@ from wire.errors import (
     ConnectFailed,
     ConnectTimedOut,
     ServerBrokeProtocol,
+    UnusableCertificates,
     UnusableUrl,
     WireError,
 )
@@ -15,6 +16,7 @@ from wire.exchange import Exchange
 from wire.http import ResponseParser
 from wire.origin import Origin
 from wire.records import Arrival
+from wire.tls import TlsSettings
 
 __all__ = [
     "Arrival",
@@ -25,6 +27,8 @@ __all__ = [
     "ResponseParser",
     "ServerBrokeProtocol",
     "StreamClient",
+    "TlsSettings",
+    "UnusableCertificates",
     "UnusableUrl",
     "WireError",
     "went_stale",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Mapping
 
 from wire.connection import Connection
@@ -9,6 +10,7 @@ from wire.errors import WireError
 from wire.exchange import Exchange
 from wire.origin import Origin
 from wire.stamps import keep_kernel_stamping
+from wire.tls import TlsSettings
 
 
 class StreamClient:
@@ -18,9 +20,17 @@ class StreamClient:
     from a server that failed.
     """
 
-    def __init__(self, origin: Origin, connect_timeout_s: float, headers: Mapping[str, str] | None = None) -> None:
-        """`headers` go with every request. Raises ValueError for a header that would break the request's head."""
+    def __init__(
+        self,
+        origin: Origin,
+        connect_timeout_s: float,
+        headers: Mapping[str, str] | None = None,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        """`headers` go with every request; `tls` is for an origin of https, the system's authorities where None.
+        Raises ValueError for a header that would break the request's head."""
         self._origin = origin
+        self._tls = (tls or TlsSettings().context()) if origin.tls else None
         self._connect_timeout_s = connect_timeout_s
         keep_kernel_stamping()
         self._fixed_headers = _render_headers(
@@ -50,7 +60,7 @@ class StreamClient:
         """Have a connection. Raises ConnectFailed or ConnectTimedOut."""
         if self._connection is None or not self._connection.reusable:
             self.close()
-            self._connection = Connection(self._origin, self._connect_timeout_s)
+            self._connection = Connection(self._origin, self._connect_timeout_s, self._tls)
 
     def close(self) -> None:
         """Close the connection; what it was carrying is abandoned."""

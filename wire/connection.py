@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 import gevent
 import gevent.socket
@@ -14,6 +16,7 @@ from wire.errors import ConnectFailed, ConnectTimedOut, ServerBrokeProtocol, Wir
 from wire.exchange import Exchange
 from wire.origin import Origin
 from wire.stamps import ANCILLARY_BYTES, arrival_time_ns, enable_kernel_stamps
+from wire.tls import TlsSession, reason_of
 
 _READ_BYTES = 65536
 # A server that floods must leave the hub to other users' arrivals; what is left is read in the hub's next round.
@@ -27,11 +30,12 @@ _PlainSocket: type[socket.socket] = monkey.get_original("socket", "socket")
 class Connection:
     """A connected socket whose reads happen in gevent's hub, without a greenlet switch."""
 
-    def __init__(self, origin: Origin, timeout_s: float) -> None:
-        """Connect. Raises ConnectFailed or ConnectTimedOut."""
+    def __init__(self, origin: Origin, timeout_s: float, tls: ssl.SSLContext | None = None) -> None:
+        """Connect, and shake hands where there is TLS. Raises ConnectFailed or ConnectTimedOut."""
         began_ns = time.perf_counter_ns()
         self._timeout_s = timeout_s
-        self._sock = _connect(origin, timeout_s)
+        self._tls = TlsSession(tls, origin.host) if tls else None
+        self._sock = _connect(origin, timeout_s, self._tls)
         self._connect_ns = time.perf_counter_ns() - began_ns
         self._not_before_ns = self._last_ns = began_ns
         self._exchange: Exchange | None = None
@@ -47,7 +51,7 @@ class Connection:
         self._connect_ns = 0
         self._exchange = exchange
         try:
-            self._send_all(request)
+            self._send_all(self._tls.encrypt(request) if self._tls else request)
         except TimeoutError:
             self._stop(ServerBrokeProtocol(f"the server took no more of the request for {self._timeout_s:g} s"))
         except OSError as error:
@@ -109,6 +113,13 @@ class Connection:
         if kernel:  # after a read without, the kernel's times are still the true ones
             self._not_before_ns = arrived_ns
         self._last_ns = arrived_ns = max(arrived_ns, self._last_ns)
+        received = len(data)
+        if received and self._tls is not None:
+            data = self._tls.decrypt(data)
+            if answer := self._tls.to_send():
+                self._sock.send(answer)  # a few bytes of TLS's own, into an idle direction: they fit
+            if not data:  # a record that is not whole yet
+                return received
         exchange = self._exchange
         if not data:
             self._on_end_of_connection(arrived_ns)
@@ -119,7 +130,7 @@ class Connection:
             exchange.take(data, arrived_ns, delay_ns, kernel)
             if self._sending and exchange.ended:  # answered before it was asked: the rest need not be sent
                 self.close()
-        return len(data)
+        return received
 
     def _on_end_of_connection(self, arrived_ns: int) -> None:
         error: WireError | None = None
@@ -137,11 +148,14 @@ class Connection:
             self._exchange.finish(time.perf_counter_ns(), error)
 
 
-def _connect(origin: Origin, timeout_s: float) -> socket.socket:
+def _connect(origin: Origin, timeout_s: float, tls: TlsSession | None) -> socket.socket:
     try:
-        # One limit over the name's look-up and all its addresses; create_connection's own would hold for each.
+        # One limit over the name's look-up, all its addresses and the handshake.
         with gevent.Timeout(timeout_s, TimeoutError()):
             cooperative = gevent.socket.create_connection((origin.host, origin.port))
+            if tls is not None:
+                with _closing_on_error(cooperative):
+                    _shake_hands(cooperative, tls, origin)
     except TimeoutError:
         raise ConnectTimedOut(f"no connection to {origin.authority} within {timeout_s:g} s") from None
     except OSError as error:
@@ -156,6 +170,37 @@ def _connect(origin: Origin, timeout_s: float) -> socket.socket:
         raise ConnectFailed(f"the connection to {origin.authority} was lost at once: {_reason(error)}") from None
     enable_kernel_stamps(sock)
     return sock
+
+
+@contextmanager
+def _closing_on_error(sock: gevent.socket.socket) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        sock.close()
+        raise
+
+
+def _shake_hands(sock: gevent.socket.socket, tls: TlsSession, origin: Origin) -> None:
+    received = b""
+    try:
+        while True:
+            done = tls.shake_hands(received)
+            sock.sendall(tls.to_send())
+            if done:
+                return
+            received = sock.recv(_READ_BYTES)
+            if not received:
+                raise ConnectFailed(
+                    f"{origin.authority} closed the connection during the TLS handshake; does it speak TLS?"
+                )
+    except ssl.SSLCertVerificationError as error:
+        raise ConnectFailed(
+            f"the certificate of {origin.authority} is not trusted: {reason_of(error)}; name its authority with "
+            "--tls-ca, or trust it unseen with --tls-insecure"
+        ) from None
+    except ssl.SSLError as error:
+        raise ConnectFailed(f"no TLS with {origin.authority}: {reason_of(error)}; does it speak TLS?") from None
 
 
 def _reason(error: OSError) -> str:

@@ -17,5 +17,9 @@ class ServerBrokeProtocol(WireError):
     """The server's bytes are not the HTTP response they promised to be, or stopped before its end."""
 
 
+class UnusableCertificates(ValueError):
+    """The file of trusted authorities cannot be used."""
+
+
 class UnusableUrl(ValueError):
     """The address given for the server is not one a request can be sent to."""

@@ -7,6 +7,8 @@ from urllib.parse import urlsplit
 
 from wire.errors import UnusableUrl
 
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
 
 @dataclass(frozen=True, slots=True)
 class Origin:
@@ -15,10 +17,11 @@ class Origin:
     host: str
     port: int
     prefix: str = ""
+    tls: bool = False
 
     @classmethod
     def parse(cls, url: str) -> Origin:
-        """Read `http://host[:port][/prefix]`. Raises UnusableUrl with one sentence that says what to write."""
+        """Read `http[s]://host[:port][/prefix]`. Raises UnusableUrl with one sentence that says what to write."""
         url = url.strip()
         if "@" in url.split("//", 1)[-1].split("/", 1)[0]:  # first of all: the other sentences repeat what was given
             raise UnusableUrl("--host must not hold a user name or password; set the LLM_API_KEY variable instead.")
@@ -26,24 +29,25 @@ class Origin:
             parts = urlsplit(url)
         except ValueError:
             raise UnusableUrl(f"--host has no address in its brackets: {url!r}; write http://[::1]:PORT.") from None
-        # The one seam for TLS: a scheme names how an Origin's bytes are wrapped, and only `http` is known so far.
-        if parts.scheme != "http":
+        if parts.scheme not in _DEFAULT_PORTS:
             got = f"{parts.scheme}://" if parts.scheme and parts.netloc else "no scheme"
-            raise UnusableUrl(f"--host must start with http:// (got {got} in {url!r}); write it as http://HOST:PORT.")
+            raise UnusableUrl(
+                f"--host must start with http:// or https:// (got {got} in {url!r}); write it as http://HOST:PORT."
+            )
         if not parts.hostname:
             raise UnusableUrl(f"--host names no host: {url!r}; write it as http://HOST:PORT.")
         if not url.isascii() or not url.isprintable() or any(mark in url for mark in " ?#"):
             raise UnusableUrl(f"--host is http://HOST:PORT/PREFIX in plain ASCII, no spaces, no ? and no #: {url!r}.")
         try:
-            port = 80 if parts.port is None else parts.port
+            port = _DEFAULT_PORTS[parts.scheme] if parts.port is None else parts.port
         except ValueError:
             port = 0
         if port == 0:
             raise UnusableUrl(f"--host has a port that is no number from 1 to 65535: {url!r}.")
-        return cls(parts.hostname, port, parts.path.rstrip("/"))
+        return cls(parts.hostname, port, parts.path.rstrip("/"), tls=parts.scheme == "https")
 
     @property
     def authority(self) -> str:
         """The Host header's value; an IPv6 address goes in brackets."""
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return host if self.port == 80 else f"{host}:{self.port}"
+        return host if self.port == _DEFAULT_PORTS["https" if self.tls else "http"] else f"{host}:{self.port}"

@@ -11,6 +11,7 @@ from locust.argument_parser import get_empty_argument_parser
 
 from prompts import PromptError
 from users.options import API_KEY_VARIABLE, ChatOptions, OptionError, Timeouts, add_options, request_headers
+from wire import TlsSettings
 
 Parse = Callable[..., Namespace]
 LOCUSTS_OWN = {"config", "locustfile"}
@@ -46,6 +47,7 @@ def test_without_options_a_run_asks_the_samples_in_the_plain_dialect(parse: Pars
         ignore_eos=False,
         seed=1,
         timeouts=Timeouts(connect_s=10.0, first_token_s=120.0, idle_s=60.0, total_s=600.0),
+        tls=TlsSettings(),
     )
 
 
@@ -54,7 +56,7 @@ def test_every_option_reaches_what_is_asked(parse: Parse) -> None:
         *("--engine", "vllm", "--model", "llama", "--prompts", "dolly", "--prompt-tokens", "1:9"),
         *("--tokenizer", "tokenizer.json", "--system-prompt-file", "system.txt", "--max-tokens", "64", "--ignore-eos"),
         *("--seed", "0", "--connect-timeout", "1s", "--first-token-timeout", "2s", "--idle-timeout", "3s"),
-        *("--request-timeout", "4s"),
+        *("--request-timeout", "4s", "--tls-ca", "ca.pem", "--tls-insecure"),
     )
     assert ChatOptions.of(options) == ChatOptions(
         engine="vllm",
@@ -67,13 +69,14 @@ def test_every_option_reaches_what_is_asked(parse: Parse) -> None:
         ignore_eos=True,
         seed=0,
         timeouts=Timeouts(connect_s=1.0, first_token_s=2.0, idle_s=3.0, total_s=4.0),
+        tls=TlsSettings("ca.pem", insecure=True),
     )
 
 
 def test_no_option_has_a_default_or_a_name_that_the_web_form_would_lose(parse: Parse) -> None:
     """Locust's form drops names with digits, and returns a default of None as text."""
     own = {name: default for name, default in vars(parse()).items() if name not in LOCUSTS_OWN}
-    assert len(own) == 13
+    assert len(own) == 15
     for name, default in own.items():
         assert type(default) in {str, int, bool}, name
         assert not any(character.isdigit() for character in name)

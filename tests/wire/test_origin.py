@@ -33,13 +33,18 @@ def test_host_port_and_prefix_are_read_and_written_as_a_host_header(url: str, or
     ("url", "sentence"),
     [
         (
-            "https://gpu:8000",
-            "--host must start with http:// (got https:// in 'https://gpu:8000'); write it as http://HOST:PORT.",
+            "ftp://gpu",
+            "--host must start with http:// or https:// (got ftp:// in 'ftp://gpu'); write it as http://HOST:PORT.",
         ),
-        ("ftp://gpu", "--host must start with http:// (got ftp:// in 'ftp://gpu'); write it as http://HOST:PORT."),
-        ("gpu:8000", "--host must start with http:// (got no scheme in 'gpu:8000'); write it as http://HOST:PORT."),
-        ("//gpu", "--host must start with http:// (got no scheme in '//gpu'); write it as http://HOST:PORT."),
-        ("", "--host must start with http:// (got no scheme in ''); write it as http://HOST:PORT."),
+        (
+            "gpu:8000",
+            "--host must start with http:// or https:// (got no scheme in 'gpu:8000'); write it as http://HOST:PORT.",
+        ),
+        (
+            "//gpu",
+            "--host must start with http:// or https:// (got no scheme in '//gpu'); write it as http://HOST:PORT.",
+        ),
+        ("", "--host must start with http:// or https:// (got no scheme in ''); write it as http://HOST:PORT."),
         ("http://", "--host names no host: 'http://'; write it as http://HOST:PORT."),
         ("http://:8000", "--host names no host: 'http://:8000'; write it as http://HOST:PORT."),
         ("http:///v1", "--host names no host: 'http:///v1'; write it as http://HOST:PORT."),
@@ -90,3 +95,13 @@ def test_a_password_is_refused_and_not_repeated_whatever_else_is_wrong(url: str)
         Origin.parse(url)
     sentence = "--host must not hold a user name or password; set the LLM_API_KEY variable instead."
     assert str(refused.value) == sentence
+
+
+@pytest.mark.parametrize(
+    ("url", "port", "authority"),
+    [("https://gpu", 443, "gpu"), ("https://gpu:8443/llm/", 8443, "gpu:8443"), ("https://gpu:80", 80, "gpu:80")],
+)
+def test_https_means_tls_and_has_its_own_default_port(url: str, port: int, authority: str) -> None:
+    origin = Origin.parse(url)
+    assert (origin.tls, origin.port, origin.authority) == (True, port, authority)
+    assert not Origin.parse("http://gpu").tls

@@ -1,0 +1,196 @@
+"""HTTPS against a real TLS server on loopback: what is trusted, what is not, and when it arrived."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import gevent
+import pytest
+import trustme
+
+from wire import ConnectFailed, Exchange, Origin, StreamClient, TlsSettings, UnusableCertificates
+
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+@pytest.fixture
+def ca_file(authority: trustme.CA, tmp_path: Path) -> str:
+    path = tmp_path / "ca.pem"
+    authority.cert_pem.write_to_path(str(path))
+    return str(path)
+
+
+Serve = Callable[[Callable[[ssl.SSLSocket], None]], int]
+
+
+@pytest.fixture
+def serve(authority: trustme.CA) -> Iterator[Callable[..., int]]:
+    """Serve connections with a certificate for the given name, each by `handle`; the port comes back."""
+    greenlets: list[gevent.Greenlet] = []
+    listeners: list[socket.socket] = []
+
+    def start(
+        handle: Callable[[ssl.SSLSocket], None], name: str = "127.0.0.1", version: ssl.TLSVersion | None = None
+    ) -> int:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        authority.issue_cert(name).configure_cert(context)
+        if version is not None:
+            context.maximum_version = version
+        listener = socket.create_server(("127.0.0.1", 0))
+        listeners.append(listener)
+
+        def accept() -> None:
+            while True:
+                connection, _ = listener.accept()
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # or its answer waits for our ACK
+                try:
+                    handle(context.wrap_socket(connection, server_side=True))
+                except OSError:  # the client did not trust us
+                    connection.close()
+
+        greenlets.append(gevent.spawn(accept))
+        return int(listener.getsockname()[1])
+
+    yield start
+    gevent.killall(greenlets)
+    for listener in listeners:
+        listener.close()
+
+
+def client(port: int, **settings: object) -> StreamClient:
+    return StreamClient(Origin.parse(f"https://127.0.0.1:{port}"), 5.0, tls=TlsSettings(**settings).context())  # type: ignore[arg-type]
+
+
+def to_its_end(exchange: Exchange) -> bytes:
+    body = b""
+    while not exchange.ended:
+        body += b"".join(arrival.data for arrival in exchange.wait(5.0))
+    return body + b"".join(arrival.data for arrival in exchange.wait(0))
+
+
+def read_request(connection: ssl.SSLSocket) -> bytes:
+    request = b""
+    while not request.endswith(b"{}"):
+        request += connection.recv(65536)
+    return request
+
+
+def answer(connection: ssl.SSLSocket) -> None:
+    """Two answers on one connection, the body in two records."""
+    for _ in range(2):
+        read_request(connection)
+        connection.sendall(HEAD + b"5\r\nfirst\r\n")
+        gevent.sleep(0.01)
+        connection.sendall(b"6\r\nsecond\r\n0\r\n\r\n")
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3], ids=lambda version: version.name)
+def test_a_stream_over_tls_is_whole_stamped_and_keeps_its_connection(
+    serve: Callable[..., int], ca_file: str, kernel_stamps: None, version: ssl.TLSVersion
+) -> None:
+    user = client(serve(answer, version=version), ca_file=ca_file)
+    first = user.post("/", b"{}")
+    assert to_its_end(first) == b"firstsecond"
+    assert first.connect_ns > 0
+    second = user.post("/", b"{}")
+    arrivals = []
+    while not second.ended:
+        arrivals += second.wait(5.0)
+    assert second.connect_ns == 0
+    assert b"".join(arrival.data for arrival in arrivals) == b"firstsecond"
+    assert all(arrival.kernel for arrival in arrivals)
+    user.close()
+
+
+def test_bytes_that_came_while_the_loop_was_blocked_keep_their_time(
+    serve: Callable[..., int], ca_file: str, kernel_stamps: None
+) -> None:
+    blocked: list[int] = []
+    kept: list[ssl.SSLSocket] = []  # closed, it would say goodbye in the same read, and the last segment gives the time
+
+    def answer_and_block(connection: ssl.SSLSocket) -> None:
+        read_request(connection)
+        connection.sendall(HEAD + b"5\r\nfirst\r\n0\r\n\r\n")
+        kept.append(connection)
+        blocked.append(time.perf_counter_ns())
+        while time.perf_counter_ns() < blocked[0] + 100_000_000:  # the whole loop, its reads included
+            pass
+
+    user = client(serve(answer_and_block), ca_file=ca_file)
+    exchange = user.post("/", b"{}")
+    (arrival,) = exchange.wait(5.0)
+    assert arrival.arrived_ns <= blocked[0]
+    assert arrival.arrived_ns + arrival.delay_ns >= blocked[0] + 100_000_000
+    user.close()
+
+
+def test_a_certificate_of_an_unknown_authority_is_not_trusted(serve: Callable[..., int]) -> None:
+    port = serve(answer)
+    with pytest.raises(ConnectFailed) as refused:
+        client(port).connect()
+    assert str(refused.value) == (
+        f"the certificate of 127.0.0.1:{port} is not trusted: unable to get local issuer certificate; name its "
+        "authority with --tls-ca, or trust it unseen with --tls-insecure"
+    )
+
+
+def test_a_certificate_for_another_name_is_not_trusted(serve: Callable[..., int], ca_file: str) -> None:
+    with pytest.raises(ConnectFailed, match="IP address mismatch"):
+        client(serve(answer, name="elsewhere.example"), ca_file=ca_file).connect()
+
+
+def test_insecure_trusts_whatever_comes(serve: Callable[..., int]) -> None:
+    user = client(serve(answer, name="elsewhere.example"), insecure=True)
+    assert to_its_end(user.post("/", b"{}")) == b"firstsecond"
+    user.close()
+
+
+def test_a_server_without_tls_is_told_so() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def speak_http() -> None:
+            connection, _ = listener.accept()
+            connection.recv(65536)
+            connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+            connection.close()
+
+        speaker = gevent.spawn(speak_http)
+        with pytest.raises(ConnectFailed, match=r"no TLS with .*; does it speak TLS\?"):
+            client(listener.getsockname()[1], insecure=True).connect()
+        speaker.join()
+
+
+def test_a_server_that_closes_in_the_handshake_is_told_so() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        closer = gevent.spawn(lambda: listener.accept()[0].close())  # noqa: PLW0108 - accept is called later
+        with pytest.raises(ConnectFailed):
+            client(listener.getsockname()[1], insecure=True).connect()
+        closer.join()
+
+
+def test_a_connection_cut_in_the_body_is_the_server_s_fault(serve: Callable[..., int], ca_file: str) -> None:
+    def cut(connection: ssl.SSLSocket) -> None:
+        read_request(connection)
+        connection.sendall(HEAD + b"5\r\nfirst\r\n")
+        connection.close()
+
+    user = client(serve(cut), ca_file=ca_file)
+    exchange = user.post("/", b"{}")
+    assert to_its_end(exchange) == b"first"
+    assert str(exchange.error) == "the connection ended inside the response's body"
+
+
+def test_a_file_that_holds_no_authority_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "ca.pem").write_text("nothing of the kind")
+    for name in ("ca.pem", "missing.pem"):
+        with pytest.raises(UnusableCertificates, match=rf"--tls-ca .*{name} is no PEM file of certificates"):
+            TlsSettings(str(tmp_path / name)).context()

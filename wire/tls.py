@@ -1,0 +1,86 @@
+"""TLS beside the socket instead of around it: ciphertext in and out as bytes, so that the reads stay ours.
+
+An ssl.SSLSocket reads for itself and keeps the kernel's times from us; an SSLObject over MemoryBIO only computes.
+"""
+
+from __future__ import annotations
+
+import ssl
+from dataclasses import dataclass
+
+from wire.errors import ServerBrokeProtocol, UnusableCertificates
+
+_PLAINTEXT_BYTES = 65536
+
+
+@dataclass(frozen=True, slots=True)
+class TlsSettings:
+    """ca_file: PEM file of the authorities to trust instead of the system's. insecure: trust whatever comes."""
+
+    ca_file: str | None = None
+    insecure: bool = False
+
+    def context(self) -> ssl.SSLContext:
+        """Raises UnusableCertificates where ca_file holds none."""
+        try:
+            context = ssl.create_default_context(cafile=self.ca_file)
+        except (OSError, ssl.SSLError) as error:
+            raise UnusableCertificates(
+                f"--tls-ca {self.ca_file} is no PEM file of certificates ({error.strerror or error}); "
+                "name one that holds the server's authority."
+            ) from None
+        context.set_alpn_protocols(["http/1.1"])
+        if self.insecure:
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+        return context
+
+
+class TlsSession:
+    """One connection's TLS. Whatever method was called, `to_send` then holds what must go out."""
+
+    def __init__(self, context: ssl.SSLContext, server_name: str) -> None:
+        self._incoming = ssl.MemoryBIO()
+        self._outgoing = ssl.MemoryBIO()
+        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=server_name)
+
+    def shake_hands(self, received: bytes) -> bool:
+        """Go on with the handshake; True when it is done. Raises ssl.SSLError, also for a certificate not trusted."""
+        self._incoming.write(received)
+        try:
+            self._tls.do_handshake()
+        except ssl.SSLWantReadError:
+            return False
+        return True
+
+    def encrypt(self, plaintext: bytes) -> bytes:
+        """The bytes to send for these."""
+        self._tls.write(plaintext)
+        return self.to_send()
+
+    def decrypt(self, ciphertext: bytes) -> bytes:
+        """What these bytes complete of the plaintext: b"" where a record is not whole. Raises ServerBrokeProtocol."""
+        self._incoming.write(ciphertext)
+        pieces: list[bytes] = []
+        try:
+            while piece := self._tls.read(_PLAINTEXT_BYTES):
+                pieces.append(piece)
+        except ssl.SSLWantReadError:
+            pass
+        except ssl.SSLZeroReturnError:  # the peer's close_notify; its close of the connection is what counts
+            pass
+        except ssl.SSLError as error:
+            if not pieces:
+                raise ServerBrokeProtocol(f"the server broke TLS: {reason_of(error)}") from None
+        return b"".join(pieces)
+
+    def to_send(self) -> bytes:
+        """What TLS itself has to say: handshake, key updates."""
+        return self._outgoing.read()
+
+
+def reason_of(error: ssl.SSLError) -> str:
+    """OpenSSL's words without its file and line."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return error.verify_message
+    return (error.reason or str(error)).replace("_", " ").lower()
