@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from engines.pages import looks_like_a_page, words_of_page
 from engines.records import ChatRequest, Delta, StreamBroken
 from engines.sse import EventSplitter
 
@@ -195,15 +196,19 @@ class OpenAICompatible:
         return OpenAIDecoder()
 
     def error_message(self, body: bytes) -> str:
-        """The server's own words: `error.message`, `error`, `message` or `detail`; else the body's beginning."""
+        """The server's own words: `error.message`, `error`, `message` or `detail`, or a page's title; else the body's
+        beginning."""
         try:
             document = msgspec.json.decode(body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            return _shortened(body.decode("utf-8", "replace")) or "no message"
+            text = body.decode("utf-8-sig", "replace")
+            return _shortened(words_of_page(text) if looks_like_a_page(text) else text) or "no message"
         if isinstance(document, dict):
             for key in ("error", "message", "detail"):
                 if document.get(key):
                     return _words(document[key])
+            if document.get("choices"):
+                return "the server answered without streaming"
         return _shortened(body.decode("utf-8", "replace"))
 
 

@@ -22,7 +22,8 @@ REQUEST_COLUMNS = (
     *("id", "worker", "user", "stage", "system_prompt", "level", "phase", "outcome", "status"),
     *("scheduled_s", "sent_s", "connect_ms", "headers_ms", "ttft_ms", "ttfvt_ms", "tpot_ms", "e2e_ms", "duration_ms"),
     *("output_tokens", "output_tokens_source", "output_events", "output_arrivals"),
-    *("prompt_tokens", "prompt_tokens_source", "gap_max_ms", "client_delay_max_ms", "stamps"),
+    *("prompt_tokens", "prompt_tokens_source", "gaps_measured", "gap_max_ms"),
+    *("client_delay_max_ms", "stamps"),
     *("finish_reason", "error"),
 )
 WINDOW_COLUMNS = (
@@ -150,7 +151,8 @@ def _request_cells(row: RequestRow, stage: Stage) -> tuple[Any, ...]:
         *(_seconds(row.scheduled_ns), _seconds(row.sent_ns), _ms(row.connect_ns), _ms(row.headers_ns)),
         *(_ms(row.ttft_ns), _ms(row.ttfvt_ns), _ms(row.tpot_ns), _ms(row.e2e_ns), _ms(row.duration_ns)),
         *(row.output_tokens, row.output_tokens_source, row.output_events, row.output_arrivals),
-        *(row.prompt_tokens, row.prompt_tokens_source, _ms(row.gap_max_ns), _ms(row.client_delay_max_ns), row.stamps),
+        *(row.prompt_tokens, row.prompt_tokens_source, row.gaps_measured, _ms(row.gap_max_ns)),
+        *(_ms(row.client_delay_max_ns), row.stamps),
         *(row.finish_reason, row.error),
     )
 

@@ -31,6 +31,7 @@ class PartBooks:
     stamps: Counter[str] = field(default_factory=Counter)
     reads: int = 0
     reads_with_kernel_time: int = 0
+    requests_with_gaps: int = 0
     output_tokens: float = 0.0
     good_output_tokens: float = 0.0
     requests_within_objectives: int = 0
@@ -54,6 +55,7 @@ class PartBooks:
         self.stamps[row.stamps] += 1
         self.reads += row.reads
         self.reads_with_kernel_time += row.reads_with_kernel_time
+        self.requests_with_gaps += row.gaps_measured
         if objectives.bounds and objectives.met(row):
             self.requests_within_objectives += 1
             self.tokens_within_objectives += row.output_tokens

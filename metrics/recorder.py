@@ -103,6 +103,7 @@ def _row_of(timeline: Timeline, begun: Begun, worker: int, number: int) -> Reque
         stamps=timeline.stamps,
         reads=timeline.reads,
         reads_with_kernel_time=timeline.kernel_stamps,
+        gaps_measured=timeline.gaps_measured,
         status=timeline.status,
         headers_ns=None if timeline.headers_ns is None else timeline.headers_ns - timeline.sent_ns,
         ttft_ns=timeline.ttft_ns,

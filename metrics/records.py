@@ -35,6 +35,7 @@ class RequestRow(msgspec.Struct, frozen=True, array_like=True):
     stamps: str
     reads: int
     reads_with_kernel_time: int
+    gaps_measured: bool = True
     status: int | None = None
     headers_ns: int | None = None
     ttft_ns: int | None = None

@@ -76,13 +76,13 @@ def tokens_by_part(timeline: Timeline, begun: Begun) -> dict[Part, float]:
     """How many of a request's tokens arrived in each part of its stage; those of the drain belong to none."""
     arrivals_ns = np.frombuffer(timeline.arrivals_ns, dtype=np.int64)
     before_hold, before_drain = np.searchsorted(arrivals_ns, begun.phase_edges_ns)
-    share = timeline.tokens_per_arrival
-    return {Part.HOLD: float(before_drain - before_hold) * share, Part.WHOLE: float(before_drain) * share}
+    tokens = timeline.tokens_by_arrival
+    return {Part.HOLD: float(tokens[before_hold:before_drain].sum()), Part.WHOLE: float(tokens[:before_drain].sum())}
 
 
 def tokens_by_window(timeline: Timeline, began_ns: int, window_ns: int) -> dict[int, float]:
     """A request's tokens by the window, counted from `began_ns`, that they arrived in."""
     windows = (np.frombuffer(timeline.arrivals_ns, dtype=np.int64) - began_ns) // window_ns
-    numbers, counts = np.unique(np.maximum(windows, 0), return_counts=True)
-    share = timeline.tokens_per_arrival
-    return {int(number): int(count) * share for number, count in zip(numbers, counts)}
+    numbers, places = np.unique(np.maximum(windows, 0), return_inverse=True)
+    sums = np.bincount(places, weights=timeline.tokens_by_arrival, minlength=len(numbers))
+    return {int(number): float(tokens) for number, tokens in zip(numbers, sums)}

@@ -45,7 +45,8 @@ class Goodput(msgspec.Struct, frozen=True):
 
 
 class Figures(msgspec.Struct, frozen=True):
-    """One part of one level. Rates are None where the part has no length; request_rate is of ok requests sent in it."""
+    """One part of one level. Rates are None where the part has no length; request_rate is of ok requests sent in it,
+    requests_with_gaps of those whose gaps were measured."""
 
     seconds: float
     requests: int
@@ -58,6 +59,7 @@ class Figures(msgspec.Struct, frozen=True):
     goodput: Goodput | None
     output_tokens_sources: dict[str, int]
     stamps: dict[str, int]
+    requests_with_gaps: int
     ttft_s: Distribution
     ttfvt_s: Distribution
     tpot_s: Distribution
@@ -147,6 +149,7 @@ def figures(books: PartBooks, seconds: float, objectives: Objectives) -> Figures
         goodput=goodput,
         output_tokens_sources=dict(books.token_sources),
         stamps=dict(books.stamps),
+        requests_with_gaps=books.requests_with_gaps,
         ttft_s=distribution(books.ttft_s),
         ttfvt_s=distribution(books.ttfvt_s),
         tpot_s=distribution(books.tpot_s),

@@ -49,7 +49,8 @@ class Timeline:
     socket; connecting took connect_ns before that (0 on a kept connection). headers_ns: end of the response's head.
     first_ns, first_visible_ns, last_ns: arrival of the first output, the first that is not reasoning, the last.
     end_ns: the stream's proper end; over_ns: when the request was over for its user, whatever its outcome.
-    arrivals_ns: arrival of each read that held output, ascending; several events in one read share its time.
+    arrivals_ns: arrival of each read that held output, ascending; several events in one read share its time, and
+    arrival_events says how many did. gaps_measured: whether each read came as its bytes did.
     delays_ns: how late this process read each read of the response, empty without kernel stamps. kernel_stamps: how
     many of `reads` had a kernel receive time.
     """
@@ -67,10 +68,11 @@ class Timeline:
     last_ns: int | None = None
     end_ns: int | None = None
     arrivals_ns: array[int] = field(default_factory=lambda: array("q"))
+    arrival_events: array[int] = field(default_factory=lambda: array("q"))
+    gaps_measured: bool = True
     delays_ns: array[int] = field(default_factory=lambda: array("q"))
     reads: int = 0
     kernel_stamps: int = 0
-    output_events: int = 0
     output_tokens: int = 0
     output_tokens_source: TokenSource = TokenSource.EVENTS
     prompt_tokens: int | None = None
@@ -115,14 +117,24 @@ class Timeline:
 
     @property
     def gaps_ns(self) -> NDArray[np.int64]:
-        """Times between successive output arrivals: what a reader feels. Never divided among an event's tokens."""
+        """Times between successive output arrivals: what a reader feels. Never divided among an event's tokens; none
+        of a stream that was not watched."""
+        if not self.gaps_measured:
+            return np.empty(0, dtype=np.int64)
         arrivals_ns = np.frombuffer(self.arrivals_ns, dtype=np.int64)
         return arrivals_ns[1:] - arrivals_ns[:-1]
 
     @property
-    def tokens_per_arrival(self) -> float:
-        """Each arrival's share of the tokens, n / m, so that the tokens of all windows sum to n."""
-        return self.output_tokens / len(self.arrivals_ns) if self.arrivals_ns else 0.0
+    def output_events(self) -> int:
+        """Events with output."""
+        return sum(self.arrival_events)
+
+    @property
+    def tokens_by_arrival(self) -> NDArray[np.float64]:
+        """Each arrival's tokens: of n tokens in m events, k n / m for k events. They sum to n."""
+        events = np.frombuffer(self.arrival_events, dtype=np.int64)
+        share = self.output_tokens / int(events.sum()) if len(events) else 0.0
+        return np.multiply(events, share, dtype=np.float64)
 
     @property
     def stamps(self) -> str:
@@ -148,6 +160,8 @@ class TimelineBuilder:
         self._first_ns: int | None = None
         self._first_visible_ns: int | None = None
         self._arrivals_ns = array("q")
+        self._arrival_events = array("q")
+        self._gaps_measured = True
         self._delays_ns = array("q")
         self._reads = 0
         self._kernel_stamps = 0
@@ -180,12 +194,20 @@ class TimelineBuilder:
         self._sent_ns = sent_ns
         self._connect_ns = connect_ns
 
-    def read(self, delay_ns: int, kernel: bool) -> None:
-        """The socket was read for this response."""
+    @property
+    def may_be_unwatched(self) -> bool:
+        """The first output is in, and the kernel keeps the times."""
+        return bool(self._events) and self._kernel_stamps == self._reads
+
+    def read(self, delay_ns: int | None, kernel: bool) -> None:
+        """The socket was read for this response; delay_ns is None where it was not watched, and late on purpose."""
         self._reads += 1
+        if delay_ns is None:
+            self._gaps_measured = False
         if kernel:
             self._kernel_stamps += 1
-            self._delays_ns.append(delay_ns)
+            if delay_ns is not None:
+                self._delays_ns.append(delay_ns)
 
     def output(self, arrived_ns: int, visible: bool, tokens: int | None) -> None:
         """An event with output arrived; `tokens` by the engine's own count, None where it does not say."""
@@ -194,8 +216,11 @@ class TimelineBuilder:
         if visible and self._first_visible_ns is None:
             self._first_visible_ns = arrived_ns
         arrivals = self._arrivals_ns
-        if not arrivals or arrivals[-1] != arrived_ns:
+        if arrivals and arrivals[-1] == arrived_ns:
+            self._arrival_events[-1] += 1
+        else:
             arrivals.append(arrived_ns)
+            self._arrival_events.append(1)
         self._events += 1
         if tokens is not None:
             self._engine_tokens = (self._engine_tokens or 0) + tokens
@@ -251,10 +276,11 @@ class TimelineBuilder:
             last_ns=self.last_ns,
             end_ns=end_ns,
             arrivals_ns=self._arrivals_ns,
+            arrival_events=self._arrival_events,
+            gaps_measured=self._gaps_measured,
             delays_ns=self._delays_ns,
             reads=self._reads,
             kernel_stamps=self._kernel_stamps,
-            output_events=self._events,
             output_tokens=tokens,
             output_tokens_source=source,
             prompt_tokens=self._prompt_tokens,

@@ -22,11 +22,12 @@ from wire import (
     went_stale,
 )
 
-#: How often a stream's greenlet wakes to take in what has come. Arrivals carry their own times.
-DRAIN_INTERVAL_S = 0.25
+#: How often a stream's greenlet wakes to take in what has come. Arrivals carry their own times, and an end wakes it.
+DRAIN_INTERVAL_S = 1.0
 #: After the dialect's end of stream, how long the response may take to end too before its connection is given up.
 _LINGER_S = 1.0
 _MAX_ERROR_BODY_BYTES = 64 * 1024
+_MAX_ERROR_CHARACTERS = 500
 
 CountTokens = Callable[[str], int]
 
@@ -55,15 +56,17 @@ class Ask:
         stage: int,
         prompt_tokens: int,
         prompt_tokens_source: str,
+        measure_gaps: bool = True,
         count_tokens: CountTokens | None = None,
         on_output: Callable[[int], None] | None = None,
     ) -> None:
-        """prompt_tokens, by whoever counted them, stand unless the server's usage says otherwise. on_output is told
-        how many events with output each batch held."""
+        """Without measure_gaps, the stream is watched to its first output only. prompt_tokens, by whoever counted them,
+        stand unless the server's usage says otherwise. on_output is told how many outputs each batch held."""
         self._client = client
         self._engine = engine
         self._request = request
         self._timeouts = timeouts
+        self._measure_gaps = measure_gaps
         self._count_tokens = count_tokens
         self._on_output = on_output
         self._builder = TimelineBuilder(user, stage, time.perf_counter_ns())
@@ -75,6 +78,7 @@ class Ask:
         self._finish_reason: str | None = None
         self._stream_error: str | None = None
         self._done_ns: int | None = None
+        self._told_all_ns: int | None = None  # its end, or an error instead of it: nothing is waited for any more
         self.timeline: Timeline | None = None
 
     def run(self) -> Timeline:
@@ -98,8 +102,10 @@ class Ask:
             outcome, message = Outcome.TRUNCATED, str(error)
         if outcome is not Outcome.OK:
             self._client.close()
-        self._count()
-        self.timeline = self._finish(outcome, message)
+        try:
+            self._count()
+        finally:  # a run may end in the middle of counting: the answer was whole all the same
+            self.timeline = self._finish(outcome, message)
         return self.timeline
 
     def _stream(self) -> None:
@@ -107,6 +113,9 @@ class Ask:
         exchange = self._send(body)
         while True:
             self._take_batch(exchange)
+            _refuse_compression(exchange.response)
+            if self._told_all_ns is None:
+                self._decoder.feed(b"")  # what broke behind good events in the last read is told at the next call
             if not exchange.ended:
                 self._check_timeouts(exchange)
             elif went_stale(exchange):
@@ -117,20 +126,27 @@ class Ask:
 
     def _send(self, body: bytes) -> Exchange:
         headers = {"Content-Type": "application/json", "Accept": self._engine.content_type}
+        self._exchange = None  # one that went stale has no part in the story, even if there is no connection now
         self._exchange = exchange = self._client.post(self._engine.path, body, headers)
         self._builder.sent(exchange.sent_ns, exchange.connect_ns)
+        exchange.wakes_at_body = not self._measure_gaps
         return exchange
 
     def _take_batch(self, exchange: Exchange) -> None:
         before = self._builder.output_events
-        for arrival in exchange.wait(DRAIN_INTERVAL_S):
-            self._builder.read(arrival.delay_ns, arrival.kernel)
+        watched = exchange.watched
+        for arrival in exchange.wait(self._patience_s(exchange)):
+            self._builder.read(arrival.delay_ns if watched else None, arrival.kernel)
+            if self._told_all_ns is not None:
+                continue  # nothing behind the end is part of the answer, however the bytes were cut
             if _promises_a_stream(exchange.response):
                 self._take_events(self._decoder.feed(arrival.data), arrival)
             elif len(self._error_body) < _MAX_ERROR_BODY_BYTES:
                 self._error_body += arrival.data
         if self._on_output is not None:
             self._on_output(self._builder.output_events - before)
+        if not self._measure_gaps and watched and self._builder.may_be_unwatched and not exchange.ended:
+            exchange.unwatch()
 
     def _take_events(self, deltas: list[Delta], arrival: Arrival) -> None:
         builder = self._builder
@@ -143,16 +159,17 @@ class Ask:
                 builder.usage(delta.prompt_tokens, delta.output_tokens)
             if delta.finish_reason is not None:
                 self._finish_reason = delta.finish_reason
-            if delta.error is not None and self._stream_error is None:
+            if delta.error is not None or delta.done:
                 self._stream_error = delta.error
-            if delta.done and self._done_ns is None:
-                self._done_ns = arrival.arrived_ns
+                self._done_ns = arrival.arrived_ns if delta.done else None
+                self._told_all_ns = arrival.arrived_ns
+                return
 
     def _settle(self, exchange: Exchange) -> None:
         """The response is over: was it what it promised to be?"""
         response = exchange.response
         if response.head_complete and not _promises_a_stream(response):
-            words = self._words(response.headers)
+            words = self._words(response)
             if response.status != 200:
                 raise _Failed(Outcome.HTTP_ERROR, f"HTTP {response.status}: {words}")
             got = response.headers["content-type"]
@@ -163,33 +180,59 @@ class Ask:
             return
         if exchange.error is not None:
             raise exchange.error
-        if any(delta.done for delta in self._decoder.end()):
+        try:
+            leftover = self._decoder.end()
+        except StreamBroken as broken:  # whole so far, and then no proper end
+            raise _Failed(Outcome.TRUNCATED, str(broken)) from None
+        if any(delta.done for delta in leftover):
             self._done_ns = exchange.ended_ns
             return
         raise _Failed(
             Outcome.TRUNCATED, f"the stream ended after {self._builder.output_events} outputs without its end"
         )
 
-    def _words(self, headers: dict[str, str]) -> str:
-        if "location" in headers:
-            return f"redirected to {headers['location']}; give that address as --host"
+    def _words(self, response: ResponseParser) -> str:
+        location = response.headers.get("location", "").split("?")[0]  # a query may hold a secret
+        if location and 300 <= response.status < 400:
+            address = location.removesuffix(self._engine.path)
+            found = "://" in location and address != location
+            return f"redirected to {location}; give {address if found else 'the address that answers'} as --host"
+        if response.status < 300:
+            return "a stream comes with status 200"
+        if encoding := _compression(response):
+            return f"the server compressed its words ({encoding}) although identity was asked for"
         return self._engine.error_message(self._error_body)
 
     def _check_timeouts(self, exchange: Exchange) -> None:
         now_ns = time.perf_counter_ns()
-        timeouts, since_sent_s = self._timeouts, (now_ns - exchange.sent_ns) / 1e9
-        if self._done_ns is not None:
-            if (now_ns - self._done_ns) / 1e9 > _LINGER_S:
-                # The answer is whole; only the connection is not fit for another one.
-                exchange.finish(now_ns)
-                self._client.close()
-        elif self._builder.last_ns is None:
-            if since_sent_s > timeouts.first_token_s:
-                raise _TimedOut(f"no output within {timeouts.first_token_s:g} s")
-        elif (now_ns - self._builder.last_ns) / 1e9 > timeouts.idle_s:
-            raise _TimedOut(f"no further output for {timeouts.idle_s:g} s after {self._builder.output_events} outputs")
-        if since_sent_s > timeouts.total_s:
-            raise _TimedOut(f"not ended within {timeouts.total_s:g} s")
+        limit_ns, message = self._next_limit(exchange)
+        if now_ns <= limit_ns:
+            return
+        if self._told_all_ns is None:
+            raise _TimedOut(message)
+        # All is told; only the connection is not fit for another one.
+        exchange.finish(now_ns)
+        self._client.close()
+
+    def _next_limit(self, exchange: Exchange) -> tuple[float, str]:
+        """When patience ends as things stand, and what to say then. Pings and comments are no output: they change
+        nothing."""
+        timeouts, last_ns = self._timeouts, self._builder.last_ns
+        if self._told_all_ns is not None:
+            return self._told_all_ns + _LINGER_S * 1e9, "the response did not end after its stream had"
+        total = exchange.sent_ns + timeouts.total_s * 1e9, f"not ended within {timeouts.total_s:g} s"
+        if last_ns is None:
+            first_s = timeouts.first_token_s
+            return min(total, (exchange.sent_ns + first_s * 1e9, f"no output within {first_s:g} s"))
+        outputs = self._builder.output_events
+        idle = f"no further output for {timeouts.idle_s:g} s after {outputs} outputs"
+        return min(total, (last_ns + timeouts.idle_s * 1e9, idle))
+
+    def _patience_s(self, exchange: Exchange) -> float:
+        """How long to sleep: the interval, but not past the next limit by more than a moment."""
+        limit_ns, _ = self._next_limit(exchange)
+        until_limit_s = (limit_ns - time.perf_counter_ns()) / 1e9 + 0.001
+        return min(DRAIN_INTERVAL_S, max(0.0, until_limit_s))
 
     def _count(self) -> None:
         if self._count_tokens is not None and self._builder.needs_counting:
@@ -198,7 +241,7 @@ class Ask:
 
     def _finish(self, outcome: Outcome, message: str | None) -> Timeline:
         exchange = self._exchange
-        ended_ns = self._done_ns or (exchange.ended_ns if exchange else None)
+        ended_ns = self._told_all_ns or (exchange.ended_ns if exchange else None)
         return self._builder.finish(
             outcome,
             over_ns=ended_ns or time.perf_counter_ns(),
@@ -207,11 +250,28 @@ class Ask:
             bytes_received=exchange.bytes_received if exchange else 0,
             status=(exchange.response.status or None) if exchange else None,
             finish_reason=self._finish_reason,
-            error=message,
+            error=message and message[:_MAX_ERROR_CHARACTERS],
         )
 
 
 def _promises_a_stream(response: ResponseParser) -> bool:
-    """A 200 whose body is JSON or a web page is an answer, but not the one that was asked for."""
-    content_type = response.headers.get("content-type", "")
-    return response.status == 200 and not content_type.startswith(("application/json", "text/html"))
+    """A 200 whose body is compressed, JSON or a web page is an answer, but not the one that was asked for."""
+    content_type = response.headers.get("content-type", "").lower()
+    return (
+        response.status == 200
+        and not content_type.startswith(("application/json", "text/html"))
+        and not _compression(response)
+    )
+
+
+def _compression(response: ResponseParser) -> str:
+    """The body's encoding, "" where there is none."""
+    encoding = response.headers.get("content-encoding", "").lower()
+    return "" if encoding == "identity" else encoding
+
+
+def _refuse_compression(response: ResponseParser) -> None:
+    """At once, and without unpacking: a compressor holds events back until it has a block, so no time would be true."""
+    if response.status == 200 and (encoding := _compression(response)):
+        message = f"the server compressed the stream (Content-Encoding: {encoding}) although identity was asked for"
+        raise _Failed(Outcome.STREAM_ERROR, message)

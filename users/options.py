@@ -6,6 +6,7 @@ import os
 import re
 from argparse import ArgumentParser, Namespace
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
 
 from engines import ENGINES
@@ -20,6 +21,14 @@ _SECONDS = (1.0, 3600.0, 60.0, 1.0, 0.001)
 
 class OptionError(ValueError):
     """An option holds what it cannot; the text says what was expected and what came."""
+
+
+class TokenTimes(StrEnum):
+    """Whose gaps are measured: every stream's, every tenth stream's, nobody's."""
+
+    ALL = "all"
+    SAMPLED = "sampled"
+    ENDS = "ends"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +53,7 @@ class ChatOptions:
     system_prompt_file: str | None
     max_tokens: int
     ignore_eos: bool
+    token_times: TokenTimes
     seed: int
     timeouts: Timeouts
     tls: TlsSettings
@@ -68,6 +78,7 @@ class ChatOptions:
             system_prompt_file=options.system_prompt_file or None,
             max_tokens=_whole("--max-tokens", options.max_tokens, least=1),
             ignore_eos=options.ignore_eos,
+            token_times=_token_times(options.token_times),
             seed=_whole("--seed", options.seed, least=0),
             timeouts=Timeouts(
                 connect_s=_timespan("--connect-timeout", options.connect_timeout),
@@ -123,6 +134,14 @@ def add_options(parser: ArgumentParser) -> None:
         env_var="TOKENSWARM_IGNORE_EOS",
         help="have every answer go on to exactly --max-tokens tokens",
     )
+    option(
+        "--token-times",
+        choices=[times.value for times in TokenTimes],
+        default=TokenTimes.ALL.value,
+        env_var="TOKENSWARM_TOKEN_TIMES",
+        help="whose gaps between tokens are measured: all streams, one in ten (sampled), or none (ends); the others "
+        "cost a fraction, and their first and last tokens are timed all the same",
+    )
     option("--seed", type=int, default=1, env_var="TOKENSWARM_SEED", help="seed of the order of prompts")
     option("--connect-timeout", default="10s", env_var="TOKENSWARM_CONNECT_TIMEOUT", help="for a connection")
     option("--first-token-timeout", default="120s", env_var="TOKENSWARM_FIRST_TOKEN_TIMEOUT", help="for a first token")
@@ -161,6 +180,13 @@ def _whole(option: str, value: Any, least: int) -> int:
     if number < least:
         raise OptionError(f"{option} takes a whole number of at least {least}, got {value!r}.")
     return number
+
+
+def _token_times(text: str) -> TokenTimes:
+    try:
+        return TokenTimes(text)
+    except ValueError:
+        raise OptionError(f"--token-times takes one of {', '.join(TokenTimes)}, got {text!r}.") from None
 
 
 def _timespan(option: str, text: Any) -> float:

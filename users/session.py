@@ -13,8 +13,10 @@ from engines import ENGINES, ChatRequest, Engine
 from metrics.recorder import Recorder
 from metrics.stage import Begun, Phase
 from prompts import Prompt, PromptSet, Sampler, load_prompts, load_system_prompt, token_counter
-from users.options import ChatOptions, OptionError, request_headers
+from users.options import ChatOptions, OptionError, TokenTimes, request_headers
 from wire import Origin, StreamClient, WireError
+
+_SAMPLED_ONE_IN = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +60,18 @@ class Session:
         self._tls = options.tls.context()
         self._headers = request_headers()
         self._sampler = Sampler(self.material.prompts, options.seed, recorder.worker)
+        self._asked = 0
 
     def client(self) -> StreamClient:
         """A user's own client."""
         return StreamClient(self._origin, self.options.timeouts.connect_s, self._headers, self._tls)
+
+    def measures_gaps(self) -> bool:
+        """Whether the next stream's gaps are to be measured."""
+        self._asked += 1
+        if self.options.token_times is TokenTimes.SAMPLED:
+            return self._asked % _SAMPLED_ONE_IN == 1
+        return self.options.token_times is TokenTimes.ALL
 
     def draw(self) -> Prompt:
         """The next prompt of this worker's order."""

@@ -12,6 +12,7 @@ import gevent
 import gevent.socket
 from gevent import monkey
 
+from wire.drainer import DRAINER
 from wire.errors import ConnectFailed, ConnectTimedOut, ServerBrokeProtocol, WireError
 from wire.exchange import Exchange
 from wire.origin import Origin
@@ -42,12 +43,13 @@ class Connection:
         self._sending = False
         self._watcher = gevent.get_hub().loop.io(self._sock.fileno(), _READABLE)
         self.closed = False
-        self._watcher.start(self._on_readable)
+        self.watched = False
+        self._watch()
 
     def send(self, request: bytes) -> Exchange:
         """Start an exchange; the first one bears the cost of connecting. A failure to send is the exchange's error,
         not an exception."""
-        exchange = Exchange(time.perf_counter_ns(), self._connect_ns)
+        exchange = Exchange(time.perf_counter_ns(), self._connect_ns, self)
         self._connect_ns = 0
         self._exchange = exchange
         try:
@@ -58,10 +60,29 @@ class Connection:
             self._stop(ServerBrokeProtocol(f"the connection broke while the request was sent: {_reason(error)}"))
         return exchange
 
+    def unwatch(self) -> None:
+        """Have the drainer read it instead of the hub. The exchange's end brings the hub's watch back."""
+        if self.watched and not self.closed:
+            self.watched = False
+            self._watcher.stop()
+            DRAINER.add(self)
+
+    def read_now(self) -> None:
+        """Take what the kernel holds."""
+        self._on_readable()
+        if not self.closed and (self._exchange is None or self._exchange.ended):
+            DRAINER.remove(self)
+            self._watch()  # an idle connection is watched for its close
+
+    def _watch(self) -> None:
+        self.watched = True
+        self._watcher.start(self._on_readable)
+
     def close(self) -> None:
         """Stop watching and close. An exchange that has not ended is left without its end."""
         if not self.closed:
             self.closed = True
+            DRAINER.remove(self)
             self._watcher.stop()
             self._watcher.close()
             if not self._sending:

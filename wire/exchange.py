@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from gevent.event import Event
 
 from wire.errors import WireError
 from wire.http import ResponseParser
 from wire.records import Arrival
+
+
+class Source(Protocol):
+    """What an exchange asks of its connection."""
+
+    @property
+    def watched(self) -> bool: ...
+
+    def unwatch(self) -> None: ...
 
 
 class Exchange:
@@ -18,7 +29,8 @@ class Exchange:
     error: what stopped it early, None if nothing did.
     """
 
-    def __init__(self, sent_ns: int, connect_ns: int) -> None:
+    def __init__(self, sent_ns: int, connect_ns: int, source: Source) -> None:
+        self._source = source
         self.sent_ns = sent_ns
         self.connect_ns = connect_ns
         self.headers_ns: int | None = None
@@ -26,20 +38,35 @@ class Exchange:
         self.error: WireError | None = None
         self.bytes_received = 0
         self.response = ResponseParser()
+        self.wakes_at_body = False
         self._arrivals: list[Arrival] = []
-        self._over = Event()
+        self._news = Event()
 
     @property
     def ended(self) -> bool:
         """Nothing more will arrive (some may still wait to be taken)."""
-        return self._over.is_set()
+        return self.ended_ns is not None
+
+    @property
+    def watched(self) -> bool:
+        """Whether each arrival is read, and so stamped, as it comes."""
+        return self._source.watched
+
+    def unwatch(self) -> None:
+        """From now on let the kernel keep what comes, and read it ten times a second. The kernel stamps the last of it:
+        the times of the last output and of the end stay true, those in between are not known."""
+        self.wakes_at_body = False
+        self._source.unwatch()
 
     def wait(self, timeout_s: float) -> list[Arrival]:
         """Sleep until the exchange is over or the time is, then take all that arrived since the last call.
 
-        Nothing wakes the greenlet a token: the stamps make its lateness harmless, and the batch makes it cheap.
+        Nothing wakes the greenlet a token, unless `wakes_at_body` asks for that: the stamps make its lateness harmless,
+        and the batch makes it cheap.
         """
-        self._over.wait(timeout_s)
+        self._news.wait(timeout_s)
+        if not self.ended:
+            self._news.clear()
         arrivals, self._arrivals = self._arrivals, []
         return arrivals
 
@@ -54,12 +81,14 @@ class Exchange:
             self.headers_ns = arrived_ns
         if body:
             self._arrivals.append(Arrival(arrived_ns, delay_ns, kernel, body))
+            if self.wakes_at_body:
+                self._news.set()
         if response.complete:
             self.finish(arrived_ns)
 
     def finish(self, ended_ns: int, error: WireError | None = None) -> None:
         """Nothing more will come."""
-        if not self._over.is_set():
+        if self.ended_ns is None:
             self.ended_ns = ended_ns
             self.error = error
-            self._over.set()
+            self._news.set()

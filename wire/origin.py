@@ -38,6 +38,8 @@ class Origin:
             raise UnusableUrl(f"--host names no host: {url!r}; write it as http://HOST:PORT.")
         if not url.isascii() or not url.isprintable() or any(mark in url for mark in " ?#"):
             raise UnusableUrl(f"--host is http://HOST:PORT/PREFIX in plain ASCII, no spaces, no ? and no #: {url!r}.")
+        if any(not 0 < len(label) < 64 for label in parts.hostname.removesuffix(".").split(".")):
+            raise UnusableUrl(f"--host has an empty part, or one of more than 63 letters, between its dots: {url!r}.")
         try:
             port = _DEFAULT_PORTS[parts.scheme] if parts.port is None else parts.port
         except ValueError:

@@ -48,8 +48,27 @@ BODIES = [
     pytest.param(b"Method Not Allowed", "Method Not Allowed", id="BentoML, wrong method"),
     pytest.param(
         b"<html>\r\n<head><title>502 Bad Gateway</title></head>\r\n</html>\r\n",
-        "<html> <head><title>502 Bad Gateway</title></head> </html>",
+        "502 Bad Gateway",
         id="a proxy's page",
+    ),
+    pytest.param(
+        b"\xef\xbb\xbf\n<!DOCTYPE html><html><head><style>p { color: red }</style><script>if (1 < 2) alert()</script>"
+        b"</head><body><h1>Sorry,</h1><p>back &lt;soon&gt;<br>\n&amp; well</body>",
+        "Sorry, back <soon> & well",
+        id="a page without a title",
+    ),
+    pytest.param(
+        b'<?xml version="1.0"?><Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>',
+        "AccessDenied Access Denied",
+        id="a cloud's XML",
+    ),
+    pytest.param(b"<html><head><title>half", "half", id="a page cut off in its title"),
+    pytest.param(b"<html><body></body></html>", "no message", id="a page without a word"),
+    pytest.param(
+        b'{"id":"chatcmpl-1","object":"chat.completion","choices":[{"index":0,"message":{"role":"assistant",'
+        b'"content":"Hello"},"finish_reason":"stop"}],"usage":{"prompt_tokens":9,"completion_tokens":1}}',
+        "the server answered without streaming",
+        id="a whole answer",
     ),
     pytest.param(b"\xff\xfe gone", "\ufffd\ufffd gone", id="not UTF-8"),
     pytest.param(b'{"error":"caf\xe9"}', '{"error":"caf\ufffd"}', id="JSON in Latin-1"),

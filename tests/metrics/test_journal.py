@@ -107,6 +107,7 @@ def test_a_request_is_told_in_the_units_of_its_columns(
             "output_arrivals": "3",
             "prompt_tokens": "40",
             "prompt_tokens_source": "usage",
+            "gaps_measured": "True",
             "gap_max_ms": "200.000000",
             "client_delay_max_ms": "0.070000",
             "stamps": "kernel",
@@ -322,6 +323,7 @@ def _answered(sent_ns: int, arrivals_ns: Sequence[int], tokens: int) -> Timeline
         first_ns=arrivals_ns[0],
         last_ns=arrivals_ns[-1],
         arrivals_ns=array("q", arrivals_ns),
+        arrival_events=array("q", [1] * len(arrivals_ns)),
         output_tokens=tokens,
     )
 

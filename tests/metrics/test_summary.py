@@ -205,6 +205,7 @@ FIGURES: dict[str, Any] = {
     "goodput": ({"requests_per_s": float, "tokens_per_s": float, "fraction": (float, None)}, None),
     "output_tokens_sources": {str: int},
     "stamps": {str: int},
+    "requests_with_gaps": int,
     **dict.fromkeys(("ttft_s", "ttfvt_s", "tpot_s", "gap_s", "e2e_s"), DISTRIBUTION),
     **dict.fromkeys(("request_token_rate", "connect_s", "client_delay_s"), DISTRIBUTION),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import subprocess
 import sys
@@ -64,6 +65,27 @@ def test_figures_are_those_of_the_server_s_own_log(run_locust: RunLocust, start_
     for row in run.requests:
         assert row["stamps"] in ("kernel", "mixed")
         assert 150 <= float(row["ttft_ms"]) <= float(row["e2e_ms"]) <= float(row["duration_ms"])
+
+
+@pytest.mark.parametrize(("times", "measured"), [("all", 1.0), ("sampled", 0.1), ("ends", 0.0)])
+def test_token_times_change_whose_gaps_are_measured_and_nothing_else(
+    run_locust: RunLocust, start_simulator: StartSimulator, times: str, measured: float
+) -> None:
+    simulator = start_simulator("--profile", "fast", "--prefill-ms", "50", "--step-ms", "4")
+    options = ("--max-tokens", "40", "--engine", "vllm", "--ignore-eos", "--token-times", times)
+    run = run_locust("-H", simulator.host, "-u", "4", "-r", "4", "-t", "5s", *options)
+    assert run.exit_code == 0, run.output
+    assert_whole(run)
+    rows, whole = run.requests, run.summary["levels"][0]["whole"]
+    assert {(row["outcome"], row["output_tokens"]) for row in rows} == {("ok", "40")}
+    for row in rows:
+        assert float(row["ttft_ms"]) >= 50
+        assert float(row["e2e_ms"]) - float(row["ttft_ms"]) >= 38 * 4  # the last token's time is its own
+        assert (row["gaps_measured"] == "True") == bool(row["gap_max_ms"])
+    with_gaps = sum(row["gaps_measured"] == "True" for row in rows)
+    assert with_gaps == math.ceil(measured * len(rows)) == whole["requests_with_gaps"]
+    assert bool(whole["gap_s"]["count"]) == bool(measured)
+    assert whole["tpot_s"]["count"] == len(rows)
 
 
 def test_an_early_role_event_is_not_the_first_token(run_locust: RunLocust, start_simulator: StartSimulator) -> None:

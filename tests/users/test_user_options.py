@@ -10,7 +10,7 @@ import pytest
 from locust.argument_parser import get_empty_argument_parser
 
 from prompts import PromptError
-from users.options import API_KEY_VARIABLE, ChatOptions, OptionError, Timeouts, add_options, request_headers
+from users.options import API_KEY_VARIABLE, ChatOptions, OptionError, Timeouts, TokenTimes, add_options, request_headers
 from wire import TlsSettings
 
 Parse = Callable[..., Namespace]
@@ -45,6 +45,7 @@ def test_without_options_a_run_asks_the_samples_in_the_plain_dialect(parse: Pars
         system_prompt_file=None,
         max_tokens=512,
         ignore_eos=False,
+        token_times=TokenTimes.ALL,
         seed=1,
         timeouts=Timeouts(connect_s=10.0, first_token_s=120.0, idle_s=60.0, total_s=600.0),
         tls=TlsSettings(),
@@ -55,7 +56,18 @@ def test_every_option_reaches_what_is_asked(parse: Parse) -> None:
     options = parse(
         *("--engine", "vllm", "--model", "llama", "--prompts", "dolly", "--prompt-tokens", "1:9"),
         *("--tokenizer", "tokenizer.json", "--system-prompt-file", "system.txt", "--max-tokens", "64", "--ignore-eos"),
-        *("--seed", "0", "--connect-timeout", "1s", "--first-token-timeout", "2s", "--idle-timeout", "3s"),
+        *(
+            "--token-times",
+            "sampled",
+            "--seed",
+            "0",
+            "--connect-timeout",
+            "1s",
+            "--first-token-timeout",
+            "2s",
+            "--idle-timeout",
+            "3s",
+        ),
         *("--request-timeout", "4s", "--tls-ca", "ca.pem", "--tls-insecure"),
     )
     assert ChatOptions.of(options) == ChatOptions(
@@ -67,6 +79,7 @@ def test_every_option_reaches_what_is_asked(parse: Parse) -> None:
         system_prompt_file="system.txt",
         max_tokens=64,
         ignore_eos=True,
+        token_times=TokenTimes.SAMPLED,
         seed=0,
         timeouts=Timeouts(connect_s=1.0, first_token_s=2.0, idle_s=3.0, total_s=4.0),
         tls=TlsSettings("ca.pem", insecure=True),
@@ -76,7 +89,7 @@ def test_every_option_reaches_what_is_asked(parse: Parse) -> None:
 def test_no_option_has_a_default_or_a_name_that_the_web_form_would_lose(parse: Parse) -> None:
     """Locust's form drops names with digits, and returns a default of None as text."""
     own = {name: default for name, default in vars(parse()).items() if name not in LOCUSTS_OWN}
-    assert len(own) == 15
+    assert len(own) == 16
     for name, default in own.items():
         assert type(default) in {str, int, bool}, name
         assert not any(character.isdigit() for character in name)

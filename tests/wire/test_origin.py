@@ -22,6 +22,7 @@ from wire import Origin, UnusableUrl
         ("http://127.0.0.1:8000", Origin("127.0.0.1", 8000), "127.0.0.1:8000"),
         ("http://[::1]:8000/x", Origin("::1", 8000, "/x"), "[::1]:8000"),
         ("http://[2001:db8::1]", Origin("2001:db8::1", 80), "[2001:db8::1]"),
+        ("http://gpu.example.:8000", Origin("gpu.example.", 8000), "gpu.example.:8000"),
     ],
 )
 def test_host_port_and_prefix_are_read_and_written_as_a_host_header(url: str, origin: Origin, authority: str) -> None:
@@ -51,6 +52,14 @@ def test_host_port_and_prefix_are_read_and_written_as_a_host_header(url: str, or
         ("http://gpu:65536", "--host has a port that is no number from 1 to 65535: 'http://gpu:65536'."),
         ("http://gpu:0", "--host has a port that is no number from 1 to 65535: 'http://gpu:0'."),
         ("http://gpu:http", "--host has a port that is no number from 1 to 65535: 'http://gpu:http'."),
+        (
+            "http://gpu..example",
+            "--host has an empty part, or one of more than 63 letters, between its dots: 'http://gpu..example'.",
+        ),
+        (
+            f"http://{'g' * 64}.example",
+            f"--host has an empty part, or one of more than 63 letters, between its dots: 'http://{'g' * 64}.example'.",
+        ),
         ("http://[::1", "--host has no address in its brackets: 'http://[::1'; write http://[::1]:PORT."),
     ],
 )

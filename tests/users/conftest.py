@@ -1,0 +1,168 @@
+"""One user before a server whose every step the test takes (tests/peer.py), with the books of a run behind the user."""
+
+from __future__ import annotations
+
+import csv
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import gevent
+import pytest
+
+import users.exchange
+from engines import ENGINES, ChatRequest
+from metrics.journal import Journal
+from metrics.ledger import Ledger
+from metrics.objectives import Objectives
+from metrics.recorder import Recorder
+from metrics.records import Report
+from metrics.stage import Stage
+from tests.peer import PATIENCE_S, Server, server_on_ipv6_or_skip
+from users.exchange import Ask
+from users.options import Timeouts
+from wire import Origin, StreamClient
+
+PATIENT = Timeouts(connect_s=PATIENCE_S, first_token_s=PATIENCE_S, idle_s=PATIENCE_S, total_s=PATIENCE_S)
+QUESTION = ChatRequest(model="tiny", prompt="Why?", system_prompt=None, max_tokens=64)
+STAGE = Stage(stage=0, system_prompt="off", level="1", users=1, ramp_s=0.0)
+
+
+class Asker:
+    """A user that asks when the test says so, and tells of it as the users of a run do."""
+
+    def __init__(
+        self,
+        origin: Origin,
+        folder: Path,
+        timeouts: Timeouts = PATIENT,
+        count_tokens: Callable[[str], int] | None = None,
+    ) -> None:
+        self._began_ns = time.perf_counter_ns()
+        self._recorder = Recorder(worker=0)
+        self._recorder.begin_stage(STAGE, self._began_ns, self._began_ns)
+        self._ledger = Ledger(Objectives())
+        self._ledger.begin_stage(STAGE, 0.0)
+        self._journal = Journal(folder, "run")
+        self._timeouts = timeouts
+        self._count_tokens = count_tokens
+        self._asked = 0
+        self._running: list[gevent.Greenlet] = []
+        self.client = StreamClient(origin, timeouts.connect_s)
+
+    def ask(self) -> None:
+        """Ask once, to the end."""
+        ask = Ask(
+            self.client,
+            ENGINES["vllm"],
+            QUESTION,
+            self._timeouts,
+            user="0.1",
+            stage=0,
+            prompt_tokens=2,
+            prompt_tokens_source="estimate",
+            count_tokens=self._count_tokens,
+            on_output=self._recorder.saw_output,
+        )
+        self._asked += 1
+        self._recorder.in_flight += 1
+        try:
+            ask.run()
+        finally:
+            self._recorder.in_flight -= 1
+            if ask.timeline is not None:
+                self._recorder.record(ask.timeline)
+
+    def begins(self) -> gevent.Greenlet:
+        """Ask in a greenlet of the user's own, so that the test can go on as the server."""
+        self._running.append(gevent.spawn(self.ask))
+        return self._running[-1]
+
+    def has_seen(self, outputs: int) -> Callable[[], bool]:
+        """Whether so many outputs, over all requests, have been taken in."""
+        return lambda: self._recorder.output_events == outputs
+
+    def has_received(self, received: int) -> Callable[[], bool]:
+        """Whether so many bytes of the response under way have come."""
+        return lambda: self._exchange.bytes_received == received
+
+    def has_lost_the_connection(self) -> bool:
+        """Whether the user knows that its kept connection is gone."""
+        return self.client._connection is None or self.client._connection.closed
+
+    def since_began_s(self) -> float:
+        """Now, as requests.csv counts time."""
+        return (time.perf_counter_ns() - self._began_ns) / 1e9
+
+    def rows(self) -> list[dict[str, str]]:
+        """requests.csv once everything asked has ended: each request in it once, and the books balance."""
+        gevent.joinall(self._running, timeout=PATIENCE_S)
+        report = Report.decode(self._recorder.take_report().encode())
+        assert self._ledger.apply(report)
+        self._journal.write_requests(report.rows, {0: STAGE})
+        assert self._ledger.balanced
+        with (self._journal.folder / "requests.csv").open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        assert len(rows) == self._journal.rows == self._ledger.recorded == self._ledger.fired == self._asked
+        assert [row["id"] for row in rows] == [f"0-{number}" for number in range(1, self._asked + 1)]
+        assert self._ledger.failures == sum(row["outcome"] not in {"ok", "cut"} for row in rows)
+        assert self._ledger.output_tokens == sum(int(row["output_tokens"]) for row in rows)
+        return rows
+
+    def row(self) -> dict[str, str]:
+        """The only one."""
+        (row,) = self.rows()
+        return row
+
+    def close(self) -> None:
+        gevent.killall(self._running)
+        self.client.close()
+        self._journal.close()
+
+    @property
+    def _exchange(self) -> users.exchange.Exchange:
+        assert self.client._connection is not None
+        assert self.client._connection._exchange is not None
+        return self.client._connection._exchange
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What comes is looked at often, and nobody lingers for long: in a run the same happens, later."""
+    monkeypatch.setattr(users.exchange, "DRAIN_INTERVAL_S", 0.005)
+    monkeypatch.setattr(users.exchange, "_LINGER_S", 0.05)
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    server = Server()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def server_on_ipv6() -> Iterator[Server]:
+    server = server_on_ipv6_or_skip()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def askers(tmp_path: Path) -> Iterator[Callable[..., Asker]]:
+    """Makes users of a server, given its address, timeouts and a tokenizer, and ends them in the end."""
+    made: list[Asker] = []
+
+    def make(origin: Origin, count_tokens: Callable[[str], int] | None = None, **timeouts_s: float) -> Asker:
+        timeouts = {name: timeouts_s.get(name, getattr(PATIENT, name)) for name in PATIENT.__slots__}
+        made.append(Asker(origin, tmp_path, Timeouts(**timeouts), count_tokens))
+        return made[-1]
+
+    yield make
+    for asker in made:
+        asker.close()
+
+
+@pytest.fixture
+def user(server: Server, askers: Callable[..., Asker]) -> Asker:
+    """A patient user of the server."""
+    return askers(server.origin)

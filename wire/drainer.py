@@ -1,0 +1,49 @@
+"""Reads the connections that nobody watches, ten times a second, all in one go.
+
+A stream that is watched costs the hub a wake-up a token; one that is not costs its part of a pass over all of them.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import gevent
+
+#: How often. A stream's end is noticed no sooner, though its time is the kernel's.
+INTERVAL_S = 0.1
+
+
+class Drained(Protocol):
+    """A connection, as the drainer sees it."""
+
+    def read_now(self) -> None:
+        """Take what the kernel holds. Must neither block nor raise."""
+        ...
+
+
+class Drainer:
+    """The connections to read, and the greenlet that reads them while there are any."""
+
+    def __init__(self) -> None:
+        self._connections: dict[Drained, None] = {}  # in the order they came: an ordered set
+        self._greenlet: gevent.Greenlet[[], None] | None = None
+
+    def add(self, connection: Drained) -> None:
+        """Read it from now on."""
+        self._connections[connection] = None
+        if self._greenlet is None or self._greenlet.dead:
+            self._greenlet = gevent.spawn(self._drain)
+
+    def remove(self, connection: Drained) -> None:
+        """Read it no more; nothing happens if it was not."""
+        self._connections.pop(connection, None)
+
+    def _drain(self) -> None:
+        while self._connections:
+            gevent.sleep(INTERVAL_S)
+            for connection in tuple(self._connections):
+                connection.read_now()
+
+
+#: One to a process: it is filled after any fork, by the connections that are opened there.
+DRAINER = Drainer()
