@@ -22,8 +22,8 @@ format: .venv/installed-test
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-clean:  ## everything that the other targets made, results included
-	rm -rf .venv build results *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
+clean:  ## everything that the other targets made, but for results/
+	rm -rf .venv build *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/created:

@@ -65,6 +65,8 @@ def prepare(environment, **_):
             crew.facts(environment)
     except ValueError as error:
         print(f"tokenswarm: {error}", file=sys.stderr)
+        if isinstance(environment.runner, WorkerRunner):
+            recording.refuse_run(str(error))
         sys.exit(EXIT_BAD_SETUP)
 
 
@@ -85,7 +87,9 @@ def begin_run(environment, **_):
     except ValueError as error:
         logger.error("The run does not begin: %s", error)
         environment.process_exit_code = EXIT_BAD_SETUP
-        if shape is not None:
+        if isinstance(environment.runner, WorkerRunner):
+            recording.refuse_run(str(error))
+        elif shape is not None:
             shape.refuse()
 
 

@@ -8,6 +8,7 @@ by a message of their own, ahead of the spawn messages of the same connection.
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import time
 from collections.abc import Sequence
@@ -39,6 +40,7 @@ from metrics.timeline import Timeline
 logger = logging.getLogger(__name__)
 
 _STAGE_MESSAGE = "tokenswarm_stage"
+_REFUSED_MESSAGE = "tokenswarm_refused"
 _REPORT_KEY = "tokenswarm"
 #: Locust's workers report every 3 s; their last word after a stop can take as long.
 _LAST_REPORTS_S = 4.0
@@ -47,6 +49,10 @@ _LAST_REPORTS_S = 4.0
 EXIT_NOT_TO_BE_BELIEVED = 3
 EXIT_INTERRUPTED = 4
 _EXIT_CODES = {Status.FAILED: EXIT_NOT_TO_BE_BELIEVED, Status.INTERRUPTED: EXIT_INTERRUPTED}
+
+
+class WorkerRefused(ValueError):
+    """A worker cannot take part in the run; the text is its reason."""
 
 
 class Sink(Protocol):
@@ -147,6 +153,7 @@ class Recording:
         self._run_id: int | None = None
         self._defect: str | None = None
         self._finished: list[Path] = []
+        self._refusal: str | None = None
         self._clock_offset_ns = 0
         self._server: WSGIServer | None = None
         self._environment: Environment
@@ -168,6 +175,12 @@ class Recording:
         self._live.user_count = lambda: runner.user_count
         if not isinstance(runner, MasterRunner):
             runner.register_message(_STAGE_MESSAGE, self._on_stage_message)
+        if isinstance(runner, MasterRunner):
+            runner.register_message(_REFUSED_MESSAGE, self._on_refused_message)
+        if isinstance(runner, WorkerRunner) and getattr(environment.parsed_options, "processes", None):
+            # Ctrl-C goes to the whole group: the master must hear of the end from its workers, not lose them to it.
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            gevent.spawn(_end_with_parent, runner)
         if not isinstance(runner, WorkerRunner):
             options = RecordingOptions.of(environment.parsed_options)
             check_writable(options.results)
@@ -179,9 +192,12 @@ class Recording:
             gevent.spawn(self._keep_books)
 
     def begin_run(self, facts: RunFacts) -> None:
-        """At Locust's test_start, where the books are kept. Raises ObjectiveError, ResultsFolderError."""
+        """At test_start, where the books are kept. Raises ObjectiveError, ResultsFolderError, WorkerRefused."""
         runner = self._environment.runner
         assert self._environment.parsed_options is not None
+        if (refusal := self._refusal) is not None:
+            self._refusal = None
+            raise WorkerRefused(refusal)
         self._finish()  # a run whose last reports are still awaited: what is here is what there is
         workers = runner.worker_count if isinstance(runner, MasterRunner | LocalRunner) else 1
         self._run = run = _Run(facts, RecordingOptions.of(self._environment.parsed_options), workers)
@@ -189,6 +205,12 @@ class Recording:
         self._live.facts, self._live.ledger = facts, run.ledger
         logger.info("Results go to %s", run.journal.folder)
         self.begin_stage(facts.plan[0])
+
+    def refuse_run(self, reason: str) -> None:
+        """On a worker that cannot take part in a run: the master must not go on at half load."""
+        assert self._environment.runner is not None
+        self._environment.runner.send_message(_REFUSED_MESSAGE, {"reason": reason})
+        gevent.sleep(0.5)  # a worker that ends now takes what it has not sent with it
 
     def begin_stage(self, stage: Stage) -> None:
         """A level begins: in the books, and on every worker."""
@@ -238,6 +260,15 @@ class Recording:
             data["run_began_unix_ns"] + offset_ns,
             data["stage_began_unix_ns"] + offset_ns,
         )
+
+    def _on_refused_message(self, environment: Environment, msg: Any, **_: Any) -> None:
+        reason = f"worker {msg.node_id} cannot take part: {msg.data['reason']}"
+        if self._run is None:
+            self._refusal = reason
+            return
+        self._fail(reason)
+        if (runner := environment.runner) is not None:
+            gevent.spawn(runner.quit if self._headless else runner.stop)
 
     def _on_report_to_master(self, client_id: str, data: dict[str, Any], **_: Any) -> None:
         if self.recorder is not None:
@@ -316,6 +347,9 @@ class Recording:
         run = self._run
         if run is None:
             return
+        if self._headless:
+            # The run is over, and what it left is being written: a second Ctrl-C could only tear that.
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
         try:
             self._take_own_report(run)
         except Exception as error:
@@ -346,6 +380,15 @@ class Recording:
     def _headless(self) -> bool:
         options = self._environment.parsed_options
         return bool(options and options.headless)
+
+
+def _end_with_parent(runner: WorkerRunner) -> None:
+    """A forked worker whose master is gone would load its server for another minute."""
+    parent = os.getppid()
+    while os.getppid() == parent:
+        gevent.sleep(1.0)
+    logger.error("The master of this worker is gone; the worker ends")
+    runner.quit()
 
 
 def _version() -> str:

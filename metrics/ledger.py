@@ -16,6 +16,7 @@ from metrics.timeline import Outcome
 #: Length of a window of windows.csv.
 WINDOW_S = 5.0
 RATE_UNIT = 1e-3
+_USERS_SETTLE_S = 4.0
 #: A rest shorter than this is no window of its own.
 _SHORTEST_WINDOW_S = 1e-3
 
@@ -82,12 +83,14 @@ class PartBooks:
 @dataclass(slots=True)
 class LevelBooks:
     """One stage of the run. began_s: since the run began; ended_s: when it was over, None while it runs.
-    output_tokens: of all its ended requests, whenever their tokens arrived."""
+    output_tokens: of all its ended requests, whenever their tokens arrived. users_in_hold: the most that were seen
+    there, None where none were counted."""
 
     stage: Stage
     began_s: float
     ended_s: float | None = None
     output_tokens: int = 0
+    users_in_hold: int | None = None
     parts: dict[Part, PartBooks] = field(default_factory=lambda: {part: PartBooks() for part in Part})
 
     def seconds(self, part: Part, now_s: float) -> float:
@@ -206,6 +209,9 @@ class Ledger:
             window = self._window(level, now_s)
             window.users = users
             window.in_flight = self.in_flight
+            # A master hears of its workers' users every 3 s; what it hears first in a hold may be of the ramp.
+            if now_s - level.began_s >= level.stage.ramp_s + _USERS_SETTLE_S:
+                level.users_in_hold = max(users, level.users_in_hold or 0)
 
     def windows_of(self, level: LevelBooks, now_s: float) -> list[WindowBooks]:
         """A level's windows in order, without a hole. What lies behind the last edge belongs to the last window: the

@@ -10,6 +10,10 @@ from typing import Any
 from metrics.objectives import Objectives
 
 
+class RecordingOptionError(ValueError):
+    """An option holds what it cannot; the text says what was expected and what came."""
+
+
 @dataclass(frozen=True, slots=True)
 class RecordingOptions:
     """Where results go and what a good request is. metrics_port 0 serves none."""
@@ -21,10 +25,11 @@ class RecordingOptions:
 
     @classmethod
     def of(cls, options: Namespace) -> RecordingOptions:
-        """Check and convert. Raises ObjectiveError, MetricsPortError."""
-        return cls(
-            Path(options.results), Objectives.parse(options.slo), options.metrics_host, int(options.metrics_port)
-        )
+        """Check and convert. Raises ObjectiveError, RecordingOptionError."""
+        port = int(options.metrics_port)
+        if not 0 <= port <= 65535:
+            raise RecordingOptionError(f"--metrics-port takes a port from 1 to 65535, or 0 for none, got {port}.")
+        return cls(Path(options.results), Objectives.parse(options.slo), options.metrics_host, port)
 
 
 def add_options(parser: ArgumentParser) -> None:

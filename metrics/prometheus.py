@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 
 from gevent.pywsgi import WSGIServer
@@ -97,7 +98,7 @@ def serve(live: LiveRun, host: str, port: int) -> WSGIServer:
         server.start()
     except OSError as error:
         raise MetricsPortError(
-            f"the metrics port {host}:{port} cannot be had ({error.strerror}); "
+            f"the metrics port {host}:{port} cannot be had ({os.strerror(error.errno) if error.errno else error}); "
             "choose another with --metrics-port, or 0 for none."
         ) from None
     return server

@@ -181,14 +181,31 @@ def reasons_to_suspect(ledger: Ledger) -> list[str]:
     for level in ledger.levels.values():
         whole = level.parts[Part.WHOLE]
         sources += whole.token_sources
+        name = f"level {level.stage.level} (system prompt {level.stage.system_prompt})"
+        reasons += [f"{name}: {reason}" for reason in _load_reasons(level)]
         # A few reads without, as the first of a host can be, move no percentile that is told.
         if whole.reads - whole.reads_with_kernel_time > _NEGLIGIBLE_SHARE * whole.reads:
-            name = f"level {level.stage.level} (system prompt {level.stage.system_prompt})"
             reasons += [f"{name}: {reason}" for reason in _delay_reasons(whole)]
     if len(sources) > 1:
         told = ", ".join(f"{count} by {source}" for source, count in sorted(sources.items()))
         reasons.append(f"token counts come from different sources ({told})")
     return reasons
+
+
+def _load_reasons(level: LevelBooks) -> Iterator[str]:
+    """Whether the level was what its name says, to its end."""
+    hold = level.parts[Part.HOLD]
+    if level.users_in_hold is not None and level.users_in_hold < level.stage.users:
+        yield f"only {level.users_in_hold:,} of {level.stage.users:,} users were ever there"
+    if not level.complete or level.stage.level_time_s is None:
+        return
+    if not hold.requests and level.parts[Part.WHOLE].requests:
+        yield "no request was sent in the hold: answers take longer than it lasts"
+    elif cut := hold.outcomes[Outcome.CUT]:
+        yield (
+            f"{cut:,} of {hold.requests:,} requests sent in the hold were cut when the drain's time was over: "
+            "the slowest have no latency"
+        )
 
 
 def _delay_reasons(whole: PartBooks) -> Iterator[str]:

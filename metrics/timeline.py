@@ -14,6 +14,8 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import NDArray
 
+_MOST_TOKENS = 10**9
+
 
 class Outcome(StrEnum):
     """How a request ended. Latencies are told of OK; every outcome is counted; CUT is no failure."""
@@ -173,14 +175,6 @@ class TimelineBuilder:
         self._prompt_tokens_source = ""
 
     @property
-    def stage(self) -> int:
-        return self._stage
-
-    @property
-    def sent_ns(self) -> int:
-        return self._sent_ns
-
-    @property
     def last_ns(self) -> int | None:
         """The last output so far."""
         return self._arrivals_ns[-1] if self._arrivals_ns else None
@@ -226,10 +220,11 @@ class TimelineBuilder:
             self._engine_tokens = (self._engine_tokens or 0) + tokens
 
     def usage(self, prompt_tokens: int | None, output_tokens: int | None) -> None:
-        """The server's own counts so far; the last ones stand."""
-        if output_tokens is not None:
+        """The server's own counts so far; the last ones stand. A count that cannot be (some servers send 0 or −1 for
+        "unknown") is none: the next best source counts."""
+        if output_tokens is not None and 0 < output_tokens <= _MOST_TOKENS:
             self._usage_tokens = output_tokens
-        if prompt_tokens is not None:
+        if prompt_tokens is not None and 0 <= prompt_tokens <= _MOST_TOKENS:
             self.prompt_tokens(prompt_tokens, "usage")
 
     def prompt_tokens(self, tokens: int, source: str) -> None:

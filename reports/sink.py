@@ -25,9 +25,8 @@ class TerminalSink:
         """The table, the charts, the folder. A report that cannot be made says so and loses nothing."""
         try:
             results = load_results(folder)
-            print(f"\n{summary_table(results)}\n")
+            print(f"\n{summary_table(results)}\n\nResults: {folder}", flush=True)
             for chart in draw_charts(results, folder):
-                print(f"Chart: {chart}")
+                print(f"Chart: {chart}", flush=True)
         except ReportError as error:
-            logger.error("The report could not be made: %s", error)
-        print(f"Results: {folder}", flush=True)
+            logger.error("The report could not be made: %s; the results are in %s", error, folder)

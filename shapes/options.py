@@ -32,9 +32,9 @@ def add_options(parser: ArgumentParser) -> None:
     )
     option(
         "--drain-timeout",
-        default="60s",
+        default="10m",
         env_var="TOKENSWARM_DRAIN_TIMEOUT",
-        help="how long streams may go on after their level's time; those that still run are then cut",
+        help="how long streams may go on after their level's time; those that still run are then cut, and missed",
     )
     option("--settle", default="5s", env_var="TOKENSWARM_SETTLE", help="pause after each level's last stream")
 

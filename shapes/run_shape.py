@@ -15,9 +15,6 @@ from shapes.walk import Target, Walk
 
 logger = logging.getLogger(__name__)
 
-# Locust warns above 100 users a second and spawns them no faster for it.
-_MAX_RATE = 100.0
-
 
 class RunShape(LoadTestShape):
     """Ladder or free shape, whichever the options of this run name.
@@ -78,7 +75,7 @@ class RunShape(LoadTestShape):
         return self._answer(target)
 
     def _answer(self, target: Target) -> tuple[int, float, list[type[User]]]:
-        return target.users, min(target.rate, _MAX_RATE), [self.user_classes[target.system_prompt]]
+        return target.users, target.rate, [self.user_classes[target.system_prompt]]
 
     @property
     def _options(self) -> Namespace:

@@ -95,3 +95,8 @@ def test_the_package_lists_every_room() -> None:
 
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     assert set(project["tool"]["setuptools"]["packages"]) == ROOMS
+
+
+def test_every_room_is_a_regular_package() -> None:
+    """A folder without __init__.py gives way to any package of its name that stands later on sys.path."""
+    assert [room for room in sorted(ROOMS) if not (ROOT / room / "__init__.py").exists()] == []

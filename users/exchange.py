@@ -100,6 +100,10 @@ class Ask:
             outcome, message = Outcome.STREAM_ERROR, str(error)
         except WireError as error:
             outcome, message = Outcome.TRUNCATED, str(error)
+        except BaseException as error:  # a defect of ours: it is raised on, and the request is told of all the same
+            self._client.close()
+            self.timeline = self._finish(Outcome.STREAM_ERROR, f"the client failed: {error!r}")
+            raise
         if outcome is not Outcome.OK:
             self._client.close()
         try:
@@ -197,7 +201,7 @@ class Ask:
             address = location.removesuffix(self._engine.path)
             found = "://" in location and address != location
             return f"redirected to {location}; give {address if found else 'the address that answers'} as --host"
-        if response.status < 300:
+        if 200 < response.status < 300:
             return "a stream comes with status 200"
         if encoding := _compression(response):
             return f"the server compressed its words ({encoding}) although identity was asked for"

@@ -46,7 +46,8 @@ class Crew:
         OptionError, PromptError, UnusableUrl."""
         assert environment.parsed_options is not None
         options, host = _options(environment), environment.host or ""
-        if not isinstance(environment.runner, MasterRunner):  # workers may stand where their master cannot reach
+        # Workers on other machines may stand where their master cannot reach.
+        if not isinstance(environment.runner, MasterRunner) or environment.parsed_options.processes:
             check_reachable(options, host)
         # Workers get it with the other options, so that no node can ask for another model.
         environment.parsed_options.model = find_model(options, host)

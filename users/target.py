@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from users.options import OptionError
+
 logger = logging.getLogger(__name__)
 
 _ADDRESS = re.compile(r"listening on (http://\S+)")
@@ -17,7 +19,7 @@ class EmbeddedSimulator:
     """`python -m simulator` as a child; it ends when told to, and by itself when this process is gone."""
 
     def __init__(self) -> None:
-        """Start it and wait for its address. Raises OptionError's kin RuntimeError if it does not come up."""
+        """Start it and wait for its address. Raises OptionError if it does not come up."""
         folder = _folder_of_the_simulator()
         self._process = subprocess.Popen(
             [sys.executable, "-m", "simulator", "--port", "0", "--exit-with-parent"],
@@ -32,7 +34,7 @@ class EmbeddedSimulator:
         match = _ADDRESS.search(line)
         if not match:
             self.stop()
-            raise RuntimeError(f"the embedded simulator did not start; it said {line!r}")
+            raise OptionError(f"the embedded simulator did not start (it said {line!r}); give a server with --host.")
         self.host = match[1]
 
     def stop(self) -> None:

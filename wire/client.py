@@ -12,6 +12,9 @@ from wire.origin import Origin
 from wire.stamps import keep_kernel_stamping
 from wire.tls import TlsSettings
 
+#: A connection that was closed before the request says so within one round trip.
+_STALE_WITHIN_NS = 1_000_000_000
+
 
 class StreamClient:
     """Sends requests to one origin; each user has one, as each user is one caller.
@@ -77,11 +80,14 @@ class StreamClient:
 
 
 def went_stale(exchange: Exchange) -> bool:
-    """Whether a kept-alive connection turned out closed: it failed before any byte of the response came.
+    """Whether a kept-alive connection turned out closed: it failed at once, before any byte of the response came.
 
-    Such a request may be sent again once; on a connection made for it, the same failure is the server's.
+    Such a request may be sent again once. On a connection made for it, or after the server had time to take it in, the
+    same failure is the server's.
     """
-    return exchange.connect_ns == 0 and exchange.error is not None and exchange.bytes_received == 0
+    if exchange.connect_ns or exchange.error is None or exchange.bytes_received or exchange.ended_ns is None:
+        return False
+    return exchange.ended_ns - exchange.sent_ns < _STALE_WITHIN_NS
 
 
 def _render_headers(headers: Mapping[str, str]) -> bytes:

@@ -680,6 +680,7 @@ def test_books_that_cannot_be_kept_fail_the_run_but_not_the_keeper(
     bench.recording.begin_run(facts_of(stage()))
     bench.fire(request_at(3.0))
     monkeypatch.setattr(bench.screen, "progress", broken)
+    monkeypatch.setattr(LocalRunner, "user_count", 10)
     bench.greenlets.tick(10)
     bench.fire(request_at(9.0))
     bench.recording.end_plan()

@@ -181,6 +181,27 @@ def test_the_share_of_reads_is_a_levels_and_not_a_requests(books: MakeBooks, tim
     assert [reason.partition(" reads")[0] for reason in reasons] == ["level 10 (system prompt off): 2 of 1,010"] * 2
 
 
+def test_a_level_whose_users_were_never_all_there_is_suspect(books: MakeBooks, timeline: MakeTimeline) -> None:
+    ledger = books([timeline()])
+    ledger.levels[0].users_in_hold = 4
+    assert reasons_to_suspect(ledger) == ["level 10 (system prompt off): only 4 of 10 users were ever there"]
+    ledger.levels[0].users_in_hold = 10
+    assert reasons_to_suspect(ledger) == []
+
+
+def test_a_hold_whose_slowest_requests_were_cut_is_suspect(busy: Ledger) -> None:
+    assert reasons_to_suspect(busy) == [
+        "level 10 (system prompt off): 1 of 4 requests sent in the hold were cut when the drain's time was over: "
+        "the slowest have no latency"
+    ]
+
+
+def test_a_hold_in_which_nobody_asked_is_suspect(books: MakeBooks, timeline: MakeTimeline) -> None:
+    assert reasons_to_suspect(books([timeline((1.1, 11.9), sent_s=1.0)])) == [
+        "level 10 (system prompt off): no request was sent in the hold: answers take longer than it lasts"
+    ]
+
+
 def test_books_that_do_not_balance_are_told_by_who_keeps_them(books: MakeBooks, timeline: MakeTimeline) -> None:
     """The rows of requests.csv belong to them, which the ledger does not know; see the defects of a recording."""
     ledger = books([timeline()])

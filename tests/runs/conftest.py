@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -31,10 +34,10 @@ _WITH_CTRL_C = (
 
 @pytest.fixture
 def start_locust(tmp_path: Path) -> Iterator[Start]:
-    """Start `locust` with the project's locustfile, in a folder of its own."""
+    """Start `locust` with the project's locustfile, in a folder of its own (or in `cwd`)."""
     started: list[subprocess.Popen[str]] = []
 
-    def start(*arguments: str, env: dict[str, str] | None = None) -> Started:
+    def start(*arguments: str, env: dict[str, str] | None = None, cwd: Path = tmp_path) -> Started:
         command = ["-f", str(ROOT / "locustfile.py"), "--results", str(tmp_path / "results")]
         port = str(free_port())  # of the master, where there is one: runs beside this one have theirs
         defaults = {"--metrics-port": "0", "--settle": "0s", "--master-bind-port": port, "--master-port": port}
@@ -43,12 +46,13 @@ def start_locust(tmp_path: Path) -> Iterator[Start]:
                 command += [option, value]
         process = subprocess.Popen(
             [sys.executable, "-c", _WITH_CTRL_C, *command, *arguments],
-            cwd=tmp_path,
+            cwd=cwd,
             env=environment(**(env or {})),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            start_new_session=True,
         )
         started.append(process)
         return Started(process, tmp_path / "results")
@@ -56,7 +60,7 @@ def start_locust(tmp_path: Path) -> Iterator[Start]:
     yield start
     for process in started:
         if process.poll() is None:
-            process.kill()
+            os.killpg(process.pid, signal.SIGKILL)
             process.wait()
 
 
@@ -64,8 +68,8 @@ def start_locust(tmp_path: Path) -> Iterator[Start]:
 def run_locust(start_locust: Start) -> RunLocust:
     """Run `locust --headless` to its end."""
 
-    def run(*arguments: str, env: dict[str, str] | None = None) -> Run:
-        return start_locust("--headless", *arguments, env=env).end()
+    def run(*arguments: str, **how: Any) -> Run:
+        return start_locust("--headless", *arguments, **how).end()
 
     return run
 

@@ -9,6 +9,7 @@ import os
 import signal
 import socket
 import subprocess
+import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -77,8 +78,22 @@ class Started:
     process: subprocess.Popen[str]
     results: Path
 
-    def interrupt(self, number: signal.Signals = signal.SIGINT) -> None:
-        self.process.send_signal(number)
+    def interrupt(self, number: signal.Signals = signal.SIGINT, whole_group: bool = False) -> None:
+        """As a pipeline does, or as a terminal does: to the process and all that it forked."""
+        if whole_group:
+            os.killpg(self.process.pid, number)
+        else:
+            self.process.send_signal(number)
+
+    def wait_for_requests(self, number: int) -> None:
+        """Until so many have been recorded, however slow the machine."""
+        deadline = time.monotonic() + RUN_LIMIT_S
+        while time.monotonic() < deadline:
+            written = list(self.results.glob("*/requests.csv"))
+            if written and len(read_csv(written[0])) >= number:
+                return
+            time.sleep(0.2)
+        raise AssertionError(f"{number} requests were never recorded")
 
     def end(self) -> Run:
         """Wait for it and read what it left."""

@@ -106,10 +106,10 @@ def test_a_walk_tells_of_each_later_level_and_of_the_end_once(stand: Stand) -> N
     assert stand.tick(12.0, 10) == (0, 10.0, [PlainUser])
     assert stand.tick(13.0, 0) == (0, 10.0, [PlainUser])
     assert stand.begun == []
-    assert stand.tick(14.0, 0) == (500, 100.0, [PlainUser])
+    assert stand.tick(14.0, 0) == (500, 250.0, [PlainUser])
     assert stand.begun == [plan[1]]
-    assert stand.tick(15.0, 100) == (500, 100.0, [PlainUser])
-    assert stand.tick(26.0, 500) == (0, 100.0, [PlainUser])
+    assert stand.tick(15.0, 100) == (500, 250.0, [PlainUser])
+    assert stand.tick(26.0, 500) == (0, 500.0, [PlainUser])
     stand.tick(27.0, 0)
     assert stand.ends == 0
     assert stand.tick(28.0, 0) is None
@@ -123,17 +123,17 @@ def test_users_that_never_go_hold_up_the_run_no_longer_than_their_drain_and_ten_
     assert stand.tick(41.9, 4) == (0, 10.0, [PlainUser])
     assert stand.tick(42.0, 4) == (0, 10.0, [PlainUser])
     assert stand.begun == []
-    assert stand.tick(43.0, 4) == (500, 100.0, [PlainUser])
+    assert stand.tick(43.0, 4) == (500, 250.0, [PlainUser])
     assert stand.begun == [plan[1]]
 
 
-def test_users_are_never_spawned_or_stopped_faster_than_locust_can(stand: Stand) -> None:
-    """500 users within 2 s would be 250 a second; Locust warns above 100."""
+def test_a_large_level_is_reached_within_its_ramp_too(stand: Stand) -> None:
+    """500 users within 2 s: Locust warns above 100 a second, and spawns them as fast as it is told."""
     stand.options.levels = "500"
-    assert stand.tick(0.0, 0) == (500, 100.0, [PlainUser])
+    assert stand.tick(0.0, 0) == (500, 250.0, [PlainUser])
     stand.shape.begin()
-    assert stand.tick(1.0, 0) == (500, 100.0, [PlainUser])
-    assert stand.tick(12.0, 500) == (0, 100.0, [PlainUser])
+    assert stand.tick(1.0, 0) == (500, 250.0, [PlainUser])
+    assert stand.tick(12.0, 500) == (0, 500.0, [PlainUser])
 
 
 def test_each_mode_has_its_own_users(stand: Stand) -> None:

@@ -44,7 +44,7 @@ def test_a_short_level_can_be_told_in_milliseconds(parse: Parse) -> None:
 
 def test_without_options_the_plan_is_the_articles(parse: Parse) -> None:
     assert levels_of(parse()) == [(mode, users, 20.0, 300.0) for mode in ("off", "on") for users in (10, 50, 100)]
-    assert pauses_of(parse()) == (60.0, 5.0)
+    assert pauses_of(parse()) == (600.0, 5.0)
 
 
 def test_the_ladders_options_make_the_plan(parse: Parse) -> None:

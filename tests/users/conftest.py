@@ -5,12 +5,14 @@ from __future__ import annotations
 import csv
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import gevent
 import pytest
 
 import users.exchange
+import wire.drainer
 from engines import ENGINES, ChatRequest
 from metrics.journal import Journal
 from metrics.ledger import Ledger
@@ -18,6 +20,7 @@ from metrics.objectives import Objectives
 from metrics.recorder import Recorder
 from metrics.records import Report
 from metrics.stage import Stage
+from metrics.timeline import Timeline
 from tests.peer import PATIENCE_S, Server, server_on_ipv6_or_skip
 from users.exchange import Ask
 from users.options import Timeouts
@@ -37,6 +40,7 @@ class Asker:
         folder: Path,
         timeouts: Timeouts = PATIENT,
         count_tokens: Callable[[str], int] | None = None,
+        measure_gaps: bool = True,
     ) -> None:
         self._began_ns = time.perf_counter_ns()
         self._recorder = Recorder(worker=0)
@@ -46,8 +50,10 @@ class Asker:
         self._journal = Journal(folder, "run")
         self._timeouts = timeouts
         self._count_tokens = count_tokens
+        self._measure_gaps = measure_gaps
         self._asked = 0
         self._running: list[gevent.Greenlet] = []
+        self.timelines: list[Timeline] = []
         self.client = StreamClient(origin, timeouts.connect_s)
 
     def ask(self) -> None:
@@ -61,6 +67,7 @@ class Asker:
             stage=0,
             prompt_tokens=2,
             prompt_tokens_source="estimate",
+            measure_gaps=self._measure_gaps,
             count_tokens=self._count_tokens,
             on_output=self._recorder.saw_output,
         )
@@ -71,6 +78,7 @@ class Asker:
         finally:
             self._recorder.in_flight -= 1
             if ask.timeline is not None:
+                self.timelines.append(ask.timeline)
                 self._recorder.record(ask.timeline)
 
     def begins(self) -> gevent.Greenlet:
@@ -83,8 +91,14 @@ class Asker:
         return lambda: self._recorder.output_events == outputs
 
     def has_received(self, received: int) -> Callable[[], bool]:
-        """Whether so many bytes of the response under way have come."""
-        return lambda: self._exchange.bytes_received == received
+        """Whether so many bytes of the response under way have come, or it was over before."""
+        assert self.client._connection is not None
+        exchange = self.client._connection._exchange
+        return lambda: exchange.bytes_received == received or self.is_idle()
+
+    def is_idle(self) -> bool:
+        """Whether everything asked has ended."""
+        return all(asking.ready() for asking in self._running)
 
     def has_lost_the_connection(self) -> bool:
         """Whether the user knows that its kept connection is gone."""
@@ -119,18 +133,13 @@ class Asker:
         self.client.close()
         self._journal.close()
 
-    @property
-    def _exchange(self) -> users.exchange.Exchange:
-        assert self.client._connection is not None
-        assert self.client._connection._exchange is not None
-        return self.client._connection._exchange
-
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """What comes is looked at often, and nobody lingers for long: in a run the same happens, later."""
     monkeypatch.setattr(users.exchange, "DRAIN_INTERVAL_S", 0.005)
     monkeypatch.setattr(users.exchange, "_LINGER_S", 0.05)
+    monkeypatch.setattr(wire.drainer, "INTERVAL_S", 0.005)
 
 
 @pytest.fixture
@@ -149,12 +158,17 @@ def server_on_ipv6() -> Iterator[Server]:
 
 @pytest.fixture
 def askers(tmp_path: Path) -> Iterator[Callable[..., Asker]]:
-    """Makes users of a server, given its address, timeouts and a tokenizer, and ends them in the end."""
+    """Makes users of a server, patient ones where no timeouts are given, and ends them in the end."""
     made: list[Asker] = []
 
-    def make(origin: Origin, count_tokens: Callable[[str], int] | None = None, **timeouts_s: float) -> Asker:
-        timeouts = {name: timeouts_s.get(name, getattr(PATIENT, name)) for name in PATIENT.__slots__}
-        made.append(Asker(origin, tmp_path, Timeouts(**timeouts), count_tokens))
+    def make(
+        origin: Origin,
+        count_tokens: Callable[[str], int] | None = None,
+        measure_gaps: bool = True,
+        **timeouts_s: float,
+    ) -> Asker:
+        timeouts = replace(PATIENT, **timeouts_s)
+        made.append(Asker(origin, tmp_path, timeouts, count_tokens, measure_gaps))
         return made[-1]
 
     yield make

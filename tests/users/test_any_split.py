@@ -1,0 +1,184 @@
+"""A recorded-like stream, cut into any reads and taken in any batches, is the same request."""
+
+from __future__ import annotations
+
+import time
+from typing import NamedTuple, cast
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from engines import ENGINES, ChatRequest
+from metrics.timeline import Outcome, TokenSource
+from users.exchange import Ask
+from users.options import Timeouts
+from wire import Arrival, Exchange, StreamClient
+
+PATIENT = Timeouts(connect_s=60.0, first_token_s=60.0, idle_s=60.0, total_s=60.0)
+QUESTION = ChatRequest(model="tiny", prompt="Why?", system_prompt=None, max_tokens=64)
+
+EVENTS = [
+    ": vLLM is thinking\r\n\r\n",
+    'data: {"id":"c","object":"chat.completion.chunk","choices":[{"index":0,"delta":{"role":"assistant",'
+    '"content":""},"finish_reason":null}]}\n\n',
+    'data: {"id":"c","choices":[{"index":0,"delta":{"reasoning_content":"Hm,"},"finish_reason":null}]}\n\n',
+    'data: {"id":"c","choices":[{"index":0,"delta":{"reasoning":" \u00e9t\u00e9?"},"finish_reason":null}]}\n\n',
+    "\n: ping\n\n",
+    'data: {"id":"c","choices":[{"index":0,"delta":{"content":"Gr\u00fc\u00df"},"finish_reason":null}]}\r\n\r\n',
+    'event: message\r\ndata: {"id":"c","choices":\r\ndata: [{"index":0,"delta":{"content":"e\u2028\U0001f41d"}}]}\r\n'
+    "\r\n",
+    'data: {"id":"c","choices":[{"index":0,"delta":{"content":"\\ud83d\\ude00\\n"},"finish_reason":"length"}]}\n\n',
+]
+USAGE = 'data: {"id":"c","choices":[],"usage":{"prompt_tokens":11,"completion_tokens":23,"total_tokens":34}}\r\n\r\n'
+DONE = "data: [DONE]\n\n"
+TEXT = "Hm, \u00e9t\u00e9?Gr\u00fc\u00dfe\u2028\U0001f41d\U0001f600\n"
+
+
+class Seen(NamedTuple):
+    outcome: Outcome
+    error: str | None
+    tokens: int
+    source: TokenSource
+    prompt_tokens: int | None
+    events: int
+    finish_reason: str | None
+    text: str
+    ended_properly: bool
+    bytes_received: int
+
+
+class Replayed:
+    """A client and a connection at once: a response that comes as the test cut it, some reads at each look."""
+
+    watched = True
+
+    def __init__(self, reads: list[bytes], batch: int) -> None:
+        self._reads = reads
+        self._batch = batch
+
+    def post(self, path: str, body: bytes, headers: dict[str, str]) -> Exchange:
+        return ReplayedExchange(self)
+
+    def close(self) -> None:
+        """There is nothing to close."""
+
+    def unwatch(self) -> None:
+        raise AssertionError("gaps are to be measured")
+
+    def deliver(self, exchange: Exchange) -> None:
+        for read in self._reads[: self._batch]:
+            if not exchange.ended:
+                exchange.take(read, time.perf_counter_ns(), 0, True)
+        del self._reads[: self._batch]
+        if not self._reads and not exchange.ended:
+            exchange.finish(time.perf_counter_ns())
+
+
+class ReplayedExchange(Exchange):
+    def __init__(self, replayed: Replayed) -> None:
+        super().__init__(time.perf_counter_ns(), 0, replayed)
+        self._replayed = replayed
+
+    def wait(self, timeout_s: float) -> list[Arrival]:
+        self._replayed.deliver(self)
+        return super().wait(0.0)
+
+
+def seen(reads: list[bytes], batch: int) -> Seen:
+    texts: list[str] = []
+    ask = Ask(
+        cast("StreamClient", Replayed(reads, batch)),
+        ENGINES["vllm"],
+        QUESTION,
+        PATIENT,
+        user="0.1",
+        stage=0,
+        prompt_tokens=2,
+        prompt_tokens_source="estimate",
+        count_tokens=lambda text: texts.append(text) or len(text),  # type: ignore[func-returns-value]
+    )
+    told = ask.run()
+    assert ask.timeline is told
+    assert sum(told.tokens_by_arrival) == pytest.approx(told.output_tokens)
+    return Seen(
+        told.outcome,
+        told.error,
+        told.output_tokens,
+        told.output_tokens_source,
+        told.prompt_tokens,
+        told.output_events,
+        told.finish_reason,
+        "".join(texts),
+        told.end_ns is not None,
+        told.bytes_received,
+    )
+
+
+def response(body: str, length_of_chunks: int = 61) -> bytes:
+    data = body.encode()
+    chunks = [data[start : start + length_of_chunks] for start in range(0, len(data), length_of_chunks)]
+    framed = b"".join(b"%x\r\n%s\r\n" % (len(chunk), chunk) for chunk in chunks)
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\nTransfer-Encoding: chunked\r\n\r\n"
+    return head + framed + b"0\r\n\r\n"
+
+
+@st.composite
+def cut(draw: st.DrawFn, data: bytes) -> list[bytes]:
+    places = sorted(draw(st.sets(st.integers(1, len(data) - 1), max_size=30)))
+    return [data[start:stop] for start, stop in zip([0, *places], [*places, len(data)], strict=True)]
+
+
+BATCHES = st.integers(1, 40)
+STREAM = "".join(EVENTS)
+WITH_USAGE = response(STREAM + USAGE + DONE)
+WITHOUT_USAGE = response(STREAM + DONE)
+#: Streams that end badly, by how: whatever is behind the bad end is not part of the answer, however the reads are cut.
+BAD = {
+    "no end": response(STREAM),
+    "an end inside an event": response(STREAM + 'data: {"cho'),
+    "an error event": response(STREAM + 'data: {"error":{"message":"out of memory"}}\n\n' + STREAM + DONE),
+    "an event that is no chunk": response(STREAM + "data: [1]\n\n" + STREAM + DONE),
+    "output behind the end": response(STREAM + DONE + STREAM + "data: [1]\n\n"),
+}
+
+
+@settings(max_examples=150, deadline=None)
+@given(reads=cut(WITH_USAGE), batch=BATCHES)
+def test_a_stream_with_usage_is_the_same_however_it_is_cut(reads: list[bytes], batch: int) -> None:
+    assert seen(reads, batch) == Seen(
+        Outcome.OK, None, 23, TokenSource.USAGE, 11, 5, "length", "", True, len(WITH_USAGE)
+    )
+
+
+@settings(max_examples=150, deadline=None)
+@given(reads=cut(WITHOUT_USAGE), batch=BATCHES)
+def test_a_stream_without_usage_has_the_same_text_however_it_is_cut(reads: list[bytes], batch: int) -> None:
+    expected = Seen(Outcome.OK, None, len(TEXT), TokenSource.TOKENIZER, 2, 5, "length", TEXT, True, len(WITHOUT_USAGE))
+    assert seen(reads, batch) == expected
+
+
+def test_a_stream_is_the_same_byte_by_byte() -> None:
+    for data in (WITH_USAGE, WITHOUT_USAGE):
+        assert seen([bytes([byte]) for byte in data], 1) == seen([data], 1)
+
+
+@pytest.mark.parametrize("name", BAD)
+@settings(max_examples=60, deadline=None)
+@given(data=st.data(), batch=BATCHES)
+def test_a_stream_that_ends_badly_does_so_the_same_however_it_is_cut(
+    name: str, data: st.DataObject, batch: int
+) -> None:
+    whole = seen([BAD[name]], 1)._replace(bytes_received=0)
+    assert seen(data.draw(cut(BAD[name])), batch)._replace(bytes_received=0) == whole
+    assert whole.text == TEXT
+    assert (
+        whole.outcome
+        is {
+            "no end": Outcome.TRUNCATED,
+            "an end inside an event": Outcome.TRUNCATED,
+            "an error event": Outcome.STREAM_ERROR,
+            "an event that is no chunk": Outcome.STREAM_ERROR,
+            "output behind the end": Outcome.OK,
+        }[name]
+    )
