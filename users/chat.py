@@ -82,6 +82,7 @@ class StreamingUser(User):
             measure_gaps=session.measures_gaps(),
             count_tokens=session.material.count_tokens,
             on_output=session.recorder.saw_output,
+            secret=session.secret,
         )
 
     def _tell(self, timeline: Timeline) -> None:

@@ -59,9 +59,11 @@ class Ask:
         measure_gaps: bool = True,
         count_tokens: CountTokens | None = None,
         on_output: Callable[[int], None] | None = None,
+        secret: str = "",
     ) -> None:
         """Without measure_gaps, the stream is watched to its first output only. prompt_tokens, by whoever counted them,
-        stand unless the server's usage says otherwise. on_output is told how many outputs each batch held."""
+        stand unless the server's usage says otherwise. on_output is told how many outputs each batch held. secret is
+        never repeated, though the server may repeat it."""
         self._client = client
         self._engine = engine
         self._request = request
@@ -69,6 +71,7 @@ class Ask:
         self._measure_gaps = measure_gaps
         self._count_tokens = count_tokens
         self._on_output = on_output
+        self._secret = secret
         self._builder = TimelineBuilder(user, stage, time.perf_counter_ns())
         self._builder.prompt_tokens(prompt_tokens, prompt_tokens_source)
         self._decoder = engine.decoder()
@@ -246,6 +249,8 @@ class Ask:
     def _finish(self, outcome: Outcome, message: str | None) -> Timeline:
         exchange = self._exchange
         ended_ns = self._told_all_ns or (exchange.ended_ns if exchange else None)
+        if message and self._secret:
+            message = message.replace(self._secret, "[API key]")
         return self._builder.finish(
             outcome,
             over_ns=ended_ns or time.perf_counter_ns(),

@@ -162,9 +162,14 @@ def add_options(parser: ArgumentParser) -> None:
     option("--request-timeout", default="10m", env_var="TOKENSWARM_REQUEST_TIMEOUT", help="for a whole request")
 
 
+def api_key() -> str:
+    """This process's key, "" where it has none. To be sent to the server, and nowhere else."""
+    return os.environ.get(API_KEY_VARIABLE, "")
+
+
 def request_headers() -> dict[str, str]:
     """Headers of every request: the API key, if this process's environment has one. Raises OptionError."""
-    key = os.environ.get(API_KEY_VARIABLE, "")
+    key = api_key()
     if not key:
         return {}
     if not (key.isascii() and key.isprintable()):

@@ -13,7 +13,7 @@ from engines import ENGINES, ChatRequest, Engine
 from metrics.recorder import Recorder
 from metrics.stage import Begun, Phase
 from prompts import Prompt, PromptSet, Sampler, load_prompts, load_system_prompt, token_counter
-from users.options import ChatOptions, OptionError, TokenTimes, request_headers
+from users.options import ChatOptions, OptionError, TokenTimes, api_key, request_headers
 from wire import Origin, StreamClient, WireError
 
 _SAMPLED_ONE_IN = 10
@@ -59,6 +59,7 @@ class Session:
         self._origin = origin_of(host)
         self._tls = options.tls.context()
         self._headers = request_headers()
+        self.secret = api_key()
         self._sampler = Sampler(self.material.prompts, options.seed, recorder.worker)
         self._asked = 0
 

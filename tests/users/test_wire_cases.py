@@ -1,0 +1,650 @@
+"""What servers and networks do to one user, from a real socket to requests.csv.
+
+Whatever happens to a request, it is in the file once, the books balance (`rows` sees to both), its error is one
+sentence, and the next request is answered.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import gevent
+import pytest
+from gevent import monkey
+
+import engines.openai
+import engines.sse
+import wire.client
+import wire.http
+from engines import Delta
+from tests.peer import Peer, PlainSocket, Server, until
+from wire import Origin
+
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+UNTIL_CLOSE = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
+END = b"0\r\n\r\n"
+DONE = b"data: [DONE]\n\n"
+ERROR = b'data: {"error":{"message":"EngineCore died","code":500}}\n\n'
+USAGE = b'data: {"choices":[],"usage":{"prompt_tokens":11,"completion_tokens":7}}\n\n'
+PING = b": ping\n\n"
+ANSWER = b'{"id":"1","object":"chat.completion","choices":[{"index":0,"message":{"role":"assistant","content":"Hi"}}]}'
+PAGE = b"<!DOCTYPE html>\n<html><head><title>502 Bad\n Gateway</title></head><body><h1>nginx</h1></body></html>"
+
+
+def outputs(number: int) -> bytes:
+    return b'data: {"choices":[{"index":0,"delta":{"content":"so"}}]}\n\n' * number
+
+
+def chunk(data: bytes) -> bytes:
+    return b"%x\r\n%s\r\n" % (len(data), data)
+
+
+def with_length(body: bytes, *, length: int | None = None, head: str = "200 OK", **headers: str) -> bytes:
+    """A response that says how long its body is, truly unless told otherwise."""
+    lines = [f"HTTP/1.1 {head}", f"Content-Length: {len(body) if length is None else length}"]
+    lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
+    return "\r\n".join([*lines, "", ""]).encode() + body
+
+
+def stream_of(body: bytes, length: int) -> bytes:
+    return with_length(body, length=length, Content_Type="text/event-stream")
+
+
+WHOLE = HEAD + chunk(outputs(3) + DONE) + END
+
+
+class Told(NamedTuple):
+    outcome: str
+    status: str
+    tokens: str
+    error: str = ""
+
+
+def told(row: dict[str, str]) -> Told:
+    return Told(row["outcome"], row["status"], row["output_tokens"], row["error"])
+
+
+OK = Told("ok", "200", "3")
+INSIDE = "the connection ended inside the response's body"
+RESET = "the connection broke: Connection reset by peer"
+NO_HEAD = "the connection ended before the response's head was complete"
+
+
+class Case(NamedTuple):
+    """What the server sends and does then (`stay` or a method of Peer), the row, and whether its connection is kept."""
+
+    response: bytes
+    then: str
+    row: Told
+    kept: bool = False
+
+
+STREAMS = {
+    "whole": Case(WHOLE, "stay", OK, kept=True),
+    "whole, with usage": Case(HEAD + chunk(outputs(3) + USAGE + DONE) + END, "stay", Told("ok", "200", "7"), kept=True),
+    "whole, of known length": Case(with_length(outputs(3) + DONE), "stay", OK, kept=True),
+    "whole, ended by the close": Case(UNTIL_CLOSE + outputs(3) + DONE, "close", OK),
+    "whole, HTTP/1.0": Case(UNTIL_CLOSE.replace(b"1.1", b"1.0") + outputs(3) + DONE, "close", OK),
+    "1xx before the response": Case(
+        b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n" + WHOLE, "stay", OK, kept=True
+    ),
+    "the response ends neither by chunk nor by close": Case(HEAD + chunk(outputs(3) + DONE), "stay", OK),
+    "a reset behind the end of the stream": Case(HEAD + chunk(outputs(3) + DONE), "reset", OK),
+    "output behind the end of the stream": Case(
+        HEAD + chunk(outputs(3) + DONE + outputs(1) + b"data: {\n\n") + END, "stay", OK, kept=True
+    ),
+    "length too short, the end of the stream within": Case(
+        stream_of(outputs(3) + DONE + b"more", len(outputs(3) + DONE)), "stay", OK
+    ),
+    "length too short, the end of the stream beyond": Case(
+        stream_of(outputs(3) + DONE, len(outputs(3))),
+        "stay",
+        Told("truncated", "200", "3", "the stream ended after 3 outputs without its end"),
+    ),
+    "length too short, inside an event": Case(
+        stream_of(outputs(3) + DONE, len(outputs(3)) + 7),
+        "stay",
+        Told("truncated", "200", "3", "the stream ended inside an event: b'data: ['"),
+    ),
+    "length too long, the end of the stream there": Case(stream_of(outputs(3) + DONE, 9999), "close", OK),
+    "length too long, the end of the stream missing": Case(
+        stream_of(outputs(3), 9999), "close", Told("truncated", "200", "3", INSIDE)
+    ),
+    "closed before the head": Case(b"", "close", Told("truncated", "", "0", NO_HEAD)),
+    "closed in the head": Case(HEAD[:30], "close", Told("truncated", "", "0", NO_HEAD)),
+    "closed behind the head": Case(HEAD, "close", Told("truncated", "200", "0", INSIDE)),
+    "half closed behind the head": Case(HEAD, "stop_sending", Told("truncated", "200", "0", INSIDE)),
+    "half closed behind a head without a length": Case(
+        UNTIL_CLOSE,
+        "stop_sending",
+        Told("truncated", "200", "0", "the stream ended after 0 outputs without its end"),
+    ),
+    "closed in the body": Case(HEAD + chunk(outputs(3)), "close", Told("truncated", "200", "3", INSIDE)),
+    "closed inside an event of a body without a length": Case(
+        UNTIL_CLOSE + outputs(3) + b'data: {"cho',
+        "close",
+        Told("truncated", "200", "3", """the stream ended inside an event: b'data: {"cho'"""),
+    ),
+    "reset in the head": Case(HEAD[:30], "reset", Told("truncated", "", "0", RESET)),
+    "reset in the body": Case(HEAD + chunk(outputs(3)), "reset", Told("truncated", "200", "3", RESET)),
+    "reset in the body, behind usage": Case(
+        HEAD + chunk(outputs(3) + USAGE), "reset", Told("truncated", "200", "7", RESET)
+    ),
+    "an empty stream": Case(
+        HEAD + END,
+        "stay",
+        Told("truncated", "200", "0", "the stream ended after 0 outputs without its end"),
+    ),
+    "an empty stream of known length": Case(
+        stream_of(b"", 0),
+        "stay",
+        Told("truncated", "200", "0", "the stream ended after 0 outputs without its end"),
+    ),
+    "a stream of nothing but its end": Case(
+        HEAD + chunk(DONE) + END,
+        "stay",
+        Told("empty", "200", "0", "the stream ended properly but held no output"),
+        kept=True,
+    ),
+    "an error event, then the end": Case(
+        HEAD + chunk(outputs(3) + ERROR + DONE) + END, "stay", Told("stream_error", "200", "3", "EngineCore died")
+    ),
+    "an error event, then nothing": Case(
+        HEAD + chunk(outputs(3) + ERROR), "stay", Told("stream_error", "200", "3", "EngineCore died")
+    ),
+    "an error event, then a reset": Case(
+        HEAD + chunk(outputs(3) + ERROR), "reset", Told("stream_error", "200", "3", "EngineCore died")
+    ),
+}
+
+
+def answered(case: Case, server: Server, user: Any) -> list[dict[str, str]]:
+    """The rows of the case and of a request after it, which is answered in full."""
+    user.begins()
+    peer = server.accept()
+    peer.request()
+    first, output, rest = case.response.partition(outputs(1))
+    peer.send(first + output)
+    if output and case.row.outcome != "http_error":
+        until(user.has_seen(1))
+    peer.send(rest)
+    if case.then == "reset":  # which would throw away what has not been read
+        until(user.has_received(len(case.response)))
+    if case.then != "stay":
+        getattr(peer, case.then)()
+    until(user.is_idle)
+    user.begins()
+    if not case.kept:
+        peer = server.accept()
+    peer.request()
+    peer.send(WHOLE)
+    rows: list[dict[str, str]] = user.rows()
+    assert (float(rows[1]["connect_ms"]) > 0) is not case.kept
+    assert told(rows[1]) == OK
+    assert not server.has_callers()
+    return rows
+
+
+def check(case: Case, server: Server, user: Any) -> None:
+    row = answered(case, server, user)[0]
+    assert told(row) == case.row
+    assert (row["output_events"] != "0") == (row["ttft_ms"] != "")
+    assert "\n" not in row["error"]
+
+
+@pytest.mark.parametrize("measure_gaps", [True, False], ids=["watched", "unwatched"])
+@pytest.mark.parametrize("name", STREAMS)
+def test_a_stream_is_judged_by_its_own_end(name: str, measure_gaps: bool, server: Server, askers: Any) -> None:
+    check(STREAMS[name], server, askers(server.origin, measure_gaps=measure_gaps))
+
+
+def test_an_event_that_is_no_chunk_ends_the_stream_though_good_events_came_in_the_same_read(
+    server: Server, user: Any
+) -> None:
+    response = HEAD + chunk(outputs(3) + b"data: nonsense\n\n" + outputs(1))
+    row = answered(Case(response, "stay", OK), server, user)[0]
+    assert told(row)[:3] == ("stream_error", "200", "3")
+    assert row["error"].startswith("event 4 is no chat chunk: ")
+
+
+# Answers that are no streams.
+
+EXPECTED = "expected text/event-stream, got"
+
+
+def failed(status: int, words: str, outcome: str = "http_error") -> Told:
+    return Told(outcome, str(status), "0", words if status == 200 else f"HTTP {status}: {words}")
+
+
+NOT_STREAMS = {
+    "an error as JSON in a 200": Case(
+        with_length(b'{"error":{"message":"no such model"}}', Content_Type="application/json"),
+        "stay",
+        failed(200, f"{EXPECTED} application/json: no such model", "stream_error"),
+    ),
+    "a whole answer in a 200": Case(
+        with_length(ANSWER, Content_Type="Application/JSON; charset=utf-8"),
+        "stay",
+        failed(
+            200,
+            f"{EXPECTED} Application/JSON; charset=utf-8: the server answered without streaming",
+            "stream_error",
+        ),
+    ),
+    "a proxy's page in a 200": Case(
+        with_length(PAGE, Content_Type="text/html"),
+        "stay",
+        failed(200, f"{EXPECTED} text/html: 502 Bad Gateway", "stream_error"),
+    ),
+    "a page without a title in a 200": Case(
+        with_length(b"<html><style>p{}</style><p>Please <b>sign in</b></p></html>", Content_Type="text/html"),
+        "stay",
+        failed(200, f"{EXPECTED} text/html: Please sign in", "stream_error"),
+    ),
+    "a proxy's page in a 502": Case(
+        with_length(PAGE, head="502 Bad Gateway", Content_Type="text/html"), "stay", failed(502, "502 Bad Gateway")
+    ),
+    "no content": Case(b"HTTP/1.1 204 No Content\r\n\r\n", "stay", failed(204, "a stream comes with status 200")),
+    "partial content": Case(
+        WHOLE.replace(b"200 OK", b"206 Partial Content"), "stay", failed(206, "a stream comes with status 200")
+    ),
+    "an error that is compressed": Case(
+        with_length(b"\x1f\x8b\x08\x00\x00", head="503 Service Unavailable", Content_Encoding="gzip"),
+        "stay",
+        failed(503, "the server compressed its words (gzip) although identity was asked for"),
+    ),
+    "an error whose body breaks off": Case(
+        with_length(b"overloaded", length=99, head="503 Service Unavailable"), "close", failed(503, "overloaded")
+    ),
+    "an error of many words": Case(
+        with_length(b"x" * 100_000, head="500 Internal Server Error"), "stay", failed(500, "x" * 299 + "…")
+    ),
+    "a redirect to a path": Case(
+        with_length(b"", head="302 Found", Location="/login?token=hunter2"),
+        "stay",
+        failed(302, "redirected to /login; give the address that answers as --host"),
+    ),
+    "a redirect without a target": Case(with_length(b"gone", head="301 Moved"), "stay", failed(301, "gone")),
+}
+
+
+@pytest.mark.parametrize("name", NOT_STREAMS)
+def test_what_is_no_stream_is_told_in_the_servers_words(name: str, server: Server, user: Any) -> None:
+    check(NOT_STREAMS[name], server, user)
+
+
+@pytest.mark.parametrize(
+    ("content_type", "body", "words"),
+    [
+        ("application/json", b'{"error":{"message":"not today","code":1}}', "not today"),
+        ("text/plain", b"not\ntoday\n", "not today"),
+        ("text/plain", b"", "no message"),
+    ],
+    ids=["json", "plain", "empty"],
+)
+@pytest.mark.parametrize("status", [401, 404, 429, 500, 503])
+def test_a_refusal_carries_its_status_and_words(
+    status: int, content_type: str, body: bytes, words: str, server: Server, user: Any
+) -> None:
+    response = with_length(body, head=f"{status} No", Content_Type=content_type)
+    check(Case(response, "stay", failed(status, words)), server, user)
+
+
+def test_a_server_that_repeats_the_api_key_does_not_get_it_into_the_results(server: Server, user: Any) -> None:
+    body = b'{"error":{"message":"Incorrect API key provided: sk-0123456789."}}'
+    user.begins()
+    peer = server.accept()
+    peer.request()
+    peer.send(
+        b"HTTP/1.1 401 Unauthorized\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+    )
+    assert user.row()["error"] == "HTTP 401: Incorrect API key provided: [API key]."
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+def test_a_redirect_names_the_host_to_give_instead(status: int, server: Server, user: Any) -> None:
+    response = with_length(PAGE, head=f"{status} Moved", Location="https://gpu.example/llm/v1/chat/completions")
+    words = "redirected to https://gpu.example/llm/v1/chat/completions; give https://gpu.example/llm as --host"
+    check(Case(response, "stay", failed(status, words)), server, user)
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "br", "deflate", "GZIP"])
+def test_a_compressed_stream_is_refused_at_its_head(encoding: str, server: Server, user: Any) -> None:
+    """Neither its end nor a timeout is waited for: a compressor holds events back, so that no time would be true."""
+    response = HEAD.replace(b"\r\n\r\n", b"\r\nContent-Encoding: %s\r\n\r\n" % encoding.encode()) + chunk(
+        b"\x1f\x8b\x08"
+    )
+    error = f"the server compressed the stream (Content-Encoding: {encoding.lower()}) although identity was asked for"
+    check(Case(response, "stay", Told("stream_error", "200", "0", error)), server, user)
+
+
+def test_a_stream_that_says_it_is_not_compressed_is_a_stream(server: Server, user: Any) -> None:
+    response = WHOLE.replace(b"\r\n\r\n", b"\r\nContent-Encoding: identity\r\n\r\n", 1)
+    check(Case(response, "stay", OK, kept=True), server, user)
+
+
+def test_a_head_without_end_is_given_up_at_its_bound(
+    server: Server, user: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wire.http, "_MAX_HEAD_BYTES", 1000)
+    response = b"HTTP/1.1 200 OK\r\nX-Long: " + b"a" * 1000
+    row = Told("truncated", "", "0", "the response's head is longer than 1000 bytes")
+    check(Case(response, "stay", row), server, user)
+
+
+def test_an_event_without_end_is_given_up_at_its_bound(
+    server: Server, user: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engines.sse, "MAX_EVENT_BYTES", 1000)
+    response = HEAD + chunk(outputs(3)) + chunk(b"data: " + b"a" * 1000)
+    row = Told("stream_error", "200", "3", "an event is longer than 1000 bytes")
+    check(Case(response, "stay", row), server, user)
+
+
+# Connecting.
+
+
+def test_a_server_on_ipv6_is_asked_like_any(server_on_ipv6: Server, askers: Any) -> None:
+    user = askers(Origin.parse(f"http://[::1]:{server_on_ipv6.origin.port}"))
+    user.begins()
+    peer = server_on_ipv6.accept()
+    assert f"Host: [::1]:{server_on_ipv6.origin.port}\r\n".encode() in peer.request()
+    peer.send(WHOLE)
+    assert told(user.row()) == OK
+
+
+def test_a_name_that_does_not_resolve_is_refused_by_name(askers: Any) -> None:
+    user = askers(Origin.parse("http://nonexistent.invalid:8000"))
+    user.ask()
+    row = user.row()
+    assert told(row)[:3] == ("refused", "", "0")
+    assert row["error"].startswith("no connection to nonexistent.invalid:8000: ")
+
+
+def test_a_port_where_nobody_listens_is_refused(server: Server, user: Any) -> None:
+    server.close()
+    user.ask()
+    error = f"no connection to {server.origin.authority}: Connection refused"
+    assert told(user.row()) == Told("refused", "", "0", error)
+
+
+def test_a_server_that_does_not_accept_runs_into_the_timeout_for_connecting(askers: Any) -> None:
+    with PlainSocket() as full:
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        waiting = [PlainSocket() for _ in range(4)]
+        for sock in waiting:
+            sock.setblocking(False)
+            sock.connect_ex(full.getsockname())
+        origin = Origin("127.0.0.1", full.getsockname()[1])
+        user = askers(origin, connect_s=0.05)
+        user.ask()
+        for sock in waiting:
+            sock.close()
+    row = user.row()
+    if row["outcome"] == "truncated":
+        pytest.skip("this system's loopback answers however full a listener's queue is")
+    assert told(row) == Told("timeout", "", "0", f"no connection to {origin.authority} within 0.05 s")
+
+
+# Kept connections.
+
+
+def test_a_server_that_promises_to_keep_alive_and_closes_is_connected_to_anew_each_time(
+    server: Server, user: Any
+) -> None:
+    for _ in range(3):
+        user.begins()
+        peer = server.accept()
+        peer.request()
+        peer.send(WHOLE)
+        until(user.is_idle)
+        peer.close()
+        until(user.has_lost_the_connection)
+    rows = user.rows()
+    assert [told(row) for row in rows] == [OK] * 3
+    assert all(float(row["connect_ms"]) > 0 for row in rows)
+
+
+def kept_connection(server: Server, user: Any) -> Peer:
+    """The server's end of it, after a first answer."""
+    user.begins()
+    peer = server.accept()
+    peer.request()
+    peer.send(WHOLE)
+    until(user.is_idle)
+    return peer
+
+
+def test_a_kept_connection_that_was_closed_unseen_costs_the_next_request_nothing_but_a_new_one(
+    server: Server, user: Any
+) -> None:
+    kept_connection(server, user).close()
+
+    def serve() -> None:
+        peer = server.accept()
+        peer.request()
+        peer.send(WHOLE)
+
+    serving = gevent.spawn(serve)
+    user.ask()  # before gevent's loop has run: the user cannot know of the close
+    serving.get()
+    rows = user.rows()
+    assert [told(row) for row in rows] == [OK, OK]
+    assert float(rows[1]["connect_ms"]) > 0
+
+
+@pytest.mark.parametrize("how", ["close", "reset"])
+def test_a_request_that_crossed_the_close_of_its_kept_connection_is_sent_again_and_timed_from_then(
+    how: str, server: Server, user: Any
+) -> None:
+    peer = kept_connection(server, user)
+    user.begins()
+    first_time = peer.request()
+    crossed_s = user.since_began_s()
+    getattr(peer, how)()
+    peer = server.accept()
+    assert peer.request() == first_time
+    peer.send(WHOLE)
+    rows = user.rows()
+    assert [told(row) for row in rows] == [OK, OK]
+    assert float(rows[1]["sent_s"]) > crossed_s
+    assert float(rows[1]["ttft_ms"]) / 1e3 < user.since_began_s() - crossed_s
+    assert float(rows[1]["connect_ms"]) > 0
+
+
+@pytest.mark.parametrize("how", ["close", "reset"])
+def test_a_request_that_fails_again_on_a_new_connection_is_the_servers_failure(
+    how: str, server: Server, user: Any
+) -> None:
+    peer = kept_connection(server, user)
+    user.begins()
+    peer.request()
+    getattr(peer, how)()
+    peer = server.accept()
+    peer.request()
+    getattr(peer, how)()
+    rows = user.rows()
+    assert [told(row) for row in rows] == [OK, Told("truncated", "", "0", NO_HEAD if how == "close" else RESET)]
+    assert not server.has_callers()
+
+
+def test_a_server_that_had_time_to_take_a_request_in_and_then_closes_has_failed(
+    server: Server, user: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wire.client, "_STALE_WITHIN_NS", 0)
+    peer = kept_connection(server, user)
+    user.begins()
+    peer.request()
+    peer.close()
+    assert [told(row) for row in user.rows()] == [OK, Told("truncated", "", "0", NO_HEAD)]
+    assert not server.has_callers()
+
+
+def test_a_server_that_dies_and_comes_back_is_seen_to_do_both(server: Server, user: Any) -> None:
+    peer = kept_connection(server, user)
+    user.begins()
+    peer.request()
+    peer.send(HEAD + chunk(outputs(2)))
+    until(user.has_seen(3 + 2))
+    peer.reset()
+    server.close()
+    until(user.is_idle)
+    user.ask()
+    again = Server(port=server.origin.port)
+    kept_connection(again, user)
+    again.close()
+    assert [told(row) for row in user.rows()] == [
+        OK,
+        Told("truncated", "200", "2", RESET),
+        Told("refused", "", "0", f"no connection to {server.origin.authority}: Connection refused"),
+        OK,
+    ]
+
+
+def test_a_server_that_dies_as_a_request_crosses_its_close_is_refused_in_the_row(server: Server, user: Any) -> None:
+    peer = kept_connection(server, user)
+    user.begins()
+    peer.request()
+    crossing = user.client._connection._exchange
+    server.close()
+    assert told(user.rows()[1]) == Told(
+        "refused", "", "0", f"no connection to {server.origin.authority}: Connection refused"
+    )
+    lost = user.timelines[1]
+    assert lost.sent_ns == crossing.sent_ns
+    assert lost.over_ns > crossing.ended_ns  # not before the second attempt had failed too
+
+
+# Timeouts. Each is as short as can be, and fires: how late is no promise.
+
+
+@pytest.mark.parametrize(
+    ("response", "status"),
+    [
+        pytest.param(b"", "", id="no head"),
+        pytest.param(HEAD[:30], "", id="half a head"),
+        pytest.param(HEAD, "200", id="no body"),
+        pytest.param(HEAD + chunk(b'data: {"choices":[{"delta":{"role":"assistant"}}]}\n\n'), "200", id="a role alone"),
+    ],
+)
+def test_a_stream_without_output_runs_into_the_timeout_for_the_first_token(
+    response: bytes, status: str, server: Server, askers: Any
+) -> None:
+    user = askers(server.origin, first_token_s=0.05)
+    user.client.connect()
+    peer = server.accept()
+    peer.send(response)  # it is there before the time begins to run
+    user.ask()
+    assert told(user.row()) == Told("timeout", status, "0", "no output within 0.05 s")
+    assert peer.hears_the_end()
+
+
+def go_on(peer: Peer, data: bytes, asking: gevent.Greenlet) -> None:
+    """Send it over and over, until the user gives up."""
+    while not asking.ready():
+        try:
+            peer.send(data)
+        except ConnectionError:
+            return
+        gevent.sleep(0.001)
+
+
+def test_comments_without_end_are_no_first_token(server: Server, askers: Any) -> None:
+    user = askers(server.origin, first_token_s=0.2)
+    asking = user.begins()
+    peer = server.accept()
+    peer.send(HEAD)
+    go_on(peer, chunk(PING), asking)
+    assert told(user.row()) == Told("timeout", "200", "0", "no output within 0.2 s")
+
+
+def test_comments_without_end_do_not_keep_a_stream_from_being_idle(server: Server, askers: Any) -> None:
+    user = askers(server.origin, idle_s=0.05)
+    asking = user.begins()
+    peer = server.accept()
+    peer.send(HEAD + chunk(outputs(5)))
+    go_on(peer, chunk(PING), asking)
+    error = "no further output for 0.05 s after 5 outputs"
+    assert told(user.row()) == Told("timeout", "200", "5", error)
+
+
+def test_output_without_end_runs_into_the_timeout_for_the_whole(server: Server, askers: Any) -> None:
+    user = askers(server.origin, total_s=0.2)
+    asking = user.begins()
+    peer = server.accept()
+    peer.send(HEAD)
+    go_on(peer, chunk(outputs(1)), asking)
+    row = user.row()
+    assert (row["outcome"], row["status"], row["error"]) == ("timeout", "200", "not ended within 0.2 s")
+    assert row["output_tokens"] == row["output_events"]
+
+
+def test_an_answer_that_is_whole_has_no_timeouts_however_long_its_response_lingers(server: Server, askers: Any) -> None:
+    user = askers(server.origin, idle_s=0.01)
+    user.begins()
+    peer = server.accept()
+    peer.send(HEAD + chunk(outputs(3) + DONE))
+    assert told(user.row()) == OK
+    assert peer.hears_the_end()
+
+
+# The client's own end.
+
+
+def test_a_defect_of_the_client_is_raised_on_and_told_of_all_the_same(
+    server: Server, user: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def defective(self: engines.openai.OpenAIDecoder, data: bytes) -> list[Delta]:
+        raise LookupError("oops")
+
+    monkeypatch.setattr(engines.openai.OpenAIDecoder, "feed", defective)
+    asking = user.begins()
+    peer = server.accept()
+    peer.send(WHOLE)
+    with pytest.raises(LookupError):
+        asking.get()
+    error = "the client failed: LookupError('oops')"
+    assert told(user.row())[::3] == ("stream_error", error)
+    assert peer.hears_the_end()
+
+
+def test_a_stream_that_is_cut_is_no_failure_and_its_tokens_count(server: Server, user: Any) -> None:
+    asking = user.begins()
+    peer = server.accept()
+    peer.request()
+    peer.send(HEAD + chunk(outputs(3)))
+    until(user.has_seen(3))
+    asking.kill()
+    row = user.row()
+    assert told(row) == Told("cut", "200", "3", "stopped by the run before it ended")
+    assert (row["duration_ms"], row["finish_reason"]) == ("", "")
+    assert peer.hears_the_end()
+
+
+def test_a_request_that_is_cut_before_its_answer_is_told_of_too(server: Server, user: Any) -> None:
+    asking = user.begins()
+    server.accept().request()
+    asking.kill()
+    assert told(user.row()) == Told("cut", "", "0", "stopped by the run before it ended")
+
+
+def test_an_answer_whose_tokens_are_being_counted_when_the_run_ends_is_whole(server: Server, askers: Any) -> None:
+    begun: list[str] = []
+    ended: list[bool] = []
+
+    def count(text: str) -> int:
+        begun.append(text)
+        while not ended:
+            monkey.get_original("time", "sleep")(0.001)
+        return 9
+
+    user = askers(server.origin, count)
+    asking = user.begins()
+    server.accept().send(WHOLE)
+    until(lambda: begun)
+    asking.kill()
+    ended.append(True)
+    row = user.row()
+    assert told(row) == OK
+    assert (begun, row["output_tokens_source"]) == (["sososo"], "events")
