@@ -3,12 +3,15 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test lint format clean
+.PHONY: demo bench test lint format clean
 
 demo: .venv/installed-run  ## 10, 50 and 100 users against the embedded simulator, with and without a system prompt
 	$(BIN)/locust --headless --loglevel INFO \
 	  --levels 10,50,100 --ramp 8s --level-time 30s --settle 2s --system-prompt both \
 	  --max-tokens 128 --slo "ttft=500ms tpot=60ms"
+
+bench: .venv/installed-run  ## how accurate and how cheap the client is, beside others, against a server's own log
+	$(BIN)/python -m benchmarks
 
 test: .venv/installed-test  ## all tests, a real llama.cpp server included
 	$(BIN)/python -m pytest

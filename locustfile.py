@@ -53,19 +53,21 @@ def add_options(parser, **_):
 
 @events.init.add_listener
 def prepare(environment, **_):
-    """Everything that can be wrong is found now, before anything is loaded."""
+    """What can be wrong is found now, before a run begins. A worker has no plan of its own."""
     options = environment.parsed_options
+    on_worker = isinstance(environment.runner, WorkerRunner)
     try:
-        shapes.options.choose_free_shape(options)
-        shapes.options.plan_of(options)
-        shapes.options.pauses_of(options)
         recording.attach(environment)
+        if not on_worker:
+            shapes.options.choose_free_shape(options)
+            shapes.options.plan_of(options)
+            shapes.options.pauses_of(options)
         crew.attach(environment)
-        if options.headless and not isinstance(environment.runner, WorkerRunner):
+        if options.headless and not on_worker:
             crew.facts(environment)
     except ValueError as error:
         print(f"tokenswarm: {error}", file=sys.stderr)
-        if isinstance(environment.runner, WorkerRunner):
+        if on_worker:
             recording.refuse_run(str(error))
         sys.exit(EXIT_BAD_SETUP)
 

@@ -43,7 +43,7 @@ class _Failed(Exception):
 
 
 class Ask:
-    """A request under way. `timeline` is there once `run` has returned or raised; `output_events` is live."""
+    """A request under way. `timeline` is there once `run` has returned or raised."""
 
     def __init__(
         self,
@@ -85,7 +85,7 @@ class Ask:
         self.timeline: Timeline | None = None
 
     def run(self) -> Timeline:
-        """Send, stream to the end, tell. Raises nothing but what ends a run, and even then leaves a timeline (cut)."""
+        """Send, stream to the end, tell. What ends a run, and defects of ours, are raised on, with a timeline left."""
         outcome, message = Outcome.OK, None
         try:
             self._stream()

@@ -1,0 +1,19 @@
+"""What the plain clients and the floor ask, always the same."""
+
+from __future__ import annotations
+
+from benchmarks.records import ANSWER_TOKENS_MAX
+
+PATH = "/v1/chat/completions"
+BODY = {
+    "model": "truth",
+    "messages": [{"role": "user", "content": "Why is the sky blue, and why is it red in the evening?"}],
+    "max_tokens": ANSWER_TOKENS_MAX,
+    "stream": True,
+    "stream_options": {"include_usage": True},
+}
+
+
+def headers(request_id: str) -> dict[str, str]:
+    """With a number by which the server's log can be found again."""
+    return {"X-Request-Id": request_id, "Accept": "text/event-stream", "Accept-Encoding": "identity"}

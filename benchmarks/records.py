@@ -1,0 +1,112 @@
+"""What the parts of the benchmark hand to one another: a load, a request as each side saw it, a process's cost."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+#: The truth server's answers. Clients ask for ANSWER_TOKENS_MAX, and may get less.
+ANSWER_TOKENS_MIN = 32
+ANSWER_TOKENS_MAX = 160
+TOKENS_PER_S = 40
+TTFT_MS = 200.0
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """`users` ask again and again for ramp_s + hold_s; they are all there after ramp_s, and end their last answers."""
+
+    users: int
+    ramp_s: int
+    hold_s: int
+
+    @property
+    def users_per_s(self) -> float:
+        return self.users / self.ramp_s
+
+    @property
+    def asking_s(self) -> int:
+        """For how long new requests are sent."""
+        return self.ramp_s + self.hold_s
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A request as the server's own log has it; times on CLOCK_MONOTONIC.
+
+    wire_ns: the kernel received the request's last bytes. first_ns, last_ns: just before the first and the last write
+    that held a token, 0 where there was none. gap_max_ns: longest time between two such writes. late_max_ns: how far
+    behind its schedule a token ever was, its write being done. request_id: what the client sent as X-Request-Id.
+    """
+
+    number: int
+    request_id: str
+    wire_ns: int
+    first_ns: int
+    last_ns: int
+    tokens: int
+    gap_max_ns: int
+    late_max_ns: int
+    outcome: str
+
+    @property
+    def ttft_ns(self) -> int:
+        return self.first_ns - self.wire_ns
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A request as its client reports it. None: this client, or this request, has no such figure.
+
+    sent_ns is on a clock of the client's own choice: only the order of requests is taken from it.
+    """
+
+    request_id: str | None
+    sent_ns: int
+    ttft_ns: int | None
+    gap_max_ns: int | None
+    events: int
+    ok: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What reading an event costs, in microseconds; below 1, `ratio` says that ours is cheaper than sseclient-py."""
+
+    what: str
+    events_a_read: int
+    ours_us: float
+    theirs_us: float
+
+    @property
+    def ratio(self) -> float:
+        return self.ours_us / self.theirs_us
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a process took from start to end: user and system time, and the most memory it ever held."""
+
+    exit_code: int
+    cpu_s: float
+    peak_bytes: int
+    in_time: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A client's run under one load.
+
+    memory: what the client's process held when, pairs of CLOCK_MONOTONIC in ns and bytes. seen: None for a client that
+    keeps no record. other_load: what else kept the two cores busy, in cores, None where the system does not say.
+    """
+
+    load: Load
+    cost: Cost
+    served: list[Served]
+    seen: list[Seen] | None
+    memory: list[tuple[int, int]]
+    other_load: float | None
+
+    @property
+    def tokens(self) -> int:
+        return sum(request.tokens for request in self.served)

@@ -1,0 +1,102 @@
+"""The rows as plain text. Undefined is a dash, never a zero."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Callable, Sequence
+from itertools import groupby
+
+from benchmarks.figures import LATE_MS, Row, Spread
+from benchmarks.records import Comparison
+
+UNDEFINED = "–"
+SERVER_LATE = "*"
+WIDTH = 156
+
+NOTES = (
+    "TTFT and gap errors: what the client reported − what the server did, absolute, request by request; gap: the "
+    "longest between two tokens of an answer. CPU: of what a longer run took more. Other load: cores kept busy by "
+    "anything else.",
+    f"{SERVER_LATE} the server was late: 1 % of its requests or more had a token written over {LATE_MS:g} ms late.",
+)
+
+
+def number(value: float | None) -> str:
+    """Three digits or so: `0.012`, `3.45`, `67.8`, `1,234`."""
+    if value is None:
+        return UNDEFINED
+    decimals = 3 if abs(value) < 1 else 2 if abs(value) < 10 else 1 if abs(value) < 100 else 0
+    return f"{value:,.{decimals}f}"
+
+
+def _whole(value: float | None) -> str:
+    return UNDEFINED if value is None else f"{value:,.0f}"
+
+
+def _ttft(row: Row, of: Callable[[Spread], float]) -> float | None:
+    return of(row.accuracy.ttft_error_ms) if row.accuracy and row.accuracy.ttft_error_ms else None
+
+
+def _gap(row: Row, of: Callable[[Spread], float]) -> float | None:
+    return of(row.accuracy.gap_error_ms) if row.accuracy and row.accuracy.gap_error_ms else None
+
+
+Cell = Callable[[Row], str]
+COLUMNS: tuple[tuple[str, str, Cell], ...] = (
+    ("", "users", lambda row: f"{row.users:,}"),
+    ("", "client", lambda row: row.client),
+    ("tokens/s", "", lambda row: _whole(row.tokens_per_s)),
+    ("TTFT error ms", "p50", lambda row: number(_ttft(row, lambda spread: spread.median))),
+    ("TTFT error ms", "p99", lambda row: number(_ttft(row, lambda spread: spread.p99))),
+    ("TTFT error ms", "max", lambda row: number(_ttft(row, lambda spread: spread.max))),
+    ("gap error ms", "p50", lambda row: number(_gap(row, lambda spread: spread.median))),
+    ("gap error ms", "p99", lambda row: number(_gap(row, lambda spread: spread.p99))),
+    ("tokens", "lost", lambda row: _whole(row.accuracy.lost if row.accuracy else None)),
+    ("tokens", "doubled", lambda row: _whole(row.accuracy.doubled if row.accuracy else None)),
+    ("requests", "", lambda row: _whole(row.accuracy.requests if row.accuracy else None)),
+    ("failed", "", lambda row: _whole(row.accuracy.failed if row.accuracy else None)),
+    ("CPU µs", "/token", lambda row: number(row.us_per_token)),
+    ("memory MB", "peak", lambda row: _whole(row.peak_mb)),
+    ("memory MB", "/1,000 users", lambda row: _whole(row.mb_per_1000_users)),
+    ("server late ms", "p99", lambda row: number(row.late_p99_ms) + (SERVER_LATE if row.server_late else "")),
+    ("server late ms", "max", lambda row: number(row.late_max_ms)),
+    ("other", "load", lambda row: number(row.other_load)),
+)
+_LEFT_ALIGNED = "client"
+
+
+def table(rows: Sequence[Row]) -> str:
+    """The whole table with its notes, a row's own note on a line of its own below it."""
+    columns = []
+    for group, grouped in groupby(COLUMNS, key=lambda column: column[0]):
+        members = [[head, *(cell(row) for row in rows)] for _, head, cell in grouped]
+        bodies = [_aligned(cells) for cells in members]
+        lines = ["  ".join(parts) for parts in zip(*bodies, strict=True)]
+        width = max(len(group), len(lines[0]))
+        columns.append([group.center(width), *(line.rjust(width) for line in lines)])
+    lines = ["  ".join(parts).rstrip() for parts in zip(*columns, strict=True)]
+    text = lines[:2]
+    for row, line in zip(rows, lines[2:], strict=True):
+        ran = row.tokens_per_s is not None or row.accuracy is not None
+        text.append(line if ran or not row.note else f"{row.users:>5,}  {row.client}: {row.note}")
+        if ran and row.note:
+            text.append(f"       {row.client}: {row.note}")
+    notes = [line for note in NOTES for line in textwrap.wrap(note, WIDTH)]
+    return "\n".join([*text, "", *notes])
+
+
+def _aligned(cells: list[str]) -> list[str]:
+    width = max(map(len, cells))
+    if cells[0] == _LEFT_ALIGNED:
+        return [cell.ljust(width) for cell in cells]
+    return [cell.rjust(width) for cell in cells]
+
+
+def parsing_table(comparisons: Sequence[Comparison]) -> str:
+    """What reading an event costs, ours and sseclient-py's, from the same bytes in the same minute."""
+    lines = ["reading an event, µs  events a read    ours  sseclient-py  ratio"]
+    lines += [
+        f"{of.what:<20}  {of.events_a_read:>13}  {number(of.ours_us):>6}  {number(of.theirs_us):>12}  {of.ratio:>5.2f}"
+        for of in comparisons
+    ]
+    return "\n".join(lines)

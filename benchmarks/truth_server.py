@@ -1,0 +1,267 @@
+"""A server that writes every token when it is due, and logs what it did: what the clients are measured against.
+
+    python -m benchmarks.truth_server --log server.csv
+
+Each stream gets its first token TTFT_MS after its request, the others at TOKENS_PER_S from then on, by a schedule that
+lateness does not move. The project's simulator is no such server: it models an engine's steps, so it writes the tokens
+of all streams in one go, and the last of a thousand is due when the first is. Here the streams' phases are spread over
+one token's time, and the bytes are rendered beforehand, so that it can be on time at 40,000 tokens/s.
+
+It ends, and writes its log, when its standard input closes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import resource
+import select
+import socket
+import struct
+import sys
+import time
+from heapq import heappop, heappush
+from pathlib import Path
+
+import httptools
+
+from benchmarks.answers import HEAD, Answers
+from benchmarks.records import ANSWER_TOKENS_MAX, ANSWER_TOKENS_MIN, TOKENS_PER_S, TTFT_MS, Served
+from benchmarks.server_log import write_server_log
+
+_SO_TIMESTAMPNS = 35  # Linux's number; Python has no name for it
+_TIMESPEC = struct.Struct("@qq")
+_READ_BYTES = 65_536
+_BACKLOG = 1024
+_TOKENS_AT_ONCE = 32
+_UNDISTURBED_NS = 20_000
+# Its multiples, modulo 1, fill the unit interval evenly, however many there are.
+_GOLDEN = 0.6180339887498949
+
+
+class Stream:
+    """One answer under way."""
+
+    __slots__ = (
+        *("connection", "number", "request_id", "wire_ns", "begin_ns", "tokens", "produced"),
+        *("first_ns", "last_ns", "gap_max_ns", "late_max_ns", "outcome"),
+    )
+
+    def __init__(self, connection: Connection, number: int, begin_ns: int, tokens: int) -> None:
+        self.connection = connection
+        self.number = number
+        self.request_id = connection.request_id
+        self.wire_ns = connection.wire_ns
+        self.begin_ns = begin_ns
+        self.tokens = tokens
+        self.produced = self.first_ns = self.last_ns = self.gap_max_ns = self.late_max_ns = 0
+        self.outcome = "cut"
+
+    def served(self) -> Served:
+        return Served(
+            *(self.number, self.request_id, self.wire_ns, self.first_ns, self.last_ns, self.produced),
+            *(self.gap_max_ns, self.late_max_ns, self.outcome),
+        )
+
+
+class Connection:
+    """A client's connection: the parser's callbacks leave the request's head here."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        sock.setblocking(False)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.sock = sock
+        self.stream: Stream | None = None
+        self.asked = False
+        self.request_id = ""
+        self.wire_ns = 0
+        self._parser = httptools.HttpRequestParser(self)
+
+    def read(self) -> bool:
+        """Take what has come; False when the client is gone, or sends no HTTP."""
+        try:
+            data, ancillary, _, _ = self.sock.recvmsg(_READ_BYTES, 64)
+            self.wire_ns = _received_ns(ancillary)
+            self._parser.feed_data(data)
+        except BlockingIOError:
+            return True
+        except (OSError, httptools.HttpParserError):
+            return False
+        return bool(data)
+
+    def on_message_begin(self) -> None:
+        self.request_id = ""
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if name.lower() == b"x-request-id":
+            self.request_id = value.decode("ascii", "replace")
+
+    def on_message_complete(self) -> None:
+        self.asked = True
+
+
+def _received_ns(ancillary: list[tuple[int, int, bytes]]) -> int:
+    """The kernel's receive time on the monotonic clock; now, where it gave none."""
+    for level, kind, value in ancillary:
+        if level == socket.SOL_SOCKET and kind == _SO_TIMESTAMPNS:
+            seconds: int
+            nanoseconds: int
+            seconds, nanoseconds = _TIMESPEC.unpack(value[: _TIMESPEC.size])
+            return seconds * 1_000_000_000 + nanoseconds - _real_ahead_ns()
+    return time.perf_counter_ns()
+
+
+def _real_ahead_ns() -> int:
+    """CLOCK_REALTIME − CLOCK_MONOTONIC. Read again if this process was put aside in between: that would be taken for
+    the request's journey."""
+    while True:
+        before_ns = time.perf_counter_ns()
+        real_ns = time.time_ns()
+        after_ns = time.perf_counter_ns()
+        if after_ns - before_ns < _UNDISTURBED_NS:
+            return real_ns - (before_ns + after_ns) // 2
+
+
+class TruthServer:
+    """One thread, one epoll, one heap of what is due."""
+
+    def __init__(self, answers: Answers, tokens_per_s: float, ttft_ms: float) -> None:
+        self._answers = answers
+        self._period_ns = round(1e9 / tokens_per_s)
+        self._ttft_ns = round(ttft_ms * 1e6)
+        self._due: list[tuple[int, int, Stream]] = []
+        self._connections: dict[int, Connection] = {}
+        self._streams = 0
+        self.served: list[Served] = []
+        self._epoll = select.epoll()
+        self._listener = socket.socket()
+        self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._listener.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)  # accepted connections inherit it
+        self._listener.bind(("127.0.0.1", 0))
+        self._listener.listen(_BACKLOG)
+        self._listener.setblocking(False)
+        self._epoll.register(self._listener, select.EPOLLIN)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+
+    def serve(self, until_closed: int) -> None:
+        """Serve until the file of that descriptor closes; what is still being answered is logged as cut."""
+        self._epoll.register(until_closed, select.EPOLLIN | select.EPOLLHUP)
+        listener = self._listener.fileno()
+        while True:
+            for fileno, _ in self._ready():
+                if fileno == listener:
+                    self._accept()
+                elif fileno == until_closed:
+                    self._end()
+                    return
+                elif fileno in self._connections:
+                    self._take(self._connections[fileno])
+            self._write_due()
+
+    def _ready(self) -> list[tuple[int, int]]:
+        """What can be read, waiting until the next token is due. epoll alone counts in whole milliseconds."""
+        wait_s = (self._due[0][0] - time.perf_counter_ns()) / 1e9 if self._due else None
+        if wait_s is None or wait_s > 0:
+            select.select([self._epoll], [], [], wait_s)
+        return self._epoll.poll(0)
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                sock, _ = self._listener.accept()
+            except OSError:
+                return
+            self._connections[sock.fileno()] = Connection(sock)
+            self._epoll.register(sock, select.EPOLLIN)
+
+    def _take(self, connection: Connection) -> None:
+        if not connection.read():
+            self._drop(connection, "client_gone")
+        elif connection.asked:
+            connection.asked = False
+            self._begin(connection)
+
+    def _begin(self, connection: Connection) -> None:
+        number = self._streams
+        self._streams += 1
+        phase_ns = round(number * _GOLDEN % 1 * self._period_ns)
+        begin_ns = connection.wire_ns + self._ttft_ns + phase_ns
+        stream = Stream(connection, number, begin_ns, self._answers.tokens(number))
+        connection.stream = stream
+        connection.sock.send(HEAD)
+        heappush(self._due, (stream.begin_ns, number, stream))
+
+    def _write_due(self) -> None:
+        """A few at a time, so that requests are not left waiting behind a long queue of tokens."""
+        for _ in range(_TOKENS_AT_ONCE):
+            if not self._due or self._due[0][0] > time.perf_counter_ns():
+                return
+            due_ns, number, stream = heappop(self._due)
+            if stream.connection.stream is stream and self._write(stream, due_ns):
+                heappush(self._due, (stream.begin_ns + stream.produced * self._period_ns, number, stream))
+
+    def _write(self, stream: Stream, due_ns: int) -> bool:
+        """Write the next token; whether there are more."""
+        last = stream.produced == stream.tokens - 1
+        data = self._answers.endings[stream.tokens] if last else self._answers.writes[stream.produced]
+        before_ns = time.perf_counter_ns()
+        try:
+            whole = stream.connection.sock.send(data) == len(data)
+        except OSError:
+            whole = False
+        if not whole:  # an answer is far smaller than the kernel's buffers: whoever does not take it is broken
+            self._drop(stream.connection, "client_gone")
+            return False
+        late_ns = time.perf_counter_ns() - due_ns
+        if stream.produced == 0:
+            stream.first_ns = before_ns
+        elif before_ns - stream.last_ns > stream.gap_max_ns:
+            stream.gap_max_ns = before_ns - stream.last_ns
+        stream.last_ns = before_ns
+        stream.late_max_ns = max(stream.late_max_ns, late_ns)
+        stream.produced += 1
+        if last:
+            self._log(stream, "ok")
+        return not last
+
+    def _log(self, stream: Stream, outcome: str) -> None:
+        stream.outcome = outcome
+        stream.connection.stream = None
+        self.served.append(stream.served())
+
+    def _drop(self, connection: Connection, outcome: str) -> None:
+        if connection.stream is not None:
+            self._log(connection.stream, outcome)
+        del self._connections[connection.sock.fileno()]
+        self._epoll.unregister(connection.sock)
+        connection.sock.close()
+
+    def _end(self) -> None:
+        for connection in list(self._connections.values()):
+            self._drop(connection, "cut")
+        self._listener.close()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.truth_server", description=__doc__)
+    parser.add_argument("--log", type=Path, required=True, help="CSV file, a row a request")
+    lengths = (ANSWER_TOKENS_MIN, ANSWER_TOKENS_MAX)
+    parser.add_argument("--tokens", type=int, nargs=2, default=lengths, help="of the shortest and the longest answer")
+    parser.add_argument("--tokens-per-s", type=float, default=TOKENS_PER_S, help="of each stream")
+    parser.add_argument("--ttft-ms", type=float, default=TTFT_MS)
+    args = parser.parse_args()
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    server = TruthServer(Answers(*args.tokens), args.tokens_per_s, args.ttft_ms)
+    print(f"truth server listening on {server.url}", flush=True)
+    gc.freeze()
+    gc.disable()  # a collection would be lateness
+    server.serve(sys.stdin.fileno())
+    write_server_log(args.log, server.served)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,60 @@
+"""What the documents promise is there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from locust.argument_parser import get_empty_argument_parser
+
+import metrics.options
+import shapes.options
+import users.options
+from engines import ENGINES
+from metrics.buckets import EXPOSED
+from metrics.prometheus import _HELP
+
+ROOT = Path(__file__).resolve().parents[1]
+OPTIONS = (ROOT / "docs" / "options.md").read_text(encoding="utf-8")
+
+
+def own_options() -> list[tuple[str, str, str]]:
+    """(flag, default as the document writes it, variable) of each option of ours."""
+    parser = get_empty_argument_parser(default_config_files=[])
+    before = set(parser._option_string_actions)
+    for room in (users.options, shapes.options, metrics.options):
+        room.add_options(parser)
+    actions = {name: action for name, action in parser._option_string_actions.items() if name not in before}
+    return [
+        (
+            name,
+            "off" if action.default is False else f"`{action.default}`" if action.default != "" else "empty",
+            action.env_var,
+        )
+        for name, action in actions.items()
+    ]
+
+
+@pytest.mark.parametrize(("flag", "default", "variable"), own_options(), ids=lambda text: text)
+def test_every_option_is_in_the_document_with_its_default_and_variable(flag: str, default: str, variable: str) -> None:
+    (row,) = [line for line in OPTIONS.splitlines() if line.startswith((f"| `{flag}` ", f"| `{flag}`"))]
+    cells = [cell.strip() for cell in row.replace("\\|", "/").strip("|").split("|")]
+    assert cells[1:3] == [default, f"`{variable}`"]
+    assert cells[3]
+
+
+def test_the_document_names_no_option_that_is_not_there() -> None:
+    documented = {line.split("`")[1] for line in OPTIONS.splitlines() if line.startswith("| `--")}
+    assert documented == {flag for flag, _, _ in own_options()}
+
+
+def test_the_readme_names_every_engine_and_every_file_of_a_run() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert all(f"--engine {name}" in readme or f"`{name}`" in readme for name in ENGINES)
+    for name in ("run.json", "requests.csv", "windows.csv", "histograms.csv", "summary.json", "summary.csv"):
+        assert f"`{name}`" in readme
+
+
+def test_every_exposed_histogram_is_in_the_document_of_metrics() -> None:
+    text = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
+    assert all(f"`{_HELP[field][0]}`" in text for field in EXPOSED)
