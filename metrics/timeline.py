@@ -158,7 +158,6 @@ class TimelineBuilder:
         self._stage = stage
         self._sent_ns = now_ns  # a request that never got a connection counts as sent when it was tried
         self._connect_ns = 0
-        self._headers_ns: int | None = None
         self._first_ns: int | None = None
         self._first_visible_ns: int | None = None
         self._arrivals_ns = array("q")

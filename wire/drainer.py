@@ -43,7 +43,8 @@ class Drainer:
         while self._connections:
             gevent.sleep(INTERVAL_S)
             for place, connection in enumerate(tuple(self._connections), start=1):
-                connection.read_now()
+                if connection in self._connections:  # it may have ended while others were read
+                    connection.read_now()
                 if place % _READS_IN_A_ROW == 0:
                     gevent.sleep(0)  # first tokens, which are watched for, must not wait for a whole pass
 

@@ -21,7 +21,7 @@ from metrics.recorder import Recorder
 from metrics.records import Report
 from metrics.stage import Stage
 from metrics.timeline import Timeline
-from tests.peer import PATIENCE_S, Server, server_on_ipv6_or_skip
+from tests.peer import PATIENCE_S, Server
 from users.exchange import Ask
 from users.options import Timeouts
 from wire import Origin, StreamClient
@@ -142,20 +142,6 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(users.exchange, "DRAIN_INTERVAL_S", 0.005)
     monkeypatch.setattr(users.exchange, "_LINGER_S", 0.05)
     monkeypatch.setattr(wire.drainer, "INTERVAL_S", 0.005)
-
-
-@pytest.fixture
-def server() -> Iterator[Server]:
-    server = Server()
-    yield server
-    server.close()
-
-
-@pytest.fixture
-def server_on_ipv6() -> Iterator[Server]:
-    server = server_on_ipv6_or_skip()
-    yield server
-    server.close()
 
 
 @pytest.fixture

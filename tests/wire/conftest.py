@@ -9,22 +9,8 @@ import gevent
 import pytest
 
 from tests import peer
-from tests.peer import PATIENCE_S, PlainSocket, Server, server_on_ipv6_or_skip
+from tests.peer import PATIENCE_S, PlainSocket, Server
 from wire import Arrival, Exchange, StreamClient
-
-
-@pytest.fixture
-def server() -> Iterator[Server]:
-    server = Server()
-    yield server
-    server.close()
-
-
-@pytest.fixture
-def server_on_ipv6() -> Iterator[Server]:
-    server = server_on_ipv6_or_skip()
-    yield server
-    server.close()
 
 
 @pytest.fixture

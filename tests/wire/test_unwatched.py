@@ -80,3 +80,22 @@ def test_the_drainer_ends_with_its_last_connection_and_begins_again_with_the_nex
         until(lambda connection=connection: connection.reads)
         until(lambda: drainer._greenlet is not None and drainer._greenlet.dead)
         assert connection.reads == 1
+
+
+def test_a_connection_that_left_during_a_pass_is_not_read_in_it(until: Any) -> None:
+    """A pass lets the loop run now and then; what ends meanwhile may be closed by the time its turn comes."""
+    drainer = Drainer()
+    reads = []
+
+    class Connection:
+        def read_now(self) -> None:
+            reads.append(self)
+            for connection in connections:  # the first one read ends them all
+                drainer.remove(connection)
+
+    connections = [Connection() for _ in range(3)]
+    for connection in connections:
+        drainer.add(connection)
+    until(lambda: reads)
+    until(lambda: drainer._greenlet is not None and drainer._greenlet.dead)
+    assert reads == connections[:1]
