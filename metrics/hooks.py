@@ -154,6 +154,7 @@ class Recording:
         self._defect: str | None = None
         self._finished: list[Path] = []
         self._refusal: str | None = None
+        self._signals: list[Any] = []
         self._clock_offset_ns = 0
         self._server: WSGIServer | None = None
         self._environment: Environment
@@ -188,7 +189,12 @@ class Recording:
                 self._server = serve(self._live, options.metrics_host, options.metrics_port)
             if self._headless:
                 # Locust heeds SIGTERM only when a headless run is over; a pipeline that is cancelled sends just that.
-                signal.signal(signal.SIGTERM, signal.default_int_handler)
+                # And Python raises Ctrl-C in whichever greenlet happens to run: it is meant for the main one.
+                main = gevent.getcurrent()
+                self._signals = [
+                    gevent.signal_handler(number, gevent.kill, main, KeyboardInterrupt)
+                    for number in (signal.SIGINT, signal.SIGTERM)
+                ]
             gevent.spawn(self._keep_books)
 
     def begin_run(self, facts: RunFacts) -> None:
@@ -349,6 +355,8 @@ class Recording:
             return
         if self._headless:
             # The run is over, and what it left is being written: a second Ctrl-C could only tear that.
+            for handler in self._signals:
+                handler.cancel()
             signal.signal(signal.SIGINT, signal.SIG_IGN)
         try:
             self._take_own_report(run)

@@ -10,6 +10,7 @@ import json
 from argparse import Namespace
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import gevent
@@ -52,6 +53,13 @@ class Clock:
 
 class Greenlets:
     """Stands for gevent in metrics.hooks: what is spawned is kept, and a sleep moves the clock."""
+
+    kill = staticmethod(gevent.kill)
+    getcurrent = staticmethod(gevent.getcurrent)
+
+    def signal_handler(self, *_: object) -> Any:
+        """Leaves the test runner's own handlers alone."""
+        return SimpleNamespace(cancel=lambda: None)
 
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
