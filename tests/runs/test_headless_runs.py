@@ -88,7 +88,8 @@ def test_token_times_change_whose_gaps_are_measured_and_nothing_else(
     assert {(row["outcome"], row["output_tokens"]) for row in rows} == {("ok", "40")}
     for row in rows:
         assert float(row["ttft_ms"]) >= 50
-        assert float(row["e2e_ms"]) - float(row["ttft_ms"]) >= 38 * 4  # the last token's time is its own
+        # The last token's time is its own. From the sending: a first token may be read late, no token is sent early.
+        assert float(row["e2e_ms"]) >= 50 + 38 * 4
         assert (row["gaps_measured"] == "True") == bool(row["gap_max_ms"])
     with_gaps = sum(row["gaps_measured"] == "True" for row in rows)
     assert with_gaps == math.ceil(measured * len(rows)) == whole["requests_with_gaps"]
