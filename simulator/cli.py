@@ -90,6 +90,8 @@ def main(args: argparse.Namespace) -> int:
 
 
 async def _serve(args: argparse.Namespace) -> None:
+    # Before the address is out: a parent that only reads it may be gone a moment later.
+    parent = os.getppid()
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -102,7 +104,7 @@ async def _serve(args: argparse.Namespace) -> None:
     host = f"[{args.host}]" if ":" in args.host else args.host
     model = args.model or DEFAULT_MODEL
     print(f"tokenswarm simulator listening on http://{host}:{port} (profile {args.profile}, model {model})", flush=True)
-    watch = asyncio.create_task(_watch_parent(stop)) if args.exit_with_parent else None
+    watch = asyncio.create_task(_watch_parent(stop, parent)) if args.exit_with_parent else None
     await stop.wait()
     if watch is not None:
         watch.cancel()
@@ -137,14 +139,13 @@ def _api_key(name: str | None) -> str | None:
     return os.environ[name]
 
 
-async def _watch_parent(stop: asyncio.Event) -> None:
-    """Set `stop` when standard input ends or the parent process is another than at the start.
+async def _watch_parent(stop: asyncio.Event, parent: int) -> None:
+    """Set `stop` when standard input ends or the parent process is no longer the one of this number.
 
     The end of input alone is not enough: a fork of the parent may hold the other end of the pipe open.
     """
     loop = asyncio.get_running_loop()
     threading.Thread(target=_wait_for_end_of_input, args=(loop, stop), daemon=True).start()
-    parent = os.getppid()
     while os.getppid() == parent:
         await asyncio.sleep(_PARENT_CHECK_S)
     stop.set()

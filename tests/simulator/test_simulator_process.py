@@ -84,6 +84,22 @@ def test_it_ends_when_its_parent_dies_though_its_input_stays_open() -> None:
         pipe.close()
 
 
+def test_it_ends_when_its_parent_died_as_soon_as_it_had_the_address() -> None:
+    # The address is out, and from then on the parent is another one: init, as it is for an orphan.
+    orphaned = (
+        "import builtins, os, runpy, sys; living, say = os.getppid(), print\n"
+        "def last_word(*words, **how):\n"
+        "    say(*words, **how); os.getppid = lambda: living + 1\n"
+        "builtins.print = last_word; sys.argv = ['simulator', '--port', '0', '--exit-with-parent']\n"
+        "runpy.run_module('simulator', run_name='__main__')"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", orphaned], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None and b"listening on" in process.stdout.readline()
+        assert process.wait(20) == 0
+
+
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
