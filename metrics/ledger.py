@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from functools import reduce
 from math import ceil
 
+from metrics.health import CoreUse, WorkerHealth
 from metrics.histogram import Histogram
 from metrics.objectives import Objectives
 from metrics.records import Report, RequestRow
-from metrics.stage import PARTS_OF_REQUEST, Part, Phase, Stage
+from metrics.stage import PARTS_OF_REQUEST, Part, Phase, Place, Stage
 from metrics.timeline import Outcome
 
 #: Length of a window of windows.csv.
@@ -45,6 +48,7 @@ class PartBooks:
     request_token_rate: Histogram = field(default_factory=lambda: Histogram(RATE_UNIT))
     connect_s: Histogram = field(default_factory=Histogram)
     client_delay_s: Histogram = field(default_factory=Histogram)
+    loop_lag_s: Histogram = field(default_factory=Histogram)
 
     def add(self, row: RequestRow, objectives: Objectives) -> None:
         """Count a request that was sent in this part."""
@@ -131,12 +135,34 @@ class WindowBooks:
 
 @dataclass(slots=True)
 class WorkerBooks:
-    """What one worker said last."""
+    """What one worker said last, and how it fared so far. latest_use: of the core, in its last report."""
 
     reports: int = 0
     fired: int = 0
     in_flight: int = 0
     output_events: int = 0
+    loop_lag_s: Histogram = field(default_factory=Histogram)
+    client_delay_s: Histogram = field(default_factory=Histogram)
+    core_use: dict[Place, CoreUse] = field(default_factory=dict)
+    latest_use: CoreUse = field(default_factory=CoreUse)
+
+    def add_health(self, health: WorkerHealth) -> None:
+        """How it fared since its last report."""
+        for lag in health.loop_lag.values():
+            self.loop_lag_s.add(lag)
+        for place, use in health.core_use.items():
+            self.core_use[place] = self.core_use.get(place, CoreUse()).plus(use)
+        if health.core_use:
+            self.latest_use = _sum_of(health.core_use.values())
+
+    @property
+    def whole_use(self) -> CoreUse:
+        """Of the core, over the run."""
+        return _sum_of(self.core_use.values())
+
+
+def _sum_of(uses: Iterable[CoreUse]) -> CoreUse:
+    return reduce(CoreUse.plus, uses, CoreUse())
 
 
 class Ledger:
@@ -199,8 +225,13 @@ class Ledger:
             for part in PARTS_OF_REQUEST[phase]:
                 self.levels[stage].parts[part].gap_s.add(histogram)
         for (stage, phase), histogram in report.delays.items():
+            worker.client_delay_s.add(histogram)
             for part in PARTS_OF_REQUEST[phase]:
                 self.levels[stage].parts[part].client_delay_s.add(histogram)
+        for (stage, phase), histogram in report.health.loop_lag.items():
+            for part in PARTS_OF_REQUEST[phase]:
+                self.levels[stage].parts[part].loop_lag_s.add(histogram)
+        worker.add_health(report.health)
         return True
 
     def observe(self, users: int, now_s: float) -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from metrics.histogram import Histogram
+from metrics.health import HealthMeter
+from metrics.histogram import histogram_at
 from metrics.ledger import WINDOW_S
-from metrics.records import Place, Report, RequestRow
+from metrics.records import Report, RequestRow
 from metrics.stage import Begun, Stage, tokens_by_part, tokens_by_window
 from metrics.timeline import Outcome, Timeline
 
@@ -15,13 +16,15 @@ _WINDOW_NS = int(WINDOW_S * 1e9)
 
 
 class Recorder:
-    """Counts what its users do. `in_flight` and `output_events` are live; the rest goes out with the next report."""
+    """Counts what its users do. `in_flight` and `output_events` are live; the rest goes out with the next report, and
+    with it what `health` was told of this process."""
 
     def __init__(self, worker: int) -> None:
         self.worker = worker
         self.in_flight = 0
         self.output_events = 0
         self.stages: dict[int, Begun] = {}
+        self.health = HealthMeter()
         self._fired = 0
         self._reports = 0
         self._pending = self._empty_report()
@@ -50,9 +53,9 @@ class Recorder:
             pending.tokens_by_window[in_window] = pending.tokens_by_window.get(in_window, 0.0) + tokens
         place = (timeline.stage, begun.phase_at(timeline.sent_ns))
         if timeline.outcome is Outcome.OK:
-            _at(pending.gaps, place).record_many(_in_us(timeline.gaps_ns))
+            histogram_at(pending.gaps, place).record_many(_in_us(timeline.gaps_ns))
         delays_ns = np.frombuffer(timeline.delays_ns, dtype=np.int64)
-        _at(pending.delays, place).record_many(_in_us(delays_ns))
+        histogram_at(pending.delays, place).record_many(_in_us(delays_ns))
         pending.rows.append(row)
         return row
 
@@ -64,17 +67,11 @@ class Recorder:
         report.fired = self._fired
         report.in_flight = self.in_flight
         report.output_events = self.output_events
+        report.health = self.health.take()
         return report
 
     def _empty_report(self) -> Report:
         return Report(self.worker, number=0, fired=0, in_flight=0, output_events=0)
-
-
-def _at(histograms: dict[Place, Histogram], place: Place) -> Histogram:
-    """As setdefault, but an empty histogram is 200 kB: one is made only where it is missing."""
-    if (histogram := histograms.get(place)) is None:
-        histogram = histograms[place] = Histogram()
-    return histogram
 
 
 def _in_us(durations_ns: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from metrics.health import CoreUse, WorkerHealth
 from metrics.histogram import Histogram
-from metrics.stage import Phase
+from metrics.stage import Phase, Place
 
 
 class RequestRow(msgspec.Struct, frozen=True, array_like=True):
@@ -57,10 +58,6 @@ class RequestRow(msgspec.Struct, frozen=True, array_like=True):
         return f"{self.worker}-{self.number}"
 
 
-#: What gaps and client delays are counted for: a stage's number and the phase that their request was sent in.
-Place = tuple[int, Phase]
-
-
 @dataclass(slots=True)
 class Report:
     """What ended on a worker since its last report, and its state now.
@@ -79,6 +76,7 @@ class Report:
     tokens_by_window: dict[tuple[int, int], float] = field(default_factory=dict)
     gaps: dict[Place, Histogram] = field(default_factory=dict)
     delays: dict[Place, Histogram] = field(default_factory=dict)
+    health: WorkerHealth = field(default_factory=WorkerHealth)
 
     def encode(self) -> bytes:
         """The report as bytes to send."""
@@ -91,8 +89,10 @@ class Report:
                 self.output_events,
                 self.rows,
                 [(*place, tokens) for place, tokens in self.tokens_by_window.items()],
-                [(*place, *histogram.encode()) for place, histogram in self.gaps.items()],
-                [(*place, *histogram.encode()) for place, histogram in self.delays.items()],
+                _encoded(self.gaps),
+                _encoded(self.delays),
+                _encoded(self.health.loop_lag),
+                [(*place, *use) for place, use in self.health.core_use.items()],
             )
         )
 
@@ -100,7 +100,7 @@ class Report:
     def decode(cls, encoded: bytes) -> Report:
         """The inverse of `encode`. Raises ValueError for bytes that are no report."""
         try:
-            worker, number, fired, in_flight, events, rows, windows, gaps, delays = _decode(encoded)
+            worker, number, fired, in_flight, events, rows, windows, gaps, delays, lags, uses = _decode(encoded)
         except msgspec.MsgspecError as error:
             raise ValueError(f"these bytes are no report: {error}") from None
         return cls(
@@ -111,12 +111,23 @@ class Report:
             events,
             rows,
             {(stage, window): tokens for stage, window, tokens in windows},
-            {(stage, phase): Histogram.decode((payload, total)) for stage, phase, payload, total in gaps},
-            {(stage, phase): Histogram.decode((payload, total)) for stage, phase, payload, total in delays},
+            _decoded(gaps),
+            _decoded(delays),
+            WorkerHealth(_decoded(lags), {(stage, phase): CoreUse(cpu, wall) for stage, phase, cpu, wall in uses}),
         )
 
 
 _EncodedHistogram = tuple[int, Phase, bytes, int]
+
+
+def _encoded(histograms: dict[Place, Histogram]) -> list[_EncodedHistogram]:
+    return [(*place, *histogram.encode()) for place, histogram in histograms.items()]
+
+
+def _decoded(encoded: list[_EncodedHistogram]) -> dict[Place, Histogram]:
+    return {(stage, phase): Histogram.decode((payload, total)) for stage, phase, payload, total in encoded}
+
+
 _Encoded = tuple[
     int,
     int,
@@ -127,5 +138,7 @@ _Encoded = tuple[
     list[tuple[int, int, float]],
     list[_EncodedHistogram],
     list[_EncodedHistogram],
+    list[_EncodedHistogram],
+    list[tuple[int, Phase, float, float]],
 ]
 _decode = msgspec.msgpack.Decoder(_Encoded).decode

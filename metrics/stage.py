@@ -20,6 +20,11 @@ class Phase(StrEnum):
     DRAIN = "drain"
 
 
+#: What gaps, client delays and a worker's health are counted for: a stage's number, and the phase that it was in (for
+#: gaps and delays: that their request was sent in).
+Place = tuple[int, Phase]
+
+
 class Part(StrEnum):
     """What figures are told of: a level's hold, or the whole level, ramp included."""
 

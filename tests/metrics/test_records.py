@@ -8,6 +8,7 @@ import msgspec
 import pytest
 from locust.rpc import Message
 
+from metrics.health import HealthMeter
 from metrics.records import Report, RequestRow
 from metrics.stage import Phase, Stage
 from metrics.timeline import Outcome, Timeline
@@ -26,6 +27,11 @@ def full(report: Callable[..., Report], timeline: Callable[..., Timeline], stage
         worker=2,
     )
     told.in_flight, told.output_events = 9, 2**40
+    meter = HealthMeter()
+    meter.start(0, 0)
+    meter.woke((0, Phase.HOLD), 20_000_000, 75_000_000, 30_000_000)
+    meter.woke((1, Phase.DRAIN), 95_000_000, 95_200_000, 31_000_000)
+    told.health = meter.take()
     return told
 
 
@@ -34,7 +40,11 @@ def everything(report: Report) -> list[object]:
     return [
         *(report.worker, report.number, report.fired, report.in_flight, report.output_events),
         *(report.rows, report.tokens_by_window),
-        *({place: histogram.encode() for place, histogram in each.items()} for each in (report.gaps, report.delays)),
+        *(
+            {place: histogram.encode() for place, histogram in each.items()}
+            for each in (report.gaps, report.delays, report.health.loop_lag)
+        ),
+        report.health.core_use,
     ]
 
 
@@ -44,7 +54,8 @@ def test_a_report_survives_locusts_own_message(full: Report) -> None:
     assert run_id == 1_700_000_000_000_000_000
     received = Report.decode(encoded)
     assert everything(received) == everything(full)
-    assert {type(phase) for _stage, phase in [*received.gaps, *received.delays]} == {Phase}
+    places = [*received.gaps, *received.delays, *received.health.loop_lag, *received.health.core_use]
+    assert {type(phase) for _stage, phase in places} == {Phase}
 
 
 def test_a_report_of_nothing_survives_too() -> None:
@@ -68,10 +79,10 @@ def test_a_decoded_histogram_goes_on_counting(full: Report) -> None:
         b"not msgpack at all",
         msgspec.msgpack.encode([1, 2, 3]),
         msgspec.msgpack.encode({"worker": 1}),
-        msgspec.msgpack.encode([0, 1, "two", 0, 0, [], [], [], []]),
-        msgspec.msgpack.encode([0, 1, 0, 0, 0, [], [], [[0, "nowhere", b"", 0]], []]),
-        msgspec.msgpack.encode([0, 1, 0, 0, 0, [], [], [[0, "whole", b"", 0]], []]),
-        msgspec.msgpack.encode([0, 1, 0, 0, 0, [], [], [[0, "hold", b"no histogram", 0]], []]),
+        msgspec.msgpack.encode([0, 1, "two", 0, 0, [], [], [], [], [], []]),
+        msgspec.msgpack.encode([0, 1, 0, 0, 0, [], [], [[0, "nowhere", b"", 0]], [], [], []]),
+        msgspec.msgpack.encode([0, 1, 0, 0, 0, [], [], [[0, "whole", b"", 0]], [], [], []]),
+        msgspec.msgpack.encode([0, 1, 0, 0, 0, [], [], [[0, "hold", b"no histogram", 0]], [], [], []]),
     ],
     ids=["nothing", "no code", "text", "too short", "a map", "a wrong type", "no such phase", "a part", "no histogram"],
 )
