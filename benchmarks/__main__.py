@@ -21,8 +21,8 @@ from benchmarks.figures import Row, row, share_of_a_core
 from benchmarks.launch import LaunchError, busy_s, run_client, truth_server
 from benchmarks.parsing import compare
 from benchmarks.records import ANSWER_TOKENS_MAX, ANSWER_TOKENS_MIN, TOKENS_PER_S, TTFT_MS, Load, Run, Seen
-from benchmarks.server_log import read_server_log
 from benchmarks.table import parsing_table, table
+from simulator.paced_log import read_server_log
 
 RESULTS = Path(__file__).resolve().parent / "results"
 FORMAT = 1

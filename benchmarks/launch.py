@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchmarks.records import Cost
+from benchmarks.records import ANSWER_TOKENS_MAX, ANSWER_TOKENS_MIN, TOKENS_PER_S, TTFT_MS, Cost
 
 ROOT = Path(__file__).resolve().parents[1]
 _POLL_S = 0.05
@@ -57,7 +57,11 @@ class TruthServer:
 def truth_server(core: int, log: Path) -> Iterator[TruthServer]:
     """Run the truth server on `core`; at the end it has written `log`. Raises LaunchError."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "benchmarks.truth_server", "--log", str(log)],
+        [
+            *(sys.executable, "-m", "simulator.paced", "--log", str(log)),
+            *("--tokens", str(ANSWER_TOKENS_MIN), str(ANSWER_TOKENS_MAX)),
+            *("--tokens-per-s", str(TOKENS_PER_S), "--ttft-ms", str(TTFT_MS)),
+        ],
         cwd=ROOT,
         env=clean_environment(),
         stdin=subprocess.PIPE,

@@ -16,11 +16,11 @@ from collections.abc import Callable
 
 from sseclient import SSEClient
 
-from benchmarks.answers import answer_events
 from benchmarks.records import Comparison
 from benchmarks.table import parsing_table
 from engines import ENGINES
 from engines.sse import EventSplitter
+from simulator.paced_answers import answer_events
 
 EVENTS = 4000
 TURNS = 5

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-#: The truth server's answers. Clients ask for ANSWER_TOKENS_MAX, and may get less.
+from simulator.paced_log import Served
+
+#: The paced server's answers. Clients ask for ANSWER_TOKENS_MAX, and may get less.
 ANSWER_TOKENS_MIN = 32
 ANSWER_TOKENS_MAX = 160
 TOKENS_PER_S = 40
@@ -27,30 +29,6 @@ class Load:
     def asking_s(self) -> int:
         """For how long new requests are sent."""
         return self.ramp_s + self.hold_s
-
-
-@dataclass(frozen=True, slots=True)
-class Served:
-    """A request as the server's own log has it; times on CLOCK_MONOTONIC.
-
-    wire_ns: the kernel received the request's last bytes. first_ns, last_ns: just before the first and the last write
-    that held a token, 0 where there was none. gap_max_ns: longest time between two such writes. late_max_ns: how far
-    behind its schedule a token ever was, its write being done. request_id: what the client sent as X-Request-Id.
-    """
-
-    number: int
-    request_id: str
-    wire_ns: int
-    first_ns: int
-    last_ns: int
-    tokens: int
-    gap_max_ns: int
-    late_max_ns: int
-    outcome: str
-
-    @property
-    def ttft_ns(self) -> int:
-        return self.first_ns - self.wire_ns
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,4 +4,7 @@
 `profiles` names speeds and `faults` what goes wrong. A dialect (`dialect`, `openai_dialect`) turns an answer into
 bytes, `connection` moves bytes, `exchange` is one request's life, `server` joins them all; `truth` and `figures` keep
 the books. The batching model and the dialects know neither sockets nor clocks.
+
+`paced` is another server, for measuring clients: no model of an engine, but every token on time, from bytes rendered
+beforehand (`paced_answers`), and a log (`paced_log`) of when each was really written.
 """

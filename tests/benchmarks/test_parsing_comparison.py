@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from benchmarks import parsing
-from benchmarks.answers import answer_events
+from simulator.paced_answers import answer_events
 
 
 @pytest.mark.parametrize("events_a_read", [1, 10, 100])

@@ -1,11 +1,11 @@
-"""A server that writes every token when it is due, and logs what it did: what the clients are measured against.
+"""A server that writes every token when it is due, and logs what it did: what clients are measured against.
 
-    python -m benchmarks.truth_server --log server.csv
+    python -m simulator.paced --log server.csv
 
 Each stream gets its first token TTFT_MS after its request, the others at TOKENS_PER_S from then on, by a schedule that
-lateness does not move. The project's simulator is no such server: it models an engine's steps, so it writes the tokens
-of all streams in one go, and the last of a thousand is due when the first is. Here the streams' phases are spread over
-one token's time, and the bytes are rendered beforehand, so that it can be on time at 40,000 tokens/s.
+lateness does not move. The simulator proper is no such server: it models an engine's steps, so it writes the tokens of
+all streams in one go, and the last of a thousand is due when the first is. Here the streams' phases are spread over one
+token's time, and the bytes are rendered beforehand, so that it can be on time at 40,000 tokens/s.
 
 It ends, and writes its log, when its standard input closes.
 """
@@ -25,9 +25,13 @@ from pathlib import Path
 
 import httptools
 
-from benchmarks.answers import HEAD, Answers
-from benchmarks.records import ANSWER_TOKENS_MAX, ANSWER_TOKENS_MIN, TOKENS_PER_S, TTFT_MS, Served
-from benchmarks.server_log import write_server_log
+from simulator.paced_answers import HEAD, Answers
+from simulator.paced_log import Served, write_server_log
+
+#: Of the shortest and the longest answer.
+ANSWER_TOKENS = (32, 160)
+TOKENS_PER_S = 40.0
+TTFT_MS = 200.0
 
 _SO_TIMESTAMPNS = 35  # Linux's number; Python has no name for it
 _TIMESPEC = struct.Struct("@qq")
@@ -44,7 +48,7 @@ class Stream:
 
     __slots__ = (
         *("connection", "number", "request_id", "wire_ns", "begin_ns", "tokens", "produced"),
-        *("first_ns", "last_ns", "gap_max_ns", "late_max_ns", "outcome"),
+        *("first_ns", "last_ns", "gap_max_ns", "late_max_ns", "write_max_ns", "outcome"),
     )
 
     def __init__(self, connection: Connection, number: int, begin_ns: int, tokens: int) -> None:
@@ -54,13 +58,13 @@ class Stream:
         self.wire_ns = connection.wire_ns
         self.begin_ns = begin_ns
         self.tokens = tokens
-        self.produced = self.first_ns = self.last_ns = self.gap_max_ns = self.late_max_ns = 0
+        self.produced = self.first_ns = self.last_ns = self.gap_max_ns = self.late_max_ns = self.write_max_ns = 0
         self.outcome = "cut"
 
     def served(self) -> Served:
         return Served(
             *(self.number, self.request_id, self.wire_ns, self.first_ns, self.last_ns, self.produced),
-            *(self.gap_max_ns, self.late_max_ns, self.outcome),
+            *(self.gap_max_ns, self.late_max_ns, self.write_max_ns, self.outcome),
         )
 
 
@@ -122,7 +126,7 @@ def _real_ahead_ns() -> int:
             return real_ns - (before_ns + after_ns) // 2
 
 
-class TruthServer:
+class PacedServer:
     """One thread, one epoll, one heap of what is due."""
 
     def __init__(self, answers: Answers, tokens_per_s: float, ttft_ms: float) -> None:
@@ -215,13 +219,14 @@ class TruthServer:
         if not whole:  # an answer is far smaller than the kernel's buffers: whoever does not take it is broken
             self._drop(stream.connection, "client_gone")
             return False
-        late_ns = time.perf_counter_ns() - due_ns
+        after_ns = time.perf_counter_ns()
         if stream.produced == 0:
             stream.first_ns = before_ns
         elif before_ns - stream.last_ns > stream.gap_max_ns:
             stream.gap_max_ns = before_ns - stream.last_ns
         stream.last_ns = before_ns
-        stream.late_max_ns = max(stream.late_max_ns, late_ns)
+        stream.late_max_ns = max(stream.late_max_ns, after_ns - due_ns)
+        stream.write_max_ns = max(stream.write_max_ns, after_ns - before_ns)
         stream.produced += 1
         if last:
             self._log(stream, "ok")
@@ -246,17 +251,18 @@ class TruthServer:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.truth_server", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m simulator.paced", description=__doc__)
     parser.add_argument("--log", type=Path, required=True, help="CSV file, a row a request")
-    lengths = (ANSWER_TOKENS_MIN, ANSWER_TOKENS_MAX)
-    parser.add_argument("--tokens", type=int, nargs=2, default=lengths, help="of the shortest and the longest answer")
+    parser.add_argument(
+        "--tokens", type=int, nargs=2, default=ANSWER_TOKENS, help="of the shortest and the longest answer"
+    )
     parser.add_argument("--tokens-per-s", type=float, default=TOKENS_PER_S, help="of each stream")
     parser.add_argument("--ttft-ms", type=float, default=TTFT_MS)
     args = parser.parse_args()
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    server = TruthServer(Answers(*args.tokens), args.tokens_per_s, args.ttft_ms)
-    print(f"truth server listening on {server.url}", flush=True)
+    server = PacedServer(Answers(*args.tokens), args.tokens_per_s, args.ttft_ms)
+    print(f"paced server listening on {server.url}", flush=True)
     gc.freeze()
     gc.disable()  # a collection would be lateness
     server.serve(sys.stdin.fileno())

@@ -1,4 +1,4 @@
-"""The truth server, as a client finds it and as its log tells of it."""
+"""The paced server, as a client finds it and as its log tells of it."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from benchmarks.answers import LAST_CHUNK, Answers, answer_events
-from benchmarks.server_log import read_server_log
+from simulator.paced_answers import LAST_CHUNK, Answers, answer_events
+from simulator.paced_log import read_server_log
 
 ROOT = Path(__file__).resolve().parents[2]
 BODY = b'{"messages": []}'
@@ -23,7 +23,7 @@ class Running:
 
     def __init__(self, log: Path, shortest: int, longest: int) -> None:
         self.log = log
-        command = [sys.executable, "-m", "benchmarks.truth_server", "--log", str(log)]
+        command = [sys.executable, "-m", "simulator.paced", "--log", str(log)]
         options = ["--tokens", str(shortest), str(longest), "--tokens-per-s", "500", "--ttft-ms", "20"]
         self.process = subprocess.Popen(
             [*command, *options], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -100,6 +100,7 @@ def test_the_log_tells_of_each_request_what_was_written_when(start):
         assert (row.tokens, row.outcome) == (8, "ok")
         assert row.ttft_ns >= 20_000_000  # never before its time
         assert row.last_ns - row.first_ns <= 7 * row.gap_max_ns
+        assert 0 < row.write_max_ns < row.ttft_ns
     assert second.wire_ns > first.last_ns
 
 
@@ -129,12 +130,3 @@ def test_what_is_under_way_when_the_server_ends_is_logged_as_cut(start):
     connection.close()
     assert row.outcome == "cut"
     assert row.tokens > 0
-
-
-def test_the_floor_reads_every_answer_to_its_end(start):
-    server = start(4, 8)
-    options = ["--host", f"http://127.0.0.1:{server.port}", "--users", "3", "--users-per-s", "1000", "--seconds", "0.3"]
-    subprocess.run([sys.executable, "-m", "benchmarks.floor", *options], cwd=ROOT, check=True, timeout=20)
-    rows = server.end()
-    assert len(rows) >= 6
-    assert {row.outcome for row in rows} == {"ok"}

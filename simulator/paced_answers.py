@@ -1,4 +1,4 @@
-"""The truth server's answers as bytes, rendered beforehand: the simulator's events, in vLLM's dialect."""
+"""The paced server's answers as bytes, rendered beforehand: the simulator's events, in vLLM's dialect."""
 
 from __future__ import annotations
 
