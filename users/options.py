@@ -7,7 +7,7 @@ import re
 from argparse import ArgumentParser, Namespace
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypeVar
 
 from engines import ENGINES
 from prompts import parse_token_range
@@ -17,6 +17,9 @@ API_KEY_VARIABLE = "LLM_API_KEY"
 _NUMBER = r"\d+(?:\.\d+)?"
 _TIMESPAN = re.compile(rf"({_NUMBER})|(?:({_NUMBER})h)?(?:({_NUMBER})m)?(?:({_NUMBER})s)?(?:({_NUMBER})ms)?", re.ASCII)
 _SECONDS = (1.0, 3600.0, 60.0, 1.0, 0.001)
+
+
+Choice = TypeVar("Choice", bound=StrEnum)
 
 
 class OptionError(ValueError):
@@ -29,6 +32,13 @@ class TokenTimes(StrEnum):
     ALL = "all"
     SAMPLED = "sampled"
     ENDS = "ends"
+
+
+class Stamps(StrEnum):
+    """Whose receive times arrivals have: the kernel's where it gives any, or those of the reads."""
+
+    KERNEL = "kernel"
+    USER = "user"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +64,7 @@ class ChatOptions:
     max_tokens: int
     ignore_eos: bool
     token_times: TokenTimes
+    stamps: Stamps
     seed: int
     timeouts: Timeouts
     tls: TlsSettings
@@ -78,7 +89,8 @@ class ChatOptions:
             system_prompt_file=options.system_prompt_file or None,
             max_tokens=_whole("--max-tokens", options.max_tokens, least=1),
             ignore_eos=options.ignore_eos,
-            token_times=_token_times(options.token_times),
+            token_times=_one_of(TokenTimes, "--token-times", options.token_times),
+            stamps=_one_of(Stamps, "--stamps", options.stamps),
             seed=_whole("--seed", options.seed, least=0),
             timeouts=Timeouts(
                 connect_s=_timespan("--connect-timeout", options.connect_timeout),
@@ -142,6 +154,14 @@ def add_options(parser: ArgumentParser) -> None:
         help="whose gaps between tokens are measured: all streams, one in ten (sampled), or none (ends); the others "
         "cost a fraction, and their first and last tokens are timed all the same",
     )
+    option(
+        "--stamps",
+        choices=[stamps.value for stamps in Stamps],
+        default=Stamps.KERNEL.value,
+        env_var="TOKENSWARM_STAMPS",
+        help="whose receive times count: the kernel's, where the system gives any, or (user) those at which this "
+        "program reads, as other clients do",
+    )
     option("--seed", type=int, default=1, env_var="TOKENSWARM_SEED", help="seed of the order of prompts")
     option("--connect-timeout", default="10s", env_var="TOKENSWARM_CONNECT_TIMEOUT", help="for a connection")
     option("--first-token-timeout", default="120s", env_var="TOKENSWARM_FIRST_TOKEN_TIMEOUT", help="for a first token")
@@ -187,11 +207,11 @@ def _whole(option: str, value: Any, least: int) -> int:
     return number
 
 
-def _token_times(text: str) -> TokenTimes:
+def _one_of(kind: type[Choice], option: str, text: str) -> Choice:
     try:
-        return TokenTimes(text)
+        return kind(text)
     except ValueError:
-        raise OptionError(f"--token-times takes one of {', '.join(TokenTimes)}, got {text!r}.") from None
+        raise OptionError(f"{option} takes one of {', '.join(kind)}, got {text!r}.") from None
 
 
 def _timespan(option: str, text: Any) -> float:

@@ -13,7 +13,7 @@ from engines import ENGINES, ChatRequest, Engine
 from metrics.recorder import Recorder
 from metrics.stage import Begun, Phase
 from prompts import Prompt, PromptSet, Sampler, load_prompts, load_system_prompt, token_counter
-from users.options import ChatOptions, OptionError, TokenTimes, api_key, request_headers
+from users.options import ChatOptions, OptionError, Stamps, TokenTimes, api_key, request_headers
 from wire import Origin, StreamClient, WireError
 
 _SAMPLED_ONE_IN = 10
@@ -65,7 +65,13 @@ class Session:
 
     def client(self) -> StreamClient:
         """A user's own client."""
-        return StreamClient(self._origin, self.options.timeouts.connect_s, self._headers, self._tls)
+        return StreamClient(
+            self._origin,
+            self.options.timeouts.connect_s,
+            self._headers,
+            self._tls,
+            kernel_stamps=self.options.stamps is Stamps.KERNEL,
+        )
 
     def measures_gaps(self) -> bool:
         """Whether the next stream's gaps are to be measured."""

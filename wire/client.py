@@ -29,13 +29,17 @@ class StreamClient:
         connect_timeout_s: float,
         headers: Mapping[str, str] | None = None,
         tls: ssl.SSLContext | None = None,
+        kernel_stamps: bool = True,
     ) -> None:
         """`headers` go with every request; `tls` is for an origin of https, the system's authorities where None.
-        Raises ValueError for a header that would break the request's head."""
+        Without kernel_stamps, arrivals have the time at which they were read, as where the kernel gives none. Raises
+        ValueError for a header that would break the request's head."""
         self._origin = origin
         self._tls = (tls or TlsSettings().context()) if origin.tls else None
         self._connect_timeout_s = connect_timeout_s
-        keep_kernel_stamping()
+        self._kernel_stamps = kernel_stamps
+        if kernel_stamps:
+            keep_kernel_stamping()
         self._fixed_headers = _render_headers(
             {"Host": origin.authority, "User-Agent": "tokenswarm", "Accept-Encoding": "identity"} | dict(headers or {})
         )
@@ -63,7 +67,7 @@ class StreamClient:
         """Have a connection. Raises ConnectFailed or ConnectTimedOut."""
         if self._connection is None or not self._connection.reusable:
             self.close()
-            self._connection = Connection(self._origin, self._connect_timeout_s, self._tls)
+            self._connection = Connection(self._origin, self._connect_timeout_s, self._tls, self._kernel_stamps)
 
     def close(self) -> None:
         """Close the connection; what it was carrying is abandoned."""

@@ -31,12 +31,16 @@ _PlainSocket: type[socket.socket] = monkey.get_original("socket", "socket")
 class Connection:
     """A connected socket whose reads happen in gevent's hub, without a greenlet switch."""
 
-    def __init__(self, origin: Origin, timeout_s: float, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self, origin: Origin, timeout_s: float, tls: ssl.SSLContext | None = None, kernel_stamps: bool = True
+    ) -> None:
         """Connect, and shake hands where there is TLS. Raises ConnectFailed or ConnectTimedOut."""
         began_ns = time.perf_counter_ns()
         self._timeout_s = timeout_s
         self._tls = TlsSession(tls, origin.host) if tls else None
         self._sock = _connect(origin, timeout_s, self._tls)
+        if kernel_stamps:
+            enable_kernel_stamps(self._sock)
         self._connect_ns = time.perf_counter_ns() - began_ns
         self._not_before_ns = self._last_ns = began_ns
         self._exchange: Exchange | None = None
@@ -189,7 +193,6 @@ def _connect(origin: Origin, timeout_s: float, tls: TlsSession | None) -> socket
     except OSError as error:  # some systems refuse options of a connection that the peer has already reset
         sock.close()
         raise ConnectFailed(f"the connection to {origin.authority} was lost at once: {_reason(error)}") from None
-    enable_kernel_stamps(sock)
     return sock
 
 

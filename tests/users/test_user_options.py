@@ -10,7 +10,16 @@ import pytest
 from locust.argument_parser import get_empty_argument_parser
 
 from prompts import PromptError
-from users.options import API_KEY_VARIABLE, ChatOptions, OptionError, Timeouts, TokenTimes, add_options, request_headers
+from users.options import (
+    API_KEY_VARIABLE,
+    ChatOptions,
+    OptionError,
+    Stamps,
+    Timeouts,
+    TokenTimes,
+    add_options,
+    request_headers,
+)
 from wire import TlsSettings
 
 Parse = Callable[..., Namespace]
@@ -46,6 +55,7 @@ def test_without_options_a_run_asks_the_samples_in_the_plain_dialect(parse: Pars
         max_tokens=512,
         ignore_eos=False,
         token_times=TokenTimes.ALL,
+        stamps=Stamps.KERNEL,
         seed=1,
         timeouts=Timeouts(connect_s=10.0, first_token_s=120.0, idle_s=60.0, total_s=600.0),
         tls=TlsSettings(),
@@ -57,6 +67,8 @@ def test_every_option_reaches_what_is_asked(parse: Parse) -> None:
         *("--engine", "vllm", "--model", "llama", "--prompts", "dolly", "--prompt-tokens", "1:9"),
         *("--tokenizer", "tokenizer.json", "--system-prompt-file", "system.txt", "--max-tokens", "64", "--ignore-eos"),
         *(
+            "--stamps",
+            "user",
             "--token-times",
             "sampled",
             "--seed",
@@ -80,6 +92,7 @@ def test_every_option_reaches_what_is_asked(parse: Parse) -> None:
         max_tokens=64,
         ignore_eos=True,
         token_times=TokenTimes.SAMPLED,
+        stamps=Stamps.USER,
         seed=0,
         timeouts=Timeouts(connect_s=1.0, first_token_s=2.0, idle_s=3.0, total_s=4.0),
         tls=TlsSettings("ca.pem", insecure=True),
@@ -89,7 +102,7 @@ def test_every_option_reaches_what_is_asked(parse: Parse) -> None:
 def test_no_option_has_a_default_or_a_name_that_the_web_form_would_lose(parse: Parse) -> None:
     """Locust's form drops names with digits, and returns a default of None as text."""
     own = {name: default for name, default in vars(parse()).items() if name not in LOCUSTS_OWN}
-    assert len(own) == 16
+    assert len(own) == 17
     for name, default in own.items():
         assert type(default) in {str, int, bool}, name
         assert not any(character.isdigit() for character in name)
@@ -210,3 +223,7 @@ def test_an_api_key_that_no_header_may_hold_is_refused_and_not_shown(key: str, m
 def test_the_api_key_is_no_option(parse: Parse) -> None:
     """Locust would show it in its page and send it to workers in clear."""
     assert not [name for name in vars(parse()) if "key" in name]
+
+
+def test_stamps_of_nobody_are_refused(parse: Parse) -> None:
+    assert sentence_about(parse(stamps="tcpdump")) == "--stamps takes one of kernel, user, got 'tcpdump'."

@@ -18,8 +18,8 @@ def clients() -> Iterator[Callable[..., StreamClient]]:
     """Makes clients of a server, and closes them in the end."""
     made: list[StreamClient] = []
 
-    def make(server: Server, **headers: str) -> StreamClient:
-        made.append(StreamClient(server.origin, PATIENCE_S, headers))
+    def make(server: Server, kernel_stamps: bool = True, **headers: str) -> StreamClient:
+        made.append(StreamClient(server.origin, PATIENCE_S, headers, kernel_stamps=kernel_stamps))
         return made[-1]
 
     yield make

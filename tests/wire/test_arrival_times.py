@@ -197,3 +197,14 @@ def test_a_process_put_aside_between_its_looks_at_two_clocks_makes_no_arrival_ea
     arrived_ns, delay_ns, _ = arrival_time_ns(stamped(NOW_NS), 0)
     assert arrived_ns >= NOW_NS
     assert delay_ns >= 0
+
+
+def test_without_kernel_stamps_an_arrival_is_as_late_as_its_reading(server: Any, clients: Any, drain: Any) -> None:
+    client = clients(server, kernel_stamps=False)
+    exchange = client.post("/", b"")
+    peer = server.accept()
+    peer.send(HEAD + chunk(b"a") + END)
+    free_again_ns = spin(0.05)
+    (arrival,) = drain(exchange)
+    assert (arrival.kernel, arrival.delay_ns) == (False, 0)
+    assert arrival.arrived_ns >= free_again_ns
