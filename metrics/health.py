@@ -1,10 +1,13 @@
-"""How a worker itself fares while it sends load: its loop's lag, and how much of a core it takes."""
+"""How a worker itself fares: its loop's lag and its use of a core while it sends load, its own error before."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import NamedTuple
 
+import msgspec
 import numpy as np
 
 from metrics.histogram import Histogram, histogram_at
@@ -13,6 +16,33 @@ from metrics.stage import Place
 #: How long the sleep is whose overshoot is the loop's lag.
 LAG_SLEEP_S = 0.02
 _LAG_SLEEP_US = round(LAG_SLEEP_S * 1e6)
+
+
+class ErrorSpread(msgspec.Struct, frozen=True):
+    """Absolute errors, in seconds."""
+
+    p50: float
+    p99: float
+    max: float
+
+
+class SelfCheck(msgspec.Struct, frozen=True):
+    """What a worker's client reported of a server that logs its own sends, against that log.
+
+    users: how many streamed at once. answers: how many they got; judged: of those, the ones sent when all users were
+    there, and whose times in the log are certain. gap_error_s: of each answer's longest gap; None where no stream's
+    gaps are measured.
+    """
+
+    users: int
+    answers: int
+    judged: int
+    ttft_error_s: ErrorSpread
+    gap_error_s: ErrorSpread | None
+
+
+#: By worker, where none was asked for.
+NO_SELF_CHECKS: Mapping[int, SelfCheck] = MappingProxyType({})
 
 
 class CoreUse(NamedTuple):

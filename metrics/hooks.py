@@ -11,7 +11,7 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -25,16 +25,27 @@ from locust.env import Environment
 from locust.event import Events
 from locust.runners import STATE_RUNNING, STATE_SPAWNING, LocalRunner, MasterRunner, WorkerRunner
 
+from metrics.health import LAG_SLEEP_S, NO_SELF_CHECKS, SelfCheck
 from metrics.journal import Journal, check_writable
 from metrics.ledger import WINDOW_S, Ledger
 from metrics.options import RecordingOptions
 from metrics.progress import Progress, ProgressMeter
 from metrics.prometheus import LiveRun, serve
+from metrics.proof import hints
 from metrics.recorder import Recorder
 from metrics.records import Report
 from metrics.run import RunFacts, Status, folder_name, run_document
 from metrics.stage import Stage
-from metrics.summary import FORMAT, Books, Summary, Validity, level_summary, reasons_to_suspect
+from metrics.summary import (
+    FORMAT,
+    Books,
+    Summary,
+    Validity,
+    level_summary,
+    reasons_to_suspect,
+    validity,
+    worker_summaries,
+)
 from metrics.timeline import Timeline
 
 logger = logging.getLogger(__name__)
@@ -58,6 +69,10 @@ class WorkerRefused(ValueError):
 class Sink(Protocol):
     """Something that shows a run."""
 
+    def self_checked(self, worker: int, check: SelfCheck) -> None:
+        """Called as a run begins, for each worker that was made to check itself."""
+        ...
+
     def progress(self, progress: Progress) -> None:
         """Called every few seconds while the run goes on."""
         ...
@@ -70,25 +85,33 @@ class Sink(Protocol):
 class _Run:
     """One run's books and files, on the process that keeps them."""
 
-    def __init__(self, facts: RunFacts, options: RecordingOptions, workers: int) -> None:
+    def __init__(
+        self, facts: RunFacts, options: RecordingOptions, workers: int, self_checks: Mapping[int, SelfCheck]
+    ) -> None:
         """Raises ResultsFolderError."""
         self.facts = facts
         self.workers = workers
+        self.self_checks = self_checks
+        self.hinted: set[int] = set()
         self.began = datetime.now(UTC)
         self.began_ns = time.perf_counter_ns()
         self.began_unix_ns = time.time_ns()
         self.ledger = Ledger(options.objectives)
+        for worker, check in self_checks.items():
+            self.ledger.enter_self_check(worker, check)
         self.meter = ProgressMeter(len(facts.plan))
         self.journal = Journal(options.results, folder_name(self.began.astimezone(), facts.engine))
         self.plan_done = all(stage.level_time_s is None for stage in facts.plan)  # no end but the user's own
-        self.journal.write_run(self.document(Status.RUNNING, None))
+        self.journal.write_run(self.document(Status.RUNNING))
 
     @property
     def now_s(self) -> float:
         return (time.perf_counter_ns() - self.began_ns) / 1e9
 
-    def document(self, status: Status, ended: datetime | None) -> dict[str, Any]:
-        return run_document(self.facts, _version(), self.began, ended, status, self.workers)
+    def document(
+        self, status: Status, ended: datetime | None = None, verdict: Validity | None = None
+    ) -> dict[str, Any]:
+        return run_document(self.facts, _version(), self.began, ended, status, self.workers, self.self_checks, verdict)
 
     def enter(self, report: Report) -> None:
         if self.ledger.apply(report):
@@ -100,8 +123,9 @@ class _Run:
         ledger, journal = self.ledger, self.journal
         ledger.end_stage(self.now_s)
         journal.write_windows(ledger, self.now_s)
-        journal.write_summary(self.summary(status, defect), ledger)
-        journal.write_run(self.document(status, datetime.now(UTC)))
+        summary = self.summary(status, defect)
+        journal.write_summary(summary, ledger)
+        journal.write_run(self.document(status, datetime.now(UTC), summary.validity))
         journal.close()
 
     def abandon(self) -> None:
@@ -129,17 +153,18 @@ class _Run:
 
     def summary(self, status: Status, defect: str | None) -> Summary:
         ledger = self.ledger
-        reasons = ([defect] if defect else []) + reasons_to_suspect(ledger)
         return Summary(
             format=FORMAT,
             status=status,
             engine=self.facts.engine,
             model=self.facts.model,
             host=self.facts.host,
-            validity=Validity("suspect" if reasons else "valid", reasons),
+            validity=validity(([defect] if defect else []) + reasons_to_suspect(ledger)),
             books=self.books,
             objectives=ledger.objectives.bounds,
             levels=[level_summary(level, self.now_s, ledger.objectives) for level in ledger.levels.values()],
+            workers=worker_summaries(ledger),
+            hints=list(hints(ledger).values()),
         )
 
 
@@ -152,6 +177,7 @@ class Recording:
         self._run: _Run | None = None
         self._run_id: int | None = None
         self._defect: str | None = None
+        self._loaded: Recorder | None = None
         self._finished: list[Path] = []
         self._refusal: str | None = None
         self._signals: list[Any] = []
@@ -174,6 +200,7 @@ class Recording:
         runner = environment.runner
         assert runner is not None and environment.parsed_options is not None
         self._live.user_count = lambda: runner.user_count
+        self._live.has_defect = lambda: self._defect is not None
         if not isinstance(runner, MasterRunner):
             runner.register_message(_STAGE_MESSAGE, self._on_stage_message)
         if isinstance(runner, MasterRunner):
@@ -197,8 +224,9 @@ class Recording:
                 ]
             gevent.spawn(self._keep_books)
 
-    def begin_run(self, facts: RunFacts) -> None:
-        """At test_start, where the books are kept. Raises ObjectiveError, ResultsFolderError, WorkerRefused."""
+    def begin_run(self, facts: RunFacts, self_checks: Mapping[int, SelfCheck] = NO_SELF_CHECKS) -> None:
+        """At test_start, where the books are kept; self_checks: by worker. Raises ObjectiveError, ResultsFolderError,
+        WorkerRefused."""
         runner = self._environment.runner
         assert self._environment.parsed_options is not None
         if (refusal := self._refusal) is not None:
@@ -206,10 +234,13 @@ class Recording:
             raise WorkerRefused(refusal)
         self._finish()  # a run whose last reports are still awaited: what is here is what there is
         workers = runner.worker_count if isinstance(runner, MasterRunner | LocalRunner) else 1
-        self._run = run = _Run(facts, RecordingOptions.of(self._environment.parsed_options), workers)
+        self._run = run = _Run(facts, RecordingOptions.of(self._environment.parsed_options), workers, self_checks)
         self._defect = None
         self._live.facts, self._live.ledger = facts, run.ledger
         logger.info("Results go to %s", run.journal.folder)
+        for worker, check in self_checks.items():
+            for sink in self._sinks:
+                sink.self_checked(worker, check)
         self.begin_stage(facts.plan[0])
 
     def refuse_run(self, reason: str) -> None:
@@ -255,7 +286,8 @@ class Recording:
         if self._run_id != data["run_began_unix_ns"]:
             self._run_id = data["run_began_unix_ns"]
             worker = getattr(environment.runner, "worker_index", 0)
-            self.recorder = Recorder(worker)
+            self.recorder = self._loaded = Recorder(worker)
+            gevent.spawn(self._watch_loop, self.recorder)
             # Machines agree on the wall clock, never on perf_counter. The offset between the two is taken once a run:
             # a wall clock that is set in its course moves no level against another.
             self._clock_offset_ns = time.perf_counter_ns() - time.time_ns()
@@ -292,6 +324,7 @@ class Recording:
             raise
 
     def _on_test_stop(self, environment: Environment, **_: Any) -> None:
+        self._loaded = None
         if isinstance(environment.runner, MasterRunner):
             # Locust fires this before the workers' last reports are in.
             gevent.spawn_later(_LAST_REPORTS_S, self._finish_if_still, self._run)
@@ -311,6 +344,14 @@ class Recording:
         # Without a page, Locust prints its own tables before this: ours come last, where a person looks.
         self._show_finished()
 
+    def _watch_loop(self, recorder: Recorder) -> None:
+        """On each process that has users, while they have a run: how late a sleeper wakes is how late all else is."""
+        recorder.health.start(time.perf_counter_ns(), time.process_time_ns())
+        while self._loaded is recorder:
+            due_ns = time.perf_counter_ns() + round(LAG_SLEEP_S * 1e9)
+            gevent.sleep(LAG_SLEEP_S)
+            recorder.woke(due_ns, time.perf_counter_ns(), time.process_time_ns())
+
     # The books.
 
     def _keep_books(self) -> None:
@@ -327,6 +368,7 @@ class Recording:
                 if ticks % int(WINDOW_S) == 0:
                     run.journal.write_windows(run.ledger, run.now_s)
                     self._show_progress(run, users)
+                    self._show_hints(run)
             except Exception as error:
                 self._fail(f"the books could not be kept: {error!r}")
 
@@ -339,6 +381,12 @@ class Recording:
         if progress is not None:
             for sink in self._sinks:
                 sink.progress(progress)
+
+    def _show_hints(self, run: _Run) -> None:
+        for worker, hint in hints(run.ledger).items():
+            if worker not in run.hinted:
+                run.hinted.add(worker)
+                logger.warning("One core is not enough: %s", hint)
 
     def _fail(self, reason: str) -> None:
         if self._defect is None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from functools import reduce
 from math import ceil
 
-from metrics.health import CoreUse, WorkerHealth
+from metrics.health import CoreUse, SelfCheck, WorkerHealth
 from metrics.histogram import Histogram
 from metrics.objectives import Objectives
 from metrics.records import Report, RequestRow
@@ -135,12 +135,16 @@ class WindowBooks:
 
 @dataclass(slots=True)
 class WorkerBooks:
-    """What one worker said last, and how it fared so far. latest_use: of the core, in its last report."""
+    """What one worker said last, and how it fared so far. latest_use: of the core, in its last report; self_check: None
+    where none was made."""
 
     reports: int = 0
     fired: int = 0
     in_flight: int = 0
     output_events: int = 0
+    reads: int = 0
+    reads_with_kernel_time: int = 0
+    self_check: SelfCheck | None = None
     loop_lag_s: Histogram = field(default_factory=Histogram)
     client_delay_s: Histogram = field(default_factory=Histogram)
     core_use: dict[Place, CoreUse] = field(default_factory=dict)
@@ -183,6 +187,10 @@ class Ledger:
         self.end_stage(now_s)
         self.levels[stage.stage] = LevelBooks(stage, now_s)
 
+    def enter_self_check(self, worker: int, check: SelfCheck) -> None:
+        """What a worker found out about itself before the load."""
+        self.workers.setdefault(worker, WorkerBooks()).self_check = check
+
     def end_stage(self, now_s: float) -> None:
         """The running level, if there is one, is over."""
         if (level := self.running_level) is not None:
@@ -219,6 +227,8 @@ class Ledger:
         worker.output_events = report.output_events
         for row in report.rows:
             self._enter(row)
+            worker.reads += row.reads
+            worker.reads_with_kernel_time += row.reads_with_kernel_time
         for place, tokens in report.tokens_by_window.items():
             self.windows.setdefault(place, WindowBooks()).output_tokens += tokens
         for (stage, phase), histogram in report.gaps.items():

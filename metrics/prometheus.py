@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from gevent.pywsgi import WSGIServer
 from prometheus_client import CollectorRegistry, make_wsgi_app
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from metrics.buckets import EXPOSED
+from metrics.buckets import CLIENT_DELAY_S, EXPOSED
+from metrics.histogram import Histogram
 from metrics.ledger import Ledger, LevelBooks
 from metrics.run import RunFacts
 from metrics.stage import Part
+from metrics.summary import reasons_to_suspect
 
 _LABELS = ("engine", "model", "system_prompt", "level")
 _HELP = {
@@ -37,6 +39,7 @@ class LiveRun:
         self.facts: RunFacts | None = None
         self.ledger: Ledger | None = None
         self.user_count: Callable[[], int] = lambda: 0
+        self.has_defect: Callable[[], bool] = lambda: False
 
 
 class BooksCollector(Collector):
@@ -51,6 +54,9 @@ class BooksCollector(Collector):
         if facts is None or ledger is None:
             return
         yield GaugeMetricFamily("tokenswarm_requests_in_flight", "Requests sent and not ended.", ledger.in_flight)
+        suspect = self._live.has_defect() or bool(reasons_to_suspect(ledger))
+        yield GaugeMetricFamily("tokenswarm_suspect", "1 if the client may have disturbed these figures.", suspect)
+        yield from _workers(ledger)
         yield self._requests(facts, ledger)
         yield self._tokens(facts, ledger)
         yield from self._histograms(facts, ledger)
@@ -78,10 +84,28 @@ class BooksCollector(Collector):
             family = HistogramMetricFamily(name, text, labels=_LABELS)
             for labels, level in _levels(facts, ledger):
                 histogram = getattr(level.parts[Part.WHOLE], field)
-                counts = [*histogram.counts_at_or_below(bounds), histogram.count]
-                les = [*map(str, bounds), "+Inf"]
-                family.add_metric(labels, list(zip(les, counts)), histogram.sum)
+                family.add_metric(labels, _buckets(histogram, bounds), histogram.sum)
             yield family
+
+
+def _buckets(histogram: Histogram, bounds: Sequence[float]) -> list[tuple[str, float]]:
+    counts = [*histogram.counts_at_or_below(bounds), histogram.count]
+    return list(zip([*map(str, bounds), "+Inf"], counts))
+
+
+def _workers(ledger: Ledger) -> Iterator[Metric]:
+    use = GaugeMetricFamily(
+        "tokenswarm_worker_cpu_utilization", "Share of one core that a worker used lately.", labels=("worker",)
+    )
+    lag = HistogramMetricFamily(
+        "tokenswarm_loop_lag_seconds", "How late a worker's event loop notices what happens.", labels=("worker",)
+    )
+    for number, worker in sorted(ledger.workers.items()):
+        if (lately := worker.latest_use.utilization) is not None:
+            use.add_metric((str(number),), lately)
+        lag.add_metric((str(number),), _buckets(worker.loop_lag_s, CLIENT_DELAY_S), worker.loop_lag_s.sum)
+    yield use
+    yield lag
 
 
 def _levels(facts: RunFacts, ledger: Ledger) -> Iterator[tuple[tuple[str, ...], LevelBooks]]:

@@ -42,6 +42,11 @@ class Recorder:
         """The stage that a request sent now belongs to."""
         return next(reversed(self.stages.values()), None)
 
+    def woke(self, due_ns: int, now_ns: int, cpu_ns: int) -> None:
+        """A short sleep of this process that was due at due_ns ended now: see HealthMeter."""
+        if (begun := self.current_stage) is not None:
+            self.health.woke((begun.stage.stage, begun.phase_at(now_ns)), due_ns, now_ns, cpu_ns)
+
     def record(self, timeline: Timeline) -> RequestRow:
         """Enter a request that has ended."""
         self._fired += 1  # first, and its row last: a request that fails here leaves the books unbalanced everywhere

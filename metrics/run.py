@@ -12,8 +12,9 @@ from typing import Any
 
 import msgspec
 
+from metrics.health import NO_SELF_CHECKS, SelfCheck
 from metrics.stage import Stage
-from metrics.summary import FORMAT
+from metrics.summary import FORMAT, Validity
 
 
 class Status(StrEnum):
@@ -39,9 +40,16 @@ class RunFacts(msgspec.Struct, frozen=True):
 
 
 def run_document(
-    facts: RunFacts, version: str, began: datetime, ended: datetime | None, status: Status, workers: int
+    facts: RunFacts,
+    version: str,
+    began: datetime,
+    ended: datetime | None,
+    status: Status,
+    workers: int,
+    self_checks: Mapping[int, SelfCheck] = NO_SELF_CHECKS,
+    verdict: Validity | None = None,
 ) -> dict[str, Any]:
-    """The content of run.json."""
+    """The content of run.json. self_checks: by worker; verdict: None while the run goes on."""
     return {
         "format": FORMAT,
         "tokenswarm_version": version,
@@ -50,6 +58,8 @@ def run_document(
         "status": status.value,
         **msgspec.to_builtins(facts),
         "workers": workers,
+        "self_checks": [{"worker": worker, **msgspec.to_builtins(check)} for worker, check in self_checks.items()],
+        "validity": msgspec.to_builtins(verdict),
         "python": sys.version.split()[0],
         "platform": platform.platform(),
     }

@@ -8,19 +8,24 @@ from typing import Any
 
 import msgspec
 
+from metrics.health import SelfCheck
 from metrics.histogram import Histogram
-from metrics.ledger import Ledger, LevelBooks, PartBooks
+from metrics.ledger import Ledger, LevelBooks, PartBooks, WorkerBooks
 from metrics.objectives import Objectives
+from metrics.proof import (
+    delay_reasons,
+    fullest_hold,
+    level_name,
+    medians_of,
+    self_check_reasons_of,
+    worker_reasons,
+)
 from metrics.quantiles import Quantile, quantile
 from metrics.stage import Part
 from metrics.timeline import Outcome
 
 #: Version of summary.json and run.json. 1: the first.
 FORMAT = 1
-#: A client's own delay above this share of a result's median reaches into the result.
-_SUSPECT_SHARE = 0.05
-#: So many reads may lack the kernel's receive time before it matters.
-_NEGLIGIBLE_SHARE = 0.001
 
 
 class Distribution(msgspec.Struct, frozen=True):
@@ -68,6 +73,7 @@ class Figures(msgspec.Struct, frozen=True):
     request_token_rate: Distribution
     connect_s: Distribution
     client_delay_s: Distribution
+    loop_lag_s: Distribution
 
 
 class LevelSummary(msgspec.Struct, frozen=True):
@@ -98,8 +104,22 @@ class Books(msgspec.Struct, frozen=True):
     balanced: bool
 
 
+class WorkerSummary(msgspec.Struct, frozen=True):
+    """One worker over the run. requests: that ended on it; utilizations: of one core, 0 to 1, over the run and in the
+    hold that took most of it (None where no hold lasted three seconds)."""
+
+    worker: int
+    requests: int
+    cpu_utilization: float | None
+    cpu_utilization_hold_max: float | None
+    loop_lag_p99_s: float | None
+    client_delay_p99_s: float | None
+    self_check: SelfCheck | None
+    validity: Validity
+
+
 class Summary(msgspec.Struct, frozen=True):
-    """summary.json."""
+    """summary.json. hints: what to do for a better run, by worker that needs it."""
 
     format: int
     status: str
@@ -110,6 +130,8 @@ class Summary(msgspec.Struct, frozen=True):
     books: Books
     objectives: dict[str, float]
     levels: list[LevelSummary]
+    workers: list[WorkerSummary]
+    hints: list[str]
 
 
 def distribution(histogram: Histogram) -> Distribution:
@@ -158,6 +180,7 @@ def figures(books: PartBooks, seconds: float, objectives: Objectives) -> Figures
         request_token_rate=distribution(books.request_token_rate),
         connect_s=distribution(books.connect_s),
         client_delay_s=distribution(books.client_delay_s),
+        loop_lag_s=distribution(books.loop_lag_s),
     )
 
 
@@ -174,6 +197,30 @@ def level_summary(level: LevelBooks, now_s: float, objectives: Objectives) -> Le
     )
 
 
+def worker_summaries(ledger: Ledger) -> list[WorkerSummary]:
+    """Every worker that was heard of, in the order of their numbers."""
+    return [_worker_summary(number, worker, ledger) for number, worker in sorted(ledger.workers.items())]
+
+
+def _worker_summary(number: int, worker: WorkerBooks, ledger: Ledger) -> WorkerSummary:
+    fullest, lag, delay = fullest_hold(worker), quantile(worker.loop_lag_s, 0.99), quantile(worker.client_delay_s, 0.99)
+    return WorkerSummary(
+        worker=number,
+        requests=worker.fired,
+        cpu_utilization=worker.whole_use.utilization,
+        cpu_utilization_hold_max=fullest[1].utilization if fullest else None,
+        loop_lag_p99_s=lag.value if lag else None,
+        client_delay_p99_s=delay.value if delay else None,
+        self_check=worker.self_check,
+        validity=validity(worker_reasons(worker, ledger)),
+    )
+
+
+def validity(reasons: list[str]) -> Validity:
+    """The verdict that these reasons make."""
+    return Validity("suspect" if reasons else "valid", reasons)
+
+
 def reasons_to_suspect(ledger: Ledger) -> list[str]:
     """Why the run's figures may not be what went over the wire; empty if nothing speaks against them."""
     reasons: list[str] = []
@@ -181,11 +228,9 @@ def reasons_to_suspect(ledger: Ledger) -> list[str]:
     for level in ledger.levels.values():
         whole = level.parts[Part.WHOLE]
         sources += whole.token_sources
-        name = f"level {level.stage.level} (system prompt {level.stage.system_prompt})"
-        reasons += [f"{name}: {reason}" for reason in _load_reasons(level)]
-        # A few reads without, as the first of a host can be, move no percentile that is told.
-        if whole.reads - whole.reads_with_kernel_time > _NEGLIGIBLE_SHARE * whole.reads:
-            reasons += [f"{name}: {reason}" for reason in _delay_reasons(whole)]
+        found = [*_load_reasons(level), *delay_reasons(whole, medians_of(whole))]
+        reasons += [f"{level_name(level)}: {reason}" for reason in found]
+    reasons += self_check_reasons_of(ledger)
     if len(sources) > 1:
         told = ", ".join(f"{count} by {source}" for source, count in sorted(sources.items()))
         reasons.append(f"token counts come from different sources ({told})")
@@ -206,22 +251,6 @@ def _load_reasons(level: LevelBooks) -> Iterator[str]:
             f"{cut:,} of {hold.requests:,} requests sent in the hold were cut when the drain's time was over: "
             "the slowest have no latency"
         )
-
-
-def _delay_reasons(whole: PartBooks) -> Iterator[str]:
-    without = whole.reads - whole.reads_with_kernel_time
-    told = f"{without:,} of {whole.reads:,} reads without the kernel's receive time"
-    delay = quantile(whole.client_delay_s, 0.99)
-    if delay is None:
-        yield f"{told}, so that the client's own delay is not known"
-        return
-    for figure, histogram in (("TTFT", whole.ttft_s), ("gap", whole.gap_s)):
-        median = quantile(histogram, 0.5)
-        if median and delay.value > _SUSPECT_SHARE * median.value:
-            yield (
-                f"{told}, and the client's own delay (p99 {delay.value * 1000:.1f} ms) is more than "
-                f"{_SUSPECT_SHARE:.0%} of the median {figure} ({median.value * 1000:.1f} ms)"
-            )
 
 
 def summary_rows(levels: list[LevelSummary]) -> list[dict[str, Any]]:

@@ -21,6 +21,7 @@ def notices(results: Results) -> list[str]:
     if validity.verdict == "suspect":
         reasons = "; ".join(validity.reasons) or "no reason was recorded"
         found.append(f"SUSPECT: the client may have disturbed these figures: {reasons}.")
+    found += [f"ONE CORE IS NOT ENOUGH: {hint}." for hint in results.summary.hints]
     if not books.balanced:
         found.append(
             f"BOOKS DO NOT BALANCE: {units.count(books.fired)} requests fired, {units.count(books.recorded)} recorded, "

@@ -11,6 +11,8 @@ from typing import Literal, TypeVar
 
 import msgspec
 
+from metrics.health import SelfCheck
+
 FORMAT = 1
 JOURNALS = ("requests.csv", "windows.csv", "histograms.csv")
 
@@ -116,6 +118,13 @@ class Books(msgspec.Struct, frozen=True):
     balanced: bool
 
 
+class Worker(msgspec.Struct, frozen=True):
+    """What a report tells of a worker."""
+
+    worker: int
+    self_check: SelfCheck | None
+
+
 class Run(msgspec.Struct, frozen=True):
     """The part of run.json that a report tells."""
 
@@ -135,6 +144,8 @@ class Summary(msgspec.Struct, frozen=True):
     books: Books
     objectives: dict[str, float]
     levels: tuple[Level, ...]
+    workers: tuple[Worker, ...] = ()
+    hints: tuple[str, ...] = ()
 
 
 class Results(msgspec.Struct, frozen=True):

@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
+from metrics.health import SelfCheck
 from metrics.progress import Progress
 from reports.charts import draw_charts
 from reports.progress import progress_line
 from reports.results import ReportError, load_results
+from reports.self_check import self_check_line
 from reports.table import summary_table
 
 logger = logging.getLogger("tokenswarm")
@@ -16,6 +18,10 @@ logger = logging.getLogger("tokenswarm")
 
 class TerminalSink:
     """Prints; the figures are those of the results folder, read back from it."""
+
+    def self_checked(self, worker: int, check: SelfCheck) -> None:
+        """One line."""
+        logger.info("%s", self_check_line(worker, check))
 
     def progress(self, progress: Progress) -> None:
         """One line."""

@@ -11,6 +11,7 @@ from itertools import groupby
 from reports import units
 from reports.notices import notices, stage_name
 from reports.results import Figures, Level, Results
+from reports.self_check import self_check_line
 
 NOT_COMPLETE = "!"
 NOT_COMPLETE_NOTE = "! not complete: this level was cut short"
@@ -74,6 +75,9 @@ def _header(results: Results) -> list[str]:
         f"Run of {units.moment(results.run.started_at)}: {_loud(results.status, 'finished')}",
         f"Verdict: {_loud(summary.validity.verdict, 'valid')}; books: "
         + (f"balanced, {units.counted(books.fired, 'request')}" if books.balanced else "NOT BALANCED"),
+    ]
+    lines += [
+        self_check_line(worker.worker, worker.self_check) for worker in summary.workers if worker.self_check is not None
     ]
     if summary.objectives:
         stated = ", ".join(units.objective(name, value) for name, value in summary.objectives.items())

@@ -52,7 +52,7 @@ def journal(tmp_path: Path) -> Journal:
 def summary_of(ledger: Ledger) -> Summary:
     levels = [level_summary(level, 999.0, ledger.objectives) for level in ledger.levels.values()]
     books = Books(ledger.fired, ledger.recorded, ledger.recorded, ledger.balanced)
-    return Summary(1, "finished", "vllm", "llama", "http://gpu", Validity("valid", []), books, {}, levels)
+    return Summary(1, "finished", "vllm", "llama", "http://gpu", Validity("valid", []), books, {}, levels, [], [])
 
 
 # requests.csv

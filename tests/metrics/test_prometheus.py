@@ -11,12 +11,13 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 from metrics.buckets import EXPOSED
+from metrics.health import CoreUse, HealthMeter
 from metrics.ledger import Ledger
 from metrics.objectives import Objectives
 from metrics.prometheus import LiveRun, MetricsPortError, serve
 from metrics.records import Report
 from metrics.run import RunFacts
-from metrics.stage import Part, Stage
+from metrics.stage import Part, Phase, Stage
 from metrics.timeline import Outcome, Timeline
 
 FACTS = RunFacts("http://gpu:8000", "vllm", 'llama "3"\n8b', "ladder", [], {}, {})
@@ -29,6 +30,7 @@ NAMES = {
     "client_delay_s": "tokenswarm_client_delay_seconds",
 }
 Scrape = Callable[[], dict[str, Metric]]
+MakeStage = Callable[..., Stage]
 
 
 @pytest.fixture
@@ -144,6 +146,49 @@ def test_the_times_to_first_token_lie_in_the_buckets_that_a_count_by_hand_gives(
         if sample.labels.get("level") == "50" and "le" in sample.labels
     }
     assert (e2e["0.8"], e2e["1.0"], e2e["+Inf"]) == (0, 2, 2)
+
+
+def test_a_workers_loop_lag_and_use_of_its_core_are_told_by_worker(
+    scrape: Scrape, live: LiveRun, report: Callable[..., Report], stage: Callable[..., Stage]
+) -> None:
+    """The core's use is that of the last report, the lag that of the run."""
+    live.facts, live.ledger = FACTS, Ledger(Objectives())
+    live.ledger.begin_stage(stage(), 0.0)
+    for number, cpu_s in ((1, 0.9), (2, 0.3)):
+        told = report([], [stage()], worker=3)
+        meter = HealthMeter()
+        meter.woke((0, Phase.HOLD), 0, number * 400_000, 0)
+        told.number, told.health = number, meter.take()
+        told.health.core_use = {(0, Phase.HOLD): CoreUse(cpu_s, 1.0)}
+        live.ledger.apply(told)
+    families = scrape()
+    use = families["tokenswarm_worker_cpu_utilization"].samples
+    assert [(sample.labels, sample.value) for sample in use] == [({"worker": "3"}, pytest.approx(0.3))]
+    lag = families["tokenswarm_loop_lag_seconds"]
+    assert lag.type == "histogram"
+    buckets = {sample.labels["le"]: sample.value for sample in lag.samples if "le" in sample.labels}
+    assert (buckets["0.00025"], buckets["0.0005"], buckets["0.001"], buckets["+Inf"]) == (0, 1, 2, 2)
+    assert [sample.value for sample in lag.samples if sample.name.endswith("_sum")] == [pytest.approx(0.0012)]
+
+
+def test_the_stamp_is_there_while_the_run_goes_on(
+    scrape: Scrape, live: LiveRun, report: Callable[..., Report], timeline: Callable[..., Timeline], stage: MakeStage
+) -> None:
+    live.facts, live.ledger = FACTS, Ledger(Objectives())
+    live.ledger.begin_stage(stage(), 0.0)
+
+    def suspect() -> float:
+        (sample,) = scrape()["tokenswarm_suspect"].samples
+        assert sample.labels == {}
+        return sample.value
+
+    assert suspect() == 0.0
+    live.ledger.apply(report([timeline(kernel=False)], [stage()]))
+    assert suspect() == 1.0
+    live.ledger = Ledger(Objectives())
+    assert suspect() == 0.0
+    live.has_defect = lambda: True
+    assert suspect() == 1.0
 
 
 def test_another_run_replaces_the_one_before(scrape: Scrape, live: LiveRun, ledger: Ledger) -> None:

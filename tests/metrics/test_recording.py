@@ -22,6 +22,7 @@ from locust.rpc import Message
 from locust.runners import STATE_RUNNING, STATE_SPAWNING, STATE_STOPPED, LocalRunner, MasterRunner, WorkerRunner
 
 import metrics.hooks
+from metrics.health import SelfCheck
 from metrics.hooks import EXIT_INTERRUPTED, EXIT_NOT_TO_BE_BELIEVED, Recording
 from metrics.journal import Journal, ResultsFolderError
 from metrics.objectives import ObjectiveError
@@ -95,6 +96,10 @@ class Screen:
     def __init__(self) -> None:
         self.shown: list[Progress] = []
         self.folders: list[Path] = []
+        self.checked: dict[int, SelfCheck] = {}
+
+    def self_checked(self, worker: int, check: SelfCheck) -> None:
+        self.checked[worker] = check
 
     def progress(self, progress: Progress) -> None:
         self.shown.append(progress)

@@ -9,8 +9,10 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 import pytest
 
+from metrics.health import ErrorSpread, SelfCheck
 from metrics.run import RunFacts, Status, folder_name, run_document
 from metrics.stage import Stage
+from metrics.summary import Validity
 
 BEGAN = datetime(2026, 7, 1, 12, 0, 0, tzinfo=UTC)
 
@@ -25,7 +27,12 @@ def test_run_json_holds_everything_that_defined_the_run(stage: Callable[..., Sta
         options={"levels": "10,50"},
         prompts={"source": "sample", "count": 300},
     )
-    document = run_document(facts, "0.1.0", BEGAN, BEGAN + timedelta(seconds=90), Status.FINISHED, workers=4)
+    document = run_document(
+        *(facts, "0.1.0", BEGAN, BEGAN + timedelta(seconds=90), Status.FINISHED),
+        workers=4,
+        self_checks={2: SelfCheck(5, 20, 19, ErrorSpread(0.00001, 0.0001, 0.0002), None)},
+        verdict=Validity("suspect", ["why"]),
+    )
     document = json.loads(msgspec.json.encode(document))
     assert document.pop("python").count(".") == 2
     assert document.pop("platform")
@@ -46,13 +53,24 @@ def test_run_json_holds_everything_that_defined_the_run(stage: Callable[..., Sta
         "options": {"levels": "10,50"},
         "prompts": {"source": "sample", "count": 300},
         "workers": 4,
+        "self_checks": [
+            {
+                "worker": 2,
+                "users": 5,
+                "answers": 20,
+                "judged": 19,
+                "ttft_error_s": {"p50": 0.00001, "p99": 0.0001, "max": 0.0002},
+                "gap_error_s": None,
+            }
+        ],
+        "validity": {"verdict": "suspect", "reasons": ["why"]},
     }
 
 
 def test_a_run_under_way_has_no_end() -> None:
     facts = RunFacts("h", "e", "m", "free", [], {}, {})
     document = run_document(facts, "0", BEGAN, None, Status.RUNNING, workers=1)
-    assert (document["ended_at"], document["status"]) == (None, "running")
+    assert (document["ended_at"], document["status"], document["validity"]) == (None, "running", None)
 
 
 @pytest.mark.parametrize(("engine", "name"), [("vllm", "vllm"), ("my engine/../2", "my-engine-..-2"), ("ä", "-")])

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from metrics.health import ErrorSpread, SelfCheck
 from metrics.ledger import Ledger
 from metrics.objectives import Objectives
 from metrics.records import Report
@@ -22,6 +23,7 @@ from metrics.summary import (
     level_summary,
     reasons_to_suspect,
     summary_rows,
+    worker_summaries,
 )
 from metrics.timeline import Outcome, Timeline, TokenSource
 
@@ -228,7 +230,7 @@ FIGURES: dict[str, Any] = {
     "stamps": {str: int},
     "requests_with_gaps": int,
     **dict.fromkeys(("ttft_s", "ttfvt_s", "tpot_s", "gap_s", "e2e_s"), DISTRIBUTION),
-    **dict.fromkeys(("request_token_rate", "connect_s", "client_delay_s"), DISTRIBUTION),
+    **dict.fromkeys(("request_token_rate", "connect_s", "client_delay_s", "loop_lag_s"), DISTRIBUTION),
 }
 LEVEL = {
     "stage": int,
@@ -239,16 +241,31 @@ LEVEL = {
     "hold": FIGURES,
     "whole": FIGURES,
 }
+VALIDITY = {"verdict": str, "reasons": [str]}
+ERRORS = dict.fromkeys(("p50", "p99", "max"), float)
+WORKER = {
+    "worker": int,
+    "requests": int,
+    **dict.fromkeys(("cpu_utilization", "cpu_utilization_hold_max"), (float, None)),
+    **dict.fromkeys(("loop_lag_p99_s", "client_delay_p99_s"), (float, None)),
+    "self_check": (
+        {"users": int, "answers": int, "judged": int, "ttft_error_s": ERRORS, "gap_error_s": (ERRORS, None)},
+        None,
+    ),
+    "validity": VALIDITY,
+}
 SUMMARY = {
     "format": int,
     "status": str,
     "engine": str,
     "model": str,
     "host": str,
-    "validity": {"verdict": str, "reasons": [str]},
+    "validity": VALIDITY,
     "books": {"fired": int, "recorded": int, "rows": int, "balanced": bool},
     "objectives": {str: float},
     "levels": [LEVEL],
+    "workers": [WORKER],
+    "hints": [str],
 }
 
 
@@ -277,13 +294,18 @@ def test_summary_json_has_the_documented_layout(slo: str, books: MakeBooks, time
     ledger = books(
         [timeline((3.1, 3.2 + n / 100)) for n in range(60)] + [timeline((), outcome=Outcome.TIMEOUT)], slo=slo
     )
+    errors = ErrorSpread(0.00001, 0.0001, 0.0002)
+    ledger.enter_self_check(1, SelfCheck(5, 20, 19, errors, errors))
     document = Summary(
         *(1, "finished", "vllm", "llama", "http://gpu:8000"),
         Validity("valid", []),
         Books(61, 61, 61, balanced=True),
         ledger.objectives.bounds,
         [summed_up(ledger), summed_up(books([]))],
+        worker_summaries(ledger),
+        [],
     )
+    assert [worker.worker for worker in document.workers] == [0, 1]
     assert_laid_out(json.loads(msgspec.json.encode(document)), SUMMARY)
 
 

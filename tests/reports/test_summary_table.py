@@ -125,6 +125,24 @@ def test_a_suspect_run_says_so_with_every_reason(write_run: Write) -> None:
     )
 
 
+def test_a_worker_that_needs_more_than_its_core_is_told(write_run: Write) -> None:
+    hint = "worker 1 used 97% of a core in the hold of level 100 (system prompt off): give the load more processes"
+    table = summary_table(load_results(write_run(summary={"hints": [hint]})), width=200)
+    assert f"!!! ONE CORE IS NOT ENOUGH: {hint}." in table
+
+
+def test_what_each_worker_found_of_itself_stands_in_the_header(write_run: Write) -> None:
+    errors = {"p50": 0.000014, "p99": 0.000048, "max": 0.00215}
+    check = {"users": 50, "answers": 132, "judged": 130, "ttft_error_s": errors, "gap_error_s": None}
+    workers = [{"worker": 0, "self_check": check}, {"worker": 1, "self_check": check | {"gap_error_s": errors}}]
+    lines = summary_table(load_results(write_run(summary={"workers": [*workers, {"worker": 2, "self_check": None}]})))
+    told = [line for line in lines.splitlines() if line.startswith("Self-check")]
+    ttft = "(50 users, 132 answers): TTFT error p50 0.014 ms, p99 0.048 ms, max 2.15 ms"
+    assert told[0] == f"Self-check of worker 0 {ttft}"
+    assert told[1].startswith(f"Self-check of worker 1 {ttft}; gap error p50")
+    assert len(told) == 2
+
+
 def test_books_that_do_not_balance_are_told_with_all_three_counts(write_run: Write) -> None:
     books = {"fired": 1234, "recorded": 1230, "rows": 1228, "balanced": False}
     table = summary_table(load_results(write_run(summary={"books": books})), 200)

@@ -1,0 +1,149 @@
+"""The run's own proof: whether its client may have reached into the figures, and whether a core is too little."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple, Protocol
+
+from metrics.health import CoreUse, SelfCheck
+from metrics.histogram import Histogram
+from metrics.ledger import Ledger, LevelBooks, PartBooks, WorkerBooks
+from metrics.quantiles import quantile
+from metrics.stage import Part, Phase
+
+#: A client's own error above this share of a result's median reaches into the result.
+_SUSPECT_SHARE = 0.05
+#: So many reads may lack the kernel's receive time before it matters: the first of a host, say, move no percentile.
+_NEGLIGIBLE_SHARE = 0.001
+#: A worker that uses more than this of a core in a hold has nothing left for what comes together.
+_FULL_CORE = 0.9
+#: A shorter hold, or the beginning of one, says little of the core.
+_JUDGED_AFTER_S = 3.0
+#: Half of all events noticed later than this: the loop is never done with what there is to do.
+_SATURATED_LAG_S = 0.02
+
+
+class Watched(Protocol):
+    """Books of what was read, of a part of a level or of a worker."""
+
+    @property
+    def reads(self) -> int: ...
+    @property
+    def reads_with_kernel_time(self) -> int: ...
+    @property
+    def client_delay_s(self) -> Histogram: ...
+    @property
+    def loop_lag_s(self) -> Histogram: ...
+
+
+class _Median(NamedTuple):
+    figure: str
+    value_s: float
+
+
+def level_name(level: LevelBooks) -> str:
+    """A level as a reason names it."""
+    return f"level {level.stage.level} (system prompt {level.stage.system_prompt})"
+
+
+def delay_reasons(books: Watched, medians: Iterable[_Median]) -> Iterator[str]:
+    """Whether arrivals that have no kernel time may have been read too late for these figures."""
+    without = books.reads - books.reads_with_kernel_time
+    if without <= _NEGLIGIBLE_SHARE * books.reads:
+        return
+    told = f"{without:,} of {books.reads:,} reads without the kernel's receive time"
+    # A read's delay is only seen beside the kernel's time. Where most have none, the loop's lag stands in for it.
+    if books.client_delay_s.count >= without or not books.loop_lag_s.count:
+        what, late = "the client's own delay", quantile(books.client_delay_s, 0.99)
+    else:
+        what, late = "the lag of the client's own loop", quantile(books.loop_lag_s, 0.99)
+    if late is None:
+        yield f"{told}, so that the client's own delay is not known"
+        return
+    for figure, median_s in medians:
+        if late.value > _SUSPECT_SHARE * median_s:
+            yield f"{told}, and {what} (p99 {_ms(late.value)}) is more than {_of_median(figure, median_s)}"
+
+
+def medians_of(part: PartBooks) -> list[_Median]:
+    """The medians that a client's delay is held against."""
+    return [
+        _Median(figure, median.value)
+        for figure, histogram in (("TTFT", part.ttft_s), ("gap", part.gap_s))
+        if (median := quantile(histogram, 0.5)) and median.value
+    ]
+
+
+def worker_reasons(worker: WorkerBooks, ledger: Ledger) -> list[str]:
+    """Why this worker's requests may not be what went over the wire."""
+    smallest = _smallest_medians(ledger)
+    return [*delay_reasons(worker, smallest), *self_check_reasons(worker.self_check, smallest)]
+
+
+def self_check_reasons_of(ledger: Ledger) -> Iterator[str]:
+    """The same as far as the workers' self-checks say so, each worker named."""
+    smallest = _smallest_medians(ledger)
+    for number, worker in ledger.workers.items():
+        yield from (f"worker {number}: {reason}" for reason in self_check_reasons(worker.self_check, smallest))
+
+
+def self_check_reasons(check: SelfCheck | None, medians: Iterable[_Median]) -> Iterator[str]:
+    """Whether the error that a client found in itself reaches into these figures."""
+    if check is None:
+        return
+    errors = {"TTFT": check.ttft_error_s, "gap": check.gap_error_s}
+    for figure, median_s in medians:
+        if (error := errors[figure]) is not None and error.p99 > _SUSPECT_SHARE * median_s:
+            yield (
+                f"in the self-check before the load its {figure} error (p99 {_ms(error.p99)}) was more than "
+                f"{_of_median(figure, median_s)}"
+            )
+
+
+def hints(ledger: Ledger) -> dict[int, str]:
+    """By worker that needs more than its core: the figure, and what to do."""
+    told = {number: _core_hint(worker, ledger) for number, worker in ledger.workers.items()}
+    return {number: f"worker {number} {words}" for number, words in told.items() if words}
+
+
+def fullest_hold(worker: WorkerBooks) -> tuple[int, CoreUse] | None:
+    """(stage, use of the core) of the hold in which the worker used most of it; None where none lasted long enough."""
+    holds = [
+        (stage, use)
+        for (stage, phase), use in worker.core_use.items()
+        if phase is Phase.HOLD and use.wall_s >= _JUDGED_AFTER_S
+    ]
+    return max(holds, key=lambda hold: hold[1].utilization or 0.0, default=None)
+
+
+def _core_hint(worker: WorkerBooks, ledger: Ledger) -> str:
+    fullest = fullest_hold(worker)
+    if fullest is None:
+        return ""
+    stage, use = fullest
+    lag = quantile(worker.loop_lag_s, 0.5)
+    if (use.utilization or 0.0) > _FULL_CORE:
+        figure = f"used {use.utilization:.0%} of a core in the hold of {level_name(ledger.levels[stage])}"
+    elif lag is not None and lag.value > _SATURATED_LAG_S:
+        figure = f"noticed half of all events more than {_ms(lag.value)} late"
+    else:
+        return ""
+    if worker.reads_with_kernel_time >= (1 - _NEGLIGIBLE_SHARE) * worker.reads:
+        consequence = "times are the kernel's and still right, but its users asked again later than they could have"
+    else:
+        consequence = "times are its own, and late"
+    return f"{figure}: give the load more processes (--processes -1: one a core) or more workers; {consequence}"
+
+
+def _smallest_medians(ledger: Ledger) -> list[_Median]:
+    medians = [median for level in ledger.levels.values() for median in medians_of(level.parts[Part.WHOLE])]
+    figures = dict.fromkeys(median.figure for median in medians)
+    return [min((m for m in medians if m.figure == figure), key=lambda m: m.value_s) for figure in figures]
+
+
+def _of_median(figure: str, median_s: float) -> str:
+    return f"{_SUSPECT_SHARE:.0%} of the median {figure} ({_ms(median_s)})"
+
+
+def _ms(seconds: float) -> str:
+    return f"{seconds * 1000:.1f} ms"
