@@ -20,6 +20,7 @@ from typing import Any, Protocol
 
 import gevent
 import msgspec
+from gevent.event import Event
 from gevent.pywsgi import WSGIServer
 from locust.env import Environment
 from locust.event import Events
@@ -337,12 +338,27 @@ class Recording:
             # Where a page's process is ended in a run, Locust stops the users after this: too late for the books.
             runner.quit()
         self._finish()
-        if self._server is not None:
-            self._server.stop(timeout=1)
 
     def _on_quit(self, exit_code: int, **_: Any) -> None:
         # Without a page, Locust prints its own tables before this: ours come last, where a person looks.
         self._show_finished()
+        if self._server is not None:
+            if self._headless and self._live.ledger is not None:
+                self._linger()
+            self._server.stop(timeout=1)
+
+    def _linger(self) -> None:
+        """Prometheus comes when it comes: without this wait, what ended after its last scrape is not in it."""
+        assert self._environment.parsed_options is not None
+        linger_s = RecordingOptions.of(self._environment.parsed_options).metrics_linger_s
+        if not linger_s:
+            return
+        over = Event()
+        handlers = [gevent.signal_handler(number, over.set) for number in (signal.SIGINT, signal.SIGTERM)]
+        logger.info("The metrics can be scraped for %g s more; Ctrl-C ends the wait", linger_s)
+        over.wait(linger_s)
+        for handler in handlers:
+            handler.cancel()
 
     def _watch_loop(self, recorder: Recorder) -> None:
         """On each process that has users, while they have a run: how late a sleeper wakes is how late all else is."""

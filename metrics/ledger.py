@@ -211,6 +211,11 @@ class Ledger:
         return sum(worker.in_flight for worker in self.workers.values())
 
     @property
+    def arrived_events(self) -> int:
+        """Events with output so far, those of running requests included."""
+        return sum(worker.output_events for worker in self.workers.values())
+
+    @property
     def balanced(self) -> bool:
         """Whether every request that ended anywhere is in the books. One that was under way when its worker was last
         heard of is not: at a run's end nothing is under way."""

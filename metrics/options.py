@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from argparse import ArgumentParser, Namespace
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from metrics.objectives import Objectives
+
+_LINGER = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m)?", re.ASCII)
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, None: 1.0}
 
 
 class RecordingOptionError(ValueError):
@@ -16,12 +20,14 @@ class RecordingOptionError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class RecordingOptions:
-    """Where results go and what a good request is. metrics_port 0 serves none."""
+    """Where results go and what a good request is. metrics_port 0 serves none; metrics_linger_s: how long it is served
+    still when a headless run is over."""
 
     results: Path
     objectives: Objectives
     metrics_host: str
     metrics_port: int
+    metrics_linger_s: float
 
     @classmethod
     def of(cls, options: Namespace) -> RecordingOptions:
@@ -29,7 +35,16 @@ class RecordingOptions:
         port = int(options.metrics_port)
         if not 0 <= port <= 65535:
             raise RecordingOptionError(f"--metrics-port takes a port from 1 to 65535, or 0 for none, got {port}.")
-        return cls(Path(options.results), Objectives.parse(options.slo), options.metrics_host, port)
+        linger = _LINGER.fullmatch(str(options.metrics_linger).strip())
+        if not linger:
+            raise RecordingOptionError(f"--metrics-linger takes a time like 15s or 1m, got {options.metrics_linger!r}.")
+        return cls(
+            Path(options.results),
+            Objectives.parse(options.slo),
+            options.metrics_host,
+            port,
+            float(linger[1]) * _SECONDS[linger[2]],
+        )
 
 
 def add_options(parser: ArgumentParser) -> None:
@@ -61,4 +76,12 @@ def add_options(parser: ArgumentParser) -> None:
         env_var="TOKENSWARM_METRICS_PORT",
         include_in_web_ui=False,
         help="port that Prometheus scrapes, 0 for none",
+    )
+    option(
+        "--metrics-linger",
+        default="0s",
+        env_var="TOKENSWARM_METRICS_LINGER",
+        include_in_web_ui=False,
+        help="how long a headless run that is over can still be scraped, so that Prometheus gets its last figures; "
+        "more than the scrape interval, and Ctrl-C ends it",
     )

@@ -42,7 +42,7 @@ class ProgressMeter:
         level = ledger.running_level
         if level is None:
             return None
-        events = sum(worker.output_events for worker in ledger.workers.values())
+        events = ledger.arrived_events
         came, lasted_s = events - self._events, now_s - self._at_s
         self._events, self._at_s = events, now_s
         # A running stream's tokens are not known before its end, its events are: what one held so far is the measure.

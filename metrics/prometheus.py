@@ -16,6 +16,7 @@ from metrics.ledger import Ledger, LevelBooks
 from metrics.run import RunFacts
 from metrics.stage import Part
 from metrics.summary import reasons_to_suspect
+from metrics.timeline import Outcome
 
 _LABELS = ("engine", "model", "system_prompt", "level")
 _HELP = {
@@ -59,6 +60,11 @@ class BooksCollector(Collector):
         yield from _workers(ledger)
         yield self._requests(facts, ledger)
         yield self._tokens(facts, ledger)
+        yield CounterMetricFamily(
+            "tokenswarm_output_events",
+            "Events with output that have arrived, those of running streams included.",
+            ledger.arrived_events,
+        )
         yield from self._histograms(facts, ledger)
 
     def _requests(self, facts: RunFacts, ledger: Ledger) -> Metric:
@@ -66,8 +72,10 @@ class BooksCollector(Collector):
             "tokenswarm_requests", "Requests that ended, by outcome.", labels=(*_LABELS, "outcome")
         )
         for labels, level in _levels(facts, ledger):
-            for outcome, count in sorted(level.parts[Part.WHOLE].outcomes.items()):
-                requests.add_metric((*labels, outcome), count)
+            # Each from 0 on: rate() does not see what a counter was when first scraped, and where a second run has the
+            # labels of the first, its counters must be seen to start again.
+            for outcome in sorted(Outcome):
+                requests.add_metric((*labels, outcome), level.parts[Part.WHOLE].outcomes[outcome])
         return requests
 
     def _tokens(self, facts: RunFacts, ledger: Ledger) -> Metric:

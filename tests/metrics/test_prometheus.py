@@ -88,16 +88,39 @@ def test_users_and_requests_in_flight_are_those_of_now(scrape: Scrape, live: Liv
     assert [sample.value for sample in families["tokenswarm_requests_in_flight"].samples] == [7.0]
 
 
+def test_every_counter_of_a_level_is_there_from_zero_on(
+    scrape: Scrape, live: LiveRun, stage: Callable[..., Stage]
+) -> None:
+    live.facts, live.ledger = FACTS, Ledger(Objectives())
+    live.ledger.begin_stage(stage(0), 0.0)
+    families = scrape()
+    requests = {sample.labels["outcome"]: sample.value for sample in families["tokenswarm_requests"].samples}
+    assert requests == dict.fromkeys(Outcome, 0.0)
+    assert [sample.value for sample in families["tokenswarm_output_tokens"].samples] == [0.0]
+    assert [sample.value for sample in families["tokenswarm_output_events"].samples] == [0.0]
+
+
+def test_events_are_told_while_their_requests_still_run(
+    scrape: Scrape, live: LiveRun, ledger: Ledger, report: Callable[..., Report]
+) -> None:
+    live.facts, live.ledger = FACTS, ledger
+    other = report([], [])
+    other.worker, other.output_events = 1, 23
+    before = scrape()["tokenswarm_output_events"].samples[0].value
+    ledger.apply(other)
+    assert scrape()["tokenswarm_output_events"].samples[0].value == before + 23
+
+
 def test_counters_equal_the_books(scrape: Scrape, live: LiveRun, ledger: Ledger) -> None:
     live.facts, live.ledger = FACTS, ledger
     families = scrape()
     first = {"engine": "vllm", "model": 'llama "3"\n8b', "system_prompt": "off", "level": "10"}
     second = first | {"system_prompt": "on", "level": "50"}
+    counted = {("10", "cut"): 1.0, ("10", "ok"): 30.0, ("10", "stream_error"): 1.0, ("50", "ok"): 2.0}
     assert [(sample.name, sample.labels, sample.value) for sample in families["tokenswarm_requests"].samples] == [
-        ("tokenswarm_requests_total", first | {"outcome": "cut"}, 1.0),
-        ("tokenswarm_requests_total", first | {"outcome": "ok"}, 30.0),
-        ("tokenswarm_requests_total", first | {"outcome": "stream_error"}, 1.0),
-        ("tokenswarm_requests_total", second | {"outcome": "ok"}, 2.0),
+        ("tokenswarm_requests_total", level | {"outcome": outcome}, counted.get((level["level"], outcome), 0.0))
+        for level in (first, second)
+        for outcome in sorted(Outcome)
     ]
     assert [(sample.name, sample.labels, sample.value) for sample in families["tokenswarm_output_tokens"].samples] == [
         ("tokenswarm_output_tokens_total", first, 3006.0),

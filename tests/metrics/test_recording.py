@@ -143,7 +143,14 @@ class Bench:
 
 
 def options(results: Path, **changes: Any) -> Namespace:
-    given = {"results": str(results), "slo": "", "metrics_host": "127.0.0.1", "metrics_port": 0, "headless": False}
+    given = {
+        "results": str(results),
+        "slo": "",
+        "metrics_host": "127.0.0.1",
+        "metrics_port": 0,
+        "metrics_linger": "0s",
+        "headless": False,
+    }
     return Namespace(**(given | changes))
 
 
@@ -676,6 +683,15 @@ def test_the_books_are_served_from_the_beginning_to_the_end_of_the_process(
     with pytest.raises(ConnectionRefusedError):
         scraped()
     bench.runner.quit()
+
+
+def test_a_process_in_which_no_run_began_waits_for_no_last_scrape(tmp_path: Path, greenlets: Greenlets) -> None:
+    with gevent.socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    bench = Bench(tmp_path / "results", greenlets, metrics_port=port, metrics_linger="10m", headless=True)
+    with gevent.Timeout(30):
+        bench.quit()
 
 
 def test_between_runs_the_book_keeper_rests(bench: Bench) -> None:
