@@ -49,6 +49,16 @@ def add_options(parser, **_):
     shapes.options.add_options(parser)
     metrics.options.add_options(parser)
     parser.set_defaults(only_summary=True)  # a line each five seconds instead of Locust's table each two
+    bind_to_this_machine(parser)
+
+
+def bind_to_this_machine(parser):
+    """Locust listens on all addresses unless told otherwise. Here nobody else's machine sees the page, nor the port for
+    workers where --processes forks them; --master is to be reached from others."""
+    parser.set_defaults(web_host="127.0.0.1")
+    options, _ = parser.parse_known_args()
+    if options.processes and not options.worker:
+        parser.set_defaults(master_bind_host="127.0.0.1")
 
 
 @events.init.add_listener
