@@ -1,4 +1,11 @@
-"""The books as figures: what summary.json and summary.csv say."""
+"""The books as figures: what summary.json and summary.csv say.
+
+History of the format of a results folder (run.json and summary.json name it; every version is read by reports/):
+1  the first.
+2  summary.json: objective_share and capacity, meets_objectives of each level, and the interval of goodput's fraction.
+   run.json: the system prompt's fingerprint among the prompts' facts. requests.csv: first_body_ms, first_event_ms,
+   last_event_ms and events, for the figures as others count them.
+"""
 
 from __future__ import annotations
 
@@ -24,8 +31,8 @@ from metrics.quantiles import Quantile, quantile
 from metrics.stage import Part
 from metrics.timeline import Outcome
 
-#: Version of summary.json and run.json. 1: the first.
-FORMAT = 1
+#: Version of the folder; its history is this module's head.
+FORMAT = 2
 
 
 class Distribution(msgspec.Struct, frozen=True):

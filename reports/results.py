@@ -1,19 +1,20 @@
 """A results folder, read back: run.json (what was run) and summary.json (what came of it).
 
-Keys that are not named here are ignored, so a newer writer of the same format stays readable.
+Keys that are not named here are ignored, so a newer writer of the same format stays readable; keys that came with a
+later format have a default here, so an older folder does too. The formats' history: metrics/summary.py.
 """
 
 from __future__ import annotations
 
 from datetime import datetime
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import msgspec
 
 from metrics.health import SelfCheck
+from metrics.summary import FORMAT
 
-FORMAT = 1
 JOURNALS = ("requests.csv", "windows.csv", "histograms.csv")
 
 Status = Literal["running", "finished", "interrupted", "failed"]
@@ -48,6 +49,9 @@ class Distribution(msgspec.Struct, frozen=True):
     p50: Quantile | None
     p95: Quantile | None
     p99: Quantile | None
+    p90: Quantile | None = None
+    mean: float | None = None
+    max: float | None = None
 
 
 class Goodput(msgspec.Struct, frozen=True):
@@ -55,7 +59,7 @@ class Goodput(msgspec.Struct, frozen=True):
 
     requests_per_s: float
     tokens_per_s: float
-    fraction: float
+    fraction: float | None
 
 
 class Figures(msgspec.Struct, frozen=True):
@@ -75,6 +79,10 @@ class Figures(msgspec.Struct, frozen=True):
     ttft_s: Distribution
     tpot_s: Distribution
     request_token_rate: Distribution
+    request_rate: float | None = None
+    ttfvt_s: Distribution | None = None
+    gap_s: Distribution | None = None
+    e2e_s: Distribution | None = None
 
 
 class Level(msgspec.Struct, frozen=True):
@@ -95,11 +103,14 @@ class Level(msgspec.Struct, frozen=True):
 
 
 class Stage(msgspec.Struct, frozen=True):
-    """One stage as it was planned."""
+    """One stage as it was planned; level_time_s, ramp included, is None where the end was open."""
 
     stage: int
     system_prompt: SystemPrompt
     level: str
+    users: int = 0
+    ramp_s: float = 0.0
+    level_time_s: float | None = None
 
 
 class Validity(msgspec.Struct, frozen=True):
@@ -126,11 +137,14 @@ class Worker(msgspec.Struct, frozen=True):
 
 
 class Run(msgspec.Struct, frozen=True):
-    """The part of run.json that a report tells."""
+    """The part of run.json that a report tells. options: Tokenswarm's own, as they stood."""
 
     started_at: datetime
     status: Status
     plan: tuple[Stage, ...] = ()
+    shape: str = ""
+    options: dict[str, Any] = {}
+    prompts: dict[str, Any] = {}
 
 
 class Summary(msgspec.Struct, frozen=True):
@@ -229,8 +243,10 @@ def _read(path: Path, kind: type[T]) -> T:
 
 
 def _check_format(path: Path, head: _Head) -> None:
-    if head.format == FORMAT:
+    if head.format is not None and 1 <= head.format <= FORMAT:
         return
     found = "names no format" if head.format is None else f"has format {head.format}"
     writer = f" (tokenswarm {head.tokenswarm_version})" if head.tokenswarm_version else ""
-    raise ReportError(f"{path} {found}, but format {FORMAT} is read here; use the version that wrote it{writer}.")
+    raise ReportError(
+        f"{path} {found}, but formats 1 to {FORMAT} are read here; use the version that wrote it{writer}."
+    )

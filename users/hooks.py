@@ -55,7 +55,7 @@ class Crew:
             "host": host,
             "engine": options.engine,
             "model": environment.parsed_options.model,
-            "prompts": load_material(options).prompts.facts(),
+            "prompts": load_material(options).facts(),
         }
 
     def begin(self, environment: Environment, recorder: Recorder) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,6 +27,11 @@ class Material:
     prompts: PromptSet
     system_prompt: str
     count_tokens: Callable[[str], int] | None
+
+    def facts(self) -> dict[str, str | int | float]:
+        """What run.json records of it; the fingerprint is a SHA-256, hexadecimal."""
+        fingerprint = hashlib.sha256(self.system_prompt.encode("utf-8", "surrogatepass")).hexdigest()
+        return self.prompts.facts() | {"system_prompt_fingerprint": fingerprint}
 
 
 @lru_cache(maxsize=2)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from metrics.summary import FORMAT
 from reports.results import ReportError, Results, load_results
 
 Json = dict[str, Any]
@@ -107,16 +108,17 @@ def test_a_run_that_ended_without_a_summary_is_not_called_killed(write_run: Writ
 
 @pytest.mark.parametrize("name", ["run", "summary"])
 def test_an_unknown_format_is_refused_by_its_number(write_run: Write, name: str) -> None:
-    folder = write_run(**{name: {"format": 2, "tokenswarm_version": "9.0"}})
+    folder = write_run(**{name: {"format": 99, "tokenswarm_version": "9.0"}})
     assert refusal(folder) == (
-        f"{folder / name}.json has format 2, but format 1 is read here; use the version that wrote it (tokenswarm 9.0)."
+        f"{folder / name}.json has format 99, but formats 1 to {FORMAT} are read here; "
+        "use the version that wrote it (tokenswarm 9.0)."
     )
 
 
 def test_a_file_without_a_format_is_refused(write_run: Write) -> None:
     folder = write_run()
     (folder / "summary.json").write_text("{}")
-    assert "names no format, but format 1 is read here" in refusal(folder)
+    assert f"names no format, but formats 1 to {FORMAT} are read here" in refusal(folder)
 
 
 @pytest.mark.parametrize("damage", ["", "{", '{"format": 1, "status', "\udcff"])

@@ -1,0 +1,173 @@
+"""requests.csv and windows.csv as columns: a million requests in seconds, and in a few hundred megabytes.
+
+Read by pyarrow, only the columns that are asked for, block by block. Columns that an older folder lacks are undefined.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from metrics.ledger import WINDOW_S
+from metrics.stage import Phase
+from metrics.timeline import Outcome
+from reports.intervals import Series
+from reports.results import Level, ReportError, Results
+
+#: Columns of durations, in requests.csv in milliseconds and here in seconds.
+DURATIONS = (
+    *("connect", "headers", "ttft", "ttfvt", "tpot", "e2e", "duration", "gap_max", "client_delay_max"),
+    *("first_body", "first_event", "last_event"),
+)
+_KEYS = ("stage", "phase", "outcome", "user", "sent_s")
+#: A window shorter than this share of its length was cut by its level's end.
+_WHOLE = 0.999
+
+
+@dataclass(frozen=True, slots=True)
+class Requests:
+    """Requests in the order they were sent, an entry of each array a request.
+
+    user: a number for each. hold: sent in its level's hold. figures: durations and times in seconds, counts; NaN where
+    undefined, by the name that requests.csv has without its `_ms`.
+    """
+
+    stage: NDArray[np.int32]
+    user: NDArray[np.int32]
+    hold: NDArray[np.bool_]
+    ok: NDArray[np.bool_]
+    failed: NDArray[np.bool_]
+    sent_s: Series
+    figures: Mapping[str, Series]
+
+    def __len__(self) -> int:
+        return len(self.stage)
+
+    def where(self, chosen: NDArray[np.bool_]) -> Requests:
+        """Those that are chosen."""
+        return Requests(
+            self.stage[chosen],
+            self.user[chosen],
+            self.hold[chosen],
+            self.ok[chosen],
+            self.failed[chosen],
+            self.sent_s[chosen],
+            {name: values[chosen] for name, values in self.figures.items()},
+        )
+
+    def of(self, level: Level, hold: bool = True) -> Requests:
+        """A level's requests: those sent in its hold, or all."""
+        chosen = self.stage == level.stage
+        return self.where(chosen & self.hold if hold else chosen)
+
+    def latencies(self, name: str) -> Series:
+        """A figure of the ok requests, where it is defined, in seconds."""
+        values = self.figures[name][self.ok]
+        return values[~np.isnan(values)]
+
+
+@dataclass(frozen=True, slots=True)
+class Windows:
+    """Windows of windows.csv in the file's order. token_rate: tokens a second of all users together."""
+
+    stage: NDArray[np.int32]
+    start_s: Series
+    end_s: Series
+    token_rate: Series
+
+    def hold_rates(self, results: Results, level: Level) -> Series:
+        """The token rates of the whole windows inside a level's hold."""
+        planned = next((stage for stage in results.run.plan if stage.stage == level.stage), None)
+        chosen = self.stage == level.stage
+        if planned is None or not chosen.any():
+            return np.empty(0)
+        start_s, end_s = self.start_s[chosen], self.end_s[chosen]
+        began_s = start_s[0]
+        over_s = np.inf if planned.level_time_s is None else began_s + planned.level_time_s
+        whole = end_s - start_s >= _WHOLE * WINDOW_S
+        # To the millisecond: the file's own precision.
+        inside = (start_s >= began_s + planned.ramp_s - 0.001) & (end_s <= over_s + 0.001)
+        rates: Series = self.token_rate[chosen][whole & inside]
+        return rates
+
+
+def load_requests(results: Results, names: Iterable[str]) -> Requests:
+    """requests.csv with these figures. Raises ReportError."""
+    names = list(names)
+    columns = [f"{name}_ms" if name in DURATIONS else name for name in names]
+    table = _read(results.folder / "requests.csv", [*_KEYS, *columns], text=("phase", "outcome", "user"))
+    sent_s = _numbers(table, "sent_s")
+    order = np.argsort(sent_s, kind="stable")  # the file is in the order in which they ended
+    outcome = _codes(table, "outcome")
+    phase = _codes(table, "phase")
+    figures = {}
+    for name, column in zip(names, columns):
+        values = _numbers(table, column)[order]
+        table = table.drop_columns([column])  # freed as it is taken over
+        if name in DURATIONS:
+            values /= 1000.0
+        figures[name] = values
+    known = {known.value for known in Outcome}
+    failures = [name for name in outcome[1] if name not in known or Outcome(name).is_failure]
+    return Requests(
+        stage=table["stage"].to_numpy().astype(np.int32)[order],
+        user=_codes(table, "user")[0][order],
+        hold=_is(phase, [Phase.HOLD.value])[order],
+        ok=_is(outcome, [Outcome.OK.value])[order],
+        failed=_is(outcome, failures)[order],
+        sent_s=sent_s[order],
+        figures=figures,
+    )
+
+
+def load_windows(results: Results) -> Windows:
+    """windows.csv. Raises ReportError."""
+    table = _read(results.folder / "windows.csv", ["stage", "start_s", "end_s", "token_rate"])
+    stage = table["stage"].to_numpy().astype(np.int32)
+    return Windows(stage, *(_numbers(table, name) for name in ("start_s", "end_s", "token_rate")))
+
+
+def _read(path: Path, columns: list[str], text: tuple[str, ...] = ()) -> Any:
+    import pyarrow as pa
+    from pyarrow import csv
+
+    wanted = list(dict.fromkeys(columns))
+    types = {name: pa.dictionary(pa.int32(), pa.string()) if name in text else pa.float64() for name in wanted}
+    try:
+        return csv.read_csv(
+            path,
+            # An error text may hold a line end.
+            parse_options=csv.ParseOptions(newlines_in_values=True),
+            convert_options=csv.ConvertOptions(
+                column_types=types, include_columns=wanted, include_missing_columns=True, null_values=[""]
+            ),
+        )
+    except FileNotFoundError:
+        raise ReportError(f"{path} is missing; the folder is not as a run left it.") from None
+    except (pa.ArrowInvalid, OSError) as error:
+        raise ReportError(f"{path} is not as a run writes it: {' '.join(str(error).split())[:200]}.") from None
+
+
+def _numbers(table: Any, name: str) -> Series:
+    # A copy of its own, so that the table's column can go.
+    values: Series = np.array(table[name].to_numpy(), dtype=np.float64)
+    return values
+
+
+def _codes(table: Any, name: str) -> tuple[NDArray[np.int32], list[str]]:
+    """(the number of each entry's text, the texts)."""
+    column = table[name].unify_dictionaries().combine_chunks()
+    if hasattr(column, "chunks"):
+        column = column.chunk(0)
+    return column.indices.to_numpy(zero_copy_only=False).astype(np.int32), column.dictionary.to_pylist()
+
+
+def _is(codes: tuple[NDArray[np.int32], list[str]], texts: Iterable[str]) -> NDArray[np.bool_]:
+    numbers, names = codes
+    chosen: NDArray[np.bool_] = np.isin(numbers, [names.index(text) for text in texts if text in names])
+    return chosen
