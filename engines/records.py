@@ -6,6 +6,10 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 
+class EngineError(ValueError):
+    """A server or a template that cannot be used; the text is one sentence for a person."""
+
+
 class StreamBroken(Exception):
     """The bytes of a stream are not what the dialect promises; the text is one sentence for a person."""
 
