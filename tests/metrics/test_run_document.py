@@ -37,7 +37,7 @@ def test_run_json_holds_everything_that_defined_the_run(stage: Callable[..., Sta
     assert document.pop("python").count(".") == 2
     assert document.pop("platform")
     assert document == {
-        "format": 1,
+        "format": 2,
         "tokenswarm_version": "0.1.0",
         "started_at": "2026-07-01T12:00:00+00:00",
         "ended_at": "2026-07-01T12:01:30+00:00",
