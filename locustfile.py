@@ -67,6 +67,7 @@ def prepare(environment, **_):
     options = environment.parsed_options
     on_worker = isinstance(environment.runner, WorkerRunner)
     try:
+        recording.on_late_stage = lambda: begin_run(environment)
         recording.attach(environment)
         if not on_worker:
             shapes.options.choose_free_shape(options)
@@ -75,6 +76,7 @@ def prepare(environment, **_):
         crew.attach(environment)
         if options.headless and not on_worker:
             crew.facts(environment)
+        recording.join()
     except ValueError as error:
         print(f"tokenswarm: {error}", file=sys.stderr)
         if on_worker:
@@ -87,6 +89,7 @@ def begin_run(environment, **_):
     shape = environment.shape_class
     try:
         if not isinstance(environment.runner, WorkerRunner):
+            recording.await_workers()
             drain_s, _settle_s = shapes.options.pauses_of(environment.parsed_options)
             facts = crew.facts(environment)
             plan = [stage_of(level) for level in shape.begin()]

@@ -1,40 +1,39 @@
-"""The recorder inside Locust: request events in, books and journal out. The only module here that imports Locust.
+"""The recorder inside Locust: request events in, books and journal out.
 
 The master (or the one process of a local run) keeps the books; each worker (or the same one process) has a Recorder
-and tells of it in numbered reports, which travel inside Locust's own. Stages begin on the master and reach the workers
-by a message of their own, ahead of the spawn messages of the same connection.
+and tells of it in numbered reports. How stages come to the workers and reports to the master: metrics/link.py.
 """
 
 from __future__ import annotations
 
 import logging
-import os
 import signal
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Protocol
 
 import gevent
-import msgspec
 from gevent.event import Event
 from gevent.pywsgi import WSGIServer
 from locust.env import Environment
 from locust.event import Events
 from locust.runners import STATE_RUNNING, STATE_SPAWNING, LocalRunner, MasterRunner, WorkerRunner
 
+from metrics.build import build_of, tokenswarm_version
 from metrics.health import LAG_SLEEP_S, NO_SELF_CHECKS, SelfCheck
 from metrics.journal import Journal, check_writable
 from metrics.ledger import WINDOW_S, Ledger
+from metrics.link import MasterLink, WorkerLink
 from metrics.options import RecordingOptions
 from metrics.progress import Progress, ProgressMeter
 from metrics.prometheus import LiveRun, serve
 from metrics.proof import hints
 from metrics.recorder import Recorder
-from metrics.records import Report
+from metrics.records import Report, ReportError
+from metrics.roster import Member, WorkerEvent
 from metrics.run import RunFacts, Status, folder_name, run_document
 from metrics.stage import Stage
 from metrics.summary import (
@@ -51,20 +50,10 @@ from metrics.timeline import Timeline
 
 logger = logging.getLogger(__name__)
 
-_STAGE_MESSAGE = "tokenswarm_stage"
-_REFUSED_MESSAGE = "tokenswarm_refused"
-_REPORT_KEY = "tokenswarm"
-#: Locust's workers report every 3 s; their last word after a stop can take as long.
-_LAST_REPORTS_S = 4.0
-
 #: Exit codes of our own; the others are Locust's (1: requests failed, 2: an exception outside of a request).
 EXIT_NOT_TO_BE_BELIEVED = 3
 EXIT_INTERRUPTED = 4
 _EXIT_CODES = {Status.FAILED: EXIT_NOT_TO_BE_BELIEVED, Status.INTERRUPTED: EXIT_INTERRUPTED}
-
-
-class WorkerRefused(ValueError):
-    """A worker cannot take part in the run; the text is its reason."""
 
 
 class Sink(Protocol):
@@ -96,7 +85,9 @@ class _Run:
         self.hinted: set[int] = set()
         self.began = datetime.now(UTC)
         self.began_ns = time.perf_counter_ns()
-        self.began_unix_ns = time.time_ns()
+        self.id = time.time_ns()
+        self.lost: list[Member] = []
+        self.events: list[WorkerEvent] = []
         self.ledger = Ledger(options.objectives)
         for worker, check in self_checks.items():
             self.ledger.enter_self_check(worker, check)
@@ -112,7 +103,9 @@ class _Run:
     def document(
         self, status: Status, ended: datetime | None = None, verdict: Validity | None = None
     ) -> dict[str, Any]:
-        return run_document(self.facts, _version(), self.began, ended, status, self.workers, self.self_checks, verdict)
+        return run_document(
+            self.facts, tokenswarm_version(), self.began, ended, status, self.workers, self.self_checks, verdict
+        )
 
     def enter(self, report: Report) -> None:
         if self.ledger.apply(report):
@@ -137,7 +130,8 @@ class _Run:
     @property
     def books(self) -> Books:
         fired, recorded, rows = self.ledger.fired, self.ledger.recorded, self.journal.rows
-        return Books(fired, recorded, rows, self.ledger.balanced and recorded == rows)
+        balanced = self.ledger.balanced and recorded == rows and not self.lost
+        return Books(fired, recorded, rows, balanced, self.ledger.in_flight)
 
     @property
     def defect(self) -> str | None:
@@ -145,12 +139,23 @@ class _Run:
         books = self.books
         if not books.recorded:
             return "no request was recorded"
+        if self.lost:
+            return "; ".join(map(self._loss, self.lost))
         if not books.balanced:
             return (
                 f"the books do not balance: {books.fired} requests ended on the workers and {self.ledger.in_flight} "
                 f"were under way when last heard of; {books.recorded} are in the histograms, {books.rows} are rows"
             )
         return None
+
+    def _loss(self, member: Member) -> str:
+        known = self.ledger.workers.get(member.index)
+        under_way = known.in_flight if known else 0
+        heard_s = member.heard_s - self.began_ns / 1e9
+        return (
+            f"worker {member.index} ({member.name}) was lost: it was last heard of {heard_s:.1f} s into the run, "
+            f"with {under_way} requests under way by its last report; what it sent after that is not known"
+        )
 
     def summary(self, status: Status, defect: str | None) -> Summary:
         ledger = self.ledger
@@ -166,31 +171,32 @@ class _Run:
             levels=[level_summary(level, self.now_s, ledger.objectives) for level in ledger.levels.values()],
             workers=worker_summaries(ledger),
             hints=list(hints(ledger).values()),
+            events=self.events,
         )
 
 
 class Recording:
-    """Listens to Locust on whatever node this is. `recorder` is there once a stage has begun (not on a master)."""
+    """Listens to Locust on whatever node this is. `recorder` is there once a stage has begun (not on a master).
+    `on_late_stage` is called on a worker that learned of the run when its users were already there."""
 
     def __init__(self, events: Events, sinks: Sequence[Sink]) -> None:
         self._sinks = sinks
         self._live = LiveRun()
         self._run: _Run | None = None
-        self._run_id: int | None = None
         self._defect: str | None = None
         self._loaded: Recorder | None = None
         self._finished: list[Path] = []
-        self._refusal: str | None = None
         self._signals: list[Any] = []
-        self._clock_offset_ns = 0
         self._server: WSGIServer | None = None
         self._environment: Environment
+        self._crowd: MasterLink | None = None
+        self._master: WorkerLink | None = None
+        self.on_late_stage: Callable[[], None] = lambda: None
         self.recorder: Recorder | None = None
         events.request.add_listener(self._on_request)
-        events.report_to_master.add_listener(self._on_report_to_master)
-        events.worker_report.add_listener(self._on_worker_report)
         events.quitting.add_listener(self._on_quitting)
         events.quit.add_listener(self._on_quit)
+        events.test_stopping.add_listener(self._on_test_stopping)
         events.test_stop.add_listener(self._on_test_stop)
 
     # Called by the composition, in this order.
@@ -202,16 +208,17 @@ class Recording:
         assert runner is not None and environment.parsed_options is not None
         self._live.user_count = lambda: runner.user_count
         self._live.has_defect = lambda: self._defect is not None
-        if not isinstance(runner, MasterRunner):
-            runner.register_message(_STAGE_MESSAGE, self._on_stage_message)
+        options = RecordingOptions.of(environment.parsed_options)
+        build = build_of(environment.parsed_locustfiles or [])
         if isinstance(runner, MasterRunner):
-            runner.register_message(_REFUSED_MESSAGE, self._on_refused_message)
-        if isinstance(runner, WorkerRunner) and getattr(environment.parsed_options, "processes", None):
-            # Ctrl-C goes to the whole group: the master must hear of the end from its workers, not lose them to it.
-            signal.signal(signal.SIGINT, signal.SIG_IGN)
-            gevent.spawn(_end_with_parent, runner)
+            self._crowd = crowd = MasterLink(runner, build, options.cluster, self._enter, self._fail)
+            self._live.workers = lambda: (crowd.roster.connected, crowd.roster.missing)
+        elif isinstance(runner, WorkerRunner):
+            self._master = WorkerLink(runner, build, options.cluster, self._take_recorder, self.on_late_stage)
+            if environment.parsed_options.processes:
+                # Ctrl-C goes to the whole group: the master tells its workers of the end.
+                signal.signal(signal.SIGINT, signal.SIG_IGN)
         if not isinstance(runner, WorkerRunner):
-            options = RecordingOptions.of(environment.parsed_options)
             check_writable(options.results)
             if options.metrics_port:
                 self._server = serve(self._live, options.metrics_host, options.metrics_port)
@@ -225,18 +232,27 @@ class Recording:
                 ]
             gevent.spawn(self._keep_books)
 
+    def join(self) -> None:
+        """On a worker, when all that a run needs is loaded."""
+        if self._master is not None:
+            self._master.join()
+
+    def await_workers(self) -> None:
+        """Before a run, on a master: until its workers have joined. Raises WorkerRefused."""
+        if self._crowd is not None:
+            self._crowd.await_workers()
+
     def begin_run(self, facts: RunFacts, self_checks: Mapping[int, SelfCheck] = NO_SELF_CHECKS) -> None:
-        """At test_start, where the books are kept; self_checks: by worker. Raises ObjectiveError, ResultsFolderError,
-        WorkerRefused."""
+        """At test_start, where the books are kept; self_checks: by worker. Raises ObjectiveError,
+        ResultsFolderError."""
         runner = self._environment.runner
         assert self._environment.parsed_options is not None
-        if (refusal := self._refusal) is not None:
-            self._refusal = None
-            raise WorkerRefused(refusal)
         self._finish()  # a run whose last reports are still awaited: what is here is what there is
         workers = runner.worker_count if isinstance(runner, MasterRunner | LocalRunner) else 1
         self._run = run = _Run(facts, RecordingOptions.of(self._environment.parsed_options), workers, self_checks)
         self._defect = None
+        if self._crowd is not None:
+            self._crowd.begin_run()
         self._live.facts, self._live.ledger = facts, run.ledger
         logger.info("Results go to %s", run.journal.folder)
         for worker, check in self_checks.items():
@@ -246,21 +262,21 @@ class Recording:
 
     def refuse_run(self, reason: str) -> None:
         """On a worker that cannot take part in a run: the master must not go on at half load."""
-        assert self._environment.runner is not None
-        self._environment.runner.send_message(_REFUSED_MESSAGE, {"reason": reason})
-        gevent.sleep(0.5)  # a worker that ends now takes what it has not sent with it
+        if self._master is not None:
+            self._master.refuse(reason)
 
     def begin_stage(self, stage: Stage) -> None:
         """A level begins: in the books, and on every worker."""
         run = self._run
-        assert run is not None and self._environment.runner is not None
+        assert run is not None
         run.ledger.begin_stage(stage, run.now_s)
-        message = {
-            "run_began_unix_ns": run.began_unix_ns,
-            "stage_began_unix_ns": run.began_unix_ns + (time.perf_counter_ns() - run.began_ns),
-            "stage": msgspec.to_builtins(stage),
-        }
-        self._environment.runner.send_message(_STAGE_MESSAGE, message)
+        if self._crowd is not None:
+            self._crowd.begin_stage(run.id, stage, run.began_ns)
+            return
+        if self.recorder is None:
+            self._take_recorder(Recorder(worker=0))
+        assert self.recorder is not None
+        self.recorder.begin_stage(stage, run.began_ns, time.perf_counter_ns())
 
     def end_plan(self) -> None:
         """The shape has come to the plan's end: the run is finished, not interrupted."""
@@ -282,54 +298,13 @@ class Recording:
             self._fail(f"a request could not be recorded: {error!r}")
             raise
 
-    def _on_stage_message(self, environment: Environment, msg: Any, **_: Any) -> None:
-        data = msg.data
-        if self._run_id != data["run_began_unix_ns"]:
-            self._run_id = data["run_began_unix_ns"]
-            worker = getattr(environment.runner, "worker_index", 0)
-            self.recorder = self._loaded = Recorder(worker)
-            gevent.spawn(self._watch_loop, self.recorder)
-            # Machines agree on the wall clock, never on perf_counter. The offset between the two is taken once a run:
-            # a wall clock that is set in its course moves no level against another.
-            self._clock_offset_ns = time.perf_counter_ns() - time.time_ns()
-        assert self.recorder is not None
-        offset_ns = self._clock_offset_ns
-        self.recorder.begin_stage(
-            msgspec.convert(data["stage"], Stage),
-            data["run_began_unix_ns"] + offset_ns,
-            data["stage_began_unix_ns"] + offset_ns,
-        )
-
-    def _on_refused_message(self, environment: Environment, msg: Any, **_: Any) -> None:
-        reason = f"worker {msg.node_id} cannot take part: {msg.data['reason']}"
-        if self._run is None:
-            self._refusal = reason
-            return
-        self._fail(reason)
-        if (runner := environment.runner) is not None:
-            gevent.spawn(runner.quit if self._headless else runner.stop)
-
-    def _on_report_to_master(self, client_id: str, data: dict[str, Any], **_: Any) -> None:
-        if self.recorder is not None:
-            data[_REPORT_KEY] = (self._run_id, self.recorder.take_report().encode())
-
-    def _on_worker_report(self, client_id: str, data: dict[str, Any], **_: Any) -> None:
-        if (run := self._run) is None or _REPORT_KEY not in data:
-            return
-        try:
-            run_id, encoded = data[_REPORT_KEY]
-            if run_id == run.began_unix_ns:
-                run.enter(Report.decode(encoded))
-        except Exception as error:
-            self._fail(f"a report of worker {client_id} could not be entered: {error!r}")
-            raise
+    def _on_test_stopping(self, environment: Environment, **_: Any) -> None:
+        if self._crowd is not None:
+            self._crowd.end()
 
     def _on_test_stop(self, environment: Environment, **_: Any) -> None:
         self._loaded = None
-        if isinstance(environment.runner, MasterRunner):
-            # Locust fires this before the workers' last reports are in.
-            gevent.spawn_later(_LAST_REPORTS_S, self._finish_if_still, self._run)
-        elif isinstance(environment.runner, LocalRunner):
+        if not isinstance(environment.runner, WorkerRunner):
             self._finish()
 
     def _on_quitting(self, environment: Environment, **_: Any) -> None:
@@ -370,6 +345,22 @@ class Recording:
 
     # The books.
 
+    def _take_recorder(self, recorder: Recorder | None) -> None:
+        self.recorder = self._loaded = recorder
+        if recorder is not None:
+            gevent.spawn(self._watch_loop, recorder)
+
+    def _enter(self, report: Report) -> None:
+        """Raises ReportError. What else goes wrong is no fault of the worker's, and the same report would not go better
+        again."""
+        assert self._run is not None
+        try:
+            self._run.enter(report)
+        except ReportError:
+            raise
+        except Exception as error:
+            self._fail(f"a report of worker {report.worker} could not be entered: {error!r}")
+
     def _keep_books(self) -> None:
         ticks = 0
         while True:
@@ -378,6 +369,8 @@ class Recording:
                 continue
             ticks += 1
             try:
+                if self._crowd is not None:
+                    self._crowd.roster.watch(time.perf_counter_ns() / 1e9)
                 self._take_own_report(run)
                 users = self._environment.runner.user_count if self._environment.runner else 0
                 run.ledger.observe(users, run.now_s)
@@ -409,10 +402,6 @@ class Recording:
             logger.error("This run's figures are not to be believed: %s", reason)
             self._defect = reason
 
-    def _finish_if_still(self, run: _Run | None) -> None:
-        if run is not None and run is self._run:
-            self._finish()
-
     def _finish(self) -> None:
         run = self._run
         if run is None:
@@ -427,6 +416,9 @@ class Recording:
         except Exception as error:
             self._fail(f"the last report could not be entered: {error!r}")
         self._run = self.recorder = None
+        if self._crowd is not None:
+            run.lost = self._crowd.end_run()
+            run.events = self._crowd.roster.events
         if (defect := run.defect) is not None:
             self._fail(defect)
         status = Status.FAILED if self._defect else Status.FINISHED if run.plan_done else Status.INTERRUPTED
@@ -452,19 +444,3 @@ class Recording:
     def _headless(self) -> bool:
         options = self._environment.parsed_options
         return bool(options and options.headless)
-
-
-def _end_with_parent(runner: WorkerRunner) -> None:
-    """A forked worker whose master is gone would load its server for another minute."""
-    parent = os.getppid()
-    while os.getppid() == parent:
-        gevent.sleep(1.0)
-    logger.error("The master of this worker is gone; the worker ends")
-    runner.quit()
-
-
-def _version() -> str:
-    try:
-        return version("tokenswarm")
-    except PackageNotFoundError:
-        return "unknown"

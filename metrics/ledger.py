@@ -12,7 +12,7 @@ from math import ceil
 from metrics.health import CoreUse, SelfCheck, WorkerHealth
 from metrics.histogram import Histogram
 from metrics.objectives import Objectives
-from metrics.records import Report, RequestRow
+from metrics.records import Report, ReportError, RequestRow
 from metrics.stage import PARTS_OF_REQUEST, Part, Phase, Place, Stage
 from metrics.timeline import Outcome
 
@@ -222,10 +222,11 @@ class Ledger:
         return self.fired == self.recorded and not self.in_flight
 
     def apply(self, report: Report) -> bool:
-        """Enter a report. One that was entered before is ignored, and False comes back."""
-        worker = self.workers.setdefault(report.worker, WorkerBooks())
-        if report.number <= worker.reports:
+        """Enter a report. One that was entered before is ignored, and False comes back. Raises ReportError, having
+        entered nothing, for one that does not follow the last or speaks of a stage that never was."""
+        if not self._is_next(report):
             return False
+        worker = self.workers.setdefault(report.worker, WorkerBooks())
         worker.reports = report.number
         worker.fired = report.fired
         worker.in_flight = report.in_flight
@@ -247,6 +248,17 @@ class Ledger:
             for part in PARTS_OF_REQUEST[phase]:
                 self.levels[stage].parts[part].loop_lag_s.add(histogram)
         worker.add_health(report.health)
+        return True
+
+    def _is_next(self, report: Report) -> bool:
+        known = self.workers.get(report.worker)
+        entered = known.reports if known else 0
+        if report.number <= entered:
+            return False
+        if report.number != entered + 1:
+            raise ReportError(f"report {report.number} came after report {entered}")
+        if unknown := report.stages - self.levels.keys():
+            raise ReportError(f"it speaks of stage {min(unknown)}, which never began")
         return True
 
     def observe(self, users: int, now_s: float) -> None:

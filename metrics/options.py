@@ -21,13 +21,14 @@ class RecordingOptionError(ValueError):
 @dataclass(frozen=True, slots=True)
 class RecordingOptions:
     """Where results go and what a good request is. metrics_port 0 serves none; metrics_linger_s: how long it is served
-    still when a headless run is over."""
+    still when a headless run is over; cluster "" is any."""
 
     results: Path
     objectives: Objectives
     metrics_host: str
     metrics_port: int
     metrics_linger_s: float
+    cluster: str
 
     @classmethod
     def of(cls, options: Namespace) -> RecordingOptions:
@@ -44,6 +45,7 @@ class RecordingOptions:
             options.metrics_host,
             port,
             float(linger[1]) * _SECONDS[linger[2]],
+            options.cluster,
         )
 
 
@@ -84,4 +86,11 @@ def add_options(parser: ArgumentParser) -> None:
         include_in_web_ui=False,
         help="how long a headless run that is over can still be scraped, so that Prometheus gets its last figures; "
         "more than the scrape interval, and Ctrl-C ends it",
+    )
+    option(
+        "--cluster",
+        default="",
+        env_var="TOKENSWARM_CLUSTER",
+        include_in_web_ui=False,
+        help="name that a master and its workers share; a worker of another name is turned away",
     )

@@ -41,6 +41,8 @@ class LiveRun:
         self.ledger: Ledger | None = None
         self.user_count: Callable[[], int] = lambda: 0
         self.has_defect: Callable[[], bool] = lambda: False
+        #: (workers that are connected, workers that went missing)
+        self.workers: Callable[[], tuple[int, int]] = lambda: (1, 0)
 
 
 class BooksCollector(Collector):
@@ -52,6 +54,9 @@ class BooksCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         facts, ledger = self._live.facts, self._live.ledger
         yield GaugeMetricFamily("tokenswarm_users", "Users that are running.", self._live.user_count())
+        connected, missing = self._live.workers()
+        yield GaugeMetricFamily("tokenswarm_workers", "Workers that are connected.", connected)
+        yield GaugeMetricFamily("tokenswarm_workers_missing", "Workers that were lost in mid-run.", missing)
         if facts is None or ledger is None:
             return
         yield GaugeMetricFamily("tokenswarm_requests_in_flight", "Requests sent and not ended.", ledger.in_flight)

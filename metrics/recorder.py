@@ -16,8 +16,8 @@ _WINDOW_NS = int(WINDOW_S * 1e9)
 
 
 class Recorder:
-    """Counts what its users do. `in_flight` and `output_events` are live; the rest goes out with the next report, and
-    with it what `health` was told of this process."""
+    """Counts what its users do. `in_flight`, `output_events` and `fired` are live; the rest goes out with the next
+    report, and with it what `health` was told of this process."""
 
     def __init__(self, worker: int) -> None:
         self.worker = worker
@@ -25,13 +25,20 @@ class Recorder:
         self.output_events = 0
         self.stages: dict[int, Begun] = {}
         self.health = HealthMeter()
-        self._fired = 0
+        self.fired = 0
         self._reports = 0
         self._pending = self._empty_report()
 
     def begin_stage(self, stage: Stage, run_began_ns: int, began_ns: int) -> None:
         """Requests sent from now on belong to this stage. Times on this process's perf_counter_ns."""
         self.stages[stage.stage] = Begun(stage, run_began_ns, began_ns)
+
+    def shift(self, by_ns: int) -> None:
+        """The run's clock turned out to be so much later on this process's: what comes is told in the better one."""
+        for number, begun in self.stages.items():
+            self.stages[number] = begun._replace(
+                run_began_ns=begun.run_began_ns + by_ns, began_ns=begun.began_ns + by_ns
+            )
 
     def saw_output(self, events: int) -> None:
         """So many events with output came, on streams that may still run."""
@@ -49,9 +56,9 @@ class Recorder:
 
     def record(self, timeline: Timeline) -> RequestRow:
         """Enter a request that has ended."""
-        self._fired += 1  # first, and its row last: a request that fails here leaves the books unbalanced everywhere
+        self.fired += 1  # first, and its row last: a request that fails here leaves the books unbalanced everywhere
         begun = self.stages[timeline.stage]
-        row = _row_of(timeline, begun, self.worker, self._fired)
+        row = _row_of(timeline, begun, self.worker, self.fired)
         pending = self._pending
         for window, tokens in tokens_by_window(timeline, begun.began_ns, _WINDOW_NS).items():
             in_window = (timeline.stage, window)
@@ -69,7 +76,7 @@ class Recorder:
         self._reports += 1
         report, self._pending = self._pending, self._empty_report()
         report.number = self._reports
-        report.fired = self._fired
+        report.fired = self.fired
         report.in_flight = self.in_flight
         report.output_events = self.output_events
         report.health = self.health.take()

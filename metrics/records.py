@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Annotated
 
 import msgspec
 
 from metrics.health import CoreUse, WorkerHealth
 from metrics.histogram import Histogram
-from metrics.stage import Phase, Place
+from metrics.stage import Part, Phase, Place
+from metrics.timeline import Outcome
+
+# What comes over the network is checked as it is decoded: no number may be more than the books can take.
+_MOST = 2**60
+Amount = Annotated[float, msgspec.Meta(ge=0, le=float(_MOST))]
+Count = Annotated[int, msgspec.Meta(ge=0, le=_MOST)]
+Moment = Annotated[int, msgspec.Meta(ge=-_MOST, le=_MOST)]
 
 
 class RequestRow(msgspec.Struct, frozen=True, array_like=True):
@@ -18,37 +26,37 @@ class RequestRow(msgspec.Struct, frozen=True, array_like=True):
     tokens_by_part: output tokens that arrived in the stage's hold, and in the whole level.
     """
 
-    worker: int
-    number: int
+    worker: Count
+    number: Count
     user: str
-    stage: int
-    phase: str
-    outcome: str
-    scheduled_ns: int
-    sent_ns: int
-    ended_ns: int
-    connect_ns: int
-    output_tokens: int
+    stage: Count
+    phase: Phase
+    outcome: Outcome
+    scheduled_ns: Moment
+    sent_ns: Moment
+    ended_ns: Moment
+    connect_ns: Count
+    output_tokens: Count
     output_tokens_source: str
-    output_events: int
-    output_arrivals: int
-    tokens_by_part: dict[str, float]
+    output_events: Count
+    output_arrivals: Count
+    tokens_by_part: dict[Part, Amount]
     stamps: str
-    reads: int
-    reads_with_kernel_time: int
+    reads: Count
+    reads_with_kernel_time: Count
     gaps_measured: bool = True
-    status: int | None = None
-    headers_ns: int | None = None
-    ttft_ns: int | None = None
-    ttfvt_ns: int | None = None
-    tpot_ns: float | None = None
-    token_rate: float | None = None
-    e2e_ns: int | None = None
-    duration_ns: int | None = None
-    prompt_tokens: int | None = None
+    status: Moment | None = None
+    headers_ns: Moment | None = None
+    ttft_ns: Moment | None = None
+    ttfvt_ns: Moment | None = None
+    tpot_ns: Amount | None = None
+    token_rate: Amount | None = None
+    e2e_ns: Moment | None = None
+    duration_ns: Moment | None = None
+    prompt_tokens: Moment | None = None
     prompt_tokens_source: str = ""
-    gap_max_ns: int | None = None
-    client_delay_max_ns: int | None = None
+    gap_max_ns: Moment | None = None
+    client_delay_max_ns: Moment | None = None
     finish_reason: str | None = None
     error: str | None = None
 
@@ -56,6 +64,10 @@ class RequestRow(msgspec.Struct, frozen=True, array_like=True):
     def id(self) -> str:
         """Unique in the run."""
         return f"{self.worker}-{self.number}"
+
+
+class ReportError(ValueError):
+    """A report that cannot be entered; the text says why."""
 
 
 @dataclass(slots=True)
@@ -78,6 +90,12 @@ class Report:
     delays: dict[Place, Histogram] = field(default_factory=dict)
     health: WorkerHealth = field(default_factory=WorkerHealth)
 
+    @property
+    def stages(self) -> set[int]:
+        """The numbers of all stages that it speaks of."""
+        by_place = (self.tokens_by_window, self.gaps, self.delays, self.health.loop_lag, self.health.core_use)
+        return {row.stage for row in self.rows}.union(*({stage for stage, _ in each} for each in by_place))
+
     def encode(self) -> bytes:
         """The report as bytes to send."""
         return msgspec.msgpack.encode(
@@ -98,11 +116,11 @@ class Report:
 
     @classmethod
     def decode(cls, encoded: bytes) -> Report:
-        """The inverse of `encode`. Raises ValueError for bytes that are no report."""
+        """The inverse of `encode`. Raises ReportError for bytes that are no report."""
         try:
             worker, number, fired, in_flight, events, rows, windows, gaps, delays, lags, uses = _decode(encoded)
         except msgspec.MsgspecError as error:
-            raise ValueError(f"these bytes are no report: {error}") from None
+            raise ReportError(f"these bytes are no report: {error}") from None
         return cls(
             worker,
             number,
@@ -117,7 +135,7 @@ class Report:
         )
 
 
-_EncodedHistogram = tuple[int, Phase, bytes, int]
+_EncodedHistogram = tuple[Count, Phase, bytes, Count]
 
 
 def _encoded(histograms: dict[Place, Histogram]) -> list[_EncodedHistogram]:
@@ -129,16 +147,16 @@ def _decoded(encoded: list[_EncodedHistogram]) -> dict[Place, Histogram]:
 
 
 _Encoded = tuple[
-    int,
-    int,
-    int,
-    int,
-    int,
+    Count,
+    Count,
+    Count,
+    Count,
+    Count,
     list[RequestRow],
-    list[tuple[int, int, float]],
+    list[tuple[Count, Count, Amount]],
     list[_EncodedHistogram],
     list[_EncodedHistogram],
     list[_EncodedHistogram],
-    list[tuple[int, Phase, float, float]],
+    list[tuple[Count, Phase, Amount, Amount]],
 ]
 _decode = msgspec.msgpack.Decoder(_Encoded).decode

@@ -28,6 +28,7 @@ from metrics.proof import (
     worker_reasons,
 )
 from metrics.quantiles import Quantile, quantile
+from metrics.roster import WorkerEvent
 from metrics.stage import Part
 from metrics.timeline import Outcome
 
@@ -103,12 +104,14 @@ class Validity(msgspec.Struct, frozen=True):
 
 
 class Books(msgspec.Struct, frozen=True):
-    """Requests that ended on the workers, that are in the histograms, that are rows of requests.csv."""
+    """Requests that ended on the workers, that are in the histograms, that are rows of requests.csv. unaccounted: that
+    were under way when their worker was last heard of."""
 
     fired: int
     recorded: int
     rows: int
     balanced: bool
+    unaccounted: int = 0
 
 
 class WorkerSummary(msgspec.Struct, frozen=True):
@@ -139,6 +142,7 @@ class Summary(msgspec.Struct, frozen=True):
     levels: list[LevelSummary]
     workers: list[WorkerSummary]
     hints: list[str]
+    events: list[WorkerEvent] = msgspec.field(default_factory=list)
 
 
 def distribution(histogram: Histogram) -> Distribution:

@@ -38,9 +38,6 @@ class RunShape(LoadTestShape):
         options = self._options
         plan = plan_of(options)
         drain_s, settle_s = pauses_of(options)
-        if self._distributed:
-            # Locust's workers report every 3 s: their last requests must be in before the run ends.
-            settle_s = max(settle_s, 4.0)
         self._walk = Walk(plan, drain_s, settle_s, time.perf_counter())
         return plan
 
@@ -83,7 +80,3 @@ class RunShape(LoadTestShape):
         options: Namespace | None = self.runner.environment.parsed_options
         assert options is not None
         return options
-
-    @property
-    def _distributed(self) -> bool:
-        return hasattr(self.runner, "clients")

@@ -24,10 +24,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "simulator": set(),
 }
 #: Where Locust may be imported; everything else runs and tests without it.
-LOCUST_PLACES = {"locustfile.py", "metrics/hooks.py"}
+LOCUST_PLACES = {"locustfile.py", "metrics/hooks.py", "metrics/link.py"}
 LOCUST_ROOMS = {"users", "shapes"}
 #: Where gevent may be imported besides: the rest is free of it.
-GEVENT_PLACES = {"metrics/hooks.py", "metrics/prometheus.py"}
+GEVENT_PLACES = {"metrics/hooks.py", "metrics/link.py", "metrics/prometheus.py"}
 GEVENT_ROOMS = {"users", "wire"}
 
 

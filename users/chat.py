@@ -37,11 +37,12 @@ class StreamingUser(User):
     spawned: ClassVar[int] = 0
 
     def on_start(self) -> None:
-        """Locust spawns its first users even where the run could not begin: those have no session, and wait to go."""
+        """Locust spawns users before there is a session on a worker that joins in mid-run, and where the run could not
+        begin: those wait."""
         StreamingUser.spawned += 1
         self._number = StreamingUser.spawned
-        self._session = StreamingUser.session
-        self._client = self._session.client() if self._session else None
+        self._session: Session | None = None
+        self._client: StreamClient | None = None
 
     def on_stop(self) -> None:
         """Leave no connection open."""
@@ -51,6 +52,8 @@ class StreamingUser(User):
     @task
     def chat(self) -> None:
         """Ask once, and tell Locust once."""
+        if self._session is None and (session := StreamingUser.session) is not None:
+            self._session, self._client = session, session.client()
         session, client = self._session, self._client
         stage = session.open_stage() if session else None
         if session is None or client is None or stage is None:

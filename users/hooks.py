@@ -23,7 +23,6 @@ class Crew:
 
     def __init__(self, events: Events) -> None:
         self._simulator: EmbeddedSimulator | None = None
-        self._stop_timeout_s = 0.0
         events.test_stopping.add_listener(self._on_test_stopping)
         events.test_stop.add_listener(self._on_test_stop)
         events.quit.add_listener(self._on_quit)
@@ -31,7 +30,6 @@ class Crew:
     def attach(self, environment: Environment) -> None:
         """At Locust's init: check the options, load the prompts, and start the simulator where no host is given.
         Raises OptionError, PromptError, UnusableUrl."""
-        self._stop_timeout_s = environment.stop_timeout
         options = _options(environment)
         load_material(options)
         if options.tls.insecure:
@@ -69,7 +67,8 @@ class Crew:
     def _on_test_stopping(self, environment: Environment, **_: Any) -> None:
         # Between levels streams are let end; a run that is stopped ends as its user's --stop-timeout says: by default
         # at once, its streams cut.
-        environment.stop_timeout = self._stop_timeout_s
+        assert environment.parsed_options is not None
+        environment.stop_timeout = environment.parsed_options.stop_timeout
 
     def _on_test_stop(self, **_: Any) -> None:
         StreamingUser.session = None

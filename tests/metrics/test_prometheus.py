@@ -75,9 +75,12 @@ def ledger(report: Callable[..., Report], timeline: Callable[..., Timeline], sta
     return ledger
 
 
-def test_before_any_run_only_the_users_are_told(scrape: Scrape, live: LiveRun) -> None:
+def test_before_any_run_only_users_and_workers_are_told(scrape: Scrape, live: LiveRun) -> None:
+    live.workers = lambda: (3, 1)
     families = scrape()
-    assert list(families) == ["tokenswarm_users"]
+    assert list(families) == ["tokenswarm_users", "tokenswarm_workers", "tokenswarm_workers_missing"]
+    assert [sample.value for sample in families["tokenswarm_workers"].samples] == [3.0]
+    assert [sample.value for sample in families["tokenswarm_workers_missing"].samples] == [1.0]
     assert [sample.value for sample in families["tokenswarm_users"].samples] == [0.0]
 
 

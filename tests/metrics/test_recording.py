@@ -18,8 +18,7 @@ import gevent.socket
 import locust.log
 import pytest
 from locust.env import Environment
-from locust.rpc import Message
-from locust.runners import STATE_RUNNING, STATE_SPAWNING, STATE_STOPPED, LocalRunner, MasterRunner, WorkerRunner
+from locust.runners import STATE_RUNNING, STATE_SPAWNING, STATE_STOPPED, LocalRunner
 
 import metrics.hooks
 from metrics.health import SelfCheck
@@ -150,6 +149,9 @@ def options(results: Path, **changes: Any) -> Namespace:
         "metrics_port": 0,
         "metrics_linger": "0s",
         "headless": False,
+        "cluster": "",
+        "processes": None,
+        "stop_timeout": 0,
     }
     return Namespace(**(given | changes))
 
@@ -222,7 +224,7 @@ def test_a_run_of_two_levels_leaves_a_complete_folder_with_balanced_books(
     assert [level["level"] for level in run["plan"]] == ["10", "50"]
     assert run["ended_at"] >= run["started_at"]
     summary = told_of(bench.folder, "summary.json")
-    assert summary["books"] == {"fired": 4, "recorded": 4, "rows": 4, "balanced": True}
+    assert summary["books"] == {"fired": 4, "recorded": 4, "rows": 4, "balanced": True, "unaccounted": 0}
     assert (summary["status"], summary["validity"]) == ("finished", {"verdict": "valid", "reasons": []})
     first, second = summary["levels"]
     assert (first["complete"], first["hold"]["requests"], first["whole"]["requests"]) == (True, 2, 3)
@@ -270,7 +272,7 @@ def test_a_request_that_cannot_be_recorded_fails_the_run(
     assert told_of(bench.folder, "run.json")["status"] == told_of(bench.folder, "summary.json")["status"] == "failed"
     assert len(rows_of(bench.folder, "requests.csv")) == 1
     summary = told_of(bench.folder, "summary.json")
-    assert summary["books"] == {"fired": 2, "recorded": 1, "rows": 1, "balanced": False}
+    assert summary["books"] == {"fired": 2, "recorded": 1, "rows": 1, "balanced": False, "unaccounted": 0}
     assert summary["validity"] == {"verdict": "suspect", "reasons": ["a request could not be recorded: KeyError(7)"]}
     assert bench.environment.process_exit_code == EXIT_NOT_TO_BE_BELIEVED == 3
 
@@ -312,7 +314,7 @@ def test_a_request_that_nothing_recorded_fails_the_run(
     assert f"This run's figures are not to be believed: {reason}" in caplog.text
     summary = told_of(bench.folder, "summary.json")
     assert (summary["status"], summary["validity"]) == ("failed", {"verdict": "suspect", "reasons": [reason]})
-    assert summary["books"] == {"fired": 1, "recorded": 1, "rows": 1, "balanced": True}
+    assert summary["books"] == {"fired": 1, "recorded": 1, "rows": 1, "balanced": True, "unaccounted": 0}
     assert bench.environment.process_exit_code == 3
 
 
@@ -344,7 +346,7 @@ def test_a_row_that_was_not_written_fails_the_run(
     bench.recording.end_plan()
     bench.stop()
     summary = told_of(bench.folder, "summary.json")
-    assert summary["books"] == {"fired": 1, "recorded": 1, "rows": 0, "balanced": False}
+    assert summary["books"] == {"fired": 1, "recorded": 1, "rows": 0, "balanced": False, "unaccounted": 0}
     assert (summary["status"], summary["validity"]["verdict"]) == ("failed", "suspect")
     assert bench.environment.process_exit_code == 3
 
@@ -363,7 +365,7 @@ def test_a_last_report_that_cannot_be_entered_fails_the_run_and_loses_nothing_th
     bench.recording.end_plan()
     bench.stop()
     summary = told_of(bench.folder, "summary.json")
-    assert summary["books"] == {"fired": 2, "recorded": 2, "rows": 1, "balanced": False}
+    assert summary["books"] == {"fired": 2, "recorded": 2, "rows": 1, "balanced": False, "unaccounted": 0}
     reason = "the last report could not be entered: OSError(28, 'No space left on device')"
     assert (summary["status"], summary["validity"]) == ("failed", {"verdict": "suspect", "reasons": [reason]})
     assert told_of(bench.folder, "run.json")["status"] == "failed"
@@ -437,7 +439,7 @@ def test_a_run_without_a_request_failed(bench: Bench, stage: MakeStage) -> None:
     bench.stop()
     assert told_of(bench.folder, "run.json")["status"] == "failed"
     summary = told_of(bench.folder, "summary.json")
-    assert summary["books"] == {"fired": 0, "recorded": 0, "rows": 0, "balanced": True}
+    assert summary["books"] == {"fired": 0, "recorded": 0, "rows": 0, "balanced": True, "unaccounted": 0}
     assert summary["validity"] == {"verdict": "suspect", "reasons": ["no request was recorded"]}
     assert bench.environment.process_exit_code == 3
 
@@ -582,7 +584,7 @@ def test_a_process_that_is_ended_in_a_run_first_stops_its_users_whose_requests_a
     assert [row["outcome"] for row in rows_of(bench.folder, "requests.csv")] == ["ok", "cut"]
     summary = told_of(bench.folder, "summary.json")
     assert (summary["status"], summary["validity"]["verdict"]) == ("interrupted", "valid")
-    assert summary["books"] == {"fired": 2, "recorded": 2, "rows": 2, "balanced": True}
+    assert summary["books"] == {"fired": 2, "recorded": 2, "rows": 2, "balanced": True, "unaccounted": 0}
     assert bench.screen.folders == [bench.folder]
     assert bench.environment.process_exit_code == EXIT_INTERRUPTED
 
@@ -756,277 +758,3 @@ def test_objectives_of_each_run_are_those_of_its_options(
     bench.environment.parsed_options.slo = "soon"
     with pytest.raises(ObjectiveError, match="--slo takes terms"):
         bench.recording.begin_run(facts_of(stage()))
-
-
-# Over machines: real runner classes, but what they send is handed over as the bytes that it would be.
-
-
-class QuietWorker(WorkerRunner):
-    """A worker without a connection."""
-
-    def __init__(self, environment: Environment, index: int) -> None:
-        self.environment, self.worker_index, self.custom_messages = environment, index, {}
-        self.greenlet = None
-
-
-class QuietMaster(MasterRunner):
-    """A master that hands its messages to these workers at once."""
-
-    user_count = 0
-    worker_count = 2
-
-    def __init__(self, environment: Environment, workers: list[QuietWorker]) -> None:
-        self.environment, self.workers, self.custom_messages = environment, workers, {}
-        self.greenlet = None
-
-    def send_message(self, msg_type: str, data: Any = None, client_id: str | None = None) -> None:
-        for worker in self.workers:
-            message = Message.unserialize(Message(msg_type, data, None).serialize())
-            listener, _concurrent = worker.custom_messages[msg_type]
-            listener(environment=worker.environment, msg=message)
-
-
-class Crowd:
-    """A master and two workers."""
-
-    def __init__(self, results: Path, greenlets: Greenlets) -> None:
-        self.greenlets, self.results = greenlets, results
-        self.screen = Screen()
-        self.nodes = [Environment(parsed_options=options(results)) for _ in range(2)]
-        self.recordings = [Recording(node.events, []) for node in self.nodes]
-        for index, node in enumerate(self.nodes):
-            node.runner = QuietWorker(node, index)
-            self.recordings[index].attach(node)
-        self.environment = Environment(parsed_options=options(results))
-        self.environment.runner = QuietMaster(self.environment, [node.runner for node in self.nodes])  # type: ignore[misc]
-        self.recording = Recording(self.environment.events, [self.screen])
-        self.recording.attach(self.environment)
-
-    def told(self, index: int) -> bytes:
-        """What a worker has to tell now, as the bytes of Locust's own report."""
-        data: dict[str, Any] = {"stats": []}
-        self.nodes[index].events.report_to_master.fire(client_id=f"worker-{index}", data=data)
-        return Message("stats", data, f"worker-{index}").serialize()
-
-    def deliver(self, sent: bytes) -> None:
-        message = Message.unserialize(sent)
-        self.environment.events.worker_report.fire(client_id=message.node_id, data=message.data)
-
-    def stop(self) -> None:
-        self.environment.events.test_stop.fire(environment=self.environment)
-
-    @property
-    def folder(self) -> Path:
-        (folder,) = self.results.iterdir()
-        return folder
-
-
-@pytest.fixture
-def crowd(tmp_path: Path, greenlets: Greenlets) -> Crowd:
-    return Crowd(tmp_path / "results", greenlets)
-
-
-def test_workers_have_recorders_of_their_own_and_the_master_has_none(crowd: Crowd, stage: MakeStage) -> None:
-    crowd.recording.begin_run(facts_of(stage()))
-    assert crowd.recording.recorder is None
-    assert [recording.recorder.worker for recording in crowd.recordings if recording.recorder] == [0, 1]
-
-
-def test_what_ended_on_workers_is_in_the_masters_folder(
-    crowd: Crowd, request_at: MakeTimeline, stage: MakeStage
-) -> None:
-    crowd.recording.begin_run(facts_of(stage()))
-    for index, requests in enumerate((2, 3)):
-        for _ in range(requests):
-            fire_request(crowd.nodes[index], {"timeline": request_at(3.0)})
-        crowd.deliver(crowd.told(index))
-    crowd.greenlets.clock.now_ns += 12 * S
-    crowd.recording.end_plan()
-    crowd.stop()
-    (seconds, finish), *_ = crowd.greenlets.later
-    assert seconds > 3.0  # Locust's workers report every 3 s, and after a stop once more
-    assert crowd.screen.folders == []
-    finish()
-    assert crowd.screen.folders == [crowd.folder]
-    assert told_of(crowd.folder, "run.json")["workers"] == 2
-    summary = told_of(crowd.folder, "summary.json")
-    assert (summary["status"], summary["books"]["recorded"], summary["books"]["balanced"]) == ("finished", 5, True)
-    assert summary["levels"][0]["hold"]["gap_s"]["count"] == 5 * 3
-    assert sorted(row["id"] for row in rows_of(crowd.folder, "requests.csv")) == ["0-1", "0-2", "1-1", "1-2", "1-3"]
-
-
-def test_last_reports_that_come_after_the_stop_are_in_the_folder(
-    crowd: Crowd, request_at: MakeTimeline, stage: MakeStage
-) -> None:
-    crowd.recording.begin_run(facts_of(stage()))
-    fire_request(crowd.nodes[0], {"timeline": request_at(3.0)})
-    crowd.recording.end_plan()
-    crowd.stop()
-    crowd.deliver(crowd.told(0))
-    crowd.greenlets.later[0][1]()
-    assert told_of(crowd.folder, "summary.json")["books"]["recorded"] == 1
-
-
-def test_a_wait_for_the_last_reports_of_one_run_does_not_end_the_next(
-    crowd: Crowd, request_at: MakeTimeline, stage: MakeStage
-) -> None:
-    crowd.recording.begin_run(facts_of(stage()))
-    crowd.stop()
-    crowd.recording.begin_run(facts_of(stage()))
-    crowd.greenlets.later[0][1]()
-    assert len(crowd.screen.folders) == 1
-
-
-def test_a_repeated_report_counts_nothing_twice(crowd: Crowd, request_at: MakeTimeline, stage: MakeStage) -> None:
-    crowd.recording.begin_run(facts_of(stage()))
-    fire_request(crowd.nodes[0], {"timeline": request_at(3.0)})
-    sent = crowd.told(0)
-    crowd.deliver(sent)
-    crowd.deliver(sent)
-    assert len(rows_of(crowd.folder, "requests.csv")) == 1
-
-
-def test_a_lost_report_fails_the_run(crowd: Crowd, request_at: MakeTimeline, stage: MakeStage) -> None:
-    crowd.recording.begin_run(facts_of(stage()))
-    fire_request(crowd.nodes[0], {"timeline": request_at(3.0)})
-    crowd.told(0)  # goes nowhere
-    fire_request(crowd.nodes[0], {"timeline": request_at(4.0)})
-    crowd.deliver(crowd.told(0))
-    crowd.recording.end_plan()
-    crowd.stop()
-    crowd.greenlets.later[0][1]()
-    summary = told_of(crowd.folder, "summary.json")
-    assert summary["status"] == "failed"
-    assert summary["books"] == {"fired": 2, "recorded": 1, "rows": 1, "balanced": False}
-    assert summary["validity"] == {
-        "verdict": "suspect",
-        "reasons": [
-            "the books do not balance: 2 requests ended on the workers and 0 were under way when last heard of; "
-            "1 are in the histograms, 1 are rows"
-        ],
-    }
-    assert crowd.environment.process_exit_code == 3
-
-
-def test_a_worker_that_was_lost_with_requests_under_way_fails_the_run(
-    crowd: Crowd, request_at: MakeTimeline, stage: MakeStage
-) -> None:
-    crowd.recording.begin_run(facts_of(stage()))
-    recorder = crowd.recordings[1].recorder
-    assert recorder is not None
-    recorder.in_flight = 5
-    for index in (0, 1):
-        fire_request(crowd.nodes[index], {"timeline": request_at(3.0)})
-        crowd.deliver(crowd.told(index))
-    crowd.recording.end_plan()
-    crowd.stop()
-    crowd.greenlets.later[0][1]()
-    summary = told_of(crowd.folder, "summary.json")
-    assert summary["books"] == {"fired": 2, "recorded": 2, "rows": 2, "balanced": False}
-    assert summary["validity"]["reasons"] == [
-        "the books do not balance: 2 requests ended on the workers and 5 were under way when last heard of; "
-        "2 are in the histograms, 2 are rows"
-    ]
-    assert (summary["status"], crowd.environment.process_exit_code) == ("failed", 3)
-
-
-def test_a_request_that_a_worker_could_not_record_fails_the_run_on_the_master(
-    crowd: Crowd, request_at: MakeTimeline, stage: MakeStage
-) -> None:
-    crowd.recording.begin_run(facts_of(stage()))
-    fire_request(crowd.nodes[0], {"timeline": request_at(3.0)})
-    fire_request(crowd.nodes[0], {"timeline": request_at(3.0, stage=7)})  # a stage that never began
-    crowd.deliver(crowd.told(0))
-    crowd.recording.end_plan()
-    crowd.stop()
-    crowd.greenlets.later[0][1]()
-    assert told_of(crowd.folder, "run.json")["status"] == "failed"
-    assert crowd.environment.process_exit_code == 3
-
-
-def test_a_report_of_another_run_is_left_alone(crowd: Crowd, request_at: MakeTimeline, stage: MakeStage) -> None:
-    crowd.recording.begin_run(facts_of(stage()))
-    fire_request(crowd.nodes[0], {"timeline": request_at(3.0)})
-    late = crowd.told(0)
-    crowd.greenlets.clock.now_ns += 60 * S
-    crowd.recording.begin_run(facts_of(stage()))
-    crowd.deliver(late)
-    folder = max(crowd.results.iterdir(), key=lambda path: (len(path.name), path.name))
-    assert rows_of(folder, "requests.csv") == []
-
-
-@pytest.mark.parametrize("report", [b"no report", ["not", "two", "parts"], [1000 * S + 1_700_000_000 * S, b"garbage"]])
-def test_a_report_that_cannot_be_read_fails_the_run(
-    report: Any, crowd: Crowd, request_at: MakeTimeline, stage: MakeStage
-) -> None:
-    crowd.recording.begin_run(facts_of(stage()))
-    fire_request(crowd.nodes[0], {"timeline": request_at(3.0)})
-    crowd.deliver(crowd.told(0))
-    crowd.environment.events.worker_report.fire(client_id="worker-1", data={"tokenswarm": report})
-    crowd.recording.end_plan()
-    crowd.stop()
-    crowd.greenlets.later[0][1]()
-    assert told_of(crowd.folder, "run.json")["status"] == "failed"
-    assert crowd.environment.process_exit_code == 3
-
-
-def test_reports_of_workers_without_this_recorder_are_left_alone(
-    crowd: Crowd, request_at: MakeTimeline, stage: MakeStage
-) -> None:
-    crowd.recording.begin_run(facts_of(stage()))
-    crowd.environment.events.worker_report.fire(client_id="stranger", data={"stats": []})
-    fire_request(crowd.nodes[0], {"timeline": request_at(3.0)})
-    crowd.deliver(crowd.told(0))
-    crowd.recording.end_plan()
-    crowd.stop()
-    crowd.greenlets.later[0][1]()
-    assert told_of(crowd.folder, "run.json")["status"] == "finished"
-
-
-def test_a_worker_keeps_its_recorder_from_level_to_level(
-    crowd: Crowd, request_at: MakeTimeline, stage: MakeStage
-) -> None:
-    crowd.recording.begin_run(facts_of(stage(0), stage(1)))
-    recorder = crowd.recordings[0].recorder
-    assert recorder is not None
-    crowd.greenlets.clock.now_ns += 15 * S
-    crowd.recording.begin_stage(stage(1))
-    assert crowd.recordings[0].recorder is recorder
-    assert [(begun.run_began_ns, begun.began_ns) for begun in recorder.stages.values()] == [
-        (1000 * S, 1000 * S),
-        (1000 * S, 1015 * S),
-    ]
-    crowd.greenlets.clock.now_ns += 60 * S
-    crowd.recording.begin_run(facts_of(stage(0)))
-    assert crowd.recordings[0].recorder is not recorder
-
-
-def test_a_wall_clock_that_is_set_in_a_runs_course_moves_no_level(
-    crowd: Crowd, request_at: MakeTimeline, stage: MakeStage
-) -> None:
-    """The next run begins with the clock as it then is."""
-    clock = crowd.greenlets.clock
-    crowd.recording.begin_run(facts_of(stage(0), stage(1), stage(2)))
-    recorders = [recording.recorder for recording in crowd.recordings]
-    for number, set_forward_s in ((1, 3600), (2, -7200)):
-        clock.now_ns += 15 * S
-        clock.set_forward_ns = set_forward_s * S
-        crowd.recording.begin_stage(stage(number))
-    for recorder in recorders:
-        assert recorder is not None
-        assert [(begun.run_began_ns, begun.began_ns) for begun in recorder.stages.values()] == [
-            (1000 * S, 1000 * S),
-            (1000 * S, 1015 * S),
-            (1000 * S, 1030 * S),
-        ]
-    fire_request(crowd.nodes[0], {"timeline": request_at(33.0, stage=2)})
-    crowd.deliver(crowd.told(0))
-    (row,) = rows_of(crowd.folder, "requests.csv")
-    assert (row["stage"], row["phase"], row["sent_s"], row["ttft_ms"]) == ("2", "hold", "33.000000000", "100.000000")
-
-    clock.now_ns += 70 * S
-    crowd.recording.begin_run(facts_of(stage(0)))
-    again = crowd.recordings[0].recorder
-    assert again is not None
-    assert again is not recorders[0]
-    assert [(begun.run_began_ns, begun.began_ns) for begun in again.stages.values()] == [(1100 * S, 1100 * S)]

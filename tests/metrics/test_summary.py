@@ -13,6 +13,7 @@ from metrics.health import ErrorSpread, SelfCheck
 from metrics.ledger import Ledger
 from metrics.objectives import Objectives
 from metrics.records import Report
+from metrics.roster import Happening, WorkerEvent
 from metrics.stage import Stage
 from metrics.summary import (
     Books,
@@ -261,11 +262,12 @@ SUMMARY = {
     "model": str,
     "host": str,
     "validity": VALIDITY,
-    "books": {"fired": int, "recorded": int, "rows": int, "balanced": bool},
+    "books": {"fired": int, "recorded": int, "rows": int, "balanced": bool, "unaccounted": int},
     "objectives": {str: float},
     "levels": [LEVEL],
     "workers": [WORKER],
     "hints": [str],
+    "events": [{"time_s": float, "worker": int, "name": str, "event": str}],
 }
 
 
@@ -304,6 +306,7 @@ def test_summary_json_has_the_documented_layout(slo: str, books: MakeBooks, time
         [summed_up(ledger), summed_up(books([]))],
         worker_summaries(ledger),
         [],
+        [WorkerEvent(4.0, 1, "gpu-2_0a1b", Happening.MISSING)],
     )
     assert [worker.worker for worker in document.workers] == [0, 1]
     assert_laid_out(json.loads(msgspec.json.encode(document)), SUMMARY)

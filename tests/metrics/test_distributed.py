@@ -1,0 +1,741 @@
+"""A master and its workers: real runner classes and events, but a network of the test's own, which hands over bytes.
+
+Clocks, sleeps and greenlets are stand-ins: nothing here waits.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from argparse import Namespace
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import gevent
+import pytest
+from gevent.pool import Group
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from locust.env import Environment
+from locust.rpc import Message
+from locust.runners import STATE_RUNNING, MasterRunner, WorkerRunner
+
+import metrics.hooks
+import metrics.link
+from metrics.hooks import Recording
+from metrics.link import WorkerRefused
+from metrics.stage import Stage
+from metrics.timeline import Timeline
+from tests.metrics.test_recording import (
+    MakeStage,
+    MakeTimeline,
+    S,
+    Screen,
+    facts_of,
+    fire_request,
+    options,
+    rows_of,
+    told_of,
+)
+
+
+class Wall:
+    """Stands for time and for gevent: every sleep moves the one clock, and what is spawned is left alone."""
+
+    def __init__(self) -> None:
+        self.now_ns = 1000 * S
+        self.each_sleep: Callable[[], None] = lambda: None
+
+    def perf_counter_ns(self) -> int:
+        return self.now_ns
+
+    def time_ns(self) -> int:
+        return self.now_ns + 1_700_000_000 * S
+
+    def sleep(self, seconds: float) -> None:
+        self.now_ns += round(seconds * S)
+        self.each_sleep()
+
+    def spawn(self, function: Callable[..., Any], *arguments: Any) -> None:
+        pass
+
+    def getcurrent(self) -> object:
+        return gevent.getcurrent()
+
+
+@dataclass
+class Clock:
+    """A machine's own: it shows something else than the wall's, and runs at another speed."""
+
+    wall: Wall
+    ahead_ns: int = 0
+    drift: float = 0.0
+
+    def perf_counter_ns(self) -> int:
+        return self.wall.now_ns + self.ahead_ns + round((self.wall.now_ns - 1000 * S) * self.drift)
+
+
+class QuietWorker(WorkerRunner):
+    """A worker whose connection is the test's."""
+
+    def __init__(self, environment: Environment, index: int, crowd: Crowd) -> None:
+        self.environment, self.worker_index, self.custom_messages = environment, index, {}
+        self.client_id, self.worker_state, self.crowd = f"worker-{index}", "ready", crowd
+        self.greenlet: Any = Group()
+        self.greenlet.add(gevent.Greenlet())  # it listens
+        self.stops = 0
+
+    def send_message(self, msg_type: str, data: Any = None, client_id: str | None = None) -> None:
+        self.crowd.up(Message(msg_type, data, self.client_id).serialize())
+
+    def stop(self) -> None:
+        self.stops += 1
+        self.worker_state = "stopped"
+
+    def quit(self) -> None:
+        self.stop()
+
+
+class QuietMaster(MasterRunner):
+    """A master whose connections are the test's."""
+
+    user_count = 0
+    worker_count = 2
+    shape_greenlet = None
+
+    def __init__(self, environment: Environment, crowd: Crowd) -> None:
+        self.environment, self.crowd, self.custom_messages = environment, crowd, {}
+        self.greenlet = None  # type: ignore[assignment]
+        self.server = SimpleNamespace(recv_from_client=None)
+        names = [worker.client_id for worker in crowd.workers]
+        self.clients = SimpleNamespace(ready=[SimpleNamespace(id=name) for name in names])  # type: ignore[assignment]
+
+    def get_worker_index(self, client_id: str) -> int:
+        return int(client_id.rpartition("-")[2])
+
+    def handle_message(self, client_id: str, msg: Message) -> None:
+        if msg.type == "stats":
+            self.environment.events.worker_report.fire(client_id=client_id, data=msg.data)
+        else:
+            self.custom_messages[msg.type][0](environment=self.environment, msg=msg)
+
+    def send_message(self, msg_type: str, data: Any = None, client_id: str | None = None) -> None:
+        assert client_id is not None
+        self.crowd.down(Message(msg_type, data, client_id).serialize())
+
+
+@dataclass
+class Crowd:
+    """A master and its workers. `up` and `down` are the ways between them."""
+
+    results: Path
+    wall: Wall
+    monkeypatch: pytest.MonkeyPatch
+    number: int = 2
+    clocks: list[Clock] = field(default_factory=list)
+    headless: bool = True
+
+    def __post_init__(self) -> None:
+        self.monkeypatch.setattr(metrics.hooks, "time", self.wall)
+        self.monkeypatch.setattr(metrics.hooks, "gevent", self.wall)
+        self.monkeypatch.setattr(metrics.link, "gevent", self.wall)
+        self.monkeypatch.setattr(metrics.link, "time", self.wall)
+        self.clocks = self.clocks or [Clock(self.wall) for _ in range(self.number)]
+        self.screen = Screen()
+        self.workers: list[QuietWorker] = []
+        self.recordings: list[Recording] = []
+        self.lossy: Callable[[bytes], list[bytes]] = lambda sent: [sent]
+        self.silent: set[str] = set()
+        for index in range(self.number):
+            self.add_worker(index)
+        self.environment = Environment(parsed_options=self.options())
+        self.master = QuietMaster(self.environment, self)
+        self.environment.runner = self.master
+        self.recording = Recording(self.environment.events, [self.screen])
+        self.recording.attach(self.environment)
+
+    def options(self, **changes: Any) -> Namespace:
+        return options(self.results, **changes)
+
+    def add_worker(self, index: int, **changes: Any) -> QuietWorker:
+        node = Environment(parsed_options=self.options(**changes))
+        worker = QuietWorker(node, index, self)
+        node.runner = worker
+        recording = Recording(node.events, [])
+        recording.attach(node)
+        self.workers.append(worker)
+        self.recordings.append(recording)
+        return worker
+
+    def join(self) -> None:
+        for index in range(len(self.workers)):
+            self.on(index, self.recordings[index].join)
+
+    def begin(self, *plan: Stage) -> None:
+        self.join()
+        self.recording.await_workers()
+        self.recording.begin_run(facts_of(*plan))
+
+    def on(self, index: int, function: Callable[..., Any], *arguments: Any, **keywords: Any) -> Any:
+        """Do it on that worker's machine."""
+        with self.monkeypatch.context() as patched:
+            patched.setattr(self.wall, "perf_counter_ns", self.clocks[index].perf_counter_ns)
+            return function(*arguments, **keywords)
+
+    def up(self, sent: bytes) -> None:
+        message = Message.unserialize(sent)
+        if message.node_id in self.silent:
+            return
+        arrived = self.lossy(sent) if message.type == "stats" else [sent]
+        for each in arrived:
+            self.deliver(each)
+
+    def deliver(self, sent: bytes) -> None:
+        message = Message.unserialize(sent)
+        with self.monkeypatch.context() as patched:
+            patched.setattr(self.wall, "perf_counter_ns", Wall.perf_counter_ns.__get__(self.wall))
+            self.master.handle_message(message.node_id, message)
+
+    def down(self, sent: bytes) -> None:
+        message = Message.unserialize(sent)
+        if message.node_id in self.silent:
+            return
+        index = self.master.get_worker_index(message.node_id)
+        worker = self.workers[index]
+        self.on(index, worker.custom_messages[message.type][0], environment=worker.environment, msg=message)
+
+    def fire(self, index: int, timeline: Timeline) -> None:
+        fire_request(self.workers[index].environment, {"timeline": timeline})
+
+    def told(self, index: int) -> bytes:
+        """What Locust's reporter would send now."""
+        data: dict[str, Any] = {"stats": []}
+        worker = self.workers[index]
+        self.on(index, worker.environment.events.report_to_master.fire, client_id=worker.client_id, data=data)
+        return Message("stats", data, worker.client_id).serialize()
+
+    def report(self, *indexes: int) -> None:
+        for index in indexes or range(len(self.workers)):
+            self.up(self.told(index))
+
+    def beat(self) -> None:
+        """Each worker's sign of life."""
+        for worker in self.workers:
+            if worker.client_id not in self.silent:
+                self.environment.events.heartbeat_sent.fire(client_id=worker.client_id, timestamp=0.0)
+
+    def stop(self) -> None:
+        """As Locust's master does it."""
+        self.environment.events.test_stopping.fire(environment=self.environment)
+        self.environment.events.test_stop.fire(environment=self.environment)
+
+    @property
+    def folder(self) -> Path:
+        return max(self.results.iterdir(), key=lambda path: (len(path.name), path.name))
+
+    @property
+    def summary(self) -> Any:
+        return told_of(self.folder, "summary.json")
+
+
+@pytest.fixture
+def crowd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Crowd:
+    return Crowd(tmp_path / "results", Wall(), monkeypatch)
+
+
+@pytest.fixture
+def request_at(timeline: MakeTimeline) -> MakeTimeline:
+    """An answer sent so many seconds after the run began, which was at 1,000 s; a token each 100 ms."""
+
+    def make(sent_s: float, tokens: int = 4, began_s: float = 1000, **changes: Any) -> Timeline:
+        arrivals_s = [began_s + sent_s + (place + 1) / 10 for place in range(tokens)]
+        return timeline(arrivals_s, sent_s=began_s + sent_s, **changes)
+
+    return make
+
+
+def books(number: int, balanced: bool = True, unaccounted: int = 0) -> dict[str, Any]:
+    counts = dict.fromkeys(("fired", "recorded", "rows"), number)
+    return {**counts, "unaccounted": unaccounted, "balanced": balanced}
+
+
+def test_workers_have_recorders_of_their_own_and_the_master_has_none(crowd: Crowd, stage: MakeStage) -> None:
+    crowd.begin(stage())
+    assert crowd.recording.recorder is None
+    assert [recording.recorder.worker for recording in crowd.recordings if recording.recorder] == [0, 1]
+
+
+def test_what_ended_on_workers_is_in_the_masters_folder(
+    crowd: Crowd, request_at: MakeTimeline, stage: MakeStage
+) -> None:
+    crowd.begin(stage())
+    for index, requests in enumerate((2, 3)):
+        for _ in range(requests):
+            crowd.fire(index, request_at(3.0))
+        crowd.report(index)
+    crowd.wall.now_ns += 12 * S
+    crowd.beat()
+    crowd.recording.end_plan()
+    crowd.stop()
+    summary = crowd.summary
+    assert (summary["status"], summary["books"], summary["events"]) == ("finished", books(5), [])
+    assert told_of(crowd.folder, "run.json")["workers"] == 2
+    assert summary["levels"][0]["hold"]["gap_s"]["count"] == 5 * 3
+    assert sorted(row["id"] for row in rows_of(crowd.folder, "requests.csv")) == ["0-1", "0-2", "1-1", "1-2", "1-3"]
+
+
+def test_a_run_ends_when_every_worker_has_stopped_its_users_and_said_its_last_word(
+    crowd: Crowd, request_at: MakeTimeline, stage: MakeStage
+) -> None:
+    """One needs a while: nothing is known of how long."""
+    crowd.begin(stage())
+    for index, worker in enumerate(crowd.workers):
+        worker.worker_state = STATE_RUNNING
+        crowd.fire(index, request_at(3.0))
+    crowd.environment.parsed_options.stop_timeout = 20
+    asked: list[bytes] = []
+    at_once = crowd.down
+
+    def slowly(sent: bytes) -> None:
+        message = Message.unserialize(sent)
+        if (message.type, message.node_id) != ("tokenswarm_end", "worker-1"):
+            at_once(sent)
+            return
+        asked.append(sent)
+        if len(asked) == 14:
+            crowd.fire(1, request_at(4.0))
+            at_once(sent)
+
+    def sign_of_life() -> None:
+        crowd.environment.events.heartbeat_sent.fire(client_id="worker-1", timestamp=0.0)
+
+    crowd.down = slowly  # type: ignore[method-assign]
+    crowd.wall.each_sleep = sign_of_life
+    crowd.recording.end_plan()
+    crowd.stop()
+    assert (crowd.summary["status"], crowd.summary["books"]) == ("finished", books(3))
+    assert [worker.stops for worker in crowd.workers] == [1, 1]
+    assert {worker.environment.parsed_options.stop_timeout for worker in crowd.workers} == {20}
+    assert 13 <= (crowd.wall.now_ns - 1000 * S) / S < 14
+
+
+def test_workers_keep_their_reports_until_they_are_acknowledged(
+    crowd: Crowd, request_at: MakeTimeline, stage: MakeStage
+) -> None:
+    crowd.begin(stage())
+    crowd.fire(0, request_at(3.0))
+    crowd.told(0)  # goes nowhere
+    crowd.fire(0, request_at(4.0))
+    again = crowd.told(0)
+    crowd.fire(0, request_at(5.0))
+    crowd.report(0)
+    crowd.deliver(again)  # late
+    crowd.report(0)
+    assert [row["sent_s"][:1] for row in rows_of(crowd.folder, "requests.csv")] == ["3", "4", "5"]
+    quiet = Message.unserialize(crowd.told(0)).data["tokenswarm"]
+    assert len(quiet[5]) == 1  # what was acknowledged is gone
+
+
+class Link:
+    """A way that loses, repeats and holds back what goes over it."""
+
+    def __init__(self, seed: int) -> None:
+        self.random = random.Random(seed)
+        self.held: list[bytes] = []
+
+    def __call__(self, sent: bytes) -> list[bytes]:
+        fate = self.random.random()
+        if fate < 0.3:
+            return []
+        if fate < 0.5:
+            self.held.append(sent)
+            return []
+        arrived = [sent, sent] if fate < 0.7 else [sent]
+        self.random.shuffle(self.held)
+        late, self.held = self.held[:2], self.held[2:]
+        return [*late, *arrived] if fate < 0.85 else [*arrived, *late]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_lost_repeated_and_reordered_reports_change_no_figure(
+    seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request_at: MakeTimeline, stage: MakeStage
+) -> None:
+    told = []
+    for name, link in (("good", None), ("bad", Link(seed))):
+        with monkeypatch.context() as patched:
+            crowd = Crowd(tmp_path / name, Wall(), patched, number=3)
+            if link is not None:
+                crowd.lossy = link
+            crowd.begin(stage(0), stage(1))
+            for number in range(60):
+                crowd.fire(number % 3, request_at(2.5 + number / 10, tokens=1 + number % 7))
+                if number % 4 == 0:
+                    crowd.report(number % 3)
+            crowd.wall.now_ns += 13 * S
+            crowd.beat()
+            crowd.recording.begin_stage(stage(1))
+            for number in range(20):
+                crowd.fire(number % 3, request_at(16 + number / 10, stage=1))
+            crowd.wall.each_sleep = crowd.beat
+            began_ns = crowd.wall.now_ns
+            crowd.recording.end_plan()
+            crowd.stop()
+            assert crowd.summary["status"] == "finished"
+            waited_ns, crowd.wall.now_ns = crowd.wall.now_ns - began_ns, began_ns
+            assert waited_ns < 30 * S
+            summary = crowd.summary
+            rows = sorted(tuple(row.values()) for row in rows_of(crowd.folder, "requests.csv"))
+            for level in summary["levels"]:
+                for part in ("hold", "whole"):
+                    for figure in ("seconds", "token_rate", "good_token_rate", "request_rate", "goodput"):
+                        level[part].pop(figure)  # of the last level: the run is longer by the wait for last words
+            told.append((summary["books"], summary["levels"], rows))
+    assert told[0][0] == books(80)
+    assert told[0] == told[1]
+
+
+def test_a_stage_that_a_worker_missed_reaches_it_with_its_next_report(
+    crowd: Crowd, request_at: MakeTimeline, stage: MakeStage
+) -> None:
+    crowd.begin(stage(0), stage(1))
+    crowd.silent.add("worker-1")
+    crowd.wall.now_ns += 2 * S
+    crowd.recording.begin_stage(stage(1))
+    crowd.silent.clear()
+    late = crowd.recordings[1].recorder
+    assert late is not None
+    assert list(late.stages) == [0]
+    crowd.report(1)
+    assert list(late.stages) == [0, 1]
+    assert late.stages[1].began_ns == 1002 * S
+
+
+def test_a_worker_that_joins_in_mid_run_is_told_of_the_stage_at_once_and_named(
+    crowd: Crowd, request_at: MakeTimeline, stage: MakeStage
+) -> None:
+    crowd.begin(stage())
+    crowd.wall.now_ns += 4 * S
+    crowd.beat()
+    worker = crowd.add_worker(2)
+    crowd.clocks.append(Clock(crowd.wall))
+    worker.worker_state = STATE_RUNNING  # Locust's users were there first
+    late: list[str] = []
+    crowd.recordings[2].on_late_stage = lambda: late.append("begin")
+    crowd.recordings[2]._master._on_late_stage = crowd.recordings[2].on_late_stage  # type: ignore[union-attr]
+    crowd.on(2, crowd.recordings[2].join)
+    assert late == ["begin"]
+    crowd.fire(2, request_at(5.0))
+    crowd.stop()
+    assert crowd.summary["books"] == books(1)
+    (event,) = crowd.summary["events"]
+    assert event == {"time_s": 4.0, "worker": 2, "name": "worker-2", "event": "joined"}
+
+
+def test_a_worker_that_leaves_says_its_last_word_first(
+    crowd: Crowd, request_at: MakeTimeline, stage: MakeStage
+) -> None:
+    crowd.begin(stage())
+    crowd.fire(1, request_at(3.0))
+    crowd.wall.now_ns += 5 * S
+    crowd.beat()
+    node = crowd.workers[1].environment
+    crowd.on(1, node.events.quitting.fire, environment=node, reverse=True)
+    crowd.recording.end_plan()
+    crowd.stop()
+    assert (crowd.summary["status"], crowd.summary["books"]) == ("finished", books(1))
+    assert [(event["worker"], event["event"]) for event in crowd.summary["events"]] == [(1, "left")]
+
+
+def test_a_lost_worker_is_named_with_what_is_known_of_it(
+    crowd: Crowd, request_at: MakeTimeline, stage: MakeStage
+) -> None:
+    crowd.begin(stage())
+    recorder = crowd.recordings[1].recorder
+    assert recorder is not None
+    recorder.in_flight = 5
+    for index in (0, 1):
+        crowd.fire(index, request_at(3.0))
+        crowd.report(index)
+    crowd.wall.now_ns += 4 * S
+    crowd.beat()
+    crowd.silent.add("worker-1")
+    crowd.wall.each_sleep = crowd.beat
+    crowd.recording.end_plan()
+    crowd.stop()
+    summary = crowd.summary
+    assert summary["books"] == books(2, balanced=False, unaccounted=5)
+    assert summary["validity"]["reasons"] == [
+        "worker 1 (worker-1) was lost: it was last heard of 4.0 s into the run, with 5 requests under way by its last "
+        "report; what it sent after that is not known"
+    ]
+    assert [(event["worker"], event["event"], event["time_s"]) for event in summary["events"]] == [(1, "lost", 4.0)]
+    assert (summary["status"], crowd.environment.process_exit_code) == ("failed", 3)
+    assert (crowd.wall.now_ns - 1000 * S) / S < 4 + 16  # nobody waits for the dead
+
+
+def test_a_report_of_another_run_is_left_alone_and_not_sent_again(
+    crowd: Crowd, request_at: MakeTimeline, stage: MakeStage
+) -> None:
+    crowd.begin(stage())
+    crowd.fire(0, request_at(3.0))
+    crowd.silent = {"worker-0", "worker-1"}
+    crowd.wall.now_ns += 60 * S
+    crowd.stop()
+    crowd.silent.clear()
+    late = crowd.told(0)
+    crowd.beat()
+    crowd.recording.begin_run(facts_of(stage()))
+    crowd.deliver(late)
+    assert rows_of(crowd.folder, "requests.csv") == []
+    assert len(Message.unserialize(crowd.told(0)).data["tokenswarm"][5]) == 1
+
+
+def test_two_runs_of_one_crowd_have_their_own_books(crowd: Crowd, request_at: MakeTimeline, stage: MakeStage) -> None:
+    for began_s, requests in ((1000, 3), (1100, 2)):
+        crowd.wall.now_ns = began_s * S
+        crowd.beat()
+        crowd.begin(stage()) if began_s == 1000 else crowd.recording.begin_run(facts_of(stage()))
+        for _ in range(requests):
+            crowd.fire(1, request_at(3.0, began_s=began_s))
+        crowd.recording.end_plan()
+        crowd.stop()
+        assert (crowd.summary["status"], crowd.summary["books"]) == ("finished", books(requests))
+        assert [recording.recorder for recording in crowd.recordings] == [None, None]
+
+
+@pytest.mark.parametrize(
+    "report",
+    [
+        b"no report",
+        ["not", "six", "parts"],
+        "RUN, 0, 0, 1, False, [b'garbage']",
+        "RUN, 0, 0, 1, False, [Report(1, 5, 0, 0, 0).encode()]",
+        "RUN, 0, 0, 1, False, [Report(0, 1, 0, 0, 0).encode()]",
+        "RUN, 0, 0, 1, False, [Report(1, 1, 0, 0, 0, tokens_by_window={(7, 0): 1.0}).encode()]",
+    ],
+    ids=["bytes", "too short", "garbage", "out of order", "in another's name", "of a stage that never was"],
+)
+def test_a_report_that_cannot_be_entered_fails_the_run_and_its_worker_is_sent_away(
+    report: Any, crowd: Crowd, request_at: MakeTimeline, stage: MakeStage, caplog: pytest.LogCaptureFixture
+) -> None:
+    from metrics.records import Report
+
+    crowd.begin(stage())
+    crowd.fire(0, request_at(3.0))
+    run = Message.unserialize(crowd.told(0)).data["tokenswarm"][0]
+    if isinstance(report, str):
+        report = list(eval(report, {"RUN": run, "Report": Report}))
+    crowd.deliver(Message("stats", {"tokenswarm": report}, "worker-1").serialize())
+    assert "The master turns this worker away: its report could not be entered" in caplog.text
+    assert crowd.workers[1].environment.process_exit_code == 2
+    crowd.recording.end_plan()
+    crowd.stop()
+    assert told_of(crowd.folder, "run.json")["status"] == "failed"
+    assert crowd.summary["books"] == books(1)
+    assert [(event["worker"], event["event"]) for event in crowd.summary["events"]] == [(1, "expelled")]
+    assert "a report of worker worker-1 could not be entered" in crowd.summary["validity"]["reasons"][0]
+    assert crowd.environment.process_exit_code == 3
+
+
+def test_a_request_that_a_worker_could_not_record_fails_the_run_on_the_master(
+    crowd: Crowd, request_at: MakeTimeline, stage: MakeStage
+) -> None:
+    crowd.begin(stage())
+    crowd.fire(0, request_at(3.0))
+    crowd.fire(0, request_at(3.0, stage=7))  # a stage that never began
+    crowd.recording.end_plan()
+    crowd.stop()
+    assert crowd.summary["books"] == {"fired": 2, "recorded": 1, "rows": 1, "balanced": False, "unaccounted": 0}
+    assert (crowd.summary["status"], crowd.environment.process_exit_code) == ("failed", 3)
+
+
+def test_a_worker_keeps_its_recorder_from_level_to_level(crowd: Crowd, stage: MakeStage) -> None:
+    crowd.begin(stage(0), stage(1))
+    recorder = crowd.recordings[0].recorder
+    assert recorder is not None
+    crowd.wall.now_ns += 15 * S
+    crowd.recording.begin_stage(stage(1))
+    assert crowd.recordings[0].recorder is recorder
+    assert [(begun.run_began_ns, begun.began_ns) for begun in recorder.stages.values()] == [
+        (1000 * S, 1000 * S),
+        (1000 * S, 1015 * S),
+    ]
+
+
+def test_reports_of_strangers_are_left_alone(crowd: Crowd, request_at: MakeTimeline, stage: MakeStage) -> None:
+    crowd.begin(stage())
+    for data in ({"stats": []}, {"tokenswarm": b"?"}):
+        crowd.environment.events.worker_report.fire(client_id="stranger", data=data)
+    crowd.fire(0, request_at(3.0))
+    crowd.recording.end_plan()
+    crowd.stop()
+    assert crowd.summary["status"] == "finished"
+
+
+@pytest.mark.parametrize("kind", ["join", "ping", "refused"])
+@pytest.mark.parametrize("data", [None, 7, {}, {"build": 1}, [1, 2], {"reason": 3}])
+def test_messages_that_make_no_sense_are_left_out(
+    kind: str, data: Any, crowd: Crowd, stage: MakeStage, caplog: pytest.LogCaptureFixture
+) -> None:
+    crowd.begin(stage())
+    crowd.deliver(Message(f"tokenswarm_{kind}", data, "worker-1").serialize())
+    assert f"A tokenswarm_{kind} message of worker-1 makes no sense and is left out" in caplog.text
+
+
+def test_a_worker_that_runs_other_files_is_turned_away_with_a_sentence_on_both_sides(
+    crowd: Crowd, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(metrics.hooks, "build_of", lambda files: "0.0.9 (0123456789ab)")
+        worker = crowd.add_worker(2)
+    crowd.clocks.append(Clock(crowd.wall))
+    crowd.join()
+    mine = metrics.hooks.build_of([])
+    reason = f"it runs Tokenswarm 0.0.9 (0123456789ab), its master runs {mine}; use the same files on both"
+    assert f"Worker worker-2 is turned away: {reason}" in caplog.text
+    assert f"The master turns this worker away: {reason}" in caplog.text
+    assert worker.environment.process_exit_code == 2
+    crowd.recording.await_workers()
+
+
+@pytest.mark.parametrize(
+    ("masters", "workers", "admitted"),
+    [
+        ("", "", True),
+        ("blue", "blue", True),
+        ("blue", "red", False),
+        ("blue", "", False),
+        ("", "blue", False),
+        ("", "forked-1", False),
+        ("forked-1", "forked-1", True),
+        ("forked-1", "forked-2", False),
+        ("forked-1", "", True),
+    ],
+)
+def test_a_worker_of_another_cluster_is_turned_away(
+    masters: str, workers: str, admitted: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a master forks has a name that it made up; workers of other machines have none."""
+    crowd = Crowd(tmp_path / "results", Wall(), monkeypatch, number=0)
+    crowd.recording._crowd._cluster = masters  # type: ignore[union-attr]
+    crowd.add_worker(0, cluster=workers)
+    crowd.clocks.append(Clock(crowd.wall))
+    crowd.join()
+    assert crowd.workers[0].environment.process_exit_code == (None if admitted else 2)
+
+
+def test_a_run_does_not_begin_with_a_worker_that_never_says_that_it_is_ready(crowd: Crowd) -> None:
+    with pytest.raises(WorkerRefused, match="worker worker-0 has not said within 120 s that it is ready"):
+        crowd.recording.await_workers()
+
+
+def test_a_run_does_not_begin_with_a_worker_that_cannot_take_part(crowd: Crowd) -> None:
+    crowd.recordings[1].refuse_run("its prompts are missing")
+    with pytest.raises(WorkerRefused, match="worker worker-1 cannot take part: its prompts are missing"):
+        crowd.recording.await_workers()
+
+
+# Clocks.
+
+
+def test_clocks_that_show_something_else_and_a_slow_way_move_no_phase(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request_at: MakeTimeline, stage: MakeStage
+) -> None:
+    """One machine has been up for years, one was just started; messages take up to 40 ms, one way."""
+    wall = Wall()
+    clocks = [Clock(wall, 90_000_000 * S), Clock(wall, -990 * S)]
+    crowd = Crowd(tmp_path / "results", wall, monkeypatch, clocks=clocks)
+    up, down, ways = crowd.up, crowd.down, random.Random(3)
+
+    def slow(way: Callable[[bytes], None]) -> Callable[[bytes], None]:
+        def go(sent: bytes) -> None:
+            wall.now_ns += ways.randrange(1_000_000, 40_000_000)
+            way(sent)
+
+        return go
+
+    crowd.up, crowd.down = slow(up), slow(down)  # type: ignore[method-assign]
+    crowd.begin(stage())
+    began_ns = wall.now_ns
+    crowd.recording.begin_stage(stage(1))
+    for index, clock in enumerate(clocks):
+        link = crowd.recordings[index]._master
+        recorder = crowd.recordings[index].recorder
+        assert link is not None
+        assert recorder is not None
+        assert link.clock.offset_ns == pytest.approx(-clock.ahead_ns, abs=link.clock.error_ns)
+        assert 0 < link.clock.error_ns < 20_000_000  # the best of nine
+        assert recorder.stages[1].began_ns - clock.ahead_ns == pytest.approx(began_ns, abs=link.clock.error_ns)
+
+
+def test_a_clock_that_drifts_is_followed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request_at: MakeTimeline, stage: MakeStage
+) -> None:
+    """100 ppm, as no machine's: 180 ms in half an hour. The offset stays within what drifts in two minutes."""
+    wall = Wall()
+    crowd = Crowd(tmp_path / "results", wall, monkeypatch, clocks=[Clock(wall, 5 * S, 100e-6)], number=1)
+    crowd.begin(stage())
+    recorder = crowd.recordings[0].recorder
+    assert recorder is not None
+    for _ in range(600):
+        wall.now_ns += 3 * S
+        crowd.report(0)
+    crowd.recording.begin_stage(stage(1))
+    there_ns = crowd.clocks[0].perf_counter_ns()
+    assert recorder.stages[1].began_ns == pytest.approx(there_ns, abs=13_000_000)
+    assert recorder.stages[0].run_began_ns == recorder.stages[1].run_began_ns
+
+
+# Exactness.
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    values_us=st.lists(st.integers(1, 5_000_000), min_size=1, max_size=200),
+    workers=st.integers(1, 7),
+    seed=st.integers(0, 1000),
+)
+def test_merged_figures_are_those_of_one_process_fed_the_same_requests(
+    values_us: list[int], workers: int, seed: int
+) -> None:
+    from metrics.ledger import Ledger
+    from metrics.objectives import Objectives
+    from metrics.records import Report
+    from metrics.summary import level_summary
+    from tests.metrics.conftest import make_report, make_stage, make_timeline
+
+    the_stage = make_stage()
+    timelines = [
+        make_timeline((3 + us / 1e6, 3 + us / 1e6 + 0.05, 3 + us / 5e5 + 0.06), sent_s=3.0, delays_ns=[us])
+        for us in values_us
+    ]
+    shares: list[list[Timeline]] = [[] for _ in range(workers)]
+    draw = random.Random(seed)
+    for timeline in timelines:
+        draw.choice(shares).append(timeline)
+    told = []
+    for parts in ([timelines], shares):
+        ledger = Ledger(Objectives.parse("ttft=500ms"))
+        ledger.begin_stage(the_stage, 0.0)
+        for worker, part in enumerate(parts):
+            ledger.apply(Report.decode(make_report(part, [the_stage], worker=worker).encode()))
+        ledger.end_stage(12.0)
+        told.append(json.dumps(_rounded(level_summary(ledger.levels[0], 12.0, ledger.objectives))))
+    assert told[0] == told[1]
+
+
+def _rounded(summary: Any) -> Any:
+    """Sums of floats differ in their last digit by the order of adding."""
+    import msgspec
+
+    def walk(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: walk(each) for key, each in sorted(value.items())}
+        if isinstance(value, list):
+            return [walk(each) for each in value]
+        return float(f"{value:.12g}") if isinstance(value, float) else value
+
+    return walk(msgspec.to_builtins(summary))

@@ -1,0 +1,199 @@
+"""A master with workers: whatever ends a run, and whatever becomes of a worker or of the way to it, each request is
+counted once."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from collections import Counter
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.runs.harness import (
+    Run,
+    Simulator,
+    Start,
+    Started,
+    StartSimulator,
+    assert_whole,
+    free_port,
+    read_csv,
+)
+from tests.runs.test_web_runs import answers, get, post, until
+
+pytestmark = pytest.mark.slow
+
+#: Streams of about half a second.
+STREAMS = ("--max-tokens", "40", "--engine", "vllm", "--ignore-eos")
+LADDER = ("--levels", "4,8", "--ramp", "1s", "--level-time", "3s", "--system-prompt", "off")
+LONG = ("--levels", "8", "--ramp", "1s", "--level-time", "60s", "--system-prompt", "off")
+
+
+@pytest.fixture
+def simulator(start_simulator: StartSimulator) -> Simulator:
+    return start_simulator("--profile", "fast", "--prefill-ms", "20", "--step-ms", "12")
+
+
+def counted_by_locust(path: Path) -> int:
+    return sum(entry["num_requests"] for entry in json.loads(path.with_suffix(".json").read_text()))
+
+
+def assert_each_request_once(run: Run, simulator: Simulator) -> None:
+    """What the server served, the rows, the histograms and the books are the same requests."""
+    assert_whole(run)
+    rows = run.requests
+    served = read_csv(simulator.truth_log)
+    # A request that is cut as it is sent may never have reached the server.
+    never_arrived = sum(row["outcome"] == "cut" and not row["headers_ms"] for row in rows)
+    assert len(rows) - never_arrived <= len(served) <= len(rows)
+    assert sum(row["outcome"] == "ok" for row in rows) <= sum(row["outcome"] == "ok" for row in served)
+    ok = sum(row["outcome"] == "ok" for row in rows)
+    for metric in ("ttft_s", "e2e_s", "tpot_s"):
+        counts = [
+            int(row["count"])
+            for row in read_csv(run.folder / "histograms.csv")
+            if row["metric"] == metric and row["part"] == "whole"
+        ]
+        assert sum(counts) == ok
+
+
+def workers_of(master: Started, number: int) -> list[psutil.Process]:
+    """The processes that it forked, in the order of their making."""
+    parent = psutil.Process(master.process.pid)
+    until(lambda: len(parent.children()) >= number)
+    return sorted(parent.children(), key=lambda child: child.pid)[:number]
+
+
+@pytest.mark.parametrize("ending", ["ladder", "run time", "Ctrl-C", "Ctrl-C, streams may end", "SIGTERM"])
+def test_a_master_and_four_workers_count_each_request_once_however_the_run_ends(
+    ending: str, start_locust: Start, simulator: Simulator, tmp_path: Path
+) -> None:
+    plans = {"ladder": LADDER, "run time": ("-u", "8", "-r", "8", "-t", "4s")}
+    more = ("--stop-timeout", "10") if ending == "Ctrl-C, streams may end" else ()
+    started = start_locust(
+        *("--headless", "--processes", "4", "-H", simulator.host, "--json-file", str(tmp_path / "locust")),
+        *(*STREAMS, *plans.get(ending, LONG), *more),
+    )
+    if ending not in plans:
+        started.wait_for_requests(12)
+        started.interrupt(signal.SIGTERM if ending == "SIGTERM" else signal.SIGINT, whole_group=ending != "SIGTERM")
+    run = started.end()
+    assert run.exit_code == (0 if ending in plans else 4), run.output
+    assert_each_request_once(run, simulator)
+    assert counted_by_locust(tmp_path / "locust") == len(run.requests)
+    assert {row["worker"] for row in run.requests} == set("0123")
+    outcomes = Counter(row["outcome"] for row in run.requests)
+    assert set(outcomes) == ({"ok", "cut"} if ending in ("Ctrl-C", "SIGTERM") else {"ok"})
+    assert run.summary["events"] == []
+    assert "Traceback" not in run.output
+
+
+def test_two_runs_stopped_from_the_page_count_each_request_once(
+    start_locust: Start, simulator: Simulator, tmp_path: Path
+) -> None:
+    port = free_port()
+    started = start_locust(
+        *("--processes", "4", "--expect-workers", "4", "-H", simulator.host, *STREAMS),
+        *("--web-host", "127.0.0.1", "--web-port", str(port)),
+    )
+    url = f"http://127.0.0.1:{port}"
+    until(answers(url))
+    until(lambda: json.loads(get(f"{url}/stats/requests"))["workers"].__len__() == 4)
+    form = {"levels": "8", "ramp": "1s", "level_time": "60s", "system_prompt": "off"}
+    shown: list[int] = []
+    folders: list[Path] = []
+    for _ in range(2):
+        until(lambda: post(f"{url}/swarm", user_count="1", spawn_rate="1", **form)["success"])
+        until(lambda: len(list(started.results.iterdir())) == len(folders) + 1)
+        (folder,) = set(started.results.iterdir()) - set(folders)
+        folders.append(folder)
+        started.wait_for_requests(12, folder.name)
+        post(f"{url}/stop")
+        until((folder / "charts" / "token_rate.png").exists)
+        time.sleep(2.5)  # Locust's page keeps its figures for two seconds
+        shown.append(json.loads(get(f"{url}/stats/requests"))["stats"][-1]["num_requests"])
+    started.process.terminate()
+    output = started.end().output
+    counts = []
+    for number, folder in enumerate(folders):
+        (tmp_path / str(number)).mkdir()
+        run = Run(0, output, tmp_path / str(number))
+        folder.rename(run.results / folder.name)
+        assert_whole(run)
+        counts.append(len(run.requests))
+    assert counts == shown
+    assert sum(counts) == len(read_csv(simulator.truth_log))
+    assert "Traceback" not in output
+
+
+def test_a_killed_worker_takes_only_what_it_had_not_reported_and_the_run_says_so(
+    start_locust: Start, simulator: Simulator
+) -> None:
+    started = start_locust(
+        *("--headless", "--processes", "3", "-H", simulator.host, *STREAMS),
+        *("--levels", "6", "--ramp", "1s", "--level-time", "12s", "--system-prompt", "off"),
+    )
+    started.wait_for_requests(12)
+    victim = workers_of(started, 3)[1]
+    before = {row["id"] for row in read_csv(next(started.results.glob("*/requests.csv")))}
+    victim.kill()
+    run = started.end()
+    assert run.exit_code == 3, run.output
+    rows, summary = run.requests, run.summary
+    assert before <= {row["id"] for row in rows}
+    assert len({row["id"] for row in rows}) == len(rows)
+    missing, lost = summary["events"]
+    assert (missing["event"], lost["event"]) == ("missing", "lost")
+    assert missing["worker"] == lost["worker"]
+    assert 0 < lost["time_s"] < missing["time_s"] < 12
+    books = summary["books"]
+    assert not books["balanced"]
+    assert books["fired"] == books["recorded"] == books["rows"] == len(rows)
+    assert 1 <= books["unaccounted"] <= 2
+    (reason,) = (text for text in summary["validity"]["reasons"] if "was lost" in text)
+    assert reason.startswith(f"worker {lost['worker']} ({lost['name']}) was lost: it was last heard of ")
+    assert f"with {books['unaccounted']} requests under way" in reason
+    assert reason in run.output
+    served = len(read_csv(simulator.truth_log))
+    assert len(rows) < served <= len(rows) + 3 * 2 / 0.4 * 2  # at most what two users can ask in two reports' time
+    assert all(int(row["worker"]) == lost["worker"] or row["outcome"] == "ok" for row in rows)
+
+
+def test_a_worker_that_is_put_aside_for_ten_seconds_loses_and_doubles_nothing(
+    start_locust: Start, simulator: Simulator, tmp_path: Path
+) -> None:
+    started = start_locust(
+        *("--headless", "--processes", "2", "-H", simulator.host, *STREAMS, "--json-file", str(tmp_path / "locust")),
+        *("--levels", "4", "--ramp", "1s", "--level-time", "16s", "--system-prompt", "off"),
+    )
+    started.wait_for_requests(4)
+    worker = workers_of(started, 2)[0]
+    worker.suspend()
+    time.sleep(10)
+    worker.resume()
+    run = started.end()
+    assert run.exit_code == 0, run.output
+    assert_each_request_once(run, simulator)
+    assert len(run.requests) == len(read_csv(simulator.truth_log)) == counted_by_locust(tmp_path / "locust")
+    missing, back = run.summary["events"]
+    assert (missing["event"], back["event"]) == ("missing", "back")
+    assert missing["worker"] == back["worker"]
+
+
+def test_workers_whose_master_is_killed_end_by_themselves_and_say_so(start_locust: Start, simulator: Simulator) -> None:
+    port = str(free_port())
+    ports = ("--master-port", port, "--master-bind-port", port)
+    master = start_locust(
+        *("--headless", "--master", "--expect-workers", "1", "-H", simulator.host, *STREAMS, *LONG, *ports)
+    )
+    worker = start_locust("--worker", *ports)
+    master.wait_for_requests(4)
+    master.process.kill()
+    ended = worker.end()
+    assert ended.exit_code == 3
+    assert "The master has not been heard of for 15 s: this worker ends; " in ended.output
+    assert "requests that it had not acknowledged are lost" in ended.output
+    assert "Traceback" not in ended.output
