@@ -1,21 +1,71 @@
 """How each server speaks: request bodies out, deltas in. No sockets, no clock.
 
 `ENGINES` is the whole choice, by name; an engine is data where engines differ in data and code where they must.
+`identify` finds out which of them a server is.
 """
 
+from engines.anthropic import ANTHROPIC
+from engines.bentoml import BENTOML
 from engines.identify import Answer, Found, NotReady, identify
-from engines.openai import OPENAI, VLLM
-from engines.records import ChatRequest, Delta, Engine, EngineError, StreamBroken, StreamDecoder
+from engines.lmdeploy import LMDEPLOY_INTERACTIVE
+from engines.ollama import OLLAMA
+from engines.openai import (
+    LLAMACPP,
+    LMDEPLOY,
+    LMDEPLOY_0_4_0,
+    MLC,
+    MLC_2024,
+    OPENAI,
+    SGLANG,
+    TGI,
+    TGI_2_0_4,
+    TRTLLM,
+    VLLM,
+    VLLM_0_4_2,
+)
+from engines.records import (
+    ChatRequest,
+    Counts,
+    Delta,
+    Engine,
+    EngineError,
+    StreamBroken,
+    StreamDecoder,
+    SystemPrompt,
+)
+from engines.templates import LLAMA_3, ChatTemplate, compile_template
+from engines.tgi import TGI_GENERATE
+from engines.triton import TRITON, TRITON_BLS
 
 ENGINES: dict[str, Engine] = {
     "openai": OPENAI,
     "vllm": VLLM,
+    "vllm-0.4.2": VLLM_0_4_2,
+    "lmdeploy": LMDEPLOY,
+    "lmdeploy-0.4.0": LMDEPLOY_0_4_0,
+    "lmdeploy-interactive": LMDEPLOY_INTERACTIVE,
+    "mlc": MLC,
+    "mlc-2024": MLC_2024,
+    "trtllm": TRTLLM,
+    "triton": TRITON,
+    "triton-bls": TRITON_BLS,
+    "tgi": TGI,
+    "tgi-2.0.4": TGI_2_0_4,
+    "tgi-generate": TGI_GENERATE,
+    "bentoml": BENTOML,
+    "sglang": SGLANG,
+    "llamacpp": LLAMACPP,
+    "ollama": OLLAMA,
+    "anthropic": ANTHROPIC,
 }
 
 __all__ = [
     "ENGINES",
+    "LLAMA_3",
     "Answer",
     "ChatRequest",
+    "ChatTemplate",
+    "Counts",
     "Delta",
     "Engine",
     "EngineError",
@@ -23,5 +73,7 @@ __all__ = [
     "NotReady",
     "StreamBroken",
     "StreamDecoder",
+    "SystemPrompt",
+    "compile_template",
     "identify",
 ]

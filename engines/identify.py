@@ -33,6 +33,8 @@ class Answer:
 
 
 Fetch = Callable[[str], Answer | None]
+#: Of an engine that loads, or of a gateway whose engine does.
+_NOT_YET = {502, 503, 504}
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,9 +241,9 @@ def _last_resort(server: _Server) -> Found:
         owner = _listed(server)[0].get("owned_by")
         because = f"GET {MODELS} lists models as OpenAI does, owned_by {owner}, which is none of the engines known here"
         return Found("openai", None, server.gateway(), models, [because, "taken for a plain OpenAI server"])
-    statuses = [(path, answer) for path, answer in server.answers if answer.status in {502, 503, 504}]
-    for path, late in statuses:
-        raise NotReady(f"the server is not ready: GET {path} gives HTTP {late.status}")
+    late = next((f"GET {path} gives HTTP {it.status}" for path, it in server.answers if it.status in _NOT_YET), None)
+    if late:
+        raise NotReady(f"the server is not ready: {late}")
     answer = server.get(MODELS)
     if answer and answer.status in {401, 403}:
         raise EngineError(

@@ -6,16 +6,14 @@ One `data:` event a step, `data: [DONE]` at the end. A first event may carry the
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
 
-from engines.pages import looks_like_a_page, words_of_page
-from engines.records import ChatRequest, Delta, StreamBroken
+from engines.errors import words_of
+from engines.records import ChatRequest, Counts, Delta, Engine, StreamBroken
 from engines.sse import EventSplitter
-
-_MESSAGE_CHARACTERS = 300
 
 
 class _Function(msgspec.Struct, gc=False):
@@ -127,9 +125,9 @@ class OpenAIDecoder:
 
 def _delta_of(chunk: _Chunk) -> Delta:
     if chunk.error is not None:
-        return Delta(error=_words(chunk.error))
+        return Delta(error=words_of(chunk.error))
     if chunk.object == "error":
-        return Delta(error=_words(chunk.message))
+        return Delta(error=words_of(chunk.message))
     text = reasoning = tool_arguments = ""
     finish_reason = None
     for choice in chunk.choices or ():
@@ -153,64 +151,109 @@ def _delta_of(chunk: _Chunk) -> Delta:
     )
 
 
-def _words(error: Any) -> str:
-    """The message inside an error of any of the shapes in use: an object with a message, a string, anything."""
-    if isinstance(error, dict):
-        message = error.get("message", error.get("error"))
-        return _words(message if message is not None else msgspec.json.encode(error).decode())
-    return _shortened(str(error)) or "the server reported an error without a message"
+class FinishEndsDecoder(OpenAIDecoder):
+    """Where no [DONE] comes: the finish reason is the end."""
+
+    def feed(self, data: bytes) -> list[Delta]:
+        """As OpenAIDecoder's."""
+        return [delta._replace(done=True) if delta.finish_reason else delta for delta in super().feed(data)]
 
 
-def _shortened(text: str) -> str:
-    text = " ".join(text.split())
-    return text if len(text) <= _MESSAGE_CHARACTERS else text[: _MESSAGE_CHARACTERS - 1] + "…"
+@dataclass(frozen=True, kw_only=True)
+class OpenAICompatible(Engine):
+    """An engine that speaks this dialect; the fields are where such engines differ.
 
+    asks_usage: whether requests ask for usage; servers that do not know the question may refuse it. model: what is
+    asked for, whatever the run's model is called.
+    """
 
-@dataclass(frozen=True, slots=True)
-class OpenAICompatible:
-    """An engine that speaks this dialect; the fields are where such engines differ."""
-
-    name: str
-    honours_ignore_eos: bool
     path: str = "/v1/chat/completions"
-    content_type: str = "text/event-stream"
+    asks_usage: bool = True
+    model: str | None = None
+    decoder_type: type[OpenAIDecoder] = OpenAIDecoder
 
     def request_body(self, request: ChatRequest) -> bytes:
-        """JSON; usage is always asked for, as its default differs between versions of one server."""
-        messages = [{"role": "user", "content": request.prompt}]
-        if request.system_prompt is not None:
-            messages.insert(0, {"role": "system", "content": request.system_prompt})
-        body: dict[str, Any] = {
-            "model": request.model,
-            "messages": messages,
+        """JSON; usage is always asked for where it can be, as its default differs between versions of one server."""
+        usage = {"stream_options": {"include_usage": True}} if self.asks_usage else {}
+        body = {
+            "model": self.model or request.model,
+            "messages": request.messages,
             "max_tokens": request.max_tokens,
             "stream": True,
-            "stream_options": {"include_usage": True},
         }
-        if request.ignore_eos:
-            body |= {"ignore_eos": True, "min_tokens": request.max_tokens}
-        return msgspec.json.encode(body)
+        return msgspec.json.encode(body | usage | self.extras(request))
 
     def decoder(self) -> OpenAIDecoder:
         """A fresh decoder for one response."""
-        return OpenAIDecoder()
-
-    def error_message(self, body: bytes) -> str:
-        """The server's own words: `error.message`, `error`, `message` or `detail`, or a page's title; else the body's
-        beginning."""
-        try:
-            document = msgspec.json.decode(body)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            text = body.decode("utf-8-sig", "replace")
-            return _shortened(words_of_page(text) if looks_like_a_page(text) else text) or "no message"
-        if isinstance(document, dict):
-            for key in ("error", "message", "detail"):
-                if document.get(key):
-                    return _words(document[key])
-            if document.get("choices"):
-                return "the server answered without streaming"
-        return _shortened(body.decode("utf-8", "replace"))
+        return self.decoder_type()
 
 
-OPENAI = OpenAICompatible("openai", honours_ignore_eos=False)
-VLLM = OpenAICompatible("vllm", honours_ignore_eos=True)
+_IGNORE_EOS = {"ignore_eos": True}
+_TGI_CANNOT = "TGI takes no such wish over HTTP: leave --ignore-eos out; --max-tokens then only caps"
+
+OPENAI = OpenAICompatible(name="openai", default_port=443, health_path=None, metrics_path=None)
+VLLM = OpenAICompatible(
+    name="vllm",
+    default_port=8000,
+    health_path="/health",
+    metrics_path="/metrics",
+    exact_length=_IGNORE_EOS,
+    least_tokens=("min_tokens",),
+)
+VLLM_0_4_2 = replace(VLLM, name="vllm-0.4.2", asks_usage=False)
+LMDEPLOY = OpenAICompatible(
+    name="lmdeploy",
+    default_port=23333,
+    health_path="/health",
+    metrics_path="/metrics",
+    exact_length=_IGNORE_EOS,
+)
+LMDEPLOY_0_4_0 = replace(
+    LMDEPLOY,
+    name="lmdeploy-0.4.0",
+    health_path="/v1/models",
+    metrics_path=None,
+    asks_usage=False,
+    counts=Counts.EVENTS,
+)
+MLC = OpenAICompatible(
+    name="mlc",
+    default_port=8000,
+    health_path="/v1/models",
+    metrics_path="/metrics",
+    # Only a server with --enable-debug follows it; others drop it without a word.
+    exact_length={"debug_config": _IGNORE_EOS},
+)
+MLC_2024 = replace(MLC, name="mlc-2024", metrics_path=None, asks_usage=False, exact_length=_IGNORE_EOS)
+TRTLLM = OpenAICompatible(
+    name="trtllm",
+    default_port=8000,
+    health_path="/health",
+    metrics_path="/prometheus/metrics",
+    exact_length=_IGNORE_EOS,
+    least_tokens=("min_tokens",),
+)
+# Any other name is taken for that of an adapter.
+TGI = OpenAICompatible(
+    name="tgi",
+    default_port=80,
+    health_path="/health",
+    metrics_path="/metrics",
+    model="tgi",
+    no_exact_length=_TGI_CANNOT,
+)
+TGI_2_0_4 = replace(TGI, name="tgi-2.0.4", asks_usage=False, counts=Counts.EVENTS, decoder_type=FinishEndsDecoder)
+SGLANG = OpenAICompatible(
+    name="sglang",
+    default_port=30000,
+    health_path="/health",
+    metrics_path="/metrics",
+    exact_length=_IGNORE_EOS,
+)
+LLAMACPP = OpenAICompatible(
+    name="llamacpp",
+    default_port=8080,
+    health_path="/health",
+    metrics_path="/metrics",
+    exact_length=_IGNORE_EOS,
+)

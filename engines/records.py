@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from enum import StrEnum
+from typing import Any, NamedTuple, Protocol
+from urllib.parse import quote
+
+from engines.errors import error_message
 
 
 class EngineError(ValueError):
@@ -26,6 +32,12 @@ class ChatRequest:
     system_prompt: str | None
     max_tokens: int
     ignore_eos: bool = False
+
+    @property
+    def messages(self) -> list[dict[str, str]]:
+        """As chat messages, the system prompt first."""
+        system = [] if self.system_prompt is None else [{"role": "system", "content": self.system_prompt}]
+        return [*system, {"role": "user", "content": self.prompt}]
 
 
 class Delta(NamedTuple):
@@ -57,39 +69,79 @@ class StreamDecoder(Protocol):
         ...
 
     def end(self) -> list[Delta]:
-        """The body has ended: what is left over. Raises StreamBroken if it ended inside an event."""
+        """The body has ended: what is left over, `done` where its end is the stream's. Raises StreamBroken if it ended
+        inside an event."""
         ...
 
 
-class Engine(Protocol):
-    """An engine's dialect."""
+class SystemPrompt(StrEnum):
+    """How a system prompt goes in: as a message before the user's, as a field of its own, or written by us into one
+    text with the prompt, as the model's chat template has it."""
 
-    @property
-    def name(self) -> str: ...
+    MESSAGE = "message"
+    FIELD = "field"
+    TEMPLATE = "template"
 
-    @property
-    def path(self) -> str:
-        """Where requests are posted."""
-        ...
 
-    @property
-    def content_type(self) -> str:
-        """Of a streamed answer."""
-        ...
+class Counts(StrEnum):
+    """Who tells how many tokens an answer has: the server; nobody, but an event is about a token; nobody at all."""
+
+    SERVER = "server"
+    EVENTS = "events"
+    NOBODY = "nobody"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Engine(ABC):
+    """An engine's dialect: what differs in data is a field, what differs in code a method.
+
+    path: where requests are posted; it may hold {model}. content_type: of a streamed answer. health_path: gives 200
+    once the engine can answer, None where nothing does. metrics_path: of its own metrics, on metrics_port where that is
+    not the port of the requests. exact_length: what a request says, besides its cap on tokens, to have exactly as many;
+    least_tokens: keys whose value is then that number. exact_length is None where the engine cannot be told, and
+    no_exact_length is what to do instead.
+    """
+
+    name: str
+    path: str
+    default_port: int
+    health_path: str | None
+    metrics_path: str | None
+    metrics_port: int | None = None
+    content_type: str = "text/event-stream"
+    system_prompt: SystemPrompt = SystemPrompt.MESSAGE
+    counts: Counts = Counts.SERVER
+    exact_length: Mapping[str, Any] | None = None
+    least_tokens: tuple[str, ...] = ()
+    no_exact_length: str = "leave it out, and choose prompts whose answers reach --max-tokens"
 
     @property
     def honours_ignore_eos(self) -> bool:
         """Whether the engine can be made to answer with exactly max_tokens tokens."""
-        ...
+        return self.exact_length is not None
 
+    def path_for(self, model: str) -> str:
+        """Where requests to a model are posted."""
+        return self.path.replace("{model}", quote(model, safe=""))
+
+    def headers(self, api_key: str) -> dict[str, str]:
+        """What goes with every request; "" is no key."""
+        return {"Authorization": f"Bearer {api_key}"} if api_key else {}
+
+    @abstractmethod
     def request_body(self, request: ChatRequest) -> bytes:
-        """The request as the engine wants it posted to `path`."""
-        ...
+        """The request as the engine wants it posted."""
 
+    @abstractmethod
     def decoder(self) -> StreamDecoder:
         """A fresh decoder for one response."""
-        ...
 
     def error_message(self, body: bytes) -> str:
         """The server's own words in an error response, shortened; its first bytes where there are no words."""
-        ...
+        return error_message(body)
+
+    def extras(self, request: ChatRequest) -> dict[str, Any]:
+        """What the request says to have an exact length, if it shall."""
+        if not request.ignore_eos or self.exact_length is None:
+            return {}
+        return {**self.exact_length, **dict.fromkeys(self.least_tokens, request.max_tokens)}
