@@ -75,7 +75,7 @@ def prepare(environment, **_):
             shapes.options.pauses_of(options)
         crew.attach(environment)
         if options.headless and not on_worker:
-            crew.facts(environment)
+            crew.check(environment)
         recording.join()
     except ValueError as error:
         print(f"tokenswarm: {error}", file=sys.stderr)

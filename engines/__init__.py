@@ -33,7 +33,7 @@ from engines.records import (
     StreamDecoder,
     SystemPrompt,
 )
-from engines.templates import LLAMA_3, ChatTemplate, compile_template
+from engines.templates import LLAMA_3, ChatTemplate, TemplatedEngine, compile_template
 from engines.tgi import TGI_GENERATE
 from engines.triton import TRITON, TRITON_BLS
 
@@ -74,6 +74,7 @@ __all__ = [
     "StreamBroken",
     "StreamDecoder",
     "SystemPrompt",
+    "TemplatedEngine",
     "compile_template",
     "identify",
 ]

@@ -78,5 +78,6 @@ BENTOML = BentoML(
     metrics_path="/metrics",
     system_prompt=SystemPrompt.FIELD,
     counts=Counts.NOBODY,
+    asks_for_model=False,
     no_exact_length="a BentoML service decides that in its code: leave --ignore-eos out",
 )

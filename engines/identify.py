@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from engines.bentoml import MAX_TOKENS_RANGE
 from engines.records import EngineError
 
 MODELS = "/v1/models"
@@ -33,6 +34,13 @@ class Answer:
 
 
 Fetch = Callable[[str], Answer | None]
+#: Engines that are other endpoints, or other models, of a server that is recognised as one of these.
+_SAME_SERVER = {
+    "tgi-generate": {"tgi", "tgi-2.0.4"},
+    "lmdeploy-interactive": {"lmdeploy", "lmdeploy-0.4.0"},
+    "triton": {"triton-bls"},
+    "triton-bls": {"triton"},
+}
 #: Of an engine that loads, or of a gateway whose engine does.
 _NOT_YET = {502, 503, 504}
 
@@ -62,14 +70,21 @@ def identify(fetch: Fetch, engine: str | None = None) -> Found:
     server = _Server(fetch)
     try:
         found = _recognise(server)
-    except EngineError as error:
-        if engine is None or isinstance(error, NotReady) or not server.alive:
+    except EngineError:
+        if engine is None or not server.alive:
             raise
-        return Found(engine, None, server.gateway(), _models_of(server, engine), [f"--engine {engine} was given"])
+        found = Found(engine, None, server.gateway(), _models_of(server, engine), [f"--engine {engine} was given"])
+        return replace(found, max_tokens_range=_max_tokens_range(server, engine))
     if engine is None or found.engine == engine:
         return found
-    evidence = [f"--engine {engine} was given, although this looks like {found.engine}", *found.evidence]
-    return replace(found, engine=engine, models=_models_of(server, engine) or found.models, evidence=evidence)
+    but = "" if found.engine in _SAME_SERVER.get(engine, ()) else f", although this looks like {found.engine}"
+    return replace(
+        found,
+        engine=engine,
+        models=_models_of(server, engine) or found.models,
+        evidence=[f"--engine {engine} was given{but}", *found.evidence],
+        max_tokens_range=_max_tokens_range(server, engine),
+    )
 
 
 class _Server:
@@ -361,7 +376,7 @@ def _names(models: list[dict[str, Any]], key: str) -> list[str]:
 
 
 def _max_tokens_range(server: _Server, engine: str) -> tuple[int, int] | None:
-    """What a BentoML service's schema allows for max_tokens."""
+    """What a BentoML service's schema allows for max_tokens, or what the published services do."""
     if engine != "bentoml":
         return None
     schema = server.json("/schema.json")
@@ -372,7 +387,7 @@ def _max_tokens_range(server: _Server, engine: str) -> tuple[int, int] | None:
             return int(limits["minimum"]), int(limits["maximum"])
         except (KeyError, TypeError, ValueError):
             continue
-    return None
+    return MAX_TOKENS_RANGE
 
 
 def _text_at(document: Any, key: str) -> str | None:

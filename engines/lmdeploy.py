@@ -76,4 +76,5 @@ LMDEPLOY_INTERACTIVE = LMDeployInteractive(
     health_path="/v1/models",
     metrics_path=None,
     exact_length={"ignore_eos": True},
+    asks_for_model=False,
 )

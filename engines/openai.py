@@ -163,20 +163,20 @@ class FinishEndsDecoder(OpenAIDecoder):
 class OpenAICompatible(Engine):
     """An engine that speaks this dialect; the fields are where such engines differ.
 
-    asks_usage: whether requests ask for usage; servers that do not know the question may refuse it. model: what is
-    asked for, whatever the run's model is called.
+    asks_usage: whether requests ask for usage; servers that do not know the question may refuse it.
+    only_model: what is asked for whatever the run's model is called.
     """
 
     path: str = "/v1/chat/completions"
     asks_usage: bool = True
-    model: str | None = None
+    only_model: str | None = None
     decoder_type: type[OpenAIDecoder] = OpenAIDecoder
 
     def request_body(self, request: ChatRequest) -> bytes:
         """JSON; usage is always asked for where it can be, as its default differs between versions of one server."""
         usage = {"stream_options": {"include_usage": True}} if self.asks_usage else {}
         body = {
-            "model": self.model or request.model,
+            "model": self.only_model or request.model,
             "messages": request.messages,
             "max_tokens": request.max_tokens,
             "stream": True,
@@ -233,13 +233,14 @@ TRTLLM = OpenAICompatible(
     exact_length=_IGNORE_EOS,
     least_tokens=("min_tokens",),
 )
-# Any other name is taken for that of an adapter.
+# It takes any name but its own for that of an adapter.
 TGI = OpenAICompatible(
     name="tgi",
     default_port=80,
     health_path="/health",
     metrics_path="/metrics",
-    model="tgi",
+    asks_for_model=False,
+    only_model="tgi",
     no_exact_length=_TGI_CANNOT,
 )
 TGI_2_0_4 = replace(TGI, name="tgi-2.0.4", asks_usage=False, counts=Counts.EVENTS, decoder_type=FinishEndsDecoder)

@@ -99,7 +99,7 @@ class Engine(ABC):
     once the engine can answer, None where nothing does. metrics_path: of its own metrics, on metrics_port where that is
     not the port of the requests. exact_length: what a request says, besides its cap on tokens, to have exactly as many;
     least_tokens: keys whose value is then that number. exact_length is None where the engine cannot be told, and
-    no_exact_length is what to do instead.
+    no_exact_length is what to do instead. asks_for_model: whether requests name the run's model.
     """
 
     name: str
@@ -113,6 +113,7 @@ class Engine(ABC):
     counts: Counts = Counts.SERVER
     exact_length: Mapping[str, Any] | None = None
     least_tokens: tuple[str, ...] = ()
+    asks_for_model: bool = True
     no_exact_length: str = "leave it out, and choose prompts whose answers reach --max-tokens"
 
     @property

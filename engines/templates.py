@@ -8,7 +8,7 @@ from typing import NoReturn
 from jinja2 import Template, TemplateError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from engines.records import ChatRequest, EngineError
+from engines.records import ChatRequest, Engine, EngineError, SystemPrompt
 
 #: Llama 3's, as LMDeploy 0.4.0 has it (lmdeploy/model.py).
 _LLAMA_3 = (
@@ -34,7 +34,7 @@ class ChatTemplate:
         text have their tokenizer put it in front. Raises EngineError."""
         try:
             return self.jinja.render(messages=request.messages, add_generation_prompt=True, bos_token="", eos_token="")
-        except TemplateError as error:
+        except Exception as error:  # a template is code of its own: it may fail in any way
             raise EngineError(f"the chat template {self.name} cannot be applied: {error}") from None
 
 
@@ -58,3 +58,11 @@ def _raise(message: str) -> NoReturn:
 LLAMA_3 = ChatTemplate(
     "llama-3", ImmutableSandboxedEnvironment(keep_trailing_newline=True).from_string(_LLAMA_3), "<|eot_id|>"
 )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TemplatedEngine(Engine):
+    """An engine whose endpoint takes one text, and applies no template to it."""
+
+    system_prompt: SystemPrompt = SystemPrompt.TEMPLATE
+    template: ChatTemplate = LLAMA_3

@@ -14,9 +14,9 @@ import msgspec
 
 from engines.decoding import DocumentDecoder
 from engines.errors import words_of
-from engines.records import ChatRequest, Delta, Engine, SystemPrompt
+from engines.records import ChatRequest, Delta
 from engines.sse import EventSplitter
-from engines.templates import LLAMA_3, ChatTemplate
+from engines.templates import TemplatedEngine
 
 
 class _Token(msgspec.Struct, gc=False):
@@ -74,10 +74,8 @@ class GenerateDecoder(DocumentDecoder[_Event]):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TGIGenerate(Engine):
+class TGIGenerate(TemplatedEngine):
     """Takes one templated text; knows no model names."""
-
-    template: ChatTemplate = LLAMA_3
 
     def request_body(self, request: ChatRequest) -> bytes:
         """JSON."""
@@ -96,6 +94,6 @@ TGI_GENERATE = TGIGenerate(
     default_port=80,
     health_path="/health",
     metrics_path="/metrics",
-    system_prompt=SystemPrompt.TEMPLATE,
+    asks_for_model=False,
     no_exact_length="TGI takes no such wish over HTTP: leave --ignore-eos out; --max-tokens then only caps",
 )

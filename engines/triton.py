@@ -14,9 +14,9 @@ import msgspec
 
 from engines.decoding import DocumentDecoder
 from engines.errors import words_of
-from engines.records import ChatRequest, Counts, Delta, Engine, StreamBroken, StreamDecoder, SystemPrompt
+from engines.records import ChatRequest, Counts, Delta, StreamBroken, StreamDecoder
 from engines.sse import EventSplitter
-from engines.templates import LLAMA_3, ChatTemplate
+from engines.templates import TemplatedEngine
 
 #: So many events in a row that each repeat and extend the last are no coincidence.
 _REPEATS = 4
@@ -88,11 +88,10 @@ class AccumulatedDecoder(DocumentDecoder[_Response]):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Triton(Engine):
+class Triton(TemplatedEngine):
     """The model's name is part of the path."""
 
     decoder_type: Callable[[], StreamDecoder]
-    template: ChatTemplate = LLAMA_3
 
     def request_body(self, request: ChatRequest) -> bytes:
         """JSON. What a model does not know of it, Triton passes on as a parameter."""
@@ -118,7 +117,6 @@ TRITON = Triton(
     health_path="/v2/health/ready",
     metrics_path="/metrics",
     metrics_port=8002,
-    system_prompt=SystemPrompt.TEMPLATE,
     counts=Counts.EVENTS,
     exact_length={},
     least_tokens=("min_length", "min_tokens"),  # its name until May 2025, and since

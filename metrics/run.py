@@ -28,7 +28,11 @@ class Status(StrEnum):
 
 
 class RunFacts(msgspec.Struct, frozen=True):
-    """What is known when a run begins. `options` and `prompts` are told as they are; neither holds a secret."""
+    """What is known when a run begins. `options` and `prompts` are told as they are; neither holds a secret.
+
+    engine_evidence: why the server is taken for `engine`. chat_template: what prompts were written with, None where the
+    server applies its own. cold_start_s: seconds that the run waited for the server to be ready, 0 where it was.
+    """
 
     host: str
     engine: str
@@ -37,6 +41,11 @@ class RunFacts(msgspec.Struct, frozen=True):
     plan: Sequence[Stage]
     options: Mapping[str, Any]
     prompts: Mapping[str, Any]
+    engine_version: str | None = None
+    gateway: str | None = None
+    engine_evidence: Sequence[str] = ()
+    chat_template: str | None = None
+    cold_start_s: float = 0.0
 
 
 def run_document(

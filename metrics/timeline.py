@@ -236,9 +236,14 @@ class TimelineBuilder:
         self._counted_tokens = output_tokens
 
     @property
+    def told_tokens(self) -> int | None:
+        """Output tokens as the server or the engine counted them, None where neither did."""
+        return self._engine_tokens if self._usage_tokens is None else self._usage_tokens
+
+    @property
     def needs_counting(self) -> bool:
         """There is output, and neither the server nor the engine said how many tokens it is."""
-        return bool(self._events) and self._usage_tokens is None and self._engine_tokens is None
+        return bool(self._events) and self.told_tokens is None
 
     def finish(
         self,

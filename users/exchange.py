@@ -67,6 +67,7 @@ class Ask:
         self._client = client
         self._engine = engine
         self._request = request
+        self._path = engine.path_for(request.model)
         self._timeouts = timeouts
         self._measure_gaps = measure_gaps
         self._count_tokens = count_tokens
@@ -134,7 +135,7 @@ class Ask:
     def _send(self, body: bytes) -> Exchange:
         headers = {"Content-Type": "application/json", "Accept": self._engine.content_type}
         self._exchange = None  # one that went stale has no part in the story, even if there is no connection now
-        self._exchange = exchange = self._client.post(self._engine.path, body, headers)
+        self._exchange = exchange = self._client.post(self._path, body, headers)
         self._builder.sent(exchange.sent_ns, exchange.connect_ns)
         exchange.wakes_at_body = not self._measure_gaps
         return exchange
@@ -181,27 +182,39 @@ class Ask:
                 raise _Failed(Outcome.HTTP_ERROR, f"HTTP {response.status}: {words}")
             got = response.headers["content-type"]
             raise _Failed(Outcome.STREAM_ERROR, f"expected {self._engine.content_type}, got {got}: {words}")
+        if self._told_all_ns is None and exchange.error is None:
+            self._take_end(exchange)
         if self._stream_error is not None:
             raise _Failed(Outcome.STREAM_ERROR, self._stream_error)
-        if self._done_ns is not None:
-            return
-        if exchange.error is not None:
-            raise exchange.error
+        if self._done_ns is None:
+            outputs = self._builder.output_events
+            raise exchange.error or _Failed(
+                Outcome.TRUNCATED, f"the stream ended after {outputs} outputs without its end"
+            )
+        self._check_length()
+
+    def _take_end(self, exchange: Exchange) -> None:
+        """Where a dialect has no other end, the body's is the stream's."""
+        assert exchange.ended_ns is not None
         try:
             leftover = self._decoder.end()
         except StreamBroken as broken:  # whole so far, and then no proper end
             raise _Failed(Outcome.TRUNCATED, str(broken)) from None
-        if any(delta.done for delta in leftover):
-            self._done_ns = exchange.ended_ns
-            return
-        raise _Failed(
-            Outcome.TRUNCATED, f"the stream ended after {self._builder.output_events} outputs without its end"
-        )
+        self._take_events(leftover, Arrival(exchange.ended_ns, 0, False, b""))
+
+    def _check_length(self) -> None:
+        """An answer that shall have an exact length and is shorter: its server dropped the wish, or lost the rest and
+        ended the stream as if nothing were missing."""
+        tokens, wanted = self._builder.told_tokens, self._request.max_tokens
+        if self._request.ignore_eos and tokens is not None and tokens < wanted:
+            raise _Failed(
+                Outcome.TRUNCATED, f"the stream ended after {tokens} of the {wanted} tokens that --ignore-eos asks for"
+            )
 
     def _words(self, response: ResponseParser) -> str:
         location = response.headers.get("location", "").split("?")[0]  # a query may hold a secret
         if location and 300 <= response.status < 400:
-            address = location.removesuffix(self._engine.path)
+            address = location.removesuffix(self._path)
             found = "://" in location and address != location
             return f"redirected to {location}; give {address if found else 'the address that answers'} as --host"
         if 200 < response.status < 300:

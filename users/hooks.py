@@ -9,10 +9,12 @@ from locust.env import Environment
 from locust.event import Events
 from locust.runners import MasterRunner, WorkerRunner
 
+from engines import TemplatedEngine
 from metrics.recorder import Recorder
 from users.chat import StreamingUser
-from users.options import ChatOptions
-from users.session import Session, check_reachable, find_model, load_material
+from users.options import AUTO, ChatOptions, engine_of
+from users.server import find_server, unasked
+from users.session import Session, load_material
 from users.target import EmbeddedSimulator
 
 logger = logging.getLogger(__name__)
@@ -23,6 +25,7 @@ class Crew:
 
     def __init__(self, events: Events) -> None:
         self._simulator: EmbeddedSimulator | None = None
+        self._checked: dict[str, Any] | None = None
         events.test_stopping.add_listener(self._on_test_stopping)
         events.test_stop.add_listener(self._on_test_stop)
         events.quit.add_listener(self._on_quit)
@@ -42,19 +45,33 @@ class Crew:
     def facts(self, environment: Environment) -> dict[str, Any]:
         """Where the books are kept: what run.json says of what is asked, the server having been found to answer. Raises
         OptionError, PromptError, UnusableUrl."""
+        if self._checked is not None:
+            checked, self._checked = self._checked, None
+            return checked
         assert environment.parsed_options is not None
         options, host = _options(environment), environment.host or ""
         # Workers on other machines may stand where their master cannot reach.
-        if not isinstance(environment.runner, MasterRunner) or environment.parsed_options.processes:
-            check_reachable(options, host)
-        # Workers get it with the other options, so that no node can ask for another model.
-        environment.parsed_options.model = find_model(options, host)
+        here = not isinstance(environment.runner, MasterRunner) or environment.parsed_options.processes
+        needed = options.engine == AUTO or not options.model
+        server = find_server(options, host) if here or needed else unasked(options)
+        # Workers get them with the other options, so that no node can ask another engine or for another model.
+        environment.parsed_options.engine = server.found.engine
+        environment.parsed_options.model = server.model
         return {
             "host": host,
-            "engine": options.engine,
-            "model": environment.parsed_options.model,
+            "engine": server.found.engine,
+            "model": server.model,
             "prompts": load_material(options).facts(),
+            "engine_version": server.found.version,
+            "gateway": server.found.gateway,
+            "engine_evidence": server.found.evidence,
+            "chat_template": template_of(_options(environment)),
+            "cold_start_s": server.waited_s,
         }
+
+    def check(self, environment: Environment) -> None:
+        """Find out now what `facts` will be asked for once. Raises what it raises."""
+        self._checked = self.facts(environment)
 
     def begin(self, environment: Environment, recorder: Recorder) -> None:
         """On each process that has users, before the first of them. Raises OptionError, PromptError, UnusableUrl."""
@@ -78,6 +95,20 @@ class Crew:
         if self._simulator is not None:
             self._simulator.stop()
             self._simulator = None
+
+
+def template_of(options: ChatOptions) -> str | None:
+    """The chat template that requests are written with, None where the server applies its own."""
+    engine = engine_of(options)
+    if not isinstance(engine, TemplatedEngine):
+        return None
+    if options.chat_template is None:
+        logger.warning(
+            "%s applies no chat template, and --chat-template is not given: prompts are written as %s has it",
+            engine.name,
+            engine.template.name,
+        )
+    return engine.template.name
 
 
 def _options(environment: Environment) -> ChatOptions:

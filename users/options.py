@@ -5,15 +5,26 @@ from __future__ import annotations
 import os
 import re
 from argparse import ArgumentParser, Namespace
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
+from pathlib import Path
 from typing import Any, TypeVar
 
-from engines import ENGINES
+from engines import (
+    ENGINES,
+    LLAMA_3,
+    ChatTemplate,
+    Counts,
+    Engine,
+    TemplatedEngine,
+    compile_template,
+)
 from prompts import parse_token_range
 from wire import TlsSettings
 
 API_KEY_VARIABLE = "LLM_API_KEY"
+#: The --engine that is found out.
+AUTO = "auto"
 _NUMBER = r"\d+(?:\.\d+)?"
 _TIMESPAN = re.compile(rf"({_NUMBER})|(?:({_NUMBER})h)?(?:({_NUMBER})m)?(?:({_NUMBER})s)?(?:({_NUMBER})ms)?", re.ASCII)
 _SECONDS = (1.0, 3600.0, 60.0, 1.0, 0.001)
@@ -53,10 +64,12 @@ class Timeouts:
 
 @dataclass(frozen=True, slots=True)
 class ChatOptions:
-    """What a run asks. system_prompt_file and tokenizer are None where none was given; model "" asks the server."""
+    """What a run asks. chat_template, system_prompt_file and tokenizer are None where none was given; model "" and
+    engine "auto" are found out from the server. ready_timeout_s: how long it may take to be ready."""
 
     engine: str
     model: str
+    chat_template: str | None
     prompts: str
     prompt_tokens: tuple[int, int]
     tokenizer: str | None
@@ -67,22 +80,25 @@ class ChatOptions:
     stamps: Stamps
     seed: int
     timeouts: Timeouts
+    ready_timeout_s: float
     tls: TlsSettings
 
     @classmethod
     def of(cls, options: Namespace) -> ChatOptions:
         """Check and convert. Raises OptionError (or PromptError for --prompt-tokens)."""
-        if options.engine not in ENGINES:
-            raise OptionError(f"--engine takes one of {', '.join(ENGINES)}, got {options.engine!r}.")
-        if options.ignore_eos and not ENGINES[options.engine].honours_ignore_eos:
-            able = ", ".join(name for name, engine in ENGINES.items() if engine.honours_ignore_eos)
-            raise OptionError(
-                f"--ignore-eos needs an engine that can be told to go on to --max-tokens ({able}); "
-                f"{options.engine} cannot."
-            )
+        if options.engine not in (AUTO, *ENGINES):
+            raise OptionError(f"--engine takes one of {', '.join((AUTO, *ENGINES))}, got {options.engine!r}.")
+        checked = cls._of(options)
+        if checked.engine != AUTO:
+            check_engine(checked, ENGINES[checked.engine], None)
+        return checked
+
+    @classmethod
+    def _of(cls, options: Namespace) -> ChatOptions:
         return cls(
             engine=options.engine,
             model=options.model,
+            chat_template=options.chat_template or None,
             prompts=options.prompts,
             prompt_tokens=parse_token_range(options.prompt_tokens),
             tokenizer=options.tokenizer or None,
@@ -98,8 +114,52 @@ class ChatOptions:
                 idle_s=_timespan("--idle-timeout", options.idle_timeout),
                 total_s=_timespan("--request-timeout", options.request_timeout),
             ),
+            ready_timeout_s=_timespan("--ready-timeout", options.ready_timeout),
             tls=TlsSettings(options.tls_ca or None, options.tls_insecure),
         )
+
+
+def check_engine(options: ChatOptions, engine: Engine, max_tokens_range: tuple[int, int] | None) -> None:
+    """Whether the engine can do what the options ask, max_tokens within its own range where it has told one. Raises
+    OptionError."""
+    if options.ignore_eos and not engine.honours_ignore_eos:
+        raise OptionError(
+            f"--ignore-eos: {engine.name} cannot be told to go on to exactly --max-tokens tokens; "
+            f"{engine.no_exact_length}."
+        )
+    if options.chat_template and not isinstance(engine, TemplatedEngine):
+        able = ", ".join(name for name, each in ENGINES.items() if isinstance(each, TemplatedEngine))
+        raise OptionError(f"--chat-template is for endpoints that apply none ({able}); {engine.name} has its own.")
+    if engine.counts is Counts.NOBODY and options.tokenizer is None:
+        raise OptionError(
+            f"{engine.name} streams bare text without any count of tokens; give --tokenizer (the model's "
+            "tokenizer.json, or its name on the Hugging Face hub) to have them counted."
+        )
+    if max_tokens_range and not max_tokens_range[0] <= options.max_tokens <= max_tokens_range[1]:
+        shortest, longest = max_tokens_range
+        raise OptionError(
+            f"--max-tokens: this service takes {shortest} to {longest}, got {options.max_tokens}; it would refuse "
+            "every request."
+        )
+
+
+def engine_of(options: ChatOptions) -> Engine:
+    """The engine as the options want it. Raises OptionError, EngineError."""
+    engine = ENGINES[options.engine]
+    if isinstance(engine, TemplatedEngine) and options.chat_template:
+        return replace(engine, template=_template(options.chat_template))
+    return engine
+
+
+def _template(name: str) -> ChatTemplate:
+    if name == LLAMA_3.name:
+        return LLAMA_3
+    try:
+        return compile_template(name, Path(name).expanduser().read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise OptionError(
+            f"--chat-template takes {LLAMA_3.name} or the path of a Jinja file, got {name!r}: {error}."
+        ) from None
 
 
 def add_options(parser: ArgumentParser) -> None:
@@ -111,12 +171,19 @@ def add_options(parser: ArgumentParser) -> None:
     option: Any = parser.add_argument  # Locust's own, which knows env_var and include_in_web_ui
     option(
         "--engine",
-        choices=list(ENGINES),
-        default="openai",
+        choices=[AUTO, *ENGINES],
+        default=AUTO,
         env_var="TOKENSWARM_ENGINE",
-        help="the server's dialect; vllm: OpenAI-compatible with vLLM's extras (--ignore-eos)",
+        help="the server's engine, and so its dialect (docs/engines.md); auto: found out by asking the server",
     )
     option("--model", default="", env_var="TOKENSWARM_MODEL", help="model to ask for; empty: the server's only one")
+    option(
+        "--chat-template",
+        default="",
+        env_var="TOKENSWARM_CHAT_TEMPLATE",
+        help="for endpoints that apply none (triton, triton-bls, tgi-generate): llama-3, or the path of a Jinja file; "
+        "empty: llama-3",
+    )
     option(
         "--prompts",
         default="sample",
@@ -163,6 +230,12 @@ def add_options(parser: ArgumentParser) -> None:
         "program reads, as other clients do",
     )
     option("--seed", type=int, default=1, env_var="TOKENSWARM_SEED", help="seed of the order of prompts")
+    option(
+        "--ready-timeout",
+        default="10m",
+        env_var="TOKENSWARM_READY_TIMEOUT",
+        help="how long a server that answers may take, before the run, to say that it is ready",
+    )
     option("--connect-timeout", default="10s", env_var="TOKENSWARM_CONNECT_TIMEOUT", help="for a connection")
     option("--first-token-timeout", default="120s", env_var="TOKENSWARM_FIRST_TOKEN_TIMEOUT", help="for a first token")
     option("--idle-timeout", default="60s", env_var="TOKENSWARM_IDLE_TIMEOUT", help="between two outputs of a stream")
@@ -187,14 +260,13 @@ def api_key() -> str:
     return os.environ.get(API_KEY_VARIABLE, "")
 
 
-def request_headers() -> dict[str, str]:
-    """Headers of every request: the API key, if this process's environment has one. Raises OptionError."""
+def request_headers(engine: Engine) -> dict[str, str]:
+    """Headers of every request: the API key as the engine wants it, if this process's environment has one. Raises
+    OptionError."""
     key = api_key()
-    if not key:
-        return {}
     if not (key.isascii() and key.isprintable()):
         raise OptionError(f"{API_KEY_VARIABLE} holds a character that no HTTP header may hold; set it again.")
-    return {"Authorization": f"Bearer {key}"}
+    return engine.headers(key)
 
 
 def _whole(option: str, value: Any, least: int) -> int:

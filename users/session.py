@@ -8,14 +8,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
-import msgspec
-
-from engines import ENGINES, ChatRequest, Engine
+from engines import ChatRequest, Engine
 from metrics.recorder import Recorder
 from metrics.stage import Begun, Phase
 from prompts import Prompt, PromptSet, Sampler, load_prompts, load_system_prompt, token_counter
-from users.options import ChatOptions, OptionError, Stamps, TokenTimes, api_key, request_headers
-from wire import Origin, StreamClient, WireError
+from users.options import ChatOptions, Stamps, TokenTimes, api_key, engine_of, request_headers
+from users.server import origin_of
+from wire import StreamClient
 
 _SAMPLED_ONE_IN = 10
 
@@ -57,14 +56,14 @@ class Session:
     """A run as its users on this process see it."""
 
     def __init__(self, options: ChatOptions, host: str, recorder: Recorder) -> None:
-        """`options` names the model. Raises UnusableUrl, OptionError, PromptError."""
+        """`options` names the engine and the model. Raises UnusableUrl, OptionError, PromptError, EngineError."""
         self.options = options
         self.material = load_material(options)
-        self.engine: Engine = ENGINES[options.engine]
+        self.engine: Engine = engine_of(options)
         self.recorder = recorder
         self._origin = origin_of(host)
         self._tls = options.tls.context()
-        self._headers = request_headers()
+        self._headers = request_headers(self.engine)
         self.secret = api_key()
         self._sampler = Sampler(self.material.prompts, options.seed, recorder.worker)
         self._asked = 0
@@ -106,53 +105,3 @@ class Session:
         if begun is None or begun.phase_at(time.perf_counter_ns()) is Phase.DRAIN:
             return None
         return begun
-
-
-def origin_of(host: str) -> Origin:
-    """--host as an address. Raises UnusableUrl, OptionError."""
-    origin = Origin.parse(host)
-    if origin.prefix.endswith("/v1"):
-        raise OptionError(f"--host is the server's address without /v1, which is part of each request: got {host!r}.")
-    return origin
-
-
-class _Model(msgspec.Struct):
-    id: str
-
-
-class _ModelList(msgspec.Struct):
-    data: list[_Model]
-
-
-def check_reachable(options: ChatOptions, host: str) -> None:
-    """Connect once, so that a dead or mistyped host stops a run before it begins. Raises OptionError, UnusableUrl."""
-    client = StreamClient(origin_of(host), options.timeouts.connect_s, tls=options.tls.context())
-    try:
-        client.connect()
-    except WireError as error:
-        raise OptionError(f"the server cannot be reached: {error}; is --host {host} right, and does it run?") from None
-    finally:
-        client.close()
-
-
-def find_model(options: ChatOptions, host: str) -> str:
-    """--model, or the one model that the server says it serves (GET /v1/models). Raises OptionError, UnusableUrl."""
-    if options.model:
-        return options.model
-    client = StreamClient(origin_of(host), options.timeouts.connect_s, request_headers(), options.tls.context())
-    try:
-        status, body = client.fetch("/v1/models", timeout_s=10.0)
-        names = [model.id for model in msgspec.json.decode(body, type=_ModelList).data]
-    except WireError as error:
-        raise OptionError(f"--model is empty and the server cannot be asked for its models: {error}.") from None
-    except msgspec.MsgspecError:
-        raise OptionError(
-            f"--model is empty and {host}/v1/models does not list the server's models (HTTP {status}); give --model."
-        ) from None
-    finally:
-        client.close()
-    if len(names) != 1:
-        raise OptionError(
-            f"--model is empty and {host}/v1/models names {len(names)} models ({', '.join(names)}); give --model."
-        )
-    return names[0]

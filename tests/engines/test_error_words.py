@@ -44,6 +44,29 @@ BODIES = [
         "1 validation error for Input",
         id="BentoML, validation",
     ),
+    pytest.param(b'[{"error":"the model is not loaded"}]', "the model is not loaded", id="BentoML, an exception"),
+    pytest.param(
+        b'{"detail":[{"type":"missing","loc":["body","messages"],"msg":"Field required"},{"type":"int_parsing",'
+        b'"loc":["body","max_tokens"],"msg":"Input should be a valid integer"}]}',
+        "body.messages: Field required; body.max_tokens: Input should be a valid integer",
+        id="FastAPI, validation",
+    ),
+    pytest.param(
+        b'"{\\"object\\":\\"error\\",\\"message\\":\\"Request prompt has 9000 tokens in total, larger than the model '
+        b'input length limit 8192.\\",\\"code\\":400}"',
+        "Request prompt has 9000 tokens in total, larger than the model input length limit 8192.",
+        id="MLC-LLM, encoded twice",
+    ),
+    pytest.param(b'{"error":"unhealthy","error_type":"healthcheck"}', "unhealthy", id="TGI, an error and its type"),
+    pytest.param(
+        b'{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}', "Overloaded", id="Anthropic"
+    ),
+    pytest.param(b'{"error":{"message":"boom","http_status_code":422}}', "boom", id="TGI, chat"),
+    pytest.param(
+        b'{"object":"error","message":"The model `x` does not exist.","code":404}',
+        "The model `x` does not exist.",
+        id="LMDeploy 0.4.0, under 200",
+    ),
     pytest.param(b"Not Found", "Not Found", id="BentoML, unknown route"),
     pytest.param(b"Method Not Allowed", "Method Not Allowed", id="BentoML, wrong method"),
     pytest.param(
@@ -70,6 +93,17 @@ BODIES = [
         "the server answered without streaming",
         id="a whole answer",
     ),
+    pytest.param(
+        b'{"model_name":"ensemble","model_version":"1","text_output":"Hello"}',
+        "the server answered without streaming",
+        id="a whole answer, Triton",
+    ),
+    pytest.param(
+        b'{"model":"m","message":{"role":"assistant","content":"Hello"},"done":true}',
+        "the server answered without streaming",
+        id="a whole answer, Ollama",
+    ),
+    pytest.param(b'[{"generated_text":"Hello"}]', "the server answered without streaming", id="a whole answer, TGI"),
     pytest.param(b"\xff\xfe gone", "\ufffd\ufffd gone", id="not UTF-8"),
     pytest.param(b'{"error":"caf\xe9"}', '{"error":"caf\ufffd"}', id="JSON in Latin-1"),
     pytest.param(b'{"error":{"message":"half', '{"error":{"message":"half', id="cut off"),

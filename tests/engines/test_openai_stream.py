@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engines import ENGINES, Delta, StreamBroken
-from engines.openai import OpenAIDecoder
+from engines.openai import OpenAICompatible, OpenAIDecoder
 
 DONE = Delta(done=True)
 Reading = tuple[list[Delta], str | None]
@@ -131,7 +131,8 @@ def test_vllm_tells_of_its_engines_death_and_still_says_done(deltas: Read) -> No
 
 def test_every_engine_of_this_dialect_reads_it() -> None:
     for engine in ENGINES.values():
-        assert engine.decoder().feed(VLLM_STREAM)[1] == Delta(text="per")
+        if isinstance(engine, OpenAICompatible):
+            assert engine.decoder().feed(VLLM_STREAM)[1] == Delta(text="per")
 
 
 def test_two_decoders_share_nothing() -> None:

@@ -1,0 +1,179 @@
+"""Before a run: which engine its server is, what model it serves, and whether it is ready."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import gevent
+
+from engines import ENGINES, Answer, Counts, Engine, EngineError, Found, NotReady, identify
+from users.options import AUTO, ChatOptions, OptionError, check_engine, request_headers
+from wire import Origin, StreamClient, WireError, went_stale
+
+logger = logging.getLogger(__name__)
+
+_PATIENCE_S = 5.0
+_RETRY_S = 1.0
+_TELL_EVERY_S = 15.0
+#: 400 is what Triton says of itself while it loads.
+_NOT_YET = {400, 502, 503, 504}
+#: BentoCloud starts a deployment of no replicas when it is asked for this.
+_WAKING_PATH = "/readyz"
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """The server of a run. waited_s: until it was ready, 0 where it was so at once."""
+
+    found: Found
+    model: str
+    waited_s: float
+
+
+def find_server(
+    options: ChatOptions,
+    host: str,
+    sleep: Callable[[float], object] = gevent.sleep,
+    now_s: Callable[[], float] = time.monotonic,
+) -> Server:
+    """Recognise the server (or take it for what --engine says), wait until it is ready, and choose the model. Raises
+    OptionError, UnusableUrl."""
+    inquiry = _Inquiry(options, host)
+    try:
+        inquiry.connect()
+        found, waited_s = _when_ready(inquiry, options, sleep, now_s)
+    except EngineError as error:
+        raise OptionError(f"{host}: {error}.") from None
+    finally:
+        inquiry.close()
+    engine = ENGINES[found.engine]
+    check_engine(options, engine, found.max_tokens_range)
+    logger.info("The server is %s%s: %s", found.engine, _and_more(found), "; ".join(found.evidence))
+    if engine.counts is Counts.EVENTS and options.tokenizer is None:
+        logger.warning(
+            "%s does not tell how many tokens an answer has: its events are counted instead (as source `events`), and "
+            "one may hold several tokens; give --tokenizer to have tokens counted",
+            engine.name,
+        )
+    return Server(found, _model_of(options, engine, found, host), waited_s)
+
+
+class _Inquiry:
+    """GETs of one server, on a connection of their own."""
+
+    def __init__(self, options: ChatOptions, host: str) -> None:
+        engine = ENGINES.get(options.engine)
+        self._host = host
+        headers = request_headers(engine) if engine else request_headers(ENGINES["openai"])
+        self._client = StreamClient(origin_of(host), options.timeouts.connect_s, headers, options.tls.context())
+        self.silent = False
+
+    def connect(self) -> None:
+        """Raises OptionError where no connection can be had."""
+        try:
+            self._client.connect()
+        except WireError as error:
+            raise OptionError(
+                f"the server cannot be reached: {error}; is --host {self._host} right, and does it run?"
+            ) from None
+
+    def get(self, path: str) -> Answer | None:
+        """What it answers within some seconds, None where it does not."""
+        try:
+            exchange = self._client.get(path)
+            arrivals = exchange.wait(_PATIENCE_S)
+            if went_stale(exchange):
+                exchange = self._client.get(path)
+                arrivals = exchange.wait(_PATIENCE_S)
+        except WireError:
+            return None
+        self.silent |= not exchange.ended
+        if not exchange.ended or exchange.error is not None:
+            self._client.close()
+            return None
+        response = exchange.response
+        return Answer(response.status, response.headers, b"".join(arrival.data for arrival in arrivals))
+
+    def close(self) -> None:
+        self._client.close()
+
+
+def _when_ready(
+    inquiry: _Inquiry, options: ChatOptions, sleep: Callable[[float], object], now_s: Callable[[], float]
+) -> tuple[Found, float]:
+    """What the server is, and how long it took to be ready. Raises EngineError."""
+    began_s = now_s()
+    tell_at_s = began_s
+    while True:
+        try:
+            found = _found_ready(inquiry, None if options.engine == AUTO else options.engine)
+        except NotReady as late:
+            reason = str(late)
+        else:
+            waited_s = now_s() - began_s if tell_at_s > began_s else 0.0
+            if waited_s:
+                logger.info("The server is ready after %.1f s, which are no part of any figure", waited_s)
+            return found, waited_s
+        waited_s = now_s() - began_s
+        if waited_s >= options.ready_timeout_s:
+            raise EngineError(f"{reason}; this did not change within {options.ready_timeout_s:g} s (--ready-timeout)")
+        if now_s() >= tell_at_s:
+            logger.info("Waiting for the server, for %.0f s so far: %s", waited_s, reason)
+            tell_at_s = now_s() + _TELL_EVERY_S
+        inquiry.get(_WAKING_PATH)
+        sleep(_RETRY_S)
+
+
+def _found_ready(inquiry: _Inquiry, engine: str | None) -> Found:
+    """Raises EngineError, and NotReady for what may be ready later."""
+    inquiry.silent = False
+    try:
+        found = identify(inquiry.get, engine)
+    except EngineError as error:
+        if inquiry.silent:  # a gateway may hold requests until its engine runs
+            raise NotReady("the server does not answer") from error
+        raise
+    for path in filter(None, [ENGINES[found.engine].health_path, _WAKING_PATH if found.gateway else None]):
+        answer = inquiry.get(path)
+        if answer is None:
+            raise NotReady(f"GET {path} is not answered")
+        if answer.status in _NOT_YET:
+            raise NotReady(f"GET {path} gives HTTP {answer.status}")
+    return found
+
+
+def _and_more(found: Found) -> str:
+    version = f" {found.version}" if found.version else ""
+    return version + (f" behind {found.gateway}" if found.gateway and found.engine != "bentoml" else "")
+
+
+def _model_of(options: ChatOptions, engine: Engine, found: Found, host: str) -> str:
+    """--model, or the one model that the server says it serves. Raises OptionError."""
+    if options.model:
+        return options.model
+    names = found.models
+    if len(names) == 1:
+        return names[0]
+    if not engine.asks_for_model:
+        return ""
+    if not names:
+        raise OptionError(f"--model is empty, and {host} does not tell which models it serves; give --model.")
+    raise OptionError(f"--model is empty, and {host} serves {len(names)} models ({', '.join(names)}); give --model.")
+
+
+def unasked(options: ChatOptions) -> Server:
+    """Where the server is out of this machine's reach: what the options say of it."""
+    check_engine(options, ENGINES[options.engine], None)
+    evidence = [f"--engine {options.engine} was given, and the server was not asked from here"]
+    return Server(Found(options.engine, None, None, [options.model], evidence), options.model, 0.0)
+
+
+def origin_of(host: str) -> Origin:
+    """--host as an address. Raises UnusableUrl, OptionError."""
+    origin = Origin.parse(host)
+    if origin.prefix.endswith("/v1"):
+        raise OptionError(f"--host is the server's address without /v1, which is part of each request: got {host!r}.")
+    return origin
