@@ -96,6 +96,7 @@ def begin_run(environment, **_):
             recording.begin_run(
                 RunFacts(**facts, shape=environment.parsed_options.shape, plan=plan, options=own_options(environment))
             )
+            crew.watch_server(environment, facts["engine"], recording)
             crew.allow_drain(environment, drain_s)
         if recording.recorder is not None:
             crew.begin(environment, recording.recorder)

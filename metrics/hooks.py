@@ -35,6 +35,7 @@ from metrics.recorder import Recorder
 from metrics.records import Report, ReportError
 from metrics.roster import Member, WorkerEvent
 from metrics.run import RunFacts, Status, folder_name, run_document
+from metrics.server import ServerBooks, ServerSample
 from metrics.stage import Stage
 from metrics.summary import (
     FORMAT,
@@ -91,6 +92,7 @@ class _Run:
         self.ledger = Ledger(options.objectives)
         for worker, check in self_checks.items():
             self.ledger.enter_self_check(worker, check)
+        self.server = ServerBooks()
         self.meter = ProgressMeter(len(facts.plan))
         self.journal = Journal(options.results, folder_name(self.began.astimezone(), facts.engine))
         self.plan_done = all(stage.level_time_s is None for stage in facts.plan)  # no end but the user's own
@@ -103,9 +105,10 @@ class _Run:
     def document(
         self, status: Status, ended: datetime | None = None, verdict: Validity | None = None
     ) -> dict[str, Any]:
-        return run_document(
+        document = run_document(
             self.facts, tokenswarm_version(), self.began, ended, status, self.workers, self.self_checks, verdict
         )
+        return document | {"server_metrics": self.server.facts()}
 
     def enter(self, report: Report) -> None:
         if self.ledger.apply(report):
@@ -168,7 +171,9 @@ class _Run:
             validity=validity(([defect] if defect else []) + reasons_to_suspect(ledger)),
             books=self.books,
             objectives=ledger.objectives.bounds,
-            levels=[level_summary(level, self.now_s, ledger.objectives) for level in ledger.levels.values()],
+            levels=[
+                level_summary(level, self.now_s, ledger.objectives, self.server) for level in ledger.levels.values()
+            ],
             workers=worker_summaries(ledger),
             hints=list(hints(ledger).values()),
             events=self.events,
@@ -253,7 +258,7 @@ class Recording:
         self._defect = None
         if self._crowd is not None:
             self._crowd.begin_run()
-        self._live.facts, self._live.ledger = facts, run.ledger
+        self._live.facts, self._live.ledger, self._live.server = facts, run.ledger, run.server
         logger.info("Results go to %s", run.journal.folder)
         for worker, check in self_checks.items():
             for sink in self._sinks:
@@ -277,6 +282,29 @@ class Recording:
             self._take_recorder(Recorder(worker=0))
         assert self.recorder is not None
         self.recorder.begin_stage(stage, run.began_ns, time.perf_counter_ns())
+
+    def server_is_due(self) -> bool:
+        """Whether whoever looks at the server shall look now; so asked, the recorder takes it that it does."""
+        run = self._run
+        level = run.ledger.running_level if run is not None else None
+        if run is None or level is None or not run.server.is_due(level, run.now_s):
+            return False
+        run.server.tried(run.now_s)
+        return True
+
+    def server_found(self, source: str | None, gpu_source: str | None, note: str | None) -> None:
+        """Where what the server tells of itself comes from, and why it does not where it does not."""
+        if (run := self._run) is not None:
+            run.server.source, run.server.gpu_source, run.server.note = source, gpu_source, note
+
+    def take_server_values(self, values: Mapping[str, float], failures: int) -> None:
+        """What the server told just now, by concept, and how many of its pages could not be read."""
+        run = self._run
+        if run is None or (level := run.ledger.running_level) is None:
+            return
+        sample = ServerSample(run.now_s, level.stage.stage, values)
+        run.server.add(sample, failures)
+        run.journal.write_server(sample)
 
     def end_plan(self) -> None:
         """The shape has come to the plan's end: the run is finished, not interrupted."""

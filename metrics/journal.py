@@ -1,4 +1,4 @@
-"""A run's folder: requests.csv and windows.csv as the run goes, the rest when it ends or a level does."""
+"""A run's folder: requests.csv, windows.csv and server.csv as the run goes, the rest when it ends or a level does."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import msgspec
 from metrics.buckets import EXPOSED
 from metrics.ledger import WINDOW_S, Ledger, LevelBooks
 from metrics.records import RequestRow
+from metrics.server import ServerSample
 from metrics.stage import Part, Stage
 from metrics.summary import Summary, summary_rows
 
@@ -30,6 +31,7 @@ WINDOW_COLUMNS = (
     *("start_s", "end_s", "stage", "system_prompt", "level", "phase", "users", "in_flight"),
     *("requests_sent", "requests_ended", "failures", "output_tokens", "token_rate", "ttft_p50_ms", "ttft_p95_ms"),
 )
+SERVER_COLUMNS = ("time_s", "stage", "concept", "value")
 HISTOGRAM_COLUMNS = ("metric", "system_prompt", "level", "part", "le", "count")
 
 
@@ -56,10 +58,13 @@ class Journal:
             self.folder = _new_folder(parent, name)
             self._requests = (self.folder / "requests.csv").open("w", newline="", encoding="utf-8")
             self._windows = (self.folder / "windows.csv").open("w", newline="", encoding="utf-8")
+            self._server = (self.folder / "server.csv").open("w", newline="", encoding="utf-8")
         except OSError as error:
             raise _unwritable(parent, error) from None
         self._request_writer = csv.writer(self._requests)
         self._request_writer.writerow(REQUEST_COLUMNS)
+        self._server_writer = csv.writer(self._server)
+        self._server_writer.writerow(SERVER_COLUMNS)
         self._window_rows = _TailRewriter(self._windows, WINDOW_COLUMNS)
         self.rows = 0
 
@@ -81,6 +86,12 @@ class Journal:
             [cells for level in ledger.levels.values() for cells in _window_cells(ledger, level, now_s)]
         )
 
+    def write_server(self, sample: ServerSample) -> None:
+        """Append a sample to server.csv."""
+        for concept, value in sample.values.items():
+            self._server_writer.writerow((f"{sample.time_s:.3f}", sample.stage, concept, f"{value:.9g}"))
+        self._server.flush()
+
     def write_summary(self, summary: Summary, ledger: Ledger) -> None:
         """summary.json, summary.csv and histograms.csv."""
         _write_json(self.folder / "summary.json", summary)
@@ -92,6 +103,7 @@ class Journal:
         """Close the files. The folder is complete."""
         self._requests.close()
         self._windows.close()
+        self._server.close()
 
 
 def _unwritable(parent: Path, error: OSError) -> ResultsFolderError:

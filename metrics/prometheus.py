@@ -14,6 +14,7 @@ from metrics.buckets import CLIENT_DELAY_S, EXPOSED
 from metrics.histogram import Histogram
 from metrics.ledger import Ledger, LevelBooks
 from metrics.run import RunFacts
+from metrics.server import ServerBooks
 from metrics.stage import Part
 from metrics.summary import reasons_to_suspect
 from metrics.timeline import Outcome
@@ -27,6 +28,14 @@ _HELP = {
     "e2e_s": ("tokenswarm_e2e_latency_seconds", "From sending to the last output of requests that were ok."),
     "client_delay_s": ("tokenswarm_client_delay_seconds", "How late this client read what the kernel had received."),
 }
+#: What the server tells of itself and is passed on, by concept.
+_SERVER_GAUGES = {
+    "requests_running": "Requests that the server works on.",
+    "requests_waiting": "Requests that wait in the server.",
+    "kv_cache_utilization": "Share of the server's KV cache that is in use, 0 to 1.",
+    "prefix_cache_hit_ratio": "Share of prompt tokens found in the prefix cache since the server started, 0 to 1.",
+    "gpu_utilization": "Share of the time in which the server's GPUs were busy, 0 to 1.",
+}
 
 
 class MetricsPortError(ValueError):
@@ -39,6 +48,7 @@ class LiveRun:
     def __init__(self) -> None:
         self.facts: RunFacts | None = None
         self.ledger: Ledger | None = None
+        self.server = ServerBooks()
         self.user_count: Callable[[], int] = lambda: 0
         self.has_defect: Callable[[], bool] = lambda: False
         #: (workers that are connected, workers that went missing)
@@ -71,6 +81,7 @@ class BooksCollector(Collector):
             ledger.arrived_events,
         )
         yield from self._histograms(facts, ledger)
+        yield from self._of_the_server(facts)
 
     def _requests(self, facts: RunFacts, ledger: Ledger) -> Metric:
         requests = CounterMetricFamily(
@@ -90,6 +101,24 @@ class BooksCollector(Collector):
         for labels, level in _levels(facts, ledger):
             tokens.add_metric(labels, level.output_tokens)
         return tokens
+
+    def _of_the_server(self, facts: RunFacts) -> Iterator[Metric]:
+        """What the server told last, under one name whatever its engine; nothing while it does not answer."""
+        latest = self._live.server.latest
+        told = {concept: latest[concept] for concept in _SERVER_GAUGES if concept in latest}
+        hits, queries = latest.get("prefix_cache_hits_total"), latest.get("prefix_cache_queries_total")
+        if hits is not None and queries:
+            told["prefix_cache_hit_ratio"] = hits / queries
+        for concept, value in told.items():
+            gauge = GaugeMetricFamily(f"tokenswarm_server_{concept}", _SERVER_GAUGES[concept], labels=_LABELS[:2])
+            gauge.add_metric((facts.engine, facts.model), value)
+            yield gauge
+        if "output_tokens_total" in latest:
+            tokens = CounterMetricFamily(
+                "tokenswarm_server_output_tokens", "Output tokens by the server's own count.", labels=_LABELS[:2]
+            )
+            tokens.add_metric((facts.engine, facts.model), latest["output_tokens_total"])
+            yield tokens
 
     def _histograms(self, facts: RunFacts, ledger: Ledger) -> Iterator[Metric]:
         for field, bounds in EXPOSED.items():

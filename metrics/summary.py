@@ -29,6 +29,7 @@ from metrics.proof import (
 )
 from metrics.quantiles import Quantile, quantile
 from metrics.roster import WorkerEvent
+from metrics.server import ServerBooks, ServerFigures
 from metrics.stage import Part
 from metrics.timeline import Outcome
 
@@ -59,7 +60,7 @@ class Goodput(msgspec.Struct, frozen=True):
 
 class Figures(msgspec.Struct, frozen=True):
     """One part of one level. Rates are None where the part has no length; request_rate is of ok requests sent in it,
-    requests_with_gaps of those whose gaps were measured."""
+    requests_with_gaps of those whose gaps were measured; server is None where the server tells nothing of itself."""
 
     seconds: float
     requests: int
@@ -82,6 +83,7 @@ class Figures(msgspec.Struct, frozen=True):
     connect_s: Distribution
     client_delay_s: Distribution
     loop_lag_s: Distribution
+    server: ServerFigures | None
 
 
 class LevelSummary(msgspec.Struct, frozen=True):
@@ -156,7 +158,7 @@ def distribution(histogram: Histogram) -> Distribution:
     )
 
 
-def figures(books: PartBooks, seconds: float, objectives: Objectives) -> Figures:
+def figures(books: PartBooks, seconds: float, objectives: Objectives, server: ServerFigures | None = None) -> Figures:
     """The figures of one part that lasted so many seconds."""
 
     def rate(amount: float) -> float | None:
@@ -192,19 +194,27 @@ def figures(books: PartBooks, seconds: float, objectives: Objectives) -> Figures
         connect_s=distribution(books.connect_s),
         client_delay_s=distribution(books.client_delay_s),
         loop_lag_s=distribution(books.loop_lag_s),
+        server=server,
     )
 
 
-def level_summary(level: LevelBooks, now_s: float, objectives: Objectives) -> LevelSummary:
+def level_summary(
+    level: LevelBooks, now_s: float, objectives: Objectives, server: ServerBooks | None = None
+) -> LevelSummary:
     """One level's figures, as of now if it still runs."""
+
+    def part(which: Part) -> Figures:
+        of_server = server.figures(level, which, now_s) if server else None
+        return figures(level.parts[which], level.seconds(which, now_s), objectives, of_server)
+
     return LevelSummary(
         stage=level.stage.stage,
         system_prompt=level.stage.system_prompt,
         level=level.stage.level,
         users=level.stage.users,
         complete=level.complete,
-        hold=figures(level.parts[Part.HOLD], level.seconds(Part.HOLD, now_s), objectives),
-        whole=figures(level.parts[Part.WHOLE], level.seconds(Part.WHOLE, now_s), objectives),
+        hold=part(Part.HOLD),
+        whole=part(Part.WHOLE),
     )
 
 
@@ -290,6 +300,7 @@ def _with_every_outcome(figures_of_part: Figures) -> dict[str, Any]:
     builtins["output_tokens_sources"] = "+".join(sorted(figures_of_part.output_tokens_sources))
     builtins["stamps"] = "+".join(sorted(figures_of_part.stamps))
     builtins["goodput"] = builtins["goodput"] or dict.fromkeys(Goodput.__struct_fields__)
+    builtins["server"] = builtins["server"] or dict.fromkeys(ServerFigures.__struct_fields__)
     for name, value in builtins.items():
         if isinstance(value, dict) and "p50" in value:
             for p in ("p50", "p90", "p95", "p99"):

@@ -54,6 +54,19 @@ class Distribution(msgspec.Struct, frozen=True):
     max: float | None = None
 
 
+class ServerFigures(msgspec.Struct, frozen=True):
+    """What the server told of itself in a part of a level; None where it does not tell. Shares are from 0 to 1,
+    the mean TTFT is in seconds."""
+
+    requests_running_mean: float | None = None
+    requests_waiting_mean: float | None = None
+    kv_cache_utilization_mean: float | None = None
+    prefix_cache_hit_ratio: float | None = None
+    gpu_utilization_mean: float | None = None
+    ttft_s_mean: float | None = None
+    output_token_rate: float | None = None
+
+
 class Goodput(msgspec.Struct, frozen=True):
     """What met every objective; `fraction` (0 to 1) is of all requests sent, failures included."""
 
@@ -83,6 +96,14 @@ class Figures(msgspec.Struct, frozen=True):
     ttfvt_s: Distribution | None = None
     gap_s: Distribution | None = None
     e2e_s: Distribution | None = None
+    server: ServerFigures | None = None
+
+    @property
+    def network_and_gateway_s(self) -> float | None:
+        """Mean TTFT as the client saw it − as the server counted it: what lies between the two."""
+        if self.server is None or self.server.ttft_s_mean is None or self.ttft_s.mean is None:
+            return None
+        return self.ttft_s.mean - self.server.ttft_s_mean
 
 
 class Level(msgspec.Struct, frozen=True):

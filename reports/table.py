@@ -10,7 +10,7 @@ from itertools import groupby
 
 from reports import units
 from reports.notices import notices, stage_name
-from reports.results import Figures, Level, Results
+from reports.results import Figures, Level, Results, ServerFigures
 from reports.self_check import self_check_line
 
 NOT_COMPLETE = "!"
@@ -47,6 +47,28 @@ COLUMNS = (
     Column("good", "req/s", lambda level: units.rate(good.requests_per_s if (good := level.hold.goodput) else None)),
     Column("good", "share", lambda level: units.percentage(good.fraction if (good := level.hold.goodput) else None)),
 )
+
+
+def _server(level: Level) -> ServerFigures:
+    return level.hold.server or ServerFigures()
+
+
+#: The server's own word, where it gave any.
+SERVER_COLUMNS = (
+    *COLUMNS[:2],
+    Column("requests", "running", lambda level: units.rate(_server(level).requests_running_mean)),
+    Column("requests", "waiting", lambda level: units.rate(_server(level).requests_waiting_mean)),
+    Column("KV", "cache", lambda level: units.percentage(_server(level).kv_cache_utilization_mean)),
+    Column("prefix", "hits", lambda level: units.percentage(_server(level).prefix_cache_hit_ratio)),
+    Column("GPU", "busy", lambda level: units.percentage(_server(level).gpu_utilization_mean)),
+    Column("", "tokens/s", lambda level: units.rate(_server(level).output_token_rate)),
+    Column("mean TTFT", "server", lambda level: units.duration(_server(level).ttft_s_mean)),
+    Column("mean TTFT", "client", lambda level: units.duration(level.hold.ttft_s.mean)),
+    Column("mean TTFT", "network and gateway", lambda level: units.duration(level.hold.network_and_gateway_s)),
+)
+SERVER_NOTE = (
+    "By the server's own metrics, in each level's hold; network and gateway: the client's mean TTFT less the server's."
+)
 # These two say which level a row is of, and so lead every block of a table that had to be broken.
 KEYS = 2
 
@@ -62,10 +84,17 @@ def summary_table(results: Results, width: int = 120) -> str:
         [line for text in _header(results) for line in _wrapped(text, width)],
         [line for text in notices(results) for line in _wrapped(f"!!! {text}", width, "    ")],
         *_blocks(COLUMNS, levels, width),
+        *_of_the_server(levels, width),
         [line for text in _notes(levels) for line in _wrapped(text, width)],
         [line for text in _failures(levels) for line in _wrapped(text, width, "    ")],
     ]
     return "\n\n".join("\n".join(part) for part in parts if part)
+
+
+def _of_the_server(levels: Sequence[Level], width: int) -> list[list[str]]:
+    if all(level.hold.server is None for level in levels):
+        return []
+    return [*_blocks(SERVER_COLUMNS, levels, width), _wrapped(SERVER_NOTE, width)]
 
 
 def _header(results: Results) -> list[str]:

@@ -51,7 +51,8 @@ def test_the_document_names_no_option_that_is_not_there() -> None:
 def test_the_readme_names_every_engine_and_every_file_of_a_run() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert all(f"--engine {name}" in readme or f"`{name}`" in readme for name in ENGINES)
-    for name in ("run.json", "requests.csv", "windows.csv", "histograms.csv", "summary.json", "summary.csv"):
+    journals = ("requests.csv", "windows.csv", "server.csv", "histograms.csv")
+    for name in ("run.json", *journals, "summary.json", "summary.csv"):
         assert f"`{name}`" in readme
 
 

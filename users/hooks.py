@@ -12,8 +12,9 @@ from locust.runners import MasterRunner, WorkerRunner
 from engines import TemplatedEngine
 from metrics.recorder import Recorder
 from users.chat import StreamingUser
-from users.options import AUTO, ChatOptions, engine_of
-from users.server import find_server, unasked
+from users.options import AUTO, ChatOptions, ServerMetricsOptions, engine_of, request_headers
+from users.server import find_server, origin_of, unasked
+from users.server_metrics import ServerLog, ServerWatch
 from users.session import Session, load_material
 from users.target import EmbeddedSimulator
 
@@ -26,6 +27,7 @@ class Crew:
     def __init__(self, events: Events) -> None:
         self._simulator: EmbeddedSimulator | None = None
         self._checked: dict[str, Any] | None = None
+        self._watch: ServerWatch | None = None
         events.test_stopping.add_listener(self._on_test_stopping)
         events.test_stop.add_listener(self._on_test_stop)
         events.quit.add_listener(self._on_quit)
@@ -34,6 +36,7 @@ class Crew:
         """At Locust's init: check the options, load the prompts, and start the simulator where no host is given.
         Raises OptionError, PromptError, UnusableUrl."""
         options = _options(environment)
+        _server_metrics(environment)
         load_material(options)
         if options.tls.insecure:
             logger.warning("--tls-insecure: the server's certificate is not checked, anybody could be that server")
@@ -77,6 +80,14 @@ class Crew:
         """On each process that has users, before the first of them. Raises OptionError, PromptError, UnusableUrl."""
         StreamingUser.session = Session(_options(environment), environment.host or "", recorder)
 
+    def watch_server(self, environment: Environment, engine: str, log: ServerLog) -> None:
+        """Where the books are kept, once a run has begun: look at what its server tells of itself, to its end."""
+        options = _options(environment)
+        where = _server_metrics(environment)
+        host = origin_of(environment.host or "")
+        self._watch = ServerWatch(where, engine, host, request_headers(engine_of(options)), options.tls, log)
+        self._watch.start()
+
     def allow_drain(self, environment: Environment, drain_s: float) -> None:
         """Where users are spread from: one that is told to go may end its stream first, for so long."""
         environment.stop_timeout = drain_s
@@ -89,6 +100,9 @@ class Crew:
 
     def _on_test_stop(self, **_: Any) -> None:
         StreamingUser.session = None
+        if self._watch is not None:
+            self._watch.stop()
+            self._watch = None
 
     def _on_quit(self, **_: Any) -> None:
         # Locust's very last event: until then, streams may still run that would break with their server.
@@ -114,3 +128,8 @@ def template_of(options: ChatOptions) -> str | None:
 def _options(environment: Environment) -> ChatOptions:
     assert environment.parsed_options is not None
     return ChatOptions.of(environment.parsed_options)
+
+
+def _server_metrics(environment: Environment) -> ServerMetricsOptions:
+    assert environment.parsed_options is not None
+    return ServerMetricsOptions.of(environment.parsed_options)

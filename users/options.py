@@ -20,7 +20,7 @@ from engines import (
     compile_template,
 )
 from prompts import parse_token_range
-from wire import TlsSettings
+from wire import Origin, TlsSettings, UnusableUrl
 
 API_KEY_VARIABLE = "LLM_API_KEY"
 #: The --engine that is found out.
@@ -162,6 +162,25 @@ def _template(name: str) -> ChatTemplate:
         ) from None
 
 
+@dataclass(frozen=True, slots=True)
+class ServerMetricsOptions:
+    """Where to read what the server tells of itself: `page`, or with `auto` wherever its engine shows it. `gpu_page` is
+    that of a DCGM exporter."""
+
+    auto: bool
+    page: Origin | None
+    gpu_page: Origin | None
+
+    @classmethod
+    def of(cls, options: Namespace) -> ServerMetricsOptions:
+        """Check and convert. Raises OptionError."""
+        return cls(
+            auto=options.server_metrics == "auto",
+            page=_page("--server-metrics", options.server_metrics, "auto", "off"),
+            gpu_page=_page("--gpu-metrics-url", options.gpu_metrics_url, ""),
+        )
+
+
 def add_options(parser: ArgumentParser) -> None:
     """Give Locust's parser (and so its web form) these options. Every default has the type the form returns.
 
@@ -252,6 +271,19 @@ def add_options(parser: ArgumentParser) -> None:
         env_var="TOKENSWARM_TLS_INSECURE",
         help="trust whatever certificate an https host shows; anybody could be that host",
     )
+    option(
+        "--server-metrics",
+        default="auto",
+        env_var="TOKENSWARM_SERVER_METRICS",
+        help="where the server tells of itself (queue, cache, its own TTFT), read every 5 s: auto: the engine's own "
+        "page on --host; off; or the address of another page",
+    )
+    option(
+        "--gpu-metrics-url",
+        default="",
+        env_var="TOKENSWARM_GPU_METRICS_URL",
+        help="page of a DCGM exporter on the server's machine, for GPU utilization; empty: none",
+    )
     option("--request-timeout", default="10m", env_var="TOKENSWARM_REQUEST_TIMEOUT", help="for a whole request")
 
 
@@ -277,6 +309,18 @@ def _whole(option: str, value: Any, least: int) -> int:
     if number < least:
         raise OptionError(f"{option} takes a whole number of at least {least}, got {value!r}.")
     return number
+
+
+def _page(option: str, text: str, *words: str) -> Origin | None:
+    """The page at an address, /metrics where it names none; None for one of the words."""
+    if text in words:
+        return None
+    try:
+        page = Origin.parse(text)
+    except UnusableUrl:
+        known = "".join(f"{word}, " for word in words if word)
+        raise OptionError(f"{option} takes {known}or an address like http://HOST:PORT/metrics, got {text!r}.") from None
+    return page if page.prefix else replace(page, prefix="/metrics")
 
 
 def _one_of(kind: type[Choice], option: str, text: str) -> Choice:

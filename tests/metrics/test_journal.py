@@ -400,7 +400,9 @@ def test_run_json_is_replaced_as_a_whole(journal: Journal) -> None:
     journal.write_run({"status": "running"})
     journal.write_run({"status": "finished", "model": "忙"})
     assert json.loads((journal.folder / "run.json").read_text("utf-8")) == {"status": "finished", "model": "忙"}
-    assert {path.name for path in journal.folder.iterdir()} == {"run.json", "requests.csv", "windows.csv"}
+    assert {path.name for path in journal.folder.iterdir()} == {
+        *("run.json", "requests.csv", "windows.csv", "server.csv")
+    }
 
 
 def test_a_folder_that_is_taken_gets_a_number(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from metrics.objectives import Objectives
 from metrics.prometheus import LiveRun, MetricsPortError, serve
 from metrics.records import Report
 from metrics.run import RunFacts
+from metrics.server import ServerBooks, ServerSample
 from metrics.stage import Part, Phase, Stage
 from metrics.timeline import Outcome, Timeline
 
@@ -234,3 +235,28 @@ def test_a_port_that_is_taken_is_told_in_a_sentence(live: LiveRun) -> None:
             match=rf"the metrics port 127.0.0.1:{port} cannot be had \(.+\); choose another with --metrics-port, or 0",
         ):
             serve(live, "127.0.0.1", port)
+
+
+def test_what_the_server_told_last_is_passed_on_under_one_name(scrape: Scrape, live: LiveRun, ledger: Ledger) -> None:
+    live.facts, live.ledger = FACTS, ledger
+    live.server = ServerBooks()
+    values = {"requests_running": 7.0, "requests_waiting": 2.0, "kv_cache_utilization": 0.5, "gpu_utilization": 0.97}
+    counters = {"output_tokens_total": 900.0, "prefix_cache_hits_total": 30.0, "prefix_cache_queries_total": 120.0}
+    live.server.add(ServerSample(1.0, 0, values | counters), 0)
+    labels = {"engine": "vllm", "model": 'llama "3"\n8b'}
+    told = {
+        sample.name: (sample.labels, sample.value)
+        for family in scrape().values()
+        for sample in family.samples
+        if sample.name.startswith("tokenswarm_server_")
+    }
+    assert told == {
+        "tokenswarm_server_requests_running": (labels, 7.0),
+        "tokenswarm_server_requests_waiting": (labels, 2.0),
+        "tokenswarm_server_kv_cache_utilization": (labels, 0.5),
+        "tokenswarm_server_prefix_cache_hit_ratio": (labels, 0.25),
+        "tokenswarm_server_gpu_utilization": (labels, 0.97),
+        "tokenswarm_server_output_tokens_total": (labels, 900.0),
+    }
+    live.server.add(ServerSample(2.0, 0, {}), 1)
+    assert not any(name.startswith("tokenswarm_server_") for name in scrape())

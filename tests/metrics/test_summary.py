@@ -14,6 +14,7 @@ from metrics.ledger import Ledger
 from metrics.objectives import Objectives
 from metrics.records import Report
 from metrics.roster import Happening, WorkerEvent
+from metrics.server import ServerFigures
 from metrics.stage import Stage
 from metrics.summary import (
     Books,
@@ -232,6 +233,7 @@ FIGURES: dict[str, Any] = {
     "requests_with_gaps": int,
     **dict.fromkeys(("ttft_s", "ttfvt_s", "tpot_s", "gap_s", "e2e_s"), DISTRIBUTION),
     **dict.fromkeys(("request_token_rate", "connect_s", "client_delay_s", "loop_lag_s"), DISTRIBUTION),
+    "server": (dict.fromkeys(ServerFigures.__struct_fields__, (float, None)), None),
 }
 LEVEL = {
     "stage": int,

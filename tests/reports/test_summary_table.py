@@ -225,3 +225,21 @@ def test_no_line_is_wider_than_the_terminal_and_no_column_is_lost(
     assert all(name in shown for name in ("sent", "failed", "p50", "p95", "p99", "all", "one user", "req/s", "share"))
     assert len(heads) == (1 if width >= 100 else 2)
     assert ("p50 interval" in shown) == (width == 120)
+
+
+def test_what_the_server_told_stands_under_the_figures_only_where_it_told_something(
+    write_run: Write, make_level: Make
+) -> None:
+    """The client's mean TTFT is 66 ms for 10 users (1.1 of its median), the server's 60: 6 ms lie between."""
+    server = {"requests_running_mean": 9.5, "requests_waiting_mean": 0.0, "kv_cache_utilization_mean": 0.31}
+    server |= {"prefix_cache_hit_ratio": None, "gpu_utilization_mean": 0.97, "ttft_s_mean": 0.06}
+    told = make_level(0, 10, server=server | {"output_token_rate": 488.0})
+    table = summary_table(load_results(write_run([told, make_level(1, 50)])))
+    assert len(table.split("network and gateway")) == 3  # a column, and the sentence that explains it
+    block = table[: table.index("By the server's own metrics")].rstrip().splitlines()
+    assert re.split(r"\s{2,}", block[-2].strip()) == [
+        *("10", "off", "9.50", "0", "31.0 %", "–", "97.0 %", "488"),
+        *("60.0 ms", "66.0 ms", "6.00 ms"),
+    ]
+    assert re.split(r"\s{2,}", block[-1].strip())[2:8] == ["–"] * 6
+    assert "network and gateway" not in summary_table(load_results(write_run([make_level(0, 10)])))

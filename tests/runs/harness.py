@@ -119,7 +119,10 @@ class Simulator:
 StartSimulator = Callable[..., Simulator]
 
 
-FILES = {"run.json", "requests.csv", "windows.csv", "histograms.csv", "summary.json", "summary.csv", "charts"}
+FILES = {
+    *("run.json", "requests.csv", "windows.csv", "server.csv", "histograms.csv"),
+    *("summary.json", "summary.csv", "charts"),
+}
 SHORT_LADDER = ("--levels", "2,4", "--ramp", "1s", "--level-time", "4s", "--max-tokens", "24")
 
 

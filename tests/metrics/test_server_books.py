@@ -1,0 +1,108 @@
+"""What the server told, as figures of a span: with numbers that can be added up in the head."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from metrics.ledger import Ledger, LevelBooks
+from metrics.server import ServerBooks, ServerFigures, ServerSample, server_figures
+from metrics.stage import Part, Stage
+from metrics.summary import level_summary, summary_rows
+
+SAMPLES = [
+    ServerSample(0.0, 0, {"requests_running": 0, "output_tokens_total": 1000, "ttft_seconds_sum": 9.0}),
+    ServerSample(2.1, 0, {"requests_running": 8, "output_tokens_total": 1500, "kv_cache_utilization": 0.1}),
+    ServerSample(7.1, 0, {"requests_running": 10, "output_tokens_total": 3500, "kv_cache_utilization": 0.3}),
+    ServerSample(12.1, 0, {"requests_running": 2, "output_tokens_total": 5500, "kv_cache_utilization": 0.9}),
+    ServerSample(17.1, 0, {"requests_running": 0, "output_tokens_total": 5600}),
+]
+
+
+def test_gauges_are_averaged_inside_the_span_and_counters_to_its_end() -> None:
+    """From 2 to 12 s. The look at 12.1 s shows what was counted to the end, but no longer how many ran."""
+    figures = server_figures(SAMPLES, 2.0, 12.0)
+    assert figures == ServerFigures(
+        requests_running_mean=9.0, kv_cache_utilization_mean=pytest.approx(0.2), output_token_rate=(5500 - 1500) / 10
+    )
+
+
+def test_ratios_come_from_what_both_counters_grew_by() -> None:
+    told = [
+        {"prefix_cache_hits_total": 100, "prefix_cache_queries_total": 1000, "ttft_seconds_sum": 50.0}
+        | {"ttft_seconds_count": 100, "prefix_cache_hit_ratio": 0.1},
+        {"prefix_cache_hits_total": 400, "prefix_cache_queries_total": 1400, "ttft_seconds_sum": 51.0}
+        | {"ttft_seconds_count": 104, "prefix_cache_hit_ratio": 0.3},
+    ]
+    figures = server_figures([ServerSample(5.0 * n, 0, values) for n, values in enumerate(told)], 0.0, 5.0)
+    assert figures is not None
+    assert (figures.prefix_cache_hit_ratio, figures.ttft_s_mean) == (0.75, 0.25)
+
+
+def test_where_an_engine_counts_neither_its_own_ratio_and_last_times_are_averaged() -> None:
+    samples = [ServerSample(1, 0, {"prefix_cache_hit_ratio": 0.2, "ttft_seconds_last": 0.1})]
+    samples += [ServerSample(2, 0, {"prefix_cache_hit_ratio": 0.4, "ttft_seconds_last": 0.3})]
+    figures = server_figures(samples, 0.0, 5.0)
+    assert figures is not None
+    assert figures.prefix_cache_hit_ratio == pytest.approx(0.3)
+    assert figures.ttft_s_mean == pytest.approx(0.2)
+
+
+def test_a_server_that_was_restarted_in_between_has_no_rate() -> None:
+    samples = [ServerSample(at, 0, {"output_tokens_total": count}) for at, count in ((0, 100), (5, 10), (10, 500))]
+    figures = server_figures(samples, 0.0, 10.0)
+    assert figures is not None
+    assert figures.output_token_rate is None
+
+
+def test_one_look_gives_no_rate_and_none_gives_nothing() -> None:
+    figures = server_figures(SAMPLES[:1], 0.0, 1.0)
+    assert figures == ServerFigures(requests_running_mean=0.0)
+    assert server_figures(SAMPLES, 100.0, 200.0) is None
+
+
+def test_a_look_is_due_every_five_seconds_and_where_a_part_begins(stage: Callable[..., Stage]) -> None:
+    """Ramp to 2 s, hold to 12 s."""
+    books = ServerBooks()
+    first, second = LevelBooks(stage(0), 0.0), LevelBooks(stage(1), 13.0)
+    looked = []
+    for tenth in range(200):
+        now_s = tenth / 10
+        if books.is_due(first if now_s < 13 else second, now_s):
+            books.tried(now_s)
+            looked.append(now_s)
+    assert looked == [0.0, 2.0, 7.0, 12.0, 13.0, 15.0]
+
+
+def test_the_summary_has_them_by_part_and_the_table_of_it_always_the_same_columns(
+    books: Callable[..., Ledger], timeline: Callable[..., object]
+) -> None:
+    ledger = books([timeline()])
+    told = ServerBooks()
+    for sample in SAMPLES:
+        told.add(sample, 0)
+    with_server = level_summary(ledger.levels[0], 99.0, ledger.objectives, told)
+    without = level_summary(ledger.levels[0], 99.0, ledger.objectives)
+    assert with_server.hold.server is not None and with_server.whole.server is not None
+    assert with_server.hold.server.requests_running_mean == 9.0
+    assert with_server.whole.server.requests_running_mean == 6.0
+    assert without.hold.server is None
+    rows = summary_rows([with_server]) + summary_rows([without])
+    assert len({tuple(row) for row in rows}) == 1
+    assert [row["server_requests_running_mean"] for row in rows] == [9.0, 6.0, None, None]
+
+
+def test_a_look_that_told_nothing_is_counted_and_what_was_known_is_no_longer_told() -> None:
+    books = ServerBooks("http://gpu/metrics")
+    books.add(SAMPLES[0], 0)
+    books.add(ServerSample(5.0, 0, {}), 1)
+    assert books.latest == {}
+    assert books.facts() == {
+        "source": "http://gpu/metrics",
+        "gpu_source": None,
+        "samples": 1,
+        "failures": 1,
+        "note": None,
+    }
+    assert books.figures(LevelBooks(Stage(0, "off", "1", 1, 0.0), 0.0), Part.WHOLE, 5.0) is not None
