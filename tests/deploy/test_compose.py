@@ -1,0 +1,266 @@
+"""docker-compose.yml, its image and the Kubernetes manifest, without a container: as data, and by running what they
+say."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from locust.argument_parser import get_empty_argument_parser, setup_parser_arguments
+
+import metrics.options
+import shapes.options
+import users.options
+from tests.deploy.harness import DEPLOY, answers, get, load_yaml, post, until
+from tests.runs.harness import ROOT, Run, assert_whole, environment, free_port
+
+COMPOSE = load_yaml(ROOT / "docker-compose.yml")
+SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8")
+KUBERNETES = list(yaml.safe_load_all((DEPLOY / "kubernetes" / "tokenswarm.yaml").read_text(encoding="utf-8")))
+_VARIABLE = re.compile(r"\$\{(\w+):-([^}]*)\}")
+
+
+def interpolated(value: Any, **variables: str) -> str:
+    """As compose does it: `${NAME:-default}` from the environment of whoever calls it."""
+    return _VARIABLE.sub(lambda match: variables.get(match[1]) or match[2], str(value))
+
+
+def image_environment() -> dict[str, str]:
+    """The Dockerfile's ENV."""
+    (instruction,) = re.findall(r"^ENV ((?:.*\\\n)*.*)$", DOCKERFILE, re.MULTILINE)
+    return dict(re.findall(r"(\w+)=(\S+)", instruction))
+
+
+def defaults() -> dict[str, Any]:
+    """The default of every option, Locust's and ours, by its variable."""
+    parser = get_empty_argument_parser(default_config_files=[])
+    setup_parser_arguments(parser)
+    for room in (users.options, shapes.options, metrics.options):
+        room.add_options(parser)
+    return {action.env_var: action.default for action in parser._actions if getattr(action, "env_var", None)}
+
+
+def test_the_file_is_of_the_compose_specification() -> None:
+    command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec"]
+    done = subprocess.run([*command, str(ROOT / "docker-compose.yml")], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_only_what_a_person_looks_at_is_published_and_to_this_machine_alone() -> None:
+    published = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
+    assert published == {
+        "master": ["127.0.0.1:8089:8089"],
+        "prometheus": ["127.0.0.1:9090:9090"],
+        "grafana": ["127.0.0.1:3000:3000"],
+    }
+
+
+def test_everybody_whom_others_wait_for_has_a_health_check() -> None:
+    awaited = {other for service in SERVICES.values() for other in service.get("depends_on", ())}
+    assert awaited == {"simulator", "master", "prometheus"}
+    assert all("healthcheck" in SERVICES[name] for name in (*awaited, "grafana"))
+    conditions = [one for service in SERVICES.values() for one in service.get("depends_on", {}).values()]
+    assert all(one == {"condition": "service_healthy"} for one in conditions)
+
+
+def test_images_of_others_are_pinned_and_ours_is_one() -> None:
+    ours = {name for name, service in SERVICES.items() if "build" in service}
+    assert ours == {"simulator", "master", "worker"}
+    assert {SERVICES[name]["image"] for name in ours} == {"tokenswarm"}
+    others = [SERVICES[name]["image"] for name in SERVICES.keys() - ours]
+    assert all(re.fullmatch(r"[a-z]+/[a-z]+:v?\d+\.\d+\.\d+", image) for image in others)
+
+
+def test_what_is_mounted_is_there() -> None:
+    mounts = [volume.split(":")[0] for service in SERVICES.values() for volume in service.get("volumes", ())]
+    assert all((ROOT / mount).is_dir() for mount in mounts if mount.startswith("."))
+    assert {mount for mount in mounts if not mount.startswith(".")} == set(COMPOSE["volumes"])
+
+
+def test_addresses_between_services_are_those_of_services() -> None:
+    metrics_port = SERVICES["master"]["environment"]["TOKENSWARM_METRICS_PORT"]
+    jobs = {job["job_name"]: job for job in load_yaml(DEPLOY / "prometheus" / "prometheus.yml")["scrape_configs"]}
+    assert jobs["tokenswarm"]["static_configs"] == [{"targets": [f"master:{metrics_port}"]}]
+    (source,) = load_yaml(DEPLOY / "grafana" / "provisioning" / "datasources" / "prometheus.yml")["datasources"]
+    assert source["url"] == "http://prometheus:9090"
+    (provider,) = load_yaml(DEPLOY / "grafana" / "provisioning" / "dashboards" / "tokenswarm.yml")["providers"]
+    assert f"./deploy/grafana/dashboards:{provider['options']['path']}:ro" in SERVICES["grafana"]["volumes"]
+
+
+def test_every_variable_is_one_and_what_nobody_sets_is_the_option_s_default() -> None:
+    known = defaults()
+    for name in ("master", "worker"):
+        for variable, value in SERVICES[name]["environment"].items():
+            if variable in ("LLM_API_KEY", "LOCUST_HOST") or not _VARIABLE.fullmatch(str(value)):
+                continue
+            assert _VARIABLE.fullmatch(value)[1] == variable
+            assert interpolated(value) == str(known[variable])
+    given = {variable for name in ("master", "worker") for variable in SERVICES[name]["environment"]}
+    given |= {name for name in image_environment() if not name.startswith("PYTHON")}
+    assert given - {"LLM_API_KEY"} <= known.keys()
+
+
+def test_the_api_key_comes_from_outside_and_goes_to_nobody_but_master_and_workers() -> None:
+    holders = {name for name, service in SERVICES.items() if "LLM_API_KEY" in service.get("environment", {})}
+    assert holders == {"master", "worker"}
+    assert {SERVICES[name]["environment"]["LLM_API_KEY"] for name in holders} == {"${LLM_API_KEY:-}"}
+    assert "LLM_API_KEY" not in DOCKERFILE
+
+
+def test_the_image_holds_the_whole_program_and_does_not_run_it_as_root() -> None:
+    lines = DOCKERFILE.splitlines()
+    assert lines.index("USER tokenswarm") > max(n for n, line in enumerate(lines) if line.startswith("RUN"))
+    assert re.search(r"^FROM python:3\.\d+-slim-\w+$", DOCKERFILE, re.MULTILINE)
+    setuptools = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
+    needed = {*setuptools["packages"], *(f"{module}.py" for module in setuptools["py-modules"])}
+    needed |= {"pyproject.toml", "constraints.txt", "README.md", "LICENSE"}
+    ignored = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
+    assert "*" in ignored
+    assert {line.removeprefix("!") for line in ignored if line.startswith("!")} == needed
+
+
+# By hand: each service's command as it is written, in a process instead of a container.
+
+
+class Stack:
+    """The services of ours, on this machine: their names are 127.0.0.1 here, their ports free ones."""
+
+    PORTS = ("8000", "8089", "5557", "9646")
+
+    def __init__(self, folder: Path) -> None:
+        self.results = folder / "results"
+        self._folder = folder
+        self._ports = {port: str(free_port()) for port in self.PORTS}
+        self._started: list[subprocess.Popen[str]] = []
+
+    def here(self, text: str) -> str:
+        """What a service is told, with the addresses and folders of this machine."""
+        text = re.sub(r"0\.0\.0\.0|(?<![\w-])(?:simulator|master)(?=:|$)", "127.0.0.1", text)
+        text = re.sub("|".join(self.PORTS), lambda match: self._ports[match[0]], text)
+        return text.replace("/opt/tokenswarm", str(ROOT)).replace("/results", str(self.results))
+
+    def start(self, name: str) -> Path:
+        """Start a service; returns where its output goes."""
+        log = self._folder / f"{name}-{len(self._started)}.log"
+        with log.open("w") as output:
+            command = [self.here(word) for word in SERVICES[name]["command"]]
+            process = subprocess.Popen(
+                command, cwd=self._folder, env=self._env(name), stdin=subprocess.DEVNULL, stdout=output, stderr=output
+            )
+        self._started.append(process)
+        return log
+
+    def is_healthy(self, name: str) -> bool:
+        """What the service's health check says."""
+        kind, *command = SERVICES[name]["healthcheck"]["test"]
+        assert kind == "CMD"
+        done = subprocess.run([self.here(word) for word in command], env=self._env(name), capture_output=True)
+        return done.returncode == 0
+
+    @property
+    def page(self) -> str:
+        return self.here("http://127.0.0.1:8089")
+
+    def stop(self) -> list[int]:
+        """As compose: whoever depends on another goes first. Returns exit codes."""
+        codes = []
+        for process in reversed(self._started):
+            process.terminate()
+            codes.append(process.wait(timeout=60))
+        self._started = []
+        return codes
+
+    def _env(self, name: str) -> dict[str, str]:
+        told = image_environment() | SERVICES[name].get("environment", {})
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        return environment(**{key: self.here(interpolated(value)) for key, value in told.items()}, PATH=path)
+
+
+@pytest.fixture
+def stack(tmp_path: Path) -> Iterator[Stack]:
+    stack = Stack(tmp_path)
+    yield stack
+    stack.stop()
+
+
+@pytest.mark.slow
+def test_the_commands_as_written_make_a_run_over_two_workers(stack: Stack) -> None:
+    stack.start("simulator")
+    until(lambda: stack.is_healthy("simulator"))
+    master_log = stack.start("master")
+    until(lambda: stack.is_healthy("master"))
+    for _ in range(2):
+        stack.start("worker")
+    until(lambda: answers(stack.page))
+    until(lambda: len(json.loads(get(f"{stack.page}/stats/requests"))["workers"]) == 2)
+    form = {"levels": "4", "ramp": "1s", "level_time": "4s", "settle": "0s", "max_tokens": "8", "system_prompt": "off"}
+    assert post(f"{stack.page}/swarm", user_count="1", spawn_rate="1", **form)["success"]
+    until(lambda: list(stack.results.glob("*/charts/token_rate.png")))
+    stack.stop()
+    run = Run(0, master_log.read_text(), stack.results)
+    assert_whole(run)
+    assert run.document["status"] == "finished"
+    assert run.document["host"] == stack.here("http://simulator:8000")
+    assert len({row["worker"] for row in run.requests}) == 2
+    assert {row["outcome"] for row in run.requests} == {"ok"}
+
+
+# Kubernetes.
+
+
+def of_kind(kind: str) -> dict[str, dict[str, Any]]:
+    return {each["metadata"]["name"]: each for each in KUBERNETES if each["kind"] == kind}
+
+
+def test_the_manifests_services_and_deployments_fit_together() -> None:
+    (service,) = of_kind("Service").values()
+    deployments = of_kind("Deployment")
+    pods = {name: deployment["spec"]["template"] for name, deployment in deployments.items()}
+    for deployment in deployments.values():
+        labels = deployment["spec"]["template"]["metadata"]["labels"]
+        assert deployment["spec"]["selector"]["matchLabels"] == labels
+    assert service["spec"]["selector"] == pods["tokenswarm-master"]["metadata"]["labels"]
+    (master,) = pods["tokenswarm-master"]["spec"]["containers"]
+    (worker,) = pods["tokenswarm-worker"]["spec"]["containers"]
+    ports = {port["name"]: port["containerPort"] for port in master["ports"]}
+    assert {port["targetPort"]: port["port"] for port in service["spec"]["ports"]} == ports
+    known = defaults()
+    assert ports == {
+        "workers": known["LOCUST_MASTER_BIND_PORT"],
+        "page": known["LOCUST_WEB_PORT"],
+        "metrics": known["TOKENSWARM_METRICS_PORT"],
+    }
+    annotations = pods["tokenswarm-master"]["metadata"]["annotations"]
+    assert annotations["prometheus.io/port"] == str(ports["metrics"])
+    told = {variable["name"]: variable.get("value") for variable in worker["env"]}
+    assert told["LOCUST_MASTER_NODE_HOST"] == service["metadata"]["name"]
+    assert (master["args"], worker["args"]) == (
+        SERVICES["master"]["command"],
+        SERVICES["worker"]["command"],
+    )
+
+
+def test_the_manifests_variables_are_ones_and_its_secret_is_by_reference() -> None:
+    (options,) = of_kind("ConfigMap").values()
+    for deployment in of_kind("Deployment").values():
+        spec = deployment["spec"]["template"]["spec"]
+        assert spec["securityContext"]["runAsNonRoot"]
+        (container,) = spec["containers"]
+        assert container["envFrom"] == [{"configMapRef": {"name": options["metadata"]["name"]}}]
+        variables = {variable["name"]: variable for variable in container["env"]}
+        key = variables.pop("LLM_API_KEY")
+        assert "value" not in key
+        assert key["valueFrom"]["secretKeyRef"]["optional"]
+        assert variables.keys() | options["data"].keys() <= defaults().keys()
+        uid = spec["securityContext"]["runAsUser"]
+        assert f"--uid {uid} " in DOCKERFILE

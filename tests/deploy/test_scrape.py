@@ -1,0 +1,238 @@
+"""A real Prometheus scrapes real runs: what it then says equals what the runs' own files say."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import pairwise
+from math import ceil, inf
+from pathlib import Path
+
+import pytest
+
+from metrics.buckets import E2E_S, TTFT_S
+from metrics.timeline import Outcome
+from tests.deploy.harness import Prometheus, alerts, answers, expressions, get, post, program, until
+from tests.runs.harness import ROOT, environment, free_port, read_csv
+
+pytestmark = pytest.mark.slow
+
+LEVELS = ("2", "4")
+#: Named by the dashboard or the alerts, and not exposed yet.
+TO_COME = re.compile(
+    r"tokenswarm_(suspect|loop_lag_seconds|worker_cpu_utilization|workers|workers_missing|server_\w+)(_bucket)?\b"
+)
+
+#: Of what vLLM serves at /metrics, the names that the dashboard asks for.
+VLLM = """
+vllm:num_requests_running{{model_name="m"}} 3
+vllm:num_requests_waiting{{model_name="m"}} 1
+vllm:kv_cache_usage_perc{{model_name="m"}} 0.25
+vllm:prefix_cache_queries_total{{model_name="m"}} {n}
+vllm:prefix_cache_hits_total{{model_name="m"}} {n}
+vllm:generation_tokens_total{{model_name="m"}} {n}
+vllm:time_to_first_token_seconds_bucket{{model_name="m",le="0.1"}} {n}
+vllm:time_to_first_token_seconds_bucket{{model_name="m",le="+Inf"}} {n}
+"""
+
+
+class VllmMetrics(BaseHTTPRequestHandler):
+    """Counters that go up at each scrape."""
+
+    scrapes = 0
+
+    def do_GET(self) -> None:
+        VllmMetrics.scrapes += 1
+        body = VLLM.format(n=VllmMetrics.scrapes).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "text/plain; version=0.0.4")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@dataclass(frozen=True)
+class Scraped:
+    """Two runs of one process, both over, and the Prometheus that scraped them."""
+
+    prometheus: Prometheus
+    folders: list[Path]
+    began_s: float
+    ended_s: float
+
+    @property
+    def rows(self) -> list[dict[str, str]]:
+        """requests.csv of the run that the counters are of: the last."""
+        return read_csv(self.folders[-1] / "requests.csv")
+
+    @property
+    def ok(self) -> list[dict[str, str]]:
+        return [row for row in self.rows if row["outcome"] == "ok"]
+
+
+@pytest.fixture(scope="module")
+def vllm() -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), VllmMetrics)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture(scope="module")
+def scraped(tmp_path_factory: pytest.TempPathFactory, vllm: str) -> Iterator[Scraped]:
+    """The page's process outlives its runs, and so do their last figures. One request in six fails."""
+    program("prometheus")
+    folder = tmp_path_factory.mktemp("scraped")
+    web_port, metrics_port = free_port(), free_port()
+    python = [sys.executable, "-u"]
+    simulate = [str(ROOT / "tokenswarm.py"), "simulate", "--port", "0", "--error-every", "6"]
+    simulator = subprocess.Popen(
+        [*python, *simulate], env=environment(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True
+    )
+    assert simulator.stdout is not None
+    (host,) = re.findall(r"http://\S+", simulator.stdout.readline())
+    run = ["-m", "locust", "-f", str(ROOT / "locustfile.py"), "-H", host, "--results", str(folder / "results")]
+    ports = ["--web-port", str(web_port), "--metrics-port", str(metrics_port)]
+    locust = subprocess.Popen(
+        [*python, *run, *ports],
+        cwd=folder,
+        env=environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=(folder / "log").open("w"),
+        stderr=subprocess.STDOUT,
+    )
+    page = f"http://127.0.0.1:{web_port}"
+    prometheus = None
+    try:
+        targets = {"tokenswarm": f"127.0.0.1:{metrics_port}", "server": vllm}
+        prometheus = Prometheus(folder / "prometheus", free_port(), targets)
+        until(lambda: answers(page))
+        until(lambda: prometheus.value("tokenswarm_users") == 0)
+        began_s = time.time()
+        for number in (1, 2):
+            one_run(page, number, folder / "results")
+        folders = sorted(each.parent for each in (folder / "results").glob("*/run.json"))
+        rows = len(read_csv(folders[-1] / "requests.csv"))
+        until(lambda: prometheus.value("sum(tokenswarm_requests_total)") == rows)
+        yield Scraped(prometheus, folders, began_s, time.time())
+    finally:
+        for process in (locust, simulator):
+            process.terminate()
+            process.wait(timeout=20)
+        if prometheus is not None:
+            prometheus.close()
+
+
+def one_run(page: str, number: int, results: Path) -> None:
+    """A short ladder, started from the page and gone to its end; the second run is shorter than the first."""
+    form = {
+        "levels": ",".join(LEVELS),
+        "ramp": "1s",
+        "level_time": "5s" if number == 1 else "3s",
+        "settle": "0s",
+        "max_tokens": "12",
+        "system_prompt": "off",
+    }
+    until(lambda: json.loads(get(f"{page}/stats/requests"))["state"] in ("ready", "stopped"))
+    assert post(f"{page}/swarm", user_count="1", spawn_rate="1", **form)["success"]
+    until(lambda: len(list(results.glob("*/charts/token_rate.png"))) == number)
+
+
+def test_the_counters_equal_the_sums_over_the_journal(scraped: Scraped) -> None:
+    rows = scraped.rows
+    told = {
+        (series["metric"]["level"], series["metric"]["outcome"]): float(series["value"][1])
+        for series in scraped.prometheus.query("tokenswarm_requests_total")
+    }
+    counted = Counter((row["level"], row["outcome"]) for row in rows)
+    assert told == {(level, outcome.value): counted[level, outcome.value] for level in LEVELS for outcome in Outcome}
+    assert all(counted[level, outcome] > 0 for level in LEVELS for outcome in ("ok", "http_error"))
+    for level in LEVELS:
+        tokens = sum(int(row["output_tokens"]) for row in rows if row["level"] == level)
+        assert scraped.prometheus.value(f'tokenswarm_output_tokens_total{{level="{level}"}}') == tokens
+    events = sum(int(row["output_events"]) for row in rows)
+    assert scraped.prometheus.value("tokenswarm_output_events_total") == events
+    assert scraped.prometheus.value("tokenswarm_requests_in_flight") == 0
+
+
+def test_a_histograms_count_and_sum_equal_the_journals(scraped: Scraped) -> None:
+    for level in LEVELS:
+        ttfts_s = [float(row["ttft_ms"]) / 1000 for row in scraped.ok if row["level"] == level]
+        told = {
+            what: scraped.prometheus.value(f'tokenswarm_time_to_first_token_seconds_{what}{{level="{level}"}}')
+            for what in ("count", "sum")
+        }
+        # The books keep three digits of each value.
+        assert told == {"count": len(ttfts_s), "sum": pytest.approx(sum(ttfts_s), rel=1e-3)}
+
+
+@pytest.mark.parametrize("p", [0.5, 0.9, 0.95, 0.99])
+@pytest.mark.parametrize(
+    ("histogram", "column", "bounds"),
+    [
+        ("tokenswarm_time_to_first_token_seconds", "ttft_ms", TTFT_S),
+        ("tokenswarm_e2e_latency_seconds", "e2e_ms", E2E_S),
+    ],
+    ids=["ttft", "e2e"],
+)
+def test_prometheus_quantile_lies_within_a_buckets_width_of_the_journals(
+    histogram: str, column: str, bounds: tuple[float, ...], p: float, scraped: Scraped
+) -> None:
+    values_s = sorted(float(row[column]) / 1000 for row in scraped.ok)
+    exact_s = values_s[ceil(p * len(values_s)) - 1]
+    told_s = scraped.prometheus.value(f"histogram_quantile({p}, sum by (le) ({histogram}_bucket))")
+    assert told_s is not None
+    low_s, high_s = next((low, high) for low, high in pairwise((0.0, *bounds, inf)) if told_s <= high)
+    assert abs(told_s - exact_s) <= high_s - low_s
+
+
+def test_a_second_run_in_the_process_is_seen_to_count_from_the_beginning(scraped: Scraped) -> None:
+    """Its levels have the labels of the first run's: rate() and increase() rely on this."""
+    resets = scraped.prometheus.query('resets(tokenswarm_requests_total{outcome="ok"}[10m])')
+    assert {series["metric"]["level"]: series["value"][1] for series in resets} == dict.fromkeys(LEVELS, "1")
+    # Both runs together, but for what Prometheus extrapolates at the ends.
+    both = sum(row["outcome"] == "ok" for folder in scraped.folders for row in read_csv(folder / "requests.csv"))
+    increased = scraped.prometheus.value('sum(increase(tokenswarm_requests_total{outcome="ok"}[10m]))')
+    assert increased == pytest.approx(both, rel=0.2)
+
+
+def test_every_expression_of_the_dashboard_returns_data(scraped: Scraped) -> None:
+    silent = []
+    for where, promql in expressions():
+        values = scraped.prometheus.finite_values(promql, scraped.began_s, scraped.ended_s)
+        if not values and not TO_COME.search(promql):
+            silent.append(f"{where}: {promql}")
+    assert not silent
+
+
+def test_every_alerts_expression_finds_its_series(scraped: Scraped) -> None:
+    """That the thresholds are right is in rules_test.yml: here only whether there is something that could pass them."""
+    for alert in alerts():
+        if not TO_COME.search(alert["expr"]):
+            promql = re.sub(r"(==|>) [\d.]+", "", alert["expr"])
+            assert promql != alert["expr"]
+            assert scraped.prometheus.finite_values(promql, scraped.began_s, scraped.ended_s), alert["alert"]
+
+
+def test_one_failure_in_six_brings_up_the_alert_on_failures_and_no_other(scraped: Scraped) -> None:
+    state = scraped.prometheus.finite_values('ALERTS{alertname="TokenswarmFailures"}', scraped.began_s, scraped.ended_s)
+    assert state
+    others = 'ALERTS{alertname!="TokenswarmFailures"}'
+    assert not scraped.prometheus.finite_values(others, scraped.began_s, scraped.ended_s)
+
+
+def test_what_is_said_to_come_is_not_there_yet(scraped: Scraped) -> None:
+    names = {series["metric"]["__name__"] for series in scraped.prometheus.query('{__name__=~"tokenswarm_.+"}')}
+    assert not {name for name in names if TO_COME.search(name)}, "exposed by now: take it off TO_COME"
