@@ -125,9 +125,7 @@ class _Server:
         ready = self.get("/readyz")
         if any(answer.headers.get("server", "").startswith("BentoML") for _, answer in self.answers):
             return BENTOML
-        if ready and ready.status == 200 and ready.body == b"\n":
-            return BENTOML
-        return BENTOML if "bentoml_service_" in self.text("/metrics") else None
+        return BENTOML if ready and ready.status == 200 and ready.body == b"\n" else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +196,7 @@ def _triton(server: _Server) -> _Seen | None:
     if isinstance(about, dict) and about.get("name") == "triton":
         return _Seen("triton", "GET /v2: the name is triton")
     ready = server.get("/v2/health/ready")
-    if ready and ready.status in {200, 400} and not ready.body:
+    if ready and ready.status in {200, 400} and not ready.body and server.status("/v2") != 200:
         return _Seen("triton", f"GET /v2/health/ready: an empty {ready.status}")
     return None
 

@@ -1,0 +1,469 @@
+"""What a server is taken for, from its answers to a handful of GETs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from engines import ENGINES, Answer, EngineError, Found, NotReady, identify
+
+JSON = {"content-type": "application/json"}
+NOT_FOUND = Answer(404, JSON, b'{"detail":"Not Found"}')
+EMPTY = Answer(200, {"content-length": "0"}, b"")
+
+
+def page(document: Any, status: int = 200, **headers: str) -> Answer:
+    return Answer(status, JSON | headers, json.dumps(document).encode())
+
+
+def text(body: str, status: int = 200, **headers: str) -> Answer:
+    return Answer(status, {"content-type": "text/plain"} | headers, body.encode())
+
+
+def models(owner: str, *names: str) -> Answer:
+    listed = [{"id": name, "object": "model", "created": 1, "owned_by": owner} for name in names or ("llama",)]
+    return page({"object": "list", "data": listed})
+
+
+class Site:
+    """A server of these pages; any other path gives `otherwise`."""
+
+    def __init__(self, pages: Mapping[str, Answer | None], otherwise: Answer | None = NOT_FOUND) -> None:
+        self._pages = pages
+        self._otherwise = otherwise
+        self.asked: list[str] = []
+
+    def __call__(self, path: str) -> Answer | None:
+        self.asked.append(path)
+        return self._pages.get(path, self._otherwise)
+
+
+PROBE = text("\n")
+VLLM = {"/v1/models": models("vllm"), "/version": page({"version": "0.32.0"}), "/health": EMPTY}
+LMDEPLOY = {"/v1/models": models("lmdeploy"), "/health": page({"status": "ok", "message": ""})}
+TRITON = {
+    "/v2": page({"name": "triton", "version": "2.45.0", "extensions": ["classification"]}),
+    "/v2/health/ready": EMPTY,
+}
+TGI_INFO = {
+    "model_id": "meta-llama/Meta-Llama-3-8B-Instruct",
+    "max_concurrent_requests": 128,
+    "max_input_tokens": 1024,
+    "max_total_tokens": 2048,
+}
+SCHEMA = {
+    "name": "tiny_llm",
+    "type": "service",
+    "routes": [
+        {
+            "name": "generate",
+            "route": "/generate",
+            "input": {"properties": {"max_tokens": {"default": 64, "maximum": 2048, "minimum": 1}}},
+        }
+    ],
+}
+BENTOML = {"/readyz": PROBE, "/livez": PROBE, "/healthz": PROBE, "/schema.json": page(SCHEMA)}
+
+#: Pages of a server, and what it is.
+SITES: dict[str, tuple[Site, Found]] = {
+    "vllm": (
+        Site(VLLM),
+        Found("vllm", "0.32.0", None, ["llama"], ["GET /v1/models: the models are owned_by vllm"]),
+    ),
+    "vllm of no version": (
+        Site({"/v1/models": models("vllm")}),
+        Found(
+            "vllm",
+            None,
+            None,
+            ["llama"],
+            [
+                "GET /v1/models: the models are owned_by vllm",
+                "GET /version tells none: taken for a vLLM of 0.5 or later",
+            ],
+        ),
+    ),
+    "vllm by its metrics": (
+        Site(
+            {
+                "/v1/models": models("tokenswarm"),
+                "/version": page({"version": "0.11.0"}),
+                "/metrics": text("# TYPE vllm:num_requests_running gauge\nvllm:num_requests_running 0\n"),
+            }
+        ),
+        Found("vllm", "0.11.0", None, ["llama"], ["GET /metrics has series of vllm:"]),
+    ),
+    "vllm-0.4.2": (
+        Site(VLLM | {"/version": page({"version": "0.4.2"})}),
+        Found("vllm-0.4.2", "0.4.2", None, ["llama"], ["GET /v1/models: the models are owned_by vllm"]),
+    ),
+    "vllm that wants a key": (
+        Site(
+            {
+                "/v1/models": page({"error": "Unauthorized"}, 401),
+                "/version": page({"version": "0.32.0"}),
+                "/metrics": text("vllm:num_requests_running 0\n"),
+            }
+        ),
+        Found("vllm", "0.32.0", None, [], ["GET /metrics has series of vllm:"]),
+    ),
+    "vllm behind BentoML": (
+        Site(VLLM | {"/readyz": PROBE}),
+        Found(
+            "vllm", "0.32.0", "BentoML", ["llama"], ["GET /v1/models: the models are owned_by vllm", "behind BentoML"]
+        ),
+    ),
+    "vllm behind BentoML, by its header": (
+        Site(VLLM | {"/version": page({"version": "0.4.2"}, server="BentoML Service/vllm")}),
+        Found(
+            "vllm-0.4.2",
+            "0.4.2",
+            "BentoML",
+            ["llama"],
+            ["GET /v1/models: the models are owned_by vllm", "behind BentoML"],
+        ),
+    ),
+    "lmdeploy": (
+        Site(LMDEPLOY),
+        Found("lmdeploy", None, None, ["llama"], ["GET /v1/models: the models are owned_by lmdeploy"]),
+    ),
+    "lmdeploy that loads": (
+        Site(LMDEPLOY | {"/health": page({"status": "initializing"}, 503)}),
+        Found("lmdeploy", None, None, ["llama"], ["GET /v1/models: the models are owned_by lmdeploy"]),
+    ),
+    "lmdeploy by its metrics": (
+        Site({"/v1/models": models("me"), "/health": EMPTY, "/metrics": text("lmdeploy:num_requests_running 0\n")}),
+        Found("lmdeploy", None, None, ["llama"], ["GET /metrics has series of lmdeploy:"]),
+    ),
+    "lmdeploy-0.4.0": (
+        Site({"/v1/models": models("lmdeploy")}),
+        Found(
+            "lmdeploy-0.4.0",
+            None,
+            None,
+            ["llama"],
+            [
+                "GET /v1/models: the models are owned_by lmdeploy",
+                "without GET /health, which came with 0.6: taken for an LMDeploy of 0.4",
+            ],
+        ),
+    ),
+    "lmdeploy-0.4.0 by its routes": (
+        Site(
+            {
+                "/v1/models": models("me"),
+                "/openapi.json": page({"paths": {"/v1/chat/completions": {}, "/v1/chat/interactive": {}}}),
+            }
+        ),
+        Found(
+            "lmdeploy-0.4.0",
+            None,
+            None,
+            ["llama"],
+            [
+                "GET /openapi.json has the route /v1/chat/interactive",
+                "without GET /health, which came with 0.6: taken for an LMDeploy of 0.4",
+            ],
+        ),
+    ),
+    "mlc": (
+        Site({"/v1/models": models("MLC-LLM"), "/metrics": text("prompt_tokens_sum\t9\n")}),
+        Found("mlc", None, None, ["llama"], ["GET /v1/models: the models are owned_by MLC-LLM"]),
+    ),
+    "mlc by its metrics": (
+        Site({"/v1/models": models("me"), "/metrics": text("prompt_tokens_sum\t9\nengine_prefill_time_sum\t0.5\n")}),
+        Found("mlc", None, None, ["llama"], ["GET /metrics has series of engine_prefill_time_sum"]),
+    ),
+    "mlc-2024": (
+        Site({"/v1/models": models("MLC-LLM")}),
+        Found(
+            "mlc-2024",
+            None,
+            None,
+            ["llama"],
+            [
+                "GET /v1/models: the models are owned_by MLC-LLM",
+                "without GET /metrics: taken for an MLC-LLM of 2024",
+            ],
+        ),
+    ),
+    "trtllm": (
+        Site({"/v1/models": models("tensorrt_llm"), "/version": page({"version": "1.2.0"}), "/metrics": page([])}),
+        Found("trtllm", "1.2.0", None, ["llama"], ["GET /v1/models: the models are owned_by tensorrt_llm"]),
+    ),
+    "trtllm by its metrics": (
+        Site({"/v1/models": models("me"), "/version": page({"version": "1.2.0"}), "/metrics": page([{"iter": 1}])}),
+        Found(
+            "trtllm",
+            "1.2.0",
+            None,
+            ["llama"],
+            ["GET /metrics is a JSON array, and GET /version has a version"],
+        ),
+    ),
+    "triton": (
+        Site(TRITON | {"/v2/models/ensemble/ready": EMPTY}),
+        Found(
+            "triton",
+            "2.45.0",
+            None,
+            ["ensemble"],
+            ["GET /v2: the name is triton", "the model ensemble is ready: taken to send new text only"],
+        ),
+    ),
+    "triton-bls": (
+        Site(
+            {
+                "/v2/health/ready": EMPTY,
+                "/v2/models/ensemble/ready": Answer(400, {}, b""),
+                "/v2/models/tensorrt_llm_bls/ready": EMPTY,
+            }
+        ),
+        Found(
+            "triton-bls",
+            None,
+            None,
+            ["tensorrt_llm_bls"],
+            [
+                "GET /v2/health/ready: an empty 200",
+                "only the model tensorrt_llm_bls is ready: taken to repeat the whole text",
+            ],
+        ),
+    ),
+    "triton that loads": (
+        Site({"/v2/health/ready": Answer(400, {}, b"")}),
+        Found(
+            "triton",
+            None,
+            None,
+            ["ensemble"],
+            [
+                "GET /v2/health/ready: an empty 400",
+                "neither ensemble nor tensorrt_llm_bls is ready: taken for ensemble",
+            ],
+        ),
+    ),
+    "tgi": (
+        Site({"/info": page(TGI_INFO | {"version": "3.3.7"}), "/health": EMPTY, "/v1/models": models("llama")}),
+        Found(
+            "tgi",
+            "3.3.7",
+            None,
+            ["meta-llama/Meta-Llama-3-8B-Instruct"],
+            ["GET /info: a model_id and max_concurrent_requests, as TGI tells them"],
+        ),
+    ),
+    "tgi-2.0.4": (
+        Site({"/info": page(TGI_INFO | {"version": "2.0.4"}), "/health": EMPTY}, otherwise=Answer(404, {}, b"")),
+        Found(
+            "tgi-2.0.4",
+            "2.0.4",
+            None,
+            ["meta-llama/Meta-Llama-3-8B-Instruct"],
+            ["GET /info: a model_id and max_concurrent_requests, as TGI tells them"],
+        ),
+    ),
+    "tgi of no version": (
+        Site({"/info": page(TGI_INFO)}),
+        Found(
+            "tgi",
+            None,
+            None,
+            ["meta-llama/Meta-Llama-3-8B-Instruct"],
+            [
+                "GET /info: a model_id and max_concurrent_requests, as TGI tells them",
+                "GET /info tells no version: taken for a TGI of 2.2 or later",
+            ],
+        ),
+    ),
+    "bentoml": (
+        Site(BENTOML, otherwise=text("Not Found", 404)),
+        Found("bentoml", None, "BentoML", ["tiny_llm"], ["GET /schema.json has the route /generate"], (1, 2048)),
+    ),
+    "bentoml without a schema": (
+        Site({"/readyz": PROBE}, otherwise=text("Not Found", 404)),
+        Found(
+            "bentoml",
+            None,
+            "BentoML",
+            [],
+            ["BentoML answers, without GET /v1/models: taken for a service with /generate"],
+            (128, 1024),
+        ),
+    ),
+    "sglang": (
+        Site({"/v1/models": models("sglang"), "/health": EMPTY}),
+        Found("sglang", None, None, ["llama"], ["GET /v1/models: the models are owned_by sglang"]),
+    ),
+    "sglang by its metrics": (
+        Site({"/v1/models": models("me"), "/metrics": text('# HELP x\nsglang:num_running_reqs{a="b"} 0\n')}),
+        Found("sglang", None, None, ["llama"], ["GET /metrics has series of sglang:"]),
+    ),
+    "llamacpp": (
+        Site(
+            {
+                "/v1/models": page({"data": [{"id": "tiny", "owned_by": "llamacpp"}]}, server="llama.cpp"),
+                "/props": page({"build_info": "b11434-0123abc"}, server="llama.cpp"),
+            },
+            otherwise=page({"error": {"message": "File Not Found"}}, 404, server="llama.cpp"),
+        ),
+        Found("llamacpp", "b11434-0123abc", None, ["tiny"], ["GET /v1/models: the header Server is llama.cpp"]),
+    ),
+    "llamacpp that loads": (
+        Site({}, otherwise=page({"error": {"message": "Loading model"}}, 503, server="llama.cpp")),
+        Found("llamacpp", None, None, [], ["GET /v1/models: the header Server is llama.cpp"]),
+    ),
+    "ollama": (
+        Site(
+            {
+                "/v1/models": models("library", "llama3:8b", "qwen3:4b"),
+                "/api/version": page({"version": "0.12.0"}),
+                "/api/tags": page({"models": [{"name": "llama3:8b"}, {"name": "qwen3:4b"}]}),
+            }
+        ),
+        Found("ollama", "0.12.0", None, ["llama3:8b", "qwen3:4b"], ["GET /api/version has a version"]),
+    ),
+    "openai": (
+        Site({"/v1/models": models("openai-internal", "gpt-9")}),
+        Found(
+            "openai",
+            None,
+            None,
+            ["gpt-9"],
+            [
+                "GET /v1/models lists models as OpenAI does, owned_by openai-internal, which is none of the engines "
+                "known here",
+                "taken for a plain OpenAI server",
+            ],
+        ),
+    ),
+    "anthropic": (
+        Site(
+            {"/v1/models": page({"data": [{"type": "model", "id": "claude", "display_name": "Claude"}]})},
+            otherwise=page({"type": "error", "error": {"type": "not_found_error", "message": "Not found"}}, 404),
+        ),
+        Found("anthropic", None, None, ["claude"], ["GET /v1/models: models in Anthropic's shape"]),
+    ),
+    "anthropic that wants a key": (
+        Site(
+            {},
+            otherwise=page({"type": "error", "error": {"type": "authentication_error", "message": "no key"}}, 401),
+        ),
+        Found("anthropic", None, None, [], ["GET /v1/models: an error in Anthropic's shape"]),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SITES)
+def test_a_server_is_taken_for_what_it_is(name: str) -> None:
+    site, found = SITES[name]
+    site.asked.clear()
+    assert identify(site) == found
+    assert found.engine in ENGINES
+    assert len(site.asked) == len(set(site.asked)) <= 11
+
+
+def test_every_engine_that_is_a_server_of_its_own_is_recognised() -> None:
+    endpoints_of_others = {"tgi-generate", "lmdeploy-interactive"}
+    assert {found.engine for _, found in SITES.values()} == set(ENGINES) - endpoints_of_others
+
+
+def test_a_server_that_names_itself_is_asked_little() -> None:
+    site = Site(VLLM)
+    identify(site)
+    assert site.asked == ["/v1/models", "/version", "/readyz"]
+
+
+# What is no engine, or not yet.
+
+
+def test_a_dead_server_is_told_as_such_after_two_questions() -> None:
+    site = Site({}, otherwise=None)
+    with pytest.raises(EngineError) as refused:
+        identify(site)
+    assert not isinstance(refused.value, NotReady)
+    assert str(refused.value).startswith("nothing answers there")
+    assert site.asked == ["/v1/models", "/health"]
+
+
+@pytest.mark.parametrize(
+    "site",
+    [
+        pytest.param(
+            Site({}, Answer(404, {"content-type": "text/html"}, b"<h1>404</h1>")), id="pages that are not there"
+        ),
+        pytest.param(
+            Site({}, Answer(200, {"content-type": "text/html"}, b"<html>Welcome to nginx!</html>")),
+            id="one page for all",
+        ),
+        pytest.param(Site({}, page({"hello": "world"})), id="JSON for all"),
+        pytest.param(Site({}, page([])), id="a JSON array for all"),
+        pytest.param(Site({}, page({"data": [5, {"x": 1}]})), id="a list that is none of models"),
+        pytest.param(Site({}, page({"data": "x"})), id="data that is no list"),
+        pytest.param(Site({}, EMPTY), id="nothing for all"),
+        pytest.param(Site({"/metrics": text("go_goroutines 5\nprocess_cpu_seconds_total 1\n")}), id="an exporter"),
+        pytest.param(Site({"/health": page({"status": "ok"})}), id="a service with health"),
+        pytest.param(Site({"/readyz": text("ok")}), id="a service with readyz"),
+    ],
+)
+def test_a_web_server_that_is_no_engine_is_told_as_such(site: Site) -> None:
+    with pytest.raises(EngineError) as refused:
+        identify(site)
+    assert not isinstance(refused.value, NotReady)
+    assert str(refused.value).startswith("no engine known here was recognised (GET /v1/models: HTTP ")
+    assert "--engine" in str(refused.value)
+    assert len(site.asked) <= 11
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_server_behind_a_key_says_so(status: int) -> None:
+    with pytest.raises(EngineError, match="set LLM_API_KEY"):
+        identify(Site({}, page({"detail": "Not authenticated"}, status)))
+
+
+@pytest.mark.parametrize("status", [502, 503, 504])
+def test_a_gateway_whose_engine_is_down_is_not_ready(status: int) -> None:
+    with pytest.raises(NotReady) as late:
+        identify(Site({}, text("Upstream service unavailable.", status)))
+    assert str(late.value) == f"the server is not ready: GET /v1/models gives HTTP {status}"
+
+
+# With --engine.
+
+
+def test_what_is_given_is_believed_and_what_it_looks_like_is_told() -> None:
+    found = identify(SITES["llamacpp"][0], "vllm")
+    assert (found.engine, found.version, found.models) == ("vllm", "b11434-0123abc", ["tiny"])
+    assert found.evidence == [
+        "--engine vllm was given, although this looks like llamacpp",
+        "GET /v1/models: the header Server is llama.cpp",
+    ]
+
+
+def test_what_is_given_and_found_has_its_evidence() -> None:
+    assert identify(Site(VLLM), "vllm") == SITES["vllm"][1]
+
+
+@pytest.mark.parametrize(
+    ("given", "site", "model"),
+    [
+        ("tgi-generate", "tgi", "meta-llama/Meta-Llama-3-8B-Instruct"),
+        ("lmdeploy-interactive", "lmdeploy-0.4.0", "llama"),
+        ("triton-bls", "triton", "tensorrt_llm_bls"),
+    ],
+)
+def test_another_endpoint_of_what_is_found_is_no_contradiction(given: str, site: str, model: str) -> None:
+    found = identify(SITES[site][0], given)
+    assert (found.engine, found.models, found.evidence[0]) == (given, [model], f"--engine {given} was given")
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_what_is_given_is_believed_of_a_server_that_shows_nothing(engine: str) -> None:
+    found = identify(Site({}), engine)
+    assert (found.engine, found.version, found.evidence) == (engine, None, [f"--engine {engine} was given"])
+    assert found.max_tokens_range == ((128, 1024) if engine == "bentoml" else None)
+    with pytest.raises(EngineError, match="nothing answers there"):
+        identify(Site({}, otherwise=None), engine)
