@@ -48,9 +48,18 @@ def test_the_document_names_no_option_that_is_not_there() -> None:
     assert documented == {flag for flag, _, _ in own_options()}
 
 
-def test_the_readme_names_every_engine_and_every_file_of_a_run() -> None:
+def test_every_engine_has_its_row_in_the_document_of_engines() -> None:
+    text = (ROOT / "docs" / "engines.md").read_text(encoding="utf-8")
+    rows = [line.split("`")[1] for line in text.splitlines() if line.startswith("| `")]
+    assert sorted(rows) == sorted(ENGINES)
+    for name, engine in ENGINES.items():
+        (row,) = [line for line in text.splitlines() if line.startswith(f"| `{name}` |")]
+        assert f"`{engine.path}`" in row
+        assert ("| no |" not in row) is engine.honours_ignore_eos
+
+
+def test_the_readme_names_every_file_of_a_run() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert all(f"--engine {name}" in readme or f"`{name}`" in readme for name in ENGINES)
     journals = ("requests.csv", "windows.csv", "server.csv", "histograms.csv")
     for name in ("run.json", *journals, "summary.json", "summary.csv"):
         assert f"`{name}`" in readme

@@ -26,6 +26,10 @@ def test_run_json_holds_everything_that_defined_the_run(stage: Callable[..., Sta
         plan=[stage(0), stage(1, users=50, system_prompt="on", level_time_s=None)],
         options={"levels": "10,50"},
         prompts={"source": "sample", "count": 300},
+        engine_version="0.32.0",
+        gateway="BentoML",
+        engine_evidence=["GET /v1/models: the models are owned_by vllm"],
+        cold_start_s=41.5,
     )
     document = run_document(
         *(facts, "0.1.0", BEGAN, BEGAN + timedelta(seconds=90), Status.FINISHED),
@@ -52,6 +56,11 @@ def test_run_json_holds_everything_that_defined_the_run(stage: Callable[..., Sta
         ],
         "options": {"levels": "10,50"},
         "prompts": {"source": "sample", "count": 300},
+        "engine_version": "0.32.0",
+        "gateway": "BentoML",
+        "engine_evidence": ["GET /v1/models: the models are owned_by vllm"],
+        "chat_template": None,
+        "cold_start_s": 41.5,
         "workers": 4,
         "self_checks": [
             {

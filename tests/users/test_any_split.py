@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import NamedTuple, cast
 
 import pytest
@@ -11,9 +10,10 @@ from hypothesis import strategies as st
 
 from engines import ENGINES, ChatRequest
 from metrics.timeline import Outcome, TokenSource
+from tests.users.replayed import Replayed
 from users.exchange import Ask
 from users.options import Timeouts
-from wire import Arrival, Exchange, StreamClient
+from wire import StreamClient
 
 PATIENT = Timeouts(connect_s=60.0, first_token_s=60.0, idle_s=60.0, total_s=60.0)
 QUESTION = ChatRequest(model="tiny", prompt="Why?", system_prompt=None, max_tokens=64)
@@ -46,43 +46,6 @@ class Seen(NamedTuple):
     text: str
     ended_properly: bool
     bytes_received: int
-
-
-class Replayed:
-    """A client and a connection at once: a response that comes as the test cut it, some reads at each look."""
-
-    watched = True
-
-    def __init__(self, reads: list[bytes], batch: int) -> None:
-        self._reads = reads
-        self._batch = batch
-
-    def post(self, path: str, body: bytes, headers: dict[str, str]) -> Exchange:
-        return ReplayedExchange(self)
-
-    def close(self) -> None:
-        """There is nothing to close."""
-
-    def unwatch(self) -> None:
-        raise AssertionError("gaps are to be measured")
-
-    def deliver(self, exchange: Exchange) -> None:
-        for read in self._reads[: self._batch]:
-            if not exchange.ended:
-                exchange.take(read, time.perf_counter_ns(), 0, True)
-        del self._reads[: self._batch]
-        if not self._reads and not exchange.ended:
-            exchange.finish(time.perf_counter_ns())
-
-
-class ReplayedExchange(Exchange):
-    def __init__(self, replayed: Replayed) -> None:
-        super().__init__(time.perf_counter_ns(), 0, replayed)
-        self._replayed = replayed
-
-    def wait(self, timeout_s: float) -> list[Arrival]:
-        self._replayed.deliver(self)
-        return super().wait(0.0)
 
 
 def seen(reads: list[bytes], batch: int) -> Seen:

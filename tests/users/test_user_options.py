@@ -4,20 +4,25 @@ from __future__ import annotations
 
 from argparse import Namespace
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from locust.argument_parser import get_empty_argument_parser
 
+from engines import ENGINES, ChatRequest, TemplatedEngine
 from prompts import PromptError
 from users.options import (
     API_KEY_VARIABLE,
+    AUTO,
     ChatOptions,
     OptionError,
     Stamps,
     Timeouts,
     TokenTimes,
     add_options,
+    check_engine,
+    engine_of,
     request_headers,
 )
 from wire import TlsSettings
@@ -44,10 +49,11 @@ def sentence_about(options: Namespace) -> str:
     return str(refused.value)
 
 
-def test_without_options_a_run_asks_the_samples_in_the_plain_dialect(parse: Parse) -> None:
+def test_without_options_a_run_asks_the_samples_of_whatever_engine_answers(parse: Parse) -> None:
     assert ChatOptions.of(parse()) == ChatOptions(
-        engine="openai",
+        engine="auto",
         model="",
+        chat_template=None,
         prompts="sample",
         prompt_tokens=(30, 150),
         tokenizer=None,
@@ -58,13 +64,15 @@ def test_without_options_a_run_asks_the_samples_in_the_plain_dialect(parse: Pars
         stamps=Stamps.KERNEL,
         seed=1,
         timeouts=Timeouts(connect_s=10.0, first_token_s=120.0, idle_s=60.0, total_s=600.0),
+        ready_timeout_s=600.0,
         tls=TlsSettings(),
     )
 
 
 def test_every_option_reaches_what_is_asked(parse: Parse) -> None:
     options = parse(
-        *("--engine", "vllm", "--model", "llama", "--prompts", "dolly", "--prompt-tokens", "1:9"),
+        *("--engine", "triton", "--model", "llama", "--chat-template", "own.jinja", "--ready-timeout", "5s"),
+        *("--prompts", "dolly", "--prompt-tokens", "1:9"),
         *("--tokenizer", "tokenizer.json", "--system-prompt-file", "system.txt", "--max-tokens", "64", "--ignore-eos"),
         *(
             "--stamps",
@@ -83,8 +91,9 @@ def test_every_option_reaches_what_is_asked(parse: Parse) -> None:
         *("--request-timeout", "4s", "--tls-ca", "ca.pem", "--tls-insecure"),
     )
     assert ChatOptions.of(options) == ChatOptions(
-        engine="vllm",
+        engine="triton",
         model="llama",
+        chat_template="own.jinja",
         prompts="dolly",
         prompt_tokens=(1, 9),
         tokenizer="tokenizer.json",
@@ -95,6 +104,7 @@ def test_every_option_reaches_what_is_asked(parse: Parse) -> None:
         stamps=Stamps.USER,
         seed=0,
         timeouts=Timeouts(connect_s=1.0, first_token_s=2.0, idle_s=3.0, total_s=4.0),
+        ready_timeout_s=5.0,
         tls=TlsSettings("ca.pem", insecure=True),
     )
 
@@ -102,7 +112,7 @@ def test_every_option_reaches_what_is_asked(parse: Parse) -> None:
 def test_no_option_has_a_default_or_a_name_that_the_web_form_would_lose(parse: Parse) -> None:
     """Locust's form drops names with digits, and returns a default of None as text."""
     own = {name: default for name, default in vars(parse()).items() if name not in LOCUSTS_OWN}
-    assert len(own) == 17
+    assert len(own) == 21
     for name, default in own.items():
         assert type(default) in {str, int, bool}, name
         assert not any(character.isdigit() for character in name)
@@ -122,16 +132,65 @@ def test_options_can_be_given_in_the_environment(parse: Parse, monkeypatch: pyte
 
 
 def test_an_engine_that_there_is_not_is_refused_with_those_that_there_are(parse: Parse) -> None:
-    assert sentence_about(parse(engine="tgi")) == "--engine takes one of openai, vllm, got 'tgi'."
+    assert sentence_about(parse(engine="gpt")) == (
+        "--engine takes one of auto, openai, vllm, vllm-0.4.2, lmdeploy, lmdeploy-0.4.0, lmdeploy-interactive, mlc, "
+        "mlc-2024, trtllm, triton, triton-bls, tgi, tgi-2.0.4, tgi-generate, bentoml, sglang, llamacpp, ollama, "
+        "anthropic, got 'gpt'."
+    )
 
 
 def test_ignore_eos_is_refused_where_the_server_cannot_be_told(parse: Parse) -> None:
     """A run would believe that every answer has --max-tokens tokens."""
     assert sentence_about(parse("--engine", "openai", "--ignore-eos")) == (
-        "--ignore-eos needs an engine that can be told to go on to --max-tokens (vllm); openai cannot."
+        "--ignore-eos: openai cannot be told to go on to exactly --max-tokens tokens; leave it out, and choose prompts "
+        "whose answers reach --max-tokens."
     )
-    assert ChatOptions.of(parse("--engine", "vllm", "--ignore-eos")).ignore_eos
+    for engine in ("tgi", "tgi-2.0.4", "tgi-generate"):
+        assert sentence_about(parse("--engine", engine, "--ignore-eos")) == (
+            f"--ignore-eos: {engine} cannot be told to go on to exactly --max-tokens tokens; TGI takes no such wish "
+            "over HTTP: leave --ignore-eos out; --max-tokens then only caps."
+        )
+    for engine in ("vllm", "mlc", "triton", AUTO):
+        assert ChatOptions.of(parse("--engine", engine, "--ignore-eos")).ignore_eos
     assert not ChatOptions.of(parse("--engine", "openai")).ignore_eos
+
+
+def test_bare_text_without_a_tokenizer_is_refused_for_nobody_would_count_it(parse: Parse) -> None:
+    assert sentence_about(parse("--engine", "bentoml")) == (
+        "bentoml streams bare text without any count of tokens; give --tokenizer (the model's tokenizer.json, or its "
+        "name on the Hugging Face hub) to have them counted."
+    )
+    assert ChatOptions.of(parse("--engine", "bentoml", "--tokenizer", "tokenizer.json")).engine == "bentoml"
+
+
+def test_a_chat_template_is_refused_where_the_server_applies_its_own(parse: Parse) -> None:
+    assert sentence_about(parse("--engine", "vllm", "--chat-template", "llama-3")) == (
+        "--chat-template is for endpoints that apply none (triton, triton-bls, tgi-generate); vllm has its own."
+    )
+
+
+def test_longest_answers_that_the_service_would_refuse_are_refused_before_the_run(parse: Parse) -> None:
+    options = ChatOptions.of(parse("--engine", "bentoml", "--tokenizer", "t.json", "--max-tokens", "64"))
+    with pytest.raises(OptionError) as refused:
+        check_engine(options, ENGINES["bentoml"], (128, 1024))
+    assert str(refused.value) == (
+        "--max-tokens: this service takes 128 to 1024, got 64; it would refuse every request."
+    )
+    check_engine(options, ENGINES["bentoml"], (64, 64))
+    check_engine(options, ENGINES["bentoml"], None)
+
+
+def test_the_chat_template_is_read_from_its_file(parse: Parse, tmp_path: Path) -> None:
+    file = tmp_path / "own.jinja"
+    file.write_text("{{ messages[-1].content }}?", encoding="utf-8")
+    engine = engine_of(ChatOptions.of(parse("--engine", "triton", "--chat-template", str(file))))
+    assert isinstance(engine, TemplatedEngine)
+    assert engine.template.render(ChatRequest(model="", prompt="Why", system_prompt=None, max_tokens=1)) == "Why?"
+    named = engine_of(ChatOptions.of(parse("--engine", "triton", "--chat-template", "llama-3")))
+    assert named == engine_of(ChatOptions.of(parse("--engine", "triton"))) == ENGINES["triton"]
+    missing = ChatOptions.of(parse("--engine", "triton", "--chat-template", "missing.jinja"))
+    with pytest.raises(OptionError, match=r"--chat-template takes llama-3 or the path of a Jinja file, got 'missing"):
+        engine_of(missing)
 
 
 @pytest.mark.parametrize("value", [0, -1, "0", "many", "1.5", "", None])
@@ -159,7 +218,7 @@ def test_lengths_of_prompts_that_cannot_be_are_refused(text: str, sentence: str,
     assert str(refused.value) == sentence
 
 
-TIMEOUTS = {
+TIMEOUTS = {  # of those that a request has
     "connect_timeout": "connect_s",
     "first_token_timeout": "first_token_s",
     "idle_timeout": "idle_s",
@@ -201,7 +260,11 @@ def test_a_timeout_of_nothing_or_of_no_meaning_is_refused(name: str, text: str |
 def test_the_api_key_goes_into_a_header(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(API_KEY_VARIABLE, "sk-Ab_9.=/+")
     assert API_KEY_VARIABLE == "LLM_API_KEY"
-    assert request_headers() == {"Authorization": "Bearer sk-Ab_9.=/+"}
+    assert request_headers(ENGINES["vllm"]) == {"Authorization": "Bearer sk-Ab_9.=/+"}
+    assert request_headers(ENGINES["anthropic"]) == {
+        "anthropic-version": "2023-06-01",
+        "x-api-key": "sk-Ab_9.=/+",
+    }
 
 
 @pytest.mark.parametrize("key", [None, ""])
@@ -209,14 +272,14 @@ def test_without_an_api_key_there_is_no_such_header(key: str | None, monkeypatch
     monkeypatch.delenv(API_KEY_VARIABLE, raising=False)
     if key is not None:
         monkeypatch.setenv(API_KEY_VARIABLE, key)
-    assert request_headers() == {}
+    assert request_headers(ENGINES["vllm"]) == {}
 
 
 @pytest.mark.parametrize("key", ["sk-1\n", "sk-1\r\nHost: evil", "sk\t1", "\x7f", "schlüssel", "ключ", "sk–1"])
 def test_an_api_key_that_no_header_may_hold_is_refused_and_not_shown(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(API_KEY_VARIABLE, key)
     with pytest.raises(OptionError) as refused:
-        request_headers()
+        request_headers(ENGINES["vllm"])
     assert str(refused.value) == "LLM_API_KEY holds a character that no HTTP header may hold; set it again."
 
 

@@ -1,0 +1,52 @@
+"""A response that comes as the test cut it, without a socket; when all of it has come, the server closes."""
+
+from __future__ import annotations
+
+import time
+
+from wire import Arrival, Exchange, ServerBrokeProtocol
+
+
+class Replayed:
+    """A client and a connection at once: a response that comes as the test cut it, some reads at each look."""
+
+    watched = True
+
+    def __init__(self, reads: list[bytes], batch: int) -> None:
+        self._reads = reads
+        self._batch = batch
+
+    def post(self, path: str, body: bytes, headers: dict[str, str]) -> Exchange:
+        return ReplayedExchange(self)
+
+    def close(self) -> None:
+        """There is nothing to close."""
+
+    def unwatch(self) -> None:
+        raise AssertionError("gaps are to be measured")
+
+    def deliver(self, exchange: Exchange) -> None:
+        for read in self._reads[: self._batch]:
+            if not exchange.ended:
+                exchange.take(read, time.perf_counter_ns(), 0, True)
+        del self._reads[: self._batch]
+        if not self._reads and not exchange.ended:
+            exchange.finish(time.perf_counter_ns(), _broken_by_the_close(exchange))
+
+
+class ReplayedExchange(Exchange):
+    def __init__(self, replayed: Replayed) -> None:
+        super().__init__(time.perf_counter_ns(), 0, replayed)
+        self._replayed = replayed
+
+    def wait(self, timeout_s: float) -> list[Arrival]:
+        self._replayed.deliver(self)
+        return super().wait(0.0)
+
+
+def _broken_by_the_close(exchange: Exchange) -> ServerBrokeProtocol | None:
+    try:
+        exchange.response.end_of_connection()
+    except ServerBrokeProtocol as broken:
+        return broken
+    return None
