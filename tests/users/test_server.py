@@ -1,0 +1,256 @@
+"""Before a run: the server is recognised over a real socket, waited for, and its model chosen."""
+
+from __future__ import annotations
+
+import json
+from argparse import Namespace
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import gevent
+import pytest
+from gevent.server import StreamServer
+from locust.argument_parser import get_empty_argument_parser
+
+from users.options import API_KEY_VARIABLE, ChatOptions, OptionError, add_options
+from users.server import Server, find_server, unasked
+
+Page = tuple[int, str]
+MODELS = json.dumps({"data": [{"id": "llama", "owned_by": "vllm"}]})
+TWO = json.dumps({"data": [{"id": "llama", "owned_by": "vllm"}, {"id": "qwen", "owned_by": "vllm"}]})
+VLLM: dict[str, Page] = {
+    "/v1/models": (200, MODELS),
+    "/version": (200, '{"version":"0.32.0"}'),
+    "/health": (200, ""),
+}
+
+
+class Site:
+    """A real web server of these pages; a page may be changed, or held back (None), at any time."""
+
+    def __init__(self, pages: dict[str, Page | None], otherwise: Page | None = (404, "Not Found")) -> None:
+        self.pages = pages
+        self.otherwise = otherwise
+        self.requests: list[str] = []
+        self._server = StreamServer(("127.0.0.1", 0), self._serve)
+        self._server.start()
+        self.host = f"http://127.0.0.1:{self._server.server_port}"
+
+    def _serve(self, sock: Any, address: object) -> None:
+        data = b""
+        while more := sock.recv(65536):
+            data += more
+            while b"\r\n\r\n" in data:
+                head, _, data = data.partition(b"\r\n\r\n")
+                self.requests.append(head.decode())
+                page = self.pages.get(head.split()[1].decode(), self.otherwise)
+                if page is None:
+                    gevent.sleep(60.0)
+                    return
+                status, body = page
+                sock.sendall(f"HTTP/1.1 {status} x\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode())
+
+    def stop(self) -> None:
+        self._server.stop(0)
+
+    @property
+    def asked(self) -> list[str]:
+        return [request.split()[1] for request in self.requests]
+
+
+@pytest.fixture
+def sites() -> Iterator[Callable[..., Site]]:
+    made: list[Site] = []
+
+    def make(*pages: Any, **how: Any) -> Site:
+        made.append(Site(*pages, **how))
+        return made[-1]
+
+    yield make
+    for site in made:
+        site.stop()
+
+
+def options(*arguments: str) -> ChatOptions:
+    parser = get_empty_argument_parser(default_config_files=[])
+    add_options(parser)
+    parsed: Namespace = parser.parse_args(list(arguments))
+    return ChatOptions.of(parsed)
+
+
+class Clock:
+    """Time that passes only when somebody sleeps; what shall happen meanwhile may be told."""
+
+    def __init__(self, **at: Callable[[], None]) -> None:
+        self.now = 100.0
+        self._at = {100.0 + float(name.removeprefix("s")): happens for name, happens in at.items()}
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+        for moment in [moment for moment in self._at if moment <= self.now]:
+            self._at.pop(moment)()
+
+    def find(self, site: Site, *arguments: str) -> Server:
+        return find_server(options(*arguments), site.host, self.sleep, lambda: self.now)
+
+
+def refused(site: Site, *arguments: str, clock: Clock | None = None) -> str:
+    with pytest.raises(OptionError) as error:
+        (clock or Clock()).find(site, *arguments)
+    return str(error.value)
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("users.server._PATIENCE_S", 0.2)
+    monkeypatch.delenv(API_KEY_VARIABLE, raising=False)
+
+
+def test_a_server_that_is_ready_is_recognised_at_once(sites: Callable[..., Site]) -> None:
+    server = Clock().find(sites(VLLM))
+    assert (server.found.engine, server.found.version, server.model, server.waited_s) == (
+        "vllm",
+        "0.32.0",
+        "llama",
+        0.0,
+    )
+
+
+def test_what_was_found_is_logged(sites: Callable[..., Site], caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    Clock().find(sites(VLLM | {"/readyz": (200, "\n")}))
+    assert "The server is vllm 0.32.0 behind BentoML: GET /v1/models: the models are owned_by vllm" in caplog.text
+
+
+def test_the_key_goes_along(sites: Callable[..., Site], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(API_KEY_VARIABLE, "sk-1")
+    site = sites(VLLM)
+    Clock().find(site)
+    assert all("\r\nAuthorization: Bearer sk-1" in request for request in site.requests)
+    site.requests.clear()
+    Clock().find(site, "--engine", "anthropic", "--model", "claude")
+    assert all("\r\nx-api-key: sk-1" in request for request in site.requests)
+
+
+def test_a_server_that_loads_is_waited_for_and_the_wait_is_told_apart(
+    sites: Callable[..., Site], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    site = sites(VLLM | {"/health": (503, "")})
+    clock = Clock(s40=lambda: site.pages.update({"/health": (200, "")}))
+    assert clock.find(site).waited_s == 40.0
+    waits = [record.message for record in caplog.records if record.message.startswith("Waiting")]
+    assert waits == [
+        f"Waiting for the server, for {seconds} s so far: GET /health gives HTTP 503" for seconds in (0, 15, 30)
+    ]
+    assert "The server is ready after 40.0 s, which are no part of any figure" in caplog.text
+
+
+def test_a_gateway_whose_engine_is_down_is_waited_for_and_woken(sites: Callable[..., Site]) -> None:
+    site = sites({}, otherwise=(503, "Upstream service unavailable."))
+
+    def wakes() -> None:
+        assert "/readyz" in site.asked
+        site.pages.update(VLLM | {"/readyz": (200, "\n")})
+        site.otherwise = (404, "Not Found")
+
+    server = Clock(s5=wakes).find(site)
+    assert (server.found.engine, server.found.gateway, server.waited_s) == ("vllm", "BentoML", 5.0)
+
+
+def test_a_gateway_that_holds_requests_until_its_engine_runs_is_waited_for(sites: Callable[..., Site]) -> None:
+    site = sites(dict[str, Any](), otherwise=None)
+
+    def wakes() -> None:
+        site.pages.update(VLLM)
+        site.otherwise = (404, "Not Found")
+
+    assert Clock(s2=wakes).find(site).waited_s == 2.0
+
+
+def test_a_server_that_does_not_get_ready_is_given_up_with_the_reason(sites: Callable[..., Site]) -> None:
+    site = sites(VLLM | {"/health": (503, "")})
+    assert refused(site, "--ready-timeout", "30s") == (
+        f"{site.host}: GET /health gives HTTP 503; this did not change within 30 s (--ready-timeout)."
+    )
+
+
+def test_triton_says_with_400_that_it_is_not_ready(sites: Callable[..., Site]) -> None:
+    site = sites({"/v2/health/ready": (400, "")})
+    assert "GET /v2/health/ready gives HTTP 400" in refused(site, "--ready-timeout", "1s")
+
+
+def test_an_engine_without_its_health_page_is_ready(sites: Callable[..., Site]) -> None:
+    site = sites({"/v1/models": (200, MODELS)})
+    assert Clock().find(site).waited_s == 0.0
+
+
+def test_a_port_that_refuses_is_an_error_at_once(sites: Callable[..., Site]) -> None:
+    site = sites(VLLM)
+    site.stop()
+    assert refused(site).startswith("the server cannot be reached: ")
+    assert refused(site).endswith(f"; is --host {site.host} right, and does it run?")
+
+
+def test_a_web_server_that_is_no_engine_is_an_error_at_once(sites: Callable[..., Site]) -> None:
+    site = sites({}, otherwise=(200, "<html>Welcome</html>"))
+    assert refused(site) == (
+        f"{site.host}: no engine known here was recognised (GET /v1/models: HTTP 200, no content type); if it is one, say "
+        "which with --engine."
+    )
+
+
+# The model.
+
+
+def test_several_models_are_named_and_one_must_be_given(sites: Callable[..., Site]) -> None:
+    site = sites(VLLM | {"/v1/models": (200, TWO)})
+    assert refused(site) == f"--model is empty, and {site.host} serves 2 models (llama, qwen); give --model."
+    assert Clock().find(site, "--model", "qwen").model == "qwen"
+
+
+def test_a_server_that_lists_no_model_must_be_told_one(sites: Callable[..., Site]) -> None:
+    site = sites({})
+    assert refused(site, "--engine", "vllm") == (
+        f"--model is empty, and {site.host} does not tell which models it serves; give --model."
+    )
+    assert Clock().find(site, "--engine", "tgi-generate").model == ""
+
+
+def test_triton_s_model_is_in_its_path(sites: Callable[..., Site]) -> None:
+    site = sites({"/v2/health/ready": (200, ""), "/v2/models/ensemble/ready": (200, "")})
+    assert Clock().find(site).model == "ensemble"
+    assert Clock().find(site, "--engine", "triton-bls").model == "tensorrt_llm_bls"
+    assert Clock().find(site, "--model", "mine").model == "mine"
+
+
+# What the options ask of what was found.
+
+
+def test_what_the_found_engine_cannot_do_is_refused(sites: Callable[..., Site]) -> None:
+    tgi = {"/info": (200, json.dumps({"model_id": "llama", "max_concurrent_requests": 128, "version": "3.3.7"}))}
+    assert refused(sites(tgi), "--ignore-eos").startswith("--ignore-eos: tgi cannot be told")
+    bento = sites({"/readyz": (200, "\n")})
+    assert refused(bento).startswith("bentoml streams bare text without any count of tokens; give --tokenizer")
+    short = ("--tokenizer", "t.json", "--max-tokens", "64")
+    assert refused(bento, *short) == (
+        "--max-tokens: this service takes 128 to 1024, got 64; it would refuse every request."
+    )
+    assert refused(bento, "--engine", "bentoml", *short).startswith("--max-tokens: this service takes 128 to 1024")
+
+
+def test_an_engine_that_counts_nothing_is_warned_of(
+    sites: Callable[..., Site], caplog: pytest.LogCaptureFixture
+) -> None:
+    site = sites({"/v1/models": (200, MODELS.replace("vllm", "lmdeploy"))})
+    assert Clock().find(site).found.engine == "lmdeploy-0.4.0"
+    assert "lmdeploy-0.4.0 does not tell how many tokens an answer has: its events are counted" in caplog.text
+    caplog.clear()
+    Clock().find(site, "--tokenizer", "tokenizer.json")
+    assert not caplog.text
+
+
+def test_a_server_out_of_reach_is_what_the_options_say() -> None:
+    server = unasked(options("--engine", "vllm", "--model", "llama"))
+    assert (server.found.engine, server.found.version, server.model, server.waited_s) == ("vllm", None, "llama", 0.0)
+    assert server.found.evidence == ["--engine vllm was given, and the server was not asked from here"]
