@@ -195,8 +195,8 @@ def test_a_port_that_refuses_is_an_error_at_once(sites: Callable[..., Site]) -> 
 def test_a_web_server_that_is_no_engine_is_an_error_at_once(sites: Callable[..., Site]) -> None:
     site = sites({}, otherwise=(200, "<html>Welcome</html>"))
     assert refused(site) == (
-        f"{site.host}: no engine known here was recognised (GET /v1/models: HTTP 200, no content type); if it is one, say "
-        "which with --engine."
+        f"{site.host}: no engine known here was recognised (GET /v1/models: HTTP 200, no content type); if it is one, "
+        "say which with --engine."
     )
 
 
