@@ -17,6 +17,7 @@ import metrics.options
 import shapes.options
 import users.options
 from metrics.hooks import Recording
+from metrics.link import FORKED_CLUSTER, check_master_port
 from metrics.run import RunFacts
 from metrics.stage import Stage
 from reports.sink import TerminalSink
@@ -50,6 +51,7 @@ def add_options(parser, **_):
     metrics.options.add_options(parser)
     parser.set_defaults(only_summary=True)  # a line each five seconds instead of Locust's table each two
     bind_to_this_machine(parser)
+    prepare_to_fork(parser)
 
 
 def bind_to_this_machine(parser):
@@ -58,7 +60,22 @@ def bind_to_this_machine(parser):
     parser.set_defaults(web_host="127.0.0.1")
     options, _ = parser.parse_known_args()
     if options.processes and not options.worker:
-        parser.set_defaults(master_bind_host="127.0.0.1")
+        parser.set_defaults(master_bind_host="127.0.0.1", cluster=FORKED_CLUSTER)
+
+
+def prepare_to_fork(parser):
+    """Locust forks before it tells of anything else. Its page asks for the options again and again: a port is tried
+    once, and prompts that were loaded are kept."""
+    options, _ = parser.parse_known_args()
+    recording.forks_workers = bool(options.processes and not options.worker)
+    try:
+        if options.master or recording.forks_workers:
+            check_master_port(options.master_bind_host, options.master_bind_port)
+        if options.processes:
+            crew.load(options)
+    except ValueError as error:
+        print(f"tokenswarm: {error}", file=sys.stderr)
+        sys.exit(EXIT_BAD_SETUP)
 
 
 @events.init.add_listener
@@ -86,6 +103,8 @@ def prepare(environment, **_):
 
 @events.test_start.add_listener
 def begin_run(environment, **_):
+    if environment.runner is None:
+        return  # a worker that joins in mid-run is told to spawn users while it still connects: its stage comes later
     shape = environment.shape_class
     try:
         if not isinstance(environment.runner, WorkerRunner):

@@ -22,9 +22,9 @@ def tokenswarm_version() -> str:
 
 def build_of(locustfiles: Iterable[str]) -> str:
     """Version and fingerprint of the sources that this node runs, like `0.1.0 (3f2a9c41d0e7)`."""
-    digest = hashlib.sha256()
     sources = [source for room in _ROOMS for source in sorted((_ROOT / room).glob("*.py"))]
+    digest = hashlib.sha256()
     for source in [*map(Path, locustfiles), *sources]:
         if source.is_file():  # a locustfile can be a URL too
-            digest.update(source.name.encode() + b"\0" + source.read_bytes() + b"\0")
+            digest.update(source.read_bytes() + b"\0")
     return f"{tokenswarm_version()} ({digest.hexdigest()[:12]})"

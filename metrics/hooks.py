@@ -182,7 +182,10 @@ class _Run:
 
 class Recording:
     """Listens to Locust on whatever node this is. `recorder` is there once a stage has begun (not on a master).
-    `on_late_stage` is called on a worker that learned of the run when its users were already there."""
+    `on_late_stage` is called on a worker that learned of the run when its users were already there. `forks_workers`:
+    whether this process is, or was forked by, a master with workers of its own."""
+
+    forks_workers = False
 
     def __init__(self, events: Events, sinks: Sequence[Sink]) -> None:
         self._sinks = sinks
@@ -220,9 +223,11 @@ class Recording:
             self._live.workers = lambda: (crowd.roster.connected, crowd.roster.missing)
         elif isinstance(runner, WorkerRunner):
             self._master = WorkerLink(runner, build, options.cluster, self._take_recorder, self.on_late_stage)
-            if environment.parsed_options.processes:
+            if self.forks_workers:
                 # Ctrl-C goes to the whole group: the master tells its workers of the end.
                 signal.signal(signal.SIGINT, signal.SIG_IGN)
+            else:
+                gevent.signal_handler(signal.SIGINT, gevent.kill, gevent.getcurrent(), KeyboardInterrupt)
         if not isinstance(runner, WorkerRunner):
             check_writable(options.results)
             if options.metrics_port:

@@ -10,14 +10,18 @@ from __future__ import annotations
 
 import logging
 import os
+import secrets
+import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from contextlib import suppress
+from functools import cache
 from typing import Any
 
 import gevent
 import msgspec
 from gevent.lock import RLock
+from locust.dispatch import UsersDispatcher
 from locust.exception import RPCError, RPCReceiveError
 from locust.runners import STATE_RUNNING, STATE_SPAWNING, MasterRunner, WorkerRunner
 
@@ -30,8 +34,11 @@ from metrics.stage import Stage
 
 logger = logging.getLogger(__name__)
 
+#: Who imported this: in a process that was forked since, its parent.
+_PARENT = os.getpid()
 #: A cluster that a master made up for the workers that it forks; those of other machines have none.
 FORKED = "forked-"
+FORKED_CLUSTER = FORKED + secrets.token_hex(8)
 
 _JOIN, _ADMITTED, _TURNED_AWAY = "tokenswarm_join", "tokenswarm_admitted", "tokenswarm_turned_away"
 _PING, _PONG = "tokenswarm_ping", "tokenswarm_pong"
@@ -54,6 +61,26 @@ _POLL_S = 0.05
 
 class WorkerRefused(ValueError):
     """A worker cannot take part in the run; the text is its reason."""
+
+
+class MasterPortError(ValueError):
+    """The port for workers cannot be had; the text says why and what to do."""
+
+
+@cache
+def check_master_port(host: str, port: int) -> None:
+    """Before workers are forked: they would join whoever has the port. Once: later it is this master's own. Raises
+    MasterPortError."""
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind(("" if host == "*" else host, port))
+            listener.listen()
+        except OSError as error:
+            raise MasterPortError(
+                f"the port for workers {host}:{port} cannot be had ({error.strerror or error}); perhaps another master "
+                "is running. Choose another with --master-bind-port (and --master-port for the workers)."
+            ) from None
 
 
 class _Join(msgspec.Struct):
@@ -110,6 +137,17 @@ class _Reports(msgspec.Struct, array_like=True):
     reports: list[bytes]
 
 
+class Dispatcher(UsersDispatcher):
+    """Locust's, but one that does not take itself to be at work for ever once it has moved users between workers: no
+    worker that joined or left after that would be noticed."""
+
+    def _dispatcher(self) -> Generator[dict[str, dict[str, int]]]:
+        try:
+            yield from super()._dispatcher()
+        finally:
+            self._dispatch_in_progress = False
+
+
 class MasterLink:
     """The master's side."""
 
@@ -134,6 +172,7 @@ class MasterLink:
         for kind, listener in ((_JOIN, self._on_join), (_PING, self._on_ping), (_LEAVING, self._on_leaving)):
             runner.register_message(kind, _sensible(listener))
         runner.register_message(_REFUSED, _sensible(self._on_refused))
+        runner.environment.dispatcher_class = Dispatcher
         events = runner.environment.events
         events.worker_report.add_listener(self._on_report)
         events.worker_connect.add_listener(self._on_connect)
@@ -482,14 +521,13 @@ class WorkerLink:
         self._send(_PING, {"sent_ns": time.perf_counter_ns()})
 
     def _watch_master(self) -> None:
-        options = self._runner.environment.parsed_options
-        parent = os.getppid() if getattr(options, "processes", None) else None
+        forked = os.getpid() != _PARENT
         while True:
             gevent.sleep(1.0)
             # Ticks, not a clock: a worker that was itself put aside has not waited.
             self._silent_s += 1
-            if parent is not None and os.getppid() != parent:
-                return self._lose_master("The master of this worker is gone")
+            if forked and os.getppid() != _PARENT:
+                return self._lose_master("The process that forked this worker is gone")
             if self._silent_s >= _MASTER_SILENT_S:
                 return self._lose_master(f"The master has not been heard of for {_MASTER_SILENT_S} s")
 

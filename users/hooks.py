@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from argparse import Namespace
 from typing import Any
 
 from locust.env import Environment
@@ -35,15 +36,22 @@ class Crew:
     def attach(self, environment: Environment) -> None:
         """At Locust's init: check the options, load the prompts, and start the simulator where no host is given.
         Raises OptionError, PromptError, UnusableUrl."""
-        options = _options(environment)
+        assert environment.parsed_options is not None
+        options = self.load(environment.parsed_options)
         _server_metrics(environment)
-        load_material(options)
         if options.tls.insecure:
             logger.warning("--tls-insecure: the server's certificate is not checked, anybody could be that server")
         if not environment.host and not isinstance(environment.runner, WorkerRunner):
             self._simulator = EmbeddedSimulator()
             environment.host = self._simulator.host
             logger.info("No --host was given: the embedded simulator at %s is this run's server", environment.host)
+
+    def load(self, given: Namespace) -> ChatOptions:
+        """Check the options and load the prompts. What a process loads before it forks workers, they all have: the time
+        and the memory are spent once. Raises OptionError, PromptError."""
+        options = ChatOptions.of(given)
+        load_material(options)
+        return options
 
     def facts(self, environment: Environment) -> dict[str, Any]:
         """Where the books are kept: what run.json says of what is asked, the server having been found to answer. Raises

@@ -37,8 +37,13 @@ def start_locust(tmp_path: Path) -> Iterator[Start]:
     """Start `locust` with the project's locustfile, in a folder of its own (or in `cwd`)."""
     started: list[subprocess.Popen[str]] = []
 
-    def start(*arguments: str, env: dict[str, str] | None = None, cwd: Path = tmp_path) -> Started:
-        command = ["-f", str(ROOT / "locustfile.py"), "--results", str(tmp_path / "results")]
+    def start(
+        *arguments: str,
+        env: dict[str, str] | None = None,
+        cwd: Path = tmp_path,
+        locustfile: Path = ROOT / "locustfile.py",
+    ) -> Started:
+        command = ["-f", str(locustfile), "--results", str(tmp_path / "results")]
         port = str(free_port())  # of the master, where there is one: runs beside this one have theirs
         defaults = {"--metrics-port": "0", "--settle": "0s", "--master-bind-port": port, "--master-port": port}
         for option, value in defaults.items():
