@@ -267,8 +267,10 @@ class Ledger:
             window = self._window(level, now_s)
             window.users = users
             window.in_flight = self.in_flight
-            # A master hears of its workers' users every 3 s; what it hears first in a hold may be of the ramp.
-            if now_s - level.began_s >= level.stage.ramp_s + _USERS_SETTLE_S:
+            # A master hears of its workers' users every 3 s; what it hears first in a hold may be of the ramp. In the
+            # drain they go: a hold shorter than that has no count.
+            elapsed_s = now_s - level.began_s
+            if elapsed_s >= level.stage.ramp_s + _USERS_SETTLE_S and level.stage.phase_at(elapsed_s) is Phase.HOLD:
                 level.users_in_hold = max(users, level.users_in_hold or 0)
 
     def windows_of(self, level: LevelBooks, now_s: float) -> list[WindowBooks]:

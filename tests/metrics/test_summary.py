@@ -193,6 +193,18 @@ def test_a_level_whose_users_were_never_all_there_is_suspect(books: MakeBooks, t
     assert reasons_to_suspect(ledger) == []
 
 
+def test_users_that_go_in_the_drain_of_a_short_hold_do_not_make_it_suspect(
+    timeline: MakeTimeline, stage: Callable[..., Stage]
+) -> None:
+    """Its hold is over before the master has surely heard of all its users: what it then sees is of the drain."""
+    ledger = Ledger(Objectives())
+    ledger.begin_stage(stage(ramp_s=1.0, level_time_s=4.0), 0.0)
+    for second, users in enumerate((2, 5, 10, 10, 10, 3, 0), start=1):
+        ledger.observe(users, float(second))
+    assert ledger.levels[0].users_in_hold is None
+    assert reasons_to_suspect(ledger) == []
+
+
 def test_a_hold_whose_slowest_requests_were_cut_is_suspect(busy: Ledger) -> None:
     assert reasons_to_suspect(busy) == [
         "level 10 (system prompt off): 1 of 4 requests sent in the hold were cut when the drain's time was over: "
