@@ -19,6 +19,7 @@ DATASOURCE = {"type": "prometheus", "uid": "${datasource}"}
 DEFAULT_DATASOURCE = {"text": "Prometheus", "value": "tokenswarm-prometheus"}
 VARIABLES = ("engine", "model", "system_prompt", "level")
 CHOSEN = ",".join(f'{name}=~"${name}"' for name in VARIABLES)
+SERVED = ",".join(f'{name}=~"${name}"' for name in VARIABLES[:2])  # the server knows nothing of levels
 EVERY = "[$__rate_interval]"
 ROW_WIDTH = 24
 HEIGHT = 8
@@ -258,8 +259,8 @@ ROWS: dict[str, list[Json]] = {
             "As Tokenswarm scraped it, or Prometheus from vLLM itself.",
             "short",
             {
-                "running": "sum (tokenswarm_server_requests_running)",
-                "waiting": "sum (tokenswarm_server_requests_waiting)",
+                "running": f"sum (tokenswarm_server_requests_running{{{SERVED}}})",
+                "waiting": f"sum (tokenswarm_server_requests_waiting{{{SERVED}}})",
                 "running (vLLM)": "sum (vllm:num_requests_running)",
                 "waiting (vLLM)": "sum (vllm:num_requests_waiting)",
             },
@@ -269,9 +270,9 @@ ROWS: dict[str, list[Json]] = {
             "",
             "percentunit",
             {
-                "KV cache": "max (tokenswarm_server_kv_cache_utilization)",
-                "prefix cache hits": "max (tokenswarm_server_prefix_cache_hit_ratio)",
-                "GPU": "max (tokenswarm_server_gpu_utilization)",
+                "KV cache": f"max (tokenswarm_server_kv_cache_utilization{{{SERVED}}})",
+                "prefix cache hits": f"max (tokenswarm_server_prefix_cache_hit_ratio{{{SERVED}}})",
+                "GPU": f"max (tokenswarm_server_gpu_utilization{{{SERVED}}})",
                 "KV cache (vLLM)": "max (vllm:kv_cache_usage_perc)",
                 "prefix cache hits (vLLM)": f"{VLLM_HITS} / {VLLM_QUERIES}",
             },
@@ -291,7 +292,7 @@ ROWS: dict[str, list[Json]] = {
             "short",
             {
                 "client": rate("tokenswarm_output_tokens_total"),
-                "server": rate("tokenswarm_server_output_tokens_total", where=""),
+                "server": rate("tokenswarm_server_output_tokens_total", where=SERVED),
                 "server (vLLM)": rate("vllm:generation_tokens_total", where=""),
             },
             width=24,

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from argparse import Namespace
 from collections import Counter
 
 import psutil
 import pytest
+from locust.argument_parser import get_empty_argument_parser
 from prometheus_client.parser import text_string_to_metric_families
 
-from metrics.options import RecordingOptionError, RecordingOptions
+from metrics.options import RecordingOptionError, RecordingOptions, add_options
 from tests.deploy.harness import get, until
 from tests.runs.harness import ROOT, Start, environment, free_port, read_csv
 
@@ -95,16 +95,20 @@ def test_a_headless_run_that_is_over_can_be_scraped_for_as_long_as_asked(start_l
     assert "The metrics can be scraped for 600 s more; Ctrl-C ends the wait" in run.output
 
 
+def recording_options(linger: str) -> RecordingOptions:
+    parser = get_empty_argument_parser(default_config_files=[])
+    add_options(parser)
+    return RecordingOptions.of(parser.parse_args([f"--metrics-linger={linger}"]))
+
+
 @pytest.mark.parametrize(
-    ("given", "linger_s"), [("0s", 0.0), ("15s", 15.0), ("1.5m", 90.0), ("500ms", 0.5), (20, 20.0)]
+    ("given", "linger_s"), [("0s", 0.0), ("15s", 15.0), ("1.5m", 90.0), ("500ms", 0.5), ("20", 20.0)]
 )
-def test_the_time_to_linger(given: object, linger_s: float) -> None:
-    options = Namespace(results="r", slo="", metrics_host="127.0.0.1", metrics_port=0, metrics_linger=given)
-    assert RecordingOptions.of(options).metrics_linger_s == linger_s
+def test_the_time_to_linger(given: str, linger_s: float) -> None:
+    assert recording_options(given).metrics_linger_s == linger_s
 
 
 @pytest.mark.parametrize("given", ["soon", "-5s", "15 s", "", "1h"])
 def test_what_is_no_time_to_linger_is_told_in_a_sentence(given: str) -> None:
-    options = Namespace(results="r", slo="", metrics_host="127.0.0.1", metrics_port=0, metrics_linger=given)
     with pytest.raises(RecordingOptionError, match=f"--metrics-linger takes a time like 15s or 1m, got '{given}'."):
-        RecordingOptions.of(options)
+        recording_options(given)
