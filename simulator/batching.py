@@ -9,7 +9,16 @@ takes
 
 so that both a larger batch and a newcomer's prompt slow everybody down. At most `max_batch` sequences are in the batch,
 the rest wait in arrival order. Prompt blocks computed before are skipped (see `prefix_cache`); generated tokens are not
-cached, and the memory that running sequences need is not modelled.
+cached, and the memory that running sequences need bounds nothing (`kv_blocks` is for what a server tells of it).
+
+Engines schedule differently, and three habits are data:
+
+- `prefill_alone`: a step computes prompts or decodes, prompts first, as vLLM and TGI without chunked prefill. Newcomers
+  are served sooner, and everybody else waits meanwhile.
+- `prefill_ratio` and `prefill_patience`: prompts wait while fewer than `prefill_ratio` x decoding sequences are
+  waiting, but for `prefill_patience` steps at most. These are TGI's `waiting_served_ratio` and `max_waiting_tokens`.
+- `slowdown`: steps become longer by this share of themselves, evenly over the first `slowdown_s` seconds in which the
+  batch is full; an engine that was idle is as fast as at first.
 """
 
 import random
@@ -22,7 +31,10 @@ from simulator.prefix_cache import BLOCK_TOKENS, PrefixCache
 
 @dataclass(frozen=True, slots=True)
 class Speed:
-    """How fast an engine is. `jitter` is the sigma of a lognormal factor, of mean 1, on the time of each step."""
+    """How fast an engine is, and how it schedules: see this module's head.
+
+    `jitter` is the sigma of a lognormal factor, of mean 1, on the time of each step.
+    """
 
     step_ms: float
     sequence_ms: float
@@ -31,7 +43,13 @@ class Speed:
     max_batch: int = 256
     step_tokens: int = 8192
     cache_blocks: int = 25_000
+    kv_blocks: int = 25_000
     jitter: float = 0.0
+    prefill_alone: bool = False
+    prefill_ratio: float = 0.0
+    prefill_patience: int = 0
+    slowdown: float = 0.0
+    slowdown_s: float = 300.0
 
     def __post_init__(self) -> None:
         for name, (low, high) in _BOUNDS.items():
@@ -51,7 +69,12 @@ _BOUNDS = {
     "max_batch": (1, 1e6),
     "step_tokens": (2, 1e9),
     "cache_blocks": (0, 1e9),
+    "kv_blocks": (1, 1e9),
     "jitter": (0, 2),
+    "prefill_ratio": (0, 1e6),
+    "prefill_patience": (0, 1e6),
+    "slowdown": (0, 1e3),
+    "slowdown_s": (0.001, 1e9),
 }
 
 
@@ -67,14 +90,18 @@ class Job:
     cached_tokens: int = 0
     prefill_left: int = 0
     produced: int = 0
+    first_ns: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A finished step: when it was due to end, and the jobs that got one token from it, in their order."""
+    """A finished step: when it was due to end, the jobs that got one token from it, in their order, for how many of
+    them it was the first, and how long the others had waited for it since their last."""
 
     due_ns: int
     jobs: list[Job]
+    firsts: int
+    gap_ns: int
 
 
 @dataclass(slots=True)
@@ -83,6 +110,7 @@ class _Plan:
 
     due_ns: int
     duration_ns: int
+    decodes: bool
     prefills: list[tuple[Job, int]] = field(default_factory=list)
 
 
@@ -97,10 +125,14 @@ class Batch:
         self._prefilling: dict[int, Job] = {}
         self._decoding: dict[int, Job] = {}
         self._plan: _Plan | None = None
+        self._decoded_ns = 0
+        self._decode_steps = 0
+        self._full_ns = 0
         self.queried_tokens = 0
         self.hit_tokens = 0
         self.prefilled_prompt_tokens = 0
         self.generated_tokens = 0
+        self.steps = 0
 
     @property
     def due_ns(self) -> int | None:
@@ -114,6 +146,13 @@ class Batch:
     @property
     def waiting(self) -> int:
         return len(self._waiting)
+
+    @property
+    def kv_usage(self) -> float:
+        """How much of the cache the running sequences take, 0 to 1. It is told, and bounds nothing."""
+        places = (*self._prefilling.values(), *self._decoding.values())
+        blocks = sum((job.prompt_tokens + job.produced) // BLOCK_TOKENS + 1 for job in places)
+        return min(1.0, blocks / self._speed.kv_blocks)
 
     def submit(self, job: Job) -> None:
         """Queue a job that has just arrived; an idle engine starts on it at once."""
@@ -135,36 +174,65 @@ class Batch:
         plan = self._plan
         if plan is None or plan.due_ns > now_ns:
             return None
-        jobs = self._end(plan)
+        newcomers = self._end_prefills(plan)
+        served = [*self._decoding.values(), *newcomers] if plan.decodes else newcomers
+        self._give(served, newcomers)
+        self.steps += 1
+        gap_ns = plan.due_ns - self._decoded_ns
+        if plan.decodes:
+            self._decoded_ns = plan.due_ns
         late = now_ns - plan.due_ns > plan.duration_ns
         self._begin(now_ns if late else plan.due_ns)
-        return Step(plan.due_ns, jobs)
+        return Step(plan.due_ns, served, len(newcomers), gap_ns)
 
-    def _end(self, plan: _Plan) -> list[Job]:
+    def _end_prefills(self, plan: _Plan) -> list[Job]:
+        """The jobs whose prompts are complete."""
+        newcomers = []
         for job, tokens in plan.prefills:
             job.prefill_left -= tokens
             if job.prefill_left == 0 and self._prefilling.pop(job.number, None) is not None:
-                self._decoding[job.number] = job
+                newcomers.append(job)
+                job.first_ns = plan.due_ns
                 self._cache.insert(job.blocks)
                 self.prefilled_prompt_tokens += job.prompt_tokens
-        served = list(self._decoding.values())
+        return newcomers
+
+    def _give(self, served: list[Job], newcomers: list[Job]) -> None:
+        """One token to each of those served."""
+        for job in newcomers:
+            self._decoding[job.number] = job
         for job in served:
             job.produced += 1
             if job.produced == job.wanted:
                 del self._decoding[job.number]
         self.generated_tokens += len(served)
-        return served
 
     def _begin(self, start_ns: int) -> None:
         if not self.running:
             if not self._waiting:
                 self._plan = None
+                self._full_ns = 0
                 return
             start_ns = max(start_ns, next(iter(self._waiting.values())).arrived_ns)
-        self._admit(start_ns)
-        prefills = self._share_prefill(self._speed.step_tokens - len(self._decoding))
-        duration_ns = self._duration_ns(len(self._decoding), prefills)
-        self._plan = _Plan(start_ns + duration_ns, duration_ns, prefills)
+            self._decoded_ns = start_ns
+        if self._lets_in():
+            self._admit(start_ns)
+        self._plan = self._next(start_ns)
+
+    def _next(self, start_ns: int) -> _Plan:
+        alone = self._speed.prefill_alone and bool(self._prefilling)
+        decoding = 0 if alone else len(self._decoding)
+        prefills = self._share_prefill(self._speed.step_tokens - decoding)
+        self._decode_steps = 0 if prefills else self._decode_steps + 1
+        duration_ns = self._duration_ns(decoding, prefills)
+        if self.running >= self._speed.max_batch:
+            self._full_ns += duration_ns
+        return _Plan(start_ns + duration_ns, duration_ns, not alone, prefills)
+
+    def _lets_in(self) -> bool:
+        """Whether waiting prompts may interrupt the decoding by now."""
+        few = len(self._waiting) < self._speed.prefill_ratio * len(self._decoding)
+        return not few or self._decode_steps >= self._speed.prefill_patience
 
     def _admit(self, start_ns: int) -> None:
         budget = self._speed.step_tokens - len(self._decoding) - sum(s.prefill_left for s in self._prefilling.values())
@@ -196,6 +264,8 @@ class Batch:
         speed = self._speed
         prefill_ms = 1000 * sum(tokens for _, tokens in prefills) / speed.prefill_tokens_per_s
         total_ms = speed.step_ms + speed.sequence_ms * decoding + prefill_ms + speed.prefill_ms * len(prefills)
+        if speed.slowdown:
+            total_ms *= 1 + speed.slowdown * min(1, self._full_ns / 1e9 / speed.slowdown_s)
         if speed.jitter:
             total_ms *= self._random.lognormvariate(-(speed.jitter**2) / 2, speed.jitter)
         return max(1, round(total_ms * 1e6))

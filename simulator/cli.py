@@ -13,12 +13,15 @@ from pathlib import Path
 from typing import Any
 
 from simulator.connection import FineSelector
+from simulator.dialect import Habits, Style
+from simulator.dialects import DIALECTS, dialect_named
 from simulator.errors import SimulatorError
-from simulator.faults import Faults
-from simulator.openai_dialect import ChatDialect, Style
+from simulator.faults import OVERLOADS, USAGES, Faults
 from simulator.profiles import PROFILES, Profile, profile_named
 from simulator.server import Server
 from simulator.truth import TruthLog
+
+_HEADS = {"at-once": True, "first-token": False}
 
 DEFAULT_MODEL = "simulated-llama-3-8b"
 _PARENT_CHECK_S = 1.0
@@ -31,21 +34,32 @@ _SPEED_OPTIONS = {
     "max_batch": (int, "sequences in the batch; further requests wait"),
     "step_tokens": (int, "most tokens, prompts included, that one step computes"),
     "cache_blocks": (int, "size of the prefix cache in blocks of 16 tokens, 0 for none"),
+    "kv_blocks": (int, "size of the KV cache in blocks of 16 tokens, for what the server tells of its use"),
     "jitter": (float, "sigma of the lognormal noise on each step's time"),
+    "prefill_ratio": (float, "prompts wait until there are N of them for each decoding sequence"),
+    "prefill_patience": (int, "but for N steps at most"),
+    "slowdown": (float, "share by which steps become longer while the batch is full"),
+    "slowdown_s": (float, "over how many seconds"),
 }
 _PROFILE_OPTIONS = {
     "max_model_len": (int, "context length in tokens"),
     "answer_median_tokens": (float, "median length of answers that nothing cuts"),
 }
 _FAULT_OPTIONS = {
-    "error_every": (int, "answer each N-th request with 503"),
-    "fault_every": (int, "let the next three strike each N-th request only (default: each)"),
+    "error_every": (int, "refuse each N-th request as the engine does when it is overloaded"),
+    "fault_every": (int, "let the next five strike each N-th request only (default: each)"),
+    "break_after": (int, "fail after N tokens as the engine does: one of the next three"),
     "fail_after": (int, "close the connection after N tokens"),
+    "truncate_after": (int, "end the body after N tokens as if it were complete"),
+    "stream_error_after": (int, "send the engine's error event after N tokens"),
     "stall_after": (int, "send nothing more after N tokens, the connection left open"),
-    "stream_error_after": (int, "send an error event, then [DONE], after N tokens"),
-    "max_queue": (int, "answer 503 when N requests wait for a place in the batch"),
+    "max_queue": (int, "refuse when N requests wait for a place in the batch"),
+    "cold_start_s": (float, "not be ready so long, and hold requests until then, as a gateway does at zero replicas"),
     "role_early_ms": (float, "send the role event this long after the request, not with the first token"),
+    "keep_alive_s": (float, "send a comment after so much silence"),
     "per_chunk": (int, "tokens in one event"),
+    "empty_every": (int, "give each N-th token no text"),
+    "rechunk": (int, "cut the body into HTTP chunks of 1 to N bytes"),
     "reasoning_tokens": (int, "send the first N tokens as reasoning"),
 }
 
@@ -55,14 +69,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     parser.add_argument("--port", type=int, default=8000, help="port, 0 for any free one (default: %(default)s)")
     parser.add_argument("--profile", default="default", help=f"speed: {', '.join(PROFILES)} (default: %(default)s)")
+    parser.add_argument("--dialect", help=f"whom to speak like: {', '.join(DIALECTS)} (default: the profile's)")
     parser.add_argument("--model", help="serve this model and refuse others; without it, every name is accepted")
     parser.add_argument("--seed", type=int, default=0, help="seed of words, lengths and jitter (default: %(default)s)")
     parser.add_argument(
         "--truth-log", type=Path, metavar="PATH", help="write a CSV row for each request, see simulator/truth.py"
     )
-    parser.add_argument(
-        "--api-key-env", metavar="NAME", help="require the API key in this environment variable under /v1"
-    )
+    parser.add_argument("--api-key-env", metavar="NAME", help="require the API key in this environment variable")
     parser.add_argument(
         "--exit-with-parent", action="store_true", help="end when standard input closes or the parent dies"
     )
@@ -74,8 +87,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         group = parser.add_argument_group(title)
         for name, (kind, text) in options.items():
             group.add_argument(f"--{name.replace('_', '-')}", type=kind, metavar="N", help=text)
+    _add_habits(group)
+
+
+def _add_habits(group: argparse._ArgumentGroup) -> None:
+    """Switches that are words: what the dialect does unless told otherwise."""
+    group.add_argument("--overload", choices=OVERLOADS, default="own", help="what a refusal is (default: the engine's)")
+    group.add_argument("--usage", choices=USAGES, default="asked", help="where tokens are counted (default: as asked)")
+    group.add_argument("--headers", choices=_HEADS, help="when a stream's headers leave (default: the engine's way)")
+    group.add_argument("--data-space", choices=("one", "none", "trailing"), help="spaces around what follows `data:`")
+    group.add_argument("--split-characters", action="store_true", help="spread characters beyond ASCII over two tokens")
     group.add_argument("--comments", action="store_true", help="send a comment line before each event")
     group.add_argument("--crlf", action="store_true", help="end the lines of events with CR LF")
+    group.add_argument("--enable-debug", action="store_true", help="mlc: honour debug_config, as its own option does")
 
 
 def main(args: argparse.Namespace) -> int:
@@ -96,6 +120,7 @@ async def _serve(args: argparse.Namespace) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    name = args.dialect or profile_named(args.profile).dialect
     server = _server(args)
     port = server.listen(args.host, args.port)
     # Not before: a second start on a port in use must not empty the log of the first.
@@ -103,7 +128,8 @@ async def _serve(args: argparse.Namespace) -> None:
         server.truth = TruthLog(args.truth_log)
     host = f"[{args.host}]" if ":" in args.host else args.host
     model = args.model or DEFAULT_MODEL
-    print(f"tokenswarm simulator listening on http://{host}:{port} (profile {args.profile}, model {model})", flush=True)
+    told = f"profile {args.profile}, dialect {name}, model {model}"
+    print(f"tokenswarm simulator listening on http://{host}:{port} ({told})", flush=True)
     watch = asyncio.create_task(_watch_parent(stop, parent)) if args.exit_with_parent else None
     await stop.wait()
     if watch is not None:
@@ -113,12 +139,40 @@ async def _serve(args: argparse.Namespace) -> None:
 
 def _server(args: argparse.Namespace) -> Server:
     profile = _profile(args)
-    faults = Faults(**_given(args, _FAULT_OPTIONS))
-    api_key = _api_key(args.api_key_env)
-    model = args.model or DEFAULT_MODEL
-    style = Style(crlf=args.crlf, comments=args.comments)
-    dialect = ChatDialect(model, profile.max_model_len, int(time.time()), only_model=bool(args.model), style=style)
-    return Server(profile, dialect, model, seed=args.seed, faults=faults, api_key=api_key)
+    name = args.dialect or profile.dialect
+    kind = dialect_named(name)
+    words = {"overload": args.overload, "usage": args.usage, "split_characters": args.split_characters}
+    faults = Faults(**_given(args, _FAULT_OPTIONS), head_at_once=_HEADS.get(args.headers), **words)
+    _check(name, kind.habits, faults, args)
+    style = Style(crlf=args.crlf, comments=args.comments, space=args.data_space or kind.habits.space)
+    dialect = kind(
+        args.model or DEFAULT_MODEL,
+        profile.max_model_len,
+        int(time.time()),
+        only_model=bool(args.model),
+        style=style,
+        enable_debug=args.enable_debug,
+    )
+    return Server(profile, dialect, seed=args.seed, faults=faults, api_key=_api_key(args.api_key_env))
+
+
+def _check(name: str, habits: Habits, faults: Faults, args: argparse.Namespace) -> None:
+    """Raise SimulatorError for an option that would do nothing in this dialect."""
+    events = args.comments or args.crlf or args.data_space is not None or faults.keep_alive_s is not None
+    useless = (
+        (events and not habits.sse, "server-sent events", "--comments, --crlf, --data-space or --keep-alive-s"),
+        (faults.role_early_ms is not None and not habits.role, "event for the role", "--role-early-ms"),
+        (faults.reasoning_tokens and not habits.reasoning, "field for reasoning", "--reasoning-tokens"),
+        (faults.usage != "asked" and not habits.usage_on_request, "usage to be asked for", "--usage"),
+        (faults.stream_error_after and not habits.error_event, "error event", "--stream-error-after"),
+        (faults.overload == "in-stream" and not habits.error_event, "error event", "--overload in-stream"),
+        (args.enable_debug and not habits.debug_option, "debug_config", "--enable-debug"),
+    )
+    for is_useless, lacking, option in useless:
+        if is_useless:
+            raise SimulatorError(
+                f"the {name} dialect has no {lacking}: leave out {option}, or choose another --dialect."
+            )
 
 
 def _profile(args: argparse.Namespace) -> Profile:

@@ -12,7 +12,7 @@ import struct
 import sys
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from email.utils import formatdate
 from http import HTTPStatus
@@ -21,7 +21,10 @@ import httptools
 
 from simulator.dialect import Page
 
-SERVER = "tokenswarm-simulator"
+# The one header that no engine sends: the rest looks like the engine, and somebody may wonder.
+_MARK = "x-simulated-by: tokenswarm"
+# 529 is Anthropic's own.
+_PHRASES = {status.value: status.phrase for status in HTTPStatus} | {529: "Overloaded"}
 LAST_CHUNK = b"0\r\n\r\n"
 
 # Python does not name this option. The number is the one of every Linux architecture but sparc and parisc.
@@ -61,18 +64,25 @@ class Request:
     read_ns: int = 0
 
 
-def head(status: int, headers: dict[str, str], keep_alive: bool) -> bytes:
+def head(status: int, headers: Mapping[str, str], keep_alive: bool) -> bytes:
     """The status line and headers of a response."""
-    lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}", f"date: {formatdate(usegmt=True)}", f"server: {SERVER}"]
-    lines += [f"{name}: {value}" for name, value in headers.items() if value]
+    lines = [f"HTTP/1.1 {status} {_PHRASES[status]}", f"date: {formatdate(usegmt=True)}", _MARK]
+    lines += [f"{name}: {value}" for name, value in headers.items()]
     if not keep_alive:
         lines.append("connection: close")
     return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
 
 
-def whole_response(page: Page, keep_alive: bool) -> bytes:
-    headers = {"allow": page.allow, "content-length": str(len(page.body)), "content-type": page.content_type}
-    return head(page.status, headers, keep_alive) + page.body
+def whole_response(page: Page, headers: Mapping[str, str], keep_alive: bool) -> bytes:
+    """A page as a response, with the server's `headers` and the page's own."""
+    every = {**headers, **page.headers}
+    if page.content_type:
+        every["content-type"] = page.content_type
+    if page.stream:
+        every["transfer-encoding"] = "chunked"
+        return head(page.status, every, keep_alive) + chunk(page.body) + LAST_CHUNK
+    every["content-length"] = str(len(page.body))
+    return head(page.status, every, keep_alive) + page.body
 
 
 def chunk(data: bytes) -> bytes:
@@ -215,7 +225,7 @@ class Connection:
     def _reject(self) -> None:
         if not self._busy:
             page = Page(b"Invalid HTTP request received.", "text/plain; charset=utf-8", HTTPStatus.BAD_REQUEST)
-            self.write(whole_response(page, keep_alive=False))
+            self.write(whole_response(page, {}, keep_alive=False))
         self._leave()
 
     def _next(self) -> None:

@@ -1,10 +1,15 @@
 """What the server needs to know of a dialect. A dialect is bytes only: no sockets, no clock, no schedule.
 
-`openai_dialect` is one; another engine's would be one more module with the same two faces, `Dialect` and `Writer`.
+The package `dialects` has one module for each family of engines. What differs between them as data stands in `Habits`,
+which the server and the command's options look at; what differs as bytes is in each one's `Dialect` and `Writer`.
 """
 
-from dataclasses import dataclass
-from typing import Protocol
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal, Protocol
+
+from simulator.figures import State
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,23 +23,31 @@ class Ask:
     stream: bool
     include_usage: bool
     model: str
+    usage_in_every_event: bool = False
+    #: TGI's `details`, OpenAI's `obfuscation`: what a request can have put into the events beside the text.
+    extras: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
+    """The counts of an answer, and how long (in nanoseconds) its prompt and its decoding took."""
+
     prompt_tokens: int
     cached_tokens: int
     output_tokens: int
+    prompt_ns: int = 0
+    output_ns: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """An answer that is not a stream."""
+    """An answer that is not a stream of tokens. With `stream`, it is sent as one all the same: an error under 200."""
 
     body: bytes
     content_type: str = "application/json"
     status: int = 200
-    allow: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    stream: bool = False
 
 
 class Refusal(Exception):
@@ -45,45 +58,167 @@ class Refusal(Exception):
         self.page = page
 
 
+#: Shows a page of the server as it is.
+Show = Callable[[State], Page]
+
+
+class Problem(Exception):
+    """What is wrong with a request, in no dialect.
+
+    `body`: not JSON, or not of the expected shape, `param` naming the place. `unknown`: fields that the engine does not
+    have. `model`: another model. `long`: no room in the context. `value`: a number out of range.
+    """
+
+    def __init__(
+        self,
+        kind: Literal["body", "unknown", "model", "long", "value"],
+        message: str,
+        param: str | None = None,
+        value: object = None,
+    ) -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.message = message
+        self.param = param
+        self.value = value
+
+
+@dataclass(frozen=True, slots=True)
+class Style:
+    """How events are laid out: lines ended by CR LF, a comment line before each event, and the spaces around what
+    follows `data:`: `one` before it, `none`, or `trailing` (one before and one after)."""
+
+    crlf: bool = False
+    comments: bool = False
+    space: str = "one"
+
+    def event(self, payload: bytes, name: bytes = b"") -> bytes:
+        end = b"\r\n" if self.crlf else b"\n"
+        before = b"data:" if self.space == "none" else b"data: "
+        after = b" " if self.space == "trailing" else b""
+        named = b"event: " + name + end if name else b""
+        return (b": ping" + end + end if self.comments else b"") + named + before + payload + after + end + end
+
+
+@dataclass(frozen=True, slots=True)
+class Habits:
+    """What an engine does beside its bytes.
+
+    role: whether a role event of its own goes out, and when: `early` (at once) or with the `first` token.
+    breaks: what a failure in mid-answer looks like: the connection is `cut`, the body is `truncated` but ends well, or
+        an error event comes (`stream_error`).
+    admits: most requests at once, running or waiting, before it refuses (None: no limit).
+    end_token_counts: whether the end token is one of the answer's tokens in the engine's own count.
+    holds_characters: whether text is held back until a character's last byte is there; else the parts show as U+FFFD.
+    """
+
+    ask_path: str
+    stream_content_type: str = "text/event-stream; charset=utf-8"
+    headers: Mapping[str, str] = field(default_factory=lambda: {"server": "uvicorn"})
+    sse: bool = True
+    space: str = "one"
+    head_at_once: bool = True
+    role: Literal["", "early", "first"] = ""
+    breaks: Literal["cut", "truncated", "stream_error"] = "stream_error"
+    error_event: bool = True
+    usage_on_request: bool = False
+    reasoning: bool = False
+    keep_alive_s: float | None = None
+    admits: int | None = None
+    end_token_counts: bool = True
+    holds_characters: bool = True
+    closes_after_stream: bool = False
+    key_header: str = "authorization"
+    debug_option: bool = False
+
+
 class Writer(Protocol):
-    """The bytes of one answer. Each returned `bytes` is one event and goes out in an HTTP chunk of its own."""
+    """The bytes of one answer. What a method returns goes out in an HTTP chunk of its own, empty bytes not at all."""
 
     def opening(self) -> bytes:
-        """The event before the first token."""
+        """The event before the first token, if there is one."""
 
-    def tokens(self, text: str, reasoning: bool) -> bytes:
-        """An event that carries the text of one or more tokens."""
+    def tokens(self, pieces: list[str], reasoning: bool) -> bytes:
+        """What carries the texts of one or more tokens."""
 
-    def ending(self, text: str, reasoning: bool, finish_reason: str, usage: Usage) -> list[bytes]:
-        """The last text and everything after it."""
+    def ending(self, pieces: list[str], reasoning: bool, finish_reason: str, usage: Usage) -> list[bytes]:
+        """The last texts and everything after them. If the engine stopped, the last piece is the end token's: empty."""
 
     def failure(self) -> list[bytes]:
-        """An error in mid-stream and everything after it."""
+        """An error in mid-stream and everything after it, from an engine that tells it."""
 
     def whole(self, text: str, reasoning: str, finish_reason: str, usage: Usage) -> Page:
         """The answer to a request that did not ask for a stream."""
 
 
-class Dialect(Protocol):
-    ask_path: str
-    stream_content_type: str
+class Dialect(ABC):
+    """Reads requests and shows pages. With `only_model`, requests for any other model are refused."""
 
-    def read(self, body: bytes) -> Ask:
-        """Understand the body of a request to `ask_path`; raises Refusal."""
+    habits: ClassVar[Habits]
 
+    def __init__(
+        self,
+        model: str,
+        max_model_len: int,
+        created_s: int,
+        only_model: bool = False,
+        style: Style | None = None,
+        enable_debug: bool = False,
+    ) -> None:
+        self.model = model
+        self.max_model_len = max_model_len
+        self.created_s = created_s
+        self.only_model = only_model
+        self.style = style or Style(space=self.habits.space)
+        self.enable_debug = enable_debug
+        self._pages = self.pages()
+
+    def read(self, body: bytes, headers: Mapping[str, str]) -> Ask:
+        """Understand the body of a request to the habits' `ask_path`; raises Refusal."""
+        try:
+            return self.understand(body, headers)
+        except Problem as problem:
+            raise Refusal(self.problem(problem)) from problem
+
+    @abstractmethod
+    def understand(self, body: bytes, headers: Mapping[str, str]) -> Ask:
+        """As `read`; raises Problem, or Refusal where no kind of problem fits."""
+
+    @abstractmethod
     def writer(self, ask: Ask, request_id: str, created_s: int) -> Writer: ...
 
-    def page(self, path: str) -> Page | None:
+    def stream_headers(self, ask: Ask, request_id: str) -> dict[str, str]:
+        """Further headers of a stream."""
+        return {}
+
+    def page(self, path: str, state: State) -> Page | None:
         """What a GET of `path` shows; None where there is nothing."""
+        found = self._pages.get(path)
+        return found(state) if callable(found) else found
 
-    def needs_key(self, path: str) -> bool: ...
+    @abstractmethod
+    def pages(self) -> dict[str, Page | Show]:
+        """Everything that can be had with GET, by path: pages that never change, and what shows the others."""
 
+    def needs_key(self, path: str) -> bool:
+        return path.startswith("/v1")
+
+    @abstractmethod
+    def problem(self, problem: Problem) -> Page:
+        """How the engine says no to a request."""
+
+    @abstractmethod
     def unauthorized(self) -> Page: ...
 
-    def overloaded(self) -> Page: ...
+    @abstractmethod
+    def overloaded(self, stream: bool) -> Page:
+        """How the engine says that it takes no more, to a request that asks for a stream or not."""
 
+    @abstractmethod
     def internal_error(self) -> Page: ...
 
-    def not_found(self) -> Page: ...
+    def not_found(self) -> Page:
+        return Page(b'{"detail":"Not Found"}', status=404)
 
-    def wrong_method(self, allow: str) -> Page: ...
+    def wrong_method(self, allow: str) -> Page:
+        return Page(b'{"detail":"Method Not Allowed"}', status=405, headers={"allow": allow})

@@ -4,34 +4,72 @@ from dataclasses import dataclass, fields
 
 from simulator.errors import SimulatorError
 
+#: `own`: what the dialect's engine does. Otherwise a status, or error events under status 200.
+OVERLOADS = ("own", "429", "503", "in-stream")
+#: `asked`: as the request says. Otherwise the last event, every event or no event counts tokens, whatever it says.
+USAGES = ("asked", "never", "last", "every")
+
 
 @dataclass(frozen=True, slots=True)
 class Faults:
-    """What is to go wrong, or to look odd. 0 (None for `role_early_ms` and `max_queue`) means never.
+    """What is to go wrong, or to look odd. None means never.
 
-    `fail_after`, `stall_after` and `stream_error_after` strike when an answer has that many tokens, in each
-    `fault_every`-th request; a struck request leaves the batch.
+    Five traps strike when an answer has that many tokens, in each `fault_every`-th request: `fail_after` (the
+    connection is cut), `truncate_after` (the body ends early and well), `stream_error_after` (an error event),
+    `break_after` (whichever of these three the dialect's engine does) and `stall_after` (silence). A struck request
+    leaves the batch.
+
+    empty_every: each N-th token has no text. rechunk: HTTP chunks of 1 to N bytes, wherever that cuts.
+    split_characters: characters beyond ASCII are spread over two tokens. keep_alive_s: a comment after so much silence.
     """
 
-    error_every: int = 0
+    error_every: int | None = None
     fault_every: int = 1
-    fail_after: int = 0
-    stall_after: int = 0
-    stream_error_after: int = 0
+    fail_after: int | None = None
+    truncate_after: int | None = None
+    stream_error_after: int | None = None
+    break_after: int | None = None
+    stall_after: int | None = None
     max_queue: int | None = None
+    overload: str = "own"
+    cold_start_s: float | None = None
     role_early_ms: float | None = None
+    keep_alive_s: float | None = None
     per_chunk: int = 1
+    empty_every: int | None = None
+    rechunk: int | None = None
     reasoning_tokens: int = 0
+    usage: str = "asked"
+    split_characters: bool = False
+    head_at_once: bool | None = None
 
     def __post_init__(self) -> None:
         for spec in fields(self):
-            value, least = getattr(self, spec.name), 1 if spec.name in ("fault_every", "per_chunk") else 0
-            if value is not None and not least <= value <= 1e9:
-                raise SimulatorError(f"{spec.name} must be from {least} to 1e+09, got {value:g}.")
+            value = getattr(self, spec.name)
+            if spec.name in _WORDS:
+                if value not in _WORDS[spec.name]:
+                    raise SimulatorError(f"{spec.name} must be one of {', '.join(_WORDS[spec.name])}, got {value}.")
+            elif value is not None and not isinstance(value, bool):
+                least = _LEAST.get(spec.name, 1)
+                if not least <= value <= 1e9:
+                    raise SimulatorError(f"{spec.name} must be from {least:g} to 1e+09, got {value:g}.")
 
-    def strikes_at(self, number: int) -> tuple[int, str]:
-        """At how many tokens request `number` is struck (0: never), and the outcome that has."""
+    def strikes_at(self, number: int, breaks: str) -> tuple[int, str]:
+        """At how many tokens request `number` is struck (0: never), and the outcome that has.
+
+        `breaks` is the outcome of `break_after`.
+        """
         if (number + 1) % self.fault_every:
             return 0, ""
-        traps = ((self.fail_after, "cut"), (self.stall_after, "stalled"), (self.stream_error_after, "stream_error"))
+        traps = (
+            (self.fail_after, "cut"),
+            (self.truncate_after, "truncated"),
+            (self.stream_error_after, "stream_error"),
+            (self.break_after, breaks),
+            (self.stall_after, "stalled"),
+        )
         return min(((tokens, outcome) for tokens, outcome in traps if tokens), default=(0, ""))
+
+
+_WORDS = {"overload": OVERLOADS, "usage": USAGES}
+_LEAST = {"max_queue": 0, "role_early_ms": 0, "reasoning_tokens": 0, "cold_start_s": 0, "keep_alive_s": 0.001}

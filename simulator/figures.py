@@ -1,58 +1,85 @@
-"""The server's own metrics, under vLLM's names, in Prometheus' text format. Times are in seconds."""
+"""What a server counts of its own work, for its own metrics page. Times are in seconds."""
 
 from bisect import bisect_left
-from itertools import accumulate
+from collections import Counter
+from dataclasses import dataclass, field
 
-# vLLM's own bounds for this histogram.
-_TTFT_BOUNDS_S = (
+# vLLM's own bounds, which the other engines' histograms resemble.
+TTFT_BOUNDS_S = (
     *(0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75),
     *(1.0, 2.5, 5.0, 7.5, 10.0, 20.0, 40.0, 80.0, 160.0, 640.0, 2560.0),
 )
-_REASONS = ("stop", "length", "abort", "error")
+GAP_BOUNDS_S = (
+    *(0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 20.0, 40.0, 80.0),
+)
+E2E_BOUNDS_S = (
+    *(0.3, 0.5, 0.8, 1.0, 1.5, 2.0, 2.5, 5.0, 10.0, 15.0, 20.0, 30.0, 40.0, 50.0, 60.0),
+    *(120.0, 240.0, 480.0, 960.0, 1920.0, 7680.0),
+)
+TOKEN_BOUNDS = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0, 5000.0, 10_000.0)
+REASONS = ("stop", "length", "abort", "error")
 
-CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+class Histogram:
+    """Counts of values, by upper bound; the last count is of those above all bounds."""
+
+    def __init__(self, bounds: tuple[float, ...]) -> None:
+        self.bounds = bounds
+        self.counts = [0] * (len(bounds) + 1)
+        self.sum = 0.0
+        self.last = 0.0
+
+    def add(self, value: float, times: int = 1) -> None:
+        self.counts[bisect_left(self.bounds, value)] += times
+        self.sum += value * times
+        self.last = value
+
+    @property
+    def count(self) -> int:
+        return sum(self.counts)
+
+    @property
+    def mean(self) -> float:
+        return self.sum / (self.count or 1)
 
 
 class Figures:
-    """Counts what ended, and how long first tokens took from a request's arrival to its first text."""
+    """What ended and how, and the latencies of what was answered.
 
-    def __init__(self, model: str) -> None:
-        escaped = model.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
-        self._labels = f'engine="0",model_name="{escaped}"'
-        self._ttft_counts = [0] * (len(_TTFT_BOUNDS_S) + 1)
-        self._ttft_sum_s = 0.0
-        self._ended = dict.fromkeys(_REASONS, 0)
+    ttft_s: from a request's arrival to its first text. gap_s: between one token and the next. tpot_s: a request's mean
+    gap. e2e_s: from arrival to end. Tokens are a request's, of its prompt and of what it was sent. `statuses` counts
+    answered requests by HTTP status.
+    """
 
-    def first_token(self, ttft_s: float) -> None:
-        self._ttft_counts[bisect_left(_TTFT_BOUNDS_S, ttft_s)] += 1
-        self._ttft_sum_s += ttft_s
+    def __init__(self) -> None:
+        self.ttft_s = Histogram(TTFT_BOUNDS_S)
+        self.gap_s = Histogram(GAP_BOUNDS_S)
+        self.tpot_s = Histogram(GAP_BOUNDS_S)
+        self.e2e_s = Histogram(E2E_BOUNDS_S)
+        self.input_tokens = Histogram(TOKEN_BOUNDS)
+        self.output_tokens = Histogram(TOKEN_BOUNDS)
+        self.ended = Counter(dict.fromkeys(REASONS, 0))
+        self.statuses: Counter[int] = Counter({200: 0})
 
-    def ended(self, reason: str) -> None:
-        """`reason` is stop, length, abort (client gone) or error (any other end)."""
-        self._ended[reason] += 1
 
-    def exposition(self, gauges: dict[str, int], counters: dict[str, float]) -> str:
-        """The page, with the given values, by their names, beside those counted here."""
-        lines = []
-        for kind, values in (("gauge", gauges), ("counter", counters)):
-            for name, value in values.items():
-                lines += [f"# TYPE {name} {kind}", f"{name}{{{self._labels}}} {float(value)}"]
-        lines.append("# TYPE vllm:request_success_total counter")
-        for reason, count in self._ended.items():
-            lines.append(f'vllm:request_success_total{{finished_reason="{reason}",{self._labels}}} {float(count)}')
-        return "\n".join(lines + self._ttft_lines()) + "\n"
+@dataclass(frozen=True, slots=True)
+class State:
+    """The server at one moment, as its pages may tell it. Token counts are since the start; `kv_usage` is 0 to 1."""
 
-    def _ttft_lines(self) -> list[str]:
-        name = "vllm:time_to_first_token_seconds"
-        bounds = [*map(str, _TTFT_BOUNDS_S), "+Inf"]
-        totals = list(accumulate(self._ttft_counts))
-        lines = [f"# TYPE {name} histogram"]
-        lines += [
-            f'{name}_bucket{{le="{bound}",{self._labels}}} {float(total)}'
-            for bound, total in zip(bounds, totals, strict=True)
-        ]
-        return [
-            *lines,
-            f"{name}_count{{{self._labels}}} {float(totals[-1])}",
-            f"{name}_sum{{{self._labels}}} {self._ttft_sum_s}",
-        ]
+    ready: bool = True
+    running: int = 0
+    waiting: int = 0
+    max_batch: int = 256
+    steps: int = 0
+    kv_usage: float = 0.0
+    prompt_tokens: int = 0
+    output_tokens: int = 0
+    queried_tokens: int = 0
+    hit_tokens: int = 0
+    cpu_s: float = 0.0
+    figures: Figures = field(default_factory=Figures)
+
+    @property
+    def hit_rate(self) -> float:
+        """Prompt tokens found in the prefix cache, of those looked up (0 to 1)."""
+        return self.hit_tokens / (self.queried_tokens or 1)

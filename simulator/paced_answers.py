@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import simulator.tokens
 from simulator.dialect import Ask, Usage
-from simulator.openai_dialect import ChatDialect
+from simulator.dialects.vllm import Vllm
 
 HEAD = (
     b"HTTP/1.1 200 OK\r\n"
@@ -44,14 +44,14 @@ class Answers:
 
 def answer_events(tokens: int) -> list[bytes]:
     """The events of an answer of at least two tokens: the role, one a token, usage, [DONE]."""
-    dialect = ChatDialect("truth", max_model_len=2 * tokens, created_s=_CREATED_S)
+    dialect = Vllm("truth", max_model_len=2 * tokens, created_s=_CREATED_S)
     ask = Ask(
         prompt=[], max_tokens=tokens, min_tokens=0, ignore_eos=True, stream=True, include_usage=True, model="truth"
     )
     writer = dialect.writer(ask, "5f2d9c1ab7e04836", _CREATED_S)
     answer = simulator.tokens.Answers(seed=0, median_tokens=tokens, sigma=0).draw(0, tokens, ignore_eos=True)
-    words = [writer.tokens(answer.word(index), False) for index in range(tokens - 1)]
-    ending = writer.ending(answer.word(tokens - 1), False, answer.finish_reason, Usage(_PROMPT_TOKENS, 0, tokens))
+    words = [writer.tokens([answer.word(index)], False) for index in range(tokens - 1)]
+    ending = writer.ending([answer.word(tokens - 1)], False, answer.finish_reason, Usage(_PROMPT_TOKENS, 0, tokens))
     return [writer.opening(), *words, *ending]
 
 

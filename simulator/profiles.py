@@ -8,9 +8,10 @@ from simulator.errors import SimulatorError
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """An engine's speed, its context length, and how long its answers are when nothing cuts them."""
+    """An engine's speed, its context length, how long its answers are when nothing cuts them, and its dialect."""
 
     speed: Speed
+    dialect: str = "vllm"
     max_model_len: int = 8192
     answer_median_tokens: float = 180.0
     answer_sigma: float = 0.7

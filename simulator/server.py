@@ -4,9 +4,10 @@ import asyncio
 import hmac
 import socket
 import time
+from collections.abc import Callable
+from dataclasses import replace
 from hashlib import blake2b
 
-from simulator import figures
 from simulator.batching import Batch, Job
 from simulator.connection import (
     Connection,
@@ -16,8 +17,9 @@ from simulator.connection import (
 )
 from simulator.dialect import Ask, Dialect, Page, Refusal
 from simulator.errors import SimulatorError
-from simulator.exchange import Exchange
+from simulator.exchange import Exchange, asked_with
 from simulator.faults import Faults
+from simulator.figures import Figures, State
 from simulator.prefix_cache import block_keys
 from simulator.profiles import Profile
 from simulator.tokens import Answers
@@ -37,7 +39,6 @@ class Server:
         self,
         profile: Profile,
         dialect: Dialect,
-        model: str,
         *,
         seed: int = 0,
         faults: Faults | None = None,
@@ -45,14 +46,16 @@ class Server:
     ) -> None:
         self.dialect = dialect
         self.faults = faults or Faults()
-        self.figures = figures.Figures(model)
+        self.figures = Figures()
         self.truth: TruthLog | None = None
         self._profile = profile
         self._seed = seed
         self._api_key = api_key
         self._batch = Batch(profile.speed, seed)
-        self._answers = Answers(seed, profile.answer_median_tokens, profile.answer_sigma)
+        self._answers = Answers(seed, profile.answer_median_tokens, profile.answer_sigma, self.faults.split_characters)
+        self._held: list[Exchange] = []
         self._received = 0
+        self._ready = True
         self._in_batch: dict[int, Exchange] = {}
         self._answering: dict[Connection, Exchange] = {}
         self._connections: set[Connection] = set()
@@ -79,6 +82,9 @@ class Server:
             ) from error
         self._listener.setblocking(False)
         self._loop.add_reader(self._listener, self._accept)
+        if self.faults.cold_start_s is not None:
+            self._ready = False
+            self._loop.call_later(self.faults.cold_start_s, self._warm)
         bound: int = self._listener.getsockname()[1]
         return bound
 
@@ -103,10 +109,24 @@ class Server:
     def ended(self, exchange: Exchange, reason: str) -> None:
         """Note the end of an exchange: its finish reason, or the outcome that was none."""
         self._answering.pop(exchange.connection, None)
+        self.figures.statuses[exchange.status] += 1
         if exchange.job is not None:
-            self.figures.ended({"stop": "stop", "length": "length", "client_gone": "abort"}.get(reason, "error"))
+            self._count(exchange, {"stop": "stop", "length": "length", "client_gone": "abort"}.get(reason, "error"))
         if self.truth is not None:
             self.truth.write(exchange.row)
+
+    def later(self, delay_s: float, call: Callable[[], None]) -> None:
+        """Call something after that time."""
+        self._loop.call_later(delay_s, call)
+
+    def _count(self, exchange: Exchange, reason: str) -> None:
+        row, figures = exchange.row, self.figures
+        figures.ended[reason] += 1
+        figures.input_tokens.add(row.prompt_tokens)
+        figures.output_tokens.add(row.tokens)
+        figures.e2e_s.add((row.t_done_ns - row.t_request_ns) / 1e9)
+        if row.tokens > 1:
+            figures.tpot_s.add((row.t_last_ns - row.t_first_ns) / 1e9 / (row.tokens - 1))
 
     def _accept(self) -> None:
         while True:
@@ -129,20 +149,19 @@ class Server:
         self._answering[connection].gone()
 
     def _request(self, connection: Connection, request: Request) -> None:
-        asks = request.method == "POST" and request.path == self.dialect.ask_path
-        if asks:
+        if request.method == "POST" and request.path == self.dialect.habits.ask_path:
             self._ask(connection, request)
             return
         page = self._page(request)
-        connection.write(whole_response(page, request.keep_alive))
+        connection.write(whole_response(page, self.dialect.habits.headers, request.keep_alive))
         connection.finished(request.keep_alive)
 
     def _page(self, request: Request) -> Page:
         if not self._authorized(request):
             return self.dialect.unauthorized()
-        if request.path == self.dialect.ask_path:
+        if request.path == self.dialect.habits.ask_path:
             return self.dialect.wrong_method("POST")
-        page = self._metrics() if request.path == "/metrics" else self.dialect.page(request.path)
+        page = self.dialect.page(request.path, self._state())
         if page is None:
             return self.dialect.not_found()
         return page if request.method == "GET" else self.dialect.wrong_method("GET")
@@ -150,55 +169,88 @@ class Server:
     def _authorized(self, request: Request) -> bool:
         if self._api_key is None or not self.dialect.needs_key(request.path):
             return True
-        given = request.headers.get("authorization", "")
-        return hmac.compare_digest(given.encode(), f"Bearer {self._api_key}".encode())
+        header = self.dialect.habits.key_header
+        given = request.headers.get(header, "")
+        expected = f"Bearer {self._api_key}" if header == "authorization" else self._api_key
+        return hmac.compare_digest(given.encode(), expected.encode())
 
-    def _metrics(self) -> Page:
-        batch = self._batch
-        text = self.figures.exposition(
-            gauges={"vllm:num_requests_running": batch.running, "vllm:num_requests_waiting": batch.waiting},
-            counters={
-                "vllm:prompt_tokens_total": batch.prefilled_prompt_tokens,
-                "vllm:generation_tokens_total": batch.generated_tokens,
-                "vllm:prefix_cache_queries_total": batch.queried_tokens,
-                "vllm:prefix_cache_hits_total": batch.hit_tokens,
-                "process_cpu_seconds_total": time.process_time(),
-            },
+    def _state(self) -> State:
+        batch, speed = self._batch, self._profile.speed
+        return State(
+            ready=self._ready,
+            running=batch.running,
+            waiting=batch.waiting,
+            max_batch=speed.max_batch,
+            steps=batch.steps,
+            kv_usage=batch.kv_usage,
+            prompt_tokens=batch.prefilled_prompt_tokens,
+            output_tokens=batch.generated_tokens,
+            queried_tokens=batch.queried_tokens,
+            hit_tokens=batch.hit_tokens,
+            cpu_s=time.process_time(),
+            figures=self.figures,
         )
-        return Page(text.encode(), content_type=figures.CONTENT_TYPE)
 
     def _ask(self, connection: Connection, request: Request) -> None:
-        number = self._received
+        exchange = Exchange(self, connection, request, self._received)
         self._received += 1
-        exchange = Exchange(self, connection, request, number)
         self._answering[connection] = exchange
+        if self._ready:
+            self._answer(exchange, request.read_ns)
+        else:
+            self._held.append(exchange)
+
+    def _warm(self) -> None:
+        """The cold start is over: go on with the requests that were held meanwhile."""
+        self._ready = True
+        for exchange in self._held:
+            if exchange.open:
+                self._answer(exchange, time.perf_counter_ns())
+        self._held.clear()
+
+    def _answer(self, exchange: Exchange, arrived_ns: int) -> None:
+        number, request = exchange.row.id, exchange.request
         try:
             ask = self._admit(request, number)
         except Refusal as refusal:
             exchange.refuse(refusal.page)
             return
         answer = self._answers.draw(number, ask.max_tokens, ask.min_tokens, ask.ignore_eos)
-        job = Job(number, len(ask.prompt), block_keys(ask.prompt), answer.tokens, request.read_ns)
-        chosen_id = exchange.row.x_request_id or blake2b(f"{self._seed}/{number}".encode(), digest_size=8).hexdigest()
-        exchange.start(ask, answer, self.dialect.writer(ask, chosen_id, int(time.time())), job)
-        if ask.stream and self.faults.role_early_ms is not None:
-            self._loop.call_later(self.faults.role_early_ms / 1000, exchange.role)
+        job = Job(number, len(ask.prompt), block_keys(ask.prompt), answer.tokens, arrived_ns)
+        chosen_id = exchange.row.x_request_id or self._id(number)
+        writer = self.dialect.writer(ask, chosen_id, int(time.time()))
+        exchange.start(ask, answer, writer, job, self.dialect.stream_headers(ask, chosen_id))
         self._in_batch[number] = exchange
         self._batch.submit(job)
         self._set_timer()
+
+    def _id(self, number: int) -> str:
+        return blake2b(f"{self._seed}/{number}".encode(), digest_size=8).hexdigest()
 
     def _admit(self, request: Request, number: int) -> Ask:
         """Understand a request for text; raises Refusal."""
         if not self._authorized(request):
             raise Refusal(self.dialect.unauthorized())
+        ask = asked_with(self.dialect.read(request.body, request.headers), self.faults.usage)
         every = self.faults.error_every
-        if every and (number + 1) % every == 0:
-            raise Refusal(self.dialect.overloaded())
-        ask = self.dialect.read(request.body)
-        limit = self.faults.max_queue
-        if limit is not None and self._batch.running + self._batch.waiting >= self._profile.speed.max_batch + limit:
-            raise Refusal(self.dialect.overloaded())
+        if (every and (number + 1) % every == 0) or self._is_full():
+            raise Refusal(self._overloaded(ask, number))
         return ask
+
+    def _is_full(self) -> bool:
+        queue = self.faults.max_queue
+        most = self.dialect.habits.admits if queue is None else self._profile.speed.max_batch + queue
+        return most is not None and self._batch.running + self._batch.waiting >= most
+
+    def _overloaded(self, ask: Ask, number: int) -> Page:
+        kind = self.faults.overload
+        if kind == "own":
+            return self.dialect.overloaded(ask.stream)
+        if kind == "in-stream" and ask.stream:
+            events = self.dialect.writer(ask, self._id(number), int(time.time())).failure()
+            return Page(b"".join(events), content_type=self.dialect.habits.stream_content_type, stream=True)
+        status = 503 if kind == "in-stream" else int(kind)
+        return replace(self.dialect.overloaded(stream=False), status=status)
 
     def _set_timer(self) -> None:
         due_ns = self._batch.due_ns
@@ -215,6 +267,7 @@ class Server:
         self._timer_due_ns = None
         step = self._batch.advance(time.perf_counter_ns())
         if step is not None:
+            self.figures.gap_s.add(step.gap_ns / 1e9, len(step.jobs) - step.firsts)
             for job in step.jobs:
                 exchange = self._in_batch.get(job.number)
                 if exchange is not None:

@@ -90,11 +90,12 @@ def test_siblings_are_imported_at_module_top() -> None:
                 assert not {name.partition(".")[0] for name in lazy} & ROOMS, f"{file}: {node.name}"
 
 
-def test_the_package_lists_every_room() -> None:
+def test_the_package_lists_every_room_and_every_folder_in_it() -> None:
     import tomllib
 
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    assert set(project["tool"]["setuptools"]["packages"]) == ROOMS
+    folders = {file.parent.relative_to(ROOT) for room in ROOMS for file in (ROOT / room).rglob("*.py")}
+    assert set(project["tool"]["setuptools"]["packages"]) == {".".join(folder.parts) for folder in folders}
 
 
 def test_every_room_is_a_regular_package() -> None:

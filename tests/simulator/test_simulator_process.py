@@ -25,7 +25,8 @@ def run(*options: str) -> subprocess.CompletedProcess[str]:
 def test_one_line_says_where_it_listens(start: Start) -> None:
     simulator = start("--model", "llama")
     assert re.fullmatch(
-        r"tokenswarm simulator listening on http://127\.0\.0\.1:\d+ \(profile fast, model llama\)\n", simulator.greeting
+        r"tokenswarm simulator listening on http://127\.0\.0\.1:\d+ \(profile fast, dialect vllm, model llama\)\n",
+        simulator.greeting,
     )
     assert simulator.stop() == 0
     assert simulator.process.communicate() == ("", "")
@@ -149,3 +150,35 @@ def test_the_api_key_appears_nowhere(start: Start, chat: Chat) -> None:
     simulator.stop()
     told = "".join(simulator.process.communicate()) + simulator.greeting + rows + pages.decode()
     assert "s3cret" not in told
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        (["--dialect", "gpt"], "simulator: unknown dialect 'gpt': expected one of openai, vllm, vllm-0.4.2, "),
+        (["--error-every", "0"], "simulator: error_every must be from 1 to 1e+09, got 0.\n"),
+        (["--fail-after", "0"], "simulator: fail_after must be from 1 to 1e+09, got 0.\n"),
+        (["--keep-alive-s", "0"], "simulator: keep_alive_s must be from 0.001 to 1e+09, got 0.\n"),
+        (["--overload", "500"], "simulator: argument --overload: invalid choice: '500' "),
+        (
+            ["--dialect", "bentoml", "--comments"],
+            "simulator: the bentoml dialect has no server-sent events: leave out ",
+        ),
+        (
+            ["--dialect", "mlc", "--stream-error-after", "3"],
+            "simulator: the mlc dialect has no error event: leave out ",
+        ),
+        (["--dialect", "trtllm", "--overload", "in-stream"], "simulator: the trtllm dialect has no error event: "),
+        (["--dialect", "tgi", "--role-early-ms", "3"], "simulator: the tgi dialect has no event for the role: "),
+        (
+            ["--dialect", "triton", "--reasoning-tokens", "3"],
+            "simulator: the triton dialect has no field for reasoning",
+        ),
+        (["--dialect", "bentoml", "--usage", "never"], "simulator: the bentoml dialect has no usage to be asked for: "),
+        (["--enable-debug"], "simulator: the vllm dialect has no debug_config: leave out --enable-debug, or choose "),
+    ],
+)
+def test_a_switch_that_would_do_nothing_is_one_sentence_and_exit_2(options: list[str], complaint: str) -> None:
+    result = run("--port", "0", *options)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr.startswith(complaint) and result.stderr.count("\n") == 1

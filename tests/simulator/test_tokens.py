@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from simulator.tokens import Answers, render_chat, tokenise
+from simulator.tokens import Answers, Characters, render_chat, tokenise, tokenise_raw
 
 
 @given(st.text())
@@ -75,3 +75,29 @@ def test_min_tokens_lengthens_short_answers() -> None:
 def test_a_single_token_is_always_text() -> None:
     answer = Answers(1, median_tokens=5, sigma=0.7).draw(0, max_tokens=1)
     assert (answer.finish_reason, answer.text() != "") == ("length", True)
+
+
+def test_a_template_written_out_has_the_tokens_of_the_messages() -> None:
+    header = "<|start_header_id|>{}<|end_header_id|>\n\n"
+    written = f"<|begin_of_text|>{header.format('system')}Be brief.<|eot_id|>{header.format('user')}hi\n\nyou<|eot_id|>"
+    rendered = render_chat([("system", "Be brief."), ("user", "hi\n\nyou")])
+    assert tokenise_raw(written + header.format("assistant")) == rendered
+
+
+def test_characters_spread_over_tokens_are_held_back_or_shown_in_parts() -> None:
+    answer = Answers(1, 100, 0.7, split_characters=True).draw(0, max_tokens=2000, ignore_eos=True)
+    pieces = [answer.word(index) for index in range(2000)]
+    halves = [index for index, piece in enumerate(pieces[:-1]) if not piece.isprintable() and piece[-1] >= "\udc80"]
+    assert halves and pieces[0].isprintable()
+    held, shown = Characters(holds=True), Characters(holds=False)
+    texts, parts = [held.text(piece) for piece in pieces], [shown.text(piece) for piece in pieces]
+    assert {"", " caf\u00e9"} <= set(texts) and "\ufffd" not in "".join(texts)
+    assert " caf\ufffd" in parts and "\ufffd" in parts and "" not in parts
+
+
+def test_what_is_held_back_at_the_end_is_shown() -> None:
+    assert Characters(holds=True).text(" caf\udcc3", last=True) == " caf\ufffd"
+
+
+def test_a_stray_byte_is_not_held_back() -> None:
+    assert Characters(holds=True).text("\udca9 then") == "\ufffd then"

@@ -1,24 +1,24 @@
-"""The bytes of the OpenAI dialect, as vLLM writes them."""
+"""The bytes of vLLM's dialects: today's and 0.4.2's."""
 
 import json
 from typing import Any
 
 import pytest
 
-from simulator.dialect import Ask, Refusal, Usage
-from simulator.openai_dialect import ChatDialect, Style
+from simulator.dialect import Ask, Refusal, Style, Usage
+from simulator.dialects.vllm import Vllm
 
 START = b'data: {"id":"chatcmpl-r1","object":"chat.completion.chunk","created":1700000000,"model":"tiny","choices":['
 USAGE = Usage(prompt_tokens=22, cached_tokens=16, output_tokens=3)
 
 
-def dialect(**options: Any) -> ChatDialect:
-    return ChatDialect("tiny", max_model_len=2048, created_s=1_700_000_000, **options)
+def dialect(**options: Any) -> Vllm:
+    return Vllm("tiny", max_model_len=2048, created_s=1_700_000_000, **options)
 
 
 def ask(**fields: Any) -> Ask:
     body = {"model": "tiny", "messages": [{"role": "user", "content": "hi"}]} | fields
-    return dialect().read(json.dumps(body).encode())
+    return dialect().read(json.dumps(body).encode(), {})
 
 
 def writer(style: Style | None = None, **fields: Any) -> Any:
@@ -27,7 +27,7 @@ def writer(style: Style | None = None, **fields: Any) -> Any:
 
 def refusal(body: bytes, **options: Any) -> tuple[int, dict[str, Any]]:
     with pytest.raises(Refusal) as caught:
-        dialect(**options).read(body)
+        dialect(**options).read(body, {})
     page = caught.value.page
     error = json.loads(page.body)["error"]
     assert list(error) == ["message", "type", "param", "code"]
@@ -43,7 +43,7 @@ def test_the_role_event_comes_without_text() -> None:
 
 
 def test_a_token_event_carries_escaped_text_and_explicit_nulls() -> None:
-    assert writer().tokens(' "caf\u00e9\n', reasoning=False) == (
+    assert writer().tokens([' "caf\u00e9\n'], reasoning=False) == (
         START + b'{"index":0,"delta":{"content":" \\"caf\xc3\xa9\\n"},"logprobs":null,"finish_reason":null,'
         b'"token_ids":null}]}\n\n'
     )
@@ -51,11 +51,11 @@ def test_a_token_event_carries_escaped_text_and_explicit_nulls() -> None:
 
 def test_a_reasoning_event_differs_by_its_key_only() -> None:
     answer = writer()
-    assert answer.tokens(" so", reasoning=True) == answer.tokens(" so", False).replace(b'"content"', b'"reasoning"')
+    assert answer.tokens([" so"], reasoning=True) == answer.tokens([" so"], False).replace(b'"content"', b'"reasoning"')
 
 
 def test_the_finish_event_carries_the_last_text() -> None:
-    assert writer().ending(" end", False, "length", USAGE) == [
+    assert writer().ending([" end"], False, "length", USAGE) == [
         START + b'{"index":0,"delta":{"content":" end"},"logprobs":null,"finish_reason":"length","stop_reason":null,'
         b'"token_ids":null}]}\n\n',
         b"data: [DONE]\n\n",
@@ -63,7 +63,7 @@ def test_the_finish_event_carries_the_last_text() -> None:
 
 
 def test_usage_is_an_event_of_its_own_without_choices_when_asked_for() -> None:
-    events = writer(stream_options={"include_usage": True}).ending("", False, "stop", USAGE)
+    events = writer(stream_options={"include_usage": True}).ending([""], False, "stop", USAGE)
     assert len(events) == 3
     assert events[1] == (
         START + b'],"usage":{"prompt_tokens":22,"total_tokens":25,"completion_tokens":3,'
@@ -83,14 +83,14 @@ def test_crlf_and_comments_change_the_layout_only() -> None:
     plain, odd = writer(), writer(Style(crlf=True, comments=True))
     for event, styled in (
         (plain.opening(), odd.opening()),
-        (plain.tokens("a", False), odd.tokens("a", False)),
-        (plain.ending("a", False, "stop", USAGE)[-1], odd.ending("a", False, "stop", USAGE)[-1]),
+        (plain.tokens(["a"], False), odd.tokens(["a"], False)),
+        (plain.ending(["a"], False, "stop", USAGE)[-1], odd.ending(["a"], False, "stop", USAGE)[-1]),
     ):
         assert styled == b": ping\r\n\r\n" + event.replace(b"\n\n", b"\r\n\r\n")
 
 
 def test_names_from_the_request_are_escaped() -> None:
-    event = dialect().writer(ask(model='a"b'), 'x"y', 1).tokens("hi", False)
+    event = dialect().writer(ask(model='a"b'), 'x"y', 1).tokens(["hi"], False)
     chunk = json.loads(event.removeprefix(b"data: "))
     assert (chunk["model"], chunk["id"]) == ('a"b', 'chatcmpl-x"y')
 
@@ -140,7 +140,7 @@ def test_any_model_is_accepted_unless_told_otherwise() -> None:
 
 
 def test_a_request_without_a_model_gets_the_one_there_is() -> None:
-    assert dialect(only_model=True).read(b'{"messages":[{"role":"user","content":"hi"}]}').model == "tiny"
+    assert dialect(only_model=True).read(b'{"messages":[{"role":"user","content":"hi"}]}', {}).model == "tiny"
 
 
 @pytest.mark.parametrize(
