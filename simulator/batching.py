@@ -96,7 +96,7 @@ class Job:
 @dataclass(frozen=True, slots=True)
 class Step:
     """A finished step: when it was due to end, the jobs that got one token from it, in their order, for how many of
-    them it was the first, and how long the others had waited for it since their last."""
+    them it was the first, and how long those of the others who waited longest had done so since their last."""
 
     due_ns: int
     jobs: list[Job]
@@ -175,11 +175,12 @@ class Batch:
         if plan is None or plan.due_ns > now_ns:
             return None
         newcomers = self._end_prefills(plan)
-        served = [*self._decoding.values(), *newcomers] if plan.decodes else newcomers
+        leaves_out = bool(self._decoding) and not plan.decodes
+        served = newcomers if leaves_out else [*self._decoding.values(), *newcomers]
         self._give(served, newcomers)
         self.steps += 1
         gap_ns = plan.due_ns - self._decoded_ns
-        if plan.decodes:
+        if not leaves_out:
             self._decoded_ns = plan.due_ns
         late = now_ns - plan.due_ns > plan.duration_ns
         self._begin(now_ns if late else plan.due_ns)

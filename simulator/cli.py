@@ -79,6 +79,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--exit-with-parent", action="store_true", help="end when standard input closes or the parent dies"
     )
+    parser.add_argument(
+        "--prefill-alone",
+        action=argparse.BooleanOptionalAction,
+        help="let a step compute prompts or decode, prompts first (default: the profile's way)",
+    )
     groups = (
         ("speed, over the profile's", _SPEED_OPTIONS | _PROFILE_OPTIONS),
         ("faults and oddities", _FAULT_OPTIONS),
@@ -177,7 +182,8 @@ def _check(name: str, habits: Habits, faults: Faults, args: argparse.Namespace) 
 
 def _profile(args: argparse.Namespace) -> Profile:
     named = profile_named(args.profile)
-    speed = replace(named.speed, **_given(args, _SPEED_OPTIONS))
+    alone = {} if args.prefill_alone is None else {"prefill_alone": args.prefill_alone}
+    speed = replace(named.speed, **_given(args, _SPEED_OPTIONS), **alone)
     return replace(named, speed=speed, **_given(args, _PROFILE_OPTIONS))
 
 

@@ -1,7 +1,5 @@
 """The batching model, by examples computed by hand. Times in the examples are milliseconds."""
 
-import heapq
-import random
 from dataclasses import replace
 from itertools import pairwise
 from statistics import fmean
@@ -13,7 +11,7 @@ from simulator.batching import Batch, Job, Speed
 from simulator.errors import SimulatorError
 from simulator.prefix_cache import block_keys
 from simulator.profiles import PROFILES
-from simulator.tokens import Answers
+from tests.simulator.closed_loop import level
 
 MS = 1_000_000
 # A step of 10, 1 more for each decoding sequence; a prompt token costs 1, a prompt 5.
@@ -163,6 +161,54 @@ def test_jitter_leaves_the_mean_step_as_it_is() -> None:
     assert fmean(later - earlier for earlier, later in pairwise(times)) == pytest.approx(11, rel=0.01)
 
 
+def test_prompts_computed_alone_stop_the_others_and_come_sooner() -> None:
+    jobs = [job(0, wanted=4), job(1, at=40, wanted=1)]
+    assert run(Batch(replace(SPEED, prefill_alone=True)), jobs) == {0: [35, 46, 92, 103], 1: [81]}
+
+
+def test_the_gap_of_those_who_decode_includes_the_steps_that_left_them_out() -> None:
+    batch = Batch(replace(SPEED, prefill_alone=True))
+    batch.submit(job(0, wanted=4))
+    steps = [batch.advance(batch.due_ns or 0) for _ in range(2)]
+    batch.submit(job(1, at=40, wanted=1))
+    while batch.due_ns is not None:
+        steps.append(batch.advance(batch.due_ns))
+    told = [(step.due_ns / MS, len(step.jobs), step.firsts, step.gap_ns / MS) for step in steps if step]
+    # The third token's step was under way when job 1 came.
+    assert told == [(35, 1, 1, 35), (46, 1, 0, 11), (57, 1, 0, 11), (92, 1, 1, 35), (103, 1, 0, 46)]
+
+
+def test_a_few_prompts_wait_beside_many_who_decode_but_not_for_ever() -> None:
+    patient = replace(SPEED, prefill_ratio=1, prefill_patience=3)
+    decoding = [job(0, wanted=30), job(1, wanted=30)]
+    # Two decode from 71 on: one prompt waits for three steps of 12, then is computed beside them.
+    assert run(Batch(patient), [*decoding, job(2, at=40, wanted=1)])[2] == [107 + 37]
+    decoding = [job(0, wanted=30), job(1, wanted=30)]
+    both = run(Batch(patient), [*decoding, job(2, at=40, wanted=1), job(3, at=41, wanted=1)])
+    assert both[2] == both[3] == [71 + 62]
+
+
+def test_a_full_batch_becomes_slower_until_it_has_been_idle() -> None:
+    batch = Batch(replace(SPEED, max_batch=1, slowdown=1, slowdown_s=0.1))
+    times = run(batch, [job(0, wanted=4), job(1, at=1000, wanted=4)])
+    steps = [later - earlier for earlier, later in pairwise([0, *times[0]])]
+    assert steps == pytest.approx([35, 11 * 1.35, 11 * 1.4985, 11 * 1.663335])
+    assert [at - 1000 for at in times[1]] == pytest.approx(times[0])
+
+
+def test_a_batch_with_room_is_as_fast_as_ever() -> None:
+    assert run(Batch(replace(SPEED, slowdown=1, slowdown_s=0.1)), [job(0, wanted=3)]) == {0: [35, 46, 57]}
+
+
+def test_the_caches_use_counts_prompts_and_answers_in_blocks() -> None:
+    batch = Batch(replace(SPEED, kv_blocks=8))
+    batch.submit(job(0, prompt_tokens=20, wanted=30))
+    assert batch.kv_usage == 2 / 8
+    for _ in range(12):
+        batch.advance(batch.due_ns or 0)
+    assert batch.kv_usage == 3 / 8
+
+
 @pytest.mark.parametrize(
     ("field", "value"),
     [
@@ -172,6 +218,9 @@ def test_jitter_leaves_the_mean_step_as_it_is() -> None:
         ("max_batch", 0),
         ("jitter", 3),
         ("prefill_ms", -1),
+        ("prefill_ratio", -1),
+        ("slowdown_s", 0),
+        ("kv_blocks", 0),
     ],
 )
 def test_a_speed_that_cannot_be_is_refused_by_name(field: str, value: Any) -> None:
@@ -184,32 +233,6 @@ def test_a_token_budget_that_decoding_would_use_up_is_refused() -> None:
         replace(SPEED, step_tokens=4)
 
 
-def closed_loop_rate(users: int, seconds: int) -> float:
-    """Tokens a second of the default profile under users who ask again as soon as they are answered."""
-    profile = PROFILES["default"]
-    batch, answers, source = Batch(profile.speed, 1), Answers(1, profile.answer_median_tokens, 0.7), random.Random(1)
-    arrivals = [(20 * 1000 * MS * user // users, user) for user in range(users)]
-    number = generated_before = 0
-    while True:
-        if arrivals and (batch.due_ns is None or arrivals[0][0] <= batch.due_ns):
-            at_ns, _ = heapq.heappop(arrivals)
-            wanted = answers.draw(number, 512).tokens
-            batch.submit(Job(number, source.randint(30, 150), (), wanted, at_ns))
-            number += 1
-            continue
-        assert batch.due_ns is not None
-        now_ns = batch.due_ns
-        step = batch.advance(now_ns)
-        assert step is not None
-        for one in step.jobs:
-            if one.produced == one.wanted:
-                heapq.heappush(arrivals, (now_ns, one.number))
-        if now_ns < 30_000 * MS:
-            generated_before = batch.generated_tokens
-        if now_ns >= (30 + seconds) * 1000 * MS:
-            return (batch.generated_tokens - generated_before) / seconds
-
-
 @pytest.mark.parametrize(("users", "low", "high"), [(10, 700, 800), (50, 1800, 2100), (100, 2300, 2500)])
 def test_the_default_profile_is_as_fast_as_it_says(users: int, low: float, high: float) -> None:
-    assert low <= closed_loop_rate(users, seconds=30) <= high
+    assert low <= level(PROFILES["default"], users, seconds=60).token_rate(30, 60) <= high
