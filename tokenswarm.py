@@ -7,11 +7,13 @@ import os
 import sys
 from typing import NoReturn
 
+import probe.cli
 import reports.cli
 import simulator.cli
 
 _COMMANDS = {
     "simulate": (simulator.cli, "serve the simulator, a server of known speed"),
+    "probe": (probe.cli, "tell what a server is and how it answers, in full"),
     "report": (reports.cli, "draw a finished run's table and charts again"),
 }
 

@@ -9,13 +9,14 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 
-ROOMS = {"users", "shapes", "prompts", "engines", "wire", "metrics", "reports", "simulator"}
+ROOMS = {"users", "shapes", "prompts", "engines", "wire", "metrics", "reports", "simulator", "probe"}
 #: Which of our rooms each place may import besides its own.
 MAY_IMPORT: dict[str, set[str]] = {
     "locustfile": {"users", "shapes", "metrics", "reports"},
-    "tokenswarm": {"reports", "simulator", "engines", "wire", "prompts"},
+    "tokenswarm": {"reports", "simulator", "probe"},
     "users": {"prompts", "engines", "wire", "metrics"},
     "reports": {"metrics"},
+    "probe": {"users", "prompts", "engines", "wire", "metrics", "reports"},
     "shapes": set(),
     "prompts": set(),
     "engines": set(),
@@ -28,7 +29,7 @@ LOCUST_PLACES = {"locustfile.py", "metrics/hooks.py", "metrics/link.py"}
 LOCUST_ROOMS = {"users", "shapes"}
 #: Where gevent may be imported besides: the rest is free of it.
 GEVENT_PLACES = {"metrics/hooks.py", "metrics/link.py", "metrics/prometheus.py"}
-GEVENT_ROOMS = {"users", "wire"}
+GEVENT_ROOMS = {"users", "wire", "probe"}
 
 
 def modules() -> list[Path]:

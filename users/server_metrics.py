@@ -61,6 +61,16 @@ class MetricsPage:
         return read_metrics(body)
 
 
+def metrics_pages(engine: str, host: Origin, headers: Mapping[str, str], tls: TlsSettings) -> list[MetricsPage]:
+    """Where the engine may show its metrics, in the order to try. `headers` go to the port of the requests only."""
+    return [
+        MetricsPage(replace(host, prefix=host.prefix + page.path), tls, headers)
+        if page.port is None
+        else MetricsPage(replace(host, port=page.port, prefix=page.path), tls)
+        for page in PAGES[engine]
+    ]
+
+
 class ServerWatch:
     """Looks again and again, until it is stopped."""
 
@@ -77,12 +87,7 @@ class ServerWatch:
         self._log = log
         self._pages = [MetricsPage(options.page, tls)] if options.page else []
         if options.auto:
-            self._pages = [
-                MetricsPage(replace(host, prefix=host.prefix + page.path), tls, headers)
-                if page.port is None
-                else MetricsPage(replace(host, port=page.port, prefix=page.path), tls)
-                for page in PAGES[engine]
-            ]
+            self._pages = metrics_pages(engine, host, headers, tls)
         self._gpu_page = MetricsPage(options.gpu_page, tls) if options.gpu_page else None
         self._may_give_up = options.auto
         self._found: MetricsPage | None = None

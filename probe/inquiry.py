@@ -1,0 +1,170 @@
+"""The whole inquiry: who answers, what connecting costs, and the few questions that show how it answers."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass, replace
+
+import gevent
+import msgspec
+
+from engines import ENGINES, Answer, ChatRequest, Engine, EngineError, Found, identify
+from engines.openai import OpenAICompatible
+from engines.server_metrics import Concept, MetricsUnreadable
+from probe.asking import CountTokens, ask
+from probe.dialing import Dialed, dial
+from probe.findings import Option, Stories, misleading, options_followed, prefix_cache
+from probe.story import Story
+from prompts import load_system_prompt
+from users.options import Timeouts, api_key
+from users.server_metrics import MetricsPage, NothingThere, metrics_pages
+from wire import Origin, StreamClient, TlsSettings, WireError
+
+QUESTION = "Describe, in a few sentences, how a lighthouse keeper spent a night a hundred years ago."
+#: Of the questions whose answers are only counted. Services may have a least length of their own.
+_SHORT_TOKENS = 16
+_FETCH_S = 5.0
+#: A server that closes after its answer has done so by then.
+_CLOSES_WITHIN_S = 0.1
+
+
+class ProbeError(ValueError):
+    """The server cannot be told of; the text is one sentence."""
+
+
+class Told(msgspec.Struct, frozen=True):
+    """Everything that is told of a server: `--json` is this."""
+
+    host: str
+    engine: str
+    version: str | None
+    gateway: str | None
+    model: str
+    evidence: list[str]
+    dialed: Dialed
+    story: Story
+    options: list[Option]
+    server_metrics: str | None
+    misleading: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Inquiry:
+    """Whom to ask and how. engine None: find out. model "": the only one that the server names."""
+
+    host: str
+    origin: Origin
+    engine: str | None
+    model: str
+    max_tokens: int
+    timeouts: Timeouts
+    tls: TlsSettings
+    count_tokens: CountTokens | None = None
+
+    def tell(self) -> Told:
+        """Ask, and tell. Raises ProbeError."""
+        try:
+            dialed = dial(self.origin, self.timeouts.connect_s, self.tls.context())
+        except OSError as error:
+            raise ProbeError(f"{self.host} cannot be reached: {error.strerror or error}.") from None
+        found = self._recognised()
+        engine, model = ENGINES[found.engine], self.model or _only_model(found, self.host)
+        client = self._client(engine.headers(api_key()))
+        page = self._metrics_page(found.engine, engine)
+        try:
+            stories, kept_alive = self._questioned(client, engine, model, found, page)
+        finally:
+            client.close()
+        return Told(
+            host=self.host,
+            engine=found.engine,
+            version=found.version,
+            gateway=found.gateway,
+            model=model,
+            evidence=found.evidence,
+            dialed=dialed,
+            story=stories.plain,
+            options=[*options_followed(stories), prefix_cache(stories)],
+            server_metrics=page.url if page else None,
+            misleading=misleading(stories, kept_alive, self.count_tokens is not None),
+        )
+
+    def _client(self, headers: dict[str, str]) -> StreamClient:
+        return StreamClient(self.origin, self.timeouts.connect_s, headers, self.tls.context())
+
+    def _recognised(self) -> Found:
+        client = self._client(ENGINES[self.engine or "openai"].headers(api_key()))
+
+        def fetch(path: str) -> Answer | None:
+            try:
+                exchange = client.get(path)
+                body = b"".join(arrival.data for arrival in exchange.wait(_FETCH_S))
+            except WireError:
+                return None
+            finally:
+                client.close()
+            if not exchange.ended or exchange.error is not None:
+                return None
+            return Answer(exchange.response.status, exchange.response.headers, body)
+
+        try:
+            return identify(fetch, self.engine)
+        except EngineError as error:
+            raise ProbeError(f"{self.host}: {error}.") from None
+
+    def _questioned(
+        self, client: StreamClient, engine: Engine, model: str, found: Found, page: MetricsPage | None
+    ) -> tuple[Stories, bool]:
+        """The stories, and whether the first one's connection was kept. Raises ProbeError."""
+        question = ChatRequest(model=model, prompt=QUESTION, system_prompt=None, max_tokens=self.max_tokens)
+        least = found.max_tokens_range[0] if found.max_tokens_range else 1
+        short = replace(question, max_tokens=max(_SHORT_TOKENS, least))
+        # Never sent before: what it costs to compute shows once.
+        nonce = secrets.token_hex(8)
+        with_system_prompt = replace(short, system_prompt=f"{nonce}\n{load_system_prompt(None)}")
+
+        def asked(request: ChatRequest, how: Engine = engine) -> Story:
+            return ask(client, how, request, self.timeouts, self.count_tokens, api_key())
+
+        plain = asked(question)
+        if plain.outcome != "ok":
+            raise ProbeError(f"{self.host} was taken for {found.engine} and asked: {plain.outcome}: {plain.error}.")
+        gevent.sleep(_CLOSES_WITHIN_S)
+        again = asked(short)
+        exact = asked(replace(question, ignore_eos=True)) if engine.honours_ignore_eos else None
+        unasked = None
+        if isinstance(engine, OpenAICompatible) and engine.asks_usage:
+            unasked = asked(short, replace(engine, asks_usage=False))
+        cold = asked(with_system_prompt)
+        before = _cache_hits(page)
+        warm = asked(with_system_prompt)
+        after = _cache_hits(page)
+        cached = None if before is None or after is None else after - before
+        return Stories(plain, exact, self.max_tokens, unasked, cold, warm, cached), again.connect_s == 0
+
+    def _metrics_page(self, name: str, engine: Engine) -> MetricsPage | None:
+        """The first of the engine's pages that tells something."""
+        for candidate in metrics_pages(name, self.origin, engine.headers(api_key()), self.tls):
+            if _read(candidate):
+                return candidate
+        return None
+
+
+def _only_model(found: Found, host: str) -> str:
+    if len(found.models) == 1:
+        return found.models[0]
+    if not ENGINES[found.engine].asks_for_model:
+        return ""
+    told = f"serves {len(found.models)} models ({', '.join(found.models)})" if found.models else "names no model"
+    raise ProbeError(f"{host} {told}: say with --model which to ask for.")
+
+
+def _read(page: MetricsPage) -> dict[Concept, float]:
+    try:
+        return page.read()
+    except (NothingThere, WireError, MetricsUnreadable):
+        return {}
+
+
+def _cache_hits(page: MetricsPage | None) -> float | None:
+    return _read(page).get(Concept.PREFIX_CACHE_HITS_TOTAL) if page else None

@@ -1,0 +1,127 @@
+"""`tokenswarm probe` as a person starts it: against servers of every kind, and against what is none."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import Any
+
+import pytest
+
+from tests.runs.harness import ROOT, StartSimulator, environment, free_port
+
+
+def probe(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(ROOT / "tokenswarm.py"), "probe", *arguments]
+    return subprocess.run(command, env=environment(**variables), capture_output=True, text=True, timeout=60)
+
+
+def told(host: str, *arguments: str, **variables: str) -> dict[str, Any]:
+    done = probe("-H", host, "--json", *arguments, **variables)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return json.loads(done.stdout)
+
+
+def options(document: dict[str, Any]) -> dict[str, str]:
+    return {option["name"]: option["followed"] for option in document["options"]}
+
+
+def test_a_server_is_told_in_full(start_simulator: StartSimulator) -> None:
+    simulator = start_simulator("--profile", "fast", "--prefill-ms", "30", "--step-ms", "2")
+    document = told(simulator.host)
+    story = document["story"]
+    assert (document["engine"], document["model"]) == ("vllm", "simulated-llama-3-8b")
+    assert document["version"].startswith("0.32")
+    assert document["evidence"]
+    assert document["server_metrics"] == f"{simulator.host}/metrics"
+    assert (story["outcome"], story["finish_reason"]) in {("ok", "stop"), ("ok", "length")}
+    assert 0 <= story["headers_s"] <= story["first_byte_s"] <= story["first_output_s"] <= story["end_s"]
+    assert story["first_output_s"] >= 0.03
+    assert story["tokens"]["usage"] == story["tokens"]["events"]
+    assert story["http_chunks"] == story["events"]
+    assert options(document) == {"--ignore-eos": "yes", "usage": "yes", "system prompt": "yes", "prefix cache": "yes"}
+    assert [sentence for sentence in document["misleading"] if "seen before" not in sentence] == []
+    # The story is of the first answer that the server logged.
+    first = simulator.truth()[0]
+    assert int(first["tokens"]) == story["tokens"]["usage"]
+
+
+def test_what_would_mislead_is_said_to_a_person(start_simulator: StartSimulator) -> None:
+    faults = ("--role-early-ms", "1", "--prefill-ms", "60", "--per-chunk", "4", "--comments", "--cache-blocks", "0")
+    simulator = start_simulator("--profile", "fast", "--step-ms", "2", *faults)
+    done = probe("-H", simulator.host)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "What would mislead a measurement there" in done.stdout
+    assert "before the first output: a client that takes any event for a token" in done.stdout
+    assert "comment lines come before the first output" in done.stdout
+    assert "An event holds " in done.stdout
+    assert "prefix cache     no: " in done.stdout
+
+
+def test_a_model_must_be_named_and_a_key_is_told_to_nobody_but_the_server(start_simulator: StartSimulator) -> None:
+    how = ("--profile", "fast", "--api-key-env", "KEY")
+    simulator = start_simulator(*how, env={"KEY": "sk-very-secret"})
+    refused = probe("-H", simulator.host)
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert refused.stderr.count("\n") == 1
+    assert "LLM_API_KEY" in refused.stderr or "--model" in refused.stderr or "401" in refused.stderr
+    done = probe("-H", simulator.host, LLM_API_KEY="sk-very-secret")
+    assert done.returncode == 0, done.stderr
+    assert "sk-very-secret" not in done.stdout + done.stderr
+
+
+def test_a_wrong_engine_is_asked_for_and_its_answer_is_a_sentence(start_simulator: StartSimulator) -> None:
+    simulator = start_simulator("--profile", "fast")
+    done = probe("-H", simulator.host, "--engine", "tgi-generate")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "was taken for tgi-generate and asked: http_error: HTTP 404" in done.stderr
+
+
+def test_a_dead_port(start_simulator: StartSimulator) -> None:
+    done = probe("-H", f"http://127.0.0.1:{free_port()}")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.endswith(" cannot be reached: Connection refused.\n")
+
+
+@pytest.fixture
+def web_server() -> Iterator[str]:
+    """Answers everything with a page."""
+
+    class Page(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body = b"<!doctype html><title>It works!</title>"
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Page)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+
+
+def test_a_web_server_that_is_no_engine(web_server: str) -> None:
+    done = probe("-H", web_server)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "no engine known here was recognised" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("-H", "gpu:8000"), ("-H", "http://127.0.0.1:9/v1"), ("-H", "http://127.0.0.1:9", "--max-tokens", "0"), ()],
+)
+def test_what_cannot_be_asked_is_one_sentence(arguments: tuple[str, ...]) -> None:
+    done = probe(*arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("tokenswarm probe: ")
+    assert done.stderr.count("\n") == 1
