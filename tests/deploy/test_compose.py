@@ -122,7 +122,8 @@ def test_the_image_holds_the_whole_program_and_does_not_run_it_as_root() -> None
     assert lines.index("USER tokenswarm") > max(n for n, line in enumerate(lines) if line.startswith("RUN"))
     assert re.search(r"^FROM python:3\.\d+-slim-\w+$", DOCKERFILE, re.MULTILINE)
     setuptools = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
-    needed = {*setuptools["packages"], *(f"{module}.py" for module in setuptools["py-modules"])}
+    needed = {package.partition(".")[0] for package in setuptools["packages"]}
+    needed |= {f"{module}.py" for module in setuptools["py-modules"]}
     needed |= {"pyproject.toml", "constraints.txt", "README.md", "LICENSE"}
     ignored = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
     assert "*" in ignored
