@@ -6,7 +6,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --co
 .PHONY: demo bench real-vllm test lint format clean
 
 demo: .venv/installed-run  ## 10, 50 and 100 users against the embedded simulator, with and without a system prompt
-	$(BIN)/locust --headless --loglevel INFO \
+	$(BIN)/locust --headless --loglevel INFO --self-check \
 	  --levels 10,50,100 --ramp 8s --level-time 30s --settle 2s --system-prompt both \
 	  --max-tokens 128 --slo "ttft=500ms tpot=60ms"
 

@@ -111,9 +111,12 @@ def begin_run(environment, **_):
             recording.await_workers()
             drain_s, _settle_s = shapes.options.pauses_of(environment.parsed_options)
             facts = crew.facts(environment)
+            most_users = max(level.users for level in shapes.options.plan_of(environment.parsed_options))
+            checks = crew.self_checks(environment, most_users)
             plan = [stage_of(level) for level in shape.begin()]
             recording.begin_run(
-                RunFacts(**facts, shape=environment.parsed_options.shape, plan=plan, options=own_options(environment))
+                RunFacts(**facts, shape=environment.parsed_options.shape, plan=plan, options=own_options(environment)),
+                checks,
             )
             crew.watch_server(environment, facts["engine"], recording)
             crew.allow_drain(environment, drain_s)
@@ -136,4 +139,5 @@ def end_run(environment, **_):
 
 def own_options(environment):
     """Tokenswarm's options as they stand, for run.json."""
-    return {name: value for name, value in vars(environment.parsed_options).items() if name not in default_args_dict()}
+    locusts_own = default_args_dict()
+    return {name: value for name, value in vars(environment.parsed_options).items() if name not in locusts_own}

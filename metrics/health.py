@@ -29,14 +29,12 @@ class ErrorSpread(msgspec.Struct, frozen=True):
 class SelfCheck(msgspec.Struct, frozen=True):
     """What a worker's client reported of a server that logs its own sends, against that log.
 
-    users: how many streamed at once. answers: how many they got; judged: of those, the ones sent when all users were
-    there, and whose times in the log are certain. gap_error_s: of each answer's longest gap; None where no stream's
-    gaps are measured.
+    users: how many streamed at once. answers: how many they asked for and got while they were all there. gap_error_s:
+    of each answer's longest gap; None where no stream's gaps are measured.
     """
 
     users: int
     answers: int
-    judged: int
     ttft_error_s: ErrorSpread
     gap_error_s: ErrorSpread | None
 

@@ -12,12 +12,15 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
 
 import gevent
+import locust.argument_parser
 from gevent.event import Event
 from gevent.pywsgi import WSGIServer
+from locust.argument_parser import default_args_dict
 from locust.env import Environment
 from locust.event import Events
 from locust.runners import STATE_RUNNING, STATE_SPAWNING, LocalRunner, MasterRunner, WorkerRunner
@@ -218,6 +221,9 @@ class Recording:
         self._live.has_defect = lambda: self._defect is not None
         options = RecordingOptions.of(environment.parsed_options)
         build = build_of(environment.parsed_locustfiles or [])
+        if isinstance(runner, WorkerRunner):
+            # Locust makes its parser anew for each option of each spawn message, which keeps the loop for 70 ms.
+            locust.argument_parser.default_args_dict = cache(default_args_dict)
         if isinstance(runner, MasterRunner):
             self._crowd = crowd = MasterLink(runner, build, options.cluster, self._enter, self._fail)
             self._live.workers = lambda: (crowd.roster.connected, crowd.roster.missing)
@@ -233,6 +239,7 @@ class Recording:
             if options.metrics_port:
                 self._server = serve(self._live, options.metrics_host, options.metrics_port)
             if self._headless:
+                environment.process_exit_code = EXIT_INTERRUPTED  # until a run has ended
                 # Locust heeds SIGTERM only when a headless run is over; a pipeline that is cancelled sends just that.
                 # And Python raises Ctrl-C in whichever greenlet happens to run: it is meant for the main one.
                 main = gevent.getcurrent()

@@ -48,7 +48,7 @@ class Stream:
 
     __slots__ = (
         *("connection", "number", "request_id", "wire_ns", "begin_ns", "tokens", "produced"),
-        *("first_ns", "last_ns", "gap_max_ns", "late_max_ns", "write_max_ns", "outcome"),
+        *("first_ns", "last_ns", "gap_max_ns", "late_max_ns", "outcome"),
     )
 
     def __init__(self, connection: Connection, number: int, begin_ns: int, tokens: int) -> None:
@@ -58,13 +58,13 @@ class Stream:
         self.wire_ns = connection.wire_ns
         self.begin_ns = begin_ns
         self.tokens = tokens
-        self.produced = self.first_ns = self.last_ns = self.gap_max_ns = self.late_max_ns = self.write_max_ns = 0
+        self.produced = self.first_ns = self.last_ns = self.gap_max_ns = self.late_max_ns = 0
         self.outcome = "cut"
 
     def served(self) -> Served:
         return Served(
             *(self.number, self.request_id, self.wire_ns, self.first_ns, self.last_ns, self.produced),
-            *(self.gap_max_ns, self.late_max_ns, self.write_max_ns, self.outcome),
+            *(self.gap_max_ns, self.late_max_ns, self.outcome),
         )
 
 
@@ -219,14 +219,13 @@ class PacedServer:
         if not whole:  # an answer is far smaller than the kernel's buffers: whoever does not take it is broken
             self._drop(stream.connection, "client_gone")
             return False
-        after_ns = time.perf_counter_ns()
+        late_ns = time.perf_counter_ns() - due_ns
         if stream.produced == 0:
             stream.first_ns = before_ns
         elif before_ns - stream.last_ns > stream.gap_max_ns:
             stream.gap_max_ns = before_ns - stream.last_ns
         stream.last_ns = before_ns
-        stream.late_max_ns = max(stream.late_max_ns, after_ns - due_ns)
-        stream.write_max_ns = max(stream.write_max_ns, after_ns - before_ns)
+        stream.late_max_ns = max(stream.late_max_ns, late_ns)
         stream.produced += 1
         if last:
             self._log(stream, "ok")

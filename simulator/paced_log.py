@@ -16,8 +16,7 @@ class Served:
 
     wire_ns: the kernel received the request's last bytes. first_ns, last_ns: just before the first and the last write
     that held a token, 0 where there was none. gap_max_ns: longest time between two such writes. late_max_ns: how far
-    behind its schedule a token ever was, its write being done. write_max_ns: the longest that a write took, so that no
-    token left later than that after its time here. request_id: what the client sent as X-Request-Id.
+    behind its schedule a token ever was, its write being done. request_id: what the client sent as X-Request-Id.
     """
 
     number: int
@@ -28,7 +27,6 @@ class Served:
     tokens: int
     gap_max_ns: int
     late_max_ns: int
-    write_max_ns: int
     outcome: str
 
     @property

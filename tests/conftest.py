@@ -1,11 +1,14 @@
 from gevent import monkey; monkey.patch_all()  # noqa: E702, I001  # fmt: skip
 # Before anything else is imported, as under Locust: tests run in the world that the code runs in.
 
+import socket
+import sys
 from collections.abc import Iterator
 
+import gevent
 import pytest
 
-from tests.peer import Server, server_on_ipv6_or_skip
+from tests.peer import PlainSocket, Server, server_on_ipv6_or_skip
 
 
 @pytest.fixture
@@ -20,3 +23,36 @@ def server_on_ipv6() -> Iterator[Server]:
     server = server_on_ipv6_or_skip()
     yield server
     server.close()
+
+
+@pytest.fixture(scope="session")
+def kernel_stamps() -> Iterator[None]:
+    """Skips where the kernel gives no receive times, by asking the kernel itself and not the code under test.
+
+    The kernel stamps only while a socket of the host asks for it, and begins a moment late: this one asks throughout.
+    """
+    so_timestampns = 35
+    if not sys.platform.startswith("linux"):
+        pytest.skip("kernel receive times are asked for on Linux only")
+    with PlainSocket(socket.AF_INET, socket.SOCK_STREAM) as listener, PlainSocket() as asking:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(1)
+        asking.connect(listener.getsockname())
+        other, _ = listener.accept()
+        with other:
+            try:
+                asking.setsockopt(socket.SOL_SOCKET, so_timestampns, 1)
+            except OSError as error:
+                pytest.skip(f"this kernel gives no receive times: {error}")
+
+            def stamps() -> bool:
+                other.sendall(b"x")
+                return bool(asking.recvmsg(1, socket.CMSG_SPACE(16))[1])
+
+            for _ in range(200):
+                if stamps():
+                    break
+                gevent.sleep(0.01)
+            else:
+                pytest.skip("this kernel takes the option and gives no receive times on TCP")
+            yield

@@ -3,23 +3,110 @@
 from __future__ import annotations
 
 import logging
+import time
 from argparse import Namespace
+from contextlib import suppress
+from math import ceil
 from typing import Any
 
+import msgspec
+from gevent.queue import Empty, Queue
 from locust.env import Environment
 from locust.event import Events
 from locust.runners import MasterRunner, WorkerRunner
 
 from engines import TemplatedEngine
+from metrics.health import SelfCheck
 from metrics.recorder import Recorder
 from users.chat import StreamingUser
-from users.options import AUTO, ChatOptions, ServerMetricsOptions, engine_of, request_headers
+from users.options import AUTO, ChatOptions, ServerMetricsOptions, Stamps, TokenTimes, engine_of, request_headers
+from users.self_check import SelfCheckFailed, self_check
 from users.server import find_server, origin_of, unasked
 from users.server_metrics import ServerLog, ServerWatch
 from users.session import Session, load_material
 from users.target import EmbeddedSimulator
 
+_CHECK_MESSAGE = "tokenswarm_self_check"
+_FOUND_MESSAGE = "tokenswarm_self_checked"
+#: A self-check takes some seconds, and more on a machine that has other things to do.
+_WORKERS_PATIENCE_S = 60.0
+
 logger = logging.getLogger(__name__)
+
+
+class _Found(msgspec.Struct):
+    """A worker's answer to the check of that number: what it found, or why it could not."""
+
+    number: int
+    check: SelfCheck | None = None
+    error: str = ""
+
+
+class SelfChecks:
+    """Has each process that is to send load measure its own client first."""
+
+    def __init__(self) -> None:
+        self._number = 0
+        self._found: Queue[tuple[str, _Found]] = Queue()
+
+    def attach(self, environment: Environment) -> None:
+        """At Locust's init."""
+        if isinstance(runner := environment.runner, MasterRunner):
+            runner.register_message(_FOUND_MESSAGE, self._on_found)
+        elif isinstance(runner, WorkerRunner):
+            # Concurrent: a worker whose messages wait for seconds is taken for lost.
+            runner.register_message(_CHECK_MESSAGE, self._on_check, concurrent=True)
+
+    def make(self, environment: Environment, users: int) -> dict[int, SelfCheck]:
+        """Where the books are kept, before the run begins; users: how many there will be on all processes together.
+        Raises SelfCheckFailed, OptionError."""
+        options = _options(environment)
+        logger.info("Self-check: each worker measures its own client, for some seconds")
+        if not isinstance(environment.runner, MasterRunner):
+            return {0: self_check(users, options.token_times, options.stamps)}
+        return self._make_on_workers(environment.runner, options, users)
+
+    def _make_on_workers(self, runner: MasterRunner, options: ChatOptions, users: int) -> dict[int, SelfCheck]:
+        awaited = {client.id for client in runner.clients.ready}
+        share = ceil(users / max(1, len(awaited)))
+        self._number += 1
+        asked = {"users": share, "token_times": options.token_times.value, "stamps": options.stamps.value}
+        for name in awaited:
+            runner.send_message(_CHECK_MESSAGE, asked | {"number": self._number}, name)
+        checks: dict[int, SelfCheck] = {}
+        deadline_s = time.monotonic() + share / 100 + _WORKERS_PATIENCE_S
+        while awaited:
+            for name in awaited:
+                if name not in runner.clients or time.monotonic() > deadline_s:
+                    raise SelfCheckFailed(f"worker {name} did not end its self-check")
+            with suppress(Empty):
+                name, found = self._found.get(timeout=1.0)
+                if found.number == self._number and name in awaited:
+                    awaited.remove(name)
+                    checks[runner.get_worker_index(name)] = _check_of(name, found)
+        return dict(sorted(checks.items()))
+
+    def _on_found(self, environment: Environment, msg: Any, **_: Any) -> None:
+        try:
+            self._found.put((msg.node_id, msgspec.convert(msg.data, _Found)))
+        except msgspec.ValidationError as error:  # anybody who reaches the port can send one
+            logger.error("A self-check's result of %s makes no sense and is left out: %s", msg.node_id, error)
+
+    def _on_check(self, environment: Environment, msg: Any, **_: Any) -> None:
+        asked = msg.data
+        found = _Found(asked["number"])
+        try:
+            found.check = self_check(asked["users"], TokenTimes(asked["token_times"]), Stamps(asked["stamps"]))
+        except Exception as error:  # whatever it is, the master waits for it
+            found.error = str(error) or repr(error)
+        assert environment.runner is not None
+        environment.runner.send_message(_FOUND_MESSAGE, msgspec.to_builtins(found))
+
+
+def _check_of(name: str, found: _Found) -> SelfCheck:
+    if found.check is None:
+        raise SelfCheckFailed(f"worker {name}: {found.error[:500]}")
+    return found.check
 
 
 class Crew:
@@ -29,6 +116,7 @@ class Crew:
         self._simulator: EmbeddedSimulator | None = None
         self._checked: dict[str, Any] | None = None
         self._watch: ServerWatch | None = None
+        self._self_checks = SelfChecks()
         events.test_stopping.add_listener(self._on_test_stopping)
         events.test_stop.add_listener(self._on_test_stop)
         events.quit.add_listener(self._on_quit)
@@ -36,6 +124,7 @@ class Crew:
     def attach(self, environment: Environment) -> None:
         """At Locust's init: check the options, load the prompts, and start the simulator where no host is given.
         Raises OptionError, PromptError, UnusableUrl."""
+        self._self_checks.attach(environment)
         assert environment.parsed_options is not None
         options = self.load(environment.parsed_options)
         _server_metrics(environment)
@@ -83,6 +172,11 @@ class Crew:
     def check(self, environment: Environment) -> None:
         """Find out now what `facts` will be asked for once. Raises what it raises."""
         self._checked = self.facts(environment)
+
+    def self_checks(self, environment: Environment, users: int) -> dict[int, SelfCheck]:
+        """By worker, what each found of itself with its share of so many users; nothing where --self-check is not
+        given. Raises SelfCheckFailed, OptionError."""
+        return self._self_checks.make(environment, users) if _options(environment).self_check else {}
 
     def begin(self, environment: Environment, recorder: Recorder) -> None:
         """On each process that has users, before the first of them. Raises OptionError, PromptError, UnusableUrl."""

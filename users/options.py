@@ -79,6 +79,7 @@ class ChatOptions:
     token_times: TokenTimes
     stamps: Stamps
     seed: int
+    self_check: bool
     timeouts: Timeouts
     ready_timeout_s: float
     tls: TlsSettings
@@ -108,6 +109,7 @@ class ChatOptions:
             token_times=_one_of(TokenTimes, "--token-times", options.token_times),
             stamps=_one_of(Stamps, "--stamps", options.stamps),
             seed=_whole("--seed", options.seed, least=0),
+            self_check=options.self_check,
             timeouts=Timeouts(
                 connect_s=_timespan("--connect-timeout", options.connect_timeout),
                 first_token_s=_timespan("--first-token-timeout", options.first_token_timeout),
@@ -254,6 +256,14 @@ def add_options(parser: ArgumentParser) -> None:
         default="10m",
         env_var="TOKENSWARM_READY_TIMEOUT",
         help="how long a server that answers may take, before the run, to say that it is ready",
+    )
+    option(
+        "--self-check",
+        action="store_true",
+        default=False,
+        env_var="TOKENSWARM_SELF_CHECK",
+        help="before the load, have each worker stream from a server of known speed, as many users as it will have at "
+        "most, and tell its own error",
     )
     option("--connect-timeout", default="10s", env_var="TOKENSWARM_CONNECT_TIMEOUT", help="for a connection")
     option("--first-token-timeout", default="120s", env_var="TOKENSWARM_FIRST_TOKEN_TIMEOUT", help="for a first token")

@@ -52,6 +52,21 @@ def load_material(options: ChatOptions) -> Material:
     return _material(options.prompts, options.prompt_tokens, options.tokenizer, options.system_prompt_file)
 
 
+class GapSampling:
+    """Which streams' gaps are measured."""
+
+    def __init__(self, token_times: TokenTimes) -> None:
+        self._token_times = token_times
+        self._asked = 0
+
+    def measures_next(self) -> bool:
+        """Whether the next stream's gaps are to be measured."""
+        self._asked += 1
+        if self._token_times is TokenTimes.SAMPLED:
+            return self._asked % _SAMPLED_ONE_IN == 1
+        return self._token_times is TokenTimes.ALL
+
+
 class Session:
     """A run as its users on this process see it."""
 
@@ -66,7 +81,7 @@ class Session:
         self._headers = request_headers(self.engine)
         self.secret = api_key()
         self._sampler = Sampler(self.material.prompts, options.seed, recorder.worker)
-        self._asked = 0
+        self._gap_sampling = GapSampling(options.token_times)
 
     def client(self) -> StreamClient:
         """A user's own client."""
@@ -80,10 +95,7 @@ class Session:
 
     def measures_gaps(self) -> bool:
         """Whether the next stream's gaps are to be measured."""
-        self._asked += 1
-        if self.options.token_times is TokenTimes.SAMPLED:
-            return self._asked % _SAMPLED_ONE_IN == 1
-        return self.options.token_times is TokenTimes.ALL
+        return self._gap_sampling.measures_next()
 
     def draw(self) -> Prompt:
         """The next prompt of this worker's order."""

@@ -1,17 +1,24 @@
-"""Who is asked when no host is given: the embedded simulator, in a process of its own for the length of the run."""
+"""Servers of our own, in processes of their own: the embedded simulator, which is asked when no host is given, and the
+paced server, which a client measures itself against.
+"""
 
 from __future__ import annotations
 
+import csv
 import logging
 import re
 import subprocess
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import NamedTuple
 
 from users.options import OptionError
 
 logger = logging.getLogger(__name__)
 
+#: Of the shortest and the longest answer that a client measures itself with: 0.4 to 1 s at the server's 40 tokens/s.
+_ANSWER_TOKENS = ("16", "40")
 _ADDRESS = re.compile(r"listening on (http://\S+)")
 
 
@@ -47,6 +54,73 @@ class EmbeddedSimulator:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+
+
+class Sent(NamedTuple):
+    """An answer as the paced server's log has it; times in ns, see simulator/paced_log.py."""
+
+    wire_ns: int
+    first_ns: int
+    tokens: int
+    gap_max_ns: int
+
+    @property
+    def ttft_ns(self) -> int:
+        return self.first_ns - self.wire_ns
+
+
+class PacedServer:
+    """`python -m simulator.paced` as a child, and its log once it has ended. It ends by itself when this process is
+    gone."""
+
+    def __init__(self) -> None:
+        self._folder = TemporaryDirectory(prefix="tokenswarm-")
+        self._log = Path(self._folder.name) / "sent.csv"
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "simulator.paced", "--log", str(self._log), "--tokens", *_ANSWER_TOKENS],
+            cwd=_folder_of_the_simulator(),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,  # Ctrl-C is for the run
+        )
+
+    def __enter__(self) -> PacedServer:
+        """Wait until it has an address. Raises OptionError if it does not come up."""
+        try:
+            self.host = self._address()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._process.poll() is None:
+            self._process.kill()
+            self._process.wait()
+        self._folder.cleanup()
+
+    def _address(self) -> str:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        match = _ADDRESS.search(line)
+        if not match:
+            raise OptionError(
+                f"--self-check: the server of known speed did not start (it said {line!r}); it needs Linux. Run "
+                "without the check, or on a system that has what it needs."
+            )
+        return match[1]
+
+    def end(self) -> dict[str, list[Sent]]:
+        """End it, and read what it sent: by X-Request-Id, in the order of its answers' ends."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait()
+        sent: dict[str, list[Sent]] = {}
+        with self._log.open(newline="", encoding="utf-8") as file:
+            for row in csv.DictReader(file):
+                sent.setdefault(row["request_id"], []).append(Sent(*(int(row[name]) for name in Sent._fields)))
+        return sent
 
 
 def _folder_of_the_simulator() -> Path:

@@ -23,7 +23,6 @@ def served() -> MakeServed:
             "tokens": 10,
             "gap_max_ns": 25 * MS,
             "late_max_ns": 0,
-            "write_max_ns": 0,
             "outcome": "ok",
             "last_ns": round((wire_ms + ttft_ms + 225) * MS),
         }

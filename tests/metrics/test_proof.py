@@ -80,7 +80,7 @@ def spread(p99_ms: float) -> ErrorSpread:
 
 
 def test_an_error_found_in_the_self_check_that_reaches_into_the_results_is_a_reason(run: Run) -> None:
-    good, bad = SelfCheck(5, 20, 20, spread(4.9), spread(4.9)), SelfCheck(5, 20, 20, spread(5.1), None)
+    good, bad = SelfCheck(5, 20, spread(4.9), spread(4.9)), SelfCheck(5, 20, spread(5.1), None)
     ledger = run(health(), health(), self_checks={0: good, 1: bad})
     reason = (
         "in the self-check before the load its TTFT error (p99 5.1 ms) was more than 5% of the median TTFT (100.0 ms)"
@@ -92,7 +92,7 @@ def test_an_error_found_in_the_self_check_that_reaches_into_the_results_is_a_rea
 
 
 def test_a_gap_error_is_held_against_gaps(run: Run) -> None:
-    (reason,) = reasons_to_suspect(run(health(), self_checks={0: SelfCheck(5, 20, 20, spread(0.1), spread(7))}))
+    (reason,) = reasons_to_suspect(run(health(), self_checks={0: SelfCheck(5, 20, spread(0.1), spread(7))}))
     assert reason == (
         "worker 0: in the self-check before the load its gap error (p99 7.0 ms) was more than 5% of the median gap "
         "(100.0 ms)"

@@ -21,7 +21,7 @@ from locust.env import Environment
 from locust.runners import STATE_RUNNING, STATE_SPAWNING, STATE_STOPPED, LocalRunner
 
 import metrics.hooks
-from metrics.health import SelfCheck
+from metrics.health import ErrorSpread, SelfCheck
 from metrics.hooks import EXIT_INTERRUPTED, EXIT_NOT_TO_BE_BELIEVED, Recording
 from metrics.journal import Journal, ResultsFolderError
 from metrics.objectives import ObjectiveError
@@ -758,3 +758,26 @@ def test_objectives_of_each_run_are_those_of_its_options(
     bench.environment.parsed_options.slo = "soon"
     with pytest.raises(ObjectiveError, match="--slo takes terms"):
         bench.recording.begin_run(facts_of(stage()))
+
+
+def test_a_headless_process_that_ends_before_any_run_has_was_interrupted(tmp_path: Path, greenlets: Greenlets) -> None:
+    bench = Bench(tmp_path / "results", greenlets, headless=True)
+    assert bench.environment.process_exit_code == EXIT_INTERRUPTED
+    bench.runner.quit()
+
+
+def test_what_workers_found_of_themselves_is_shown_and_in_both_files(
+    bench: Bench, request_at: MakeTimeline, stage: MakeStage
+) -> None:
+    errors = ErrorSpread(0.00001, 0.0001, 0.0002)
+    check = SelfCheck(5, 20, errors, None)
+    bench.recording.begin_run(facts_of(stage()), {0: check})
+    assert bench.screen.checked == {0: check}
+    assert told_of(bench.folder, "run.json")["self_checks"][0]["ttft_error_s"]["p99"] == 0.0001
+    bench.fire(request_at(3.0))
+    bench.at(12.0)
+    bench.recording.end_plan()
+    bench.stop()
+    (worker,) = told_of(bench.folder, "summary.json")["workers"]
+    assert (worker["self_check"]["users"], worker["requests"]) == (5, 1)
+    assert told_of(bench.folder, "run.json")["validity"] == {"verdict": "valid", "reasons": []}

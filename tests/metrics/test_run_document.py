@@ -34,7 +34,7 @@ def test_run_json_holds_everything_that_defined_the_run(stage: Callable[..., Sta
     document = run_document(
         *(facts, "0.1.0", BEGAN, BEGAN + timedelta(seconds=90), Status.FINISHED),
         workers=4,
-        self_checks={2: SelfCheck(5, 20, 19, ErrorSpread(0.00001, 0.0001, 0.0002), None)},
+        self_checks={2: SelfCheck(5, 20, ErrorSpread(0.00001, 0.0001, 0.0002), None)},
         verdict=Validity("suspect", ["why"]),
     )
     document = json.loads(msgspec.json.encode(document))
@@ -67,7 +67,6 @@ def test_run_json_holds_everything_that_defined_the_run(stage: Callable[..., Sta
                 "worker": 2,
                 "users": 5,
                 "answers": 20,
-                "judged": 19,
                 "ttft_error_s": {"p50": 0.00001, "p99": 0.0001, "max": 0.0002},
                 "gap_error_s": None,
             }

@@ -264,7 +264,7 @@ WORKER = {
     **dict.fromkeys(("cpu_utilization", "cpu_utilization_hold_max"), (float, None)),
     **dict.fromkeys(("loop_lag_p99_s", "client_delay_p99_s"), (float, None)),
     "self_check": (
-        {"users": int, "answers": int, "judged": int, "ttft_error_s": ERRORS, "gap_error_s": (ERRORS, None)},
+        {"users": int, "answers": int, "ttft_error_s": ERRORS, "gap_error_s": (ERRORS, None)},
         None,
     ),
     "validity": VALIDITY,
@@ -311,7 +311,7 @@ def test_summary_json_has_the_documented_layout(slo: str, books: MakeBooks, time
         [timeline((3.1, 3.2 + n / 100)) for n in range(60)] + [timeline((), outcome=Outcome.TIMEOUT)], slo=slo
     )
     errors = ErrorSpread(0.00001, 0.0001, 0.0002)
-    ledger.enter_self_check(1, SelfCheck(5, 20, 19, errors, errors))
+    ledger.enter_self_check(1, SelfCheck(5, 20, errors, errors))
     document = Summary(
         *(1, "finished", "vllm", "llama", "http://gpu:8000"),
         Validity("valid", []),

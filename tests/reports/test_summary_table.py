@@ -133,7 +133,7 @@ def test_a_worker_that_needs_more_than_its_core_is_told(write_run: Write) -> Non
 
 def test_what_each_worker_found_of_itself_stands_in_the_header(write_run: Write) -> None:
     errors = {"p50": 0.000014, "p99": 0.000048, "max": 0.00215}
-    check = {"users": 50, "answers": 132, "judged": 130, "ttft_error_s": errors, "gap_error_s": None}
+    check = {"users": 50, "answers": 132, "ttft_error_s": errors, "gap_error_s": None}
     workers = [{"worker": 0, "self_check": check}, {"worker": 1, "self_check": check | {"gap_error_s": errors}}]
     lines = summary_table(load_results(write_run(summary={"workers": [*workers, {"worker": 2, "self_check": None}]})))
     told = [line for line in lines.splitlines() if line.startswith("Self-check")]

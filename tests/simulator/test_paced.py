@@ -100,7 +100,6 @@ def test_the_log_tells_of_each_request_what_was_written_when(start):
         assert (row.tokens, row.outcome) == (8, "ok")
         assert row.ttft_ns >= 20_000_000  # never before its time
         assert row.last_ns - row.first_ns <= 7 * row.gap_max_ns
-        assert 0 < row.write_max_ns < row.ttft_ns
     assert second.wire_ns > first.last_ns
 
 

@@ -62,6 +62,7 @@ def test_without_options_a_run_asks_the_samples_of_whatever_engine_answers(parse
         ignore_eos=False,
         token_times=TokenTimes.ALL,
         stamps=Stamps.KERNEL,
+        self_check=False,
         seed=1,
         timeouts=Timeouts(connect_s=10.0, first_token_s=120.0, idle_s=60.0, total_s=600.0),
         ready_timeout_s=600.0,
@@ -75,6 +76,7 @@ def test_every_option_reaches_what_is_asked(parse: Parse) -> None:
         *("--prompts", "dolly", "--prompt-tokens", "1:9"),
         *("--tokenizer", "tokenizer.json", "--system-prompt-file", "system.txt", "--max-tokens", "64", "--ignore-eos"),
         *(
+            "--self-check",
             "--stamps",
             "user",
             "--token-times",
@@ -102,6 +104,7 @@ def test_every_option_reaches_what_is_asked(parse: Parse) -> None:
         ignore_eos=True,
         token_times=TokenTimes.SAMPLED,
         stamps=Stamps.USER,
+        self_check=True,
         seed=0,
         timeouts=Timeouts(connect_s=1.0, first_token_s=2.0, idle_s=3.0, total_s=4.0),
         ready_timeout_s=5.0,
@@ -112,7 +115,7 @@ def test_every_option_reaches_what_is_asked(parse: Parse) -> None:
 def test_no_option_has_a_default_or_a_name_that_the_web_form_would_lose(parse: Parse) -> None:
     """Locust's form drops names with digits, and returns a default of None as text."""
     own = {name: default for name, default in vars(parse()).items() if name not in LOCUSTS_OWN}
-    assert len(own) == 21
+    assert len(own) == 22
     for name, default in own.items():
         assert type(default) in {str, int, bool}, name
         assert not any(character.isdigit() for character in name)

@@ -1,7 +1,6 @@
 """Clients of a server whose every step the test takes (tests/peer.py), and what they see of it."""
 
 import os
-import socket
 import sys
 from collections.abc import Callable, Iterator
 
@@ -9,7 +8,7 @@ import gevent
 import pytest
 
 from tests import peer
-from tests.peer import PATIENCE_S, PlainSocket, Server
+from tests.peer import PATIENCE_S, Server
 from wire import Arrival, Exchange, StreamClient
 
 
@@ -73,36 +72,3 @@ def open_descriptors() -> Callable[[], int]:
     if not sys.platform.startswith("linux"):
         pytest.skip("only Linux lists a process's descriptors in /proc")
     return lambda: len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - a descriptor is no path
-
-
-@pytest.fixture(scope="session")
-def kernel_stamps() -> Iterator[None]:
-    """Skips where the kernel gives no receive times, by asking the kernel itself and not the code under test.
-
-    The kernel stamps only while a socket of the host asks for it, and begins a moment late: this one asks throughout.
-    """
-    so_timestampns = 35
-    if not sys.platform.startswith("linux"):
-        pytest.skip("kernel receive times are asked for on Linux only")
-    with PlainSocket(socket.AF_INET, socket.SOCK_STREAM) as listener, PlainSocket() as asking:
-        listener.bind(("127.0.0.1", 0))
-        listener.listen(1)
-        asking.connect(listener.getsockname())
-        other, _ = listener.accept()
-        with other:
-            try:
-                asking.setsockopt(socket.SOL_SOCKET, so_timestampns, 1)
-            except OSError as error:
-                pytest.skip(f"this kernel gives no receive times: {error}")
-
-            def stamps() -> bool:
-                other.sendall(b"x")
-                return bool(asking.recvmsg(1, socket.CMSG_SPACE(16))[1])
-
-            for _ in range(200):
-                if stamps():
-                    break
-                gevent.sleep(0.01)
-            else:
-                pytest.skip("this kernel takes the option and gives no receive times on TCP")
-            yield

@@ -1,0 +1,118 @@
+"""Whole runs whose client is in its own way, or measures itself first: what they say of their own figures."""
+
+from __future__ import annotations
+
+import urllib.request
+from pathlib import Path
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.runs.blocked_locustfile import BLOCK_S
+from tests.runs.harness import Run, RunLocust, Simulator, Start, StartSimulator, assert_whole, free_port
+
+pytestmark = pytest.mark.slow
+
+BLOCKED = str(Path(__file__).with_name("blocked_locustfile.py"))
+BLOCK_MS = BLOCK_S * 1000
+
+
+@pytest.fixture
+def simulator(start_simulator: StartSimulator) -> Simulator:
+    """Its tokens come further apart than the loop is ever blocked, so that no read holds two."""
+    return start_simulator("--profile", "fast", "--prefill-ms", "150", "--step-ms", "100")
+
+
+def options(simulator: Simulator, stamps: str) -> tuple[str, ...]:
+    load = ("-H", simulator.host, "-u", "3", "-r", "3", "-t", "6s", "--max-tokens", "8")
+    return ("-f", BLOCKED, *load, "--engine", "vllm", "--ignore-eos", "--stamps", stamps)
+
+
+def ttft_errors_ms(run: Run, simulator: Simulator) -> list[float]:
+    """Request by request, in the order of sending."""
+    truth = sorted(simulator.truth(), key=lambda sent: int(sent["t_wire_ns"]))
+    rows = sorted(run.requests, key=lambda row: float(row["sent_s"]))
+    assert len(rows) == len(truth) > 9
+    return [
+        float(row["ttft_ms"]) - (int(sent["t_first_ns"]) - int(sent["t_wire_ns"])) / 1e6
+        for row, sent in zip(rows, truth)
+    ]
+
+
+def late_share(errors_ms: list[float]) -> float:
+    """Those that are off by more than a third of a block."""
+    return sum(abs(error_ms) > BLOCK_MS / 3 for error_ms in errors_ms) / len(errors_ms)
+
+
+def scraped(port: int) -> dict[str, dict[str, float]]:
+    """Samples with one label at most, by name and that label."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as response:
+        families = text_string_to_metric_families(response.read().decode())
+    return {
+        family.name: {sample.name + "".join(sample.labels.values()): sample.value for sample in family.samples}
+        for family in families
+    }
+
+
+def test_a_blocked_loop_without_kernel_times_is_suspect_wherever_its_figures_are(
+    start_locust: Start, simulator: Simulator
+) -> None:
+    port = free_port()
+    started = start_locust("--headless", *options(simulator, "user"), "--metrics-port", str(port))
+    started.wait_for_requests(6)
+    live = scraped(port)
+    run = started.end()
+    assert run.exit_code == 0, run.output
+    assert_whole(run)
+    assert {row["stamps"] for row in run.requests} == {"user"}
+    assert late_share(ttft_errors_ms(run, simulator)) > 0.1  # the stamp is right: these figures are not
+
+    validity = run.summary["validity"]
+    assert validity["verdict"] == "suspect"
+    assert any("the lag of the client's own loop (p99 " in reason for reason in validity["reasons"])
+    assert run.document["validity"] == validity
+    (worker,) = run.summary["workers"]
+    assert worker["validity"]["verdict"] == "suspect"
+    assert worker["loop_lag_p99_s"] > BLOCK_S / 2
+    assert 0.3 < worker["cpu_utilization"] < 1.1
+    assert "Verdict: SUSPECT" in run.output
+    assert "!!! SUSPECT: the client may have disturbed these figures:" in run.output
+    assert live["tokenswarm_suspect"] == {"tokenswarm_suspect": 1.0}
+    assert live["tokenswarm_worker_cpu_utilization"]["tokenswarm_worker_cpu_utilization0"] > 0.3
+    assert live["tokenswarm_loop_lag_seconds"]["tokenswarm_loop_lag_seconds_sum0"] > 0
+
+
+@pytest.mark.usefixtures("kernel_stamps")
+def test_a_blocked_loop_does_no_harm_to_the_kernels_times(run_locust: RunLocust, simulator: Simulator) -> None:
+    run = run_locust(*options(simulator, "kernel"))
+    assert run.exit_code == 0, run.output
+    assert_whole(run)
+    assert late_share(ttft_errors_ms(run, simulator)) < 0.1
+    assert run.summary["validity"] == run.document["validity"] == {"verdict": "valid", "reasons": []}
+    (worker,) = run.summary["workers"]
+    assert worker["validity"]["verdict"] == "valid"
+    # It was blocked as much as without.
+    assert worker["loop_lag_p99_s"] > BLOCK_S / 2
+    assert worker["client_delay_p99_s"] > BLOCK_S / 2
+    assert "Verdict: valid" in run.output
+    assert "SUSPECT" not in run.output
+
+
+def test_each_worker_measures_itself_before_the_load_with_its_share_of_it(run_locust: RunLocust) -> None:
+    levels = ("--levels", "2,4", "--ramp", "1s", "--level-time", "4s", "--system-prompt", "off", "--max-tokens", "8")
+    run = run_locust("--processes", "2", *levels, "--self-check")
+    assert run.exit_code == 0, run.output
+    assert_whole(run)
+    checks = {check.pop("worker"): check for check in run.document["self_checks"]}
+    assert sorted(checks) == [0, 1]
+    for number, check in checks.items():
+        assert check["users"] == 2
+        assert check["answers"] >= 2
+        for errors in (check["ttft_error_s"], check["gap_error_s"]):
+            assert 0 <= errors["p50"] <= errors["p99"] <= errors["max"] < 1
+        assert f"Self-check of worker {number} (2 users, {check['answers']} answers): TTFT error p50 " in run.output
+    assert {worker["worker"]: worker["self_check"] for worker in run.summary["workers"]} == checks
+    assert sum(worker["requests"] for worker in run.summary["workers"]) == len(run.requests)
+    # The levels begin when it is over, and are as long as they should be.
+    assert [level["hold"]["seconds"] for level in run.summary["levels"]] == [3.0, 3.0]
+    assert all(level["complete"] and level["hold"]["requests"] for level in run.summary["levels"])
