@@ -3,10 +3,13 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
+# The server that a self-check needs runs on Linux only.
+SELF_CHECK := $(if $(filter Linux,$(shell uname)),--self-check)
+
 .PHONY: demo bench real-vllm test lint format clean
 
 demo: .venv/installed-run  ## 10, 50 and 100 users against the embedded simulator, with and without a system prompt
-	$(BIN)/locust --headless --loglevel INFO --self-check \
+	$(BIN)/locust --headless --loglevel INFO $(SELF_CHECK) \
 	  --levels 10,50,100 --ramp 8s --level-time 30s --settle 2s --system-prompt both \
 	  --max-tokens 128 --slo "ttft=500ms tpot=60ms"
 
