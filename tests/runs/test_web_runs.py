@@ -153,7 +153,7 @@ def test_prometheus_reads_the_histograms_while_the_run_goes_on(start_locust: Sta
         buckets = [sample for sample in samples if sample.name == f"{name}_bucket"]
         count = next(sample for sample in samples if sample.name == f"{name}_count")
         assert count.labels == {
-            "engine": "openai",
+            "engine": "vllm",
             "model": "simulated-llama-3-8b",
             "system_prompt": "off",
             "level": "3",

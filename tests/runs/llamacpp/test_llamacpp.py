@@ -56,10 +56,11 @@ def generated_tokens(host: str) -> int:
 
 def test_the_ladder_s_tokens_are_the_server_s_own(llamacpp: str, run_locust: RunLocust) -> None:
     before = generated_tokens(llamacpp)
-    run = run_locust("-H", llamacpp, *SHORT_LADDER, "--engine", "vllm", "--ignore-eos")
+    run = run_locust("-H", llamacpp, *SHORT_LADDER, "--ignore-eos")
     assert run.exit_code == 0, run.output
     assert_whole(run)
-    assert run.document["model"] == "tiny"
+    assert (run.document["engine"], run.document["model"]) == ("llamacpp", "tiny")
+    assert run.document["engine_evidence"] == ["GET /v1/models: the header Server is llama.cpp"]
     assert {(row["outcome"], row["output_tokens_source"]) for row in run.requests} == {("ok", "usage")}
     assert {row["output_tokens"] for row in run.requests} == {"24"}
     assert generated_tokens(llamacpp) - before == sum(int(row["output_tokens"]) for row in run.requests)
@@ -67,7 +68,7 @@ def test_the_ladder_s_tokens_are_the_server_s_own(llamacpp: str, run_locust: Run
 
 
 def test_a_one_token_answer_is_ok_and_has_no_time_per_token(llamacpp: str, run_locust: RunLocust) -> None:
-    options = ("--engine", "vllm", "--ignore-eos", "--max-tokens", "1", "--slo", "tpot=1ms")
+    options = ("--engine", "llamacpp", "--ignore-eos", "--max-tokens", "1", "--slo", "tpot=1ms")
     run = run_locust("-H", llamacpp, "-u", "2", "-r", "2", "-t", "3s", *options)
     assert run.exit_code == 0, run.output
     assert {(row["outcome"], row["output_tokens"], row["tpot_ms"]) for row in run.requests} == {("ok", "1", "")}
