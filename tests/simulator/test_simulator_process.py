@@ -104,7 +104,7 @@ def test_it_ends_when_its_parent_died_as_soon_as_it_had_the_address() -> None:
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
-        (["--profile", "warp"], "simulator: unknown profile 'warp': expected one of default, fast.\n"),
+        (["--profile", "warp"], "simulator: unknown profile 'warp': expected one of default, fast, vllm-llama3-8b, "),
         (["--step-ms", "0"], "simulator: step_ms must be from 0.001 to 1e+06, got 0.\n"),
         (["--max-batch", "-1"], "simulator: max_batch must be from 1 to 1e+06, got -1.\n"),
         (["--per-chunk", "0"], "simulator: per_chunk must be from 1 to 1e+09, got 0.\n"),
