@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
-from simulator.cli import add_arguments
 from simulator.dialects import DIALECTS
 from simulator.errors import SimulatorError
 from simulator.profiles import PROFILES, profile_named
@@ -120,12 +118,3 @@ def test_the_document_has_the_figures_of_each_profile(name: str) -> None:
 @pytest.mark.parametrize("name", [*PROFILES, *DIALECTS])
 def test_the_document_names_every_profile_and_dialect(name: str) -> None:
     assert f"`{name}`" in DOCUMENT
-
-
-def test_the_document_names_every_option_that_is_a_fault_or_an_oddity() -> None:
-    parser = argparse.ArgumentParser()
-    add_arguments(parser)
-    (faults,) = [group for group in parser._action_groups if group.title == "faults and oddities"]
-    flags = [flag for action in faults._group_actions for flag in action.option_strings]
-    assert "--break-after" in flags and "--crlf" in flags
-    assert [flag for flag in flags if f"`{flag}" not in DOCUMENT] == []

@@ -182,3 +182,10 @@ def test_a_switch_that_would_do_nothing_is_one_sentence_and_exit_2(options: list
     result = run("--port", "0", *options)
     assert (result.returncode, result.stdout) == (2, "")
     assert result.stderr.startswith(complaint) and result.stderr.count("\n") == 1
+
+
+def test_the_document_names_every_option_that_is_a_fault_or_an_oddity() -> None:
+    document = (ROOT / "docs" / "simulator.md").read_text(encoding="utf-8")
+    flags = re.findall(r"^  (--[a-z-]+)", run("--help").stdout.partition("faults and oddities:")[2], re.MULTILINE)
+    assert {"--break-after", "--crlf", "--overload"} <= set(flags)
+    assert [flag for flag in flags if f"`{flag}" not in document] == []
