@@ -27,14 +27,16 @@ class Option(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Stories:
-    """The answers that were asked for. plain: to the question alone; everything else is about it unless said otherwise.
+    """The answers that were asked for.
 
-    exact: told to be exactly `exact_tokens` long, None where the dialect cannot say so. unasked: usage not asked for,
-    None where the dialect never asks. cold, warm: with a system prompt never sent before, and the same again.
-    cached_tokens: found in the cache for `warm` by the server's own count, None where it does not tell.
+    plain: to the question alone. brief: to one that wants a short answer. exact: the same, told to be exactly
+    `exact_tokens` long; None where the dialect cannot say so. unasked: without asking for usage; None where the dialect
+    never asks. cold, warm: with a system prompt never sent before, and the same again. cached_tokens: found in the cache
+    for `warm` by the server's own count, None where it does not tell.
     """
 
     plain: Story
+    brief: Story
     exact: Story | None
     exact_tokens: int
     unasked: Story | None
@@ -58,9 +60,9 @@ def _exact_length(stories: Stories) -> Option:
     if tokens != wanted:
         told = f" ({exact.error})" if exact.error and not tokens else ""
         return Option(name, "no", f"of {wanted} tokens asked for came {tokens}{told}")
-    if (stories.plain.best_tokens or 0) >= wanted:
-        return Option(name, "yes", f"{wanted} tokens came, but without it no fewer did")
-    return Option(name, "yes", f"{wanted} tokens came, {stories.plain.best_tokens} without it")
+    if (stories.brief.best_tokens or 0) >= wanted:
+        return Option(name, "unknown", f"{wanted} tokens came, but without it no fewer did")
+    return Option(name, "yes", f"{wanted} tokens came, {stories.brief.best_tokens} without it")
 
 
 def _usage(stories: Stories) -> Option:
@@ -103,7 +105,8 @@ def misleading(stories: Stories, kept_alive: bool, counted_by_us: bool) -> list[
     found = [*_times(plain), *_counts(plain, counted_by_us), *_ends(plain, kept_alive)]
     if prefix_cache(stories).followed == "yes":
         found.append(
-            "Prompts that were seen before are answered sooner: prompts must differ, or TTFT is that of the cache."
+            "What a prompt begins with is not computed again where it was seen before: prompts must differ, or TTFT is "
+            "that of the cache."
         )
     return found
 

@@ -21,7 +21,10 @@ from users.server_metrics import MetricsPage, NothingThere, metrics_pages
 from wire import Origin, StreamClient, TlsSettings, WireError
 
 QUESTION = "Describe, in a few sentences, how a lighthouse keeper spent a night a hundred years ago."
-#: Of the questions whose answers are only counted. Services may have a least length of their own.
+#: A model says a word or two, unless it may not end.
+BRIEF_QUESTION = "Is water wet? Answer with one word."
+#: Of the questions whose answers matter less. Services may have a least length of their own.
+_BRIEF_TOKENS = 64
 _SHORT_TOKENS = 16
 _FETCH_S = 5.0
 #: A server that closes after its answer has done so by then.
@@ -118,6 +121,7 @@ class Inquiry:
         """The stories, and whether the first one's connection was kept. Raises ProbeError."""
         question = ChatRequest(model=model, prompt=QUESTION, system_prompt=None, max_tokens=self.max_tokens)
         least = found.max_tokens_range[0] if found.max_tokens_range else 1
+        brief = replace(question, prompt=BRIEF_QUESTION, max_tokens=max(_BRIEF_TOKENS, least))
         short = replace(question, max_tokens=max(_SHORT_TOKENS, least))
         # Never sent before: what it costs to compute shows once.
         nonce = secrets.token_hex(8)
@@ -130,8 +134,8 @@ class Inquiry:
         if plain.outcome != "ok":
             raise ProbeError(f"{self.host} was taken for {found.engine} and asked: {plain.outcome}: {plain.error}.")
         gevent.sleep(_CLOSES_WITHIN_S)
-        again = asked(short)
-        exact = asked(replace(question, ignore_eos=True)) if engine.honours_ignore_eos else None
+        second = asked(brief)
+        exact = asked(replace(brief, ignore_eos=True)) if engine.honours_ignore_eos else None
         unasked = None
         if isinstance(engine, OpenAICompatible) and engine.asks_usage:
             unasked = asked(short, replace(engine, asks_usage=False))
@@ -140,7 +144,8 @@ class Inquiry:
         warm = asked(with_system_prompt)
         after = _cache_hits(page)
         cached = None if before is None or after is None else after - before
-        return Stories(plain, exact, self.max_tokens, unasked, cold, warm, cached), again.connect_s == 0
+        stories = Stories(plain, second, exact, brief.max_tokens, unasked, cold, warm, cached)
+        return stories, second.connect_s == 0
 
     def _metrics_page(self, name: str, engine: Engine) -> MetricsPage | None:
         """The first of the engine's pages that tells something."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator
 
 from probe.inquiry import Told
@@ -11,9 +12,9 @@ from reports import units
 _INDENT = 17
 
 
-def told_as_text(told: Told) -> str:
-    """Lines without a line end at the last."""
-    blocks = [_who(told), _times(told), _amounts(told.story), _options(told), _traps(told)]
+def told_as_text(told: Told, width: int = 100) -> str:
+    """Lines of at most `width` characters unless a word is longer, without a line end at the last."""
+    blocks = [_who(told), _times(told), _amounts(told.story), _options(told), _traps(told, width)]
     return "\n\n".join("\n".join(block) for block in blocks)
 
 
@@ -66,12 +67,13 @@ def _options(told: Told) -> list[str]:
     return ["What it follows", *(_line(option.name, f"{option.followed}: {option.because}") for option in told.options)]
 
 
-def _traps(told: Told) -> Iterator[str]:
+def _traps(told: Told, width: int) -> Iterator[str]:
     if not told.misleading:
         yield "Nothing was found that would mislead a measurement there."
         return
     yield "What would mislead a measurement there"
-    yield from (f"  - {sentence}" for sentence in told.misleading)
+    for sentence in told.misleading:
+        yield from textwrap.wrap(sentence, width, initial_indent="  - ", subsequent_indent="    ")
 
 
 def _line(name: str, value: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import pytest
 pytest.importorskip("xllamacpp", reason="needs the extra: pip install tokenswarm[real]")
 pytest.importorskip("gguf", reason="needs the extra: pip install tokenswarm[real]")
 
-from tests.runs.harness import SHORT_LADDER, RunLocust, assert_whole, environment
+from tests.runs.harness import ROOT, SHORT_LADDER, RunLocust, assert_whole, environment
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 HERE = Path(__file__).parent
@@ -65,6 +66,24 @@ def test_the_ladder_s_tokens_are_the_server_s_own(llamacpp: str, run_locust: Run
     assert {row["output_tokens"] for row in run.requests} == {"24"}
     assert generated_tokens(llamacpp) - before == sum(int(row["output_tokens"]) for row in run.requests)
     assert all(level["hold"]["ttft_s"]["p50"] for level in run.summary["levels"])
+
+
+def test_a_probe_tells_what_it_is_and_that_it_hangs_up(llamacpp: str) -> None:
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "tokenswarm.py"), "probe", "-H", llamacpp, "--json"],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert (told["engine"], told["model"], told["server_metrics"]) == ("llamacpp", "tiny", f"{llamacpp}/metrics")
+    assert told["version"]
+    assert told["story"]["outcome"] == "ok"
+    assert told["story"]["tokens"]["usage"] >= told["story"]["output_events"] > 0
+    assert {option["name"]: option["followed"] for option in told["options"]}["usage"] == "yes"
+    assert any("promises to keep the connection and closes it" in sentence for sentence in told["misleading"])
 
 
 def test_a_one_token_answer_is_ok_and_has_no_time_per_token(llamacpp: str, run_locust: RunLocust) -> None:
