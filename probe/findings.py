@@ -31,8 +31,8 @@ class Stories:
 
     plain: to the question alone. brief: to one that wants a short answer. exact: the same, told to be exactly
     `exact_tokens` long; None where the dialect cannot say so. unasked: without asking for usage; None where the dialect
-    never asks. cold, warm: with a system prompt never sent before, and the same again. cached_tokens: found in the cache
-    for `warm` by the server's own count, None where it does not tell.
+    never asks. cold, warm: with a system prompt never sent before, and the same again. cached_tokens: found in the
+    cache for `warm` by the server's own count, None where it does not tell.
     """
 
     plain: Story

@@ -315,7 +315,10 @@ def test_a_web_page_tells_nothing() -> None:
 
 
 def test_every_engine_says_where_its_metrics_are_or_that_it_has_none() -> None:
-    assert set(ENGINES) <= set(PAGES)
+    assert set(ENGINES) == set(PAGES)
+    for name, engine in ENGINES.items():
+        if engine.metrics_path:
+            assert (PAGES[name][0].path, PAGES[name][0].port) == (engine.metrics_path, engine.metrics_port)
 
 
 def test_every_gauge_of_a_share_is_folded_to_a_mean() -> None:
