@@ -120,7 +120,7 @@ def _times(story: Story) -> Iterator[str]:
             f"The first event comes {_ms(first_s - event_s)} before the first output: a client that takes any event "
             "for a token shows a TTFT that much too short."
         )
-    if headers_s > 10 * _NOTICEABLE_S and first_s - headers_s < max(_NOTICEABLE_S, 0.05 * first_s):
+    if headers_s > 10 * _NOTICEABLE_S and first_s - headers_s < max(_NOTICEABLE_S, 0.1 * first_s):
         yield (
             "Headers come only with the first token: the time to headers says nothing of the network, and a time limit "
             "on headers is one on the first token."

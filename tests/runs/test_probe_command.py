@@ -27,6 +27,12 @@ def told(host: str, *arguments: str, **variables: str) -> dict[str, Any]:
     return json.loads(done.stdout)
 
 
+def traps_of(document: dict[str, Any]) -> list[str]:
+    """Without those that a machine with other things to do may bring about by itself."""
+    by_chance = ("outputs came at once", "no receive time of the kernel's")
+    return [told for told in document["misleading"] if not any(words in told for words in by_chance)]
+
+
 def options(document: dict[str, Any]) -> dict[str, str]:
     return {option["name"]: option["followed"] for option in document["options"]}
 
@@ -47,7 +53,7 @@ def test_a_server_is_told_in_full(start_simulator: StartSimulator) -> None:
     assert story["tokens"]["usage"] - story["tokens"]["events"] in {0, 1}
     assert story["http_chunks"] == story["events"]
     assert options(document) == {"--ignore-eos": "yes", "usage": "yes", "system prompt": "yes", "prefix cache": "yes"}
-    assert [sentence for sentence in document["misleading"] if "prompts must differ" not in sentence] == []
+    assert [sentence for sentence in traps_of(document) if "prompts must differ" not in sentence] == []
     # The story is of the first answer that the server logged.
     first = simulator.truth()[0]
     assert int(first["tokens"]) == story["tokens"]["usage"]
@@ -114,19 +120,18 @@ DIALECTS: dict[str, tuple[str, str, set[str]]] = {
 
 @pytest.mark.parametrize("dialect", ENGINES)
 def test_each_engine_is_told_as_what_it_is(dialect: str, start_simulator: StartSimulator) -> None:
-    pytest.importorskip("simulator.dialects")
-    speed = ("--prefill-ms", "40", "--step-ms", "2", "--answer-median-tokens", "20", "--cache-blocks", "0")
+    speed = ("--prefill-ms", "80", "--step-ms", "2", "--answer-median-tokens", "20", "--cache-blocks", "0")
     simulator = start_simulator("--profile", "fast", "--dialect", dialect, *speed)
     document = told(simulator.host, *(("--engine", dialect) if dialect in NAMED else ()))
     exact, usage, traps = DIALECTS[dialect]
     assert (document["engine"], document["story"]["outcome"]) == (dialect, "ok")
-    assert document["story"]["first_output_s"] >= 0.04
+    assert document["story"]["first_output_s"] >= 0.08
     assert {name: options(document)[name] for name in ("--ignore-eos", "usage")} == {
         "--ignore-eos": exact,
         "usage": usage,
     }
-    assert len(document["misleading"]) == len(traps)
-    assert all(any(words in sentence for sentence in document["misleading"]) for words in traps)
+    assert len(traps_of(document)) == len(traps)
+    assert all(any(words in sentence for sentence in traps_of(document)) for words in traps)
 
 
 def test_a_dead_port(start_simulator: StartSimulator) -> None:
