@@ -45,6 +45,7 @@ from metrics.summary import (
     Books,
     Summary,
     Validity,
+    capacities,
     level_summary,
     reasons_to_suspect,
     validity,
@@ -165,6 +166,7 @@ class _Run:
 
     def summary(self, status: Status, defect: str | None) -> Summary:
         ledger = self.ledger
+        levels = [level_summary(level, self.now_s, ledger.objectives, self.server) for level in ledger.levels.values()]
         return Summary(
             format=FORMAT,
             status=status,
@@ -174,9 +176,9 @@ class _Run:
             validity=validity(([defect] if defect else []) + reasons_to_suspect(ledger)),
             books=self.books,
             objectives=ledger.objectives.bounds,
-            levels=[
-                level_summary(level, self.now_s, ledger.objectives, self.server) for level in ledger.levels.values()
-            ],
+            objective_share=ledger.objectives.share,
+            capacity=capacities(levels),
+            levels=levels,
             workers=worker_summaries(ledger),
             hints=list(hints(ledger).values()),
             events=self.events,

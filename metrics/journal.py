@@ -26,6 +26,7 @@ REQUEST_COLUMNS = (
     *("prompt_tokens", "prompt_tokens_source", "gaps_measured", "gap_max_ms"),
     *("client_delay_max_ms", "stamps"),
     *("finish_reason", "error"),
+    *("first_body_ms", "first_event_ms", "last_event_ms", "events"),
 )
 WINDOW_COLUMNS = (
     *("start_s", "end_s", "stage", "system_prompt", "level", "phase", "users", "in_flight"),
@@ -166,6 +167,7 @@ def _request_cells(row: RequestRow, stage: Stage) -> tuple[Any, ...]:
         *(row.prompt_tokens, row.prompt_tokens_source, row.gaps_measured, _ms(row.gap_max_ns)),
         *(_ms(row.client_delay_max_ns), row.stamps),
         *(row.finish_reason, row.error),
+        *(_ms(row.first_body_ns), _ms(row.first_event_ns), _ms(row.last_event_ns), row.events),
     )
 
 

@@ -11,23 +11,28 @@ from metrics.timeline import Outcome
 _FIGURES = ("ttft", "tpot", "e2e")
 _TERM = re.compile(r"(?P<figure>[a-z0-9]+)(?:=|<=?)(?P<number>\d+(?:\.\d+)?)(?P<unit>us|ms|s)")
 _SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0}
+_SHARE = re.compile(r"(?P<number>\d+(?:\.\d+)?)\s*(?P<percent>%?)")
+DEFAULT_SHARE = 0.95
 
 
 class ObjectiveError(ValueError):
-    """--slo could not be read; the text says what was expected."""
+    """--slo or --slo-share could not be read; the text says what was expected."""
 
 
 @dataclass(frozen=True, slots=True)
 class Objectives:
-    """Upper bounds in seconds; None sets no bound."""
+    """Upper bounds in seconds; None sets no bound. share (above 0, to 1): of a level's requests that must be within all
+    of them for the level to meet its objectives."""
 
     ttft_s: float | None = None
     tpot_s: float | None = None
     e2e_s: float | None = None
+    share: float = DEFAULT_SHARE
 
     @classmethod
-    def parse(cls, text: str) -> Objectives:
-        """Read `ttft=500ms tpot=50ms e2e=10s`, any of them, in any order. Raises ObjectiveError."""
+    def parse(cls, text: str, share: str = f"{DEFAULT_SHARE:.0%}") -> Objectives:
+        """Read `ttft=500ms tpot=50ms e2e=10s`, any of them, in any order, and a share like `95%` or `0.95`. Raises
+        ObjectiveError."""
         bounds: dict[str, float] = {}
         for term in text.replace(",", " ").split():
             match = _TERM.fullmatch(term)
@@ -38,7 +43,7 @@ class Objectives:
             if f"{match['figure']}_s" in bounds:
                 raise ObjectiveError(f"--slo names {match['figure']} twice: {text!r}; give each figure one bound.")
             bounds[f"{match['figure']}_s"] = float(match["number"]) * _SECONDS[match["unit"]]
-        return cls(**bounds)
+        return cls(**bounds, share=_share(share))
 
     @property
     def bounds(self) -> dict[str, float]:
@@ -56,3 +61,11 @@ class Objectives:
             bound_s is None or (figure_ns is not None and figure_ns <= bound_s * 1e9)
             for bound_s, figure_ns in ((self.ttft_s, row.ttft_ns), (self.tpot_s, tpot_ns), (self.e2e_s, row.e2e_ns))
         )
+
+
+def _share(text: str) -> float:
+    match = _SHARE.fullmatch(text.strip())
+    share = float(match["number"]) / (100 if match["percent"] else 1) if match else 0.0
+    if not 0 < share <= 1:
+        raise ObjectiveError(f"--slo-share takes a share like 95% or 0.95, above 0 and at most all, got {text!r}.")
+    return share

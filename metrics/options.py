@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from metrics.objectives import Objectives
+from metrics.objectives import DEFAULT_SHARE, Objectives
 
 _LINGER = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m)?", re.ASCII)
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, None: 1.0}
@@ -41,7 +41,7 @@ class RecordingOptions:
             raise RecordingOptionError(f"--metrics-linger takes a time like 15s or 1m, got {options.metrics_linger!r}.")
         return cls(
             Path(options.results),
-            Objectives.parse(options.slo),
+            Objectives.parse(options.slo, options.slo_share),
             options.metrics_host,
             port,
             float(linger[1]) * _SECONDS[linger[2]],
@@ -63,6 +63,12 @@ def add_options(parser: ArgumentParser) -> None:
         default="",
         env_var="TOKENSWARM_SLO",
         help="objectives of a request, like ttft=500ms tpot=50ms e2e=10s; goodput counts the requests that meet all",
+    )
+    option(
+        "--slo-share",
+        default=f"{DEFAULT_SHARE:.0%}",
+        env_var="TOKENSWARM_SLO_SHARE",
+        help="share of a level's requests that must be within all objectives for the level to meet them",
     )
     option(
         "--metrics-host",

@@ -1,4 +1,4 @@
-"""Percentiles with a distribution-free interval, from order statistics."""
+"""Percentiles and shares with 95 % intervals: order statistics, and Wilson's score interval."""
 
 from __future__ import annotations
 
@@ -60,6 +60,14 @@ def interval_ranks(n: int, p: float) -> tuple[int, int]:
     low = bisect_right(at_most, lower_tail)
     high = bisect_left(at_most, 1 - upper_tail) + 1
     return low, high
+
+
+def share_interval(number: int, of: int) -> tuple[float, float]:
+    """The ends (0 to 1) of Wilson's score interval of a share: `number` of `of`, which is at least 1."""
+    share, z2 = number / of, _Z * _Z
+    middle = (share + z2 / (2 * of)) / (1 + z2 / of)
+    half = _Z / (1 + z2 / of) * sqrt(share * (1 - share) / of + z2 / (4 * of * of))
+    return max(0.0, middle - half), min(1.0, middle + half)
 
 
 def _binomial_probabilities(n: int, p: float) -> list[float]:

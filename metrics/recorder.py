@@ -114,7 +114,7 @@ def _row_of(timeline: Timeline, begun: Begun, worker: int, number: int) -> Reque
         reads_with_kernel_time=timeline.kernel_stamps,
         gaps_measured=timeline.gaps_measured,
         status=timeline.status,
-        headers_ns=None if timeline.headers_ns is None else timeline.headers_ns - timeline.sent_ns,
+        headers_ns=_since(timeline.sent_ns, timeline.headers_ns),
         ttft_ns=timeline.ttft_ns,
         ttfvt_ns=timeline.ttfvt_ns,
         tpot_ns=timeline.tpot_ns,
@@ -127,4 +127,12 @@ def _row_of(timeline: Timeline, begun: Begun, worker: int, number: int) -> Reque
         client_delay_max_ns=max(timeline.delays_ns, default=None),
         finish_reason=timeline.finish_reason,
         error=timeline.error,
+        first_body_ns=_since(timeline.sent_ns, timeline.first_body_ns),
+        first_event_ns=_since(timeline.sent_ns, timeline.first_event_ns),
+        last_event_ns=_since(timeline.sent_ns, timeline.last_event_ns),
+        events=timeline.events,
     )
+
+
+def _since(sent_ns: int, when_ns: int | None) -> int | None:
+    return None if when_ns is None else when_ns - sent_ns

@@ -59,6 +59,10 @@ class RequestRow(msgspec.Struct, frozen=True, array_like=True):
     client_delay_max_ns: Moment | None = None
     finish_reason: str | None = None
     error: str | None = None
+    first_body_ns: int | None = None
+    first_event_ns: int | None = None
+    last_event_ns: int | None = None
+    events: int = 0
 
     @property
     def id(self) -> str:

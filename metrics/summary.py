@@ -27,7 +27,7 @@ from metrics.proof import (
     self_check_reasons_of,
     worker_reasons,
 )
-from metrics.quantiles import Quantile, quantile
+from metrics.quantiles import Quantile, quantile, share_interval
 from metrics.roster import WorkerEvent
 from metrics.server import ServerBooks, ServerFigures
 from metrics.stage import Part
@@ -51,11 +51,14 @@ class Distribution(msgspec.Struct, frozen=True):
 
 
 class Goodput(msgspec.Struct, frozen=True):
-    """Requests within every objective, a second; the same of their tokens; their share of all requests sent."""
+    """Requests within every objective, a second; the same of their tokens; their share of all requests sent, with its
+    95 % interval."""
 
     requests_per_s: float
     tokens_per_s: float
     fraction: float | None
+    fraction_low: float | None
+    fraction_high: float | None
 
 
 class Figures(msgspec.Struct, frozen=True):
@@ -87,15 +90,26 @@ class Figures(msgspec.Struct, frozen=True):
 
 
 class LevelSummary(msgspec.Struct, frozen=True):
-    """One level under one system-prompt mode."""
+    """One level under one system-prompt mode. meets_objectives: of its hold, a level cut short meets none; None without
+    objectives."""
 
     stage: int
     system_prompt: str
     level: str
     users: int
     complete: bool
+    meets_objectives: bool | None
     hold: Figures
     whole: Figures
+
+
+class Capacity(msgspec.Struct, frozen=True):
+    """The largest level of a system-prompt mode that meets the objectives as all the smaller ones do; None where not
+    even the smallest does."""
+
+    system_prompt: str
+    level: str | None
+    users: int | None
 
 
 class Validity(msgspec.Struct, frozen=True):
@@ -141,6 +155,8 @@ class Summary(msgspec.Struct, frozen=True):
     validity: Validity
     books: Books
     objectives: dict[str, float]
+    objective_share: float
+    capacity: list[Capacity]
     levels: list[LevelSummary]
     workers: list[WorkerSummary]
     hints: list[str]
@@ -164,14 +180,6 @@ def figures(books: PartBooks, seconds: float, objectives: Objectives, server: Se
     def rate(amount: float) -> float | None:
         return amount / seconds if seconds > 0 else None
 
-    goodput = None
-    if objectives.bounds and seconds > 0:
-        within = books.requests_within_objectives
-        goodput = Goodput(
-            within / seconds,
-            books.tokens_within_objectives / seconds,
-            within / books.requests if books.requests else None,
-        )
     return Figures(
         seconds=seconds,
         requests=books.requests,
@@ -181,7 +189,7 @@ def figures(books: PartBooks, seconds: float, objectives: Objectives, server: Se
         token_rate=rate(books.output_tokens),
         good_token_rate=rate(books.good_output_tokens),
         request_rate=rate(books.outcomes[Outcome.OK]),
-        goodput=goodput,
+        goodput=_goodput(books, seconds) if objectives.bounds and seconds > 0 else None,
         output_tokens_sources=dict(books.token_sources),
         stamps=dict(books.stamps),
         requests_with_gaps=books.requests_with_gaps,
@@ -198,6 +206,13 @@ def figures(books: PartBooks, seconds: float, objectives: Objectives, server: Se
     )
 
 
+def _goodput(books: PartBooks, seconds: float) -> Goodput:
+    within, requests = books.requests_within_objectives, books.requests
+    fraction = within / requests if requests else None
+    low, high = share_interval(within, requests) if requests else (None, None)
+    return Goodput(within / seconds, books.tokens_within_objectives / seconds, fraction, low, high)
+
+
 def level_summary(
     level: LevelBooks, now_s: float, objectives: Objectives, server: ServerBooks | None = None
 ) -> LevelSummary:
@@ -207,13 +222,16 @@ def level_summary(
         of_server = server.figures(level, which, now_s) if server else None
         return figures(level.parts[which], level.seconds(which, now_s), objectives, of_server)
 
+    hold = part(Part.HOLD)
+    met = hold.goodput is not None and (hold.goodput.fraction or 0.0) >= objectives.share
     return LevelSummary(
         stage=level.stage.stage,
         system_prompt=level.stage.system_prompt,
         level=level.stage.level,
         users=level.stage.users,
         complete=level.complete,
-        hold=part(Part.HOLD),
+        meets_objectives=met and level.complete if objectives.bounds else None,
+        hold=hold,
         whole=part(Part.WHOLE),
     )
 
@@ -240,6 +258,27 @@ def _worker_summary(number: int, worker: WorkerBooks, ledger: Ledger) -> WorkerS
 def validity(reasons: list[str]) -> Validity:
     """The verdict that these reasons make."""
     return Validity("suspect" if reasons else "valid", reasons)
+
+
+def capacities(levels: list[LevelSummary]) -> list[Capacity]:
+    """For each system-prompt mode that has levels, in the run's order; none without objectives. A level that meets what
+    a smaller one missed is no capacity: something other than its load decided."""
+    found: dict[str, LevelSummary | None] = {}
+    missed: set[str] = set()
+    for level in sorted(levels, key=lambda level: level.users):
+        if level.meets_objectives is None:
+            continue
+        mode = level.system_prompt
+        found.setdefault(mode, None)
+        if not level.meets_objectives:
+            missed.add(mode)
+        elif mode not in missed:
+            found[mode] = level
+    in_order = dict.fromkeys(level.system_prompt for level in levels if level.system_prompt in found)
+    return [
+        Capacity(mode, largest.level, largest.users) if (largest := found[mode]) else Capacity(mode, None, None)
+        for mode in in_order
+    ]
 
 
 def reasons_to_suspect(ledger: Ledger) -> list[str]:
@@ -285,6 +324,7 @@ def summary_rows(levels: list[LevelSummary]) -> list[dict[str, Any]]:
                 "level": level.level,
                 "users": level.users,
                 "complete": level.complete,
+                "meets_objectives": level.meets_objectives,
                 "part": part.value,
             }
             figures_of_part = level.hold if part is Part.HOLD else level.whole

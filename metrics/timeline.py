@@ -50,6 +50,9 @@ class Timeline:
     scheduled_ns: when it was due (closed loop: sent_ns). sent_ns: just before its first byte went to a connected
     socket; connecting took connect_ns before that (0 on a kept connection). headers_ns: end of the response's head.
     first_ns, first_visible_ns, last_ns: arrival of the first output, the first that is not reasoning, the last.
+    first_body_ns: arrival of the body's first bytes, whatever they are. first_event_ns, last_event_ns: arrival of the
+    first and the last event of the answer, with output or without (a role, a reason to finish), counted by `events`;
+    neither a usage event nor the end is one. These are for the figures as others count them.
     end_ns: the stream's proper end; over_ns: when the request was over for its user, whatever its outcome.
     arrivals_ns: arrival of each read that held output, ascending; several events in one read share its time, and
     arrival_events says how many did. gaps_measured: whether each read came as its bytes did.
@@ -71,6 +74,10 @@ class Timeline:
     end_ns: int | None = None
     arrivals_ns: array[int] = field(default_factory=lambda: array("q"))
     arrival_events: array[int] = field(default_factory=lambda: array("q"))
+    first_body_ns: int | None = None
+    first_event_ns: int | None = None
+    last_event_ns: int | None = None
+    events: int = 0
     gaps_measured: bool = True
     delays_ns: array[int] = field(default_factory=lambda: array("q"))
     reads: int = 0
@@ -167,6 +174,10 @@ class TimelineBuilder:
         self._reads = 0
         self._kernel_stamps = 0
         self._events = 0
+        self._first_body_ns: int | None = None
+        self._first_bare_ns: int | None = None
+        self._last_bare_ns: int | None = None
+        self._bare_events = 0
         self._engine_tokens: int | None = None
         self._usage_tokens: int | None = None
         self._counted_tokens: int | None = None
@@ -218,6 +229,18 @@ class TimelineBuilder:
         if tokens is not None:
             self._engine_tokens = (self._engine_tokens or 0) + tokens
 
+    def body(self, arrived_ns: int) -> None:
+        """Bytes of the body arrived."""
+        if self._first_body_ns is None:
+            self._first_body_ns = arrived_ns
+
+    def bare_event(self, arrived_ns: int) -> None:
+        """An event of the answer arrived that held no output."""
+        if self._first_bare_ns is None:
+            self._first_bare_ns = arrived_ns
+        self._last_bare_ns = arrived_ns
+        self._bare_events += 1
+
     def usage(self, prompt_tokens: int | None, output_tokens: int | None) -> None:
         """The server's own counts so far; the last ones stand. A count that cannot be (some servers send 0 or −1 for
         "unknown") is none: the next best source counts."""
@@ -261,6 +284,8 @@ class TimelineBuilder:
         if outcome is Outcome.OK and not self._events:
             outcome, error = Outcome.EMPTY, "the stream ended properly but held no output"
         tokens, source = self._tokens()
+        firsts = [ns for ns in (self._first_ns, self._first_bare_ns) if ns is not None]
+        lasts = [ns for ns in (self.last_ns, self._last_bare_ns) if ns is not None]
         return Timeline(
             user=self._user,
             stage=self._stage,
@@ -276,6 +301,10 @@ class TimelineBuilder:
             end_ns=end_ns,
             arrivals_ns=self._arrivals_ns,
             arrival_events=self._arrival_events,
+            first_body_ns=self._first_body_ns,
+            first_event_ns=min(firsts, default=None),
+            last_event_ns=max(lasts, default=None),
+            events=self._events + self._bare_events,
             gaps_measured=self._gaps_measured,
             delays_ns=self._delays_ns,
             reads=self._reads,

@@ -19,7 +19,7 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
-from metrics.quantiles import interval_ranks
+from metrics.quantiles import interval_ranks, share_interval
 
 Series = NDArray[np.float64]
 
@@ -97,10 +97,7 @@ def share_of(number: int, of: int) -> Estimate | None:
     """A share (0 to 1) and Wilson's interval of it. None of nothing."""
     if not of:
         return None
-    share, z2 = number / of, _Z * _Z
-    middle = (share + z2 / (2 * of)) / (1 + z2 / of)
-    half = _Z / (1 + z2 / of) * sqrt(share * (1 - share) / of + z2 / (4 * of * of))
-    return Estimate(share, max(0.0, middle - half), min(1.0, middle + half), of)
+    return Estimate(number / of, *share_interval(number, of), of)
 
 
 def difference(new: Estimate, base: Estimate) -> Estimate:

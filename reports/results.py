@@ -68,11 +68,13 @@ class ServerFigures(msgspec.Struct, frozen=True):
 
 
 class Goodput(msgspec.Struct, frozen=True):
-    """What met every objective; `fraction` (0 to 1) is of all requests sent, failures included."""
+    """What met every objective; `fraction` (0 to 1) is of all requests sent, failures included, with its interval."""
 
     requests_per_s: float
     tokens_per_s: float
     fraction: float | None
+    fraction_low: float | None = None
+    fraction_high: float | None = None
 
 
 class Figures(msgspec.Struct, frozen=True):
@@ -116,6 +118,7 @@ class Level(msgspec.Struct, frozen=True):
     complete: bool
     hold: Figures
     whole: Figures
+    meets_objectives: bool | None = None
 
     @property
     def name(self) -> str:
@@ -168,8 +171,16 @@ class Run(msgspec.Struct, frozen=True):
     prompts: dict[str, Any] = {}
 
 
+class Capacity(msgspec.Struct, frozen=True):
+    """The largest level of a system-prompt mode that meets the objectives as all the smaller ones do."""
+
+    system_prompt: SystemPrompt
+    level: str | None
+    users: int | None
+
+
 class Summary(msgspec.Struct, frozen=True):
-    """summary.json: what was measured, level by level."""
+    """summary.json: what was measured, level by level. objective_share: None in folders of before it was stated."""
 
     status: Status
     engine: str
@@ -181,6 +192,8 @@ class Summary(msgspec.Struct, frozen=True):
     levels: tuple[Level, ...]
     workers: tuple[Worker, ...] = ()
     hints: tuple[str, ...] = ()
+    objective_share: float | None = None
+    capacity: tuple[Capacity, ...] = ()
 
 
 class Results(msgspec.Struct, frozen=True):

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from reports import units
-from reports.notices import notices, stage_name
-from reports.results import Figures, Level, Results, ServerFigures
+from reports.notices import PROMPT, notices, stage_name
+from reports.results import Capacity, Figures, Level, Results, ServerFigures
 from reports.self_check import self_check_line
 
 NOT_COMPLETE = "!"
@@ -111,7 +111,19 @@ def _header(results: Results) -> list[str]:
     if summary.objectives:
         stated = ", ".join(units.objective(name, value) for name, value in summary.objectives.items())
         lines.append(f"Objectives of a good request: {stated}")
+    if summary.capacity and summary.objective_share is not None:
+        lines.append(
+            f"Levels at which {units.percentage(summary.objective_share)} of the requests were good: "
+            + "; ".join(map(capacity, summary.capacity))
+        )
     return lines
+
+
+def capacity(found: Capacity) -> str:
+    """How far the objectives are met: `up to 50 users without system prompt`."""
+    if found.users is None:
+        return f"none {PROMPT[found.system_prompt]}"
+    return f"up to {found.level} users {PROMPT[found.system_prompt]}"
 
 
 def _loud(word: str, harmless: str) -> str:

@@ -148,6 +148,8 @@ class Ask:
             if self._told_all_ns is not None:
                 continue  # nothing behind the end is part of the answer, however the bytes were cut
             if _promises_a_stream(exchange.response):
+                if arrival.data:
+                    self._builder.body(arrival.arrived_ns)
                 self._take_events(self._decoder.feed(arrival.data), arrival)
             elif len(self._error_body) < _MAX_ERROR_BODY_BYTES:
                 self._error_body += arrival.data
@@ -163,6 +165,8 @@ class Ask:
                 builder.output(arrival.arrived_ns, bool(delta.text or delta.tool_arguments), delta.tokens)
                 if self._count_tokens is not None:
                     self._text.append(delta.reasoning + delta.text + delta.tool_arguments)
+            elif _is_of_the_answer(delta):
+                builder.bare_event(arrival.arrived_ns)
             if delta.output_tokens is not None or delta.prompt_tokens is not None:
                 builder.usage(delta.prompt_tokens, delta.output_tokens)
             if delta.finish_reason is not None:
@@ -274,6 +278,14 @@ class Ask:
             finish_reason=self._finish_reason,
             error=message and message[:_MAX_ERROR_CHARACTERS],
         )
+
+
+def _is_of_the_answer(delta: Delta) -> bool:
+    """Whether an event without output is one of the answer: a role, a reason to finish. Usage by itself, an error and
+    the end are not."""
+    if delta.finish_reason is not None:
+        return True
+    return not delta.done and delta.error is None and delta.output_tokens is None and delta.prompt_tokens is None
 
 
 def _promises_a_stream(response: ResponseParser) -> bool:

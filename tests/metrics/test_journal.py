@@ -52,7 +52,9 @@ def journal(tmp_path: Path) -> Journal:
 def summary_of(ledger: Ledger) -> Summary:
     levels = [level_summary(level, 999.0, ledger.objectives) for level in ledger.levels.values()]
     books = Books(ledger.fired, ledger.recorded, ledger.recorded, ledger.balanced)
-    return Summary(1, "finished", "vllm", "llama", "http://gpu", Validity("valid", []), books, {}, levels, [], [])
+    return Summary(
+        1, "finished", "vllm", "llama", "http://gpu", Validity("valid", []), books, {}, 0.95, [], levels, [], []
+    )
 
 
 # requests.csv
@@ -79,6 +81,10 @@ def test_a_request_is_told_in_the_units_of_its_columns(
         prompt_tokens=40,
         prompt_tokens_source="usage",
         finish_reason="stop",
+        first_body_ns=3 * S + 45_000_000,
+        first_event_ns=3 * S + 50_000_000,
+        last_event_ns=3 * S + 410_000_000,
+        events=5,
     )
     journal.write_requests([told], {0: stage(system_prompt="on")})
     assert rows_of(journal.folder / "requests.csv") == [
@@ -113,6 +119,10 @@ def test_a_request_is_told_in_the_units_of_its_columns(
             "stamps": "kernel",
             "finish_reason": "stop",
             "error": "",
+            "first_body_ms": "45.000000",
+            "first_event_ms": "50.000000",
+            "last_event_ms": "410.000000",
+            "events": "5",
         }
     ]
 
@@ -122,6 +132,7 @@ def test_what_is_undefined_is_empty(journal: Journal, row: MakeRow, stage: Calla
     (told,) = rows_of(journal.folder / "requests.csv")
     empty = {"status", "headers_ms", "ttft_ms", "ttfvt_ms", "tpot_ms", "e2e_ms", "duration_ms"}
     empty |= {"prompt_tokens", "prompt_tokens_source", "gap_max_ms", "client_delay_max_ms", "finish_reason"}
+    empty |= {"first_body_ms", "first_event_ms", "last_event_ms"}
     assert {name for name, value in told.items() if value == ""} == empty
     assert tuple(told) == REQUEST_COLUMNS
 

@@ -77,3 +77,14 @@ def test_a_missing_figure_misses_its_bound_and_no_other(row: Callable[..., Reque
 @pytest.mark.parametrize("outcome", [outcome for outcome in Outcome if outcome is not Outcome.OK])
 def test_only_a_request_that_was_ok_can_be_good(outcome: Outcome, row: Callable[..., RequestRow]) -> None:
     assert not Objectives.parse("ttft=10s").met(row(outcome=outcome))
+
+
+@pytest.mark.parametrize(("text", "share"), [("95%", 0.95), ("99.5 %", 0.995), ("0.9", 0.9), ("100%", 1.0), ("1", 1.0)])
+def test_a_share_may_be_in_percent_or_a_fraction(text: str, share: float) -> None:
+    assert Objectives.parse("ttft=1s", text).share == pytest.approx(share)
+
+
+@pytest.mark.parametrize("text", ["", "0%", "101%", "95", "most", "-5%"])
+def test_a_share_that_is_none_is_refused(text: str) -> None:
+    with pytest.raises(ObjectiveError, match=r"^--slo-share takes a share like 95% or 0\.95, above 0"):
+        Objectives.parse("ttft=1s", text)

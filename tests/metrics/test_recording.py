@@ -145,6 +145,7 @@ def options(results: Path, **changes: Any) -> Namespace:
     given = {
         "results": str(results),
         "slo": "",
+        "slo_share": "95%",
         "metrics_host": "127.0.0.1",
         "metrics_port": 0,
         "metrics_linger": "0s",
@@ -754,7 +755,12 @@ def test_objectives_of_each_run_are_those_of_its_options(
     bench.stop()
     summary = told_of(bench.folder, "summary.json")
     assert summary["objectives"] == {"ttft_s": 0.2}
-    assert summary["levels"][0]["hold"]["goodput"] == {"requests_per_s": 0.1, "tokens_per_s": 0.4, "fraction": 1.0}
+    goodput = summary["levels"][0]["hold"]["goodput"]
+    assert (goodput["requests_per_s"], goodput["tokens_per_s"], goodput["fraction"]) == (0.1, 0.4, 1.0)
+    assert (summary["objective_share"], summary["capacity"]) == (
+        0.95,
+        [{"system_prompt": "off", "level": "10", "users": 10}],
+    )
     bench.environment.parsed_options.slo = "soon"
     with pytest.raises(ObjectiveError, match="--slo takes terms"):
         bench.recording.begin_run(facts_of(stage()))

@@ -18,10 +18,12 @@ from metrics.server import ServerFigures
 from metrics.stage import Stage
 from metrics.summary import (
     Books,
+    Capacity,
     Figures,
     LevelSummary,
     Summary,
     Validity,
+    capacities,
     level_summary,
     reasons_to_suspect,
     summary_rows,
@@ -239,7 +241,13 @@ FIGURES: dict[str, Any] = {
     "failures": int,
     "output_tokens": float,
     **dict.fromkeys(("token_rate", "good_token_rate", "request_rate"), (float, None)),
-    "goodput": ({"requests_per_s": float, "tokens_per_s": float, "fraction": (float, None)}, None),
+    "goodput": (
+        {
+            **dict.fromkeys(("requests_per_s", "tokens_per_s"), float),
+            **dict.fromkeys(("fraction", "fraction_low", "fraction_high"), (float, None)),
+        },
+        None,
+    ),
     "output_tokens_sources": {str: int},
     "stamps": {str: int},
     "requests_with_gaps": int,
@@ -253,6 +261,7 @@ LEVEL = {
     "level": str,
     "users": int,
     "complete": bool,
+    "meets_objectives": (bool, None),
     "hold": FIGURES,
     "whole": FIGURES,
 }
@@ -278,6 +287,8 @@ SUMMARY = {
     "validity": VALIDITY,
     "books": {"fired": int, "recorded": int, "rows": int, "balanced": bool, "unaccounted": int},
     "objectives": {str: float},
+    "objective_share": float,
+    "capacity": [{"system_prompt": str, "level": (str, None), "users": (int, None)}],
     "levels": [LEVEL],
     "workers": [WORKER],
     "hints": [str],
@@ -317,6 +328,8 @@ def test_summary_json_has_the_documented_layout(slo: str, books: MakeBooks, time
         Validity("valid", []),
         Books(61, 61, 61, balanced=True),
         ledger.objectives.bounds,
+        ledger.objectives.share,
+        [Capacity("off", "10", 10), Capacity("on", None, None)],
         [summed_up(ledger), summed_up(books([]))],
         worker_summaries(ledger),
         [],
@@ -354,3 +367,53 @@ def test_every_figure_of_the_layout_is_in_a_row(busy: Ledger) -> None:
     row = summary_rows([summed_up(busy)])[0]
     for name in Figures.__struct_fields__:
         assert any(column == name or column.startswith(name + "_") for column in row), name
+
+
+def level_of(
+    users: int, met: bool | None, system_prompt: str, books: MakeBooks, stage: Callable[..., Stage]
+) -> LevelSummary:
+    ledger = books([], stage=stage(users=users, system_prompt=system_prompt))
+    return msgspec.structs.replace(summed_up(ledger), meets_objectives=met)
+
+
+@pytest.mark.parametrize(
+    ("met", "largest"),
+    [
+        ({10: True, 50: True, 100: False}, 50),
+        ({10: True, 50: True, 100: True}, 100),
+        ({10: False, 50: False, 100: False}, None),
+        ({10: True, 50: False, 100: True}, 10),  # the load did not decide what 50 users missed and 100 met
+        ({100: False, 10: True, 50: True}, 50),  # levels may come in any order
+    ],
+)
+def test_the_capacity_is_the_largest_level_up_to_which_all_meet_the_objectives(
+    met: dict[int, bool], largest: int | None, books: MakeBooks, stage: Callable[..., Stage]
+) -> None:
+    levels = [level_of(users, of_level, "off", books, stage) for users, of_level in met.items()]
+    name = None if largest is None else str(largest)
+    assert capacities(levels) == [Capacity("off", name, largest)]
+
+
+def test_each_system_prompt_mode_has_its_own_capacity(books: MakeBooks, stage: Callable[..., Stage]) -> None:
+    levels = [level_of(10, True, "off", books, stage), level_of(10, False, "on", books, stage)]
+    assert capacities(levels) == [Capacity("off", "10", 10), Capacity("on", None, None)]
+    assert capacities([level_of(10, None, "off", books, stage)]) == []
+
+
+@pytest.mark.parametrize(("late", "met"), [(5, True), (6, False)])
+def test_a_level_meets_its_objectives_with_95_of_a_hundred_requests(
+    late: int, met: bool, books: MakeBooks, timeline: MakeTimeline
+) -> None:
+    """Failures are no good requests: the last of the late ones is one."""
+    slow = [timeline((3.9,))] * (late - 1) + [timeline((), outcome=Outcome.TIMEOUT)]
+    ledger = books([timeline((3.1,))] * (100 - late) + slow, slo="ttft=200ms")
+    level = summed_up(ledger)
+    assert level.meets_objectives is met
+    assert level.hold.goodput is not None
+    assert level.hold.goodput.fraction == (100 - late) / 100
+    low, high = level.hold.goodput.fraction_low, level.hold.goodput.fraction_high
+    assert low is not None
+    assert high is not None
+    assert 0.85 < low < (100 - late) / 100 < high < 0.99
+    ledger.levels[0].ended_s = 11.0
+    assert summed_up(ledger).meets_objectives is False  # cut short

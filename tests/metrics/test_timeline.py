@@ -81,6 +81,33 @@ def test_e2e_ends_with_the_last_output_and_duration_with_the_streams_end() -> No
     assert (told.e2e_ns, told.duration_ns) == (400 * MS, 450 * MS)
 
 
+def test_events_without_output_are_of_the_answer_too_but_of_no_latency_of_ours() -> None:
+    """A ping, the role, two outputs, the reason to finish: what others count from, kept beside what we do."""
+    told = builder()
+    told.body(1050 * MS)
+    told.body(1060 * MS)
+    told.bare_event(1060 * MS)
+    told.output(1100 * MS, True, None)
+    told.output(1150 * MS, True, None)
+    told.bare_event(1170 * MS)
+    timeline = told.finish(Outcome.OK, 1200 * MS, end_ns=1200 * MS)
+    assert (timeline.ttft_ns, timeline.e2e_ns, timeline.output_events) == (100 * MS, 150 * MS, 2)
+    assert (timeline.first_body_ns, timeline.first_event_ns) == (1050 * MS, 1060 * MS)
+    assert (timeline.last_event_ns, timeline.events) == (1170 * MS, 4)
+
+
+def test_where_every_event_holds_output_the_first_and_the_last_are_those() -> None:
+    told = answer(1100, 1150)
+    assert (told.first_event_ns, told.last_event_ns, told.events) == (1100 * MS, 1150 * MS, 2)
+    nothing = builder().finish(Outcome.TIMEOUT, 1200 * MS)
+    assert (nothing.first_body_ns, nothing.first_event_ns, nothing.last_event_ns, nothing.events) == (
+        None,
+        None,
+        None,
+        0,
+    )
+
+
 def test_a_stream_without_its_proper_end_has_no_duration() -> None:
     told = builder()
     told.output(1100 * MS, True, None)

@@ -243,3 +243,14 @@ def test_what_the_server_told_stands_under_the_figures_only_where_it_told_someth
     ]
     assert re.split(r"\s{2,}", block[-1].strip())[2:8] == ["–"] * 6
     assert "network and gateway" not in summary_table(load_results(write_run([make_level(0, 10)])))
+
+
+def test_how_far_the_objectives_are_met_is_told_by_system_prompt(write_run: Write) -> None:
+    capacity = [
+        {"system_prompt": "off", "level": "50", "users": 50},
+        {"system_prompt": "on", "level": None, "users": None},
+    ]
+    changes = {"objectives": {"ttft_s": 0.5}, "objective_share": 0.95, "capacity": capacity}
+    table = summary_table(load_results(write_run(summary=changes)))
+    told = "up to 50 users without system prompt; none with system prompt"
+    assert f"Levels at which 95.0 % of the requests were good: {told}" in table

@@ -198,6 +198,31 @@ def test_a_stream_is_judged_by_its_own_end(name: str, measure_gaps: bool, server
     check(STREAMS[name], server, askers(server.origin, measure_gaps=measure_gaps))
 
 
+@pytest.mark.parametrize("measure_gaps", [True, False])
+def test_events_are_counted_as_others_do_from_the_role_to_the_reason_to_finish(
+    measure_gaps: bool, server: Server, askers: Any
+) -> None:
+    """vLLM's own client takes the role for the first token; neither a ping nor usage nor the end is an event to it."""
+    asker = askers(server.origin, measure_gaps=measure_gaps)
+    role = b'data: {"choices":[{"index":0,"delta":{"role":"assistant","content":""}}]}\n\n'
+    finish = b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\n'
+    asker.begins()
+    peer = server.accept()
+    peer.request()
+    sent = 0
+    for piece in (HEAD + chunk(PING), chunk(role), chunk(outputs(1)), chunk(outputs(2)), chunk(finish + USAGE + DONE)):
+        peer.send(piece)
+        sent += len(piece)
+        until(asker.has_received(sent))  # a read of its own for each
+    peer.send(END)
+    row = asker.row()
+    assert (row["outcome"], row["events"], row["output_events"], row["finish_reason"]) == ("ok", "5", "3", "stop")
+    order = [float(row[name]) for name in ("headers_ms", "first_body_ms", "first_event_ms", "ttft_ms", "e2e_ms")]
+    assert order == sorted(order)
+    assert float(row["first_body_ms"]) < float(row["first_event_ms"]) < float(row["ttft_ms"])
+    assert float(row["e2e_ms"]) <= float(row["last_event_ms"]) <= float(row["duration_ms"])
+
+
 def test_an_event_that_is_no_chunk_ends_the_stream_though_good_events_came_in_the_same_read(
     server: Server, user: Any
 ) -> None:
