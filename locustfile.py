@@ -14,12 +14,14 @@ from locust.argument_parser import default_args_dict
 from locust.runners import WorkerRunner
 
 import metrics.options
+import reports.options
 import shapes.options
 import users.options
 from metrics.hooks import Recording
 from metrics.link import FORKED_CLUSTER, check_master_port
 from metrics.run import RunFacts
 from metrics.stage import Stage
+from reports.judge import Judge
 from reports.sink import TerminalSink
 from shapes.plan import Level
 from shapes.run_shape import RunShape
@@ -29,7 +31,8 @@ from users.hooks import Crew
 logger = logging.getLogger("tokenswarm")
 EXIT_BAD_SETUP = 2
 
-recording = Recording(events, sinks=[TerminalSink()])
+judge = Judge()
+recording = Recording(events, sinks=[TerminalSink(judge)], judge=judge)
 crew = Crew(events)
 
 
@@ -49,6 +52,7 @@ def add_options(parser, **_):
     users.options.add_options(parser)
     shapes.options.add_options(parser)
     metrics.options.add_options(parser)
+    reports.options.add_options(parser)
     parser.set_defaults(only_summary=True)  # a line each five seconds instead of Locust's table each two
     bind_to_this_machine(parser)
     prepare_to_fork(parser)
@@ -88,8 +92,9 @@ def prepare(environment, **_):
         recording.attach(environment)
         if not on_worker:
             shapes.options.choose_free_shape(options)
-            shapes.options.plan_of(options)
+            plan = [stage_of(level) for level in shapes.options.plan_of(options)]
             shapes.options.pauses_of(options)
+            judge.prepare(reports.options.JudgingOptions.of(options), plan)
         crew.attach(environment)
         if options.headless and not on_worker:
             crew.check(environment)
@@ -114,6 +119,7 @@ def begin_run(environment, **_):
             most_users = max(level.users for level in shapes.options.plan_of(environment.parsed_options))
             checks = crew.self_checks(environment, most_users)
             plan = [stage_of(level) for level in shape.begin()]
+            judge.prepare(reports.options.JudgingOptions.of(environment.parsed_options), plan)
             recording.begin_run(
                 RunFacts(**facts, shape=environment.parsed_options.shape, plan=plan, options=own_options(environment)),
                 checks,

@@ -9,12 +9,14 @@ from typing import NoReturn
 
 import probe.cli
 import reports.cli
+import reports.gate
 import simulator.cli
 
 _COMMANDS = {
     "simulate": (simulator.cli, "serve the simulator, a server of known speed"),
     "probe": (probe.cli, "tell what a server is and how it answers, in full"),
     "report": (reports.cli, "draw a finished run's table and charts again"),
+    "gate": (reports.gate, "fail where a run is worse than another, and not by chance"),
 }
 
 
@@ -25,7 +27,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run a subcommand. Returns its exit code: 0, or 2 for what cannot be done as asked."""
+    """Run a subcommand. Returns its exit code: 2 for what cannot be done as asked; the others are the subcommand's."""
     parser = _Parser(prog="tokenswarm", description="Stress tests for servers that stream text from LLMs.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
     for name, (module, text) in _COMMANDS.items():

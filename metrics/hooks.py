@@ -37,7 +37,7 @@ from metrics.proof import hints
 from metrics.recorder import Recorder
 from metrics.records import Report, ReportError
 from metrics.roster import Member, WorkerEvent
-from metrics.run import RunFacts, Status, folder_name, run_document
+from metrics.run import EXIT_INTERRUPTED, EXIT_NOT_TO_BE_BELIEVED, RunFacts, Status, folder_name, run_document
 from metrics.server import ServerBooks, ServerSample
 from metrics.stage import Stage
 from metrics.summary import (
@@ -55,10 +55,9 @@ from metrics.timeline import Timeline
 
 logger = logging.getLogger(__name__)
 
-#: Exit codes of our own; the others are Locust's (1: requests failed, 2: an exception outside of a request).
-EXIT_NOT_TO_BE_BELIEVED = 3
-EXIT_INTERRUPTED = 4
 _EXIT_CODES = {Status.FAILED: EXIT_NOT_TO_BE_BELIEVED, Status.INTERRUPTED: EXIT_INTERRUPTED}
+#: Told of each run's folder when it is complete. Returns an exit code, or None for Locust's own.
+Judge = Callable[[Path], int | None]
 
 
 class Sink(Protocol):
@@ -192,8 +191,10 @@ class Recording:
 
     forks_workers = False
 
-    def __init__(self, events: Events, sinks: Sequence[Sink]) -> None:
+    def __init__(self, events: Events, sinks: Sequence[Sink], judge: Judge | None = None) -> None:
+        """What the judge says counts for a run that went to its end."""
         self._sinks = sinks
+        self._judge = judge
         self._live = LiveRun()
         self._run: _Run | None = None
         self._defect: str | None = None
@@ -470,8 +471,14 @@ class Recording:
             self._fail(f"the results could not be written: {error!r}")
             status = Status.FAILED
             run.abandon()
+        judged = None
+        try:
+            judged = self._judge(run.journal.folder) if self._judge else None
+        except Exception as error:
+            self._fail(f"the run could not be judged: {error!r}")
+            status = Status.FAILED
         # The last run of a process decides: after a good one in the web page, a stopped one before it is forgotten.
-        self._environment.process_exit_code = _EXIT_CODES.get(status)
+        self._environment.process_exit_code = _EXIT_CODES.get(status, judged)
         self._finished.append(run.journal.folder)
         if not self._headless:
             self._show_finished()

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import argparse
-import io
 import shutil
-import sys
+from pathlib import Path
 
 from reports.charts import draw_charts
-from reports.results import ReportError, load_results
+from reports.command import ended
+from reports.exports import write_hlog, write_parquet
+from reports.journals import load_requests
+from reports.judge import check_levels, write_files
+from reports.judgement import judge_run, judgement_lines
+from reports.options import JudgingOptions
+from reports.options import add_arguments as add_judging_arguments
+from reports.others import COLUMNS, TOOLS, report_as
+from reports.results import load_results
 from reports.table import summary_table
 
 
@@ -17,27 +24,50 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "results", metavar="RESULTS", help="the folder a run left, such as results/20240605-140300-vllm"
     )
+    parser.add_argument(
+        "--as",
+        dest="as_tool",
+        choices=list(TOOLS),
+        metavar="TOOL",
+        help=f"print the figures as another tool would count them ({', '.join(TOOLS)}), and nothing else",
+    )
+    parser.add_argument("--parquet", metavar="FILE", help="write the requests as Parquet")
+    parser.add_argument("--hlog", metavar="FILE", help="write the latencies as an HdrHistogram log")
+    add_judging_arguments(
+        parser, 'conditions that fail, like "p95(ttft) > 500ms, failures > 1%%"; see docs/conditions.md'
+    )
 
 
 def main(args: argparse.Namespace) -> int:
-    """Print the table, draw the charts again and print where they are.
+    """Print the table, draw the charts again and print where they are; judge, and write what else is asked for.
 
-    Returns the exit code: 0, or 2 with one sentence on the standard error where the folder cannot be reported.
+    Returns the exit code: 0; 5 where a condition is broken, 3 where the run is not to be believed; 2 with one sentence
+    on the standard error where the folder cannot be reported.
     """
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        # A terminal that cannot show "–" or "≥" shows "?" instead of ending the report.
-        sys.stdout.reconfigure(errors="replace")
-    try:
-        results = load_results(args.results)
-        print(summary_table(results, width=_width()))
-        charts = draw_charts(results, results.folder)
-    except ReportError as error:
-        print(f"tokenswarm report: {error}", file=sys.stderr)
-        return 2
+    return ended("report", lambda: _report(args))
+
+
+def _report(args: argparse.Namespace) -> int:
+    options = JudgingOptions.of(args)
+    results = load_results(args.results)
+    check_levels(options, ((level.level, level.system_prompt) for level in results.summary.levels))
+    if args.as_tool:
+        print(report_as(args.as_tool, load_requests(results, COLUMNS), results))
+        return 0
+    print(summary_table(results, width=_width()))
+    judgement = judge_run(options.conditions, results)
+    if lines := judgement_lines(judgement):
+        print("\n" + "\n".join(lines))
+    charts = draw_charts(results, results.folder)
     print()
     for chart in charts:
         print(f"Chart: {chart}")
-    return 0
+    write_files(options, results, judgement)
+    for kind, file, write in (("Parquet", args.parquet, write_parquet), ("HdrHistogram log", args.hlog, write_hlog)):
+        if file:
+            write(results, Path(file))
+            print(f"{kind}: {file}")
+    return judgement.exit_code if options.conditions else 0
 
 
 def _width() -> int:

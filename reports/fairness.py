@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from reports.intervals import Series
 
@@ -19,7 +20,9 @@ class Fairness:
     slowest_ttft_ratio: float
 
 
-def fairness_of(users: Series, output_tokens: Series, streaming_s: Series, ttft_s: Series) -> Fairness | None:
+def fairness_of(
+    users: NDArray[np.int32], output_tokens: Series, streaming_s: Series, ttft_s: Series
+) -> Fairness | None:
     """The fairness of a level from its ok requests, an entry a request: whose it was, tokens, last − first, TTFT.
 
     A user's token rate is (tokens − 1) over the time they took, summed over its requests. Users none of whose requests

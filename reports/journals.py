@@ -82,18 +82,26 @@ class Windows:
 
     def hold_rates(self, results: Results, level: Level) -> Series:
         """The token rates of the whole windows inside a level's hold."""
-        planned = next((stage for stage in results.run.plan if stage.stage == level.stage), None)
-        chosen = self.stage == level.stage
-        if planned is None or not chosen.any():
-            return np.empty(0)
-        start_s, end_s = self.start_s[chosen], self.end_s[chosen]
-        began_s = start_s[0]
-        over_s = np.inf if planned.level_time_s is None else began_s + planned.level_time_s
-        whole = end_s - start_s >= _WHOLE * WINDOW_S
-        # To the millisecond: the file's own precision.
-        inside = (start_s >= began_s + planned.ramp_s - 0.001) & (end_s <= over_s + 0.001)
-        rates: Series = self.token_rate[chosen][whole & inside]
+        rates: Series = self.token_rate[self._in_hold(results, level)]
         return rates
+
+    def hold_spans(self, results: Results, level: Level) -> tuple[Series, Series]:
+        """When each of those windows began and ended, in seconds since the run began."""
+        inside = self._in_hold(results, level)
+        return self.start_s[inside], self.end_s[inside]
+
+    def _in_hold(self, results: Results, level: Level) -> NDArray[np.bool_]:
+        planned = next((stage for stage in results.run.plan if stage.stage == level.stage), None)
+        of_level: NDArray[np.bool_] = self.stage == level.stage
+        if planned is None or not of_level.any():
+            return np.zeros(len(self.stage), dtype=np.bool_)
+        began_s = self.start_s[of_level][0]
+        over_s = np.inf if planned.level_time_s is None else began_s + planned.level_time_s
+        whole = self.end_s - self.start_s >= _WHOLE * WINDOW_S
+        # To the millisecond: the file's own precision.
+        inside = (self.start_s >= began_s + planned.ramp_s - 0.001) & (self.end_s <= over_s + 0.001)
+        chosen: NDArray[np.bool_] = of_level & whole & inside
+        return chosen
 
 
 def load_requests(results: Results, names: Iterable[str]) -> Requests:

@@ -38,9 +38,10 @@ def _prompts(results: Results) -> str:
 
 
 def _system_prompt(results: Results) -> str:
-    """Its fingerprint, or its file's name in a folder that is older than that."""
-    fingerprint = results.run.prompts.get("system_prompt_fingerprint")
-    return _short(fingerprint) if fingerprint else _told(results.run.options.get("system_prompt_file"))
+    """Its fingerprint, which folders of format 1 do not tell; none where nobody was asked with one."""
+    if not any(stage.system_prompt == "on" for stage in results.run.plan):
+        return "none"
+    return _short(results.run.prompts.get("system_prompt_fingerprint"))
 
 
 def _short(fingerprint: Any) -> str:

@@ -8,6 +8,8 @@ from pathlib import Path
 from metrics.health import SelfCheck
 from metrics.progress import Progress
 from reports.charts import draw_charts
+from reports.judge import Judge
+from reports.judgement import judgement_lines
 from reports.progress import progress_line
 from reports.results import ReportError, load_results
 from reports.self_check import self_check_line
@@ -17,7 +19,10 @@ logger = logging.getLogger("tokenswarm")
 
 
 class TerminalSink:
-    """Prints; the figures are those of the results folder, read back from it."""
+    """Prints; the figures are those of the results folder, read back from it. judge: whose conditions are told."""
+
+    def __init__(self, judge: Judge) -> None:
+        self._judge = judge
 
     def self_checked(self, worker: int, check: SelfCheck) -> None:
         """One line."""
@@ -31,7 +36,10 @@ class TerminalSink:
         """The table, the charts, the folder. A report that cannot be made says so and loses nothing."""
         try:
             results = load_results(folder)
-            print(f"\n{summary_table(results)}\n\nResults: {folder}", flush=True)
+            print(f"\n{summary_table(results)}\n", flush=True)
+            if lines := judgement_lines(self._judge.judgement(results)):
+                print("\n".join(lines) + "\n", flush=True)
+            print(f"Results: {folder}", flush=True)
             for chart in draw_charts(results, folder):
                 print(f"Chart: {chart}", flush=True)
         except ReportError as error:

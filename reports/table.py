@@ -81,11 +81,11 @@ def summary_table(results: Results, width: int = 120) -> str:
     width = max(width, 60)
     levels = results.summary.levels
     parts = [
-        [line for text in _header(results) for line in _wrapped(text, width)],
+        [line for text in header_lines(results) for line in _wrapped(text, width)],
         [line for text in notices(results) for line in _wrapped(f"!!! {text}", width, "    ")],
         *_blocks(COLUMNS, levels, width),
         *_of_the_server(levels, width),
-        [line for text in _notes(levels) for line in _wrapped(text, width)],
+        [line for text in notes(levels) for line in _wrapped(text, width)],
         [line for text in _failures(levels) for line in _wrapped(text, width, "    ")],
     ]
     return "\n\n".join("\n".join(part) for part in parts if part)
@@ -97,7 +97,8 @@ def _of_the_server(levels: Sequence[Level], width: int) -> list[list[str]]:
     return [*_blocks(SERVER_COLUMNS, levels, width), _wrapped(SERVER_NOTE, width)]
 
 
-def _header(results: Results) -> list[str]:
+def header_lines(results: Results) -> list[str]:
+    """What was run, how it ended and whether to believe it, a line each."""
     summary, books = results.summary, results.summary.books
     lines = [
         f"Engine {summary.engine}, model {summary.model or units.UNDEFINED}, host {summary.host or units.UNDEFINED}",
@@ -130,14 +131,15 @@ def _loud(word: str, harmless: str) -> str:
     return word if word == harmless else word.upper()
 
 
-def _notes(levels: Sequence[Level]) -> list[str]:
+def notes(levels: Sequence[Level]) -> list[str]:
+    """What the figures rest on, and what the marks beside them mean."""
     cells = [column.cell(level) for level in levels for column in COLUMNS]
-    notes = [BASIS_NOTE]
+    found = [BASIS_NOTE]
     if any(cell.endswith(units.NOT_CERTIFIED) for cell in cells):
-        notes.append(units.NOT_CERTIFIED_NOTE)
+        found.append(units.NOT_CERTIFIED_NOTE)
     if not all(level.complete for level in levels):
-        notes.append(NOT_COMPLETE_NOTE)
-    return notes + _token_sources(levels)
+        found.append(NOT_COMPLETE_NOTE)
+    return found + _token_sources(levels)
 
 
 def _token_sources(levels: Sequence[Level]) -> list[str]:

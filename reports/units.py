@@ -59,6 +59,12 @@ def percentage(fraction: float | None) -> str:
     return f"{min(max(fraction * 100, 0.1), 99.9):.1f} %" if 0 < fraction < 1 else f"{fraction * 100:.1f} %"
 
 
+def signed(value: float) -> str:
+    """A change, its sign in front: `+7.1`, `−0.4`, `0.0`."""
+    rounded = round(value, 1)
+    return f"{'+' if rounded > 0 else '−' if rounded < 0 else ''}{abs(rounded):,.1f}"
+
+
 def quantile(figure: Quantile | None) -> str:
     """A percentile in seconds: `253 ms`, with a `*` where it is not certified."""
     return UNDEFINED if figure is None else duration(figure.value) + mark(figure)

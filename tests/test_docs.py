@@ -8,11 +8,16 @@ import pytest
 from locust.argument_parser import get_empty_argument_parser
 
 import metrics.options
+import reports.options
 import shapes.options
 import users.options
 from engines import ENGINES
 from metrics.buckets import EXPOSED
 from metrics.prometheus import _HELP
+from metrics.run import EXIT_CONDITION_BROKEN, EXIT_INTERRUPTED, EXIT_NOT_TO_BE_BELIEVED, EXIT_UNUSABLE
+from reports.conditions import FUNCTIONS, LATENCIES, SCALARS, SUSPECT
+from reports.likeness import FIELDS
+from reports.others import TOOLS
 
 ROOT = Path(__file__).resolve().parents[1]
 OPTIONS = (ROOT / "docs" / "options.md").read_text(encoding="utf-8")
@@ -22,7 +27,7 @@ def own_options() -> list[tuple[str, str, str]]:
     """(flag, default as the document writes it, variable) of each option of ours."""
     parser = get_empty_argument_parser(default_config_files=[])
     before = set(parser._option_string_actions)
-    for room in (users.options, shapes.options, metrics.options):
+    for room in (users.options, shapes.options, metrics.options, reports.options):
         room.add_options(parser)
     actions = {name: action for name, action in parser._option_string_actions.items() if name not in before}
     return [
@@ -68,3 +73,17 @@ def test_the_readme_names_every_file_of_a_run() -> None:
 def test_every_exposed_histogram_is_in_the_document_of_metrics() -> None:
     text = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
     assert all(f"`{_HELP[field][0]}`" in text for field in EXPOSED)
+
+
+def test_every_figure_function_and_field_of_a_condition_is_in_its_document() -> None:
+    text = (ROOT / "docs" / "conditions.md").read_text(encoding="utf-8")
+    for name in (*LATENCIES, "user_rate", *SCALARS, SUSPECT, *FIELDS):
+        assert f"`{name}`" in text, name
+    assert all(f"`{function}(…)`" in text for function in FUNCTIONS)
+
+
+def test_the_readme_names_every_exit_code_and_every_tool_to_count_as() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    codes = (EXIT_UNUSABLE, EXIT_NOT_TO_BE_BELIEVED, EXIT_INTERRUPTED, EXIT_CONDITION_BROKEN)
+    assert all(f"\n| {code} | " in readme for code in codes)
+    assert all(f"`{tool}`" in readme or f"--as {tool}" in readme for tool in TOOLS)

@@ -1,0 +1,254 @@
+"""What --fail-if says: conditions under which a run, or a change between two, fails. Text in, records out. Pure.
+
+conditions  a condition, then more, each after a comma or `or`
+condition   suspect | figure [@LEVEL[/on|/off]] comparator bound
+figure      FUNCTION(DISTRIBUTION), also written DISTRIBUTION_FUNCTION, or one that a level has but one of
+comparator  > | >= | < | <=
+bound       a number with its unit; in `gate`, a change in percent with its sign
+"""
+
+from __future__ import annotations
+
+import operator
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+FUNCTIONS = ("p50", "p90", "p95", "p99", "mean", "max")
+LATENCIES = ("ttft", "ttfvt", "tpot", "gap", "e2e")
+DISTRIBUTIONS = (*LATENCIES, "user_rate")
+SCALARS = ("rate", "request_rate", "failures", "goodput")
+SUSPECT = "suspect"
+COMPARE: dict[str, Callable[[float, float], bool]] = {
+    ">": operator.gt,
+    ">=": operator.ge,
+    "<": operator.lt,
+    "<=": operator.le,
+}
+#: Units of each figure, and how many of them are a second, one a second, or all. "" is a bound without a unit.
+_UNITS: dict[str, dict[str, float]] = {
+    **{name: {"us": 1e6, "ms": 1e3, "s": 1.0} for name in LATENCIES},
+    **{name: {"tok/s": 1.0, "": 1.0} for name in ("user_rate", "rate")},
+    "request_rate": {"req/s": 1.0, "": 1.0},
+    "failures": {"%": 100.0, "": 1.0},
+    "goodput": {"%": 100.0, "req/s": 1.0},
+}
+_TOKEN = re.compile(
+    r"(?P<name>[a-z_][a-z0-9_]*)|(?P<number>[+-]?\d+(?:\.\d+)?)|(?P<comparator>[<>]=?)|(?P<sign>[()@/,%])",
+    re.IGNORECASE,
+)
+_UNIT = re.compile(r"[a-z%]+(?:/[a-z]+)?", re.IGNORECASE)
+_LEVEL = re.compile(r"[^\s/,<>=@]+")
+
+
+class ConditionError(ValueError):
+    """A condition cannot be read: the text, and where and why, on three lines."""
+
+    def __init__(self, text: str, place: int, message: str) -> None:
+        self.place = place
+        super().__init__(f"--fail-if: {message}\n  {text}\n  {' ' * place}^")
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """What is looked at: a percentile, mean or maximum (`function`) of a distribution, or a figure by itself."""
+
+    name: str
+    function: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.function}({self.name})" if self.function else self.name
+
+    @property
+    def p(self) -> float | None:
+        """The quantile that the function is, 0.95 for p95; None for mean and max."""
+        return int(self.function[1:]) / 100 if self.function and self.function.startswith("p") else None
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """A run fails where `figure comparator bound` is true at any of the levels that it is said of.
+
+    text: as it was written. bound: in seconds, a second, as a share (0 to 1) or a number; of a relative condition, the
+    change as a share. level, system_prompt: None for all of them. figure None: the run itself being suspect.
+    """
+
+    text: str
+    figure: Figure | None = None
+    level: str | None = None
+    system_prompt: str | None = None
+    comparator: str = ">"
+    bound: float = 0.0
+    unit: str = ""
+
+    def names(self, level: str, system_prompt: str) -> bool:
+        """Whether it is said of this level under this system-prompt mode."""
+        return self.level in (None, level) and self.system_prompt in (None, system_prompt)
+
+    def breaks(self, value: float) -> bool:
+        """Whether this value is one that it forbids."""
+        return COMPARE[self.comparator](value, self.bound)
+
+
+def parse_conditions(text: str, relative: bool = False) -> list[Condition]:
+    """The conditions, in order; none of an empty text. relative: bounds are changes, as `gate` takes them.
+
+    Raises ConditionError, which points at the character.
+    """
+    return _Parser(text.replace("\n", " "), relative).conditions()
+
+
+class _Parser:
+    def __init__(self, text: str, relative: bool) -> None:
+        self._text = text
+        self._relative = relative
+        self._place = 0
+
+    def conditions(self) -> list[Condition]:
+        found: list[Condition] = []
+        while self._skip_space():
+            found.append(self._condition())
+            if not self._skip_space():
+                break
+            place = self._place
+            _, between = self._token("a comma or `or` between two conditions")
+            if between.lower() not in (",", "or"):
+                raise self._wrong(place, f"expected a comma or `or` between two conditions, got {between!r}")
+            if not self._skip_space():
+                raise self._wrong(self._place, f"expected another condition after {between!r}")
+        return found
+
+    def _condition(self) -> Condition:
+        began = self._place
+        name = self._name("a figure like p95(ttft), rate, failures, goodput or suspect")
+        if name == SUSPECT:
+            if self._relative:
+                raise self._wrong(began, "suspect has no change; a suspect run is refused unless --allow suspect")
+            return Condition(SUSPECT)
+        figure = self._figure(began, name)
+        level, system_prompt = self._selector()
+        place = self._here()
+        kind, comparator = self._token("one of > >= < <=")
+        if kind != "comparator":
+            raise self._wrong(place, f"expected one of > >= < <= after {figure}, got {comparator!r}")
+        bound, unit = self._change(comparator) if self._relative else self._bound(figure)
+        text = self._text[began : self._place].strip()
+        return Condition(text, figure, level, system_prompt, comparator, bound, unit)
+
+    def _figure(self, began: int, name: str) -> Figure:
+        if self._peek() == "(":
+            if name not in FUNCTIONS:
+                raise self._wrong(began, f"expected one of {', '.join(FUNCTIONS)} before the bracket, got {name!r}")
+            self._token("(")
+            place = self._here()
+            of = self._name(f"one of {', '.join(DISTRIBUTIONS)}")
+            if of not in DISTRIBUTIONS:
+                raise self._wrong(place, f"{name} is taken of one of {', '.join(DISTRIBUTIONS)}, not of {of!r}")
+            place = self._here()
+            if self._token("a closing bracket")[1] != ")":
+                raise self._wrong(place, f"expected a closing bracket after {name}({of}")
+            return self._checked(began, Figure(of, name))
+        if name in SCALARS:
+            return Figure(name)
+        distribution, _, function = name.rpartition("_")
+        if distribution in DISTRIBUTIONS and function in FUNCTIONS:
+            return self._checked(began, Figure(distribution, function))
+        if name in DISTRIBUTIONS:
+            raise self._wrong(began, f"{name} has many values; say which, like p95({name}) or mean({name})")
+        known = ", ".join((*SCALARS, SUSPECT))
+        raise self._wrong(
+            began, f"expected {known}, or one of {', '.join(FUNCTIONS)} of {', '.join(DISTRIBUTIONS)}; got {name!r}"
+        )
+
+    def _checked(self, began: int, figure: Figure) -> Figure:
+        if self._relative and figure.name == "gap":
+            raise self._wrong(began, "gaps of one moment are one for all users: no change can be told; use tpot")
+        if self._relative and figure.function == "max":
+            raise self._wrong(began, f"{figure} has no interval, so that no change of it can be told from chance")
+        return figure
+
+    def _selector(self) -> tuple[str | None, str | None]:
+        if self._peek() != "@":
+            return None, None
+        self._token("@")
+        match = _LEVEL.match(self._text, self._here())
+        if not match:
+            raise self._wrong(self._place, "expected a level behind @, like @100 or @100/on")
+        self._place = match.end()
+        if self._peek() != "/":
+            return match[0], None
+        self._token("/")
+        place = self._here()
+        mode = self._name("on or off behind the level, the system prompt's")
+        if mode not in ("on", "off"):
+            raise self._wrong(place, f"expected on or off behind the level, the system prompt's, got {mode!r}")
+        return match[0], mode
+
+    def _bound(self, figure: Figure) -> tuple[float, str]:
+        units = _UNITS[figure.name]
+        place = self._here()
+        kind, number = self._token("a number")
+        if kind != "number":
+            raise self._wrong(place, f"expected a number, got {number!r}")
+        if number.startswith("-"):
+            raise self._wrong(place, f"{figure} is never below zero, got {number}")
+        self._skip_space()
+        match = _UNIT.match(self._text, self._place)
+        unit = match[0].lower() if match and match[0].lower() != "or" else ""
+        if unit not in units:
+            named = " or ".join(name for name in units if name)
+            told = f"got {match[0]!r}" if match and unit else "got none"
+            raise self._wrong(self._place, f"{figure} takes its bound in {named}, {told}")
+        if unit and match:
+            self._place = match.end()
+        return float(number) / units[unit], unit
+
+    def _change(self, comparator: str) -> tuple[float, str]:
+        """A rise behind >, a fall behind <: any other bound would be broken by no change at all."""
+        place = self._here()
+        kind, number = self._token("a change in percent, like +5%")
+        if kind != "number":
+            raise self._wrong(place, f"expected a change in percent, like +5%, got {number!r}")
+        behind = self._here()
+        if self._peek() != "%":
+            raise self._wrong(behind, f"a change is in percent: {number}%")
+        self._token("%")
+        if comparator.startswith(">") and number.startswith("-"):
+            raise self._wrong(place, f"a rise is written with a plus: {comparator} +{number[1:]}%, and a fall with <")
+        if comparator.startswith("<") and not number.startswith("-"):
+            raise self._wrong(
+                place, f"a fall is written with a minus: {comparator} -{number.lstrip('+')}%, and a rise with >"
+            )
+        return float(number) / 100, "%"
+
+    def _name(self, expected: str) -> str:
+        place = self._here()
+        kind, token = self._token(expected)
+        if kind != "name":
+            raise self._wrong(place, f"expected {expected}, got {token!r}")
+        return token.lower()
+
+    def _token(self, expected: str) -> tuple[str, str]:
+        if not self._skip_space():
+            raise self._wrong(self._place, f"expected {expected}, but the text ends here")
+        match = _TOKEN.match(self._text, self._place)
+        if not match or match.lastgroup is None:
+            raise self._wrong(self._place, f"expected {expected}, got {self._text[self._place]!r}")
+        self._place = match.end()
+        return match.lastgroup, match[0]
+
+    def _here(self) -> int:
+        self._skip_space()
+        return self._place
+
+    def _peek(self) -> str:
+        return self._text[self._place] if self._skip_space() else ""
+
+    def _skip_space(self) -> bool:
+        """Whether there is anything behind it."""
+        while self._place < len(self._text) and self._text[self._place].isspace():
+            self._place += 1
+        return self._place < len(self._text)
+
+    def _wrong(self, place: int, message: str) -> ConditionError:
+        return ConditionError(self._text, place, message)

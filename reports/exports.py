@@ -1,0 +1,104 @@
+"""A run's requests in other formats: Parquet for data frames, an HdrHistogram log for its viewers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from hdrh.histogram import HdrHistogram
+from hdrh.log import HistogramLogWriter
+
+from metrics.journal import REQUEST_COLUMNS
+from reports.intervals import Series
+from reports.journals import load_requests
+from reports.results import ReportError, Results
+
+_TEXT = {"id", "user", "system_prompt", "level", "phase", "outcome", "stamps", "finish_reason", "error"}
+_TEXT |= {"output_tokens_source", "prompt_tokens_source"}
+_FLAGS = {"gaps_measured"}
+#: Latencies that requests.csv has of each request, in microseconds with three significant digits, up to an hour.
+_LOGGED = ("ttft", "ttfvt", "tpot", "e2e")
+_HIGHEST_US = 3_600_000_000
+_US_PER_MS = 1000.0
+
+
+def write_parquet(results: Results, path: Path) -> int:
+    """requests.csv as Parquet, its columns with their types; returns the number of rows. Raises ReportError.
+
+    Block by block, so that memory does not grow with the run. Columns that the folder is too old for are left out.
+    """
+    import pyarrow as pa
+    from pyarrow import csv, parquet
+
+    source = results.folder / "requests.csv"
+    convert = csv.ConvertOptions(
+        column_types={name: _arrow_type(name, pa) for name in REQUEST_COLUMNS},
+        null_values=[""],
+        strings_can_be_null=True,
+    )
+    rows = 0
+    try:
+        with (
+            csv.open_csv(
+                source, parse_options=csv.ParseOptions(newlines_in_values=True), convert_options=convert
+            ) as reader,
+            parquet.ParquetWriter(path, reader.schema) as writer,
+        ):
+            for batch in reader:
+                writer.write_batch(batch)
+                rows += batch.num_rows
+    except FileNotFoundError as error:
+        raise ReportError(f"{error.filename or source} is missing, or its folder is.") from error
+    except (pa.ArrowInvalid, OSError) as error:
+        raise ReportError(f"{source} cannot be written as {path}: {' '.join(str(error).split())[:200]}.") from error
+    return rows
+
+
+def _arrow_type(name: str, pa: Any) -> Any:
+    if name in _TEXT:
+        return pa.string()
+    if name in _FLAGS:
+        return pa.bool_()
+    return pa.float64() if name.endswith(("_s", "_ms")) else pa.int64()
+
+
+def write_hlog(results: Results, path: Path) -> int:
+    """An HdrHistogram log (format 1.2) of the latencies of each level's hold: lines tagged `ttft-off-50` and the like,
+    values in microseconds, the maximum column in milliseconds. Returns the number of lines. Raises ReportError."""
+    lines = list(_log_lines(results))
+    try:
+        with path.open("w", encoding="utf-8") as file:
+            writer = HistogramLogWriter(file)
+            writer.output_comment("[Logged with Tokenswarm]")
+            writer.output_log_format_version()
+            writer.output_base_time(int(results.run.started_at.timestamp() * 1000))
+            writer.output_legend()
+            for tag, began_s, ended_s, histogram in lines:
+                file.write(f"Tag={tag},")  # the library reads tags, and does not write them
+                writer.output_interval_histogram(histogram, began_s, ended_s, _US_PER_MS)
+    except OSError as error:
+        raise ReportError(f"{path} cannot be written: {error.strerror}.") from error
+    return len(lines)
+
+
+def _log_lines(results: Results) -> Iterator[tuple[str, float, float, HdrHistogram]]:
+    requests = load_requests(results, _LOGGED)
+    for level in results.summary.levels:
+        of_level = requests.of(level)
+        of_level = of_level.where(of_level.ok)
+        for name in _LOGGED:
+            values_s = of_level.latencies(name)
+            if len(values_s):
+                tag = f"{name}-{level.system_prompt}-{level.level}"
+                began_s = float(of_level.sent_s[0])
+                yield tag, began_s, began_s + level.hold.seconds, _histogram(values_s)
+
+
+def _histogram(values_s: Series) -> HdrHistogram:
+    histogram = HdrHistogram(1, _HIGHEST_US, 3)
+    values, counts = np.unique(np.clip(np.rint(values_s * 1e6), 0, _HIGHEST_US).astype(np.int64), return_counts=True)
+    for value, count in zip(values.tolist(), counts.tolist()):
+        histogram.record_value(value, count)
+    return histogram

@@ -1,0 +1,86 @@
+"""The options of what a run is judged by: how they are given, and the frozen record they make."""
+
+from __future__ import annotations
+
+from argparse import Action, ArgumentParser, Namespace
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from reports.conditions import Condition, parse_conditions
+from reports.results import ReportError
+
+
+@dataclass(frozen=True, slots=True)
+class JudgingOptions:
+    """Under which conditions a run fails, and the files that say so; None writes none."""
+
+    conditions: Sequence[Condition]
+    junit: Path | None
+    markdown: Path | None
+
+    @classmethod
+    def of(cls, options: Namespace, relative: bool = False) -> JudgingOptions:
+        """Check and convert. Raises ConditionError, ReportError."""
+        conditions = parse_conditions(options.fail_if, relative)
+        names_goodput = any(condition.figure and condition.figure.name == "goodput" for condition in conditions)
+        if names_goodput and getattr(options, "slo", None) == "":
+            raise ReportError("--fail-if names goodput, which needs objectives: give --slo, like --slo ttft=500ms.")
+        return cls(conditions, _file("--junit", options.junit), _file("--markdown", options.markdown))
+
+
+class Joined(Action):
+    """An option that may be given more than once: what each says, with commas between. Plain storing would let the last
+    one silence the others."""
+
+    def __call__(
+        self, parser: ArgumentParser, namespace: Namespace, values: Any, option_string: str | None = None
+    ) -> None:
+        before = getattr(namespace, self.dest)
+        setattr(namespace, self.dest, f"{before}, {values}" if before else values)
+
+
+def add_options(parser: ArgumentParser) -> None:
+    """Give Locust's parser (and so its web form) these options."""
+    option: Any = parser.add_argument  # Locust's own, which knows env_var and include_in_web_ui
+    option(
+        "--fail-if",
+        action=Joined,
+        default="",
+        env_var="TOKENSWARM_FAIL_IF",
+        help="conditions under which the run fails, like p95(ttft) > 500ms, failures > 1%%; see docs/conditions.md",
+    )
+    option(
+        "--junit",
+        default="",
+        env_var="TOKENSWARM_JUNIT",
+        include_in_web_ui=False,
+        help="file to write the judgement to, as JUnit XML",
+    )
+    option(
+        "--markdown",
+        default="",
+        env_var="TOKENSWARM_MARKDOWN",
+        include_in_web_ui=False,
+        help="file to write the run's table and judgement to, as Markdown, such as a CI job's summary",
+    )
+
+
+def add_arguments(parser: ArgumentParser, fail_if: str, required: bool = False) -> None:
+    """The same for a subcommand; fail_if: its help."""
+    parser.add_argument("--fail-if", action=Joined, default="", required=required, metavar="CONDITIONS", help=fail_if)
+    parser.add_argument("--junit", default="", metavar="FILE", help="write the judgement as JUnit XML")
+    parser.add_argument("--markdown", default="", metavar="FILE", help="write the tables and the judgement as Markdown")
+
+
+def _file(option: str, text: str) -> Path | None:
+    """Found out before a run: what its end cannot write would be lost. Raises ReportError."""
+    if not text:
+        return None
+    path = Path(text)
+    if path.is_dir():
+        raise ReportError(f"{option} takes a file, but {path} is a folder.")
+    if not path.absolute().parent.is_dir():
+        raise ReportError(f"{option} {path} cannot be written: there is no folder {path.absolute().parent}.")
+    return path

@@ -1,0 +1,205 @@
+"""`tokenswarm gate`: a real change for the worse fails, chance does not, and unlike runs are not compared."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser
+from collections.abc import Callable
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from reports.conditions import Figure, parse_conditions
+from reports.estimates import Measured
+from reports.gate import add_arguments, judge_change, main
+from reports.judgement import Verdict
+from reports.results import load_results
+from tests.reports.folders import Course, write_folder
+
+Folder = Callable[..., Path]
+MET, BROKEN, UNDECIDED = Verdict.MET, Verdict.BROKEN, Verdict.UNDECIDED
+SUSPECT = {"validity": {"verdict": "suspect", "reasons": ["the client lagged"]}}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Folder:
+    """Write a run of these levels, by default one of 10 users; each of another seed."""
+    numbers = iter(range(1, 100))
+
+    def write(*courses: Course, **changes: object) -> Path:
+        number = next(numbers)
+        return write_folder(tmp_path / f"run-{number}", courses or (Course(),), number, **changes)
+
+    return write
+
+
+def verdicts(conditions: str, base: Path, new: Path) -> list[Verdict]:
+    judgement = judge_change(parse_conditions(conditions, relative=True), load_results(base), load_results(new))
+    return [finding.verdict for finding in judgement.findings]
+
+
+@pytest.mark.parametrize(
+    ("condition", "change"),
+    [
+        ("ttft_p95 > +5%", Course(ttft_s=0.3)),
+        ("p50(ttft) > +5%", Course(ttft_s=0.3)),
+        ("mean(ttft) > +5%", Course(ttft_s=0.3)),
+        ("rate < -5%", Course(token_rate=2700)),
+        ("failures > +1%", Course(failures=40)),
+        ("p50(e2e) > +10%", Course(tpot_s=0.03)),
+        ("user_rate_p50 < -10%", Course(tpot_s=0.03)),
+        ("request_rate < -10%", Course(requests=250)),
+    ],
+)
+def test_a_real_change_beyond_the_bound_is_broken_and_none_is_met(
+    condition: str, change: Course, folder: Folder
+) -> None:
+    base, same, worse = folder(), folder(), folder(change)
+    assert verdicts(condition, base, same) == [MET]
+    assert verdicts(condition, base, worse) == [BROKEN]
+    assert verdicts(condition, worse, base) == [MET]  # better is not worse
+
+
+def test_a_real_change_within_the_bound_is_met(folder: Folder) -> None:
+    assert verdicts("rate < -15%", folder(), folder(Course(token_rate=2700))) == [MET]
+
+
+def test_runs_of_one_server_are_told_apart_one_time_in_twenty_at_most(folder: Folder) -> None:
+    """A bound of nothing: every difference that is called one breaks it."""
+    found = [
+        verdict
+        for _ in range(40)
+        for verdict in verdicts("p50(ttft) > +0%, p95(ttft) > +0%, rate < -0%", folder(), folder())
+    ]
+    assert found.count(BROKEN) <= 0.05 * len(found)
+
+
+def test_a_change_that_the_sample_is_too_small_to_tell_is_undecided(folder: Folder) -> None:
+    base, new = folder(Course(requests=100)), folder(Course(requests=100, ttft_s=0.4))
+    assert verdicts("p99(ttft) > +5%", base, new) == [UNDECIDED]
+    assert verdicts("p50(ttft) > +5%", base, new) == [BROKEN]
+
+
+def test_a_figure_that_one_run_has_not_is_undecided(folder: Folder) -> None:
+    assert verdicts("goodput < -1%", folder(), folder()) == [UNDECIDED]
+
+
+def test_levels_are_compared_with_their_own_kind(folder: Folder) -> None:
+    base = folder(Course(10), Course(50), Course(50, "on"))
+    new = folder(Course(10), Course(50, ttft_s=0.3), Course(50, "on"))
+    assert verdicts("p50(ttft) > +5%", base, new) == [MET, BROKEN, MET]
+    assert verdicts("p50(ttft)@50/on > +5%", base, new) == [MET]
+
+
+# As a person calls it.
+
+
+def gate(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> tuple[int, str, str]:
+    parser = ArgumentParser()
+    add_arguments(parser)
+    code = main(parser.parse_args(list(map(str, arguments))))
+    told = capsys.readouterr()
+    return code, told.out, told.err
+
+
+def test_met_is_0_and_broken_is_5_and_the_files_say_the_same(
+    folder: Folder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base, same, worse = folder(), folder(), folder(Course(ttft_s=0.3))
+    assert gate(capsys, base, same, "--fail-if", "ttft_p95 > +5%")[0] == 0
+    junit, markdown = tmp_path / "junit.xml", tmp_path / "gate.md"
+    files = ("--junit", junit, "--markdown", markdown)
+    code, out, err = gate(capsys, base, worse, "--fail-if", "ttft_p95 > +5%", "--fail-if", "rate < -5%", *files)
+    assert (code, err) == (5, "")
+    broken, met = [line.split() for line in out.splitlines() if line.startswith("  ")]
+    assert (broken[:4], met[:4]) == (["BROKEN", "ttft_p95", ">", "+5%"], ["met", "rate", "<", "-5%"])
+    failures = list(ET.parse(junit).iter("failure"))
+    assert len(failures) == 1
+    told = failures[0].attrib["message"]
+    assert told in out
+    assert f"| {told} |" in markdown.read_text(encoding="utf-8")
+    assert markdown.read_text(encoding="utf-8").startswith(
+        f"## Tokenswarm gate: {worse.name} against {base.name}, 1 of 2 conditions broken"
+    )
+
+
+def test_a_suspect_run_is_3_whichever_of_the_two_it_is_unless_it_is_allowed(
+    folder: Folder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sound, suspect = folder(), folder(summary=SUSPECT)
+    for pair in ((sound, suspect), (suspect, sound)):
+        code, out, _ = gate(capsys, *pair, "--fail-if", "rate < -5%")
+        assert code == 3
+        assert f"NOT TO BE BELIEVED, so that nothing above is a pass: {suspect.name}: the client lagged" in out
+    assert gate(capsys, sound, suspect, "--fail-if", "rate < -5%", "--allow", "suspect")[0] == 0
+
+
+def test_unlike_runs_are_2_with_the_difference_named_unless_it_is_allowed(
+    folder: Folder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base, new = folder(run={"options": {"max_tokens": 512}}), folder(run={"options": {"max_tokens": 64}})
+    code, out, err = gate(capsys, base, new, "--fail-if", "rate < -5%")
+    assert (code, out) == (2, "")
+    assert err.startswith(
+        f"tokenswarm gate: {base} and {new} did not ask the same: they differ in max_tokens (512 and 64)."
+    )
+    assert gate(capsys, base, new, "--fail-if", "rate < -5%", "--allow", "max_tokens")[0] == 0
+
+
+def test_what_is_malformed_is_2_and_pointed_at(folder: Folder, capsys: pytest.CaptureFixture[str]) -> None:
+    base, new = folder(), folder()
+    code, _, err = gate(capsys, base, new, "--fail-if", "rate < 5%")
+    assert code == 2
+    assert err.splitlines()[1:] == ["  rate < 5%", "         ^"]
+    code, _, err = gate(capsys, base, new, "--fail-if", "rate@7 < -5%")
+    assert (code, err) == (
+        2,
+        "tokenswarm gate: --fail-if: 'rate@7 < -5%' is said of a level that is not there; there are 10/off.\n",
+    )
+
+
+# What the page and a comparison are made of too.
+
+
+def test_estimates_are_the_summary_s_values_with_intervals_around_them(folder: Folder) -> None:
+    measured = Measured(load_results(folder(Course(failures=4))))
+    (level,) = measured.results.summary.levels
+    assert level.hold.ttft_s.p95 is not None
+    for figure, value in (
+        (Figure("ttft", "p95"), level.hold.ttft_s.p95.value),
+        (Figure("ttft", "mean"), level.hold.ttft_s.mean),
+        (Figure("rate"), level.hold.token_rate),
+        (Figure("failures"), 0.01),
+    ):
+        estimate = measured.estimate(level, figure)
+        assert estimate is not None
+        assert estimate.value == value
+        assert estimate.low is not None
+        assert estimate.high is not None
+        assert estimate.low < estimate.value < estimate.high
+
+
+def test_a_level_that_falls_and_one_that_does_not(folder: Folder) -> None:
+    measured = Measured(load_results(folder(Course(10, fall=0.11), Course(50))))
+    falling, steady = (measured.drift(level) for level in measured.results.summary.levels)
+    assert falling is not None
+    assert steady is not None
+    assert (falling.course, steady.course) == ("falls", "steady")
+    assert falling.change.value == pytest.approx(-0.09, abs=0.02)
+
+
+def test_users_served_alike_are_served_fairly(folder: Folder) -> None:
+    measured = Measured(load_results(folder()))
+    fairness = measured.fairness(measured.results.summary.levels[0])
+    assert fairness is not None
+    assert (fairness.users, fairness.jain_token_rate) == (10, pytest.approx(1.0))
+
+
+def test_the_system_prompt_s_effect_is_told_where_a_level_ran_both_ways(folder: Folder) -> None:
+    measured = Measured(load_results(folder(Course(10), Course(50), Course(10, "on", ttft_s=0.4))))
+    (effect,) = measured.system_prompt_effects([Figure("ttft", "p50")])
+    assert effect.level == "10"
+    assert effect.ratio is not None
+    assert effect.ratio.low is not None
+    assert effect.ratio.high is not None
+    assert 1.8 < effect.ratio.low < 2.0 < effect.ratio.high < 2.2
