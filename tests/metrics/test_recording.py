@@ -459,6 +459,43 @@ def test_a_plan_that_did_not_come_to_its_end_was_interrupted(
     assert bench.environment.process_exit_code == EXIT_INTERRUPTED == 4
 
 
+@pytest.mark.parametrize(
+    ("judged", "end", "code"), [(5, "plan", 5), (0, "plan", 0), (None, "plan", None), (5, "stop", 4), (0, "stop", 4)]
+)
+def test_what_a_judge_says_is_the_exit_code_of_a_run_that_went_to_its_end(
+    judged: int | None, end: str, code: int | None, bench: Bench, request_at: MakeTimeline, stage: MakeStage
+) -> None:
+    seen: list[Path] = []
+
+    def judge(folder: Path) -> int | None:
+        assert {path.name for path in folder.iterdir()} >= FILES  # it is complete
+        seen.append(folder)
+        return judged
+
+    bench.recording._judge = judge
+    bench.recording.begin_run(facts_of(stage()))
+    bench.fire(request_at(3.0))
+    bench.at(7.0)
+    if end == "plan":
+        bench.recording.end_plan()
+    bench.stop()
+    assert seen == [bench.folder]
+    assert bench.environment.process_exit_code == code
+
+
+def test_a_judge_that_fails_fails_the_run(bench: Bench, request_at: MakeTimeline, stage: MakeStage) -> None:
+    def judge(folder: Path) -> int | None:
+        raise RuntimeError("no verdict")
+
+    bench.recording._judge = judge
+    bench.recording.begin_run(facts_of(stage()))
+    bench.fire(request_at(3.0))
+    bench.at(12.0)
+    bench.recording.end_plan()
+    bench.stop()
+    assert bench.environment.process_exit_code == EXIT_NOT_TO_BE_BELIEVED
+
+
 def test_a_plan_with_an_open_end_is_finished_whenever_it_is_stopped(
     bench: Bench, request_at: MakeTimeline, stage: MakeStage
 ) -> None:

@@ -192,7 +192,7 @@ def test_users_served_alike_are_served_fairly(folder: Folder) -> None:
     measured = Measured(load_results(folder()))
     fairness = measured.fairness(measured.results.summary.levels[0])
     assert fairness is not None
-    assert (fairness.users, fairness.jain_token_rate) == (10, pytest.approx(1.0))
+    assert (fairness.users, fairness.jain_token_rate) == (10, pytest.approx(1.0, abs=0.001))
 
 
 def test_the_system_prompt_s_effect_is_told_where_a_level_ran_both_ways(folder: Folder) -> None:
@@ -202,4 +202,4 @@ def test_the_system_prompt_s_effect_is_told_where_a_level_ran_both_ways(folder: 
     assert effect.ratio is not None
     assert effect.ratio.low is not None
     assert effect.ratio.high is not None
-    assert 1.8 < effect.ratio.low < 2.0 < effect.ratio.high < 2.2
+    assert 1.8 < effect.ratio.low < 2.0 < effect.ratio.high < 2.3

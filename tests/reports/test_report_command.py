@@ -74,3 +74,23 @@ def test_a_missing_argument_is_argparse_s_usage(tmp_path: Path) -> None:
     done = report()
     assert done.returncode == 2
     assert "the following arguments are required: RESULTS" in done.stderr
+
+
+def test_broken_conditions_are_told_below_the_table_with_exit_code_5(write_run: Write) -> None:
+    done = report(write_run(), "--fail-if", "p50(ttft)@50/on > 100ms, failures > 0")
+    assert done.returncode == 5
+    (line,) = [line for line in done.stdout.splitlines() if line.startswith("  BROKEN")]
+    told = ["p50(ttft)@50/on > 100ms", "50 users with system prompt", "188 ms (177–203 ms at 95 %)"]
+    assert " ".join(line.split()[1:]) == " ".join(told)
+
+
+def test_a_condition_that_cannot_be_read_is_pointed_at_and_nothing_is_reported(write_run: Write) -> None:
+    done = report(write_run(), "--fail-if", "p95(ttft) > 500")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.splitlines()[1:] == ["  p95(ttft) > 500", "                 ^"]
+
+
+def test_an_unknown_tool_to_count_as_is_refused(write_run: Write) -> None:
+    done = report(write_run(), "--as", "abacus")
+    assert done.returncode == 2
+    assert "choose from" in done.stderr

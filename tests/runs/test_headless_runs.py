@@ -10,6 +10,7 @@ import sys
 from collections import Counter
 from itertools import pairwise
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
@@ -102,6 +103,16 @@ def test_an_early_role_event_is_not_the_first_token(run_locust: RunLocust, start
     run = run_locust("-H", simulator.host, "-u", "2", "-r", "2", "-t", "4s", "--max-tokens", "4")
     assert run.exit_code == 0, run.output
     assert min(float(row["ttft_ms"]) for row in run.requests) >= 200
+    # It is kept for those who count it as one.
+    assert max(float(row["first_event_ms"]) for row in run.requests) < 150
+    assert {row["events"] for row in run.requests} == {"6"}  # the role, four tokens, the reason to finish
+    command = [sys.executable, str(ROOT / "tokenswarm.py"), "report", str(run.folder), "--as", "vllm"]
+    told = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=60)
+    (line,) = [line.split() for line in told.stdout.splitlines() if "mean TTFT" in line]
+    assert line[3] == "ms"
+    assert float(line[2]) == pytest.approx(
+        statistics.mean(float(row["first_event_ms"]) + float(row["connect_ms"]) for row in run.requests), abs=0.006
+    )
 
 
 def test_reasoning_counts_for_the_first_token_but_not_for_the_first_visible_one(
@@ -170,6 +181,31 @@ def test_every_third_request_refused_is_an_http_error_with_the_server_s_words(
     assert all(
         row["status"] == "503" and row["error"].startswith("HTTP 503: ") and not row["ttft_ms"] for row in failed
     )
+
+
+@pytest.mark.parametrize(("allowed", "exit_code"), [("20%", 5), ("50%", 0)])
+def test_a_run_fails_by_its_conditions_and_its_files_and_a_later_report_say_the_same(
+    allowed: str, exit_code: int, run_locust: RunLocust, start_simulator: StartSimulator, tmp_path: Path
+) -> None:
+    """A third of the requests fail: what the conditions allow of failures is allowed, Locust's own rule or not."""
+    simulator = start_simulator("--profile", "fast", "--error-every", "3")
+    junit, markdown = tmp_path / "junit.xml", tmp_path / "summary.md"
+    conditions = ("--fail-if", f"failures > {allowed}", "--fail-if", "p50(ttft)@1 > 10s")
+    files = ("--junit", str(junit), "--markdown", str(markdown))
+    run = run_locust("-H", simulator.host, "-u", "1", "-r", "1", "-t", "6s", "--max-tokens", "8", *conditions, *files)
+    assert run.exit_code == exit_code, run.output
+    broken = exit_code == 5
+    (line,) = [line.split() for line in run.output.splitlines() if "p50(ttft)@1 > 10s" in line and "users" in line]
+    assert line[0] == "met"
+    assert f"{'BROKEN' if broken else 'met':<9}  failures > {allowed}" in run.output
+    suite = ElementTree.parse(junit).getroot()
+    assert (suite.attrib["tests"], suite.attrib["failures"], suite.attrib["errors"]) == ("3", str(int(broken)), "0")
+    assert ("1 of 2 conditions broken" if broken else "all conditions met") in markdown.read_text(encoding="utf-8")
+    command = [sys.executable, str(ROOT / "tokenswarm.py"), "report", str(run.folder), *conditions]
+    again = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=60)
+    assert again.returncode == exit_code, again.stderr
+    verdicts = run.output[run.output.index("Conditions of --fail-if:") : run.output.index("Results:")].strip()
+    assert verdicts in again.stdout
 
 
 def test_an_error_inside_the_stream_is_a_stream_error(run_locust: RunLocust, start_simulator: StartSimulator) -> None:
@@ -269,6 +305,10 @@ def test_a_wrong_api_key_is_an_http_error(run_locust: RunLocust, start_simulator
         (("--tokenizer", "missing/tokenizer.json"), "missing/tokenizer.json"),
         (("--results", "/dev/null/results"), "--results /dev/null/results"),
         (("-u", "0"), "--users must be at least 1"),
+        (("--fail-if", "p95(ttft) > 500"), "takes its bound in us or ms or s, got none\n  p95(ttft) > 500\n"),
+        (("--levels", "10,50", "--fail-if", "rate@100 < 5"), "'rate@100 < 5' is said of a level that is not there"),
+        (("--fail-if", "goodput < 95%"), "--fail-if names goodput, which needs objectives: give --slo"),
+        (("--junit", "missing/junit.xml"), "--junit missing/junit.xml cannot be written: there is no folder"),
     ],
 )
 def test_bad_input_ends_in_one_sentence_with_exit_code_2(

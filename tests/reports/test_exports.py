@@ -1,0 +1,52 @@
+"""Requests in other formats, read back by the libraries that others read them with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hdrh.histogram import HdrHistogram
+from hdrh.log import HistogramLogReader
+from pyarrow import parquet
+
+from metrics.journal import REQUEST_COLUMNS
+from reports.exports import write_hlog, write_parquet
+from reports.results import ReportError, Results, load_results
+from tests.reports.folders import Course, write_folder
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Results:
+    return load_results(write_folder(tmp_path / "run", [Course(10, failures=3), Course(50, "on")], seed=1))
+
+
+def test_parquet_holds_every_row_and_column_with_its_type(results: Results, tmp_path: Path) -> None:
+    file = tmp_path / "requests.parquet"
+    assert write_parquet(results, file) == 800
+    table = parquet.read_table(file)
+    assert table.column_names == list(REQUEST_COLUMNS)
+    assert table.num_rows == 800
+    types = {name: str(table.schema.field(name).type) for name in ("ttft_ms", "output_tokens", "user", "gaps_measured")}
+    assert types == {"ttft_ms": "double", "output_tokens": "int64", "user": "string", "gaps_measured": "bool"}
+    assert table["outcome"].to_pylist().count("timeout") == 3
+    assert table["ttft_ms"].null_count == 3
+
+
+def test_the_log_holds_each_level_s_latencies_in_microseconds_under_its_tag(results: Results, tmp_path: Path) -> None:
+    file = tmp_path / "run.hlog"
+    assert write_hlog(results, file) == 8
+    reader = HistogramLogReader(str(file), HdrHistogram(1, 3_600_000_000, 3))
+    found = {}
+    while (histogram := reader.get_next_interval_histogram()) is not None:
+        found[histogram.get_tag()] = histogram
+    assert list(found)[:4] == ["ttft-off-10", "ttfvt-off-10", "tpot-off-10", "e2e-off-10"]
+    ttft, level = found["ttft-on-50"], results.summary.levels[1]
+    assert (ttft.get_total_count(), found["ttft-off-10"].get_total_count()) == (400, 397)
+    assert level.hold.ttft_s.p95 is not None
+    assert ttft.get_value_at_percentile(95) == pytest.approx(level.hold.ttft_s.p95.value * 1e6, rel=0.002)
+
+
+def test_a_file_that_cannot_be_written_is_one_sentence(results: Results, tmp_path: Path) -> None:
+    for write in (write_parquet, write_hlog):
+        with pytest.raises(ReportError):
+            write(results, tmp_path / "nowhere" / "file")

@@ -1,0 +1,55 @@
+"""Folders that older versions left are read as they are. format_1 was written by the last version of that format."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pyarrow.parquet
+import pytest
+
+from reports.conditions import parse_conditions
+from reports.estimates import Measured
+from reports.exports import write_parquet
+from reports.judgement import judge_run
+from reports.results import load_results
+from reports.table import summary_table
+
+FORMAT_1 = Path(__file__).parent / "format_1"
+
+
+@pytest.fixture
+def format_1(tmp_path: Path) -> Path:
+    return shutil.copytree(FORMAT_1, tmp_path / "run")
+
+
+def test_the_table_of_a_folder_of_format_1_tells_its_summary(format_1: Path) -> None:
+    told = json.loads((format_1 / "summary.json").read_text(encoding="utf-8"))
+    results = load_results(format_1)
+    assert told["format"] == 1
+    assert [level.users for level in results.summary.levels] == [1, 2]
+    for level, of_level in zip(results.summary.levels, told["levels"], strict=True):
+        assert level.hold.token_rate == of_level["hold"]["token_rate"]
+        assert level.hold.goodput is not None
+        assert level.hold.goodput.fraction == of_level["hold"]["goodput"]["fraction"]
+    table = summary_table(results)
+    assert "Verdict: SUSPECT" in table
+    assert told["validity"]["reasons"][0] in " ".join(table.split())
+    assert "Levels at which" not in table  # the share was not stated then
+
+
+def test_its_journals_are_read_judged_and_exported(format_1: Path, tmp_path: Path) -> None:
+    results = load_results(format_1)
+    judgement = judge_run(parse_conditions("p95(ttft) > 1us, failures > 0"), results)
+    assert (judgement.exit_code, len(judgement.findings)) == (3, 4)  # suspect
+    measured = Measured(results)
+    for level in results.summary.levels:
+        assert level.hold.ttft_s.p50 is not None
+        latencies = measured.requests.of(level).latencies("ttft")
+        assert len(latencies) == level.hold.ttft_s.count
+    rows = write_parquet(results, tmp_path / "old.parquet")
+    columns = pyarrow.parquet.read_table(tmp_path / "old.parquet").column_names
+    assert rows == results.summary.books.rows
+    assert "ttft_ms" in columns
+    assert "first_event_ms" not in columns
