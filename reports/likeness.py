@@ -73,6 +73,7 @@ FIELDS: dict[str, Callable[[Results], str]] = {
     "model": lambda results: _told(results.summary.model),
     "prompts": _prompts,
     "prompt_tokens": _option("prompt_tokens"),
+    "chat_template": lambda results: results.run.chat_template or "the server's own",
     "system_prompt": _system_prompt,
     "max_tokens": _option("max_tokens"),
     "ignore_eos": _option("ignore_eos"),

@@ -167,6 +167,7 @@ class Run(msgspec.Struct, frozen=True):
     status: Status
     plan: tuple[Stage, ...] = ()
     shape: str = ""
+    chat_template: str | None = None
     options: dict[str, Any] = {}
     prompts: dict[str, Any] = {}
 

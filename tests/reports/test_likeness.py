@@ -55,6 +55,7 @@ def test_two_runs_of_one_plan_are_alike_whatever_served_them(a_run: Callable[...
         ({"options": OPTIONS | {"max_tokens": 64}}, "max_tokens", ("512", "64")),
         ({"options": OPTIONS | {"ignore_eos": True}}, "ignore_eos", ("off", "on")),
         ({"shape": "free"}, "shape", ("ladder", "free")),
+        ({"chat_template": "llama-3"}, "chat_template", ("the server's own", "llama-3")),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
