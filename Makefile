@@ -6,7 +6,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --co
 # The server that a self-check needs runs on Linux only.
 SELF_CHECK := $(if $(filter Linux,$(shell uname)),--self-check)
 
-.PHONY: demo bench real-vllm test lint format clean
+.PHONY: demo bench bench-workers real-vllm test lint format clean
 
 demo: .venv/installed-run  ## 10, 50 and 100 users against the embedded simulator, with and without a system prompt
 	$(BIN)/locust --headless --loglevel INFO $(SELF_CHECK) \
@@ -15,6 +15,9 @@ demo: .venv/installed-run  ## 10, 50 and 100 users against the embedded simulato
 
 bench: .venv/installed-run  ## how accurate and how cheap the client is, beside others, against a server's own log
 	$(BIN)/python -m benchmarks
+
+bench-workers: .venv/installed-run  ## what 10, 50 and 200 workers' reports cost a master
+	$(BIN)/python -m benchmarks.distributed
 
 real-vllm: .venv/installed-run .venv-vllm/installed  ## 10 users against a real vLLM on this machine's CPU (2 GB to install)
 	$(BIN)/python -m benchmarks.real_vllm

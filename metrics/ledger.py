@@ -54,7 +54,7 @@ class PartBooks:
         """Count a request that was sent in this part."""
         self.requests += 1
         self.outcomes[row.outcome] += 1
-        if row.outcome != Outcome.OK:
+        if row.outcome is not Outcome.OK:
             return
         self.token_sources[row.output_tokens_source] += 1
         self.stamps[row.stamps] += 1
@@ -77,10 +77,10 @@ class PartBooks:
         if row.token_rate is not None:
             self.request_token_rate.record(round(row.token_rate / RATE_UNIT))
 
-    def add_tokens(self, tokens: float, outcome: str) -> None:
+    def add_tokens(self, tokens: float, outcome: Outcome) -> None:
         """Count tokens that arrived in this part."""
         self.output_tokens += tokens
-        if not Outcome(outcome).is_failure:
+        if not outcome.is_failure:
             self.good_output_tokens += tokens
 
 
@@ -290,15 +290,15 @@ class Ledger:
 
     def _enter(self, row: RequestRow) -> None:
         self.recorded += 1
-        failed = Outcome(row.outcome).is_failure
+        failed = row.outcome.is_failure
         self.failures += failed
         self.output_tokens += row.output_tokens
         self.output_events += row.output_events
         level = self.levels[row.stage]
         level.output_tokens += row.output_tokens
         for part, tokens in row.tokens_by_part.items():
-            level.parts[Part(part)].add_tokens(tokens, row.outcome)
-        for part in PARTS_OF_REQUEST[Phase(row.phase)]:
+            level.parts[part].add_tokens(tokens, row.outcome)
+        for part in PARTS_OF_REQUEST[row.phase]:
             level.parts[part].add(row, self.objectives)
         sent = self._window(level, row.sent_ns / 1e9)
         sent.requests_sent += 1
@@ -310,4 +310,7 @@ class Ledger:
 
     def _window(self, level: LevelBooks, when_s: float) -> WindowBooks:
         number = max(0, int((when_s - level.began_s) / WINDOW_S))
-        return self.windows.setdefault((level.stage.stage, number), WindowBooks())
+        place = (level.stage.stage, number)
+        if (window := self.windows.get(place)) is None:
+            window = self.windows[place] = WindowBooks()
+        return window

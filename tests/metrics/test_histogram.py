@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from hdrh.histogram import HdrHistogram
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -46,8 +47,7 @@ def filled_one_by_one(units: list[int]) -> Histogram:
 
 def contents(histogram: Histogram) -> tuple[object, ...]:
     """Every count and every other number that a histogram holds."""
-    hdr = histogram._hdr
-    return bytes(hdr.counts), hdr.total_count, hdr.min_value, hdr.max_value, histogram.sum, histogram.encode()
+    return bytes(histogram._room()), histogram.count, histogram.sum, histogram.encode()
 
 
 def assert_within_the_stated_error(histogram: Histogram, units: list[int]) -> None:
@@ -164,6 +164,24 @@ def test_a_value_out_of_range_is_recorded_as_the_ranges_end(units: int, kept_uni
     assert histogram.sum == pytest.approx(kept_units * 1e-6)
 
 
+@pytest.mark.parametrize("count", [1, 255, 256, 65_535, 65_536, 2**32 - 1, 2**32, 10**15])
+def test_counts_of_any_size_survive_sending(count: int) -> None:
+    histogram = filled([7, 90_000, HIGHEST_UNITS])
+    histogram.record(90_000, count)
+    assert contents(Histogram.decode(histogram.encode())) == contents(histogram)
+
+
+@pytest.mark.parametrize("name", DISTRIBUTIONS)
+def test_values_are_counted_where_the_library_of_hdrhistogram_counts_them(name: str) -> None:
+    units = drawn(name, 500)
+    library = HdrHistogram(1, HIGHEST_UNITS, 3)
+    for value in units:
+        library.record_value(value)
+    assert np.trim_zeros(np.frombuffer(library.counts, dtype=np.int64), "b").tolist() == (
+        np.trim_zeros(filled(units)._room(), "b").tolist()
+    )
+
+
 def test_histograms_of_different_units_are_not_merged() -> None:
     with pytest.raises(ValueError, match="cannot merge a histogram of unit 0.001 into one of unit 1e-06"):
         Histogram(1e-6).add(Histogram(1e-3))
@@ -177,7 +195,9 @@ def test_a_unit_survives_sending() -> None:
     assert (rates.count, rates.sum) == (2, pytest.approx(97.0))
 
 
-@pytest.mark.parametrize("payload", [b"", b"no histogram", b"HISTFAAA", filled([5]).encode()[0][:-9]])
+@pytest.mark.parametrize(
+    "payload", [b"", b"no histogram", b"\x01\xff\xff\x01", b"\x08\x00", filled([5]).encode()[0][:-1]]
+)
 def test_bytes_that_are_no_histogram_are_refused(payload: bytes) -> None:
     with pytest.raises(ValueError, match="these bytes are no encoded histogram"):
         Histogram.decode((payload, 0))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import zlib
 from collections.abc import Callable
 
 import msgspec
@@ -75,16 +77,36 @@ def test_a_decoded_histogram_goes_on_counting(full: Report) -> None:
     "encoded",
     [
         b"",
-        b"\xc1",
-        b"not msgpack at all",
-        msgspec.msgpack.encode([1, 2, 3]),
-        msgspec.msgpack.encode({"worker": 1}),
-        msgspec.msgpack.encode([0, 1, "two", 0, 0, [], [], [], [], [], []]),
-        msgspec.msgpack.encode([0, 1, 0, 0, 0, [], [], [[0, "nowhere", b"", 0]], [], [], []]),
-        msgspec.msgpack.encode([0, 1, 0, 0, 0, [], [], [[0, "whole", b"", 0]], [], [], []]),
-        msgspec.msgpack.encode([0, 1, 0, 0, 0, [], [], [[0, "hold", b"no histogram", 0]], [], [], []]),
+        b"not deflated at all",
+        zlib.compress(b"\xc1"),
+        zlib.compress(b"not msgpack at all"),
+        zlib.compress(bytes(100_000_000), 1),
+        zlib.compress(msgspec.msgpack.encode([1, 2, 3])),
+        zlib.compress(msgspec.msgpack.encode({"worker": 1})),
+        zlib.compress(msgspec.msgpack.encode([0, 1, "two", 0, 0, [], [], [], [], [], []])),
+        zlib.compress(msgspec.msgpack.encode([0, 1, 0, 0, 0, [], [], [[0, "nowhere", b"", 0]], [], [], []])),
+        zlib.compress(msgspec.msgpack.encode([0, 1, 0, 0, 0, [], [], [[0, "whole", b"", 0]], [], [], []])),
+        zlib.compress(msgspec.msgpack.encode([0, 1, 0, 0, 0, [], [], [[0, "hold", b"no histogram", 0]], [], [], []])),
+        zlib.compress(msgspec.msgpack.encode([0, 1, 0, 0, 0, [], [[0, 0, math.nan]], [], [], [], []])),
+        zlib.compress(msgspec.msgpack.encode([0, 1, 0, 0, 0, [], [[0, 0, math.inf]], [], [], [], []])),
+        zlib.compress(msgspec.msgpack.encode([0, 1, 2**63, 0, 0, [], [], [], [], [], []])),
     ],
-    ids=["nothing", "no code", "text", "too short", "a map", "a wrong type", "no such phase", "a part", "no histogram"],
+    ids=[
+        "nothing",
+        "not deflated",
+        "no code",
+        "text",
+        "too much",
+        "too short",
+        "a map",
+        "a wrong type",
+        "no such phase",
+        "a part",
+        "no histogram",
+        "no number",
+        "endless",
+        "too many",
+    ],
 )
 def test_bytes_that_are_no_report_are_refused_with_a_sentence(encoded: bytes) -> None:
     with pytest.raises(ValueError, match="these bytes are no"):
