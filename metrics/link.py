@@ -283,6 +283,8 @@ class MasterLink:
         self.roster.leave(msg.node_id, _now_s())
 
     def _on_refused(self, environment: Any, msg: Any, **_: Any) -> None:
+        if msg.node_id not in self._runner.clients:
+            return
         reason = f"worker {msg.node_id} cannot take part: {msgspec.convert(msg.data, _Refused).reason[:500]}"
         if self._stage is None:
             self._refusal = reason
@@ -337,6 +339,9 @@ class MasterLink:
             return name, message
 
         def handle_or_refuse(name: str, message: Any) -> None:
+            known = name in self._runner.clients or name in self.roster.members
+            if message.type == "stats" and not known:
+                return  # Locust adds up whoever's it is
             self._listener = gevent.getcurrent()
             try:
                 handle(name, message)

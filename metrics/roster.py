@@ -10,7 +10,7 @@ import msgspec
 #: Workers tell every second that they are there. Silent for so long, one is missing;
 MISSING_AFTER_S = 5.0
 #: and for so long, nobody waits for its last word any more.
-LOST_AFTER_S = 15.0
+LOST_AFTER_S = 10.0
 
 
 class Happening(StrEnum):

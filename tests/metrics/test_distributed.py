@@ -21,7 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from locust.env import Environment
 from locust.rpc import Message
-from locust.runners import STATE_RUNNING, MasterRunner, WorkerRunner
+from locust.runners import STATE_RUNNING, MasterRunner, WorkerNode, WorkerNodes, WorkerRunner
 
 import metrics.hooks
 import metrics.link
@@ -64,6 +64,13 @@ class Wall:
 
     def getcurrent(self) -> object:
         return gevent.getcurrent()
+
+    def kill(self, *_: object) -> None:
+        pass
+
+    def signal_handler(self, *_: object) -> Any:
+        """Leaves the test runner's own handlers alone."""
+        return SimpleNamespace(cancel=lambda: None)
 
 
 @dataclass
@@ -111,7 +118,9 @@ class QuietMaster(MasterRunner):
         self.greenlet = None  # type: ignore[assignment]
         self.server = SimpleNamespace(recv_from_client=None)
         names = [worker.client_id for worker in crowd.workers]
-        self.clients = SimpleNamespace(ready=[SimpleNamespace(id=name) for name in names])  # type: ignore[assignment]
+        self.clients = WorkerNodes()
+        for name in names:
+            self.clients[name] = WorkerNode(name)
 
     def get_worker_index(self, client_id: str) -> int:
         return int(client_id.rpartition("-")[2])

@@ -7,7 +7,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,7 @@ def start_locust(tmp_path: Path) -> Iterator[Start]:
         env: dict[str, str] | None = None,
         cwd: Path = tmp_path,
         locustfile: Path = ROOT / "locustfile.py",
+        within: Sequence[str] = (),
     ) -> Started:
         command = ["-f", str(locustfile), "--results", str(tmp_path / "results")]
         port = str(free_port())  # of the master, where there is one: runs beside this one have theirs
@@ -50,7 +51,7 @@ def start_locust(tmp_path: Path) -> Iterator[Start]:
             if option not in arguments:
                 command += [option, value]
         process = subprocess.Popen(
-            [sys.executable, "-c", _WITH_CTRL_C, *command, *arguments],
+            [*within, sys.executable, "-c", _WITH_CTRL_C, *command, *arguments],
             cwd=cwd,
             env=environment(**(env or {})),
             stdin=subprocess.DEVNULL,

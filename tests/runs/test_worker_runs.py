@@ -4,15 +4,23 @@ counted once."""
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import socket
+import statistics
+import subprocess
+import threading
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
+import msgpack
 import psutil
 import pytest
+import zmq
 
 from tests.runs.harness import (
     Run,
@@ -306,3 +314,144 @@ def test_a_taken_port_is_told_before_any_worker_is_forked(run_locust: RunLocust)
     assert run.exit_code == 2
     assert f"tokenswarm: the port for workers 127.0.0.1:{port} cannot be had (Address already in use)" in run.output
     assert "Traceback" not in run.output
+
+
+NONSENSE = [
+    b"",
+    b"\xc1",
+    b"\x93\x01",
+    b"GET / HTTP/1.1\r\n\r\n",
+    *(
+        msgpack.dumps(message)
+        for message in (
+            None,
+            ["stats"],
+            ["heartbeat", None, "ME"],
+            ["stats", None, "ME"],
+            ["spawning_complete", {}, "ME"],
+            ["client_ready", 7, "ME"],
+            ["exception", "no", "ME"],
+            [["a list"], None, "ME"],
+            ["tokenswarm_join", {"build": "../../../etc", "cluster": "", "sent_ns": 1}, "ME"],
+            ["tokenswarm_join", {"build": [1]}, "ME"],
+            ["tokenswarm_refused", None, "ME"],
+            ["stats", {"tokenswarm": [1, 0, 0, 1, True, [b"x" * 1000]], "user_classes_count": {}}, "../../ME"],
+        )
+    ),
+]
+
+
+def test_nonsense_on_the_port_for_workers_harms_no_run(
+    start_locust: Start, simulator: Simulator, tmp_path: Path
+) -> None:
+    port = str(free_port())
+    context = zmq.Context()
+    dealer = context.socket(zmq.DEALER)
+    dealer.setsockopt(zmq.IDENTITY, b"ME")
+    dealer.setsockopt(zmq.LINGER, 0)
+    dealer.connect(f"tcp://127.0.0.1:{port}")
+    for message in NONSENSE:  # the first that the master hears
+        dealer.send(message)
+    started = start_locust(
+        *("--headless", "--processes", "2", "-H", simulator.host, *STREAMS, "-u", "4", "-r", "4", "-t", "5s"),
+        *("--master-port", port, "--master-bind-port", port),
+    )
+    started.wait_for_requests(4)
+    for message in NONSENSE:
+        dealer.send(message)
+    run = started.end()
+    context.destroy()
+    assert run.exit_code == 0, run.output
+    assert "Traceback" not in run.output
+    assert run.document["status"] == "finished"
+    assert_each_request_once(run, simulator)
+    assert {path.name for path in tmp_path.iterdir()} == {"results", "truth-0.csv"}
+
+
+@pytest.fixture
+def other_machine() -> Iterator[tuple[str, list[str]]]:
+    """(this machine's address, the start of a command there): a namespace with a network and a monotonic clock of its
+    own, which shows a day more."""
+    name, veth = f"tsw{os.getpid()}", f"tsw{os.getpid() % 10_000}"
+    there = ["ip", "netns", "exec", name]
+    commands = [
+        ["ip", "netns", "add", name],
+        ["ip", "link", "add", f"{veth}a", "type", "veth", "peer", "name", f"{veth}b", "netns", name],
+        ["ip", "address", "add", "10.213.77.1/30", "dev", f"{veth}a"],
+        ["ip", "link", "set", f"{veth}a", "up"],
+        [*there, "ip", "address", "add", "10.213.77.2/30", "dev", f"{veth}b"],
+        [*there, "ip", "link", "set", f"{veth}b", "up"],
+        [*there, "unshare", "--time", "--monotonic", "86400", "true"],
+    ]
+    try:
+        for command in commands:
+            try:
+                subprocess.run(command, check=True, capture_output=True)
+            except (OSError, subprocess.CalledProcessError) as error:
+                pytest.skip(f"no namespaces here: {getattr(error, 'stderr', error)}")
+        yield "10.213.77.1", [*there, "unshare", "--time", "--monotonic", "86400"]
+    finally:
+        subprocess.run(["ip", "netns", "del", name], capture_output=True)
+
+
+class SlowWay(threading.Thread):
+    """Passes on what comes to `address`, to a port of this machine and back, each piece so much later."""
+
+    def __init__(self, address: str, port: int, delay_s: float) -> None:
+        super().__init__(daemon=True)
+        self._port, self._delay_s = port, delay_s
+        self._listener = socket.create_server((address, 0))
+        self.port = int(self._listener.getsockname()[1])
+
+    def run(self) -> None:
+        while True:
+            try:
+                near, _ = self._listener.accept()
+            except OSError:
+                return
+            far = socket.create_connection(("127.0.0.1", self._port))
+            for here, there in ((near, far), (far, near)):
+                threading.Thread(target=self._pass_on, args=(here, there), daemon=True).start()
+
+    def _pass_on(self, here: socket.socket, there: socket.socket) -> None:
+        with suppress(OSError):
+            while data := here.recv(65536):
+                time.sleep(self._delay_s)
+                there.sendall(data)
+        there.close()
+
+    def close(self) -> None:
+        self._listener.close()
+
+
+def test_a_worker_on_another_machine_with_another_clock_and_a_slow_way_tells_the_same_time(
+    start_locust: Start, start_simulator: StartSimulator, other_machine: tuple[str, list[str]]
+) -> None:
+    here, there = other_machine
+    simulator = start_simulator("--profile", "fast", "--prefill-ms", "20", "--step-ms", "12", "--host", here)
+    port = free_port()
+    way = SlowWay(here, port, 0.03)
+    way.start()
+    master = start_locust(
+        *("--headless", "--master", "--expect-workers", "2", "-H", simulator.host, *STREAMS, *LADDER),
+        *("--master-bind-port", str(port)),
+    )
+    near = start_locust("--worker", "--master-port", str(port))
+    far = start_locust("--worker", "--master-host", here, "--master-port", str(way.port), within=there)
+    run = master.end()
+    for worker in (near, far):
+        assert "Traceback" not in worker.end().output
+    way.close()
+    assert run.exit_code == 0, run.output
+    assert_each_request_once(run, simulator)
+    # In the order of sending, each request's time of the run stands as far from the server's own as any other's.
+    rows = sorted(run.requests, key=lambda row: float(row["sent_s"]))
+    served = sorted(int(row["t_wire_ns"]) / 1e9 for row in read_csv(simulator.truth_log))
+    began_s = {
+        worker: statistics.median(
+            server_s - float(row["sent_s"]) for row, server_s in zip(rows, served) if row["worker"] == worker
+        )
+        for worker in "01"
+    }
+    assert abs(began_s["0"] - began_s["1"]) < 0.06  # half of the way there and back, and what a busy machine adds
+    assert {row["phase"] for row in rows} <= {"ramp", "hold"}
