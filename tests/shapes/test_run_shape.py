@@ -190,27 +190,6 @@ def test_a_run_with_bad_pauses_does_not_begin(stand: Stand) -> None:
         stand.shape.begin()
 
 
-def test_over_machines_a_level_settles_until_the_workers_last_reports_are_in(stand: Stand) -> None:
-    """Locust's workers report every 3 s."""
-    stand.runner.clients = {}
-    stand.options.levels = "10"
-    stand.shape.begin()
-    stand.tick(12.0, 10)
-    stand.tick(13.0, 0)
-    assert stand.tick(16.9, 0) == (0, 10.0, [PlainUser])
-    assert stand.tick(17.0, 0) is None
-
-
-def test_over_machines_a_longer_settling_time_stands(stand: Stand) -> None:
-    stand.runner.clients = {}
-    stand.options.levels, stand.options.settle = "10", "9s"
-    stand.shape.begin()
-    stand.tick(12.0, 10)
-    stand.tick(13.0, 0)
-    assert stand.tick(21.9, 0) == (0, 10.0, [PlainUser])
-    assert stand.tick(22.0, 0) is None
-
-
 def test_locust_would_take_the_shape_as_it_is(stand: Stand) -> None:
     assert isinstance(stand.shape, LoadTestShape)
     assert stand.shape.use_common_options
