@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+
 from engines.errors import words_of
 from engines.records import ChatRequest, Counts, Delta, Engine, StreamBroken
 from engines.sse import EventSplitter
@@ -66,7 +67,10 @@ class OpenAIDecoder:
     def feed(self, data: bytes) -> list[Delta]:
         """Deltas of the events that these bytes complete. Raises StreamBroken; where good events came first in the same
         bytes, only at the next call, as what is read shall not depend on how the bytes were cut."""
-        self._check()
+        if self._broken is not None:
+            raise self._broken
+        if not data:
+            return []
         deltas: list[Delta] = []
         try:
             for event in self._events.feed(data):
@@ -79,7 +83,8 @@ class OpenAIDecoder:
 
     def end(self) -> list[Delta]:
         """Nothing is left over in this dialect, unless the body ended inside an event: then StreamBroken."""
-        self._check()
+        if self._broken is not None:
+            raise self._broken
         rest = self._events.pending
         # The terminator is whole even where the blank line behind it is missing; any other event would not be.
         leftover = [event.strip() for event in self._events.feed(b"\n\n")]
@@ -88,10 +93,6 @@ class OpenAIDecoder:
         if any(line and not line.startswith(b":") for line in rest.split(b"\n")):
             raise StreamBroken(f"the stream ended inside an event: {rest.strip()[:60]!r}")
         return []
-
-    def _check(self) -> None:
-        if self._broken is not None:
-            raise self._broken
 
     def _delta(self, event: bytes) -> Delta:
         self._events_seen += 1
@@ -108,9 +109,9 @@ class OpenAIDecoder:
         delta = choice.delta
         if delta is None or delta.tool_calls is not None:
             return _delta_of(chunk)
-        return Delta(  # one choice, text or reasoning or neither, nothing else: nearly every event
-            delta.content or "", delta.reasoning or delta.reasoning_content or "", finish_reason=choice.finish_reason
-        )
+        # One choice, text or reasoning or neither, nothing else: nearly every event.
+        reasoning = delta.reasoning or delta.reasoning_content or ""
+        return Delta(delta.content or "", reasoning, "", None, None, None, choice.finish_reason)
 
     def _odd(self, event: bytes, error: Exception) -> Delta:
         if event == b"[DONE]":
@@ -156,7 +157,9 @@ class FinishEndsDecoder(OpenAIDecoder):
 
     def feed(self, data: bytes) -> list[Delta]:
         """As OpenAIDecoder's."""
-        return [delta._replace(done=True) if delta.finish_reason else delta for delta in super().feed(data)]
+        return [
+            msgspec.structs.replace(delta, done=True) if delta.finish_reason else delta for delta in super().feed(data)
+        ]
 
 
 @dataclass(frozen=True, kw_only=True)

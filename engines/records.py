@@ -6,8 +6,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 from urllib.parse import quote
+
+import msgspec
 
 from engines.errors import error_message
 
@@ -40,7 +42,7 @@ class ChatRequest:
         return [*system, {"role": "user", "content": self.prompt}]
 
 
-class Delta(NamedTuple):
+class Delta(msgspec.Struct, frozen=True, gc=False):
     """What one event of a stream added.
 
     text, reasoning, tool_arguments: new characters of each ("" for none). Any of them makes the event an output.

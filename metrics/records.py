@@ -51,6 +51,7 @@ class RequestRow(msgspec.Struct, frozen=True, array_like=True):
     status: Moment | None = None
     headers_ns: Moment | None = None
     ttft_ns: Moment | None = None
+    ttft_uncertainty_ns: Moment | None = None
     ttfvt_ns: Moment | None = None
     tpot_ns: Amount | None = None
     token_rate: Amount | None = None

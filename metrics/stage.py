@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from enum import StrEnum
 from math import inf
 from typing import NamedTuple
 
 import msgspec
-import numpy as np
 
 from metrics.timeline import Timeline
 
@@ -79,15 +79,19 @@ PARTS_OF_REQUEST = {
 
 def tokens_by_part(timeline: Timeline, begun: Begun) -> dict[Part, float]:
     """How many of a request's tokens arrived in each part of its stage; those of the drain belong to none."""
-    arrivals_ns = np.frombuffer(timeline.arrivals_ns, dtype=np.int64)
-    before_hold, before_drain = np.searchsorted(arrivals_ns, begun.phase_edges_ns)
-    tokens = timeline.tokens_by_arrival
-    return {Part.HOLD: float(tokens[before_hold:before_drain].sum()), Part.WHOLE: float(tokens[:before_drain].sum())}
+    before_hold, before_drain = (bisect_left(timeline.outputs_ns, edge_ns) for edge_ns in begun.phase_edges_ns)
+    share = timeline.tokens_per_event
+    return {Part.HOLD: (before_drain - before_hold) * share, Part.WHOLE: before_drain * share}
 
 
 def tokens_by_window(timeline: Timeline, began_ns: int, window_ns: int) -> dict[int, float]:
     """A request's tokens by the window, counted from `began_ns`, that they arrived in."""
-    windows = (np.frombuffer(timeline.arrivals_ns, dtype=np.int64) - began_ns) // window_ns
-    numbers, places = np.unique(np.maximum(windows, 0), return_inverse=True)
-    sums = np.bincount(places, weights=timeline.tokens_by_arrival, minlength=len(numbers))
-    return {int(number): float(tokens) for number, tokens in zip(numbers, sums)}
+    outputs_ns, share = timeline.outputs_ns, timeline.tokens_per_event
+    tokens: dict[int, float] = {}
+    place = 0
+    while place < len(outputs_ns):
+        window = max(0, (outputs_ns[place] - began_ns) // window_ns)
+        behind = bisect_left(outputs_ns, began_ns + (window + 1) * window_ns, place)
+        tokens[window] = (behind - place) * share
+        place = behind
+    return tokens

@@ -50,12 +50,13 @@ class Timeline:
     scheduled_ns: when it was due (closed loop: sent_ns). sent_ns: just before its first byte went to a connected
     socket; connecting took connect_ns before that (0 on a kept connection). headers_ns: end of the response's head.
     first_ns, first_visible_ns, last_ns: arrival of the first output, the first that is not reasoning, the last.
+    ttft_uncertainty_ns: the first output came no earlier than this before first_ns; 0 where that is its own time.
     first_body_ns: arrival of the body's first bytes, whatever they are. first_event_ns, last_event_ns: arrival of the
     first and the last event of the answer, with output or without (a role, a reason to finish), counted by `events`;
     neither a usage event nor the end is one. These are for the figures as others count them.
     end_ns: the stream's proper end; over_ns: when the request was over for its user, whatever its outcome.
-    arrivals_ns: arrival of each read that held output, ascending; several events in one read share its time, and
-    arrival_events says how many did. gaps_measured: whether each read came as its bytes did.
+    outputs_ns: arrival of each event with output, ascending; those of one read share its time. gaps_measured: whether
+    each read came as its bytes did.
     delays_ns: how late this process read each read of the response, empty without kernel stamps. kernel_stamps: how
     many of `reads` had a kernel receive time.
     """
@@ -71,9 +72,9 @@ class Timeline:
     first_ns: int | None = None
     first_visible_ns: int | None = None
     last_ns: int | None = None
+    ttft_uncertainty_ns: int | None = None
     end_ns: int | None = None
-    arrivals_ns: array[int] = field(default_factory=lambda: array("q"))
-    arrival_events: array[int] = field(default_factory=lambda: array("q"))
+    outputs_ns: array[int] = field(default_factory=lambda: array("q"))
     first_body_ns: int | None = None
     first_event_ns: int | None = None
     last_event_ns: int | None = None
@@ -130,20 +131,24 @@ class Timeline:
         of a stream that was not watched."""
         if not self.gaps_measured:
             return np.empty(0, dtype=np.int64)
-        arrivals_ns = np.frombuffer(self.arrivals_ns, dtype=np.int64)
-        return arrivals_ns[1:] - arrivals_ns[:-1]
+        outputs_ns = np.frombuffer(self.outputs_ns, dtype=np.int64)
+        between_ns = outputs_ns[1:] - outputs_ns[:-1]
+        return between_ns[between_ns > 0]
 
     @property
     def output_events(self) -> int:
         """Events with output."""
-        return sum(self.arrival_events)
+        return len(self.outputs_ns)
 
     @property
-    def tokens_by_arrival(self) -> NDArray[np.float64]:
-        """Each arrival's tokens: of n tokens in m events, k n / m for k events. They sum to n."""
-        events = np.frombuffer(self.arrival_events, dtype=np.int64)
-        share = self.output_tokens / int(events.sum()) if len(events) else 0.0
-        return np.multiply(events, share, dtype=np.float64)
+    def output_arrivals(self) -> int:
+        """Reads that held output."""
+        return len(set(self.outputs_ns))
+
+    @property
+    def tokens_per_event(self) -> float:
+        """Each output's tokens: of n tokens in m events, n / m. They sum to n."""
+        return self.output_tokens / len(self.outputs_ns) if self.outputs_ns else 0.0
 
     @property
     def stamps(self) -> str:
@@ -165,15 +170,13 @@ class TimelineBuilder:
         self._stage = stage
         self._sent_ns = now_ns  # a request that never got a connection counts as sent when it was tried
         self._connect_ns = 0
-        self._first_ns: int | None = None
         self._first_visible_ns: int | None = None
-        self._arrivals_ns = array("q")
-        self._arrival_events = array("q")
+        self._ttft_uncertainty_ns: int | None = None
+        self._outputs_ns = array("q")
         self._gaps_measured = True
         self._delays_ns = array("q")
         self._reads = 0
         self._kernel_stamps = 0
-        self._events = 0
         self._first_body_ns: int | None = None
         self._first_bare_ns: int | None = None
         self._last_bare_ns: int | None = None
@@ -187,11 +190,11 @@ class TimelineBuilder:
     @property
     def last_ns(self) -> int | None:
         """The last output so far."""
-        return self._arrivals_ns[-1] if self._arrivals_ns else None
+        return self._outputs_ns[-1] if self._outputs_ns else None
 
     @property
     def output_events(self) -> int:
-        return self._events
+        return len(self._outputs_ns)
 
     def sent(self, sent_ns: int, connect_ns: int) -> None:
         """The request left."""
@@ -201,7 +204,7 @@ class TimelineBuilder:
     @property
     def may_be_unwatched(self) -> bool:
         """The first output is in, and the kernel keeps the times."""
-        return bool(self._events) and self._kernel_stamps == self._reads
+        return bool(self._outputs_ns) and self._kernel_stamps == self._reads
 
     def read(self, delay_ns: int | None, kernel: bool) -> None:
         """The socket was read for this response; delay_ns is None where it was not watched, and late on purpose."""
@@ -213,19 +216,15 @@ class TimelineBuilder:
             if delay_ns is not None:
                 self._delays_ns.append(delay_ns)
 
+    def first_output_within(self, uncertainty_ns: int) -> None:
+        """The first output came no earlier than this before the time that is told of it; 0 where that is its own."""
+        self._ttft_uncertainty_ns = uncertainty_ns
+
     def output(self, arrived_ns: int, visible: bool, tokens: int | None) -> None:
         """An event with output arrived; `tokens` by the engine's own count, None where it does not say."""
-        if self._first_ns is None:
-            self._first_ns = arrived_ns
         if visible and self._first_visible_ns is None:
             self._first_visible_ns = arrived_ns
-        arrivals = self._arrivals_ns
-        if arrivals and arrivals[-1] == arrived_ns:
-            self._arrival_events[-1] += 1
-        else:
-            arrivals.append(arrived_ns)
-            self._arrival_events.append(1)
-        self._events += 1
+        self._outputs_ns.append(arrived_ns)
         if tokens is not None:
             self._engine_tokens = (self._engine_tokens or 0) + tokens
 
@@ -266,7 +265,7 @@ class TimelineBuilder:
     @property
     def needs_counting(self) -> bool:
         """There is output, and neither the server nor the engine said how many tokens it is."""
-        return bool(self._events) and self.told_tokens is None
+        return bool(self._outputs_ns) and self.told_tokens is None
 
     def finish(
         self,
@@ -281,10 +280,11 @@ class TimelineBuilder:
         error: str | None = None,
     ) -> Timeline:
         """The frozen record. A stream that ended properly without any output is EMPTY, whatever `outcome` says."""
-        if outcome is Outcome.OK and not self._events:
+        if outcome is Outcome.OK and not self._outputs_ns:
             outcome, error = Outcome.EMPTY, "the stream ended properly but held no output"
         tokens, source = self._tokens()
-        firsts = [ns for ns in (self._first_ns, self._first_bare_ns) if ns is not None]
+        first_ns = self._outputs_ns[0] if self._outputs_ns else None
+        firsts = [ns for ns in (first_ns, self._first_bare_ns) if ns is not None]
         lasts = [ns for ns in (self.last_ns, self._last_bare_ns) if ns is not None]
         return Timeline(
             user=self._user,
@@ -295,16 +295,16 @@ class TimelineBuilder:
             over_ns=over_ns,
             connect_ns=self._connect_ns,
             headers_ns=headers_ns,
-            first_ns=self._first_ns,
+            first_ns=first_ns,
             first_visible_ns=self._first_visible_ns,
             last_ns=self.last_ns,
+            ttft_uncertainty_ns=self._ttft_uncertainty_ns,
             end_ns=end_ns,
-            arrivals_ns=self._arrivals_ns,
-            arrival_events=self._arrival_events,
+            outputs_ns=self._outputs_ns,
             first_body_ns=self._first_body_ns,
             first_event_ns=min(firsts, default=None),
             last_event_ns=max(lasts, default=None),
-            events=self._events + self._bare_events,
+            events=len(self._outputs_ns) + self._bare_events,
             gaps_measured=self._gaps_measured,
             delays_ns=self._delays_ns,
             reads=self._reads,
@@ -327,4 +327,4 @@ class TimelineBuilder:
         ):
             if tokens is not None:
                 return tokens, source
-        return self._events, TokenSource.EVENTS
+        return len(self._outputs_ns), TokenSource.EVENTS

@@ -22,8 +22,6 @@ from wire import (
     went_stale,
 )
 
-#: How often a stream's greenlet wakes to take in what has come. Arrivals carry their own times, and an end wakes it.
-DRAIN_INTERVAL_S = 1.0
 #: After the dialect's end of stream, how long the response may take to end too before its connection is given up.
 _LINGER_S = 1.0
 _MAX_ERROR_BODY_BYTES = 64 * 1024
@@ -62,7 +60,7 @@ class Ask:
         secret: str = "",
     ) -> None:
         """Without measure_gaps, the stream is watched to its first output only. prompt_tokens, by whoever counted them,
-        stand unless the server's usage says otherwise. on_output is told how many outputs each batch held. secret is
+        stand unless the server's usage says otherwise. on_output is told how many outputs each read held. secret is
         never repeated, though the server may repeat it."""
         self._client = client
         self._engine = engine
@@ -83,6 +81,9 @@ class Ask:
         self._stream_error: str | None = None
         self._done_ns: int | None = None
         self._told_all_ns: int | None = None  # its end, or an error instead of it: nothing is waited for any more
+        self._watched = True
+        self._streams: bool | None = None  # whether the response is what was asked for, once its head is known
+        self._failure: Exception | None = None
         self.timeline: Timeline | None = None
 
     def run(self) -> Timeline:
@@ -120,10 +121,10 @@ class Ask:
         body = self._engine.request_body(self._request)
         exchange = self._send(body)
         while True:
-            self._take_batch(exchange)
+            exchange.wait(self._patience_s(exchange))
+            if self._failure is not None:
+                raise self._failure
             _refuse_compression(exchange.response)
-            if self._told_all_ns is None:
-                self._decoder.feed(b"")  # what broke behind good events in the last read is told at the next call
             if not exchange.ended:
                 self._check_timeouts(exchange)
             elif went_stale(exchange):
@@ -135,47 +136,69 @@ class Ask:
     def _send(self, body: bytes) -> Exchange:
         headers = {"Content-Type": "application/json", "Accept": self._engine.content_type}
         self._exchange = None  # one that went stale has no part in the story, even if there is no connection now
-        self._exchange = exchange = self._client.post(self._path, body, headers)
+        self._exchange = exchange = self._client.post(self._path, body, headers, self._take)
         self._builder.sent(exchange.sent_ns, exchange.connect_ns)
-        exchange.wakes_at_body = not self._measure_gaps
         return exchange
 
-    def _take_batch(self, exchange: Exchange) -> None:
-        before = self._builder.output_events
-        watched = exchange.watched
-        for arrival in exchange.wait(self._patience_s(exchange)):
-            self._builder.read(arrival.delay_ns if watched else None, arrival.kernel)
-            if self._told_all_ns is not None:
-                continue  # nothing behind the end is part of the answer, however the bytes were cut
-            if _promises_a_stream(exchange.response):
-                if arrival.data:
-                    self._builder.body(arrival.arrived_ns)
-                self._take_events(self._decoder.feed(arrival.data), arrival)
-            elif len(self._error_body) < _MAX_ERROR_BODY_BYTES:
-                self._error_body += arrival.data
-        if self._on_output is not None:
-            self._on_output(self._builder.output_events - before)
-        if not self._measure_gaps and watched and self._builder.may_be_unwatched and not exchange.ended:
+    def _take(self, exchange: Exchange, arrival: Arrival) -> None:
+        """Runs in the hub, as the bytes are read: what goes wrong is raised by the greenlet, which is woken for it."""
+        try:
+            self._take_arrival(exchange, arrival)
+        except Exception as error:
+            self._failure = self._failure or error
+            exchange.wake()
+
+    def _take_arrival(self, exchange: Exchange, arrival: Arrival) -> None:
+        arrived_ns, delay_ns, kernel, data, _ = arrival
+        self._builder.read(delay_ns if self._watched else None, kernel)
+        if self._told_all_ns is not None:
+            return  # nothing behind the end is part of the answer, however the bytes were cut
+        if self._streams is None:
+            self._streams = _promises_a_stream(exchange.response)
+            if not self._streams:
+                exchange.wake()  # a compressed answer is refused at once
+        if not self._streams:
+            if len(self._error_body) < _MAX_ERROR_BODY_BYTES:
+                self._error_body += data
+            return
+        self._builder.body(arrived_ns)
+        self._take_events(self._decoder.feed(data), arrival)
+        if self._told_all_ns is not None:
+            exchange.wake()  # from now on patience is short
+            return
+        self._decoder.feed(b"")  # what broke behind good events is told at the next call
+        if self._watched and not self._measure_gaps and self._may_be_unwatched(exchange):
+            self._watched = False
             exchange.unwatch()
 
+    def _may_be_unwatched(self, exchange: Exchange) -> bool:
+        return self._builder.may_be_unwatched and not exchange.response.complete
+
     def _take_events(self, deltas: list[Delta], arrival: Arrival) -> None:
-        builder = self._builder
+        builder, arrived_ns = self._builder, arrival.arrived_ns
+        first, outputs = not builder.output_events, 0
         for delta in deltas:
             if delta.text or delta.reasoning or delta.tool_arguments:
-                builder.output(arrival.arrived_ns, bool(delta.text or delta.tool_arguments), delta.tokens)
+                if first:
+                    builder.first_output_within(_uncertainty_ns(arrival, alone=delta is deltas[-1]))
+                    first = False
+                outputs += 1
+                builder.output(arrived_ns, bool(delta.text or delta.tool_arguments), delta.tokens)
                 if self._count_tokens is not None:
                     self._text.append(delta.reasoning + delta.text + delta.tool_arguments)
             elif _is_of_the_answer(delta):
-                builder.bare_event(arrival.arrived_ns)
+                builder.bare_event(arrived_ns)
             if delta.output_tokens is not None or delta.prompt_tokens is not None:
                 builder.usage(delta.prompt_tokens, delta.output_tokens)
             if delta.finish_reason is not None:
                 self._finish_reason = delta.finish_reason
             if delta.error is not None or delta.done:
                 self._stream_error = delta.error
-                self._done_ns = arrival.arrived_ns if delta.done else None
-                self._told_all_ns = arrival.arrived_ns
-                return
+                self._done_ns = arrived_ns if delta.done else None
+                self._told_all_ns = arrived_ns
+                break
+        if outputs and self._on_output is not None:
+            self._on_output(outputs)
 
     def _settle(self, exchange: Exchange) -> None:
         """The response is over: was it what it promised to be?"""
@@ -204,7 +227,7 @@ class Ask:
             leftover = self._decoder.end()
         except StreamBroken as broken:  # whole so far, and then no proper end
             raise _Failed(Outcome.TRUNCATED, str(broken)) from None
-        self._take_events(leftover, Arrival(exchange.ended_ns, 0, False, b""))
+        self._take_events(leftover, Arrival(exchange.ended_ns, 0, False, b"", exchange.sent_ns))
 
     def _check_length(self) -> None:
         """An answer that shall have an exact length and is shorter: its server dropped the wish, or lost the rest and
@@ -253,10 +276,10 @@ class Ask:
         return min(total, (last_ns + timeouts.idle_s * 1e9, idle))
 
     def _patience_s(self, exchange: Exchange) -> float:
-        """How long to sleep: the interval, but not past the next limit by more than a moment."""
+        """How long to sleep: until a moment past the next limit, as things stand. Output moves it while the greenlet
+        sleeps, and then it finds nothing to complain of, and sleeps on."""
         limit_ns, _ = self._next_limit(exchange)
-        until_limit_s = (limit_ns - time.perf_counter_ns()) / 1e9 + 0.001
-        return min(DRAIN_INTERVAL_S, max(0.0, until_limit_s))
+        return max(0.0, (limit_ns - time.perf_counter_ns()) / 1e9 + 0.001)
 
     def _count(self) -> None:
         if self._count_tokens is not None and self._builder.needs_counting:
@@ -286,6 +309,12 @@ def _is_of_the_answer(delta: Delta) -> bool:
     if delta.finish_reason is not None:
         return True
     return not delta.done and delta.error is None and delta.output_tokens is None and delta.prompt_tokens is None
+
+
+def _uncertainty_ns(arrival: Arrival, alone: bool) -> int:
+    """How much earlier than told an output may have come. The kernel's time is that of the last packet in a read: the
+    output's own where nothing came behind it."""
+    return 0 if alone and arrival.kernel else arrival.arrived_ns - arrival.earliest_ns
 
 
 def _promises_a_stream(response: ResponseParser) -> bool:

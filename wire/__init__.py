@@ -12,7 +12,7 @@ from wire.errors import (
     UnusableUrl,
     WireError,
 )
-from wire.exchange import Exchange
+from wire.exchange import Deliver, Exchange
 from wire.http import ResponseParser
 from wire.origin import Origin
 from wire.records import Arrival
@@ -22,6 +22,7 @@ __all__ = [
     "Arrival",
     "ConnectFailed",
     "ConnectTimedOut",
+    "Deliver",
     "Exchange",
     "Origin",
     "ResponseParser",

@@ -14,8 +14,9 @@ from gevent import monkey
 
 from wire.drainer import DRAINER
 from wire.errors import ConnectFailed, ConnectTimedOut, ServerBrokeProtocol, WireError
-from wire.exchange import Exchange
+from wire.exchange import Deliver, Exchange
 from wire.origin import Origin
+from wire.polls import POLLS
 from wire.stamps import ANCILLARY_BYTES, arrival_time_ns, enable_kernel_stamps
 from wire.tls import TlsSession, reason_of
 
@@ -42,18 +43,20 @@ class Connection:
         if kernel_stamps:
             enable_kernel_stamps(self._sock)
         self._connect_ns = time.perf_counter_ns() - began_ns
-        self._not_before_ns = self._last_ns = began_ns
+        self._not_before_ns = self._last_ns = self._emptied_ns = began_ns
         self._exchange: Exchange | None = None
         self._sending = False
         self._watcher = gevent.get_hub().loop.io(self._sock.fileno(), _READABLE)
         self.closed = False
         self.watched = False
+        POLLS.keep()
         self._watch()
 
-    def send(self, request: bytes) -> Exchange:
+    def send(self, request: bytes, deliver: Deliver | None = None) -> Exchange:
         """Start an exchange; the first one bears the cost of connecting. A failure to send is the exchange's error,
         not an exception."""
-        exchange = Exchange(time.perf_counter_ns(), self._connect_ns, self)
+        exchange = Exchange(time.perf_counter_ns(), self._connect_ns, self, deliver)
+        self._emptied_ns = exchange.sent_ns
         self._connect_ns = 0
         self._exchange = exchange
         try:
@@ -137,6 +140,8 @@ class Connection:
         arrived_ns, delay_ns, kernel = arrival_time_ns(ancillary, self._not_before_ns)
         if kernel:  # after a read without, the kernel's times are still the true ones
             self._not_before_ns = arrived_ns
+        earliest_ns = min(max(self._emptied_ns, POLLS.previous_ns), arrived_ns)
+        self._emptied_ns = arrived_ns + delay_ns
         self._last_ns = arrived_ns = max(arrived_ns, self._last_ns)
         received = len(data)
         if received and self._tls is not None:
@@ -152,7 +157,7 @@ class Connection:
             # Nobody asked for these bytes: the next request could not tell its response from them.
             self.close()
         else:
-            exchange.take(data, arrived_ns, delay_ns, kernel)
+            exchange.take(data, arrived_ns, delay_ns, kernel, earliest_ns)
             if self._sending and exchange.ended:  # answered before it was asked: the rest need not be sent
                 self.close()
         return received

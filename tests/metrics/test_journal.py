@@ -333,8 +333,7 @@ def _answered(sent_ns: int, arrivals_ns: Sequence[int], tokens: int) -> Timeline
         over_ns=arrivals_ns[-1],
         first_ns=arrivals_ns[0],
         last_ns=arrivals_ns[-1],
-        arrivals_ns=array("q", arrivals_ns),
-        arrival_events=array("q", [1] * len(arrivals_ns)),
+        outputs_ns=array("q", arrivals_ns),
         output_tokens=tokens,
     )
 

@@ -29,8 +29,7 @@ def arrived(arrivals_ns: list[int], tokens: int) -> Timeline:
         scheduled_ns=BEGUN.began_ns,
         sent_ns=BEGUN.began_ns,
         over_ns=BEGUN.began_ns,
-        arrivals_ns=array("q", [BEGUN.began_ns + arrived_ns for arrived_ns in arrivals_ns]),
-        arrival_events=array("q", [1] * len(arrivals_ns)),
+        outputs_ns=array("q", [BEGUN.began_ns + arrived_ns for arrived_ns in arrivals_ns]),
         output_tokens=tokens,
     )
 

@@ -71,9 +71,9 @@ def test_gaps_are_between_arrivals_and_never_divided_among_tokens() -> None:
 
 def test_events_of_one_read_are_one_arrival_with_the_tokens_of_each() -> None:
     told = answer(1100, 1150, 1150, 1150, 1200, usage=9)
-    assert list(told.arrivals_ns) == [1100 * MS, 1150 * MS, 1200 * MS]
-    assert (told.output_events, told.gaps_ns.tolist()) == (5, [50 * MS, 50 * MS])
-    assert told.tokens_by_arrival.tolist() == [1.8, 3 * 1.8, 1.8]  # 9 tokens in 5 events
+    assert list(told.outputs_ns) == [1100 * MS, *[1150 * MS] * 3, 1200 * MS]
+    assert (told.output_events, told.output_arrivals, told.gaps_ns.tolist()) == (5, 3, [50 * MS, 50 * MS])
+    assert told.tokens_per_event == 1.8  # 9 tokens in 5 events
 
 
 def test_e2e_ends_with_the_last_output_and_duration_with_the_streams_end() -> None:
@@ -119,7 +119,7 @@ def test_a_request_without_output_has_no_latency_at_all() -> None:
     told = builder().finish(Outcome.HTTP_ERROR, 1200 * MS, status=500, error="HTTP 500: no")
     undefined = (told.ttft_ns, told.ttfvt_ns, told.tpot_ns, told.token_rate, told.e2e_ns, told.duration_ns)
     assert undefined == (None,) * 6
-    assert (told.gaps_ns.tolist(), told.tokens_by_arrival.tolist(), told.output_tokens) == ([], [], 0)
+    assert (told.gaps_ns.tolist(), told.tokens_per_event, told.output_tokens) == ([], 0.0, 0)
     assert told.gaps_ns.dtype == np.int64
 
 

@@ -138,8 +138,7 @@ class Asker:
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What comes is looked at often, and nobody lingers for long: in a run the same happens, later."""
-    monkeypatch.setattr(users.exchange, "DRAIN_INTERVAL_S", 0.005)
+    """What is not watched is looked at often, and nobody lingers for long: in a run the same happens, later."""
     monkeypatch.setattr(users.exchange, "_LINGER_S", 0.05)
     monkeypatch.setattr(wire.drainer, "INTERVAL_S", 0.005)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from wire import Arrival, Exchange, ServerBrokeProtocol
+from wire import Arrival, Deliver, Exchange, ServerBrokeProtocol
 
 
 class Replayed:
@@ -16,8 +16,8 @@ class Replayed:
         self._reads = reads
         self._batch = batch
 
-    def post(self, path: str, body: bytes, headers: dict[str, str]) -> Exchange:
-        return ReplayedExchange(self)
+    def post(self, path: str, body: bytes, headers: dict[str, str], deliver: Deliver) -> Exchange:
+        return ReplayedExchange(self, deliver)
 
     def close(self) -> None:
         """There is nothing to close."""
@@ -28,15 +28,16 @@ class Replayed:
     def deliver(self, exchange: Exchange) -> None:
         for read in self._reads[: self._batch]:
             if not exchange.ended:
-                exchange.take(read, time.perf_counter_ns(), 0, True)
+                now_ns = time.perf_counter_ns()
+                exchange.take(read, now_ns, 0, True, now_ns)
         del self._reads[: self._batch]
         if not self._reads and not exchange.ended:
             exchange.finish(time.perf_counter_ns(), _broken_by_the_close(exchange))
 
 
 class ReplayedExchange(Exchange):
-    def __init__(self, replayed: Replayed) -> None:
-        super().__init__(time.perf_counter_ns(), 0, replayed)
+    def __init__(self, replayed: Replayed, deliver: Deliver) -> None:
+        super().__init__(time.perf_counter_ns(), 0, replayed, deliver)
         self._replayed = replayed
 
     def wait(self, timeout_s: float) -> list[Arrival]:

@@ -63,7 +63,7 @@ def seen(reads: list[bytes], batch: int) -> Seen:
     )
     told = ask.run()
     assert ask.timeline is told
-    assert sum(told.tokens_by_arrival) == pytest.approx(told.output_tokens)
+    assert told.tokens_per_event * told.output_events == pytest.approx(told.output_tokens)
     return Seen(
         told.outcome,
         told.error,

@@ -24,8 +24,7 @@ def seen(sent_ms: float, *arrivals_ms: float, outcome: Outcome = Outcome.OK, **c
     facts: dict[str, object] = {
         **dict.fromkeys(("scheduled_ns", "sent_ns", "over_ns"), sent_ns),
         "first_ns": arrivals_ns[0] if arrivals_ns else None,
-        "arrivals_ns": arrivals_ns,
-        "arrival_events": array("q", [1] * len(arrivals_ns)),
+        "outputs_ns": arrivals_ns,
     }
     return Timeline("7", 0, outcome, **(facts | changes))  # type: ignore[arg-type]
 
