@@ -11,7 +11,6 @@ from typing import Any
 
 import msgspec
 
-
 from engines.errors import words_of
 from engines.records import ChatRequest, Counts, Delta, Engine, StreamBroken
 from engines.sse import EventSplitter
