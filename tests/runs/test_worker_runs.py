@@ -78,7 +78,7 @@ def workers_of(master: Started, number: int) -> list[psutil.Process]:
     return sorted(parent.children(), key=lambda child: child.pid)[:number]
 
 
-@pytest.mark.parametrize("ending", ["ladder", "run time", "Ctrl-C", "Ctrl-C, streams may end", "SIGTERM"])
+@pytest.mark.parametrize("ending", ["ladder", "run time", "Ctrl-C, streams may end", "SIGTERM"])
 def test_a_master_and_four_workers_count_each_request_once_however_the_run_ends(
     ending: str, start_locust: Start, simulator: Simulator, tmp_path: Path
 ) -> None:
@@ -97,7 +97,7 @@ def test_a_master_and_four_workers_count_each_request_once_however_the_run_ends(
     assert counted_by_locust(tmp_path / "locust") == len(run.requests)
     assert {row["worker"] for row in run.requests} == set("0123")
     outcomes = Counter(row["outcome"] for row in run.requests)
-    assert set(outcomes) == ({"ok", "cut"} if ending in ("Ctrl-C", "SIGTERM") else {"ok"})
+    assert set(outcomes) == ({"ok", "cut"} if ending == "SIGTERM" else {"ok"})
     assert run.summary["events"] == []
     assert "Traceback" not in run.output
 
@@ -257,7 +257,7 @@ def test_a_way_that_loses_repeats_and_reorders_changes_no_figure_and_carries_no_
     simulator = start_simulator(*speed, "--api-key-env", "LLM_API_KEY", env=key)
     (tmp_path / "faulty.py").write_text(FAULTY)
     started = start_locust(
-        *("--headless", "--processes", "3", "-H", simulator.host, *STREAMS, "-u", "6", "-r", "6", "-t", "6s"),
+        *("--headless", "--processes", "3", "-H", simulator.host, *STREAMS, "-u", "6", "-r", "6", "-t", "4s"),
         locustfile=tmp_path / "faulty.py",
         env=key,
     )
@@ -277,7 +277,7 @@ def test_workers_join_and_leave_in_mid_run_and_a_stranger_is_turned_away(
     (tmp_path / "other.py").write_text("from locustfile import *  # and something else\n")
     port = str(free_port())
     ports = ("--master-port", port, "--master-bind-port", port)
-    plan = ("--levels", "4", "--ramp", "1s", "--level-time", "14s", "--system-prompt", "off")
+    plan = ("--levels", "4", "--ramp", "1s", "--level-time", "12s", "--system-prompt", "off")
     master = start_locust(
         *("--headless", "--master", "--expect-workers", "1", "-H", simulator.host, *STREAMS, *plan, *ports)
     )
@@ -302,7 +302,7 @@ def test_workers_join_and_leave_in_mid_run_and_a_stranger_is_turned_away(
     left_s = gone["time_s"]
     after = [row for row in run.requests if float(row["sent_s"]) > left_s + 2]
     assert {int(row["worker"]) for row in after} == {joined["worker"]}
-    assert max(float(row["sent_s"]) for row in run.requests) > 13  # its share went over to the other
+    assert max(float(row["sent_s"]) for row in run.requests) > 11  # its share went over to the other
 
 
 def test_a_taken_port_is_told_before_any_worker_is_forked(run_locust: RunLocust) -> None:
@@ -353,7 +353,7 @@ def test_nonsense_on_the_port_for_workers_harms_no_run(
     for message in NONSENSE:  # the first that the master hears
         dealer.send(message)
     started = start_locust(
-        *("--headless", "--processes", "2", "-H", simulator.host, *STREAMS, "-u", "4", "-r", "4", "-t", "5s"),
+        *("--headless", "--processes", "2", "-H", simulator.host, *STREAMS, "-u", "4", "-r", "4", "-t", "4s"),
         *("--master-port", port, "--master-bind-port", port),
     )
     started.wait_for_requests(4)
