@@ -131,7 +131,6 @@ def test_prometheus_reads_the_histograms_while_the_run_goes_on(start_locust: Sta
     port = free_port()
     started = start_locust(
         *("--headless", "-u", "3", "-r", "3", "-t", "8s", "--max-tokens", "16", "--metrics-port", str(port)),
-        *("--engine", "openai"),
     )
     url = f"http://127.0.0.1:{port}/metrics"
     scraped: dict[str, Any] = {}
