@@ -1,0 +1,137 @@
+"""The style of a page's charts: matplotlib figures that become SVG in the page's own colours, light or dark.
+
+A figure is drawn in the colours of LIGHT, which name the page's variables: svg_of puts the variables in their place.
+Its width is a phone's, so that its letters can be read there; on a wide screen figures stand side by side.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from reports import units
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+#: Of each theme, the colours by their variable's name. series-…: after Okabe and Ito, told apart in every kind of
+#: colour blindness, each at least 3:1 against its paper. No two of LIGHT are alike: they are how svg_of knows them.
+LIGHT = {
+    "paper": "#fefefe",
+    "field": "#f1f3f5",
+    "ink": "#1b1d1f",
+    "grey": "#5a6067",
+    "line": "#dadde0",
+    "good": "#00704f",
+    "bad": "#b00020",
+    "series-1": "#0072b2",
+    "series-2": "#b87400",
+    "series-3": "#008f68",
+    "series-4": "#b4528a",
+    "series-5": "#d05500",
+    "series-6": "#4b4fa0",
+}
+DARK = {
+    "paper": "#14171a",
+    "field": "#1f2428",
+    "ink": "#e8eaec",
+    "grey": "#a5adb5",
+    "line": "#343a40",
+    "good": "#4fd0a5",
+    "bad": "#ff7a85",
+    "series-1": "#56b4e9",
+    "series-2": "#e69f00",
+    "series-3": "#2fc69a",
+    "series-4": "#e48dbd",
+    "series-5": "#ff8648",
+    "series-6": "#a3a8ff",
+}
+INK, GREY, LINE, PAPER, BAD = (LIGHT[name] for name in ("ink", "grey", "line", "paper", "bad"))
+SERIES = tuple(colour for name, colour in LIGHT.items() if name.startswith("series-"))
+#: Lines differ by their dashes too, so that no colour is needed to tell them apart.
+DASHES = ("solid", (0, (5, 2)), (0, (1.2, 1.6)), (0, (6, 2, 1.2, 2)), (0, (9, 3)), (0, (3, 1.5, 1.2, 1.5, 1.2, 1.5)))
+
+#: 72 of a figure's inches' parts are the SVG's units: 5.2 in are as wide as a phone's screen.
+WIDTH_IN, HEIGHT_IN = 5.2, 3.2
+TEXT_PT, SMALL_PT = 10.0, 9.0
+
+_VARIABLES = {colour: f"var(--{name})" for name, colour in LIGHT.items()}
+
+
+def canvas(height_in: float = HEIGHT_IN) -> tuple[Figure, Axes]:
+    """An empty figure and its axes, without frame or decoration; layout is left to matplotlib."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(WIDTH_IN, height_in), layout="constrained")
+    figure.patch.set_visible(False)
+    axes = figure.add_subplot()
+    axes.patch.set_visible(False)
+    style(axes)
+    return figure, axes
+
+
+def style(axes: Axes) -> None:
+    """The page's look: a light grid for values, no box."""
+    axes.tick_params(labelsize=SMALL_PT, colors=GREY, length=0)
+    axes.grid(axis="y", color=LINE, linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.yaxis.set_major_formatter(lambda value, _position: units.tick(value))
+    for name, spine in axes.spines.items():
+        spine.set_visible(name == "bottom")
+        spine.set_color(GREY)
+
+
+def name_axes(axes: Axes, x: str, y: str) -> None:
+    """Each with its unit; the vertical one's stands above it, level, where it is read without turning one's head."""
+    axes.set_xlabel(x, fontsize=SMALL_PT, color=GREY)
+    axes.set_title(y, loc="left", fontsize=SMALL_PT, color=GREY, pad=6)
+
+
+def legend(axes: Axes, columns: int = 3) -> None:
+    """Below the plot."""
+    axes.legend(
+        loc="upper center",
+        bbox_to_anchor=(0.5, -0.2),
+        ncols=columns,
+        frameon=False,
+        fontsize=SMALL_PT,
+        labelcolor=INK,
+        handlelength=2.6,
+        columnspacing=1.4,
+    )
+
+
+def svg_of(figure: Figure, key: str) -> str:
+    """The figure as SVG for the inside of a page. key: of letters and digits, another for each figure of the page,
+    which its identifiers begin with."""
+    import matplotlib as mpl
+
+    out = io.StringIO()
+    # Text stays text: small, sharp and searchable. Without dates and random names, one run is one page, byte for byte.
+    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": key, "path.simplify": True}):
+        figure.savefig(out, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    return _for_a_page(out.getvalue(), key)
+
+
+def _for_a_page(svg: str, key: str) -> str:
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", svg, flags=re.DOTALL)
+    svg = re.sub(r' xmlns(:xlink)?="[^"]*"', "", svg).replace("xlink:href", "href")
+    svg = re.sub(r'<svg [^>]*?viewBox="([^"]*)"[^>]*>', r'<svg viewBox="\1" aria-hidden="true">', svg, count=1)
+    # Groups are named for matplotlib's own sake; what is referred to keeps its name, made one of its own.
+    used = set(re.findall(r'(?:href="#|url\(#)([^")]+)', svg))
+    svg = re.sub(r' id="([^"]*)"', lambda match: f' id="{key}-{match[1]}"' if match[1] in used else "", svg)
+    svg = re.sub(r'(href="#|url\(#)', rf"\g<1>{key}-", svg)
+    svg = re.sub(r"font-family: [^;\"]+;? ?", "", svg)
+    svg = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>|<g/>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r"#[0-9a-f]{6}\b", lambda match: _VARIABLES.get(match[0], match[0]), svg)
+    return re.sub(r"\n\s*", "\n", svg).strip()
+
+
+def spoken(values: Sequence[str]) -> str:
+    """A list as it is read aloud: `a, b and c`."""
+    *head, last = values
+    return f"{', '.join(head)} and {last}" if head else last

@@ -1,0 +1,119 @@
+"""One self-contained HTML page made of sections: for screens of any width, light or dark, for paper, to be read aloud.
+
+Nothing is loaded from anywhere: styles are inside, charts are SVG inside, and there is no script.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, Literal
+
+from jinja2 import Environment, StrictUndefined
+
+from reports.drawing import DARK, LIGHT
+
+_TEMPLATE = Path(__file__).with_name("page.html")
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """A table's cell: its text, and what stands small below it."""
+
+    text: str
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A paragraph. `strong` leads it: there, good and bad are said in words, for those who see no colour."""
+
+    kind: ClassVar[str] = "text"
+    text: str
+    strong: str = ""
+    style: Literal["", "lead", "quiet", "good", "bad"] = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Rows under headings; the first column is what a row is called by. of_words: the others hold no numbers."""
+
+    kind: ClassVar[str] = "table"
+    caption: str
+    headings: Sequence[str]
+    rows: Sequence[Sequence[str | Cell]]
+    of_words: bool = False
+
+    @property
+    def cells(self) -> list[list[Cell]]:
+        """The rows, each entry a Cell."""
+        return [[cell if isinstance(cell, Cell) else Cell(cell) for cell in row] for row in self.rows]
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A chart as drawing.svg_of gives it. alt: what it shows, for who cannot see it; table: its values."""
+
+    title: str
+    svg: str
+    alt: str
+    note: str = ""
+    table: Table | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """Charts side by side where there is room."""
+
+    kind: ClassVar[str] = "figures"
+    figures: Sequence[Figure]
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """Names and what they are."""
+
+    kind: ClassVar[str] = "facts"
+    facts: Sequence[tuple[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """Text to be copied as it stands."""
+
+    kind: ClassVar[str] = "code"
+    text: str
+
+
+Block = Text | Table | Figures | Facts | Code
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A part of the page under its heading; none at the top of the page."""
+
+    heading: str
+    blocks: Sequence[Block]
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """The whole page. Sections without a block are left out."""
+
+    title: str
+    subtitle: Sequence[str]
+    sections: Sequence[Section]
+    footer: str
+
+
+def html_of(page: Page) -> str:
+    """The page as one HTML document. All text is escaped; the SVG alone is taken as it is."""
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    template = environment.from_string(_TEMPLATE.read_text(encoding="utf-8"))
+    page = Page(page.title, page.subtitle, [section for section in page.sections if section.blocks], page.footer)
+    return template.render(page=page, light=_variables(LIGHT), dark=_variables(DARK)) + "\n"
+
+
+def _variables(theme: dict[str, str]) -> str:
+    return "; ".join(f"--{name}: {colour}" for name, colour in theme.items())
