@@ -68,7 +68,7 @@ def draw_charts(results: Results, folder: str | Path) -> list[Path]:
 
 def ttft_figure(results: Results) -> Figure:
     """TTFT by level: bars are the median with its 95 % interval, diamonds the 95th percentile. Drawn in ms or s."""
-    bars = _bars(results.summary.levels)
+    bars = side_by_side(results.summary.levels)
     tops = [_top_s(bar.level.hold) for bar in bars]
     factor, unit = units.duration_axis(max(tops))
     figure, axes = _frame(results, "Time to first token (TTFT)", bars)
@@ -91,7 +91,7 @@ def ttft_figure(results: Results) -> Figure:
 
 def token_rate_figure(results: Results) -> Figure:
     """Output tokens a second, all users together, by level."""
-    bars = _bars(results.summary.levels)
+    bars = side_by_side(results.summary.levels)
     figure, axes = _frame(results, "Token generation rate", bars)
     axes.set_ylabel("output tokens/s, all users")
     labels = []
@@ -105,7 +105,7 @@ def token_rate_figure(results: Results) -> Figure:
     return figure
 
 
-def _bars(levels: Sequence[Level]) -> list[Bar]:
+def side_by_side(levels: Sequence[Level]) -> list[Bar]:
     """Levels side by side where they differ in the system prompt alone; a level run twice is two groups."""
     groups: dict[tuple[str, int], list[Level]] = {}
     seen: Counter[tuple[str, str]] = Counter()

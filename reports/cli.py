@@ -8,6 +8,7 @@ from pathlib import Path
 
 from reports.charts import draw_charts
 from reports.command import ended
+from reports.conditions import parse_conditions
 from reports.exports import write_hlog, write_parquet
 from reports.journals import load_requests
 from reports.judge import check_levels, write_files
@@ -16,6 +17,7 @@ from reports.options import JudgingOptions
 from reports.options import add_arguments as add_judging_arguments
 from reports.others import COLUMNS, TOOLS, report_as
 from reports.results import load_results
+from reports.run_page import draw_page
 from reports.table import summary_table
 
 
@@ -39,7 +41,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    """Print the table, draw the charts again and print where they are; judge, and write what else is asked for.
+    """Print the table, draw the charts and the page again and print where they are; judge, and write what else is
+    asked for.
 
     Returns the exit code: 0; 5 where a condition is broken, 3 where the run is not to be believed; 2 with one sentence
     on the standard error where the folder cannot be reported.
@@ -62,6 +65,9 @@ def _report(args: argparse.Namespace) -> int:
     print()
     for chart in charts:
         print(f"Chart: {chart}")
+    # The page keeps the run's own conditions unless others are asked for.
+    own = options.conditions or parse_conditions(results.run.options.get("fail_if") or "")
+    print(f"Page: {draw_page(results, judge_run(own, results))}")
     write_files(options, results, judgement)
     for kind, file, write in (("Parquet", args.parquet, write_parquet), ("HdrHistogram log", args.hlog, write_hlog)):
         if file:

@@ -56,18 +56,22 @@ DASHES = ("solid", (0, (5, 2)), (0, (1.2, 1.6)), (0, (6, 2, 1.2, 2)), (0, (9, 3)
 
 #: 72 of a figure's inches' parts are the SVG's units: 5.2 in are as wide as a phone's screen.
 WIDTH_IN, HEIGHT_IN = 5.2, 3.2
-TEXT_PT, SMALL_PT = 10.0, 9.0
+LEFT_IN, FOOT_IN = 0.5, 0.72
+_RIGHT_IN, _TOP_IN = 0.12, 0.28
+SMALL_PT = 9.0
 
 _VARIABLES = {colour: f"var(--{name})" for name, colour in LIGHT.items()}
 
 
-def canvas(height_in: float = HEIGHT_IN) -> tuple[Figure, Axes]:
-    """An empty figure and its axes, without frame or decoration; layout is left to matplotlib."""
+def canvas(height_in: float = HEIGHT_IN, left_in: float = LEFT_IN, foot_in: float = FOOT_IN) -> tuple[Figure, Axes]:
+    """An empty figure and its axes, without frame or decoration. Margins in inches: left_in for the ticks' labels,
+    foot_in for what stands below the plot. They are fixed, so that charts above one another share their axis."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(WIDTH_IN, height_in), layout="constrained")
+    figure = Figure(figsize=(WIDTH_IN, height_in))
     figure.patch.set_visible(False)
-    axes = figure.add_subplot()
+    left, bottom = left_in / WIDTH_IN, foot_in / height_in
+    axes = figure.add_axes((left, bottom, 1 - left - _RIGHT_IN / WIDTH_IN, 1 - bottom - _TOP_IN / height_in))
     axes.patch.set_visible(False)
     style(axes)
     return figure, axes
@@ -86,15 +90,17 @@ def style(axes: Axes) -> None:
 
 def name_axes(axes: Axes, x: str, y: str) -> None:
     """Each with its unit; the vertical one's stands above it, level, where it is read without turning one's head."""
-    axes.set_xlabel(x, fontsize=SMALL_PT, color=GREY)
+    axes.set_xlabel(x, fontsize=SMALL_PT, color=GREY, labelpad=2)
     axes.set_title(y, loc="left", fontsize=SMALL_PT, color=GREY, pad=6)
 
 
 def legend(axes: Axes, columns: int = 3) -> None:
-    """Below the plot."""
+    """Below the plot and the name of its axis."""
+    height_in = axes.get_window_extent().height / axes.figure.dpi
     axes.legend(
         loc="upper center",
-        bbox_to_anchor=(0.5, -0.2),
+        bbox_to_anchor=(0.5, -0.36 / height_in),
+        borderpad=0,
         ncols=columns,
         frameon=False,
         fontsize=SMALL_PT,

@@ -64,7 +64,7 @@ class Measured:
 
     @cached_property
     def requests(self) -> Requests:
-        return load_requests(self.results, [*_FROM_REQUESTS, "output_tokens"])
+        return load_requests(self.results, [*_FROM_REQUESTS, "output_tokens", "output_events"])
 
     @cached_property
     def windows(self) -> Windows:

@@ -108,14 +108,14 @@ def load_requests(results: Results, names: Iterable[str]) -> Requests:
     """requests.csv with these figures. Raises ReportError."""
     names = list(names)
     columns = [f"{name}_ms" if name in DURATIONS else name for name in names]
-    table = _read(results.folder / "requests.csv", [*_KEYS, *columns], text=("phase", "outcome", "user"))
-    sent_s = _numbers(table, "sent_s")
+    table = read_columns(results.folder / "requests.csv", [*_KEYS, *columns], text=("phase", "outcome", "user"))
+    sent_s = numbers(table, "sent_s")
     order = np.argsort(sent_s, kind="stable")  # the file is in the order in which they ended
-    outcome = _codes(table, "outcome")
-    phase = _codes(table, "phase")
+    outcome = codes(table, "outcome")
+    phase = codes(table, "phase")
     figures = {}
     for name, column in zip(names, columns):
-        values = _numbers(table, column)[order]
+        values = numbers(table, column)[order]
         table = table.drop_columns([column])  # freed as it is taken over
         if name in DURATIONS:
             values /= 1000.0
@@ -124,10 +124,10 @@ def load_requests(results: Results, names: Iterable[str]) -> Requests:
     failures = [name for name in outcome[1] if name not in known or Outcome(name).is_failure]
     return Requests(
         stage=table["stage"].to_numpy().astype(np.int32)[order],
-        user=_codes(table, "user")[0][order],
-        hold=_is(phase, [Phase.HOLD.value])[order],
-        ok=_is(outcome, [Outcome.OK.value])[order],
-        failed=_is(outcome, failures)[order],
+        user=codes(table, "user")[0][order],
+        hold=is_one_of(phase, [Phase.HOLD.value])[order],
+        ok=is_one_of(outcome, [Outcome.OK.value])[order],
+        failed=is_one_of(outcome, failures)[order],
         sent_s=sent_s[order],
         figures=figures,
     )
@@ -135,12 +135,14 @@ def load_requests(results: Results, names: Iterable[str]) -> Requests:
 
 def load_windows(results: Results) -> Windows:
     """windows.csv. Raises ReportError."""
-    table = _read(results.folder / "windows.csv", ["stage", "start_s", "end_s", "token_rate"])
+    table = read_columns(results.folder / "windows.csv", ["stage", "start_s", "end_s", "token_rate"])
     stage = table["stage"].to_numpy().astype(np.int32)
-    return Windows(stage, *(_numbers(table, name) for name in ("start_s", "end_s", "token_rate")))
+    return Windows(stage, *(numbers(table, name) for name in ("start_s", "end_s", "token_rate")))
 
 
-def _read(path: Path, columns: list[str], text: tuple[str, ...] = ()) -> Any:
+def read_columns(path: Path, columns: list[str], text: tuple[str, ...] = ()) -> Any:
+    """These columns of a journal as a pyarrow table: numbers, and texts of which each is kept once; null where the file
+    has none. Raises ReportError."""
     import pyarrow as pa
     from pyarrow import csv
 
@@ -161,13 +163,14 @@ def _read(path: Path, columns: list[str], text: tuple[str, ...] = ()) -> Any:
         raise ReportError(f"{path} is not as a run writes it: {' '.join(str(error).split())[:200]}.") from None
 
 
-def _numbers(table: Any, name: str) -> Series:
+def numbers(table: Any, name: str) -> Series:
+    """A column of read_columns; NaN where the file has no value."""
     # A copy of its own, so that the table's column can go.
     values: Series = np.array(table[name].to_numpy(), dtype=np.float64)
     return values
 
 
-def _codes(table: Any, name: str) -> tuple[NDArray[np.int32], list[str]]:
+def codes(table: Any, name: str) -> tuple[NDArray[np.int32], list[str]]:
     """(the number of each entry's text, the texts)."""
     column = table[name].unify_dictionaries().combine_chunks()
     if hasattr(column, "chunks"):
@@ -175,7 +178,8 @@ def _codes(table: Any, name: str) -> tuple[NDArray[np.int32], list[str]]:
     return column.indices.to_numpy(zero_copy_only=False).astype(np.int32), column.dictionary.to_pylist()
 
 
-def _is(codes: tuple[NDArray[np.int32], list[str]], texts: Iterable[str]) -> NDArray[np.bool_]:
-    numbers, names = codes
-    chosen: NDArray[np.bool_] = np.isin(numbers, [names.index(text) for text in texts if text in names])
+def is_one_of(coded: tuple[NDArray[np.int32], list[str]], texts: Iterable[str]) -> NDArray[np.bool_]:
+    """Which of the entries that `codes` gave are one of these texts."""
+    entries, names = coded
+    chosen: NDArray[np.bool_] = np.isin(entries, [names.index(text) for text in texts if text in names])
     return chosen

@@ -25,6 +25,10 @@ class Cell:
     note: str = ""
 
 
+#: A row of a table.
+Row = list[str | Cell]
+
+
 @dataclass(frozen=True, slots=True)
 class Text:
     """A paragraph. `strong` leads it: there, good and bad are said in words, for those who see no colour."""
@@ -32,7 +36,7 @@ class Text:
     kind: ClassVar[str] = "text"
     text: str
     strong: str = ""
-    style: Literal["", "lead", "quiet", "good", "bad"] = ""
+    style: Literal["", "lead", "quiet", "good", "note", "bad"] = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -98,6 +98,9 @@ class Figures(msgspec.Struct, frozen=True):
     ttfvt_s: Distribution | None = None
     gap_s: Distribution | None = None
     e2e_s: Distribution | None = None
+    client_delay_s: Distribution | None = None
+    loop_lag_s: Distribution | None = None
+    stamps: dict[str, int] = {}
     server: ServerFigures | None = None
 
     @property
@@ -154,10 +157,16 @@ class Books(msgspec.Struct, frozen=True):
 
 
 class Worker(msgspec.Struct, frozen=True):
-    """What a report tells of a worker."""
+    """What a report tells of a worker. Utilizations are of one core, 0 to 1."""
 
     worker: int
     self_check: SelfCheck | None
+    requests: int | None = None
+    cpu_utilization: float | None = None
+    cpu_utilization_hold_max: float | None = None
+    loop_lag_p99_s: float | None = None
+    client_delay_p99_s: float | None = None
+    validity: Validity | None = None
 
 
 class Run(msgspec.Struct, frozen=True):
@@ -170,6 +179,16 @@ class Run(msgspec.Struct, frozen=True):
     chat_template: str | None = None
     options: dict[str, Any] = {}
     prompts: dict[str, Any] = {}
+    ended_at: datetime | None = None
+    engine_version: str | None = None
+    gateway: str | None = None
+    engine_evidence: tuple[str, ...] = ()
+    cold_start_s: float | None = None
+    workers: int | None = None
+    server_metrics: dict[str, Any] = {}
+    tokenswarm_version: str = ""
+    python: str = ""
+    platform: str = ""
 
 
 class Capacity(msgspec.Struct, frozen=True):

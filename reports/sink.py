@@ -12,6 +12,7 @@ from reports.judge import Judge
 from reports.judgement import judgement_lines
 from reports.progress import progress_line
 from reports.results import ReportError, load_results
+from reports.run_page import draw_page
 from reports.self_check import self_check_line
 from reports.table import summary_table
 
@@ -37,10 +38,14 @@ class TerminalSink:
         try:
             results = load_results(folder)
             print(f"\n{summary_table(results)}\n", flush=True)
-            if lines := judgement_lines(self._judge.judgement(results)):
+            judgement = self._judge.judgement(results)
+            if lines := judgement_lines(judgement):
                 print("\n".join(lines) + "\n", flush=True)
             print(f"Results: {folder}", flush=True)
             for chart in draw_charts(results, folder):
                 print(f"Chart: {chart}", flush=True)
+            print(f"Page: {draw_page(results, judgement)}", flush=True)
         except ReportError as error:
             logger.error("The report could not be made: %s; the results are in %s", error, folder)
+        except Exception as error:  # of a chart, say: what was measured is in the folder all the same
+            logger.error("The report could not be made: %r; the results are in %s", error, folder)

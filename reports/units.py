@@ -91,11 +91,31 @@ def interval(figure: Quantile | None) -> str:
     return f"{low_number}–{high}" if low_unit == high.split()[1] else f"{low}–{high}"
 
 
+def rate_interval(low: float | None, high: float | None) -> str:
+    """The 95 % interval of a rate (per second): `2,410–2,460`, a dash without both its ends."""
+    return UNDEFINED if low is None or high is None else f"{rate(low)}–{rate(high)}"
+
+
+def ratio(value: float) -> str:
+    """How many times as much: `1.24`, always two decimals."""
+    return f"{value:,.2f}"
+
+
+def index(value: float) -> str:
+    """An index from 0 to 1: `0.998`, always three decimals."""
+    return f"{value:.3f}"
+
+
 def clock(elapsed_s: float) -> str:
     """Elapsed seconds as a clock shows them: `0:05`, `12:34`, `1:02:03`."""
     minutes, seconds = divmod(int(elapsed_s), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+
+
+def span(seconds: float) -> str:
+    """A planned length of time, as an option takes it: `20 s`, `5 min`, `90 s`."""
+    return f"{seconds / 60:g} min" if seconds >= 60 and seconds % 60 == 0 else f"{seconds:g} s"
 
 
 def moment(when: datetime) -> str:
