@@ -9,6 +9,7 @@ from typing import NoReturn
 
 import probe.cli
 import reports.cli
+import reports.compare
 import reports.gate
 import simulator.cli
 
@@ -16,6 +17,7 @@ _COMMANDS = {
     "simulate": (simulator.cli, "serve the simulator, a server of known speed"),
     "probe": (probe.cli, "tell what a server is and how it answers, in full"),
     "report": (reports.cli, "draw a finished run's table and charts again"),
+    "compare": (reports.compare, "set runs of several servers side by side, and say who leads in what"),
     "gate": (reports.gate, "fail where a run is worse than another, and not by chance"),
 }
 

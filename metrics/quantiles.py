@@ -67,7 +67,8 @@ def share_interval(number: int, of: int) -> tuple[float, float]:
     share, z2 = number / of, _Z * _Z
     middle = (share + z2 / (2 * of)) / (1 + z2 / of)
     half = _Z / (1 + z2 / of) * sqrt(share * (1 - share) / of + z2 / (4 * of * of))
-    return max(0.0, middle - half), min(1.0, middle + half)
+    # Of none and of all the end is exact; the sums above miss it by their rounding.
+    return 0.0 if number == 0 else middle - half, 1.0 if number == of else middle + half
 
 
 def _binomial_probabilities(n: int, p: float) -> list[float]:

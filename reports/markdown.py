@@ -13,16 +13,16 @@ from reports.table import COLUMNS, header_lines, notes
 def run_markdown(results: Results, judgement: Judgement) -> str:
     """The whole document."""
     headings = [f"{column.group} {column.head}".strip() for column in COLUMNS]
-    rows = [[_escaped(column.cell(level)) for column in COLUMNS] for level in results.summary.levels]
+    rows = [[escaped(column.cell(level)) for column in COLUMNS] for level in results.summary.levels]
     parts = [
-        f"## Tokenswarm: {_escaped(results.summary.engine)}, {verdict_words(judgement)}",
-        *(_escaped(line) + "  " for line in header_lines(results)),
-        *(f"\n> **{_escaped(notice)}**" for notice in notices(results)),
+        f"## Tokenswarm: {escaped(results.summary.engine)}, {verdict_words(judgement)}",
+        *(escaped(line) + "  " for line in header_lines(results)),
+        *(f"\n> **{escaped(notice)}**" for notice in notices(results)),
         "",
         *table(headings, rows),
         "",
         *judgement_markdown(judgement),
-        *(_escaped(note) + "  " for note in notes(results.summary.levels)),
+        *(escaped(note) + "  " for note in notes(results.summary.levels)),
     ]
     return "\n".join(parts) + "\n"
 
@@ -42,13 +42,13 @@ def verdict_words(judgement: Judgement) -> str:
 
 def judgement_markdown(judgement: Judgement) -> list[str]:
     """The findings as a table, and the doubts; no line where there are neither."""
-    lines = [f"- **In doubt:** {_escaped(doubt)}" for doubt in judgement.doubts]
+    lines = [f"- **In doubt:** {escaped(doubt)}" for doubt in judgement.doubts]
     if judgement.findings:
         rows = [
             [
                 _strong(finding.verdict),
-                f"<code>{_escaped(finding.condition)}</code>",
-                *(_escaped(text) for text in (finding.level, finding.told)),
+                f"<code>{escaped(finding.condition)}</code>",
+                *(escaped(text) for text in (finding.level, finding.told)),
             ]
             for finding in judgement.findings
         ]
@@ -65,5 +65,6 @@ def _strong(verdict: Verdict) -> str:
     return verdict.value if verdict is Verdict.MET else f"**{verdict.value}**"
 
 
-def _escaped(text: str) -> str:
+def escaped(text: str) -> str:
+    """Text as a cell of a table shows it."""
     return text.replace("|", "\\|").replace("<", "&lt;").replace("*", "\\*").replace("\n", " ")

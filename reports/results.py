@@ -177,6 +177,7 @@ class Run(msgspec.Struct, frozen=True):
     plan: tuple[Stage, ...] = ()
     shape: str = ""
     chat_template: str | None = None
+    engine_version: str | None = None
     options: dict[str, Any] = {}
     prompts: dict[str, Any] = {}
     ended_at: datetime | None = None

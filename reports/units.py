@@ -86,9 +86,20 @@ def interval(figure: Quantile | None) -> str:
         return UNDEFINED
     if figure.high is None:
         return f"≥ {duration(figure.low)}"
-    low, high = duration(figure.low), duration(figure.high)
-    low_number, low_unit = low.split()
-    return f"{low_number}–{high}" if low_unit == high.split()[1] else f"{low}–{high}"
+    return span(duration(figure.low), duration(figure.high))
+
+
+def span(low: str, high: str) -> str:
+    """Two figures as the ends of an interval, a unit that they share told once: `240–270 ms`, `990 ms–1.02 s`."""
+    low_number, _, low_unit = low.partition(" ")
+    return f"{low_number}–{high}" if low_unit == high.partition(" ")[2] else f"{low}–{high}"
+
+
+def open_span(low: str | None, high: str | None) -> str:
+    """The same where an end may be unknown: `≥ 240 ms`, `≤ 270 ms`, a dash where both are."""
+    if low is None:
+        return UNDEFINED if high is None else f"≤ {high}"
+    return f"≥ {low}" if high is None else span(low, high)
 
 
 def rate_interval(low: float | None, high: float | None) -> str:

@@ -1,0 +1,216 @@
+"""A comparison's two charts: median TTFT and token rate, a group of bars a level, a bar a server.
+
+Drawn twice by one hand: as PNG with its title and warnings, to be sent alone, and as SVG in a page's own colours.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from reports import units
+from reports.comparison import TOKEN_RATE, TTFT, Compared, Comparison, Entry
+from reports.comparison_text import figure_told, interval_told, title
+from reports.drawing import BAD, GREY, INK, PAPER, SERIES, SMALL_PT, canvas, legend, name_axes, spoken, style, svg_of
+from reports.intervals import Pooled
+from reports.notices import PROMPT
+from reports.page import Figure as PageFigure
+from reports.results import ReportError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+#: The files of --png.
+FILES = {"ttft.png": TTFT, "token_rate.png": TOKEN_RATE}
+AXIS = {TTFT: "time to first token, median", TOKEN_RATE: "output tokens a second, all users together"}
+
+# Servers differ by these too, so that no colour is needed to tell them apart.
+HATCHES = ("", "///", "...", "\\\\\\", "xxx", "---")
+GROUP = 0.84  # of the distance between two levels, what their bars take up
+
+WIDTH_IN, PANEL_IN, DPI = 10.0, 3.6, 160
+#: Of a page's chart, what is left beside its texts.
+PAGE_PLOT_IN = (4.7, 2.6)
+LEFT, RIGHT = 0.08, 0.98
+
+
+@dataclass(frozen=True, slots=True)
+class _Scale:
+    """What a figure's values are multiplied by on the axis, and the unit that makes."""
+
+    factor: float
+    unit: str
+
+
+def draw_comparison(comparison: Comparison, folder: Path) -> list[Path]:
+    """Write FILES into `folder`, over older ones, and return their paths. Raises ReportError."""
+    drawn = []
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, compared in FILES.items():
+            chart_of(comparison, compared).savefig(folder / name, dpi=DPI)
+            drawn.append(folder / name)
+    except OSError as error:
+        raise ReportError(f"The charts cannot be written to {folder}: {error.strerror or error}.") from error
+    return drawn
+
+
+def chart_of(comparison: Comparison, compared: Compared) -> Figure:
+    """The chart by itself: title, warnings, a panel for each system-prompt mode on one scale."""
+    from matplotlib.figure import Figure
+
+    modes = _modes(comparison)
+    lines = [(line, 15, "bold", INK, 0.3) for line in textwrap.wrap(f"{compared.name}: {title(comparison)}", 72)]
+    lines += [(line, 10, "bold", BAD, 0.2) for notice in comparison.notices for line in textwrap.wrap(notice, 112)]
+    head_in = 0.2 + sum(line_in for *_, line_in in lines) + 0.35
+    foot_in, between_in = 0.95, 0.75
+    height_in = head_in + PANEL_IN * len(modes) + between_in * (len(modes) - 1) + foot_in
+    figure = Figure(figsize=(WIDTH_IN, height_in), facecolor="white")
+    y_in = 0.2
+    for text, size, weight, colour, line_in in lines:
+        figure.text(
+            LEFT - 0.05,
+            1 - y_in / height_in,
+            text,
+            fontsize=size,
+            fontweight=weight,
+            color=colour,
+            va="top",
+            parse_math=False,
+        )
+        y_in += line_in
+    scale, _ = _scale(comparison, compared)
+    for place, mode in enumerate(modes):
+        bottom_in = foot_in + (len(modes) - 1 - place) * (PANEL_IN + between_in)
+        axes = figure.add_axes((LEFT, bottom_in / height_in, RIGHT - LEFT, PANEL_IN / height_in))
+        style(axes)
+        _draw(axes, comparison, compared, mode, ((RIGHT - LEFT) * WIDTH_IN, PANEL_IN))
+        axes.set_title(f"{AXIS[compared]} ({scale.unit}), {PROMPT[mode]}", loc="left", fontsize=10, color=GREY)
+        axes.set_xlabel("users", fontsize=10, color=GREY)
+    keys, names = axes.get_legend_handles_labels()
+    figure.legend(keys, names, loc="lower left", bbox_to_anchor=(LEFT - 0.02, 0.0), ncols=6, frameon=False, fontsize=10)
+    return figure
+
+
+def page_figures(comparison: Comparison, compared: Compared) -> list[PageFigure]:
+    """The chart for a page, one for each system-prompt mode, on one scale."""
+    scale, _ = _scale(comparison, compared)
+    figures = []
+    for mode in _modes(comparison):
+        figure, axes = canvas(height_in=3.6)
+        _draw(axes, comparison, compared, mode, PAGE_PLOT_IN)
+        name_axes(axes, "users", f"{AXIS[compared]} ({scale.unit})")
+        legend(axes)
+        key = f"{compared.figure.name}{mode}"
+        figures.append(
+            PageFigure(f"{compared.name}, {PROMPT[mode]}", svg_of(figure, key), _spoken(comparison, compared, mode))
+        )
+    return figures
+
+
+def _draw(axes: Axes, comparison: Comparison, compared: Compared, mode: str, size_in: tuple[float, float]) -> None:
+    """The bars of a system-prompt mode into a plot of about this width and height."""
+    scale, top = _scale(comparison, compared)
+    stages = [stage for stage in comparison.stages if stage.system_prompt == mode]
+    wide = GROUP / len(comparison.servers)
+    letter_pt = 0.6 * (SMALL_PT - 1)
+    letters_pt = letter_pt * max(len(_label(entry)) for stage in stages for entry in comparison.of(compared, stage))
+    # Values stand upright beside each other where their bars are close together.
+    turned = letters_pt > wide / (len(stages) + 0.1) * size_in[0] * 72
+    for number, server in enumerate(comparison.servers):
+        look: dict[str, Any] = {
+            "color": SERIES[number % len(SERIES)],
+            "hatch": _hatch(number),
+            "edgecolor": PAPER,
+            "linewidth": 0,
+        }
+        axes.bar(0, 0, 0, label=server.name, **look)  # for the legend: a server may have no bar
+        for place, stage in enumerate(stages):
+            (entry,) = [entry for entry in comparison.of(compared, stage) if entry.server is server]
+            x = place + (number - (len(comparison.servers) - 1) / 2) * wide
+            over = 0.0
+            if entry.pooled is not None:
+                axes.bar(x, entry.pooled.estimate.value * scale.factor, wide * 0.92, **look)
+                over = _spread(axes, entry.pooled, x, scale.factor, len(server.levels(stage)) > 1)
+            _write(axes, _label(entry), x, over, turned)
+    free = 1 - ((letters_pt if turned else 2 * letter_pt) + 10) / (size_in[1] * 72)
+    axes.set_ylim(0, top * scale.factor / max(free, 0.3) or 1.0)
+    axes.set_xticks(range(len(stages)), [stage.name for stage in stages])
+    axes.set_xlim(-0.55, len(stages) - 0.45)
+
+
+def _spread(axes: Axes, pooled: Pooled, x: float, factor: float, repeated: bool) -> float:
+    """The interval, as far as its ends are known, and of repeated runs the smallest and the largest. Returns the
+    highest point drawn."""
+    value, low, high = (
+        (pooled.estimate.value if end is None else end) * factor
+        for end in (pooled.estimate.value, pooled.estimate.low, pooled.estimate.high)
+    )
+    reach = [[max(value - low, 0.0)], [max(high - value, 0.0)]]
+    axes.errorbar(x, value, yerr=reach, fmt="none", ecolor=INK, elinewidth=1.2, capsize=2.5)
+    if not repeated:
+        return max(value, high)
+    ends = [pooled.smallest * factor, pooled.largest * factor]
+    axes.plot([x, x], ends, ls="none", marker="o", ms=3.5, color=PAPER, markeredgecolor=INK, markeredgewidth=1.0)
+    return max(value, high, *ends)
+
+
+def _write(axes: Axes, text: str, x: float, over: float, turned: bool) -> None:
+    axes.annotate(
+        text,
+        (x, over),
+        xytext=(0, 4),
+        textcoords="offset points",
+        ha="center",
+        va="bottom",
+        rotation=90 if turned else 0,
+        fontsize=SMALL_PT - 1,
+        color=INK,
+        # A grid line through a number makes it hard to read.
+        bbox={"facecolor": PAPER, "edgecolor": "none", "pad": 0.8},
+        parse_math=False,
+    )
+
+
+def _hatch(number: int) -> str:
+    # Colours come round sooner than pairs of a colour and a hatch.
+    return HATCHES[(number + number // len(SERIES)) % len(HATCHES)]
+
+
+def _label(entry: Entry) -> str:
+    return figure_told(entry).removesuffix(" tok/s")
+
+
+def _scale(comparison: Comparison, compared: Compared) -> tuple[_Scale, float]:
+    """(the axis' unit, the highest that is drawn, in the figure's own)."""
+    tops = [
+        max(entry.pooled.estimate.value, entry.pooled.estimate.high or 0.0, entry.pooled.largest)
+        for stage in comparison.stages
+        for entry in comparison.of(compared, stage)
+        if entry.pooled
+    ]
+    top = max(tops, default=0.0)
+    return (_Scale(*units.duration_axis(top)) if compared is TTFT else _Scale(1.0, "tok/s")), top
+
+
+def _modes(comparison: Comparison) -> list[str]:
+    return list(dict.fromkeys(stage.system_prompt for stage in comparison.stages))
+
+
+def _spoken(comparison: Comparison, compared: Compared, mode: str) -> str:
+    """The chart for who cannot see it."""
+    told = [
+        f"at {stage.name} users "
+        + spoken(
+            [
+                f"{entry.server.name} {figure_told(entry)} ({interval_told(entry)})"
+                for entry in comparison.of(compared, stage)
+            ]
+        )
+        for stage in comparison.stages
+        if stage.system_prompt == mode
+    ]
+    return f"Bars of {compared.name} {PROMPT[mode]}, with 95 % intervals: {'; '.join(told)}."
