@@ -27,6 +27,7 @@ REQUEST_COLUMNS = (
     *("client_delay_max_ms", "stamps"),
     *("finish_reason", "error"),
     *("first_body_ms", "first_event_ms", "last_event_ms", "events"),
+    *("ttft_uncertainty_ms", "reads"),
 )
 WINDOW_COLUMNS = (
     *("start_s", "end_s", "stage", "system_prompt", "level", "phase", "users", "in_flight"),
@@ -168,6 +169,7 @@ def _request_cells(row: RequestRow, stage: Stage) -> tuple[Any, ...]:
         *(_ms(row.client_delay_max_ns), row.stamps),
         *(row.finish_reason, row.error),
         *(_ms(row.first_body_ns), _ms(row.first_event_ns), _ms(row.last_event_ns), row.events),
+        *(_ms(row.ttft_uncertainty_ns), row.reads),
     )
 
 

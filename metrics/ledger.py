@@ -41,6 +41,8 @@ class PartBooks:
     requests_within_objectives: int = 0
     tokens_within_objectives: int = 0
     ttft_s: Histogram = field(default_factory=Histogram)
+    ttft_uncertainty_s: Histogram = field(default_factory=Histogram)
+    requests_with_uncertain_ttft: int = 0
     ttfvt_s: Histogram = field(default_factory=Histogram)
     tpot_s: Histogram = field(default_factory=Histogram)
     gap_s: Histogram = field(default_factory=Histogram)
@@ -61,11 +63,13 @@ class PartBooks:
         self.reads += row.reads
         self.reads_with_kernel_time += row.reads_with_kernel_time
         self.requests_with_gaps += row.gaps_measured
+        self.requests_with_uncertain_ttft += bool(row.ttft_uncertainty_ns)
         if objectives.bounds and objectives.met(row):
             self.requests_within_objectives += 1
             self.tokens_within_objectives += row.output_tokens
         for histogram, duration_ns in (
             (self.ttft_s, row.ttft_ns),
+            (self.ttft_uncertainty_s, row.ttft_uncertainty_ns),
             (self.ttfvt_s, row.ttfvt_ns),
             (self.tpot_s, row.tpot_ns),
             (self.e2e_s, row.e2e_ns),

@@ -65,6 +65,16 @@ def delay_reasons(books: Watched, medians: Iterable[_Median]) -> Iterator[str]:
             yield f"{told}, and {what} (p99 {_ms(late.value)}) is more than {_of_median(figure, median_s)}"
 
 
+def uncertainty_reasons(part: PartBooks) -> Iterator[str]:
+    """Whether first outputs may have come much earlier than told, as they were read together with what came behind."""
+    median, bound = quantile(part.ttft_s, 0.5), quantile(part.ttft_uncertainty_s, 0.99)
+    if median and bound and bound.value > _SUSPECT_SHARE * median.value:
+        yield (
+            f"{part.requests_with_uncertain_ttft:,} first outputs may have come earlier than told: by up to "
+            f"{_ms(bound.value)} (p99), which is more than {_of_median('TTFT', median.value)}"
+        )
+
+
 def medians_of(part: PartBooks) -> list[_Median]:
     """The medians that a client's delay is held against."""
     return [

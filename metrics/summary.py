@@ -4,7 +4,8 @@ History of the format of a results folder (run.json and summary.json name it; ev
 1  the first.
 2  summary.json: objective_share and capacity, meets_objectives of each level, and the interval of goodput's fraction.
    run.json: the system prompt's fingerprint among the prompts' facts. requests.csv: first_body_ms, first_event_ms,
-   last_event_ms and events, for the figures as others count them.
+   last_event_ms and events, for the figures as others count them; ttft_uncertainty_ms, and reads. summary.json:
+   ttft_uncertainty_s and requests_with_uncertain_ttft.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from metrics.proof import (
     level_name,
     medians_of,
     self_check_reasons_of,
+    uncertainty_reasons,
     worker_reasons,
 )
 from metrics.quantiles import Quantile, quantile, share_interval
@@ -63,7 +65,9 @@ class Goodput(msgspec.Struct, frozen=True):
 
 class Figures(msgspec.Struct, frozen=True):
     """One part of one level. Rates are None where the part has no length; request_rate is of ok requests sent in it,
-    requests_with_gaps of those whose gaps were measured; server is None where the server tells nothing of itself."""
+    requests_with_gaps of those whose gaps were measured, requests_with_uncertain_ttft of those whose first output may
+    have come earlier than told, by ttft_uncertainty_s at most (0 for the others); server is None where the server tells
+    nothing of itself."""
 
     seconds: float
     requests: int
@@ -77,7 +81,9 @@ class Figures(msgspec.Struct, frozen=True):
     output_tokens_sources: dict[str, int]
     stamps: dict[str, int]
     requests_with_gaps: int
+    requests_with_uncertain_ttft: int
     ttft_s: Distribution
+    ttft_uncertainty_s: Distribution
     ttfvt_s: Distribution
     tpot_s: Distribution
     gap_s: Distribution
@@ -193,7 +199,9 @@ def figures(books: PartBooks, seconds: float, objectives: Objectives, server: Se
         output_tokens_sources=dict(books.token_sources),
         stamps=dict(books.stamps),
         requests_with_gaps=books.requests_with_gaps,
+        requests_with_uncertain_ttft=books.requests_with_uncertain_ttft,
         ttft_s=distribution(books.ttft_s),
+        ttft_uncertainty_s=distribution(books.ttft_uncertainty_s),
         ttfvt_s=distribution(books.ttfvt_s),
         tpot_s=distribution(books.tpot_s),
         gap_s=distribution(books.gap_s),
@@ -288,7 +296,7 @@ def reasons_to_suspect(ledger: Ledger) -> list[str]:
     for level in ledger.levels.values():
         whole = level.parts[Part.WHOLE]
         sources += whole.token_sources
-        found = [*_load_reasons(level), *delay_reasons(whole, medians_of(whole))]
+        found = [*_load_reasons(level), *delay_reasons(whole, medians_of(whole)), *uncertainty_reasons(whole)]
         reasons += [f"{level_name(level)}: {reason}" for reason in found]
     reasons += self_check_reasons_of(ledger)
     if len(sources) > 1:

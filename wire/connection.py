@@ -140,7 +140,9 @@ class Connection:
         arrived_ns, delay_ns, kernel = arrival_time_ns(ancillary, self._not_before_ns)
         if kernel:  # after a read without, the kernel's times are still the true ones
             self._not_before_ns = arrived_ns
-        earliest_ns = min(max(self._emptied_ns, POLLS.previous_ns), arrived_ns)
+        earliest_ns = min(self._emptied_ns, arrived_ns)
+        if self.watched and earliest_ns < POLLS.empty_ns <= arrived_ns:
+            earliest_ns = POLLS.empty_ns
         self._emptied_ns = arrived_ns + delay_ns
         self._last_ns = arrived_ns = max(arrived_ns, self._last_ns)
         received = len(data)

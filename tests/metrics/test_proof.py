@@ -12,7 +12,7 @@ from metrics.objectives import Objectives
 from metrics.proof import hints
 from metrics.records import Report
 from metrics.stage import Phase, Place, Stage
-from metrics.summary import reasons_to_suspect, worker_summaries
+from metrics.summary import level_summary, reasons_to_suspect, worker_summaries
 from metrics.timeline import Timeline
 
 MS = 1_000_000
@@ -73,6 +73,30 @@ def test_one_late_loop_among_several_is_enough_and_is_known(run: Run) -> None:
     ledger = run(health(), health(lag_ms=60), health(), kernel=False)
     assert len(reasons_to_suspect(ledger)) == 2
     assert [worker.validity.verdict for worker in worker_summaries(ledger)] == ["valid", "suspect", "valid"]
+
+
+def test_first_outputs_that_may_have_come_much_earlier_make_a_run_suspect(
+    report: Callable[..., Report], timeline: MakeTimeline, stage: Callable[..., Stage]
+) -> None:
+    """TTFT is 100 ms: 5 % of it are 5 ms, and one request in a hundred decides."""
+
+    def told(*bounds_ms: float) -> Ledger:
+        ledger = Ledger(Objectives())
+        ledger.begin_stage(stage(), 0.0)
+        timelines = [timeline(ttft_uncertainty_ns=round(bound_ms * MS)) for bound_ms in bounds_ms]
+        ledger.apply(report(timelines, [stage()]))
+        return ledger
+
+    assert reasons_to_suspect(told(*[0.0] * 99, 20)) == []
+    assert reasons_to_suspect(told(*[0.0] * 98, 4.9, 20)) == []
+    ledger = told(*[0.0] * 98, 5.1, 20)
+    assert reasons_to_suspect(ledger) == [
+        "level 10 (system prompt off): 2 first outputs may have come earlier than told: by up to 5.1 ms (p99), "
+        "which is more than 5% of the median TTFT (100.0 ms)"
+    ]
+    whole = level_summary(ledger.levels[0], 10.0, Objectives()).whole
+    assert (whole.requests_with_uncertain_ttft, whole.ttft_uncertainty_s.count) == (2, 100)
+    assert whole.ttft_uncertainty_s.max == pytest.approx(0.02, rel=0.001)
 
 
 def spread(p99_ms: float) -> ErrorSpread:

@@ -250,8 +250,8 @@ FIGURES: dict[str, Any] = {
     ),
     "output_tokens_sources": {str: int},
     "stamps": {str: int},
-    "requests_with_gaps": int,
-    **dict.fromkeys(("ttft_s", "ttfvt_s", "tpot_s", "gap_s", "e2e_s"), DISTRIBUTION),
+    **dict.fromkeys(("requests_with_gaps", "requests_with_uncertain_ttft"), int),
+    **dict.fromkeys(("ttft_s", "ttft_uncertainty_s", "ttfvt_s", "tpot_s", "gap_s", "e2e_s"), DISTRIBUTION),
     **dict.fromkeys(("request_token_rate", "connect_s", "client_delay_s", "loop_lag_s"), DISTRIBUTION),
     "server": (dict.fromkeys(ServerFigures.__struct_fields__, (float, None)), None),
 }

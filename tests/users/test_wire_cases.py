@@ -223,6 +223,25 @@ def test_events_are_counted_as_others_do_from_the_role_to_the_reason_to_finish(
     assert float(row["e2e_ms"]) <= float(row["last_event_ms"]) <= float(row["duration_ms"])
 
 
+def test_a_first_output_that_was_read_with_what_came_behind_it_has_a_bound(server: Server, user: Any) -> None:
+    """Alone, or behind a role, it has the kernel's own time; with another behind it, that one's."""
+    role = b'data: {"choices":[{"index":0,"delta":{"role":"assistant","content":""}}]}\n\n'
+    peer = None
+    for first in (outputs(1), role + outputs(1), outputs(2)):
+        user.begins()
+        peer = peer or server.accept()
+        peer.request()
+        begun = HEAD + chunk(first)
+        peer.send(begun)
+        until(user.has_received(len(begun)))
+        peer.send(chunk(outputs(1) + DONE) + END)
+        until(user.is_idle)
+    rows = user.rows()
+    assert [row["outcome"] for row in rows] == ["ok"] * 3
+    alone_ms, behind_a_role_ms, before_another_ms = (float(row["ttft_uncertainty_ms"]) for row in rows)
+    assert alone_ms == behind_a_role_ms == 0 < before_another_ms <= float(rows[2]["ttft_ms"])
+
+
 def test_an_event_that_is_no_chunk_ends_the_stream_though_good_events_came_in_the_same_read(
     server: Server, user: Any
 ) -> None:

@@ -90,6 +90,38 @@ def test_of_several_packets_in_one_read_the_last_ones_time_stands(
 
 
 @pytest.mark.usefixtures("kernel_stamps")
+def test_bytes_of_a_late_read_came_no_earlier_than_the_loop_looked_last(
+    server: Any, client: Any, until: Any, drain: Any
+) -> None:
+    """What was in the read first is between the loop's last look and the last packet, long after the read before."""
+    exchange = client.post("/", b"")
+    peer = server.accept()
+    peer.send(HEAD)
+    until(lambda: exchange.headers_ns)
+    before_ns = spin(0.02)
+    gevent.sleep(0.001)  # the loop looks as it sleeps
+    looked_ns = time.perf_counter_ns()
+    spin(0.02)
+    first_sent_ns = time.perf_counter_ns()
+    peer.send(chunk(b"a"))
+    spin(0.02)
+    last_sent_ns = time.perf_counter_ns()
+    peer.send(chunk(b"b") + END)
+    (arrival,) = drain(exchange)
+    assert arrival.data == b"ab"
+    assert exchange.headers_ns < before_ns < arrival.earliest_ns <= looked_ns < first_sent_ns
+    assert last_sent_ns <= arrival.arrived_ns
+
+
+@pytest.mark.usefixtures("kernel_stamps")
+def test_nothing_of_a_response_came_before_its_request_was_sent(server: Any, client: Any, drain: Any) -> None:
+    exchange = client.post("/", b"")
+    server.accept().send(HEAD + chunk(b"a") + END)
+    (arrival,) = drain(exchange)
+    assert exchange.sent_ns <= arrival.earliest_ns <= arrival.arrived_ns
+
+
+@pytest.mark.usefixtures("kernel_stamps")
 def test_a_kept_connection_goes_on_having_the_kernels_times(server: Any, client: Any, drain: Any) -> None:
     exchange = client.post("/", b"")
     peer = server.accept()
