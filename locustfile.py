@@ -21,6 +21,7 @@ from metrics.hooks import Recording
 from metrics.link import FORKED_CLUSTER, check_master_port
 from metrics.run import RunFacts
 from metrics.stage import Stage
+from page.mount import WebPage
 from reports.judge import Judge
 from reports.sink import TerminalSink
 from shapes.plan import Level
@@ -34,6 +35,18 @@ EXIT_BAD_SETUP = 2
 judge = Judge()
 recording = Recording(events, sinks=[TerminalSink(judge)], judge=judge)
 crew = Crew(events)
+
+
+def check_start(environment, options, host):
+    """What would refuse a run that is asked for from the page."""
+    plan = [stage_of(level) for level in shapes.options.plan_of(options)]
+    shapes.options.pauses_of(options)
+    judge.prepare(reports.options.JudgingOptions.of(options), plan)
+    recording.check(options)
+    crew.check(options, host, environment, wait=False)
+
+
+page = WebPage(recording.live, check_start)
 
 
 def stage_of(level: Level) -> Stage:
@@ -53,9 +66,17 @@ def add_options(parser, **_):
     shapes.options.add_options(parser)
     metrics.options.add_options(parser)
     reports.options.add_options(parser)
+    show_chosen_shape(parser)
     parser.set_defaults(only_summary=True)  # a line each five seconds instead of Locust's table each two
     bind_to_this_machine(parser)
     prepare_to_fork(parser)
+
+
+def show_chosen_shape(parser):
+    """The page's form shows the shape that the command line selects."""
+    options, _ = parser.parse_known_args()
+    if shapes.options.is_free(options):
+        parser.set_defaults(shape="free")
 
 
 def bind_to_this_machine(parser):
@@ -84,7 +105,7 @@ def prepare_to_fork(parser):
 
 @events.init.add_listener
 def prepare(environment, **_):
-    """What can be wrong is found now, before a run begins. A worker has no plan of its own."""
+    """What can be wrong is found now, before a run begins. A worker has no plan of its own, and no page."""
     options = environment.parsed_options
     on_worker = isinstance(environment.runner, WorkerRunner)
     try:
@@ -96,8 +117,10 @@ def prepare(environment, **_):
             shapes.options.pauses_of(options)
             judge.prepare(reports.options.JudgingOptions.of(options), plan)
         crew.attach(environment)
+        if not on_worker:
+            page.attach(environment)
         if options.headless and not on_worker:
-            crew.check(environment)
+            crew.check(options, environment.host, environment)
         recording.join()
     except ValueError as error:
         print(f"tokenswarm: {error}", file=sys.stderr)
@@ -130,6 +153,7 @@ def begin_run(environment, **_):
             crew.begin(environment, recording.recorder)
     except ValueError as error:
         logger.error("The run does not begin: %s", error)
+        page.refuse(str(error))
         environment.process_exit_code = EXIT_BAD_SETUP
         if isinstance(environment.runner, WorkerRunner):
             recording.refuse_run(str(error))

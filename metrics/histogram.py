@@ -7,12 +7,16 @@ the one recorded. They are counted in a numpy array, made with the first value; 
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
+from math import ceil
 from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 Key = TypeVar("Key", bound=Hashable)
+
+#: A histogram's counts at one moment.
+Snapshot = NDArray[np.int64]
 
 _HIGHEST = 24 * 3600 * 1_000_000
 #: The first 2,048 buckets hold one unit each; then come 1,024 of 2 units, 1,024 of 4, and so on.
@@ -93,6 +97,24 @@ class Histogram:
         """The rank-th smallest value, from 1 to count: the middle of its bucket, at most 0.05 % off."""
         values, cumulative = self._recorded()
         return float(values[int(np.searchsorted(cumulative, rank))]) * self.unit
+
+    def values_at(self, shares: Sequence[float], since: Snapshot | None = None) -> list[float] | None:
+        """The value of rank ceil(p n) for each share p (0 < p ≤ 1), in one walk; of what was recorded since a snapshot,
+        if one is given. None where there is nothing."""
+        used, counts = self._used()
+        if since is not None:
+            counts = counts - since[used]
+            used, counts = used[counts > 0], counts[counts > 0]
+        if not len(used):
+            return None
+        cumulative = np.cumsum(counts)
+        ranks = [ceil(share * int(cumulative[-1])) for share in shares]
+        edges, widths = _bucket_edges(used[np.searchsorted(cumulative, ranks)])
+        return [float(value) * self.unit for value in edges + (widths - 1) / 2]
+
+    def snapshot(self) -> Snapshot:
+        """What is recorded by now, for `values_at`."""
+        return self._room().copy()
 
     def counts_at_or_below(self, bounds: Sequence[float]) -> list[int]:
         """How many values lie at or below each bound (ascending). A bucket counts where its lower edge does, so that a

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import signal
 import time
+from argparse import Namespace
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -30,6 +31,7 @@ from metrics.health import LAG_SLEEP_S, NO_SELF_CHECKS, SelfCheck
 from metrics.journal import Journal, check_writable
 from metrics.ledger import WINDOW_S, Ledger
 from metrics.link import MasterLink, WorkerLink
+from metrics.live import LiveSeries
 from metrics.options import RecordingOptions
 from metrics.progress import Progress, ProgressMeter
 from metrics.prometheus import LiveRun, serve
@@ -51,7 +53,7 @@ from metrics.summary import (
     validity,
     worker_summaries,
 )
-from metrics.timeline import Timeline
+from metrics.timeline import Outcome, Timeline
 
 logger = logging.getLogger(__name__)
 
@@ -96,6 +98,7 @@ class _Run:
         for worker, check in self_checks.items():
             self.ledger.enter_self_check(worker, check)
         self.server = ServerBooks()
+        self.series = LiveSeries()
         self.meter = ProgressMeter(len(facts.plan))
         self.journal = Journal(options.results, folder_name(self.began.astimezone(), facts.engine))
         self.plan_done = all(stage.level_time_s is None for stage in facts.plan)  # no end but the user's own
@@ -113,10 +116,14 @@ class _Run:
         )
         return document | {"server_metrics": self.server.facts()}
 
-    def enter(self, report: Report) -> None:
-        if self.ledger.apply(report):
-            stages = {number: level.stage for number, level in self.ledger.levels.items()}
-            self.journal.write_requests(report.rows, stages)
+    def enter(self, report: Report) -> bool:
+        """Whether it was new."""
+        if not self.ledger.apply(report):
+            return False
+        self.series.heard(report.worker, report.output_events, self.now_s)
+        stages = {number: level.stage for number, level in self.ledger.levels.items()}
+        self.journal.write_requests(report.rows, stages)
+        return True
 
     def close(self, status: Status, defect: str | None) -> None:
         """Write what is left to write; the folder is then complete."""
@@ -213,6 +220,11 @@ class Recording:
         events.test_stopping.add_listener(self._on_test_stopping)
         events.test_stop.add_listener(self._on_test_stop)
 
+    @property
+    def live(self) -> LiveRun:
+        """What a page shows: this process's run, or the one that was."""
+        return self._live
+
     # Called by the composition, in this order.
 
     def attach(self, environment: Environment) -> None:
@@ -221,7 +233,7 @@ class Recording:
         runner = environment.runner
         assert runner is not None and environment.parsed_options is not None
         self._live.user_count = lambda: runner.user_count
-        self._live.has_defect = lambda: self._defect is not None
+        self._live.defect = lambda: self._defect
         options = RecordingOptions.of(environment.parsed_options)
         build = build_of(environment.parsed_locustfiles or [])
         if isinstance(runner, WorkerRunner):
@@ -252,6 +264,10 @@ class Recording:
                 ]
             gevent.spawn(self._keep_books)
 
+    def check(self, given: Namespace) -> None:
+        """Before a run that a page asks for. Raises ObjectiveError, RecordingOptionError, ResultsFolderError."""
+        check_writable(RecordingOptions.of(given).results)
+
     def join(self) -> None:
         """On a worker, when all that a run needs is loaded."""
         if self._master is not None:
@@ -274,6 +290,8 @@ class Recording:
         if self._crowd is not None:
             self._crowd.begin_run()
         self._live.facts, self._live.ledger, self._live.server = facts, run.ledger, run.server
+        self._live.series, self._live.status, self._live.folder = run.series, Status.RUNNING, run.journal.folder
+        self._live.now_s = lambda: run.now_s
         logger.info("Results go to %s", run.journal.folder)
         for worker, check in self_checks.items():
             for sink in self._sinks:
@@ -398,7 +416,7 @@ class Recording:
         again."""
         assert self._run is not None
         try:
-            self._run.enter(report)
+            self._enter_new(self._run, report)
         except ReportError:
             raise
         except Exception as error:
@@ -417,6 +435,7 @@ class Recording:
                 self._take_own_report(run)
                 users = self._environment.runner.user_count if self._environment.runner else 0
                 run.ledger.observe(users, run.now_s)
+                run.series.observe(run.ledger, run.now_s)
                 if ticks % int(WINDOW_S) == 0:
                     run.journal.write_windows(run.ledger, run.now_s)
                     self._show_progress(run, users)
@@ -426,7 +445,21 @@ class Recording:
 
     def _take_own_report(self, run: _Run) -> None:
         if isinstance(self._environment.runner, LocalRunner) and self.recorder is not None:
-            run.enter(self.recorder.take_report())
+            self._enter_new(run, self.recorder.take_report())
+
+    def _enter_new(self, run: _Run, report: Report) -> None:
+        if run.enter(report):
+            self._show_in_statistics(report, run.ledger)
+
+    def _show_in_statistics(self, report: Report, ledger: Ledger) -> None:
+        """Rows of their own in Locust's statistics. They are no requests: its totals do not hold them."""
+        stats: Any = self._environment.stats  # it is typed as if it took whole milliseconds
+        for row in report.rows:
+            mode = ledger.levels[row.stage].stage.system_prompt
+            if row.outcome == Outcome.OK and row.ttft_ns is not None:
+                stats.get(f"TTFT in ms, system prompt {mode}", "LLM").log(row.ttft_ns / 1e6, 0)
+            if row.outcome == Outcome.OK and row.token_rate is not None:
+                stats.get(f"tokens/s of a user, system prompt {mode}", "LLM").log(row.token_rate, 0)
 
     def _show_progress(self, run: _Run, users: int) -> None:
         progress = run.meter.read(run.ledger, users, run.now_s)
@@ -458,6 +491,8 @@ class Recording:
             self._take_own_report(run)
         except Exception as error:
             self._fail(f"the last report could not be entered: {error!r}")
+        ended_s = run.now_s
+        self._live.now_s = lambda: ended_s
         self._run = self.recorder = None
         if self._crowd is not None:
             run.lost = self._crowd.end_run()
@@ -477,6 +512,7 @@ class Recording:
         except Exception as error:
             self._fail(f"the run could not be judged: {error!r}")
             status = Status.FAILED
+        self._live.status = status
         # The last run of a process decides: after a good one in the web page, a stopped one before it is forgotten.
         self._environment.process_exit_code = _EXIT_CODES.get(status, judged)
         self._finished.append(run.journal.folder)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 from gevent.pywsgi import WSGIServer
 from prometheus_client import CollectorRegistry, make_wsgi_app
@@ -13,7 +14,8 @@ from prometheus_client.registry import Collector
 from metrics.buckets import CLIENT_DELAY_S, EXPOSED
 from metrics.histogram import Histogram
 from metrics.ledger import Ledger, LevelBooks
-from metrics.run import RunFacts
+from metrics.live import LiveSeries
+from metrics.run import RunFacts, Status
 from metrics.server import ServerBooks
 from metrics.stage import Part
 from metrics.summary import reasons_to_suspect
@@ -43,14 +45,19 @@ class MetricsPortError(ValueError):
 
 
 class LiveRun:
-    """What a scrape reads: the run's facts and books, replaced as a whole when another run begins."""
+    """What a scrape or a page reads: the run's facts and books, replaced as a whole when another run begins. They stay
+    when it is over: `status` says that it is, and `now_s` then stands still."""
 
     def __init__(self) -> None:
         self.facts: RunFacts | None = None
         self.ledger: Ledger | None = None
         self.server = ServerBooks()
+        self.series = LiveSeries()
+        self.status = Status.RUNNING
+        self.folder: Path | None = None
+        self.now_s: Callable[[], float] = lambda: 0.0
         self.user_count: Callable[[], int] = lambda: 0
-        self.has_defect: Callable[[], bool] = lambda: False
+        self.defect: Callable[[], str | None] = lambda: None
         #: (workers that are connected, workers that went missing)
         self.workers: Callable[[], tuple[int, int]] = lambda: (1, 0)
 
@@ -70,7 +77,7 @@ class BooksCollector(Collector):
         if facts is None or ledger is None:
             return
         yield GaugeMetricFamily("tokenswarm_requests_in_flight", "Requests sent and not ended.", ledger.in_flight)
-        suspect = self._live.has_defect() or bool(reasons_to_suspect(ledger))
+        suspect = self._live.defect() is not None or bool(reasons_to_suspect(ledger))
         yield GaugeMetricFamily("tokenswarm_suspect", "1 if the client may have disturbed these figures.", suspect)
         yield from _workers(ledger)
         yield self._requests(facts, ledger)

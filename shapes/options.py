@@ -16,8 +16,8 @@ def add_options(parser: ArgumentParser) -> None:
         choices=["ladder", "free"],
         default="ladder",
         env_var="TOKENSWARM_SHAPE",
-        help="ladder: --levels one after the other; free: Locust's own users, rate and run time "
-        "(chosen by -u, -r or -t on the command line)",
+        help="ladder: --levels one after the other, and Locust's own users, rate and run time do not count; free: they "
+        "alone do (chosen by -u, -r or -t on the command line)",
     )
     option("--levels", default="10,50,100", env_var="TOKENSWARM_LEVELS", help="users of each level of the ladder")
     option("--ramp", default="20s", env_var="TOKENSWARM_RAMP", help="time within which a level's users are all there")
@@ -39,10 +39,15 @@ def add_options(parser: ArgumentParser) -> None:
     option("--settle", default="5s", env_var="TOKENSWARM_SETTLE", help="pause after each level's last stream")
 
 
+def is_free(options: Namespace) -> bool:
+    """Whether -u, -r or -t stand on the command line."""
+    return any(value is not None for value in (options.num_users, options.spawn_rate, options.run_time))
+
+
 def choose_free_shape(options: Namespace) -> None:
     """At start-up: -u, -r or -t on the command line select the free shape, which reaches its users within --ramp
     unless -r says otherwise. Raises PlanError."""
-    if any(value is not None for value in (options.num_users, options.spawn_rate, options.run_time)):
+    if is_free(options):
         options.shape = "free"
         options.num_users = 1 if options.num_users is None else options.num_users
         if options.spawn_rate is None:

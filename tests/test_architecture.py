@@ -9,13 +9,14 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 
-ROOMS = {"users", "shapes", "prompts", "engines", "wire", "metrics", "reports", "simulator", "probe"}
+ROOMS = {"users", "shapes", "prompts", "engines", "wire", "metrics", "reports", "simulator", "probe", "page"}
 #: Which of our rooms each place may import besides its own.
 MAY_IMPORT: dict[str, set[str]] = {
-    "locustfile": {"users", "shapes", "metrics", "reports"},
+    "locustfile": {"users", "shapes", "metrics", "page", "reports"},
     "tokenswarm": {"reports", "simulator", "probe"},
     "users": {"prompts", "engines", "wire", "metrics"},
     "reports": {"metrics"},
+    "page": {"metrics", "reports"},
     "probe": {"users", "prompts", "engines", "wire", "metrics", "reports"},
     "shapes": set(),
     "prompts": set(),
@@ -25,7 +26,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "simulator": set(),
 }
 #: Where Locust may be imported; everything else runs and tests without it.
-LOCUST_PLACES = {"locustfile.py", "metrics/hooks.py", "metrics/link.py"}
+LOCUST_PLACES = {"locustfile.py", "metrics/hooks.py", "metrics/link.py", "page/mount.py"}
 LOCUST_ROOMS = {"users", "shapes"}
 #: Where gevent may be imported besides: the rest is free of it.
 GEVENT_PLACES = {"metrics/hooks.py", "metrics/link.py", "metrics/prometheus.py"}

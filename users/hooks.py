@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 import time
 from argparse import Namespace
+from collections.abc import Callable
 from contextlib import suppress
 from math import ceil
 from typing import Any
 
+import gevent
 import msgspec
 from gevent.queue import Empty, Queue
 from locust.env import Environment
@@ -21,7 +23,7 @@ from metrics.recorder import Recorder
 from users.chat import StreamingUser
 from users.options import AUTO, ChatOptions, ServerMetricsOptions, Stamps, TokenTimes, engine_of, request_headers
 from users.self_check import SelfCheckFailed, self_check
-from users.server import find_server, origin_of, unasked
+from users.server import Server, find_server, origin_of, unasked
 from users.server_metrics import ServerLog, ServerWatch
 from users.session import Session, load_material
 from users.target import EmbeddedSimulator
@@ -114,7 +116,8 @@ class Crew:
 
     def __init__(self, events: Events) -> None:
         self._simulator: EmbeddedSimulator | None = None
-        self._checked: dict[str, Any] | None = None
+        self._server: Server | None = None
+        self._chosen: dict[str, str] | None = None
         self._watch: ServerWatch | None = None
         self._self_checks = SelfChecks()
         events.test_stopping.add_listener(self._on_test_stopping)
@@ -127,7 +130,7 @@ class Crew:
         self._self_checks.attach(environment)
         assert environment.parsed_options is not None
         options = self.load(environment.parsed_options)
-        _server_metrics(environment)
+        ServerMetricsOptions.of(environment.parsed_options)
         if options.tls.insecure:
             logger.warning("--tls-insecure: the server's certificate is not checked, anybody could be that server")
         if not environment.host and not isinstance(environment.runner, WorkerRunner):
@@ -145,18 +148,13 @@ class Crew:
     def facts(self, environment: Environment) -> dict[str, Any]:
         """Where the books are kept: what run.json says of what is asked, the server having been found to answer. Raises
         OptionError, PromptError, UnusableUrl."""
-        if self._checked is not None:
-            checked, self._checked = self._checked, None
-            return checked
-        assert environment.parsed_options is not None
-        options, host = _options(environment), environment.host or ""
-        # Workers on other machines may stand where their master cannot reach.
-        here = not isinstance(environment.runner, MasterRunner) or environment.parsed_options.processes
-        needed = options.engine == AUTO or not options.model
-        server = find_server(options, host) if here or needed else unasked(options)
+        parsed = environment.parsed_options
+        assert parsed is not None
+        options, host = ChatOptions.of(parsed), environment.host or ""
+        server, self._server = self._server or _server_of(options, host, environment), None
+        self._chosen = {"engine": parsed.engine, "model": parsed.model}
         # Workers get them with the other options, so that no node can ask another engine or for another model.
-        environment.parsed_options.engine = server.found.engine
-        environment.parsed_options.model = server.model
+        parsed.engine, parsed.model = server.found.engine, server.model
         return {
             "host": host,
             "engine": server.found.engine,
@@ -169,9 +167,14 @@ class Crew:
             "cold_start_s": server.waited_s,
         }
 
-    def check(self, environment: Environment) -> None:
-        """Find out now what `facts` will be asked for once. Raises what it raises."""
-        self._checked = self.facts(environment)
+    def check(self, given: Namespace, host: str, environment: Environment, wait: bool = True) -> None:
+        """Find out before a run what would refuse it, and keep what was found of the server for `facts`. wait: until
+        the server is ready; the run itself does so too. Raises OptionError, PromptError, UnusableUrl."""
+        options = self.load(given)
+        ServerMetricsOptions.of(given)
+        self._server = None
+        with suppress(_StillLoading):
+            self._server = _server_of(options, host, environment, gevent.sleep if wait else _do_not_wait)
 
     def self_checks(self, environment: Environment, users: int) -> dict[int, SelfCheck]:
         """By worker, what each found of itself with its share of so many users; nothing where --self-check is not
@@ -185,7 +188,8 @@ class Crew:
     def watch_server(self, environment: Environment, engine: str, log: ServerLog) -> None:
         """Where the books are kept, once a run has begun: look at what its server tells of itself, to its end."""
         options = _options(environment)
-        where = _server_metrics(environment)
+        assert environment.parsed_options is not None
+        where = ServerMetricsOptions.of(environment.parsed_options)
         host = origin_of(environment.host or "")
         self._watch = ServerWatch(where, engine, host, request_headers(engine_of(options)), options.tls, log)
         self._watch.start()
@@ -200,8 +204,12 @@ class Crew:
         assert environment.parsed_options is not None
         environment.stop_timeout = environment.parsed_options.stop_timeout
 
-    def _on_test_stop(self, **_: Any) -> None:
+    def _on_test_stop(self, environment: Environment, **_: Any) -> None:
         StreamingUser.session = None
+        if self._chosen is not None:
+            # The next run of this process finds its own server, if that is what was chosen.
+            vars(environment.parsed_options).update(self._chosen)
+            self._chosen = None
         if self._watch is not None:
             self._watch.stop()
             self._watch = None
@@ -232,6 +240,20 @@ def _options(environment: Environment) -> ChatOptions:
     return ChatOptions.of(environment.parsed_options)
 
 
-def _server_metrics(environment: Environment) -> ServerMetricsOptions:
+class _StillLoading(Exception):
+    """The server answers and is not ready."""
+
+
+def _do_not_wait(_: float) -> None:
+    raise _StillLoading
+
+
+def _server_of(
+    options: ChatOptions, host: str, environment: Environment, sleep: Callable[[float], object] = gevent.sleep
+) -> Server:
+    """Raises OptionError, UnusableUrl."""
     assert environment.parsed_options is not None
-    return ServerMetricsOptions.of(environment.parsed_options)
+    # Workers on other machines may stand where their master cannot reach.
+    here = not isinstance(environment.runner, MasterRunner) or environment.parsed_options.processes
+    needed = options.engine == AUTO or not options.model
+    return find_server(options, host, sleep) if here or needed else unasked(options)

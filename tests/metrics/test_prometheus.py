@@ -214,7 +214,7 @@ def test_the_stamp_is_there_while_the_run_goes_on(
     assert suspect() == 1.0
     live.ledger = Ledger(Objectives())
     assert suspect() == 0.0
-    live.has_defect = lambda: True
+    live.defect = lambda: "the books do not balance"
     assert suspect() == 1.0
 
 

@@ -1,0 +1,81 @@
+"""The figures inside Locust's own pages: rows of its extended table, and a section of its report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from html import escape
+from typing import Any
+
+from page.live import LevelRow
+
+#: Locust's tab and table of ours.
+KEY = "tokens"
+_PROMPT = {"off": "without system prompt", "on": "with system prompt"}
+_COLUMNS = (
+    ("requests", "Requests", 1),
+    ("failures", "Failures", 1),
+    ("token_rate", "Tokens/s", 1.0),
+    ("ttft_p50_s", "TTFT p50 (ms)", 1000.0),
+    ("ttft_p95_s", "TTFT p95 (ms)", 1000.0),
+    ("ttft_p99_s", "TTFT p99 (ms)", 1000.0),
+    ("tpot_p50_s", "TPOT p50 (ms)", 1000.0),
+    ("gap_p99_s", "Gap p99 (ms)", 1000.0),
+    ("e2e_p95_s", "E2E p95 (ms)", 1000.0),
+)
+_HEADINGS = ("Level", *(heading for _, heading, _ in _COLUMNS))
+
+
+def extended_table() -> dict[str, Any]:
+    """What Locust's page is told of the table: its columns."""
+    columns: list[dict[str, Any]] = [{"key": "name", "title": "Level"}]
+    for key, title, factor in _COLUMNS:
+        columns.append({"key": key, "title": title} | ({"round": 1} if isinstance(factor, float) else {}))
+    return {"key": KEY, "structure": columns}
+
+
+def extended_rows(levels: Sequence[LevelRow]) -> list[dict[str, Any]]:
+    """A row a level that has begun. The page sorts by name: the stage's number leads."""
+    return [dict(zip(["name", *(key for key, _, _ in _COLUMNS)], cells)) for cells in _cells(levels)]
+
+
+def report_section(levels: Sequence[LevelRow], facts: str, reasons: Sequence[str]) -> str:
+    """A section for the end of Locust's report; "" where no level has begun. reasons: not to believe the figures."""
+    rows = list(_cells(levels))
+    if not rows:
+        return ""
+    head = "".join(f"<th scope='col'>{escape(heading)}</th>" for heading in _HEADINGS)
+    body = "".join(
+        f"<tr><th scope='row'>{escape(str(name))}</th>" + "".join(f"<td>{_text(cell)}</td>" for cell in cells) + "</tr>"
+        for name, *cells in rows
+    )
+    warnings = "".join(f"<p role='note'><strong>Suspect:</strong> {escape(reason)}</p>" for reason in reasons)
+    return (
+        f"<section id='tokenswarm'><style>{_STYLE}</style><h2>Tokens, level by level</h2><p>{escape(facts)}</p>"
+        f"{warnings}<div><table><caption>Latencies are of requests sent in a level's hold; its ramp is left out."
+        f"</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div></section>"
+    )
+
+
+def _cells(levels: Sequence[LevelRow]) -> Iterator[list[Any]]:
+    for level in levels:
+        if level.state == "planned":
+            continue
+        name = f"{level.stage + 1:02d}: {level.level} users {_PROMPT[level.system_prompt]}"
+        values = [(getattr(level, key), factor) for key, _, factor in _COLUMNS]
+        yield [name, *(None if value is None else value * factor for value, factor in values)]
+
+
+def _text(value: float | None) -> str:
+    if value is None:
+        return "–"
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.1f}"
+
+
+_STYLE = (
+    "#tokenswarm{font-family:Roboto,Helvetica,Arial,sans-serif;max-width:1200px;margin:2rem auto;padding:0 24px;"
+    "color:CanvasText}#tokenswarm div{overflow-x:auto}#tokenswarm table{border-collapse:collapse;width:100%;"
+    "font-size:.875rem;font-variant-numeric:tabular-nums}"
+    "#tokenswarm caption{text-align:left;padding:.5rem 0;opacity:.8}"
+    "#tokenswarm th,#tokenswarm td{padding:.5rem .75rem;text-align:right;border-bottom:1px solid rgba(128,128,128,.4);"
+    "white-space:nowrap}#tokenswarm th:first-child{text-align:left}"
+)

@@ -1,0 +1,18 @@
+// A link to our page in the bar of Locust's. React draws the bar anew at times: then the link is put back.
+{
+  const address = document.currentScript.src.replace(/assets\/link\.js.*$/, "");
+  const link = document.createElement("a");
+  link.href = address;
+  link.id = "tokenswarm-link";
+  link.textContent = "Tokens";
+  link.style.cssText =
+    "margin-right:16px;padding:6px 16px;border-radius:4px;border:1px solid currentColor;color:inherit;" +
+    "font:500 .875rem/1.75 Roboto,Helvetica,Arial,sans-serif;text-decoration:none;white-space:nowrap";
+  const place = () => {
+    const bar = document.querySelector("header");
+    const right = bar?.querySelector("button")?.parentElement;
+    if (right && !link.isConnected) right.prepend(link);
+  };
+  new MutationObserver(place).observe(document.getElementById("root"), { childList: true, subtree: true });
+  place();
+}

@@ -1,0 +1,21 @@
+// Tables, made of text only: what a server or a folder is called is never taken for markup.
+
+export function element(name, attributes = {}, ...children) {
+  const made = document.createElement(name);
+  for (const [key, value] of Object.entries(attributes)) {
+    if (key === "class") made.className = value;
+    else if (value === true) made.setAttribute(key, "");
+    else if (value !== false && value !== null) made.setAttribute(key, value);
+  }
+  made.append(...children);
+  return made;
+}
+
+// columns: [heading, cell of a row (text or element), whether it is text]. The first is the row's name.
+export function fill(table, columns, rows, isOn = () => false) {
+  const head = element("tr", {}, ...columns.map(([heading, , text]) => element("th", { scope: "col", class: text ? "text" : "" }, heading)));
+  const body = rows.map((row) =>
+    element("tr", { class: isOn(row) ? "on" : "" }, ...columns.map(([, cell, text], i) =>
+      element(i ? "td" : "th", i ? { class: text ? "text" : "" } : { scope: "row" }, cell(row)))));
+  table.replaceChildren(element("thead", {}, head), element("tbody", {}, ...body));
+}

@@ -1,0 +1,6 @@
+// Locust's page keeps its theme here too. Set before anything is drawn.
+{
+  const kept = localStorage.theme;
+  const dark = kept ? kept === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
+  document.documentElement.dataset.theme = dark ? "dark" : "light";
+}
