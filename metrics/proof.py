@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 from metrics.health import CoreUse, SelfCheck
@@ -78,21 +78,27 @@ def uncertainty_reasons(part: PartBooks) -> Iterator[str]:
 def medians_of(part: PartBooks) -> list[_Median]:
     """The medians that a client's delay is held against."""
     return [
-        _Median(figure, median.value)
+        _Median(figure, median[0])
         for figure, histogram in (("TTFT", part.ttft_s), ("gap", part.gap_s))
-        if (median := quantile(histogram, 0.5)) and median.value
+        if (median := histogram.values_at((0.5,))) and median[0]
     ]
 
 
-def worker_reasons(worker: WorkerBooks, ledger: Ledger) -> list[str]:
-    """Why this worker's requests may not be what went over the wire."""
-    smallest = _smallest_medians(ledger)
+def smallest_medians(ledger: Ledger) -> list[_Median]:
+    """Of all levels, figure by figure: what a worker's own error is held against."""
+    medians = [median for level in ledger.levels.values() for median in medians_of(level.parts[Part.WHOLE])]
+    figures = dict.fromkeys(median.figure for median in medians)
+    return [min((m for m in medians if m.figure == figure), key=lambda m: m.value_s) for figure in figures]
+
+
+def worker_reasons(worker: WorkerBooks, smallest: Sequence[_Median]) -> list[str]:
+    """Why this worker's requests may not be what went over the wire. smallest: of the run, see smallest_medians."""
     return [*delay_reasons(worker, smallest), *self_check_reasons(worker.self_check, smallest)]
 
 
 def self_check_reasons_of(ledger: Ledger) -> Iterator[str]:
     """The same as far as the workers' self-checks say so, each worker named."""
-    smallest = _smallest_medians(ledger)
+    smallest = smallest_medians(ledger)
     for number, worker in ledger.workers.items():
         yield from (f"worker {number}: {reason}" for reason in self_check_reasons(worker.self_check, smallest))
 
@@ -131,11 +137,11 @@ def _core_hint(worker: WorkerBooks, ledger: Ledger) -> str:
     if fullest is None:
         return ""
     stage, use = fullest
-    lag = quantile(worker.loop_lag_s, 0.5)
+    lag = worker.loop_lag_s.values_at((0.5,))
     if (use.utilization or 0.0) > _FULL_CORE:
         figure = f"used {use.utilization:.0%} of a core in the hold of {level_name(ledger.levels[stage])}"
-    elif lag is not None and lag.value > _SATURATED_LAG_S:
-        figure = f"noticed half of all events more than {_ms(lag.value)} late"
+    elif lag is not None and lag[0] > _SATURATED_LAG_S:
+        figure = f"noticed half of all events more than {_ms(lag[0])} late"
     else:
         return ""
     if worker.reads_with_kernel_time >= (1 - _NEGLIGIBLE_SHARE) * worker.reads:
@@ -143,12 +149,6 @@ def _core_hint(worker: WorkerBooks, ledger: Ledger) -> str:
     else:
         consequence = "times are its own, and late"
     return f"{figure}: give the load more processes (--processes -1: one a core) or more workers; {consequence}"
-
-
-def _smallest_medians(ledger: Ledger) -> list[_Median]:
-    medians = [median for level in ledger.levels.values() for median in medians_of(level.parts[Part.WHOLE])]
-    figures = dict.fromkeys(median.figure for median in medians)
-    return [min((m for m in medians if m.figure == figure), key=lambda m: m.value_s) for figure in figures]
 
 
 def _of_median(figure: str, median_s: float) -> str:

@@ -26,6 +26,7 @@ from metrics.proof import (
     level_name,
     medians_of,
     self_check_reasons_of,
+    smallest_medians,
     uncertainty_reasons,
     worker_reasons,
 )
@@ -246,10 +247,14 @@ def level_summary(
 
 def worker_summaries(ledger: Ledger) -> list[WorkerSummary]:
     """Every worker that was heard of, in the order of their numbers."""
-    return [_worker_summary(number, worker, ledger) for number, worker in sorted(ledger.workers.items())]
+    smallest = smallest_medians(ledger)
+    return [
+        _worker_summary(number, worker, validity(worker_reasons(worker, smallest)))
+        for number, worker in sorted(ledger.workers.items())
+    ]
 
 
-def _worker_summary(number: int, worker: WorkerBooks, ledger: Ledger) -> WorkerSummary:
+def _worker_summary(number: int, worker: WorkerBooks, verdict: Validity) -> WorkerSummary:
     fullest, lag, delay = fullest_hold(worker), quantile(worker.loop_lag_s, 0.99), quantile(worker.client_delay_s, 0.99)
     return WorkerSummary(
         worker=number,
@@ -259,7 +264,7 @@ def _worker_summary(number: int, worker: WorkerBooks, ledger: Ledger) -> WorkerS
         loop_lag_p99_s=lag.value if lag else None,
         client_delay_p99_s=delay.value if delay else None,
         self_check=worker.self_check,
-        validity=validity(worker_reasons(worker, ledger)),
+        validity=verdict,
     )
 
 

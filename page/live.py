@@ -8,10 +8,10 @@ from typing import Any
 
 import msgspec
 
-from metrics.ledger import Ledger, LevelBooks
+from metrics.ledger import Ledger, LevelBooks, WorkerBooks
 from metrics.live import LiveSeries, Point
 from metrics.prometheus import LiveRun
-from metrics.proof import hints, worker_reasons
+from metrics.proof import hints, smallest_medians, worker_reasons
 from metrics.run import RunFacts, Status
 from metrics.stage import Part, Stage
 from metrics.summary import Validity, reasons_to_suspect, validity
@@ -165,7 +165,11 @@ class LiveView:
     def _make_tables(
         self, ledger: Ledger, facts: RunFacts, series: LiveSeries, now_s: float
     ) -> tuple[list[LevelRow], list[WorkerRow], list[str]]:
-        workers = [_worker_row(number, ledger, series) for number in sorted(ledger.workers)]
+        smallest = smallest_medians(ledger)
+        workers = [
+            _worker_row(number, worker, series.tokens_per_s(number, ledger), validity(worker_reasons(worker, smallest)))
+            for number, worker in sorted(ledger.workers.items())
+        ]
         return self._level_rows(ledger, facts, series, now_s), workers, list(hints(ledger).values())
 
     def _level_rows(self, ledger: Ledger, facts: RunFacts, series: LiveSeries, now_s: float) -> list[LevelRow]:
@@ -238,19 +242,18 @@ def progress(plan: Sequence[Stage], ledger: Ledger, now_s: float) -> Progress:
     return Progress(now_s, left_s, 1 - left_s / whole_s, stage.stage, phase, phase_left_s)
 
 
-def _worker_row(number: int, ledger: Ledger, series: LiveSeries) -> WorkerRow:
-    worker = ledger.workers[number]
+def _worker_row(number: int, worker: WorkerBooks, tokens_per_s: float | None, verdict: Validity) -> WorkerRow:
     (delay_s,) = worker.client_delay_s.values_at((0.99,)) or (None,)
     (lag_s,) = worker.loop_lag_s.values_at((0.99,)) or (None,)
     return WorkerRow(
         worker=number,
         requests=worker.fired,
         in_flight=worker.in_flight,
-        tokens_per_s=series.tokens_per_s(number, ledger),
+        tokens_per_s=tokens_per_s,
         cpu_utilization=worker.latest_use.utilization,
         client_delay_p99_s=delay_s,
         loop_lag_p99_s=lag_s,
-        validity=validity(worker_reasons(worker, ledger)),
+        validity=verdict,
     )
 
 

@@ -71,6 +71,7 @@ export class Charts {
     const holds = bounds.filter(([left, right]) => right > left);
     this.range.end = Math.max(10, nowS) * S_TO_MS;
     this.holds.data = { left: holds.map(([left]) => left), right: holds.map(([, right]) => right) };
+    for (const chart of this.figures) this.tell(chart);
     this.source.data = Object.fromEntries(Object.entries(this.data).map(([name, values]) => [name, [...values]]));
   }
 
@@ -118,7 +119,10 @@ export class Charts {
   }
 
   repaint() {
-    this.figures?.forEach((chart) => this.dress(chart));
+    this.figures?.forEach((chart) => {
+      this.dress(chart);
+      this.tell(chart);
+    });
   }
 
   // The colours of the theme.
@@ -135,12 +139,20 @@ export class Charts {
     for (const grid of figure.xgrids) grid.grid_line_alpha = 0.4;
     shade.glyph.fill_color = ink.shade;
     shade.glyph.fill_alpha = 0.1;
-    key.innerHTML = "";
-    series.forEach(([, label, line], i) => {
+    series.forEach(([, , line], i) => {
       const color = LINES[line].color[theme()];
       lines[i].glyph.line_color = color;
       dots[i].glyph.fill_color = color;
-      key.innerHTML += `<li><svg viewBox="0 0 26 8" aria-hidden="true"><path d="M0 4h26" stroke="${color}" stroke-width="2" stroke-dasharray="${LINES[line].dash.join(" ")}"/></svg>${label}</li>`;
     });
+    key.dataset.told = "";
+  }
+
+  // Which lines there are. Of the outcomes, those that came: a legend of what did not would hide what did.
+  tell({ series, key, lines, dots }) {
+    const there = series.map(([column]) => !OUTCOMES.includes(column) || this.data[column].some((count) => count > 0));
+    there.forEach((is, i) => (lines[i].visible = dots[i].visible = is || (i === 0 && !there.includes(true))));
+    if (key.dataset.told === there.join()) return;
+    key.dataset.told = there.join();
+    key.innerHTML = series.map(([, label, line], i) => !there[i] ? "" : `<li><svg viewBox="0 0 26 8" aria-hidden="true"><path d="M0 4h26" stroke="${LINES[line].color[theme()]}" stroke-width="2" stroke-dasharray="${LINES[line].dash.join(" ")}"/></svg>${label}</li>`).join("") || "<li>none so far</li>";
   }
 }

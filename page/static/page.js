@@ -152,9 +152,9 @@ function showLevels(levels) {
   const columns = [
     ["Users", (level) => level.level],
     ["System prompt", (level) => level.system_prompt, true],
-    ["", (level) => level.state, true],
-    ["Requests", (level) => number(level.requests)],
-    ["Failed", (level) => number(level.failures)],
+    ["State", (level) => level.state, true],
+    ["Requests", (level) => number(level.state === "planned" ? null : level.requests)],
+    ["Failed", (level) => number(level.state === "planned" ? null : level.failures)],
     ["Tokens/s", (level) => number(level.token_rate)],
     ["TTFT p50", (level) => duration(level.ttft_p50_s)],
     ["p95", (level) => duration(level.ttft_p95_s)],
@@ -208,7 +208,7 @@ async function showPast() {
   fill($("past"), [
     ["Run", (run) => run.folder],
     ["Ended", (run) => run.status, true],
-    ["", verdict, true],
+    ["Verdict", verdict, true],
     ["Engine", (run) => run.engine, true],
     ["Model", (run) => run.model || NONE, true],
     ["Levels", (run) => run.levels.join(", "), true],
