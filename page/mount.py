@@ -29,10 +29,10 @@ from page.runs import LINKED
 from page.section import KEY, extended_rows, extended_table, report_section
 
 _BUSY = {
-    STATE_SPAWNING: "a run goes on: stop it first",
-    STATE_RUNNING: "a run goes on: stop it first",
-    STATE_STOPPING: "the last run is still being stopped; try again in a moment",
-    STATE_CLEANUP: "the last run is still being stopped; try again in a moment",
+    STATE_SPAWNING: "A run goes on: stop it first.",
+    STATE_RUNNING: "A run goes on: stop it first.",
+    STATE_STOPPING: "The last run is still being stopped; try again in a moment.",
+    STATE_CLEANUP: "The last run is still being stopped; try again in a moment.",
 }
 _LOCUSTS_OWN = {
     "host": "address of the server, without /v1",
@@ -110,8 +110,7 @@ class WebPage:
             if reason is None:
                 self.refusal = None
                 return None
-            sentence = reason[0].upper() + reason[1:]
-            return jsonify({"success": False, "message": sentence, "host": self._environment.host})
+            return jsonify({"success": False, "message": reason, "host": self._environment.host})
 
         @ui.app.before_request
         def before() -> Response | None:
@@ -121,9 +120,9 @@ class WebPage:
         """Why no run can begin with what the form holds. Locust itself would answer `success` and begin none."""
         runner = _runner(self._environment)
         if _starting(runner) or runner.state in _BUSY:
-            return _BUSY.get(runner.state, "a run is about to begin already")
+            return _BUSY.get(runner.state, "A run is about to begin already.")
         if isinstance(runner, MasterRunner) and not runner.worker_count:
-            return "no worker has connected yet: start one with --worker, or this process with --processes"
+            return "No worker has connected yet: start one with --worker, or this process with --processes."
         form = request.form
         try:
             options = given(form, self.options)

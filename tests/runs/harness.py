@@ -63,6 +63,14 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
+def until(condition: Callable[[], bool], limit_s: float = 60.0) -> None:
+    """Wait for what must come; that it comes is the test, when is not."""
+    deadline = time.monotonic() + limit_s
+    while not condition():
+        assert time.monotonic() < deadline, "it never came"
+        time.sleep(0.2)
+
+
 def environment(**variables: str) -> dict[str, str]:
     """The test's environment without what would change a run, and with `variables`."""
     kept = {

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.runs.harness import Run, Start, Started, assert_whole, free_port
+from tests.runs.harness import Run, Start, Started, assert_whole, free_port, until
 
 pytestmark = pytest.mark.slow
 
@@ -26,14 +26,6 @@ def post(url: str, **form: str) -> dict[str, Any]:
     data = urllib.parse.urlencode(form).encode()
     with urllib.request.urlopen(url, data=data, timeout=30) as response:
         return json.loads(response.read())
-
-
-def until(condition: Callable[[], bool], limit_s: float = 60.0) -> None:
-    """Wait for what must come; that it comes is the test, when is not."""
-    deadline = time.monotonic() + limit_s
-    while not condition():
-        assert time.monotonic() < deadline, "it never came"
-        time.sleep(0.2)
 
 
 def answers(url: str) -> Callable[[], bool]:
