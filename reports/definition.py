@@ -43,8 +43,8 @@ def definition(results: Results) -> list[Block]:
     plan = [
         [
             f"{stage.level} users {PROMPT[stage.system_prompt]}",
-            units.span(stage.ramp_s),
-            "open" if stage.level_time_s is None else units.span(stage.level_time_s),
+            units.planned_time(stage.ramp_s),
+            "open" if stage.level_time_s is None else units.planned_time(stage.level_time_s),
         ]
         for stage in run.plan
     ]

@@ -181,7 +181,6 @@ class Run(msgspec.Struct, frozen=True):
     options: dict[str, Any] = {}
     prompts: dict[str, Any] = {}
     ended_at: datetime | None = None
-    engine_version: str | None = None
     gateway: str | None = None
     engine_evidence: tuple[str, ...] = ()
     cold_start_s: float | None = None

@@ -124,7 +124,7 @@ def clock(elapsed_s: float) -> str:
     return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
 
 
-def span(seconds: float) -> str:
+def planned_time(seconds: float) -> str:
     """A planned length of time, as an option takes it: `20 s`, `5 min`, `90 s`."""
     return f"{seconds / 60:g} min" if seconds >= 60 and seconds % 60 == 0 else f"{seconds:g} s"
 
