@@ -108,7 +108,8 @@ class Habits:
     breaks: what a failure in mid-answer looks like: the connection is `cut`, the body is `truncated` but ends well, or
         an error event comes (`stream_error`).
     admits: most requests at once, running or waiting, before it refuses (None: no limit).
-    end_token_counts: whether the end token is one of the answer's tokens in the engine's own count.
+    end_token_counts: whether the end token is one of the answer's tokens in the engine's own count; not where it gives
+        none, for then nobody could tell that it was there.
     holds_characters: whether text is held back until a character's last byte is there; else the parts show as U+FFFD.
     """
 

@@ -12,8 +12,8 @@ t_done    the request's end: after its last write, or when the client was found 
 
 late_max_us is how far behind its own schedule the server ever wrote a token of this answer: where that is not small,
 the server was the bottleneck and the run says nothing about the client. `tokens` counts the tokens sent, as the dialect
-counts them: most with the end token, some without. Outcomes are ok, client_gone, cut (closed by the server), truncated
-(the body ended early as if it were complete), http_error, stream_error and stalled.
+counts them: most with the end token, some without, and so those that tell no count. Outcomes are ok, client_gone, cut
+(closed by the server), truncated (the body ended early as if it were complete), http_error, stream_error and stalled.
 """
 
 import csv

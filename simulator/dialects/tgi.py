@@ -211,6 +211,7 @@ class Tgi204(Tgi):
         space="none",
         keep_alive_s=15,
         admits=_CONCURRENT,
+        end_token_counts=False,
     )
     default_tokens = 100
 

@@ -54,7 +54,11 @@ class _Body(_Tensors):
 class Triton(Dialect):
     served = "ensemble"
     habits = Habits(
-        ask_path="/v2/models/ensemble/generate_stream", headers={}, head_at_once=False, holds_characters=False
+        ask_path="/v2/models/ensemble/generate_stream",
+        headers={},
+        head_at_once=False,
+        end_token_counts=False,
+        holds_characters=False,
     )
 
     def understand(self, body: bytes, headers: Mapping[str, str]) -> Ask:
@@ -148,7 +152,9 @@ class Triton(Dialect):
 
 class TritonBls(Triton):
     served = "tensorrt_llm_bls"
-    habits = Habits(ask_path="/v2/models/tensorrt_llm_bls/generate_stream", headers={}, head_at_once=False)
+    habits = Habits(
+        ask_path="/v2/models/tensorrt_llm_bls/generate_stream", headers={}, head_at_once=False, end_token_counts=False
+    )
 
     def writer(self, ask: Ask, request_id: str, created_s: int) -> Writer:
         return _AccumulatingWriter(self.served, self.style)

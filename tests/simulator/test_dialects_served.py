@@ -90,9 +90,11 @@ def test_an_early_role_is_out_before_anything_is_computed(start: Start) -> None:
         ("lmdeploy", "/v1/chat/completions", CHAT),
         ("bentoml", "/generate", LONG),
         ("lmdeploy-interactive", "/v1/chat/interactive", {"prompt": "hi", "stream": True}),
+        ("triton", "/v2/models/ensemble/generate_stream", {"text_input": "hi", "max_tokens": 500, "stream": True}),
+        ("tgi-2.0.4", "/v1/chat/completions", CHAT),
     ],
 )
-def test_an_end_token_that_the_engine_does_not_count_is_not_in_the_log_either(
+def test_an_end_token_that_the_engine_counts_nowhere_is_not_in_the_log_either(
     start: Start, name: str, path: str, ask: dict[str, Any]
 ) -> None:
     simulator = start("--dialect", name, "--answer-median-tokens", "5", "--seed", "3")
