@@ -28,8 +28,10 @@ from reports.estimates import Measured
 from reports.exports import write_hlog, write_parquet
 from reports.gate import judge_change
 from reports.journals import load_requests
+from reports.judgement import judge_run
 from reports.others import COLUMNS, report_as
 from reports.results import load_results
+from reports.run_page import draw_page
 
 LEVELS = (100, 500, 1000)
 RAMP_S, LEVEL_TIME_S, WINDOW_S, TOKENS = 20.0, 3600.0, 5.0, 180
@@ -166,6 +168,12 @@ def read(folder: Path) -> None:
         assert measured.fairness(level) is not None
 
 
+def page(folder: Path) -> None:
+    """report.html."""
+    results = load_results(folder)
+    draw_page(results, judge_run([], results))
+
+
 def gate(folder: Path) -> None:
     """The run against itself."""
     results = load_results(folder)
@@ -190,6 +198,7 @@ def hlog(folder: Path) -> None:
 
 TASKS: dict[str, Callable[[Path], None]] = {
     "percentiles, rates, drift, fairness": read,
+    "report.html": page,
     "gate": gate,
     "--as vllm": as_vllm,
     "--parquet": parquet,

@@ -33,21 +33,22 @@ def drift(measured: Measured) -> list[Block]:
     rows: list[Row] = []
     too_short: list[str] = []
     for level in levels:
-        drift = measured.drift(level)
-        if drift is None:
+        found = measured.drift(level)
+        if found is None:
             too_short.append(stage_name(level))
             continue
-        word = {"falls": "FALLS", "rises": "rises", "steady": "no change to be told from chance"}[drift.course]
-        change = told_change(RATE, drift.change)
-        rows.append([level_key(level), units.rate(drift.first), units.rate(drift.last), change, word])
+        course = found.course.upper() if found.course == "falls" else found.course
+        change = _split(told_change(RATE, found.change))
+        rows.append([level_key(level), units.rate(found.first), units.rate(found.last), change, course])
     blocks: list[Block] = []
     if rows:
-        headings = ["level", "first fifth, tokens/s", "last fifth, tokens/s", "change", ""]
-        blocks.append(Table("The token rate of the hold's last fifth against its first", headings, rows))
+        headings = ["level", "first fifth, tokens/s", "last fifth, tokens/s", "change", "course"]
+        caption = "The token rate of the hold's last fifth against its first; below the change: its 95 % interval"
+        blocks.append(Table(caption, headings, rows))
     if too_short:
-        which = "no level here" if len(too_short) == len(levels) else f"not {spoken(too_short)}"
-        text = f"The hold must have {FEWEST_WINDOWS} whole windows of 5 seconds: {which}."
-        blocks.append(Text(text, "Too short to judge.", "quiet"))
+        which = "every level" if len(too_short) == len(levels) else spoken(too_short)
+        text = f"{which}; it takes a hold of {FEWEST_WINDOWS} whole windows of 5 seconds."
+        blocks.append(Text(text, "Too short to judge:", "quiet"))
     return blocks
 
 
@@ -75,7 +76,7 @@ def fairness(measured: Measured) -> list[Block]:
     found = [(level, measured.fairness(level)) for level in levels]
     rows: list[Row] = [
         [
-            stage_name(level),
+            level_key(level),
             units.count(fair.users),
             units.index(fair.jain_token_rate),
             units.ratio(fair.slowest_ttft_ratio),

@@ -36,6 +36,7 @@ def verdict_blocks(
         *_failures(levels),
         *drift_calls(levels, drifts),
         headline(levels, rates),
+        *conditions_table([one for one in judgement.findings if one.verdict is not Verdict.MET]),
         *(Text(note, style="quiet") for note in notes(levels)),
     ]
 
@@ -88,7 +89,8 @@ def _whether_to_believe(results: Results) -> Iterator[Text]:
     found = notices(results)
     for notice in found:
         strong, _, rest = notice.partition(":")
-        yield Text(rest.strip() or notice, f"{strong.capitalize()}." if rest else "", "bad")
+        rest = rest.strip()
+        yield Text(rest[:1].upper() + rest[1:], f"{strong.capitalize()}.", "bad")
     if results.summary.validity.verdict == "valid" and results.summary.books.balanced:
         fired = units.counted(results.summary.books.fired, "request")
         yield Text(
@@ -119,15 +121,12 @@ def _objectives(results: Results) -> Iterator[Text]:
     yield Text(f"{stated}{share}: {reach}.", word, "good" if met == len(judged) else "note" if met else "bad")
 
 
-def _conditions(judgement: Judgement) -> Iterator[Block]:
+def _conditions(judgement: Judgement) -> Iterator[Text]:
     if not judgement.findings:
         return
     sound = not judgement.doubts and all(finding.verdict is Verdict.MET for finding in judgement.findings)
-    doubts = (
-        f" Not to be believed, so that nothing is a pass: {'; '.join(judgement.doubts)}." if judgement.doubts else ""
-    )
-    yield Text(f"{verdict_words(judgement)}.{doubts}", "Conditions of --fail-if:", "good" if sound else "bad")
-    yield from conditions_table([one for one in judgement.findings if one.verdict is not Verdict.MET])
+    doubts = f", so that none is a pass: {'; '.join(judgement.doubts)}" if judgement.doubts else ""
+    yield Text(f"{verdict_words(judgement)}{doubts}.", "Conditions of --fail-if:", "good" if sound else "bad")
 
 
 def conditions_table(findings: Sequence[Finding]) -> list[Block]:

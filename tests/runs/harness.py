@@ -129,7 +129,7 @@ StartSimulator = Callable[..., Simulator]
 
 FILES = {
     *("run.json", "requests.csv", "windows.csv", "server.csv", "histograms.csv"),
-    *("summary.json", "summary.csv", "charts"),
+    *("summary.json", "summary.csv", "charts", "report.html"),
 }
 SHORT_LADDER = ("--levels", "2,4", "--ramp", "1s", "--level-time", "4s", "--max-tokens", "24")
 
