@@ -26,7 +26,7 @@ def comparison_html(comparison: Comparison) -> str:
     runs = sum(len(server.runs) for server in servers)
     sections = [
         Section("", [*_warnings(comparison), *_verdict(comparison)]),
-        Section("Charts", [Figures(page_figures(comparison, compared)) for compared in LEADING]),
+        Section("Charts", [Figures([figure for compared in LEADING for figure in page_figures(comparison, compared)])]),
         Section("Every figure", [_table(comparison, compared) for compared in comparison.compared]),
         Section("What these figures rest on", [Text(line) for line in method_lines(comparison)]),
         Section("What was asked of each", [Facts(_asked(comparison))]),

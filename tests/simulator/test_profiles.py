@@ -85,7 +85,8 @@ def test_the_rates_of_70b_at_100_users_are_the_published_ones() -> None:
 @pytest.mark.parametrize("users", LEVELS)
 def test_lmdeploy_has_the_best_ttft_of_70b_and_vllms_is_low_too(users: int) -> None:
     found = ttft_ms("70b", users)
-    assert min(found, key=found.__getitem__) == "lmdeploy"
+    # By enough that a run of some minutes tells them apart.
+    assert found["lmdeploy"] < 0.9 * min(told for engine, told in found.items() if engine != "lmdeploy")
     assert found["vllm"] < 500
 
 

@@ -1,0 +1,336 @@
+"""`tokenswarm compare`: servers are told apart where chance does not explain it, and all outputs say the same."""
+
+from __future__ import annotations
+
+import csv
+import html
+import io
+import re
+from argparse import ArgumentParser
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from matplotlib.container import ErrorbarContainer
+from matplotlib.patches import Rectangle
+
+from metrics.objectives import Objectives
+from reports import units
+from reports.compare import add_arguments, main
+from reports.comparison import COMPARED, GOODPUT, TOKEN_RATE, TTFT, Comparison, Standing
+from reports.comparison_charts import chart_of
+from reports.comparison_page import comparison_html
+from reports.comparison_text import comparison_csv, comparison_markdown, comparison_table, verdict
+from reports.results import ReportError, load_results
+from tests.reports.folders import Course, write_folder
+
+Folder = Callable[..., Path]
+SUSPECT = {"validity": {"verdict": "suspect", "reasons": ["the client lagged"]}}
+LADDER = (Course(10), Course(50), Course(10, "on"), Course(50, "on"))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Folder:
+    """Write a run of this engine, by default of 10 users alone; each of another seed."""
+    numbers = iter(range(1, 1000))
+
+    def write(engine: str, *courses: Course, summary: dict[str, Any] | None = None, **run: Any) -> Path:
+        number = next(numbers)
+        summary = {"engine": engine, "host": f"http://{engine}:8000"} | (summary or {})
+        return write_folder(tmp_path / f"run-{number}", courses or (Course(),), number, summary=summary, run=run)
+
+    return write
+
+
+def compared(*folders: Path, **how: Any) -> Comparison:
+    return Comparison([load_results(folder) for folder in folders], **how)
+
+
+def standings(comparison: Comparison, figure: Any) -> list[Standing]:
+    return [entry.standing for entry in comparison.entries if entry.compared is figure]
+
+
+def test_better_and_worse_are_said_of_what_is_lower_and_of_what_is_higher(folder: Folder) -> None:
+    found = compared(folder("a"), folder("b", Course(ttft_s=0.3, token_rate=4000)), folder("c", Course(ttft_s=0.1)))
+    assert standings(found, TTFT) == [Standing.BASE, Standing.WORSE, Standing.BETTER]
+    assert standings(found, TOKEN_RATE)[:2] == [Standing.BASE, Standing.BETTER]
+    _, ratio, _ = [entry.change for entry in found.entries if entry.compared is TTFT]
+    assert ratio is not None
+    assert ratio.low is not None
+    assert ratio.high is not None
+    assert 1.35 < ratio.low < 1.5 < ratio.high < 1.65
+
+
+def test_equals_are_told_apart_one_time_in_twenty_at_most(folder: Folder) -> None:
+    found = [
+        standing
+        for _ in range(20)
+        for figure in COMPARED
+        for standing in standings(compared(folder("a"), folder("b")), figure)[1:]
+    ]
+    assert len(found) == 20 * len(COMPARED)
+    assert sum(standing in (Standing.BETTER, Standing.WORSE) for standing in found) <= 0.05 * len(found)
+
+
+def test_the_verdict_names_who_leads_and_who_is_not_told_apart_from_it(folder: Folder) -> None:
+    one, same, slow = folder("one"), folder("same"), folder("slow", Course(ttft_s=0.4, token_rate=2000))
+    ttft, rate, carried = verdict(compared(slow, one, same))
+    assert ttft.heading == "Lowest TTFT (median) without system prompt"
+    ((level, told),) = ttft.told
+    assert level == "10 users"
+    assert re.fullmatch(r"(one|same) \(\S+ ms\) and (one|same) \(\S+ ms\), not told apart; next slow \(\S+ ms\)", told)
+    assert rate.told[0][1].endswith("; next slow (" + units.rate(slow_rate(slow)) + " tok/s)")
+    assert carried.heading.startswith("Users carried: not told")
+
+
+def slow_rate(folder: Path) -> float:
+    rate = load_results(folder).summary.levels[0].hold.token_rate
+    assert rate is not None
+    return rate
+
+
+def test_ratios_are_to_the_first_or_to_the_base_that_is_named(folder: Folder) -> None:
+    folders = folder("a"), folder("b", Course(ttft_s=0.4))
+    assert standings(compared(*folders), TTFT) == [Standing.BASE, Standing.WORSE]
+    assert standings(compared(*folders, base="b"), TTFT) == [Standing.BETTER, Standing.BASE]
+    with pytest.raises(ReportError, match="--base takes one of a, b, got 'c'"):
+        compared(*folders, base="c")
+
+
+def test_a_sample_too_small_for_an_interval_decides_nothing(folder: Folder) -> None:
+    few = Course(requests=20)
+    found = compared(folder("a", few), folder("b", few))
+    assert [entry.standing for entry in found.entries if str(entry.compared.figure) == "p95(ttft)"] == [
+        Standing.BASE,
+        Standing.UNDECIDED,
+    ]
+
+
+# Repeated runs.
+
+
+def test_runs_of_one_server_are_pooled_and_their_spread_is_shown(folder: Folder) -> None:
+    runs = [folder("a", Course(ttft_s=ttft_s)) for ttft_s in (0.20, 0.22, 0.24)]
+    found = compared(*runs, folder("b", Course(ttft_s=0.5)))
+    assert [server.label for server in found.servers] == ["a", "b"]
+    own = [load_results(run).summary.levels[0].hold.ttft_s.p50 for run in runs]
+    values = [quantile.value for quantile in own if quantile]
+    entry = found.entries[0]
+    assert entry.pooled is not None
+    assert entry.pooled.estimate.value == pytest.approx(sum(values) / 3)
+    assert (entry.pooled.smallest, entry.pooled.largest) == (min(values), max(values))
+    assert f"3: {units.span(units.duration(min(values)), units.duration(max(values)))}" in comparison_table(found)
+    assert standings(found, TTFT) == [Standing.BASE, Standing.WORSE]
+
+
+def test_two_runs_have_no_interval_and_so_decide_nothing(folder: Folder) -> None:
+    found = compared(folder("a"), folder("a"), folder("b", Course(ttft_s=0.5)))
+    assert standings(found, TTFT) == [Standing.BASE, Standing.UNDECIDED]
+    assert "not told apart: too few to tell" in comparison_table(found)
+
+
+def test_one_engine_on_two_hosts_is_two_servers_and_labels_say_otherwise(folder: Folder) -> None:
+    here, there = folder("a", summary={"host": "http://here"}), folder("a", summary={"host": "http://there"})
+    assert [server.label for server in compared(here, there).servers] == ["a http://here", "a http://there"]
+    same = folder("a"), folder("a")
+    with pytest.raises(ReportError, match=r"All of these runs are of one server \(a\): .* give --label NAME"):
+        compared(*same)
+    assert [server.label for server in compared(*same, labels=["before", "after"]).servers] == ["before", "after"]
+    with pytest.raises(ReportError, match="--label is given once for each folder, in their order: 2 folders, 1 labels"):
+        compared(*same, labels=["x"])
+
+
+# Objectives.
+
+
+def test_users_carried_are_counted_from_the_requests_where_objectives_are_given(folder: Folder) -> None:
+    fast = folder("fast", Course(10), Course(50), Course(100, ttft_s=0.9))
+    slow = folder("slow", Course(10), Course(50, ttft_s=0.9), Course(100))
+    found = compared(fast, slow, objectives=Objectives.parse("ttft=600ms"))
+    assert [carried.stage.users if carried.stage else None for carried in found.carried] == [50, 10]
+    (*_, carried) = verdict(found)
+    assert carried.heading == "Users carried without system prompt (95.0 % of the requests within ttft ≤ 600 ms)"
+    assert carried.told == [("fast", "up to 50 users"), ("slow", "up to 10 users")]
+    first = next(entry for entry in found.entries if entry.compared is GOODPUT)
+    with (fast / "requests.csv").open(encoding="utf-8") as file:
+        rows = [row for row in csv.DictReader(file) if row["stage"] == "0"]
+    assert first.pooled is not None
+    assert first.pooled.estimate.value == sum(float(row["ttft_ms"]) <= 600 for row in rows) / len(rows)
+
+
+def test_objectives_that_differ_between_runs_are_not_held_against_any(folder: Folder) -> None:
+    a, b = folder("a", summary={"objectives": {"ttft_s": 0.5}}), folder("b", summary={"objectives": {"ttft_s": 0.2}})
+    found = compared(a, b)
+    assert found.carried == []
+    assert any(notice.startswith("OBJECTIVES DIFFER") for notice in found.notices)
+
+
+# What every output says.
+
+
+def outputs(comparison: Comparison) -> dict[str, str]:
+    """Each as plain text."""
+    page = re.sub(r"<svg.*?</svg>", "", comparison_html(comparison), flags=re.DOTALL)
+    return {
+        "terminal": comparison_table(comparison),
+        "markdown": html.unescape(comparison_markdown(comparison)).replace("\\", ""),
+        "page": html.unescape(re.sub(r"<[^>]+>", " ", page)).replace("\u00a0", " "),
+    }
+
+
+def csv_rows(comparison: Comparison) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(comparison_csv(comparison))))
+
+
+def told_of(row: dict[str, str]) -> list[str]:
+    """The texts that a row of the CSV makes, written down once more from its numbers."""
+    tell = {"s": units.duration, "tok/s": lambda value: f"{units.rate(value)} tok/s", "share": units.percentage}
+    texts = [tell[row["unit"]](float(row["value"]))]
+    if row["low"] and row["high"]:
+        texts.append(units.span(*(tell[row["unit"]](max(0.0, float(row[end]))) for end in ("low", "high"))))
+    if row["change"] and row["change_is"] == "ratio":
+        texts += [f"×{units.rate(float(row['change']))}"]
+        if row["change_low"] and row["change_high"]:
+            texts.append(f"{units.rate(float(row['change_low']))}–{units.rate(float(row['change_high']))}")
+    return [*texts, row["standing"]]
+
+
+def test_every_number_is_the_same_in_all_outputs_and_the_summary_s_own(folder: Folder) -> None:
+    a, b = folder("a", *LADDER), folder("b", *(Course(c.users, c.system_prompt, ttft_s=0.3) for c in LADDER))
+    found = compared(a, b, objectives=Objectives.parse("ttft=250ms"))
+    rows = csv_rows(found)
+    assert len(rows) == 4 * 2 * (len(COMPARED) + 1)
+    for name, text in outputs(found).items():
+        for row in rows:
+            for told in told_of(row):
+                assert told in text, (name, row)
+    levels = {"a": load_results(a).summary.levels, "b": load_results(b).summary.levels}
+    for row in rows:
+        (level,) = [
+            level
+            for level in levels[row["server"]]
+            if (level.level, level.system_prompt) == (row["users"], row["system_prompt"])
+        ]
+        if row["figure"] == "rate":
+            assert float(row["value"]) == level.hold.token_rate
+        if row["figure"] == "p50(ttft)":
+            assert level.hold.ttft_s.p50 is not None
+            assert float(row["value"]) == level.hold.ttft_s.p50.value
+
+
+def test_rows_stand_in_one_order_in_the_terminal_and_in_markdown(folder: Folder) -> None:
+    found = compared(folder("a", *LADDER), folder("b", *LADDER))
+    cells = [row.strip("| ").split(" | ") for row in comparison_markdown(found).splitlines() if row.startswith("| 10 ")]
+    lines = [re.split(r"  +", line) for line in comparison_table(found).splitlines() if line.startswith("10 ")]
+    assert [[html.unescape(cell) for cell in row] for row in cells] == lines
+
+
+def test_a_suspect_run_is_marked_wherever_its_server_stands(folder: Folder) -> None:
+    found = compared(folder("a"), folder("b", summary=SUSPECT))
+    for text in (*outputs(found).values(), words_of(found)):
+        assert "b (SUSPECT)" in text
+        assert "b: SUSPECT: the client may have disturbed these figures: the client lagged." in " ".join(text.split())
+        assert re.search(r"\bb \((?!SUSPECT)", text) is None
+    assert {row["server"]: row["doubts"] for row in csv_rows(found)} == {"a": "", "b": "the client lagged"}
+
+
+def words_of(comparison: Comparison) -> str:
+    """All that stands around a chart."""
+    figure = chart_of(comparison, TTFT)
+    legend = [text.get_text() for legend in figure.legends for text in legend.get_texts()]
+    return " ".join([*(text.get_text() for text in figure.texts), *legend])
+
+
+def test_the_charts_show_every_figure_with_its_interval(folder: Folder) -> None:
+    found = compared(folder("a", *LADDER), folder("b", *LADDER), folder("c", *LADDER))
+    figure = chart_of(found, TOKEN_RATE)
+    entries = [entry for entry in found.entries if entry.compared is TOKEN_RATE]
+    for axes, mode in zip(figure.axes, ("off", "on"), strict=True):
+        of_mode = [entry.pooled.estimate for entry in entries if entry.stage.system_prompt == mode and entry.pooled]
+        bars = [bar for bar in axes.patches if isinstance(bar, Rectangle) and bar.get_height()]
+        drawn = [bar.get_height() for bar in sorted(bars, key=lambda bar: bar.get_x())]
+        assert drawn == pytest.approx([estimate.value for estimate in of_mode])
+        ends = sorted(segment(container) for container in axes.containers if isinstance(container, ErrorbarContainer))
+        assert [end[1:] for end in ends] == [
+            (pytest.approx(estimate.low), pytest.approx(estimate.high)) for estimate in of_mode
+        ]
+    assert figure.axes[0].get_ylim() == figure.axes[1].get_ylim()
+
+
+def segment(container: ErrorbarContainer) -> tuple[float, float, float]:
+    ((bottom, top),) = container.lines[2][0].get_segments()
+    return float(bottom[0]), float(bottom[1]), float(top[1])
+
+
+# As a person calls it.
+
+
+def compare(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> tuple[int, str, str]:
+    parser = ArgumentParser()
+    add_arguments(parser)
+    code = main(parser.parse_args(list(map(str, arguments))))
+    told = capsys.readouterr()
+    return code, told.out, told.err
+
+
+def test_it_prints_the_comparison_and_writes_what_is_asked_for(
+    folder: Folder, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
+    a, b = folder("a"), folder("b")
+    files: Sequence[Path] = [tmp_path / name for name in ("c.html", "c.md", "c.csv")]
+    options = [
+        part for name, file in zip(("--html", "--markdown", "--csv"), files, strict=True) for part in (name, file)
+    ]
+    code, out, err = compare(capsys, a, b, *options, "--png", tmp_path / "charts")
+    found = compared(a, b)
+    assert (code, err) == (0, "")
+    assert out.startswith(comparison_table(found, 120))
+    assert [file.read_text(encoding="utf-8") for file in files] == [
+        comparison_html(found),
+        comparison_markdown(found),
+        comparison_csv(found),
+    ]
+    charts = [tmp_path / "charts" / name for name in ("ttft.png", "token_rate.png")]
+    assert all(chart.read_bytes().startswith(b"\x89PNG") for chart in charts)
+    assert all(f"Chart: {chart}" in out for chart in charts)
+
+
+def test_unlike_runs_are_2_with_the_difference_named_and_allowed_ones_say_so_everywhere(
+    folder: Folder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    a, b = folder("a", options={"max_tokens": 512}), folder("b", options={"max_tokens": 64})
+    code, out, err = compare(capsys, a, b)
+    assert (code, out) == (2, "")
+    assert err.startswith(
+        f"tokenswarm compare: {a} and {b} did not ask the same: they differ in max_tokens (512 and 64)."
+    )
+    assert compare(capsys, a, b, "--allow", "max_tokens")[0] == 0
+    told = "UNLIKE: these runs did not ask the same; they differ in max_tokens (512 and 64)."
+    found = compared(a, b, allowed=["max_tokens"])
+    assert all(told in " ".join(text.split()) for text in (*outputs(found).values(), words_of(found)))
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--slo", "ttft=1"], "--slo takes terms like ttft=500ms"),
+        (["--allow", "colour"], "--allow takes one of model, prompts, "),
+        (["--allow", "suspect"], "--allow suspect is of gate: "),
+        (["--csv", "/nowhere/c.csv"], "/nowhere/c.csv cannot be written: No such file or directory."),
+    ],
+)
+def test_what_cannot_be_done_is_2_and_one_sentence(
+    options: list[str], sentence: str, folder: Folder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, _, err = compare(capsys, folder("a"), folder("b"), *options)
+    assert code == 2
+    assert err.startswith(f"tokenswarm compare: {sentence}")
+    assert len(err.splitlines()) == 1
+
+
+def test_one_folder_alone_is_2(folder: Folder, capsys: pytest.CaptureFixture[str]) -> None:
+    alone = folder("a")
+    told = f"tokenswarm compare: It takes two results folders or more to compare, got {alone} alone.\n"
+    assert compare(capsys, alone) == (2, "", told)
