@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from argparse import ArgumentParser
 from pathlib import Path
 
 import pytest
 from locust.argument_parser import get_empty_argument_parser
 
 import metrics.options
+import reports.compare
 import reports.options
 import shapes.options
 import users.options
@@ -80,6 +82,18 @@ def test_every_figure_function_and_field_of_a_condition_is_in_its_document() -> 
     for name in (*LATENCIES, "user_rate", *SCALARS, SUSPECT, *FIELDS):
         assert f"`{name}`" in text, name
     assert all(f"`{function}(…)`" in text for function in FUNCTIONS)
+
+
+def test_the_document_of_comparisons_has_every_option_and_field() -> None:
+    text = (ROOT / "docs" / "comparison.md").read_text(encoding="utf-8")
+    parser = ArgumentParser()
+    reports.compare.add_arguments(parser)
+    options = [
+        option for action in parser._actions for option in action.option_strings if option not in ("-h", "--help")
+    ]
+    assert len(options) == 9
+    assert all(option in text for option in options)
+    assert all(f"`{field}`" in text for field in FIELDS)
 
 
 def test_the_readme_names_every_exit_code_and_every_tool_to_count_as() -> None:
