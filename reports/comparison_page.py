@@ -12,7 +12,7 @@ from reports.comparison_text import (
     figure_told,
     interval_told,
     method_lines,
-    runs_told,
+    spread_told,
     title,
     verdict,
 )
@@ -59,7 +59,7 @@ def _table(comparison: Comparison, compared: Compared) -> Table:
             *([entry.stage.system_prompt] if both else []),
             entry.server.name,
             _with_note(figure_told(entry), interval_told(entry)),
-            *([runs_told(entry)] if repeated else []),
+            *([_with_note(str(len(entry.server.levels(entry.stage))), spread_told(entry))] if repeated else []),
             _with_note(change_told(entry), change_interval_told(entry)),
             entry.standing.value,
         ]

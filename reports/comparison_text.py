@@ -87,7 +87,8 @@ def method_lines(comparison: Comparison) -> list[str]:
     if any(len(server.runs) > 1 for server in comparison.servers):
         lines.append(
             "Repeated runs are pooled: the figure is the mean of the runs' own, beside the smallest and the largest. "
-            f"From {FEWEST_RUNS} runs on the interval is of what differs from run to run; two have none."
+            f"From {FEWEST_RUNS} runs on the interval is of what differs from run to run; two have none. In the charts "
+            "dots are the smallest and the largest run."
         )
     return lines
 
@@ -108,7 +109,7 @@ def rows(comparison: Comparison, compared: Compared) -> list[list[str]]:
                 entry.server.name,
                 figure_told(entry),
                 interval_told(entry),
-                runs_told(entry),
+                _runs_told(entry),
                 change_told(entry),
                 change_interval_told(entry),
                 entry.standing.value,
@@ -253,12 +254,17 @@ def _teller(compared: Compared) -> Callable[[float], str]:
     return units.duration if compared.figure.name in LATENCIES else lambda value: f"{units.rate(value)} tok/s"
 
 
-def runs_told(entry: Entry) -> str:
-    number = len(entry.server.levels(entry.stage))
-    if entry.pooled is None or number < 2:
-        return str(number)
+def spread_told(entry: Entry) -> str:
+    """The smallest and the largest of repeated runs; a dash where there are none."""
+    if entry.pooled is None or len(entry.server.levels(entry.stage)) < 2:
+        return units.UNDEFINED
     tell = _teller(entry.compared)
-    return f"{number}: {units.span(tell(entry.pooled.smallest), tell(entry.pooled.largest))}"
+    return units.span(tell(entry.pooled.smallest), tell(entry.pooled.largest))
+
+
+def _runs_told(entry: Entry) -> str:
+    number, spread = len(entry.server.levels(entry.stage)), spread_told(entry)
+    return str(number) if spread == units.UNDEFINED else f"{number}: {spread}"
 
 
 def _columns(comparison: Comparison, cells: Sequence[str]) -> list[str]:

@@ -141,6 +141,14 @@ def test_one_engine_on_two_hosts_is_two_servers_and_labels_say_otherwise(folder:
         compared(*same, labels=["x"])
 
 
+def test_a_level_that_a_server_lacks_is_a_gap_and_not_a_zero(folder: Folder) -> None:
+    found = compared(folder("a", Course(10), Course(50)), folder("b", Course(10)), allowed=["levels"])
+    assert standings(found, TTFT) == [Standing.BASE, Standing.ALIKE, Standing.BASE, Standing.MISSING]
+    (row,) = [row for row in csv_rows(found) if (row["figure"], row["users"], row["server"]) == ("rate", "50", "b")]
+    assert (row["value"], row["change"], row["runs"]) == ("", "", "0")
+    assert "50     off            b       –" in comparison_table(found)
+
+
 # Objectives.
 
 
