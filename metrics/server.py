@@ -98,7 +98,6 @@ def server_figures(samples: Sequence[ServerSample], began_s: float, ended_s: flo
         return fmean(values) if values else None
 
     hits = _ratio(span, "prefix_cache_hits_total", "prefix_cache_queries_total")
-    ttft_s = _ratio(span, "ttft_seconds_sum", "ttft_seconds_count")
     grown = _growth(span, "output_tokens_total")
     return ServerFigures(
         requests_running_mean=mean("requests_running"),
@@ -106,7 +105,7 @@ def server_figures(samples: Sequence[ServerSample], began_s: float, ended_s: flo
         kv_cache_utilization_mean=mean("kv_cache_utilization"),
         prefix_cache_hit_ratio=mean("prefix_cache_hit_ratio") if hits is None else hits,
         gpu_utilization_mean=mean("gpu_utilization"),
-        ttft_s_mean=mean("ttft_seconds_last") if ttft_s is None else ttft_s,
+        ttft_s_mean=_ratio(span, "ttft_seconds_sum", "ttft_seconds_count"),
         output_token_rate=None if grown is None else grown[0] / grown[1],
     )
 
