@@ -17,7 +17,7 @@ from reports.level_charts import distribution_line, rate_against, rate_bars, spr
 from reports.notices import PROMPT, stage_name
 from reports.page import Block, Figure, Figures, Row, Table, Text
 from reports.results import Level, Results
-from reports.table import SERVER_COLUMNS, SERVER_NOTE
+from reports.table import SERVER_COLUMNS, SERVER_NOTE, Column
 from reports.table_sections import PERCENTILES, level_table, percentiles
 from reports.time_charts import Line, Span, broken, over_time, spans_of
 
@@ -78,9 +78,11 @@ def course_of_the_run(measured: Measured) -> list[Block]:
         return []
     failed = {float(time_s): float(number) for time_s, number in zip(course.middle_s, course.failures) if number > 0}
     windows = "5-second windows" if course.together == 1 else f"up to {course.together} windows of 5 seconds as one"
+    highest_s = np.nan_to_num(course.ttft_p95_s).max()
+    factor, unit = units.duration_axis(float(highest_s))
     charts: list[tuple[str, str, Sequence[tuple[str, Series]]]] = [
-        ("Token rate", "output tokens/s", [("tokens/s", course.token_rate)]),
-        ("TTFT", "ms", [("p50", course.ttft_p50_s * 1000), ("p95", course.ttft_p95_s * 1000)]),
+        ("Token rate", "output tokens/s", [("", course.token_rate)]),
+        ("TTFT", unit, [("p50", course.ttft_p50_s * factor), ("p95", course.ttft_p95_s * factor)]),
         ("Users", "users, requests", [("users", course.users), ("requests in flight", course.in_flight)]),
     ]
     figures = []
@@ -113,7 +115,10 @@ def server(measured: Measured) -> list[Block]:
     levels = measured.results.summary.levels
     blocks: list[Block] = []
     if any(level.hold.server is not None for level in levels):
-        blocks += [level_table("By level", SERVER_COLUMNS, levels), Text(SERVER_NOTE, style="quiet")]
+        blocks += [
+            level_table("By level", _told_at_all(SERVER_COLUMNS, levels), levels),
+            Text(SERVER_NOTE, style="quiet"),
+        ]
     told = load_server_course(measured.results)
     if not told:
         return blocks
@@ -141,6 +146,11 @@ def server(measured: Measured) -> list[Block]:
     if (figure := _against_gpu(course, spans, told)) is not None:
         figures.append(figure)
     return [*blocks, Figures(figures)] if figures else blocks
+
+
+def _told_at_all(columns: Sequence[Column], levels: Sequence[Level]) -> list[Column]:
+    """Without those of which no level has anything."""
+    return [column for column in columns if any(column.cell(level) != units.UNDEFINED for level in levels)]
 
 
 def _curve(measured: Measured, level: Level, name: str) -> tuple[Series, Series] | None:

@@ -20,7 +20,7 @@ from reports.notices import PROMPT, stage_name
 from reports.page import Block, Cell, Row, Table, Text
 from reports.results import Distribution, Level, Worker
 from reports.self_check import self_check_line
-from reports.table import COLUMNS, Column
+from reports.table import COLUMNS, Column, notes
 from reports.verdict import RATE
 
 PERCENTILES = ("count", "mean", "p50", "p90", "p95", "p99", "largest")
@@ -161,7 +161,7 @@ def client(measured: Measured) -> list[Block]:
     levels = measured.results.summary.levels
     blocks: list[Block] = []
     if any(_has(level.hold.client_delay_s) or _has(level.hold.loop_lag_s) for level in levels):
-        headings = ["level", "client delay p50", "p99", "largest", "loop lag p99", "reads stamped by"]
+        headings = ["level", "client delay p50", "p99", "largest", "loop lag p99", "requests timed by"]
         rows: list[Row] = [
             [
                 level_key(level),
@@ -207,7 +207,8 @@ def all_figures(measured: Measured) -> list[Block]:
     """The table of the terminal, and every latency's percentiles."""
     levels = measured.results.summary.levels
     blocks: list[Block] = [level_table("Each level's hold, as the terminal and the Markdown tell it", COLUMNS, levels)]
-    for name in LATENCIES:
+    reasoned = any(level.hold.ttfvt_s != level.hold.ttft_s for level in levels)
+    for name in LATENCIES if reasoned else (name for name in LATENCIES if name != "ttfvt"):
         rows: list[Row] = [
             [level_key(level), *percentiles(values)]
             for level in levels
@@ -217,6 +218,8 @@ def all_figures(measured: Measured) -> list[Block]:
             told = name.upper() if name != "gap" else "Gaps"
             headings = ["level", *PERCENTILES]
             blocks.append(Table(told, headings, rows))
+    if units.NOT_CERTIFIED_NOTE in notes(levels):
+        blocks.append(Text(units.NOT_CERTIFIED_NOTE, style="quiet"))
     return blocks
 
 

@@ -37,7 +37,8 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """What is drawn: its name, places in seconds since the run began, values; a NaN breaks it."""
+    """What is drawn: its name (empty where the chart's own will do), places in seconds since the run began, values; a
+    NaN breaks it."""
 
     name: str
     time_s: Series
@@ -90,7 +91,7 @@ def over_time(
     _shade(axes, spans)
     axes.xaxis.set_major_formatter(lambda value, _position: units.clock(max(value, 0.0)))
     name_axes(axes, "time since the run began (min:s)", what)
-    if len(lines) > 1 or failures:
+    if failures or any(line.name for line in lines):
         legend(axes)
     return figure
 

@@ -37,7 +37,7 @@ def verdict_blocks(
         *drift_calls(levels, drifts),
         headline(levels, rates),
         *conditions_table([one for one in judgement.findings if one.verdict is not Verdict.MET]),
-        *(Text(note, style="quiet") for note in notes(levels)),
+        *(Text(note, style="quiet") for note in notes(levels) if note != units.NOT_CERTIFIED_NOTE or _any_mark(levels)),
     ]
 
 
@@ -145,6 +145,14 @@ def _failures(levels: Sequence[Level]) -> Iterator[Text]:
         yield Text(
             f"{units.count(failures)} of {units.counted(requests, 'request')} ({share}).", "Requests failed:", "bad"
         )
+
+
+def _any_mark(levels: Sequence[Level]) -> bool:
+    return any(
+        found is not None and not found.certified
+        for level in levels
+        for found in (level.hold.ttft_s.p50, level.hold.ttft_s.p95, level.hold.request_token_rate.p50)
+    )
 
 
 def _loud(verdict: Verdict) -> str:
