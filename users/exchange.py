@@ -276,10 +276,12 @@ class Ask:
         return min(total, (last_ns + timeouts.idle_s * 1e9, idle))
 
     def _patience_s(self, exchange: Exchange) -> float:
-        """How long to sleep: until a moment past the next limit, as things stand. Output moves it while the greenlet
-        sleeps, and then it finds nothing to complain of, and sleeps on."""
+        """How long to sleep: until a moment past the next limit. Output moves it while the greenlet sleeps: later, and
+        then it finds nothing to complain of and sleeps on; or, as the first output does, to idle_s from then, which is
+        not before idle_s from now."""
         limit_ns, _ = self._next_limit(exchange)
-        return max(0.0, (limit_ns - time.perf_counter_ns()) / 1e9 + 0.001)
+        until_limit_s = (limit_ns - time.perf_counter_ns()) / 1e9
+        return max(0.0, min(until_limit_s, self._timeouts.idle_s) + 0.001)
 
     def _count(self) -> None:
         if self._count_tokens is not None and self._builder.needs_counting:
