@@ -2,7 +2,7 @@
 
     locust -f locustfile.py --headless -H http://gpu:8000 --engine vllm
 
-Bad options end in one sentence: on the command line with exit code 2, in the web page's log with the run not begun.
+Bad options end in one sentence: on the command line with exit code 2, in the web page with the run not begun.
 """
 
 import logging

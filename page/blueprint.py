@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import msgspec
 from flask import Blueprint, Response, abort, request, send_file, send_from_directory
 
+from page.comparison import CannotCompare, comparison_page
 from page.form import Option, groups
 from page.live import LiveView
 from page.runs import RunShelf
@@ -27,6 +28,9 @@ _POLICY = (
     "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; object-src 'none'; "
     "base-uri 'self'; form-action 'self'; frame-ancestors 'self'"
 )
+
+#: While Locust is in one of these states, a run goes on.
+_BUSY = {"starting", "spawning", "running", "stopping", "cleanup"}
 
 Guard = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -81,6 +85,7 @@ class Routes:
             "/form.json": self._form,
             "/runs.json": self._runs,
             "/runs/<run>/<path:name>": self._run_file,
+            "/compare": self._compare,
         }
         for rule, view in views.items():
             pages.add_url_rule(rule, view.__name__.strip("_"), guard(view))
@@ -119,6 +124,18 @@ class Routes:
         if file is None:
             abort(404, f"{folder} has no {name}; some files are only there when a run has ended.")
         return send_file(file, as_attachment=file.suffix == ".csv", download_name=f"{folder}-{file.name}", max_age=0)
+
+    def _compare(self) -> Response:
+        """The comparison of the runs that `run` names, or a sentence that says why there is none."""
+        if self._console.state in _BUSY:
+            return _json({"message": "A comparison takes the core that the run needs: wait for its end."})
+        names = request.args.getlist("run")
+        files = [self._shelf.file(self._results, name, "summary.json") for name in names]
+        try:
+            page = comparison_page([file.parent for file in files if file], allow="allow" in request.args)
+        except CannotCompare as error:
+            return _json({"message": str(error)})
+        return _json({"page": page})
 
     @property
     def _results(self) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from argparse import Namespace
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -27,6 +28,8 @@ from page.form import FormError, Option, given
 from page.live import LiveView
 from page.runs import LINKED
 from page.section import KEY, extended_rows, extended_table, report_section
+
+logger = logging.getLogger(__name__)
 
 _BUSY = {
     STATE_SPAWNING: "A run goes on: stop it first.",
@@ -110,6 +113,7 @@ class WebPage:
             if reason is None:
                 self.refusal = None
                 return None
+            logger.warning("A run that the page asked for does not begin: %s", reason)
             return jsonify({"success": False, "message": reason, "host": self._environment.host})
 
         @ui.app.before_request

@@ -204,9 +204,15 @@ async function showPast() {
   $("no-runs").hidden = runs.length > 0;
   $("past").hidden = runs.length === 0;
   const files = (run) => element("span", { class: "links" }, ...run.files.map((name) => element("a", { href: `runs/${encodeURIComponent(run.folder)}/${name}` }, name)));
+  const chosen = new Set(chosenRuns());
+  const choice = (run) => {
+    const box = element("input", { type: "checkbox", value: run.folder, checked: chosen.has(run.folder), disabled: !run.files.includes("summary.json"), "aria-label": `Compare ${run.folder}` });
+    return element("span", { class: "choice" }, box, run.folder);
+  };
+  $("compare-bar").hidden = runs.filter((run) => run.files.includes("summary.json")).length < 2;
   const verdict = (run) => (run.validity === null ? NONE : element("span", { class: `pill ${run.validity === "valid" ? "good" : "bad"}` }, run.validity));
   fill($("past"), [
-    ["Run", (run) => run.folder],
+    ["Run", choice],
     ["Ended", (run) => run.status, true],
     ["Verdict", verdict, true],
     ["Engine", (run) => run.engine, true],
@@ -214,8 +220,47 @@ async function showPast() {
     ["Levels", (run) => run.levels.join(", "), true],
     ["Files", files, true],
   ], runs);
+  offerComparison();
 }
 
+function chosenRuns() {
+  return [...$("past").querySelectorAll("input:checked")].map((box) => box.value);
+}
+
+function offerComparison() {
+  const count = chosenRuns().length;
+  $("compare").disabled = count < 2;
+  text("compare-hint", count < 2 ? "Choose two runs or more." : `${count} runs, side by side.`);
+  $("unlike").hidden = true;
+}
+
+// A link, not a tab that opens by itself: what opens seconds after its click, browsers hold back.
+async function compare(allow) {
+  const asked = new URLSearchParams(chosenRuns().reverse().map((run) => ["run", run]));
+  if (allow) asked.set("allow", "1");
+  $("compare").disabled = true;
+  text("compare-hint", "Drawing …");
+  try {
+    const answer = await fetch(`compare?${asked}`);
+    const told = await answer.json();
+    offerComparison();
+    if (told.page) {
+      const page = URL.createObjectURL(new Blob([told.page], { type: "text/html" }));
+      $("compare-hint").replaceChildren(element("a", { href: page, target: "_blank", id: "comparison" }, "Open the comparison"));
+      $("comparison").focus();
+    } else {
+      $("unlike").firstElementChild.textContent = told.message;
+      $("unlike").lastElementChild.hidden = allow || !told.message.includes("--allow");
+      $("unlike").hidden = false;
+    }
+  } catch (error) {
+    text("compare-hint", `Locust could not be reached: ${error.message}`);
+  }
+}
+
+$("past").addEventListener("change", offerComparison);
+$("compare").addEventListener("click", () => compare(false));
+$("unlike").lastElementChild.addEventListener("click", () => compare(true));
 $("theme").addEventListener("click", () => {
   const dark = document.documentElement.dataset.theme !== "dark";
   document.documentElement.dataset.theme = localStorage.theme = dark ? "dark" : "light";

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+from page.runs import LINKED
 from tests.runs.harness import ROOT, Start, Started, free_port, read_csv, until
 
 pytestmark = pytest.mark.slow
@@ -146,6 +147,7 @@ def test_runs_from_the_page(start_locust: Start, browser: Browser) -> None:
     folders = sorted(started.results.iterdir(), reverse=True)
     assert [row.inner_text() for row in page.locator("#past tbody th").all()] == [folder.name for folder in folders]
     assert_downloads(page, folders)
+    assert_compared(page)
     assert_level_shown(page, json.loads((folders[0] / "summary.json").read_text()))
     assert_locusts_own_page(page, url, folders[0])
     assert not watched.wrong
@@ -157,7 +159,7 @@ def assert_downloads(page: Page, folders: list[Path]) -> None:
     """Each file of each run comes as it lies in its folder, and they tell the same story."""
     for row, folder in zip(page.locator("#past tbody tr").all(), folders):
         links = {link.inner_text(): link for link in row.locator("a").all()}
-        assert {"summary.csv", "windows.csv", "requests.csv", "histograms.csv", "summary.json"} <= links.keys()
+        assert links.keys() == set(LINKED)
         got = {}
         for name, link in links.items():
             answer = page.request.get(link.evaluate("it => it.href"))
@@ -167,6 +169,23 @@ def assert_downloads(page: Page, folders: list[Path]) -> None:
         assert len(list(csv.DictReader(io.StringIO(got["requests.csv"])))) == summary["books"]["rows"] > 0
         rates = [row["token_rate"] for row in csv.DictReader(io.StringIO(got["summary.csv"])) if row["part"] == "hold"]
         assert [float(rate) for rate in rates] == [level["hold"]["token_rate"] for level in summary["levels"]]
+
+
+def assert_compared(page: Page) -> None:
+    """Two runs that were asked otherwise are refused with what differs; all the same, they stand side by side."""
+    expect(page.locator("#compare")).to_be_disabled()
+    for box in page.locator("#past input").all():
+        box.check()
+    page.click("#compare")
+    expect(page.locator("#unlike")).to_contain_text("shape", timeout=PATIENCE_MS)
+    page.locator("#unlike button").click()
+    expect(page.locator("#comparison")).to_be_visible(timeout=PATIENCE_MS)
+    with page.expect_popup() as opened:
+        page.click("#comparison")
+    comparison = opened.value
+    comparison.wait_for_load_state()
+    assert comparison.locator("table").count() > 0
+    comparison.close()
 
 
 def assert_level_shown(page: Page, summary: dict[str, Any]) -> None:
