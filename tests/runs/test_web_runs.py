@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 import urllib.parse
 import urllib.request
 from collections.abc import Callable
@@ -60,7 +59,7 @@ def test_a_ladder_started_and_stopped_from_the_page(page: tuple[Started, str]) -
     assert answer["success"], answer
     until(lambda: requests_shown(url) >= 3)
     post(f"{url}/stop")
-    until(lambda: bool(list(started.results.glob("*/charts/token_rate.png"))))
+    until(lambda: bool(list(started.results.glob("*/report.html"))))
     started.process.terminate()
     run = started.end()
     assert_whole(run)
@@ -78,7 +77,7 @@ def test_a_run_with_locusts_own_users_and_then_another_each_in_its_own_folder(pa
             f"{url}/swarm", user_count=str(number), spawn_rate="5", run_time="4s", shape="free", max_tokens="8"
         )
         assert answer["success"], answer
-        until(lambda done=number: len(list(started.results.glob("*/charts/token_rate.png"))) == done)
+        until(lambda done=number: len(list(started.results.glob("*/report.html"))) == done)
         until(lambda: json.loads(get(f"{url}/stats/requests"))["state"] in ("stopped", "ready"))
     started.process.terminate()
     ended = started.end()
@@ -100,18 +99,20 @@ def _only(started: Started, folder: Any) -> Any:
 
 def test_bad_input_in_the_form_begins_no_run_and_the_next_start_works(page: tuple[Started, str]) -> None:
     started, url = page
-    post(f"{url}/swarm", user_count="1", spawn_rate="1", levels="ten")
-    time.sleep(2)  # Locust ignores a start while it is still stopping the one before
-    post(f"{url}/swarm", user_count="1", spawn_rate="1", levels="2", prompts="missing.jsonl")
-    time.sleep(2)
+    for bad, told in (
+        ({"levels": "ten"}, "--levels takes numbers of users like 10,50,100, got 'ten'."),
+        ({"levels": "2", "prompts": "missing.jsonl"}, "missing.jsonl"),
+        ({"prompts": "sample", "max_tokens": "many"}, "--max-tokens takes a whole number, got 'many'."),
+        ({"run_time": "soon"}, "--run-time takes a time"),
+        ({"host": f"http://127.0.0.1:{free_port()}"}, "cannot be reached"),
+    ):
+        answer = post(f"{url}/swarm", user_count="1", spawn_rate="1", **bad)
+        assert not answer["success"]
+        assert told in answer["message"]
     assert not list(started.results.glob("*/run.json"))
     good = {"levels": "1", "ramp": "1s", "level_time": "3s", "prompts": "sample", "max_tokens": "8"}
-    until(
-        lambda: (
-            post(f"{url}/swarm", user_count="1", spawn_rate="1", **good) and list(started.results.glob("*/run.json"))
-        )
-    )
-    until(lambda: bool(list(started.results.glob("*/charts/token_rate.png"))))
+    assert post(f"{url}/swarm", user_count="1", spawn_rate="1", **good)["success"]
+    until(lambda: bool(list(started.results.glob("*/report.html"))))
     started.process.terminate()
     run = started.end()
     assert_whole(run)
