@@ -23,6 +23,8 @@ import pyarrow as pa
 from pyarrow import csv
 
 from metrics.journal import REQUEST_COLUMNS
+from reports.comparison import Comparison
+from reports.comparison_page import comparison_html
 from reports.conditions import parse_conditions
 from reports.estimates import Measured
 from reports.exports import write_hlog, write_parquet
@@ -88,6 +90,8 @@ def _append_requests(
         "prompt_tokens": 80,
         "gap_max_ms": tpot_ms * 2,
         "client_delay_max_ms": 0.1,
+        "ttft_uncertainty_ms": 0.0,
+        "reads": TOKENS,
         "first_body_ms": ttft_ms / 2,
         "first_event_ms": ttft_ms / 2,
         "last_event_ms": e2e_ms,
@@ -180,6 +184,11 @@ def gate(folder: Path) -> None:
     judge_change(parse_conditions(CONDITIONS, relative=True), results, results)
 
 
+def compare(folder: Path) -> None:
+    """Four servers' runs and the page of them, from one folder."""
+    comparison_html(Comparison([load_results(folder)] * 4, labels=["a", "b", "c", "d"]))
+
+
 def as_vllm(folder: Path) -> None:
     """As another tool would count it."""
     results = load_results(folder)
@@ -200,6 +209,7 @@ TASKS: dict[str, Callable[[Path], None]] = {
     "percentiles, rates, drift, fairness": read,
     "report.html": page,
     "gate": gate,
+    "compare, four runs, --html": compare,
     "--as vllm": as_vllm,
     "--parquet": parquet,
     "--hlog": hlog,

@@ -13,6 +13,8 @@ from reports.intervals import (
     Series,
     correlation_inflation,
     difference,
+    long_run_variance,
+    long_run_variance_of_mean,
     mean_of,
     pooled,
     quantile_of,
@@ -202,3 +204,11 @@ def test_independent_values_are_not_thought_correlated() -> None:
 )
 def test_student_s_t_is_that_of_the_tables(degrees: int, point: float) -> None:
     assert student_t(degrees) == pytest.approx(point, abs=0.004)
+
+
+@pytest.mark.parametrize("n", [8, 9, 56, 301])
+def test_the_transform_finds_the_variance_that_the_cosines_themselves_find(n: int) -> None:
+    series = np.random.default_rng(n).lognormal(size=n).cumsum()
+    for cosines in (2, n // 3):
+        slow = long_run_variance(series, cosines, [np.ones(n)])
+        assert long_run_variance_of_mean(series, cosines) == pytest.approx(slow)
