@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import textwrap
 from dataclasses import dataclass
+from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -66,7 +67,8 @@ def chart_of(comparison: Comparison, compared: Compared) -> Figure:
     lines = [(line, 15, "bold", INK, 0.3) for line in textwrap.wrap(f"{compared.name}: {title(comparison)}", 72)]
     lines += [(line, 10, "bold", BAD, 0.2) for notice in comparison.notices for line in textwrap.wrap(notice, 112)]
     head_in = 0.2 + sum(line_in for *_, line_in in lines) + 0.35
-    foot_in, between_in = 0.95, 0.75
+    columns, legend_in = _legend_size(comparison, WIDTH_IN)
+    foot_in, between_in = 0.6 + legend_in, 0.75
     height_in = head_in + PANEL_IN * len(modes) + between_in * (len(modes) - 1) + foot_in
     figure = Figure(figsize=(WIDTH_IN, height_in), facecolor="white")
     y_in = 0.2
@@ -91,19 +93,23 @@ def chart_of(comparison: Comparison, compared: Compared) -> Figure:
         axes.set_title(f"{AXIS[compared]} ({scale.unit}), {PROMPT[mode]}", loc="left", fontsize=10, color=GREY)
         axes.set_xlabel("users", fontsize=10, color=GREY)
     keys, names = axes.get_legend_handles_labels()
-    figure.legend(keys, names, loc="lower left", bbox_to_anchor=(LEFT - 0.02, 0.0), ncols=6, frameon=False, fontsize=10)
+    figure.legend(
+        keys, names, loc="lower left", bbox_to_anchor=(LEFT - 0.02, 0.0), ncols=columns, frameon=False, fontsize=10
+    )
     return figure
 
 
 def page_figures(comparison: Comparison, compared: Compared) -> list[PageFigure]:
     """The chart for a page, one for each system-prompt mode, on one scale."""
     scale, _ = _scale(comparison, compared)
+    columns, legend_in = _legend_size(comparison, PAGE_PLOT_IN[0])
+    foot_in = 0.5 + legend_in
     figures = []
     for mode in _modes(comparison):
-        figure, axes = canvas(height_in=3.6)
+        figure, axes = canvas(height_in=PAGE_PLOT_IN[1] + foot_in + 0.3, foot_in=foot_in)
         _draw(axes, comparison, compared, mode, PAGE_PLOT_IN)
         name_axes(axes, "users", f"{AXIS[compared]} ({scale.unit})")
-        legend(axes)
+        legend(axes, columns)
         key = f"{compared.figure.name}{mode}"
         figures.append(
             PageFigure(f"{compared.name}, {PROMPT[mode]}", svg_of(figure, key), _spoken(comparison, compared, mode))
@@ -173,6 +179,13 @@ def _write(axes: Axes, text: str, x: float, over: float, turned: bool) -> None:
         bbox={"facecolor": PAPER, "edgecolor": "none", "pad": 0.8},
         parse_math=False,
     )
+
+
+def _legend_size(comparison: Comparison, width_in: float) -> tuple[int, float]:
+    """(columns of servers that fit side by side, the height in inches of the rows that makes)."""
+    longest = max(len(server.name) for server in comparison.servers)
+    columns = min(len(comparison.servers), max(1, int(width_in * 72 / (0.6 * SMALL_PT * longest + 45))))
+    return columns, 0.2 * ceil(len(comparison.servers) / columns)
 
 
 def _hatch(number: int) -> str:
