@@ -81,6 +81,7 @@ def _append_requests(
         "headers_ms": ttft_ms / 2,
         "ttft_ms": ttft_ms,
         "ttfvt_ms": ttft_ms,
+        "ttft_uncertainty_ms": 0.0,
         "tpot_ms": tpot_ms,
         "e2e_ms": e2e_ms,
         "duration_ms": e2e_ms + 1,
@@ -96,6 +97,7 @@ def _append_requests(
         "first_event_ms": ttft_ms / 2,
         "last_event_ms": e2e_ms,
         "events": TOKENS + 1,
+        "reads": TOKENS,
         "worker": 0,
     }
     texts = {

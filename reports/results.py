@@ -98,6 +98,7 @@ class Figures(msgspec.Struct, frozen=True):
     ttfvt_s: Distribution | None = None
     gap_s: Distribution | None = None
     e2e_s: Distribution | None = None
+    ttft_uncertainty_s: Distribution | None = None
     client_delay_s: Distribution | None = None
     loop_lag_s: Distribution | None = None
     stamps: dict[str, int] = {}

@@ -161,7 +161,15 @@ def client(measured: Measured) -> list[Block]:
     levels = measured.results.summary.levels
     blocks: list[Block] = []
     if any(_has(level.hold.client_delay_s) or _has(level.hold.loop_lag_s) for level in levels):
-        headings = ["level", "client delay p50", "p99", "largest", "loop lag p99", "requests timed by"]
+        headings = [
+            "level",
+            "client delay p50",
+            "p99",
+            "largest",
+            "loop lag p99",
+            "TTFT uncertain by, p99",
+            "requests timed by",
+        ]
         rows: list[Row] = [
             [
                 level_key(level),
@@ -169,6 +177,7 @@ def client(measured: Measured) -> list[Block]:
                 units.quantile(delay.p99 if delay else None),
                 units.duration(delay.max if delay else None),
                 units.quantile(lag.p99 if (lag := level.hold.loop_lag_s) else None),
+                units.quantile(late.p99 if (late := level.hold.ttft_uncertainty_s) else None),
                 ", ".join(f"{name} {units.count(number)}" for name, number in level.hold.stamps.items())
                 or units.UNDEFINED,
             ]
