@@ -11,7 +11,10 @@ import gevent
 import pytest
 from gevent.server import StreamServer
 from locust.argument_parser import get_empty_argument_parser
+from locust.env import Environment
+from locust.event import Events
 
+from users.hooks import Crew
 from users.options import API_KEY_VARIABLE, ChatOptions, OptionError, add_options
 from users.server import Server, find_server, unasked
 
@@ -71,11 +74,15 @@ def sites() -> Iterator[Callable[..., Site]]:
         site.stop()
 
 
-def options(*arguments: str) -> ChatOptions:
+def given(*arguments: str) -> Namespace:
     parser = get_empty_argument_parser(default_config_files=[])
     add_options(parser)
     parsed: Namespace = parser.parse_args(list(arguments))
-    return ChatOptions.of(parsed)
+    return parsed
+
+
+def options(*arguments: str) -> ChatOptions:
+    return ChatOptions.of(given(*arguments))
 
 
 class Clock:
@@ -254,3 +261,21 @@ def test_a_server_out_of_reach_is_what_the_options_say() -> None:
     server = unasked(options("--engine", "vllm", "--model", "llama"))
     assert (server.found.engine, server.found.version, server.model, server.waited_s) == ("vllm", None, "llama", 0.0)
     assert server.found.evidence == ["--engine vllm was given, and the server was not asked from here"]
+
+
+# One run after the other, as the page starts them.
+
+
+def test_what_was_found_of_one_run_s_server_is_not_taken_for_given_in_the_next(sites: Callable[..., Site]) -> None:
+    vllm = sites(VLLM)
+    tgi = sites({"/info": (200, json.dumps({"model_id": "qwen", "max_concurrent_requests": 128, "version": "3.3.7"}))})
+    environment = Environment(events=Events(), parsed_options=given())
+    crew = Crew(environment.events)
+    found = []
+    for site in (vllm, tgi):
+        environment.host = site.host
+        facts = crew.facts(environment)
+        asked = environment.parsed_options  # what workers are sent
+        found.append((facts["engine"], facts["model"], asked.engine, asked.model))
+        environment.events.test_stop.fire(environment=environment)
+    assert found == [("vllm", "llama", "vllm", "llama"), ("tgi", "qwen", "tgi", "qwen")]
