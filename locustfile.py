@@ -19,7 +19,7 @@ import shapes.options
 import users.options
 from metrics.hooks import Recording
 from metrics.link import FORKED_CLUSTER, check_master_port
-from metrics.run import RunFacts
+from metrics.run import EXIT_INTERRUPTED, RunFacts
 from metrics.stage import Stage
 from page.mount import WebPage
 from reports.judge import Judge
@@ -127,6 +127,9 @@ def prepare(environment, **_):
         if on_worker:
             recording.refuse_run(str(error))
         sys.exit(EXIT_BAD_SETUP)
+    except KeyboardInterrupt:
+        print("tokenswarm: interrupted before the run began", file=sys.stderr)
+        sys.exit(EXIT_INTERRUPTED)
 
 
 @events.test_start.add_listener

@@ -243,6 +243,23 @@ def test_what_ends_a_run_in_the_middle_of_a_level_leaves_everything_that_is_know
     assert "Traceback" not in run.output
 
 
+@pytest.mark.parametrize("processes", [0, 2])
+def test_what_ends_the_wait_for_a_server_is_no_traceback(
+    start_locust: Start, start_simulator: StartSimulator, processes: int
+) -> None:
+    simulator = start_simulator("--cold-start-s", "3600")
+    forked = ("--processes", str(processes)) if processes else ()
+    started = start_locust("--headless", "-H", simulator.host, *forked)
+    assert started.process.stdout is not None
+    while "Waiting for the server" not in (line := started.process.stdout.readline()):
+        assert line, "it ended without waiting"
+    started.interrupt(signal.SIGINT, whole_group=True)
+    run = started.end()
+    assert run.exit_code == 4
+    assert "tokenswarm: interrupted before the run began" in run.output
+    assert "Traceback" not in run.output
+
+
 def test_two_processes_leave_the_same_kind_of_folder(run_locust: RunLocust) -> None:
     run = run_locust("--processes", "2", *SHORT_LADDER, "--system-prompt", "off")
     assert run.exit_code == 0, run.output
