@@ -8,11 +8,12 @@ import sys
 import msgspec
 
 from engines import ENGINES
-from probe.inquiry import Inquiry, ProbeError
+from probe.inquiry import Probe, ProbeError
 from probe.text import told_as_text
 from prompts import PromptError, token_counter
-from users.options import Timeouts
-from wire import Origin, TlsSettings, UnusableCertificates, UnusableUrl
+from users.options import OptionError, Timeouts
+from users.server import origin_of
+from wire import TlsSettings, UnusableCertificates, UnusableUrl
 
 EXIT_CANNOT = 2
 EXIT_INTERRUPTED = 130
@@ -39,8 +40,8 @@ def main(args: argparse.Namespace) -> int:
     """Ask a few questions and tell of them. Returns 0, or 2 with one sentence on the standard error where the server
     cannot be told of."""
     try:
-        told = _inquiry(args).tell()
-    except (ProbeError, UnusableUrl, UnusableCertificates, PromptError) as error:
+        told = _probe(args).tell()
+    except (ProbeError, OptionError, UnusableUrl, UnusableCertificates, PromptError) as error:
         print(f"tokenswarm probe: {error}", file=sys.stderr)
         return EXIT_CANNOT
     except KeyboardInterrupt:
@@ -52,16 +53,13 @@ def main(args: argparse.Namespace) -> int:
     return 0
 
 
-def _inquiry(args: argparse.Namespace) -> Inquiry:
-    """Raises ProbeError, UnusableUrl, PromptError."""
+def _probe(args: argparse.Namespace) -> Probe:
+    """Raises ProbeError, OptionError, UnusableUrl, PromptError."""
     if args.max_tokens < 1 or not args.timeout > 0:
         raise ProbeError("--max-tokens takes a whole number of at least 1, --timeout seconds above 0.")
-    origin = Origin.parse(args.host)
-    if origin.prefix.endswith("/v1"):
-        raise ProbeError(f"--host is the server's address without /v1, which is part of each request: {args.host}.")
-    return Inquiry(
+    return Probe(
         host=args.host,
-        origin=origin,
+        origin=origin_of(args.host),
         engine=None if args.engine == "auto" else args.engine,
         model=args.model,
         max_tokens=args.max_tokens,

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import gevent
 import msgspec
 
-from engines import ENGINES, Answer, ChatRequest, Engine, EngineError, Found, identify
+from engines import ENGINES, ChatRequest, Engine, EngineError, Found, NotReady
 from engines.openai import OpenAICompatible
 from engines.server_metrics import Concept, MetricsUnreadable
 from probe.asking import CountTokens, ask
@@ -16,7 +16,8 @@ from probe.dialing import Dialed, dial
 from probe.findings import Option, Stories, misleading, options_followed, prefix_cache
 from probe.story import Story
 from prompts import load_system_prompt
-from users.options import Timeouts, api_key
+from users.options import Timeouts, api_key, request_headers
+from users.server import Inquiry, found_ready, model_of
 from users.server_metrics import MetricsPage, NothingThere, metrics_pages
 from wire import Origin, StreamClient, TlsSettings, WireError
 
@@ -26,7 +27,6 @@ BRIEF_QUESTION = "Is water wet? Answer with one word."
 #: Of the questions whose answers matter less. Services may have a least length of their own.
 _BRIEF_TOKENS = 64
 _SHORT_TOKENS = 16
-_FETCH_S = 5.0
 #: A server that closes after its answer has done so by then.
 _CLOSES_WITHIN_S = 0.1
 
@@ -52,7 +52,7 @@ class Told(msgspec.Struct, frozen=True):
 
 
 @dataclass(frozen=True, slots=True)
-class Inquiry:
+class Probe:
     """Whom to ask and how. engine None: find out. model "": the only one that the server names."""
 
     host: str
@@ -65,14 +65,14 @@ class Inquiry:
     count_tokens: CountTokens | None = None
 
     def tell(self) -> Told:
-        """Ask, and tell. Raises ProbeError."""
+        """Ask, and tell. Raises ProbeError, OptionError."""
         try:
             dialed = dial(self.origin, self.timeouts.connect_s, self.tls.context())
         except OSError as error:
             raise ProbeError(f"{self.host} cannot be reached: {error.strerror or error}.") from None
         found = self._recognised()
-        engine, model = ENGINES[found.engine], self.model or _only_model(found, self.host)
-        client = self._client(engine.headers(api_key()))
+        engine, model = ENGINES[found.engine], model_of(self.model, found, self.host)
+        client = self._client(request_headers(engine))
         page = self._metrics_page(found.engine, engine)
         try:
             stories, kept_alive = self._questioned(client, engine, model, found, page)
@@ -96,24 +96,15 @@ class Inquiry:
         return StreamClient(self.origin, self.timeouts.connect_s, headers, self.tls.context())
 
     def _recognised(self) -> Found:
-        client = self._client(ENGINES[self.engine or "openai"].headers(api_key()))
-
-        def fetch(path: str) -> Answer | None:
-            try:
-                exchange = client.get(path)
-                body = b"".join(arrival.data for arrival in exchange.wait(_FETCH_S))
-            except WireError:
-                return None
-            finally:
-                client.close()
-            if not exchange.ended or exchange.error is not None:
-                return None
-            return Answer(exchange.response.status, exchange.response.headers, body)
-
+        client = self._client(request_headers(ENGINES[self.engine or "openai"]))
         try:
-            return identify(fetch, self.engine)
+            return found_ready(Inquiry(client), self.engine)
+        except NotReady as late:
+            raise ProbeError(f"{self.host} is not ready: {late}; ask again when it is.") from None
         except EngineError as error:
             raise ProbeError(f"{self.host}: {error}.") from None
+        finally:
+            client.close()
 
     def _questioned(
         self, client: StreamClient, engine: Engine, model: str, found: Found, page: MetricsPage | None
@@ -149,19 +140,10 @@ class Inquiry:
 
     def _metrics_page(self, name: str, engine: Engine) -> MetricsPage | None:
         """The first of the engine's pages that tells something."""
-        for candidate in metrics_pages(name, self.origin, engine.headers(api_key()), self.tls):
+        for candidate in metrics_pages(name, self.origin, request_headers(engine), self.tls):
             if _read(candidate):
                 return candidate
         return None
-
-
-def _only_model(found: Found, host: str) -> str:
-    if len(found.models) == 1:
-        return found.models[0]
-    if not ENGINES[found.engine].asks_for_model:
-        return ""
-    told = f"serves {len(found.models)} models ({', '.join(found.models)})" if found.models else "names no model"
-    raise ProbeError(f"{host} {told}: say with --model which to ask for.")
 
 
 def _read(page: MetricsPage) -> dict[Concept, float]:

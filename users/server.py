@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import gevent
 
-from engines import ENGINES, Answer, Counts, Engine, EngineError, Found, NotReady, identify
+from engines import ENGINES, Answer, Counts, EngineError, Found, NotReady, identify
 from users.options import AUTO, ChatOptions, OptionError, check_engine, request_headers
 from wire import Origin, StreamClient, WireError, went_stale
 
@@ -41,14 +41,16 @@ def find_server(
 ) -> Server:
     """Recognise the server (or take it for what --engine says), wait until it is ready, and choose the model. Raises
     OptionError, UnusableUrl."""
-    inquiry = _Inquiry(options, host)
+    headers = request_headers(ENGINES["openai" if options.engine == AUTO else options.engine])
+    client = StreamClient(origin_of(host), options.timeouts.connect_s, headers, options.tls.context())
+    inquiry = Inquiry(client)
     try:
-        inquiry.connect()
+        _connect(client, host)
         found, waited_s = _when_ready(inquiry, options, sleep, now_s)
     except EngineError as error:
         raise OptionError(f"{host}: {error}.") from None
     finally:
-        inquiry.close()
+        client.close()
     engine = ENGINES[found.engine]
     check_engine(options, engine, found.max_tokens_range)
     logger.info("The server is %s%s: %s", found.engine, _and_more(found), "; ".join(found.evidence))
@@ -58,27 +60,23 @@ def find_server(
             "one may hold several tokens; give --tokenizer to have tokens counted",
             engine.name,
         )
-    return Server(found, _model_of(options, engine, found, host), waited_s)
+    return Server(found, model_of(options.model, found, host), waited_s)
 
 
-class _Inquiry:
-    """GETs of one server, on a connection of their own."""
+def _connect(client: StreamClient, host: str) -> None:
+    """Raises OptionError where no connection can be had."""
+    try:
+        client.connect()
+    except WireError as error:
+        raise OptionError(f"the server cannot be reached: {error}; is --host {host} right, and does it run?") from None
 
-    def __init__(self, options: ChatOptions, host: str) -> None:
-        engine = ENGINES.get(options.engine)
-        self._host = host
-        headers = request_headers(engine) if engine else request_headers(ENGINES["openai"])
-        self._client = StreamClient(origin_of(host), options.timeouts.connect_s, headers, options.tls.context())
+
+class Inquiry:
+    """GETs of one server, on a connection of their own. silent: whether one was not answered in time."""
+
+    def __init__(self, client: StreamClient) -> None:
+        self._client = client
         self.silent = False
-
-    def connect(self) -> None:
-        """Raises OptionError where no connection can be had."""
-        try:
-            self._client.connect()
-        except WireError as error:
-            raise OptionError(
-                f"the server cannot be reached: {error}; is --host {self._host} right, and does it run?"
-            ) from None
 
     def get(self, path: str) -> Answer | None:
         """What it answers within some seconds, None where it does not."""
@@ -97,19 +95,16 @@ class _Inquiry:
         response = exchange.response
         return Answer(response.status, response.headers, b"".join(arrival.data for arrival in arrivals))
 
-    def close(self) -> None:
-        self._client.close()
-
 
 def _when_ready(
-    inquiry: _Inquiry, options: ChatOptions, sleep: Callable[[float], object], now_s: Callable[[], float]
+    inquiry: Inquiry, options: ChatOptions, sleep: Callable[[float], object], now_s: Callable[[], float]
 ) -> tuple[Found, float]:
     """What the server is, and how long it took to be ready. Raises EngineError."""
     began_s = now_s()
     tell_at_s = began_s
     while True:
         try:
-            found = _found_ready(inquiry, None if options.engine == AUTO else options.engine)
+            found = found_ready(inquiry, None if options.engine == AUTO else options.engine)
         except NotReady as late:
             reason = str(late)
         else:
@@ -127,8 +122,9 @@ def _when_ready(
         sleep(_RETRY_S)
 
 
-def _found_ready(inquiry: _Inquiry, engine: str | None) -> Found:
-    """Raises EngineError, and NotReady for what may be ready later."""
+def found_ready(inquiry: Inquiry, engine: str | None) -> Found:
+    """What the server is (or is taken for), if it is ready. Raises EngineError, and NotReady for what may be so
+    later."""
     inquiry.silent = False
     try:
         found = identify(inquiry.get, engine)
@@ -150,14 +146,15 @@ def _and_more(found: Found) -> str:
     return version + (f" behind {found.gateway}" if found.gateway and found.engine != "bentoml" else "")
 
 
-def _model_of(options: ChatOptions, engine: Engine, found: Found, host: str) -> str:
-    """--model, or the one model that the server says it serves. Raises OptionError."""
-    if options.model:
-        return options.model
+def model_of(given: str, found: Found, host: str) -> str:
+    """--model as it was given, or the one model that the server says it serves; "" where the engine is asked for none.
+    Raises OptionError."""
+    if given:
+        return given
     names = found.models
     if len(names) == 1:
         return names[0]
-    if not engine.asks_for_model:
+    if not ENGINES[found.engine].asks_for_model:
         return ""
     if not names:
         raise OptionError(f"--model is empty, and {host} does not tell which models it serves; give --model.")

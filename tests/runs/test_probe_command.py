@@ -178,3 +178,20 @@ def test_what_cannot_be_asked_is_one_sentence(arguments: tuple[str, ...]) -> Non
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("tokenswarm probe: ")
     assert done.stderr.count("\n") == 1
+
+
+def test_a_key_that_no_header_may_hold_is_one_sentence(web_server: str) -> None:
+    done = probe("-H", web_server, LLM_API_KEY="sk-é")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        "tokenswarm probe: LLM_API_KEY holds a character that no HTTP header may hold; set it again.\n"
+    )
+
+
+def test_a_server_that_still_loads_is_not_timed(start_simulator: StartSimulator) -> None:
+    simulator = start_simulator("--profile", "fast", "--cold-start-s", "3600")
+    done = probe("-H", simulator.host)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        f"tokenswarm probe: {simulator.host} is not ready: GET /health gives HTTP 503; ask again when it is.\n"
+    )
