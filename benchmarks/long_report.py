@@ -91,13 +91,11 @@ def _append_requests(
         "prompt_tokens": 80,
         "gap_max_ms": tpot_ms * 2,
         "client_delay_max_ms": 0.1,
-        "ttft_uncertainty_ms": 0.0,
         "reads": TOKENS,
         "first_body_ms": ttft_ms / 2,
         "first_event_ms": ttft_ms / 2,
         "last_event_ms": e2e_ms,
         "events": TOKENS + 1,
-        "reads": TOKENS,
         "worker": 0,
     }
     texts = {

@@ -117,6 +117,9 @@ DIALECTS: dict[str, tuple[str, str, set[str]]] = {
     "anthropic": ("no", "yes", set()),
 }
 
+#: What a machine that has other things to do can bring about, whatever the server.
+OF_THIS_MACHINE = {"outputs came at once", "no receive time of the kernel's"}
+
 
 @pytest.mark.parametrize("dialect", ENGINES)
 def test_each_engine_is_told_as_what_it_is(dialect: str, start_simulator: StartSimulator) -> None:
@@ -130,8 +133,9 @@ def test_each_engine_is_told_as_what_it_is(dialect: str, start_simulator: StartS
         "--ignore-eos": exact,
         "usage": usage,
     }
-    assert len(traps_of(document)) == len(traps)
-    assert all(any(words in sentence for sentence in traps_of(document)) for words in traps)
+    told_traps = [trap for trap in traps_of(document) if not any(words in trap for words in OF_THIS_MACHINE)]
+    assert len(told_traps) == len(traps)
+    assert all(any(words in sentence for sentence in told_traps) for words in traps)
 
 
 def test_a_dead_port(start_simulator: StartSimulator) -> None:
