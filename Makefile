@@ -13,7 +13,7 @@ demo: .venv/installed-run  ## 10, 50 and 100 users against the embedded simulato
 	  --levels 10,50,100 --ramp 8s --level-time 30s --settle 2s --system-prompt both \
 	  --max-tokens 128 --slo "ttft=500ms tpot=60ms"
 
-bench: .venv/installed-run  ## how accurate and how cheap the client is, beside others, against a server's own log
+bench: .venv/installed-bench  ## how accurate and how cheap the client is, beside others, against a server's own log
 	$(BIN)/python -m benchmarks
 
 bench-workers: .venv/installed-run  ## what 10, 50 and 200 workers' reports cost a master
@@ -48,9 +48,13 @@ clean:  ## everything that the other targets made, but for results/
 	$(INSTALL) --editable .
 	touch $@
 
-.venv/installed-test: .venv/created pyproject.toml constraints.txt
-	$(INSTALL) --editable '.[test,real]'
+.venv/installed-bench: .venv/created pyproject.toml constraints.txt
+	$(INSTALL) --editable '.[bench]'
 	touch $@ .venv/installed-run
+
+.venv/installed-test: .venv/created pyproject.toml constraints.txt
+	$(INSTALL) --editable '.[test,real,bench]'
+	touch $@ .venv/installed-run .venv/installed-bench
 
 # PyTorch's CPU build comes from PyTorch's own index: name it in PIP_EXTRA_INDEX_URL if pip does not find torch. What is
 # taken out again is for pictures and sound, and does not load beside that build.

@@ -9,23 +9,26 @@ import platform
 import shutil
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+from benchmarks.certificate import CERTIFICATE, make_certificate
 from benchmarks.chart import draw
 from benchmarks.clients import CLIENTS, Client
 from benchmarks.figures import Row, row, share_of_a_core
+from benchmarks.floor import OUTPUT
 from benchmarks.launch import LaunchError, busy_s, run_client, truth_server
 from benchmarks.parsing import compare
-from benchmarks.records import ANSWER_TOKENS_MAX, ANSWER_TOKENS_MIN, TOKENS_PER_S, TTFT_MS, Load, Run, Seen
+from benchmarks.records import ANSWER_TOKENS_MAX, ANSWER_TOKENS_MIN, TOKENS_PER_S, TTFT_MS, Load, Run
 from benchmarks.table import parsing_table, table
 from simulator.paced_log import read_server_log
 
 RESULTS = Path(__file__).resolve().parent / "results"
 FORMAT = 1
+Told = TypeVar("Told")
 #: How long the hold of the two runs is. A few users bring few tokens, and need a longer difference.
 HOLDS_S = {100: (3, 15)}
 OTHER_HOLDS_S = (3, 10)
@@ -51,28 +54,28 @@ class Bench:
         folder.mkdir(parents=True)
         cores = (self.client_core, self.server_core)
         before_s, began_s = busy_s(cores), time.monotonic()
-        with truth_server(self.server_core, folder / "server.csv") as server:
+        certificate = self.folder / CERTIFICATE if client.tls else None
+        with truth_server(self.server_core, folder / "server.csv", certificate) as server:
             command = client.command(load, server.url, folder)
             limit_s = load.asking_s + BEYOND_ASKING_S
-            cost, memory = run_client(
-                command, self.client_core, limit_s, folder / "output.txt", client.variables(folder)
-            )
+            cost, memory = run_client(command, self.client_core, limit_s, folder / OUTPUT, client.variables(folder))
         after_s, seconds = busy_s(cores), time.monotonic() - began_s
         other_s = None if before_s is None or after_s is None else after_s - before_s - cost.cpu_s - server.cost.cpu_s
         return Run(
             load=load,
             cost=cost,
             served=read_server_log(server.log),
-            seen=_record(client, folder),
+            seen=_record(client.read, folder),
+            reads=_record(client.reads, folder),
             memory=memory,
             other_load=None if other_s is None else max(0.0, other_s / seconds),
         )
 
 
-def _record(client: Client, folder: Path) -> list[Seen] | None:
-    """What the client says it saw; None where it keeps no record, or did not come to write it."""
+def _record(read: Callable[[Path], Told] | None, folder: Path) -> Told | None:
+    """What the client says; None where it does not say it, or did not come to."""
     try:
-        return client.read(folder) if client.read else None
+        return read(folder) if read else None
     except FileNotFoundError:
         return None
 
@@ -161,6 +164,8 @@ def main() -> int:
 def _bench(args: argparse.Namespace, clients: Sequence[Client], cores: Sequence[int]) -> int:
     before, when = machine(), datetime.now(UTC)
     shutil.rmtree(RESULTS / "runs", ignore_errors=True)
+    if any(client.tls for client in clients):
+        make_certificate(RESULTS / "runs")
     bench = Bench(client_core=cores[0], server_core=cores[-1], folder=RESULTS / "runs")
     rows = measure(bench, clients, args.users, args.hold)
     comparisons = compare()

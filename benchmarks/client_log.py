@@ -93,5 +93,11 @@ def read_tokenswarm(folder: Path) -> list[Seen]:
         ]
 
 
+def reads_of_tokenswarm(folder: Path) -> int:
+    """How often its sockets were read, by requests.csv. Raises OSError."""
+    with next(iter(folder.glob("*/requests.csv")), folder / "requests.csv").open(newline="", encoding="utf-8") as file:
+        return sum(int(row["reads"]) for row in csv.DictReader(file))
+
+
 def _ns(milliseconds: str) -> int | None:
     return round(float(milliseconds) * 1e6) if milliseconds else None

@@ -7,7 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.client_log import LOG_VARIABLE, read_client_log, read_tokenswarm
+from benchmarks.certificate import AUTHORITY
+from benchmarks.client_log import LOG_VARIABLE, read_client_log, read_tokenswarm, reads_of_tokenswarm
+from benchmarks.floor import reads_of_floor
 from benchmarks.records import ANSWER_TOKENS_MAX, Load, Seen
 
 _LOCUST = (sys.executable, "-m", "locust")
@@ -20,27 +22,31 @@ Read = Callable[[Path], list[Seen]]
 @dataclass(frozen=True, slots=True)
 class Client:
     """`command` makes the command line from load, server's address and the folder to write to; `read` reads what the
-    client left there, None for a client that keeps no record."""
+    client left there, None for a client that keeps no record; `reads` how often it read, None where it does not count.
+    tls: whether its server speaks TLS, with the authority of benchmarks/certificate.py."""
 
     name: str
     command: Command
     read: Read | None = None
+    reads: Callable[[Path], int] | None = None
+    tls: bool = False
 
     def variables(self, folder: Path) -> dict[str, str]:
         return {LOG_VARIABLE: str(folder / "client.csv")}
 
 
-def tokenswarm(name: str, *options: str) -> Client:
+def tokenswarm(name: str, *options: str, tls: bool = False) -> Client:
     """The project's own client, as a user starts it."""
 
     def command(load: Load, host: str, folder: Path) -> list[str]:
         return [
             *_locust("locustfile.py", load, host),
             *("--engine", "vllm", "--model", "truth", "--max-tokens", str(ANSWER_TOKENS_MAX)),
-            *("--settle", "0s", "--metrics-port", "0", "--results", str(folder), *options),
+            *("--settle", "0s", "--metrics-port", "0", "--server-metrics", "off", "--results", str(folder), *options),
+            *(("--tls-ca", str(folder.parent / AUTHORITY)) if tls else ()),
         ]
 
-    return Client(name, command, read_tokenswarm)
+    return Client(name, command, read_tokenswarm, reads_of_tokenswarm, tls)
 
 
 def plain(name: str, locustfile: str) -> Client:
@@ -68,7 +74,8 @@ def _floor(load: Load, host: str, _folder: Path) -> list[str]:
 CLIENTS = (
     tokenswarm("tokenswarm", "--token-times", "all"),
     tokenswarm("tokenswarm, sampled", "--token-times", "sampled"),
+    tokenswarm("tokenswarm, TLS", "--token-times", "all", tls=True),
     plain("HttpUser + sseclient", "benchmarks/plain_locustfile.py"),
     plain("FastHttpUser", "benchmarks/fast_locustfile.py"),
-    Client("floor", _floor),
+    Client("floor", _floor, reads=reads_of_floor),
 )

@@ -49,6 +49,7 @@ class Row:
     accuracy: Accuracy | None = None
     tokens_per_s: float | None = None
     us_per_token: float | None = None
+    reads_per_token: float | None = None
     peak_mb: float | None = None
     mb_per_1000_users: float | None = None
     late_p99_ms: float | None = None
@@ -126,6 +127,7 @@ def row(client: str, short: Run, long: Run) -> Row:
         accuracy=figures,
         tokens_per_s=tokens_per_s,
         us_per_token=us_per_token,
+        reads_per_token=long.reads / long.tokens if long.reads is not None and long.tokens else None,
         peak_mb=long.cost.peak_bytes / 1e6,
         # The floor, which keeps no record, sends as soon as it runs: nobody can look at it before.
         mb_per_1000_users=None if long.seen is None else mb_per_1000_users(long),

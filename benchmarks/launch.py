@@ -54,13 +54,15 @@ class TruthServer:
 
 
 @contextmanager
-def truth_server(core: int, log: Path) -> Iterator[TruthServer]:
-    """Run the truth server on `core`; at the end it has written `log`. Raises LaunchError."""
+def truth_server(core: int, log: Path, tls: Path | None = None) -> Iterator[TruthServer]:
+    """Run the truth server on `core`; at the end it has written `log`. `tls`: PEM file of the key and certificate that
+    it shall speak TLS with. Raises LaunchError."""
     process = subprocess.Popen(
         [
             *(sys.executable, "-m", "simulator.paced", "--log", str(log)),
             *("--tokens", str(ANSWER_TOKENS_MIN), str(ANSWER_TOKENS_MAX)),
             *("--tokens-per-s", str(TOKENS_PER_S), "--ttft-ms", str(TTFT_MS)),
+            *(("--tls", str(tls)) if tls else ()),
         ],
         cwd=ROOT,
         env=clean_environment(),
@@ -73,9 +75,9 @@ def truth_server(core: int, log: Path) -> Iterator[TruthServer]:
     assert process.stdout is not None
     try:
         line = process.stdout.readline()
-        if "http://" not in line:
+        if "://" not in line:
             raise LaunchError(f"the truth server did not start; it said {line!r}")
-        server = TruthServer("http://" + line.split("http://")[1].strip(), log, process)
+        server = TruthServer(line.split()[-1], log, process)
         yield server
         process.stdin.close()
         server.cost = _cost(process, _END_S)

@@ -75,7 +75,8 @@ class Run:
     """A client's run under one load.
 
     memory: what the client's process held when, pairs of CLOCK_MONOTONIC in ns and bytes. seen: None for a client that
-    keeps no record. other_load: what else kept the two cores busy, in cores, None where the system does not say.
+    keeps no record. other_load: what else kept the two cores busy, in cores, None where the system does not say. reads:
+    how often the client read its sockets, None where it does not count.
     """
 
     load: Load
@@ -84,6 +85,7 @@ class Run:
     seen: list[Seen] | None
     memory: list[tuple[int, int]]
     other_load: float | None
+    reads: int | None = None
 
     @property
     def tokens(self) -> int:

@@ -56,6 +56,7 @@ COLUMNS: tuple[tuple[str, str, Cell], ...] = (
     ("requests", "", lambda row: _whole(row.accuracy.requests if row.accuracy else None)),
     ("failed", "", lambda row: _whole(row.accuracy.failed if row.accuracy else None)),
     ("CPU µs", "/token", lambda row: number(row.us_per_token)),
+    ("reads", "/token", lambda row: number(row.reads_per_token)),
     ("memory MB", "peak", lambda row: _whole(row.peak_mb)),
     ("memory MB", "/1,000 users", lambda row: _whole(row.mb_per_1000_users)),
     ("server late ms", "p99", lambda row: number(row.late_p99_ms) + (SERVER_LATE if row.server_late else "")),

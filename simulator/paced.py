@@ -5,7 +5,10 @@
 Each stream gets its first token TTFT_MS after its request, the others at TOKENS_PER_S from then on, by a schedule that
 lateness does not move. The simulator proper is no such server: it models an engine's steps, so it writes the tokens of
 all streams in one go, and the last of a thousand is due when the first is. Here the streams' phases are spread over one
-token's time, and the bytes are rendered beforehand, so that it can be on time at 40,000 tokens/s.
+token's time, and the bytes are rendered beforehand, so that it can be on time at 40,000 tokens/s. What is no POST gets
+a 404, and no row in the log.
+
+With --tls it speaks TLS, and what it logs are still the times of its own writes and the kernel's of what it receives.
 
 It ends, and writes its log, when its standard input closes.
 """
@@ -17,6 +20,7 @@ import gc
 import resource
 import select
 import socket
+import ssl
 import struct
 import sys
 import time
@@ -27,6 +31,7 @@ import httptools
 
 from simulator.paced_answers import HEAD, Answers
 from simulator.paced_log import Served, write_server_log
+from simulator.paced_tls import ServerTls, server_context
 
 #: Of the shortest and the longest answer.
 ANSWER_TOKENS = (32, 160)
@@ -35,6 +40,7 @@ TTFT_MS = 200.0
 
 _SO_TIMESTAMPNS = 35  # Linux's number; Python has no name for it
 _TIMESPEC = struct.Struct("@qq")
+_NOTHING_ELSE = b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n"
 _READ_BYTES = 65_536
 _BACKLOG = 1024
 _TOKENS_AT_ONCE = 32
@@ -71,7 +77,7 @@ class Stream:
 class Connection:
     """A client's connection: the parser's callbacks leave the request's head here."""
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket.socket, tls: ServerTls | None) -> None:
         sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.sock = sock
@@ -80,18 +86,32 @@ class Connection:
         self.request_id = ""
         self.wire_ns = 0
         self._parser = httptools.HttpRequestParser(self)
+        self._tls = tls
 
     def read(self) -> bool:
         """Take what has come; False when the client is gone, or sends no HTTP."""
         try:
             data, ancillary, _, _ = self.sock.recvmsg(_READ_BYTES, 64)
             self.wire_ns = _received_ns(ancillary)
-            self._parser.feed_data(data)
+            self._parser.feed_data(self._decrypted(data) if self._tls else data)
         except BlockingIOError:
             return True
-        except (OSError, httptools.HttpParserError):
+        except (OSError, httptools.HttpParserError):  # ssl.SSLError is an OSError
             return False
         return bool(data)
+
+    def _decrypted(self, data: bytes) -> bytes:
+        assert self._tls is not None
+        plaintext = self._tls.decrypt(data)
+        if answer := self._tls.to_send():
+            self.sock.send(answer)
+        return plaintext
+
+    def send(self, data: bytes) -> bool:
+        """Whether the kernel took all of it. Raises OSError."""
+        if self._tls is not None:
+            data = self._tls.encrypt(data)
+        return self.sock.send(data) == len(data)
 
     def on_message_begin(self) -> None:
         self.request_id = ""
@@ -101,7 +121,10 @@ class Connection:
             self.request_id = value.decode("ascii", "replace")
 
     def on_message_complete(self) -> None:
-        self.asked = True
+        if self._parser.get_method() == b"POST":
+            self.asked = True
+        else:
+            self.send(_NOTHING_ELSE)
 
 
 def _received_ns(ancillary: list[tuple[int, int, bytes]]) -> int:
@@ -129,8 +152,11 @@ def _real_ahead_ns() -> int:
 class PacedServer:
     """One thread, one epoll, one heap of what is due."""
 
-    def __init__(self, answers: Answers, tokens_per_s: float, ttft_ms: float) -> None:
+    def __init__(
+        self, answers: Answers, tokens_per_s: float, ttft_ms: float, tls: ssl.SSLContext | None = None
+    ) -> None:
         self._answers = answers
+        self._tls = tls
         self._period_ns = round(1e9 / tokens_per_s)
         self._ttft_ns = round(ttft_ms * 1e6)
         self._due: list[tuple[int, int, Stream]] = []
@@ -148,7 +174,7 @@ class PacedServer:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        return f"{'https' if self._tls else 'http'}://127.0.0.1:{self._listener.getsockname()[1]}"
 
     def serve(self, until_closed: int) -> None:
         """Serve until the file of that descriptor closes; what is still being answered is logged as cut."""
@@ -178,7 +204,7 @@ class PacedServer:
                 sock, _ = self._listener.accept()
             except OSError:
                 return
-            self._connections[sock.fileno()] = Connection(sock)
+            self._connections[sock.fileno()] = Connection(sock, ServerTls(self._tls) if self._tls else None)
             self._epoll.register(sock, select.EPOLLIN)
 
     def _take(self, connection: Connection) -> None:
@@ -195,7 +221,7 @@ class PacedServer:
         begin_ns = connection.wire_ns + self._ttft_ns + phase_ns
         stream = Stream(connection, number, begin_ns, self._answers.tokens(number))
         connection.stream = stream
-        connection.sock.send(HEAD)
+        connection.send(HEAD)
         heappush(self._due, (stream.begin_ns, number, stream))
 
     def _write_due(self) -> None:
@@ -213,7 +239,7 @@ class PacedServer:
         data = self._answers.endings[stream.tokens] if last else self._answers.writes[stream.produced]
         before_ns = time.perf_counter_ns()
         try:
-            whole = stream.connection.sock.send(data) == len(data)
+            whole = stream.connection.send(data)
         except OSError:
             whole = False
         if not whole:  # an answer is far smaller than the kernel's buffers: whoever does not take it is broken
@@ -257,10 +283,12 @@ def main() -> None:
     )
     parser.add_argument("--tokens-per-s", type=float, default=TOKENS_PER_S, help="of each stream")
     parser.add_argument("--ttft-ms", type=float, default=TTFT_MS)
+    parser.add_argument("--tls", type=Path, metavar="PEM", help="file of a key and its certificate: speak TLS")
     args = parser.parse_args()
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    server = PacedServer(Answers(*args.tokens), args.tokens_per_s, args.ttft_ms)
+    tls = server_context(args.tls) if args.tls else None
+    server = PacedServer(Answers(*args.tokens), args.tokens_per_s, args.ttft_ms, tls)
     print(f"paced server listening on {server.url}", flush=True)
     gc.freeze()
     gc.disable()  # a collection would be lateness

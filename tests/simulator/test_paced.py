@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import http.client
 import socket
+import ssl
 import subprocess
 import sys
 from pathlib import Path
 
 import msgspec
 import pytest
+import trustme
 
 from simulator.paced_answers import LAST_CHUNK, Answers, answer_events
 from simulator.paced_log import read_server_log
@@ -21,12 +23,12 @@ BODY = b'{"messages": []}'
 class Running:
     """A truth server that paces fast, and its log once it has ended."""
 
-    def __init__(self, log: Path, shortest: int, longest: int) -> None:
+    def __init__(self, log: Path, shortest: int, longest: int, *more: str) -> None:
         self.log = log
         command = [sys.executable, "-m", "simulator.paced", "--log", str(log)]
         options = ["--tokens", str(shortest), str(longest), "--tokens-per-s", "500", "--ttft-ms", "20"]
         self.process = subprocess.Popen(
-            [*command, *options], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [*command, *options, *more], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
         self.port = int(self.process.stdout.readline().rpartition(":")[2])
 
@@ -47,8 +49,8 @@ class Running:
 def start(tmp_path):
     started = []
 
-    def make(shortest: int, longest: int) -> Running:
-        started.append(Running(tmp_path / "server.csv", shortest, longest))
+    def make(shortest: int, longest: int, *more: str) -> Running:
+        started.append(Running(tmp_path / "server.csv", shortest, longest, *more))
         return started[-1]
 
     yield make
@@ -101,6 +103,32 @@ def test_the_log_tells_of_each_request_what_was_written_when(start):
         assert row.ttft_ns >= 20_000_000  # never before its time
         assert row.last_ns - row.first_ns <= 7 * row.gap_max_ns
     assert second.wire_ns > first.last_ns
+
+
+def test_what_is_no_post_is_not_found_and_not_logged(start):
+    server = start(8, 8)
+    connection = server.connection()
+    connection.request("GET", "/health")
+    response = connection.getresponse()
+    assert (response.status, response.read()) == (404, b"")
+    assert server.ask(connection, "asked").endswith(b"data: [DONE]\n\n")
+    connection.close()
+    assert [row.request_id for row in server.end()] == ["asked"]
+
+
+def test_over_tls_it_says_and_logs_the_same(start, tmp_path):
+    authority = trustme.CA()
+    authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(tmp_path / "server.pem")
+    server = start(8, 8, "--tls", str(tmp_path / "server.pem"))
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    connection = http.client.HTTPSConnection("127.0.0.1", server.port, timeout=20, context=context)
+    bodies = [server.ask(connection, "first"), server.ask(connection, "second")]
+    connection.close()
+    assert all(body.count(b"data: ") == 8 + 3 for body in bodies)
+    rows = server.end()
+    assert [(row.request_id, row.tokens, row.outcome) for row in rows] == [("first", 8, "ok"), ("second", 8, "ok")]
+    assert all(row.ttft_ns >= 20_000_000 for row in rows)
 
 
 def test_a_client_that_leaves_is_logged_as_gone_with_the_tokens_it_was_sent(start):
