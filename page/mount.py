@@ -129,7 +129,8 @@ class WebPage:
             return "No worker has connected yet: start one with --worker, or this process with --processes."
         form = request.form
         try:
-            options = given(form, self.options)
+            ours = {name: text for name, text in form.items() if name not in _LOCUSTS_OWN}
+            options = given(ours, self.options)
             _take_locusts_own(options, form)
             self._check(self._environment, options, form.get("host", self._environment.host or ""))
         except ValueError as error:
