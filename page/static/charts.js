@@ -86,7 +86,7 @@ export class Charts {
     for (const { title, unit, series } of CHARTS) {
       const figure = Bokeh.Plotting.figure({
         height: 210, sizing_mode: "stretch_width", tools: [], toolbar_location: null, x_range: this.range,
-        x_axis_type: "datetime", y_range: new Bokeh.DataRange1d({ start: 0, range_padding: 0.1 }), min_border: 4,
+        x_axis_type: "datetime", y_range: new Bokeh.DataRange1d({ start: 0, range_padding: 0.1 }), min_border: 4, min_border_left: 48,
         output_backend: "canvas",
       });
       const shade = figure.vstrip({ field: "left" }, { field: "right" }, { source: this.holds, line_color: null, level: "underlay" });

@@ -213,7 +213,7 @@ async function showPast() {
   const verdict = (run) => (run.validity === null ? NONE : element("span", { class: `pill ${run.validity === "valid" ? "good" : "bad"}` }, run.validity));
   fill($("past"), [
     ["Run", choice],
-    ["Ended", (run) => run.status, true],
+    ["Status", (run) => run.status, true],
     ["Verdict", verdict, true],
     ["Engine", (run) => run.engine, true],
     ["Model", (run) => run.model || NONE, true],
