@@ -19,6 +19,7 @@ import numpy as np
 from metrics.objectives import DEFAULT_SHARE, Objectives
 from reports import intervals
 from reports.conditions import Figure
+from reports.drift import Drift
 from reports.estimates import Measured
 from reports.intervals import Estimate, Pooled
 from reports.journals import Requests
@@ -178,6 +179,17 @@ class Comparison:
             return []
         modes = dict.fromkeys(stage.system_prompt for stage in self.stages)
         return [Carried(server, mode, self._largest(server, mode)) for mode in modes for server in self.servers]
+
+    @cached_property
+    def drifting(self) -> list[tuple[Server, Stage, Drift]]:
+        """Whose token rate fell or rose within a level, in any of its runs: its mean is then of no one rate."""
+        return [
+            (server, stage, drift)
+            for server in self.servers
+            for stage in self.stages
+            for run, level in server.levels(stage)
+            if (drift := run.drift(level)) is not None and drift.course != "steady"
+        ]
 
     def _entry(
         self, compared: Compared, stage: Stage, server: Server, pooled: Pooled | None, base: Pooled | None

@@ -16,6 +16,7 @@ from reports import units
 from reports.comparison import TOKEN_RATE, TTFT, Compared, Comparison, Entry, Stage
 from reports.conditions import LATENCIES
 from reports.drawing import spoken
+from reports.drift import Drift
 from reports.intervals import FEWEST_RUNS
 from reports.markdown import escaped, table
 from reports.notices import PROMPT
@@ -74,7 +75,7 @@ def verdict(comparison: Comparison) -> list[Saying]:
         stages = [stage for stage in comparison.stages if stage.system_prompt == mode]
         told = [(f"{stage.name} users", _leaders_told(comparison, compared, stage)) for stage in stages]
         sayings.append(Saying(f"{word} {PROMPT[mode]}", told))
-    return [*sayings, *_carried(comparison)]
+    return [*sayings, *_drifting(comparison), *_carried(comparison)]
 
 
 def method_lines(comparison: Comparison) -> list[str]:
@@ -224,6 +225,22 @@ def _leaders_told(comparison: Comparison, compared: Compared, stage: Stage) -> s
         few = any(entry.pooled and not entry.pooled.estimate.certified for entry in best)
         told += ", not told apart" + (": too few to tell" if few else "")
     return f"{told}; next {behind[0].server.name} ({figure_told(behind[0])})" if behind else told
+
+
+def _drifting(comparison: Comparison) -> list[Saying]:
+    told = [(server.name, _drift_told(stage, drift)) for server, stage, drift in comparison.drifting]
+    return (
+        [Saying("Token rates that changed while a level was held (its last fifth against its first)", told)]
+        if told
+        else []
+    )
+
+
+def _drift_told(stage: Stage, drift: Drift) -> str:
+    change = drift.change
+    ends = " to ".join(_points(end) for end in (change.low, change.high) if end is not None)
+    first, last = (units.rate(value) for value in (drift.first, drift.last))
+    return f"{stage}: {drift.course} from {first} to {last} tok/s, {_points(change.value)} % ({ends})"
 
 
 def _carried(comparison: Comparison) -> list[Saying]:

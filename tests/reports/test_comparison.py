@@ -90,6 +90,18 @@ def slow_rate(folder: Path) -> float:
     return rate
 
 
+def test_a_rate_that_falls_while_its_level_is_held_is_called_out(folder: Folder) -> None:
+    falling = compared(folder("a"), folder("mlc", Course(10, fall=0.2)))
+    (said,) = [saying for saying in verdict(falling) if saying.heading.startswith("Token rates that changed")]
+    ((server, told),) = said.told
+    assert server == "mlc"
+    assert re.fullmatch(
+        r"10 users without system prompt: falls from 2,9\d\d to 2,4\d\d tok/s, −1\d\.\d % \(−1\d\.\d to −1\d\.\d\)",
+        told,
+    )
+    assert not [saying for saying in verdict(compared(folder("a"), folder("b"))) if "changed" in saying.heading]
+
+
 def test_ratios_are_to_the_first_or_to_the_base_that_is_named(folder: Folder) -> None:
     folders = folder("a"), folder("b", Course(ttft_s=0.4))
     assert standings(compared(*folders), TTFT) == [Standing.BASE, Standing.WORSE]
