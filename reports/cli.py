@@ -61,13 +61,12 @@ def _report(args: argparse.Namespace) -> int:
     judgement = judge_run(options.conditions, results)
     if lines := judgement_lines(judgement):
         print("\n" + "\n".join(lines))
-    charts = draw_charts(results, results.folder)
-    print()
-    for chart in charts:
-        print(f"Chart: {chart}")
     # The page keeps the run's own conditions unless others are asked for.
     own = options.conditions or parse_conditions(results.run.options.get("fail_if") or "")
-    print(f"Page: {draw_page(results, judge_run(own, results))}")
+    page, charts = draw_page(results, judge_run(own, results)), draw_charts(results, results.folder)
+    print(f"\nPage: {page}")
+    for chart in charts:
+        print(f"Chart: {chart}")
     write_files(options, results, judgement)
     for kind, file, write in (("Parquet", args.parquet, write_parquet), ("HdrHistogram log", args.hlog, write_hlog)):
         if file:

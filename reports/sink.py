@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 
 from metrics.health import SelfCheck
@@ -34,7 +35,7 @@ class TerminalSink:
         logger.info("%s", progress_line(progress))
 
     def finished(self, folder: Path) -> None:
-        """The table, the charts, the folder. A report that cannot be made says so and loses nothing."""
+        """The table, the page, the charts, the folder. A report that cannot be made says so and loses nothing."""
         try:
             results = load_results(folder)
             print(f"\n{summary_table(results)}\n", flush=True)
@@ -42,10 +43,18 @@ class TerminalSink:
             if lines := judgement_lines(judgement):
                 print("\n".join(lines) + "\n", flush=True)
             print(f"Results: {folder}", flush=True)
-            for chart in draw_charts(results, folder):
-                print(f"Chart: {chart}", flush=True)
-            print(f"Page: {draw_page(results, judgement)}", flush=True)
         except ReportError as error:
             logger.error("The report could not be made: %s; the results are in %s", error, folder)
-        except Exception as error:  # of a chart, say: what was measured is in the folder all the same
-            logger.error("The report could not be made: %r; the results are in %s", error, folder)
+            return
+        _tell("Page", folder, lambda: [draw_page(results, judgement)])
+        _tell("Chart", folder, lambda: draw_charts(results, folder))
+
+
+def _tell(kind: str, folder: Path, draw: Callable[[], list[Path]]) -> None:
+    try:
+        for drawn in draw():
+            print(f"{kind}: {drawn}", flush=True)
+    except ReportError as error:
+        logger.error("The report could not be made: %s; the results are in %s", error, folder)
+    except Exception as error:  # whatever a drawing library says: what was measured is in the folder all the same
+        logger.error("The report could not be made: %r; the results are in %s", error, folder)

@@ -40,7 +40,7 @@ def test_it_prints_the_table_draws_the_charts_and_names_them(write_run: Write) -
     table = summary_table(load_results(folder), 120)
     charts = [folder / "charts" / "ttft.png", folder / "charts" / "token_rate.png"]
     page = folder / "report.html"
-    assert done.stdout == f"{table}\n\nChart: {charts[0]}\nChart: {charts[1]}\nPage: {page}\n"
+    assert done.stdout == f"{table}\n\nPage: {page}\nChart: {charts[0]}\nChart: {charts[1]}\n"
     assert all(file.stat().st_size for file in (*charts, page))
     assert done.returncode == 0
 

@@ -248,8 +248,9 @@ def test_a_page_that_cannot_be_drawn_is_said_loudly_after_the_figures(
 
     monkeypatch.setattr(reports.sink, "draw_page", fail)
     with caplog.at_level(logging.ERROR, "tokenswarm"):
-        TerminalSink(Judge()).finished(write_run())
+        TerminalSink(Judge()).finished(folder := write_run())
     assert "Verdict: valid" in capsys.readouterr().out
+    assert (folder / "charts" / "token_rate.png").exists()
     assert "The report could not be made: RuntimeError('no ink')" in caplog.text
 
 
