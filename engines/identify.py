@@ -78,9 +78,11 @@ def identify(fetch: Fetch, engine: str | None = None) -> Found:
     if engine is None or found.engine == engine:
         return found
     but = "" if found.engine in _SAME_SERVER.get(engine, ()) else f", although this looks like {found.engine}"
+    same = engine.partition("-")[0] == found.engine.partition("-")[0]
     return replace(
         found,
         engine=engine,
+        version=found.version if same else None,
         models=_models_of(server, engine) or found.models,
         evidence=[f"--engine {engine} was given{but}", *found.evidence],
         max_tokens_range=_max_tokens_range(server, engine),

@@ -436,7 +436,8 @@ def test_a_gateway_whose_engine_is_down_is_not_ready(status: int) -> None:
 
 def test_what_is_given_is_believed_and_what_it_looks_like_is_told() -> None:
     found = identify(SITES["llamacpp"][0], "vllm")
-    assert (found.engine, found.version, found.models) == ("vllm", "b11434-0123abc", ["tiny"])
+    # A version of llama.cpp is none of vLLM.
+    assert (found.engine, found.version, found.models) == ("vllm", None, ["tiny"])
     assert found.evidence == [
         "--engine vllm was given, although this looks like llamacpp",
         "GET /v1/models: the header Server is llama.cpp",
