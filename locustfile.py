@@ -81,11 +81,11 @@ def show_chosen_shape(parser):
 
 def bind_to_this_machine(parser):
     """Locust listens on all addresses unless told otherwise. Here nobody else's machine sees the page, nor the port for
-    workers where --processes forks them; --master is to be reached from others."""
+    workers where --processes forks them (who then know which it is); --master is to be reached from others."""
     parser.set_defaults(web_host="127.0.0.1")
     options, _ = parser.parse_known_args()
     if options.processes and not options.worker:
-        parser.set_defaults(master_bind_host="127.0.0.1", cluster=FORKED_CLUSTER)
+        parser.set_defaults(master_bind_host="127.0.0.1", master_port=options.master_bind_port, cluster=FORKED_CLUSTER)
 
 
 def prepare_to_fork(parser):

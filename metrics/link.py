@@ -71,6 +71,8 @@ class MasterPortError(ValueError):
 def check_master_port(host: str, port: int) -> None:
     """Before workers are forked: they would join whoever has the port. Once: later it is this master's own. Raises
     MasterPortError."""
+    if not 0 < port < 65536:
+        raise MasterPortError(f"--master-bind-port takes a port from 1 to 65535, got {port}.")
     with socket.socket() as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

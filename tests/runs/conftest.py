@@ -46,7 +46,7 @@ def start_locust(tmp_path: Path) -> Iterator[Start]:
     ) -> Started:
         command = ["-f", str(locustfile), "--results", str(tmp_path / "results")]
         port = str(free_port())  # of the master, where there is one: runs beside this one have theirs
-        defaults = {"--metrics-port": "0", "--settle": "0s", "--master-bind-port": port, "--master-port": port}
+        defaults = {"--metrics-port": "0", "--settle": "0s", "--master-bind-port": port}
         for option, value in defaults.items():
             if option not in arguments:
                 command += [option, value]

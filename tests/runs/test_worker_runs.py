@@ -316,6 +316,12 @@ def test_a_taken_port_is_told_before_any_worker_is_forked(run_locust: RunLocust)
     assert "Traceback" not in run.output
 
 
+def test_workers_could_not_find_a_port_that_the_master_does_not_name(run_locust: RunLocust) -> None:
+    run = run_locust("--processes", "2", "--master-bind-port", "0")
+    assert run.exit_code == 2
+    assert "tokenswarm: --master-bind-port takes a port from 1 to 65535, got 0." in run.output
+
+
 NONSENSE = [
     b"",
     b"\xc1",
