@@ -9,7 +9,9 @@ from benchmarks.table import number, parsing_table, table
 
 ACCURACY = Accuracy(334, Spread(300, 0.0123, 1.25, 42.0), None, lost=2, doubled=1, failed=3)
 ROWS = [
-    Row("quick", 1000, "", ACCURACY, 37_266.4, 19.94, 0.998, 131.2, 24.6, 13.0, 20.0, server_late=True, other_load=0.46),
+    Row(
+        "quick", 1000, "", ACCURACY, 37_266.4, 19.94, 0.998, 131.2, 24.6, 13.0, 20.0, server_late=True, other_load=0.46
+    ),
     Row("slow", 1000, "left out: too slow"),
     Row("odd", 1000, "ended with exit code 1", None, 10.0, 5.0, None, 60.0, None, 1.0, 2.0),
 ]
