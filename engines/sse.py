@@ -20,6 +20,7 @@ MAX_EVENT_BYTES = 8 * 1024 * 1024
 
 
 _PLAIN = b"data: "
+_BETWEEN = b"\n\n" + _PLAIN
 
 
 def read_any_event(event: bytes) -> Iterator[bytes]:
@@ -31,11 +32,13 @@ def read_any_event(event: bytes) -> Iterator[bytes]:
         raise StreamBroken(f"an event is not UTF-8: {error.object[:60]!r}") from None
 
 
-def _is_one_plain_event(data: bytes) -> bool:
-    """One line `data: …`, its blank line, and nothing else: nearly every read."""
-    return (
-        data.endswith(b"\n\n") and data.find(b"\n") == len(data) - 2 and data.startswith(_PLAIN) and b"\r" not in data
-    )
+def _plain_events(data: bytes) -> list[bytes] | None:
+    """The payloads where these bytes are whole lines `data: …`, a blank line behind each, and nothing else: nearly every
+    read. None for all others."""
+    if not (data.startswith(_PLAIN) and data.endswith(b"\n\n")) or b"\r" in data:
+        return None
+    payloads = data[len(_PLAIN) : -2].split(_BETWEEN)
+    return payloads if data.count(b"\n") == 2 * len(payloads) else None
 
 
 class EventSplitter:
@@ -50,9 +53,9 @@ class EventSplitter:
     def feed(self, data: bytes) -> Iterable[bytes]:
         """`data` fields of the completed events, in order, to be read to the end. Raises StreamBroken for an endless or
         unreadable event, behind the events before it."""
-        if self._begun and not self._pieces and _is_one_plain_event(data):
+        if self._begun and not self._pieces and (payloads := _plain_events(data)) is not None:
             self._ended_with_cr = False
-            return (data[len(_PLAIN) : -2],)
+            return payloads
         return self._feed(data)
 
     def _feed(self, data: bytes) -> Iterator[bytes]:

@@ -142,34 +142,34 @@ class Ask:
 
     def _take(self, exchange: Exchange, arrival: Arrival) -> None:
         """Runs in the hub, as the bytes are read: what goes wrong is raised by the greenlet, which is woken for it."""
+        self._builder.read(arrival.delay_ns if self._watched else None, arrival.kernel)
+        if self._told_all_ns is not None:
+            return  # nothing behind the end is part of the answer, however the bytes were cut
         try:
-            self._take_arrival(exchange, arrival)
+            if self._streams is None:
+                self._begin(exchange, arrival)
+            if self._streams:
+                self._take_events(self._decoder.feed(arrival.data), arrival)
+            elif len(self._error_body) < _MAX_ERROR_BODY_BYTES:
+                self._error_body += arrival.data
+            if self._told_all_ns is None:
+                self._decoder.feed(b"")  # what broke behind good events is told at the next call
+            else:
+                exchange.wake()  # from now on patience is short
         except Exception as error:
             self._failure = self._failure or error
             exchange.wake()
-
-    def _take_arrival(self, exchange: Exchange, arrival: Arrival) -> None:
-        arrived_ns, delay_ns, kernel, data, _ = arrival
-        self._builder.read(delay_ns if self._watched else None, kernel)
-        if self._told_all_ns is not None:
-            return  # nothing behind the end is part of the answer, however the bytes were cut
-        if self._streams is None:
-            self._streams = _promises_a_stream(exchange.response)
-            if not self._streams:
-                exchange.wake()  # a compressed answer is refused at once
-        if not self._streams:
-            if len(self._error_body) < _MAX_ERROR_BODY_BYTES:
-                self._error_body += data
-            return
-        self._builder.body(arrived_ns)
-        self._take_events(self._decoder.feed(data), arrival)
-        if self._told_all_ns is not None:
-            exchange.wake()  # from now on patience is short
-            return
-        self._decoder.feed(b"")  # what broke behind good events is told at the next call
-        if self._watched and not self._measure_gaps and self._may_be_unwatched(exchange):
+        if not self._measure_gaps and self._watched and self._may_be_unwatched(exchange):
             self._watched = False
             exchange.unwatch()
+
+    def _begin(self, exchange: Exchange, arrival: Arrival) -> None:
+        """The head and the body's first bytes are here."""
+        self._streams = _promises_a_stream(exchange.response)
+        if self._streams:
+            self._builder.body(arrival.arrived_ns)
+        else:
+            exchange.wake()  # a compressed answer is refused at once
 
     def _may_be_unwatched(self, exchange: Exchange) -> bool:
         return self._builder.may_be_unwatched and not exchange.response.complete

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import msgspec
 
 
-class Arrival(NamedTuple):
+class Arrival(msgspec.Struct, frozen=True, gc=False):
     """Body bytes of one read of the socket.
 
     arrived_ns: when the last of these bytes reached this machine, on time.perf_counter_ns()'s clock.

@@ -14,6 +14,8 @@ _SO_TIMESTAMPNS = 35
 # as long as the process lives, so that a user's first packets are not the ones that begin it.
 _keeper: socket.socket | None = None
 _TIMESPEC = struct.Struct("@qq")
+_TIMESPEC_BYTES = _TIMESPEC.size
+_SOL_SOCKET = socket.SOL_SOCKET
 #: Room for one ancillary message that holds a timespec.
 ANCILLARY_BYTES = socket.CMSG_SPACE(_TIMESPEC.size) if hasattr(socket, "CMSG_SPACE") else 0
 
@@ -49,7 +51,7 @@ def arrival_time_ns(ancillary: Iterable[tuple[int, int, bytes]], not_before_ns: 
     real_ns = time.time_ns()
     now_ns = time.perf_counter_ns()
     for level, kind, payload in ancillary:
-        if level == socket.SOL_SOCKET and kind == _SO_TIMESTAMPNS and len(payload) >= _TIMESPEC.size:
+        if kind == _SO_TIMESTAMPNS and level == _SOL_SOCKET and len(payload) >= _TIMESPEC_BYTES:
             seconds, nanoseconds = _TIMESPEC.unpack_from(payload)
             arrived_ns = seconds * 1_000_000_000 + nanoseconds - real_ns + now_ns
             if not_before_ns <= arrived_ns <= now_ns:
