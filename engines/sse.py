@@ -33,7 +33,7 @@ def read_any_event(event: bytes) -> Iterator[bytes]:
 
 
 def _plain_events(data: bytes) -> list[bytes] | None:
-    """The payloads where these bytes are whole lines `data: …`, a blank line behind each, and nothing else: nearly every
+    """The payloads where these bytes are lines `data: …` with a blank line behind each, and nothing else: nearly every
     read. None for all others."""
     if not (data.startswith(_PLAIN) and data.endswith(b"\n\n")) or b"\r" in data:
         return None

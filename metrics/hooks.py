@@ -58,6 +58,8 @@ from metrics.timeline import Outcome, Timeline
 logger = logging.getLogger(__name__)
 
 _EXIT_CODES = {Status.FAILED: EXIT_NOT_TO_BE_BELIEVED, Status.INTERRUPTED: EXIT_INTERRUPTED}
+#: A process that has users and keeps the books enters few requests at a time: a second's worth would hold up its loop.
+_OWN_REPORT_S = 0.1
 #: Told of each run's folder when it is complete. Returns an exit code, or None for Locust's own.
 Judge = Callable[[Path], int | None]
 
@@ -263,6 +265,7 @@ class Recording:
                     for number in (signal.SIGINT, signal.SIGTERM)
                 ]
             gevent.spawn(self._keep_books)
+            gevent.spawn(self._enter_own_requests)
 
     def check(self, given: Namespace) -> None:
         """Before a run that a page asks for. Raises ObjectiveError, RecordingOptionError, ResultsFolderError."""
@@ -440,6 +443,15 @@ class Recording:
                     run.journal.write_windows(run.ledger, run.now_s)
                     self._show_progress(run, users)
                     self._show_hints(run)
+            except Exception as error:
+                self._fail(f"the books could not be kept: {error!r}")
+
+    def _enter_own_requests(self) -> None:
+        while True:
+            gevent.sleep(_OWN_REPORT_S)
+            try:
+                if (run := self._run) is not None:
+                    self._take_own_report(run)
             except Exception as error:
                 self._fail(f"the books could not be kept: {error!r}")
 
