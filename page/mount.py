@@ -166,7 +166,10 @@ class WebPage:
 
         def rendered(file: str, *arguments: Any, **named: Any) -> str:
             text: str = render(file, *arguments, **named)
-            return text.replace("</body>", self._section() + "</body>") if file == "report.html" else text
+            if file != "report.html":
+                return text
+            before, end, behind = text.rpartition("</body>")  # its scripts hold the same words in a string
+            return before + self._section() + end + behind
 
         locust.html.render_template_from = rendered
 

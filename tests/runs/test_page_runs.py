@@ -219,9 +219,11 @@ def assert_locusts_own_page(page: Page, url: str, folder: Path) -> None:
     page.goto(f"{url}/?tab=reports")
     link = page.locator("a", has_text="Tokenswarm: requests.csv")
     assert page.request.get(link.evaluate("it => it.href")).body() == (folder / "requests.csv").read_bytes()
-    report = page.request.get(f"{url}/stats/report").text()
-    assert "Tokens, level by level" in report
-    assert str(folder) in report
+    page.goto(f"{url}/stats/report")
+    expect(page.locator("#tokenswarm td").first).to_be_visible(timeout=PATIENCE_MS)
+    expect(page.locator("#root")).to_contain_text("Request Statistics", timeout=PATIENCE_MS)
+    assert page.content().count("Tokens, level by level") == 1
+    assert str(folder) in page.inner_text("#tokenswarm")
 
 
 def test_two_workers_are_told_apart(start_locust: Start, browser: Browser) -> None:
