@@ -22,6 +22,7 @@ from benchmarks.figures import Row, row, share_of_a_core
 from benchmarks.floor import OUTPUT
 from benchmarks.launch import LaunchError, busy_s, run_client, truth_server
 from benchmarks.parsing import compare
+from benchmarks.peers import PEERS, PeerError, peers
 from benchmarks.records import ANSWER_TOKENS_MAX, ANSWER_TOKENS_MIN, TOKENS_PER_S, TTFT_MS, Load, Run
 from benchmarks.table import parsing_table, table
 from simulator.paced_log import read_server_log
@@ -37,7 +38,7 @@ USERS_PER_S_AT_MOST = 200
 #: a busy client finds several tokens in a read, and takes them for less.
 MOST_OF_A_CORE = 1.2
 #: Starting, the last answers, and charts, on a machine that has other things to do as well.
-BEYOND_ASKING_S = 30.0
+BEYOND_ASKING_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,15 +146,16 @@ def main() -> int:
         return 2
     try:
         cores = sorted(os.sched_getaffinity(0))
-        clients = [client for client in CLIENTS if args.client in ("", client.name)]
+        known = [*CLIENTS, *peers(dict(args.peer))]
+        clients = [client for client in known if args.client in ("", client.name)]
         if not clients:
             raise LaunchError(
-                f"--client takes one of {', '.join(repr(client.name) for client in CLIENTS)}, got {args.client!r}"
+                f"--client takes one of {', '.join(repr(client.name) for client in known)}, got {args.client!r}"
             )
         if len(cores) < 2:
             raise LaunchError("two cores are needed, one for the server and one for the client; this process has one")
         return _bench(args, clients, cores)
-    except (LaunchError, OSError) as error:
+    except (LaunchError, PeerError, OSError) as error:
         problem = str(error)
     except KeyboardInterrupt:
         problem = "interrupted; what was measured so far is not kept"
@@ -196,10 +198,26 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--hold", type=_numbers, default=None, metavar="S,S", help="seconds of the short and the long run's hold"
     )
+    parser.add_argument(
+        "--peer",
+        type=_named_path,
+        action="append",
+        default=[],
+        metavar="NAME=PATH",
+        help=f"run this client too: {', '.join(PEERS)}; found by itself where it is installed",
+    )
     args = parser.parse_args()
     if args.hold and (len(args.hold) != 2 or args.hold[0] >= args.hold[1]):
         parser.error("--hold takes two numbers of seconds, the shorter first, like 4,20")
     return args
+
+
+def _named_path(text: str) -> tuple[str, str]:
+    """Raises ValueError, which argparse turns into a message."""
+    name, separator, path = text.partition("=")
+    if not separator:
+        raise ValueError(text)
+    return name, path
 
 
 def _numbers(text: str) -> tuple[int, ...]:
