@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from itertools import pairwise
 
 import pytest
 
@@ -15,7 +16,7 @@ def test_a_peer_is_run_where_it_is_given(tmp_path):
     (client,) = peers({"aiperf": sys.executable})
     command = client.command(Load(100, 2, 10), "http://127.0.0.1:1234", tmp_path)
     assert command[:2] == [sys.executable, "profile"]
-    told = dict(zip(command, command[1:]))
+    told = dict(pairwise(command))
     assert (
         told["--url"],
         told["--concurrency"],
