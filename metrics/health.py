@@ -8,7 +8,6 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 import msgspec
-import numpy as np
 
 from metrics.histogram import Histogram, histogram_at
 from metrics.stage import Place
@@ -86,7 +85,9 @@ class HealthMeter:
         noticed that comes at any moment, not how late the sleeper was.
         """
         lag_us = max(0, now_ns - due_ns) // 1000
-        histogram_at(self._pending.loop_lag, place).record_many(np.arange(lag_us, -1, -_LAG_SLEEP_US, dtype=np.int64))
+        histogram = histogram_at(self._pending.loop_lag, place)
+        for late_us in range(lag_us, -1, -_LAG_SLEEP_US):  # nearly always one
+            histogram.record(late_us)
         use = CoreUse((cpu_ns - self._cpu_ns) / 1e9, (now_ns - self._now_ns) / 1e9)
         self._pending.core_use[place] = self._pending.core_use.get(place, CoreUse()).plus(use)
         self._now_ns, self._cpu_ns = now_ns, cpu_ns
