@@ -32,8 +32,8 @@ class Exchange:
 
     def __init__(self, sent_ns: int, connect_ns: int, source: Source, deliver: Deliver | None = None) -> None:
         """`deliver` is handed each arrival in the hub, as it is read, and must neither block nor raise; without it,
-        arrivals are kept for `wait`. It is the cheaper way by half: what is put aside has left the processor's cache
-        by the time that somebody looks at it."""
+        arrivals are kept for `wait`. It is the cheaper way: what is put aside has left the processor's cache by the
+        time that somebody looks at it."""
         self._source = source
         self._deliver = deliver or _keep
         self.sent_ns = sent_ns
