@@ -49,7 +49,9 @@ def simulator(start_simulator: StartSimulator) -> Simulator:
 
 
 def counted_by_locust(path: Path) -> int:
-    return sum(entry["num_requests"] for entry in json.loads(path.with_suffix(".json").read_text()))
+    """Requests; the rows of TTFT and of token rates stand beside them."""
+    entries = json.loads(path.with_suffix(".json").read_text())
+    return sum(entry["num_requests"] for entry in entries if entry["method"] == "CHAT")
 
 
 def assert_each_request_once(run: Run, simulator: Simulator) -> None:
