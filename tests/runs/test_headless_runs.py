@@ -347,7 +347,7 @@ def test_tokenswarm_report_tells_a_finished_run_again(run_locust: RunLocust) -> 
     command = [sys.executable, str(ROOT / "tokenswarm.py"), "report", str(run.folder)]
     again = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=60)
     assert again.returncode == 0, again.stderr
-    table = again.stdout[: again.stdout.index("Chart:")].strip()
+    table = again.stdout[: again.stdout.index("Page:")].strip()
     assert table in run.output
     assert {path.name for path in charts.iterdir()} == {"ttft.png", "token_rate.png"}
 
