@@ -100,8 +100,9 @@ def refused(page: Page, **values: str) -> str:
     return page.inner_text("#complaint")
 
 
-def test_runs_from_the_page(start_locust: Start, browser: Browser) -> None:
-    started, url = served(start_locust)
+@pytest.mark.parametrize("options", [(), ("--processes", "2")], ids=["alone", "workers"])
+def test_runs_from_the_page(start_locust: Start, browser: Browser, options: tuple[str, ...]) -> None:
+    started, url = served(start_locust, *options)
     watched = Watched(browser.new_page(), url)
     page = watched.page
     page.goto(url)
