@@ -6,6 +6,8 @@ Bad options end in one sentence: on the command line with exit code 2, in the we
 """
 
 import logging
+import os
+import signal
 import sys
 from math import isinf
 
@@ -19,7 +21,7 @@ import shapes.options
 import users.options
 from metrics.hooks import Recording
 from metrics.link import FORKED_CLUSTER, check_master_port
-from metrics.run import EXIT_INTERRUPTED, RunFacts
+from metrics.run import EXIT_INTERRUPTED, INTERRUPTED_EARLY, RunFacts
 from metrics.stage import Stage
 from page.mount import WebPage
 from reports.judge import Judge
@@ -58,6 +60,16 @@ def stage_of(level: Level) -> Stage:
 RunShape.user_classes = {"off": ChatUser, "on": SystemPromptChatUser}
 RunShape.on_level = staticmethod(lambda level: recording.begin_stage(stage_of(level)))
 RunShape.on_end = staticmethod(recording.end_plan)
+
+
+def end_at_once_when_interrupted():
+    """A forked worker that a Ctrl-C meets before it is set up has nothing to lose and nothing to tell: the terminal
+    sends it to the whole group, and the master answers for all."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, lambda *_: os._exit(EXIT_INTERRUPTED))
+
+
+os.register_at_fork(after_in_child=end_at_once_when_interrupted)
 
 
 @events.init_command_line_parser.add_listener
@@ -128,7 +140,7 @@ def prepare(environment, **_):
             recording.refuse_run(str(error))
         sys.exit(EXIT_BAD_SETUP)
     except KeyboardInterrupt:
-        print("tokenswarm: interrupted before the run began", file=sys.stderr)
+        print(INTERRUPTED_EARLY, file=sys.stderr)
         sys.exit(EXIT_INTERRUPTED)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import signal
+import sys
 import time
 from argparse import Namespace
 from collections.abc import Callable, Mapping, Sequence
@@ -21,10 +22,11 @@ import gevent
 import locust.argument_parser
 from gevent.event import Event
 from gevent.pywsgi import WSGIServer
+from greenlet import greenlet
 from locust.argument_parser import default_args_dict
 from locust.env import Environment
 from locust.event import Events
-from locust.runners import STATE_RUNNING, STATE_SPAWNING, LocalRunner, MasterRunner, WorkerRunner
+from locust.runners import STATE_RUNNING, STATE_SPAWNING, LocalRunner, MasterRunner, Runner, WorkerRunner
 
 from metrics.build import build_of, tokenswarm_version
 from metrics.health import LAG_SLEEP_S, NO_SELF_CHECKS, SelfCheck
@@ -39,7 +41,15 @@ from metrics.proof import hints
 from metrics.recorder import Recorder
 from metrics.records import Report, ReportError
 from metrics.roster import Member, WorkerEvent
-from metrics.run import EXIT_INTERRUPTED, EXIT_NOT_TO_BE_BELIEVED, RunFacts, Status, folder_name, run_document
+from metrics.run import (
+    EXIT_INTERRUPTED,
+    EXIT_NOT_TO_BE_BELIEVED,
+    INTERRUPTED_EARLY,
+    RunFacts,
+    Status,
+    folder_name,
+    run_document,
+)
 from metrics.server import ServerBooks, ServerSample
 from metrics.stage import Stage
 from metrics.summary import (
@@ -261,11 +271,21 @@ class Recording:
                 # And Python raises Ctrl-C in whichever greenlet happens to run: it is meant for the main one.
                 main = gevent.getcurrent()
                 self._signals = [
-                    gevent.signal_handler(number, gevent.kill, main, KeyboardInterrupt)
+                    gevent.signal_handler(number, self._interrupt, runner, main)
                     for number in (signal.SIGINT, signal.SIGTERM)
                 ]
             gevent.spawn(self._keep_books)
             gevent.spawn(self._enter_own_requests)
+
+    @staticmethod
+    def _interrupt(runner: Runner, main: greenlet) -> None:
+        """Before its shape starts, Locust answers an interrupt with a traceback, and leaves workers waiting for it."""
+        if runner.shape_greenlet is not None:
+            gevent.kill(main, KeyboardInterrupt)
+            return
+        print(INTERRUPTED_EARLY, file=sys.stderr)
+        runner.quit()
+        gevent.kill(main, SystemExit(EXIT_INTERRUPTED))
 
     def check(self, given: Namespace) -> None:
         """Before a run that a page asks for. Raises ObjectiveError, RecordingOptionError, ResultsFolderError."""

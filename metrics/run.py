@@ -32,6 +32,7 @@ EXIT_UNUSABLE = 2
 EXIT_NOT_TO_BE_BELIEVED = 3
 EXIT_INTERRUPTED = 4
 EXIT_CONDITION_BROKEN = 5
+INTERRUPTED_EARLY = "tokenswarm: interrupted before the run began"
 
 
 class RunFacts(msgspec.Struct, frozen=True):

@@ -12,6 +12,7 @@ from itertools import pairwise
 from pathlib import Path
 from xml.etree import ElementTree
 
+import psutil
 import pytest
 
 from tests.runs.harness import (
@@ -257,6 +258,20 @@ def test_what_ends_the_wait_for_a_server_is_no_traceback(
     run = started.end()
     assert run.exit_code == 4
     assert "tokenswarm: interrupted before the run began" in run.output
+    assert "Traceback" not in run.output
+
+
+def test_workers_that_a_ctrl_c_meets_before_they_are_set_up_end_in_silence(start_locust: Start) -> None:
+    """Locust tells of its processes before it makes their runners."""
+    started = start_locust("--headless", "--processes", "2", "--loglevel", "DEBUG")
+    assert started.process.stdout is not None
+    while "Started child worker" not in (line := started.process.stdout.readline()):
+        assert line, "it forked nobody"
+    for worker in psutil.Process(started.process.pid).children():
+        worker.send_signal(signal.SIGINT)
+    started.interrupt(signal.SIGINT)
+    run = started.end()
+    assert run.exit_code == 4
     assert "Traceback" not in run.output
 
 

@@ -307,6 +307,27 @@ def test_workers_join_and_leave_in_mid_run_and_a_stranger_is_turned_away(
     assert max(float(row["sent_s"]) for row in run.requests) > 11  # its share went over to the other
 
 
+def test_a_master_that_is_interrupted_while_it_waits_for_workers_sends_home_those_that_came(
+    start_locust: Start, simulator: Simulator
+) -> None:
+    port = str(free_port())
+    ports = ("--master-port", port, "--master-bind-port", port)
+    master = start_locust("--headless", "--master", "--expect-workers", "2", "-H", simulator.host, *ports)
+    worker = start_locust("--worker", *ports)
+    assert master.process.stdout is not None
+    while "1 of 2 connected" not in (line := master.process.stdout.readline()):
+        assert line, "it ended without waiting"
+    master.interrupt(signal.SIGINT)
+    run = master.end()
+    assert run.exit_code == 4
+    assert "tokenswarm: interrupted before the run began" in run.output
+    assert "Traceback" not in run.output
+    left = worker.end()
+    assert left.exit_code == 0, left.output
+    assert "Got quit message from master" in left.output
+    assert "Traceback" not in left.output
+
+
 def test_a_taken_port_is_told_before_any_worker_is_forked(run_locust: RunLocust) -> None:
     with socket.socket() as stranger:
         stranger.bind(("127.0.0.1", 0))
