@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import re
 from codecs import getincrementaldecoder
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import msgspec
 
 from engines.errors import words_of
-from engines.records import ChatRequest, Counts, Delta, Engine, StreamBroken, SystemPrompt
+from engines.records import NONE_ALIKE, Alike, ChatRequest, Counts, Delta, Engine, StreamBroken, SystemPrompt
 
 #: max_tokens of the published services, for where one does not tell its own.
 MAX_TOKENS_RANGE = (128, 1024)
@@ -36,6 +37,10 @@ class TextDecoder:
             raise StreamBroken(f"the text is not UTF-8: {error.object[error.start :][:60]!r}") from None
         self._tail = (self._tail + text)[-_TAIL_CHARACTERS:]
         return [Delta(text)] if text else []
+
+    def alike(self, _: Sequence[bytes]) -> Alike:
+        """As StreamDecoder's: bytes are no events here."""
+        return NONE_ALIKE
 
     def end(self) -> list[Delta]:
         """The stream's end, and a failure where the last text tells of one: a service that runs TensorRT-LLM yields its

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Generic, Protocol, TypeVar
 
 import msgspec
 
 from engines import sse
-from engines.records import Delta, StreamBroken
+from engines.records import NONE_ALIKE, Alike, Delta, StreamBroken
 
 Document = TypeVar("Document")
 
@@ -75,6 +75,10 @@ class DocumentDecoder(ABC, Generic[Document]):
             if not deltas:
                 raise
         return deltas
+
+    def alike(self, _: Sequence[bytes]) -> Alike:
+        """As StreamDecoder's: every document is read by itself."""
+        return NONE_ALIKE
 
     def end(self) -> list[Delta]:
         """What the end of the body means. Raises StreamBroken where it ended inside an event."""

@@ -6,13 +6,15 @@ One `data:` event a step, `data: [DONE]` at the end. A first event may carry the
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
 
+from engines.alike import AlikeEvents
 from engines.errors import words_of
-from engines.records import ChatRequest, Counts, Delta, Engine, StreamBroken
+from engines.records import NONE_ALIKE, Alike, ChatRequest, Counts, Delta, Engine, StreamBroken
 from engines.sse import EventSplitter
 
 
@@ -60,6 +62,7 @@ class OpenAIDecoder:
 
     def __init__(self) -> None:
         self._events = EventSplitter()
+        self._alike = AlikeEvents(_read_event)
         self._events_seen = 0
         self._broken: StreamBroken | None = None
 
@@ -70,6 +73,10 @@ class OpenAIDecoder:
             raise self._broken
         if not data:
             return []
+        between = self._events.between
+        if between and (alike := self._alike.read(data)) is not None:
+            self._events_seen += len(alike)
+            return alike
         deltas: list[Delta] = []
         try:
             for event in self._events.feed(data):
@@ -78,7 +85,17 @@ class OpenAIDecoder:
             self._broken = broken
             if not deltas:
                 raise
+        if between and deltas:
+            self._alike.learn(data, deltas[-1])
         return deltas
+
+    def alike(self, datas: Sequence[bytes]) -> Alike:
+        """As StreamDecoder's."""
+        if self._broken is not None or not self._events.between:
+            return NONE_ALIKE
+        outputs = self._alike.outputs(datas)
+        self._events_seen += len(outputs.texts)
+        return outputs
 
     def end(self) -> list[Delta]:
         """Nothing is left over in this dialect, unless the body ended inside an event: then StreamBroken."""
@@ -98,19 +115,9 @@ class OpenAIDecoder:
         if event == b"[DONE]":
             return _DONE
         try:
-            chunk = _decode_chunk(event)
+            return _read_event(event)
         except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
             return self._odd(event.strip(), error)
-        choices = chunk.choices
-        if choices is None or len(choices) != 1 or chunk.usage is not None or chunk.error is not None:
-            return _delta_of(chunk)
-        choice = choices[0]
-        delta = choice.delta
-        if delta is None or delta.tool_calls is not None:
-            return _delta_of(chunk)
-        # One choice, text or reasoning or neither, nothing else: nearly every event.
-        reasoning = delta.reasoning or delta.reasoning_content or ""
-        return Delta(delta.content or "", reasoning, "", None, None, None, choice.finish_reason)
 
     def _odd(self, event: bytes, error: Exception) -> Delta:
         if event == b"[DONE]":
@@ -121,6 +128,20 @@ class OpenAIDecoder:
             raise StreamBroken(f"an event is not UTF-8: {event[:60]!r}") from None
         start = event[:80].decode("utf-8", "replace")
         raise StreamBroken(f"event {self._events_seen} is no chat chunk: {error}: {start!r}") from None
+
+
+def _read_event(event: bytes) -> Delta:
+    chunk = _decode_chunk(event)
+    choices = chunk.choices
+    if choices is None or len(choices) != 1 or chunk.usage is not None or chunk.error is not None:
+        return _delta_of(chunk)
+    choice = choices[0]
+    delta = choice.delta
+    if delta is None or delta.tool_calls is not None:
+        return _delta_of(chunk)
+    # One choice, text or reasoning or neither, nothing else: nearly every event.
+    reasoning = delta.reasoning or delta.reasoning_content or ""
+    return Delta(delta.content or "", reasoning, "", None, None, None, choice.finish_reason)
 
 
 def _delta_of(chunk: _Chunk) -> Delta:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 from urllib.parse import quote
 
 import msgspec
@@ -63,11 +63,27 @@ class Delta(msgspec.Struct, frozen=True, gc=False):
     done: bool = False
 
 
+class Alike(NamedTuple):
+    """Several outputs in a row: the new characters of each, in UTF-8; whether they are reasoning or text."""
+
+    texts: Sequence[bytes]
+    reasoning: bool
+
+
+#: What a decoder says that looks at every event by itself.
+NONE_ALIKE = Alike((), reasoning=False)
+
+
 class StreamDecoder(Protocol):
     """Turns a response body into deltas, fed as it arrives, in pieces of any size."""
 
     def feed(self, data: bytes) -> list[Delta]:
         """Deltas of the events that these bytes complete. Raises StreamBroken."""
+        ...
+
+    def alike(self, datas: Sequence[bytes]) -> Alike:
+        """The outputs of the first of these pieces, as long as each is one event that differs from one before in its
+        text alone. Those are taken; the others, perhaps all, are to be fed."""
         ...
 
     def end(self) -> list[Delta]:

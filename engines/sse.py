@@ -19,8 +19,10 @@ from engines.records import StreamBroken
 MAX_EVENT_BYTES = 8 * 1024 * 1024
 
 
-_PLAIN = b"data: "
-_BETWEEN = b"\n\n" + _PLAIN
+#: What the plainest event has before its data, and behind.
+PLAIN = b"data: "
+END = b"\n\n"
+_BETWEEN = END + PLAIN
 
 
 def read_any_event(event: bytes) -> Iterator[bytes]:
@@ -32,12 +34,12 @@ def read_any_event(event: bytes) -> Iterator[bytes]:
         raise StreamBroken(f"an event is not UTF-8: {error.object[:60]!r}") from None
 
 
-def _plain_events(data: bytes) -> list[bytes] | None:
+def plain_events(data: bytes) -> list[bytes] | None:
     """The payloads where these bytes are lines `data: …` with a blank line behind each, and nothing else: nearly every
     read. None for all others."""
-    if not (data.startswith(_PLAIN) and data.endswith(b"\n\n")) or b"\r" in data:
+    if not (data.startswith(PLAIN) and data.endswith(b"\n\n")) or b"\r" in data:
         return None
-    payloads = data[len(_PLAIN) : -2].split(_BETWEEN)
+    payloads = data[len(PLAIN) : -2].split(_BETWEEN)
     return payloads if data.count(b"\n") == 2 * len(payloads) else None
 
 
@@ -53,7 +55,7 @@ class EventSplitter:
     def feed(self, data: bytes) -> Iterable[bytes]:
         """`data` fields of the completed events, in order, to be read to the end. Raises StreamBroken for an endless or
         unreadable event, behind the events before it."""
-        if self._begun and not self._pieces and (payloads := _plain_events(data)) is not None:
+        if self._begun and not self._pieces and (payloads := plain_events(data)) is not None:
             self._ended_with_cr = False
             return payloads
         return self._feed(data)
@@ -84,10 +86,15 @@ class EventSplitter:
             self._begun = True
             whole = whole.removeprefix(BOM_UTF8)
         for event in whole[:-2].split(b"\n\n"):
-            if event.startswith(_PLAIN) and b"\n" not in event:
-                yield event[len(_PLAIN) :]
+            if event.startswith(PLAIN) and b"\n" not in event:
+                yield event[len(PLAIN) :]
             else:
                 yield from read_any_event(event)
+
+    @property
+    def between(self) -> bool:
+        """Whether an event has been read and the next byte begins another."""
+        return self._begun and not self._pieces and not self._ended_with_cr
 
     @property
     def pending(self) -> bytes:

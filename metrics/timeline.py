@@ -8,6 +8,7 @@ is undefined. The definitions in words: docs/metrics.md.
 from __future__ import annotations
 
 from array import array
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -202,9 +203,9 @@ class TimelineBuilder:
         self._connect_ns = connect_ns
 
     @property
-    def may_be_unwatched(self) -> bool:
-        """The first output is in, and the kernel keeps the times."""
-        return bool(self._outputs_ns) and self._kernel_stamps == self._reads
+    def kernel_stamps_only(self) -> bool:
+        """Whether all reads so far have the kernel's times."""
+        return self._kernel_stamps == self._reads
 
     def read(self, delay_ns: int | None, kernel: bool) -> None:
         """The socket was read for this response; delay_ns is None where it was not watched, and late on purpose."""
@@ -227,6 +228,15 @@ class TimelineBuilder:
         self._outputs_ns.append(arrived_ns)
         if tokens is not None:
             self._engine_tokens = (self._engine_tokens or 0) + tokens
+
+    def outputs(self, arrived_ns: Sequence[int], delays_ns: Sequence[int], *, visible: bool) -> None:
+        """The socket was read so often while it was watched, with the kernel's times, and each read was one output."""
+        if visible and self._first_visible_ns is None:
+            self._first_visible_ns = arrived_ns[0]
+        self._outputs_ns.extend(arrived_ns)
+        self._delays_ns.extend(delays_ns)
+        self._reads += len(arrived_ns)
+        self._kernel_stamps += len(arrived_ns)
 
     def body(self, arrived_ns: int) -> None:
         """Bytes of the body arrived."""

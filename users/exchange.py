@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import gevent
 from gevent import GreenletExit
@@ -82,6 +82,7 @@ class Ask:
         self._done_ns: int | None = None
         self._told_all_ns: int | None = None  # its end, or an error instead of it: nothing is waited for any more
         self._watched = True
+        self._relaxed = False
         self._streams: bool | None = None  # whether the response is what was asked for, once its head is known
         self._failure: Exception | None = None
         self.timeline: Timeline | None = None
@@ -136,11 +137,11 @@ class Ask:
     def _send(self, body: bytes) -> Exchange:
         headers = {"Content-Type": "application/json", "Accept": self._engine.content_type}
         self._exchange = None  # one that went stale has no part in the story, even if there is no connection now
-        self._exchange = exchange = self._client.post(self._path, body, headers, self._take)
+        self._exchange = exchange = self._client.post(self._path, body, headers, self)
         self._builder.sent(exchange.sent_ns, exchange.connect_ns)
         return exchange
 
-    def _take(self, exchange: Exchange, arrival: Arrival) -> None:
+    def take(self, exchange: Exchange, arrival: Arrival) -> None:
         """Runs in the hub, as the bytes are read: what goes wrong is raised by the greenlet, which is woken for it."""
         self._builder.read(arrival.delay_ns if self._watched else None, arrival.kernel)
         if self._told_all_ns is not None:
@@ -159,9 +160,24 @@ class Ask:
         except Exception as error:
             self._failure = self._failure or error
             exchange.wake()
-        if not self._measure_gaps and self._watched and self._may_be_unwatched(exchange):
-            self._watched = False
-            exchange.unwatch()
+        if not self._relaxed and self._builder.output_events and not exchange.response.complete:
+            self._relax(exchange)
+
+    def take_alike(
+        self, exchange: Exchange, bodies: Sequence[bytes], arrived_ns: Sequence[int], delays_ns: Sequence[int]
+    ) -> int:
+        """As `take`, for reads that hold one output each and nothing else."""
+        if self._told_all_ns is not None:
+            return 0
+        outputs = self._decoder.alike(bodies)
+        taken = len(outputs.texts)
+        if taken:
+            self._builder.outputs(arrived_ns[:taken], delays_ns[:taken], visible=not outputs.reasoning)
+            if self._count_tokens is not None:
+                self._text.append(b"".join(outputs.texts).decode())
+            if self._on_output is not None:
+                self._on_output(taken)
+        return taken
 
     def _begin(self, exchange: Exchange, arrival: Arrival) -> None:
         """The head and the body's first bytes are here."""
@@ -171,8 +187,15 @@ class Ask:
         else:
             exchange.wake()  # a compressed answer is refused at once
 
-    def _may_be_unwatched(self, exchange: Exchange) -> bool:
-        return self._builder.may_be_unwatched and not exchange.response.complete
+    def _relax(self, exchange: Exchange) -> None:
+        """The first output is in: what comes now need not be looked at at once, nor, without gaps, be read."""
+        if self._measure_gaps:
+            self._relaxed = True
+            exchange.put_aside()
+        elif self._builder.kernel_stamps_only:
+            self._relaxed = True
+            self._watched = False
+            exchange.unwatch()
 
     def _take_events(self, deltas: list[Delta], arrival: Arrival) -> None:
         builder, arrived_ns = self._builder, arrival.arrived_ns

@@ -12,7 +12,7 @@ from wire.errors import (
     UnusableUrl,
     WireError,
 )
-from wire.exchange import Deliver, Exchange
+from wire.exchange import Exchange, Receiver
 from wire.http import ResponseParser
 from wire.origin import Origin
 from wire.records import Arrival
@@ -22,9 +22,9 @@ __all__ = [
     "Arrival",
     "ConnectFailed",
     "ConnectTimedOut",
-    "Deliver",
     "Exchange",
     "Origin",
+    "Receiver",
     "ResponseParser",
     "ServerBrokeProtocol",
     "StreamClient",

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from wire.connection import Connection
 from wire.errors import WireError
-from wire.exchange import Deliver, Exchange
+from wire.exchange import Exchange, Receiver
 from wire.origin import Origin
 from wire.stamps import keep_kernel_stamping
 from wire.tls import TlsSettings
@@ -46,11 +46,11 @@ class StreamClient:
         self._connection: Connection | None = None
 
     def post(
-        self, path: str, body: bytes, headers: Mapping[str, str] | None = None, deliver: Deliver | None = None
+        self, path: str, body: bytes, headers: Mapping[str, str] | None = None, receiver: Receiver | None = None
     ) -> Exchange:
-        """Send a POST and return at once with the exchange; what comes goes to `deliver`, or is kept. Raises
+        """Send a POST and return at once with the exchange; what comes goes to the receiver, or is kept. Raises
         ConnectFailed or ConnectTimedOut."""
-        return self._request("POST", path, {**(headers or {}), "Content-Length": str(len(body))}, body, deliver)
+        return self._request("POST", path, {**(headers or {}), "Content-Length": str(len(body))}, body, receiver)
 
     def get(self, path: str) -> Exchange:
         """Send a GET and return at once with the exchange. Raises ConnectFailed or ConnectTimedOut."""
@@ -79,13 +79,13 @@ class StreamClient:
             self._connection = None
 
     def _request(
-        self, method: str, path: str, headers: Mapping[str, str], body: bytes, deliver: Deliver | None = None
+        self, method: str, path: str, headers: Mapping[str, str], body: bytes, receiver: Receiver | None = None
     ) -> Exchange:
         line = f"{method} {self._origin.prefix}{path} HTTP/1.1\r\n".encode("ascii")
         request = line + self._fixed_headers + _render_headers(headers) + b"\r\n" + body
         self.connect()
         assert self._connection is not None
-        return self._connection.send(request, deliver)
+        return self._connection.send(request, receiver)
 
 
 def went_stale(exchange: Exchange) -> bool:

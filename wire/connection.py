@@ -5,28 +5,29 @@ from __future__ import annotations
 import socket
 import ssl
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 
 import gevent
 import gevent.socket
-from gevent import monkey
 
+from wire.connect import connect, words_of
 from wire.drainer import DRAINER
-from wire.errors import ConnectFailed, ConnectTimedOut, ServerBrokeProtocol, WireError
-from wire.exchange import Deliver, Exchange
+from wire.errors import ServerBrokeProtocol, WireError
+from wire.exchange import Exchange, Receiver
 from wire.origin import Origin
 from wire.polls import POLLS
-from wire.stamps import ANCILLARY_BYTES, arrival_time_ns, enable_kernel_stamps
-from wire.tls import TlsSession, reason_of
+from wire.reads import Reads
+from wire.stamps import ANCILLARY_BYTES, arrival_time_ns, clocks_ns, enable_kernel_stamps, stamp_of
+from wire.tls import TlsSession
 
 _READ_BYTES = 65536
 # A server that floods must leave the hub to other users' arrivals; what is left is read in the hub's next round.
 _READS_AT_ONCE = 16
 _READABLE = 1
-
-# gevent's socket hides recvmsg behind a greenlet switch; the plain one returns at once or says EWOULDBLOCK.
-_PlainSocket: type[socket.socket] = monkey.get_original("socket", "socket")
+#: What nearly every read of a stream ends with: an event's blank line and the end of its chunk.
+_WHOLE_EVENT = b"\n\n\r\n"
+_ASIDE_READS = 16
+_ASIDE_NS = 200_000_000
 
 
 class Connection:
@@ -39,23 +40,24 @@ class Connection:
         began_ns = time.perf_counter_ns()
         self._timeout_s = timeout_s
         self._tls = TlsSession(tls, origin.host) if tls else None
-        self._sock = _connect(origin, timeout_s, self._tls)
-        if kernel_stamps:
-            enable_kernel_stamps(self._sock)
+        self._sock = connect(origin, timeout_s, self._tls)
+        self._kernel_stamps = kernel_stamps and enable_kernel_stamps(self._sock)
         self._connect_ns = time.perf_counter_ns() - began_ns
         self._not_before_ns = self._last_ns = self._emptied_ns = began_ns
         self._exchange: Exchange | None = None
         self._sending = False
+        self._aside: Reads | None = None  # None where each read is looked at as it comes
+        self._patient = False
         self._watcher = gevent.get_hub().loop.io(self._sock.fileno(), _READABLE)
         self.closed = False
         self.watched = False
         POLLS.keep()
         self._watch()
 
-    def send(self, request: bytes, deliver: Deliver | None = None) -> Exchange:
+    def send(self, request: bytes, receiver: Receiver | None = None) -> Exchange:
         """Start an exchange; the first one bears the cost of connecting. A failure to send is the exchange's error,
         not an exception."""
-        exchange = Exchange(time.perf_counter_ns(), self._connect_ns, self, deliver)
+        exchange = Exchange(time.perf_counter_ns(), self._connect_ns, self, receiver)
         self._emptied_ns = exchange.sent_ns
         self._connect_ns = 0
         self._exchange = exchange
@@ -64,7 +66,7 @@ class Connection:
         except TimeoutError:
             self._stop(ServerBrokeProtocol(f"the server took no more of the request for {self._timeout_s:g} s"))
         except OSError as error:
-            self._stop(ServerBrokeProtocol(f"the connection broke while the request was sent: {_reason(error)}"))
+            self._stop(ServerBrokeProtocol(f"the connection broke while the request was sent: {words_of(error)}"))
         return exchange
 
     def unwatch(self) -> None:
@@ -72,13 +74,45 @@ class Connection:
         if self.watched and not self.closed:
             self.watched = False
             self._watcher.stop()
-            DRAINER.add(self)
+            self._become_patient()
+
+    def put_aside(self) -> None:
+        """Read as before, but look at several reads at a time, as long as they end as a stream's reads do; until the
+        exchange's end."""
+        if self.watched and not self.closed and self._kernel_stamps and self._tls is None:
+            self._aside = Reads(self._emptied_ns)
+            self._watcher.start(self._put_aside)
+            self._become_patient()
+
+    def _become_patient(self) -> None:
+        self._patient = True
+        POLLS.patient += 1
+        DRAINER.add(self)
+
+    def _end_patience(self) -> None:
+        if self._patient:
+            self._patient = False
+            POLLS.patient -= 1
+            DRAINER.remove(self)
+
+    def catch_up(self) -> None:
+        """Look at all that was put aside."""
+        if self._aside is not None and self._aside.datas:
+            try:
+                self._look()
+            except Exception as error:
+                self._stop(_as_wire_error(error))
 
     def read_now(self) -> None:
-        """Take what the kernel holds."""
+        """Take what the kernel holds, or what was put aside a while ago."""
+        if self._aside is not None:
+            since_ns = self._aside.arrived_ns
+            if since_ns and time.perf_counter_ns() - since_ns[0] > _ASIDE_NS:
+                self.catch_up()
+            return
         self._on_readable()
         if not self.closed and (self._exchange is None or self._exchange.ended):
-            DRAINER.remove(self)
+            self._end_patience()
             self._watch()  # an idle connection is watched for its close
 
     def _watch(self) -> None:
@@ -87,9 +121,11 @@ class Connection:
 
     def close(self) -> None:
         """Stop watching and close. An exchange that has not ended is left without its end."""
+        self.catch_up()
         if not self.closed:
             self.closed = True
-            DRAINER.remove(self)
+            self._aside = None
+            self._end_patience()
             self._watcher.stop()
             self._watcher.close()
             if not self._sending:
@@ -128,30 +164,75 @@ class Connection:
                     return
         except BlockingIOError:
             return
-        except OSError as error:
-            self._stop(ServerBrokeProtocol(f"the connection broke: {_reason(error)}"))
-        except WireError as error:
-            self._stop(error)
         except Exception as error:  # a defect of ours must reach the request's record, not vanish in the hub
-            self._stop(WireError(f"reading failed inside the client: {error!r}"))
+            self._stop(_as_wire_error(error))
+
+    def _put_aside(self) -> None:
+        """As _on_readable. What is more than a read is left for the hub's next round."""
+        aside = self._aside
+        assert aside is not None
+        try:
+            data, ancillary, _, _ = self._sock.recvmsg(_READ_BYTES, ANCILLARY_BYTES)
+            emptied_ns = self._emptied_ns
+            arrived_ns, delay_ns, kernel = self._arrival(stamp_of(ancillary))
+            if kernel:
+                aside.add(data, arrived_ns, delay_ns)
+            if not kernel or len(aside.datas) == _ASIDE_READS or not data.endswith(_WHOLE_EVENT):
+                self._look()
+            if not kernel and not self.closed:
+                self._take(data, arrived_ns, delay_ns, kernel, min(emptied_ns, arrived_ns))
+        except BlockingIOError:
+            return
+        except Exception as error:
+            self._stop(_as_wire_error(error))
+
+    def _look(self) -> None:
+        assert self._aside is not None
+        aside, self._aside = self._aside, Reads(self._emptied_ns)
+        at = 0
+        while not self.closed:
+            at += self._take_alike(aside, at)
+            if at == len(aside.datas):
+                break
+            self._take(aside.datas[at], aside.arrived_ns[at], aside.delays_ns[at], True, aside.earliest_ns(at))
+            at += 1
+        if not self.closed and (self._exchange is None or self._exchange.ended):
+            self._aside = None
+            self._watcher.start(self._on_readable)
+            self._end_patience()
+
+    def _take_alike(self, aside: Reads, begin: int) -> int:
+        """Take those of the reads that are like others before them; how many."""
+        if self._exchange is None or self._exchange.ended:
+            return 0
+        return self._exchange.take_alike(aside.datas[begin:], aside.arrived_ns[begin:], aside.delays_ns[begin:])
 
     def _read(self) -> int:
         data, ancillary, _, _ = self._sock.recvmsg(_READ_BYTES, ANCILLARY_BYTES)
-        arrived_ns, delay_ns, kernel = arrival_time_ns(ancillary, self._not_before_ns)
-        if kernel:  # after a read without, the kernel's times are still the true ones
-            self._not_before_ns = arrived_ns
-        earliest_ns = min(self._emptied_ns, arrived_ns)
+        earliest_ns = self._emptied_ns
+        arrived_ns, delay_ns, kernel = self._arrival(stamp_of(ancillary))
         if self.watched and earliest_ns < POLLS.empty_ns <= arrived_ns:
             earliest_ns = POLLS.empty_ns
-        self._emptied_ns = arrived_ns + delay_ns
+        self._take(data, arrived_ns, delay_ns, kernel, min(earliest_ns, arrived_ns))
+        return len(data)
+
+    def _arrival(self, stamp: bytes) -> tuple[int, int, bool]:
+        """Of bytes that were read just now: arrived_ns, delay_ns, and whether by the kernel."""
+        real_ns, now_ns = clocks_ns()
+        arrived_ns, delay_ns, kernel = arrival_time_ns(stamp, real_ns, now_ns, self._not_before_ns)
+        if kernel:  # after a read without, the kernel's times are still the true ones
+            self._not_before_ns = arrived_ns
+        self._emptied_ns = now_ns
         self._last_ns = arrived_ns = max(arrived_ns, self._last_ns)
-        received = len(data)
-        if received and self._tls is not None:
+        return arrived_ns, delay_ns, kernel
+
+    def _take(self, data: bytes, arrived_ns: int, delay_ns: int, kernel: bool, earliest_ns: int) -> None:
+        if data and self._tls is not None:
             data = self._tls.decrypt(data)
             if answer := self._tls.to_send():
                 self._sock.send(answer)  # a few bytes of TLS's own, into an idle direction: they fit
             if not data:  # a record that is not whole yet
-                return received
+                return
         exchange = self._exchange
         if not data:
             self._on_end_of_connection(arrived_ns)
@@ -162,7 +243,6 @@ class Connection:
             exchange.take(data, arrived_ns, delay_ns, kernel, earliest_ns)
             if self._sending and exchange.ended:  # answered before it was asked: the rest need not be sent
                 self.close()
-        return received
 
     def _on_end_of_connection(self, arrived_ns: int) -> None:
         error: WireError | None = None
@@ -180,59 +260,9 @@ class Connection:
             self._exchange.finish(time.perf_counter_ns(), error)
 
 
-def _connect(origin: Origin, timeout_s: float, tls: TlsSession | None) -> socket.socket:
-    try:
-        # One limit over the name's look-up, all its addresses and the handshake.
-        with gevent.Timeout(timeout_s, TimeoutError()):
-            cooperative = gevent.socket.create_connection((origin.host, origin.port))
-            if tls is not None:
-                with _closing_on_error(cooperative):
-                    _shake_hands(cooperative, tls, origin)
-    except TimeoutError:
-        raise ConnectTimedOut(f"no connection to {origin.authority} within {timeout_s:g} s") from None
-    except OSError as error:
-        raise ConnectFailed(f"no connection to {origin.authority}: {_reason(error)}") from None
-    family, kind, protocol = cooperative.family, cooperative.type, cooperative.proto
-    sock = _PlainSocket(family, kind, protocol, fileno=cooperative.detach())
-    try:
-        sock.setblocking(False)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    except OSError as error:  # some systems refuse options of a connection that the peer has already reset
-        sock.close()
-        raise ConnectFailed(f"the connection to {origin.authority} was lost at once: {_reason(error)}") from None
-    return sock
-
-
-@contextmanager
-def _closing_on_error(sock: gevent.socket.socket) -> Iterator[None]:
-    try:
-        yield
-    except BaseException:
-        sock.close()
-        raise
-
-
-def _shake_hands(sock: gevent.socket.socket, tls: TlsSession, origin: Origin) -> None:
-    received = b""
-    try:
-        while True:
-            done = tls.shake_hands(received)
-            sock.sendall(tls.to_send())
-            if done:
-                return
-            received = sock.recv(_READ_BYTES)
-            if not received:
-                raise ConnectFailed(
-                    f"{origin.authority} closed the connection during the TLS handshake; does it speak TLS?"
-                )
-    except ssl.SSLCertVerificationError as error:
-        raise ConnectFailed(
-            f"the certificate of {origin.authority} is not trusted: {reason_of(error)}; name its authority with "
-            "--tls-ca, or trust it unseen with --tls-insecure"
-        ) from None
-    except ssl.SSLError as error:
-        raise ConnectFailed(f"no TLS with {origin.authority}: {reason_of(error)}; does it speak TLS?") from None
-
-
-def _reason(error: OSError) -> str:
-    return error.strerror or str(error) or type(error).__name__
+def _as_wire_error(error: Exception) -> WireError:
+    if isinstance(error, WireError):
+        return error
+    if isinstance(error, OSError):
+        return ServerBrokeProtocol(f"the connection broke: {words_of(error)}")
+    return WireError(f"reading failed inside the client: {error!r}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Protocol
 
 from gevent.event import Event
@@ -20,6 +20,25 @@ class Source(Protocol):
 
     def unwatch(self) -> None: ...
 
+    def put_aside(self) -> None: ...
+
+    def catch_up(self) -> None: ...
+
+
+class Receiver(Protocol):
+    """Is handed what arrives in the hub, and must neither block nor raise."""
+
+    def take(self, exchange: Exchange, arrival: Arrival) -> None:
+        """Body bytes of one read, as they came or, after `put_aside`, a little later."""
+        ...
+
+    def take_alike(
+        self, exchange: Exchange, bodies: Sequence[bytes], arrived_ns: Sequence[int], delays_ns: Sequence[int]
+    ) -> int:
+        """Body bytes of several reads, with the kernel's times: take the first of them, as many as can be taken
+        together, and say how many. The others come again, one by one or together."""
+        ...
+
 
 class Exchange:
     """A request under way. The hub's callback fills it; the user's greenlet waits for its end.
@@ -30,12 +49,10 @@ class Exchange:
     error: what stopped it early, None if nothing did.
     """
 
-    def __init__(self, sent_ns: int, connect_ns: int, source: Source, deliver: Deliver | None = None) -> None:
-        """`deliver` is handed each arrival in the hub, as it is read, and must neither block nor raise; without it,
-        arrivals are kept for `wait`. It is the cheaper way: what is put aside has left the processor's cache by the
-        time that somebody looks at it."""
+    def __init__(self, sent_ns: int, connect_ns: int, source: Source, receiver: Receiver | None = None) -> None:
+        """Without a receiver, arrivals are kept for `wait`."""
         self._source = source
-        self._deliver = deliver or _keep
+        self._receiver = receiver
         self.sent_ns = sent_ns
         self.connect_ns = connect_ns
         self.headers_ns: int | None = None
@@ -61,10 +78,16 @@ class Exchange:
         the times of the last output and of the end stay true, those in between are not known."""
         self._source.unwatch()
 
+    def put_aside(self) -> None:
+        """From now on read as before, but hand over several reads at a time, within 0.3 s, or when they may be the
+        last. Who looks at each at once fetches all that this takes into the processor's cache for every token."""
+        self._source.put_aside()
+
     def wait(self, timeout_s: float) -> list[Arrival]:
         """Sleep until the exchange is over, somebody calls `wake`, or the time is up; then take all arrivals that were
         kept since the last call. Nothing else wakes the greenlet."""
         self._news.wait(timeout_s)
+        self._source.catch_up()
         if not self.ended:
             self._news.clear()
         arrivals, self.kept = self.kept, []
@@ -84,9 +107,23 @@ class Exchange:
         if self.headers_ns is None and response.head_complete:
             self.headers_ns = arrived_ns
         if body:
-            self._deliver(self, Arrival(arrived_ns, delay_ns, kernel, body, earliest_ns))
+            arrival = Arrival(arrived_ns, delay_ns, kernel, body, earliest_ns)
+            if self._receiver is None:
+                self.kept.append(arrival)
+            else:
+                self._receiver.take(self, arrival)
         if response.complete:
             self.finish(arrived_ns)
+
+    def take_alike(self, reads: Sequence[bytes], arrived_ns: Sequence[int], delays_ns: Sequence[int]) -> int:
+        """Of several reads with the kernel's times, take the first ones together, as many as can be; how many."""
+        bodies = self.response.whole_chunks(reads) if self._receiver is not None else ()
+        if not bodies:
+            return 0
+        assert self._receiver is not None
+        taken = self._receiver.take_alike(self, bodies, arrived_ns, delays_ns)
+        self.bytes_received += sum(map(len, reads[:taken]))
+        return taken
 
     def finish(self, ended_ns: int, error: WireError | None = None) -> None:
         """Nothing more will come."""
@@ -94,10 +131,3 @@ class Exchange:
             self.ended_ns = ended_ns
             self.error = error
             self._news.set()
-
-
-Deliver = Callable[[Exchange, Arrival], None]
-
-
-def _keep(exchange: Exchange, arrival: Arrival) -> None:
-    exchange.kept.append(arrival)

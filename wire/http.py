@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import httptools
 
 from wire.errors import ServerBrokeProtocol
 
 _MAX_HEAD_BYTES = 64 * 1024
+_LINE_END = b"\r\n"
+#: Small chunks, by how their size is written.
+_SIZES = {b"%x" % size: size for size in range(1, 4096)} | {b"%X" % size: size for size in range(1, 4096)}
 
 
 class ResponseParser:
@@ -18,6 +23,7 @@ class ResponseParser:
         self.head_complete = False
         self.complete = False
         self._body: list[bytes] = []
+        self._last_read = self._last_body = b""
         self._head_bytes = 0
         self._informational = False
         self._keeps_alive = False
@@ -39,7 +45,20 @@ class ResponseParser:
             raise ServerBrokeProtocol(f"the response's head is longer than {_MAX_HEAD_BYTES} bytes")
         body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
         self._body.clear()
+        self._last_read, self._last_body = data, body
         return body
+
+    def whole_chunks(self, reads: Sequence[bytes]) -> list[bytes]:
+        """The bodies of the first of these reads, as long as each is one small chunk and nothing else. They change
+        nothing, and who uses them need not feed them."""
+        if self.complete or _whole_chunk(self._last_read) != self._last_body:
+            return []  # the last one fed tells: only between chunks are a chunk's bytes its body
+        bodies = []
+        for data in reads:
+            if not (body := _whole_chunk(data)):
+                break
+            bodies.append(body)
+        return bodies
 
     def end_of_connection(self) -> None:
         """The server closed. Completes a close-delimited body; raises ServerBrokeProtocol for any other."""
@@ -90,3 +109,10 @@ class ResponseParser:
         if not self._informational and not self.complete:
             self.complete = True
             self._keeps_alive = self._parser.should_keep_alive()  # asked any later, the parser has forgotten
+
+
+def _whole_chunk(data: bytes) -> bytes | None:
+    """The body, if these bytes are one chunk."""
+    at = data.find(_LINE_END, 0, 5)
+    size = _SIZES.get(data[:at])
+    return data[at + 2 : -2] if size == len(data) - at - 4 and data.endswith(_LINE_END) else None

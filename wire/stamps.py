@@ -39,21 +39,32 @@ def enable_kernel_stamps(sock: socket.socket) -> bool:
     return True
 
 
-def arrival_time_ns(ancillary: Iterable[tuple[int, int, bytes]], not_before_ns: int) -> tuple[int, int, bool]:
-    """(arrived_ns, delay_ns, kernel) of a read that has just returned.
+def clocks_ns() -> tuple[int, int]:
+    """(real_ns, now_ns): CLOCK_REALTIME, by which the kernel stamps, and time.perf_counter_ns()'s.
 
-    The kernel stamps with CLOCK_REALTIME; the offset to perf_counter is taken here, within microseconds of the read,
-    so a clock that was stepped earlier does no harm. A stamp outside [not_before_ns, now] was made across a step of
-    the clock, and the time of the read is used instead. The first packets after a host's first use of the option can
-    come without a stamp.
+    In this order and side by side: a process put aside between the two makes an arrival late, never early.
     """
-    # In this order and side by side: a process put aside between the two makes an arrival late, never early.
-    real_ns = time.time_ns()
-    now_ns = time.perf_counter_ns()
+    return time.time_ns(), time.perf_counter_ns()
+
+
+def stamp_of(ancillary: Iterable[tuple[int, int, bytes]]) -> bytes:
+    """The kernel's receive time in what recvmsg gave besides the bytes; b"" where there is none. The first packets
+    after a host's first use of the option can come without."""
     for level, kind, payload in ancillary:
         if kind == _SO_TIMESTAMPNS and level == _SOL_SOCKET and len(payload) >= _TIMESPEC_BYTES:
-            seconds, nanoseconds = _TIMESPEC.unpack_from(payload)
-            arrived_ns = seconds * 1_000_000_000 + nanoseconds - real_ns + now_ns
-            if not_before_ns <= arrived_ns <= now_ns:
-                return arrived_ns, now_ns - arrived_ns, True
+            return payload[:_TIMESPEC_BYTES]
+    return b""
+
+
+def arrival_time_ns(stamp: bytes, real_ns: int, now_ns: int, not_before_ns: int) -> tuple[int, int, bool]:
+    """(arrived_ns, delay_ns, kernel) of a read that returned when the two clocks showed real_ns and now_ns.
+
+    They are to be read within microseconds of the read, so that a clock that was stepped earlier does no harm. A stamp
+    outside [not_before_ns, now_ns] was made across a step, and now_ns is used instead.
+    """
+    if stamp:
+        seconds, nanoseconds = _TIMESPEC.unpack(stamp)
+        arrived_ns = seconds * 1_000_000_000 + nanoseconds - real_ns + now_ns
+        if not_before_ns <= arrived_ns <= now_ns:
+            return arrived_ns, now_ns - arrived_ns, True
     return now_ns, 0, False

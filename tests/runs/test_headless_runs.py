@@ -12,7 +12,6 @@ from itertools import pairwise
 from pathlib import Path
 from xml.etree import ElementTree
 
-import psutil
 import pytest
 
 from tests.runs.harness import (
@@ -261,18 +260,22 @@ def test_what_ends_the_wait_for_a_server_is_no_traceback(
     assert "Traceback" not in run.output
 
 
-def test_workers_that_a_ctrl_c_meets_before_they_are_set_up_end_in_silence(start_locust: Start) -> None:
-    """Locust tells of its processes before it makes their runners."""
-    started = start_locust("--headless", "--processes", "2", "--loglevel", "DEBUG")
-    assert started.process.stdout is not None
-    while "Started child worker" not in (line := started.process.stdout.readline()):
-        assert line, "it forked nobody"
-    for worker in psutil.Process(started.process.pid).children():
-        worker.send_signal(signal.SIGINT)
-    started.interrupt(signal.SIGINT)
-    run = started.end()
-    assert run.exit_code == 4
-    assert "Traceback" not in run.output
+FORK = """
+import os, sys, time
+import locustfile
+ready, tell = os.pipe()
+if worker := os.fork():
+    os.read(ready, 1)
+    os.kill(worker, 2)
+    sys.exit(os.waitstatus_to_exitcode(os.waitpid(worker, 0)[1]))
+os.write(tell, b"!")
+time.sleep(60)
+"""
+
+
+def test_a_worker_that_a_ctrl_c_meets_before_it_is_set_up_ends_in_silence() -> None:
+    forked = subprocess.run([sys.executable, "-c", FORK], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert (forked.returncode, forked.stderr) == (4, "")
 
 
 def test_two_processes_leave_the_same_kind_of_folder(run_locust: RunLocust) -> None:

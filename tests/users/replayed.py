@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from wire import Arrival, Deliver, Exchange, ServerBrokeProtocol
+from wire import Arrival, Exchange, Receiver, ServerBrokeProtocol
 
 
 class Replayed:
@@ -15,9 +15,10 @@ class Replayed:
     def __init__(self, reads: list[bytes], batch: int) -> None:
         self._reads = reads
         self._batch = batch
+        self._aside = False
 
-    def post(self, path: str, body: bytes, headers: dict[str, str], deliver: Deliver) -> Exchange:
-        return ReplayedExchange(self, deliver)
+    def post(self, path: str, body: bytes, headers: dict[str, str], receiver: Receiver) -> Exchange:
+        return ReplayedExchange(self, receiver)
 
     def close(self) -> None:
         """There is nothing to close."""
@@ -25,19 +26,28 @@ class Replayed:
     def unwatch(self) -> None:
         raise AssertionError("gaps are to be measured")
 
+    def put_aside(self) -> None:
+        self._aside = True
+
+    def catch_up(self) -> None:
+        """All that was read has been looked at."""
+
     def deliver(self, exchange: Exchange) -> None:
-        for read in self._reads[: self._batch]:
-            if not exchange.ended:
-                now_ns = time.perf_counter_ns()
-                exchange.take(read, now_ns, 0, True, now_ns)
+        reads = self._reads[: self._batch]
         del self._reads[: self._batch]
+        while reads and not exchange.ended:
+            now_ns = time.perf_counter_ns()
+            if self._aside:
+                del reads[: exchange.take_alike(reads, [now_ns] * len(reads), [0] * len(reads))]
+            if reads:
+                exchange.take(reads.pop(0), now_ns, 0, True, now_ns)
         if not self._reads and not exchange.ended:
             exchange.finish(time.perf_counter_ns(), _broken_by_the_close(exchange))
 
 
 class ReplayedExchange(Exchange):
-    def __init__(self, replayed: Replayed, deliver: Deliver) -> None:
-        super().__init__(time.perf_counter_ns(), 0, replayed, deliver)
+    def __init__(self, replayed: Replayed, receiver: Receiver) -> None:
+        super().__init__(time.perf_counter_ns(), 0, replayed, receiver)
         self._replayed = replayed
 
     def wait(self, timeout_s: float) -> list[Arrival]:

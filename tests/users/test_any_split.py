@@ -145,3 +145,30 @@ def test_a_stream_that_ends_badly_does_so_the_same_however_it_is_cut(
             "output behind the end": Outcome.OK,
         }[name]
     )
+
+
+ORDINARY = [
+    f'data: {{"id":"c","choices":[{{"index":0,"delta":{{"content":"word {number} "}},"finish_reason":null}}]}}\n\n'
+    for number in range(24)
+]
+#: Nearly all events differ in their text alone, as in most answers; the odd ones are anywhere among them.
+USUAL = [EVENTS[1], *ORDINARY[:9], EVENTS[-1].replace("length", "stop"), *ORDINARY[9:], DONE]
+USUAL_TEXT = "".join(f"word {number} " for number in range(9)) + "\U0001f600\n"
+USUAL_TEXT += "".join(f"word {number} " for number in range(9, 24))
+
+
+@settings(max_examples=150, deadline=None)
+@given(more=st.sets(st.integers(1, 5000), max_size=6), fewer=st.sets(st.integers(0, 27), max_size=12), batch=BATCHES)
+def test_a_stream_of_a_read_an_event_is_the_same_however_many_are_looked_at_together(
+    more: set[int], fewer: set[int], batch: int
+) -> None:
+    framed = [b"%x\r\n%b\r\n" % (len(event.encode()), event.encode()) for event in USUAL]
+    head, _, _ = response("").partition(b"0\r\n")
+    whole = head + b"".join(framed) + b"0\r\n\r\n"
+    ends = {len(head) + sum(map(len, framed[:count])) for count in range(len(framed)) if count not in fewer}
+    places = sorted(place for place in ends ^ more if 0 < place < len(whole))
+    reads = [whole[start:stop] for start, stop in zip([0, *places], [*places, len(whole)], strict=True)]
+    expected = Seen(
+        Outcome.OK, None, len(USUAL_TEXT), TokenSource.TOKENIZER, 2, 25, "stop", USUAL_TEXT, True, len(whole)
+    )
+    assert seen(reads, batch) == expected

@@ -9,7 +9,7 @@ from typing import Any
 import gevent
 import pytest
 
-from wire.stamps import arrival_time_ns
+from wire.stamps import arrival_time_ns, clocks_ns, stamp_of
 
 HEAD = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 END = b"0\r\n\r\n"
@@ -188,15 +188,19 @@ def clocks(monkeypatch: pytest.MonkeyPatch) -> None:
 NOW_NS = 5 * 10**9
 
 
+def told(ancillary: list[tuple[int, int, bytes]], not_before_ns: int) -> tuple[int, int, bool]:
+    return arrival_time_ns(stamp_of(ancillary), *clocks_ns(), not_before_ns)
+
+
 @pytest.mark.usefixtures("clocks")
 def test_a_stamp_is_brought_onto_our_clock_to_the_nanosecond() -> None:
-    assert arrival_time_ns(stamped(NOW_NS - 1_234_567), 0) == (NOW_NS - 1_234_567, 1_234_567, True)
+    assert told(stamped(NOW_NS - 1_234_567), 0) == (NOW_NS - 1_234_567, 1_234_567, True)
 
 
 @pytest.mark.usefixtures("clocks")
 @pytest.mark.parametrize("ago_ns", [0, 1_000_000])
 def test_a_stamp_at_either_end_of_what_is_possible_is_taken(ago_ns: int) -> None:
-    assert arrival_time_ns(stamped(NOW_NS - ago_ns), NOW_NS - 1_000_000) == (NOW_NS - ago_ns, ago_ns, True)
+    assert told(stamped(NOW_NS - ago_ns), NOW_NS - 1_000_000) == (NOW_NS - ago_ns, ago_ns, True)
 
 
 @pytest.mark.usefixtures("clocks")
@@ -213,20 +217,20 @@ def test_a_stamp_at_either_end_of_what_is_possible_is_taken(ago_ns: int) -> None
     ],
 )
 def test_without_a_credible_stamp_the_time_of_the_reading_is_used(ancillary: list[tuple[int, int, bytes]]) -> None:
-    assert arrival_time_ns(ancillary, NOW_NS - 1_000_000) == (NOW_NS, 0, False)
+    assert told(ancillary, NOW_NS - 1_000_000) == (NOW_NS, 0, False)
 
 
 @pytest.mark.usefixtures("clocks")
 def test_other_ancillary_data_does_not_hide_the_stamp() -> None:
     other = (socket.SOL_SOCKET, SO_TIMESTAMPNS + 1, b"\0" * 16)
-    assert arrival_time_ns([other, *stamped(NOW_NS - 7)], 0) == (NOW_NS - 7, 7, True)
+    assert told([other, *stamped(NOW_NS - 7)], 0) == (NOW_NS - 7, 7, True)
 
 
 def test_a_process_put_aside_between_its_looks_at_two_clocks_makes_no_arrival_early(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("wire.stamps.time", Clocks(pause_ns=5_000_000))
-    arrived_ns, delay_ns, _ = arrival_time_ns(stamped(NOW_NS), 0)
+    arrived_ns, delay_ns, _ = told(stamped(NOW_NS), 0)
     assert arrived_ns >= NOW_NS
     assert delay_ns >= 0
 

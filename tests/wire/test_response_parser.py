@@ -3,6 +3,8 @@
 from typing import NamedTuple
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from wire import ResponseParser, ServerBrokeProtocol
 
@@ -162,3 +164,47 @@ def test_a_long_body_in_the_packet_of_the_head_does_not_count_as_head() -> None:
     parser = ResponseParser()
     assert len(parser.feed(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n" + b"x" * 100_000)) == 100_000
     assert parser.complete
+
+
+CHUNKS = st.lists(st.binary(min_size=1, max_size=40) | st.sampled_from([b"\r\n", b"5\r\nhello\r\n"]), max_size=8)
+
+
+@st.composite
+def cut_where_chunks_end_and_elsewhere(draw: st.DrawFn) -> tuple[list[bytes], bytes]:
+    """(reads, body) of a chunked response."""
+    chunks = draw(CHUNKS)
+    framed = [(b"%X\r\n%b\r\n" if draw(st.booleans()) else b"%x\r\n%b\r\n") % (len(each), each) for each in chunks]
+    whole = b"".join(framed) + b"0\r\n\r\n"
+    ends = {sum(map(len, framed[:count])) for count in range(1, len(framed) + 1)}
+    places = sorted(place for place in ends ^ draw(st.sets(st.integers(1, len(whole) - 1), max_size=6)) if place)
+    reads = [whole[begin:end] for begin, end in zip([0, *places], [*places, len(whole)], strict=True)]
+    return [b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", *reads], b"".join(chunks)
+
+
+@settings(max_examples=300, deadline=None)
+@given(response=cut_where_chunks_end_and_elsewhere(), data=st.data())
+def test_whole_chunks_that_are_not_fed_make_no_difference(
+    response: tuple[list[bytes], bytes], data: st.DataObject
+) -> None:
+    reads, body = response
+    parser, found = ResponseParser(), b""
+    while reads:
+        chunks = parser.whole_chunks(reads)
+        used = data.draw(st.integers(0, len(chunks)))
+        found += b"".join(chunks[:used])
+        del reads[:used]
+        if reads:
+            found += parser.feed(reads.pop(0))
+    assert (found, parser.complete) == (body, True)
+
+
+def test_a_read_that_is_one_chunk_is_known_where_the_one_before_it_was_one() -> None:
+    parser = ResponseParser()
+    head, chunk = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"3\r\nhel\r\n"
+    assert parser.whole_chunks([head + chunk]) == []
+    parser.feed(head + chunk)
+    assert parser.whole_chunks([chunk]) == []
+    parser.feed(chunk)
+    assert parser.whole_chunks([chunk, b"2\r\nlo\r\n", b"2;x=y\r\nlo\r\n", chunk]) == [b"hel", b"lo"]
+    parser.feed(b"c\r\n")
+    assert parser.whole_chunks([chunk]) == []  # within a chunk of twelve bytes

@@ -1,0 +1,92 @@
+"""Events that differ from one before them in their text alone, which is what an answer is made of.
+
+Reading JSON is the dearest thing that a client does for a token. Once an event has been read properly, it is known
+where its text stands; the next one with the same bytes before and behind needs no reading but of what is in between.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from engines.records import Alike, Delta
+from engines.sse import END, PLAIN, plain_events
+
+#: Between quotes, these are not what they stand for, or end the text.
+_special = re.compile(rb'["\\\x00-\x1f]').search
+#: An event that nothing resembles costs a second reading: so many in a row are looked into, then no more of the stream.
+_TRIES = 3
+
+
+def _is_text(raw: bytes) -> bool:
+    """Whether these bytes between quotes are a text as it stands, and not an empty one."""
+    if not raw or _special(raw):
+        return False
+    if not raw.isascii():
+        try:
+            raw.decode()
+        except UnicodeDecodeError:
+            return False
+    return True
+
+
+class AlikeEvents:
+    """One stream's. What it says of bytes is what `decode` says of their events; None where it cannot tell."""
+
+    __slots__ = ("_before", "_behind", "_decode", "_reasoning", "_tries")
+
+    def __init__(self, decode: Callable[[bytes], Delta]) -> None:
+        """`decode` reads an event's data, or raises as msgspec does. What it says may depend on nothing else."""
+        self._decode = decode
+        self._before = self._behind = b""
+        self._reasoning = False
+        self._tries = _TRIES
+
+    def read(self, data: bytes) -> list[Delta] | None:
+        """Deltas of these bytes, which begin where an event does, if they are whole events like the one learned."""
+        before, behind = self._before, self._behind
+        if not (before and data.startswith(before) and data.endswith(behind)):
+            return None
+        text = data[len(before) : -len(behind)]
+        texts = [text] if _is_text(text) else text.split(behind + before)
+        if not all(map(_is_text, texts)):
+            return None
+        self._tries = _TRIES
+        return [Delta("", text.decode()) if self._reasoning else Delta(text.decode()) for text in texts]
+
+    def outputs(self, datas: Sequence[bytes]) -> Alike:
+        """Of the first of these, as long as each is one such event."""
+        before, behind = self._before, self._behind
+        begin, end = len(before), -len(behind)
+        texts = []
+        for data in datas if before else ():
+            if not (data.startswith(before) and data.endswith(behind) and _is_text(text := data[begin:end])):
+                break
+            texts.append(text)
+            self._tries = _TRIES
+        return Alike(texts, self._reasoning)
+
+    def learn(self, data: bytes, delta: Delta) -> None:
+        """These bytes began where an event does, and the last event in them was read as `delta`."""
+        text = delta.text or delta.reasoning
+        if not self._tries or not text or delta not in (Delta(text), Delta("", text)):
+            return
+        self._tries -= 1
+        self._before = b""
+        payloads = plain_events(data)
+        quoted = b'"' + text.encode() + b'"'
+        if payloads is None or (at := payloads[-1].find(quoted)) < 0:
+            return
+        before, behind = payloads[-1][: at + 1], payloads[-1][at + len(quoted) - 1 :]
+        # The same characters may stand elsewhere too, as a comma does between two strings. They are the text if others
+        # in their place are read as such.
+        self._reasoning = not delta.text
+        other = text + "~"
+        try:
+            read = self._decode(before + other.encode() + behind)
+        except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+            return
+        if read == (Delta("", other) if self._reasoning else Delta(other)):
+            self._before, self._behind = PLAIN + before, behind + END

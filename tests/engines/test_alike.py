@@ -1,0 +1,127 @@
+"""Events that are read by their likeness to one before them are what reading each one's JSON makes of them."""
+
+import json
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from engines import Delta, StreamBroken
+from engines.alike import AlikeEvents
+from engines.openai import OpenAIDecoder
+
+ROLE = b'data: {"id":"c","choices":[{"index":0,"delta":{"role":"assistant","content":""},"finish_reason":null}]}\n\n'
+
+
+def event(*, ident: str = "c", spaced: bool = False, escaped: bool = False, **delta: object) -> bytes:
+    chunk = {"id": ident, "choices": [{"index": 0, "delta": delta, "finish_reason": None}]}
+    separators = (", ", ": ") if spaced else (",", ":")
+    return b"data: " + json.dumps(chunk, separators=separators, ensure_ascii=escaped).encode() + b"\n\n"
+
+
+def one_by_one(events: list[bytes]) -> list[Delta]:
+    """Each by a decoder that has seen nothing but the role."""
+    found = []
+    for each in events:
+        decoder = OpenAIDecoder()
+        decoder.feed(ROLE)
+        found += decoder.feed(each)
+    return found
+
+
+ODD_TEXTS = ["a", "index", "content", " the", "é", "蜂", '"', "\\", "\n", "", "}", "\x7f", "data: ", ",", ":", ",~"]
+TEXTS = st.sampled_from(ODD_TEXTS) | st.text(max_size=4)
+ORDINARY = st.builds(lambda text: event(content=text), TEXTS)
+EVENTS = st.one_of(
+    ORDINARY,
+    ORDINARY,
+    ORDINARY,
+    st.builds(
+        lambda text, escaped, spaced: event(content=text, escaped=escaped, spaced=spaced), TEXTS, *[st.booleans()] * 2
+    ),
+    st.builds(lambda text: event(reasoning=text), TEXTS),
+    st.builds(lambda text, other: event(reasoning=text, reasoning_content=other), TEXTS, TEXTS),
+    st.builds(lambda text, ident: event(content=text, ident=ident), TEXTS, TEXTS),
+    st.builds(lambda text: event(content=text, reasoning="a"), TEXTS),
+    st.just(b'data: {"choices":[],"usage":{"prompt_tokens":1,"completion_tokens":2}}\n\n'),
+    st.just(b": a comment\n\n" + event(content="x")),
+    st.just(b'data: {"choices":[{"index":0,"delta":{"content":"y"},"finish_reason":"stop"}]}\n\n'),
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(events=st.lists(EVENTS, max_size=12), together=st.lists(st.integers(1, 4), min_size=1, max_size=4))
+def test_whatever_comes_is_read_as_each_event_by_itself(events: list[bytes], together: list[int]) -> None:
+    """Whether an event is offered as one of several alike, fed alone, or with others behind it."""
+    decoder, found = OpenAIDecoder(), []
+    decoder.feed(ROLE)
+    at = turn = 0
+    while at < len(events):
+        alike = decoder.alike(events[at:])
+        found += [Delta("", text.decode()) if alike.reasoning else Delta(text.decode()) for text in alike.texts]
+        at += len(alike.texts)
+        more = together[turn % len(together)]
+        found += decoder.feed(b"".join(events[at : at + more]))
+        at, turn = at + more, turn + 1
+    assert found == one_by_one(events)
+
+
+def test_the_second_of_two_like_events_is_taken_and_an_odd_one_is_left() -> None:
+    decoder = OpenAIDecoder()
+    decoder.feed(ROLE)
+    ordinary = [event(content=text) for text in ("Why", " is", " the", " sky")]
+    assert decoder.alike(ordinary) == ([], False)
+    decoder.feed(ordinary[0])
+    assert decoder.alike([*ordinary[1:], event(content='"'), event(content="blue")]) == (
+        [b" is", b" the", b" sky"],
+        False,
+    )
+
+
+def test_reasoning_is_told_as_reasoning() -> None:
+    decoder = OpenAIDecoder()
+    decoder.feed(ROLE + event(reasoning="Hm"))
+    decoder.feed(event(reasoning="Hm"))
+    assert decoder.alike([event(reasoning=", so")]) == ([b", so"], True)
+
+
+def test_text_that_stands_elsewhere_too_is_not_taken_for_the_text() -> None:
+    decoder = OpenAIDecoder()
+    decoder.feed(ROLE)
+    decoder.feed(event(ident="a", content="a"))  # the first "a" is the id
+    assert decoder.alike([event(ident="b", content="a")]) == ([], False)
+    assert decoder.feed(event(ident="b", content="a")) == [Delta("a")]
+
+
+def test_no_event_in_the_middle_of_another_is_taken() -> None:
+    decoder = OpenAIDecoder()
+    decoder.feed(ROLE + event(content="a"))
+    decoder.feed(event(content="a"))
+    decoder.feed(b"data: {")
+    assert not decoder.alike([event(content="b")]).texts
+
+
+def test_bytes_that_are_no_text_break_the_stream_as_they_would_by_themselves() -> None:
+    decoder = OpenAIDecoder()
+    decoder.feed(ROLE)
+    decoder.feed(event(content="a"))
+    broken = event(content="b").replace(b'"b"', b'"\xff"')
+    assert decoder.alike([broken]) == ([], False)
+    with pytest.raises(StreamBroken):
+        decoder.feed(broken)
+
+
+def test_a_stream_whose_events_are_never_alike_is_not_read_twice_for_long() -> None:
+    readings = 0
+
+    def decode(data: bytes) -> Delta:
+        nonlocal readings
+        readings += 1
+        return Delta(json.loads(data)["t"])
+
+    alike = AlikeEvents(decode)
+    for number in range(10):
+        data = b'data: {"n":%d,"t":"x"}\n\n' % number
+        assert alike.read(data) is None
+        alike.learn(data, Delta("x"))
+    assert readings == 3

@@ -1,0 +1,233 @@
+"""Reads that are put aside: stamped as they come, looked at together."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import pytest
+
+from tests.peer import PATIENCE_S
+from wire import Arrival, Exchange
+from wire.connection import _ASIDE_READS
+from wire.drainer import DRAINER
+from wire.polls import POLLS
+
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+END = b"0\r\n\r\n"
+
+
+def chunk(text: str) -> bytes:
+    data = f"data: {text}\n\n".encode()
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+class Listener:
+    """Notes down what it is handed, and how: `each` body by itself or with others, as `groups` shows."""
+
+    def __init__(self, takes_alike: bool = True) -> None:
+        self.takes_alike = takes_alike
+        self.bodies: list[bytes] = []
+        self.arrived_ns: list[int] = []
+        self.groups: list[int] = []
+
+    def take(self, exchange: Exchange, arrival: Arrival) -> None:
+        assert arrival.earliest_ns <= arrival.arrived_ns
+        self._note([arrival.data], [arrival.arrived_ns])
+        if not exchange.watched or len(self.groups) > 1:
+            return
+        exchange.put_aside()
+
+    def take_alike(
+        self, exchange: Exchange, bodies: Sequence[bytes], arrived_ns: Sequence[int], delays_ns: Sequence[int]
+    ) -> int:
+        if not self.takes_alike:
+            return 0
+        taken = next((at for at, body in enumerate(bodies) if b"odd" in body), len(bodies))
+        assert min(delays_ns) >= 0
+        if taken:
+            self._note(bodies[:taken], arrived_ns[:taken])
+        return taken
+
+    def _note(self, bodies: Sequence[bytes], arrived_ns: Sequence[int]) -> None:
+        self.bodies += bodies
+        self.arrived_ns += arrived_ns
+        self.groups.append(len(bodies))
+
+    @property
+    def text(self) -> str:
+        return b"".join(self.bodies).decode().replace("data: ", "").replace("\n\n", " ")
+
+
+@pytest.fixture(autouse=True)
+def nothing_stays_behind(client: Any) -> Iterator[None]:
+    yield
+    client.close()
+    assert POLLS.patient == 0
+    assert not DRAINER._connections
+
+
+@pytest.fixture
+def listener() -> Listener:
+    return Listener()
+
+
+@pytest.fixture
+def begun(server: Any, client: Any, until: Any, listener: Listener, kernel_stamps: None) -> tuple[Any, Any]:
+    """(exchange, the server's end) of a stream whose first event has come."""
+    exchange = client.post("/", b"", None, listener)
+    peer = server.accept()
+    peer.request()
+    peer.send(HEAD)
+    until(lambda: exchange.response.head_complete)
+    peer.send(chunk("one"))
+    until(lambda: listener.bodies)
+    return exchange, peer
+
+
+@pytest.fixture
+def send(begun: tuple[Any, Any], client: Any, until: Any) -> Callable[..., list[int]]:
+    """Each part of what comes is read before the next is sent; when each was sent."""
+
+    def to_the_last(*parts: bytes) -> list[int]:
+        sent_ns = []
+        for part in parts:
+            already = len(client._connection._aside.datas)
+            sent_ns.append(time.perf_counter_ns())
+            begun[1].send(part)
+            until(lambda already=already: len(client._connection._aside.datas) == already + 1)
+        return sent_ns
+
+    return to_the_last
+
+
+def test_several_reads_are_looked_at_together_each_with_its_own_time(
+    begun: tuple[Any, Any], send: Any, listener: Listener
+) -> None:
+    exchange, peer = begun
+    sent_ns = send(chunk("two"), chunk("three"), chunk("four"))
+    assert listener.text == "one "
+    ended_ns = time.perf_counter_ns()
+    peer.send(END)
+    exchange.wait(PATIENCE_S)
+    assert exchange.ended_ns >= ended_ns
+    assert listener.text == "one two three four "
+    assert listener.groups == [1, 3]
+    for sent, arrived, following in zip(sent_ns, listener.arrived_ns[1:], [*sent_ns[1:], ended_ns], strict=True):
+        assert sent <= arrived <= following
+    assert exchange.bytes_received == len(HEAD + END) + sum(map(len, map(chunk, ("one", "two", "three", "four"))))
+
+
+def test_what_is_not_alike_is_taken_by_itself_and_in_its_place(
+    begun: tuple[Any, Any], send: Any, listener: Listener
+) -> None:
+    exchange, peer = begun
+    sent_ns = send(chunk("two"), chunk("odd"), chunk("four"), chunk("five"))
+    peer.send(END)
+    exchange.wait(PATIENCE_S)
+    assert listener.text == "one two odd four five "
+    assert listener.groups == [1, 1, 1, 2]
+    assert listener.arrived_ns == sorted(listener.arrived_ns)
+    assert all(sent <= arrived for sent, arrived in zip(sent_ns, listener.arrived_ns[1:], strict=True))
+
+
+def test_what_does_not_end_as_an_event_does_is_looked_at_at_once(
+    begun: tuple[Any, Any], send: Any, listener: Listener, until: Any
+) -> None:
+    exchange, peer = begun
+    send(chunk("two"))
+    whole = chunk("three") + chunk("four")
+    peer.send(whole[:20])
+    until(lambda: len(listener.groups) == 3)
+    send(whole[20:])  # ends as an event does, but is no chunk by itself
+    peer.send(END)
+    exchange.wait(PATIENCE_S)
+    assert listener.text == "one two three four "
+    assert exchange.error is None
+
+
+def test_a_stream_that_stalls_is_looked_at_all_the_same(send: Any, listener: Listener, until: Any) -> None:
+    send(chunk("two"), chunk("three"))
+    until(lambda: listener.text == "one two three ")
+
+
+def test_who_waits_for_less_than_the_end_sees_all_that_was_read(
+    begun: tuple[Any, Any], send: Any, listener: Listener
+) -> None:
+    exchange, _ = begun
+    send(chunk("two"))
+    exchange.wait(0.0)
+    assert listener.text == "one two "
+    assert not exchange.ended
+
+
+@pytest.mark.parametrize("ending", ["the client closes", "the server closes", "the server breaks the framing"])
+def test_nothing_that_was_put_aside_is_lost_however_it_ends(
+    begun: tuple[Any, Any], send: Any, listener: Listener, client: Any, ending: str
+) -> None:
+    exchange, peer = begun
+    send(chunk("two"), chunk("three"))
+    if ending == "the client closes":
+        client.close()
+    else:
+        if ending == "the server closes":
+            peer.close()
+        else:
+            peer.send(b"no chunk\r\n")
+        exchange.wait(PATIENCE_S)
+        assert exchange.error is not None
+    assert listener.text == "one two three "
+
+
+def test_a_full_lot_is_looked_at_without_waiting(
+    begun: tuple[Any, Any], send: Any, listener: Listener, until: Any
+) -> None:
+    _, peer = begun
+    send(*[chunk("again")] * (_ASIDE_READS - 1))
+    assert listener.groups == [1]
+    peer.send(chunk("again"))
+    until(lambda: len(listener.groups) > 1)
+    assert listener.groups == [1, _ASIDE_READS]
+
+
+def test_the_next_response_on_the_connection_is_looked_at_as_it_comes(
+    begun: tuple[Any, Any], send: Any, listener: Listener, client: Any, until: Any
+) -> None:
+    exchange, peer = begun
+    send(chunk("two"))
+    peer.send(END)
+    exchange.wait(PATIENCE_S)
+    second = Listener()
+    following = client.post("/", b"", None, second)
+    assert following.connect_ns == 0
+    peer.request()
+    peer.send(HEAD + chunk("again"))
+    until(lambda: second.text == "again ")
+    peer.send(END)
+    following.wait(PATIENCE_S)
+    assert following.error is None
+
+
+def test_a_receiver_that_takes_nothing_together_is_handed_each_by_itself(
+    begun: tuple[Any, Any], send: Any, listener: Listener
+) -> None:
+    exchange, peer = begun
+    listener.takes_alike = False
+    send(chunk("two"), chunk("three"))
+    peer.send(END)
+    exchange.wait(PATIENCE_S)
+    assert listener.text == "one two three "
+    assert listener.groups == [1, 1, 1]
+
+
+def test_without_the_kernels_times_nothing_is_put_aside(server: Any, clients: Any, until: Any) -> None:
+    listener = Listener()
+    exchange = clients(server, kernel_stamps=False).post("/", b"", None, listener)
+    peer = server.accept()
+    peer.request()
+    peer.send(HEAD + chunk("one"))
+    until(lambda: listener.text == "one ")
+    peer.send(chunk("two"))
+    until(lambda: listener.text == "one two ")
+    peer.send(END)
+    exchange.wait(PATIENCE_S)
+    assert listener.groups == [1, 1]
