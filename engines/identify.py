@@ -50,7 +50,7 @@ class Found:
     """A server, recognised. evidence: sentences for a person, of what was seen and what had to be assumed.
 
     models: names that it can be asked for. max_tokens_range: the shortest and longest answer that it lets one ask for,
-    where it says so.
+    where it says so. looks_like: an engine that is not the one that it shall be taken for.
     """
 
     engine: str
@@ -59,6 +59,7 @@ class Found:
     models: list[str]
     evidence: list[str]
     max_tokens_range: tuple[int, int] | None = None
+    looks_like: str | None = None
 
 
 def identify(fetch: Fetch, engine: str | None = None) -> Found:
@@ -77,7 +78,8 @@ def identify(fetch: Fetch, engine: str | None = None) -> Found:
         return replace(found, max_tokens_range=_max_tokens_range(server, engine))
     if engine is None or found.engine == engine:
         return found
-    but = "" if found.engine in _SAME_SERVER.get(engine, ()) else f", although this looks like {found.engine}"
+    looks_like = None if found.engine in _SAME_SERVER.get(engine, ()) else found.engine
+    but = f", although this looks like {looks_like}" if looks_like else ""
     same = engine.partition("-")[0] == found.engine.partition("-")[0]
     return replace(
         found,
@@ -86,6 +88,7 @@ def identify(fetch: Fetch, engine: str | None = None) -> Found:
         models=_models_of(server, engine) or found.models,
         evidence=[f"--engine {engine} was given{but}", *found.evidence],
         max_tokens_range=_max_tokens_range(server, engine),
+        looks_like=looks_like,
     )
 
 

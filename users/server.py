@@ -53,7 +53,8 @@ def find_server(
         client.close()
     engine = ENGINES[found.engine]
     check_engine(options, engine, found.max_tokens_range)
-    logger.info("The server is %s%s: %s", found.engine, _and_more(found), "; ".join(found.evidence))
+    level = logging.WARNING if found.looks_like else logging.INFO
+    logger.log(level, "The server is %s%s: %s", found.engine, _and_more(found), "; ".join(found.evidence))
     if engine.counts is Counts.EVENTS and options.tokenizer is None:
         logger.warning(
             "%s does not tell how many tokens an answer has: its events are counted instead (as source `events`), and "

@@ -23,6 +23,8 @@ logger = logging.getLogger(__name__)
 LIMIT_S = 4.0
 _CONNECT_LIMIT_S = 2.0
 _ASK_WHETHER_DUE_S = 0.2
+#: From here on the server means that it cannot answer now.
+_SERVER_ERROR = 500
 
 
 class ServerLog(Protocol):
@@ -56,6 +58,8 @@ class MetricsPage:
             status, body = self._client.fetch("", LIMIT_S)
         finally:
             self._client.close()  # until the next look the server would close it
+        if status >= _SERVER_ERROR:
+            raise MetricsUnreadable(f"HTTP {status}")
         if status != 200:
             raise NothingThere(f"HTTP {status}")
         return read_metrics(body)

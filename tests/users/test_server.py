@@ -257,6 +257,16 @@ def test_an_engine_that_counts_nothing_is_warned_of(
     assert not caplog.text
 
 
+def test_a_server_that_looks_like_another_than_the_one_given_is_warned_of(
+    sites: Callable[..., Site], caplog: pytest.LogCaptureFixture
+) -> None:
+    Clock().find(sites(VLLM), "--engine", "vllm")
+    assert not [record for record in caplog.records if record.levelname == "WARNING"]
+    Clock().find(sites(VLLM), "--engine", "lmdeploy")
+    (warning,) = [record.message for record in caplog.records if record.levelname == "WARNING"]
+    assert "--engine lmdeploy was given, although this looks like vllm" in warning
+
+
 def test_a_server_out_of_reach_is_what_the_options_say() -> None:
     server = unasked(options("--engine", "vllm", "--model", "llama"))
     assert (server.found.engine, server.found.version, server.model, server.waited_s) == ("vllm", None, "llama", 0.0)

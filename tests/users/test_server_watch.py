@@ -15,6 +15,7 @@ from users.server_metrics import ServerWatch
 from wire import Origin, TlsSettings
 
 VLLM = b'vllm:num_requests_running{model_name="m"} 3.0\nvllm:num_requests_waiting{model_name="m"} 1.0\n'
+BUSY = b"busy"
 DCGM = b'DCGM_FI_DEV_GPU_UTIL{gpu="0"} 80\n'
 
 
@@ -51,7 +52,8 @@ class Pages:
     def _answer(self, environ: dict[str, str], start: Callable[..., object]) -> list[bytes]:
         self.asked.append((environ["PATH_INFO"], environ.get("HTTP_AUTHORIZATION")))
         page = self.pages.get(environ["PATH_INFO"])
-        start("404 Not Found" if page is None else "200 OK", [("Content-Type", "text/plain")])
+        status = "404 Not Found" if page is None else "503 Service Unavailable" if page is BUSY else "200 OK"
+        start(status, [("Content-Type", "text/plain")])
         return [page or b"nothing here"]
 
 
@@ -135,6 +137,16 @@ def test_trtllm_s_list_of_steps_is_read_where_it_has_no_prometheus_page(
 def test_a_page_that_names_nothing_yet_is_asked_again(serve: Callable[..., Pages], watch: Callable[..., Log]) -> None:
     """Some engines show a series only once a request has touched it."""
     server = serve(metrics=b"process_cpu_seconds_total 1.5\n")
+    log = watch(server.origin)
+    until(lambda: log.looks)
+    server.pages["/metrics"] = VLLM
+    until(lambda: log.looks[-1][0])
+    assert log.looks[0] == ({}, 1)
+    assert log.found[-1][0] == f"http://{server.origin.authority}/metrics"
+
+
+def test_a_server_that_cannot_answer_yet_is_asked_again(serve: Callable[..., Pages], watch: Callable[..., Log]) -> None:
+    server = serve(metrics=BUSY)
     log = watch(server.origin)
     until(lambda: log.looks)
     server.pages["/metrics"] = VLLM
