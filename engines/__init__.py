@@ -24,6 +24,8 @@ from engines.openai import (
     VLLM_0_4_2,
 )
 from engines.records import (
+    NONE_ALIKE,
+    Alike,
     ChatRequest,
     Counts,
     Delta,
@@ -62,6 +64,8 @@ ENGINES: dict[str, Engine] = {
 __all__ = [
     "ENGINES",
     "LLAMA_3",
+    "NONE_ALIKE",
+    "Alike",
     "Answer",
     "ChatRequest",
     "ChatTemplate",

@@ -20,13 +20,15 @@ _special = re.compile(rb'["\\\x00-\x1f]').search
 _TRIES = 3
 
 
-def _is_text(raw: bytes) -> bool:
-    """Whether these bytes between quotes are a text as it stands, and not an empty one."""
-    if not raw or _special(raw):
+def _are_texts(raw: list[bytes]) -> bool:
+    """Whether each of these, between quotes, is a text as it stands, and not an empty one."""
+    together = b"".join(raw)
+    if not all(raw) or _special(together):
         return False
-    if not raw.isascii():
+    if not together.isascii():
         try:
-            raw.decode()
+            for text in raw:
+                text.decode()
         except UnicodeDecodeError:
             return False
     return True
@@ -46,27 +48,38 @@ class AlikeEvents:
 
     def read(self, data: bytes) -> list[Delta] | None:
         """Deltas of these bytes, which begin where an event does, if they are whole events like the one learned."""
-        before, behind = self._before, self._behind
-        if not (before and data.startswith(before) and data.endswith(behind)):
+        texts = self._texts(data)
+        if not texts:
             return None
-        text = data[len(before) : -len(behind)]
-        texts = [text] if _is_text(text) else text.split(behind + before)
-        if not all(map(_is_text, texts)):
-            return None
-        self._tries = _TRIES
         return [Delta("", text.decode()) if self._reasoning else Delta(text.decode()) for text in texts]
 
-    def outputs(self, datas: Sequence[bytes]) -> Alike:
+    def outputs(self, data: bytes) -> Alike:
+        """The same, of which nothing but the text is told."""
+        return Alike(self._texts(data), self._reasoning)
+
+    def outputs_of_each(self, datas: Sequence[bytes]) -> Alike:
         """Of the first of these, as long as each is one such event."""
-        before, behind = self._before, self._behind
-        begin, end = len(before), -len(behind)
+        texts = self._texts(b"".join(datas))
+        around = len(self._before) + len(self._behind)
+        if [len(text) + around for text in texts] == [len(data) for data in datas]:
+            return Alike(texts, self._reasoning)
         texts = []
-        for data in datas if before else ():
-            if not (data.startswith(before) and data.endswith(behind) and _is_text(text := data[begin:end])):
+        for data in datas:
+            text = self._texts(data)
+            if len(text) != 1:
                 break
-            texts.append(text)
-            self._tries = _TRIES
+            texts += text
         return Alike(texts, self._reasoning)
+
+    def _texts(self, data: bytes) -> list[bytes]:
+        before, behind = self._before, self._behind
+        if not (before and data.startswith(before) and data.endswith(behind)):
+            return []
+        texts = data[len(before) : -len(behind)].split(behind + before)
+        if not _are_texts(texts):
+            return []
+        self._tries = _TRIES
+        return texts
 
     def learn(self, data: bytes, delta: Delta) -> None:
         """These bytes began where an event does, and the last event in them was read as `delta`."""

@@ -89,11 +89,19 @@ class OpenAIDecoder:
             self._alike.learn(data, deltas[-1])
         return deltas
 
-    def alike(self, datas: Sequence[bytes]) -> Alike:
+    def alike(self, data: bytes) -> Alike:
         """As StreamDecoder's."""
-        if self._broken is not None or not self._events.between:
-            return NONE_ALIKE
-        outputs = self._alike.outputs(datas)
+        return self._counted(self._alike.outputs(data)) if self._can_be_alike else NONE_ALIKE
+
+    def alike_each(self, datas: Sequence[bytes]) -> Alike:
+        """As StreamDecoder's."""
+        return self._counted(self._alike.outputs_of_each(datas)) if self._can_be_alike else NONE_ALIKE
+
+    @property
+    def _can_be_alike(self) -> bool:
+        return self._broken is None and self._events.between
+
+    def _counted(self, outputs: Alike) -> Alike:
         self._events_seen += len(outputs.texts)
         return outputs
 

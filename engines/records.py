@@ -81,9 +81,14 @@ class StreamDecoder(Protocol):
         """Deltas of the events that these bytes complete. Raises StreamBroken."""
         ...
 
-    def alike(self, datas: Sequence[bytes]) -> Alike:
-        """The outputs of the first of these pieces, as long as each is one event that differs from one before in its
-        text alone. Those are taken; the others, perhaps all, are to be fed."""
+    def alike(self, data: bytes) -> Alike:
+        """The outputs of these bytes, if they are whole events that differ from one before in their text alone. Where
+        there are none, nothing was taken: feed them."""
+        ...
+
+    def alike_each(self, datas: Sequence[bytes]) -> Alike:
+        """The same of several pieces, of the first of them, as long as each is one such event; the others were not
+        taken."""
         ...
 
     def end(self) -> list[Delta]:

@@ -217,6 +217,12 @@ class TimelineBuilder:
             if delay_ns is not None:
                 self._delays_ns.append(delay_ns)
 
+    def reads(self, delays_ns: Sequence[int]) -> None:
+        """The socket was read so often while it was watched, each time with the kernel's time."""
+        self._reads += len(delays_ns)
+        self._kernel_stamps += len(delays_ns)
+        self._delays_ns.extend(delays_ns)
+
     def first_output_within(self, uncertainty_ns: int) -> None:
         """The first output came no earlier than this before the time that is told of it; 0 where that is its own."""
         self._ttft_uncertainty_ns = uncertainty_ns
@@ -229,14 +235,11 @@ class TimelineBuilder:
         if tokens is not None:
             self._engine_tokens = (self._engine_tokens or 0) + tokens
 
-    def outputs(self, arrived_ns: Sequence[int], delays_ns: Sequence[int], *, visible: bool) -> None:
-        """The socket was read so often while it was watched, with the kernel's times, and each read was one output."""
+    def outputs(self, arrived_ns: Sequence[int], *, visible: bool) -> None:
+        """Several in a row, none the first, whose tokens their engine does not tell."""
         if visible and self._first_visible_ns is None:
             self._first_visible_ns = arrived_ns[0]
         self._outputs_ns.extend(arrived_ns)
-        self._delays_ns.extend(delays_ns)
-        self._reads += len(arrived_ns)
-        self._kernel_stamps += len(arrived_ns)
 
     def body(self, arrived_ns: int) -> None:
         """Bytes of the body arrived."""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import gevent
 from gevent import GreenletExit
 
-from engines import ChatRequest, Delta, Engine, StreamBroken
+from engines import NONE_ALIKE, Alike, ChatRequest, Delta, Engine, StreamBroken
 from metrics.timeline import Outcome, Timeline, TimelineBuilder
 from users.options import Timeouts
 from wire import (
@@ -150,6 +150,10 @@ class Ask:
             if self._streams is None:
                 self._begin(exchange, arrival)
             if self._streams:
+                alike = self._decoder.alike(arrival.data) if self._relaxed else NONE_ALIKE
+                if alike.texts:
+                    self._take_outputs(alike, [arrival.arrived_ns] * len(alike.texts))
+                    return
                 self._take_events(self._decoder.feed(arrival.data), arrival)
             elif len(self._error_body) < _MAX_ERROR_BODY_BYTES:
                 self._error_body += arrival.data
@@ -169,15 +173,19 @@ class Ask:
         """As `take`, for reads that hold one output each and nothing else."""
         if self._told_all_ns is not None:
             return 0
-        outputs = self._decoder.alike(bodies)
-        taken = len(outputs.texts)
+        alike = self._decoder.alike_each(bodies)
+        taken = len(alike.texts)
         if taken:
-            self._builder.outputs(arrived_ns[:taken], delays_ns[:taken], visible=not outputs.reasoning)
-            if self._count_tokens is not None:
-                self._text.append(b"".join(outputs.texts).decode())
-            if self._on_output is not None:
-                self._on_output(taken)
+            self._take_outputs(alike, arrived_ns[:taken])
+            self._builder.reads(delays_ns[:taken])
         return taken
+
+    def _take_outputs(self, alike: Alike, arrived_ns: Sequence[int]) -> None:
+        self._builder.outputs(arrived_ns, visible=not alike.reasoning)
+        if self._count_tokens is not None:
+            self._text.append(b"".join(alike.texts).decode())
+        if self._on_output is not None:
+            self._on_output(len(arrived_ns))
 
     def _begin(self, exchange: Exchange, arrival: Arrival) -> None:
         """The head and the body's first bytes are here."""

@@ -57,11 +57,14 @@ def test_whatever_comes_is_read_as_each_event_by_itself(events: list[bytes], tog
     decoder.feed(ROLE)
     at = turn = 0
     while at < len(events):
-        alike = decoder.alike(events[at:])
+        alike = decoder.alike_each(events[at:])
         found += [Delta("", text.decode()) if alike.reasoning else Delta(text.decode()) for text in alike.texts]
         at += len(alike.texts)
         more = together[turn % len(together)]
-        found += decoder.feed(b"".join(events[at : at + more]))
+        data = b"".join(events[at : at + more])
+        alike = decoder.alike(data)
+        found += [Delta("", text.decode()) if alike.reasoning else Delta(text.decode()) for text in alike.texts]
+        found += [] if alike.texts else decoder.feed(data)
         at, turn = at + more, turn + 1
     assert found == one_by_one(events)
 
@@ -70,9 +73,9 @@ def test_the_second_of_two_like_events_is_taken_and_an_odd_one_is_left() -> None
     decoder = OpenAIDecoder()
     decoder.feed(ROLE)
     ordinary = [event(content=text) for text in ("Why", " is", " the", " sky")]
-    assert decoder.alike(ordinary) == ([], False)
+    assert decoder.alike_each(ordinary) == ([], False)
     decoder.feed(ordinary[0])
-    assert decoder.alike([*ordinary[1:], event(content='"'), event(content="blue")]) == (
+    assert decoder.alike_each([*ordinary[1:], event(content='"'), event(content="blue")]) == (
         [b" is", b" the", b" sky"],
         False,
     )
@@ -82,14 +85,14 @@ def test_reasoning_is_told_as_reasoning() -> None:
     decoder = OpenAIDecoder()
     decoder.feed(ROLE + event(reasoning="Hm"))
     decoder.feed(event(reasoning="Hm"))
-    assert decoder.alike([event(reasoning=", so")]) == ([b", so"], True)
+    assert decoder.alike_each([event(reasoning=", so")]) == ([b", so"], True)
 
 
 def test_text_that_stands_elsewhere_too_is_not_taken_for_the_text() -> None:
     decoder = OpenAIDecoder()
     decoder.feed(ROLE)
     decoder.feed(event(ident="a", content="a"))  # the first "a" is the id
-    assert decoder.alike([event(ident="b", content="a")]) == ([], False)
+    assert decoder.alike_each([event(ident="b", content="a")]) == ([], False)
     assert decoder.feed(event(ident="b", content="a")) == [Delta("a")]
 
 
@@ -98,7 +101,7 @@ def test_no_event_in_the_middle_of_another_is_taken() -> None:
     decoder.feed(ROLE + event(content="a"))
     decoder.feed(event(content="a"))
     decoder.feed(b"data: {")
-    assert not decoder.alike([event(content="b")]).texts
+    assert not decoder.alike_each([event(content="b")]).texts
 
 
 def test_bytes_that_are_no_text_break_the_stream_as_they_would_by_themselves() -> None:
@@ -106,7 +109,7 @@ def test_bytes_that_are_no_text_break_the_stream_as_they_would_by_themselves() -
     decoder.feed(ROLE)
     decoder.feed(event(content="a"))
     broken = event(content="b").replace(b'"b"', b'"\xff"')
-    assert decoder.alike([broken]) == ([], False)
+    assert decoder.alike_each([broken]) == ([], False)
     with pytest.raises(StreamBroken):
         decoder.feed(broken)
 
