@@ -44,6 +44,9 @@ class _AttentiveAsk(Ask):
         exchange.response = self.response = _ChunkCounter()
         return exchange
 
+    def _relax(self, exchange: Exchange) -> None:
+        """There is one stream to attend to: each read is looked at as it comes, to the last."""
+
     def _take_events(self, deltas: list[Delta], arrival: Arrival) -> None:
         self.heard.append(Heard(arrival, deltas))
         super()._take_events(deltas, arrival)

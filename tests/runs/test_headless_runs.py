@@ -188,7 +188,7 @@ def test_a_run_fails_by_its_conditions_and_its_files_and_a_later_report_say_the_
     allowed: str, exit_code: int, run_locust: RunLocust, start_simulator: StartSimulator, tmp_path: Path
 ) -> None:
     """A third of the requests fail: what the conditions allow of failures is allowed, Locust's own rule or not."""
-    simulator = start_simulator("--profile", "fast", "--error-every", "3")
+    simulator = start_simulator("--profile", "fast", "--prefill-ms", "20", "--step-ms", "12", "--error-every", "3")
     junit, markdown = tmp_path / "junit.xml", tmp_path / "summary.md"
     conditions = ("--fail-if", f"failures > {allowed}", "--fail-if", "p50(ttft)@1 > 10s")
     files = ("--junit", str(junit), "--markdown", str(markdown))
@@ -261,15 +261,18 @@ def test_what_ends_the_wait_for_a_server_is_no_traceback(
 
 
 FORK = """
-import os, sys, time
+import os, sys
 import locustfile
+from gevent.monkey import get_original
+fork, waitpid, sleep = get_original("os", ["fork", "waitpid"]) + get_original("time", ["sleep"])
 ready, tell = os.pipe()
-if worker := os.fork():
+if worker := fork():
     os.read(ready, 1)
     os.kill(worker, 2)
-    sys.exit(os.waitstatus_to_exitcode(os.waitpid(worker, 0)[1]))
+    sys.exit(os.waitstatus_to_exitcode(waitpid(worker, 0)[1]))
 os.write(tell, b"!")
-time.sleep(60)
+while True:
+    sleep(0.1)
 """
 
 
