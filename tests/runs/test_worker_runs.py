@@ -438,7 +438,11 @@ class SlowWay(threading.Thread):
                 near, _ = self._listener.accept()
             except OSError:
                 return
-            far = socket.create_connection(("127.0.0.1", self._port))
+            try:
+                far = socket.create_connection(("127.0.0.1", self._port))
+            except ConnectionRefusedError:  # the master is not there yet: its worker tries again
+                near.close()
+                continue
             for here, there in ((near, far), (far, near)):
                 threading.Thread(target=self._pass_on, args=(here, there), daemon=True).start()
 
