@@ -69,6 +69,7 @@ class Bench:
             seen=_record(client.read, folder),
             reads=_record(client.reads, folder),
             memory=memory,
+            counted=client.counted,
             other_load=None if other_s is None else max(0.0, other_s / seconds),
         )
 

@@ -23,13 +23,15 @@ Read = Callable[[Path], list[Seen]]
 class Client:
     """`command` makes the command line from load, server's address and the folder to write to; `read` reads what the
     client left there, None for a client that keeps no record; `reads` how often it read, None where it does not count.
-    tls: whether its server speaks TLS, with the authority of benchmarks/certificate.py."""
+    tls: whether its server speaks TLS, with the authority of benchmarks/certificate.py. counted: whether it is told how
+    many requests to send, rather than for how long."""
 
     name: str
     command: Command
     read: Read | None = None
     reads: Callable[[Path], int] | None = None
     tls: bool = False
+    counted: bool = False
 
     def variables(self, folder: Path) -> dict[str, str]:
         return {LOG_VARIABLE: str(folder / "client.csv")}

@@ -34,8 +34,8 @@ class Accuracy:
     requests: int
     ttft_error_ms: Spread | None
     gap_error_ms: Spread | None
-    lost: int
-    doubled: int
+    lost: int | None
+    doubled: int | None
     failed: int
 
 
@@ -84,15 +84,17 @@ def accuracy(pairs: Sequence[tuple[Seen, Served]], ramp_s: float) -> Accuracy:
     good = [(seen, served) for seen, served in pairs if seen.ok and served.outcome == "ok"]
     after_ramp = {request.number for request in steady([served for _, served in pairs], ramp_s)}
     timed = [(seen, served) for seen, served in good if served.number in after_ramp]
-    surplus = [seen.events - served.tokens for seen, served in pairs if seen.ok]
+    counted = [(seen.events, served.tokens) for seen, served in pairs if seen.ok and seen.events is not None]
+    surplus = [events - tokens for events, tokens in counted]
+    counts = not any(seen.ok and seen.events is None for seen, _ in pairs)
     return Accuracy(
         requests=len(pairs),
         ttft_error_ms=spread([seen.ttft_ns - served.ttft_ns for seen, served in timed if seen.ttft_ns is not None]),
         gap_error_ms=spread(
             [seen.gap_max_ns - served.gap_max_ns for seen, served in timed if seen.gap_max_ns is not None]
         ),
-        lost=-sum(tokens for tokens in surplus if tokens < 0),
-        doubled=sum(tokens for tokens in surplus if tokens > 0),
+        lost=-sum(tokens for tokens in surplus if tokens < 0) if counts else None,
+        doubled=sum(tokens for tokens in surplus if tokens > 0) if counts else None,
         failed=len(pairs) - len(good),
     )
 
@@ -101,7 +103,7 @@ def marginal(short: Run, long: Run) -> tuple[float | None, float | None]:
     """(CPU µs per token, tokens/s) of the time by which the long run was longer: starting, ramp and end cancel out.
     None where the long run brought no more tokens."""
     tokens = long.tokens - short.tokens
-    more_s = long.load.hold_s - short.load.hold_s
+    more_s = long.asked_s - short.asked_s
     if tokens <= 0 or more_s <= 0:
         return None, None
     return (long.cost.cpu_s - short.cost.cpu_s) / tokens * 1e6, tokens / more_s

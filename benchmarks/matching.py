@@ -6,10 +6,20 @@ thread that takes the time and sends in one breath, and over the loopback `send`
 server's socket and stamps them there: two requests cannot overtake each other. It is checked as well: both sides must
 have as many requests, and the difference between their clocks must be the same for all pairs. Pairs that are shifted
 by one request differ by the time between two requests, which at 300 requests a second is above 5 ms for one in five.
+
+Clients that send no id and may overtake themselves (several processes), or write down no time of sending, are matched
+by how long the server's usage said that the answer was. Two answers of one length are 70 requests apart or more, so
+they end in the order in which they began. Both sides must have as many answers of each length. Where times of sending
+are known, they are checked here too: a wrong pair is off by all the time between two requests of one length, so none
+may be off by half of the least such time.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Sequence
+from itertools import pairwise
+from math import inf
 from statistics import median
 
 from benchmarks.records import Seen, Served
@@ -28,6 +38,8 @@ def match(seen: list[Seen], served: list[Served]) -> list[tuple[Seen, Served]]:
     """Pairs, in the order of the server's log. Raises MatchError where a request of either side has no partner."""
     if seen and all(request.request_id for request in seen):
         return _by_id(seen, served)
+    if any(request.usage_tokens is not None or request.sent_ns is None for request in seen):
+        return _by_length(seen, served)
     return _by_order(seen, served)
 
 
@@ -48,17 +60,51 @@ def _by_order(seen: list[Seen], served: list[Served]) -> list[tuple[Seen, Served
         raise MatchError(f"the client recorded {len(seen)} requests, the server {len(served)}")
     pairs = list(
         zip(
-            sorted(seen, key=lambda request: request.sent_ns),
+            sorted(seen, key=lambda request: request.sent_ns or 0),
             sorted(served, key=lambda request: request.wire_ns),
             strict=True,
         )
     )
-    offsets_ns = [theirs.wire_ns - ours.sent_ns for ours, theirs in pairs]
+    _check_clocks(pairs, TRAVEL_NS)
+    return pairs
+
+
+def _by_length(seen: list[Seen], served: list[Served]) -> list[tuple[Seen, Served]]:
+    """`seen` is in order of ending. What the client cut off in the end is in the server's log alone, and left out; so
+    is an answer that ended when the client was no longer looking."""
+    unknown = sum(request.usage_tokens is None for request in seen)
+    if unknown:
+        raise MatchError(f"{unknown} of {len(seen)} requests failed, and the client's record does not say which")
+    ended = sorted((request for request in served if request.outcome == "ok"), key=lambda request: request.last_ns)
+    by_length: defaultdict[int | None, list[Seen]] = defaultdict(list)
+    for request in reversed(seen):
+        by_length[request.usage_tokens].append(request)
+    pairs = [(by_length[other.tokens].pop(), other) for other in ended[: len(seen)] if by_length[other.tokens]]
+    if len(pairs) < len(seen):
+        raise MatchError(
+            f"of {len(seen)} answers that the client recorded, {len(seen) - len(pairs)} are of lengths that the "
+            "server's were not of"
+        )
+    _check_clocks(pairs, _least_apart_ns([other for _, other in pairs]) / 2)
+    return pairs
+
+
+def _least_apart_ns(served: Sequence[Served]) -> float:
+    """The least time between two requests of one length; infinite where no length comes twice."""
+    arrivals_ns: defaultdict[int, list[int]] = defaultdict(list)
+    for request in served:
+        arrivals_ns[request.tokens].append(request.wire_ns)
+    apart_ns = [after - before for of_length in arrivals_ns.values() for before, after in pairwise(sorted(of_length))]
+    return min(apart_ns, default=inf)
+
+
+def _check_clocks(pairs: Sequence[tuple[Seen, Served]], travel_ns: float) -> None:
+    """Raises MatchError where the clocks' difference is not the same for all pairs but for `travel_ns`."""
+    offsets_ns = [theirs.wire_ns - ours.sent_ns for ours, theirs in pairs if ours.sent_ns is not None]
     middle_ns = median(offsets_ns) if offsets_ns else 0
-    slow = sum(abs(offset_ns - middle_ns) > TRAVEL_NS for offset_ns in offsets_ns)
+    slow = sum(abs(offset_ns - middle_ns) > travel_ns for offset_ns in offsets_ns)
     if slow > SLOW_TRAVELLERS * len(pairs):
         raise MatchError(
-            f"in order of sending, {slow} of {len(pairs)} requests are more than {TRAVEL_NS / 1e6:g} ms off: "
+            f"by when they were sent, {slow} of {len(pairs)} requests are more than {travel_ns / 1e6:.3g} ms off: "
             "these are not the same requests"
         )
-    return pairs

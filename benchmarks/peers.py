@@ -1,7 +1,10 @@
 """Others' clients that are run where they are installed, and what they report of each request.
 
-AIPerf (aiperf on PyPI) writes a line of JSON a request, with the id that it sent. It runs as processes that share the
-one core; what they cost is told of those that ended before it did, its memory of the first one alone.
+AIPerf (aiperf on PyPI) and vLLM's `vllm bench serve` send an id with each request, and their records have it. GuideLLM
+(guidellm) and genai-bench send none: their requests are known by how long the answers were (benchmarks/matching.py).
+
+AIPerf and GuideLLM run as processes that share the one core; what they cost is told of those that ended before the
+first did, their memory of the first one alone. All but AIPerf are told how many requests to send, not for how long.
 """
 
 from __future__ import annotations
@@ -10,13 +13,20 @@ import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from benchmarks.clients import Client
-from benchmarks.question import BODY
+from benchmarks.question import BODY, PATH, QUESTION
 from benchmarks.records import ANSWER_TOKENS_MAX, Load, Seen
 
 _PATIENCE_S = 20
 _PROMPT_TOKENS = 20
+_VLLM_PREFIX = "vllm-bench-"
+_VLLM_RECORD = "vllm_bench.json"
+_GUIDELLM_RECORD = "guidellm.json"
+_GENAI_BENCH_FOLDER = "genai_bench"
+#: Far longer than any run here, which ends by its number of requests.
+_MINUTES_AT_MOST = 10
 
 
 class PeerError(ValueError):
@@ -38,7 +48,60 @@ def aiperf(program: str) -> Client:
     return Client("aiperf", command, read_aiperf)
 
 
-PEERS = {"aiperf": aiperf}
+def vllm_bench(program: str) -> Client:
+    """vLLM's own `vllm bench serve`, that many requests at a time; it has no ramp."""
+
+    def command(load: Load, host: str, folder: Path) -> list[str]:
+        prompts = folder / "prompts.jsonl"
+        prompts.write_text((json.dumps({"prompt": QUESTION}) + "\n") * load.requests, encoding="utf-8")
+        return [
+            *(program, "bench", "serve", "--backend", "openai-chat", "--base-url", host, "--endpoint", PATH),
+            *("--model", str(BODY["model"]), "--tokenizer", str(_tokenizer(folder)), "--skip-chat-template"),
+            *("--dataset-name", "custom", "--dataset-path", str(prompts), "--num-prompts", str(load.requests)),
+            *("--custom-output-len", str(ANSWER_TOKENS_MAX), "--max-concurrency", str(load.users)),
+            *("--request-id-prefix", _VLLM_PREFIX, "--disable-tqdm", "--save-result", "--save-detailed"),
+            *("--result-dir", str(folder), "--result-filename", _VLLM_RECORD),
+        ]
+
+    return Client("vllm", command, read_vllm_bench, counted=True)
+
+
+def guidellm(program: str) -> Client:
+    """GuideLLM, a stream a user. A limit of time would have it cut off the last answers, so it gets one of requests."""
+
+    def command(load: Load, host: str, folder: Path) -> list[str]:
+        server = f"kind=openai_http,target={host},model={BODY['model']},max_tokens={ANSWER_TOKENS_MAX}"
+        prompts = f"kind=synthetic_text,prompt_tokens={_PROMPT_TOKENS},output_tokens={ANSWER_TOKENS_MAX}"
+        return [
+            *(program, "run", "--backend", f"{server},validate_backend=false", "--data", prompts),
+            *("--profile", f"kind=concurrent,streams={load.users},rampup_duration={load.ramp_s}"),
+            *("--constraint", f"kind=max_requests,count={load.requests}"),
+            *("--tokenizer", f"kind=huggingface_auto,model={_tokenizer(folder)}"),
+            *("--output", f"kind=json,path={folder / _GUIDELLM_RECORD}", "--disable-console"),
+        ]
+
+    return Client("guidellm", command, read_guidellm, counted=True)
+
+
+def genai_bench(program: str) -> Client:
+    """genai-bench, in one process, which is its default. It looks once a second whether enough answers have come, and
+    cuts off the rest."""
+
+    def command(load: Load, host: str, folder: Path) -> list[str]:
+        return [
+            *(program, "benchmark", "--api-backend", "vllm", "--api-base", host, "--api-key", "none"),
+            *("--task", "text-to-text", "--api-model-name", str(BODY["model"])),
+            *("--model-tokenizer", str(_tokenizer(folder)), "--num-concurrency", str(load.users)),
+            *("--spawn-rate", str(round(load.users_per_s)), "--max-requests-per-run", str(load.requests)),
+            *("--max-time-per-run", str(_MINUTES_AT_MOST)),
+            *("--traffic-scenario", f"D({_PROMPT_TOKENS},{ANSWER_TOKENS_MAX})", "--log-dir", str(folder)),
+            *("--experiment-base-dir", str(folder), "--experiment-folder-name", _GENAI_BENCH_FOLDER),
+        ]
+
+    return Client("genai-bench", command, read_genai_bench, counted=True)
+
+
+PEERS = {"aiperf": aiperf, "vllm": vllm_bench, "guidellm": guidellm, "genai-bench": genai_bench}
 
 
 def peers(given: Mapping[str, str]) -> list[Client]:
@@ -68,6 +131,69 @@ def _seen_by_aiperf(record: Mapping[str, Mapping[str, object]]) -> Seen:
         gap_max_ns=None,
         events=int(_value(metrics, "output_sequence_length") or 0),
         ok=not (metadata["was_cancelled"] or record.get("error")),
+    )
+
+
+def read_vllm_bench(folder: Path) -> list[Seen]:
+    """What --save-detailed adds to the result: lists, a place a request, in the order of the ids. Raises OSError, and
+    KeyError for what is no such file."""
+    told = json.loads((folder / _VLLM_RECORD).read_text(encoding="utf-8"))
+    requests = zip(told["start_times"], told["ttfts"], told["itls"], told["errors"], strict=True)
+    return [
+        Seen(
+            request_id=f"{_VLLM_PREFIX}{place}",
+            sent_ns=round(start_s * 1e9),
+            ttft_ns=None if error else round(ttft_s * 1e9),
+            gap_max_ns=round(max(gaps_s) * 1e9) if gaps_s else None,
+            events=len(gaps_s),  # as many as tokens: the role's event comes first, and counts as its first token
+            ok=not error,
+        )
+        for place, (start_s, ttft_s, gaps_s, error) in enumerate(requests)
+    ]
+
+
+def read_guidellm(folder: Path) -> list[Seen]:
+    """The requests of benchmarks.json, in the order in which they ended. Raises OSError, and KeyError for what is no
+    such file."""
+    (told,) = json.loads((folder / _GUIDELLM_RECORD).read_text(encoding="utf-8"))["benchmarks"]
+    requests = [request for ended in ("successful", "errored", "incomplete") for request in told["requests"][ended]]
+    return [_seen_by_guidellm(request) for request in sorted(requests, key=lambda one: float(one["request_end_time"]))]
+
+
+def _seen_by_guidellm(request: Mapping[str, Any]) -> Seen:
+    completed = request["info"]["status"] == "completed"
+    timings = request["info"]["timings"]
+    return Seen(
+        request_id=None,
+        sent_ns=round(timings["request_start"] * 1e6) * 1000,  # a Unix time in a float is good for no more
+        ttft_ns=round(request["time_to_first_token_ms"] * 1e6) if completed else None,
+        gap_max_ns=None,
+        events=timings["token_iterations"],
+        ok=completed,
+        usage_tokens=request["output_metrics"]["text_tokens"] if completed else None,
+    )
+
+
+def read_genai_bench(folder: Path) -> list[Seen]:
+    """The requests of its one run, in the order in which they ended: it writes down no time, and of the tokens what the
+    server told. Raises OSError, and KeyError for what is no such file."""
+    records = sorted((folder / _GENAI_BENCH_FOLDER).glob("*_text-to-text_*.json"))
+    if not records:
+        raise FileNotFoundError(f"genai-bench left no record in {folder}")
+    told = json.loads(records[0].read_text(encoding="utf-8"))
+    return [_seen_by_genai_bench(request) for request in told["individual_request_metrics"]]
+
+
+def _seen_by_genai_bench(request: Mapping[str, Any]) -> Seen:
+    ok = request["error_code"] is None
+    return Seen(
+        request_id=None,
+        sent_ns=None,
+        ttft_ns=round(request["ttft"] * 1e9) if ok else None,
+        gap_max_ns=None,
+        events=None,
+        ok=ok,
+        usage_tokens=request["num_output_tokens"] if ok else None,
     )
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from benchmarks.records import ANSWER_TOKENS_MAX
 
 PATH = "/v1/chat/completions"
+QUESTION = "Why is the sky blue, and why is it red in the evening?"
 BODY = {
     "model": "truth",
-    "messages": [{"role": "user", "content": "Why is the sky blue, and why is it red in the evening?"}],
+    "messages": [{"role": "user", "content": QUESTION}],
     "max_tokens": ANSWER_TOKENS_MAX,
     "stream": True,
     "stream_options": {"include_usage": True},

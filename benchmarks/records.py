@@ -30,20 +30,28 @@ class Load:
         """For how long new requests are sent."""
         return self.ramp_s + self.hold_s
 
+    @property
+    def requests(self) -> int:
+        """How many requests take about asking_s, for clients that are told a number of requests."""
+        answer_s = TTFT_MS / 1000 + ((ANSWER_TOKENS_MIN + ANSWER_TOKENS_MAX) / 2 - 1) / TOKENS_PER_S
+        return max(self.users, round(self.users * self.asking_s / answer_s))
+
 
 @dataclass(frozen=True, slots=True)
 class Seen:
     """A request as its client reports it. None: this client, or this request, has no such figure.
 
-    sent_ns is on a clock of the client's own choice: only the order of requests is taken from it.
+    sent_ns is on a clock of the client's own choice: only the order of requests is taken from it. usage_tokens: how
+    long the server said that the answer was, of clients whose requests are known by that, and recorded as they ended.
     """
 
     request_id: str | None
-    sent_ns: int
+    sent_ns: int | None
     ttft_ns: int | None
     gap_max_ns: int | None
-    events: int
+    events: int | None
     ok: bool
+    usage_tokens: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +84,8 @@ class Run:
 
     memory: what the client's process held when, pairs of CLOCK_MONOTONIC in ns and bytes. seen: None for a client that
     keeps no record. other_load: what else kept the two cores busy, in cores, None where the system does not say. reads:
-    how often the client read its sockets, None where it does not count.
+    how often the client read its sockets, None where it does not count. counted: whether it was told how many requests
+    to send, rather than for how long.
     """
 
     load: Load
@@ -86,6 +95,15 @@ class Run:
     memory: list[tuple[int, int]]
     other_load: float | None
     reads: int | None = None
+    counted: bool = False
+
+    @property
+    def asked_s(self) -> float:
+        """For how long new requests came: what the client was told, or what the server saw where it got a number."""
+        if not self.counted:
+            return self.load.asking_s
+        arrivals_ns = [request.wire_ns for request in self.served]
+        return (max(arrivals_ns) - min(arrivals_ns)) / 1e9 if arrivals_ns else 0.0
 
     @property
     def tokens(self) -> int:

@@ -37,8 +37,14 @@ def seen() -> MakeSeen:
     """A request as a client saw it, sent at sent_ms of its own clock."""
 
     def make(sent_ms: float, *, ttft_ms: float | None = 200.0, **changes: object) -> Seen:
-        fields = {"request_id": None, "gap_max_ns": 25 * MS, "events": 10, "ok": True}
+        fields = {
+            "request_id": None,
+            "sent_ns": round(sent_ms * MS),
+            "gap_max_ns": 25 * MS,
+            "events": 10,
+            "ok": True,
+        }
         ttft_ns = None if ttft_ms is None else round(ttft_ms * MS)
-        return Seen(sent_ns=round(sent_ms * MS), ttft_ns=ttft_ns, **(fields | changes))
+        return Seen(ttft_ns=ttft_ns, **(fields | changes))
 
     return make

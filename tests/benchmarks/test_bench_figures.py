@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from benchmarks import figures
@@ -76,6 +78,11 @@ def test_lost_and_doubled_tokens_do_not_cancel_out(served, seen):
     assert (found.lost, found.doubled, found.failed) == (3, 2, 0)
 
 
+def test_a_client_that_counts_no_tokens_of_its_own_can_neither_lose_nor_double_any(served, seen):
+    found = figures.accuracy([(seen(0.0, events=None, usage_tokens=10), served(0, 0.0))], ramp_s=0)
+    assert (found.lost, found.doubled, found.failed) == (None, None, 0)
+
+
 def test_a_request_that_either_side_saw_fail_has_failed_and_gives_no_error(served, seen):
     pairs = [
         (seen(0.0, ok=False, events=3, ttft_ms=500.0), served(0, 0.0)),
@@ -93,6 +100,14 @@ def test_marginal_cost_is_what_the_longer_run_took_more_over_the_tokens_it_broug
     us_per_token, tokens_per_s = figures.marginal(short, long)
     assert us_per_token == pytest.approx(25.0)
     assert tokens_per_s == pytest.approx(2500.0)
+
+
+def test_the_rate_of_a_client_that_counts_requests_is_over_the_time_in_which_they_came(served):
+    """It was told what takes eight seconds more, and took ten."""
+    short = replace(run([served(0, 500.0, tokens=1000), served(1, 4500.0)], hold_s=4), counted=True)
+    long = replace(run([served(0, 500.0, tokens=21_000), served(1, 14_500.0)], hold_s=12), counted=True)
+    assert figures.marginal(short, long)[1] == pytest.approx(2000.0)
+    assert figures.marginal(replace(short, served=[]), long)[1] == pytest.approx(21_010 / 14)
 
 
 def test_there_is_no_marginal_cost_without_more_tokens(served):

@@ -5,11 +5,18 @@ from __future__ import annotations
 import json
 import sys
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 
-from benchmarks.peers import PeerError, peers, read_aiperf
+from benchmarks.peers import PeerError, peers, read_aiperf, read_genai_bench, read_guidellm, read_vllm_bench
 from benchmarks.records import Load, Seen
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_installed(monkeypatch):
+    """Whatever the developer has on the path."""
+    monkeypatch.setenv("PATH", "")
 
 
 def test_a_peer_is_run_where_it_is_given(tmp_path):
@@ -26,9 +33,45 @@ def test_a_peer_is_run_where_it_is_given(tmp_path):
     assert json.loads((tmp_path / "tokenizer" / "tokenizer.json").read_text())["model"]["type"] == "BPE"
 
 
+def test_where_no_peer_is_installed_or_given_none_is_run():
+    assert peers({}) == []
+
+
+#: 100 users for 2 + 10 s, 0.2 s and 95 gaps of 25 ms an answer: 100 · 12 / 2.575.
+REQUESTS = 466
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("vllm", f"bench serve --num-prompts {REQUESTS} --max-concurrency 100 --base-url http://127.0.0.1:1234"),
+        ("guidellm", f"run kind=max_requests,count={REQUESTS} kind=concurrent,streams=100,rampup_duration=2"),
+        ("guidellm", "kind=openai_http,target=http://127.0.0.1:1234,model=truth,max_tokens=160,validate_backend=false"),
+        ("genai-bench", f"benchmark --max-requests-per-run {REQUESTS} --num-concurrency 100 --spawn-rate 50"),
+        ("genai-bench", "--api-base http://127.0.0.1:1234 --traffic-scenario D(20,160)"),
+    ],
+)
+def test_a_peer_that_counts_is_told_as_many_requests_as_take_the_others_time(name, words, tmp_path):
+    (client,) = peers({name: sys.executable})
+    assert (client.name, client.counted) == (name, True)
+    command = client.command(Load(100, 2, 10), "http://127.0.0.1:1234", tmp_path)
+    assert command[0] == sys.executable
+    assert set(words.split()) <= set(command)
+
+
+def test_vllms_client_gets_a_prompt_for_each_request(tmp_path):
+    (client,) = peers({"vllm": sys.executable})
+    told = dict(pairwise(client.command(Load(100, 2, 10), "http://127.0.0.1:1234", tmp_path)))
+    prompts = [json.loads(line) for line in Path(told["--dataset-path"]).read_text().splitlines()]
+    assert prompts == [{"prompt": "Why is the sky blue, and why is it red in the evening?"}] * REQUESTS
+
+
 @pytest.mark.parametrize(
     ("given", "words"),
-    [({"wrk": sys.executable}, "NAME one of aiperf; got 'wrk'"), ({"aiperf": "/no/such"}, "there is no such program")],
+    [
+        ({"wrk": sys.executable}, "NAME one of aiperf, vllm, guidellm, genai-bench; got 'wrk'"),
+        ({"aiperf": "/no/such"}, "there is no such program"),
+    ],
 )
 def test_a_peer_that_cannot_be_run_is_refused_in_a_sentence(given, words):
     with pytest.raises(PeerError, match=words):
@@ -52,3 +95,63 @@ def test_aiperfs_own_record_of_each_request_is_read(tmp_path):
         Seen("a", sent_ns, 206_776_837, None, 32, ok=True),
         Seen("b", sent_ns, None, None, 0, ok=False),
     ]
+
+
+def test_vllms_own_record_of_each_request_is_read(tmp_path):
+    """As vLLM 0.32.0 wrote it, shortened: an answer of two tokens, one that broke off after the first, and a 503. Its
+    first gap is that between the role and the first token."""
+    record = {
+        "completed": 1,
+        "start_times": [26489.365451389, 26489.36564961, 26489.4],
+        "ttfts": [0.23023327299961238, 0.01, 0.0],
+        "itls": [[1.3632001355290413e-05, 0.024807719000818906], [2e-05], []],
+        "errors": ["", "Traceback (most recent call last): …", "Service Unavailable"],
+    }
+    (tmp_path / "vllm_bench.json").write_text(json.dumps(record))
+    assert read_vllm_bench(tmp_path) == [
+        Seen("vllm-bench-0", 26_489_365_451_389, 230_233_273, 24_807_719, 2, ok=True),
+        Seen("vllm-bench-1", 26_489_365_649_610, None, 20_000, 1, ok=False),
+        Seen("vllm-bench-2", 26_489_400_000_000, None, None, 0, ok=False),
+    ]
+
+
+def test_guidellms_own_record_of_each_request_is_read_in_the_order_of_ending(tmp_path):
+    """As GuideLLM 0.8.1 wrote them, shortened; the last one broke off after three tokens."""
+    later = _by_guidellm("completed", 1_795_417_892.5, 1_795_417_895.25, 61, 201.01523399353027)
+    first = _by_guidellm("completed", 1_795_417_892.75, 1_795_417_893.5, 32, 200.5)
+    broken = _by_guidellm("errored", 1_795_417_893.0, 1_795_417_896.0, 3, None)
+    requests = {"successful": [later, first], "errored": [broken], "incomplete": [], "total": None}
+    (tmp_path / "guidellm.json").write_text(json.dumps({"benchmarks": [{"requests": requests}]}))
+    assert read_guidellm(tmp_path) == [
+        Seen(None, 1_795_417_892_750_000_000, 200_500_000, None, 32, ok=True, usage_tokens=32),
+        Seen(None, 1_795_417_892_500_000_000, 201_015_234, None, 61, ok=True, usage_tokens=61),
+        Seen(None, 1_795_417_893_000_000_000, None, None, 3, ok=False),
+    ]
+
+
+def _by_guidellm(status, start_s, end_s, tokens, ttft_ms):
+    return {
+        "info": {"status": status, "timings": {"request_start": start_s, "token_iterations": tokens}},
+        "output_metrics": {"text_tokens": tokens if status == "completed" else None},
+        "request_end_time": end_s,
+        "time_to_first_token_ms": ttft_ms,
+    }
+
+
+def test_genai_benchs_own_record_of_each_request_is_read(tmp_path):
+    """As genai-bench 0.0.5 wrote them, shortened; the second request failed."""
+    good = {"ttft": 0.20286566099821357, "e2e_latency": 0.9772, "num_output_tokens": 32, "error_code": None}
+    bad = dict.fromkeys(good) | {"error_code": 503}
+    (tmp_path / "genai_bench").mkdir()
+    (tmp_path / "genai_bench" / "experiment_metadata.json").write_text("{}")
+    record = tmp_path / "genai_bench" / "D20_160_text-to-text_num_concurrency_100_time_12s.json"
+    record.write_text(json.dumps({"individual_request_metrics": [good, bad], "_time_unit": "s"}))
+    assert read_genai_bench(tmp_path) == [
+        Seen(None, None, 202_865_661, None, None, ok=True, usage_tokens=32),
+        Seen(None, None, None, None, None, ok=False),
+    ]
+
+
+def test_a_genai_bench_that_wrote_no_record_has_none(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        read_genai_bench(tmp_path)
