@@ -52,18 +52,27 @@ def vllm_bench(program: str) -> Client:
     """vLLM's own `vllm bench serve`, that many requests at a time; it has no ramp."""
 
     def command(load: Load, host: str, folder: Path) -> list[str]:
-        prompts = folder / "prompts.jsonl"
-        prompts.write_text((json.dumps({"prompt": QUESTION}) + "\n") * load.requests, encoding="utf-8")
-        return [
-            *(program, "bench", "serve", "--backend", "openai-chat", "--base-url", host, "--endpoint", PATH),
-            *("--model", str(BODY["model"]), "--tokenizer", str(_tokenizer(folder)), "--skip-chat-template"),
-            *("--dataset-name", "custom", "--dataset-path", str(prompts), "--num-prompts", str(load.requests)),
-            *("--custom-output-len", str(ANSWER_TOKENS_MAX), "--max-concurrency", str(load.users)),
-            *("--request-id-prefix", _VLLM_PREFIX, "--disable-tqdm", "--save-result", "--save-detailed"),
-            *("--result-dir", str(folder), "--result-filename", _VLLM_RECORD),
-        ]
+        model = str(BODY["model"])
+        return bench_serve(program, host, folder, model, load.requests, load.users, ANSWER_TOKENS_MAX)
 
     return Client("vllm", command, read_vllm_bench, counted=True)
+
+
+def bench_serve(
+    program: str, host: str, folder: Path, model: str, requests: int, at_once: int, tokens: int
+) -> list[str]:
+    """`vllm bench serve` with so many requests, of so many tokens at most, at a time; read_vllm_bench reads what it
+    leaves in `folder`."""
+    prompts = folder / "prompts.jsonl"
+    prompts.write_text((json.dumps({"prompt": QUESTION}) + "\n") * requests, encoding="utf-8")
+    return [
+        *(program, "bench", "serve", "--backend", "openai-chat", "--base-url", host, "--endpoint", PATH),
+        *("--model", model, "--tokenizer", str(_tokenizer(folder)), "--skip-chat-template"),
+        *("--dataset-name", "custom", "--dataset-path", str(prompts), "--num-prompts", str(requests)),
+        *("--custom-output-len", str(tokens), "--max-concurrency", str(at_once)),
+        *("--request-id-prefix", _VLLM_PREFIX, "--disable-tqdm", "--save-result", "--save-detailed"),
+        *("--result-dir", str(folder), "--result-filename", _VLLM_RECORD),
+    ]
 
 
 def guidellm(program: str) -> Client:
