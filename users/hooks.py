@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import time
 from argparse import Namespace
@@ -184,6 +185,11 @@ class Crew:
     def begin(self, environment: Environment, recorder: Recorder) -> None:
         """On each process that has users, before the first of them. Raises OptionError, PromptError, UnusableUrl."""
         StreamingUser.session = Session(_options(environment), environment.host or "", recorder)
+        # What is there by now stays for the run. Looking through it for garbage held up the loop for 80 ms, again and
+        # again: for longer than there is between two tokens.
+        gc.unfreeze()
+        gc.collect()
+        gc.freeze()
 
     def watch_server(self, environment: Environment, engine: str, log: ServerLog) -> None:
         """Where the books are kept, once a run has begun: look at what its server tells of itself, to its end."""

@@ -64,9 +64,11 @@ class Connection:
         try:
             self._send_all(self._tls.encrypt(request) if self._tls else request)
         except TimeoutError:
-            self._stop(ServerBrokeProtocol(f"the server took no more of the request for {self._timeout_s:g} s"))
+            late = ServerBrokeProtocol(f"the server took no more of the request for {self._timeout_s:g} s")
+            self._stop(late, exchange)
         except OSError as error:
-            self._stop(ServerBrokeProtocol(f"the connection broke while the request was sent: {words_of(error)}"))
+            broken = ServerBrokeProtocol(f"the connection broke while the request was sent: {words_of(error)}")
+            self._stop(broken, exchange)
         return exchange
 
     def unwatch(self) -> None:
@@ -124,7 +126,7 @@ class Connection:
         self.catch_up()
         if not self.closed:
             self.closed = True
-            self._aside = None
+            self._aside = self._exchange = None  # the exchange knows this connection: no ring of references is left
             self._end_patience()
             self._watcher.stop()
             self._watcher.close()
@@ -254,10 +256,11 @@ class Connection:
             self._exchange.finish(arrived_ns, error)
         self.close()
 
-    def _stop(self, error: WireError) -> None:
+    def _stop(self, error: WireError, exchange: Exchange | None = None) -> None:
+        exchange = exchange or self._exchange
         self.close()
-        if self._exchange is not None:
-            self._exchange.finish(time.perf_counter_ns(), error)
+        if exchange is not None:
+            exchange.finish(time.perf_counter_ns(), error)
 
 
 def _as_wire_error(error: Exception) -> WireError:

@@ -11,7 +11,9 @@ import gevent
 
 #: How often. A stream's end is noticed no sooner, though its time is the kernel's.
 INTERVAL_S = 0.1
-_READS_IN_A_ROW = 16
+_READS_IN_A_ROW = 32
+#: gevent goes through what is due for milliseconds before it asks for arrivals; a sleep of no time would be due.
+_PAUSE_S = 0.001
 
 
 class Drained(Protocol):
@@ -46,7 +48,7 @@ class Drainer:
                 if connection in self._connections:  # it may have ended while others were read
                     connection.read_now()
                 if place % _READS_IN_A_ROW == 0:
-                    gevent.sleep(0)  # first tokens, which are watched for, must not wait for a whole pass
+                    gevent.sleep(_PAUSE_S)  # first tokens, which are watched for, must not wait for a whole pass
 
 
 #: One to a process: it is filled after any fork, by the connections that are opened there.

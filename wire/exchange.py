@@ -130,4 +130,6 @@ class Exchange:
         if self.ended_ns is None:
             self.ended_ns = ended_ns
             self.error = error
+            self._receiver = None  # who holds this exchange: a ring of references would be garbage for long
+            self.response.close()
             self._news.set()

@@ -27,10 +27,11 @@ class ResponseParser:
         self._head_bytes = 0
         self._informational = False
         self._keeps_alive = False
-        self._parser = httptools.HttpResponseParser(self)
+        self._parser: httptools.HttpResponseParser | None = httptools.HttpResponseParser(self)
 
     def feed(self, data: bytes) -> bytes:
         """Take the bytes of one read, give back the body bytes among them. Raises ServerBrokeProtocol."""
+        assert self._parser is not None, "fed after close"
         if not self.head_complete:
             self._head_bytes += len(data)
         try:
@@ -59,6 +60,11 @@ class ResponseParser:
                 break
             bodies.append(body)
         return bodies
+
+    def close(self) -> None:
+        """Nothing more will be fed: let go of httptools' parser, which holds on to this one. Who waits for the garbage
+        collection to part them waits for the slowest kind."""
+        self._parser = None
 
     def end_of_connection(self) -> None:
         """The server closed. Completes a close-delimited body; raises ServerBrokeProtocol for any other."""
@@ -93,6 +99,7 @@ class ResponseParser:
     def on_headers_complete(self) -> None:
         if self.complete:
             return
+        assert self._parser is not None
         status = self._parser.get_status_code()
         self._informational = 100 <= status < 200
         if self._informational:  # 1xx: the response proper is still to come
@@ -107,6 +114,7 @@ class ResponseParser:
 
     def on_message_complete(self) -> None:
         if not self._informational and not self.complete:
+            assert self._parser is not None
             self.complete = True
             self._keeps_alive = self._parser.should_keep_alive()  # asked any later, the parser has forgotten
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+from collections.abc import Callable
 from typing import NamedTuple, cast
 
 import pytest
@@ -48,9 +51,8 @@ class Seen(NamedTuple):
     bytes_received: int
 
 
-def seen(reads: list[bytes], batch: int) -> Seen:
-    texts: list[str] = []
-    ask = Ask(
+def asking(reads: list[bytes], batch: int, count_tokens: Callable[[str], int]) -> Ask:
+    return Ask(
         cast("StreamClient", Replayed(reads, batch)),
         ENGINES["vllm"],
         QUESTION,
@@ -59,8 +61,13 @@ def seen(reads: list[bytes], batch: int) -> Seen:
         stage=0,
         prompt_tokens=2,
         prompt_tokens_source="estimate",
-        count_tokens=lambda text: texts.append(text) or len(text),  # type: ignore[func-returns-value]
+        count_tokens=count_tokens,
     )
+
+
+def seen(reads: list[bytes], batch: int) -> Seen:
+    texts: list[str] = []
+    ask = asking(reads, batch, lambda text: texts.append(text) or len(text))  # type: ignore[func-returns-value]
     told = ask.run()
     assert ask.timeline is told
     assert told.tokens_per_event * told.output_events == pytest.approx(told.output_tokens)
@@ -172,3 +179,15 @@ def test_a_stream_of_a_read_an_event_is_the_same_however_many_are_looked_at_toge
         Outcome.OK, None, len(USUAL_TEXT), TokenSource.TOKENIZER, 2, 25, "stop", USUAL_TEXT, True, len(whole)
     )
     assert seen(reads, batch) == expected
+
+
+def test_an_answer_that_is_told_is_not_left_to_the_garbage_collection() -> None:
+    gc.disable()
+    try:
+        ask = asking([WITHOUT_USAGE], batch=1, count_tokens=len)
+        ask.run()
+        gone = weakref.ref(ask)
+        del ask
+        assert gone() is None
+    finally:
+        gc.enable()

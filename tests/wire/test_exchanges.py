@@ -1,5 +1,7 @@
 """One request and its response over a real socket: bodies of every framing, and servers that break off."""
 
+import gc
+import weakref
 from typing import Any
 
 import pytest
@@ -234,3 +236,20 @@ def test_no_way_for_an_exchange_to_end_leaves_a_descriptor_open(
         drain(exchange)
         client.close()
     assert open_descriptors() == before
+
+
+def test_what_has_ended_is_not_left_to_the_garbage_collection(server: Any, client: Any, body: Any) -> None:
+    """Looking for rings of references takes longer the more users there are, and meanwhile nothing is read."""
+    gc.disable()
+    try:
+        exchange = client.post("/", b"")
+        peer = server.accept()
+        peer.request()
+        peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello")
+        assert body(exchange) == b"hello"
+        gone = weakref.ref(exchange), weakref.ref(exchange.response)
+        del exchange
+        client.close()
+        assert [reference() for reference in gone] == [None, None]
+    finally:
+        gc.enable()
