@@ -81,7 +81,7 @@ class Connection:
     def put_aside(self) -> None:
         """Read as before, but look at several reads at a time, as long as they end as a stream's reads do; until the
         exchange's end."""
-        if self.watched and not self.closed and self._kernel_stamps and self._tls is None:
+        if self.watched and not self.closed and self._kernel_stamps:
             self._aside = Reads(self._emptied_ns)
             self._watcher.start(self._put_aside)
             self._become_patient()
@@ -177,12 +177,16 @@ class Connection:
             data, ancillary, _, _ = self._sock.recvmsg(_READ_BYTES, ANCILLARY_BYTES)
             emptied_ns = self._emptied_ns
             arrived_ns, delay_ns, kernel = self._arrival(stamp_of(ancillary))
+            if data and self._tls is not None and not (data := self._decrypted(data)):
+                return
             if kernel:
                 aside.add(data, arrived_ns, delay_ns)
-            if not kernel or len(aside.datas) == _ASIDE_READS or not data.endswith(_WHOLE_EVENT):
-                self._look()
+                if len(aside.datas) < _ASIDE_READS and data.endswith(_WHOLE_EVENT):
+                    return
+            self._look()
             if not kernel and not self.closed:
                 self._take(data, arrived_ns, delay_ns, kernel, min(emptied_ns, arrived_ns))
+                self._end_aside_with_exchange()
         except BlockingIOError:
             return
         except Exception as error:
@@ -198,6 +202,9 @@ class Connection:
                 break
             self._take(aside.datas[at], aside.arrived_ns[at], aside.delays_ns[at], True, aside.earliest_ns(at))
             at += 1
+        self._end_aside_with_exchange()
+
+    def _end_aside_with_exchange(self) -> None:
         if not self.closed and (self._exchange is None or self._exchange.ended):
             self._aside = None
             self._watcher.start(self._on_readable)
@@ -215,8 +222,19 @@ class Connection:
         arrived_ns, delay_ns, kernel = self._arrival(stamp_of(ancillary))
         if self.watched and earliest_ns < POLLS.empty_ns <= arrived_ns:
             earliest_ns = POLLS.empty_ns
+        received = len(data)
+        if data and self._tls is not None and not (data := self._decrypted(data)):
+            return received
         self._take(data, arrived_ns, delay_ns, kernel, min(earliest_ns, arrived_ns))
-        return len(data)
+        return received
+
+    def _decrypted(self, data: bytes) -> bytes:
+        """b"" for a record that is not whole yet."""
+        assert self._tls is not None
+        data = self._tls.decrypt(data)
+        if answer := self._tls.to_send():
+            self._sock.send(answer)  # a few bytes of TLS's own, into an idle direction: they fit
+        return data
 
     def _arrival(self, stamp: bytes) -> tuple[int, int, bool]:
         """Of bytes that were read just now: arrived_ns, delay_ns, and whether by the kernel."""
@@ -229,12 +247,6 @@ class Connection:
         return arrived_ns, delay_ns, kernel
 
     def _take(self, data: bytes, arrived_ns: int, delay_ns: int, kernel: bool, earliest_ns: int) -> None:
-        if data and self._tls is not None:
-            data = self._tls.decrypt(data)
-            if answer := self._tls.to_send():
-                self._sock.send(answer)  # a few bytes of TLS's own, into an idle direction: they fit
-            if not data:  # a record that is not whole yet
-                return
         exchange = self._exchange
         if not data:
             self._on_end_of_connection(arrived_ns)

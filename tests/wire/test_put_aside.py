@@ -207,6 +207,27 @@ def test_the_next_response_on_the_connection_is_looked_at_as_it_comes(
     assert following.error is None
 
 
+def test_reads_without_the_kernels_time_are_taken_in_their_place_and_may_be_the_last(
+    begun: tuple[Any, Any],
+    send: Any,
+    listener: Listener,
+    client: Any,
+    until: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    exchange, peer = begun
+    send(chunk("two"))
+    monkeypatch.setattr("wire.connection.stamp_of", lambda ancillary: b"")
+    peer.send(chunk("three"))
+    until(lambda: listener.text == "one two three ")
+    peer.send(END)
+    exchange.wait(PATIENCE_S)
+    assert exchange.error is None
+    assert POLLS.patient == 0
+    assert client.post("/", b"", None, Listener()).connect_ns == 0
+    peer.request()
+
+
 def test_a_receiver_that_takes_nothing_together_is_handed_each_by_itself(
     begun: tuple[Any, Any], send: Any, listener: Listener
 ) -> None:

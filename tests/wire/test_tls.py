@@ -12,6 +12,7 @@ import gevent
 import pytest
 import trustme
 
+from tests.wire.test_put_aside import Listener, chunk
 from wire import ConnectFailed, Exchange, Origin, StreamClient, TlsSettings, UnusableCertificates
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -108,6 +109,24 @@ def test_a_stream_over_tls_is_whole_stamped_and_keeps_its_connection(
     assert second.connect_ns == 0
     assert b"".join(arrival.data for arrival in arrivals) == b"firstsecond"
     assert all(arrival.kernel for arrival in arrivals)
+    user.close()
+
+
+def test_reads_over_tls_are_put_aside_as_others_are(
+    serve: Callable[..., int], ca_file: str, kernel_stamps: None
+) -> None:
+    def answer_in_events(connection: ssl.SSLSocket) -> None:
+        read_request(connection)
+        for part in (HEAD, chunk("one"), chunk("two"), chunk("three"), b"0\r\n\r\n"):
+            connection.sendall(part)
+            gevent.sleep(0.01)
+
+    user, listener = client(serve(answer_in_events), ca_file=ca_file), Listener()
+    exchange = user.post("/", b"{}", None, listener)
+    exchange.wait(5.0)
+    assert listener.text == "one two three "
+    assert len(listener.groups) == 2  # what came behind the first was looked at together
+    assert exchange.error is None
     user.close()
 
 
