@@ -87,7 +87,6 @@ class AlikeEvents:
         if not self._tries or not text or delta not in (Delta(text), Delta("", text)):
             return
         self._tries -= 1
-        self._before = b""
         payloads = plain_events(data)
         quoted = b'"' + text.encode() + b'"'
         if payloads is None or (at := payloads[-1].find(quoted)) < 0:
@@ -95,11 +94,10 @@ class AlikeEvents:
         before, behind = payloads[-1][: at + 1], payloads[-1][at + len(quoted) - 1 :]
         # The same characters may stand elsewhere too, as a comma does between two strings. They are the text if others
         # in their place are read as such.
-        self._reasoning = not delta.text
-        other = text + "~"
+        reasoning, other = not delta.text, text + "~"
         try:
             read = self._decode(before + other.encode() + behind)
         except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
             return
-        if read == (Delta("", other) if self._reasoning else Delta(other)):
-            self._before, self._behind = PLAIN + before, behind + END
+        if read == (Delta("", other) if reasoning else Delta(other)):
+            self._before, self._behind, self._reasoning = PLAIN + before, behind + END, reasoning

@@ -277,10 +277,9 @@ class Recording:
             gevent.spawn(self._keep_books)
             gevent.spawn(self._enter_own_requests)
 
-    @staticmethod
-    def _interrupt(runner: Runner, main: greenlet) -> None:
+    def _interrupt(self, runner: Runner, main: greenlet) -> None:
         """Before its shape starts, Locust answers an interrupt with a traceback, and leaves workers waiting for it."""
-        if runner.shape_greenlet is not None:
+        if runner.shape_greenlet is not None or self._run is not None:
             gevent.kill(main, KeyboardInterrupt)
             return
         print(INTERRUPTED_EARLY, file=sys.stderr)

@@ -173,11 +173,16 @@ class Ask:
         """As `take`, for reads that hold one output each and nothing else."""
         if self._told_all_ns is not None:
             return 0
-        alike = self._decoder.alike_each(bodies)
-        taken = len(alike.texts)
-        if taken:
-            self._take_outputs(alike, arrived_ns[:taken])
-            self._builder.reads(delays_ns[:taken])
+        try:
+            alike = self._decoder.alike_each(bodies)
+            taken = len(alike.texts)
+            if taken:
+                self._take_outputs(alike, arrived_ns[:taken])
+                self._builder.reads(delays_ns[:taken])
+        except Exception as error:
+            self._failure = self._failure or error
+            exchange.wake()
+            return len(bodies)
         return taken
 
     def _take_outputs(self, alike: Alike, arrived_ns: Sequence[int]) -> None:

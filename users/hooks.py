@@ -212,6 +212,7 @@ class Crew:
 
     def _on_test_stop(self, environment: Environment, **_: Any) -> None:
         StreamingUser.session = None
+        gc.unfreeze()
         if self._chosen is not None:
             # The next run of this process finds its own server, if that is what was chosen.
             vars(environment.parsed_options).update(self._chosen)

@@ -40,7 +40,8 @@ class Connection:
         began_ns = time.perf_counter_ns()
         self._timeout_s = timeout_s
         self._tls = TlsSession(tls, origin.host) if tls else None
-        self._sock = connect(origin, timeout_s, self._tls)
+        with POLLS.hurry():
+            self._sock = connect(origin, timeout_s, self._tls)
         self._kernel_stamps = kernel_stamps and enable_kernel_stamps(self._sock)
         self._connect_ns = time.perf_counter_ns() - began_ns
         self._not_before_ns = self._last_ns = self._emptied_ns = began_ns
@@ -87,15 +88,20 @@ class Connection:
             self._become_patient()
 
     def _become_patient(self) -> None:
-        self._patient = True
-        POLLS.patient += 1
-        DRAINER.add(self)
+        if not self._patient:
+            self._patient = True
+            POLLS.patient += 1
+            DRAINER.add(self)
 
     def _end_patience(self) -> None:
+        """With the exchange: what comes next is read, and looked at, as it comes; be it the connection's close."""
         if self._patient:
             self._patient = False
             POLLS.patient -= 1
             DRAINER.remove(self)
+            self._aside = None
+            if not self.closed:
+                self._watch()
 
     def catch_up(self) -> None:
         """Look at all that was put aside."""
@@ -113,9 +119,6 @@ class Connection:
                 self.catch_up()
             return
         self._on_readable()
-        if not self.closed and (self._exchange is None or self._exchange.ended):
-            self._end_patience()
-            self._watch()  # an idle connection is watched for its close
 
     def _watch(self) -> None:
         self.watched = True
@@ -126,7 +129,7 @@ class Connection:
         self.catch_up()
         if not self.closed:
             self.closed = True
-            self._aside = self._exchange = None  # the exchange knows this connection: no ring of references is left
+            self._exchange = None  # it knows this connection: no ring of references is left
             self._end_patience()
             self._watcher.stop()
             self._watcher.close()
@@ -152,7 +155,8 @@ class Connection:
                 try:
                     view = view[self._sock.send(view) :]
                 except BlockingIOError:
-                    gevent.socket.wait_write(self._sock.fileno(), timeout=self._timeout_s)
+                    with POLLS.hurry():
+                        gevent.socket.wait_write(self._sock.fileno(), timeout=self._timeout_s)
         finally:
             self._sending = False
             if self.closed:
@@ -186,7 +190,6 @@ class Connection:
             self._look()
             if not kernel and not self.closed:
                 self._take(data, arrived_ns, delay_ns, kernel, min(emptied_ns, arrived_ns))
-                self._end_aside_with_exchange()
         except BlockingIOError:
             return
         except Exception as error:
@@ -202,13 +205,6 @@ class Connection:
                 break
             self._take(aside.datas[at], aside.arrived_ns[at], aside.delays_ns[at], True, aside.earliest_ns(at))
             at += 1
-        self._end_aside_with_exchange()
-
-    def _end_aside_with_exchange(self) -> None:
-        if not self.closed and (self._exchange is None or self._exchange.ended):
-            self._aside = None
-            self._watcher.start(self._on_readable)
-            self._end_patience()
 
     def _take_alike(self, aside: Reads, begin: int) -> int:
         """Take those of the reads that are like others before them; how many."""
@@ -233,7 +229,8 @@ class Connection:
         assert self._tls is not None
         data = self._tls.decrypt(data)
         if answer := self._tls.to_send():
-            self._sock.send(answer)  # a few bytes of TLS's own, into an idle direction: they fit
+            with suppress(BlockingIOError):  # a few bytes of TLS's own, into an idle direction: they fit
+                self._sock.send(answer)
         return data
 
     def _arrival(self, stamp: bytes) -> tuple[int, int, bool]:
@@ -255,8 +252,10 @@ class Connection:
             self.close()
         else:
             exchange.take(data, arrived_ns, delay_ns, kernel, earliest_ns)
-            if self._sending and exchange.ended:  # answered before it was asked: the rest need not be sent
-                self.close()
+            if exchange.ended:
+                self._end_patience()
+                if self._sending:  # answered before it was asked: the rest need not be sent
+                    self.close()
 
     def _on_end_of_connection(self, arrived_ns: int) -> None:
         error: WireError | None = None

@@ -1,4 +1,4 @@
-"""Reads the connections that nobody watches, ten times a second.
+"""Reads the connections that nobody watches, ten times a second, and has reads that were put aside looked at.
 
 A stream that is watched costs the hub a wake-up a token; one that is not costs its part of a pass over all of them.
 """

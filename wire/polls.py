@@ -10,6 +10,8 @@ more than reading it, and the kernel notes down when it came.
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import gevent
@@ -32,6 +34,7 @@ class Polls:
     def __init__(self) -> None:
         self.empty_ns = self._asked_ns = self._told_ns = 0
         self.patient = 0
+        self._in_a_hurry = 0
         self._loop: Any = None
         self._watchers: list[Any] = []
 
@@ -45,11 +48,21 @@ class Polls:
             told.start(self._hear)
             self._watchers += about_to_ask, told
 
+    @contextmanager
+    def hurry(self) -> Iterator[None]:
+        """Meanwhile it asks without delay: a connection is being made, or a request sent."""
+        self._in_a_hurry += 1
+        try:
+            yield
+        finally:
+            self._in_a_hurry -= 1
+
     def _ask(self) -> None:
         self._asked_ns = time.perf_counter_ns()
         left_ns = self._told_ns + _ROUND_NS - self._asked_ns
         # A greenlet that is due, to send a request perhaps, is not kept waiting; gevent has no public name for those.
-        if left_ns > 0 and self.patient >= _MANY_STREAMS and not self._loop._callbacks:
+        hurry = self._in_a_hurry or self._loop._callbacks
+        if left_ns > 0 and self.patient >= _MANY_STREAMS and not hurry:
             _sleep(left_ns / 1e9)
             self._asked_ns = time.perf_counter_ns()
 

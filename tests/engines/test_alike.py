@@ -128,3 +128,12 @@ def test_a_stream_whose_events_are_never_alike_is_not_read_twice_for_long() -> N
         assert alike.read(data) is None
         alike.learn(data, Delta("x"))
     assert readings == 3
+
+
+def test_texts_that_are_escaped_do_not_make_it_forget_what_it_knows() -> None:
+    decoder = OpenAIDecoder()
+    decoder.feed(ROLE)
+    decoder.feed(event(content="a"))
+    for _ in range(5):
+        decoder.feed(event(content="\n"))
+    assert decoder.alike_each([event(content="b")]) == ([b"b"], False)

@@ -58,6 +58,16 @@ def test_the_sockets_were_empty_when_it_asked_before_however_long_it_slept_by_it
     assert polls.empty_ns == asked_ns
 
 
+def test_nobody_waits_longer_for_a_connection(polls: Polls, clock: Clock) -> None:
+    polls.patient = 64
+    with polls.hurry():
+        for _ in range(3):
+            look(polls, clock, working_ns=300_000)
+    assert clock.slept_ns == []
+    look(polls, clock, working_ns=0)
+    assert clock.slept_ns == [700_000]
+
+
 @pytest.mark.parametrize("case", ["few streams", "a greenlet is due", "a round that took longer"])
 def test_otherwise_it_asks_at_once(polls: Polls, clock: Clock, case: str) -> None:
     polls.patient = 63 if case == "few streams" else 64

@@ -228,6 +228,33 @@ def test_reads_without_the_kernels_time_are_taken_in_their_place_and_may_be_the_
     peer.request()
 
 
+@pytest.mark.parametrize("gaps", [True, False], ids=["put aside", "unwatched"])
+def test_a_stream_that_is_over_in_the_read_that_begins_it_leaves_nothing_to_the_next(
+    server: Any, client: Any, until: Any, kernel_stamps: None, gaps: bool
+) -> None:
+    """More than a read was waiting: the rest is read at once, the end too."""
+
+    class Relaxing(Listener):
+        def take(self, exchange: Exchange, arrival: Arrival) -> None:
+            self._note([arrival.data], [arrival.arrived_ns])
+            if not exchange.response.complete:
+                exchange.put_aside() if gaps else exchange.unwatch()
+
+    peer = None
+    for _ in range(3):
+        listener = Relaxing()
+        exchange = client.post("/", b"", None, listener)
+        peer = peer or server.accept()
+        peer.request()
+        peer.send(HEAD + chunk("x" * (65536 - len(HEAD) - 16)) + chunk("more") + END)
+        exchange.wait(PATIENCE_S)
+        assert len(listener.bodies) == 2
+        assert exchange.watched
+        assert POLLS.patient == 0
+        assert not DRAINER._connections
+    assert exchange.connect_ns == 0
+
+
 def test_a_receiver_that_takes_nothing_together_is_handed_each_by_itself(
     begun: tuple[Any, Any], send: Any, listener: Listener
 ) -> None:
