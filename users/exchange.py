@@ -162,8 +162,7 @@ class Ask:
             else:
                 exchange.wake()  # from now on patience is short
         except Exception as error:
-            self._failure = self._failure or error
-            exchange.wake()
+            self._fail(exchange, error)
         if not self._relaxed and self._builder.output_events and not exchange.response.complete:
             self._relax(exchange)
 
@@ -180,10 +179,13 @@ class Ask:
                 self._take_outputs(alike, arrived_ns[:taken])
                 self._builder.reads(delays_ns[:taken])
         except Exception as error:
-            self._failure = self._failure or error
-            exchange.wake()
+            self._fail(exchange, error)
             return len(bodies)
         return taken
+
+    def _fail(self, exchange: Exchange, error: Exception) -> None:
+        self._failure = self._failure or error
+        exchange.wake()
 
     def _take_outputs(self, alike: Alike, arrived_ns: Sequence[int]) -> None:
         self._builder.outputs(arrived_ns, visible=not alike.reasoning)

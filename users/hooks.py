@@ -187,7 +187,6 @@ class Crew:
         StreamingUser.session = Session(_options(environment), environment.host or "", recorder)
         # What is there by now stays for the run. Looking through it for garbage held up the loop for 80 ms, again and
         # again: for longer than there is between two tokens.
-        gc.unfreeze()
         gc.collect()
         gc.freeze()
 

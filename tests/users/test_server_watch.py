@@ -134,19 +134,18 @@ def test_trtllm_s_list_of_steps_is_read_where_it_has_no_prometheus_page(
     assert [path for path, _ in server.asked[:3]] == ["/prometheus/metrics", "/metrics", "/metrics"]
 
 
-def test_a_page_that_names_nothing_yet_is_asked_again(serve: Callable[..., Pages], watch: Callable[..., Log]) -> None:
-    """Some engines show a series only once a request has touched it."""
-    server = serve(metrics=b"process_cpu_seconds_total 1.5\n")
-    log = watch(server.origin)
-    until(lambda: log.looks)
-    server.pages["/metrics"] = VLLM
-    until(lambda: log.looks[-1][0])
-    assert log.looks[0] == ({}, 1)
-    assert log.found[-1][0] == f"http://{server.origin.authority}/metrics"
-
-
-def test_a_server_that_cannot_answer_yet_is_asked_again(serve: Callable[..., Pages], watch: Callable[..., Log]) -> None:
-    server = serve(metrics=BUSY)
+@pytest.mark.parametrize(
+    "at_first",
+    [
+        # Some engines show a series only once a request has touched it.
+        pytest.param(b"process_cpu_seconds_total 1.5\n", id="it names nothing yet"),
+        pytest.param(BUSY, id="it cannot answer yet"),
+    ],
+)
+def test_a_page_that_is_of_no_use_at_first_is_asked_again(
+    serve: Callable[..., Pages], watch: Callable[..., Log], at_first: bytes
+) -> None:
+    server = serve(metrics=at_first)
     log = watch(server.origin)
     until(lambda: log.looks)
     server.pages["/metrics"] = VLLM
