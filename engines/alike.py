@@ -16,22 +16,22 @@ from engines.sse import END, PLAIN, plain_events
 
 #: Between quotes, these are not what they stand for, or end the text.
 _special = re.compile(rb'["\\\x00-\x1f]').search
+_text = msgspec.json.Decoder(str).decode
 #: An event that nothing resembles costs a second reading: so many in a row are looked into, then no more of the stream.
 _TRIES = 3
 
 
-def _are_texts(raw: list[bytes]) -> bool:
-    """Whether each of these, between quotes, is a text as it stands, and not an empty one."""
+def _texts_of(raw: list[bytes]) -> list[bytes]:
+    """What these mean between quotes; nothing unless each is a text there, and not an empty one."""
+    if not all(raw):
+        return []
     together = b"".join(raw)
-    if not all(raw) or _special(together):
-        return False
-    if not together.isascii():
-        try:
-            for text in raw:
-                text.decode()
-        except UnicodeDecodeError:
-            return False
-    return True
+    if together.isascii() and not _special(together):
+        return raw
+    try:
+        return [_text(b'"%b"' % text).encode() for text in raw]
+    except (msgspec.DecodeError, UnicodeError):
+        return []
 
 
 class AlikeEvents:
@@ -48,37 +48,40 @@ class AlikeEvents:
 
     def read(self, data: bytes) -> list[Delta] | None:
         """Deltas of these bytes, which begin where an event does, if they are whole events like the one learned."""
-        texts = self._texts(data)
+        texts = self._texts(self._raw_texts(data))
         if not texts:
             return None
         return [Delta("", text.decode()) if self._reasoning else Delta(text.decode()) for text in texts]
 
-    def outputs(self, data: bytes) -> Alike:
-        """The same, of which nothing but the text is told."""
-        return Alike(self._texts(data), self._reasoning)
-
     def outputs_of_each(self, datas: Sequence[bytes]) -> Alike:
-        """Of the first of these, as long as each is one such event."""
-        texts = self._texts(b"".join(datas))
+        """The outputs of the first of these, as long as each is whole events like the one learned."""
+        raw = self._raw_texts(b"".join(datas))
         around = len(self._before) + len(self._behind)
-        if [len(text) + around for text in texts] == [len(data) for data in datas]:
-            return Alike(texts, self._reasoning)
-        texts = []
-        for data in datas:
-            text = self._texts(data)
-            if len(text) != 1:
+        of_each = [1] * len(raw)
+        if [len(text) + around for text in raw] != [*map(len, datas)]:
+            # Not one each; but there is no blank line other than behind an event.
+            of_each = [data.count(END) for data in datas if data.endswith(END)]
+        if len(of_each) == len(datas) and sum(of_each) == len(raw) and (texts := self._texts(raw)):
+            return Alike(texts, self._reasoning, of_each)
+        outputs, of_each = [], []
+        for data in datas if len(datas) > 1 else ():
+            texts = self._texts(self._raw_texts(data))
+            if not texts:
                 break
-            texts += text
-        return Alike(texts, self._reasoning)
+            outputs += texts
+            of_each.append(len(texts))
+        return Alike(outputs, self._reasoning, of_each)
 
-    def _texts(self, data: bytes) -> list[bytes]:
+    def _raw_texts(self, data: bytes) -> list[bytes]:
         before, behind = self._before, self._behind
         if not (before and data.startswith(before) and data.endswith(behind)):
             return []
-        texts = data[len(before) : -len(behind)].split(behind + before)
-        if not _are_texts(texts):
-            return []
-        self._tries = _TRIES
+        return data[len(before) : -len(behind)].split(behind + before)
+
+    def _texts(self, raw: list[bytes]) -> list[bytes]:
+        texts = _texts_of(raw)
+        if texts:
+            self._tries = _TRIES
         return texts
 
     def learn(self, data: bytes, delta: Delta) -> None:

@@ -38,10 +38,6 @@ class TextDecoder:
         self._tail = (self._tail + text)[-_TAIL_CHARACTERS:]
         return [Delta(text)] if text else []
 
-    def alike(self, _: bytes) -> Alike:
-        """As StreamDecoder's: bytes are no events here."""
-        return NONE_ALIKE
-
     def alike_each(self, _: Sequence[bytes]) -> Alike:
         """As StreamDecoder's."""
         return NONE_ALIKE

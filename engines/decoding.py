@@ -76,10 +76,6 @@ class DocumentDecoder(ABC, Generic[Document]):
                 raise
         return deltas
 
-    def alike(self, _: bytes) -> Alike:
-        """As StreamDecoder's: every document is read by itself."""
-        return NONE_ALIKE
-
     def alike_each(self, _: Sequence[bytes]) -> Alike:
         """As StreamDecoder's."""
         return NONE_ALIKE

@@ -89,21 +89,13 @@ class OpenAIDecoder:
             self._alike.learn(data, deltas[-1])
         return deltas
 
-    def alike(self, data: bytes) -> Alike:
-        """As StreamDecoder's."""
-        return self._counted(self._alike.outputs(data)) if self._can_be_alike else NONE_ALIKE
-
     def alike_each(self, datas: Sequence[bytes]) -> Alike:
         """As StreamDecoder's."""
-        return self._counted(self._alike.outputs_of_each(datas)) if self._can_be_alike else NONE_ALIKE
-
-    @property
-    def _can_be_alike(self) -> bool:
-        return self._broken is None and self._events.between
-
-    def _counted(self, outputs: Alike) -> Alike:
-        self._events_seen += len(outputs.texts)
-        return outputs
+        if self._broken is not None or not self._events.between:
+            return NONE_ALIKE
+        alike = self._alike.outputs_of_each(datas)
+        self._events_seen += len(alike.texts)
+        return alike
 
     def end(self) -> list[Delta]:
         """Nothing is left over in this dialect, unless the body ended inside an event: then StreamBroken."""

@@ -64,14 +64,16 @@ class Delta(msgspec.Struct, frozen=True, gc=False):
 
 
 class Alike(NamedTuple):
-    """Several outputs in a row: the new characters of each, in UTF-8; whether they are reasoning or text."""
+    """Outputs in a row, from pieces of a stream: the new characters of each output, in UTF-8; whether they are
+    reasoning or text; of each piece, how many outputs it held."""
 
     texts: Sequence[bytes]
     reasoning: bool
+    of_each: Sequence[int]
 
 
 #: What a decoder says that looks at every event by itself.
-NONE_ALIKE = Alike((), reasoning=False)
+NONE_ALIKE = Alike((), reasoning=False, of_each=())
 
 
 class StreamDecoder(Protocol):
@@ -81,14 +83,9 @@ class StreamDecoder(Protocol):
         """Deltas of the events that these bytes complete. Raises StreamBroken."""
         ...
 
-    def alike(self, data: bytes) -> Alike:
-        """The outputs of these bytes, if they are whole events that differ from one before in their text alone. Where
-        there are none, nothing was taken: feed them."""
-        ...
-
     def alike_each(self, datas: Sequence[bytes]) -> Alike:
-        """The same of several pieces, of the first of them, as long as each is one such event; the others were not
-        taken."""
+        """The outputs of the first of these pieces, as long as each is whole events that differ from one before in
+        their text alone; the others were not taken: feed them."""
         ...
 
     def end(self) -> list[Delta]:

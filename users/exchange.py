@@ -150,9 +150,9 @@ class Ask:
             if self._streams is None:
                 self._begin(exchange, arrival)
             if self._streams:
-                alike = self._decoder.alike(arrival.data) if self._relaxed else NONE_ALIKE
+                alike = self._decoder.alike_each((arrival.data,)) if self._relaxed else NONE_ALIKE
                 if alike.texts:
-                    self._take_outputs(alike, [arrival.arrived_ns] * len(alike.texts))
+                    self._take_outputs(alike, (arrival.arrived_ns,))
                     return
                 self._take_events(self._decoder.feed(arrival.data), arrival)
             elif len(self._error_body) < _MAX_ERROR_BODY_BYTES:
@@ -169,12 +169,12 @@ class Ask:
     def take_alike(
         self, exchange: Exchange, bodies: Sequence[bytes], arrived_ns: Sequence[int], delays_ns: Sequence[int]
     ) -> int:
-        """As `take`, for reads that hold one output each and nothing else."""
+        """As `take`, for reads that hold outputs and nothing else."""
         if self._told_all_ns is not None:
             return 0
         try:
             alike = self._decoder.alike_each(bodies)
-            taken = len(alike.texts)
+            taken = len(alike.of_each)
             if taken:
                 self._take_outputs(alike, arrived_ns[:taken])
                 self._builder.reads(delays_ns[:taken])
@@ -188,11 +188,13 @@ class Ask:
         exchange.wake()
 
     def _take_outputs(self, alike: Alike, arrived_ns: Sequence[int]) -> None:
+        if len(alike.texts) > len(arrived_ns):
+            arrived_ns = [ns for ns, outputs in zip(arrived_ns, alike.of_each, strict=True) for _ in range(outputs)]
         self._builder.outputs(arrived_ns, visible=not alike.reasoning)
         if self._count_tokens is not None:
             self._text.append(b"".join(alike.texts).decode())
         if self._on_output is not None:
-            self._on_output(len(arrived_ns))
+            self._on_output(len(alike.texts))
 
     def _begin(self, exchange: Exchange, arrival: Arrival) -> None:
         """The head and the body's first bytes are here."""

@@ -6,28 +6,32 @@ import socket
 import ssl
 import time
 from contextlib import suppress
+from typing import Any
 
 import gevent
 import gevent.socket
 
 from wire.connect import connect, words_of
-from wire.drainer import DRAINER
+from wire.drainer import DRAINER, INTERVAL_S, MOST_PASSES
 from wire.errors import ServerBrokeProtocol, WireError
 from wire.exchange import Exchange, Receiver
 from wire.origin import Origin
 from wire.polls import POLLS
-from wire.reads import Reads
-from wire.stamps import ANCILLARY_BYTES, arrival_time_ns, clocks_ns, enable_kernel_stamps, stamp_of
+from wire.reads import NOTES, Reads, reads_of
+from wire.ready import READY
+from wire.stamps import ANCILLARY_BYTES, ArrivalTimes, clocks_ns, enable_kernel_stamps, stamp_of
 from wire.tls import TlsSession
 
 _READ_BYTES = 65536
 # A server that floods must leave the hub to other users' arrivals; what is left is read in the hub's next round.
 _READS_AT_ONCE = 16
-_READABLE = 1
 #: What nearly every read of a stream ends with: an event's blank line and the end of its chunk.
 _WHOLE_EVENT = b"\n\n\r\n"
-_ASIDE_READS = 16
-_ASIDE_NS = 200_000_000
+_ASIDE_NOTES = 32 * NOTES
+#: So much in one visit, and the kernel might soon have room for no more.
+_MUCH_BYTES = 16 * 1024
+#: How much later than it came a stream's end may be noticed where nobody watches it, in parts of its time so far.
+_LATE_PART = 0.05
 
 
 class Connection:
@@ -44,22 +48,21 @@ class Connection:
             self._sock = connect(origin, timeout_s, self._tls)
         self._kernel_stamps = kernel_stamps and enable_kernel_stamps(self._sock)
         self._connect_ns = time.perf_counter_ns() - began_ns
-        self._not_before_ns = self._last_ns = self._emptied_ns = began_ns
+        self._times = ArrivalTimes(began_ns)
         self._exchange: Exchange | None = None
         self._sending = False
-        self._aside: Reads | None = None  # None where each read is looked at as it comes
-        self._patient = False
-        self._watcher = gevent.get_hub().loop.io(self._sock.fileno(), _READABLE)
+        self._aside: list[Any] = []  # NOTES of each read that was not looked at yet
+        self._patient_since_ns: int | None = None
         self.closed = False
-        self.watched = False
+        self.watched = True
         POLLS.keep()
-        self._watch()
+        READY.add(self._sock.fileno(), self._on_readable)
 
     def send(self, request: bytes, receiver: Receiver | None = None) -> Exchange:
         """Start an exchange; the first one bears the cost of connecting. A failure to send is the exchange's error,
         not an exception."""
         exchange = Exchange(time.perf_counter_ns(), self._connect_ns, self, receiver)
-        self._emptied_ns = exchange.sent_ns
+        self._times.emptied_ns = exchange.sent_ns
         self._connect_ns = 0
         self._exchange = exchange
         try:
@@ -74,55 +77,62 @@ class Connection:
 
     def unwatch(self) -> None:
         """Have the drainer read it instead of the hub. The exchange's end brings the hub's watch back."""
-        if self.watched and not self.closed:
+        if not self.closed and not self._patient:
             self.watched = False
-            self._watcher.stop()
+            READY.remove(self._sock.fileno())
             self._become_patient()
 
     def put_aside(self) -> None:
         """Read as before, but look at several reads at a time, as long as they end as a stream's reads do; until the
         exchange's end."""
-        if self.watched and not self.closed and self._kernel_stamps:
-            self._aside = Reads(self._emptied_ns)
-            self._watcher.start(self._put_aside)
+        if not self.closed and not self._patient and self._kernel_stamps:
+            READY.change(self._sock.fileno(), self._put_aside)
             self._become_patient()
 
     def _become_patient(self) -> None:
-        if not self._patient:
-            self._patient = True
-            POLLS.patient += 1
-            DRAINER.add(self)
+        self._patient_since_ns = time.perf_counter_ns()
+        POLLS.patient += 1
+        DRAINER.add(self)
 
     def _end_patience(self) -> None:
         """With the exchange: what comes next is read, and looked at, as it comes; be it the connection's close."""
-        if self._patient:
-            self._patient = False
-            POLLS.patient -= 1
-            DRAINER.remove(self)
-            self._aside = None
-            if not self.closed:
-                self._watch()
+        if not self._patient:
+            return
+        self._patient_since_ns = None
+        POLLS.patient -= 1
+        DRAINER.remove(self)
+        if not self.closed:
+            read_as = READY.change if self.watched else READY.add
+            read_as(self._sock.fileno(), self._on_readable)
+            self.watched = True
+
+    @property
+    def _patient(self) -> bool:
+        return self._patient_since_ns is not None
 
     def catch_up(self) -> None:
         """Look at all that was put aside."""
-        if self._aside is not None and self._aside.datas:
+        if self._aside:
             try:
                 self._look()
             except Exception as error:
                 self._stop(_as_wire_error(error))
 
-    def read_now(self) -> None:
-        """Take what the kernel holds, or what was put aside a while ago."""
-        if self._aside is not None:
-            since_ns = self._aside.arrived_ns
-            if since_ns and time.perf_counter_ns() - since_ns[0] > _ASIDE_NS:
-                self.catch_up()
-            return
-        self._on_readable()
+    def visit(self) -> int:
+        """Take what the kernel holds where nobody watches it, or look at what was put aside; in how many of the
+        drainer's passes to come again.
 
-    def _watch(self) -> None:
-        self.watched = True
-        self._watcher.start(self._on_readable)
+        An unwatched stream's end is noticed at a visit, and its user goes on only then: later by a small part of the
+        time that it took.
+        """
+        if self.watched:
+            self.catch_up()
+            return MOST_PASSES
+        received = self._on_readable()
+        if self._patient_since_ns is None or received > _MUCH_BYTES:
+            return 1
+        took_s = (time.perf_counter_ns() - self._patient_since_ns) / 1e9
+        return max(1, min(MOST_PASSES, int(_LATE_PART * took_s / INTERVAL_S)))
 
     def close(self) -> None:
         """Stop watching and close. An exchange that has not ended is left without its end."""
@@ -131,8 +141,7 @@ class Connection:
             self.closed = True
             self._exchange = None  # it knows this connection: no ring of references is left
             self._end_patience()
-            self._watcher.stop()
-            self._watcher.close()
+            READY.remove(self._sock.fileno())
             if not self._sending:
                 self._sock.close()
                 return
@@ -162,66 +171,71 @@ class Connection:
             if self.closed:
                 self._sock.close()
 
-    def _on_readable(self) -> None:
-        """Runs in the hub: must neither block nor raise."""
+    def _on_readable(self) -> int:
+        """Runs in the hub: must neither block nor raise. How many bytes were read."""
+        received = 0
         try:
             for _ in range(_READS_AT_ONCE):
-                if self._read() < _READ_BYTES or self.closed:
-                    return
+                received += (last := self._read())
+                if last < _READ_BYTES or self.closed:
+                    return received
+            READY.again(self._sock.fileno())
         except BlockingIOError:
-            return
+            pass
         except Exception as error:  # a defect of ours must reach the request's record, not vanish in the hub
             self._stop(_as_wire_error(error))
+        return received
 
     def _put_aside(self) -> None:
-        """As _on_readable. What is more than a read is left for the hub's next round."""
+        """As _on_readable, for each read of a patient stream: nothing is done here that can be done for several."""
         aside = self._aside
-        assert aside is not None
         try:
             data, ancillary, _, _ = self._sock.recvmsg(_READ_BYTES, ANCILLARY_BYTES)
-            emptied_ns = self._emptied_ns
-            arrived_ns, delay_ns, kernel = self._arrival(stamp_of(ancillary))
+            real_ns, now_ns = clocks_ns()
+            if len(data) == _READ_BYTES:
+                READY.again(self._sock.fileno())
             if data and self._tls is not None and not (data := self._decrypted(data)):
                 return
-            if kernel:
-                aside.add(data, arrived_ns, delay_ns)
-                if len(aside.datas) < _ASIDE_READS and data.endswith(_WHOLE_EVENT):
-                    return
+            aside += data, stamp_of(ancillary), real_ns, now_ns
+            if len(aside) < _ASIDE_NOTES and data.endswith(_WHOLE_EVENT):
+                return
             self._look()
-            if not kernel and not self.closed:
-                self._take(data, arrived_ns, delay_ns, kernel, min(emptied_ns, arrived_ns))
         except BlockingIOError:
             return
         except Exception as error:
             self._stop(_as_wire_error(error))
 
     def _look(self) -> None:
-        assert self._aside is not None
-        aside, self._aside = self._aside, Reads(self._emptied_ns)
-        at = 0
-        while not self.closed:
-            at += self._take_alike(aside, at)
-            if at == len(aside.datas):
-                break
-            self._take(aside.datas[at], aside.arrived_ns[at], aside.delays_ns[at], True, aside.earliest_ns(at))
-            at += 1
+        notes, self._aside = self._aside, []
+        reads = reads_of(notes, self._times)
+        at, end = 0, len(reads.datas)
+        alike_end = 0
+        if all(reads.kernel):
+            alike_end = end if reads.datas[-1].endswith(_WHOLE_EVENT) else end - 1
+        while not self.closed and at < end:
+            if taken := self._take_alike(reads, at, alike_end):
+                at += taken
+            else:
+                self._take(*reads.one(at))
+                at += 1
 
-    def _take_alike(self, aside: Reads, begin: int) -> int:
-        """Take those of the reads that are like others before them; how many."""
-        if self._exchange is None or self._exchange.ended:
+    def _take_alike(self, reads: Reads, begin: int, end: int) -> int:
+        """Take those of the reads from one to another that are like others before them; how many."""
+        if begin >= end or self._exchange is None or self._exchange.ended:
             return 0
-        return self._exchange.take_alike(aside.datas[begin:], aside.arrived_ns[begin:], aside.delays_ns[begin:])
+        these = slice(begin, end)
+        return self._exchange.take_alike(reads.datas[these], reads.arrived_ns[these], reads.delays_ns[these])
 
     def _read(self) -> int:
         data, ancillary, _, _ = self._sock.recvmsg(_READ_BYTES, ANCILLARY_BYTES)
-        earliest_ns = self._emptied_ns
-        arrived_ns, delay_ns, kernel = self._arrival(stamp_of(ancillary))
+        earliest_ns = self._times.emptied_ns
+        arrived_ns, delay_ns, kernel = self._times.of(stamp_of(ancillary), *clocks_ns())
         if self.watched and earliest_ns < POLLS.empty_ns <= arrived_ns:
             earliest_ns = POLLS.empty_ns
         received = len(data)
         if data and self._tls is not None and not (data := self._decrypted(data)):
             return received
-        self._take(data, arrived_ns, delay_ns, kernel, min(earliest_ns, arrived_ns))
+        self._take(data, arrived_ns, delay_ns, kernel, earliest_ns)
         return received
 
     def _decrypted(self, data: bytes) -> bytes:
@@ -233,17 +247,7 @@ class Connection:
                 self._sock.send(answer)
         return data
 
-    def _arrival(self, stamp: bytes) -> tuple[int, int, bool]:
-        """Of bytes that were read just now: arrived_ns, delay_ns, and whether by the kernel."""
-        real_ns, now_ns = clocks_ns()
-        arrived_ns, delay_ns, kernel = arrival_time_ns(stamp, real_ns, now_ns, self._not_before_ns)
-        if kernel:  # after a read without, the kernel's times are still the true ones
-            self._not_before_ns = arrived_ns
-        self._emptied_ns = now_ns
-        self._last_ns = arrived_ns = max(arrived_ns, self._last_ns)
-        return arrived_ns, delay_ns, kernel
-
-    def _take(self, data: bytes, arrived_ns: int, delay_ns: int, kernel: bool, earliest_ns: int) -> None:
+    def _take(self, data: bytes, arrived_ns: int, delay_ns: int, kernel: bool, emptied_ns: int) -> None:
         exchange = self._exchange
         if not data:
             self._on_end_of_connection(arrived_ns)
@@ -251,7 +255,7 @@ class Connection:
             # Nobody asked for these bytes: the next request could not tell its response from them.
             self.close()
         else:
-            exchange.take(data, arrived_ns, delay_ns, kernel, earliest_ns)
+            exchange.take(data, arrived_ns, delay_ns, kernel, min(arrived_ns, emptied_ns))
             if exchange.ended:
                 self._end_patience()
                 if self._sending:  # answered before it was asked: the rest need not be sent

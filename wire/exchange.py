@@ -74,12 +74,13 @@ class Exchange:
         return self._source.watched
 
     def unwatch(self) -> None:
-        """From now on let the kernel keep what comes, and read it ten times a second. The kernel stamps the last of it:
-        the times of the last output and of the end stay true, those in between are not known."""
+        """From now on let the kernel keep what comes, and read it now and then: ten times a second at first, and later
+        twice. The kernel stamps the last of it: the times of the last output and of the end stay true, those in between
+        are not known."""
         self._source.unwatch()
 
     def put_aside(self) -> None:
-        """From now on read as before, but hand over several reads at a time, within 0.3 s, or when they may be the
+        """From now on read as before, but hand over several reads at a time, within 0.6 s, or when they may be the
         last. Who looks at each at once fetches all that this takes into the processor's cache for every token."""
         self._source.put_aside()
 

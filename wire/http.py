@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice, takewhile
 
 import httptools
 
@@ -10,8 +11,9 @@ from wire.errors import ServerBrokeProtocol
 
 _MAX_HEAD_BYTES = 64 * 1024
 _LINE_END = b"\r\n"
-#: Small chunks, by how their size is written.
+#: Small chunks: their sizes by how these are written, and how many bytes they have with all that is around them.
 _SIZES = {b"%x" % size: size for size in range(1, 4096)} | {b"%X" % size: size for size in range(1, 4096)}
+_CHUNK_BYTES = [len(b"%x" % size) + size + 2 * len(_LINE_END) for size in range(4096)]
 
 
 class ResponseParser:
@@ -50,16 +52,20 @@ class ResponseParser:
         return body
 
     def whole_chunks(self, reads: Sequence[bytes]) -> list[bytes]:
-        """The bodies of the first of these reads, as long as each is one small chunk and nothing else. They change
+        """The bodies of the first of these reads, as long as each is small chunks and nothing else. They change
         nothing, and who uses them need not feed them."""
-        if self.complete or _whole_chunk(self._last_read) != self._last_body:
-            return []  # the last one fed tells: only between chunks are a chunk's bytes its body
-        bodies = []
-        for data in reads:
-            if not (body := _whole_chunk(data)):
-                break
-            bodies.append(body)
-        return bodies
+        if self.complete or not self._between_chunks:
+            return []  # what looks like a chunk may be part of one
+        if bodies := _bodies_of_each(reads):
+            return bodies
+        return list(takewhile(bool, (b"".join(_chunks(data)) for data in reads)))
+
+    @property
+    def _between_chunks(self) -> bool:
+        """Whether what was fed last surely ended with a chunk. It did if a line's end that is not of the body stands
+        right behind the body; and not behind a chunk's size, which holds no line feed."""
+        ending = self._last_body[-2:]
+        return b"\n" in ending and ending != _LINE_END and self._last_read.endswith(ending + _LINE_END)
 
     def close(self) -> None:
         """Nothing more will be fed: let go of httptools' parser, which holds on to this one. Who waits for the garbage
@@ -119,8 +125,21 @@ class ResponseParser:
             self._keeps_alive = self._parser.should_keep_alive()  # asked any later, the parser has forgotten
 
 
-def _whole_chunk(data: bytes) -> bytes | None:
-    """The body, if these bytes are one chunk."""
-    at = data.find(_LINE_END, 0, 5)
-    size = _SIZES.get(data[:at])
-    return data[at + 2 : -2] if size == len(data) - at - 4 and data.endswith(_LINE_END) else None
+def _chunks(data: bytes) -> list[bytes]:
+    """The bodies, if these bytes are small chunks and nothing else."""
+    *pieces, behind = data.split(_LINE_END)
+    bodies = pieces[1::2]
+    return bodies if not behind and [*map(_SIZES.get, pieces[::2])] == [*map(len, bodies)] else []
+
+
+def _bodies_of_each(reads: Sequence[bytes]) -> list[bytes]:
+    """The body of each of these reads, if all are small chunks and nothing else."""
+    chunks = _chunks(b"".join(reads))
+    if [*map(len, reads)] == [_CHUNK_BYTES[len(body)] for body in chunks]:
+        return chunks
+    # There is no line's end but behind a size and behind a body.
+    line_ends = [data.count(_LINE_END) if data.endswith(_LINE_END) else 1 for data in reads]
+    if not chunks or any(ends % 2 for ends in line_ends):
+        return []
+    left = iter(chunks)
+    return [b"".join(islice(left, ends // 2)) for ends in line_ends]

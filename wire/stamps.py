@@ -6,7 +6,8 @@ import socket
 import struct
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from operator import le, sub
 
 # Python's socket module lacks this name; the number is Linux's (asm-generic/socket.h).
 _SO_TIMESTAMPNS = 35
@@ -68,3 +69,43 @@ def arrival_time_ns(stamp: bytes, real_ns: int, now_ns: int, not_before_ns: int)
         if not_before_ns <= arrived_ns <= now_ns:
             return arrived_ns, now_ns - arrived_ns, True
     return now_ns, 0, False
+
+
+class ArrivalTimes:
+    """One connection's, read by read.
+
+    emptied_ns: when the socket was read last, and held no more.
+    """
+
+    __slots__ = ("_last_ns", "_not_before_ns", "emptied_ns")
+
+    def __init__(self, began_ns: int) -> None:
+        self._not_before_ns = self._last_ns = self.emptied_ns = began_ns
+
+    def of(self, stamp: bytes, real_ns: int, now_ns: int) -> tuple[int, int, bool]:
+        """As arrival_time_ns, and never earlier than a read before."""
+        arrived_ns, delay_ns, kernel = arrival_time_ns(stamp, real_ns, now_ns, self._not_before_ns)
+        if kernel:  # after a read without, the kernel's times are still the true ones
+            self._not_before_ns = arrived_ns
+        self.emptied_ns = now_ns
+        self._last_ns = arrived_ns = max(arrived_ns, self._last_ns)
+        return arrived_ns, delay_ns, kernel
+
+    def of_each(
+        self, stamps: Sequence[bytes], real_ns: Sequence[int], now_ns: Sequence[int]
+    ) -> tuple[Sequence[int], Sequence[int], Sequence[bool]]:
+        """The same of several reads in a row: what each was told, in three columns."""
+        if all(stamps):
+            arrived_ns = [
+                seconds * 1_000_000_000 + nanoseconds - real + now
+                for (seconds, nanoseconds), real, now in zip(
+                    _TIMESPEC.iter_unpack(b"".join(stamps)), real_ns, now_ns, strict=True
+                )
+            ]
+            since_ns = max(self._not_before_ns, self._last_ns)
+            if [since_ns, *arrived_ns] == sorted([since_ns, *arrived_ns]) and all(map(le, arrived_ns, now_ns)):
+                self._not_before_ns = self._last_ns = arrived_ns[-1]
+                self.emptied_ns = now_ns[-1]
+                return arrived_ns, [*map(sub, now_ns, arrived_ns)], [True] * len(arrived_ns)
+        arrived, delays_ns, kernel = zip(*map(self.of, stamps, real_ns, now_ns), strict=True)
+        return arrived, delays_ns, kernel

@@ -8,8 +8,10 @@ from typing import Any
 
 import gevent
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from wire.stamps import arrival_time_ns, clocks_ns, stamp_of
+from wire.stamps import ArrivalTimes, arrival_time_ns, clocks_ns, stamp_of
 
 HEAD = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 END = b"0\r\n\r\n"
@@ -224,6 +226,30 @@ def test_without_a_credible_stamp_the_time_of_the_reading_is_used(ancillary: lis
 def test_other_ancillary_data_does_not_hide_the_stamp() -> None:
     other = (socket.SOL_SOCKET, SO_TIMESTAMPNS + 1, b"\0" * 16)
     assert told([other, *stamped(NOW_NS - 7)], 0) == (NOW_NS - 7, 7, True)
+
+
+@given(
+    reads=st.lists(
+        st.tuples(
+            st.integers(0, 20) | st.none(),  # when it arrived by its stamp, None where there is none
+            st.integers(0, 5),  # how much later than the one before it was read
+        ),
+        min_size=1,
+        max_size=8,
+    )
+)
+def test_several_reads_are_told_as_each_by_itself(reads: list[tuple[int | None, int]]) -> None:
+    """Stamps from before the connection, from the future, out of order or missing included."""
+    now_ns = [10 + sum(later for _, later in reads[: at + 1]) for at in range(len(reads))]
+    real_ns = [EPOCH_NS + now for now in now_ns]
+    stamps = [b"" if came is None else stamp_of(stamped(came)) for came, _ in reads]
+    one_by_one, together = ArrivalTimes(5), ArrivalTimes(5)
+    each = [one_by_one.of(*read) for read in zip(stamps, real_ns, now_ns, strict=True)]
+    assert [*zip(*together.of_each(stamps, real_ns, now_ns), strict=True)] == each
+    assert together.emptied_ns == one_by_one.emptied_ns
+    assert together.of(stamp_of(stamped(12)), EPOCH_NS + 99, 99) == one_by_one.of(
+        stamp_of(stamped(12)), EPOCH_NS + 99, 99
+    )
 
 
 def test_a_process_put_aside_between_its_looks_at_two_clocks_makes_no_arrival_early(

@@ -8,10 +8,12 @@ import pytest
 
 from tests.peer import PATIENCE_S
 from wire import Arrival, Exchange
-from wire.connection import _ASIDE_READS
+from wire.connection import _ASIDE_NOTES
 from wire.drainer import DRAINER
 from wire.polls import POLLS
+from wire.reads import NOTES
 
+ASIDE_READS = _ASIDE_NOTES // NOTES
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 END = b"0\r\n\r\n"
 
@@ -63,7 +65,7 @@ def nothing_stays_behind(client: Any) -> Iterator[None]:
     yield
     client.close()
     assert POLLS.patient == 0
-    assert not DRAINER._connections
+    assert not DRAINER._turn_of
 
 
 @pytest.fixture
@@ -91,10 +93,10 @@ def send(begun: tuple[Any, Any], client: Any, until: Any) -> Callable[..., list[
     def to_the_last(*parts: bytes) -> list[int]:
         sent_ns = []
         for part in parts:
-            already = len(client._connection._aside.datas)
+            already = len(client._connection._aside)
             sent_ns.append(time.perf_counter_ns())
             begun[1].send(part)
-            until(lambda already=already: len(client._connection._aside.datas) == already + 1)
+            until(lambda already=already: len(client._connection._aside) == already + NOTES)
         return sent_ns
 
     return to_the_last
@@ -182,11 +184,11 @@ def test_a_full_lot_is_looked_at_without_waiting(
     begun: tuple[Any, Any], send: Any, listener: Listener, until: Any
 ) -> None:
     _, peer = begun
-    send(*[chunk("again")] * (_ASIDE_READS - 1))
+    send(*[chunk("again")] * (ASIDE_READS - 1))
     assert listener.groups == [1]
     peer.send(chunk("again"))
     until(lambda: len(listener.groups) > 1)
-    assert listener.groups == [1, _ASIDE_READS]
+    assert listener.groups == [1, ASIDE_READS]
 
 
 def test_the_next_response_on_the_connection_is_looked_at_as_it_comes(
@@ -251,7 +253,7 @@ def test_a_stream_that_is_over_in_the_read_that_begins_it_leaves_nothing_to_the_
         assert len(listener.bodies) == 2
         assert exchange.watched
         assert POLLS.patient == 0
-        assert not DRAINER._connections
+        assert not DRAINER._turn_of
     assert exchange.connect_ns == 0
 
 

@@ -198,13 +198,34 @@ def test_whole_chunks_that_are_not_fed_make_no_difference(
     assert (found, parser.complete) == (body, True)
 
 
-def test_a_read_that_is_one_chunk_is_known_where_the_one_before_it_was_one() -> None:
+CHUNKED_HEAD = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+def test_reads_that_are_whole_chunks_are_known_behind_one_that_ended_with_a_line_and_its_chunk() -> None:
     parser = ResponseParser()
-    head, chunk = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"3\r\nhel\r\n"
-    assert parser.whole_chunks([head + chunk]) == []
-    parser.feed(head + chunk)
-    assert parser.whole_chunks([chunk]) == []
-    parser.feed(chunk)
-    assert parser.whole_chunks([chunk, b"2\r\nlo\r\n", b"2;x=y\r\nlo\r\n", chunk]) == [b"hel", b"lo"]
-    parser.feed(b"c\r\n")
-    assert parser.whole_chunks([chunk]) == []  # within a chunk of twelve bytes
+    one, other = b"5\r\nhel\n\n\r\n", b"4\r\nlo\n\n\r\n"
+    assert parser.whole_chunks([CHUNKED_HEAD + one]) == []
+    parser.feed(CHUNKED_HEAD)
+    assert parser.whole_chunks([one]) == []
+    parser.feed(one)
+    assert parser.whole_chunks([one, other]) == [b"hel\n\n", b"lo\n\n"]
+    assert parser.whole_chunks([one + other, other]) == [b"hel\n\nlo\n\n", b"lo\n\n"]
+    assert parser.whole_chunks([one, b"4;x=y\r\nlo\n\n\r\n", one]) == [b"hel\n\n"]
+    assert parser.whole_chunks([one, other[:3], other[3:]]) == [b"hel\n\n"]
+    assert parser.whole_chunks([one, one + other[:3], other[3:] + one + one]) == [b"hel\n\n"]
+    assert parser.whole_chunks([b"0\r\n\r\n"]) == []
+
+
+@pytest.mark.parametrize(
+    "fed",
+    [
+        pytest.param(b"20\r\n5\r\nhel\n\n\r\n", id="within a chunk"),
+        pytest.param(b"2\r\n\n\n\r\n5\r\n", id="behind a size"),
+        pytest.param(b"2\r\n\n\n\r\n5", id="within a size"),
+        pytest.param(b"2\r\n\n\n", id="before a chunk's last line end"),
+    ],
+)
+def test_where_no_chunk_begins_nothing_is_taken_for_one(fed: bytes) -> None:
+    parser = ResponseParser()
+    parser.feed(CHUNKED_HEAD + b"2\r\n\n\n\r\n" + fed)
+    assert parser.whole_chunks([b"5\r\nhel\n\n\r\n"]) == []
