@@ -73,8 +73,9 @@ class StreamClient:
             self._connection = Connection(self._origin, self._connect_timeout_s, self._tls, self._kernel_stamps)
 
     def close(self) -> None:
-        """Close the connection; what it was carrying is abandoned."""
+        """Take what has come, and close the connection; what has not is abandoned."""
         if self._connection is not None:
+            self._connection.catch_up()
             self._connection.close()
             self._connection = None
 

@@ -13,7 +13,7 @@ import gevent.socket
 
 from wire.connect import connect, words_of
 from wire.drainer import DRAINER, INTERVAL_S, MOST_PASSES
-from wire.errors import ServerBrokeProtocol, WireError
+from wire.errors import ConnectFailed, ServerBrokeProtocol, WireError
 from wire.exchange import Exchange, Receiver
 from wire.origin import Origin
 from wire.polls import POLLS
@@ -28,6 +28,8 @@ _READS_AT_ONCE = 16
 #: What nearly every read of a stream ends with: an event's blank line and the end of its chunk.
 _WHOLE_EVENT = b"\n\n\r\n"
 _ASIDE_NOTES = 32 * NOTES
+#: After more odd ones in a row, the rest of the lot is not offered together: to look through all of it costs.
+_ODD_ONES = 1
 #: So much in one visit, and the kernel might soon have room for no more.
 _MUCH_BYTES = 16 * 1024
 #: How much later than it came a stream's end may be noticed where nobody watches it, in parts of its time so far.
@@ -56,7 +58,11 @@ class Connection:
         self.closed = False
         self.watched = True
         POLLS.keep()
-        READY.add(self._sock.fileno(), self._on_readable)
+        try:
+            READY.add(self._sock.fileno(), self._on_readable)
+        except OSError as error:  # no descriptor or no memory is left for it
+            self._sock.close()
+            raise ConnectFailed(f"cannot watch a connection to {origin.authority}: {words_of(error)}") from None
 
     def send(self, request: bytes, receiver: Receiver | None = None) -> Exchange:
         """Start an exchange; the first one bears the cost of connecting. A failure to send is the exchange's error,
@@ -111,7 +117,13 @@ class Connection:
         return self._patient_since_ns is not None
 
     def catch_up(self) -> None:
-        """Look at all that was put aside."""
+        """Take all that has come, be it put aside or, where nobody watches, still with the kernel."""
+        if self.watched or self.closed:
+            self._look_at_aside()
+        else:
+            self._on_readable()
+
+    def _look_at_aside(self) -> None:
         if self._aside:
             try:
                 self._look()
@@ -136,7 +148,7 @@ class Connection:
 
     def close(self) -> None:
         """Stop watching and close. An exchange that has not ended is left without its end."""
-        self.catch_up()
+        self._look_at_aside()
         if not self.closed:
             self.closed = True
             self._exchange = None  # it knows this connection: no ring of references is left
@@ -212,12 +224,15 @@ class Connection:
         alike_end = 0
         if all(reads.kernel):
             alike_end = end if reads.datas[-1].endswith(_WHOLE_EVENT) else end - 1
+        in_vain = 0
         while not self.closed and at < end:
-            if taken := self._take_alike(reads, at, alike_end):
+            if in_vain <= _ODD_ONES and (taken := self._take_alike(reads, at, alike_end)):
                 at += taken
+                in_vain = 0
             else:
                 self._take(*reads.one(at))
                 at += 1
+                in_vain += 1
 
     def _take_alike(self, reads: Reads, begin: int, end: int) -> int:
         """Take those of the reads from one to another that are like others before them; how many."""

@@ -65,7 +65,7 @@ class ResponseParser:
         """Whether what was fed last surely ended with a chunk. It did if a line's end that is not of the body stands
         right behind the body; and not behind a chunk's size, which holds no line feed."""
         ending = self._last_body[-2:]
-        return b"\n" in ending and ending != _LINE_END and self._last_read.endswith(ending + _LINE_END)
+        return ending.endswith(b"\n") and ending != _LINE_END and self._last_read.endswith(ending + _LINE_END)
 
     def close(self) -> None:
         """Nothing more will be fed: let go of httptools' parser, which holds on to this one. Who waits for the garbage

@@ -1,5 +1,7 @@
 """Connecting, keeping a connection, and noticing that it is gone."""
 
+import errno
+import os
 import socket
 from typing import Any
 
@@ -238,3 +240,15 @@ def test_fetch_raises_what_stopped_it(server: Any, client: Any, background: Any)
     peer.close()
     with pytest.raises(WireError, match="the connection ended before the response's head was complete"):
         fetching.get(timeout=20)
+
+
+def test_a_connection_that_cannot_be_watched_is_one_that_failed(
+    server: Any, client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none_left(fileno: int, read: object) -> None:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr("wire.connection.READY.add", none_left)
+    with pytest.raises(ConnectFailed, match=r"^cannot watch a connection to 127\.0\.0\.1:\d+: Too many open files$"):
+        client.connect()
+    assert server.accept().hears_the_end()

@@ -257,6 +257,18 @@ def test_a_stream_that_is_over_in_the_read_that_begins_it_leaves_nothing_to_the_
     assert exchange.connect_ns == 0
 
 
+def test_after_two_odd_ones_in_a_row_the_rest_of_a_lot_is_taken_one_by_one(
+    begun: tuple[Any, Any], send: Any, listener: Listener
+) -> None:
+    """To offer the rest again behind each would take the square of a lot's length."""
+    exchange, peer = begun
+    send(*map(chunk, ("two", "odd", "four", "odd", "odd", "seven", "eight")))
+    peer.send(END)
+    exchange.wait(PATIENCE_S)
+    assert listener.text == "one two odd four odd odd seven eight "
+    assert listener.groups == [1, 1, 1, 1, 1, 1, 1, 1]
+
+
 def test_a_receiver_that_takes_nothing_together_is_handed_each_by_itself(
     begun: tuple[Any, Any], send: Any, listener: Listener
 ) -> None:

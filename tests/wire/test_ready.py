@@ -126,3 +126,25 @@ def test_one_that_ends_another_keeps_it_from_being_told(ready: Ready, until: Any
         ready.remove(ours.fileno())
         ours.close()
         theirs.close()
+
+
+def test_however_many_are_ready_all_are_told_in_one_round(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By an epoll that tells of one where it is not asked for more, as the real one does of a thousand."""
+
+    class Epoll:
+        def __init__(self) -> None:
+            self.ready: list[tuple[int, int]] = []
+
+        def register(self, fileno: int, events: int) -> None:
+            self.ready.append((fileno, 1))
+
+        def poll(self, timeout_s: float, most: int = 1) -> list[tuple[int, int]]:
+            assert timeout_s == 0
+            return self.ready[:most]
+
+    ready, told = ReadyByEpoll(), []
+    ready._epoll = Epoll()
+    for fileno in range(3):
+        ready.add(fileno, lambda fileno=fileno: told.append(fileno))
+    ready._tell()
+    assert told == [0, 1, 2]

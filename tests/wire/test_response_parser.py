@@ -221,11 +221,12 @@ def test_reads_that_are_whole_chunks_are_known_behind_one_that_ended_with_a_line
     [
         pytest.param(b"20\r\n5\r\nhel\n\n\r\n", id="within a chunk"),
         pytest.param(b"2\r\n\n\n\r\n5\r\n", id="behind a size"),
+        pytest.param(b"2\r\n\n8\r\n8\r\n", id="behind a size that the body ended with too"),
         pytest.param(b"2\r\n\n\n\r\n5", id="within a size"),
         pytest.param(b"2\r\n\n\n", id="before a chunk's last line end"),
     ],
 )
 def test_where_no_chunk_begins_nothing_is_taken_for_one(fed: bytes) -> None:
     parser = ResponseParser()
-    parser.feed(CHUNKED_HEAD + b"2\r\n\n\n\r\n" + fed)
+    parser.feed(CHUNKED_HEAD + fed)
     assert parser.whole_chunks([b"5\r\nhel\n\n\r\n"]) == []

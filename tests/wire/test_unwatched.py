@@ -134,3 +134,29 @@ def test_more_than_a_read_is_taken_in_one_visit(begun: tuple[Any, Any], client: 
     while not exchange.ended:
         client._connection.visit()
     assert sum(len(arrival.data) for arrival in exchange.kept) == 0x18000
+
+
+def test_who_looks_before_the_next_visit_sees_all_that_has_come(begun: tuple[Any, Any]) -> None:
+    exchange, peer = begun
+    peer.send(b"1\r\nb\r\n")
+    assert [arrival.data for arrival in exchange.wait(0.0)] == [b"b"]
+    assert not exchange.watched
+    peer.send(b"1\r\nc\r\n" + END)
+    assert [arrival.data for arrival in exchange.wait(0.0)] == [b"c"]
+    assert exchange.ended
+
+
+def test_a_client_that_closes_has_taken_what_had_come(begun: tuple[Any, Any], client: Any) -> None:
+    exchange, peer = begun
+    peer.send(b"1\r\nb\r\n")
+    client.close()
+    assert [arrival.data for arrival in exchange.kept] == [b"b"]
+
+
+def test_a_client_that_closes_where_the_server_has_too_is_content(begun: tuple[Any, Any], client: Any) -> None:
+    exchange, peer = begun
+    peer.send(b"1\r\nb\r\n")
+    peer.close()
+    client.close()
+    assert [arrival.data for arrival in exchange.kept] == [b"b"]
+    assert not DRAINER._turn_of
