@@ -138,7 +138,7 @@ class Connection:
         time that it took.
         """
         if self.watched:
-            self.catch_up()
+            self._look_at_aside()
             return MOST_PASSES
         received = self._on_readable()
         if self._patient_since_ns is None or received > _MUCH_BYTES:

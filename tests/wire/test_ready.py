@@ -128,7 +128,7 @@ def test_one_that_ends_another_keeps_it_from_being_told(ready: Ready, until: Any
         theirs.close()
 
 
-def test_however_many_are_ready_all_are_told_in_one_round(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_however_many_are_ready_all_are_told_in_one_round() -> None:
     """By an epoll that tells of one where it is not asked for more, as the real one does of a thousand."""
 
     class Epoll:
