@@ -12,8 +12,6 @@ import sys
 import time
 from argparse import Namespace
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
-from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
@@ -28,41 +26,21 @@ from locust.env import Environment
 from locust.event import Events
 from locust.runners import STATE_RUNNING, STATE_SPAWNING, LocalRunner, MasterRunner, Runner, WorkerRunner
 
-from metrics.build import build_of, tokenswarm_version
+from metrics.active_run import ActiveRun
+from metrics.build import build_of
 from metrics.health import LAG_SLEEP_S, NO_SELF_CHECKS, SelfCheck
-from metrics.journal import Journal, check_writable
+from metrics.journal import check_writable
 from metrics.ledger import WINDOW_S, Ledger
 from metrics.link import MasterLink, WorkerLink
-from metrics.live import LiveSeries
 from metrics.options import RecordingOptions
-from metrics.progress import Progress, ProgressMeter
+from metrics.progress import Progress
 from metrics.prometheus import LiveRun, serve
 from metrics.proof import hints
 from metrics.recorder import Recorder
 from metrics.records import Report, ReportError
-from metrics.roster import Member, WorkerEvent
-from metrics.run import (
-    EXIT_INTERRUPTED,
-    EXIT_NOT_TO_BE_BELIEVED,
-    INTERRUPTED_EARLY,
-    RunFacts,
-    Status,
-    folder_name,
-    run_document,
-)
-from metrics.server import ServerBooks, ServerSample
+from metrics.run import EXIT_INTERRUPTED, EXIT_NOT_TO_BE_BELIEVED, INTERRUPTED_EARLY, RunFacts, Status
+from metrics.server import ServerSample
 from metrics.stage import Stage
-from metrics.summary import (
-    FORMAT,
-    Books,
-    Summary,
-    Validity,
-    capacities,
-    level_summary,
-    reasons_to_suspect,
-    validity,
-    worker_summaries,
-)
 from metrics.timeline import Outcome, Timeline
 
 logger = logging.getLogger(__name__)
@@ -90,119 +68,6 @@ class Sink(Protocol):
         ...
 
 
-class _Run:
-    """One run's books and files, on the process that keeps them."""
-
-    def __init__(
-        self, facts: RunFacts, options: RecordingOptions, workers: int, self_checks: Mapping[int, SelfCheck]
-    ) -> None:
-        """Raises ResultsFolderError."""
-        self.facts = facts
-        self.workers = workers
-        self.self_checks = self_checks
-        self.hinted: set[int] = set()
-        self.began = datetime.now(UTC)
-        self.began_ns = time.perf_counter_ns()
-        self.id = time.time_ns()
-        self.lost: list[Member] = []
-        self.events: list[WorkerEvent] = []
-        self.ledger = Ledger(options.objectives)
-        for worker, check in self_checks.items():
-            self.ledger.enter_self_check(worker, check)
-        self.server = ServerBooks()
-        self.series = LiveSeries()
-        self.meter = ProgressMeter(len(facts.plan))
-        self.journal = Journal(options.results, folder_name(self.began.astimezone(), facts.engine))
-        self.plan_done = all(stage.level_time_s is None for stage in facts.plan)  # no end but the user's own
-        self.journal.write_run(self.document(Status.RUNNING))
-
-    @property
-    def now_s(self) -> float:
-        return (time.perf_counter_ns() - self.began_ns) / 1e9
-
-    def document(
-        self, status: Status, ended: datetime | None = None, verdict: Validity | None = None
-    ) -> dict[str, Any]:
-        document = run_document(
-            self.facts, tokenswarm_version(), self.began, ended, status, self.workers, self.self_checks, verdict
-        )
-        return document | {"server_metrics": self.server.facts()}
-
-    def enter(self, report: Report) -> bool:
-        """Whether it was new."""
-        if not self.ledger.apply(report):
-            return False
-        self.series.heard(report.worker, report.output_events, self.now_s)
-        stages = {number: level.stage for number, level in self.ledger.levels.items()}
-        self.journal.write_requests(report.rows, stages)
-        return True
-
-    def close(self, status: Status, defect: str | None) -> None:
-        """Write what is left to write; the folder is then complete."""
-        ledger, journal = self.ledger, self.journal
-        ledger.end_stage(self.now_s)
-        journal.write_windows(ledger, self.now_s)
-        summary = self.summary(status, defect)
-        journal.write_summary(summary, ledger)
-        journal.write_run(self.document(status, datetime.now(UTC), summary.validity))
-        journal.close()
-
-    def abandon(self) -> None:
-        """The folder cannot be completed: say so in run.json, if that much can be written still."""
-        with suppress(Exception):
-            self.journal.write_run(self.document(Status.FAILED, datetime.now(UTC)))
-
-    @property
-    def books(self) -> Books:
-        fired, recorded, rows = self.ledger.fired, self.ledger.recorded, self.journal.rows
-        balanced = self.ledger.balanced and recorded == rows and not self.lost
-        return Books(fired, recorded, rows, balanced, self.ledger.in_flight)
-
-    @property
-    def defect(self) -> str | None:
-        """What forbids to believe the figures; None if nothing does."""
-        books = self.books
-        if not books.recorded:
-            return "no request was recorded"
-        if self.lost:
-            return "; ".join(map(self._loss, self.lost))
-        if not books.balanced:
-            return (
-                f"the books do not balance: {books.fired} requests ended on the workers and {self.ledger.in_flight} "
-                f"were under way when last heard of; {books.recorded} are in the histograms, {books.rows} are rows"
-            )
-        return None
-
-    def _loss(self, member: Member) -> str:
-        known = self.ledger.workers.get(member.index)
-        under_way = known.in_flight if known else 0
-        heard_s = member.heard_s - self.began_ns / 1e9
-        return (
-            f"worker {member.index} ({member.name}) was lost: it was last heard of {heard_s:.1f} s into the run, "
-            f"with {under_way} requests under way by its last report; what it sent after that is not known"
-        )
-
-    def summary(self, status: Status, defect: str | None) -> Summary:
-        ledger = self.ledger
-        levels = [level_summary(level, self.now_s, ledger.objectives, self.server) for level in ledger.levels.values()]
-        return Summary(
-            format=FORMAT,
-            status=status,
-            engine=self.facts.engine,
-            model=self.facts.model,
-            host=self.facts.host,
-            validity=validity(([defect] if defect else []) + reasons_to_suspect(ledger)),
-            books=self.books,
-            objectives=ledger.objectives.bounds,
-            objective_share=ledger.objectives.share,
-            capacity=capacities(levels),
-            levels=levels,
-            workers=worker_summaries(ledger),
-            hints=list(hints(ledger).values()),
-            events=self.events,
-        )
-
-
 class Recording:
     """Listens to Locust on whatever node this is. `recorder` is there once a stage has begun (not on a master).
     `on_late_stage` is called on a worker that learned of the run when its users were already there. `forks_workers`:
@@ -215,7 +80,7 @@ class Recording:
         self._sinks = sinks
         self._judge = judge
         self._live = LiveRun()
-        self._run: _Run | None = None
+        self._run: ActiveRun | None = None
         self._defect: str | None = None
         self._loaded: Recorder | None = None
         self._finished: list[Path] = []
@@ -307,7 +172,7 @@ class Recording:
         assert self._environment.parsed_options is not None
         self._finish()  # a run whose last reports are still awaited: what is here is what there is
         workers = runner.worker_count if isinstance(runner, MasterRunner | LocalRunner) else 1
-        self._run = run = _Run(facts, RecordingOptions.of(self._environment.parsed_options), workers, self_checks)
+        self._run = run = ActiveRun(facts, RecordingOptions.of(self._environment.parsed_options), workers, self_checks)
         self._defect = None
         if self._crowd is not None:
             self._crowd.begin_run()
@@ -474,11 +339,11 @@ class Recording:
             except Exception as error:
                 self._fail(f"the books could not be kept: {error!r}")
 
-    def _take_own_report(self, run: _Run) -> None:
+    def _take_own_report(self, run: ActiveRun) -> None:
         if isinstance(self._environment.runner, LocalRunner) and self.recorder is not None:
             self._enter_new(run, self.recorder.take_report())
 
-    def _enter_new(self, run: _Run, report: Report) -> None:
+    def _enter_new(self, run: ActiveRun, report: Report) -> None:
         if run.enter(report):
             self._show_in_statistics(report, run.ledger)
 
@@ -492,13 +357,13 @@ class Recording:
             if row.outcome == Outcome.OK and row.token_rate is not None:
                 stats.get(f"tokens/s of a user, system prompt {mode}", "LLM").log(row.token_rate, 0)
 
-    def _show_progress(self, run: _Run, users: int) -> None:
+    def _show_progress(self, run: ActiveRun, users: int) -> None:
         progress = run.meter.read(run.ledger, users, run.now_s)
         if progress is not None:
             for sink in self._sinks:
                 sink.progress(progress)
 
-    def _show_hints(self, run: _Run) -> None:
+    def _show_hints(self, run: ActiveRun) -> None:
         for worker, hint in hints(run.ledger).items():
             if worker not in run.hinted:
                 run.hinted.add(worker)

@@ -23,6 +23,7 @@ from locust.env import Environment
 from locust.rpc import Message
 from locust.runners import STATE_RUNNING, MasterRunner, WorkerNode, WorkerNodes, WorkerRunner
 
+import metrics.active_run
 import metrics.hooks
 import metrics.link
 from metrics.hooks import Recording
@@ -149,6 +150,7 @@ class Crowd:
 
     def __post_init__(self) -> None:
         self.monkeypatch.setattr(metrics.hooks, "time", self.wall)
+        self.monkeypatch.setattr(metrics.active_run, "time", self.wall)
         self.monkeypatch.setattr(metrics.hooks, "gevent", self.wall)
         self.monkeypatch.setattr(metrics.link, "gevent", self.wall)
         self.monkeypatch.setattr(metrics.link, "time", self.wall)

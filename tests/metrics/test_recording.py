@@ -20,6 +20,7 @@ import pytest
 from locust.env import Environment
 from locust.runners import STATE_RUNNING, STATE_SPAWNING, STATE_STOPPED, LocalRunner
 
+import metrics.active_run
 import metrics.hooks
 from metrics.health import ErrorSpread, SelfCheck
 from metrics.hooks import EXIT_INTERRUPTED, EXIT_NOT_TO_BE_BELIEVED, Recording
@@ -181,6 +182,7 @@ def greenlets(monkeypatch: pytest.MonkeyPatch) -> Greenlets:
     clock = Clock()
     greenlets = Greenlets(clock)
     monkeypatch.setattr(metrics.hooks, "time", clock)
+    monkeypatch.setattr(metrics.active_run, "time", clock)
     monkeypatch.setattr(metrics.hooks, "gevent", greenlets)
     # Locust notes a listener's exception here, for its exit code.
     monkeypatch.setattr(locust.log, "unhandled_greenlet_exception", False)
