@@ -6,7 +6,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --co
 # The server that a self-check needs runs on Linux only.
 SELF_CHECK := $(if $(filter Linux,$(shell uname)),--self-check)
 
-.PHONY: demo bench bench-workers real-vllm test lint format clean
+.PHONY: demo bench bench-workers real-vllm test chaos lint format clean
 
 demo: .venv/installed-run  ## 10, 50 and 100 users against the embedded simulator, with and without a system prompt
 	$(BIN)/locust --headless --loglevel INFO $(SELF_CHECK) \
@@ -24,6 +24,9 @@ real-vllm: .venv/installed-run .venv-vllm/installed  ## 10 users against a real 
 
 test: .venv/installed-test  ## all tests, a real llama.cpp server included
 	$(BIN)/python -m pytest
+
+chaos: .venv/installed-test  ## the long attacks on the client, on loopback only: mutated streams, endings, hostile servers
+	$(BIN)/python -m pytest -m chaos
 
 lint: .venv/installed-test
 	$(BIN)/ruff check .

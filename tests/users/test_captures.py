@@ -21,6 +21,7 @@ from wire import StreamClient
 CAPTURES = Path(__file__).resolve().parents[1] / "captures"
 EXPECTED: dict[str, dict[str, Any]] = json.loads((CAPTURES / "expected.json").read_text(encoding="utf-8"))
 CUTS = 200
+CHAOS_CUTS = 2000
 PATIENT = Timeouts(connect_s=60.0, first_token_s=60.0, idle_s=60.0, total_s=60.0)
 QUESTION = ChatRequest(model="tiny", prompt="Why?", system_prompt=None, max_tokens=16)
 
@@ -62,6 +63,15 @@ def test_a_capture_is_the_same_request_whole_byte_by_byte_and_cut_in_two(name: s
     assert told(engine, [data]) == expected
     assert told(engine, [data[at : at + 1] for at in range(len(data))]) == expected
     for cut in offsets(len(data), CUTS):
+        assert told(engine, [part for part in (data[:cut], data[cut:]) if part]) == expected, f"cut at {cut}"
+
+
+@pytest.mark.chaos
+@pytest.mark.parametrize("name", EXPECTED)
+def test_a_capture_is_the_same_request_wherever_it_is_cut(name: str) -> None:
+    engine, expected = name.partition("/")[0], EXPECTED[name]
+    data = (CAPTURES / f"{name}.raw").read_bytes()
+    for cut in offsets(len(data), CHAOS_CUTS):
         assert told(engine, [part for part in (data[:cut], data[cut:]) if part]) == expected, f"cut at {cut}"
 
 
