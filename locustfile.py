@@ -20,7 +20,8 @@ import reports.options
 import shapes.options
 import users.options
 from metrics.hooks import Recording
-from metrics.link import FORKED_CLUSTER, check_master_port
+from metrics.master_port import check_master_port
+from metrics.protocol import FORKED_CLUSTER
 from metrics.run import EXIT_INTERRUPTED, INTERRUPTED_EARLY, RunFacts
 from metrics.stage import Stage
 from page.mount import WebPage

@@ -1,7 +1,7 @@
 """The recorder inside Locust: request events in, books and journal out.
 
 The master (or the one process of a local run) keeps the books; each worker (or the same one process) has a Recorder
-and tells of it in numbered reports. How stages come to the workers and reports to the master: metrics/link.py.
+and tells of it in numbered reports. How stages come to the workers and reports to the master: metrics/protocol.py.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from metrics.build import build_of
 from metrics.health import LAG_SLEEP_S, NO_SELF_CHECKS, SelfCheck
 from metrics.journal import check_writable
 from metrics.ledger import WINDOW_S, Ledger
-from metrics.link import MasterLink, WorkerLink
+from metrics.master_link import MasterLink
 from metrics.options import RecordingOptions
 from metrics.progress import Progress
 from metrics.prometheus import LiveRun, serve
@@ -42,6 +42,7 @@ from metrics.run import EXIT_INTERRUPTED, EXIT_NOT_TO_BE_BELIEVED, INTERRUPTED_E
 from metrics.server import ServerSample
 from metrics.stage import Stage
 from metrics.timeline import Outcome, Timeline
+from metrics.worker_link import WorkerLink
 
 logger = logging.getLogger(__name__)
 

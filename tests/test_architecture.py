@@ -25,11 +25,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     "metrics": set(),
     "simulator": set(),
 }
+LINKS = ("metrics/master_link.py", "metrics/worker_link.py")
 #: Where Locust may be imported; everything else runs and tests without it.
-LOCUST_PLACES = {"locustfile.py", "metrics/hooks.py", "metrics/link.py", "page/mount.py"}
+LOCUST_PLACES = {"locustfile.py", "metrics/hooks.py", *LINKS, "metrics/dispatcher.py", "page/mount.py"}
 LOCUST_ROOMS = {"users", "shapes"}
 #: Where gevent may be imported besides: the rest is free of it.
-GEVENT_PLACES = {"metrics/hooks.py", "metrics/link.py", "metrics/prometheus.py"}
+GEVENT_PLACES = {"metrics/hooks.py", *LINKS, "metrics/prometheus.py"}
 GEVENT_ROOMS = {"users", "wire", "probe"}
 
 

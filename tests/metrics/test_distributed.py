@@ -25,9 +25,10 @@ from locust.runners import STATE_RUNNING, MasterRunner, WorkerNode, WorkerNodes,
 
 import metrics.active_run
 import metrics.hooks
-import metrics.link
+import metrics.master_link
+import metrics.worker_link
 from metrics.hooks import Recording
-from metrics.link import WorkerRefused
+from metrics.protocol import WorkerRefused
 from metrics.stage import Stage
 from metrics.timeline import Timeline
 from tests.metrics.test_recording import (
@@ -152,8 +153,9 @@ class Crowd:
         self.monkeypatch.setattr(metrics.hooks, "time", self.wall)
         self.monkeypatch.setattr(metrics.active_run, "time", self.wall)
         self.monkeypatch.setattr(metrics.hooks, "gevent", self.wall)
-        self.monkeypatch.setattr(metrics.link, "gevent", self.wall)
-        self.monkeypatch.setattr(metrics.link, "time", self.wall)
+        for link in (metrics.master_link, metrics.worker_link):
+            self.monkeypatch.setattr(link, "gevent", self.wall)
+            self.monkeypatch.setattr(link, "time", self.wall)
         self.clocks = self.clocks or [Clock(self.wall) for _ in range(self.number)]
         self.screen = Screen()
         self.workers: list[QuietWorker] = []

@@ -1,0 +1,80 @@
+"""The messages that a master and its workers exchange inside Locust's own connection.
+
+Locust adds its own; these are ours. Times in them are nanoseconds on a process's perf_counter: see metrics/clock.py.
+"""
+
+from __future__ import annotations
+
+import secrets
+
+import msgspec
+
+from metrics.stage import Stage
+
+#: A cluster that a master made up for the workers that it forks; those of other machines have none.
+FORKED = "forked-"
+FORKED_CLUSTER = FORKED + secrets.token_hex(8)
+
+JOIN, ADMITTED, TURNED_AWAY = "tokenswarm_join", "tokenswarm_admitted", "tokenswarm_turned_away"
+PING, PONG = "tokenswarm_ping", "tokenswarm_pong"
+STAGE, ACK = "tokenswarm_stage", "tokenswarm_ack"
+END, LEAVING, REFUSED = "tokenswarm_end", "tokenswarm_leaving", "tokenswarm_refused"
+REPORT_KEY = "tokenswarm"
+
+
+class WorkerRefused(ValueError):
+    """A worker cannot take part in the run; the text is its reason."""
+
+
+class Join(msgspec.Struct):
+    """A worker asks to be let in."""
+
+    build: str
+    cluster: str
+    sent_ns: int
+
+
+class Ping(msgspec.Struct):
+    sent_ns: int
+
+
+class Refused(msgspec.Struct):
+    """A worker cannot take part, for that reason."""
+
+    reason: str
+
+
+class Answer(msgspec.Struct):
+    """A master's times of something that a worker sent."""
+
+    sent_ns: int
+    received_ns: int
+    answered_ns: int
+
+
+class Ack(Answer, kw_only=True):
+    """Reports up to `through` need not be sent again."""
+
+    run: int
+    through: int
+
+
+class StageBegun(msgspec.Struct):
+    """The stage that requests belong to from now on. Times on the master's perf_counter_ns."""
+
+    run: int
+    stage: Stage
+    run_began_ns: int
+    began_ns: int
+
+
+class Reports(msgspec.Struct, array_like=True):
+    """What travels in Locust's report: numbered reports up to `through`. `last`: nothing will follow them. run 0 and
+    stage -1 are of a worker that knows of none."""
+
+    run: int
+    stage: int
+    sent_ns: int
+    through: int
+    last: bool
+    reports: list[bytes]

@@ -1,0 +1,244 @@
+"""A worker's side of the connection to its master.
+
+A worker joins, measures how far its clock is from the master's, learns the stages, and reports. Reports are numbered,
+and kept and sent again until the master has acknowledged them: one that is lost, repeated or late changes nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import gevent
+import msgspec
+from locust.runners import STATE_RUNNING, STATE_SPAWNING, WorkerRunner
+
+from metrics.clock import ClockOffset, Exchange
+from metrics.outbox import Outbox, OutboxFull
+from metrics.protocol import (
+    ACK,
+    ADMITTED,
+    END,
+    JOIN,
+    LEAVING,
+    PING,
+    PONG,
+    REFUSED,
+    REPORT_KEY,
+    STAGE,
+    TURNED_AWAY,
+    Ack,
+    Answer,
+    StageBegun,
+)
+from metrics.recorder import Recorder
+
+logger = logging.getLogger(__name__)
+
+#: Who imported this: in a process that was forked since, its parent.
+_PARENT = os.getpid()
+#: How long a worker that leaves in mid-run waits for its last word to be acknowledged.
+_FAREWELL_S = 5.0
+#: Locust's own worker gives a silent master a minute; its server would be loaded for as long.
+_MASTER_SILENT_S = 15
+#: A clock is measured so often when a worker joins; then with each report.
+_PINGS = 8
+_POLL_S = 0.05
+
+
+class WorkerLink:
+    """A worker's side. `on_recorder` is called with a run's recorder when the worker first hears of the run, and with
+    None when all is told; `on_late_stage` where users were there before the stage was."""
+
+    def __init__(
+        self,
+        runner: WorkerRunner,
+        build: str,
+        cluster: str,
+        on_recorder: Callable[[Recorder | None], None],
+        on_late_stage: Callable[[], None],
+    ) -> None:
+        self.clock = ClockOffset()
+        self._runner = runner
+        self._build, self._cluster = build, cluster
+        self._on_recorder, self._on_late_stage = on_recorder, on_late_stage
+        self._recorder: Recorder | None = None
+        self._outbox = Outbox()
+        self._run = 0
+        self._offset_ns = 0
+        self._last_through: int | None = None
+        self._stopping = False
+        self._last_word = False
+        self._pings = 0
+        self._silent_s = 0
+        for kind, listener in (
+            (ADMITTED, self._on_admitted),
+            (TURNED_AWAY, self._on_turned_away),
+            (PONG, self._on_pong),
+            (STAGE, self._on_stage),
+            (ACK, self._on_ack),
+        ):
+            runner.register_message(kind, listener)
+        runner.register_message(END, self._on_end, concurrent=True)
+        events = runner.environment.events
+        events.report_to_master.add_listener(self._on_report_to_master)
+        events.heartbeat_received.add_listener(self._on_heartbeat)
+        # After Locust's own listener, that is before it: `quitting` goes through them in reverse. Locust's tells the
+        # master that this worker is gone.
+        events.quitting.add_listener(self._on_quitting)
+        gevent.spawn(self._watch_master)
+
+    def join(self) -> None:
+        """All is loaded: ask to be let in."""
+        self._send(JOIN, {"build": self._build, "cluster": self._cluster, "sent_ns": time.perf_counter_ns()})
+
+    def refuse(self, reason: str) -> None:
+        """This worker cannot take part: the master must not go on at half load."""
+        self._send(REFUSED, {"reason": reason})
+        gevent.sleep(0.5)  # a worker that ends now takes what it has not sent with it
+
+    # Listeners.
+
+    def _on_admitted(self, environment: Any, msg: Any, **_: Any) -> None:
+        self._measure(msgspec.convert(msg.data, Answer))
+        self._ping()
+
+    def _on_pong(self, environment: Any, msg: Any, **_: Any) -> None:
+        self._measure(msgspec.convert(msg.data, Answer))
+        self._pings += 1
+        if self._pings < _PINGS:
+            self._ping()
+
+    def _on_turned_away(self, environment: Any, msg: Any, **_: Any) -> None:
+        self._give_up(f"The master turns this worker away: {msg.data['reason']}", exit_code=2)
+
+    def _on_stage(self, environment: Any, msg: Any, **_: Any) -> None:
+        begun = msgspec.convert(msg.data, StageBegun)
+        new = self._recorder is None or self._run != begun.run
+        if new:
+            self._run, self._outbox, self._last_through = begun.run, Outbox(), None
+            self._recorder = Recorder(self._runner.worker_index)
+            self._on_recorder(self._recorder)
+        assert self._recorder is not None
+        offset_ns = self._offset_ns
+        self._recorder.begin_stage(begun.stage, begun.run_began_ns - offset_ns, begun.began_ns - offset_ns)
+        if new and self._runner.worker_state in (STATE_SPAWNING, STATE_RUNNING):
+            self._on_late_stage()
+
+    def _on_ack(self, environment: Any, msg: Any, **_: Any) -> None:
+        ack = msgspec.convert(msg.data, Ack)
+        self._measure(ack)
+        if ack.run != self._run:
+            return
+        self._outbox.acknowledge(ack.through)
+        if self._last_through is not None and ack.through >= self._last_through:
+            self._recorder = self._last_through = None
+            self._on_recorder(None)
+
+    def _on_end(self, environment: Any, msg: Any, **_: Any) -> None:
+        if not self._stopping:
+            environment.parsed_options.stop_timeout = msg.data["stop_timeout_s"]
+            self._stop_users()
+            self._say_last_word()
+
+    def _on_report_to_master(self, client_id: str, data: dict[str, Any], **_: Any) -> None:
+        recorder, outbox = self._recorder, self._outbox
+        stage, last = -1, self._last_word
+        if recorder is not None:
+            stage = next(reversed(recorder.stages), -1)
+            try:
+                outbox.put(recorder.take_report())
+            except OutboxFull as error:
+                self._give_up(f"This worker ends: {error}", exit_code=3)
+                return
+            if last:
+                self._last_through = outbox.last
+        through, reports = outbox.message()
+        last &= through == outbox.last
+        data[REPORT_KEY] = (self._run, stage, time.perf_counter_ns(), through, last, reports)
+
+    def _on_heartbeat(self, **_: Any) -> None:
+        self._silent_s = 0
+
+    def _on_quitting(self, **_: Any) -> None:
+        """Asked to end, by a person or by the master. If in a run, then not without a last word."""
+        if self._recorder is not None:
+            self._stop_users()
+            with suppress(KeyboardInterrupt):
+                self._say_farewell()
+        self._send(LEAVING, None)
+
+    # What they do.
+
+    def _say_farewell(self) -> None:
+        for tick in range(round(_FAREWELL_S / _POLL_S)):
+            if self._recorder is None:
+                return
+            if tick % round(1 / _POLL_S) == 0:
+                self._say_last_word()
+            if not self._runner.greenlet:
+                return  # nobody listens any more
+            gevent.sleep(_POLL_S)
+        logger.error("The master did not acknowledge this worker's last word")
+
+    def _stop_users(self) -> None:
+        self._stopping = True
+        try:
+            if self._runner.worker_state in (STATE_SPAWNING, STATE_RUNNING):
+                self._runner.stop()
+        finally:
+            self._stopping = False
+
+    def _say_last_word(self) -> None:
+        """As Locust's own reporter does it, at once: Locust's count and ours leave together."""
+        data: dict[str, Any] = {}
+        self._last_word = True
+        self._runner.environment.events.report_to_master.fire(client_id=self._runner.client_id, data=data)
+        self._last_word = False
+        self._send("stats", data)
+
+    def _measure(self, answer: Answer) -> None:
+        now_ns = time.perf_counter_ns()
+        self.clock.add(Exchange(answer.sent_ns, answer.received_ns, answer.answered_ns, now_ns))
+        offset_ns = self.clock.offset_ns or 0
+        if self._recorder is not None:
+            self._recorder.shift(self._offset_ns - offset_ns)
+        self._offset_ns = offset_ns
+
+    def _ping(self) -> None:
+        self._send(PING, {"sent_ns": time.perf_counter_ns()})
+
+    def _watch_master(self) -> None:
+        forked = os.getpid() != _PARENT
+        while True:
+            gevent.sleep(1.0)
+            # Ticks, not a clock: a worker that was itself put aside has not waited.
+            self._silent_s += 1
+            if forked and os.getppid() != _PARENT:
+                return self._lose_master("The process that forked this worker is gone")
+            if self._silent_s >= _MASTER_SILENT_S:
+                return self._lose_master(f"The master has not been heard of for {_MASTER_SILENT_S} s")
+
+    def _lose_master(self, reason: str) -> None:
+        lost = self._recorder.fired - self._outbox.fired_acknowledged if self._recorder is not None else 0
+        told = f"; {lost:,} requests that it had not acknowledged are lost" if lost else ""
+        self._give_up(f"{reason}: this worker ends{told}", exit_code=3)
+
+    def _give_up(self, reason: str, exit_code: int) -> None:
+        logger.error("%s", reason)
+        environment = self._runner.environment
+        environment.process_exit_code = exit_code
+        assert environment.parsed_options is not None
+        environment.parsed_options.stop_timeout = 0.0
+        self._recorder = None  # without a farewell
+        gevent.spawn(self._runner.quit)
+
+    def _send(self, kind: str, data: Any) -> None:
+        try:
+            self._runner.send_message(kind, data)
+        except Exception as error:  # Locust has tried for 9 s
+            logger.warning("The master cannot be told: %r", error)
