@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,6 +16,10 @@ from metrics.timeline import Outcome
 
 #: A worker that was silent for so long is not waited for: the others' tokens go on.
 _SILENT_S = 10.0
+#: Reports that follow one another faster are kept as one: some tokens are read, and counted, several at a time.
+_RESOLUTION_S = 0.25
+#: A window is shown once it has been observed: users are counted once a second.
+_YOUNGEST_S = 1.0
 
 #: A window: (number of its stage, number in the stage).
 _Place = tuple[int, int]
@@ -68,42 +73,78 @@ class _Mark:
         return _Told(gap_p50_s, gap_p99_s, delay_s, _failures(ledger) - self._failures)
 
 
-class _Arrivals:
-    """Events with output by the second that they came in, as workers tell of them."""
+class _WorkerArrivals:
+    """How many events with output one worker has counted, by time. Between two reports they are taken to have come
+    evenly, so that a window is measured only as far as the reports reach."""
 
-    def __init__(self) -> None:
-        self.rates: dict[int, float] = {}
-        self._by_second: list[float] = []
-        self._events: dict[int, int] = {}
-        self._heard_s: dict[int, float] = {}
-
-    def heard(self, worker: int, events: int, now_s: float) -> None:
-        """A worker has seen so many by now. They are taken to have come evenly since it last told: reports come each
-        3 s, so that one window of 5 s would hold one of them and the next two."""
-        came = events - self._events.get(worker, 0)
-        since_s = self._heard_s.get(worker, 0.0)
-        self._events[worker], self._heard_s[worker] = events, now_s
-        lasted_s = now_s - since_s
-        if lasted_s <= 0:
-            return
-        self.rates[worker] = came / lasted_s
-        self._by_second.extend([0.0] * (int(now_s) + 1 - len(self._by_second)))
-        for second in range(int(since_s), int(now_s) + 1):
-            self._by_second[second] += came / lasted_s * (min(now_s, second + 1) - max(since_s, second))
+    def __init__(self, began_s: float) -> None:
+        """began_s: when the first counted event can have come, at the earliest."""
+        self._times_s = [began_s]
+        self._totals = [0]
 
     @property
-    def told_s(self) -> float:
-        """Until when all workers have told."""
-        latest_s = max(self._heard_s.values(), default=0.0)
-        return min((when_s for when_s in self._heard_s.values() if when_s > latest_s - _SILENT_S), default=0.0)
+    def reported_s(self) -> float:
+        """Time of the last report."""
+        return self._times_s[-1]
+
+    def report(self, total: int, now_s: float) -> None:
+        """The worker has counted `total` events by `now_s`."""
+        if now_s <= self._times_s[-1]:
+            self._totals[-1] = max(total, self._totals[-1])
+            return
+        if len(self._times_s) > 1 and now_s - self._times_s[-2] < _RESOLUTION_S:
+            self._times_s[-1], self._totals[-1] = now_s, total
+            return
+        self._times_s.append(now_s)
+        self._totals.append(total)
+
+    def total_at(self, when_s: float) -> float:
+        """Events counted by `when_s`; what came after the last report is not known and counts as none."""
+        behind = bisect_right(self._times_s, when_s)
+        if behind == 0:
+            return 0.0
+        if behind == len(self._times_s):
+            return self._totals[-1]
+        before_s, after_s = self._times_s[behind - 1 : behind + 1]
+        before, after = self._totals[behind - 1 : behind + 1]
+        return before + (after - before) * (when_s - before_s) / (after_s - before_s)
+
+
+class _Arrivals:
+    """Events with output of all workers, by time."""
+
+    def __init__(self) -> None:
+        self._workers: dict[int, _WorkerArrivals] = {}
+
+    def report(self, worker: int, events: int, now_s: float) -> None:
+        """A worker has counted `events` since the run began. Its first report speaks of a window at most: it may have
+        joined late."""
+        if worker not in self._workers:
+            self._workers[worker] = _WorkerArrivals(max(0.0, now_s - WINDOW_S))
+        self._workers[worker].report(events, now_s)
+
+    @property
+    def reported_s(self) -> float:
+        """Until when all workers have reported."""
+        times_s = [worker.reported_s for worker in self._workers.values()]
+        latest_s = max(times_s, default=0.0)
+        return min((when_s for when_s in times_s if when_s > latest_s - _SILENT_S), default=0.0)
 
     def rate(self, start_s: float, end_s: float) -> float | None:
-        """Events a second; None for no time at all."""
+        """Events per second of all workers between two times; None for no time at all."""
         if end_s <= start_s:
             return None
-        seconds = range(int(start_s), min(ceil(end_s), len(self._by_second)))
-        came = sum(self._by_second[each] * (min(end_s, each + 1) - max(start_s, each)) for each in seconds)
+        came = sum(worker.total_at(end_s) - worker.total_at(start_s) for worker in self._workers.values())
         return came / (end_s - start_s)
+
+    def recent_rate(self, worker: int) -> float | None:
+        """Events per second of one worker over the last window that its reports cover; None before its first."""
+        known = self._workers.get(worker)
+        if known is None:
+            return None
+        end_s = known.reported_s
+        start_s = max(0.0, end_s - WINDOW_S)
+        return (known.total_at(end_s) - known.total_at(start_s)) / (end_s - start_s) if end_s > start_s else None
 
 
 class LiveSeries:
@@ -122,17 +163,25 @@ class LiveSeries:
 
     def heard(self, worker: int, output_events: int, now_s: float) -> None:
         """A worker told how many events with output it has seen since the run began."""
-        self._arrivals.heard(worker, output_events, now_s)
+        self._arrivals.report(worker, output_events, now_s)
 
     def tokens_per_s(self, worker: int, ledger: Ledger) -> float | None:
-        """Of one worker, by its last report."""
-        rate = self._arrivals.rates.get(worker)
+        """Of one worker, over the last 5 s that it has reported."""
+        rate = self._arrivals.recent_rate(worker)
         return None if rate is None else rate * _tokens_per_event(ledger)
 
     def tokens_per_s_between(self, start_s: float, end_s: float, ledger: Ledger) -> float | None:
         """Of all users, as far as all workers have told; None where they have not."""
-        events = self._arrivals.rate(start_s, min(end_s, self._arrivals.told_s))
+        events = self._arrivals.rate(start_s, min(end_s, self._arrivals.reported_s))
         return None if events is None else events * _tokens_per_event(ledger)
+
+    def recent_tokens_per_s(self, ledger: Ledger) -> float | None:
+        """Of all users, over the last 5 s of the running level that all workers have reported; None where there is no
+        such time yet."""
+        level = ledger.running_level
+        end_s = self._arrivals.reported_s
+        began_s = 0.0 if level is None else level.began_s
+        return self.tokens_per_s_between(max(began_s, end_s - WINDOW_S), end_s, ledger)
 
     def observe(self, ledger: Ledger, now_s: float) -> None:
         """Once a second or so: note what was told in a window when it is over."""
@@ -154,6 +203,8 @@ class LiveSeries:
         index = 0
         for level in ledger.levels.values():
             for number, window in enumerate(ledger.windows_of(level, now_s)):
+                if level.ended_s is None and now_s - level.began_s - number * WINDOW_S < _YOUNGEST_S:
+                    break  # nobody has looked at its users yet
                 place = (level.stage.stage, number)
                 revision, point = self._point(place, level, window, told.get(place, _Told()), ledger, now_s)
                 if revision > since:
@@ -194,7 +245,7 @@ class LiveSeries:
     def _rate(self, place: _Place, start_s: float, end_s: float, ledger: Ledger) -> float | None:
         events = self._events.get(place)
         if events is None:
-            told_s = self._arrivals.told_s
+            told_s = self._arrivals.reported_s
             events = self._arrivals.rate(start_s, min(end_s, told_s))
             if events is not None and start_s + WINDOW_S <= told_s:
                 self._events[place] = events  # an hour has 720 of them, and a page asks each 2 s

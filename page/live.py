@@ -141,6 +141,7 @@ class LiveView:
                 "failures": ledger.failures,
                 "output_tokens": ledger.output_tokens,
                 "in_flight": ledger.in_flight,
+                "tokens_per_s": None if over else live.series.recent_tokens_per_s(ledger),
             },
         }
 

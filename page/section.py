@@ -27,15 +27,19 @@ _HEADINGS = ("Level", *(heading for _, heading, _ in _COLUMNS))
 
 def extended_table() -> dict[str, Any]:
     """What Locust's page is told of the table: its columns."""
-    columns: list[dict[str, Any]] = [{"key": "name", "title": "Level"}]
-    for key, title, factor in _COLUMNS:
-        columns.append({"key": key, "title": title} | ({"round": 1} if isinstance(factor, float) else {}))
+    columns = [{"key": "name", "title": "Level"}, *({"key": key, "title": title} for key, title, _ in _COLUMNS)]
     return {"key": KEY, "structure": columns}
 
 
 def extended_rows(levels: Sequence[LevelRow]) -> list[dict[str, Any]]:
     """A row a level that has begun. The page sorts by name: the stage's number leads."""
-    return [dict(zip(["name", *(key for key, _, _ in _COLUMNS)], cells)) for cells in _cells(levels)]
+    keys = ["name", *(key for key, _, _ in _COLUMNS)]
+    return [dict(zip(keys, (_rounded(cell) for cell in cells))) for cells in _cells(levels)]
+
+
+def _rounded(cell: Any) -> Any:
+    """Rounded here: the page's own rounding shows a missing value as 0."""
+    return round(cell, 1) if isinstance(cell, float) else cell
 
 
 def report_section(levels: Sequence[LevelRow], facts: str, reasons: Sequence[str]) -> str:

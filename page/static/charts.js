@@ -72,7 +72,12 @@ export class Charts {
     this.range.end = Math.max(10, nowS) * S_TO_MS;
     this.holds.data = { left: holds.map(([left]) => left), right: holds.map(([, right]) => right) };
     for (const chart of this.figures) this.tell(chart);
-    this.source.data = Object.fromEntries(Object.entries(this.data).map(([name, values]) => [name, [...values]]));
+    this.source.data = this.columns();
+  }
+
+  // Copies: a source that shares its arrays with this.data would see no change when they grow, and draw nothing new.
+  columns() {
+    return Object.fromEntries(Object.entries(this.data).map(([name, values]) => [name, [...values]]));
   }
 
   // One document for all: they share their data and their time.
@@ -80,7 +85,7 @@ export class Charts {
     const figures = [];
     const targets = [];
     const drawn = new Bokeh.Document();
-    this.source = new Bokeh.ColumnDataSource({ data: { ...this.data } });
+    this.source = new Bokeh.ColumnDataSource({ data: this.columns() });
     this.holds = new Bokeh.ColumnDataSource({ data: { left: [], right: [] } });
     this.range = new Bokeh.Range1d({ start: 0, end: 10 * S_TO_MS });
     for (const { title, unit, series } of CHARTS) {

@@ -87,8 +87,9 @@ function showPlan({ levels, progress }) {
   const next = levels.find((level) => level.state === "planned");
   const bars = levels.map((level) => {
     const on = level === current;
-    const elapsed = on ? progress.elapsed_s - level.began_s : 0;
-    const done = level.state === "over" ? 1 : on ? Math.min(1, elapsed / (level.level_time_s ?? Infinity)) : 0;
+    // A level that was stopped early ended before its time: its bar stays where it was.
+    const elapsed = level.began_s === null ? 0 : (level.ended_s ?? progress.elapsed_s) - level.began_s;
+    const done = level.level_time_s === null ? Number(level.state === "over") : Math.min(1, elapsed / level.level_time_s);
     const bar = element("div", { class: "bar" }, element("i"));
     bar.firstChild.style.setProperty("--done", done);
     const name = level.level + (level.system_prompt === "on" ? " +sys" : "");
@@ -125,14 +126,18 @@ function latest(column) {
   return null;
 }
 
-function showTiles({ users, totals, status }) {
-  const now = status === "running" ? "" : ", at the end";
+// While a run goes on: its last seconds. Afterwards: its last level's hold, for the drain that follows has no load.
+function showTiles({ users, totals, status, levels }) {
+  const over = status !== "running";
+  const last = over ? levels.findLast((level) => level.state === "over" && level.ttft_p50_s !== null) : null;
+  const of = last ? `, last level (${last.level} users)` : "";
+  const value = (column) => (over ? (last?.[column] ?? null) : latest(column));
   const tiles = [
-    [`Tokens/s${now}`, number(latest("tokens_per_s"))],
-    [`TTFT p50${now}`, duration(latest("ttft_p50_s"))],
-    [`TTFT p95${now}`, duration(latest("ttft_p95_s"))],
-    [`TTFT p99${now}`, duration(latest("ttft_p99_s"))],
-    [`Gap p50${now}`, duration(latest("gap_p50_s"))],
+    [`Tokens/s${of}`, number(over ? (last?.token_rate ?? null) : totals.tokens_per_s)],
+    [`TTFT p50${of}`, duration(value("ttft_p50_s"))],
+    [`TTFT p95${of}`, duration(value("ttft_p95_s"))],
+    [`TTFT p99${of}`, duration(value("ttft_p99_s"))],
+    over ? [`TPOT p50${of}`, duration(value("tpot_p50_s"))] : ["Gap p50", duration(value("gap_p50_s"))],
     ["Users · in flight", `${number(users)} · ${number(totals.in_flight)}`],
     ["Requests", number(totals.requests)],
     ["Failures", number(totals.failures)],

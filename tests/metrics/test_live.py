@@ -50,6 +50,45 @@ def test_a_window_that_is_half_told_of_has_the_rate_of_its_told_half(ledger: Led
     assert point.tokens_per_s == pytest.approx(100.0 + 50.0)
 
 
+def test_an_unfinished_window_has_the_rate_of_the_seconds_that_it_has(ledger: Ledger) -> None:
+    """The last second is not over either: what came in a part of it came at the same rate."""
+    series = LiveSeries()
+    for tenth in range(1, 65):
+        series.heard(0, 28 * tenth, tenth / 10)
+        if tenth >= 10:
+            assert points(series, ledger, tenth / 10)[0].tokens_per_s == pytest.approx(280.0)
+    assert points(series, ledger, 6.4)[1].tokens_per_s == pytest.approx(280.0)
+    assert series.recent_tokens_per_s(ledger) == pytest.approx(280.0)
+
+
+def test_a_workers_rate_is_steady_though_its_tokens_are_counted_in_lots(ledger: Ledger) -> None:
+    """Read 0.6 s at a time and reported each 0.1 s, an even stream shows 0 in most reports and six times its rate in
+    the others."""
+    series = LiveSeries()
+    rates = []
+    for tenth in range(1, 201):
+        series.heard(0, 168 * (tenth // 6), tenth / 10)
+        if tenth >= 60:
+            rates.append(series.tokens_per_s(0, ledger))
+    assert all(rate == pytest.approx(280.0, rel=0.15) for rate in rates)
+
+
+def test_a_window_is_shown_when_its_users_have_been_counted(ledger: Ledger) -> None:
+    series = LiveSeries()
+    ledger.observe(7, 4.9)
+    assert [point.users for point in points(series, ledger, 5.9).values()] == [7]
+    ledger.observe(8, 5.9)
+    assert [point.users for point in points(series, ledger, 6.0).values()] == [7, 8]
+
+
+def test_a_worker_that_joins_late_did_not_stream_before(ledger: Ledger) -> None:
+    series = LiveSeries()
+    series.heard(1, 1200, 12.0)
+    series.heard(2, 300, 12.0)
+    assert points(series, ledger, 12.0)[0].tokens_per_s == 0.0
+    assert series.tokens_per_s(2, ledger) == pytest.approx(60.0)
+
+
 def test_a_silent_worker_is_not_waited_for(ledger: Ledger) -> None:
     series = LiveSeries()
     series.heard(1, 100, 1.0)

@@ -87,6 +87,12 @@ def fill(page: Page, **values: str) -> None:
             field.fill(value)
 
 
+def drawn(page: Page) -> int:
+    """How many points the chart library has drawn of the first chart's line."""
+    line = "Bokeh.documents.at(-1).roots()[0].renderers.find(it => it.glyph.type === 'Line')"
+    return int(page.evaluate(f"Bokeh.index.find_one({line}).glyph.data_size"))
+
+
 def begin(page: Page, **values: str) -> None:
     fill(page, **values)
     page.click("#begin")
@@ -127,12 +133,19 @@ def test_runs_from_the_page(start_locust: Start, browser: Browser, options: tupl
     requests = page.locator("#tiles > div", has_text="Requests").locator("dd")
     expect(requests).not_to_have_text("0", timeout=PATIENCE_MS)
     expect(page.locator(".charts canvas").first).to_be_visible()
+    until(lambda: drawn(page) >= 1)
+    at_first = drawn(page)
     again = page.request.post(f"{url}/swarm", form={"user_count": "1", "spawn_rate": "1"})
     assert again.json()["message"] == "A run goes on: stop it first."
     expect(page.locator("#where")).to_contain_text("Level 2 of 2: 3 users", timeout=PATIENCE_MS)
     expect(page.locator("#levels tr.on th")).to_have_text("3", timeout=PATIENCE_MS)
+    until(lambda: drawn(page) > at_first)  # the chart's line grows while the page is open
     page.click("#stop")
     expect(page.locator("#run-heading")).to_have_text("Last run (interrupted)", timeout=PATIENCE_MS)
+    bars = [float(bar.evaluate("it => it.style.getPropertyValue('--done')")) for bar in page.locator("#plan i").all()]
+    assert bars[0] == 1.0 > bars[1]  # the level that was stopped did not get to its end
+    tile = page.locator("#tiles > div", has_text="Tokens/s").locator("dd")
+    assert float(tile.inner_text().replace(",", "")) > 0  # of the last level that has figures, not of its empty end
 
     # What was chosen stays chosen: not what the last run found.
     expect(page.locator("#option-levels")).to_have_value("2,3")
