@@ -162,6 +162,7 @@ def begin_run(environment, **_):
             recording.begin_run(
                 RunFacts(**facts, shape=environment.parsed_options.shape, plan=plan, options=own_options(environment)),
                 checks,
+                drain_s,
             )
             crew.watch_server(environment, facts["engine"], recording)
             crew.allow_drain(environment, drain_s)

@@ -37,7 +37,12 @@ class ActiveRun:
     """One run's books and files, on the process that keeps them."""
 
     def __init__(
-        self, facts: RunFacts, options: RecordingOptions, workers: int, self_checks: Mapping[int, SelfCheck]
+        self,
+        facts: RunFacts,
+        options: RecordingOptions,
+        workers: int,
+        self_checks: Mapping[int, SelfCheck],
+        drain_s: float,
     ) -> None:
         """Raises ResultsFolderError."""
         self.facts = facts
@@ -49,7 +54,7 @@ class ActiveRun:
         self.id = time.time_ns()
         self.lost: list[Member] = []
         self.events: list[WorkerEvent] = []
-        self.ledger = Ledger(options.objectives)
+        self.ledger = Ledger(options.objectives, drain_s)
         for worker, check in self_checks.items():
             self.ledger.enter_self_check(worker, check)
         self.server = ServerBooks()

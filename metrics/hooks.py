@@ -166,14 +166,17 @@ class Recording:
         if self._crowd is not None:
             self._crowd.await_workers()
 
-    def begin_run(self, facts: RunFacts, self_checks: Mapping[int, SelfCheck] = NO_SELF_CHECKS) -> None:
-        """At test_start, where the books are kept; self_checks: by worker. Raises ObjectiveError,
-        ResultsFolderError."""
+    def begin_run(
+        self, facts: RunFacts, self_checks: Mapping[int, SelfCheck] = NO_SELF_CHECKS, drain_s: float = 0.0
+    ) -> None:
+        """At test_start, where the books are kept; self_checks: by worker; drain_s: the drain timeout. Raises
+        ObjectiveError, ResultsFolderError."""
         runner = self._environment.runner
         assert self._environment.parsed_options is not None
         self._finish()  # a run whose last reports are still awaited: what is here is what there is
         workers = runner.worker_count if isinstance(runner, MasterRunner | LocalRunner) else 1
-        self._run = run = ActiveRun(facts, RecordingOptions.of(self._environment.parsed_options), workers, self_checks)
+        options = RecordingOptions.of(self._environment.parsed_options)
+        self._run = run = ActiveRun(facts, options, workers, self_checks, drain_s)
         self._defect = None
         if self._crowd is not None:
             self._crowd.begin_run()
@@ -248,6 +251,8 @@ class Recording:
             raise
 
     def _on_test_stopping(self, environment: Environment, **_: Any) -> None:
+        if (run := self._run) is not None:
+            run.ledger.stop(run.now_s, interrupted=not run.plan_done)
         if self._crowd is not None:
             self._crowd.end()
 

@@ -92,13 +92,19 @@ class PartBooks:
 class LevelBooks:
     """One stage of the run. began_s: since the run began; ended_s: when it was over, None while it runs.
     output_tokens: of all its ended requests, whenever their tokens arrived. users_in_hold: the most that were seen
-    there, None where none were counted."""
+    there, None where none were counted. stopped_s: when the run was told to stop while this stage ran, None where it
+    was not; interrupted: before the plan was done. Of the requests sent in the hold, cut_in_drain were cut in the
+    drain, cut_by_timeout of them when the drain timeout was over."""
 
     stage: Stage
     began_s: float
     ended_s: float | None = None
     output_tokens: int = 0
     users_in_hold: int | None = None
+    stopped_s: float | None = None
+    interrupted: bool = False
+    cut_in_drain: int = 0
+    cut_by_timeout: int = 0
     parts: dict[Part, PartBooks] = field(default_factory=lambda: {part: PartBooks() for part in Part})
 
     def seconds(self, part: Part, now_s: float) -> float:
@@ -110,9 +116,11 @@ class LevelBooks:
 
     @property
     def complete(self) -> bool:
-        """Whether the level lasted as long as it should have."""
+        """Whether the level lasted as long as it should have, and no interruption cut requests of its hold."""
         if self.ended_s is None or self.stage.level_time_s is None:
             return self.ended_s is not None
+        if self.interrupted and self.cut_in_drain > self.cut_by_timeout:
+            return False
         return self.ended_s - self.began_s >= self.stage.level_time_s
 
 
@@ -176,8 +184,10 @@ def _sum_of(uses: Iterable[CoreUse]) -> CoreUse:
 class Ledger:
     """Takes stages and reports, keeps the books. Pure: its times are the run's, given by the caller."""
 
-    def __init__(self, objectives: Objectives) -> None:
+    def __init__(self, objectives: Objectives, drain_s: float = 0.0) -> None:
+        """drain_s: how long streams may go on after their level; the drain timeout."""
         self.objectives = objectives
+        self.drain_s = drain_s
         self.levels: dict[int, LevelBooks] = {}
         self.windows: dict[tuple[int, int], WindowBooks] = {}
         self.workers: dict[int, WorkerBooks] = {}
@@ -199,6 +209,11 @@ class Ledger:
         """The running level, if there is one, is over."""
         if (level := self.running_level) is not None:
             level.ended_s = now_s
+
+    def stop(self, now_s: float, *, interrupted: bool) -> None:
+        """The run is told to stop now; interrupted: before its plan was done."""
+        if (level := self.running_level) is not None and level.stopped_s is None:
+            level.stopped_s, level.interrupted = now_s, interrupted
 
     @property
     def running_level(self) -> LevelBooks | None:
@@ -300,6 +315,8 @@ class Ledger:
         self.output_events += row.output_events
         level = self.levels[row.stage]
         level.output_tokens += row.output_tokens
+        if row.outcome is Outcome.CUT and row.phase is Phase.HOLD:
+            self._enter_cut(level, row.ended_ns / 1e9 - level.began_s)
         for part, tokens in row.tokens_by_part.items():
             level.parts[part].add_tokens(tokens, row.outcome)
         for part in PARTS_OF_REQUEST[row.phase]:
@@ -311,6 +328,15 @@ class Ledger:
         ended = self._window(level, row.ended_ns / 1e9)
         ended.requests_ended += 1
         ended.failures += failed
+
+    def _enter_cut(self, level: LevelBooks, elapsed_s: float) -> None:
+        """A request sent in the hold was cut so long after its level began: by the drain timeout, by an interruption,
+        or because its worker left."""
+        level_time_s = level.stage.level_time_s
+        if level_time_s is None or elapsed_s < level_time_s:
+            return
+        level.cut_in_drain += 1
+        level.cut_by_timeout += elapsed_s >= level_time_s + self.drain_s
 
     def _window(self, level: LevelBooks, when_s: float) -> WindowBooks:
         number = max(0, int((when_s - level.began_s) / WINDOW_S))

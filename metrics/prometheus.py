@@ -78,7 +78,7 @@ class BooksCollector(Collector):
             return
         yield GaugeMetricFamily("tokenswarm_requests_in_flight", "Requests sent and not ended.", ledger.in_flight)
         suspect = self._live.defect() is not None or bool(reasons_to_suspect(ledger))
-        yield GaugeMetricFamily("tokenswarm_suspect", "1 if the client may have disturbed these figures.", suspect)
+        yield GaugeMetricFamily("tokenswarm_suspect", "1 if there is a reason not to trust the results.", suspect)
         yield from _workers(ledger)
         yield self._requests(facts, ledger)
         yield self._tokens(facts, ledger)

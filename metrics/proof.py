@@ -8,13 +8,17 @@ from typing import NamedTuple, Protocol
 from metrics.health import CoreUse, SelfCheck
 from metrics.histogram import Histogram
 from metrics.ledger import Ledger, LevelBooks, PartBooks, WorkerBooks
-from metrics.quantiles import quantile
+from metrics.quantiles import quantile, share_interval
 from metrics.stage import Part, Phase
 
 #: A client's own error above this share of a result's median reaches into the result.
 _SUSPECT_SHARE = 0.05
 #: So many reads may lack the kernel's receive time before it matters: the first of a host, say, move no percentile.
 _NEGLIGIBLE_SHARE = 0.001
+#: TTFTs that may be wrong reach into the results where significantly more than this share of a level's are (the 95 %
+#: interval of their share lies above it), and at least so many: one in a short run is chance.
+_UNCERTAIN_SHARE = 0.01
+_FEWEST_UNCERTAIN = 2
 #: A worker that uses more than this of a core in a hold has nothing left for what comes together.
 _FULL_CORE = 0.9
 #: A shorter hold, or the beginning of one, says little of the core.
@@ -66,13 +70,19 @@ def delay_reasons(books: Watched, medians: Iterable[_Median]) -> Iterator[str]:
 
 
 def uncertainty_reasons(part: PartBooks) -> Iterator[str]:
-    """Whether first outputs may have come much earlier than told, as they were read together with what came behind."""
-    median, bound = quantile(part.ttft_s, 0.5), quantile(part.ttft_uncertainty_s, 0.99)
-    if median and bound and bound.value > _SUSPECT_SHARE * median.value:
-        yield (
-            f"{part.requests_with_uncertain_ttft:,} first outputs may have come earlier than told: by up to "
-            f"{_ms(bound.value)} (p99), which is more than {_of_median('TTFT', median.value)}"
-        )
+    """Whether too many first outputs may have arrived much earlier than recorded, as they were read together with what
+    came behind them."""
+    median, uncertain = quantile(part.ttft_s, 0.5), part.ttft_uncertainty_s
+    if median is None or not uncertain.count:
+        return
+    bound_s = _SUSPECT_SHARE * median.value
+    late = uncertain.count - uncertain.counts_at_or_below((bound_s,))[0]
+    if late < _FEWEST_UNCERTAIN or share_interval(late, uncertain.count)[0] <= _UNCERTAIN_SHARE:
+        return
+    yield (
+        f"{late:,} of {uncertain.count:,} first outputs ({late / uncertain.count:.1%}) may have arrived earlier than "
+        f"recorded by more than {_of_median('TTFT', median.value)}, by up to {_ms(uncertain.maximum or 0.0)}"
+    )
 
 
 def medians_of(part: PartBooks) -> list[_Median]:

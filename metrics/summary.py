@@ -319,9 +319,9 @@ def _load_reasons(level: LevelBooks) -> Iterator[str]:
         return
     if not hold.requests and level.parts[Part.WHOLE].requests:
         yield "no request was sent in the hold: answers take longer than it lasts"
-    elif cut := hold.outcomes[Outcome.CUT]:
+    elif cut := level.cut_by_timeout:
         yield (
-            f"{cut:,} of {hold.requests:,} requests sent in the hold were cut when the drain's time was over: "
+            f"{cut:,} of {hold.requests:,} requests sent in the hold were cut when the drain timeout was over: "
             "the slowest have no latency"
         )
 

@@ -20,7 +20,7 @@ def notices(results: Results) -> list[str]:
     validity, books = results.summary.validity, results.summary.books
     if validity.verdict == "suspect":
         reasons = "; ".join(validity.reasons) or "no reason was recorded"
-        found.append(f"SUSPECT: the client may have disturbed these figures: {reasons}.")
+        found.append(f"SUSPECT: the results are unreliable: {reasons}.")
     found += [f"ONE CORE IS NOT ENOUGH: {hint}." for hint in results.summary.hints]
     if not books.balanced:
         found.append(

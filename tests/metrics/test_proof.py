@@ -78,7 +78,7 @@ def test_one_late_loop_among_several_is_enough_and_is_known(run: Run) -> None:
 def test_first_outputs_that_may_have_come_much_earlier_make_a_run_suspect(
     report: Callable[..., Report], timeline: MakeTimeline, stage: Callable[..., Stage]
 ) -> None:
-    """TTFT is 100 ms: 5 % of it are 5 ms, and one request in a hundred decides."""
+    """TTFT is 100 ms: 5 % of it are 5 ms, which significantly more than one request in a hundred decides."""
 
     def told(*bounds_ms: float) -> Ledger:
         ledger = Ledger(Objectives())
@@ -87,16 +87,29 @@ def test_first_outputs_that_may_have_come_much_earlier_make_a_run_suspect(
         ledger.apply(report(timelines, [stage()]))
         return ledger
 
-    assert reasons_to_suspect(told(*[0.0] * 99, 20)) == []
-    assert reasons_to_suspect(told(*[0.0] * 98, 4.9, 20)) == []
-    ledger = told(*[0.0] * 98, 5.1, 20)
+    assert reasons_to_suspect(told(*[0.0] * 97, 5.1, 20, 20)) != []
+    assert reasons_to_suspect(told(*[0.0] * 98, 5.1, 20)) == []  # two in a hundred may be one in a hundred
+    assert reasons_to_suspect(told(*[0.0] * 97, 4.9, 4.9, 20)) == []
+    assert reasons_to_suspect(told(*[0.0] * 5_900, *[20.0] * 100)) != []
+    ledger = told(*[0.0] * 96, 4.9, 5.1, 5.1, 20)
     assert reasons_to_suspect(ledger) == [
-        "level 10 (system prompt off): 2 first outputs may have come earlier than told: by up to 5.1 ms (p99), "
-        "which is more than 5% of the median TTFT (100.0 ms)"
+        "level 10 (system prompt off): 3 of 100 first outputs (3.0%) may have arrived earlier than recorded by more "
+        "than 5% of the median TTFT (100.0 ms), by up to 20.0 ms"
     ]
     whole = level_summary(ledger.levels[0], 10.0, Objectives()).whole
-    assert (whole.requests_with_uncertain_ttft, whole.ttft_uncertainty_s.count) == (2, 100)
+    assert (whole.requests_with_uncertain_ttft, whole.ttft_uncertainty_s.count) == (4, 100)
     assert whole.ttft_uncertainty_s.max == pytest.approx(0.02, rel=0.001)
+
+
+def test_one_uncertain_first_output_of_a_short_run_is_no_reason(
+    report: Callable[..., Report], timeline: MakeTimeline, stage: Callable[..., Stage]
+) -> None:
+    for requests, late, suspect in ((27, 1, False), (5, 1, False), (27, 2, True)):
+        ledger = Ledger(Objectives())
+        ledger.begin_stage(stage(), 0.0)
+        bounds_ns = [0] * (requests - late) + [20 * MS] * late
+        ledger.apply(report([timeline(ttft_uncertainty_ns=bound_ns) for bound_ns in bounds_ns], [stage()]))
+        assert bool(reasons_to_suspect(ledger)) is suspect, (requests, late)
 
 
 def spread(p99_ms: float) -> ErrorSpread:

@@ -208,10 +208,52 @@ def test_users_that_go_in_the_drain_of_a_short_hold_do_not_make_it_suspect(
 
 
 def test_a_hold_whose_slowest_requests_were_cut_is_suspect(busy: Ledger) -> None:
+    assert busy.levels[0].complete
     assert reasons_to_suspect(busy) == [
-        "level 10 (system prompt off): 1 of 4 requests sent in the hold were cut when the drain's time was over: "
+        "level 10 (system prompt off): 1 of 4 requests sent in the hold were cut when the drain timeout was over: "
         "the slowest have no latency"
     ]
+
+
+@pytest.mark.parametrize(
+    ("cut_s", "stopped_s", "suspect", "complete"),
+    [
+        (17.2, None, True, True),  # by the drain timeout of 5 s
+        (14.0, 14.0, False, False),  # by an interruption in the drain: no timeout was over
+        (17.2, 18.0, True, True),  # by the timeout, before the interruption
+        (8.0, None, False, True),  # in the hold: its worker left
+    ],
+)
+def test_what_cut_a_request_decides_what_it_says_of_the_level(
+    stage: Callable[..., Stage],
+    report: Callable[..., Report],
+    timeline: MakeTimeline,
+    cut_s: float,
+    stopped_s: float | None,
+    suspect: bool,
+    complete: bool,
+) -> None:
+    """Level of 12 s, drain timeout 5 s: one reason, and one only, whatever was cut and when it is looked at."""
+    ledger = Ledger(Objectives(), drain_s=5.0)
+    ledger.begin_stage(stage(), 0.0)
+    if stopped_s is not None:
+        ledger.stop(stopped_s, interrupted=True)
+    cut = timeline((7.0,), sent_s=6.0, over_s=cut_s, outcome=Outcome.CUT)
+    ledger.apply(report([timeline(), cut], [stage()]))
+    ledger.end_stage(18.0)
+    assert [reason.partition(" were cut when the drain timeout")[1] != "" for reason in reasons_to_suspect(ledger)] == (
+        [True] if suspect else []
+    )
+    assert ledger.levels[0].complete is complete
+
+
+def test_the_end_of_a_plan_is_no_interruption(books: MakeBooks, timeline: MakeTimeline) -> None:
+    """A free run has no end but its user's own."""
+    ledger = books([timeline((11.9, 12.1), sent_s=11.8, outcome=Outcome.CUT)])
+    ledger.levels[0].ended_s = None
+    ledger.stop(13.0, interrupted=False)
+    ledger.end_stage(13.0)
+    assert ledger.levels[0].complete
 
 
 def test_a_hold_in_which_nobody_asked_is_suspect(books: MakeBooks, timeline: MakeTimeline) -> None:

@@ -106,7 +106,7 @@ def test_a_fall_within_a_level_is_called_out_at_the_top_and_a_steady_level_is_no
 def test_a_suspect_run_says_so_first_and_no_condition_is_a_pass(tmp_path: Path) -> None:
     suspect = {"validity": {"verdict": "suspect", "reasons": ["10 users: <late> & later"]}}
     text = words(page(write_folder(tmp_path / "run", LADDER, seed=1, summary=suspect), "failures > 1%"))
-    assert "Suspect. The client may have disturbed these figures: 10 users: &lt;late> &amp; later." in text
+    assert "Suspect. The results are unreliable: 10 users: &lt;late> &amp; later." in text
     assert "not to be believed, so that none is a pass: 10 users" in text
     assert "Valid." not in text
 
