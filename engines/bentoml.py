@@ -28,15 +28,26 @@ class TextDecoder:
     def __init__(self) -> None:
         self._utf8 = getincrementaldecoder("utf-8")()
         self._tail = ""
+        self._broken: StreamBroken | None = None
 
     def feed(self, data: bytes) -> list[Delta]:
-        """The text of these bytes. Raises StreamBroken for bytes that are no UTF-8."""
-        try:
-            text = self._utf8.decode(data)
-        except UnicodeDecodeError as error:
-            raise StreamBroken(f"the text is not UTF-8: {error.object[error.start :][:60]!r}") from None
+        """The text of these bytes. Raises StreamBroken for bytes that are not UTF-8; where text precedes them, only at
+        the next call, so that the result does not depend on how the bytes were split."""
+        if self._broken is not None:
+            raise self._broken
+        text = self._decoded(data)
+        if self._broken is not None and not text:
+            raise self._broken
         self._tail = (self._tail + text)[-_TAIL_CHARACTERS:]
         return [Delta(text)] if text else []
+
+    def _decoded(self, data: bytes) -> str:
+        try:
+            return self._utf8.decode(data)
+        except UnicodeDecodeError as error:
+            bad = error.object[error.start : error.end]
+            self._broken = StreamBroken(f"the text is not UTF-8: {bad!r}")
+            return error.object[: error.start].decode()
 
     def alike_each(self, _: Sequence[bytes]) -> Alike:
         """As StreamDecoder's."""
@@ -45,13 +56,15 @@ class TextDecoder:
     def end(self) -> list[Delta]:
         """The stream's end, and a failure where the last text tells of one: a service that runs TensorRT-LLM yields its
         engine's errors as text. Raises StreamBroken where the body ended inside a character."""
+        if self._broken is not None:
+            raise self._broken
         rest, _ = self._utf8.getstate()
         if rest:
             raise StreamBroken(f"the text ended inside a character: {rest!r}")
         if match := _ERROR.search(self._tail):
             try:
                 return [Delta(error=words_of(msgspec.json.decode(match[0])))]
-            except msgspec.DecodeError:  # an answer that only looks like it
+            except (msgspec.DecodeError, RecursionError):  # an answer that only looks like it
                 pass
         return [Delta(done=True)]
 

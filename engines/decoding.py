@@ -43,14 +43,21 @@ class LineSplitter:
             self._pending_bytes = 0
         self._pieces.append(rest)
         self._pending_bytes += len(rest)
-        yield from filter(None, map(bytes.strip, whole))
-        if self._pending_bytes > sse.MAX_EVENT_BYTES:
-            raise StreamBroken(f"a line is longer than {sse.MAX_EVENT_BYTES} bytes")
+        for line in whole:
+            _check_length(len(line))
+            if stripped := line.strip():
+                yield stripped
+        _check_length(self._pending_bytes)
 
     @property
     def pending(self) -> bytes:
         """The beginning of a line whose end has not come."""
         return b"".join(self._pieces)
+
+
+def _check_length(line_bytes: int) -> None:
+    if line_bytes > sse.MAX_EVENT_BYTES:
+        raise StreamBroken(f"a line is longer than {sse.MAX_EVENT_BYTES} bytes")
 
 
 class DocumentDecoder(ABC, Generic[Document]):
@@ -109,8 +116,7 @@ class DocumentDecoder(ABC, Generic[Document]):
     def _delta_of(self, event: bytes) -> Delta:
         self._seen += 1
         try:
-            document = self._read(event)
+            return self._delta(self._read(event))
         except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
             start = event[:80].decode("utf-8", "replace")
             raise StreamBroken(f"event {self._seen} cannot be read: {error}: {start!r}") from None
-        return self._delta(document)

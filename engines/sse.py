@@ -43,6 +43,11 @@ def plain_events(data: bytes) -> list[bytes] | None:
     return payloads if data.count(b"\n") == 2 * len(payloads) else None
 
 
+def _check_length(event_bytes: int) -> None:
+    if event_bytes > MAX_EVENT_BYTES:
+        raise StreamBroken(f"an event is longer than {MAX_EVENT_BYTES} bytes")
+
+
 class EventSplitter:
     """Feed it bytes; it gives the `data` of each event that they complete."""
 
@@ -71,7 +76,7 @@ class EventSplitter:
         else:
             self._keep(data)
         if self._pending_bytes > MAX_EVENT_BYTES:
-            raise StreamBroken(f"an event is longer than {MAX_EVENT_BYTES} bytes")
+            _check_length(len(self.pending.strip(b"\n")))
 
     def _keep(self, data: bytes, anew: bool = False) -> None:
         if anew:
@@ -82,10 +87,13 @@ class EventSplitter:
             self._pending_bytes += len(data)
 
     def _read(self, whole: bytes) -> Iterator[bytes]:
-        if not self._begun:  # the format lets a stream begin with a byte order mark
-            self._begun = True
-            whole = whole.removeprefix(BOM_UTF8)
-        for event in whole[:-2].split(b"\n\n"):
+        for between_blank_lines in whole[:-2].split(b"\n\n"):
+            # How many line feeds are around an event depends on the reads; they mean nothing.
+            event = between_blank_lines.strip(b"\n")
+            _check_length(len(event))
+            if not self._begun:  # the format lets a stream begin with a byte order mark
+                self._begun = True
+                event = event.removeprefix(BOM_UTF8)
             if event.startswith(PLAIN) and b"\n" not in event:
                 yield event[len(PLAIN) :]
             else:

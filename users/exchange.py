@@ -155,8 +155,8 @@ class Ask:
                     self._take_outputs(alike, (arrival.arrived_ns,))
                     return
                 self._take_events(self._decoder.feed(arrival.data), arrival)
-            elif len(self._error_body) < _MAX_ERROR_BODY_BYTES:
-                self._error_body += arrival.data
+            elif room := _MAX_ERROR_BODY_BYTES - len(self._error_body):
+                self._error_body += arrival.data[:room]
             if self._told_all_ns is None:
                 self._decoder.feed(b"")  # what broke behind good events is told at the next call
             else:

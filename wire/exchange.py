@@ -115,6 +115,8 @@ class Exchange:
                 self._receiver.take(self, arrival)
         if response.complete:
             self.finish(arrived_ns)
+        elif response.broken is not None:
+            raise response.broken
 
     def take_alike(self, reads: Sequence[bytes], arrived_ns: Sequence[int], delays_ns: Sequence[int]) -> int:
         """Of several reads with the kernel's times, take the first ones together, as many as can be; how many."""

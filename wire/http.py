@@ -10,6 +10,8 @@ import httptools
 from wire.errors import ServerBrokeProtocol
 
 _MAX_HEAD_BYTES = 64 * 1024
+#: An error quotes this much of the first line.
+_QUOTED_BYTES = 40
 _LINE_END = b"\r\n"
 #: Small chunks: their sizes by how these are written, and how many bytes they have with all that is around them.
 _SIZES = {b"%x" % size: size for size in range(1, 4096)} | {b"%X" % size: size for size in range(1, 4096)}
@@ -17,39 +19,75 @@ _CHUNK_BYTES = [len(b"%x" % size) + size + 2 * len(_LINE_END) for size in range(
 
 
 class ResponseParser:
-    """Feed it bytes; read status, headers, body parts and whether the response is complete."""
+    """Feed it bytes; read status, headers, body parts and whether the response is complete.
+
+    broken: why the rest of the response cannot be read, None as long as it can. The result does not depend on how the
+    bytes were split into reads.
+    """
 
     def __init__(self) -> None:
+        self.broken: ServerBrokeProtocol | None = None
         self.status = 0
         self.headers: dict[str, str] = {}
         self.head_complete = False
         self.complete = False
         self._body: list[bytes] = []
         self._last_read = self._last_body = b""
+        self._first_line = self._held_back = b""  # of the response; what is held back was not parsed yet
         self._head_bytes = 0
         self._informational = False
         self._keeps_alive = False
         self._parser: httptools.HttpResponseParser | None = httptools.HttpResponseParser(self)
 
     def feed(self, data: bytes) -> bytes:
-        """Take the bytes of one read, give back the body bytes among them. Raises ServerBrokeProtocol."""
+        """Parse the bytes of one read and return the body bytes among them. Raises ServerBrokeProtocol if they are not
+        HTTP/1.1; where body bytes precede the error, they are returned and the error is in `broken`."""
         assert self._parser is not None, "fed after close"
-        if not self.head_complete:
-            self._head_bytes += len(data)
+        if self.broken is not None:
+            raise self.broken
+        try:
+            if self.head_complete:
+                self._parse(data)
+            else:
+                self._parse_head(data)
+        except ServerBrokeProtocol as broken:
+            self.broken = broken
+            if not self._body:
+                raise
+        body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
+        self._body.clear()
+        self._last_read, self._last_body = data, body
+        return body
+
+    def _parse_head(self, data: bytes) -> None:
+        """Parse bytes of which at least the first belong to the head. Nothing is parsed before the first line, or as
+        much of it as an error quotes, has arrived."""
+        if not self._first_line:
+            data, self._held_back = self._held_back + data, b""
+            if len(data) < _QUOTED_BYTES and b"\n" not in data:
+                self._held_back = data
+                return
+            self._first_line = data[: data.find(b"\n", 0, _QUOTED_BYTES) + 1 or _QUOTED_BYTES]
+        allowed = _MAX_HEAD_BYTES - self._head_bytes
+        self._head_bytes += len(data)
+        self._parse(data[:allowed])
+        if not self.head_complete and self._head_bytes > _MAX_HEAD_BYTES:
+            raise ServerBrokeProtocol(f"the response's head is longer than {_MAX_HEAD_BYTES} bytes")
+        if len(data) > allowed:
+            self._parse(data[allowed:])
+
+    def _parse(self, data: bytes) -> None:
+        assert self._parser is not None
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
             raise ServerBrokeProtocol("the server switched to another protocol (status 101)") from None
         except httptools.HttpParserError as error:
-            if not self.complete:
-                raise ServerBrokeProtocol(f"the response is not HTTP/1.1: {error} (it begins {data[:40]!r})") from None
-            self._keeps_alive = False  # bytes behind a whole response spoil the connection, not the response
-        if not self.head_complete and self._head_bytes > _MAX_HEAD_BYTES:
-            raise ServerBrokeProtocol(f"the response's head is longer than {_MAX_HEAD_BYTES} bytes")
-        body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
-        self._body.clear()
-        self._last_read, self._last_body = data, body
-        return body
+            if self.complete:
+                self._keeps_alive = False  # bytes behind a whole response spoil the connection, not the response
+                return
+            begins = f" (it begins {self._first_line!r})" if not self.head_complete else ""
+            raise ServerBrokeProtocol(f"the response is not HTTP/1.1: {error}{begins}") from None
 
     def whole_chunks(self, reads: Sequence[bytes]) -> list[bytes]:
         """The bodies of the first of these reads, as long as each is small chunks and nothing else. They change
@@ -76,6 +114,11 @@ class ResponseParser:
         """The server closed. Completes a close-delimited body; raises ServerBrokeProtocol for any other."""
         if self.complete:
             return
+        if self.broken is not None:
+            raise self.broken
+        if self._held_back:
+            self._first_line = self._held_back
+            self._parse(self._held_back)
         if not self.head_complete:
             raise ServerBrokeProtocol("the connection ended before the response's head was complete")
         if self._is_framed:

@@ -1,5 +1,6 @@
 """Server-sent events from bytes, however the reads cut them."""
 
+from codecs import BOM_UTF8
 from collections.abc import Callable
 from itertools import chain
 
@@ -141,3 +142,15 @@ def test_an_event_as_long_as_the_bound_is_read(events: Events, monkeypatch: pyte
 def test_the_plainest_event_reads_the_same_as_sseclient_reads_it(text: str) -> None:
     event = b"data: " + text.encode()
     assert list(EventSplitter().feed(event + b"\n\n")) == list(read_any_event(event)) == [text.encode()]
+
+
+@pytest.mark.parametrize("around", [b"", b"\n", BOM_UTF8])
+def test_the_longest_event_is_the_same_in_every_split(
+    breaks: Callable[[bytes], tuple[list[str], str]], monkeypatch: pytest.MonkeyPatch, around: bytes
+) -> None:
+    monkeypatch.setattr("engines.sse.MAX_EVENT_BYTES", 20)
+    small = b"data: a\n\n" if around != BOM_UTF8 else b""
+    allowed = 14 - len(around.strip(b"\n"))
+    for length, broken in ((allowed, False), (allowed + 1, True)):
+        seen, _ = breaks(small + around + b"data: " + b"x" * length + b"\n\n" + b"data: " + b"y" * 30)
+        assert seen == ["a"] * bool(small) + ["x" * length] * (not broken)

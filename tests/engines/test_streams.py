@@ -238,9 +238,19 @@ def test_text_that_ends_inside_a_character_is_truncated(read: Read) -> None:
     assert read("bentoml", b"caf\xc3") == Answer("caf", broken=r"the text ended inside a character: b'\xc3'")
 
 
-def test_text_that_is_not_utf_8_is_a_broken_stream(three_ways: Callable[..., Answer]) -> None:
-    answer = answer_of("bentoml", [b"abc", b"\xff"])
-    assert answer == Answer("abc", broken=r"the text is not UTF-8: b'\xff'")
+@pytest.mark.parametrize("bad", [b"\xff", b"\xe4\xb8", b"\xed\xa0"])
+def test_text_before_bytes_that_are_not_utf_8_is_kept(read: Read, bad: bytes) -> None:
+    answer = read("bentoml", b"caf\xc3\xa9" + bad + b"abc")
+    assert (answer.text, answer.done) == ("café", False)
+    assert answer.broken == f"the text is not UTF-8: {bad[:1] if bad[:1] == bytes([0xED]) else bad!r}"
+
+
+@pytest.mark.parametrize("line_ends", [b"\n\n", b"\n\n\n", b"\r\n\r\n\n"])
+def test_bytes_that_are_not_utf_8_in_a_field_that_is_not_read_are_the_same_in_every_split(
+    read: Read, line_ends: bytes
+) -> None:
+    event = b'data: {"id":"\xff","choices":[{"delta":{"content":"Hi"}}]}'
+    assert read("vllm", (event + line_ends) * 3 + DONE) == Answer("HiHiHi", done=True)
 
 
 @pytest.mark.parametrize(

@@ -22,10 +22,12 @@ def told(pieces: list[bytes], then_closed: bool = False) -> Told:
     try:
         for piece in pieces:
             body += parser.feed(piece)
+            if parser.broken is not None:
+                raise parser.broken
         if then_closed:
             parser.end_of_connection()
     except ServerBrokeProtocol as error:
-        broken = str(error).split(" (it begins ")[0]
+        broken = str(error)
     return Told(parser.status, body, parser.complete, parser.keeps_alive, broken)
 
 
@@ -44,6 +46,7 @@ def three_ways(data: bytes, then_closed: bool = False) -> Told:
 
 LENGTH = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nhel\r\n2;x=y\r\nlo\r\n0\r\n\r\n"
+CHUNKED_HEAD = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 UNTIL_CLOSE = b"HTTP/1.1 200 OK\r\n\r\nhello"
 INTERIM = b"HTTP/1.1 100 Continue\r\n\r\n"
 CLOSING = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 5\r\n\r\nhello"
@@ -127,18 +130,47 @@ def test_a_close_behind_the_promised_end_is_nobodys_fault() -> None:
 
 
 @pytest.mark.parametrize(
-    "response", [b"SSH-2.0-OpenSSH_9.6\r\n", b"hello", b"\x15\x03\x01\x00\x02\x02", b"HTTP/2 200\r\n\r\n", b"{}"]
+    ("response", "quoted"),
+    [
+        (b"SSH-2.0-OpenSSH_9.6\r\n", b"SSH-2.0-OpenSSH_9.6\r\n"),
+        (b"hello", b"hello"),
+        (b"\x15\x03\x01\x00\x02\x02", b"\x15\x03\x01\x00\x02\x02"),
+        (b"HTTP/2 200\r\n\r\n", b"HTTP/2 200\r\n"),
+        (b"{}", b"{}"),
+        (b"x" * 100, b"x" * 40),
+    ],
 )
-def test_what_is_not_http_is_named_and_quoted(response: bytes) -> None:
-    with pytest.raises(ServerBrokeProtocol) as broken:
-        ResponseParser().feed(response)
-    assert str(broken.value).startswith("the response is not HTTP/1.1: ")
-    assert repr(response)[:20] in str(broken.value)
+def test_what_is_not_http_is_named_and_its_first_line_quoted(response: bytes, quoted: bytes) -> None:
+    told = three_ways(response, then_closed=True)
+    assert told.broken is not None
+    assert told.broken.startswith("the response is not HTTP/1.1: ")
+    assert told.broken.endswith(f" (it begins {quoted!r})")
+
+
+@pytest.mark.parametrize("framing", [b"zz\r\n", b"5\r\nworldX"])
+def test_body_bytes_before_broken_framing_are_kept(framing: bytes) -> None:
+    told = three_ways(CHUNKED_HEAD + b"5\r\nhello\r\n" + framing, then_closed=True)
+    assert told.broken is not None
+    assert told.broken.startswith("the response is not HTTP/1.1: ")
+    assert told.body == (b"hello" if framing.startswith(b"zz") else b"helloworld")
+    assert not told.complete
 
 
 def test_a_chunk_without_a_size_is_not_http() -> None:
     told = three_ways(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n")
     assert told.broken == "the response is not HTTP/1.1: Invalid character in chunk size"
+
+
+def test_a_head_is_bounded_the_same_however_it_is_split() -> None:
+    """The bound is on the head alone, and exact."""
+    for length, broken in ((65_536, None), (65_537, "the response's head is longer than 65536 bytes")):
+        head = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nX-Long: "
+        head += b"a" * (length - len(head) - 4) + b"\r\n\r\n"
+        for size in (1, 1000, 40_000, len(head) + 5):
+            whole = head + b"hello"
+            seen = told([whole[at : at + size] for at in range(0, len(whole), size)])
+            assert seen.broken == broken, size
+            assert seen.body == (b"" if broken else b"hello")
 
 
 def test_a_change_of_protocol_is_the_servers_fault() -> None:
@@ -196,9 +228,6 @@ def test_whole_chunks_that_are_not_fed_make_no_difference(
         if reads:
             found += parser.feed(reads.pop(0))
     assert (found, parser.complete) == (body, True)
-
-
-CHUNKED_HEAD = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
 def test_reads_that_are_whole_chunks_are_known_behind_one_that_ended_with_a_line_and_its_chunk() -> None:
