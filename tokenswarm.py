@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from typing import NoReturn
 
@@ -12,6 +11,7 @@ import reports.cli
 import reports.compare
 import reports.gate
 import simulator.cli
+from reports.output import discard
 
 _COMMANDS = {
     "simulate": (simulator.cli, "serve the simulator, a server of known speed"),
@@ -35,12 +35,11 @@ def main(arguments: list[str] | None = None) -> int:
     for name, (module, text) in _COMMANDS.items():
         module.add_arguments(commands.add_parser(name, help=text, description=text.capitalize() + "."))
     args = parser.parse_args(arguments)
+    code: int = _COMMANDS[args.command][0].main(args)
     try:
-        code: int = _COMMANDS[args.command][0].main(args)
         sys.stdout.flush()
-    except BrokenPipeError:  # `tokenswarm report … | head`: the reader has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    except BrokenPipeError:  # the reader has seen enough; the result stays what it is
+        discard(sys.stdout)
     return code
 
 

@@ -11,6 +11,7 @@ from engines import ENGINES
 from probe.inquiry import Probe, ProbeError
 from probe.text import told_as_text
 from prompts import PromptError, token_counter
+from reports.output import show
 from users.options import OptionError, Timeouts
 from users.server import origin_of
 from wire import TlsSettings, UnusableCertificates, UnusableUrl
@@ -47,9 +48,9 @@ def main(args: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     if args.json:
-        print(msgspec.json.format(msgspec.json.encode(told), indent=2).decode())
+        show(msgspec.json.format(msgspec.json.encode(told), indent=2).decode())
     else:
-        print(told_as_text(told))
+        show(told_as_text(told))
     return 0
 
 

@@ -12,11 +12,12 @@ from reports.conditions import parse_conditions
 from reports.exports import write_hlog, write_parquet
 from reports.journals import load_requests
 from reports.judge import check_levels, write_files
-from reports.judgement import judge_run, judgement_lines
+from reports.judgement import Judgement, judge_run, judgement_lines
 from reports.options import JudgingOptions
 from reports.options import add_arguments as add_judging_arguments
 from reports.others import COLUMNS, TOOLS, report_as
-from reports.results import load_results
+from reports.output import show
+from reports.results import Results, load_results
 from reports.run_page import draw_page
 from reports.table import summary_table
 
@@ -55,24 +56,28 @@ def _report(args: argparse.Namespace) -> int:
     results = load_results(args.results)
     check_levels(options, ((level.level, level.system_prompt) for level in results.summary.levels))
     if args.as_tool:
-        print(report_as(args.as_tool, load_requests(results, COLUMNS), results))
+        show(report_as(args.as_tool, load_requests(results, COLUMNS), results))
         return 0
-    print(summary_table(results, width=_width()))
     judgement = judge_run(options.conditions, results)
-    if lines := judgement_lines(judgement):
-        print("\n" + "\n".join(lines))
-    # The page keeps the run's own conditions unless others are asked for.
+    shown = [[summary_table(results, width=_width())], judgement_lines(judgement)]
+    try:
+        shown.append(_write(args, options, results, judgement))
+    finally:  # the figures are shown even where a file cannot be written
+        show("\n\n".join("\n".join(part) for part in shown if part))
+    return judgement.exit_code if options.conditions else 0
+
+
+def _write(args: argparse.Namespace, options: JudgingOptions, results: Results, judgement: Judgement) -> list[str]:
+    """Every file. Returns a line for each that says where it is. Raises ReportError."""
+    # The page keeps the run's own conditions unless others are given.
     own = options.conditions or parse_conditions(results.run.options.get("fail_if") or "")
     page, charts = draw_page(results, judge_run(own, results)), draw_charts(results, results.folder)
-    print(f"\nPage: {page}")
-    for chart in charts:
-        print(f"Chart: {chart}")
-    write_files(options, results, judgement)
+    written = [f"Page: {page}", *(f"Chart: {chart}" for chart in charts), *write_files(options, results, judgement)]
     for kind, file, write in (("Parquet", args.parquet, write_parquet), ("HdrHistogram log", args.hlog, write_hlog)):
         if file:
             write(results, Path(file))
-            print(f"{kind}: {file}")
-    return judgement.exit_code if options.conditions else 0
+            written.append(f"{kind}: {file}")
+    return written
 
 
 def _width() -> int:

@@ -12,8 +12,9 @@ from reports.comparison import Comparison
 from reports.comparison_charts import draw_comparison
 from reports.comparison_page import comparison_html
 from reports.comparison_text import comparison_csv, comparison_markdown, comparison_table
-from reports.judge import write_text
+from reports.judge import write_markdown, write_text
 from reports.likeness import FIELDS, SUSPECT
+from reports.output import show
 from reports.results import ReportError, load_results
 
 
@@ -59,15 +60,17 @@ def _compare(args: Namespace) -> int:
     comparison = Comparison(
         [load_results(folder) for folder in args.results], args.label, args.base, args.allow, _objectives(args)
     )
-    print(comparison_table(comparison, shutil.get_terminal_size(fallback=(120, 24)).columns))
-    print()
-    for file, text in ((args.html, comparison_html), (args.markdown, comparison_markdown), (args.csv, comparison_csv)):
-        if file:
-            write_text(Path(file), text(comparison))
-            print(f"Written: {file}")
+    table = comparison_table(comparison, shutil.get_terminal_size(fallback=(120, 24)).columns)
+    written = []
+    if args.html:
+        written.append(write_text("Page", Path(args.html), comparison_html(comparison)))
+    if args.markdown:
+        written.append(write_markdown(Path(args.markdown), comparison_markdown(comparison)))
+    if args.csv:
+        written.append(write_text("CSV", Path(args.csv), comparison_csv(comparison)))
     if args.png:
-        for chart in draw_comparison(comparison, Path(args.png)):
-            print(f"Chart: {chart}")
+        written += [f"Chart: {chart}" for chart in draw_comparison(comparison, Path(args.png))]
+    show("\n\n".join([table, *(["\n".join(written)] if written else [])]))
     return 0
 
 

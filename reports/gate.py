@@ -14,7 +14,7 @@ from reports.command import ended
 from reports.conditions import Condition, Figure
 from reports.estimates import Measured
 from reports.intervals import Estimate
-from reports.judge import check_levels, write_text
+from reports.judge import check_levels, write_markdown, write_text
 from reports.judgement import Finding, Judgement, Verdict, judgement_lines, told_figure
 from reports.junit import junit_xml
 from reports.likeness import FIELDS, SUSPECT, check_alike, reasons_to_doubt
@@ -22,6 +22,7 @@ from reports.markdown import judgement_markdown, verdict_words
 from reports.notices import stage_name
 from reports.options import JudgingOptions
 from reports.options import add_arguments as add_judging_arguments
+from reports.output import show
 from reports.results import Level, Results, load_results
 
 #: Shares change by percentage points: a ratio of shares near zero says nothing.
@@ -55,13 +56,15 @@ def _gate(args: Namespace) -> int:
     check_alike([base, new], args.allow)
     check_levels(options, ((level.level, level.system_prompt) for level, _ in pairs(base, new)))
     judgement = judge_change(options.conditions, base, new, args.allow)
-    print(f"Base: {base.folder} ({base.summary.engine})\nNew:  {new.folder} ({new.summary.engine})\n")
-    print("\n".join(judgement_lines(judgement)))
+    written = []
     if options.junit:
-        write_text(options.junit, junit_xml(judgement, new.run.started_at))
+        written.append(write_text("JUnit", options.junit, junit_xml(judgement, new.run.started_at)))
     if options.markdown:
         heading = f"## Tokenswarm gate: {judgement.subject}, {verdict_words(judgement)}"
-        write_text(options.markdown, "\n".join([heading, "", *judgement_markdown(judgement)]) + "\n")
+        document = "\n".join([heading, "", *judgement_markdown(judgement)]) + "\n"
+        written.append(write_markdown(options.markdown, document))
+    runs = [f"Base: {base.folder} ({base.summary.engine})", f"New:  {new.folder} ({new.summary.engine})"]
+    show("\n\n".join("\n".join(part) for part in (runs, judgement_lines(judgement), written) if part))
     return judgement.exit_code
 
 

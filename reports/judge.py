@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Collection, Iterable
 from pathlib import Path
+from typing import TextIO
 
 from metrics.run import EXIT_UNUSABLE
 from metrics.stage import Stage
@@ -22,11 +24,21 @@ class Judge:
 
     def __init__(self) -> None:
         self._options = JudgingOptions([], None, None)
+        self._written: dict[Path, list[str]] = {}
 
     def prepare(self, options: JudgingOptions, plan: Collection[Stage]) -> None:
         """Conditions of the run to come. Raises ReportError for one that is said of no level of its plan."""
         check_levels(options, ((stage.level, stage.system_prompt) for stage in plan))
         self._options = options
+
+    @property
+    def output(self) -> TextIO:
+        """Where the run's table goes: not behind the JSON of Locust's --json, which a program reads."""
+        return self._options.output
+
+    def written(self, folder: Path) -> list[str]:
+        """A line for each file that was written about a run besides those in its folder."""
+        return self._written.pop(folder, [])
 
     def judgement(self, results: Results) -> Judgement:
         """The run held against the conditions."""
@@ -42,7 +54,7 @@ class Judge:
         try:
             results = load_results(folder)
             judgement = self.judgement(results)
-            write_files(options, results, judgement)
+            self._written[folder] = write_files(options, results, judgement)
         except ReportError as error:
             logger.error("The run cannot be judged: %s", error)
             return EXIT_UNUSABLE
@@ -63,17 +75,30 @@ def check_levels(options: JudgingOptions, levels: Iterable[tuple[str, str]]) -> 
             raise ReportError(f"--fail-if: {condition.text!r} is said of a level that is not there; there are {told}.")
 
 
-def write_files(options: JudgingOptions, results: Results, judgement: Judgement) -> None:
-    """Raises ReportError."""
+def write_files(options: JudgingOptions, results: Results, judgement: Judgement) -> list[str]:
+    """Write the JUnit and Markdown files that the options name. Returns a line for each that says where it is. Raises
+    ReportError."""
+    written = []
     if options.junit:
-        write_text(options.junit, junit_xml(judgement, results.run.started_at))
+        written.append(write_text("JUnit", options.junit, junit_xml(judgement, results.run.started_at)))
     if options.markdown:
-        write_text(options.markdown, run_markdown(results, judgement))
+        written.append(write_markdown(options.markdown, run_markdown(results, judgement)))
+    return written
 
 
-def write_text(path: Path, text: str) -> None:
-    """Raises ReportError."""
+def write_markdown(path: Path, text: str) -> str:
+    """Write Markdown; append it where the file is the summary of a GitHub Actions job, which other steps write to as
+    well. Returns the line that says where it is. Raises ReportError."""
+    summary = os.environ.get("GITHUB_STEP_SUMMARY")
+    append = bool(summary) and path.absolute() == Path(summary or "").absolute()
+    return write_text("Markdown", path, text, append)
+
+
+def write_text(kind: str, path: Path, text: str, append: bool = False) -> str:
+    """Write a file. Returns the line that says where it is. Raises ReportError."""
     try:
-        path.write_text(text, encoding="utf-8")
+        with path.open("a" if append else "w", encoding="utf-8") as file:
+            file.write(text)
     except OSError as error:
         raise ReportError(f"{path} cannot be written: {error.strerror}.") from error
+    return f"{kind}: {path}"

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from argparse import Action, ArgumentParser, Namespace
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from reports.conditions import Condition, parse_conditions
 from reports.results import ReportError
@@ -14,11 +15,18 @@ from reports.results import ReportError
 
 @dataclass(frozen=True, slots=True)
 class JudgingOptions:
-    """Under which conditions a run fails, and the files that say so; None writes none."""
+    """Under which conditions a run fails, and the files that say so; None writes none. json_on_stdout: whether Locust
+    prints JSON there."""
 
     conditions: Sequence[Condition]
     junit: Path | None
     markdown: Path | None
+    json_on_stdout: bool = False
+
+    @property
+    def output(self) -> TextIO:
+        """The stream for what a person reads: standard error where standard output is JSON for a program."""
+        return sys.stderr if self.json_on_stdout else sys.stdout
 
     @classmethod
     def of(cls, options: Namespace, relative: bool = False) -> JudgingOptions:
@@ -27,7 +35,12 @@ class JudgingOptions:
         names_goodput = any(condition.figure and condition.figure.name == "goodput" for condition in conditions)
         if names_goodput and getattr(options, "slo", None) == "":
             raise ReportError("--fail-if names goodput, which needs objectives: give --slo, like --slo ttft=500ms.")
-        return cls(conditions, _file("--junit", options.junit), _file("--markdown", options.markdown))
+        return cls(
+            conditions,
+            _file("--junit", options.junit),
+            _file("--markdown", options.markdown),
+            bool(getattr(options, "json", False)),
+        )
 
 
 class Joined(Action):

@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from pathlib import Path
+from typing import TextIO
 
 from metrics.health import SelfCheck
 from metrics.progress import Progress
 from reports.charts import draw_charts
 from reports.judge import Judge
 from reports.judgement import judgement_lines
+from reports.output import show
 from reports.progress import progress_line
 from reports.results import ReportError, load_results
 from reports.run_page import draw_page
@@ -36,24 +38,26 @@ class TerminalSink:
 
     def finished(self, folder: Path) -> None:
         """The table, the page, the charts, the folder. A report that cannot be made says so and loses nothing."""
+        output = self._judge.output
         try:
             results = load_results(folder)
-            print(f"\n{summary_table(results)}\n", flush=True)
             judgement = self._judge.judgement(results)
-            if lines := judgement_lines(judgement):
-                print("\n".join(lines) + "\n", flush=True)
-            print(f"Results: {folder}", flush=True)
+            table, lines = summary_table(results), judgement_lines(judgement)
         except ReportError as error:
             logger.error("The report could not be made: %s; the results are in %s", error, folder)
             return
-        _tell("Page", folder, lambda: [draw_page(results, judgement)])
-        _tell("Chart", folder, lambda: draw_charts(results, folder))
+        show("\n" + "\n\n".join(["\n".join(part) for part in ([table], lines) if part]) + "\n", output)
+        show(f"Results: {folder}", output)
+        _draw("Page", folder, lambda: [draw_page(results, judgement)], output)
+        _draw("Chart", folder, lambda: draw_charts(results, folder), output)
+        for line in self._judge.written(folder):
+            show(line, output)
 
 
-def _tell(kind: str, folder: Path, draw: Callable[[], list[Path]]) -> None:
+def _draw(kind: str, folder: Path, draw: Callable[[], list[Path]], output: TextIO) -> None:
     try:
         for drawn in draw():
-            print(f"{kind}: {drawn}", flush=True)
+            show(f"{kind}: {drawn}", output)
     except ReportError as error:
         logger.error("The report could not be made: %s; the results are in %s", error, folder)
     except Exception as error:  # whatever a drawing library says: what was measured is in the folder all the same
