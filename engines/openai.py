@@ -42,6 +42,15 @@ class _Choice(msgspec.Struct, gc=False):
 class _Usage(msgspec.Struct, gc=False):
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
+    # Any, as not every server has the same in it, and an event must not break over a detail.
+    prompt_tokens_details: Any = None
+
+    @property
+    def cached_tokens(self) -> int | None:
+        """Prompt tokens found in the prefix cache, None where the server does not say."""
+        details = self.prompt_tokens_details
+        cached = details.get("cached_tokens") if isinstance(details, dict) else None
+        return cached if isinstance(cached, int) else None
 
 
 class _Chunk(msgspec.Struct, gc=False):
@@ -169,6 +178,7 @@ def _delta_of(chunk: _Chunk) -> Delta:
         usage.prompt_tokens if usage else None,
         usage.completion_tokens if usage else None,
         finish_reason,
+        cached_tokens=usage.cached_tokens if usage else None,
     )
 
 

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from hashlib import blake2b
 from typing import Any, NamedTuple, Protocol
 from urllib.parse import quote
 
@@ -41,6 +42,15 @@ class ChatRequest:
         system = [] if self.system_prompt is None else [{"role": "system", "content": self.system_prompt}]
         return [*system, {"role": "user", "content": self.prompt}]
 
+    @property
+    def content_hash(self) -> str:
+        """16 hexadecimal digits (BLAKE2b) of the messages' roles and texts: equal where equal messages are sent."""
+        digest = blake2b(digest_size=8)
+        for message in self.messages:
+            for part in (message["role"], message["content"]):
+                digest.update(part.encode("utf-8", "surrogatepass") + b"\0")
+        return digest.hexdigest()
+
 
 class Delta(msgspec.Struct, frozen=True, gc=False):
     """What one event of a stream added.
@@ -50,6 +60,7 @@ class Delta(msgspec.Struct, frozen=True, gc=False):
     prompt_tokens, output_tokens: the server's usage so far, None where this event gave none.
     error: the server's own message, when it reported a failure inside the stream.
     done: the dialect's end of stream.
+    cached_tokens: prompt tokens that the server's usage says it found in its prefix cache, None where it does not say.
     """
 
     text: str = ""
@@ -61,6 +72,7 @@ class Delta(msgspec.Struct, frozen=True, gc=False):
     finish_reason: str | None = None
     error: str | None = None
     done: bool = False
+    cached_tokens: int | None = None
 
 
 class Alike(NamedTuple):

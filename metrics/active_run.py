@@ -148,4 +148,5 @@ class ActiveRun:
             workers=worker_summaries(ledger),
             hints=list(hints(ledger).values()),
             events=self.events,
+            prompts=ledger.prompts.stats.figures(),
         )

@@ -12,6 +12,7 @@ from math import ceil
 from metrics.health import CoreUse, SelfCheck, WorkerHealth
 from metrics.histogram import Histogram
 from metrics.objectives import Objectives
+from metrics.prompts_sent import PromptStats, SentPrompts
 from metrics.records import Report, ReportError, RequestRow
 from metrics.stage import PARTS_OF_REQUEST, Part, Phase, Place, Stage
 from metrics.timeline import Outcome
@@ -51,6 +52,7 @@ class PartBooks:
     connect_s: Histogram = field(default_factory=Histogram)
     client_delay_s: Histogram = field(default_factory=Histogram)
     loop_lag_s: Histogram = field(default_factory=Histogram)
+    prompts: PromptStats = field(default_factory=PromptStats)
 
     def add(self, row: RequestRow, objectives: Objectives) -> None:
         """Count a request that was sent in this part."""
@@ -195,6 +197,7 @@ class Ledger:
         self.failures = 0
         self.output_tokens = 0
         self.output_events = 0
+        self.prompts = SentPrompts()
 
     def begin_stage(self, stage: Stage, now_s: float) -> None:
         """The next level begins; the one before is over."""
@@ -319,8 +322,10 @@ class Ledger:
             self._enter_cut(level, row.ended_ns / 1e9 - level.began_s)
         for part, tokens in row.tokens_by_part.items():
             level.parts[part].add_tokens(tokens, row.outcome)
+        repeated = self.prompts.enter(row)
         for part in PARTS_OF_REQUEST[row.phase]:
             level.parts[part].add(row, self.objectives)
+            level.parts[part].prompts.add(row, repeated)
         sent = self._window(level, row.sent_ns / 1e9)
         sent.requests_sent += 1
         if row.outcome == Outcome.OK and row.ttft_ns is not None:

@@ -25,6 +25,8 @@ class Recorder:
         self.worker = worker
         self.in_flight = 0
         self.output_events = 0
+        #: Of this worker in this run: a session that is begun again must not draw the same numbers again.
+        self.prompts_drawn = 0
         self.stages: dict[int, Begun] = {}
         self.health = HealthMeter()
         self.fired = 0
@@ -142,6 +144,9 @@ def _row_of(timeline: Timeline, gaps_ns: NDArray[np.int64], begun: Begun, worker
         first_event_ns=_since(timeline.sent_ns, timeline.first_event_ns),
         last_event_ns=_since(timeline.sent_ns, timeline.last_event_ns),
         events=timeline.events,
+        prompt_id=timeline.prompt_id,
+        prompt_hash=timeline.prompt_hash,
+        cached_tokens=timeline.cached_tokens,
     )
 
 

@@ -19,6 +19,7 @@ _MOST = 2**60
 _MOST_BYTES = 16_000_000
 Amount = Annotated[float, msgspec.Meta(ge=0, le=float(_MOST))]
 Count = Annotated[int, msgspec.Meta(ge=0, le=_MOST)]
+PromptHash = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{0,16}$")]
 Moment = Annotated[int, msgspec.Meta(ge=-_MOST, le=_MOST)]
 
 
@@ -67,6 +68,9 @@ class RequestRow(msgspec.Struct, frozen=True, array_like=True):
     first_event_ns: int | None = None
     last_event_ns: int | None = None
     events: int = 0
+    prompt_id: str = ""
+    prompt_hash: PromptHash = ""
+    cached_tokens: Moment | None = None
 
     @property
     def id(self) -> str:

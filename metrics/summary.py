@@ -5,7 +5,9 @@ History of the format of a results folder (run.json and summary.json name it; ev
 2  summary.json: objective_share and capacity, meets_objectives of each level, and the interval of goodput's fraction.
    run.json: the system prompt's fingerprint among the prompts' facts. requests.csv: first_body_ms, first_event_ms,
    last_event_ms and events, for the figures as others count them; ttft_uncertainty_ms, and reads. summary.json:
-   ttft_uncertainty_s and requests_with_uncertain_ttft.
+   ttft_uncertainty_s and requests_with_uncertain_ttft. Later in the same format: requests.csv: prompt_id, prompt_hash,
+   cached_tokens; summary.json: `prompts` of each part and of the run; run.json: reuse, nonce and nonce_source among the
+   prompts' facts.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from metrics.health import SelfCheck
 from metrics.histogram import Histogram
 from metrics.ledger import Ledger, LevelBooks, PartBooks, WorkerBooks
 from metrics.objectives import Objectives
+from metrics.prompts_sent import PromptFigures
 from metrics.proof import (
     delay_reasons,
     fullest_hold,
@@ -94,6 +97,7 @@ class Figures(msgspec.Struct, frozen=True):
     client_delay_s: Distribution
     loop_lag_s: Distribution
     server: ServerFigures | None
+    prompts: PromptFigures = PromptFigures()
 
 
 class LevelSummary(msgspec.Struct, frozen=True):
@@ -168,6 +172,7 @@ class Summary(msgspec.Struct, frozen=True):
     workers: list[WorkerSummary]
     hints: list[str]
     events: list[WorkerEvent] = msgspec.field(default_factory=list)
+    prompts: PromptFigures = PromptFigures()
 
 
 def distribution(histogram: Histogram) -> Distribution:
@@ -212,6 +217,7 @@ def figures(books: PartBooks, seconds: float, objectives: Objectives, server: Se
         client_delay_s=distribution(books.client_delay_s),
         loop_lag_s=distribution(books.loop_lag_s),
         server=server,
+        prompts=books.prompts.figures(),
     )
 
 

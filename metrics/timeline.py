@@ -58,6 +58,8 @@ class Timeline:
     end_ns: the stream's proper end; over_ns: when the request was over for its user, whatever its outcome.
     outputs_ns: arrival of each event with output, ascending; those of one read share its time. gaps_measured: whether
     each read came as its bytes did.
+    prompt_id: the prompt's row in its source. prompt_hash: of all that was sent, equal for equal texts, "" where that
+    is not known. cached_tokens: prompt tokens that the server's usage says it found in its prefix cache.
     delays_ns: how late this process read each read of the response, empty without kernel stamps. kernel_stamps: how
     many of `reads` had a kernel receive time.
     """
@@ -88,6 +90,9 @@ class Timeline:
     output_tokens_source: TokenSource = TokenSource.EVENTS
     prompt_tokens: int | None = None
     prompt_tokens_source: str = ""
+    prompt_id: str = ""
+    prompt_hash: str = ""
+    cached_tokens: int | None = None
     bytes_received: int = 0
     status: int | None = None
     finish_reason: str | None = None
@@ -187,6 +192,9 @@ class TimelineBuilder:
         self._counted_tokens: int | None = None
         self._prompt_tokens: int | None = None
         self._prompt_tokens_source = ""
+        self._prompt_id = ""
+        self._prompt_hash = ""
+        self._cached_tokens: int | None = None
 
     @property
     def last_ns(self) -> int | None:
@@ -253,13 +261,20 @@ class TimelineBuilder:
         self._last_bare_ns = arrived_ns
         self._bare_events += 1
 
-    def usage(self, prompt_tokens: int | None, output_tokens: int | None) -> None:
+    def prompt(self, prompt_id: str, prompt_hash: str) -> None:
+        """What is sent: the row of the source, and a hash of the whole text."""
+        self._prompt_id = prompt_id
+        self._prompt_hash = prompt_hash
+
+    def usage(self, prompt_tokens: int | None, output_tokens: int | None, cached_tokens: int | None = None) -> None:
         """The server's own counts so far; the last ones stand. A count that cannot be (some servers send 0 or −1 for
         "unknown") is none: the next best source counts."""
         if output_tokens is not None and 0 < output_tokens <= _MOST_TOKENS:
             self._usage_tokens = output_tokens
         if prompt_tokens is not None and 0 <= prompt_tokens <= _MOST_TOKENS:
             self.prompt_tokens(prompt_tokens, "usage")
+            if cached_tokens is not None and 0 <= cached_tokens <= prompt_tokens:
+                self._cached_tokens = cached_tokens
 
     def prompt_tokens(self, tokens: int, source: str) -> None:
         """The prompt's length and who counted it."""
@@ -326,6 +341,9 @@ class TimelineBuilder:
             output_tokens_source=source,
             prompt_tokens=self._prompt_tokens,
             prompt_tokens_source=self._prompt_tokens_source,
+            prompt_id=self._prompt_id,
+            prompt_hash=self._prompt_hash,
+            cached_tokens=self._cached_tokens,
             bytes_received=bytes_received,
             status=status,
             finish_reason=finish_reason,

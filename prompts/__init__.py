@@ -1,6 +1,7 @@
 """What is asked: data sets, sampling, lengths and system prompts."""
 
 from prompts.counting import TokenCounter, estimate_tokens, token_counter
+from prompts.nonces import PromptMarker, PromptReuse, new_run_nonce
 from prompts.records import Prompt, PromptError, PromptSet
 from prompts.sampling import Sampler
 from prompts.sources import load_prompts, parse_token_range
@@ -10,12 +11,15 @@ __all__ = [
     "DEFAULT_SYSTEM_PROMPT",
     "Prompt",
     "PromptError",
+    "PromptMarker",
+    "PromptReuse",
     "PromptSet",
     "Sampler",
     "TokenCounter",
     "estimate_tokens",
     "load_prompts",
     "load_system_prompt",
+    "new_run_nonce",
     "parse_token_range",
     "token_counter",
 ]

@@ -11,11 +11,16 @@ class PromptError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """One user message: its text, its length in tokens, and its category (empty where the source has none)."""
+    """One user message: its text, its length in tokens, and its category (empty where the source has none).
+
+    `id` names the row of the source that it came from, the same in every run of that source: the row's number from 1,
+    whatever lengths are selected.
+    """
 
     text: str
     tokens: int
     category: str = ""
+    id: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,7 +76,7 @@ def load_prompts(
         shortest = tokens if shortest is None else min(shortest, tokens)
         longest = max(longest, tokens)
         if tokens_min <= tokens <= tokens_max:
-            prompts.append(Prompt(text, tokens, _category(row)))
+            prompts.append(Prompt(text, tokens, _category(row), str(row_count)))
     if row_count == 0:
         raise PromptError(f"prompts from {source!r}: there are no rows in it; give a source with prompts")
     if shortest is None:

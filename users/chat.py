@@ -82,6 +82,7 @@ class StreamingUser(User):
             stage=stage.stage.stage,
             prompt_tokens=prompt.tokens,
             prompt_tokens_source="tokenizer" if session.material.count_tokens else "estimate",
+            prompt_id=prompt.id,
             measure_gaps=session.measures_gaps(),
             count_tokens=session.material.count_tokens,
             on_output=session.recorder.saw_output,

@@ -54,14 +54,15 @@ class Ask:
         stage: int,
         prompt_tokens: int,
         prompt_tokens_source: str,
+        prompt_id: str = "",
         measure_gaps: bool = True,
         count_tokens: CountTokens | None = None,
         on_output: Callable[[int], None] | None = None,
         secret: str = "",
     ) -> None:
         """Without measure_gaps, the stream is watched to its first output only. prompt_tokens, by whoever counted them,
-        stand unless the server's usage says otherwise. on_output is told how many outputs each read held. secret is
-        never repeated, though the server may repeat it."""
+        stand unless the server's usage says otherwise; prompt_id names the prompt's row in its source. on_output is
+        told how many outputs each read held. secret is never repeated, though the server may repeat it."""
         self._client = client
         self._engine = engine
         self._request = request
@@ -73,6 +74,7 @@ class Ask:
         self._secret = secret
         self._builder = TimelineBuilder(user, stage, time.perf_counter_ns())
         self._builder.prompt_tokens(prompt_tokens, prompt_tokens_source)
+        self._builder.prompt(prompt_id, request.content_hash)
         self._decoder = engine.decoder()
         self._exchange: Exchange | None = None
         self._error_body = b""
@@ -229,7 +231,7 @@ class Ask:
             elif _is_of_the_answer(delta):
                 builder.bare_event(arrived_ns)
             if delta.output_tokens is not None or delta.prompt_tokens is not None:
-                builder.usage(delta.prompt_tokens, delta.output_tokens)
+                builder.usage(delta.prompt_tokens, delta.output_tokens, delta.cached_tokens)
             if delta.finish_reason is not None:
                 self._finish_reason = delta.finish_reason
             if delta.error is not None or delta.done:

@@ -21,6 +21,7 @@ from locust.runners import MasterRunner, WorkerRunner
 from engines import TemplatedEngine
 from metrics.health import SelfCheck
 from metrics.recorder import Recorder
+from prompts import PromptReuse, new_run_nonce
 from users.chat import StreamingUser
 from users.options import AUTO, ChatOptions, ServerMetricsOptions, Stamps, TokenTimes, engine_of, request_headers
 from users.self_check import SelfCheckFailed, self_check
@@ -153,14 +154,16 @@ class Crew:
         assert parsed is not None
         options, host = ChatOptions.of(parsed), environment.host or ""
         server, self._server = self._server or _server_of(options, host, environment), None
-        self._chosen = {"engine": parsed.engine, "model": parsed.model}
-        # Workers get them with the other options, so that no node can ask another engine or for another model.
+        self._chosen = {"engine": parsed.engine, "model": parsed.model, "prompt_nonce": parsed.prompt_nonce}
+        # Workers get them with the other options, so that no node can ask another engine or for another model, and all
+        # derive their prompts' nonces from the same.
         parsed.engine, parsed.model = server.found.engine, server.model
+        parsed.prompt_nonce = run_nonce_of(options)
         return {
             "host": host,
             "engine": server.found.engine,
             "model": server.model,
-            "prompts": load_material(options).facts(),
+            "prompts": load_material(options).facts() | reuse_facts(options, parsed.prompt_nonce),
             "engine_version": server.found.version,
             "gateway": server.found.gateway,
             "engine_evidence": server.found.evidence,
@@ -225,6 +228,19 @@ class Crew:
         if self._simulator is not None:
             self._simulator.stop()
             self._simulator = None
+
+
+def run_nonce_of(options: ChatOptions) -> str:
+    """What the run's nonces are derived from: as given, or drawn now; "" where prompts get none."""
+    if options.prompt_reuse is PromptReuse.ALWAYS:
+        return ""
+    return options.prompt_nonce or new_run_nonce()
+
+
+def reuse_facts(options: ChatOptions, nonce: str) -> dict[str, str]:
+    """What run.json says of repeated prompts. nonce: what this run's nonces are derived from."""
+    facts = {"reuse": options.prompt_reuse.value}
+    return facts | {"nonce": nonce, "nonce_source": "given" if options.prompt_nonce else "drawn"} if nonce else facts
 
 
 def template_of(options: ChatOptions) -> str | None:

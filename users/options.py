@@ -19,7 +19,7 @@ from engines import (
     TemplatedEngine,
     compile_template,
 )
-from prompts import parse_token_range
+from prompts import PromptReuse, parse_token_range
 from wire import Origin, TlsSettings, UnusableUrl
 
 API_KEY_VARIABLE = "LLM_API_KEY"
@@ -27,6 +27,7 @@ API_KEY_VARIABLE = "LLM_API_KEY"
 AUTO = "auto"
 _NUMBER = r"\d+(?:\.\d+)?"
 _TIMESPAN = re.compile(rf"({_NUMBER})|(?:({_NUMBER})h)?(?:({_NUMBER})m)?(?:({_NUMBER})s)?(?:({_NUMBER})ms)?", re.ASCII)
+_MOST_NONCE_CHARACTERS = 200
 _SECONDS = (1.0, 3600.0, 60.0, 1.0, 0.001)
 
 
@@ -65,13 +66,16 @@ class Timeouts:
 @dataclass(frozen=True, slots=True)
 class ChatOptions:
     """What a run asks. chat_template, system_prompt_file and tokenizer are None where none was given; model "" and
-    engine "auto" are found out from the server. ready_timeout_s: how long it may take to be ready."""
+    engine "auto" are found out from the server. prompt_nonce "" is drawn when the run begins. ready_timeout_s: how long
+    it may take to be ready."""
 
     engine: str
     model: str
     chat_template: str | None
     prompts: str
     prompt_tokens: tuple[int, int]
+    prompt_reuse: PromptReuse
+    prompt_nonce: str
     tokenizer: str | None
     system_prompt_file: str | None
     max_tokens: int
@@ -102,6 +106,8 @@ class ChatOptions:
             chat_template=options.chat_template or None,
             prompts=options.prompts,
             prompt_tokens=parse_token_range(options.prompt_tokens),
+            prompt_reuse=_one_of(PromptReuse, "--prompt-reuse", options.prompt_reuse),
+            prompt_nonce=_nonce(options.prompt_nonce),
             tokenizer=options.tokenizer or None,
             system_prompt_file=options.system_prompt_file or None,
             max_tokens=_whole("--max-tokens", options.max_tokens, least=1),
@@ -213,6 +219,22 @@ def add_options(parser: ArgumentParser) -> None:
         "of the Hugging Face hub; or the path of a JSONL, CSV or Parquet file",
     )
     option("--prompt-tokens", default="30:150", env_var="TOKENSWARM_PROMPT_TOKENS", help="lengths of prompts to take")
+    option(
+        "--prompt-reuse",
+        choices=[reuse.value for reuse in PromptReuse],
+        default=PromptReuse.NEVER.value,
+        env_var="TOKENSWARM_PROMPT_REUSE",
+        help="which prompts may repeat, and so be found in the server's prefix cache: never: each request has a mark "
+        "of its own as its first characters; run: each prompt has one that differs from run to run, and repeats with "
+        "it; always: prompts are sent as they are, as in the article",
+    )
+    option(
+        "--prompt-nonce",
+        default="",
+        env_var="TOKENSWARM_PROMPT_NONCE",
+        help="text that the marks of --prompt-reuse are derived from: the same text gives the same marks again; empty: "
+        "drawn for each run, and recorded in run.json",
+    )
     option(
         "--tokenizer",
         default="",
@@ -331,6 +353,15 @@ def _page(option: str, text: str, *words: str) -> Origin | None:
         known = "".join(f"{word}, " for word in words if word)
         raise OptionError(f"{option} takes {known}or an address like http://HOST:PORT/metrics, got {text!r}.") from None
     return page if page.prefix else replace(page, prefix="/metrics")
+
+
+def _nonce(text: Any) -> str:
+    nonce = str(text).strip()
+    if len(nonce) > _MOST_NONCE_CHARACTERS or not nonce.isprintable():
+        raise OptionError(
+            f"--prompt-nonce takes up to {_MOST_NONCE_CHARACTERS} printable characters, got {nonce[:40]!r}."
+        )
+    return nonce
 
 
 def _one_of(kind: type[Choice], option: str, text: str) -> Choice:

@@ -11,7 +11,16 @@ from functools import lru_cache
 from engines import ChatRequest, Engine
 from metrics.recorder import Recorder
 from metrics.stage import Begun, Phase
-from prompts import Prompt, PromptSet, Sampler, load_prompts, load_system_prompt, token_counter
+from prompts import (
+    Prompt,
+    PromptMarker,
+    PromptSet,
+    Sampler,
+    estimate_tokens,
+    load_prompts,
+    load_system_prompt,
+    token_counter,
+)
 from users.options import ChatOptions, Stamps, TokenTimes, api_key, engine_of, request_headers
 from users.server import origin_of
 from wire import StreamClient
@@ -81,6 +90,8 @@ class Session:
         self._headers = request_headers(self.engine)
         self.secret = api_key()
         self._sampler = Sampler(self.material.prompts, options.seed, recorder.worker)
+        count_tokens = self.material.count_tokens or estimate_tokens
+        self._marker = PromptMarker(options.prompt_reuse, options.prompt_nonce, recorder.worker, count_tokens)
         self._gap_sampling = GapSampling(options.token_times)
 
     def client(self) -> StreamClient:
@@ -98,8 +109,10 @@ class Session:
         return self._gap_sampling.measures_next()
 
     def draw(self) -> Prompt:
-        """The next prompt of this worker's order."""
-        return self._sampler.draw()
+        """The next prompt of this worker's order, marked as --prompt-reuse asks for."""
+        recorder = self.recorder
+        number, recorder.prompts_drawn = recorder.prompts_drawn, recorder.prompts_drawn + 1
+        return self._marker.mark(self._sampler.draw(), number)
 
     def request(self, prompt: Prompt, with_system_prompt: bool) -> ChatRequest:
         """The question as it goes to the engine."""

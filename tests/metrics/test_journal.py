@@ -86,6 +86,9 @@ def test_a_request_is_told_in_the_units_of_its_columns(
         last_event_ns=3 * S + 410_000_000,
         events=5,
         ttft_uncertainty_ns=1_250_000,
+        prompt_id="17",
+        prompt_hash="00ff00ff00ff00ff",
+        cached_tokens=16,
     )
     journal.write_requests([told], {0: stage(system_prompt="on")})
     assert rows_of(journal.folder / "requests.csv") == [
@@ -126,6 +129,9 @@ def test_a_request_is_told_in_the_units_of_its_columns(
             "events": "5",
             "ttft_uncertainty_ms": "1.250000",
             "reads": "3",
+            "prompt_id": "17",
+            "prompt_hash": "00ff00ff00ff00ff",
+            "cached_tokens": "16",
         }
     ]
 
@@ -136,6 +142,7 @@ def test_what_is_undefined_is_empty(journal: Journal, row: MakeRow, stage: Calla
     empty = {"status", "headers_ms", "ttft_ms", "ttfvt_ms", "tpot_ms", "e2e_ms", "duration_ms"}
     empty |= {"prompt_tokens", "prompt_tokens_source", "gap_max_ms", "client_delay_max_ms", "finish_reason"}
     empty |= {"first_body_ms", "first_event_ms", "last_event_ms", "ttft_uncertainty_ms"}
+    empty |= {"prompt_id", "prompt_hash", "cached_tokens"}
     assert {name for name, value in told.items() if value == ""} == empty
     assert tuple(told) == REQUEST_COLUMNS
 

@@ -276,6 +276,10 @@ DISTRIBUTION: dict[str, Any] = {
     **dict.fromkeys(("mean", "min", "max"), (float, None)),
     **dict.fromkeys(("p50", "p90", "p95", "p99"), (QUANTILE, None)),
 }
+PROMPTS = {
+    **dict.fromkeys(("requests", "repeated"), int),
+    **dict.fromkeys(("repeated_share", "prompt_tokens_mean", "cached_share"), (float, None)),
+}
 FIGURES: dict[str, Any] = {
     "seconds": float,
     "requests": int,
@@ -296,6 +300,7 @@ FIGURES: dict[str, Any] = {
     **dict.fromkeys(("ttft_s", "ttft_uncertainty_s", "ttfvt_s", "tpot_s", "gap_s", "e2e_s"), DISTRIBUTION),
     **dict.fromkeys(("request_token_rate", "connect_s", "client_delay_s", "loop_lag_s"), DISTRIBUTION),
     "server": (dict.fromkeys(ServerFigures.__struct_fields__, (float, None)), None),
+    "prompts": PROMPTS,
 }
 LEVEL = {
     "stage": int,
@@ -335,6 +340,7 @@ SUMMARY = {
     "workers": [WORKER],
     "hints": [str],
     "events": [{"time_s": float, "worker": int, "name": str, "event": str}],
+    "prompts": PROMPTS,
 }
 
 

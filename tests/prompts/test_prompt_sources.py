@@ -49,9 +49,9 @@ class TestColumns:
             {"instruction": "When?", "context": None, "response": "Then", "category": "open_qa"},
         )
         assert load(file).prompts == (
-            Prompt("Ann beat Bo.\n\nWho won?", 5, "closed_qa"),
-            Prompt("Why?", 1, "open_qa"),
-            Prompt("When?", 1, "open_qa"),
+            Prompt("Ann beat Bo.\n\nWho won?", 5, "closed_qa", "1"),
+            Prompt("Why?", 1, "open_qa", "2"),
+            Prompt("When?", 1, "open_qa", "3"),
         )
 
     @pytest.mark.parametrize("names", [("prompt", "question", "text"), ("question", "text"), ("text",)])
@@ -111,7 +111,9 @@ class TestFiles:
         (tmp_path / "a.csv").write_text('prompt\n"one, ""two"""\n"drei für\nvier"\n', encoding="utf-8")
         datasets.Dataset.from_list(rows).to_parquet(str(tmp_path / "a.parquet"))
         loaded = [load(tmp_path / name) for name in ("a.jsonl", "a.json", "a.csv", "a.parquet")]
-        assert {prompts.prompts for prompts in loaded} == {(Prompt('one, "two"', 2), Prompt("drei für\nvier", 3))}
+        assert {prompts.prompts for prompts in loaded} == {
+            (Prompt('one, "two"', 2, id="1"), Prompt("drei für\nvier", 3, id="2"))
+        }
         assert len({prompts.fingerprint for prompts in loaded}) == 1
 
     def test_words_that_csv_readers_take_for_missing_values_stay_words(self, tmp_path: Path) -> None:
@@ -237,4 +239,4 @@ class TestHubNames:
         rows = datasets.Dataset.from_list([{"id": 1, "prompt": "a", "category": "x", "picture": b""}])
         rows.__class__ = Picky
         monkeypatch.setattr(datasets, "load_dataset", lambda name, split: rows)
-        assert load("hf:a/b@test").prompts == (Prompt("a", 1, "x"),)
+        assert load("hf:a/b@test").prompts == (Prompt("a", 1, "x", "1"),)

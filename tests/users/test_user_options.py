@@ -11,7 +11,7 @@ import pytest
 from locust.argument_parser import get_empty_argument_parser
 
 from engines import ENGINES, ChatRequest, TemplatedEngine
-from prompts import PromptError
+from prompts import PromptError, PromptReuse
 from users.options import (
     API_KEY_VARIABLE,
     AUTO,
@@ -56,6 +56,8 @@ def test_without_options_a_run_asks_the_samples_of_whatever_engine_answers(parse
         chat_template=None,
         prompts="sample",
         prompt_tokens=(30, 150),
+        prompt_reuse=PromptReuse.NEVER,
+        prompt_nonce="",
         tokenizer=None,
         system_prompt_file=None,
         max_tokens=512,
@@ -73,7 +75,7 @@ def test_without_options_a_run_asks_the_samples_of_whatever_engine_answers(parse
 def test_every_option_reaches_what_is_asked(parse: Parse) -> None:
     options = parse(
         *("--engine", "triton", "--model", "llama", "--chat-template", "own.jinja", "--ready-timeout", "5s"),
-        *("--prompts", "dolly", "--prompt-tokens", "1:9"),
+        *("--prompts", "dolly", "--prompt-tokens", "1:9", "--prompt-reuse", "run", "--prompt-nonce", "again"),
         *("--tokenizer", "tokenizer.json", "--system-prompt-file", "system.txt", "--max-tokens", "64", "--ignore-eos"),
         *(
             "--self-check",
@@ -98,6 +100,8 @@ def test_every_option_reaches_what_is_asked(parse: Parse) -> None:
         chat_template="own.jinja",
         prompts="dolly",
         prompt_tokens=(1, 9),
+        prompt_reuse=PromptReuse.RUN,
+        prompt_nonce="again",
         tokenizer="tokenizer.json",
         system_prompt_file="system.txt",
         max_tokens=64,
@@ -115,7 +119,7 @@ def test_every_option_reaches_what_is_asked(parse: Parse) -> None:
 def test_no_option_has_a_default_or_a_name_that_the_web_form_would_lose(parse: Parse) -> None:
     """Locust's form drops names with digits, and returns a default of None as text."""
     own = {name: default for name, default in vars(parse()).items() if name not in LOCUSTS_OWN}
-    assert len(own) == 22
+    assert len(own) == 24
     for name, default in own.items():
         assert type(default) in {str, int, bool}, name
         assert not any(character.isdigit() for character in name)

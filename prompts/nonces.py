@@ -1,0 +1,81 @@
+"""Nonces: short marks at the beginning of prompts, so that a server's prefix cache holds nothing of them.
+
+A data set of some hundred prompts is soon exhausted. Sent again, as the next level or the next run does, a prompt is
+found in the prefix cache of most servers, and time to first token becomes the cache's. A mark that differs, as the
+first tokens of the user's message, leaves nothing to find behind the system prompt.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from dataclasses import replace
+from enum import StrEnum
+from hashlib import blake2b
+
+from prompts.records import Prompt, PromptError
+
+#: Hexadecimal digits of a nonce: 48 bits, of which the worker takes 16 and its requests 32.
+NONCE_DIGITS = 12
+_HALF_BITS = 24
+_HALF = (1 << _HALF_BITS) - 1
+_NUMBER_BITS = 32
+_MOST_WORKERS = 1 << 16
+_ROUNDS = 4
+
+
+class PromptReuse(StrEnum):
+    """Which prompts may equal an earlier one: none (NEVER), those of the same run (RUN), or all, sent as the source has
+    them (ALWAYS)."""
+
+    NEVER = "never"
+    RUN = "run"
+    ALWAYS = "always"
+
+
+def new_run_nonce() -> str:
+    """A run nonce that no other run has: 16 random hexadecimal digits."""
+    return secrets.token_hex(8)
+
+
+class PromptMarker:
+    """Puts nonces before the prompts of one worker.
+
+    A nonce is a pure function of (run_nonce, worker, number of the request); no two workers of a run share one, nor do
+    two requests of a worker.
+    """
+
+    def __init__(self, reuse: PromptReuse, run_nonce: str, worker: int, count_tokens: Callable[[str], int]) -> None:
+        """`count_tokens` counts the nonce's own tokens. Raises PromptError for a worker number above 65,535."""
+        if not 0 <= worker < _MOST_WORKERS:
+            raise PromptError(
+                f"--prompt-reuse {reuse}: expected at most {_MOST_WORKERS:,} workers, got number {worker}"
+            )
+        self._reuse = reuse
+        self._key = blake2b(run_nonce.encode("utf-8", "surrogatepass"), digest_size=32).digest()
+        self._count_tokens = count_tokens
+        self._first = worker << _NUMBER_BITS
+
+    def mark(self, prompt: Prompt, number: int) -> Prompt:
+        """The prompt as the worker's request of this number (from 0) sends it: behind a nonce, whose tokens are added
+        to its length. With PromptReuse.RUN a prompt has the same nonce in each request, with ALWAYS none."""
+        if self._reuse is PromptReuse.ALWAYS:
+            return prompt
+        start = self._nonce(prompt, number) + "\n\n"
+        return replace(prompt, text=start + prompt.text, tokens=prompt.tokens + self._count_tokens(start))
+
+    def _nonce(self, prompt: Prompt, number: int) -> str:
+        if self._reuse is PromptReuse.RUN:
+            source = f"{prompt.id}\0{prompt.text}".encode("utf-8", "surrogatepass")
+            return blake2b(source, digest_size=NONCE_DIGITS // 2, key=self._key).hexdigest()
+        return f"{_permuted(self._first + number % (1 << _NUMBER_BITS), self._key):0{NONCE_DIGITS}x}"
+
+
+def _permuted(number: int, key: bytes) -> int:
+    """A permutation of the 48-bit numbers (a Feistel network): as different numbers stay different, no nonce can come
+    twice; as each round is keyed, neighbours share no first digits, and another run has other nonces."""
+    left, right = number >> _HALF_BITS, number & _HALF
+    for step in range(_ROUNDS):
+        digest = blake2b(right.to_bytes(3, "big"), digest_size=3, key=key, salt=bytes([step])).digest()
+        left, right = right, left ^ int.from_bytes(digest, "big")
+    return left << _HALF_BITS | right
