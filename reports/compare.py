@@ -13,7 +13,7 @@ from reports.comparison_charts import draw_comparison
 from reports.comparison_page import comparison_html
 from reports.comparison_text import comparison_csv, comparison_markdown, comparison_table
 from reports.judge import write_markdown, write_text
-from reports.likeness import FIELDS, SUSPECT
+from reports.likeness import FIELD_NAMES, SUSPECT
 from reports.output import show
 from reports.results import ReportError, load_results
 
@@ -34,7 +34,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="FIELD",
-        help=f"what the runs may differ in ({', '.join(FIELDS)})",
+        help=f"what the runs may differ in ({', '.join(FIELD_NAMES)})",
     )
     parser.add_argument(
         "--slo", default="", help="hold these objectives against every run, like ttft=500ms; without it, the runs' own"

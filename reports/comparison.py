@@ -23,7 +23,7 @@ from reports.drift import Drift
 from reports.estimates import Measured
 from reports.intervals import Estimate, Pooled
 from reports.journals import Requests
-from reports.likeness import check_alike, differences, reasons_to_doubt
+from reports.likeness import check_alike, differences, prefix_hit_notices, reasons_to_doubt
 from reports.notices import PROMPT, notices
 from reports.results import Level, ReportError, Results
 
@@ -319,7 +319,8 @@ def _common_objectives(runs: Sequence[Results]) -> Objectives | None:
 def _allowed_differences(runs: Sequence[Results]) -> list[str]:
     base, *others = runs
     found = dict.fromkeys(str(unlike) for other in others for unlike in differences(base, other))
-    return [f"UNLIKE: these runs did not ask the same; they differ in {'; '.join(found)}."] if found else []
+    unlike = [f"UNLIKE: these runs did not ask the same; they differ in {'; '.join(found)}."] if found else []
+    return [*unlike, *(notice for other in others for notice in prefix_hit_notices(base, other))]
 
 
 def _run_notices(servers: Sequence[Server]) -> list[str]:

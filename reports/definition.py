@@ -68,6 +68,8 @@ def command_of(results: Results) -> str:
     for name, value in run.options.items():
         if name in _WHERE or value in (None, "", False):
             continue
+        if name == "prompt_nonce" and run.prompts.get("nonce_source") == "drawn":
+            continue  # another run draws its own: this one's would send what a cache may hold
         option = "--" + name.replace("_", "-")
         words += [option] if value is True else [option, str(value)]
     return " ".join(map(shlex.quote, words))

@@ -17,7 +17,7 @@ from reports.intervals import Estimate
 from reports.judge import check_levels, write_markdown, write_text
 from reports.judgement import Finding, Judgement, Verdict, judgement_lines, told_figure
 from reports.junit import junit_xml
-from reports.likeness import FIELDS, SUSPECT, check_alike, reasons_to_doubt
+from reports.likeness import FIELD_NAMES, SUSPECT, check_alike, reasons_to_doubt
 from reports.markdown import judgement_markdown, verdict_words
 from reports.notices import stage_name
 from reports.options import JudgingOptions
@@ -40,7 +40,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="FIELD",
-        help=f"what the runs may differ in ({', '.join(FIELDS)}), or {SUSPECT}: judge runs that are not to be believed",
+        help=f"what the runs may differ in ({', '.join(FIELD_NAMES)}), or {SUSPECT}: judge unreliable runs",
     )
 
 

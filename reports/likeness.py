@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from typing import Any, NamedTuple
 
-from reports.results import ReportError, Results
+from reports import units
+from reports.prompt_reuse import hit_ratio, hits_differ, level_name, reuse_of
+from reports.results import Level, ReportError, Results
 
 _UNKNOWN = "unknown"
 
@@ -73,6 +75,7 @@ FIELDS: dict[str, Callable[[Results], str]] = {
     "model": lambda results: _told(results.summary.model),
     "prompts": _prompts,
     "prompt_tokens": _option("prompt_tokens"),
+    "prompt_reuse": reuse_of,
     "chat_template": lambda results: results.run.chat_template or "the server's own",
     "system_prompt": _system_prompt,
     "max_tokens": _option("max_tokens"),
@@ -82,17 +85,52 @@ FIELDS: dict[str, Callable[[Results], str]] = {
     "level_time": _level_times,
     "token_counts": _token_counts,
 }
+#: The field of prefix-cache hits, which two runs have in common where they are about equal.
+PREFIX_HITS = "prefix_hits"
+#: All that --allow takes but SUSPECT.
+FIELD_NAMES = (*FIELDS, PREFIX_HITS)
 #: The field of --allow that lets runs pass whose own figures are in doubt.
 SUSPECT = "suspect"
 
 
 def differences(base: Results, new: Results, allowed: Collection[str] = ()) -> list[Unlike]:
     """The fields in which two runs differ, but for those that are allowed to."""
-    return [
+    found = [
         Unlike(name, told_base, told_new)
         for name, tell in FIELDS.items()
         if name not in allowed and (told_base := tell(base)) != (told_new := tell(new))
     ]
+    if PREFIX_HITS not in allowed and (apart := _apart(base, new, "off")):
+        found.append(Unlike(PREFIX_HITS, *(_hits(levels) for levels in zip(*apart, strict=True))))
+    return found
+
+
+def prefix_hit_notices(base: Results, new: Results) -> list[str]:
+    """A sentence for each level with a system prompt at which the servers' prefix-cache hits differ: with one they may,
+    as it is what a cache is for, but TTFT is then not of equal work."""
+    return [
+        f"PREFIX-CACHE HITS DIFFER at {level_name(two)}: {units.percentage(hit_ratio(one))} and "
+        f"{units.percentage(hit_ratio(two))} of the prompt tokens came from the cache, so that a difference in TTFT "
+        "may be the cache's."
+        for one, two in _apart(base, new, "on")
+    ]
+
+
+def _apart(base: Results, new: Results, system_prompt: str) -> list[tuple[Level, Level]]:
+    """The levels of a mode that both runs have, and whose hit ratios are too far apart."""
+    reuse = "never" if reuse_of(base) == reuse_of(new) == "never" else "always"
+    in_base = {(level.level, level.system_prompt): level for level in base.summary.levels}
+    return [
+        (found, level)
+        for level in new.summary.levels
+        if level.system_prompt == system_prompt
+        and (found := in_base.get((level.level, level.system_prompt))) is not None
+        and hits_differ(found, level, reuse)
+    ]
+
+
+def _hits(levels: Sequence[Level]) -> str:
+    return ", ".join(f"{units.percentage(hit_ratio(level))} at {level.name} users" for level in levels)
 
 
 def check_alike(runs: Sequence[Results], allowed: Collection[str] = ()) -> None:
@@ -112,8 +150,8 @@ def check_alike(runs: Sequence[Results], allowed: Collection[str] = ()) -> None:
 def check_allowed(allowed: Collection[str]) -> None:
     """Raises ReportError for a field that --allow does not know."""
     for name in allowed:
-        if name not in FIELDS and name != SUSPECT:
-            raise ReportError(f"--allow takes one of {', '.join([*FIELDS, SUSPECT])}, got {name!r}.")
+        if name not in FIELD_NAMES and name != SUSPECT:
+            raise ReportError(f"--allow takes one of {', '.join([*FIELD_NAMES, SUSPECT])}, got {name!r}.")
 
 
 def reasons_to_doubt(results: Results) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from reports import units
+from reports.prompt_reuse import prompt_notices
 from reports.results import Level, Results, Stage
 
 _STATUS = {
@@ -27,6 +28,7 @@ def notices(results: Results) -> list[str]:
             f"BOOKS DO NOT BALANCE: {units.count(books.fired)} requests fired, {units.count(books.recorded)} recorded, "
             f"{units.count(books.rows)} rows written: some requests are missing from these figures or counted twice."
         )
+    found += prompt_notices(results)
     cut_short = [level for level in results.summary.levels if not level.complete]
     if cut_short:
         found.append(f"NOT COMPLETE: {_list(cut_short)}.")

@@ -13,6 +13,7 @@ from typing import Any, Literal, TypeVar
 import msgspec
 
 from metrics.health import SelfCheck
+from metrics.prompts_sent import PromptFigures
 from metrics.summary import FORMAT
 
 JOURNALS = ("requests.csv", "windows.csv", "histograms.csv")
@@ -103,6 +104,7 @@ class Figures(msgspec.Struct, frozen=True):
     loop_lag_s: Distribution | None = None
     stamps: dict[str, int] = {}
     server: ServerFigures | None = None
+    prompts: PromptFigures = PromptFigures()
 
     @property
     def network_and_gateway_s(self) -> float | None:
@@ -215,6 +217,7 @@ class Summary(msgspec.Struct, frozen=True):
     hints: tuple[str, ...] = ()
     objective_share: float | None = None
     capacity: tuple[Capacity, ...] = ()
+    prompts: PromptFigures = PromptFigures()
 
 
 class Results(msgspec.Struct, frozen=True):

@@ -10,6 +10,7 @@ from itertools import groupby
 
 from reports import units
 from reports.notices import PROMPT, notices, stage_name
+from reports.prompt_reuse import reuse_line
 from reports.results import Capacity, Figures, Level, Results, ServerFigures
 from reports.self_check import self_check_line
 
@@ -106,6 +107,8 @@ def header_lines(results: Results) -> list[str]:
         f"Verdict: {_loud(summary.validity.verdict, 'valid')}; books: "
         + (f"balanced, {units.counted(books.fired, 'request')}" if books.balanced else "NOT BALANCED"),
     ]
+    if reuse := reuse_line(results):
+        lines.append(reuse)
     lines += [
         self_check_line(worker.worker, worker.self_check) for worker in summary.workers if worker.self_check is not None
     ]

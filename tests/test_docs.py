@@ -18,7 +18,7 @@ from metrics.buckets import EXPOSED
 from metrics.prometheus import _HELP
 from metrics.run import EXIT_CONDITION_BROKEN, EXIT_INTERRUPTED, EXIT_NOT_TO_BE_BELIEVED, EXIT_UNUSABLE
 from reports.conditions import FUNCTIONS, LATENCIES, SCALARS, SUSPECT
-from reports.likeness import FIELDS
+from reports.likeness import FIELD_NAMES
 from reports.others import TOOLS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -79,7 +79,7 @@ def test_every_exposed_histogram_is_in_the_document_of_metrics() -> None:
 
 def test_every_figure_function_and_field_of_a_condition_is_in_its_document() -> None:
     text = (ROOT / "docs" / "conditions.md").read_text(encoding="utf-8")
-    for name in (*LATENCIES, "user_rate", *SCALARS, SUSPECT, *FIELDS):
+    for name in (*LATENCIES, "user_rate", *SCALARS, SUSPECT, *FIELD_NAMES):
         assert f"`{name}`" in text, name
     assert all(f"`{function}(…)`" in text for function in FUNCTIONS)
 
@@ -93,7 +93,7 @@ def test_the_document_of_comparisons_has_every_option_and_field() -> None:
     ]
     assert len(options) == 9
     assert all(option in text for option in options)
-    assert all(f"`{field}`" in text for field in FIELDS)
+    assert all(f"`{field}`" in text for field in FIELD_NAMES)
 
 
 def test_the_readme_names_every_exit_code_and_every_tool_to_count_as() -> None:

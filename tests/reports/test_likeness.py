@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from reports.likeness import FIELDS, check_alike, differences, reasons_to_doubt
+from reports.likeness import FIELD_NAMES, check_alike, differences, reasons_to_doubt
 from reports.results import ReportError, Results, load_results
 
 Json = dict[str, Any]
@@ -104,7 +104,7 @@ def test_the_refusal_names_each_difference_and_the_way_out(a_run: Callable[..., 
 def test_an_unknown_field_to_allow_is_refused(a_run: Callable[..., Results]) -> None:
     with pytest.raises(ReportError) as caught:
         check_alike([a_run(), a_run()], allowed=["colour"])
-    assert str(caught.value) == f"--allow takes one of {', '.join(FIELDS)}, suspect, got 'colour'."
+    assert str(caught.value) == f"--allow takes one of {', '.join(FIELD_NAMES)}, suspect, got 'colour'."
 
 
 @pytest.mark.parametrize(
