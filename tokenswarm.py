@@ -10,6 +10,7 @@ import probe.cli
 import reports.cli
 import reports.compare
 import reports.gate
+import reports.recover
 import simulator.cli
 from reports.output import discard
 
@@ -17,6 +18,7 @@ _COMMANDS = {
     "simulate": (simulator.cli, "serve the simulator, a server of known speed"),
     "probe": (probe.cli, "tell what a server is and how it answers, in full"),
     "report": (reports.cli, "draw a finished run's table and charts again"),
+    "recover": (reports.recover, "complete the folder of a run whose processes were killed, from what they left"),
     "compare": (reports.compare, "set runs of several servers side by side, and say who leads in what"),
     "gate": (reports.gate, "fail where a run is worse than another, and not by chance"),
 }

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from metrics.build import tokenswarm_version
+from metrics.ended import LocustCount
 from metrics.health import SelfCheck
-from metrics.journal import Journal
+from metrics.journal import Journal, ResultsFolderError
 from metrics.ledger import Ledger
 from metrics.live import LiveSeries
 from metrics.options import RecordingOptions
@@ -19,7 +22,19 @@ from metrics.proof import hints
 from metrics.records import Report
 from metrics.roster import Member, WorkerEvent
 from metrics.run import RunFacts, Status, folder_name, run_document
-from metrics.server import ServerBooks
+from metrics.run_log import (
+    EncodedReport,
+    Entry,
+    PlanDone,
+    RunHead,
+    RunLog,
+    ServerSource,
+    ServerValues,
+    Users,
+)
+from metrics.server import ServerBooks, ServerSample
+from metrics.spool import SpooledWorker, read_spools
+from metrics.stage import Stage
 from metrics.summary import (
     FORMAT,
     Books,
@@ -33,66 +48,186 @@ from metrics.summary import (
 )
 
 
-class ActiveRun:
-    """One run's books and files, on the process that keeps them."""
+class Recovered(NamedTuple):
+    """What a lost worker's spool gave: requests that had ended and were not reported yet, and that had not ended."""
 
-    def __init__(
-        self,
+    requests: int
+    unended: int
+
+
+class ActiveRun:
+    """One run's statistics and files, on the process that keeps them. What goes into the statistics goes through here,
+    and into the run's log first where there is one."""
+
+    def __init__(self, head: RunHead, journal: Journal, now_ns: Callable[[], int], log: RunLog | None = None) -> None:
+        """now_ns: since the run began."""
+        self.head = head
+        self.facts = head.facts
+        self.workers = head.workers
+        self.began = datetime.fromisoformat(head.began)
+        self.id = head.run
+        self.journal = journal
+        self.log = log
+        #: Where the log is and forked workers have their spools; None without.
+        self.spool_folder: Path | None = log.folder if log else None
+        self._now_ns = now_ns
+        self.hinted: set[int] = set()
+        self.lost: list[Member] = []
+        self.recovered: dict[int, Recovered] = {}
+        self.events: list[WorkerEvent] = []
+        self.ledger = Ledger(head.objectives, head.drain_s)
+        for worker, check in head.self_checks.items():
+            self.ledger.enter_self_check(worker, check)
+        self.server = ServerBooks()
+        self.series = LiveSeries()
+        self.meter = ProgressMeter(len(self.facts.plan))
+        self.plan_done = all(stage.level_time_s is None for stage in self.facts.plan)  # no end but the user's own
+
+    @classmethod
+    def begin(
+        cls,
         facts: RunFacts,
         options: RecordingOptions,
         workers: int,
         self_checks: Mapping[int, SelfCheck],
         drain_s: float,
-    ) -> None:
-        """Raises ResultsFolderError."""
-        self.facts = facts
-        self.workers = workers
-        self.self_checks = self_checks
-        self.hinted: set[int] = set()
-        self.began = datetime.now(UTC)
-        self.began_ns = time.perf_counter_ns()
-        self.id = time.time_ns()
-        self.lost: list[Member] = []
-        self.events: list[WorkerEvent] = []
-        self.ledger = Ledger(options.objectives, drain_s)
-        for worker, check in self_checks.items():
-            self.ledger.enter_self_check(worker, check)
-        self.server = ServerBooks()
-        self.series = LiveSeries()
-        self.meter = ProgressMeter(len(facts.plan))
-        self.journal = Journal(options.results, folder_name(self.began.astimezone(), facts.engine))
-        self.plan_done = all(stage.level_time_s is None for stage in facts.plan)  # no end but the user's own
-        self.journal.write_run(self.document(Status.RUNNING))
+        on_log_error: Callable[[OSError], None],
+    ) -> ActiveRun:
+        """Make the run's folder, and its log where spools are kept. Raises ResultsFolderError."""
+        began, began_ns = datetime.now(UTC), time.perf_counter_ns()
+        head = RunHead(
+            time.time_ns(), began.isoformat(), facts, options.objectives, workers, dict(self_checks), drain_s
+        )
+        journal = Journal(options.results, folder_name(began.astimezone(), facts.engine))
+        log = None
+        if options.spools:
+            folder = options.spool_folder / journal.folder.name if options.spool_folder else journal.folder / "spool"
+            try:
+                log = RunLog(folder, head, on_log_error)
+            except OSError as error:
+                raise ResultsFolderError(
+                    f"the spool folder {folder} cannot be written to ({error.strerror}); name another with "
+                    "--spool-folder."
+                ) from None
+        run = cls(head, journal, lambda: time.perf_counter_ns() - began_ns, log)
+        run.began_ns = began_ns
+        journal.write_run(run.document(Status.RUNNING))
+        return run
+
+    #: On this process's perf_counter; 0 for a run that is rebuilt.
+    began_ns = 0
 
     @property
     def now_s(self) -> float:
-        return (time.perf_counter_ns() - self.began_ns) / 1e9
+        return self._now_ns() / 1e9
 
     def document(
         self, status: Status, ended: datetime | None = None, verdict: Validity | None = None
     ) -> dict[str, Any]:
         document = run_document(
-            self.facts, tokenswarm_version(), self.began, ended, status, self.workers, self.self_checks, verdict
+            self.facts, tokenswarm_version(), self.began, ended, status, self.workers, self.head.self_checks, verdict
         )
-        return document | {"server_metrics": self.server.facts()}
+        spool = str(self.spool_folder.absolute()) if self.spool_folder else None
+        return document | {"server_metrics": self.server.facts(), "run_id": self.id, "spool_folder": spool}
 
-    def enter(self, report: Report) -> bool:
-        """Whether it was new."""
+    def begin_stage(self, stage: Stage) -> None:
+        """The next level begins; the one before is over."""
+        self._note(stage)
+        self.ledger.begin_stage(stage, self.now_s)
+
+    def observe(self, users: int) -> None:
+        """Note how many users there are now."""
+        self._note(Users(users))
+        self.ledger.observe(users, self.now_s)
+        self.series.observe(self.ledger, self.now_s)
+
+    def note_events(self, events: Sequence[WorkerEvent]) -> None:
+        """What became of workers so far."""
+        for event in events[len(self.events) :]:
+            self._note(event)
+        self.events = list(events)
+
+    def end_plan(self) -> None:
+        """The shape has come to the plan's end: the run is finished, not interrupted."""
+        self._note(PlanDone())
+        self.plan_done = True
+
+    def server_found(self, source: str | None, gpu_source: str | None, note: str | None) -> None:
+        """Where the server's own metrics come from, and why they do not where they do not."""
+        self._note(ServerSource(source, gpu_source, note))
+        self.server.source, self.server.gpu_source, self.server.note = source, gpu_source, note
+
+    def take_server_values(self, values: Mapping[str, float], failures: int) -> None:
+        """A sample of the server's own metrics by concept, and how many of its pages could not be read."""
+        if (level := self.ledger.running_level) is None:
+            return
+        self._note(ServerValues(dict(values), failures))
+        sample = ServerSample(self.now_s, level.stage.stage, values)
+        self.server.add(sample, failures)
+        self.journal.write_server(sample)
+
+    def enter(self, report: Report, encoded: bytes | None = None) -> bool:
+        """Whether it was new. encoded: the report as it came, where it came encoded. Raises ReportError."""
         if not self.ledger.apply(report):
             return False
+        if self.log is not None:
+            self._note(EncodedReport(report.encode() if encoded is None else encoded))
         self.series.heard(report.worker, report.output_events, self.now_s)
         stages = {number: level.stage for number, level in self.ledger.levels.items()}
         self.journal.write_requests(report.rows, stages)
         return True
 
-    def close(self, status: Status, defect: str | None) -> None:
-        """Write what is left to write; the folder is then complete."""
+    def recover_lost(self) -> list[LocustCount]:
+        """Enter what lost workers of this machine have in their spools and had not reported. Returns what Locust's own
+        statistics lack of it."""
+        found: list[LocustCount] = []
+        for member in self.lost:
+            if self.spool_folder is None:
+                continue
+            try:
+                spools = read_spools(self.spool_folder, self.id, member.index)
+            except OSError:  # the worker hangs and still has its spool open, or the folder is gone
+                continue
+            for spooled in spools:
+                found += self.enter_spooled(spooled)
+        return found
+
+    def enter_spooled(self, spooled: SpooledWorker) -> list[LocustCount]:
+        """Enter what a worker's spool holds and its reports had not. Returns what Locust counts for it. Raises
+        ReportError."""
+        found: list[LocustCount] = []
+        known = self.ledger.workers.get(spooled.worker)
+        requests = 0
+        for report, in_locust in spooled.after(known.reports if known else 0):
+            self.enter(report)
+            requests += len(report.rows)
+            found += in_locust
+        self.recovered[spooled.worker] = Recovered(requests, spooled.unended)
+        return found
+
+    def remove_spool(self) -> bool:
+        """The folder is complete: nothing of the spool is needed any more, unless a lost worker's part is missing.
+        Whether none is kept."""
+        if self.log is None:
+            return True
+        self.log.close()
+        if not all(member.index in self.recovered for member in self.lost):
+            return False
+        shutil.rmtree(self.log.folder, ignore_errors=True)
+        return True
+
+    def _note(self, entry: Entry) -> None:
+        if self.log is not None:
+            self.log.append(self._now_ns(), entry)
+
+    def close(self, status: Status, defect: str | None, ended: datetime | None = None) -> None:
+        """Write what is left to write; the folder is then complete. ended: when the run did, by default now."""
         ledger, journal = self.ledger, self.journal
         ledger.end_stage(self.now_s)
         journal.write_windows(ledger, self.now_s)
         summary = self.summary(status, defect)
         journal.write_summary(summary, ledger)
-        journal.write_run(self.document(status, datetime.now(UTC), summary.validity))
+        journal.write_run(self.document(status, ended or datetime.now(UTC), summary.validity))
         journal.close()
 
     def abandon(self) -> None:
@@ -122,13 +257,17 @@ class ActiveRun:
         return None
 
     def _loss(self, member: Member) -> str:
+        recovered = self.recovered.get(member.index)
         known = self.ledger.workers.get(member.index)
         under_way = known.in_flight if known else 0
         heard_s = member.heard_s - self.began_ns / 1e9
-        return (
-            f"worker {member.index} ({member.name}) was lost: it was last heard of {heard_s:.1f} s into the run, "
-            f"with {under_way} requests under way by its last report; what it sent after that is not known"
-        )
+        text = f"worker {member.index} ({member.name}) was lost: it was last heard of {heard_s:.1f} s into the run, "
+        if recovered is not None:
+            return text + (
+                f"with {recovered.unended} requests under way; {recovered.requests} that had ended and were not "
+                "reported yet were recovered from its spool"
+            )
+        return text + f"with {under_way} requests under way by its last report; what it sent after that is not known"
 
     def summary(self, status: Status, defect: str | None) -> Summary:
         ledger = self.ledger

@@ -28,6 +28,7 @@ from locust.runners import STATE_RUNNING, STATE_SPAWNING, LocalRunner, MasterRun
 
 from metrics.active_run import ActiveRun
 from metrics.build import build_of
+from metrics.ended import LocustCount
 from metrics.health import LAG_SLEEP_S, NO_SELF_CHECKS, SelfCheck
 from metrics.journal import check_writable
 from metrics.ledger import WINDOW_S, Ledger
@@ -39,7 +40,8 @@ from metrics.proof import hints
 from metrics.recorder import Recorder
 from metrics.records import Report, ReportError
 from metrics.run import EXIT_INTERRUPTED, EXIT_NOT_TO_BE_BELIEVED, INTERRUPTED_EARLY, RunFacts, Status
-from metrics.server import ServerSample
+from metrics.spool import Spool
+from metrics.spool_place import worker_spool_folder
 from metrics.stage import Stage
 from metrics.timeline import Outcome, Timeline
 from metrics.worker_link import WorkerLink
@@ -83,11 +85,13 @@ class Recording:
         self._live = LiveRun()
         self._run: ActiveRun | None = None
         self._defect: str | None = None
+        self._aborted = False
         self._loaded: Recorder | None = None
         self._finished: list[Path] = []
         self._signals: list[Any] = []
         self._server: WSGIServer | None = None
         self._environment: Environment
+        self._options: RecordingOptions  # this node's own; the master's come with each run
         self._crowd: MasterLink | None = None
         self._master: WorkerLink | None = None
         self.on_late_stage: Callable[[], None] = lambda: None
@@ -112,7 +116,7 @@ class Recording:
         assert runner is not None and environment.parsed_options is not None
         self._live.user_count = lambda: runner.user_count
         self._live.defect = lambda: self._defect
-        options = RecordingOptions.of(environment.parsed_options)
+        self._options = options = RecordingOptions.of(environment.parsed_options)
         build = build_of(environment.parsed_locustfiles or [])
         if isinstance(runner, WorkerRunner):
             # Locust makes its parser anew for each option of each spawn message, which keeps the loop for 70 ms.
@@ -176,8 +180,9 @@ class Recording:
         self._finish()  # a run whose last reports are still awaited: what is here is what there is
         workers = runner.worker_count if isinstance(runner, MasterRunner | LocalRunner) else 1
         options = RecordingOptions.of(self._environment.parsed_options)
-        self._run = run = ActiveRun(facts, options, workers, self_checks, drain_s)
+        self._run = run = ActiveRun.begin(facts, options, workers, self_checks, drain_s, self._on_log_error)
         self._defect = None
+        self._aborted = False
         if self._crowd is not None:
             self._crowd.begin_run()
         self._live.facts, self._live.ledger, self._live.server = facts, run.ledger, run.server
@@ -198,12 +203,13 @@ class Recording:
         """A level begins: in the books, and on every worker."""
         run = self._run
         assert run is not None
-        run.ledger.begin_stage(stage, run.now_s)
+        run.begin_stage(stage)
+        spool = str(run.spool_folder.absolute()) if run.spool_folder else ""
         if self._crowd is not None:
-            self._crowd.begin_stage(run.id, stage, run.began_ns)
+            self._crowd.begin_stage(run.id, stage, run.began_ns, spool)
             return
         if self.recorder is None:
-            self._take_recorder(Recorder(worker=0))
+            self._take_recorder(Recorder(worker=0), run.id, spool)
         assert self.recorder is not None
         self.recorder.begin_stage(stage, run.began_ns, time.perf_counter_ns())
 
@@ -219,25 +225,21 @@ class Recording:
     def server_found(self, source: str | None, gpu_source: str | None, note: str | None) -> None:
         """Where what the server tells of itself comes from, and why it does not where it does not."""
         if (run := self._run) is not None:
-            run.server.source, run.server.gpu_source, run.server.note = source, gpu_source, note
+            run.server_found(source, gpu_source, note)
 
     def take_server_values(self, values: Mapping[str, float], failures: int) -> None:
         """What the server told just now, by concept, and how many of its pages could not be read."""
-        run = self._run
-        if run is None or (level := run.ledger.running_level) is None:
-            return
-        sample = ServerSample(run.now_s, level.stage.stage, values)
-        run.server.add(sample, failures)
-        run.journal.write_server(sample)
+        if (run := self._run) is not None:
+            run.take_server_values(values, failures)
 
     def end_plan(self) -> None:
         """The shape has come to the plan's end: the run is finished, not interrupted."""
         if self._run is not None:
-            self._run.plan_done = True
+            self._run.end_plan()
 
     # Listeners. Locust logs a listener's exception and goes on as if nothing were; what fails here must fail the run.
 
-    def _on_request(self, context: dict[str, Any] | None = None, **_: Any) -> None:
+    def _on_request(self, context: dict[str, Any] | None = None, **counted: Any) -> None:
         timeline = (context or {}).get("timeline")  # others fire request events too, some without a context
         if not isinstance(timeline, Timeline):
             return
@@ -245,7 +247,7 @@ class Recording:
             self._fail("a request ended when nothing recorded it")
             return
         try:
-            self.recorder.record(timeline)
+            self.recorder.record(timeline, _locust_count(counted))
         except Exception as error:
             self._fail(f"a request could not be recorded: {error!r}")
             raise
@@ -299,17 +301,53 @@ class Recording:
 
     # The books.
 
-    def _take_recorder(self, recorder: Recorder | None) -> None:
+    def _take_recorder(self, recorder: Recorder | None, run_id: int, spool: str) -> None:
+        """spool: the folder of this machine's spools of the run, as its master says."""
+        if recorder is None and self.recorder is not None and self.recorder.spool is not None:
+            self.recorder.spool.remove()  # the master has acknowledged everything
+        if recorder is not None:
+            recorder.spool = self._open_spool(run_id, recorder.worker, spool)
         self.recorder = self._loaded = recorder
         if recorder is not None:
             gevent.spawn(self._watch_loop, recorder)
 
-    def _enter(self, report: Report) -> None:
+    def _open_spool(self, run_id: int, worker: int, told: str) -> Spool | None:
+        on_this_machine = self.forks_workers or self._master is None
+        if (on_this_machine and not told) or (not on_this_machine and not self._options.spools):
+            return None
+        try:
+            folder = Path(told) if on_this_machine else worker_spool_folder(self._options.spool_folder, run_id)
+            return Spool(folder, run_id, worker, self._on_spool_error)
+        except OSError as error:
+            self._on_spool_error(f"the spool folder cannot be written to: {error}; see --spool-folder")
+            return None
+
+    def _on_spool_error(self, reason: str) -> None:
+        if self._master is not None:
+            logger.error("%s", reason)
+            gevent.spawn(self._master.refuse, reason)
+        else:
+            self._abort(reason)
+
+    def _on_log_error(self, error: OSError) -> None:
+        self._abort(f"the run's log cannot be written: {error.strerror or error}")
+
+    def _abort(self, reason: str) -> None:
+        """What comes could not be kept: the run ends now."""
+        self._fail(reason)
+        runner = self._environment.runner
+        if runner is not None and not self._aborted:
+            self._aborted = True
+            # Headless, Locust's main greenlet waits for the shape and then ends the run.
+            shape = runner.shape_greenlet if self._headless else None
+            gevent.spawn(runner.stop if shape is None else shape.kill)
+
+    def _enter(self, report: Report, encoded: bytes) -> None:
         """Raises ReportError. What else goes wrong is no fault of the worker's, and the same report would not go better
         again."""
         assert self._run is not None
         try:
-            self._enter_new(self._run, report)
+            self._enter_new(self._run, report, encoded)
         except ReportError:
             raise
         except Exception as error:
@@ -325,10 +363,10 @@ class Recording:
             try:
                 if self._crowd is not None:
                     self._crowd.roster.watch(time.perf_counter_ns() / 1e9)
+                    run.note_events(self._crowd.roster.events)
                 self._take_own_report(run)
                 users = self._environment.runner.user_count if self._environment.runner else 0
-                run.ledger.observe(users, run.now_s)
-                run.series.observe(run.ledger, run.now_s)
+                run.observe(users)
                 if ticks % int(WINDOW_S) == 0:
                     run.journal.write_windows(run.ledger, run.now_s)
                     self._show_progress(run, users)
@@ -340,17 +378,19 @@ class Recording:
         while True:
             gevent.sleep(_OWN_REPORT_S)
             try:
-                if (run := self._run) is not None:
+                if (run := self._run) is not None and self.recorder is not None and self.recorder.has_pending:
                     self._take_own_report(run)
             except Exception as error:
                 self._fail(f"the books could not be kept: {error!r}")
 
     def _take_own_report(self, run: ActiveRun) -> None:
         if isinstance(self._environment.runner, LocalRunner) and self.recorder is not None:
-            self._enter_new(run, self.recorder.take_report())
+            report = self.recorder.take_report()
+            self._enter_new(run, report)
+            self.recorder.acknowledge(report.number)
 
-    def _enter_new(self, run: ActiveRun, report: Report) -> None:
-        if run.enter(report):
+    def _enter_new(self, run: ActiveRun, report: Report, encoded: bytes | None = None) -> None:
+        if run.enter(report, encoded):
             self._show_in_statistics(report, run.ledger)
 
     def _show_in_statistics(self, report: Report, ledger: Ledger) -> None:
@@ -389,25 +429,13 @@ class Recording:
             for handler in self._signals:
                 handler.cancel()
             signal.signal(signal.SIGINT, signal.SIG_IGN)
-        try:
-            self._take_own_report(run)
-        except Exception as error:
-            self._fail(f"the last report could not be entered: {error!r}")
-        ended_s = run.now_s
-        self._live.now_s = lambda: ended_s
-        self._run = self.recorder = None
-        if self._crowd is not None:
-            run.lost = self._crowd.end_run()
-            run.events = self._crowd.roster.events
+        own_spool = self.recorder.spool if self.recorder is not None else None
+        self._take_last_reports(run)
         if (defect := run.defect) is not None:
             self._fail(defect)
-        status = Status.FAILED if self._defect else Status.FINISHED if run.plan_done else Status.INTERRUPTED
-        try:
-            run.close(status, self._defect)
-        except Exception as error:  # a full disk, say: Locust would log it and end as if nothing were
-            self._fail(f"the results could not be written: {error!r}")
-            status = Status.FAILED
-            run.abandon()
+        status = self._complete(run)
+        if own_spool is not None:
+            own_spool.close()
         judged = None
         try:
             judged = self._judge(run.journal.folder) if self._judge else None
@@ -421,6 +449,46 @@ class Recording:
         if not self._headless:
             self._show_finished()
 
+    def _take_last_reports(self, run: ActiveRun) -> None:
+        try:
+            self._take_own_report(run)
+        except Exception as error:
+            self._fail(f"the last report could not be entered: {error!r}")
+        ended_s = run.now_s
+        self._live.now_s = lambda: ended_s
+        self._run = self.recorder = None
+        if self._crowd is not None:
+            run.lost = self._crowd.end_run()
+            run.note_events(self._crowd.roster.events)
+            self._recover_lost(run)
+
+    def _complete(self, run: ActiveRun) -> Status:
+        """Write what is left to write. Returns how the run ended."""
+        status = Status.FAILED if self._defect else Status.FINISHED if run.plan_done else Status.INTERRUPTED
+        try:
+            run.close(status, self._defect)
+        except Exception as error:  # a full disk, say: Locust would log it and end as if nothing were
+            self._fail(f"the results could not be written: {error!r}")
+            run.abandon()
+            return Status.FAILED
+        if not run.remove_spool():
+            logger.warning(
+                "What a lost worker had not reported may be in a spool on its machine: copy it here and run "
+                "tokenswarm recover %s --spool FOLDER",
+                run.journal.folder,
+            )
+        return status
+
+    def _recover_lost(self, run: ActiveRun) -> None:
+        try:
+            for count in run.recover_lost():
+                stats = self._environment.stats
+                stats.log_request(count.method, count.name, count.response_ms, count.response_bytes)  # type: ignore[arg-type]
+                if count.error is not None:
+                    stats.log_error(count.method, count.name, count.error)
+        except Exception as error:
+            self._fail(f"the spool of a lost worker could not be read: {error!r}")
+
     def _show_finished(self) -> None:
         folders, self._finished = self._finished, []
         for folder in folders:
@@ -431,3 +499,15 @@ class Recording:
     def _headless(self) -> bool:
         options = self._environment.parsed_options
         return bool(options and options.headless)
+
+
+def _locust_count(counted: Mapping[str, Any]) -> LocustCount:
+    """What Locust's statistics make of a request event."""
+    error = counted.get("exception")
+    return LocustCount(
+        counted["request_type"],
+        counted["name"],
+        counted["response_time"],
+        counted["response_length"],
+        None if error is None else str(error),
+    )

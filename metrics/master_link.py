@@ -59,11 +59,11 @@ class MasterLink:
         runner: MasterRunner,
         build: str,
         cluster: str,
-        enter: Callable[[Report], None],
+        enter: Callable[[Report, bytes], None],
         fail: Callable[[str], None],
     ) -> None:
-        """enter: puts a report into the books; raises ReportError for one that does not fit. fail: the run's figures
-        are not to be believed, for that reason."""
+        """enter: puts a report, with its bytes, into the statistics; raises ReportError for one that does not fit.
+        fail: the run's figures are not to be trusted, for that reason."""
         self.roster = Roster()
         self._runner = runner
         self._build, self._cluster = build, cluster
@@ -109,9 +109,9 @@ class MasterLink:
         self._stage = None
         self.roster.begin_run(_now_s())
 
-    def begin_stage(self, run: int, stage: Stage, run_began_ns: int) -> None:
-        """Tell every worker, and whoever joins later."""
-        self._stage = StageBegun(run, stage, run_began_ns, time.perf_counter_ns())
+    def begin_stage(self, run: int, stage: Stage, run_began_ns: int, spool: str) -> None:
+        """Tell every worker, and whoever joins later. spool: see StageBegun."""
+        self._stage = StageBegun(run, stage, run_began_ns, time.perf_counter_ns(), spool)
         for name in self.roster.members:
             self._send_stage(name)
 
@@ -222,7 +222,7 @@ class MasterLink:
             report = Report.decode(encoded)
             if report.worker != member.index:
                 raise ReportError(f"it is of worker {report.worker}, but came from worker {member.index}")
-            self._enter(report)
+            self._enter(report, encoded)
         member.last_word |= told.last
 
     def _guard_listener(self) -> None:

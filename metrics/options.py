@@ -11,6 +11,7 @@ from typing import Any
 from metrics.objectives import DEFAULT_SHARE, Objectives
 
 _LINGER = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m)?", re.ASCII)
+NO_SPOOL = "off"
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, None: 1.0}
 
 
@@ -20,8 +21,9 @@ class RecordingOptionError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class RecordingOptions:
-    """Where results go and what a good request is. metrics_port 0 serves none; metrics_linger_s: how long it is served
-    still when a headless run is over; cluster "" is any."""
+    """Where results go and what a good request is. spools: whether ended requests are kept on disk until they are
+    reported; spool_folder: where, None for the default place. metrics_port 0 serves none; metrics_linger_s: how long it
+    is served still when a headless run is over; cluster "" is any."""
 
     results: Path
     objectives: Objectives
@@ -29,6 +31,8 @@ class RecordingOptions:
     metrics_port: int
     metrics_linger_s: float
     cluster: str
+    spools: bool = True
+    spool_folder: Path | None = None
 
     @classmethod
     def of(cls, options: Namespace) -> RecordingOptions:
@@ -46,6 +50,8 @@ class RecordingOptions:
             port,
             float(linger[1]) * _SECONDS[linger[2]],
             options.cluster,
+            spools=options.spool_folder != NO_SPOOL,
+            spool_folder=Path(options.spool_folder) if options.spool_folder not in ("", NO_SPOOL) else None,
         )
 
 
@@ -57,6 +63,15 @@ def add_options(parser: ArgumentParser) -> None:
         default="results",
         env_var="TOKENSWARM_RESULTS",
         help="folder in which each run makes a folder of its own",
+    )
+    option(
+        "--spool-folder",
+        default="",
+        env_var="TOKENSWARM_SPOOL_FOLDER",
+        include_in_web_ui=False,
+        help="folder on this machine in which ended requests are kept until they are safe in the results, so that a "
+        "killed process loses none; by default in the run's own folder, for a worker that was started by itself in the "
+        "system's temporary folder; off for none",
     )
     option(
         "--slo",

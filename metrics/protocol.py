@@ -60,12 +60,14 @@ class Ack(Answer, kw_only=True):
 
 
 class StageBegun(msgspec.Struct):
-    """The stage that requests belong to from now on. Times on the master's perf_counter_ns."""
+    """The stage that requests belong to from now on. Times on the master's perf_counter_ns. spool: the folder in which
+    workers that the master forked keep what they have not reported, "" for none."""
 
     run: int
     stage: Stage
     run_began_ns: int
     began_ns: int
+    spool: str = ""
 
 
 class Reports(msgspec.Struct, array_like=True):

@@ -1,17 +1,16 @@
-"""The worker's side: takes timelines as requests end, and tells of them in numbered reports."""
+"""The worker's side: takes timelines as requests end, and gives them out in numbered reports."""
 
 from __future__ import annotations
-
-from array import array
 
 import numpy as np
 from numpy.typing import NDArray
 
+from metrics.ended import EndedRequest, LocustCount, ReportBuilder
 from metrics.health import HealthMeter
-from metrics.histogram import Histogram
 from metrics.ledger import WINDOW_S
 from metrics.records import Report, RequestRow
-from metrics.stage import Begun, Place, Stage, tokens_by_part, tokens_by_window
+from metrics.spool import Spool
+from metrics.stage import Begun, Stage, tokens_by_part, tokens_by_window
 from metrics.timeline import Outcome, Timeline
 
 _WINDOW_NS = int(WINDOW_S * 1e9)
@@ -19,10 +18,12 @@ _WINDOW_NS = int(WINDOW_S * 1e9)
 
 class Recorder:
     """Counts what its users do. `in_flight`, `output_events` and `fired` are live; the rest goes out with the next
-    report, and with it what `health` was told of this process."""
+    report, and with it what `health` was told of this process. spool: where ended requests are kept until their report
+    is acknowledged, None to keep them in memory alone."""
 
-    def __init__(self, worker: int) -> None:
+    def __init__(self, worker: int, spool: Spool | None = None) -> None:
         self.worker = worker
+        self.spool = spool
         self.in_flight = 0
         self.output_events = 0
         #: Of this worker in this run: a session that is begun again must not draw the same numbers again.
@@ -31,9 +32,7 @@ class Recorder:
         self.health = HealthMeter()
         self.fired = 0
         self._reports = 0
-        self._pending = self._empty_report()
-        self._gaps_ns: dict[Place, array[int]] = {}
-        self._delays_ns: dict[Place, array[int]] = {}
+        self._pending = ReportBuilder()
 
     def begin_stage(self, stage: Stage, run_began_ns: int, began_ns: int) -> None:
         """Requests sent from now on belong to this stage. Times on this process's perf_counter_ns."""
@@ -45,6 +44,23 @@ class Recorder:
             self.stages[number] = begun._replace(
                 run_began_ns=begun.run_began_ns + by_ns, began_ns=begun.began_ns + by_ns
             )
+
+    def request_began(self) -> None:
+        """A request is about to be sent."""
+        self.in_flight += 1
+        if self.spool is not None:
+            self.spool.began()
+
+    def request_ended(self, recorded: bool) -> None:
+        """A request is not under way any more. recorded: whether it will be given to `record`."""
+        self.in_flight -= 1
+        if self.spool is not None and not recorded:
+            self.spool.dropped()
+
+    @property
+    def has_pending(self) -> bool:
+        """Whether a request has ended since the last report."""
+        return bool(self._pending.rows)
 
     def saw_output(self, events: int) -> None:
         """So many events with output came, on streams that may still run."""
@@ -60,47 +76,38 @@ class Recorder:
         if (begun := self.current_stage) is not None:
             self.health.woke((begun.stage.stage, begun.phase_at(now_ns)), due_ns, now_ns, cpu_ns)
 
-    def record(self, timeline: Timeline) -> RequestRow:
-        """Enter a request that has ended."""
+    def record(self, timeline: Timeline, in_locust: LocustCount | None = None) -> RequestRow:
+        """Enter a request that has ended. in_locust: what Locust counts for it."""
         self.fired += 1  # first, and its row last: a request that fails here leaves the books unbalanced everywhere
         begun = self.stages[timeline.stage]
         gaps_ns = timeline.gaps_ns
-        row = _row_of(timeline, gaps_ns, begun, self.worker, self.fired)
-        pending = self._pending
-        for window, tokens in tokens_by_window(timeline, begun.began_ns, _WINDOW_NS).items():
-            in_window = (timeline.stage, window)
-            pending.tokens_by_window[in_window] = pending.tokens_by_window.get(in_window, 0.0) + tokens
-        place = (timeline.stage, begun.phase_at(timeline.sent_ns))
-        if timeline.outcome is Outcome.OK:
-            self._gaps_ns.setdefault(place, array("q")).frombytes(gaps_ns.tobytes())
-        self._delays_ns.setdefault(place, array("q")).extend(timeline.delays_ns)
-        pending.rows.append(row)
-        return row
+        ended = EndedRequest(
+            _row_of(timeline, gaps_ns, begun, self.worker, self.fired),
+            (timeline.stage, begun.phase_at(timeline.sent_ns)),
+            tokens_by_window(timeline, begun.began_ns, _WINDOW_NS),
+            gaps_ns.tobytes() if timeline.outcome is Outcome.OK else b"",
+            timeline.delays_ns.tobytes(),
+            in_locust,
+        )
+        if self.spool is not None:
+            self.spool.ended(ended)
+        self._pending.add(ended)
+        return ended.row
 
     def take_report(self) -> Report:
         """All since the last report. The caller sees to it that it arrives."""
         self._reports += 1
-        report, self._pending = self._pending, self._empty_report()
-        report.gaps, self._gaps_ns = _histograms(self._gaps_ns), {}
-        report.delays, self._delays_ns = _histograms(self._delays_ns), {}
-        report.number = self._reports
-        report.fired = self.fired
-        report.in_flight = self.in_flight
-        report.output_events = self.output_events
-        report.health = self.health.take()
+        report = self._pending.take(
+            self.worker, self._reports, self.fired, self.in_flight, self.output_events, self.health.take()
+        )
+        if self.spool is not None:
+            self.spool.took(report)
         return report
 
-    def _empty_report(self) -> Report:
-        return Report(self.worker, number=0, fired=0, in_flight=0, output_events=0)
-
-
-def _histograms(durations_ns: dict[Place, array[int]]) -> dict[Place, Histogram]:
-    """All at once: to enter the durations of each request by themselves costs ten times as much."""
-    histograms: dict[Place, Histogram] = {}
-    for place, many_ns in durations_ns.items():
-        histograms[place] = Histogram()
-        histograms[place].record_many(np.rint(np.frombuffer(many_ns, dtype=np.int64) / 1000).astype(np.int64))
-    return histograms
+    def acknowledge(self, number: int) -> None:
+        """The reports up to this one have arrived."""
+        if self.spool is not None:
+            self.spool.acknowledge(number)
 
 
 def _row_of(timeline: Timeline, gaps_ns: NDArray[np.int64], begun: Begun, worker: int, number: int) -> RequestRow:

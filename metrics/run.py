@@ -19,12 +19,13 @@ from metrics.summary import FORMAT, Validity
 
 class Status(StrEnum):
     """RUNNING stands in a folder whose run was killed; FAILED is a run whose books do not balance or that recorded
-    nothing."""
+    nothing; RECOVERED was rebuilt by `tokenswarm recover` from what a killed run left."""
 
     RUNNING = "running"
     FINISHED = "finished"
     INTERRUPTED = "interrupted"
     FAILED = "failed"
+    RECOVERED = "recovered"
 
 
 #: Exit codes of our own; the others are Locust's (1: requests failed, 2: an exception outside of a request).

@@ -51,7 +51,8 @@ _POLL_S = 0.05
 
 
 class WorkerLink:
-    """A worker's side. `on_recorder` is called with a run's recorder when the worker first hears of the run, and with
+    """A worker's side. `on_recorder` is called with a run's recorder, the run's
+    id and its spool folder (see StageBegun) when the worker first hears of the run, and with
     None when all is told; `on_late_stage` where users were there before the stage was."""
 
     def __init__(
@@ -59,7 +60,7 @@ class WorkerLink:
         runner: WorkerRunner,
         build: str,
         cluster: str,
-        on_recorder: Callable[[Recorder | None], None],
+        on_recorder: Callable[[Recorder | None, int, str], None],
         on_late_stage: Callable[[], None],
     ) -> None:
         self.clock = ClockOffset()
@@ -122,7 +123,7 @@ class WorkerLink:
         if new:
             self._run, self._outbox, self._last_through = begun.run, Outbox(), None
             self._recorder = Recorder(self._runner.worker_index)
-            self._on_recorder(self._recorder)
+            self._on_recorder(self._recorder, begun.run, begun.spool)
         assert self._recorder is not None
         offset_ns = self._offset_ns
         self._recorder.begin_stage(begun.stage, begun.run_began_ns - offset_ns, begun.began_ns - offset_ns)
@@ -135,9 +136,11 @@ class WorkerLink:
         if ack.run != self._run:
             return
         self._outbox.acknowledge(ack.through)
+        if self._recorder is not None:
+            self._recorder.acknowledge(ack.through)
         if self._last_through is not None and ack.through >= self._last_through:
             self._recorder = self._last_through = None
-            self._on_recorder(None)
+            self._on_recorder(None, ack.run, "")
 
     def _on_end(self, environment: Any, msg: Any, **_: Any) -> None:
         if not self._stopping:
@@ -224,8 +227,10 @@ class WorkerLink:
                 return self._lose_master(f"The master has not been heard of for {_MASTER_SILENT_S} s")
 
     def _lose_master(self, reason: str) -> None:
-        lost = self._recorder.fired - self._outbox.fired_acknowledged if self._recorder is not None else 0
-        told = f"; {lost:,} requests that it had not acknowledged are lost" if lost else ""
+        unreported = self._recorder.fired - self._outbox.fired_acknowledged if self._recorder is not None else 0
+        spool = self._recorder.spool if self._recorder is not None else None
+        kept = f"kept in {spool.folder}; see tokenswarm recover" if spool is not None and spool.writes else "lost"
+        told = f"; {unreported:,} requests that it had not acknowledged are {kept}" if unreported else ""
         self._give_up(f"{reason}: this worker ends{told}", exit_code=3)
 
     def _give_up(self, reason: str, exit_code: int) -> None:

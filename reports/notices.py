@@ -9,6 +9,7 @@ from reports.results import Level, Results, Stage
 _STATUS = {
     "running": "NOT ENDED: the run had not ended when this was written, so these figures may still change",
     "interrupted": "INTERRUPTED: the run was stopped before its plan was done",
+    "recovered": "RECOVERED: the run did not come to its end, and was rebuilt from what its processes left",
     "failed": "FAILED: the run ended in failure",
 }
 

@@ -18,11 +18,11 @@ from metrics.summary import FORMAT
 
 JOURNALS = ("requests.csv", "windows.csv", "histograms.csv")
 
-Status = Literal["running", "finished", "interrupted", "failed"]
+Status = Literal["running", "finished", "interrupted", "failed", "recovered"]
 SystemPrompt = Literal["off", "on"]
 
 # From harmless to worst: where the two files disagree, the worse one is believed.
-STATUSES: tuple[Status, ...] = ("finished", "running", "interrupted", "failed")
+STATUSES: tuple[Status, ...] = ("finished", "running", "interrupted", "recovered", "failed")
 
 T = TypeVar("T")
 
@@ -281,6 +281,7 @@ def _no_summary(folder: Path, run: Run) -> str:
     left = f"still readable there: {', '.join(readable)}" if readable else "it left no figures at all"
     if run.status == "running":
         why = "the run was killed, or is still going (run.json says it is running)"
+        left += f"; tokenswarm recover {folder} completes a killed run's folder"
     else:
         why = f"the run ended ({run.status}) without writing it"
     return f"{folder / 'summary.json'} is missing because {why}; {left}."

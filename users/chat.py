@@ -61,11 +61,11 @@ class StreamingUser(User):
             return
         ask = self._ask(session, client, stage)
         recorder = session.recorder
-        recorder.in_flight += 1
+        recorder.request_began()
         try:
             ask.run()
         finally:
-            recorder.in_flight -= 1
+            recorder.request_ended(recorded=ask.timeline is not None)
             if ask.timeline is not None:
                 self._tell(ask.timeline)
         if ask.timeline is not None and ask.timeline.outcome.is_failure:

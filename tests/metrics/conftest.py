@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from array import array
 from collections.abc import Callable, Sequence
 
@@ -15,6 +16,12 @@ from metrics.stage import Stage
 from metrics.timeline import Outcome, Timeline, TokenSource
 
 S = 1_000_000_000
+
+
+@pytest.fixture(autouse=True)
+def temporary_folder_of_its_own(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers keep their spools there."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path_factory.mktemp("temporary")))
 
 
 def make_stage(number: int = 0, users: int = 10, system_prompt: str = "off", **changes: object) -> Stage:

@@ -152,6 +152,7 @@ def options(results: Path, **changes: Any) -> Namespace:
         "metrics_linger": "0s",
         "headless": False,
         "cluster": "",
+        "spool_folder": "",
         "processes": None,
         "stop_timeout": 0,
     }
@@ -287,7 +288,7 @@ def test_a_recorder_that_raises_fails_the_run(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    def broken(timeline: Timeline) -> None:
+    def broken(*_: object) -> None:
         raise MemoryError("no room")
 
     bench.recording.begin_run(facts_of(stage()))

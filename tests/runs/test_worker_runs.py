@@ -208,7 +208,7 @@ def test_workers_whose_master_is_killed_end_by_themselves_and_say_so(start_locus
     ended = worker.end()
     assert ended.exit_code == 3
     assert "The master has not been heard of for 15 s: this worker ends; " in ended.output
-    assert "requests that it had not acknowledged are lost" in ended.output
+    assert "requests that it had not acknowledged are kept in " in ended.output
     assert "Traceback" not in ended.output
 
 

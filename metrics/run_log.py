@@ -1,0 +1,151 @@
+"""What a run's statistics were made of, in the order that it came: frames from which a killed run is rebuilt.
+
+It stands beside the spools of the workers of the same machine and is deleted with them when the run's folder is
+complete. It holds what the statistics are told by their one owner (metrics/active_run.py), and nothing that follows
+from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from metrics.frames import FrameReader, FrameWriter
+from metrics.health import SelfCheck
+from metrics.objectives import Objectives
+from metrics.roster import WorkerEvent
+from metrics.run import RunFacts
+from metrics.stage import Stage
+
+RUN_LOG = "run.spool"
+_FORMAT = 1
+_HEAD, _STAGE, _REPORT, _USERS, _SERVER, _SERVER_SOURCE, _EVENT, _PLAN_DONE = range(1, 9)
+
+
+class RunHead(msgspec.Struct, frozen=True):
+    """Which run it is, and what was known when it began. began: ISO 8601."""
+
+    run: int
+    began: str
+    facts: RunFacts
+    objectives: Objectives
+    workers: int
+    self_checks: dict[int, SelfCheck]
+    drain_s: float
+    format: int = _FORMAT
+
+
+class Users(msgspec.Struct, frozen=True, array_like=True):
+    """How many users there were."""
+
+    users: int
+
+
+class ServerValues(msgspec.Struct, frozen=True, array_like=True):
+    """A sample of the server's own metrics, by concept; failures: pages that could not be read."""
+
+    values: dict[str, float]
+    failures: int
+
+
+class ServerSource(msgspec.Struct, frozen=True, array_like=True):
+    """Where the server's own metrics come from."""
+
+    source: str | None
+    gpu_source: str | None
+    note: str | None
+
+
+class EncodedReport(msgspec.Struct, frozen=True, array_like=True):
+    """A worker's report, as Report.encode gives it."""
+
+    encoded: bytes
+
+
+class PlanDone(msgspec.Struct, frozen=True, array_like=True):
+    """The shape has come to the plan's end."""
+
+
+#: Whatever the statistics were given, and the nanoseconds of the run at which they were.
+Entry = Stage | EncodedReport | Users | ServerValues | ServerSource | WorkerEvent | PlanDone
+_KINDS: dict[type[Any], int] = {
+    Stage: _STAGE,
+    EncodedReport: _REPORT,
+    Users: _USERS,
+    ServerValues: _SERVER,
+    ServerSource: _SERVER_SOURCE,
+    WorkerEvent: _EVENT,
+    PlanDone: _PLAN_DONE,
+}
+_TYPES = {kind: type_ for type_, kind in _KINDS.items()}
+
+
+class RunLogError(ValueError):
+    """The log cannot be read; the text says why."""
+
+
+class RunLog:
+    """Writes the log of one run."""
+
+    def __init__(self, folder: Path, head: RunHead, on_error: Callable[[OSError], None]) -> None:
+        """Makes the folder. on_error: called once, when an entry cannot be written. Raises OSError."""
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.folder = folder
+        self._on_error = on_error
+        self._writer: FrameWriter | None = FrameWriter(folder / RUN_LOG)
+        self._writer.append(_HEAD, msgspec.msgpack.encode(head))
+
+    def append(self, now_ns: int, entry: Entry) -> None:
+        """Append an entry, of that nanosecond of the run."""
+        if self._writer is None:
+            return
+        payload = now_ns.to_bytes(8, "little", signed=True) + msgspec.msgpack.encode(entry)
+        try:
+            self._writer.append(_KINDS[type(entry)], payload)
+        except OSError as error:
+            self.close()
+            self._on_error(error)
+
+    def close(self) -> None:
+        """Write no more; what is written stays."""
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+
+
+class RunLogReader:
+    """Reads a log back: `head`, then each (nanosecond of the run, entry). torn_bytes, once iterated: of a frame that
+    was not whole."""
+
+    def __init__(self, folder: Path) -> None:
+        """Raises RunLogError for a file that is no such log, OSError, and FramesBusy while the run goes on."""
+        path = folder / RUN_LOG
+        self._frames = FrameReader(path)
+        self._iterator = iter(self._frames)
+        kind, payload = next(self._iterator, (0, b""))
+        try:
+            if kind != _HEAD or (head := msgspec.msgpack.decode(payload, type=RunHead)).format != _FORMAT:
+                raise RunLogError(f"{path} is not the log of a run, or one of another version of Tokenswarm.")
+        except msgspec.MsgspecError as error:
+            raise RunLogError(f"{path} is not as a run writes it: {error}.") from None
+        self.head: RunHead = head
+
+    @property
+    def torn_bytes(self) -> int:
+        return self._frames.torn_bytes
+
+    def __iter__(self) -> Iterator[tuple[int, Entry]]:
+        """Raises RunLogError."""
+        for kind, payload in self._iterator:
+            yield int.from_bytes(payload[:8], "little", signed=True), _decode(kind, payload[8:])
+
+
+def _decode(kind: int, payload: bytes) -> Entry:
+    try:
+        entry: Entry = msgspec.msgpack.decode(payload, type=_TYPES[kind])
+    except (msgspec.MsgspecError, KeyError) as error:
+        raise RunLogError(f"the run's log holds what this version cannot read: {error}.") from None
+    return entry

@@ -1,0 +1,21 @@
+"""Where a worker that was started by itself keeps its spool."""
+
+from __future__ import annotations
+
+import os
+import stat
+import tempfile
+from pathlib import Path
+
+
+def worker_spool_folder(given: Path | None, run: int) -> Path:
+    """The folder for that run: in the one that was given, else in the system's temporary folder, under a name with the
+    user's id, which is made with no access for others. Raises OSError, also where that is somebody else's."""
+    parent = given
+    if parent is None:
+        parent = Path(tempfile.gettempdir()) / f"tokenswarm-spool-{os.geteuid()}"
+        parent.mkdir(mode=0o700, exist_ok=True)
+        found = parent.lstat()
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
+            raise FileExistsError(17, "it belongs to another user", str(parent))
+    return parent / f"run-{run}"

@@ -1,0 +1,166 @@
+"""SIGKILL: of a forked worker, of a master, of the only process. What had ended is in the results, once."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.runs.harness import (
+    FILES,
+    ROOT,
+    Run,
+    Simulator,
+    Start,
+    Started,
+    StartSimulator,
+    environment,
+    free_port,
+    read_csv,
+    until,
+)
+from tests.runs.test_worker_runs import LONG, STREAMS, counted_by_locust, workers_of
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def simulator(start_simulator: StartSimulator) -> Simulator:
+    return start_simulator("--profile", "fast", "--prefill-ms", "20", "--step-ms", "12")
+
+
+def recover(started: Started, *arguments: str) -> Run:
+    """`tokenswarm recover` of the run's folder."""
+    (folder,) = started.results.iterdir()
+    command = [sys.executable, str(ROOT / "tokenswarm.py"), "recover", str(folder), *arguments]
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=120)
+    return Run(done.returncode, done.stdout + done.stderr, started.results)
+
+
+def assert_the_ended_are_there(run: Run, simulator: Simulator) -> None:
+    """Requests that the server sent to their end are rows, are in the histograms and in the windows, each once. Of the
+    others the run knows how many there were."""
+    rows, books = run.requests, run.summary["books"]
+    assert len({row["id"] for row in rows}) == len(rows)
+    assert books["fired"] == books["recorded"] == books["rows"] == len(rows)
+    ok = [row for row in rows if row["outcome"] == "ok"]
+    served = read_csv(simulator.truth_log)
+    ended = sum(row["outcome"] == "ok" for row in served)
+    # One that the server had sent whole may not have been read when its client was killed, or cut it.
+    cut = sum(row["outcome"] == "cut" for row in rows)
+    assert len(ok) <= ended <= len(ok) + cut + books["unaccounted"]
+    assert len(served) <= len(rows) + books["unaccounted"]
+    for metric in ("ttft_s", "e2e_s"):
+        histogram = read_csv(run.folder / "histograms.csv")
+        counts = [int(row["count"]) for row in histogram if (row["metric"], row["part"]) == (metric, "whole")]
+        assert sum(counts) == len(ok)
+    tokens = sum(int(row["output_tokens"]) for row in rows)
+    in_windows = sum(float(row["output_tokens"]) for row in run.windows)
+    assert in_windows == pytest.approx(tokens, abs=0.01 * len(run.windows))
+
+
+def all_files(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.suffix in (".csv", ".json")}
+
+
+def test_the_only_process_is_killed_and_its_run_is_recovered(start_locust: Start, simulator: Simulator) -> None:
+    started = start_locust("--headless", "-H", simulator.host, *STREAMS, *LONG)
+    started.wait_for_requests(12)
+    going = recover(started)
+    assert (going.exit_code, "is still being written" in going.output) == (2, True), going.output
+    started.process.kill()
+    started.end()
+    run = recover(started)
+    assert run.exit_code == 0, run.output
+    assert run.document["status"] == run.summary["status"] == "recovered"
+    assert_the_ended_are_there(run, simulator)
+    assert 1 <= run.summary["books"]["unaccounted"] <= 8
+    assert {path.name for path in run.folder.iterdir()} == FILES | {"spool"}
+    before = all_files(run.folder)
+    again = recover(started)
+    assert again.exit_code == 0
+    assert all_files(run.folder) == before
+
+
+def test_a_killed_worker_s_ended_requests_are_read_from_its_spool(
+    start_locust: Start, simulator: Simulator, tmp_path: Path
+) -> None:
+    started = start_locust(
+        *("--headless", "--processes", "3", "-H", simulator.host, *STREAMS, "--json-file", str(tmp_path / "locust")),
+        *("--levels", "6", "--ramp", "1s", "--level-time", "8s", "--system-prompt", "off"),
+    )
+    started.wait_for_requests(12)
+    time.sleep(1.5)  # until it has what it has not reported
+    workers_of(started, 3)[1].kill()
+    run = started.end()
+    assert run.exit_code == 3, run.output
+    assert run.document["status"] == "failed"
+    assert_the_ended_are_there(run, simulator)
+    assert counted_by_locust(tmp_path / "locust") == len(run.requests)
+    assert {path.name for path in run.folder.iterdir()} == FILES
+    assert "Traceback" not in run.output
+
+
+def test_a_killed_master_s_run_is_recovered_with_what_its_forked_workers_had(
+    start_locust: Start, simulator: Simulator
+) -> None:
+    started = start_locust("--headless", "--processes", "3", "-H", simulator.host, *STREAMS, *LONG)
+    started.wait_for_requests(12)
+    workers = workers_of(started, 3)
+    time.sleep(1.5)
+    started.process.kill()
+    until(lambda: not any(worker.is_running() for worker in workers))
+    run = recover(started)
+    assert run.exit_code == 0, run.output
+    assert_the_ended_are_there(run, simulator)
+    assert {row["worker"] for row in run.requests} == set("012")
+    assert run.summary["books"]["unaccounted"] == 0  # the workers had the time to cut their streams
+
+
+def test_a_killed_master_s_run_is_recovered_with_the_spools_of_other_machines(
+    start_locust: Start, simulator: Simulator, tmp_path: Path
+) -> None:
+    port = str(free_port())
+    ports = ("--master-port", port, "--master-bind-port", port)
+    machines = [tmp_path / "machine-a", tmp_path / "machine-b"]
+    for machine in machines:
+        machine.mkdir()
+    master = start_locust(
+        *("--headless", "--master", "--expect-workers", "2", "-H", simulator.host, *STREAMS, *LONG, *ports)
+    )
+    workers = [start_locust("--worker", *ports, env={"TMPDIR": str(machine)}) for machine in machines]
+    master.wait_for_requests(12)
+    time.sleep(1.5)
+    workers[1].process.kill()
+    master.process.kill()
+    assert workers[0].end().exit_code == 3
+    without = recover(master)
+    assert without.exit_code == 0, without.output
+    rows = len(without.requests)
+    (places,) = {len(list(machine.glob("tokenswarm-spool-*"))) for machine in machines}
+    assert places == 1
+    spools = [str(next(machine.glob("tokenswarm-spool-*"))) for machine in machines]
+    run = recover(master, "--spool", spools[0], "--spool", spools[1])
+    assert run.exit_code == 0, run.output
+    assert len(run.requests) > rows
+    assert_the_ended_are_there(run, simulator)
+
+
+def test_a_worker_that_ends_well_leaves_no_spool_behind(
+    start_locust: Start, simulator: Simulator, tmp_path: Path
+) -> None:
+    port = str(free_port())
+    ports = ("--master-port", port, "--master-bind-port", port)
+    machine = tmp_path / "machine"
+    machine.mkdir()
+    plan = ("--levels", "2", "--ramp", "1s", "--level-time", "3s", "--system-prompt", "off")
+    master = start_locust(
+        *("--headless", "--master", "--expect-workers", "1", "-H", simulator.host, *STREAMS, *plan, *ports)
+    )
+    worker = start_locust("--worker", *ports, env={"TMPDIR": str(machine)})
+    assert master.end().exit_code == 0
+    assert worker.end().exit_code == 0
+    assert list(machine.rglob("*.spool")) == []
