@@ -18,7 +18,8 @@ _EXACT_BELOW = 2000
 
 class Quantile(msgspec.Struct, frozen=True):
     """A percentile and its 95 % interval. `high` is None, and the figure not certified, where the sample is too small
-    for the interval's upper end to exist (p^n > 0.05: p99 needs n ≥ 299, p95 needs 59)."""
+    for the interval's upper end to exist (p^n > 0.05: p99 needs n ≥ 299, p95 needs 59). Below the median the lower end
+    must exist: without it `low` is 0, and the figure not certified."""
 
     value: float
     low: float
@@ -36,7 +37,7 @@ def quantile(histogram: Histogram, p: float) -> Quantile | None:
         value=histogram.value_at_rank(max(1, ceil(p * n))),
         low=histogram.value_at_rank(low_rank) if low_rank else 0.0,
         high=histogram.value_at_rank(high_rank) if high_rank <= n else None,
-        certified=high_rank <= n,
+        certified=high_rank <= n and (p >= 0.5 or low_rank > 0),
     )
 
 

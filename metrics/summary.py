@@ -56,6 +56,14 @@ class Distribution(msgspec.Struct, frozen=True):
     p99: Quantile | None
 
 
+class RateDistribution(Distribution, frozen=True):
+    """A distribution whose slow end is its low one."""
+
+    p1: Quantile | None
+    p5: Quantile | None
+    p10: Quantile | None
+
+
 class Goodput(msgspec.Struct, frozen=True):
     """Requests within every objective, a second; the same of their tokens; their share of all requests sent, with its
     95 % interval."""
@@ -92,7 +100,7 @@ class Figures(msgspec.Struct, frozen=True):
     tpot_s: Distribution
     gap_s: Distribution
     e2e_s: Distribution
-    request_token_rate: Distribution
+    request_token_rate: RateDistribution
     connect_s: Distribution
     client_delay_s: Distribution
     loop_lag_s: Distribution
@@ -186,6 +194,13 @@ def distribution(histogram: Histogram) -> Distribution:
     )
 
 
+def rate_distribution(histogram: Histogram) -> RateDistribution:
+    """The same with the percentiles of the low end."""
+    shown: dict[str, Any] = msgspec.structs.asdict(distribution(histogram))
+    shown |= {f"p{p}": quantile(histogram, p / 100) for p in (1, 5, 10)}
+    return RateDistribution(**shown)
+
+
 def figures(books: PartBooks, seconds: float, objectives: Objectives, server: ServerFigures | None = None) -> Figures:
     """The figures of one part that lasted so many seconds."""
 
@@ -212,7 +227,7 @@ def figures(books: PartBooks, seconds: float, objectives: Objectives, server: Se
         tpot_s=distribution(books.tpot_s),
         gap_s=distribution(books.gap_s),
         e2e_s=distribution(books.e2e_s),
-        request_token_rate=distribution(books.request_token_rate),
+        request_token_rate=rate_distribution(books.request_token_rate),
         connect_s=distribution(books.connect_s),
         client_delay_s=distribution(books.client_delay_s),
         loop_lag_s=distribution(books.loop_lag_s),
@@ -362,7 +377,7 @@ def _with_every_outcome(figures_of_part: Figures) -> dict[str, Any]:
     builtins["server"] = builtins["server"] or dict.fromkeys(ServerFigures.__struct_fields__)
     for name, value in builtins.items():
         if isinstance(value, dict) and "p50" in value:
-            for p in ("p50", "p90", "p95", "p99"):
+            for p in (name for name in value if name.startswith("p")):
                 value[p] = value[p] or dict.fromkeys(Quantile.__struct_fields__)
             builtins[name] = value
     return builtins

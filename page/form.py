@@ -48,7 +48,7 @@ _GROUPS = {
     "Server": ("host", "engine", "model"),
     "Users": ("shape", "levels", "ramp", "level_time", "user_count", "spawn_rate", "run_time", "system_prompt"),
     "Questions and answers": ("prompts", "prompt_tokens", "max_tokens", "ignore_eos"),
-    "What a good run is": ("slo", "fail_if"),
+    "What a good run is": ("slo", "fail_if", "pass_if"),
 }
 _REST = "More options"
 _ONLY_WITH = {

@@ -8,12 +8,11 @@ from pathlib import Path
 
 from reports.charts import draw_charts
 from reports.command import ended
-from reports.conditions import parse_conditions
 from reports.exports import write_hlog, write_parquet
 from reports.journals import load_requests
 from reports.judge import check_levels, write_files
 from reports.judgement import Judgement, judge_run, judgement_lines
-from reports.options import JudgingOptions
+from reports.options import JudgingOptions, conditions_of
 from reports.options import add_arguments as add_judging_arguments
 from reports.others import COLUMNS, TOOLS, report_as
 from reports.output import show
@@ -70,7 +69,7 @@ def _report(args: argparse.Namespace) -> int:
 def _write(args: argparse.Namespace, options: JudgingOptions, results: Results, judgement: Judgement) -> list[str]:
     """Every file. Returns a line for each that says where it is. Raises ReportError."""
     # The page keeps the run's own conditions unless others are given.
-    own = options.conditions or parse_conditions(results.run.options.get("fail_if") or "")
+    own = options.conditions or conditions_of(results.run.options)
     page, charts = draw_page(results, judge_run(own, results)), draw_charts(results, results.folder)
     written = [f"Page: {page}", *(f"Chart: {chart}" for chart in charts), *write_files(options, results, judgement)]
     for kind, file, write in (("Parquet", args.parquet, write_parquet), ("HdrHistogram log", args.hlog, write_hlog)):

@@ -1,6 +1,7 @@
-"""What --fail-if says: conditions under which a run, or a change between two, fails. Text in, records out. Pure.
+"""What --fail-if and --pass-if say: conditions under which a run, or a change between two, fails or passes. Text in,
+records out. Pure.
 
-conditions  a condition, then more, each after a comma or `or`
+conditions  a condition, then more, each after a comma or, in --fail-if, `or` (in --pass-if `and`)
 condition   suspect | figure [@LEVEL[/on|/off]] comparator bound
 figure      FUNCTION(DISTRIBUTION), also written DISTRIBUTION_FUNCTION, or one that a level has but one of
 comparator  > | >= | < | <=
@@ -14,8 +15,12 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-FUNCTIONS = ("p50", "p90", "p95", "p99", "mean", "max")
+FUNCTIONS = ("p1", "p5", "p10", "p50", "p90", "p95", "p99", "mean", "min", "max")
+#: Percentiles of the slow end of a rate, which is its low end. Latencies have none of them.
+LOW_PERCENTILES = ("p1", "p5", "p10")
 LATENCIES = ("ttft", "ttfvt", "tpot", "gap", "e2e")
+#: Other names of the same.
+ALIASES = {"itl": "gap"}
 DISTRIBUTIONS = (*LATENCIES, "user_rate")
 SCALARS = ("rate", "request_rate", "failures", "goodput")
 SUSPECT = "suspect"
@@ -33,6 +38,7 @@ _UNITS: dict[str, dict[str, float]] = {
     "failures": {"%": 100.0, "": 1.0},
     "goodput": {"%": 100.0, "req/s": 1.0},
 }
+_OPPOSITE = {">": "<=", ">=": "<", "<": ">=", "<=": ">"}
 _TOKEN = re.compile(
     r"(?P<name>[a-z_][a-z0-9_]*)|(?P<number>[+-]?\d+(?:\.\d+)?)|(?P<comparator>[<>]=?)|(?P<sign>[()@/,%])",
     re.IGNORECASE,
@@ -44,9 +50,9 @@ _LEVEL = re.compile(r"[^\s/,<>=@]+")
 class ConditionError(ValueError):
     """A condition cannot be read: the text, and where and why, on three lines."""
 
-    def __init__(self, text: str, place: int, message: str) -> None:
+    def __init__(self, text: str, place: int, message: str, option: str = "--fail-if") -> None:
         self.place = place
-        super().__init__(f"--fail-if: {message}\n  {text}\n  {' ' * place}^")
+        super().__init__(f"{option}: {message}\n  {text}\n  {' ' * place}^")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +75,9 @@ class Figure:
 class Condition:
     """A run fails where `figure comparator bound` is true at any of the levels that it is said of.
 
-    text: as it was written. bound: in seconds, a second, as a share (0 to 1) or a number; of a relative condition, the
-    change as a share. level, system_prompt: None for all of them. figure None: the run itself being suspect.
+    text: as it was written; of a condition of --pass-if the comparator is the opposite of what is written, so that it
+    too says when the run fails. bound: in seconds, a second, as a share (0 to 1) or a number; of a relative condition,
+    the change as a share. level, system_prompt: None for all of them. figure None: the run itself being suspect.
     """
 
     text: str
@@ -80,6 +87,12 @@ class Condition:
     comparator: str = ">"
     bound: float = 0.0
     unit: str = ""
+    pass_if: bool = False
+
+    @property
+    def label(self) -> str:
+        """The condition with what it decides: `fail if p95(ttft) > 500ms`."""
+        return f"{'pass' if self.pass_if else 'fail'} if {self.text}"
 
     def names(self, level: str, system_prompt: str) -> bool:
         """Whether it is said of this level under this system-prompt mode."""
@@ -91,17 +104,26 @@ class Condition:
 
 
 def parse_conditions(text: str, relative: bool = False) -> list[Condition]:
-    """The conditions, in order; none of an empty text. relative: bounds are changes, as `gate` takes them.
+    """The conditions of --fail-if, in order; none of an empty text. relative: bounds are changes, as `gate` takes them.
 
     Raises ConditionError, which points at the character.
     """
     return _Parser(text.replace("\n", " "), relative).conditions()
 
 
+def parse_pass_conditions(text: str) -> list[Condition]:
+    """The conditions of --pass-if, each turned into the condition under which the run fails.
+
+    Raises ConditionError, which points at the character.
+    """
+    return _Parser(text.replace("\n", " "), relative=False, pass_if=True).conditions()
+
+
 class _Parser:
-    def __init__(self, text: str, relative: bool) -> None:
+    def __init__(self, text: str, relative: bool, pass_if: bool = False) -> None:
         self._text = text
         self._relative = relative
+        self._pass_if = pass_if
         self._place = 0
 
     def conditions(self) -> list[Condition]:
@@ -111,9 +133,10 @@ class _Parser:
             if not self._skip_space():
                 break
             place = self._place
-            _, between = self._token("a comma or `or` between two conditions")
-            if between.lower() not in (",", "or"):
-                raise self._wrong(place, f"expected a comma or `or` between two conditions, got {between!r}")
+            word = "and" if self._pass_if else "or"
+            _, between = self._token(f"a comma or `{word}` between two conditions")
+            if between.lower() not in (",", word):
+                raise self._wrong(place, f"expected a comma or `{word}` between two conditions, got {between!r}")
             if not self._skip_space():
                 raise self._wrong(self._place, f"expected another condition after {between!r}")
         return found
@@ -124,6 +147,8 @@ class _Parser:
         if name == SUSPECT:
             if self._relative:
                 raise self._wrong(began, "suspect has no change; a suspect run is refused unless --allow suspect")
+            if self._pass_if:
+                raise self._wrong(began, "a suspect run never passes: leave this condition out")
             return Condition(SUSPECT)
         figure = self._figure(began, name)
         level, system_prompt = self._selector()
@@ -133,7 +158,27 @@ class _Parser:
             raise self._wrong(place, f"expected one of > >= < <= after {figure}, got {comparator!r}")
         bound, unit = self._change(comparator) if self._relative else self._bound(figure)
         text = self._text[began : self._place].strip()
-        return Condition(text, figure, level, system_prompt, comparator, bound, unit)
+        if not self._relative:
+            self._check_direction(began, place, figure, comparator, text)
+        if self._pass_if:
+            comparator = _OPPOSITE[comparator]
+        return Condition(text, figure, level, system_prompt, comparator, bound, unit, self._pass_if)
+
+    def _check_direction(self, began: int, place: int, figure: Figure, comparator: str, text: str) -> None:
+        """Refuse a condition that would fail the better of two runs, or bound the slow end of a rate by its fast end:
+        both are mistakes that no run would show."""
+        lower_is_better = figure.name in (*LATENCIES, "failures")
+        fails_where = _OPPOSITE[comparator] if self._pass_if else comparator
+        if fails_where.startswith("<") is lower_is_better:
+            opposite = text[: place - began] + _OPPOSITE[comparator] + text[place - began + len(comparator) :]
+            other = "--fail-if" if self._pass_if else "--pass-if"
+            side = "low" if lower_is_better else "high"
+            message = f"a run whose {figure} is {side} would fail; write {opposite!r}, or give {other} {text!r}"
+            raise self._wrong(place, message)
+        if figure.name == "user_rate" and figure.p is not None and figure.p > 0.5:
+            fastest = round(100 - 100 * figure.p)
+            reached = f"{figure} is what only the fastest {fastest} % of the requests reach"
+            raise self._wrong(began, f"{reached}; to bound the slowest, write p{fastest}(user_rate)")
 
     def _figure(self, began: int, name: str) -> Figure:
         if self._peek() == "(":
@@ -142,6 +187,7 @@ class _Parser:
             self._token("(")
             place = self._here()
             of = self._name(f"one of {', '.join(DISTRIBUTIONS)}")
+            of = ALIASES.get(of, of)
             if of not in DISTRIBUTIONS:
                 raise self._wrong(place, f"{name} is taken of one of {', '.join(DISTRIBUTIONS)}, not of {of!r}")
             place = self._here()
@@ -151,9 +197,10 @@ class _Parser:
         if name in SCALARS:
             return Figure(name)
         distribution, _, function = name.rpartition("_")
+        distribution = ALIASES.get(distribution, distribution)
         if distribution in DISTRIBUTIONS and function in FUNCTIONS:
             return self._checked(began, Figure(distribution, function))
-        if name in DISTRIBUTIONS:
+        if name in DISTRIBUTIONS or name in ALIASES:
             raise self._wrong(began, f"{name} has many values; say which, like p95({name}) or mean({name})")
         known = ", ".join((*SCALARS, SUSPECT))
         raise self._wrong(
@@ -161,9 +208,14 @@ class _Parser:
         )
 
     def _checked(self, began: int, figure: Figure) -> Figure:
+        if figure.function in LOW_PERCENTILES and figure.name != "user_rate":
+            raise self._wrong(
+                began,
+                f"{figure} is of the fastest: a latency's slow end is p90, p95, p99 or max, like p95({figure.name})",
+            )
         if self._relative and figure.name == "gap":
             raise self._wrong(began, "gaps of one moment are one for all users: no change can be told; use tpot")
-        if self._relative and figure.function == "max":
+        if self._relative and figure.function in ("min", "max"):
             raise self._wrong(began, f"{figure} has no interval, so that no change of it can be told from chance")
         return figure
 
@@ -194,7 +246,7 @@ class _Parser:
             raise self._wrong(place, f"{figure} is never below zero, got {number}")
         self._skip_space()
         match = _UNIT.match(self._text, self._place)
-        unit = match[0].lower() if match and match[0].lower() != "or" else ""
+        unit = match[0].lower() if match and match[0].lower() not in ("or", "and") else ""
         if unit not in units:
             named = " or ".join(name for name in units if name)
             told = f"got {match[0]!r}" if match and unit else "got none"
@@ -251,4 +303,4 @@ class _Parser:
         return self._place < len(self._text)
 
     def _wrong(self, place: int, message: str) -> ConditionError:
-        return ConditionError(self._text, place, message)
+        return ConditionError(self._text, place, message, "--pass-if" if self._pass_if else "--fail-if")

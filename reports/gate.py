@@ -116,12 +116,12 @@ def _finding(
     base, new = estimates
     if base is None or new is None:
         missing = " and ".join(side for side, found in zip(("base", "new"), estimates, strict=True) if found is None)
-        return Finding(condition.text, name, Verdict.UNDECIDED, f"no such figure in {missing}")
+        return Finding(condition.label, name, Verdict.UNDECIDED, f"no such figure in {missing}")
     change = change_of(figure, base, new)
     told = f"{told_figure(figure, base.value)} → {told_figure(figure, new.value)}"
     if change is None:
-        return Finding(condition.text, name, Verdict.UNDECIDED, f"{told}: no change can be told of a figure that is 0")
-    return Finding(condition.text, name, _verdict(condition, change), f"{told}: {told_change(figure, change)}")
+        return Finding(condition.label, name, Verdict.UNDECIDED, f"{told}: no change can be told of a figure that is 0")
+    return Finding(condition.label, name, _verdict(condition, change), f"{told}: {told_change(figure, change)}")
 
 
 def _verdict(condition: Condition, change: Estimate) -> Verdict:

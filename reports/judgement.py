@@ -20,9 +20,9 @@ THE_RUN = "the run"
 class Verdict(StrEnum):
     """UNDECIDED: the sample is too small to tell, which is no pass."""
 
-    MET = "met"
-    BROKEN = "broken"
-    UNDECIDED = "undecided"
+    MET = "pass"
+    BROKEN = "fail"
+    UNDECIDED = "inconclusive"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +66,10 @@ def judgement_lines(judgement: Judgement) -> list[str]:
         return []
     condition = max(len(finding.condition) for finding in judgement.findings)
     level = max(len(finding.level) for finding in judgement.findings)
-    lines = ["Conditions of --fail-if:"]
+    lines = ["Conditions:"]
     for finding in judgement.findings:
         word = finding.verdict.value if finding.verdict is Verdict.MET else finding.verdict.value.upper()
-        lines.append(f"  {word:<9}  {finding.condition:<{condition}}  {finding.level:<{level}}  {finding.told}")
+        lines.append(f"  {word:<12}  {finding.condition:<{condition}}  {finding.level:<{level}}  {finding.told}")
     lines += [f"  NOT TO BE BELIEVED, so that nothing above is a pass: {doubt}" for doubt in judgement.doubts]
     return lines
 
@@ -87,10 +87,10 @@ def _findings(condition: Condition, results: Results) -> list[Finding]:
     if condition.figure is None:
         suspect = results.summary.validity.verdict == "suspect"
         told = "suspect: " + "; ".join(results.summary.validity.reasons) if suspect else "valid"
-        return [Finding(condition.text, THE_RUN, Verdict.BROKEN if suspect else Verdict.MET, told)]
+        return [Finding(condition.label, THE_RUN, Verdict.BROKEN if suspect else Verdict.MET, told)]
     levels = [level for level in results.summary.levels if condition.names(level.level, level.system_prompt)]
     if not levels:
-        return [Finding(condition.text, THE_RUN, Verdict.BROKEN, "the run has no such level")]
+        return [Finding(condition.label, THE_RUN, Verdict.BROKEN, "the run has no such level")]
     return [_finding(condition, condition.figure, level) for level in levels]
 
 
@@ -98,10 +98,10 @@ def _finding(condition: Condition, figure: Figure, level: Level) -> Finding:
     value, told = _value_told(condition, figure, level)
     if value is None:
         return Finding(
-            condition.text, stage_name(level), Verdict.BROKEN, "there is no such figure: nothing to pass with"
+            condition.label, stage_name(level), Verdict.BROKEN, "there is no such figure: nothing to pass with"
         )
     verdict = Verdict.BROKEN if condition.breaks(value) else Verdict.MET
-    return Finding(condition.text, stage_name(level), verdict, told)
+    return Finding(condition.label, stage_name(level), verdict, told)
 
 
 def _value_told(condition: Condition, figure: Figure, level: Level) -> tuple[float | None, str]:

@@ -35,7 +35,7 @@ def junit_xml(judgement: Judgement, began: datetime) -> str:
     if judgement.doubts:
         _fault(believed, "error", "in doubt", "; ".join(judgement.doubts))
     for finding in judgement.findings:
-        case = _case(suite, finding.level, f"not {finding.condition}")
+        case = _case(suite, finding.level, finding.condition)
         if finding.verdict is Verdict.BROKEN:
             _fault(case, "failure", "broken", finding.told)
         elif finding.verdict is Verdict.UNDECIDED:

@@ -9,6 +9,8 @@ from reports.notices import notices
 from reports.results import Results
 from reports.table import COLUMNS, header_lines, notes
 
+_OF_SEVERAL = {Verdict.BROKEN: "failed", Verdict.UNDECIDED: "inconclusive"}
+
 
 def run_markdown(results: Results, judgement: Judgement) -> str:
     """The whole document."""
@@ -36,8 +38,8 @@ def verdict_words(judgement: Judgement) -> str:
         return "valid"
     for verdict in (Verdict.BROKEN, Verdict.UNDECIDED):
         if number := verdicts.count(verdict):
-            return f"{number} of {len(verdicts)} conditions {verdict.value}"
-    return "all conditions met"
+            return f"{number} of {len(verdicts)} conditions {_OF_SEVERAL[verdict]}"
+    return "all conditions passed"
 
 
 def judgement_markdown(judgement: Judgement) -> list[str]:
@@ -52,7 +54,7 @@ def judgement_markdown(judgement: Judgement) -> list[str]:
             ]
             for finding in judgement.findings
         ]
-        lines += ["", *table(["verdict", "fails if", "level", "figures"], rows)]
+        lines += ["", *table(["result", "condition", "level", "figures"], rows)]
     return [*lines, ""] if lines else []
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sys
 from argparse import Action, ArgumentParser, Namespace
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
-from reports.conditions import Condition, parse_conditions
+from reports.conditions import Condition, parse_conditions, parse_pass_conditions
 from reports.results import ReportError
 
 
@@ -31,16 +31,22 @@ class JudgingOptions:
     @classmethod
     def of(cls, options: Namespace, relative: bool = False) -> JudgingOptions:
         """Check and convert. Raises ConditionError, ReportError."""
-        conditions = parse_conditions(options.fail_if, relative)
+        conditions = conditions_of(vars(options), relative)
         names_goodput = any(condition.figure and condition.figure.name == "goodput" for condition in conditions)
         if names_goodput and getattr(options, "slo", None) == "":
-            raise ReportError("--fail-if names goodput, which needs objectives: give --slo, like --slo ttft=500ms.")
+            raise ReportError("A condition names goodput, which needs objectives: give --slo, like --slo ttft=500ms.")
         return cls(
             conditions,
             _file("--junit", options.junit),
             _file("--markdown", options.markdown),
             bool(getattr(options, "json", False)),
         )
+
+
+def conditions_of(options: Mapping[str, Any], relative: bool = False) -> list[Condition]:
+    """The conditions that a run's options hold; older runs know no --pass-if. Raises ConditionError."""
+    failing = parse_conditions(options.get("fail_if") or "", relative)
+    return failing + parse_pass_conditions(options.get("pass_if") or "")
 
 
 class Joined(Action):
@@ -65,6 +71,14 @@ def add_options(parser: ArgumentParser) -> None:
         help="conditions under which the run fails, like p95(ttft) > 500ms, failures > 1%%; see docs/conditions.md",
     )
     option(
+        "--pass-if",
+        action=Joined,
+        default="",
+        env_var="TOKENSWARM_PASS_IF",
+        help="conditions without which the run fails, like p95(ttft) <= 500ms and p5(user_rate) >= 20; see "
+        "docs/conditions.md",
+    )
+    option(
         "--junit",
         default="",
         env_var="TOKENSWARM_JUNIT",
@@ -83,6 +97,14 @@ def add_options(parser: ArgumentParser) -> None:
 def add_arguments(parser: ArgumentParser, fail_if: str, required: bool = False) -> None:
     """The same for a subcommand; fail_if: its help."""
     parser.add_argument("--fail-if", action=Joined, default="", required=required, metavar="CONDITIONS", help=fail_if)
+    if not required:
+        parser.add_argument(
+            "--pass-if",
+            action=Joined,
+            default="",
+            metavar="CONDITIONS",
+            help='conditions without which it fails, like "p95(ttft) <= 500ms and p5(user_rate) >= 20"',
+        )
     parser.add_argument("--junit", default="", metavar="FILE", help="write the judgement as JUnit XML")
     parser.add_argument("--markdown", default="", metavar="FILE", help="write the tables and the judgement as Markdown")
 

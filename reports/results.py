@@ -53,6 +53,10 @@ class Distribution(msgspec.Struct, frozen=True):
     p90: Quantile | None = None
     mean: float | None = None
     max: float | None = None
+    min: float | None = None
+    p1: Quantile | None = None
+    p5: Quantile | None = None
+    p10: Quantile | None = None
 
 
 class ServerFigures(msgspec.Struct, frozen=True):

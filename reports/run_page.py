@@ -51,7 +51,7 @@ def page_of(results: Results, judgement: Judgement) -> Page:
         ("What the server told of itself", lambda: chart_sections.server(measured)),
         ("Failures", lambda: table_sections.failures(measured)),
         ("The client itself", lambda: table_sections.client(measured)),
-        ("Conditions of --fail-if", lambda: conditions_table(judgement.findings)),
+        ("Conditions", lambda: conditions_table(judgement.findings)),
         ("All figures", lambda: table_sections.all_figures(measured)),
         ("What defines this run", lambda: definition(results)),
     ]

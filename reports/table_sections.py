@@ -227,9 +227,27 @@ def all_figures(measured: Measured) -> list[Block]:
             told = name.upper() if name != "gap" else "Gaps"
             headings = ["level", *PERCENTILES]
             blocks.append(Table(told, headings, rows))
+    blocks += _user_rates(levels)
     if units.NOT_CERTIFIED_NOTE in notes(levels):
         blocks.append(Text(units.NOT_CERTIFIED_NOTE, style="quiet"))
     return blocks
+
+
+def _user_rates(levels: Sequence[Level]) -> list[Block]:
+    """The token rates of single requests, from their slow end; empty for folders too old to hold it."""
+    rows: list[Row] = [
+        [
+            level_key(level),
+            units.count(rates.count),
+            units.rate(rates.mean),
+            units.rate(rates.min),
+            *(units.rate_quantile(found) for found in (rates.p1, rates.p5, rates.p10, rates.p50)),
+        ]
+        for level in levels
+        if (rates := level.hold.request_token_rate).count and rates.p5 is not None
+    ]
+    headings = ["level", "count", "mean", "slowest", "p1", "p5", "p10", "p50"]
+    return [Table("Tokens/s of one user, the slow end first", headings, rows)] if rows else []
 
 
 def level_key(level: Level) -> Cell:

@@ -126,16 +126,16 @@ def _conditions(judgement: Judgement) -> Iterator[Text]:
         return
     sound = not judgement.doubts and all(finding.verdict is Verdict.MET for finding in judgement.findings)
     doubts = f", so that none is a pass: {'; '.join(judgement.doubts)}" if judgement.doubts else ""
-    yield Text(f"{verdict_words(judgement)}{doubts}.", "Conditions of --fail-if:", "good" if sound else "bad")
+    yield Text(f"{verdict_words(judgement)}{doubts}.", "Conditions:", "good" if sound else "bad")
 
 
 def conditions_table(findings: Sequence[Finding]) -> list[Block]:
     """Findings of conditions, a row each; no table of none."""
     if not findings:
         return []
-    headings = ["fails if", "verdict", "level", "figures"]
+    headings = ["condition", "result", "level", "figures"]
     rows = [[finding.condition, _loud(finding.verdict), finding.level, finding.told] for finding in findings]
-    return [Table("Conditions under which the run fails", headings, rows, of_words=True)]
+    return [Table("Conditions, and what the run showed", headings, rows, of_words=True)]
 
 
 def _failures(levels: Sequence[Level]) -> Iterator[Text]:

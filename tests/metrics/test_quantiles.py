@@ -35,6 +35,15 @@ def test_a_percentile_is_certified_from_the_first_sample_size_that_allows_it(p: 
     assert (too_few.certified, too_few.high) == (False, None)
 
 
+def test_a_low_percentile_is_certified_from_the_sample_size_that_has_a_lower_end() -> None:
+    """Of 71 values, all may lie above the 5th percentile with more than 2.5 %: 0.95^72 is the first below that."""
+    enough, too_few = quantile(counted_up_to(72), 0.05), quantile(counted_up_to(71), 0.05)
+    assert enough is not None
+    assert too_few is not None
+    assert (enough.value, enough.low, enough.certified) == (4.0, 1.0, True)
+    assert (too_few.low, too_few.certified) == (0.0, False)
+
+
 def test_where_no_value_is_surely_below_zero_is_the_lower_end() -> None:
     assert quantile(counted_up_to(1), 0.5) == Quantile(1.0, 0.0, None, certified=False)
 

@@ -298,7 +298,8 @@ FIGURES: dict[str, Any] = {
     "stamps": {str: int},
     **dict.fromkeys(("requests_with_gaps", "requests_with_uncertain_ttft"), int),
     **dict.fromkeys(("ttft_s", "ttft_uncertainty_s", "ttfvt_s", "tpot_s", "gap_s", "e2e_s"), DISTRIBUTION),
-    **dict.fromkeys(("request_token_rate", "connect_s", "client_delay_s", "loop_lag_s"), DISTRIBUTION),
+    "request_token_rate": DISTRIBUTION | dict.fromkeys(("p1", "p5", "p10"), (QUANTILE, None)),
+    **dict.fromkeys(("connect_s", "client_delay_s", "loop_lag_s"), DISTRIBUTION),
     "server": (dict.fromkeys(ServerFigures.__struct_fields__, (float, None)), None),
     "prompts": PROMPTS,
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from reports.conditions import Condition, ConditionError, Figure, parse_conditions
+from reports.conditions import Condition, ConditionError, Figure, parse_conditions, parse_pass_conditions
 
 
 def pointed(text: str, relative: bool = False) -> tuple[str, str]:
@@ -27,7 +27,10 @@ def pointed(text: str, relative: bool = False) -> tuple[str, str]:
         ("mean(tpot) > 900us", Figure("tpot", "mean"), ">", 0.0009),
         ("max(e2e) > 10s", Figure("e2e", "max"), ">", 10.0),
         ("user_rate_p50 < 20", Figure("user_rate", "p50"), "<", 20.0),
-        ("p90(user_rate) <= 20 tok/s", Figure("user_rate", "p90"), "<=", 20.0),
+        ("p10(user_rate) <= 20 tok/s", Figure("user_rate", "p10"), "<=", 20.0),
+        ("min(user_rate) < 5", Figure("user_rate", "min"), "<", 5.0),
+        ("p99(itl) > 30ms", Figure("gap", "p99"), ">", 0.03),
+        ("itl_p99 > 30ms", Figure("gap", "p99"), ">", 0.03),
         ("rate < 2000 tok/s", Figure("rate"), "<", 2000.0),
         ("request_rate < 3.5 req/s", Figure("request_rate"), "<", 3.5),
         ("failures > 1%", Figure("failures"), ">", 0.01),
@@ -82,7 +85,11 @@ def test_no_text_is_no_condition() -> None:
             "p95 is taken of one of ttft, ttfvt, tpot, gap, e2e, user_rate, not of 'foo'",
             None,
         ),
-        ("p96(ttft) > 1s", "expected one of p50, p90, p95, p99, mean, max before the bracket, got 'p96'", None),
+        (
+            "p96(ttft) > 1s",
+            "expected one of p1, p5, p10, p50, p90, p95, p99, mean, min, max before the bracket, got 'p96'",
+            None,
+        ),
         ("p95(ttft > 1s", "expected a closing bracket after p95(ttft", "> 1s"),
         ("p95(ttft) = 1s", "expected one of > >= < <=, got '='", "= 1s"),
         ("p95(ttft) 1s", "expected one of > >= < <= after p95(ttft), got '1'", "1s"),
@@ -101,6 +108,41 @@ def test_what_cannot_be_read_is_pointed_at(text: str, message: str | None, at: s
     told, rest = pointed(text)
     assert message is None or told == message
     assert at is None or rest == at
+
+
+@pytest.mark.parametrize(
+    ("text", "at"),
+    [
+        ("p95(ttft) <= 500ms", "<= 500ms"),  # would fail the fast run and pass the slow one
+        ("failures < 1%", "< 1%"),
+        ("rate > 2000", "> 2000"),
+        ("goodput >= 95%", ">= 95%"),
+        ("p95(user_rate) < 20", "p95(user_rate) < 20"),  # passes when only the fastest 5 % reach 20
+        ("p5(ttft) > 1s", "p5(ttft) > 1s"),
+    ],
+)
+def test_a_condition_that_would_fail_the_better_run_is_refused(text: str, at: str) -> None:
+    assert pointed(text)[1] == at
+
+
+@pytest.mark.parametrize(
+    ("text", "comparators"),
+    [
+        ("p95(ttft) <= 500ms", [">"]),
+        ("p95(ttft) < 500ms, p5(user_rate) >= 20", [">=", "<"]),
+        ("failures <= 1% and goodput > 95%", [">", "<="]),
+    ],
+)
+def test_a_pass_condition_fails_where_it_is_not_true(text: str, comparators: list[str]) -> None:
+    conditions = parse_pass_conditions(text)
+    assert [condition.comparator for condition in conditions] == comparators
+    assert [condition.label.removeprefix("pass if ") in text for condition in conditions] == [True] * len(conditions)
+
+
+@pytest.mark.parametrize("text", ["p95(ttft) > 500ms", "rate <= 20", "suspect", "p99(user_rate) >= 20"])
+def test_a_pass_condition_that_only_a_worse_run_meets_is_refused(text: str) -> None:
+    with pytest.raises(ConditionError):
+        parse_pass_conditions(text)
 
 
 @pytest.mark.parametrize(

@@ -112,14 +112,15 @@ def test_met_is_0_and_broken_is_5_and_the_files_say_the_same(
     code, out, err = gate(capsys, base, worse, "--fail-if", "ttft_p95 > +5%", "--fail-if", "rate < -5%", *files)
     assert (code, err) == (5, "")
     broken, met = [line.split() for line in out.splitlines() if line.startswith("  ")]
-    assert (broken[:4], met[:4]) == (["BROKEN", "ttft_p95", ">", "+5%"], ["met", "rate", "<", "-5%"])
+    assert broken[:6] == ["FAIL", "fail", "if", "ttft_p95", ">", "+5%"]
+    assert met[:6] == ["pass", "fail", "if", "rate", "<", "-5%"]
     failures = list(ET.parse(junit).iter("failure"))
     assert len(failures) == 1
     told = failures[0].attrib["message"]
     assert told in out
     assert f"| {told} |" in markdown.read_text(encoding="utf-8")
     assert markdown.read_text(encoding="utf-8").startswith(
-        f"## Tokenswarm gate: {worse.name} against {base.name}, 1 of 2 conditions broken"
+        f"## Tokenswarm gate: {worse.name} against {base.name}, 1 of 2 conditions failed"
     )
 
 

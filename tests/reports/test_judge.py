@@ -91,7 +91,7 @@ def test_a_condition_of_a_level_that_the_plan_has_not_is_refused_before_the_run(
 
 
 def test_goodput_needs_objectives() -> None:
-    with pytest.raises(ReportError, match="^--fail-if names goodput, which needs objectives: give --slo"):
+    with pytest.raises(ReportError, match="^A condition names goodput, which needs objectives: give --slo"):
         options("goodput < 95%", slo="")
     assert len(options("goodput < 95%", slo="ttft=1s").conditions) == 1
 

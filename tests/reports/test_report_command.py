@@ -80,8 +80,8 @@ def test_a_missing_argument_is_argparse_s_usage(tmp_path: Path) -> None:
 def test_broken_conditions_are_told_below_the_table_with_exit_code_5(write_run: Write) -> None:
     done = report(write_run(), "--fail-if", "p50(ttft)@50/on > 100ms, failures > 0")
     assert done.returncode == 5
-    (line,) = [line for line in done.stdout.splitlines() if line.startswith("  BROKEN")]
-    told = ["p50(ttft)@50/on > 100ms", "50 users with system prompt", "188 ms (177–203 ms at 95 %)"]
+    (line,) = [line for line in done.stdout.splitlines() if line.startswith("  FAIL")]
+    told = ["fail if p50(ttft)@50/on > 100ms", "50 users with system prompt", "188 ms (177–203 ms at 95 %)"]
     assert " ".join(line.split()[1:]) == " ".join(told)
 
 

@@ -55,7 +55,7 @@ def test_a_sound_run_from_top_to_bottom(tmp_path: Path) -> None:
     text = words(html)
     assert "was asked by 10 and 50 users without system prompt; then by 10 and 50 users with system prompt" in text
     assert "Valid. Nothing was found" in text
-    assert "Conditions of --fail-if: all conditions met." in text
+    assert "Conditions: all conditions passed." in text
     assert "SUSPECT" not in text.upper()
     for heading in ("TTFT and token rate", "How latencies are spread", "The course of the run", "Drift within a level"):
         assert f"<h2>{heading}</h2>" in html
@@ -114,10 +114,10 @@ def test_a_suspect_run_says_so_first_and_no_condition_is_a_pass(tmp_path: Path) 
 def test_broken_conditions_stand_at_the_top_with_their_figures(tmp_path: Path) -> None:
     html = page(write_folder(tmp_path / "run", LADDER, seed=1), "p95(ttft)@10/off > 1ms, failures > 1%")
     top = html[: html.index("<h2>TTFT and token rate")]
-    assert "1 of 5 conditions broken" in words(top)
-    columns = Tables(top).columns("Conditions under which the run fails")
-    assert (columns["verdict"], columns["level"]) == (["BROKEN"], ["10 users without system prompt"])
-    assert len(Tables(html[len(top) :]).columns("Conditions")["verdict"]) == 5
+    assert "1 of 5 conditions failed" in words(top)
+    columns = Tables(top).columns("Conditions, and what the run showed")
+    assert (columns["result"], columns["level"]) == (["FAIL"], ["10 users without system prompt"])
+    assert len(Tables(html[len(top) :]).columns("Conditions")["result"]) == 5
 
 
 def test_objectives_and_the_largest_level_that_meets_them(tmp_path: Path) -> None:
