@@ -223,7 +223,7 @@ class ActiveRun:
     def close(self, status: Status, defect: str | None, ended: datetime | None = None) -> None:
         """Write what is left to write; the folder is then complete. ended: when the run did, by default now."""
         ledger, journal = self.ledger, self.journal
-        ledger.end_stage(self.now_s)
+        ledger.close(self.now_s)
         journal.write_windows(ledger, self.now_s)
         summary = self.summary(status, defect)
         journal.write_summary(summary, ledger)
@@ -271,7 +271,10 @@ class ActiveRun:
 
     def summary(self, status: Status, defect: str | None) -> Summary:
         ledger = self.ledger
-        levels = [level_summary(level, self.now_s, ledger.objectives, self.server) for level in ledger.levels.values()]
+        levels = [
+            level_summary(level, self.now_s, ledger.objectives, self.server, ledger.concurrency(level))
+            for level in ledger.levels.values()
+        ]
         return Summary(
             format=FORMAT,
             status=status,

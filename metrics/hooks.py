@@ -293,11 +293,12 @@ class Recording:
 
     def _watch_loop(self, recorder: Recorder) -> None:
         """On each process that has users, while they have a run: how late a sleeper wakes is how late all else is."""
-        recorder.health.start(time.perf_counter_ns(), time.process_time_ns())
+        recorder.start(time.perf_counter_ns(), time.process_time_ns())
         while self._loaded is recorder:
             due_ns = time.perf_counter_ns() + round(LAG_SLEEP_S * 1e9)
             gevent.sleep(LAG_SLEEP_S)
-            recorder.woke(due_ns, time.perf_counter_ns(), time.process_time_ns())
+            users = runner.user_count if (runner := self._environment.runner) else 0
+            recorder.woke(due_ns, time.perf_counter_ns(), time.process_time_ns(), users)
 
     # The books.
 

@@ -33,6 +33,7 @@ REQUEST_COLUMNS = (
 WINDOW_COLUMNS = (
     *("start_s", "end_s", "stage", "system_prompt", "level", "phase", "users", "in_flight"),
     *("requests_sent", "requests_ended", "failures", "output_tokens", "token_rate", "ttft_p50_ms", "ttft_p95_ms"),
+    "users_actual",
 )
 SERVER_COLUMNS = ("time_s", "stage", "concept", "value")
 HISTOGRAM_COLUMNS = ("metric", "system_prompt", "level", "part", "le", "count")
@@ -190,6 +191,7 @@ def _window_cells(ledger: Ledger, level: LevelBooks, now_s: float) -> Iterable[t
             *(window.requests_sent, window.requests_ended, window.failures),
             *(f"{window.output_tokens:.3f}", f"{window.output_tokens / lasted_s:.3f}" if lasted_s > 0 else ""),
             *(_ms(_nearest_rank(ttfts, 0.5)), _ms(_nearest_rank(ttfts, 0.95))),
+            f"{level.users_between(number * WINDOW_S, end_s - level.began_s):.3f}" if lasted_s > 0 else "",
         )
 
 

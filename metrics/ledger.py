@@ -7,8 +7,9 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from functools import reduce
-from math import ceil
+from math import ceil, floor, inf
 
+from metrics.concurrency import Concurrency, concurrency_of
 from metrics.health import CoreUse, SelfCheck, WorkerHealth
 from metrics.histogram import Histogram
 from metrics.objectives import Objectives
@@ -20,7 +21,8 @@ from metrics.timeline import Outcome
 #: Length of a window of windows.csv.
 WINDOW_S = 5.0
 RATE_UNIT = 1e-3
-_USERS_SETTLE_S = 4.0
+#: Workers report every 3 s: what happened so long ago is known.
+_REPORTED_AFTER_S = 5.0
 #: A rest shorter than this is no window of its own.
 _SHORTEST_WINDOW_S = 1e-3
 
@@ -93,16 +95,16 @@ class PartBooks:
 @dataclass(slots=True)
 class LevelBooks:
     """One stage of the run. began_s: since the run began; ended_s: when it was over, None while it runs.
-    output_tokens: of all its ended requests, whenever their tokens arrived. users_in_hold: the most that were seen
-    there, None where none were counted. stopped_s: when the run was told to stop while this stage ran, None where it
-    was not; interrupted: before the plan was done. Of the requests sent in the hold, cut_in_drain were cut in the
-    drain, cut_by_timeout of them when the drain timeout was over."""
+    output_tokens: of all its ended requests, whenever their tokens arrived. user_seconds: seconds that users were
+    there, all users added up, by second of the stage. stopped_s: when the run was told to stop while this stage ran,
+    None where it was not; interrupted: before the plan was done. Of the requests sent in the hold, cut_in_drain were
+    cut in the drain, cut_by_timeout of them when the drain timeout was over."""
 
     stage: Stage
     began_s: float
     ended_s: float | None = None
     output_tokens: int = 0
-    users_in_hold: int | None = None
+    user_seconds: dict[int, float] = field(default_factory=dict)
     stopped_s: float | None = None
     interrupted: bool = False
     cut_in_drain: int = 0
@@ -115,6 +117,17 @@ class LevelBooks:
         if self.stage.level_time_s is not None:
             elapsed_s = min(elapsed_s, self.stage.level_time_s)
         return max(0.0, elapsed_s - self.stage.ramp_s) if part is Part.HOLD else elapsed_s
+
+    def users_between(self, start_s: float, end_s: float) -> float:
+        """Mean of the users that were there between two moments of the stage, the first a whole second."""
+        seconds = range(floor(start_s), ceil(end_s - _SHORTEST_WINDOW_S))
+        return sum(self.user_seconds.get(second, 0.0) for second in seconds) / (end_s - start_s)
+
+    def hold_s(self, until_s: float) -> tuple[float, float]:
+        """When the hold begins and ends, since the stage began, as far as it lies before until_s of the run."""
+        ends_s = [end_s - self.began_s for end_s in (self.ended_s, self.stopped_s, until_s) if end_s is not None]
+        level_time_s = inf if self.stage.level_time_s is None else self.stage.level_time_s
+        return self.stage.ramp_s, min(level_time_s, *ends_s)
 
     @property
     def complete(self) -> bool:
@@ -190,6 +203,8 @@ class Ledger:
         """drain_s: how long streams may go on after their level; the drain timeout."""
         self.objectives = objectives
         self.drain_s = drain_s
+        self.closed = False
+        self._observed_s = 0.0
         self.levels: dict[int, LevelBooks] = {}
         self.windows: dict[tuple[int, int], WindowBooks] = {}
         self.workers: dict[int, WorkerBooks] = {}
@@ -207,6 +222,32 @@ class Ledger:
     def enter_self_check(self, worker: int, check: SelfCheck) -> None:
         """What a worker found out about itself before the load."""
         self.workers.setdefault(worker, WorkerBooks()).self_check = check
+
+    def close(self, now_s: float) -> None:
+        """The run is over: every report that will come has been entered."""
+        self.end_stage(now_s)
+        self.closed = True
+
+    @property
+    def reported_until_s(self) -> float:
+        """Until when all workers should have reported what happened, in the run's time."""
+        return inf if self.closed else self._observed_s - _REPORTED_AFTER_S
+
+    def concurrency(self, level: LevelBooks) -> Concurrency | None:
+        """Requested against actual users in a level's hold, as far as it is reported so far. None where no whole second
+        of it is, or where no process reports its users."""
+        if not any(each.user_seconds for each in self.levels.values()):
+            return None
+        return concurrency_of(level.user_seconds, level.stage.users, *level.hold_s(self.reported_until_s))
+
+    @property
+    def users_of_late(self) -> float | None:
+        """Mean of the users that were there in the latest five seconds of the running level that are reported; None
+        before there are any."""
+        if (level := self.running_level) is None:
+            return None
+        until_s = floor(self.reported_until_s - level.began_s) if not self.closed else 0
+        return level.users_between(max(0, until_s - 5), until_s) if until_s > 0 else None
 
     def end_stage(self, now_s: float) -> None:
         """The running level, if there is one, is over."""
@@ -259,6 +300,14 @@ class Ledger:
             worker.reads_with_kernel_time += row.reads_with_kernel_time
         for place, tokens in report.tokens_by_window.items():
             self.windows.setdefault(place, WindowBooks()).output_tokens += tokens
+        for (stage, second), users in report.user_seconds.items():
+            seconds = self.levels[stage].user_seconds
+            seconds[second] = seconds.get(second, 0.0) + users
+        self._enter_histograms(worker, report)
+        worker.add_health(report.health)
+        return True
+
+    def _enter_histograms(self, worker: WorkerBooks, report: Report) -> None:
         for (stage, phase), histogram in report.gaps.items():
             for part in PARTS_OF_REQUEST[phase]:
                 self.levels[stage].parts[part].gap_s.add(histogram)
@@ -269,8 +318,6 @@ class Ledger:
         for (stage, phase), histogram in report.health.loop_lag.items():
             for part in PARTS_OF_REQUEST[phase]:
                 self.levels[stage].parts[part].loop_lag_s.add(histogram)
-        worker.add_health(report.health)
-        return True
 
     def _is_next(self, report: Report) -> bool:
         known = self.workers.get(report.worker)
@@ -285,15 +332,11 @@ class Ledger:
 
     def observe(self, users: int, now_s: float) -> None:
         """Note the state of things in the window that `now_s` lies in."""
+        self._observed_s = now_s
         if (level := self.running_level) is not None:
             window = self._window(level, now_s)
             window.users = users
             window.in_flight = self.in_flight
-            # A master hears of its workers' users every 3 s; what it hears first in a hold may be of the ramp. In the
-            # drain they go: a hold shorter than that has no count.
-            elapsed_s = now_s - level.began_s
-            if elapsed_s >= level.stage.ramp_s + _USERS_SETTLE_S and level.stage.phase_at(elapsed_s) is Phase.HOLD:
-                level.users_in_hold = max(users, level.users_in_hold or 0)
 
     def windows_of(self, level: LevelBooks, now_s: float) -> list[WindowBooks]:
         """A level's windows in order, without a hole. What lies behind the last edge belongs to the last window: the

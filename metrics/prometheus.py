@@ -76,6 +76,12 @@ class BooksCollector(Collector):
         yield GaugeMetricFamily("tokenswarm_workers_missing", "Workers that were lost in mid-run.", missing)
         if facts is None or ledger is None:
             return
+        if (actual := ledger.users_of_late) is not None:
+            yield GaugeMetricFamily(
+                "tokenswarm_users_actual",
+                "Users that were there by their workers' own reports, mean of five seconds, five seconds ago.",
+                actual,
+            )
         yield GaugeMetricFamily("tokenswarm_requests_in_flight", "Requests sent and not ended.", ledger.in_flight)
         suspect = self._live.defect() is not None or bool(reasons_to_suspect(ledger))
         yield GaugeMetricFamily("tokenswarm_suspect", "1 if there is a reason not to trust the results.", suspect)

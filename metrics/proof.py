@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
+from metrics.concurrency import ENOUGH_SHARE, Concurrency
 from metrics.health import CoreUse, SelfCheck
 from metrics.histogram import Histogram
-from metrics.ledger import Ledger, LevelBooks, PartBooks, WorkerBooks
+from metrics.ledger import WINDOW_S, Ledger, LevelBooks, PartBooks, WorkerBooks
 from metrics.quantiles import quantile, share_interval
 from metrics.stage import Part, Phase
 
@@ -19,6 +20,10 @@ _NEGLIGIBLE_SHARE = 0.001
 #: interval of their share lies above it), and at least so many: one in a short run is chance.
 _UNCERTAIN_SHARE = 0.01
 _FEWEST_UNCERTAIN = 2
+#: A loop that is later than this (p99), and later than _SUSPECT_SHARE of the median TTFT, changes the load.
+_LATE_LOOP_S = 0.25
+#: Windows that a reason names.
+_MOST_NAMED = 5
 #: A worker that uses more than this of a core in a hold has nothing left for what comes together.
 _FULL_CORE = 0.9
 #: A shorter hold, or the beginning of one, says little of the core.
@@ -83,6 +88,51 @@ def uncertainty_reasons(part: PartBooks) -> Iterator[str]:
         f"{late:,} of {uncertain.count:,} first outputs ({late / uncertain.count:.1%}) may have arrived earlier than "
         f"recorded by more than {_of_median('TTFT', median.value)}, by up to {_ms(uncertain.maximum or 0.0)}"
     )
+
+
+def concurrency_reasons(found: Concurrency | None) -> Iterator[str]:
+    """Whether the users that were asked for were there in the hold."""
+    if found is None or found.as_requested:
+        return
+    yield (
+        f"fewer than {ENOUGH_SHARE:.0%} of the {found.requested:,} users were there for {found.short_s:,} of "
+        f"{found.seconds:,} s of the hold ({found.short_share:.0%}; mean {found.mean:,.1f}, minimum {found.min:,.1f})"
+    )
+
+
+def lag_reasons(hold: PartBooks) -> Iterator[str]:
+    """Whether the client's loop was so late that its users sent later than they should have, whoever stamped the
+    times."""
+    lag, median = quantile(hold.loop_lag_s, 0.99), quantile(hold.ttft_s, 0.5)
+    bound_s = max(_LATE_LOOP_S, _SUSPECT_SHARE * median.value if median else 0.0)
+    if lag is not None and lag.value > bound_s:
+        yield (
+            f"the client's loop was late by {_ms(lag.value)} (p99) in the hold, more than {_ms(bound_s)}: its users "
+            "sent later than they should have"
+        )
+
+
+def silent_window_reasons(ledger: Ledger, level: LevelBooks) -> Iterator[str]:
+    """Whether windows of the hold had users and no token, where answers are not that slow by themselves. Tokens are
+    known when their request ends: a level that runs has no such windows yet."""
+    ended_s, stage, hold = level.ended_s, level.stage, level.parts[Part.HOLD]
+    if ended_s is None or ended_s > ledger.reported_until_s:
+        return
+    slow = (quantile(hold.ttft_s, 0.5), quantile(hold.gap_s, 0.99))
+    if any(found is not None and found.value >= WINDOW_S for found in slow):
+        return
+    hold_began_s, hold_ends_s = level.hold_s(ended_s)
+    silent = [
+        f"{start_s:g} to {start_s + WINDOW_S:g} s"
+        for number, window in enumerate(ledger.windows_of(level, ended_s))
+        if (start_s := number * WINDOW_S) >= hold_began_s
+        and start_s + WINDOW_S <= hold_ends_s
+        and not window.output_tokens
+        and level.users_between(start_s, start_s + WINDOW_S) >= stage.users / 2
+    ]
+    if silent:
+        named = ", ".join(silent[:_MOST_NAMED]) + (" and more" if len(silent) > _MOST_NAMED else "")
+        yield f"no token arrived in {len(silent):,} windows of 5 s although users were there ({named} of the level)"
 
 
 def medians_of(part: PartBooks) -> list[_Median]:

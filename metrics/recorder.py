@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from metrics.concurrency import ConcurrencyMeter
 from metrics.ended import EndedRequest, LocustCount, ReportBuilder
 from metrics.health import HealthMeter
 from metrics.ledger import WINDOW_S
@@ -30,6 +31,7 @@ class Recorder:
         self.prompts_drawn = 0
         self.stages: dict[int, Begun] = {}
         self.health = HealthMeter()
+        self._concurrency = ConcurrencyMeter()
         self.fired = 0
         self._reports = 0
         self._pending = ReportBuilder()
@@ -71,10 +73,17 @@ class Recorder:
         """The stage that a request sent now belongs to."""
         return next(reversed(self.stages.values()), None)
 
-    def woke(self, due_ns: int, now_ns: int, cpu_ns: int) -> None:
-        """A short sleep of this process that was due at due_ns ended now: see HealthMeter."""
+    def start(self, now_ns: int, cpu_ns: int) -> None:
+        """This process is watched from now on. now_ns: perf_counter_ns; cpu_ns: process_time_ns."""
+        self.health.start(now_ns, cpu_ns)
+        self._concurrency.start(now_ns)
+
+    def woke(self, due_ns: int, now_ns: int, cpu_ns: int, users: int) -> None:
+        """A short sleep of this process that was due at due_ns ended now, with so many users alive: see HealthMeter and
+        ConcurrencyMeter."""
         if (begun := self.current_stage) is not None:
             self.health.woke((begun.stage.stage, begun.phase_at(now_ns)), due_ns, now_ns, cpu_ns)
+            self._concurrency.woke(begun, users, due_ns, now_ns)
 
     def record(self, timeline: Timeline, in_locust: LocustCount | None = None) -> RequestRow:
         """Enter a request that has ended. in_locust: what Locust counts for it."""
@@ -100,6 +109,7 @@ class Recorder:
         report = self._pending.take(
             self.worker, self._reports, self.fired, self.in_flight, self.output_events, self.health.take()
         )
+        report.user_seconds = self._concurrency.take()
         if self.spool is not None:
             self.spool.took(report)
         return report

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import msgspec
 
+from metrics.concurrency import Second
 from metrics.health import CoreUse, WorkerHealth
 from metrics.histogram import Histogram
 from metrics.stage import Part, Phase, Place
@@ -88,7 +89,8 @@ class Report:
 
     number: 1, 2, 3, … without a gap, so that a lost or repeated report is noticed. fired: requests ended so far.
     output_events: events with output so far, those of running requests included.
-    tokens_by_window: output tokens by (stage, window of the stage).
+    tokens_by_window: output tokens by (stage, window of the stage). user_seconds: seconds that users were there, by
+    (stage, second of the stage), all users added up.
     """
 
     worker: int
@@ -101,12 +103,14 @@ class Report:
     gaps: dict[Place, Histogram] = field(default_factory=dict)
     delays: dict[Place, Histogram] = field(default_factory=dict)
     health: WorkerHealth = field(default_factory=WorkerHealth)
+    user_seconds: dict[Second, float] = field(default_factory=dict)
 
     @property
     def stages(self) -> set[int]:
         """The numbers of all stages that it speaks of."""
-        by_place = (self.tokens_by_window, self.gaps, self.delays, self.health.loop_lag, self.health.core_use)
-        return {row.stage for row in self.rows}.union(*({stage for stage, _ in each} for each in by_place))
+        by_place = (self.gaps, self.delays, self.health.loop_lag, self.health.core_use)
+        by_time = (self.tokens_by_window, self.user_seconds)
+        return {row.stage for row in self.rows}.union(*({stage for stage, _ in each} for each in (*by_place, *by_time)))
 
     def encode(self) -> bytes:
         """The report as bytes to send: MessagePack, deflated (rows are much alike, and counts are small)."""
@@ -123,6 +127,7 @@ class Report:
                 _encoded(self.delays),
                 _encoded(self.health.loop_lag),
                 [(*place, *use) for place, use in self.health.core_use.items()],
+                [(*second, users) for second, users in self.user_seconds.items()],
             )
         )
         return zlib.compress(told, 1)
@@ -132,7 +137,7 @@ class Report:
         """The inverse of `encode`. Raises ReportError for bytes that are no report."""
         try:
             told = _inflated(encoded)
-            worker, number, fired, in_flight, events, rows, windows, gaps, delays, lags, uses = _decode(told)
+            worker, number, fired, in_flight, events, rows, windows, gaps, delays, lags, uses, seconds = _decode(told)
             return cls(
                 worker,
                 number,
@@ -144,6 +149,7 @@ class Report:
                 _decoded(gaps),
                 _decoded(delays),
                 WorkerHealth(_decoded(lags), {(stage, phase): CoreUse(cpu, wall) for stage, phase, cpu, wall in uses}),
+                {(stage, second): users for stage, second, users in seconds},
             )
         except (msgspec.MsgspecError, zlib.error, ValueError) as error:
             raise ReportError(f"these bytes are no report: {error}") from None
@@ -181,5 +187,6 @@ _Encoded = tuple[
     list[_EncodedHistogram],
     list[_EncodedHistogram],
     list[tuple[Count, Phase, Amount, Amount]],
+    list[tuple[Count, Count, Amount]],
 ]
 _decode = msgspec.msgpack.Decoder(_Encoded).decode

@@ -52,6 +52,7 @@ class _Taken(msgspec.Struct, array_like=True):
     output_events: int
     loop_lag: list[tuple[int, Phase, bytes, int]]
     core_use: list[tuple[int, Phase, float, float]]
+    user_seconds: list[tuple[int, int, float]] = []
 
 
 _head = msgspec.msgpack.Decoder(_Head).decode
@@ -95,7 +96,8 @@ class Spool:
         """A report was taken of all that ended before."""
         lags = [(*place, *lag.encode()) for place, lag in report.health.loop_lag.items()]
         uses = [(*place, *use) for place, use in report.health.core_use.items()]
-        self._state = _Taken(report.number, report.fired, report.in_flight, report.output_events, lags, uses)
+        seconds = [(*second, users) for second, users in report.user_seconds.items()]
+        self._state = _Taken(report.number, report.fired, report.in_flight, report.output_events, lags, uses, seconds)
         self._append(_TAKEN, _encode(self._state))
         if self._writer is not None:
             self._segments[self._writer.path] = report.number
@@ -241,6 +243,9 @@ class _Reader:
             self._state = taken = _taken(payload)
             self._fired, self._output_events = taken.fired, taken.output_events
             self._report(_health(taken), number=taken.number, in_flight=taken.in_flight)
+            spooled = self._worker.reports[-1].report if self._worker else None
+            if spooled is not None:
+                spooled.user_seconds = {(stage, second): users for stage, second, users in taken.user_seconds}
         return True
 
     def _report(self, health: WorkerHealth, number: int | None = None, in_flight: int | None = None) -> None:

@@ -18,17 +18,21 @@ from typing import Any
 
 import msgspec
 
+from metrics.concurrency import Concurrency
 from metrics.health import SelfCheck
 from metrics.histogram import Histogram
 from metrics.ledger import Ledger, LevelBooks, PartBooks, WorkerBooks
 from metrics.objectives import Objectives
 from metrics.prompts_sent import PromptFigures
 from metrics.proof import (
+    concurrency_reasons,
     delay_reasons,
     fullest_hold,
+    lag_reasons,
     level_name,
     medians_of,
     self_check_reasons_of,
+    silent_window_reasons,
     smallest_medians,
     uncertainty_reasons,
     worker_reasons,
@@ -108,9 +112,27 @@ class Figures(msgspec.Struct, frozen=True):
     prompts: PromptFigures = PromptFigures()
 
 
+class ConcurrencySummary(msgspec.Struct, frozen=True):
+    """Users that were there in the whole seconds of a hold: mean over them, the fewest, and the share of them (0 to 1)
+    in which less than 95 % of the requested users were there."""
+
+    requested: int
+    mean: float
+    min: float
+    short_share: float
+
+    @classmethod
+    def of(cls, found: Concurrency | None) -> ConcurrencySummary | None:
+        """As it is written down."""
+        if found is None:
+            return None
+        mean, least, share = (round(figure, 4) for figure in (found.mean, found.min, found.short_share))
+        return cls(found.requested, mean, least, share)
+
+
 class LevelSummary(msgspec.Struct, frozen=True):
     """One level under one system-prompt mode. meets_objectives: of its hold, a level cut short meets none; None without
-    objectives."""
+    objectives. concurrency: requested against actual users in the hold, None where it has no whole second."""
 
     stage: int
     system_prompt: str
@@ -120,6 +142,7 @@ class LevelSummary(msgspec.Struct, frozen=True):
     meets_objectives: bool | None
     hold: Figures
     whole: Figures
+    concurrency: ConcurrencySummary | None = None
 
 
 class Capacity(msgspec.Struct, frozen=True):
@@ -244,7 +267,11 @@ def _goodput(books: PartBooks, seconds: float) -> Goodput:
 
 
 def level_summary(
-    level: LevelBooks, now_s: float, objectives: Objectives, server: ServerBooks | None = None
+    level: LevelBooks,
+    now_s: float,
+    objectives: Objectives,
+    server: ServerBooks | None = None,
+    concurrency: Concurrency | None = None,
 ) -> LevelSummary:
     """One level's figures, as of now if it still runs."""
 
@@ -263,6 +290,7 @@ def level_summary(
         meets_objectives=met and level.complete if objectives.bounds else None,
         hold=hold,
         whole=part(Part.WHOLE),
+        concurrency=ConcurrencySummary.of(concurrency),
     )
 
 
@@ -322,7 +350,7 @@ def reasons_to_suspect(ledger: Ledger) -> list[str]:
     for level in ledger.levels.values():
         whole = level.parts[Part.WHOLE]
         sources += whole.token_sources
-        found = [*_load_reasons(level), *delay_reasons(whole, medians_of(whole)), *uncertainty_reasons(whole)]
+        found = [*_load_reasons(level, ledger), *delay_reasons(whole, medians_of(whole)), *uncertainty_reasons(whole)]
         reasons += [f"{level_name(level)}: {reason}" for reason in found]
     reasons += self_check_reasons_of(ledger)
     if len(sources) > 1:
@@ -331,11 +359,12 @@ def reasons_to_suspect(ledger: Ledger) -> list[str]:
     return reasons
 
 
-def _load_reasons(level: LevelBooks) -> Iterator[str]:
+def _load_reasons(level: LevelBooks, ledger: Ledger) -> Iterator[str]:
     """Whether the level was what its name says, to its end."""
     hold = level.parts[Part.HOLD]
-    if level.users_in_hold is not None and level.users_in_hold < level.stage.users:
-        yield f"only {level.users_in_hold:,} of {level.stage.users:,} users were ever there"
+    yield from concurrency_reasons(ledger.concurrency(level))
+    yield from lag_reasons(hold)
+    yield from silent_window_reasons(ledger, level)
     if not level.complete or level.stage.level_time_s is None:
         return
     if not hold.requests and level.parts[Part.WHOLE].requests:
@@ -363,8 +392,17 @@ def summary_rows(levels: list[LevelSummary]) -> list[dict[str, Any]]:
             }
             figures_of_part = level.hold if part is Part.HOLD else level.whole
             row |= dict(_flattened("", _with_every_outcome(figures_of_part)))
+            row |= _concurrency_cells(level.concurrency if part is Part.HOLD else None)
             rows.append(row)
     return rows
+
+
+def _concurrency_cells(found: ConcurrencySummary | None) -> dict[str, float | None]:
+    return {
+        "users_actual_mean": found.mean if found else None,
+        "users_actual_min": found.min if found else None,
+        "users_short_share": found.short_share if found else None,
+    }
 
 
 def _with_every_outcome(figures_of_part: Figures) -> dict[str, Any]:

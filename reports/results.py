@@ -118,6 +118,16 @@ class Figures(msgspec.Struct, frozen=True):
         return self.ttft_s.mean - self.server.ttft_s_mean
 
 
+class Concurrency(msgspec.Struct, frozen=True):
+    """Users that were there in the whole seconds of a hold: their mean, the fewest, and the share (0 to 1) of the
+    seconds in which less than 95 % of the requested users were there."""
+
+    requested: int
+    mean: float
+    min: float
+    short_share: float
+
+
 class Level(msgspec.Struct, frozen=True):
     """One stage of the run: so many users, with the system prompt or without."""
 
@@ -129,6 +139,7 @@ class Level(msgspec.Struct, frozen=True):
     hold: Figures
     whole: Figures
     meets_objectives: bool | None = None
+    concurrency: Concurrency | None = None
 
     @property
     def name(self) -> str:

@@ -142,7 +142,17 @@ def notes(levels: Sequence[Level]) -> list[str]:
         found.append(units.NOT_CERTIFIED_NOTE)
     if not all(level.complete for level in levels):
         found.append(NOT_COMPLETE_NOTE)
-    return found + _token_sources(levels)
+    return found + _missing_users(levels) + _token_sources(levels)
+
+
+def _missing_users(levels: Sequence[Level]) -> list[str]:
+    """Requested against actual users, of the levels where they differ."""
+    return [
+        f"Users of {stage_name(level)} in the hold: {units.users(found.mean)} on average, {units.users(found.min)} at "
+        f"the fewest; {units.percentage(found.short_share)} of the time less than 95 % of them."
+        for level in levels
+        if (found := level.concurrency) is not None and found.short_share
+    ]
 
 
 def _token_sources(levels: Sequence[Level]) -> list[str]:

@@ -188,10 +188,29 @@ def client(measured: Measured) -> list[Block]:
             "its figures without the kernel's times."
         )
         blocks += [Text(text, style="quiet"), Table("How late the client was, in each hold", headings, rows)]
+    blocks += _concurrency(levels)
     workers = measured.results.summary.workers
     blocks += _workers([worker for worker in workers if worker.requests is not None])
     checks = [self_check_line(one.worker, one.self_check) for one in workers if one.self_check]
     return [*blocks, *(Text(f"{line}.") for line in checks)]
+
+
+def _concurrency(levels: Sequence[Level]) -> list[Block]:
+    rows: list[Row] = [
+        [
+            level_key(level),
+            units.count(found.requested),
+            units.users(found.mean),
+            units.users(found.min),
+            units.percentage(found.short_share),
+        ]
+        for level in levels
+        if (found := level.concurrency) is not None
+    ]
+    if not rows:
+        return []
+    headings = ["level", "users requested", "actual, mean", "fewest in a second", "time below 95 %"]
+    return [Table("Requested against actual concurrency, in each hold", headings, rows)]
 
 
 def _workers(workers: Sequence[Worker]) -> list[Block]:

@@ -49,6 +49,11 @@ def counted(number: int, noun: str) -> str:
     return f"{count(number)} {noun}" if number == 1 else f"{count(number)} {noun}s"
 
 
+def users(mean: float) -> str:
+    """A mean number of users, one decimal where it is no whole number: `10`, `7.1`, `1,234`."""
+    return f"{mean:,.1f}".removesuffix(".0")
+
+
 def percentage(fraction: float | None) -> str:
     """A fraction (0 to 1) in percent, one decimal: `98.2 %`. Only all is `100 %`, and only nothing `0 %`."""
     if fraction is None or not math.isfinite(fraction):

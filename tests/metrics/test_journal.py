@@ -199,6 +199,7 @@ def test_a_window_tells_what_happened_in_it(journal: Journal, books: MakeBooks, 
         ]
     )
     ledger.windows[0, 1].users, ledger.windows[0, 1].in_flight = 10, 2
+    ledger.levels[0].user_seconds = {second: 8.0 if second == 7 else 10.0 for second in range(5, 12)}
     journal.write_windows(ledger, 999.0)
     told = rows_of(journal.folder / "windows.csv")
     assert tuple(told[0]) == WINDOW_COLUMNS
@@ -219,9 +220,10 @@ def test_a_window_tells_what_happened_in_it(journal: Journal, books: MakeBooks, 
             "0.600",
             "500.000000",
             "1000.000000",
+            "0.000",
         ),
-        ("5.000", "10.000", "0", "off", "10", "hold", "10", "2", "1", "1", "0", "2.000", "0.400", "", ""),
-        ("10.000", "12.000", "0", "off", "10", "hold", "0", "0", "0", "1", "1", "0.000", "0.000", "", ""),
+        ("5.000", "10.000", "0", "off", "10", "hold", "10", "2", "1", "1", "0", "2.000", "0.400", "", "", "9.600"),
+        ("10.000", "12.000", "0", "off", "10", "hold", "0", "0", "0", "1", "1", "0.000", "0.000", "", "", "10.000"),
     ]
 
 

@@ -92,6 +92,19 @@ def test_users_and_requests_in_flight_are_those_of_now(scrape: Scrape, live: Liv
     assert [sample.value for sample in families["tokenswarm_requests_in_flight"].samples] == [7.0]
 
 
+def test_users_that_were_there_are_those_that_the_workers_report(
+    scrape: Scrape, live: LiveRun, ledger: Ledger, report: Callable[..., Report]
+) -> None:
+    """Locust counts 42; of two workers one is silent. The level began at 20 s, and 5 s are not reported yet."""
+    live.facts, live.ledger, live.user_count = FACTS, ledger, lambda: 42
+    assert "tokenswarm_users_actual" not in scrape()
+    first = report([], [])
+    first.worker, first.user_seconds = 1, {(1, second): 20.0 + second for second in range(15)}
+    ledger.apply(first)
+    ledger.observe(42, 35.0)
+    assert [sample.value for sample in scrape()["tokenswarm_users_actual"].samples] == [pytest.approx(27.0)]
+
+
 def test_every_counter_of_a_level_is_there_from_zero_on(
     scrape: Scrape, live: LiveRun, stage: Callable[..., Stage]
 ) -> None:

@@ -45,7 +45,7 @@ class Worker:
 
     def report(self) -> Report:
         due_ns = round(self.now_s * S)
-        self.recorder.woke(due_ns, due_ns + 2_000_000, 1_000_000)
+        self.recorder.woke(due_ns, due_ns + 2_000_000, 1_000_000, users=3)
         return self.recorder.take_report()
 
     def killed(self) -> SpooledWorker:
@@ -73,7 +73,8 @@ def figures(ledger: Ledger) -> object:
     histograms = (whole.ttft_s, whole.gap_s, whole.e2e_s, whole.client_delay_s, whole.loop_lag_s)
     encoded = [histogram.encode() for histogram in histograms]
     windows = {place: (window.requests_ended, window.output_tokens) for place, window in ledger.windows.items()}
-    return ledger.recorded, ledger.fired, ledger.in_flight, whole.outcomes, encoded, windows
+    users = ledger.levels[0].user_seconds
+    return ledger.recorded, ledger.fired, ledger.in_flight, whole.outcomes, encoded, windows, users
 
 
 def test_reports_read_back_make_the_same_statistics(worker: Worker, stage: MakeStage) -> None:

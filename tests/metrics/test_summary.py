@@ -187,26 +187,6 @@ def test_the_share_of_reads_is_a_levels_and_not_a_requests(books: MakeBooks, tim
     assert [reason.partition(" reads")[0] for reason in reasons] == ["level 10 (system prompt off): 2 of 1,010"] * 2
 
 
-def test_a_level_whose_users_were_never_all_there_is_suspect(books: MakeBooks, timeline: MakeTimeline) -> None:
-    ledger = books([timeline()])
-    ledger.levels[0].users_in_hold = 4
-    assert reasons_to_suspect(ledger) == ["level 10 (system prompt off): only 4 of 10 users were ever there"]
-    ledger.levels[0].users_in_hold = 10
-    assert reasons_to_suspect(ledger) == []
-
-
-def test_users_that_go_in_the_drain_of_a_short_hold_do_not_make_it_suspect(
-    timeline: MakeTimeline, stage: Callable[..., Stage]
-) -> None:
-    """Its hold is over before the master has surely heard of all its users: what it then sees is of the drain."""
-    ledger = Ledger(Objectives())
-    ledger.begin_stage(stage(ramp_s=1.0, level_time_s=4.0), 0.0)
-    for second, users in enumerate((2, 5, 10, 10, 10, 3, 0), start=1):
-        ledger.observe(users, float(second))
-    assert ledger.levels[0].users_in_hold is None
-    assert reasons_to_suspect(ledger) == []
-
-
 def test_a_hold_whose_slowest_requests_were_cut_is_suspect(busy: Ledger) -> None:
     assert busy.levels[0].complete
     assert reasons_to_suspect(busy) == [
@@ -312,6 +292,7 @@ LEVEL = {
     "meets_objectives": (bool, None),
     "hold": FIGURES,
     "whole": FIGURES,
+    "concurrency": ({"requested": int, **dict.fromkeys(("mean", "min", "short_share"), float)}, None),
 }
 VALIDITY = {"verdict": str, "reasons": [str]}
 ERRORS = dict.fromkeys(("p50", "p99", "max"), float)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
+import time
 import urllib.request
 from pathlib import Path
 
+import psutil
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -141,3 +144,46 @@ def test_an_interruption_in_the_drain_is_no_drain_timeout(start_locust: Start, s
     assert {row["outcome"] for row in run.requests} == {"cut"}
     assert not any("drain timeout" in reason for reason in run.summary["validity"]["reasons"])
     assert not run.summary["levels"][0]["complete"]
+
+
+FROZEN_S = 3.5
+
+
+def test_a_frozen_client_makes_the_run_suspect_wherever_it_is_read(
+    start_locust: Start, start_simulator: StartSimulator
+) -> None:
+    """Locust counts its users all the time."""
+    simulator = start_simulator("--profile", "fast", "--prefill-ms", "20", "--step-ms", "20")
+    level = ("--levels", "4", "--system-prompt", "off", "--ramp", "1s", "--level-time", "12s", "--max-tokens", "10")
+    port = free_port()
+    load = ("-H", simulator.host, "--engine", "vllm", "--ignore-eos", *level)
+    started = start_locust("--headless", *load, "--metrics-port", str(port), "--metrics-linger", "600s")
+    started.wait_for_requests(12)
+    client = psutil.Process(started.process.pid)
+    client.suspend()
+    time.sleep(FROZEN_S)
+    client.resume()
+    until(lambda: any(started.results.glob("*/report.html")))
+    live = scraped(port)
+    started.interrupt()
+    run = started.end()
+    assert run.exit_code == 0, run.output
+    assert_whole(run)
+
+    (level_summary,) = run.summary["levels"]
+    concurrency = level_summary["concurrency"]
+    assert (concurrency["requested"], concurrency["min"]) == (4, 0)
+    assert 0 < concurrency["mean"] < 3.8
+    assert 2 / 11 < concurrency["short_share"] < 1
+    (row,) = [row for row in read_csv(run.folder / "summary.csv") if row["part"] == "hold"]
+    assert float(row["users_actual_mean"]) == concurrency["mean"]
+    assert float(row["users_short_share"]) == concurrency["short_share"]
+    assert min(float(window["users_actual"]) for window in run.windows if window["phase"] == "hold") < 3.8
+    assert {window["users"] for window in run.windows if window["phase"] == "hold"} <= {"4", "0"}
+    assert run.summary["validity"]["verdict"] == "suspect"
+    assert any("users were there for" in reason for reason in run.summary["validity"]["reasons"])
+    assert live["tokenswarm_suspect"] == {"tokenswarm_suspect": 1.0}
+    mean = f"{concurrency['mean']:.1f}"
+    page = (run.folder / "report.html").read_text(encoding="utf-8")
+    for told in (run.output, page):
+        assert re.search(rf"\b{re.escape(mean)} on\s+average", told)

@@ -194,6 +194,11 @@ def test_a_worker_that_is_put_aside_for_ten_seconds_loses_and_doubles_nothing(
     missing, back = run.summary["events"]
     assert (missing["event"], back["event"]) == ("missing", "back")
     assert missing["worker"] == back["worker"]
+    # Locust may move its users to the other worker, or not: without them, the level is not what it is called.
+    (level,) = run.summary["levels"]
+    assert level["concurrency"]["min"] <= 2
+    assert level["concurrency"]["short_share"] > 2 / 13
+    assert any("users were there for" in reason for reason in run.summary["validity"]["reasons"])
 
 
 def test_workers_whose_master_is_killed_end_by_themselves_and_say_so(start_locust: Start, simulator: Simulator) -> None:
