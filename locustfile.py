@@ -124,6 +124,7 @@ def prepare(environment, **_):
     try:
         recording.on_late_stage = lambda: begin_run(environment)
         recording.attach(environment)
+        recording.request_admission()
         if not on_worker:
             shapes.options.choose_free_shape(options)
             plan = [stage_of(level) for level in shapes.options.plan_of(options)]

@@ -160,10 +160,15 @@ class Recording:
         """Before a run that a page asks for. Raises ObjectiveError, RecordingOptionError, ResultsFolderError."""
         check_writable(RecordingOptions.of(given).results)
 
+    def request_admission(self) -> None:
+        """On a worker, before it loads anything. Raises WorkerRefused."""
+        if self._master is not None:
+            self._master.request_admission()
+
     def join(self) -> None:
         """On a worker, when all that a run needs is loaded."""
         if self._master is not None:
-            self._master.join()
+            self._master.ready()
 
     def await_workers(self) -> None:
         """Before a run, on a master: until its workers have joined. Raises WorkerRefused."""

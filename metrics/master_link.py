@@ -14,32 +14,40 @@ from typing import Any
 import gevent
 import msgspec
 from gevent.lock import RLock
-from locust.exception import RPCError, RPCReceiveError
-from locust.runners import MasterRunner
+from locust import User
+from locust.runners import MasterRunner, WorkerNode
 
-from metrics.dispatcher import Dispatcher
+from metrics.dispatcher import Dispatcher, UsersOnWorkers, keep_missing_workers
+from metrics.dropped import DroppedMessages
+from metrics.locust_messages import BadMessage, check_user_counts
+from metrics.master_gate import MasterGate
 from metrics.protocol import (
     ACK,
     ADMITTED,
+    DRAINING,
     END,
     FORKED,
-    JOIN,
     LEAVING,
     PING,
     PONG,
+    READY,
     REFUSED,
     REPORT_KEY,
     STAGE,
     TURNED_AWAY,
+    USERS,
     Join,
     Ping,
+    Ready,
     Refused,
     Reports,
     StageBegun,
+    Users,
     WorkerRefused,
 )
 from metrics.records import Report, ReportError
 from metrics.roster import Happening, Member, Roster
+from metrics.run import EXIT_UNUSABLE
 from metrics.stage import Stage
 
 logger = logging.getLogger(__name__)
@@ -47,7 +55,7 @@ logger = logging.getLogger(__name__)
 #: How long workers may take for their last words, once their users' --stop-timeout is over.
 _LAST_WORDS_S = 30.0
 #: How long workers may take to load what they need before a run begins.
-_JOIN_S = 120.0
+_READY_S = 120.0
 _POLL_S = 0.05
 
 
@@ -71,37 +79,53 @@ class MasterLink:
         self._stage: StageBegun | None = None
         self._refusal: str | None = None
         self._ending = RLock()
-        self._listener: object | None = None
-        for kind, listener in ((JOIN, self._on_join), (PING, self._on_ping), (LEAVING, self._on_leaving)):
-            runner.register_message(kind, _sensible(listener))
-        runner.register_message(REFUSED, _sensible(self._on_refused))
-        runner.environment.dispatcher_class = Dispatcher
+        self._main = gevent.getcurrent()
+        self._gate = MasterGate(runner, self.roster, self._checked(self._on_join))
+        for kind, listener in (
+            (READY, self._on_ready),
+            (PING, self._on_ping),
+            (USERS, self._on_users),
+            (DRAINING, self._on_draining),
+            (LEAVING, self._on_leaving),
+            (REFUSED, self._on_refused),
+        ):
+            runner.register_message(kind, self._checked(listener))
+        runner.environment.dispatcher_class = self._dispatcher  # type: ignore[assignment]
+        runner.rebalancing_enabled = lambda: False  # type: ignore[method-assign]  # it is always done, and better
+        keep_missing_workers()
         events = runner.environment.events
         events.worker_report.add_listener(self._on_report)
         events.worker_connect.add_listener(self._on_connect)
-        events.heartbeat_sent.add_listener(self._on_heartbeat)
-        self._guard_listener()
+
+    @property
+    def dropped(self) -> DroppedMessages:
+        """Messages that were not acted on."""
+        return self._gate.dropped
+
+    @property
+    def users(self) -> int:
+        """How many users the workers have; those of a worker that is silent do not count."""
+        return self.roster.users(_now_s())
 
     def await_workers(self) -> None:
-        """Before a run: until every worker that Locust has counts on is ready. Raises WorkerRefused."""
+        """Before a run: until every worker that was admitted is ready. Raises WorkerRefused."""
         began_s = _now_s()
-        told_s = began_s
+        logged_s = began_s
         while True:
             if (refusal := self._refusal) is not None:
                 self._refusal = None
                 raise WorkerRefused(refusal)
-            ready = [client.id for client in self._runner.clients.ready]
-            strangers = [name for name in ready if name not in self.roster.members]
-            if not strangers:
+            self.roster.forget_silent_candidates(_now_s())
+            loading = list(self.roster.candidates)
+            if not loading:
                 return
-            if _now_s() - began_s > _JOIN_S:
+            if _now_s() - began_s > _READY_S:
                 raise WorkerRefused(
-                    f"worker {strangers[0]} has not said within {_JOIN_S:g} s that it is ready; does it run "
-                    "Tokenswarm's locustfile?"
+                    f"worker {loading[0]} was not ready within {_READY_S:g} s: it still loads what it needs"
                 )
-            if _now_s() - told_s > 5:
-                told_s = _now_s()
-                logger.info("Waiting for worker %s to have loaded what it needs", ", ".join(strangers))
+            if _now_s() - logged_s > 5:
+                logged_s = _now_s()
+                logger.info("Waiting for workers that still load what they need: %s", ", ".join(loading))
             gevent.sleep(_POLL_S)
 
     def begin_run(self) -> None:
@@ -117,7 +141,7 @@ class MasterLink:
 
     def end(self) -> None:
         """Have the users stopped everywhere and wait for the workers' last words; several may ask for it at once."""
-        if gevent.getcurrent() is self._listener:
+        if gevent.getcurrent() is self._gate.listener:
             return  # the last worker has left, by a message; no other can come while this one is being handled
         with self._ending:
             if self._stage is not None:
@@ -153,15 +177,24 @@ class MasterLink:
     def _on_join(self, environment: Any, msg: Any, **_: Any) -> None:
         received_ns = time.perf_counter_ns()
         join = msgspec.convert(msg.data, Join)
+        name = msg.node_id
         if (reason := self._objection(join)) is not None:
-            logger.error("Worker %s is turned away: %s", msg.node_id, reason)
-            self._send(TURNED_AWAY, {"reason": reason}, msg.node_id)
+            logger.error("Worker %s is rejected: %s", name, reason)
+            self._send(TURNED_AWAY, {"reason": reason}, name)
             return
-        self.roster.join(msg.node_id, self._runner.get_worker_index(msg.node_id), _now_s())
-        self._send(ADMITTED, _answer(join.sent_ns, received_ns), msg.node_id)
+        index = self._runner.get_worker_index(name)
+        if name not in self.roster.members:
+            self.roster.admit(name, index, _now_s())
+        self._send(ADMITTED, {**_answer(join.sent_ns, received_ns), "index": index}, name)
+
+    def _on_ready(self, environment: Any, msg: Any, **_: Any) -> None:
+        ready, name = msgspec.convert(msg.data, Ready), msg.node_id
+        if (candidate := self.roster.candidates.get(name)) is None:
+            return  # it was sent twice
+        self.roster.join(name, candidate.index, _now_s())
         if self._stage is not None:
-            logger.info("Worker %s joins in the running level", msg.node_id)
-            self._send_stage(msg.node_id)
+            logger.info("Worker %s joins in the running level", name)
+        self._gate.count(name, ready.locust)
 
     def _objection(self, join: Join) -> str | None:
         if join.build != self._build:
@@ -171,7 +204,7 @@ class MasterLink:
         return None
 
     def _on_connect(self, client_id: str, **_: Any) -> None:
-        # One that was there before and is ready again: after a run that was stopped, or a connection that broke.
+        # Before its users, whether it is new, or ready again after a run that was stopped or a connection that broke.
         if client_id in self.roster.members and self._stage is not None:
             self._send_stage(client_id)
 
@@ -179,18 +212,28 @@ class MasterLink:
         received_ns = time.perf_counter_ns()
         self._send(PONG, _answer(msgspec.convert(msg.data, Ping).sent_ns, received_ns), msg.node_id)
 
-    def _on_heartbeat(self, client_id: str, **_: Any) -> None:
-        self.roster.heard(client_id, _now_s())
+    def _on_users(self, environment: Any, msg: Any, **_: Any) -> None:
+        counts = msgspec.convert(msg.data, Users).user_classes_count
+        check_user_counts(counts, self._runner.user_classes_by_name)
+        if (client := self._runner.clients.get(msg.node_id)) is not None:
+            client.user_classes_count = counts
+
+    def _on_draining(self, environment: Any, msg: Any, **_: Any) -> None:
+        """A worker was told to stop: its users go to the others at once, while its own streams end."""
+        self.roster.drain(msg.node_id, _now_s())
+        client, dispatcher = self._runner.clients.get(msg.node_id), self._runner._users_dispatcher
+        if client is not None and dispatcher is not None:
+            dispatcher.remove_worker(client)
 
     def _on_leaving(self, environment: Any, msg: Any, **_: Any) -> None:
         self.roster.leave(msg.node_id, _now_s())
 
     def _on_refused(self, environment: Any, msg: Any, **_: Any) -> None:
-        if msg.node_id not in self._runner.clients:
-            return
         reason = f"worker {msg.node_id} cannot take part: {msgspec.convert(msg.data, Refused).reason[:500]}"
         if self._stage is None:
             self._refusal = reason
+            if self._awaits_workers:
+                gevent.spawn(self._end_before_start, reason)
             return
         self._fail(reason)
         options = self._runner.environment.parsed_options
@@ -209,6 +252,7 @@ class MasterLink:
             self._fail(f"a report of worker {client_id} could not be entered: {error}")
             self.roster.leave(client_id, _now_s(), Happening.EXPELLED)
             self._send(TURNED_AWAY, {"reason": f"its report could not be entered: {error}"}, client_id)
+            self._gate.remove(client_id)
             return
         # Reports of a run that is over are acknowledged too: nobody will ever want them.
         ack = {**_answer(told.sent_ns, received_ns), "run": told.run, "through": told.through}
@@ -225,36 +269,47 @@ class MasterLink:
             self._enter(report, encoded)
         member.last_word |= told.last
 
-    def _guard_listener(self) -> None:
-        """Locust's greenlet that listens to workers dies of the first message that is not what it expects, and with it
-        the run. Anybody who reaches the port can send one."""
-        receive, handle = self._runner.server.recv_from_client, self._runner.handle_message
+    @property
+    def _awaits_workers(self) -> bool:
+        """Whether Locust waits for its --expect-workers, before any run."""
+        options = self._runner.environment.parsed_options
+        return bool(options and options.headless) and self._runner.shape_greenlet is None
 
-        def receive_or_refuse() -> tuple[str, Any]:
+    def _end_before_start(self, reason: str) -> None:
+        """Locust would wait for ever for a worker that never becomes ready."""
+        logger.error("Run not started: %s", reason)
+        self._runner.quit()
+        gevent.kill(self._main, SystemExit(EXIT_UNUSABLE))
+
+    def _dispatcher(self, worker_nodes: list[WorkerNode], user_classes: list[type[User]]) -> Dispatcher:
+        """What Locust spreads a run's users with."""
+        members = self.roster.members
+        takers = [node for node in worker_nodes if node.id in members and not members[node.id].leaving]
+        return Dispatcher(takers or worker_nodes, user_classes, self._send_users)
+
+    def _send_users(self, users_on_workers: UsersOnWorkers) -> None:
+        """As Locust's master does it in a ramp."""
+        environment = self._runner.environment
+        for name, counts in users_on_workers.items():
+            spawn = {
+                "timestamp": time.time(),
+                "user_classes_count": counts,
+                "host": environment.host,
+                "stop_timeout": environment.stop_timeout,
+                "parsed_options": vars(environment.parsed_options),
+            }
+            self._send("spawn", spawn, name)
+
+    def _checked(self, listener: Callable[..., None]) -> Callable[..., None]:
+        """The listener, for messages that are what they should be."""
+
+        def listen(environment: Any, msg: Any, **_: Any) -> None:
             try:
-                name, message = receive()
-                if not isinstance(message.type, str) or message.node_id != name:
-                    raise RPCReceiveError(f"a message that is not what its sender may send, from {name!r}")
-            except (RPCError, KeyboardInterrupt):
-                raise
-            except Exception as error:
-                raise RPCReceiveError(f"a message that cannot be read: {error!r}") from error
-            return name, message
+                listener(environment=environment, msg=msg)
+            except (msgspec.MsgspecError, BadMessage) as error:
+                self._gate.dropped.drop(msg.node_id, f"an invalid {msg.type} message", str(error))
 
-        def handle_or_refuse(name: str, message: Any) -> None:
-            known = name in self._runner.clients or name in self.roster.members
-            if message.type == "stats" and not known:
-                return  # Locust adds up whoever's it is
-            self._listener = gevent.getcurrent()
-            try:
-                handle(name, message)
-            except (LookupError, TypeError, AttributeError, ValueError) as error:
-                logger.error("A %s message of %s makes no sense and is left out: %r", message.type, name, error)
-            finally:
-                self._listener = None
-
-        self._runner.server.recv_from_client = receive_or_refuse  # type: ignore[method-assign]
-        self._runner.handle_message = handle_or_refuse  # type: ignore[assignment,method-assign]
+        return listen
 
     def _send_stage(self, name: str) -> None:
         self._send(STAGE, msgspec.to_builtins(self._stage), name)
@@ -263,19 +318,7 @@ class MasterLink:
         try:
             self._runner.send_message(kind, data, name)
         except Exception as error:  # one that is gone must not end the others' run
-            logger.warning("Worker %s cannot be told: %r", name, error)
-
-
-def _sensible(listener: Callable[..., None]) -> Callable[..., None]:
-    """The listener, deaf to messages that are not what they should be."""
-
-    def listen(environment: Any, msg: Any, **_: Any) -> None:
-        try:
-            listener(environment=environment, msg=msg)
-        except msgspec.MsgspecError as error:
-            logger.error("A %s message of %s makes no sense and is left out: %s", msg.type, msg.node_id, error)
-
-    return listen
+            logger.warning("No %s message could be sent to worker %s: %r", kind, name, error)
 
 
 def _answer(sent_ns: int, received_ns: int) -> dict[str, int]:

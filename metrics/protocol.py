@@ -6,6 +6,7 @@ Locust adds its own; these are ours. Times in them are nanoseconds on a process'
 from __future__ import annotations
 
 import secrets
+from typing import Annotated
 
 import msgspec
 
@@ -16,6 +17,7 @@ FORKED = "forked-"
 FORKED_CLUSTER = FORKED + secrets.token_hex(8)
 
 JOIN, ADMITTED, TURNED_AWAY = "tokenswarm_join", "tokenswarm_admitted", "tokenswarm_turned_away"
+READY, DRAINING, USERS = "tokenswarm_ready", "tokenswarm_draining", "tokenswarm_users"
 PING, PONG = "tokenswarm_ping", "tokenswarm_pong"
 STAGE, ACK = "tokenswarm_stage", "tokenswarm_ack"
 END, LEAVING, REFUSED = "tokenswarm_end", "tokenswarm_leaving", "tokenswarm_refused"
@@ -26,12 +28,27 @@ class WorkerRefused(ValueError):
     """A worker cannot take part in the run; the text is its reason."""
 
 
-class Join(msgspec.Struct):
-    """A worker asks to be let in."""
+_Short = Annotated[str, msgspec.Meta(max_length=500)]
 
-    build: str
-    cluster: str
+
+class Join(msgspec.Struct):
+    """A worker asks to be admitted, before it loads anything."""
+
+    build: _Short
+    cluster: _Short
     sent_ns: int
+
+
+class Ready(msgspec.Struct):
+    """An admitted worker has loaded what a run needs: it can be given users. locust: Locust's version there."""
+
+    locust: _Short
+
+
+class Users(msgspec.Struct):
+    """A worker's users by their class, streams that are being drained included."""
+
+    user_classes_count: dict[str, int]
 
 
 class Ping(msgspec.Struct):
@@ -50,6 +67,12 @@ class Answer(msgspec.Struct):
     sent_ns: int
     received_ns: int
     answered_ns: int
+
+
+class Admitted(Answer, kw_only=True):
+    """The worker may load what a run needs, and send READY then. index: its number in every file of the run."""
+
+    index: int
 
 
 class Ack(Answer, kw_only=True):

@@ -14,6 +14,7 @@ from contextlib import suppress
 from typing import Any
 
 import gevent
+import locust
 import msgspec
 from locust.runners import STATE_RUNNING, STATE_SPAWNING, WorkerRunner
 
@@ -22,25 +23,34 @@ from metrics.outbox import Outbox, OutboxFull
 from metrics.protocol import (
     ACK,
     ADMITTED,
+    DRAINING,
     END,
     JOIN,
     LEAVING,
     PING,
     PONG,
+    READY,
     REFUSED,
     REPORT_KEY,
     STAGE,
     TURNED_AWAY,
+    USERS,
     Ack,
+    Admitted,
     Answer,
     StageBegun,
+    WorkerRefused,
 )
 from metrics.recorder import Recorder
+from metrics.worker_users import WorkerUsers
 
 logger = logging.getLogger(__name__)
 
 #: Who imported this: in a process that was forked since, its parent.
 _PARENT = os.getpid()
+#: How long a worker waits to be admitted, and how often it repeats its request.
+_ADMISSION_S = 60.0
+_REPEAT_S = 5.0
 #: How long a worker that leaves in mid-run waits for its last word to be acknowledged.
 _FAREWELL_S = 5.0
 #: Locust's own worker gives a silent master a minute; its server would be loaded for as long.
@@ -72,8 +82,9 @@ class WorkerLink:
         self._run = 0
         self._offset_ns = 0
         self._last_through: int | None = None
-        self._stopping = False
+        self._leaving = self._left = False
         self._last_word = False
+        self._admission: bool | str | None = None
         self._pings = 0
         self._silent_s = 0
         for kind, listener in (
@@ -84,6 +95,9 @@ class WorkerLink:
             (ACK, self._on_ack),
         ):
             runner.register_message(kind, listener)
+        self._users = WorkerUsers(runner, self._send_users)
+        self._handle = runner.handle_message
+        runner.handle_message = self._handle_checked  # type: ignore[method-assign]
         runner.register_message(END, self._on_end, concurrent=True)
         events = runner.environment.events
         events.report_to_master.add_listener(self._on_report_to_master)
@@ -93,9 +107,23 @@ class WorkerLink:
         events.quitting.add_listener(self._on_quitting)
         gevent.spawn(self._watch_master)
 
-    def join(self) -> None:
-        """All is loaded: ask to be let in."""
-        self._send(JOIN, {"build": self._build, "cluster": self._cluster, "sent_ns": time.perf_counter_ns()})
+    def request_admission(self) -> None:
+        """Before anything is loaded. Raises WorkerRefused where the master does not admit this worker."""
+        for tick in range(round(_ADMISSION_S / _POLL_S)):
+            if tick % round(_REPEAT_S / _POLL_S) == 0:
+                self._send(JOIN, {"build": self._build, "cluster": self._cluster, "sent_ns": time.perf_counter_ns()})
+            if self._admission is True:
+                return
+            if self._admission is not None:
+                raise WorkerRefused(self._admission)
+            gevent.sleep(_POLL_S)
+        raise WorkerRefused(
+            f"the master did not admit this worker within {_ADMISSION_S:g} s; does it run Tokenswarm's locustfile?"
+        )
+
+    def ready(self) -> None:
+        """All is loaded: this worker can be given users."""
+        self._send(READY, {"locust": locust.__version__})
 
     def refuse(self, reason: str) -> None:
         """This worker cannot take part: the master must not go on at half load."""
@@ -104,8 +132,20 @@ class WorkerLink:
 
     # Listeners.
 
+    def _handle_checked(self, msg: Any) -> None:
+        """Locust's greenlet that listens to the master dies of the first message that is not what it expects."""
+        if msg.type == "spawn" and (self._leaving or self._left):
+            return  # it was under way when this worker was told to stop
+        try:
+            self._handle(msg)
+        except (LookupError, TypeError, AttributeError, ValueError) as error:
+            logger.error("Dropped an invalid %.50s message of the master: %r", msg.type, error)
+
     def _on_admitted(self, environment: Any, msg: Any, **_: Any) -> None:
-        self._measure(msgspec.convert(msg.data, Answer))
+        admitted = msgspec.convert(msg.data, Admitted)
+        self._runner.worker_index = admitted.index
+        self._admission = True
+        self._measure(admitted)
         self._ping()
 
     def _on_pong(self, environment: Any, msg: Any, **_: Any) -> None:
@@ -115,7 +155,11 @@ class WorkerLink:
             self._ping()
 
     def _on_turned_away(self, environment: Any, msg: Any, **_: Any) -> None:
-        self._give_up(f"The master turns this worker away: {msg.data['reason']}", exit_code=2)
+        reason = f"the master rejects this worker: {str(msg.data['reason'])[:1000]}"
+        if self._admission is True:
+            self._give_up(reason, exit_code=2)
+        else:
+            self._admission = reason
 
     def _on_stage(self, environment: Any, msg: Any, **_: Any) -> None:
         begun = msgspec.convert(msg.data, StageBegun)
@@ -143,9 +187,9 @@ class WorkerLink:
             self._on_recorder(None, ack.run, "")
 
     def _on_end(self, environment: Any, msg: Any, **_: Any) -> None:
-        if not self._stopping:
-            environment.parsed_options.stop_timeout = msg.data["stop_timeout_s"]
-            self._stop_users()
+        repeated = self._users.stopping
+        self._users.stop(msg.data["stop_timeout_s"])
+        if not repeated:
             self._say_last_word()
 
     def _on_report_to_master(self, client_id: str, data: dict[str, Any], **_: Any) -> None:
@@ -168,11 +212,19 @@ class WorkerLink:
         self._silent_s = 0
 
     def _on_quitting(self, **_: Any) -> None:
-        """Asked to end, by a person or by the master. If in a run, then not without a last word."""
+        """Told to end, by a person or by the master. In a run, streams may end first, and a final report is sent. Told
+        so again, it ends the streams at once."""
+        if self._leaving:
+            self._users.stop(0.0)
+            while self._leaving:
+                gevent.sleep(_POLL_S)
+            return
         if self._recorder is not None:
-            self._stop_users()
-            with suppress(KeyboardInterrupt):
-                self._say_farewell()
+            self._leaving = True
+            try:
+                self._leave()
+            finally:
+                self._leaving, self._left = False, True
         self._send(LEAVING, None)
 
     # What they do.
@@ -188,13 +240,30 @@ class WorkerLink:
             gevent.sleep(_POLL_S)
         logger.error("The master did not acknowledge this worker's last word")
 
-    def _stop_users(self) -> None:
-        self._stopping = True
+    def _leave(self) -> None:
+        """The master gives this worker's users to others; what streams here may end."""
+        options = self._runner.environment.parsed_options
+        assert options is not None
+        # Locust's environment has the drain timeout, which came with the master's message to spawn users.
+        drain_s = float(options.stop_timeout or self._runner.environment.stop_timeout or 0.0)
+        if self._runner.greenlet:  # it still listens: the master has not ended the run
+            self._send(DRAINING, None)
+            if self._recorder is not None and self._recorder.in_flight:
+                logger.warning(
+                    "This worker was told to stop. Its %d streams may end first, within %g s; told so again, it ends "
+                    "them at once",
+                    self._recorder.in_flight,
+                    drain_s,
+                )
         try:
-            if self._runner.worker_state in (STATE_SPAWNING, STATE_RUNNING):
-                self._runner.stop()
-        finally:
-            self._stopping = False
+            self._users.stop(drain_s)
+        except KeyboardInterrupt:
+            self._users.stop(0.0)
+        with suppress(KeyboardInterrupt):
+            self._say_farewell()
+
+    def _send_users(self) -> None:
+        self._send(USERS, {"user_classes_count": self._runner.user_classes_count})
 
     def _say_last_word(self) -> None:
         """As Locust's own reporter does it, at once: Locust's count and ours leave together."""
@@ -240,10 +309,12 @@ class WorkerLink:
         assert environment.parsed_options is not None
         environment.parsed_options.stop_timeout = 0.0
         self._recorder = None  # without a farewell
+        if self._admission is not True:
+            self._admission = reason
         gevent.spawn(self._runner.quit)
 
     def _send(self, kind: str, data: Any) -> None:
         try:
             self._runner.send_message(kind, data)
         except Exception as error:  # Locust has tried for 9 s
-            logger.warning("The master cannot be told: %r", error)
+            logger.warning("No %s message could be sent to the master: %r", kind, error)

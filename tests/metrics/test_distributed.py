@@ -9,6 +9,7 @@ import json
 import random
 from argparse import Namespace
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -22,11 +23,14 @@ from hypothesis import strategies as st
 from locust.env import Environment
 from locust.rpc import Message
 from locust.runners import STATE_RUNNING, MasterRunner, WorkerNode, WorkerNodes, WorkerRunner
+from locust.stats import setup_distributed_stats_event_listeners
 
 import metrics.active_run
 import metrics.hooks
+import metrics.master_gate
 import metrics.master_link
 import metrics.worker_link
+import metrics.worker_users
 from metrics.hooks import Recording
 from metrics.protocol import WorkerRefused
 from metrics.stage import Stage
@@ -61,8 +65,8 @@ class Wall:
         self.now_ns += round(seconds * S)
         self.each_sleep()
 
-    def spawn(self, function: Callable[..., Any], *arguments: Any) -> None:
-        pass
+    def spawn(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        return SimpleNamespace(kill=lambda **_: None)
 
     def getcurrent(self) -> object:
         return gevent.getcurrent()
@@ -119,10 +123,9 @@ class QuietMaster(MasterRunner):
         self.environment, self.crowd, self.custom_messages = environment, crowd, {}
         self.greenlet = None  # type: ignore[assignment]
         self.server = SimpleNamespace(recv_from_client=None)
-        names = [worker.client_id for worker in crowd.workers]
         self.clients = WorkerNodes()
-        for name in names:
-            self.clients[name] = WorkerNode(name)
+        self._users_dispatcher = None
+        self.exceptions = {}
 
     def get_worker_index(self, client_id: str) -> int:
         return int(client_id.rpartition("-")[2])
@@ -130,12 +133,22 @@ class QuietMaster(MasterRunner):
     def handle_message(self, client_id: str, msg: Message) -> None:
         if msg.type == "stats":
             self.environment.events.worker_report.fire(client_id=client_id, data=msg.data)
-        else:
+        elif msg.type == "client_ready":
+            self.environment.events.worker_connect.fire(client_id=client_id)
+            self.clients[client_id] = WorkerNode(client_id)
+        elif msg.type == "quit":
+            del self.clients[client_id]
+        elif msg.type != "heartbeat":
             self.custom_messages[msg.type][0](environment=self.environment, msg=msg)
 
     def send_message(self, msg_type: str, data: Any = None, client_id: str | None = None) -> None:
         assert client_id is not None
         self.crowd.down(Message(msg_type, data, client_id).serialize())
+
+
+def heartbeat(name: str) -> bytes:
+    data = {"state": "running", "current_cpu_usage": 0.0, "current_memory_usage": 0}
+    return Message("heartbeat", data, name).serialize()
 
 
 @dataclass
@@ -153,7 +166,7 @@ class Crowd:
         self.monkeypatch.setattr(metrics.hooks, "time", self.wall)
         self.monkeypatch.setattr(metrics.active_run, "time", self.wall)
         self.monkeypatch.setattr(metrics.hooks, "gevent", self.wall)
-        for link in (metrics.master_link, metrics.worker_link):
+        for link in (metrics.master_link, metrics.master_gate, metrics.worker_link, metrics.worker_users):
             self.monkeypatch.setattr(link, "gevent", self.wall)
             self.monkeypatch.setattr(link, "time", self.wall)
         self.clocks = self.clocks or [Clock(self.wall) for _ in range(self.number)]
@@ -177,6 +190,8 @@ class Crowd:
         node = Environment(parsed_options=self.options(**changes))
         worker = QuietWorker(node, index, self)
         node.runner = worker
+        setup_distributed_stats_event_listeners(node.events, node.stats)
+        node.events.report_to_master.add_listener(lambda client_id, data: data.update(user_classes_count={}))
         recording = Recording(node.events, [])
         recording.attach(node)
         self.workers.append(worker)
@@ -185,7 +200,11 @@ class Crowd:
 
     def join(self) -> None:
         for index in range(len(self.workers)):
-            self.on(index, self.recordings[index].join)
+            self.join_one(index)
+
+    def join_one(self, index: int) -> None:
+        self.on(index, self.recordings[index].request_admission)
+        self.on(index, self.recordings[index].join)
 
     def begin(self, *plan: Stage) -> None:
         self.join()
@@ -225,7 +244,7 @@ class Crowd:
 
     def told(self, index: int) -> bytes:
         """What Locust's reporter would send now."""
-        data: dict[str, Any] = {"stats": []}
+        data: dict[str, Any] = {}
         worker = self.workers[index]
         self.on(index, worker.environment.events.report_to_master.fire, client_id=worker.client_id, data=data)
         return Message("stats", data, worker.client_id).serialize()
@@ -238,7 +257,7 @@ class Crowd:
         """Each worker's sign of life."""
         for worker in self.workers:
             if worker.client_id not in self.silent:
-                self.environment.events.heartbeat_sent.fire(client_id=worker.client_id, timestamp=0.0)
+                self.deliver(heartbeat(worker.client_id))
 
     def stop(self) -> None:
         """As Locust's master does it."""
@@ -323,7 +342,7 @@ def test_a_run_ends_when_every_worker_has_stopped_its_users_and_said_its_last_wo
             at_once(sent)
 
     def sign_of_life() -> None:
-        crowd.environment.events.heartbeat_sent.fire(client_id="worker-1", timestamp=0.0)
+        crowd.deliver(heartbeat("worker-1"))
 
     crowd.down = slowly  # type: ignore[method-assign]
     crowd.wall.each_sleep = sign_of_life
@@ -438,7 +457,7 @@ def test_a_worker_that_joins_in_mid_run_is_told_of_the_stage_at_once_and_named(
     late: list[str] = []
     crowd.recordings[2].on_late_stage = lambda: late.append("begin")
     crowd.recordings[2]._master._on_late_stage = crowd.recordings[2].on_late_stage  # type: ignore[union-attr]
-    crowd.on(2, crowd.recordings[2].join)
+    crowd.join_one(2)
     assert late == ["begin"]
     crowd.fire(2, request_at(5.0))
     crowd.stop()
@@ -459,7 +478,7 @@ def test_a_worker_that_leaves_says_its_last_word_first(
     crowd.recording.end_plan()
     crowd.stop()
     assert (crowd.summary["status"], crowd.summary["books"]) == ("finished", books(1))
-    assert [(event["worker"], event["event"]) for event in crowd.summary["events"]] == [(1, "left")]
+    assert [(event["worker"], event["event"]) for event in crowd.summary["events"]] == [(1, "leaving"), (1, "left")]
 
 
 def test_a_lost_worker_is_named_with_what_is_known_of_it(
@@ -541,8 +560,10 @@ def test_a_report_that_cannot_be_entered_fails_the_run_and_its_worker_is_sent_aw
     run = Message.unserialize(crowd.told(0)).data["tokenswarm"][0]
     if isinstance(report, str):
         report = list(eval(report, {"RUN": run, "Report": Report}))
-    crowd.deliver(Message("stats", {"tokenswarm": report}, "worker-1").serialize())
-    assert "The master turns this worker away: its report could not be entered" in caplog.text
+    data = Message.unserialize(crowd.told(1)).data | {"tokenswarm": report}
+    crowd.deliver(Message("stats", data, "worker-1").serialize())
+    assert "the master rejects this worker: its report could not be entered" in caplog.text
+    assert "worker-1" not in crowd.master.clients  # Locust gives it no users any more
     assert crowd.workers[1].environment.process_exit_code == 2
     crowd.recording.end_plan()
     crowd.stop()
@@ -580,8 +601,8 @@ def test_a_worker_keeps_its_recorder_from_level_to_level(crowd: Crowd, stage: Ma
 
 def test_reports_of_strangers_are_left_alone(crowd: Crowd, request_at: MakeTimeline, stage: MakeStage) -> None:
     crowd.begin(stage())
-    for data in ({"stats": []}, {"tokenswarm": b"?"}):
-        crowd.environment.events.worker_report.fire(client_id="stranger", data=data)
+    for data in ({"stats": []}, {"tokenswarm": b"?"}, Message.unserialize(crowd.told(0)).data):
+        crowd.deliver(Message("stats", data, "stranger").serialize())
     crowd.fire(0, request_at(3.0))
     crowd.recording.end_plan()
     crowd.stop()
@@ -595,7 +616,8 @@ def test_messages_that_make_no_sense_are_left_out(
 ) -> None:
     crowd.begin(stage())
     crowd.deliver(Message(f"tokenswarm_{kind}", data, "worker-1").serialize())
-    assert f"A tokenswarm_{kind} message of worker-1 makes no sense and is left out" in caplog.text
+    assert f"an invalid tokenswarm_{kind} message" in caplog.text
+    assert list(crowd.master.clients) == ["worker-0", "worker-1"]
 
 
 def test_a_worker_that_runs_other_files_is_turned_away_with_a_sentence_on_both_sides(
@@ -605,13 +627,17 @@ def test_a_worker_that_runs_other_files_is_turned_away_with_a_sentence_on_both_s
         patched.setattr(metrics.hooks, "build_of", lambda files: "0.0.9 (0123456789ab)")
         worker = crowd.add_worker(2)
     crowd.clocks.append(Clock(crowd.wall))
+    crowd.workers.pop()
     crowd.join()
+    crowd.workers.append(worker)
+    with pytest.raises(WorkerRefused) as refused:
+        crowd.join_one(2)
     mine = metrics.hooks.build_of([])
     reason = f"it runs Tokenswarm 0.0.9 (0123456789ab), its master runs {mine}; use the same files on both"
-    assert f"Worker worker-2 is turned away: {reason}" in caplog.text
-    assert f"The master turns this worker away: {reason}" in caplog.text
-    assert worker.environment.process_exit_code == 2
+    assert f"Worker worker-2 is rejected: {reason}" in caplog.text
+    assert str(refused.value) == f"the master rejects this worker: {reason}"
     crowd.recording.await_workers()
+    assert list(crowd.master.clients) == ["worker-0", "worker-1"]  # Locust gives a rejected worker no users
 
 
 @pytest.mark.parametrize(
@@ -636,16 +662,23 @@ def test_a_worker_of_another_cluster_is_turned_away(
     crowd.recording._crowd._cluster = masters  # type: ignore[union-attr]
     crowd.add_worker(0, cluster=workers)
     crowd.clocks.append(Clock(crowd.wall))
-    crowd.join()
-    assert crowd.workers[0].environment.process_exit_code == (None if admitted else 2)
+    with nullcontext() if admitted else pytest.raises(WorkerRefused):
+        crowd.join()
+    assert list(crowd.master.clients) == (["worker-0"] if admitted else [])
 
 
-def test_a_run_does_not_begin_with_a_worker_that_never_says_that_it_is_ready(crowd: Crowd) -> None:
-    with pytest.raises(WorkerRefused, match="worker worker-0 has not said within 120 s that it is ready"):
+def test_a_run_does_not_begin_while_an_admitted_worker_still_loads(crowd: Crowd) -> None:
+    crowd.on(0, crowd.recordings[0].request_admission)
+    crowd.wall.each_sleep = crowd.beat
+    with pytest.raises(WorkerRefused, match="worker worker-0 was not ready within 120 s"):
         crowd.recording.await_workers()
+    assert list(crowd.master.clients) == []
+    crowd.wall.each_sleep = lambda: None  # it is gone
+    crowd.recording.await_workers()
 
 
 def test_a_run_does_not_begin_with_a_worker_that_cannot_take_part(crowd: Crowd) -> None:
+    crowd.on(1, crowd.recordings[1].request_admission)
     crowd.recordings[1].refuse_run("its prompts are missing")
     with pytest.raises(WorkerRefused, match="worker worker-1 cannot take part: its prompts are missing"):
         crowd.recording.await_workers()

@@ -294,7 +294,7 @@ def test_workers_join_and_leave_in_mid_run_and_a_stranger_is_turned_away(
     stranger = start_locust("--worker", *ports, locustfile=tmp_path / "other.py").end()
     assert stranger.exit_code == 2
     sentence = "it runs Tokenswarm .*, its master runs .*; use the same files on both"
-    assert re.search(f"The master turns this worker away: {sentence}", stranger.output)
+    assert re.search(f"the master rejects this worker: {sentence}", stranger.output)
     until(lambda: any(row["worker"] != "0" for row in read_csv(next(master.results.glob("*/requests.csv")))))
     first.interrupt(signal.SIGTERM)
     left = first.end()
@@ -302,10 +302,13 @@ def test_workers_join_and_leave_in_mid_run_and_a_stranger_is_turned_away(
     run = master.end()
     assert "Traceback" not in second.end().output
     assert run.exit_code == 0, run.output
-    assert re.search(f"Worker .* is turned away: {sentence}", run.output)
+    assert re.search(f"Worker .* is rejected: {sentence}", run.output)
     assert_each_request_once(run, simulator)
-    joined, gone = run.summary["events"]
-    assert (joined["event"], gone["event"], gone["worker"]) == ("joined", "left", 0)
+    joined, leaving, gone = run.summary["events"]
+    assert [joined["event"], leaving["event"], gone["event"]] == ["joined", "leaving", "left"]
+    assert leaving["worker"] == gone["worker"] == 0
+    # What streamed on it has ended there, and the level has all its users.
+    assert {row["outcome"] for row in run.requests} == {"ok"}
     left_s = gone["time_s"]
     after = [row for row in run.requests if float(row["sent_s"]) > left_s + 2]
     assert {int(row["worker"]) for row in after} == {joined["worker"]}

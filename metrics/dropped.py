@@ -1,0 +1,33 @@
+"""Messages that are dropped: all are counted, a few are logged."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+
+#: Senders whose first dropped message is logged. Anybody who reaches the port can make up any number of senders.
+_LOGGED_SENDERS = 100
+_NAME_CHARACTERS = 100
+
+
+class DroppedMessages:
+    """Counts dropped messages by reason, and logs the first of each sender and reason."""
+
+    def __init__(self, log: Callable[[str], None]) -> None:
+        """log: takes a line of the log."""
+        self.counts: Counter[str] = Counter()
+        self._log = log
+        self._logged: set[tuple[str, str]] = set()
+
+    def drop(self, sender: str, reason: str, detail: str = "") -> None:
+        """Count a message. reason: one of a few, without what the sender chose; detail: what may be logged besides."""
+        self.counts[reason] += 1
+        if (sender, reason) in self._logged or len(self._logged) > _LOGGED_SENDERS:
+            return
+        self._logged.add((sender, reason))
+        if len(self._logged) > _LOGGED_SENDERS:
+            self._log("More senders of messages that are dropped are not logged")
+            return
+        shown = sender[:_NAME_CHARACTERS].encode("unicode_escape").decode()
+        more = f" ({detail[:500]})" if detail else ""
+        self._log(f"Messages of {shown} are dropped: {reason}{more}; further ones are only counted")
