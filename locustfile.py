@@ -19,6 +19,7 @@ import metrics.options
 import reports.options
 import shapes.options
 import users.options
+from metrics import transport
 from metrics.hooks import Recording
 from metrics.master_port import check_master_port
 from metrics.protocol import FORKED_CLUSTER
@@ -107,6 +108,7 @@ def prepare_to_fork(parser):
     options, _ = parser.parse_known_args()
     recording.forks_workers = bool(options.processes and not options.worker)
     try:
+        transport.install(options.cluster_key_file)
         if options.master or recording.forks_workers:
             check_master_port(options.master_bind_host, options.master_bind_port)
         if options.processes:

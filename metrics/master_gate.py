@@ -13,7 +13,6 @@ from collections.abc import Callable
 from typing import Any
 
 import gevent
-from locust.exception import RPCError, RPCReceiveError
 from locust.rpc import Message
 from locust.runners import MasterRunner
 
@@ -48,7 +47,6 @@ class MasterGate:
         self._runner, self._roster, self._on_join = runner, roster, on_join
         self._waiting: set[str] = set()
         self._handle = runner.handle_message
-        self._guard_receiver()
         runner.handle_message = self._handle_checked  # type: ignore[assignment, method-assign]
         quit_runner = runner.quit
 
@@ -183,24 +181,6 @@ class MasterGate:
             self._runner.send_message(kind, data, name)
         except Exception as error:
             logger.warning("No %s message could be sent to worker %s: %r", kind, name, error)
-
-    def _guard_receiver(self) -> None:
-        """Locust's greenlet that listens to workers dies of the first message that is not what it expects, and with it
-        the run. Anybody who reaches the port can send one."""
-        receive: Callable[[], tuple[str, Any]] = self._runner.server.recv_from_client
-
-        def receive_or_refuse() -> tuple[str, Any]:
-            try:
-                name, message = receive()
-                if not isinstance(message.type, str) or message.node_id != name:
-                    raise RPCReceiveError(f"a message that is not what its sender may send, from {name!r}")
-            except (RPCError, KeyboardInterrupt):
-                raise
-            except Exception as error:
-                raise RPCReceiveError(f"a message that cannot be read: {error!r}") from error
-            return name, message
-
-        self._runner.server.recv_from_client = receive_or_refuse  # type: ignore[method-assign]
 
 
 def _message(kind: str, data: Any, name: str) -> Any:

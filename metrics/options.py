@@ -113,5 +113,13 @@ def add_options(parser: ArgumentParser) -> None:
         default="",
         env_var="TOKENSWARM_CLUSTER",
         include_in_web_ui=False,
-        help="name that a master and its workers share; a worker of another name is turned away",
+        help="name that a master and its workers share; a worker of another name is rejected",
+    )
+    option(
+        "--cluster-key-file",
+        default="",
+        env_var="TOKENSWARM_CLUSTER_KEY_FILE",
+        include_in_web_ui=False,
+        help="file with a secret that a master and its workers share: only messages made with it are acted on; the "
+        "secret itself may be in TOKENSWARM_CLUSTER_KEY instead; empty: none",
     )

@@ -42,6 +42,7 @@ from metrics.protocol import (
     WorkerRefused,
 )
 from metrics.recorder import Recorder
+from metrics.transport import WorkerSocket
 from metrics.worker_users import WorkerUsers
 
 logger = logging.getLogger(__name__)
@@ -96,6 +97,8 @@ class WorkerLink:
         ):
             runner.register_message(kind, listener)
         self._users = WorkerUsers(runner, self._send_users)
+        if isinstance(client := getattr(runner, "client", None), WorkerSocket):
+            client.attach(lambda: runner.user_classes_count)
         self._handle = runner.handle_message
         runner.handle_message = self._handle_checked  # type: ignore[method-assign]
         runner.register_message(END, self._on_end, concurrent=True)

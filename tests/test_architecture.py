@@ -25,7 +25,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "metrics": set(),
     "simulator": set(),
 }
-LINKS = ("metrics/master_link.py", "metrics/master_gate.py", "metrics/worker_link.py", "metrics/worker_users.py")
+LINKS = (
+    *("metrics/master_link.py", "metrics/master_gate.py", "metrics/worker_link.py", "metrics/worker_users.py"),
+    "metrics/transport.py",
+)
 #: Where Locust may be imported; everything else runs and tests without it.
 LOCUST_PLACES = {"locustfile.py", "metrics/hooks.py", *LINKS, "metrics/dispatcher.py", "page/mount.py"}
 LOCUST_ROOMS = {"users", "shapes"}

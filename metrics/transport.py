@@ -1,0 +1,242 @@
+"""Locust's sockets between master and workers, with what they lack: bounds, and seals where there is a cluster key.
+
+Replaced are Client and Server of locust.rpc.zmqrpc, as of 2.47.0
+(https://github.com/locustio/locust/blob/2.47.0/locust/rpc/zmqrpc.py): a message that cannot be read ends the greenlet
+that reads all others, one of any size is taken, and anybody who reaches the port may send any.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cache, partial
+from typing import Any
+
+import gevent
+import zmq.green as zmq
+from locust.exception import RPCError
+from locust.rpc import Message, zmqrpc
+from zmq.error import ZMQError
+
+from metrics.cluster_key import KEY_VARIABLE, BadSeal, ClusterKey, ClusterKeyError, MasterSessions, WorkerSession
+from metrics.dropped import DroppedMessages
+from metrics.protocol import TURNED_AWAY
+from metrics.run import EXIT_UNUSABLE
+
+logger = logging.getLogger(__name__)
+
+HELLO, WELCOME, SEALED = "tokenswarm_hello", "tokenswarm_welcome", "tokenswarm_sealed"
+#: Largest message that is taken, in bytes; the connection of one who sends more is closed. A report has 1 MB at most,
+#: unless a single one is larger.
+_LARGEST_BYTES = 64 * 1024 * 1024
+#: Most messages that wait for a session: what a worker sends in its first moments.
+_MOST_PENDING = 100
+_NO_KEY = "it has no cluster key, its master has one; give it the same"
+_KEY_HERE_ALONE = "it has a cluster key, its master has none; give both the same, or none"
+
+
+@dataclass
+class WorkerState:
+    """What a worker's socket knows, whichever it is: Locust makes a new one when a connection broke. session: None
+    without a cluster key; attached: whether somebody else takes the master's rejection."""
+
+    key: ClusterKey | None
+    main: Any
+    session: WorkerSession | None = None
+    attached: bool = False
+    user_counts: Callable[[], dict[str, int]] | None = None
+    pending: deque[Any] = field(default_factory=lambda: deque(maxlen=_MOST_PENDING))
+    dropped: DroppedMessages = field(default_factory=lambda: DroppedMessages(logger.error))
+
+
+class WorkerSocket(zmqrpc.Client):
+    """A worker's."""
+
+    def __init__(self, state: WorkerState, host: str, port: int, identity: str) -> None:
+        self.state = state
+        self._identity = identity
+        if state.main is None:
+            state.main = gevent.getcurrent()
+        if state.key is not None and state.session is None:
+            state.session = WorkerSession(state.key, identity)
+        super().__init__(host, port, identity)
+        self._greet()
+
+    def attach(self, user_counts: Callable[[], dict[str, int]]) -> None:
+        """From now on, rejections are passed on. user_counts: what each heartbeat carries besides."""
+        self.state.attached, self.state.user_counts = True, user_counts
+
+    def send(self, msg: Any) -> None:
+        """Send a message to the master, sealed where there is a key."""
+        state = self.state
+        if msg.type == "heartbeat" and state.user_counts is not None:
+            msg.data["user_classes_count"] = state.user_counts()
+        if state.session is None:
+            super().send(msg)
+        elif state.session.established:
+            super().send(_Sealed(msg, state.session.seal))
+        else:
+            state.pending.append(msg)
+            self._greet()
+
+    def recv(self) -> Any:
+        """The master's next message. Raises RPCError."""
+        while True:
+            try:
+                received = self.socket.recv()
+            except ZMQError as error:
+                raise RPCError("ZMQ network broken") from error
+            if (message := self._read(received)) is not None:
+                return message
+
+    def _greet(self) -> None:
+        session = self.state.session
+        if session is not None and not session.established:
+            super().send(_message(HELLO, session.hello(), self._identity))
+
+    def _read(self, received: bytes) -> Any:
+        """The message, if it is one to act on."""
+        state = self.state
+        try:
+            message = _unserialized(received)
+            if message.type == TURNED_AWAY and self._may_be_rejected:
+                return self._end(str(message.data["reason"])[:1000])
+            if state.session is None:
+                return message
+            if message.type == WELCOME:
+                state.session.open_welcome(message.data)
+                while state.pending:
+                    self.send(state.pending.popleft())
+                return None
+            if message.type != SEALED:
+                raise BadSeal("it has no cluster key")
+            return _unserialized(state.session.open(message.data))
+        except BadSeal as error:
+            state.dropped.drop("the master", str(error))
+        except Exception as error:  # whatever can be wrong with bytes that somebody made up
+            state.dropped.drop("the master", "a message that cannot be read", repr(error))
+        return None
+
+    @property
+    def _may_be_rejected(self) -> bool:
+        """Whether a rejection without a seal counts: a master without this key cannot seal one."""
+        session = self.state.session
+        return not self.state.attached if session is None else not session.established
+
+    def _end(self, reason: str) -> None:
+        print(f"tokenswarm: the master rejects this worker: {reason}", file=sys.stderr)
+        gevent.kill(self.state.main, SystemExit(EXIT_UNUSABLE))
+
+
+class MasterSocket(zmqrpc.Server):
+    """The master's. `dropped` counts what cannot be read or has no valid seal."""
+
+    def __init__(self, sessions: MasterSessions | None, host: str, port: int) -> None:
+        self.dropped = DroppedMessages(logger.error)
+        self._sessions = sessions
+        # As Locust does it; the bound must be set before the socket is bound.
+        zmqrpc.BaseSocket.__init__(self, zmq.ROUTER, self.ipv4_only(host, port))
+        self.socket.setsockopt(zmq.MAXMSGSIZE, _LARGEST_BYTES)
+        try:
+            self.socket.bind(f"tcp://{host}:{port}")
+        except ZMQError as error:
+            raise RPCError(f"Socket bind failure: {error}") from error
+        self.port = port
+
+    def recv_from_client(self) -> tuple[str, Any]:
+        """The next message that can be read and, where there is a key, has a valid seal; and its sender. Raises
+        RPCError."""
+        while True:
+            try:
+                frames = self.socket.recv_multipart()
+            except ZMQError as error:
+                raise RPCError("ZMQ network broken") from error
+            name = frames[0].decode("utf-8", "backslashreplace")
+            try:
+                if len(frames) != 2:
+                    raise ValueError(f"{len(frames)} frames")
+                if (message := self._read(name, frames[1])) is not None:
+                    return name, message
+            except BadSeal as error:
+                self.dropped.drop(name, str(error))
+            except Exception as error:  # whatever can be wrong with bytes that somebody made up
+                self.dropped.drop(name, "a message that cannot be read", repr(error))
+
+    def send_to_client(self, msg: Any) -> None:
+        """Send a message to a worker, sealed where there is a key; those that have no session get none."""
+        sessions = self._sessions
+        if sessions is None:
+            super().send_to_client(msg)
+        elif sessions.knows(msg.node_id):
+            super().send_to_client(_Sealed(msg, partial(sessions.seal, msg.node_id)))
+
+    def _read(self, name: str, received: bytes) -> Any:
+        message = _unserialized(received, name)
+        if self._sessions is None:
+            if message.type == HELLO:
+                self._reject(name, _KEY_HERE_ALONE)
+            return message if message.type not in (HELLO, SEALED) else None
+        if message.type == HELLO:
+            try:
+                welcome = self._sessions.welcome(name, message.data)
+            except BadSeal as error:
+                return self._reject(name, str(error))
+            super().send_to_client(_message(WELCOME, welcome, name))
+            return None
+        if message.type != SEALED:
+            if message.type == "client_ready":
+                self._reject(name, _NO_KEY)
+            else:
+                self.dropped.counts[_NO_KEY] += 1
+            return None
+        return _unserialized(self._sessions.open(name, message.data), name)
+
+    def _reject(self, name: str, reason: str) -> None:
+        self.dropped.drop(name, reason)
+        super().send_to_client(_message(TURNED_AWAY, {"reason": reason}, name))
+
+
+class _Sealed:
+    """A message that is sealed in the moment that it goes out: seals are numbered."""
+
+    def __init__(self, message: Any, seal: Callable[[bytes], Any]) -> None:
+        self.type, self.node_id = message.type, message.node_id
+        self._message, self._seal = message, seal
+
+    def serialize(self) -> bytes:
+        sealed = _message(SEALED, self._seal(self._message.serialize()), self.node_id)
+        serialized: bytes = sealed.serialize()
+        return serialized
+
+
+@cache
+def install(key_file: str) -> None:
+    """Have Locust use these sockets in this process and those that it forks; once, before it makes a runner. key_file:
+    --cluster-key-file. Raises ClusterKeyError."""
+    if any(argument.partition("=")[0] == "--cluster-key" for argument in sys.argv):
+        raise ClusterKeyError(
+            f"a key on the command line can be seen by everybody on this machine: give it in {KEY_VARIABLE}, or in a "
+            "file that --cluster-key-file names"
+        )
+    key = ClusterKey.find(os.environ, key_file)
+    zmqrpc.Client = partial(WorkerSocket, WorkerState(key, None))  # type: ignore[assignment, misc]
+    zmqrpc.Server = partial(MasterSocket, MasterSessions(key) if key else None)  # type: ignore[assignment, misc]
+
+
+def _unserialized(received: bytes, name: str | None = None) -> Any:
+    """The message; of `name`, if that is given."""
+    message: Any = Message.unserialize(received)
+    if not isinstance(message.type, str):
+        raise ValueError("its type is no text")
+    if name is not None and message.node_id != name:
+        raise ValueError("it is in another's name")
+    return message
+
+
+def _message(kind: str, data: Any, name: str) -> Any:
+    make: Any = Message  # it is not typed
+    return make(kind, data, name)
