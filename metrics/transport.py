@@ -142,10 +142,11 @@ class MasterSocket(zmqrpc.Server):
         zmqrpc.BaseSocket.__init__(self, zmq.ROUTER, self.ipv4_only(host, port))
         self.socket.setsockopt(zmq.MAXMSGSIZE, _LARGEST_BYTES)
         try:
-            self.socket.bind(f"tcp://{host}:{port}")
+            if port:
+                self.socket.bind(f"tcp://{host}:{port}")
+            self.port = port or self.socket.bind_to_random_port(f"tcp://{host}")
         except ZMQError as error:
             raise RPCError(f"Socket bind failure: {error}") from error
-        self.port = port
 
     def recv_from_client(self) -> tuple[str, Any]:
         """The next message that can be read and, where there is a key, has a valid seal; and its sender. Raises
