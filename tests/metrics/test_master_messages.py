@@ -115,7 +115,7 @@ class Master:
         gevent.spawn(self.runner.start, users, 100)
         soon(lambda: self.runner.state == STATE_RUNNING)
         self.link.begin_run()
-        self.link.begin_stage(1, Stage(0, "off", "10", users, 0.0, 60.0), time.perf_counter_ns())
+        self.link.begin_stage(1, Stage(0, "off", "10", users, 0.0, 60.0), time.perf_counter_ns(), "")
 
     @property
     def state(self) -> Any:
