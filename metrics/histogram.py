@@ -128,6 +128,13 @@ class Histogram:
         places = np.searchsorted(edges, np.rint(np.asarray(bounds) / self.unit), side="right")
         return [int(cumulative[place - 1]) if place else 0 for place in places]
 
+    def buckets(self) -> list[tuple[float, int]]:
+        """(the largest value that it counts, how many it counted) of each bucket in use, ascending: all that is known,
+        at the histogram's own resolution."""
+        used, counts = self._used()
+        edges, widths = _bucket_edges(used)
+        return [(float(end) * self.unit, int(count)) for end, count in zip(edges + widths - 1, counts)]
+
     def encode(self) -> tuple[bytes, int]:
         """The histogram as bytes to send, and its exact sum in units. The bytes: how many a count takes (1, 2, 4 or 8);
         of each bucket in use the distance from the one before, in 2; of each its count. All little-endian."""

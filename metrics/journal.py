@@ -36,6 +36,8 @@ WINDOW_COLUMNS = (
     "users_actual",
 )
 SERVER_COLUMNS = ("time_s", "stage", "concept", "value")
+#: The metric of histograms.csv that has gaps in the buckets that they were recorded in.
+RECORDED_GAPS = "gap_s_recorded"
 HISTOGRAM_COLUMNS = ("metric", "system_prompt", "level", "part", "le", "count")
 
 
@@ -203,6 +205,13 @@ def _histogram_cells(ledger: Ledger) -> Iterable[tuple[Any, ...]]:
                 cumulative = [*histogram.counts_at_or_below(bounds), histogram.count]
                 for le, upper, lower in zip([*bounds, "+Inf"], cumulative, [0, *cumulative]):
                     yield metric, level.stage.system_prompt, level.stage.level, part.value, le, upper - lower
+        # Of gaps no single values are kept: those of the hold also stand as they were recorded, within 0.1 %.
+        for le_s, count in level.parts[Part.HOLD].gap_s.buckets():
+            yield (
+                RECORDED_GAPS,
+                *(level.stage.system_prompt, level.stage.level, Part.HOLD.value),
+                *(f"{le_s:.6f}", count),
+            )
 
 
 def _nearest_rank(ascending: Sequence[int], p: float) -> int | None:

@@ -7,13 +7,14 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from metrics.journal import RECORDED_GAPS
 from reports import units
 from reports.courses import Course, load_course, load_server_course
 from reports.drawing import svg_of
 from reports.estimates import Measured
 from reports.intervals import Estimate, Series
 from reports.journals import codes, numbers, read_columns
-from reports.level_charts import distribution_line, rate_against, rate_bars, spread, ttft_bars
+from reports.level_charts import distribution_line, rate_against, rate_bars, spread, thinned_line, ttft_bars
 from reports.notices import PROMPT, stage_name
 from reports.page import Block, Figure, Figures, Row, Table, Text
 from reports.results import Level, Results
@@ -48,7 +49,7 @@ def spreads(measured: Measured) -> list[Block]:
     levels = measured.results.summary.levels
     figures = []
     modes = list(dict.fromkeys(level.system_prompt for level in levels))
-    gaps = _gap_curves(measured.results)
+    gaps, exact_gaps = gap_curves(measured.results)
     for name, told in _SPREADS:
         for mode in modes:
             of_mode = [level for level in levels if level.system_prompt == mode]
@@ -59,13 +60,13 @@ def spreads(measured: Measured) -> list[Block]:
                     curves[f"{level.name} users"] = curve
             if curves:
                 title = told if len(modes) == 1 else f"{told}, {PROMPT[mode]}"
-                figures.append(_spread_figure(title, name, mode, curves, of_mode))
+                in_buckets = name == "gap" and not exact_gaps
+                figures.append(_spread_figure(title, name, mode, curves, of_mode, in_buckets))
     if not figures:
         return []
-    text = (
-        "Each line: the share of the ok requests sent in the hold (of gaps: of their gaps) that was at most so "
-        "long. Of gaps only a histogram is kept: the dots are its buckets."
-    )
+    text = "Each line: the share of the ok requests sent in the hold (of gaps: of their gaps) that was at most so long."
+    if not exact_gaps:
+        text += " This folder keeps gaps in few buckets only: the dots are their bounds."
     return [Text(text, style="quiet"), Figures(figures)]
 
 
@@ -158,41 +159,47 @@ def _curve(measured: Measured, level: Level, name: str) -> tuple[Series, Series]
     return distribution_line(values) if len(values) else None
 
 
-def _gap_curves(results: Results) -> Mapping[int, tuple[Series, Series]]:
-    """By stage; empty for folders without histograms. Levels of one name cannot be told apart there: left out."""
+def gap_curves(results: Results) -> tuple[Mapping[int, tuple[Series, Series]], bool]:
+    """(By stage the bounds in seconds and the share of the gaps that is at most each, whether they are the recorded
+    buckets and not Prometheus' few). Empty for folders without histograms. Levels of one name cannot be told apart
+    there: left out."""
     path = results.folder / "histograms.csv"
     if not path.is_file():
-        return {}
+        return {}, True
     text = ("metric", "system_prompt", "level", "part", "le")
     table = read_columns(path, [*text, "count"], text=text)
     columns = {name: np.array(names)[entries] for name in text for entries, names in [codes(table, name)] if names}
     if not columns:
-        return {}
+        return {}, True
+    recorded = RECORDED_GAPS in columns["metric"]
+    chosen = (columns["metric"] == (RECORDED_GAPS if recorded else "gap_s")) & (columns["part"] == "hold")
     counts = numbers(table, "count")
     keys = [(level.system_prompt, level.level) for level in results.summary.levels]
     curves = {}
     for level, key in zip(results.summary.levels, keys, strict=True):
-        chosen = (columns["metric"] == "gap_s") & (columns["part"] == "hold") & (columns["level"] == level.level)
-        chosen &= (columns["system_prompt"] == level.system_prompt) & (columns["le"] != "+Inf")
-        if keys.count(key) > 1 or not counts[chosen].sum():
+        of_level = chosen & (columns["level"] == level.level) & (columns["system_prompt"] == level.system_prompt)
+        bounded = of_level & (columns["le"] != "+Inf")
+        if keys.count(key) > 1 or not counts[bounded].sum():
             continue
-        total = counts[chosen].sum() + counts[_over(columns, level)].sum()
-        bounds = columns["le"][chosen].astype(np.float64)
-        shares = np.cumsum(counts[chosen]) / total
-        first, last = int(np.argmax(shares > 0)), int(np.argmax(shares >= shares[-1]))
-        curves[level.stage] = bounds[max(0, first - 1) : last + 1], shares[max(0, first - 1) : last + 1]
-    return curves
+        bounds_s = columns["le"][bounded].astype(np.float64)
+        shares = np.cumsum(counts[bounded]) / counts[of_level].sum()
+        curves[level.stage] = thinned_line(bounds_s, shares) if recorded else _in_use(bounds_s, shares)
+    return curves, recorded
 
 
-def _over(columns: Mapping[str, np.ndarray], level: Level) -> np.ndarray:
-    chosen = (columns["metric"] == "gap_s") & (columns["part"] == "hold") & (columns["le"] == "+Inf")
-    of_level = (columns["level"] == level.level) & (columns["system_prompt"] == level.system_prompt)
-    over: np.ndarray = chosen & of_level
-    return over
+def _in_use(bounds_s: Series, shares: Series) -> tuple[Series, Series]:
+    """From the last bound that no value is below to the first that all are."""
+    first, last = int(np.argmax(shares > 0)), int(np.argmax(shares >= shares[-1]))
+    return bounds_s[max(0, first - 1) : last + 1], shares[max(0, first - 1) : last + 1]
 
 
 def _spread_figure(
-    title: str, name: str, mode: str, curves: Mapping[str, tuple[Series, Series]], levels: Sequence[Level]
+    title: str,
+    name: str,
+    mode: str,
+    curves: Mapping[str, tuple[Series, Series]],
+    levels: Sequence[Level],
+    in_buckets: bool,
 ) -> Figure:
     rows: list[Row] = [
         [f"{level.name} users", *percentiles(values)]
@@ -202,7 +209,7 @@ def _spread_figure(
     medians = [f"{row[0]} {row[3]}" for row in rows]
     return Figure(
         title,
-        svg_of(spread(curves, name.upper() if name != "gap" else "gap", in_buckets=name == "gap"), f"{name}{mode}"),
+        svg_of(spread(curves, name.upper() if name != "gap" else "gap", in_buckets=in_buckets), f"{name}{mode}"),
         f"Cumulative distribution of {title} by level. Medians: {', '.join(medians)}.",
         table=Table(title, ["level", *PERCENTILES], rows),
     )

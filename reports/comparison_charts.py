@@ -151,17 +151,19 @@ def _draw(axes: Axes, comparison: Comparison, compared: Compared, mode: str, siz
 def _spread(axes: Axes, pooled: Pooled, x: float, factor: float, repeated: bool) -> float:
     """The interval, as far as its ends are known, and of repeated runs the smallest and the largest. Returns the
     highest point drawn."""
-    value, low, high = (
-        (pooled.estimate.value if end is None else end) * factor
-        for end in (pooled.estimate.value, pooled.estimate.low, pooled.estimate.high)
-    )
-    reach = [[max(value - low, 0.0)], [max(high - value, 0.0)]]
-    axes.errorbar(x, value, yerr=reach, fmt="none", ecolor=INK, elinewidth=1.2, capsize=2.5)
+    estimate = pooled.estimate
+    value = estimate.value * factor
+    ends = [end * factor for end in (estimate.low, estimate.high) if end is not None]
+    if ends:
+        # An end that is not known is not drawn: a whisker of no length would say that there is no uncertainty.
+        middle, half = (min(value, *ends) + max(value, *ends)) / 2, (max(value, *ends) - min(value, *ends)) / 2
+        axes.errorbar(x, middle, yerr=half, fmt="none", ecolor=INK, elinewidth=1.2, capsize=2.5)
+    top = max([value, *ends])
     if not repeated:
-        return max(value, high)
-    ends = [pooled.smallest * factor, pooled.largest * factor]
-    axes.plot([x, x], ends, ls="none", marker="o", ms=3.5, color=PAPER, markeredgecolor=INK, markeredgewidth=1.0)
-    return max(value, high, *ends)
+        return top
+    runs = [pooled.smallest * factor, pooled.largest * factor]
+    axes.plot([x, x], runs, ls="none", marker="o", ms=3.5, color=PAPER, markeredgecolor=INK, markeredgewidth=1.0)
+    return max(top, *runs)
 
 
 def _write(axes: Axes, text: str, x: float, over: float, turned: bool) -> None:

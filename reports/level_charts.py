@@ -196,6 +196,14 @@ def distribution_line(values: Series) -> tuple[Series, Series]:
     return ascending[ranks], (ranks + 1) / n
 
 
+def thinned_line(values: Series, shares: Series) -> tuple[Series, Series]:
+    """A cumulative distribution at no more values than can be seen, its first and last among them."""
+    if len(values) <= _POINTS:
+        return values, shares
+    chosen = np.unique(np.searchsorted(shares, np.linspace(shares[0], shares[-1], _POINTS), side="left"))
+    return values[chosen], shares[chosen]
+
+
 def rate_against(points: Mapping[str, tuple[Series, Series]], x: str, y: str) -> Figure:
     """Points of each level, in shapes of their own."""
     figure, axes = canvas()

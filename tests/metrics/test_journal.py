@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from metrics.buckets import EXPOSED
 from metrics.journal import (
     HISTOGRAM_COLUMNS,
+    RECORDED_GAPS,
     REQUEST_COLUMNS,
     WINDOW_COLUMNS,
     Journal,
@@ -365,6 +366,8 @@ def test_histograms_csv_sums_to_the_summarys_counts(journal: Journal, books: Mak
     counts: Counter[tuple[str, str]] = Counter()
     for line in told:
         assert int(line["count"]) >= 0
+        if line["metric"] == RECORDED_GAPS:
+            continue
         counts[line["metric"], line["part"]] += int(line["count"])
     for part in ("hold", "whole"):
         for metric, bounds in EXPOSED.items():
@@ -373,6 +376,18 @@ def test_histograms_csv_sums_to_the_summarys_counts(journal: Journal, books: Mak
             les = [line["le"] for line in told if (line["metric"], line["part"]) == (metric, part)]
             assert [float(le) for le in les] == [*bounds, float("inf")]
             assert les[-1] == "+Inf"
+
+
+def test_histograms_csv_keeps_gaps_as_they_were_recorded(
+    journal: Journal, books: MakeBooks, timeline: MakeTimeline
+) -> None:
+    """Prometheus' buckets of 10, 25 and 50 ms say nothing of a median of 12.3."""
+    ledger = books([timeline((3.1, 3.1123, 3.1246, 3.1369), sent_s=3.0), timeline((3.1, 3.14), sent_s=3.0)])
+    journal.write_summary(summary_of(ledger), ledger)
+    lines = [line for line in rows_of(journal.folder / "histograms.csv") if line["metric"] == RECORDED_GAPS]
+    assert {line["part"] for line in lines} == {"hold"}
+    assert [int(line["count"]) for line in lines] == [3, 1]
+    assert [float(line["le"]) for line in lines] == pytest.approx([0.0123, 0.04], rel=0.001)
 
 
 def test_histograms_csv_counts_a_bucket_and_not_all_below_it(

@@ -262,6 +262,23 @@ def words_of(comparison: Comparison) -> str:
     return " ".join([*(text.get_text() for text in figure.texts), *legend])
 
 
+def test_an_interval_that_is_not_known_is_not_drawn(folder: Folder) -> None:
+    """A whisker of no length would say that there is no uncertainty at all."""
+    found = compared(folder("short", Course(requests=4)), folder("long"))
+    short, long = [entry.pooled.estimate for entry in found.entries if entry.compared is TTFT and entry.pooled]
+    assert (short.high, long.certified) == (None, True)
+    (axes,) = chart_of(found, TTFT).axes
+    drawn = [segment(container) for container in axes.containers if isinstance(container, ErrorbarContainer)]
+    assert [ends[1:] for ends in drawn] == [
+        pytest.approx(
+            sorted((1000 * estimate.value if end is None else 1000 * end) for end in (estimate.low, estimate.high))
+        )
+        for estimate in (short, long)
+        if (estimate.low, estimate.high) != (None, None)
+    ]
+    assert all(low < high for _, low, high in drawn)
+
+
 def test_the_charts_show_every_figure_with_its_interval(folder: Folder) -> None:
     found = compared(folder("a", *LADDER), folder("b", *LADDER), folder("c", *LADDER))
     figure = chart_of(found, TOKEN_RATE)

@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 
 import reports.sink
+from reports.chart_sections import gap_curves
 from reports.conditions import parse_conditions
 from reports.courses import MOST_POINTS, failure_examples, load_course
 from reports.definition import command_of
@@ -109,6 +110,23 @@ def test_a_suspect_run_says_so_first_and_no_condition_is_a_pass(tmp_path: Path) 
     assert "Suspect. The results are unreliable: 10 users: &lt;late> &amp; later." in text
     assert "not to be believed, so that none is a pass: 10 users" in text
     assert "Valid." not in text
+
+
+@pytest.mark.parametrize("recorded", [True, False], ids=["as recorded", "older folder"])
+def test_the_curve_of_gaps_is_of_the_recorded_gaps(tmp_path: Path, recorded: bool) -> None:
+    """In Prometheus' buckets a median of 12.3 ms reads 17 or more; a folder that has no others still shows those."""
+    folder = write_folder(tmp_path / "run", LADDER[:1], seed=1)
+    buckets = [("gap_s", le, count) for le, count in ((0.01, 5), (0.025, 95), ("+Inf", 0))]
+    if recorded:
+        buckets += [("gap_s_recorded", 0.0095 + n * 0.0001, 1) for n in range(57)]
+    lines = ["metric,system_prompt,level,part,le,count"]
+    lines += [f"{metric},off,10,hold,{le},{count}" for metric, le, count in buckets]
+    (folder / "histograms.csv").write_text("\n".join(lines) + "\n")
+    curves, exact = gap_curves(load_results(folder))
+    bounds_s, shares = curves[0]
+    assert (exact, shares[-1]) == (recorded, 1.0)
+    assert bool(abs(np.interp(0.5, shares, bounds_s) - 0.0123) < 0.0001) is recorded
+    assert ("the dots are their bounds" in page(folder)) is not recorded
 
 
 def test_broken_conditions_stand_at_the_top_with_their_figures(tmp_path: Path) -> None:
