@@ -6,7 +6,7 @@ import gc
 import logging
 import time
 from argparse import Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from math import ceil
 from typing import Any
@@ -23,12 +23,24 @@ from metrics.health import SelfCheck
 from metrics.recorder import Recorder
 from prompts import PromptReuse, new_run_nonce
 from users.chat import StreamingUser
-from users.options import AUTO, ChatOptions, ServerMetricsOptions, Stamps, TokenTimes, engine_of, request_headers
+from users.options import (
+    API_KEY_VARIABLE,
+    AUTO,
+    KEY_SERVERS,
+    ChatOptions,
+    ServerMetricsOptions,
+    Stamps,
+    TokenTimes,
+    api_key,
+    engine_of,
+    request_headers,
+)
 from users.self_check import SelfCheckFailed, self_check
 from users.server import Server, find_server, origin_of, unasked
 from users.server_metrics import ServerLog, ServerWatch
 from users.session import Session, load_material
 from users.target import EmbeddedSimulator
+from wire import Origin, UnusableUrl
 
 _CHECK_MESSAGE = "tokenswarm_self_check"
 _FOUND_MESSAGE = "tokenswarm_self_checked"
@@ -140,6 +152,15 @@ class Crew:
             environment.host = self._simulator.host
             logger.info("No --host was given: the embedded simulator at %s is this run's server", environment.host)
 
+    def send_key_only_to(self, addresses: Iterable[str], given: Namespace) -> None:
+        """Where a web page may choose the server: the API key is sent to none but these. Workers get the list with the
+        other options."""
+        roots = []
+        for address in addresses:
+            with suppress(UnusableUrl):
+                roots.append(Origin.parse(address).root)
+        vars(given)[KEY_SERVERS] = roots
+
     def load(self, given: Namespace) -> ChatOptions:
         """Check the options and load the prompts. What a process loads before it forks workers, they all have: the time
         and the memory are spent once. Raises OptionError, PromptError."""
@@ -153,6 +174,7 @@ class Crew:
         parsed = environment.parsed_options
         assert parsed is not None
         options, host = ChatOptions.of(parsed), environment.host or ""
+        _warn_of_withheld_key(options, host)
         server, self._server = self._server or _server_of(options, host, environment), None
         self._chosen = {"engine": parsed.engine, "model": parsed.model, "prompt_nonce": parsed.prompt_nonce}
         # Workers get them with the other options, so that no node can ask another engine or for another model, and all
@@ -199,7 +221,9 @@ class Crew:
         assert environment.parsed_options is not None
         where = ServerMetricsOptions.of(environment.parsed_options)
         host = origin_of(environment.host or "")
-        self._watch = ServerWatch(where, engine, host, request_headers(engine_of(options)), options.tls, log)
+        self._watch = ServerWatch(
+            where, engine, host, request_headers(engine_of(options), options.key_for(host)), options.tls, log
+        )
         self._watch.start()
 
     def allow_drain(self, environment: Environment, drain_s: float) -> None:
@@ -260,6 +284,16 @@ def template_of(options: ChatOptions) -> str | None:
 def _options(environment: Environment) -> ChatOptions:
     assert environment.parsed_options is not None
     return ChatOptions.of(environment.parsed_options)
+
+
+def _warn_of_withheld_key(options: ChatOptions, host: str) -> None:
+    if api_key() and not options.may_have_key(origin_of(host)):
+        logger.warning(
+            "%s is not sent to %s: it is sent only to servers that the command line names (--host or "
+            "--web-allow-target)",
+            API_KEY_VARIABLE,
+            host,
+        )
 
 
 class _StillLoading(Exception):

@@ -23,6 +23,8 @@ from prompts import PromptReuse, parse_token_range
 from wire import Origin, TlsSettings, UnusableUrl
 
 API_KEY_VARIABLE = "LLM_API_KEY"
+#: Not an option of the command line: set where a web page may choose the server, and sent to workers with the options.
+KEY_SERVERS = "api_key_servers"
 #: The --engine that is found out.
 AUTO = "auto"
 _NUMBER = r"\d+(?:\.\d+)?"
@@ -87,6 +89,16 @@ class ChatOptions:
     timeouts: Timeouts
     ready_timeout_s: float
     tls: TlsSettings
+    #: Servers (scheme://host:port) that the API key may be sent to; None: whichever --host is.
+    key_servers: tuple[str, ...] | None = None
+
+    def may_have_key(self, server: Origin) -> bool:
+        """Whether the command line names the server, so that the API key may be sent to it."""
+        return self.key_servers is None or server.root in self.key_servers
+
+    def key_for(self, server: Origin) -> str:
+        """This process's API key, "" where there is none and where the server must not have it."""
+        return api_key() if self.may_have_key(server) else ""
 
     @classmethod
     def of(cls, options: Namespace) -> ChatOptions:
@@ -124,6 +136,7 @@ class ChatOptions:
             ),
             ready_timeout_s=_timespan("--ready-timeout", options.ready_timeout),
             tls=TlsSettings(options.tls_ca or None, options.tls_insecure),
+            key_servers=_key_servers(options),
         )
 
 
@@ -301,6 +314,7 @@ def add_options(parser: ArgumentParser) -> None:
         action="store_true",
         default=False,
         env_var="TOKENSWARM_TLS_INSECURE",
+        include_in_web_ui=False,
         help="trust whatever certificate an https host shows; anybody could be that host",
     )
     option(
@@ -324,10 +338,15 @@ def api_key() -> str:
     return os.environ.get(API_KEY_VARIABLE, "")
 
 
-def request_headers(engine: Engine) -> dict[str, str]:
-    """Headers of every request: the API key as the engine wants it, if this process's environment has one. Raises
-    OptionError."""
-    key = api_key()
+def _key_servers(options: Namespace) -> tuple[str, ...] | None:
+    named = getattr(options, KEY_SERVERS, None)
+    return None if named is None else tuple(named)
+
+
+def request_headers(engine: Engine, key: str | None = None) -> dict[str, str]:
+    """Headers of every request: the API key as the engine wants it, by default the one of this process's environment,
+    if it has one. Raises OptionError."""
+    key = api_key() if key is None else key
     if not (key.isascii() and key.isprintable()):
         raise OptionError(f"{API_KEY_VARIABLE} holds a character that no HTTP header may hold; set it again.")
     return engine.headers(key)

@@ -41,8 +41,9 @@ def find_server(
 ) -> Server:
     """Recognise the server (or take it for what --engine says), wait until it is ready, and choose the model. Raises
     OptionError, UnusableUrl."""
-    headers = request_headers(ENGINES["openai" if options.engine == AUTO else options.engine])
-    client = StreamClient(origin_of(host), options.timeouts.connect_s, headers, options.tls.context())
+    origin = origin_of(host)
+    headers = request_headers(ENGINES["openai" if options.engine == AUTO else options.engine], options.key_for(origin))
+    client = StreamClient(origin, options.timeouts.connect_s, headers, options.tls.context())
     inquiry = Inquiry(client)
     try:
         _connect(client, host)

@@ -87,7 +87,7 @@ class Session:
         self.recorder = recorder
         self._origin = origin_of(host)
         self._tls = options.tls.context()
-        self._headers = request_headers(self.engine)
+        self._headers = request_headers(self.engine, options.key_for(self._origin))
         self.secret = api_key()
         self._sampler = Sampler(self.material.prompts, options.seed, recorder.worker)
         count_tokens = self.material.count_tokens or estimate_tokens

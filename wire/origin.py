@@ -49,6 +49,12 @@ class Origin:
         return cls(parts.hostname, port, parts.path.rstrip("/"), tls=parts.scheme == "https")
 
     @property
+    def root(self) -> str:
+        """scheme://host:port, the same for every address of one server."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{'https' if self.tls else 'http'}://{host.removesuffix('.')}:{self.port}"
+
+    @property
     def authority(self) -> str:
         """The Host header's value; an IPv6 address goes in brackets."""
         host = f"[{self.host}]" if ":" in self.host else self.host

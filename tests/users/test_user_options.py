@@ -15,6 +15,7 @@ from prompts import PromptError, PromptReuse
 from users.options import (
     API_KEY_VARIABLE,
     AUTO,
+    KEY_SERVERS,
     ChatOptions,
     OptionError,
     Stamps,
@@ -25,7 +26,7 @@ from users.options import (
     engine_of,
     request_headers,
 )
-from wire import TlsSettings
+from wire import Origin, TlsSettings
 
 Parse = Callable[..., Namespace]
 LOCUSTS_OWN = {"config", "locustfile"}
@@ -288,6 +289,21 @@ def test_an_api_key_that_no_header_may_hold_is_refused_and_not_shown(key: str, m
     with pytest.raises(OptionError) as refused:
         request_headers(ENGINES["vllm"])
     assert str(refused.value) == "LLM_API_KEY holds a character that no HTTP header may hold; set it again."
+
+
+def test_the_api_key_is_for_servers_of_the_command_line_where_a_page_may_choose_others(
+    monkeypatch: pytest.MonkeyPatch, parse: Parse
+) -> None:
+    monkeypatch.setenv(API_KEY_VARIABLE, "sk-1")
+    given = parse()
+    anywhere = ChatOptions.of(given)
+    assert anywhere.key_for(Origin.parse("http://whichever:1")) == "sk-1"
+    vars(given)[KEY_SERVERS] = ["http://gpu:8000", "https://[::1]:443"]
+    limited = ChatOptions.of(given)
+    for host in ("http://gpu:8000", "http://GPU:8000/prefix/", "https://[::1]"):
+        assert limited.key_for(Origin.parse(host)) == "sk-1"
+    for host in ("https://gpu:8000", "http://gpu", "http://gpu.evil.example:8000", "http://[::1]:443"):
+        assert limited.key_for(Origin.parse(host)) == ""
 
 
 def test_the_api_key_is_no_option(parse: Parse) -> None:
