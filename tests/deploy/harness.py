@@ -46,13 +46,17 @@ def until(condition: Callable[[], Any], limit_s: float = PATIENCE_S) -> Any:
     return result
 
 
-def get(url: str) -> str:
-    with urllib.request.urlopen(url, timeout=10) as response:
+Headers = dict[str, str]
+
+
+def get(url: str, headers: Headers | None = None) -> str:
+    with urllib.request.urlopen(urllib.request.Request(url, headers=headers or {}), timeout=10) as response:
         return response.read().decode()
 
 
-def post(url: str, **form: str) -> dict[str, Any]:
-    with urllib.request.urlopen(url, data=urllib.parse.urlencode(form).encode(), timeout=30) as response:
+def post(url: str, headers: Headers | None = None, **form: str) -> dict[str, Any]:
+    request = urllib.request.Request(url, urllib.parse.urlencode(form).encode(), headers or {})
+    with urllib.request.urlopen(request, timeout=30) as response:
         return json.loads(response.read())
 
 

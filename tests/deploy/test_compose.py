@@ -3,6 +3,7 @@ say."""
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import re
@@ -11,13 +12,14 @@ import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import yaml
 from locust.argument_parser import get_empty_argument_parser, setup_parser_arguments
 
 import metrics.options
+import page.options
 import shapes.options
 import users.options
 from tests.deploy.harness import DEPLOY, answers, get, load_yaml, post, until
@@ -27,6 +29,8 @@ COMPOSE = load_yaml(ROOT / "docker-compose.yml")
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8")
 KUBERNETES = list(yaml.safe_load_all((DEPLOY / "kubernetes" / "tokenswarm.yaml").read_text(encoding="utf-8")))
+#: Variables that are no options.
+SECRETS = {"LLM_API_KEY", "TOKENSWARM_WEB_PASSWORD"}
 _VARIABLE = re.compile(r"\$\{(\w+):-([^}]*)\}")
 
 
@@ -45,7 +49,7 @@ def defaults() -> dict[str, Any]:
     """The default of every option, Locust's and ours, by its variable."""
     parser = get_empty_argument_parser(default_config_files=[])
     setup_parser_arguments(parser)
-    for room in (users.options, shapes.options, metrics.options):
+    for room in (users.options, shapes.options, metrics.options, page.options):
         room.add_options(parser)
     return {action.env_var: action.default for action in parser._actions if getattr(action, "env_var", None)}
 
@@ -101,13 +105,13 @@ def test_every_variable_is_one_and_what_nobody_sets_is_the_option_s_default() ->
     known = defaults()
     for name in ("master", "worker"):
         for variable, value in SERVICES[name]["environment"].items():
-            if variable in ("LLM_API_KEY", "LOCUST_HOST") or not _VARIABLE.fullmatch(str(value)):
+            if variable in (*SECRETS, "LOCUST_HOST") or not _VARIABLE.fullmatch(str(value)):
                 continue
             assert _VARIABLE.fullmatch(value)[1] == variable
             assert interpolated(value) == str(known[variable])
     given = {variable for name in ("master", "worker") for variable in SERVICES[name]["environment"]}
     given |= {name for name in image_environment() if not name.startswith("PYTHON")}
-    assert given - {"LLM_API_KEY"} <= known.keys()
+    assert given - SECRETS <= known.keys()
 
 
 def test_the_api_key_comes_from_outside_and_goes_to_nobody_but_master_and_workers() -> None:
@@ -115,6 +119,16 @@ def test_the_api_key_comes_from_outside_and_goes_to_nobody_but_master_and_worker
     assert holders == {"master", "worker"}
     assert {SERVICES[name]["environment"]["LLM_API_KEY"] for name in holders} == {"${LLM_API_KEY:-}"}
     assert "LLM_API_KEY" not in DOCKERFILE
+
+
+def test_the_page_asks_for_a_password_that_comes_from_outside_and_no_worker_has() -> None:
+    master = SERVICES["master"]["environment"]
+    assert master["LOCUST_WEB_LOGIN"] == "true"
+    assert master["TOKENSWARM_WEB_PASSWORD"] == "${TOKENSWARM_WEB_PASSWORD:-}"
+    holders = {
+        name for name, service in SERVICES.items() if "TOKENSWARM_WEB_PASSWORD" in service.get("environment", {})
+    }
+    assert holders == {"master"}
 
 
 def test_the_image_holds_the_whole_program_and_does_not_run_it_as_root() -> None:
@@ -137,6 +151,8 @@ class Stack:
     """The services of ours, on this machine: their names are 127.0.0.1 here, their ports free ones."""
 
     PORTS = ("8000", "8089", "5557", "9646")
+    PASSWORD = "correct horse battery"
+    VARIABLES: ClassVar = {"TOKENSWARM_WEB_PASSWORD": PASSWORD}
 
     def __init__(self, folder: Path) -> None:
         self.results = folder / "results"
@@ -184,7 +200,9 @@ class Stack:
     def _env(self, name: str) -> dict[str, str]:
         told = image_environment() | SERVICES[name].get("environment", {})
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        return environment(**{key: self.here(interpolated(value)) for key, value in told.items()}, PATH=path)
+        return environment(
+            **{key: self.here(interpolated(value, **self.VARIABLES)) for key, value in told.items()}, PATH=path
+        )
 
 
 @pytest.fixture
@@ -202,10 +220,12 @@ def test_the_commands_as_written_make_a_run_over_two_workers(stack: Stack) -> No
     until(lambda: stack.is_healthy("master"))
     for _ in range(2):
         stack.start("worker")
-    until(lambda: answers(stack.page))
-    until(lambda: len(json.loads(get(f"{stack.page}/stats/requests"))["workers"]) == 2)
+    until(lambda: answers(f"{stack.page}/login"))
+    assert not answers(f"{stack.page}/stats/requests")
+    login = {"Authorization": "Basic " + base64.b64encode(f"tokenswarm:{Stack.PASSWORD}".encode()).decode()}
+    until(lambda: len(json.loads(get(f"{stack.page}/stats/requests", login))["workers"]) == 2)
     form = {"levels": "4", "ramp": "1s", "level_time": "4s", "settle": "0s", "max_tokens": "8", "system_prompt": "off"}
-    assert post(f"{stack.page}/swarm", user_count="1", spawn_rate="1", **form)["success"]
+    assert post(f"{stack.page}/swarm", login, user_count="1", spawn_rate="1", **form)["success"]
     until(lambda: list(stack.results.glob("*/charts/token_rate.png")))
     stack.stop()
     run = Run(0, master_log.read_text(), stack.results)
@@ -259,9 +279,34 @@ def test_the_manifests_variables_are_ones_and_its_secret_is_by_reference() -> No
         (container,) = spec["containers"]
         assert container["envFrom"] == [{"configMapRef": {"name": options["metadata"]["name"]}}]
         variables = {variable["name"]: variable for variable in container["env"]}
+        if container["name"] == "master":
+            password = variables.pop("TOKENSWARM_WEB_PASSWORD")
+            assert "value" not in password
+            assert not password["valueFrom"]["secretKeyRef"].get("optional"), "no page without a login"
+            assert variables["LOCUST_WEB_LOGIN"]["value"] == "true"
+        assert "TOKENSWARM_WEB_PASSWORD" not in variables
         key = variables.pop("LLM_API_KEY")
         assert "value" not in key
         assert key["valueFrom"]["secretKeyRef"]["optional"]
         assert variables.keys() | options["data"].keys() <= defaults().keys()
         uid = spec["securityContext"]["runAsUser"]
         assert f"--uid {uid} " in DOCKERFILE
+
+
+def test_only_workers_reach_the_master_and_nobody_but_port_forwards_its_page() -> None:
+    policies = of_kind("NetworkPolicy")
+    pods = {name: each["spec"]["template"]["metadata"]["labels"] for name, each in of_kind("Deployment").items()}
+    assert {name: each["spec"]["podSelector"]["matchLabels"] for name, each in policies.items()} == pods
+    assert all(each["spec"]["policyTypes"] == ["Ingress"] for each in policies.values())
+    assert policies["tokenswarm-worker"]["spec"]["ingress"] == []
+    rules = policies["tokenswarm-master"]["spec"]["ingress"]
+    known = defaults()
+    allowed = {port["port"]: rule["from"] for rule in rules for port in rule["ports"]}
+    assert allowed == {
+        known["LOCUST_MASTER_BIND_PORT"]: [{"podSelector": {"matchLabels": pods["tokenswarm-worker"]}}],
+        known["TOKENSWARM_METRICS_PORT"]: [{"namespaceSelector": {}}],
+    }
+    assert not [port for rule in rules for port in rule["ports"] if "endPort" in port]
+    exposed = [each["spec"].get("type", "ClusterIP") for each in of_kind("Service").values()]
+    assert exposed == ["ClusterIP"]
+    assert not of_kind("Ingress")
