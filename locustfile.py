@@ -26,6 +26,8 @@ from metrics.protocol import FORKED_CLUSTER
 from metrics.run import EXIT_INTERRUPTED, INTERRUPTED_EARLY, RunFacts
 from metrics.stage import Stage
 from page.mount import WebPage
+from page.options import add_options as add_page_options
+from page.options import is_web_option, login_when_password_given
 from reports.judge import Judge
 from reports.sink import TerminalSink
 from shapes.plan import Level
@@ -80,6 +82,8 @@ def add_options(parser, **_):
     shapes.options.add_options(parser)
     metrics.options.add_options(parser)
     reports.options.add_options(parser)
+    add_page_options(parser)
+    login_when_password_given(parser)
     show_chosen_shape(parser)
     parser.set_defaults(only_summary=True)  # a line each five seconds instead of Locust's table each two
     bind_to_this_machine(parser)
@@ -135,6 +139,8 @@ def prepare(environment, **_):
         crew.attach(environment)
         if not on_worker:
             page.attach(environment)
+        if environment.web_ui:
+            crew.send_key_only_to([environment.host, *page.allowed_targets], options)
         if options.headless and not on_worker:
             crew.check(options, environment.host, environment)
         recording.join()
@@ -189,5 +195,6 @@ def end_run(environment, **_):
 
 def own_options(environment):
     """Tokenswarm's options as they stand, for run.json."""
-    locusts_own = default_args_dict()
-    return {name: value for name, value in vars(environment.parsed_options).items() if name not in locusts_own}
+    others = {*default_args_dict(), users.options.KEY_SERVERS}
+    options = vars(environment.parsed_options)
+    return {name: value for name, value in options.items() if name not in others and not is_web_option(name)}

@@ -62,6 +62,7 @@ def add_options(parser: ArgumentParser) -> None:
         "--results",
         default="results",
         env_var="TOKENSWARM_RESULTS",
+        include_in_web_ui=False,
         help="folder in which each run makes a folder of its own",
     )
     option(

@@ -15,7 +15,9 @@ from flask import Blueprint, Response, abort, request, send_file, send_from_dire
 from page.comparison import CannotCompare, comparison_page
 from page.form import Option, groups
 from page.live import LiveView
+from page.login_pages import PublicRoute
 from page.runs import RunShelf
+from page.security import DOCUMENT_POLICY
 
 #: Under Locust's own address.
 PREFIX = "/tokenswarm"
@@ -23,11 +25,6 @@ STATIC = Path(__file__).resolve().parent / "static"
 #: The chart library comes with a package that is installed; nothing is fetched from anywhere else.
 _LIBRARY = ("bokeh.min.js", "bokeh-api.min.js")
 _A_YEAR_S = 365 * 24 * 3600
-#: Only this machine's own scripts run, and nothing is asked of another.
-_POLICY = (
-    "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; object-src 'none'; "
-    "base-uri 'self'; form-action 'self'; frame-ancestors 'self'"
-)
 
 #: While Locust is in one of these states, a run goes on.
 _BUSY = {"starting", "spawning", "running", "stopping", "cleanup"}
@@ -73,9 +70,12 @@ class Routes:
         self._view = view
         self._shelf = RunShelf()
         self._library = f"lib/{version('bokeh')}"
+        self._comparing = False
+        self._has_logout = False
 
-    def blueprint(self, base_path: str, guard: Guard) -> Blueprint:
-        """guard: wraps a view so that it refuses who has not logged in, where a login is asked for."""
+    def blueprint(self, base_path: str, guard: Guard, public: Sequence[PublicRoute] = ()) -> Blueprint:
+        """guard: wraps a view so that it refuses who has not logged in, where a login is asked for. public: those
+        of the login itself."""
         pages = Blueprint("tokenswarm", __name__, url_prefix=f"{base_path.rstrip('/')}{PREFIX}")
         views: dict[str, Callable[..., Response]] = {
             "/": self._index,
@@ -89,11 +89,14 @@ class Routes:
         }
         for rule, view in views.items():
             pages.add_url_rule(rule, view.__name__.strip("_"), guard(view))
+        for route in public:
+            pages.add_url_rule(route.path, route.view.__name__, route.view, methods=[route.method])
+        self._has_logout = bool(public)
         return pages
 
     def _index(self) -> Response:
         text = (STATIC / "page.html").read_text(encoding="utf-8").replace("{{ library }}", self._library)
-        return Response(text, mimetype="text/html", headers={"Content-Security-Policy": _POLICY})
+        return Response(text.replace("{{ logout }}", "" if self._has_logout else "hidden"), mimetype="text/html")
 
     def _assets(self, name: str) -> Response:
         return send_from_directory(STATIC, name)
@@ -123,18 +126,26 @@ class Routes:
         file = self._shelf.file(self._results, folder, name)
         if file is None:
             abort(404, f"{folder} has no {name}; some files are only there when a run has ended.")
-        return send_file(file, as_attachment=file.suffix == ".csv", download_name=f"{folder}-{file.name}", max_age=0)
+        name = f"{folder}-{file.name}"
+        response = send_file(file, as_attachment=file.suffix == ".csv", download_name=name, max_age=0)
+        response.headers["Content-Security-Policy"] = DOCUMENT_POLICY
+        return response
 
     def _compare(self) -> Response:
         """The comparison of the runs that `run` names, or a sentence that says why there is none."""
         if self._console.state in _BUSY:
             return _json({"message": "A comparison takes the core that the run needs: wait for its end."})
+        if self._comparing:
+            return _json({"message": "Another comparison is being drawn: try again when it is done."})
         names = request.args.getlist("run")
         files = [self._shelf.file(self._results, name, "summary.json") for name in names]
+        self._comparing = True
         try:
             page = comparison_page([file.parent for file in files if file], allow="allow" in request.args)
         except CannotCompare as error:
             return _json({"message": str(error)})
+        finally:
+            self._comparing = False
         return _json({"page": page})
 
     @property

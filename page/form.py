@@ -20,6 +20,7 @@ class Option(msgspec.Struct, frozen=True):
     value: Any
     help: str
     choices: Sequence[str] | None = None
+    suggestions: Sequence[str] = ()
 
 
 class Field(msgspec.Struct, frozen=True):
@@ -33,6 +34,7 @@ class Field(msgspec.Struct, frozen=True):
     help: str
     choices: Sequence[str]
     only_with: str
+    suggestions: Sequence[str] = ()
 
 
 class Group(msgspec.Struct, frozen=True):
@@ -85,10 +87,17 @@ def _field(option: Option) -> Field:
         label=_LABELS.get(option.name, option.name.replace("_", " ").capitalize()),
         kind=kind,
         value=option.value if kind == "check" else "" if option.value is None else str(option.value),
-        help=option.help,
+        help=_sentence(option.help),
         choices=option.choices or (),
         only_with=_ONLY_WITH.get(option.name, ""),
+        suggestions=option.suggestions,
     )
+
+
+def _sentence(text: str) -> str:
+    """With a capital letter, unless it begins with a value and its colon."""
+    first = text.partition(" ")[0]
+    return text if first.endswith(":") or not first.isalpha() else text[:1].upper() + text[1:]
 
 
 def given(form: Mapping[str, str], options: Namespace) -> Namespace:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import secrets
+import socket
+import sys
 from argparse import Namespace
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import gevent
 import locust.html
-from flask import Response, jsonify, request
+from flask import Flask, Response, jsonify, request
 from locust.argument_parser import ui_extra_args_dict
 from locust.env import Environment
 from locust.runners import (
@@ -26,8 +31,14 @@ from metrics.prometheus import LiveRun
 from page.blueprint import PREFIX, Routes
 from page.form import FormError, Option, given
 from page.live import LiveView
+from page.login import Credentials
+from page.login_pages import LoginPages
+from page.options import PASSWORD_VARIABLE, WebOptions
+from page.origins import AllowedOrigins, allowed_names, is_loopback_bind
 from page.runs import LINKED
 from page.section import KEY, extended_rows, extended_table, report_section
+from page.security import PAGE_POLICY, REPORT_POLICY, SecuredApplication
+from page.start_policy import FILES, StartPolicy
 
 logger = logging.getLogger(__name__)
 
@@ -38,11 +49,20 @@ _BUSY = {
     STATE_CLEANUP: "The last run is still being stopped; try again in a moment.",
 }
 _LOCUSTS_OWN = {
-    "host": "address of the server, without /v1",
+    "host": "address of the server, without /v1: the one of the command line, one on this machine, or one of "
+    "--web-allow-target",
     "user_count": "how many there are at most",
     "spawn_rate": "how many are added each second",
     "run_time": "a time like 20s, 5m or 1h30m; empty: until it is stopped",
 }
+
+#: What Locust's own form sends besides; the last two only with --class-picker.
+_LOCUSTS_FORM = ("profile",)
+_PICKER_FORM = ("user_classes", "shape_class")
+#: What Locust's page may change of a user class, with --class-picker.
+_CLASS_FIELDS = frozenset(("user_class_name", "host", "weight", "fixed_count", "tasks"))
+_REPORT_THEMES = frozenset(("", "dark", "light"))
+_MOST_FORM_BYTES = 1024 * 1024
 
 Check = Callable[[Environment, Namespace, str], None]
 
@@ -57,6 +77,8 @@ class WebPage:
         self._check = check
         self._environment: Environment
         self.refusal: str | None = None
+        self.allowed_targets: Sequence[str] = ()
+        self._login: LoginPages | None = None
 
     def attach(self, environment: Environment) -> None:
         """At Locust's init, where the books are kept. Without a page of Locust's, its report still has our section."""
@@ -65,10 +87,18 @@ class WebPage:
         ui = environment.web_ui
         if ui is None or ui.app is None:
             return
-        base_path = _options(environment).web_base_path or ""
+        options = _options(environment)
+        web = WebOptions.of(options)
+        self.allowed_targets = web.allow_targets
+        self._policy = StartPolicy(vars(options), environment.host or "", web.allow_targets, web.allow_folders)
+        base_path = (options.web_base_path or "").rstrip("/")
+        self._secure(ui.app, web, base_path)
+        self._login = self._add_login(ui, web, base_path)
         self._extend_tabs(ui)
         self._guard_starts(ui)
-        ui.app.register_blueprint(Routes(self, self._view).blueprint(base_path, ui.auth_required_if_enabled))
+        routes = Routes(self, self._view)
+        public = self._login.routes() if self._login else ()
+        ui.app.register_blueprint(routes.blueprint(base_path, ui.auth_required_if_enabled, public))
 
     def refuse(self, reason: str) -> None:
         """A start that had passed its check did not become a run after all."""
@@ -96,11 +126,50 @@ class WebPage:
             "spawn_rate": options.spawn_rate or 1,
             "run_time": f"{options.run_time:g}s" if options.run_time else "",
         }
-        fields = [Option(name, own[name], text) for name, text in _LOCUSTS_OWN.items()]
+        suggestions = self._policy.suggestions()
+        fields = [Option(name, own[name], text, None, suggestions.get(name, ())) for name, text in _LOCUSTS_OWN.items()]
         for name, told in ui_extra_args_dict().items():
-            if not told["is_secret"]:
-                fields.append(Option(name, getattr(options, name), told["help_text"] or "", told["choices"]))
+            if told["is_secret"]:
+                continue
+            text = (told["help_text"] or "").replace("%%", "%")  # as argparse prints it
+            if name in FILES:
+                text += ". Files: those of the command line, and those in folders of --web-allow-folder"
+            fields.append(Option(name, getattr(options, name), text, told["choices"], suggestions.get(name, ())))
         return fields
+
+    # Who may use the page.
+
+    def _secure(self, app: Flask, web: WebOptions, base_path: str) -> None:
+        """Around everything, Locust's routes too."""
+        options = self.options
+        names, any_address = allowed_names(options.web_host or "", web.allow_hosts, socket.gethostname())
+        entry_pages = [f"{base_path}/", f"{base_path}{PREFIX}/", f"{base_path}/login"]
+        allowed = AllowedOrigins(names, any_address, entry_pages, secrets.token_urlsafe(32))
+        cookie, path = f"tokenswarm_page_{options.web_port}", base_path or "/"
+        app.config["MAX_CONTENT_LENGTH"] = app.config["MAX_FORM_MEMORY_SIZE"] = _MOST_FORM_BYTES
+        app.wsgi_app = SecuredApplication(app.wsgi_app, allowed, cookie, path)  # type: ignore[method-assign]
+
+    def _add_login(self, ui: WebUI, web: WebOptions, base_path: str) -> LoginPages | None:
+        """The login of --web-login. Another locustfile may still put its own in place of it."""
+        options = self.options
+        if not ui.web_login or ui.app is None:
+            if not is_loopback_bind(options.web_host or ""):
+                logger.warning("--web-open: whoever reaches the web page can start runs and read results")
+            return None
+        ui.app.config.update(
+            SECRET_KEY=secrets.token_bytes(32),
+            SESSION_COOKIE_NAME=f"tokenswarm_session_{options.web_port}",
+            SESSION_COOKIE_PATH=base_path or "/",
+            SESSION_COOKIE_HTTPONLY=True,
+            SESSION_COOKIE_SAMESITE="Strict",
+            SESSION_COOKIE_SECURE=bool(ui.tls_cert and ui.tls_key),
+        )
+        login = LoginPages(Credentials(web.user, web.password), base_path)
+        login.attach(ui.app, ui.login_manager)
+        if web.password_is_generated:
+            # Once all locustfiles are set up; and never by a logger, whose lines the page and log files show.
+            gevent.spawn(_show_password, login, web)
+        return login
 
     # What Locust's page gets.
 
@@ -116,9 +185,22 @@ class WebPage:
             logger.warning("A run that the page asked for does not begin: %s", reason)
             return jsonify({"success": False, "message": reason, "host": self._environment.host})
 
+        @ui.auth_required_if_enabled
+        def class_refused() -> Response | None:
+            reason = self._reason_to_refuse_class(ui)
+            return None if reason is None else Response(reason, status=403, mimetype="text/plain")
+
         @ui.app.before_request
         def before() -> Response | None:
-            return refused() if request.endpoint == "locust.swarm" else None
+            if request.endpoint == "locust.swarm":
+                return _as_response(refused())
+            if request.endpoint == "locust.update_user":
+                return _as_response(class_refused())
+            if request.endpoint == "locust.stats_report" and request.args.get("theme", "") not in _REPORT_THEMES:
+                return Response(
+                    "theme is dark or light", status=400, mimetype="text/plain"
+                )  # Locust does not escape it
+            return None
 
     def _reason_to_refuse(self) -> str | None:
         """Why no run can begin with what the form holds. Locust itself would answer `success` and begin none."""
@@ -129,6 +211,9 @@ class WebPage:
             return "No worker has connected yet: start one with --worker, or this process with --processes."
         form = request.form
         try:
+            several = _PICKER_FORM if self._picks_classes else ()
+            shown = [option.name for option in self.form()] + [*_LOCUSTS_FORM, *several]
+            self._policy.check(form.to_dict(flat=False), shown, several)
             ours = {name: text for name, text in form.items() if name not in _LOCUSTS_OWN}
             options = given(ours, self.options)
             _take_locusts_own(options, form)
@@ -138,6 +223,30 @@ class WebPage:
         if not form.get("run_time"):
             self.options.run_time = None  # Locust would keep the last run's
         return None
+
+    def _reason_to_refuse_class(self, ui: WebUI) -> str | None:
+        """Locust sets whatever attribute of a user class it is sent."""
+        if not ui.userclass_picker_is_active:
+            return "User classes can be changed only with --class-picker."
+        try:
+            settings = json.loads(request.data)
+        except ValueError:
+            settings = None
+        if not isinstance(settings, dict) or not settings.keys() <= _CLASS_FIELDS:
+            return f"A user class has {', '.join(sorted(_CLASS_FIELDS))} to change, and nothing else."
+        if settings.get("user_class_name") not in (self._environment.available_user_classes or {}):
+            return "There is no such user class."
+        try:
+            if settings.get("host"):
+                self._policy.check({"host": [str(settings["host"])]}, ["host"])
+        except FormError as error:
+            return str(error)
+        return None
+
+    @property
+    def _picks_classes(self) -> bool:
+        ui = self._environment.web_ui
+        return ui is not None and ui.userclass_picker_is_active
 
     def _extend_tabs(self, ui: WebUI) -> None:
         assert ui.app is not None
@@ -157,8 +266,13 @@ class WebPage:
                 stats["extended_stats"] = [{"key": KEY, "data": extended_rows(self._view.levels())}]
                 response.set_data(jsonify(stats).get_data())
             elif request.endpoint == "locust.index" and response.status_code == 200:
-                link = f'<script defer src=".{PREFIX}/assets/link.js"></script></body>'
-                response.set_data(response.get_data(as_text=True).replace("</body>", link))
+                logout = " data-logout" if self._login is not None and self._login.is_active else ""
+                link = f'<script defer src=".{PREFIX}/assets/link.js"{logout}></script></body>'
+                _allow_inline_script(response, response.get_data(as_text=True).replace("</body>", link))
+            elif request.endpoint == "locust.login" and response.status_code == 200:
+                _allow_inline_script(response, response.get_data(as_text=True))
+            elif request.endpoint == "locust.stats_report":
+                response.headers["Content-Security-Policy"] = REPORT_POLICY
             return response
 
     def _extend_report(self) -> None:
@@ -181,6 +295,30 @@ class WebPage:
         model = f", model {facts.model}" if facts.model else ""
         told = f"{facts.engine}{version} at {facts.host}{model}; results in {self._live.folder}"
         return report_section(self._view.levels(), told, self._view.reasons())
+
+
+def _as_response(response: Any) -> Response | None:
+    """What Locust's decorator, which has no types, returns."""
+    return response  # type: ignore[no-any-return]
+
+
+def _allow_inline_script(response: Response, text: str) -> None:
+    """Locust's pages have one script inside, the last, which holds their data as JSON."""
+    nonce = secrets.token_urlsafe(16)
+    before, script, behind = text.rpartition("<script>")
+    response.set_data(f'{before}<script nonce="{nonce}">{behind}' if script else text)
+    policy = PAGE_POLICY.replace("script-src 'self'", f"script-src 'self' 'nonce-{nonce}'")
+    response.headers["Content-Security-Policy"] = policy
+
+
+def _show_password(login: LoginPages, web: WebOptions) -> None:
+    if login.is_active:
+        print(
+            f"\nThe web page asks for a login. User: {web.user}  Password: {web.password}\n"
+            f"(Generated for this process; set {PASSWORD_VARIABLE} or --web-password-file to choose one.)\n",
+            file=sys.stderr,
+            flush=True,
+        )
 
 
 def _take_locusts_own(options: Namespace, form: Any) -> None:

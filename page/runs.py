@@ -56,17 +56,24 @@ class RunShelf:
 
     def runs(self, results: Path) -> list[PastRun]:
         """The newest hundred, newest first: folders are named by their time. One that cannot be read is left out."""
-        folders = sorted((file.parent for file in results.glob("*/run.json")), reverse=True)[:_MOST]
+        folders = sorted((file.parent for file in results.glob("*/run.json") if _inside(file, results)), reverse=True)[
+            :_MOST
+        ]
         return [run for folder in folders if (run := self._run(folder)) is not None]
 
     def file(self, results: Path, run: str, name: str) -> Path | None:
-        """A file of a run, None where there is no such file, or none that a run left."""
+        """A file of a run, None where there is no such file, or none that a run left: nothing outside of the results
+        folder, even if a link in it leads there."""
         folder = results / run
-        if not (folder / "run.json").is_file() or folder.parent != results:
+        try:
+            if folder.parent != results or not (folder / "run.json").is_file():
+                return None
+            file = folder / name
+            own = folder.resolve()
+            inside = own.parent == results.resolve() and file.resolve().is_relative_to(own)
+            return file if inside and ".." not in Path(name).parts and file.is_file() else None
+        except (OSError, ValueError, RuntimeError):  # a name that is too long or holds a NUL, links that go in circles
             return None
-        file = folder / name
-        inside = file.resolve().is_relative_to(folder.resolve())
-        return file if inside and ".." not in name and file.is_file() else None
 
     def _run(self, folder: Path) -> PastRun | None:
         try:
@@ -79,6 +86,14 @@ class RunShelf:
         except (OSError, msgspec.MsgspecError):
             return None
         return msgspec.structs.replace(known, files=files)
+
+
+def _inside(file: Path, results: Path) -> bool:
+    """Whether it is in a run's folder of these results, and not where a link leads."""
+    try:
+        return file.resolve().parent.parent == results.resolve()
+    except (OSError, RuntimeError):
+        return False
 
 
 def _past_run(folder: Path, facts: _RunFile) -> PastRun:

@@ -33,7 +33,7 @@ LINKS = (
 LOCUST_PLACES = {"locustfile.py", "metrics/hooks.py", *LINKS, "metrics/dispatcher.py", "page/mount.py"}
 LOCUST_ROOMS = {"users", "shapes"}
 #: Where gevent may be imported besides: the rest is free of it.
-GEVENT_PLACES = {"metrics/hooks.py", *LINKS, "metrics/prometheus.py"}
+GEVENT_PLACES = {"metrics/hooks.py", *LINKS, "metrics/prometheus.py", "page/mount.py"}
 GEVENT_ROOMS = {"users", "wire", "probe"}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from argparse import ArgumentParser
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from locust.argument_parser import get_empty_argument_parser
 
 import metrics.options
+import page.options
 import reports.compare
 import reports.options
 import shapes.options
@@ -17,6 +19,7 @@ from engines import ENGINES
 from metrics.buckets import EXPOSED
 from metrics.prometheus import _HELP
 from metrics.run import EXIT_CONDITION_BROKEN, EXIT_INTERRUPTED, EXIT_NOT_TO_BE_BELIEVED, EXIT_UNUSABLE
+from page.start_policy import ADDRESSES, FILES
 from reports.conditions import FUNCTIONS, LATENCIES, SCALARS, SUSPECT
 from reports.likeness import FIELD_NAMES
 from reports.others import TOOLS
@@ -29,7 +32,7 @@ def own_options() -> list[tuple[str, str, str]]:
     """(flag, default as the document writes it, variable) of each option of ours."""
     parser = get_empty_argument_parser(default_config_files=[])
     before = set(parser._option_string_actions)
-    for room in (users.options, shapes.options, metrics.options, reports.options):
+    for room in (users.options, shapes.options, metrics.options, reports.options, page.options):
         room.add_options(parser)
     actions = {name: action for name, action in parser._option_string_actions.items() if name not in before}
     return [
@@ -101,3 +104,22 @@ def test_the_readme_names_every_exit_code_and_every_tool_to_count_as() -> None:
     codes = (EXIT_UNUSABLE, EXIT_NOT_TO_BE_BELIEVED, EXIT_INTERRUPTED, EXIT_CONDITION_BROKEN)
     assert all(f"\n| {code} | " in readme for code in codes)
     assert all(f"`{tool}`" in readme or f"--as {tool}" in readme for tool in TOOLS)
+
+
+def test_options_of_the_pages_form_that_name_files_or_addresses_are_restricted() -> None:
+    """The page may name only what the command line allows: an option of either kind has to stand in
+    page/start_policy.py, or to be left out of the form (include_in_web_ui=False)."""
+    parser = get_empty_argument_parser(default_config_files=[])
+    before = set(parser._actions)
+    for room in (users.options, shapes.options, metrics.options, reports.options, page.options):
+        room.add_options(parser)
+    named = re.compile(r"\b(file|files|folder|folders|path|address|url|http)\b", re.IGNORECASE)
+    found = {
+        action.dest
+        for action in parser._actions
+        if action not in before
+        and action.include_in_web_ui
+        and named.search(f"{action.dest.replace('_', ' ')} {action.help}")
+    }
+    assert found <= {*FILES, *ADDRESSES}
+    assert {*FILES, *ADDRESSES} - {"host"} <= {action.dest for action in parser._actions}

@@ -29,13 +29,15 @@ function field(told) {
   } else {
     input = element("input", {
       ...common, value: told.value, autocomplete: "off", spellcheck: "false", inputmode: told.kind === "number" ? "numeric" : null,
+      list: told.suggestions.length ? `${id}-suggestions` : null,
     });
   }
+  const suggestions = element("datalist", { id: `${id}-suggestions` }, ...told.suggestions.map((value) => element("option", { value })));
   const label = element("label", { for: id }, told.label);
   const help = element("small", { id: `${id}-help` }, told.help);
   const made = told.kind === "check"
     ? element("div", { class: "field check" }, input, label, help)
-    : element("div", { class: "field" }, label, input, help);
+    : element("div", { class: "field" }, label, input, help, ...(told.suggestions.length ? [suggestions] : []));
   options.set(told.name, { told, input, made });
   return made;
 }
@@ -64,6 +66,17 @@ function complain(sentence) {
   found.input.focus();
 }
 
+async function contentOf(answer) {
+  const text = await answer.text();
+  const isJson = answer.headers.get("content-type")?.includes("json");
+  return isJson ? JSON.parse(text) : { success: false, message: text };
+}
+
+// Why a request was refused.
+export async function messageOf(answer) {
+  return (await contentOf(answer)).message;
+}
+
 // begun: called when Locust has taken the run.
 export function onStart(begun) {
   form.addEventListener("submit", async (event) => {
@@ -73,8 +86,7 @@ export function onStart(begun) {
     button.textContent = "Asking the server …";
     try {
       const answer = await fetch("../swarm", { method: "POST", body: values() });
-      const text = await answer.text();
-      const told = answer.headers.get("content-type")?.includes("json") ? JSON.parse(text) : { success: false, message: text };
+      const told = await contentOf(answer);
       if (told.success) {
         complaint.hidden = true;
         for (const { input } of options.values()) input.removeAttribute("aria-invalid");

@@ -1,6 +1,6 @@
 // Asks each 2 s what is new, and shows it.
 import { Charts } from "./charts.js";
-import { drawForm, onStart } from "./form.js";
+import { drawForm, messageOf, onStart } from "./form.js";
 import { clock, duration, NONE, number, share } from "./format.js";
 import { element, fill } from "./tables.js";
 
@@ -21,7 +21,8 @@ const text = (id, words) => { if ($(id).textContent !== words) $(id).textContent
 async function poll() {
   try {
     const answer = await fetch(`live.json?run=${encodeURIComponent(shown.run)}&revision=${shown.revision}`);
-    if (answer.redirected || !answer.ok) throw new Error(answer.redirected ? "you are no longer logged in" : `it answers ${answer.status}`);
+    if (answer.redirected || answer.status === 401) throw new Error("you are no longer logged in; reload the page to log in again");
+    if (!answer.ok) throw new Error(`it answers ${answer.status}`);
     await show(await answer.json());
     $("offline").hidden = true;
   } catch (error) {
@@ -274,7 +275,10 @@ $("theme").addEventListener("click", () => {
 $("stop").addEventListener("click", async () => {
   $("stop").disabled = true;
   try {
-    await fetch("../stop", { method: "POST" });
+    const answer = await fetch("../stop", { method: "POST" });
+    if (answer.ok) return;
+    text("refusal", `The run was not stopped: ${await messageOf(answer)}`);
+    $("refusal").hidden = false;
   } finally {
     $("stop").disabled = false;
   }

@@ -22,6 +22,8 @@ from tests.runs.harness import ROOT, Start, Started, free_port, read_csv, until
 pytestmark = pytest.mark.slow
 
 PATIENCE_MS = 60_000
+#: A name that leads to this machine: as an attacker's does once it has been rebound.
+EVIL = "evil.example"
 LADDER = {"levels": "2,3", "ramp": "1s", "level_time": "4s", "max_tokens": "16", "system_prompt": "off", "settle": "0s"}
 
 
@@ -31,7 +33,9 @@ def browser() -> Iterator[Browser]:
     if chromium is None and "CI" not in os.environ:
         pytest.skip("there is no chromium here; CI installs it")
     with sync_playwright() as playwright:
-        launched = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        rebound = f"--host-resolver-rules=MAP {EVIL} 127.0.0.1"
+        alone = "--disable-features=LocalNetworkAccessChecks"  # what other browsers do not have must not be needed
+        launched = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", rebound, alone])
         yield launched
         launched.close()
 
@@ -299,3 +303,129 @@ def test_behind_a_login_and_under_a_path(start_locust: Start, browser: Browser, 
     assert not watched.wrong
     started.process.terminate()
     assert "Traceback" not in started.end().output
+
+
+ATTACK = """
+async ({ target, form }) => {
+  const body = new URLSearchParams(form);
+  const attempts = {
+    swarm: () => fetch(`${target}/swarm`, { method: "POST", body }),
+    stop: () => fetch(`${target}/stop`, { method: "POST" }),
+    reset: () => fetch(`${target}/stats/reset`, { method: "POST" }),
+    login: () => fetch(`${target}/tokenswarm/login`, { method: "POST", body: "username=tokenswarm" }),
+    user: () => fetch(`${target}/user`, { method: "POST", body: "{}", headers: { "Content-Type": "text/plain" } }),
+    index: () => fetch(`${target}/`, { credentials: "include" }),
+    stats: () => fetch(`${target}/stats/requests`, { credentials: "include" }),
+    logs: () => fetch(`${target}/logs`),
+    options: () => fetch(`${target}/tokenswarm/form.json`, { credentials: "include" }),
+    runs: () => fetch(`${target}/tokenswarm/runs.json`),
+  };
+  const read = {};
+  for (const [name, attempt] of Object.entries(attempts)) {
+    try {
+      const answer = await attempt();
+      read[name] = answer.ok ? await answer.text() : "";
+    } catch {
+      read[name] = "";
+    }
+  }
+  for (const path of ["swarm", "stop"]) {
+    await fetch(`${target}/${path}`, { method: "POST", mode: "no-cors", body }).catch(() => null);
+    const hidden = document.createElement("iframe");
+    hidden.name = path;
+    const sent = document.createElement("form");
+    Object.assign(sent, { method: "POST", action: `${target}/${path}`, target: path });
+    for (const [name, value] of body) {
+      const field = document.createElement("input");
+      Object.assign(field, { name, value });
+      sent.append(field);
+    }
+    document.body.append(hidden, sent);
+    await new Promise((done) => { hidden.onload = done; sent.submit(); });
+  }
+  read.framed = await new Promise((done) => {
+    const frame = document.createElement("iframe");
+    frame.onload = () => { try { done(frame.contentDocument?.body.innerText ?? ""); } catch { done(""); } };
+    frame.src = `${target}/tokenswarm/form.json`;
+    document.body.append(frame);
+  });
+  return read;
+}
+"""
+
+
+def attack(page: Page, origin: str, target: str) -> None:
+    """All that a page of `origin` can try."""
+    page.route(f"{origin}/attack", lambda route: route.fulfill(body="<!doctype html><body>", content_type="text/html"))
+    page.goto(f"{origin}/attack")
+    form = {"user_count": "1", "spawn_rate": "1", "shape": "free"}
+    read = page.evaluate(ATTACK, {"target": target, "form": form})
+    assert not any(read.values()), read
+
+
+def test_a_page_of_another_origin_can_do_nothing_and_the_normal_pages_work(
+    start_locust: Start, browser: Browser
+) -> None:
+    started, url = served(start_locust)
+    port = url.rpartition(":")[2]
+    context = browser.new_context()
+    normal = Watched(context.new_page(), url)
+    page = normal.page
+    page.goto(f"{url}/tokenswarm/")
+    origins = {  # as the attacker's page is called: what it addresses
+        f"http://{EVIL}:8000": url,
+        f"http://127.0.0.1:{free_port()}": url,
+        f"http://localhost:{port}": url,
+        f"http://{EVIL}:{port}": f"http://{EVIL}:{port}",
+    }
+    evil = context.new_page()  # of the same browser: its cookies are sent where the browser sends them
+    for origin, target in origins.items():
+        attack(evil, origin, target)
+        assert page.request.get(f"{url}/stats/requests").json()["state"] == "ready", origin
+    assert not list(started.results.glob("*"))
+
+    begin(page, **{**LADDER, "level_time": "60s"})
+    requests = page.locator("#tiles > div", has_text="Requests").locator("dd")
+    expect(requests).not_to_have_text("0", timeout=PATIENCE_MS)
+    for origin, target in origins.items():
+        attack(evil, origin, target)
+        assert page.request.get(f"{url}/stats/requests").json()["state"] in ("spawning", "running"), origin
+    page.click("#stop")
+    expect(page.locator("#run-heading")).to_have_text("Last run (interrupted)", timeout=PATIENCE_MS)
+    assert not normal.wrong
+    started.process.terminate()
+    assert "Traceback" not in started.end().output
+
+
+def test_the_embedded_login_and_locusts_own_form(start_locust: Start, browser: Browser) -> None:
+    password = "correct horse battery"
+    arguments = ("--web-base-path", "/under", "--levels", "1", "--level-time", "60s", "--ramp", "1s")
+    env = {"TOKENSWARM_WEB_PASSWORD": password}
+    started, url = served(start_locust, *arguments, base_path="/under", env=env)
+    page = browser.new_context().new_page()
+    page.set_default_timeout(PATIENCE_MS)
+    page.goto(f"{url}/tokenswarm/")
+    page.fill("#username", "tokenswarm")
+    page.fill("#password", "wrong password")
+    page.keyboard.press("Enter")
+    expect(page.locator("#complaint")).to_be_visible()
+    watched = Watched(page, url.removesuffix("/under"))
+    page.fill("#password", password)
+    page.keyboard.press("Enter")
+    expect(page.locator("#state")).to_have_text("ready")
+    page.goto(f"{url}/")
+    page.get_by_role("button", name="Start").click()
+    page.get_by_role("button", name="Stop").click()
+    until(lambda: bool(list(started.results.glob("*/report.html"))))
+    page.click("#tokenswarm-link")
+    expect(page.locator("#past tbody tr")).to_have_count(1)
+    page.get_by_role("button", name="Log out").click()
+    expect(page.locator("#username")).to_be_visible()
+    assert _status(f"{url}/tokenswarm/live.json") == 401
+    assert not watched.wrong
+    started.process.terminate()
+    run = started.end()
+    assert "Traceback" not in run.output
+    kept = [path for path in run.results.rglob("*") if path.is_file()]
+    assert not [path for path in kept if password.encode() in path.read_bytes()]
+    assert password not in run.output

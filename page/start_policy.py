@@ -1,0 +1,143 @@
+"""What a run that is started from the web page may use: options that the form shows, files and servers that the command
+line allows."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from page.form import FormError
+from page.options import ANY_TARGET
+from page.origins import is_loopback
+
+_MOST_CHARACTERS = 64 * 1024
+_SHOWN_CHARACTERS = 200
+_ADDRESS = re.compile(
+    r"(?P<scheme>https?)://(?P<name>[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::(?P<port>[0-9]{1,5}))?(?P<path>/[^\s?#\\@<>]*)?",
+    re.ASCII | re.IGNORECASE,
+)
+_OPTION_NAME = re.compile(r"[a-z_]{1,64}", re.ASCII)
+_HUB_NAME = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", re.ASCII)
+_HUB_DATA_SET = re.compile(r"hf:(?P<name>[\w-][\w.-]*/[\w-][\w.-]*)(@[\w.\-\[\]:%+]+)?", re.ASCII)
+#: Options that may hold the path of a file, and the words that they take besides.
+FILES: Mapping[str, Collection[str]] = {
+    "prompts": ("sample", "dolly"),
+    "chat_template": ("", "llama-3"),
+    "system_prompt_file": ("",),
+    "tokenizer": ("",),
+    "tls_ca": ("",),
+}
+#: Options that may hold the address of a server, and the words that they take besides.
+ADDRESSES: Mapping[str, Collection[str]] = {
+    "host": (),
+    "server_metrics": ("auto", "off"),
+    "gpu_metrics_url": ("",),
+}
+
+
+class Target(NamedTuple):
+    """A server as a rule knows it."""
+
+    scheme: str
+    name: str
+    port: int
+
+    @classmethod
+    def of(cls, address: str) -> Target | None:
+        """None where the text is no plain address."""
+        parsed = _ADDRESS.fullmatch(address.strip())
+        if parsed is None:
+            return None
+        scheme = parsed["scheme"].lower()
+        port = int(parsed["port"] or (443 if scheme == "https" else 80))
+        return cls(scheme, parsed["name"].lower().strip("[]").removesuffix("."), port)
+
+
+class StartPolicy:
+    """What the command line allows the page. options: the values at start, by name with underscores."""
+
+    def __init__(self, options: Mapping[str, Any], host: str, targets: Sequence[str], folders: Sequence[Path]) -> None:
+        """Raises FormError for a target that is no address."""
+        self._given = {name: str(options.get(name, "")) for name in (*FILES, *ADDRESSES)} | {"host": host}
+        self._folders = folders
+        self._any_target = ANY_TARGET in targets
+        self._targets = [target for target in targets if target != ANY_TARGET]
+        self._names = {_target(target).name for target in self._targets}
+        if (own := Target.of(host)) is not None:
+            self._names.add(own.name)
+
+    def check(self, form: Mapping[str, Sequence[str]], shown: Collection[str], several: Collection[str] = ()) -> None:
+        """Raises FormError, in a sentence, for a form that holds what the page may not ask for. shown: the options that
+        the page's forms have; several: those that may come more than once."""
+        for name, texts in form.items():
+            plain = _OPTION_NAME.fullmatch(name)
+            option = f"--{name.replace('_', '-')}" if plain else repr(name[:_SHOWN_CHARACTERS])
+            if name not in shown:
+                raise FormError(f"{option} cannot be set from the web page; set it on the command line.")
+            if len(texts) != 1 and name not in several:
+                raise FormError(f"{option} was sent {len(texts)} times; send it once.")
+            for text in texts:
+                if len(text) > _MOST_CHARACTERS or "\0" in text:
+                    raise FormError(f"{option} holds more than {_MOST_CHARACTERS:,} characters, or a NUL.")
+                self._check_value(name, option, text)
+
+    def _check_value(self, name: str, option: str, text: str) -> None:
+        if text == self._given.get(name):
+            return
+        shown = text[:_SHOWN_CHARACTERS]
+        if name in FILES and not self._may_read(name, text):
+            raise FormError(
+                f"{option} may not name {shown!r}: the web page may name the files of the command line and those in "
+                "folders of --web-allow-folder. Start Tokenswarm with that option to allow more."
+            )
+        if name in ADDRESSES:
+            self._check_address(name, option, text, shown)
+
+    def _may_read(self, name: str, text: str) -> bool:
+        if text in FILES[name]:
+            return True
+        if text.startswith("~"):
+            return False  # of whose home it is, two readers may not agree
+        try:
+            path = Path(text).resolve()
+            if (hub_name := _hub_name(name, text)) and not Path(hub_name).exists():
+                return True
+            return any(path.is_relative_to(folder) for folder in self._folders)
+        except (OSError, ValueError, RuntimeError):  # too long, or links that lead to each other
+            return False
+
+    def _check_address(self, name: str, option: str, text: str, shown: str) -> None:
+        if text in ADDRESSES[name]:
+            return
+        target = Target.of(text)
+        if target is None:
+            raise FormError(f"{option} takes an address like http://HOST:PORT, got {shown!r}.")
+        if not (self._any_target or target.name in self._names or is_loopback(target.name)):
+            raise FormError(
+                f"{option} may not be {shown}: the web page may load the server of the command line's --host, servers "
+                f"on this machine, and those of --web-allow-target. Start Tokenswarm with --web-allow-target {shown} "
+                "to allow this one."
+            )
+
+    def suggestions(self) -> dict[str, list[str]]:
+        """By option, values that the command line names and those that come with Tokenswarm."""
+        hosts = [self._given["host"], *self._targets]
+        suggested = {name: [self._given[name], *words] for name, words in FILES.items()} | {"host": hosts}
+        return {name: [*dict.fromkeys(filter(None, values))] for name, values in suggested.items()}
+
+
+def _hub_name(option: str, text: str) -> str | None:
+    """OWNER/NAME on the Hugging Face hub, if it is one. The hub's libraries prefer a local folder of that name."""
+    if option == "tokenizer" and _HUB_NAME.fullmatch(text):
+        return text
+    parsed = _HUB_DATA_SET.fullmatch(text) if option == "prompts" else None
+    return parsed["name"] if parsed else None
+
+
+def _target(address: str) -> Target:
+    target = Target.of(address)
+    if target is None:
+        raise FormError(f"--web-allow-target takes addresses like http://HOST:PORT, got {address!r}.")
+    return target

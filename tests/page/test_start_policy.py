@@ -1,0 +1,143 @@
+"""What the form of a new run may name: no file and no server that the command line does not allow."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from page.form import FormError
+from page.start_policy import StartPolicy
+
+GIVEN = {
+    "prompts": "given.jsonl",
+    "chat_template": "",
+    "system_prompt_file": "/etc/hostname",
+    "tokenizer": "",
+    "tls_ca": "",
+    "server_metrics": "http://metrics.example:9400",
+    "gpu_metrics_url": "",
+}
+SHOWN = [*GIVEN, "host", "levels", "user_classes"]
+
+
+@pytest.fixture
+def policy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StartPolicy:
+    monkeypatch.chdir(tmp_path)
+    for name in ("allowed/mine.jsonl", "allowed/inner/deep.txt", "private/secret.txt", "owner/model/tokenizer.json"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("x")
+    (tmp_path / "allowed/away.txt").symlink_to(tmp_path / "private/secret.txt")
+    (tmp_path / "allowed/loop").symlink_to(tmp_path / "allowed/loop")
+    return StartPolicy(GIVEN, "http://gpu:8000", ["https://other.example"], [(tmp_path / "allowed").resolve()])
+
+
+def allowed(policy: StartPolicy, name: str, text: str) -> bool:
+    try:
+        policy.check({name: [text]}, SHOWN)
+    except FormError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("prompts", "sample"),
+        ("prompts", "dolly"),
+        ("prompts", "hf:owner/name@train"),
+        ("prompts", "given.jsonl"),
+        ("prompts", "allowed/mine.jsonl"),
+        ("prompts", "private/../allowed/mine.jsonl"),
+        ("system_prompt_file", ""),
+        ("system_prompt_file", "/etc/hostname"),
+        ("system_prompt_file", "allowed/inner/deep.txt"),
+        ("chat_template", "llama-3"),
+        ("tokenizer", "meta-llama/Llama-3-8B"),
+        ("tokenizer", "gpt2"),
+        ("host", "http://gpu:8000"),
+        ("host", "http://gpu:9000/prefix"),
+        ("host", "HTTPS://GPU"),
+        ("host", "https://other.example/v2"),
+        ("host", "http://localhost:8000"),
+        ("host", "http://127.0.0.1:1"),
+        ("host", "http://[::1]:1"),
+        ("server_metrics", "auto"),
+        ("server_metrics", "http://metrics.example:9400"),
+        ("server_metrics", "http://gpu:9400/metrics"),
+        ("gpu_metrics_url", ""),
+        ("levels", "1,2 and whatever: ../../x"),
+    ],
+)
+def test_what_the_command_line_names_and_allows_passes(policy: StartPolicy, name: str, text: str) -> None:
+    assert allowed(policy, name, text)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("prompts", "/etc/passwd"),
+        ("prompts", "private/secret.txt"),
+        ("prompts", "allowed/../private/secret.txt"),
+        ("prompts", "allowed/away.txt"),
+        ("prompts", "allowed/loop/x"),
+        ("prompts", "~/x.jsonl"),
+        ("prompts", "hf:../private"),
+        ("prompts", "hf:owner/model"),  # a local folder, which the hub's library would read
+        ("prompts", "hf:/etc/passwd"),
+        ("prompts", "allowed\0/mine.jsonl"),
+        ("prompts", "x" * 100_000),
+        ("system_prompt_file", "/etc/passwd"),
+        ("system_prompt_file", "given.jsonl"),
+        ("system_prompt_file", "sample"),
+        ("chat_template", "/etc/passwd"),
+        ("tls_ca", "/etc/ssl/certs/x.pem"),
+        ("tokenizer", "owner/model"),
+        ("tokenizer", "private"),
+        ("tokenizer", "../x"),
+        ("tokenizer", "/etc"),
+        ("host", "http://evil.example"),
+        ("host", "http://gpu.evil.example:8000"),
+        ("host", "http://gpu:8000@evil.example"),
+        ("host", "http://evil.example#@gpu:8000"),
+        ("host", "http://evil.example?gpu:8000"),
+        ("host", "http://evil.example\\@gpu:8000"),
+        ("host", "http://127.0.0.1<>.evil.example"),
+        ("host", "http://gpu:8000\nevil"),
+        ("host", "http://2130706433"),
+        ("host", "http://169.254.169.254/latest"),
+        ("host", "file:///etc/passwd"),
+        ("host", ""),
+        ("server_metrics", "http://169.254.169.254/latest"),
+        ("gpu_metrics_url", "http://evil.example/metrics"),
+    ],
+)
+def test_nothing_else_does(policy: StartPolicy, name: str, text: str) -> None:
+    assert not allowed(policy, name, text)
+
+
+def test_options_that_no_form_shows_are_refused(policy: StartPolicy) -> None:
+    for name in ("markdown", "junit", "results", "headless", "web_login", "api_key_servers", "x\nforged log line"):
+        assert not allowed(policy, name, "anything")
+
+
+def test_a_value_sent_twice_is_refused_where_only_the_first_would_be_looked_at(policy: StartPolicy) -> None:
+    with pytest.raises(FormError):
+        policy.check({"host": ["http://gpu:8000", "http://evil.example"]}, SHOWN)
+    policy.check({"user_classes": ["A", "B"]}, SHOWN, ["user_classes"])
+
+
+def test_any_server_may_be_allowed(tmp_path: Path) -> None:
+    policy = StartPolicy(GIVEN, "http://gpu:8000", ["*"], [])
+    assert allowed(policy, "host", "http://anything.example:8000")
+    assert not allowed(policy, "host", "ftp://anything.example")
+
+
+def test_a_bad_target_is_refused_at_start(tmp_path: Path) -> None:
+    with pytest.raises(FormError):
+        StartPolicy(GIVEN, "http://gpu:8000", ["gpu2"], [])
+
+
+def test_a_file_that_cannot_be_looked_at_is_not_allowed(policy: StartPolicy) -> None:
+    assert not allowed(policy, "prompts", "y" * (os.pathconf("/", "PC_NAME_MAX") + 1))
