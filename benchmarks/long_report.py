@@ -181,7 +181,7 @@ def page(folder: Path) -> None:
 def gate(folder: Path) -> None:
     """The run against itself."""
     results = load_results(folder)
-    judge_change(parse_conditions(CONDITIONS, relative=True), results, results)
+    judge_change(parse_conditions(CONDITIONS, relative=True), [results], [results])
 
 
 def compare(folder: Path) -> None:

@@ -14,6 +14,7 @@ from reports.comparison_page import comparison_html
 from reports.comparison_text import comparison_csv, comparison_markdown, comparison_table
 from reports.judge import write_markdown, write_text
 from reports.likeness import FIELD_NAMES, SUSPECT
+from reports.options import add_variation, variation_of
 from reports.output import show
 from reports.results import ReportError, load_results
 
@@ -40,6 +41,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         "--slo", default="", help="hold these objectives against every run, like ttft=500ms; without it, the runs' own"
     )
     parser.add_argument("--slo-share", default="95%", metavar="SHARE", help="share of the requests that must meet them")
+    add_variation(parser)
     parser.add_argument("--html", metavar="FILE", help="write the comparison as a page")
     parser.add_argument("--png", metavar="FOLDER", help="write the charts ttft.png and token_rate.png")
     parser.add_argument("--markdown", metavar="FILE", help="write the comparison as Markdown")
@@ -58,7 +60,12 @@ def _compare(args: Namespace) -> int:
     if SUSPECT in args.allow:
         raise ReportError(f"--allow {SUSPECT} is of gate: here such runs are compared all the same, and marked.")
     comparison = Comparison(
-        [load_results(folder) for folder in args.results], args.label, args.base, args.allow, _objectives(args)
+        [load_results(folder) for folder in args.results],
+        args.label,
+        args.base,
+        args.allow,
+        _objectives(args),
+        variation_of(args),
     )
     table = comparison_table(comparison, shutil.get_terminal_size(fallback=(120, 24)).columns)
     written = []

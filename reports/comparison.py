@@ -1,6 +1,7 @@
 """Many runs side by side: each server's figures, pooled over its runs, and how they stand to another server's.
 
-A server is called better or worse only where the interval of the change excludes that there is none. Each comparison
+A server is called better or worse only where the interval of the change excludes that there is none, what differs from
+run to run included: measured from the runs, or assumed where there are too few (reports/changes.py). Each comparison
 stands at 95 % by itself: of twenty between equals, one is expected to find a difference.
 """
 
@@ -18,6 +19,7 @@ import numpy as np
 
 from metrics.objectives import DEFAULT_SHARE, Objectives
 from reports import intervals
+from reports.changes import ASSUMED_VARIATION, FEWEST_DEGREES, Change, change_between
 from reports.conditions import Figure
 from reports.drift import Drift
 from reports.estimates import Measured
@@ -52,7 +54,7 @@ COMPARED = (
 
 class Standing(StrEnum):
     """How a server's figure stands to another's. ALIKE: the interval holds no difference as well. UNDECIDED: the
-    sample is too small for an interval."""
+    sample is too small for an interval, or there are too few runs to tell the change from run-to-run variation."""
 
     BASE = "base"
     BETTER = "better"
@@ -131,8 +133,11 @@ class Comparison:
         base: str | None = None,
         allowed: Collection[str] = (),
         objectives: Objectives | None = None,
+        variation: float = ASSUMED_VARIATION,
     ) -> None:
+        """variation: standard deviation from run to run, as a share, where there are too few runs to measure it."""
         check_alike(runs, allowed)
+        self.variation = variation
         self.servers = _servers(runs, labels)
         self.base = _base(self.servers, base)
         self.stages = _stages(runs)
@@ -158,6 +163,13 @@ class Comparison:
                 found.append(self._entry(compared, stage, server, pooled, base))
         return found
 
+    @property
+    def assumes_variation(self) -> bool:
+        """Whether there is a server with so few runs that its comparison rests on the assumed variation."""
+        base = len(self.base.runs)
+        others = [len(server.runs) for server in self.servers if server is not self.base]
+        return self.variation > 0 and any(base + runs - 2 < FEWEST_DEGREES for runs in others)
+
     def of(self, compared: Compared, stage: Stage) -> list[Entry]:
         """The servers' entries of a figure at a stage."""
         return [entry for entry in self.entries if (entry.compared, entry.stage) == (compared, stage)]
@@ -169,7 +181,9 @@ class Comparison:
             key=lambda entry: entry.pooled.estimate.value if entry.pooled else 0.0,
             reverse=compared.higher_is_better,
         )
-        behind = [entry for entry in ranked if _standing(compared, entry.pooled, ranked[0].pooled) == Standing.WORSE]
+        behind = [
+            entry for entry in ranked if self.standing(compared, entry.pooled, ranked[0].pooled) == Standing.WORSE
+        ]
         return [entry for entry in ranked if entry not in behind], behind
 
     @cached_property
@@ -196,8 +210,26 @@ class Comparison:
     ) -> Entry:
         if server is self.base:
             return Entry(stage, server, compared, pooled, None, Standing.BASE if pooled else Standing.MISSING)
-        change, standing = _change(compared, pooled, base), _standing(compared, pooled, base)
-        return Entry(stage, server, compared, pooled, change, standing)
+        change, standing = self._change(compared, pooled, base), self.standing(compared, pooled, base)
+        return Entry(stage, server, compared, pooled, change.estimate if change else None, standing)
+
+    def _change(self, compared: Compared, new: Pooled | None, base: Pooled | None) -> Change | None:
+        if new is None or base is None:
+            return None
+        return change_between(base.runs, new.runs, share=compared.share, variation=self.variation)
+
+    def standing(self, compared: Compared, new: Pooled | None, base: Pooled | None) -> Standing:
+        """How a server's figure stands to another's."""
+        if new is None or base is None:
+            return Standing.MISSING
+        change, none = self._change(compared, new, base), 0.0 if compared.share else 1.0
+        if change is None:
+            return Standing.UNDECIDED
+        if change.estimate.excludes(none):
+            return Standing.BETTER if (change.estimate.value > none) is compared.higher_is_better else Standing.WORSE
+        # What only the assumed variation explains, one run of each cannot decide.
+        decided = change.estimate.certified and not (change.assumed and change.within.excludes(none))
+        return Standing.ALIKE if decided else Standing.UNDECIDED
 
     def _pooled(self, compared: Compared, stage: Stage, server: Server) -> Pooled | None:
         found = [self._estimate(run, level, compared) for run, level in server.levels(stage)]
@@ -236,23 +268,6 @@ def good_share(requests: Requests, objectives: Objectives) -> Estimate | None:
             values = np.where(requests.figures["output_tokens"] == 1, 0.0, values)
         good &= values <= bound_s  # NaN is within no bound
     return intervals.share_of(int(good.sum()), len(requests))
-
-
-def _change(compared: Compared, new: Pooled | None, base: Pooled | None) -> Estimate | None:
-    if new is None or base is None:
-        return None
-    if compared.share:
-        return intervals.difference(new.estimate, base.estimate)
-    return intervals.ratio(new.estimate, base.estimate)
-
-
-def _standing(compared: Compared, new: Pooled | None, base: Pooled | None) -> Standing:
-    if new is None or base is None:
-        return Standing.MISSING
-    change, none = _change(compared, new, base), 0.0 if compared.share else 1.0
-    if change is not None and change.excludes(none):
-        return Standing.BETTER if (change.value > none) is compared.higher_is_better else Standing.WORSE
-    return Standing.ALIKE if change is not None and change.certified else Standing.UNDECIDED
 
 
 def _servers(runs: Sequence[Results], labels: Sequence[str]) -> list[Server]:

@@ -13,7 +13,7 @@ from itertools import groupby, product
 from typing import NamedTuple
 
 from reports import units
-from reports.comparison import TOKEN_RATE, TTFT, Compared, Comparison, Entry, Stage
+from reports.comparison import TOKEN_RATE, TTFT, Compared, Comparison, Entry, Stage, Standing
 from reports.conditions import LATENCIES
 from reports.drawing import spoken
 from reports.drift import Drift
@@ -90,6 +90,12 @@ def method_lines(comparison: Comparison) -> list[str]:
             "Repeated runs are pooled: the figure is the mean of the runs' own, beside the smallest and the largest. "
             f"From {FEWEST_RUNS} runs on the interval is of what differs from run to run; two have none. In the charts "
             "dots are the smallest and the largest run."
+        )
+    if comparison.assumes_variation:
+        lines.append(
+            "Run-to-run variation is assumed where there are too few runs to measure it: runs of one server are taken "
+            f"to differ by {units.percentage(comparison.variation)} (standard deviation; --run-variation). Three runs "
+            "of each server measure it."
         )
     return lines
 
@@ -222,7 +228,8 @@ def _leaders_told(comparison: Comparison, compared: Compared, stage: Stage) -> s
         return "no server has a figure"
     told = spoken([f"{entry.server.name} ({figure_told(entry)})" for entry in best])
     if len(best) > 1:
-        few = any(entry.pooled and not entry.pooled.estimate.certified for entry in best)
+        first = best[0].pooled
+        few = any(comparison.standing(compared, other.pooled, first) is Standing.UNDECIDED for other in best[1:])
         told += ", not told apart" + (": too few to tell" if few else "")
     return f"{told}; next {behind[0].server.name} ({figure_told(behind[0])})" if behind else told
 

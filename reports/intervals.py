@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import ceil, exp, floor, log, sqrt
+from math import atan, ceil, cos, exp, floor, log, pi, sin, sqrt
 from statistics import NormalDist
 
 import numpy as np
@@ -52,11 +52,13 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True)
 class Pooled:
-    """A figure over repeated runs: the mean of the runs' values, its interval, and the smallest and largest run."""
+    """A figure over repeated runs: the mean of the runs' values, its interval, the smallest and the largest run, and
+    each run's own figure."""
 
     estimate: Estimate
     smallest: float
     largest: float
+    runs: tuple[Estimate, ...] = ()
 
 
 def quantile_of(series: Series, p: float) -> Estimate | None:
@@ -139,7 +141,7 @@ def pooled(runs: Sequence[Estimate]) -> Pooled:
         mean = float(values.mean())
         half = student_t(len(runs) - 1) * float(values.std(ddof=1)) / sqrt(len(runs))
         estimate = Estimate(mean, mean - half, mean + half, count)
-    return Pooled(estimate, float(values.min()), float(values.max()))
+    return Pooled(estimate, float(values.min()), float(values.max()), tuple(runs))
 
 
 def correlation_inflation(series: Series) -> float:
@@ -188,6 +190,24 @@ def student_t(degrees: int) -> float:
         + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * v**2)
         + (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * v**3)
     )
+
+
+def student_tail(t: float, degrees: int) -> float:
+    """How probable a value above `t` (at least 0) is under Student's t of so many whole degrees of freedom, exactly
+    (Abramowitz and Stegun 26.7.3 and 26.7.4)."""
+    angle = atan(t / sqrt(degrees))
+    cosine, term, total = cos(angle), 1.0, 0.0
+    if degrees % 2:
+        for k in range(1, (degrees - 1) // 2 + 1):
+            term = cosine if k == 1 else term * cosine**2 * (2 * k - 2) / (2 * k - 1)
+            total += term
+        within = 2 / pi * (angle + sin(angle) * total)
+    else:
+        for k in range(degrees // 2):
+            term = 1.0 if k == 0 else term * cosine**2 * (2 * k - 1) / (2 * k)
+            total += term
+        within = sin(angle) * total
+    return max(0.0, (1 - within) / 2)
 
 
 def _logarithm(estimate: Estimate) -> Estimate:

@@ -18,7 +18,7 @@ THE_RUN = "the run"
 
 
 class Verdict(StrEnum):
-    """UNDECIDED: the sample is too small to tell, which is no pass."""
+    """UNDECIDED: the sample is too small, or there are too few runs, to decide; which is no pass."""
 
     MET = "pass"
     BROKEN = "fail"

@@ -39,7 +39,7 @@ def junit_xml(judgement: Judgement, began: datetime) -> str:
         if finding.verdict is Verdict.BROKEN:
             _fault(case, "failure", "broken", finding.told)
         elif finding.verdict is Verdict.UNDECIDED:
-            _fault(case, "error", "undecided", finding.told)
+            _fault(case, "error", "inconclusive", finding.told)
         else:
             ET.SubElement(case, "system-out").text = _text(finding.told)
     ET.indent(root)

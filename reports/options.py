@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from argparse import Action, ArgumentParser, Namespace
 from collections.abc import Mapping, Sequence
@@ -9,8 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
+from reports.changes import ASSUMED_VARIATION
 from reports.conditions import Condition, parse_conditions, parse_pass_conditions
 from reports.results import ReportError
+
+_PERCENT = re.compile(r"\s*(\d+(?:\.\d+)?)\s*%?\s*", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +111,25 @@ def add_arguments(parser: ArgumentParser, fail_if: str, required: bool = False) 
         )
     parser.add_argument("--junit", default="", metavar="FILE", help="write the judgement as JUnit XML")
     parser.add_argument("--markdown", default="", metavar="FILE", help="write the tables and the judgement as Markdown")
+
+
+def add_variation(parser: ArgumentParser) -> None:
+    """Give `parser` the option of what is assumed where run-to-run variation is not measured."""
+    parser.add_argument(
+        "--run-variation",
+        default=f"{ASSUMED_VARIATION:.0%}",
+        metavar="PERCENT",
+        help="standard deviation from run to run of one server that is assumed where there are too few runs to measure "
+        "it (default: %(default)s)",
+    )
+
+
+def variation_of(args: Namespace) -> float:
+    """The share that --run-variation gives. Raises ReportError."""
+    match = _PERCENT.fullmatch(args.run_variation)
+    if not match or float(match[1]) > 100:
+        raise ReportError(f"--run-variation takes a share from 0% to 100%, like 5%, got {args.run_variation!r}.")
+    return float(match[1]) / 100
 
 
 def _file(option: str, text: str) -> Path | None:

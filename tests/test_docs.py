@@ -94,7 +94,7 @@ def test_the_document_of_comparisons_has_every_option_and_field() -> None:
     options = [
         option for action in parser._actions for option in action.option_strings if option not in ("-h", "--help")
     ]
-    assert len(options) == 9
+    assert len(options) == 10
     assert all(option in text for option in options)
     assert all(f"`{field}`" in text for field in FIELD_NAMES)
 

@@ -33,6 +33,7 @@ class Course:
     tpot_s: float = 0.02
     failures: int = 0
     fall: float = 0.0
+    hits: float | None = None
 
 
 @dataclass(frozen=True)
@@ -125,5 +126,7 @@ def _level(stage: int, course: Course, drawn: Drawn) -> dict[str, Any]:
     ):
         p50, p95, p99 = (float(value) for value in np.quantile(values, [0.5, 0.95, 0.99], method="inverted_cdf"))
         hold[name] = distribution(p50, p95, p99, len(values)) | {"mean": float(values.mean())}
+    if course.hits is not None:
+        hold["server"] = {"prefix_cache_hit_ratio": course.hits}
     document = level(stage, course.users, course.system_prompt)
     return document | {"hold": hold, "whole": hold | {"seconds": LEVEL_TIME_S}}

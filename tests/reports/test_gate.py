@@ -33,8 +33,10 @@ def folder(tmp_path: Path) -> Folder:
     return write
 
 
-def verdicts(conditions: str, base: Path, new: Path) -> list[Verdict]:
-    judgement = judge_change(parse_conditions(conditions, relative=True), load_results(base), load_results(new))
+def verdicts(conditions: str, base: Path | list[Path], new: Path | list[Path], **how: float) -> list[Verdict]:
+    sides = [side if isinstance(side, list) else [side] for side in (base, new)]
+    runs = [[load_results(run) for run in side] for side in sides]
+    judgement = judge_change(parse_conditions(conditions, relative=True), *runs, **how)
     return [finding.verdict for finding in judgement.findings]
 
 
@@ -44,7 +46,7 @@ def verdicts(conditions: str, base: Path, new: Path) -> list[Verdict]:
         ("ttft_p95 > +5%", Course(ttft_s=0.3)),
         ("p50(ttft) > +5%", Course(ttft_s=0.3)),
         ("mean(ttft) > +5%", Course(ttft_s=0.3)),
-        ("rate < -5%", Course(token_rate=2700)),
+        ("rate < -5%", Course(token_rate=2400)),
         ("failures > +1%", Course(failures=40)),
         ("p50(e2e) > +10%", Course(tpot_s=0.03)),
         ("user_rate_p50 < -10%", Course(tpot_s=0.03)),
@@ -122,6 +124,80 @@ def test_met_is_0_and_broken_is_5_and_the_files_say_the_same(
     assert markdown.read_text(encoding="utf-8").startswith(
         f"## Tokenswarm gate: {worse.name} against {base.name}, 1 of 2 conditions failed"
     )
+
+
+def test_several_runs_a_side_are_judged_by_how_they_differ(
+    folder: Folder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The same two means, told apart or not by the spread of the runs; the files name every run."""
+    bound = ("--fail-if", "p50(ttft) > +5%")
+    base = [folder() for _ in range(3)]
+    close, scattered = (
+        [folder(Course(ttft_s=ttft_s)) for ttft_s in values] for values in ((0.24, 0.24, 0.24), (0.16, 0.24, 0.32))
+    )
+    markdown = tmp_path / "gate.md"
+    code, out, _ = gate(capsys, "--base", *base, "--new", *close, *bound, "--markdown", markdown)
+    assert code == 5
+    assert all(str(run) in out for run in (*base, *close))
+    assert all(run.name in markdown.read_text(encoding="utf-8") for run in (*base, *close))
+    assert "assumed" not in out
+    assert gate(capsys, "--base", *base, "--new", *scattered, *bound)[0] == 0
+
+
+def test_one_run_a_side_says_what_it_assumes_and_what_only_that_explains_is_3(
+    folder: Folder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base, new = folder(), folder(Course(ttft_s=0.22))
+    bound = ("--fail-if", "p50(ttft) > +5%")
+    code, out, _ = gate(capsys, base, new, *bound)
+    assert code == 3
+    assert "INCONCLUSIVE" in out
+    assert "5.0 % (standard deviation; --run-variation)" in out
+    assert gate(capsys, base, new, *bound, "--run-variation", "0%")[0] == 5
+    assert gate(capsys, base, folder(Course(ttft_s=0.4)), *bound)[0] == 5
+
+
+def test_a_suspect_run_among_several_is_3(folder: Folder, capsys: pytest.CaptureFixture[str]) -> None:
+    runs = [folder(), folder(), folder(summary=SUSPECT), folder()]
+    assert gate(capsys, "--base", *runs[:2], "--new", *runs[2:], "--fail-if", "rate < -5%")[0] == 3
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["one"],
+        ["one", "two", "three"],
+        ["one", "--base", "two", "--new", "three"],
+        ["--base", "one"],
+        ["--base", "one", "one", "--new", "two"],
+        ["one", "two", "--run-variation", "much"],
+        ["one", "two", "--run-variation", "101%"],
+    ],
+    ids=" ".join,
+)
+def test_runs_that_are_not_given_as_two_sides_are_2_and_one_sentence(
+    arguments: list[str], folder: Folder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = {name: str(folder()) for name in ("one", "two", "three")}
+    code, out, err = gate(capsys, *(runs.get(word, word) for word in arguments), "--fail-if", "rate < -5%")
+    assert (code, out, err.count("\n")) == (2, "", 1)
+
+
+def test_runs_whose_prompts_a_cache_held_and_did_not_hold_are_2_with_both_shares(
+    folder: Folder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cold, warm = (folder(Course(hits=hits)) for hits in (0.03, 0.89))
+    bound = ("--fail-if", "p50(ttft) > +5%")
+    code, _, err = gate(capsys, cold, warm, *bound)
+    assert code == 2
+    assert "prefix_hits (3.0 % at 10 users and 89.0 % at 10 users)" in err
+    code, out, _ = gate(capsys, cold, warm, *bound, "--allow", "prefix_hits")
+    assert code == 0
+    assert "PREFIX-CACHE HITS" in out
+    with_prompt = [folder(Course(system_prompt="on", hits=hits)) for hits in (0.03, 0.89)]
+    code, out, _ = gate(capsys, *with_prompt, *bound)
+    assert code == 0
+    assert "3.0 % and 89.0 %" in out
 
 
 def test_a_suspect_run_is_3_whichever_of_the_two_it_is_unless_it_is_allowed(

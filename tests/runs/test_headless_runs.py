@@ -196,15 +196,15 @@ def test_a_run_fails_by_its_conditions_and_its_files_and_a_later_report_say_the_
     assert run.exit_code == exit_code, run.output
     broken = exit_code == 5
     (line,) = [line.split() for line in run.output.splitlines() if "p50(ttft)@1 > 10s" in line and "users" in line]
-    assert line[0] == "met"
-    assert f"{'BROKEN' if broken else 'met':<9}  failures > {allowed}" in run.output
+    assert line[0] == "pass"
+    assert f"{'FAIL' if broken else 'pass':<12}  fail if failures > {allowed}" in run.output
     suite = ElementTree.parse(junit).getroot()
     assert (suite.attrib["tests"], suite.attrib["failures"], suite.attrib["errors"]) == ("3", str(int(broken)), "0")
-    assert ("1 of 2 conditions broken" if broken else "all conditions met") in markdown.read_text(encoding="utf-8")
+    assert ("1 of 2 conditions failed" if broken else "all conditions passed") in markdown.read_text(encoding="utf-8")
     command = [sys.executable, str(ROOT / "tokenswarm.py"), "report", str(run.folder), *conditions]
     again = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=60)
     assert again.returncode == exit_code, again.stderr
-    verdicts = run.output[run.output.index("Conditions of --fail-if:") : run.output.index("Results:")].strip()
+    verdicts = run.output[run.output.index("Conditions:") : run.output.index("Results:")].strip()
     assert verdicts in again.stdout
 
 
@@ -295,16 +295,16 @@ def test_prompts_come_in_a_repeatable_order_that_differs_from_worker_to_worker(
 ) -> None:
     simulator = start_simulator("--profile", "fast", "--step-ms", "20")
     options = ("-H", simulator.host, "-u", "1", "-t", "3s", "--max-tokens", "4", "--seed", "7")
-    first = [row["prompt_tokens"] for row in run_locust(*options).requests]
+    first = [row["prompt_id"] for row in run_locust(*options).requests]
     (tmp_path / "results").rename(tmp_path / "first")
-    again = [row["prompt_tokens"] for row in run_locust(*options).requests]
+    again = [row["prompt_id"] for row in run_locust(*options).requests]
     both = min(len(first), len(again))
     assert both > 5
     assert first[:both] == again[:both]
     (tmp_path / "results").rename(tmp_path / "again")
     two = run_locust(*options[:3], "2", *options[4:], "--processes", "2").requests
-    lengths = {worker: [row["prompt_tokens"] for row in two if row["worker"] == worker] for worker in "01"}
-    assert lengths["0"][:6] != lengths["1"][:6]
+    orders = {worker: [row["prompt_id"] for row in two if row["worker"] == worker] for worker in "01"}
+    assert orders["0"][:6] != orders["1"][:6]
 
 
 def test_the_api_key_reaches_the_server_and_nothing_else(

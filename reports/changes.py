@@ -1,0 +1,145 @@
+"""What changed between two sides of one or more runs each, with what differs from run to run in it. Pure.
+
+Two runs of one server with the same options differ by more than chance within them explains: other tenants, clocks,
+memory, a cache's state, where a process was placed. From one run on each side that variation cannot be known.
+
+- Measured: with two degrees of freedom or more (runs of both sides − 2: two a side, or one against three), it is the
+  spread of the runs' own values, pooled over both sides, never taken to be less than what the variation within the
+  runs makes it. Intervals and probabilities are of Student's t.
+- Assumed: with fewer, a standard deviation from run to run is assumed, and combined with the intervals from within the
+  runs. What stands or falls with that assumption can be seen from `within`.
+
+Ratios are taken on the scale of logarithms, shares (0 to 1) on their own. The variation that is assumed is a share of
+a latency or rate. Of a share p it is 6 p (1 − p) times as much, about what such a change of latencies moves a share of
+requests that are within a bound.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import exp, hypot, log, sqrt
+from statistics import NormalDist, fmean
+
+from reports.intervals import Estimate, difference, student_t, student_tail
+
+#: Standard deviation from run to run that is assumed where it is not measured: 5 %.
+ASSUMED_VARIATION = 0.05
+#: Degrees of freedom from which the spread of the runs' values is trusted.
+FEWEST_DEGREES = 2
+_Z = NormalDist().inv_cdf(0.975)
+_SHARE_FACTOR = 6.0
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A ratio new / base, or a difference new − base of shares.
+
+    estimate: with its 95 % interval, what differs from run to run included. within: the same with the variation within
+    the runs alone. chance, chance_within: how probable so large a change in this direction is where there is none
+    (one-sided), on the ground of either; None where the end of the interval that is nearer to no change does not exist.
+    assumed: whether the variation from run to run was assumed.
+    """
+
+    estimate: Estimate
+    within: Estimate
+    chance: float | None
+    chance_within: float | None
+    assumed: bool
+
+
+def change_between(
+    base: Sequence[Estimate], new: Sequence[Estimate], *, share: bool, variation: float = ASSUMED_VARIATION
+) -> Change | None:
+    """How the new runs' figure stands to the base runs' (one run at least each). variation: assumed from run to run, a
+    standard deviation as a share. None where a ratio would be to or of a mean that is not above 0."""
+    if not share and (fmean(run.value for run in base) <= 0 or fmean(run.value for run in new) <= 0):
+        return None
+    sides = [[run if share else _logarithm(run) for run in runs] for runs in (base, new)]
+    if any(run is None for runs in sides for run in runs):
+        return None
+    base_runs, new_runs = ([run for run in runs if run is not None] for runs in sides)
+    middle = _middle(base, share), _middle(new, share)
+    within = difference(_mean(new_runs, middle[1]), _mean(base_runs, middle[0]))
+    degrees = len(base) + len(new) - 2
+    if degrees >= FEWEST_DEGREES:
+        return _measured(base_runs, new_runs, within, share)
+    p = fmean(run.value for run in (*base, *new))
+    spread = variation * (_SHARE_FACTOR * p * (1 - p) if share else 1.0)
+    return _assumed(within, spread * sqrt(1 / len(base) + 1 / len(new)), share)
+
+
+def _measured(base: Sequence[Estimate], new: Sequence[Estimate], within: Estimate, share: bool) -> Change:
+    degrees = len(base) + len(new) - 2
+    squares = sum((run.value - fmean(each.value for each in runs)) ** 2 for runs in (base, new) for run in runs)
+    own = [error**2 for run in (*base, *new) if (error := _standard_error(run)) is not None]
+    variance = max(squares / degrees, fmean(own) if own else 0.0)
+    error = sqrt(variance * (1 / len(base) + 1 / len(new)))
+    half = student_t(degrees) * error
+    estimate = Estimate(within.value, within.value - half, within.value + half, within.count)
+    distance = abs(within.value)
+    chance = student_tail(distance / error, degrees) if error else (0.0 if distance else 1.0)
+    return Change(_back(estimate, share), _back(within, share), chance, _chance_of(within), assumed=False)
+
+
+def _assumed(within: Estimate, error: float, share: bool) -> Change:
+    value = within.value
+    low = None if within.low is None else value - hypot(value - within.low, _Z * error)
+    high = None if within.high is None else value + hypot(within.high - value, _Z * error)
+    estimate = Estimate(value, low, high, within.count)
+    return Change(
+        _back(estimate, share), _back(within, share), _chance_of(estimate), _chance_of(within), assumed=error > 0
+    )
+
+
+def _chance_of(change: Estimate) -> float | None:
+    nearer = change.low if change.value > 0 else change.high
+    if nearer is None:
+        return None
+    half = abs(change.value - nearer)
+    if not half:
+        return 0.0 if change.value else 1.0
+    return 1 - NormalDist().cdf(_Z * abs(change.value) / half)
+
+
+def _logarithm(run: Estimate) -> Estimate | None:
+    if run.value <= 0:
+        return None
+    low, high = (None if end is None or end <= 0 else log(end) for end in (run.low, run.high))
+    return Estimate(log(run.value), low, high, run.count)
+
+
+def _middle(runs: Sequence[Estimate], share: bool) -> float:
+    """The mean of the runs' values, on the scale of the change: the ratio is then that of the means that are shown."""
+    mean = fmean(run.value for run in runs)
+    return mean if share else log(mean)
+
+
+def _mean(runs: Sequence[Estimate], value: float) -> Estimate:
+    """The mean of independent runs with the interval that their own make; `value` is the mean itself."""
+    below = [None if run.low is None else run.value - run.low for run in runs]
+    above = [None if run.high is None else run.high - run.value for run in runs]
+    low, high = _root_mean(below), _root_mean(above)
+    return Estimate(
+        value,
+        None if low is None else value - low,
+        None if high is None else value + high,
+        sum(run.count for run in runs),
+    )
+
+
+def _root_mean(reaches: Sequence[float | None]) -> float | None:
+    known = [reach for reach in reaches if reach is not None]
+    return sqrt(sum(reach * reach for reach in known)) / len(known) if len(known) == len(reaches) else None
+
+
+def _standard_error(run: Estimate) -> float | None:
+    halves = [abs(end - run.value) for end in (run.low, run.high) if end is not None]
+    return fmean(halves) / _Z if halves else None
+
+
+def _back(change: Estimate, share: bool) -> Estimate:
+    if share:
+        return change
+    low, high = (None if end is None else exp(end) for end in (change.low, change.high))
+    return Estimate(exp(change.value), low, high, change.count)

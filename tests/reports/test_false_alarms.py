@@ -1,0 +1,73 @@
+"""How often a gate fails where nothing changed, and how often it finds what did: measured over hundreds of pairs."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from reports.conditions import parse_conditions
+from reports.gate import judge_measured
+from reports.judgement import Verdict
+from tests.reports.simulated_runs import Server, simulate_run
+
+PAIRS = 400
+#: Eight comparisons: four conditions at two levels.
+CONDITIONS = parse_conditions("p50(ttft) > +5%, p95(ttft) > +5%, p50(tpot) > +5%, rate < -5%", relative=True)
+#: Without a bound, every change for the worse that is called one fails.
+ANY_CHANGE = parse_conditions("p50(ttft) > +0%, p95(ttft) > +0%, p50(tpot) > +0%, rate < -0%", relative=True)
+
+
+def gates(
+    base: Server,
+    new: Server,
+    runs: int,
+    conditions: object = CONDITIONS,
+    pairs: int = PAIRS,
+    **how: float,
+) -> Counter[Verdict]:
+    """The worst verdict of each of so many gates, of so many runs a side."""
+    random = np.random.default_rng(runs)
+    worst: Counter[Verdict] = Counter()
+    for _ in range(pairs):
+        sides = [[simulate_run(server, random) for _ in range(runs)] for server in (base, new)]
+        found = {finding.verdict for finding in judge_measured(conditions, *sides, **how)}  # type: ignore[arg-type]
+        worst[next(verdict for verdict in (Verdict.BROKEN, Verdict.UNDECIDED, Verdict.MET) if verdict in found)] += 1
+    return worst
+
+
+@pytest.mark.parametrize("variation", [0.0, 0.03, 0.08])
+def test_three_runs_a_side_of_one_server_fail_a_gate_one_time_in_twenty_at_most(variation: float) -> None:
+    server = Server(run_variation=variation)
+    found = gates(server, server, 3, ANY_CHANGE)
+    assert found[Verdict.BROKEN] <= 0.05 * PAIRS
+    assert found[Verdict.UNDECIDED] == 0
+    # A bound leaves fewer to be broken.
+    assert gates(server, server, 3, CONDITIONS, pairs=40)[Verdict.BROKEN] <= 0.05 * 40
+
+
+@pytest.mark.parametrize("variation", [0.0, 0.03, 0.05])
+def test_one_run_a_side_of_one_server_fails_no_more_often(variation: float) -> None:
+    server = Server(run_variation=variation)
+    found = gates(server, server, 1)
+    assert found[Verdict.BROKEN] <= 0.05 * PAIRS
+
+
+def test_what_a_run_varies_within_itself_alone_would_fail_every_third_gate() -> None:
+    """Why run-to-run variation is assumed where it is not measured."""
+    server = Server(run_variation=0.05)
+    assert gates(server, server, 1, pairs=100, variation=0.0)[Verdict.BROKEN] > 33
+
+
+@pytest.mark.parametrize(("runs", "slowness", "variation"), [(3, 1.2, 0.03), (5, 1.2, 0.05), (1, 1.4, 0.05)])
+def test_a_server_that_became_slower_is_found_mostly(runs: int, slowness: float, variation: float) -> None:
+    base, new = Server(run_variation=variation), Server(slowness, variation)
+    assert gates(base, new, runs, pairs=100)[Verdict.BROKEN] >= 80
+
+
+def test_one_run_a_side_is_inconclusive_where_runs_of_one_server_may_differ_so_much() -> None:
+    base, new = Server(run_variation=0.03), Server(1.1, 0.03)
+    found = gates(base, new, 1, pairs=100)
+    assert found[Verdict.UNDECIDED] > 50
+    assert found[Verdict.MET] < 20
