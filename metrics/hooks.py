@@ -114,7 +114,7 @@ class Recording:
         self._environment = environment
         runner = environment.runner
         assert runner is not None and environment.parsed_options is not None
-        self._live.user_count = lambda: runner.user_count
+        self._live.user_count = lambda: self._users
         self._live.defect = lambda: self._defect
         self._options = options = RecordingOptions.of(environment.parsed_options)
         build = build_of(environment.parsed_locustfiles or [])
@@ -296,6 +296,13 @@ class Recording:
         for handler in handlers:
             handler.cancel()
 
+    @property
+    def _users(self) -> int:
+        """How many users there are. Locust's master keeps counting those of a worker that has gone silent."""
+        if self._crowd is not None:
+            return self._crowd.users
+        return runner.user_count if (runner := self._environment.runner) else 0
+
     def _watch_loop(self, recorder: Recorder) -> None:
         """On each process that has users, while they have a run: how late a sleeper wakes is how late all else is."""
         recorder.start(time.perf_counter_ns(), time.process_time_ns())
@@ -371,7 +378,7 @@ class Recording:
                     self._crowd.roster.watch(time.perf_counter_ns() / 1e9)
                     run.note_events(self._crowd.roster.events)
                 self._take_own_report(run)
-                users = self._environment.runner.user_count if self._environment.runner else 0
+                users = self._users
                 run.observe(users)
                 if ticks % int(WINDOW_S) == 0:
                     run.journal.write_windows(run.ledger, run.now_s)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -25,6 +26,8 @@ class Recorder:
     def __init__(self, worker: int, spool: Spool | None = None) -> None:
         self.worker = worker
         self.spool = spool
+        #: Why requests that are cut from now on are cut, where it is not that the run stops them.
+        self.cut_reason: str | None = None
         self.in_flight = 0
         self.output_events = 0
         #: Of this worker in this run: a session that is begun again must not draw the same numbers again.
@@ -90,8 +93,11 @@ class Recorder:
         self.fired += 1  # first, and its row last: a request that fails here leaves the books unbalanced everywhere
         begun = self.stages[timeline.stage]
         gaps_ns = timeline.gaps_ns
+        row = _row_of(timeline, gaps_ns, begun, self.worker, self.fired)
+        if self.cut_reason is not None and timeline.outcome is Outcome.CUT:
+            row = msgspec.structs.replace(row, error=self.cut_reason)
         ended = EndedRequest(
-            _row_of(timeline, gaps_ns, begun, self.worker, self.fired),
+            row,
             (timeline.stage, begun.phase_at(timeline.sent_ns)),
             tokens_by_window(timeline, begun.began_ns, _WINDOW_NS),
             gaps_ns.tobytes() if timeline.outcome is Outcome.OK else b"",

@@ -48,6 +48,7 @@ class WorkerState:
     main: Any
     session: WorkerSession | None = None
     attached: bool = False
+    rejected: bool = False
     user_counts: Callable[[], dict[str, int]] | None = None
     pending: deque[Any] = field(default_factory=lambda: deque(maxlen=_MOST_PENDING))
     dropped: DroppedMessages = field(default_factory=lambda: DroppedMessages(logger.error))
@@ -128,6 +129,9 @@ class WorkerSocket(zmqrpc.Client):
         return not self.state.attached if session is None else not session.established
 
     def _end(self, reason: str) -> None:
+        if self.state.rejected:
+            return  # the answer to another of its greetings
+        self.state.rejected = True
         print(f"tokenswarm: the master rejects this worker: {reason}", file=sys.stderr)
         gevent.kill(self.state.main, SystemExit(EXIT_UNUSABLE))
 

@@ -258,6 +258,8 @@ class WorkerLink:
                     self._recorder.in_flight,
                     drain_s,
                 )
+        if self._recorder is not None:
+            self._recorder.cut_reason = "its worker was told to stop"
         try:
             self._users.stop(drain_s)
         except KeyboardInterrupt:
@@ -311,6 +313,8 @@ class WorkerLink:
         environment.process_exit_code = exit_code
         assert environment.parsed_options is not None
         environment.parsed_options.stop_timeout = 0.0
+        if self._recorder is not None:
+            self._recorder.cut_reason = "its worker had to end"
         self._recorder = None  # without a farewell
         if self._admission is not True:
             self._admission = reason
