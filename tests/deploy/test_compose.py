@@ -30,7 +30,7 @@ SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8")
 KUBERNETES = list(yaml.safe_load_all((DEPLOY / "kubernetes" / "tokenswarm.yaml").read_text(encoding="utf-8")))
 #: Variables that are no options.
-SECRETS = {"LLM_API_KEY", "TOKENSWARM_WEB_PASSWORD"}
+SECRETS = {"LLM_API_KEY", "TOKENSWARM_WEB_PASSWORD", "TOKENSWARM_CLUSTER_KEY"}
 _VARIABLE = re.compile(r"\$\{(\w+):-([^}]*)\}")
 
 
@@ -112,6 +112,13 @@ def test_every_variable_is_one_and_what_nobody_sets_is_the_option_s_default() ->
     given = {variable for name in ("master", "worker") for variable in SERVICES[name]["environment"]}
     given |= {name for name in image_environment() if not name.startswith("PYTHON")}
     assert given - SECRETS <= known.keys()
+
+
+def test_master_and_workers_have_the_cluster_key_from_outside() -> None:
+    variable = "TOKENSWARM_CLUSTER_KEY"
+    holders = {name for name, service in SERVICES.items() if variable in service.get("environment", {})}
+    assert holders == {"master", "worker"}
+    assert {SERVICES[name]["environment"][variable] for name in holders} == {f"${{{variable}:-}}"}
 
 
 def test_the_api_key_comes_from_outside_and_goes_to_nobody_but_master_and_workers() -> None:
@@ -285,6 +292,9 @@ def test_the_manifests_variables_are_ones_and_its_secret_is_by_reference() -> No
             assert not password["valueFrom"]["secretKeyRef"].get("optional"), "no page without a login"
             assert variables["LOCUST_WEB_LOGIN"]["value"] == "true"
         assert "TOKENSWARM_WEB_PASSWORD" not in variables
+        cluster_key = variables.pop("TOKENSWARM_CLUSTER_KEY")
+        assert "value" not in cluster_key
+        assert not cluster_key["valueFrom"]["secretKeyRef"].get("optional")
         key = variables.pop("LLM_API_KEY")
         assert "value" not in key
         assert key["valueFrom"]["secretKeyRef"]["optional"]

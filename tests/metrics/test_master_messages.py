@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -383,3 +384,66 @@ def test_with_a_cluster_key_clients_without_it_change_nothing(tmp_path: Any, mon
     master.runner.greenlet.kill(block=True)
     stranger.close()
     master.runner.server.close(linger=0)
+
+
+JUNK: list[Any] = [
+    *(None, True, False, 0, -1, 2**63, -(2**63), 1e308, float("nan"), float("inf")),
+    *("", "x" * 10_000, "\x00", "'; --", b"", b"\xff" * 100, [], {}, [[[]]], {"a": {"b": []}}, [None] * 1000),
+]
+
+
+def mutated(value: Any, draw: random.Random) -> Any:
+    """The value with something in it replaced, left out or added."""
+    if draw.random() < 0.2:
+        return draw.choice(JUNK)
+    if isinstance(value, dict) and value:
+        changed, key = dict(value), draw.choice(list(value))
+        fate = draw.random()
+        if fate < 0.2:
+            del changed[key]
+        elif fate < 0.3:
+            changed[draw.choice(["a", 7, "users", key])] = draw.choice(JUNK)
+        else:
+            changed[key] = mutated(value[key], draw)
+        return changed
+    if isinstance(value, list) and value:
+        return [*value[1:], mutated(value[0], draw)]
+    return draw.choice(JUNK)
+
+
+@pytest.mark.chaos
+@pytest.mark.parametrize("seed", range(5))
+def test_whatever_clients_send_the_master_goes_on_and_all_users_are_with_workers(master: Master, seed: int) -> None:
+    draw = random.Random(seed)
+    honest, liar, stranger = master.worker("honest"), master.worker("liar"), master.client("stranger")
+    master.start(8)
+    kinds = [kind for kind, _ in GOOD if kind not in ("quit", "client_stopped")]
+    custom = [kind for kind in master.runner.custom_messages if kind != "tokenswarm_refused"]
+    for number in range(4_000):
+        kind, data = draw.choice(GOOD)
+        stranger.send(draw.choice([kind, draw.choice(custom)]), mutated(data, draw))
+        kind, data = draw.choice(GOOD)
+        liar.send(kind if kind in kinds and kind != "tokenswarm_refused" else draw.choice(custom), mutated(data, draw))
+        if number % 500 == 0:
+            liar.settle()
+            honest.beat(user_classes_count={"Idle": honest.users})
+    honest.settle()
+    stranger.settle()
+    assert stranger.got("spawn") == []
+    assert "stranger" not in master.runner.clients
+    assert 0 <= master.runner.user_count < 10**7
+    liar.send("quit")
+    soon(lambda: honest.users == 8)
+    honest.beat(user_classes_count={"Idle": 8})
+    assert master.runner.state == STATE_RUNNING
+    assert (master.runner.user_count, master.link.users) == (8, 8)
+    assert len(master.runner.exceptions) <= 100
+
+
+@pytest.mark.chaos
+def test_a_message_that_is_too_large_closes_its_connection_and_no_other(master: Master) -> None:
+    honest, greedy = master.worker("honest"), master.client("greedy")
+    greedy.send("client_ready", "x" * (65 * 1024 * 1024))
+    gevent.sleep(1)
+    honest.beat()
+    assert "greedy" not in master.runner.clients
