@@ -42,7 +42,7 @@ class PartBooks:
     output_tokens: float = 0.0
     good_output_tokens: float = 0.0
     requests_within_objectives: int = 0
-    tokens_within_objectives: int = 0
+    tokens_within_objectives: float = 0.0
     ttft_s: Histogram = field(default_factory=Histogram)
     ttft_uncertainty_s: Histogram = field(default_factory=Histogram)
     requests_with_uncertain_ttft: int = 0
@@ -56,8 +56,8 @@ class PartBooks:
     loop_lag_s: Histogram = field(default_factory=Histogram)
     prompts: PromptStats = field(default_factory=PromptStats)
 
-    def add(self, row: RequestRow, objectives: Objectives) -> None:
-        """Count a request that was sent in this part."""
+    def add(self, row: RequestRow, within_objectives: bool) -> None:
+        """Count a request that was sent in this part; within_objectives: whether it met them all."""
         self.requests += 1
         self.outcomes[row.outcome] += 1
         if row.outcome is not Outcome.OK:
@@ -68,9 +68,8 @@ class PartBooks:
         self.reads_with_kernel_time += row.reads_with_kernel_time
         self.requests_with_gaps += row.gaps_measured
         self.requests_with_uncertain_ttft += bool(row.ttft_uncertainty_ns)
-        if objectives.bounds and objectives.met(row):
+        if within_objectives:
             self.requests_within_objectives += 1
-            self.tokens_within_objectives += row.output_tokens
         for histogram, duration_ns in (
             (self.ttft_s, row.ttft_ns),
             (self.ttft_uncertainty_s, row.ttft_uncertainty_ns),
@@ -85,11 +84,13 @@ class PartBooks:
         if row.token_rate is not None:
             self.request_token_rate.record(round(row.token_rate / RATE_UNIT))
 
-    def add_tokens(self, tokens: float, outcome: Outcome) -> None:
-        """Count tokens that arrived in this part."""
+    def add_tokens(self, tokens: float, outcome: Outcome, within_objectives: bool) -> None:
+        """Count tokens of a request that arrived in this part; within_objectives: whether it met them all."""
         self.output_tokens += tokens
         if not outcome.is_failure:
             self.good_output_tokens += tokens
+        if within_objectives:
+            self.tokens_within_objectives += tokens
 
 
 @dataclass(slots=True)
@@ -363,11 +364,12 @@ class Ledger:
         level.output_tokens += row.output_tokens
         if row.outcome is Outcome.CUT and row.phase is Phase.HOLD:
             self._enter_cut(level, row.ended_ns / 1e9 - level.began_s)
+        within = bool(self.objectives.bounds) and self.objectives.met(row)
         for part, tokens in row.tokens_by_part.items():
-            level.parts[part].add_tokens(tokens, row.outcome)
+            level.parts[part].add_tokens(tokens, row.outcome, within)
         repeated = self.prompts.enter(row)
         for part in PARTS_OF_REQUEST[row.phase]:
-            level.parts[part].add(row, self.objectives)
+            level.parts[part].add(row, within)
             level.parts[part].prompts.add(row, repeated)
         sent = self._window(level, row.sent_ns / 1e9)
         sent.requests_sent += 1

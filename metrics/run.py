@@ -41,6 +41,7 @@ class RunFacts(msgspec.Struct, frozen=True):
 
     engine_evidence: why the server is taken for `engine`. chat_template: what prompts were written with, None where the
     server applies its own. cold_start_s: seconds that the run waited for the server to be ready, 0 where it was.
+    embedded_simulator: whether the server was started for this run alone, as no host was given.
     """
 
     host: str
@@ -55,6 +56,7 @@ class RunFacts(msgspec.Struct, frozen=True):
     engine_evidence: Sequence[str] = ()
     chat_template: str | None = None
     cold_start_s: float = 0.0
+    embedded_simulator: bool = False
 
 
 def run_document(

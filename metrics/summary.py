@@ -13,8 +13,8 @@ History of the format of a results folder (run.json and summary.json name it; ev
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol
 
 import msgspec
 
@@ -322,10 +322,23 @@ def validity(reasons: list[str]) -> Validity:
     return Validity("suspect" if reasons else "valid", reasons)
 
 
-def capacities(levels: list[LevelSummary]) -> list[Capacity]:
+class JudgedLevel(Protocol):
+    """What capacities are found from."""
+
+    @property
+    def system_prompt(self) -> str: ...
+    @property
+    def level(self) -> str: ...
+    @property
+    def users(self) -> int: ...
+    @property
+    def meets_objectives(self) -> bool | None: ...
+
+
+def capacities(levels: Sequence[JudgedLevel]) -> list[Capacity]:
     """For each system-prompt mode that has levels, in the run's order; none without objectives. A level that meets what
     a smaller one missed is no capacity: something other than its load decided."""
-    found: dict[str, LevelSummary | None] = {}
+    found: dict[str, JudgedLevel | None] = {}
     missed: set[str] = set()
     for level in sorted(levels, key=lambda level: level.users):
         if level.meets_objectives is None:

@@ -20,7 +20,7 @@ from reports.page import Block, Figure, Figures, Row, Table, Text
 from reports.results import Level, Results
 from reports.table import SERVER_COLUMNS, SERVER_NOTE, Column
 from reports.table_sections import PERCENTILES, level_table, percentiles
-from reports.time_charts import Line, Span, broken, over_time, spans_of
+from reports.time_charts import Line, Span, before_drains, broken, over_time, spans_of
 
 _SPREADS = (("ttft", "TTFT"), ("tpot", "TPOT"), ("gap", "Gaps"))
 
@@ -82,7 +82,7 @@ def course_of_the_run(measured: Measured) -> list[Block]:
     highest_s = np.nan_to_num(course.ttft_p95_s).max()
     factor, unit = units.duration_axis(float(highest_s))
     charts: list[tuple[str, str, Sequence[tuple[str, Series]]]] = [
-        ("Token rate", "output tokens/s", [("", course.token_rate)]),
+        ("Token rate", "output tokens/s", [("", before_drains(course, spans))]),
         ("TTFT", unit, [("p50", course.ttft_p50_s * factor), ("p95", course.ttft_p95_s * factor)]),
         ("Users", "users, requests", [("users", course.users), ("requests in flight", course.in_flight)]),
     ]
@@ -108,6 +108,7 @@ def course_of_the_run(measured: Measured) -> list[Block]:
     text = f"In {windows}. Shaded: the hold of each level, by its users" + (
         "; +: with system prompt." if len({level.system_prompt for level in levels}) > 1 else "."
     )
+    text += " The token rate is not drawn where a window reaches into a drain: nothing new is sent in it."
     return [Text(text, style="quiet"), Figures(figures)] if figures else []
 
 
@@ -221,9 +222,10 @@ def _course_table(course: Course, spans: Sequence[Span]) -> Table:
         [
             f"{units.clock(course.start_s[at])}",
             names.get(int(course.stage[at]), units.UNDEFINED),
-            *(units.rate(float(column[at])) for column in (course.users, course.in_flight, course.token_rate)),
+            *(units.amount(float(column[at])) for column in (course.users, course.in_flight)),
+            units.rate(float(course.token_rate[at])),
             *(units.duration(float(column[at])) for column in (course.ttft_p50_s, course.ttft_p95_s)),
-            units.rate(float(course.failures[at])),
+            units.amount(float(course.failures[at])),
         ]
         for at in range(len(course.stage))
     ]

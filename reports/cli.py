@@ -6,6 +6,7 @@ import argparse
 import shutil
 from pathlib import Path
 
+from metrics.objectives import DEFAULT_SHARE, ObjectiveError, Objectives
 from reports.charts import draw_charts
 from reports.command import ended
 from reports.exports import write_hlog, write_parquet
@@ -16,8 +17,9 @@ from reports.options import JudgingOptions, conditions_of
 from reports.options import add_arguments as add_judging_arguments
 from reports.others import COLUMNS, TOOLS, report_as
 from reports.output import show
-from reports.results import Results, load_results
+from reports.results import ReportError, Results, load_results
 from reports.run_page import draw_page
+from reports.slo import with_objectives
 from reports.table import summary_table
 
 
@@ -35,6 +37,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--parquet", metavar="FILE", help="write the requests as Parquet")
     parser.add_argument("--hlog", metavar="FILE", help="write the latencies as an HdrHistogram log")
+    parser.add_argument(
+        "--slo", metavar="OBJECTIVES", help="judge by these objectives instead of the run's own, like ttft=500ms"
+    )
+    parser.add_argument("--slo-share", metavar="SHARE", help="share of the requests that must meet them, like 99%%")
     add_judging_arguments(
         parser, 'conditions that fail, like "p95(ttft) > 500ms, failures > 1%%"; see docs/conditions.md'
     )
@@ -52,7 +58,7 @@ def main(args: argparse.Namespace) -> int:
 
 def _report(args: argparse.Namespace) -> int:
     options = JudgingOptions.of(args)
-    results = load_results(args.results)
+    results = _judged_by(args, load_results(args.results))
     check_levels(options, ((level.level, level.system_prompt) for level in results.summary.levels))
     if args.as_tool:
         show(report_as(args.as_tool, load_requests(results, COLUMNS), results))
@@ -64,6 +70,20 @@ def _report(args: argparse.Namespace) -> int:
     finally:  # the figures are shown even where a file cannot be written
         show("\n\n".join("\n".join(part) for part in shown if part))
     return judgement.exit_code if options.conditions else 0
+
+
+def _judged_by(args: argparse.Namespace, results: Results) -> Results:
+    """Held against --slo where it is given, else against the run's own objectives. Raises ReportError."""
+    share = args.slo_share or f"{results.summary.objective_share or DEFAULT_SHARE:.10g}"
+    try:
+        objectives = Objectives.parse(args.slo or "", share)
+    except ObjectiveError as error:
+        raise ReportError(str(error)) from error
+    if not objectives.bounds:
+        if args.slo_share:
+            raise ReportError("--slo-share needs --slo, like --slo ttft=500ms.")
+        return results
+    return with_objectives(results, objectives)
 
 
 def _write(args: argparse.Namespace, options: JudgingOptions, results: Results, judgement: Judgement) -> list[str]:

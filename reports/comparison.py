@@ -15,8 +15,6 @@ from functools import cached_property
 from itertools import product
 from typing import NamedTuple
 
-import numpy as np
-
 from metrics.objectives import DEFAULT_SHARE, Objectives
 from reports import intervals
 from reports.changes import ASSUMED_VARIATION, FEWEST_DEGREES, Change, change_between
@@ -28,6 +26,7 @@ from reports.journals import Requests
 from reports.likeness import check_alike, differences, prefix_hit_notices, reasons_to_doubt
 from reports.notices import PROMPT, notices
 from reports.results import Level, ReportError, Results
+from reports.slo import good_requests
 
 
 class Compared(NamedTuple):
@@ -261,13 +260,7 @@ class Comparison:
 
 def good_share(requests: Requests, objectives: Objectives) -> Estimate | None:
     """The share of these requests that met every bound, as Objectives.met has it; None of no requests."""
-    good = requests.ok.copy()
-    for name, bound_s in objectives.bounds.items():
-        values = requests.figures[name.removesuffix("_s")]
-        if name == "tpot_s":
-            values = np.where(requests.figures["output_tokens"] == 1, 0.0, values)
-        good &= values <= bound_s  # NaN is within no bound
-    return intervals.share_of(int(good.sum()), len(requests))
+    return intervals.share_of(int(good_requests(requests, objectives).sum()), len(requests))
 
 
 def _servers(runs: Sequence[Results], labels: Sequence[str]) -> list[Server]:

@@ -256,7 +256,7 @@ def _carried(comparison: Comparison) -> list[Saying]:
             Saying("Users carried: not told, for there are no objectives to hold the servers against; give --slo", [])
         ]
     bounds = " and ".join(units.objective(name, bound) for name, bound in comparison.objectives.bounds.items())
-    share = units.percentage(comparison.objectives.share)
+    share = units.set_share(comparison.objectives.share)
     return [
         Saying(
             f"Users carried {PROMPT[mode]} ({share} of the requests within {bounds})",

@@ -21,7 +21,7 @@ def definition(results: Results) -> list[Block]:
     facts = [
         ("started", units.moment(run.started_at)),
         ("ended", units.moment(run.ended_at) if run.ended_at else ""),
-        ("host", summary.host or ""),
+        ("host", f"{summary.host or ''}{' (the embedded simulator)' if run.embedded_simulator else ''}"),
         ("engine", " ".join(filter(None, (summary.engine, run.engine_version)))),
         ("gateway", run.gateway or ""),
         ("known by", "; ".join(run.engine_evidence)),
@@ -62,7 +62,9 @@ def definition(results: Results) -> list[Block]:
 def command_of(results: Results) -> str:
     """The command line that asks the same of the same server. Where it writes to is left to its defaults."""
     run = results.run
-    words = ["locust", "--headless", "-H", results.summary.host or "HOST"]
+    # The embedded simulator is gone with its run: a new one starts where no host is given.
+    host = [] if run.embedded_simulator else ["-H", results.summary.host or "HOST"]
+    words = ["locust", "--headless", *host]
     if run.shape == "free" and run.plan:
         words += _free_words(results)
     for name, value in run.options.items():

@@ -274,10 +274,11 @@ def as_change(figure: Figure, change: Estimate) -> Estimate:
 def told_change(figure: Figure, change: Estimate) -> str:
     """`+7.1 % (+2.0 to +12.4 at 95 %)`, and whether chance may have made it, or the sample is too small to tell."""
     value = f"{units.signed(change.value * 100)} {'points' if figure.name in _SHARES else '%'}"
-    of = "whole windows" if figure.name in ("rate", "request_rate") else "requests"
+    noun = "whole window" if figure.name in ("rate", "request_rate") else "request"
+    sample = units.counted(change.count, noun)
     if change.low is None and change.high is None:
-        return f"{value}, not certified with {units.count(change.count)} {of}"
+        return f"{value}, not certified with {sample}"
     low, high = ("?" if end is None else units.signed(end * 100) for end in (change.low, change.high))
     chance = "" if change.excludes(0.0) else ": may be chance"
-    certainty = "" if change.certified else f"; not certified with {units.count(change.count)} {of}"
+    certainty = "" if change.certified else f"; not certified with {sample}"
     return f"{value} ({low} to {high} at 95 %{chance}{certainty})"

@@ -73,10 +73,11 @@ class ServerFigures(msgspec.Struct, frozen=True):
 
 
 class Goodput(msgspec.Struct, frozen=True):
-    """What met every objective; `fraction` (0 to 1) is of all requests sent, failures included, with its interval."""
+    """What met every objective; `fraction` (0 to 1) is of all requests sent, failures included, with its interval.
+    tokens_per_s: None where objectives were set after the run, which kept no token's time."""
 
     requests_per_s: float
-    tokens_per_s: float
+    tokens_per_s: float | None
     fraction: float | None
     fraction_low: float | None = None
     fraction_high: float | None = None
@@ -112,10 +113,12 @@ class Figures(msgspec.Struct, frozen=True):
 
     @property
     def network_and_gateway_s(self) -> float | None:
-        """Mean TTFT as the client saw it − as the server counted it: what lies between the two."""
+        """Mean TTFT as the client saw it − as the server counted it: what lies between the two. None where it would be
+        negative: the two means are then too unlike in their requests to be subtracted."""
         if self.server is None or self.server.ttft_s_mean is None or self.ttft_s.mean is None:
             return None
-        return self.ttft_s.mean - self.server.ttft_s_mean
+        between_s = self.ttft_s.mean - self.server.ttft_s_mean
+        return between_s if between_s >= 0 else None
 
 
 class Concurrency(msgspec.Struct, frozen=True):
@@ -202,6 +205,7 @@ class Run(msgspec.Struct, frozen=True):
     gateway: str | None = None
     engine_evidence: tuple[str, ...] = ()
     cold_start_s: float | None = None
+    embedded_simulator: bool = False
     workers: int | None = None
     server_metrics: dict[str, Any] = {}
     tokenswarm_version: str = ""

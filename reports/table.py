@@ -68,7 +68,8 @@ SERVER_COLUMNS = (
     Column("mean TTFT", "network and gateway", lambda level: units.duration(level.hold.network_and_gateway_s)),
 )
 SERVER_NOTE = (
-    "By the server's own metrics, in each level's hold; network and gateway: the client's mean TTFT less the server's."
+    "By the server's own metrics, in each level's hold; network and gateway: the client's mean TTFT less the server's, "
+    "a dash where the server's is larger: the two means are not of the very same requests."
 )
 # These two say which level a row is of, and so lead every block of a table that had to be broken.
 KEYS = 2
@@ -117,7 +118,7 @@ def header_lines(results: Results) -> list[str]:
         lines.append(f"Objectives of a good request: {stated}")
     if summary.capacity and summary.objective_share is not None:
         lines.append(
-            f"Levels at which {units.percentage(summary.objective_share)} of the requests were good: "
+            f"Levels at which {units.set_share(summary.objective_share)} of the requests were good: "
             + "; ".join(map(capacity, summary.capacity))
         )
     return lines

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 _HEIGHT_IN, _LEFT_IN = 2.7, 0.55
 #: A stage narrower than this share of the axis has no room for its name.
 _NAMED_FROM = 0.07
+#: Times in windows.csv are rounded to a millisecond.
+_ROUNDING_S = 0.002
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,14 @@ def spans_of(results: Results, course: Course) -> list[Span]:
         length_s = stage.level_time_s if stage and stage.level_time_s is not None else ended_s - began_s
         spans.append(Span(level, began_s, began_s + ramp_s, min(ended_s, began_s + length_s), ended_s))
     return spans
+
+
+def before_drains(course: Course, spans: Sequence[Span]) -> Series:
+    """The token rate, NaN in windows that reach into a drain, where it falls because nothing new is sent."""
+    ends_s = {span.level.stage: span.hold_ended_s for span in spans}
+    hold_ends_s = np.array([ends_s.get(int(stage), np.inf) for stage in course.stage])
+    rates: Series = np.where(course.end_s <= hold_ends_s + _ROUNDING_S, course.token_rate, np.nan)
+    return rates
 
 
 def broken(course: Course, values: Series) -> Line:

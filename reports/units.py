@@ -39,6 +39,13 @@ def tick(value: float) -> str:
     return f"{value:,.10g}"
 
 
+def amount(value: float | None) -> str:
+    """A number of things that may be a mean: `5`, `5.25`."""
+    if value is None or not math.isfinite(value):
+        return UNDEFINED
+    return count(round(value)) if value == round(value) else _number(value)
+
+
 def count(number: int) -> str:
     """A whole number: `12,345`."""
     return f"{number:,}"
@@ -140,9 +147,20 @@ def moment(when: datetime) -> str:
     return f"{aware.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
 
 
+def set_duration(seconds: float) -> str:
+    """A duration that somebody set, as it was set: `60 ms`, `1.5 s`."""
+    factor, unit = duration_axis(seconds)
+    return f"{seconds * factor:.10g} {unit}"
+
+
+def set_share(fraction: float) -> str:
+    """A share that somebody set, as it was set: `95 %`, `99.9 %`."""
+    return f"{fraction * 100:.10g} %"
+
+
 def objective(name: str, value: float) -> str:
     """An objective as it was set: `ttft_s`, 0.5 gives `ttft ≤ 500 ms`."""
-    return f"{name.removesuffix('_s')} ≤ {duration(value)}" if name.endswith("_s") else f"{name} {value:g}"
+    return f"{name.removesuffix('_s')} ≤ {set_duration(value)}" if name.endswith("_s") else f"{name} {value:g}"
 
 
 def _number(value: float) -> str:

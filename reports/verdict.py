@@ -106,9 +106,7 @@ def _objectives(results: Results) -> Iterator[Text]:
     if not summary.objectives:
         return
     stated = spoken([units.objective(name, value) for name, value in summary.objectives.items()])
-    share = (
-        "" if summary.objective_share is None else f" by {units.percentage(summary.objective_share)} of the requests"
-    )
+    share = "" if summary.objective_share is None else f" by {units.set_share(summary.objective_share)} of the requests"
     judged = [level for level in summary.levels if level.meets_objectives is not None]
     met = sum(bool(level.meets_objectives) for level in judged)
     if not judged:

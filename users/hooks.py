@@ -191,6 +191,7 @@ class Crew:
             "engine_evidence": server.found.evidence,
             "chat_template": template_of(_options(environment)),
             "cold_start_s": server.waited_s,
+            "embedded_simulator": self._simulator is not None,
         }
 
     def check(self, given: Namespace, host: str, environment: Environment, wait: bool = True) -> None:

@@ -30,6 +30,7 @@ def test_run_json_holds_everything_that_defined_the_run(stage: Callable[..., Sta
         gateway="BentoML",
         engine_evidence=["GET /v1/models: the models are owned_by vllm"],
         cold_start_s=41.5,
+        embedded_simulator=True,
     )
     document = run_document(
         *(facts, "0.1.0", BEGAN, BEGAN + timedelta(seconds=90), Status.FINISHED),
@@ -61,6 +62,7 @@ def test_run_json_holds_everything_that_defined_the_run(stage: Callable[..., Sta
         "engine_evidence": ["GET /v1/models: the models are owned_by vllm"],
         "chat_template": None,
         "cold_start_s": 41.5,
+        "embedded_simulator": True,
         "workers": 4,
         "self_checks": [
             {

@@ -72,9 +72,19 @@ def test_outcomes_and_failures_are_counted_and_a_cut_is_none(busy: Ledger) -> No
 
 
 def test_goodput_is_of_all_requests_sent_failures_included(busy: Ledger) -> None:
-    goodput = summed_up(busy).hold.goodput
-    assert goodput is not None
-    assert (goodput.requests_per_s, goodput.tokens_per_s, goodput.fraction) == (0.1, 3.0, 0.25)
+    hold = summed_up(busy).hold
+    assert hold.goodput is not None
+    assert (hold.goodput.requests_per_s, hold.goodput.fraction) == (0.1, 0.25)
+
+
+def test_tokens_within_objectives_are_those_that_arrived_in_the_part(
+    busy: Ledger, books: MakeBooks, timeline: MakeTimeline
+) -> None:
+    """One of the ramp's request too; of a stream that ends in the drain, what came before it: never more than the token
+    rate of the same hold."""
+    assert summed_up(busy).hold.goodput.tokens_per_s == pytest.approx(3.1)
+    late = summed_up(books([timeline((11.9, 12.1, 12.2, 12.3), sent_s=11.8, tokens=400)], slo="ttft=200ms")).hold
+    assert late.goodput.tokens_per_s == pytest.approx(late.token_rate) == pytest.approx(10.0)
 
 
 def test_without_objectives_there_is_no_goodput(books: MakeBooks, timeline: MakeTimeline) -> None:

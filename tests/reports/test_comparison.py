@@ -174,7 +174,7 @@ def test_users_carried_are_counted_from_the_requests_where_objectives_are_given(
     found = compared(fast, slow, objectives=Objectives.parse("ttft=600ms"))
     assert [carried.stage.users if carried.stage else None for carried in found.carried] == [50, 10]
     (*_, carried) = verdict(found)
-    assert carried.heading == "Users carried without system prompt (95.0 % of the requests within ttft ≤ 600 ms)"
+    assert carried.heading == "Users carried without system prompt (95 % of the requests within ttft ≤ 600 ms)"
     assert carried.told == [("fast", "up to 50 users"), ("slow", "up to 10 users")]
     first = next(entry for entry in found.entries if entry.compared is GOODPUT)
     with (fast / "requests.csv").open(encoding="utf-8") as file:

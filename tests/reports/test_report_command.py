@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import csv
 import os
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from reports import units
 from reports.results import load_results
 from reports.table import summary_table
+from tests.reports.folders import Course, write_folder
 
 Write = Callable[..., Path]
 
@@ -89,6 +92,26 @@ def test_a_condition_that_cannot_be_read_is_pointed_at_and_nothing_is_reported(w
     done = report(write_run(), "--fail-if", "p95(ttft) > 500")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.splitlines()[1:] == ["  p95(ttft) > 500", "                 ^"]
+
+
+def test_objectives_can_be_given_when_the_run_is_over(tmp_path: Path) -> None:
+    """Counted again from requests.csv; the folder keeps what it had."""
+    folder = write_folder(tmp_path / "run", [Course(ttft_s=0.2), Course(50, ttft_s=0.4)], seed=1)
+    kept = (folder / "summary.json").read_bytes()
+    with (folder / "requests.csv").open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["phase"] == "hold"]
+    done = report(folder, "--slo", "ttft=250ms", "--slo-share", "90%", "--fail-if", "goodput@50 < 90%")
+    good = [
+        sum(float(row["ttft_ms"]) <= 250 for row in rows if row["stage"] == stage and row["outcome"] == "ok")
+        for stage in ("0", "1")
+    ]
+    sent = [sum(row["stage"] == stage for row in rows) for stage in ("0", "1")]
+    shares = [units.percentage(number / of) for number, of in zip(good, sent, strict=True)]
+    lines = [line for line in done.stdout.splitlines() if line.split()[:2] in (["10", "off"], ["50", "off"])]
+    assert [" ".join(line.split()[-2:]) for line in lines] == shares
+    assert done.returncode == 5
+    assert (folder / "summary.json").read_bytes() == kept
+    assert report(folder, "--slo", "ttft=250").returncode == 2
 
 
 def test_an_unknown_tool_to_count_as_is_refused(write_run: Write) -> None:

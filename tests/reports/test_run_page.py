@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import reports.cli
 import reports.sink
 from reports.chart_sections import gap_curves
 from reports.conditions import parse_conditions
@@ -27,6 +28,7 @@ from reports.judgement import judge_run
 from reports.results import load_results
 from reports.run_page import draw_page
 from reports.sink import TerminalSink
+from reports.time_charts import before_drains, spans_of
 from tests.reports.folders import Course, write_csv, write_folder
 from tests.reports.reading import Tables, number_in
 from tests.reports.test_page import Tags, references
@@ -148,9 +150,7 @@ def test_objectives_and_the_largest_level_that_meets_them(tmp_path: Path) -> Non
         level["hold"]["goodput"] = {"requests_per_s": 1.0, "tokens_per_s": 9.0, "fraction": 0.97 if meets else 0.5}
     (folder / "summary.json").write_text(json.dumps(document))
     html = page(folder)
-    assert "Objectives met at some levels. ttft ≤ 500 ms by 95.0 % of the requests: up to 10 users without" in words(
-        html
-    )
+    assert "Objectives met at some levels. ttft ≤ 500 ms by 95 % of the requests: up to 10 users without" in words(html)
     assert Tables(html).columns("The levels")["objectives"] == ["met", "missed"]
 
 
@@ -255,6 +255,32 @@ def test_a_free_run_is_repeated_with_locust_s_own_users_rate_and_time(tmp_path: 
     assert command_of(load_results(folder)).endswith("-u 10 -r 0.5 -t 300s")
 
 
+def test_a_run_against_the_embedded_simulator_is_repeated_without_a_host(tmp_path: Path) -> None:
+    """Its port is gone with the run; without a host a new one starts."""
+    folder = write_folder(
+        tmp_path / "run", LADDER, seed=1, run={"embedded_simulator": True, "options": {"levels": "10"}}
+    )
+    assert "-H" not in shlex.split(command_of(load_results(folder)))
+
+
+def test_the_token_rate_is_not_drawn_into_a_drain(tmp_path: Path) -> None:
+    """Nothing new is sent there: a line through it would end each level in a cliff that the server never had."""
+    results = load_results(write_folder(tmp_path / "run", LADDER[:1], seed=1))
+    rows = read_windows(results.folder)
+    rows[-1] |= {"end_s": f"{float(rows[-1]['end_s']) + 3:.3f}", "token_rate": "1.000"}
+    write_csv(results.folder / "windows.csv", list(rows[0]), rows)
+    course = load_course(results)
+    drawn = before_drains(course, spans_of(results, course))
+    assert course.token_rate[-1] == 1.0
+    assert np.isnan(drawn[-1])
+    assert (drawn[:-1] == course.token_rate[:-1]).all()
+
+
+def read_windows(folder: Path) -> list[dict[str, str]]:
+    with (folder / "windows.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
 def test_a_page_that_cannot_be_drawn_is_said_loudly_after_the_figures(
     write_run: Write,
     capsys: pytest.CaptureFixture[str],
@@ -275,14 +301,9 @@ def test_a_page_that_cannot_be_drawn_is_said_loudly_after_the_figures(
 def test_the_page_of_an_unwritable_folder_is_one_sentence(write_run: Write) -> None:
     folder = write_run()
     (folder / "report.html").mkdir()
-    arguments = argparse.Namespace(fail_if="", junit="", markdown="", as_tool=None, results=folder, parquet="", hlog="")
-    assert reports_cli(arguments) == 2
-
-
-def reports_cli(arguments: argparse.Namespace) -> int:
-    import reports.cli
-
-    return reports.cli.main(arguments)
+    parser = argparse.ArgumentParser()
+    reports.cli.add_arguments(parser)
+    assert reports.cli.main(parser.parse_args([str(folder)])) == 2
 
 
 @pytest.mark.skipif(not shutil.which("chromium"), reason="needs chromium")

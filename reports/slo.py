@@ -1,0 +1,60 @@
+"""A finished run held against other objectives than its own: goodput, levels that meet them, and the largest of these.
+
+Everything is counted again from requests.csv; the folder itself is left as it is.
+"""
+
+from __future__ import annotations
+
+import msgspec
+import numpy as np
+
+from metrics.objectives import Objectives
+from metrics.quantiles import share_interval
+from metrics.summary import capacities
+from reports.journals import Requests, load_requests
+from reports.results import Capacity, Figures, Goodput, Level, Results
+
+FIGURES = ("ttft", "tpot", "e2e", "output_tokens")
+
+
+def good_requests(requests: Requests, objectives: Objectives) -> np.ndarray:
+    """Whether each request met every bound: ok, and within all of them. A missing figure misses its bound, except the
+    TPOT of a one-token answer, which is met."""
+    good = requests.ok.copy()
+    for name, bound_s in objectives.bounds.items():
+        values = requests.figures[name.removesuffix("_s")]
+        if name == "tpot_s":
+            values = np.where(requests.figures["output_tokens"] == 1, 0.0, values)
+        good &= values <= bound_s  # NaN is within no bound
+    return good
+
+
+def with_objectives(results: Results, objectives: Objectives) -> Results:
+    """The same results, judged by these objectives. Raises ReportError where requests.csv cannot be read."""
+    requests = load_requests(results, FIGURES)
+    levels = tuple(_level(level, requests, objectives) for level in results.summary.levels)
+    largest = msgspec.convert(capacities(levels), tuple[Capacity, ...], from_attributes=True)
+    summary = msgspec.structs.replace(
+        results.summary,
+        objectives=objectives.bounds,
+        objective_share=objectives.share,
+        levels=levels,
+        capacity=largest,
+    )
+    return msgspec.structs.replace(results, summary=summary)
+
+
+def _level(level: Level, requests: Requests, objectives: Objectives) -> Level:
+    hold = _figures(level.hold, requests.of(level), objectives)
+    whole = _figures(level.whole, requests.of(level, hold=False), objectives)
+    met = hold.goodput is not None and (hold.goodput.fraction or 0.0) >= objectives.share
+    return msgspec.structs.replace(level, hold=hold, whole=whole, meets_objectives=met and level.complete)
+
+
+def _figures(figures: Figures, requests: Requests, objectives: Objectives) -> Figures:
+    if figures.seconds <= 0:
+        return msgspec.structs.replace(figures, goodput=None)
+    good, sent = int(good_requests(requests, objectives).sum()), len(requests)
+    low, high = share_interval(good, sent) if sent else (None, None)
+    goodput = Goodput(good / figures.seconds, None, good / sent if sent else None, low, high)
+    return msgspec.structs.replace(figures, goodput=goodput)
