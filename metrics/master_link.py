@@ -19,6 +19,7 @@ from locust.runners import MasterRunner, WorkerNode
 
 from metrics.dispatcher import Dispatcher, UsersOnWorkers, keep_missing_workers
 from metrics.dropped import DroppedMessages
+from metrics.exit_codes import EXIT_UNUSABLE
 from metrics.locust_messages import BadMessage, check_user_counts
 from metrics.master_gate import MasterGate
 from metrics.protocol import (
@@ -47,7 +48,6 @@ from metrics.protocol import (
 )
 from metrics.records import Report, ReportError
 from metrics.roster import Happening, Member, Roster
-from metrics.run import EXIT_UNUSABLE
 from metrics.stage import Stage
 
 logger = logging.getLogger(__name__)
