@@ -14,7 +14,7 @@ from typing import Any
 
 import gevent
 from locust.rpc import Message
-from locust.runners import MasterRunner
+from locust.runners import STATE_INIT, MasterRunner
 
 from metrics.dropped import DroppedMessages
 from metrics.locust_messages import LOCUSTS_KINDS, BadMessage, checked_data
@@ -48,6 +48,14 @@ class MasterGate:
         self._waiting: set[str] = set()
         self._handle = runner.handle_message
         runner.handle_message = self._handle_checked  # type: ignore[assignment, method-assign]
+        check_stopped = runner.check_stopped
+
+        def check_stopped_unless_idle() -> None:
+            """Locust takes a master without workers for one whose run has stopped: it would never show `ready`."""
+            if runner.clients or runner.state != STATE_INIT:
+                check_stopped()
+
+        runner.check_stopped = check_stopped_unless_idle  # type: ignore[method-assign]
         quit_runner = runner.quit
 
         def dismiss_and_quit() -> None:
