@@ -16,6 +16,7 @@ from metrics.histogram import Histogram
 from metrics.ledger import Ledger, LevelBooks
 from metrics.live import LiveSeries
 from metrics.run import RunFacts, Status
+from metrics.scrape_guard import ScrapeGuard
 from metrics.server import ServerBooks
 from metrics.stage import Part
 from metrics.summary import reasons_to_suspect
@@ -172,7 +173,7 @@ def serve(live: LiveRun, host: str, port: int) -> WSGIServer:
     """Serve /metrics in this process's gevent hub. Raises MetricsPortError if the port cannot be had."""
     registry = CollectorRegistry()
     registry.register(BooksCollector(live))
-    server = WSGIServer((host, port), make_wsgi_app(registry), log=None)
+    server = WSGIServer((host, port), ScrapeGuard(make_wsgi_app(registry), host), log=None)
     try:
         server.start()
     except OSError as error:
