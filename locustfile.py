@@ -6,6 +6,8 @@ Bad options end in one sentence: on the command line with exit code 2, in the we
 """
 
 import logging
+import os
+import signal
 import sys
 from math import isinf
 
@@ -13,17 +15,15 @@ from locust import events
 from locust.argument_parser import default_args_dict
 from locust.runners import WorkerRunner
 
-import metrics.early_interrupt  # first: what follows takes a second or two to import
 import metrics.options
 import reports.options
 import shapes.options
 import users.options
 from metrics import transport
-from metrics.exit_codes import EXIT_INTERRUPTED, INTERRUPTED_EARLY
 from metrics.hooks import Recording
 from metrics.master_port import check_master_port
 from metrics.protocol import FORKED_CLUSTER
-from metrics.run import RunFacts
+from metrics.run import EXIT_INTERRUPTED, INTERRUPTED_EARLY, RunFacts
 from metrics.stage import Stage
 from page.mount import WebPage
 from page.options import add_options as add_page_options
@@ -64,6 +64,16 @@ def stage_of(level: Level) -> Stage:
 RunShape.user_classes = {"off": ChatUser, "on": SystemPromptChatUser}
 RunShape.on_level = staticmethod(lambda level: recording.begin_stage(stage_of(level)))
 RunShape.on_end = staticmethod(recording.end_plan)
+
+
+def end_at_once_when_interrupted():
+    """A forked worker that a Ctrl-C meets before it is set up has nothing to lose and nothing to tell: the terminal
+    sends it to the whole group, and the master answers for all."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, lambda *_: os._exit(EXIT_INTERRUPTED))
+
+
+os.register_at_fork(after_in_child=end_at_once_when_interrupted)
 
 
 @events.init_command_line_parser.add_listener

@@ -27,7 +27,6 @@ from metrics.run_log import (
     RunLogReader,
     ServerSource,
     ServerValues,
-    Stopped,
     Users,
 )
 from metrics.spool import read_spools
@@ -145,8 +144,6 @@ def _replay(run: ActiveRun, entry: Entry) -> None:
             run.note_events([*run.events, entry])
         case PlanDone():
             run.end_plan()
-        case Stopped():
-            run.stop()
 
 
 def _enter_spools(run: ActiveRun, places: Sequence[Path], clock: _Clock, recovery: Recovery) -> None:

@@ -61,7 +61,14 @@ _ONLY_WITH = {
     "spawn_rate": "free",
     "run_time": "free",
 }
-_LABELS = {"slo": "Objectives", "user_count": "Users", "ignore_eos": "Ignore end of sequence"}
+_LABELS = {
+    "slo": "Objectives",
+    "user_count": "Users",
+    "ignore_eos": "Ignore end of sequence",
+    "slo_share": "Objectives: share of requests",
+    "tls_ca": "TLS authorities (CA)",
+    "gpu_metrics_url": "GPU metrics",
+}
 
 
 def groups(options: Sequence[Option]) -> list[Group]:

@@ -26,6 +26,7 @@ from locust.runners import (
 )
 from locust.util.timespan import parse_timespan
 from locust.web import WebUI
+from werkzeug.exceptions import HTTPException
 
 from metrics.prometheus import LiveRun
 from page.blueprint import PREFIX, Routes
@@ -61,6 +62,8 @@ _LOCUSTS_FORM = ("profile",)
 _PICKER_FORM = ("user_classes", "shape_class")
 #: What Locust's page may change of a user class, with --class-picker.
 _CLASS_FIELDS = frozenset(("user_class_name", "host", "weight", "fixed_count", "tasks"))
+_ENTRIES = frozenset(("locust.index", "locust.login", "tokenswarm.index"))
+_OUR_ROUTES = frozenset(("locust", "tokenswarm", "static"))
 _REPORT_THEMES = frozenset(("", "dark", "light"))
 _MOST_FORM_BYTES = 1024 * 1024
 
@@ -143,8 +146,7 @@ class WebPage:
         """Around everything, Locust's routes too."""
         options = self.options
         names, any_address = allowed_names(options.web_host or "", web.allow_hosts, socket.gethostname())
-        entry_pages = [f"{base_path}/", f"{base_path}{PREFIX}/", f"{base_path}/login"]
-        allowed = AllowedOrigins(names, any_address, entry_pages, secrets.token_urlsafe(32))
+        allowed = AllowedOrigins(names, any_address, lambda path: _is_entry(app, path), secrets.token_urlsafe(32))
         cookie, path = f"tokenswarm_page_{options.web_port}", base_path or "/"
         app.config["MAX_CONTENT_LENGTH"] = app.config["MAX_FORM_MEMORY_SIZE"] = _MOST_FORM_BYTES
         app.wsgi_app = SecuredApplication(app.wsgi_app, allowed, cookie, path)  # type: ignore[method-assign]
@@ -295,6 +297,16 @@ class WebPage:
         model = f", model {facts.model}" if facts.model else ""
         told = f"{facts.engine}{version} at {facts.host}{model}; results in {self._live.folder}"
         return report_section(self._view.levels(), told, self._view.reasons())
+
+
+def _is_entry(app: Flask, path: str) -> bool:
+    """Whether links of other sites may open it: the pages, and what other locustfiles add, as the way back from a login
+    elsewhere. Not the data, ours and Locust's."""
+    try:
+        endpoint, _ = app.url_map.bind("").match(path, method="GET")
+    except HTTPException:
+        return True  # there is nothing
+    return endpoint in _ENTRIES or endpoint.partition(".")[0] not in _OUR_ROUTES
 
 
 def _as_response(response: Any) -> Response | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hmac
 import re
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from ipaddress import ip_address
 from urllib.parse import urlsplit
@@ -53,12 +53,12 @@ class WebRequest:
 
 @dataclass(frozen=True, slots=True)
 class AllowedOrigins:
-    """names: under which the page may be addressed, lower-case. any_address: by any IP address too. entry_pages: paths
-    that links of other sites may open. token: the value of the page's own cookie."""
+    """names: under which the page may be addressed, lower-case. any_address: by any IP address too. is_entry: whether
+    links of other sites may open the path. token: the value of the page's own cookie."""
 
     names: Collection[str]
     any_address: bool
-    entry_pages: Collection[str]
+    is_entry: Callable[[str], bool]
     token: str
 
     def refusal(self, request: WebRequest) -> str | None:
@@ -68,7 +68,7 @@ class AllowedOrigins:
             return (
                 f"This page does not answer to the name {shown!r}. If it is its name, start it with --web-allow-host."
             )
-        if not self._is_same_origin(request) and not self._is_entry(request):
+        if not self._is_same_origin(request) and not (request.is_navigation and self.is_entry(request.path)):
             return "Requests that come from another web page are not answered."
         changes = request.method not in _SAFE_METHODS
         if (
@@ -85,9 +85,6 @@ class AllowedOrigins:
             return False
         name = parsed["name"].strip("[]").removesuffix(".")
         return name in self.names or is_loopback(name) or (self.any_address and _is_address(name))
-
-    def _is_entry(self, request: WebRequest) -> bool:
-        return request.is_navigation and request.path in self.entry_pages
 
     @staticmethod
     def _is_same_origin(request: WebRequest) -> bool:

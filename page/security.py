@@ -86,15 +86,16 @@ class SecuredApplication:
             if "cache-control" not in given:
                 added.append(("Cache-Control", "no-store"))
             kept += [(name, value) for name, value in added if name.lower() not in given]
-            if self._needs_cookie(request, status):
+            if self._needs_cookie(request, kept):
                 kept.append(("Set-Cookie", self._set_cookie(environ)))
             return start_response(status, kept, exc_info)
 
         return begin
 
-    def _needs_cookie(self, request: WebRequest, status: str) -> bool:
-        opens_page = request.method == "GET" and request.path in self._allowed.entry_pages and status.startswith("200")
-        return opens_page and request.page_token != self._allowed.token
+    def _needs_cookie(self, request: WebRequest, headers: list[tuple[str, str]]) -> bool:
+        """Every page of the application hands it out, whichever locustfile it is from."""
+        is_page = any(name.lower() == "content-type" and value.startswith("text/html") for name, value in headers)
+        return is_page and request.method == "GET" and request.page_token != self._allowed.token
 
     def _set_cookie(self, environ: WSGIEnvironment) -> str:
         secure = "; Secure" if environ.get("wsgi.url_scheme") == "https" else ""

@@ -11,7 +11,6 @@ from reports.charts import draw_charts
 from reports.command import ended
 from reports.conditions import parse_conditions
 from reports.judgement import judge_run
-from reports.output import show
 from reports.results import ReportError, load_results
 from reports.run_page import draw_page
 from reports.table import summary_table
@@ -45,18 +44,18 @@ def _recover(args: argparse.Namespace) -> int:
     except RecoveryError as error:
         raise ReportError(str(error)) from None
     if recovery.done:
-        show(f"{args.results} is complete: its run ended by itself and left no spool.")
+        print(f"{args.results} is complete: its run ended by itself and left no spool.")
         return 0
-    show(_found(recovery))
+    print(_found(recovery))
     if not recovery.requests:
-        show("No request had ended: there is nothing to report.", sys.stderr)
+        print("No request had ended: there is nothing to report.", file=sys.stderr)
         return 0
     results = load_results(args.results)
-    show(f"\n{summary_table(results)}\n")
+    print(f"\n{summary_table(results)}\n")
     own = parse_conditions(results.run.options.get("fail_if") or "")
-    show(f"Page: {draw_page(results, judge_run(own, results))}")
+    print(f"Page: {draw_page(results, judge_run(own, results))}")
     for chart in draw_charts(results, args.results):
-        show(f"Chart: {chart}")
+        print(f"Chart: {chart}")
     return 0
 
 

@@ -8,7 +8,9 @@
   link.style.cssText =
     "margin-right:16px;padding:6px 16px;border-radius:4px;border:1px solid currentColor;color:inherit;" +
     "font:500 .875rem/1.75 Roboto,Helvetica,Arial,sans-serif;text-decoration:none;white-space:nowrap";
-  const placed = [link];
+  const group = document.createElement("div");
+  group.style.cssText = "display:flex;align-items:center";
+  group.append(link);
   if ("logout" in document.currentScript.dataset) {
     const form = document.createElement("form");
     const button = document.createElement("button");
@@ -18,12 +20,12 @@
     button.textContent = "Log out";
     button.style.cssText = link.style.cssText + "background:none;cursor:pointer";
     form.append(button);
-    placed.push(form);
+    group.append(form);
   }
   const place = () => {
     const bar = document.querySelector("header");
     const right = bar?.querySelector("button:not(#tokenswarm-logout button)")?.parentElement;
-    if (right && !link.isConnected) right.prepend(...placed);
+    if (right && !group.isConnected) right.prepend(group);
   };
   new MutationObserver(place).observe(document.getElementById("root"), { childList: true, subtree: true });
   place();

@@ -10,7 +10,7 @@ from page.origins import AllowedOrigins, WebRequest, allowed_names, is_loopback_
 
 TOKEN = "of this process"
 OURS = "localhost:8089"
-LOCAL = AllowedOrigins(frozenset({"load.example.com"}), False, ["/", "/login"], TOKEN)
+LOCAL = AllowedOrigins(frozenset({"load.example.com"}), False, {"/", "/login"}.__contains__, TOKEN)
 FETCH = WebRequest(
     "POST",
     "/swarm",
@@ -106,10 +106,10 @@ def test_where_a_page_can_be_reached(bound: str, is_local: bool) -> None:
 
 
 def test_names_of_a_page_that_other_machines_reach() -> None:
-    open_page = AllowedOrigins(*allowed_names("0.0.0.0", ["load.example.com"], "LoadHost"), ["/"], TOKEN)
+    open_page = AllowedOrigins(*allowed_names("0.0.0.0", ["load.example.com"], "LoadHost"), {"/"}.__contains__, TOKEN)
     for host in ("loadhost:8089", "load.example.com", "10.0.0.4:8089", "[fd00::1]:8089", "localhost"):
         assert open_page.refusal(replace(FETCH, host=host, origin=f"http://{host}")) is None, host
     assert open_page.refusal(replace(FETCH, host="evil.example", origin="http://evil.example"))
-    named = AllowedOrigins(*allowed_names("loadhost.lan", [], "other"), ["/"], TOKEN)
+    named = AllowedOrigins(*allowed_names("loadhost.lan", [], "other"), {"/"}.__contains__, TOKEN)
     assert named.refusal(replace(FETCH, host="loadhost.lan", origin="http://loadhost.lan")) is None
     assert named.refusal(replace(FETCH, host="other", origin="http://other"))

@@ -109,6 +109,17 @@ def test_a_browser_starts_with_the_pages_cookie_and_a_program_without(site: Site
     assert [host for _, host in site.started] == [HOST, HOST]
 
 
+def test_links_of_other_sites_open_pages_and_routes_of_other_locustfiles_but_no_data(site: Site) -> None:
+    assert site.ui.app is not None
+    site.ui.app.add_url_rule("/back-from-another-login", view_func=lambda: "welcome")
+    link = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}
+    for path in ("/", "/tokenswarm/", "/back-from-another-login"):
+        assert site.client().get(path, headers=link).status_code == 200
+        assert site.client().get(path, headers=link | {"Sec-Fetch-Dest": "iframe"}).status_code == 403
+    for _, rule in READS - {("GET", path) for path in ("/", "/login", "/tokenswarm/")}:
+        assert site.client().get(path_of(rule), headers=link).status_code == 403, rule
+
+
 @pytest.mark.parametrize(
     "form",
     [
