@@ -28,7 +28,7 @@ REQUEST_COLUMNS = (
     *("finish_reason", "error"),
     *("first_body_ms", "first_event_ms", "last_event_ms", "events"),
     *("ttft_uncertainty_ms", "reads"),
-    *("prompt_id", "prompt_hash", "cached_tokens"),
+    *("prompt_id", "prompt_hash", "cached_tokens", "retries"),
 )
 WINDOW_COLUMNS = (
     *("start_s", "end_s", "stage", "system_prompt", "level", "phase", "users", "in_flight"),
@@ -174,7 +174,7 @@ def _request_cells(row: RequestRow, stage: Stage) -> tuple[Any, ...]:
         *(row.finish_reason, row.error),
         *(_ms(row.first_body_ns), _ms(row.first_event_ns), _ms(row.last_event_ns), row.events),
         *(_ms(row.ttft_uncertainty_ns), row.reads),
-        *(row.prompt_id, row.prompt_hash, row.cached_tokens),
+        *(row.prompt_id, row.prompt_hash, row.cached_tokens, row.retries),
     )
 
 

@@ -46,6 +46,7 @@ class PartBooks:
     ttft_s: Histogram = field(default_factory=Histogram)
     ttft_uncertainty_s: Histogram = field(default_factory=Histogram)
     requests_with_uncertain_ttft: int = 0
+    retries: int = 0
     ttfvt_s: Histogram = field(default_factory=Histogram)
     tpot_s: Histogram = field(default_factory=Histogram)
     gap_s: Histogram = field(default_factory=Histogram)
@@ -60,6 +61,7 @@ class PartBooks:
         """Count a request that was sent in this part; within_objectives: whether it met them all."""
         self.requests += 1
         self.outcomes[row.outcome] += 1
+        self.retries += row.retries
         if row.outcome is not Outcome.OK:
             return
         self.token_sources[row.output_tokens_source] += 1

@@ -88,6 +88,7 @@ class BooksCollector(Collector):
         yield GaugeMetricFamily("tokenswarm_suspect", "1 if there is a reason not to trust the results.", suspect)
         yield from _workers(ledger)
         yield self._requests(facts, ledger)
+        yield self._retries(facts, ledger)
         yield self._tokens(facts, ledger)
         yield CounterMetricFamily(
             "tokenswarm_output_events",
@@ -107,6 +108,16 @@ class BooksCollector(Collector):
             for outcome in sorted(Outcome):
                 requests.add_metric((*labels, outcome), level.parts[Part.WHOLE].outcomes[outcome])
         return requests
+
+    def _retries(self, facts: RunFacts, ledger: Ledger) -> Metric:
+        retries = CounterMetricFamily(
+            "tokenswarm_retries",
+            "Requests sent again because the server had closed their kept connection before it could have read them.",
+            labels=_LABELS,
+        )
+        for labels, level in _levels(facts, ledger):
+            retries.add_metric(labels, level.parts[Part.WHOLE].retries)
+        return retries
 
     def _tokens(self, facts: RunFacts, ledger: Ledger) -> Metric:
         tokens = CounterMetricFamily(

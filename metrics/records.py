@@ -72,6 +72,7 @@ class RequestRow(msgspec.Struct, frozen=True, array_like=True):
     prompt_id: str = ""
     prompt_hash: PromptHash = ""
     cached_tokens: Moment | None = None
+    retries: Count = 0
 
     @property
     def id(self) -> str:

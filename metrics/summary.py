@@ -7,7 +7,7 @@ History of the format of a results folder (run.json and summary.json name it; ev
    last_event_ms and events, for the figures as others count them; ttft_uncertainty_ms, and reads. summary.json:
    ttft_uncertainty_s and requests_with_uncertain_ttft. Later in the same format: requests.csv: prompt_id, prompt_hash,
    cached_tokens; summary.json: `prompts` of each part and of the run; run.json: reuse, nonce and nonce_source among the
-   prompts' facts.
+   prompts' facts; retries in requests.csv and summary.json.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ class Figures(msgspec.Struct, frozen=True):
     """One part of one level. Rates are None where the part has no length; request_rate is of ok requests sent in it,
     requests_with_gaps of those whose gaps were measured, requests_with_uncertain_ttft of those whose first output may
     have come earlier than told, by ttft_uncertainty_s at most (0 for the others); server is None where the server tells
-    nothing of itself."""
+    nothing of itself. retries: how often requests were sent again, whatever became of them."""
 
     seconds: float
     requests: int
@@ -110,6 +110,7 @@ class Figures(msgspec.Struct, frozen=True):
     loop_lag_s: Distribution
     server: ServerFigures | None
     prompts: PromptFigures = PromptFigures()
+    retries: int = 0
 
 
 class ConcurrencySummary(msgspec.Struct, frozen=True):
@@ -256,6 +257,7 @@ def figures(books: PartBooks, seconds: float, objectives: Objectives, server: Se
         loop_lag_s=distribution(books.loop_lag_s),
         server=server,
         prompts=books.prompts.figures(),
+        retries=books.retries,
     )
 
 

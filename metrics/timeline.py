@@ -61,7 +61,8 @@ class Timeline:
     prompt_id: the prompt's row in its source. prompt_hash: of all that was sent, equal for equal texts, "" where that
     is not known. cached_tokens: prompt tokens that the server's usage says it found in its prefix cache.
     delays_ns: how late this process read each read of the response, empty without kernel stamps. kernel_stamps: how
-    many of `reads` had a kernel receive time.
+    many of `reads` had a kernel receive time. retries: how often the request was sent again because its kept connection
+    had been closed before the server could have read it; sent_ns is of the first time, connect_ns of all connecting.
     """
 
     user: str
@@ -97,6 +98,7 @@ class Timeline:
     status: int | None = None
     finish_reason: str | None = None
     error: str | None = None
+    retries: int = 0
 
     @property
     def ttft_ns(self) -> int | None:
@@ -176,6 +178,7 @@ class TimelineBuilder:
         self._stage = stage
         self._sent_ns = now_ns  # a request that never got a connection counts as sent when it was tried
         self._connect_ns = 0
+        self._retries = 0
         self._first_visible_ns: int | None = None
         self._ttft_uncertainty_ns: int | None = None
         self._outputs_ns = array("q")
@@ -206,9 +209,14 @@ class TimelineBuilder:
         return len(self._outputs_ns)
 
     def sent(self, sent_ns: int, connect_ns: int) -> None:
-        """The request left."""
-        self._sent_ns = sent_ns
-        self._connect_ns = connect_ns
+        """The request left. After a retry, its first time stands."""
+        if not self._retries:
+            self._sent_ns = sent_ns
+        self._connect_ns += connect_ns
+
+    def retried(self) -> None:
+        """The request is about to be sent again."""
+        self._retries += 1
 
     @property
     def kernel_stamps_only(self) -> bool:
@@ -348,6 +356,7 @@ class TimelineBuilder:
             status=status,
             finish_reason=finish_reason,
             error=error,
+            retries=self._retries,
         )
 
     def _tokens(self) -> tuple[int, TokenSource]:

@@ -110,6 +110,7 @@ class Figures(msgspec.Struct, frozen=True):
     stamps: dict[str, int] = {}
     server: ServerFigures | None = None
     prompts: PromptFigures = PromptFigures()
+    retries: int = 0
 
     @property
     def network_and_gateway_s(self) -> float | None:

@@ -143,7 +143,7 @@ def notes(levels: Sequence[Level]) -> list[str]:
         found.append(units.NOT_CERTIFIED_NOTE)
     if not all(level.complete for level in levels):
         found.append(NOT_COMPLETE_NOTE)
-    return found + _missing_users(levels) + _token_sources(levels)
+    return found + _missing_users(levels) + _retries(levels) + _token_sources(levels)
 
 
 def _missing_users(levels: Sequence[Level]) -> list[str]:
@@ -153,6 +153,15 @@ def _missing_users(levels: Sequence[Level]) -> list[str]:
         f"the fewest; {units.percentage(found.short_share)} of the time less than 95 % of them."
         for level in levels
         if (found := level.concurrency) is not None and found.short_share
+    ]
+
+
+def _retries(levels: Sequence[Level]) -> list[str]:
+    if not (retries := sum(level.whole.retries for level in levels)):
+        return []
+    return [
+        f"{units.counted(retries, 'request')} sent again on a new connection: the server had closed the kept one "
+        "before it could have read them. TTFT counts from the first time."
     ]
 
 

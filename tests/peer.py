@@ -6,10 +6,11 @@ kernel when the call returns, while the client under test hears of it only once 
 
 import select
 import socket
+import ssl
 import struct
 import time
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import gevent
 import pytest
@@ -56,6 +57,9 @@ class Peer:
         request, self._buffer = self._buffer[:end], self._buffer[end:]
         return request
 
+    def has_something_to_read(self) -> bool:
+        return is_readable(self._sock)
+
     def send(self, data: bytes) -> None:
         self._sock.sendall(data)
 
@@ -84,11 +88,76 @@ class Peer:
         self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._sock.close()
 
-    def _read(self) -> None:
+    def some_bytes(self) -> bytes:
+        """The next that arrive."""
         until(lambda: is_readable(self._sock))
         data = self._sock.recv(1 << 20)
         assert data, "the client closed in the middle of its request"
-        self._buffer += data
+        return data
+
+    def _read(self) -> None:
+        self._buffer += self.some_bytes()
+
+
+class SecurePeer:
+    """The server's end of one TLS connection, step by step."""
+
+    def __init__(self, peer: Peer, context: ssl.SSLContext) -> None:
+        self._peer = peer
+        self._received, self._to_send = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._tls = context.wrap_bio(self._received, self._to_send, server_side=True)
+
+    def shake_hands(self, *, to_the_end: bool = True) -> None:
+        """To the end, or to the server's first answer, which is not sent yet."""
+        while True:
+            try:
+                return self._tls.do_handshake()
+            except ssl.SSLWantReadError:
+                if self._to_send.pending and not to_the_end:
+                    return None
+                self.flush()
+                self._received.write(self._peer.some_bytes())
+            finally:
+                if to_the_end:
+                    self.flush()
+
+    def flush(self) -> None:
+        self._peer.send(self._to_send.read())
+
+    def request(self) -> None:
+        request = b""
+        while b"\r\n\r\n" not in request:
+            try:
+                request += self._tls.read(65536)
+            except ssl.SSLWantReadError:
+                self._received.write(self._peer.some_bytes())
+
+    def close(self) -> None:
+        self._peer.close()
+
+    def send_garbage(self, data: bytes, garbage: bytes) -> None:
+        """A good record, and in the same packet what is none."""
+        self._tls.write(data)
+        self._peer.send(self._to_send.read() + garbage)
+
+    def send(self, data: bytes) -> None:
+        self._tls.write(data)
+        self.flush()
+
+
+def just_before_it_sends(client: Any, action: Callable[[], object]) -> None:
+    """Have something happen when a client of ours has looked for a close of its kept connection, in vain, and sends its
+    next request on it."""
+    connection = client._connection
+    look = connection.read_now
+
+    def look_and_act() -> int:
+        read: int = look()
+        connection.read_now = look
+        action()
+        return read
+
+    connection.read_now = look_and_act
 
 
 class Server:

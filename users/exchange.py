@@ -77,6 +77,7 @@ class Ask:
         self._builder.prompt(prompt_id, request.content_hash)
         self._decoder = engine.decoder()
         self._exchange: Exchange | None = None
+        self._sent_ns = 0  # for the first time
         self._error_body = b""
         self._text: list[str] = []
         self._finish_reason: str | None = None
@@ -95,8 +96,7 @@ class Ask:
         try:
             self._stream()
         except (GreenletExit, KeyboardInterrupt):  # Ctrl-C is raised in whichever greenlet happens to run
-            self._client.close()
-            self.timeline = self._finish(Outcome.CUT, "stopped by the run before it ended")
+            self._cut()
             raise
         except ConnectFailed as error:
             outcome, message = Outcome.REFUSED, str(error)
@@ -120,6 +120,27 @@ class Ask:
             self.timeline = self._finish(outcome, message)
         return self.timeline
 
+    def _cut(self) -> None:
+        """The run stops the request. An answer that had ended before the stop is what it is, though nobody has looked
+        at it yet."""
+        outcome: Outcome = Outcome.CUT
+        message: str | None = "stopped by the run before it ended"
+        exchange = self._exchange
+        if exchange is not None:
+            exchange.read_now()
+            if self._told_all_ns is not None or (exchange.ended and exchange.error is None):
+                try:
+                    self._settle(exchange)
+                    outcome, message = Outcome.OK, None
+                except _Failed as error:
+                    outcome, message = error.outcome, str(error)
+        self._client.close()
+        try:
+            if outcome is Outcome.OK:
+                self._count()
+        finally:
+            self.timeline = self._finish(outcome, message)
+
     def _stream(self) -> None:
         body = self._engine.request_body(self._request)
         exchange = self._send(body)
@@ -131,6 +152,7 @@ class Ask:
             if not exchange.ended:
                 self._check_timeouts(exchange)
             elif went_stale(exchange):
+                self._builder.retried()
                 exchange = self._send(body)  # on a new connection: this cannot happen twice
             else:
                 break
@@ -140,6 +162,7 @@ class Ask:
         headers = {"Content-Type": "application/json", "Accept": self._engine.content_type}
         self._exchange = None  # one that went stale has no part in the story, even if there is no connection now
         self._exchange = exchange = self._client.post(self._path, body, headers, self)
+        self._sent_ns = self._sent_ns or exchange.sent_ns
         self._builder.sent(exchange.sent_ns, exchange.connect_ns)
         return exchange
 
@@ -309,13 +332,13 @@ class Ask:
         timeouts, last_ns = self._timeouts, self._builder.last_ns
         if self._told_all_ns is not None:
             return self._told_all_ns + _LINGER_S * 1e9, "the response did not end after its stream had"
-        total = exchange.sent_ns + timeouts.total_s * 1e9, f"not ended within {timeouts.total_s:g} s"
+        total = self._sent_ns + timeouts.total_s * 1e9, f"not ended within {timeouts.total_s:g} s"
         if last_ns is None:
             first_s = timeouts.first_token_s
-            return min(total, (exchange.sent_ns + first_s * 1e9, f"no output within {first_s:g} s"))
+            return min(total, (self._sent_ns + first_s * 1e9, f"no output within {first_s:g} s"))
         outputs = self._builder.output_events
         idle = f"no further output for {timeouts.idle_s:g} s after {outputs} outputs"
-        return min(total, (last_ns + timeouts.idle_s * 1e9, idle))
+        return min(total, (max(last_ns, exchange.behind_ns or 0) + timeouts.idle_s * 1e9, idle))
 
     def _patience_s(self, exchange: Exchange) -> float:
         """How long to sleep: until a moment past the next limit. Output moves it while the greenlet sleeps: later, and

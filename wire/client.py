@@ -12,9 +12,6 @@ from wire.origin import Origin
 from wire.stamps import keep_kernel_stamping
 from wire.tls import TlsSettings
 
-#: A connection that was closed before the request says so within one round trip.
-_STALE_WITHIN_NS = 1_000_000_000
-
 
 class StreamClient:
     """Sends requests to one origin; each user has one, as each user is one caller.
@@ -68,6 +65,8 @@ class StreamClient:
 
     def connect(self) -> None:
         """Have a connection. Raises ConnectFailed or ConnectTimedOut."""
+        if self._connection is not None:
+            self._connection.read_now()  # a close that has arrived is noticed before a request goes out, not after
         if self._connection is None or not self._connection.reusable:
             self.close()
             self._connection = Connection(self._origin, self._connect_timeout_s, self._tls, self._kernel_stamps)
@@ -90,14 +89,16 @@ class StreamClient:
 
 
 def went_stale(exchange: Exchange) -> bool:
-    """Whether a kept-alive connection turned out closed: it failed at once, before any byte of the response came.
+    """Whether a request failed only because its kept-alive connection was closed before the server could have read it.
 
-    Such a request may be sent again once. On a connection made for it, or after the server had time to take it in, the
-    same failure is the server's.
+    Such a request may be sent again. What is known: the request was sent on a connection that had served another one,
+    not a byte of a response arrived, and either nothing was sent at all, or the server's orderly close arrived and
+    acknowledged nothing of the request. A reset may be the answer of a server that has read the request, and so is no
+    such case. Where the system does not tell what was acknowledged (other systems than Linux), only the first is known.
     """
-    if exchange.connect_ns or exchange.error is None or exchange.bytes_received or exchange.ended_ns is None:
-        return False
-    return exchange.ended_ns - exchange.sent_ns < _STALE_WITHIN_NS
+    return (
+        not exchange.connect_ns and exchange.error is not None and not exchange.bytes_received and exchange.never_read
+    )
 
 
 def _render_headers(headers: Mapping[str, str]) -> bytes:

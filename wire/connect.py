@@ -7,12 +7,12 @@ import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import gevent
 import gevent.socket
 from gevent import monkey
 
 from wire.errors import ConnectFailed, ConnectTimedOut
 from wire.origin import Origin
+from wire.time_limit import time_limit
 from wire.tls import TlsSession, reason_of
 
 _READ_BYTES = 65536
@@ -25,7 +25,7 @@ def connect(origin: Origin, timeout_s: float, tls: TlsSession | None) -> socket.
     """A plain socket that does not block, over which `tls` has shaken hands. Raises ConnectFailed, ConnectTimedOut."""
     try:
         # One limit over the name's look-up, all its addresses and the handshake.
-        with gevent.Timeout(timeout_s, TimeoutError()):
+        with time_limit(timeout_s):
             cooperative = gevent.socket.create_connection((origin.host, origin.port))
             if tls is not None:
                 with _closing_on_error(cooperative):

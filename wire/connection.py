@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 import ssl
 import time
@@ -20,11 +21,14 @@ from wire.polls import POLLS
 from wire.reads import NOTES, Reads, reads_of
 from wire.ready import READY
 from wire.stamps import ANCILLARY_BYTES, ArrivalTimes, clocks_ns, enable_kernel_stamps, stamp_of
+from wire.tcp_info import acknowledged_bytes
 from wire.tls import TlsSession
 
 _READ_BYTES = 65536
 # A server that floods must leave the hub to other users' arrivals; what is left is read in the hub's next round.
 _READS_AT_ONCE = 16
+#: The same where a limit of time is over and nothing may be left: more than a socket's buffer holds.
+_MOST_BYTES_AT_A_LIMIT = 64 * 1024 * 1024
 #: What nearly every read of a stream ends with: an event's blank line and the end of its chunk.
 _WHOLE_EVENT = b"\n\n\r\n"
 _ASIDE_NOTES = 32 * NOTES
@@ -53,6 +57,9 @@ class Connection:
         self._times = ArrivalTimes(began_ns)
         self._exchange: Exchange | None = None
         self._sending = False
+        self._sent_bytes = 0  # of all requests; what TLS adds is not among them
+        self._accepted_bytes = 0  # of the last request, by the kernel
+        self._bytes_before_request = 0
         self._aside: list[Any] = []  # NOTES of each read that was not looked at yet
         self._patient_since_ns: int | None = None
         self.closed = False
@@ -71,6 +78,8 @@ class Connection:
         self._times.emptied_ns = exchange.sent_ns
         self._connect_ns = 0
         self._exchange = exchange
+        self._bytes_before_request = self._tls.sent_bytes if self._tls else self._sent_bytes
+        self._sent_bytes += len(request)
         try:
             self._send_all(self._tls.encrypt(request) if self._tls else request)
         except TimeoutError:
@@ -78,8 +87,17 @@ class Connection:
             self._stop(late, exchange)
         except OSError as error:
             broken = ServerBrokeProtocol(f"the connection broke while the request was sent: {words_of(error)}")
+            # EPIPE: the server's orderly close came first, and its reset answers what was sent since.
+            closed_first = error.errno == errno.EPIPE and self._request_unacknowledged()
+            if not exchange.ended:
+                exchange.never_read = not self._accepted_bytes or closed_first
             self._stop(broken, exchange)
         return exchange
+
+    def _request_unacknowledged(self) -> bool:
+        """Whether the server's system has surely acknowledged nothing of the last request."""
+        acknowledged = None if self.closed else acknowledged_bytes(self._sock)
+        return acknowledged is not None and acknowledged <= self._bytes_before_request
 
     def unwatch(self) -> None:
         """Have the drainer read it instead of the hub. The exchange's end brings the hub's watch back."""
@@ -122,6 +140,17 @@ class Connection:
             self._look_at_aside()
         else:
             self._on_readable()
+
+    def read_now(self) -> int:
+        """Read and hand over all that the kernel holds, though the hub would read it soon; return how many bytes that
+        was. Where the process was stopped or busy, timers run out before what arrived meanwhile has been read."""
+        self._look_at_aside()
+        received = 0
+        while not self.closed and received < _MOST_BYTES_AT_A_LIMIT:
+            received += (last := self._on_readable(in_loop=False))
+            if last < _READS_AT_ONCE * _READ_BYTES:
+                break
+        return received
 
     def _look_at_aside(self) -> None:
         if self._aside:
@@ -170,25 +199,41 @@ class Connection:
 
     def _send_all(self, request: bytes) -> None:
         view = memoryview(request)
-        self._sending = True
+        self._sending, late = True, False
+        self._accepted_bytes = 0
         try:
             while view:
                 try:
-                    view = view[self._sock.send(view) :]
+                    accepted = self._sock.send(view)
+                    view, late = view[accepted:], False
+                    self._accepted_bytes += accepted
                 except BlockingIOError:
+                    if late:
+                        raise TimeoutError from None
                     with POLLS.hurry():
-                        gevent.socket.wait_write(self._sock.fileno(), timeout=self._timeout_s)
+                        late = not self._becomes_writable()
         finally:
             self._sending = False
             if self.closed:
                 self._sock.close()
 
-    def _on_readable(self) -> int:
-        """Runs in the hub: must neither block nor raise. How many bytes were read."""
+    def _becomes_writable(self) -> bool:
+        """False where that took too long; it may have happened just now, if the process was stopped."""
+        try:
+            gevent.socket.wait_write(self._sock.fileno(), timeout=self._timeout_s)
+        except TimeoutError:
+            return False
+        return True
+
+    def _on_readable(self, in_loop: bool = True) -> int:
+        """Runs in the hub: must neither block nor raise. How many bytes were read. in_loop: whether the loop just
+        reported that there is something to read."""
         received = 0
         try:
             for _ in range(_READS_AT_ONCE):
-                received += (last := self._read())
+                received += (last := self._read(in_loop))
+                if last >= _MUCH_BYTES:
+                    self._note_much(more=False)
                 if last < _READ_BYTES or self.closed:
                     return received
             READY.again(self._sock.fileno())
@@ -198,20 +243,30 @@ class Connection:
             self._stop(_as_wire_error(error))
         return received
 
+    def _note_much(self, more: bool) -> None:
+        """The last read held so much that the server may have waited for it; `more`: perhaps not all there was."""
+        if self._exchange is not None:
+            self._exchange.behind_ns = time.perf_counter_ns()
+        if more:
+            READY.again(self._sock.fileno())
+
     def _put_aside(self) -> None:
         """As _on_readable, for each read of a patient stream: nothing is done here that can be done for several."""
         aside = self._aside
         try:
             data, ancillary, _, _ = self._sock.recvmsg(_READ_BYTES, ANCILLARY_BYTES)
             real_ns, now_ns = clocks_ns()
-            if len(data) == _READ_BYTES:
-                READY.again(self._sock.fileno())
+            if len(data) >= _MUCH_BYTES:
+                self._note_much(len(data) == _READ_BYTES)
             if data and self._tls is not None and not (data := self._decrypted(data)):
+                self._check_tls()
                 return
             aside += data, stamp_of(ancillary), real_ns, now_ns
-            if len(aside) < _ASIDE_NOTES and data.endswith(_WHOLE_EVENT):
+            broken = self._tls is not None and self._tls.broken is not None
+            if len(aside) < _ASIDE_NOTES and data.endswith(_WHOLE_EVENT) and not broken:
                 return
             self._look()
+            self._check_tls()
         except BlockingIOError:
             return
         except Exception as error:
@@ -241,17 +296,24 @@ class Connection:
         these = slice(begin, end)
         return self._exchange.take_alike(reads.datas[these], reads.arrived_ns[these], reads.delays_ns[these])
 
-    def _read(self) -> int:
+    def _read(self, in_loop: bool) -> int:
         data, ancillary, _, _ = self._sock.recvmsg(_READ_BYTES, ANCILLARY_BYTES)
         earliest_ns = self._times.emptied_ns
         arrived_ns, delay_ns, kernel = self._times.of(stamp_of(ancillary), *clocks_ns())
-        if self.watched and earliest_ns < POLLS.empty_ns <= arrived_ns:
+        if in_loop and self.watched and earliest_ns < POLLS.empty_ns <= arrived_ns:
             earliest_ns = POLLS.empty_ns
         received = len(data)
         if data and self._tls is not None and not (data := self._decrypted(data)):
+            self._check_tls()
             return received
         self._take(data, arrived_ns, delay_ns, kernel, earliest_ns)
+        self._check_tls()
         return received
+
+    def _check_tls(self) -> None:
+        """Raises ServerBrokeProtocol where TLS broke behind the data that the last read held."""
+        if self._tls is not None and self._tls.broken is not None:
+            raise self._tls.broken
 
     def _decrypted(self, data: bytes) -> bytes:
         """b"" for a record that is not whole yet."""
@@ -283,6 +345,8 @@ class Connection:
                 self._exchange.response.end_of_connection()
             except ServerBrokeProtocol as broken:
                 error = broken
+                # The packet with the server's close acknowledges all that had reached it before.
+                self._exchange.never_read = self._request_unacknowledged()
             self._exchange.finish(arrived_ns, error)
         self.close()
 

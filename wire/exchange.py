@@ -24,6 +24,8 @@ class Source(Protocol):
 
     def catch_up(self) -> None: ...
 
+    def read_now(self) -> int: ...
+
 
 class Receiver(Protocol):
     """Is handed what arrives in the hub, and must neither block nor raise."""
@@ -47,6 +49,9 @@ class Exchange:
     connect_ns: what connecting took, 0 on a kept-alive connection.
     headers_ns, ended_ns: arrival of the end of the head, and of the bytes (or the close) that ended the body.
     error: what stopped it early, None if nothing did.
+    behind_ns: when so much was last read at once that the kernel may have had no room for more: the server may have
+    waited for this process until then. None if it never did.
+    never_read: whether the server had surely closed the connection before it could have read the request.
     """
 
     def __init__(self, sent_ns: int, connect_ns: int, source: Source, receiver: Receiver | None = None) -> None:
@@ -59,6 +64,8 @@ class Exchange:
         self.ended_ns: int | None = None
         self.error: WireError | None = None
         self.bytes_received = 0
+        self.never_read = False
+        self.behind_ns: int | None = None
         self.response = ResponseParser()
         self.kept: list[Arrival] = []
         self._news = Event()
@@ -86,13 +93,20 @@ class Exchange:
 
     def wait(self, timeout_s: float) -> list[Arrival]:
         """Sleep until the exchange is over, somebody calls `wake`, or the time is up; then take all arrivals that were
-        kept since the last call. Nothing else wakes the greenlet."""
-        self._news.wait(timeout_s)
-        self._source.catch_up()
+        kept since the last call. Nothing else wakes the greenlet. When the time is up, what the kernel holds is read
+        first: this process may have been stopped, and the response may have arrived meanwhile."""
+        if self._news.wait(timeout_s):
+            self._source.catch_up()
+        else:
+            self.read_now()
         if not self.ended:
             self._news.clear()
         arrivals, self.kept = self.kept, []
         return arrivals
+
+    def read_now(self) -> None:
+        """Take all that has arrived, also what the hub has not read yet."""
+        self._source.read_now()
 
     def wake(self) -> None:
         """Have the greenlet that waits look at what has come."""

@@ -37,9 +37,14 @@ class TlsSettings:
 
 
 class TlsSession:
-    """One connection's TLS. Whatever method was called, `to_send` then holds what must go out."""
+    """One connection's TLS. Whatever method was called, `to_send` then holds what must go out.
+
+    broken: why no more can be decrypted, None as long as more can. sent_bytes: that `to_send` has given out so far.
+    """
 
     def __init__(self, context: ssl.SSLContext, server_name: str) -> None:
+        self.broken: ServerBrokeProtocol | None = None
+        self.sent_bytes = 0
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=server_name)
@@ -59,7 +64,8 @@ class TlsSession:
         return self.to_send()
 
     def decrypt(self, ciphertext: bytes) -> bytes:
-        """What these bytes complete of the plaintext: b"" where a record is not whole. Raises ServerBrokeProtocol."""
+        """Return the plaintext that these bytes complete: b"" where a record is not whole, or where `broken` says
+        why there will be none. What precedes a broken record is returned."""
         self._incoming.write(ciphertext)
         pieces: list[bytes] = []
         try:
@@ -70,13 +76,14 @@ class TlsSession:
         except ssl.SSLZeroReturnError:  # the peer's close_notify; its close of the connection is what counts
             pass
         except ssl.SSLError as error:
-            if not pieces:
-                raise ServerBrokeProtocol(f"the server broke TLS: {reason_of(error)}") from None
+            self.broken = ServerBrokeProtocol(f"the server broke TLS: {reason_of(error)}")
         return b"".join(pieces)
 
     def to_send(self) -> bytes:
         """What TLS itself has to say: handshake, key updates."""
-        return self._outgoing.read()
+        data = self._outgoing.read()
+        self.sent_bytes += len(data)
+        return data
 
 
 def reason_of(error: ssl.SSLError) -> str:

@@ -133,6 +133,7 @@ def test_a_request_is_told_in_the_units_of_its_columns(
             "prompt_id": "17",
             "prompt_hash": "00ff00ff00ff00ff",
             "cached_tokens": "16",
+            "retries": "0",
         }
     ]
 

@@ -64,7 +64,7 @@ def ledger(report: Callable[..., Report], timeline: Callable[..., Timeline], sta
     told = report(
         [
             *(timeline((3.03 + n / 70, 3.2 + n / 30, 6.0), tokens=100, delays_ns=[3_000 * n] * 3) for n in range(30)),
-            timeline((3.1,), outcome=Outcome.STREAM_ERROR, tokens=4),
+            timeline((3.1,), outcome=Outcome.STREAM_ERROR, tokens=4, retries=1),
             timeline((3.1,), outcome=Outcome.CUT, tokens=2),
             timeline((3.09, 4.0), stage=1),
             timeline((1.3, 2.0), sent_s=1.0, stage=1),
@@ -138,6 +138,10 @@ def test_counters_equal_the_books(scrape: Scrape, live: LiveRun, ledger: Ledger)
         ("tokenswarm_requests_total", level | {"outcome": outcome}, counted.get((level["level"], outcome), 0.0))
         for level in (first, second)
         for outcome in sorted(Outcome)
+    ]
+    assert [(sample.name, sample.labels, sample.value) for sample in families["tokenswarm_retries"].samples] == [
+        ("tokenswarm_retries_total", first, 1.0),
+        ("tokenswarm_retries_total", second, 0.0),
     ]
     assert [(sample.name, sample.labels, sample.value) for sample in families["tokenswarm_output_tokens"].samples] == [
         ("tokenswarm_output_tokens_total", first, 3006.0),

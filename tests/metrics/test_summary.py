@@ -292,6 +292,7 @@ FIGURES: dict[str, Any] = {
     **dict.fromkeys(("connect_s", "client_delay_s", "loop_lag_s"), DISTRIBUTION),
     "server": (dict.fromkeys(ServerFigures.__struct_fields__, (float, None)), None),
     "prompts": PROMPTS,
+    "retries": int,
 }
 LEVEL = {
     "stage": int,

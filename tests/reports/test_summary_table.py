@@ -204,6 +204,12 @@ def test_tokens_that_are_really_events_are_told(write_run: Write, make_level: Ma
     assert "Output tokens are output events" in table
 
 
+def test_requests_that_were_sent_again_are_counted_below_the_table(write_run: Write, make_level: Make) -> None:
+    levels = [make_level(0, 10, retries=2), make_level(1, 50, retries=1)]
+    assert "3 requests sent again on a new connection" in summary_table(load_results(write_run(levels)))
+    assert "sent again" not in summary_table(load_results(write_run([make_level(0, 10)])))
+
+
 def test_a_level_with_a_name_of_its_own_keeps_it_beside_its_users(write_run: Write, make_level: Make) -> None:
     (row,) = rows(summary_table(load_results(write_run([make_level(0, 10) | {"level": "free"}]))))
     assert row["users"] == "free (10)"

@@ -19,7 +19,8 @@ from metrics.ledger import Ledger
 from metrics.objectives import Objectives
 from metrics.recorder import Recorder
 from metrics.records import Report
-from metrics.stage import Stage
+from metrics.stage import Part, Stage
+from metrics.summary import figures
 from metrics.timeline import Timeline
 from tests.peer import PATIENCE_S, Server
 from users.exchange import Ask
@@ -124,6 +125,11 @@ class Asker:
         assert self._ledger.failures == sum(row["outcome"] not in {"ok", "cut"} for row in rows)
         assert self._ledger.output_tokens == sum(int(row["output_tokens"]) for row in rows)
         return rows
+
+    @property
+    def retries(self) -> int:
+        """As the summary counts them, once `rows` was called."""
+        return figures(self._ledger.levels[0].parts[Part.WHOLE], 1.0, Objectives()).retries
 
     def row(self) -> dict[str, str]:
         """The only one."""

@@ -6,6 +6,8 @@ sentence, and the next request is answered.
 
 from __future__ import annotations
 
+import sys
+import time
 from typing import Any, NamedTuple
 
 import gevent
@@ -14,10 +16,9 @@ from gevent import monkey
 
 import engines.openai
 import engines.sse
-import wire.client
 import wire.http
 from engines import Delta
-from tests.peer import Peer, PlainSocket, Server, until
+from tests.peer import Peer, PlainSocket, Server, just_before_it_sends, until
 from wire import Origin
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -478,51 +479,77 @@ def test_a_kept_connection_that_was_closed_unseen_costs_the_next_request_nothing
     assert float(rows[1]["connect_ms"]) > 0
 
 
+LINUX = pytest.mark.skipif(sys.platform != "linux", reason="only Linux says what was acknowledged")
+
+
+@LINUX
 @pytest.mark.parametrize("how", ["close", "reset"])
-def test_a_request_that_crossed_the_close_of_its_kept_connection_is_sent_again_and_timed_from_then(
+def test_a_request_that_crossed_the_close_of_its_kept_connection_is_sent_again_and_timed_from_the_first_time(
     how: str, server: Server, user: Any
 ) -> None:
     peer = kept_connection(server, user)
-    user.begins()
-    first_time = peer.request()
+    just_before_it_sends(user.client, getattr(peer, how))
     crossed_s = user.since_began_s()
-    getattr(peer, how)()
+    user.begins()
     peer = server.accept()
-    assert peer.request() == first_time
+    connected_again_s = user.since_began_s()
+    peer.request()
     peer.send(WHOLE)
     rows = user.rows()
     assert [told(row) for row in rows] == [OK, OK]
-    assert float(rows[1]["sent_s"]) > crossed_s
-    assert float(rows[1]["ttft_ms"]) / 1e3 < user.since_began_s() - crossed_s
-    assert float(rows[1]["connect_ms"]) > 0
+    assert [row["retries"] for row in rows] == ["0", "1"]
+    assert crossed_s < float(rows[1]["sent_s"]) < connected_again_s
+    assert float(rows[1]["ttft_ms"]) / 1e3 > float(rows[1]["connect_ms"]) / 1e3 > 0
+    assert user.retries == 1
 
 
+@LINUX
 @pytest.mark.parametrize("how", ["close", "reset"])
 def test_a_request_that_fails_again_on_a_new_connection_is_the_servers_failure(
     how: str, server: Server, user: Any
 ) -> None:
     peer = kept_connection(server, user)
+    just_before_it_sends(user.client, getattr(peer, how))
     user.begins()
-    peer.request()
-    getattr(peer, how)()
     peer = server.accept()
     peer.request()
     getattr(peer, how)()
     rows = user.rows()
     assert [told(row) for row in rows] == [OK, Told("truncated", "", "0", NO_HEAD if how == "close" else RESET)]
+    assert rows[1]["retries"] == "1"
     assert not server.has_callers()
 
 
-def test_a_server_that_had_time_to_take_a_request_in_and_then_closes_has_failed(
-    server: Server, user: Any, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("reads_it", [True, False])
+@pytest.mark.parametrize("how", ["close", "reset"])
+def test_a_server_that_could_have_read_a_request_and_closes_has_failed(
+    how: str, reads_it: bool, server: Server, user: Any
 ) -> None:
-    monkeypatch.setattr(wire.client, "_STALE_WITHIN_NS", 0)
     peer = kept_connection(server, user)
     user.begins()
-    peer.request()
-    peer.close()
-    assert [told(row) for row in user.rows()] == [OK, Told("truncated", "", "0", NO_HEAD)]
+    if reads_it:
+        peer.request()
+    else:
+        until(peer.has_something_to_read)
+    getattr(peer, how)()
+    error = NO_HEAD if how == "close" and reads_it else RESET
+    rows = user.rows()
+    assert [told(row) for row in rows] == [OK, Told("truncated", "", "0", error)]
+    assert rows[1]["retries"] == "0"
     assert not server.has_callers()
+
+
+def test_a_server_that_resets_every_second_request_has_failed_every_second_time(server: Server, user: Any) -> None:
+    for _ in range(3):
+        peer = kept_connection(server, user)
+        user.begins()
+        peer.request()
+        gevent.sleep(0.05)
+        peer.reset()
+        until(user.is_idle)
+    rows = user.rows()
+    assert [row["outcome"] for row in rows] == ["ok", "truncated"] * 3
+    assert {row["retries"] for row in rows} == {"0"}
 
 
 def test_a_server_that_dies_and_comes_back_is_seen_to_do_both(server: Server, user: Any) -> None:
@@ -548,16 +575,21 @@ def test_a_server_that_dies_and_comes_back_is_seen_to_do_both(server: Server, us
 
 def test_a_server_that_dies_as_a_request_crosses_its_close_is_refused_in_the_row(server: Server, user: Any) -> None:
     peer = kept_connection(server, user)
-    user.begins()
-    peer.request()
-    crossing = user.client._connection._exchange
-    server.close()
+    died_ns: list[int] = []
+
+    def die() -> None:
+        peer.close()
+        server.close()
+        died_ns.append(time.perf_counter_ns())
+
+    just_before_it_sends(user.client, die)
+    user.ask()
     assert told(user.rows()[1]) == Told(
         "refused", "", "0", f"no connection to {server.origin.authority}: Connection refused"
     )
     lost = user.timelines[1]
-    assert lost.sent_ns == crossing.sent_ns
-    assert lost.over_ns > crossing.ended_ns  # not before the second attempt had failed too
+    assert lost.retries == 1
+    assert died_ns[0] < lost.sent_ns < lost.over_ns
 
 
 # Timeouts. Each is as short as can be, and fires: how late is no promise.
@@ -578,7 +610,7 @@ def test_a_stream_without_output_runs_into_the_timeout_for_the_first_token(
     user = askers(server.origin, first_token_s=0.05)
     user.client.connect()
     peer = server.accept()
-    peer.send(response)  # it is there before the time begins to run
+    just_before_it_sends(user.client, lambda: peer.send(response))  # it is there before the time begins to run
     user.ask()
     assert told(user.row()) == Told("timeout", status, "0", "no output within 0.05 s")
     assert peer.hears_the_end()

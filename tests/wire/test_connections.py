@@ -3,11 +3,13 @@
 import errno
 import os
 import socket
+import sys
 from typing import Any
 
 import pytest
 from gevent import monkey
 
+from tests.peer import just_before_it_sends
 from wire import ConnectFailed, ConnectTimedOut, Origin, StreamClient, WireError, went_stale
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"
@@ -105,7 +107,25 @@ def test_a_server_that_promises_to_keep_alive_and_closes_gets_a_new_connection(
 
 
 @pytest.mark.parametrize("how", ["close", "reset"])
-def test_a_kept_connection_that_is_closed_just_as_the_next_request_leaves_went_stale(
+def test_a_close_that_has_arrived_is_noticed_before_the_next_request_is_sent(
+    server: Any, client: Any, body: Any, how: str
+) -> None:
+    first = client.post("/1", b"")
+    peer = server.accept()
+    peer.request()
+    peer.send(OK)
+    body(first)
+    getattr(peer, how)()  # the loop has not run since
+    second = client.post("/2", b"")
+    server.accept().send(OK)
+    assert body(second) == b"hi"
+    assert second.connect_ns > 0
+    assert not went_stale(second)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux says what was acknowledged")
+@pytest.mark.parametrize("how", ["close", "reset"])
+def test_a_kept_connection_that_is_closed_just_before_the_next_request_leaves_went_stale(
     server: Any, client: Any, body: Any, drain: Any, how: str
 ) -> None:
     first = client.post("/1", b"")
@@ -114,8 +134,8 @@ def test_a_kept_connection_that_is_closed_just_as_the_next_request_leaves_went_s
     peer.send(OK)
     body(first)
     assert not went_stale(first)
-    getattr(peer, how)()  # the loop has not run since: the client cannot know
-    second = client.post("/2", b"")
+    just_before_it_sends(client, getattr(peer, how))
+    second = client.post("/2", b"x" * 100_000)
     drain(second)
     assert second.connect_ns == 0
     assert went_stale(second)
@@ -123,6 +143,27 @@ def test_a_kept_connection_that_is_closed_just_as_the_next_request_leaves_went_s
     server.accept().send(OK)
     assert body(again) == b"hi"
     assert not went_stale(again)
+
+
+@pytest.mark.parametrize("how", ["close", "reset"])
+@pytest.mark.parametrize("takes_it_in", [True, False])
+def test_a_server_that_could_have_read_the_request_has_failed(
+    server: Any, client: Any, body: Any, drain: Any, how: str, takes_it_in: bool
+) -> None:
+    """However soon it closes: a request that it may have worked on is not sent twice."""
+    first = client.post("/1", b"")
+    peer = server.accept()
+    peer.request()
+    peer.send(OK)
+    body(first)
+    second = client.post("/2", b"")
+    if takes_it_in:
+        peer.request()
+    getattr(peer, how)()
+    drain(second)
+    assert second.connect_ns == 0
+    assert second.error is not None
+    assert not went_stale(second)
 
 
 @pytest.mark.parametrize("how", ["close", "reset"])

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import socket
 import ssl
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import gevent
 import pytest
 import trustme
 
+from tests.peer import SecurePeer, Server, just_before_it_sends, until
 from tests.wire.test_put_aside import Listener, chunk
-from wire import ConnectFailed, Exchange, Origin, StreamClient, TlsSettings, UnusableCertificates
+from wire import ConnectFailed, Exchange, Origin, StreamClient, TlsSettings, UnusableCertificates, went_stale
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 
@@ -213,3 +216,67 @@ def test_a_file_that_holds_no_authority_is_refused(tmp_path: Path) -> None:
     for name in ("ca.pem", "missing.pem"):
         with pytest.raises(UnusableCertificates, match=rf"--tls-ca .*{name} is no PEM file of certificates"):
             TlsSettings(str(tmp_path / name)).context()
+
+
+# The server's end, step by step.
+
+
+@pytest.fixture
+def secure_server(authority: trustme.CA) -> Iterator[Callable[[Callable[..., object]], tuple[Server, SecurePeer]]]:
+    """Have a client do something that needs a connection; the server, and its end of it."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    server = Server()
+
+    def accept(connects: Callable[..., object]) -> tuple[Server, SecurePeer]:
+        connecting = gevent.spawn(connects)
+        peer = SecurePeer(server.accept(), context)
+        peer.shake_hands()
+        connecting.get(timeout=20)
+        return server, peer
+
+    accept.server = server  # type: ignore[attr-defined]
+    yield accept
+    server.close()
+
+
+@pytest.mark.parametrize("aside", [True, False])
+def test_data_before_a_record_that_is_none_is_kept_and_the_error_is_reported(
+    secure_server: Any, ca_file: str, kernel_stamps: None, aside: bool
+) -> None:
+    user, listener = client(secure_server.server.origin.port, ca_file=ca_file), Listener()
+    _, peer = secure_server(user.connect)
+    exchange = user.post("/", b"{}", None, listener)
+    peer.request()
+    peer.send(HEAD)
+    if aside:
+        peer.send(chunk("one"))
+        until(lambda: listener.text)
+    peer.send_garbage(chunk("two"), b"this is no record of TLS")
+    exchange.wait(20.0)
+    assert listener.text == "one " * aside + "two "
+    assert str(exchange.error).startswith("the server broke TLS: ")
+    user.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux says what was acknowledged")
+@pytest.mark.parametrize("reads_it", [True, False])
+def test_a_kept_connection_that_was_closed_went_stale_if_the_server_cannot_have_read_the_request(
+    secure_server: Any, ca_file: str, reads_it: bool
+) -> None:
+    user = client(secure_server.server.origin.port, ca_file=ca_file)
+    _, peer = secure_server(user.connect)
+    first = user.post("/", b"{}")
+    peer.request()
+    peer.send(HEAD + b"0\r\n\r\n")
+    assert to_its_end(first) == b""
+    if not reads_it:
+        just_before_it_sends(user, peer.close)
+    second = user.post("/", b"{}")
+    if reads_it:
+        peer.request()
+        peer.close()
+    second.wait(20.0)
+    assert second.error is not None
+    assert went_stale(second) == (not reads_it)
+    user.close()

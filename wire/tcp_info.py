@@ -1,0 +1,27 @@
+"""What the kernel knows of a TCP connection (Linux: TCP_INFO)."""
+
+from __future__ import annotations
+
+import socket
+import struct
+
+# struct tcp_info of linux/tcp.h: tcpi_bytes_acked, since Linux 4.1.
+_BYTES_ACKED = struct.Struct("=120xQ")
+#: The kernel counts the SYN as a byte.
+_SYN_BYTES = 1
+
+
+def acknowledged_bytes(sock: socket.socket) -> int | None:
+    """How many of the bytes sent on a connection the peer's kernel has acknowledged, None where this system does not
+    say. It says so of a connection that the peer has closed or reset, too."""
+    option = getattr(socket, "TCP_INFO", None)
+    if option is None:
+        return None
+    try:
+        info = sock.getsockopt(socket.IPPROTO_TCP, option, _BYTES_ACKED.size)
+    except OSError:
+        return None
+    if len(info) < _BYTES_ACKED.size:
+        return None
+    (acknowledged,) = _BYTES_ACKED.unpack(info)
+    return max(0, int(acknowledged) - _SYN_BYTES)
