@@ -28,11 +28,15 @@ import gevent
 import numpy as np
 import psutil
 from locust import User, task
+from locust.argument_parser import get_empty_argument_parser, setup_parser_arguments
 from locust.env import Environment
 from locust.rpc import Message
 
 import metrics.hooks
+import metrics.options
+from metrics import transport
 from metrics.hooks import Recording
+from metrics.options import NO_SPOOL
 from metrics.timeline import Outcome, Timeline, TokenSource
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -62,6 +66,15 @@ class Sent:
     messages: list[int] = field(default_factory=list)
 
 
+def worker_options() -> Namespace:
+    """Those of a worker started without any, but that it keeps nothing on disk."""
+    parser = get_empty_argument_parser(default_config_files=[])
+    setup_parser_arguments(parser)
+    metrics.options.add_options(parser)
+    options: Namespace = parser.parse_args(["--spool-folder", NO_SPOOL])
+    return options
+
+
 class Worker:
     """A Locust worker on which requests end."""
 
@@ -69,9 +82,7 @@ class Worker:
         self._draw = np.random.default_rng(number)
         self._pause_s, self._tokens, self._sent = 1 / requests_per_s, tokens, sent
         self._number = number
-        options = Namespace(
-            results="", slo="", metrics_host="", metrics_port=0, metrics_linger="0s", cluster="", web_base_path=""
-        )
+        options = worker_options()
         self._environment = Environment(user_classes=[ChatUser, SystemPromptChatUser], parsed_options=options)
         self._environment.parsed_locustfiles = [str(ROOT / "locustfile.py")]
         self._recording = Recording(self._environment.events, sinks=[])
@@ -89,6 +100,7 @@ class Worker:
             send(message)
 
         runner.client.send = weighed
+        self._recording.request_admission()
         self._recording.join()
         gevent.spawn(self._go_on)
 
@@ -131,8 +143,11 @@ class Worker:
             first_visible_ns=first_ns,
             last_ns=last_ns,
             end_ns=last_ns,
-            arrivals_ns=array("q", arrivals_ns.tobytes()),
-            arrival_events=array("q", [1] * self._tokens),
+            outputs_ns=array("q", arrivals_ns.tobytes()),
+            first_body_ns=first_ns,
+            first_event_ns=first_ns,
+            last_event_ns=last_ns,
+            events=self._tokens,
             delays_ns=array("q", (self._draw.lognormal(0, 1, self._tokens) * 50_000).astype(np.int64).tobytes()),
             reads=self._tokens,
             kernel_stamps=self._tokens,
@@ -241,6 +256,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=20.0, help="length of the measurement")
     args = parser.parse_args()
     logging.basicConfig(level=logging.ERROR)
+    transport.install("")
     numbers = args.workers.split(",")
     if len(numbers) == 1:
         print(measure(int(args.workers), args.requests, args.tokens, args.seconds), flush=True)

@@ -41,12 +41,11 @@ _KEY_HERE_ALONE = "it has a cluster key, its master has none; give both the same
 
 @dataclass
 class WorkerState:
-    """What a worker's socket knows, whichever it is: Locust makes a new one when a connection broke. session: None
+    """What a worker's socket knows. main: the greenlet that is ended when the master rejects the worker; session: None
     without a cluster key; attached: whether somebody else takes the master's rejection."""
 
-    key: ClusterKey | None
     main: Any
-    session: WorkerSession | None = None
+    session: WorkerSession | None
     attached: bool = False
     rejected: bool = False
     user_counts: Callable[[], dict[str, int]] | None = None
@@ -60,10 +59,6 @@ class WorkerSocket(zmqrpc.Client):
     def __init__(self, state: WorkerState, host: str, port: int, identity: str) -> None:
         self.state = state
         self._identity = identity
-        if state.main is None:
-            state.main = gevent.getcurrent()
-        if state.key is not None and state.session is None:
-            state.session = WorkerSession(state.key, identity)
         super().__init__(host, port, identity)
         self._greet()
 
@@ -134,6 +129,21 @@ class WorkerSocket(zmqrpc.Client):
         self.state.rejected = True
         print(f"tokenswarm: the master rejects this worker: {reason}", file=sys.stderr)
         gevent.kill(self.state.main, SystemExit(EXIT_UNUSABLE))
+
+
+class WorkerSockets:
+    """Makes workers' sockets. One that is made anew, as a connection broke, goes on with its worker's session."""
+
+    def __init__(self, key: ClusterKey | None) -> None:
+        self._key = key
+        self._states: dict[str, WorkerState] = {}
+
+    def __call__(self, host: str, port: int, identity: str) -> WorkerSocket:
+        """As zmqrpc.Client is called."""
+        if (state := self._states.get(identity)) is None:
+            session = WorkerSession(self._key, identity) if self._key is not None else None
+            state = self._states[identity] = WorkerState(gevent.getcurrent(), session)
+        return WorkerSocket(state, host, port, identity)
 
 
 class MasterSocket(zmqrpc.Server):
@@ -228,7 +238,7 @@ def install(key_file: str) -> None:
             "file that --cluster-key-file names"
         )
     key = ClusterKey.find(os.environ, key_file)
-    zmqrpc.Client = partial(WorkerSocket, WorkerState(key, None))  # type: ignore[assignment, misc]
+    zmqrpc.Client = WorkerSockets(key)  # type: ignore[assignment, misc]
     zmqrpc.Server = partial(MasterSocket, MasterSessions(key) if key else None)  # type: ignore[assignment, misc]
 
 
