@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import signal
 import time
 from pathlib import Path
@@ -39,10 +40,6 @@ def in_flight_at(run: Run, when_s: float) -> int:
     return sum(
         float(row["sent_s"]) <= when_s < float(row["sent_s"]) + float(row["duration_ms"]) / 1e3 for row in run.requests
     )
-
-
-def now_of(run_began_s: float) -> float:
-    return time.monotonic() - run_began_s
 
 
 def test_a_rolling_update_of_all_workers_keeps_all_users_and_cuts_no_stream(
@@ -164,3 +161,41 @@ def test_a_key_that_cannot_be_used_ends_the_start_and_is_not_repeated(given: str
     assert "Traceback" not in ended.output
     assert KEY not in ended.output
     assert "hunter2" not in ended.output
+
+
+@pytest.mark.chaos
+def test_whatever_becomes_of_workers_all_users_are_back_at_the_end(
+    start_locust: Start, simulator: Simulator, tmp_path: Path
+) -> None:
+    (tmp_path / "other.py").write_text("from locustfile import *  # and something else\n")
+    where = ports()
+    master = start_locust(
+        *("--headless", "--master", "--expect-workers", "3", "-H", simulator.host, *STREAMS, *plan(12, "100s"), *where)
+    )
+    workers = [start_locust("--worker", *where) for _ in range(3)]
+    master.wait_for_requests(24)
+    began_s = time.monotonic()
+    draw = random.Random(7)
+    for number in range(6):
+        workers.append(start_locust("--worker", *where))
+        strangers = [start_locust("--worker", *where, locustfile=tmp_path / "other.py") for _ in range(2)]
+        victim = workers.pop(draw.randrange(len(workers) - 1))
+        match number % 3:
+            case 0:
+                victim.interrupt(signal.SIGTERM)
+            case 1:
+                victim.process.kill()
+            case 2:
+                victim.interrupt(signal.SIGSTOP)
+                time.sleep(6)
+                victim.interrupt(signal.SIGCONT)
+                workers.append(victim)
+        assert [stranger.end().exit_code for stranger in strangers] == [2, 2]
+    assert time.monotonic() - began_s < 80, "the machine is too slow for this"
+    run = master.end()
+    assert run.exit_code == 3, run.output  # workers were killed
+    assert "Traceback" not in run.output
+    counts = [in_flight_at(run, 90 + step / 4) for step in range(36)]
+    assert max(counts) == 12
+    assert sum(counts) / len(counts) > 11
+    assert len({row["id"] for row in run.requests}) == len(run.requests)

@@ -80,7 +80,7 @@ def workers_of(master: Started, number: int) -> list[psutil.Process]:
     return sorted(parent.children(), key=lambda child: child.pid)[:number]
 
 
-@pytest.mark.parametrize("ending", ["ladder", "run time", "Ctrl-C, streams may end", "SIGTERM"])
+@pytest.mark.parametrize("ending", ["ladder", "run time", "Ctrl-C, streams may end", "SIGTERM", "SIGTERM to all"])
 def test_a_master_and_four_workers_count_each_request_once_however_the_run_ends(
     ending: str, start_locust: Start, simulator: Simulator, tmp_path: Path
 ) -> None:
@@ -92,15 +92,20 @@ def test_a_master_and_four_workers_count_each_request_once_however_the_run_ends(
     )
     if ending not in plans:
         started.wait_for_requests(12)
-        started.interrupt(signal.SIGTERM if ending == "SIGTERM" else signal.SIGINT, whole_group=ending != "SIGTERM")
+        number = signal.SIGTERM if "SIGTERM" in ending else signal.SIGINT
+        started.interrupt(number, whole_group=ending != "SIGTERM")
     run = started.end()
     assert run.exit_code == (0 if ending in plans else 4), run.output
     assert_each_request_once(run, simulator)
     assert counted_by_locust(tmp_path / "locust") == len(run.requests)
     assert {row["worker"] for row in run.requests} == set("0123")
     outcomes = Counter(row["outcome"] for row in run.requests)
-    assert set(outcomes) == ({"ok", "cut"} if ending == "SIGTERM" else {"ok"})
-    assert run.summary["events"] == []
+    if ending == "SIGTERM to all":  # workers leave by themselves or with their master
+        assert set(outcomes) <= {"ok", "cut"}
+        assert {event["event"] for event in run.summary["events"]} <= {"leaving", "left"}
+    else:
+        assert set(outcomes) == ({"ok", "cut"} if ending == "SIGTERM" else {"ok"})
+        assert run.summary["events"] == []
     assert "Traceback" not in run.output
 
 
