@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -34,7 +35,7 @@ from metrics.run_log import (
 )
 from metrics.server import ServerBooks, ServerSample
 from metrics.spool import SpooledWorker, read_spools
-from metrics.stage import Stage
+from metrics.stage import Part, Stage
 from metrics.summary import (
     FORMAT,
     Books,
@@ -46,6 +47,7 @@ from metrics.summary import (
     validity,
     worker_summaries,
 )
+from metrics.timeline import Outcome
 
 
 class Recovered(NamedTuple):
@@ -254,7 +256,16 @@ class ActiveRun:
                 f"the books do not balance: {books.fired} requests ended on the workers and {self.ledger.in_flight} "
                 f"were under way when last heard of; {books.recorded} are in the histograms, {books.rows} are rows"
             )
-        return None
+        return self._unanswered()
+
+    def _unanswered(self) -> str | None:
+        """Whether no request of the run was answered. A run that is interrupted before its first answer is not judged
+        by that alone."""
+        outcomes = sum((level.parts[Part.WHOLE].outcomes for level in self.ledger.levels.values()), Counter[str]())
+        if outcomes[Outcome.OK] or not (self.plan_done or self.ledger.failures):
+            return None
+        ended = ", ".join(f"{number:,} {outcome}" for outcome, number in outcomes.most_common())
+        return f"no request was answered ({ended})"
 
     def _loss(self, member: Member) -> str:
         recovered = self.recovered.get(member.index)

@@ -56,6 +56,7 @@ class PartBooks:
     client_delay_s: Histogram = field(default_factory=Histogram)
     loop_lag_s: Histogram = field(default_factory=Histogram)
     prompts: PromptStats = field(default_factory=PromptStats)
+    requests_with_rejected_usage: int = 0
 
     def add(self, row: RequestRow, within_objectives: bool) -> None:
         """Count a request that was sent in this part; within_objectives: whether it met them all."""
@@ -70,6 +71,7 @@ class PartBooks:
         self.reads_with_kernel_time += row.reads_with_kernel_time
         self.requests_with_gaps += row.gaps_measured
         self.requests_with_uncertain_ttft += bool(row.ttft_uncertainty_ns)
+        self.requests_with_rejected_usage += row.output_tokens_rejected is not None
         if within_objectives:
             self.requests_within_objectives += 1
         for histogram, duration_ns in (

@@ -11,6 +11,7 @@ from metrics.histogram import Histogram
 from metrics.ledger import WINDOW_S, Ledger, LevelBooks, PartBooks, WorkerBooks
 from metrics.quantiles import quantile, share_interval
 from metrics.stage import Part, Phase
+from metrics.timeline import Outcome
 
 #: A client's own error above this share of a result's median reaches into the result.
 _SUSPECT_SHARE = 0.05
@@ -133,6 +134,15 @@ def silent_window_reasons(ledger: Ledger, level: LevelBooks) -> Iterator[str]:
     if silent:
         named = ", ".join(silent[:_MOST_NAMED]) + (" and more" if len(silent) > _MOST_NAMED else "")
         yield f"no token arrived in {len(silent):,} windows of 5 s although users were there ({named} of the level)"
+
+
+def usage_reasons(part: PartBooks) -> Iterator[str]:
+    """Whether the server reported token counts that cannot be."""
+    if rejected := part.requests_with_rejected_usage:
+        yield (
+            f"for {rejected:,} of {part.outcomes[Outcome.OK]:,} answers the server reported more output tokens than "
+            "--max-tokens or their bytes allow; these counts are not used"
+        )
 
 
 def medians_of(part: PartBooks) -> list[_Median]:

@@ -171,6 +171,7 @@ def _row_of(timeline: Timeline, gaps_ns: NDArray[np.int64], begun: Begun, worker
         prompt_hash=timeline.prompt_hash,
         cached_tokens=timeline.cached_tokens,
         retries=timeline.retries,
+        output_tokens_rejected=timeline.output_tokens_rejected,
     )
 
 

@@ -73,6 +73,7 @@ class RequestRow(msgspec.Struct, frozen=True, array_like=True):
     prompt_hash: PromptHash = ""
     cached_tokens: Moment | None = None
     retries: Count = 0
+    output_tokens_rejected: Count | None = None
 
     @property
     def id(self) -> str:

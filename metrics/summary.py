@@ -35,6 +35,7 @@ from metrics.proof import (
     silent_window_reasons,
     smallest_medians,
     uncertainty_reasons,
+    usage_reasons,
     worker_reasons,
 )
 from metrics.quantiles import Quantile, quantile, share_interval
@@ -83,7 +84,8 @@ class Figures(msgspec.Struct, frozen=True):
     """One part of one level. Rates are None where the part has no length; request_rate is of ok requests sent in it,
     requests_with_gaps of those whose gaps were measured, requests_with_uncertain_ttft of those whose first output may
     have come earlier than told, by ttft_uncertainty_s at most (0 for the others); server is None where the server tells
-    nothing of itself. retries: how often requests were sent again, whatever became of them."""
+    nothing of itself. retries: how often requests were sent again, whatever became of them.
+    requests_with_rejected_usage: ok requests whose server reported more output tokens than can be."""
 
     seconds: float
     requests: int
@@ -111,6 +113,7 @@ class Figures(msgspec.Struct, frozen=True):
     server: ServerFigures | None
     prompts: PromptFigures = PromptFigures()
     retries: int = 0
+    requests_with_rejected_usage: int = 0
 
 
 class ConcurrencySummary(msgspec.Struct, frozen=True):
@@ -258,6 +261,7 @@ def figures(books: PartBooks, seconds: float, objectives: Objectives, server: Se
         server=server,
         prompts=books.prompts.figures(),
         retries=books.retries,
+        requests_with_rejected_usage=books.requests_with_rejected_usage,
     )
 
 
@@ -365,7 +369,12 @@ def reasons_to_suspect(ledger: Ledger) -> list[str]:
     for level in ledger.levels.values():
         whole = level.parts[Part.WHOLE]
         sources += whole.token_sources
-        found = [*_load_reasons(level, ledger), *delay_reasons(whole, medians_of(whole)), *uncertainty_reasons(whole)]
+        found = [
+            *_load_reasons(level, ledger),
+            *delay_reasons(whole, medians_of(whole)),
+            *uncertainty_reasons(whole),
+            *usage_reasons(whole),
+        ]
         reasons += [f"{level_name(level)}: {reason}" for reason in found]
     reasons += self_check_reasons_of(ledger)
     if len(sources) > 1:

@@ -60,6 +60,8 @@ class Timeline:
     each read came as its bytes did.
     prompt_id: the prompt's row in its source. prompt_hash: of all that was sent, equal for equal texts, "" where that
     is not known. cached_tokens: prompt tokens that the server's usage says it found in its prefix cache.
+    output_tokens_rejected: a count of the server's that cannot be, and so is not output_tokens: more than the request
+    allowed, or than the response has bytes.
     delays_ns: how late this process read each read of the response, empty without kernel stamps. kernel_stamps: how
     many of `reads` had a kernel receive time. retries: how often the request was sent again because its kept connection
     had been closed before the server could have read it; sent_ns is of the first time, connect_ns of all connecting.
@@ -89,6 +91,7 @@ class Timeline:
     kernel_stamps: int = 0
     output_tokens: int = 0
     output_tokens_source: TokenSource = TokenSource.EVENTS
+    output_tokens_rejected: int | None = None
     prompt_tokens: int | None = None
     prompt_tokens_source: str = ""
     prompt_id: str = ""
@@ -173,7 +176,10 @@ def _difference(later_ns: int | None, earlier_ns: int) -> int | None:
 class TimelineBuilder:
     """Collects a request's events as they happen; `finish` freezes them."""
 
-    def __init__(self, user: str, stage: int, now_ns: int) -> None:
+    def __init__(self, user: str, stage: int, now_ns: int, max_tokens: int | None = None) -> None:
+        """max_tokens: the most output tokens that the request allows; None where it sets no limit."""
+        self._max_tokens = max_tokens
+        self._bytes_received: int | None = None
         self._user = user
         self._stage = stage
         self._sent_ns = now_ns  # a request that never got a connection counts as sent when it was tried
@@ -289,14 +295,18 @@ class TimelineBuilder:
         self._prompt_tokens = tokens
         self._prompt_tokens_source = source
 
+    def received(self, bytes_received: int) -> None:
+        """The response has so many bytes so far, its head included."""
+        self._bytes_received = bytes_received
+
     def counted(self, output_tokens: int) -> None:
         """A tokenizer's count over the whole text."""
         self._counted_tokens = output_tokens
 
     @property
     def told_tokens(self) -> int | None:
-        """Output tokens as the server or the engine counted them, None where neither did."""
-        return self._engine_tokens if self._usage_tokens is None else self._usage_tokens
+        """Output tokens as the server or the engine counted them, None where neither gave a count that can be."""
+        return next(filter(self._possible, (self._usage_tokens, self._engine_tokens)), None)
 
     @property
     def needs_counting(self) -> bool:
@@ -318,6 +328,8 @@ class TimelineBuilder:
         """The frozen record. A stream that ended properly without any output is EMPTY, whatever `outcome` says."""
         if outcome is Outcome.OK and not self._outputs_ns:
             outcome, error = Outcome.EMPTY, "the stream ended properly but held no output"
+        if bytes_received:
+            self.received(bytes_received)
         tokens, source = self._tokens()
         first_ns = self._outputs_ns[0] if self._outputs_ns else None
         firsts = [ns for ns in (first_ns, self._first_bare_ns) if ns is not None]
@@ -347,6 +359,7 @@ class TimelineBuilder:
             kernel_stamps=self._kernel_stamps,
             output_tokens=tokens,
             output_tokens_source=source,
+            output_tokens_rejected=self._rejected_tokens,
             prompt_tokens=self._prompt_tokens,
             prompt_tokens_source=self._prompt_tokens_source,
             prompt_id=self._prompt_id,
@@ -365,6 +378,17 @@ class TimelineBuilder:
             (self._engine_tokens, TokenSource.ENGINE),
             (self._counted_tokens, TokenSource.TOKENIZER),
         ):
-            if tokens is not None:
+            if tokens is not None and (source is TokenSource.TOKENIZER or self._possible(tokens)):
                 return tokens, source
         return len(self._outputs_ns), TokenSource.EVENTS
+
+    @property
+    def _rejected_tokens(self) -> int | None:
+        """The first of the server's counts that cannot be."""
+        counts = (self._usage_tokens, self._engine_tokens)
+        return next((tokens for tokens in counts if tokens is not None and not self._possible(tokens)), None)
+
+    def _possible(self, tokens: int | None) -> bool:
+        """Whether an answer can hold so many tokens: no more than were allowed, and a byte each at least."""
+        limits = (self._max_tokens, self._bytes_received)
+        return tokens is not None and tokens >= 0 and all(limit is None or tokens <= limit for limit in limits)

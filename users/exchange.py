@@ -72,7 +72,7 @@ class Ask:
         self._count_tokens = count_tokens
         self._on_output = on_output
         self._secret = secret
-        self._builder = TimelineBuilder(user, stage, time.perf_counter_ns())
+        self._builder = TimelineBuilder(user, stage, time.perf_counter_ns(), request.max_tokens)
         self._builder.prompt_tokens(prompt_tokens, prompt_tokens_source)
         self._builder.prompt(prompt_id, request.content_hash)
         self._decoder = engine.decoder()
@@ -283,6 +283,7 @@ class Ask:
             raise exchange.error or _Failed(
                 Outcome.TRUNCATED, f"the stream ended after {outputs} outputs without its end"
             )
+        self._builder.received(exchange.bytes_received)
         self._check_length()
 
     def _take_end(self, exchange: Exchange) -> None:
@@ -349,6 +350,8 @@ class Ask:
         return max(0.0, min(until_limit_s, self._timeouts.idle_s) + 0.001)
 
     def _count(self) -> None:
+        if self._exchange is not None:
+            self._builder.received(self._exchange.bytes_received)
         if self._count_tokens is not None and self._builder.needs_counting:
             # In a thread: a tokenizer works for milliseconds, and the hub has arrivals to stamp.
             self._builder.counted(gevent.get_hub().threadpool.apply(self._count_tokens, ("".join(self._text),)))

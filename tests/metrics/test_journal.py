@@ -90,6 +90,7 @@ def test_a_request_is_told_in_the_units_of_its_columns(
         prompt_id="17",
         prompt_hash="00ff00ff00ff00ff",
         cached_tokens=16,
+        output_tokens_rejected=1_000_000,
     )
     journal.write_requests([told], {0: stage(system_prompt="on")})
     assert rows_of(journal.folder / "requests.csv") == [
@@ -134,6 +135,7 @@ def test_a_request_is_told_in_the_units_of_its_columns(
             "prompt_hash": "00ff00ff00ff00ff",
             "cached_tokens": "16",
             "retries": "0",
+            "output_tokens_rejected": "1000000",
         }
     ]
 
@@ -144,7 +146,7 @@ def test_what_is_undefined_is_empty(journal: Journal, row: MakeRow, stage: Calla
     empty = {"status", "headers_ms", "ttft_ms", "ttfvt_ms", "tpot_ms", "e2e_ms", "duration_ms"}
     empty |= {"prompt_tokens", "prompt_tokens_source", "gap_max_ms", "client_delay_max_ms", "finish_reason"}
     empty |= {"first_body_ms", "first_event_ms", "last_event_ms", "ttft_uncertainty_ms"}
-    empty |= {"prompt_id", "prompt_hash", "cached_tokens"}
+    empty |= {"prompt_id", "prompt_hash", "cached_tokens", "output_tokens_rejected"}
     assert {name for name, value in told.items() if value == ""} == empty
     assert tuple(told) == REQUEST_COLUMNS
 

@@ -13,7 +13,7 @@ from metrics.proof import hints
 from metrics.records import Report
 from metrics.stage import Phase, Place, Stage
 from metrics.summary import level_summary, reasons_to_suspect, worker_summaries
-from metrics.timeline import Timeline
+from metrics.timeline import Outcome, Timeline, TimelineBuilder, TokenSource
 
 MS = 1_000_000
 RAMP, HOLD, DRAIN = ((0, phase) for phase in Phase)
@@ -110,6 +110,28 @@ def test_one_uncertain_first_output_of_a_short_run_is_no_reason(
         bounds_ns = [0] * (requests - late) + [20 * MS] * late
         ledger.apply(report([timeline(ttft_uncertainty_ns=bound_ns) for bound_ns in bounds_ns], [stage()]))
         assert bool(reasons_to_suspect(ledger)) is suspect, (requests, late)
+
+
+def test_token_counts_that_cannot_be_are_a_reason_and_no_rate(
+    report: Callable[..., Report], timeline: MakeTimeline, stage: Callable[..., Stage]
+) -> None:
+    ledger = Ledger(Objectives())
+    ledger.begin_stage(stage(), 0.0)
+    builder = TimelineBuilder("0.1", 0, 3_000 * MS, max_tokens=64)
+    for arrived_ms in (3_100, 3_200, 3_300, 3_400):
+        builder.output(arrived_ms * MS, visible=True, tokens=None)
+    builder.usage(10, 1_000_000)
+    impossible = builder.finish(Outcome.OK, 3_400 * MS, bytes_received=900)
+    assert (impossible.output_tokens, impossible.output_tokens_source) == (4, TokenSource.EVENTS)
+    assert impossible.output_tokens_rejected == 1_000_000
+    ledger.apply(report([timeline(source=TokenSource.EVENTS), impossible], [stage()]))
+    assert reasons_to_suspect(ledger) == [
+        "level 10 (system prompt off): for 1 of 2 answers the server reported more output tokens than --max-tokens or "
+        "their bytes allow; these counts are not used"
+    ]
+    whole = level_summary(ledger.levels[0], 10.0, Objectives()).whole
+    assert (whole.output_tokens, whole.requests_with_rejected_usage) == (8, 1)
+    assert whole.request_token_rate.max == pytest.approx(10, rel=0.01)
 
 
 def spread(p99_ms: float) -> ErrorSpread:

@@ -293,6 +293,7 @@ FIGURES: dict[str, Any] = {
     "server": (dict.fromkeys(ServerFigures.__struct_fields__, (float, None)), None),
     "prompts": PROMPTS,
     "retries": int,
+    "requests_with_rejected_usage": int,
 }
 LEVEL = {
     "stage": int,

@@ -161,8 +161,10 @@ def test_a_fault_gives_its_outcome_and_no_latency(
         "--ignore-eos",
         *options,
     )
-    assert run.exit_code == 1, run.output
+    assert run.exit_code == 3, run.output  # nothing was answered
     assert_whole(run)
+    assert run.summary["validity"]["reasons"][0].startswith("no request was answered")
+    assert run.document["status"] == run.summary["status"] == "failed"
     assert {(row["outcome"], row["error"]) for row in run.requests} == {(outcome, message)}
     assert run.summary["levels"][0]["whole"]["ttft_s"]["count"] == 0
     assert f"{outcome} " in run.output
@@ -213,7 +215,7 @@ def test_an_error_inside_the_stream_is_a_stream_error(run_locust: RunLocust, sta
     run = run_locust(
         "-H", simulator.host, "-u", "1", "-r", "1", "-t", "3s", "--max-tokens", "9", "--engine", "vllm", "--ignore-eos"
     )
-    assert run.exit_code == 1
+    assert run.exit_code == 3, run.output
     assert {row["outcome"] for row in run.requests} == {"stream_error"}
     assert all(row["error"] for row in run.requests)
 
@@ -321,7 +323,7 @@ def test_the_api_key_reaches_the_server_and_nothing_else(
 def test_a_wrong_api_key_is_an_http_error(run_locust: RunLocust, start_simulator: StartSimulator) -> None:
     simulator = start_simulator("--profile", "fast", "--api-key-env", "LLM_API_KEY", env={"LLM_API_KEY": "sk-right"})
     run = run_locust("-H", simulator.host, "--model", "any", "-u", "1", "-t", "2s", env={"LLM_API_KEY": "sk-wrong"})
-    assert run.exit_code == 1
+    assert run.exit_code == 3, run.output
     assert {(row["outcome"], row["status"]) for row in run.requests} == {("http_error", "401")}
     assert "sk-wrong" not in run.output
 

@@ -23,7 +23,7 @@ EXPECTED: dict[str, dict[str, Any]] = json.loads((CAPTURES / "expected.json").re
 CUTS = 200
 CHAOS_CUTS = 2000
 PATIENT = Timeouts(connect_s=60.0, first_token_s=60.0, idle_s=60.0, total_s=60.0)
-QUESTION = ChatRequest(model="tiny", prompt="Why?", system_prompt=None, max_tokens=16)
+QUESTION = ChatRequest(model="tiny", prompt="Why?", system_prompt=None, max_tokens=4096)
 
 
 def told(engine: str, reads: list[bytes]) -> dict[str, Any]:

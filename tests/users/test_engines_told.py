@@ -69,7 +69,7 @@ def told(
 def test_a_whole_answer_is_ok_and_its_tokens_are_the_server_s_own_where_it_counts(
     engine: str, stream: bytes, answer: tuple[object, ...]
 ) -> None:
-    row, counted = told(engine, response(stream), tokenizer=True)
+    row, counted = told(engine, response(stream), tokenizer=True, max_tokens=64)
     tokens, finish_reason = answer[3], answer[4]
     if tokens is None:
         assert counted == WORDS  # over the whole text, once
@@ -218,6 +218,33 @@ def test_an_answer_shorter_than_the_length_it_shall_have_is_truncated_where_the_
     else:
         assert (row.outcome, row.tokens) == (Outcome.TRUNCATED, 3)
         assert row.error == "the stream ended after 3 of the 4 tokens that --ignore-eos asks for"
+
+
+# Counts that cannot be.
+
+COUNTING = [name for name in ENGINES if name not in {"lmdeploy-0.4.0", "tgi-2.0.4", "triton", "triton-bls"}]
+
+
+@pytest.mark.parametrize("engine", [name for name, *_ in (each.values for each in STREAMS) if name in COUNTING])
+def test_more_tokens_than_were_allowed_are_no_count(engine: str) -> None:
+    """The next source counts: the tokenizer where there is one, else the events."""
+    data = response(stream_of(engine))
+    row, counted = told(engine, data, tokenizer=True, max_tokens=2)
+    assert (row.outcome, row.tokens, row.source) == (Outcome.OK, 7, TokenSource.TOKENIZER)
+    assert counted == WORDS
+    row, _ = told(engine, data, max_tokens=2)
+    assert row.source is TokenSource.EVENTS
+
+
+@pytest.mark.parametrize(("tokens", "source"), [(400, TokenSource.USAGE), (4_000, TokenSource.EVENTS)])
+def test_more_tokens_than_the_response_has_bytes_are_no_count(tokens: int, source: TokenSource) -> None:
+    stream = stream_of("vllm").replace(b'"completion_tokens":3', b'"completion_tokens":%d' % tokens)
+    assert str(tokens).encode() in stream
+    data = response(stream)
+    assert 400 < len(data) < 4_000
+    row, _ = told("vllm", data, max_tokens=100_000)
+    assert (row.outcome, row.source) == (Outcome.OK, source)
+    assert row.tokens == (tokens if source is TokenSource.USAGE else 2)
 
 
 def test_an_answer_may_be_shorter_than_a_cap() -> None:
