@@ -1,0 +1,118 @@
+"""When a run's repeated prompts and prefix-cache hits are reported, and when two runs' hits are too far apart."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from reports.definition import command_of
+from reports.likeness import differences, prefix_hit_notices
+from reports.prompt_reuse import hit_ratio, prompt_notices
+from reports.results import Results, load_results
+from reports.table import header_lines
+from tests.reports.conftest import level, run_json, summary_json
+
+Make = Callable[..., Results]
+
+
+@pytest.fixture
+def a_run(tmp_path: Path) -> Make:
+    """A run of one level whose hold has these prompts and this hit ratio of the server's own."""
+    numbers = iter(range(100))
+
+    def make(reuse: str = "never", mode: str = "off", server: float | None = None, **prompts: Any) -> Results:
+        hold = {"prompts": {"requests": 100} | prompts}
+        if server is not None:
+            hold["server"] = {"prefix_cache_hit_ratio": server}
+        levels = [level(0, 10, mode, **hold)]
+        folder = tmp_path / f"run-{next(numbers)}"
+        folder.mkdir()
+        facts = {"options": {"prompt_reuse": reuse}, "prompts": {"reuse": reuse}}
+        (folder / "run.json").write_text(json.dumps(run_json(levels, **facts)))
+        (folder / "summary.json").write_text(json.dumps(summary_json(levels)))
+        return load_results(folder)
+
+    return make
+
+
+def heads(results: Results) -> list[str]:
+    return [notice.split(":")[0] for notice in prompt_notices(results)]
+
+
+@pytest.mark.parametrize(("share", "said"), [(0.05, []), (0.051, ["PROMPTS REPEAT"]), (None, [])])
+@pytest.mark.parametrize("mode", ["off", "on"])
+def test_repeats_are_said_above_five_percent(share: float | None, said: list[str], mode: str, a_run: Make) -> None:
+    assert heads(a_run("always", mode, repeated_share=share)) == said
+
+
+def test_hits_are_said_without_a_system_prompt_only(a_run: Make) -> None:
+    assert heads(a_run("always", server=0.06)) == ["PREFIX-CACHE HITS"]
+    assert heads(a_run("always", server=0.05)) == []
+    assert heads(a_run("always", "on", server=0.9)) == []
+
+
+def test_the_answers_usage_tells_hits_where_the_server_s_metrics_do_not(a_run: Make) -> None:
+    by_usage = a_run("run", cached_share=0.4)
+    assert heads(by_usage) == ["PREFIX-CACHE HITS"]
+    both = a_run("run", cached_share=0.4, server=0.01)
+    assert hit_ratio(both.summary.levels[0]) == 0.01
+    assert heads(both) == []
+    assert hit_ratio(a_run().summary.levels[0]) is None
+
+
+@pytest.mark.parametrize(("reuse", "length", "said"), [("never", 100.0, 0), ("never", 110.0, 1), ("always", 100.0, 1)])
+def test_a_chat_template_s_beginning_is_no_hit_where_prompts_cannot_repeat(
+    reuse: str, length: float, said: int, a_run: Make
+) -> None:
+    """30 % of 100 tokens are 30: two blocks; of 110 they are 33."""
+    assert len(heads(a_run(reuse, server=0.3, prompt_tokens_mean=length))) == said
+
+
+def test_without_a_known_length_hits_are_said_too(a_run: Make) -> None:
+    assert heads(a_run("never", server=0.3)) == ["PREFIX-CACHE HITS"]
+
+
+def test_runs_of_unlike_hits_are_not_compared_without_a_system_prompt_and_said_with_one(a_run: Make) -> None:
+    assert [found.field for found in differences(a_run(server=0.1), a_run(server=0.8))] == ["prefix_hits"]
+    assert differences(a_run(server=0.1), a_run(server=0.14)) == []
+    assert differences(a_run(server=0.1), a_run()) == []  # of one nothing is known
+    cached, uncached = (a_run(mode="on", server=ratio) for ratio in (0.8, 0.0))
+    assert differences(uncached, cached) == []
+    (notice,) = prefix_hit_notices(uncached, cached)
+    assert "0 %" in notice
+    assert "80.0 %" in notice
+
+
+def test_one_server_s_block_and_another_s_token_are_compared_all_the_same(a_run: Make) -> None:
+    """A template's 25 tokens of 100: a cache of blocks of 16 finds one block, a cache of tokens finds all."""
+    blocks, tokens = (a_run(server=ratio, prompt_tokens_mean=100.0) for ratio in (0.16, 0.25))
+    assert differences(blocks, tokens) == []
+
+
+def test_runs_of_another_reuse_are_not_compared_and_an_older_run_had_always(a_run: Make) -> None:
+    (found,) = differences(a_run("never"), a_run("always"))
+    assert (found.field, found.base, found.new) == ("prompt_reuse", "never", "always")
+    assert differences(a_run(""), a_run("always")) == []
+
+
+def test_a_run_whose_prompts_may_repeat_says_so_at_its_head(a_run: Make) -> None:
+    labelled = {
+        reuse: [line for line in header_lines(a_run(reuse)) if "--prompt-reuse" in line]
+        for reuse in ("never", "run", "always", "")
+    }
+    assert {reuse: len(lines) for reuse, lines in labelled.items()} == {"never": 0, "run": 1, "always": 1, "": 0}
+
+
+def test_the_command_that_repeats_a_run_draws_a_nonce_of_its_own_unless_one_was_given(a_run: Make) -> None:
+    results = a_run()
+    for source, repeated in (("drawn", False), ("given", True)):
+        run = msgspec.structs.replace(
+            results.run, options={"prompt_nonce": "N1"}, prompts={"nonce": "N1", "nonce_source": source}
+        )
+        command = command_of(msgspec.structs.replace(results, run=run))
+        assert ("--prompt-nonce N1" in command) is repeated
