@@ -11,6 +11,7 @@ import msgspec
 from metrics.ledger import Ledger, LevelBooks, WorkerBooks
 from metrics.live import LiveSeries, Point
 from metrics.prometheus import LiveRun
+from metrics.prompt_notices import live_notices
 from metrics.proof import hints, smallest_medians, worker_reasons
 from metrics.run import RunFacts, Status
 from metrics.stage import Part, Stage
@@ -171,7 +172,8 @@ class LiveView:
             _worker_row(number, worker, series.tokens_per_s(number, ledger), validity(worker_reasons(worker, smallest)))
             for number, worker in sorted(ledger.workers.items())
         ]
-        return self._level_rows(ledger, facts, series, now_s), workers, list(hints(ledger).values())
+        notices = live_notices(ledger, self._live.server, str(facts.prompts.get("reuse") or "always"), now_s)
+        return self._level_rows(ledger, facts, series, now_s), workers, [*hints(ledger).values(), *notices]
 
     def _level_rows(self, ledger: Ledger, facts: RunFacts, series: LiveSeries, now_s: float) -> list[LevelRow]:
         return [self._level_row(stage, ledger, series, now_s) for stage in facts.plan]

@@ -1,24 +1,13 @@
 """Whether a run's figures are its server's work or its prefix cache's: repeated prompts, and prefix-cache hits. Pure.
 
-Two bounds decide what is reported. They are applied to the hold of each level.
-
-- Repeats: more than REPEATS_BOUND of the requests sent a text that was sent before in the run.
-- Hits: without a system prompt, more than HITS_BOUND of the prompt tokens came from the server's prefix cache. Where
-  prompts cannot repeat (--prompt-reuse never), hits of up to FIXED_START_TOKENS tokens a request are left out: they
-  are the fixed beginning that a chat template gives every request.
+The bounds, applied to the hold of each level, are those of metrics/prompt_notices.py.
 """
 
 from __future__ import annotations
 
+from metrics.prompt_notices import HITS_BOUND, REPEATS_BOUND, hits_exceed, is_fixed_start, repeats_exceed
 from reports import units
 from reports.results import Level, Results
-
-#: Of the requests of a hold.
-REPEATS_BOUND = 0.05
-#: Of the prompt tokens of a hold.
-HITS_BOUND = 0.05
-#: Two blocks of 16 tokens, the unit in which vLLM and most others cache.
-FIXED_START_TOKENS = 32
 
 _MODES = {"off": "without system prompt", "on": "with system prompt"}
 
@@ -37,45 +26,30 @@ def hit_ratio(level: Level) -> float | None:
     return hold.prompts.cached_share
 
 
-def repeats_exceed(level: Level) -> bool:
-    """Whether more prompts of the hold repeated than REPEATS_BOUND."""
-    return (level.hold.prompts.repeated_share or 0.0) > REPEATS_BOUND
-
-
-def hits_exceed(level: Level, reuse: str) -> bool:
-    """Whether the hold has prefix-cache hits above the bounds, at a level without system prompt."""
-    ratio = hit_ratio(level)
-    if level.system_prompt == "on" or ratio is None or ratio <= HITS_BOUND:
-        return False
-    return not _is_fixed_start(ratio, level, reuse)
-
-
 def hits_differ(base: Level, new: Level, reuse: str) -> bool:
     """Whether the hit ratios of two runs' same level are too far apart for their TTFTs to be compared: by more than
     HITS_BOUND, and by more than a chat template's beginning where prompts cannot repeat."""
     one, other = hit_ratio(base), hit_ratio(new)
     if one is None or other is None or abs(one - other) <= HITS_BOUND:
         return False
-    return not _is_fixed_start(abs(one - other), new, reuse)
-
-
-def _is_fixed_start(ratio: float, level: Level, reuse: str) -> bool:
-    length = level.hold.prompts.prompt_tokens_mean
-    return reuse == "never" and length is not None and ratio * length <= FIXED_START_TOKENS
+    return not is_fixed_start(abs(one - other), new.hold.prompts, reuse)
 
 
 def prompt_notices(results: Results) -> list[str]:
     """A sentence for repeats above their bound and one for hits above theirs, with the figures; none where neither."""
     levels, reuse = results.summary.levels, reuse_of(results)
     found = []
-    if repeating := [level for level in levels if repeats_exceed(level)]:
+    if repeating := [level for level in levels if repeats_exceed(level.hold.prompts)]:
         told = _list(repeating, {level.stage: level.hold.prompts.repeated_share for level in repeating})
         found.append(
             f"PROMPTS REPEAT: more than {units.percentage(REPEATS_BOUND)} of the requests sent a text that was sent "
             f"before in this run ({told}). A server that caches prefixes answers those sooner: TTFT is then partly its "
             f"cache's. This run had --prompt-reuse {reuse}; never is the default."
         )
-    if hitting := [level for level in levels if hits_exceed(level, reuse)]:
+    hitting = [
+        level for level in levels if hits_exceed(hit_ratio(level), level.hold.prompts, level.system_prompt, reuse)
+    ]
+    if hitting:
         told = _list(hitting, {level.stage: hit_ratio(level) for level in hitting})
         why = (
             "no prompt was sent twice, so the server or a gateway puts a long text before each"

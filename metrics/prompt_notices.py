@@ -1,0 +1,65 @@
+"""Whether a level's TTFT may be its server's prefix cache's: the bounds, and what a page says while the run goes on.
+
+Both bounds are applied to the hold of a level.
+
+- Repeats: more than REPEATS_BOUND of the requests sent a text that was sent before in the run.
+- Hits: without a system prompt, more than HITS_BOUND of the prompt tokens came from the server's prefix cache. Where
+  prompts cannot repeat (--prompt-reuse never), hits of up to FIXED_START_TOKENS tokens a request are left out: they
+  are the fixed beginning that a chat template gives every request.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from metrics.ledger import Ledger
+from metrics.prompts_sent import PromptFigures
+from metrics.proof import level_name
+from metrics.server import ServerBooks
+from metrics.stage import Part
+
+#: Of the requests of a hold.
+REPEATS_BOUND = 0.05
+#: Of the prompt tokens of a hold.
+HITS_BOUND = 0.05
+#: Two blocks of 16 tokens, the unit in which vLLM and most others cache.
+FIXED_START_TOKENS = 32
+#: Fewer requests than this say nothing of a share of 5 %.
+_FEWEST_REQUESTS = 20
+
+
+def repeats_exceed(prompts: PromptFigures) -> bool:
+    """Whether more prompts repeated than REPEATS_BOUND."""
+    return (prompts.repeated_share or 0.0) > REPEATS_BOUND
+
+
+def hits_exceed(ratio: float | None, prompts: PromptFigures, system_prompt: str, reuse: str) -> bool:
+    """Whether a hit ratio (0 to 1, None where it is not known) is above the bounds. system_prompt: "off" or "on"; with
+    one, hits are what it is for. reuse: the run's --prompt-reuse."""
+    if system_prompt == "on" or ratio is None or ratio <= HITS_BOUND:
+        return False
+    return not is_fixed_start(ratio, prompts, reuse)
+
+
+def is_fixed_start(ratio: float, prompts: PromptFigures, reuse: str) -> bool:
+    """Whether so many hits (a share of the prompt tokens) may be what a chat template puts before every prompt."""
+    length = prompts.prompt_tokens_mean
+    return reuse == "never" and length is not None and ratio * length <= FIXED_START_TOKENS
+
+
+def live_notices(ledger: Ledger, server: ServerBooks, reuse: str, now_s: float) -> Iterator[str]:
+    """A sentence for each level of a run under way whose repeats or hits are above their bounds."""
+    for level in ledger.levels.values():
+        prompts = level.parts[Part.HOLD].prompts.figures()
+        if prompts.requests < _FEWEST_REQUESTS:
+            continue
+        if repeats_exceed(prompts):
+            yield (
+                f"{level_name(level)}: {prompts.repeated_share:.0%} of the requests sent a text that was sent before "
+                "in this run; TTFT may be the server's prefix cache's"
+            )
+        seen = server.figures(level, Part.HOLD, now_s)
+        by_server = seen.prefix_cache_hit_ratio if seen else None
+        ratio = prompts.cached_share if by_server is None else by_server
+        if hits_exceed(ratio, prompts, level.stage.system_prompt, reuse):
+            yield f"{level_name(level)}: {ratio:.0%} of the prompt tokens came from the server's prefix cache"
