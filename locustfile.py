@@ -21,17 +21,19 @@ import shapes.options
 import users.options
 from metrics import transport
 from metrics.hooks import Recording
-from metrics.master_port import check_master_port
-from metrics.protocol import FORKED_CLUSTER
+from metrics.listening import choose_ports
 from metrics.run import EXIT_INTERRUPTED, INTERRUPTED_EARLY, RunFacts
 from metrics.stage import Stage
+from options import CommandLine, Given, collect_errors, refuse
 from page.mount import WebPage
+from page.options import WebOptions, is_web_option, turn_on_login
 from page.options import add_options as add_page_options
-from page.options import is_web_option, login_when_password_given
 from reports.judge import Judge
 from reports.sink import TerminalSink
+from shapes.own_code import check_own_code
 from shapes.plan import Level
 from shapes.run_shape import RunShape
+from users.address import base_url
 from users.chat import ChatUser, SystemPromptChatUser
 from users.hooks import Crew
 
@@ -45,10 +47,7 @@ crew = Crew(events)
 
 def check_start(environment, options, host):
     """What would refuse a run that is asked for from the page."""
-    plan = [stage_of(level) for level in shapes.options.plan_of(options)]
-    shapes.options.pauses_of(options)
-    judge.prepare(reports.options.JudgingOptions.of(options), plan)
-    recording.check(options)
+    check_run(options, host)
     crew.check(options, host, environment, wait=False)
 
 
@@ -76,6 +75,55 @@ def end_at_once_when_interrupted():
 os.register_at_fork(after_in_child=end_at_once_when_interrupted)
 
 
+def complete(given: Given) -> None:
+    """What follows from the options that were given."""
+    if not given.options.worker:
+        shapes.options.check_conflicts(given.options, given.sources)
+    shapes.options.choose_free_shape(given.options)
+    turn_on_login(given.options)
+    if given.options.host:
+        given.options.host = base_url(given.options.host)
+
+
+def check(given: Given) -> None:
+    """Everything that the options can be wrong about, before Locust forks. A worker has its master's plan, no page, and
+    no port."""
+    options = given.options
+    transport.install(options.cluster_key_file)
+    if options.worker or options.list_commands or options.show_task_ratio or options.show_task_ratio_json:
+        return
+    recording.forks_workers = bool(options.processes)
+    recording.metrics_port_given = "metrics_port" in given.sources
+    try:
+        with collect_errors() as errors:
+            notices.extend(errors.of(choose_ports, given) or ())
+            errors.of(check_run, options, options.host or "")
+            if not options.headless:
+                errors.of(WebOptions.of, options)
+    except KeyboardInterrupt:
+        end_interrupted()
+
+
+def check_run(options, host):
+    """What the options of a run can be wrong about, its server left aside."""
+    with collect_errors() as errors:
+        plan = errors.of(plan_of, options)
+        errors.of(shapes.options.pauses_of, options)
+        judging = errors.of(reports.options.JudgingOptions.of, options)
+        if plan and judging:
+            errors.of(judge.prepare, judging, plan)
+        errors.of(recording.check, options)
+        errors.of(crew.check_options, options, host)
+
+
+def plan_of(options) -> list[Stage]:
+    return [stage_of(level) for level in shapes.options.plan_of(options)]
+
+
+notices: list[str] = []
+command_line = CommandLine(complete, check)
+
+
 @events.init_command_line_parser.add_listener
 def add_options(parser, **_):
     users.options.add_options(parser)
@@ -83,43 +131,9 @@ def add_options(parser, **_):
     metrics.options.add_options(parser)
     reports.options.add_options(parser)
     add_page_options(parser)
-    login_when_password_given(parser)
-    show_chosen_shape(parser)
-    parser.set_defaults(only_summary=True)  # a line each five seconds instead of Locust's table each two
-    bind_to_this_machine(parser)
-    prepare_to_fork(parser)
-
-
-def show_chosen_shape(parser):
-    """The page's form shows the shape that the command line selects."""
-    options, _ = parser.parse_known_args()
-    if shapes.options.is_free(options):
-        parser.set_defaults(shape="free")
-
-
-def bind_to_this_machine(parser):
-    """Locust listens on all addresses unless told otherwise. Here nobody else's machine sees the page, nor the port for
-    workers where --processes forks them (who then know which it is); --master is to be reached from others."""
-    parser.set_defaults(web_host="127.0.0.1")
-    options, _ = parser.parse_known_args()
-    if options.processes and not options.worker:
-        parser.set_defaults(master_bind_host="127.0.0.1", master_port=options.master_bind_port, cluster=FORKED_CLUSTER)
-
-
-def prepare_to_fork(parser):
-    """Locust forks before it tells of anything else. Its page asks for the options again and again: a port is tried
-    once, and prompts that were loaded are kept."""
-    options, _ = parser.parse_known_args()
-    recording.forks_workers = bool(options.processes and not options.worker)
-    try:
-        transport.install(options.cluster_key_file)
-        if options.master or recording.forks_workers:
-            check_master_port(options.master_bind_host, options.master_bind_port)
-        if options.processes:
-            crew.load(options)
-    except ValueError as error:
-        print(f"tokenswarm: {error}", file=sys.stderr)
-        sys.exit(EXIT_BAD_SETUP)
+    # A line each five seconds instead of Locust's table each two; and a page that nobody else's machine sees.
+    parser.set_defaults(only_summary=True, web_host="127.0.0.1")
+    command_line.attach(parser)
 
 
 @events.init.add_listener
@@ -128,14 +142,13 @@ def prepare(environment, **_):
     options = environment.parsed_options
     on_worker = isinstance(environment.runner, WorkerRunner)
     try:
+        for notice in notices:
+            logger.warning("%s", notice)
         recording.on_late_stage = lambda: begin_run(environment)
         recording.attach(environment)
         recording.request_admission()
         if not on_worker:
-            shapes.options.choose_free_shape(options)
-            plan = [stage_of(level) for level in shapes.options.plan_of(options)]
-            shapes.options.pauses_of(options)
-            judge.prepare(reports.options.JudgingOptions.of(options), plan)
+            check_own_code(environment, {stage.system_prompt for stage in plan_of(options)})
         crew.attach(environment)
         if not on_worker:
             page.attach(environment)
@@ -145,13 +158,17 @@ def prepare(environment, **_):
             crew.check(options, environment.host, environment)
         recording.join()
     except ValueError as error:
-        print(f"tokenswarm: {error}", file=sys.stderr)
         if on_worker:
             recording.refuse_run(str(error))
-        sys.exit(EXIT_BAD_SETUP)
+        refuse(error)
     except KeyboardInterrupt:
-        print(INTERRUPTED_EARLY, file=sys.stderr)
-        sys.exit(EXIT_INTERRUPTED)
+        end_interrupted()
+
+
+def end_interrupted():
+    """Ctrl-C before there is a run."""
+    print(INTERRUPTED_EARLY, file=sys.stderr)
+    sys.exit(EXIT_INTERRUPTED)
 
 
 @events.test_start.add_listener
@@ -178,7 +195,7 @@ def begin_run(environment, **_):
         if recording.recorder is not None:
             crew.begin(environment, recording.recorder)
     except ValueError as error:
-        logger.error("The run does not begin: %s", error)
+        logger.error("Run not started: %s", error)
         page.refuse(str(error))
         environment.process_exit_code = EXIT_BAD_SETUP
         if isinstance(environment.runner, WorkerRunner):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import probe.cli
 import reports.cli
@@ -12,6 +12,7 @@ import reports.compare
 import reports.gate
 import reports.recover
 import simulator.cli
+from options import unknown_option
 from reports.output import discard
 
 _COMMANDS = {
@@ -25,18 +26,33 @@ _COMMANDS = {
 
 
 class _Parser(argparse.ArgumentParser):
+    def __init__(self, **how: Any) -> None:
+        super().__init__(allow_abbrev=False, **how)
+
     def error(self, message: str) -> NoReturn:
         """One sentence, exit code 2, no usage block."""
         self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
+
+    def refuse_unknown(self, words: list[str]) -> NoReturn:
+        """What is left of the command line is none of this parser's arguments."""
+        options = [word for word in words if word.startswith("-")]
+        if not options:
+            self.error(f"unexpected argument {words[0]!r}")
+        flags = [flag for action in self._actions for flag in action.option_strings]
+        self.error("; ".join(unknown_option(option, flags) for option in options))
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run a subcommand. Returns its exit code: 2 for what cannot be done as asked; the others are the subcommand's."""
     parser = _Parser(prog="tokenswarm", description="Stress tests for servers that stream text from LLMs.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
+    parsers = {}
     for name, (module, text) in _COMMANDS.items():
-        module.add_arguments(commands.add_parser(name, help=text, description=text.capitalize() + "."))
-    args = parser.parse_args(arguments)
+        parsers[name] = commands.add_parser(name, help=text, description=text.capitalize() + ".")
+        module.add_arguments(parsers[name])
+    args, unknown = parser.parse_known_args(arguments)
+    if unknown:
+        parsers[args.command].refuse_unknown(unknown)
     code: int = _COMMANDS[args.command][0].main(args)
     try:
         sys.stdout.flush()

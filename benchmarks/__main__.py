@@ -193,7 +193,7 @@ def _bench(args: argparse.Namespace, clients: Sequence[Client], cores: Sequence[
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser = argparse.ArgumentParser(allow_abbrev=False, prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--users", type=_numbers, default=(100, 500, 1000), help="like 100,500 (default: 100,500,1000)")
     parser.add_argument("--client", default="", metavar="NAME", help="this client alone, named as in the table")
     parser.add_argument(

@@ -249,7 +249,9 @@ def rows_in(results: Path) -> int:
 
 def main() -> None:
     """A table with a row for each number of workers, each in a process of its own."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.distributed", description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(
+        allow_abbrev=False, prog="python -m benchmarks.distributed", description=__doc__.partition("\n")[0]
+    )
     parser.add_argument("--workers", default="10,50,200", help="numbers of workers")
     parser.add_argument("--requests", type=float, default=5.0, help="requests that end on each worker in a second")
     parser.add_argument("--tokens", type=int, default=128, help="output tokens of each, a gap each")

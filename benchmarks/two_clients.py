@@ -109,7 +109,7 @@ def _core_of_clients() -> int:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.two_clients", description=__doc__)
+    parser = argparse.ArgumentParser(allow_abbrev=False, prog="python -m benchmarks.two_clients", description=__doc__)
     parser.add_argument("--host", required=True, help="a server of OpenAI's chat dialect, like http://127.0.0.1:8080")
     parser.add_argument("--model", required=True, help="what to ask it for")
     parser.add_argument("--engine", default="llamacpp", help="what it is (default: llamacpp)")

@@ -51,6 +51,8 @@ logger = logging.getLogger(__name__)
 _EXIT_CODES = {Status.FAILED: EXIT_NOT_TO_BE_BELIEVED, Status.INTERRUPTED: EXIT_INTERRUPTED}
 #: A process that has users and keeps the books enters few requests at a time: a second's worth would hold up its loop.
 _OWN_REPORT_S = 0.1
+#: How many ports after the usual one are tried for the metrics where none was given.
+_NEXT_METRICS_PORTS = 100
 #: Told of each run's folder when it is complete. Returns an exit code, or None for Locust's own.
 Judge = Callable[[Path], int | None]
 
@@ -77,6 +79,8 @@ class Recording:
     whether this process is, or was forked by, a master with workers of its own."""
 
     forks_workers = False
+    #: Whether --metrics-port was given: another port is then no choice.
+    metrics_port_given = True
 
     def __init__(self, events: Events, sinks: Sequence[Sink], judge: Judge | None = None) -> None:
         """What the judge says counts for a run that went to its end."""
@@ -134,7 +138,8 @@ class Recording:
         if not isinstance(runner, WorkerRunner):
             check_writable(options.results)
             if options.metrics_port:
-                self._server = serve(self._live, options.metrics_host, options.metrics_port)
+                self._server = self._serve_metrics(options)
+                environment.parsed_options.metrics_port = self._server.server_port
             if self._headless:
                 environment.process_exit_code = EXIT_INTERRUPTED  # until a run has ended
                 # Locust heeds SIGTERM only when a headless run is over; a pipeline that is cancelled sends just that.
@@ -146,6 +151,15 @@ class Recording:
                 ]
             gevent.spawn(self._keep_books)
             gevent.spawn(self._enter_own_requests)
+
+    def _serve_metrics(self, options: RecordingOptions) -> WSGIServer:
+        """Raises MetricsPortError."""
+        others = 0 if self.metrics_port_given else _NEXT_METRICS_PORTS
+        server = serve(self._live, options.metrics_host, options.metrics_port, others)
+        if server.server_port != options.metrics_port:
+            where = f"http://{options.metrics_host}:{server.server_port}/metrics"
+            logger.warning("Port %d is taken: metrics are at %s", options.metrics_port, where)
+        return server
 
     def _interrupt(self, runner: Runner, main: greenlet) -> None:
         """Before its shape starts, Locust answers an interrupt with a traceback, and leaves workers waiting for it."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from metrics.objectives import DEFAULT_SHARE, Objectives
+from options import collect_errors
 
 _LINGER = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m)?", re.ASCII)
 NO_SPOOL = "off"
@@ -36,23 +37,31 @@ class RecordingOptions:
 
     @classmethod
     def of(cls, options: Namespace) -> RecordingOptions:
-        """Check and convert. Raises ObjectiveError, RecordingOptionError."""
-        port = int(options.metrics_port)
-        if not 0 <= port <= 65535:
-            raise RecordingOptionError(f"--metrics-port takes a port from 1 to 65535, or 0 for none, got {port}.")
-        linger = _LINGER.fullmatch(str(options.metrics_linger).strip())
-        if not linger:
-            raise RecordingOptionError(f"--metrics-linger takes a time like 15s or 1m, got {options.metrics_linger!r}.")
-        return cls(
-            Path(options.results),
-            Objectives.parse(options.slo, options.slo_share),
-            options.metrics_host,
-            port,
-            float(linger[1]) * _SECONDS[linger[2]],
-            options.cluster,
-            spools=options.spool_folder != NO_SPOOL,
-            spool_folder=Path(options.spool_folder) if options.spool_folder not in ("", NO_SPOOL) else None,
-        )
+        """Check and convert. Raises ObjectiveError, RecordingOptionError, OptionErrors."""
+        with collect_errors() as errors:
+            port = int(options.metrics_port)
+            if not 0 <= port <= 65535:
+                errors.add(
+                    RecordingOptionError(f"--metrics-port takes a port from 1 to 65535, or 0 for none, got {port}.")
+                )
+            return cls(
+                Path(options.results),
+                errors.of(Objectives.parse, options.slo, options.slo_share),
+                options.metrics_host,
+                port,
+                errors.of(_linger_s, options.metrics_linger),
+                options.cluster,
+                spools=options.spool_folder != NO_SPOOL,
+                spool_folder=Path(options.spool_folder) if options.spool_folder not in ("", NO_SPOOL) else None,
+            )
+
+
+def _linger_s(text: Any) -> float:
+    """Raises RecordingOptionError."""
+    linger = _LINGER.fullmatch(str(text).strip())
+    if not linger:
+        raise RecordingOptionError(f"--metrics-linger takes a time like 15s or 1m, got {text!r}.")
+    return float(linger[1]) * _SECONDS[linger[2]]
 
 
 def add_options(parser: ArgumentParser) -> None:

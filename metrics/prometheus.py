@@ -180,16 +180,21 @@ def _levels(facts: RunFacts, ledger: Ledger) -> Iterator[tuple[tuple[str, ...], 
         yield (facts.engine, facts.model, level.stage.system_prompt, level.stage.level), level
 
 
-def serve(live: LiveRun, host: str, port: int) -> WSGIServer:
-    """Serve /metrics in this process's gevent hub. Raises MetricsPortError if the port cannot be had."""
+def serve(live: LiveRun, host: str, port: int, next_ports: int = 0) -> WSGIServer:
+    """Serve /metrics in this process's gevent hub, on `port` or the first free one of the `next_ports` after it. Raises
+    MetricsPortError if none can be had."""
     registry = CollectorRegistry()
     registry.register(BooksCollector(live))
-    server = WSGIServer((host, port), ScrapeGuard(make_wsgi_app(registry), host), log=None)
-    try:
-        server.start()
-    except OSError as error:
-        raise MetricsPortError(
-            f"the metrics port {host}:{port} cannot be had ({os.strerror(error.errno) if error.errno else error}); "
-            "choose another with --metrics-port, or 0 for none."
-        ) from None
-    return server
+    app = ScrapeGuard(make_wsgi_app(registry), host)
+    reason = ""
+    for candidate in range(port, min(port + next_ports, 65535) + 1):
+        server = WSGIServer((host, candidate), app, log=None)
+        try:
+            server.start()
+        except OSError as error:
+            reason = reason or (os.strerror(error.errno) if error.errno else str(error))
+        else:
+            return server
+    raise MetricsPortError(
+        f"the metrics port {host}:{port} cannot be had ({reason}); choose another with --metrics-port, or 0 for none."
+    )

@@ -50,8 +50,7 @@ _BUSY = {
     STATE_CLEANUP: "The last run is still being stopped; try again in a moment.",
 }
 _LOCUSTS_OWN = {
-    "host": "address of the server, without /v1: the one of the command line, one on this machine, or one of "
-    "--web-allow-target",
+    "host": "address of the server: the one of the command line, one on this machine, or one of --web-allow-target",
     "user_count": "how many there are at most",
     "spawn_rate": "how many are added each second",
     "run_time": "a time like 20s, 5m or 1h30m; empty: until it is stopped",

@@ -112,11 +112,10 @@ def add_options(parser: ArgumentParser) -> None:
     )
 
 
-def login_when_password_given(parser: ArgumentParser, environ: Mapping[str, str] = os.environ) -> None:
+def turn_on_login(options: Namespace, environ: Mapping[str, str] = os.environ) -> None:
     """A password without --web-login would protect nothing: it turns the login on."""
-    options, _ = parser.parse_known_args()
     if environ.get(PASSWORD_VARIABLE) or options.web_password_file:
-        parser.set_defaults(web_login=True)
+        options.web_login = True
 
 
 def is_web_option(name: str) -> bool:

@@ -12,8 +12,8 @@ from probe.inquiry import Probe, ProbeError
 from probe.text import told_as_text
 from prompts import PromptError, token_counter
 from reports.output import show
+from users.address import base_url, origin_of
 from users.options import OptionError, Timeouts
-from users.server import origin_of
 from wire import TlsSettings, UnusableCertificates, UnusableUrl
 
 EXIT_CANNOT = 2
@@ -59,7 +59,7 @@ def _probe(args: argparse.Namespace) -> Probe:
     if args.max_tokens < 1 or not args.timeout > 0:
         raise ProbeError("--max-tokens takes a whole number of at least 1, --timeout seconds above 0.")
     return Probe(
-        host=args.host,
+        host=base_url(args.host),
         origin=origin_of(args.host),
         engine=None if args.engine == "auto" else args.engine,
         model=args.model,

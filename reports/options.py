@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
+from options import collect_errors
 from reports.changes import ASSUMED_VARIATION
 from reports.conditions import Condition, parse_conditions, parse_pass_conditions
 from reports.results import ReportError
@@ -34,17 +35,17 @@ class JudgingOptions:
 
     @classmethod
     def of(cls, options: Namespace, relative: bool = False) -> JudgingOptions:
-        """Check and convert. Raises ConditionError, ReportError."""
-        conditions = conditions_of(vars(options), relative)
-        names_goodput = any(condition.figure and condition.figure.name == "goodput" for condition in conditions)
-        if names_goodput and getattr(options, "slo", None) == "":
-            raise ReportError("A condition names goodput, which needs objectives: give --slo, like --slo ttft=500ms.")
-        return cls(
-            conditions,
-            _file("--junit", options.junit),
-            _file("--markdown", options.markdown),
-            bool(getattr(options, "json", False)),
-        )
+        """Check and convert. Raises ConditionError, ReportError, OptionErrors."""
+        with collect_errors() as errors:
+            conditions = errors.of(conditions_of, vars(options), relative)
+            names_goodput = any(each.figure and each.figure.name == "goodput" for each in conditions or ())
+            if names_goodput and getattr(options, "slo", None) == "":
+                errors.add(
+                    ReportError("A condition names goodput, which needs objectives: give --slo, like --slo ttft=500ms.")
+                )
+            junit = errors.of(_file, "--junit", options.junit)
+            markdown = errors.of(_file, "--markdown", options.markdown)
+        return cls(conditions, junit, markdown, bool(getattr(options, "json", False)))
 
 
 def conditions_of(options: Mapping[str, Any], relative: bool = False) -> list[Condition]:

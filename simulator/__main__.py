@@ -14,7 +14,11 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _run() -> int:
-    parser = _Parser(prog="python -m simulator", description="A server of known speed that speaks like an LLM engine.")
+    parser = _Parser(
+        allow_abbrev=False,
+        prog="python -m simulator",
+        description="A server of known speed that speaks like an LLM engine.",
+    )
     add_arguments(parser)
     return main(parser.parse_args())
 

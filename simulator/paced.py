@@ -276,7 +276,7 @@ class PacedServer:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m simulator.paced", description=__doc__)
+    parser = argparse.ArgumentParser(allow_abbrev=False, prog="python -m simulator.paced", description=__doc__)
     parser.add_argument("--log", type=Path, required=True, help="CSV file, a row a request")
     parser.add_argument(
         "--tokens", type=int, nargs=2, default=ANSWER_TOKENS, help="of the shortest and the longest answer"

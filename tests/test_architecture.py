@@ -9,20 +9,21 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 
-ROOMS = {"users", "shapes", "prompts", "engines", "wire", "metrics", "reports", "simulator", "probe", "page"}
+ROOMS = {"users", "shapes", "prompts", "engines", "wire", "metrics", "reports", "simulator", "probe", "page", "options"}
 #: Which of our rooms each place may import besides its own.
 MAY_IMPORT: dict[str, set[str]] = {
-    "locustfile": {"users", "shapes", "metrics", "page", "reports"},
-    "tokenswarm": {"reports", "simulator", "probe"},
-    "users": {"prompts", "engines", "wire", "metrics"},
-    "reports": {"metrics"},
+    "locustfile": {"users", "shapes", "metrics", "page", "reports", "options"},
+    "tokenswarm": {"reports", "simulator", "probe", "options"},
+    "users": {"prompts", "engines", "wire", "metrics", "options"},
+    "reports": {"metrics", "options"},
     "page": {"metrics", "reports"},
     "probe": {"users", "prompts", "engines", "wire", "metrics", "reports"},
-    "shapes": set(),
+    "shapes": {"options"},
     "prompts": set(),
     "engines": set(),
     "wire": set(),
-    "metrics": set(),
+    "metrics": {"options"},
+    "options": set(),
     "simulator": set(),
 }
 LINKS = (

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import gevent
-from locust import User, task
+from locust import User, events, task
+from locust.env import Environment
 
 from metrics.stage import Begun
 from metrics.timeline import Outcome, Timeline
+from options import refuse
 from users.exchange import Ask
 from users.session import Session
 from wire import StreamClient
@@ -34,6 +36,8 @@ class StreamingUser(User):
     with_system_prompt: ClassVar[bool]
     #: Set for every run, before its first user.
     session: ClassVar[Session | None] = None
+    #: Whether Tokenswarm's locustfile is loaded, which sets the session.
+    has_sessions: ClassVar[bool] = False
     spawned: ClassVar[int] = 0
 
     def on_start(self) -> None:
@@ -114,6 +118,22 @@ class SystemPromptChatUser(StreamingUser):
     """Sends the system prompt before the prompt, so that an engine may reuse what it computed for it."""
 
     with_system_prompt = True
+
+
+class NoSessionsError(ValueError):
+    """Users of this module in a locustfile that does not prepare their runs: they would wait for ever."""
+
+
+@events.init.add_listener
+def _refuse_users_without_sessions(environment: Environment, **_: Any) -> None:
+    idle = [each.__name__ for each in environment.user_classes if issubclass(each, StreamingUser)]
+    if idle and not StreamingUser.has_sessions:
+        refuse(
+            NoSessionsError(
+                f"users of {' and '.join(idle)} would send no request, as this locustfile does not prepare their runs: "
+                "start Tokenswarm's own locustfile.py (locust -f PATH/TO/locustfile.py), with options in place of code."
+            )
+        )
 
 
 def _kind_of_failure(timeline: Timeline) -> str:

@@ -21,7 +21,9 @@ from locust.runners import MasterRunner, WorkerRunner
 from engines import TemplatedEngine
 from metrics.health import SelfCheck
 from metrics.recorder import Recorder
+from options import collect_errors
 from prompts import PromptReuse, new_run_nonce
+from users.address import base_url, origin_of
 from users.chat import StreamingUser
 from users.options import (
     API_KEY_VARIABLE,
@@ -36,9 +38,9 @@ from users.options import (
     request_headers,
 )
 from users.self_check import SelfCheckFailed, self_check
-from users.server import Server, find_server, origin_of, unasked
+from users.server import Server, find_server, unasked
 from users.server_metrics import ServerLog, ServerWatch
-from users.session import Session, load_material
+from users.session import Session, load_given_material, load_material
 from users.target import EmbeddedSimulator
 from wire import Origin, UnusableUrl
 
@@ -134,6 +136,7 @@ class Crew:
         self._chosen: dict[str, str] | None = None
         self._watch: ServerWatch | None = None
         self._self_checks = SelfChecks()
+        StreamingUser.has_sessions = True
         events.test_stopping.add_listener(self._on_test_stopping)
         events.test_stop.add_listener(self._on_test_stop)
         events.quit.add_listener(self._on_quit)
@@ -168,6 +171,16 @@ class Crew:
         load_material(options)
         return options
 
+    def check_options(self, given: Namespace, host: str) -> None:
+        """What the options can be wrong about, without asking the server; "" is no host. Raises OptionError,
+        PromptError, UnusableUrl, OptionErrors."""
+        with collect_errors() as errors:
+            errors.of(ChatOptions.of, given)
+            errors.of(load_given_material, given)
+            errors.of(ServerMetricsOptions.of, given)
+            if host:
+                errors.of(origin_of, host)
+
     def facts(self, environment: Environment) -> dict[str, Any]:
         """Where the books are kept: what run.json says of what is asked, the server having been found to answer. Raises
         OptionError, PromptError, UnusableUrl."""
@@ -182,7 +195,7 @@ class Crew:
         parsed.engine, parsed.model = server.found.engine, server.model
         parsed.prompt_nonce = run_nonce_of(options)
         return {
-            "host": host,
+            "host": base_url(host),
             "engine": server.found.engine,
             "model": server.model,
             "prompts": load_material(options).facts() | reuse_facts(options, parsed.prompt_nonce),
@@ -197,11 +210,9 @@ class Crew:
     def check(self, given: Namespace, host: str, environment: Environment, wait: bool = True) -> None:
         """Find out before a run what would refuse it, and keep what was found of the server for `facts`. wait: until
         the server is ready; the run itself does so too. Raises OptionError, PromptError, UnusableUrl."""
-        options = self.load(given)
-        ServerMetricsOptions.of(given)
         self._server = None
         with suppress(_StillLoading):
-            self._server = _server_of(options, host, environment, gevent.sleep if wait else _do_not_wait)
+            self._server = _server_of(ChatOptions.of(given), host, environment, gevent.sleep if wait else _do_not_wait)
 
     def self_checks(self, environment: Environment, users: int) -> dict[int, SelfCheck]:
         """By worker, what each found of itself with its share of so many users; nothing where --self-check is not

@@ -19,6 +19,7 @@ from engines import (
     TemplatedEngine,
     compile_template,
 )
+from options import Collected, collect_errors
 from prompts import PromptReuse, parse_token_range
 from wire import Origin, TlsSettings, UnusableUrl
 
@@ -102,39 +103,41 @@ class ChatOptions:
 
     @classmethod
     def of(cls, options: Namespace) -> ChatOptions:
-        """Check and convert. Raises OptionError (or PromptError for --prompt-tokens)."""
-        if options.engine not in (AUTO, *ENGINES):
-            raise OptionError(f"--engine takes one of {', '.join((AUTO, *ENGINES))}, got {options.engine!r}.")
-        checked = cls._of(options)
-        if checked.engine != AUTO:
-            check_engine(checked, ENGINES[checked.engine], None)
+        """Check and convert. Raises OptionError (or PromptError for --prompt-tokens), OptionErrors for several."""
+        with collect_errors() as errors:
+            if options.engine not in (AUTO, *ENGINES):
+                errors.add(OptionError(f"--engine takes one of {', '.join((AUTO, *ENGINES))}, got {options.engine!r}."))
+            checked = cls._of(options, errors)
+            if checked.engine in ENGINES:
+                errors.of(check_engine, checked, ENGINES[checked.engine], None)
         return checked
 
     @classmethod
-    def _of(cls, options: Namespace) -> ChatOptions:
+    def _of(cls, options: Namespace, errors: Collected) -> ChatOptions:
+        of = errors.of
         return cls(
             engine=options.engine,
             model=options.model,
             chat_template=options.chat_template or None,
             prompts=options.prompts,
-            prompt_tokens=parse_token_range(options.prompt_tokens),
-            prompt_reuse=_one_of(PromptReuse, "--prompt-reuse", options.prompt_reuse),
-            prompt_nonce=_nonce(options.prompt_nonce),
+            prompt_tokens=of(parse_token_range, options.prompt_tokens),
+            prompt_reuse=of(_one_of, PromptReuse, "--prompt-reuse", options.prompt_reuse),
+            prompt_nonce=of(_nonce, options.prompt_nonce),
             tokenizer=options.tokenizer or None,
             system_prompt_file=options.system_prompt_file or None,
-            max_tokens=_whole("--max-tokens", options.max_tokens, least=1),
+            max_tokens=of(_whole, "--max-tokens", options.max_tokens, least=1),
             ignore_eos=options.ignore_eos,
-            token_times=_one_of(TokenTimes, "--token-times", options.token_times),
-            stamps=_one_of(Stamps, "--stamps", options.stamps),
-            seed=_whole("--seed", options.seed, least=0),
+            token_times=of(_one_of, TokenTimes, "--token-times", options.token_times),
+            stamps=of(_one_of, Stamps, "--stamps", options.stamps),
+            seed=of(_whole, "--seed", options.seed, least=0),
             self_check=options.self_check,
             timeouts=Timeouts(
-                connect_s=_timespan("--connect-timeout", options.connect_timeout),
-                first_token_s=_timespan("--first-token-timeout", options.first_token_timeout),
-                idle_s=_timespan("--idle-timeout", options.idle_timeout),
-                total_s=_timespan("--request-timeout", options.request_timeout),
+                connect_s=of(_timespan, "--connect-timeout", options.connect_timeout),
+                first_token_s=of(_timespan, "--first-token-timeout", options.first_token_timeout),
+                idle_s=of(_timespan, "--idle-timeout", options.idle_timeout),
+                total_s=of(_timespan, "--request-timeout", options.request_timeout),
             ),
-            ready_timeout_s=_timespan("--ready-timeout", options.ready_timeout),
+            ready_timeout_s=of(_timespan, "--ready-timeout", options.ready_timeout),
             tls=TlsSettings(options.tls_ca or None, options.tls_insecure),
             key_servers=_key_servers(options),
         )
@@ -195,11 +198,12 @@ class ServerMetricsOptions:
     @classmethod
     def of(cls, options: Namespace) -> ServerMetricsOptions:
         """Check and convert. Raises OptionError."""
-        return cls(
-            auto=options.server_metrics == "auto",
-            page=_page("--server-metrics", options.server_metrics, "auto", "off"),
-            gpu_page=_page("--gpu-metrics-url", options.gpu_metrics_url, ""),
-        )
+        with collect_errors() as errors:
+            return cls(
+                auto=options.server_metrics == "auto",
+                page=errors.of(_page, "--server-metrics", options.server_metrics, "auto", "off"),
+                gpu_page=errors.of(_page, "--gpu-metrics-url", options.gpu_metrics_url, ""),
+            )
 
 
 def add_options(parser: ArgumentParser) -> None:

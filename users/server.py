@@ -10,8 +10,9 @@ from dataclasses import dataclass
 import gevent
 
 from engines import ENGINES, Answer, Counts, EngineError, Found, NotReady, identify
+from users.address import origin_of
 from users.options import AUTO, ChatOptions, OptionError, check_engine, request_headers
-from wire import Origin, StreamClient, WireError, went_stale
+from wire import StreamClient, WireError, went_stale
 
 logger = logging.getLogger(__name__)
 
@@ -168,11 +169,3 @@ def unasked(options: ChatOptions) -> Server:
     check_engine(options, ENGINES[options.engine], None)
     evidence = [f"--engine {options.engine} was given, and the server was not asked from here"]
     return Server(Found(options.engine, None, None, [options.model], evidence), options.model, 0.0)
-
-
-def origin_of(host: str) -> Origin:
-    """--host as an address. Raises UnusableUrl, OptionError."""
-    origin = Origin.parse(host)
-    if origin.prefix.endswith("/v1"):
-        raise OptionError(f"--host is the server's address without /v1, which is part of each request: got {host!r}.")
-    return origin

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+from argparse import Namespace
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -19,10 +20,11 @@ from prompts import (
     estimate_tokens,
     load_prompts,
     load_system_prompt,
+    parse_token_range,
     token_counter,
 )
+from users.address import origin_of
 from users.options import ChatOptions, Stamps, TokenTimes, api_key, engine_of, request_headers
-from users.server import origin_of
 from wire import StreamClient
 
 _SAMPLED_ONE_IN = 10
@@ -59,6 +61,16 @@ def _material(
 def load_material(options: ChatOptions) -> Material:
     """Read prompts, system prompt and tokenizer. Raises PromptError."""
     return _material(options.prompts, options.prompt_tokens, options.tokenizer, options.system_prompt_file)
+
+
+def load_given_material(given: Namespace) -> Material:
+    """The same from Locust's options, whatever is wrong with the others. Raises PromptError."""
+    return _material(
+        given.prompts,
+        parse_token_range(given.prompt_tokens),
+        given.tokenizer or None,
+        given.system_prompt_file or None,
+    )
 
 
 class GapSampling:

@@ -70,7 +70,6 @@ MakeSite = Callable[..., Site]
 def add_options(parser: ArgumentParser, **_: Any) -> None:
     for room in (users.options, shapes.options, metrics.options, reports.options, page.options):
         room.add_options(parser)
-    page.options.login_when_password_given(parser)
     parser.set_defaults(web_host="127.0.0.1")
 
 
@@ -86,6 +85,7 @@ def make_site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[MakeS
     def make(*arguments: str, picks_classes: bool = False) -> Site:
         monkeypatch.setattr(sys, "argv", ["locust", "-H", HOST, *arguments])
         options = get_parser().parse_args()
+        page.options.turn_on_login(options)
         environment = Environment(
             user_classes=[Idle], host=options.host, parsed_options=options, available_user_classes={"Idle": Idle}
         )

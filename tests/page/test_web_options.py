@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from locust.argument_parser import get_empty_argument_parser, setup_parser_arguments
 
-from page.options import PASSWORD_VARIABLE, WebOptionError, WebOptions, add_options, login_when_password_given
+from page.options import PASSWORD_VARIABLE, WebOptionError, WebOptions, add_options, turn_on_login
 
 
 def options(*arguments: str) -> Namespace:
@@ -99,11 +99,11 @@ def test_lists_may_be_repeated(tmp_path: Path) -> None:
     assert web.allow_folders == (tmp_path.resolve(),)
 
 
-def test_a_password_turns_the_login_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sys.argv", ["locust"])
+def test_a_password_turns_the_login_on() -> None:
     for environ, is_on in (({}, False), ({PASSWORD_VARIABLE: "correct horse"}, True)):
         parser = get_empty_argument_parser(default_config_files=[])
         setup_parser_arguments(parser)
         add_options(parser)
-        login_when_password_given(parser, environ)
-        assert parser.parse_args([]).web_login is is_on
+        options = parser.parse_args([])
+        turn_on_login(options, environ)
+        assert options.web_login is is_on

@@ -34,7 +34,8 @@ _WITH_CTRL_C = (
 
 @pytest.fixture
 def start_locust(tmp_path: Path) -> Iterator[Start]:
-    """Start `locust` with the project's locustfile, in a folder of its own (or in `cwd`)."""
+    """Start `locust` with the project's locustfile, in a folder of its own (or in `cwd`). `without`: defaults of
+    the tests that are not given."""
     started: list[subprocess.Popen[str]] = []
 
     def start(
@@ -43,12 +44,18 @@ def start_locust(tmp_path: Path) -> Iterator[Start]:
         cwd: Path = tmp_path,
         locustfile: Path = ROOT / "locustfile.py",
         within: Sequence[str] = (),
+        without: Sequence[str] = (),
     ) -> Started:
-        command = ["-f", str(locustfile), "--results", str(tmp_path / "results")]
+        command = ["-f", str(locustfile)]
         port = str(free_port())  # of the master, where there is one: runs beside this one have theirs
-        defaults = {"--metrics-port": "0", "--settle": "0s", "--master-bind-port": port}
+        defaults = {
+            "--results": str(tmp_path / "results"),
+            "--metrics-port": "0",
+            "--settle": "0s",
+            "--master-bind-port": port,
+        }
         for option, value in defaults.items():
-            if option not in arguments:
+            if option not in (*arguments, *without):
                 command += [option, value]
         process = subprocess.Popen(
             [*within, sys.executable, "-c", _WITH_CTRL_C, *command, *arguments],

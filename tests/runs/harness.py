@@ -10,8 +10,10 @@ import signal
 import socket
 import subprocess
 import time
+import urllib.request
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -92,6 +94,17 @@ class Started:
             os.killpg(self.process.pid, number)
         else:
             self.process.send_signal(number)
+
+    def wait_until_it_answers(self, url: str) -> None:
+        """Until something serves the address."""
+
+        def answers() -> bool:
+            assert self.process.poll() is None, "it ended"
+            with suppress(OSError), urllib.request.urlopen(url, timeout=30):
+                return True
+            return False
+
+        until(answers)
 
     def wait_for_requests(self, number: int, folder: str = "*") -> None:
         """Until so many have been recorded, however slow the machine."""

@@ -336,7 +336,7 @@ def test_a_wrong_api_key_is_an_http_error(run_locust: RunLocust, start_simulator
         (("--prompts", "missing.jsonl"), "missing.jsonl"),
         (("--prompt-tokens", "150:30"), "--prompt-tokens"),
         (("--slo", "ttft=fast"), "--slo takes terms like ttft=500ms"),
-        (("-H", "gpu:8000"), "--host must start with http://"),
+        (("-H", "ftp://gpu:8000"), "--host must start with http://"),
         (("-H", "http://127.0.0.1:9"), "the server cannot be reached"),
         (("--engine", "openai", "--ignore-eos"), "--ignore-eos: openai cannot be told to go on"),
         (("--engine", "bentoml"), "bentoml streams bare text without any count of tokens; give --tokenizer"),

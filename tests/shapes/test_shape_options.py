@@ -9,7 +9,8 @@ from math import inf
 import pytest
 from locust.argument_parser import get_empty_argument_parser, setup_parser_arguments
 
-from shapes.options import add_options, choose_free_shape, pauses_of, plan_of
+from options import OptionErrors, read_options, sentences_of
+from shapes.options import add_options, check_conflicts, choose_free_shape, pauses_of, plan_of
 from shapes.plan import PlanError
 
 Parse = Callable[..., Namespace]
@@ -136,3 +137,44 @@ def test_options_can_be_given_in_the_environment(parse: Parse, monkeypatch: pyte
     monkeypatch.setenv("TOKENSWARM_LEVELS", "3,6")
     monkeypatch.setenv("TOKENSWARM_SYSTEM_PROMPT", "off")
     assert [users for _, users, _, _ in levels_of(parse())] == [3, 6]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "refused"),
+    [
+        (["--levels", "10", "-u", "5"], ["--levels"]),
+        (["--levels", "10", "-r", "5"], ["--levels"]),
+        (["--level-time", "20s", "-t", "5m"], ["--level-time"]),
+        (["--levels", "10", "--level-time", "20s", "-u", "5"], ["--levels", "--level-time"]),
+        (["--shape", "ladder", "-u", "5"], ["--shape"]),
+        (["--shape", "free", "--levels", "10"], ["--levels"]),
+        (["--ramp", "5s", "-u", "5", "-r", "1"], ["--ramp"]),
+        (["--shape", "free", "--ramp", "5s"], ["--ramp"]),
+        (["--system-prompt", "off", "--system-prompt-file", "own.txt"], ["--system-prompt-file"]),
+        (["-u", "5", "--system-prompt-file", "own.txt"], ["--system-prompt-file"]),
+        (["--class-picker"], ["--class-picker:"]),
+        (["-u", "5", "--ramp", "5s", "-t", "1m"], []),
+        (["--shape", "free", "-u", "5", "--ramp", "5s"], []),
+        (["--levels", "10", "--ramp", "5s", "--level-time", "20s", "--shape", "ladder"], []),
+        (["-u", "5", "--system-prompt", "on", "--system-prompt-file", "own.txt"], []),
+    ],
+)
+def test_options_of_which_one_would_be_ignored_are_refused(arguments: list[str], refused: list[str]) -> None:
+    parser = get_empty_argument_parser(default_config_files=[])
+    setup_parser_arguments(parser)
+    add_options(parser)
+    parser.add_argument("--system-prompt-file", default="")
+    given = read_options(parser, arguments)
+    assert not given.errors
+    try:
+        check_conflicts(given.options, given.sources)
+        sentences = []
+    except (PlanError, OptionErrors) as error:
+        sentences = sentences_of(error)
+    assert [sentence.split()[0] for sentence in sentences] == refused
+
+
+def test_every_wrong_time_of_a_ladder_is_told(parse: Parse) -> None:
+    with pytest.raises(OptionErrors) as wrong:
+        plan_of(parse("--levels", "ten", "--ramp", "x", "--level-time", "y"))
+    assert [sentence.split()[0] for sentence in wrong.value.sentences] == ["--levels", "--ramp", "--level-time"]

@@ -1,0 +1,51 @@
+"""Locust's command line with Tokenswarm's options: read strictly, and checked as a whole before anything begins."""
+
+from __future__ import annotations
+
+import sys
+from argparse import Namespace
+from collections.abc import Callable
+from typing import Any
+
+from options.errors import OptionErrors, collect_errors, sentences_of
+from options.parser import Given, read_options
+
+EXIT_BAD_OPTIONS = 2
+
+
+class CommandLine:
+    """What the process was started with. `given` is there once it has been read."""
+
+    def __init__(self, complete: Callable[[Given], None], check: Callable[[Given], None]) -> None:
+        """complete: fills in what follows from what was given, each time that the options are read (Locust's page reads
+        them again and again). check: called once, before workers are forked; raises ValueError."""
+        self._complete = complete
+        self._check = check
+        self._checked = False
+        self.given = Given(Namespace(), {}, [])
+
+    def attach(self, parser: Any) -> None:
+        """Have the parser read strictly. Options that others add to it later are known all the same."""
+        parser.allow_abbrev = False
+        parser.parse_args = lambda args=None, **_: self._parse(parser, args)
+
+    def _parse(self, parser: Any, arguments: list[str] | None) -> Namespace:
+        given = read_options(parser, arguments)
+        try:
+            with collect_errors() as errors:
+                if given.errors:
+                    errors.add(OptionErrors(given.errors))
+                errors.of(self._complete, given)
+                if not self._checked:
+                    self._checked, self.given = True, given
+                    errors.of(self._check, given)
+        except ValueError as error:
+            refuse(error)
+        return given.options
+
+
+def refuse(error: ValueError) -> None:
+    """End the process with exit code 2 and the error's sentences, one a line, on the standard error."""
+    for sentence in sentences_of(error):
+        print(f"tokenswarm: {sentence}", file=sys.stderr)
+    sys.exit(EXIT_BAD_OPTIONS)

@@ -1,0 +1,33 @@
+"""Ports to listen on: whether one is free, and the next one that is."""
+
+from __future__ import annotations
+
+import socket
+
+_TRIED = 100
+
+
+def why_not_free(host: str, port: int) -> str | None:
+    """Why nothing can listen on the port of this machine's address (`*` and empty: every address); None if it can."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        with socket.socket(family) as listener:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(("" if host == "*" else host, port))
+            listener.listen()
+    except (OSError, OverflowError) as error:
+        return getattr(error, "strerror", None) or str(error)
+    return None
+
+
+def first_free_port(host: str, port: int) -> int:
+    """The first port from `port` on that is free on that address; `port` itself if none of the next hundred is."""
+    candidates = range(port, min(port + _TRIED, 65536))
+    return next((candidate for candidate in candidates if why_not_free(host, candidate) is None), port)
+
+
+def free_port(host: str) -> int:
+    """A port of that address that the system chooses."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as listener:
+        listener.bind(("" if host == "*" else host, 0))
+        return int(listener.getsockname()[1])

@@ -1,0 +1,103 @@
+"""Reading a command line strictly, through Locust's own parser."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from locust.argument_parser import get_empty_argument_parser, setup_parser_arguments
+
+import shapes.options
+import users.options
+from options import Given, OptionErrors, collect_errors, nearest_options, read_options
+
+Read = Callable[..., Given]
+
+
+@pytest.fixture
+def read(tmp_path: Path) -> Read:
+    def reading(*arguments: str, config: str = "") -> Given:
+        (tmp_path / "locust.conf").write_text(config)
+        parser = get_empty_argument_parser(default_config_files=[str(tmp_path / "locust.conf")])
+        setup_parser_arguments(parser)
+        users.options.add_options(parser)
+        shapes.options.add_options(parser)
+        return read_options(parser, list(arguments))
+
+    return reading
+
+
+@pytest.mark.parametrize(
+    ("word", "near"),
+    [
+        ("--max-token", ["--max-tokens"]),
+        ("--max-token=5", ["--max-tokens"]),
+        ("--lev", ["--levels", "--level-time"]),
+        ("--leveles", ["--levels"]),
+        ("--thredas", []),
+    ],
+)
+def test_an_abbreviation_and_a_misspelling_are_errors_with_the_nearest_option(
+    word: str, near: list[str], read: Read
+) -> None:
+    given = read("--levels", "3", word, "5")
+    (sentence,) = given.errors
+    assert word.partition("=")[0] in sentence
+    assert [flag for flag in ("--max-tokens", "--levels", "--level-time") if flag in sentence.split("mean")[-1]] == near
+    assert given.options.max_tokens == 512
+
+
+def test_one_that_is_no_option_of_the_parser_has_no_neighbour() -> None:
+    assert nearest_options("--bogus", ["--tags", "--host"]) == []
+
+
+def test_every_bad_value_is_told_and_good_ones_are_read_all_the_same(read: Read) -> None:
+    given = read("--max-tokens", "x", "--engine", "y", "-u", "z", "-r", "0", "--seed", "7", "--bogus")
+    assert [sentence.split()[0].rstrip(":") for sentence in given.errors[:4]] == [
+        *("--max-tokens", "--engine", "--users", "--spawn-rate")
+    ]
+    assert len(given.errors) == 5
+    assert (given.options.seed, given.options.max_tokens) == (7, 512)
+
+
+def test_what_was_given_is_known_with_its_place_and_what_says_the_default_elsewhere_is_not(
+    read: Read, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TOKENSWARM_RAMP", "3s")
+    monkeypatch.setenv("TOKENSWARM_LEVEL_TIME", "5m")
+    given = read("--levels=10,50,100", "-u5", "--ignore-eos", config="seed = 4\nhost = http://gpu:1\n")
+    assert given.sources == {
+        "levels": "--levels",  # the default, but said on the command line
+        "num_users": "--users",
+        "ignore_eos": "--ignore-eos",
+        "ramp": "TOKENSWARM_RAMP",
+        "seed": "seed in locust.conf",
+        "host": "host in locust.conf",
+    }
+    assert (given.options.ramp, given.options.seed, given.options.num_users) == ("3s", 4, 5)
+
+
+def test_an_unknown_option_of_a_file_is_told_with_the_file(read: Read) -> None:
+    (sentence,) = read(config="max-token = 5\n").errors
+    assert "--max-tokens" in sentence
+    assert "locust.conf" in sentence
+
+
+def test_several_errors_come_together_once_each_and_a_single_one_as_it_is() -> None:
+    def fail(text: str) -> None:
+        raise UnicodeError(text)
+
+    def fail_three_times() -> None:
+        with collect_errors() as errors:
+            errors.of(fail, "one")
+            errors.add(OptionErrors(["two", "one"]))
+            raise RuntimeError("a consequence")
+
+    with pytest.raises(OptionErrors) as several:
+        fail_three_times()
+    assert several.value.sentences == ["one", "two"]
+    with pytest.raises(UnicodeError, match="one"), collect_errors() as errors:
+        errors.of(fail, "one")
+    with pytest.raises(RuntimeError), collect_errors():
+        raise RuntimeError("a defect")
