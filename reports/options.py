@@ -73,7 +73,7 @@ def add_options(parser: ArgumentParser) -> None:
         action=Joined,
         default="",
         env_var="TOKENSWARM_FAIL_IF",
-        help="conditions under which the run fails, like p95(ttft) > 500ms, failures > 1%%; see docs/conditions.md",
+        help="conditions under which the run fails, like p95(ttft) > 500ms, rate < 100; see docs/conditions.md",
     )
     option(
         "--pass-if",

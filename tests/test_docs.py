@@ -53,6 +53,13 @@ def test_every_option_is_in_the_document_with_its_default_and_variable(flag: str
     assert cells[3]
 
 
+def test_no_help_has_a_percent_sign_which_forms_show_as_argparse_wants_it() -> None:
+    parser = get_empty_argument_parser(default_config_files=[])
+    for room in (users.options, shapes.options, metrics.options, reports.options):
+        room.add_options(parser)
+    assert [action.dest for action in parser._actions if "%" in (action.help or "")] == []
+
+
 def test_the_document_names_no_option_that_is_not_there() -> None:
     documented = {line.split("`")[1] for line in OPTIONS.splitlines() if line.startswith("| `--")}
     assert documented == {flag for flag, _, _ in own_options()}
