@@ -48,7 +48,7 @@ crew = Crew(events)
 def check_start(environment, options, host):
     """What would refuse a run that is asked for from the page."""
     check_run(options, host)
-    crew.check(options, host, environment, wait=False)
+    crew.check(options, host, environment, modes_of(options), wait=False)
 
 
 page = WebPage(recording.live, check_start)
@@ -120,6 +120,11 @@ def plan_of(options) -> list[Stage]:
     return [stage_of(level) for level in shapes.options.plan_of(options)]
 
 
+def modes_of(options) -> set[str]:
+    """The plan's system-prompt modes."""
+    return {stage.system_prompt for stage in plan_of(options)}
+
+
 notices: list[str] = []
 command_line = CommandLine(complete, check)
 
@@ -148,14 +153,14 @@ def prepare(environment, **_):
         recording.attach(environment)
         recording.request_admission()
         if not on_worker:
-            check_own_code(environment, {stage.system_prompt for stage in plan_of(options)})
+            check_own_code(environment, modes_of(options))
         crew.attach(environment)
         if not on_worker:
             page.attach(environment)
         if environment.web_ui:
             crew.send_key_only_to([environment.host, *page.allowed_targets], options)
         if options.headless and not on_worker:
-            crew.check(options, environment.host, environment)
+            crew.check(options, environment.host, environment, modes_of(options))
         recording.join()
     except ValueError as error:
         if on_worker:
@@ -180,7 +185,7 @@ def begin_run(environment, **_):
         if not isinstance(environment.runner, WorkerRunner):
             recording.await_workers()
             drain_s, _settle_s = shapes.options.pauses_of(environment.parsed_options)
-            facts = crew.facts(environment)
+            facts = crew.facts(environment, modes_of(environment.parsed_options))
             most_users = max(level.users for level in shapes.options.plan_of(environment.parsed_options))
             checks = crew.self_checks(environment, most_users)
             plan = [stage_of(level) for level in shape.begin()]

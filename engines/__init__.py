@@ -6,7 +6,7 @@
 
 from engines.anthropic import ANTHROPIC
 from engines.bentoml import BENTOML
-from engines.identify import Answer, Found, NotReady, identify
+from engines.identify import Answer, Found, ModelsRefused, NotReady, identify
 from engines.lmdeploy import LMDEPLOY_INTERACTIVE
 from engines.ollama import OLLAMA
 from engines.openai import (
@@ -74,6 +74,7 @@ __all__ = [
     "Engine",
     "EngineError",
     "Found",
+    "ModelsRefused",
     "NotReady",
     "StreamBroken",
     "StreamDecoder",

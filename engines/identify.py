@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from engines.bentoml import MAX_TOKENS_RANGE
+from engines.errors import error_message
 from engines.records import EngineError
 
 MODELS = "/v1/models"
@@ -50,7 +51,8 @@ class Found:
     """A server, recognised. evidence: sentences for a person, of what was seen and what had to be assumed.
 
     models: names that it can be asked for. max_tokens_range: the shortest and longest answer that it lets one ask for,
-    where it says so. looks_like: an engine that is not the one that it shall be taken for.
+    where it says so. looks_like: an engine that is not the one that it shall be taken for. models_refused: the error
+    that came in place of the list of models, None where there was none.
     """
 
     engine: str
@@ -60,6 +62,15 @@ class Found:
     evidence: list[str]
     max_tokens_range: tuple[int, int] | None = None
     looks_like: str | None = None
+    models_refused: ModelsRefused | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ModelsRefused:
+    """An error in place of the list of models. words: the server's own."""
+
+    status: int
+    words: str
 
 
 def identify(fetch: Fetch, engine: str | None = None) -> Found:
@@ -69,6 +80,11 @@ def identify(fetch: Fetch, engine: str | None = None) -> Found:
     where nothing answers, or nothing that is known (only without `engine`), and NotReady for what is still starting.
     """
     server = _Server(fetch)
+    found = _identified(server, engine)
+    return replace(found, models_refused=_models_refused(server))
+
+
+def _identified(server: _Server, engine: str | None) -> Found:
     try:
         found = _recognise(server)
     except EngineError:
@@ -263,9 +279,10 @@ def _last_resort(server: _Server) -> Found:
     if late:
         raise NotReady(f"the server is not ready: {late}")
     answer = server.get(MODELS)
-    if answer and answer.status in {401, 403}:
+    if (refused := _models_refused(server)) and refused.status in {401, 403}:
         raise EngineError(
-            f"the server wants an API key (GET {MODELS} gives HTTP {answer.status}): set LLM_API_KEY to the right one"
+            f"the server requires an API key: set LLM_API_KEY to a valid one (GET {MODELS} gives HTTP "
+            f"{refused.status}: {refused.words})"
         )
     got = f"HTTP {answer.status}, {answer.headers.get('content-type', 'no content type')}" if answer else "no answer"
     raise EngineError(
@@ -366,6 +383,13 @@ def _models_of(server: _Server, engine: str) -> list[str]:
         name = _text_at(server.json("/schema.json"), "name")
         return [name] if name else []
     return _names(_listed(server), "id")
+
+
+def _models_refused(server: _Server) -> ModelsRefused | None:
+    answer = server.get(MODELS)
+    if answer is None or answer.status < 400 or answer.status == 404:
+        return None
+    return ModelsRefused(answer.status, error_message(answer.body))
 
 
 def _listed(server: _Server) -> list[dict[str, Any]]:

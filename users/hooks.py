@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import gc
 import logging
-import time
 from argparse import Namespace
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from math import ceil
 from typing import Any
 
 import gevent
 import msgspec
-from gevent.queue import Empty, Queue
 from locust.env import Environment
 from locust.event import Events
 from locust.runners import MasterRunner, WorkerRunner
 
-from engines import TemplatedEngine
+from engines import Found, TemplatedEngine
 from metrics.health import SelfCheck
 from metrics.recorder import Recorder
 from options import collect_errors
@@ -37,94 +36,94 @@ from users.options import (
     engine_of,
     request_headers,
 )
+from users.preflight import preflight
 from users.self_check import SelfCheckFailed, self_check
 from users.server import Server, find_server, unasked
 from users.server_metrics import ServerLog, ServerWatch
 from users.session import Session, load_given_material, load_material
 from users.target import EmbeddedSimulator
-from wire import Origin, UnusableUrl
+from users.worker_calls import WorkerCall
+from wire import UnusableUrl
 
-_CHECK_MESSAGE = "tokenswarm_self_check"
-_FOUND_MESSAGE = "tokenswarm_self_checked"
 #: A self-check takes some seconds, and more on a machine that has other things to do.
 _WORKERS_PATIENCE_S = 60.0
 
 logger = logging.getLogger(__name__)
 
 
-class _Found(msgspec.Struct):
-    """A worker's answer to the check of that number: what it found, or why it could not."""
-
-    number: int
-    check: SelfCheck | None = None
-    error: str = ""
-
-
 class SelfChecks:
     """Has each process that is to send load measure its own client first."""
 
     def __init__(self) -> None:
-        self._number = 0
-        self._found: Queue[tuple[str, _Found]] = Queue()
+        self._call = WorkerCall("tokenswarm_self_check", self._on_worker)
 
     def attach(self, environment: Environment) -> None:
         """At Locust's init."""
-        if isinstance(runner := environment.runner, MasterRunner):
-            runner.register_message(_FOUND_MESSAGE, self._on_found)
-        elif isinstance(runner, WorkerRunner):
-            # Concurrent: a worker whose messages wait for seconds is taken for lost.
-            runner.register_message(_CHECK_MESSAGE, self._on_check, concurrent=True)
+        self._call.attach(environment)
 
     def make(self, environment: Environment, users: int) -> dict[int, SelfCheck]:
         """Where the books are kept, before the run begins; users: how many there will be on all processes together.
-        Raises SelfCheckFailed, OptionError."""
+        Raises SelfCheckFailed, OptionError, WorkerCallFailed."""
         options = _options(environment)
         logger.info("Self-check: each worker measures its own client, for some seconds")
-        if not isinstance(environment.runner, MasterRunner):
+        if not isinstance(runner := environment.runner, MasterRunner):
             return {0: self_check(users, options.token_times, options.stamps)}
-        return self._make_on_workers(environment.runner, options, users)
-
-    def _make_on_workers(self, runner: MasterRunner, options: ChatOptions, users: int) -> dict[int, SelfCheck]:
-        awaited = {client.id for client in runner.clients.ready}
-        share = ceil(users / max(1, len(awaited)))
-        self._number += 1
-        asked = {"users": share, "token_times": options.token_times.value, "stamps": options.stamps.value}
-        for name in awaited:
-            runner.send_message(_CHECK_MESSAGE, asked | {"number": self._number}, name)
-        checks: dict[int, SelfCheck] = {}
-        deadline_s = time.monotonic() + share / 100 + _WORKERS_PATIENCE_S
-        while awaited:
-            for name in awaited:
-                if name not in runner.clients or time.monotonic() > deadline_s:
-                    raise SelfCheckFailed(f"worker {name} did not end its self-check")
-            with suppress(Empty):
-                name, found = self._found.get(timeout=1.0)
-                if found.number == self._number and name in awaited:
-                    awaited.remove(name)
-                    checks[runner.get_worker_index(name)] = _check_of(name, found)
+        workers = [client.id for client in runner.clients.ready]
+        share = ceil(users / max(1, len(workers)))
+        question = {"users": share, "token_times": options.token_times.value, "stamps": options.stamps.value}
+        found = self._call.ask(runner, workers, question, share / 100 + _WORKERS_PATIENCE_S)
+        checks = {runner.get_worker_index(name): _check_of(name, result) for name, result in found.items()}
         return dict(sorted(checks.items()))
 
-    def _on_found(self, environment: Environment, msg: Any, **_: Any) -> None:
-        try:
-            self._found.put((msg.node_id, msgspec.convert(msg.data, _Found)))
-        except msgspec.ValidationError as error:  # anybody who reaches the port can send one
-            logger.error("A self-check's result of %s makes no sense and is left out: %s", msg.node_id, error)
-
-    def _on_check(self, environment: Environment, msg: Any, **_: Any) -> None:
-        asked = msg.data
-        found = _Found(asked["number"])
-        try:
-            found.check = self_check(asked["users"], TokenTimes(asked["token_times"]), Stamps(asked["stamps"]))
-        except Exception as error:  # whatever it is, the master waits for it
-            found.error = str(error) or repr(error)
-        assert environment.runner is not None
-        environment.runner.send_message(_FOUND_MESSAGE, msgspec.to_builtins(found))
+    @staticmethod
+    def _on_worker(_: Environment, asked: Mapping[str, Any]) -> Any:
+        check = self_check(asked["users"], TokenTimes(asked["token_times"]), Stamps(asked["stamps"]))
+        return msgspec.to_builtins(check)
 
 
-def _check_of(name: str, found: _Found) -> SelfCheck:
-    if found.check is None:
-        raise SelfCheckFailed(f"worker {name}: {found.error[:500]}")
-    return found.check
+def _check_of(name: str, result: Any) -> SelfCheck:
+    try:
+        return msgspec.convert(result, SelfCheck)
+    except msgspec.ValidationError as error:
+        raise SelfCheckFailed(f"worker {name} sent no self-check ({error})") from None
+
+
+class Preflights:
+    """Has one process that is to send load send a small request of each kind first."""
+
+    def __init__(self) -> None:
+        self._call = WorkerCall("tokenswarm_preflight", self._on_worker)
+
+    def attach(self, environment: Environment) -> None:
+        """At Locust's init."""
+        self._call.attach(environment)
+
+    def make_on_worker(
+        self, runner: MasterRunner, options: ChatOptions, host: str, modes: Collection[str], found: Found
+    ) -> None:
+        """On a master whose workers are on other machines: one of them does it, as only they have to reach the server
+        and to have its key. Raises PreflightFailed, WorkerCallFailed."""
+        assert runner.environment.parsed_options is not None
+        worker = min(client.id for client in runner.clients.ready)
+        question = {
+            "options": vars(runner.environment.parsed_options),
+            "host": host,
+            "modes": sorted(modes),
+            "models": list(found.models),
+            "least_tokens": _least_tokens(found),
+        }
+        timeouts = options.timeouts
+        patience_s = len(modes) * (timeouts.connect_s + timeouts.total_s) + _WORKERS_PATIENCE_S
+        self._call.ask(runner, [worker], question, patience_s)
+
+    @staticmethod
+    def _on_worker(environment: Environment, asked: Mapping[str, Any]) -> None:
+        options = ChatOptions.of(Namespace(**{**vars(environment.parsed_options), **asked["options"]}))
+        preflight(options, asked["host"], asked["modes"], asked["models"], asked["least_tokens"])
+
+
+def _least_tokens(found: Found) -> int:
+    return found.max_tokens_range[0] if found.max_tokens_range else 1
 
 
 class Crew:
@@ -136,6 +135,7 @@ class Crew:
         self._chosen: dict[str, str] | None = None
         self._watch: ServerWatch | None = None
         self._self_checks = SelfChecks()
+        self._preflights = Preflights()
         StreamingUser.has_sessions = True
         events.test_stopping.add_listener(self._on_test_stopping)
         events.test_stop.add_listener(self._on_test_stop)
@@ -145,6 +145,7 @@ class Crew:
         """At Locust's init: check the options, load the prompts, and start the simulator where no host is given.
         Raises OptionError, PromptError, UnusableUrl."""
         self._self_checks.attach(environment)
+        self._preflights.attach(environment)
         assert environment.parsed_options is not None
         options = self.load(environment.parsed_options)
         ServerMetricsOptions.of(environment.parsed_options)
@@ -161,7 +162,7 @@ class Crew:
         roots = []
         for address in addresses:
             with suppress(UnusableUrl):
-                roots.append(Origin.parse(address).root)
+                roots.append(origin_of(address).root)
         vars(given)[KEY_SERVERS] = roots
 
     def load(self, given: Namespace) -> ChatOptions:
@@ -181,19 +182,22 @@ class Crew:
             if host:
                 errors.of(origin_of, host)
 
-    def facts(self, environment: Environment) -> dict[str, Any]:
-        """Where the books are kept: what run.json says of what is asked, the server having been found to answer. Raises
-        OptionError, PromptError, UnusableUrl."""
+    def facts(self, environment: Environment, modes: Collection[str]) -> dict[str, Any]:
+        """Where the books are kept: what run.json says of what is asked, the server having been found to answer in the
+        plan's system-prompt modes. Raises OptionError, PromptError, UnusableUrl, PreflightFailed, WorkerCallFailed."""
         parsed = environment.parsed_options
         assert parsed is not None
         options, host = ChatOptions.of(parsed), environment.host or ""
         _warn_of_withheld_key(options, host)
-        server, self._server = self._server or _server_of(options, host, environment), None
+        server, self._server = self._server or _server_of(options, host, environment, modes), None
         self._chosen = {"engine": parsed.engine, "model": parsed.model, "prompt_nonce": parsed.prompt_nonce}
         # Workers get them with the other options, so that no node can ask another engine or for another model, and all
         # derive their prompts' nonces from the same.
         parsed.engine, parsed.model = server.found.engine, server.model
         parsed.prompt_nonce = run_nonce_of(options)
+        if options.preflight and not _sends_from_here(environment):
+            assert isinstance(environment.runner, MasterRunner)
+            self._preflights.make_on_worker(environment.runner, options, host, modes, server.found)
         return {
             "host": base_url(host),
             "engine": server.found.engine,
@@ -207,12 +211,16 @@ class Crew:
             "embedded_simulator": self._simulator is not None,
         }
 
-    def check(self, given: Namespace, host: str, environment: Environment, wait: bool = True) -> None:
-        """Find out before a run what would refuse it, and keep what was found of the server for `facts`. wait: until
-        the server is ready; the run itself does so too. Raises OptionError, PromptError, UnusableUrl."""
+    def check(
+        self, given: Namespace, host: str, environment: Environment, modes: Collection[str], wait: bool = True
+    ) -> None:
+        """Find out before a run in these system-prompt modes what would refuse it, and keep what was found of the
+        server for `facts`. wait: until the server is ready; the run itself does so too. Raises OptionError,
+        PromptError, UnusableUrl, PreflightFailed."""
         self._server = None
         with suppress(_StillLoading):
-            self._server = _server_of(ChatOptions.of(given), host, environment, gevent.sleep if wait else _do_not_wait)
+            sleep = gevent.sleep if wait else _do_not_wait
+            self._server = _server_of(ChatOptions.of(given), host, environment, modes, sleep)
 
     def self_checks(self, environment: Environment, users: int) -> dict[int, SelfCheck]:
         """By worker, what each found of itself with its share of so many users; nothing where --self-check is not
@@ -316,12 +324,27 @@ def _do_not_wait(_: float) -> None:
     raise _StillLoading
 
 
-def _server_of(
-    options: ChatOptions, host: str, environment: Environment, sleep: Callable[[float], object] = gevent.sleep
-) -> Server:
-    """Raises OptionError, UnusableUrl."""
+def _sends_from_here(environment: Environment) -> bool:
+    """Whether this process or those that it forked send the load. Workers on other machines may stand where their
+    master cannot reach."""
     assert environment.parsed_options is not None
-    # Workers on other machines may stand where their master cannot reach.
-    here = not isinstance(environment.runner, MasterRunner) or environment.parsed_options.processes
-    needed = options.engine == AUTO or not options.model
-    return find_server(options, host, sleep) if here or needed else unasked(options)
+    return not isinstance(environment.runner, MasterRunner) or bool(environment.parsed_options.processes)
+
+
+def _server_of(
+    options: ChatOptions,
+    host: str,
+    environment: Environment,
+    modes: Collection[str],
+    sleep: Callable[[float], object] = gevent.sleep,
+) -> Server:
+    """The server, which answers in these system-prompt modes if it is reached from here. Raises OptionError,
+    UnusableUrl, PreflightFailed."""
+    here = _sends_from_here(environment)
+    if not here and options.engine != AUTO and options.model:
+        return unasked(options)
+    server = find_server(options, host, sleep)
+    if here and options.preflight:
+        asked = replace(options, engine=server.found.engine, model=server.model)
+        preflight(asked, host, modes, server.found.models, _least_tokens(server.found))
+    return server

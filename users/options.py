@@ -56,6 +56,13 @@ class Stamps(StrEnum):
     USER = "user"
 
 
+class Switch(StrEnum):
+    """Whether something is done."""
+
+    ON = "on"
+    OFF = "off"
+
+
 @dataclass(frozen=True, slots=True)
 class Timeouts:
     """How long each part of a request may take, in seconds. idle_s: between two outputs; pings do not reset it."""
@@ -87,6 +94,7 @@ class ChatOptions:
     stamps: Stamps
     seed: int
     self_check: bool
+    preflight: bool
     timeouts: Timeouts
     ready_timeout_s: float
     tls: TlsSettings
@@ -131,6 +139,7 @@ class ChatOptions:
             stamps=of(_one_of, Stamps, "--stamps", options.stamps),
             seed=of(_whole, "--seed", options.seed, least=0),
             self_check=options.self_check,
+            preflight=of(_one_of, Switch, "--preflight", options.preflight) is Switch.ON,
             timeouts=Timeouts(
                 connect_s=of(_timespan, "--connect-timeout", options.connect_timeout),
                 first_token_s=of(_timespan, "--first-token-timeout", options.first_token_timeout),
@@ -304,6 +313,14 @@ def add_options(parser: ArgumentParser) -> None:
         help="before the load, have each worker stream from a server of known speed, as many users as it will have at "
         "most, and tell its own error",
     )
+    option(
+        "--preflight",
+        choices=[switch.value for switch in Switch],
+        default=Switch.ON.value,
+        env_var="TOKENSWARM_PREFLIGHT",
+        help="before the load, send one small request of each kind (with, without system prompt), which is counted "
+        "nowhere; if it fails, the run is not started",
+    )
     option("--connect-timeout", default="10s", env_var="TOKENSWARM_CONNECT_TIMEOUT", help="for a connection")
     option("--first-token-timeout", default="120s", env_var="TOKENSWARM_FIRST_TOKEN_TIMEOUT", help="for a first token")
     option("--idle-timeout", default="60s", env_var="TOKENSWARM_IDLE_TIMEOUT", help="between two outputs of a stream")
@@ -340,6 +357,13 @@ def add_options(parser: ArgumentParser) -> None:
 def api_key() -> str:
     """This process's key, "" where it has none. To be sent to the server, and nowhere else."""
     return os.environ.get(API_KEY_VARIABLE, "")
+
+
+def key_advice() -> str:
+    """What to do about a server that refuses this process's key, or its lack of one."""
+    if api_key():
+        return f"The server does not accept the key in {API_KEY_VARIABLE}: set that variable to a valid one"
+    return f"The server requires an API key: set the variable {API_KEY_VARIABLE}"
 
 
 def _key_servers(options: Namespace) -> tuple[str, ...] | None:

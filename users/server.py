@@ -11,7 +11,7 @@ import gevent
 
 from engines import ENGINES, Answer, Counts, EngineError, Found, NotReady, identify
 from users.address import origin_of
-from users.options import AUTO, ChatOptions, OptionError, check_engine, request_headers
+from users.options import AUTO, ChatOptions, OptionError, check_engine, key_advice, request_headers
 from wire import StreamClient, WireError, went_stale
 
 logger = logging.getLogger(__name__)
@@ -159,6 +159,9 @@ def model_of(given: str, found: Found, host: str) -> str:
         return names[0]
     if not ENGINES[found.engine].asks_for_model:
         return ""
+    if not names and (refused := found.models_refused):
+        advice = key_advice() if refused.status in {401, 403} else "Give --model, or see the server's log"
+        raise OptionError(f"{host}: GET /v1/models gives HTTP {refused.status}: {refused.words}. {advice}.")
     if not names:
         raise OptionError(f"--model is empty, and {host} does not tell which models it serves; give --model.")
     raise OptionError(f"--model is empty, and {host} serves {len(names)} models ({', '.join(names)}); give --model.")

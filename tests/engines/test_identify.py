@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from engines import ENGINES, Answer, EngineError, Found, NotReady, identify
+from engines import ENGINES, Answer, EngineError, Found, ModelsRefused, NotReady, identify
 
 JSON = {"content-type": "application/json"}
 NOT_FOUND = Answer(404, JSON, b'{"detail":"Not Found"}')
@@ -108,7 +108,10 @@ SITES: dict[str, tuple[Site, Found]] = {
                 "/metrics": text("vllm:num_requests_running 0\n"),
             }
         ),
-        Found("vllm", "0.32.0", None, [], ["GET /metrics has series of vllm:"]),
+        Found(
+            *("vllm", "0.32.0", None, [], ["GET /metrics has series of vllm:"]),
+            models_refused=ModelsRefused(401, "Unauthorized"),
+        ),
     ),
     "vllm behind BentoML": (
         Site(VLLM | {"/readyz": PROBE}),
@@ -314,7 +317,10 @@ SITES: dict[str, tuple[Site, Found]] = {
     ),
     "llamacpp that loads": (
         Site({}, otherwise=page({"error": {"message": "Loading model"}}, 503, server="llama.cpp")),
-        Found("llamacpp", None, None, [], ["GET /v1/models: the header Server is llama.cpp"]),
+        Found(
+            *("llamacpp", None, None, [], ["GET /v1/models: the header Server is llama.cpp"]),
+            models_refused=ModelsRefused(503, "Loading model"),
+        ),
     ),
     "ollama": (
         Site(
@@ -352,7 +358,10 @@ SITES: dict[str, tuple[Site, Found]] = {
             {},
             otherwise=page({"type": "error", "error": {"type": "authentication_error", "message": "no key"}}, 401),
         ),
-        Found("anthropic", None, None, [], ["GET /v1/models: an error in Anthropic's shape"]),
+        Found(
+            *("anthropic", None, None, [], ["GET /v1/models: an error in Anthropic's shape"]),
+            models_refused=ModelsRefused(401, "no key"),
+        ),
     ),
 }
 

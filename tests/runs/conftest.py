@@ -52,6 +52,7 @@ def start_locust(tmp_path: Path) -> Iterator[Start]:
             "--results": str(tmp_path / "results"),
             "--metrics-port": "0",
             "--settle": "0s",
+            "--preflight": "off",
             "--master-bind-port": port,
         }
         for option, value in defaults.items():

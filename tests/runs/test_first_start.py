@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.runs.harness import ROOT, RunLocust, Start, StartSimulator
+from tests.runs.harness import ROOT, Run, RunLocust, Start, StartSimulator, assert_whole, free_port
 
 pytestmark = pytest.mark.slow
 
@@ -58,7 +58,7 @@ def test_own_code_that_would_never_run_is_refused_by_name(
 ) -> None:
     own = tmp_path / "own.py"
     own.write_text(locustfile)
-    bare = ("--results", "--metrics-port", "--settle") if locustfile is ALONE else ()
+    bare = ("--results", "--metrics-port", "--settle", "--preflight") if locustfile is ALONE else ()
     run = run_locust("-u", "1", "-t", "2s", locustfile=own, without=bare)
     assert run.exit_code == 2, run.output
     (sentence,) = [line for line in run.output.splitlines() if line.startswith("tokenswarm: ")]
@@ -87,6 +87,80 @@ def test_all_errors_of_options_files_and_environment_are_told_at_once(run_locust
     ):
         assert len([line for line in lines if about in line]) == 1, (about, run.output)
     assert "Traceback" not in run.output
+
+
+# The server.
+
+RIGHT, WRONG = {"LLM_API_KEY": "sk-right"}, {"LLM_API_KEY": "sk-wrong"}
+
+
+def refused(run: Run) -> str:
+    """What the run that was not started says; nothing of it was recorded."""
+    assert run.exit_code == 2, run.output
+    assert not run.results.exists() or not list(run.results.iterdir())
+    (sentence,) = [line for line in run.output.splitlines() if "tokenswarm: " in line or "Run not started" in line]
+    return sentence
+
+
+def test_a_wrong_or_missing_key_and_a_wrong_model_are_no_run_and_the_server_s_words_are_told(
+    run_locust: RunLocust, start_simulator: StartSimulator
+) -> None:
+    guarded = start_simulator("--profile", "fast", "--api-key-env", "LLM_API_KEY", env=RIGHT)
+    one_model = start_simulator("--profile", "fast", "--model", "simulated-llama-3-8b")
+    run = ("--levels", "1", "--ramp", "1s", "--level-time", "600s", "--preflight", "on")
+    for options, key in (((), {}), (("--model", "any"), WRONG), (("--model", "any", "--processes", "2"), {})):
+        told = refused(run_locust("-H", guarded.host, *run, *options, env=key))
+        assert "401" in told
+        assert "Unauthorized" in told
+        assert "LLM_API_KEY" in told
+        assert "--model is empty" not in told
+        assert "sk-wrong" not in told
+    assert guarded.truth() == []
+    told = refused(run_locust("-H", one_model.host, *run, "--model", "gpt-9"))
+    assert "The model `gpt-9` does not exist" in told
+    assert "simulated-llama-3-8b" in told
+
+
+def test_a_worker_elsewhere_asks_the_server_for_its_master(
+    start_locust: Start, start_simulator: StartSimulator
+) -> None:
+    """Only the workers have the key, here a wrong and a right one; the master needs none."""
+    simulator = start_simulator("--profile", "fast", "--api-key-env", "LLM_API_KEY", env=RIGHT)
+    for key, answered in ((WRONG, 0), (RIGHT, 2)):
+        port = str(free_port())
+        master = start_locust(
+            *("--headless", "--master", "--expect-workers", "1", "--master-bind-port", port, "-H", simulator.host),
+            *("--engine", "vllm", "--model", "any", "-u", "1", "-t", "4s", "--system-prompt", "both"),
+            *("--max-tokens", "8", "--preflight", "on"),
+        )
+        worker = start_locust("--worker", "--master-port", port, env=key)
+        run = master.end()
+        worker.end()
+        if key is WRONG:
+            assert "Unauthorized" in refused(run)
+            assert simulator.truth() == []
+        else:
+            assert run.exit_code == 0, run.output
+            assert_whole(run)
+            assert len(simulator.truth()) == len(run.requests) + answered
+
+
+def test_the_preflight_is_counted_nowhere_and_leaves_the_prefix_cache_as_it_was(
+    run_locust: RunLocust, start_simulator: StartSimulator
+) -> None:
+    """Each of its requests is on the server's log alone, and shares no prefix with any other."""
+    options = ("-u", "1", "-t", "4s", "--max-tokens", "8", "--system-prompt", "on", "--preflight", "on")
+    simulator = start_simulator("--profile", "fast")
+    run = run_locust("-H", simulator.host, *options)
+    assert run.exit_code == 0, run.output
+    assert_whole(run)
+    first, *others = simulator.truth()
+    assert len(others) == len(run.requests)
+    assert {row["tokens"] for row in others} == {"8"}
+    assert int(first["tokens"]) <= 16
+    # The first request of the run finds nothing of the system prompt, later ones do.
+    assert int(others[0]["cached_tokens"]) < 16
+    assert int(others[-1]["cached_tokens"]) > 16
 
 
 def test_an_abbreviated_option_or_one_that_another_silences_is_no_run(run_locust: RunLocust) -> None:

@@ -279,12 +279,12 @@ def test_a_server_out_of_reach_is_what_the_options_say() -> None:
 def test_what_was_found_of_one_run_s_server_is_not_taken_for_given_in_the_next(sites: Callable[..., Site]) -> None:
     vllm = sites(VLLM)
     tgi = sites({"/info": (200, json.dumps({"model_id": "qwen", "max_concurrent_requests": 128, "version": "3.3.7"}))})
-    environment = Environment(events=Events(), parsed_options=given())
+    environment = Environment(events=Events(), parsed_options=given("--preflight", "off"))
     crew = Crew(environment.events)
     found = []
     for site in (vllm, tgi):
         environment.host = site.host
-        facts = crew.facts(environment)
+        facts = crew.facts(environment, {"off"})
         asked = environment.parsed_options  # what workers are sent
         found.append((facts["engine"], facts["model"], asked.engine, asked.model))
         environment.events.test_stop.fire(environment=environment)

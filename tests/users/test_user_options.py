@@ -66,6 +66,7 @@ def test_without_options_a_run_asks_the_samples_of_whatever_engine_answers(parse
         token_times=TokenTimes.ALL,
         stamps=Stamps.KERNEL,
         self_check=False,
+        preflight=True,
         seed=1,
         timeouts=Timeouts(connect_s=10.0, first_token_s=120.0, idle_s=60.0, total_s=600.0),
         ready_timeout_s=600.0,
@@ -93,7 +94,7 @@ def test_every_option_reaches_what_is_asked(parse: Parse) -> None:
             "--idle-timeout",
             "3s",
         ),
-        *("--request-timeout", "4s", "--tls-ca", "ca.pem", "--tls-insecure"),
+        *("--preflight", "off", "--request-timeout", "4s", "--tls-ca", "ca.pem", "--tls-insecure"),
     )
     assert ChatOptions.of(options) == ChatOptions(
         engine="triton",
@@ -110,6 +111,7 @@ def test_every_option_reaches_what_is_asked(parse: Parse) -> None:
         token_times=TokenTimes.SAMPLED,
         stamps=Stamps.USER,
         self_check=True,
+        preflight=False,
         seed=0,
         timeouts=Timeouts(connect_s=1.0, first_token_s=2.0, idle_s=3.0, total_s=4.0),
         ready_timeout_s=5.0,
@@ -120,7 +122,7 @@ def test_every_option_reaches_what_is_asked(parse: Parse) -> None:
 def test_no_option_has_a_default_or_a_name_that_the_web_form_would_lose(parse: Parse) -> None:
     """Locust's form drops names with digits, and returns a default of None as text."""
     own = {name: default for name, default in vars(parse()).items() if name not in LOCUSTS_OWN}
-    assert len(own) == 24
+    assert len(own) == 25
     for name, default in own.items():
         assert type(default) in {str, int, bool}, name
         assert not any(character.isdigit() for character in name)

@@ -1,0 +1,95 @@
+"""One small request of each kind before the load: a wrong key or model is found now and not after half an hour."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections.abc import Collection, Sequence
+
+from engines import ChatRequest
+from metrics.timeline import Outcome, Timeline
+from users.address import origin_of
+from users.exchange import Ask
+from users.options import ChatOptions, api_key, engine_of, key_advice, request_headers
+from users.session import load_material
+from wire import StreamClient
+
+logger = logging.getLogger(__name__)
+
+_QUESTION = "Say hello."
+_TOKENS = 16
+_KINDS = {"off": "without system prompt", "on": "with system prompt"}
+_UNAUTHORIZED = (401, 403)
+
+
+class PreflightFailed(ValueError):
+    """The server does not answer as the run needs; the text has its own words and what to do."""
+
+
+def preflight(
+    options: ChatOptions,
+    host: str,
+    modes: Collection[str],
+    models: Sequence[str] = (),
+    least_tokens: int = 1,
+) -> None:
+    """Send one request for each system-prompt mode (`on`, `off`) and judge its answer. Nothing of it is counted.
+
+    `options` names the engine and the model; models: what the server lists, for the advice; least_tokens: the shortest
+    answer that can be requested. Each request begins with random characters, so that the server's prefix cache holds
+    nothing of the run's prompts afterwards. Raises PreflightFailed, and what an unusable address or option raises.
+    """
+    engine, material = engine_of(options), load_material(options)
+    origin = origin_of(host)
+    headers = request_headers(engine, options.key_for(origin))
+    client = StreamClient(origin, options.timeouts.connect_s, headers, options.tls.context())
+    try:
+        for mode in sorted(modes):
+            nonce = secrets.token_hex(8)
+            request = ChatRequest(
+                model=options.model,
+                prompt=f"{nonce} {_QUESTION}",
+                system_prompt=f"{nonce}\n{material.system_prompt}" if mode == "on" else None,
+                max_tokens=min(options.max_tokens, max(_TOKENS, least_tokens)),
+                ignore_eos=options.ignore_eos,
+            )
+            ask = Ask(
+                *(client, engine, request, options.timeouts),
+                user="preflight",
+                stage=0,
+                prompt_tokens=0,
+                prompt_tokens_source="",
+                count_tokens=material.count_tokens,
+                secret=api_key(),
+            )
+            _judge(ask.run(), _KINDS[mode], options, host, models)
+    finally:
+        client.close()
+    logger.info(
+        "Preflight passed: the server answered %s (not counted)", " and ".join(_KINDS[m] for m in sorted(modes))
+    )
+
+
+def _judge(timeline: Timeline, kind: str, options: ChatOptions, host: str, models: Sequence[str]) -> None:
+    """Raises PreflightFailed."""
+    if timeline.outcome is Outcome.OK:
+        return
+    raise PreflightFailed(
+        f"the server at {host} does not answer a request {kind}: {timeline.error or timeline.outcome}. "
+        f"{_advice(timeline, options, models)} (--preflight off starts the run all the same.)"
+    )
+
+
+def _advice(timeline: Timeline, options: ChatOptions, models: Sequence[str]) -> str:
+    """What to do, as a sentence."""
+    status = timeline.status or 0
+    if timeline.outcome is not Outcome.HTTP_ERROR:
+        return "Check --host and --engine; `tokenswarm probe` shows an answer in full."
+    if status in _UNAUTHORIZED:
+        return f"{key_advice()}."
+    if status == 429 or status >= 500:
+        return "The server is overloaded or failed: see its log, and start again when it answers."
+    known = [name for name in models if name != options.model]
+    if options.model and known:
+        return f"Check --model {options.model}: the server lists {', '.join(known[:5])}."
+    return f"Check --host, and --model ({options.model or 'none was given'}) with the other options of the request."
