@@ -171,7 +171,7 @@ def free_port() -> int:
 def start_master(port: int, workers: int, seconds: float, results: Path) -> subprocess.Popen[bytes]:
     """The project's own, which needs no server: it is told all that it would ask one for."""
     plan = ("-u", workers, "-r", workers, "-t", f"{round(seconds + 60)}s", "--expect-workers", workers)
-    server = ("-H", "http://127.0.0.1:9", "--engine", "vllm", "--model", "none")
+    server = ("-H", "http://127.0.0.1:9", "--engine", "vllm", "--model", "none", "--preflight", "off")
     where = ("--master-bind-host", "127.0.0.1", "--master-bind-port", port, "--metrics-port", 0, "--results", results)
     options = ("--headless", "--master", "--loglevel", "ERROR", *plan, *server, *where)
     command = [sys.executable, "-m", "locust", "-f", ROOT / "locustfile.py", *options]

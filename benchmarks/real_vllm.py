@@ -85,7 +85,7 @@ def run_ladder(host: str, hold_s: int, results: Path) -> dict[str, Any]:
     """Our own run, its table printed; gives back summary.json. Raises RealVllmError."""
     command = [sys.executable, "-m", "locust", "-f", str(ROOT / "locustfile.py"), "--headless", "-H", host]
     command += ["--engine", "vllm", *LADDER, "--level-time", f"{hold_s + 2}s", "--max-tokens", "64", "--ignore-eos"]
-    command += ["--metrics-port", "0", "--results", str(results)]
+    command += ["--metrics-port", "0", "--preflight", "off", "--results", str(results)]
     code = subprocess.run(command, check=False).returncode
     folders = sorted(results.glob("*/summary.json"))
     if code or not folders:

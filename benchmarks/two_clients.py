@@ -70,7 +70,7 @@ def our_turn(relay: Relay, model: str, engine: str, seconds: int, folder: Path) 
     command = [sys.executable, "-m", "locust", "-f", str(ROOT / "locustfile.py"), "--headless", "-H", relay.url]
     command += ["-u", "1", "-t", f"{seconds}s", "--settle", "0s", "--engine", engine, "--model", model]
     command += ["--prompts", str(prompts), "--prompt-tokens", "1:500", "--max-tokens", str(_TOKENS)]
-    command += ["--metrics-port", "0", "--server-metrics", "off", "--results", str(results)]
+    command += ["--metrics-port", "0", "--server-metrics", "off", "--preflight", "off", "--results", str(results)]
     run_client(command, _core_of_clients(), _LIMIT_S, folder / "ours.txt", {})
     folders = list(results.glob("*/summary.json"))
     if not folders:
