@@ -44,19 +44,8 @@ def tokenswarm(name: str, *options: str, tls: bool = False) -> Client:
         return [
             *_locust("locustfile.py", load, host),
             *("--engine", "vllm", "--model", "truth", "--max-tokens", str(ANSWER_TOKENS_MAX)),
-            *(
-                "--settle",
-                "0s",
-                "--metrics-port",
-                "0",
-                "--server-metrics",
-                "off",
-                "--preflight",
-                "off",
-                "--results",
-                str(folder),
-                *options,
-            ),
+            *("--settle", "0s", "--metrics-port", "0", "--server-metrics", "off", "--preflight", "off"),
+            *("--results", str(folder), *options),
             *(("--tls-ca", str(folder.parent / AUTHORITY)) if tls else ()),
         ]
 

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from metrics.build import tokenswarm_version
 from metrics.ended import LocustCount
+from metrics.failure_limit import FailureWatch
 from metrics.health import SelfCheck
 from metrics.journal import Journal, ResultsFolderError
 from metrics.ledger import Ledger
@@ -83,6 +84,9 @@ class ActiveRun:
         self.server = ServerBooks()
         self.series = LiveSeries()
         self.meter = ProgressMeter(len(self.facts.plan))
+        self.failures = FailureWatch(None)
+        #: Why the run was stopped before its end, None where it was not.
+        self.stop_reason: str | None = None
         self.plan_done = all(stage.level_time_s is None for stage in self.facts.plan)  # no end but the user's own
 
     @classmethod
@@ -113,6 +117,7 @@ class ActiveRun:
                 ) from None
         run = cls(head, journal, lambda: time.perf_counter_ns() - began_ns, log)
         run.began_ns = began_ns
+        run.failures = FailureWatch(options.failure_limit)
         journal.write_run(run.document(Status.RUNNING))
         return run
 
@@ -130,7 +135,11 @@ class ActiveRun:
             self.facts, tokenswarm_version(), self.began, ended, status, self.workers, self.head.self_checks, verdict
         )
         spool = str(self.spool_folder.absolute()) if self.spool_folder else None
-        return document | {"server_metrics": self.server.facts(), "run_id": self.id, "spool_folder": spool}
+        return (
+            document
+            | {"server_metrics": self.server.facts(), "run_id": self.id, "spool_folder": spool}
+            | {"stop_reason": self.stop_reason}
+        )
 
     def begin_stage(self, stage: Stage) -> None:
         """The next level begins; the one before is over."""

@@ -419,6 +419,9 @@ class Recording:
     def _enter_new(self, run: ActiveRun, report: Report, encoded: bytes | None = None) -> None:
         if run.enter(report, encoded):
             self._show_in_statistics(report, run.ledger)
+            if run.stop_reason is None and (reason := run.failures.reason_to_stop(report.rows)) is not None:
+                run.stop_reason = reason
+                self._abort(f"the run is stopped: {reason}")
 
     def _show_in_statistics(self, report: Report, ledger: Ledger) -> None:
         """Rows of their own in Locust's statistics. They are no requests: its totals do not hold them."""

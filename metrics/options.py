@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from metrics.failure_limit import FailureLimit
 from metrics.objectives import DEFAULT_SHARE, Objectives
 from options import collect_errors
 
@@ -24,7 +25,8 @@ class RecordingOptionError(ValueError):
 class RecordingOptions:
     """Where results go and what a good request is. spools: whether ended requests are kept on disk until they are
     reported; spool_folder: where, None for the default place. metrics_port 0 serves none; metrics_linger_s: how long it
-    is served still when a headless run is over; cluster "" is any."""
+    is served still when a headless run is over; cluster "" is any; failure_limit: of failures, after which a run is
+    stopped, None for none."""
 
     results: Path
     objectives: Objectives
@@ -34,6 +36,7 @@ class RecordingOptions:
     cluster: str
     spools: bool = True
     spool_folder: Path | None = None
+    failure_limit: FailureLimit | None = None
 
     @classmethod
     def of(cls, options: Namespace) -> RecordingOptions:
@@ -53,6 +56,7 @@ class RecordingOptions:
                 options.cluster,
                 spools=options.spool_folder != NO_SPOOL,
                 spool_folder=Path(options.spool_folder) if options.spool_folder not in ("", NO_SPOOL) else None,
+                failure_limit=errors.of(FailureLimit.parse, options.stop_after_failures),
             )
 
 
@@ -94,6 +98,12 @@ def add_options(parser: ArgumentParser) -> None:
         default=f"{DEFAULT_SHARE:.0%}",
         env_var="TOKENSWARM_SLO_SHARE",
         help="share of a level's requests that must be within all objectives for the level to meet them",
+    )
+    option(
+        "--stop-after-failures",
+        default="100%:50",
+        env_var="TOKENSWARM_STOP_AFTER_FAILURES",
+        help="stop the run when at least this share of this number of last requests failed, SHARE:NUMBER; off: never",
     )
     option(
         "--metrics-host",

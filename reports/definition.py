@@ -11,7 +11,9 @@ from reports.page import Block, Code, Facts, Table, Text
 from reports.results import Results
 
 #: Of a run's options, those that say where it writes to and whom it tells: not what it does.
-_WHERE = {"results", "metrics_host", "metrics_port", "metrics_linger", "cluster", "junit", "markdown"}
+_WHERE = {"results", "metrics_host", "metrics_port", "metrics_linger", "cluster", "junit", "markdown", "spool_folder"}
+#: Options of the ladder, which exclude -u, -r and -t.
+_LADDER = {"shape", "levels", "ramp", "level_time"}
 
 
 def definition(results: Results) -> list[Block]:
@@ -68,7 +70,7 @@ def command_of(results: Results) -> str:
     if run.shape == "free" and run.plan:
         words += _free_words(results)
     for name, value in run.options.items():
-        if name in _WHERE or value in (None, "", False):
+        if name in _WHERE or value in (None, "", False) or (run.shape == "free" and name in _LADDER):
             continue
         if name == "prompt_nonce" and run.prompts.get("nonce_source") == "drawn":
             continue  # another run draws its own: this one's would send what a cache may hold

@@ -153,6 +153,7 @@ def options(results: Path, **changes: Any) -> Namespace:
         "headless": False,
         "cluster": "",
         "spool_folder": "",
+        "stop_after_failures": "off",
         "processes": None,
         "stop_timeout": 0,
     }

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import re
+import shlex
 import socket
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from locust.argument_parser import get_empty_argument_parser, setup_parser_arguments
 
+import metrics.options
+import reports.options
+import shapes.options
+import users.options
+from options import read_options
+from reports.definition import command_of
+from reports.results import load_results
 from tests.runs.harness import ROOT, Run, RunLocust, Start, StartSimulator, assert_whole, free_port
 
 pytestmark = pytest.mark.slow
@@ -158,6 +167,14 @@ def test_the_preflight_is_counted_nowhere_and_leaves_the_prefix_cache_as_it_was(
     assert len(others) == len(run.requests)
     assert {row["tokens"] for row in others} == {"8"}
     assert int(first["tokens"]) <= 16
+    # What report.html prints as "The same again" is a command line that is accepted.
+    parser = get_empty_argument_parser(default_config_files=[])
+    setup_parser_arguments(parser)
+    for package in (users.options, shapes.options, metrics.options, reports.options):
+        package.add_options(parser)
+    again = read_options(parser, shlex.split(command_of(load_results(run.folder)))[1:])
+    assert again.errors == []
+    shapes.options.check_conflicts(again.options, again.sources)
     # The first request of the run finds nothing of the system prompt, later ones do.
     assert int(others[0]["cached_tokens"]) < 16
     assert int(others[-1]["cached_tokens"]) > 16
@@ -226,3 +243,39 @@ def test_a_port_that_was_given_is_not_exchanged_for_another(run_locust: RunLocus
     run = start_locust("--web-port", "8089").end()
     assert run.exit_code == 2, run.output
     assert "8089" in run.output
+
+
+# A run in which nothing succeeds.
+
+
+@pytest.mark.parametrize("processes", [(), ("--processes", "2")], ids=["one process", "two workers"])
+def test_a_run_in_which_all_fails_is_stopped_with_the_server_s_words_and_its_folder_is_complete(
+    run_locust: RunLocust, start_simulator: StartSimulator, processes: tuple[str, ...]
+) -> None:
+    simulator = start_simulator("--profile", "fast", "--error-every", "1")
+    levels = ("--levels", "10,20", "--ramp", "1s", "--level-time", "300s", "--max-tokens", "8")
+    run = run_locust("-H", simulator.host, *levels, "--stop-after-failures", "100%:15", *processes)
+    assert run.exit_code == 3, run.output
+    assert_whole(run)
+    assert 15 <= len(run.requests) < 200
+    assert {row["outcome"] for row in run.requests} <= {"http_error", "cut"}
+    words = next(row["error"] for row in run.requests if row["outcome"] == "http_error")
+    assert run.document["status"] == "failed"
+    assert words in run.document["stop_reason"]
+    assert any(run.document["stop_reason"] in reason for reason in run.summary["validity"]["reasons"])
+    assert words in run.output
+
+
+def test_the_default_is_fifty_and_a_run_may_go_on_through_failures(
+    run_locust: RunLocust, start_simulator: StartSimulator, tmp_path: Path
+) -> None:
+    simulator = start_simulator("--profile", "fast", "--error-every", "1")
+    load = ("-H", simulator.host, "-u", "30", "-r", "30", "-t", "5s", "--max-tokens", "8")
+    stopped = run_locust(*load)
+    assert stopped.exit_code == 3, stopped.output
+    assert 50 <= len(stopped.requests) < 120
+    (tmp_path / "results").rename(tmp_path / "stopped")
+    went_on = run_locust(*load, "--stop-after-failures", "off")
+    assert went_on.exit_code == 1, went_on.output
+    assert went_on.document["stop_reason"] is None
+    assert len(went_on.requests) >= len(stopped.requests)

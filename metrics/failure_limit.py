@@ -1,0 +1,81 @@
+"""When a run is not worth going on: so many of its last requests failed."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, deque
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from metrics.records import RequestRow
+from metrics.timeline import Outcome
+
+OFF = "off"
+_LIMIT = re.compile(r"(\d+(?:\.\d+)?)\s*%\s*:\s*(\d+)", re.ASCII)
+
+
+class FailureLimitError(ValueError):
+    """--stop-after-failures could not be read; the text says what was expected and what came."""
+
+
+@dataclass(frozen=True, slots=True)
+class FailureLimit:
+    """share: above 0, to 1, of the last `requests` (at least 1) that ended."""
+
+    share: float
+    requests: int
+
+    @classmethod
+    def parse(cls, text: str) -> FailureLimit | None:
+        """Read `100%:50`; None for `off`. Raises FailureLimitError."""
+        if text.strip() == OFF:
+            return None
+        match = _LIMIT.fullmatch(text.strip())
+        share, requests = (float(match[1]) / 100, int(match[2])) if match else (0.0, 0)
+        if not (0 < share <= 1 and requests >= 1):
+            raise FailureLimitError(
+                "--stop-after-failures takes a share (above 0 %, to 100 %) and a number of requests like 100%:50, or "
+                f"off, got {text!r}."
+            )
+        return cls(share, requests)
+
+    def __str__(self) -> str:
+        return f"{self.share * 100:g}%:{self.requests}"
+
+
+class FailureWatch:
+    """Looks at ended requests in the order in which they are recorded. Pure."""
+
+    def __init__(self, limit: FailureLimit | None) -> None:
+        """None: no limit."""
+        self._limit = limit
+        self._last: deque[RequestRow] = deque()
+        self._failed = 0
+
+    def reason_to_stop(self, rows: Iterable[RequestRow]) -> str | None:
+        """With these requests, why the run is to be stopped: at least the limit's share of the last requests failed, of
+        as many as it names. Requests that the run itself cut count neither way. None while it goes on."""
+        if self._limit is None:
+            return None
+        for row in rows:
+            if row.outcome is not Outcome.CUT:
+                self._add(row, self._limit.requests)
+            if len(self._last) == self._limit.requests and self._failed >= self._limit.share * self._limit.requests:
+                return self._reason(self._limit)
+        return None
+
+    def _add(self, row: RequestRow, kept: int) -> None:
+        self._last.append(row)
+        self._failed += row.outcome.is_failure
+        if len(self._last) > kept:
+            self._failed -= self._last.popleft().outcome.is_failure
+
+    def _reason(self, limit: FailureLimit) -> str:
+        failed = [row for row in self._last if row.outcome.is_failure]
+        errors = Counter(f"{row.outcome}: {row.error}" if row.error else str(row.outcome) for row in failed)
+        (error, times), *_ = errors.most_common(1)
+        often = "all" if times == len(failed) else f"{times:,}"
+        return (
+            f"{len(failed):,} of the last {limit.requests:,} requests failed (--stop-after-failures {limit}), {often} "
+            f"with {error}"
+        )

@@ -1,0 +1,63 @@
+"""When so many of the last requests failed that a run is stopped."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from metrics.failure_limit import FailureLimit, FailureLimitError, FailureWatch
+from metrics.records import RequestRow
+from metrics.timeline import Outcome
+
+FAILED, CUT, OK = Outcome.HTTP_ERROR, Outcome.CUT, Outcome.OK
+
+
+def row(outcome: Outcome, error: str | None = None) -> RequestRow:
+    """Of a request of which nothing else matters here."""
+    fields = {field.name: None for field in msgspec.structs.fields(RequestRow) if field.required}
+    return RequestRow(**{**fields, "outcome": outcome, "error": error})  # type: ignore[arg-type]
+
+
+def stops_at(limit: str, outcomes: str) -> int | None:
+    """The number of the request, from 1, at which a run of these (f failed, o ok, c cut) is stopped."""
+    watch = FailureWatch(FailureLimit.parse(limit))
+    for number, letter in enumerate(outcomes, start=1):
+        if watch.reason_to_stop([row({"f": FAILED, "o": OK, "c": CUT}[letter])]):
+            return number
+    return None
+
+
+@pytest.mark.parametrize(
+    ("limit", "outcomes", "number"),
+    [
+        ("100%:3", "fff", 3),
+        ("100%:3", "ofof" + "fff", 6),
+        ("100%:3", "ffofofof", None),
+        ("100%:3", "ff" + "o" * 9, None),
+        ("100%:3", "fcfccf", 6),
+        ("50%:4", "ofof", 4),
+        ("50%:4", "offf", 4),
+        ("50%:4", "oofooof" + "f", 8),
+        ("1%:2", "oooof", 5),
+        ("100%:1", "of", 2),
+        ("100 % : 2", "ff", 2),
+        ("off", "f" * 99, None),
+    ],
+)
+def test_a_run_is_stopped_by_the_share_of_its_last_requests(limit: str, outcomes: str, number: int | None) -> None:
+    assert stops_at(limit, outcomes) == number
+
+
+def test_the_reason_has_the_most_frequent_message_of_the_server() -> None:
+    watch = FailureWatch(FailureLimit.parse("60%:5"))
+    rows = [row(OK), row(FAILED, "HTTP 500: x"), *[row(FAILED, "HTTP 401: bad key")] * 2, row(OK)]
+    reason = watch.reason_to_stop(rows)
+    assert reason is not None
+    assert "HTTP 401: bad key" in reason
+    assert "3 of the last 5" in reason
+
+
+@pytest.mark.parametrize("text", ["", "on", "100%", "50", "0%:50", "101%:50", "100%:0", "x%:3", "100%:1.5", "-5%:3"])
+def test_what_is_no_limit_is_refused(text: str) -> None:
+    with pytest.raises(FailureLimitError, match="100%:50"):
+        FailureLimit.parse(text)
