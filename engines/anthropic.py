@@ -78,7 +78,7 @@ class Anthropic(Engine):
         body = {
             "model": request.model,
             **system,
-            "messages": [{"role": "user", "content": request.prompt}],
+            "messages": request.turns,
             "max_tokens": request.max_tokens,
             "stream": True,
         }

@@ -95,6 +95,7 @@ BENTOML = BentoML(
     health_path="/readyz",
     metrics_path="/metrics",
     system_prompt=SystemPrompt.FIELD,
+    takes_turns=False,
     counts=Counts.NOBODY,
     asks_for_model=False,
     no_exact_length="a BentoML service decides that in its code: leave --ignore-eos out",

@@ -52,10 +52,10 @@ class LMDeployInteractive(Engine):
     """One request a session, so that nothing of the last answer is kept."""
 
     def request_body(self, request: ChatRequest) -> bytes:
-        """A prompt alone goes as text, one with a system prompt as messages."""
+        """A prompt alone goes as text, one with other messages before it as messages."""
         return msgspec.json.encode(
             {
-                "prompt": request.prompt if request.system_prompt is None else request.messages,
+                "prompt": request.messages if request.system_prompt is not None or request.earlier else request.prompt,
                 "stream": True,
                 "session_id": -1,
                 "interactive_mode": False,

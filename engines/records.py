@@ -27,7 +27,8 @@ class StreamBroken(Exception):
 class ChatRequest:
     """One question. `system_prompt` None sends no system message at all; an empty one is sent as empty.
 
-    max_tokens: cap on the answer's length. ignore_eos: the answer shall have exactly that many tokens.
+    earlier: (role, text) of the messages between the system prompt and the prompt, in order. max_tokens: cap on the
+    answer's length. ignore_eos: the answer shall have exactly that many tokens.
     """
 
     model: str
@@ -35,12 +36,19 @@ class ChatRequest:
     system_prompt: str | None
     max_tokens: int
     ignore_eos: bool = False
+    earlier: tuple[tuple[str, str], ...] = ()
 
     @property
     def messages(self) -> list[dict[str, str]]:
         """As chat messages, the system prompt first."""
         system = [] if self.system_prompt is None else [{"role": "system", "content": self.system_prompt}]
-        return [*system, {"role": "user", "content": self.prompt}]
+        return [*system, *self.turns]
+
+    @property
+    def turns(self) -> list[dict[str, str]]:
+        """As chat messages, without the system prompt."""
+        earlier = [{"role": role, "content": text} for role, text in self.earlier]
+        return [*earlier, {"role": "user", "content": self.prompt}]
 
     @property
     def content_hash(self) -> str:
@@ -132,6 +140,7 @@ class Engine(ABC):
     not the port of the requests. exact_length: what a request says, besides its cap on tokens, to have exactly as many;
     least_tokens: keys whose value is then that number. exact_length is None where the engine cannot be told, and
     no_exact_length is what to do instead. asks_for_model: whether requests name the run's model.
+    takes_turns: whether a request can hold earlier messages of a conversation.
     """
 
     name: str
@@ -146,6 +155,7 @@ class Engine(ABC):
     exact_length: Mapping[str, Any] | None = None
     least_tokens: tuple[str, ...] = ()
     asks_for_model: bool = True
+    takes_turns: bool = True
     no_exact_length: str = "leave it out, and choose prompts whose answers reach --max-tokens"
 
     @property

@@ -13,7 +13,7 @@ from dataclasses import replace
 from enum import StrEnum
 from hashlib import blake2b
 
-from prompts.records import Prompt, PromptError
+from prompts.records import Prompt, PromptError, Turn
 
 #: Hexadecimal digits of a nonce: 48 bits, of which the worker takes 16 and its requests 32.
 NONCE_DIGITS = 12
@@ -58,15 +58,23 @@ class PromptMarker:
 
     def mark(self, prompt: Prompt, number: int) -> Prompt:
         """The prompt as the worker's request of this number (from 0) sends it: behind a nonce, whose tokens are added
-        to its length. With PromptReuse.RUN a prompt has the same nonce in each request, with ALWAYS none."""
+        to its length. A conversation has it before its first message, and before its system message. With
+        PromptReuse.RUN a prompt has the same nonce in each request, with ALWAYS none."""
         if self._reuse is PromptReuse.ALWAYS:
             return prompt
         start = self._nonce(prompt, number) + "\n\n"
-        return replace(prompt, text=start + prompt.text, tokens=prompt.tokens + self._count_tokens(start))
+        tokens = prompt.tokens + self._count_tokens(start)
+        if prompt.system is not None:  # a system prompt of the run replaces it: the turns have their own mark
+            prompt = replace(prompt, system=start + prompt.system)
+            tokens += self._count_tokens(start)
+        if prompt.earlier:
+            (role, text), *others = prompt.earlier
+            return replace(prompt, earlier=(Turn(role, start + text), *others), tokens=tokens)
+        return replace(prompt, text=start + prompt.text, tokens=tokens)
 
     def _nonce(self, prompt: Prompt, number: int) -> str:
         if self._reuse is PromptReuse.RUN:
-            source = f"{prompt.id}\0{prompt.text}".encode("utf-8", "surrogatepass")
+            source = "\0".join((prompt.id, *(turn.text for turn in prompt.messages))).encode("utf-8", "surrogatepass")
             return blake2b(source, digest_size=NONCE_DIGITS // 2, key=self._key).hexdigest()
         return f"{_permuted(self._first + number % (1 << _NUMBER_BITS), self._key):0{NONCE_DIGITS}x}"
 

@@ -4,16 +4,19 @@ import json
 import re
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from prompts.conversations import Conversation, OtherRole, conversation_of
 from prompts.counting import TokenCounter
 from prompts.quiet import first_line, quiet
-from prompts.records import Prompt, PromptError, PromptSet, fingerprint_of
+from prompts.records import LeftOut, Prompt, PromptError, PromptSet, fingerprint_of
 
 SAMPLE_FILE = Path(__file__).with_name("sample.jsonl")
 DOLLY = "databricks/databricks-dolly-15k"
+#: Sources whose rows Tokenswarm chose; the others are the user's own.
+SHIPPED_SOURCES = ("sample", "dolly")
 
 _HUB_SOURCE = re.compile(r"hf:(?P<name>[\w.-]+/[\w.-]+)(?:@(?P<split>[\w.\-\[\]:%+]+))?")
 _FILE_BUILDERS = {".jsonl": "json", ".json": "json", ".csv": "csv", ".parquet": "parquet"}
@@ -55,39 +58,52 @@ def load_prompts(
 
     `source` is "sample" (packaged), "dolly" (databricks-dolly-15k), "hf:OWNER/NAME[@SPLIT]" (any data set of the
     Hugging Face hub, split train unless named) or the path of a .jsonl, .json, .csv or .parquet file. `text_column`
-    overrides the choice of column. Rows without text are passed over.
+    overrides the choice of column. Rows without text, outside of the lengths, or with
+    messages of other roles than user, assistant and system are left out and counted.
 
     Raises PromptError, in one sentence, when the source cannot be read or leaves no prompt. No source ever stands in
     for another.
     """
     table = _read(source)
     column = _text_column(source, table.columns, text_column)
-    text_of = _text_reader(source, column, with_context=column == "instruction" and "context" in table.columns)
+    conversation_in = _reader(source, column, with_context=column == "instruction" and "context" in table.columns)
     # Only what is used: a picture or a sound in another column would be decoded on the way.
     used = [name for name in table.columns if name in (column, "context", "category")]
     prompts: list[Prompt] = []
-    row_count = 0
+    row_count = without_text = of_other_roles = by_length = 0
     shortest, longest = None, 0
     for row_count, row in enumerate(_rows(source, table, used), start=1):
-        text = text_of(row, row_count)
-        if not text:
+        try:
+            conversation = conversation_in(row, row_count)
+        except OtherRole:
+            of_other_roles += 1
             continue
-        tokens = counter.count(text)
+        if not conversation.text:
+            without_text += 1
+            continue
+        prompt = Prompt(conversation.text, 0, _category(row), str(row_count), conversation.system, conversation.earlier)
+        tokens = sum(counter.count(turn.text) for turn in prompt.messages)
         shortest = tokens if shortest is None else min(shortest, tokens)
         longest = max(longest, tokens)
         if tokens_min <= tokens <= tokens_max:
-            prompts.append(Prompt(text, tokens, _category(row), str(row_count)))
+            prompts.append(replace(prompt, tokens=tokens))
+        else:
+            by_length += 1
     if row_count == 0:
         raise PromptError(f"prompts from {source!r}: there are no rows in it; give a source with prompts")
     if shortest is None:
-        raise PromptError(f"prompts from {source!r}: none of its {row_count} rows has any text")
+        roles = f" ({of_other_roles} have messages of other roles than user, assistant and system)"
+        raise PromptError(
+            f"prompts from {source!r}: none of its {row_count} rows has any text{roles if of_other_roles else ''}"
+        )
     if not prompts:
         raise PromptError(
             f"prompts from {source!r}: none of its {row_count} rows has {tokens_min} to {tokens_max} tokens, they have "
             f"{shortest} to {longest} by {counter.name}; widen --prompt-tokens"
         )
     kept = tuple(prompts)
-    return PromptSet(source, kept, counter.name, fingerprint_of(kept))
+    left_out = LeftOut(row_count, by_length, without_text, of_other_roles)
+    return PromptSet(source, kept, counter.name, fingerprint_of(kept), left_out)
 
 
 def _rows(source: str, table: _Table, used: list[str]) -> Iterator[Row]:
@@ -225,45 +241,24 @@ def _text_column(source: str, columns: tuple[str, ...], asked_for: str | None) -
     )
 
 
-def _text_reader(source: str, column: str, *, with_context: bool) -> Callable[[Row, int], str]:
-    """A function from (row, its number from 1) to the row's prompt, empty when it has none."""
+def _reader(source: str, column: str, *, with_context: bool) -> Callable[[Row, int], Conversation]:
+    """A function from (row, its number from 1) to what the row sends, without text when it sends nothing. That raises
+    OtherRole, and PromptError for a cell that is neither text nor a conversation."""
 
-    def text_of(row: Row, number: int) -> str:
-        asked = _cell_text(row[column])
-        given = _cell_text(row["context"]) if with_context else ""
-        if asked is None or given is None:
+    def conversation_in(row: Row, number: int) -> Conversation:
+        asked = conversation_of(row[column])
+        context = conversation_of(row["context"]) if with_context else Conversation("")
+        if asked is None or context is None:
             blamed = column if asked is None else "context"
             kind = type(row[blamed]).__name__
             raise PromptError(
                 f"prompts from {source!r}: expected text in column {blamed!r}, got {kind} in row {number}"
             )
-        return f"{given}\n\n{asked}" if given and asked else asked
+        if context.text and asked.text:
+            return asked._replace(text=f"{context.text}\n\n{asked.text}")
+        return asked
 
-    return text_of
-
-
-def _cell_text(cell: object) -> str | None:
-    """The text of a cell, or the first user message of one that holds a conversation; None when it can be neither."""
-    if cell is None:
-        return ""
-    if isinstance(cell, str):
-        return cell.strip()
-    if not isinstance(cell, list):
-        return None
-    for message in cell:
-        if not isinstance(message, Mapping):
-            return None
-        if (message.get("role") or message.get("from")) in ("user", "human"):
-            return _content_text(message.get("content") or message.get("value"))
-    return ""
-
-
-def _content_text(content: object) -> str | None:
-    """The text of a message, which may come in parts; pictures and the like have none."""
-    if not isinstance(content, list):
-        return _cell_text(content)
-    parts = [part.get("text") for part in content if isinstance(part, Mapping)]
-    return "\n".join(part for part in parts if isinstance(part, str)).strip()
+    return conversation_in
 
 
 def _category(row: Row) -> str:

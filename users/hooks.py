@@ -17,11 +17,11 @@ from locust.env import Environment
 from locust.event import Events
 from locust.runners import MasterRunner, WorkerRunner
 
-from engines import Found, TemplatedEngine
+from engines import ENGINES, Found, TemplatedEngine
 from metrics.health import SelfCheck
 from metrics.recorder import Recorder
 from options import collect_errors
-from prompts import PromptReuse, new_run_nonce
+from prompts import SHIPPED_SOURCES, PromptReuse, PromptSet, new_run_nonce
 from users.address import base_url, origin_of
 from users.chat import StreamingUser
 from users.options import (
@@ -40,7 +40,7 @@ from users.preflight import preflight
 from users.self_check import SelfCheckFailed, self_check
 from users.server import Server, find_server, unasked
 from users.server_metrics import ServerLog, ServerWatch
-from users.session import Session, load_given_material, load_material
+from users.session import Session, check_turns, load_given_material, load_material
 from users.target import EmbeddedSimulator
 from users.worker_calls import WorkerCall
 from wire import UnusableUrl
@@ -195,6 +195,7 @@ class Crew:
         # derive their prompts' nonces from the same.
         parsed.engine, parsed.model = server.found.engine, server.model
         parsed.prompt_nonce = run_nonce_of(options)
+        _tell_left_out(load_material(options).prompts)
         if options.preflight and not _sends_from_here(environment):
             assert isinstance(environment.runner, MasterRunner)
             self._preflights.make_on_worker(environment.runner, options, host, modes, server.found)
@@ -324,6 +325,13 @@ def _do_not_wait(_: float) -> None:
     raise _StillLoading
 
 
+def _tell_left_out(prompts: PromptSet) -> None:
+    """Of a source of the user's own, silence about rows that are not sent would be a trap."""
+    if notice := prompts.left_out.notice():
+        level = logging.INFO if prompts.source in SHIPPED_SOURCES else logging.WARNING
+        logger.log(level, "Prompts from %s: %s", prompts.source, notice)
+
+
 def _sends_from_here(environment: Environment) -> bool:
     """Whether this process or those that it forked send the load. Workers on other machines may stand where their
     master cannot reach."""
@@ -341,9 +349,9 @@ def _server_of(
     """The server, which answers in these system-prompt modes if it is reached from here. Raises OptionError,
     UnusableUrl, PreflightFailed."""
     here = _sends_from_here(environment)
-    if not here and options.engine != AUTO and options.model:
-        return unasked(options)
-    server = find_server(options, host, sleep)
+    known = not here and options.engine != AUTO and options.model
+    server = unasked(options) if known else find_server(options, host, sleep)
+    check_turns(ENGINES[server.found.engine], load_material(options))
     if here and options.preflight:
         asked = replace(options, engine=server.found.engine, model=server.model)
         preflight(asked, host, modes, server.found.models, _least_tokens(server.found))

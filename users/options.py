@@ -242,9 +242,14 @@ def add_options(parser: ArgumentParser) -> None:
         default="sample",
         env_var="TOKENSWARM_PROMPTS",
         help="sample: some 300 prompts that come with Tokenswarm; dolly: databricks-dolly-15k; hf:NAME: any data set "
-        "of the Hugging Face hub; or the path of a JSONL, CSV or Parquet file",
+        "of the Hugging Face hub; or the path of a JSONL, CSV or Parquet file (its columns: docs/options.md)",
     )
-    option("--prompt-tokens", default="30:150", env_var="TOKENSWARM_PROMPT_TOKENS", help="lengths of prompts to take")
+    option(
+        "--prompt-tokens",
+        default="30:150",
+        env_var="TOKENSWARM_PROMPT_TOKENS",
+        help="lengths of prompts to take, in tokens, MIN:MAX; other rows are left out, and the log says how many",
+    )
     option(
         "--prompt-reuse",
         choices=[reuse.value for reuse in PromptReuse],

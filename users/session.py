@@ -24,7 +24,7 @@ from prompts import (
     token_counter,
 )
 from users.address import origin_of
-from users.options import ChatOptions, Stamps, TokenTimes, api_key, engine_of, request_headers
+from users.options import ChatOptions, OptionError, Stamps, TokenTimes, api_key, engine_of, request_headers
 from wire import StreamClient
 
 _SAMPLED_ONE_IN = 10
@@ -71,6 +71,16 @@ def load_given_material(given: Namespace) -> Material:
         given.tokenizer or None,
         given.system_prompt_file or None,
     )
+
+
+def check_turns(engine: Engine, material: Material) -> None:
+    """Raises OptionError where the engine takes one text alone and the prompts hold conversations."""
+    conversations = sum(bool(prompt.earlier) for prompt in material.prompts.prompts)
+    if conversations and not engine.takes_turns:
+        raise OptionError(
+            f"--prompts: {conversations} rows are conversations of several messages, and {engine.name} takes one; "
+            "choose rows with one user message each."
+        )
 
 
 class GapSampling:
@@ -127,11 +137,12 @@ class Session:
         return self._marker.mark(self._sampler.draw(), number)
 
     def request(self, prompt: Prompt, with_system_prompt: bool) -> ChatRequest:
-        """The question as it goes to the engine."""
+        """The question as it goes to the engine; a system prompt of the run replaces that of the conversation."""
         return ChatRequest(
             model=self.options.model,
             prompt=prompt.text,
-            system_prompt=self.material.system_prompt if with_system_prompt else None,
+            system_prompt=self.material.system_prompt if with_system_prompt else prompt.system,
+            earlier=prompt.earlier,
             max_tokens=self.options.max_tokens,
             ignore_eos=self.options.ignore_eos,
         )

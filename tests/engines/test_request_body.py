@@ -197,3 +197,24 @@ def test_a_template_of_one_s_own_takes_the_place_of_llama_3_s_and_brings_no_stop
         "inputs": "[user] Why?\n[assistant] ",
         "parameters": {"max_new_tokens": 512, "details": True},
     }
+
+
+TURNS = (("user", "Hello?"), ("assistant", "Hello."))
+CHAT = replace(SYSTEM, earlier=TURNS)
+
+
+@pytest.mark.parametrize("name", [name for name, engine in ENGINES.items() if engine.takes_turns])
+def test_a_conversation_goes_whole_and_in_order_to_every_engine(name: str) -> None:
+    body = json.loads(ENGINES[name].request_body(CHAT))
+    order = ["Be brief.", "Hello?", "Hello.", "Why?"]
+    if name == "anthropic":
+        assert body["system"] == order.pop(0)
+    text = json.dumps(body.get("messages") or body.get("prompt") or body.get("text_input") or body.get("inputs"))
+    places = [text.index(part) for part in order]
+    assert places == sorted(places)
+    if isinstance(body.get("messages"), list):
+        assert [message["role"] for message in body["messages"]][-3:] == ["user", "assistant", "user"]
+
+
+def test_one_that_takes_a_single_text_says_so() -> None:
+    assert [name for name, engine in ENGINES.items() if not engine.takes_turns] == ["bentoml"]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
 
-from prompts import Prompt, PromptError, PromptMarker, PromptReuse, estimate_tokens, new_run_nonce
+from prompts import Prompt, PromptError, PromptMarker, PromptReuse, Turn, estimate_tokens, new_run_nonce
 
 WHY = Prompt("Why is the sky blue?", 6, "science", "7")
 HOW = Prompt("How do bees fly?", 5, "science", "8")
@@ -75,3 +76,13 @@ def test_a_run_nonce_that_is_drawn_is_never_drawn_again() -> None:
 def test_more_workers_than_there_are_nonces_for_are_refused() -> None:
     with pytest.raises(PromptError):
         marker(worker=65_536)
+
+
+def test_a_conversation_has_the_nonce_before_its_first_message_and_its_system_message() -> None:
+    chat = replace(WHY, system="Be kind.", earlier=(Turn("user", "Hello?"), Turn("assistant", "Hello.")))
+    marked = marker().mark(chat, 0)
+    assert marked.text == WHY.text
+    assert re.fullmatch(r"[0-9a-f]{12}\n\nBe kind\.", marked.system or "")
+    first, second = marked.earlier
+    assert re.fullmatch(r"[0-9a-f]{12}\n\nHello\?", first.text)
+    assert second == ("assistant", "Hello.")

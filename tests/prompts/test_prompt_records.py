@@ -23,6 +23,11 @@ def test_facts_are_the_prompts_object_of_run_json() -> None:
         "tokens_min": 31,
         "tokens_median": 40,
         "tokens_max": 149,
+        "conversations": 0,
+        "rows": 0,
+        "left_out_by_length": 0,
+        "left_out_without_text": 0,
+        "left_out_of_other_roles": 0,
     }
 
 

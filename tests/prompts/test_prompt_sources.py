@@ -61,10 +61,62 @@ class TestColumns:
         file = jsonl(tmp_path / "rows.jsonl", {name: f"from {name}" for name in reversed(names)})
         assert texts(file) == [f"from {names[0]}"]
 
-    def test_the_first_user_message_of_a_conversation_is_taken(self, tmp_path: Path) -> None:
-        system = {"role": "system", "content": "Be kind."}
-        first, second = {"role": "user", "content": "Hello?"}, {"role": "user", "content": "Still there?"}
-        assert texts(jsonl(tmp_path / "chat.jsonl", {"messages": [system, first, second]})) == ["Hello?"]
+    def test_all_messages_of_a_conversation_up_to_the_last_of_the_user_are_taken(self, tmp_path: Path) -> None:
+        chat = [
+            {"role": "system", "content": "Be kind."},
+            {"role": "user", "content": "Hello?"},
+            {"role": "assistant", "content": "Hello."},
+            {"role": "user", "content": "Still there?"},
+            {"role": "assistant", "content": "Yes."},
+        ]
+        (prompt,) = load(jsonl(tmp_path / "chat.jsonl", {"messages": chat})).prompts
+        assert (prompt.system, prompt.text) == ("Be kind.", "Still there?")
+        assert prompt.earlier == (("user", "Hello?"), ("assistant", "Hello."))
+        assert prompt.tokens == 6  # words of all four
+
+    def test_messages_without_text_and_after_the_last_question_are_none(self, tmp_path: Path) -> None:
+        picture = [{"type": "image_url", "text": None}]
+        chat = [
+            {"role": "user", "content": [{"type": "text", "text": "One?"}]},
+            {"role": "assistant", "content": None},
+            {"role": "developer", "content": [{"type": "text", "text": "Be brief."}]},
+            {"role": "user", "content": [{"type": "text", "text": "Two?"}]},
+            {"role": "user", "content": picture},
+        ]
+        (prompt,) = load(jsonl(tmp_path / "chat.jsonl", {"messages": chat})).prompts
+        assert (prompt.system, prompt.text) == (None, "Two?")
+        assert prompt.earlier == (("user", "One?"), ("system", "Be brief."))
+
+    def test_what_is_left_out_is_counted_by_its_reason(self, tmp_path: Path) -> None:
+        rows: list[dict[str, object]] = [
+            {"messages": [{"role": "user", "content": "Just right, is it not?"}]},
+            {"messages": [{"role": "user", "content": "long " * 500}]},
+            {"messages": [{"role": "user", "content": "Hi"}]},
+            {"messages": [{"role": "assistant", "content": "nobody asked"}]},
+            {"messages": [{"role": "user", "content": "And?"}, {"role": "tool", "content": "42"}]},
+        ]
+        loaded = load(jsonl(tmp_path / "chat.jsonl", *rows), tokens_min=3, tokens_max=100)
+        assert [prompt.id for prompt in loaded.prompts] == ["1"]
+        facts = loaded.facts()
+        assert [facts[name] for name in ("rows", "left_out_by_length", "left_out_without_text")] == [5, 2, 1]
+        assert facts["left_out_of_other_roles"] == 1
+        assert loaded.left_out.notice().startswith("4 of 5 rows")
+
+    def test_equal_texts_in_other_roles_are_other_prompts(self, tmp_path: Path) -> None:
+        def loaded(*messages: tuple[str, str]) -> str:
+            chat = [{"role": role, "content": text} for role, text in messages]
+            return load(jsonl(tmp_path / "chat.jsonl", {"messages": chat})).fingerprint
+
+        asked = ("user", "And then?")
+        alone = loaded(asked)
+        assert alone == load(jsonl(tmp_path / "plain.jsonl", {"prompt": "And then?"})).fingerprint
+        prints = [
+            alone,
+            loaded(("system", "x"), asked),
+            loaded(("user", "x"), asked),
+            loaded(("assistant", "x"), asked),
+        ]
+        assert len(set(prints)) == 4
 
     def test_a_conversation_may_name_speakers_as_sharegpt_does(self, tmp_path: Path) -> None:
         turns = [{"from": "gpt", "value": "Welcome."}, {"from": "human", "value": "Hi."}]
