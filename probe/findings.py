@@ -15,6 +15,8 @@ _CLOCK_S = 2.0
 #: A prompt that was seen before has to be answered in this share of the time for a cache to be behind it.
 _WARM_SHARE = 0.7
 _WARM_S = 0.005
+#: What servers answer to a field of a wrong type.
+_TYPE_REFUSED = {400, 422}
 
 
 class Option(msgspec.Struct, frozen=True):
@@ -30,15 +32,17 @@ class Stories:
     """The answers that were asked for.
 
     plain: to the question alone. brief: to one that wants a short answer. exact: the same, told to be exactly
-    `exact_tokens` long; None where the dialect cannot say so. unasked: without asking for usage; None where the dialect
-    never asks. cold, warm: with a system prompt never sent before, and the same again. cached_tokens: found in the
-    cache for `warm` by the server's own count, None where it does not tell.
+    `exact_tokens` long; None where the dialect cannot say so. mistyped: the same, with a value of a wrong type for the
+    option of an exact length; None where `brief` ends by itself before `exact_tokens`, and so needs none. unasked:
+    without asking for usage; None where the dialect never asks. cold, warm: with a system prompt never sent before, and
+    the same again. cached_tokens: found in the cache for `warm` by the server's own count, None where it does not tell.
     """
 
     plain: Story
     brief: Story
     exact: Story | None
     exact_tokens: int
+    mistyped: Story | None
     unasked: Story | None
     cold: Story
     warm: Story
@@ -60,9 +64,16 @@ def _exact_length(stories: Stories) -> Option:
     if tokens != wanted:
         told = f" ({exact.error})" if exact.error and not tokens else ""
         return Option(name, "no", f"of {wanted} tokens asked for came {tokens}{told}")
-    if (stories.brief.best_tokens or 0) >= wanted:
+    if reaches_the_limit(stories.brief, wanted):
+        if stories.mistyped is not None and stories.mistyped.status in _TYPE_REFUSED:
+            return Option(name, "yes", f"{wanted} tokens came, and the server knows the option: it checks its type")
         return Option(name, "unknown", f"{wanted} tokens came, but without it no fewer did")
     return Option(name, "yes", f"{wanted} tokens came, {stories.brief.best_tokens} without it")
+
+
+def reaches_the_limit(brief: Story, limit: int) -> bool:
+    """Whether the answer is as long as it may be by itself: an exact length then shows nothing."""
+    return (brief.best_tokens or 0) >= limit
 
 
 def _usage(stories: Stories) -> Option:

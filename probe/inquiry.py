@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import gevent
 import msgspec
@@ -13,7 +15,7 @@ from engines.openai import OpenAICompatible
 from engines.server_metrics import Concept, MetricsUnreadable
 from probe.asking import CountTokens, ask
 from probe.dialing import Dialed, dial
-from probe.findings import Option, Stories, misleading, options_followed, prefix_cache
+from probe.findings import Option, Stories, misleading, options_followed, prefix_cache, reaches_the_limit
 from probe.story import Story
 from prompts import load_system_prompt
 from users.options import Timeouts, api_key, request_headers
@@ -127,6 +129,11 @@ class Probe:
         gevent.sleep(_CLOSES_WITHIN_S)
         second = asked(brief)
         exact = asked(replace(brief, ignore_eos=True)) if engine.honours_ignore_eos else None
+        mistyped = None
+        if exact is not None and _is_plain(engine.exact_length) and reaches_the_limit(second, brief.max_tokens):
+            assert engine.exact_length is not None
+            wrong = replace(engine, exact_length=_mistyped(engine.exact_length))
+            mistyped = asked(replace(brief, ignore_eos=True), wrong)
         unasked = None
         if isinstance(engine, OpenAICompatible) and engine.asks_usage:
             unasked = asked(short, replace(engine, asks_usage=False))
@@ -135,7 +142,7 @@ class Probe:
         warm = asked(with_system_prompt)
         after = _cache_hits(page)
         cached = None if before is None or after is None else after - before
-        stories = Stories(plain, second, exact, brief.max_tokens, unasked, cold, warm, cached)
+        stories = Stories(plain, second, exact, brief.max_tokens, mistyped, unasked, cold, warm, cached)
         return stories, second.connect_s == 0
 
     def _metrics_page(self, name: str, engine: Engine) -> MetricsPage | None:
@@ -144,6 +151,17 @@ class Probe:
             if _read(candidate):
                 return candidate
         return None
+
+
+def _is_plain(options: Mapping[str, Any] | None) -> bool:
+    """Whether a server that heeds the options checks their types. One inside another (debug_config of MLC-LLM)
+    may be checked and not heeded."""
+    return bool(options) and not any(isinstance(value, Mapping) for value in (options or {}).values())
+
+
+def _mistyped(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The same options, each with a text that is no value of it."""
+    return dict.fromkeys(options, "neither")
 
 
 def _read(page: MetricsPage) -> dict[Concept, float]:

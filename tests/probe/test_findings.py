@@ -47,6 +47,7 @@ def stories(plain: dict[str, Any] | None = None, **changes: Any) -> Stories:
         "brief": msgspec.structs.replace(PLAIN, tokens={"usage": 3, "events": 3}),
         "exact": msgspec.structs.replace(PLAIN, tokens={"usage": 128, "events": 128}),
         "exact_tokens": 128,
+        "mistyped": None,
         "unasked": msgspec.structs.replace(PLAIN, tokens={"events": 64}),
         "cold": COLD,
         "warm": COLD,
@@ -106,6 +107,14 @@ def test_a_token_that_is_counted_and_not_shown_is_no_trap() -> None:
             {"brief": msgspec.structs.replace(PLAIN, tokens={"usage": 128, "events": 128})},
             "unknown",
             "128 tokens came, but without it no fewer did",
+        ),
+        (
+            {
+                "brief": msgspec.structs.replace(PLAIN, tokens={"usage": 128, "events": 128}),
+                "mistyped": msgspec.structs.replace(PLAIN, outcome="http_error", status=400),
+            },
+            "yes",
+            "128 tokens came, and the server knows the option: it checks its type",
         ),
         (
             {"exact": msgspec.structs.replace(PLAIN, tokens={"usage": 70, "events": 70})},
