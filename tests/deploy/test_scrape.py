@@ -101,7 +101,7 @@ def scraped(tmp_path_factory: pytest.TempPathFactory, vllm: str) -> Iterator[Scr
     assert simulator.stdout is not None
     (host,) = re.findall(r"http://\S+", simulator.stdout.readline())
     run = ["-m", "locust", "-f", str(ROOT / "locustfile.py"), "-H", host, "--results", str(folder / "results")]
-    ports = ["--web-port", str(web_port), "--metrics-port", str(metrics_port)]
+    ports = ["--web-port", str(web_port), "--metrics-port", str(metrics_port), "--preflight", "off"]
     served = ["--engine", "vllm", "--server-metrics", f"http://{vllm}/metrics", "--gpu-metrics-url", f"http://{vllm}"]
     locust = subprocess.Popen(
         [*python, *run, *ports, *served],
