@@ -11,6 +11,7 @@ from reports.charts import draw_charts
 from reports.command import ended
 from reports.conditions import parse_conditions
 from reports.judgement import judge_run
+from reports.output import show
 from reports.results import ReportError, load_results
 from reports.run_page import draw_page
 from reports.table import summary_table
@@ -44,18 +45,18 @@ def _recover(args: argparse.Namespace) -> int:
     except RecoveryError as error:
         raise ReportError(str(error)) from None
     if recovery.done:
-        print(f"{args.results} is complete: its run ended by itself and left no spool.")
+        show(f"{args.results} is complete: its run ended by itself and left no spool.")
         return 0
-    print(_found(recovery))
+    show(_found(recovery))
     if not recovery.requests:
-        print("No request had ended: there is nothing to report.", file=sys.stderr)
+        show("No request had ended: there is nothing to report.", sys.stderr)
         return 0
     results = load_results(args.results)
-    print(f"\n{summary_table(results)}\n")
+    show(f"\n{summary_table(results)}\n")
     own = parse_conditions(results.run.options.get("fail_if") or "")
-    print(f"Page: {draw_page(results, judge_run(own, results))}")
+    show(f"Page: {draw_page(results, judge_run(own, results))}")
     for chart in draw_charts(results, args.results):
-        print(f"Chart: {chart}")
+        show(f"Chart: {chart}")
     return 0
 
 

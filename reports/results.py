@@ -301,10 +301,10 @@ def _no_summary(folder: Path, run: Run) -> str:
     left = f"still readable there: {', '.join(readable)}" if readable else "it left no figures at all"
     if run.status == "running":
         why = "the run was killed, or is still going (run.json says it is running)"
-        left += f"; tokenswarm recover {folder} completes a killed run's folder"
+        cure = f" Once its processes have ended, tokenswarm recover {folder} completes it."
     else:
-        why = f"the run ended ({run.status}) without writing it"
-    return f"{folder / 'summary.json'} is missing because {why}; {left}."
+        why, cure = f"the run ended ({run.status}) without writing it", ""
+    return f"{folder / 'summary.json'} is missing because {why}; {left}.{cure}"
 
 
 def _read(path: Path, kind: type[T]) -> T:

@@ -92,12 +92,12 @@ def test_a_killed_run_says_so_and_what_is_still_readable(write_run: Write) -> No
     folder = write_run(run={"status": "running"})
     (folder / "summary.json").unlink()
     killed = f"{folder / 'summary.json'} is missing because the run was killed, or is still going"
-    recover = f"tokenswarm recover {folder} completes a killed run's folder"
-    assert refusal(folder) == f"{killed} (run.json says it is running); it left no figures at all; {recover}."
+    cure = f" Once its processes have ended, tokenswarm recover {folder} completes it."
+    assert refusal(folder) == f"{killed} (run.json says it is running); it left no figures at all.{cure}"
     for name in ("requests.csv", "windows.csv"):
         (folder / name).write_text("")
-    readable = "still readable there: requests.csv, windows.csv"
-    assert refusal(folder) == f"{killed} (run.json says it is running); {readable}; {recover}."
+    readable = "still readable there: requests.csv, windows.csv."
+    assert refusal(folder) == f"{killed} (run.json says it is running); {readable}{cure}"
 
 
 def test_a_run_that_ended_without_a_summary_is_not_called_killed(write_run: Write) -> None:
