@@ -6,8 +6,6 @@ Bad options end in one sentence: on the command line with exit code 2, in the we
 """
 
 import logging
-import os
-import signal
 import sys
 from math import isinf
 
@@ -15,14 +13,16 @@ from locust import events
 from locust.argument_parser import default_args_dict
 from locust.runners import WorkerRunner
 
+import metrics.early_interrupt  # first: what follows takes a second or two to import
 import metrics.options
 import reports.options
 import shapes.options
 import users.options
 from metrics import transport
+from metrics.exit_codes import EXIT_INTERRUPTED, INTERRUPTED_EARLY
 from metrics.hooks import Recording
 from metrics.listening import choose_ports
-from metrics.run import EXIT_INTERRUPTED, INTERRUPTED_EARLY, RunFacts
+from metrics.run import RunFacts
 from metrics.stage import Stage
 from options import CommandLine, Given, collect_errors, refuse
 from page.mount import WebPage
@@ -63,16 +63,6 @@ def stage_of(level: Level) -> Stage:
 RunShape.user_classes = {"off": ChatUser, "on": SystemPromptChatUser}
 RunShape.on_level = staticmethod(lambda level: recording.begin_stage(stage_of(level)))
 RunShape.on_end = staticmethod(recording.end_plan)
-
-
-def end_at_once_when_interrupted():
-    """A forked worker that a Ctrl-C meets before it is set up has nothing to lose and nothing to tell: the terminal
-    sends it to the whole group, and the master answers for all."""
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, lambda *_: os._exit(EXIT_INTERRUPTED))
-
-
-os.register_at_fork(after_in_child=end_at_once_when_interrupted)
 
 
 def complete(given: Given) -> None:

@@ -32,6 +32,7 @@ from metrics.run_log import (
     RunLog,
     ServerSource,
     ServerValues,
+    Stopped,
     Users,
 )
 from metrics.server import ServerBooks, ServerSample
@@ -162,6 +163,11 @@ class ActiveRun:
         """The shape has come to the plan's end: the run is finished, not interrupted."""
         self._note(PlanDone())
         self.plan_done = True
+
+    def stop(self) -> None:
+        """The run is being stopped, by its plan's end or by a person."""
+        self._note(Stopped(interrupted=not self.plan_done))
+        self.ledger.stop(self.now_s, interrupted=not self.plan_done)
 
     def server_found(self, source: str | None, gpu_source: str | None, note: str | None) -> None:
         """Where the server's own metrics come from, and why they do not where they do not."""

@@ -7,8 +7,6 @@ and tells of it in numbered reports. How stages come to the workers and reports 
 from __future__ import annotations
 
 import logging
-import signal
-import sys
 import time
 from argparse import Namespace
 from collections.abc import Callable, Mapping, Sequence
@@ -20,15 +18,16 @@ import gevent
 import locust.argument_parser
 from gevent.event import Event
 from gevent.pywsgi import WSGIServer
-from greenlet import greenlet
 from locust.argument_parser import default_args_dict
 from locust.env import Environment
 from locust.event import Events
-from locust.runners import STATE_RUNNING, STATE_SPAWNING, LocalRunner, MasterRunner, Runner, WorkerRunner
+from locust.runners import STATE_RUNNING, STATE_SPAWNING, LocalRunner, MasterRunner, WorkerRunner
 
 from metrics.active_run import ActiveRun
 from metrics.build import build_of
 from metrics.ended import LocustCount
+from metrics.endings import Endings
+from metrics.exit_codes import EXIT_INTERRUPTED, EXIT_NOT_TO_BE_BELIEVED
 from metrics.health import LAG_SLEEP_S, NO_SELF_CHECKS, SelfCheck
 from metrics.journal import check_writable
 from metrics.ledger import WINDOW_S, Ledger
@@ -39,7 +38,7 @@ from metrics.prometheus import LiveRun, serve
 from metrics.proof import hints
 from metrics.recorder import Recorder
 from metrics.records import Report, ReportError
-from metrics.run import EXIT_INTERRUPTED, EXIT_NOT_TO_BE_BELIEVED, INTERRUPTED_EARLY, RunFacts, Status
+from metrics.run import RunFacts, Status
 from metrics.spool import Spool
 from metrics.spool_place import worker_spool_folder
 from metrics.stage import Stage
@@ -92,7 +91,7 @@ class Recording:
         self._aborted = False
         self._loaded: Recorder | None = None
         self._finished: list[Path] = []
-        self._signals: list[Any] = []
+        self._endings = Endings()
         self._server: WSGIServer | None = None
         self._environment: Environment
         self._options: RecordingOptions  # this node's own; the master's come with each run
@@ -130,11 +129,6 @@ class Recording:
             self._live.workers = lambda: (crowd.roster.connected, crowd.roster.missing)
         elif isinstance(runner, WorkerRunner):
             self._master = WorkerLink(runner, build, options.cluster, self._take_recorder, self.on_late_stage)
-            if self.forks_workers:
-                # Ctrl-C goes to the whole group: the master tells its workers of the end.
-                signal.signal(signal.SIGINT, signal.SIG_IGN)
-            else:
-                gevent.signal_handler(signal.SIGINT, gevent.kill, gevent.getcurrent(), KeyboardInterrupt)
         if not isinstance(runner, WorkerRunner):
             check_writable(options.results)
             if options.metrics_port:
@@ -142,15 +136,9 @@ class Recording:
                 environment.parsed_options.metrics_port = self._server.server_port
             if self._headless:
                 environment.process_exit_code = EXIT_INTERRUPTED  # until a run has ended
-                # Locust heeds SIGTERM only when a headless run is over; a pipeline that is cancelled sends just that.
-                # And Python raises Ctrl-C in whichever greenlet happens to run: it is meant for the main one.
-                main = gevent.getcurrent()
-                self._signals = [
-                    gevent.signal_handler(number, self._interrupt, runner, main)
-                    for number in (signal.SIGINT, signal.SIGTERM)
-                ]
             gevent.spawn(self._keep_books)
             gevent.spawn(self._enter_own_requests)
+        self._endings.attach(runner, self._headless, self._master, self._crowd, self.forks_workers)
 
     def _serve_metrics(self, options: RecordingOptions) -> WSGIServer:
         """Raises MetricsPortError."""
@@ -160,15 +148,6 @@ class Recording:
             where = f"http://{options.metrics_host}:{server.server_port}/metrics"
             logger.warning("Port %d is taken: metrics are at %s", options.metrics_port, where)
         return server
-
-    def _interrupt(self, runner: Runner, main: greenlet) -> None:
-        """Before its shape starts, Locust answers an interrupt with a traceback, and leaves workers waiting for it."""
-        if runner.shape_greenlet is not None or self._run is not None:
-            gevent.kill(main, KeyboardInterrupt)
-            return
-        print(INTERRUPTED_EARLY, file=sys.stderr)
-        runner.quit()
-        gevent.kill(main, SystemExit(EXIT_INTERRUPTED))
 
     def check(self, given: Namespace) -> None:
         """Before a run that a page asks for. Raises ObjectiveError, RecordingOptionError, ResultsFolderError."""
@@ -201,7 +180,7 @@ class Recording:
         options = RecordingOptions.of(self._environment.parsed_options)
         self._run = run = ActiveRun.begin(facts, options, workers, self_checks, drain_s, self._on_log_error)
         self._defect = None
-        self._aborted = False
+        self._aborted = self._endings.stopping = False
         if self._crowd is not None:
             self._crowd.begin_run()
         self._live.facts, self._live.ledger, self._live.server = facts, run.ledger, run.server
@@ -272,8 +251,9 @@ class Recording:
             raise
 
     def _on_test_stopping(self, environment: Environment, **_: Any) -> None:
+        self._endings.stopping = True
         if (run := self._run) is not None:
-            run.ledger.stop(run.now_s, interrupted=not run.plan_done)
+            run.stop()
         if self._crowd is not None:
             self._crowd.end()
 
@@ -283,7 +263,10 @@ class Recording:
             self._finish()
 
     def _on_quitting(self, environment: Environment, **_: Any) -> None:
+        self._endings.quitting()
         runner = environment.runner
+        if self._run is not None and self._crowd is not None:
+            self._crowd.end()  # or wait for one who does
         if self._run is not None and runner is not None and runner.state in (STATE_SPAWNING, STATE_RUNNING):
             # Where a page's process is ended in a run, Locust stops the users after this: too late for the books.
             runner.quit()
@@ -304,11 +287,9 @@ class Recording:
         if not linger_s:
             return
         over = Event()
-        handlers = [gevent.signal_handler(number, over.set) for number in (signal.SIGINT, signal.SIGTERM)]
+        self._endings.interrupts.on_next = over.set
         logger.info("The metrics can be scraped for %g s more; Ctrl-C ends the wait", linger_s)
         over.wait(linger_s)
-        for handler in handlers:
-            handler.cancel()
 
     @property
     def _users(self) -> int:
@@ -362,12 +343,9 @@ class Recording:
     def _abort(self, reason: str) -> None:
         """What comes could not be kept: the run ends now."""
         self._fail(reason)
-        runner = self._environment.runner
-        if runner is not None and not self._aborted:
+        if not self._aborted:
             self._aborted = True
-            # Headless, Locust's main greenlet waits for the shape and then ends the run.
-            shape = runner.shape_greenlet if self._headless else None
-            gevent.spawn(runner.stop if shape is None else shape.kill)
+            gevent.spawn(self._endings.stop)
 
     def _enter(self, report: Report, encoded: bytes) -> None:
         """Raises ReportError. What else goes wrong is no fault of the worker's, and the same report would not go better
@@ -454,14 +432,10 @@ class Recording:
         run = self._run
         if run is None:
             return
-        if self._headless:
-            # The run is over, and what it left is being written: a second Ctrl-C could only tear that.
-            for handler in self._signals:
-                handler.cancel()
-            signal.signal(signal.SIGINT, signal.SIG_IGN)
         own_spool = self.recorder.spool if self.recorder is not None else None
         self._take_last_reports(run)
-        if (defect := run.defect) is not None:
+        interrupted = bool(self._endings.interrupts.count) and not run.plan_done and not run.ledger.recorded
+        if (defect := run.defect) is not None and not interrupted:
             self._fail(defect)
         status = self._complete(run)
         if own_spool is not None:

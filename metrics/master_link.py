@@ -19,6 +19,7 @@ from locust.runners import MasterRunner, WorkerNode
 
 from metrics.dispatcher import Dispatcher, UsersOnWorkers, keep_missing_workers
 from metrics.dropped import DroppedMessages
+from metrics.exit_codes import EXIT_UNUSABLE
 from metrics.locust_messages import BadMessage, check_user_counts
 from metrics.master_gate import MasterGate
 from metrics.protocol import (
@@ -47,7 +48,6 @@ from metrics.protocol import (
 )
 from metrics.records import Report, ReportError
 from metrics.roster import Happening, Member, Roster
-from metrics.run import EXIT_UNUSABLE
 from metrics.stage import Stage
 
 logger = logging.getLogger(__name__)
@@ -79,6 +79,7 @@ class MasterLink:
         self._stage: StageBegun | None = None
         self._refusal: str | None = None
         self._ending = RLock()
+        self._cuts = self._waits_no_more = False
         self._main = gevent.getcurrent()
         self._gate = MasterGate(runner, self.roster, self._checked(self._on_join))
         for kind, listener in (
@@ -131,6 +132,7 @@ class MasterLink:
     def begin_run(self) -> None:
         """Who is there now takes part."""
         self._stage = None
+        self._cuts = self._waits_no_more = False
         self.roster.begin_run(_now_s())
 
     def begin_stage(self, run: int, stage: Stage, run_began_ns: int, spool: str) -> None:
@@ -148,6 +150,14 @@ class MasterLink:
                 self._end()
                 self._stage = None
 
+    def cut(self) -> None:
+        """The run ends: streams that may still end are cut now."""
+        self._cuts = True
+
+    def stop_waiting(self) -> None:
+        """The run ends: the final reports that are not there yet are not waited for."""
+        self._waits_no_more = True
+
     def end_run(self) -> list[Member]:
         """The run is over: the workers whose last word never came."""
         self._stage = None
@@ -161,16 +171,18 @@ class MasterLink:
         assert options is not None
         stop_timeout_s = float(options.stop_timeout or 0.0)  # what the environment has is how long a drain may take
         deadline_s = _now_s() + stop_timeout_s + _LAST_WORDS_S
-        told_s = -1.0
-        try:
-            while (awaited := self.roster.awaited(_now_s())) and _now_s() < deadline_s:
-                if _now_s() - told_s >= 1:
-                    told_s = _now_s()
-                    for name in awaited:
-                        self._send(END, {"stop_timeout_s": stop_timeout_s}, name)
-                gevent.sleep(_POLL_S)
-        except KeyboardInterrupt:
-            logger.warning("Interrupted again: the last words of %s are not waited for", ", ".join(awaited))
+        sent_s = -1.0
+        while (awaited := self.roster.awaited(_now_s())) and _now_s() < deadline_s:
+            if self._waits_no_more:
+                logger.warning("Interrupted again: the final reports of %s are not waited for", ", ".join(awaited))
+                return
+            if self._cuts and stop_timeout_s:
+                stop_timeout_s, sent_s, deadline_s = 0.0, -1.0, _now_s() + _LAST_WORDS_S
+            if _now_s() - sent_s >= 1:
+                sent_s = _now_s()
+                for name in awaited:
+                    self._send(END, {"stop_timeout_s": stop_timeout_s}, name)
+            gevent.sleep(_POLL_S)
 
     # Listeners. What comes from the network is checked, whoever sent it.
 

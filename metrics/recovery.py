@@ -27,6 +27,7 @@ from metrics.run_log import (
     RunLogReader,
     ServerSource,
     ServerValues,
+    Stopped,
     Users,
 )
 from metrics.spool import read_spools
@@ -144,6 +145,8 @@ def _replay(run: ActiveRun, entry: Entry) -> None:
             run.note_events([*run.events, entry])
         case PlanDone():
             run.end_plan()
+        case Stopped():
+            run.stop()
 
 
 def _enter_spools(run: ActiveRun, places: Sequence[Path], clock: _Clock, recovery: Recovery) -> None:

@@ -22,7 +22,7 @@ from metrics.stage import Stage
 
 RUN_LOG = "run.spool"
 _FORMAT = 1
-_HEAD, _STAGE, _REPORT, _USERS, _SERVER, _SERVER_SOURCE, _EVENT, _PLAN_DONE = range(1, 9)
+_HEAD, _STAGE, _REPORT, _USERS, _SERVER, _SERVER_SOURCE, _EVENT, _PLAN_DONE, _STOPPED = range(1, 10)
 
 
 class RunHead(msgspec.Struct, frozen=True):
@@ -69,8 +69,14 @@ class PlanDone(msgspec.Struct, frozen=True, array_like=True):
     """The shape has come to the plan's end."""
 
 
+class Stopped(msgspec.Struct, frozen=True, array_like=True):
+    """The run is being stopped. interrupted: before its plan's end."""
+
+    interrupted: bool
+
+
 #: Whatever the statistics were given, and the nanoseconds of the run at which they were.
-Entry = Stage | EncodedReport | Users | ServerValues | ServerSource | WorkerEvent | PlanDone
+Entry = Stage | EncodedReport | Users | ServerValues | ServerSource | WorkerEvent | PlanDone | Stopped
 _KINDS: dict[type[Any], int] = {
     Stage: _STAGE,
     EncodedReport: _REPORT,
@@ -79,6 +85,7 @@ _KINDS: dict[type[Any], int] = {
     ServerSource: _SERVER_SOURCE,
     WorkerEvent: _EVENT,
     PlanDone: _PLAN_DONE,
+    Stopped: _STOPPED,
 }
 _TYPES = {kind: type_ for type_, kind in _KINDS.items()}
 

@@ -24,8 +24,8 @@ from zmq.error import ZMQError
 
 from metrics.cluster_key import KEY_VARIABLE, BadSeal, ClusterKey, ClusterKeyError, MasterSessions, WorkerSession
 from metrics.dropped import DroppedMessages
+from metrics.exit_codes import EXIT_UNUSABLE
 from metrics.protocol import TURNED_AWAY
-from metrics.run import EXIT_UNUSABLE
 
 logger = logging.getLogger(__name__)
 

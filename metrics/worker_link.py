@@ -10,7 +10,6 @@ import logging
 import os
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any
 
 import gevent
@@ -62,9 +61,9 @@ _POLL_S = 0.05
 
 
 class WorkerLink:
-    """A worker's side. `on_recorder` is called with a run's recorder, the run's
-    id and its spool folder (see StageBegun) when the worker first hears of the run, and with
-    None when all is told; `on_late_stage` where users were there before the stage was."""
+    """A worker's side. `on_recorder` is called with a run's recorder, the run's id and its spool folder (see StageBegun)
+    when the worker first hears of the run, and with None when all is told; `on_late_stage` where users were there
+    before the stage was."""
 
     def __init__(
         self,
@@ -84,6 +83,8 @@ class WorkerLink:
         self._offset_ns = 0
         self._last_through: int | None = None
         self._leaving = self._left = False
+        #: Whether the master has said that the run ends.
+        self.ends = False
         self._last_word = False
         self._admission: bool | str | None = None
         self._pings = 0
@@ -133,6 +134,10 @@ class WorkerLink:
         self._send(REFUSED, {"reason": reason})
         gevent.sleep(0.5)  # a worker that ends now takes what it has not sent with it
 
+    def cut(self) -> None:
+        """Streams that still run, of users that are being stopped, are cut now."""
+        self._users.stop(0.0)
+
     # Listeners.
 
     def _handle_checked(self, msg: Any) -> None:
@@ -169,6 +174,7 @@ class WorkerLink:
         new = self._recorder is None or self._run != begun.run
         if new:
             self._run, self._outbox, self._last_through = begun.run, Outbox(), None
+            self.ends = False
             self._recorder = Recorder(self._runner.worker_index)
             self._on_recorder(self._recorder, begun.run, begun.spool)
         assert self._recorder is not None
@@ -190,6 +196,7 @@ class WorkerLink:
             self._on_recorder(None, ack.run, "")
 
     def _on_end(self, environment: Any, msg: Any, **_: Any) -> None:
+        self.ends = True
         repeated = self._users.stopping
         self._users.stop(msg.data["stop_timeout_s"])
         if not repeated:
@@ -260,12 +267,8 @@ class WorkerLink:
                 )
         if self._recorder is not None:
             self._recorder.cut_reason = "its worker was told to stop"
-        try:
-            self._users.stop(drain_s)
-        except KeyboardInterrupt:
-            self._users.stop(0.0)
-        with suppress(KeyboardInterrupt):
-            self._say_farewell()
+        self._users.stop(drain_s)
+        self._say_farewell()
 
     def _send_users(self) -> None:
         self._send(USERS, {"user_classes_count": self._runner.user_classes_count})

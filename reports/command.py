@@ -6,7 +6,7 @@ import io
 import sys
 from collections.abc import Callable
 
-from metrics.run import EXIT_UNUSABLE
+from metrics.exit_codes import EXIT_UNUSABLE
 from reports.conditions import ConditionError
 from reports.results import ReportError
 

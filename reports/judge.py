@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import TextIO
 
-from metrics.run import EXIT_UNUSABLE
+from metrics.exit_codes import EXIT_UNUSABLE
 from metrics.stage import Stage
 from reports.judgement import Judgement, judge_run
 from reports.junit import junit_xml

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from metrics.run import EXIT_CONDITION_BROKEN, EXIT_NOT_TO_BE_BELIEVED
+from metrics.exit_codes import EXIT_CONDITION_BROKEN, EXIT_NOT_TO_BE_BELIEVED
 from reports import units
 from reports.conditions import LATENCIES, Condition, Figure
 from reports.estimates import distribution_of, value_of

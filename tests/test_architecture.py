@@ -31,10 +31,18 @@ LINKS = (
     "metrics/transport.py",
 )
 #: Where Locust may be imported; everything else runs and tests without it.
-LOCUST_PLACES = {"locustfile.py", "metrics/hooks.py", *LINKS, "metrics/dispatcher.py", "page/mount.py"}
+LOCUST_PLACES = {
+    "locustfile.py",
+    "metrics/hooks.py",
+    "metrics/endings.py",
+    *LINKS,
+    "metrics/dispatcher.py",
+    "page/mount.py",
+}
 LOCUST_ROOMS = {"users", "shapes"}
 #: Where gevent may be imported besides: the rest is free of it.
-GEVENT_PLACES = {"metrics/hooks.py", *LINKS, "metrics/prometheus.py", "page/mount.py"}
+ENDINGS = ("metrics/endings.py", "metrics/interrupts.py")
+GEVENT_PLACES = {"metrics/hooks.py", *ENDINGS, *LINKS, "metrics/prometheus.py", "page/mount.py"}
 GEVENT_ROOMS = {"users", "wire", "probe"}
 
 

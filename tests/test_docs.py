@@ -17,8 +17,8 @@ import shapes.options
 import users.options
 from engines import ENGINES
 from metrics.buckets import EXPOSED
+from metrics.exit_codes import EXIT_CONDITION_BROKEN, EXIT_INTERRUPTED, EXIT_NOT_TO_BE_BELIEVED, EXIT_UNUSABLE
 from metrics.prometheus import _HELP
-from metrics.run import EXIT_CONDITION_BROKEN, EXIT_INTERRUPTED, EXIT_NOT_TO_BE_BELIEVED, EXIT_UNUSABLE
 from page.start_policy import ADDRESSES, FILES
 from reports.conditions import FUNCTIONS, LATENCIES, SCALARS, SUSPECT
 from reports.likeness import FIELD_NAMES

@@ -22,8 +22,9 @@ from locust.runners import STATE_RUNNING, STATE_SPAWNING, STATE_STOPPED, LocalRu
 
 import metrics.active_run
 import metrics.hooks
+from metrics.exit_codes import EXIT_INTERRUPTED, EXIT_NOT_TO_BE_BELIEVED
 from metrics.health import ErrorSpread, SelfCheck
-from metrics.hooks import EXIT_INTERRUPTED, EXIT_NOT_TO_BE_BELIEVED, Recording
+from metrics.hooks import Recording
 from metrics.journal import Journal, ResultsFolderError
 from metrics.objectives import ObjectiveError
 from metrics.progress import Progress

@@ -1,0 +1,38 @@
+"""An interrupt before the run is set up: there is nothing to complete, so the process ends at once, with one sentence.
+
+Importing this module sets the handlers; it comes before everything that takes time. Once the process is set up,
+metrics/interrupts.py takes over.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from types import FrameType
+
+from metrics.exit_codes import EXIT_INTERRUPTED, INTERRUPTED_EARLY
+
+_process = os.getpid()
+_has_children = False
+
+
+def _end(_number: int, _frame: FrameType | None) -> None:
+    if os.getpid() == _process:
+        os.write(sys.stderr.fileno(), f"{INTERRUPTED_EARLY}\n".encode())
+        if _has_children:
+            raise SystemExit(EXIT_INTERRUPTED)  # Locust then ends the workers that it forked
+    # A forked worker has nothing to say: the terminal interrupts the whole group, and the master answers for all.
+    os._exit(EXIT_INTERRUPTED)
+
+
+def _note_fork() -> None:
+    global _has_children  # noqa: PLW0603
+    _has_children = True
+
+
+os.register_at_fork(after_in_parent=_note_fork)
+for _number in (signal.SIGINT, signal.SIGTERM):
+    # One that is ignored stays so: the process was started by `nohup`, or in a shell's background.
+    if signal.getsignal(_number) in (signal.default_int_handler, signal.SIG_DFL):
+        signal.signal(_number, _end)

@@ -1,0 +1,125 @@
+"""How a process ends its part of a run: what its first interrupt does, and what the next ones shorten.
+
+The first: no more requests; streams may end for --stop-timeout, and are then cut; the results are completed. The
+second: streams are cut now. The third: a master does not wait any longer for workers' final reports. Whatever comes
+then, what is known is written; SIGKILL alone prevents that (and `tokenswarm recover` makes up for it).
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+
+import gevent
+from greenlet import greenlet
+from locust.runners import Runner, WorkerRunner
+
+from metrics.exit_codes import EXIT_INTERRUPTED, INTERRUPTED_EARLY
+from metrics.interrupts import Interrupts
+from metrics.master_link import MasterLink
+from metrics.worker_link import WorkerLink
+
+logger = logging.getLogger(__name__)
+
+#: A wrapper that ends the whole group gives the master this long to say that the run ends.
+_MASTER_FIRST_S = 1.0
+
+
+class Endings:
+    """Of one process. stopping: whether its run is being stopped, by whomever."""
+
+    def __init__(self) -> None:
+        self.interrupts = Interrupts(self._interrupted)
+        self.stopping = False
+        self._quitting = False
+        self._runner: Runner
+        self._main: greenlet
+        self._headless = self._forked = False
+        self._worker_link: WorkerLink | None = None
+        self._master_link: MasterLink | None = None
+
+    def attach(
+        self,
+        runner: Runner,
+        headless: bool,
+        worker_link: WorkerLink | None,
+        master_link: MasterLink | None,
+        forks: bool = False,
+    ) -> None:
+        """At Locust's init, in its main greenlet. forks: whether this process is, or was forked by, a master with
+        workers of its own."""
+        self._runner, self._main, self._headless = runner, gevent.getcurrent(), headless
+        self._forked = forks and worker_link is not None
+        self._worker_link, self._master_link = worker_link, master_link
+        self._take_over()
+        # Locust sets a handler of its own for SIGTERM a moment later, before its main greenlet first waits.
+        gevent.spawn(self._take_over)
+
+    def _take_over(self) -> None:
+        if self._forked:
+            # Ctrl-C goes to the whole group: the master lets its workers know of the end.
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            self.interrupts.take_over((signal.SIGTERM,))
+        else:
+            self.interrupts.take_over()
+
+    def quitting(self) -> None:
+        """The process is about to end."""
+        self._quitting = True
+        self._take_over()  # Locust sets its own when a headless run is over
+
+    def stop(self) -> None:
+        """End the run, as its plan's end would."""
+        # Headless, Locust's main greenlet waits for the shape and then ends the run.
+        shape = self._runner.shape_greenlet if self._headless else None
+        if shape is not None:
+            shape.kill(block=False)
+        else:
+            self._runner.stop()
+
+    def _interrupted(self, count: int) -> None:
+        if isinstance(self._runner, WorkerRunner):
+            self._interrupt_worker(count)
+        elif not self._headless:
+            self._interrupt_page(count)
+        elif self._runner.shape_greenlet is None and not self.stopping:
+            self._interrupt_early(count)
+        elif count == 1 and not self.stopping:
+            logger.info("Interrupted: the run ends and its results are completed; again to cut streams that still run")
+            self.stop()
+        else:
+            self._hurry(count)
+
+    def _interrupt_early(self, count: int) -> None:
+        """Before its shape starts, Locust answers an interrupt with a traceback, and leaves workers waiting for it."""
+        if count == 1:
+            print(INTERRUPTED_EARLY, file=sys.stderr)
+            self._runner.quit()
+            gevent.kill(self._main, SystemExit(EXIT_INTERRUPTED))
+
+    def _interrupt_page(self, count: int) -> None:
+        """A page's process serves until it is interrupted: Locust's main greenlet then ends it."""
+        if not self._quitting and count == 1:
+            gevent.kill(self._main, KeyboardInterrupt)
+        else:
+            self._hurry(count)
+
+    def _interrupt_worker(self, count: int) -> None:
+        assert self._worker_link is not None
+        if self._forked and count == 1:
+            gevent.sleep(_MASTER_FIRST_S)
+            if self._worker_link.ends:
+                return
+        if not self._quitting and count == 1:
+            gevent.kill(self._main, KeyboardInterrupt)
+        elif count > 1:
+            self._worker_link.cut()
+
+    def _hurry(self, count: int) -> None:
+        if self._master_link is None:
+            self._runner.user_greenlets.kill(block=False)
+        elif count <= 2:
+            self._master_link.cut()
+        else:
+            self._master_link.stop_waiting()
