@@ -61,9 +61,9 @@ _POLL_S = 0.05
 
 
 class WorkerLink:
-    """A worker's side. `on_recorder` is called with a run's recorder, the run's id and its spool folder (see StageBegun)
-    when the worker first hears of the run, and with None when all is told; `on_late_stage` where users were there
-    before the stage was."""
+    """A worker's side. `on_recorder` is called with a run's recorder, the run's id and its spool folder (see
+    StageBegun) when the worker first hears of the run, and with None when everything is acknowledged; `on_late_stage`
+    where users were there before the stage was."""
 
     def __init__(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import tempfile
 from array import array
 from collections.abc import Callable, Sequence
@@ -22,6 +23,11 @@ S = 1_000_000_000
 def temporary_folder_of_its_own(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """Workers keep their spools there."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path_factory.mktemp("temporary")))
+
+
+@pytest.fixture(autouse=True)
+def the_test_runner_keeps_its_signal_handlers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(signal, "signal", lambda number, handler: None)
 
 
 def make_stage(number: int = 0, users: int = 10, system_prompt: str = "off", **changes: object) -> Stage:

@@ -1,0 +1,76 @@
+"""Endings × topologies: whatever ends a run, its folder is complete for what ended and says how the run ended."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.runs.harness import Simulator, Start, StartSimulator, until
+from tests.runs.topologies import TOPOLOGIES, Cluster, assert_all_accounted, assert_complete, start_cluster
+
+pytestmark = pytest.mark.slow
+
+PLAN = ("--levels", "6", "--ramp", "1s", "--level-time", "60s", "--system-prompt", "off")
+SHORT_PLAN = ("--levels", "6", "--ramp", "1s", "--level-time", "3s", "--system-prompt", "off")
+STREAMS = ("--max-tokens", "40", "--engine", "vllm", "--ignore-eos")
+#: Longer than any test waits.
+ENDLESS = ("--max-tokens", "4000", "--engine", "vllm", "--ignore-eos")
+
+
+@pytest.fixture
+def simulator(start_simulator: StartSimulator) -> Simulator:
+    """A stream takes half a second."""
+    return start_simulator("--profile", "fast", "--prefill-ms", "20", "--step-ms", "12")
+
+
+@pytest.mark.parametrize("topology", TOPOLOGIES)
+def test_a_second_ctrl_c_cuts_the_streams_that_the_first_let_end_and_loses_nothing(
+    topology: str, start_locust: Start, start_simulator: StartSimulator, tmp_path: Path
+) -> None:
+    simulator = start_simulator("--profile", "fast", "--prefill-ms", "20", "--step-ms", "50")
+    cluster = start_cluster(
+        topology, start_locust, tmp_path, "-H", simulator.host, *PLAN, *ENDLESS, "--stop-timeout", "100"
+    )
+    until(lambda: users_are_there(cluster))
+    cluster.main.interrupt(signal.SIGINT, whole_group=True)
+    time.sleep(2)  # more than signals that count as one take
+    began_s = time.monotonic()
+    cluster.main.interrupt(signal.SIGINT, whole_group=True)
+    run = cluster.end()
+    assert time.monotonic() - began_s < 60  # of the 100 s that streams were given
+    assert run.exit_code == 4, run.output
+    assert run.document["status"] == "interrupted"
+    assert {row["outcome"] for row in run.requests} == {"cut"}
+    assert len(run.requests) == 6
+    assert_complete(run)
+    assert_all_accounted(run, cluster, simulator)
+
+
+def users_are_there(cluster: Cluster) -> bool:
+    """Whether the windows show six requests under way."""
+    windows = list(cluster.main.results.glob("*/windows.csv"))
+    return bool(windows) and ",6,6,0,0," in windows[0].read_text()
+
+
+@pytest.mark.skipif(shutil.which("timeout") is None, reason="no timeout command")
+@pytest.mark.parametrize("topology", TOPOLOGIES)
+@pytest.mark.parametrize("name", ["INT", pytest.param("TERM", marks=pytest.mark.chaos)])
+def test_a_wrapper_that_signals_the_process_and_its_group_ends_the_run_once(
+    topology: str, name: str, start_locust: Start, simulator: Simulator, tmp_path: Path
+) -> None:
+    cluster = start_cluster(
+        *(topology, start_locust, tmp_path, "-H", simulator.host, *PLAN, *STREAMS, "--stop-timeout", "20"),
+        within=("timeout", "-s", name, "3600"),
+    )
+    cluster.main.wait_for_requests(6)
+    cluster.main.process.send_signal(signal.SIGALRM)  # as if its time were over
+    run = cluster.end()
+    assert run.exit_code == 124, run.output  # timeout's own
+    assert run.document["status"] == "interrupted"
+    assert {row["outcome"] for row in run.requests} == {"ok"}  # the group's signal was not a second interrupt
+    assert_complete(run)
+    assert_all_accounted(run, cluster, simulator)
