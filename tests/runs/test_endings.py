@@ -56,6 +56,49 @@ def users_are_there(cluster: Cluster) -> bool:
     return bool(windows) and ",6,6,0,0," in windows[0].read_text()
 
 
+#: Says when Locust imports it, and is the project's.
+BEGINS = """
+import os
+os.write(1, b"the import begins\\n")
+from locustfile import *
+from locustfile import prepare_to_fork
+"""
+EARLY = [(topology, delay_s) for topology in TOPOLOGIES for delay_s in (0.1, 0.4, 0.8, 1.2, 1.6, 2.0, 2.5, 3.0)]
+
+
+@pytest.mark.parametrize(
+    ("topology", "delay_s"),
+    [
+        pytest.param(*each, marks=() if each in (("--processes 3", 0.1), ("--processes 3", 1.6)) else pytest.mark.chaos)
+        for each in EARLY
+    ],
+)
+def test_ctrl_c_in_the_first_seconds_ends_with_a_sentence_or_a_complete_folder(
+    topology: str, delay_s: float, start_locust: Start, simulator: Simulator, tmp_path: Path
+) -> None:
+    (tmp_path / "begins.py").write_text(BEGINS)
+    cluster = start_cluster(
+        *(topology, start_locust, tmp_path, "-H", simulator.host, *PLAN, *STREAMS), locustfile=tmp_path / "begins.py"
+    )
+    assert cluster.main.process.stdout is not None
+    while "the import begins" not in (line := cluster.main.process.stdout.readline()):
+        assert line, "it ended before it began"
+    time.sleep(delay_s)
+    cluster.main.interrupt(signal.SIGINT, whole_group=True)
+    for worker in cluster.workers:  # those whose master ended before they met it wait for one
+        if not worker.results.exists() or not list(worker.results.iterdir()):
+            worker.interrupt(signal.SIGINT)
+    run = cluster.end()
+    assert run.exit_code == 4, run.output
+    assert "Traceback" not in run.output, run.output
+    if run.results.exists() and list(run.results.iterdir()):
+        assert run.document["status"] == "interrupted"
+        assert_complete(run)
+        assert_all_accounted(run, cluster, simulator)
+    else:
+        assert "interrupted before the run began" in run.output or "Interrupted: the run ends" in run.output
+
+
 @pytest.mark.skipif(shutil.which("timeout") is None, reason="no timeout command")
 @pytest.mark.parametrize("topology", TOPOLOGIES)
 @pytest.mark.parametrize("name", ["INT", pytest.param("TERM", marks=pytest.mark.chaos)])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -35,21 +36,21 @@ class Cluster:
 
 
 def start_cluster(
-    topology: str, start_locust: Start, folder: Path, *arguments: str, within: tuple[str, ...] = ()
+    topology: str, start_locust: Start, folder: Path, *arguments: str, within: tuple[str, ...] = (), **how: Any
 ) -> Cluster:
-    """Start a headless run. within: a command that the first process is started by."""
+    """Start a headless run. within: a command that the first process is started by; how: see start_locust."""
     counts = folder / "locust"
     given = ("--headless", "--json-file", str(counts), *arguments)
     if topology == "one process":
-        return Cluster(start_locust(*given, within=within), [], counts)
+        return Cluster(start_locust(*given, within=within, **how), [], counts)
     if topology == "--processes 3":
-        return Cluster(start_locust("--processes", "3", *given, within=within), [], counts)
+        return Cluster(start_locust("--processes", "3", *given, within=within, **how), [], counts)
     port = str(free_port())
     ports = ("--master-port", port, "--master-bind-port", port)
     (folder / "temporary").mkdir()
-    main = start_locust("--master", "--expect-workers", "3", *given, *ports, within=within)
+    main = start_locust("--master", "--expect-workers", "3", *given, *ports, within=within, **how)
     env = {"TMPDIR": str(folder / "temporary")}
-    return Cluster(main, [start_locust("--worker", *ports, env=env) for _ in range(3)], counts)
+    return Cluster(main, [start_locust("--worker", *ports, env=env, **how) for _ in range(3)], counts)
 
 
 def assert_all_accounted(run: Run, cluster: Cluster | None, simulator: Simulator) -> None:
