@@ -86,7 +86,7 @@ def check(given: Given) -> None:
     recording.metrics_port_given = "metrics_port" in given.sources
     try:
         with collect_errors() as errors:
-            notices.extend(errors.of(choose_ports, given) or ())
+            command_line.notices += errors.of(choose_ports, given) or []
             errors.of(check_run, options, options.host or "")
             if not options.headless:
                 errors.of(WebOptions.of, options)
@@ -115,7 +115,6 @@ def modes_of(options) -> set[str]:
     return {stage.system_prompt for stage in plan_of(options)}
 
 
-notices: list[str] = []
 command_line = CommandLine(complete, check)
 
 
@@ -137,7 +136,7 @@ def prepare(environment, **_):
     options = environment.parsed_options
     on_worker = isinstance(environment.runner, WorkerRunner)
     try:
-        for notice in notices:
+        for notice in command_line.notices:
             logger.warning("%s", notice)
         recording.on_late_stage = lambda: begin_run(environment)
         recording.attach(environment)

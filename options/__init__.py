@@ -2,7 +2,7 @@
 
 from options.command_line import CommandLine, refuse
 from options.errors import Collected, OptionErrors, collect_errors, sentences_of
-from options.parser import Given, nearest_options, read_options, unknown_option
+from options.parser import Given, misspelled_variables, nearest_options, read_options, unknown_option
 from options.ports import first_free_port, free_port, why_not_free
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "collect_errors",
     "first_free_port",
     "free_port",
+    "misspelled_variables",
     "nearest_options",
     "read_options",
     "refuse",

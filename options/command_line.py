@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from argparse import Namespace
 from collections.abc import Callable
 from typing import Any
 
 from options.errors import OptionErrors, collect_errors, sentences_of
-from options.parser import Given, read_options
+from options.parser import Given, misspelled_variables, read_options
 
 EXIT_BAD_OPTIONS = 2
 
@@ -23,6 +24,8 @@ class CommandLine:
         self._check = check
         self._checked = False
         self.given = Given(Namespace(), {}, [])
+        #: Sentences to log once logging is set up.
+        self.notices: list[str] = []
 
     def attach(self, parser: Any) -> None:
         """Have the parser read strictly. Options that others add to it later are known all the same."""
@@ -38,6 +41,10 @@ class CommandLine:
                 errors.of(self._complete, given)
                 if not self._checked:
                     self._checked, self.given = True, given
+                    self.notices = [
+                        f"The variable {name} is ignored: no option has it. Is {known} meant?"
+                        for name, known in misspelled_variables(parser, os.environ).items()
+                    ]
                     errors.of(self._check, given)
         except ValueError as error:
             refuse(error)

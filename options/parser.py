@@ -61,6 +61,17 @@ def unknown_option(word: str, flags: Collection[str], where: str = "") -> str:
     return f"unknown option {option}{where}{question}"
 
 
+def misspelled_variables(parser: ArgumentParser, environment: Mapping[str, str]) -> dict[str, str]:
+    """Variables that no option of the parser has, by name, each with the one that it is most like. Those that are like
+    none are others' (Kubernetes sets some that begin with the names of its services)."""
+    known = [variable for action in parser._actions if (variable := getattr(action, "env_var", None))]
+    prefix = "TOKENSWARM_"
+    unknown = [name for name in environment if name.startswith(prefix) and name not in known]
+    near = ((name, match) for name in unknown for match in get_close_matches(name, known, n=1, cutoff=0.9))
+    # One that goes on with _FILE is the option beside a variable that holds the secret itself.
+    return {name: match for name, match in near if match != f"{name}_FILE"}
+
+
 def nearest_options(option: str, flags: Collection[str]) -> list[str]:
     """The flags that an abbreviation can stand for, else the one that is most like `option`; empty if none is."""
     if option.startswith("--") and len(option) > 3 and (longer := [flag for flag in flags if flag.startswith(option)]):

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 from locust.argument_parser import get_empty_argument_parser, setup_parser_arguments
 
+import page.options
 import shapes.options
 import users.options
-from options import Given, OptionErrors, collect_errors, nearest_options, read_options
+from options import Given, OptionErrors, collect_errors, misspelled_variables, nearest_options, read_options
 
 Read = Callable[..., Given]
 
@@ -101,3 +102,18 @@ def test_several_errors_come_together_once_each_and_a_single_one_as_it_is() -> N
         errors.of(fail, "one")
     with pytest.raises(RuntimeError), collect_errors():
         raise RuntimeError("a defect")
+
+
+def test_a_misspelled_variable_is_told_and_one_of_others_is_not() -> None:
+    parser = get_empty_argument_parser(default_config_files=[])
+    users.options.add_options(parser)
+    page.options.add_options(parser)
+    environment = {
+        "TOKENSWARM_MAX_TOKEN": "5",
+        "TOKENSWARM_MAX_TOKENS": "5",
+        "TOKENSWARM_SERVICE_HOST": "10.0.0.1",
+        "TOKENSWARM_PORT_TCP_ADDR": "10.0.0.1",
+        "TOKENSWARM_WEB_PASSWORD": "secret",
+        "MAX_TOKENS": "5",
+    }
+    assert misspelled_variables(parser, environment) == {"TOKENSWARM_MAX_TOKEN": "TOKENSWARM_MAX_TOKENS"}

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.runs.harness import Run, Start, Started, assert_whole, free_port, until
+from tests.runs.harness import Run, Start, Started, StartSimulator, assert_whole, free_port, until
 
 pytestmark = pytest.mark.slow
 
@@ -156,3 +156,28 @@ def test_prometheus_reads_the_histograms_while_the_run_goes_on(start_locust: Sta
     assert scraped["tokenswarm_users"].samples[0].value > 0
     outcomes = {sample.labels["outcome"] for sample in scraped["tokenswarm_requests"].samples if sample.value}
     assert outcomes == {"ok"}
+
+
+def test_a_server_that_refuses_everything_is_no_run_and_without_a_preflight_one_that_stops(
+    start_locust: Start, start_simulator: StartSimulator
+) -> None:
+    simulator = start_simulator("--profile", "fast", "--error-every", "1")
+    port = free_port()
+    started = start_locust("--web-port", str(port), "-H", simulator.host, "--preflight", "on")
+    url = f"http://127.0.0.1:{port}"
+    until(answers(url))
+    form = {"levels": "5", "ramp": "1s", "level_time": "300s", "max_tokens": "8", "stop_after_failures": "100%:6"}
+    answer = post(f"{url}/swarm", user_count="1", spawn_rate="1", **form)
+    assert not answer["success"]
+    assert "HTTP 503" in answer["message"]
+    assert not list(started.results.glob("*/run.json"))
+    answer = post(f"{url}/swarm", user_count="1", spawn_rate="1", **form, preflight="off")
+    assert answer["success"], answer
+    until(lambda: bool(list(started.results.glob("*/report.html"))))
+    until(lambda: json.loads(get(f"{url}/stats/requests"))["state"] in ("stopped", "ready"))
+    started.process.terminate()
+    run = started.end()
+    assert_whole(run)
+    assert run.exit_code == 3
+    assert run.document["status"] == "failed"
+    assert "HTTP 503" in run.document["stop_reason"]
