@@ -16,7 +16,7 @@ from reports.journals import load_requests
 from reports.results import ReportError, Results
 
 _TEXT = {"id", "user", "system_prompt", "level", "phase", "outcome", "stamps", "finish_reason", "error"}
-_TEXT |= {"output_tokens_source", "prompt_tokens_source"}
+_TEXT |= {"output_tokens_source", "prompt_tokens_source", "prompt_id", "prompt_hash"}
 _FLAGS = {"gaps_measured"}
 #: Latencies that requests.csv has of each request, in microseconds with three significant digits, up to an hour.
 _LOGGED = ("ttft", "ttfvt", "tpot", "e2e")

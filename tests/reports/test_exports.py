@@ -9,10 +9,14 @@ from hdrh.histogram import HdrHistogram
 from hdrh.log import HistogramLogReader
 from pyarrow import parquet
 
-from metrics.journal import REQUEST_COLUMNS
+from metrics.journal import REQUEST_COLUMNS, Journal
 from reports.exports import write_hlog, write_parquet
 from reports.results import ReportError, Results, load_results
+from tests.metrics.conftest import make_row, make_stage
 from tests.reports.folders import Course, write_folder
+
+#: Columns that a request without a fault leaves empty.
+UNSET = {"output_tokens_rejected"}
 
 
 @pytest.fixture
@@ -30,6 +34,24 @@ def test_parquet_holds_every_row_and_column_with_its_type(results: Results, tmp_
     assert types == {"ttft_ms": "double", "output_tokens": "int64", "user": "string", "gaps_measured": "bool"}
     assert table["outcome"].to_pylist().count("timeout") == 3
     assert table["ttft_ms"].null_count == 3
+
+
+def test_parquet_takes_what_a_run_writes_in_every_column(results: Results, tmp_path: Path) -> None:
+    journal = Journal(tmp_path, "written")
+    row = make_row(
+        **dict.fromkeys(("headers_ns", "first_body_ns", "first_event_ns", "last_event_ns"), 3_050_000_000),
+        **dict.fromkeys(("prompt_tokens_source", "finish_reason", "error"), "text"),
+        **dict.fromkeys(("connect_ns", "prompt_tokens", "cached_tokens", "events", "ttft_uncertainty_ns"), 7),
+        prompt_id="a row",
+        prompt_hash="00ff00ff00ff00ff",
+    )
+    journal.write_requests([row], {0: make_stage()})
+    journal.close()
+    (journal.folder / "requests.csv").replace(results.folder / "requests.csv")
+    assert write_parquet(results, tmp_path / "one.parquet") == 1
+    (told,) = parquet.read_table(tmp_path / "one.parquet").to_pylist()
+    assert (told["prompt_id"], told["prompt_hash"], told["cached_tokens"]) == ("a row", "00ff00ff00ff00ff", 7)
+    assert {name for name, value in told.items() if value is None} <= UNSET
 
 
 def test_the_log_holds_each_level_s_latencies_in_microseconds_under_its_tag(results: Results, tmp_path: Path) -> None:
