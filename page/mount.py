@@ -26,6 +26,7 @@ from locust.runners import (
 )
 from locust.util.timespan import parse_timespan
 from locust.web import WebUI
+from werkzeug.datastructures import ImmutableMultiDict
 from werkzeug.exceptions import HTTPException
 
 from metrics.prometheus import LiveRun
@@ -40,6 +41,7 @@ from page.runs import LINKED
 from page.section import KEY, extended_rows, extended_table, report_section
 from page.security import PAGE_POLICY, REPORT_POLICY, SecuredApplication
 from page.start_policy import FILES, StartPolicy
+from page.typed_load import shape_meant
 
 logger = logging.getLogger(__name__)
 
@@ -215,6 +217,7 @@ class WebPage:
             several = _PICKER_FORM if self._picks_classes else ()
             shown = [option.name for option in self.form()] + [*_LOCUSTS_FORM, *several]
             self._policy.check(form.to_dict(flat=False), shown, several)
+            form = self._with_shape_meant(form)
             ours = {name: text for name, text in form.items() if name not in _LOCUSTS_OWN}
             options = given(ours, self.options)
             _take_locusts_own(options, form)
@@ -224,6 +227,14 @@ class WebPage:
         if not form.get("run_time"):
             self.options.run_time = None  # Locust would keep the last run's
         return None
+
+    def _with_shape_meant(self, form: ImmutableMultiDict[str, str]) -> ImmutableMultiDict[str, str]:
+        """The form with the shape that its fields select, for us and for Locust. Raises FormError."""
+        shown = {option.name: str(option.value) for option in self.form()}
+        meant = form.copy()
+        meant["shape"] = shape_meant(form.to_dict(), shown)
+        request.form = ImmutableMultiDict(meant)
+        return request.form
 
     def _reason_to_refuse_class(self, ui: WebUI) -> str | None:
         """Locust sets whatever attribute of a user class it is sent."""

@@ -50,7 +50,7 @@ function showWhatCounts() {
 
 function values() {
   const sent = new URLSearchParams();
-  for (const [name, { told, input }] of options) sent.set(name, told.kind === "check" ? String(input.checked) : input.value.trim());
+  for (const [name, { told, input, made }] of options) if (!made.hidden) sent.set(name, told.kind === "check" ? String(input.checked) : input.value.trim());
   return sent;
 }
 

@@ -27,6 +27,28 @@
     const right = bar?.querySelector("button:not(#tokenswarm-logout button)")?.parentElement;
     if (right && !group.isConnected) right.prepend(group);
   };
-  new MutationObserver(place).observe(document.getElementById("root"), { childList: true, subtree: true });
+  // Locust's start form leads with a number of users, which the ladder does not go by: it says what will run.
+  let note = null;
+  const explain = () => {
+    const form = document.querySelector("input[name=userCount]")?.closest("form");
+    if (!form || !note || note.isConnected) return;
+    form.prepend(note);
+  };
+  const describe = async () => {
+    const groups = await (await fetch(`${address}form.json`)).json();
+    const fields = Object.fromEntries(groups.flatMap((group) => group.fields).map((field) => [field.name, field.value]));
+    note = document.createElement("p");
+    note.id = "tokenswarm-plan";
+    note.style.cssText = "margin:0 0 16px;padding:8px 12px;border-left:4px solid #15803d;font:400 .875rem/1.5 Roboto,Helvetica,Arial,sans-serif";
+    note.textContent = fields.shape === "ladder"
+      ? `Start runs the ladder: ${fields.levels} users, one level after the other, each ${fields.level_time} long. `
+        + "Change the number of users, the ramp up or the run time to run just these instead. "
+        + "The levels are among the custom parameters, and on the page Tokens."
+      : "Start runs the number of users below (shape free). For the ladder, choose it as shape or change its levels, "
+        + "among the custom parameters or on the page Tokens.";
+    explain();
+  };
+  describe().catch(() => {}); // without the note, the form is Locust's own
+  new MutationObserver(() => { place(); explain(); }).observe(document.getElementById("root"), { childList: true, subtree: true });
   place();
 }

@@ -70,6 +70,23 @@ def test_a_ladder_started_and_stopped_from_the_page(page: tuple[Started, str]) -
     assert "Traceback" not in run.output
 
 
+def test_users_typed_into_locusts_form_are_the_users_that_run(page: tuple[Started, str]) -> None:
+    """Its form sends every field, the shape and its levels too: what was typed counts, and both together cannot."""
+    started, url = page
+    shown = {"shape": "ladder", "levels": "10,50,100", "ramp": "20s", "level_time": "5m", "max_tokens": "8"}
+    unclear = post(f"{url}/swarm", user_count="7", spawn_rate="1", **(shown | {"levels": "2,3"}))
+    assert not unclear["success"]
+    assert "--users" in unclear["message"]
+    assert "--levels" in unclear["message"]
+    assert post(f"{url}/swarm", user_count="7", spawn_rate="7", run_time="4s", **shown)["success"]
+    until(lambda: len(list(started.results.glob("*/report.html"))) == 1)
+    started.process.terminate()
+    run = started.end()
+    (level,) = run.document["plan"]
+    assert (level["users"], run.document["options"]["shape"]) == (7, "free")
+    assert len({row["user"] for row in run.requests}) == 7
+
+
 def test_a_run_with_locusts_own_users_and_then_another_each_in_its_own_folder(page: tuple[Started, str]) -> None:
     started, url = page
     for number in (1, 2):

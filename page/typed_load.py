@@ -1,0 +1,46 @@
+"""Which shape a start form means. Locust's own form has a number of users and a spawn rate in its first line, and the
+shape and the ladder's levels further down: whoever types users there means them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from page.form import FormError
+
+#: Fields that count with one shape only; the same as the form of our own page shows with it.
+_COUNTS_WITH = {
+    "free": ("user_count", "spawn_rate", "run_time"),
+    "ladder": ("levels", "ramp", "level_time"),
+}
+_OPTIONS = {"user_count": "users", "spawn_rate": "spawn-rate"}
+
+
+def shape_meant(form: Mapping[str, str], shown: Mapping[str, str]) -> str:
+    """The shape to run. form: fields as they were sent; shown: as the form had them when it was drawn.
+
+    A shape that was chosen is taken. Where it was left as it was, fields that were changed and count with the other
+    shape only select that one. Raises FormError where fields of both were changed.
+    """
+    shape = form.get("shape", shown["shape"])
+    if shape != shown["shape"] or shape not in _COUNTS_WITH:
+        return shape
+    changed = {
+        kind: [name for name in names if name in form and not _same(form[name], shown.get(name, ""))]
+        for kind, names in _COUNTS_WITH.items()
+    }
+    if changed["free"] and changed["ladder"]:
+        told = " and ".join(_option(changed[kind][0]) for kind in ("free", "ladder"))
+        raise FormError(f"{told} were both changed, and only one of them can count: choose --shape free or ladder.")
+    return next((kind for kind, names in changed.items() if names), shape)
+
+
+def _same(sent: str, shown: str) -> bool:
+    """Whether two texts say the same: `1` and `1.0` do, and `20` and `20s`."""
+    try:
+        return float(sent.strip().removesuffix("s")) == float(shown.strip().removesuffix("s"))
+    except ValueError:
+        return sent.strip() == shown.strip()
+
+
+def _option(name: str) -> str:
+    return f"--{_OPTIONS.get(name, name.replace('_', '-'))}"

@@ -1,0 +1,54 @@
+"""Which shape a start form means: what was typed into it counts."""
+
+from __future__ import annotations
+
+import pytest
+
+from page.form import FormError
+from page.typed_load import shape_meant
+
+SHOWN = {
+    "shape": "ladder",
+    "levels": "10,50,100",
+    "ramp": "20s",
+    "level_time": "5m",
+    "user_count": "1",
+    "spawn_rate": "1",
+    "run_time": "",
+}
+
+
+@pytest.mark.parametrize(
+    ("now", "changed", "shape"),
+    [
+        ("ladder", {}, "ladder"),
+        ("ladder", {"user_count": "7"}, "free"),
+        ("ladder", {"spawn_rate": "2.5"}, "free"),
+        ("ladder", {"run_time": "1m"}, "free"),
+        ("ladder", {"spawn_rate": "1.0"}, "ladder"),
+        ("ladder", {"levels": "5"}, "ladder"),
+        ("ladder", {"shape": "free"}, "free"),
+        ("free", {}, "free"),
+        ("free", {"levels": "5,9"}, "ladder"),
+        ("free", {"user_count": "7"}, "free"),
+        ("free", {"shape": "ladder", "user_count": "7"}, "ladder"),  # chosen, so that the users do not count
+    ],
+)
+def test_fields_of_the_other_shape_select_it_unless_one_was_chosen(
+    now: str, changed: dict[str, str], shape: str
+) -> None:
+    shown = SHOWN | {"shape": now}
+    assert shape_meant(shown | changed, shown) == shape
+
+
+def test_fields_that_are_not_sent_were_not_changed() -> None:
+    assert shape_meant({"levels": "5"}, SHOWN) == "ladder"
+    assert shape_meant({"user_count": "5"}, SHOWN) == "free"
+
+
+@pytest.mark.parametrize("shape", ["ladder", "free"])
+def test_fields_of_both_shapes_are_refused_unless_one_was_chosen(shape: str) -> None:
+    with pytest.raises(FormError):
+        shape_meant(SHOWN | {"shape": shape, "user_count": "7", "levels": "5"}, SHOWN | {"shape": shape})
+    other = "free" if shape == "ladder" else "ladder"
+    assert shape_meant(SHOWN | {"shape": shape, "user_count": "7", "levels": "5"}, SHOWN | {"shape": other}) == shape
