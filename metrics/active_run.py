@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -50,6 +50,8 @@ from metrics.summary import (
     worker_summaries,
 )
 from metrics.timeline import Outcome
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class Recovered(NamedTuple):
@@ -98,9 +100,10 @@ class ActiveRun:
         workers: int,
         self_checks: Mapping[int, SelfCheck],
         drain_s: float,
-        on_log_error: Callable[[OSError], None],
+        on_write_error: Callable[[str], None],
     ) -> ActiveRun:
-        """Make the run's folder, and its log where spools are kept. Raises ResultsFolderError."""
+        """Make the run's folder, and its log where spools are kept. on_write_error: called once, with the reason, when
+        what comes cannot be written. Raises ResultsFolderError."""
         began, began_ns = datetime.now(UTC), time.perf_counter_ns()
         head = RunHead(
             time.time_ns(), began.isoformat(), facts, options.objectives, workers, dict(self_checks), drain_s
@@ -110,7 +113,7 @@ class ActiveRun:
         if options.spools:
             folder = options.spool_folder / journal.folder.name if options.spool_folder else journal.folder / "spool"
             try:
-                log = RunLog(folder, head, on_log_error)
+                log = RunLog(folder, head)
             except OSError as error:
                 raise ResultsFolderError(
                     f"the spool folder {folder} cannot be written to ({error.strerror}); name another with "
@@ -119,9 +122,14 @@ class ActiveRun:
         run = cls(head, journal, lambda: time.perf_counter_ns() - began_ns, log)
         run.began_ns = began_ns
         run.failures = FailureWatch(options.failure_limit)
+        if log is not None:
+            log.on_error = run.fail_write
+        run.on_write_error = on_write_error
         journal.write_run(run.document(Status.RUNNING))
         return run
 
+    #: See `begin`.
+    on_write_error: Callable[[str], None] | None = None
     #: On this process's perf_counter; 0 for a run that is rebuilt.
     began_ns = 0
 
@@ -152,6 +160,7 @@ class ActiveRun:
         self._note(Users(users))
         self.ledger.observe(users, self.now_s)
         self.series.observe(self.ledger, self.now_s)
+        self._write(self.journal.check)
 
     def note_events(self, events: Sequence[WorkerEvent]) -> None:
         """What became of workers so far."""
@@ -181,7 +190,7 @@ class ActiveRun:
         self._note(ServerValues(dict(values), failures))
         sample = ServerSample(self.now_s, level.stage.stage, values)
         self.server.add(sample, failures)
-        self.journal.write_server(sample)
+        self._write(lambda: self.journal.write_server(sample))
 
     def enter(self, report: Report, encoded: bytes | None = None) -> bool:
         """Whether it was new. encoded: the report as it came, where it came encoded. Raises ReportError."""
@@ -191,7 +200,7 @@ class ActiveRun:
             self._note(EncodedReport(report.encode() if encoded is None else encoded))
         self.series.heard(report.worker, report.output_events, self.now_s)
         stages = {number: level.stage for number, level in self.ledger.levels.items()}
-        self.journal.write_requests(report.rows, stages)
+        self._write(lambda: self.journal.write_requests(report.rows, stages))
         return True
 
     def recover_lost(self) -> list[LocustCount]:
@@ -233,6 +242,23 @@ class ActiveRun:
         shutil.rmtree(self.log.folder, ignore_errors=True)
         return True
 
+    def write_windows(self) -> None:
+        """Bring windows.csv up to now."""
+        self._write(lambda: self.journal.write_windows(self.ledger, self.now_s))
+
+    def fail_write(self, error: OSError) -> None:
+        """What comes cannot be written."""
+        on_error, self.on_write_error = self.on_write_error, None
+        if on_error is not None:
+            on_error(f"the results in {self.journal.folder} cannot be written: {error.strerror or error}")
+
+    def _write(self, write: Callable[[], None]) -> None:
+        """What fails is kept, and written at the end if it can be."""
+        try:
+            write()
+        except OSError as error:
+            self.fail_write(error)
+
     def _note(self, entry: Entry) -> None:
         if self.log is not None:
             self.log.append(self._now_ns(), entry)
@@ -241,16 +267,32 @@ class ActiveRun:
         """Write what is left to write; the folder is then complete. ended: when the run did, by default now."""
         ledger, journal = self.ledger, self.journal
         ledger.close(self.now_s)
+        journal.flush()
         journal.write_windows(ledger, self.now_s)
         summary = self.summary(status, defect)
         journal.write_summary(summary, ledger)
         journal.write_run(self.document(status, ended or datetime.now(UTC), summary.validity))
         journal.close()
 
-    def abandon(self) -> None:
-        """The folder cannot be completed: say so in run.json, if that much can be written still."""
-        with suppress(Exception):
-            self.journal.write_run(self.document(Status.FAILED, datetime.now(UTC)))
+    def close_with_room(self, defect: str) -> None:
+        """The same for a failed run, on a disk that has no room or in a folder that was removed: with the room that was
+        kept, then with that of the spool, whose requests are known here. Raises OSError where that is not enough; the
+        folder then holds what was written before, and run.json says that the run failed if that much can be written."""
+        self.journal.release_reserve()
+        try:
+            self.journal.put_back()
+            return self.close(Status.FAILED, defect)
+        except OSError as error:
+            latest = error
+        if latest.errno in _NO_ROOM and self.log is not None:
+            self.log.close()
+            shutil.rmtree(self.log.folder, ignore_errors=True)
+            try:
+                return self.close(Status.FAILED, defect)
+            except OSError as error:
+                latest = error
+        self.journal.mark_failed(self.document(Status.FAILED, datetime.now(UTC)))
+        raise latest
 
     @property
     def books(self) -> Books:

@@ -24,6 +24,9 @@ logger = logging.getLogger(__name__)
 
 #: A wrapper that ends the whole group gives the master this long to say that the run ends.
 _MASTER_FIRST_S = 1.0
+#: Users that a stopping run has yet to stop are looked for so long, and so often.
+_ABORT_S = 5.0
+_POLL_S = 0.1
 
 
 class Endings:
@@ -77,6 +80,15 @@ class Endings:
             shape.kill(block=False)
         else:
             self._runner.stop()
+
+    def abort(self) -> None:
+        """End the run now, its streams cut."""
+        gevent.spawn(self.stop)
+        for _ in range(round(_ABORT_S / _POLL_S)):
+            self._hurry(2)
+            if self._master_link is not None or not self._runner.user_count:
+                return
+            gevent.sleep(_POLL_S)
 
     def _interrupted(self, count: int) -> None:
         if isinstance(self._runner, WorkerRunner):

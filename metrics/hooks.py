@@ -125,7 +125,7 @@ class Recording:
             # Locust makes its parser anew for each option of each spawn message, which keeps the loop for 70 ms.
             locust.argument_parser.default_args_dict = cache(default_args_dict)
         if isinstance(runner, MasterRunner):
-            self._crowd = crowd = MasterLink(runner, build, options.cluster, self._enter, self._fail)
+            self._crowd = crowd = MasterLink(runner, build, options.cluster, self._enter, self._fail, self._abort)
             self._live.workers = lambda: (crowd.roster.connected, crowd.roster.missing)
         elif isinstance(runner, WorkerRunner):
             self._master = WorkerLink(runner, build, options.cluster, self._take_recorder, self.on_late_stage)
@@ -178,7 +178,7 @@ class Recording:
         self._finish()  # a run whose last reports are still awaited: what is here is what there is
         workers = runner.worker_count if isinstance(runner, MasterRunner | LocalRunner) else 1
         options = RecordingOptions.of(self._environment.parsed_options)
-        self._run = run = ActiveRun.begin(facts, options, workers, self_checks, drain_s, self._on_log_error)
+        self._run = run = ActiveRun.begin(facts, options, workers, self_checks, drain_s, self._abort)
         self._defect = None
         self._aborted = self._endings.stopping = False
         if self._crowd is not None:
@@ -332,20 +332,18 @@ class Recording:
 
     def _on_spool_error(self, reason: str) -> None:
         if self._master is not None:
-            logger.error("%s", reason)
+            if not self.forks_workers:  # a forked worker's master says it on the same terminal
+                logger.error("%s", reason)
             gevent.spawn(self._master.refuse, reason)
         else:
             self._abort(reason)
 
-    def _on_log_error(self, error: OSError) -> None:
-        self._abort(f"the run's log cannot be written: {error.strerror or error}")
-
     def _abort(self, reason: str) -> None:
-        """What comes could not be kept: the run ends now."""
+        """What comes could not be kept, or a worker cannot take part: the run ends now."""
         self._fail(reason)
         if not self._aborted:
             self._aborted = True
-            gevent.spawn(self._endings.stop)
+            gevent.spawn(self._endings.abort)
 
     def _enter(self, report: Report, encoded: bytes) -> None:
         """Raises ReportError. What else goes wrong is no fault of the worker's, and the same report would not go better
@@ -373,7 +371,7 @@ class Recording:
                 users = self._users
                 run.observe(users)
                 if ticks % int(WINDOW_S) == 0:
-                    run.journal.write_windows(run.ledger, run.now_s)
+                    run.write_windows()
                     self._show_progress(run, users)
                     self._show_hints(run)
             except Exception as error:
@@ -471,10 +469,16 @@ class Recording:
         status = Status.FAILED if self._defect else Status.FINISHED if run.plan_done else Status.INTERRUPTED
         try:
             run.close(status, self._defect)
-        except Exception as error:  # a full disk, say: Locust would log it and end as if nothing were
-            self._fail(f"the results could not be written: {error!r}")
-            run.abandon()
-            return Status.FAILED
+        except Exception as error:  # Locust would log it and end as if nothing were
+            status = Status.FAILED
+            if isinstance(error, OSError):
+                run.fail_write(error)
+            self._fail(f"the results in {run.journal.folder} cannot be written: {_words_of(error)}")
+            try:
+                run.close_with_room(self._defect or "")
+            except Exception as again:
+                logger.error("The folder %s holds what was written before: %s", run.journal.folder, _words_of(again))
+                return status
         if not run.remove_spool():
             logger.warning(
                 "What a lost worker had not reported may be in a spool on its machine: copy it here and run "
@@ -515,3 +519,7 @@ def _locust_count(counted: Mapping[str, Any]) -> LocustCount:
         counted["response_length"],
         None if error is None else str(error),
     )
+
+
+def _words_of(error: Exception) -> str:
+    return (isinstance(error, OSError) and error.strerror) or repr(error)

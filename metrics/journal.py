@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import csv
+import errno
 import io
+import os
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from math import ceil
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import Any, TextIO
+from typing import Any
 
 import msgspec
 
 from metrics.buckets import EXPOSED
+from metrics.files import RESERVED_BYTES, LineFile, reserve, write_whole
 from metrics.ledger import WINDOW_S, Ledger, LevelBooks
 from metrics.records import RequestRow
 from metrics.server import ServerSample
@@ -42,6 +46,9 @@ RECORDED_GAPS = "gap_s_recorded"
 HISTOGRAM_COLUMNS = ("metric", "system_prompt", "level", "part", "le", "count")
 
 
+_RESERVE = ".reserve"
+
+
 class ResultsFolderError(ValueError):
     """The results folder cannot be made or written; the text says which and why."""
 
@@ -50,41 +57,72 @@ def check_writable(parent: Path) -> None:
     """Find out before a run whether its folder can be made. Raises ResultsFolderError."""
     try:
         parent.mkdir(parents=True, exist_ok=True)
-        with TemporaryFile(dir=parent):
-            pass
+        with TemporaryFile(dir=parent) as file:
+            os.posix_fallocate(file.fileno(), 0, RESERVED_BYTES)  # a full disk lets files be made, and not written
     except OSError as error:
         raise _unwritable(parent, error) from None
 
 
 class Journal:
-    """Writes one run's folder. Nothing but this class writes there while the run lasts."""
+    """Writes one run's folder. Nothing but this class writes there while the run lasts. Where a write fails, the files
+    hold what was written before, and rows are kept to be written later."""
 
     def __init__(self, parent: Path, name: str) -> None:
         """Make `parent/name`, or `parent/name-2`, … if it is taken. Raises ResultsFolderError."""
         try:
             self.folder = _new_folder(parent, name)
-            self._requests = (self.folder / "requests.csv").open("w", newline="", encoding="utf-8")
-            self._windows = (self.folder / "windows.csv").open("w", newline="", encoding="utf-8")
-            self._server = (self.folder / "server.csv").open("w", newline="", encoding="utf-8")
+            self._requests = LineFile(self.folder / "requests.csv", _csv_line(REQUEST_COLUMNS))
+            self._windows = LineFile(self.folder / "windows.csv", _csv_line(WINDOW_COLUMNS))
+            self._server = LineFile(self.folder / "server.csv", _csv_line(SERVER_COLUMNS))
+            reserve(self.folder / _RESERVE)
         except OSError as error:
             raise _unwritable(parent, error) from None
-        self._request_writer = csv.writer(self._requests)
-        self._request_writer.writerow(REQUEST_COLUMNS)
-        self._server_writer = csv.writer(self._server)
-        self._server_writer.writerow(SERVER_COLUMNS)
-        self._window_rows = _TailRewriter(self._windows, WINDOW_COLUMNS)
-        self.rows = 0
+        self._window_rows = _TailRewriter(self._windows)
+        self._rows = 0
+
+    @property
+    def rows(self) -> int:
+        """Rows in requests.csv."""
+        return self._rows - self._requests.pending
+
+    def check(self) -> None:
+        """Find out whether the folder is still there and can be written. Raises OSError."""
+        if not self._requests.is_in_place:
+            raise FileNotFoundError(errno.ENOENT, "it was removed", str(self.folder))
+        if not os.access(self.folder, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(self.folder))
+
+    def put_back(self) -> None:
+        """Make a folder that was removed again, with what was written to it. Raises OSError."""
+        if not self._requests.is_in_place:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            for file in self._files:
+                file.put_back()
+
+    def release_reserve(self) -> None:
+        """Give back the room on the disk that was kept for the end."""
+        with suppress(OSError):
+            (self.folder / _RESERVE).unlink(missing_ok=True)
 
     def write_run(self, document: Mapping[str, Any]) -> None:
         """run.json."""
         _write_json(self.folder / "run.json", document)
 
+    def mark_failed(self, document: Mapping[str, Any]) -> None:
+        """run.json, by whatever way it can still be written: in place where no new file can be made."""
+        path = self.folder / "run.json"
+        try:
+            self.write_run(document)
+        except OSError:
+            with suppress(OSError), path.open("r+", encoding="utf-8") as file:
+                file.write(_json_text(document))
+                file.truncate()
+
     def write_requests(self, rows: Iterable[RequestRow], stages: Mapping[int, Stage]) -> None:
         """Append rows to requests.csv; they are in the file when this returns."""
-        for row in rows:
-            self._request_writer.writerow(_request_cells(row, stages[row.stage]))
-            self.rows += 1
-        self._requests.flush()
+        lines = [_csv_line(_request_cells(row, stages[row.stage])) for row in rows]
+        self._rows += len(lines)
+        self._requests.append(lines)
 
     def write_windows(self, ledger: Ledger, now_s: float) -> None:
         """Bring windows.csv up to now. Tokens of a request are entered when it ends, into the windows that they
@@ -95,9 +133,8 @@ class Journal:
 
     def write_server(self, sample: ServerSample) -> None:
         """Append a sample to server.csv."""
-        for concept, value in sample.values.items():
-            self._server_writer.writerow((f"{sample.time_s:.3f}", sample.stage, concept, f"{value:.9g}"))
-        self._server.flush()
+        cells = ((f"{sample.time_s:.3f}", sample.stage, name, f"{value:.9g}") for name, value in sample.values.items())
+        self._server.append(map(_csv_line, cells))
 
     def write_summary(self, summary: Summary, ledger: Ledger) -> None:
         """summary.json, summary.csv and histograms.csv."""
@@ -106,11 +143,20 @@ class Journal:
         _write_csv(self.folder / "summary.csv", list(rows[0]) if rows else ["stage"], (row.values() for row in rows))
         _write_csv(self.folder / "histograms.csv", HISTOGRAM_COLUMNS, _histogram_cells(ledger))
 
+    def flush(self) -> None:
+        """Write the rows that could not be written before."""
+        self._requests.flush()
+        self._server.flush()
+
     def close(self) -> None:
         """Close the files. The folder is complete."""
-        self._requests.close()
-        self._windows.close()
-        self._server.close()
+        self.release_reserve()
+        for file in self._files:
+            file.close()
+
+    @property
+    def _files(self) -> tuple[LineFile, ...]:
+        return self._requests, self._windows, self._server
 
 
 def _unwritable(parent: Path, error: OSError) -> ResultsFolderError:
@@ -118,27 +164,22 @@ def _unwritable(parent: Path, error: OSError) -> ResultsFolderError:
 
 
 class _TailRewriter:
-    """A CSV file whose last rows may still change: keeps each row's place and writes from the first that differs."""
+    """The rows of a CSV file whose last ones may still change: written from the first that differs."""
 
-    def __init__(self, file: TextIO, columns: Sequence[str]) -> None:
+    def __init__(self, file: LineFile) -> None:
         self._file = file
-        file.write(_csv_line(columns))
-        file.flush()
         self._lines: list[str] = []
-        self._places = [file.tell()]
+        self._places = [file.size]
 
     def write(self, rows: Iterable[Sequence[Any]]) -> None:
         lines = [_csv_line(row) for row in rows]
         same = next(
             (i for i, (new, old) in enumerate(zip(lines, self._lines)) if new != old), min(len(lines), len(self._lines))
         )
-        self._file.seek(self._places[same])
-        self._file.truncate()
-        del self._places[same + 1 :]
+        del self._places[same + 1 :], self._lines[same:]  # where the write fails, the file ends there
+        self._file.rewrite(self._places[same], "".join(lines[same:]))
         for line in lines[same:]:
-            self._file.write(line)
             self._places.append(self._places[-1] + len(line.encode()))
-        self._file.flush()
         self._lines = lines
 
 
@@ -235,15 +276,12 @@ def _csv_line(cells: Iterable[Any]) -> str:
 
 
 def _write_csv(path: Path, columns: Iterable[str], rows: Iterable[Iterable[Any]]) -> None:
-    _write_whole(path, _csv_line(columns) + "".join(map(_csv_line, rows)))
+    write_whole(path, _csv_line(columns) + "".join(map(_csv_line, rows)))
 
 
 def _write_json(path: Path, document: Any) -> None:
-    _write_whole(path, msgspec.json.format(msgspec.json.encode(document), indent=2).decode() + "\n")
+    write_whole(path, _json_text(document))
 
 
-def _write_whole(path: Path, text: str) -> None:
-    """A reader finds the old file or the new one, never half of one."""
-    draft = path.with_name(path.name + ".tmp")
-    draft.write_text(text, encoding="utf-8", newline="")
-    draft.replace(path)
+def _json_text(document: Any) -> str:
+    return msgspec.json.format(msgspec.json.encode(document), indent=2).decode() + "\n"

@@ -69,13 +69,14 @@ class MasterLink:
         cluster: str,
         enter: Callable[[Report, bytes], None],
         fail: Callable[[str], None],
+        abort: Callable[[str], None],
     ) -> None:
         """enter: puts a report, with its bytes, into the statistics; raises ReportError for one that does not fit.
-        fail: the run's figures are not to be trusted, for that reason."""
+        fail: the run's figures are not to be trusted, for that reason. abort: the same, and the run ends now."""
         self.roster = Roster()
         self._runner = runner
         self._build, self._cluster = build, cluster
-        self._enter, self._fail = enter, fail
+        self._enter, self._fail, self._abort = enter, fail, abort
         self._stage: StageBegun | None = None
         self._refusal: str | None = None
         self._ending = RLock()
@@ -247,9 +248,7 @@ class MasterLink:
             if self._awaits_workers:
                 gevent.spawn(self._end_before_start, reason)
             return
-        self._fail(reason)
-        options = self._runner.environment.parsed_options
-        gevent.spawn(self._runner.quit if options is not None and options.headless else self._runner.stop)
+        self._abort(reason)
 
     def _on_report(self, client_id: str, data: dict[str, Any], **_: Any) -> None:
         received_ns = time.perf_counter_ns()

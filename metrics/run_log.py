@@ -97,11 +97,12 @@ class RunLogError(ValueError):
 class RunLog:
     """Writes the log of one run."""
 
-    def __init__(self, folder: Path, head: RunHead, on_error: Callable[[OSError], None]) -> None:
-        """Makes the folder. on_error: called once, when an entry cannot be written. Raises OSError."""
+    def __init__(self, folder: Path, head: RunHead) -> None:
+        """Makes the folder. Raises OSError."""
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.folder = folder
-        self._on_error = on_error
+        #: Called once, when an entry cannot be written.
+        self.on_error: Callable[[OSError], None] = lambda _: None
         self._writer: FrameWriter | None = FrameWriter(folder / RUN_LOG)
         self._writer.append(_HEAD, msgspec.msgpack.encode(head))
 
@@ -114,7 +115,7 @@ class RunLog:
             self._writer.append(_KINDS[type(entry)], payload)
         except OSError as error:
             self.close()
-            self._on_error(error)
+            self.on_error(error)
 
     def close(self) -> None:
         """Write no more; what is written stays."""

@@ -59,7 +59,12 @@ def draw_charts(results: Results, folder: str | Path) -> list[Path]:
     try:
         charts.mkdir(parents=True, exist_ok=True)
         for name, figure in (("ttft.png", ttft_figure(results)), ("token_rate.png", token_rate_figure(results))):
-            figure.savefig(charts / name, dpi=DPI)
+            draft = charts / f".{name}"
+            try:
+                figure.savefig(draft, dpi=DPI, format="png")
+                draft.replace(charts / name)
+            finally:
+                draft.unlink(missing_ok=True)
             drawn.append(charts / name)
     except OSError as error:
         raise ReportError(f"The charts cannot be written to {charts}: {error.strerror or error}.") from error

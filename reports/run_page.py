@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+from metrics.files import write_whole
 from reports import chart_sections, table_sections, units
 from reports.definition import definition
 from reports.drift import Drift
@@ -23,10 +24,8 @@ def draw_page(results: Results, judgement: Judgement) -> Path:
     """Write `report.html` into the run's folder, over an older one, and return its path. Raises ReportError."""
     path = results.folder / PAGE
     text = html_of(page_of(results, judgement))
-    draft = path.with_name(PAGE + ".tmp")
     try:
-        draft.write_text(text, encoding="utf-8")
-        draft.replace(path)
+        write_whole(path, text)
     except OSError as error:
         raise ReportError(f"{path} cannot be written: {error.strerror or error}.") from error
     return path

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import tempfile
 from array import array
 from collections import Counter
@@ -16,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metrics.buckets import EXPOSED
+from metrics.files import LineFile
 from metrics.journal import (
     HISTOGRAM_COLUMNS,
     RECORDED_GAPS,
@@ -175,23 +177,26 @@ def test_rewriting_from_the_first_change_leaves_what_a_full_rewrite_would(
     """Rows come, change and go, in any order, with cells whose characters take one to four bytes."""
     with tempfile.TemporaryDirectory() as folder:
         path, whole = Path(folder, "tail.csv"), Path(folder, "whole.csv")
-        with path.open("w", newline="", encoding="utf-8") as file:
-            tail = _TailRewriter(file, ["ä", "b"])
-            for rows in sequence:
-                tail.write(rows)
-                with whole.open("w", newline="", encoding="utf-8") as full:
-                    csv.writer(full).writerows([["ä", "b"], *rows])
-                assert path.read_bytes() == whole.read_bytes()
+        file = LineFile(path, "ä,b\r\n")
+        tail = _TailRewriter(file)
+        for rows in sequence:
+            tail.write(rows)
+            with whole.open("w", newline="", encoding="utf-8") as full:
+                csv.writer(full).writerows([["ä", "b"], *rows])
+            assert path.read_bytes() == whole.read_bytes()
+        file.close()
 
 
-def test_rows_that_have_not_changed_are_not_written_again(tmp_path: Path) -> None:
-    with (tmp_path / "tail.csv").open("w", newline="", encoding="utf-8") as file:
-        tail = _TailRewriter(file, ["a"])
-        tail.write([["ä"], ["2"]])
-        written: list[str] = []
-        file.write = lambda text: written.append(text) or len(text)  # type: ignore[method-assign, func-returns-value]
+def test_rows_that_have_not_changed_are_not_written_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = LineFile(tmp_path / "tail.csv", "a\r\n")
+    tail = _TailRewriter(file)
+    tail.write([["ä"], ["2"]])
+    written: list[bytes] = []
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "pwrite", lambda fd, data, place: written.append(data) or len(data))
         tail.write([["ä"], ["3"], ["4"]])
-        assert written == ["3\r\n", "4\r\n"]
+    file.close()
+    assert written == [b"3\r\n4\r\n"]
 
 
 def test_a_window_tells_what_happened_in_it(journal: Journal, books: MakeBooks, timeline: MakeTimeline) -> None:
@@ -441,8 +446,10 @@ def test_run_json_is_replaced_as_a_whole(journal: Journal) -> None:
     journal.write_run({"status": "finished", "model": "忙"})
     assert json.loads((journal.folder / "run.json").read_text("utf-8")) == {"status": "finished", "model": "忙"}
     assert {path.name for path in journal.folder.iterdir()} == {
-        *("run.json", "requests.csv", "windows.csv", "server.csv")
+        *("run.json", "requests.csv", "windows.csv", "server.csv", ".reserve")
     }
+    journal.close()
+    assert not (journal.folder / ".reserve").exists()
 
 
 def test_a_folder_that_is_taken_gets_a_number(tmp_path: Path) -> None:

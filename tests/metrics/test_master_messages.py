@@ -97,7 +97,7 @@ class Master:
         self.runner = MasterRunner(self.environment, "127.0.0.1", 0)
         self.environment.runner = self.runner
         self.failures: list[str] = []
-        self.link = MasterLink(self.runner, BUILD, "", lambda report: None, self.failures.append)
+        self.link = MasterLink(self.runner, BUILD, "", lambda *_: None, self.failures.append, self.failures.append)
         self.port = self.runner.server.port
         self.clients: list[Client] = []
 

@@ -80,9 +80,10 @@ def test_ctrl_c_in_the_first_seconds_ends_with_a_sentence_or_a_complete_folder(
     cluster = start_cluster(
         *(topology, start_locust, tmp_path, "-H", simulator.host, *PLAN, *STREAMS), locustfile=tmp_path / "begins.py"
     )
-    assert cluster.main.process.stdout is not None
-    while "the import begins" not in (line := cluster.main.process.stdout.readline()):
-        assert line, "it ended before it began"
+    for started in (cluster.main, *cluster.workers):  # what meets Locust's own imports is not ours to answer
+        assert started.process.stdout is not None
+        while "the import begins" not in (line := started.process.stdout.readline()):
+            assert line, "it ended before it began"
     time.sleep(delay_s)
     cluster.main.interrupt(signal.SIGINT, whole_group=True)
     for worker in cluster.workers:  # those whose master ended before they met it wait for one
