@@ -9,10 +9,23 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 
-ROOMS = {"users", "shapes", "prompts", "engines", "wire", "metrics", "reports", "simulator", "probe", "page", "options"}
+ROOMS = {
+    "users",
+    "shapes",
+    "prompts",
+    "engines",
+    "wire",
+    "metrics",
+    "reports",
+    "simulator",
+    "probe",
+    "page",
+    "options",
+    "startup",
+}
 #: Which of our rooms each place may import besides its own.
 MAY_IMPORT: dict[str, set[str]] = {
-    "locustfile": {"users", "shapes", "metrics", "page", "reports", "options"},
+    "locustfile": {"users", "shapes", "metrics", "page", "reports", "options", "startup"},
     "tokenswarm": {"reports", "simulator", "probe", "options"},
     "users": {"prompts", "engines", "wire", "metrics", "options"},
     "reports": {"metrics", "options"},
@@ -24,6 +37,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "wire": set(),
     "metrics": {"options"},
     "options": set(),
+    "startup": {"users", "shapes", "metrics", "page", "reports", "options"},
     "simulator": set(),
 }
 LINKS = (
@@ -32,6 +46,7 @@ LINKS = (
 )
 #: Where Locust may be imported; everything else runs and tests without it.
 LOCUST_PLACES = {
+    "startup/plans.py",
     "locustfile.py",
     "metrics/hooks.py",
     "metrics/endings.py",
