@@ -408,21 +408,22 @@ def test_the_embedded_login_and_locusts_own_form(start_locust: Start, browser: B
     page.fill("#username", "tokenswarm")
     page.fill("#password", "wrong password")
     page.keyboard.press("Enter")
-    expect(page.locator("#complaint")).to_be_visible()
+    expect(page.locator("#complaint")).to_be_visible(timeout=PATIENCE_MS)
     watched = Watched(page, url.removesuffix("/under"))
     page.fill("#password", password)
     page.keyboard.press("Enter")
-    expect(page.locator("#state")).to_have_text("ready")
+    expect(page.locator("#state")).to_have_text("ready", timeout=PATIENCE_MS)
     page.goto(f"{url}/")
     page.get_by_role("button", name="Start").click()
     page.get_by_role("button", name="Stop").click()
     until(lambda: bool(list(started.results.glob("*/report.html"))))
     page.click("#tokenswarm-link")
-    expect(page.locator("#past tbody tr")).to_have_count(1)
+    expect(page.locator("#past tbody tr")).to_have_count(1, timeout=PATIENCE_MS)
     page.get_by_role("button", name="Log out").click()
-    expect(page.locator("#username")).to_be_visible()
+    expect(page.locator("#username")).to_be_visible(timeout=PATIENCE_MS)
     assert _status(f"{url}/tokenswarm/live.json") == 401
-    assert not watched.wrong
+    # A browser complains of each 401: of the wrong password, and of what was asked for while logging out.
+    assert not [words for words in watched.wrong if "401" not in words]
     started.process.terminate()
     run = started.end()
     assert "Traceback" not in run.output
