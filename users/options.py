@@ -364,8 +364,14 @@ def api_key() -> str:
     return os.environ.get(API_KEY_VARIABLE, "")
 
 
-def key_advice() -> str:
-    """What to do about a server that refuses this process's key, or its lack of one."""
+def key_advice(may_have_key: bool = True) -> str:
+    """What to do about a server that refuses this process's key, or its lack of one. may_have_key: whether the key was
+    sent to it, if there is one."""
+    if api_key() and not may_have_key:
+        return (
+            f"{API_KEY_VARIABLE} is not sent to this server, as the command line does not name it: start Tokenswarm "
+            "with --web-allow-target and this address"
+        )
     if api_key():
         return f"The server does not accept the key in {API_KEY_VARIABLE}: set that variable to a valid one"
     return f"The server requires an API key: set the variable {API_KEY_VARIABLE}"

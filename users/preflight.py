@@ -74,19 +74,20 @@ def _judge(timeline: Timeline, kind: str, options: ChatOptions, host: str, model
     """Raises PreflightFailed."""
     if timeline.outcome is Outcome.OK:
         return
+    advice = _advice(timeline, options, models, options.may_have_key(origin_of(host)))
     raise PreflightFailed(
         f"the server at {host} does not answer a request {kind}: {timeline.error or timeline.outcome}. "
-        f"{_advice(timeline, options, models)} (--preflight off starts the run all the same.)"
+        f"{advice} (--preflight off starts the run all the same.)"
     )
 
 
-def _advice(timeline: Timeline, options: ChatOptions, models: Sequence[str]) -> str:
+def _advice(timeline: Timeline, options: ChatOptions, models: Sequence[str], may_have_key: bool) -> str:
     """What to do, as a sentence."""
     status = timeline.status or 0
     if timeline.outcome is not Outcome.HTTP_ERROR:
         return "Check --host and --engine; `tokenswarm probe` shows an answer in full."
     if status in _UNAUTHORIZED:
-        return f"{key_advice()}."
+        return f"{key_advice(may_have_key)}."
     if status == 429 or status >= 500:
         return "The server is overloaded or failed: see its log, and start again when it answers."
     known = [name for name in models if name != options.model]

@@ -11,7 +11,7 @@ import gevent
 
 from engines import ENGINES, Answer, Counts, EngineError, Found, NotReady, identify
 from users.address import origin_of
-from users.options import AUTO, ChatOptions, OptionError, check_engine, key_advice, request_headers
+from users.options import AUTO, ChatOptions, OptionError, api_key, check_engine, key_advice, request_headers
 from wire import StreamClient, WireError, went_stale
 
 logger = logging.getLogger(__name__)
@@ -50,7 +50,9 @@ def find_server(
         _connect(client, host)
         found, waited_s = _when_ready(inquiry, options, sleep, now_s)
     except EngineError as error:
-        raise OptionError(f"{host}: {error}.") from None
+        withheld = api_key() and not options.may_have_key(origin)
+        advice = f" {key_advice(may_have_key=False)}." if withheld else ""
+        raise OptionError(f"{host}: {error}.{advice}") from None
     finally:
         client.close()
     engine = ENGINES[found.engine]
@@ -63,7 +65,7 @@ def find_server(
             "one may hold several tokens; give --tokenizer to have tokens counted",
             engine.name,
         )
-    return Server(found, model_of(options.model, found, host), waited_s)
+    return Server(found, model_of(options.model, found, host, options.may_have_key(origin)), waited_s)
 
 
 def _connect(client: StreamClient, host: str) -> None:
@@ -149,9 +151,9 @@ def _and_more(found: Found) -> str:
     return version + (f" behind {found.gateway}" if found.gateway and found.engine != "bentoml" else "")
 
 
-def model_of(given: str, found: Found, host: str) -> str:
+def model_of(given: str, found: Found, host: str, may_have_key: bool = True) -> str:
     """--model as it was given, or the one model that the server says it serves; "" where the engine is asked for none.
-    Raises OptionError."""
+    may_have_key: whether the API key was sent, if there is one. Raises OptionError."""
     if given:
         return given
     names = found.models
@@ -160,7 +162,7 @@ def model_of(given: str, found: Found, host: str) -> str:
     if not ENGINES[found.engine].asks_for_model:
         return ""
     if not names and (refused := found.models_refused):
-        advice = key_advice() if refused.status in {401, 403} else "Give --model, or see the server's log"
+        advice = key_advice(may_have_key) if refused.status in {401, 403} else "Give --model, or see the server's log"
         raise OptionError(f"{host}: GET /v1/models gives HTTP {refused.status}: {refused.words}. {advice}.")
     if not names:
         raise OptionError(f"--model is empty, and {host} does not tell which models it serves; give --model.")

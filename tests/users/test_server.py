@@ -15,7 +15,7 @@ from locust.env import Environment
 from locust.event import Events
 
 from users.hooks import Crew
-from users.options import API_KEY_VARIABLE, ChatOptions, OptionError, add_options
+from users.options import API_KEY_VARIABLE, KEY_SERVERS, ChatOptions, OptionError, add_options
 from users.server import Server, find_server, unasked
 
 Page = tuple[int, str]
@@ -289,3 +289,18 @@ def test_what_was_found_of_one_run_s_server_is_not_taken_for_given_in_the_next(s
         found.append((facts["engine"], facts["model"], asked.engine, asked.model))
         environment.events.test_stop.fire(environment=environment)
     assert found == [("vllm", "llama", "vllm", "llama"), ("tgi", "qwen", "tgi", "qwen")]
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_the_api_key_is_withheld_from_a_server_that_the_command_line_does_not_name(
+    sites: Callable[..., Site], monkeypatch: pytest.MonkeyPatch, named: bool
+) -> None:
+    monkeypatch.setenv(API_KEY_VARIABLE, "sk-1")
+    site = sites({}, otherwise=(401, '{"error":"no key"}'))
+    chosen = given("--model", "llama")
+    vars(chosen)[KEY_SERVERS] = [site.host] if named else ["http://gpu.example:8000"]
+    with pytest.raises(OptionError) as error:
+        find_server(ChatOptions.of(chosen), site.host, Clock().sleep)
+    assert all(("sk-1" in request) is named for request in site.requests)
+    assert site.requests
+    assert ("--web-allow-target" in str(error.value)) is not named
