@@ -105,8 +105,9 @@ def begin_run(environment, **_):
         if not isinstance(environment.runner, WorkerRunner):
             recording.await_workers()
             drain_s, _settle_s = shapes.options.pauses_of(options)
-            facts = crew.facts(environment, modes_of(options))
             most_users = max(stage.users for stage in plan_of(options))
+            crew.share_users(environment, most_users)
+            facts = crew.facts(environment, modes_of(options))
             self_checks = crew.self_checks(environment, most_users)
             plan = [stage_of(level) for level in shape.begin()]
             judge.prepare(reports.options.JudgingOptions.of(options), plan)

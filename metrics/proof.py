@@ -145,6 +145,15 @@ def usage_reasons(part: PartBooks) -> Iterator[str]:
         )
 
 
+def client_limit_reasons(part: PartBooks) -> Iterator[str]:
+    """Whether requests failed because the client's own machine was out of files, ports or memory."""
+    if failed := part.outcomes[Outcome.CLIENT_LIMIT]:
+        yield (
+            f"{failed:,} of {part.requests:,} requests failed because the client's machine reached a limit of its own "
+            "(client_limit in requests.csv says which): the load was not what was asked for"
+        )
+
+
 def medians_of(part: PartBooks) -> list[_Median]:
     """The medians that a client's delay is held against."""
     return [

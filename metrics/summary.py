@@ -25,6 +25,7 @@ from metrics.ledger import Ledger, LevelBooks, PartBooks, WorkerBooks
 from metrics.objectives import Objectives
 from metrics.prompts_sent import PromptFigures
 from metrics.proof import (
+    client_limit_reasons,
     concurrency_reasons,
     delay_reasons,
     fullest_hold,
@@ -387,6 +388,7 @@ def _load_reasons(level: LevelBooks, ledger: Ledger) -> Iterator[str]:
     """Whether the level was what its name says, to its end."""
     hold = level.parts[Part.HOLD]
     yield from concurrency_reasons(ledger.concurrency(level))
+    yield from client_limit_reasons(level.parts[Part.WHOLE])
     yield from lag_reasons(hold)
     yield from silent_window_reasons(ledger, level)
     if not level.complete or level.stage.level_time_s is None:

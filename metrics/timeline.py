@@ -19,7 +19,8 @@ _MOST_TOKENS = 10**9
 
 
 class Outcome(StrEnum):
-    """How a request ended. Latencies are told of OK; every outcome is counted; CUT is no failure."""
+    """How a request ended. Latencies are of OK; every outcome is counted; CUT is no failure. CLIENT_LIMIT is a failure
+    of this machine: it was out of files, ports or memory for a connection."""
 
     OK = "ok"
     HTTP_ERROR = "http_error"
@@ -28,6 +29,7 @@ class Outcome(StrEnum):
     TIMEOUT = "timeout"
     REFUSED = "refused"
     EMPTY = "empty"
+    CLIENT_LIMIT = "client_limit"
     CUT = "cut"
 
     @property

@@ -33,5 +33,5 @@ def modes_of(options: Namespace) -> set[str]:
 
 def run_options(options: Namespace) -> dict[str, Any]:
     """Tokenswarm's options as they stand, for run.json."""
-    others = {*default_args_dict(), users.options.KEY_SERVERS}
+    others = {*default_args_dict(), users.options.KEY_SERVERS, users.options.USERS_OF_WORKER}
     return {name: value for name, value in vars(options).items() if name not in others and not is_web_option(name)}

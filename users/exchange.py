@@ -13,6 +13,7 @@ from metrics.timeline import Outcome, Timeline, TimelineBuilder
 from users.options import Timeouts
 from wire import (
     Arrival,
+    ClientLimitReached,
     ConnectFailed,
     ConnectTimedOut,
     Exchange,
@@ -98,6 +99,8 @@ class Ask:
         except (GreenletExit, KeyboardInterrupt):  # Ctrl-C is raised in whichever greenlet happens to run
             self._cut()
             raise
+        except ClientLimitReached as error:
+            outcome, message = Outcome.CLIENT_LIMIT, str(error)
         except ConnectFailed as error:
             outcome, message = Outcome.REFUSED, str(error)
         except (ConnectTimedOut, _TimedOut) as error:

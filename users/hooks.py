@@ -28,7 +28,9 @@ from users.options import (
     API_KEY_VARIABLE,
     AUTO,
     KEY_SERVERS,
+    USERS_OF_WORKER,
     ChatOptions,
+    OptionError,
     ServerMetricsOptions,
     Stamps,
     TokenTimes,
@@ -43,7 +45,7 @@ from users.server_metrics import ServerLog, ServerWatch
 from users.session import Session, check_turns, load_given_material, load_material
 from users.target import EmbeddedSimulator
 from users.worker_calls import WorkerCall
-from wire import UnusableUrl
+from wire import UnusableUrl, process_limits, shortage
 
 #: A self-check takes some seconds, and more on a machine that has other things to do.
 _WORKERS_PATIENCE_S = 60.0
@@ -228,8 +230,20 @@ class Crew:
         given. Raises SelfCheckFailed, OptionError."""
         return self._self_checks.make(environment, users) if _options(environment).self_check else {}
 
+    def share_users(self, environment: Environment, users: int) -> None:
+        """Where the run is led from, before it begins: find out whether this machine can have as many users, and tell
+        each process how many it is to have. Raises OptionError."""
+        runner, parsed = environment.runner, environment.parsed_options
+        assert parsed is not None
+        workers = len(runner.clients.ready) if isinstance(runner, MasterRunner) else 1
+        vars(parsed)[USERS_OF_WORKER] = share = ceil(users / max(1, workers))
+        if parsed.processes or not isinstance(runner, MasterRunner):  # its users are all on this machine
+            _check_limits(share, of_machine=users)
+
     def begin(self, environment: Environment, recorder: Recorder) -> None:
         """On each process that has users, before the first of them. Raises OptionError, PromptError, UnusableUrl."""
+        share = getattr(environment.parsed_options, USERS_OF_WORKER, 0)
+        _check_limits(share, of_machine=share)
         StreamingUser.session = Session(_options(environment), environment.host or "", recorder)
         # What is there by now stays for the run. Looking through it for garbage held up the loop for 80 ms, again and
         # again: for longer than there is between two tokens.
@@ -305,6 +319,12 @@ def template_of(options: ChatOptions) -> str | None:
 def _options(environment: Environment) -> ChatOptions:
     assert environment.parsed_options is not None
     return ChatOptions.of(environment.parsed_options)
+
+
+def _check_limits(users: int, of_machine: int) -> None:
+    """Raises OptionError where this process, or this machine, cannot have so many connections."""
+    if reason := shortage(process_limits(users), users, of_machine):
+        raise OptionError(reason)
 
 
 def _warn_of_withheld_key(options: ChatOptions, host: str) -> None:

@@ -26,6 +26,8 @@ from wire import Origin, TlsSettings, UnusableUrl
 API_KEY_VARIABLE = "LLM_API_KEY"
 #: Not an option of the command line: set where a web page may choose the server, and sent to workers with the options.
 KEY_SERVERS = "api_key_servers"
+#: How many users each worker is to have at most, in the same way.
+USERS_OF_WORKER = "users_of_worker"
 #: The --engine that is found out.
 AUTO = "auto"
 _NUMBER = r"\d+(?:\.\d+)?"

@@ -5,6 +5,7 @@ Knows sockets, HTTP and clocks; knows nothing of tokens, of Locust or of any eng
 
 from wire.client import StreamClient, went_stale
 from wire.errors import (
+    ClientLimitReached,
     ConnectFailed,
     ConnectTimedOut,
     ServerBrokeProtocol,
@@ -14,15 +15,18 @@ from wire.errors import (
 )
 from wire.exchange import Exchange, Receiver
 from wire.http import ResponseParser
+from wire.limits import Limits, process_limits, shortage
 from wire.origin import Origin
 from wire.records import Arrival
 from wire.tls import TlsSettings
 
 __all__ = [
     "Arrival",
+    "ClientLimitReached",
     "ConnectFailed",
     "ConnectTimedOut",
     "Exchange",
+    "Limits",
     "Origin",
     "Receiver",
     "ResponseParser",
@@ -32,5 +36,7 @@ __all__ = [
     "UnusableCertificates",
     "UnusableUrl",
     "WireError",
+    "process_limits",
+    "shortage",
     "went_stale",
 ]

@@ -10,7 +10,8 @@ from contextlib import contextmanager
 import gevent.socket
 from gevent import monkey
 
-from wire.errors import ConnectFailed, ConnectTimedOut
+from wire.errors import ClientLimitReached, ConnectFailed, ConnectTimedOut
+from wire.limits import limit_reached
 from wire.origin import Origin
 from wire.time_limit import time_limit
 from wire.tls import TlsSession, reason_of
@@ -22,7 +23,8 @@ _PlainSocket: type[socket.socket] = monkey.get_original("socket", "socket")
 
 
 def connect(origin: Origin, timeout_s: float, tls: TlsSession | None) -> socket.socket:
-    """A plain socket that does not block, over which `tls` has shaken hands. Raises ConnectFailed, ConnectTimedOut."""
+    """A plain socket that does not block, over which `tls` has shaken hands. Raises ConnectFailed, ConnectTimedOut,
+    ClientLimitReached."""
     try:
         # One limit over the name's look-up, all its addresses and the handshake.
         with time_limit(timeout_s):
@@ -33,6 +35,8 @@ def connect(origin: Origin, timeout_s: float, tls: TlsSession | None) -> socket.
     except TimeoutError:
         raise ConnectTimedOut(f"no connection to {origin.authority} within {timeout_s:g} s") from None
     except OSError as error:
+        if limit := limit_reached(error):
+            raise ClientLimitReached(f"no connection to {origin.authority}: {limit}") from None
         raise ConnectFailed(f"no connection to {origin.authority}: {words_of(error)}") from None
     family, kind, protocol = cooperative.family, cooperative.type, cooperative.proto
     sock = _PlainSocket(family, kind, protocol, fileno=cooperative.detach())

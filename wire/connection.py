@@ -14,8 +14,9 @@ import gevent.socket
 
 from wire.connect import connect, words_of
 from wire.drainer import DRAINER, INTERVAL_S, MOST_PASSES
-from wire.errors import ConnectFailed, ServerBrokeProtocol, WireError
+from wire.errors import ClientLimitReached, ConnectFailed, ServerBrokeProtocol, WireError
 from wire.exchange import Exchange, Receiver
+from wire.limits import limit_reached
 from wire.origin import Origin
 from wire.polls import POLLS
 from wire.reads import NOTES, Reads, reads_of
@@ -46,7 +47,8 @@ class Connection:
     def __init__(
         self, origin: Origin, timeout_s: float, tls: ssl.SSLContext | None = None, kernel_stamps: bool = True
     ) -> None:
-        """Connect, and shake hands where there is TLS. Raises ConnectFailed or ConnectTimedOut."""
+        """Connect, and shake hands where there is TLS. Raises ConnectFailed, ConnectTimedOut or
+        ClientLimitReached."""
         began_ns = time.perf_counter_ns()
         self._timeout_s = timeout_s
         self._tls = TlsSession(tls, origin.host) if tls else None
@@ -69,6 +71,8 @@ class Connection:
             READY.add(self._sock.fileno(), self._on_readable)
         except OSError as error:  # no descriptor or no memory is left for it
             self._sock.close()
+            if limit := limit_reached(error):
+                raise ClientLimitReached(f"cannot watch a connection to {origin.authority}: {limit}") from None
             raise ConnectFailed(f"cannot watch a connection to {origin.authority}: {words_of(error)}") from None
 
     def send(self, request: bytes, receiver: Receiver | None = None) -> Exchange:
@@ -86,7 +90,7 @@ class Connection:
             late = ServerBrokeProtocol(f"the server took no more of the request for {self._timeout_s:g} s")
             self._stop(late, exchange)
         except OSError as error:
-            broken = ServerBrokeProtocol(f"the connection broke while the request was sent: {words_of(error)}")
+            broken = _as_wire_error(error, "the connection broke while the request was sent")
             # EPIPE: the server's orderly close came first, and its reset answers what was sent since.
             closed_first = error.errno == errno.EPIPE and self._request_unacknowledged()
             if not exchange.ended:
@@ -357,9 +361,11 @@ class Connection:
             exchange.finish(time.perf_counter_ns(), error)
 
 
-def _as_wire_error(error: Exception) -> WireError:
+def _as_wire_error(error: Exception, what: str = "the connection broke") -> WireError:
     if isinstance(error, WireError):
         return error
     if isinstance(error, OSError):
-        return ServerBrokeProtocol(f"the connection broke: {words_of(error)}")
+        if limit := limit_reached(error):
+            return ClientLimitReached(f"{what}: {limit}")
+        return ServerBrokeProtocol(f"{what}: {words_of(error)}")
     return WireError(f"reading failed inside the client: {error!r}")

@@ -13,6 +13,10 @@ class ConnectTimedOut(WireError):
     """No connection within the time allowed for one."""
 
 
+class ClientLimitReached(WireError):
+    """This machine or process is out of files, ports or memory for a connection: no failure of the server's."""
+
+
 class ServerBrokeProtocol(WireError):
     """The server's bytes are not the HTTP response they promised to be, or stopped before its end."""
 

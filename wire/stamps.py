@@ -25,7 +25,10 @@ def keep_kernel_stamping() -> None:
     """Have the kernel stamp packets from now on, before the first connection that wants it."""
     global _keeper  # noqa: PLW0603 - one for the process; made after a fork, by whoever comes first
     if _keeper is None:
-        _keeper = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        try:
+            _keeper = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        except OSError:  # no file is left for it: the next connection says so
+            return
         enable_kernel_stamps(_keeper)
 
 

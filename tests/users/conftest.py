@@ -20,7 +20,7 @@ from metrics.objectives import Objectives
 from metrics.recorder import Recorder
 from metrics.records import Report
 from metrics.stage import Part, Stage
-from metrics.summary import figures
+from metrics.summary import figures, reasons_to_suspect
 from metrics.timeline import Timeline
 from tests.peer import PATIENCE_S, Server
 from users.exchange import Ask
@@ -130,6 +130,10 @@ class Asker:
     def retries(self) -> int:
         """As the summary counts them, once `rows` was called."""
         return figures(self._ledger.levels[0].parts[Part.WHOLE], 1.0, Objectives()).retries
+
+    def reasons(self) -> list[str]:
+        """Why the run is suspect, once `rows` was called."""
+        return reasons_to_suspect(self._ledger)
 
     def row(self) -> dict[str, str]:
         """The only one."""

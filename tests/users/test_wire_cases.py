@@ -6,6 +6,8 @@ sentence, and the next request is answered.
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
 import time
 from typing import Any, NamedTuple
@@ -430,6 +432,20 @@ def test_a_server_that_does_not_accept_runs_into_the_timeout_for_connecting(aske
     if row["outcome"] == "truncated":
         pytest.skip("this system's loopback answers however full a listener's queue is")
     assert told(row) == Told("timeout", "", "0", f"no connection to {origin.authority} within 0.05 s")
+
+
+def test_a_client_without_a_port_left_has_failed_itself(
+    server: Server, user: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none_left(address: object) -> None:
+        raise OSError(errno.EADDRNOTAVAIL, os.strerror(errno.EADDRNOTAVAIL))
+
+    monkeypatch.setattr("gevent.socket.create_connection", none_left)
+    user.ask()
+    row = user.row()
+    assert told(row)[:3] == ("client_limit", "", "0")
+    assert "port" in row["error"]
+    assert user.reasons() != []
 
 
 # Kept connections.

@@ -1,0 +1,125 @@
+"""Running out of what this machine allows is the client's failure, and is found before the run where it can be."""
+
+from __future__ import annotations
+
+import errno
+import os
+import resource
+import socket
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any
+
+import pytest
+from gevent import monkey
+
+from wire import ClientLimitReached, ConnectFailed, Limits, Origin, StreamClient, WireError, process_limits, shortage
+from wire.limits import limit_reached
+
+LIMITS = [errno.EMFILE, errno.ENFILE, errno.EADDRNOTAVAIL, errno.ENOBUFS, errno.ENOMEM, errno.ENOSPC]
+
+
+@pytest.mark.parametrize(
+    ("limits", "connections", "of_machine", "lacks"),
+    [
+        (Limits(1000, 100, 28_000), 860, 860, None),
+        (Limits(1000, 100, 28_000), 861, 861, "open files"),
+        (Limits(None, 100, None), 10**6, 10**6, None),
+        (Limits(10**6, 100, 28_232), 1000, 28_232, None),
+        (Limits(10**6, 100, 28_232), 1000, 28_233, "local ports"),
+    ],
+)
+def test_a_shortage_is_known_before_the_run(
+    limits: Limits, connections: int, of_machine: int, lacks: str | None
+) -> None:
+    reason = shortage(limits, connections, of_machine)
+    assert (lacks is None) == (reason is None)
+    assert lacks is None or (reason is not None and lacks in reason)
+
+
+def test_a_shortage_of_files_says_the_command_that_ends_it() -> None:
+    reason = shortage(Limits(1024, 24, None), 2000, 2000)
+    assert reason is not None
+    assert "ulimit -n 2064" in reason
+    assert shortage(Limits(2064, 24, None), 2000, 2000) is None
+
+
+@pytest.fixture
+def few_files() -> Iterator[None]:
+    """The soft limit of open files, as it was afterwards."""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+
+def test_the_limit_is_raised_as_far_as_the_process_may(few_files: None) -> None:
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
+    limits = process_limits(400)
+    assert limits.open_files is not None
+    assert limits.open_files == limits.files_in_use + 400 + 40 == resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    assert limits.files_in_use > 2
+
+
+@pytest.mark.parametrize("name", ["127.0.0.1", "localhost"])
+def test_a_process_without_a_file_left_says_so(few_files: None, server: Any, name: str) -> None:
+    client = StreamClient(Origin(name, server.origin.port), 20.0)
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
+    taken: list[int] = []
+    with suppress(OSError):
+        while True:
+            taken.append(os.open(os.devnull, os.O_RDONLY))
+    try:
+        with pytest.raises(ClientLimitReached, match="ulimit"):
+            client.post("/", b"")
+    finally:
+        for fileno in taken:
+            monkey.get_original("os", "close")(fileno)  # gevent's closes when its loop runs
+    client.post("/", b"")
+    assert server.accept().request().startswith(b"POST / ")
+    client.close()
+
+
+@pytest.mark.parametrize("number", LIMITS)
+def test_each_limit_is_the_client_s_when_it_connects(
+    number: int, server: Any, client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(address: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("gevent.socket.create_connection", fails)
+    with pytest.raises(ClientLimitReached):
+        client.post("/", b"")
+
+
+@pytest.mark.parametrize("number", [errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH])
+def test_what_the_network_says_is_no_limit(
+    number: int, server: Any, client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(address: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("gevent.socket.create_connection", fails)
+    with pytest.raises(WireError) as failed:
+        client.post("/", b"")
+    assert isinstance(failed.value, ConnectFailed)
+    assert limit_reached(socket.gaierror(socket.EAI_NONAME, "unknown")) is None
+
+
+@pytest.mark.parametrize("number", [errno.ENOBUFS, errno.ENOMEM])
+def test_memory_that_ends_while_a_request_is_sent_is_the_client_s(server: Any, client: Any, number: int) -> None:
+    client.connect()
+    connection = client._connection
+
+    class NoMemory:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(real, name)
+
+        def send(self, data: bytes) -> int:
+            raise OSError(number, os.strerror(number))
+
+    real = connection._sock
+    connection._sock = NoMemory()
+    exchange = client.post("/", b"")
+    assert isinstance(exchange.error, ClientLimitReached)
