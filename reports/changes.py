@@ -10,8 +10,8 @@ memory, a cache's state, where a process was placed. From one run on each side t
   runs. What stands or falls with that assumption can be seen from `within`.
 
 Ratios are taken on the scale of logarithms, shares (0 to 1) on their own. The variation that is assumed is a share of
-a latency or rate. Of a share p it is 6 p (1 − p) times as much, about what such a change of latencies moves a share of
-requests that are within a bound.
+a latency or rate, and twice that of a time to first token, which queues and schedulers make. Of a share p it is
+6 p (1 − p) times as much, about what such a change of latencies moves a share of requests that are within a bound.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from math import exp, hypot, log, sqrt
 from statistics import NormalDist, fmean
 
+from reports.conditions import Figure
 from reports.intervals import Estimate, difference, student_t, student_tail
 
 #: Standard deviation from run to run that is assumed where it is not measured: 5 %.
@@ -29,6 +30,8 @@ ASSUMED_VARIATION = 0.05
 FEWEST_DEGREES = 2
 _Z = NormalDist().inv_cdf(0.975)
 _SHARE_FACTOR = 6.0
+#: How many times as much as other figures these vary from run to run.
+_VARIES_MORE = {"ttft": 2.0, "ttfvt": 2.0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +70,11 @@ def change_between(
     p = fmean(run.value for run in (*base, *new))
     spread = variation * (_SHARE_FACTOR * p * (1 - p) if share else 1.0)
     return _assumed(within, spread * sqrt(1 / len(base) + 1 / len(new)), share)
+
+
+def assumed_variation(figure: Figure, variation: float) -> float:
+    """The standard deviation from run to run that is assumed of a figure, where `variation` is that of most."""
+    return variation * _VARIES_MORE.get(figure.name, 1.0)
 
 
 def _measured(base: Sequence[Estimate], new: Sequence[Estimate], within: Estimate, share: bool) -> Change:

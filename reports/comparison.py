@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from metrics.objectives import DEFAULT_SHARE, Objectives
 from reports import intervals
-from reports.changes import ASSUMED_VARIATION, FEWEST_DEGREES, Change, change_between
+from reports.changes import ASSUMED_VARIATION, FEWEST_DEGREES, Change, assumed_variation, change_between
 from reports.conditions import Figure
 from reports.drift import Drift
 from reports.estimates import Measured
@@ -215,7 +215,8 @@ class Comparison:
     def _change(self, compared: Compared, new: Pooled | None, base: Pooled | None) -> Change | None:
         if new is None or base is None:
             return None
-        return change_between(base.runs, new.runs, share=compared.share, variation=self.variation)
+        variation = assumed_variation(compared.figure, self.variation)
+        return change_between(base.runs, new.runs, share=compared.share, variation=variation)
 
     def standing(self, compared: Compared, new: Pooled | None, base: Pooled | None) -> Standing:
         """How a server's figure stands to another's."""

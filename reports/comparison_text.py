@@ -94,8 +94,8 @@ def method_lines(comparison: Comparison) -> list[str]:
     if comparison.assumes_variation:
         lines.append(
             "Run-to-run variation is assumed where there are too few runs to measure it: runs of one server are taken "
-            f"to differ by {units.percentage(comparison.variation)} (standard deviation; --run-variation). Three runs "
-            "of each server measure it."
+            f"to differ by {units.percentage(comparison.variation)}, in TTFT by twice that (standard deviations; "
+            "--run-variation). Three runs of each server measure it."
         )
     return lines
 

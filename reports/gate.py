@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from reports import units
-from reports.changes import ASSUMED_VARIATION, FEWEST_DEGREES, Change, change_between
+from reports.changes import ASSUMED_VARIATION, FEWEST_DEGREES, Change, assumed_variation, change_between
 from reports.command import ended
 from reports.conditions import Condition, Figure
 from reports.drawing import spoken
@@ -121,8 +121,8 @@ def _notes(base: Sequence[Results], new: Sequence[Results], variation: float) ->
     if len(base) + len(new) - 2 < FEWEST_DEGREES and variation:
         notes.append(
             f"Run-to-run variation is assumed, not measured: runs of one server are taken to differ by "
-            f"{units.percentage(variation)} (standard deviation; --run-variation). Three runs a side measure it: "
-            "--base A1 A2 A3 --new B1 B2 B3."
+            f"{units.percentage(variation)}, in TTFT by twice that (standard deviations; --run-variation). Three runs "
+            "a side measure it: --base A1 A2 A3 --new B1 B2 B3."
         )
     notes += [notice for run in new for notice in prefix_hit_notices(base[0], run)]
     return [*notes, *(f"{run.folder.name}: {notice}" for run in (*base, *new) for notice in prompt_notices(run))]
@@ -223,7 +223,8 @@ def _held(
         return _Held(condition, figure, name, f"no such figure in {' and '.join(missing)}")
     base, new = known
     told = " → ".join(told_figure(figure, sum(run.value for run in side) / len(side)) for side in known)
-    change = change_between(base, new, share=figure.name in _SHARES, variation=variation)
+    assumed = assumed_variation(figure, variation)
+    change = change_between(base, new, share=figure.name in _SHARES, variation=assumed)
     if change is None:
         return _Held(condition, figure, name, f"{told}: no change can be told of a figure that is 0")
     return _Held(condition, figure, name, f"{told}: {told_change(figure, as_change(figure, change.estimate))}", change)

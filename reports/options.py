@@ -121,7 +121,7 @@ def add_variation(parser: ArgumentParser) -> None:
         default=f"{ASSUMED_VARIATION:.0%}",
         metavar="PERCENT",
         help="standard deviation from run to run of one server that is assumed where there are too few runs to measure "
-        "it (default: %(default)s)",
+        "it; of TTFT twice that (default: %(default)s)",
     )
 
 

@@ -59,7 +59,7 @@ def test_better_and_worse_are_said_of_what_is_lower_and_of_what_is_higher(folder
     assert ratio is not None
     assert ratio.low is not None
     assert ratio.high is not None
-    assert 1.25 < ratio.low < 1.5 < ratio.high < 1.8  # of 5 % from run to run, as one run each tells nothing of it
+    assert 1.1 < ratio.low < 1.5 < ratio.high < 2.1  # of 10 % from run to run, as one run each tells nothing of it
 
 
 def test_equals_are_told_apart_one_time_in_twenty_at_most(folder: Folder) -> None:

@@ -113,11 +113,10 @@ def test_the_same_nonce_sends_the_same_texts_again(
     simulator = start_simulator("--profile", "fast")
     one_user = ("-H", simulator.host, "-u", "1", "-r", "1", "-t", "2s", *prompts, *ASKED)
     sent = []
-    for name, nonce in (("one", "N1"), ("two", "N1"), ("three", "")):
-        run = run_locust(*one_user, "--prompt-nonce", nonce, "--results", str(tmp_path / name))
+    for name in ("one", "two"):
+        run = run_locust(*one_user, "--prompt-nonce", "N1", "--results", str(tmp_path / name))
         assert run.exit_code == 0, run.output
         folder = next((tmp_path / name).iterdir())
         sent.append([row["prompt_hash"] for row in read_csv(folder / "requests.csv")][:20])
     assert len(sent[0]) == 20
     assert sent[0] == sent[1]
-    assert not set(sent[0]) & set(sent[2])
