@@ -24,6 +24,7 @@ from page.mount import WebPage
 from page.options import add_options as add_page_options
 from reports.judge import Judge
 from reports.sink import TerminalSink
+from sanitize import guard_output
 from shapes.own_code import check_own_code
 from shapes.run_shape import RunShape
 from startup import StartChecks, modes_of, plan_of, run_options, stage_of
@@ -33,6 +34,7 @@ from users.hooks import Crew
 logger = logging.getLogger("tokenswarm")
 EXIT_BAD_SETUP = 2
 
+guard_output()
 judge = Judge()
 recording = Recording(events, sinks=[TerminalSink(judge)], judge=judge)
 crew = Crew(events)

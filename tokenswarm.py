@@ -14,6 +14,7 @@ import reports.recover
 import simulator.cli
 from options import unknown_option
 from reports.output import discard
+from sanitize import guarded_output
 
 _COMMANDS = {
     "simulate": (simulator.cli, "serve the simulator, a server of known speed"),
@@ -44,6 +45,11 @@ class _Parser(argparse.ArgumentParser):
 
 def main(arguments: list[str] | None = None) -> int:
     """Run a subcommand. Returns its exit code: 2 for what cannot be done as asked; the others are the subcommand's."""
+    with guarded_output():
+        return _main(arguments)
+
+
+def _main(arguments: list[str] | None) -> int:
     parser = _Parser(prog="tokenswarm", description="Stress tests for servers that stream text from LLMs.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
     parsers = {}

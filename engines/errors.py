@@ -1,4 +1,7 @@
-"""What a server says when it fails, in one line, whatever shape it says it in."""
+"""What a server says when it fails, in one line, whatever shape it says it in.
+
+Nothing here trusts that shape: nesting and length are bounded, so that no body takes long or exhausts the stack.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,11 @@ import msgspec
 from engines.pages import looks_like_a_page, words_of_page
 
 _MESSAGE_CHARACTERS = 300
+#: Of a longer text only so much is looked at: it may be white space for the most part.
+_LOOKED_AT_CHARACTERS = 10 * _MESSAGE_CHARACTERS
 _MOST_OF_A_LIST = 3
+#: Errors wrap errors, but not deeper than this.
+_MOST_DEPTH = 8
 #: Keys of answers that came whole where a stream was asked for.
 _WHOLE_ANSWERS = ("choices", "text_output", "generated_text", "content", "done")
 
@@ -21,7 +28,7 @@ def error_message(body: bytes) -> str:
         document = msgspec.json.decode(body)
         if isinstance(document, str) and document.startswith("{"):
             document = msgspec.json.decode(document)  # MLC-LLM encodes its errors twice
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except (ValueError, RecursionError):  # DecodeError and UnicodeDecodeError are ValueErrors
         text = body.decode("utf-8-sig", "replace")
         return _shortened(words_of_page(text) if looks_like_a_page(text) else text) or "no message"
     if isinstance(document, list) and document:  # BentoML's exceptions
@@ -38,23 +45,42 @@ def error_message(body: bytes) -> str:
 def words_of(error: Any) -> str:
     """The message inside an error of any of the shapes in use: an object with a message, a list of them, a string,
     anything."""
+    return _shortened(_words(error, _MOST_DEPTH)) or "the server reported an error without a message"
+
+
+def _words(error: Any, depth: int) -> str:
+    if not depth:
+        return ""
     if isinstance(error, dict):
         if isinstance(error.get("msg"), str):
             return _of_validation(error)
         message = error.get("message", error.get("error"))
-        return words_of(message if message is not None else msgspec.json.encode(error).decode())
+        return _as_text(error) if message is None else _words(message, depth - 1)
     if isinstance(error, list) and error:
-        return _shortened("; ".join(words_of(one) for one in error[:_MOST_OF_A_LIST]))
-    return _shortened(str(error)) or "the server reported an error without a message"
+        return "; ".join(_shortened(_words(one, depth - 1)) for one in error[:_MOST_OF_A_LIST])
+    return error if isinstance(error, str) else _as_text(error)
 
 
 def _of_validation(detail: dict[str, Any]) -> str:
     """FastAPI's: where, and what is wrong there."""
     place = detail.get("loc")
-    where = ".".join(str(part) for part in place) if isinstance(place, list) else ""
-    return _shortened(f"{where}: {detail['msg']}" if where else detail["msg"])
+    parts = [part for part in place if isinstance(part, str | int)] if isinstance(place, list) else []
+    where = ".".join(str(part) for part in parts[:_MOST_DEPTH])
+    return f"{where}: {detail['msg']}" if where else str(detail["msg"])
+
+
+def _as_text(value: Any) -> str:
+    if value is None:
+        return "None"
+    try:
+        return msgspec.json.encode(value).decode()
+    except (ValueError, RecursionError, OverflowError):  # a number of thousands of digits; nesting near the stack's end
+        return ""
 
 
 def _shortened(text: str) -> str:
-    text = " ".join(text.split())
-    return text if len(text) <= _MESSAGE_CHARACTERS else text[: _MESSAGE_CHARACTERS - 1] + "…"
+    whole = len(text) <= _LOOKED_AT_CHARACTERS
+    text = " ".join(text[:_LOOKED_AT_CHARACTERS].split())
+    if len(text) > _MESSAGE_CHARACTERS or not whole:
+        return text[: _MESSAGE_CHARACTERS - 1] + "…"
+    return text

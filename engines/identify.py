@@ -16,8 +16,12 @@ import msgspec
 from engines.bentoml import MAX_TOKENS_RANGE
 from engines.errors import error_message
 from engines.records import EngineError
+from sanitize import server_text
 
 MODELS = "/v1/models"
+#: How much of what a server says of itself is repeated: of a version, of a sentence.
+_VERSION_CHARACTERS = 100
+_EVIDENCE_CHARACTERS = 300
 BENTOML = "BentoML"
 
 
@@ -80,8 +84,18 @@ def identify(fetch: Fetch, engine: str | None = None) -> Found:
     where nothing answers, or nothing that is known (only without `engine`), and NotReady for what is still starting.
     """
     server = _Server(fetch)
-    found = _identified(server, engine)
-    return replace(found, models_refused=_models_refused(server))
+    try:
+        found = _identified(server, engine)
+    except NotReady as error:
+        raise NotReady(server_text(str(error), _EVIDENCE_CHARACTERS)) from None
+    except EngineError as error:
+        raise EngineError(server_text(str(error), _EVIDENCE_CHARACTERS)) from None
+    return replace(
+        found,
+        version=found.version and server_text(found.version, _VERSION_CHARACTERS),
+        evidence=[server_text(sentence, _EVIDENCE_CHARACTERS) for sentence in found.evidence],
+        models_refused=_models_refused(server),
+    )
 
 
 def _identified(server: _Server, engine: str | None) -> Found:
@@ -200,7 +214,7 @@ def _server_header(server: _Server) -> _Seen | None:
 
 def _owner(server: _Server) -> _Seen | None:
     for model in _listed(server):
-        if engine := _OWNERS.get(str(model.get("owned_by"))):
+        if engine := _OWNERS.get(_text_at(model, "owned_by") or ""):
             return _Seen(engine, f"GET {MODELS}: the models are owned_by {model['owned_by']}")
     return None
 
@@ -272,7 +286,7 @@ def _bentoml(server: _Server) -> _Seen | None:
 def _last_resort(server: _Server) -> Found:
     models = _names(_listed(server), "id")
     if models:
-        owner = _listed(server)[0].get("owned_by")
+        owner = _text_at(_listed(server)[0], "owned_by")
         because = f"GET {MODELS} lists models as OpenAI does, owned_by {owner}, which is none of the engines known here"
         return Found("openai", None, server.gateway(), models, [because, "taken for a plain OpenAI server"])
     late = next((f"GET {path} gives HTTP {it.status}" for path, it in server.answers if it.status in _NOT_YET), None)
@@ -362,7 +376,7 @@ _PAGES = {
 
 
 def _before(version: str, major: int, minor: int) -> bool:
-    match = re.match(r"v?(\d+)\.(\d+)", version)
+    match = re.match(r"v?(\d{1,9})\.(\d{1,9})", version, re.ASCII)
     return match is not None and (int(match[1]), int(match[2])) < (major, minor)
 
 
@@ -389,7 +403,7 @@ def _models_refused(server: _Server) -> ModelsRefused | None:
     answer = server.get(MODELS)
     if answer is None or answer.status < 400 or answer.status == 404:
         return None
-    return ModelsRefused(answer.status, error_message(answer.body))
+    return ModelsRefused(answer.status, server_text(error_message(answer.body), _EVIDENCE_CHARACTERS))
 
 
 def _listed(server: _Server) -> list[dict[str, Any]]:
@@ -412,7 +426,7 @@ def _max_tokens_range(server: _Server, engine: str) -> tuple[int, int] | None:
         try:
             limits = route["input"]["properties"]["max_tokens"]
             return int(limits["minimum"]), int(limits["maximum"])
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, TypeError, ValueError, OverflowError):
             continue
     return MAX_TOKENS_RANGE
 

@@ -194,6 +194,10 @@ _WANTED = tuple(
 )
 
 
+#: A gateway before a hundred engines has fewer. Reading so many takes some 0.1 s.
+_MOST_LINES = 10_000
+
+
 def read_metrics(body: bytes) -> dict[Concept, float]:
     """What a page tells, each concept once; {} for a page of metrics that are none of these. Raises MetricsUnreadable.
 
@@ -205,6 +209,8 @@ def read_metrics(body: bytes) -> dict[Concept, float]:
         # The wanted lines only: the parser takes tens of milliseconds for a page of vLLM's, which the load would feel,
         # and the rest of MLC-LLM's page is no strict text.
         lines = [line for line in body.decode().splitlines() if line.startswith(_WANTED)]
+        if len(lines) > _MOST_LINES:
+            raise MetricsUnreadable(f"the page has more than {_MOST_LINES:,} lines of metrics that are known here")
         told = _values("\n".join([*lines, ""]))
     except ValueError as error:  # a UnicodeDecodeError is one
         raise MetricsUnreadable(f"this is not Prometheus' text format: {error}") from None
@@ -259,7 +265,7 @@ def _of_steps(body: bytes) -> dict[Concept, float]:
     """The last step stands for now. An empty list: nothing ran since the last look."""
     try:
         steps = msgspec.json.decode(body, type=list[_Step])
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise MetricsUnreadable(f"this is no list of an engine's steps: {error}") from None
     if not steps:
         return {}

@@ -3,7 +3,8 @@
 Format: https://html.spec.whatwg.org/multipage/server-sent-events.html. sseclient-py reads the events; it pulls from an
 iterable and takes the iterable's end for the stream's, so it is handed whole events only. Finding where events end is
 done here, and so is the plainest event there is, one line `data: …`: an answer is made of little else, and reading it
-here costs less than half (benchmarks/parsing.py). tests/engines hold the two ways to be equal.
+here costs less than half (benchmarks/parsing.py). Large events of several lines are read here too: sseclient-py takes
+time that grows with the square of their length. tests/engines hold the ways to be equal.
 """
 
 from __future__ import annotations
@@ -15,9 +16,11 @@ from sseclient import SSEClient
 
 from engines.records import StreamBroken
 
-#: An event that grows past this is no event: without a bound, a server that never ends one fills the memory.
-MAX_EVENT_BYTES = 8 * 1024 * 1024
-
+#: An event that grows past this is no event: without a bound, a server that never ends one fills the memory, and one
+#: that does end it stops all other streams of this process while it is read (some 0.1 s at this length).
+MAX_EVENT_BYTES = 2 * 1024 * 1024
+#: What is handed to sseclient-py at most: a few milliseconds' work.
+_SMALL_EVENT_BYTES = 16 * 1024
 
 #: What the plainest event has before its data, and behind.
 PLAIN = b"data: "
@@ -26,12 +29,26 @@ _BETWEEN = END + PLAIN
 
 
 def read_any_event(event: bytes) -> Iterator[bytes]:
-    """The `data` of one event without its blank line; nothing for one that has none, such as a comment."""
+    """The `data` of one event without its blank line; nothing for one that has none, such as a comment. Raises
+    StreamBroken for an event that is not UTF-8."""
+    if not event or (event.startswith(b":") and b"\n" not in event and event.isascii()):
+        return
     try:
+        if len(event) > _SMALL_EVENT_BYTES:
+            event.decode()
+            lines = [line for line in event.split(b"\n") if line == b"data" or line.startswith(b"data:")]
+            if lines:
+                yield b"\n".join(map(_value, lines))
+            return
         for read in SSEClient(iter((event + b"\n\n",))).events():
             yield read.data.encode()
     except UnicodeDecodeError as error:
         raise StreamBroken(f"an event is not UTF-8: {error.object[:60]!r}") from None
+
+
+def _value(line: bytes) -> bytes:
+    """Of a line `data` or `data:…`."""
+    return line[len(b"data:") :].removeprefix(b" ")
 
 
 def plain_events(data: bytes) -> list[bytes] | None:
@@ -60,7 +77,8 @@ class EventSplitter:
     def feed(self, data: bytes) -> Iterable[bytes]:
         """`data` fields of the completed events, in order, to be read to the end. Raises StreamBroken for an endless or
         unreadable event, behind the events before it."""
-        if self._begun and not self._pieces and (payloads := plain_events(data)) is not None:
+        usual = self._begun and not self._pieces and len(data) <= MAX_EVENT_BYTES
+        if usual and (payloads := plain_events(data)) is not None:
             self._ended_with_cr = False
             return payloads
         return self._feed(data)
@@ -96,6 +114,8 @@ class EventSplitter:
                 event = event.removeprefix(BOM_UTF8)
             if event.startswith(PLAIN) and b"\n" not in event:
                 yield event[len(PLAIN) :]
+            elif event.startswith(b"data:") and b"\n" not in event and event.isascii():
+                yield _value(event)
             else:
                 yield from read_any_event(event)
 

@@ -16,6 +16,8 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from sanitize import hide
+
 KEY_VARIABLE = "TOKENSWARM_CLUSTER_KEY"
 #: Shorter secrets could be found by trying, from one recorded message.
 _SHORTEST_CHARACTERS = 16
@@ -64,7 +66,9 @@ class ClusterKey:
         if file and variable:
             raise ClusterKeyError(f"both --cluster-key-file and {KEY_VARIABLE} are given; give one of them")
         if file:
-            return cls(_read(Path(file)))
+            secret = _read(Path(file))
+            hide(secret)
+            return cls(secret)
         return cls(variable) if variable else None
 
     def mac(self, label: bytes, *parts: bytes) -> bytes:

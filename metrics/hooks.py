@@ -38,7 +38,7 @@ from metrics.prometheus import LiveRun, serve
 from metrics.proof import hints
 from metrics.recorder import Recorder
 from metrics.records import Report, ReportError
-from metrics.run import RunFacts, Status
+from metrics.run import RunFacts, Status, safe_facts
 from metrics.spool import Spool
 from metrics.spool_place import worker_spool_folder
 from metrics.stage import Stage
@@ -175,6 +175,7 @@ class Recording:
         ObjectiveError, ResultsFolderError."""
         runner = self._environment.runner
         assert self._environment.parsed_options is not None
+        facts = safe_facts(facts)
         self._finish()  # a run whose last reports are still awaited: what is here is what there is
         workers = runner.worker_count if isinstance(runner, MasterRunner | LocalRunner) else 1
         options = RecordingOptions.of(self._environment.parsed_options)
@@ -388,9 +389,10 @@ class Recording:
 
     def _take_own_report(self, run: ActiveRun) -> None:
         if isinstance(self._environment.runner, LocalRunner) and self.recorder is not None:
-            report = self.recorder.take_report()
-            self._enter_new(run, report)
-            self.recorder.acknowledge(report.number)
+            recorder = self.recorder
+            for report in recorder.take_reports():
+                self._enter_new(run, report)
+                recorder.acknowledge(report.number)
 
     def _enter_new(self, run: ActiveRun, report: Report, encoded: bytes | None = None) -> None:
         if run.enter(report, encoded):

@@ -22,6 +22,7 @@ from metrics.records import RequestRow
 from metrics.server import ServerSample
 from metrics.stage import Part, Stage
 from metrics.summary import Summary, summary_rows
+from sanitize import cell, shown_values
 
 REQUEST_COLUMNS = (
     *("id", "worker", "user", "stage", "system_prompt", "level", "phase", "outcome", "status"),
@@ -213,7 +214,7 @@ def _request_cells(row: RequestRow, stage: Stage) -> tuple[Any, ...]:
         *(row.output_tokens, row.output_tokens_source, row.output_events, row.output_arrivals),
         *(row.prompt_tokens, row.prompt_tokens_source, row.gaps_measured, _ms(row.gap_max_ns)),
         *(_ms(row.client_delay_max_ns), row.stamps),
-        *(row.finish_reason, row.error),
+        *(_text(row.finish_reason), _text(row.error)),
         *(_ms(row.first_body_ns), _ms(row.first_event_ns), _ms(row.last_event_ns), row.events),
         *(_ms(row.ttft_uncertainty_ns), row.reads),
         *(row.prompt_id, row.prompt_hash, row.cached_tokens, row.retries),
@@ -261,6 +262,10 @@ def _nearest_rank(ascending: Sequence[int], p: float) -> int | None:
     return ascending[max(0, ceil(p * len(ascending)) - 1)] if ascending else None
 
 
+def _text(text: str | None) -> str | None:
+    return None if text is None else cell(text)
+
+
 def _seconds(ns: int) -> str:
     return f"{ns / 1e9:.9f}"
 
@@ -284,4 +289,5 @@ def _write_json(path: Path, document: Any) -> None:
 
 
 def _json_text(document: Any) -> str:
-    return msgspec.json.format(msgspec.json.encode(document), indent=2).decode() + "\n"
+    safe = shown_values(msgspec.to_builtins(document, str_keys=True))
+    return msgspec.json.format(msgspec.json.encode(safe), indent=2).decode() + "\n"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import deque
+
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +12,7 @@ from metrics.concurrency import ConcurrencyMeter
 from metrics.ended import EndedRequest, LocustCount, ReportBuilder
 from metrics.health import HealthMeter
 from metrics.ledger import WINDOW_S
-from metrics.records import Report, RequestRow
+from metrics.records import MOST_ROWS, Report, RequestRow
 from metrics.spool import Spool
 from metrics.stage import Begun, Stage, tokens_by_part, tokens_by_window
 from metrics.timeline import Outcome, Timeline
@@ -38,6 +40,7 @@ class Recorder:
         self.fired = 0
         self._reports = 0
         self._pending = ReportBuilder()
+        self._full: deque[Report] = deque()
 
     def begin_stage(self, stage: Stage, run_began_ns: int, began_ns: int) -> None:
         """Requests sent from now on belong to this stage. Times on this process's perf_counter_ns."""
@@ -65,7 +68,7 @@ class Recorder:
     @property
     def has_pending(self) -> bool:
         """Whether a request has ended since the last report."""
-        return bool(self._pending.rows)
+        return bool(self._pending.rows or self._full)
 
     def saw_output(self, events: int) -> None:
         """So many events with output came, on streams that may still run."""
@@ -107,10 +110,20 @@ class Recorder:
         if self.spool is not None:
             self.spool.ended(ended)
         self._pending.add(ended)
+        if len(self._pending.rows) == MOST_ROWS:
+            self._full.append(self._take())
         return ended.row
 
+    def take_reports(self) -> list[Report]:
+        """All since the last report, in one report or several, none of them too large for a master."""
+        return [self.take_report() for _ in range(len(self._full) + 1)]
+
     def take_report(self) -> Report:
-        """All since the last report. The caller sees to it that it arrives."""
+        """The next report: of all since the last, but of MOST_ROWS requests at most. The caller sees to it that it
+        arrives."""
+        return self._full.popleft() if self._full else self._take()
+
+    def _take(self) -> Report:
         self._reports += 1
         report = self._pending.take(
             self.worker, self._reports, self.fired, self.in_flight, self.output_events, self.health.take()

@@ -22,6 +22,11 @@ Amount = Annotated[float, msgspec.Meta(ge=0, le=float(_MOST))]
 Count = Annotated[int, msgspec.Meta(ge=0, le=_MOST)]
 PromptHash = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{0,16}$")]
 Moment = Annotated[int, msgspec.Meta(ge=-_MOST, le=_MOST)]
+#: A row takes 3 kB at most: what is longer than a worker makes it is no row.
+Word = Annotated[str, msgspec.Meta(max_length=128)]
+Sentence = Annotated[str, msgspec.Meta(max_length=512)]
+#: So many rows go into a report that none is refused for its size, whatever the server's errors say.
+MOST_ROWS = 4096
 
 
 class RequestRow(msgspec.Struct, frozen=True, array_like=True):
@@ -33,7 +38,7 @@ class RequestRow(msgspec.Struct, frozen=True, array_like=True):
 
     worker: Count
     number: Count
-    user: str
+    user: Word
     stage: Count
     phase: Phase
     outcome: Outcome
@@ -42,11 +47,11 @@ class RequestRow(msgspec.Struct, frozen=True, array_like=True):
     ended_ns: Moment
     connect_ns: Count
     output_tokens: Count
-    output_tokens_source: str
+    output_tokens_source: Word
     output_events: Count
     output_arrivals: Count
     tokens_by_part: dict[Part, Amount]
-    stamps: str
+    stamps: Word
     reads: Count
     reads_with_kernel_time: Count
     gaps_measured: bool = True
@@ -60,11 +65,11 @@ class RequestRow(msgspec.Struct, frozen=True, array_like=True):
     e2e_ns: Moment | None = None
     duration_ns: Moment | None = None
     prompt_tokens: Moment | None = None
-    prompt_tokens_source: str = ""
+    prompt_tokens_source: Word = ""
     gap_max_ns: Moment | None = None
     client_delay_max_ns: Moment | None = None
-    finish_reason: str | None = None
-    error: str | None = None
+    finish_reason: Word | None = None
+    error: Sentence | None = None
     first_body_ns: int | None = None
     first_event_ns: int | None = None
     last_event_ns: int | None = None

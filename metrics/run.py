@@ -15,6 +15,7 @@ import msgspec
 from metrics.health import NO_SELF_CHECKS, SelfCheck
 from metrics.stage import Stage
 from metrics.summary import FORMAT, Validity
+from sanitize import shown_values
 
 
 class Status(StrEnum):
@@ -49,6 +50,12 @@ class RunFacts(msgspec.Struct, frozen=True):
     chat_template: str | None = None
     cold_start_s: float = 0.0
     embedded_simulator: bool = False
+
+
+def safe_facts(facts: RunFacts) -> RunFacts:
+    """The same facts without secrets and control characters: files, labels of metrics and pages show them."""
+    names = ("host", "engine", "model", "options", "prompts", "engine_version", "gateway", "engine_evidence")
+    return msgspec.structs.replace(facts, **{name: shown_values(getattr(facts, name)) for name in names})
 
 
 def run_document(

@@ -208,7 +208,8 @@ class WorkerLink:
         if recorder is not None:
             stage = next(reversed(recorder.stages), -1)
             try:
-                outbox.put(recorder.take_report())
+                for report in recorder.take_reports():
+                    outbox.put(report)
             except OutboxFull as error:
                 self._give_up(f"This worker ends: {error}", exit_code=3)
                 return

@@ -18,6 +18,7 @@ from page.live import LiveView
 from page.login_pages import PublicRoute
 from page.runs import RunShelf
 from page.security import DOCUMENT_POLICY
+from sanitize import shown_values
 
 #: Under Locust's own address.
 PREFIX = "/tokenswarm"
@@ -154,4 +155,5 @@ class Routes:
 
 
 def _json(document: Any) -> Response:
-    return Response(msgspec.json.encode(document), mimetype="application/json", headers={"Cache-Control": "no-store"})
+    safe = shown_values(msgspec.to_builtins(document, str_keys=True))
+    return Response(msgspec.json.encode(safe), mimetype="application/json", headers={"Cache-Control": "no-store"})

@@ -42,6 +42,7 @@ from page.section import KEY, extended_rows, extended_table, report_section
 from page.security import PAGE_POLICY, REPORT_POLICY, SecuredApplication
 from page.start_policy import FILES, StartPolicy
 from page.typed_load import shape_meant
+from sanitize import shown
 
 logger = logging.getLogger(__name__)
 
@@ -106,7 +107,7 @@ class WebPage:
 
     def refuse(self, reason: str) -> None:
         """A start that had passed its check did not become a run after all."""
-        self.refusal = reason
+        self.refusal = shown(reason)
 
     # What the page asks.
 
@@ -215,15 +216,15 @@ class WebPage:
         form = request.form
         try:
             several = _PICKER_FORM if self._picks_classes else ()
-            shown = [option.name for option in self.form()] + [*_LOCUSTS_FORM, *several]
-            self._policy.check(form.to_dict(flat=False), shown, several)
+            in_form = [option.name for option in self.form()] + [*_LOCUSTS_FORM, *several]
+            self._policy.check(form.to_dict(flat=False), in_form, several)
             form = self._with_shape_meant(form)
             ours = {name: text for name, text in form.items() if name not in _LOCUSTS_OWN}
             options = given(ours, self.options)
             _take_locusts_own(options, form)
             self._check(self._environment, options, form.get("host", self._environment.host or ""))
         except ValueError as error:
-            return str(error)
+            return shown(str(error))
         if not form.get("run_time"):
             self.options.run_time = None  # Locust would keep the last run's
         return None

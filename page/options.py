@@ -13,6 +13,7 @@ from typing import Any
 
 from page.origins import is_loopback_bind
 from reports.options import Joined
+from sanitize import hide
 
 #: Holds the password of the web page. A variable, not an option: command lines can be read by every process.
 PASSWORD_VARIABLE = "TOKENSWARM_WEB_PASSWORD"  # noqa: S105
@@ -151,6 +152,7 @@ def _password(options: Namespace, environ: Mapping[str, str]) -> str:
         if isinstance(error, WebOptionError):
             raise
         raise WebOptionError(f"--web-password-file {path} cannot be read: {error}.") from None
+    hide(text)
     return _checked(text, f"--web-password-file {path}")
 
 

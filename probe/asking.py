@@ -58,7 +58,6 @@ def ask(
     request: ChatRequest,
     timeouts: Timeouts,
     count_tokens: CountTokens | None = None,
-    secret: str = "",
 ) -> Story:
     """One answer, whatever comes of it."""
     asked = _AttentiveAsk(
@@ -71,7 +70,6 @@ def ask(
         prompt_tokens=0,
         prompt_tokens_source="",
         count_tokens=count_tokens,
-        secret=secret,
     )
     timeline = asked.run()
     response = asked.response

@@ -18,7 +18,7 @@ from probe.dialing import Dialed, dial
 from probe.findings import Option, Stories, misleading, options_followed, prefix_cache, reaches_the_limit
 from probe.story import Story
 from prompts import load_system_prompt
-from users.options import Timeouts, api_key, request_headers
+from users.options import Timeouts, request_headers
 from users.server import Inquiry, found_ready, model_of
 from users.server_metrics import MetricsPage, NothingThere, metrics_pages
 from wire import Origin, StreamClient, TlsSettings, WireError
@@ -121,7 +121,7 @@ class Probe:
         with_system_prompt = replace(short, system_prompt=f"{nonce}\n{load_system_prompt(None)}")
 
         def asked(request: ChatRequest, how: Engine = engine) -> Story:
-            return ask(client, how, request, self.timeouts, self.count_tokens, api_key())
+            return ask(client, how, request, self.timeouts, self.count_tokens)
 
         plain = asked(question)
         if plain.outcome != "ok":

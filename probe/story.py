@@ -10,10 +10,14 @@ import msgspec
 
 from engines import Delta
 from metrics.timeline import Timeline
+from sanitize import server_text
 from wire import Arrival
 
 #: Headers that tell something of who answered and how.
 TOLD_HEADERS = ("content-type", "content-encoding", "transfer-encoding", "server", "via", "connection", "date")
+_HEADER_CHARACTERS = 200
+#: Of the answer. --max-tokens may be large.
+_TEXT_CHARACTERS = 100_000
 #: Who counts tokens, the best first: the server's usage, its engine event by event, a tokenizer, the events themselves.
 TOKEN_SOURCES = ("usage", "engine", "tokenizer", "events")
 
@@ -109,8 +113,8 @@ def story_of(
         finish_reason=timeline.finish_reason,
         keep_alive_promised=keep_alive_promised,
         clock_ahead_s=_clock_ahead_s(headers.get("date"), unix_s),
-        headers={name: headers[name] for name in TOLD_HEADERS if name in headers},
-        text=text,
+        headers={name: server_text(headers[name], _HEADER_CHARACTERS) for name in TOLD_HEADERS if name in headers},
+        text=server_text(text, _TEXT_CHARACTERS, lines=True),
     )
 
 
@@ -147,5 +151,5 @@ def _clock_ahead_s(date: str | None, unix_s: float) -> float | None:
     """The header has whole seconds, cut off: a clock that agrees is up to a second behind by it."""
     try:
         return parsedate_to_datetime(date).timestamp() + 0.5 - unix_s if date else None
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING
 
 from prompts.quiet import first_line, quiet
 from prompts.records import PromptError
+from sanitize import UnusableFile, check_file
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 ESTIMATE = "estimate (words, numbers and punctuation marks)"
 _PIECES = re.compile(r"(?P<word>[^\W\d_]+)|(?P<digits>\d+)|(?P<marks>[^\w\s]+|_+)|(?P<breaks>\n\s*)")
+_MOST_FILE_BYTES = 2**30
 _LETTERS_PER_EXTRA_TOKEN = 8
 _DIGITS_PER_TOKEN = 3
 _MARKS_PER_TOKEN = 2
@@ -65,7 +67,7 @@ def estimate_tokens(text: str) -> int:
 def _local_file(tokenizer: str) -> Path | None:
     """The tokenizer.json that `tokenizer` names on this disk; None when it can only be a name on the hub."""
     path = Path(tokenizer).expanduser()
-    if path.is_file():
+    if path.exists() and not path.is_dir():
         return path
     if path.is_dir():
         if not (path / "tokenizer.json").is_file():
@@ -115,7 +117,10 @@ def _read(file: Path, tokenizer: str) -> "Tokenizer":
     from tokenizers import Tokenizer
 
     try:
+        check_file(file, _MOST_FILE_BYTES)
         loaded = Tokenizer.from_file(str(file))
+    except UnusableFile as error:
+        raise PromptError(f"tokenizer {tokenizer!r}: {file.name} {error}") from None
     except Exception as error:  # the library raises bare Exception
         raise PromptError(
             f"tokenizer {tokenizer!r}: {file.name} cannot be read ({first_line(error)}); "

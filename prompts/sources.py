@@ -12,6 +12,7 @@ from prompts.conversations import Conversation, OtherRole, conversation_of
 from prompts.counting import TokenCounter
 from prompts.quiet import first_line, quiet
 from prompts.records import LeftOut, Prompt, PromptError, PromptSet, fingerprint_of
+from sanitize import MissingFile, UnusableFile, check_file
 
 SAMPLE_FILE = Path(__file__).with_name("sample.jsonl")
 DOLLY = "databricks/databricks-dolly-15k"
@@ -22,6 +23,8 @@ _HUB_SOURCE = re.compile(r"hf:(?P<name>[\w.-]+/[\w.-]+)(?:@(?P<split>[\w.\-\[\]:
 _FILE_BUILDERS = {".jsonl": "json", ".json": "json", ".csv": "csv", ".parquet": "parquet"}
 _TEXT_COLUMNS = ("instruction", "prompt", "question", "text", "messages", "conversations")
 _EXPECTED_COLUMNS = "instruction (with context, if any), prompt, question, text, messages or conversations"
+#: All of a file is held in memory.
+_MOST_FILE_BYTES = 4 * 2**30
 _FILE_KINDS = "a .jsonl, .json, .csv or .parquet file"
 # By name, as the hub's client has changed its HTTP library more than once.
 _UNREACHABLE = frozenset(("ConnectionError", "TimeoutError", "TransportError", "Timeout", "LocalEntryNotFoundError"))
@@ -133,10 +136,14 @@ def _read_file(source: str) -> _Table:
     path = Path(source).expanduser()
     if path.is_dir():
         raise PromptError(f"prompts from {source!r}: that is a folder; give {_FILE_KINDS} inside it")
-    if not path.is_file():
+    try:
+        check_file(path, _MOST_FILE_BYTES)
+    except MissingFile:
         raise PromptError(
             f"prompts from {source!r}: no such file; expected sample, dolly, hf:OWNER/NAME[@SPLIT] or {_FILE_KINDS}"
-        )
+        ) from None
+    except UnusableFile as error:
+        raise PromptError(f"prompts from {source!r}: the file {error}") from None
     builder = _FILE_BUILDERS.get(path.suffix.lower())
     if builder is None:
         raise PromptError(f"prompts from {source!r}: expected {_FILE_KINDS}, got {path.suffix or 'no suffix'!r}")

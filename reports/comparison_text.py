@@ -20,7 +20,9 @@ from reports.drift import Drift
 from reports.intervals import FEWEST_RUNS
 from reports.markdown import escaped, table
 from reports.notices import PROMPT
+from sanitize import cell
 
+_DOUBTS_CHARACTERS = 5000
 #: What the verdict is about.
 LEADING = (TTFT, TOKEN_RATE)
 
@@ -302,10 +304,10 @@ def _csv_row(comparison: Comparison, entry: Entry) -> dict[str, object]:
         "unit": "share" if entry.compared.share else "s" if entry.compared.figure.name in LATENCIES else "tok/s",
         "users": entry.stage.level,
         "system_prompt": entry.stage.system_prompt,
-        "server": entry.server.label,
-        "doubts": "; ".join(entry.server.doubts),
+        "server": cell(entry.server.label),
+        "doubts": cell("; ".join(entry.server.doubts), _DOUBTS_CHARACTERS),
         "runs": len(entry.server.levels(entry.stage)),
-        "base": comparison.base.label,
+        "base": cell(comparison.base.label),
         "change_is": "difference" if entry.compared.share else "ratio",
         "standing": entry.standing.value,
     }

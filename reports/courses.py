@@ -15,6 +15,7 @@ from metrics.timeline import Outcome
 from reports.intervals import Series
 from reports.journals import codes, numbers, read_columns
 from reports.results import Results
+from sanitize import server_text, unguarded
 
 #: More points than these a chart of a phone's width cannot show.
 MOST_POINTS = 360
@@ -136,6 +137,6 @@ def failure_examples(results: Results) -> list[FailureExample]:
         if error in found or len(found) >= _MOST_EXAMPLES:
             continue
         code = None if np.isnan(status[row]) else int(status[row])
-        told = " ".join(error.split())[:_LONGEST_ERROR]
+        told = server_text(" ".join(unguarded(error).split()), _LONGEST_ERROR)
         found[error] = FailureExample(int(stage[row]), outcome, code, float(sent_s[row]), told)
     return [example for _, found in sorted(examples.items()) for example in found.values()]

@@ -18,12 +18,15 @@ from metrics.stage import Phase
 from metrics.timeline import Outcome
 from reports.intervals import Series
 from reports.results import Level, ReportError, Results
+from sanitize import MissingFile, UnusableFile, check_file
 
 #: Columns of durations, in requests.csv in milliseconds and here in seconds.
 DURATIONS = (
     *("connect", "headers", "ttft", "ttfvt", "tpot", "e2e", "duration", "gap_max", "client_delay_max"),
     *("first_body", "first_event", "last_event"),
 )
+#: Some hundred million requests.
+_MOST_BYTES = 2**36
 _KEYS = ("stage", "phase", "outcome", "user", "sent_s")
 #: A window shorter than this share of its length was cut by its level's end.
 _WHOLE = 0.999
@@ -149,6 +152,7 @@ def read_columns(path: Path, columns: list[str], text: tuple[str, ...] = ()) -> 
     wanted = list(dict.fromkeys(columns))
     types = {name: pa.dictionary(pa.int32(), pa.string()) if name in text else pa.float64() for name in wanted}
     try:
+        check_file(path, _MOST_BYTES)
         return csv.read_csv(
             path,
             # An error text may hold a line end.
@@ -157,8 +161,10 @@ def read_columns(path: Path, columns: list[str], text: tuple[str, ...] = ()) -> 
                 column_types=types, include_columns=wanted, include_missing_columns=True, null_values=[""]
             ),
         )
-    except FileNotFoundError:
+    except (FileNotFoundError, MissingFile):
         raise ReportError(f"{path} is missing; the folder is not as a run left it.") from None
+    except UnusableFile as error:
+        raise ReportError(f"{path} {error}.") from None
     except (pa.ArrowInvalid, OSError) as error:
         raise ReportError(f"{path} is not as a run writes it: {' '.join(str(error).split())[:200]}.") from None
 

@@ -15,6 +15,7 @@ from reports.junit import junit_xml
 from reports.markdown import run_markdown
 from reports.options import JudgingOptions
 from reports.results import ReportError, Results, load_results
+from sanitize import shown
 
 logger = logging.getLogger("tokenswarm")
 
@@ -98,7 +99,7 @@ def write_text(kind: str, path: Path, text: str, append: bool = False) -> str:
     """Write a file. Returns the line that says where it is. Raises ReportError."""
     try:
         with path.open("a" if append else "w", encoding="utf-8") as file:
-            file.write(text)
+            file.write(shown(text))
     except OSError as error:
         raise ReportError(f"{path} cannot be written: {error.strerror}.") from error
     return f"{kind}: {path}"

@@ -15,7 +15,10 @@ import msgspec
 from metrics.health import SelfCheck
 from metrics.prompts_sent import PromptFigures
 from metrics.summary import FORMAT
+from sanitize import UnusableFile, read_file, shown_values
 
+#: A run of thousands of levels stays below it.
+_MOST_BYTES = 256 * 2**20
 JOURNALS = ("requests.csv", "windows.csv", "histograms.csv")
 
 Status = Literal["running", "finished", "interrupted", "failed", "recovered"]
@@ -309,15 +312,16 @@ def _no_summary(folder: Path, run: Run) -> str:
 
 def _read(path: Path, kind: type[T]) -> T:
     try:
-        data = path.read_bytes()
+        data = read_file(path, _MOST_BYTES)
         head = msgspec.json.decode(data, type=_Head)
         _check_format(path, head)
-        return msgspec.json.decode(data, type=kind)
-    except OSError as error:
-        raise ReportError(f"{path} cannot be read: {error.strerror or error}.") from error
+        # Another's folder may hold what a terminal obeys, and one of an older version what a server repeated.
+        return msgspec.convert(shown_values(msgspec.json.decode(data)), type=kind)
+    except UnusableFile as error:
+        raise ReportError(f"{path} {error}.") from error
     except msgspec.ValidationError as error:
         raise ReportError(f"{path} is not as a run writes it: {error}.") from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ReportError(f"{path} is not whole JSON ({error}); it was cut short or edited.") from error
 
 

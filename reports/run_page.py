@@ -16,6 +16,7 @@ from reports.judgement import Judgement
 from reports.page import Block, Page, Section, Text, html_of
 from reports.results import ReportError, Results
 from reports.verdict import RATE, conditions_table, verdict_blocks
+from sanitize import shown
 
 PAGE = "report.html"
 
@@ -23,7 +24,7 @@ PAGE = "report.html"
 def draw_page(results: Results, judgement: Judgement) -> Path:
     """Write `report.html` into the run's folder, over an older one, and return its path. Raises ReportError."""
     path = results.folder / PAGE
-    text = html_of(page_of(results, judgement))
+    text = shown(html_of(page_of(results, judgement)))
     try:
         write_whole(path, text)
     except OSError as error:

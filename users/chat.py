@@ -12,6 +12,7 @@ from locust.env import Environment
 from metrics.stage import Begun
 from metrics.timeline import Outcome, Timeline
 from options import refuse
+from sanitize import without_secrets
 from users.exchange import Ask
 from users.session import Session
 from wire import StreamClient
@@ -68,6 +69,10 @@ class StreamingUser(User):
         recorder.request_began()
         try:
             ask.run()
+        except Exception as error:  # Locust shows its text to everybody
+            if (safe := without_secrets(error)) is not error:
+                raise safe from None
+            raise
         finally:
             recorder.request_ended(recorded=ask.timeline is not None)
             if ask.timeline is not None:
@@ -90,7 +95,6 @@ class StreamingUser(User):
             measure_gaps=session.measures_gaps(),
             count_tokens=session.material.count_tokens,
             on_output=session.recorder.saw_output,
-            secret=session.secret,
         )
 
     def _tell(self, timeline: Timeline) -> None:

@@ -10,6 +10,7 @@ from gevent import GreenletExit
 
 from engines import NONE_ALIKE, Alike, ChatRequest, Delta, Engine, StreamBroken
 from metrics.timeline import Outcome, Timeline, TimelineBuilder
+from sanitize import server_text
 from users.options import Timeouts
 from wire import (
     Arrival,
@@ -27,6 +28,7 @@ from wire import (
 _LINGER_S = 1.0
 _MAX_ERROR_BODY_BYTES = 64 * 1024
 _MAX_ERROR_CHARACTERS = 500
+_MAX_FINISH_REASON_CHARACTERS = 100
 
 CountTokens = Callable[[str], int]
 
@@ -59,11 +61,10 @@ class Ask:
         measure_gaps: bool = True,
         count_tokens: CountTokens | None = None,
         on_output: Callable[[int], None] | None = None,
-        secret: str = "",
     ) -> None:
         """Without measure_gaps, the stream is watched to its first output only. prompt_tokens, by whoever counted them,
         stand unless the server's usage says otherwise; prompt_id names the prompt's row in its source. on_output is
-        told how many outputs each read held. secret is never repeated, though the server may repeat it."""
+        told how many outputs each read held."""
         self._client = client
         self._engine = engine
         self._request = request
@@ -72,7 +73,6 @@ class Ask:
         self._measure_gaps = measure_gaps
         self._count_tokens = count_tokens
         self._on_output = on_output
-        self._secret = secret
         self._builder = TimelineBuilder(user, stage, time.perf_counter_ns(), request.max_tokens)
         self._builder.prompt_tokens(prompt_tokens, prompt_tokens_source)
         self._builder.prompt(prompt_id, request.content_hash)
@@ -362,8 +362,6 @@ class Ask:
     def _finish(self, outcome: Outcome, message: str | None) -> Timeline:
         exchange = self._exchange
         ended_ns = self._told_all_ns or (exchange.ended_ns if exchange else None)
-        if message and self._secret:
-            message = message.replace(self._secret, "[API key]")
         return self._builder.finish(
             outcome,
             over_ns=ended_ns or time.perf_counter_ns(),
@@ -371,8 +369,8 @@ class Ask:
             end_ns=self._done_ns,
             bytes_received=exchange.bytes_received if exchange else 0,
             status=(exchange.response.status or None) if exchange else None,
-            finish_reason=self._finish_reason,
-            error=message and message[:_MAX_ERROR_CHARACTERS],
+            finish_reason=self._finish_reason and server_text(self._finish_reason, _MAX_FINISH_REASON_CHARACTERS),
+            error=message and server_text(message, _MAX_ERROR_CHARACTERS),
         )
 
 

@@ -22,10 +22,10 @@ from metrics.health import SelfCheck
 from metrics.recorder import Recorder
 from options import collect_errors
 from prompts import SHIPPED_SOURCES, PromptReuse, PromptSet, new_run_nonce
+from sanitize import API_KEY_VARIABLE
 from users.address import base_url, origin_of
 from users.chat import StreamingUser
 from users.options import (
-    API_KEY_VARIABLE,
     AUTO,
     KEY_SERVERS,
     USERS_OF_WORKER,

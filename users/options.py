@@ -21,13 +21,14 @@ from engines import (
 )
 from options import Collected, collect_errors
 from prompts import PromptReuse, parse_token_range
+from sanitize import API_KEY_VARIABLE, UnusableFile, read_text, shown
 from wire import Origin, TlsSettings, UnusableUrl
 
-API_KEY_VARIABLE = "LLM_API_KEY"
 #: Not an option of the command line: set where a web page may choose the server, and sent to workers with the options.
 KEY_SERVERS = "api_key_servers"
 #: How many users each worker is to have at most, in the same way.
 USERS_OF_WORKER = "users_of_worker"
+_MOST_TEMPLATE_BYTES = 2**20
 #: The --engine that is found out.
 AUTO = "auto"
 _NUMBER = r"\d+(?:\.\d+)?"
@@ -190,10 +191,10 @@ def _template(name: str) -> ChatTemplate:
     if name == LLAMA_3.name:
         return LLAMA_3
     try:
-        return compile_template(name, Path(name).expanduser().read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
+        return compile_template(name, read_text(Path(name).expanduser(), _MOST_TEMPLATE_BYTES))
+    except UnusableFile as error:
         raise OptionError(
-            f"--chat-template takes {LLAMA_3.name} or the path of a Jinja file, got {name!r}: {error}."
+            f"--chat-template takes {LLAMA_3.name} or the path of a Jinja file; the file {name!r} {error}."
         ) from None
 
 
@@ -411,7 +412,9 @@ def _page(option: str, text: str, *words: str) -> Origin | None:
         page = Origin.parse(text)
     except UnusableUrl:
         known = "".join(f"{word}, " for word in words if word)
-        raise OptionError(f"{option} takes {known}or an address like http://HOST:PORT/metrics, got {text!r}.") from None
+        raise OptionError(
+            f"{option} takes {known}or an address like http://HOST:PORT/metrics, got {shown(text)!r}."
+        ) from None
     return page if page.prefix else replace(page, prefix="/metrics")
 
 

@@ -8,9 +8,10 @@ from collections.abc import Collection, Sequence
 
 from engines import ChatRequest
 from metrics.timeline import Outcome, Timeline
+from sanitize import server_text
 from users.address import origin_of
 from users.exchange import Ask
-from users.options import ChatOptions, api_key, engine_of, key_advice, request_headers
+from users.options import ChatOptions, engine_of, key_advice, request_headers
 from users.session import load_material
 from wire import StreamClient
 
@@ -19,6 +20,8 @@ logger = logging.getLogger(__name__)
 _QUESTION = "Say hello."
 _TOKENS = 16
 _KINDS = {"off": "without system prompt", "on": "with system prompt"}
+#: Of the models that a server lists, so many are named, with so many characters of each.
+_NAMES, _NAME_CHARACTERS = 5, 100
 _UNAUTHORIZED = (401, 403)
 
 
@@ -60,7 +63,6 @@ def preflight(
                 prompt_tokens=0,
                 prompt_tokens_source="",
                 count_tokens=material.count_tokens,
-                secret=api_key(),
             )
             _judge(ask.run(), _KINDS[mode], options, host, models)
     finally:
@@ -90,7 +92,7 @@ def _advice(timeline: Timeline, options: ChatOptions, models: Sequence[str], may
         return f"{key_advice(may_have_key)}."
     if status == 429 or status >= 500:
         return "The server is overloaded or failed: see its log, and start again when it answers."
-    known = [name for name in models if name != options.model]
+    known = [server_text(name, _NAME_CHARACTERS) for name in models[: _NAMES + 1] if name != options.model]
     if options.model and known:
-        return f"Check --model {options.model}: the server lists {', '.join(known[:5])}."
+        return f"Check --model {options.model}: the server lists {', '.join(known[:_NAMES])}."
     return f"Check --host, and --model ({options.model or 'none was given'}) with the other options of the request."

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import gevent
 
 from engines import ENGINES, Answer, Counts, EngineError, Found, NotReady, identify
+from sanitize import server_text
 from users.address import origin_of
 from users.options import AUTO, ChatOptions, OptionError, api_key, check_engine, key_advice, request_headers
 from wire import StreamClient, WireError, went_stale
@@ -23,6 +24,9 @@ _TELL_EVERY_S = 15.0
 _NOT_YET = {400, 502, 503, 504}
 #: BentoCloud starts a deployment of no replicas when it is asked for this.
 _WAKING_PATH = "/readyz"
+#: Of the models that a server lists, so many are named, and names may have so many characters.
+_MOST_NAMES = 20
+_MOST_NAME_CHARACTERS = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,8 +160,13 @@ def model_of(given: str, found: Found, host: str, may_have_key: bool = True) -> 
     may_have_key: whether the API key was sent, if there is one. Raises OptionError."""
     if given:
         return given
-    names = found.models
-    if len(names) == 1:
+    names = [server_text(name, _MOST_NAME_CHARACTERS) for name in found.models[:_MOST_NAMES]]
+    if len(found.models) == 1:
+        if names != found.models:
+            raise OptionError(
+                f"--model is empty, and the name of the only model that {host} serves cannot be used, for it is too "
+                f"long or holds what no name should ({names[0]}); give --model."
+            )
         return names[0]
     if not ENGINES[found.engine].asks_for_model:
         return ""
@@ -166,7 +175,8 @@ def model_of(given: str, found: Found, host: str, may_have_key: bool = True) -> 
         raise OptionError(f"{host}: GET /v1/models gives HTTP {refused.status}: {refused.words}. {advice}.")
     if not names:
         raise OptionError(f"--model is empty, and {host} does not tell which models it serves; give --model.")
-    raise OptionError(f"--model is empty, and {host} serves {len(names)} models ({', '.join(names)}); give --model.")
+    told = ", ".join(names) + (", …" if len(names) < len(found.models) else "")
+    raise OptionError(f"--model is empty, and {host} serves {len(found.models)} models ({told}); give --model.")
 
 
 def unasked(options: ChatOptions) -> Server:

@@ -14,6 +14,7 @@ from typing import Protocol
 import gevent
 
 from engines.server_metrics import PAGES, Concept, MetricsUnreadable, read_metrics
+from sanitize import server_text
 from users.options import ServerMetricsOptions
 from wire import Origin, StreamClient, TlsSettings, WireError
 
@@ -23,6 +24,7 @@ logger = logging.getLogger(__name__)
 LIMIT_S = 4.0
 _CONNECT_LIMIT_S = 2.0
 _ASK_WHETHER_DUE_S = 0.2
+_MOST_NOTE_CHARACTERS = 500
 #: From here on the server means that it cannot answer now.
 _SERVER_ERROR = 500
 
@@ -157,8 +159,8 @@ class ServerWatch:
 
     def _note_once(self, reason: str) -> None:
         if self._note is None:
-            self._note = reason
-            logger.warning("Of the server's own metrics, not all can be read: %s", reason)
+            self._note = server_text(reason, _MOST_NOTE_CHARACTERS)
+            logger.warning("Of the server's own metrics, not all can be read: %s", self._note)
             self._tell_sources()
 
     def _tell_sources(self) -> None:

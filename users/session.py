@@ -24,7 +24,7 @@ from prompts import (
     token_counter,
 )
 from users.address import origin_of
-from users.options import ChatOptions, OptionError, Stamps, TokenTimes, api_key, engine_of, request_headers
+from users.options import ChatOptions, OptionError, Stamps, TokenTimes, engine_of, request_headers
 from wire import StreamClient
 
 _SAMPLED_ONE_IN = 10
@@ -110,7 +110,6 @@ class Session:
         self._origin = origin_of(host)
         self._tls = options.tls.context()
         self._headers = request_headers(self.engine, options.key_for(self._origin))
-        self.secret = api_key()
         self._sampler = Sampler(self.material.prompts, options.seed, recorder.worker)
         count_tokens = self.material.count_tokens or estimate_tokens
         self._marker = PromptMarker(options.prompt_reuse, options.prompt_nonce, recorder.worker, count_tokens)

@@ -7,9 +7,12 @@ from typing import Protocol
 
 from gevent.event import Event
 
-from wire.errors import WireError
+from wire.errors import ServerBrokeProtocol, WireError
 from wire.http import ResponseParser
 from wire.records import Arrival
+
+#: Of a document that is fetched whole, such as a page of metrics.
+MOST_KEPT_BYTES = 8 * 2**20
 
 
 class Source(Protocol):
@@ -124,6 +127,8 @@ class Exchange:
         if body:
             arrival = Arrival(arrived_ns, delay_ns, kernel, body, earliest_ns)
             if self._receiver is None:
+                if self.bytes_received > MOST_KEPT_BYTES:
+                    raise ServerBrokeProtocol(f"the document is longer than {MOST_KEPT_BYTES} bytes")
                 self.kept.append(arrival)
             else:
                 self._receiver.take(self, arrival)

@@ -7,10 +7,14 @@ from __future__ import annotations
 
 import ssl
 from dataclasses import dataclass
+from pathlib import Path
 
+from sanitize import UnusableFile, check_file
 from wire.errors import ServerBrokeProtocol, UnusableCertificates
 
 _PLAINTEXT_BYTES = 65536
+#: Those of all public authorities together take a quarter of a megabyte.
+_MOST_CA_BYTES = 64 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +27,11 @@ class TlsSettings:
     def context(self) -> ssl.SSLContext:
         """Raises UnusableCertificates where ca_file holds none."""
         try:
+            if self.ca_file is not None:
+                check_file(Path(self.ca_file), _MOST_CA_BYTES)
             context = ssl.create_default_context(cafile=self.ca_file)
+        except UnusableFile as error:
+            raise UnusableCertificates(f"--tls-ca: the file {self.ca_file} {error}.") from None
         except (OSError, ssl.SSLError) as error:
             raise UnusableCertificates(
                 f"--tls-ca {self.ca_file} is no PEM file of certificates ({error.strerror or error}); "

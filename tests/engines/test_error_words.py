@@ -1,8 +1,11 @@
 """What a person reads of an error response: the server's own words, short, and never nothing."""
 
+from itertools import product
+
 import pytest
 
-from engines import ENGINES
+from engines import ENGINES, StreamBroken
+from engines.errors import words_of
 
 BODIES = [
     pytest.param(
@@ -135,3 +138,40 @@ def test_the_words_are_short(body: bytes) -> None:
 
 def test_json_nested_beyond_reason_is_quoted_not_followed() -> None:
     assert ENGINES["vllm"].error_message(b"[" * 100_000) == "[" * 299 + "…"
+
+
+NESTED = [b"[", b'{"error":', b'{"message":[', b'{"detail":[', b'[{"msg":"no","loc":[']
+CLOSING = {b"[": b"]", b"{": b"}"}
+
+
+def nested(opening: bytes, depth: int) -> bytes:
+    closing = b"".join(CLOSING[bytes([each])] for each in reversed(opening) if bytes([each]) in CLOSING)
+    return opening * depth + b"1" + closing * depth
+
+
+@pytest.mark.parametrize("engine", sorted(ENGINES))
+def test_an_error_nested_to_any_depth_is_read_or_broken_and_never_a_defect(engine: str) -> None:
+    json_lines = ENGINES[engine].content_type == "application/x-ndjson"
+    for opening, depth in product(NESTED, (1, 9, 100, 240, 450, 900, 10_000)):
+        error = nested(opening, depth)
+        assert len(ENGINES[engine].error_message(b'{"error":' + error + b"}")) <= 300
+        assert len(ENGINES[engine].error_message(error)) <= 300
+        for key in (b'"error"', b'"type":"error","error"', b'"object":"error","message"'):
+            document = b"{" + key + b":" + error + b"}\n"
+            assert len(outcome_of(engine, document if json_lines else b"data: " + document + b"\n")) < 1000
+
+
+def outcome_of(engine: str, stream: bytes) -> str:
+    """The errors of a stream, or why it is broken."""
+    decoder = ENGINES[engine].decoder()
+    try:
+        return "".join(delta.error or "" for delta in [*decoder.feed(stream), *decoder.end()])
+    except StreamBroken as broken:
+        return str(broken)
+
+
+@pytest.mark.parametrize("text", [" " * 1_000_000 + "late", "x" * 1_000_000, "a " * 500_000])
+def test_a_giant_error_is_cut(text: str) -> None:
+    told = words_of({"message": text})
+    assert len(told) <= 300
+    assert told.endswith("…")

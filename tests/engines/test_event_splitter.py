@@ -1,13 +1,15 @@
 """Server-sent events from bytes, however the reads cut them."""
 
 from codecs import BOM_UTF8
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from itertools import chain
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sseclient import SSEClient
 
+import engines.sse
 from engines import StreamBroken
 from engines.sse import EventSplitter, read_any_event
 
@@ -154,3 +156,40 @@ def test_the_longest_event_is_the_same_in_every_split(
     for length, broken in ((allowed, False), (allowed + 1, True)):
         seen, _ = breaks(small + around + b"data: " + b"x" * length + b"\n\n" + b"data: " + b"y" * 30)
         assert seen == ["a"] * bool(small) + ["x" * length] * (not broken)
+
+
+lines = st.sampled_from(
+    ["data", "data:", "data: a", "data:  b ", "data:ä", ": c", "id: 1", "event:x", "dat: 2", "data : 3", "  ", "\u2028"]
+)
+
+
+@given(st.lists(lines, min_size=1, max_size=8))
+def test_a_large_event_reads_the_same_as_sseclient_reads_a_small_one(of: list[str]) -> None:
+    event = "\n".join(of).encode()
+    bound = engines.sse._SMALL_EVENT_BYTES
+    try:
+        engines.sse._SMALL_EVENT_BYTES = 0
+        large = list(read_any_event(event))
+    finally:
+        engines.sse._SMALL_EVENT_BYTES = bound
+    assert large == list(read_any_event(event))
+
+
+def test_no_event_of_many_lines_goes_to_the_reader_whose_time_grows_with_their_square(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    handed: list[int] = []
+
+    class Watched(SSEClient):  # type: ignore[misc]
+        def __init__(self, source: Iterable[bytes]) -> None:
+            pieces = list(source)
+            handed.extend(map(len, pieces))
+            super().__init__(iter(pieces))
+
+    monkeypatch.setattr("engines.sse.SSEClient", Watched)
+    many = 40_000
+    stream = b"data: x\n" * many + b"\n" + b": ping\n" * many + b"data: end\n\n"
+    splitter = EventSplitter()
+    read = [event for at in range(0, len(stream), 1000) for event in splitter.feed(stream[at : at + 1000])]
+    assert read == [b"\n".join([b"x"] * many), b"end"]
+    assert max(handed, default=0) < 20_000

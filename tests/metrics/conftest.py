@@ -83,12 +83,18 @@ def make_row(*arguments: object, run_began_s: float = 0.0, **keywords: object) -
 
 def make_report(timelines: Sequence[Timeline], stages: Sequence[Stage], *, worker: int = 0) -> Report:
     """The only report of a worker, all of whose stages began with the run."""
+    (report,) = make_reports(timelines, stages, worker=worker)
+    return report
+
+
+def make_reports(timelines: Sequence[Timeline], stages: Sequence[Stage], *, worker: int = 0) -> list[Report]:
+    """All reports of such a worker."""
     recorder = Recorder(worker)
     for stage in stages:
         recorder.begin_stage(stage, 0, 0)
     for timeline in timelines:
         recorder.record(timeline)
-    return recorder.take_report()
+    return recorder.take_reports()
 
 
 def make_books(timelines: Sequence[Timeline], *, slo: str = "", stage: Stage | None = None) -> Ledger:
@@ -96,7 +102,8 @@ def make_books(timelines: Sequence[Timeline], *, slo: str = "", stage: Stage | N
     stage = stage or make_stage()
     ledger = Ledger(Objectives.parse(slo))
     ledger.begin_stage(stage, 0.0)
-    ledger.apply(make_report(timelines, [stage]))
+    for report in make_reports(timelines, [stage]):
+        ledger.apply(report)
     ledger.end_stage(stage.level_time_s or 20.0)
     return ledger
 

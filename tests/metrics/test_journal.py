@@ -154,14 +154,24 @@ def test_what_is_undefined_is_empty(journal: Journal, row: MakeRow, stage: Calla
 
 
 @pytest.mark.parametrize(
-    "error",
-    ['said "no", twice', "one,two,,", "first line\nsecond\r\nthird", '"', "'; –, 忙\x00", " leading and trailing "],
+    ("error", "written"),
+    [
+        *((text, text) for text in ('said "no", twice', "one,two,,", '"', "'; –, 忙", " leading and trailing ", "a=b")),
+        ("first line\nsecond\r\nthird\x00", r"first line\x0asecond\x0d\x0athird\x00"),
+        ("\x1b]0;title\x07 \u202edesrever\u2028", r"\x1b]0;title\x07 \u202edesrever\u2028"),
+        *((f"{start}1+cmd|' /C calc'!A0", f"'{start}1+cmd|' /C calc'!A0") for start in "=+-@＝＋－＠"),
+        ("\t=1", r"\x09=1"),
+        ("\r=1", r"\x0d=1"),
+    ],
 )
-def test_an_error_of_any_characters_is_read_back_as_it_was(
-    error: str, journal: Journal, row: MakeRow, stage: Callable[..., Stage]
+def test_text_of_a_server_is_harmless_in_every_cell_and_numbers_stay_numbers(
+    error: str, written: str, journal: Journal, row: MakeRow, stage: Callable[..., Stage]
 ) -> None:
-    journal.write_requests([row((), outcome=Outcome.HTTP_ERROR, error=error), row()], {0: stage()})
-    assert [told["error"] for told in rows_of(journal.folder / "requests.csv")] == [error, ""]
+    rows = [row((), outcome=Outcome.HTTP_ERROR, error=error, finish_reason=error, scheduled_ns=-1_000_000), row()]
+    journal.write_requests(rows, {0: stage()})
+    told, other = rows_of(journal.folder / "requests.csv")
+    assert (told["error"], told["finish_reason"], other["error"]) == (written, written, "")
+    assert told["scheduled_s"] == "-0.001000000"
 
 
 # windows.csv

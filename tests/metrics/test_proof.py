@@ -90,7 +90,7 @@ def test_first_outputs_that_may_have_come_much_earlier_make_a_run_suspect(
     assert reasons_to_suspect(told(*[0.0] * 97, 5.1, 20, 20)) != []
     assert reasons_to_suspect(told(*[0.0] * 98, 5.1, 20)) == []  # two in a hundred may be one in a hundred
     assert reasons_to_suspect(told(*[0.0] * 97, 4.9, 4.9, 20)) == []
-    assert reasons_to_suspect(told(*[0.0] * 5_900, *[20.0] * 100)) != []
+    assert reasons_to_suspect(told(*[0.0] * 3_920, *[20.0] * 80)) != []
     ledger = told(*[0.0] * 96, 4.9, 5.1, 5.1, 20)
     assert reasons_to_suspect(ledger) == [
         "level 10 (system prompt off): 3 of 100 first outputs (3.0%) may have arrived earlier than recorded by more "

@@ -6,7 +6,10 @@ from collections.abc import Callable
 
 import pytest
 
+from metrics.ledger import Ledger
+from metrics.objectives import Objectives
 from metrics.recorder import Recorder
+from metrics.records import MOST_ROWS, Report
 from metrics.stage import Phase, Stage
 from metrics.timeline import Outcome, Timeline
 
@@ -157,3 +160,23 @@ def test_a_request_that_cannot_be_entered_is_counted_and_has_no_row(
 
 def test_before_any_stage_nothing_shall_be_sent() -> None:
     assert Recorder(worker=0).current_stage is None
+
+
+def test_no_report_is_too_large_for_a_master_however_long_the_servers_errors_are(
+    recorder: Recorder, timeline: Callable[..., Timeline], stage: Callable[..., Stage]
+) -> None:
+    failed = timeline(
+        (), sent_s=103.0, outcome=Outcome.HTTP_ERROR, error="\U0001f4a7" * 500, finish_reason="\U0001f4a7" * 100
+    )
+    requests = 2 * MOST_ROWS + 1
+    for _ in range(requests):
+        recorder.record(failed)
+    ledger = Ledger(Objectives())
+    ledger.begin_stage(stage(), 0.0)
+    sent = recorder.take_reports()
+    for report in sent:
+        ledger.apply(Report.decode(report.encode()))
+    assert [report.number for report in sent] == [1, 2, 3]
+    assert [report.fired for report in sent] == [MOST_ROWS, 2 * MOST_ROWS, requests]
+    assert (ledger.recorded, ledger.fired) == (requests, requests)
+    assert recorder.take_report().number == 4

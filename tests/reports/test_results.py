@@ -150,10 +150,10 @@ def test_a_summary_that_cannot_be_opened_is_an_error_sentence(
 ) -> None:
     folder = write_run()
 
-    def refuse(path: Path) -> bytes:
+    def refuse(path: Path, *_: object) -> int:
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr(Path, "read_bytes", refuse)
+    monkeypatch.setattr("sanitize.files.os.open", refuse)
     assert refusal(folder) == f"{folder / 'run.json'} cannot be read: Permission denied."
 
 

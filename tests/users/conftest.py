@@ -29,7 +29,6 @@ from wire import Origin, StreamClient
 
 PATIENT = Timeouts(connect_s=PATIENCE_S, first_token_s=PATIENCE_S, idle_s=PATIENCE_S, total_s=PATIENCE_S)
 QUESTION = ChatRequest(model="tiny", prompt="Why?", system_prompt=None, max_tokens=64)
-SECRET = "sk-0123456789"
 STAGE = Stage(stage=0, system_prompt="off", level="1", users=1, ramp_s=0.0)
 
 
@@ -72,7 +71,6 @@ class Asker:
             measure_gaps=self._measure_gaps,
             count_tokens=self._count_tokens,
             on_output=self._recorder.saw_output,
-            secret=SECRET,
         )
         self._asked += 1
         self._recorder.in_flight += 1

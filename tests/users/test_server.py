@@ -14,8 +14,9 @@ from locust.argument_parser import get_empty_argument_parser
 from locust.env import Environment
 from locust.event import Events
 
+from sanitize import API_KEY_VARIABLE
 from users.hooks import Crew
-from users.options import API_KEY_VARIABLE, KEY_SERVERS, ChatOptions, OptionError, add_options
+from users.options import KEY_SERVERS, ChatOptions, OptionError, add_options
 from users.server import Server, find_server, unasked
 
 Page = tuple[int, str]
@@ -305,3 +306,45 @@ def test_the_api_key_is_withheld_from_a_server_that_the_command_line_does_not_na
     assert all(("sk-1" in request) is named for request in site.requests)
     assert site.requests
     assert ("--web-allow-target" in str(error.value)) is not named
+
+
+@pytest.mark.parametrize("name", ["sk-0123456789abcdef", "x" * 100_000, "llama\u202e", "\x1b[2J"])
+def test_the_only_models_name_is_not_used_where_it_cannot_be_shown(
+    name: str, sites: Callable[..., Site], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(API_KEY_VARIABLE, "sk-0123456789abcdef")
+    site = sites(VLLM | {"/v1/models": (200, json.dumps({"data": [{"id": name, "owned_by": "vllm"}]}))})
+    with pytest.raises(OptionError) as refused:
+        find_server(ChatOptions.of(given()), site.host)
+    assert len(str(refused.value)) < 600
+    assert name not in str(refused.value)
+    assert find_server(ChatOptions.of(given("--model", "llama")), site.host).model == "llama"
+
+
+def test_what_a_server_says_of_itself_is_bounded_and_holds_neither_the_key_nor_controls(
+    sites: Callable[..., Site], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = "sk-0123456789abcdef"
+    monkeypatch.setenv(API_KEY_VARIABLE, key)
+    giant = key + "\x1b" + "9" * 50_000
+    listed = [{"id": giant, "owned_by": giant}, *({"id": f"{key}-{number}"} for number in range(2000))]
+    pages = VLLM | {
+        "/v1/models": (200, json.dumps({"data": listed})),
+        "/version": (200, f'{{"version":"{"9" * 9000}.1"}}'),
+    }
+    with pytest.raises(OptionError) as refused:
+        find_server(ChatOptions.of(given("--engine", "openai")), sites(pages).host)
+    found = find_server(ChatOptions.of(given("--model", "m")), sites(pages).host).found
+    for told in (str(refused.value), str(found.version), *found.evidence):
+        assert key[:8] not in told
+        assert "\x1b" not in told
+        assert len(told) < 6000
+
+
+def test_a_page_that_does_not_end_is_given_up_at_its_bound(
+    sites: Callable[..., Site], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wire.exchange.MOST_KEPT_BYTES", 10_000)
+    site = sites(VLLM | {"/v1/models": (200, MODELS + " " * 20_000)})
+    with pytest.raises(OptionError):
+        find_server(ChatOptions.of(given()), site.host)

@@ -12,8 +12,8 @@ from locust.argument_parser import get_empty_argument_parser
 
 from engines import ENGINES, ChatRequest, TemplatedEngine
 from prompts import PromptError, PromptReuse
+from sanitize import API_KEY_VARIABLE
 from users.options import (
-    API_KEY_VARIABLE,
     AUTO,
     KEY_SERVERS,
     ChatOptions,
@@ -199,7 +199,7 @@ def test_the_chat_template_is_read_from_its_file(parse: Parse, tmp_path: Path) -
     named = engine_of(ChatOptions.of(parse("--engine", "triton", "--chat-template", "llama-3")))
     assert named == engine_of(ChatOptions.of(parse("--engine", "triton"))) == ENGINES["triton"]
     missing = ChatOptions.of(parse("--engine", "triton", "--chat-template", "missing.jinja"))
-    with pytest.raises(OptionError, match=r"--chat-template takes llama-3 or the path of a Jinja file, got 'missing"):
+    with pytest.raises(OptionError, match=r"--chat-template takes llama-3 or .*'missing\.jinja'"):
         engine_of(missing)
 
 

@@ -337,7 +337,10 @@ def test_a_refusal_carries_its_status_and_words(
     check(Case(response, "stay", failed(status, words)), server, user)
 
 
-def test_a_server_that_repeats_the_api_key_does_not_get_it_into_the_results(server: Server, user: Any) -> None:
+def test_a_server_that_repeats_the_api_key_does_not_get_it_into_the_results(
+    server: Server, user: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LLM_API_KEY", "sk-0123456789")
     body = b'{"error":{"message":"Incorrect API key provided: sk-0123456789."}}'
     user.begins()
     peer = server.accept()
@@ -345,7 +348,7 @@ def test_a_server_that_repeats_the_api_key_does_not_get_it_into_the_results(serv
     peer.send(
         b"HTTP/1.1 401 Unauthorized\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body) + body
     )
-    assert user.row()["error"] == "HTTP 401: Incorrect API key provided: [API key]."
+    assert user.row()["error"] == "HTTP 401: Incorrect API key provided: [secret]."
 
 
 @pytest.mark.parametrize("status", [301, 302, 307, 308])

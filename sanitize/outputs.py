@@ -1,0 +1,73 @@
+"""Guards of what a process prints and logs: no secret and no control character passes, whoever wrote it."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, TextIO
+
+from sanitize.process import shown
+
+
+class _GuardedStream:
+    """A text stream; what is written to it is `shown`. It calls itself no terminal: colours would be written out."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        self._stream.write(shown(text))
+        return len(text)
+
+    def writelines(self, lines: Any) -> None:
+        for line in lines:
+            self.write(line)
+
+    def isatty(self) -> bool:
+        return False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+@contextmanager
+def guarded_output() -> Iterator[None]:
+    """Guards the standard output, the standard error (tracebacks included) and the log, until the context ends."""
+    streams = sys.stdout, sys.stderr
+    factory = logging.getLogRecordFactory()
+    guard_output()
+    try:
+        yield
+    finally:
+        sys.stdout, sys.stderr = streams
+        logging.setLogRecordFactory(factory)
+
+
+def guard_output() -> None:
+    """The same to the end of the process. More than once is as good as once."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is not None and not isinstance(stream, _GuardedStream):
+            setattr(sys, name, _GuardedStream(stream))
+    make = logging.getLogRecordFactory()
+    if not isinstance(make, _GuardedRecords):
+        logging.setLogRecordFactory(_GuardedRecords(make))
+
+
+class _GuardedRecords:
+    """Makes records whose message and traceback are `shown`, whichever handler takes them."""
+
+    def __init__(self, make: Any) -> None:
+        self._make = make
+
+    def __call__(self, *arguments: Any, **named: Any) -> logging.LogRecord:
+        record: logging.LogRecord = self._make(*arguments, **named)
+        try:
+            record.msg, record.args = shown(record.getMessage()), ()
+            if record.exc_info and not record.exc_text:
+                record.exc_text = shown(logging.Formatter().formatException(record.exc_info))
+        except Exception:  # a message that does not fit its arguments: logging itself says so
+            return record
+        return record

@@ -1,0 +1,65 @@
+"""What a process prints and logs, whoever writes it."""
+
+from __future__ import annotations
+
+import io
+import logging
+import sys
+
+import pytest
+
+from sanitize import guarded_output, server_text, shown, unguarded
+from sanitize.text import FORMULA_STARTS, guarded
+
+KEY = "sk-0123456789abcdef"
+
+
+@pytest.fixture(autouse=True)
+def _key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LLM_API_KEY", KEY)
+
+
+def test_prints_logs_and_tracebacks_hold_neither_secrets_nor_controls(monkeypatch: pytest.MonkeyPatch) -> None:
+    out, err = io.StringIO(), io.StringIO()
+    monkeypatch.setattr(sys, "stdout", out)
+    monkeypatch.setattr(sys, "stderr", err)
+    logger = logging.Logger("a library's own")
+    with guarded_output():
+        logger.addHandler(logging.StreamHandler(err))
+        print(f"told: {KEY}\x1b[2J\x07\u202e", flush=True)
+        try:
+            raise OSError(f"refused {KEY}\x1b[31m")
+        except OSError:
+            logger.exception("failed with %s", KEY)
+    for stream in (out, err):
+        assert KEY not in stream.getvalue()
+        assert not set("\x1b\x07\u202e") & set(stream.getvalue())
+    assert "Traceback" in err.getvalue()
+    assert out.getvalue().startswith("told: ")
+    assert sys.stdout is out
+
+
+def test_a_message_that_does_not_fit_its_arguments_is_reported_as_ever(capsys: pytest.CaptureFixture[str]) -> None:
+    logger = logging.Logger("mistaken")
+    logger.addHandler(logging.StreamHandler(sys.stderr))
+    with guarded_output():
+        logger.error("%d tokens", "no")
+    assert "Logging error" in capsys.readouterr().err
+
+
+def test_a_servers_text_is_bounded_and_its_key_is_gone_even_where_it_is_cut() -> None:
+    told = server_text("x" * 490 + KEY + "y" * 100_000, 500)
+    assert len(told) == 500
+    assert "sk-01234" not in told
+    assert server_text(KEY[:9], 100) == "[secret]"
+
+
+def test_documents_keep_their_lines_and_short_pieces_that_are_words_of_ours() -> None:
+    assert shown(f"a\tb\nsk-012345 {KEY}\r") == "a\tb\nsk-012345 [secret]\\x0d"
+
+
+@pytest.mark.parametrize("start", FORMULA_STARTS)
+def test_a_guarded_cell_is_read_back(start: str) -> None:
+    assert unguarded(guarded(f"{start}1")) == f"{start}1"
+    assert guarded(f"{start}1")[0] not in FORMULA_STARTS
+    assert unguarded(guarded("'quoted'")) == "'quoted'"
