@@ -84,6 +84,7 @@ class WebPage:
         self.refusal: str | None = None
         self.allowed_targets: Sequence[str] = ()
         self._login: LoginPages | None = None
+        self._is_checking = False
 
     def attach(self, environment: Environment) -> None:
         """At Locust's init, where the books are kept. Without a page of Locust's, its report still has our section."""
@@ -182,7 +183,14 @@ class WebPage:
 
         @ui.auth_required_if_enabled
         def refused() -> Response | None:
-            reason = self._reason_to_refuse()
+            if self._is_checking:  # it asks the server, which takes time, and two would begin on each other's options
+                reason: str | None = "Another start is being checked; try again in a moment."
+            else:
+                self._is_checking = True
+                try:
+                    reason = self._reason_to_refuse()
+                finally:
+                    self._is_checking = False
             if reason is None:
                 self.refusal = None
                 return None
@@ -196,7 +204,7 @@ class WebPage:
 
         @ui.app.before_request
         def before() -> Response | None:
-            if request.endpoint == "locust.swarm":
+            if request.endpoint == "locust.swarm" and request.method == "POST":
                 return _as_response(refused())
             if request.endpoint == "locust.update_user":
                 return _as_response(class_refused())

@@ -46,6 +46,12 @@ class Site:
     ui: WebUI
     folder: Path
     started: list[tuple[Namespace, str]] = field(default_factory=list)
+    meanwhile: Callable[[], None] = lambda: None
+
+    def check(self, given: Namespace, host: str) -> None:
+        """What refuses a start: nothing. `meanwhile` happens while it is looked at."""
+        self.started.append((given, host))
+        self.meanwhile()
 
     def client(self) -> FlaskClient:
         """Without cookies yet."""
@@ -99,7 +105,7 @@ def make_site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[MakeS
             userclass_picker_is_active=picks_classes,
         )
         site = Site(environment, ui, tmp_path)
-        mounted = WebPage(LiveRun(), lambda _, given, host: site.started.append((given, host)))
+        mounted = WebPage(LiveRun(), lambda _, given, host: site.check(given, host))
         mounted.attach(environment)
         return site
 

@@ -120,6 +120,21 @@ def test_links_of_other_sites_open_pages_and_routes_of_other_locustfiles_but_no_
         assert site.client().get(path_of(rule), headers=link).status_code == 403, rule
 
 
+def test_a_start_while_another_is_checked_changes_no_option_of_it(site: Site) -> None:
+    answers = []
+    site.meanwhile = lambda: answers.append(site.client().post("/swarm", data=START | {"levels": "7"}).json)
+    assert site.client().post("/swarm", data=START | {"levels": "3"}).json["success"]
+    assert [answer["success"] for answer in answers] == [False]
+    assert site.environment.parsed_options is not None
+    assert site.environment.parsed_options.levels == "3"
+
+
+def test_only_a_post_starts_anything(site: Site) -> None:
+    for method in ("OPTIONS", "GET", "HEAD", "PUT", "DELETE", "PATCH"):
+        site.client().open("/swarm", method=method, data=START)
+    assert not site.started
+
+
 @pytest.mark.parametrize(
     "form",
     [
