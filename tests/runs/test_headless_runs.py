@@ -348,7 +348,7 @@ def test_a_wrong_api_key_is_an_http_error(run_locust: RunLocust, start_simulator
         (("-u", "0"), "--users must be at least 1"),
         (("--fail-if", "p95(ttft) > 500"), "takes its bound in us or ms or s, got none\n  p95(ttft) > 500\n"),
         (("--levels", "10,50", "--fail-if", "rate@100 < 5"), "'rate@100 < 5' is said of a level that is not there"),
-        (("--fail-if", "goodput < 95%"), "--fail-if names goodput, which needs objectives: give --slo"),
+        (("--fail-if", "goodput < 95%"), "names goodput, which needs objectives: give --slo"),
         (("--junit", "missing/junit.xml"), "--junit missing/junit.xml cannot be written: there is no folder"),
     ],
 )
