@@ -76,6 +76,14 @@ def test_own_code_that_would_never_run_is_refused_by_name(
     assert not run.results.exists() or not list(run.results.iterdir())
 
 
+def test_own_code_is_refused_where_a_page_would_be_served_too(start_locust: Start, tmp_path: Path) -> None:
+    own = tmp_path / "own.py"
+    own.write_text(OWN)
+    run = start_locust("--web-port", str(free_port()), locustfile=own).end()
+    assert run.exit_code == 2, run.output
+    assert "Slow" in run.output
+
+
 def test_all_errors_of_options_files_and_environment_are_told_at_once(run_locust: RunLocust, tmp_path: Path) -> None:
     (tmp_path / "locust.conf").write_text("idle-timeout = soon\n")
     with socket.socket() as taken:
