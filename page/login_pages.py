@@ -80,6 +80,8 @@ class LoginPages:
 
     def login(self) -> Response:
         """Check the form; a redirect where it is right, the form again where it is not."""
+        if not self.is_active:
+            abort(404)
         request.max_content_length = _MOST_FORM_BYTES
         address = request.remote_addr or ""
         if wait_s := self._limit.wait_s(address):
@@ -118,7 +120,7 @@ class LoginPages:
     def _user_of_header(self, asked: object) -> _User | None:
         given = request.authorization
         address = request.remote_addr or ""
-        if given is None or given.type != "basic" or self._limit.wait_s(address):
+        if not self.is_active or given is None or given.type != "basic" or self._limit.wait_s(address):
             return None
         if self._credentials.match(given.username or "", given.password or ""):
             self._limit.succeeded(address)

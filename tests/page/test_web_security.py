@@ -331,3 +331,13 @@ def test_the_password_is_in_no_option_and_no_page(guarded: Site) -> None:
     assert PASSWORD not in json.dumps(vars(guarded.environment.parsed_options), default=str)
     for _, rule in guarded.rules() - CHANGES:
         assert PASSWORD.encode() not in client.get(path_of(rule)).data
+
+
+def test_a_login_of_another_locustfile_replaces_the_embedded_one(guarded: Site) -> None:
+    guarded.ui.login_manager.user_loader(lambda _: None)
+    client = guarded.client()
+    assert log_in(client).status_code == 404
+    assert client.get("/under/stats/requests", headers=basic(PASSWORD)).status_code == 302
+    assert client.get("/under/stats/requests").headers["Location"].startswith("/under/login")
+    assert client.post("/under/swarm", data=START).status_code == 302
+    assert not guarded.started
