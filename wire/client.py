@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import ssl
+import time
 from collections.abc import Mapping
+
+import gevent
 
 from wire.connection import Connection
 from wire.errors import WireError
@@ -11,6 +14,11 @@ from wire.exchange import Exchange, Receiver
 from wire.origin import Origin
 from wire.stamps import keep_kernel_stamping
 from wire.tls import TlsSettings
+
+_CLOSES_WITHIN_S = 0.05
+_LOOKS_EACH_S = 0.002
+#: By server: whether the last connection that had served an answer was still open a moment later.
+_keeps_connections: dict[str, bool] = {}
 
 
 class StreamClient:
@@ -66,10 +74,24 @@ class StreamClient:
     def connect(self) -> None:
         """Have a connection. Raises ConnectFailed or ConnectTimedOut."""
         if self._connection is not None:
-            self._connection.read_now()  # a close that has arrived is noticed before a request goes out, not after
+            self._look_for_a_close(self._connection)
         if self._connection is None or not self._connection.reusable:
             self.close()
             self._connection = Connection(self._origin, self._connect_timeout_s, self._tls, self._kernel_stamps)
+
+    def _look_for_a_close(self, connection: Connection) -> None:
+        """Notice a close before a request goes out, not after. Some servers close after each answer without having said
+        so, a moment after a user has read it: a request sent by then would be lost. So where the server is not known to
+        keep connections, it has a moment to close this one."""
+        connection.read_now()
+        if not connection.has_answered:
+            return
+        server = self._origin.authority
+        due_s = time.perf_counter() + _CLOSES_WITHIN_S
+        while not (connection.closed or _keeps_connections.get(server)) and time.perf_counter() < due_s:
+            gevent.sleep(_LOOKS_EACH_S)
+            connection.read_now()
+        _keeps_connections[server] = not connection.closed
 
     def close(self) -> None:
         """Take what has come, and close the connection; what has not is abandoned."""

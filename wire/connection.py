@@ -58,7 +58,7 @@ class Connection:
         self._connect_ns = time.perf_counter_ns() - began_ns
         self._times = ArrivalTimes(began_ns)
         self._exchange: Exchange | None = None
-        self._sending = False
+        self._answered = self._sending = False
         self._sent_bytes = 0  # of all requests; what TLS adds is not among them
         self._accepted_bytes = 0  # of the last request, by the kernel
         self._bytes_before_request = 0
@@ -184,6 +184,7 @@ class Connection:
         self._look_at_aside()
         if not self.closed:
             self.closed = True
+            self._answered = self.has_answered
             self._exchange = None  # it knows this connection: no ring of references is left
             self._end_patience()
             READY.remove(self._sock.fileno())
@@ -194,6 +195,12 @@ class Connection:
             # wakes the sender, who closes it.
             with suppress(OSError):
                 self._sock.shutdown(socket.SHUT_RDWR)
+
+    @property
+    def has_answered(self) -> bool:
+        """Whether it has served a whole answer that announced no close."""
+        exchange = self._exchange
+        return self._answered or (exchange is not None and exchange.ended and exchange.response.keeps_alive)
 
     @property
     def reusable(self) -> bool:

@@ -498,6 +498,17 @@ def test_a_kept_connection_that_was_closed_unseen_costs_the_next_request_nothing
     assert float(rows[1]["connect_ms"]) > 0
 
 
+def test_a_server_that_closes_a_moment_after_its_answer_loses_no_request(server: Server, user: Any) -> None:
+    """It had not said so. A user who asks again at once must not be faster."""
+    for _ in range(3):
+        peer = kept_connection(server, user)
+        gevent.spawn_later(0.005, peer.close)
+    rows = user.rows()
+    assert [told(row) for row in rows] == [OK] * 3
+    assert all(float(row["connect_ms"]) > 0 for row in rows)
+    assert {row["retries"] for row in rows} == {"0"}
+
+
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="only Linux says what was acknowledged")
 
 
