@@ -21,7 +21,8 @@ from metrics.ledger import WINDOW_S, Ledger, LevelBooks
 from metrics.records import RequestRow
 from metrics.server import ServerSample
 from metrics.stage import Part, Stage
-from metrics.summary import Summary, summary_rows
+from metrics.summary import Summary
+from metrics.summary_csv import summary_rows
 from sanitize import cell, shown_values
 
 REQUEST_COLUMNS = (

@@ -13,7 +13,8 @@ from metrics.objectives import Objectives
 from metrics.recorder import Recorder
 from metrics.records import Report
 from metrics.stage import Begun, Stage
-from metrics.summary import level_summary, reasons_to_suspect, summary_rows
+from metrics.summary import level_summary, reasons_to_suspect
+from metrics.summary_csv import summary_rows
 from metrics.timeline import Timeline
 
 S = 1_000_000_000

@@ -9,7 +9,8 @@ import pytest
 from metrics.ledger import Ledger, LevelBooks
 from metrics.server import ServerBooks, ServerFigures, ServerSample, server_figures
 from metrics.stage import Part, Stage
-from metrics.summary import level_summary, summary_rows
+from metrics.summary import level_summary
+from metrics.summary_csv import summary_rows
 
 SAMPLES = [
     ServerSample(0.0, 0, {"requests_running": 0, "output_tokens_total": 1000, "ttft_seconds_sum": 9.0}),

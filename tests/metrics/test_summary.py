@@ -26,9 +26,9 @@ from metrics.summary import (
     capacities,
     level_summary,
     reasons_to_suspect,
-    summary_rows,
     worker_summaries,
 )
+from metrics.summary_csv import summary_rows
 from metrics.timeline import Outcome, Timeline, TokenSource
 
 MakeBooks = Callable[..., Ledger]
