@@ -35,7 +35,7 @@ REQUEST_COLUMNS = (
     *("first_body_ms", "first_event_ms", "last_event_ms", "events"),
     *("ttft_uncertainty_ms", "reads"),
     *("prompt_id", "prompt_hash", "cached_tokens", "retries"),
-    "output_tokens_rejected",
+    *("output_tokens_rejected", "first_event_tokens"),
 )
 WINDOW_COLUMNS = (
     *("start_s", "end_s", "stage", "system_prompt", "level", "phase", "users", "in_flight"),
@@ -219,7 +219,7 @@ def _request_cells(row: RequestRow, stage: Stage) -> tuple[Any, ...]:
         *(_ms(row.first_body_ns), _ms(row.first_event_ns), _ms(row.last_event_ns), row.events),
         *(_ms(row.ttft_uncertainty_ns), row.reads),
         *(row.prompt_id, row.prompt_hash, row.cached_tokens, row.retries),
-        row.output_tokens_rejected,
+        *(row.output_tokens_rejected, row.first_event_tokens),
     )
 
 

@@ -57,6 +57,7 @@ class PartBooks:
     loop_lag_s: Histogram = field(default_factory=Histogram)
     prompts: PromptStats = field(default_factory=PromptStats)
     requests_with_rejected_usage: int = 0
+    requests_without_tpot: int = 0
 
     def add(self, row: RequestRow, within_objectives: bool) -> None:
         """Count a request that was sent in this part; within_objectives: whether it met them all."""
@@ -72,6 +73,7 @@ class PartBooks:
         self.requests_with_gaps += row.gaps_measured
         self.requests_with_uncertain_ttft += bool(row.ttft_uncertainty_ns)
         self.requests_with_rejected_usage += row.output_tokens_rejected is not None
+        self.requests_without_tpot += row.output_tokens > 1 and row.tpot_ns is None
         if within_objectives:
             self.requests_within_objectives += 1
         for histogram, duration_ns in (

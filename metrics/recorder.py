@@ -185,6 +185,7 @@ def _row_of(timeline: Timeline, gaps_ns: NDArray[np.int64], begun: Begun, worker
         cached_tokens=timeline.cached_tokens,
         retries=timeline.retries,
         output_tokens_rejected=timeline.output_tokens_rejected,
+        first_event_tokens=timeline.first_event_tokens,
     )
 
 

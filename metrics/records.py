@@ -79,6 +79,7 @@ class RequestRow(msgspec.Struct, frozen=True, array_like=True):
     cached_tokens: Moment | None = None
     retries: Count = 0
     output_tokens_rejected: Count | None = None
+    first_event_tokens: Moment | None = None
 
     @property
     def id(self) -> str:

@@ -86,7 +86,8 @@ class Figures(msgspec.Struct, frozen=True):
     requests_with_gaps of those whose gaps were measured, requests_with_uncertain_ttft of those whose first output may
     have come earlier than told, by ttft_uncertainty_s at most (0 for the others); server is None where the server tells
     nothing of itself. retries: how often requests were sent again, whatever became of them.
-    requests_with_rejected_usage: ok requests whose server reported more output tokens than can be."""
+    requests_with_rejected_usage: ok requests whose server reported more output tokens than can be;
+    requests_without_tpot: ok requests of several tokens, most of which came in one arrival."""
 
     seconds: float
     requests: int
@@ -115,6 +116,7 @@ class Figures(msgspec.Struct, frozen=True):
     prompts: PromptFigures = PromptFigures()
     retries: int = 0
     requests_with_rejected_usage: int = 0
+    requests_without_tpot: int = 0
 
 
 class ConcurrencySummary(msgspec.Struct, frozen=True):
@@ -263,6 +265,7 @@ def figures(books: PartBooks, seconds: float, objectives: Objectives, server: Se
         prompts=books.prompts.figures(),
         retries=books.retries,
         requests_with_rejected_usage=books.requests_with_rejected_usage,
+        requests_without_tpot=books.requests_without_tpot,
     )
 
 

@@ -63,7 +63,8 @@ class Timeline:
     prompt_id: the prompt's row in its source. prompt_hash: of all that was sent, equal for equal texts, "" where that
     is not known. cached_tokens: prompt tokens that the server's usage says it found in its prefix cache.
     output_tokens_rejected: a count of the server's that cannot be, and so is not output_tokens: more than the request
-    allowed, or than the response has bytes.
+    allowed, or than the response has bytes. first_event_tokens, largest_arrival_tokens: tokens of the first event with
+    output, and of the arrival with the most, by the engine's own count; None where it gives none.
     delays_ns: how late this process read each read of the response, empty without kernel stamps. kernel_stamps: how
     many of `reads` had a kernel receive time. retries: how often the request was sent again because its kept connection
     had been closed before the server could have read it; sent_ns is of the first time, connect_ns of all connecting.
@@ -94,6 +95,8 @@ class Timeline:
     output_tokens: int = 0
     output_tokens_source: TokenSource = TokenSource.EVENTS
     output_tokens_rejected: int | None = None
+    first_event_tokens: int | None = None
+    largest_arrival_tokens: int | None = None
     prompt_tokens: int | None = None
     prompt_tokens_source: str = ""
     prompt_id: str = ""
@@ -117,14 +120,30 @@ class Timeline:
 
     @property
     def tpot_ns(self) -> float | None:
-        """Time per output token: (last − first) / (n − 1); undefined for fewer than two tokens."""
-        if self.first_ns is None or self.last_ns is None or self.output_tokens < 2:
+        """Time per output token: (last − first) / (n − k), where the first event held k tokens by the engine's own
+        count, one where it gives none. Undefined where nothing came after the first event's tokens, and where most
+        tokens came in one arrival."""
+        first_tokens = max(1, self.first_event_tokens or 1)
+        if self.first_ns is None or self.last_ns is None or self.output_tokens <= first_tokens or self.in_one_arrival:
             return None
-        return (self.last_ns - self.first_ns) / (self.output_tokens - 1)
+        return (self.last_ns - self.first_ns) / (self.output_tokens - first_tokens)
+
+    @property
+    def in_one_arrival(self) -> bool:
+        """Whether more than half of several tokens came in one arrival. Of a stream that was not watched, reads say
+        little of arrivals: only whether all came in one is known."""
+        if self.output_tokens < 2 or self.first_ns is None:
+            return False
+        if self.first_ns == self.last_ns or not self.gaps_measured:
+            return self.first_ns == self.last_ns
+        if self.largest_arrival_tokens is not None:
+            return 2 * self.largest_arrival_tokens > self.output_tokens
+        _, events = np.unique(np.frombuffer(self.outputs_ns, dtype=np.int64), return_counts=True)
+        return bool(2 * events.max() > len(self.outputs_ns))
 
     @property
     def token_rate(self) -> float | None:
-        """Tokens a second as this user saw them: 1 / TPOT; undefined where all tokens came in one read."""
+        """Tokens a second as this user saw them: 1 / TPOT; undefined where TPOT is."""
         tpot_ns = self.tpot_ns
         return 1e9 / tpot_ns if tpot_ns else None
 
@@ -199,6 +218,9 @@ class TimelineBuilder:
         self._last_bare_ns: int | None = None
         self._bare_events = 0
         self._engine_tokens: int | None = None
+        self._first_event_tokens: int | None = None
+        self._arrival_tokens = 0
+        self._largest_arrival_tokens: int | None = None
         self._usage_tokens: int | None = None
         self._counted_tokens: int | None = None
         self._prompt_tokens: int | None = None
@@ -255,9 +277,13 @@ class TimelineBuilder:
         """An event with output arrived; `tokens` by the engine's own count, None where it does not say."""
         if visible and self._first_visible_ns is None:
             self._first_visible_ns = arrived_ns
-        self._outputs_ns.append(arrived_ns)
         if tokens is not None:
+            if not self._outputs_ns:
+                self._first_event_tokens = tokens
             self._engine_tokens = (self._engine_tokens or 0) + tokens
+            self._arrival_tokens = tokens + (self._arrival_tokens if arrived_ns == self.last_ns else 0)
+            self._largest_arrival_tokens = max(self._arrival_tokens, self._largest_arrival_tokens or 0)
+        self._outputs_ns.append(arrived_ns)
 
     def outputs(self, arrived_ns: Sequence[int], *, visible: bool) -> None:
         """Several in a row, none the first, whose tokens their engine does not tell."""
@@ -287,6 +313,8 @@ class TimelineBuilder:
         "unknown") is none: the next best source counts."""
         if output_tokens is not None and 0 < output_tokens <= _MOST_TOKENS:
             self._usage_tokens = output_tokens
+            if len(self._outputs_ns) == 1 and self._first_event_tokens is None:
+                self._first_event_tokens = output_tokens  # counts so far, told with each event
         if prompt_tokens is not None and 0 <= prompt_tokens <= _MOST_TOKENS:
             self.prompt_tokens(prompt_tokens, "usage")
             if cached_tokens is not None and 0 <= cached_tokens <= prompt_tokens:
@@ -362,6 +390,8 @@ class TimelineBuilder:
             output_tokens=tokens,
             output_tokens_source=source,
             output_tokens_rejected=self._rejected_tokens,
+            first_event_tokens=self._first_event_tokens,
+            largest_arrival_tokens=self._largest_arrival_tokens,
             prompt_tokens=self._prompt_tokens,
             prompt_tokens_source=self._prompt_tokens_source,
             prompt_id=self._prompt_id,

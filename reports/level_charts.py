@@ -163,8 +163,8 @@ def spread(curves: Mapping[str, tuple[Series, Series]], what: str, in_buckets: b
             drawstyle="default" if in_buckets else "steps-post",
             marker="." if in_buckets else "",
         )
-    low = min(float(values[values > 0][0]) for values, _ in curves.values() if (values > 0).any())
     high = max(float(values[-1]) for values, _ in curves.values())
+    low = min((float(values[values > 0][0]) for values, _ in curves.values() if (values > 0).any()), default=high)
     if high > 8 * low:
         _log_axis(axes, low * factor, high * factor)
     else:

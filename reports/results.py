@@ -114,6 +114,7 @@ class Figures(msgspec.Struct, frozen=True):
     server: ServerFigures | None = None
     prompts: PromptFigures = PromptFigures()
     retries: int = 0
+    requests_without_tpot: int = 0
 
     @property
     def network_and_gateway_s(self) -> float | None:

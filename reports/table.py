@@ -143,7 +143,23 @@ def notes(levels: Sequence[Level]) -> list[str]:
         found.append(units.NOT_CERTIFIED_NOTE)
     if not all(level.complete for level in levels):
         found.append(NOT_COMPLETE_NOTE)
-    return found + _missing_users(levels) + _retries(levels) + _token_sources(levels)
+    return found + _missing_users(levels) + _in_one_arrival(levels) + _retries(levels) + _token_sources(levels)
+
+
+def _in_one_arrival(levels: Sequence[Level]) -> list[str]:
+    """Where TPOT is not available, as an answer's tokens did not come one after the other."""
+    found = []
+    for level in levels:
+        hold = level.hold
+        if not hold.requests_without_tpot:
+            continue
+        gapless = hold.gap_s is not None and not hold.gap_s.count
+        missing = "TPOT, tokens/s of one user and gaps are" if gapless else "TPOT and tokens/s of one user are"
+        found.append(
+            f"{stage_name(level)}: {missing} not available for {units.count(hold.requests_without_tpot)} of "
+            f"{units.counted(hold.outcomes.get('ok', 0), 'ok request')}: most of their tokens came in one arrival."
+        )
+    return found
 
 
 def _missing_users(levels: Sequence[Level]) -> list[str]:

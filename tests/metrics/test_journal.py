@@ -93,6 +93,7 @@ def test_a_request_is_told_in_the_units_of_its_columns(
         prompt_hash="00ff00ff00ff00ff",
         cached_tokens=16,
         output_tokens_rejected=1_000_000,
+        first_event_tokens=2,
     )
     journal.write_requests([told], {0: stage(system_prompt="on")})
     assert rows_of(journal.folder / "requests.csv") == [
@@ -112,7 +113,7 @@ def test_a_request_is_told_in_the_units_of_its_columns(
             "headers_ms": "40.000000",
             "ttft_ms": "100.000000",
             "ttfvt_ms": "100.000000",
-            "tpot_ms": "60.000000",
+            "tpot_ms": "75.000000",
             "e2e_ms": "400.000000",
             "duration_ms": "500.000000",
             "output_tokens": "6",
@@ -138,6 +139,7 @@ def test_a_request_is_told_in_the_units_of_its_columns(
             "cached_tokens": "16",
             "retries": "0",
             "output_tokens_rejected": "1000000",
+            "first_event_tokens": "2",
         }
     ]
 
@@ -148,7 +150,7 @@ def test_what_is_undefined_is_empty(journal: Journal, row: MakeRow, stage: Calla
     empty = {"status", "headers_ms", "ttft_ms", "ttfvt_ms", "tpot_ms", "e2e_ms", "duration_ms"}
     empty |= {"prompt_tokens", "prompt_tokens_source", "gap_max_ms", "client_delay_max_ms", "finish_reason"}
     empty |= {"first_body_ms", "first_event_ms", "last_event_ms", "ttft_uncertainty_ms"}
-    empty |= {"prompt_id", "prompt_hash", "cached_tokens", "output_tokens_rejected"}
+    empty |= {"prompt_id", "prompt_hash", "cached_tokens", "output_tokens_rejected", "first_event_tokens"}
     assert {name for name, value in told.items() if value == ""} == empty
     assert tuple(told) == REQUEST_COLUMNS
 

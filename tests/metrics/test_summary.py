@@ -293,7 +293,7 @@ FIGURES: dict[str, Any] = {
     "server": (dict.fromkeys(ServerFigures.__struct_fields__, (float, None)), None),
     "prompts": PROMPTS,
     "retries": int,
-    "requests_with_rejected_usage": int,
+    **dict.fromkeys(("requests_with_rejected_usage", "requests_without_tpot"), int),
 }
 LEVEL = {
     "stage": int,

@@ -58,9 +58,67 @@ def test_tpot_of_two_tokens_is_the_time_between_them() -> None:
     assert answer(1100, 1130).tpot_ns == 30 * MS
 
 
-def test_an_answer_that_came_in_one_read_has_a_tpot_of_nothing_and_no_token_rate() -> None:
+def test_an_answer_that_came_in_one_arrival_has_neither_tpot_nor_rate_nor_gaps() -> None:
     told = answer(1100, 1100, 1100)
-    assert (told.tpot_ns, told.token_rate, told.gaps_ns.tolist()) == (0.0, None, [])
+    assert (told.tpot_ns, told.token_rate, told.gaps_ns.tolist()) == (None, None, [])
+    assert answer(1100, usage=50).tpot_ns is None
+
+
+@pytest.mark.parametrize(
+    ("arrivals_ms", "tpot_ms"),
+    [
+        ((1100, 1200, 1200, 1200, 1300), None),  # three of five at once
+        ((1100, 1200, 1200, 1300), 200 / 3),  # half of them
+        ((1100, 1100, 1100, 1400), None),
+        ((1100, 1200, 1200, 1300, 1400), 75.0),
+    ],
+)
+def test_tpot_is_not_available_where_most_tokens_came_in_one_arrival(
+    arrivals_ms: tuple[int, ...], tpot_ms: float | None
+) -> None:
+    told = answer(*arrivals_ms)
+    assert told.tpot_ns == (None if tpot_ms is None else pytest.approx(tpot_ms * MS))
+    assert told.in_one_arrival is (tpot_ms is None)
+
+
+def test_reads_of_a_stream_that_was_not_watched_are_no_arrivals() -> None:
+    """Its last token has its own time: TPOT stays true however few the reads were."""
+    told = builder()
+    told.read(0, kernel=True)
+    told.output(1100 * MS, True, None)
+    told.read(None, kernel=True)
+    for _ in range(10):
+        told.output(1300 * MS, True, None)
+    assert told.finish(Outcome.OK, 1300 * MS).tpot_ns == 20 * MS
+
+
+def by_engine(*arrivals: tuple[int, int]) -> Timeline:
+    """Outputs that arrived so (ms), with so many tokens by the engine's own count."""
+    told = builder()
+    for arrived_ms, tokens in arrivals:
+        told.output(arrived_ms * MS, True, tokens)
+    return told.finish(Outcome.OK, 1900 * MS)
+
+
+def test_the_first_event_s_tokens_are_none_of_those_that_took_time() -> None:
+    """(1500 − 1100) / (9 − 5): the first five came together."""
+    told = by_engine((1100, 5), (1300, 2), (1500, 2))
+    assert (told.first_event_tokens, told.output_tokens) == (5, 9)
+    assert told.tpot_ns is None  # more than half
+    told = by_engine((1100, 4), (1300, 2), (1500, 2))
+    assert (told.tpot_ns, told.token_rate) == (100 * MS, pytest.approx(10.0))
+    assert by_engine((1100, 1), (1300, 6)).tpot_ns is None
+    assert by_engine((1100, 1), (1300, 2), (1300, 2), (1400, 3)).tpot_ns == pytest.approx(300 * MS / 7)
+
+
+def test_usage_that_comes_with_each_event_says_what_the_first_one_held() -> None:
+    told = builder()
+    for place in range(3):
+        told.output((1100 + 100 * place) * MS, True, None)
+        told.usage(7, 4 * (place + 1))
+    timeline = told.finish(Outcome.OK, 1400 * MS, bytes_received=900)
+    assert (timeline.first_event_tokens, timeline.output_tokens) == (4, 12)
+    assert timeline.tpot_ns == 25 * MS  # 200 / (12 − 4)
 
 
 def test_gaps_are_between_arrivals_and_never_divided_among_tokens() -> None:

@@ -16,7 +16,7 @@ from tests.metrics.conftest import make_row, make_stage
 from tests.reports.folders import Course, write_folder
 
 #: Columns that a request without a fault leaves empty.
-UNSET = {"output_tokens_rejected"}
+UNSET = {"output_tokens_rejected", "first_event_tokens"}
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ import pytest
 import reports.cli
 import reports.sink
 from reports.chart_sections import gap_curves
+from reports.charts import draw_charts
 from reports.conditions import parse_conditions
 from reports.courses import MOST_POINTS, failure_examples, load_course
 from reports.definition import command_of
@@ -77,6 +78,30 @@ def test_it_asks_nobody_for_anything_and_is_small(tmp_path: Path) -> None:
     assert len(html.encode()) < 1_500_000
     identifiers = re.findall(r' id="([^"]*)"', html)
     assert len(set(identifiers)) == len(identifiers)
+
+
+@pytest.mark.parametrize("tpot_ms", ["", "0.000000"], ids=["not available", "0, as it was written once"])
+def test_a_run_whose_answers_each_came_in_one_arrival_has_its_page_and_charts(tmp_path: Path, tpot_ms: str) -> None:
+    folder = write_folder(tmp_path / "run", LADDER, seed=1)
+    with (folder / "requests.csv").open(newline="", encoding="utf-8") as file:
+        rows = [row | {"tpot_ms": tpot_ms, "e2e_ms": row["ttft_ms"]} for row in csv.DictReader(file)]
+    write_csv(folder / "requests.csv", list(rows[0]), rows)
+    summary = json.loads((folder / "summary.json").read_text())
+    nothing = dict.fromkeys(("mean", "min", "max", "p50", "p90", "p95", "p99")) | {"count": 0}
+    zero = {"value": 0.0, "low": 0.0, "high": 0.0, "certified": True}
+    zeros = dict.fromkeys(("p50", "p90", "p95", "p99"), zero) | {"count": 400, "mean": 0.0, "min": 0.0, "max": 0.0}
+    for level in summary["levels"]:
+        for part in (level["hold"], level["whole"]):
+            part |= {"gap_s": nothing, "request_token_rate": nothing, "tpot_s": zeros if tpot_ms else nothing}
+            if not tpot_ms:
+                part["requests_without_tpot"] = 400
+    (folder / "summary.json").write_text(json.dumps(summary))
+    html = page(folder)
+    assert "<h2>How latencies are spread</h2>" in html
+    told = "TPOT, tokens/s of one user and gaps are not available for 400 of 400 ok requests"
+    assert words(html).count(told) == (0 if tpot_ms else 4)
+    assert set(Tables(html).columns("The levels")["tokens/s, one user"]) == {"–"}
+    assert len(draw_charts(load_results(folder), folder)) == 2
 
 
 def test_its_numbers_are_the_summary_s_and_their_intervals_the_journals(tmp_path: Path) -> None:
