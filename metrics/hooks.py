@@ -12,7 +12,7 @@ from argparse import Namespace
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import gevent
 import locust.argument_parser
@@ -25,51 +25,34 @@ from locust.runners import STATE_RUNNING, STATE_SPAWNING, LocalRunner, MasterRun
 
 from metrics.active_run import ActiveRun
 from metrics.build import build_of
-from metrics.ended import LocustCount
 from metrics.endings import Endings
-from metrics.exit_codes import EXIT_INTERRUPTED, EXIT_NOT_TO_BE_BELIEVED
+from metrics.exit_codes import EXIT_INTERRUPTED
+from metrics.exit_policy import Verdict, complete, exit_code_of
 from metrics.health import LAG_SLEEP_S, NO_SELF_CHECKS, SelfCheck
 from metrics.journal import check_writable
-from metrics.ledger import WINDOW_S, Ledger
+from metrics.ledger import WINDOW_S
+from metrics.locust_stats import count_recovered, locust_count, show_latencies
 from metrics.master_link import MasterLink
 from metrics.options import RecordingOptions
-from metrics.progress import Progress
 from metrics.prometheus import LiveRun, serve
-from metrics.proof import hints
 from metrics.recorder import Recorder
 from metrics.records import Report, ReportError
 from metrics.run import RunFacts, Status, safe_facts
+from metrics.sinks import Sink, Sinks
 from metrics.spool import Spool
 from metrics.spool_place import worker_spool_folder
 from metrics.stage import Stage
-from metrics.timeline import Outcome, Timeline
+from metrics.timeline import Timeline
 from metrics.worker_link import WorkerLink
 
 logger = logging.getLogger(__name__)
 
-_EXIT_CODES = {Status.FAILED: EXIT_NOT_TO_BE_BELIEVED, Status.INTERRUPTED: EXIT_INTERRUPTED}
 #: A process that has users and keeps the books enters few requests at a time: a second's worth would hold up its loop.
 _OWN_REPORT_S = 0.1
 #: How many ports after the usual one are tried for the metrics where none was given.
 _NEXT_METRICS_PORTS = 100
 #: Told of each run's folder when it is complete. Returns an exit code, or None for Locust's own.
 Judge = Callable[[Path], int | None]
-
-
-class Sink(Protocol):
-    """Something that shows a run."""
-
-    def self_checked(self, worker: int, check: SelfCheck) -> None:
-        """Called as a run begins, for each worker that was made to check itself."""
-        ...
-
-    def progress(self, progress: Progress) -> None:
-        """Called every few seconds while the run goes on."""
-        ...
-
-    def finished(self, folder: Path) -> None:
-        """Called once, when the run's folder is complete."""
-        ...
 
 
 class Recording:
@@ -83,14 +66,13 @@ class Recording:
 
     def __init__(self, events: Events, sinks: Sequence[Sink], judge: Judge | None = None) -> None:
         """What the judge says counts for a run that went to its end."""
-        self._sinks = sinks
+        self._sinks = Sinks(sinks)
         self._judge = judge
         self._live = LiveRun()
         self._run: ActiveRun | None = None
-        self._defect: str | None = None
+        self._verdict = Verdict()
         self._aborted = False
         self._loaded: Recorder | None = None
-        self._finished: list[Path] = []
         self._endings = Endings()
         self._server: WSGIServer | None = None
         self._environment: Environment
@@ -118,7 +100,7 @@ class Recording:
         runner = environment.runner
         assert runner is not None and environment.parsed_options is not None
         self._live.user_count = lambda: self._users
-        self._live.defect = lambda: self._defect
+        self._live.defect = lambda: self._verdict.defect
         self._options = options = RecordingOptions.of(environment.parsed_options)
         build = build_of(environment.parsed_locustfiles or [])
         if isinstance(runner, WorkerRunner):
@@ -180,7 +162,7 @@ class Recording:
         workers = runner.worker_count if isinstance(runner, MasterRunner | LocalRunner) else 1
         options = RecordingOptions.of(self._environment.parsed_options)
         self._run = run = ActiveRun.begin(facts, options, workers, self_checks, drain_s, self._abort)
-        self._defect = None
+        self._verdict = Verdict()
         self._aborted = self._endings.stopping = False
         if self._crowd is not None:
             self._crowd.begin_run()
@@ -189,8 +171,7 @@ class Recording:
         self._live.now_s = lambda: run.now_s
         logger.info("Results go to %s", run.journal.folder)
         for worker, check in self_checks.items():
-            for sink in self._sinks:
-                sink.self_checked(worker, check)
+            self._sinks.self_checked(worker, check)
         self.begin_stage(facts.plan[0])
 
     def refuse_run(self, reason: str) -> None:
@@ -246,7 +227,7 @@ class Recording:
             self._fail("a request ended when nothing recorded it")
             return
         try:
-            self.recorder.record(timeline, _locust_count(counted))
+            self.recorder.record(timeline, locust_count(counted))
         except Exception as error:
             self._fail(f"a request could not be recorded: {error!r}")
             raise
@@ -275,7 +256,7 @@ class Recording:
 
     def _on_quit(self, exit_code: int, **_: Any) -> None:
         # Without a page, Locust prints its own tables before this: ours come last, where a person looks.
-        self._show_finished()
+        self._sinks.show_finished()
         if self._server is not None:
             if self._headless and self._live.ledger is not None:
                 self._linger()
@@ -321,12 +302,10 @@ class Recording:
             gevent.spawn(self._watch_loop, recorder)
 
     def _open_spool(self, run_id: int, worker: int, told: str) -> Spool | None:
-        on_this_machine = self.forks_workers or self._master is None
-        if (on_this_machine and not told) or (not on_this_machine and not self._options.spools):
-            return None
+        by_itself = self._master is not None and not self.forks_workers
         try:
-            folder = Path(told) if on_this_machine else worker_spool_folder(self._options.spool_folder, run_id)
-            return Spool(folder, run_id, worker, self._on_spool_error)
+            folder = worker_spool_folder(self._options, run_id) if by_itself else Path(told) if told else None
+            return Spool(folder, run_id, worker, self._on_spool_error) if folder else None
         except OSError as error:
             self._on_spool_error(f"the spool folder cannot be written to: {error}; see --spool-folder")
             return None
@@ -373,8 +352,7 @@ class Recording:
                 run.observe(users)
                 if ticks % int(WINDOW_S) == 0:
                     run.write_windows()
-                    self._show_progress(run, users)
-                    self._show_hints(run)
+                    self._sinks.show_progress(run, users)
             except Exception as error:
                 self._fail(f"the books could not be kept: {error!r}")
 
@@ -396,37 +374,13 @@ class Recording:
 
     def _enter_new(self, run: ActiveRun, report: Report, encoded: bytes | None = None) -> None:
         if run.enter(report, encoded):
-            self._show_in_statistics(report, run.ledger)
+            show_latencies(self._environment.stats, report, run.ledger)
             if run.stop_reason is None and (reason := run.failures.reason_to_stop(report.rows)) is not None:
                 run.stop_reason = reason
                 self._abort(f"the run is stopped: {reason}")
 
-    def _show_in_statistics(self, report: Report, ledger: Ledger) -> None:
-        """Rows of their own in Locust's statistics. They are no requests: its totals do not hold them."""
-        stats: Any = self._environment.stats  # it is typed as if it took whole milliseconds
-        for row in report.rows:
-            mode = ledger.levels[row.stage].stage.system_prompt
-            if row.outcome == Outcome.OK and row.ttft_ns is not None:
-                stats.get(f"TTFT in ms, system prompt {mode}", "LLM").log(row.ttft_ns / 1e6, 0)
-            if row.outcome == Outcome.OK and row.token_rate is not None:
-                stats.get(f"tokens/s of a user, system prompt {mode}", "LLM").log(row.token_rate, 0)
-
-    def _show_progress(self, run: ActiveRun, users: int) -> None:
-        progress = run.meter.read(run.ledger, users, run.now_s)
-        if progress is not None:
-            for sink in self._sinks:
-                sink.progress(progress)
-
-    def _show_hints(self, run: ActiveRun) -> None:
-        for worker, hint in hints(run.ledger).items():
-            if worker not in run.hinted:
-                run.hinted.add(worker)
-                logger.warning("One core is not enough: %s", hint)
-
     def _fail(self, reason: str) -> None:
-        if self._defect is None:
-            logger.error("This run's figures are not to be believed: %s", reason)
-            self._defect = reason
+        self._verdict.fail(reason)
 
     def _finish(self) -> None:
         run = self._run
@@ -437,21 +391,14 @@ class Recording:
         interrupted = bool(self._endings.interrupts.count) and not run.plan_done and not run.ledger.recorded
         if (defect := run.defect) is not None and not interrupted:
             self._fail(defect)
-        status = self._complete(run)
+        status = complete(run, self._verdict)
         if own_spool is not None:
             own_spool.close()
-        judged = None
-        try:
-            judged = self._judge(run.journal.folder) if self._judge else None
-        except Exception as error:
-            self._fail(f"the run could not be judged: {error!r}")
-            status = Status.FAILED
-        self._live.status = status
         # The last run of a process decides: after a good one in the web page, a stopped one before it is forgotten.
-        self._environment.process_exit_code = _EXIT_CODES.get(status, judged)
-        self._finished.append(run.journal.folder)
+        self._live.status, self._environment.process_exit_code = exit_code_of(run, status, self._judge, self._verdict)
+        self._sinks.finish(run.journal.folder)
         if not self._headless:
-            self._show_finished()
+            self._sinks.show_finished()
 
     def _take_last_reports(self, run: ActiveRun) -> None:
         try:
@@ -466,62 +413,13 @@ class Recording:
             run.note_events(self._crowd.roster.events)
             self._recover_lost(run)
 
-    def _complete(self, run: ActiveRun) -> Status:
-        """Write what is left to write. Returns how the run ended."""
-        status = Status.FAILED if self._defect else Status.FINISHED if run.plan_done else Status.INTERRUPTED
-        try:
-            run.close(status, self._defect)
-        except Exception as error:  # Locust would log it and end as if nothing were
-            status = Status.FAILED
-            if isinstance(error, OSError):
-                run.fail_write(error)
-            self._fail(f"the results in {run.journal.folder} cannot be written: {_words_of(error)}")
-            try:
-                run.close_with_room(self._defect or "")
-            except Exception as again:
-                logger.error("The folder %s holds what was written before: %s", run.journal.folder, _words_of(again))
-                return status
-        if not run.remove_spool():
-            logger.warning(
-                "What a lost worker had not reported may be in a spool on its machine: copy it here and run "
-                "tokenswarm recover %s --spool FOLDER",
-                run.journal.folder,
-            )
-        return status
-
     def _recover_lost(self, run: ActiveRun) -> None:
         try:
-            for count in run.recover_lost():
-                stats = self._environment.stats
-                stats.log_request(count.method, count.name, count.response_ms, count.response_bytes)  # type: ignore[arg-type]
-                if count.error is not None:
-                    stats.log_error(count.method, count.name, count.error)
+            count_recovered(self._environment.stats, run.recover_lost())
         except Exception as error:
             self._fail(f"the spool of a lost worker could not be read: {error!r}")
-
-    def _show_finished(self) -> None:
-        folders, self._finished = self._finished, []
-        for folder in folders:
-            for sink in self._sinks:
-                sink.finished(folder)
 
     @property
     def _headless(self) -> bool:
         options = self._environment.parsed_options
         return bool(options and options.headless)
-
-
-def _locust_count(counted: Mapping[str, Any]) -> LocustCount:
-    """What Locust's statistics make of a request event."""
-    error = counted.get("exception")
-    return LocustCount(
-        counted["request_type"],
-        counted["name"],
-        counted["response_time"],
-        counted["response_length"],
-        None if error is None else str(error),
-    )
-
-
-def _words_of(error: Exception) -> str:
-    return (isinstance(error, OSError) and error.strerror) or repr(error)

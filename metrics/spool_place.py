@@ -7,11 +7,16 @@ import stat
 import tempfile
 from pathlib import Path
 
+from metrics.options import RecordingOptions
 
-def worker_spool_folder(given: Path | None, run: int) -> Path:
-    """The folder for that run: in the one that was given, else in the system's temporary folder, under a name with the
-    user's id, which is made with no access for others. Raises OSError, also where that is somebody else's."""
-    parent = given
+
+def worker_spool_folder(options: RecordingOptions, run: int) -> Path | None:
+    """The folder for that run: in --spool-folder of this machine, else in the system's temporary folder, under a name
+    with the user's id, which is made with no access for others. None where no spool is wanted. Raises OSError, also
+    where that folder is somebody else's."""
+    if not options.spools:
+        return None
+    parent = options.spool_folder
     if parent is None:
         parent = Path(tempfile.gettempdir()) / f"tokenswarm-spool-{os.geteuid()}"
         parent.mkdir(mode=0o700, exist_ok=True)

@@ -11,12 +11,14 @@ import pytest
 from metrics.ended import LocustCount
 from metrics.ledger import Ledger
 from metrics.objectives import Objectives
+from metrics.options import RecordingOptions
 from metrics.recorder import Recorder
 from metrics.records import Report
 from metrics.spool import Spool, SpooledWorker, read_spools
 from metrics.spool_place import worker_spool_folder
 from metrics.stage import Part, Stage
 from metrics.timeline import Outcome, Timeline
+from tests.metrics.test_recording import options
 
 RUN = 7
 S = 1_000_000_000
@@ -178,10 +180,16 @@ def test_a_removed_spool_leaves_nothing(worker: Worker) -> None:
 
 
 def test_the_temporary_folder_of_another_user_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert worker_spool_folder(tmp_path, 5) == tmp_path / "run-5"
-    ours = worker_spool_folder(None, 5).parent
+    def folder_of(given: str) -> Path | None:
+        return worker_spool_folder(RecordingOptions.of(options(tmp_path, spool_folder=given)), 5)
+
+    assert folder_of(str(tmp_path)) == tmp_path / "run-5"
+    assert folder_of("off") is None
+    place = folder_of("")
+    assert place is not None
+    ours = place.parent
     assert ours.stat().st_mode & 0o077 == 0
     monkeypatch.setattr(os, "geteuid", lambda: 54321)
     ours.rename(ours.with_name("tokenswarm-spool-54321"))
     with pytest.raises(OSError, match="another user"):
-        worker_spool_folder(None, 5)
+        folder_of("")

@@ -1,0 +1,41 @@
+"""What Locust's own statistics are given and lack: its tables, its page and its count of requests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from metrics.ended import LocustCount
+from metrics.ledger import Ledger
+from metrics.records import Report
+from metrics.timeline import Outcome
+
+
+def show_latencies(stats: Any, report: Report, ledger: Ledger) -> None:
+    """Rows of their own for TTFT and token rate. They are no requests: Locust's totals do not hold them."""
+    for row in report.rows:
+        mode = ledger.levels[row.stage].stage.system_prompt
+        if row.outcome == Outcome.OK and row.ttft_ns is not None:
+            stats.get(f"TTFT in ms, system prompt {mode}", "LLM").log(row.ttft_ns / 1e6, 0)
+        if row.outcome == Outcome.OK and row.token_rate is not None:
+            stats.get(f"tokens/s of a user, system prompt {mode}", "LLM").log(row.token_rate, 0)
+
+
+def count_recovered(stats: Any, counts: Iterable[LocustCount]) -> None:
+    """Requests whose report a worker could not send any more: Locust's count of them was in the same message."""
+    for count in counts:
+        stats.log_request(count.method, count.name, count.response_ms, count.response_bytes)
+        if count.error is not None:
+            stats.log_error(count.method, count.name, count.error)
+
+
+def locust_count(event: Mapping[str, Any]) -> LocustCount:
+    """What Locust's statistics make of a request event."""
+    error = event.get("exception")
+    return LocustCount(
+        event["request_type"],
+        event["name"],
+        event["response_time"],
+        event["response_length"],
+        None if error is None else str(error),
+    )

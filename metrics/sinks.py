@@ -1,0 +1,66 @@
+"""What is shown of a run, by whatever shows it: a terminal, say."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+from metrics.active_run import ActiveRun
+from metrics.health import SelfCheck
+from metrics.progress import Progress
+from metrics.proof import hints
+
+logger = logging.getLogger(__name__)
+
+
+class Sink(Protocol):
+    """Something that shows a run."""
+
+    def self_checked(self, worker: int, check: SelfCheck) -> None:
+        """Called as a run begins, for each worker that was made to check itself."""
+        ...
+
+    def progress(self, progress: Progress) -> None:
+        """Called every few seconds while the run goes on."""
+        ...
+
+    def finished(self, folder: Path) -> None:
+        """Called once, when the run's folder is complete."""
+        ...
+
+
+class Sinks:
+    """All that show the runs of this process."""
+
+    def __init__(self, sinks: Sequence[Sink]) -> None:
+        self._sinks = sinks
+        self._finished: list[Path] = []
+
+    def self_checked(self, worker: int, check: SelfCheck) -> None:
+        """A worker has measured its own client."""
+        for sink in self._sinks:
+            sink.self_checked(worker, check)
+
+    def show_progress(self, run: ActiveRun, users: int) -> None:
+        """Show how far the run is, and once for each worker whether it needs more than its core."""
+        progress = run.meter.read(run.ledger, users, run.now_s)
+        if progress is not None:
+            for sink in self._sinks:
+                sink.progress(progress)
+        for worker, hint in hints(run.ledger).items():
+            if worker not in run.hinted:
+                run.hinted.add(worker)
+                logger.warning("One core is not enough: %s", hint)
+
+    def finish(self, folder: Path) -> None:
+        """The run's folder is complete: it is shown with the next `show_finished`."""
+        self._finished.append(folder)
+
+    def show_finished(self) -> None:
+        """Show the runs that have finished since the last time."""
+        folders, self._finished = self._finished, []
+        for folder in folders:
+            for sink in self._sinks:
+                sink.finished(folder)
