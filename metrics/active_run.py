@@ -143,7 +143,10 @@ class ActiveRun:
         document = run_document(
             self.facts, tokenswarm_version(), self.began, ended, status, self.workers, self.head.self_checks, verdict
         )
-        spool = str(self.spool_folder.absolute()) if self.spool_folder else None
+        spool = None
+        if (folder := self.spool_folder) is not None:
+            within = folder.parent in (self.journal.folder, self.journal.folder.parent)
+            spool = folder.name if within else str(folder.absolute())
         return (
             document
             | {"server_metrics": self.server.facts(), "run_id": self.id, "spool_folder": spool}

@@ -102,7 +102,7 @@ def _places(folder: Path, document: dict[str, Any], spools: Iterable[Path]) -> l
         if not spool.is_dir():
             raise RecoveryError(f"--spool {spool} is not a folder.")
     named = document.get("spool_folder")
-    places = [folder / "spool", *([Path(named)] if isinstance(named, str) else [])]
+    places = [folder / (named if isinstance(named, str) else "spool")]
     for spool in spools:
         places += [spool, *sorted(path for path in spool.iterdir() if path.is_dir())]
     return list({os.path.realpath(place): place for place in places}.values())

@@ -180,8 +180,8 @@ def rows_of(folder: Path, name: str) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-@pytest.fixture
-def greenlets(monkeypatch: pytest.MonkeyPatch) -> Greenlets:
+def stand_ins(monkeypatch: pytest.MonkeyPatch) -> Greenlets:
+    """Clocks and greenlets of a process that records."""
     clock = Clock()
     greenlets = Greenlets(clock)
     monkeypatch.setattr(metrics.hooks, "time", clock)
@@ -190,6 +190,11 @@ def greenlets(monkeypatch: pytest.MonkeyPatch) -> Greenlets:
     # Locust notes a listener's exception here, for its exit code.
     monkeypatch.setattr(locust.log, "unhandled_greenlet_exception", False)
     return greenlets
+
+
+@pytest.fixture
+def greenlets(monkeypatch: pytest.MonkeyPatch) -> Greenlets:
+    return stand_ins(monkeypatch)
 
 
 @pytest.fixture

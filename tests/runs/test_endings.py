@@ -61,7 +61,6 @@ BEGINS = """
 import os
 os.write(1, b"the import begins\\n")
 from locustfile import *
-from locustfile import prepare_to_fork
 """
 EARLY = [(topology, delay_s) for topology in TOPOLOGIES for delay_s in (0.1, 0.4, 0.8, 1.2, 1.6, 2.0, 2.5, 3.0)]
 

@@ -230,7 +230,6 @@ from locust import events
 from locust.runners import MasterRunner
 
 from locustfile import *
-from locustfile import prepare_to_fork
 
 CAPTURED = Path(__file__).with_name("captured")
 held = []

@@ -1,0 +1,200 @@
+"""A run rebuilt from its log and spools: the same figures as if it had ended there, whatever was cut off."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from metrics.frames import MAGIC, FrameReader
+from metrics.recovery import RecoveryError, recover
+from metrics.run_log import RUN_LOG
+from tests.metrics.test_recording import (
+    Bench,
+    Greenlets,
+    MakeStage,
+    MakeTimeline,
+    facts_of,
+    rows_of,
+    stand_ins,
+    told_of,
+)
+
+
+@pytest.fixture
+def greenlets(monkeypatch: pytest.MonkeyPatch) -> Greenlets:
+    return stand_ins(monkeypatch)
+
+
+@pytest.fixture
+def request_at(timeline: MakeTimeline) -> MakeTimeline:
+    """An answer sent so many seconds after the run began, which was at 1,000 s; a token each 100 ms."""
+
+    def make(sent_s: float, tokens: int = 4, **changes: object) -> object:
+        arrivals_s = [1000 + sent_s + (place + 1) / 10 for place in range(tokens)]
+        return timeline(arrivals_s, sent_s=1000 + sent_s, **changes)
+
+    return make
+
+
+@pytest.fixture
+def bench(tmp_path: Path, greenlets: Greenlets) -> Iterator[Bench]:
+    bench = Bench(tmp_path / "results", greenlets)
+    yield bench
+    bench.runner.quit()
+
+
+def send(bench: Bench, timeline: object, ended: bool = True) -> None:
+    recorder = bench.recording.recorder
+    assert recorder is not None
+    recorder.request_began()
+    if ended:
+        recorder.request_ended(recorded=True)
+        bench.fire(timeline)
+
+
+def tick(bench: Bench, times: int) -> None:
+    """So many seconds pass."""
+    bench.greenlets.tick(bench.greenlets._ticks + times)
+
+
+def as_killed(bench: Bench, tmp_path: Path) -> Path:
+    """The run's folder as SIGKILL would leave it now: a copy, which no process has open."""
+    killed = tmp_path / "killed" / bench.folder.name
+    shutil.rmtree(killed, ignore_errors=True)
+    shutil.copytree(bench.folder, killed)
+    return killed
+
+
+def test_a_recovered_run_has_the_figures_of_one_that_ended_there(
+    bench: Bench, request_at: MakeTimeline, stage: MakeStage, tmp_path: Path
+) -> None:
+    plan = (stage(0), stage(1, users=50, system_prompt="on"))
+    bench.recording.begin_run(facts_of(*plan))
+    send(bench, request_at(1.0))
+    send(bench, request_at(3.0))
+    tick(bench, 4)
+    bench.recording.server_found("http://gpu:8000/metrics", None, None)
+    bench.recording.take_server_values({"requests_running": 3.0}, 0)
+    bench.at(14.0)
+    bench.recording.begin_stage(plan[1])
+    send(bench, request_at(17.0, stage=1, tokens=6))
+    bench.at(18.0)
+    tick(bench, 1)
+    send(bench, request_at(17.5, stage=1))
+    send(bench, None, ended=False)
+    killed = as_killed(bench, tmp_path)
+    assert told_of(killed, "run.json")["status"] == "running"
+
+    recovery = recover(killed)
+    assert (recovery.requests, recovery.from_workers, recovery.unended, recovery.torn_bytes) == (4, 1, 1, 0)
+    assert told_of(killed, "run.json")["status"] == told_of(killed, "summary.json")["status"] == "recovered"
+    bench.at(19.0)
+    bench.stop()
+    whole, recovered = told_of(bench.folder, "summary.json"), told_of(killed, "summary.json")
+    for of_whole, of_recovered in zip(whole["levels"], recovered["levels"], strict=True):
+        for name in ("ttft_s", "gap_s", "e2e_s", "tpot_s", "client_delay_s", "loop_lag_s"):
+            assert of_recovered["whole"][name] == of_whole["whole"][name]
+        assert of_recovered["whole"]["outcomes"] == of_whole["whole"]["outcomes"]
+    for name in ("requests.csv", "server.csv"):
+        assert (killed / name).read_text() == (bench.folder / name).read_text()
+    histograms = rows_of(killed, "histograms.csv")
+    assert [row for row in histograms if row["part"] == "whole"] == [
+        row for row in rows_of(bench.folder, "histograms.csv") if row["part"] == "whole"
+    ]
+    assert recovered["books"] == {"fired": 4, "recorded": 4, "rows": 4, "balanced": False, "unaccounted": 1}
+    tokens = sum(float(row["output_tokens"]) for row in rows_of(killed, "windows.csv"))
+    assert tokens == pytest.approx(4 + 4 + 6 + 4)
+
+
+def test_cut_off_anywhere_a_run_is_recovered_as_far_as_its_log_is_whole(
+    bench: Bench, request_at: MakeTimeline, stage: MakeStage, tmp_path: Path
+) -> None:
+    bench.recording.begin_run(facts_of(stage()))
+    for second in range(1, 4):
+        send(bench, request_at(float(second)))
+        tick(bench, 1)
+    killed = as_killed(bench, tmp_path)
+    log = killed / "spool" / RUN_LOG
+    whole = log.read_bytes()
+    head = len(MAGIC) + 9 + len(next(iter(FrameReader(log)))[1])
+    for spool in log.parent.glob("worker-*"):
+        spool.unlink()
+    counts = []
+    for length in (head, head + 5, *range(head + 200, len(whole), (len(whole) - head) // 6), len(whole)):
+        log.write_bytes(whole[:length])
+        recovery = recover(killed)
+        assert len(rows_of(killed, "requests.csv")) == recovery.requests
+        json.loads((killed / "run.json").read_text())
+        counts.append(recovery.requests)
+    assert counts == sorted(counts)
+    assert (counts[0], counts[-1]) == (0, 3)
+    log.write_bytes(whole[: head - 1])
+    with pytest.raises(RecoveryError, match="not the log of a run"):
+        recover(killed)
+
+
+def test_a_run_that_goes_on_is_not_touched(bench: Bench, request_at: MakeTimeline, stage: MakeStage) -> None:
+    bench.recording.begin_run(facts_of(stage()))
+    send(bench, request_at(1.0))
+    before = {path.name: path.read_bytes() for path in bench.folder.iterdir() if path.is_file()}
+    with pytest.raises(RecoveryError, match="is still being written"):
+        recover(bench.folder)
+    assert {path.name: path.read_bytes() for path in bench.folder.iterdir() if path.is_file()} == before
+
+
+def test_a_run_that_ended_by_itself_needs_no_recovery(bench: Bench, request_at: MakeTimeline, stage: MakeStage) -> None:
+    bench.recording.begin_run(facts_of(stage()))
+    send(bench, request_at(1.0))
+    bench.recording.end_plan()
+    bench.stop()
+    assert not (bench.folder / "spool").exists()
+    assert recover(bench.folder).done
+    assert told_of(bench.folder, "run.json")["status"] == "finished"
+
+
+def test_without_a_spool_nothing_is_recovered(tmp_path: Path, greenlets: Greenlets, stage: MakeStage) -> None:
+    bench = Bench(tmp_path / "results", greenlets, spool_folder="off")
+    bench.recording.begin_run(facts_of(stage()))
+    with pytest.raises(RecoveryError, match="has no spool to recover from"):
+        recover(as_killed(bench, tmp_path))
+    with pytest.raises(RecoveryError, match="There is no folder"):
+        recover(tmp_path / "nowhere")
+    with pytest.raises(RecoveryError, match="is not a folder"):
+        recover(bench.folder, [tmp_path / "nowhere"])
+    bench.runner.quit()
+
+
+def test_spools_in_a_folder_of_their_own_are_found_and_removed(
+    tmp_path: Path, greenlets: Greenlets, request_at: MakeTimeline, stage: MakeStage
+) -> None:
+    bench = Bench(tmp_path / "results", greenlets, spool_folder=str(tmp_path / "spools"))
+    bench.recording.begin_run(facts_of(stage()))
+    send(bench, request_at(1.0))
+    tick(bench, 1)
+    (place,) = (tmp_path / "spools").iterdir()
+    assert place.name == bench.folder.name
+    copy = tmp_path / "copy"
+    shutil.copytree(tmp_path / "spools", copy)
+    killed = as_killed(bench, tmp_path)
+    bench.recording.end_plan()
+    bench.stop()
+    assert list((tmp_path / "spools").iterdir()) == []
+    assert recover(killed, [copy]).requests == 1
+    bench.runner.quit()
+
+
+def test_rows_hold_what_csv_must_quote(
+    bench: Bench, request_at: MakeTimeline, stage: MakeStage, tmp_path: Path
+) -> None:
+    bench.recording.begin_run(facts_of(stage()))
+    send(bench, request_at(1.0, finish_reason='a "quoted",\nreason'))
+    killed = as_killed(bench, tmp_path)
+    recover(killed)
+    with (killed / "requests.csv").open(newline="", encoding="utf-8") as file:
+        (row,) = csv.DictReader(file)
+    assert "quoted" in row["finish_reason"]
