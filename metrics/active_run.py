@@ -111,7 +111,9 @@ class ActiveRun:
         journal = Journal(options.results, folder_name(began.astimezone(), facts.engine))
         log = None
         if options.spools:
-            folder = options.spool_folder / journal.folder.name if options.spool_folder else journal.folder / "spool"
+            place, name = options.spool_folder, journal.folder.name
+            # Not the run's own name: --spool-folder may be --results, and a spool is deleted as a whole.
+            folder = place / f"{name}-spool" if place else journal.folder / "spool"
             try:
                 log = RunLog(folder, head)
             except OSError as error:

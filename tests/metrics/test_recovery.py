@@ -177,7 +177,7 @@ def test_spools_in_a_folder_of_their_own_are_found_and_removed(
     send(bench, request_at(1.0))
     tick(bench, 1)
     (place,) = (tmp_path / "spools").iterdir()
-    assert place.name == bench.folder.name
+    assert place.name == f"{bench.folder.name}-spool"
     copy = tmp_path / "copy"
     shutil.copytree(tmp_path / "spools", copy)
     killed = as_killed(bench, tmp_path)
@@ -185,6 +185,18 @@ def test_spools_in_a_folder_of_their_own_are_found_and_removed(
     bench.stop()
     assert list((tmp_path / "spools").iterdir()) == []
     assert recover(killed, [copy]).requests == 1
+    bench.runner.quit()
+
+
+def test_spools_in_the_folder_of_the_results_are_removed_and_the_results_stay(
+    tmp_path: Path, greenlets: Greenlets, request_at: MakeTimeline, stage: MakeStage
+) -> None:
+    bench = Bench(tmp_path / "results", greenlets, spool_folder=str(tmp_path / "results"))
+    bench.recording.begin_run(facts_of(stage()))
+    send(bench, request_at(1.0))
+    bench.recording.end_plan()
+    bench.stop()
+    assert len(rows_of(bench.folder, "requests.csv")) == 1  # and it is the only folder there
     bench.runner.quit()
 
 
