@@ -57,7 +57,7 @@ def generated_tokens(host: str) -> int:
 
 def test_the_ladder_s_tokens_are_the_server_s_own(llamacpp: str, run_locust: RunLocust) -> None:
     before = generated_tokens(llamacpp)
-    run = run_locust("-H", llamacpp, *SHORT_LADDER, "--ignore-eos")
+    run = run_locust("-H", llamacpp, *SHORT_LADDER, "--ignore-eos", "--preflight", "on")
     assert run.exit_code == 0, run.output
     assert_whole(run)
     assert (run.document["engine"], run.document["model"]) == ("llamacpp", "tiny")
