@@ -110,10 +110,12 @@ def _append_requests(
         "gaps_measured": "True",
         "stamps": "kernel",
         "finish_reason": "stop",
-        "error": "",
+        "prompt_id": [str(number % 303 + 1) for number in range(n)],
+        "prompt_hash": [f"{number:016x}" for number in range(n)],
     }
-    columns = {name: _column(value, n) for name, value in (numbers | texts).items()}
-    _append(folder / "requests.csv", {name: columns[name] for name in REQUEST_COLUMNS})
+    # What is left out is empty, as in a run without a fault.
+    columns = numbers | texts
+    _append(folder / "requests.csv", {name: _column(columns.get(name, ""), n) for name in REQUEST_COLUMNS})
 
 
 def _append_windows(folder: Path, stage: int, users: int, began_s: float, random: np.random.Generator) -> None:
