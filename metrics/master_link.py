@@ -79,6 +79,7 @@ class MasterLink:
         self._enter, self._fail, self._abort = enter, fail, abort
         self._stage: StageBegun | None = None
         self._refusal: str | None = None
+        self._ends = False
         self._ending = RLock()
         self._cuts = self._waits_no_more = False
         self._main = gevent.getcurrent()
@@ -132,7 +133,7 @@ class MasterLink:
 
     def begin_run(self) -> None:
         """Who is there now takes part."""
-        self._stage = None
+        self._stage, self._ends = None, False
         self._cuts = self._waits_no_more = False
         self.roster.begin_run(_now_s())
 
@@ -144,6 +145,7 @@ class MasterLink:
 
     def end(self) -> None:
         """Have the users stopped everywhere and wait for the workers' last words; several may ask for it at once."""
+        self._ends = True
         if gevent.getcurrent() is self._gate.listener:
             return  # the last worker has left, by a message; no other can come while this one is being handled
         with self._ending:
@@ -168,9 +170,7 @@ class MasterLink:
         shape = self._runner.shape_greenlet
         if shape is not None and shape is not gevent.getcurrent():
             shape.kill()  # Locust does so a moment later; until then it would begin levels and send users out
-        options = self._runner.environment.parsed_options
-        assert options is not None
-        stop_timeout_s = float(options.stop_timeout or 0.0)  # what the environment has is how long a drain may take
+        stop_timeout_s = self._stop_timeout_s
         deadline_s = _now_s() + stop_timeout_s + _LAST_WORDS_S
         sent_s = -1.0
         while (awaited := self.roster.awaited(_now_s())) and _now_s() < deadline_s:
@@ -198,7 +198,8 @@ class MasterLink:
         index = self._runner.get_worker_index(name)
         if name not in self.roster.members:
             self.roster.admit(name, index, _now_s())
-        self._send(ADMITTED, {**_answer(join.sent_ns, received_ns), "index": index}, name)
+        admitted = {"index": index, "stop_timeout_s": self._stop_timeout_s}
+        self._send(ADMITTED, {**_answer(join.sent_ns, received_ns), **admitted}, name)
 
     def _on_ready(self, environment: Any, msg: Any, **_: Any) -> None:
         ready, name = msgspec.convert(msg.data, Ready), msg.node_id
@@ -281,6 +282,13 @@ class MasterLink:
         member.last_word |= told.last
 
     @property
+    def _stop_timeout_s(self) -> float:
+        """--stop-timeout; what Locust's environment has meanwhile is the drain timeout."""
+        options = self._runner.environment.parsed_options
+        assert options is not None
+        return float(options.stop_timeout or 0.0)
+
+    @property
     def _awaits_workers(self) -> bool:
         """Whether Locust waits for its --expect-workers, before any run."""
         options = self._runner.environment.parsed_options
@@ -299,7 +307,9 @@ class MasterLink:
         return Dispatcher(takers or worker_nodes, user_classes, self._send_users)
 
     def _send_users(self, users_on_workers: UsersOnWorkers) -> None:
-        """As Locust's master does it in a ramp."""
+        """As Locust's master does it in a ramp. Before a run's first level and when it ends, nobody gets users."""
+        if self._stage is None or self._ends:
+            return
         environment = self._runner.environment
         for name, counts in users_on_workers.items():
             spawn = {

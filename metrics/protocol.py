@@ -70,9 +70,11 @@ class Answer(msgspec.Struct):
 
 
 class Admitted(Answer, kw_only=True):
-    """The worker may load what a run needs, and send READY then. index: its number in every file of the run."""
+    """The worker may load what a run needs, and send READY then. index: its number in every file of the run;
+    stop_timeout_s: the master's --stop-timeout."""
 
     index: int
+    stop_timeout_s: float = 0.0
 
 
 class Ack(Answer, kw_only=True):

@@ -85,6 +85,7 @@ class WorkerLink:
         self._leaving = self._left = False
         #: Whether the master has said that the run ends.
         self.ends = False
+        self._stop_timeout_s = float(getattr(runner.environment.parsed_options, "stop_timeout", 0.0) or 0.0)
         self._last_word = False
         self._admission: bool | str | None = None
         self._pings = 0
@@ -142,8 +143,8 @@ class WorkerLink:
 
     def _handle_checked(self, msg: Any) -> None:
         """Locust's greenlet that listens to the master dies of the first message that is not what it expects."""
-        if msg.type == "spawn" and (self._leaving or self._left):
-            return  # it was under way when this worker was told to stop
+        if msg.type == "spawn" and (self._leaving or self._left or self.ends):
+            return  # it was under way when this worker was told to stop, or the run to end
         try:
             self._handle(msg)
         except (LookupError, TypeError, AttributeError, ValueError) as error:
@@ -152,6 +153,7 @@ class WorkerLink:
     def _on_admitted(self, environment: Any, msg: Any, **_: Any) -> None:
         admitted = msgspec.convert(msg.data, Admitted)
         self._runner.worker_index = admitted.index
+        self._stop_timeout_s = self._stop_timeout_s or admitted.stop_timeout_s
         self._admission = True
         self._measure(admitted)
         self._ping()
@@ -173,8 +175,8 @@ class WorkerLink:
         begun = msgspec.convert(msg.data, StageBegun)
         new = self._recorder is None or self._run != begun.run
         if new:
+            self.ends &= self._run == begun.run
             self._run, self._outbox, self._last_through = begun.run, Outbox(), None
-            self.ends = False
             self._recorder = Recorder(self._runner.worker_index)
             self._on_recorder(self._recorder, begun.run, begun.spool)
         assert self._recorder is not None
@@ -256,7 +258,7 @@ class WorkerLink:
         options = self._runner.environment.parsed_options
         assert options is not None
         # Locust's environment has the drain timeout, which came with the master's message to spawn users.
-        drain_s = float(options.stop_timeout or self._runner.environment.stop_timeout or 0.0)
+        drain_s = self._stop_timeout_s or float(self._runner.environment.stop_timeout or 0.0)
         if self._runner.greenlet:  # it still listens: the master has not ended the run
             self._send(DRAINING, None)
             if self._recorder is not None and self._recorder.in_flight:

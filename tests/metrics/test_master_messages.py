@@ -344,6 +344,19 @@ def test_a_worker_that_is_sent_away_takes_no_users_with_it(master: Master) -> No
     assert [event.event for event in master.link.roster.events] == [Happening.EXPELLED]
 
 
+def test_nobody_gets_users_while_a_run_ends(master: Master) -> None:
+    stays, leaves = master.worker("stays"), master.worker("leaves")
+    master.start(6)
+    ending = gevent.spawn(master.link.end)
+    soon(lambda: bool(stays.got("tokenswarm_end")))
+    leaves.send("tokenswarm_leaving")
+    leaves.send("quit")
+    leaves.settle()
+    assert list(master.runner.clients) == ["stays"]
+    assert stays.users == 3
+    ending.kill()
+
+
 def test_a_leaving_worker_that_was_silent_gets_no_users_again(master: Master) -> None:
     stays, leaves = master.worker("stays"), master.worker("leaves")
     master.start(6)

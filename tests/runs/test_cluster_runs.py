@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import signal
 import time
 from pathlib import Path
@@ -38,7 +39,8 @@ def rows_of(started: Started) -> list[dict[str, str]]:
 
 def in_flight_at(run: Run, when_s: float) -> int:
     return sum(
-        float(row["sent_s"]) <= when_s < float(row["sent_s"]) + float(row["duration_ms"]) / 1e3 for row in run.requests
+        float(row["sent_s"]) <= when_s < float(row["sent_s"]) + float(row["duration_ms"] or 0) / 1e3
+        for row in run.requests
     )
 
 
@@ -107,6 +109,21 @@ def test_a_worker_told_to_stop_lets_its_streams_end_and_told_again_ends_them(
     assert {row["error"] for row in cut} == {"its worker was told to stop"}
     assert not any("drain timeout" in reason for reason in run.summary["validity"]["reasons"])
     assert {row["outcome"] for row in run.requests if row not in cut} == {"ok"}
+
+
+def test_a_run_does_not_start_with_a_worker_that_cannot_load_what_it_needs(
+    start_locust: Start, simulator: Simulator
+) -> None:
+    where = ports()
+    master = start_locust("--headless", "--master", "--expect-workers", "2", "-H", simulator.host, *STREAMS, *where)
+    able = start_locust("--worker", *where)
+    unable = start_locust("--worker", *where, "--prompts", "/no/such/file.jsonl").end()
+    assert unable.exit_code == 2
+    run = master.end()
+    assert run.exit_code == 2, run.output
+    assert re.search("Run not started: worker .* cannot take part: .*/no/such/file.jsonl", run.output)
+    assert list(run.results.glob("*")) == []
+    assert "Traceback" not in unable.output + run.output + able.end().output
 
 
 def test_with_a_cluster_key_only_those_who_have_it_take_part(
