@@ -85,7 +85,8 @@ def test_a_master_and_four_workers_count_each_request_once_however_the_run_ends(
     ending: str, start_locust: Start, simulator: Simulator, tmp_path: Path
 ) -> None:
     plans = {"ladder": LADDER, "run time": ("-u", "8", "-r", "8", "-t", "3s")}
-    more = ("--stop-timeout", "10") if ending == "Ctrl-C, streams may end" else ()
+    # Streams that are to be cut are long: on a busy machine, short ones have arrived when their worker cuts them.
+    more = {"Ctrl-C, streams may end": ("--stop-timeout", "10"), "SIGTERM": ("--max-tokens", "250")}.get(ending, ())
     started = start_locust(
         *("--headless", "--processes", "4", "-H", simulator.host, "--json-file", str(tmp_path / "locust")),
         *(*STREAMS, *plans.get(ending, LONG), *more),
@@ -288,7 +289,7 @@ def test_workers_join_and_leave_in_mid_run_and_a_stranger_is_turned_away(
     (tmp_path / "other.py").write_text("from locustfile import *  # and something else\n")
     port = str(free_port())
     ports = ("--master-port", port, "--master-bind-port", port)
-    plan = ("--levels", "4", "--ramp", "1s", "--level-time", "12s", "--system-prompt", "off")
+    plan = ("--levels", "4", "--ramp", "1s", "--level-time", "25s", "--system-prompt", "off")
     master = start_locust(
         *("--headless", "--master", "--expect-workers", "1", "-H", simulator.host, *STREAMS, *plan, *ports)
     )
@@ -316,7 +317,7 @@ def test_workers_join_and_leave_in_mid_run_and_a_stranger_is_turned_away(
     left_s = gone["time_s"]
     after = [row for row in run.requests if float(row["sent_s"]) > left_s + 2]
     assert {int(row["worker"]) for row in after} == {joined["worker"]}
-    assert max(float(row["sent_s"]) for row in run.requests) > 11  # its share went over to the other
+    assert max(float(row["sent_s"]) for row in run.requests) > 24  # its share went over to the other
 
 
 def test_a_master_that_is_interrupted_while_it_waits_for_workers_sends_home_those_that_came(
