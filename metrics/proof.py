@@ -101,15 +101,16 @@ def concurrency_reasons(found: Concurrency | None) -> Iterator[str]:
     )
 
 
-def lag_reasons(hold: PartBooks) -> Iterator[str]:
+def lag_reasons(loop_lag_s: Histogram, medians: Iterable[_Median]) -> Iterator[str]:
     """Whether the client's loop was so late that its users sent later than they should have, whoever stamped the
     times."""
-    lag, median = quantile(hold.loop_lag_s, 0.99), quantile(hold.ttft_s, 0.5)
-    bound_s = max(_LATE_LOOP_S, _SUSPECT_SHARE * median.value if median else 0.0)
+    lag = quantile(loop_lag_s, 0.99)
+    ttft_s = min((median.value_s for median in medians if median.figure == "TTFT"), default=0.0)
+    bound_s = max(_LATE_LOOP_S, _SUSPECT_SHARE * ttft_s)
     if lag is not None and lag.value > bound_s:
         yield (
-            f"the client's loop was late by {_ms(lag.value)} (p99) in the hold, more than {_ms(bound_s)}: its users "
-            "sent later than they should have"
+            f"the client's loop was late by {_ms(lag.value)} (p99), more than {_ms(bound_s)}: its users sent later "
+            "than they should have"
         )
 
 
@@ -133,7 +134,8 @@ def silent_window_reasons(ledger: Ledger, level: LevelBooks) -> Iterator[str]:
     ]
     if silent:
         named = ", ".join(silent[:_MOST_NAMED]) + (" and more" if len(silent) > _MOST_NAMED else "")
-        yield f"no token arrived in {len(silent):,} windows of 5 s although users were there ({named} of the level)"
+        windows = "1 window" if len(silent) == 1 else f"{len(silent):,} windows"
+        yield f"no token arrived in {windows} of 5 s although users were there ({named} of the level)"
 
 
 def usage_reasons(part: PartBooks) -> Iterator[str]:
@@ -172,7 +174,11 @@ def smallest_medians(ledger: Ledger) -> list[_Median]:
 
 def worker_reasons(worker: WorkerBooks, smallest: Sequence[_Median]) -> list[str]:
     """Why this worker's requests may not be what went over the wire. smallest: of the run, see smallest_medians."""
-    return [*delay_reasons(worker, smallest), *self_check_reasons(worker.self_check, smallest)]
+    return [
+        *delay_reasons(worker, smallest),
+        *lag_reasons(worker.loop_lag_s, smallest),
+        *self_check_reasons(worker.self_check, smallest),
+    ]
 
 
 def self_check_reasons_of(ledger: Ledger) -> Iterator[str]:

@@ -88,7 +88,9 @@ class Recorder:
         """A short sleep of this process that was due at due_ns ended now, with so many users alive: see HealthMeter and
         ConcurrencyMeter."""
         if (begun := self.current_stage) is not None:
-            self.health.woke((begun.stage.stage, begun.phase_at(now_ns)), due_ns, now_ns, cpu_ns)
+            # A loop that was stuck to the end of the hold and beyond was late in the hold.
+            phase = begun.phase_at(max(due_ns, begun.began_ns))
+            self.health.woke((begun.stage.stage, phase), due_ns, now_ns, cpu_ns)
             self._concurrency.woke(begun, users, due_ns, now_ns)
 
     def record(self, timeline: Timeline, in_locust: LocustCount | None = None) -> RequestRow:

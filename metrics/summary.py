@@ -392,7 +392,7 @@ def _load_reasons(level: LevelBooks, ledger: Ledger) -> Iterator[str]:
     hold = level.parts[Part.HOLD]
     yield from concurrency_reasons(ledger.concurrency(level))
     yield from client_limit_reasons(level.parts[Part.WHOLE])
-    yield from lag_reasons(hold)
+    yield from lag_reasons(hold.loop_lag_s, medians_of(hold))
     yield from silent_window_reasons(ledger, level)
     if not level.complete or level.stage.level_time_s is None:
         return

@@ -165,8 +165,8 @@ def _in_one_arrival(levels: Sequence[Level]) -> list[str]:
 def _missing_users(levels: Sequence[Level]) -> list[str]:
     """Requested against actual users, of the levels where they differ."""
     return [
-        f"Users of {stage_name(level)} in the hold: {units.users(found.mean)} on average, {units.users(found.min)} at "
-        f"the fewest; {units.percentage(found.short_share)} of the time less than 95 % of them."
+        f"Fewer users than requested ({stage_name(level)}): {units.users(found.mean)} on average, "
+        f"{units.users(found.min)} at the fewest; below 95 % for {units.percentage(found.short_share)} of the hold."
         for level in levels
         if (found := level.concurrency) is not None and found.short_share
     ]

@@ -12,8 +12,8 @@ from metrics.ledger import Ledger
 from metrics.objectives import Objectives
 from metrics.recorder import Recorder
 from metrics.records import Report
-from metrics.stage import Begun, Stage
-from metrics.summary import level_summary, reasons_to_suspect
+from metrics.stage import Begun, Part, Stage
+from metrics.summary import level_summary, reasons_to_suspect, worker_summaries
 from metrics.summary_csv import summary_rows
 from metrics.timeline import Timeline
 
@@ -240,8 +240,19 @@ def test_a_loop_that_is_late_changes_the_load_whoever_stamped_the_times(
         worker.recorder.woke(due_ns, worker.now_ns, 0, 10)
     arrivals = [(place + ttft_s, place + ttft_s + 0.1) for place in range(3, 38, 4)]
     timelines = [timeline(each, sent_s=each[0] - ttft_s) for each in arrivals]
-    reasons = reasons_to_suspect(ledger_of(level, [worker], timelines))
-    assert bool([reason for reason in reasons if "loop was late" in reason]) is suspect
+    ledger = ledger_of(level, [worker], timelines)
+    (of_worker,) = worker_summaries(ledger)
+    for reasons in (reasons_to_suspect(ledger), of_worker.validity.reasons):
+        assert bool([reason for reason in reasons if "loop was late" in reason]) is suspect
+
+
+def test_a_loop_that_is_stuck_beyond_the_hold_was_late_in_the_hold(level: Stage) -> None:
+    worker = VirtualWorker(0)
+    worker.begin(level)
+    worker.run(10, 35)
+    worker.stop(10, 45)
+    ledger = ledger_of(level, [worker])
+    assert ledger.levels[0].parts[Part.HOLD].loop_lag_s.maximum == pytest.approx(9.98, rel=0.01)
 
 
 def test_a_stage_on_another_clock_keeps_its_seconds(stage: Callable[..., Stage]) -> None:
