@@ -43,6 +43,7 @@ from metrics.protocol import (
 from metrics.recorder import Recorder
 from metrics.transport import WorkerSocket
 from metrics.worker_users import WorkerUsers
+from sanitize import server_text
 
 logger = logging.getLogger(__name__)
 
@@ -58,6 +59,7 @@ _MASTER_SILENT_S = 15
 #: A clock is measured so often when a worker joins; then with each report.
 _PINGS = 8
 _POLL_S = 0.05
+_REASON_CHARACTERS = 500
 
 
 class WorkerLink:
@@ -132,7 +134,7 @@ class WorkerLink:
 
     def refuse(self, reason: str) -> None:
         """This worker cannot take part: the master must not go on at half load."""
-        self._send(REFUSED, {"reason": reason})
+        self._send(REFUSED, {"reason": server_text(reason, _REASON_CHARACTERS)})
         gevent.sleep(0.5)  # a worker that ends now takes what it has not sent with it
 
     def cut(self) -> None:
