@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
@@ -39,6 +39,7 @@ class Answer:
 
 
 Fetch = Callable[[str], Answer | None]
+Kind = TypeVar("Kind", list[Any], dict[str, Any])
 #: Engines that are other endpoints, or other models, of a server that is recognised as one of these.
 _SAME_SERVER = {
     "tgi-generate": {"tgi", "tgi-2.0.4"},
@@ -254,8 +255,7 @@ def _metrics(server: _Server) -> _Seen | None:
 
 
 def _routes(server: _Server) -> _Seen | None:
-    routes = server.json("/openapi.json")
-    paths = routes.get("paths", {}) if isinstance(routes, dict) else {}
+    paths = _at(server.json("/openapi.json"), "paths", dict)
     if "/v1/chat/interactive" in paths:
         return _Seen("lmdeploy", "GET /openapi.json has the route /v1/chat/interactive")
     if "/v1/chat/completions" in paths and isinstance(server.json("/version"), dict):
@@ -274,8 +274,7 @@ def _anthropic(server: _Server) -> _Seen | None:
 
 
 def _bentoml(server: _Server) -> _Seen | None:
-    schema = server.json("/schema.json")
-    routes = schema.get("routes", []) if isinstance(schema, dict) else []
+    routes = _at(server.json("/schema.json"), "routes", list)
     if any(isinstance(route, dict) and route.get("route") == "/generate" for route in routes):
         return _Seen("bentoml", "GET /schema.json has the route /generate")
     if server.gateway() and not _listed(server):
@@ -390,9 +389,7 @@ def _models_of(server: _Server, engine: str) -> list[str]:
         name = _text_at(server.json("/info"), "model_id")
         return [name] if name else []
     if engine == "ollama":
-        tags = server.json("/api/tags")
-        listed = tags.get("models") if isinstance(tags, dict) else None
-        return _names(listed if isinstance(listed, list) else [], "name")
+        return _names(_at(server.json("/api/tags"), "models", list), "name")
     if engine == "bentoml":
         name = _text_at(server.json("/schema.json"), "name")
         return [name] if name else []
@@ -407,9 +404,7 @@ def _models_refused(server: _Server) -> ModelsRefused | None:
 
 
 def _listed(server: _Server) -> list[dict[str, Any]]:
-    document = server.json(MODELS)
-    listed = document.get("data") if isinstance(document, dict) else None
-    return [model for model in listed if isinstance(model, dict)] if isinstance(listed, list) else []
+    return [model for model in _at(server.json(MODELS), "data", list) if isinstance(model, dict)]
 
 
 def _names(models: list[dict[str, Any]], key: str) -> list[str]:
@@ -420,15 +415,19 @@ def _max_tokens_range(server: _Server, engine: str) -> tuple[int, int] | None:
     """What a BentoML service's schema allows for max_tokens, or what the published services do."""
     if engine != "bentoml":
         return None
-    schema = server.json("/schema.json")
-    routes = schema.get("routes", []) if isinstance(schema, dict) else []
-    for route in routes:
+    for route in _at(server.json("/schema.json"), "routes", list):
         try:
             limits = route["input"]["properties"]["max_tokens"]
             return int(limits["minimum"]), int(limits["maximum"])
         except (KeyError, TypeError, ValueError, OverflowError):
             continue
     return MAX_TOKENS_RANGE
+
+
+def _at(document: Any, key: str, kind: type[Kind]) -> Kind:
+    """The list or dictionary that an object has at a key; an empty one where it has none of that kind."""
+    value = document.get(key) if isinstance(document, dict) else None
+    return value if isinstance(value, kind) else kind()
 
 
 def _text_at(document: Any, key: str) -> str | None:

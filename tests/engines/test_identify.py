@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from engines import ENGINES, Answer, EngineError, Found, ModelsRefused, NotReady, identify
 
@@ -477,3 +479,32 @@ def test_what_is_given_is_believed_of_a_server_that_shows_nothing(engine: str) -
     assert found.max_tokens_range == ((128, 1024) if engine == "bentoml" else None)
     with pytest.raises(EngineError, match="nothing answers there"):
         identify(Site({}, otherwise=None), engine)
+
+
+KEYS = ("data", "id", "owned_by", "model_id", "max_concurrent_requests", "name", "version", "routes", "route", "paths")
+KEYS += ("input", "properties", "max_tokens", "minimum", "maximum", "models", "type", "error", "display_name")
+LEAVES = ("vllm", "triton", "/generate", "model", "error", "9" * 5000 + ".1", 10**40, -1, 0.5, None, True, "")
+DOCUMENTS = st.recursive(
+    st.sampled_from(LEAVES),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(KEYS), inner, max_size=4),
+)
+PATHS = ("/v1/models", "/health", "/info", "/v2", "/v2/health/ready", "/api/version", "/metrics", "/openapi.json")
+PATHS += ("/schema.json", "/readyz", "/version", "/props", "/api/tags")
+
+
+@given(st.dictionaries(st.sampled_from(PATHS), DOCUMENTS), st.sampled_from([None, *ENGINES]))
+def test_pages_of_any_shape_are_an_engine_or_a_sentence(documents: dict[str, Any], engine: str | None) -> None:
+    site = Site({path: page(document) for path, document in documents.items()})
+    try:
+        found = identify(site, engine)
+    except EngineError as error:
+        assert len(str(error)) <= 300  # noqa: PT017
+    else:
+        assert all(len(sentence) <= 300 for sentence in found.evidence)
+
+
+@pytest.mark.parametrize("path", ["/openapi.json", "/schema.json"])
+@pytest.mark.parametrize("value", [5, None, True, "routes"])
+def test_routes_that_are_no_list_are_none(path: str, value: object) -> None:
+    with pytest.raises(EngineError):
+        identify(Site({path: page({"paths": value, "routes": value})}))

@@ -116,7 +116,7 @@ def test_a_stream_of_llama_cpp(deltas: Read) -> None:
         Delta(text=" row"),
         Delta(text="\ufffd"),
         Delta(finish_reason="length"),
-        Delta(prompt_tokens=43, output_tokens=2),
+        Delta(prompt_tokens=43, output_tokens=2, cached_tokens=42),
         DONE,
     ]
 

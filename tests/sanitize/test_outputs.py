@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from sanitize import guarded_output, server_text, shown, unguarded
+from sanitize import guarded_output, hide, process, server_text, shown, shown_values, unguarded, without_secrets
 from sanitize.text import FORMULA_STARTS, guarded
 
 KEY = "sk-0123456789abcdef"
@@ -63,3 +63,26 @@ def test_a_guarded_cell_is_read_back(start: str) -> None:
     assert unguarded(guarded(f"{start}1")) == f"{start}1"
     assert guarded(f"{start}1")[0] not in FORMULA_STARTS
     assert unguarded(guarded("'quoted'")) == "'quoted'"
+
+
+def test_an_exception_that_everybody_sees_keeps_its_place_and_loses_its_secret() -> None:
+    with pytest.raises(KeyError) as raised:
+        raise KeyError(f"no {KEY}")
+    safe = without_secrets(raised.value)
+    assert KEY not in str(safe)
+    assert str(safe).startswith("KeyError")
+    assert safe.__traceback__ is raised.value.__traceback__
+    harmless = ValueError("no such thing")
+    assert without_secrets(harmless) is harmless
+
+
+def test_values_of_documents_are_shown_and_numbers_and_names_stay() -> None:
+    document = {"a": [f"{KEY}\x1b", 1, 2.5, None], KEY: ({"b": "http://me:pass@h/"},)}
+    assert shown_values(document) == {"a": ["[secret]\\x1b", 1, 2.5, None], KEY: [{"b": "http://[secret]@h/"}]}
+
+
+def test_a_secret_of_a_file_is_hidden_from_then_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sanitize.process._known", process._Known())
+    assert shown("cluster-key-0123456789") == "cluster-key-0123456789"
+    hide("cluster-key-0123456789")
+    assert shown("cluster-key-0123456789") == "[secret]"
