@@ -50,6 +50,37 @@ def test_a_second_ctrl_c_cuts_the_streams_that_the_first_let_end_and_loses_nothi
     assert_all_accounted(run, cluster, simulator)
 
 
+ENDINGS = ("the plan's end", "Ctrl-C", "SIGTERM")
+#: The others are in `make chaos`.
+FAST = (("one process", "the plan's end"), ("master + 3 workers", "the plan's end"), ("master + 3 workers", "SIGTERM"))
+
+
+@pytest.mark.parametrize(
+    ("topology", "ending"),
+    [
+        pytest.param(topology, ending, marks=() if (topology, ending) in FAST else pytest.mark.chaos)
+        for topology in TOPOLOGIES
+        for ending in ENDINGS
+    ],
+)
+def test_each_request_is_counted_once_however_the_run_ends(
+    topology: str, ending: str, start_locust: Start, simulator: Simulator, tmp_path: Path
+) -> None:
+    plan = SHORT_PLAN if ending == "the plan's end" else PLAN
+    cluster = start_cluster(topology, start_locust, tmp_path, "-H", simulator.host, *plan, *STREAMS)
+    if ending != "the plan's end":
+        cluster.main.wait_for_requests(6)
+        number = signal.SIGTERM if ending == "SIGTERM" else signal.SIGINT
+        cluster.main.interrupt(number, whole_group=ending == "Ctrl-C")
+    run = cluster.end()
+    finished = ending == "the plan's end"
+    assert run.exit_code == (0 if finished else 4), run.output
+    assert run.document["status"] == ("finished" if finished else "interrupted")
+    assert_complete(run)
+    assert_all_accounted(run, cluster, simulator)
+    assert list(tmp_path.rglob("*.spool")) == []
+
+
 def users_are_there(cluster: Cluster) -> bool:
     """Whether the windows show six requests under way."""
     windows = list(cluster.main.results.glob("*/windows.csv"))

@@ -19,10 +19,10 @@ from tests.runs.harness import (
     StartSimulator,
     environment,
     free_port,
-    read_csv,
     until,
 )
 from tests.runs.test_worker_runs import LONG, STREAMS, counted_by_locust, workers_of
+from tests.runs.topologies import assert_all_accounted, start_cluster
 
 pytestmark = pytest.mark.slow
 
@@ -40,28 +40,6 @@ def recover(started: Started, *arguments: str) -> Run:
     return Run(done.returncode, done.stdout + done.stderr, started.results)
 
 
-def assert_the_ended_are_there(run: Run, simulator: Simulator) -> None:
-    """Requests that the server sent to their end are rows, are in the histograms and in the windows, each once. Of the
-    others the run knows how many there were."""
-    rows, books = run.requests, run.summary["books"]
-    assert len({row["id"] for row in rows}) == len(rows)
-    assert books["fired"] == books["recorded"] == books["rows"] == len(rows)
-    ok = [row for row in rows if row["outcome"] == "ok"]
-    served = read_csv(simulator.truth_log)
-    ended = sum(row["outcome"] == "ok" for row in served)
-    # One that the server had sent whole may not have been read when its client was killed, or cut it.
-    cut = sum(row["outcome"] == "cut" for row in rows)
-    assert len(ok) <= ended <= len(ok) + cut + books["unaccounted"]
-    assert len(served) <= len(rows) + books["unaccounted"]
-    for metric in ("ttft_s", "e2e_s"):
-        histogram = read_csv(run.folder / "histograms.csv")
-        counts = [int(row["count"]) for row in histogram if (row["metric"], row["part"]) == (metric, "whole")]
-        assert sum(counts) == len(ok)
-    tokens = sum(int(row["output_tokens"]) for row in rows)
-    in_windows = sum(float(row["output_tokens"]) for row in run.windows)
-    assert in_windows == pytest.approx(tokens, abs=0.01 * len(run.windows))
-
-
 def all_files(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir() if path.suffix in (".csv", ".json")}
 
@@ -76,7 +54,7 @@ def test_the_only_process_is_killed_and_its_run_is_recovered(start_locust: Start
     run = recover(started)
     assert run.exit_code == 0, run.output
     assert run.document["status"] == run.summary["status"] == "recovered"
-    assert_the_ended_are_there(run, simulator)
+    assert_all_accounted(run, None, simulator)
     assert 1 <= run.summary["books"]["unaccounted"] <= 8
     assert {path.name for path in run.folder.iterdir()} == FILES | {"spool"}
     before = all_files(run.folder)
@@ -98,7 +76,7 @@ def test_a_killed_worker_s_ended_requests_are_read_from_its_spool(
     run = started.end()
     assert run.exit_code == 3, run.output
     assert run.document["status"] == "failed"
-    assert_the_ended_are_there(run, simulator)
+    assert_all_accounted(run, None, simulator)
     assert counted_by_locust(tmp_path / "locust") == len(run.requests)
     assert {path.name for path in run.folder.iterdir()} == FILES
     assert "Traceback" not in run.output
@@ -115,7 +93,7 @@ def test_a_killed_master_s_run_is_recovered_with_what_its_forked_workers_had(
     until(lambda: not any(worker.is_running() for worker in workers))
     run = recover(started)
     assert run.exit_code == 0, run.output
-    assert_the_ended_are_there(run, simulator)
+    assert_all_accounted(run, None, simulator)
     assert {row["worker"] for row in run.requests} == set("012")
     assert run.summary["books"]["unaccounted"] == 0  # the workers had the time to cut their streams
 
@@ -146,21 +124,24 @@ def test_a_killed_master_s_run_is_recovered_with_the_spools_of_other_machines(
     run = recover(master, "--spool", spools[0], "--spool", spools[1])
     assert run.exit_code == 0, run.output
     assert len(run.requests) > rows
-    assert_the_ended_are_there(run, simulator)
+    assert_all_accounted(run, None, simulator)
 
 
-def test_a_worker_that_ends_well_leaves_no_spool_behind(
+@pytest.mark.chaos
+def test_a_killed_worker_of_another_machine_is_merged_from_its_spool(
     start_locust: Start, simulator: Simulator, tmp_path: Path
 ) -> None:
-    port = str(free_port())
-    ports = ("--master-port", port, "--master-bind-port", port)
-    machine = tmp_path / "machine"
-    machine.mkdir()
-    plan = ("--levels", "2", "--ramp", "1s", "--level-time", "3s", "--system-prompt", "off")
-    master = start_locust(
-        *("--headless", "--master", "--expect-workers", "1", "-H", simulator.host, *STREAMS, *plan, *ports)
-    )
-    worker = start_locust("--worker", *ports, env={"TMPDIR": str(machine)})
-    assert master.end().exit_code == 0
-    assert worker.end().exit_code == 0
-    assert list(machine.rglob("*.spool")) == []
+    plan = ("--levels", "6", "--ramp", "1s", "--level-time", "8s", "--system-prompt", "off")
+    cluster = start_cluster("master + 3 workers", start_locust, tmp_path, "-H", simulator.host, *STREAMS, *plan)
+    cluster.main.wait_for_requests(12)
+    time.sleep(1.5)
+    cluster.workers[1].process.kill()
+    failed = cluster.end()
+    assert failed.exit_code == 3, failed.output
+    rows = len(failed.requests)
+    assert cluster.counted_by_locust == rows
+    (spools,) = (tmp_path / "temporary").iterdir()
+    run = recover(cluster.main, "--spool", str(spools))
+    assert run.exit_code == 0, run.output
+    assert len(run.requests) > rows
+    assert_all_accounted(run, None, simulator)
