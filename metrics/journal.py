@@ -48,7 +48,8 @@ RECORDED_GAPS = "gap_s_recorded"
 HISTOGRAM_COLUMNS = ("metric", "system_prompt", "level", "part", "le", "count")
 
 
-_RESERVE = ".reserve"
+#: A file of the folder that keeps room on the disk for the end of the run, and goes with it.
+RESERVE = ".reserve"
 
 
 class ResultsFolderError(ValueError):
@@ -76,7 +77,7 @@ class Journal:
             self._requests = LineFile(self.folder / "requests.csv", _csv_line(REQUEST_COLUMNS))
             self._windows = LineFile(self.folder / "windows.csv", _csv_line(WINDOW_COLUMNS))
             self._server = LineFile(self.folder / "server.csv", _csv_line(SERVER_COLUMNS))
-            reserve(self.folder / _RESERVE)
+            reserve(self.folder / RESERVE)
         except OSError as error:
             raise _unwritable(parent, error) from None
         self._window_rows = _TailRewriter(self._windows)
@@ -104,7 +105,7 @@ class Journal:
     def release_reserve(self) -> None:
         """Give back the room on the disk that was kept for the end."""
         with suppress(OSError):
-            (self.folder / _RESERVE).unlink(missing_ok=True)
+            (self.folder / RESERVE).unlink(missing_ok=True)
 
     def write_run(self, document: Mapping[str, Any]) -> None:
         """run.json."""

@@ -14,7 +14,7 @@ import msgspec
 
 from metrics.active_run import ActiveRun
 from metrics.frames import FramesBusy
-from metrics.journal import Journal, ResultsFolderError
+from metrics.journal import RESERVE, Journal, ResultsFolderError
 from metrics.records import Report, ReportError
 from metrics.roster import WorkerEvent
 from metrics.run import Status
@@ -180,3 +180,4 @@ def _put_in_place(draft: Path, folder: Path) -> None:
     """run.json last: until it is there, the folder is that of a run that was killed."""
     for path in sorted(draft.iterdir(), key=lambda path: path.name == "run.json"):
         path.replace(folder / path.name)
+    (folder / RESERVE).unlink(missing_ok=True)

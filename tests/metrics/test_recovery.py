@@ -92,6 +92,7 @@ def test_a_recovered_run_has_the_figures_of_one_that_ended_there(
 
     recovery = recover(killed)
     assert (recovery.requests, recovery.from_workers, recovery.unended, recovery.torn_bytes) == (4, 1, 1, 0)
+    assert not (killed / ".reserve").exists()
     assert told_of(killed, "run.json")["status"] == told_of(killed, "summary.json")["status"] == "recovered"
     bench.at(19.0)
     bench.stop()
