@@ -27,7 +27,7 @@ def simulator(start_simulator: StartSimulator) -> Simulator:
     return start_simulator("--profile", "fast", "--prefill-ms", "20", "--step-ms", "12")
 
 
-@pytest.mark.parametrize("topology", TOPOLOGIES)
+@pytest.mark.parametrize("topology", [*TOPOLOGIES[:2], pytest.param(TOPOLOGIES[2], marks=pytest.mark.chaos)])
 def test_a_second_ctrl_c_cuts_the_streams_that_the_first_let_end_and_loses_nothing(
     topology: str, start_locust: Start, start_simulator: StartSimulator, tmp_path: Path
 ) -> None:
@@ -52,7 +52,7 @@ def test_a_second_ctrl_c_cuts_the_streams_that_the_first_let_end_and_loses_nothi
 
 ENDINGS = ("the plan's end", "Ctrl-C", "SIGTERM")
 #: The others are in `make chaos`.
-FAST = (("one process", "the plan's end"), ("master + 3 workers", "the plan's end"), ("master + 3 workers", "SIGTERM"))
+FAST = (("master + 3 workers", "the plan's end"), ("master + 3 workers", "SIGTERM"))
 
 
 @pytest.mark.parametrize(
@@ -131,8 +131,14 @@ def test_ctrl_c_in_the_first_seconds_ends_with_a_sentence_or_a_complete_folder(
 
 
 @pytest.mark.skipif(shutil.which("timeout") is None, reason="no timeout command")
-@pytest.mark.parametrize("topology", TOPOLOGIES)
-@pytest.mark.parametrize("name", ["INT", pytest.param("TERM", marks=pytest.mark.chaos)])
+@pytest.mark.parametrize(
+    ("topology", "name"),
+    [
+        pytest.param(topology, name, marks=() if (topology, name) == ("--processes 3", "INT") else pytest.mark.chaos)
+        for topology in TOPOLOGIES
+        for name in ("INT", "TERM")
+    ],
+)
 def test_a_wrapper_that_signals_the_process_and_its_group_ends_the_run_once(
     topology: str, name: str, start_locust: Start, simulator: Simulator, tmp_path: Path
 ) -> None:
