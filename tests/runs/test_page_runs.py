@@ -116,8 +116,9 @@ def test_runs_from_the_page(start_locust: Start, browser: Browser, options: tupl
     watched = Watched(browser.new_page(), url)
     page = watched.page
     page.goto(url)
+    expect(page.locator("#tokenswarm-plan")).to_contain_text("10,50,100", timeout=PATIENCE_MS)
     page.click("#tokenswarm-link")
-    expect(page.locator("#state")).to_have_text("ready")
+    expect(page.locator("#state")).to_have_text("ready", timeout=PATIENCE_MS)
 
     # What cannot be is said where it was asked for, the field is pointed at, and the next start works.
     assert "--levels takes numbers of users like 10,50,100, got 'ten'." in refused(page, **{**LADDER, "levels": "ten"})
@@ -129,7 +130,7 @@ def test_runs_from_the_page(start_locust: Start, browser: Browser, options: tupl
     dead = f"http://127.0.0.1:{free_port()}"
     assert "cannot be reached" in refused(page, max_tokens="16", host=dead)
     assert not list(started.results.glob("*/run.json"))
-    begin(page, host=simulator)
+    begin(page, host=simulator, level_time="8s")
 
     # The run shows itself: its levels, and figures that move.
     expect(page.locator("#where")).to_contain_text("Level 1 of 2: 2 users without system prompt", timeout=PATIENCE_MS)
@@ -141,9 +142,9 @@ def test_runs_from_the_page(start_locust: Start, browser: Browser, options: tupl
     at_first = drawn(page)
     again = page.request.post(f"{url}/swarm", form={"user_count": "1", "spawn_rate": "1"})
     assert again.json()["message"] == "A run goes on: stop it first."
+    until(lambda: drawn(page) > at_first)  # the chart's line grows while the page is open
     expect(page.locator("#where")).to_contain_text("Level 2 of 2: 3 users", timeout=PATIENCE_MS)
     expect(page.locator("#levels tr.on th")).to_have_text("3", timeout=PATIENCE_MS)
-    until(lambda: drawn(page) > at_first)  # the chart's line grows while the page is open
     page.click("#stop")
     expect(page.locator("#run-heading")).to_have_text("Last run (interrupted)", timeout=PATIENCE_MS)
     bars = [float(bar.evaluate("it => it.style.getPropertyValue('--done')")) for bar in page.locator("#plan i").all()]
