@@ -17,6 +17,9 @@ from metrics.stage import Stage
 from metrics.summary import FORMAT, Validity
 from sanitize import shown_values
 
+#: Asked for once, as a program is run for it: in a run, other greenlets would come in between, and an interrupt.
+_PLATFORM = platform.platform()
+
 
 class Status(StrEnum):
     """RUNNING stands in a folder whose run was killed; FAILED is a run whose books do not balance or that recorded
@@ -80,7 +83,7 @@ def run_document(
         "self_checks": [{"worker": worker, **msgspec.to_builtins(check)} for worker, check in self_checks.items()],
         "validity": msgspec.to_builtins(verdict),
         "python": sys.version.split()[0],
-        "platform": platform.platform(),
+        "platform": _PLATFORM,
     }
 
 
