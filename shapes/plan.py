@@ -18,6 +18,10 @@ MODES: dict[str, tuple[str, ...]] = {"off": ("off",), "on": ("on",), "both": ("o
 CHOICES = ("auto", *MODES)
 
 
+#: Locust lists every user of a level before the first is spawned: a mistyped number would fill the memory.
+MOST_USERS = 1_000_000
+
+
 class PlanError(ValueError):
     """The shape's options do not make a plan; the text says which, what was expected and what came."""
 
@@ -51,8 +55,8 @@ def ladder(levels: str, system_prompt: str, ramp_s: float, level_time_s: float) 
 
 def free(users: int, spawn_rate: float, run_time_s: float | None, system_prompt: str) -> tuple[Level, ...]:
     """Locust's own free shape (-u, -r, -t) as one level a mode. Raises PlanError."""
-    if users < 1:
-        raise PlanError(f"--users must be at least 1, got {users}.")
+    if not 1 <= users <= MOST_USERS:
+        raise PlanError(f"--users takes 1 to {MOST_USERS:,} users, got {users:,}.")
     if not (isfinite(spawn_rate) and spawn_rate > 0):
         raise PlanError(f"--spawn-rate must be more than 0 users a second, got {spawn_rate:g}.")
     modes = _modes(system_prompt, auto="off")
@@ -70,8 +74,10 @@ def free(users: int, spawn_rate: float, run_time_s: float | None, system_prompt:
 def parse_levels(text: str) -> tuple[int, ...]:
     """Read `10,50,100`. Raises PlanError."""
     words = [word.strip() for word in text.split(",")]
-    if not all(word.isdecimal() and word.isascii() and int(word) > 0 for word in words):
+    if not all(word.isdecimal() and word.isascii() and word.strip("0") for word in words):
         raise PlanError(f"--levels takes numbers of users like 10,50,100, got {text!r}.")
+    if any(len(word) > len(str(MOST_USERS)) or int(word) > MOST_USERS for word in words):
+        raise PlanError(f"--levels takes numbers of users up to {MOST_USERS:,}, got {text[:100]!r}.")
     levels = tuple(map(int, words))
     if len(set(levels)) < len(levels):
         raise PlanError(f"--levels names a number of users twice ({text!r}): their results could not be told apart.")

@@ -61,7 +61,7 @@ def test_the_free_shape_gives_each_of_both_modes_the_run_time() -> None:
 @pytest.mark.parametrize(
     ("users", "rate", "run_time_s", "mode", "sentence"),
     [
-        (0, 1.0, None, "off", "--users must be at least 1, got 0."),
+        (0, 1.0, None, "off", "--users takes 1 to 1,000,000 users, got 0."),
         (1, 0.0, None, "off", "--spawn-rate must be more than 0 users a second, got 0."),
         (1, inf, None, "off", "--spawn-rate must be more than 0 users a second, got inf."),
         (
@@ -131,3 +131,13 @@ def test_a_timespan_that_cannot_be_read_names_its_option(text: str) -> None:
     with pytest.raises(PlanError) as refused:
         parse_timespan("--settle", text)
     assert str(refused.value) == f"--settle takes a time like 20s, 5m or 1h30m, got {text!r}."
+
+
+@pytest.mark.parametrize("text", ["1000001", "10,99999999999999999999", "9" * 5000])
+def test_more_users_than_locust_can_list_are_refused(text: str) -> None:
+    """A mistyped number of users filled the memory before the first of them was spawned."""
+    with pytest.raises(PlanError):
+        parse_levels(text)
+    with pytest.raises(PlanError):
+        free(1_000_001, 1.0, None, "off")
+    assert parse_levels("1000000") == (1_000_000,)

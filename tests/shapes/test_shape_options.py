@@ -96,7 +96,7 @@ def test_a_spawn_rate_of_nothing_from_the_web_form_is_refused(parse: Parse) -> N
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["-u", "0"], "--users must be at least 1, got 0."),
+        (["-u", "0"], "--users takes 1 to 1,000,000 users, got 0."),
         (["--levels", "ten"], "--levels takes numbers of users like 10,50,100, got 'ten'."),
         (["--ramp", "soon"], "--ramp takes a time like 20s, 5m or 1h30m, got 'soon'."),
         (["--level-time", "soon"], "--level-time takes a time like 20s, 5m or 1h30m, got 'soon'."),
