@@ -6,11 +6,13 @@ import re
 from collections import Counter, deque
 from collections.abc import Iterable
 from dataclasses import dataclass
+from math import ceil, inf
 
 from metrics.records import RequestRow
 from metrics.timeline import Outcome
 
 OFF = "off"
+_ROUNDING = 1e-6
 _LIMIT = re.compile(r"(\d+(?:\.\d+)?)\s*%\s*:\s*(\d+)", re.ASCII)
 
 
@@ -49,6 +51,8 @@ class FailureWatch:
     def __init__(self, limit: FailureLimit | None) -> None:
         """None: no limit."""
         self._limit = limit
+        # 7% of 100 are 7, whatever a float makes of it.
+        self._fewest_failures = inf if limit is None else ceil(limit.share * limit.requests - _ROUNDING)
         self._last: deque[RequestRow] = deque()
         self._failed = 0
 
@@ -60,7 +64,7 @@ class FailureWatch:
         for row in rows:
             if row.outcome is not Outcome.CUT:
                 self._add(row, self._limit.requests)
-            if len(self._last) == self._limit.requests and self._failed >= self._limit.share * self._limit.requests:
+            if len(self._last) == self._limit.requests and self._failed >= self._fewest_failures:
                 return self._reason(self._limit)
         return None
 

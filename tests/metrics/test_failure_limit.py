@@ -39,6 +39,7 @@ def stops_at(limit: str, outcomes: str) -> int | None:
         ("50%:4", "offf", 4),
         ("50%:4", "oofooof" + "f", 8),
         ("1%:2", "oooof", 5),
+        ("7%:100", "o" * 93 + "f" * 7, 100),
         ("100%:1", "of", 2),
         ("100 % : 2", "ff", 2),
         ("off", "f" * 99, None),
