@@ -51,6 +51,8 @@ from metrics.summary import (
 )
 from metrics.timeline import Outcome
 
+#: Name of the spool's folder within the run's, where no other place was given.
+_OWN_SPOOL = "spool"
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -113,7 +115,7 @@ class ActiveRun:
         if options.spools:
             place, name = options.spool_folder, journal.folder.name
             # Not the run's own name: --spool-folder may be --results, and a spool is deleted as a whole.
-            folder = place / f"{name}-spool" if place else journal.folder / "spool"
+            folder = place / f"{name}-spool" if place else journal.folder / _OWN_SPOOL
             try:
                 log = RunLog(folder, head)
             except OSError as error:
@@ -147,8 +149,9 @@ class ActiveRun:
         )
         spool = None
         if (folder := self.spool_folder) is not None:
-            within = folder.parent in (self.journal.folder, self.journal.folder.parent)
-            spool = folder.name if within else str(folder.absolute())
+            # A run that is recovered has its journal in a folder of the run's; its own spool is then beside that.
+            within = folder.name == _OWN_SPOOL and folder.parent in (self.journal.folder, self.journal.folder.parent)
+            spool = _OWN_SPOOL if within else str(folder.absolute())
         return (
             document
             | {"server_metrics": self.server.facts(), "run_id": self.id, "spool_folder": spool}

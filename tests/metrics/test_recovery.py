@@ -189,15 +189,20 @@ def test_spools_in_a_folder_of_their_own_are_found_and_removed(
     bench.runner.quit()
 
 
-def test_spools_in_the_folder_of_the_results_are_removed_and_the_results_stay(
+def test_spools_in_the_folder_of_the_results_are_found_and_removed_and_the_results_stay(
     tmp_path: Path, greenlets: Greenlets, request_at: MakeTimeline, stage: MakeStage
 ) -> None:
     bench = Bench(tmp_path / "results", greenlets, spool_folder=str(tmp_path / "results"))
     bench.recording.begin_run(facts_of(stage()))
     send(bench, request_at(1.0))
+    folder, place = sorted((tmp_path / "results").iterdir())
+    shutil.copytree(place, tmp_path / "copy")
+    shutil.copytree(folder, tmp_path / "killed")
     bench.recording.end_plan()
     bench.stop()
     assert len(rows_of(bench.folder, "requests.csv")) == 1  # and it is the only folder there
+    shutil.copytree(tmp_path / "copy", place)  # as SIGKILL would have left it
+    assert recover(tmp_path / "killed").requests == 1
     bench.runner.quit()
 
 
