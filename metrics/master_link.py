@@ -38,6 +38,7 @@ from metrics.protocol import (
     TURNED_AWAY,
     USERS,
     Join,
+    Leaving,
     Ping,
     Ready,
     Refused,
@@ -240,7 +241,8 @@ class MasterLink:
             dispatcher.remove_worker(client)
 
     def _on_leaving(self, environment: Any, msg: Any, **_: Any) -> None:
-        self.roster.leave(msg.node_id, _now_s())
+        leaving = msgspec.convert(msg.data, Leaving | None) or Leaving()
+        self.roster.leave(msg.node_id, _now_s(), unreported=leaving.unreported > 0)
 
     def _on_refused(self, environment: Any, msg: Any, **_: Any) -> None:
         reason = f"worker {msg.node_id} cannot take part: {msgspec.convert(msg.data, Refused).reason[:500]}"

@@ -51,6 +51,12 @@ class Users(msgspec.Struct):
     user_classes_count: dict[str, int]
 
 
+class Leaving(msgspec.Struct):
+    """A worker ends. unreported: requests that ended on it or were under way, and that no acknowledged report holds."""
+
+    unreported: int = 0
+
+
 class Ping(msgspec.Struct):
     sent_ns: int
 

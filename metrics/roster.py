@@ -62,6 +62,7 @@ class Roster:
         self.candidates: dict[str, Member] = {}
         self.members: dict[str, Member] = {}
         self._absent: dict[str, Member] = {}
+        self._left_unreported: list[Member] = []
         self.events: list[WorkerEvent] = []
         self._began_s: float | None = None
 
@@ -71,12 +72,15 @@ class Roster:
         self.members = {name: member for name, member in self.members.items() if not member.missing}
         for member in (*self.members.values(), *self._absent.values()):
             member.last_word = False
+        self._left_unreported = []
         self.events = []
         self._began_s = now_s
 
     def end_run(self) -> list[Member]:
-        """No event is noted any more. Those who have not said their last word come back, as lost."""
-        lost = [member for member in self.members.values() if not member.last_word]
+        """No event is noted any more. Returns the lost: those whose final report never came, or that left without
+        having reported all."""
+        silent = [member for member in self.members.values() if not member.last_word]
+        lost = [*self._left_unreported, *silent]
         for member in lost:
             self._note(member, Happening.LOST, member.heard_s)
         self._began_s = None
@@ -120,12 +124,15 @@ class Roster:
         for name in [name for name, each in self.candidates.items() if now_s - each.heard_s > CANDIDATE_LOST_AFTER_S]:
             del self.candidates[name]
 
-    def leave(self, name: str, now_s: float, how: Happening = Happening.LEFT) -> None:
-        """A worker has gone by its own decision, or is sent away."""
+    def leave(self, name: str, now_s: float, how: Happening = Happening.LEFT, *, unreported: bool = False) -> None:
+        """A worker has gone by its own decision, or is sent away. unreported: with requests that it could not report;
+        it is lost then."""
         self.candidates.pop(name, None)
         self._absent.pop(name, None)
         if (member := self.members.pop(name, None)) is not None:
             self._note(member, how, now_s)
+            if unreported and self._began_s is not None:
+                self._left_unreported.append(member)
 
     def drain(self, name: str, now_s: float) -> None:
         """A worker was told to stop: it takes no users any more, and leaves when its streams have ended."""

@@ -84,7 +84,10 @@ class WorkerLink:
         self._run = 0
         self._offset_ns = 0
         self._last_through: int | None = None
+        #: Whether it leaves, or has left: it takes no users and no stages any more.
         self._leaving = self._left = False
+        #: Of a worker that gave up: see Leaving.
+        self._unreported = 0
         #: Whether the master has said that the run ends.
         self.ends = False
         self._stop_timeout_s = float(getattr(runner.environment.parsed_options, "stop_timeout", 0.0) or 0.0)
@@ -174,6 +177,8 @@ class WorkerLink:
             self._admission = reason
 
     def _on_stage(self, environment: Any, msg: Any, **_: Any) -> None:
+        if self._left:
+            return  # what a new recorder counted would never be reported
         begun = msgspec.convert(msg.data, StageBegun)
         new = self._recorder is None or self._run != begun.run
         if new:
@@ -240,7 +245,7 @@ class WorkerLink:
                 self._leave()
             finally:
                 self._leaving, self._left = False, True
-        self._send(LEAVING, None)
+        self._send(LEAVING, {"unreported": self._unreported if self._recorder is None else self._count_unreported()})
 
     # What they do.
 
@@ -309,11 +314,15 @@ class WorkerLink:
                 return self._lose_master(f"The master has not been heard of for {_MASTER_SILENT_S} s")
 
     def _lose_master(self, reason: str) -> None:
-        unreported = self._recorder.fired - self._outbox.fired_acknowledged if self._recorder is not None else 0
+        unreported = self._count_unreported()
         spool = self._recorder.spool if self._recorder is not None else None
         kept = f"kept in {spool.folder}; see tokenswarm recover" if spool is not None and spool.writes else "lost"
         told = f"; {unreported:,} requests that it had not acknowledged are {kept}" if unreported else ""
         self._give_up(f"{reason}: this worker ends{told}", exit_code=3)
+
+    def _count_unreported(self) -> int:
+        recorder = self._recorder
+        return 0 if recorder is None else recorder.fired - self._outbox.fired_acknowledged + recorder.in_flight
 
     def _give_up(self, reason: str, exit_code: int) -> None:
         logger.error("%s", reason)
@@ -323,6 +332,8 @@ class WorkerLink:
         environment.parsed_options.stop_timeout = 0.0
         if self._recorder is not None:
             self._recorder.cut_reason = "its worker had to end"
+        self._unreported = self._count_unreported()
+        self._left = True
         self._recorder = None  # without a farewell
         if self._admission is not True:
             self._admission = reason

@@ -508,6 +508,35 @@ def test_a_lost_worker_is_named_with_what_is_known_of_it(
     assert (crowd.wall.now_ns - 1000 * S) / S < 4 + 16  # nobody waits for the dead
 
 
+@pytest.mark.parametrize("forked", [True, False])
+def test_a_worker_that_leaves_without_having_reported_all_is_lost(
+    forked: bool, crowd: Crowd, request_at: MakeTimeline, stage: MakeStage, tmp_path: Path
+) -> None:
+    crowd.recordings[1].forks_workers = forked
+    crowd.begin(stage())
+    crowd.fire(0, request_at(3.0))
+    crowd.fire(1, request_at(3.0))
+    crowd.report(0, 1)
+    crowd.fire(1, request_at(4.0))
+    worker, recording = crowd.workers[1], crowd.recordings[1]
+    recorder = recording.recorder
+    recording._master._lose_master("The master was silent")  # type: ignore[union-attr]
+    crowd.report(1)
+    assert recording.recorder is recorder  # whatever the master sends still
+    crowd.on(1, worker.environment.events.quitting.fire, environment=worker.environment, reverse=True)
+    assert recording.recorder is not None
+    assert recording.recorder.spool is not None
+    recording.recorder.spool.close()  # the process is gone
+    crowd.recording.end_plan()
+    crowd.stop()
+    assert crowd.summary["status"] == "failed"
+    assert "worker 1 (worker-1) was lost" in crowd.summary["validity"]["reasons"][0]
+    assert [(event["worker"], event["event"]) for event in crowd.summary["events"]] == [(1, "left"), (1, "lost")]
+    # What it had left is in its own spool, which the master can read if it forked the worker, and must leave else.
+    assert crowd.summary["books"] == books(3 if forked else 2, balanced=False)
+    assert (crowd.folder / "spool").exists() is not forked
+
+
 def test_a_report_of_another_run_is_left_alone_and_not_sent_again(
     crowd: Crowd, request_at: MakeTimeline, stage: MakeStage
 ) -> None:
