@@ -38,7 +38,7 @@ from users.options import (
     engine_of,
     request_headers,
 )
-from users.preflight import preflight
+from users.preflight import longest_preflight_s, preflight
 from users.self_check import SelfCheckFailed, self_check
 from users.server import Server, find_server, unasked
 from users.server_metrics import ServerLog, ServerWatch
@@ -114,8 +114,7 @@ class Preflights:
             "models": list(found.models),
             "least_tokens": _least_tokens(found),
         }
-        timeouts = options.timeouts
-        patience_s = len(modes) * (timeouts.connect_s + timeouts.total_s) + _WORKERS_PATIENCE_S
+        patience_s = longest_preflight_s(options.timeouts, modes) + _WORKERS_PATIENCE_S
         self._call.ask(runner, [worker], question, patience_s)
 
     @staticmethod

@@ -13,7 +13,7 @@ from engines import ENGINES, Answer, Counts, EngineError, Found, NotReady, ident
 from sanitize import server_text
 from users.address import origin_of
 from users.options import AUTO, ChatOptions, OptionError, api_key, check_engine, key_advice, request_headers
-from wire import StreamClient, WireError, went_stale
+from wire import StreamClient, WireError, broke_unanswered
 
 logger = logging.getLogger(__name__)
 
@@ -92,7 +92,7 @@ class Inquiry:
         try:
             exchange = self._client.get(path)
             arrivals = exchange.wait(_PATIENCE_S)
-            if went_stale(exchange):
+            if broke_unanswered(exchange):
                 exchange = self._client.get(path)
                 arrivals = exchange.wait(_PATIENCE_S)
         except WireError:

@@ -3,7 +3,7 @@
 Knows sockets, HTTP and clocks; knows nothing of tokens, of Locust or of any engine's dialect.
 """
 
-from wire.client import StreamClient, went_stale
+from wire.client import StreamClient, broke_unanswered, went_stale
 from wire.errors import (
     ClientLimitReached,
     ConnectFailed,
@@ -36,6 +36,7 @@ __all__ = [
     "UnusableCertificates",
     "UnusableUrl",
     "WireError",
+    "broke_unanswered",
     "process_limits",
     "shortage",
     "went_stale",

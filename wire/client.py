@@ -15,7 +15,10 @@ from wire.origin import Origin
 from wire.stamps import keep_kernel_stamping
 from wire.tls import TlsSettings
 
-_CLOSES_WITHIN_S = 0.05
+#: How long a server may take to close behind an answer: one that is not known yet, and one that was seen to do so.
+_CLOSES_WITHIN_S, _CLOSES_AGAIN_WITHIN_S = 0.05, 0.25
+#: A connection that was idle for longer may have been closed for that alone.
+_IDLE_S = 1.0
 _LOOKS_EACH_S = 0.002
 #: By server: whether the last connection that had served an answer was still open a moment later.
 _keeps_connections: dict[str, bool] = {}
@@ -49,6 +52,7 @@ class StreamClient:
             {"Host": origin.authority, "User-Agent": "tokenswarm", "Accept-Encoding": "identity"} | dict(headers or {})
         )
         self._connection: Connection | None = None
+        self._last: Exchange | None = None
 
     def post(
         self, path: str, body: bytes, headers: Mapping[str, str] | None = None, receiver: Receiver | None = None
@@ -87,16 +91,25 @@ class StreamClient:
         if not connection.has_answered:
             return
         server = self._origin.authority
-        due_s = time.perf_counter() + _CLOSES_WITHIN_S
+        closes_within_s = _CLOSES_AGAIN_WITHIN_S if _keeps_connections.get(server) is False else _CLOSES_WITHIN_S
+        due_s = time.perf_counter() + closes_within_s
         while not (connection.closed or _keeps_connections.get(server)) and time.perf_counter() < due_s:
             gevent.sleep(_LOOKS_EACH_S)
             connection.read_now()
-        _keeps_connections[server] = not connection.closed
+        if not (connection.closed and self._was_idle()):
+            _keeps_connections[server] = not connection.closed
+
+    def _was_idle(self) -> bool:
+        """Whether the last answer ended so long ago that a close is no sign of a server that closes behind each."""
+        ended_ns = self._last.ended_ns if self._last else None
+        return ended_ns is not None and time.perf_counter_ns() - ended_ns > _IDLE_S * 1e9
 
     def close(self) -> None:
         """Take what has come, and close the connection; what has not is abandoned."""
         if self._connection is not None:
             self._connection.catch_up()
+            if self._last is not None and broke_unanswered(self._last):
+                _keeps_connections[self._origin.authority] = False  # it may close later than it had time for
             self._connection.close()
             self._connection = None
 
@@ -107,7 +120,8 @@ class StreamClient:
         request = line + self._fixed_headers + _render_headers(headers) + b"\r\n" + body
         self.connect()
         assert self._connection is not None
-        return self._connection.send(request, receiver)
+        self._last = self._connection.send(request, receiver)
+        return self._last
 
 
 def went_stale(exchange: Exchange) -> bool:
@@ -118,9 +132,13 @@ def went_stale(exchange: Exchange) -> bool:
     acknowledged nothing of the request. A reset may be the answer of a server that has read the request, and so is no
     such case. Where the system does not tell what was acknowledged (other systems than Linux), only the first is known.
     """
-    return (
-        not exchange.connect_ns and exchange.error is not None and not exchange.bytes_received and exchange.never_read
-    )
+    return broke_unanswered(exchange) and exchange.never_read
+
+
+def broke_unanswered(exchange: Exchange) -> bool:
+    """Whether a request failed on a connection that had served another one, and before any byte of a response. One that
+    changes nothing (GET) may be sent again whether the server has read it or not."""
+    return not exchange.connect_ns and exchange.error is not None and not exchange.bytes_received
 
 
 def _render_headers(headers: Mapping[str, str]) -> bytes:

@@ -6,10 +6,12 @@ import socket
 import sys
 from typing import Any
 
+import gevent
 import pytest
 from gevent import monkey
 
-from tests.peer import just_before_it_sends
+import wire.client
+from tests.peer import PATIENCE_S, just_before_it_sends
 from wire import ClientLimitReached, ConnectFailed, ConnectTimedOut, Origin, StreamClient, WireError, went_stale
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"
@@ -293,3 +295,48 @@ def test_a_connection_that_cannot_be_watched_is_one_that_failed(
     with pytest.raises(ClientLimitReached, match=r"^cannot watch a connection to 127\.0\.0\.1:\d+: .*epoll"):
         client.connect()
     assert server.accept().hears_the_end()
+
+
+def test_a_server_that_closed_too_late_has_more_time_to_do_so_the_next_time(
+    server: Any, client: Any, body: Any, drain: Any, background: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else every later request of every user is lost as this one is."""
+    monkeypatch.setattr(wire.client, "_CLOSES_AGAIN_WITHIN_S", PATIENCE_S)
+    monkeypatch.setitem(wire.client._keeps_connections, client._origin.authority, True)
+    first = client.post("/1", b"")
+    peer = server.accept()
+    peer.send(OK)
+    body(first)
+    lost = client.post("/2", b"")
+    peer.request()
+    peer.close()
+    drain(lost)
+    assert lost.error is not None
+    client.close()
+    third = client.post("/3", b"")
+    peer = server.accept()
+    peer.send(OK)
+    body(third)
+    background(lambda: (gevent.sleep(0.1), peer.close()))
+    fourth = client.post("/4", b"")
+    server.accept().send(OK)
+    assert body(fourth) == b"hi"
+    assert fourth.connect_ns > 0
+
+
+def test_a_close_of_an_idle_connection_is_no_sign_of_a_server_that_closes_behind_each_answer(
+    server: Any, client: Any, body: Any, until: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the next answer of each user would be followed by a wait in vain."""
+    monkeypatch.setattr(wire.client, "_IDLE_S", 0.0)
+    monkeypatch.setitem(wire.client._keeps_connections, client._origin.authority, True)
+    first = client.post("/1", b"")
+    peer = server.accept()
+    peer.send(OK)
+    body(first)
+    peer.close()
+    until(lambda: client._connection.closed)
+    second = client.post("/2", b"")
+    server.accept().send(OK)
+    assert body(second) == b"hi"
+    assert wire.client._keeps_connections[client._origin.authority]
