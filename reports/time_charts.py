@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from reports import units
 from reports.courses import Course
@@ -84,6 +85,8 @@ def over_time(
     figure, axes = canvas(_HEIGHT_IN, _LEFT_IN)
     for number, line in enumerate(lines):
         axes.plot(line.time_s, line.values, color=SERIES[number], ls=DASHES[number], linewidth=1.4, label=line.name)
+        alone = _alone(line.values)
+        axes.plot(line.time_s[alone], line.values[alone], ls="none", marker="o", markersize=3.5, color=SERIES[number])
     axes.set_ylim(bottom=0)
     if failures:
         axes.plot(
@@ -104,6 +107,13 @@ def over_time(
     if failures or any(line.name for line in lines):
         legend(axes)
     return figure
+
+
+def _alone(values: Series) -> NDArray[np.bool_]:
+    """Which values have no neighbour that a line could lead to: of a short level, the only window."""
+    known = np.pad(~np.isnan(values), 1)
+    alone: NDArray[np.bool_] = known[1:-1] & ~known[:-2] & ~known[2:]
+    return alone
 
 
 def _shade(axes: Axes, spans: Sequence[Span]) -> None:

@@ -93,12 +93,12 @@ def mark(figure: Quantile) -> str:
 
 
 def interval(figure: Quantile | None) -> str:
-    """A percentile's 95 % interval in seconds: `240–270 ms`, `990 ms–1.02 s`, `≥ 240 ms` without an upper end."""
+    """A percentile's 95 % interval in seconds: `240–270 ms`, `990 ms–1.02 s`, `≥ 240 ms` without an upper end, `≤ 270
+    ms` without a lower one (which is 0 then), a dash without both."""
     if figure is None:
         return UNDEFINED
-    if figure.high is None:
-        return f"≥ {duration(figure.low)}"
-    return span(duration(figure.low), duration(figure.high))
+    low, high = figure.low or None, figure.high
+    return open_span(*(None if end is None else duration(end) for end in (low, high)))
 
 
 def span(low: str, high: str) -> str:

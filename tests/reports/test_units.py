@@ -79,6 +79,8 @@ def test_a_percentage_says_all_or_nothing_only_where_it_is(fraction: float | Non
         (Quantile(0.25, 0.24, 0.27, True), "240–270 ms"),
         (Quantile(1.0, 0.99, 1.02, True), "990 ms–1.02 s"),
         (Quantile(0.25, 0.24, None, False), "≥ 240 ms"),
+        (Quantile(0.25, 0.0, 0.27, True), "≤ 270 ms"),
+        (Quantile(0.25, 0.0, None, False), "–"),
     ],
 )
 def test_an_interval_names_a_shared_unit_once_and_an_open_end_as_open(figure: Quantile | None, text: str) -> None:
