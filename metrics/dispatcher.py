@@ -35,6 +35,12 @@ class Dispatcher(UsersDispatcher):
         """send: makes the workers' users what is given."""
         super().__init__(worker_nodes, user_classes)
         self._send = send
+        self._under_way: UsersOnWorkers = {}
+
+    def __next__(self) -> UsersOnWorkers:
+        """The next step of a ramp. Locust sends it a moment later."""
+        self._under_way = super().__next__()
+        return self._under_way
 
     @property
     def dispatch_in_progress(self) -> bool:
@@ -57,7 +63,13 @@ class Dispatcher(UsersDispatcher):
     def _send_now(self) -> None:
         if self._rebalance:
             self._rebalance = False
-            self._send(self._fast_users_on_workers_copy(self._users_on_workers))
+            users_on_workers = self._fast_users_on_workers_copy(self._users_on_workers)
+            # A step that has yet to be sent would undo this: it shall say the same.
+            for counts in self._under_way.values():
+                counts.update(dict.fromkeys(counts, 0))
+            for name, counts in users_on_workers.items():
+                self._under_way.setdefault(name, {}).update(counts)
+            self._send(users_on_workers)
 
 
 def keep_missing_workers() -> None:

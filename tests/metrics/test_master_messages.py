@@ -15,9 +15,10 @@ import zmq.green as zmq
 from locust import User, task
 from locust.env import Environment
 from locust.rpc import zmqrpc
-from locust.runners import STATE_RUNNING, MasterRunner
+from locust.runners import STATE_RUNNING, MasterRunner, WorkerNode
 
 from metrics.cluster_key import ClusterKey, MasterSessions
+from metrics.dispatcher import Dispatcher
 from metrics.master_link import MasterLink
 from metrics.roster import Happening
 from metrics.stage import Stage
@@ -332,6 +333,21 @@ def test_users_move_at_once_when_workers_come_leave_or_fall_silent(master: Maste
     soon(lambda: users_of(*others) == 12)
     silent.beat()  # it is back
     soon(lambda: [client.users for client in new] == [4, 4, 4])
+
+
+def test_a_step_of_a_ramp_that_is_sent_after_a_worker_has_come_or_gone_says_the_same() -> None:
+    sent: list[dict[str, dict[str, int]]] = []
+    first, second = WorkerNode("first"), WorkerNode("second")
+    dispatcher = Dispatcher([first], [Idle], sent.append)
+    dispatcher.new_dispatch(10, 10.0)
+    step = next(dispatcher)
+    assert step == {"first": {"Idle": 10}}
+    dispatcher.add_worker(second)
+    assert sent[-1] == {"first": {"Idle": 5}, "second": {"Idle": 5}}
+    assert step == sent[-1]
+    dispatcher.remove_worker(first)
+    assert sent[-1] == {"second": {"Idle": 10}}
+    assert step == {"first": {"Idle": 0}, "second": {"Idle": 10}}
 
 
 def test_a_worker_that_is_sent_away_takes_no_users_with_it(master: Master) -> None:
