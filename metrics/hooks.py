@@ -112,7 +112,7 @@ class Recording:
         elif isinstance(runner, WorkerRunner):
             self._master = WorkerLink(runner, build, options.cluster, self._take_recorder, self.on_late_stage)
         if not isinstance(runner, WorkerRunner):
-            check_writable(options.results)
+            _check_folders(options)
             if options.metrics_port:
                 self._server = self._serve_metrics(options)
                 environment.parsed_options.metrics_port = self._server.server_port
@@ -133,7 +133,7 @@ class Recording:
 
     def check(self, given: Namespace) -> None:
         """Before a run that a page asks for. Raises ObjectiveError, RecordingOptionError, ResultsFolderError."""
-        check_writable(RecordingOptions.of(given).results)
+        _check_folders(RecordingOptions.of(given))
 
     def request_admission(self) -> None:
         """On a worker, before it loads anything. Raises WorkerRefused."""
@@ -423,3 +423,9 @@ class Recording:
     def _headless(self) -> bool:
         options = self._environment.parsed_options
         return bool(options and options.headless)
+
+
+def _check_folders(options: RecordingOptions) -> None:
+    check_writable(options.results)
+    if options.spool_folder is not None:
+        check_writable(options.spool_folder, "--spool-folder")

@@ -56,14 +56,15 @@ class ResultsFolderError(ValueError):
     """The results folder cannot be made or written; the text says which and why."""
 
 
-def check_writable(parent: Path) -> None:
-    """Find out before a run whether its folder can be made. Raises ResultsFolderError."""
+def check_writable(parent: Path, option: str = "--results") -> None:
+    """Find out before a run whether a folder can be made in `parent`, which `option` names. Raises
+    ResultsFolderError."""
     try:
         parent.mkdir(parents=True, exist_ok=True)
         with TemporaryFile(dir=parent) as file:
             os.posix_fallocate(file.fileno(), 0, RESERVED_BYTES)  # a full disk lets files be made, and not written
     except OSError as error:
-        raise _unwritable(parent, error) from None
+        raise _unwritable(parent, error, option) from None
 
 
 class Journal:
@@ -162,8 +163,8 @@ class Journal:
         return self._requests, self._windows, self._server
 
 
-def _unwritable(parent: Path, error: OSError) -> ResultsFolderError:
-    return ResultsFolderError(f"--results {parent} cannot be written to ({error.strerror}); name a folder that can.")
+def _unwritable(parent: Path, error: OSError, option: str = "--results") -> ResultsFolderError:
+    return ResultsFolderError(f"{option} {parent} cannot be written to ({error.strerror}); name a folder that can.")
 
 
 class _TailRewriter:

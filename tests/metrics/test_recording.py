@@ -780,6 +780,18 @@ def test_a_run_that_cannot_write_its_folder_does_not_begin(bench: Bench, stage: 
     assert bench.screen.folders == []
 
 
+def test_a_spool_folder_that_cannot_be_written_is_found_out_before_any_run(
+    bench: Bench, tmp_path: Path, greenlets: Greenlets
+) -> None:
+    """A run that fails for it as it begins would leave a folder with nothing in it."""
+    (tmp_path / "file").write_text("")
+    bad = {"spool_folder": str(tmp_path / "file" / "spools")}
+    with pytest.raises(ResultsFolderError, match="--spool-folder .*Not a directory"):
+        bench.recording.check(options(bench.results, **bad))
+    with pytest.raises(ResultsFolderError, match="--spool-folder"):
+        Bench(tmp_path / "results", greenlets, **bad)
+
+
 def test_a_results_folder_that_cannot_be_written_is_found_out_before_any_run(
     tmp_path: Path, greenlets: Greenlets
 ) -> None:
