@@ -207,7 +207,9 @@ def _bar(axes: Axes, bar: Bar, height: float) -> None:
 
 
 def _error_bar(axes: Axes, bar: Bar, p50: Quantile, factor: float) -> None:
-    """The 95 % interval of a median; only its lower half where the upper end is unknown."""
+    """The 95 % interval of a median; only its lower half where the upper end is unknown, and none where both are."""
+    if p50.low <= 0 and p50.high is None:
+        return
     high = p50.value if p50.high is None else p50.high
     # Bounds come from histogram buckets and may cross the value by less than a bucket.
     below, above = max(p50.value - p50.low, 0.0) * factor, max(high - p50.value, 0.0) * factor

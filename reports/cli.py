@@ -64,7 +64,7 @@ def _report(args: argparse.Namespace) -> int:
         show(report_as(args.as_tool, load_requests(results, COLUMNS), results))
         return 0
     judgement = judge_run(options.conditions, results)
-    shown = [[summary_table(results, width=_width())], judgement_lines(judgement)]
+    shown = [[summary_table(results, width=_width())], judgement_lines(judgement, _width())]
     try:
         shown.append(_write(args, options, results, judgement))
     finally:  # the figures are shown even where a file cannot be written

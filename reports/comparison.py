@@ -16,7 +16,7 @@ from itertools import product
 from typing import NamedTuple
 
 from metrics.objectives import DEFAULT_SHARE, Objectives
-from reports import intervals
+from reports import intervals, units
 from reports.changes import ASSUMED_VARIATION, FEWEST_DEGREES, Change, assumed_variation, change_between
 from reports.conditions import Figure
 from reports.drift import Drift
@@ -267,7 +267,8 @@ def good_share(requests: Requests, objectives: Objectives) -> Estimate | None:
 def _servers(runs: Sequence[Results], labels: Sequence[str]) -> list[Server]:
     if labels and len(labels) != len(runs):
         raise ReportError(
-            f"--label is given once for each folder, in their order: {len(runs)} folders, {len(labels)} labels."
+            f"--label is given once for each folder, in their order: {len(runs)} folders, "
+            f"{units.counted(len(labels), 'label')}."
         )
     groups: dict[str, list[Results]] = {}
     for run, label in zip(runs, labels or _own_labels(runs), strict=True):

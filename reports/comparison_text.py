@@ -140,7 +140,8 @@ def interval_told(entry: Entry) -> str:
         return units.UNDEFINED
     tell, estimate = _teller(entry.compared), entry.pooled.estimate
     low, high = (None if end is None else tell(max(end, 0.0)) for end in (estimate.low, estimate.high))
-    return units.open_span(low, high)
+    bounds_anything = not entry.compared.share and (estimate.low or 0.0) <= 0.0  # 0 bounds any time and any rate
+    return units.open_span(None if bounds_anything else low, high)
 
 
 def change_told(entry: Entry) -> str:

@@ -14,6 +14,8 @@ probability is held against Holm's bound (Scandinavian Journal of Statistics, 19
 
 from __future__ import annotations
 
+import shutil
+import textwrap
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -88,7 +90,9 @@ def _gate(args: Namespace) -> int:
         lines = [heading, "", *judgement_markdown(judgement), *(escaped(note) + "  " for note in notes)]
         written.append(write_markdown(options.markdown, "\n".join(lines) + "\n"))
     runs = [*_named("Base:", base), *_named("New: ", new)]
-    show("\n\n".join("\n".join(part) for part in (runs, judgement_lines(judgement), notes, written) if part))
+    width = shutil.get_terminal_size(fallback=(120, 24)).columns
+    wrapped = [line for note in notes for line in textwrap.wrap(note, width, break_on_hyphens=False)]
+    show("\n\n".join("\n".join(part) for part in (runs, judgement_lines(judgement, width), wrapped, written) if part))
     return judgement.exit_code
 
 

@@ -73,7 +73,8 @@ def check_levels(options: JudgingOptions, levels: Iterable[tuple[str, str]]) -> 
             condition.level in (None, level) and condition.system_prompt in (None, mode) for level, mode in there
         ):
             told = " ".join(f"{level}/{mode}" for level, mode in there)
-            raise ReportError(f"--fail-if: {condition.text!r} is said of a level that is not there; there are {told}.")
+            option = "--pass-if" if condition.pass_if else "--fail-if"
+            raise ReportError(f"{option}: {condition.text!r} is said of a level that is not there; there are {told}.")
 
 
 def write_files(options: JudgingOptions, results: Results, judgement: Judgement) -> list[str]:

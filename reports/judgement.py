@@ -15,6 +15,8 @@ from reports.notices import stage_name
 from reports.results import Level, Quantile, Results
 
 THE_RUN = "the run"
+#: The longest verdict has so many characters.
+_WORD = 12
 
 
 class Verdict(StrEnum):
@@ -60,16 +62,20 @@ def judge_run(conditions: Sequence[Condition], results: Results) -> Judgement:
     return Judgement(f"{results.summary.engine}, {results.folder.name}", findings, reasons_to_doubt(results))
 
 
-def judgement_lines(judgement: Judgement) -> list[str]:
-    """The judgement as a terminal shows it, a line a finding; none where nothing was asked and nothing is in doubt."""
+def judgement_lines(judgement: Judgement, width: int = 120) -> list[str]:
+    """The judgement as a terminal of `width` columns shows it: a line a finding, or two where one does not fit; none
+    where nothing was asked and nothing is in doubt."""
     if not judgement.findings:
         return []
     condition = max(len(finding.condition) for finding in judgement.findings)
     level = max(len(finding.level) for finding in judgement.findings)
     lines = ["Conditions:"]
+    told_from = 2 + _WORD + 2 + condition + 2 + level + 2
+    fits = all(told_from + len(finding.told) <= width for finding in judgement.findings)
     for finding in judgement.findings:
         word = finding.verdict.value if finding.verdict is Verdict.MET else finding.verdict.value.upper()
-        lines.append(f"  {word:<12}  {finding.condition:<{condition}}  {finding.level:<{level}}  {finding.told}")
+        head = f"  {word:<{_WORD}}  {finding.condition:<{condition}}  {finding.level:<{level}}"
+        lines += [f"{head}  {finding.told}"] if fits else [head.rstrip(), " " * (2 + _WORD + 2) + finding.told]
     lines += [f"  NOT TO BE BELIEVED, so that nothing above is a pass: {doubt}" for doubt in judgement.doubts]
     return lines
 

@@ -128,7 +128,9 @@ def _bar(axes: Axes, y: float, width: float, mode: str) -> None:
 
 
 def _whisker(axes: Axes, y: float, value: float, low: float, high: float | None) -> None:
-    """Only its lower half where the upper end is unknown."""
+    """Only its lower half where the upper end is unknown, and none where both are."""
+    if low <= 0 and high is None:
+        return
     below, above = max(value - low, 0.0), max((value if high is None else high) - value, 0.0)
     axes.errorbar(value, y, xerr=[[below], [above]], fmt="none", ecolor=INK, elinewidth=1.2, capsize=3, capthick=1.2)
 

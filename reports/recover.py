@@ -9,8 +9,8 @@ from pathlib import Path
 from metrics.recovery import Recovery, RecoveryError, recover
 from reports.charts import draw_charts
 from reports.command import ended
-from reports.conditions import parse_conditions
 from reports.judgement import judge_run
+from reports.options import conditions_of
 from reports.output import show
 from reports.results import ReportError, load_results
 from reports.run_page import draw_page
@@ -53,7 +53,7 @@ def _recover(args: argparse.Namespace) -> int:
         return 0
     results = load_results(args.results)
     show(f"\n{summary_table(results)}\n")
-    own = parse_conditions(results.run.options.get("fail_if") or "")
+    own = conditions_of(results.run.options)
     show(f"Page: {draw_page(results, judge_run(own, results))}")
     for chart in draw_charts(results, args.results):
         show(f"Chart: {chart}")

@@ -119,6 +119,14 @@ def test_a_sample_too_small_for_an_interval_decides_nothing(folder: Folder) -> N
     ]
 
 
+def test_an_interval_without_a_lower_end_does_not_begin_at_zero(folder: Folder) -> None:
+    few = Course(requests=5)
+    table = comparison_table(compared(folder("a", few), folder("b", few)))
+    times_and_rates = table[table.index("TTFT, median") : table.index("Failed requests")]
+    assert "≤" in times_and_rates
+    assert not re.search(r"\s0(–| ms| tok/s)|≥ 0", times_and_rates)
+
+
 # Repeated runs.
 
 
@@ -153,7 +161,7 @@ def test_one_engine_on_two_hosts_is_two_servers_and_labels_say_otherwise(folder:
     with pytest.raises(ReportError, match=r"All of these runs are of one server \(a\): .* give --label NAME"):
         compared(*same)
     assert [server.label for server in compared(*same, labels=["before", "after"]).servers] == ["before", "after"]
-    with pytest.raises(ReportError, match="--label is given once for each folder, in their order: 2 folders, 1 labels"):
+    with pytest.raises(ReportError, match="--label is given once for each folder, in their order: 2 folders, 1 label"):
         compared(*same, labels=["x"])
 
 

@@ -105,8 +105,9 @@ def gate(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> tuple[in
 
 
 def test_met_is_0_and_broken_is_5_and_the_files_say_the_same(
-    folder: Folder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    folder: Folder, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("COLUMNS", "200")  # a line a finding
     base, same, worse = folder(), folder(), folder(Course(ttft_s=0.3))
     assert gate(capsys, base, same, "--fail-if", "ttft_p95 > +5%")[0] == 0
     junit, markdown = tmp_path / "junit.xml", tmp_path / "gate.md"

@@ -88,6 +88,8 @@ def test_a_condition_of_a_level_that_the_plan_has_not_is_refused_before_the_run(
         Judge().prepare(options("rate < 5, rate@100 < 5"), PLAN)
     with pytest.raises(ReportError, match="'rate@50/on < 5'"):
         Judge().prepare(options("rate@50/on < 5"), PLAN)
+    with pytest.raises(ReportError, match="^--pass-if: 'rate@100 > 5'"):
+        Judge().prepare(options(pass_if="rate@100 > 5"), PLAN)
 
 
 def test_goodput_needs_objectives() -> None:

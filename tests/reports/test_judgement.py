@@ -139,6 +139,15 @@ def test_a_suspect_run_is_in_doubt_whatever_its_figures(write_run: Write) -> Non
     assert verdicts("suspect", results) == [BROKEN]
 
 
+def test_a_finding_that_does_not_fit_a_line_has_two(two_levels: Results) -> None:
+    judgement = judge_run(parse_conditions("rate < 1, p50(ttft) > 100ms"), two_levels)
+    told = [finding.told for finding in judgement.findings]
+    wide, narrow = judgement_lines(judgement, 200)[1:], judgement_lines(judgement, 80)[1:]
+    assert len({line.index(text) for line, text in zip(wide, told, strict=True)}) == 1
+    assert [line.strip() for line in narrow[1::2]] == told
+    assert max(map(len, narrow)) <= 80 < max(map(len, wide))
+
+
 def test_nothing_is_said_where_nothing_was_asked(two_levels: Results) -> None:
     assert judgement_lines(judge_run([], two_levels)) == []
 

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -26,10 +27,11 @@ from reports.courses import MOST_POINTS, failure_examples, load_course
 from reports.definition import command_of
 from reports.judge import Judge
 from reports.judgement import judge_run
-from reports.results import load_results
+from reports.results import Level, load_results
 from reports.run_page import draw_page
 from reports.sink import TerminalSink
-from reports.time_charts import before_drains, spans_of
+from reports.time_charts import Line, Span, before_drains, over_time, spans_of
+from tests.reports.conftest import level as level_json
 from tests.reports.folders import Course, write_csv, write_folder
 from tests.reports.reading import Tables, number_in
 from tests.reports.test_page import Tags, references
@@ -304,6 +306,14 @@ def test_the_token_rate_is_not_drawn_into_a_drain(tmp_path: Path) -> None:
 def read_windows(folder: Path) -> list[dict[str, str]]:
     with (folder / "windows.csv").open(newline="") as file:
         return list(csv.DictReader(file))
+
+
+def test_a_value_without_neighbours_is_drawn_as_a_point() -> None:
+    nan, times = np.nan, np.arange(6.0)
+    span = Span(msgspec.convert(level_json(0, 1), Level), 0.0, 0.0, 6.0, 6.0)
+    figure = over_time([span], [Line("", times, np.array([1.0, nan, 2.0, 3.0, nan, 4.0]))], "tokens/s")
+    (points,) = [line for line in figure.axes[0].lines if line.get_marker() == "o"]
+    assert [*points.get_xdata()] == [0.0, 5.0]
 
 
 def test_a_page_that_cannot_be_drawn_is_said_loudly_after_the_figures(

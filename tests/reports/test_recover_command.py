@@ -1,0 +1,25 @@
+"""What `tokenswarm recover` draws once a folder is complete."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser
+from pathlib import Path
+
+import pytest
+
+import reports.recover
+from metrics.recovery import Recovery
+from tests.reports.folders import Course, write_folder
+
+
+@pytest.mark.parametrize("option", ["fail_if", "pass_if"])
+def test_the_page_of_a_recovered_run_holds_it_against_its_own_conditions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: str
+) -> None:
+    condition = {"fail_if": "rate < 123456", "pass_if": "rate >= 123456"}[option]
+    folder = write_folder(tmp_path / "run", (Course(),), 1, run={"options": {option: condition}})
+    monkeypatch.setattr(reports.recover, "recover", lambda results, _: Recovery(results, requests=1))
+    parser = ArgumentParser()
+    reports.recover.add_arguments(parser)
+    assert reports.recover.main(parser.parse_args([str(folder)])) == 0
+    assert "123456" in (folder / "report.html").read_text(encoding="utf-8").split("The same again")[0]
