@@ -6,7 +6,7 @@ import csv
 import errno
 import io
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from math import ceil
 from pathlib import Path
@@ -17,7 +17,7 @@ import msgspec
 
 from metrics.buckets import EXPOSED
 from metrics.files import RESERVED_BYTES, LineFile, reserve, write_whole
-from metrics.ledger import WINDOW_S, Ledger, LevelBooks
+from metrics.ledger import WINDOW_S, Ledger, LevelBooks, WindowBooks
 from metrics.records import RequestRow
 from metrics.server import ServerSample
 from metrics.stage import Part, Stage
@@ -81,7 +81,8 @@ class Journal:
             reserve(self.folder / RESERVE)
         except OSError as error:
             raise _unwritable(parent, error) from None
-        self._window_rows = _TailRewriter(self._windows)
+        self._window_file = _TailRewriter(self._windows)
+        self._window_lines = _WindowLines()
         self._rows = 0
 
     @property
@@ -131,9 +132,7 @@ class Journal:
     def write_windows(self, ledger: Ledger, now_s: float) -> None:
         """Bring windows.csv up to now. Tokens of a request are entered when it ends, into the windows that they
         arrived in, so that earlier rows can still change: from the first that did, the file is written again."""
-        self._window_rows.write(
-            [cells for level in ledger.levels.values() for cells in _window_cells(ledger, level, now_s)]
-        )
+        self._window_file.write(self._window_lines.of(ledger, now_s))
 
     def write_server(self, sample: ServerSample) -> None:
         """Append a sample to server.csv."""
@@ -168,15 +167,14 @@ def _unwritable(parent: Path, error: OSError, option: str = "--results") -> Resu
 
 
 class _TailRewriter:
-    """The rows of a CSV file whose last ones may still change: written from the first that differs."""
+    """The lines of a file whose last ones may still change: written from the first that differs."""
 
     def __init__(self, file: LineFile) -> None:
         self._file = file
         self._lines: list[str] = []
         self._places = [file.size]
 
-    def write(self, rows: Iterable[Sequence[Any]]) -> None:
-        lines = [_csv_line(row) for row in rows]
+    def write(self, lines: list[str]) -> None:
         same = next(
             (i for i, (new, old) in enumerate(zip(lines, self._lines)) if new != old), min(len(lines), len(self._lines))
         )
@@ -185,6 +183,34 @@ class _TailRewriter:
         for line in lines[same:]:
             self._places.append(self._places[-1] + len(line.encode()))
         self._lines = lines
+
+
+class _WindowLines:
+    """The lines of windows.csv. One is made anew only where what it shows has changed: a day has 17,280 windows."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[int, int], tuple[tuple[Any, ...], str]] = {}
+
+    def of(self, ledger: Ledger, now_s: float) -> list[str]:
+        """All lines as of now."""
+        return [line for level in ledger.levels.values() for line in self._of_level(ledger, level, now_s)]
+
+    def _of_level(self, ledger: Ledger, level: LevelBooks, now_s: float) -> Iterator[str]:
+        over_s = now_s if level.ended_s is None else level.ended_s
+        windows = ledger.windows_of(level, now_s)
+        for number, window in enumerate(windows):
+            start_s = number * WINDOW_S
+            end_s = over_s - level.began_s if number == len(windows) - 1 else start_s + WINDOW_S
+            users = level.users_between(start_s, end_s) if end_s > start_s else None
+            shown = (
+                *(end_s, users, window.users, window.in_flight, window.requests_sent, window.requests_ended),
+                *(window.failures, window.output_tokens, len(window.ttfts_ns)),
+            )
+            known = self._known.get((level.stage.stage, number))
+            if known is None or known[0] != shown:
+                line = _csv_line(_window_cells(level, window, start_s, end_s, users))
+                known = self._known[level.stage.stage, number] = shown, line
+            yield known[1]
 
 
 def _new_folder(parent: Path, name: str) -> Path:
@@ -225,23 +251,21 @@ def _request_cells(row: RequestRow, stage: Stage) -> tuple[Any, ...]:
     )
 
 
-def _window_cells(ledger: Ledger, level: LevelBooks, now_s: float) -> Iterable[tuple[Any, ...]]:
-    over_s = now_s if level.ended_s is None else level.ended_s
-    stage = level.stage
-    windows = ledger.windows_of(level, now_s)
-    for number, window in enumerate(windows):
-        start_s = level.began_s + number * WINDOW_S
-        end_s = over_s if number == len(windows) - 1 else start_s + WINDOW_S
-        lasted_s = end_s - start_s
-        ttfts = sorted(window.ttfts_ns)
-        yield (
-            *(f"{start_s:.3f}", f"{end_s:.3f}", stage.stage, stage.system_prompt, stage.level),
-            *(stage.phase_at(number * WINDOW_S).value, window.users, window.in_flight),
-            *(window.requests_sent, window.requests_ended, window.failures),
-            *(f"{window.output_tokens:.3f}", f"{window.output_tokens / lasted_s:.3f}" if lasted_s > 0 else ""),
-            *(_ms(_nearest_rank(ttfts, 0.5)), _ms(_nearest_rank(ttfts, 0.95))),
-            f"{level.users_between(number * WINDOW_S, end_s - level.began_s):.3f}" if lasted_s > 0 else "",
-        )
+def _window_cells(
+    level: LevelBooks, window: WindowBooks, start_s: float, end_s: float, users: float | None
+) -> tuple[Any, ...]:
+    """start_s, end_s: since the level began; users: mean of those that were there, None where no time has passed."""
+    stage, lasted_s = level.stage, end_s - start_s
+    ttfts = sorted(window.ttfts_ns)
+    return (
+        *(f"{level.began_s + start_s:.3f}", f"{level.began_s + end_s:.3f}"),
+        *(stage.stage, stage.system_prompt, stage.level),
+        *(stage.phase_at(start_s).value, window.users, window.in_flight),
+        *(window.requests_sent, window.requests_ended, window.failures),
+        *(f"{window.output_tokens:.3f}", f"{window.output_tokens / lasted_s:.3f}" if lasted_s > 0 else ""),
+        *(_ms(_nearest_rank(ttfts, 0.5)), _ms(_nearest_rank(ttfts, 0.95))),
+        "" if users is None else f"{users:.3f}",
+    )
 
 
 def _histogram_cells(ledger: Ledger) -> Iterable[tuple[Any, ...]]:

@@ -16,6 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import metrics.journal
 from metrics.buckets import EXPOSED
 from metrics.files import LineFile
 from metrics.journal import (
@@ -25,6 +26,7 @@ from metrics.journal import (
     WINDOW_COLUMNS,
     Journal,
     ResultsFolderError,
+    _csv_line,
     _TailRewriter,
     check_writable,
 )
@@ -192,7 +194,7 @@ def test_rewriting_from_the_first_change_leaves_what_a_full_rewrite_would(
         file = LineFile(path, "ä,b\r\n")
         tail = _TailRewriter(file)
         for rows in sequence:
-            tail.write(rows)
+            tail.write([_csv_line(row) for row in rows])
             with whole.open("w", newline="", encoding="utf-8") as full:
                 csv.writer(full).writerows([["ä", "b"], *rows])
             assert path.read_bytes() == whole.read_bytes()
@@ -202,11 +204,11 @@ def test_rewriting_from_the_first_change_leaves_what_a_full_rewrite_would(
 def test_rows_that_have_not_changed_are_not_written_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = LineFile(tmp_path / "tail.csv", "a\r\n")
     tail = _TailRewriter(file)
-    tail.write([["ä"], ["2"]])
+    tail.write(["ä\r\n", "2\r\n"])
     written: list[bytes] = []
     with monkeypatch.context() as patched:
         patched.setattr(os, "pwrite", lambda fd, data, place: written.append(data) or len(data))
-        tail.write([["ä"], ["3"], ["4"]])
+        tail.write(["ä\r\n", "3\r\n", "4\r\n"])
     file.close()
     assert written == [b"3\r\n4\r\n"]
 
@@ -304,6 +306,40 @@ def test_a_running_levels_last_window_ends_now(journal: Journal, stage: Callable
         [("100.000", "105.000")],
         [("100.000", "105.000"), ("105.000", "107.500")],
     ]
+
+
+def test_of_a_long_run_only_the_windows_that_changed_are_made_anew(
+    journal: Journal,
+    timeline: MakeTimeline,
+    report: Callable[..., Report],
+    stage: Callable[..., Stage],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    level = stage(level_time_s=None)
+    made: list[float] = []
+    cells_of = metrics.journal._window_cells
+    monkeypatch.setattr(
+        metrics.journal,
+        "_window_cells",
+        lambda *given: made.append(given[2]) or cells_of(*given),  # type: ignore[func-returns-value]
+    )
+    ledger = Ledger(Objectives())
+    ledger.begin_stage(level, 100.0)
+    journal.write_windows(ledger, 1098.0)
+    assert len(made) == 200
+    made.clear()
+    # One request changes the windows in which it was sent (401 s into the level), ended (806 s) and got tokens: the
+    # worker that made this report began the level 100 s before the ledger did, so these were 901 and 906 s into it.
+    late = report([timeline((901.0, 906.0), sent_s=501.0)], [level])
+    late.user_seconds = {(0, 600): 4.0}
+    ledger.apply(late)
+    journal.write_windows(ledger, 1099.0)
+    assert made == [400.0, 600.0, 805.0, 900.0, 905.0, 995.0]
+    whole = Journal(tmp_path, "whole")
+    whole.write_windows(ledger, 1099.0)
+    assert rows_of(journal.folder / "windows.csv") == rows_of(whole.folder / "windows.csv")
+    whole.close()
 
 
 def test_the_second_levels_windows_follow_the_firsts(journal: Journal, stage: Callable[..., Stage]) -> None:
