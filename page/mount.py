@@ -322,9 +322,11 @@ def _is_entry(app: Flask, path: str) -> bool:
     """Whether links of other sites may open it: the pages, and what other locustfiles add, as the way back from a login
     elsewhere. Not the data, ours and Locust's."""
     try:
-        endpoint, _ = app.url_map.bind("").match(path, method="GET")
+        endpoint, values = app.url_map.bind("").match(path, method="GET")
     except HTTPException:
         return True  # there is nothing
+    if endpoint == "tokenswarm.run_file":
+        return bool(values["name"] == "report.html")  # a page that runs no script; people send each other its address
     return endpoint in _ENTRIES or endpoint.partition(".")[0] not in _OUR_ROUTES
 
 

@@ -69,7 +69,7 @@ class AllowedOrigins:
                 f"This page does not answer to the name {shown!r}. If it is its name, start it with --web-allow-host."
             )
         if not self._is_same_origin(request) and not (request.is_navigation and self.is_entry(request.path)):
-            return "Requests that come from another web page are not answered."
+            return self._foreign(request)
         changes = request.method not in _SAFE_METHODS
         if (
             changes
@@ -85,6 +85,17 @@ class AllowedOrigins:
             return False
         name = parsed["name"].strip("[]").removesuffix(".")
         return name in self.names or is_loopback(name) or (self.any_address and _is_address(name))
+
+    @staticmethod
+    def _foreign(request: WebRequest) -> str:
+        refusal = "Requests that come from another web page are not answered."
+        if request.fetch_site in ("", "none") and (opened_as := _authority_of(request.origin)):
+            refusal += (
+                f" This one was sent to {request.host[:_SHOWN_CHARACTERS]!r} by a page of "
+                f"{opened_as[:_SHOWN_CHARACTERS]!r}: if that is a proxy in front of this page, have it pass the "
+                "browser's Host header on."
+            )
+        return refusal
 
     @staticmethod
     def _is_same_origin(request: WebRequest) -> bool:

@@ -116,8 +116,20 @@ def test_links_of_other_sites_open_pages_and_routes_of_other_locustfiles_but_no_
     for path in ("/", "/tokenswarm/", "/back-from-another-login"):
         assert site.client().get(path, headers=link).status_code == 200
         assert site.client().get(path, headers=link | {"Sec-Fetch-Dest": "iframe"}).status_code == 403
+    report = "/tokenswarm/runs/20240605-140300-vllm/report.html"
+    assert site.client().get(report, headers=link).status_code == 404  # there is none, and it may be looked for
+    assert site.client().get(report, headers=link | {"Sec-Fetch-Dest": "iframe"}).status_code == 403
     for _, rule in READS - {("GET", path) for path in ("/", "/login", "/tokenswarm/")}:
         assert site.client().get(path_of(rule), headers=link).status_code == 403, rule
+
+
+def test_a_proxy_that_changes_the_host_is_named_in_the_refusal(site: Site) -> None:
+    client = site.client()
+    client.get("/")
+    answer = client.post("/stop", headers={"Origin": "http://load.example.com"})
+    assert answer.status_code == 403
+    assert "'load.example.com:80'" in answer.json["message"]
+    assert "load.example.com" not in client.post("/stop", headers={"Sec-Fetch-Site": "cross-site"}).json["message"]
 
 
 def test_a_start_while_another_is_checked_changes_no_option_of_it(site: Site) -> None:
