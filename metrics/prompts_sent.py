@@ -84,7 +84,7 @@ class SentPrompts:
 
 
 def _was_sent(row: RequestRow) -> bool:
-    return bool(row.prompt_hash) and row.outcome is not Outcome.REFUSED
+    return bool(row.prompt_hash) and row.outcome not in (Outcome.REFUSED, Outcome.CLIENT_LIMIT)
 
 
 def _ratio(part: float, whole: float) -> float | None:

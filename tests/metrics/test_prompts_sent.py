@@ -48,8 +48,11 @@ def test_a_text_repeats_whichever_worker_and_level_sent_it_first(run: Callable[.
     assert ledger.prompts.stats.figures().repeated_share == 0.5
 
 
-def test_what_never_reached_the_server_was_not_sent(run: Callable[..., Ledger], timeline: Make) -> None:
-    ledger = run([timeline((), outcome=Outcome.REFUSED, prompt_hash=A), timeline(prompt_hash=A), timeline()])
+@pytest.mark.parametrize("outcome", [Outcome.REFUSED, Outcome.CLIENT_LIMIT])
+def test_what_never_reached_the_server_was_not_sent(
+    outcome: Outcome, run: Callable[..., Ledger], timeline: Make
+) -> None:
+    ledger = run([timeline((), outcome=outcome, prompt_hash=A), timeline(prompt_hash=A), timeline()])
     assert ledger.prompts.stats.figures() == PromptFigures(1, 0, 0.0)
 
 
