@@ -62,7 +62,7 @@ def _main(arguments: list[str] | None) -> int:
     code: int = _COMMANDS[args.command][0].main(args)
     try:
         sys.stdout.flush()
-    except BrokenPipeError:  # the reader has seen enough; the result stays what it is
+    except OSError:  # the reader has seen enough, or a disk is full; the result stays what it is
         discard(sys.stdout)
     return code
 

@@ -248,7 +248,7 @@ def _metrics(server: _Server) -> _Seen | None:
     text = server.text("/metrics")
     for prefix, engine in _METRICS.items():
         if re.search(rf"^{re.escape(prefix)}", text, re.MULTILINE):
-            return _Seen(engine, f"GET /metrics has series of {prefix}")
+            return _Seen(engine, f"GET /metrics has names that begin with {prefix}")
     if isinstance(_document(text.encode()), list) and isinstance(server.json("/version"), dict):
         return _Seen("trtllm", "GET /metrics is a JSON array, and GET /version has a version")
     return None

@@ -67,5 +67,5 @@ def _share(text: str) -> float:
     match = _SHARE.fullmatch(text.strip())
     share = float(match["number"]) / (100 if match["percent"] else 1) if match else 0.0
     if not 0 < share <= 1:
-        raise ObjectiveError(f"--slo-share takes a share like 95% or 0.95, above 0 and at most all, got {text!r}.")
+        raise ObjectiveError(f"--slo-share takes a share like 95% or 0.95, above 0 % and at most 100 %, got {text!r}.")
     return share

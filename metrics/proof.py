@@ -87,7 +87,8 @@ def uncertainty_reasons(part: PartBooks) -> Iterator[str]:
         return
     yield (
         f"{late:,} of {uncertain.count:,} first outputs ({late / uncertain.count:.1%}) may have arrived earlier than "
-        f"recorded by more than {_of_median('TTFT', median.value)}, by up to {_ms(uncertain.maximum or 0.0)}"
+        f"recorded by more than {_of_median('TTFT', median.value)}, by up to {_ms(uncertain.maximum or 0.0)}: this "
+        "machine read them late; measure where nothing else runs, or with more processes (--processes -1)"
     )
 
 

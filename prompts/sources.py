@@ -101,8 +101,9 @@ def load_prompts(
         )
     if not prompts:
         raise PromptError(
-            f"prompts from {source!r}: none of its {row_count} rows has {tokens_min} to {tokens_max} tokens, they have "
-            f"{shortest} to {longest} by {counter.name}; widen --prompt-tokens"
+            f"prompts from {source!r}: none of its {row_count} rows has {tokens_min} to {tokens_max} tokens; by "
+            f"{counter.name} they have {shortest if shortest == longest else f'{shortest} to {longest}'}; "
+            "widen --prompt-tokens"
         )
     kept = tuple(prompts)
     left_out = LeftOut(row_count, by_length, without_text, of_other_roles)

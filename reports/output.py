@@ -9,13 +9,21 @@ from typing import TextIO
 
 
 def show(text: str, stream: TextIO | None = None) -> None:
-    """Print text at once, on the standard output where no stream is named. A reader that has closed its end of a pipe
-    ends nothing: what follows is not shown, and the command keeps its work and its exit code."""
+    """Print text at once, on the standard output where no stream is named.
+
+    Where it cannot be written (a reader that has closed its end of a pipe, a full disk) nothing else ends: what follows
+    is not shown, and the command keeps its work and its exit code. A full disk is reported on the standard error; a
+    reader that has gone has seen enough."""
     stream = stream or sys.stdout
     try:
         print(text, file=stream, flush=True)
-    except BrokenPipeError:
+    except OSError as error:
         discard(stream)
+        if not isinstance(error, BrokenPipeError) and stream is not sys.stderr:
+            reason = error.strerror or str(error)
+            show(
+                f"tokenswarm: the output could not be written ({reason}); files and exit code are as always", sys.stderr
+            )
 
 
 def discard(stream: TextIO) -> None:

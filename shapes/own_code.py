@@ -33,7 +33,9 @@ def check_own_code(environment: Environment, modes: Iterable[str]) -> None:
     if idle:
         problems.append(f"users of {' and '.join(idle)} would never be spawned")
     if shapes:
-        problems.append(f"the shape {' and '.join(shapes)} would never be used")
+        problems.append(
+            f"the shape {' and '.join(shapes)} would never be used, as the load follows --levels, or -u, -r and -t"
+        )
     if not problems and not _is_ours(environment.shape_class):
         problems.append("no user would be spawned, as Tokenswarm's shape (RunShape) is not in the locustfile")
     if problems:

@@ -12,6 +12,7 @@ from functools import lru_cache
 from engines import ChatRequest, Engine
 from metrics.recorder import Recorder
 from metrics.stage import Begun, Phase
+from options import collect_errors
 from prompts import (
     Prompt,
     PromptMarker,
@@ -49,13 +50,14 @@ def _material(
     prompts: str, prompt_tokens: tuple[int, int], tokenizer: str | None, system_prompt_file: str | None
 ) -> Material:
     """Kept from run to run of one process: a data set takes seconds to read."""
-    counter = token_counter(tokenizer)
-    shortest, longest = prompt_tokens
-    return Material(
-        load_prompts(prompts, tokens_min=shortest, tokens_max=longest, counter=counter),
-        load_system_prompt(system_prompt_file),
-        counter.count if tokenizer else None,
-    )
+    with collect_errors() as errors:
+        counter = errors.of(token_counter, tokenizer)
+        shortest, longest = prompt_tokens
+        system_prompt = errors.of(load_system_prompt, system_prompt_file)
+        loaded = errors.of(
+            load_prompts, prompts, tokens_min=shortest, tokens_max=longest, counter=counter or token_counter(None)
+        )
+    return Material(loaded, system_prompt, counter.count if tokenizer else None)
 
 
 def load_material(options: ChatOptions) -> Material:

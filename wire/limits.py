@@ -79,9 +79,18 @@ def _can_open_a_file() -> bool:
 
 def _files_in_use() -> int:
     for folder in ("/proc/self/fd", "/dev/fd"):
-        with suppress(OSError):
+        try:
             return len(os.listdir(folder))  # noqa: PTH208 - a descriptor is no path
+        except OSError as error:
+            if error.errno == errno.EMFILE:  # listing takes one itself: all that the limit allows are in use
+                return _soft_limit()
     return 0
+
+
+def _soft_limit() -> int:
+    import resource
+
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 
 
 def _raised_limit(needed: int) -> int | None:

@@ -56,7 +56,7 @@ def test_the_page_and_the_metrics_listen_where_they_are_told_to(start_locust: St
         (["--processes", "-1"], "127.0.0.1", "127.0.0.1"),
         (["--master"], "127.0.0.1", "*"),
         (["--processes", "4", "--worker", "--master-host", "there"], "127.0.0.1", "*"),
-        (["--web-host", "*", "--processes", "4", "--master-bind-host", "127.0.0.2"], "*", "127.0.0.2"),
+        (["--web-host", "*", "--web-open", "--processes", "4", "--master-bind-host", "127.0.0.2"], "*", "127.0.0.2"),
         (["--levels", "10,50", "--system-prompt", "both", "--tls-ca", "ours.pem"], "127.0.0.1", "*"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else value,

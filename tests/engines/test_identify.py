@@ -96,7 +96,7 @@ SITES: dict[str, tuple[Site, Found]] = {
                 "/metrics": text("# TYPE vllm:num_requests_running gauge\nvllm:num_requests_running 0\n"),
             }
         ),
-        Found("vllm", "0.11.0", None, ["llama"], ["GET /metrics has series of vllm:"]),
+        Found("vllm", "0.11.0", None, ["llama"], ["GET /metrics has names that begin with vllm:"]),
     ),
     "vllm-0.4.2": (
         Site(VLLM | {"/version": page({"version": "0.4.2"})}),
@@ -111,7 +111,7 @@ SITES: dict[str, tuple[Site, Found]] = {
             }
         ),
         Found(
-            *("vllm", "0.32.0", None, [], ["GET /metrics has series of vllm:"]),
+            *("vllm", "0.32.0", None, [], ["GET /metrics has names that begin with vllm:"]),
             models_refused=ModelsRefused(401, "Unauthorized"),
         ),
     ),
@@ -141,7 +141,7 @@ SITES: dict[str, tuple[Site, Found]] = {
     ),
     "lmdeploy by its metrics": (
         Site({"/v1/models": models("me"), "/health": EMPTY, "/metrics": text("lmdeploy:num_requests_running 0\n")}),
-        Found("lmdeploy", None, None, ["llama"], ["GET /metrics has series of lmdeploy:"]),
+        Found("lmdeploy", None, None, ["llama"], ["GET /metrics has names that begin with lmdeploy:"]),
     ),
     "lmdeploy-0.4.0": (
         Site({"/v1/models": models("lmdeploy")}),
@@ -180,7 +180,7 @@ SITES: dict[str, tuple[Site, Found]] = {
     ),
     "mlc by its metrics": (
         Site({"/v1/models": models("me"), "/metrics": text("prompt_tokens_sum\t9\nengine_prefill_time_sum\t0.5\n")}),
-        Found("mlc", None, None, ["llama"], ["GET /metrics has series of engine_prefill_time_sum"]),
+        Found("mlc", None, None, ["llama"], ["GET /metrics has names that begin with engine_prefill_time_sum"]),
     ),
     "mlc-2024": (
         Site({"/v1/models": models("MLC-LLM")}),
@@ -305,7 +305,7 @@ SITES: dict[str, tuple[Site, Found]] = {
     ),
     "sglang by its metrics": (
         Site({"/v1/models": models("me"), "/metrics": text('# HELP x\nsglang:num_running_reqs{a="b"} 0\n')}),
-        Found("sglang", None, None, ["llama"], ["GET /metrics has series of sglang:"]),
+        Found("sglang", None, None, ["llama"], ["GET /metrics has names that begin with sglang:"]),
     ),
     "llamacpp": (
         Site(

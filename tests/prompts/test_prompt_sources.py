@@ -240,7 +240,7 @@ class TestLengths:
     def test_nothing_of_that_length_is_refused_with_the_lengths_found(self, tmp_path: Path) -> None:
         file = jsonl(tmp_path / "a.jsonl", {"prompt": "one"}, {"prompt": ""}, {"prompt": "one two three"})
         assert refusal(file, tokens_min=30, tokens_max=150) == (
-            f"prompts from {str(file)!r}: none of its 3 rows has 30 to 150 tokens, they have 1 to 3 by words; "
+            f"prompts from {str(file)!r}: none of its 3 rows has 30 to 150 tokens; by words they have 1 to 3; "
             "widen --prompt-tokens"
         )
 

@@ -56,3 +56,20 @@ def test_a_closed_pipe_takes_no_file_and_no_exit_code(
     assert run_unread(*compare, unbuffered=unbuffered) == 0
     for file in (junit, parquet, page, worse / "report.html", worse / "charts" / "ttft.png", charts / "ttft.png"):
         assert file.stat().st_size, file
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
+def test_an_output_that_is_full_takes_no_file_and_no_exit_code(worse: Path) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, ROOT / "tokenswarm.py", "report", worse, "--fail-if", "p50(ttft) > 1ms"],
+            cwd=ROOT,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+        )
+    assert done.returncode == 5
+    assert "Traceback" not in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert (worse / "report.html").stat().st_size

@@ -43,9 +43,13 @@ def test_json_stands_alone_on_the_standard_output_and_a_jobs_summary_keeps_its_t
     assert ours.startswith("## Tokenswarm")
 
 
-def test_a_run_whose_output_nobody_reads_keeps_its_files_and_its_exit_code(tmp_path: Path) -> None:
-    reader, writer = os.pipe()
-    os.close(reader)
+@pytest.mark.parametrize("output", ["a closed pipe", "/dev/full"])
+def test_a_run_whose_output_cannot_be_written_keeps_its_files_and_its_exit_code(tmp_path: Path, output: str) -> None:
+    if output == "/dev/full":
+        writer = os.open(output, os.O_WRONLY)
+    else:
+        reader, writer = os.pipe()
+        os.close(reader)
     junit = tmp_path / "junit.xml"
     done = subprocess.run(
         command(tmp_path, "--fail-if", "p50(ttft) > 1us", "--junit", junit),

@@ -8,6 +8,7 @@ import resource
 import socket
 from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -45,27 +46,37 @@ def test_a_shortage_of_files_says_the_command_that_ends_it() -> None:
 
 
 @pytest.fixture
-def few_files() -> Iterator[None]:
-    """The soft limit of open files, as it was afterwards."""
+def few_files() -> Iterator[int]:
+    """A soft limit of open files a little above what this process has open, as it was afterwards."""
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
-    yield
+    few = len(list(Path("/proc/self/fd").iterdir())) + 64
+    resource.setrlimit(resource.RLIMIT_NOFILE, (few, limits[1]))
+    yield few
     resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
 
-def test_the_limit_is_raised_as_far_as_the_process_may(few_files: None) -> None:
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
+def test_the_limit_is_raised_as_far_as_the_process_may(few_files: int) -> None:
     limits = process_limits(400)
     assert limits.open_files is not None
     assert limits.open_files == limits.files_in_use + 400 + 40 == resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    assert limits.files_in_use > 2
+    assert 2 < limits.files_in_use < few_files
+
+
+def test_a_process_that_has_all_its_files_open_is_counted_as_such(few_files: int) -> None:
+    taken: list[int] = []
+    with suppress(OSError):
+        while True:
+            taken.append(os.open(os.devnull, os.O_RDONLY))
+    try:
+        assert process_limits(0).files_in_use == few_files
+    finally:
+        for fileno in taken:
+            monkey.get_original("os", "close")(fileno)
 
 
 @pytest.mark.parametrize("name", ["127.0.0.1", "localhost"])
-def test_a_process_without_a_file_left_says_so(few_files: None, server: Any, name: str) -> None:
+def test_a_process_without_a_file_left_says_so(few_files: int, server: Any, name: str) -> None:
     client = StreamClient(Origin(name, server.origin.port), 20.0)
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
     taken: list[int] = []
     with suppress(OSError):
         while True:
