@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 import ssl
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import gevent.socket
 from gevent import monkey
 
 from wire.errors import ClientLimitReached, ConnectFailed, ConnectTimedOut
-from wire.limits import limit_reached
+from wire.limits import has_ipv6, limit_reached
 from wire.origin import Origin
 from wire.time_limit import time_limit
 from wire.tls import TlsSession, reason_of
@@ -28,7 +29,7 @@ def connect(origin: Origin, timeout_s: float, tls: TlsSession | None) -> socket.
     try:
         # One limit over the name's look-up, all its addresses and the handshake.
         with time_limit(timeout_s):
-            cooperative = gevent.socket.create_connection((origin.host, origin.port))
+            cooperative = _connected(origin)
             if tls is not None:
                 with _closing_on_error(cooperative):
                     _shake_hands(cooperative, tls, origin)
@@ -47,6 +48,27 @@ def connect(origin: Origin, timeout_s: float, tls: TlsSession | None) -> socket.
         sock.close()
         raise ConnectFailed(f"the connection to {origin.authority} was lost at once: {words_of(error)}") from None
     return sock
+
+
+def _connected(origin: Origin) -> gevent.socket.socket:
+    """A socket connected to the first of the name's addresses that can be had. Raises the last one's error, but where
+    this machine has no IPv6 that of the last IPv4 address: what is said of the others looks like a lack of ports."""
+    try:
+        return gevent.socket.create_connection((origin.host, origin.port))
+    except OSError as error:
+        if error.errno != errno.EADDRNOTAVAIL or has_ipv6():
+            raise
+    try:
+        found = gevent.socket.getaddrinfo(origin.host, origin.port, socket.AF_INET, socket.SOCK_STREAM)
+    except socket.gaierror:
+        raise ConnectFailed(
+            f"no connection to {origin.authority}: it has IPv6 addresses only, and this machine has no IPv6"
+        ) from None
+    *others, last = [(str(address[0]), origin.port) for *_, address in found]
+    for address in others:
+        with suppress(OSError):
+            return gevent.socket.create_connection(address)
+    return gevent.socket.create_connection(last)
 
 
 @contextmanager

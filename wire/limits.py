@@ -14,6 +14,7 @@ from gevent import monkey
 
 # gevent's closes a file only when its loop runs.
 _close = monkey.get_original("os", "close")
+_PlainSocket: type[socket.socket] = monkey.get_original("socket", "socket")
 _PORT_RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
 #: Files that a process opens besides its connections: results, logs, look-ups of names.
 _RESERVED_FILES = 40
@@ -67,6 +68,16 @@ def shortage(limits: Limits, connections: int, connections_of_machine: int) -> s
             "users over more machines"
         )
     return None
+
+
+def has_ipv6() -> bool:
+    """Whether this machine can connect to any IPv6 address; many containers cannot."""
+    try:
+        with _PlainSocket(socket.AF_INET6, socket.SOCK_STREAM) as sock:
+            sock.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
 
 
 def _can_open_a_file() -> bool:

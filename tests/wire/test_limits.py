@@ -134,3 +134,27 @@ def test_memory_that_ends_while_a_request_is_sent_is_the_client_s(server: Any, c
     connection._sock = NoMemory()
     exchange = client.post("/", b"")
     assert isinstance(exchange.error, ClientLimitReached)
+
+
+@pytest.mark.parametrize(
+    ("host", "number", "kind"),
+    [
+        ("localhost", errno.ECONNREFUSED, ConnectFailed),
+        ("localhost", errno.EADDRNOTAVAIL, ClientLimitReached),
+        ("::1", errno.EADDRNOTAVAIL, ConnectFailed),
+    ],
+)
+def test_a_machine_without_ipv6_lacks_no_port_for_it(
+    host: str, number: int, kind: type[WireError], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a server that is down, addressed by a name that has an IPv6 address too, is the client's failure."""
+
+    def fails(address: tuple[str, int]) -> None:
+        code = number if address[0] == "127.0.0.1" else errno.EADDRNOTAVAIL  # the last address of a name is IPv6
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr("wire.connect.has_ipv6", lambda: False)
+    monkeypatch.setattr("gevent.socket.create_connection", fails)
+    with pytest.raises(WireError) as failed:
+        StreamClient(Origin(host, 9), 20.0).post("/", b"")
+    assert type(failed.value) is kind
