@@ -18,7 +18,7 @@ from reports.level_charts import distribution_line, rate_against, rate_bars, spr
 from reports.notices import PROMPT, stage_name
 from reports.page import Block, Figure, Figures, Row, Table, Text
 from reports.results import Level, Results
-from reports.table import SERVER_COLUMNS, SERVER_NOTE, Column
+from reports.table import SERVER_COLUMNS, SERVER_NOTE, columns_with_values
 from reports.table_sections import PERCENTILES, level_table, percentiles
 from reports.time_charts import Line, Span, before_drains, broken, over_time, spans_of
 
@@ -118,7 +118,7 @@ def server(measured: Measured) -> list[Block]:
     blocks: list[Block] = []
     if any(level.hold.server is not None for level in levels):
         blocks += [
-            level_table("By level", _told_at_all(SERVER_COLUMNS, levels), levels),
+            level_table("By level", columns_with_values(SERVER_COLUMNS, levels), levels),
             Text(SERVER_NOTE, style="quiet"),
         ]
     told = load_server_course(measured.results)
@@ -148,11 +148,6 @@ def server(measured: Measured) -> list[Block]:
     if (figure := _against_gpu(course, spans, told)) is not None:
         figures.append(figure)
     return [*blocks, Figures(figures)] if figures else blocks
-
-
-def _told_at_all(columns: Sequence[Column], levels: Sequence[Level]) -> list[Column]:
-    """Without those of which no level has anything."""
-    return [column for column in columns if any(column.cell(level) != units.UNDEFINED for level in levels)]
 
 
 def _curve(measured: Measured, level: Level, name: str) -> tuple[Series, Series] | None:

@@ -78,7 +78,7 @@ KEYS = 2
 def summary_table(results: Results, width: int = 120) -> str:
     """The whole report, in lines of at most `width` characters (60 at least) unless a word is longer; no line end last.
 
-    Columns that do not fit go into a second block below the first, never away.
+    Columns that do not fit go into a second block below the first, and those without any value are then left out.
     """
     width = max(width, 60)
     levels = results.summary.levels
@@ -215,11 +215,17 @@ def _failed(figures: Figures) -> dict[str, int]:
 
 def _blocks(columns: Sequence[Column], levels: Sequence[Level], width: int) -> list[list[str]]:
     needed = [column for column in columns if not column.optional]
-    for chosen, gap in ((columns, 2), (needed, 2), (needed, 1)):
+    valued = columns_with_values(needed, levels)
+    for chosen, gap in ((columns, 2), (needed, 2), (needed, 1), (valued, 2), (valued, 1)):
         block = _block(chosen, levels, gap)
         if len(block[0]) <= width:
             return [block]
-    return _broken(needed, levels, width)
+    return _broken(valued, levels, width)
+
+
+def columns_with_values(columns: Sequence[Column], levels: Sequence[Level]) -> list[Column]:
+    """Those of which at least one level has a value."""
+    return [column for column in columns if any(column.cell(level) != units.UNDEFINED for level in levels)]
 
 
 def _broken(columns: Sequence[Column], levels: Sequence[Level], width: int) -> list[list[str]]:

@@ -221,13 +221,26 @@ def test_no_line_is_wider_than_the_terminal_and_no_column_is_lost(
 ) -> None:
     reasons = ["no kernel stamps on worker-1 and p99 of the client delay (31 ms) is 42 % of the TTFT median"]
     summary = {"validity": {"verdict": "suspect", "reasons": reasons}}
-    table = summary_table(load_results(write_run(make_ladder(), summary=summary)), width)
+    levels = make_ladder()
+    levels[1]["hold"]["goodput"] = {"requests_per_s": 1.5, "tokens_per_s": 300.0, "fraction": 0.5}
+    table = summary_table(load_results(write_run(levels, summary=summary)), width)
     assert max(len(line) for line in table.splitlines()) <= width
     heads = [line for line in table.splitlines() if line.split()[:2] == ["users", "prompt"]]
     shown = " ".join(heads)
     assert all(name in shown for name in ("sent", "failed", "p50", "p95", "p99", "all", "one user", "req/s", "share"))
     assert len(heads) == (1 if width >= 100 else 2)
     assert ("p50 interval" in shown) == (width == 120)
+
+
+@pytest.mark.parametrize("width", [120, 80])
+def test_a_narrow_terminal_has_no_columns_without_any_value(
+    write_run: Write, make_ladder: Callable[[], list[Json]], width: int
+) -> None:
+    table = summary_table(load_results(write_run(make_ladder())), width)  # no objectives, so no goodput
+    heads = [line.split() for line in table.splitlines() if line.split()[:2] == ["users", "prompt"]]
+    assert len(heads) == 1
+    assert ("share" in heads[0]) == (width == 120)
+    assert heads[0].count("p50") >= 2
 
 
 def test_what_the_server_told_stands_under_the_figures_only_where_it_told_something(
