@@ -293,8 +293,11 @@ class Recording:
 
     def _take_recorder(self, recorder: Recorder | None, run_id: int, spool: str) -> None:
         """spool: the folder of this machine's spools of the run, as its master says."""
-        if recorder is None and self.recorder is not None and self.recorder.spool is not None:
-            self.recorder.spool.remove()  # the master has acknowledged everything
+        if self.recorder is not None and self.recorder.spool is not None:
+            if recorder is None:
+                self.recorder.spool.remove()  # the master has acknowledged everything
+            else:
+                self.recorder.leave_spool()  # of another run
         if recorder is not None:
             recorder.spool = self._open_spool(run_id, recorder.worker, spool)
         self.recorder = self._loaded = recorder

@@ -268,8 +268,10 @@ class MasterLink:
             self._send(TURNED_AWAY, {"reason": f"its report could not be entered: {error}"}, client_id)
             self._gate.remove(client_id)
             return
-        # Reports of a run that is over are acknowledged too: nobody will ever want them.
-        ack = {**_answer(told.sent_ns, received_ns), "run": told.run, "through": told.through}
+        # Reports of a run that is over are acknowledged too: it is no use to send them again.
+        run, number = member.entered
+        ack = {"run": told.run, "through": told.through, "entered": number if run == told.run else 0}
+        ack |= _answer(told.sent_ns, received_ns)
         self._send(ACK, ack, client_id)
         known, now = (told.run, told.stage), self._stage
         if now is not None and known != (now.run, now.stage.stage) and not member.last_word:
@@ -281,6 +283,8 @@ class MasterLink:
             if report.worker != member.index:
                 raise ReportError(f"it is of worker {report.worker}, but came from worker {member.index}")
             self._enter(report, encoded)
+        run, number = member.entered
+        member.entered = told.run, max(told.through, number if run == told.run else 0)
         member.last_word |= told.last
 
     @property

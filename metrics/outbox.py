@@ -41,6 +41,10 @@ class Outbox:
             self._size -= len(self._reports.pop(known))
             self._fired_acknowledged = self._fired.pop(known)
 
+    def fired_by(self, number: int) -> int:
+        """Requests that had ended when that report was taken; for one that was acknowledged, when the last such was."""
+        return self._fired.get(number, self._fired_acknowledged)
+
     def message(self) -> tuple[int, list[bytes]]:
         """(number of the last report in it, reports): what to send now, from the first that is not acknowledged."""
         through, size = 0, 0

@@ -84,10 +84,12 @@ class Admitted(Answer, kw_only=True):
 
 
 class Ack(Answer, kw_only=True):
-    """Reports up to `through` need not be sent again."""
+    """Reports up to `through` need not be sent again. entered: the last report that is in the run's statistics; an
+    earlier one than `through` where the run had ended without those that followed."""
 
     run: int
     through: int
+    entered: int
 
 
 class StageBegun(msgspec.Struct):

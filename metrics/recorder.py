@@ -135,6 +135,12 @@ class Recorder:
             self.spool.took(report)
         return report
 
+    def leave_spool(self) -> None:
+        """The run has ended without all that is in the spool: it stays, for `tokenswarm recover`."""
+        if self.spool is not None:
+            self.spool.close()
+            self.spool = None
+
     def acknowledge(self, number: int) -> None:
         """The reports up to this one have arrived."""
         if self.spool is not None:

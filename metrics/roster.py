@@ -43,7 +43,8 @@ class WorkerEvent(msgspec.Struct, frozen=True):
 @dataclass(slots=True)
 class Member:
     """A worker that was admitted. `heard_s` is when it last gave a sign of life, `users` how many it then had, streams
-    that are being drained included; `leaving`: it takes no users any more."""
+    that are being drained included; `leaving`: it takes no users any more; `entered`: (run, number) of its last report
+    that was entered."""
 
     index: int
     name: str
@@ -52,6 +53,7 @@ class Member:
     last_word: bool = False
     leaving: bool = False
     users: int = 0
+    entered: tuple[int, int] = (0, 0)
 
 
 class Roster:

@@ -197,12 +197,24 @@ class WorkerLink:
         self._measure(ack)
         if ack.run != self._run:
             return
-        self._outbox.acknowledge(ack.through)
         if self._recorder is not None:
-            self._recorder.acknowledge(ack.through)
+            self._acknowledge(self._recorder, ack)
+        self._outbox.acknowledge(ack.through)
         if self._last_through is not None and ack.through >= self._last_through:
             self._recorder = self._last_through = None
             self._on_recorder(None, ack.run, "")
+
+    def _acknowledge(self, recorder: Recorder, ack: Ack) -> None:
+        missing = recorder.fired - self._outbox.fired_by(ack.entered) if ack.entered < ack.through else 0
+        if not missing:
+            recorder.acknowledge(ack.through)
+        elif recorder.spool is not None:
+            logger.error(
+                "The run had ended without %d requests of this worker; they are kept in %s; see tokenswarm recover",
+                missing,
+                recorder.spool.folder,
+            )
+            recorder.leave_spool()
 
     def _on_end(self, environment: Any, msg: Any, **_: Any) -> None:
         self.ends = True

@@ -33,6 +33,7 @@ import metrics.worker_link
 import metrics.worker_users
 from metrics.hooks import Recording
 from metrics.protocol import WorkerRefused
+from metrics.recovery import recover
 from metrics.stage import Stage
 from metrics.timeline import Timeline
 from tests.metrics.test_recording import (
@@ -535,6 +536,41 @@ def test_a_worker_that_leaves_without_having_reported_all_is_lost(
     # What it had left is in its own spool, which the master can read if it forked the worker, and must leave else.
     assert crowd.summary["books"] == books(3 if forked else 2, balanced=False)
     assert (crowd.folder / "spool").exists() is not forked
+
+
+@pytest.mark.parametrize("what", ["reports", "acknowledgements"])
+def test_a_spool_is_kept_exactly_where_the_run_has_ended_without_what_is_in_it(
+    what: str, crowd: Crowd, request_at: MakeTimeline, stage: MakeStage
+) -> None:
+    """A worker that is cut off as a run ends is back when it is over, and its master goes on, for a page say."""
+    crowd.begin(stage())
+    for index in (0, 1):
+        crowd.fire(index, request_at(3.0))
+    recorder = crowd.recordings[1].recorder
+    assert recorder is not None
+    assert recorder.spool is not None
+    spools = recorder.spool.folder
+    if what == "reports":
+        crowd.silent.add("worker-1")
+        crowd.wall.each_sleep = crowd.beat
+    else:
+        at_once = crowd.down
+        crowd.down = lambda sent: None  # type: ignore[assignment, method-assign]
+        for index in (0, 1):
+            crowd.recordings[index]._master._say_last_word()  # type: ignore[union-attr]
+    crowd.recording.end_plan()
+    crowd.stop()
+    if what == "acknowledgements":
+        crowd.down = at_once  # type: ignore[method-assign]
+    crowd.silent.clear()
+    crowd.recordings[1]._master._say_last_word()  # type: ignore[union-attr]
+    assert crowd.recordings[1].recorder is None
+    if what == "acknowledgements":
+        assert (crowd.summary["status"], crowd.summary["books"]) == ("finished", books(2))
+        assert not list(spools.glob("worker-1-*"))
+    else:
+        assert (crowd.summary["status"], crowd.summary["books"]["recorded"]) == ("failed", 1)
+        assert recover(crowd.folder, [spools]).requests == 2
 
 
 def test_a_report_of_another_run_is_left_alone_and_not_sent_again(
