@@ -291,8 +291,10 @@ def level_table(caption: str, columns: Sequence[Column], levels: Sequence[Level]
 
 
 def _split(told: str) -> Cell:
-    """A change as gate tells it, its interval below it."""
-    value, _, rest = told.partition(" (")
+    """A change as gate tells it; below it its interval, or why there is none."""
+    value, bracket, rest = told.partition(" (")
+    if not bracket:
+        value, _, rest = told.partition(", ")
     return Cell(value, rest.removesuffix(")").replace(" at 95 %", ""))
 
 

@@ -308,6 +308,16 @@ def read_windows(folder: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+def test_what_a_short_run_cannot_certify_stands_below_the_change_and_not_beside_it(tmp_path: Path) -> None:
+    few = [Course(users=10, system_prompt=mode, requests=5) for mode in ("off", "on")]
+    html = page(write_folder(tmp_path / "run", few, 1))
+    section = html[html.index("What the system prompt does") :]
+    cells = re.findall(r"<td[^>]*>(.*?)</td>", section[: section.index("</table>")], flags=re.DOTALL)
+    values = [re.split(r"<", cell, maxsplit=1)[0] for cell in cells]
+    assert any("not certified" in cell for cell in cells)
+    assert not any("not certified" in value for value in values)
+
+
 def test_a_value_without_neighbours_is_drawn_as_a_point() -> None:
     nan, times = np.nan, np.arange(6.0)
     span = Span(msgspec.convert(level_json(0, 1), Level), 0.0, 0.0, 6.0, 6.0)
