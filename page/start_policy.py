@@ -15,7 +15,7 @@ from page.origins import is_loopback
 _MOST_CHARACTERS = 64 * 1024
 _SHOWN_CHARACTERS = 200
 _ADDRESS = re.compile(
-    r"(?P<scheme>https?)://(?P<name>[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::(?P<port>[0-9]{1,5}))?(?P<path>/[^\s?#\\@<>]*)?",
+    r"((?P<scheme>https?)://)?(?P<name>[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::(?P<port>[0-9]{1,5}))?(?P<path>/[^\s?#\\@<>]*)?",
     re.ASCII | re.IGNORECASE,
 )
 _OPTION_NAME = re.compile(r"[a-z_]{1,64}", re.ASCII)
@@ -46,11 +46,12 @@ class Target(NamedTuple):
 
     @classmethod
     def of(cls, address: str) -> Target | None:
-        """None where the text is no plain address."""
+        """Without a scheme it is http, and https for port 443, as for --host. None where the text is no plain
+        address."""
         parsed = _ADDRESS.fullmatch(address.strip())
-        if parsed is None:
+        if parsed is None or (parsed["scheme"] is None and "://" in address):
             return None
-        scheme = parsed["scheme"].lower()
+        scheme = (parsed["scheme"] or ("https" if parsed["port"] == "443" else "http")).lower()
         port = int(parsed["port"] or (443 if scheme == "https" else 80))
         return cls(scheme, parsed["name"].lower().strip("[]").removesuffix("."), port)
 
@@ -138,6 +139,6 @@ def _hub_name(option: str, text: str) -> str | None:
 
 def _target(address: str) -> Target:
     target = Target.of(address)
-    if target is None:
+    if target is None or "://" not in address:
         raise FormError(f"--web-allow-target takes addresses like http://HOST:PORT, got {address!r}.")
     return target

@@ -57,6 +57,9 @@ def allowed(policy: StartPolicy, name: str, text: str) -> bool:
         ("tokenizer", "meta-llama/Llama-3-8B"),
         ("tokenizer", "gpt2"),
         ("host", "http://gpu:8000"),
+        ("host", "gpu:8000"),
+        ("host", "gpu"),
+        ("host", "localhost:8000/v1"),
         ("host", "http://gpu:9000/prefix"),
         ("host", "HTTPS://GPU"),
         ("host", "https://other.example/v2"),
@@ -98,6 +101,12 @@ def test_what_the_command_line_names_and_allows_passes(policy: StartPolicy, name
         ("tokenizer", "../x"),
         ("tokenizer", "/etc"),
         ("host", "http://evil.example"),
+        ("host", "evil.example:8000"),
+        ("host", "//gpu:8000"),
+        ("host", "gpu:8000@evil.example"),
+        ("host", "gpu://evil.example"),
+        ("host", "gpu/://evil.example"),
+        ("host", "gpu\\evil.example"),
         ("host", "http://gpu.evil.example:8000"),
         ("host", "http://gpu:8000@evil.example"),
         ("host", "http://evil.example#@gpu:8000"),
@@ -141,3 +150,11 @@ def test_a_bad_target_is_refused_at_start(tmp_path: Path) -> None:
 
 def test_a_file_that_cannot_be_looked_at_is_not_allowed(policy: StartPolicy) -> None:
     assert not allowed(policy, "prompts", "y" * (os.pathconf("/", "PC_NAME_MAX") + 1))
+
+
+@pytest.mark.parametrize("host", ["gpu:8000", "http://gpu:8000"])
+def test_the_server_of_the_command_line_may_be_written_with_and_without_its_scheme(host: str) -> None:
+    policy = StartPolicy(GIVEN, host, [], [])
+    assert allowed(policy, "host", "gpu:8000")
+    assert allowed(policy, "host", "http://gpu:8000/v1")
+    assert not allowed(policy, "host", "gpus:8000")
