@@ -71,6 +71,12 @@ def _linger_s(text: Any) -> float:
 def add_options(parser: ArgumentParser) -> None:
     """Give Locust's parser (and so its web form) these options."""
     option: Any = parser.add_argument  # Locust's own, which knows env_var and include_in_web_ui
+    _add_run_options(option)
+    _add_metrics_options(option)
+    _add_cluster_options(option)
+
+
+def _add_run_options(option: Any) -> None:
     option(
         "--results",
         default="results",
@@ -105,6 +111,9 @@ def add_options(parser: ArgumentParser) -> None:
         env_var="TOKENSWARM_STOP_AFTER_FAILURES",
         help="stop the run when at least this share of this number of last requests failed, SHARE:NUMBER; off: never",
     )
+
+
+def _add_metrics_options(option: Any) -> None:
     option(
         "--metrics-host",
         default="127.0.0.1",
@@ -128,6 +137,9 @@ def add_options(parser: ArgumentParser) -> None:
         help="how long a headless run that is over can still be scraped, so that Prometheus gets its last figures; "
         "more than the scrape interval, and Ctrl-C ends it",
     )
+
+
+def _add_cluster_options(option: Any) -> None:
     option(
         "--cluster",
         default="",
