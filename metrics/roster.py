@@ -133,7 +133,7 @@ class Roster:
         self._absent.pop(name, None)
         if (member := self.members.pop(name, None)) is not None:
             self._note(member, how, now_s)
-            if unreported and self._began_s is not None:
+            if unreported and not member.last_word and self._began_s is not None:
                 self._left_unreported.append(member)
 
     def drain(self, name: str, now_s: float) -> None:

@@ -73,3 +73,17 @@ def test_the_next_run_goes_on_without_the_missing(roster: Roster) -> None:
 def test_strangers_are_not_listened_to(roster: Roster) -> None:
     roster.heard("stranger", 101.0)
     assert list(roster.members) == ["a", "b"]
+
+
+@pytest.mark.parametrize(("last_word", "lost"), [(False, ["b"]), (True, [])])
+def test_one_that_leaves_with_unreported_requests_is_lost_unless_its_final_report_is_there(
+    roster: Roster, last_word: bool, lost: list[str]
+) -> None:
+    """One whose final report was entered may not know it: the acknowledgement can be lost."""
+    roster.members["a"].last_word = True
+    roster.members["b"].last_word = last_word
+    roster.leave("b", 103.0, unreported=True)
+    assert [member.name for member in roster.end_run()] == lost
+    roster.begin_run(200.0)
+    roster.members["a"].last_word = True
+    assert roster.end_run() == []
