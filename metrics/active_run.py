@@ -65,7 +65,7 @@ class Recovered(NamedTuple):
 
 class ActiveRun:
     """One run's statistics and files, on the process that keeps them. What goes into the statistics goes through here,
-    and into the run's log first where there is one."""
+    and into the run's log where there is one."""
 
     def __init__(self, head: RunHead, journal: Journal, now_ns: Callable[[], int], log: RunLog | None = None) -> None:
         """now_ns: since the run began."""
