@@ -63,14 +63,16 @@ def assert_each_request_once(run: Run, simulator: Simulator) -> None:
     never_arrived = sum(row["outcome"] == "cut" and not row["headers_ms"] for row in rows)
     assert len(rows) - never_arrived <= len(served) <= len(rows)
     assert sum(row["outcome"] == "ok" for row in rows) <= sum(row["outcome"] == "ok" for row in served)
-    ok = sum(row["outcome"] == "ok" for row in rows)
-    for metric in ("ttft_s", "e2e_s", "tpot_s"):
+    ok = [row for row in rows if row["outcome"] == "ok"]
+    # On a busy machine most of an answer may come in one arrival: it has no TPOT then.
+    for metric, column in (("ttft_s", "ttft_ms"), ("e2e_s", "e2e_ms"), ("tpot_s", "tpot_ms")):
         counts = [
             int(row["count"])
             for row in read_csv(run.folder / "histograms.csv")
             if row["metric"] == metric and row["part"] == "whole"
         ]
-        assert sum(counts) == ok
+        assert sum(counts) == sum(bool(row[column]) for row in ok)
+    assert all(row["ttft_ms"] and row["e2e_ms"] for row in ok)
 
 
 def workers_of(master: Started, number: int) -> list[psutil.Process]:
