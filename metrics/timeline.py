@@ -30,6 +30,7 @@ class Outcome(StrEnum):
     REFUSED = "refused"
     EMPTY = "empty"
     CLIENT_LIMIT = "client_limit"
+    ABORTED = "aborted"
     CUT = "cut"
 
     @property

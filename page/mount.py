@@ -52,6 +52,8 @@ _BUSY = {
     STATE_STOPPING: "The last run is still being stopped; try again in a moment.",
     STATE_CLEANUP: "The last run is still being stopped; try again in a moment.",
 }
+#: Locust's timers count in a C integer.
+_LONGEST_RUN_S = 365 * 24 * 3600
 _LOCUSTS_OWN = {
     "host": "address of the server: the one of the command line, one on this machine, or one of --web-allow-target",
     "user_count": "how many there are at most",
@@ -222,6 +224,8 @@ class WebPage:
         if isinstance(runner, MasterRunner) and not runner.worker_count:
             return "No worker has connected yet: start one with --worker, or this process with --processes."
         form = request.form
+        if request.content_length and not form:
+            return "The options of a run are sent as a form (application/x-www-form-urlencoded), not as JSON."
         try:
             several = _PICKER_FORM if self._picks_classes else ()
             in_form = [option.name for option in self.form()] + [*_LOCUSTS_FORM, *several]
@@ -365,7 +369,9 @@ def _take_locusts_own(options: Namespace, form: Any) -> None:
                 raise FormError(f"{option} takes a number, got {text!r}.") from None
     try:
         options.run_time = parse_timespan(form["run_time"]) if form.get("run_time") else None
-    except ValueError:
+        if (options.run_time or 0) > _LONGEST_RUN_S:
+            raise ValueError
+    except (ValueError, OverflowError):
         raise FormError(f"--run-time takes a time like 20s, 5m or 1h30m, got {form['run_time']!r}.") from None
 
 

@@ -59,6 +59,10 @@ def main(args: argparse.Namespace) -> int:
 def _report(args: argparse.Namespace) -> int:
     options = JudgingOptions.of(args)
     results = _judged_by(args, load_results(args.results))
+    if options.names_goodput and not results.summary.objectives:
+        raise ReportError(
+            "A condition names goodput, and the run had no objectives: give --slo, like --slo ttft=500ms."
+        )
     check_levels(options, ((level.level, level.system_prompt) for level in results.summary.levels))
     if args.as_tool:
         show(report_as(args.as_tool, load_requests(results, COLUMNS), results))

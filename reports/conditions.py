@@ -158,8 +158,7 @@ class _Parser:
             raise self._wrong(place, f"expected one of > >= < <= after {figure}, got {comparator!r}")
         bound, unit = self._change(comparator) if self._relative else self._bound(figure)
         text = self._text[began : self._place].strip()
-        if not self._relative:
-            self._check_direction(began, place, figure, comparator, text)
+        self._check_direction(began, place, figure, comparator, text)
         if self._pass_if:
             comparator = _OPPOSITE[comparator]
         return Condition(text, figure, level, system_prompt, comparator, bound, unit, self._pass_if)
@@ -169,6 +168,9 @@ class _Parser:
         both are mistakes that no run would show."""
         lower_is_better = figure.name in (*LATENCIES, "failures")
         fails_where = _OPPOSITE[comparator] if self._pass_if else comparator
+        if fails_where.startswith("<") is lower_is_better and self._relative:
+            worse = f"{figure} > +5%" if lower_is_better else f"{figure} < -5%"
+            raise self._wrong(place, f"a run that is better would fail; write the change for the worse, like {worse!r}")
         if fails_where.startswith("<") is lower_is_better:
             opposite = text[: place - began] + _OPPOSITE[comparator] + text[place - began + len(comparator) :]
             other = "--fail-if" if self._pass_if else "--pass-if"

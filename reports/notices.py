@@ -24,7 +24,13 @@ def notices(results: Results) -> list[str]:
         reasons = "; ".join(validity.reasons) or "no reason was recorded"
         found.append(f"SUSPECT: the results are unreliable: {reasons}.")
     found += [f"ONE CORE IS NOT ENOUGH: {hint}." for hint in results.summary.hints]
-    if not books.balanced:
+    if not books.balanced and books.fired == books.recorded == books.rows and books.unaccounted:
+        found.append(
+            f"REQUESTS UNACCOUNTED FOR: {units.count(books.rows)} requests ended and are all in these figures; "
+            f"{units.count(books.unaccounted)} more had been sent when their process was last heard of; how they ended "
+            "is not known."
+        )
+    elif not books.balanced:
         found.append(
             f"BOOKS DO NOT BALANCE: {units.count(books.fired)} requests fired, {units.count(books.recorded)} recorded, "
             f"{units.count(books.rows)} rows written: some requests are missing from these figures or counted twice."

@@ -29,6 +29,11 @@ class JudgingOptions:
     json_on_stdout: bool = False
 
     @property
+    def names_goodput(self) -> bool:
+        """Whether any condition is about goodput, which takes objectives."""
+        return _names_goodput(self.conditions)
+
+    @property
     def output(self) -> TextIO:
         """The stream for what a person reads: standard error where standard output is JSON for a program."""
         return sys.stderr if self.json_on_stdout else sys.stdout
@@ -38,14 +43,17 @@ class JudgingOptions:
         """Check and convert. Raises ConditionError, ReportError, OptionErrors."""
         with collect_errors() as errors:
             conditions = errors.of(conditions_of, vars(options), relative)
-            names_goodput = any(each.figure and each.figure.name == "goodput" for each in conditions or ())
-            if names_goodput and getattr(options, "slo", None) == "":
+            if _names_goodput(conditions or ()) and getattr(options, "slo", None) == "":
                 errors.add(
                     ReportError("A condition names goodput, which needs objectives: give --slo, like --slo ttft=500ms.")
                 )
             junit = errors.of(_file, "--junit", options.junit)
             markdown = errors.of(_file, "--markdown", options.markdown)
         return cls(conditions, junit, markdown, bool(getattr(options, "json", False)))
+
+
+def _names_goodput(conditions: Sequence[Condition]) -> bool:
+    return any(condition.figure and condition.figure.name == "goodput" for condition in conditions)
 
 
 def conditions_of(options: Mapping[str, Any], relative: bool = False) -> list[Condition]:

@@ -180,6 +180,7 @@ class Books(msgspec.Struct, frozen=True):
     recorded: int
     rows: int
     balanced: bool
+    unaccounted: int = 0
 
 
 class Worker(msgspec.Struct, frozen=True):

@@ -26,6 +26,8 @@ from wire import (
 
 #: After the dialect's end of stream, how long the response may take to end too before its connection is given up.
 _LINGER_S = 1.0
+#: Finish reasons by which a server says that it gave the response up, whatever it had sent.
+_ABORTED = {"abort", "aborted", "cancel", "cancelled", "canceled", "error", "failed", "internal_error", "timeout"}
 _MAX_ERROR_BODY_BYTES = 64 * 1024
 _MAX_ERROR_CHARACTERS = 500
 _MAX_FINISH_REASON_CHARACTERS = 100
@@ -287,6 +289,8 @@ class Ask:
                 Outcome.TRUNCATED, f"the stream ended after {outputs} outputs without its end"
             )
         self._builder.received(exchange.bytes_received)
+        if (self._finish_reason or "").lower() in _ABORTED:
+            raise _Failed(Outcome.ABORTED, f"the server ended the response with finish reason {self._finish_reason!r}")
         self._check_length()
 
     def _take_end(self, exchange: Exchange) -> None:

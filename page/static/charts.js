@@ -8,10 +8,11 @@ const LINES = {
   three: { color: { light: "#c04a00", dark: "#ff8a5c" }, dash: [2, 2] },
   four: { color: { light: "#7a3f6d", dark: "#cc79a7" }, dash: [9, 3, 2, 3] },
   five: { color: { light: "#00734f", dark: "#2fc796" }, dash: [1, 3] },
+  eight: { color: { light: "#8a8a00", dark: "#f0e442" }, dash: [4, 1] },
   six: { color: { light: "#444444", dark: "#cccccc" }, dash: [12, 4] },
   seven: { color: { light: "#a3123a", dark: "#ff6f91" }, dash: [5, 2, 1, 2] },
 };
-const OUTCOMES = ["http_error", "stream_error", "truncated", "timeout", "refused", "empty", "client_limit"];
+const OUTCOMES = ["http_error", "stream_error", "truncated", "timeout", "refused", "empty", "client_limit", "aborted"];
 const CHARTS = [
   { title: "Tokens a second", unit: "tokens/s", series: [["tokens_per_s", "all users", "one"]] },
   {

@@ -162,6 +162,16 @@ def test_a_gate_s_bound_is_a_change(text: str, comparator: str, bound: float) ->
         ("rate < 5%", "a fall is written with a minus: < -5%, and a rise with >", "5%"),
         ("max(ttft) > +5%", "max(ttft) has no interval, so that no change of it can be told from chance", None),
         ("p95(gap) > +5%", "gaps of one moment are one for all users: no change can be told; use tpot", None),
+        (
+            "ttft_p95 < -5%",
+            "a run that is better would fail; write the change for the worse, like 'p95(ttft) > +5%'",
+            "< -5%",
+        ),
+        (
+            "rate > +5%",
+            "a run that is better would fail; write the change for the worse, like 'rate < -5%'",
+            "> +5%",
+        ),
         ("suspect", "suspect has no change; a suspect run is refused unless --allow suspect", "suspect"),
     ],
 )

@@ -114,6 +114,21 @@ def test_objectives_can_be_given_when_the_run_is_over(tmp_path: Path) -> None:
     assert report(folder, "--slo", "ttft=250").returncode == 2
 
 
+def test_a_condition_about_goodput_needs_objectives(write_run: Write) -> None:
+    folder = write_run()
+    assert (done := report(folder, "--fail-if", "goodput < 99%")).returncode == 2
+    assert "--slo" in done.stderr
+
+
+def test_requests_whose_end_is_not_known_are_named_and_the_others_are_not_called_wrong(write_run: Write) -> None:
+    books = {"fired": 74, "recorded": 74, "rows": 74, "unaccounted": 2, "balanced": False}
+    done = report(write_run(summary={"books": books}))
+    (line,) = [line for line in done.stdout.splitlines() if line.startswith("!!!") and "74" in line]
+    assert "2 more" in " ".join(done.stdout.split())
+    assert "counted twice" not in done.stdout
+    assert line
+
+
 def test_an_unknown_tool_to_count_as_is_refused(write_run: Write) -> None:
     done = report(write_run(), "--as", "abacus")
     assert done.returncode == 2

@@ -74,6 +74,10 @@ def test_users_typed_into_locusts_form_are_the_users_that_run(page: tuple[Starte
     """Its form sends every field, the shape and its levels too: what was typed counts, and both together cannot."""
     started, url = page
     shown = {"shape": "ladder", "levels": "10,50,100", "ramp": "20s", "level_time": "5m", "max_tokens": "8"}
+    endless = post(f"{url}/swarm", shape="free", user_count="1", run_time="99999999999999h")
+    assert "--run-time" in endless["message"]
+    document = urllib.request.Request(f"{url}/swarm", b'{"levels": "1"}', {"Content-Type": "application/json"})
+    assert not json.loads(urllib.request.urlopen(document, timeout=30).read())["success"]
     unclear = post(f"{url}/swarm", user_count="7", spawn_rate="1", **(shown | {"levels": "2,3"}))
     assert not unclear["success"]
     assert "--users" in unclear["message"]

@@ -87,6 +87,19 @@ STREAMS = {
     "whole, with usage": Case(HEAD + chunk(outputs(3) + USAGE + DONE) + END, "stay", Told("ok", "200", "7"), kept=True),
     "whole, of known length": Case(with_length(outputs(3) + DONE), "stay", OK, kept=True),
     "whole, ended by the close": Case(UNTIL_CLOSE + outputs(3) + DONE, "close", OK),
+    **{
+        f"given up by the server: {reason}": Case(
+            HEAD
+            + chunk(
+                outputs(3) + b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"%b"}]}\n\n' % reason.encode()
+            )
+            + chunk(DONE)
+            + END,
+            "stay",
+            Told("aborted", "200", "3", f"the server ended the response with finish reason {reason!r}"),
+        )
+        for reason in ("abort", "error")
+    },
     "whole, HTTP/1.0": Case(UNTIL_CLOSE.replace(b"1.1", b"1.0") + outputs(3) + DONE, "close", OK),
     "1xx before the response": Case(
         b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n" + WHOLE, "stay", OK, kept=True
