@@ -61,7 +61,8 @@ def _main(arguments: list[str] | None) -> int:
         parsers[args.command].refuse_unknown(unknown)
     code: int = _COMMANDS[args.command][0].main(args)
     try:
-        sys.stdout.flush()
+        if sys.stdout is not None:  # it was closed before the process began: `>&-`
+            sys.stdout.flush()
     except OSError:  # the reader has seen enough, or a disk is full; the result stays what it is
         discard(sys.stdout)
     return code

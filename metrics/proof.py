@@ -33,6 +33,9 @@ _JUDGED_AFTER_S = 3.0
 _SATURATED_LAG_S = 0.02
 
 
+_PROMPT = {"off": "without system prompt", "on": "with system prompt"}
+
+
 class Watched(Protocol):
     """Books of what was read, of a part of a level or of a worker."""
 
@@ -53,7 +56,7 @@ class _Median(NamedTuple):
 
 def level_name(level: LevelBooks) -> str:
     """A level as a reason names it."""
-    return f"level {level.stage.level} (system prompt {level.stage.system_prompt})"
+    return f"{level.stage.level} users {_PROMPT[level.stage.system_prompt]}"
 
 
 def delay_reasons(books: Watched, medians: Iterable[_Median]) -> Iterator[str]:

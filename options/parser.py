@@ -66,10 +66,11 @@ def misspelled_variables(parser: ArgumentParser, environment: Mapping[str, str])
     none are others' (Kubernetes sets some that begin with the names of its services)."""
     known = [variable for action in parser._actions if (variable := getattr(action, "env_var", None))]
     prefix = "TOKENSWARM_"
-    unknown = [name for name in environment if name.startswith(prefix) and name not in known]
+    # A variable with an option beside it that goes on with _FILE holds the secret itself.
+    known_secrets = {variable.removesuffix("_FILE") for variable in known if variable.endswith("_FILE")}
+    unknown = [name for name in environment if name.startswith(prefix) and name not in {*known, *known_secrets}]
     near = ((name, match) for name in unknown for match in get_close_matches(name, known, n=1, cutoff=0.9))
-    # One that goes on with _FILE is the option beside a variable that holds the secret itself.
-    return {name: match for name, match in near if match != f"{name}_FILE"}
+    return dict(near)
 
 
 def nearest_options(option: str, flags: Collection[str]) -> list[str]:

@@ -56,6 +56,8 @@ def draw_charts(results: Results, folder: str | Path) -> list[Path]:
     """
     charts = Path(folder) / "charts"
     drawn = []
+    if charts.is_symlink():
+        raise ReportError(f"The charts cannot be written to {charts}: it is a link to another place; remove it.")
     try:
         charts.mkdir(parents=True, exist_ok=True)
         for name, figure in (("ttft.png", ttft_figure(results)), ("token_rate.png", token_rate_figure(results))):

@@ -120,6 +120,9 @@ def _from_zero(axes: Axes, top: float, room: float) -> None:
     from matplotlib.ticker import MaxNLocator
 
     axes.set_xlim(0, (top or 1.0) * room)
+    if not top:
+        axes.set_xticks([])  # no bar: numbers would be of nothing
+        return
     axes.set_xticks([tick for tick in MaxNLocator(4, steps=[1, 2, 2.5, 5, 10]).tick_values(0, top) if tick <= top])
 
 

@@ -57,9 +57,12 @@ def _names_goodput(conditions: Sequence[Condition]) -> bool:
 
 
 def conditions_of(options: Mapping[str, Any], relative: bool = False) -> list[Condition]:
-    """The conditions that a run's options hold; older runs know no --pass-if. Raises ConditionError."""
-    failing = parse_conditions(options.get("fail_if") or "", relative)
-    return failing + parse_pass_conditions(options.get("pass_if") or "")
+    """The conditions that a run's options hold; older runs know no --pass-if. Raises ConditionError,
+    ReportError."""
+    failing, passing = (options.get(name) or "" for name in ("fail_if", "pass_if"))
+    if not isinstance(failing, str) or not isinstance(passing, str):
+        raise ReportError("run.json is not as a run writes it: fail_if and pass_if among its options are text.")
+    return parse_conditions(failing, relative) + parse_pass_conditions(passing)
 
 
 class Joined(Action):

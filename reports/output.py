@@ -15,6 +15,8 @@ def show(text: str, stream: TextIO | None = None) -> None:
     is not shown, and the command keeps its work and its exit code. A full disk is reported on the standard error; a
     reader that has gone has seen enough."""
     stream = stream or sys.stdout
+    if stream is None:  # closed before the process began: `>&-`
+        return
     try:
         print(text, file=stream, flush=True)
     except OSError as error:

@@ -16,6 +16,7 @@ const WORDS = {
 const BUSY = new Set(["starting", "spawning", "running", "stopping", "cleanup"]);
 
 const nameOf = (level) => `${level.level} users ${PROMPT[level.system_prompt]}`;
+const wasCut = (level) => level.state === "over" && level.level_time_s !== null && level.ended_s - level.began_s < level.level_time_s;
 const text = (id, words) => { if ($(id).textContent !== words) $(id).textContent = words; };
 
 async function poll() {
@@ -56,7 +57,7 @@ async function show(told) {
   showFacts(told);
   showPlan(told);
   showTiles(told);
-  showLevels(told.levels);
+  showLevels(told.levels, told.status !== "running");
   showWorkers(told);
   showPoints();
   charts.take(told.columns, told.points);
@@ -101,7 +102,8 @@ function showPlan({ levels, progress }) {
   $("plan").replaceChildren(...bars);
   if (!current) {
     const not = levels.filter((level) => level.state === "planned").length;
-    text("where", `Over after ${clock(progress.elapsed_s)}${not ? `; ${not} of ${levels.length} levels did not run` : ""}.`);
+    const cut = levels.filter(wasCut).map((level) => `; ${nameOf(level)} was cut short`).join("");
+    text("where", `Over after ${clock(progress.elapsed_s)}${cut}${not ? `; ${not} of ${levels.length} levels did not run` : ""}.`);
     speak("The run is over.");
     return;
   }
@@ -131,7 +133,7 @@ function latest(column) {
 function showTiles({ users, totals, status, levels }) {
   const over = status !== "running";
   const last = over ? levels.findLast((level) => level.state === "over" && level.ttft_p50_s !== null) : null;
-  const of = last ? `, last level (${last.level} users)` : "";
+  const of = last ? `, ${nameOf(last)}` : "";
   const value = (column) => (over ? (last?.[column] ?? null) : latest(column));
   const tiles = [
     [`Tokens/s${of}`, number(over ? (last?.token_rate ?? null) : totals.tokens_per_s)],
@@ -154,11 +156,11 @@ function showTiles({ users, totals, status, levels }) {
   });
 }
 
-function showLevels(levels) {
+function showLevels(levels, over) {
   const columns = [
     ["Users", (level) => level.level],
     ["System prompt", (level) => level.system_prompt, true],
-    ["State", (level) => level.state, true],
+    ["State", (level) => (wasCut(level) ? "cut short" : over && level.state === "planned" ? "not run" : level.state), true],
     ["Requests", (level) => number(level.state === "planned" ? null : level.requests)],
     ["Failed", (level) => number(level.state === "planned" ? null : level.failures)],
     ["Tokens/s", (level) => number(level.token_rate)],

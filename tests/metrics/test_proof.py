@@ -56,7 +56,7 @@ def test_a_late_loop_makes_a_run_without_kernel_times_suspect(run: Run) -> None:
         f"than 5% of the median {figure} (100.0 ms)"
         for figure in ("TTFT", "gap")
     ]
-    assert reasons_to_suspect(late) == [f"level 10 (system prompt off): {reason}" for reason in reasons]
+    assert reasons_to_suspect(late) == [f"10 users without system prompt: {reason}" for reason in reasons]
     (worker,) = worker_summaries(late)
     assert (worker.validity.verdict, worker.validity.reasons) == ("suspect", reasons)
 
@@ -93,7 +93,7 @@ def test_first_outputs_that_may_have_come_much_earlier_make_a_run_suspect(
     assert reasons_to_suspect(told(*[0.0] * 3_920, *[20.0] * 80)) != []
     ledger = told(*[0.0] * 96, 4.9, 5.1, 5.1, 20)
     (reason,) = reasons_to_suspect(ledger)
-    assert reason.startswith("level 10 (system prompt off): 3 of 100 first outputs (3.0%)")
+    assert reason.startswith("10 users without system prompt: 3 of 100 first outputs (3.0%)")
     assert "5% of the median TTFT (100.0 ms), by up to 20.0 ms" in reason
     whole = level_summary(ledger.levels[0], 10.0, Objectives()).whole
     assert (whole.requests_with_uncertain_ttft, whole.ttft_uncertainty_s.count) == (4, 100)
@@ -125,8 +125,8 @@ def test_token_counts_that_cannot_be_are_a_reason_and_no_rate(
     assert impossible.output_tokens_rejected == 1_000_000
     ledger.apply(report([timeline(source=TokenSource.EVENTS), impossible], [stage()]))
     assert reasons_to_suspect(ledger) == [
-        "level 10 (system prompt off): for 1 of 2 answers the server reported more output tokens than --max-tokens or "
-        "their bytes allow; these counts are not used"
+        "10 users without system prompt: for 1 of 2 answers the server reported more output tokens than --max-tokens "
+        "or their bytes allow; these counts are not used"
     ]
     whole = level_summary(ledger.levels[0], 10.0, Objectives()).whole
     assert (whole.output_tokens, whole.requests_with_rejected_usage) == (8, 1)
@@ -160,7 +160,7 @@ def test_a_gap_error_is_held_against_gaps(run: Run) -> None:
 def test_a_worker_that_fills_its_core_in_a_hold_is_named_with_what_to_do(run: Run) -> None:
     full = health(core_use={RAMP: CoreUse(1, 2), HOLD: CoreUse(9.7, 10)})
     assert hints(run(health(), full)) == {
-        1: "worker 1 used 97% of a core in the hold of level 10 (system prompt off): give the load more processes "
+        1: "worker 1 used 97% of a core in the hold of 10 users without system prompt: give the load more processes "
         "(--processes -1: one a core) or more workers; times are the kernel's and still right, but its users asked "
         "again later than they could have"
     }

@@ -130,7 +130,7 @@ def test_a_run_stamped_by_the_kernel_with_one_token_source_is_valid(books: MakeB
 
 def test_figures_without_any_kernel_time_are_suspect(books: MakeBooks, timeline: MakeTimeline) -> None:
     assert reasons_to_suspect(books([timeline(kernel=False)])) == [
-        "level 10 (system prompt off): 4 of 4 reads without the kernel's receive time, "
+        "10 users without system prompt: 4 of 4 reads without the kernel's receive time, "
         "so that the client's own delay is not known"
     ]
 
@@ -144,7 +144,7 @@ def test_a_delay_that_reaches_into_the_results_is_a_reason_where_not_all_times_a
     at_6_ms = books([timeline(delays_ns=[1_000, 1_000, 6_000_000], **partly)])
     assert reasons_to_suspect(at_4_ms) == []
     assert reasons_to_suspect(at_6_ms) == [
-        f"level 10 (system prompt off): 1 of 4 reads without the kernel's receive time, and the client's own delay "
+        f"10 users without system prompt: 1 of 4 reads without the kernel's receive time, and the client's own delay "
         f"(p99 6.0 ms) is more than 5% of the median {figure} (100.0 ms)"
         for figure in ("TTFT", "gap")
     ]
@@ -179,7 +179,7 @@ def test_a_read_in_a_thousand_without_the_kernels_time_is_no_reason(
     changes: dict[str, Any] = {"reads": 2000, "delays_ns": delays_ns or []}
     assert reasons_to_suspect(books([timeline(kernel_stamps=1998, **changes)])) == []
     reasons = reasons_to_suspect(books([timeline(kernel_stamps=1997, **changes)]))
-    told = "level 10 (system prompt off): 3 of 2,000 reads without the kernel's receive time, "
+    told = "10 users without system prompt: 3 of 2,000 reads without the kernel's receive time, "
     if delays_ns is None:
         assert reasons == [told + "so that the client's own delay is not known"]
     else:
@@ -194,13 +194,13 @@ def test_the_share_of_reads_is_a_levels_and_not_a_requests(books: MakeBooks, tim
     others = timeline(reads=990, kernel_stamps=990, delays_ns=[90_000_000])
     assert reasons_to_suspect(books([first, others])) == []
     reasons = reasons_to_suspect(books([first, first, others]))
-    assert [reason.partition(" reads")[0] for reason in reasons] == ["level 10 (system prompt off): 2 of 1,010"] * 2
+    assert [reason.partition(" reads")[0] for reason in reasons] == ["10 users without system prompt: 2 of 1,010"] * 2
 
 
 def test_a_hold_whose_slowest_requests_were_cut_is_suspect(busy: Ledger) -> None:
     assert busy.levels[0].complete
     assert reasons_to_suspect(busy) == [
-        "level 10 (system prompt off): 1 of 4 requests sent in the hold were cut when the drain timeout was over: "
+        "10 users without system prompt: 1 of 4 requests sent in the hold were cut when the drain timeout was over: "
         "the slowest have no latency"
     ]
 
@@ -248,7 +248,7 @@ def test_the_end_of_a_plan_is_no_interruption(books: MakeBooks, timeline: MakeTi
 
 def test_a_hold_in_which_nobody_asked_is_suspect(books: MakeBooks, timeline: MakeTimeline) -> None:
     assert reasons_to_suspect(books([timeline((1.1, 11.9), sent_s=1.0)])) == [
-        "level 10 (system prompt off): no request was sent in the hold: answers take longer than it lasts"
+        "10 users without system prompt: no request was sent in the hold: answers take longer than it lasts"
     ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from argparse import ArgumentParser
 from collections.abc import Callable
 from pathlib import Path
 
@@ -117,3 +118,12 @@ def test_a_misspelled_variable_is_told_and_one_of_others_is_not() -> None:
         "MAX_TOKENS": "5",
     }
     assert misspelled_variables(parser, environment) == {"TOKENSWARM_MAX_TOKEN": "TOKENSWARM_MAX_TOKENS"}
+
+
+def test_a_variable_that_holds_a_secret_is_known_by_the_option_of_its_file() -> None:
+    """Though another option's variable is more like it: whoever believed a warning would put the secret there."""
+    parser = ArgumentParser()
+    for name in ("cluster", "cluster_key_file"):
+        action = parser.add_argument(f"--{name}")
+        action.env_var = f"TOKENSWARM_{name.upper()}"  # type: ignore[attr-defined]
+    assert misspelled_variables(parser, {"TOKENSWARM_CLUSTER_KEY": "0123456789abcdef"}) == {}

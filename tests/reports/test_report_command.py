@@ -114,6 +114,18 @@ def test_objectives_can_be_given_when_the_run_is_over(tmp_path: Path) -> None:
     assert report(folder, "--slo", "ttft=250").returncode == 2
 
 
+def test_a_folder_of_others_leads_to_no_traceback_and_to_no_other_folder(write_run: Write, tmp_path: Path) -> None:
+    folder = write_run(run={"options": {"fail_if": ["p95(ttft) > 1s"]}})
+    done = report(folder)
+    assert (done.returncode, "Traceback" in done.stderr) == (2, False)
+    folder = write_run()
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (folder / "charts").symlink_to(elsewhere)
+    assert report(folder).returncode == 2
+    assert not list(elsewhere.iterdir())
+
+
 def test_a_condition_about_goodput_needs_objectives(write_run: Write) -> None:
     folder = write_run()
     assert (done := report(folder, "--fail-if", "goodput < 99%")).returncode == 2
