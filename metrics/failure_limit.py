@@ -12,6 +12,8 @@ from metrics.records import RequestRow
 from metrics.timeline import Outcome
 
 OFF = "off"
+#: A server that answered before may be restarting.
+OUTAGE_S = 15.0
 _ROUNDING = 1e-6
 _LIMIT = re.compile(r"(\d+(?:\.\d+)?)\s*%\s*:\s*(\d+)", re.ASCII)
 
@@ -48,9 +50,12 @@ class FailureLimit:
 class FailureWatch:
     """Looks at ended requests in the order in which they are recorded. Pure."""
 
-    def __init__(self, limit: FailureLimit | None) -> None:
-        """None: no limit."""
+    def __init__(self, limit: FailureLimit | None, outage_s: float = OUTAGE_S) -> None:
+        """limit: None for none. outage_s: for how long the limit must be exceeded once any request was answered."""
         self._limit = limit
+        self._outage_ns = outage_s * 1e9
+        self._answered = False
+        self._exceeded_since_ns: int | None = None
         # 7% of 100 are 7, whatever a float makes of it.
         self._fewest_failures = inf if limit is None else ceil(limit.share * limit.requests - _ROUNDING)
         self._last: deque[RequestRow] = deque()
@@ -58,15 +63,26 @@ class FailureWatch:
 
     def reason_to_stop(self, rows: Iterable[RequestRow]) -> str | None:
         """With these requests, why the run is to be stopped: at least the limit's share of the last requests failed, of
-        as many as it names. Requests that the run itself cut count neither way. None while it goes on."""
+        as many as it names. Once any request was answered this must last for a while: with many users a server that
+        restarts fails that many in a second, and may come back. Requests that the run itself cut count neither way.
+        None while it goes on."""
         if self._limit is None:
             return None
         for row in rows:
-            if row.outcome is not Outcome.CUT:
-                self._add(row, self._limit.requests)
-            if len(self._last) == self._limit.requests and self._failed >= self._fewest_failures:
+            if row.outcome is Outcome.CUT:
+                continue
+            self._add(row, self._limit.requests)
+            self._answered |= row.outcome is Outcome.OK
+            if len(self._last) < self._limit.requests or self._failed < self._fewest_failures:
+                self._exceeded_since_ns = None
+            elif not self._answered or self._has_lasted(row.ended_ns):
                 return self._reason(self._limit)
         return None
+
+    def _has_lasted(self, now_ns: int) -> bool:
+        if self._exceeded_since_ns is None:
+            self._exceeded_since_ns = now_ns
+        return now_ns - self._exceeded_since_ns >= self._outage_ns
 
     def _add(self, row: RequestRow, kept: int) -> None:
         self._last.append(row)

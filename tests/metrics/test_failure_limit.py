@@ -12,15 +12,16 @@ from metrics.timeline import Outcome
 FAILED, CUT, OK = Outcome.HTTP_ERROR, Outcome.CUT, Outcome.OK
 
 
-def row(outcome: Outcome, error: str | None = None) -> RequestRow:
+def row(outcome: Outcome, error: str | None = None, ended_s: float = 0.0) -> RequestRow:
     """Of a request of which nothing else matters here."""
     fields = {field.name: None for field in msgspec.structs.fields(RequestRow) if field.required}
-    return RequestRow(**{**fields, "outcome": outcome, "error": error})  # type: ignore[arg-type]
+    fields |= {"outcome": outcome, "error": error, "ended_ns": round(ended_s * 1e9)}  # type: ignore[dict-item]
+    return RequestRow(**fields)  # type: ignore[arg-type]
 
 
 def stops_at(limit: str, outcomes: str) -> int | None:
     """The number of the request, from 1, at which a run of these (f failed, o ok, c cut) is stopped."""
-    watch = FailureWatch(FailureLimit.parse(limit))
+    watch = FailureWatch(FailureLimit.parse(limit), outage_s=0.0)
     for number, letter in enumerate(outcomes, start=1):
         if watch.reason_to_stop([row({"f": FAILED, "o": OK, "c": CUT}[letter])]):
             return number
@@ -49,8 +50,26 @@ def test_a_run_is_stopped_by_the_share_of_its_last_requests(limit: str, outcomes
     assert stops_at(limit, outcomes) == number
 
 
+@pytest.mark.parametrize(("answered_before", "stops_after_s"), [(False, 0.5), (True, 15.5)])
+def test_an_outage_is_given_time_once_the_server_has_answered(answered_before: bool, stops_after_s: float) -> None:
+    """100 failures a second: of a server that never answered 50 are enough, one that did may be restarting."""
+    watch = FailureWatch(FailureLimit.parse("100%:50"))
+    if answered_before:
+        assert watch.reason_to_stop([row(OK)]) is None
+    times_s = (number / 100 for number in range(1, 10_000))
+    stopped_s = next(when_s for when_s in times_s if watch.reason_to_stop([row(FAILED, ended_s=when_s)]))
+    assert stopped_s == pytest.approx(stops_after_s, abs=0.02)
+
+
+def test_a_server_that_comes_back_within_its_time_goes_on() -> None:
+    watch = FailureWatch(FailureLimit.parse("100%:50"))
+    outage = [row(FAILED, ended_s=number / 100) for number in range(1_400)]
+    back = [row(OK, ended_s=15.0), *[row(FAILED, ended_s=16.0 + number / 100) for number in range(1_400)]]
+    assert watch.reason_to_stop([row(OK), *outage, *back]) is None
+
+
 def test_the_reason_has_the_most_frequent_message_of_the_server() -> None:
-    watch = FailureWatch(FailureLimit.parse("60%:5"))
+    watch = FailureWatch(FailureLimit.parse("60%:5"), outage_s=0.0)
     rows = [row(OK), row(FAILED, "HTTP 500: x"), *[row(FAILED, "HTTP 401: bad key")] * 2, row(OK)]
     reason = watch.reason_to_stop(rows)
     assert reason is not None
