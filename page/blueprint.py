@@ -12,7 +12,9 @@ from typing import Any, Protocol
 import msgspec
 from flask import Blueprint, Response, abort, request, send_file, send_from_directory
 
+from metrics.run import Status
 from page.comparison import CannotCompare, comparison_page
+from page.conditions import Conditions
 from page.form import Option, groups
 from page.live import LiveView
 from page.login_pages import PublicRoute
@@ -70,6 +72,7 @@ class Routes:
         self._console = console
         self._view = view
         self._shelf = RunShelf()
+        self._conditions = Conditions()
         self._library = f"lib/{version('bokeh')}"
         self._comparing = False
         self._has_logout = False
@@ -111,7 +114,9 @@ class Routes:
 
     def _live(self) -> Response:
         told = self._view.document(request.args.get("run", ""), request.args.get("revision", 0, type=int))
-        return _json(told | {"state": self._console.state, "refusal": self._console.refusal})
+        over = self._view.run is not None and told.get("status", Status.RUNNING) != Status.RUNNING
+        conditions = self._conditions.of(self._results / str(self._view.run)) if over else []
+        return _json(told | {"state": self._console.state, "refusal": self._console.refusal, "conditions": conditions})
 
     def _form(self) -> Response:
         return _json(groups(self._console.form()))

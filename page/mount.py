@@ -41,7 +41,7 @@ from page.runs import LINKED
 from page.section import KEY, extended_rows, extended_table, report_section
 from page.security import PAGE_POLICY, REPORT_POLICY, SecuredApplication
 from page.start_policy import FILES, StartPolicy
-from page.typed_load import shape_meant
+from page.typed_load import ShownValues, shape_meant
 from sanitize import shown
 
 logger = logging.getLogger(__name__)
@@ -83,6 +83,7 @@ class WebPage:
         self._live = live
         self._check = check
         self._environment: Environment
+        self._shown = ShownValues()
         self.refusal: str | None = None
         self.allowed_targets: Sequence[str] = ()
         self._login: LoginPages | None = None
@@ -245,7 +246,7 @@ class WebPage:
         """The form with the shape that its fields select, for us and for Locust. Raises FormError."""
         shown = {option.name: str(option.value) for option in self.form()}
         meant = form.copy()
-        meant["shape"] = shape_meant(form.to_dict(), shown)
+        meant["shape"] = shape_meant(form.to_dict(), shown, self._shown)
         request.form = ImmutableMultiDict(meant)
         return request.form
 

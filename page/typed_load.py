@@ -15,17 +15,37 @@ _COUNTS_WITH = {
 _OPTIONS = {"user_count": "users", "spawn_rate": "spawn-rate"}
 
 
-def shape_meant(form: Mapping[str, str], shown: Mapping[str, str]) -> str:
-    """The shape to run. form: fields as they were sent; shown: as the form had them when it was drawn.
+class ShownValues:
+    """What forms have shown of each field since the process began. A form that was opened before the last run still
+    holds what was shown then, and nobody has changed it."""
+
+    def __init__(self) -> None:
+        self._values: dict[str, set[str]] = {}
+
+    def note(self, shown: Mapping[str, str]) -> None:
+        """These values are shown from now on."""
+        for name, value in shown.items():
+            self._values.setdefault(name, set()).add(value)
+
+    def has(self, name: str, value: str) -> bool:
+        """Whether some form has shown this value in this field."""
+        return any(_same(value, known) for known in self._values.get(name, {""}))
+
+
+def shape_meant(form: Mapping[str, str], shown: Mapping[str, str], ever_shown: ShownValues | None = None) -> str:
+    """The shape to run. form: fields as they were sent; shown: as a form that is drawn now has them; ever_shown: what
+    other forms that are still open may have.
 
     A shape that was chosen is taken. Where it was left as it was, fields that were changed and count with the other
     shape only select that one. Raises FormError where fields of both were changed.
     """
+    known = ever_shown or ShownValues()
+    known.note(shown)
     shape = form.get("shape", shown["shape"])
     if shape != shown["shape"] or shape not in _COUNTS_WITH:
         return shape
     changed = {
-        kind: [name for name in names if name in form and not _same(form[name], shown.get(name, ""))]
+        kind: [name for name in names if name in form and not known.has(name, form[name])]
         for kind, names in _COUNTS_WITH.items()
     }
     if changed["free"] and changed["ladder"]:

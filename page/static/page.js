@@ -64,7 +64,8 @@ async function show(told) {
   await charts.draw(told.levels, told.progress.elapsed_s);
 }
 
-function showFacts({ facts, validity, status, run, hints, workers_missing: missing }) {
+function showFacts(told) {
+  const { facts, validity, status, run, hints, workers_missing: missing } = told;
   text("run-heading", status === "running" ? "Run" : `Last run (${status})`);
   const version = facts.engine_version ? ` ${facts.engine_version}` : "";
   text("facts", `${facts.engine}${version} at ${facts.host}${facts.model ? `, model ${facts.model}` : ""} · results in ${run}`);
@@ -77,11 +78,19 @@ function showFacts({ facts, validity, status, run, hints, workers_missing: missi
     $("reasons").dataset.told = reasons.join();
     $("reasons").replaceChildren(...reasons.map((reason) => element("li", {}, reason)));
   }
+  showConditions(told.conditions);
   if ($("files").dataset.told !== run + status) {
     $("files").dataset.told = run + status;
     const names = status === "running" ? ["requests.csv", "windows.csv"] : [];
     $("files").replaceChildren(...names.map((name) => element("a", { href: `runs/latest/${name}` }, name)));
   }
+}
+
+// Of --fail-if and --pass-if, when the run is over.
+function showConditions(conditions) {
+  $("conditions").hidden = conditions.length === 0;
+  $("conditions").replaceChildren(...conditions.map(({ condition, level, status, figures }) => element("li", {},
+    element("span", { class: `pill ${status === "pass" ? "good" : "bad"}` }, status), ` ${condition} · ${level}: ${figures}`)));
 }
 
 function showPlan({ levels, progress }) {
@@ -103,13 +112,13 @@ function showPlan({ levels, progress }) {
   if (!current) {
     const not = levels.filter((level) => level.state === "planned").length;
     const cut = levels.filter(wasCut).map((level) => `; ${nameOf(level)} was cut short`).join("");
-    text("where", `Over after ${clock(progress.elapsed_s)}${cut}${not ? `; ${not} of ${levels.length} levels did not run` : ""}.`);
+    text("where", `Finished after ${clock(progress.elapsed_s)}${cut}${not ? `; ${not} of ${levels.length} levels did not run` : ""}.`);
     speak("The run is over.");
     return;
   }
   const until = progress.phase_left_s !== null ? `, ${clock(progress.phase_left_s)} left of it` : "";
   const then = next ? `Next: ${nameOf(next)}.` : "It is the last level.";
-  const left = progress.left_s === null ? "It goes on until it is stopped." : `About ${clock(progress.left_s)} to go, and what streams take to end.`;
+  const left = progress.left_s === null ? "It goes on until it is stopped." : `About ${clock(progress.left_s)} to go, plus the time that running responses need.`;
   text("where", `Level ${current.stage + 1} of ${levels.length}: ${nameOf(current)} · ${progress.phase}${until}. ${then} ${left}`);
   speak(`Level ${current.stage + 1} of ${levels.length} has begun: ${nameOf(current)}.`);
 }

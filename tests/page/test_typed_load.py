@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from page.form import FormError
-from page.typed_load import shape_meant
+from page.typed_load import ShownValues, shape_meant
 
 SHOWN = {
     "shape": "ladder",
@@ -44,6 +44,15 @@ def test_fields_of_the_other_shape_select_it_unless_one_was_chosen(
 def test_fields_that_are_not_sent_were_not_changed() -> None:
     assert shape_meant({"levels": "5"}, SHOWN) == "ladder"
     assert shape_meant({"user_count": "5"}, SHOWN) == "free"
+
+
+def test_a_form_that_was_opened_before_the_last_run_was_not_changed_in_what_that_run_changed() -> None:
+    """Its levels are those of the start; what the person typed are the users."""
+    known = ShownValues()
+    assert shape_meant(SHOWN | {"levels": "2"}, SHOWN, known) == "ladder"
+    now = SHOWN | {"levels": "2"}
+    assert shape_meant(SHOWN | {"user_count": "3"}, now, known) == "free"
+    assert shape_meant(now | {"user_count": "3"}, now, known) == "free"
 
 
 @pytest.mark.parametrize("shape", ["ladder", "free"])

@@ -156,9 +156,11 @@ def test_runs_from_the_page(start_locust: Start, browser: Browser, options: tupl
     expect(page.locator("#option-levels")).to_have_value("2,3")
     assert page.input_value("#option-engine") == "auto"
     assert page.input_value("#option-model") == ""
-    begin(page, shape="free", user_count="1", spawn_rate="5", run_time="3s")
+    begin(page, shape="free", user_count="1", spawn_rate="5", run_time="3s", fail_if="p50(ttft) > 1us")
     expect(page.locator("#where")).to_contain_text("Level 1 of 1: 1 users", timeout=PATIENCE_MS)
     expect(page.locator("#run-heading")).to_have_text("Last run (finished)", timeout=PATIENCE_MS)
+    expect(page.locator("#conditions li")).to_contain_text("fail if p50(ttft) > 1us")
+    expect(page.locator("#conditions .pill")).to_have_text("fail")
     expect(page.locator("#past tbody tr")).to_have_count(2)
     page.locator("#points > summary").click()
     expect(page.locator("#points tbody tr").first).to_be_visible()
