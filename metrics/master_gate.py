@@ -18,7 +18,7 @@ from locust.runners import STATE_INIT, MasterRunner
 
 from metrics.dropped import DroppedMessages
 from metrics.locust_messages import LOCUSTS_KINDS, BadMessage, checked_data
-from metrics.protocol import JOIN, LEAVING, PING, READY, REFUSED, TURNED_AWAY
+from metrics.protocol import JOIN, LEAVING, PING, READY, REFUSED, REPORT_KEY, TURNED_AWAY, Reports
 from metrics.roster import Roster
 
 logger = logging.getLogger(__name__)
@@ -30,6 +30,8 @@ _MOST_NAMES = 1_000
 #: What an admitted worker may send while it loads.
 _OF_CANDIDATES = {JOIN, READY, REFUSED, PING, LEAVING}
 #: What Locust's worker sends from its first moment on: dropped without a line in the log until it is admitted.
+#: Where a stats message's report has the time at which it was sent.
+_SENT_NS = Reports.__struct_fields__.index("sent_ns")
 _ROUTINE = {"heartbeat", "stats", "logs", "quit", "client_stopped"}
 #: Clients that have connected and were not admitted yet; they are dismissed where the master ends before that.
 _MOST_WAITING = 256
@@ -40,11 +42,13 @@ class MasterGate:
     """Stands before Locust's handler of messages. `dropped` counts what it does not let through; `listener` is the
     greenlet that handles a message now."""
 
-    def __init__(self, runner: MasterRunner, roster: Roster, on_join: Callable[..., None]) -> None:
-        """on_join: Locust's listener of JOIN messages."""
+    def __init__(
+        self, runner: MasterRunner, roster: Roster, on_join: Callable[..., None], on_report: Callable[..., None]
+    ) -> None:
+        """on_join: listener of JOIN messages; on_report: of the reports in stats messages."""
         self.dropped = DroppedMessages(logger.error)
         self.listener: object | None = None
-        self._runner, self._roster, self._on_join = runner, roster, on_join
+        self._runner, self._roster, self._on_join, self._on_report = runner, roster, on_join, on_report
         self._waiting: set[str] = set()
         self._handle = runner.handle_message
         runner.handle_message = self._handle_checked  # type: ignore[assignment, method-assign]
@@ -130,6 +134,9 @@ class MasterGate:
             self.dropped.drop(name, f"more than {_MOST_EXCEPTIONS} different exceptions")
             return
         if kind == "stats":
+            if self._is_repeated(name, data):
+                self._on_report(client_id=name, data=data)  # acknowledged again, as the worker may not know
+                return
             self._bound_tables(name, data)
         if kind == "heartbeat":
             self._take_users(name, data)
@@ -137,6 +144,21 @@ class MasterGate:
         member, client = self._roster.members.get(name), self._runner.clients.get(name)
         if member is not None and client is not None:
             member.users = client.user_count
+
+    def _is_repeated(self, name: str, data: dict[str, Any]) -> bool:
+        """Whether this very message came before. Our reports are numbered, but Locust would add up its own part of the
+        message each time. It may come out of order: what was sent first is not what was sent twice."""
+        member, report = self._roster.members.get(name), data.get(REPORT_KEY)
+        if member is None or not isinstance(report, list | tuple) or len(report) < _SENT_NS + 1:
+            return False
+        sent_ns = report[_SENT_NS]
+        if not isinstance(sent_ns, int):
+            return False
+        if sent_ns in member.stats_sent_ns:
+            self.dropped.drop(name, "a stats message that came before")
+            return True
+        member.stats_sent_ns.add(sent_ns)
+        return False
 
     def _take_users(self, name: str, data: dict[str, Any]) -> None:
         client, member = self._runner.clients.get(name), self._roster.members.get(name)

@@ -84,7 +84,7 @@ class MasterLink:
         self._ending = RLock()
         self._cuts = self._waits_no_more = False
         self._main = gevent.getcurrent()
-        self._gate = MasterGate(runner, self.roster, self._checked(self._on_join))
+        self._gate = MasterGate(runner, self.roster, self._checked(self._on_join), self._on_report)
         for kind, listener in (
             (READY, self._on_ready),
             (PING, self._on_ping),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 import msgspec
@@ -44,7 +44,7 @@ class WorkerEvent(msgspec.Struct, frozen=True):
 class Member:
     """A worker that was admitted. `heard_s` is when it last gave a sign of life, `users` how many it then had, streams
     that are being drained included; `leaving`: it takes no users any more; `entered`: (run, number) of its last report
-    that was entered."""
+    that was entered; `stats_sent_ns`: when its stats messages that were entered were sent, by its own clock."""
 
     index: int
     name: str
@@ -54,6 +54,7 @@ class Member:
     leaving: bool = False
     users: int = 0
     entered: tuple[int, int] = (0, 0)
+    stats_sent_ns: set[int] = field(default_factory=set)
 
 
 class Roster:

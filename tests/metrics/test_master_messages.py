@@ -280,6 +280,17 @@ def test_bytes_that_are_no_message_are_dropped(master: Master, frames: tuple[byt
     assert sum(master.runner.server.dropped.counts.values()) == 2
 
 
+def test_a_repeated_stats_message_counts_once_in_locust_too_and_a_late_one_does(master: Master) -> None:
+    """Our reports are numbered; Locust adds up whatever comes: a way that repeats messages doubled its table."""
+    worker = master.worker("worker")
+    total = ENTRY | {"num_requests": 5}
+    for sent_ns in (1_000, 3_000, 2_000, 3_000, 1_000):
+        worker.send("stats", STATS | {"stats_total": total, "tokenswarm": [0, -1, sent_ns, 0, False, []]})
+    worker.settle()
+    assert master.runner.stats.total.num_requests == 15
+    assert len(worker.got("tokenswarm_ack")) == 5
+
+
 def test_what_locust_keeps_of_exceptions_errors_logs_and_names_is_bounded(master: Master) -> None:
     worker = master.worker("worker")
     for number in range(300):
