@@ -15,6 +15,7 @@ from typing import Any
 import gevent
 import locust
 import msgspec
+from gevent.event import Event
 from locust.runners import STATE_RUNNING, STATE_SPAWNING, WorkerRunner
 
 from metrics.clock import ClockOffset, Exchange
@@ -116,6 +117,7 @@ class WorkerLink:
         # master that this worker is gone.
         events.quitting.add_listener(self._on_quitting)
         gevent.spawn(self._watch_master)
+        self._quitting: object | None = None
 
     def request_admission(self) -> None:
         """Before anything is loaded. Raises WorkerRefused where the master does not admit this worker."""
@@ -246,11 +248,13 @@ class WorkerLink:
     def _on_quitting(self, **_: Any) -> None:
         """Told to end, by a person or by the master. In a run, streams may end first, and a final report is sent. Told
         so again, it ends the streams at once."""
-        if self._leaving:
-            self._users.stop(0.0)
-            while self._leaving:
-                gevent.sleep(_POLL_S)
-            return
+        if self._quitting is not None and self._quitting is not gevent.getcurrent():
+            # A signal's own greenlet. The one before it ends the process: were this one to do so too, its exception
+            # could come when the interpreter is shutting down, and be printed.
+            if self._leaving:
+                self._users.stop(0.0)
+            Event().wait()
+        self._quitting = gevent.getcurrent()
         if self._recorder is not None:
             self._leaving = True
             try:
