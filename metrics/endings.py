@@ -30,11 +30,12 @@ _POLL_S = 0.1
 
 
 class Endings:
-    """Of one process. stopping: whether its run is being stopped, by whomever."""
+    """Of one process. run_began: whether a run of it has a folder; stopping: whether its run is being stopped, by
+    whomever."""
 
     def __init__(self) -> None:
         self.interrupts = Interrupts(self._interrupted)
-        self.stopping = False
+        self.run_began = self.stopping = False
         self._quitting = False
         self._runner: Runner
         self._main: greenlet
@@ -108,7 +109,11 @@ class Endings:
         if count == 1:
             print(INTERRUPTED_EARLY, file=sys.stderr)
             self._runner.quit()
-            gevent.kill(self._main, SystemExit(EXIT_INTERRUPTED))
+            # Meanwhile the run may have begun after all: it has a folder then, and ends like any other.
+            if not self.run_began:
+                gevent.kill(self._main, SystemExit(EXIT_INTERRUPTED))
+            elif self._runner.shape_greenlet is not None:
+                self.stop()
 
     def _interrupt_page(self, count: int) -> None:
         """A page's process serves until it is interrupted: Locust's main greenlet then ends it."""

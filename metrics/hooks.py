@@ -163,6 +163,7 @@ class Recording:
         options = RecordingOptions.of(self._environment.parsed_options)
         self._run = run = ActiveRun.begin(facts, options, workers, self_checks, drain_s, self._abort)
         self._verdict = Verdict()
+        self._endings.run_began = True
         self._aborted = self._endings.stopping = False
         if self._crowd is not None:
             self._crowd.begin_run()
