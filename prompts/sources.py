@@ -12,7 +12,7 @@ from prompts.conversations import Conversation, OtherRole, conversation_of
 from prompts.counting import TokenCounter
 from prompts.quiet import first_line, quiet
 from prompts.records import LeftOut, Prompt, PromptError, PromptSet, fingerprint_of
-from sanitize import MissingFile, UnusableFile, check_file
+from sanitize import MissingFile, UnusableFile, check_file, is_nested_deeper
 
 SAMPLE_FILE = Path(__file__).with_name("sample.jsonl")
 DOLLY = "databricks/databricks-dolly-15k"
@@ -20,6 +20,8 @@ DOLLY = "databricks/databricks-dolly-15k"
 SHIPPED_SOURCES = ("sample", "dolly")
 
 _HUB_SOURCE = re.compile(r"hf:(?P<name>[\w.-]+/[\w.-]+)(?:@(?P<split>[\w.\-\[\]:%+]+))?")
+#: pyarrow's parser recurses without a bound, and a stack overflow would end the process without a word.
+_DEEPEST_JSON = 200
 _FILE_BUILDERS = {".jsonl": "json", ".json": "json", ".csv": "csv", ".parquet": "parquet"}
 _TEXT_COLUMNS = ("instruction", "prompt", "question", "text", "messages", "conversations")
 _EXPECTED_COLUMNS = "instruction (with context, if any), prompt, question, text, messages or conversations"
@@ -150,6 +152,8 @@ def _read_file(source: str) -> _Table:
         raise PromptError(f"prompts from {source!r}: expected {_FILE_KINDS}, got {path.suffix or 'no suffix'!r}")
     if path.stat().st_size == 0:
         raise PromptError(f"prompts from {source!r}: the file is empty; give one with prompts")
+    if builder == "json" and is_nested_deeper(path, _DEEPEST_JSON, by_line=path.suffix.lower() == ".jsonl"):
+        raise PromptError(f"prompts from {source!r}: the file has JSON nested deeper than {_DEEPEST_JSON} levels")
     # Cells that read "NA" or "null" are text here, not missing values.
     options = {"keep_default_na": False} if builder == "csv" else {}
     try:

@@ -1,6 +1,6 @@
 """What keeps secrets, control characters and unbounded input out of records and outputs. Imports no other package."""
 
-from sanitize.files import MissingFile, UnusableFile, check_file, read_file, read_text
+from sanitize.files import MissingFile, UnusableFile, check_file, is_nested_deeper, read_file, read_text
 from sanitize.outputs import guard_output, guarded_output
 from sanitize.process import (
     API_KEY_VARIABLE,
@@ -27,6 +27,7 @@ __all__ = [
     "guarded",
     "guarded_output",
     "hide",
+    "is_nested_deeper",
     "read_file",
     "read_text",
     "secrets_of",

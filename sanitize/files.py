@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from pathlib import Path
+
+import numpy as np
 
 _KINDS = (
     (stat.S_ISDIR, "a folder"),
@@ -17,6 +20,12 @@ _KINDS = (
 
 class UnusableFile(ValueError):
     """A file that cannot be read; the text is the predicate of a sentence: `is a device; give a regular file`."""
+
+
+_STRING = re.compile(rb'"(?:[^"\\\\]|\\\\.)*"')
+#: Of each byte, whether it opens (1) or closes (-1) a level of nesting.
+_SIGNS = np.zeros(256, dtype=np.int8)
+_SIGNS[list(b"[{")], _SIGNS[list(b"]}")] = 1, -1
 
 
 class MissingFile(UnusableFile):
@@ -32,6 +41,24 @@ def check_file(path: Path, most_bytes: int) -> None:
     except (OSError, ValueError) as error:  # a NUL in its name is a ValueError
         raise UnusableFile(f"cannot be read: {_reason(error)}") from None
     _check(about, most_bytes)
+
+
+def is_nested_deeper(path: Path, most: int, by_line: bool) -> bool:
+    """Whether brackets of a JSON file, or of any one line where it has a document in each, are nested deeper than
+    `most`. Parsers recurse: some end the whole process. Raises OSError."""
+    depth = 0
+    with path.open("rb") as file:
+        for line in file:
+            if by_line:
+                depth = 0
+                if line.count(b"[") + line.count(b"{") <= most:
+                    continue
+            signs = _SIGNS[np.frombuffer(_STRING.sub(b"", line), dtype=np.uint8)]
+            depths = depth + np.cumsum(signs, dtype=np.int64)
+            if depths.max(initial=0) > most:
+                return True
+            depth = max(0, int(depths[-1])) if len(depths) else depth
+    return False
 
 
 def read_file(path: Path, most_bytes: int) -> bytes:

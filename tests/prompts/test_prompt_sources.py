@@ -237,6 +237,17 @@ class TestLengths:
         file = jsonl(tmp_path / "a.jsonl", *({"prompt": "word " * count} for count in range(1, 7)))
         assert [prompt.tokens for prompt in load(file, 2, 5).prompts] == [2, 3, 4, 5]
 
+    @pytest.mark.parametrize("name", ["deep.jsonl", "deep.json"])
+    def test_json_that_is_nested_too_deep_is_refused_before_a_parser_overflows(self, tmp_path: Path, name: str) -> None:
+        """pyarrow's would end the process without a word. Brackets in a text are no nesting."""
+        row = json.dumps({"prompt": "[" * 5000 + "{" * 5000})
+        good = tmp_path / f"good-{name}"
+        good.write_text(f"[{row}]" if name.endswith(".json") else f"{row}\n" * 3)
+        assert load(good)
+        deep = tmp_path / name
+        deep.write_text('{"prompt":' + "[" * 200_000 + "]" * 200_000 + "}\n")
+        assert "nested deeper" in refusal(deep)
+
     def test_nothing_of_that_length_is_refused_with_the_lengths_found(self, tmp_path: Path) -> None:
         file = jsonl(tmp_path / "a.jsonl", {"prompt": "one"}, {"prompt": ""}, {"prompt": "one two three"})
         assert refusal(file, tokens_min=30, tokens_max=150) == (
