@@ -11,6 +11,7 @@ from probe.story import Story
 
 #: What is shorter than this is no finding.
 _NOTICEABLE_S = 0.001
+_NOTICEABLE_SHARE = 0.05
 _CLOCK_S = 2.0
 #: A prompt that was seen before has to be answered in this share of the time for a cache to be behind it.
 _WARM_SHARE = 0.7
@@ -126,7 +127,7 @@ def _times(story: Story) -> Iterator[str]:
     first_s, headers_s, event_s = story.first_output_s, story.headers_s, story.first_event_s
     if first_s is None or headers_s is None or event_s is None:
         return
-    if first_s - event_s > _NOTICEABLE_S:
+    if first_s - event_s > max(_NOTICEABLE_S, _NOTICEABLE_SHARE * first_s):
         yield (
             f"The first event comes {_ms(first_s - event_s)} before the first output: a client that takes any event "
             "for a token shows a TTFT that much too short."

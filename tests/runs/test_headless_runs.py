@@ -345,7 +345,7 @@ def test_a_wrong_api_key_is_an_http_error(run_locust: RunLocust, start_simulator
         (("--system-prompt-file", "missing.txt"), "missing.txt"),
         (("--tokenizer", "missing/tokenizer.json"), "missing/tokenizer.json"),
         (("--results", "/dev/null/results"), "--results /dev/null/results"),
-        (("-u", "0"), "--users must be at least 1"),
+        (("-u", "0"), "--users takes 1 to 1,000,000 users"),
         (("--fail-if", "p95(ttft) > 500"), "takes its bound in us or ms or s, got none\n  p95(ttft) > 500\n"),
         (("--levels", "10,50", "--fail-if", "rate@100 < 5"), "'rate@100 < 5' is said of a level that is not there"),
         (("--fail-if", "goodput < 95%"), "names goodput, which needs objectives: give --slo"),
