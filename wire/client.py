@@ -111,7 +111,7 @@ class StreamClient:
             if self._last is not None and broke_unanswered(self._last):
                 _keeps_connections[self._origin.authority] = False  # it may close later than it had time for
             self._connection.close()
-            self._connection = None
+            self._connection = self._last = None
 
     def _request(
         self, method: str, path: str, headers: Mapping[str, str], body: bytes, receiver: Receiver | None = None

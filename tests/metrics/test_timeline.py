@@ -284,7 +284,7 @@ def test_a_failure_without_output_keeps_its_own_outcome_and_words() -> None:
 
 def test_every_outcome_but_ok_and_cut_is_a_failure() -> None:
     assert [outcome for outcome in Outcome if not outcome.is_failure] == [Outcome.OK, Outcome.CUT]
-    assert len(Outcome) == 9
+    assert len(Outcome) == 10
 
 
 @pytest.mark.parametrize(

@@ -183,7 +183,9 @@ def test_a_server_that_resets_while_the_request_is_sent_ends_the_exchange(
     server: Any, client: Any, background: Any
 ) -> None:
     sending = background(client.post, "/", LARGE)
-    server.accept().reset()
+    peer = server.accept()
+    peer.some_bytes()  # a reset before that would meet a client that is still connecting
+    peer.reset()
     exchange = sending.get(timeout=20)
     assert isinstance(exchange.error, ServerBrokeProtocol)
     assert str(exchange.error).startswith("the connection broke")
