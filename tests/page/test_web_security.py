@@ -150,11 +150,11 @@ def test_only_a_post_starts_anything(site: Site) -> None:
 @pytest.mark.parametrize(
     "form",
     [
-        {"markdown": "/tmp/x.md"},
-        {"junit": "/tmp/x.xml"},
+        {"markdown": "/somewhere/x.md"},
+        {"junit": "/somewhere/x.xml"},
         {"results": "/"},
         {"tls_insecure": "true"},
-        {"html_file": "/tmp/x.html"},
+        {"html_file": "/somewhere/x.html"},
         {"web_login": "false"},
         {"user_classes": "Idle"},
         {"shape_class": "Default"},
