@@ -16,7 +16,7 @@ import metrics.options
 import reports.options
 import shapes.options
 import users.options
-from metrics.exit_codes import EXIT_INTERRUPTED, INTERRUPTED_EARLY
+from metrics.exit_codes import EXIT_INTERRUPTED, EXIT_UNUSABLE, INTERRUPTED_EARLY
 from metrics.hooks import Recording
 from metrics.run import RunFacts
 from options import CommandLine, refuse
@@ -32,7 +32,6 @@ from users.chat import ChatUser, SystemPromptChatUser
 from users.hooks import Crew
 
 logger = logging.getLogger("tokenswarm")
-EXIT_BAD_SETUP = 2
 
 guard_output()
 judge = Judge()
@@ -125,7 +124,7 @@ def begin_run(environment, **_):
     except ValueError as error:
         logger.error("Run not started: %s", error)
         page.refuse(str(error))
-        environment.process_exit_code = EXIT_BAD_SETUP
+        environment.process_exit_code = EXIT_UNUSABLE
         if isinstance(environment.runner, WorkerRunner):
             recording.refuse_run(str(error))
         elif shape is not None:

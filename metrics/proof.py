@@ -10,7 +10,7 @@ from metrics.health import CoreUse, SelfCheck
 from metrics.histogram import Histogram
 from metrics.ledger import WINDOW_S, Ledger, LevelBooks, PartBooks, WorkerBooks
 from metrics.quantiles import quantile, share_interval
-from metrics.stage import Part, Phase
+from metrics.stage import PROMPT, Part, Phase
 from metrics.timeline import Outcome
 
 #: A client's own error above this share of a result's median reaches into the result.
@@ -33,9 +33,6 @@ _JUDGED_AFTER_S = 3.0
 _SATURATED_LAG_S = 0.02
 
 
-_PROMPT = {"off": "without system prompt", "on": "with system prompt"}
-
-
 class Watched(Protocol):
     """Books of what was read, of a part of a level or of a worker."""
 
@@ -56,7 +53,7 @@ class _Median(NamedTuple):
 
 def level_name(level: LevelBooks) -> str:
     """A level as a reason names it."""
-    return f"{level.stage.level} users {_PROMPT[level.stage.system_prompt]}"
+    return f"{level.stage.level} users {PROMPT[level.stage.system_prompt]}"
 
 
 def delay_reasons(books: Watched, medians: Iterable[_Median]) -> Iterator[str]:

@@ -11,6 +11,9 @@ import msgspec
 
 from metrics.timeline import Timeline
 
+#: A system-prompt mode as sentences name it.
+PROMPT = {"off": "without system prompt", "on": "with system prompt"}
+
 
 class Phase(StrEnum):
     """RAMP: users are being added. HOLD: all are there. DRAIN: nothing new is sent, running streams end."""

@@ -47,6 +47,7 @@ class LevelRow(msgspec.Struct, frozen=True):
     state: str
     began_s: float | None = None
     ended_s: float | None = None
+    complete: bool = False
     requests: int = 0
     failures: int = 0
     cut: int = 0
@@ -210,6 +211,7 @@ def level_row(level: LevelBooks, ledger: Ledger, series: LiveSeries, now_s: floa
         state="running" if level.ended_s is None else "over",
         began_s=level.began_s,
         ended_s=level.ended_s,
+        complete=level.complete,
         requests=hold.requests,
         failures=sum(count for name, count in hold.outcomes.items() if Outcome(name).is_failure),
         cut=hold.outcomes[Outcome.CUT],

@@ -6,11 +6,11 @@ from collections.abc import Iterator, Sequence
 from html import escape
 from typing import Any
 
+from metrics.stage import PROMPT
 from page.live import LevelRow
 
 #: Locust's tab and table of ours.
 KEY = "tokens"
-_PROMPT = {"off": "without system prompt", "on": "with system prompt"}
 _COLUMNS = (
     ("requests", "Requests", 1),
     ("failures", "Failures", 1),
@@ -64,7 +64,7 @@ def _cells(levels: Sequence[LevelRow]) -> Iterator[list[Any]]:
     for level in levels:
         if level.state == "planned":
             continue
-        name = f"{level.stage + 1:02d}: {level.level} users {_PROMPT[level.system_prompt]}"
+        name = f"{level.stage + 1:02d}: {level.level} users {PROMPT[level.system_prompt]}"
         values = [(getattr(level, key), factor) for key, _, factor in _COLUMNS]
         yield [name, *(None if value is None else value * factor for value, factor in values)]
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from metrics.journal import RECORDED_GAPS
+from metrics.stage import PROMPT
 from reports import units
 from reports.courses import Course, load_course, load_server_course
 from reports.drawing import svg_of
@@ -15,7 +16,7 @@ from reports.estimates import Measured
 from reports.intervals import Estimate, Series
 from reports.journals import codes, numbers, read_columns
 from reports.level_charts import distribution_line, rate_against, rate_bars, spread, thinned_line, ttft_bars
-from reports.notices import PROMPT, stage_name
+from reports.notices import stage_name
 from reports.page import Block, Figure, Figures, Row, Table, Text
 from reports.results import Level, Results
 from reports.table import SERVER_COLUMNS, SERVER_NOTE, columns_with_values

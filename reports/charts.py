@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from metrics.stage import PROMPT
 from reports import units
-from reports.notices import PROMPT, notices
+from reports.notices import notices
 from reports.results import Figures, Level, Quantile, ReportError, Results
 
 if TYPE_CHECKING:

@@ -16,6 +16,7 @@ from itertools import product
 from typing import NamedTuple
 
 from metrics.objectives import DEFAULT_SHARE, Objectives
+from metrics.stage import PROMPT
 from reports import intervals, units
 from reports.changes import ASSUMED_VARIATION, FEWEST_DEGREES, Change, assumed_variation, change_between
 from reports.conditions import Figure
@@ -24,7 +25,7 @@ from reports.estimates import Measured
 from reports.intervals import Estimate, Pooled
 from reports.journals import Requests
 from reports.likeness import check_alike, differences, prefix_hit_notices, reasons_to_doubt
-from reports.notices import PROMPT, notices
+from reports.notices import notices
 from reports.results import Level, ReportError, Results
 from reports.slo import good_requests
 

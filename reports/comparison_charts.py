@@ -11,12 +11,12 @@ from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from metrics.stage import PROMPT
 from reports import units
 from reports.comparison import TOKEN_RATE, TTFT, Compared, Comparison, Entry
 from reports.comparison_text import figure_told, interval_told, title
 from reports.drawing import BAD, GREY, INK, PAPER, SERIES, SMALL_PT, canvas, legend, name_axes, spoken, style, svg_of
 from reports.intervals import Pooled
-from reports.notices import PROMPT
 from reports.page import Figure as PageFigure
 from reports.results import ReportError
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from itertools import groupby, product
 from typing import NamedTuple
 
+from metrics.stage import PROMPT
 from reports import units
 from reports.comparison import TOKEN_RATE, TTFT, Compared, Comparison, Entry, Stage, Standing
 from reports.conditions import LATENCIES
@@ -19,7 +20,6 @@ from reports.drawing import spoken
 from reports.drift import Drift
 from reports.intervals import FEWEST_RUNS
 from reports.markdown import escaped, table
-from reports.notices import PROMPT
 from sanitize import cell
 
 _DOUBTS_CHARACTERS = 5000

@@ -5,8 +5,8 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator
 
+from metrics.stage import PROMPT
 from reports import units
-from reports.notices import PROMPT
 from reports.page import Block, Code, Facts, Table, Text
 from reports.results import Results
 

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from metrics.stage import PROMPT
 from reports import units
 from reports.charts import HATCHES, side_by_side
 from reports.drawing import DASHES, GREY, INK, LINE, PAPER, SERIES, SMALL_PT, canvas, legend, name_axes
 from reports.intervals import Estimate, Series
-from reports.notices import PROMPT
 from reports.results import Level
 from reports.table import NOT_COMPLETE
 

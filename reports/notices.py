@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from metrics.stage import PROMPT
 from reports import units
 from reports.prompt_reuse import prompt_notices
 from reports.results import Level, Results, Stage
@@ -12,8 +13,6 @@ _STATUS = {
     "recovered": "RECOVERED: the run did not come to its end, and was rebuilt from what its processes left",
     "failed": "FAILED: the run ended in failure",
 }
-
-PROMPT = {"off": "without system prompt", "on": "with system prompt"}
 
 
 def notices(results: Results) -> list[str]:

@@ -6,10 +6,9 @@ The bounds, applied to the hold of each level, are those of metrics/prompt_notic
 from __future__ import annotations
 
 from metrics.prompt_notices import HITS_BOUND, REPEATS_BOUND, hits_exceed, is_fixed_start, repeats_exceed
+from metrics.stage import PROMPT
 from reports import units
 from reports.results import Level, Results
-
-_MODES = {"off": "without system prompt", "on": "with system prompt"}
 
 
 def reuse_of(results: Results) -> str:
@@ -76,7 +75,7 @@ def reuse_line(results: Results) -> str | None:
 
 def level_name(level: Level) -> str:
     """`10 users without system prompt`."""
-    return f"{level.name} users {_MODES[level.system_prompt]}"
+    return f"{level.name} users {PROMPT[level.system_prompt]}"
 
 
 def _list(levels: list[Level], shares: dict[int, float | None]) -> str:

@@ -8,8 +8,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
+from metrics.stage import PROMPT
 from reports import units
-from reports.notices import PROMPT, notices, stage_name
+from reports.notices import notices, stage_name
 from reports.prompt_reuse import reuse_line
 from reports.results import Capacity, Figures, Level, Results, ServerFigures
 from reports.self_check import self_check_line

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from metrics.stage import PROMPT
 from reports import units
 from reports.conditions import LATENCIES
 from reports.conditions import Figure as Asked
@@ -16,7 +17,7 @@ from reports.drift import FEWEST_WINDOWS
 from reports.estimates import Measured
 from reports.gate import told_change
 from reports.intervals import Estimate
-from reports.notices import PROMPT, stage_name
+from reports.notices import stage_name
 from reports.page import Block, Cell, Row, Table, Text
 from reports.results import Distribution, Level, Worker
 from reports.self_check import self_check_line

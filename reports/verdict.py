@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from metrics.stage import PROMPT
 from reports import units
 from reports.conditions import Figure
 from reports.drawing import spoken
@@ -12,7 +13,7 @@ from reports.gate import told_change
 from reports.intervals import Estimate
 from reports.judgement import Finding, Judgement, Verdict
 from reports.markdown import verdict_words
-from reports.notices import PROMPT, notices, stage_name
+from reports.notices import notices, stage_name
 from reports.page import Block, Cell, Table, Text
 from reports.results import Level, Quantile, Results
 from reports.table import NOT_COMPLETE, capacity, notes

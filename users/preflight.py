@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Sequence
 import gevent
 
 from engines import ChatRequest
+from metrics.stage import PROMPT
 from metrics.timeline import Outcome, Timeline
 from sanitize import server_text
 from users.address import origin_of
@@ -21,7 +22,6 @@ logger = logging.getLogger(__name__)
 
 _QUESTION = "Say hello."
 _TOKENS = 16
-_KINDS = {"off": "without system prompt", "on": "with system prompt"}
 #: Of the models that a server lists, so many are named, with so many characters of each.
 _NAMES, _NAME_CHARACTERS = 5, 100
 _UNAUTHORIZED = (401, 403)
@@ -59,9 +59,9 @@ def preflight(
                 break
             logger.info("Preflight: %s. The request is sent again", timeline.error or timeline.outcome)
             sleep(_PAUSE_S)
-        _judge(timeline, _KINDS[mode], options, host, models)
+        _judge(timeline, PROMPT[mode], options, host, models)
     logger.info(
-        "Preflight passed: the server answered %s (not counted)", " and ".join(_KINDS[m] for m in sorted(modes))
+        "Preflight passed: the server answered %s (not counted)", " and ".join(PROMPT[m] for m in sorted(modes))
     )
 
 

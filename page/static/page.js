@@ -16,7 +16,7 @@ const WORDS = {
 const BUSY = new Set(["starting", "spawning", "running", "stopping", "cleanup"]);
 
 const nameOf = (level) => `${level.level} users ${PROMPT[level.system_prompt]}`;
-const wasCut = (level) => level.state === "over" && level.level_time_s !== null && level.ended_s - level.began_s < level.level_time_s;
+const wasCut = (level) => level.state === "over" && !level.complete;
 const text = (id, words) => { if ($(id).textContent !== words) $(id).textContent = words; };
 
 async function poll() {
