@@ -3,31 +3,39 @@
 Knows sockets, HTTP and clocks; knows nothing of tokens, of Locust or of any engine's dialect.
 """
 
-from wire.client import StreamClient, broke_unanswered, went_stale
-from wire.errors import (
+from tokenswarm.wire.arrival import Arrival
+from tokenswarm.wire.client import StreamClient, broke_unanswered, went_stale
+from tokenswarm.wire.errors import (
+    ClientCertificateRefused,
     ClientLimitReached,
     ConnectFailed,
     ConnectTimedOut,
+    NoTls,
+    ProxyFailed,
     ServerBrokeProtocol,
     UnusableCertificates,
     UnusableUrl,
     WireError,
 )
-from wire.exchange import Exchange, Receiver
-from wire.http import ResponseParser
-from wire.limits import Limits, process_limits, shortage
-from wire.origin import Origin
-from wire.records import Arrival
-from wire.tls import TlsSettings
+from tokenswarm.wire.exchange import Exchange, Receiver
+from tokenswarm.wire.http import ResponseParser
+from tokenswarm.wire.limits import Limits, process_limits, shortage
+from tokenswarm.wire.origin import Origin
+from tokenswarm.wire.proxy import Proxy, split_credentials
+from tokenswarm.wire.tls import TlsSettings
 
 __all__ = [
     "Arrival",
+    "ClientCertificateRefused",
     "ClientLimitReached",
     "ConnectFailed",
     "ConnectTimedOut",
     "Exchange",
     "Limits",
+    "NoTls",
     "Origin",
+    "Proxy",
+    "ProxyFailed",
     "Receiver",
     "ResponseParser",
     "ServerBrokeProtocol",
@@ -39,5 +47,9 @@ __all__ = [
     "broke_unanswered",
     "process_limits",
     "shortage",
+    "split_credentials",
     "went_stale",
 ]
+
+if __name__ != "tokenswarm.wire":
+    raise __import__("tokenswarm").bare_import(__name__)

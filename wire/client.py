@@ -5,30 +5,33 @@ from __future__ import annotations
 import ssl
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 
 import gevent
 
-from wire.connection import Connection
-from wire.errors import WireError
-from wire.exchange import Exchange, Receiver
-from wire.origin import Origin
-from wire.stamps import keep_kernel_stamping
-from wire.tls import TlsSettings
+from tokenswarm.wire.connection import Connection
+from tokenswarm.wire.errors import WireError
+from tokenswarm.wire.exchange import Exchange, Receiver
+from tokenswarm.wire.origin import Origin
+from tokenswarm.wire.proxy import PROXY_AUTHENTICATION_REQUIRED, Proxy
+from tokenswarm.wire.stamps import keep_kernel_stamping
+from tokenswarm.wire.tls import TlsSettings
 
 #: How long a server may take to close behind an answer: one that is not known yet, and one that was seen to do so.
 _CLOSES_WITHIN_S, _CLOSES_AGAIN_WITHIN_S = 0.05, 0.25
 #: A connection that was idle for longer may have been closed for that alone.
 _IDLE_S = 1.0
 _LOOKS_EACH_S = 0.002
-#: By server: whether the last connection that had served an answer was still open a moment later.
+#: By server: whether the last connection that had served a POST was still open a moment later. A server that closes
+#: behind each stream may keep connections behind its pages.
 _keeps_connections: dict[str, bool] = {}
 
 
 class StreamClient:
-    """Sends requests to one origin; each user has one, as each user is one caller.
+    """Sends requests to one origin, one at a time; each user has its own.
 
-    A kept-alive connection can have been closed by the server in the meantime; `went_stale` tells that case apart
-    from a server that failed.
+    A kept-alive connection can have been closed by the server in the meantime; `went_stale` distinguishes
+    that case from a server that failed.
     """
 
     def __init__(
@@ -38,21 +41,33 @@ class StreamClient:
         headers: Mapping[str, str] | None = None,
         tls: ssl.SSLContext | None = None,
         kernel_stamps: bool = True,
+        proxy: Proxy | None = None,
     ) -> None:
-        """`headers` go with every request; `tls` is for an origin of https, the system's authorities where None.
-        Without kernel_stamps, arrivals have the time at which they were read, as where the kernel gives none. Raises
-        ValueError for a header that would break the request's head."""
+        """`headers` go with every request, in place of what the client would send by the same name; `tls` is for an
+        origin of https, the system's authorities where None. Without kernel_stamps, arrivals have the time at which
+        they were read, as where the kernel gives none. With a proxy, TLS is tunnelled through it, and other requests
+        are sent to it with the server's whole address. Raises ValueError for a header that would break the request's
+        head."""
         self._origin = origin
         self._tls = (tls or TlsSettings().context()) if origin.tls else None
         self._connect_timeout_s = connect_timeout_s
         self._kernel_stamps = kernel_stamps
+        self.proxy = proxy
+        to_proxy = proxy is not None and not origin.tls
+        self._target = (f"http://{origin.authority}" if to_proxy else "") + origin.prefix
         if kernel_stamps:
             keep_kernel_stamping()
-        self._fixed_headers = _render_headers(
-            {"Host": origin.authority, "User-Agent": "tokenswarm", "Accept-Encoding": "identity"} | dict(headers or {})
-        )
+        given = {name.lower() for name in headers or ()}
+        own = {"Host": origin.authority, "User-Agent": "tokenswarm", "Accept-Encoding": "identity"}
+        fixed = {name: value for name, value in own.items() if name.lower() not in given} | dict(headers or {})
+        if proxy is not None and to_proxy:
+            fixed |= proxy.headers()
+        self._fixed_names = {name.lower() for name in fixed}
+        self._fixed_headers = _render_headers(fixed)
         self._connection: Connection | None = None
         self._last: Exchange | None = None
+        self._last_was_post = False
+        self._settled = False
 
     def post(
         self, path: str, body: bytes, headers: Mapping[str, str] | None = None, receiver: Receiver | None = None
@@ -75,20 +90,49 @@ class StreamClient:
             raise WireError(f"{self._origin.authority}{path} did not answer within {timeout_s:g} s")
         return exchange.response.status, body
 
+    def proxy_refusal(self, status: int) -> str | None:
+        """Why the proxy has answered with this status of HTTP in place of the server; None where it is the server's."""
+        if self.proxy is None or self._origin.tls or status != PROXY_AUTHENTICATION_REQUIRED:
+            return None
+        return self.proxy.refusal(status, self._origin.authority)
+
+    def tls_address(self) -> str | None:
+        """The https address of an http origin whose server makes a TLS handshake at that port, tried on a connection of
+        its own; None where it does not."""
+        if self._origin.tls:
+            return None
+        origin, context = replace(self._origin, tls=True), TlsSettings(insecure=True).context()
+        try:
+            Connection(origin, self._connect_timeout_s, context, kernel_stamps=False, proxy=self.proxy).close()
+        except WireError:
+            return None
+        return f"https://{origin.authority}{origin.prefix}"
+
     def connect(self) -> None:
-        """Have a connection. Raises ConnectFailed or ConnectTimedOut."""
-        if self._connection is not None:
+        """Connect, unless the last connection can be used again. Raises ConnectFailed or ConnectTimedOut."""
+        if self._connection is not None and not self._settled:
             self._look_for_a_close(self._connection)
+        elif self._connection is not None:
+            self._connection.read_now()
         if self._connection is None or not self._connection.reusable:
             self.close()
-            self._connection = Connection(self._origin, self._connect_timeout_s, self._tls, self._kernel_stamps)
+            self._connection = Connection(
+                self._origin, self._connect_timeout_s, self._tls, self._kernel_stamps, self.proxy
+            )
+
+    def settle(self) -> None:
+        """After a response: give a server that closes behind its answers a moment to do so. The next request is then
+        sent without that wait."""
+        if self._connection is not None:
+            self._look_for_a_close(self._connection)
+            self._settled = True
 
     def _look_for_a_close(self, connection: Connection) -> None:
         """Notice a close before a request goes out, not after. Some servers close after each answer without having said
         so, a moment after a user has read it: a request sent by then would be lost. So where the server is not known to
         keep connections, it has a moment to close this one."""
         connection.read_now()
-        if not connection.has_answered:
+        if not (connection.has_answered and self._last_was_post):
             return
         server = self._origin.authority
         closes_within_s = _CLOSES_AGAIN_WITHIN_S if _keeps_connections.get(server) is False else _CLOSES_WITHIN_S
@@ -105,10 +149,10 @@ class StreamClient:
         return ended_ns is not None and time.perf_counter_ns() - ended_ns > _IDLE_S * 1e9
 
     def close(self) -> None:
-        """Take what has come, and close the connection; what has not is abandoned."""
+        """Process what has come, and close the connection; the rest of the response is abandoned."""
         if self._connection is not None:
             self._connection.catch_up()
-            if self._last is not None and broke_unanswered(self._last):
+            if self._last is not None and self._last_was_post and broke_unanswered(self._last):
                 _keeps_connections[self._origin.authority] = False  # it may close later than it had time for
             self._connection.close()
             self._connection = self._last = None
@@ -116,11 +160,14 @@ class StreamClient:
     def _request(
         self, method: str, path: str, headers: Mapping[str, str], body: bytes, receiver: Receiver | None = None
     ) -> Exchange:
-        line = f"{method} {self._origin.prefix}{path} HTTP/1.1\r\n".encode("ascii")
-        request = line + self._fixed_headers + _render_headers(headers) + b"\r\n" + body
+        line = f"{method} {self._target}{path} HTTP/1.1\r\n".encode("ascii")
+        more = {name: value for name, value in headers.items() if name.lower() not in self._fixed_names}
+        request = line + self._fixed_headers + _render_headers(more) + b"\r\n" + body
         self.connect()
         assert self._connection is not None
+        self._settled = False
         self._last = self._connection.send(request, receiver)
+        self._last_was_post = method == "POST"
         return self._last
 
 
@@ -130,7 +177,7 @@ def went_stale(exchange: Exchange) -> bool:
     Such a request may be sent again. What is known: the request was sent on a connection that had served another one,
     not a byte of a response arrived, and either nothing was sent at all, or the server's orderly close arrived and
     acknowledged nothing of the request. A reset may be the answer of a server that has read the request, and so is no
-    such case. Where the system does not tell what was acknowledged (other systems than Linux), only the first is known.
+    such case. Where the system does not report what was acknowledged (other than Linux), only the first is known.
     """
     return broke_unanswered(exchange) and exchange.never_read
 

@@ -7,38 +7,48 @@ import socket
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 
 import gevent.socket
 from gevent import monkey
 
-from wire.errors import ClientLimitReached, ConnectFailed, ConnectTimedOut
-from wire.limits import has_ipv6, limit_reached
-from wire.origin import Origin
-from wire.time_limit import time_limit
-from wire.tls import TlsSession, reason_of
+from tokenswarm.wire.errors import ClientLimitReached, ConnectFailed, ConnectTimedOut, NoTls, ProxyFailed
+from tokenswarm.wire.limits import has_ipv6, limit_reached
+from tokenswarm.wire.origin import Origin
+from tokenswarm.wire.proxy import Proxy
+from tokenswarm.wire.time_limit import time_limit
+from tokenswarm.wire.tls import TlsSession, certificate_refusal, reason_of
 
 _READ_BYTES = 65536
+#: What OpenSSL calls bytes that are no TLS record, such as an HTTP response.
+_NO_TLS = {"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "PACKET_LENGTH_TOO_LONG", "UNKNOWN_PROTOCOL"}
 
 # gevent's socket hides recvmsg behind a greenlet switch; the plain one returns at once or says EWOULDBLOCK.
 _PlainSocket: type[socket.socket] = monkey.get_original("socket", "socket")
 
 
-def connect(origin: Origin, timeout_s: float, tls: TlsSession | None) -> socket.socket:
-    """A plain socket that does not block, over which `tls` has shaken hands. Raises ConnectFailed, ConnectTimedOut,
-    ClientLimitReached."""
+def connect(origin: Origin, timeout_s: float, tls: TlsSession | None, proxy: Proxy | None = None) -> socket.socket:
+    """A plain socket that does not block, over which `tls` has shaken hands: to the server, or to the proxy, which
+    tunnels TLS. Raises ConnectFailed, ConnectTimedOut, ClientLimitReached."""
+    peer = f"the proxy {proxy.address}" if proxy else origin.authority
+    advice = "; is --proxy right, and does it run?" if proxy else ""
+    failed = ProxyFailed if proxy else ConnectFailed
     try:
         # One limit over the name's look-up, all its addresses and the handshake.
         with time_limit(timeout_s):
-            cooperative = _connected(origin)
+            cooperative = _connected(proxy.origin if proxy else origin)
             if tls is not None:
                 with _closing_on_error(cooperative):
+                    if proxy is not None:
+                        proxy.open_tunnel(cooperative, origin)
                     _shake_hands(cooperative, tls, origin)
     except TimeoutError:
-        raise ConnectTimedOut(f"no connection to {origin.authority} within {timeout_s:g} s") from None
+        way = f" through {peer}" if proxy else ""
+        raise ConnectTimedOut(f"no connection to {origin.authority}{way} within {timeout_s:g} s") from None
     except OSError as error:
         if limit := limit_reached(error):
-            raise ClientLimitReached(f"no connection to {origin.authority}: {limit}") from None
-        raise ConnectFailed(f"no connection to {origin.authority}: {words_of(error)}") from None
+            raise ClientLimitReached(f"no connection to {peer}: {limit}") from None
+        raise failed(f"no connection to {peer}: {error_text(error)}{advice}") from None
     family, kind, protocol = cooperative.family, cooperative.type, cooperative.proto
     sock = _PlainSocket(family, kind, protocol, fileno=cooperative.detach())
     try:
@@ -46,7 +56,7 @@ def connect(origin: Origin, timeout_s: float, tls: TlsSession | None) -> socket.
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     except OSError as error:  # some systems refuse options of a connection that the peer has already reset
         sock.close()
-        raise ConnectFailed(f"the connection to {origin.authority} was lost at once: {words_of(error)}") from None
+        raise failed(f"the connection to {peer} was lost at once: {error_text(error)}{advice}") from None
     return sock
 
 
@@ -99,9 +109,18 @@ def _shake_hands(sock: gevent.socket.socket, tls: TlsSession, origin: Origin) ->
             "--tls-ca, or trust it unseen with --tls-insecure"
         ) from None
     except ssl.SSLError as error:
-        raise ConnectFailed(f"no TLS with {origin.authority}: {reason_of(error)}; does it speak TLS?") from None
+        if error.reason in _NO_TLS:
+            http = f"http://{replace(origin, tls=False).authority}{origin.prefix}"
+            raise NoTls(f"{origin.authority} does not speak TLS there: try {http}") from None
+        if error.reason == "SSLV3_ALERT_HANDSHAKE_FAILURE":
+            raise ConnectFailed(
+                f"{origin.authority} refuses the TLS handshake; does it require a client certificate (--client-cert)?"
+            ) from None
+        raise certificate_refusal(error) or ConnectFailed(
+            f"no TLS with {origin.authority}: {reason_of(error)}; does it speak TLS?"
+        ) from None
 
 
-def words_of(error: OSError) -> str:
+def error_text(error: OSError) -> str:
     """What the system calls it."""
     return error.strerror or str(error) or type(error).__name__

@@ -9,21 +9,19 @@ import time
 from contextlib import suppress
 from typing import Any
 
-import gevent
-import gevent.socket
-
-from wire.connect import connect, words_of
-from wire.drainer import DRAINER, INTERVAL_S, MOST_PASSES
-from wire.errors import ClientLimitReached, ConnectFailed, ServerBrokeProtocol, WireError
-from wire.exchange import Exchange, Receiver
-from wire.limits import limit_reached
-from wire.origin import Origin
-from wire.polls import POLLS
-from wire.reads import NOTES, Reads, reads_of
-from wire.ready import READY
-from wire.stamps import ANCILLARY_BYTES, ArrivalTimes, clocks_ns, enable_kernel_stamps, stamp_of
-from wire.tcp_info import acknowledged_bytes
-from wire.tls import TlsSession
+from tokenswarm.wire.connect import connect, error_text
+from tokenswarm.wire.deferred_reader import DEFERRED_READER, INTERVAL_S, MOST_PASSES
+from tokenswarm.wire.errors import ClientLimitReached, ConnectFailed, ServerBrokeProtocol, WireError
+from tokenswarm.wire.exchange import Exchange, Receiver
+from tokenswarm.wire.limits import limit_reached
+from tokenswarm.wire.loop_pacer import LOOP_PACER
+from tokenswarm.wire.origin import Origin
+from tokenswarm.wire.proxy import Proxy
+from tokenswarm.wire.read_batch import FIELDS_PER_READ, read_batch_of
+from tokenswarm.wire.read_notifier import READ_NOTIFIER
+from tokenswarm.wire.request_sender import RequestSender
+from tokenswarm.wire.stamps import ANCILLARY_BYTES, ArrivalTimes, clocks_ns, enable_kernel_stamps, stamp_of
+from tokenswarm.wire.tls import TlsSession
 
 _READ_BYTES = 65536
 # A server that floods must leave the hub to other users' arrivals; what is left is read in the hub's next round.
@@ -32,48 +30,52 @@ _READS_AT_ONCE = 16
 _MOST_BYTES_AT_A_LIMIT = 64 * 1024 * 1024
 #: What nearly every read of a stream ends with: an event's blank line and the end of its chunk.
 _WHOLE_EVENT = b"\n\n\r\n"
-_ASIDE_NOTES = 32 * NOTES
-#: After more odd ones in a row, the rest of the lot is not offered together: to look through all of it costs.
-_ODD_ONES = 1
-#: So much in one visit, and the kernel might soon have room for no more.
-_MUCH_BYTES = 16 * 1024
-#: How much later than it came a stream's end may be noticed where nobody watches it, in parts of its time so far.
-_LATE_PART = 0.05
+_MOST_DEFERRED_FIELDS = 32 * FIELDS_PER_READ
+#: After more reads in a row that start no batch, the rest is read one by one: each search through them costs.
+_MOST_BATCH_MISSES = 1
+#: After so much in one read, the kernel's buffer may soon be full.
+_LARGE_READ_BYTES = 16 * 1024
+#: How much later than it arrived the end of an unwatched stream may be noticed, as a share of its time so far.
+_LATE_SHARE = 0.05
 
 
 class Connection:
     """A connected socket whose reads happen in gevent's hub, without a greenlet switch."""
 
     def __init__(
-        self, origin: Origin, timeout_s: float, tls: ssl.SSLContext | None = None, kernel_stamps: bool = True
+        self,
+        origin: Origin,
+        timeout_s: float,
+        tls: ssl.SSLContext | None = None,
+        kernel_stamps: bool = True,
+        proxy: Proxy | None = None,
     ) -> None:
-        """Connect, and shake hands where there is TLS. Raises ConnectFailed, ConnectTimedOut or
-        ClientLimitReached."""
+        """Connect, through the proxy if there is one, and shake hands where there is TLS. Raises ConnectFailed,
+        ConnectTimedOut or ClientLimitReached."""
         began_ns = time.perf_counter_ns()
         self._timeout_s = timeout_s
         self._tls = TlsSession(tls, origin.host) if tls else None
-        with POLLS.hurry():
-            self._sock = connect(origin, timeout_s, self._tls)
+        with LOOP_PACER.no_delay():
+            self._sock = connect(origin, timeout_s, self._tls, proxy)
         self._kernel_stamps = kernel_stamps and enable_kernel_stamps(self._sock)
         self._connect_ns = time.perf_counter_ns() - began_ns
         self._times = ArrivalTimes(began_ns)
         self._exchange: Exchange | None = None
-        self._answered = self._sending = False
-        self._sent_bytes = 0  # of all requests; what TLS adds is not among them
-        self._accepted_bytes = 0  # of the last request, by the kernel
-        self._bytes_before_request = 0
-        self._aside: list[Any] = []  # NOTES of each read that was not looked at yet
-        self._patient_since_ns: int | None = None
+        self._answered = False
+        self._sender = RequestSender(self._sock, timeout_s)
+        self._deferred: list[Any] = []  # the fields of each deferred read, one after the other
+        #: When the exchange became a stream whose reads may be late; None while each read counts at once.
+        self._streaming_since_ns: int | None = None
         self.closed = False
         self.watched = True
-        POLLS.keep()
+        LOOP_PACER.keep()
         try:
-            READY.add(self._sock.fileno(), self._on_readable)
+            READ_NOTIFIER.add(self._sock.fileno(), self._on_readable)
         except OSError as error:  # no descriptor or no memory is left for it
             self._sock.close()
             if limit := limit_reached(error):
                 raise ClientLimitReached(f"cannot watch a connection to {origin.authority}: {limit}") from None
-            raise ConnectFailed(f"cannot watch a connection to {origin.authority}: {words_of(error)}") from None
+            raise ConnectFailed(f"cannot watch a connection to {origin.authority}: {error_text(error)}") from None
 
     def send(self, request: bytes, receiver: Receiver | None = None) -> Exchange:
         """Start an exchange; the first one bears the cost of connecting. A failure to send is the exchange's error,
@@ -82,73 +84,68 @@ class Connection:
         self._times.emptied_ns = exchange.sent_ns
         self._connect_ns = 0
         self._exchange = exchange
-        self._bytes_before_request = self._tls.sent_bytes if self._tls else self._sent_bytes
-        self._sent_bytes += len(request)
+        sender = self._sender
+        sender.bytes_before_request = self._tls.sent_bytes if self._tls else sender.sent_bytes
+        sender.sent_bytes += len(request)
         try:
-            self._send_all(self._tls.encrypt(request) if self._tls else request)
+            sender.send(self._tls.encrypt(request) if self._tls else request)
         except TimeoutError:
             late = ServerBrokeProtocol(f"the server took no more of the request for {self._timeout_s:g} s")
             self._stop(late, exchange)
         except OSError as error:
             broken = _as_wire_error(error, "the connection broke while the request was sent")
             # EPIPE: the server's orderly close came first, and its reset answers what was sent since.
-            closed_first = error.errno == errno.EPIPE and self._request_unacknowledged()
+            closed_first = error.errno == errno.EPIPE and not self.closed and sender.surely_unacknowledged()
             if not exchange.ended:
-                exchange.never_read = not self._accepted_bytes or closed_first
+                exchange.never_read = not sender.accepted_bytes or closed_first
             self._stop(broken, exchange)
+        finally:
+            if self.closed:
+                self._sock.close()
         return exchange
 
-    def _request_unacknowledged(self) -> bool:
-        """Whether the server's system has surely acknowledged nothing of the last request."""
-        acknowledged = None if self.closed else acknowledged_bytes(self._sock)
-        return acknowledged is not None and acknowledged <= self._bytes_before_request
-
     def unwatch(self) -> None:
-        """Have the drainer read it instead of the hub. The exchange's end brings the hub's watch back."""
-        if not self.closed and not self._patient:
+        """Let the deferred reader read it instead of the hub, until the exchange's end."""
+        if not self.closed and self._streaming_since_ns is None:
             self.watched = False
-            READY.remove(self._sock.fileno())
-            self._become_patient()
+            READ_NOTIFIER.remove(self._sock.fileno())
+            self._start_streaming()
 
-    def put_aside(self) -> None:
-        """Read as before, but look at several reads at a time, as long as they end as a stream's reads do; until the
+    def defer(self) -> None:
+        """Read as before, but process several reads at a time, as long as they end as a stream's reads do; until the
         exchange's end."""
-        if not self.closed and not self._patient and self._kernel_stamps:
-            READY.change(self._sock.fileno(), self._put_aside)
-            self._become_patient()
+        if not self.closed and self._streaming_since_ns is None and self._kernel_stamps:
+            READ_NOTIFIER.change(self._sock.fileno(), self._defer_read)
+            self._start_streaming()
 
-    def _become_patient(self) -> None:
-        self._patient_since_ns = time.perf_counter_ns()
-        POLLS.patient += 1
-        DRAINER.add(self)
+    def _start_streaming(self) -> None:
+        self._streaming_since_ns = time.perf_counter_ns()
+        LOOP_PACER.streaming += 1
+        DEFERRED_READER.add(self)
 
-    def _end_patience(self) -> None:
-        """With the exchange: what comes next is read, and looked at, as it comes; be it the connection's close."""
-        if not self._patient:
+    def _end_streaming(self) -> None:
+        """At the exchange's end: what comes next, even the connection's close, is read and processed as it comes."""
+        if self._streaming_since_ns is None:
             return
-        self._patient_since_ns = None
-        POLLS.patient -= 1
-        DRAINER.remove(self)
+        self._streaming_since_ns = None
+        LOOP_PACER.streaming -= 1
+        DEFERRED_READER.remove(self)
         if not self.closed:
-            read_as = READY.change if self.watched else READY.add
+            read_as = READ_NOTIFIER.change if self.watched else READ_NOTIFIER.add
             read_as(self._sock.fileno(), self._on_readable)
             self.watched = True
 
-    @property
-    def _patient(self) -> bool:
-        return self._patient_since_ns is not None
-
     def catch_up(self) -> None:
-        """Take all that has come, be it put aside or, where nobody watches, still with the kernel."""
+        """Process all that has come: deferred reads, and what the kernel holds of an unwatched stream."""
         if self.watched or self.closed:
-            self._look_at_aside()
+            self._process_deferred()
         else:
             self._on_readable()
 
     def read_now(self) -> int:
-        """Read and hand over all that the kernel holds, though the hub would read it soon; return how many bytes that
+        """Read and process all that the kernel holds, though the hub would read it soon; return how many bytes that
         was. Where the process was stopped or busy, timers run out before what arrived meanwhile has been read."""
-        self._look_at_aside()
+        self._process_deferred()
         received = 0
         while not self.closed and received < _MOST_BYTES_AT_A_LIMIT:
             received += (last := self._on_readable(in_loop=False))
@@ -156,43 +153,36 @@ class Connection:
                 break
         return received
 
-    def _look_at_aside(self) -> None:
-        if self._aside:
-            try:
-                self._look()
-            except Exception as error:
-                self._stop(_as_wire_error(error))
+    def poll(self) -> int:
+        """Read what the kernel holds of an unwatched stream, or process the deferred reads of a watched one. Returns in
+        how many passes of the deferred reader to call again.
 
-    def visit(self) -> int:
-        """Take what the kernel holds where nobody watches it, or look at what was put aside; in how many of the
-        drainer's passes to come again.
-
-        An unwatched stream's end is noticed at a visit, and its user goes on only then: later by a small part of the
-        time that it took.
+        An unwatched stream's end is noticed here, and its user goes on only then: later by a small share of the time
+        that the stream took.
         """
         if self.watched:
-            self._look_at_aside()
+            self._process_deferred()
             return MOST_PASSES
         received = self._on_readable()
-        if self._patient_since_ns is None or received > _MUCH_BYTES:
+        if self._streaming_since_ns is None or received > _LARGE_READ_BYTES:
             return 1
-        took_s = (time.perf_counter_ns() - self._patient_since_ns) / 1e9
-        return max(1, min(MOST_PASSES, int(_LATE_PART * took_s / INTERVAL_S)))
+        took_s = (time.perf_counter_ns() - self._streaming_since_ns) / 1e9
+        return max(1, min(MOST_PASSES, int(_LATE_SHARE * took_s / INTERVAL_S)))
 
     def close(self) -> None:
         """Stop watching and close. An exchange that has not ended is left without its end."""
-        self._look_at_aside()
+        self._process_deferred()
         if not self.closed:
             self.closed = True
             self._answered = self.has_answered
             self._exchange = None  # it knows this connection: no ring of references is left
-            self._end_patience()
-            READY.remove(self._sock.fileno())
-            if not self._sending:
+            self._end_streaming()
+            READ_NOTIFIER.remove(self._sock.fileno())
+            if not self._sender.sending:
                 self._sock.close()
                 return
-            # A sender waits on this descriptor, and libev aborts the process if it is closed underneath. Shut down, it
-            # wakes the sender, who closes it.
+            # `send` waits on this descriptor, and libev aborts the process if it is closed meanwhile. The shutdown
+            # wakes `send`, which closes it.
             with suppress(OSError):
                 self._sock.shutdown(socket.SHUT_RDWR)
 
@@ -208,34 +198,6 @@ class Connection:
         exchange = self._exchange
         return not self.closed and (exchange is None or (exchange.ended and exchange.response.keeps_alive))
 
-    def _send_all(self, request: bytes) -> None:
-        view = memoryview(request)
-        self._sending, late = True, False
-        self._accepted_bytes = 0
-        try:
-            while view:
-                try:
-                    accepted = self._sock.send(view)
-                    view, late = view[accepted:], False
-                    self._accepted_bytes += accepted
-                except BlockingIOError:
-                    if late:
-                        raise TimeoutError from None
-                    with POLLS.hurry():
-                        late = not self._becomes_writable()
-        finally:
-            self._sending = False
-            if self.closed:
-                self._sock.close()
-
-    def _becomes_writable(self) -> bool:
-        """False where that took too long; it may have happened just now, if the process was stopped."""
-        try:
-            gevent.socket.wait_write(self._sock.fileno(), timeout=self._timeout_s)
-        except TimeoutError:
-            return False
-        return True
-
     def _on_readable(self, in_loop: bool = True) -> int:
         """Runs in the hub: must neither block nor raise. How many bytes were read. in_loop: whether the loop just
         reported that there is something to read."""
@@ -243,110 +205,98 @@ class Connection:
         try:
             for _ in range(_READS_AT_ONCE):
                 received += (last := self._read(in_loop))
-                if last >= _MUCH_BYTES:
-                    self._note_much(more=False)
+                if last >= _LARGE_READ_BYTES and self._exchange is not None:
+                    self._exchange.behind_ns = time.perf_counter_ns()
                 if last < _READ_BYTES or self.closed:
                     return received
-            READY.again(self._sock.fileno())
+            READ_NOTIFIER.rearm(self._sock.fileno())
         except BlockingIOError:
             pass
         except Exception as error:  # a defect of ours must reach the request's record, not vanish in the hub
             self._stop(_as_wire_error(error))
         return received
 
-    def _note_much(self, more: bool) -> None:
-        """The last read held so much that the server may have waited for it; `more`: perhaps not all there was."""
-        if self._exchange is not None:
-            self._exchange.behind_ns = time.perf_counter_ns()
-        if more:
-            READY.again(self._sock.fileno())
-
-    def _put_aside(self) -> None:
-        """As _on_readable, for each read of a patient stream: nothing is done here that can be done for several."""
-        aside = self._aside
+    def _defer_read(self) -> None:
+        """As _on_readable, for each read of a stream: what can be done for several reads at once is left for later."""
+        deferred = self._deferred
         try:
             data, ancillary, _, _ = self._sock.recvmsg(_READ_BYTES, ANCILLARY_BYTES)
             real_ns, now_ns = clocks_ns()
-            if len(data) >= _MUCH_BYTES:
-                self._note_much(len(data) == _READ_BYTES)
-            if data and self._tls is not None and not (data := self._decrypted(data)):
-                self._check_tls()
+            if len(data) >= _LARGE_READ_BYTES and self._exchange is not None:
+                self._exchange.behind_ns = time.perf_counter_ns()
+                if len(data) == _READ_BYTES:  # perhaps not all there was
+                    READ_NOTIFIER.rearm(self._sock.fileno())
+            tls = self._tls
+            if data and tls is not None and not (data := tls.received(data, self._sock)):
+                tls.check()
                 return
-            aside += data, stamp_of(ancillary), real_ns, now_ns
-            broken = self._tls is not None and self._tls.broken is not None
-            if len(aside) < _ASIDE_NOTES and data.endswith(_WHOLE_EVENT) and not broken:
+            deferred += data, stamp_of(ancillary), real_ns, now_ns
+            broken = tls is not None and tls.broken is not None
+            if len(deferred) < _MOST_DEFERRED_FIELDS and data.endswith(_WHOLE_EVENT) and not broken:
                 return
-            self._look()
-            self._check_tls()
+            self._process_deferred()
+            if tls is not None:
+                tls.check()
         except BlockingIOError:
             return
         except Exception as error:
             self._stop(_as_wire_error(error))
 
-    def _look(self) -> None:
-        notes, self._aside = self._aside, []
-        reads = reads_of(notes, self._times)
-        at, end = 0, len(reads.datas)
-        alike_end = 0
-        if all(reads.kernel):
-            alike_end = end if reads.datas[-1].endswith(_WHOLE_EVENT) else end - 1
-        in_vain = 0
-        while not self.closed and at < end:
-            if in_vain <= _ODD_ONES and (taken := self._take_alike(reads, at, alike_end)):
-                at += taken
-                in_vain = 0
-            else:
-                self._take(*reads.one(at))
+    def _process_deferred(self) -> None:
+        """Must not raise."""
+        if not self._deferred:
+            return
+        fields, self._deferred = self._deferred, []
+        try:
+            reads = read_batch_of(fields, self._times)
+            at, end = 0, len(reads.datas)
+            batch_end = 0
+            if all(reads.kernel):
+                batch_end = end if reads.datas[-1].endswith(_WHOLE_EVENT) else end - 1
+            misses = 0
+            while not self.closed and at < end:
+                exchange = self._exchange
+                if exchange is not None and at < batch_end and misses <= _MOST_BATCH_MISSES:
+                    these = slice(at, batch_end)
+                    if taken := exchange.on_batch(reads.datas[these], reads.arrived_ns[these], reads.delays_ns[these]):
+                        at += taken
+                        misses = 0
+                        continue
+                self._on_read(*reads.one(at))
                 at += 1
-                in_vain += 1
-
-    def _take_alike(self, reads: Reads, begin: int, end: int) -> int:
-        """Take those of the reads from one to another that are like others before them; how many."""
-        if begin >= end or self._exchange is None or self._exchange.ended:
-            return 0
-        these = slice(begin, end)
-        return self._exchange.take_alike(reads.datas[these], reads.arrived_ns[these], reads.delays_ns[these])
+                misses += 1
+        except Exception as error:
+            self._stop(_as_wire_error(error))
 
     def _read(self, in_loop: bool) -> int:
         data, ancillary, _, _ = self._sock.recvmsg(_READ_BYTES, ANCILLARY_BYTES)
         earliest_ns = self._times.emptied_ns
         arrived_ns, delay_ns, kernel = self._times.of(stamp_of(ancillary), *clocks_ns())
-        if in_loop and self.watched and earliest_ns < POLLS.empty_ns <= arrived_ns:
-            earliest_ns = POLLS.empty_ns
+        if in_loop and self.watched and earliest_ns < LOOP_PACER.empty_ns <= arrived_ns:
+            earliest_ns = LOOP_PACER.empty_ns
         received = len(data)
-        if data and self._tls is not None and not (data := self._decrypted(data)):
-            self._check_tls()
+        tls = self._tls
+        if tls is None:
+            self._on_read(data, arrived_ns, delay_ns, kernel, earliest_ns)
             return received
-        self._take(data, arrived_ns, delay_ns, kernel, earliest_ns)
-        self._check_tls()
+        plaintext = tls.received(data, self._sock) if data else data
+        if plaintext or not data:
+            self._on_read(plaintext, arrived_ns, delay_ns, kernel, earliest_ns)
+        tls.check()
         return received
 
-    def _check_tls(self) -> None:
-        """Raises ServerBrokeProtocol where TLS broke behind the data that the last read held."""
-        if self._tls is not None and self._tls.broken is not None:
-            raise self._tls.broken
-
-    def _decrypted(self, data: bytes) -> bytes:
-        """b"" for a record that is not whole yet."""
-        assert self._tls is not None
-        data = self._tls.decrypt(data)
-        if answer := self._tls.to_send():
-            with suppress(BlockingIOError):  # a few bytes of TLS's own, into an idle direction: they fit
-                self._sock.send(answer)
-        return data
-
-    def _take(self, data: bytes, arrived_ns: int, delay_ns: int, kernel: bool, emptied_ns: int) -> None:
+    def _on_read(self, data: bytes, arrived_ns: int, delay_ns: int, kernel: bool, emptied_ns: int) -> None:
         exchange = self._exchange
         if not data:
             self._on_end_of_connection(arrived_ns)
         elif exchange is None or exchange.ended:
-            # Nobody asked for these bytes: the next request could not tell its response from them.
+            # No request is open: the next one could not distinguish its response from these bytes.
             self.close()
         else:
-            exchange.take(data, arrived_ns, delay_ns, kernel, min(arrived_ns, emptied_ns))
+            exchange.on_read(data, arrived_ns, delay_ns, kernel, min(arrived_ns, emptied_ns))
             if exchange.ended:
-                self._end_patience()
-                if self._sending:  # answered before it was asked: the rest need not be sent
+                self._end_streaming()
+                if self._sender.sending:  # answered before all of the request was sent: the rest need not be
                     self.close()
 
     def _on_end_of_connection(self, arrived_ns: int) -> None:
@@ -357,7 +307,7 @@ class Connection:
             except ServerBrokeProtocol as broken:
                 error = broken
                 # The packet with the server's close acknowledges all that had reached it before.
-                self._exchange.never_read = self._request_unacknowledged()
+                self._exchange.never_read = self._sender.surely_unacknowledged()
             self._exchange.finish(arrived_ns, error)
         self.close()
 
@@ -374,5 +324,5 @@ def _as_wire_error(error: Exception, what: str = "the connection broke") -> Wire
     if isinstance(error, OSError):
         if limit := limit_reached(error):
             return ClientLimitReached(f"{what}: {limit}")
-        return ServerBrokeProtocol(f"{what}: {words_of(error)}")
+        return ServerBrokeProtocol(f"{what}: {error_text(error)}")
     return WireError(f"reading failed inside the client: {error!r}")

@@ -9,6 +9,18 @@ class ConnectFailed(WireError):
     """No connection: the name did not resolve, the port refused, the network said no."""
 
 
+class NoTls(ConnectFailed):
+    """The server does not speak TLS at an https address; the text names the http address to try."""
+
+
+class ProxyFailed(ConnectFailed):
+    """The proxy of --proxy cannot be reached, or does not pass requests on; the text says what to do."""
+
+
+class ClientCertificateRefused(ConnectFailed):
+    """The server requires a client certificate, or does not accept the one of --client-cert."""
+
+
 class ConnectTimedOut(WireError):
     """No connection within the time allowed for one."""
 

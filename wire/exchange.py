@@ -7,23 +7,23 @@ from typing import Protocol
 
 from gevent.event import Event
 
-from wire.errors import ServerBrokeProtocol, WireError
-from wire.http import ResponseParser
-from wire.records import Arrival
+from tokenswarm.wire.arrival import Arrival
+from tokenswarm.wire.errors import ServerBrokeProtocol, WireError
+from tokenswarm.wire.http import ResponseParser
 
 #: Of a document that is fetched whole, such as a page of metrics.
 MOST_KEPT_BYTES = 8 * 2**20
 
 
 class Source(Protocol):
-    """What an exchange asks of its connection."""
+    """What an exchange needs of its connection."""
 
     @property
     def watched(self) -> bool: ...
 
     def unwatch(self) -> None: ...
 
-    def put_aside(self) -> None: ...
+    def defer(self) -> None: ...
 
     def catch_up(self) -> None: ...
 
@@ -31,17 +31,17 @@ class Source(Protocol):
 
 
 class Receiver(Protocol):
-    """Is handed what arrives in the hub, and must neither block nor raise."""
+    """Is called in the hub with what arrives, and must neither block nor raise."""
 
-    def take(self, exchange: Exchange, arrival: Arrival) -> None:
-        """Body bytes of one read, as they came or, after `put_aside`, a little later."""
+    def on_read(self, exchange: Exchange, arrival: Arrival) -> None:
+        """Body bytes of one read, as they came or, after `defer`, a little later."""
         ...
 
-    def take_alike(
+    def on_batch(
         self, exchange: Exchange, bodies: Sequence[bytes], arrived_ns: Sequence[int], delays_ns: Sequence[int]
     ) -> int:
-        """Body bytes of several reads, with the kernel's times: take the first of them, as many as can be taken
-        together, and say how many. The others come again, one by one or together."""
+        """Body bytes of several reads, with the kernel's times. Process the first of them, as many as can be processed
+        together, and return how many. The others come again, one by one or together."""
         ...
 
 
@@ -52,8 +52,8 @@ class Exchange:
     connect_ns: what connecting took, 0 on a kept-alive connection.
     headers_ns, ended_ns: arrival of the end of the head, and of the bytes (or the close) that ended the body.
     error: what stopped it early, None if nothing did.
-    behind_ns: when so much was last read at once that the kernel may have had no room for more: the server may have
-    waited for this process until then. None if it never did.
+    behind_ns: when so much was last read at once that the kernel's buffer may have been full, so that the server may
+    have waited for this process until then. None if that never happened.
     never_read: whether the server had surely closed the connection before it could have read the request.
     """
 
@@ -75,7 +75,7 @@ class Exchange:
 
     @property
     def ended(self) -> bool:
-        """Nothing more will arrive (some may still wait to be taken)."""
+        """Nothing more will arrive (deferred reads may still wait to be processed)."""
         return self.ended_ns is not None
 
     @property
@@ -84,18 +84,18 @@ class Exchange:
         return self._source.watched
 
     def unwatch(self) -> None:
-        """From now on let the kernel keep what comes, and read it now and then: ten times a second at first, and later
-        twice. The kernel stamps the last of it: the times of the last output and of the end stay true, those in between
-        are not known."""
+        """From now on leave what comes with the kernel, and read it now and then: ten times a second at first, later
+        twice. The kernel stamps the last of it: the times of the last output and of the end stay exact, those in
+        between are not known."""
         self._source.unwatch()
 
-    def put_aside(self) -> None:
+    def defer(self) -> None:
         """From now on read as before, but hand over several reads at a time, within 0.6 s, or when they may be the
-        last. Who looks at each at once fetches all that this takes into the processor's cache for every token."""
-        self._source.put_aside()
+        last. That costs less than handing over each (see read_batch)."""
+        self._source.defer()
 
     def wait(self, timeout_s: float) -> list[Arrival]:
-        """Sleep until the exchange is over, somebody calls `wake`, or the time is up; then take all arrivals that were
+        """Sleep until the exchange is over, `wake` is called, or the time is up; then return all arrivals that were
         kept since the last call. Nothing else wakes the greenlet. When the time is up, what the kernel holds is read
         first: this process may have been stopped, and the response may have arrived meanwhile."""
         if self._news.wait(timeout_s):
@@ -108,17 +108,17 @@ class Exchange:
         return arrivals
 
     def read_now(self) -> None:
-        """Take all that has arrived, also what the hub has not read yet."""
+        """Process all that has arrived, also what the hub has not read yet."""
         self._source.read_now()
 
     def wake(self) -> None:
-        """Have the greenlet that waits look at what has come."""
+        """Wake the greenlet in `wait`."""
         self._news.set()
 
     # The connection's side.
 
-    def take(self, data: bytes, arrived_ns: int, delay_ns: int, kernel: bool, earliest_ns: int) -> None:
-        """Bytes of one read, told as an Arrival is. Raises ServerBrokeProtocol if they are not a response."""
+    def on_read(self, data: bytes, arrived_ns: int, delay_ns: int, kernel: bool, earliest_ns: int) -> None:
+        """Bytes of one read, with the times of an Arrival. Raises ServerBrokeProtocol if they are not a response."""
         self.bytes_received += len(data)
         response = self.response
         body = response.feed(data)
@@ -131,19 +131,20 @@ class Exchange:
                     raise ServerBrokeProtocol(f"the document is longer than {MOST_KEPT_BYTES} bytes")
                 self.kept.append(arrival)
             else:
-                self._receiver.take(self, arrival)
+                self._receiver.on_read(self, arrival)
         if response.complete:
             self.finish(arrived_ns)
         elif response.broken is not None:
             raise response.broken
 
-    def take_alike(self, reads: Sequence[bytes], arrived_ns: Sequence[int], delays_ns: Sequence[int]) -> int:
-        """Of several reads with the kernel's times, take the first ones together, as many as can be; how many."""
+    def on_batch(self, reads: Sequence[bytes], arrived_ns: Sequence[int], delays_ns: Sequence[int]) -> int:
+        """Of several reads with the kernel's times, process the first ones together, as many as can be. Returns how
+        many; 0 after the end."""
         bodies = self.response.whole_chunks(reads) if self._receiver is not None else ()
         if not bodies:
             return 0
         assert self._receiver is not None
-        taken = self._receiver.take_alike(self, bodies, arrived_ns, delays_ns)
+        taken = self._receiver.on_batch(self, bodies, arrived_ns, delays_ns)
         self.bytes_received += sum(map(len, reads[:taken]))
         return taken
 
@@ -152,6 +153,6 @@ class Exchange:
         if self.ended_ns is None:
             self.ended_ns = ended_ns
             self.error = error
-            self._receiver = None  # who holds this exchange: a ring of references would be garbage for long
+            self._receiver = None  # it refers to this exchange: a cycle would be garbage for long
             self.response.close()
             self._news.set()

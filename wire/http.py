@@ -2,17 +2,33 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from itertools import islice, takewhile
 
 import httptools
 
-from wire.errors import ServerBrokeProtocol
+from tokenswarm.wire.errors import ServerBrokeProtocol
 
 _MAX_HEAD_BYTES = 64 * 1024
 #: An error quotes this much of the first line.
 _QUOTED_BYTES = 40
 _LINE_END = b"\r\n"
+_BLANK_LINE = re.compile(rb"\r?\n\r?\n")
+_FOLDED_LINE = re.compile(rb"\n[ \t]+[^ \t\r\n]")
+_CHUNK_SIZE_THEN_SPACE = re.compile(rb"[0-9a-fA-F]+[ \t]+(?:;|\r?\n)")
+#: What is read although servers must not write it, as RFC 9112 (2.2, 5.2, 6.3, 7.1) says how: see `deviations`.
+_LENIENT = {
+    "lenient_headers": True,
+    "lenient_chunked_length": True,
+    "lenient_spaces_after_chunk_size": True,
+    "lenient_optional_cr_before_lf": True,
+}
+LENGTH_AND_CHUNKED, FOLDED_HEADER, SPACE_AFTER_CHUNK_SIZE = (
+    "length_and_chunked",
+    "folded_header",
+    "space_after_chunk_size",
+)
 #: Small chunks: their sizes by how these are written, and how many bytes they have with all that is around them.
 _SIZES = {b"%x" % size: size for size in range(1, 4096)} | {b"%X" % size: size for size in range(1, 4096)}
 _CHUNK_BYTES = [len(b"%x" % size) + size + 2 * len(_LINE_END) for size in range(4096)]
@@ -22,11 +38,15 @@ class ResponseParser:
     """Feed it bytes; read status, headers, body parts and whether the response is complete.
 
     broken: why the rest of the response cannot be read, None as long as it can. The result does not depend on how the
-    bytes were split into reads.
+    bytes were split into reads. deviations: how the framing is lax but unambiguous, by the names above; the size of the
+    first chunk stands for all.
     """
 
     def __init__(self) -> None:
         self.broken: ServerBrokeProtocol | None = None
+        self.deviations: set[str] = set()
+        self._raw_start: bytes | None = b""  # of the response, until its framing is known
+        self._informational_heads = 0
         self.status = 0
         self.headers: dict[str, str] = {}
         self.head_complete = False
@@ -38,6 +58,7 @@ class ResponseParser:
         self._informational = False
         self._keeps_alive = False
         self._parser: httptools.HttpResponseParser | None = httptools.HttpResponseParser(self)
+        self._parser.set_dangerous_leniencies(**_LENIENT)
 
     def feed(self, data: bytes) -> bytes:
         """Parse the bytes of one read and return the body bytes among them. Raises ServerBrokeProtocol if they are not
@@ -54,6 +75,8 @@ class ResponseParser:
             self.broken = broken
             if not self._body:
                 raise
+        if self._raw_start is not None:
+            self._look_at_framing(self._raw_start + data)
         body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
         self._body.clear()
         self._last_read, self._last_body = data, body
@@ -75,6 +98,23 @@ class ResponseParser:
             raise ServerBrokeProtocol(f"the response's head is longer than {_MAX_HEAD_BYTES} bytes")
         if len(data) > allowed:
             self._parse(data[allowed:])
+
+    def _look_at_framing(self, start: bytes) -> None:
+        """Note what is lax, once the head and the first chunk's size are there."""
+        self._raw_start = start
+        if not self.head_complete:
+            return
+        heads = [found.span() for found in islice(_BLANK_LINE.finditer(start), self._informational_heads + 1)]
+        head_end, body_start = heads[-1] if heads else (len(start), len(start))
+        if self._is_chunked and not self.complete and start.find(b"\n", body_start) < 0:
+            return
+        self._raw_start = None
+        if self._is_chunked and "content-length" in self.headers:
+            self.deviations.add(LENGTH_AND_CHUNKED)
+        if _FOLDED_LINE.search(start, 0, head_end):
+            self.deviations.add(FOLDED_HEADER)
+        if self._is_chunked and _CHUNK_SIZE_THEN_SPACE.match(start, body_start):
+            self.deviations.add(SPACE_AFTER_CHUNK_SIZE)
 
     def _parse(self, data: bytes) -> None:
         assert self._parser is not None
@@ -128,14 +168,18 @@ class ResponseParser:
     @property
     def _is_framed(self) -> bool:
         """Whether the body has a length or a last chunk; otherwise the end of the connection is its end."""
-        return "content-length" in self.headers or "chunked" in self.headers.get("transfer-encoding", "").lower()
+        return "content-length" in self.headers or self._is_chunked
+
+    @property
+    def _is_chunked(self) -> bool:
+        return "chunked" in self.headers.get("transfer-encoding", "").lower()
 
     @property
     def keeps_alive(self) -> bool:
         """Whether another request may follow on the same connection."""
         return self._keeps_alive
 
-    # httptools' callbacks. It goes straight on to a next response, and tells of trailers as of headers.
+    # httptools' callbacks. It goes straight on to a next response, and reports trailers like headers.
 
     def on_message_begin(self) -> None:
         if self.complete:
@@ -152,6 +196,7 @@ class ResponseParser:
         status = self._parser.get_status_code()
         self._informational = 100 <= status < 200
         if self._informational:  # 1xx: the response proper is still to come
+            self._informational_heads += 1
             self.headers.clear()
             return
         self.status = status
@@ -165,7 +210,7 @@ class ResponseParser:
         if not self._informational and not self.complete:
             assert self._parser is not None
             self.complete = True
-            self._keeps_alive = self._parser.should_keep_alive()  # asked any later, the parser has forgotten
+            self._keeps_alive = self._parser.should_keep_alive()  # later the parser no longer knows
 
 
 def _chunks(data: bytes) -> list[bytes]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from wire.errors import UnusableUrl
+from tokenswarm.wire.errors import UnusableUrl
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
@@ -37,7 +37,10 @@ class Origin:
         if not parts.hostname:
             raise UnusableUrl(f"--host names no host: {url!r}; write it as http://HOST:PORT.")
         if not url.isascii() or not url.isprintable() or any(mark in url for mark in " ?#"):
-            raise UnusableUrl(f"--host is http://HOST:PORT/PREFIX in plain ASCII, no spaces, no ? and no #: {url!r}.")
+            raise UnusableUrl(
+                "--host is http://HOST:PORT/PREFIX in plain ASCII without spaces and #; a ?query may stand only "
+                f"behind the path of an endpoint, such as /chat/completions: {url!r}."
+            )
         if any(not 0 < len(label) < 64 for label in parts.hostname.removesuffix(".").split(".")):
             raise UnusableUrl(f"--host has an empty part, or one of more than 63 letters, between its dots: {url!r}.")
         try:

@@ -1,7 +1,7 @@
-"""Reads of one stream that were put aside, to be looked at together.
+"""Deferred reads of one stream, to be processed together.
 
-Who looks at each read at once fetches all that this takes into the processor's cache for every token, and again for the
-next stream's. What must be noted down at once is when it was read.
+Processing each read at once would load the code and data for it into the processor's cache for every token, and again
+for the next stream's. Only the time of the read must be noted at once.
 """
 
 from __future__ import annotations
@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from wire.stamps import ArrivalTimes
+from tokenswarm.wire.stamps import ArrivalTimes
 
-#: What is noted down of a read: its bytes, the kernel's stamp (see stamps.stamp_of), and what clocks_ns() told then.
-NOTES = 4
+#: Of each read: its bytes, the kernel's stamp (see stamps.stamp_of), and the two times of clocks_ns().
+FIELDS_PER_READ = 4
 
 
-class Reads(NamedTuple):
+class ReadBatch(NamedTuple):
     """In the order they were made.
 
     datas: the bytes. arrived_ns: when they arrived, never earlier than those before. delays_ns: how much later they
@@ -30,12 +30,12 @@ class Reads(NamedTuple):
     emptied_ns: Sequence[int]
 
     def one(self, at: int) -> tuple[bytes, int, int, bool, int]:
-        """What is told of that read."""
+        """All columns of one read."""
         return self.datas[at], self.arrived_ns[at], self.delays_ns[at], self.kernel[at], self.emptied_ns[at]
 
 
-def reads_of(notes: Sequence[Any], times: ArrivalTimes) -> Reads:
-    """What the notes of one or more reads in a row come to."""
-    datas, stamps, real_ns, now_ns = (notes[column::NOTES] for column in range(NOTES))
+def read_batch_of(fields: Sequence[Any], times: ArrivalTimes) -> ReadBatch:
+    """The batch of one or more reads in a row, from their fields one after the other."""
+    datas, stamps, real_ns, now_ns = (fields[column::FIELDS_PER_READ] for column in range(FIELDS_PER_READ))
     emptied_ns = (times.emptied_ns, *now_ns)
-    return Reads(datas, *times.of_each(stamps, real_ns, now_ns), emptied_ns)
+    return ReadBatch(datas, *times.of_each(stamps, real_ns, now_ns), emptied_ns)

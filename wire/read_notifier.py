@@ -1,7 +1,7 @@
-"""Tells connections that there is something to read.
+"""Calls connections back when there is something to read.
 
-gevent's loop calls back for one socket after the other, which costs more than asking the kernel which they are. Where
-there is epoll, the sockets are in one of their own, and the loop is told of that as of one socket.
+gevent's loop calls back for each socket by itself, which costs more than one call of the kernel that lists them. Where
+the system has epoll, the sockets are in an epoll of their own, which is a single descriptor to the loop.
 """
 
 from __future__ import annotations
@@ -15,28 +15,28 @@ from gevent import monkey
 _READABLE = 1
 
 
-class Ready(Protocol):
-    """The sockets, by their descriptors, and what is called in gevent's hub when more has come to one."""
+class ReadNotifier(Protocol):
+    """Sockets by their descriptors, and what is called in gevent's hub when one becomes readable."""
 
     def add(self, fileno: int, read: Callable[[], object]) -> None:
-        """Call `read` from now on: once for all that has come, which it may leave unread if it says `again`."""
+        """Call `read` from now on, once for all that has come. If it leaves some of that unread, it calls `rearm`."""
         ...
 
     def change(self, fileno: int, read: Callable[[], object]) -> None:
-        """Call this one instead."""
+        """Replace the callback of a socket that was added."""
         ...
 
-    def again(self, fileno: int) -> None:
-        """Call once more for what is left."""
+    def rearm(self, fileno: int) -> None:
+        """Call back once more, for what is left unread."""
         ...
 
     def remove(self, fileno: int) -> None:
-        """Call no more; nothing happens if it was not. Before the socket is closed."""
+        """Call back no more; to be called before the socket is closed. Nothing happens if it was not added."""
         ...
 
 
-class ReadyByEpoll:
-    """By an epoll of their own."""
+class EpollReadNotifier:
+    """With an epoll of its own."""
 
     def __init__(self) -> None:
         self._readers: dict[int, Callable[[], object]] = {}
@@ -53,7 +53,7 @@ class ReadyByEpoll:
     def change(self, fileno: int, read: Callable[[], object]) -> None:
         self._readers[fileno] = read
 
-    def again(self, fileno: int) -> None:
+    def rearm(self, fileno: int) -> None:
         if fileno in self._readers:
             self._epoll.modify(fileno, self._events)
 
@@ -66,20 +66,20 @@ class ReadyByEpoll:
         epoll, readable, edge, self._gone = (monkey.get_original("select", name) for name in names)
         self._epoll, self._events = epoll(), readable | edge | self._gone
         self._watcher = gevent.get_hub().loop.io(self._epoll.fileno(), _READABLE)
-        self._watcher.start(self._tell)
+        self._watcher.start(self._notify)
 
-    def _tell(self) -> None:
+    def _notify(self) -> None:
         reader_of, gone = self._readers.get, self._gone
-        # All of them, not the thousand that are the default: who is not told of now had nothing to read.
+        # All of them, not the default of a thousand: a socket that is not listed now has nothing to read.
         for fileno, events in self._epoll.poll(0, max(1, len(self._readers))):
             if (read := reader_of(fileno)) is not None:  # one that was read just now may have ended another
                 read()
-                if events & gone:  # the end stood behind the last bytes, and nothing more comes that would tell of it
-                    self.again(fileno)
+                if events & gone:  # the end follows the last bytes, and there is no further event for it
+                    self.rearm(fileno)
 
 
-class ReadyByLoop:
-    """By gevent's loop itself, which goes on calling for as long as something is unread."""
+class LoopReadNotifier:
+    """With gevent's loop, which calls back for as long as something is unread."""
 
     def __init__(self) -> None:
         self._watchers: dict[int, Any] = {}
@@ -91,8 +91,8 @@ class ReadyByLoop:
     def change(self, fileno: int, read: Callable[[], object]) -> None:
         self._watchers[fileno].start(read)
 
-    def again(self, fileno: int) -> None:
-        """It does."""
+    def rearm(self, fileno: int) -> None:
+        """Nothing to do: the loop calls back until all is read."""
 
     def remove(self, fileno: int) -> None:
         if (watcher := self._watchers.pop(fileno, None)) is not None:
@@ -101,7 +101,7 @@ class ReadyByLoop:
 
 
 def has_epoll() -> bool:
-    """Whether this system has it. Locust has gevent patch the module `select`, which hides it there."""
+    """Whether this system has epoll. gevent's patch of the module `select`, which Locust applies, hides it there."""
     try:
         monkey.get_original("select", "epoll")
     except AttributeError:
@@ -109,5 +109,5 @@ def has_epoll() -> bool:
     return True
 
 
-#: One to a process, as its loop is; filled after any fork.
-READY: Ready = ReadyByEpoll() if has_epoll() else ReadyByLoop()
+#: One per process, like its loop; filled after any fork.
+READ_NOTIFIER: ReadNotifier = EpollReadNotifier() if has_epoll() else LoopReadNotifier()

@@ -1,4 +1,4 @@
-"""Kernel receive times: asking a socket for them, and bringing them onto this process's clock."""
+"""Kernel receive times: requesting them from a socket, and converting them to this process's clock."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _keeper: socket.socket | None = None
 _TIMESPEC = struct.Struct("@qq")
 _TIMESPEC_BYTES = _TIMESPEC.size
 _SOL_SOCKET = socket.SOL_SOCKET
-#: Room for one ancillary message that holds a timespec.
+#: Size of a buffer for one ancillary message that holds a timespec.
 ANCILLARY_BYTES = socket.CMSG_SPACE(_TIMESPEC.size) if hasattr(socket, "CMSG_SPACE") else 0
 
 
@@ -33,7 +33,7 @@ def keep_kernel_stamping() -> None:
 
 
 def enable_kernel_stamps(sock: socket.socket) -> bool:
-    """Ask for a receive time with every read (SO_TIMESTAMPNS). False where the system has no such option."""
+    """Request a receive time with every read (SO_TIMESTAMPNS). False where the system has no such option."""
     if sys.platform != "linux":
         return False
     try:
@@ -46,7 +46,7 @@ def enable_kernel_stamps(sock: socket.socket) -> bool:
 def clocks_ns() -> tuple[int, int]:
     """(real_ns, now_ns): CLOCK_REALTIME, by which the kernel stamps, and time.perf_counter_ns()'s.
 
-    In this order and side by side: a process put aside between the two makes an arrival late, never early.
+    In this order and side by side: a process that is suspended between the two makes an arrival late, never early.
     """
     return time.time_ns(), time.perf_counter_ns()
 
@@ -75,7 +75,7 @@ def arrival_time_ns(stamp: bytes, real_ns: int, now_ns: int, not_before_ns: int)
 
 
 class ArrivalTimes:
-    """One connection's, read by read.
+    """The arrival times of one connection, read by read.
 
     emptied_ns: when the socket was read last, and held no more.
     """
@@ -97,7 +97,7 @@ class ArrivalTimes:
     def of_each(
         self, stamps: Sequence[bytes], real_ns: Sequence[int], now_ns: Sequence[int]
     ) -> tuple[Sequence[int], Sequence[int], Sequence[bool]]:
-        """The same of several reads in a row: what each was told, in three columns."""
+        """The same for several reads in a row, as three columns."""
         if all(stamps):
             arrived_ns = [
                 seconds * 1_000_000_000 + nanoseconds - real + now

@@ -9,7 +9,7 @@ import pytest
 
 from tests import peer
 from tests.peer import PATIENCE_S, Server
-from wire import Arrival, Exchange, StreamClient
+from tokenswarm.wire import Arrival, Exchange, StreamClient
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wire.stamps import ArrivalTimes, arrival_time_ns, clocks_ns, stamp_of
+from tokenswarm.wire.stamps import ArrivalTimes, arrival_time_ns, clocks_ns, stamp_of
 
 HEAD = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 END = b"0\r\n\r\n"
@@ -141,7 +141,7 @@ def test_a_kept_connection_goes_on_having_the_kernels_times(server: Any, client:
 def test_without_kernel_times_an_arrival_has_the_time_of_its_reading_and_says_so(
     server: Any, client: Any, drain: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("wire.connection.enable_kernel_stamps", lambda sock: False)
+    monkeypatch.setattr("tokenswarm.wire.connection.enable_kernel_stamps", lambda sock: False)
     exchange = client.post("/", b"")
     peer = server.accept()
     peer.send(HEAD + chunk(b"a") + END)
@@ -163,7 +163,7 @@ def test_a_silent_server_costs_the_waiting_greenlet_no_more_than_its_timeout(ser
 
 
 class Clocks:
-    """Two clocks, a fixed offset apart; each look takes `pause_ns`, as if the process had been put aside meanwhile."""
+    """Two clocks, a fixed offset apart; each look takes `pause_ns`, as if the process had been suspended meanwhile."""
 
     def __init__(self, pause_ns: int = 0) -> None:
         self._now_ns = 5 * 10**9
@@ -184,25 +184,25 @@ def stamped(at_ns: int) -> list[tuple[int, int, bytes]]:
 
 @pytest.fixture
 def clocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("wire.stamps.time", Clocks())
+    monkeypatch.setattr("tokenswarm.wire.stamps.time", Clocks())
 
 
 NOW_NS = 5 * 10**9
 
 
-def told(ancillary: list[tuple[int, int, bytes]], not_before_ns: int) -> tuple[int, int, bool]:
+def read_of(ancillary: list[tuple[int, int, bytes]], not_before_ns: int) -> tuple[int, int, bool]:
     return arrival_time_ns(stamp_of(ancillary), *clocks_ns(), not_before_ns)
 
 
 @pytest.mark.usefixtures("clocks")
 def test_a_stamp_is_brought_onto_our_clock_to_the_nanosecond() -> None:
-    assert told(stamped(NOW_NS - 1_234_567), 0) == (NOW_NS - 1_234_567, 1_234_567, True)
+    assert read_of(stamped(NOW_NS - 1_234_567), 0) == (NOW_NS - 1_234_567, 1_234_567, True)
 
 
 @pytest.mark.usefixtures("clocks")
 @pytest.mark.parametrize("ago_ns", [0, 1_000_000])
 def test_a_stamp_at_either_end_of_what_is_possible_is_taken(ago_ns: int) -> None:
-    assert told(stamped(NOW_NS - ago_ns), NOW_NS - 1_000_000) == (NOW_NS - ago_ns, ago_ns, True)
+    assert read_of(stamped(NOW_NS - ago_ns), NOW_NS - 1_000_000) == (NOW_NS - ago_ns, ago_ns, True)
 
 
 @pytest.mark.usefixtures("clocks")
@@ -219,13 +219,13 @@ def test_a_stamp_at_either_end_of_what_is_possible_is_taken(ago_ns: int) -> None
     ],
 )
 def test_without_a_credible_stamp_the_time_of_the_reading_is_used(ancillary: list[tuple[int, int, bytes]]) -> None:
-    assert told(ancillary, NOW_NS - 1_000_000) == (NOW_NS, 0, False)
+    assert read_of(ancillary, NOW_NS - 1_000_000) == (NOW_NS, 0, False)
 
 
 @pytest.mark.usefixtures("clocks")
 def test_other_ancillary_data_does_not_hide_the_stamp() -> None:
     other = (socket.SOL_SOCKET, SO_TIMESTAMPNS + 1, b"\0" * 16)
-    assert told([other, *stamped(NOW_NS - 7)], 0) == (NOW_NS - 7, 7, True)
+    assert read_of([other, *stamped(NOW_NS - 7)], 0) == (NOW_NS - 7, 7, True)
 
 
 @given(
@@ -255,8 +255,8 @@ def test_several_reads_are_told_as_each_by_itself(reads: list[tuple[int | None, 
 def test_a_process_put_aside_between_its_looks_at_two_clocks_makes_no_arrival_early(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("wire.stamps.time", Clocks(pause_ns=5_000_000))
-    arrived_ns, delay_ns, _ = told(stamped(NOW_NS), 0)
+    monkeypatch.setattr("tokenswarm.wire.stamps.time", Clocks(pause_ns=5_000_000))
+    arrived_ns, delay_ns, _ = read_of(stamped(NOW_NS), 0)
     assert arrived_ns >= NOW_NS
     assert delay_ns >= 0
 

@@ -10,9 +10,17 @@ import gevent
 import pytest
 from gevent import monkey
 
-import wire.client
+import tokenswarm.wire.client
 from tests.peer import PATIENCE_S, just_before_it_sends
-from wire import ClientLimitReached, ConnectFailed, ConnectTimedOut, Origin, StreamClient, WireError, went_stale
+from tokenswarm.wire import (
+    ClientLimitReached,
+    ConnectFailed,
+    ConnectTimedOut,
+    Origin,
+    StreamClient,
+    WireError,
+    went_stale,
+)
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"
 
@@ -291,7 +299,7 @@ def test_a_connection_that_cannot_be_watched_is_one_that_failed(
     def none_left(fileno: int, read: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("wire.connection.READY.add", none_left)
+    monkeypatch.setattr("tokenswarm.wire.connection.READ_NOTIFIER.add", none_left)
     with pytest.raises(ClientLimitReached, match=r"^cannot watch a connection to 127\.0\.0\.1:\d+: .*epoll"):
         client.connect()
     assert server.accept().hears_the_end()
@@ -301,8 +309,8 @@ def test_a_server_that_closed_too_late_has_more_time_to_do_so_the_next_time(
     server: Any, client: Any, body: Any, drain: Any, background: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else every later request of every user is lost as this one is."""
-    monkeypatch.setattr(wire.client, "_CLOSES_AGAIN_WITHIN_S", PATIENCE_S)
-    monkeypatch.setitem(wire.client._keeps_connections, client._origin.authority, True)
+    monkeypatch.setattr(tokenswarm.wire.client, "_CLOSES_AGAIN_WITHIN_S", PATIENCE_S)
+    monkeypatch.setitem(tokenswarm.wire.client._keeps_connections, client._origin.authority, True)
     first = client.post("/1", b"")
     peer = server.accept()
     peer.send(OK)
@@ -324,12 +332,36 @@ def test_a_server_that_closed_too_late_has_more_time_to_do_so_the_next_time(
     assert fourth.connect_ns > 0
 
 
+def test_pages_that_keep_their_connections_say_nothing_of_a_server_that_closes_behind_each_stream(
+    server: Any, client: Any, clients: Any, body: Any, background: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else each scrape of its metrics would send a stream to a dead connection."""
+    monkeypatch.setattr(tokenswarm.wire.client, "_CLOSES_WITHIN_S", 0.0)
+    monkeypatch.setattr(tokenswarm.wire.client, "_CLOSES_AGAIN_WITHIN_S", PATIENCE_S)
+    monkeypatch.setitem(tokenswarm.wire.client._keeps_connections, client._origin.authority, False)
+    scraper, pages = clients(server), None
+    for _ in range(3):
+        got = scraper.get("/metrics")
+        pages = pages or server.accept()
+        pages.send(OK)
+        body(got)
+    first = client.post("/1", b"")
+    stream = server.accept()
+    stream.send(OK)
+    body(first)
+    background(lambda: (gevent.sleep(0.05), stream.close()))
+    second = client.post("/2", b"")
+    server.accept().send(OK)
+    assert body(second) == b"hi"
+    assert second.connect_ns > 0
+
+
 def test_a_close_of_an_idle_connection_is_no_sign_of_a_server_that_closes_behind_each_answer(
     server: Any, client: Any, body: Any, until: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else the next answer of each user would be followed by a wait in vain."""
-    monkeypatch.setattr(wire.client, "_IDLE_S", 0.0)
-    monkeypatch.setitem(wire.client._keeps_connections, client._origin.authority, True)
+    monkeypatch.setattr(tokenswarm.wire.client, "_IDLE_S", 0.0)
+    monkeypatch.setitem(tokenswarm.wire.client._keeps_connections, client._origin.authority, True)
     first = client.post("/1", b"")
     peer = server.accept()
     peer.send(OK)
@@ -339,4 +371,4 @@ def test_a_close_of_an_idle_connection_is_no_sign_of_a_server_that_closes_behind
     second = client.post("/2", b"")
     server.accept().send(OK)
     assert body(second) == b"hi"
-    assert wire.client._keeps_connections[client._origin.authority]
+    assert tokenswarm.wire.client._keeps_connections[client._origin.authority]

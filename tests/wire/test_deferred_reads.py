@@ -1,4 +1,4 @@
-"""Reads that are put aside: stamped as they come, looked at together."""
+"""Deferred reads: stamped as they come, processed together."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 
 from tests.peer import PATIENCE_S
-from wire import Arrival, Exchange
-from wire.connection import _ASIDE_NOTES
-from wire.drainer import DRAINER
-from wire.polls import POLLS
-from wire.reads import NOTES
+from tokenswarm.wire import Arrival, Exchange
+from tokenswarm.wire.connection import _MOST_DEFERRED_FIELDS
+from tokenswarm.wire.deferred_reader import DEFERRED_READER
+from tokenswarm.wire.loop_pacer import LOOP_PACER
+from tokenswarm.wire.read_batch import FIELDS_PER_READ
 
-ASIDE_READS = _ASIDE_NOTES // NOTES
+ASIDE_READS = _MOST_DEFERRED_FIELDS // FIELDS_PER_READ
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 END = b"0\r\n\r\n"
 
@@ -32,14 +32,14 @@ class Listener:
         self.arrived_ns: list[int] = []
         self.groups: list[int] = []
 
-    def take(self, exchange: Exchange, arrival: Arrival) -> None:
+    def on_read(self, exchange: Exchange, arrival: Arrival) -> None:
         assert arrival.earliest_ns <= arrival.arrived_ns
         self._note([arrival.data], [arrival.arrived_ns])
         if not exchange.watched or len(self.groups) > 1:
             return
-        exchange.put_aside()
+        exchange.defer()
 
-    def take_alike(
+    def on_batch(
         self, exchange: Exchange, bodies: Sequence[bytes], arrived_ns: Sequence[int], delays_ns: Sequence[int]
     ) -> int:
         if not self.takes_alike:
@@ -64,8 +64,8 @@ class Listener:
 def nothing_stays_behind(client: Any) -> Iterator[None]:
     yield
     client.close()
-    assert POLLS.patient == 0
-    assert not DRAINER._turn_of
+    assert LOOP_PACER.streaming == 0
+    assert not DEFERRED_READER._turn_of
 
 
 @pytest.fixture
@@ -92,7 +92,7 @@ def send(begun: tuple[Any, Any], client: Any, until: Any, listener: Listener) ->
 
     def reads() -> int:
         """Those that wait and those that were handed over, which on a slow machine happens meanwhile."""
-        return len(client._connection._aside) // NOTES + len(listener.bodies)
+        return len(client._connection._deferred) // FIELDS_PER_READ + len(listener.bodies)
 
     def to_the_last(*parts: bytes) -> list[int]:
         sent_ns = []
@@ -188,7 +188,7 @@ def test_a_full_lot_is_looked_at_without_waiting(
     begun: tuple[Any, Any], send: Any, listener: Listener, until: Any
 ) -> None:
     _, peer = begun
-    DRAINER._greenlet.kill()  # on a slow machine its visit would come between two reads
+    DEFERRED_READER._greenlet.kill()  # on a slow machine its visit would come between two reads
     send(*[chunk("again")] * (ASIDE_READS - 1))
     assert listener.groups == [1]
     peer.send(chunk("again"))
@@ -224,28 +224,28 @@ def test_reads_without_the_kernels_time_are_taken_in_their_place_and_may_be_the_
 ) -> None:
     exchange, peer = begun
     send(chunk("two"))
-    monkeypatch.setattr("wire.connection.stamp_of", lambda ancillary: b"")
+    monkeypatch.setattr("tokenswarm.wire.connection.stamp_of", lambda ancillary: b"")
     peer.send(chunk("three"))
     until(lambda: listener.text == "one two three ")
     peer.send(END)
     exchange.wait(PATIENCE_S)
     assert exchange.error is None
-    assert POLLS.patient == 0
+    assert LOOP_PACER.streaming == 0
     assert client.post("/", b"", None, Listener()).connect_ns == 0
     peer.request()
 
 
-@pytest.mark.parametrize("gaps", [True, False], ids=["put aside", "unwatched"])
+@pytest.mark.parametrize("gaps", [True, False], ids=["deferred", "unwatched"])
 def test_a_stream_that_is_over_in_the_read_that_begins_it_leaves_nothing_to_the_next(
     server: Any, client: Any, until: Any, kernel_stamps: None, gaps: bool
 ) -> None:
     """More than a read was waiting: the rest is read at once, the end too."""
 
     class Relaxing(Listener):
-        def take(self, exchange: Exchange, arrival: Arrival) -> None:
+        def on_read(self, exchange: Exchange, arrival: Arrival) -> None:
             self._note([arrival.data], [arrival.arrived_ns])
             if not exchange.response.complete:
-                exchange.put_aside() if gaps else exchange.unwatch()
+                exchange.defer() if gaps else exchange.unwatch()
 
     peer = None
     for _ in range(3):
@@ -257,8 +257,8 @@ def test_a_stream_that_is_over_in_the_read_that_begins_it_leaves_nothing_to_the_
         exchange.wait(PATIENCE_S)
         assert len(listener.bodies) == 2
         assert exchange.watched
-        assert POLLS.patient == 0
-        assert not DRAINER._turn_of
+        assert LOOP_PACER.streaming == 0
+        assert not DEFERRED_READER._turn_of
     assert exchange.connect_ns == 0
 
 
@@ -286,7 +286,7 @@ def test_a_receiver_that_takes_nothing_together_is_handed_each_by_itself(
     assert listener.groups == [1, 1, 1]
 
 
-def test_without_the_kernels_times_nothing_is_put_aside(server: Any, clients: Any, until: Any) -> None:
+def test_without_the_kernels_times_nothing_is_defer_read(server: Any, clients: Any, until: Any) -> None:
     listener = Listener()
     exchange = clients(server, kernel_stamps=False).post("/", b"", None, listener)
     peer = server.accept()

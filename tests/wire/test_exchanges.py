@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from wire import ResponseParser, ServerBrokeProtocol, WireError
+from tokenswarm.wire import ResponseParser, ServerBrokeProtocol, WireError
 
 LENGTH_HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n"
 CHUNKED_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"

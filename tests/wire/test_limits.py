@@ -14,8 +14,17 @@ from typing import Any
 import pytest
 from gevent import monkey
 
-from wire import ClientLimitReached, ConnectFailed, Limits, Origin, StreamClient, WireError, process_limits, shortage
-from wire.limits import limit_reached
+from tokenswarm.wire import (
+    ClientLimitReached,
+    ConnectFailed,
+    Limits,
+    Origin,
+    StreamClient,
+    WireError,
+    process_limits,
+    shortage,
+)
+from tokenswarm.wire.limits import limit_reached
 
 LIMITS = [errno.EMFILE, errno.ENFILE, errno.EADDRNOTAVAIL, errno.ENOBUFS, errno.ENOMEM, errno.ENOSPC]
 
@@ -131,7 +140,7 @@ def test_memory_that_ends_while_a_request_is_sent_is_the_client_s(server: Any, c
             raise OSError(number, os.strerror(number))
 
     real = connection._sock
-    connection._sock = NoMemory()
+    connection._sender._sock = NoMemory()
     exchange = client.post("/", b"")
     assert isinstance(exchange.error, ClientLimitReached)
 
@@ -153,7 +162,7 @@ def test_a_machine_without_ipv6_lacks_no_port_for_it(
         code = number if address[0] == "127.0.0.1" else errno.EADDRNOTAVAIL  # the last address of a name is IPv6
         raise OSError(code, os.strerror(code))
 
-    monkeypatch.setattr("wire.connect.has_ipv6", lambda: False)
+    monkeypatch.setattr("tokenswarm.wire.connect.has_ipv6", lambda: False)
     monkeypatch.setattr("gevent.socket.create_connection", fails)
     with pytest.raises(WireError) as failed:
         StreamClient(Origin(host, 9), 20.0).post("/", b"")

@@ -1,11 +1,11 @@
-"""How often the loop asks what there is to read."""
+"""How often the loop polls for readable sockets."""
 
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from wire.polls import Polls
+from tokenswarm.wire.loop_pacer import LoopPacer
 
 
 class Clock:
@@ -14,8 +14,8 @@ class Clock:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now_ns = 10**12
         self.slept_ns: list[int] = []
-        monkeypatch.setattr("wire.polls.time", SimpleNamespace(perf_counter_ns=lambda: self.now_ns))
-        monkeypatch.setattr("wire.polls._sleep", self._sleep)
+        monkeypatch.setattr("tokenswarm.wire.loop_pacer.time", SimpleNamespace(perf_counter_ns=lambda: self.now_ns))
+        monkeypatch.setattr("tokenswarm.wire.loop_pacer._sleep", self._sleep)
 
     def _sleep(self, seconds: float) -> None:
         self.slept_ns.append(round(seconds * 1e9))
@@ -28,39 +28,39 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 @pytest.fixture
-def polls() -> Polls:
-    polls = Polls()
+def polls() -> LoopPacer:
+    polls = LoopPacer()
     polls._loop = SimpleNamespace(_callbacks=[])
     return polls
 
 
-def look(polls: Polls, clock: Clock, working_ns: int) -> None:
-    """A round of the loop: it asks, is told at once, and works."""
-    polls._ask()
-    polls._hear()
+def look(polls: LoopPacer, clock: Clock, working_ns: int) -> None:
+    """A round of the loop: it polls, gets the result at once, and works."""
+    polls._before_poll()
+    polls._after_poll()
     clock.now_ns += working_ns
 
 
-def test_with_many_patient_streams_the_loop_asks_once_a_millisecond(polls: Polls, clock: Clock) -> None:
-    polls.patient = 64
+def test_with_many_patient_streams_the_loop_asks_once_a_millisecond(polls: LoopPacer, clock: Clock) -> None:
+    polls.streaming = 64
     for _ in range(3):
         look(polls, clock, working_ns=300_000)
     assert clock.slept_ns == [700_000, 700_000]
 
 
 def test_the_sockets_were_empty_when_it_asked_before_however_long_it_slept_by_itself(
-    polls: Polls, clock: Clock
+    polls: LoopPacer, clock: Clock
 ) -> None:
-    polls.patient = 64
+    polls.streaming = 64
     look(polls, clock, working_ns=100_000)
     asked_ns = clock.now_ns - 100_000
     look(polls, clock, working_ns=0)
     assert polls.empty_ns == asked_ns
 
 
-def test_nobody_waits_longer_for_a_connection(polls: Polls, clock: Clock) -> None:
-    polls.patient = 64
-    with polls.hurry():
+def test_nobody_waits_longer_for_a_connection(polls: LoopPacer, clock: Clock) -> None:
+    polls.streaming = 64
+    with polls.no_delay():
         for _ in range(3):
             look(polls, clock, working_ns=300_000)
     assert clock.slept_ns == []
@@ -69,8 +69,8 @@ def test_nobody_waits_longer_for_a_connection(polls: Polls, clock: Clock) -> Non
 
 
 @pytest.mark.parametrize("case", ["few streams", "a greenlet is due", "a round that took longer"])
-def test_otherwise_it_asks_at_once(polls: Polls, clock: Clock, case: str) -> None:
-    polls.patient = 63 if case == "few streams" else 64
+def test_otherwise_it_asks_at_once(polls: LoopPacer, clock: Clock, case: str) -> None:
+    polls.streaming = 63 if case == "few streams" else 64
     waiting: list[Any] = [print] if case == "a greenlet is due" else []
     polls._loop = SimpleNamespace(_callbacks=waiting)
     for _ in range(3):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from wire import Origin, UnusableUrl
+from tokenswarm.wire import Origin, UnusableUrl
 
 
 @pytest.mark.parametrize(

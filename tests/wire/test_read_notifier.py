@@ -1,4 +1,4 @@
-"""Whoever has something to read is told, however the loop comes to know."""
+"""Every readable socket is called back, with either notifier."""
 
 import socket
 from collections.abc import Callable, Iterator
@@ -7,14 +7,14 @@ from typing import Any
 import gevent
 import pytest
 
-from wire.ready import ReadyByEpoll, ReadyByLoop, has_epoll
+from tokenswarm.wire.read_notifier import EpollReadNotifier, LoopReadNotifier, has_epoll
 
-Ready = ReadyByEpoll | ReadyByLoop
+Ready = EpollReadNotifier | LoopReadNotifier
 
 
-@pytest.fixture(params=[ReadyByEpoll, ReadyByLoop], ids=["epoll", "loop"])
+@pytest.fixture(params=[EpollReadNotifier, LoopReadNotifier], ids=["epoll", "loop"])
 def ready(request: pytest.FixtureRequest) -> Ready:
-    if request.param is ReadyByEpoll and not has_epoll():
+    if request.param is EpollReadNotifier and not has_epoll():
         pytest.skip("only Linux has epoll")
     made: Ready = request.param()
     return made
@@ -77,7 +77,7 @@ def test_what_is_left_is_told_again(ready: Ready, pair: Any, until: Any) -> None
 
     def read() -> None:
         reads.append(ours.recv(2))
-        ready.again(ours.fileno())
+        ready.rearm(ours.fileno())
 
     theirs.send(b"abcdef")
     ready.add(ours.fileno(), lambda: read() if len(reads) < 3 else None)
@@ -101,7 +101,7 @@ def test_who_was_removed_is_told_no_more(ready: Ready, pair: Any) -> None:
     theirs.send(b"data")
     ready.remove(ours.fileno())
     ready.remove(ours.fileno())
-    ready.again(ours.fileno())
+    ready.rearm(ours.fileno())
     gevent.sleep(0.01)
     assert not reader.reads
 
@@ -129,7 +129,7 @@ def test_one_that_ends_another_keeps_it_from_being_told(ready: Ready, until: Any
 
 
 def test_however_many_are_ready_all_are_told_in_one_round() -> None:
-    """By an epoll that tells of one where it is not asked for more, as the real one does of a thousand."""
+    """With an epoll that lists one unless more are requested, as the real one lists a thousand."""
 
     class Epoll:
         def __init__(self) -> None:
@@ -142,9 +142,9 @@ def test_however_many_are_ready_all_are_told_in_one_round() -> None:
             assert timeout_s == 0
             return self.ready[:most]
 
-    ready, told = ReadyByEpoll(), []
+    ready, called = EpollReadNotifier(), []
     ready._epoll = Epoll()
     for fileno in range(3):
-        ready.add(fileno, lambda fileno=fileno: told.append(fileno))
-    ready._tell()
-    assert told == [0, 1, 2]
+        ready.add(fileno, lambda fileno=fileno: called.append(fileno))
+    ready._notify()
+    assert called == [0, 1, 2]

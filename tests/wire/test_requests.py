@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from wire import Origin, StreamClient
+from tokenswarm.wire import Origin, StreamClient
 
 
 def test_a_post_is_a_request_line_the_headers_and_the_body(server: Any, clients: Any) -> None:
@@ -43,6 +43,17 @@ def test_headers_of_the_client_may_replace_its_own(server: Any, clients: Any) ->
     request = server.accept().request()
     assert b"User-Agent: probe\r\n" in request
     assert b"tokenswarm" not in request
+
+
+@pytest.mark.parametrize(
+    "name", ["host", "HOST", "user-agent", "accept-encoding", "content-type", "api-key", "Ocp-Apim-Subscription-Key"]
+)
+def test_a_header_of_the_client_is_sent_once_whatever_its_case(server: Any, clients: Any, name: str) -> None:
+    client = clients(server, **{name: "my-own-7"})
+    client.post("/v1/chat", b"{}", {"Content-Type": "application/json"})
+    head = server.accept().request().partition(b"\r\n\r\n")[0].decode()
+    sent = [line.partition(": ") for line in head.split("\r\n")[1:]]
+    assert [value for found, _, value in sent if found.lower() == name.lower()] == ["my-own-7"]
 
 
 def test_a_body_larger_than_the_sockets_buffers_arrives_whole(server: Any, client: Any, background: Any) -> None:

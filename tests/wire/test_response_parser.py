@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wire import ResponseParser, ServerBrokeProtocol
+from tokenswarm.wire import ResponseParser, ServerBrokeProtocol
 
 
-class Told(NamedTuple):
+class ParsedResponse(NamedTuple):
     status: int
     body: bytes
     complete: bool
@@ -17,7 +17,7 @@ class Told(NamedTuple):
     broken: str | None = None
 
 
-def told(pieces: list[bytes], then_closed: bool = False) -> Told:
+def parsed_of(pieces: list[bytes], then_closed: bool = False) -> ParsedResponse:
     parser, body, broken = ResponseParser(), b"", None
     try:
         for piece in pieces:
@@ -28,7 +28,7 @@ def told(pieces: list[bytes], then_closed: bool = False) -> Told:
             parser.end_of_connection()
     except ServerBrokeProtocol as error:
         broken = str(error)
-    return Told(parser.status, body, parser.complete, parser.keeps_alive, broken)
+    return ParsedResponse(parser.status, body, parser.complete, parser.keeps_alive, broken)
 
 
 def feed_all(parser: ResponseParser, pieces: list[bytes]) -> None:
@@ -36,11 +36,11 @@ def feed_all(parser: ResponseParser, pieces: list[bytes]) -> None:
         parser.feed(piece)
 
 
-def three_ways(data: bytes, then_closed: bool = False) -> Told:
-    whole = told([data], then_closed)
-    assert told([data[at : at + 1] for at in range(len(data))], then_closed) == whole, "read byte by byte"
+def three_ways(data: bytes, then_closed: bool = False) -> ParsedResponse:
+    whole = parsed_of([data], then_closed)
+    assert parsed_of([data[at : at + 1] for at in range(len(data))], then_closed) == whole, "read byte by byte"
     for cut in range(len(data) + 1):
-        assert told([data[:cut], data[cut:]], then_closed) == whole, f"cut after {data[:cut]!r}"
+        assert parsed_of([data[:cut], data[cut:]], then_closed) == whole, f"cut after {data[:cut]!r}"
     return whole
 
 
@@ -66,17 +66,17 @@ CLOSING = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 5\r\n\r\nhel
 def test_a_framed_body_ends_by_itself_and_says_whether_another_request_may_follow(
     response: bytes, keeps_alive: bool
 ) -> None:
-    assert three_ways(response) == Told(200, b"hello", True, keeps_alive)
+    assert three_ways(response) == ParsedResponse(200, b"hello", True, keeps_alive)
 
 
 @pytest.mark.parametrize("status", [204, 304])
 def test_a_status_without_a_body_is_complete_with_its_head(status: int) -> None:
-    assert three_ways(b"HTTP/1.1 %d None\r\n\r\n" % status) == Told(status, b"", True, True)
+    assert three_ways(b"HTTP/1.1 %d None\r\n\r\n" % status) == ParsedResponse(status, b"", True, True)
 
 
 def test_a_body_without_a_length_is_complete_when_the_server_closes() -> None:
-    assert three_ways(UNTIL_CLOSE) == Told(200, b"hello", False, False)
-    assert three_ways(UNTIL_CLOSE, then_closed=True) == Told(200, b"hello", True, False)
+    assert three_ways(UNTIL_CLOSE) == ParsedResponse(200, b"hello", False, False)
+    assert three_ways(UNTIL_CLOSE, then_closed=True) == ParsedResponse(200, b"hello", True, False)
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_a_body_without_a_length_is_complete_when_the_server_closes() -> None:
     [INTERIM, b"HTTP/1.1 103 Early Hints\r\nContent-Length: 9\r\nLink: </a>\r\n\r\n" * 2],
 )
 def test_what_comes_before_the_response_proper_is_not_the_response(informational: bytes) -> None:
-    assert three_ways(informational + LENGTH) == Told(200, b"hello", True, True)
+    assert three_ways(informational + LENGTH) == ParsedResponse(200, b"hello", True, True)
     parser = ResponseParser()
     parser.feed(informational)
     assert (parser.status, parser.headers, parser.head_complete, parser.complete) == (0, {}, False, False)
@@ -93,7 +93,7 @@ def test_what_comes_before_the_response_proper_is_not_the_response(informational
 @pytest.mark.parametrize("behind", [b"garbage", LENGTH, b"HTTP/1.1 408 Timeout\r\nContent-Length: 3\r\n\r\nbye"])
 @pytest.mark.parametrize("response", [LENGTH, CHUNKED, CLOSING])
 def test_bytes_behind_the_response_spoil_the_connection_but_not_the_response(response: bytes, behind: bytes) -> None:
-    assert three_ways(response + behind) == Told(200, b"hello", True, False)
+    assert three_ways(response + behind) == ParsedResponse(200, b"hello", True, False)
 
 
 def test_header_names_are_lower_case_and_the_last_value_of_a_name_stands() -> None:
@@ -121,12 +121,12 @@ def test_a_trailer_is_no_header() -> None:
     ],
 )
 def test_a_close_before_the_promised_end_is_the_servers_fault(response: bytes, sentence: str) -> None:
-    told = three_ways(response, then_closed=True)
-    assert (told.broken, told.complete, told.keeps_alive) == (sentence, False, False)
+    parsed = three_ways(response, then_closed=True)
+    assert (parsed.broken, parsed.complete, parsed.keeps_alive) == (sentence, False, False)
 
 
 def test_a_close_behind_the_promised_end_is_nobodys_fault() -> None:
-    assert three_ways(LENGTH, then_closed=True) == Told(200, b"hello", True, True)
+    assert three_ways(LENGTH, then_closed=True) == ParsedResponse(200, b"hello", True, True)
 
 
 @pytest.mark.parametrize(
@@ -141,24 +141,24 @@ def test_a_close_behind_the_promised_end_is_nobodys_fault() -> None:
     ],
 )
 def test_what_is_not_http_is_named_and_its_first_line_quoted(response: bytes, quoted: bytes) -> None:
-    told = three_ways(response, then_closed=True)
-    assert told.broken is not None
-    assert told.broken.startswith("the response is not HTTP/1.1: ")
-    assert told.broken.endswith(f" (it begins {quoted!r})")
+    parsed = three_ways(response, then_closed=True)
+    assert parsed.broken is not None
+    assert parsed.broken.startswith("the response is not HTTP/1.1: ")
+    assert parsed.broken.endswith(f" (it begins {quoted!r})")
 
 
 @pytest.mark.parametrize("framing", [b"zz\r\n", b"5\r\nworldX"])
 def test_body_bytes_before_broken_framing_are_kept(framing: bytes) -> None:
-    told = three_ways(CHUNKED_HEAD + b"5\r\nhello\r\n" + framing, then_closed=True)
-    assert told.broken is not None
-    assert told.broken.startswith("the response is not HTTP/1.1: ")
-    assert told.body == (b"hello" if framing.startswith(b"zz") else b"helloworld")
-    assert not told.complete
+    parsed = three_ways(CHUNKED_HEAD + b"5\r\nhello\r\n" + framing, then_closed=True)
+    assert parsed.broken is not None
+    assert parsed.broken.startswith("the response is not HTTP/1.1: ")
+    assert parsed.body == (b"hello" if framing.startswith(b"zz") else b"helloworld")
+    assert not parsed.complete
 
 
 def test_a_chunk_without_a_size_is_not_http() -> None:
-    told = three_ways(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n")
-    assert told.broken == "the response is not HTTP/1.1: Invalid character in chunk size"
+    parsed = three_ways(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n")
+    assert parsed.broken == "the response is not HTTP/1.1: Invalid character in chunk size"
 
 
 def test_a_head_is_bounded_the_same_however_it_is_split() -> None:
@@ -168,14 +168,14 @@ def test_a_head_is_bounded_the_same_however_it_is_split() -> None:
         head += b"a" * (length - len(head) - 4) + b"\r\n\r\n"
         for size in (1, 1000, 40_000, len(head) + 5):
             whole = head + b"hello"
-            seen = told([whole[at : at + size] for at in range(0, len(whole), size)])
+            seen = parsed_of([whole[at : at + size] for at in range(0, len(whole), size)])
             assert seen.broken == broken, size
             assert seen.body == (b"" if broken else b"hello")
 
 
 def test_a_change_of_protocol_is_the_servers_fault() -> None:
-    told = three_ways(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n")
-    assert told.broken == "the server switched to another protocol (status 101)"
+    parsed = three_ways(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n")
+    assert parsed.broken == "the server switched to another protocol (status 101)"
 
 
 @pytest.mark.parametrize("size", [1, 100, 65536])
@@ -213,7 +213,7 @@ def cut_where_chunks_end_and_elsewhere(draw: st.DrawFn) -> tuple[list[bytes], by
     return [b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", *reads], b"".join(chunks)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(response=cut_where_chunks_end_and_elsewhere(), data=st.data())
 def test_whole_chunks_that_are_not_fed_make_no_difference(
     response: tuple[list[bytes], bytes], data: st.DataObject
@@ -259,3 +259,41 @@ def test_where_no_chunk_begins_nothing_is_taken_for_one(fed: bytes) -> None:
     parser = ResponseParser()
     parser.feed(CHUNKED_HEAD + fed)
     assert parser.whole_chunks([b"5\r\nhel\n\n\r\n"]) == []
+
+
+LAX_CHUNK = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("response", "deviations"),
+    [
+        pytest.param(
+            CHUNKED.replace(b"\r\n\r\n3", b"\r\nContent-Length: 7\r\n\r\n3"), {"length_and_chunked"}, id="both"
+        ),
+        pytest.param(
+            b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nTransfer-Encoding: Chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+            {"length_and_chunked"},
+            id="a length of nothing first",
+        ),
+        pytest.param(LAX_CHUNK + b"5 \r\nhello\r\n0\r\n\r\n", {"space_after_chunk_size"}, id="a space"),
+        pytest.param(LAX_CHUNK + b"5\t \r\nhello\r\n0  \r\n\r\n", {"space_after_chunk_size"}, id="a tab and a space"),
+        pytest.param(
+            LAX_CHUNK + b"005 ;x=y\r\nhello\r\n0\r\n\r\n", {"space_after_chunk_size"}, id="before an extension"
+        ),
+        pytest.param(LENGTH.replace(b"\r\nC", b"\r\nX-A: a\r\n b\r\nC"), {"folded_header"}, id="a folded header"),
+        pytest.param(
+            LENGTH.replace(b": 5", b": 5\r\nX-A: a\r\n\tb\r\n  c"), {"folded_header"}, id="folded twice, at the end"
+        ),
+        pytest.param(INTERIM + LENGTH.replace(b": 5", b": 5\r\nX-A: a\r\n b"), {"folded_header"}, id="behind a 100"),
+        pytest.param(LENGTH, set(), id="nothing lax"),
+        pytest.param(CHUNKED, set(), id="an extension"),
+        pytest.param(LENGTH.replace(b"hello", b"a\n b!"), set(), id="a body that looks folded"),
+        pytest.param(LENGTH.replace(b"\r\n", b"\n"), set(), id="bare line feeds"),
+    ],
+)
+def test_lax_but_unambiguous_framing_is_read_and_named(response: bytes, deviations: set[str]) -> None:
+    assert three_ways(response)._replace(body=b"hello") == ParsedResponse(200, b"hello", True, True)
+    for pieces in ([response], [response[at : at + 1] for at in range(len(response))]):
+        parser = ResponseParser()
+        feed_all(parser, pieces)
+        assert parser.deviations == deviations

@@ -13,10 +13,21 @@ from typing import Any
 import gevent
 import pytest
 import trustme
+from cryptography.hazmat.primitives import serialization
 
 from tests.peer import SecurePeer, Server, just_before_it_sends, until
-from tests.wire.test_put_aside import Listener, chunk
-from wire import ConnectFailed, Exchange, Origin, StreamClient, TlsSettings, UnusableCertificates, went_stale
+from tests.wire.test_deferred_reads import Listener, chunk
+from tokenswarm.wire import (
+    ClientCertificateRefused,
+    ConnectFailed,
+    Exchange,
+    NoTls,
+    Origin,
+    StreamClient,
+    TlsSettings,
+    UnusableCertificates,
+    went_stale,
+)
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 
@@ -43,10 +54,16 @@ def serve(authority: trustme.CA) -> Iterator[Callable[..., int]]:
     listeners: list[socket.socket] = []
 
     def start(
-        handle: Callable[[ssl.SSLSocket], None], name: str = "127.0.0.1", version: ssl.TLSVersion | None = None
+        handle: Callable[[ssl.SSLSocket], None],
+        name: str = "127.0.0.1",
+        version: ssl.TLSVersion | None = None,
+        clients: trustme.CA | None = None,
     ) -> int:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         authority.issue_cert(name).configure_cert(context)
+        if clients is not None:
+            context.verify_mode = ssl.CERT_REQUIRED
+            clients.configure_trust(context)
         if version is not None:
             context.maximum_version = version
         listener = socket.create_server(("127.0.0.1", 0))
@@ -186,7 +203,7 @@ def test_a_server_without_tls_is_told_so() -> None:
             connection.close()
 
         speaker = gevent.spawn(speak_http)
-        with pytest.raises(ConnectFailed, match=r"no TLS with .*; does it speak TLS\?"):
+        with pytest.raises(NoTls, match=r"try http://127\.0\.0\.1:\d+$"):
             client(listener.getsockname()[1], insecure=True).connect()
         speaker.join()
 
@@ -218,6 +235,88 @@ def test_a_file_that_holds_no_authority_is_refused(tmp_path: Path) -> None:
             TlsSettings(str(name)).context()
 
 
+@pytest.fixture
+def client_files(authority: trustme.CA, tmp_path: Path) -> dict[str, str]:
+    """PEM files: a client certificate of the authority with its key, its parts, the key of another one."""
+    identity, other = authority.issue_cert("client@example.org"), authority.issue_cert("other@example.org")
+    identity.private_key_and_cert_chain_pem.write_to_path(str(tmp_path / "both.pem"))
+    identity.cert_chain_pems[0].write_to_path(str(tmp_path / "certificate.pem"))
+    identity.private_key_pem.write_to_path(str(tmp_path / "key.pem"))
+    other.private_key_pem.write_to_path(str(tmp_path / "other.pem"))
+    key = serialization.load_pem_private_key(identity.private_key_pem.bytes(), None)
+    pem, pkcs8 = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
+    encrypted = key.private_bytes(pem, pkcs8, serialization.BestAvailableEncryption(b"passphrase"))
+    (tmp_path / "encrypted.pem").write_bytes(encrypted)
+    (tmp_path / "text.pem").write_text("nothing of the kind")
+    return {path.stem: str(path) for path in tmp_path.glob("*.pem")} | {"missing": str(tmp_path / "missing.pem")}
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3], ids=lambda version: version.name)
+@pytest.mark.parametrize("files", [("both", None), ("certificate", "key")])
+def test_a_client_certificate_is_shown_to_the_server(
+    serve: Callable[..., int],
+    authority: trustme.CA,
+    ca_file: str,
+    client_files: dict[str, str],
+    version: ssl.TLSVersion,
+    files: tuple[str, str | None],
+) -> None:
+    subjects: list[object] = []
+
+    def answer_to_whom(connection: ssl.SSLSocket) -> None:
+        subjects.append((connection.getpeercert() or {})["subjectAltName"])
+        answer(connection)
+
+    certificate, key = files
+    how = {"certificate_file": client_files[certificate], "key_file": key and client_files[key]}
+    user = client(serve(answer_to_whom, version=version, clients=authority), ca_file=ca_file, **how)
+    assert to_its_end(user.post("/", b"{}")) == b"firstsecond"
+    assert subjects == [(("email", "client@example.org"),)]
+    user.close()
+
+
+def test_a_server_that_demands_a_client_certificate_and_gets_none_is_told_so(
+    serve: Callable[..., int], authority: trustme.CA, ca_file: str
+) -> None:
+    port = serve(answer, clients=authority, version=ssl.TLSVersion.TLSv1_3)
+    user = client(port, ca_file=ca_file)
+    exchange = user.post("/", b"{}")
+    exchange.wait(5.0)
+    assert isinstance(exchange.error, ClientCertificateRefused)
+    assert str(exchange.error).endswith("give --client-cert")
+    old = serve(answer, clients=authority, version=ssl.TLSVersion.TLSv1_2)
+    with pytest.raises(ConnectFailed, match="--client-cert"):
+        client(old, ca_file=ca_file).connect()
+
+
+def test_a_client_certificate_that_the_server_does_not_trust_is_named(
+    serve: Callable[..., int], ca_file: str, client_files: dict[str, str]
+) -> None:
+    port = serve(answer, clients=trustme.CA(), version=ssl.TLSVersion.TLSv1_2)
+    with pytest.raises(ClientCertificateRefused, match="does not accept the client certificate"):
+        client(port, ca_file=ca_file, certificate_file=client_files["both"]).connect()
+
+
+@pytest.mark.parametrize(
+    ("certificate", "key", "said"),
+    [
+        ("missing", None, "--client-cert: the file"),
+        ("certificate", "missing", "--client-key: the file"),
+        ("certificate", None, "give the key's file with --client-key"),
+        ("text", "key", "--client-cert takes a PEM file"),
+        ("certificate", "text", "--client-key one of its key"),
+        ("certificate", "other", "other.pem: the key is not that of the certificate"),
+        ("certificate", "encrypted", "the key is encrypted"),
+    ],
+)
+def test_files_that_hold_no_client_certificate_are_refused(
+    client_files: dict[str, str], certificate: str, key: str | None, said: str
+) -> None:
+    how = {"certificate_file": client_files[certificate], "key_file": client_files[key] if key else None}
+    with pytest.raises(UnusableCertificates, match=said):
+        TlsSettings(**how).context()  # type: ignore[arg-type]
+
+
 # The server's end, step by step.
 
 
@@ -240,21 +339,21 @@ def secure_server(authority: trustme.CA) -> Iterator[Callable[[Callable[..., obj
     server.close()
 
 
-@pytest.mark.parametrize("aside", [True, False])
+@pytest.mark.parametrize("deferred", [True, False])
 def test_data_before_a_record_that_is_none_is_kept_and_the_error_is_reported(
-    secure_server: Any, ca_file: str, kernel_stamps: None, aside: bool
+    secure_server: Any, ca_file: str, kernel_stamps: None, deferred: bool
 ) -> None:
     user, listener = client(secure_server.server.origin.port, ca_file=ca_file), Listener()
     _, peer = secure_server(user.connect)
     exchange = user.post("/", b"{}", None, listener)
     peer.request()
     peer.send(HEAD)
-    if aside:
+    if deferred:
         peer.send(chunk("one"))
         until(lambda: listener.text)
     peer.send_garbage(chunk("two"), b"this is no record of TLS")
     exchange.wait(20.0)
-    assert listener.text == "one " * aside + "two "
+    assert listener.text == "one " * deferred + "two "
     assert str(exchange.error).startswith("the server broke TLS: ")
     user.close()
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from wire.drainer import DRAINER, MOST_PASSES, Drainer
+from tokenswarm.wire.deferred_reader import DEFERRED_READER, MOST_PASSES, DeferredReader
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 END = b"0\r\n\r\n"
@@ -51,92 +51,99 @@ def test_the_end_of_an_unwatched_connection_is_noticed(begun: tuple[Any, Any], b
 
 def test_a_client_that_closes_leaves_nothing_to_drain(begun: tuple[Any, Any], client: Any) -> None:
     client.close()
-    assert not DRAINER._turn_of
+    assert not DEFERRED_READER._turn_of
 
 
-class Visited:
-    """Notes down in which of the drainer's passes it was visited, and asks for the next one in so many."""
+class PolledConnection:
+    """Notes the passes in which it is polled, and has the next one in so many."""
 
-    def __init__(self, drainer: Drainer, *passes: int) -> None:
-        self.drainer = drainer
+    def __init__(self, deferred_reader: DeferredReader, *passes: int) -> None:
+        self.deferred_reader = deferred_reader
         self.passes = list(passes)
         self.turns: list[int] = []
 
-    def visit(self) -> int:
-        self.turns.append(self.drainer._turn)
+    def poll(self) -> int:
+        self.turns.append(self.deferred_reader._turn)
         if self.passes:
             return self.passes.pop(0)
-        self.drainer.remove(self)
+        self.deferred_reader.remove(self)
         return 1
 
 
 @pytest.fixture
-def drainer(monkeypatch: pytest.MonkeyPatch) -> Drainer:
-    monkeypatch.setattr("wire.drainer.INTERVAL_S", 0.001)
-    return Drainer()
+def deferred_reader(monkeypatch: pytest.MonkeyPatch) -> DeferredReader:
+    monkeypatch.setattr("tokenswarm.wire.deferred_reader.INTERVAL_S", 0.001)
+    return DeferredReader()
 
 
-def test_the_drainer_ends_with_its_last_connection_and_begins_again_with_the_next(drainer: Drainer, until: Any) -> None:
+def test_the_deferred_reader_ends_with_its_last_connection_and_begins_again_with_the_next(
+    deferred_reader: DeferredReader, until: Any
+) -> None:
     for _ in range(2):
-        connection = Visited(drainer)
-        drainer.add(connection)
+        connection = PolledConnection(deferred_reader)
+        deferred_reader.add(connection)
         until(lambda connection=connection: connection.turns)
-        until(lambda: drainer._greenlet is not None and drainer._greenlet.dead)
+        until(lambda: deferred_reader._greenlet is not None and deferred_reader._greenlet.dead)
         assert len(connection.turns) == 1
 
 
-def test_each_is_visited_again_in_as_many_passes_as_it_says(drainer: Drainer, until: Any) -> None:
-    often, seldom = Visited(drainer, 1, 1, 1, 1, 1, 1), Visited(drainer, MOST_PASSES, 2)
-    drainer.add(often)
-    drainer.add(seldom)
-    until(lambda: drainer._greenlet is not None and drainer._greenlet.dead)
+def test_each_is_polled_again_in_as_many_passes_as_it_says(deferred_reader: DeferredReader, until: Any) -> None:
+    often, seldom = (
+        PolledConnection(deferred_reader, 1, 1, 1, 1, 1, 1),
+        PolledConnection(deferred_reader, MOST_PASSES, 2),
+    )
+    deferred_reader.add(often)
+    deferred_reader.add(seldom)
+    until(lambda: deferred_reader._greenlet is not None and deferred_reader._greenlet.dead)
     turns = [turn % (MOST_PASSES + 1) for turn in range(1, MOST_PASSES + 4)]
     assert often.turns == turns[:7]
     assert seldom.turns == [turns[0], turns[MOST_PASSES], turns[MOST_PASSES + 2]]
 
 
-def test_a_connection_that_left_during_a_pass_is_not_visited_in_it(drainer: Drainer, until: Any) -> None:
+def test_a_connection_that_left_during_a_pass_is_not_polled_in_it(deferred_reader: DeferredReader, until: Any) -> None:
     """A pass lets the loop run now and then; what ends meanwhile may be closed by the time its turn comes."""
-    visited = []
+    polled = []
 
     class Connection:
-        def visit(self) -> int:
-            visited.append(self)
-            for connection in connections:  # the first one visited ends them all
-                drainer.remove(connection)
+        def poll(self) -> int:
+            polled.append(self)
+            for connection in connections:  # the first one polled ends them all
+                deferred_reader.remove(connection)
             return 1
 
     connections = [Connection() for _ in range(3)]
     for connection in connections:
-        drainer.add(connection)
-    until(lambda: drainer._greenlet is not None and drainer._greenlet.dead)
-    assert visited == connections[:1]
+        deferred_reader.add(connection)
+    until(lambda: deferred_reader._greenlet is not None and deferred_reader._greenlet.dead)
+    assert polled == connections[:1]
 
 
 def test_the_longer_a_stream_takes_the_longer_it_is_left_alone(
     begun: tuple[Any, Any], client: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A visit that comes late by a twentieth of what the stream took; but the kernel has room for so much only."""
+    """A poll that comes late by a twentieth of what the stream took; but the kernel has room for so much only."""
     connection = client._connection
-    began_ns = connection._patient_since_ns
+    began_ns = connection._streaming_since_ns
     for took_s, passes in ((0.1, 1), (3.9, 1), (4.1, 2), (8.1, 4), (60, MOST_PASSES)):
-        monkeypatch.setattr("wire.connection.time.perf_counter_ns", lambda took_s=took_s: began_ns + int(took_s * 1e9))
-        assert connection.visit() == passes
+        monkeypatch.setattr(
+            "tokenswarm.wire.connection.time.perf_counter_ns", lambda took_s=took_s: began_ns + int(took_s * 1e9)
+        )
+        assert connection.poll() == passes
     monkeypatch.undo()
-    connection._patient_since_ns -= 60 * 10**9
+    connection._streaming_since_ns -= 60 * 10**9
     begun[1].send(b"8000\r\n" + b"a" * 0x8000 + b"\r\n")
-    assert connection.visit() == 1
+    assert connection.poll() == 1
 
 
-def test_more_than_a_read_is_taken_in_one_visit(begun: tuple[Any, Any], client: Any, body: Any) -> None:
+def test_more_than_a_read_is_taken_in_one_poll(begun: tuple[Any, Any], client: Any, body: Any) -> None:
     exchange, peer = begun
     peer.send(b"18000\r\n" + b"a" * 0x18000 + b"\r\n" + END)
     while not exchange.ended:
-        client._connection.visit()
+        client._connection.poll()
     assert sum(len(arrival.data) for arrival in exchange.kept) == 0x18000
 
 
-def test_who_looks_before_the_next_visit_sees_all_that_has_come(begun: tuple[Any, Any]) -> None:
+def test_who_looks_before_the_next_poll_sees_all_that_has_come(begun: tuple[Any, Any]) -> None:
     exchange, peer = begun
     peer.send(b"1\r\nb\r\n")
     assert [arrival.data for arrival in exchange.wait(0.0)] == [b"b"]
@@ -159,4 +166,4 @@ def test_a_client_that_closes_where_the_server_has_too_is_content(begun: tuple[A
     peer.close()
     client.close()
     assert [arrival.data for arrival in exchange.kept] == [b"b"]
-    assert not DRAINER._turn_of
+    assert not DEFERRED_READER._turn_of

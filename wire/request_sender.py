@@ -1,0 +1,62 @@
+"""Hands a request to a connection's socket, and knows how much of it the kernel and the server have."""
+
+from __future__ import annotations
+
+import socket
+
+import gevent.socket
+
+from tokenswarm.wire.loop_pacer import LOOP_PACER
+from tokenswarm.wire.tcp_info import acknowledged_bytes
+
+
+class RequestSender:
+    """The sending side of one connection.
+
+    sending: whether a request is being sent now. accepted_bytes: how much of the last request the kernel has accepted.
+    """
+
+    __slots__ = ("_sock", "_timeout_s", "accepted_bytes", "bytes_before_request", "sending", "sent_bytes")
+
+    def __init__(self, sock: socket.socket, timeout_s: float) -> None:
+        self._sock = sock
+        self._timeout_s = timeout_s
+        self.sending = False
+        self.accepted_bytes = 0
+        #: Plaintext of all requests; what TLS adds is not counted.
+        self.sent_bytes = 0
+        #: How much the connection had sent before the last request, as the kernel counts it.
+        self.bytes_before_request = 0
+
+    def send(self, data: bytes) -> None:
+        """Send the bytes of a request. Raises TimeoutError where the server accepts nothing for the time limit, and
+        OSError."""
+        view = memoryview(data)
+        self.sending, late = True, False
+        self.accepted_bytes = 0
+        try:
+            while view:
+                try:
+                    accepted = self._sock.send(view)
+                    view, late = view[accepted:], False
+                    self.accepted_bytes += accepted
+                except BlockingIOError:
+                    if late:
+                        raise TimeoutError from None
+                    with LOOP_PACER.no_delay():
+                        late = not self._becomes_writable()
+        finally:
+            self.sending = False
+
+    def surely_unacknowledged(self) -> bool:
+        """Whether the server's system has surely acknowledged nothing of the last request. The socket is open."""
+        acknowledged = acknowledged_bytes(self._sock)
+        return acknowledged is not None and acknowledged <= self.bytes_before_request
+
+    def _becomes_writable(self) -> bool:
+        """False where that takes too long; it may have happened just now, if the process was stopped."""
+        try:
+            gevent.socket.wait_write(self._sock.fileno(), timeout=self._timeout_s)
+        except TimeoutError:
+            return False
+        return True
