@@ -1,85 +1,72 @@
 """How each server speaks: request bodies out, deltas in. No sockets, no clock.
 
-`ENGINES` is the whole choice, by name; an engine is data where engines differ in data and code where they must.
-`identify` finds out which of them a server is.
+`ENGINES` (engine_table.py) has every engine's spec by name; a spec holds the engine's dialect, how it is detected and
+the names of its metrics. `identify` finds out which of them a server is.
 """
 
-from engines.anthropic import ANTHROPIC
-from engines.bentoml import BENTOML
-from engines.identify import Answer, Found, ModelsRefused, NotReady, identify
-from engines.lmdeploy import LMDEPLOY_INTERACTIVE
-from engines.ollama import OLLAMA
-from engines.openai import (
-    LLAMACPP,
-    LMDEPLOY,
-    LMDEPLOY_0_4_0,
-    MLC,
-    MLC_2024,
-    OPENAI,
-    SGLANG,
-    TGI,
-    TGI_2_0_4,
-    TRTLLM,
-    VLLM,
-    VLLM_0_4_2,
-)
-from engines.records import (
-    NONE_ALIKE,
-    Alike,
+from tokenswarm.engines.body_merge import merged
+from tokenswarm.engines.completions import completions_of
+from tokenswarm.engines.engine_spec import (
+    EMPTY_BATCH,
     ChatRequest,
     Counts,
     Delta,
-    Engine,
-    EngineError,
+    EncodedImage,
+    EngineSpec,
     StreamBroken,
     StreamDecoder,
-    SystemPrompt,
+    TokenBatch,
 )
-from engines.templates import LLAMA_3, ChatTemplate, TemplatedEngine, compile_template
-from engines.tgi import TGI_GENERATE
-from engines.triton import TRITON, TRITON_BLS
-
-ENGINES: dict[str, Engine] = {
-    "openai": OPENAI,
-    "vllm": VLLM,
-    "vllm-0.4.2": VLLM_0_4_2,
-    "lmdeploy": LMDEPLOY,
-    "lmdeploy-0.4.0": LMDEPLOY_0_4_0,
-    "lmdeploy-interactive": LMDEPLOY_INTERACTIVE,
-    "mlc": MLC,
-    "mlc-2024": MLC_2024,
-    "trtllm": TRTLLM,
-    "triton": TRITON,
-    "triton-bls": TRITON_BLS,
-    "tgi": TGI,
-    "tgi-2.0.4": TGI_2_0_4,
-    "tgi-generate": TGI_GENERATE,
-    "bentoml": BENTOML,
-    "sglang": SGLANG,
-    "llamacpp": LLAMACPP,
-    "ollama": OLLAMA,
-    "anthropic": ANTHROPIC,
-}
+from tokenswarm.engines.engine_table import ENGINES
+from tokenswarm.engines.errors import EngineError
+from tokenswarm.engines.identify import (
+    DetectedServer,
+    ModelsForbidden,
+    ModelsRefused,
+    NotReady,
+    NotRecognised,
+    WebPageFound,
+    identify,
+    is_basic,
+)
+from tokenswarm.engines.openai import OpenAICompatible
+from tokenswarm.engines.responses import responses_of
+from tokenswarm.engines.sampling_fields import SAMPLING_FLAGS, Sampling
+from tokenswarm.engines.server_pages import GetResponse
+from tokenswarm.engines.templates import LLAMA_3, ChatTemplate, TemplatedEngine, compile_template
 
 __all__ = [
+    "EMPTY_BATCH",
     "ENGINES",
     "LLAMA_3",
-    "NONE_ALIKE",
-    "Alike",
-    "Answer",
+    "SAMPLING_FLAGS",
     "ChatRequest",
     "ChatTemplate",
     "Counts",
     "Delta",
-    "Engine",
+    "DetectedServer",
+    "EncodedImage",
     "EngineError",
-    "Found",
+    "EngineSpec",
+    "GetResponse",
+    "ModelsForbidden",
     "ModelsRefused",
     "NotReady",
+    "NotRecognised",
+    "OpenAICompatible",
+    "Sampling",
     "StreamBroken",
     "StreamDecoder",
-    "SystemPrompt",
     "TemplatedEngine",
+    "TokenBatch",
+    "WebPageFound",
     "compile_template",
+    "completions_of",
     "identify",
+    "is_basic",
+    "merged",
+    "responses_of",
 ]
+
+if __name__ != "tokenswarm.engines":
+    raise __import__("tokenswarm").bare_import(__name__)

@@ -10,14 +10,26 @@ import re
 from codecs import getincrementaldecoder
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 
-from engines.errors import words_of
-from engines.records import NONE_ALIKE, Alike, ChatRequest, Counts, Delta, Engine, StreamBroken, SystemPrompt
+from tokenswarm.engines.detection import Clue, Detection, Strength
+from tokenswarm.engines.engine_metrics import Concept, EngineMetrics, Series
+from tokenswarm.engines.engine_spec import (
+    EMPTY_BATCH,
+    ChatRequest,
+    Counts,
+    Delta,
+    EngineSpec,
+    StreamBroken,
+    TokenBatch,
+)
+from tokenswarm.engines.errors import error_text
+from tokenswarm.engines.server_pages import MODELS, ServerPages, member, text_member
 
-#: max_tokens of the published services, for where one does not tell its own.
-MAX_TOKENS_RANGE = (128, 1024)
+#: max_tokens of the published services, for those whose schema has none.
+_PUBLISHED_MAX_TOKENS = (128, 1024)
 _ERROR = re.compile(r'\{\s*"status"\s*:\s*"error".*\Z', re.DOTALL)
 _TAIL_CHARACTERS = 4096
 
@@ -49,12 +61,17 @@ class TextDecoder:
             self._broken = StreamBroken(f"the text is not UTF-8: {bad!r}")
             return error.object[: error.start].decode()
 
-    def alike_each(self, _: Sequence[bytes]) -> Alike:
-        """As StreamDecoder's."""
-        return NONE_ALIKE
+    @property
+    def skipped_events(self) -> int:
+        """See StreamDecoder."""
+        return 0
+
+    def decode_batch(self, _: Sequence[bytes]) -> TokenBatch:
+        """See StreamDecoder."""
+        return EMPTY_BATCH
 
     def end(self) -> list[Delta]:
-        """The stream's end, and a failure where the last text tells of one: a service that runs TensorRT-LLM yields its
+        """The stream's end, and a failure where the last text reports one: a service that runs TensorRT-LLM yields its
         engine's errors as text. Raises StreamBroken where the body ended inside a character."""
         if self._broken is not None:
             raise self._broken
@@ -63,40 +80,81 @@ class TextDecoder:
             raise StreamBroken(f"the text ended inside a character: {rest!r}")
         if match := _ERROR.search(self._tail):
             try:
-                return [Delta(error=words_of(msgspec.json.decode(match[0])))]
+                return [Delta(error=error_text(msgspec.json.decode(match[0])))]
             except (msgspec.DecodeError, RecursionError):  # an answer that only looks like it
                 pass
         return [Delta(done=True)]
 
 
 @dataclass(frozen=True, kw_only=True)
-class BentoML(Engine):
+class BentoML(EngineSpec):
     """The published services of June 2024, for any engine."""
 
-    def request_body(self, request: ChatRequest) -> bytes:
+    def body_fields(self, request: ChatRequest) -> dict[str, Any]:
         """JSON. None at all would have the service put its own system prompt in: without one, an empty one goes."""
-        return msgspec.json.encode(
-            {
-                "prompt": request.prompt,
-                "system_prompt": request.system_prompt or "",
-                "max_tokens": request.max_tokens,
-            }
-        )
+        return {
+            "prompt": request.prompt,
+            "system_prompt": request.system_prompt or "",
+            "max_tokens": request.max_tokens,
+        }
 
     def decoder(self) -> TextDecoder:
         """A fresh decoder for one response."""
         return TextDecoder()
 
 
+def _generate_route(pages: ServerPages) -> str | None:
+    routes = member(pages.json("/schema.json"), "routes", list)
+    if any(isinstance(route, dict) and route.get("route") == "/generate" for route in routes):
+        return "GET /schema.json has the route /generate"
+    if _gateway(pages) and not pages.listed_models():
+        return f"BentoML answers, without GET {MODELS}: taken for a service with /generate"
+    return None
+
+
+def _gateway(pages: ServerPages) -> str | None:
+    """BentoML names itself on its API's responses; its probes are a bare line end, which no engine's are."""
+    ready = pages.get("/readyz")
+    named = any(response.headers.get("server", "").startswith("BentoML") for _, response in pages.responses)
+    return "BentoML" if named or (ready and ready.status == 200 and ready.body == b"\n") else None
+
+
+def _models(pages: ServerPages) -> list[str]:
+    name = text_member(pages.json("/schema.json"), "name")
+    return [name] if name else []
+
+
+def _max_tokens_range(pages: ServerPages) -> tuple[int, int]:
+    """What the service's schema allows for max_tokens, or what the published services do."""
+    for route in member(pages.json("/schema.json"), "routes", list):
+        try:
+            limits = route["input"]["properties"]["max_tokens"]
+            return int(limits["minimum"]), int(limits["maximum"])
+        except (KeyError, TypeError, ValueError, OverflowError):
+            continue
+    return _PUBLISHED_MAX_TOKENS
+
+
 BENTOML = BentoML(
     name="bentoml",
     path="/generate",
-    default_port=3000,
+    sampling_names={},
     health_path="/readyz",
-    metrics_path="/metrics",
-    system_prompt=SystemPrompt.FIELD,
     takes_turns=False,
+    stream_starts=(),
     counts=Counts.NOBODY,
-    asks_for_model=False,
+    requests_name_model=False,
     no_exact_length="a BentoML service decides that in its code: leave --ignore-eos out",
+    detection=Detection(
+        clues=(Clue(Strength.GATEWAY, _generate_route),),
+        models=_models,
+        max_tokens_range=_max_tokens_range,
+        gateway=_gateway,
+    ),
+    metrics=EngineMetrics(
+        series={
+            # Of HTTP: requests that wait inside the service are among them.
+            Concept.REQUESTS_RUNNING: (Series("bentoml_service_request_in_progress"),)
+        }
+    ),
 )

@@ -8,8 +8,8 @@ from typing import Generic, Protocol, TypeVar
 
 import msgspec
 
-from engines import sse
-from engines.records import NONE_ALIKE, Alike, Delta, StreamBroken
+from tokenswarm.engines import sse
+from tokenswarm.engines.engine_spec import EMPTY_BATCH, Delta, StreamBroken, TokenBatch
 
 Document = TypeVar("Document")
 
@@ -83,9 +83,9 @@ class DocumentDecoder(ABC, Generic[Document]):
                 raise
         return deltas
 
-    def alike_each(self, _: Sequence[bytes]) -> Alike:
-        """As StreamDecoder's."""
-        return NONE_ALIKE
+    def decode_batch(self, _: Sequence[bytes]) -> TokenBatch:
+        """See StreamDecoder."""
+        return EMPTY_BATCH
 
     def end(self) -> list[Delta]:
         """What the end of the body means. Raises StreamBroken where it ended inside an event."""
@@ -97,9 +97,15 @@ class DocumentDecoder(ABC, Generic[Document]):
             leftover = [self._delta_of(event) for event in self._splitter.feed(b"\n\n")]
         except StreamBroken:
             leftover = []
-        if leftover and leftover[-1].done:  # the last event is whole even where the line end behind it is missing
+        # The last event is whole even where the line end behind it is missing.
+        if leftover and (leftover[-1].done or leftover[-1].error is not None):
             return leftover
         raise StreamBroken(f"the stream ended inside an event: {rest.strip()[:60]!r}")
+
+    @property
+    def skipped_events(self) -> int:
+        """See StreamDecoder."""
+        return 0  # what has a name of no known event is an event without output
 
     @abstractmethod
     def _delta(self, document: Document) -> Delta:

@@ -1,10 +1,10 @@
-"""What goes out to an engine and what comes back, whatever its dialect."""
+"""What an engine is to this program: how requests and responses look, how it is detected, and what its metrics are."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from hashlib import blake2b
 from typing import Any, NamedTuple, Protocol
@@ -12,11 +12,17 @@ from urllib.parse import quote
 
 import msgspec
 
-from engines.errors import error_message
+from tokenswarm.engines.body_merge import merged
+from tokenswarm.engines.detection import Detection
+from tokenswarm.engines.engine_metrics import EngineMetrics
+from tokenswarm.engines.errors import error_message
+from tokenswarm.engines.sampling_fields import OPENAI_NAMES, Sampling, fields_of
 
-
-class EngineError(ValueError):
-    """A server or a template that cannot be used; the text is one sentence for a person."""
+#: What a body of server-sent events, and one of JSON lines, begins with.
+EVENT_STARTS = (b"data:", b"event:", b"id:", b"retry:", b"error:", b":")
+LINE_STARTS = (b"{",)
+#: Why a whole answer ends, by OpenAI's protocol.
+FINISH_REASONS = frozenset({"stop", "length", "tool_calls", "function_call", "content_filter"})
 
 
 class StreamBroken(Exception):
@@ -24,11 +30,33 @@ class StreamBroken(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class EncodedImage:
+    """An image of a request. url: a data URL, ASCII; digest: equal where equal images are sent."""
+
+    url: bytes
+    digest: str
+
+    @property
+    def json(self) -> msgspec.Raw:
+        """The URL as a JSON string, which is copied into a body as it is: Base64 needs no escapes."""
+        return msgspec.Raw(b'"%b"' % self.url)
+
+    @property
+    def named(self) -> EncodedImage:
+        """The same image by its digest alone, for records of requests."""
+        media_type = self.url.partition(b";")[0]
+        return EncodedImage(b"%b;base64 of image %b" % (media_type, self.digest.encode()), self.digest)
+
+
+@dataclass(frozen=True, slots=True)
 class ChatRequest:
     """One question. `system_prompt` None sends no system message at all; an empty one is sent as empty.
 
-    earlier: (role, text) of the messages between the system prompt and the prompt, in order. max_tokens: cap on the
-    answer's length. ignore_eos: the answer shall have exactly that many tokens.
+    earlier: (role, text) of the messages between the system prompt and the prompt, in order; later: of those behind the
+    prompt. tool_fields: other fields (tool_calls, tool_call_id) of each message but the system prompt, in order; ()
+    where there are none. max_tokens: cap on the answer's length. ignore_eos: the answer shall have exactly that many
+    tokens. changes: JSON fields that are merged into the body one after the other (see `merged`). image: stands beside
+    the prompt, None: there is none.
     """
 
     model: str
@@ -37,26 +65,48 @@ class ChatRequest:
     max_tokens: int
     ignore_eos: bool = False
     earlier: tuple[tuple[str, str], ...] = ()
+    changes: tuple[Mapping[str, Any], ...] = ()
+    image: EncodedImage | None = None
+    later: tuple[tuple[str, str], ...] = ()
+    tool_fields: tuple[Mapping[str, Any], ...] = ()
 
     @property
-    def messages(self) -> list[dict[str, str]]:
-        """As chat messages, the system prompt first."""
+    def messages(self) -> list[dict[str, Any]]:
+        """As chat messages, the system prompt first; without the image."""
         system = [] if self.system_prompt is None else [{"role": "system", "content": self.system_prompt}]
         return [*system, *self.turns]
 
     @property
-    def turns(self) -> list[dict[str, str]]:
+    def turns(self) -> list[dict[str, Any]]:
         """As chat messages, without the system prompt."""
-        earlier = [{"role": role, "content": text} for role, text in self.earlier]
-        return [*earlier, {"role": "user", "content": self.prompt}]
+        parts = (*self.earlier, ("user", self.prompt), *self.later)
+        turns: list[dict[str, Any]] = [{"role": role, "content": text} for role, text in parts]
+        if self.tool_fields:
+            return [{**turn, **fields} for turn, fields in zip(turns, self.tool_fields, strict=True)]
+        return turns
+
+    def without_system_role(self) -> ChatRequest:
+        """The same with the system prompt and a blank line before the first user message."""
+        if self.system_prompt is None:
+            return self
+        parts = [*self.earlier, ("user", self.prompt)]
+        first = next(place for place, (role, _) in enumerate(parts) if role == "user")
+        parts[first] = ("user", f"{self.system_prompt}\n\n{parts[first][1]}")
+        *earlier, (_, prompt) = parts
+        return replace(self, system_prompt=None, earlier=tuple(earlier), prompt=prompt)
 
     @property
     def content_hash(self) -> str:
-        """16 hexadecimal digits (BLAKE2b) of the messages' roles and texts: equal where equal messages are sent."""
+        """16 hexadecimal digits (BLAKE2b) of the messages' roles and texts and of the image: equal where equal messages
+        are sent."""
         digest = blake2b(digest_size=8)
         for message in self.messages:
             for part in (message["role"], message["content"]):
                 digest.update(part.encode("utf-8", "surrogatepass") + b"\0")
+        if self.tool_fields:
+            digest.update(msgspec.json.encode(self.tool_fields))
+        if self.image is not None:
+            digest.update(self.image.digest.encode())
         return digest.hexdigest()
 
 
@@ -69,6 +119,7 @@ class Delta(msgspec.Struct, frozen=True, gc=False):
     error: the server's own message, when it reported a failure inside the stream.
     done: the dialect's end of stream.
     cached_tokens: prompt tokens that the server's usage says it found in its prefix cache, None where it does not say.
+    reasoning_tokens: those of output_tokens that are reasoning, sent or not, None where the usage does not say.
     """
 
     text: str = ""
@@ -81,9 +132,10 @@ class Delta(msgspec.Struct, frozen=True, gc=False):
     error: str | None = None
     done: bool = False
     cached_tokens: int | None = None
+    reasoning_tokens: int | None = None
 
 
-class Alike(NamedTuple):
+class TokenBatch(NamedTuple):
     """Outputs in a row, from pieces of a stream: the new characters of each output, in UTF-8; whether they are
     reasoning or text; of each piece, how many outputs it held."""
 
@@ -92,8 +144,8 @@ class Alike(NamedTuple):
     of_each: Sequence[int]
 
 
-#: What a decoder says that looks at every event by itself.
-NONE_ALIKE = Alike((), reasoning=False, of_each=())
+#: Of a decoder that reads every event by itself.
+EMPTY_BATCH = TokenBatch((), reasoning=False, of_each=())
 
 
 class StreamDecoder(Protocol):
@@ -103,7 +155,7 @@ class StreamDecoder(Protocol):
         """Deltas of the events that these bytes complete. Raises StreamBroken."""
         ...
 
-    def alike_each(self, datas: Sequence[bytes]) -> Alike:
+    def decode_batch(self, datas: Sequence[bytes]) -> TokenBatch:
         """The outputs of the first of these pieces, as long as each is whole events that differ from one before in
         their text alone; the others were not taken: feed them."""
         ...
@@ -113,18 +165,14 @@ class StreamDecoder(Protocol):
         inside an event."""
         ...
 
-
-class SystemPrompt(StrEnum):
-    """How a system prompt goes in: as a message before the user's, as a field of its own, or written by us into one
-    text with the prompt, as the model's chat template has it."""
-
-    MESSAGE = "message"
-    FIELD = "field"
-    TEMPLATE = "template"
+    @property
+    def skipped_events(self) -> int:
+        """Events that were passed over: they have names of their own and are no part of the answer."""
+        ...
 
 
 class Counts(StrEnum):
-    """Who tells how many tokens an answer has: the server; nobody, but an event is about a token; nobody at all."""
+    """Who counts an answer's tokens: SERVER; EVENTS: nobody, but an event is about a token; NOBODY."""
 
     SERVER = "server"
     EVENTS = "events"
@@ -132,30 +180,39 @@ class Counts(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Engine(ABC):
-    """An engine's dialect: what differs in data is a field, what differs in code a method.
+class EngineSpec(ABC):
+    """An engine: its dialect, its detection, its metrics and its quirks. What differs in data is a field, what differs
+    in code a method.
 
-    path: where requests are posted; it may hold {model}. content_type: of a streamed answer. health_path: gives 200
-    once the engine can answer, None where nothing does. metrics_path: of its own metrics, on metrics_port where that is
-    not the port of the requests. exact_length: what a request says, besides its cap on tokens, to have exactly as many;
-    least_tokens: keys whose value is then that number. exact_length is None where the engine cannot be told, and
-    no_exact_length is what to do instead. asks_for_model: whether requests name the run's model.
-    takes_turns: whether a request can hold earlier messages of a conversation.
+    path: where requests are posted; it may hold {model}. health_path: gives 200 once the engine can answer, None where
+    nothing does. content_type: of a streamed answer. counts: who counts an answer's tokens. exact_length: fields of a
+    request, besides its cap on tokens, for exactly as many; least_tokens: fields whose value is then that number.
+    exact_length is None where the engine has no such fields, and no_exact_length is what to do instead.
+    stream_starts: what the body of a stream begins with, where it may come under another content type; none where any
+    text may be its beginning.
+    finish_reasons: those of a whole answer, in lower case; any other is a server's that gave the answer up.
+    sampling_names: where a body has the field of each sampling option, dots between the keys; an option without a
+    place cannot be set. requests_name_model: whether requests name the run's model. takes_turns: whether a request can
+    hold earlier messages of a conversation; takes_tool_turns: whether OpenAI's tool calls and their results may be
+    among them; takes_images: whether it can hold an image.
     """
 
     name: str
     path: str
-    default_port: int
     health_path: str | None
-    metrics_path: str | None
-    metrics_port: int | None = None
+    detection: Detection = field(default_factory=Detection)
+    metrics: EngineMetrics = field(default_factory=EngineMetrics)
     content_type: str = "text/event-stream"
-    system_prompt: SystemPrompt = SystemPrompt.MESSAGE
+    stream_starts: tuple[bytes, ...] = EVENT_STARTS
     counts: Counts = Counts.SERVER
     exact_length: Mapping[str, Any] | None = None
     least_tokens: tuple[str, ...] = ()
-    asks_for_model: bool = True
+    requests_name_model: bool = True
     takes_turns: bool = True
+    takes_tool_turns: bool = False
+    takes_images: bool = False
+    finish_reasons: frozenset[str] = FINISH_REASONS
+    sampling_names: Mapping[str, str] = field(default_factory=lambda: OPENAI_NAMES)
     no_exact_length: str = "leave it out, and choose prompts whose answers reach --max-tokens"
 
     @property
@@ -168,23 +225,34 @@ class Engine(ABC):
         return self.path.replace("{model}", quote(model, safe=""))
 
     def headers(self, api_key: str) -> dict[str, str]:
-        """What goes with every request; "" is no key."""
+        """Headers of every request; api_key "" is none."""
         return {"Authorization": f"Bearer {api_key}"} if api_key else {}
 
     @abstractmethod
+    def body_fields(self, request: ChatRequest) -> dict[str, Any]:
+        """The fields of the request's body, without those that the request itself adds or changes."""
+
     def request_body(self, request: ChatRequest) -> bytes:
-        """The request as the engine wants it posted."""
+        """The request's body as JSON: the engine's fields, and the request's own merged into them."""
+        body = self.body_fields(request)
+        for changes in request.changes:
+            body = merged(body, changes)
+        return msgspec.json.encode(body)
+
+    def sampling_fields(self, sampling: Sampling) -> dict[str, Any]:
+        """The fields of a body that set these. Raises EngineError for one that requests to the engine cannot set."""
+        return fields_of(sampling, self.sampling_names, f"to {self.name}")
 
     @abstractmethod
     def decoder(self) -> StreamDecoder:
         """A fresh decoder for one response."""
 
     def error_message(self, body: bytes) -> str:
-        """The server's own words in an error response, shortened; its first bytes where there are no words."""
+        """The server's message in an error response, shortened; the first bytes of the body where it has none."""
         return error_message(body)
 
     def extras(self, request: ChatRequest) -> dict[str, Any]:
-        """What the request says to have an exact length, if it shall."""
+        """The fields for an exact length, where the request has ignore_eos."""
         if not request.ignore_eos or self.exact_length is None:
             return {}
         return {**self.exact_length, **dict.fromkeys(self.least_tokens, request.max_tokens)}

@@ -1,4 +1,4 @@
-"""What a server says when it fails, in one line, whatever shape it says it in.
+"""The message of a server that fails, in one line, whatever shape it has.
 
 Nothing here trusts that shape: nesting and length are bounded, so that no body takes long or exhausts the stack.
 """
@@ -9,7 +9,12 @@ from typing import Any
 
 import msgspec
 
-from engines.pages import looks_like_a_page, words_of_page
+from tokenswarm.engines.pages import looks_like_a_page, words_of_page
+
+
+class EngineError(ValueError):
+    """A server or a template that cannot be used; the text is one sentence for a person."""
+
 
 _MESSAGE_CHARACTERS = 300
 #: Of a longer text only so much is looked at: it may be white space for the most part.
@@ -17,12 +22,12 @@ _LOOKED_AT_CHARACTERS = 10 * _MESSAGE_CHARACTERS
 _MOST_OF_A_LIST = 3
 #: Errors wrap errors, but not deeper than this.
 _MOST_DEPTH = 8
-#: Keys of answers that came whole where a stream was asked for.
+#: Keys of answers that came whole where a stream was requested.
 _WHOLE_ANSWERS = ("choices", "text_output", "generated_text", "content", "done")
 
 
 def error_message(body: bytes) -> str:
-    """The server's own words: `error.message`, `error`, `message` or `detail`, or a page's title; else the body's
+    """The server's message: `error.message`, `error`, `message` or `detail`, or a page's title; else the body's
     beginning."""
     try:
         document = msgspec.json.decode(body)
@@ -38,11 +43,17 @@ def error_message(body: bytes) -> str:
             return "the server answered without streaming"
         for key in ("error", "message", "detail"):
             if document.get(key):
-                return words_of(document[key])
+                return error_text(document[key])
     return _shortened(body.decode("utf-8", "replace"))
 
 
-def words_of(error: Any) -> str:
+def is_failure(error: Any, beside_output: bool) -> bool:
+    """Whether the value of a field `error` reports a failure. An empty one (`""`, `{}`, `[]`, false, 0) does not where
+    the document has what an answer has beside it."""
+    return error is not None and (bool(error) or not beside_output)
+
+
+def error_text(error: Any) -> str:
     """The message inside an error of any of the shapes in use: an object with a message, a list of them, a string,
     anything."""
     return _shortened(_words(error, _MOST_DEPTH)) or "the server reported an error without a message"

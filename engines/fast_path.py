@@ -1,7 +1,7 @@
 """Events that differ from one before them in their text alone, which is what an answer is made of.
 
-Reading JSON is the dearest thing that a client does for a token. Once an event has been read properly, it is known
-where its text stands; the next one with the same bytes before and behind needs no reading but of what is in between.
+Reading JSON costs a client more per token than anything else. Once an event has been read properly, it is known where
+its text stands; the next one with the same bytes before and behind needs no reading but of what is in between.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from engines.records import Alike, Delta
-from engines.sse import END, PLAIN, plain_events
+from tokenswarm.engines.engine_spec import Delta, TokenBatch
+from tokenswarm.engines.sse import END, PLAIN, plain_events
 
 #: Between quotes, these are not what they stand for, or end the text.
 _special = re.compile(rb'["\\\x00-\x1f]').search
@@ -34,8 +34,8 @@ def _texts_of(raw: list[bytes]) -> list[bytes]:
         return []
 
 
-class AlikeEvents:
-    """One stream's. What it says of bytes is what `decode` says of their events; None where it cannot tell."""
+class EventTemplate:
+    """One stream's template. It reads bytes as `decode` reads their events, and returns None where they do not fit."""
 
     __slots__ = ("_before", "_behind", "_decode", "_reasoning", "_tries")
 
@@ -53,7 +53,7 @@ class AlikeEvents:
             return None
         return [Delta("", text.decode()) if self._reasoning else Delta(text.decode()) for text in texts]
 
-    def outputs_of_each(self, datas: Sequence[bytes]) -> Alike:
+    def outputs_of_each(self, datas: Sequence[bytes]) -> TokenBatch:
         """The outputs of the first of these, as long as each is whole events like the one learned."""
         raw = self._raw_texts(b"".join(datas))
         around = len(self._before) + len(self._behind)
@@ -62,7 +62,7 @@ class AlikeEvents:
             # Not one each; but there is no blank line other than behind an event.
             of_each = [data.count(END) for data in datas if data.endswith(END)]
         if len(of_each) == len(datas) and sum(of_each) == len(raw) and (texts := self._texts(raw)):
-            return Alike(texts, self._reasoning, of_each)
+            return TokenBatch(texts, self._reasoning, of_each)
         outputs, of_each = [], []
         for data in datas if len(datas) > 1 else ():
             texts = self._texts(self._raw_texts(data))
@@ -70,7 +70,7 @@ class AlikeEvents:
                 break
             outputs += texts
             of_each.append(len(texts))
-        return Alike(outputs, self._reasoning, of_each)
+        return TokenBatch(outputs, self._reasoning, of_each)
 
     def _raw_texts(self, data: bytes) -> list[bytes]:
         before, behind = self._before, self._behind

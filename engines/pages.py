@@ -16,13 +16,13 @@ def looks_like_a_page(text: str) -> bool:
 
 def words_of_page(page: str) -> str:
     """The title of an HTML page; the first words of its text where it has none. "" for a page without a word."""
-    reader = _Reader()
+    reader = _PageTextReader()
     reader.feed(page[:_READ_CHARACTERS])
     reader.close()
     return " ".join("".join(reader.title).split()) or " ".join(" ".join(reader.text).split())
 
 
-class _Reader(HTMLParser):
+class _PageTextReader(HTMLParser):
     def __init__(self) -> None:
         super().__init__()
         self.title: list[str] = []

@@ -5,16 +5,21 @@ iterable and takes the iterable's end for the stream's, so it is handed whole ev
 done here, and so is the plainest event there is, one line `data: …`: an answer is made of little else, and reading it
 here costs less than half (benchmarks/parsing.py). Large events of several lines are read here too: sseclient-py takes
 time that grows with the square of their length. tests/engines hold the ways to be equal.
+
+Servers report failures in lines of their own too: a field `error`, an event of that name, a JSON object without
+`data:`. Each comes out as the payload `{"error": …}`, which every dialect reads as a failure.
 """
 
 from __future__ import annotations
 
 from codecs import BOM_UTF8
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
+import msgspec
 from sseclient import SSEClient
 
-from engines.records import StreamBroken
+from tokenswarm.engines.engine_spec import StreamBroken
 
 #: An event that grows past this is no event: without a bound, a server that never ends one fills the memory, and one
 #: that does end it stops all other streams of this process while it is read (some 0.1 s at this length).
@@ -26,6 +31,12 @@ _SMALL_EVENT_BYTES = 16 * 1024
 PLAIN = b"data: "
 END = b"\n\n"
 _BETWEEN = END + PLAIN
+#: Lines that say more of an event than its data.
+_ODD_LINES = (b"event", b"error", b"{")
+#: Values of the field `error` that say there is none.
+_NO_ERROR = {b"null", b"false", b"{}", b"[]", b"0"}
+#: Names that the format itself gives to an event.
+_UNNAMED = {b"", b"message"}
 
 
 def read_any_event(event: bytes) -> Iterator[bytes]:
@@ -44,6 +55,47 @@ def read_any_event(event: bytes) -> Iterator[bytes]:
             yield read.data.encode()
     except UnicodeDecodeError as error:
         raise StreamBroken(f"an event is not UTF-8: {error.object[:60]!r}") from None
+
+
+def _fields(event: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """(name, value) of the lines of an event. A line of JSON, which is no field, has no name and is the value."""
+    for line in event.split(b"\n"):
+        if line.startswith(b"{"):
+            yield b"", line
+        else:
+            name, _, value = line.partition(b":")
+            yield name, value.removeprefix(b" ")
+
+
+def _error_payload(value: bytes) -> bytes:
+    """A failure as a document with an `error`, from what the server wrote: such a document, any JSON, or plain text."""
+    try:
+        document: Any = msgspec.json.decode(value)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        return msgspec.json.encode({"error": value.decode("utf-8", "replace")})
+    if isinstance(document, dict) and ("error" in document or document.get("type") == "error"):
+        return value
+    return b'{"error":%b}' % (b'""' if document is None else value)
+
+
+def is_error(document: Any) -> bool:
+    """Whether a JSON document that stands where an event should is a server's report of a failure."""
+    if not isinstance(document, dict) or document.get("choices"):
+        return False
+    if document.get("error") or "error" in (document.get("object"), document.get("type")):
+        return True
+    return bool(document.get("detail") or (document.get("message") and document.keys() & {"code", "status", "type"}))
+
+
+def bare_error(line: bytes) -> bytes | None:
+    """The payload of a failure that is reported as JSON without `data:`; None for what is none."""
+    try:
+        document = msgspec.json.decode(line)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        return None
+    if not is_error(document):
+        return None
+    return line if document.get("error") else msgspec.json.encode({"error": document.get("detail") or document})
 
 
 def _value(line: bytes) -> bytes:
@@ -66,9 +118,15 @@ def _check_length(event_bytes: int) -> None:
 
 
 class EventSplitter:
-    """Feed it bytes; it gives the `data` of each event that they complete."""
+    """Feed it bytes; it gives the `data` of each event that they complete, and failures as `{"error": …}`.
 
-    def __init__(self) -> None:
+    skipped: how many events were passed over, as they have a name of their own and `reads_named` did not want them.
+    """
+
+    def __init__(self, reads_named: Callable[[bytes], bool] | None = None) -> None:
+        """reads_named: whether the data of an event with a name is one of the dialect's; all are where it is None."""
+        self.skipped = 0
+        self._reads_named = reads_named
         self._pieces: list[bytes] = []  # of an event whose end has not come; joined once, when it does
         self._pending_bytes = 0
         self._ended_with_cr = False
@@ -117,7 +175,31 @@ class EventSplitter:
             elif event.startswith(b"data:") and b"\n" not in event and event.isascii():
                 yield _value(event)
             else:
-                yield from read_any_event(event)
+                yield from self._read_odd(event)
+
+    def _read_odd(self, event: bytes) -> Iterator[bytes]:
+        """An event that is not one line of data: it may have a name, or report a failure outside of its data."""
+        if event.startswith(b"{") and (error := bare_error(event)) is not None:  # of several lines, perhaps
+            yield error
+            return
+        if not any(event.startswith(start) or b"\n" + start in event for start in _ODD_LINES):
+            yield from read_any_event(event)
+            return
+        name = b""
+        for field, value in _fields(event):
+            if field == b"event":
+                name = value.strip()
+            elif field == b"error" and value.strip() not in _NO_ERROR:
+                yield _error_payload(value.strip())
+            elif not field and (error := bare_error(value)) is not None:
+                yield error
+        data = list(read_any_event(event))
+        if name == b"error":
+            yield _error_payload(data[0] if data else b'""')
+        elif name in _UNNAMED or self._reads_named is None or (data and self._reads_named(data[0])):
+            yield from data
+        else:
+            self.skipped += 1
 
     @property
     def between(self) -> bool:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import NoReturn
+from dataclasses import dataclass, replace
+from typing import Any
 
-from jinja2 import Template, TemplateError
-from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja2 import Template
 
-from engines.records import ChatRequest, Engine, EngineError, SystemPrompt
+from tokenswarm.engines.engine_spec import ChatRequest, EngineSpec
+from tokenswarm.engines.errors import EngineError
+from tokenswarm.engines.sampling_fields import Sampling
+from tokenswarm.engines.template_sandbox import parse_template, render, survives_trial
 
 #: Llama 3's, as LMDeploy 0.4.0 has it (lmdeploy/model.py).
 _LLAMA_3 = (
@@ -33,36 +35,37 @@ class ChatTemplate:
         """The request as one text, up to where the answer begins. bos_token is empty: the endpoints that take such a
         text have their tokenizer put it in front. Raises EngineError."""
         try:
-            return self.jinja.render(messages=request.messages, add_generation_prompt=True, bos_token="", eos_token="")
+            return render(self.jinja, request.messages)
         except Exception as error:  # a template is code of its own: it may fail in any way
             raise EngineError(f"the chat template {self.name} cannot be applied: {error}") from None
 
 
 def compile_template(name: str, source: str) -> ChatTemplate:
     """A template from its Jinja source. Raises EngineError where it cannot be read or applied."""
-    environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
-    environment.globals["raise_exception"] = _raise
+    if not survives_trial(source):
+        raise EngineError(
+            f"the chat template {name} takes more time or memory than a short request may; give one without such loops"
+        )
     try:
-        template = ChatTemplate(name, environment.from_string(source))
-    except TemplateError as error:
+        template = ChatTemplate(name, parse_template(source))
+    except Exception as error:  # Jinja's, and those of Python's compiler: too many blocks in one another
         raise EngineError(f"the chat template {name} cannot be read: {error}") from None
     if _SAMPLE.prompt not in template.render(_SAMPLE):
         raise EngineError(f"the chat template {name} leaves the prompt out; it is Jinja over `messages`")
     return template
 
 
-def _raise(message: str) -> NoReturn:
-    raise TemplateError(message)
-
-
-LLAMA_3 = ChatTemplate(
-    "llama-3", ImmutableSandboxedEnvironment(keep_trailing_newline=True).from_string(_LLAMA_3), "<|eot_id|>"
-)
+LLAMA_3 = ChatTemplate("llama-3", parse_template(_LLAMA_3), "<|eot_id|>")
 
 
 @dataclass(frozen=True, kw_only=True)
-class TemplatedEngine(Engine):
+class TemplatedEngine(EngineSpec):
     """An engine whose endpoint takes one text, and applies no template to it."""
 
-    system_prompt: SystemPrompt = SystemPrompt.TEMPLATE
     template: ChatTemplate = LLAMA_3
+
+    def sampling_fields(self, sampling: Sampling) -> dict[str, Any]:
+        """See EngineSpec. The stop texts go beside the template's own, which would else be lost."""
+        if sampling.stop is not None and self.template.stop:
+            sampling = replace(sampling, stop=(self.template.stop, *sampling.stop))
+        return super().sampling_fields(sampling)

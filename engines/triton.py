@@ -12,11 +12,22 @@ from typing import Any
 
 import msgspec
 
-from engines.decoding import DocumentDecoder
-from engines.errors import words_of
-from engines.records import ChatRequest, Counts, Delta, StreamBroken, StreamDecoder
-from engines.sse import EventSplitter
-from engines.templates import TemplatedEngine
+from tokenswarm.engines.decoding import DocumentDecoder
+from tokenswarm.engines.detection import Clue, DetectedVersion, Detection, Strength
+from tokenswarm.engines.engine_metrics import (
+    TTFT_HISTOGRAM,
+    Concept,
+    EngineMetrics,
+    MetricsAddress,
+    Series,
+    mean_of,
+)
+from tokenswarm.engines.engine_spec import ChatRequest, Counts, Delta, StreamBroken, StreamDecoder
+from tokenswarm.engines.errors import error_text, is_failure
+from tokenswarm.engines.sampling_fields import OPENAI_NAMES
+from tokenswarm.engines.server_pages import ServerPages, text_member
+from tokenswarm.engines.sse import EventSplitter
+from tokenswarm.engines.templates import TemplatedEngine
 
 #: So many events in a row that each repeat and extend the last are no coincidence.
 _REPEATS = 4
@@ -40,8 +51,8 @@ class TritonDecoder(DocumentDecoder[_Response]):
         self._repeats = 0
 
     def _delta(self, document: _Response) -> Delta:
-        if document.error is not None:
-            return Delta(error=words_of(document.error))
+        if is_failure(document.error, beside_output=document.text_output is not None):
+            return Delta(error=error_text(document.error))
         return Delta(self._new(document.text_output or ""))
 
     def _new(self, text: str) -> str:
@@ -69,8 +80,8 @@ class AccumulatedDecoder(DocumentDecoder[_Response]):
         self._incomplete = ""
 
     def _delta(self, document: _Response) -> Delta:
-        if document.error is not None:
-            return Delta(error=words_of(document.error))
+        if is_failure(document.error, beside_output=document.text_output is not None):
+            return Delta(error=error_text(document.error))
         if not document.text_output:
             return Delta()
         whole = document.text_output.rstrip(_INCOMPLETE)
@@ -93,7 +104,7 @@ class Triton(TemplatedEngine):
 
     decoder_type: Callable[[], StreamDecoder]
 
-    def request_body(self, request: ChatRequest) -> bytes:
+    def body_fields(self, request: ChatRequest) -> dict[str, Any]:
         """JSON. What a model does not know of it, Triton passes on as a parameter."""
         stop = self.template.stop if not request.ignore_eos else None
         body = {
@@ -103,23 +114,72 @@ class Triton(TemplatedEngine):
             "stop_words": [stop] if stop else "",
             "stream": True,
         }
-        return msgspec.json.encode(body | self.extras(request))
+        return body | self.extras(request)
 
     def decoder(self) -> StreamDecoder:
         """A fresh decoder for one response."""
         return self.decoder_type()
 
 
+def _own_page(pages: ServerPages) -> str | None:
+    about = pages.json("/v2")
+    if isinstance(about, dict) and about.get("name") == "triton":
+        return "GET /v2: the name is triton"
+    ready = pages.get("/v2/health/ready")
+    if ready and ready.status in {200, 400} and not ready.body and pages.status("/v2") != 200:
+        return f"GET /v2/health/ready: an empty {ready.status}"
+    return None
+
+
+def _version(pages: ServerPages) -> DetectedVersion:
+    version = text_member(pages.json("/v2"), "version")
+    if pages.status("/v2/models/ensemble/ready") == 200:
+        return DetectedVersion(version, None, "the model ensemble is ready: taken to send new text only")
+    if pages.status("/v2/models/tensorrt_llm_bls/ready") == 200:
+        assumed = "only the model tensorrt_llm_bls is ready: taken to repeat the whole text"
+        return DetectedVersion(version, "triton-bls", assumed)
+    return DetectedVersion(version, None, "neither ensemble nor tensorrt_llm_bls is ready: taken for ensemble")
+
+
+def _of_type(request_type: str) -> Series:
+    return Series("nv_trt_llm_request_metrics", labels={"request_type": request_type})
+
+
+def _first_response(model: str) -> Series:
+    """Only the model that requests are sent to: the parts of an ensemble have histograms of their own."""
+    return Series("nv_inference_first_response_histogram_ms", 1e-3, labels={"model": model})
+
+
 TRITON = Triton(
     name="triton",
     path="/v2/models/{model}/generate_stream",
-    default_port=8000,
+    sampling_names={**OPENAI_NAMES, "stop": "stop_words", "seed": "random_seed"},
     health_path="/v2/health/ready",
-    metrics_path="/metrics",
-    metrics_port=8002,
     counts=Counts.EVENTS,
     exact_length={},
     least_tokens=("min_length", "min_tokens"),  # its name until May 2025, and since
     decoder_type=TritonDecoder,
+    detection=Detection(
+        clues=(Clue(Strength.OWN_PAGE, _own_page),),
+        version=_version,
+        models=lambda _: ["ensemble"],
+        same_server=frozenset({"triton-bls"}),
+    ),
+    metrics=EngineMetrics(
+        endpoints=(MetricsAddress(port=8002), MetricsAddress()),
+        series={
+            Concept.REQUESTS_RUNNING: (_of_type("scheduled"),),
+            Concept.REQUESTS_WAITING: (_of_type("waiting"), Series("nv_inference_pending_request_count")),
+            Concept.KV_CACHE_UTILIZATION: (
+                mean_of("nv_trt_llm_kv_cache_block_metrics", kv_cache_block_type="fraction"),
+            ),
+        },
+        histograms={TTFT_HISTOGRAM: (_first_response("ensemble"), _first_response("tensorrt_llm_bls"))},
+    ),
 )
-TRITON_BLS = replace(TRITON, name="triton-bls", decoder_type=AccumulatedDecoder)
+TRITON_BLS = replace(
+    TRITON,
+    name="triton-bls",
+    decoder_type=AccumulatedDecoder,
+    detection=Detection(models=lambda _: ["tensorrt_llm_bls"], same_server=frozenset({"triton"})),
+)

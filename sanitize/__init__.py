@@ -1,8 +1,9 @@
 """What keeps secrets, control characters and unbounded input out of records and outputs. Imports no other package."""
 
-from sanitize.files import MissingFile, UnusableFile, check_file, is_nested_deeper, read_file, read_text
-from sanitize.outputs import guard_output, guarded_output
-from sanitize.process import (
+from tokenswarm.sanitize.files import MissingFile, UnusableFile, check_file, is_nested_deeper, read_file, read_text
+from tokenswarm.sanitize.json_errors import json_error_text
+from tokenswarm.sanitize.outputs import discard, guard_output, guarded_output
+from tokenswarm.sanitize.process import (
     API_KEY_VARIABLE,
     cell,
     hide,
@@ -12,8 +13,9 @@ from sanitize.process import (
     shown_values,
     without_secrets,
 )
-from sanitize.redactor import MARK, Redactor
-from sanitize.text import guarded, shortened, unguarded, visible
+from tokenswarm.sanitize.process_title import overwrite_argument
+from tokenswarm.sanitize.redactor import MARK, Redactor
+from tokenswarm.sanitize.text import guarded, shortened, unguarded, visible
 
 __all__ = [
     "API_KEY_VARIABLE",
@@ -23,11 +25,14 @@ __all__ = [
     "UnusableFile",
     "cell",
     "check_file",
+    "discard",
     "guard_output",
     "guarded",
     "guarded_output",
     "hide",
     "is_nested_deeper",
+    "json_error_text",
+    "overwrite_argument",
     "read_file",
     "read_text",
     "secrets_of",
@@ -39,3 +44,6 @@ __all__ = [
     "visible",
     "without_secrets",
 ]
+
+if __name__ != "tokenswarm.sanitize":
+    raise __import__("tokenswarm").bare_import(__name__)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import stat
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,8 @@ class UnusableFile(ValueError):
     """A file that cannot be read; the text is the predicate of a sentence: `is a device; give a regular file`."""
 
 
-_STRING = re.compile(rb'"(?:[^"\\\\]|\\\\.)*"')
+#: A JSON string, also one that is not closed. Possessive: no text makes the search slow.
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*+"?')
 #: Of each byte, whether it opens (1) or closes (-1) a level of nesting.
 _SIGNS = np.zeros(256, dtype=np.int8)
 _SIGNS[list(b"[{")], _SIGNS[list(b"]}")] = 1, -1
@@ -43,21 +45,20 @@ def check_file(path: Path, most_bytes: int) -> None:
     _check(about, most_bytes)
 
 
-def is_nested_deeper(path: Path, most: int, by_line: bool) -> bool:
-    """Whether brackets of a JSON file, or of any one line where it has a document in each, are nested deeper than
-    `most`. Parsers recurse: some end the whole process. Raises OSError."""
+def is_nested_deeper(file: Iterable[bytes], most: int, by_line: bool) -> bool:
+    """Whether brackets in the lines of a JSON file, or of any one line where it has a document in each, are nested
+    deeper than `most`. Parsers recurse: some end the whole process. Raises OSError."""
     depth = 0
-    with path.open("rb") as file:
-        for line in file:
-            if by_line:
-                depth = 0
-                if line.count(b"[") + line.count(b"{") <= most:
-                    continue
-            signs = _SIGNS[np.frombuffer(_STRING.sub(b"", line), dtype=np.uint8)]
-            depths = depth + np.cumsum(signs, dtype=np.int64)
-            if depths.max(initial=0) > most:
-                return True
-            depth = max(0, int(depths[-1])) if len(depths) else depth
+    for line in file:
+        if by_line:
+            depth = 0
+            if line.count(b"[") + line.count(b"{") <= most:
+                continue
+        signs = _SIGNS[np.frombuffer(_STRING.sub(b"", line), dtype=np.uint8)]
+        depths = depth + np.cumsum(signs, dtype=np.int64)
+        if depths.max(initial=0) > most:
+            return True
+        depth = max(0, int(depths[-1])) if len(depths) else depth
     return False
 
 

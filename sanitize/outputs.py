@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, TextIO
 
-from sanitize.process import shown
+from tokenswarm.sanitize.process import shown
 
 
 class _GuardedStream:
@@ -32,6 +33,33 @@ class _GuardedStream:
         return getattr(self._stream, name)
 
 
+class _GuardedErrorStream(_GuardedStream):
+    """The standard error. Where it cannot be written (a full disk, a closed pipe), messages are dropped: the exit code
+    is that of the error, not of its message."""
+
+    def write(self, text: str) -> int:
+        try:
+            return super().write(text)
+        except OSError:
+            discard(self._stream)
+            return len(text)
+
+    def flush(self) -> None:
+        try:
+            self._stream.flush()
+        except OSError:
+            discard(self._stream)
+
+
+def discard(stream: TextIO) -> None:
+    """Send what the stream still holds, and everything after it, to the null device: the interpreter's own last flush
+    would fail too, and change the exit code."""
+    with suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
+
+
 @contextmanager
 def guarded_output() -> Iterator[None]:
     """Guards the standard output, the standard error (tracebacks included) and the log, until the context ends."""
@@ -47,10 +75,10 @@ def guarded_output() -> Iterator[None]:
 
 def guard_output() -> None:
     """The same to the end of the process. More than once is as good as once."""
-    for name in ("stdout", "stderr"):
+    for name, guard in (("stdout", _GuardedStream), ("stderr", _GuardedErrorStream)):
         stream = getattr(sys, name)
         if stream is not None and not isinstance(stream, _GuardedStream):
-            setattr(sys, name, _GuardedStream(stream))
+            setattr(sys, name, guard(stream))
     make = logging.getLogRecordFactory()
     if not isinstance(make, _GuardedRecords):
         logging.setLogRecordFactory(_GuardedRecords(make))

@@ -10,13 +10,13 @@ from functools import lru_cache
 from typing import Any, TypeVar
 from urllib.parse import unquote
 
-from sanitize.redactor import SHORTEST_FRAGMENT, Redactor
-from sanitize.text import guarded, shortened, visible
+from tokenswarm.sanitize.redactor import SHORTEST_FRAGMENT, Redactor
+from tokenswarm.sanitize.text import guarded, shortened, visible
 
 API_KEY_VARIABLE = "LLM_API_KEY"
-#: Other variables that hold what nobody else should see. A TLS key is named by its path.
+#: Other variables that hold what nobody else should see. TLS keys are named by their paths.
 _SECRET_VARIABLE = re.compile(
-    r"(LLM|TOKENSWARM|LOCUST|HF|HUGGING_?FACE\w*|OPENAI|ANTHROPIC)_(?!.*TLS)(\w+_)?(KEY|TOKEN|PASSWORD|SECRET)"
+    r"(LLM|TOKENSWARM|LOCUST|HF|HUGGING_?FACE\w*|OPENAI|ANTHROPIC)_(?!.*TLS|CLIENT_KEY)(\w+_)?(KEY|TOKEN|PASSWORD|SECRET)"
 )
 _CREDENTIALS = re.compile(r"://([^/?#\s\"'<>]*)@")
 #: In whole documents, which hold our own words too, shorter fragments are left alone: what a server said is already
@@ -36,11 +36,12 @@ class _Known:
 
     def __init__(self) -> None:
         self._added: set[str] = set()
+        self._added_whole: set[str] = set()
         self._compiled_for: tuple[str, int] | None = None
         self._of_servers = self._of_documents = Redactor(())
 
-    def add(self, secret: str) -> None:
-        self._added.add(secret)
+    def add(self, secret: str, whole: bool) -> None:
+        (self._added_whole if whole else self._added).add(secret)
 
     def of_servers(self) -> Redactor:
         self._compile()
@@ -51,11 +52,11 @@ class _Known:
         return self._of_documents
 
     def _compile(self) -> None:
-        now = (os.environ.get(API_KEY_VARIABLE, ""), len(self._added))
+        now = (os.environ.get(API_KEY_VARIABLE, ""), len(self._added) + len(self._added_whole))
         if now != self._compiled_for:
             secrets = self._added | set(secrets_of(os.environ, sys.argv))
-            self._of_servers = Redactor(secrets, SHORTEST_FRAGMENT)
-            self._of_documents = Redactor(secrets, _FRAGMENT_IN_DOCUMENTS)
+            self._of_servers = Redactor(secrets, SHORTEST_FRAGMENT, self._added_whole)
+            self._of_documents = Redactor(secrets, _FRAGMENT_IN_DOCUMENTS, self._added_whole)
             self._compiled_for = now
             _remembered.cache_clear()
 
@@ -77,10 +78,11 @@ def secrets_of(environment: Mapping[str, str], arguments: Iterable[str]) -> Iter
                 yield unquote(secret)
 
 
-def hide(secret: str) -> None:
-    """From now on, cut this out of all that leaves the process. For secrets that come from a file."""
+def hide(secret: str, whole: bool = False) -> None:
+    """From now on, cut this out of all that leaves the process. For secrets that come from a file or an option. whole:
+    leave fragments of it alone, as it may hold ordinary words."""
     if secret:
-        _known.add(secret)
+        _known.add(secret, whole)
 
 
 def server_text(text: str, most_characters: int, lines: bool = False) -> str:
@@ -130,8 +132,8 @@ def _shown_values(value: Any) -> Any:
 
 def without_secrets(error: Exception) -> Exception:
     """The error itself, or one of the same meaning whose text holds no secret."""
-    told = str(error)
-    safe = server_text(told, 2000) if told else told
-    if safe == told:
+    text = str(error)
+    safe = server_text(text, 2000) if text else text
+    if safe == text:
         return error
     return RuntimeError(f"{type(error).__name__}: {safe}").with_traceback(error.__traceback__)

@@ -65,10 +65,14 @@ class Redactor:
     """Replaces secrets with MARK: plain, in other case, URL-encoded, JSON- or HTML-escaped, as base64 or hexadecimal,
     and fragments of them. Credentials in addresses are replaced whoever they are of."""
 
-    def __init__(self, secrets: Iterable[str], shortest_fragment: int = SHORTEST_FRAGMENT) -> None:
+    def __init__(
+        self, secrets: Iterable[str], shortest_fragment: int = SHORTEST_FRAGMENT, whole: Iterable[str] = ()
+    ) -> None:
         """Secrets shorter than `shortest_fragment` are cut out whole, as words, and only if `shortest_fragment` is
-        SHORTEST_FRAGMENT; those shorter than SHORTEST_SECRET are not looked for."""
+        SHORTEST_FRAGMENT; those shorter than SHORTEST_SECRET are not looked for. whole: secrets whose fragments stay,
+        as they may be ordinary words."""
         forms = {form for secret in secrets for form in _forms(secret, shortest_fragment)}
+        forms |= {form for secret in whole for form in _forms(secret, max(len(secret), shortest_fragment))}
         self._anchors = [(place, piece, form) for form in sorted(forms) for place, piece in form.anchors()]
 
     def __call__(self, text: str) -> str:

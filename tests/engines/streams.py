@@ -11,7 +11,16 @@ from typing import NamedTuple
 
 import pytest
 
-from engines import ENGINES, Delta, StreamBroken
+from tokenswarm.engines import ENGINES, Delta, EngineSpec, OpenAICompatible, StreamBroken, completions_of, responses_of
+
+_OPENAI = ENGINES["openai"]
+assert isinstance(_OPENAI, OpenAICompatible)
+#: Every engine at its own endpoint, and OpenAI's other endpoints.
+SPECS: dict[str, EngineSpec] = {
+    **ENGINES,
+    "completions": completions_of(_OPENAI),
+    "responses": responses_of(_OPENAI),
+}
 
 
 class Answer(NamedTuple):
@@ -29,7 +38,7 @@ class Answer(NamedTuple):
 
 def deltas_of(engine: str, pieces: list[bytes]) -> tuple[list[Delta], str | None]:
     """Up to the stream's end, or to what broke it."""
-    decoder, deltas = ENGINES[engine].decoder(), list[Delta]()
+    decoder, deltas = SPECS[engine].decoder(), list[Delta]()
     try:
         for piece in pieces:
             deltas += decoder.feed(piece)
@@ -226,6 +235,17 @@ LLAMACPP = (
     b'"chat.completion.chunk","usage":{"completion_tokens":3,"prompt_tokens":9,"total_tokens":12},"timings":'
     b'{"cache_n":0,"prompt_n":9,"predicted_n":3,"predicted_ms":2.6}}\n\n' + DONE
 )
+# It writes its JSON with spaces, and in ASCII.
+KOBOLDCPP = (
+    b'data: {"id": "chatcmpl-A1", "object": "chat.completion.chunk", "created": 1, "model": "koboldcpp/M", "choices": '
+    b'[{"index": 0, "finish_reason": null, "delta": {"role": "assistant", "content": " Hi"}}]}\n\n'
+    b'data: {"id": "chatcmpl-A1", "object": "chat.completion.chunk", "created": 1, "model": "koboldcpp/M", "choices": '
+    b'[{"index": 0, "finish_reason": null, "delta": {"role": "assistant", "content": "th\\u00e9re!"}}]}\n\n'
+    b'data: {"id": "chatcmpl-A1", "object": "chat.completion.chunk", "created": 1, "model": "koboldcpp/M", "choices": '
+    b'[{"index": 0, "finish_reason": "length", "delta": {"role": "assistant", "content": ""}}]}\n\n'
+    b'data: {"id": "chatcmpl-A1", "object": "chat.completion.chunk", "created": 1, "model": "koboldcpp/M", "choices": '
+    b'[], "usage": {"prompt_tokens": 9, "completion_tokens": 3, "total_tokens": 12}}\n\n' + DONE
+)
 OLLAMA = (
     b'{"model":"M","created_at":"2026-01-01T00:00:00Z","message":{"role":"assistant","content":" Hi"},"done":false}\n'
     b'{"model":"M","created_at":"2026-01-01T00:00:00Z","message":{"role":"assistant","content":"th\xc3\xa9re!"},'
@@ -259,6 +279,94 @@ ANTHROPIC = (
     b'event: message_delta\ndata: {"type":"message_delta","delta":{"stop_reason":"end_turn","stop_sequence":null},'
     b'"usage":{"output_tokens":3}}\n\n'
     b'event: message_stop\ndata: {"type":"message_stop"}\n\n'
+)
+COMPLETIONS = (
+    b'data: {"id":"cmpl-1","object":"text_completion","created":1,"model":"M","choices":[{"text":" Hi","index":0,'
+    b'"logprobs":null,"finish_reason":null}],"usage":null}\n\n'
+    b'data: {"id":"cmpl-1","object":"text_completion","created":1,"model":"M","choices":[{"text":"","index":0,'
+    b'"logprobs":null,"finish_reason":null}],"usage":null}\n\n'
+    b'data: {"id":"cmpl-1","object":"text_completion","created":1,"model":"M","choices":[{"text":"th\xc3\xa9re!",'
+    b'"index":0,"logprobs":null,"finish_reason":"length"}],"usage":null}\n\n'
+    b'data: {"id":"cmpl-1","object":"text_completion","created":1,"model":"M","choices":[],"usage":'
+    b'{"prompt_tokens":9,"completion_tokens":3,"total_tokens":12}}\n\n' + DONE
+)
+
+
+def responses_event(kind: str, **fields: object) -> bytes:
+    document = {"type": kind, "sequence_number": 4} | fields
+    data = json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode()
+    return b"event: %b\ndata: %b\n\n" % (kind.encode(), data)
+
+
+def responses_delta(kind: str, text: str) -> bytes:
+    return responses_event(f"response.{kind}.delta", item_id="msg_1", output_index=0, content_index=0, delta=text)
+
+
+RESPONSES_USAGE = {
+    "input_tokens": 9,
+    "input_tokens_details": {"cached_tokens": 4},
+    "output_tokens": 3,
+    "output_tokens_details": {"reasoning_tokens": 1},
+    "total_tokens": 12,
+}
+_PART = {"type": "output_text", "annotations": [], "text": ""}
+RESPONSES_BEGIN = (
+    responses_event("response.created", response={"id": "resp_1", "status": "in_progress", "error": None})
+    + responses_event("response.in_progress", response={"id": "resp_1", "status": "in_progress", "usage": None})
+    + responses_event("response.output_item.added", output_index=0, item={"id": "msg_1", "type": "message"})
+    + responses_event("response.content_part.added", item_id="msg_1", output_index=0, content_index=0, part=_PART)
+)
+RESPONSES = (
+    RESPONSES_BEGIN
+    + responses_delta("output_text", " Hi")
+    + b'event: keepalive\ndata: {"type":"keepalive"}\n\n'
+    + responses_delta("output_text", "thére!")
+    + responses_event("response.output_text.done", item_id="msg_1", output_index=0, content_index=0, text=" Hithére!")
+    + responses_event("response.output_item.done", output_index=0, item={"id": "msg_1", "type": "message"})
+    + responses_event(
+        "response.incomplete",
+        response={
+            "id": "resp_1",
+            "status": "incomplete",
+            "error": None,
+            "incomplete_details": {"reason": "max_output_tokens"},
+            "usage": RESPONSES_USAGE,
+        },
+    )
+)
+# What llama.cpp sends: usage in the finish chunk; no numbers, and no response.incomplete, whatever ended the answer.
+_LLAMACPP_REST = b'"created":1,"model":"tiny","system_fingerprint":"b1","object":"text_completion"'
+LLAMACPP_COMPLETIONS = (
+    b'data: {"choices":[{"text":" Hi","index":0,"logprobs":null,"finish_reason":null}],'
+    + _LLAMACPP_REST
+    + b',"id":"chatcmpl-e"}\n\ndata: {"choices":[{"text":"th\xc3\xa9re!","index":0,"logprobs":null,'
+    + b'"finish_reason":null}],'
+    + _LLAMACPP_REST
+    + b',"id":"chatcmpl-e"}\n\ndata: {"choices":[{"text":"","index":0,"logprobs":null,"finish_reason":"length"}],'
+    + _LLAMACPP_REST
+    + b',"usage":{"completion_tokens":3,"prompt_tokens":9,"total_tokens":12,"prompt_tokens_details":'
+    + b'{"cached_tokens":0}},'
+    + b'"id":"chatcmpl-e","timings":{"cache_n":0,"prompt_n":9,"predicted_n":3}}\n\n'
+    + DONE
+)
+_LLAMACPP_END = (
+    b'"usage":{"input_tokens":9,"output_tokens":3,"total_tokens":12,"input_tokens_details":{"cached_tokens":0}}'
+)
+LLAMACPP_RESPONSES = (
+    b'event: response.created\ndata: {"type":"response.created","response":{"id":"resp_F","object":"response",'
+    b'"status":"in_progress"}}\n\n'
+    b'event: response.output_item.added\ndata: {"type":"response.output_item.added","item":{"content":[],"id":"msg_o",'
+    b'"role":"assistant","status":"in_progress","type":"message"}}\n\n'
+    b'event: response.content_part.added\ndata: {"type":"response.content_part.added","item_id":"msg_o","part":'
+    b'{"type":"output_text","text":""}}\n\n'
+    b'event: response.output_text.delta\ndata: {"type":"response.output_text.delta","item_id":"msg_o","delta":'
+    b'" Hi"}\n\n'
+    b'event: response.output_text.delta\ndata: {"type":"response.output_text.delta","item_id":"msg_o","delta":'
+    b'"th\xc3\xa9re!"}\n\n'
+    b'event: response.output_text.done\ndata: {"type":"response.output_text.done","item_id":"msg_o","text":'
+    b'" Hith\xc3\xa9re!"}\n\n'
+    b'event: response.completed\ndata: {"type":"response.completed","response":{"id":"resp_F","object":"response",'
+    b'"created_at":1,"status":"completed","model":"tiny","output":[],' + _LLAMACPP_END + b"}}\n\n"
 )
 
 WORDS = " Hithére!"
@@ -294,9 +402,14 @@ STREAMS = [
     pytest.param("bentoml", WORDS.encode(), Answer(WORDS, done=True), id="bentoml"),
     pytest.param("sglang", SGLANG, COUNTED._replace(finish_reason="stop"), id="sglang"),
     pytest.param("llamacpp", LLAMACPP, COUNTED, id="llamacpp"),
+    pytest.param("koboldcpp", KOBOLDCPP, COUNTED, id="koboldcpp"),
     pytest.param("ollama", OLLAMA, COUNTED, id="ollama"),
     pytest.param("openai", OPENAI, COUNTED._replace(finish_reason="stop"), id="openai"),
     pytest.param("anthropic", ANTHROPIC, COUNTED._replace(finish_reason="end_turn"), id="anthropic"),
+    pytest.param("completions", COMPLETIONS, COUNTED, id="completions"),
+    pytest.param("responses", RESPONSES, COUNTED, id="responses"),
+    pytest.param("completions", LLAMACPP_COMPLETIONS, COUNTED, id="completions of llama.cpp"),
+    pytest.param("responses", LLAMACPP_RESPONSES, COUNTED._replace(finish_reason="stop"), id="responses of llama.cpp"),
 ]
 
 

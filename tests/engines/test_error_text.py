@@ -1,11 +1,12 @@
 """What a person reads of an error response: the server's own words, short, and never nothing."""
 
 from itertools import product
+from typing import Any
 
 import pytest
 
-from engines import ENGINES, StreamBroken
-from engines.errors import words_of
+from tokenswarm.engines import ENGINES, StreamBroken
+from tokenswarm.engines.errors import error_text
 
 BODIES = [
     pytest.param(
@@ -152,11 +153,16 @@ def nested(opening: bytes, depth: int) -> bytes:
 @pytest.mark.parametrize("engine", sorted(ENGINES))
 def test_an_error_nested_to_any_depth_is_read_or_broken_and_never_a_defect(engine: str) -> None:
     json_lines = ENGINES[engine].content_type == "application/x-ndjson"
-    for opening, depth in product(NESTED, (1, 9, 100, 240, 450, 900, 10_000)):
+    for opening, depth in product(NESTED, (1, 9, 100, 240, 450, 900, 1_500, 10_000)):
         error = nested(opening, depth)
         assert len(ENGINES[engine].error_message(b'{"error":' + error + b"}")) <= 300
         assert len(ENGINES[engine].error_message(error)) <= 300
-        for key in (b'"error"', b'"type":"error","error"', b'"object":"error","message"'):
+        for key in (
+            b'"error"',
+            b'"type":"error","error"',
+            b'"object":"error","message"',
+            b'"status":"error","message"',
+        ):
             document = b"{" + key + b":" + error + b"}\n"
             assert len(outcome_of(engine, document if json_lines else b"data: " + document + b"\n")) < 1000
 
@@ -170,8 +176,15 @@ def outcome_of(engine: str, stream: bytes) -> str:
         return str(broken)
 
 
+def test_an_error_that_cannot_be_written_as_text_has_no_message() -> None:
+    value: Any = 1
+    for _ in range(100_000):
+        value = [value]
+    assert error_text({"code": value}) == "the server reported an error without a message"
+
+
 @pytest.mark.parametrize("text", [" " * 1_000_000 + "late", "x" * 1_000_000, "a " * 500_000])
 def test_a_giant_error_is_cut(text: str) -> None:
-    told = words_of({"message": text})
+    told = error_text({"message": text})
     assert len(told) <= 300
     assert told.endswith("…")

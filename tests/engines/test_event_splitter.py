@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sseclient import SSEClient
 
-import engines.sse
-from engines import StreamBroken
-from engines.sse import EventSplitter, read_any_event
+import tokenswarm.engines.sse
+from tokenswarm.engines import StreamBroken
+from tokenswarm.engines.sse import EventSplitter, read_any_event
 
 Events = Callable[[bytes], list[str]]
 
@@ -131,15 +131,16 @@ def test_bytes_that_are_no_utf_8_are_named_and_the_events_before_them_are_kept(
 def test_an_endless_event_is_given_up_at_the_bound(
     breaks: Callable[[bytes], tuple[list[str], str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("engines.sse.MAX_EVENT_BYTES", 40)
+    monkeypatch.setattr("tokenswarm.engines.sse.MAX_EVENT_BYTES", 40)
     assert breaks(b"data: a\n\ndata: " + 60 * b"x") == (["a"], "an event is longer than 40 bytes")
 
 
 def test_an_event_as_long_as_the_bound_is_read(events: Events, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("engines.sse.MAX_EVENT_BYTES", 40)
+    monkeypatch.setattr("tokenswarm.engines.sse.MAX_EVENT_BYTES", 40)
     assert events(b"data: " + 33 * b"x" + b"\n\n") == [33 * "x"]
 
 
+@pytest.mark.slow
 @given(st.text().filter(lambda text: "\n" not in text and "\r" not in text))
 def test_the_plainest_event_reads_the_same_as_sseclient_reads_it(text: str) -> None:
     event = b"data: " + text.encode()
@@ -150,7 +151,7 @@ def test_the_plainest_event_reads_the_same_as_sseclient_reads_it(text: str) -> N
 def test_the_longest_event_is_the_same_in_every_split(
     breaks: Callable[[bytes], tuple[list[str], str]], monkeypatch: pytest.MonkeyPatch, around: bytes
 ) -> None:
-    monkeypatch.setattr("engines.sse.MAX_EVENT_BYTES", 20)
+    monkeypatch.setattr("tokenswarm.engines.sse.MAX_EVENT_BYTES", 20)
     small = b"data: a\n\n" if around != BOM_UTF8 else b""
     allowed = 14 - len(around.strip(b"\n"))
     for length, broken in ((allowed, False), (allowed + 1, True)):
@@ -166,12 +167,12 @@ lines = st.sampled_from(
 @given(st.lists(lines, min_size=1, max_size=8))
 def test_a_large_event_reads_the_same_as_sseclient_reads_a_small_one(of: list[str]) -> None:
     event = "\n".join(of).encode()
-    bound = engines.sse._SMALL_EVENT_BYTES
+    bound = tokenswarm.engines.sse._SMALL_EVENT_BYTES
     try:
-        engines.sse._SMALL_EVENT_BYTES = 0
+        tokenswarm.engines.sse._SMALL_EVENT_BYTES = 0
         large = list(read_any_event(event))
     finally:
-        engines.sse._SMALL_EVENT_BYTES = bound
+        tokenswarm.engines.sse._SMALL_EVENT_BYTES = bound
     assert large == list(read_any_event(event))
 
 
@@ -186,7 +187,7 @@ def test_no_event_of_many_lines_goes_to_the_reader_whose_time_grows_with_their_s
             handed.extend(map(len, pieces))
             super().__init__(iter(pieces))
 
-    monkeypatch.setattr("engines.sse.SSEClient", Watched)
+    monkeypatch.setattr("tokenswarm.engines.sse.SSEClient", Watched)
     many = 40_000
     stream = b"data: x\n" * many + b"\n" + b": ping\n" * many + b"data: end\n\n"
     splitter = EventSplitter()

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engines import Delta, StreamBroken
-from engines.alike import AlikeEvents
-from engines.openai import OpenAIDecoder
+from tokenswarm.engines import Delta, StreamBroken
+from tokenswarm.engines.fast_path import EventTemplate
+from tokenswarm.engines.openai import OpenAIDecoder
 
 ROLE = b'data: {"id":"c","choices":[{"index":0,"delta":{"role":"assistant","content":""},"finish_reason":null}]}\n\n'
 
@@ -49,7 +49,7 @@ EVENTS = st.one_of(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(events=st.lists(EVENTS, max_size=12), together=st.lists(st.integers(1, 4), min_size=1, max_size=4))
 def test_whatever_comes_is_read_as_each_event_by_itself(events: list[bytes], together: list[int]) -> None:
     """Whether an event is offered as one of several alike, by itself or in a piece with others, or fed with others
@@ -63,12 +63,12 @@ def test_whatever_comes_is_read_as_each_event_by_itself(events: list[bytes], tog
             size = together[(turn + len(pieces)) % len(together)]
             pieces.append(left[at : at + size])
             at += size
-        alike = decoder.alike_each([b"".join(piece) for piece in pieces])
-        found += [Delta("", text.decode()) if alike.reasoning else Delta(text.decode()) for text in alike.texts]
-        assert list(alike.of_each) == [len(piece) for piece in pieces[: len(alike.of_each)]]
-        assert sum(alike.of_each) == len(alike.texts)
+        batch = decoder.decode_batch([b"".join(piece) for piece in pieces])
+        found += [Delta("", text.decode()) if batch.reasoning else Delta(text.decode()) for text in batch.texts]
+        assert list(batch.of_each) == [len(piece) for piece in pieces[: len(batch.of_each)]]
+        assert sum(batch.of_each) == len(batch.texts)
         more = together[turn % len(together)]
-        left = left[len(alike.texts) :]
+        left = left[len(batch.texts) :]
         found += decoder.feed(b"".join(left[:more]))
         left, turn = left[more:], turn + 1
     assert found == one_by_one(events)
@@ -78,9 +78,9 @@ def test_the_second_of_two_like_events_is_taken_and_an_odd_one_is_left() -> None
     decoder = OpenAIDecoder()
     decoder.feed(ROLE)
     ordinary = [event(content=text) for text in ("Why", " is", " the", " sky")]
-    assert decoder.alike_each(ordinary) == ([], False, [])
+    assert decoder.decode_batch(ordinary) == ([], False, [])
     decoder.feed(ordinary[0])
-    assert decoder.alike_each([*ordinary[1:], event(reasoning="Hm"), event(content="blue")]) == (
+    assert decoder.decode_batch([*ordinary[1:], event(reasoning="Hm"), event(content="blue")]) == (
         [b" is", b" the", b" sky"],
         False,
         [1, 1, 1],
@@ -92,9 +92,9 @@ def test_events_that_came_together_are_taken_with_how_many_there_were() -> None:
     decoder.feed(ROLE)
     decoder.feed(event(content="Why"))
     two, one = event(content=" is") + event(content=" the"), event(content=" sky")
-    assert decoder.alike_each([two, one]) == ([b" is", b" the", b" sky"], False, [2, 1])
-    assert decoder.alike_each([two, one, two + event(reasoning="Hm")]).of_each == [2, 1]
-    assert decoder.alike_each([two[:-5], two[-5:]]).of_each == []
+    assert decoder.decode_batch([two, one]) == ([b" is", b" the", b" sky"], False, [2, 1])
+    assert decoder.decode_batch([two, one, two + event(reasoning="Hm")]).of_each == [2, 1]
+    assert decoder.decode_batch([two[:-5], two[-5:]]).of_each == []
 
 
 def test_what_is_escaped_is_told_as_it_is_meant() -> None:
@@ -102,25 +102,25 @@ def test_what_is_escaped_is_told_as_it_is_meant() -> None:
     decoder.feed(ROLE)
     decoder.feed(event(content="Why"))
     texts = [" sky", '"', "\n\n", "\\", "é", "蜂"]
-    alike = decoder.alike_each([event(content=text, escaped=True) for text in texts])
-    assert [text.decode() for text in alike.texts] == texts
+    batch = decoder.decode_batch([event(content=text, escaped=True) for text in texts])
+    assert [text.decode() for text in batch.texts] == texts
     for wrong in (b"\\", b"\\x", b"\\ud800", b'a","b":"\\n'):
         broken = event(content="b").replace(b'"b"', b'"%b"' % wrong)
-        assert decoder.alike_each([broken]).texts == []
+        assert decoder.decode_batch([broken]).texts == []
 
 
 def test_reasoning_is_told_as_reasoning() -> None:
     decoder = OpenAIDecoder()
     decoder.feed(ROLE + event(reasoning="Hm"))
     decoder.feed(event(reasoning="Hm"))
-    assert decoder.alike_each([event(reasoning=", so")]) == ([b", so"], True, [1])
+    assert decoder.decode_batch([event(reasoning=", so")]) == ([b", so"], True, [1])
 
 
 def test_text_that_stands_elsewhere_too_is_not_taken_for_the_text() -> None:
     decoder = OpenAIDecoder()
     decoder.feed(ROLE)
     decoder.feed(event(ident="a", content="a"))  # the first "a" is the id
-    assert decoder.alike_each([event(ident="b", content="a")]) == ([], False, [])
+    assert decoder.decode_batch([event(ident="b", content="a")]) == ([], False, [])
     assert decoder.feed(event(ident="b", content="a")) == [Delta("a")]
 
 
@@ -129,7 +129,7 @@ def test_no_event_in_the_middle_of_another_is_taken() -> None:
     decoder.feed(ROLE + event(content="a"))
     decoder.feed(event(content="a"))
     decoder.feed(b"data: {")
-    assert not decoder.alike_each([event(content="b")]).texts
+    assert not decoder.decode_batch([event(content="b")]).texts
 
 
 def test_bytes_that_are_no_text_break_the_stream_as_they_would_by_themselves() -> None:
@@ -137,7 +137,7 @@ def test_bytes_that_are_no_text_break_the_stream_as_they_would_by_themselves() -
     decoder.feed(ROLE)
     decoder.feed(event(content="a"))
     broken = event(content="b").replace(b'"b"', b'"\xff"')
-    assert decoder.alike_each([broken]) == ([], False, [])
+    assert decoder.decode_batch([broken]) == ([], False, [])
     with pytest.raises(StreamBroken):
         decoder.feed(broken)
 
@@ -150,11 +150,11 @@ def test_a_stream_whose_events_are_never_alike_is_not_read_twice_for_long() -> N
         readings += 1
         return Delta(json.loads(data)["t"])
 
-    alike = AlikeEvents(decode)
+    template = EventTemplate(decode)
     for number in range(10):
         data = b'data: {"n":%d,"t":"x"}\n\n' % number
-        assert alike.read(data) is None
-        alike.learn(data, Delta("x"))
+        assert template.read(data) is None
+        template.learn(data, Delta("x"))
     assert readings == 3
 
 
@@ -164,4 +164,4 @@ def test_texts_that_are_escaped_do_not_make_it_forget_what_it_knows() -> None:
     decoder.feed(event(content="a"))
     for _ in range(5):
         decoder.feed(event(content="\n"))
-    assert decoder.alike_each([event(content="b")]) == ([b"b"], False, [1])
+    assert decoder.decode_batch([event(content="b")]) == ([b"b"], False, [1])

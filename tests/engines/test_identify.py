@@ -10,22 +10,32 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engines import ENGINES, Answer, EngineError, Found, ModelsRefused, NotReady, identify
+from tokenswarm.engines import (
+    ENGINES,
+    DetectedServer,
+    EngineError,
+    GetResponse,
+    ModelsForbidden,
+    ModelsRefused,
+    NotReady,
+    WebPageFound,
+    identify,
+)
 
 JSON = {"content-type": "application/json"}
-NOT_FOUND = Answer(404, JSON, b'{"detail":"Not Found"}')
-EMPTY = Answer(200, {"content-length": "0"}, b"")
+NOT_FOUND = GetResponse(404, JSON, b'{"detail":"Not Found"}')
+EMPTY = GetResponse(200, {"content-length": "0"}, b"")
 
 
-def page(document: Any, status: int = 200, **headers: str) -> Answer:
-    return Answer(status, JSON | headers, json.dumps(document).encode())
+def page(document: Any, status: int = 200, **headers: str) -> GetResponse:
+    return GetResponse(status, JSON | headers, json.dumps(document).encode())
 
 
-def text(body: str, status: int = 200, **headers: str) -> Answer:
-    return Answer(status, {"content-type": "text/plain"} | headers, body.encode())
+def text(body: str, status: int = 200, **headers: str) -> GetResponse:
+    return GetResponse(status, {"content-type": "text/plain"} | headers, body.encode())
 
 
-def models(owner: str, *names: str) -> Answer:
+def models(owner: str, *names: str) -> GetResponse:
     listed = [{"id": name, "object": "model", "created": 1, "owned_by": owner} for name in names or ("llama",)]
     return page({"object": "list", "data": listed})
 
@@ -33,14 +43,14 @@ def models(owner: str, *names: str) -> Answer:
 class Site:
     """A server of these pages; any other path gives `otherwise`."""
 
-    def __init__(self, pages: Mapping[str, Answer | None], otherwise: Answer | None = NOT_FOUND) -> None:
+    def __init__(self, pages: Mapping[str, GetResponse | None], otherwise: GetResponse | None = NOT_FOUND) -> None:
         self._pages = pages
-        self._otherwise = otherwise
+        self.otherwise = otherwise
         self.asked: list[str] = []
 
-    def __call__(self, path: str) -> Answer | None:
+    def __call__(self, path: str) -> GetResponse | None:
         self.asked.append(path)
-        return self._pages.get(path, self._otherwise)
+        return self._pages.get(path, self.otherwise)
 
 
 PROBE = text("\n")
@@ -70,21 +80,21 @@ SCHEMA = {
 BENTOML = {"/readyz": PROBE, "/livez": PROBE, "/healthz": PROBE, "/schema.json": page(SCHEMA)}
 
 #: Pages of a server, and what it is.
-SITES: dict[str, tuple[Site, Found]] = {
+SITES: dict[str, tuple[Site, DetectedServer]] = {
     "vllm": (
         Site(VLLM),
-        Found("vllm", "0.32.0", None, ["llama"], ["GET /v1/models: the models are owned_by vllm"]),
+        DetectedServer("vllm", "0.32.0", None, ["llama"], ["GET /v1/models: the models are owned_by vllm"]),
     ),
     "vllm of no version": (
         Site({"/v1/models": models("vllm")}),
-        Found(
+        DetectedServer(
             "vllm",
             None,
             None,
             ["llama"],
             [
                 "GET /v1/models: the models are owned_by vllm",
-                "GET /version tells none: taken for a vLLM of 0.5 or later",
+                "GET /version shows none: taken for a vLLM of 0.5 or later",
             ],
         ),
     ),
@@ -96,11 +106,11 @@ SITES: dict[str, tuple[Site, Found]] = {
                 "/metrics": text("# TYPE vllm:num_requests_running gauge\nvllm:num_requests_running 0\n"),
             }
         ),
-        Found("vllm", "0.11.0", None, ["llama"], ["GET /metrics has names that begin with vllm:"]),
+        DetectedServer("vllm", "0.11.0", None, ["llama"], ["GET /metrics has names that begin with vllm:"]),
     ),
     "vllm-0.4.2": (
         Site(VLLM | {"/version": page({"version": "0.4.2"})}),
-        Found("vllm-0.4.2", "0.4.2", None, ["llama"], ["GET /v1/models: the models are owned_by vllm"]),
+        DetectedServer("vllm-0.4.2", "0.4.2", None, ["llama"], ["GET /v1/models: the models are owned_by vllm"]),
     ),
     "vllm that wants a key": (
         Site(
@@ -110,20 +120,20 @@ SITES: dict[str, tuple[Site, Found]] = {
                 "/metrics": text("vllm:num_requests_running 0\n"),
             }
         ),
-        Found(
+        DetectedServer(
             *("vllm", "0.32.0", None, [], ["GET /metrics has names that begin with vllm:"]),
             models_refused=ModelsRefused(401, "Unauthorized"),
         ),
     ),
     "vllm behind BentoML": (
         Site(VLLM | {"/readyz": PROBE}),
-        Found(
+        DetectedServer(
             "vllm", "0.32.0", "BentoML", ["llama"], ["GET /v1/models: the models are owned_by vllm", "behind BentoML"]
         ),
     ),
     "vllm behind BentoML, by its header": (
         Site(VLLM | {"/version": page({"version": "0.4.2"}, server="BentoML Service/vllm")}),
-        Found(
+        DetectedServer(
             "vllm-0.4.2",
             "0.4.2",
             "BentoML",
@@ -133,19 +143,19 @@ SITES: dict[str, tuple[Site, Found]] = {
     ),
     "lmdeploy": (
         Site(LMDEPLOY),
-        Found("lmdeploy", None, None, ["llama"], ["GET /v1/models: the models are owned_by lmdeploy"]),
+        DetectedServer("lmdeploy", None, None, ["llama"], ["GET /v1/models: the models are owned_by lmdeploy"]),
     ),
     "lmdeploy that loads": (
         Site(LMDEPLOY | {"/health": page({"status": "initializing"}, 503)}),
-        Found("lmdeploy", None, None, ["llama"], ["GET /v1/models: the models are owned_by lmdeploy"]),
+        DetectedServer("lmdeploy", None, None, ["llama"], ["GET /v1/models: the models are owned_by lmdeploy"]),
     ),
     "lmdeploy by its metrics": (
         Site({"/v1/models": models("me"), "/health": EMPTY, "/metrics": text("lmdeploy:num_requests_running 0\n")}),
-        Found("lmdeploy", None, None, ["llama"], ["GET /metrics has names that begin with lmdeploy:"]),
+        DetectedServer("lmdeploy", None, None, ["llama"], ["GET /metrics has names that begin with lmdeploy:"]),
     ),
     "lmdeploy-0.4.0": (
         Site({"/v1/models": models("lmdeploy")}),
-        Found(
+        DetectedServer(
             "lmdeploy-0.4.0",
             None,
             None,
@@ -163,7 +173,7 @@ SITES: dict[str, tuple[Site, Found]] = {
                 "/openapi.json": page({"paths": {"/v1/chat/completions": {}, "/v1/chat/interactive": {}}}),
             }
         ),
-        Found(
+        DetectedServer(
             "lmdeploy-0.4.0",
             None,
             None,
@@ -176,15 +186,17 @@ SITES: dict[str, tuple[Site, Found]] = {
     ),
     "mlc": (
         Site({"/v1/models": models("MLC-LLM"), "/metrics": text("prompt_tokens_sum\t9\n")}),
-        Found("mlc", None, None, ["llama"], ["GET /v1/models: the models are owned_by MLC-LLM"]),
+        DetectedServer("mlc", None, None, ["llama"], ["GET /v1/models: the models are owned_by MLC-LLM"]),
     ),
     "mlc by its metrics": (
         Site({"/v1/models": models("me"), "/metrics": text("prompt_tokens_sum\t9\nengine_prefill_time_sum\t0.5\n")}),
-        Found("mlc", None, None, ["llama"], ["GET /metrics has names that begin with engine_prefill_time_sum"]),
+        DetectedServer(
+            "mlc", None, None, ["llama"], ["GET /metrics has names that begin with engine_prefill_time_sum"]
+        ),
     ),
     "mlc-2024": (
         Site({"/v1/models": models("MLC-LLM")}),
-        Found(
+        DetectedServer(
             "mlc-2024",
             None,
             None,
@@ -197,11 +209,11 @@ SITES: dict[str, tuple[Site, Found]] = {
     ),
     "trtllm": (
         Site({"/v1/models": models("tensorrt_llm"), "/version": page({"version": "1.2.0"}), "/metrics": page([])}),
-        Found("trtllm", "1.2.0", None, ["llama"], ["GET /v1/models: the models are owned_by tensorrt_llm"]),
+        DetectedServer("trtllm", "1.2.0", None, ["llama"], ["GET /v1/models: the models are owned_by tensorrt_llm"]),
     ),
     "trtllm by its metrics": (
         Site({"/v1/models": models("me"), "/version": page({"version": "1.2.0"}), "/metrics": page([{"iter": 1}])}),
-        Found(
+        DetectedServer(
             "trtllm",
             "1.2.0",
             None,
@@ -211,7 +223,7 @@ SITES: dict[str, tuple[Site, Found]] = {
     ),
     "triton": (
         Site(TRITON | {"/v2/models/ensemble/ready": EMPTY}),
-        Found(
+        DetectedServer(
             "triton",
             "2.45.0",
             None,
@@ -223,11 +235,11 @@ SITES: dict[str, tuple[Site, Found]] = {
         Site(
             {
                 "/v2/health/ready": EMPTY,
-                "/v2/models/ensemble/ready": Answer(400, {}, b""),
+                "/v2/models/ensemble/ready": GetResponse(400, {}, b""),
                 "/v2/models/tensorrt_llm_bls/ready": EMPTY,
             }
         ),
-        Found(
+        DetectedServer(
             "triton-bls",
             None,
             None,
@@ -239,8 +251,8 @@ SITES: dict[str, tuple[Site, Found]] = {
         ),
     ),
     "triton that loads": (
-        Site({"/v2/health/ready": Answer(400, {}, b"")}),
-        Found(
+        Site({"/v2/health/ready": GetResponse(400, {}, b"")}),
+        DetectedServer(
             "triton",
             None,
             None,
@@ -253,44 +265,46 @@ SITES: dict[str, tuple[Site, Found]] = {
     ),
     "tgi": (
         Site({"/info": page(TGI_INFO | {"version": "3.3.7"}), "/health": EMPTY, "/v1/models": models("llama")}),
-        Found(
+        DetectedServer(
             "tgi",
             "3.3.7",
             None,
             ["meta-llama/Meta-Llama-3-8B-Instruct"],
-            ["GET /info: a model_id and max_concurrent_requests, as TGI tells them"],
+            ["GET /info: a model_id and max_concurrent_requests, as in TGI's"],
         ),
     ),
     "tgi-2.0.4": (
-        Site({"/info": page(TGI_INFO | {"version": "2.0.4"}), "/health": EMPTY}, otherwise=Answer(404, {}, b"")),
-        Found(
+        Site({"/info": page(TGI_INFO | {"version": "2.0.4"}), "/health": EMPTY}, otherwise=GetResponse(404, {}, b"")),
+        DetectedServer(
             "tgi-2.0.4",
             "2.0.4",
             None,
             ["meta-llama/Meta-Llama-3-8B-Instruct"],
-            ["GET /info: a model_id and max_concurrent_requests, as TGI tells them"],
+            ["GET /info: a model_id and max_concurrent_requests, as in TGI's"],
         ),
     ),
     "tgi of no version": (
         Site({"/info": page(TGI_INFO)}),
-        Found(
+        DetectedServer(
             "tgi",
             None,
             None,
             ["meta-llama/Meta-Llama-3-8B-Instruct"],
             [
-                "GET /info: a model_id and max_concurrent_requests, as TGI tells them",
-                "GET /info tells no version: taken for a TGI of 2.2 or later",
+                "GET /info: a model_id and max_concurrent_requests, as in TGI's",
+                "GET /info shows no version: taken for a TGI of 2.2 or later",
             ],
         ),
     ),
     "bentoml": (
         Site(BENTOML, otherwise=text("Not Found", 404)),
-        Found("bentoml", None, "BentoML", ["tiny_llm"], ["GET /schema.json has the route /generate"], (1, 2048)),
+        DetectedServer(
+            "bentoml", None, "BentoML", ["tiny_llm"], ["GET /schema.json has the route /generate"], (1, 2048)
+        ),
     ),
     "bentoml without a schema": (
         Site({"/readyz": PROBE}, otherwise=text("Not Found", 404)),
-        Found(
+        DetectedServer(
             "bentoml",
             None,
             "BentoML",
@@ -301,11 +315,11 @@ SITES: dict[str, tuple[Site, Found]] = {
     ),
     "sglang": (
         Site({"/v1/models": models("sglang"), "/health": EMPTY}),
-        Found("sglang", None, None, ["llama"], ["GET /v1/models: the models are owned_by sglang"]),
+        DetectedServer("sglang", None, None, ["llama"], ["GET /v1/models: the models are owned_by sglang"]),
     ),
     "sglang by its metrics": (
         Site({"/v1/models": models("me"), "/metrics": text('# HELP x\nsglang:num_running_reqs{a="b"} 0\n')}),
-        Found("sglang", None, None, ["llama"], ["GET /metrics has names that begin with sglang:"]),
+        DetectedServer("sglang", None, None, ["llama"], ["GET /metrics has names that begin with sglang:"]),
     ),
     "llamacpp": (
         Site(
@@ -315,13 +329,29 @@ SITES: dict[str, tuple[Site, Found]] = {
             },
             otherwise=page({"error": {"message": "File Not Found"}}, 404, server="llama.cpp"),
         ),
-        Found("llamacpp", "b11434-0123abc", None, ["tiny"], ["GET /v1/models: the header Server is llama.cpp"]),
+        DetectedServer(
+            "llamacpp", "b11434-0123abc", None, ["tiny"], ["GET /v1/models: the header Server is llama.cpp"]
+        ),
     ),
     "llamacpp that loads": (
         Site({}, otherwise=page({"error": {"message": "Loading model"}}, 503, server="llama.cpp")),
-        Found(
+        DetectedServer(
             *("llamacpp", None, None, [], ["GET /v1/models: the header Server is llama.cpp"]),
             models_refused=ModelsRefused(503, "Loading model"),
+        ),
+    ),
+    "koboldcpp, which has Ollama's pages too": (
+        Site(
+            {
+                "/v1/models": models("koboldcpp", "koboldcpp/tiny"),
+                "/api/extra/version": page({"result": "KoboldCpp", "version": "1.122.1", "protected": False}),
+                "/api/version": page({"version": "0.7.0"}),
+                "/api/tags": page({"models": [{"name": "koboldcpp", "model": "koboldcpp/tiny:latest"}]}),
+            }
+        ),
+        DetectedServer(
+            *("koboldcpp", "1.122.1", None, ["koboldcpp/tiny"]),
+            ["GET /v1/models: the models are owned_by koboldcpp"],
         ),
     ),
     "ollama": (
@@ -332,11 +362,17 @@ SITES: dict[str, tuple[Site, Found]] = {
                 "/api/tags": page({"models": [{"name": "llama3:8b"}, {"name": "qwen3:4b"}]}),
             }
         ),
-        Found("ollama", "0.12.0", None, ["llama3:8b", "qwen3:4b"], ["GET /api/version has a version"]),
+        DetectedServer(
+            "ollama",
+            "0.12.0",
+            None,
+            ["llama3:8b", "qwen3:4b"],
+            ["GET /api/version has a version, and GET /api/tags a list of models"],
+        ),
     ),
     "openai": (
         Site({"/v1/models": models("openai-internal", "gpt-9")}),
-        Found(
+        DetectedServer(
             "openai",
             None,
             None,
@@ -353,14 +389,14 @@ SITES: dict[str, tuple[Site, Found]] = {
             {"/v1/models": page({"data": [{"type": "model", "id": "claude", "display_name": "Claude"}]})},
             otherwise=page({"type": "error", "error": {"type": "not_found_error", "message": "Not found"}}, 404),
         ),
-        Found("anthropic", None, None, ["claude"], ["GET /v1/models: models in Anthropic's shape"]),
+        DetectedServer("anthropic", None, None, ["claude"], ["GET /v1/models: models in Anthropic's shape"]),
     ),
     "anthropic that wants a key": (
         Site(
             {},
             otherwise=page({"type": "error", "error": {"type": "authentication_error", "message": "no key"}}, 401),
         ),
-        Found(
+        DetectedServer(
             *("anthropic", None, None, [], ["GET /v1/models: an error in Anthropic's shape"]),
             models_refused=ModelsRefused(401, "no key"),
         ),
@@ -404,16 +440,17 @@ def test_a_dead_server_is_told_as_such_after_two_questions() -> None:
     "site",
     [
         pytest.param(
-            Site({}, Answer(404, {"content-type": "text/html"}, b"<h1>404</h1>")), id="pages that are not there"
+            Site({}, GetResponse(404, {"content-type": "text/html"}, b"<h1>404</h1>")), id="pages that are not there"
         ),
         pytest.param(
-            Site({}, Answer(200, {"content-type": "text/html"}, b"<html>Welcome to nginx!</html>")),
+            Site({}, GetResponse(200, {"content-type": "text/html"}, b"<html>Welcome to nginx!</html>")),
             id="one page for all",
         ),
         pytest.param(Site({}, page({"hello": "world"})), id="JSON for all"),
         pytest.param(Site({}, page([])), id="a JSON array for all"),
         pytest.param(Site({}, page({"data": [5, {"x": 1}]})), id="a list that is none of models"),
         pytest.param(Site({}, page({"data": "x"})), id="data that is no list"),
+        pytest.param(Site({}, GetResponse(200, JSON, b"[" * 100_000)), id="JSON nested beyond reason for all"),
         pytest.param(Site({}, EMPTY), id="nothing for all"),
         pytest.param(Site({"/metrics": text("go_goroutines 5\nprocess_cpu_seconds_total 1\n")}), id="an exporter"),
         pytest.param(Site({"/health": page({"status": "ok"})}), id="a service with health"),
@@ -424,22 +461,22 @@ def test_a_web_server_that_is_no_engine_is_told_as_such(site: Site) -> None:
     with pytest.raises(EngineError) as refused:
         identify(site)
     assert not isinstance(refused.value, NotReady)
-    assert str(refused.value).startswith("no engine known here was recognised (GET /v1/models: HTTP ")
-    assert "--engine" in str(refused.value)
+    assert isinstance(refused.value, WebPageFound) == bool(site.otherwise and site.otherwise.body[:1] == b"<")
     assert len(site.asked) <= 11
 
 
 @pytest.mark.parametrize("status", [401, 403])
 def test_a_server_behind_a_key_says_so(status: int) -> None:
-    with pytest.raises(EngineError, match="set LLM_API_KEY"):
+    with pytest.raises(ModelsForbidden) as refused:
         identify(Site({}, page({"detail": "Not authenticated"}, status)))
+    assert refused.value.refused == ModelsRefused(status, "Not authenticated")
 
 
 @pytest.mark.parametrize("status", [502, 503, 504])
 def test_a_gateway_whose_engine_is_down_is_not_ready(status: int) -> None:
     with pytest.raises(NotReady) as late:
         identify(Site({}, text("Upstream service unavailable.", status)))
-    assert str(late.value) == f"the server is not ready: GET /v1/models gives HTTP {status}"
+    assert str(late.value) == f"GET /v1/models gives HTTP {status}"
 
 
 # With --engine.
@@ -450,7 +487,7 @@ def test_what_is_given_is_believed_and_what_it_looks_like_is_told() -> None:
     # A version of llama.cpp is none of vLLM.
     assert (found.engine, found.version, found.models) == ("vllm", None, ["tiny"])
     assert found.evidence == [
-        "--engine vllm was given, although this looks like llamacpp",
+        "--engine vllm was given, but the server looks like llamacpp",
         "GET /v1/models: the header Server is llama.cpp",
     ]
 
@@ -508,3 +545,76 @@ def test_pages_of_any_shape_are_an_engine_or_a_sentence(documents: dict[str, Any
 def test_routes_that_are_no_list_are_none(path: str, value: object) -> None:
     with pytest.raises(EngineError):
         identify(Site({path: page({"paths": value, "routes": value})}))
+
+
+@pytest.mark.parametrize(
+    ("version", "engine"),
+    [
+        ("0.1.dev8000+gabc1234.d20260101", "vllm"),
+        ("0.1.dev1", "vllm"),
+        ("0.1.0.dev3+gabc", "vllm"),
+        ("0.1+gabc1234", "vllm"),
+        ("0.0.0", "vllm"),
+        ("0.0.0.dev0+unknown", "vllm"),
+        ("dev", "vllm"),
+        ("0.11.1rc2.dev15+g1a2b3c", "vllm"),
+        ("0.5.0", "vllm"),
+        ("0.4.2", "vllm-0.4.2"),
+        ("0.4.2+cu118", "vllm-0.4.2"),
+        ("0.4.3.dev7+gabc", "vllm-0.4.2"),
+        ("0.1.7", "vllm-0.4.2"),
+        ("0.0.5", "vllm-0.4.2"),
+    ],
+)
+def test_a_build_without_a_release_number_is_the_newest_dialect(version: str, engine: str) -> None:
+    found = identify(Site(VLLM | {"/version": page({"version": version})}))
+    assert (found.engine, found.version) == (engine, version)
+
+
+@pytest.mark.parametrize("tags", [NOT_FOUND, page({"detail": "x"}), page([]), page({"models": "none"}), text("<html>")])
+def test_another_server_with_a_version_at_ollama_s_path_is_not_ollama(tags: GetResponse) -> None:
+    site = Site({"/v1/models": models("me"), "/api/version": page({"version": "1.2"}), "/api/tags": tags})
+    assert identify(site).engine == "openai"
+
+
+ONLY_POSTS = page({"detail": "Method Not Allowed"}, 405)
+CHAT = "/v1/chat/completions"
+
+
+@pytest.mark.parametrize(
+    "pages",
+    [
+        pytest.param({"/v1/models": page({"object": "list", "data": []})}, id="an empty list"),
+        pytest.param({"/v1/models": page({"data": []}), "/health": page({"status": "ok"})}, id="an empty list, plain"),
+        pytest.param(
+            {"/v1/models": text("Internal Server Error", 500), CHAT: ONLY_POSTS}, id="500 beside the chat route"
+        ),
+        pytest.param({CHAT: ONLY_POSTS}, id="404 beside the chat route"),
+        pytest.param({CHAT: page({"error": "empty body"}, 400)}, id="a chat route that reads the body of a GET"),
+        pytest.param({CHAT: page({"detail": [{"msg": "Field required"}]}, 422)}, id="one that validates it"),
+        pytest.param({"/openapi.json": page({"paths": {CHAT: {"post": {}}}})}, id="404 and its document"),
+        pytest.param(
+            {"/v1/models": text("no", 501), "/openapi.json": page({"paths": {CHAT: {}}})}, id="501 and its document"
+        ),
+    ],
+)
+def test_a_server_that_is_plainly_like_openai_s_is_taken_as_such(pages: dict[str, GetResponse]) -> None:
+    found = identify(Site(pages))
+    assert (found.engine, found.models) == ("openai", [])
+    assert found.evidence[-1] == "taken for a plain OpenAI server"
+
+
+@pytest.mark.parametrize(
+    "site",
+    [
+        Site({}),
+        Site({}, otherwise=ONLY_POSTS),  # whatever is requested: that says nothing of the route
+        Site({}, otherwise=page({"error": "bad"}, 400)),
+        Site({"/v1/models": page({"data": {}})}),
+        Site({"/v1/models": page({"object": "error", "data": []})}),
+        Site({"/v1/models": page([])}),
+    ],
+)
+def test_what_is_not_plainly_like_openai_s_is_not(site: Site) -> None:
+    with pytest.raises(EngineError):
+        identify(site)

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engines import ENGINES, Delta, StreamBroken
-from engines.openai import OpenAICompatible, OpenAIDecoder
+from tokenswarm.engines import ENGINES, Delta, StreamBroken
+from tokenswarm.engines.openai import OpenAICompatible, OpenAIDecoder
 
 DONE = Delta(done=True)
 Reading = tuple[list[Delta], str | None]
@@ -336,10 +336,10 @@ def test_an_end_between_events_leaves_nothing_over(deltas: Read) -> None:
 
 @pytest.mark.parametrize("rest", [b'data: {"choices":[{"del', b"data: [DON", b'data: {"choices":[]}', b"dat"])
 def test_an_end_inside_an_event_is_a_broken_stream(reading: Callable[[bytes], Reading], rest: bytes) -> None:
-    assert reading(piece(content="Hi") + rest) == (
-        [Delta(text="Hi")],
-        f"the stream ended inside an event: {rest!r}",
-    )
+    found, broken = reading(piece(content="Hi") + rest)
+    assert found == [Delta(text="Hi")]
+    assert broken is not None
+    assert broken.endswith(repr(rest))
 
 
 def test_an_event_that_is_not_json_is_named_by_its_number_and_its_beginning(
@@ -348,7 +348,7 @@ def test_an_event_that_is_not_json_is_named_by_its_number_and_its_beginning(
     found, broken = reading(piece(role="assistant") + piece(content="Hi") + b"data: <html>oops\n\n")
     assert found == [Delta(), Delta(text="Hi")]
     assert broken is not None
-    assert broken.startswith("event 3 is no chat chunk: ")
+    assert broken.startswith("event 3 ")
     assert broken.endswith(": '<html>oops'")
 
 
@@ -357,7 +357,7 @@ def test_json_of_another_shape_is_a_broken_stream(reading: Callable[[bytes], Rea
     found, broken = reading(b"data: " + event + b"\n\n")
     assert found == []
     assert broken is not None
-    assert broken.startswith("event 1 is no chat chunk: ")
+    assert broken.startswith("event 1 ")
 
 
 def test_json_nested_beyond_reason_is_a_broken_stream() -> None:
@@ -378,13 +378,14 @@ def test_bytes_that_are_not_utf_8_are_a_broken_stream(reading: Callable[[bytes],
     found, broken = reading(piece(content="a") + b'data: {"choices":[{"delta":{"content":"\xe9"}}]}\n\n')
     assert found == [Delta(text="a")]
     assert broken is not None
-    assert broken.startswith("an event is not UTF-8: ")
+    assert "UTF-8" in broken
 
 
 def test_an_endless_event_is_a_broken_stream_and_not_a_full_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("engines.sse.MAX_EVENT_BYTES", 1000)
-    assert read([b"x" * 100] * 10) == ([], f"the stream ended inside an event: {b'x' * 60!r}")
-    assert read([b"x" * 100] * 11) == ([], "an event is longer than 1000 bytes")
+    monkeypatch.setattr("tokenswarm.engines.sse.MAX_EVENT_BYTES", 1000)
+    for reads, broken in ((10, repr(b"x" * 60)), (11, "1000 bytes")):
+        found, reason = read([b"x" * 100] * reads)
+        assert (found, (reason or "").endswith(broken)) == ([], True)
 
 
 # Any deltas, any line ends, any cuts.
@@ -422,7 +423,7 @@ def chunk_of(delta: Delta) -> dict[str, object]:
     }
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(expected=DELTAS, ascii_only=st.booleans(), line_end=st.sampled_from(["\n", "\r\n", "\r"]), data=st.data())
 def test_any_deltas_written_as_events_and_cut_anywhere_are_read_as_they_were(
     expected: list[Delta], ascii_only: bool, line_end: str, data: st.DataObject

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from engines import ENGINES, ChatRequest, Counts, SystemPrompt, TemplatedEngine, compile_template
+from tokenswarm.engines import ENGINES, ChatRequest, Counts, TemplatedEngine, compile_template
 
 PLAIN = ChatRequest(model="llama-3-8b", prompt="Why?", system_prompt=None, max_tokens=512)
 SYSTEM = replace(PLAIN, system_prompt="Be brief.")
@@ -42,7 +42,7 @@ ANTHROPIC = {"model": "llama-3-8b", "messages": [USER], "max_tokens": 512, "stre
 BODIES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     **{
         name: (OPENAI | USAGE, {"messages": [BRIEF, USER]})
-        for name in ("openai", "vllm", "lmdeploy", "mlc", "trtllm", "sglang", "llamacpp")
+        for name in ("openai", "vllm", "lmdeploy", "mlc", "trtllm", "sglang", "llamacpp", "koboldcpp")
     },
     **{name: (OPENAI, {"messages": [BRIEF, USER]}) for name in ("vllm-0.4.2", "lmdeploy-0.4.0", "mlc-2024")},
     "tgi": (OPENAI | USAGE | {"model": "tgi"}, {"messages": [BRIEF, USER]}),
@@ -129,15 +129,9 @@ def test_a_model_s_name_is_escaped_in_a_path() -> None:
     assert ENGINES["triton"].path_for("a/b c?") == "/v2/models/a%2Fb%20c%3F/generate_stream"
 
 
-def test_what_each_engine_says_of_itself() -> None:
-    """What else is built on: where its own pages are, who counts, and how a system prompt goes in."""
-    templated = {name for name, engine in ENGINES.items() if engine.system_prompt is SystemPrompt.TEMPLATE}
-    assert templated == {name for name, engine in ENGINES.items() if isinstance(engine, TemplatedEngine)}
+def test_which_engines_take_one_templated_text_and_which_count_no_tokens() -> None:
+    templated = {name for name, engine in ENGINES.items() if isinstance(engine, TemplatedEngine)}
     assert templated == {"triton", "triton-bls", "tgi-generate"}
-    assert {name for name, engine in ENGINES.items() if engine.system_prompt is SystemPrompt.FIELD} == {
-        "bentoml",
-        "anthropic",
-    }
     uncounted = {name: engine.counts for name, engine in ENGINES.items() if engine.counts is not Counts.SERVER}
     assert uncounted == {
         "lmdeploy-0.4.0": Counts.EVENTS,
@@ -146,31 +140,17 @@ def test_what_each_engine_says_of_itself() -> None:
         "tgi-2.0.4": Counts.EVENTS,
         "bentoml": Counts.NOBODY,
     }
-    pages = {name: (engine.default_port, engine.health_path, engine.metrics_path) for name, engine in ENGINES.items()}
-    assert pages == {
-        "openai": (443, None, None),
-        "vllm": (8000, "/health", "/metrics"),
-        "vllm-0.4.2": (8000, "/health", "/metrics"),
-        "lmdeploy": (23333, "/health", "/metrics"),
-        "lmdeploy-0.4.0": (23333, "/v1/models", None),
-        "lmdeploy-interactive": (23333, "/v1/models", None),
-        "mlc": (8000, "/v1/models", "/metrics"),
-        "mlc-2024": (8000, "/v1/models", None),
-        "trtllm": (8000, "/health", "/prometheus/metrics"),
-        "triton": (8000, "/v2/health/ready", "/metrics"),
-        "triton-bls": (8000, "/v2/health/ready", "/metrics"),
-        "tgi": (80, "/health", "/metrics"),
-        "tgi-2.0.4": (80, "/health", "/metrics"),
-        "tgi-generate": (80, "/health", "/metrics"),
-        "bentoml": (3000, "/readyz", "/metrics"),
-        "sglang": (30000, "/health", "/metrics"),
-        "llamacpp": (8080, "/health", "/metrics"),
-        "ollama": (11434, "/api/version", None),
-        "anthropic": (443, None, None),
-    }
-    assert {name: engine.metrics_port for name, engine in ENGINES.items() if engine.metrics_port} == {
-        "triton": 8002,
-        "triton-bls": 8002,
+
+
+def test_where_each_engine_shows_that_it_is_ready() -> None:
+    others = {name: engine.health_path for name, engine in ENGINES.items() if engine.health_path != "/health"}
+    assert others == {
+        **dict.fromkeys(("openai", "anthropic")),
+        **dict.fromkeys(("lmdeploy-0.4.0", "lmdeploy-interactive", "mlc", "mlc-2024"), "/v1/models"),
+        **dict.fromkeys(("triton", "triton-bls"), "/v2/health/ready"),
+        "bentoml": "/readyz",
+        "koboldcpp": "/api/extra/version",
+        "ollama": "/api/version",
     }
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from engines import ENGINES
-from engines.server_metrics import PAGES, SERIES, Concept, MetricsUnreadable, read_metrics
+from tokenswarm.engines import ENGINES
+from tokenswarm.engines.engine_metrics import Concept
+from tokenswarm.engines.server_metrics import SERIES, MetricsUnreadable, read_metrics
 
 VLLM = """\
 # HELP vllm:num_requests_running Number of requests in model execution batches.
@@ -303,7 +304,11 @@ def test_a_page_is_read_as_what_it_means(case: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "page", [b"tgi_queue_size{broken 3\n", b"tgi_queue_size many\n", b"\xff\xfe", b"[1, 2]", b"[{"]
+    "page",
+    [
+        *(b"tgi_queue_size{broken 3\n", b"tgi_queue_size many\n", b"\xff\xfe", b"[1, 2]", b"[{"),
+        pytest.param(b'[{"more":' + b"[" * 100_000, id="nested beyond reason"),
+    ],
 )
 def test_what_is_no_page_of_metrics_is_said_in_a_sentence(page: bytes) -> None:
     with pytest.raises(MetricsUnreadable, match=r"^this is no"):
@@ -315,10 +320,13 @@ def test_a_web_page_tells_nothing() -> None:
 
 
 def test_every_engine_says_where_its_metrics_are_or_that_it_has_none() -> None:
-    assert set(ENGINES) == set(PAGES)
-    for name, engine in ENGINES.items():
-        if engine.metrics_path:
-            assert (PAGES[name][0].path, PAGES[name][0].port) == (engine.metrics_path, engine.metrics_port)
+    usual = [("/metrics", None)]
+    endpoints = {name: [(each.path, each.port) for each in spec.metrics.endpoints] for name, spec in ENGINES.items()}
+    assert {name: of_engine for name, of_engine in endpoints.items() if of_engine != usual} == {
+        **{name: [] for name in ("lmdeploy-0.4.0", "mlc-2024", "koboldcpp", "ollama")},
+        "trtllm": [("/prometheus/metrics", None), ("/metrics", None)],
+        **{name: [("/metrics", 8002), *usual] for name in ("triton", "triton-bls")},
+    }
 
 
 def test_every_gauge_of_a_share_is_folded_to_a_mean() -> None:

@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from engines import EngineError
-from prompts import PromptError, load_prompts, load_system_prompt, token_counter
-from reports.results import ReportError, load_results
-from sanitize import UnusableFile, read_file, read_text
-from users.options import OptionError, _template
-from wire import TlsSettings, UnusableCertificates
+from tokenswarm.client.option_values import OptionError
+from tokenswarm.client.request_options import _template
+from tokenswarm.engines import EngineError
+from tokenswarm.prompts import PromptError, load_prompts, load_system_prompt, token_counter
+from tokenswarm.run_folder.reader import ReportError, load_results
+from tokenswarm.sanitize import UnusableFile, check_file, read_file, read_text
+from tokenswarm.wire import TlsSettings, UnusableCertificates
 
 READERS: dict[str, Callable[[str], object]] = {
     "system prompt": load_system_prompt,
@@ -44,6 +45,19 @@ def unusable(kind: str, folder: Path) -> str:
     elif kind == "NUL in its name":
         return str(folder / "a\0b.jsonl")
     return str(path)
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        *(("pipe", "is a pipe"), ("socket", "is a socket"), ("folder", "is a folder"), ("device", "is a device")),
+        *(("link to a device", "is a device"), ("giant", "is larger than"), ("missing", "does not exist")),
+        ("NUL in its name", "cannot be read"),
+    ],
+)
+def test_what_is_no_file_of_sensible_size_is_found_without_opening_it(kind: str, words: str, tmp_path: Path) -> None:
+    with pytest.raises(UnusableFile, match=f"^{words}"):
+        check_file(Path(unusable(kind, tmp_path)), 1_000)
 
 
 @pytest.mark.parametrize(

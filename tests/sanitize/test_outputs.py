@@ -8,8 +8,17 @@ import sys
 
 import pytest
 
-from sanitize import guarded_output, hide, process, server_text, shown, shown_values, unguarded, without_secrets
-from sanitize.text import FORMULA_STARTS, guarded
+from tokenswarm.sanitize import (
+    guarded_output,
+    hide,
+    process,
+    server_text,
+    shown,
+    shown_values,
+    unguarded,
+    without_secrets,
+)
+from tokenswarm.sanitize.text import FORMULA_STARTS, guarded
 
 KEY = "sk-0123456789abcdef"
 
@@ -82,7 +91,7 @@ def test_values_of_documents_are_shown_and_numbers_and_names_stay() -> None:
 
 
 def test_a_secret_of_a_file_is_hidden_from_then_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sanitize.process._known", process._Known())
+    monkeypatch.setattr("tokenswarm.sanitize.process._known", process._Known())
     assert shown("cluster-key-0123456789") == "cluster-key-0123456789"
     hide("cluster-key-0123456789")
     assert shown("cluster-key-0123456789") == "[secret]"

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sanitize import MARK, Redactor, secrets_of
+from tokenswarm.sanitize import MARK, Redactor, secrets_of
 
 KEY = 'sk-Proj_0123/456+789="abcdefXYZ'
 ENCODINGS: dict[str, Callable[[str], str]] = {
@@ -77,6 +77,7 @@ def test_text_without_a_secret_stays_as_it_is(text: str) -> None:
     assert Redactor(["\U0001f511" * 12])(text) == text
 
 
+@pytest.mark.slow
 @given(st.text(min_size=8).filter(lambda text: text.isprintable() and text.strip()), st.text())
 def test_any_secret_is_cut_out(secret: str, around: str) -> None:
     assert secret not in Redactor([secret])(f"{around} {secret} {around}").replace(MARK, "")
@@ -98,10 +99,11 @@ def test_the_secrets_of_a_process_are_found_where_they_are_given() -> None:
         "LLM_API_KEY": "sk-1",
         "TOKENSWARM_CLUSTER_KEY": "cluster",
         "LOCUST_WEB_TLS_KEY": "/etc/key.pem",
+        "TOKENSWARM_CLIENT_KEY": "/etc/client.pem",
         "https_proxy": "http://joe:pr%40xy@proxy:3128",
         "HF_TOKEN": "hf_x",
         "PATH": "/bin",
     }
     found = set(secrets_of(environment, ["locust", "--server-metrics=http://a:metrics-pw@h/metrics"]))
     assert {"sk-1", "cluster", "hf_x", "pr%40xy", "pr@xy", "metrics-pw"} <= found
-    assert not {"/etc/key.pem", "/bin", "joe"} & found
+    assert not {"/etc/key.pem", "/etc/client.pem", "/bin", "joe"} & found
