@@ -1,5 +1,5 @@
-"""Servers of our own, in processes of their own: the embedded simulator, which is asked when no host is given, and the
-paced server, which a client measures itself against.
+"""Tokenswarm's own servers, in processes of their own: the embedded simulator, which is the server of a run without
+--host, and the paced server of known speed, against which a client is calibrated.
 """
 
 from __future__ import annotations
@@ -13,24 +13,23 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
-from users.options import OptionError
+from tokenswarm.client.option_values import OptionError
 
 logger = logging.getLogger(__name__)
 
-#: Of the shortest and the longest answer that a client measures itself with: 0.4 to 1 s at the server's 40 tokens/s.
+#: Tokens of the shortest and the longest response: 0.4 to 1 s at the server's 40 tokens/s.
 _ANSWER_TOKENS = ("16", "40")
 _ADDRESS = re.compile(r"listening on (http://\S+)")
 
 
 class EmbeddedSimulator:
-    """`python -m simulator` as a child; it ends when told to, and by itself when this process is gone."""
+    """`python -m tokenswarm.simulator` as a child process; it ends with `stop`, or when this process is gone."""
 
     def __init__(self) -> None:
         """Start it and wait for its address. Raises OptionError if it does not come up."""
-        folder = _folder_of_the_simulator()
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "simulator", "--port", "0", "--exit-with-parent"],
-            cwd=folder,
+            [sys.executable, "-m", "tokenswarm.simulator", "--port", "0", "--exit-with-parent"],
+            cwd=_import_folder(),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -56,8 +55,8 @@ class EmbeddedSimulator:
             self._process.wait()
 
 
-class Sent(NamedTuple):
-    """An answer as the paced server's log has it; times in ns, see simulator/paced_log.py."""
+class SentResponse(NamedTuple):
+    """A response in the paced server's log; times in ns, see simulator/paced_log.py."""
 
     wire_ns: int
     first_ns: int
@@ -69,23 +68,23 @@ class Sent(NamedTuple):
         return self.first_ns - self.wire_ns
 
 
-class PacedServer:
-    """`python -m simulator.paced` as a child, and its log once it has ended. It ends by itself when this process is
-    gone."""
+class PacedServerProcess:
+    """`python -m tokenswarm.simulator.paced` as a child process, and its log once it has ended. It also ends when this
+    process is gone."""
 
     def __init__(self) -> None:
         self._folder = TemporaryDirectory(prefix="tokenswarm-")
         self._log = Path(self._folder.name) / "sent.csv"
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "simulator.paced", "--log", str(self._log), "--tokens", *_ANSWER_TOKENS],
-            cwd=_folder_of_the_simulator(),
+            [sys.executable, "-m", "tokenswarm.simulator.paced", "--log", str(self._log), "--tokens", *_ANSWER_TOKENS],
+            cwd=_import_folder(),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
             start_new_session=True,  # Ctrl-C is for the run
         )
 
-    def __enter__(self) -> PacedServer:
+    def __enter__(self) -> PacedServerProcess:
         """Wait until it has an address. Raises OptionError if it does not come up."""
         try:
             self.host = self._address()
@@ -111,18 +110,21 @@ class PacedServer:
             )
         return match[1]
 
-    def end(self) -> dict[str, list[Sent]]:
+    def end(self) -> dict[str, list[SentResponse]]:
         """End it, and read what it sent: by X-Request-Id, in the order of its answers' ends."""
         assert self._process.stdin is not None
         self._process.stdin.close()
         self._process.wait()
-        sent: dict[str, list[Sent]] = {}
+        sent: dict[str, list[SentResponse]] = {}
         with self._log.open(newline="", encoding="utf-8") as file:
             for row in csv.DictReader(file):
-                sent.setdefault(row["request_id"], []).append(Sent(*(int(row[name]) for name in Sent._fields)))
+                sent.setdefault(row["request_id"], []).append(
+                    SentResponse(*(int(row[name]) for name in SentResponse._fields))
+                )
         return sent
 
 
-def _folder_of_the_simulator() -> Path:
-    # Found where this file's siblings are: a stranger's own `simulator/` in the working directory must not be it.
-    return Path(__file__).resolve().parent.parent
+def _import_folder() -> Path:
+    """Where `python -m tokenswarm…` finds this Tokenswarm, and not another that the working directory may hold."""
+    folder = Path(__file__).resolve().parents[1]  # the package's in a wheel, the root of a checkout
+    return folder.parent if (folder / "__init__.py").exists() else folder

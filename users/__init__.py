@@ -1,1 +1,4 @@
-"""Who asks: Locust users that stream chat answers, with and without a system prompt."""
+"""Who sends: Locust users that stream chat responses, with and without a system prompt."""
+
+if __name__ != "tokenswarm.users":
+    raise __import__("tokenswarm").bare_import(__name__)

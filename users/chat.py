@@ -1,115 +1,143 @@
-"""The users: each asks, reads the whole answer, and asks again at once."""
+"""The users: each sends a request, reads the whole response, and sends the next one at once or after its think time. In
+an open loop, the one user of each process sends each of its requests when it is due."""
 
 from __future__ import annotations
 
-import re
+import logging
+from dataclasses import replace
 from typing import Any, ClassVar
 
-import gevent
 from locust import User, events, task
 from locust.env import Environment
 
-from metrics.stage import Begun
-from metrics.timeline import Outcome, Timeline
-from options import refuse
-from sanitize import without_secrets
-from users.exchange import Ask
-from users.session import Session
-from wire import StreamClient
+from tokenswarm.client.run_context import RunContext
+from tokenswarm.command_line import refuse
+from tokenswarm.metrics.level import AfterFailure, Level
+from tokenswarm.metrics.timeline import Outcome, RequestLoad, Timeline
+from tokenswarm.sanitize import shown
+from tokenswarm.shapes.arrival_notation import ArrivalsError
+from tokenswarm.users.open_loop import OpenLoop, Share
+from tokenswarm.users.requests import UserRequests
+from tokenswarm.users.think_times import ThinkTimes
+from tokenswarm.wire import StreamClient
 
-#: How long a user looks away when nothing shall be sent.
+logger = logging.getLogger(__name__)
+
+#: How long a user waits before it looks again whether requests are to be sent.
 _IDLE_S = 0.1
-#: How long a user waits after a failure: without it, a server that refuses at once is hammered in a tight loop.
-_PAUSE_AFTER_FAILURE_S = 1.0
-# Ids and long numbers; a status or a number of seconds stays.
-_NUMBERS = re.compile(r"\b(?=[\w-]*\d)[\w-]{5,}\b")
-_FAILURE_CHARACTERS = 120
-
-
-class RequestFailed(Exception):
-    """A request that was not ok, as Locust's statistics show it."""
+#: The same once all requests of the level have begun: others still stream, and are not to be disturbed.
+_WAIT_FOR_END_S = 1.0
 
 
 class StreamingUser(User):
-    """Streams one answer after the other on a connection of its own."""
+    """Streams one response after the other on a connection of its own."""
 
     abstract = True
     with_system_prompt: ClassVar[bool]
-    #: Set for every run, before its first user.
-    session: ClassVar[Session | None] = None
-    #: Whether Tokenswarm's locustfile is loaded, which sets the session.
-    has_sessions: ClassVar[bool] = False
+    #: Of the current run, set before its first user.
+    run_context: ClassVar[RunContext | None] = None
+    #: Of an open-loop level's arrivals, on a worker.
+    share: ClassVar[Share | None] = None
+    #: Whether Tokenswarm's locustfile is loaded, which sets `run_context`.
+    runs_are_prepared: ClassVar[bool] = False
     spawned: ClassVar[int] = 0
 
     def on_start(self) -> None:
-        """Locust spawns users before there is a session on a worker that joins in mid-run, and where the run could not
-        begin: those wait."""
+        """Before there is a run's context, a user waits: Locust spawns users early on a worker that joins in mid-run,
+        and where the run could not begin."""
         StreamingUser.spawned += 1
         self._number = StreamingUser.spawned
-        self._session: Session | None = None
+        self._context: RunContext | None = None
         self._client: StreamClient | None = None
+        #: Open-loop levels that it has begun: none is sent twice, whatever becomes of it.
+        self._sent_levels: set[int] = set()
+        self._in_run = 0
+        #: The place of its host, None before its first request and in an open loop.
+        self._host: int | None = None
+        self._think_times: ThinkTimes | None = None
+        #: Seconds until the next task.
+        self._pause_s = 0.0
+        #: The think time before the next request, None where that is not to be waited for.
+        self._think_ns: int | None = None
+
+    def wait_time(self) -> float:
+        """Seconds that Locust waits before the next task. A user that is to stop meanwhile ends at once."""
+        return self._pause_s
 
     def on_stop(self) -> None:
         """Leave no connection open."""
         if self._client is not None:
             self._client.close()
+        if self._host is not None and self._context is not None:
+            self._context.hosts.leave(self._host)
+            self._host = None
 
     @task
     def chat(self) -> None:
-        """Ask once, and tell Locust once."""
-        if self._session is None and (session := StreamingUser.session) is not None:
-            self._session, self._client = session, session.client()
-        session, client = self._session, self._client
-        stage = session.open_stage() if session else None
-        if session is None or client is None or stage is None:
-            gevent.sleep(_IDLE_S)
+        """Send one request, and report it to Locust once; in an open loop, all requests of the level."""
+        self._pause_s = 0.0
+        context = self._context = self._context or StreamingUser.run_context
+        level = context.open_level() if context else None
+        if context is None or level is None or level.level.index in self._sent_levels:
+            self._pause_s = _IDLE_S
             return
-        ask = self._ask(session, client, stage)
-        recorder = session.recorder
-        recorder.request_began()
+        name = f"{context.recorder.worker}.{self._number}"
+        requests = UserRequests(self.environment, context, name, self.with_system_prompt)
+        if level.level.arrivals is not None:
+            self._sent_levels.add(level.level.index)
+            self._send_open_loop(context, requests, level.level)
+            return
+        if not context.recorder.takes_request(level.level.index):
+            self._pause_s = _WAIT_FOR_END_S
+            return
+        think_times = self._think_times_of(context, level.level)
+        load = RequestLoad(self._think_ns)
+        host, client = self._connect(context)
+        after_failure = level.level.after_failure
+        spec = requests.draw(level.level.index, load, host)
+        if after_failure.honours_retry_after:
+            spec = replace(spec, honours_retry_after=True)
+        timeline = requests.send(client, spec)
+        think_s = think_times.next_s()
+        wait_s = _wait_after(timeline, after_failure)
+        self._pause_s = max(think_s, wait_s or 0.0)
+        self._think_ns = round(think_s * 1e9) if level.level.think_time is not None and wait_s is None else None
+
+    def _connect(self, context: RunContext) -> tuple[int, StreamClient]:
+        """(the place of the user's host, its client there): the same as before, unless users are spread unevenly."""
+        before = self._host
+        number = context.user_number(self._in_run)
+        self._host = context.hosts.join(number) if before is None else context.hosts.next_of(before)
+        if self._client is None or self._host != before:
+            if self._client is not None:
+                self._client.close()
+            self._client = context.client(self._host)
+        return self._host, self._client
+
+    def _think_times_of(self, context: RunContext, level: Level) -> ThinkTimes:
+        """Before the user's first request: users are numbered in the order in which they begin."""
+        if self._think_times is None or self._think_times.level_index != level.index:
+            self._in_run = self._in_run or context.recorder.next_user()
+            self._think_times = ThinkTimes(level, f"{context.recorder.worker}.{self._in_run}")
+        return self._think_times
+
+    def _send_open_loop(self, context: RunContext, requests: UserRequests, level: Level) -> None:
         try:
-            ask.run()
-        except Exception as error:  # Locust shows its text to everybody
-            if (safe := without_secrets(error)) is not error:
-                raise safe from None
-            raise
-        finally:
-            recorder.request_ended(recorded=ask.timeline is not None)
-            if ask.timeline is not None:
-                self._tell(ask.timeline)
-        if ask.timeline is not None and ask.timeline.outcome.is_failure:
-            gevent.sleep(_PAUSE_AFTER_FAILURE_S)
+            loop = OpenLoop(self, context, requests, level, self.share)
+        except ArrivalsError as error:  # the file of a worker's own machine
+            logger.error("%s", error)
+            if self.share is not None:
+                self.share.refuse(str(error))
+            return
+        loop.run()
 
-    def _ask(self, session: Session, client: StreamClient, stage: Begun) -> Ask:
-        prompt = session.draw()
-        return Ask(
-            client,
-            session.engine,
-            session.request(prompt, self.with_system_prompt),
-            session.options.timeouts,
-            user=f"{session.recorder.worker}.{self._number}",
-            stage=stage.stage.stage,
-            prompt_tokens=prompt.tokens,
-            prompt_tokens_source="tokenizer" if session.material.count_tokens else "estimate",
-            prompt_id=prompt.id,
-            measure_gaps=session.measures_gaps(),
-            count_tokens=session.material.count_tokens,
-            on_output=session.recorder.saw_output,
-        )
 
-    def _tell(self, timeline: Timeline) -> None:
-        """One request event a request. Locust's times are milliseconds; a request that was cut has none, so that it
-        counts as a request but neither as a response time nor as a failure."""
-        failed = timeline.outcome.is_failure
-        cut = timeline.outcome is Outcome.CUT
-        self.environment.events.request.fire(
-            request_type="CHAT",
-            name="with system prompt" if self.with_system_prompt else "no system prompt",
-            response_time=None if cut else (timeline.over_ns - timeline.sent_ns) / 1e6,
-            response_length=timeline.bytes_received,
-            exception=RequestFailed(_kind_of_failure(timeline)) if failed else None,
-            context={"timeline": timeline},
-        )
+def _wait_after(timeline: Timeline | None, after_failure: AfterFailure) -> float | None:
+    """How long a user waits because of how its request ended, in seconds; None where it ended well."""
+    if timeline is None or timeline.outcome in (Outcome.OK, Outcome.CUT):
+        return None
+    retry_after_ns = timeline.retry_after_ns
+    return after_failure.wait_s if retry_after_ns is None else retry_after_ns / 1e9
 
 
 class ChatUser(StreamingUser):
@@ -124,23 +152,25 @@ class SystemPromptChatUser(StreamingUser):
     with_system_prompt = True
 
 
-class NoSessionsError(ValueError):
-    """Users of this module in a locustfile that does not prepare their runs: they would wait for ever."""
+class IdleUsersError(ValueError):
+    """Users that would send no request; the text names the cause and what to do."""
 
 
 @events.init.add_listener
-def _refuse_users_without_sessions(environment: Environment, **_: Any) -> None:
-    idle = [each.__name__ for each in environment.user_classes if issubclass(each, StreamingUser)]
-    if idle and not StreamingUser.has_sessions:
+def _refuse_idle_users(environment: Environment, **_: Any) -> None:
+    users = [each for each in environment.user_classes if issubclass(each, StreamingUser)]
+    names = " and ".join(each.__name__ for each in users)
+    if users and not StreamingUser.runs_are_prepared:
         refuse(
-            NoSessionsError(
-                f"users of {' and '.join(idle)} would send no request, as this locustfile does not prepare their runs: "
-                "start Tokenswarm's own locustfile.py (locust -f PATH/TO/locustfile.py), with options in place of code."
+            IdleUsersError(
+                f"users of {names} would send no request, as this locustfile does not prepare their runs: start "
+                "Tokenswarm's own locustfile.py (locust -f PATH/TO/locustfile.py), with options in place of code."
             )
         )
-
-
-def _kind_of_failure(timeline: Timeline) -> str:
-    """Outcome and message for Locust's table of errors, which counts equal texts: ids and long numbers are left out."""
-    words = _NUMBERS.sub("…", timeline.error or "")
-    return f"{timeline.outcome.value}: {words[:_FAILURE_CHARACTERS]}"
+    if users and (tags := getattr(environment.parsed_options, "tags", None)):
+        refuse(
+            IdleUsersError(
+                f"users of {names} would send no request, as their tasks have no tags: leave out --tags "
+                f"{' '.join(map(shown, tags))}."
+            )
+        )

@@ -1,4 +1,4 @@
-"""A run's beginning and end, as its users see them, inside Locust."""
+"""What happens at the start and the end of a run around its users, inside Locust."""
 
 from __future__ import annotations
 
@@ -17,44 +17,62 @@ from locust.env import Environment
 from locust.event import Events
 from locust.runners import MasterRunner, WorkerRunner
 
-from engines import ENGINES, Found, TemplatedEngine
-from metrics.health import SelfCheck
-from metrics.recorder import Recorder
-from options import collect_errors
-from prompts import SHIPPED_SOURCES, PromptReuse, PromptSet, new_run_nonce
-from sanitize import API_KEY_VARIABLE
-from users.address import base_url, origin_of
-from users.chat import StreamingUser
-from users.options import (
+from tokenswarm.client.api_key import api_key
+from tokenswarm.client.connection_options import tls_of
+from tokenswarm.client.option_values import OptionError
+from tokenswarm.client.request_control import RUN_REQUESTS
+from tokenswarm.client.request_options import (
     AUTO,
     KEY_SERVERS,
     USERS_OF_WORKER,
     ChatOptions,
-    OptionError,
-    ServerMetricsOptions,
     Stamps,
     TokenTimes,
-    api_key,
+    body_changes,
     engine_of,
-    request_headers,
 )
-from users.preflight import longest_preflight_s, preflight
-from users.self_check import SelfCheckFailed, self_check
-from users.server import Server, find_server, unasked
-from users.server_metrics import ServerLog, ServerWatch
-from users.session import Session, check_turns, load_given_material, load_material
-from users.target import EmbeddedSimulator
-from users.worker_calls import WorkerCall
-from wire import UnusableUrl, process_limits, shortage
+from tokenswarm.client.run_context import RunContext
+from tokenswarm.client.run_models import label_of, log_models, models_of_run, with_default_model
+from tokenswarm.client.server_address import base_url, hosts_of, origin_of, origins_of, take_route
+from tokenswarm.client.server_metrics_options import ServerMetricsOptions
+from tokenswarm.client.workload import check_images, check_turns, load_given_workload, load_workload
+from tokenswarm.cluster.worker_calls import WorkerCall
+from tokenswarm.command_line import collect_errors
+from tokenswarm.engines import TemplatedEngine
+from tokenswarm.metrics.client_health import SelfCheck
+from tokenswarm.metrics.level import SystemPrompt
+from tokenswarm.metrics.mix import MixMember, RunMix
+from tokenswarm.prompts import SHIPPED_SOURCES, PromptReuse, PromptSet, new_run_nonce
+from tokenswarm.prompts.images import image_facts
+from tokenswarm.prompts.synthetic.synthetic_prompts import SyntheticSource
+from tokenswarm.recording.recorder import Recorder
+from tokenswarm.sanitize import API_KEY_VARIABLE
+from tokenswarm.shapes.rate_options import is_open
+from tokenswarm.target.adaptation import meanings
+from tokenswarm.target.advice import engine_advice
+from tokenswarm.target.embedded_servers import EmbeddedSimulator
+from tokenswarm.target.metrics_scraper import MetricsLog, MetricsScraper
+from tokenswarm.target.preflight import PreflightFailed, PreflightResult
+from tokenswarm.target.server_detection import ReadyServer, find_server, server_from_options
+from tokenswarm.target.several_hosts import in_common, preflight_hosts
+from tokenswarm.users.chat import StreamingUser
+from tokenswarm.users.length_calibrations import LengthCalibrations
+from tokenswarm.users.open_loop import Share
+from tokenswarm.users.preflights import Preflights, least_tokens_of
+from tokenswarm.users.self_check import SelfCheckFailed, self_check
+from tokenswarm.wire import UnusableUrl, process_limits, shortage
 
 #: A self-check takes some seconds, and more on a machine that has other things to do.
 _WORKERS_PATIENCE_S = 60.0
+
+#: Options that a run's start changes for all of its processes.
+_CHOSEN = ("engine", "model", "prompt_nonce", "path", "endpoint")
 
 logger = logging.getLogger(__name__)
 
 
 class SelfChecks:
-    """Has each process that is to send load measure its own client first."""
+    """Calibrates the client of each process that is to send load."""
 
     def __init__(self) -> None:
         self._call = WorkerCall("tokenswarm_self_check", self._on_worker)
@@ -64,8 +82,8 @@ class SelfChecks:
         self._call.attach(environment)
 
     def make(self, environment: Environment, users: int) -> dict[int, SelfCheck]:
-        """Where the books are kept, before the run begins; users: how many there will be on all processes together.
-        Raises SelfCheckFailed, OptionError, WorkerCallFailed."""
+        """On the master, or the only process, before the run begins. users: the largest number of them on all processes
+        together. Raises SelfCheckFailed, OptionError, WorkerCallFailed."""
         options = _options(environment)
         logger.info("Self-check: each worker measures its own client, for some seconds")
         if not isinstance(runner := environment.runner, MasterRunner):
@@ -73,13 +91,13 @@ class SelfChecks:
         workers = [client.id for client in runner.clients.ready]
         share = ceil(users / max(1, len(workers)))
         question = {"users": share, "token_times": options.token_times.value, "stamps": options.stamps.value}
-        found = self._call.ask(runner, workers, question, share / 100 + _WORKERS_PATIENCE_S)
+        found = self._call.call(runner, workers, question, share / 100 + _WORKERS_PATIENCE_S)
         checks = {runner.get_worker_index(name): _check_of(name, result) for name, result in found.items()}
         return dict(sorted(checks.items()))
 
     @staticmethod
-    def _on_worker(_: Environment, asked: Mapping[str, Any]) -> Any:
-        check = self_check(asked["users"], TokenTimes(asked["token_times"]), Stamps(asked["stamps"]))
+    def _on_worker(_: Environment, question: Mapping[str, Any]) -> Any:
+        check = self_check(question["users"], TokenTimes(question["token_times"]), Stamps(question["stamps"]))
         return msgspec.to_builtins(check)
 
 
@@ -90,54 +108,17 @@ def _check_of(name: str, result: Any) -> SelfCheck:
         raise SelfCheckFailed(f"worker {name} sent no self-check ({error})") from None
 
 
-class Preflights:
-    """Has one process that is to send load send a small request of each kind first."""
-
-    def __init__(self) -> None:
-        self._call = WorkerCall("tokenswarm_preflight", self._on_worker)
-
-    def attach(self, environment: Environment) -> None:
-        """At Locust's init."""
-        self._call.attach(environment)
-
-    def make_on_worker(
-        self, runner: MasterRunner, options: ChatOptions, host: str, modes: Collection[str], found: Found
-    ) -> None:
-        """On a master whose workers are on other machines: one of them does it, as only they have to reach the server
-        and to have its key. Raises PreflightFailed, WorkerCallFailed."""
-        assert runner.environment.parsed_options is not None
-        worker = min(client.id for client in runner.clients.ready)
-        question = {
-            "options": vars(runner.environment.parsed_options),
-            "host": host,
-            "modes": sorted(modes),
-            "models": list(found.models),
-            "least_tokens": _least_tokens(found),
-        }
-        patience_s = longest_preflight_s(options.timeouts, modes) + _WORKERS_PATIENCE_S
-        self._call.ask(runner, [worker], question, patience_s)
-
-    @staticmethod
-    def _on_worker(environment: Environment, asked: Mapping[str, Any]) -> None:
-        options = ChatOptions.of(Namespace(**{**vars(environment.parsed_options), **asked["options"]}))
-        preflight(options, asked["host"], asked["modes"], asked["models"], asked["least_tokens"])
-
-
-def _least_tokens(found: Found) -> int:
-    return found.max_tokens_range[0] if found.max_tokens_range else 1
-
-
-class Crew:
-    """Prepares on each process what the users of a run share."""
+class RunLifecycle:
+    """Prepares on each process what the users of a run share: server, workload, metrics, calibration."""
 
     def __init__(self, events: Events) -> None:
         self._simulator: EmbeddedSimulator | None = None
-        self._server: Server | None = None
-        self._chosen: dict[str, str] | None = None
-        self._watch: ServerWatch | None = None
+        self._chosen: dict[str, Any] | None = None
+        self._watch: MetricsScraper | None = None
         self._self_checks = SelfChecks()
         self._preflights = Preflights()
-        StreamingUser.has_sessions = True
+        self._length_calibrations = LengthCalibrations()
+        StreamingUser.runs_are_prepared = True
         events.test_stopping.add_listener(self._on_test_stopping)
         events.test_stop.add_listener(self._on_test_stop)
         events.quit.add_listener(self._on_quit)
@@ -147,11 +128,12 @@ class Crew:
         Raises OptionError, PromptError, UnusableUrl."""
         self._self_checks.attach(environment)
         self._preflights.attach(environment)
+        self._length_calibrations.attach(environment)
         assert environment.parsed_options is not None
         options = self.load(environment.parsed_options)
         ServerMetricsOptions.of(environment.parsed_options)
         if options.tls.insecure:
-            logger.warning("--tls-insecure: the server's certificate is not checked, anybody could be that server")
+            logger.warning("--tls-insecure: TLS certificates are not verified")
         if not environment.host and not isinstance(environment.runner, WorkerRunner):
             self._simulator = EmbeddedSimulator()
             environment.host = self._simulator.host
@@ -161,7 +143,7 @@ class Crew:
         """Where a web page may choose the server: the API key is sent to none but these. Workers get the list with the
         other options."""
         roots = []
-        for address in addresses:
+        for address in (each for some in addresses for each in hosts_of(some)):
             with suppress(UnusableUrl):
                 roots.append(origin_of(address).root)
         vars(given)[KEY_SERVERS] = roots
@@ -170,41 +152,46 @@ class Crew:
         """Check the options and load the prompts. What a process loads before it forks workers, they all have: the time
         and the memory are spent once. Raises OptionError, PromptError."""
         options = ChatOptions.of(given)
-        load_material(options)
+        load_workload(options)
         return options
 
-    def check_options(self, given: Namespace, host: str) -> None:
-        """What the options can be wrong about, without asking the server; "" is no host. Raises OptionError,
-        PromptError, UnusableUrl, OptionErrors."""
-        with collect_errors() as errors:
-            errors.of(ChatOptions.of, given)
-            errors.of(load_given_material, given)
-            errors.of(ServerMetricsOptions.of, given)
-            if host:
-                errors.of(origin_of, host)
-
-    def facts(self, environment: Environment, modes: Collection[str]) -> dict[str, Any]:
-        """Where the books are kept: what run.json says of what is asked, the server having been found to answer in the
-        plan's system-prompt modes. Raises OptionError, PromptError, UnusableUrl, PreflightFailed, WorkerCallFailed."""
+    def facts(
+        self, environment: Environment, modes: Collection[SystemPrompt], server: ReadyServer | None = None
+    ) -> dict[str, Any]:
+        """On the master, or the only process: the run's configuration for run.json, once the server is detected and
+        responds in the plan's system-prompt modes. server: where `find_server` has detected it just before. Raises
+        OptionError, PromptError, UnusableUrl, PreflightFailed, WorkerCallFailed."""
         parsed = environment.parsed_options
         assert parsed is not None
-        options, host = ChatOptions.of(parsed), environment.host or ""
+        host = environment.host or ""
+        self._chosen = {name: getattr(parsed, name) for name in _CHOSEN}
+        take_route(parsed, host)
+        options = ChatOptions.of(parsed)
         _warn_of_withheld_key(options, host)
-        server, self._server = self._server or _server_of(options, host, environment, modes), None
-        self._chosen = {"engine": parsed.engine, "model": parsed.model, "prompt_nonce": parsed.prompt_nonce}
-        # Workers get them with the other options, so that no node can ask another engine or for another model, and all
-        # derive their prompts' nonces from the same.
-        parsed.engine, parsed.model = server.found.engine, server.model
+        server = server or _server_of(options, host, environment, modes)
+        # Workers get them with the other options, so that all nodes send to the same engine and model, and derive their
+        # prompts' nonces from the same text.
+        parsed.engine = server.found.engine
+        if options.models is None:
+            parsed.model = server.model
         parsed.prompt_nonce = run_nonce_of(options)
-        _tell_left_out(load_material(options).prompts)
+        control = options.control
+        vars(parsed)[RUN_REQUESTS] = {"template": dict(control.template), "row_models": control.row_models}
+        _log_prompts(load_workload(options).prompts, _options(environment))
         if options.preflight and not _sends_from_here(environment):
             assert isinstance(environment.runner, MasterRunner)
-            self._preflights.make_on_worker(environment.runner, options, host, modes, server.found)
+            result = self._preflights.make_on_worker(environment.runner, options, hosts_of(host), modes, server.found)
+            server = replace(server, preflight=result)
+        vars(parsed)[RUN_REQUESTS]["adaptations"] = msgspec.to_builtins(server.preflight.adaptations)
+        least_tokens, from_here = least_tokens_of(server.found), _sends_from_here(environment)
+        lengths = self._length_calibrations.make(environment, modes, least_tokens, from_here=from_here)
         return {
             "host": base_url(host),
+            "requests": _request_facts(_options(environment), server.preflight),
             "engine": server.found.engine,
-            "model": server.model,
-            "prompts": load_material(options).facts() | reuse_facts(options, parsed.prompt_nonce),
+            "model": label_of(_options(environment)),
+            "mix": RunMix(models_of_run(_options(environment)), _host_members(parsed, host)),
+            "prompts": load_workload(options).facts() | lengths | reuse_facts(options, parsed.prompt_nonce),
             "engine_version": server.found.version,
             "gateway": server.found.gateway,
             "engine_evidence": server.found.evidence,
@@ -213,25 +200,26 @@ class Crew:
             "embedded_simulator": self._simulator is not None,
         }
 
-    def check(
-        self, given: Namespace, host: str, environment: Environment, modes: Collection[str], wait: bool = True
-    ) -> None:
-        """Find out before a run in these system-prompt modes what would refuse it, and keep what was found of the
-        server for `facts`. wait: until the server is ready; the run itself does so too. Raises OptionError,
-        PromptError, UnusableUrl, PreflightFailed."""
-        self._server = None
+    def find_server(
+        self, given: Namespace, host: str, environment: Environment, modes: Collection[SystemPrompt], wait: bool = True
+    ) -> ReadyServer | None:
+        """Check before a run in these system-prompt modes whether its server can be used. Returns the server for
+        `facts`, None where it still loads. wait: until the server is ready; the run itself does so too. Raises
+        OptionError, PromptError, UnusableUrl, PreflightFailed."""
         with suppress(_StillLoading):
             sleep = gevent.sleep if wait else _do_not_wait
-            self._server = _server_of(ChatOptions.of(given), host, environment, modes, sleep)
+            take_route(given, host)
+            return _server_of(ChatOptions.of(given), host, environment, modes, sleep)
+        return None
 
     def self_checks(self, environment: Environment, users: int) -> dict[int, SelfCheck]:
-        """By worker, what each found of itself with its share of so many users; nothing where --self-check is not
-        given. Raises SelfCheckFailed, OptionError."""
+        """By worker, the timing error of its client with its share of so many users; nothing without --self-check.
+        Raises SelfCheckFailed, OptionError."""
         return self._self_checks.make(environment, users) if _options(environment).self_check else {}
 
     def share_users(self, environment: Environment, users: int) -> None:
-        """Where the run is led from, before it begins: find out whether this machine can have as many users, and tell
-        each process how many it is to have. Raises OptionError."""
+        """On the master, or the only process, before a run: check whether this machine can have so many users, and set
+        each process's share in the options. Raises OptionError."""
         runner, parsed = environment.runner, environment.parsed_options
         assert parsed is not None
         workers = len(runner.clients.ready) if isinstance(runner, MasterRunner) else 1
@@ -239,43 +227,46 @@ class Crew:
         if parsed.processes or not isinstance(runner, MasterRunner):  # its users are all on this machine
             _check_limits(share, of_machine=users)
 
-    def begin(self, environment: Environment, recorder: Recorder) -> None:
-        """On each process that has users, before the first of them. Raises OptionError, PromptError, UnusableUrl."""
+    def begin(self, environment: Environment, recorder: Recorder, arrivals: Share | None) -> None:
+        """On each process that has users, before the first of them. arrivals: its share of an open-loop level's, None
+        where this process sends all of them. Raises OptionError, PromptError, UnusableUrl."""
         share = getattr(environment.parsed_options, USERS_OF_WORKER, 0)
         _check_limits(share, of_machine=share)
-        StreamingUser.session = Session(_options(environment), environment.host or "", recorder)
-        # What is there by now stays for the run. Looking through it for garbage held up the loop for 80 ms, again and
-        # again: for longer than there is between two tokens.
+        StreamingUser.share = arrivals
+        StreamingUser.run_context = RunContext(_options(environment), environment.host or "", recorder)
+        # What exists by now stays for the run. Garbage collections of it blocked the loop for 80 ms each: longer than
+        # the time between two tokens.
         gc.collect()
         gc.freeze()
 
-    def watch_server(self, environment: Environment, engine: str, log: ServerLog) -> None:
-        """Where the books are kept, once a run has begun: look at what its server tells of itself, to its end."""
+    def watch_server(self, environment: Environment, engine: str, log: MetricsLog) -> None:
+        """On the master, or the only process: read server-side metrics from now to the run's end."""
         options = _options(environment)
         assert environment.parsed_options is not None
         where = ServerMetricsOptions.of(environment.parsed_options)
-        host = origin_of(environment.host or "")
-        self._watch = ServerWatch(
-            where, engine, host, request_headers(engine_of(options), options.key_for(host)), options.tls, log
-        )
+        spec, origins = engine_of(options), origins_of(environment.host or "")
+        hosts = {origin: options.headers_for(origin, spec) for origin in origins}
+        self._watch = MetricsScraper(where, engine, hosts, options.tls, log, options.proxy)
         self._watch.start()
 
     def allow_drain(self, environment: Environment, drain_s: float) -> None:
-        """Where users are spread from: one that is told to go may end its stream first, for so long."""
+        """Where users are distributed from: give a user that is stopped so much time to end its stream."""
         environment.stop_timeout = drain_s
 
     def _on_test_stopping(self, environment: Environment, **_: Any) -> None:
-        # Between levels streams are let end; a run that is stopped ends as its user's --stop-timeout says: by default
-        # at once, its streams cut.
+        # Between levels, streams may end. A run that is stopped cuts its streams after --stop-timeout: by default, at
+        # once.
         assert environment.parsed_options is not None
         environment.stop_timeout = environment.parsed_options.stop_timeout
 
     def _on_test_stop(self, environment: Environment, **_: Any) -> None:
-        StreamingUser.session = None
+        StreamingUser.run_context = None
         gc.unfreeze()
         if self._chosen is not None:
             # The next run of this process finds its own server, if that is what was chosen.
-            vars(environment.parsed_options).update(self._chosen)
+            given = vars(environment.parsed_options)
+            given.update(self._chosen)
+            given.pop(RUN_REQUESTS, None)
             self._chosen = None
         if self._watch is not None:
             self._watch.stop()
@@ -288,24 +279,49 @@ class Crew:
             self._simulator = None
 
 
+def check_options(given: Namespace, host: str) -> None:
+    """Check all that can be wrong with the options themselves; "" is no host. Raises OptionError,
+    PromptError, UnusableUrl, OptionErrors."""
+    with collect_errors() as errors:
+        errors.of(ChatOptions.of, given)
+        errors.of(_check_certificates, given)
+        errors.of(load_given_workload, given)
+        errors.of(ServerMetricsOptions.of, given)
+        if host:
+            errors.of(origins_of, host)
+
+
+def _check_certificates(given: Namespace) -> None:
+    """Read the files that are named. Raises UnusableCertificates, OptionError."""
+    if given.tls_ca or given.client_cert:
+        tls_of(given).context()
+
+
 def run_nonce_of(options: ChatOptions) -> str:
-    """What the run's nonces are derived from: as given, or drawn now; "" where prompts get none."""
+    """The text from which the run's nonces are derived: as given, or drawn now; "" where prompts get none."""
     if options.prompt_reuse is PromptReuse.ALWAYS:
         return ""
     return options.prompt_nonce or new_run_nonce()
 
 
 def reuse_facts(options: ChatOptions, nonce: str) -> dict[str, str]:
-    """What run.json says of repeated prompts. nonce: what this run's nonces are derived from."""
+    """How prompts repeat, for run.json. nonce: the text from which the run's nonces are derived."""
     facts = {"reuse": options.prompt_reuse.value}
     return facts | {"nonce": nonce, "nonce_source": "given" if options.prompt_nonce else "drawn"} if nonce else facts
+
+
+def _request_facts(options: ChatOptions, preflighted: PreflightResult) -> dict[str, Any]:
+    facts = options.control.facts(body_changes(options, engine_of(options)))
+    facts["proxy"] = options.proxy.address if options.proxy else None
+    facts["images"] = image_facts(load_workload(options).images, options.prompt_reuse)
+    return facts | {"adapted": meanings(preflighted.adaptations), "notices": list(preflighted.notices)}
 
 
 def template_of(options: ChatOptions) -> str | None:
     """The chat template that requests are written with, None where the server applies its own."""
     engine = engine_of(options)
     if not isinstance(engine, TemplatedEngine):
-        return None
+        return options.chat_template
     if options.chat_template is None:
         logger.warning(
             "%s applies no chat template, and --chat-template is not given: prompts are written as %s has it",
@@ -327,13 +343,21 @@ def _check_limits(users: int, of_machine: int) -> None:
 
 
 def _warn_of_withheld_key(options: ChatOptions, host: str) -> None:
-    if api_key() and not options.may_have_key(origin_of(host)):
-        logger.warning(
-            "%s is not sent to %s: it is sent only to servers that the command line names (--host or "
-            "--web-allow-target)",
-            API_KEY_VARIABLE,
-            host,
-        )
+    for origin in origins_of(host):
+        if api_key() and not options.may_have_key(origin):
+            logger.warning(
+                "%s is not sent to %s: it is sent only to servers that the command line names (--host or "
+                "--web-allow-target)",
+                API_KEY_VARIABLE,
+                origin.root,
+            )
+
+
+def _host_members(options: Namespace, host: str) -> tuple[MixMember, ...]:
+    """The run's hosts. In an open loop each gets an equal share of the requests; in a closed loop it has an equal share
+    of the users, and gets what it answers."""
+    names = [base_url(each) for each in hosts_of(host)]
+    return tuple(MixMember(name, 1 / len(names) if is_open(options) else None) for name in names)
 
 
 class _StillLoading(Exception):
@@ -344,16 +368,24 @@ def _do_not_wait(_: float) -> None:
     raise _StillLoading
 
 
-def _tell_left_out(prompts: PromptSet) -> None:
-    """Of a source of the user's own, silence about rows that are not sent would be a trap."""
+def _log_prompts(prompts: PromptSet | SyntheticSource, options: ChatOptions) -> None:
+    """A warning, where rows of the user's own source are left out, and where output lengths are caps alone."""
+    engine = engine_of(options)
+    if options.lengths.plan.output is not None and not engine.honours_ignore_eos:
+        logger.warning(
+            "--output-tokens: %s has no way to request an exact length; answers may be shorter, as the audit will show",
+            engine.name,
+        )
+    if isinstance(prompts, SyntheticSource):
+        return
     if notice := prompts.left_out.notice():
         level = logging.INFO if prompts.source in SHIPPED_SOURCES else logging.WARNING
         logger.log(level, "Prompts from %s: %s", prompts.source, notice)
 
 
 def _sends_from_here(environment: Environment) -> bool:
-    """Whether this process or those that it forked send the load. Workers on other machines may stand where their
-    master cannot reach."""
+    """Whether this process or those that it forked send the load. The master may not reach a server that workers on
+    other machines reach."""
     assert environment.parsed_options is not None
     return not isinstance(environment.runner, MasterRunner) or bool(environment.parsed_options.processes)
 
@@ -362,16 +394,27 @@ def _server_of(
     options: ChatOptions,
     host: str,
     environment: Environment,
-    modes: Collection[str],
+    modes: Collection[SystemPrompt],
     sleep: Callable[[float], object] = gevent.sleep,
-) -> Server:
+) -> ReadyServer:
     """The server, which answers in these system-prompt modes if it is reached from here. Raises OptionError,
     UnusableUrl, PreflightFailed."""
     here = _sends_from_here(environment)
+    options = with_default_model(options)
     known = not here and options.engine != AUTO and options.model
-    server = unasked(options) if known else find_server(options, host, sleep)
-    check_turns(ENGINES[server.found.engine], load_material(options))
+    hosts = hosts_of(host) or [host]
+    if known:
+        server = server_from_options(options)
+    else:
+        server = in_common({each: find_server(options, each, sleep) for each in hosts})
+    detected = replace(options, engine=server.found.engine, model=server.model)
+    check_turns(engine_of(detected), load_workload(options))
+    check_images(engine_of(detected), options, load_workload(options).prompts)
+    log_models(detected, server.found.models)
     if here and options.preflight:
-        asked = replace(options, engine=server.found.engine, model=server.model)
-        preflight(asked, host, modes, server.found.models, _least_tokens(server.found))
+        try:
+            result = preflight_hosts(detected, hosts, modes, server.found.models, least_tokens_of(server.found))
+        except PreflightFailed as error:
+            raise PreflightFailed(f"{error}{engine_advice(server.found)}") from None
+        server = replace(server, preflight=result)
     return server

@@ -1,28 +1,30 @@
-"""What this process's own client is off by: it streams from a server that logs its own sends, as its users will.
+"""The timing error of this process's client: it streams from a local server that logs its own sends.
 
-The way is the users' own, from Ask down to the socket; only the server differs. It is a child of this process on the
-loopback, so what is found here holds for this machine and this load, whatever network lies before the real server.
+Requests take the same path as those of users, from StreamingRequest down to the socket; only the server differs. It is
+a child of this process on the loopback, so the result holds for this machine and this load, whatever the network to the
+server under test adds.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from math import ceil
 
 import gevent
 
-from engines import ENGINES, ChatRequest
-from metrics.health import ErrorSpread, SelfCheck
-from metrics.timeline import Outcome, Timeline
-from users.exchange import Ask
-from users.options import Stamps, Timeouts, TokenTimes
-from users.session import GapSampling
-from users.target import PacedServer, Sent
-from wire import Origin, StreamClient
+from tokenswarm.client.request_options import Stamps, Timeouts, TokenTimes
+from tokenswarm.client.request_spec import RequestSpec
+from tokenswarm.client.run_context import GapSampling
+from tokenswarm.client.streaming_request import StreamingRequest
+from tokenswarm.engines import ENGINES, ChatRequest
+from tokenswarm.metrics.client_health import ErrorSpread, SelfCheck
+from tokenswarm.metrics.quantiles import rank
+from tokenswarm.metrics.timeline import Outcome, Timeline
+from tokenswarm.target.embedded_servers import PacedServerProcess, SentResponse
+from tokenswarm.wire import Origin, StreamClient
 
 _USERS_PER_S = 500.0
-#: For how long new answers are asked for when all users are there.
+#: For how long requests are sent once all users are there.
 _HOLD_S = 2.0
 _PATIENCE_S = 20.0
 _TIMEOUTS = Timeouts(connect_s=_PATIENCE_S, first_token_s=_PATIENCE_S, idle_s=_PATIENCE_S, total_s=_PATIENCE_S)
@@ -38,25 +40,27 @@ def self_check(users: int, token_times: TokenTimes, stamps: Stamps) -> SelfCheck
     """Stream as so many users for some seconds, and compare. Raises SelfCheckFailed, OptionError."""
     limit_s = users / _USERS_PER_S + _HOLD_S + 2 * _PATIENCE_S
     too_late = SelfCheckFailed(f"the self-check did not end within {limit_s:g} s")
-    with gevent.Timeout(limit_s, too_late), PacedServer() as server:
+    with gevent.Timeout(limit_s, too_late), PacedServerProcess() as server:
         seen, all_there_ns = _stream(server.host, users, token_times, stamps)
         sent = server.end()
     return judge(seen, sent, all_there_ns)
 
 
-def judge(seen: Mapping[str, Sequence[Timeline]], sent: Mapping[str, Sequence[Sent]], all_there_ns: int) -> SelfCheck:
-    """Errors of the answers that were asked for from all_there_ns on, by user in the order of asking; of earlier ones
-    it only matters that they are whole. Raises SelfCheckFailed."""
+def judge(
+    seen: Mapping[str, Sequence[Timeline]], sent: Mapping[str, Sequence[SentResponse]], all_there_ns: int
+) -> SelfCheck:
+    """Errors of the responses whose requests were sent from all_there_ns on, by user in the order of sending; earlier
+    ones must only be whole. Raises SelfCheckFailed."""
     pairs = [pair for user in sorted(seen) for pair in zip(seen[user], sent.get(user, ()))]
     answers = sum(map(len, seen.values()))
     if len(pairs) != answers or answers != sum(map(len, sent.values())):
-        raise SelfCheckFailed("the self-check's client and server tell of different numbers of answers")
+        raise SelfCheckFailed("the self-check's client and server report different numbers of responses")
     for timeline, truth in pairs:
         if timeline.outcome is not Outcome.OK:
-            raise SelfCheckFailed(f"an answer of the self-check ended {timeline.outcome}: {timeline.error}")
+            raise SelfCheckFailed(f"a response of the self-check ended {timeline.outcome}: {timeline.error}")
         if timeline.output_events != truth.tokens:
             raise SelfCheckFailed(
-                f"the self-check's server wrote an answer of {truth.tokens} tokens, its client read "
+                f"the self-check's server wrote a response of {truth.tokens} tokens, its client read "
                 f"{timeline.output_events}"
             )
     judged = [pair for pair in pairs if pair[0].sent_ns >= all_there_ns]
@@ -72,43 +76,36 @@ def judge(seen: Mapping[str, Sequence[Timeline]], sent: Mapping[str, Sequence[Se
 
 
 def _stream(host: str, users: int, token_times: TokenTimes, stamps: Stamps) -> tuple[dict[str, list[Timeline]], int]:
-    """Every answer by its user, and since when all users were there (perf_counter_ns)."""
+    """Every response by its user, and since when all users were there (perf_counter_ns)."""
     sampling = GapSampling(token_times)
     origin = Origin.parse(host)
     ramp_s = users / _USERS_PER_S
     all_there_ns = time.perf_counter_ns() + round(ramp_s * 1e9)
     until_ns = all_there_ns + round(_HOLD_S * 1e9)
     kernel_stamps = stamps is Stamps.KERNEL
-    asking = [
+    senders = [
         gevent.spawn_later(
-            user / _USERS_PER_S, _ask, all_there_ns, until_ns, origin, str(user), sampling, kernel_stamps
+            user / _USERS_PER_S, _send, all_there_ns, until_ns, origin, str(user), sampling, kernel_stamps
         )
         for user in range(users)
     ]
     try:
-        gevent.joinall(asking, raise_error=True)
+        gevent.joinall(senders, raise_error=True)
     finally:
-        gevent.killall(asking)
-    return {str(user): greenlet.value or [] for user, greenlet in enumerate(asking)}, all_there_ns
+        gevent.killall(senders)
+    return {str(user): greenlet.value or [] for user, greenlet in enumerate(senders)}, all_there_ns
 
 
-def _ask(
+def _send(
     from_ns: int, until_ns: int, origin: Origin, user: str, sampling: GapSampling, kernel_stamps: bool
 ) -> list[Timeline]:
-    """One user's answers: at least one asked for after from_ns, and more until until_ns."""
+    """One user's responses: at least one sent after from_ns, and more until until_ns."""
     client = StreamClient(origin, _TIMEOUTS.connect_s, {"X-Request-Id": user}, kernel_stamps=kernel_stamps)
     answers: list[Timeline] = []
     try:
         while not answers or answers[-1].sent_ns < from_ns or time.perf_counter_ns() < until_ns:
-            ask = Ask(
-                *(client, _ENGINE, _QUESTION, _TIMEOUTS),
-                user=user,
-                stage=0,
-                prompt_tokens=0,
-                prompt_tokens_source="",
-                measure_gaps=sampling.measures_next(),
-            )
-            answers.append(ask.run())
+            spec = RequestSpec(_ENGINE, _QUESTION, _TIMEOUTS, user, measure_gaps=sampling.measures_next())
+            answers.append(StreamingRequest(client, spec).run())
     finally:
         client.close()
     return answers
@@ -116,5 +113,5 @@ def _ask(
 
 def _spread(errors_ns: list[int]) -> ErrorSpread:
     ascending = sorted(errors_ns)
-    p50, p99 = (ascending[ceil(p * len(ascending)) - 1] / 1e9 for p in (0.5, 0.99))
+    p50, p99 = (ascending[rank(len(ascending), p) - 1] / 1e9 for p in (0.5, 0.99))
     return ErrorSpread(p50, p99, ascending[-1] / 1e9)

@@ -11,25 +11,27 @@ from pathlib import Path
 import gevent
 import pytest
 
-import users.exchange
-import wire.drainer
-from engines import ENGINES, ChatRequest
-from metrics.journal import Journal
-from metrics.ledger import Ledger
-from metrics.objectives import Objectives
-from metrics.recorder import Recorder
-from metrics.records import Report
-from metrics.stage import Part, Stage
-from metrics.summary import figures, reasons_to_suspect
-from metrics.timeline import Timeline
+import tokenswarm.client.deadlines
+import tokenswarm.wire.deferred_reader
 from tests.peer import PATIENCE_S, Server
-from users.exchange import Ask
-from users.options import Timeouts
-from wire import Origin, StreamClient
+from tests.run_fixtures import kinds_of
+from tokenswarm.client.request_options import Timeouts
+from tokenswarm.client.request_spec import RequestSpec
+from tokenswarm.client.streaming_request import StreamingRequest
+from tokenswarm.engines import ENGINES, ChatRequest
+from tokenswarm.metrics.level import Level, Scope
+from tokenswarm.metrics.objectives import Objectives
+from tokenswarm.metrics.timeline import Timeline
+from tokenswarm.recording.aggregator import Aggregator
+from tokenswarm.recording.journal import Journal
+from tokenswarm.recording.recorder import Recorder
+from tokenswarm.recording.summary import figures
+from tokenswarm.recording.worker_report import Report
+from tokenswarm.wire import Origin, StreamClient
 
 PATIENT = Timeouts(connect_s=PATIENCE_S, first_token_s=PATIENCE_S, idle_s=PATIENCE_S, total_s=PATIENCE_S)
 QUESTION = ChatRequest(model="tiny", prompt="Why?", system_prompt=None, max_tokens=64)
-STAGE = Stage(stage=0, system_prompt="off", level="1", users=1, ramp_s=0.0)
+STAGE = Level(index=0, system_prompt="off", name="1", users=1, ramp_s=0.0)
 
 
 class Asker:
@@ -45,9 +47,9 @@ class Asker:
     ) -> None:
         self._began_ns = time.perf_counter_ns()
         self._recorder = Recorder(worker=0)
-        self._recorder.begin_stage(STAGE, self._began_ns, self._began_ns)
-        self._ledger = Ledger(Objectives())
-        self._ledger.begin_stage(STAGE, 0.0)
+        self._recorder.begin_level(STAGE, self._began_ns, self._began_ns)
+        self._aggregator = Aggregator(Objectives())
+        self._aggregator.begin_level(STAGE, 0.0)
         self._journal = Journal(folder, "run")
         self._timeouts = timeouts
         self._count_tokens = count_tokens
@@ -57,19 +59,22 @@ class Asker:
         self.timelines: list[Timeline] = []
         self.client = StreamClient(origin, timeouts.connect_s)
 
-    def ask(self) -> None:
+    def ask(self, scheduled_ns: int | None = None) -> None:
         """Ask once, to the end."""
-        ask = Ask(
+        ask = StreamingRequest(
             self.client,
-            ENGINES["vllm"],
-            QUESTION,
-            self._timeouts,
-            user="0.1",
-            stage=0,
-            prompt_tokens=2,
-            prompt_tokens_source="estimate",
-            measure_gaps=self._measure_gaps,
-            count_tokens=self._count_tokens,
+            RequestSpec(
+                ENGINES["vllm"],
+                QUESTION,
+                self._timeouts,
+                user="0.1",
+                level=0,
+                prompt_tokens=2,
+                prompt_tokens_source="estimate",
+                measure_gaps=self._measure_gaps,
+                count_tokens=self._count_tokens,
+                scheduled_ns=scheduled_ns,
+            ),
             on_output=self._recorder.saw_output,
         )
         self._asked += 1
@@ -82,9 +87,9 @@ class Asker:
                 self.timelines.append(ask.timeline)
                 self._recorder.record(ask.timeline)
 
-    def begins(self) -> gevent.Greenlet:
+    def begins(self, scheduled_ns: int | None = None) -> gevent.Greenlet:
         """Ask in a greenlet of the user's own, so that the test can go on as the server."""
-        self._running.append(gevent.spawn(self.ask))
+        self._running.append(gevent.spawn(self.ask, scheduled_ns))
         return self._running[-1]
 
     def has_seen(self, outputs: int) -> Callable[[], bool]:
@@ -113,25 +118,25 @@ class Asker:
         """requests.csv once everything asked has ended: each request in it once, and the books balance."""
         gevent.joinall(self._running, timeout=PATIENCE_S)
         report = Report.decode(self._recorder.take_report().encode())
-        assert self._ledger.apply(report)
+        assert self._aggregator.apply(report)
         self._journal.write_requests(report.rows, {0: STAGE})
-        assert self._ledger.balanced
+        assert self._aggregator.complete
         with (self._journal.folder / "requests.csv").open(newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
-        assert len(rows) == self._journal.rows == self._ledger.recorded == self._ledger.fired == self._asked
+        assert len(rows) == self._journal.rows == self._aggregator.recorded == self._aggregator.ended == self._asked
         assert [row["id"] for row in rows] == [f"0-{number}" for number in range(1, self._asked + 1)]
-        assert self._ledger.failures == sum(row["outcome"] not in {"ok", "cut"} for row in rows)
-        assert self._ledger.output_tokens == sum(int(row["output_tokens"]) for row in rows)
+        assert self._aggregator.failures == sum(row["outcome"] not in {"ok", "cut"} for row in rows)
+        assert self._aggregator.output_tokens == sum(int(row["output_tokens"]) for row in rows)
         return rows
 
     @property
     def retries(self) -> int:
         """As the summary counts them, once `rows` was called."""
-        return figures(self._ledger.levels[0].parts[Part.WHOLE], 1.0, Objectives()).retries
+        return figures(self._aggregator.levels[0].scopes[Scope.WHOLE], 1.0, Objectives()).retries
 
     def reasons(self) -> list[str]:
         """Why the run is suspect, once `rows` was called."""
-        return reasons_to_suspect(self._ledger)
+        return kinds_of(self._aggregator)
 
     def row(self) -> dict[str, str]:
         """The only one."""
@@ -147,8 +152,8 @@ class Asker:
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is not watched is looked at often, and nobody lingers for long: in a run the same happens, later."""
-    monkeypatch.setattr(users.exchange, "_LINGER_S", 0.05)
-    monkeypatch.setattr(wire.drainer, "INTERVAL_S", 0.005)
+    monkeypatch.setattr(tokenswarm.client.deadlines, "LINGER_S", 0.05)
+    monkeypatch.setattr(tokenswarm.wire.deferred_reader, "INTERVAL_S", 0.005)
 
 
 @pytest.fixture

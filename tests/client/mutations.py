@@ -6,6 +6,7 @@ is damaged in its body, framed, and damaged again in its framing.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -164,6 +165,12 @@ def _nest_an_error(random: Random, data: bytes) -> bytes:
     )
 
 
+#: The fields that hold a piece of the answer, in any dialect.
+_TEXTS = re.compile(rb'("(?:content|text|response|generated_text|text_output)": ?)"(?:[^"\\]|\\.)*"')
+
+_FINISH_REASONS = re.compile(rb'("(?:finish_reason|done_reason|stop_type)": ?)"[a-z_]+"')
+
+
 def _lengthen(random: Random, data: bytes) -> bytes:
     """A field that is longer than a read."""
     at = _place(random, data)
@@ -172,6 +179,16 @@ def _lengthen(random: Random, data: bytes) -> bytes:
 
 def _line_ends(random: Random, data: bytes) -> bytes:
     return data.replace(b"\n", random.choice((b"\r\n", b"\r")))
+
+
+def _take_texts_out(_: Random, data: bytes) -> bytes:
+    """A stream that ends as it should, but brings no text."""
+    return _TEXTS.sub(rb'\1""', data)
+
+
+def _change_finish_reason(random: Random, data: bytes) -> bytes:
+    """A stream that ends for a reason that no server knows, or one that means it was given up."""
+    return _FINISH_REASONS.sub(rb'\1"%b"' % random.choice((b"abort", b"error", b"unheard of", b"")), data)
 
 
 _BODY_DAMAGE: list[Callable[[Random, bytes], bytes]] = [
@@ -185,7 +202,12 @@ _BODY_DAMAGE: list[Callable[[Random, bytes], bytes]] = [
     _insert(_ODD_TEXT),
     _swap_value,
     _line_ends,
-] * 6 + [_nest, _nest_an_error, _lengthen]
+] * 6 + [
+    _nest,
+    _nest_an_error,
+    _lengthen,
+    *[_take_texts_out, _change_finish_reason] * 3,
+]
 _FRAME_DAMAGE = [_flip, _replace, _delete, _duplicate, _truncate, _insert([*_LINES, b"5\r\n", b"fffffffff\r\n"])]
 
 

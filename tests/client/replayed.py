@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from wire import Arrival, Exchange, Receiver, ServerBrokeProtocol
+from tokenswarm.wire import Arrival, Exchange, Receiver, ServerBrokeProtocol
 
 
 class Replayed:
@@ -26,7 +26,7 @@ class Replayed:
     def unwatch(self) -> None:
         raise AssertionError("gaps are to be measured")
 
-    def put_aside(self) -> None:
+    def defer(self) -> None:
         self._aside = True
 
     def catch_up(self) -> None:
@@ -48,9 +48,9 @@ class Replayed:
         while reads and not exchange.ended:
             now_ns = time.perf_counter_ns()
             if self._aside:
-                del reads[: exchange.take_alike(reads, [now_ns] * len(reads), [0] * len(reads))]
+                del reads[: exchange.on_batch(reads, [now_ns] * len(reads), [0] * len(reads))]
             if reads:
-                exchange.take(reads.pop(0), now_ns, 0, True, now_ns)
+                exchange.on_read(reads.pop(0), now_ns, 0, True, now_ns)
         if not self._reads and not exchange.ended:
             exchange.finish(time.perf_counter_ns(), _broken_by_the_close(exchange))
 

@@ -12,11 +12,12 @@ from dataclasses import replace
 
 import gevent
 
-from engines import ENGINES, ChatRequest
-from metrics.timeline import Timeline
-from users.exchange import Ask
-from users.options import Timeouts
-from wire import Origin, StreamClient, TlsSettings
+from tokenswarm.client.request_options import Timeouts
+from tokenswarm.client.request_spec import RequestSpec
+from tokenswarm.client.streaming_request import StreamingRequest
+from tokenswarm.engines import ENGINES, ChatRequest
+from tokenswarm.metrics.timeline import Timeline
+from tokenswarm.wire import Origin, StreamClient, TlsSettings
 
 PATIENT = Timeouts(connect_s=60.0, first_token_s=60.0, idle_s=60.0, total_s=60.0)
 
@@ -30,16 +31,18 @@ def ask(origin: str, limits_s: dict[str, float], measure_gaps: bool) -> Timeline
             print("output", flush=True)
         seen.append(outputs)
 
-    return Ask(
+    return StreamingRequest(
         StreamClient(Origin.parse(origin), timeouts.connect_s, tls=TlsSettings(insecure=True).context()),
-        ENGINES["vllm"],
-        ChatRequest(model="tiny", prompt="Why?", system_prompt=None, max_tokens=64),
-        timeouts,
-        user="0.1",
-        stage=0,
-        prompt_tokens=2,
-        prompt_tokens_source="estimate",
-        measure_gaps=measure_gaps,
+        RequestSpec(
+            ENGINES["vllm"],
+            ChatRequest(model="tiny", prompt="Why?", system_prompt=None, max_tokens=64),
+            timeouts,
+            user="0.1",
+            level=0,
+            prompt_tokens=2,
+            prompt_tokens_source="estimate",
+            measure_gaps=measure_gaps,
+        ),
         on_output=on_output,
     ).run()
 

@@ -12,11 +12,12 @@ from typing import Any, cast
 
 import pytest
 
-from engines import ENGINES, ChatRequest
-from tests.users.replayed import Replayed
-from users.exchange import Ask
-from users.options import Timeouts
-from wire import StreamClient
+from tests.client.replayed import Replayed
+from tokenswarm.client.request_options import Timeouts
+from tokenswarm.client.request_spec import RequestSpec
+from tokenswarm.client.streaming_request import StreamingRequest
+from tokenswarm.engines import ENGINES, ChatRequest
+from tokenswarm.wire import StreamClient
 
 CAPTURES = Path(__file__).resolve().parents[1] / "captures"
 EXPECTED: dict[str, dict[str, Any]] = json.loads((CAPTURES / "expected.json").read_text(encoding="utf-8"))
@@ -28,23 +29,25 @@ QUESTION = ChatRequest(model="tiny", prompt="Why?", system_prompt=None, max_toke
 
 def told(engine: str, reads: list[bytes]) -> dict[str, Any]:
     """The request as expected.json tells it; tokens and prompt tokens are the server's own."""
-    ask = Ask(
+    ask = StreamingRequest(
         cast("StreamClient", Replayed(reads, batch=7)),
-        ENGINES[engine],
-        QUESTION,
-        PATIENT,
-        user="0.1",
-        stage=0,
-        prompt_tokens=-1,
-        prompt_tokens_source="estimate",
-        count_tokens=len,  # only then is the text kept
+        RequestSpec(
+            ENGINES[engine],
+            QUESTION,
+            PATIENT,
+            user="0.1",
+            level=0,
+            prompt_tokens=-1,
+            prompt_tokens_source="estimate",
+            count_tokens=len,
+        ),
     )
     timeline = ask.run()
     counted = timeline.output_tokens_source == "tokenizer"
     return {
         "outcome": timeline.outcome.value,
         "status": timeline.status,
-        "text": "".join(ask._text),
+        "text": ask.text,
         "output_tokens": None if counted or not timeline.output_events else timeline.output_tokens,
         "prompt_tokens": timeline.prompt_tokens if timeline.prompt_tokens_source == "usage" else None,
         "finish_reason": timeline.finish_reason,

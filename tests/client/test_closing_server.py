@@ -10,11 +10,12 @@ from pathlib import Path
 import gevent
 import pytest
 
-from engines import ENGINES, ChatRequest
-from metrics.timeline import Outcome, Timeline
-from users.exchange import Ask
-from users.options import Timeouts
-from wire import Origin, StreamClient
+from tokenswarm.client.request_options import Timeouts
+from tokenswarm.client.request_spec import RequestSpec
+from tokenswarm.client.streaming_request import StreamingRequest
+from tokenswarm.engines import ENGINES, ChatRequest
+from tokenswarm.metrics.timeline import Outcome, Timeline
+from tokenswarm.wire import Origin, StreamClient
 
 PATIENT = Timeouts(connect_s=60.0, first_token_s=60.0, idle_s=60.0, total_s=60.0)
 USERS = 20
@@ -24,15 +25,17 @@ pytestmark = pytest.mark.chaos
 def asked(origin: Origin, requests: int) -> list[Timeline]:
     client, timelines = StreamClient(origin, PATIENT.connect_s), list[Timeline]()
     for _ in range(requests):
-        ask = Ask(
+        ask = StreamingRequest(
             client,
-            ENGINES["vllm"],
-            ChatRequest(model="tiny", prompt="Why?", system_prompt=None, max_tokens=64),
-            PATIENT,
-            user="0.1",
-            stage=0,
-            prompt_tokens=2,
-            prompt_tokens_source="estimate",
+            RequestSpec(
+                ENGINES["vllm"],
+                ChatRequest(model="tiny", prompt="Why?", system_prompt=None, max_tokens=64),
+                PATIENT,
+                user="0.1",
+                level=0,
+                prompt_tokens=2,
+                prompt_tokens_source="estimate",
+            ),
         )
         timelines.append(ask.run())
     client.close()

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple, cast
 
 import pytest
 
-from engines import ENGINES, ChatRequest
-from metrics.timeline import Outcome, TokenSource
-from tests.engines.streams import STREAMS, WORDS, stream_of, triton_event
-from tests.users.replayed import Replayed
-from users.exchange import Ask
-from users.options import Timeouts
-from wire import StreamClient
+from tests.client.replayed import Replayed
+from tests.engines.streams import SPECS, STREAMS, WORDS, stream_of, triton_event
+from tokenswarm.client.request_options import Timeouts
+from tokenswarm.client.request_spec import RequestSpec
+from tokenswarm.client.streaming_request import StreamingRequest
+from tokenswarm.engines import ENGINES, ChatRequest
+from tokenswarm.metrics.timeline import Outcome, Timeline
+from tokenswarm.metrics.token_counts import TokenSource
+from tokenswarm.wire import StreamClient
 
 PATIENT = Timeouts(connect_s=60.0, first_token_s=60.0, idle_s=60.0, total_s=60.0)
 CUT_SHORT = "the connection ended inside the response's body"
@@ -33,6 +36,30 @@ def response(body: bytes, content_type: str = "text/event-stream", status: str =
     return head + framed + (b"0\r\n\r\n" if end else b"")
 
 
+def requested(
+    engine: str,
+    data: bytes,
+    *,
+    count: Callable[[str], int] | None = None,
+    ignore_eos: bool = False,
+    max_tokens: int = 3,
+) -> Timeline:
+    """The request whose response is this."""
+    return StreamingRequest(
+        cast("StreamClient", Replayed([data], batch=1)),
+        RequestSpec(
+            SPECS[engine],
+            ChatRequest("m", "Why?", None, max_tokens, ignore_eos),
+            PATIENT,
+            user="0.1",
+            level=0,
+            prompt_tokens=2,
+            prompt_tokens_source="estimate",
+            count_tokens=count,
+        ),
+    ).run()
+
+
 def told(
     engine: str, data: bytes, *, tokenizer: bool = False, ignore_eos: bool = False, max_tokens: int = 3
 ) -> tuple[Told, str]:
@@ -43,17 +70,7 @@ def told(
         texts.append(text)
         return 7
 
-    timeline = Ask(
-        cast("StreamClient", Replayed([data], batch=1)),
-        ENGINES[engine],
-        ChatRequest("m", "Why?", None, max_tokens, ignore_eos),
-        PATIENT,
-        user="0.1",
-        stage=0,
-        prompt_tokens=2,
-        prompt_tokens_source="estimate",
-        count_tokens=count if tokenizer else None,
-    ).run()
+    timeline = requested(engine, data, count=count if tokenizer else None, ignore_eos=ignore_eos, max_tokens=max_tokens)
     row = Told(
         timeline.outcome,
         timeline.error,
@@ -93,13 +110,35 @@ def test_a_stream_of_tgi_that_breaks_off_has_the_engine_s_count_of_what_came() -
     assert row == Told(Outcome.TRUNCATED, CUT_SHORT, 3, TokenSource.ENGINE, None, False)
 
 
-@pytest.mark.parametrize("engine", [name for name in ENGINES if name not in {"triton", "triton-bls", "bentoml"}])
-def test_a_clean_end_of_the_body_before_the_stream_s_own_is_truncated(engine: str) -> None:
-    stream = stream_of(engine)
+#: Where the finish reason is the stream's end; what has an end marker behind it; what has neither.
+ENDED_BY_REASON = {"lmdeploy-interactive", "ollama", "tgi-generate", "tgi-2.0.4", "responses"}
+ENDED_BY_BODY = {"triton", "triton-bls", "bentoml"}
+
+
+def without_last_event(engine: str, stream: bytes) -> bytes:
     separator = b"\n" if engine in {"lmdeploy-interactive", "ollama"} else b"\n\n"
-    row, _ = told(engine, response(stream[: stream.rstrip().rfind(separator) + len(separator)]))
+    return stream[: stream.rstrip().rfind(separator) + len(separator)]
+
+
+@pytest.mark.parametrize("engine", sorted(ENDED_BY_REASON))
+def test_a_clean_end_of_the_body_before_the_stream_s_own_is_truncated(engine: str) -> None:
+    row, _ = told(engine, response(without_last_event(engine, stream_of(engine))))
     assert (row.outcome, row.ended_properly) == (Outcome.TRUNCATED, False)
     assert row.error == "the stream ended after 2 outputs without its end"
+
+
+@pytest.mark.parametrize("engine", [name for name in SPECS if name not in ENDED_BY_REASON | ENDED_BY_BODY])
+def test_a_finish_reason_and_a_clean_end_of_the_body_are_an_end_and_the_missing_marker_is_counted(engine: str) -> None:
+    timeline = requested(engine, response(without_last_event(engine, stream_of(engine))))
+    assert (timeline.outcome, timeline.end_ns is not None) == (Outcome.OK, True)
+    assert timeline.deviations == {"missing_end": 1}
+    assert requested(engine, response(stream_of(engine))).deviations == {}
+
+
+@pytest.mark.parametrize("engine", [name for name in SPECS if name not in ENDED_BY_REASON | ENDED_BY_BODY])
+def test_a_finish_reason_and_a_broken_body_are_no_end(engine: str) -> None:
+    timeline = requested(engine, response(without_last_event(engine, stream_of(engine)), end=False))
+    assert (timeline.outcome, timeline.error) == (Outcome.TRUNCATED, CUT_SHORT)
 
 
 @pytest.mark.parametrize("engine", ["triton", "triton-bls", "bentoml"])
@@ -212,17 +251,25 @@ def test_a_failure_has_its_outcome_and_the_server_s_words(
 def test_an_answer_shorter_than_the_length_it_shall_have_is_truncated_where_the_server_counts(engine: str) -> None:
     data = response(stream_of(engine))
     assert told(engine, data, ignore_eos=True, max_tokens=3)[0].outcome is Outcome.OK
-    row, _ = told(engine, data, ignore_eos=True, max_tokens=4)
+    row, _ = told(engine, data, ignore_eos=True, max_tokens=5)
     if engine in {"lmdeploy-0.4.0", "triton", "triton-bls"}:  # nobody counted
         assert row.outcome is Outcome.OK
     else:
         assert (row.outcome, row.tokens) == (Outcome.TRUNCATED, 3)
-        assert row.error == "the stream ended after 3 of the 4 tokens that --ignore-eos asks for"
+        assert row.error == "the stream ended after 3 of the 5 tokens that --ignore-eos requests"
+
+
+def test_a_usage_that_is_one_short_at_the_full_length_is_no_truncation() -> None:
+    """Some servers do not count the last token; one that ended for another reason did end early."""
+    data = response(stream_of("vllm"))
+    assert told("vllm", data, ignore_eos=True, max_tokens=4)[0].outcome is Outcome.OK
+    stopped = response(stream_of("vllm").replace(b'"length"', b'"stop"'))
+    assert told("vllm", stopped, ignore_eos=True, max_tokens=4)[0].outcome is Outcome.TRUNCATED
 
 
 # Counts that cannot be.
 
-COUNTING = [name for name in ENGINES if name not in {"lmdeploy-0.4.0", "tgi-2.0.4", "triton", "triton-bls"}]
+COUNTING = [name for name in SPECS if name not in {"lmdeploy-0.4.0", "tgi-2.0.4", "triton", "triton-bls"}]
 
 
 @pytest.mark.parametrize("engine", [name for name, *_ in (each.values for each in STREAMS) if name in COUNTING])

@@ -10,23 +10,25 @@ from typing import Any
 import pytest
 from locust.argument_parser import get_empty_argument_parser
 
-from engines import ENGINES, ChatRequest, TemplatedEngine
-from prompts import PromptError, PromptReuse
-from sanitize import API_KEY_VARIABLE
-from users.options import (
+from tokenswarm.client.api_key import request_headers
+from tokenswarm.client.option_values import OptionError
+from tokenswarm.client.request_control import RequestControl
+from tokenswarm.client.request_options import (
     AUTO,
     KEY_SERVERS,
     ChatOptions,
-    OptionError,
     Stamps,
     Timeouts,
     TokenTimes,
     add_options,
     check_engine,
     engine_of,
-    request_headers,
 )
-from wire import Origin, TlsSettings
+from tokenswarm.command_line import TimespanError
+from tokenswarm.engines import ENGINES, ChatRequest, TemplatedEngine
+from tokenswarm.prompts import PromptError, PromptReuse
+from tokenswarm.sanitize import API_KEY_VARIABLE
+from tokenswarm.wire import Origin, TlsSettings
 
 Parse = Callable[..., Namespace]
 LOCUSTS_OWN = {"config", "locustfile"}
@@ -45,7 +47,7 @@ def parse(monkeypatch: pytest.MonkeyPatch) -> Parse:
 
 
 def sentence_about(options: Namespace) -> str:
-    with pytest.raises(OptionError) as refused:
+    with pytest.raises((OptionError, TimespanError)) as refused:
         ChatOptions.of(options)
     return str(refused.value)
 
@@ -56,6 +58,7 @@ def test_without_options_a_run_asks_the_samples_of_whatever_engine_answers(parse
         model="",
         chat_template=None,
         prompts="sample",
+        prompts_column=None,
         prompt_tokens=(30, 150),
         prompt_reuse=PromptReuse.NEVER,
         prompt_nonce="",
@@ -65,19 +68,32 @@ def test_without_options_a_run_asks_the_samples_of_whatever_engine_answers(parse
         ignore_eos=False,
         token_times=TokenTimes.ALL,
         stamps=Stamps.KERNEL,
+        traceparent=False,
         self_check=False,
         preflight=True,
         seed=1,
         timeouts=Timeouts(connect_s=10.0, first_token_s=120.0, idle_s=60.0, total_s=600.0),
         ready_timeout_s=600.0,
         tls=TlsSettings(),
+        control=RequestControl(row_models=True),
     )
 
 
 def test_every_option_reaches_what_is_asked(parse: Parse) -> None:
     options = parse(
         *("--engine", "triton", "--model", "llama", "--chat-template", "own.jinja", "--ready-timeout", "5s"),
-        *("--prompts", "dolly", "--prompt-tokens", "1:9", "--prompt-reuse", "run", "--prompt-nonce", "again"),
+        *(
+            "--prompts",
+            "dolly",
+            "--prompts-column",
+            "query",
+            "--prompt-tokens",
+            "1:9",
+            "--prompt-reuse",
+            "run",
+            "--prompt-nonce",
+            "again",
+        ),
         *("--tokenizer", "tokenizer.json", "--system-prompt-file", "system.txt", "--max-tokens", "64", "--ignore-eos"),
         *(
             "--self-check",
@@ -94,13 +110,14 @@ def test_every_option_reaches_what_is_asked(parse: Parse) -> None:
             "--idle-timeout",
             "3s",
         ),
-        *("--preflight", "off", "--request-timeout", "4s", "--tls-ca", "ca.pem", "--tls-insecure"),
+        *("--preflight", "off", "--traceparent", "--request-timeout", "4s", "--tls-ca", "ca.pem", "--tls-insecure"),
     )
     assert ChatOptions.of(options) == ChatOptions(
         engine="triton",
         model="llama",
         chat_template="own.jinja",
         prompts="dolly",
+        prompts_column="query",
         prompt_tokens=(1, 9),
         prompt_reuse=PromptReuse.RUN,
         prompt_nonce="again",
@@ -110,6 +127,7 @@ def test_every_option_reaches_what_is_asked(parse: Parse) -> None:
         ignore_eos=True,
         token_times=TokenTimes.SAMPLED,
         stamps=Stamps.USER,
+        traceparent=True,
         self_check=True,
         preflight=False,
         seed=0,
@@ -122,7 +140,9 @@ def test_every_option_reaches_what_is_asked(parse: Parse) -> None:
 def test_no_option_has_a_default_or_a_name_that_the_web_form_would_lose(parse: Parse) -> None:
     """Locust's form drops names with digits, and returns a default of None as text."""
     own = {name: default for name, default in vars(parse()).items() if name not in LOCUSTS_OWN}
-    assert len(own) == 25
+    for repeated in ("header", "image"):  # not in the form
+        del own[repeated]
+    assert len(own) >= 47
     for name, default in own.items():
         assert type(default) in {str, int, bool}, name
         assert not any(character.isdigit() for character in name)
@@ -144,7 +164,8 @@ def test_options_can_be_given_in_the_environment(parse: Parse, monkeypatch: pyte
 def test_an_engine_that_there_is_not_is_refused_with_those_that_there_are(parse: Parse) -> None:
     assert sentence_about(parse(engine="gpt")) == (
         "--engine takes one of auto, openai, vllm, vllm-0.4.2, lmdeploy, lmdeploy-0.4.0, lmdeploy-interactive, mlc, "
-        "mlc-2024, trtllm, triton, triton-bls, tgi, tgi-2.0.4, tgi-generate, bentoml, sglang, llamacpp, ollama, "
+        "mlc-2024, trtllm, triton, triton-bls, tgi, tgi-2.0.4, tgi-generate, bentoml, sglang, llamacpp, "
+        "koboldcpp, ollama, "
         "anthropic, got 'gpt'."
     )
 
@@ -152,12 +173,12 @@ def test_an_engine_that_there_is_not_is_refused_with_those_that_there_are(parse:
 def test_ignore_eos_is_refused_where_the_server_cannot_be_told(parse: Parse) -> None:
     """A run would believe that every answer has --max-tokens tokens."""
     assert sentence_about(parse("--engine", "openai", "--ignore-eos")) == (
-        "--ignore-eos: openai cannot be told to go on to exactly --max-tokens tokens; leave it out, and choose prompts "
+        "--ignore-eos: openai has no way to request exactly --max-tokens tokens; leave it out, and choose prompts "
         "whose answers reach --max-tokens."
     )
     for engine in ("tgi", "tgi-2.0.4", "tgi-generate"):
         assert sentence_about(parse("--engine", engine, "--ignore-eos")) == (
-            f"--ignore-eos: {engine} cannot be told to go on to exactly --max-tokens tokens; TGI takes no such wish "
+            f"--ignore-eos: {engine} has no way to request exactly --max-tokens tokens; TGI has no such option "
             "over HTTP: leave --ignore-eos out; --max-tokens then only caps."
         )
     for engine in ("vllm", "mlc", "triton", AUTO):
@@ -175,7 +196,8 @@ def test_bare_text_without_a_tokenizer_is_refused_for_nobody_would_count_it(pars
 
 def test_a_chat_template_is_refused_where_the_server_applies_its_own(parse: Parse) -> None:
     assert sentence_about(parse("--engine", "vllm", "--chat-template", "llama-3")) == (
-        "--chat-template is for endpoints that apply none (triton, triton-bls, tgi-generate); vllm has its own."
+        "--chat-template is for endpoints that apply none (triton, triton-bls, tgi-generate, and --endpoint "
+        "completions); vllm has its own."
     )
 
 
@@ -218,8 +240,8 @@ def test_a_seed_below_nothing_is_refused(value: Any, parse: Parse) -> None:
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("150", "--prompt-tokens: expected MIN:MAX such as 30:150, got '150'"),
-        ("9:1", "--prompt-tokens: expected MIN no greater than MAX, and MAX at least 1, got '9:1'"),
+        ("150", "--prompt-tokens: expected MIN:MAX such as 30:150, got '150'."),
+        ("9:1", "--prompt-tokens: expected MIN no greater than MAX, and MAX at least 1, got '9:1'."),
     ],
 )
 def test_lengths_of_prompts_that_cannot_be_are_refused(text: str, sentence: str, parse: Parse) -> None:
@@ -263,7 +285,7 @@ def test_each_timeout_takes_hours_to_milliseconds(name: str, text: str, seconds:
 def test_a_timeout_of_nothing_or_of_no_meaning_is_refused(name: str, text: str | None, parse: Parse) -> None:
     option = "--" + name.replace("_", "-")
     assert sentence_about(parse(**{name: text})) == (
-        f"{option} takes a time above 0 like 500ms, 20s or 1h30m, got {text!r}."
+        f"{option} takes a time above 0 like 500ms, 20s, 5m or 1h30m, got {text!r}."
     )
 
 
@@ -285,12 +307,18 @@ def test_without_an_api_key_there_is_no_such_header(key: str | None, monkeypatch
     assert request_headers(ENGINES["vllm"]) == {}
 
 
-@pytest.mark.parametrize("key", ["sk-1\n", "sk-1\r\nHost: evil", "sk\t1", "\x7f", "schlüssel", "ключ", "sk–1"])
-def test_an_api_key_that_no_header_may_hold_is_refused_and_not_shown(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("key", "position"),
+    [("sk-1\r\nHost: evil", 5), ("sk\t1", 3), ("\x7f", 1), ("schlüssel", 5), ("ключ", 1), ("sk–1", 3)],
+)
+def test_an_api_key_that_no_header_may_hold_is_refused_and_not_shown(
+    key: str, position: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv(API_KEY_VARIABLE, key)
     with pytest.raises(OptionError) as refused:
         request_headers(ENGINES["vllm"])
-    assert str(refused.value) == "LLM_API_KEY holds a character that no HTTP header may hold; set it again."
+    assert f"position {position} of {len(key)} " in str(refused.value)
+    assert key not in str(refused.value)
 
 
 def test_the_api_key_is_for_servers_of_the_command_line_where_a_page_may_choose_others(
@@ -310,8 +338,14 @@ def test_the_api_key_is_for_servers_of_the_command_line_where_a_page_may_choose_
 
 def test_the_api_key_is_no_option(parse: Parse) -> None:
     """Locust would show it in its page and send it to workers in clear."""
-    assert not [name for name in vars(parse()) if "key" in name]
+    assert [name for name in vars(parse()) if "key" in name] == ["client_key"]  # the path of a file
 
 
 def test_stamps_of_nobody_are_refused(parse: Parse) -> None:
     assert sentence_about(parse(stamps="tcpdump")) == "--stamps takes one of kernel, user, got 'tcpdump'."
+
+
+@pytest.mark.parametrize("header", ["traceparent: x", "Traceparent: $MINE", " TRACEPARENT : 1"])
+def test_a_traceparent_header_comes_from_one_place(parse: Parse, header: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MINE", "x")
+    assert "--traceparent" in sentence_about(parse("--traceparent", "--header", header))

@@ -17,9 +17,9 @@ import pytest
 import trustme
 from gevent import monkey
 
+from tests.client.test_wire_cases import DONE, END, HEAD, OK, PING, WHOLE, Ended, chunk, ended, outputs, with_length
 from tests.peer import Peer, SecurePeer, Server, until
-from tests.users.test_wire_cases import DONE, END, HEAD, OK, PING, WHOLE, Told, chunk, outputs, told, with_length
-from wire.time_limit import time_limit
+from tokenswarm.wire.time_limit import time_limit
 
 LIMIT_S = 0.5
 STOPPED_S = 0.6
@@ -49,7 +49,7 @@ def test_an_answer_that_arrived_while_the_client_was_stopped_is_whole(
     peer.send(chunk(outputs(3 - seen)))
     peer.send(chunk(DONE) + END)
     stop()
-    assert told(user.row()) == OK
+    assert ended(user.row()) == OK
 
 
 @pytest.mark.parametrize("measure_gaps", [True, False])
@@ -67,7 +67,7 @@ def test_outputs_that_arrived_while_the_client_was_stopped_keep_their_times_and_
     stop(LIMIT_S * 0.6)
     until(user.has_seen(2))
     peer.send(chunk(outputs(1) + DONE) + END)
-    assert told(user.row()) == OK
+    assert ended(user.row()) == OK
 
 
 def test_a_server_that_may_have_waited_for_the_client_has_another_idle_timeout(server: Server, askers: Any) -> None:
@@ -83,7 +83,7 @@ def test_a_server_that_may_have_waited_for_the_client_has_another_idle_timeout(s
     gevent.sleep(LIMIT_S / 5)
     assert not asking.ready()
     peer.send(chunk(outputs(2) + DONE) + END)
-    assert told(user.row()) == OK
+    assert ended(user.row()) == OK
 
 
 def test_a_server_that_sent_nothing_meanwhile_is_idle(server: Server, askers: Any) -> None:
@@ -95,7 +95,7 @@ def test_a_server_that_sent_nothing_meanwhile_is_idle(server: Server, askers: An
     until(user.has_seen(1))
     stop()
     error = f"no further output for {LIMIT_S:g} s after 1 outputs"
-    assert told(user.row()) == Told("timeout", "200", "1", error)
+    assert ended(user.row()) == Ended("timeout", "200", "1", error)
 
 
 # The run's own stop.
@@ -111,17 +111,17 @@ def test_a_server_that_sent_nothing_meanwhile_is_idle(server: Server, askers: An
         pytest.param(
             chunk(b'data: {"error":{"message":"out of memory"}}\n\n') + END,
             1,
-            Told("stream_error", "200", "1", "out of memory"),
+            Ended("stream_error", "200", "1", "out of memory"),
             id="an error",
         ),
         pytest.param(
-            with_length(b'{"error":"busy"}', head="503 Busy"), 0, Told("http_error", "503", "0"), id="a refusal"
+            with_length(b'{"error":"busy"}', head="503 Busy"), 0, Ended("http_error", "503", "0"), id="a refusal"
         ),
-        pytest.param(chunk(outputs(2)), 1, Told("cut", "200", "3"), id="more, but not its end"),
+        pytest.param(chunk(outputs(2)), 1, Ended("cut", "200", "3"), id="more, but not its end"),
     ],
 )
 def test_a_request_that_had_ended_before_it_was_stopped_is_what_it_is(
-    arrived: bytes, seen_before: int, row: Told, measure_gaps: bool, server: Server, askers: Any
+    arrived: bytes, seen_before: int, row: Ended, measure_gaps: bool, server: Server, askers: Any
 ) -> None:
     user = askers(server.origin, measure_gaps=measure_gaps)
     asking = user.begins()
@@ -132,7 +132,7 @@ def test_a_request_that_had_ended_before_it_was_stopped_is_what_it_is(
         until(user.has_seen(seen_before))
     peer.send(arrived)
     asking.kill()  # gevent does this before it looks at any socket
-    seen = told(user.row())
+    seen = ended(user.row())
     assert seen[:3] == row[:3]
     assert not row.error or seen.error == row.error
 
@@ -161,6 +161,7 @@ def secure(tmp_path: Path) -> Callable[[Peer], SecurePeer]:
     return lambda peer: SecurePeer(peer, context)
 
 
+@pytest.mark.slow
 def test_a_process_that_was_stopped_for_longer_than_its_timeouts_reports_whole_answers(
     secure: Callable[[Peer], SecurePeer],
 ) -> None:
@@ -177,7 +178,7 @@ def test_a_process_that_was_stopped_for_longer_than_its_timeouts_reports_whole_a
     connecting = Server()
     cases.append((f"https://{connecting.origin.authority}", {"connect_s": limit_s}, True))
     child = subprocess.Popen(
-        [sys.executable, "-m", "tests.users.stopped_client", json.dumps(cases)],
+        [sys.executable, "-m", "tests.client.stopped_client", json.dumps(cases)],
         stdout=subprocess.PIPE,
         text=True,
         cwd=Path(__file__).parents[2],

@@ -8,11 +8,11 @@ import gevent
 import pytest
 from gevent.pywsgi import WSGIServer
 
-import users.server_metrics
+import tokenswarm.target.metrics_scraper
 from tests.peer import Server, until
-from users.options import ServerMetricsOptions
-from users.server_metrics import ServerWatch
-from wire import Origin, TlsSettings
+from tokenswarm.client.server_metrics_options import ServerMetricsOptions
+from tokenswarm.target.metrics_scraper import MetricsScraper
+from tokenswarm.wire import Origin, TlsSettings
 
 VLLM = b'vllm:num_requests_running{model_name="m"} 3.0\nvllm:num_requests_waiting{model_name="m"} 1.0\n'
 BUSY = b"busy"
@@ -59,7 +59,7 @@ class Pages:
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(users.server_metrics, "_ASK_WHETHER_DUE_S", 0.01)
+    monkeypatch.setattr(tokenswarm.target.metrics_scraper, "_CHECK_EVERY_S", 0.01)
 
 
 @pytest.fixture
@@ -78,13 +78,13 @@ def serve() -> Iterator[Callable[..., Pages]]:
 @pytest.fixture
 def watch() -> Iterator[Callable[..., Log]]:
     """Starts a watch of a server, for --server-metrics auto unless a page is given, and hands out its log."""
-    watches: list[ServerWatch] = []
+    watches: list[MetricsScraper] = []
 
-    def start(host: Origin, engine: str = "vllm", page: Origin | None = None, gpu: Origin | None = None) -> Log:
+    def start(*hosts: Origin, engine: str = "vllm", page: Origin | None = None, gpu: Origin | None = None) -> Log:
         log = Log()
         options = ServerMetricsOptions(auto=page is None, page=page, gpu_page=gpu)
         headers = {"Authorization": "Bearer secret"}
-        watches.append(ServerWatch(options, engine, host, headers, TlsSettings(), log))
+        watches.append(MetricsScraper(options, engine, dict.fromkeys(hosts, headers), TlsSettings(), log))
         watches[-1].start()
         return log
 
@@ -118,7 +118,7 @@ def test_a_server_without_metrics_is_asked_once_and_the_reason_is_kept(
 
 def test_an_engine_that_shows_none_is_not_asked(serve: Callable[..., Pages], watch: Callable[..., Log]) -> None:
     server = serve(metrics=VLLM)
-    log = watch(server.origin, "ollama")
+    log = watch(server.origin, engine="ollama")
     gevent.sleep(0.05)
     assert (server.asked, log.looks) == ([], [])
     assert log.found == [(None, None, "ollama shows no metrics")]
@@ -128,7 +128,7 @@ def test_trtllm_s_list_of_steps_is_read_where_it_has_no_prometheus_page(
     serve: Callable[..., Pages], watch: Callable[..., Log]
 ) -> None:
     server = serve(metrics=b'[{"numActiveRequests": 4, "numQueuedRequests": 2}]')
-    log = watch(server.origin, "trtllm")
+    log = watch(server.origin, engine="trtllm")
     until(lambda: len(log.looks) > 2)
     assert log.looks[0] == ({"requests_running": 4.0, "requests_waiting": 2.0}, 0)
     assert [path for path, _ in server.asked[:3]] == ["/prometheus/metrics", "/metrics", "/metrics"]
@@ -198,10 +198,34 @@ def test_a_dead_exporter_takes_nothing_from_what_the_server_tells(
 def test_a_server_that_takes_the_question_and_never_answers_is_given_up_in_time(
     server: Server, watch: Callable[..., Log], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(users.server_metrics, "LIMIT_S", 0.05)
+    monkeypatch.setattr(tokenswarm.target.metrics_scraper, "LIMIT_S", 0.05)
     log = watch(server.origin)
     peer = server.accept()
     assert peer.request().startswith(b"GET /metrics HTTP/1.1\r\n")
     until(lambda: log.looks)
     assert log.looks == [({}, 1)]
     assert peer.hears_the_end()
+
+
+def test_several_hosts_are_read_as_one_server(serve: Callable[..., Pages], watch: Callable[..., Log]) -> None:
+    shares = b'vllm:gpu_cache_usage_perc{model_name="m"} %.1f\n'
+    one, two = serve(metrics=VLLM + shares % 0.2), serve(metrics=VLLM + shares % 0.6)
+    log = watch(one.origin, two.origin)
+    until(lambda: len(log.looks) > 1)
+    values, failures = log.looks[0]
+    assert failures == 0
+    assert (values["requests_running"], values["requests_waiting"]) == (6.0, 2.0)
+    assert values["kv_cache_utilization"] == pytest.approx(0.4)
+    assert log.found[-1][0] == f"http://{one.origin.authority}/metrics, http://{two.origin.authority}/metrics"
+
+
+def test_while_one_of_several_hosts_cannot_be_read_there_is_no_value(
+    serve: Callable[..., Pages], watch: Callable[..., Log]
+) -> None:
+    one, two = serve(metrics=VLLM), serve(metrics=BUSY)
+    log = watch(one.origin, two.origin)
+    until(lambda: len(log.looks) > 1)
+    assert log.looks[0] == ({}, 1)
+    two.pages["/metrics"] = VLLM
+    until(lambda: log.looks[-1][0])
+    assert log.looks[-1] == ({"requests_running": 6.0, "requests_waiting": 2.0}, 0)

@@ -5,21 +5,26 @@ from __future__ import annotations
 import json
 from argparse import Namespace
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import gevent
 import pytest
-from gevent.server import StreamServer
 from locust.argument_parser import get_empty_argument_parser
 from locust.env import Environment
 from locust.event import Events
 
-from sanitize import API_KEY_VARIABLE
-from users.hooks import Crew
-from users.options import KEY_SERVERS, ChatOptions, OptionError, add_options
-from users.server import Server, find_server, unasked
+from tests.option_parser import parser_of_all_options
+from tests.site import Page, Site
+from tokenswarm.client.option_values import OptionError
+from tokenswarm.client.request_options import KEY_SERVERS, ChatOptions, add_options
+from tokenswarm.client.run_models import with_default_model
+from tokenswarm.sanitize import API_KEY_VARIABLE
+from tokenswarm.target.advice import with_advice
+from tokenswarm.target.server_detection import ReadyServer, find_server, server_from_options
+from tokenswarm.users.run_lifecycle import RunLifecycle
+from tokenswarm.wire import WireError
 
-Page = tuple[int, str]
 MODELS = json.dumps({"data": [{"id": "llama", "owned_by": "vllm"}]})
 TWO = json.dumps({"data": [{"id": "llama", "owned_by": "vllm"}, {"id": "qwen", "owned_by": "vllm"}]})
 VLLM: dict[str, Page] = {
@@ -27,39 +32,6 @@ VLLM: dict[str, Page] = {
     "/version": (200, '{"version":"0.32.0"}'),
     "/health": (200, ""),
 }
-
-
-class Site:
-    """A real web server of these pages; a page may be changed, or held back (None), at any time."""
-
-    def __init__(self, pages: dict[str, Page | None], otherwise: Page | None = (404, "Not Found")) -> None:
-        self.pages = pages
-        self.otherwise = otherwise
-        self.requests: list[str] = []
-        self._server = StreamServer(("127.0.0.1", 0), self._serve)
-        self._server.start()
-        self.host = f"http://127.0.0.1:{self._server.server_port}"
-
-    def _serve(self, sock: Any, address: object) -> None:
-        data = b""
-        while more := sock.recv(65536):
-            data += more
-            while b"\r\n\r\n" in data:
-                head, _, data = data.partition(b"\r\n\r\n")
-                self.requests.append(head.decode())
-                page = self.pages.get(head.split()[1].decode(), self.otherwise)
-                if page is None:
-                    gevent.sleep(60.0)
-                    return
-                status, body = page
-                sock.sendall(f"HTTP/1.1 {status} x\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode())
-
-    def stop(self) -> None:
-        self._server.stop(0)
-
-    @property
-    def asked(self) -> list[str]:
-        return [request.split()[1] for request in self.requests]
 
 
 @pytest.fixture
@@ -98,7 +70,7 @@ class Clock:
         for moment in [moment for moment in self._at if moment <= self.now]:
             self._at.pop(moment)()
 
-    def find(self, site: Site, *arguments: str) -> Server:
+    def find(self, site: Site, *arguments: str) -> ReadyServer:
         return find_server(options(*arguments), site.host, self.sleep, lambda: self.now)
 
 
@@ -111,7 +83,7 @@ def refused(site: Site, *arguments: str, clock: Clock | None = None) -> str:
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     gevent.sleep(0)  # the loop's clock stands still while tests run that do not use it, and timeouts count from there
-    monkeypatch.setattr("users.server._PATIENCE_S", 0.2)
+    monkeypatch.setattr("tokenswarm.target.server_detection._PATIENCE_S", 0.2)
     monkeypatch.delenv(API_KEY_VARIABLE, raising=False)
 
 
@@ -152,14 +124,14 @@ def test_a_server_that_loads_is_waited_for_and_the_wait_is_told_apart(
     assert waits == [
         f"Waiting for the server, for {seconds} s so far: GET /health gives HTTP 503" for seconds in (0, 15, 30)
     ]
-    assert "The server is ready after 40.0 s, which are no part of any figure" in caplog.text
+    assert "Server ready after 40.0 s (not counted)" in caplog.text
 
 
 def test_a_gateway_whose_engine_is_down_is_waited_for_and_woken(sites: Callable[..., Site]) -> None:
     site = sites({}, otherwise=(503, "Upstream service unavailable."))
 
     def wakes() -> None:
-        assert "/readyz" in site.asked
+        assert "/readyz" in site.requested
         site.pages.update(VLLM | {"/readyz": (200, "\n")})
         site.otherwise = (404, "Not Found")
 
@@ -201,12 +173,97 @@ def test_a_port_that_refuses_is_an_error_at_once(sites: Callable[..., Site]) -> 
     assert refused(site).endswith(f"; is --host {site.host} right, and does it run?")
 
 
-def test_a_web_server_that_is_no_engine_is_an_error_at_once(sites: Callable[..., Site]) -> None:
+def test_a_web_server_is_an_error_at_once_that_names_the_address_and_engine(sites: Callable[..., Site]) -> None:
     site = sites({}, otherwise=(200, "<html>Welcome</html>"))
-    assert refused(site) == (
-        f"{site.host}: no engine known here was recognised (GET /v1/models: HTTP 200, no content type); if it is one, "
-        "say which with --engine."
-    )
+    sentence = refused(site)
+    assert sentence.startswith(f"{site.host} answers with a web page")
+    assert "--engine" in sentence
+
+
+def test_a_server_of_nothing_known_is_an_error_at_once(sites: Callable[..., Site]) -> None:
+    sentence = refused(sites({}, otherwise=(200, '{"hello":"world"}')))
+    assert "web page" not in sentence
+    assert "--engine" in sentence
+
+
+def test_https_to_a_server_of_plain_http_is_refused_with_the_address_that_works(sites: Callable[..., Site]) -> None:
+    site = sites(VLLM)
+    with pytest.raises(OptionError, match=rf"does not speak TLS there: try {site.host}\.$"):
+        find_server(options(), f"https://{site.address}")
+
+
+# The API key.
+
+REFUSES_ALL: dict[str, Page] = {}
+
+
+@pytest.mark.parametrize(
+    ("key", "status", "advice"),
+    [
+        ("", 401, "requires an API key"),
+        ("", 403, "if the server needs a key"),
+        ("sk-wrong", 401, "does not accept the key in LLM_API_KEY"),
+        ("sk-wrong", 403, "refused with this key: check what the key may use, and proxies between"),
+    ],
+)
+@pytest.mark.parametrize("pages", [REFUSES_ALL, {path: page for path, page in VLLM.items() if path == "/version"}])
+def test_a_refused_key_is_told_apart_from_a_missing_one(
+    sites: Callable[..., Site],
+    monkeypatch: pytest.MonkeyPatch,
+    pages: dict[str, Page],
+    key: str,
+    status: int,
+    advice: str,
+) -> None:
+    monkeypatch.setenv(API_KEY_VARIABLE, key)
+    sentence = refused(sites(pages, otherwise=(status, '{"error":"no"}')))
+    assert advice in sentence
+    assert f"HTTP {status}" in sentence
+    assert sentence.count("LLM_API_KEY") == (status == 401 or not key)
+
+
+def test_without_a_preflight_a_model_is_enough_where_the_list_of_models_is_refused(
+    sites: Callable[..., Site], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(API_KEY_VARIABLE, "sk-wrong")
+    openapi = json.dumps({"paths": {"/v1/chat/completions": {}}})
+    site = sites({**VLLM, "/v1/models": (401, "{}"), "/openapi.json": (200, openapi)})
+    assert "without that request, give --model" in refused(site, "--preflight", "off")
+    assert "give --model" not in refused(site)
+    assert Clock().find(site, "--preflight", "off", "--model", "llama").model == "llama"
+
+
+def test_without_a_preflight_engine_and_model_are_enough_where_everything_is_refused(
+    sites: Callable[..., Site], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(API_KEY_VARIABLE, "sk-wrong")
+    site = sites(REFUSES_ALL, otherwise=(401, "{}"))
+    assert "give --engine and --model" in refused(site, "--preflight", "off")
+    assert "give --engine" not in refused(site)
+    named = Clock().find(site, "--preflight", "off", "--engine", "vllm", "--model", "llama")
+    assert (named.found.engine, named.model) == ("vllm", "llama")
+
+
+@pytest.mark.parametrize(
+    ("key", "sentence"),
+    [
+        ("Bearer sk-1", "begins with 'Bearer '"),
+        ("bearer sk-1", "begins with 'Bearer '"),
+        ("sk-1 ", "begins or ends with a space"),
+        ("sk-1\r\n", "begins or ends with a space"),
+        ("sk-secret\u00e9neighbour", "the character at position 10 "),
+        ("sk-secret\nneighbour", "the character at position 10 "),
+    ],
+)
+def test_a_key_that_cannot_be_one_is_refused_before_it_is_sent(
+    sites: Callable[..., Site], monkeypatch: pytest.MonkeyPatch, key: str, sentence: str
+) -> None:
+    monkeypatch.setenv(API_KEY_VARIABLE, key)
+    site = sites(VLLM)
+    text = refused(site)
+    assert sentence in text
+    assert not any(part in text for part in ("sk-1", "secret", "neigh"))
+    assert site.requests == []
 
 
 # The model.
@@ -214,15 +271,31 @@ def test_a_web_server_that_is_no_engine_is_an_error_at_once(sites: Callable[...,
 
 def test_several_models_are_named_and_one_must_be_given(sites: Callable[..., Site]) -> None:
     site = sites(VLLM | {"/v1/models": (200, TWO)})
-    assert refused(site) == f"--model is empty, and {site.host} serves 2 models (llama, qwen); give --model."
+    assert refused(site) == f"--model is empty, and {site.host} serves 2 models ('llama', 'qwen'); give --model."
     assert Clock().find(site, "--model", "qwen").model == "qwen"
 
 
+def test_a_model_that_every_row_names_is_taken_from_a_server_of_several(
+    sites: Callable[..., Site], tmp_path: Path
+) -> None:
+    site = sites(VLLM | {"/v1/models": (200, TWO)})
+    rows = tmp_path / "rows.jsonl"
+    row = {"messages": [{"role": "user", "content": "Which rivers are longer than a thousand kilometres?"}]}
+    batch = [{"custom_id": "1", "method": "POST", "url": "/v1/chat/completions", "body": row | {"model": "qwen"}}]
+    rows.write_text("".join(json.dumps(each) + "\n" for each in batch))
+    named = with_default_model(options("--prompts", str(rows), "--prompt-tokens", "1:99"))
+    assert find_server(named, site.host).model == "qwen"
+    batch.append({"custom_id": "2", "method": "POST", "url": "/v1/chat/completions", "body": row})
+    (some := tmp_path / "some.jsonl").write_text("".join(json.dumps(each) + "\n" for each in batch))
+    with pytest.raises(OptionError, match="serves 2 models"):
+        find_server(with_default_model(options("--prompts", str(some), "--prompt-tokens", "1:99")), site.host)
+
+
 def test_a_server_that_lists_no_model_must_be_told_one(sites: Callable[..., Site]) -> None:
+    site = sites({"/v1/models": (200, '{"object": "list", "data": []}')})
+    assert refused(site, "--engine", "vllm") == (f"--model is empty, and {site.host} lists no models; give --model.")
     site = sites({})
-    assert refused(site, "--engine", "vllm") == (
-        f"--model is empty, and {site.host} does not tell which models it serves; give --model."
-    )
+    assert f"GET {site.host}/v1/models gives HTTP 404" in refused(site, "--engine", "vllm")
     assert Clock().find(site, "--engine", "tgi-generate").model == ""
 
 
@@ -238,7 +311,7 @@ def test_triton_s_model_is_in_its_path(sites: Callable[..., Site]) -> None:
 
 def test_what_the_found_engine_cannot_do_is_refused(sites: Callable[..., Site]) -> None:
     tgi = {"/info": (200, json.dumps({"model_id": "llama", "max_concurrent_requests": 128, "version": "3.3.7"}))}
-    assert refused(sites(tgi), "--ignore-eos").startswith("--ignore-eos: tgi cannot be told")
+    assert refused(sites(tgi), "--ignore-eos").startswith("--ignore-eos: tgi has no way")
     bento = sites({"/readyz": (200, "\n")})
     assert refused(bento).startswith("bentoml streams bare text without any count of tokens; give --tokenizer")
     short = ("--tokenizer", "t.json", "--max-tokens", "64")
@@ -253,7 +326,7 @@ def test_an_engine_that_counts_nothing_is_warned_of(
 ) -> None:
     site = sites({"/v1/models": (200, MODELS.replace("vllm", "lmdeploy"))})
     assert Clock().find(site).found.engine == "lmdeploy-0.4.0"
-    assert "lmdeploy-0.4.0 does not tell how many tokens an answer has: its events are counted" in caplog.text
+    assert "lmdeploy-0.4.0 does not report how many tokens a response has: its events are counted" in caplog.text
     caplog.clear()
     Clock().find(site, "--tokenizer", "tokenizer.json")
     assert not caplog.text
@@ -266,13 +339,13 @@ def test_a_server_that_looks_like_another_than_the_one_given_is_warned_of(
     assert not [record for record in caplog.records if record.levelname == "WARNING"]
     Clock().find(sites(VLLM), "--engine", "lmdeploy")
     (warning,) = [record.message for record in caplog.records if record.levelname == "WARNING"]
-    assert "--engine lmdeploy was given, although this looks like vllm" in warning
+    assert warning.startswith("--engine lmdeploy was given, but the server looks like vllm (GET ")
 
 
 def test_a_server_out_of_reach_is_what_the_options_say() -> None:
-    server = unasked(options("--engine", "vllm", "--model", "llama"))
+    server = server_from_options(options("--engine", "vllm", "--model", "llama"))
     assert (server.found.engine, server.found.version, server.model, server.waited_s) == ("vllm", None, "llama", 0.0)
-    assert server.found.evidence == ["--engine vllm was given, and the server was not asked from here"]
+    assert server.found.evidence == ["--engine vllm was given, and the server was not reached from here"]
 
 
 # One run after the other, as the page starts them.
@@ -281,8 +354,10 @@ def test_a_server_out_of_reach_is_what_the_options_say() -> None:
 def test_what_was_found_of_one_run_s_server_is_not_taken_for_given_in_the_next(sites: Callable[..., Site]) -> None:
     vllm = sites(VLLM)
     tgi = sites({"/info": (200, json.dumps({"model_id": "qwen", "max_concurrent_requests": 128, "version": "3.3.7"}))})
-    environment = Environment(events=Events(), parsed_options=given("--preflight", "off"))
-    crew = Crew(environment.events)
+    environment = Environment(
+        events=Events(), parsed_options=parser_of_all_options().parse_args(["--preflight", "off"])
+    )
+    crew = RunLifecycle(environment.events)
     found = []
     for site in (vllm, tgi):
         environment.host = site.host
@@ -344,7 +419,35 @@ def test_what_a_server_says_of_itself_is_bounded_and_holds_neither_the_key_nor_c
 def test_a_page_that_does_not_end_is_given_up_at_its_bound(
     sites: Callable[..., Site], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("wire.exchange.MOST_KEPT_BYTES", 10_000)
+    monkeypatch.setattr("tokenswarm.wire.exchange.MOST_KEPT_BYTES", 10_000)
     site = sites(VLLM | {"/v1/models": (200, MODELS + " " * 20_000)})
     with pytest.raises(OptionError):
         find_server(ChatOptions.of(given()), site.host)
+
+
+@pytest.mark.parametrize("arguments", [(), ("--engine", "vllm")])
+def test_a_path_of_the_address_that_the_server_does_not_have_is_named_with_the_address_that_answers(
+    sites: Callable[..., Site], arguments: tuple[str, ...]
+) -> None:
+    site = sites(VLLM)
+    with pytest.raises(OptionError) as error:
+        find_server(options(*arguments), f"{site.host}/foo/bar", lambda _: None)
+    assert f"GET {site.host}/foo/bar/v1/models" in str(error.value)
+    assert "HTTP 404" in str(error.value)
+    assert str(error.value).endswith(f"/foo/bar does not exist there: try --host {site.host}.")
+
+
+def test_no_other_address_is_named_where_none_answers(sites: Callable[..., Site]) -> None:
+    site = sites({"/other": (200, "")})
+    with pytest.raises(OptionError) as error:
+        find_server(options(), f"{site.host}/foo", lambda _: None)
+    assert f"GET {site.host}/foo/v1/models" in str(error.value)
+    assert "does not exist there" not in str(error.value)
+
+
+def test_the_port_that_was_tried_is_named_where_the_address_names_none() -> None:
+    refused_connection = WireError("refused")
+    assert "port 80 was tried" in with_advice(refused_connection, "http://127.0.0.1")
+    assert "port 443 was tried" in with_advice(refused_connection, "https://[::1]")
+    for host in ("http://127.0.0.1:80", "127.0.0.1:8000", "https://gpu:443/v1"):
+        assert "was tried" not in with_advice(refused_connection, host)

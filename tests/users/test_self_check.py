@@ -6,13 +6,14 @@ from array import array
 
 import pytest
 
-import users.self_check
-import users.target
-from metrics.health import ErrorSpread
-from metrics.timeline import Outcome, Timeline
-from users.options import OptionError, Stamps, TokenTimes
-from users.self_check import SelfCheckFailed, judge, self_check
-from users.target import Sent
+import tokenswarm.target.embedded_servers
+import tokenswarm.users.self_check
+from tokenswarm.client.option_values import OptionError
+from tokenswarm.client.request_options import Stamps, TokenTimes
+from tokenswarm.metrics.client_health import ErrorSpread
+from tokenswarm.metrics.timeline import Outcome, Timeline
+from tokenswarm.target.embedded_servers import SentResponse
+from tokenswarm.users.self_check import SelfCheckFailed, judge, self_check
 
 MS = 1_000_000
 
@@ -29,8 +30,8 @@ def seen(sent_ms: float, *arrivals_ms: float, outcome: Outcome = Outcome.OK, **c
     return Timeline("7", 0, outcome, **(facts | changes))  # type: ignore[arg-type]
 
 
-def sent(wire_ms: float, ttft_ms: float, tokens: int, gap_max_ms: float) -> Sent:
-    return Sent(round(wire_ms * MS), round((wire_ms + ttft_ms) * MS), tokens, round(gap_max_ms * MS))
+def sent(wire_ms: float, ttft_ms: float, tokens: int, gap_max_ms: float) -> SentResponse:
+    return SentResponse(round(wire_ms * MS), round((wire_ms + ttft_ms) * MS), tokens, round(gap_max_ms * MS))
 
 
 def test_errors_are_the_clients_times_less_the_servers() -> None:
@@ -62,22 +63,25 @@ def test_where_no_gaps_are_measured_no_gap_error_is_told() -> None:
 @pytest.mark.parametrize(
     ("answer", "truth", "sentence"),
     [
-        (seen(0, 200, 225), [sent(0, 200, 3, 25)], "wrote an answer of 3 tokens, its client read 2"),
-        (seen(0, 200, 225), [], "tell of different numbers of answers"),
-        (seen(0, 200, 225), [sent(0, 200, 2, 25)] * 2, "tell of different numbers of answers"),
+        (seen(0, 200, 225), [sent(0, 200, 3, 25)], "wrote a response of 3 tokens, its client read 2"),
+        (seen(0, 200, 225), [], "report different numbers of responses"),
+        (seen(0, 200, 225), [sent(0, 200, 2, 25)] * 2, "report different numbers of responses"),
         (
             seen(0, outcome=Outcome.TRUNCATED, error="the connection broke"),
             [sent(0, 200, 2, 25)],
-            "an answer of the self-check ended truncated: the connection broke",
+            "a response of the self-check ended truncated: the connection broke",
         ),
     ],
     ids=["a token is lost", "an answer that nobody sent", "an answer is lost", "an answer that broke"],
 )
-def test_a_client_that_loses_what_it_was_sent_is_refused(answer: Timeline, truth: list[Sent], sentence: str) -> None:
+def test_a_client_that_loses_what_it_was_sent_is_refused(
+    answer: Timeline, truth: list[SentResponse], sentence: str
+) -> None:
     with pytest.raises(SelfCheckFailed, match=sentence):
         judge({"7": [answer]}, {"7": truth}, all_there_ns=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("times", "has_gaps"), [(TokenTimes.ALL, True), (TokenTimes.ENDS, False)])
 def test_a_process_measures_itself_against_the_paced_server(times: TokenTimes, has_gaps: bool) -> None:
     checked = self_check(3, times, Stamps.KERNEL)
@@ -89,12 +93,12 @@ def test_a_process_measures_itself_against_the_paced_server(times: TokenTimes, h
 
 
 def test_a_paced_server_that_does_not_come_up_is_told_in_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(users.target.sys, "executable", "/bin/false")
+    monkeypatch.setattr(tokenswarm.target.embedded_servers.sys, "executable", "/bin/false")
     with pytest.raises(OptionError, match=r"--self-check: the server of known speed did not start \(it said ''\)"):
         self_check(1, TokenTimes.ALL, Stamps.KERNEL)
 
 
 def test_a_self_check_that_does_not_end_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(users.self_check, "_PATIENCE_S", -0.95)  # a tenth of a second for all of it
+    monkeypatch.setattr(tokenswarm.users.self_check, "_PATIENCE_S", -0.95)  # a tenth of a second for all of it
     with pytest.raises(SelfCheckFailed, match="the self-check did not end within"):
         self_check(1, TokenTimes.ALL, Stamps.KERNEL)

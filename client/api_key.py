@@ -1,0 +1,74 @@
+"""The API key of this process: read from the environment alone, checked, and explained where a server refuses it.
+
+It is no option, as Locust would show it in its page and send it to workers in clear: each node reads its own.
+"""
+
+from __future__ import annotations
+
+import os
+
+from tokenswarm.client.option_values import OptionError
+from tokenswarm.engines import EngineSpec
+from tokenswarm.sanitize import API_KEY_VARIABLE
+
+#: HTTP statuses by which a server refuses a key: it does not know it, or the key is not allowed to do this.
+UNAUTHORIZED, FORBIDDEN = 401, 403
+KEY_REFUSED = frozenset({UNAUTHORIZED, FORBIDDEN})
+_SCHEME = "bearer "
+#: What the reason of a request says where the server challenges for a password.
+BASIC_CHALLENGE = "the server requires a user name and password (HTTP Basic)"
+BASIC_ADVICE = (
+    "The server, or a proxy before it, requires a user name and password and no API key: give "
+    "--header 'Authorization: Basic …' with the Base64 of NAME:PASSWORD"
+)
+
+
+def api_key() -> str:
+    """This process's key, "" where it has none. To be sent to the server, and nowhere else."""
+    return os.environ.get(API_KEY_VARIABLE, "")
+
+
+def request_headers(engine: EngineSpec, key: str | None = None) -> dict[str, str]:
+    """Headers of every request: the API key as the engine wants it, by default the one of this process's environment,
+    if it has one. Raises OptionError."""
+    key = api_key() if key is None else key
+    _check_key(key)
+    return engine.headers(key)
+
+
+def key_advice(status: int, model: str = "", may_have_key: bool = True) -> str:
+    """What to do about HTTP 401 or 403, as a sentence without its full stop. may_have_key: whether this process's key
+    was sent to the server, if there is one."""
+    if api_key() and not may_have_key:
+        return (
+            f"{API_KEY_VARIABLE} is not sent to this server, as the command line does not name it: start Tokenswarm "
+            "with --web-allow-target and this address"
+        )
+    if not api_key() and status == FORBIDDEN:
+        return (
+            f"No {API_KEY_VARIABLE} is set: set it if the server needs a key. If it needs none, contact whoever runs "
+            "the server or its proxy"
+        )
+    if not api_key():
+        return (
+            f"The server requires an API key: set the variable {API_KEY_VARIABLE}. If it takes the key in a header of "
+            "its own, use --header"
+        )
+    if status == FORBIDDEN:
+        model_too = f", --model {model!r}" if model else ""
+        return f"The request is refused with this key: check what the key may use{model_too}, and proxies between"
+    return f"The server does not accept the key in {API_KEY_VARIABLE}: set that variable to a valid one"
+
+
+def _check_key(key: str) -> None:
+    """Raises OptionError for a key that cannot be one. The text holds no character of it."""
+    if key.lower().startswith(_SCHEME):
+        raise OptionError(f"{API_KEY_VARIABLE} begins with 'Bearer ': set it to the key alone.")
+    if key != key.strip():
+        raise OptionError(f"{API_KEY_VARIABLE} begins or ends with a space or a line end: set it to the key alone.")
+    for position, character in enumerate(key, start=1):
+        if not (character.isascii() and character.isprintable()):
+            raise OptionError(
+                f"{API_KEY_VARIABLE}: the character at position {position} of {len(key)} cannot stand in an HTTP "
+                "header; set the variable again."
+            )

@@ -1,0 +1,68 @@
+"""Connections that are kept alive for requests of a process that come when they are due."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import gevent
+from gevent.pool import Group
+
+from tokenswarm.wire import StreamClient, WireError
+
+
+class ConnectionPool:
+    """Clients to one server, each for one request at a time. The one that came free last is taken first, so that as few
+    as possible are in use. Spare ones are connected ahead, so that a request that is due need not wait for that."""
+
+    def __init__(
+        self,
+        new_client: Callable[[], StreamClient],
+        spares: int = 0,
+        most: Callable[[], int | None] = lambda: None,
+    ) -> None:
+        """spares: so many are kept free, as long as there are no more than `most` in all, as it is now (None: no
+        limit)."""
+        self._new_client = new_client
+        self._spares = spares
+        self._most = most
+        self._made = 0
+        self._idle: list[StreamClient] = []
+        self._connecting = Group()
+
+    def take(self) -> StreamClient:
+        """A client that nobody else uses; a new one, which has yet to connect, where none is free."""
+        client = self._idle.pop() if self._idle else self._make()
+        self.connect_spares()
+        return client
+
+    def connect_spares(self) -> None:
+        """Begin to connect those that are missing."""
+        most = self._most()
+        while len(self._idle) + len(self._connecting) < self._spares and (most is None or self._made < most):
+            self._connecting.start(gevent.Greenlet(self._connect, self._make()))
+
+    def give_back(self, client: StreamClient) -> None:
+        """The client's request has ended. It is free when its server has had a moment to close the connection: the
+        caller waits, and not the request that takes it next."""
+        client.settle()
+        self._idle.append(client)
+
+    def close(self) -> None:
+        """Close the connections of all free clients."""
+        self._connecting.kill()
+        for client in self._idle:
+            client.close()
+        self._idle.clear()
+
+    def _make(self) -> StreamClient:
+        self._made += 1
+        return self._new_client()
+
+    def _connect(self, client: StreamClient) -> None:
+        """A server that cannot be reached is the next request's to report."""
+        try:
+            client.connect()
+        except WireError:
+            self._made -= 1
+        else:
+            self._idle.insert(0, client)

@@ -1,0 +1,47 @@
+"""One request as it is to be sent: everything that is known before it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from tokenswarm.client.request_options import Timeouts
+from tokenswarm.engines import ChatRequest, EngineSpec
+from tokenswarm.metrics.timeline import PLAIN_LOAD, RequestLoad
+
+CountTokens = Callable[[str], int]
+
+
+@dataclass(frozen=True, slots=True)
+class RequestSpec:
+    """user: its name in the results. level: the index of the load's level. prompt_tokens, and who counted them
+    (prompt_tokens_source), stand unless the server's usage says otherwise. prompt_id names the prompt's row in its
+    source, custom_id is that row's own name. trace_id: sent in a traceparent header, "" for none.
+    input_tokens_requested, output_tokens_requested: by the run's options, None: none. Without measure_gaps, the stream
+    is watched to its first output only. count_tokens: counts the output's tokens where the server does not.
+    model_index, host_index: the places of its model and host among those of the run.
+    scheduled_ns: when the request is due, on perf_counter_ns, and arrival: its number in the level; None in a closed
+    loop. body: its bytes where they were encoded before it was due; None: they are when it is sent. load: the waits
+    around the request. honours_retry_after: a 429 or 503 with a Retry-After header is refused_by_limit."""
+
+    engine: EngineSpec
+    request: ChatRequest
+    timeouts: Timeouts
+    user: str
+    level: int = 0
+    prompt_tokens: int = 0
+    prompt_tokens_source: str = ""
+    prompt_id: str = ""
+    custom_id: str = ""
+    trace_id: str = ""
+    measure_gaps: bool = True
+    count_tokens: CountTokens | None = None
+    input_tokens_requested: int | None = None
+    output_tokens_requested: int | None = None
+    model_index: int = 0
+    host_index: int = 0
+    scheduled_ns: int | None = None
+    arrival: int | None = None
+    body: bytes | None = None
+    load: RequestLoad = PLAIN_LOAD
+    honours_retry_after: bool = False

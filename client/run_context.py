@@ -1,0 +1,139 @@
+"""What the users of a run share on one process: the server, its dialect, the prompts, the recorder."""
+
+from __future__ import annotations
+
+import time
+
+from tokenswarm.client.host_spread import HostSpread, host_of_number
+from tokenswarm.client.prompt_supply import DrawnPrompt, PromptSupply
+from tokenswarm.client.request_options import (
+    ChatOptions,
+    Stamps,
+    TokenTimes,
+    at_endpoint,
+    body_changes,
+    engine_of,
+)
+from tokenswarm.client.run_models import models_of_run
+from tokenswarm.client.server_address import origins_of
+from tokenswarm.client.workload import load_workload
+from tokenswarm.engines import ChatRequest, EngineSpec
+from tokenswarm.metrics.level import Phase, RunningLevel
+from tokenswarm.prompts import (
+    Prompt,
+)
+from tokenswarm.prompts.synthetic.synthetic_prompts import request_number
+from tokenswarm.recording.recorder import Recorder
+from tokenswarm.wire import StreamClient
+
+_SAMPLED_ONE_IN = 10
+
+
+class GapSampling:
+    """Which streams' gaps are measured."""
+
+    def __init__(self, token_times: TokenTimes) -> None:
+        self._token_times = token_times
+        self._streams = 0
+
+    def measures_next(self) -> bool:
+        """Whether the next stream's gaps are to be measured."""
+        self._streams += 1
+        if self._token_times is TokenTimes.SAMPLED:
+            return self._streams % _SAMPLED_ONE_IN == 1
+        return self._token_times is TokenTimes.ALL
+
+
+class RunContext:
+    """A run as its users on this process see it; made anew for each run."""
+
+    def __init__(self, options: ChatOptions, host: str, recorder: Recorder) -> None:
+        """`options` names the engine and the model. Raises UnusableUrl, OptionError, PromptError, EngineError."""
+        self.options = options
+        self.workload = load_workload(options)
+        self.engine: EngineSpec = engine_of(options)
+        self.recorder = recorder
+        self._origins = origins_of(host)
+        #: Of this process's users.
+        self.hosts = HostSpread(len(self._origins), options.lengths.workers)
+        self._tls = options.tls.context()
+        self._headers = [options.headers_for(origin, self.engine) for origin in self._origins]
+        self._changes = body_changes(options, self.engine)
+        self._engines = {"": self.engine}
+        workload = self.workload
+        self._supply = PromptSupply(options, workload.prompts, workload.count_tokens, recorder.worker, workload.images)
+        self._models = {member.name: place for place, member in enumerate(models_of_run(options))}
+        #: Answers have exactly the requested length where the engine can be made to.
+        self._exact_length = options.ignore_eos or (
+            options.lengths.plan.output is not None and self.engine.honours_ignore_eos
+        )
+        self._gap_sampling = GapSampling(options.token_times)
+
+    @property
+    def host_count(self) -> int:
+        """How many hosts the requests are spread over."""
+        return len(self._origins)
+
+    def client(self, host: int = 0) -> StreamClient:
+        """A client of its own for a user of the host at this place."""
+        return StreamClient(
+            self._origins[host],
+            self.options.timeouts.connect_s,
+            self._headers[host],
+            self._tls,
+            kernel_stamps=self.options.stamps is Stamps.KERNEL,
+            proxy=self.options.proxy,
+        )
+
+    def measures_gaps(self) -> bool:
+        """Whether the next stream's gaps are to be measured."""
+        return self._gap_sampling.measures_next()
+
+    def draw(self, with_system_prompt: bool) -> DrawnPrompt:
+        """The next prompt of this worker's order, marked as --prompt-reuse requires, or a synthetic one."""
+        recorder = self.recorder
+        place, recorder.prompts_drawn = recorder.prompts_drawn, recorder.prompts_drawn + 1
+        return self._supply.draw(place, with_system_prompt)
+
+    def request(self, drawn: DrawnPrompt, with_system_prompt: bool) -> ChatRequest:
+        """The request as the engine gets it; a system prompt of the run replaces that of the conversation, and a row's
+        max_tokens the run's."""
+        prompt = drawn.prompt
+        request = ChatRequest(
+            model=drawn.model,
+            prompt=prompt.text,
+            system_prompt=self.workload.system_prompt if with_system_prompt else prompt.system,
+            earlier=prompt.earlier,
+            later=prompt.later,
+            tool_fields=prompt.tool_fields,
+            max_tokens=self.options.max_tokens if prompt.max_tokens is None else prompt.max_tokens,
+            ignore_eos=self._exact_length,
+            changes=(*self._changes, prompt.body_overrides) if prompt.body_overrides else self._changes,
+            image=drawn.image,
+        )
+        return request.without_system_role() if self.options.control.adaptations.system_in_prompt else request
+
+    def engine_for(self, prompt: Prompt) -> EngineSpec:
+        """The engine at the endpoint that the prompt's row chooses, or the run's."""
+        if prompt.endpoint not in self._engines:
+            self._engines[prompt.endpoint] = engine_of(at_endpoint(self.options, prompt.endpoint))
+        return self._engines[prompt.endpoint]
+
+    def model_index(self, model: str) -> int:
+        """The place of a model among those of the run."""
+        return self._models[model]
+
+    def user_number(self, begun: int) -> int:
+        """The run's number, from 0, of the user that began to send as this process's begun-th."""
+        return request_number(self.recorder.worker, self.options.lengths.workers, begun - 1)
+
+    def host_of(self, drawn: DrawnPrompt) -> int:
+        """The place of the host that gets this request of an open loop."""
+        return host_of_number(drawn.number, self.host_count, self.options.lengths.workers)
+
+    def open_level(self) -> RunningLevel | None:
+        """The level of a request that is sent now; None while no request is to be sent."""
+        running = self.recorder.current_level
+        if running is None or running.phase_at(time.perf_counter_ns()) is Phase.DRAIN:
+            return None
+        return running

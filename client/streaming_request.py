@@ -1,0 +1,216 @@
+"""One streamed request, from its body to its timeline: where wire, engine and metrics meet. No Locust."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import gevent
+from gevent import GreenletExit
+
+from tokenswarm.client.deadlines import Deadline, next_deadline, sleep_s
+from tokenswarm.client.outcome import NotOk, check_ending, not_a_stream, outcome_of, refuse_compression
+from tokenswarm.client.request_ids import server_request_id, traceparent
+from tokenswarm.client.request_spec import RequestSpec
+from tokenswarm.client.retry_after import LIMIT_STATUSES, retry_after_s
+from tokenswarm.client.stream_receiver import StreamObserver, StreamReceiver
+from tokenswarm.metrics.timeline import Outcome, SentPrompt, Timeline
+from tokenswarm.metrics.timeline_builder import TimelineBuilder
+from tokenswarm.sanitize import server_text
+from tokenswarm.wire import Exchange, ResponseParser, StreamClient, went_stale
+
+_MAX_ERROR_CHARACTERS = 500
+_MAX_FINISH_REASON_CHARACTERS = 100
+
+
+class StreamingRequest:
+    """A request under way. `timeline` is there once `run` has returned or raised."""
+
+    def __init__(
+        self,
+        client: StreamClient,
+        spec: RequestSpec,
+        on_output: Callable[[int], None] | None = None,
+        observer: StreamObserver | None = None,
+    ) -> None:
+        """on_output is called with the number of outputs of each read."""
+        request = spec.request
+        self._client = client
+        self._spec = spec
+        self._observer = observer
+        self._path = spec.engine.path_for(request.model)
+        self._builder = TimelineBuilder(
+            spec.user, spec.level, time.perf_counter_ns(), request.max_tokens, spec.scheduled_ns
+        )
+        self._builder.load = spec.load
+        self._builder.prompt_tokens(spec.prompt_tokens, spec.prompt_tokens_source)
+        sent = SentPrompt(
+            spec.prompt_id, request.content_hash, spec.input_tokens_requested, spec.output_tokens_requested
+        )
+        sent = sent._replace(custom_id=spec.custom_id, trace_id=spec.trace_id)
+        self._builder.prompt(sent._replace(model_index=spec.model_index, host_index=spec.host_index))
+        self._stream = StreamReceiver(spec, self._builder, on_output, observer)
+        self._exchange: Exchange | None = None
+        self._sent_ns = 0  # for the first time
+        self.timeline: Timeline | None = None
+
+    @property
+    def text(self) -> str:
+        """The output so far, where it is to be counted."""
+        return "".join(self._stream.texts)
+
+    @property
+    def error_body(self) -> bytes:
+        """The beginning of a response that is no stream."""
+        return self._stream.error_body
+
+    def run(self) -> Timeline:
+        """Send, and stream to the end. What ends a run, and defects of ours, are raised on, with a timeline left."""
+        outcome, message = Outcome.OK, None
+        try:
+            self._run()
+        except (GreenletExit, KeyboardInterrupt):  # Ctrl-C is raised in whichever greenlet happens to run
+            self._cut()
+            raise
+        except BaseException as error:
+            self._client.close()
+            known = outcome_of(error) if isinstance(error, Exception) else None
+            if known is None:  # a defect of ours: it is raised on, and the request is recorded all the same
+                self.timeline = self._finish(Outcome.STREAM_ERROR, f"the client failed: {error!r}")
+                raise
+            outcome, message = known, str(error)
+        self._count_and_finish(outcome, message)
+        assert self.timeline is not None
+        return self.timeline
+
+    def _run(self) -> None:
+        body = self._spec.body
+        if body is None:
+            body = self._spec.engine.request_body(self._spec.request)
+        exchange = self._send(body)
+        while True:
+            exchange.wait(sleep_s(self._deadline(exchange), time.perf_counter_ns(), self._spec.timeouts.idle_s))
+            if self._stream.failure is not None:
+                raise self._stream.failure
+            refuse_compression(exchange.response)
+            if not exchange.ended:
+                self._check_deadline(exchange)
+            elif went_stale(exchange):
+                self._builder.retried()
+                exchange = self._send(body)  # on a new connection: this cannot happen twice
+            else:
+                break
+        self._check_response(exchange)
+
+    def _send(self, body: bytes) -> Exchange:
+        headers = {"Content-Type": "application/json", "Accept": self._spec.engine.content_type}
+        if self._spec.trace_id:
+            headers["traceparent"] = traceparent(self._spec.trace_id)
+        self._exchange = None  # one that went stale has no part in the timeline, even if there is no connection now
+        self._exchange = exchange = self._client.post(self._path, body, headers, self._stream)
+        self._sent_ns = self._sent_ns or exchange.sent_ns
+        self._builder.sent(exchange.sent_ns, exchange.connect_ns)
+        if self._observer is not None:
+            self._observer.on_sent(exchange)
+        return exchange
+
+    def _deadline(self, exchange: Exchange) -> Deadline:
+        return next_deadline(
+            self._spec.timeouts,
+            sent_ns=self._sent_ns,
+            last_output_ns=self._builder.last_ns,
+            behind_ns=exchange.behind_ns,
+            terminal_event_ns=self._stream.terminal_event_ns,
+            outputs=self._builder.output_events,
+        )
+
+    def _check_deadline(self, exchange: Exchange) -> None:
+        """Raises NotOk."""
+        now_ns = time.perf_counter_ns()
+        deadline = self._deadline(exchange)
+        if now_ns <= deadline.at_ns:
+            return
+        if self._stream.terminal_event_ns is None:
+            raise NotOk(Outcome.TIMEOUT, deadline.message)
+        # The stream is whole; only the connection cannot be used again.
+        exchange.finish(now_ns)
+        self._client.close()
+
+    def _check_response(self, exchange: Exchange) -> None:
+        """The response is over: was it what it promised to be? Raises NotOk, WireError."""
+        stream, spec, response = self._stream, self._spec, exchange.response
+        if response.head_complete and not stream.judge(exchange):
+            refusal = not_a_stream(response, stream.error_body, spec.engine, self._path)
+            self._honour_limit(response, refusal)
+            raise refusal
+        if stream.terminal_event_ns is None and exchange.error is None:
+            stream.on_end(exchange)
+        if stream.stream_error is not None:
+            raise NotOk(Outcome.STREAM_ERROR, stream.stream_error)
+        if stream.done_ns is None:
+            outputs = self._builder.output_events
+            raise exchange.error or NotOk(
+                Outcome.TRUNCATED, f"the stream ended after {outputs} outputs without its end"
+            )
+        self._builder.received(exchange.bytes_received)
+        exact_tokens = spec.request.max_tokens if spec.request.ignore_eos else None
+        check_ending(spec.engine, stream.finish_reason, self._builder.reported_tokens, exact_tokens)
+
+    def _honour_limit(self, response: ResponseParser, refusal: NotOk) -> None:
+        """Where the run honours Retry-After: take it over, and count the refusal as one by a limit."""
+        if not self._spec.honours_retry_after or response.status not in LIMIT_STATUSES:
+            return
+        if (wait_s := retry_after_s(response.headers)) is not None:
+            refusal.outcome = Outcome.REFUSED_BY_LIMIT
+            self._builder.load = self._spec.load._replace(retry_after_ns=round(wait_s * 1e9))
+
+    def _cut(self) -> None:
+        """The run stops the request. A response that had ended before the stop keeps its outcome, though it was not
+        processed yet."""
+        outcome: Outcome = Outcome.CUT
+        message: str | None = "stopped by the run before it ended"
+        exchange = self._exchange
+        if exchange is not None:
+            exchange.read_now()
+            if self._stream.terminal_event_ns is not None or (exchange.ended and exchange.error is None):
+                try:
+                    self._check_response(exchange)
+                    outcome, message = Outcome.OK, None
+                except NotOk as error:
+                    outcome, message = error.outcome, str(error)
+        self._client.close()
+        if outcome is Outcome.OK:
+            self._count_and_finish(outcome, message)
+        else:
+            self.timeline = self._finish(outcome, message)
+
+    def _count_and_finish(self, outcome: Outcome, message: str | None) -> None:
+        try:
+            self._count()
+        finally:  # a run may end in the middle of counting: the response was whole all the same
+            self.timeline = self._finish(outcome, message)
+
+    def _count(self) -> None:
+        if self._exchange is not None:
+            self._builder.received(self._exchange.bytes_received)
+        count_tokens = self._spec.count_tokens
+        if count_tokens is not None and self._builder.needs_counting:
+            # In a thread: a tokenizer works for milliseconds, and the hub has arrivals to stamp.
+            self._builder.token_counts.tokenizer = gevent.get_hub().threadpool.apply(count_tokens, (self.text,))
+
+    def _finish(self, outcome: Outcome, message: str | None) -> Timeline:
+        exchange, stream = self._exchange, self._stream
+        if exchange:
+            self._builder.deviations = stream.deviations(exchange)
+            self._builder.server_request_id = server_request_id(exchange.response.headers)
+        ended_ns = stream.terminal_event_ns or (exchange.ended_ns if exchange else None)
+        return self._builder.finish(
+            outcome,
+            over_ns=ended_ns or time.perf_counter_ns(),
+            headers_ns=exchange.headers_ns if exchange else None,
+            end_ns=stream.done_ns,
+            bytes_received=exchange.bytes_received if exchange else 0,
+            status=(exchange.response.status or None) if exchange else None,
+            finish_reason=stream.finish_reason and server_text(stream.finish_reason, _MAX_FINISH_REASON_CHARACTERS),
+            error=message and server_text(message, _MAX_ERROR_CHARACTERS),
+        )

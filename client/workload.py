@@ -1,0 +1,139 @@
+"""What a run sends, as its options say: prompts, system prompt, tokenizer, images."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from argparse import Namespace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+from tokenswarm.client.length_options import LengthOptions
+from tokenswarm.client.option_values import OptionError
+from tokenswarm.client.prompt_supply import encoded
+from tokenswarm.client.request_control import Endpoint
+from tokenswarm.client.request_options import (
+    ChatOptions,
+)
+from tokenswarm.command_line import collect_errors
+from tokenswarm.engines import EncodedImage, EngineSpec
+from tokenswarm.prompts import (
+    PromptSet,
+    load_prompts,
+    load_system_prompt,
+    parse_token_range,
+    token_counter,
+)
+from tokenswarm.prompts.images import RunImage, load_images
+from tokenswarm.prompts.synthetic.marked_png import MARK_BYTES
+from tokenswarm.prompts.synthetic.synthetic_prompts import SyntheticSource
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """What a run sends, loaded: the same on every node."""
+
+    prompts: PromptSet | SyntheticSource
+    system_prompt: str
+    count_tokens: Callable[[str], int] | None
+    images: tuple[RunImage, ...] = ()
+
+    def facts(self) -> dict[str, str | int | float]:
+        """What run.json records of it; the fingerprint is a SHA-256, hexadecimal."""
+        fingerprint = hashlib.sha256(self.system_prompt.encode("utf-8", "surrogatepass")).hexdigest()
+        return self.prompts.facts() | {"system_prompt_fingerprint": fingerprint}
+
+
+@lru_cache(maxsize=2)
+def _load(
+    prompts: str | SyntheticSource,
+    prompts_column: str | None,
+    prompt_tokens: tuple[int, int],
+    tokenizer: str | None,
+    system_prompt_file: str | None,
+    images: tuple[str, ...],
+    seed: int,
+) -> Workload:
+    """Kept from run to run of one process: a data set takes seconds to read."""
+    with collect_errors() as errors:
+        counter = errors.of(token_counter, tokenizer)
+        shortest, longest = prompt_tokens
+        system_prompt = errors.of(load_system_prompt, system_prompt_file)
+        loaded_images = errors.of(load_images, images)
+        if isinstance(prompts, SyntheticSource):
+            return Workload(prompts, system_prompt, counter.count if tokenizer else None, loaded_images)
+        loaded = errors.of(
+            load_prompts,
+            prompts,
+            tokens_min=shortest,
+            tokens_max=longest,
+            counter=counter or token_counter(None),
+            text_column=prompts_column,
+            seed=seed,
+        )
+    return Workload(loaded, system_prompt, counter.count if tokenizer else None, loaded_images)
+
+
+def load_workload(options: ChatOptions) -> Workload:
+    """Read prompts, system prompt and tokenizer. Raises PromptError."""
+    prompts = options.lengths.source(options.seed) or options.prompts
+    return _load(
+        prompts,
+        options.prompts_column,
+        options.prompt_tokens,
+        options.tokenizer,
+        options.system_prompt_file,
+        options.control.images,
+        options.seed,
+    )
+
+
+def load_given_workload(given: Namespace) -> Workload:
+    """The same from Locust's options, whatever is wrong with the others. Raises PromptError."""
+    return _load(
+        LengthOptions.of(given).source(0) or given.prompts,
+        given.prompts_column or None,
+        parse_token_range(given.prompt_tokens),
+        given.tokenizer or None,
+        given.system_prompt_file or None,
+        tuple(given.image or ()),
+        given.seed,
+    )
+
+
+def check_turns(engine: EngineSpec, workload: Workload) -> None:
+    """Raises OptionError where the engine takes one text alone and the prompts hold conversations."""
+    if isinstance(workload.prompts, SyntheticSource):
+        return
+    conversations = workload.prompts.stats.conversations
+    if conversations and not engine.takes_turns:
+        raise OptionError(
+            f"--prompts: {conversations} rows are conversations of several messages, and {engine.name} takes one; "
+            "choose rows with one user message each."
+        )
+    with_tools = workload.prompts.stats.settings["tool_fields"]
+    if with_tools and not engine.takes_tool_turns:
+        raise OptionError(
+            f"--prompts: {with_tools} rows hold tool calls, and requests to {engine.name} at {engine.path} have no "
+            "place for them; use an engine with --endpoint chat, or rows without tool calls."
+        )
+
+
+def check_images(engine: EngineSpec, options: ChatOptions, prompts: PromptSet | SyntheticSource | None = None) -> None:
+    """Raises OptionError where requests, those that rows of the prompts choose included, cannot hold the images of the
+    options."""
+    if not options.control.images:
+        return
+    if not engine.takes_images:
+        raise OptionError(f"--image: requests to {engine.name} hold no images; leave it out.")
+    if isinstance(prompts, PromptSet) and Endpoint.COMPLETIONS in prompts.stats.endpoints:
+        raise OptionError(
+            "--image: rows of --prompts choose the endpoint completions, whose requests hold no images; leave one out."
+        )
+
+
+def first_image(images: Sequence[RunImage]) -> EncodedImage | None:
+    """The image of a request before the run, which no request of the run has, as far as images take marks; None where
+    there is none."""
+    return encoded(images[0], secrets.token_bytes(MARK_BYTES)) if images else None

@@ -1,0 +1,31 @@
+"""What to check where a request failed: only what its failure can come from."""
+
+from __future__ import annotations
+
+import pytest
+
+from tokenswarm.metrics.timeline import Outcome
+from tokenswarm.target.advice import Failure, failure_text
+
+URL = "http://gpu:8000/generate_stream"
+
+
+@pytest.mark.parametrize(
+    ("error", "names_model", "named", "not_named"),
+    [
+        ("HTTP 404: The model `wrong` does not exist", True, ["--model 'wrong'", "'real'"], ["--engine"]),
+        ("HTTP 404: The model `tgi` does not exist", False, ["--engine"], ["--model", "'real'"]),
+        ("HTTP 404: Not Found", True, [URL, "--engine", "--model 'wrong'"], ["'real'"]),
+        ("HTTP 404: Not Found", False, [URL, "--engine"], ["--model", "'real'"]),
+        ("HTTP 422: inputs: field required", False, ["--engine"], ["--model", "'real'"]),
+    ],
+)
+def test_the_model_is_blamed_only_where_the_server_does(
+    error: str, names_model: bool, named: list[str], not_named: list[str]
+) -> None:
+    """A wrong --engine is refused in other words than a wrong model, and some engines' requests name none."""
+    failure = Failure(Outcome.HTTP_ERROR, int(error[5:8]), error, url=URL, names_model=names_model)
+    text = failure_text(failure, "without system prompt", "http://gpu:8000", "wrong", ["real"])
+    advice = text.partition(error)[2].replace("--model ('wrong')", "--model 'wrong'")
+    assert all(word in advice for word in named)
+    assert not any(word in advice for word in not_named)

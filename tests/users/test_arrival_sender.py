@@ -1,0 +1,166 @@
+"""Requests go out when they are due: on a clock of the test's own, and servers that take a given time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import gevent
+import numpy as np
+import pytest
+
+from tests.virtual_clock import BEGAN_NS, VirtualClock, settle
+from tokenswarm.shapes.arrival_schedule import DueArrival, RecordedSchedule
+from tokenswarm.shapes.worker_arrivals import WorkerArrivals
+from tokenswarm.users.arrival_sender import ArrivalSender, SendRequest
+
+
+@dataclass
+class Sent:
+    number: int
+    due_s: float
+    sent_s: float
+    prepared_s: float
+    ended_s: float | None = None
+
+
+@dataclass
+class Bench:
+    """A sender whose requests take service_s each; log: what it sent, in order."""
+
+    due_s: list[float]
+    service_s: Callable[[float], float]
+    max_in_flight: int | None = None
+    clock: VirtualClock = field(default_factory=VirtualClock)
+    log: list[Sent] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        arrivals = WorkerArrivals.alone(RecordedSchedule(np.array(self.due_s)), self.max_in_flight)
+        self.sender = ArrivalSender(arrivals, lambda: BEGAN_NS, self._prepare, self.clock)
+        self.greenlet = gevent.spawn(self.sender.run)
+
+    @property
+    def level_s(self) -> float:
+        return self.clock.now_s - BEGAN_NS / 1e9
+
+    def _prepare(self) -> SendRequest:
+        prepared_s = self.level_s
+
+        def send(arrival: DueArrival, due_ns: int) -> None:
+            assert due_ns == BEGAN_NS + round(arrival.due_s * 1e9)
+            sent = Sent(arrival.number, arrival.due_s, self.level_s, prepared_s)
+            self.log.append(sent)
+            try:
+                self.clock.sleep(self.service_s(sent.sent_s))
+            finally:
+                sent.ended_s = self.level_s
+
+        return send
+
+
+@pytest.fixture
+def bench() -> Iterator[Callable[..., Bench]]:
+    made: list[Bench] = []
+
+    def make(*arguments: object, **named: object) -> Bench:
+        made.append(Bench(*arguments, **named))  # type: ignore[arg-type]
+        return made[-1]
+
+    yield make
+    gevent.killall([each.greenlet for each in made])
+
+
+def lags(bench: Bench) -> list[float]:
+    return [round(sent.sent_s - sent.due_s, 6) for sent in bench.log]
+
+
+def test_requests_go_out_when_they_are_due_whatever_became_of_the_ones_before(bench: Callable[..., Bench]) -> None:
+    run = bench([0.0, 0.5, 0.5, 3.0], lambda _: 10.0)
+    run.clock.run(2.0)
+    assert ([sent.number for sent in run.log], run.sender.in_flight) == ([0, 1, 2], 3)
+    run.clock.run(20.0)
+    assert lags(run) == [0.0] * 4
+    assert run.greenlet.ready()
+
+
+def test_a_request_is_prepared_before_it_is_due(bench: Callable[..., Bench]) -> None:
+    run = bench([1.0, 5.0], lambda _: 0.1)
+    run.clock.run(6.0)
+    assert [sent.prepared_s for sent in run.log] == [0.0, 1.0]
+
+
+def test_arrivals_that_are_late_go_out_at_once_and_in_order(bench: Callable[..., Bench]) -> None:
+    """A worker that gets its user 2 s late, for instance."""
+    clock = VirtualClock()
+    clock.now_s += 2.0
+    run = bench([0.0, 0.5, 1.0, 2.5], lambda _: 0.1, clock=clock)
+    run.clock.run(3.0)
+    assert [sent.number for sent in run.log] == [0, 1, 2, 3]
+    assert lags(run) == [2.0, 1.5, 1.0, 0.0]
+
+
+def test_a_server_that_stalls_stops_no_arrival(bench: Callable[..., Bench]) -> None:
+    """50 a second for 20 s; from 5 to 10 s it answers nothing. A closed loop would send none meanwhile."""
+    due_s = [number / 50 for number in range(1000)]
+    run = bench(due_s, lambda sent_s: 10.0 - sent_s + 0.1 if 5 <= sent_s < 10 else 0.1)
+    run.clock.run(30.0)
+    assert [sent.number for sent in run.log] == list(range(1000))
+    assert max(lags(run)) == 0.0
+    waited_s = sorted((sent.ended_s or 0) - sent.due_s for sent in run.log)
+    assert waited_s[-10] > 4.5
+
+
+def test_a_bound_of_requests_in_flight_queues_and_the_wait_counts(bench: Callable[..., Bench]) -> None:
+    run = bench([0.0, 0.1, 0.2, 0.3], lambda _: 1.0, max_in_flight=2)
+    run.clock.run(1.05)
+    assert run.sender.in_flight == 2
+    run.clock.run(5.0)
+    assert lags(run) == pytest.approx([0.0, 0.0, 0.8, 0.8])
+    assert [sent.number for sent in run.log] == [0, 1, 2, 3]
+    assert run.greenlet.ready()
+
+
+def test_a_stopped_sender_sends_what_is_due_and_ends_with_its_requests(bench: Callable[..., Bench]) -> None:
+    run = bench([0.0, 0.1, 0.2, 1.0], lambda _: 2.0)
+    run.clock.run(0.5)
+    run.sender.stop()
+    run.clock.run(1.5)
+    assert (len(run.log), run.greenlet.ready()) == (3, False)
+    run.clock.run(7.0)
+    assert (len(run.log), run.sender.sent, run.greenlet.ready()) == (3, 3, True)
+
+
+def test_a_stopped_sender_does_not_send_what_waits_for_another_request(bench: Callable[..., Bench]) -> None:
+    run = bench([0.0, 0.1, 0.2], lambda _: 2.0, max_in_flight=1)
+    run.clock.run(0.5)
+    run.sender.stop()
+    run.clock.run(5.0)
+    assert ([sent.number for sent in run.log], run.greenlet.ready()) == ([0], True)
+
+
+def test_a_sender_that_waits_for_an_arrival_stops_at_once(bench: Callable[..., Bench]) -> None:
+    run = bench([100.0], lambda _: 1.0)
+    run.clock.run(1.0)
+    run.sender.stop()
+    settle()
+    assert (run.log, run.greenlet.ready()) == ([], True)
+
+
+def test_a_sender_that_is_killed_takes_its_requests_along(bench: Callable[..., Bench]) -> None:
+    run = bench([0.0, 0.1, 50.0], lambda _: 99.0)
+    run.clock.run(1.0)
+    run.greenlet.kill()
+    assert [sent.ended_s for sent in run.log] == [1.0, 1.0]
+    assert run.sender.in_flight == 0
+
+
+def test_a_request_that_fails_in_the_client_stops_no_other(bench: Callable[..., Bench]) -> None:
+    def service_s(sent_s: float) -> float:
+        if sent_s < 0.05:
+            raise LookupError("oops")
+        return 0.1
+
+    run = bench([0.0, 0.1], service_s, max_in_flight=1)
+    run.clock.run(1.0)
+    assert [sent.number for sent in run.log] == [0, 1]
+    assert run.greenlet.ready()

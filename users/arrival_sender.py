@@ -1,0 +1,124 @@
+"""Sends requests when they are due, whatever became of the ones before: the loop of an open-loop user. No Locust."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+import gevent
+from gevent import GreenletExit
+from gevent.event import Event
+from gevent.pool import Group
+
+from tokenswarm.shapes.arrival_schedule import DueArrival
+from tokenswarm.shapes.worker_arrivals import WorkerArrivals
+
+#: Sends the prepared request for an arrival, which was due at that time on perf_counter_ns; returns when it has ended.
+SendRequest = Callable[[DueArrival, int], None]
+#: Makes all of the next request that can be made before it is due.
+Prepare = Callable[[], SendRequest]
+
+
+class SendClock(Protocol):
+    """now_ns: as time.perf_counter_ns. wait: until the event is set, or for so long."""
+
+    def now_ns(self) -> int: ...
+    def wait(self, event: Event, seconds: float) -> None: ...
+
+
+class ProcessClock:
+    """This process's own clock."""
+
+    def now_ns(self) -> int:
+        """See SendClock."""
+        return time.perf_counter_ns()
+
+    def wait(self, event: Event, seconds: float) -> None:
+        """See SendClock."""
+        event.wait(seconds)
+
+
+class ArrivalSender:
+    """Sends each arrival at its time, or at once where that has passed. Nothing is left out before `stop`, and
+    nothing is moved: what waits goes out in order.
+
+    sent: how many requests were started; in_flight: how many of them have not ended.
+    """
+
+    def __init__(
+        self, arrivals: WorkerArrivals, began_ns: Callable[[], int], prepare: Prepare, clock: SendClock | None = None
+    ) -> None:
+        """began_ns: when the level began, on the clock; called for each arrival anew, as the estimate of another
+        process's clock improves."""
+        self._arrivals = arrivals
+        self._began_ns = began_ns
+        self._prepare = prepare
+        self._clock = clock or ProcessClock()
+        self._requests = Group()
+        self._woken = Event()
+        self._stopped_ns: int | None = None
+        self.sent = self.in_flight = 0
+
+    def run(self) -> None:
+        """Send all arrivals, and return when their requests have ended. Where the caller's greenlet is killed, so are
+        they."""
+        try:
+            self._send_all()
+            self._requests.join()
+        except (GreenletExit, KeyboardInterrupt):
+            self._requests.kill()
+            raise
+
+    def wake(self) -> None:
+        """What the arrivals say may have changed."""
+        self._woken.set()
+
+    def stop(self) -> None:
+        """Send what is due by now, and nothing later. What waits for another request to end, or to be granted, is not
+        sent any more."""
+        if self._stopped_ns is None:
+            self._stopped_ns = self._clock.now_ns()
+            self._woken.set()
+
+    def _send_all(self) -> None:
+        prepared: SendRequest | None = None
+        while True:
+            self._woken.clear()
+            if (arrival := self._arrivals.peek()) is None:
+                if self._stopped_ns is not None or self._arrivals.has_ended:
+                    return
+                self._woken.wait()
+                continue
+            due_ns = self._began_ns() + round(arrival.due_s * 1e9)
+            prepared = prepared or self._prepare()
+            now_ns = self._clock.now_ns()
+            if self._stopped_ns is not None and (due_ns > self._stopped_ns or self._must_wait(due_ns)):
+                return
+            if due_ns > now_ns:
+                self._clock.wait(self._woken, (due_ns - now_ns) / 1e9)
+            elif self._must_wait(due_ns):
+                self._woken.wait()
+            else:
+                self._arrivals.take()
+                self._start(prepared, arrival, due_ns)
+                prepared = None
+
+    def _must_wait(self, due_ns: int) -> bool:
+        """Whether an arrival that is due may not be sent yet."""
+        most = self._arrivals.max_in_flight
+        return due_ns >= self._arrivals.granted_until_ns or (most is not None and self.in_flight >= most)
+
+    def _start(self, send: SendRequest, arrival: DueArrival, due_ns: int) -> None:
+        self._requests.start(gevent.Greenlet(self._run_request, send, arrival, due_ns))
+        self.sent += 1
+        self.in_flight += 1
+        gevent.sleep(0)  # the request is sent and arrivals are read before the next one
+
+    def _run_request(self, send: SendRequest, arrival: DueArrival, due_ns: int) -> None:
+        try:
+            send(arrival, due_ns)
+        finally:
+            self.in_flight -= 1
+            if self._arrivals.max_in_flight is not None:
+                self._woken.set()

@@ -1,0 +1,114 @@
+"""One level of an open loop: its requests are sent when they are due, on connections that are kept alive."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from typing import Protocol
+
+import gevent
+from locust import User
+from locust.runners import STATE_CLEANUP, STATE_STOPPED, STATE_STOPPING
+
+from tokenswarm.client.connection_pool import ConnectionPool
+from tokenswarm.client.run_context import RunContext
+from tokenswarm.metrics.level import Level
+from tokenswarm.shapes.arrival_schedule import DueArrival
+from tokenswarm.shapes.level_arrivals import schedule_of
+from tokenswarm.shapes.worker_arrivals import WorkerArrivals
+from tokenswarm.users.arrival_sender import ArrivalSender, SendRequest
+from tokenswarm.users.requests import UserRequests
+
+#: How often it is looked whether the level is over or the run is being stopped.
+_LOOK_S = 0.1
+#: Connections that are made ahead: as many requests may be due within the time that a connection takes.
+_SPARE_CONNECTIONS = 8
+_ENDING = (STATE_CLEANUP, STATE_STOPPING, STATE_STOPPED)
+
+
+class Share(Protocol):
+    """A worker's share of the arrivals of its master's levels. open: keep these arrivals up to date until `close`, and
+    call on_change when they change. refuse: this worker cannot send them, for that reason."""
+
+    def open(self, level_index: int, arrivals: WorkerArrivals, on_change: Callable[[], None]) -> None: ...
+    def close(self, arrivals: WorkerArrivals) -> None: ...
+    def refuse(self, reason: str) -> None: ...
+
+
+class OpenLoop:
+    """Sends the requests of one level that are this process's, for the one user that the level has here."""
+
+    def __init__(
+        self, user: User, context: RunContext, requests: UserRequests, level: Level, share: Share | None
+    ) -> None:
+        """share: None in the one process of a local run. Raises ArrivalsError."""
+        assert level.arrivals is not None and level.level_time_s is not None
+        self._user = user
+        self._recorder = recorder = context.recorder
+        self._requests = requests
+        self._index = level.index
+        self._level_time_ns = round(level.level_time_s * 1e9)
+        self._ends_with_requests = level.ends_with_requests
+        self._share = share
+        schedule, most = schedule_of(level), level.arrivals.max_in_flight
+        first = recorder.arrivals_begun.get(level.index, 0)
+        if share is None:
+            self._arrivals = WorkerArrivals.alone(schedule, most, first)
+        else:
+            self._arrivals = WorkerArrivals(schedule, recorder.worker, most, first, at_once=level.arrivals.at_once)
+        #: Of each host.
+        clients = [partial(context.client, host) for host in range(context.host_count)]
+        self._pools = [ConnectionPool(client, _SPARE_CONNECTIONS, self._most_in_flight) for client in clients]
+        self._sender = ArrivalSender(self._arrivals, self._began_ns, self._prepare)
+
+    def run(self) -> None:
+        """Until the level is over, or the run is stopped, and all requests have ended; where these end the level, until
+        they have."""
+        for pool in self._pools:
+            pool.connect_spares()
+        watch = gevent.spawn(self._stop_in_time)
+        if self._share is not None:
+            self._share.open(self._index, self._arrivals, self._sender.wake)
+        try:
+            self._sender.run()
+            if not self._ends_with_requests:
+                watch.join()  # no user of an open loop begins anew before its level is over
+        finally:
+            watch.kill()
+            if self._share is not None:
+                self._share.close(self._arrivals)
+            for pool in self._pools:
+                pool.close()
+
+    def _began_ns(self) -> int:
+        return self._recorder.levels[self._index].began_ns
+
+    def _most_in_flight(self) -> int | None:
+        return self._arrivals.max_in_flight
+
+    def _prepare(self) -> SendRequest:
+        spec = self._requests.draw_encoded(self._index)
+        pool = self._pools[spec.host_index]
+
+        def send(arrival: DueArrival, due_ns: int) -> None:
+            client = pool.take()
+            try:
+                self._requests.send(client, replace(spec, scheduled_ns=due_ns, arrival=arrival.number))
+            except Exception as error:  # as Locust does with what a task raises
+                self._user.environment.events.user_error.fire(
+                    user_instance=self._user, exception=error, tb=sys.exc_info()[2]
+                )
+            pool.give_back(client)
+
+        return send
+
+    def _stop_in_time(self) -> None:
+        runner = self._user.environment.runner
+        while time.perf_counter_ns() < self._began_ns() + self._level_time_ns:
+            if runner is None or runner.state in _ENDING:
+                break
+            gevent.sleep(_LOOK_S)
+        self._sender.stop()

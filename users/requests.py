@@ -1,0 +1,113 @@
+"""One request of a user: made before it is sent, run, and reported to Locust once."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from typing import Any
+
+from locust.env import Environment
+
+from tokenswarm.client.request_ids import new_trace_id
+from tokenswarm.client.request_keeper import RequestKeeper
+from tokenswarm.client.request_spec import RequestSpec
+from tokenswarm.client.run_context import RunContext
+from tokenswarm.client.streaming_request import StreamingRequest
+from tokenswarm.metrics.timeline import PLAIN_LOAD, Outcome, RequestLoad, Timeline
+from tokenswarm.sanitize import without_secrets
+from tokenswarm.wire import StreamClient
+
+# Ids, long numbers, and counts of what came; a status or a number of seconds stays.
+_NUMBERS = re.compile(
+    r"\b(?=[\w-]*\d)[\w-]{5,}\b|\b\d[\d,]*\b(?= (?:of|outputs?|tokens?|events?|bytes)\b)|(?<=\bevent )\d+"
+)
+#: What was received, quoted behind the words that say what is wrong with it.
+_QUOTED = re.compile(r": b?(['\"]).*\1$", re.DOTALL)
+_FAILURE_CHARACTERS = 120
+
+
+class RequestFailed(Exception):
+    """A request that was not ok, as Locust's statistics show it."""
+
+
+class UserRequests:
+    """Makes and sends the requests of one user."""
+
+    def __init__(self, environment: Environment, context: RunContext, user: str, with_system_prompt: bool) -> None:
+        """user: its name in the results."""
+        self._events: Any = environment.events
+        self._context = context
+        self._user = user
+        self._with_system_prompt = with_system_prompt
+
+    def draw(self, level: int, load: RequestLoad = PLAIN_LOAD, host: int | None = None) -> RequestSpec:
+        """The next request. level: the index of the level that it belongs to; load: what the load says of it; host: the
+        place of its host, None for the next in turn."""
+        context = self._context
+        drawn = context.draw(self._with_system_prompt)
+        prompt, lengths = drawn.prompt, drawn.lengths
+        return RequestSpec(
+            context.engine_for(prompt),
+            context.request(drawn, self._with_system_prompt),
+            context.options.timeouts,
+            user=self._user,
+            level=level,
+            prompt_tokens=prompt.tokens,
+            prompt_tokens_source="tokenizer" if context.workload.count_tokens else "estimate",
+            prompt_id=prompt.id,
+            custom_id=prompt.custom_id,
+            trace_id=new_trace_id() if context.options.traceparent else "",
+            measure_gaps=context.measures_gaps(),
+            count_tokens=context.workload.count_tokens,
+            input_tokens_requested=lengths.input,
+            output_tokens_requested=lengths.output,
+            load=load,
+            model_index=context.model_index(drawn.model),
+            host_index=context.host_of(drawn) if host is None else host,
+        )
+
+    def draw_encoded(self, level: int) -> RequestSpec:
+        """The next request, encoded."""
+        spec = self.draw(level)
+        return replace(spec, body=spec.engine.request_body(spec.request))
+
+    def send(self, client: StreamClient, spec: RequestSpec) -> Timeline | None:
+        """Send it, read the whole response, and report it. Errors of ours are raised on."""
+        recorder = self._context.recorder
+        keeper = RequestKeeper(recorder.kept.mode, spec) if recorder.kept is not None else None
+        request = StreamingRequest(client, spec, recorder.saw_output, keeper)
+        recorder.request_began(spec.level, spec.arrival)
+        try:
+            request.run()
+        except Exception as error:  # Locust shows its text to everybody
+            if (safe := without_secrets(error)) is not error:
+                raise safe from None
+            raise
+        finally:
+            recorder.request_ended(recorded=request.timeline is not None)
+            if request.timeline is not None:
+                self._report(request.timeline)
+                if keeper is not None and recorder.kept is not None:
+                    row_id = f"{recorder.worker}-{recorder.ended}"  # counted just now, by the event
+                    recorder.kept.write(keeper.document(row_id, request.timeline, request.error_body))
+        return request.timeline
+
+    def _report(self, timeline: Timeline) -> None:
+        """One request event a request. Locust's times are milliseconds; a request that was cut, or refused by a limit,
+        has none, so that it counts as a request but neither as a response time nor as a failure."""
+        failed = timeline.outcome.is_failure
+        untimed = timeline.outcome in (Outcome.CUT, Outcome.REFUSED_BY_LIMIT)
+        self._events.request.fire(
+            request_type="CHAT",
+            name="with system prompt" if self._with_system_prompt else "no system prompt",
+            response_time=None if untimed else (timeline.over_ns - timeline.sent_ns) / 1e6,
+            response_length=timeline.bytes_received,
+            exception=RequestFailed(_kind_of_failure(timeline)) if failed else None,
+            context={"timeline": timeline},
+        )
+
+
+def _kind_of_failure(timeline: Timeline) -> str:
+    """Outcome and message for Locust's table of errors, which counts equal texts: ids and long numbers are left out."""
+    words = _NUMBERS.sub("…", _QUOTED.sub("", timeline.error or ""))
+    return f"{timeline.outcome.value}: {words[:_FAILURE_CHARACTERS]}"

@@ -1,0 +1,26 @@
+"""The think times of one user, drawn as a pure function of seed, level and user."""
+
+from __future__ import annotations
+
+from tokenswarm.metrics.level import Level
+from tokenswarm.prompts.synthetic.counter_random import uniform
+from tokenswarm.shapes.think_time import parse_think_time
+
+
+class ThinkTimes:
+    """Draws the think times of one user in one level."""
+
+    def __init__(self, level: Level, user: str) -> None:
+        """user: unique among the run's users, and the same again in a run that is repeated."""
+        self.level_index = level.index
+        self._think_time = level.think_time
+        self._stream = f"think time\0{level.index}\0{user}"
+        self._drawn = 0
+
+    def next_s(self) -> float:
+        """The next think time in seconds, 0 where the level has none."""
+        if self._think_time is None:
+            return 0.0
+        u = uniform(self._think_time.seed, self._stream, self._drawn)
+        self._drawn += 1
+        return parse_think_time(self._think_time.notation).seconds_at(u)
