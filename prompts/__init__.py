@@ -1,15 +1,17 @@
-"""What is asked: data sets, sampling, lengths and system prompts."""
+"""What is sent: data sets, sampling, lengths and system prompts."""
 
-from prompts.counting import TokenCounter, estimate_tokens, token_counter
-from prompts.nonces import PromptMarker, PromptReuse, new_run_nonce
-from prompts.records import Prompt, PromptError, PromptSet, Turn
-from prompts.sampling import Sampler
-from prompts.sources import SHIPPED_SOURCES, load_prompts, parse_token_range
-from prompts.system import DEFAULT_SYSTEM_PROMPT, load_system_prompt
+from tokenswarm.prompts.counting import TokenCounter, estimate_tokens, token_counter
+from tokenswarm.prompts.nonces import PromptMarker, PromptReuse, new_run_nonce
+from tokenswarm.prompts.prompt_records import ENDPOINTS, ChatMessage, Prompt, PromptError, PromptSet
+from tokenswarm.prompts.sampling import Sampler
+from tokenswarm.prompts.sources import SHIPPED_SOURCES, load_prompts, parse_token_range
+from tokenswarm.prompts.system import DEFAULT_SYSTEM_PROMPT, load_system_prompt
 
 __all__ = [
     "DEFAULT_SYSTEM_PROMPT",
+    "ENDPOINTS",
     "SHIPPED_SOURCES",
+    "ChatMessage",
     "Prompt",
     "PromptError",
     "PromptMarker",
@@ -17,7 +19,6 @@ __all__ = [
     "PromptSet",
     "Sampler",
     "TokenCounter",
-    "Turn",
     "estimate_tokens",
     "load_prompts",
     "load_system_prompt",
@@ -25,3 +26,6 @@ __all__ = [
     "parse_token_range",
     "token_counter",
 ]
+
+if __name__ != "tokenswarm.prompts":
+    raise __import__("tokenswarm").bare_import(__name__)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from prompts.records import Turn
+from tokenswarm.prompts.prompt_records import ChatMessage
 
 _ROLES = {
     "system": "system",
@@ -25,11 +25,14 @@ class OtherRole(Exception):
 
 class Conversation(NamedTuple):
     """What a row sends: text is the last user message, "" where there is none; system the leading system message;
-    earlier the messages between the two, in order."""
+    earlier the messages between the two, in order. later: tool calls and their results behind the text; tool_fields: as
+    `Prompt` has them."""
 
     text: str
     system: str | None = None
-    earlier: tuple[Turn, ...] = ()
+    earlier: tuple[ChatMessage, ...] = ()
+    later: tuple[ChatMessage, ...] = ()
+    tool_fields: tuple[Mapping[str, Any], ...] = ()
 
 
 def conversation_of(cell: object) -> Conversation | None:
@@ -41,7 +44,7 @@ def conversation_of(cell: object) -> Conversation | None:
         return Conversation(cell.strip())
     if not isinstance(cell, list):
         return None
-    turns: list[Turn] = []
+    turns: list[ChatMessage] = []
     for message in cell:
         if not isinstance(message, Mapping):
             return None
@@ -54,11 +57,11 @@ def conversation_of(cell: object) -> Conversation | None:
         if text is None:
             return None
         if text:
-            turns.append(Turn(role, text))
+            turns.append(ChatMessage(role, text))
     return _up_to_the_last_question(turns)
 
 
-def _up_to_the_last_question(turns: list[Turn]) -> Conversation:
+def _up_to_the_last_question(turns: list[ChatMessage]) -> Conversation:
     while turns and turns[-1].role != "user":
         turns.pop()
     if not turns:
@@ -80,3 +83,14 @@ def _content_text(content: object) -> str | None:
         return None
     parts = [part.get("text") for part in content if isinstance(part, Mapping)]
     return "\n".join(part for part in parts if isinstance(part, str)).strip()
+
+
+def has_other_content(cell: object) -> bool:
+    """Whether a message has parts other than text, such as pictures."""
+    if not isinstance(cell, list):
+        return False
+    for message in cell:
+        content = message.get("content") if isinstance(message, Mapping) else None
+        if isinstance(content, list) and any(isinstance(part, Mapping) and not part.get("text") for part in content):
+            return True
+    return False

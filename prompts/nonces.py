@@ -13,7 +13,7 @@ from dataclasses import replace
 from enum import StrEnum
 from hashlib import blake2b
 
-from prompts.records import Prompt, PromptError, Turn
+from tokenswarm.prompts.prompt_records import ChatMessage, Prompt, PromptError
 
 #: Hexadecimal digits of a nonce: 48 bits, of which the worker takes 16 and its requests 32.
 NONCE_DIGITS = 12
@@ -49,7 +49,7 @@ class PromptMarker:
         """`count_tokens` counts the nonce's own tokens. Raises PromptError for a worker number above 65,535."""
         if not 0 <= worker < _MOST_WORKERS:
             raise PromptError(
-                f"--prompt-reuse {reuse}: expected at most {_MOST_WORKERS:,} workers, got number {worker}"
+                f"--prompt-reuse {reuse}: expected at most {_MOST_WORKERS:,} workers, got number {worker}."
             )
         self._reuse = reuse
         self._key = blake2b(run_nonce.encode("utf-8", "surrogatepass"), digest_size=32).digest()
@@ -69,13 +69,25 @@ class PromptMarker:
             tokens += self._count_tokens(start)
         if prompt.earlier:
             (role, text), *others = prompt.earlier
-            return replace(prompt, earlier=(Turn(role, start + text), *others), tokens=tokens)
+            return replace(prompt, earlier=(ChatMessage(role, start + text), *others), tokens=tokens)
         return replace(prompt, text=start + prompt.text, tokens=tokens)
+
+    def image_mark(self, number: int) -> bytes:
+        """NONCE_DIGITS / 2 bytes that mark the image of the worker's request of this number (from 0), as `mark` does
+        its text; with PromptReuse.RUN the same ones in each request, with ALWAYS none."""
+        if self._reuse is PromptReuse.ALWAYS:
+            return b""
+        if self._reuse is PromptReuse.RUN:
+            return blake2b(b"image", digest_size=NONCE_DIGITS // 2, key=self._key).digest()
+        return bytes.fromhex(self._nonce_of(number))
 
     def _nonce(self, prompt: Prompt, number: int) -> str:
         if self._reuse is PromptReuse.RUN:
             source = "\0".join((prompt.id, *(turn.text for turn in prompt.messages))).encode("utf-8", "surrogatepass")
             return blake2b(source, digest_size=NONCE_DIGITS // 2, key=self._key).hexdigest()
+        return self._nonce_of(number)
+
+    def _nonce_of(self, number: int) -> str:
         return f"{_permuted(self._first + number % (1 << _NUMBER_BITS), self._key):0{NONCE_DIGITS}x}"
 
 

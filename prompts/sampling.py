@@ -1,8 +1,9 @@
-"""The order in which one worker asks its prompts."""
+"""The order in which one worker sends its prompts."""
 
 import random
+from array import array
 
-from prompts.records import Prompt, PromptSet
+from tokenswarm.prompts.prompt_records import Prompt, PromptSet
 
 
 class Sampler:
@@ -16,11 +17,16 @@ class Sampler:
         # A string seed is hashed with SHA-512, so that neighbouring seeds and workers share nothing;
         # seed + worker_index would give worker 1 of seed 7 the order of worker 0 of seed 8.
         self._random = random.Random(f"{seed}/{worker_index}")
-        self._waiting: list[int] = []
+        # An array, as lists of numbers take five times the memory: a set may have millions.
+        self._waiting = array("L")
+        self._shuffle()  # not at the first request: a large set takes a second
 
     def draw(self) -> Prompt:
         """The next prompt; the whole set is shuffled again when it is exhausted."""
         if not self._waiting:
-            self._waiting = list(range(len(self._prompts)))
-            self._random.shuffle(self._waiting)
+            self._shuffle()
         return self._prompts[self._waiting.pop()]
+
+    def _shuffle(self) -> None:
+        self._waiting = array("L", range(len(self._prompts)))
+        self._random.shuffle(self._waiting)

@@ -2,52 +2,44 @@
 
 import json
 import re
-import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from prompts.conversations import Conversation, OtherRole, conversation_of
-from prompts.counting import TokenCounter
-from prompts.quiet import first_line, quiet
-from prompts.records import LeftOut, Prompt, PromptError, PromptSet, fingerprint_of
-from sanitize import MissingFile, UnusableFile, check_file, is_nested_deeper
+from tokenswarm.prompts.conversations import OtherRole
+from tokenswarm.prompts.counting import TokenCounter
+from tokenswarm.prompts.file_rows import PromptTable, Row, folder_table, kind_of
+from tokenswarm.prompts.generator_file import generator_format
+from tokenswarm.prompts.hub import HUB_FORM, HubDataSet, read_hub
+from tokenswarm.prompts.json_rows import UnsoundRows
+from tokenswarm.prompts.prompt_records import LeftOut, Prompt, PromptError, PromptSet
+from tokenswarm.prompts.row_formats import TEXT_COLUMNS, RowContent, RowError, RowFormat, row_format
+from tokenswarm.prompts.session_formats import session_format
+from tokenswarm.prompts.span_formats import SkippedSpan
+from tokenswarm.prompts.stored_prompts import PromptCollector
+from tokenswarm.prompts.suppress_output import first_line
+from tokenswarm.sanitize import MissingFile, UnusableFile, check_file
 
 SAMPLE_FILE = Path(__file__).with_name("sample.jsonl")
-DOLLY = "databricks/databricks-dolly-15k"
+DOLLY = HubDataSet("databricks/databricks-dolly-15k")
 #: Sources whose rows Tokenswarm chose; the others are the user's own.
 SHIPPED_SOURCES = ("sample", "dolly")
 
-_HUB_SOURCE = re.compile(r"hf:(?P<name>[\w.-]+/[\w.-]+)(?:@(?P<split>[\w.\-\[\]:%+]+))?")
-#: pyarrow's parser recurses without a bound, and a stack overflow would end the process without a word.
-_DEEPEST_JSON = 200
-_FILE_BUILDERS = {".jsonl": "json", ".json": "json", ".csv": "csv", ".parquet": "parquet"}
-_TEXT_COLUMNS = ("instruction", "prompt", "question", "text", "messages", "conversations")
-_EXPECTED_COLUMNS = "instruction (with context, if any), prompt, question, text, messages or conversations"
-#: All of a file is held in memory.
-_MOST_FILE_BYTES = 4 * 2**30
-_FILE_KINDS = "a .jsonl, .json, .csv or .parquet file"
-# By name, as the hub's client has changed its HTTP library more than once.
-_UNREACHABLE = frozenset(("ConnectionError", "TimeoutError", "TransportError", "Timeout", "LocalEntryNotFoundError"))
-
-Row = Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class _Table:
-    columns: tuple[str, ...]
-    rows: Callable[[list[str]], Iterable[Row]]  # the rows, with these columns at least
+_EXPECTED_COLUMNS = f"{TEXT_COLUMNS[0]} (with context, if any), {', '.join(TEXT_COLUMNS[1:-1])} or {TEXT_COLUMNS[-1]}"
+_MOST_FILE_BYTES = 2**40
+_FILE_KINDS = "a .jsonl, .json, .csv (also .gz), .parquet or .arrow file"
+_FOLDER_SUFFIXES = (".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz")
 
 
 def parse_token_range(text: str) -> tuple[int, int]:
-    """The lengths in tokens, both inclusive, that `text` ("30:150") asks for; raises PromptError when it cannot be."""
+    """The lengths in tokens, both inclusive, that `text` ("30:150") names; raises PromptError when it cannot be."""
     match = re.fullmatch(r"\s*(\d+)\s*:\s*(\d+)\s*", text, re.ASCII)
     if match is None:
-        raise PromptError(f"--prompt-tokens: expected MIN:MAX such as 30:150, got {text!r}")
+        raise PromptError(f"--prompt-tokens: expected MIN:MAX such as 30:150, got {text!r}.")
     tokens_min, tokens_max = int(match[1]), int(match[2])
     if tokens_max == 0 or tokens_min > tokens_max:
-        raise PromptError(f"--prompt-tokens: expected MIN no greater than MAX, and MAX at least 1, got {text!r}")
+        raise PromptError(f"--prompt-tokens: expected MIN no greater than MAX, and MAX at least 1, got {text!r}.")
     return tokens_min, tokens_max
 
 
@@ -58,221 +50,209 @@ def load_prompts(
     tokens_max: int,
     counter: TokenCounter,
     text_column: str | None = None,
+    seed: int = 0,
 ) -> PromptSet:
     """The prompts of `source` that have tokens_min to tokens_max tokens (both inclusive), in the source's order.
 
-    `source` is "sample" (packaged), "dolly" (databricks-dolly-15k), "hf:OWNER/NAME[@SPLIT]" (any data set of the
-    Hugging Face hub, split train unless named) or the path of a .jsonl, .json, .csv or .parquet file. `text_column`
-    overrides the choice of column. Rows without text, outside of the lengths, or with
-    messages of other roles than user, assistant and system are left out and counted.
+    `source` is "sample" (packaged), "dolly" (databricks-dolly-15k), "hf:OWNER/NAME[:CONFIG][@SPLIT]" (any data set of
+    the Hugging Face hub, split train unless named), the path of a .jsonl, .json, .csv, .parquet or .arrow file, the
+    first three also compressed by gzip, or a folder of .jsonl files. Files are read as a stream. `text_column`
+    overrides the choice of column. Rows without text, outside of the lengths, with messages of other roles than user,
+    assistant and system, and spans that are no request are left out and counted. `seed`: of prompts that a generator
+    file describes.
 
     Raises PromptError, in one sentence, when the source cannot be read or leaves no prompt. No source ever stands in
     for another.
     """
     table = _read(source)
-    column = _text_column(source, table.columns, text_column)
-    conversation_in = _reader(source, column, with_context=column == "instruction" and "context" in table.columns)
-    # Only what is used: a picture or a sound in another column would be decoded on the way.
-    used = [name for name in table.columns if name in (column, "context", "category")]
-    prompts: list[Prompt] = []
-    row_count = without_text = of_other_roles = by_length = 0
+    generated = _generated(source, table, counter, seed) if text_column is None else None
+    table, wanted = generated or _format(source, table, text_column)
+    collector = PromptCollector()
+    row_count = images = 0
+    left_out: Counter[str] = Counter()
+    unused: Counter[str] = Counter()
     shortest, longest = None, 0
-    for row_count, row in enumerate(_rows(source, table, used), start=1):
-        try:
-            conversation = conversation_in(row, row_count)
-        except OtherRole:
-            of_other_roles += 1
+    for row_count, content in enumerate(_read_rows(source, table, wanted), start=1):
+        if isinstance(content, str):
+            left_out[content] += 1
             continue
-        if not conversation.text:
-            without_text += 1
+        if not content.conversation.text:
+            left_out["without_text"] += 1
             continue
-        prompt = Prompt(conversation.text, 0, _category(row), str(row_count), conversation.system, conversation.earlier)
+        prompt = _prompt_of(content, row_count)
         tokens = sum(counter.count(turn.text) for turn in prompt.messages)
         shortest = tokens if shortest is None else min(shortest, tokens)
         longest = max(longest, tokens)
         if tokens_min <= tokens <= tokens_max:
-            prompts.append(replace(prompt, tokens=tokens))
+            images += content.images
+            unused.update(content.unused)
+            collector.add(replace(prompt, tokens=tokens))
         else:
-            by_length += 1
-    if row_count == 0:
-        raise PromptError(f"prompts from {source!r}: there are no rows in it; give a source with prompts")
+            left_out["by_length"] += 1
     if shortest is None:
-        roles = f" ({of_other_roles} have messages of other roles than user, assistant and system)"
-        raise PromptError(
-            f"prompts from {source!r}: none of its {row_count} rows has any text{roles if of_other_roles else ''}"
-        )
-    if not prompts:
+        raise _nothing_to_send(source, row_count, left_out)
+    if not collector.stats.lengths:
         raise PromptError(
             f"prompts from {source!r}: none of its {row_count} rows has {tokens_min} to {tokens_max} tokens; by "
             f"{counter.name} they have {shortest if shortest == longest else f'{shortest} to {longest}'}; "
-            "widen --prompt-tokens"
+            "widen --prompt-tokens."
         )
-    kept = tuple(prompts)
-    left_out = LeftOut(row_count, by_length, without_text, of_other_roles)
-    return PromptSet(source, kept, counter.name, fingerprint_of(kept), left_out)
+    kept = collector.prompts()
+    rows = _left_out(row_count, left_out, images, unused)
+    return PromptSet(source, kept, counter.name, collector.fingerprint, rows, collector.stats)
 
 
-def _rows(source: str, table: _Table, used: list[str]) -> Iterator[Row]:
+def _nothing_to_send(source: str, rows: int, counts: Counter[str]) -> PromptError:
+    if rows == 0:
+        return PromptError(f"prompts from {source!r}: there are no rows in it; give a source with prompts.")
+    why = _left_out(rows, counts - Counter(without_text=rows)).notice()
+    return PromptError(f"prompts from {source!r}: none of its {rows} rows has any text{f' ({why})' if why else ''}.")
+
+
+def _left_out(rows: int, counts: Counter[str], images: int = 0, unused: Mapping[str, int] | None = None) -> LeftOut:
+    """counts: by the field of `LeftOut`."""
+    spans = counts["failed_spans"], counts["other_spans"]
+    return LeftOut(
+        rows, counts["by_length"], counts["without_text"], counts["of_other_roles"], images, *spans, unused or {}
+    )
+
+
+def _prompt_of(content: RowContent, number: int) -> Prompt:
+    conversation = content.conversation
+    return Prompt(
+        conversation.text,
+        0,
+        content.category,
+        str(number),
+        conversation.system,
+        conversation.earlier,
+        custom_id=content.custom_id,
+        max_tokens=content.max_tokens,
+        body_overrides=content.body_overrides,
+        endpoint=content.endpoint,
+        model=content.model,
+        later=conversation.later,
+        tool_fields=conversation.tool_fields,
+    )
+
+
+def _read_rows(source: str, table: PromptTable, wanted: RowFormat) -> Iterator[RowContent | str]:
+    """What each row sends; for one that is left out the field of `LeftOut` that counts it. Raises PromptError."""
+    rows = enumerate(_rows(source, table, wanted), start=1)
+    number = 0
+    while True:
+        try:
+            number, row = next(rows, (number, None))
+            if row is None:
+                return
+            yield wanted.read(row)
+        except OtherRole:
+            yield "of_other_roles"
+        except SkippedSpan as skipped:
+            yield skipped.reason
+        except RowError as error:
+            place = table.place(error.row or number)
+            raise PromptError(f"prompts from {source!r}: {place}: {error}.") from None
+
+
+def _rows(source: str, table: PromptTable, wanted: RowFormat) -> Iterator[Row]:
     try:
-        yield from table.rows(used)
+        yield from table.rows(list(wanted.columns))
+    except RowError:
+        raise
+    except (UnsoundRows, OSError) as error:
+        raise _unsound(source, error) from None
     except Exception as error:  # bytes that are no UTF-8, features that need yet another library
         raise PromptError(
-            f"prompts from {source!r}: its rows cannot be read ({first_line(error)}); expected text in UTF-8"
+            f"prompts from {source!r}: its rows cannot be read ({first_line(error)}); expected text in UTF-8."
         ) from None
 
 
-def _read(source: str) -> _Table:
+def _read(source: str) -> PromptTable:
     if source == "sample":
         rows = [json.loads(line) for line in SAMPLE_FILE.read_text(encoding="utf-8").splitlines()]
-        return _Table(tuple(rows[0]), lambda _: rows)
+        return PromptTable(tuple(rows[0]), lambda _: rows)
     if source == "dolly":
-        return _read_hub(source, DOLLY, "train")
+        return read_hub(source, DOLLY)
     if source.startswith("hf:"):
-        match = _HUB_SOURCE.fullmatch(source)
-        if match is None:
-            raise PromptError(f"prompts from {source!r}: expected hf:OWNER/NAME or hf:OWNER/NAME@SPLIT")
-        return _read_hub(source, match["name"], match["split"] or "train")
+        return read_hub(source, HubDataSet.of(source))
     return _read_file(source)
 
 
-def _read_file(source: str) -> _Table:
+def _read_file(source: str) -> PromptTable:
     path = Path(source).expanduser()
     if path.is_dir():
-        raise PromptError(f"prompts from {source!r}: that is a folder; give {_FILE_KINDS} inside it")
+        return _read_folder(source, path)
+    _check_file(source, path)
+    kind = kind_of(path)
+    if kind is None:
+        raise PromptError(f"prompts from {source!r}: expected {_FILE_KINDS}, got {path.suffix or 'no suffix'!r}.")
+    if path.stat().st_size == 0:
+        raise PromptError(f"prompts from {source!r}: the file is empty; give one with prompts.")
+    try:
+        return kind.open_table(path)
+    except (UnsoundRows, OSError) as error:
+        raise _unsound(source, error) from None
+
+
+def _read_folder(source: str, folder: Path) -> PromptTable:
+    """The files of JSON lines in a folder, in the order of their names."""
+    names = [path for path in folder.iterdir() if path.name.lower().endswith(_FOLDER_SUFFIXES)]
+    paths = sorted(path for path in names if path.is_file())
+    if not paths:
+        raise PromptError(f"prompts from {source!r}: that is a folder without .jsonl files; give {_FILE_KINDS}.")
+    for path in paths:
+        _check_file(source, path)
+    try:
+        return folder_table(paths)
+    except (UnsoundRows, OSError) as error:
+        raise _unsound(source, error) from None
+
+
+def _check_file(source: str, path: Path) -> None:
     try:
         check_file(path, _MOST_FILE_BYTES)
     except MissingFile:
         raise PromptError(
-            f"prompts from {source!r}: no such file; expected sample, dolly, hf:OWNER/NAME[@SPLIT] or {_FILE_KINDS}"
+            f"prompts from {source!r}: no such file; expected sample, dolly, {HUB_FORM} or {_FILE_KINDS}."
         ) from None
     except UnusableFile as error:
-        raise PromptError(f"prompts from {source!r}: the file {error}") from None
-    builder = _FILE_BUILDERS.get(path.suffix.lower())
-    if builder is None:
-        raise PromptError(f"prompts from {source!r}: expected {_FILE_KINDS}, got {path.suffix or 'no suffix'!r}")
-    if path.stat().st_size == 0:
-        raise PromptError(f"prompts from {source!r}: the file is empty; give one with prompts")
-    if builder == "json" and is_nested_deeper(path, _DEEPEST_JSON, by_line=path.suffix.lower() == ".jsonl"):
-        raise PromptError(f"prompts from {source!r}: the file has JSON nested deeper than {_DEEPEST_JSON} levels")
-    # Cells that read "NA" or "null" are text here, not missing values.
-    options = {"keep_default_na": False} if builder == "csv" else {}
-    try:
-        return _load_uncached(builder, "train", data_files=str(path.absolute()), **options)
-    except Exception as error:  # pyarrow's, pandas', decoding's and datasets' own all mean one thing
-        if _says_empty(error):
-            raise PromptError(f"prompts from {source!r}: there are no rows in it; give a file with prompts") from None
-        kind = {"json": "JSON", "csv": "CSV", "parquet": "Parquet"}[builder]
-        raise PromptError(f"prompts from {source!r}: the file is not sound {kind} ({first_line(error)})") from None
+        raise PromptError(f"prompts from {source!r}: the file {error}.") from None
 
 
-def _read_hub(source: str, name: str, split: str) -> _Table:
-    import datasets
-    from huggingface_hub import utils as hub
-
-    if Path(name).exists():
-        raise PromptError(
-            f"prompts from {source!r}: {name!r} in the working directory would be read in place of the hub's data set; "
-            "run from another folder, or give the path of a file in it"
-        )
-    ways_out = "use --prompts sample, or --prompts PATH with a local file"
-    try:
-        try:
-            with quiet(datasets.utils, hub):
-                loaded = datasets.load_dataset(name, split=split)
-            return _Table(tuple(loaded.column_names), loaded.select_columns)
-        except Exception as error:
-            if not _says_unreachable(error):
-                raise
-            cached = _read_hub_cache(name, split)
-    except datasets.exceptions.DatasetNotFoundError:
-        raise PromptError(
-            f"prompts from {source!r}: {name} is not on the Hugging Face hub, or not for this login; "
-            f"check the name, log in (hf auth login), {ways_out}"
-        ) from None
-    except Exception as error:  # no such split, several configurations, broken files, a failing hub
-        raise PromptError(
-            f"prompts from {source!r}: {name} cannot be loaded ({first_line(error)}); {ways_out}"
-        ) from None
-    if cached is None:
-        raise PromptError(
-            f"prompts from {source!r}: the Hugging Face hub cannot be reached and its cache here holds no {name}; "
-            f"fill the cache once with a network (hf download --repo-type dataset {name}), {ways_out}"
-        )
-    return cached
-
-
-def _read_hub_cache(name: str, split: str) -> _Table | None:
-    """The same data set from the hub's cache on this disk; None when it is not there.
-
-    Offline, `datasets` looks only among the tables that it has prepared itself, not at files that were downloaded.
-    """
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import LocalEntryNotFoundError
-
-    try:
-        snapshot = snapshot_download(name, repo_type="dataset", local_files_only=True)
-    except LocalEntryNotFoundError:
-        return None
-    # A data set's card alone is cached whenever its page was asked for.
-    if not any(file.suffix in _FILE_BUILDERS for file in Path(snapshot).rglob("*")):
-        return None
-    return _load_uncached(snapshot, split)
-
-
-def _load_uncached(builder: str, split: str, **options: Any) -> _Table:
-    """Rows read through `datasets`, whose own cache is in a temporary folder: the user's is left as it was."""
-    import datasets
-    from huggingface_hub import utils as hub
-
-    with tempfile.TemporaryDirectory(prefix="tokenswarm-") as folder, quiet(datasets.utils, hub):
-        loaded = datasets.load_dataset(builder, split=split, cache_dir=folder, keep_in_memory=True, **options)
-    return _Table(tuple(loaded.column_names), loaded.select_columns)
-
-
-def _says_empty(error: Exception) -> bool:
-    message = f"{error} {error.__cause__}"
-    return isinstance(error, StopIteration) or "corresponds to no data" in message or "No columns to parse" in message
-
-
-def _says_unreachable(error: BaseException | None) -> bool:
-    while error is not None:
-        if _UNREACHABLE.intersection(kind.__name__ for kind in type(error).__mro__):
-            return True
-        error = error.__cause__ or error.__context__
-    return False
-
-
-def _text_column(source: str, columns: tuple[str, ...], asked_for: str | None) -> str:
-    wanted = (asked_for,) if asked_for else _TEXT_COLUMNS
-    for name in wanted:
-        if name in columns:
-            return name
-    found = ", ".join(columns) or "none"
-    raise PromptError(
-        f"prompts from {source!r}: expected a column {asked_for or _EXPECTED_COLUMNS}, found the columns {found}"
+def _unsound(source: str, error: Exception) -> PromptError:
+    kind = kind_of(Path(source))
+    return PromptError(
+        f"prompts from {source!r}: the file is not sound {kind.name if kind else 'data'} ({first_line(error)})."
     )
 
 
-def _reader(source: str, column: str, *, with_context: bool) -> Callable[[Row, int], Conversation]:
-    """A function from (row, its number from 1) to what the row sends, without text when it sends nothing. That raises
-    OtherRole, and PromptError for a cell that is neither text nor a conversation."""
-
-    def conversation_in(row: Row, number: int) -> Conversation:
-        asked = conversation_of(row[column])
-        context = conversation_of(row["context"]) if with_context else Conversation("")
-        if asked is None or context is None:
-            blamed = column if asked is None else "context"
-            kind = type(row[blamed]).__name__
-            raise PromptError(
-                f"prompts from {source!r}: expected text in column {blamed!r}, got {kind} in row {number}"
-            )
-        if context.text and asked.text:
-            return asked._replace(text=f"{context.text}\n\n{asked.text}")
-        return asked
-
-    return conversation_in
+def _generated(
+    source: str, table: PromptTable, counter: TokenCounter, seed: int
+) -> tuple[PromptTable, RowFormat] | None:
+    try:
+        return generator_format(table, Path(source).expanduser().parent, counter.count, seed)
+    except RowError as error:
+        raise PromptError(f"prompts from {source!r}: {error}.") from None
+    except (UnsoundRows, OSError) as error:
+        raise _unsound(source, error) from None
 
 
-def _category(row: Row) -> str:
-    category = row.get("category")
-    return category if isinstance(category, str) else ""
+def _format(source: str, table: PromptTable, text_column: str | None) -> tuple[PromptTable, RowFormat]:
+    try:
+        sessions = session_format(table) if text_column is None else None
+    except (UnsoundRows, OSError) as error:
+        raise _unsound(source, error) from None
+    if sessions is not None:
+        return sessions
+    wanted = row_format(table, text_column)
+    if wanted is not None:
+        return table, wanted
+    if not table.columns:
+        raise PromptError(f"prompts from {source!r}: there are no rows in it; give a source with prompts.")
+    found = ", ".join(table.columns)
+    ways_out = "; name another with --prompts-column" if text_column is None else ""
+    raise PromptError(
+        f"prompts from {source!r}: expected a column {text_column or _EXPECTED_COLUMNS}, found the columns {found}"
+        f"{ways_out}."
+    )

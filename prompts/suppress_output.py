@@ -1,13 +1,14 @@
 """Third-party loaders, kept from writing over the run's own output."""
 
 import logging
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from types import ModuleType
 
 
 @contextmanager
-def quiet(*talkers: ModuleType) -> Iterator[None]:
+def suppress_output(*talkers: ModuleType) -> Iterator[None]:
     """No progress bars and no log lines inside from `talkers` (`datasets.utils`, `huggingface_hub.utils`).
 
     These libraries log a failure and then raise it: only the raised one is wanted, as a sentence of ours.
@@ -21,6 +22,12 @@ def quiet(*talkers: ModuleType) -> Iterator[None]:
                 restore.callback(talker.enable_progress_bars)
                 talker.disable_progress_bars()
         yield
+
+
+def announce_download(what: str) -> None:
+    """Print at once, on the standard error, that `what` is loaded from the hub: it may take half a minute, and happens
+    before logging is set up."""
+    print(f"Loading {what} from the Hugging Face hub or its cache on this machine …", file=sys.stderr, flush=True)
 
 
 def first_line(error: BaseException, limit: int = 160) -> str:

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from prompts.records import PromptError
-from sanitize import UnusableFile, read_text
+from tokenswarm.prompts.prompt_records import PromptError
+from tokenswarm.sanitize import UnusableFile, read_text
 
 #: Some four million tokens.
 _MOST_BYTES = 16 * 2**20
@@ -36,7 +36,7 @@ def load_system_prompt(path: str | None) -> str:
     try:
         text = read_text(Path(path).expanduser(), _MOST_BYTES).strip()
     except UnusableFile as error:
-        raise PromptError(f"system prompt file {path!r} {error}") from None
+        raise PromptError(f"system prompt file {path!r} {error}.") from None
     if not text:
-        raise PromptError(f"system prompt file {path!r} is empty; give a file with text, or leave the option out")
+        raise PromptError(f"system prompt file {path!r} is empty; give a file with text, or leave the option out.")
     return text

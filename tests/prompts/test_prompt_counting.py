@@ -9,7 +9,7 @@ from tokenizers.pre_tokenizers import Whitespace
 from tokenizers.processors import TemplateProcessing
 from tokenizers.trainers import WordLevelTrainer
 
-from prompts import PromptError, token_counter
+from tokenswarm.prompts import PromptError, token_counter
 
 
 def words_tokenizer() -> Tokenizer:

@@ -4,8 +4,10 @@ The libraries read their environment when they are imported, so each case runs i
 the standard library with gevent first, as a load generator does.
 """
 
+import gzip
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +17,8 @@ from tokenizers import Tokenizer
 from tokenizers.models import BPE
 from tokenizers.pre_tokenizers import ByteLevel
 from tokenizers.trainers import BpeTrainer
+
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -26,7 +30,7 @@ SCRIPT = """
 from gevent import monkey
 monkey.patch_all()
 import json, sys
-from prompts import PromptError, load_prompts, token_counter
+from tokenswarm.prompts import PromptError, load_prompts, token_counter
 answers = []
 for source, tokenizer in json.loads(sys.argv[1]):
     try:
@@ -38,7 +42,7 @@ print(json.dumps(answers))
 """
 
 
-def put_in_cache(home: Path, repository: str, *files: tuple[str, str]) -> None:
+def put_in_cache(home: Path, repository: str, *files: tuple[str, str | bytes]) -> None:
     """Lays `files` (name, content) out under `home` as the hub's client leaves a downloaded repository."""
     folder = home / "hub" / repository
     (folder / "refs").mkdir(parents=True)
@@ -46,7 +50,7 @@ def put_in_cache(home: Path, repository: str, *files: tuple[str, str]) -> None:
     for name, content in files:
         file = folder / "snapshots" / COMMIT / name
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(content, encoding="utf-8")
+        file.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
 def as_jsonl(rows: list[dict[str, str]]) -> str:
@@ -64,12 +68,21 @@ def trained_tokenizer() -> str:
 
 
 def answers(home: Path, *cases: tuple[str, str | None]) -> list[object]:
-    """What each (source, tokenizer) gives without a network; fails if anything was written to standard error."""
+    """What each (source, tokenizer) gives without a network; fails if standard error has more than what is loaded."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
     environment |= {"HF_HOME": str(home), "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-c", SCRIPT, json.dumps(cases)]
     done = subprocess.run(command, cwd=home, env=environment, capture_output=True, text=True, timeout=120, check=False)
-    assert (done.returncode, done.stderr) == (0, "")
+    assert done.returncode == 0, done.stderr
+    # Loading is announced, as it may take long; the libraries write nothing of their own.
+    assert all(line.startswith("Loading ") for line in done.stderr.splitlines()), done.stderr
+    named = [
+        source.removeprefix("hf:").partition("@")[0].partition(":")[0]
+        for source, _ in cases
+        if source.startswith("hf:")
+    ]
+    assert all(f"prompts from {name}" in done.stderr for name in named if name)
+    assert all(f"tokenizer {name}" in done.stderr for _, name in cases if name and name.count("/") == 1)
     answered: list[object] = json.loads(done.stdout)
     return answered
 
@@ -121,7 +134,7 @@ def test_what_the_cache_lacks_is_refused_with_the_ways_out(full: Path) -> None:
         ("hf:nobody/nothing", None),
         ("dolly", "nobody/model"),
     )
-    ways_out = "use --prompts sample, or --prompts PATH with a local file"
+    ways_out = "use --prompts sample, or --prompts PATH with a local file."
     assert str(split).startswith("prompts from 'hf:someone/questions@dev': someone/questions cannot be loaded (")
     assert 'Unknown split "dev"' in str(split)
     assert str(split).endswith(ways_out)
@@ -134,8 +147,79 @@ def test_what_the_cache_lacks_is_refused_with_the_ways_out(full: Path) -> None:
     assert tokenizer == (
         "tokenizer 'nobody/model': the Hugging Face hub cannot be reached and its cache here holds no such tokenizer; "
         "fill the cache once with a network (hf download nobody/model tokenizer.json), give a tokenizer.json or a "
-        "folder with one, or leave the tokenizer out to have tokens estimated"
+        "folder with one, or leave the tokenizer out to have tokens estimated."
     )
+
+
+CARD_OF_TWO = """---
+configs:
+- config_name: main
+  data_files:
+  - {split: train, path: main/train.csv}
+  - {split: test, path: main/test.csv}
+- config_name: socratic
+  data_files:
+  - {split: train, path: socratic/train.csv}
+---
+# Two configurations
+"""
+
+
+def test_a_configuration_is_chosen_by_its_name(tmp_path: Path) -> None:
+    put_in_cache(
+        tmp_path,
+        "datasets--someone--grade-school",
+        ("README.md", CARD_OF_TWO),
+        *((f"{name}.csv", f"question\nFrom {name}?\n") for name in ("main/train", "main/test", "socratic/train")),
+    )
+    main, test, socratic, none, unknown, other_split = answers(
+        tmp_path,
+        ("hf:someone/grade-school:main", None),
+        ("hf:someone/grade-school:main@test", None),
+        ("hf:someone/grade-school:socratic@train", None),
+        ("hf:someone/grade-school", None),
+        ("hf:someone/grade-school:both@test", None),
+        ("hf:someone/grade-school:socratic@test", None),
+    )
+    for found, file in ((main, "main/train"), (test, "main/test"), (socratic, "socratic/train")):
+        assert isinstance(found, list)
+        assert [row[0] for row in found[1:]] == [f"From {file}?"]
+    assert str(none).endswith(
+        "someone/grade-school has several configurations; name one of main, socratic, for example "
+        "hf:someone/grade-school:main."
+    )
+    assert str(unknown).endswith(
+        "someone/grade-school has no configuration both; name one of main, socratic, for example "
+        "hf:someone/grade-school:main@test."
+    )
+    assert 'Unknown split "test"' in str(other_split)
+
+
+def test_a_hub_that_cannot_be_reached_is_noticed_in_seconds(tmp_path: Path) -> None:
+    """Its client tries for half a minute, in silence. The cache is used all the same."""
+    put_in_cache(tmp_path, "datasets--someone--questions", ("train.csv", "question\nHow old?\n"))
+    put_in_cache(tmp_path, "models--someone--model", ("tokenizer.json", trained_tokenizer()))
+    with socket.create_server(("127.0.0.1", 0)) as gone:
+        endpoint = f"http://127.0.0.1:{gone.getsockname()[1]}"
+    # A client that tries again sleeps in between.
+    script = SCRIPT.replace("answers = []", _COUNT_SLEEPS).replace("dumps(answers)", "dumps([*answers, sum(slept_s)])")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
+    environment |= {"HF_HOME": str(tmp_path), "HF_ENDPOINT": endpoint, "PYTHONPATH": str(ROOT)}
+    cases = [("hf:someone/questions", "someone/model"), ("hf:nobody/nothing", None)]
+    command = [sys.executable, "-c", script, json.dumps(cases)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=True)
+    found, missing, slept_s = json.loads(done.stdout)
+    assert [row[0] for row in found[1:]] == ["How old?"]
+    assert "the Hugging Face hub cannot be reached and its cache here holds no nobody/nothing" in missing
+    assert f"{endpoint} cannot be reached" in done.stderr
+    assert slept_s == 0
+
+
+_COUNT_SLEEPS = """
+import time
+slept_s, answers = [], []
+time.sleep = slept_s.append
+"""
 
 
 def test_an_empty_cache_never_turns_dolly_into_the_sample(tmp_path: Path) -> None:
@@ -143,3 +227,31 @@ def test_an_empty_cache_never_turns_dolly_into_the_sample(tmp_path: Path) -> Non
     assert str(refused).startswith("prompts from 'dolly': the Hugging Face hub cannot be reached")
     assert "use --prompts sample" in str(refused)
     assert list(tmp_path.rglob("*.*")) == []
+
+
+def test_json_that_is_nested_too_deep_is_refused_before_a_parser_overflows(tmp_path: Path) -> None:
+    """pyarrow's would end the process without a word. Brackets in a text are no nesting."""
+    deep = '{"prompt":' + "[" * 200_000 + "]" * 200_000 + "}\n"
+    text = "[" * 900
+    put_in_cache(tmp_path, "datasets--someone--lines", ("data.jsonl", as_jsonl([{"prompt": "Why?"}] * 9) + deep))
+    put_in_cache(
+        tmp_path,
+        "datasets--someone--zipped",
+        ("train.jsonl", as_jsonl([{"prompt": "Why?"}])),
+        ("test.jsonl.gz", gzip.compress(deep.encode())),
+    )
+    put_in_cache(tmp_path, "datasets--someone--document", ("data.json", f"[{deep}]"))
+    put_in_cache(tmp_path, "datasets--someone--sound", ("data.jsonl", as_jsonl([{"prompt": text}] * 2)))
+    (tmp_path / "tokenizer.json").write_text(trained_tokenizer())
+    lines, zipped, document, sound = answers(
+        tmp_path,
+        ("hf:someone/lines", None),
+        ("hf:someone/zipped", None),
+        ("hf:someone/document", None),
+        ("hf:someone/sound", str(tmp_path / "tokenizer.json")),
+    )
+    for refused, name in ((lines, "lines"), (zipped, "zipped"), (document, "document")):
+        assert str(refused).startswith(f"prompts from 'hf:someone/{name}': someone/{name} cannot be loaded (")
+        assert "has JSON nested deeper than 200 levels); use --prompts sample" in str(refused)
+    assert isinstance(sound, list)
+    assert [row[0] for row in sound[1:]] == [text] * 2

@@ -8,7 +8,15 @@ from itertools import pairwise
 
 import pytest
 
-from prompts import Prompt, PromptError, PromptMarker, PromptReuse, Turn, estimate_tokens, new_run_nonce
+from tokenswarm.prompts import (
+    ChatMessage,
+    Prompt,
+    PromptError,
+    PromptMarker,
+    PromptReuse,
+    estimate_tokens,
+    new_run_nonce,
+)
 
 WHY = Prompt("Why is the sky blue?", 6, "science", "7")
 HOW = Prompt("How do bees fly?", 5, "science", "8")
@@ -79,7 +87,7 @@ def test_more_workers_than_there_are_nonces_for_are_refused() -> None:
 
 
 def test_a_conversation_has_the_nonce_before_its_first_message_and_its_system_message() -> None:
-    chat = replace(WHY, system="Be kind.", earlier=(Turn("user", "Hello?"), Turn("assistant", "Hello.")))
+    chat = replace(WHY, system="Be kind.", earlier=(ChatMessage("user", "Hello?"), ChatMessage("assistant", "Hello.")))
     marked = marker().mark(chat, 0)
     assert marked.text == WHY.text
     assert re.fullmatch(r"[0-9a-f]{12}\n\nBe kind\.", marked.system or "")

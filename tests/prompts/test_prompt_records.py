@@ -5,8 +5,8 @@ import json
 
 import pytest
 
-from prompts import Prompt, PromptError, PromptSet
-from prompts.records import fingerprint_of
+from tokenswarm.prompts import Prompt, PromptError, PromptSet
+from tokenswarm.prompts.prompt_records import fingerprint_of
 
 
 def prompt_set(*prompts: Prompt) -> PromptSet:
@@ -40,6 +40,25 @@ def test_the_fingerprint_depends_on_texts_and_their_borders_alone() -> None:
     assert fingerprint_of((Prompt("ab", 7), Prompt("c", 9))) == original
     assert fingerprint_of((Prompt("a", 1), Prompt("bc", 1))) != original
     assert fingerprint_of((Prompt("c", 1), Prompt("ab", 1))) != original
+
+
+def test_the_fingerprint_depends_on_what_a_row_sets_for_its_request() -> None:
+    prints = {
+        fingerprint_of((prompt, Prompt("c", 1)))
+        for prompt in (
+            Prompt("ab", 1),
+            Prompt("ab", 1, max_tokens=8),
+            Prompt("ab", 1, endpoint="completions"),
+            Prompt("ab", 1, body_overrides={"temperature": 0}),
+            Prompt("ab", 1, body_overrides={"temperature": 1}),
+        )
+    }
+    assert len(prints) == 5
+    ordered = {"seed": 1, "temperature": 0}
+    swapped = {"temperature": 0, "seed": 1}
+    assert fingerprint_of((Prompt("a", 1, body_overrides=ordered),)) == fingerprint_of(
+        (Prompt("a", 1, body_overrides=swapped),)
+    )
 
 
 def test_a_set_without_prompts_is_refused() -> None:

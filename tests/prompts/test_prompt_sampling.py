@@ -1,7 +1,7 @@
 """The order in which workers ask."""
 
-from prompts import Prompt, PromptSet, Sampler
-from prompts.records import fingerprint_of
+from tokenswarm.prompts import Prompt, PromptSet, Sampler
+from tokenswarm.prompts.prompt_records import fingerprint_of
 
 
 def numbered(count: int) -> PromptSet:

@@ -9,7 +9,8 @@ from pathlib import Path
 import datasets
 import pytest
 
-from prompts import Prompt, PromptError, PromptSet, TokenCounter, load_prompts, parse_token_range
+from tokenswarm.prompts import Prompt, PromptError, PromptSet, TokenCounter, hub, load_prompts, parse_token_range
+from tokenswarm.prompts.file_rows import PromptTable
 
 WORDS = TokenCounter("words", lambda text: len(text.split()))
 
@@ -36,8 +37,9 @@ def refusal(source: str | Path, **options: object) -> str:
     error = caught.value
     assert error.__cause__ is None
     assert error.__suppress_context__ or error.__context__ is None
-    assert "\n" not in str(error)
-    return str(error)
+    sentence = str(error)
+    assert "\n" not in sentence and sentence.endswith(".")
+    return sentence.removesuffix(".")
 
 
 class TestColumns:
@@ -139,7 +141,7 @@ class TestColumns:
         file = jsonl(tmp_path / "rows.jsonl", {"id": 1, "answer": "x"})
         assert refusal(file) == (
             f"prompts from {str(file)!r}: expected a column instruction (with context, if any), prompt, question, "
-            "text, messages or conversations, found the columns id, answer"
+            "text, messages or conversations, found the columns id, answer; name another with --prompts-column"
         )
 
     def test_rows_without_text_are_passed_over(self, tmp_path: Path) -> None:
@@ -152,7 +154,7 @@ class TestColumns:
 
     def test_a_cell_that_is_no_text_is_refused_with_its_row(self, tmp_path: Path) -> None:
         file = jsonl(tmp_path / "rows.jsonl", {"prompt": 3}, {"prompt": 4})
-        assert refusal(file).endswith("expected text in column 'prompt', got int in row 1")
+        assert refusal(file).endswith("row 1: expected text in column 'prompt', got int")
 
 
 class TestFiles:
@@ -189,16 +191,21 @@ class TestFiles:
 
     def test_what_is_neither_a_known_source_nor_a_file_is_refused_with_the_choices(self) -> None:
         assert refusal("dolli") == (
-            "prompts from 'dolli': no such file; expected sample, dolly, hf:OWNER/NAME[@SPLIT] "
-            "or a .jsonl, .json, .csv or .parquet file"
+            "prompts from 'dolli': no such file; expected sample, dolly, hf:OWNER/NAME[:CONFIG][@SPLIT] "
+            "or a .jsonl, .json, .csv (also .gz), .parquet or .arrow file"
         )
 
     def test_a_folder_is_refused(self, tmp_path: Path) -> None:
-        assert "that is a folder; give a .jsonl, .json, .csv or .parquet file inside it" in refusal(tmp_path)
+        assert (
+            "that is a folder without .jsonl files; give a .jsonl, .json, .csv (also .gz), .parquet or .arrow file"
+            in refusal(tmp_path)
+        )
 
     def test_an_unknown_kind_of_file_is_refused(self, tmp_path: Path) -> None:
         (tmp_path / "a.txt").write_text("hello")
-        assert refusal(tmp_path / "a.txt").endswith("expected a .jsonl, .json, .csv or .parquet file, got '.txt'")
+        assert refusal(tmp_path / "a.txt").endswith(
+            "expected a .jsonl, .json, .csv (also .gz), .parquet or .arrow file, got '.txt'"
+        )
 
     @pytest.mark.parametrize("name", ["a.jsonl", "a.json", "a.csv", "a.parquet"])
     def test_an_empty_file_is_refused(self, tmp_path: Path, name: str) -> None:
@@ -208,7 +215,7 @@ class TestFiles:
     @pytest.mark.parametrize(("name", "content"), [("a.jsonl", "\n\n"), ("a.json", "[]"), ("a.csv", "prompt,n\n")])
     def test_a_file_without_rows_is_refused(self, tmp_path: Path, name: str, content: str) -> None:
         (tmp_path / name).write_text(content)
-        assert refusal(tmp_path / name).endswith("there are no rows in it; give a file with prompts")
+        assert refusal(tmp_path / name).endswith("there are no rows in it; give a source with prompts")
 
     @pytest.mark.parametrize(
         ("name", "content", "kind"),
@@ -229,7 +236,8 @@ class TestFiles:
 
     def test_json_in_another_encoding_is_refused(self, tmp_path: Path) -> None:
         (tmp_path / "a.jsonl").write_bytes(b'{"prompt": "caf\xe9\xff"}\n')
-        assert re.search(r"\('utf-8' codec can't decode .*\); expected text in UTF-8$", refusal(tmp_path / "a.jsonl"))
+        sentence = refusal(tmp_path / "a.jsonl")
+        assert re.search(r"the file is not sound JSON \(line 1: 'utf-8' codec can't decode .*\)$", sentence)
 
 
 class TestLengths:
@@ -248,6 +256,16 @@ class TestLengths:
         deep.write_text('{"prompt":' + "[" * 200_000 + "]" * 200_000 + "}\n")
         assert "nested deeper" in refusal(deep)
 
+    @pytest.mark.parametrize("text", ["\\", 'a"b', '"', "\\\\", '\\"'])
+    def test_nesting_is_counted_whatever_the_texts_beside_it_hold(self, tmp_path: Path, text: str) -> None:
+        """An escaped backslash before the closing quote does not escape the quote, and an escaped quote closes none."""
+        deep = tmp_path / "deep.jsonl"
+        row = f'{{"a":{json.dumps(text)},"prompt":{"[" * 200_000}{"]" * 200_000},"z":""}}\n'
+        deep.write_text(row)
+        assert "nested deeper" in refusal(deep)
+        flat = jsonl(tmp_path / "flat.jsonl", {"prompt": text + "[" * 5000 + text, "z": ""})
+        assert [prompt.text for prompt in load(flat).prompts] == [text + "[" * 5000 + text]
+
     def test_nothing_of_that_length_is_refused_with_the_lengths_found(self, tmp_path: Path) -> None:
         file = jsonl(tmp_path / "a.jsonl", {"prompt": "one"}, {"prompt": ""}, {"prompt": "one two three"})
         assert refusal(file, tokens_min=30, tokens_max=150) == (
@@ -263,7 +281,7 @@ class TestLengths:
     def test_what_is_no_range_is_refused_with_an_example(self, text: str) -> None:
         with pytest.raises(PromptError) as caught:
             parse_token_range(text)
-        assert str(caught.value) == f"--prompt-tokens: expected MIN:MAX such as 30:150, got {text!r}"
+        assert str(caught.value) == f"--prompt-tokens: expected MIN:MAX such as 30:150, got {text!r}."
 
     @pytest.mark.parametrize("text", ["150:30", "0:0"])
     def test_a_range_that_nothing_can_meet_is_refused(self, text: str) -> None:
@@ -274,7 +292,7 @@ class TestLengths:
 class TestHubNames:
     @pytest.mark.parametrize("source", ["hf:", "hf:squad", "hf:json", "hf:a/b/c", "hf:a/b@", "hf:a b/c"])
     def test_a_malformed_name_is_refused_before_anything_is_asked(self, source: str) -> None:
-        assert refusal(source).endswith("expected hf:OWNER/NAME or hf:OWNER/NAME@SPLIT")
+        assert refusal(source).endswith("expected hf:OWNER/NAME[:CONFIG][@SPLIT]")
 
     def test_a_local_folder_of_the_same_name_is_never_read_in_its_place(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -287,7 +305,7 @@ class TestHubNames:
         def missing(*_: object, **__: object) -> None:
             raise datasets.exceptions.DatasetNotFoundError("Dataset 'a/b' doesn't exist on the Hub")
 
-        monkeypatch.setattr(datasets, "load_dataset", missing)
+        monkeypatch.setattr(datasets, "load_dataset_builder", missing)
         assert refusal("hf:a/b") == (
             "prompts from 'hf:a/b': a/b is not on the Hugging Face hub, or not for this login; check the name, "
             "log in (hf auth login), use --prompts sample, or --prompts PATH with a local file"
@@ -301,5 +319,6 @@ class TestHubNames:
 
         rows = datasets.Dataset.from_list([{"id": 1, "prompt": "a", "category": "x", "picture": b""}])
         rows.__class__ = Picky
-        monkeypatch.setattr(datasets, "load_dataset", lambda name, split: rows)
+        table = PromptTable(tuple(rows.column_names), rows.select_columns)
+        monkeypatch.setattr(hub, "load_table", lambda name, split: table)
         assert load("hf:a/b@test").prompts == (Prompt("a", 1, "x", "1"),)

@@ -5,8 +5,8 @@ from collections import Counter
 
 import pytest
 
-from prompts import PromptSet, load_prompts, token_counter
-from prompts.sources import SAMPLE_FILE
+from tokenswarm.prompts import PromptSet, load_prompts, token_counter
+from tokenswarm.prompts.sources import SAMPLE_FILE
 
 DOLLY_CATEGORIES = {
     "open_qa",

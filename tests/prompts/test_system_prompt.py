@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from prompts import DEFAULT_SYSTEM_PROMPT, PromptError, estimate_tokens, load_system_prompt
+from tokenswarm.prompts import DEFAULT_SYSTEM_PROMPT, PromptError, estimate_tokens, load_system_prompt
 
 
 def test_without_a_path_the_default_is_used() -> None:

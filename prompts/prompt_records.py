@@ -1,0 +1,224 @@
+"""What other packages see of a prompt: frozen records and the one error of this package."""
+
+import hashlib
+import json
+from array import array
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+#: What the `url` of a row may choose: chat completions, completions, responses.
+ENDPOINTS = ("chat", "completions", "responses")
+
+
+class PromptError(ValueError):
+    """Prompts, a tokenizer or a system prompt could not be had; the message is one sentence for the user."""
+
+
+class ChatMessage(NamedTuple):
+    """A message of a conversation; role: user, assistant, system or tool."""
+
+    role: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """One user message: its text, its length in tokens, and its category (empty where the source has none).
+
+    In a conversation the text is its last user message. `system` is the conversation's own leading system message, None
+    where it has none; `earlier` are the messages between the two, `later` tool calls and their results behind the text.
+    `tokens` counts the texts of all of them.
+
+    `id` names the row of the source that it came from, the same in every run of that source: the row's number from 1,
+    whatever lengths are selected. `custom_id` is the name that the source itself gives the row, "" where it gives none.
+
+    What the row sets for its own request: `max_tokens`, the cap on the answer in tokens (None: the run's),
+    `body_overrides`, JSON fields that are merged into the request body last (None: none), `endpoint`, one of
+    ENDPOINTS ("": the run's), and `model` ("": the run's, which --model also sets for rows that name one).
+    `tool_fields` are the other fields (tool_calls, tool_call_id) of each of its messages behind the system message, in
+    order; () where no message has any.
+    """
+
+    text: str
+    tokens: int
+    category: str = ""
+    id: str = ""
+    system: str | None = None
+    earlier: tuple[ChatMessage, ...] = ()
+    custom_id: str = ""
+    max_tokens: int | None = None
+    body_overrides: Mapping[str, Any] | None = None
+    endpoint: str = ""
+    model: str = ""
+    later: tuple[ChatMessage, ...] = ()
+    tool_fields: tuple[Mapping[str, Any], ...] = ()
+
+    @property
+    def messages(self) -> tuple[ChatMessage, ...]:
+        """All messages, in order."""
+        leading = () if self.system is None else (ChatMessage("system", self.system),)
+        return (*leading, *self.earlier, ChatMessage("user", self.text), *self.later)
+
+    @property
+    def request_settings(self) -> dict[str, Any]:
+        """What the row sets for its own request, by name; empty for most sources."""
+        settings = {
+            "max_tokens": self.max_tokens,
+            "body_overrides": self.body_overrides or None,
+            "endpoint": self.endpoint or None,
+            "model": self.model or None,
+            "tool_fields": self.tool_fields or None,
+        }
+        return {name: value for name, value in settings.items() if value is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """How many of a source's rows are not used, and why: a length that --prompt-tokens excludes, no text, or messages
+    of other roles than user, assistant and system; spans that failed, or are of other operations than chat. images:
+    rows that are used without the pictures that they have. unused: what else of used rows is not sent, with how often
+    it is there."""
+
+    rows: int = 0
+    by_length: int = 0
+    without_text: int = 0
+    of_other_roles: int = 0
+    images: int = 0
+    failed_spans: int = 0
+    other_spans: int = 0
+    unused: Mapping[str, int] = field(default_factory=dict)
+
+    def notice(self) -> str:
+        """ "" where nothing is left out; else how many, and why."""
+        reasons = [
+            f"{count:,} {reason}"
+            for count, reason in (
+                (self.by_length, "outside of --prompt-tokens"),
+                (self.without_text, "without text"),
+                (self.of_other_roles, "with messages of roles other than user, assistant and system"),
+                (self.failed_spans, "spans that failed"),
+                (self.other_spans, "spans of operations other than chat, generate and text_completion"),
+            )
+            if count
+        ]
+        total = sum((self.by_length, self.without_text, self.of_other_roles, self.failed_spans, self.other_spans))
+        rows = [f"{total:,} of {self.rows:,} rows are left out: {', '.join(reasons)}"] if reasons else []
+        images = [f"images of {self.images:,} rows are not sent"] if self.images else []
+        unused = [f"{count:,} {name}" for name, count in self.unused.items() if count]
+        return "; ".join(rows + images + ([f"not used: {', '.join(unused)}"] if unused else []))
+
+    def facts(self) -> dict[str, int]:
+        """What run.json records of them."""
+        spans = {"left_out_failed_spans": self.failed_spans, "left_out_other_spans": self.other_spans}
+        unused = {f"not_used_{name.replace(' ', '_')}": count for name, count in self.unused.items()}
+        return {
+            "rows": self.rows,
+            "left_out_by_length": self.by_length,
+            "left_out_without_text": self.without_text,
+            "left_out_of_other_roles": self.of_other_roles,
+            **{name: count for name, count in (spans | unused).items() if count},
+        }
+
+
+class PromptCounts:
+    """Counts over prompts. lengths: in tokens; conversations: prompts with earlier messages; settings: how many set
+    each part of their own request; endpoints, models: those that prompts name."""
+
+    def __init__(self, prompts: Iterable[Prompt] = ()) -> None:
+        self.lengths = array("l")
+        self.conversations = 0
+        self.settings: Counter[str] = Counter()
+        self.max_tokens: tuple[int, int] | None = None
+        self.endpoints: set[str] = set()
+        self.models: set[str] = set()
+        for prompt in prompts:
+            self.add(prompt)
+
+    def add(self, prompt: Prompt) -> None:
+        """Count one more."""
+        self.lengths.append(prompt.tokens)
+        self.conversations += bool(prompt.earlier or prompt.later)
+        self.endpoints.add(prompt.endpoint)
+        self.models.add(prompt.model)
+        self.settings.update(prompt.request_settings.keys())
+        if prompt.max_tokens is not None:
+            shortest, longest = self.max_tokens or (prompt.max_tokens, prompt.max_tokens)
+            self.max_tokens = min(shortest, prompt.max_tokens), max(longest, prompt.max_tokens)
+
+    def facts(self) -> dict[str, str | int | float]:
+        """What run.json records of them; lengths in tokens."""
+        lengths = np.frombuffer(self.lengths, dtype=np.dtype("l"))
+        median = float(np.median(lengths))
+        settings = {f"rows_with_{name}": count for name, count in sorted(self.settings.items())}
+        if self.max_tokens:
+            settings |= {"max_tokens_min": self.max_tokens[0], "max_tokens_max": self.max_tokens[1]}
+        return {
+            "tokens_min": int(lengths.min()),
+            "tokens_median": int(median) if median.is_integer() else median,
+            "tokens_max": int(lengths.max()),
+            "conversations": self.conversations,
+            **settings,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class PromptSet:
+    """The prompts of a run, in the source's order, with how their tokens were counted.
+
+    `fingerprint` is equal for two runs with the same prompts: see `fingerprint_of`. `stats`: of the prompts.
+    Raises PromptError when there is no prompt at all.
+    """
+
+    source: str
+    prompts: Sequence[Prompt]
+    token_counting: str
+    fingerprint: str
+    left_out: LeftOut = LeftOut()
+    stats: PromptCounts = field(default_factory=PromptCounts, compare=False)
+
+    def __post_init__(self) -> None:
+        if not self.prompts:
+            raise PromptError(f"prompts from {self.source!r}: expected at least one prompt, got none.")
+        if not self.stats.lengths:
+            object.__setattr__(self, "stats", PromptCounts(self.prompts))
+
+    def facts(self) -> dict[str, str | int | float]:
+        """What run.json records about the prompts; lengths in tokens."""
+        return {
+            "source": self.source,
+            "count": len(self.prompts),
+            "token_counting": self.token_counting,
+            "fingerprint": self.fingerprint,
+            **self.stats.facts(),
+            **self.left_out.facts(),
+        }
+
+
+class _Digest(Protocol):
+    def update(self, data: bytes, /) -> None: ...
+
+
+def add_to_fingerprint(digest: _Digest, prompt: Prompt) -> None:
+    """Its texts in order, each ended by a zero byte; where there are other messages than one of the user, each has its
+    role and a zero byte before it, and two end the prompt. A row's own request settings follow as JSON with sorted keys
+    and a zero byte."""
+    alone = prompt.system is None and not prompt.earlier and not prompt.later
+    for turn in prompt.messages:
+        for part in (turn.text,) if alone else turn:
+            digest.update(part.encode("utf-8", "surrogatepass") + b"\0")
+    if not alone:
+        digest.update(b"\0")
+    if settings := prompt.request_settings:
+        digest.update(json.dumps(settings, sort_keys=True).encode() + b"\0")
+
+
+def fingerprint_of(prompts: Iterable[Prompt]) -> str:
+    """The SHA-256 (hexadecimal) of all prompts, in order, as `add_to_fingerprint` adds them."""
+    digest = hashlib.sha256()
+    for prompt in prompts:
+        add_to_fingerprint(digest, prompt)
+    return digest.hexdigest()

@@ -1,0 +1,187 @@
+"""Files of recorded sessions, of which one request a session is sent: AIPerf's turns, agentic sessions of SGLang and of
+MLPerf. docs/prompts.md says which request that is."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any
+
+from tokenswarm.prompts.conversations import Conversation, conversation_of
+from tokenswarm.prompts.file_rows import CellKind, PromptTable, Row
+from tokenswarm.prompts.prompt_records import ChatMessage
+from tokenswarm.prompts.row_formats import (
+    IMAGE_COLUMNS,
+    SETTING_COLUMNS,
+    TEXT_COLUMNS,
+    RowContent,
+    RowError,
+    RowFormat,
+    content_of,
+    unused_of,
+)
+from tokenswarm.prompts.span_formats import span_format
+from tokenswarm.prompts.tool_messages import conversation_with_tools
+
+_LATER_TURNS = "later turns"
+_AGENTIC_COLUMNS = ("conversation_id", "turn", "role")
+
+
+def session_format(table: PromptTable) -> tuple[PromptTable, RowFormat] | None:
+    """The sessions of a table of JSON, one in each row, and how they are read; None where its rows are no such
+    sessions. Raises UnsoundRows, OSError."""
+    if table.cells is not CellKind.JSON:
+        return None
+    names = table.columns
+    if set(_AGENTIC_COLUMNS) <= set(names):
+        rows = table.rows
+        return table._replace(rows=lambda used: _agentic_sessions(rows(used))), RowFormat(names, _read_agentic)
+    if "turns" in names and not set(TEXT_COLUMNS).intersection(names):
+        return table, RowFormat(names, _read_turns)
+    if "conversations" in names and _holds_lists(table):
+        rows = table.rows
+        lists = table._replace(rows=lambda used: _listed_sessions(rows(used)), place="conversation {}".format)
+        return lists, RowFormat(("conversations",), _read_listed)
+    return span_format(table)
+
+
+def _holds_lists(table: PromptTable) -> bool:
+    """Whether the cells of `conversations` hold several conversations each, in place of the messages of one."""
+    for row in islice(table.rows(["conversations"]), 1):
+        cell = row.get("conversations")
+        return isinstance(cell, list) and bool(cell) and isinstance(cell[0], list)
+    return False
+
+
+def _read_turns(row: Row) -> RowContent:
+    """A session of AIPerf. Where its turns hold no answers, those after the first need the model's own."""
+    turns = [_turn(turn, number) for number, turn in enumerate(_listed(row.get("turns"), "turns"), start=1)]
+    messages = [{"role": turn.get("role") or "user", "content": _turn_text(turn)} for turn in turns]
+    answered = any(message["role"] == "assistant" for message in messages)
+    users = [place for place, message in enumerate(messages) if message["role"] == "user"]
+    last = (users[-1] if answered else users[0]) if users else -1
+    conversation = conversation_of(messages[: last + 1]) or Conversation("")
+    later = sum(place > last for place in users)
+    sent = turns[last] if users else {}
+    given = {name: cell for name, cell in {**row, **sent}.items() if name in SETTING_COLUMNS and cell not in (None, "")}
+    content = content_of(conversation, given)
+    images = any(turn.get(name) for turn in turns[: last + 1] for name in IMAGE_COLUMNS)
+    return content._replace(images=images, unused=_with(unused_of(row, *turns), {_LATER_TURNS: later}))
+
+
+def _turn(turn: object, number: int) -> Mapping[str, Any]:
+    if isinstance(turn, str):
+        return {"text": turn}
+    if isinstance(turn, Mapping) and isinstance(_turn_text(turn), str):
+        return turn
+    raise RowError(f"turn {number}: expected an object with a text in 'text', got {str(turn)[:60]!r}")
+
+
+def _turn_text(turn: Mapping[str, Any]) -> Any:
+    texts = turn.get("texts")
+    if isinstance(texts, list) and turn.get("text") is None:
+        return "\n\n".join(text for text in texts if isinstance(text, str))
+    return turn.get("text")
+
+
+def _listed_sessions(rows: Iterable[Row]) -> Iterator[Row]:
+    number = 0
+    for row in rows:
+        cell = row.get("conversations")
+        if not isinstance(cell, list):
+            raise RowError(f"expected a list of conversations, got {str(cell)[:60]!r}", number + 1)
+        for conversation in cell:
+            number += 1
+            yield {"conversations": conversation}
+
+
+def _read_listed(row: Row) -> RowContent:
+    """A session of SGLang. Its turns hold what is new and no answers, so that the later ones need the model's own."""
+    turns = _listed(row.get("conversations"), "a conversation")
+    for number, turn in enumerate(turns, start=1):
+        if not isinstance(turn, Mapping) or not isinstance(turn.get("messages"), list):
+            raise RowError(f"turn {number}: expected an object with a list in 'messages', got {str(turn)[:60]!r}")
+    first = turns[0]
+    conversation = conversation_of(first["messages"])
+    if conversation is None:
+        raise RowError("turn 1: expected messages with role and content in 'messages'")
+    given = {name: cell for name, cell in first.items() if name in SETTING_COLUMNS and cell not in (None, "")}
+    recorded = sum(turn.get("prompt_tokens") is not None for turn in turns)
+    unused = {_LATER_TURNS: len(turns) - 1, "recorded prompt lengths": recorded}
+    return content_of(conversation, given)._replace(unused=_with(unused_of(*turns), unused))
+
+
+def _agentic_sessions(rows: Iterable[Row]) -> Iterator[Row]:
+    """The rows of each conversation together, with the number of its first. Raises RowError."""
+    known: set[str] = set()
+    session: list[Row] = []
+    for number, row in enumerate(rows, start=1):
+        name, turn = str(row.get("conversation_id")), row.get("turn")
+        if session and name == str(session[0].get("conversation_id")):
+            session.append(row)
+        else:
+            if session:
+                yield {"rows": session, "first": number - len(session)}
+            if name in known:
+                raise RowError(
+                    f"expected the rows of a conversation one after the other, got {name!r} again after others", number
+                )
+            known.add(name)
+            session = [row]
+        if turn != len(session):
+            raise RowError(f"expected turn {len(session)} of conversation {name!r}, got {turn!r}", number)
+    if session:
+        yield {"rows": session, "first": number - len(session) + 1}
+
+
+def _read_agentic(session: Row) -> RowContent:
+    """A session of MLPerf: all its messages up to the last one of the user or of a tool."""
+    messages: list[tuple[ChatMessage, Mapping[str, Any]]] = []
+    client_rows: list[Row] = []
+    for number, row in enumerate(session["rows"], start=session["first"]):
+        try:
+            messages += _agentic_messages(row)
+        except RowError as error:
+            raise RowError(str(error), number) from None
+        if row.get("role") in ("user", "tool"):
+            client_rows.append(row)
+    given: dict[str, Any] = {}
+    for row in client_rows:
+        fields = {name: cell for name, cell in row.items() if name in SETTING_COLUMNS and cell not in (None, "")}
+        given = {name: given[name] for name in ("tools", "system", "system_prompt") if name in given} | fields
+    content = content_of(conversation_with_tools(messages), given)
+    return content._replace(unused=unused_of(*session["rows"]))
+
+
+def _agentic_messages(row: Row) -> list[tuple[ChatMessage, Mapping[str, Any]]]:
+    role, content = row.get("role"), row.get("content")
+    if role not in ("user", "assistant", "tool"):
+        raise RowError(f"expected the role user, assistant or tool, got {role!r}")
+    if role == "tool":
+        results = _listed(row.get("tool_results"), "tool_results")
+        return [_tool_result(result) for result in results]
+    if content is not None and not isinstance(content, str):
+        raise RowError(f"expected text in 'content', got {type(content).__name__}")
+    calls = row.get("tool_calls") if role == "assistant" else None
+    if calls:
+        return [(ChatMessage(role, (content or "").strip()), {"tool_calls": _listed(calls, "tool_calls")})]
+    return [(ChatMessage(role, content.strip()), {})] if content and content.strip() else []
+
+
+def _tool_result(result: object) -> tuple[ChatMessage, Mapping[str, Any]]:
+    if isinstance(result, Mapping):
+        identity, text = result.get("tool_call_id"), result.get("content")
+        if isinstance(identity, str) and isinstance(text, str):
+            return ChatMessage("tool", text), {"tool_call_id": identity}
+    raise RowError(f"expected texts in tool_call_id and content of a tool result, got {str(result)[:60]!r}")
+
+
+def _listed(value: object, name: str) -> Sequence[Any]:
+    if not isinstance(value, list) or not value:
+        raise RowError(f"expected a list with at least one element as {name}, got {str(value)[:60]!r}")
+    return value
+
+
+def _with(unused: Mapping[str, int], more: Mapping[str, int]) -> Mapping[str, int]:
+    return Counter({**more, **unused})
