@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from math import inf, isfinite
+from typing import Literal
 
-_NUMBER = r"\d+(?:\.\d+)?"
-# A number without a unit stands alone: whether 1h30 is half an hour more or half a minute is anyone's guess.
-_TIMESPAN = re.compile(
-    rf"(?P<bare>{_NUMBER})|(?:(?P<h>{_NUMBER})h)?(?:(?P<m>{_NUMBER})m)?(?:(?P<s>{_NUMBER})s)?(?:(?P<ms>{_NUMBER})ms)?",
-    re.ASCII,
-)
+from tokenswarm.command_line import not_one_of, timespan_text
+from tokenswarm.metrics.level import DEFAULT_AFTER_FAILURE, LEAD_S, AfterFailure, Arrivals, ThinkTime
 
+#: Requests without a system prompt, and with one.
+Mode = Literal["off", "on"]
 #: Order of the modes in a run of both: the plain one first, so that no run finds the other's prefix in a cache.
-MODES: dict[str, tuple[str, ...]] = {"off": ("off",), "on": ("on",), "both": ("off", "on")}
+MODES: dict[str, tuple[Mode, ...]] = {"off": ("off",), "on": ("on",), "both": ("off", "on")}
 CHOICES = ("auto", *MODES)
-
-
 #: Locust lists every user of a level before the first is spawned: a mistyped number would fill the memory.
 MOST_USERS = 1_000_000
 
@@ -27,14 +23,43 @@ class PlanError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Level:
-    """So many users under one system-prompt mode. level_time_s holds the ramp; inf where the end is open."""
+class LoadPlan:
+    """A run's levels in their order. drain_s: how long streams may go on after their level; settle_s: the pause after
+    each drain."""
 
-    stage: int
-    system_prompt: str
+    levels: tuple[PlannedLevel, ...]
+    drain_s: float
+    settle_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedLevel:
+    """So many users under one system-prompt mode. level_time_s holds the ramp; inf where the end is open. arrivals: of
+    an open loop, whose one user sends all requests when they are due, and open_name its name; None in a closed loop.
+    think_time: of a closed loop's users, None for none; requests: how many are sent, None for no number. warm_up:
+    whether it is the load before the next level that no figure counts."""
+
+    index: int
+    system_prompt: Mode
     users: int
     ramp_s: float
     level_time_s: float
+    arrivals: Arrivals | None = None
+    open_name: str = ""
+    think_time: ThinkTime | None = None
+    requests: int | None = None
+    warm_up: bool = False
+    after_failure: AfterFailure = DEFAULT_AFTER_FAILURE
+
+    @property
+    def name(self) -> str:
+        """As results call the level."""
+        return self.open_name or str(self.users)
+
+    @property
+    def lead_s(self) -> float:
+        """The level's time begins so many seconds after it is announced."""
+        return LEAD_S if self.arrivals else 0.0
 
     @property
     def spawn_rate(self) -> float:
@@ -42,59 +67,59 @@ class Level:
         return self.users / self.ramp_s if self.ramp_s else float(self.users)
 
 
-def ladder(levels: str, system_prompt: str, ramp_s: float, level_time_s: float) -> tuple[Level, ...]:
+def ladder(levels: str, system_prompt: str, ramp_s: float, level_time_s: float) -> tuple[PlannedLevel, ...]:
     """Every level under every mode: all levels without the system prompt, then all with it. Raises PlanError."""
+    check_ramp(ramp_s, level_time_s)
+    counts = parse_levels(levels)
+    pairs = [(mode, users) for mode in modes_of(system_prompt, auto="both") for users in counts]
+    return tuple(PlannedLevel(index, mode, users, ramp_s, level_time_s) for index, (mode, users) in enumerate(pairs))
+
+
+def check_ramp(ramp_s: float, level_time_s: float) -> None:
+    """Whether a level has a hold. Raises PlanError."""
     if level_time_s <= ramp_s:
         raise PlanError(
-            f"--level-time ({level_time_s:g} s) must be longer than --ramp ({ramp_s:g} s): a level holds after it."
+            f"--level-time ({timespan_text(level_time_s)}) must be longer than --ramp ({timespan_text(ramp_s)}): "
+            "a level holds after its ramp."
         )
-    counts = parse_levels(levels)
-    pairs = [(mode, users) for mode in _modes(system_prompt, auto="both") for users in counts]
-    return tuple(Level(stage, mode, users, ramp_s, level_time_s) for stage, (mode, users) in enumerate(pairs))
 
 
-def free(users: int, spawn_rate: float, run_time_s: float | None, system_prompt: str) -> tuple[Level, ...]:
+def free(users: int, spawn_rate: float, run_time_s: float | None, system_prompt: str) -> tuple[PlannedLevel, ...]:
     """Locust's own free shape (-u, -r, -t) as one level a mode. Raises PlanError."""
     if not 1 <= users <= MOST_USERS:
         raise PlanError(f"--users takes 1 to {MOST_USERS:,} users, got {users:,}.")
     if not (isfinite(spawn_rate) and spawn_rate > 0):
         raise PlanError(f"--spawn-rate must be more than 0 users a second, got {spawn_rate:g}.")
-    modes = _modes(system_prompt, auto="off")
+    modes = modes_of(system_prompt, auto="off")
     if len(modes) > 1 and not run_time_s:
         raise PlanError("--system-prompt both needs an end for its first half: give --run-time, the time of each half.")
     ramp_s = users / spawn_rate
     if run_time_s and run_time_s <= ramp_s:
         raise PlanError(
-            f"--run-time ({run_time_s:g} s) must be longer than the ramp: "
-            f"{users} users at {spawn_rate:g} a second take {ramp_s:g} s."
+            f"--run-time ({timespan_text(run_time_s)}) must be longer than the ramp: "
+            f"{users} users at {spawn_rate:g} a second take {timespan_text(ramp_s)}."
         )
-    return tuple(Level(stage, mode, users, ramp_s, run_time_s or inf) for stage, mode in enumerate(modes))
+    return tuple(PlannedLevel(index, mode, users, ramp_s, run_time_s or inf) for index, mode in enumerate(modes))
 
 
 def parse_levels(text: str) -> tuple[int, ...]:
     """Read `10,50,100`. Raises PlanError."""
     words = [word.strip() for word in text.split(",")]
-    if not all(word.isdecimal() and word.isascii() and word.strip("0") for word in words):
+    if not all(word.isdecimal() and word.isascii() for word in words):
         raise PlanError(f"--levels takes numbers of users like 10,50,100, got {text!r}.")
+    if not all(word.strip("0") for word in words):
+        raise PlanError(f"--levels takes numbers of users of at least 1, like 10,50,100, got {text!r}.")
     if any(len(word) > len(str(MOST_USERS)) or int(word) > MOST_USERS for word in words):
         raise PlanError(f"--levels takes numbers of users up to {MOST_USERS:,}, got {text[:100]!r}.")
     levels = tuple(map(int, words))
     if len(set(levels)) < len(levels):
-        raise PlanError(f"--levels names a number of users twice ({text!r}): their results could not be told apart.")
+        raise PlanError(f"--levels names a number of users twice ({text!r}): their results could not be distinguished.")
     return levels
 
 
-def parse_timespan(option: str, text: str) -> float:
-    """Seconds in `300`, `20s`, `5m`, `1h30m` or `500ms`. `option` is named in the PlanError for anything else."""
-    match = _TIMESPAN.fullmatch(str(text).strip())
-    if not match or not any(match.groups()):
-        raise PlanError(f"{option} takes a time like 20s, 5m or 1h30m, got {text!r}.")
-    bare_s, hours, minutes, seconds, milliseconds = (float(part or 0) for part in match.groups())
-    return bare_s + hours * 3600 + minutes * 60 + seconds + milliseconds / 1000
-
-
-def _modes(system_prompt: str, auto: str) -> tuple[str, ...]:
+def modes_of(system_prompt: str, auto: str) -> tuple[Mode, ...]:
+    """The modes that --system-prompt stands for; auto: what its default does. Raises PlanError."""
     try:
         return MODES[auto if system_prompt == "auto" else system_prompt]
     except KeyError:
-        raise PlanError(f"--system-prompt takes one of {', '.join(CHOICES)}, got {system_prompt!r}.") from None
+        raise PlanError(not_one_of("--system-prompt", CHOICES, system_prompt)) from None

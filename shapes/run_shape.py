@@ -1,17 +1,17 @@
-"""The one Locust shape: takes the plan that the options make and walks it."""
+"""The one Locust shape: follows the plan of the run."""
 
 from __future__ import annotations
 
 import logging
 import time
-from argparse import Namespace
 from collections.abc import Callable
 
 from locust import LoadTestShape, User
+from locust.env import Environment
+from locust.runners import MasterRunner
 
-from shapes.options import pauses_of, plan_of
-from shapes.plan import Level, PlanError
-from shapes.walk import Target, Walk
+from tokenswarm.shapes.plan import LoadPlan, PlannedLevel
+from tokenswarm.shapes.sequencer import LevelSequencer, LoadTarget, first_target
 
 logger = logging.getLogger(__name__)
 
@@ -19,27 +19,29 @@ logger = logging.getLogger(__name__)
 class RunShape(LoadTestShape):
     """Ladder or free shape, whichever the options of this run name.
 
-    user_classes: which user runs under which system-prompt mode. on_level: told of each level but the first as it
-    begins (the first begins with the run). on_end: told when the plan is done and every stream has ended.
+    user_classes: which user runs under which system-prompt mode. plan_run: returns the load of the run that is about to
+    begin; raises ValueError. on_level: called with each level but the first as it begins (the first begins with the
+    run). level_done: whether all requests of the running level have ended. on_end: called when the plan is done and
+    every stream has ended.
     """
 
     use_common_options = True
     user_classes: dict[str, type[User]]
-    on_level: Callable[[Level], None]
+    plan_run: Callable[[Environment], LoadPlan]
+    on_level: Callable[[PlannedLevel], None]
+    level_done: Callable[[], bool]
     on_end: Callable[[], None]
 
     def __init__(self) -> None:
         super().__init__()
-        self._walk: Walk | None = None
+        self._plan: LoadPlan | None = None
+        self._sequencer: LevelSequencer | None = None
         self._refused = False
 
-    def begin(self) -> tuple[Level, ...]:
-        """A run begins now, with the options as they stand. Raises PlanError."""
-        options = self._options
-        plan = plan_of(options)
-        drain_s, settle_s = pauses_of(options)
-        self._walk = Walk(plan, drain_s, settle_s, time.perf_counter())
-        return plan
+    def begin(self) -> None:
+        """The run that the last tick has planned begins now."""
+        assert self._plan is not None
+        self._sequencer = LevelSequencer(self._plan, time.perf_counter())
 
     def refuse(self) -> None:
         """The run cannot begin: the next tick ends it."""
@@ -47,23 +49,25 @@ class RunShape(LoadTestShape):
 
     def end(self) -> None:
         """The run is over, however it ended."""
-        self._walk = None
+        self._plan = self._sequencer = None
         self._refused = False
 
     def tick(self) -> tuple[int, float, list[type[User]]] | None:
-        """Locust asks once a second. Before `begin`, which comes with Locust's test_start, the answer is the first
+        """Called by Locust once a second. Before `begin`, which comes with Locust's test_start, the answer is the first
         level: test_start comes only after it."""
         if self._refused:
             return None
-        if self._walk is None:
+        assert self.runner is not None
+        if self._sequencer is None:
             try:
-                first = plan_of(self._options)[0]
-            except PlanError as error:
+                self._plan = plan = type(self).plan_run(self.runner.environment)
+            except ValueError as error:
                 logger.error("%s", error)
                 return None
-            return self._answer(Target(first.users, first.spawn_rate, first.system_prompt))
-        assert self.runner is not None
-        target = self._walk.advance(time.perf_counter(), self.runner.user_count)
+            return self._answer(first_target(plan.levels[0]))
+        target = self._sequencer.advance(
+            time.perf_counter(), self.runner.user_count, level_done=type(self).level_done()
+        )
         if target is None:
             type(self).on_end()
             return None
@@ -71,12 +75,11 @@ class RunShape(LoadTestShape):
             type(self).on_level(target.begins)
         return self._answer(target)
 
-    def _answer(self, target: Target) -> tuple[int, float, list[type[User]]]:
-        return target.users, target.rate, [self.user_classes[target.system_prompt]]
+    def _answer(self, target: LoadTarget) -> tuple[int, float, list[type[User]]]:
+        each = self._processes if target.of_each_process else 1
+        return target.users * each, target.rate * each, [self.user_classes[target.system_prompt]]
 
     @property
-    def _options(self) -> Namespace:
-        assert self.runner is not None
-        options: Namespace | None = self.runner.environment.parsed_options
-        assert options is not None
-        return options
+    def _processes(self) -> int:
+        """Those that send requests."""
+        return max(1, self.runner.worker_count) if isinstance(self.runner, MasterRunner) else 1

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from shapes.plan import Level
+from tokenswarm.shapes.plan import LoadPlan, PlannedLevel
 
 #: Users are cut when the drain's time is over. Where some are counted still, a worker is lost: the run goes on.
 _GRACE_S = 10.0
@@ -19,37 +18,44 @@ class _State(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
-    """How many users of which mode there shall be, and how fast to get there. `begins`: the level that starts now."""
+class LoadTarget:
+    """How many users of which mode there shall be, and how fast to get there. `begins`: the level that starts now;
+    `of_each_process`: whether each process that sends has so many."""
 
     users: int
     rate: float
     system_prompt: str
-    begins: Level | None = None
+    begins: PlannedLevel | None = None
+    of_each_process: bool = False
 
 
-class Walk:
+def first_target(level: PlannedLevel, begins: PlannedLevel | None = None) -> LoadTarget:
+    """What shall be from a level's beginning on."""
+    is_open = level.arrivals is not None
+    return LoadTarget(level.users, level.spawn_rate, level.system_prompt, begins, is_open)
+
+
+class LevelSequencer:
     """A plan under way. Each level is timed from its own beginning: a drain takes as long as it takes."""
 
-    def __init__(self, plan: Sequence[Level], drain_s: float, settle_s: float, now_s: float) -> None:
-        """The first level begins now; `advance` tells of the ones after it. drain_s: how long streams may go on after
-        their level; settle_s: pause after each drain."""
-        self._levels = iter(plan)
-        self._drain_s = drain_s
-        self._settle_s = settle_s
+    def __init__(self, plan: LoadPlan, now_s: float) -> None:
+        """The first level begins now; `advance` returns the ones after it."""
+        self._plan = plan
+        self._levels = iter(plan.levels)
         self._state = _State.LOADING
         self._since_s = now_s
         self.level = next(self._levels)
 
-    def advance(self, now_s: float, users: int) -> Target | None:
-        """What shall be, `users` being there now. None when the plan is done and all is quiet."""
+    def advance(self, now_s: float, users: int, *, level_done: bool = False) -> LoadTarget | None:
+        """What shall be, `users` being there now. level_done: all requests of the level have ended. None when the plan
+        is done and all is quiet."""
         begins = None
         elapsed_s = now_s - self._since_s
-        if self._state is _State.LOADING and elapsed_s >= self.level.level_time_s:
+        if self._state is _State.LOADING and (level_done or elapsed_s >= self.level.lead_s + self.level.level_time_s):
             self._enter(_State.DRAINING, now_s)
-        elif self._state is _State.DRAINING and (users == 0 or elapsed_s >= self._drain_s + _GRACE_S):
+        elif self._state is _State.DRAINING and (users == 0 or elapsed_s >= self._plan.drain_s + _GRACE_S):
             self._enter(_State.SETTLING, now_s)
-        elif self._state is _State.SETTLING and elapsed_s >= self._settle_s:
+        elif self._state is _State.SETTLING and elapsed_s >= (0.0 if self.level.warm_up else self._plan.settle_s):
             following = next(self._levels, None)
             if following is None:
                 return None
@@ -61,8 +67,8 @@ class Walk:
         self._state = state
         self._since_s = now_s
 
-    def _target(self, begins: Level | None) -> Target:
+    def _target(self, begins: PlannedLevel | None) -> LoadTarget:
         level = self.level
         if self._state is _State.LOADING:
-            return Target(level.users, level.spawn_rate, level.system_prompt, begins)
-        return Target(0, float(level.users), level.system_prompt)
+            return first_target(level, begins)
+        return LoadTarget(0, float(level.users), level.system_prompt)

@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 from locust import LoadTestShape, User
 
-import shapes.run_shape
-from shapes.plan import Level, PlanError
-from shapes.run_shape import RunShape
+import tokenswarm.shapes.run_shape
+from tokenswarm.shapes.plan import LoadPlan, PlannedLevel
+from tokenswarm.shapes.run_shape import RunShape
+from tokenswarm.shapes.shape_options import load_plan_of
 
 
 class PlainUser(User):
@@ -24,7 +25,7 @@ class PrimedUser(User):
 
 
 class Clock:
-    """Stands for the time module in shapes.run_shape."""
+    """Stands for the time module in tokenswarm.shapes.run_shape."""
 
     def __init__(self) -> None:
         self.now_s = 1000.0
@@ -38,8 +39,10 @@ class Stand:
 
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
-        self.begun: list[Level] = []
+        self.begun: list[PlannedLevel] = []
+        self.level_done = False
         self.ends = 0
+        self.plan: tuple[PlannedLevel, ...] = ()
         self.options = Namespace(
             shape="ladder",
             levels="10,500",
@@ -51,13 +54,26 @@ class Stand:
             num_users=None,
             spawn_rate=None,
             run_time=None,
+            think_time="",
+            requests=0,
+            warm_up="",
+            wait_after_failure="1s",
+            honour_retry_after=False,
         )
         self.runner = SimpleNamespace(environment=SimpleNamespace(parsed_options=self.options), user_count=0)
         stand = self
 
         class Shape(RunShape):
             user_classes = {"off": PlainUser, "on": PrimedUser}  # noqa: RUF012
+
+            @staticmethod
+            def plan_run(environment: Any) -> LoadPlan:
+                plan = load_plan_of(environment.parsed_options)
+                stand.plan = plan.levels
+                return plan
+
             on_level = staticmethod(self.begun.append)
+            level_done = staticmethod(lambda: stand.level_done)
 
             @staticmethod
             def on_end() -> None:
@@ -65,6 +81,12 @@ class Stand:
 
         self.shape = Shape()
         self.shape.runner = self.runner  # type: ignore[assignment]
+
+    def begin(self) -> tuple[PlannedLevel, ...]:
+        """Locust's order: the first tick, and then test_start."""
+        self.tick(0.0, 0)
+        self.shape.begin()
+        return self.plan
 
     def tick(self, run_s: float, users: int) -> Any:
         self.clock.now_s = 1000.0 + run_s
@@ -75,7 +97,7 @@ class Stand:
 @pytest.fixture
 def stand(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stand]:
     clock = Clock()
-    monkeypatch.setattr(shapes.run_shape, "time", clock)
+    monkeypatch.setattr(tokenswarm.shapes.run_shape, "time", clock)
     return Stand(clock)  # type: ignore[return-value]
 
 
@@ -83,6 +105,20 @@ def test_before_the_run_begins_the_answer_is_its_first_level(stand: Stand) -> No
     """Locust asks before it fires test_start: only an answer brings that about."""
     assert stand.tick(0.0, 0) == (10, 5.0, [PlainUser])
     assert (stand.begun, stand.ends) == ([], 0)
+
+
+def test_in_an_open_loop_each_worker_has_the_one_user_that_sends(stand: Stand, monkeypatch: pytest.MonkeyPatch) -> None:
+    vars(stand.options).update(
+        shape="open", rate="5", rate_schedule="", arrivals="poisson", burstiness=0.0, seed="0", max_in_flight=0
+    )
+    assert stand.tick(0.0, 0) == (1, 1.0, [PlainUser])
+    monkeypatch.setattr(tokenswarm.shapes.run_shape, "MasterRunner", SimpleNamespace)
+    stand.runner.worker_count = 4
+    stand.begin()
+    assert stand.tick(1.0, 4) == (4, 4.0, [PlainUser])
+    stand.runner.worker_count = 3
+    assert stand.tick(2.0, 3) == (3, 3.0, [PlainUser])
+    assert stand.tick(13.6, 3)[0] == 0
 
 
 def test_the_answer_does_not_change_when_the_run_begins(stand: Stand) -> None:
@@ -95,14 +131,15 @@ def test_the_answer_does_not_change_when_the_run_begins(stand: Stand) -> None:
 def test_a_run_is_timed_from_its_beginning(stand: Stand) -> None:
     stand.tick(0.0, 0)
     stand.clock.now_s = 1007.0
-    plan = stand.shape.begin()
+    stand.shape.begin()
+    plan = stand.plan
     assert [(level.users, level.level_time_s) for level in plan] == [(10, 12.0), (500, 12.0)]
     assert stand.tick(18.9, 10) == (10, 5.0, [PlainUser])
     assert stand.tick(19.0, 10) == (0, 10.0, [PlainUser])
 
 
 def test_a_walk_tells_of_each_later_level_and_of_the_end_once(stand: Stand) -> None:
-    plan = stand.shape.begin()
+    plan = stand.begin()
     assert stand.tick(12.0, 10) == (0, 10.0, [PlainUser])
     assert stand.tick(13.0, 0) == (0, 10.0, [PlainUser])
     assert stand.begun == []
@@ -118,7 +155,7 @@ def test_a_walk_tells_of_each_later_level_and_of_the_end_once(stand: Stand) -> N
 
 def test_users_that_never_go_hold_up_the_run_no_longer_than_their_drain_and_ten_seconds(stand: Stand) -> None:
     stand.options.drain_timeout = "20s"
-    plan = stand.shape.begin()
+    plan = stand.begin()
     assert stand.tick(12.0, 10) == (0, 10.0, [PlainUser])
     assert stand.tick(41.9, 4) == (0, 10.0, [PlainUser])
     assert stand.tick(42.0, 4) == (0, 10.0, [PlainUser])
@@ -131,14 +168,14 @@ def test_a_large_level_is_reached_within_its_ramp_too(stand: Stand) -> None:
     """500 users within 2 s: Locust warns above 100 a second, and spawns them as fast as it is told."""
     stand.options.levels = "500"
     assert stand.tick(0.0, 0) == (500, 250.0, [PlainUser])
-    stand.shape.begin()
+    stand.begin()
     assert stand.tick(1.0, 0) == (500, 250.0, [PlainUser])
     assert stand.tick(12.0, 500) == (0, 500.0, [PlainUser])
 
 
 def test_each_mode_has_its_own_users(stand: Stand) -> None:
     stand.options.levels, stand.options.system_prompt = "10", "both"
-    stand.shape.begin()
+    stand.begin()
     assert stand.tick(1.0, 10) == (10, 5.0, [PlainUser])
     stand.tick(12.0, 10)
     stand.tick(13.0, 0)
@@ -159,7 +196,7 @@ def test_after_a_refusal_another_run_can_begin(stand: Stand) -> None:
 
 
 def test_a_run_that_ended_early_leaves_nothing_to_the_next(stand: Stand) -> None:
-    stand.shape.begin()
+    stand.begin()
     stand.tick(12.0, 10)
     stand.shape.end()
     assert stand.tick(100.0, 0) == (10, 5.0, [PlainUser])
@@ -167,30 +204,32 @@ def test_a_run_that_ended_early_leaves_nothing_to_the_next(stand: Stand) -> None
     assert stand.tick(111.0, 10) == (10, 5.0, [PlainUser])
 
 
-def test_options_are_taken_when_the_run_begins(stand: Stand) -> None:
+def test_options_are_read_once_when_the_run_begins(stand: Stand) -> None:
     """The web page can change them while it goes on."""
-    stand.shape.begin()
+    stand.tick(0.0, 0)
     stand.options.levels, stand.options.level_time = "7", "5s"
+    stand.shape.begin()
     assert stand.tick(11.0, 10) == (10, 5.0, [PlainUser])
 
 
-def test_a_plan_that_cannot_be_made_ends_the_run_with_a_sentence(
-    stand: Stand, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize(("option", "value"), [("levels", "many"), ("drain_timeout", "0"), ("settle", "soon")])
+def test_a_plan_that_cannot_be_made_begins_no_run(
+    option: str, value: str, stand: Stand, caplog: pytest.LogCaptureFixture
 ) -> None:
-    stand.options.levels = "many"
+    setattr(stand.options, option, value)
     assert stand.tick(0.0, 0) is None
-    assert "--levels takes numbers of users like 10,50,100, got 'many'." in caplog.text
-    with pytest.raises(PlanError, match="--levels takes numbers"):
-        stand.shape.begin()
-
-
-def test_a_run_with_bad_pauses_does_not_begin(stand: Stand) -> None:
-    stand.options.drain_timeout = "0"
-    with pytest.raises(PlanError, match="--drain-timeout must be longer than 0"):
-        stand.shape.begin()
+    assert f"--{option.replace('_', '-')} takes" in caplog.text
+    assert repr(value) in caplog.text
 
 
 def test_locust_would_take_the_shape_as_it_is(stand: Stand) -> None:
     assert isinstance(stand.shape, LoadTestShape)
     assert stand.shape.use_common_options
     assert not RunShape.abstract
+
+
+def test_a_level_whose_requests_have_ended_sends_its_users_home(stand: Stand) -> None:
+    stand.begin()
+    assert stand.tick(1.0, 10)[0] == 10
+    stand.level_done = True
+    assert stand.tick(2.0, 10)[0] == 0

@@ -6,17 +6,17 @@ from math import inf
 
 import pytest
 
-from shapes.plan import Level
-from shapes.walk import Target, Walk
+from tokenswarm.shapes.plan import LoadPlan, PlannedLevel
+from tokenswarm.shapes.sequencer import LevelSequencer, LoadTarget
 
-FIRST = Level(0, "off", 10, 20.0, 300.0)
-SECOND = Level(1, "on", 50, 20.0, 300.0)
+FIRST = PlannedLevel(0, "off", 10, 20.0, 300.0)
+SECOND = PlannedLevel(1, "on", 50, 20.0, 300.0)
 
-FULL = Target(10, 0.5, "off")
-GONE = Target(0, 10.0, "off")
-NEXT = Target(50, 2.5, "on")
-NEXT_BEGINS = Target(50, 2.5, "on", begins=SECOND)
-NEXT_GONE = Target(0, 50.0, "on")
+FULL = LoadTarget(10, 0.5, "off")
+GONE = LoadTarget(0, 10.0, "off")
+NEXT = LoadTarget(50, 2.5, "on")
+NEXT_BEGINS = LoadTarget(50, 2.5, "on", begins=SECOND)
+NEXT_GONE = LoadTarget(0, 50.0, "on")
 
 TWO_LEVELS = [
     # at, users there, target, and why
@@ -40,19 +40,19 @@ TWO_LEVELS = [
 
 
 def test_two_levels_from_beginning_to_end() -> None:
-    walk = Walk([FIRST, SECOND], drain_s=60.0, settle_s=5.0, now_s=1000.0)
+    walk = LevelSequencer(LoadPlan((FIRST, SECOND), drain_s=60.0, settle_s=5.0), now_s=1000.0)
     for now_s, users, target, why in TWO_LEVELS:
         assert walk.advance(now_s, users) == target, why
 
 
 def test_without_settling_time_the_next_level_begins_when_it_is_looked_at_next() -> None:
-    walk = Walk([FIRST, SECOND], drain_s=60.0, settle_s=0.0, now_s=0.0)
+    walk = LevelSequencer(LoadPlan((FIRST, SECOND), drain_s=60.0, settle_s=0.0), now_s=0.0)
     assert [walk.advance(300.0, 10), walk.advance(301.0, 0), walk.advance(301.0, 0)] == [GONE, GONE, NEXT_BEGINS]
 
 
 def test_a_late_look_skips_no_state() -> None:
     """Locust may be busy for longer than a level: users are still told to go before others come."""
-    walk = Walk([FIRST, SECOND], drain_s=60.0, settle_s=5.0, now_s=0.0)
+    walk = LevelSequencer(LoadPlan((FIRST, SECOND), drain_s=60.0, settle_s=5.0), now_s=0.0)
     assert walk.advance(10_000.0, 10) == GONE
     assert walk.advance(10_001.0, 0) == GONE
     assert walk.advance(20_000.0, 0) == NEXT_BEGINS
@@ -61,7 +61,7 @@ def test_a_late_look_skips_no_state() -> None:
 
 def test_a_drain_ends_ten_seconds_after_its_time_where_users_are_counted_still() -> None:
     """They were cut when it was up: a worker that still counts some is lost, and must not hold up the run."""
-    walk = Walk([FIRST, SECOND], drain_s=60.0, settle_s=5.0, now_s=0.0)
+    walk = LevelSequencer(LoadPlan((FIRST, SECOND), drain_s=60.0, settle_s=5.0), now_s=0.0)
     assert walk.advance(301.0, 10) == GONE
     assert walk.advance(370.9, 3) == GONE
     assert walk.advance(371.0, 3) == GONE  # settling begins
@@ -72,38 +72,46 @@ def test_a_drain_ends_ten_seconds_after_its_time_where_users_are_counted_still()
 
 def test_a_drain_that_is_not_over_does_not_settle() -> None:
     """One look before its end and one at it: only from there the settling time counts."""
-    walk = Walk([FIRST, SECOND], drain_s=2.0, settle_s=5.0, now_s=0.0)
+    walk = LevelSequencer(LoadPlan((FIRST, SECOND), drain_s=2.0, settle_s=5.0), now_s=0.0)
     assert [walk.advance(300.0, 10), walk.advance(311.9, 1), walk.advance(316.9, 1)] == [GONE, GONE, GONE]
     assert walk.advance(321.8, 1) == GONE
     assert walk.advance(321.9, 1) == NEXT_BEGINS
 
 
 def test_a_plan_whose_last_users_are_lost_comes_to_its_end() -> None:
-    walk = Walk([FIRST], drain_s=60.0, settle_s=0.0, now_s=0.0)
+    walk = LevelSequencer(LoadPlan((FIRST,), drain_s=60.0, settle_s=0.0), now_s=0.0)
     assert [walk.advance(now_s, 2) for now_s in (300.0, 369.9, 370.0, 371.0)] == [GONE, GONE, GONE, None]
 
 
 def test_nobody_being_there_yet_ends_no_ramp() -> None:
-    walk = Walk([FIRST], drain_s=60.0, settle_s=0.0, now_s=0.0)
+    walk = LevelSequencer(LoadPlan((FIRST,), drain_s=60.0, settle_s=0.0), now_s=0.0)
     assert walk.advance(299.0, 0) == FULL
 
 
 def test_a_level_with_an_open_end_goes_on() -> None:
-    walk = Walk([Level(0, "off", 10, 20.0, inf)], drain_s=60.0, settle_s=0.0, now_s=0.0)
+    walk = LevelSequencer(LoadPlan((PlannedLevel(0, "off", 10, 20.0, inf),), drain_s=60.0, settle_s=0.0), now_s=0.0)
     assert walk.advance(1e9, 10) == FULL
 
 
 def test_a_plan_that_is_done_stays_done() -> None:
-    walk = Walk([FIRST], drain_s=60.0, settle_s=0.0, now_s=0.0)
+    walk = LevelSequencer(LoadPlan((FIRST,), drain_s=60.0, settle_s=0.0), now_s=0.0)
     walk.advance(300.0, 0)
     walk.advance(301.0, 0)
     assert [walk.advance(302.0, 0), walk.advance(303.0, 0)] == [None, None]
 
 
-@pytest.mark.parametrize(("now_s", "stage"), [(299.0, 0), (311.0, 1)])
-def test_the_walk_says_which_level_it_is_in(now_s: float, stage: int) -> None:
-    walk = Walk([FIRST, SECOND], drain_s=60.0, settle_s=5.0, now_s=0.0)
+@pytest.mark.parametrize(("now_s", "index"), [(299.0, 0), (311.0, 1)])
+def test_the_walk_says_which_level_it_is_in(now_s: float, index: int) -> None:
+    walk = LevelSequencer(LoadPlan((FIRST, SECOND), drain_s=60.0, settle_s=5.0), now_s=0.0)
     for moment_s in (299.0, 300.0, 301.0, 311.0):
         if moment_s <= now_s:
             walk.advance(moment_s, 0)
-    assert walk.level.stage == stage
+    assert walk.level.index == index
+
+
+def test_a_level_whose_requests_have_ended_is_over() -> None:
+    walk = LevelSequencer(LoadPlan((FIRST, SECOND), drain_s=60.0, settle_s=0.0), now_s=0.0)
+    assert walk.advance(30.0, 10) == FULL
+    assert walk.advance(31.0, 10, level_done=True) == GONE
+    assert walk.advance(32.0, 0, level_done=True) == GONE
+    assert walk.advance(32.0, 0) == NEXT_BEGINS

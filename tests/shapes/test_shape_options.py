@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from argparse import Namespace
 from collections.abc import Callable
 from math import inf
@@ -9,9 +10,11 @@ from math import inf
 import pytest
 from locust.argument_parser import get_empty_argument_parser, setup_parser_arguments
 
-from options import OptionErrors, read_options, sentences_of
-from shapes.options import add_options, check_conflicts, choose_free_shape, pauses_of, plan_of
-from shapes.plan import PlanError
+import tokenswarm.client.request_options
+import tokenswarm.recording.recording_options
+from tokenswarm.command_line import OptionErrors, TimespanError, read_options, sentences_of
+from tokenswarm.shapes.plan import PlanError
+from tokenswarm.shapes.shape_options import add_options, check_conflicts, choose_shape, load_plan_of
 
 Parse = Callable[..., Namespace]
 
@@ -27,14 +30,21 @@ def parse(monkeypatch: pytest.MonkeyPatch) -> Parse:
         options = parser.parse_args(list(arguments))
         if options.run_time is not None:
             options.run_time = int(options.run_time)
-        choose_free_shape(options)
+        choose_shape(options)
         return options
 
     return parsed
 
 
 def levels_of(options: Namespace) -> list[tuple[str, int, float, float]]:
-    return [(level.system_prompt, level.users, level.ramp_s, level.level_time_s) for level in plan_of(options)]
+    return [
+        (level.system_prompt, level.users, level.ramp_s, level.level_time_s) for level in load_plan_of(options).levels
+    ]
+
+
+def pauses_of(options: Namespace) -> tuple[float, float]:
+    plan = load_plan_of(options)
+    return plan.drain_s, plan.settle_s
 
 
 def test_a_short_level_can_be_told_in_milliseconds(parse: Parse) -> None:
@@ -90,7 +100,7 @@ def test_a_spawn_rate_of_nothing_from_the_web_form_is_refused(parse: Parse) -> N
     options = parse()
     options.shape, options.num_users, options.spawn_rate = "free", 7, 0.0
     with pytest.raises(PlanError, match="--spawn-rate must be more than 0 users a second, got 0"):
-        plan_of(options)
+        load_plan_of(options)
 
 
 @pytest.mark.parametrize(
@@ -98,28 +108,28 @@ def test_a_spawn_rate_of_nothing_from_the_web_form_is_refused(parse: Parse) -> N
     [
         (["-u", "0"], "--users takes 1 to 1,000,000 users, got 0."),
         (["--levels", "ten"], "--levels takes numbers of users like 10,50,100, got 'ten'."),
-        (["--ramp", "soon"], "--ramp takes a time like 20s, 5m or 1h30m, got 'soon'."),
-        (["--level-time", "soon"], "--level-time takes a time like 20s, 5m or 1h30m, got 'soon'."),
-        (["--level-time", "5s"], "--level-time (5 s) must be longer than --ramp (20 s): a level holds after it."),
-        (["-u", "5", "--ramp", "soon"], "--ramp takes a time like 20s, 5m or 1h30m, got 'soon'."),
+        (["--ramp", "soon"], "--ramp takes a time like 500ms, 20s, 5m or 1h30m, got 'soon'."),
+        (["--level-time", "soon"], "--level-time takes a time like 500ms, 20s, 5m or 1h30m, got 'soon'."),
+        (["--level-time", "5s"], "--level-time (5s) must be longer than --ramp (20s): a level holds after its ramp."),
+        (["-u", "5", "--ramp", "soon"], "--ramp takes a time like 500ms, 20s, 5m or 1h30m, got 'soon'."),
     ],
 )
 def test_options_that_make_no_plan_are_refused_in_a_sentence(arguments: list[str], sentence: str, parse: Parse) -> None:
-    with pytest.raises(PlanError) as refused:
-        plan_of(parse(*arguments))
+    with pytest.raises((PlanError, TimespanError)) as refused:
+        load_plan_of(parse(*arguments))
     assert str(refused.value) == sentence
 
 
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["--drain-timeout", "0"], "--drain-timeout must be longer than 0, got '0'."),
-        (["--drain-timeout", "x"], "--drain-timeout takes a time like 20s, 5m or 1h30m, got 'x'."),
-        (["--settle", "x"], "--settle takes a time like 20s, 5m or 1h30m, got 'x'."),
+        (["--drain-timeout", "0"], "--drain-timeout takes a time above 0 like 500ms, 20s, 5m or 1h30m, got '0'."),
+        (["--drain-timeout", "x"], "--drain-timeout takes a time above 0 like 500ms, 20s, 5m or 1h30m, got 'x'."),
+        (["--settle", "x"], "--settle takes a time like 500ms, 20s, 5m or 1h30m, got 'x'."),
     ],
 )
 def test_pauses_that_make_no_sense_are_refused_in_a_sentence(arguments: list[str], sentence: str, parse: Parse) -> None:
-    with pytest.raises(PlanError) as refused:
+    with pytest.raises(TimespanError) as refused:
         pauses_of(parse(*arguments))
     assert str(refused.value) == sentence
 
@@ -169,12 +179,23 @@ def test_options_of_which_one_would_be_ignored_are_refused(arguments: list[str],
     try:
         check_conflicts(given.options, given.sources)
         sentences = []
-    except (PlanError, OptionErrors) as error:
+    except ValueError as error:
         sentences = sentences_of(error)
     assert [sentence.split()[0] for sentence in sentences] == refused
 
 
+def test_the_help_of_every_time_says_what_a_number_alone_is(parse: Parse) -> None:
+    parser = get_empty_argument_parser(default_config_files=[])
+    for options in (tokenswarm.client.request_options, tokenswarm.recording.recording_options):
+        options.add_options(parser)
+    add_options(parser)
+    times = [action for action in parser._actions if re.fullmatch(r"\d+[smh]", str(action.default))]
+    assert len(times) >= 10
+    assert [action.dest for action in times if "a number alone is seconds" not in action.help] == []
+    assert levels_of(parse("--ramp", "2", "--level-time", "30"))[0][2:] == (2.0, 30.0)
+
+
 def test_every_wrong_time_of_a_ladder_is_told(parse: Parse) -> None:
     with pytest.raises(OptionErrors) as wrong:
-        plan_of(parse("--levels", "ten", "--ramp", "x", "--level-time", "y"))
+        load_plan_of(parse("--levels", "ten", "--ramp", "x", "--level-time", "y"))
     assert [sentence.split()[0] for sentence in wrong.value.sentences] == ["--levels", "--ramp", "--level-time"]
