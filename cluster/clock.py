@@ -1,4 +1,4 @@
-"""How far one machine's monotonic clock is from another's, measured by messages that go there and back."""
+"""How far one machine's monotonic clock is from another's, measured by messages and their answers."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import NamedTuple
 _KEPT = 40
 
 
-class Exchange(NamedTuple):
-    """One message there and back, in nanoseconds: when it was sent and its answer received, on this process's
-    perf_counter_ns, and in between when the other side received and answered it, on the other's."""
+class ClockExchange(NamedTuple):
+    """One message and its answer, in nanoseconds: when this process sent the message and received the answer, on its
+    perf_counter_ns, and when the other process received and answered it, on the other's."""
 
     sent_ns: int
     other_received_ns: int
@@ -20,7 +20,7 @@ class Exchange(NamedTuple):
 
     @property
     def round_trip_ns(self) -> int:
-        """Time on the way, there and back together."""
+        """Time that message and answer together were in transit."""
         return (self.received_ns - self.sent_ns) - (self.other_sent_ns - self.other_received_ns)
 
     @property
@@ -30,13 +30,13 @@ class Exchange(NamedTuple):
 
 
 class ClockOffset:
-    """The estimate of NTP's clock filter: of the last exchanges, the one that was on the way for the shortest time."""
+    """The estimate of NTP's clock filter: of the last 40 exchanges, the one with the shortest round trip."""
 
     def __init__(self) -> None:
-        self._exchanges: deque[Exchange] = deque(maxlen=_KEPT)
+        self._exchanges: deque[ClockExchange] = deque(maxlen=_KEPT)
 
-    def add(self, exchange: Exchange) -> None:
-        """One more. One that no two clocks can have given is left out."""
+    def add(self, exchange: ClockExchange) -> None:
+        """Add an exchange. One with a negative round trip is impossible and is left out."""
         if exchange.round_trip_ns >= 0:
             self._exchanges.append(exchange)
 
@@ -48,10 +48,10 @@ class ClockOffset:
 
     @property
     def error_ns(self) -> int | None:
-        """How far off the offset can be."""
+        """The largest error that the offset can have; None before the first exchange."""
         best = self._best
         return None if best is None else best.round_trip_ns // 2
 
     @property
-    def _best(self) -> Exchange | None:
+    def _best(self) -> ClockExchange | None:
         return min(self._exchanges, key=lambda exchange: exchange.round_trip_ns, default=None)

@@ -1,9 +1,9 @@
-"""The secret that a master and its workers may share, and the seals made with it. Pure, but for reading the secret.
+"""The secret that a master and its workers may share, and the seals made with it. Pure, except for reading the secret.
 
 Each message then carries an HMAC-SHA256 of its direction, its number and its contents, under a key of this one worker's
-session with this one master. A session's key comes from the secret, the worker's name, and a random number of either
-side; a message is accepted once, and only in the order of sending. So nobody without the secret can send anything that
-is acted on: neither to a master nor to a worker, neither made up nor recorded earlier. Contents are not encrypted.
+session with this one master. A session's key comes from the secret, the worker's name, and a random number of each
+side. A message is accepted once, and only in the order of sending. Without the secret, nobody can send a message that a
+master or a worker acts on, not even one that was recorded earlier. Contents are not encrypted.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from sanitize import hide
+from tokenswarm.sanitize import hide
 
 KEY_VARIABLE = "TOKENSWARM_CLUSTER_KEY"
-#: Shorter secrets could be found by trying, from one recorded message.
+#: A shorter secret could be guessed from one recorded message.
 _SHORTEST_CHARACTERS = 16
 _LONGEST_CHARACTERS = 4096
 _NONCE_BYTES = 16
@@ -32,7 +32,7 @@ class ClusterKeyError(ValueError):
 
 
 class BadSeal(ValueError):
-    """A message is not from whom it says it is from, or was accepted before; the text says which."""
+    """A message does not come from the sender that it names, or was accepted before; the text says which."""
 
 
 class _Hello(msgspec.Struct, array_like=True):
@@ -40,7 +40,7 @@ class _Hello(msgspec.Struct, array_like=True):
     mac: bytes
 
 
-class _Sealed(msgspec.Struct, array_like=True):
+class _SealedContents(msgspec.Struct, array_like=True):
     nonce: bytes
     number: int
     mac: bytes
@@ -48,7 +48,7 @@ class _Sealed(msgspec.Struct, array_like=True):
 
 
 class ClusterKey:
-    """The secret. It is in no text that this object gives."""
+    """The secret. repr() and str() do not show it."""
 
     def __init__(self, secret: str) -> None:
         """Raises ClusterKeyError."""
@@ -61,7 +61,7 @@ class ClusterKey:
 
     @classmethod
     def find(cls, environ: Mapping[str, str], file: str) -> ClusterKey | None:
-        """The secret of --cluster-key-file, or of the environment; None where there is none. Raises ClusterKeyError."""
+        """The secret of --cluster-key-file or of the environment, None if neither is given. Raises ClusterKeyError."""
         variable = environ.get(KEY_VARIABLE, "").strip()
         if file and variable:
             raise ClusterKeyError(f"both --cluster-key-file and {KEY_VARIABLE} are given; give one of them")
@@ -72,7 +72,7 @@ class ClusterKey:
         return cls(variable) if variable else None
 
     def mac(self, label: bytes, *parts: bytes) -> bytes:
-        """32 bytes that only a holder of the secret can make of these parts."""
+        """32 bytes that only a holder of the secret can compute from these parts."""
         return _mac(self._secret, label, *parts)
 
     def session(self, node: str, worker_nonce: bytes, master_nonce: bytes) -> bytes:
@@ -84,7 +84,7 @@ class ClusterKey:
 
 
 class _Channel:
-    """One side's end of a session."""
+    """One end of a session: it numbers and seals what it sends, and opens what it receives."""
 
     def __init__(self, key: bytes, nonce: bytes, sends: bytes, receives: bytes) -> None:
         self.nonce = nonce
@@ -95,7 +95,7 @@ class _Channel:
         self._sent += 1
         return [self.nonce, self._sent, _mac(self._key, self._sends, _number(self._sent), contents), contents]
 
-    def open(self, sealed: _Sealed) -> bytes:
+    def open(self, sealed: _SealedContents) -> bytes:
         """Raises BadSeal."""
         expected = _mac(self._key, self._receives, _number(sealed.number), sealed.contents)
         if not hmac.compare_digest(expected, sealed.mac):
@@ -107,7 +107,7 @@ class _Channel:
 
 
 class WorkerSession:
-    """A worker's side. The session begins when the master's welcome was opened."""
+    """The worker's end of its session, which is established once the master's welcome was opened."""
 
     def __init__(self, key: ClusterKey, node: str) -> None:
         """node: the worker's name in Locust."""
@@ -121,7 +121,7 @@ class WorkerSession:
         return self._channel is not None
 
     def hello(self) -> list[bytes]:
-        """What to send first; the same however often it is sent."""
+        """The first message to send. It may be sent repeatedly."""
         return [self._nonce, self._key.mac(b"hello", self._node.encode(), self._nonce)]
 
     def open_welcome(self, data: Any) -> None:
@@ -130,7 +130,7 @@ class WorkerSession:
         expected = self._key.mac(b"welcome", self._node.encode(), self._nonce, welcome.nonce)
         if not hmac.compare_digest(expected, welcome.mac):
             raise BadSeal("a welcome that was not made with this cluster key for this worker")
-        if self._channel is None:  # the first counts: it may be repeated
+        if self._channel is None:  # a repeated welcome changes nothing
             key = self._key.session(self._node, self._nonce, welcome.nonce)
             self._channel = _Channel(key, self._nonce, _TO_MASTER, _TO_WORKER)
 
@@ -143,11 +143,11 @@ class WorkerSession:
         """The contents. Raises BadSeal."""
         if self._channel is None:
             raise BadSeal("sealed before the session was established")
-        return self._channel.open(_convert(data, _Sealed))
+        return self._channel.open(_convert(data, _SealedContents))
 
 
 class MasterSessions:
-    """The master's side of all sessions, by the worker's name."""
+    """The master's ends of all sessions, by the worker's name."""
 
     def __init__(self, key: ClusterKey) -> None:
         self._key = key
@@ -155,15 +155,15 @@ class MasterSessions:
         self._channels: dict[str, _Channel] = {}
 
     def welcome(self, node: str, data: Any) -> list[bytes]:
-        """The answer to a worker's hello. Nothing is kept of it: it may have been recorded earlier. Raises BadSeal."""
+        """The answer to a worker's hello. No state is kept: the hello may be a recorded one. Raises BadSeal."""
         hello = _convert(data, _Hello)
         if not hmac.compare_digest(self._key.mac(b"hello", node.encode(), hello.nonce), hello.mac):
             raise BadSeal("it has another cluster key than this master")
         return [self._nonce, self._key.mac(b"welcome", node.encode(), hello.nonce, self._nonce)]
 
     def open(self, node: str, data: Any) -> bytes:
-        """The contents of a worker's message; its first one makes the session. Raises BadSeal."""
-        sealed = _convert(data, _Sealed)
+        """The contents of a worker's message; the first one establishes the session. Raises BadSeal."""
+        sealed = _convert(data, _SealedContents)
         if (channel := self._channels.get(node)) is not None:
             if channel.nonce != sealed.nonce:
                 raise BadSeal("a message of another session than this worker's")
@@ -186,11 +186,11 @@ class MasterSessions:
 def _read(path: Path) -> str:
     try:
         with path.open("rb") as file:
-            secret = file.read(_LONGEST_CHARACTERS + 2)  # whatever it is: it may have no end
+            secret = file.read(_LONGEST_CHARACTERS + 2)  # a device may have no end
         return secret.decode().strip()
     except (OSError, ValueError) as error:
-        words = error.strerror if isinstance(error, OSError) else "it is no UTF-8 text"
-        raise ClusterKeyError(f"the cluster key cannot be read from --cluster-key-file {path}: {words}") from None
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise ClusterKeyError(f"the cluster key cannot be read from --cluster-key-file {path}: {reason}") from None
 
 
 def _convert(data: Any, form: type[_Form]) -> _Form:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 
-#: Senders whose first dropped message is logged. Anybody who reaches the port can make up any number of senders.
+#: How many senders' first dropped messages are logged. A client can invent any number of senders.
 _LOGGED_SENDERS = 100
 _NAME_CHARACTERS = 100
 
@@ -20,13 +20,13 @@ class DroppedMessages:
         self._logged: set[tuple[str, str]] = set()
 
     def drop(self, sender: str, reason: str, detail: str = "") -> None:
-        """Count a message. reason: one of a few, without what the sender chose; detail: what may be logged besides."""
+        """Count a message. reason: one of a few fixed texts, without text of the sender; detail: logged besides."""
         self.counts[reason] += 1
         if (sender, reason) in self._logged or len(self._logged) > _LOGGED_SENDERS:
             return
         self._logged.add((sender, reason))
         if len(self._logged) > _LOGGED_SENDERS:
-            self._log("More senders of messages that are dropped are not logged")
+            self._log("Dropped messages of further senders are counted and not logged")
             return
         shown = sender[:_NAME_CHARACTERS].encode("unicode_escape").decode()
         more = f" ({detail[:500]})" if detail else ""

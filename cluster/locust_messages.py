@@ -1,7 +1,7 @@
 """Checks of the messages that Locust's workers send, made before Locust acts on them. Pure.
 
-Locust's master trusts what it receives: a count of users that is no number ends the shape, an error in one message ends
-the greenlet that reads all others, and exceptions are kept without bound.
+Locust's master trusts what it receives: a number of users that is a text ends the shape, an error in one message ends
+the greenlet that reads all others, and the number of exceptions that are kept is unlimited.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _NAME_CHARACTERS = 1_000
 #: Longest text of an exception and of its traceback, in characters; the rest is cut off.
 MESSAGE_CHARACTERS = 1_000
 TRACEBACK_CHARACTERS = 10_000
-#: Most log lines of a worker that are kept, and the most characters of a line. Locust's worker keeps 500 lines.
+#: How many log lines of a worker are kept, and how many characters of a line. Locust's worker keeps 500 lines.
 LOG_LINES = 500
 LOG_LINE_CHARACTERS = 2_000
 #: Most users of one class on one worker.
@@ -26,7 +26,7 @@ _MOST_ENTRIES = 10_000
 
 
 class BadMessage(ValueError):
-    """A message is not what Locust's worker sends; the text says what was expected and what came."""
+    """A message differs from what Locust's worker sends; the text says what was expected and what was received."""
 
 
 _Name = Annotated[str, msgspec.Meta(max_length=_NAME_CHARACTERS)]
@@ -98,7 +98,7 @@ class _Locustfile(msgspec.Struct):
     version: Annotated[str, msgspec.Meta(min_length=1, max_length=100)]
 
 
-#: What the data of Locust's messages must be. The other messages of Locust's carry none.
+#: The form of the data of Locust's messages. Its other messages carry none.
 _DATA: dict[str, type[msgspec.Struct]] = {
     "heartbeat": _Heartbeat,
     "stats": _Stats,
@@ -112,8 +112,8 @@ LOCUSTS_KINDS = {*_DATA, *_WITHOUT_DATA, "client_ready"}
 
 
 def checked_data(kind: str, data: Any, node: str, user_classes: Collection[str]) -> Any:
-    """The data that Locust may act on, long texts cut. `node`: the sender; `user_classes`: the names of the users there
-    are. Messages that are not Locust's come back as they are. Raises BadMessage."""
+    """The data that Locust may act on, with long texts cut. node: the sender's name; user_classes: the names of the
+    locustfile's user classes. Messages that are not Locust's are returned unchanged. Raises BadMessage."""
     if kind == "client_ready":
         if data != -1 and not (isinstance(data, str) and 0 < len(data) <= 100):
             raise BadMessage(f"expected Locust's version, got {str(data)[:100]!r}")
@@ -142,7 +142,7 @@ def _checked(message: msgspec.Struct, data: Any, node: str, user_classes: Collec
 
 
 def check_user_counts(counts: dict[str, Any], user_classes: Collection[str]) -> None:
-    """Whether these are numbers of users by the name of their class. Raises BadMessage."""
+    """Raises BadMessage unless these are numbers of users by the names of their classes."""
     for name, count in counts.items():
         if name not in user_classes:
             raise BadMessage(f"users of class {str(name)[:100]!r}, which is not in the locustfile")

@@ -7,13 +7,13 @@ from functools import cache
 
 
 class MasterPortError(ValueError):
-    """The port for workers cannot be had; the text says why and what to do."""
+    """The port for workers is not available; the text says why and what to do."""
 
 
 @cache
 def check_master_port(host: str, port: int) -> None:
-    """Before workers are forked: they would join whoever has the port. Once: later it is this master's own. Raises
-    MasterPortError."""
+    """Before workers are forked: they would join the process that has the port. Only once in a process: later calls
+    would find this master on it. Raises MasterPortError."""
     if not 0 < port < 65536:
         raise MasterPortError(f"--master-bind-port takes a port from 1 to 65535, got {port}.")
     with socket.socket() as listener:
@@ -23,6 +23,6 @@ def check_master_port(host: str, port: int) -> None:
             listener.listen()
         except OSError as error:
             raise MasterPortError(
-                f"the port for workers {host}:{port} cannot be had ({error.strerror or error}); perhaps another master "
-                "is running. Choose another with --master-bind-port (and --master-port for the workers)."
+                f"the master cannot listen for workers on {host}:{port} ({error.strerror or error}); another master "
+                "may be running. Choose another port with --master-bind-port (and --master-port for the workers)."
             ) from None

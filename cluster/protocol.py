@@ -1,6 +1,6 @@
 """The messages that a master and its workers exchange inside Locust's own connection.
 
-Locust adds its own; these are ours. Times in them are nanoseconds on a process's perf_counter: see metrics/clock.py.
+Locust has messages of its own beside these. Times are nanoseconds on a process's perf_counter: see cluster/clock.py.
 """
 
 from __future__ import annotations
@@ -10,16 +10,19 @@ from typing import Annotated
 
 import msgspec
 
-from metrics.stage import Stage
+from tokenswarm.metrics.level import Level
+from tokenswarm.recording.kept_requests import RecordPlan
+from tokenswarm.shapes.splits import Splits
 
-#: A cluster that a master made up for the workers that it forks; those of other machines have none.
+#: Name of the cluster of a master and the workers that it forks. Workers of other machines may join without a name.
 FORKED = "forked-"
 FORKED_CLUSTER = FORKED + secrets.token_hex(8)
 
-JOIN, ADMITTED, TURNED_AWAY = "tokenswarm_join", "tokenswarm_admitted", "tokenswarm_turned_away"
+JOIN, ADMITTED, REJECTED = "tokenswarm_join", "tokenswarm_admitted", "tokenswarm_rejected"
 READY, DRAINING, USERS = "tokenswarm_ready", "tokenswarm_draining", "tokenswarm_users"
 PING, PONG = "tokenswarm_ping", "tokenswarm_pong"
-STAGE, ACK = "tokenswarm_stage", "tokenswarm_ack"
+LEVEL, ACK = "tokenswarm_level", "tokenswarm_ack"
+SENDING, SPLITS = "tokenswarm_sending", "tokenswarm_splits"
 END, LEAVING, REFUSED = "tokenswarm_end", "tokenswarm_leaving", "tokenswarm_refused"
 REPORT_KEY = "tokenswarm"
 
@@ -32,7 +35,7 @@ _Short = Annotated[str, msgspec.Meta(max_length=500)]
 
 
 class Join(msgspec.Struct):
-    """A worker asks to be admitted, before it loads anything."""
+    """A worker requests to be admitted, before it loads anything."""
 
     build: _Short
     cluster: _Short
@@ -45,19 +48,21 @@ class Ready(msgspec.Struct):
     locust: _Short
 
 
-class Users(msgspec.Struct):
-    """A worker's users by their class, streams that are being drained included."""
+class UserCounts(msgspec.Struct):
+    """How many users of each class a worker has, streams that are being drained included."""
 
     user_classes_count: dict[str, int]
 
 
 class Leaving(msgspec.Struct):
-    """A worker ends. unreported: requests that ended on it or were under way, and that no acknowledged report holds."""
+    """A worker ends. unreported: requests that ended on it or were in flight, and that no acknowledged report holds."""
 
     unreported: int = 0
 
 
 class Ping(msgspec.Struct):
+    """A worker measures how far the master's clock is from its own."""
+
     sent_ns: int
 
 
@@ -67,15 +72,15 @@ class Refused(msgspec.Struct):
     reason: str
 
 
-class Answer(msgspec.Struct):
-    """A master's times of something that a worker sent."""
+class MasterTimes(msgspec.Struct):
+    """When a worker sent a message, on the worker's clock, and when the master received and answered it, on its own."""
 
     sent_ns: int
     received_ns: int
     answered_ns: int
 
 
-class Admitted(Answer, kw_only=True):
+class Admitted(MasterTimes, kw_only=True):
     """The worker may load what a run needs, and send READY then. index: its number in every file of the run;
     stop_timeout_s: the master's --stop-timeout."""
 
@@ -83,32 +88,54 @@ class Admitted(Answer, kw_only=True):
     stop_timeout_s: float = 0.0
 
 
-class Ack(Answer, kw_only=True):
-    """Reports up to `through` need not be sent again. entered: the last report that is in the run's statistics; an
-    earlier one than `through` where the run had ended without those that followed."""
+class Ack(MasterTimes, kw_only=True):
+    """Reports up to `through` need not be sent again. entered: the last report that is in the run's statistics; it is
+    less than `through` if the run had ended before the others were received."""
 
     run: int
     through: int
     entered: int
 
 
-class StageBegun(msgspec.Struct):
-    """The stage that requests belong to from now on. Times on the master's perf_counter_ns. spool: the folder in which
-    workers that the master forked keep what they have not reported, "" for none."""
+class LevelBegun(msgspec.Struct):
+    """The level that requests belong to from now on. run: the run's id. Times on the master's perf_counter_ns. spool:
+    the folder in which workers that the master forked keep what they have not reported, "" for none. record: what is
+    kept of requests. share: how many of the level's requests the worker's users send, None for no limit."""
 
     run: int
-    stage: Stage
+    level: Level
     run_began_ns: int
     began_ns: int
     spool: str = ""
+    record: RecordPlan = RecordPlan()
+    share: int | None = None
+
+
+class Sending(msgspec.Struct):
+    """A worker sends the arrivals of an open-loop level that are its own. It says so all the time: see LevelSplitter.
+    sent_ns: on its own clock."""
+
+    run: int
+    level: int
+    sent_ns: int
+
+
+class AnnouncedSplits(msgspec.Struct):
+    """Which workers send which arrivals of an open-loop level, None before that is known. answers_ns: the sent_ns of
+    the worker's message that this is the answer to; None where it is none."""
+
+    run: int
+    level: int
+    splits: Splits | None
+    answers_ns: int | None = None
 
 
 class Reports(msgspec.Struct, array_like=True):
-    """What travels in Locust's report: numbered reports up to `through`. `last`: nothing will follow them. run 0 and
-    stage -1 are of a worker that knows of none."""
+    """Our part of Locust's stats message: numbered reports up to `through`. last: it holds the final report. run is 0
+    and level -1 for a worker that knows of none."""
 
     run: int
-    stage: int
+    level: int
     sent_ns: int
     through: int
     last: bool

@@ -1,8 +1,6 @@
-"""Locust's sockets between master and workers, with what they lack: bounds, and seals where there is a cluster key.
+"""The sockets between master and workers, in place of Locust's: with bounds, and with seals if there is a cluster key.
 
-Replaced are Client and Server of locust.rpc.zmqrpc, as of 2.47.0
-(https://github.com/locustio/locust/blob/2.47.0/locust/rpc/zmqrpc.py): a message that cannot be read ends the greenlet
-that reads all others, one of any size is taken, and anybody who reaches the port may send any.
+Why Locust's do not do: see upstream/locust_internals.py, use_sockets.
 """
 
 from __future__ import annotations
@@ -22,31 +20,44 @@ from locust.exception import RPCError
 from locust.rpc import Message, zmqrpc
 from zmq.error import ZMQError
 
-from metrics.cluster_key import KEY_VARIABLE, BadSeal, ClusterKey, ClusterKeyError, MasterSessions, WorkerSession
-from metrics.dropped import DroppedMessages
-from metrics.exit_codes import EXIT_UNUSABLE
-from metrics.protocol import TURNED_AWAY
+from tokenswarm.cluster.cluster_key import (
+    KEY_VARIABLE,
+    BadSeal,
+    ClusterKey,
+    ClusterKeyError,
+    MasterSessions,
+    WorkerSession,
+)
+from tokenswarm.cluster.dropped_messages import DroppedMessages
+from tokenswarm.cluster.protocol import REJECTED
+from tokenswarm.command_line.exit_codes import EXIT_UNUSABLE
+from tokenswarm.upstream.locust_internals import use_sockets
 
 logger = logging.getLogger(__name__)
 
 HELLO, WELCOME, SEALED = "tokenswarm_hello", "tokenswarm_welcome", "tokenswarm_sealed"
-#: Largest message that is taken, in bytes; the connection of one who sends more is closed. A report has 1 MB at most,
+#: Largest message that is accepted, in bytes; a larger one closes the sender's connection. A report has 1 MB at most,
 #: unless a single one is larger.
 _LARGEST_BYTES = 64 * 1024 * 1024
-#: Most messages that wait for a session: what a worker sends in its first moments.
+#: Most messages of a worker that wait until its session is established.
 _MOST_PENDING = 100
+#: Seconds before each of the lines in which a worker logs that it waits for its master. Locust's own begin after 30 s.
+_WAITING_LOG_DELAYS_S = (0.5, 9.5, 10.0)
 _NO_KEY = "it has no cluster key, its master has one; give it the same"
 _KEY_HERE_ALONE = "it has a cluster key, its master has none; give both the same, or none"
 
 
 @dataclass
-class WorkerState:
-    """What a worker's socket knows. main: the greenlet that is ended when the master rejects the worker; session: None
-    without a cluster key; attached: whether somebody else takes the master's rejection."""
+class SocketState:
+    """The state of a worker's socket. main: the greenlet that is ended when the master rejects the worker; session:
+    None without a cluster key; attached: whether the master's rejection is passed on; connected: whether a message of
+    the master was received; user_counts: returns what each heartbeat carries besides; pending: messages that wait for
+    the session."""
 
     main: Any
     session: WorkerSession | None
     attached: bool = False
+    connected: bool = False
     rejected: bool = False
     user_counts: Callable[[], dict[str, int]] | None = None
     pending: deque[Any] = field(default_factory=lambda: deque(maxlen=_MOST_PENDING))
@@ -54,27 +65,27 @@ class WorkerState:
 
 
 class WorkerSocket(zmqrpc.Client):
-    """A worker's."""
+    """A worker's socket."""
 
-    def __init__(self, state: WorkerState, host: str, port: int, identity: str) -> None:
+    def __init__(self, state: SocketState, host: str, port: int, identity: str) -> None:
         self.state = state
         self._identity = identity
         super().__init__(host, port, identity)
         self._greet()
 
     def attach(self, user_counts: Callable[[], dict[str, int]]) -> None:
-        """From now on, rejections are passed on. user_counts: what each heartbeat carries besides."""
+        """Pass rejections on from now on. user_counts: returns what each heartbeat carries besides."""
         self.state.attached, self.state.user_counts = True, user_counts
 
     def send(self, msg: Any) -> None:
-        """Send a message to the master, sealed where there is a key."""
+        """Send a message to the master, sealed if there is a key."""
         state = self.state
         if msg.type == "heartbeat" and state.user_counts is not None:
             msg.data["user_classes_count"] = state.user_counts()
         if state.session is None:
             super().send(msg)
         elif state.session.established:
-            super().send(_Sealed(msg, state.session.seal))
+            super().send(_SealedMessage(msg, state.session.seal))
         else:
             state.pending.append(msg)
             self._greet()
@@ -87,6 +98,7 @@ class WorkerSocket(zmqrpc.Client):
             except ZMQError as error:
                 raise RPCError("ZMQ network broken") from error
             if (message := self._read(received)) is not None:
+                self.state.connected = True
                 return message
 
     def _greet(self) -> None:
@@ -95,11 +107,11 @@ class WorkerSocket(zmqrpc.Client):
             super().send(_message(HELLO, session.hello(), self._identity))
 
     def _read(self, received: bytes) -> Any:
-        """The message, if it is one to act on."""
+        """The message, None if it is not to be acted on."""
         state = self.state
         try:
             message = _unserialized(received)
-            if message.type == TURNED_AWAY and self._may_be_rejected:
+            if message.type == REJECTED and self._may_be_rejected:
                 return self._end(str(message.data["reason"])[:1000])
             if state.session is None:
                 return message
@@ -113,13 +125,13 @@ class WorkerSocket(zmqrpc.Client):
             return _unserialized(state.session.open(message.data))
         except BadSeal as error:
             state.dropped.drop("the master", str(error))
-        except Exception as error:  # whatever can be wrong with bytes that somebody made up
-            state.dropped.drop("the master", "a message that cannot be read", repr(error))
+        except Exception as error:  # bytes from the network can be anything
+            state.dropped.drop("the master", "a message that cannot be decoded", repr(error))
         return None
 
     @property
     def _may_be_rejected(self) -> bool:
-        """Whether a rejection without a seal counts: a master without this key cannot seal one."""
+        """Whether a rejection without a seal is accepted: a master without this key cannot seal one."""
         session = self.state.session
         return not self.state.attached if session is None else not session.established
 
@@ -132,27 +144,31 @@ class WorkerSocket(zmqrpc.Client):
 
 
 class WorkerSockets:
-    """Makes workers' sockets. One that is made anew, as a connection broke, goes on with its worker's session."""
+    """Makes workers' sockets. A socket that replaces one with a broken connection continues its session."""
 
-    def __init__(self, key: ClusterKey | None) -> None:
+    def __init__(self, key: ClusterKey | None, log_waiting: bool = False) -> None:
+        """log_waiting: whether a worker logs that it waits for its master."""
         self._key = key
-        self._states: dict[str, WorkerState] = {}
+        self._log_waiting = log_waiting
+        self._states: dict[str, SocketState] = {}
 
     def __call__(self, host: str, port: int, identity: str) -> WorkerSocket:
-        """As zmqrpc.Client is called."""
+        """Called by Locust in place of zmqrpc.Client."""
         if (state := self._states.get(identity)) is None:
             session = WorkerSession(self._key, identity) if self._key is not None else None
-            state = self._states[identity] = WorkerState(gevent.getcurrent(), session)
+            state = self._states[identity] = SocketState(gevent.getcurrent(), session)
+            if self._log_waiting:
+                gevent.spawn(log_waiting, state, f"{host}:{port}")
         return WorkerSocket(state, host, port, identity)
 
 
 class MasterSocket(zmqrpc.Server):
-    """The master's. `dropped` counts what cannot be read or has no valid seal."""
+    """The master's socket. `dropped` counts the messages that cannot be decoded or have no valid seal."""
 
     def __init__(self, sessions: MasterSessions | None, host: str, port: int) -> None:
         self.dropped = DroppedMessages(logger.error)
         self._sessions = sessions
-        # As Locust does it; the bound must be set before the socket is bound.
+        # Like Locust's own __init__, but the largest size must be set before the socket is bound.
         zmqrpc.BaseSocket.__init__(self, zmq.ROUTER, self.ipv4_only(host, port))
         self.socket.setsockopt(zmq.MAXMSGSIZE, _LARGEST_BYTES)
         try:
@@ -163,7 +179,7 @@ class MasterSocket(zmqrpc.Server):
             raise RPCError(f"Socket bind failure: {error}") from error
 
     def recv_from_client(self) -> tuple[str, Any]:
-        """The next message that can be read and, where there is a key, has a valid seal; and its sender. Raises
+        """(sender, message): the next message that can be decoded and, if there is a key, has a valid seal. Raises
         RPCError."""
         while True:
             try:
@@ -178,16 +194,16 @@ class MasterSocket(zmqrpc.Server):
                     return name, message
             except BadSeal as error:
                 self.dropped.drop(name, str(error))
-            except Exception as error:  # whatever can be wrong with bytes that somebody made up
-                self.dropped.drop(name, "a message that cannot be read", repr(error))
+            except Exception as error:  # bytes from the network can be anything
+                self.dropped.drop(name, "a message that cannot be decoded", repr(error))
 
     def send_to_client(self, msg: Any) -> None:
-        """Send a message to a worker, sealed where there is a key; those that have no session get none."""
+        """Send a message to a worker, sealed if there is a key; a worker without a session then gets none."""
         sessions = self._sessions
         if sessions is None:
             super().send_to_client(msg)
         elif sessions.knows(msg.node_id):
-            super().send_to_client(_Sealed(msg, partial(sessions.seal, msg.node_id)))
+            super().send_to_client(_SealedMessage(msg, partial(sessions.seal, msg.node_id)))
 
     def _read(self, name: str, received: bytes) -> Any:
         message = _unserialized(received, name)
@@ -212,11 +228,11 @@ class MasterSocket(zmqrpc.Server):
 
     def _reject(self, name: str, reason: str) -> None:
         self.dropped.drop(name, reason)
-        super().send_to_client(_message(TURNED_AWAY, {"reason": reason}, name))
+        super().send_to_client(_message(REJECTED, {"reason": reason}, name))
 
 
-class _Sealed:
-    """A message that is sealed in the moment that it goes out: seals are numbered."""
+class _SealedMessage:
+    """A message that is sealed at the moment it is sent, as seals are numbered."""
 
     def __init__(self, message: Any, seal: Callable[[bytes], Any]) -> None:
         self.type, self.node_id = message.type, message.node_id
@@ -229,26 +245,34 @@ class _Sealed:
 
 
 @cache
-def install(key_file: str) -> None:
+def install(key_file: str, log_waiting: bool = False) -> None:
     """Have Locust use these sockets in this process and those that it forks; once, before it makes a runner. key_file:
-    --cluster-key-file. Raises ClusterKeyError."""
+    --cluster-key-file; log_waiting: whether workers log that they wait for their master. Raises ClusterKeyError."""
     if any(argument.partition("=")[0] == "--cluster-key" for argument in sys.argv):
         raise ClusterKeyError(
-            f"a key on the command line can be seen by everybody on this machine: give it in {KEY_VARIABLE}, or in a "
-            "file that --cluster-key-file names"
+            f"a key on the command line is visible to every user of this machine: set {KEY_VARIABLE}, or name a file "
+            "with --cluster-key-file"
         )
     key = ClusterKey.find(os.environ, key_file)
-    zmqrpc.Client = WorkerSockets(key)  # type: ignore[assignment, misc]
-    zmqrpc.Server = partial(MasterSocket, MasterSessions(key) if key else None)  # type: ignore[assignment, misc]
+    use_sockets(WorkerSockets(key, log_waiting), partial(MasterSocket, MasterSessions(key) if key else None))
+
+
+def log_waiting(state: SocketState, address: str, sleep: Callable[[float], object] = gevent.sleep) -> None:
+    """Log where this worker waits for its master, until the master answers. Locust logs nothing for the first 30 s."""
+    for delay_s in _WAITING_LOG_DELAYS_S:
+        sleep(delay_s)
+        if state.connected or state.rejected:
+            return
+        logger.info("Waiting for a master at %s (--master-host, --master-port)", address)
 
 
 def _unserialized(received: bytes, name: str | None = None) -> Any:
-    """The message; of `name`, if that is given."""
+    """The decoded message. name: whom it has to name as its sender, None for any. Raises whatever msgpack raises."""
     message: Any = Message.unserialize(received)
     if not isinstance(message.type, str):
-        raise ValueError("its type is no text")
+        raise ValueError("its type is not a string")
     if name is not None and message.node_id != name:
-        raise ValueError("it is in another's name")
+        raise ValueError("it names another sender")
     return message
 
 

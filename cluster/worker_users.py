@@ -1,8 +1,4 @@
-"""A worker's users: as many as its master wants, and stopped when the worker is to end.
-
-Private names of Locust used here, checked with 2.47.0 (https://github.com/locustio/locust/blob/2.47.0/locust/runners.py
-and user/users.py): User._state.
-"""
+"""A worker's users: as many as its master requests, stopped when the worker ends."""
 
 from __future__ import annotations
 
@@ -15,7 +11,8 @@ import gevent
 from gevent.pool import Group
 from locust import User
 from locust.runners import STATE_RUNNING, STATE_SPAWNING, WorkerRunner
-from locust.user.task import LOCUST_STATE_STOPPING
+
+from tokenswarm.upstream.locust_internals import is_stopping, replace_start_worker
 
 logger = logging.getLogger(__name__)
 
@@ -23,19 +20,19 @@ _POLL_S = 0.1
 
 
 class WorkerUsers:
-    """Starts and stops users in place of Locust's own code, which counts a user that still ends its stream as one that
-    goes on: a worker that is told to have five users instead of ten and then ten again would soon have five."""
+    """Starts and stops users in place of Locust's own code, which counts a user that ends its last stream as one that
+    continues. stopping: whether all users are being stopped."""
 
     def __init__(self, runner: WorkerRunner, on_change: Callable[[], None]) -> None:
-        """on_change: called when users that were told to stop have ended."""
+        """on_change: called when users that were stopped have ended."""
         self._runner = runner
         self._on_change = on_change
         self._deadline_s = inf
         self.stopping = False
-        runner.start_worker = self.start  # type: ignore[method-assign]
+        replace_start_worker(runner, self.start)
 
     def start(self, user_classes_count: dict[str, int], **_: object) -> None:
-        """Have so many users of each class, besides those that end their last stream."""
+        """Start or stop users until so many of each class are there, besides those that end their last stream."""
         runner = self._runner
         runner.target_user_classes_count = user_classes_count
         runner.target_user_count = sum(user_classes_count.values())
@@ -52,8 +49,8 @@ class WorkerUsers:
         runner.update_state(STATE_RUNNING)
 
     def stop(self, timeout_s: float) -> None:
-        """Stop all users, and end what still streams after timeout_s. Called again while it is at it, it only ends
-        them sooner, if timeout_s says so, and comes back when the users are gone."""
+        """Stop all users, cancel the streams that still run after timeout_s, and return when all users have ended. A
+        second call meanwhile can only shorten the timeout."""
         self._deadline_s = min(self._deadline_s, _now_s() + timeout_s)
         if self.stopping:
             while self.stopping:
@@ -74,19 +71,19 @@ class WorkerUsers:
             watch.kill(block=False)
 
     def _watch_deadline(self) -> None:
-        """Locust's own timeout cannot be shortened once it runs."""
+        """Locust's own timeout cannot be shortened once it has begun."""
         while _now_s() < self._deadline_s:
             gevent.sleep(_POLL_S)
         self._runner.user_greenlets.kill(block=False)
 
     def _running(self) -> dict[str, list[User]]:
-        """Users by the name of their class, without those that were told to stop."""
+        """Users by the name of their class, without those that were stopped."""
         running: dict[str, list[User]] = {}
         for greenlet in self._runner.user_greenlets:
             if not greenlet.args:
                 continue  # it has ended
             user = greenlet.args[0]
-            if user._state != LOCUST_STATE_STOPPING:
+            if not is_stopping(user):
                 running.setdefault(type(user).__name__, []).append(user)
         return running
 
@@ -94,7 +91,7 @@ class WorkerUsers:
         stop_timeout_s = self._runner.environment.stop_timeout
         group = Group()
         for user in users:
-            if user._state == LOCUST_STATE_STOPPING:
+            if is_stopping(user):
                 continue
             group.add(user.greenlet)
             if stop_timeout_s:

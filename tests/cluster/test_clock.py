@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metrics.clock import ClockOffset, Exchange
+from tokenswarm.cluster.clock import ClockExchange, ClockOffset
 
 nanoseconds = st.integers(0, 10**9)
 
@@ -18,7 +18,7 @@ def test_the_offset_is_never_further_off_than_it_says(ahead_ns: int, ways: list[
     clock = ClockOffset()
     for there_ns, stay_ns, back_ns in ways:
         received_ns = 5 + there_ns + ahead_ns
-        clock.add(Exchange(5, received_ns, received_ns + stay_ns, 5 + there_ns + stay_ns + back_ns))
+        clock.add(ClockExchange(5, received_ns, received_ns + stay_ns, 5 + there_ns + stay_ns + back_ns))
     assert clock.offset_ns is not None
     assert clock.error_ns is not None
     assert abs(clock.offset_ns - ahead_ns) <= clock.error_ns + 1
@@ -31,15 +31,15 @@ def test_before_any_message_nothing_is_known() -> None:
 
 def test_an_answer_that_was_there_before_its_question_is_left_out() -> None:
     clock = ClockOffset()
-    clock.add(Exchange(100, 0, 50, 120))
+    clock.add(ClockExchange(100, 0, 50, 120))
     assert clock.offset_ns is None
 
 
 def test_the_best_of_the_last_forty_counts() -> None:
     clock = ClockOffset()
-    clock.add(Exchange(0, 1_000, 1_000, 2))
+    clock.add(ClockExchange(0, 1_000, 1_000, 2))
     for number in range(39):
-        clock.add(Exchange(0, 2_000 + number, 2_000 + number, 100))
+        clock.add(ClockExchange(0, 2_000 + number, 2_000 + number, 100))
     assert clock.offset_ns == 999
-    clock.add(Exchange(0, 3_000, 3_000, 90))
+    clock.add(ClockExchange(0, 3_000, 3_000, 90))
     assert clock.offset_ns == 2_955

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from metrics.cluster_key import BadSeal, ClusterKey, ClusterKeyError, MasterSessions, WorkerSession
+from tokenswarm.cluster.cluster_key import BadSeal, ClusterKey, ClusterKeyError, MasterSessions, WorkerSession
 
 SECRET = "correct horse battery staple"
 
@@ -56,7 +56,7 @@ def test_whatever_is_changed_on_the_way_is_noticed(pair: Pair, part: int) -> Non
         if part == 0 and opens == pair.worker.open:
             continue  # a worker has one session: its number is not looked at
         changed: list[Any] = list(sealed)
-        changed[part] = changed[part] + 1 if part == 1 else bytes(changed[part][:-1]) + b"?"
+        changed[part] = changed[part] + 1 if part == 1 else bytes([*changed[part][:-1], changed[part][-1] ^ 1])
         with pytest.raises(BadSeal):
             opens(changed)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import random
+import sys
 from argparse import Namespace
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -25,19 +26,12 @@ from locust.rpc import Message
 from locust.runners import STATE_RUNNING, MasterRunner, WorkerNode, WorkerNodes, WorkerRunner
 from locust.stats import setup_distributed_stats_event_listeners
 
-import metrics.active_run
-import metrics.hooks
-import metrics.master_gate
-import metrics.master_link
-import metrics.worker_link
-import metrics.worker_users
-from metrics.hooks import Recording
-from metrics.protocol import WorkerRefused
-from metrics.recovery import recover
-from metrics.stage import Stage
-from metrics.timeline import Timeline
-from tests.metrics.test_recording import (
-    MakeStage,
+import tokenswarm.recording.active_run
+import tokenswarm.run_control.process_recorder
+import tokenswarm.run_control.recording_hooks
+import tokenswarm.run_control.run_controller
+from tests.run_control.test_recording_hooks import (
+    MakeLevel,
     MakeTimeline,
     S,
     Screen,
@@ -47,6 +41,14 @@ from tests.metrics.test_recording import (
     rows_of,
     told_of,
 )
+from tokenswarm.cluster.protocol import WorkerRefused
+from tokenswarm.metrics.level import Level
+from tokenswarm.metrics.timeline import Timeline
+from tokenswarm.recording.recording_options import RecordingOptions
+from tokenswarm.recording.recovery import recover
+from tokenswarm.run_control.recording_hooks import Recording
+
+pytestmark = pytest.mark.slow
 
 
 class Wall:
@@ -95,15 +97,15 @@ class Clock:
 class QuietWorker(WorkerRunner):
     """A worker whose connection is the test's."""
 
-    def __init__(self, environment: Environment, index: int, crowd: Crowd) -> None:
+    def __init__(self, environment: Environment, index: int, nodes: Nodes) -> None:
         self.environment, self.worker_index, self.custom_messages = environment, index, {}
-        self.client_id, self.worker_state, self.crowd = f"worker-{index}", "ready", crowd
+        self.client_id, self.worker_state, self.nodes = f"worker-{index}", "ready", nodes
         self.greenlet: Any = Group()
         self.greenlet.add(gevent.Greenlet())  # it listens
         self.stops = 0
 
     def send_message(self, msg_type: str, data: Any = None, client_id: str | None = None) -> None:
-        self.crowd.up(Message(msg_type, data, self.client_id).serialize())
+        self.nodes.up(Message(msg_type, data, self.client_id).serialize())
 
     def stop(self) -> None:
         self.stops += 1
@@ -120,8 +122,8 @@ class QuietMaster(MasterRunner):
     worker_count = 2
     shape_greenlet = None
 
-    def __init__(self, environment: Environment, crowd: Crowd) -> None:
-        self.environment, self.crowd, self.custom_messages = environment, crowd, {}
+    def __init__(self, environment: Environment, nodes: Nodes) -> None:
+        self.environment, self.nodes, self.custom_messages = environment, nodes, {}
         self.greenlet = None  # type: ignore[assignment]
         self.server = SimpleNamespace(recv_from_client=None)
         self.clients = WorkerNodes()
@@ -144,7 +146,7 @@ class QuietMaster(MasterRunner):
 
     def send_message(self, msg_type: str, data: Any = None, client_id: str | None = None) -> None:
         assert client_id is not None
-        self.crowd.down(Message(msg_type, data, client_id).serialize())
+        self.nodes.down(Message(msg_type, data, client_id).serialize())
 
 
 def heartbeat(name: str) -> bytes:
@@ -153,7 +155,7 @@ def heartbeat(name: str) -> bytes:
 
 
 @dataclass
-class Crowd:
+class Nodes:
     """A master and its workers. `up` and `down` are the ways between them."""
 
     results: Path
@@ -164,12 +166,14 @@ class Crowd:
     headless: bool = True
 
     def __post_init__(self) -> None:
-        self.monkeypatch.setattr(metrics.hooks, "time", self.wall)
-        self.monkeypatch.setattr(metrics.active_run, "time", self.wall)
-        self.monkeypatch.setattr(metrics.hooks, "gevent", self.wall)
-        for link in (metrics.master_link, metrics.master_gate, metrics.worker_link, metrics.worker_users):
-            self.monkeypatch.setattr(link, "gevent", self.wall)
-            self.monkeypatch.setattr(link, "time", self.wall)
+        for module in (tokenswarm.run_control.process_recorder, tokenswarm.run_control.run_controller):
+            self.monkeypatch.setattr(module, "time", self.wall)
+            self.monkeypatch.setattr(module, "gevent", self.wall)
+        self.monkeypatch.setattr(tokenswarm.recording.active_run, "time", self.wall)
+        for name, module in list(sys.modules.items()):
+            if name.startswith("tokenswarm.cluster.") and name != "tokenswarm.cluster.transport":
+                for stands_for in {"gevent", "time"} & vars(module).keys():
+                    self.monkeypatch.setattr(module, stands_for, self.wall)
         self.clocks = self.clocks or [Clock(self.wall) for _ in range(self.number)]
         self.screen = Screen()
         self.workers: list[QuietWorker] = []
@@ -207,10 +211,14 @@ class Crowd:
         self.on(index, self.recordings[index].request_admission)
         self.on(index, self.recordings[index].join)
 
-    def begin(self, *plan: Stage) -> None:
+    def begin(self, *plan: Level) -> None:
         self.join()
         self.recording.await_workers()
-        self.recording.begin_run(facts_of(*plan))
+        self.begin_again(*plan)
+
+    def begin_again(self, *plan: Level) -> None:
+        """A run of workers that have joined."""
+        self.recording.begin_run(facts_of(*plan), RecordingOptions.of(self.options()))
 
     def on(self, index: int, function: Callable[..., Any], *arguments: Any, **keywords: Any) -> Any:
         """Do it on that worker's machine."""
@@ -243,8 +251,8 @@ class Crowd:
     def fire(self, index: int, timeline: Timeline) -> None:
         fire_request(self.workers[index].environment, {"timeline": timeline})
 
-    def told(self, index: int) -> bytes:
-        """What Locust's reporter would send now."""
+    def stats_message(self, index: int) -> bytes:
+        """The stats message that Locust's reporter would send now."""
         data: dict[str, Any] = {}
         worker = self.workers[index]
         self.on(index, worker.environment.events.report_to_master.fire, client_id=worker.client_id, data=data)
@@ -252,7 +260,7 @@ class Crowd:
 
     def report(self, *indexes: int) -> None:
         for index in indexes or range(len(self.workers)):
-            self.up(self.told(index))
+            self.up(self.stats_message(index))
 
     def beat(self) -> None:
         """Each worker's sign of life."""
@@ -275,8 +283,8 @@ class Crowd:
 
 
 @pytest.fixture
-def crowd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Crowd:
-    return Crowd(tmp_path / "results", Wall(), monkeypatch)
+def nodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Nodes:
+    return Nodes(tmp_path / "results", Wall(), monkeypatch)
 
 
 @pytest.fixture
@@ -290,47 +298,47 @@ def request_at(timeline: MakeTimeline) -> MakeTimeline:
     return make
 
 
-def books(number: int, balanced: bool = True, unaccounted: int = 0) -> dict[str, Any]:
-    counts = dict.fromkeys(("fired", "recorded", "rows"), number)
-    return {**counts, "unaccounted": unaccounted, "balanced": balanced}
+def accounting(number: int, balanced: bool = True, unaccounted: int = 0) -> dict[str, Any]:
+    counts = dict.fromkeys(("ended", "recorded", "rows"), number)
+    return {**counts, "unaccounted": unaccounted, "complete": balanced}
 
 
-def test_workers_have_recorders_of_their_own_and_the_master_has_none(crowd: Crowd, stage: MakeStage) -> None:
-    crowd.begin(stage())
-    assert crowd.recording.recorder is None
-    assert [recording.recorder.worker for recording in crowd.recordings if recording.recorder] == [0, 1]
+def test_workers_have_recorders_of_their_own_and_the_master_has_none(nodes: Nodes, a_level: MakeLevel) -> None:
+    nodes.begin(a_level())
+    assert nodes.recording.recorder is None
+    assert [recording.recorder.worker for recording in nodes.recordings if recording.recorder] == [0, 1]
 
 
 def test_what_ended_on_workers_is_in_the_masters_folder(
-    crowd: Crowd, request_at: MakeTimeline, stage: MakeStage
+    nodes: Nodes, request_at: MakeTimeline, a_level: MakeLevel
 ) -> None:
-    crowd.begin(stage())
+    nodes.begin(a_level())
     for index, requests in enumerate((2, 3)):
         for _ in range(requests):
-            crowd.fire(index, request_at(3.0))
-        crowd.report(index)
-    crowd.wall.now_ns += 12 * S
-    crowd.beat()
-    crowd.recording.end_plan()
-    crowd.stop()
-    summary = crowd.summary
-    assert (summary["status"], summary["books"], summary["events"]) == ("finished", books(5), [])
-    assert told_of(crowd.folder, "run.json")["workers"] == 2
+            nodes.fire(index, request_at(3.0))
+        nodes.report(index)
+    nodes.wall.now_ns += 12 * S
+    nodes.beat()
+    nodes.recording.end_plan()
+    nodes.stop()
+    summary = nodes.summary
+    assert (summary["status"], summary["accounting"], summary["events"]) == ("finished", accounting(5), [])
+    assert told_of(nodes.folder, "run.json")["workers"] == 2
     assert summary["levels"][0]["hold"]["gap_s"]["count"] == 5 * 3
-    assert sorted(row["id"] for row in rows_of(crowd.folder, "requests.csv")) == ["0-1", "0-2", "1-1", "1-2", "1-3"]
+    assert sorted(row["id"] for row in rows_of(nodes.folder, "requests.csv")) == ["0-1", "0-2", "1-1", "1-2", "1-3"]
 
 
-def test_a_run_ends_when_every_worker_has_stopped_its_users_and_said_its_last_word(
-    crowd: Crowd, request_at: MakeTimeline, stage: MakeStage
+def test_a_run_ends_when_every_worker_has_stopped_its_users_and_sent_its_final_report(
+    nodes: Nodes, request_at: MakeTimeline, a_level: MakeLevel
 ) -> None:
     """One needs a while: nothing is known of how long."""
-    crowd.begin(stage())
-    for index, worker in enumerate(crowd.workers):
+    nodes.begin(a_level())
+    for index, worker in enumerate(nodes.workers):
         worker.worker_state = STATE_RUNNING
-        crowd.fire(index, request_at(3.0))
-    crowd.environment.parsed_options.stop_timeout = 20
+        nodes.fire(index, request_at(3.0))
+    nodes.environment.parsed_options.stop_timeout = 20
     asked: list[bytes] = []
-    at_once = crowd.down
+    at_once = nodes.down
 
     def slowly(sent: bytes) -> None:
         message = Message.unserialize(sent)
@@ -339,36 +347,36 @@ def test_a_run_ends_when_every_worker_has_stopped_its_users_and_said_its_last_wo
             return
         asked.append(sent)
         if len(asked) == 14:
-            crowd.fire(1, request_at(4.0))
+            nodes.fire(1, request_at(4.0))
             at_once(sent)
 
     def sign_of_life() -> None:
-        crowd.deliver(heartbeat("worker-1"))
+        nodes.deliver(heartbeat("worker-1"))
 
-    crowd.down = slowly  # type: ignore[method-assign]
-    crowd.wall.each_sleep = sign_of_life
-    crowd.recording.end_plan()
-    crowd.stop()
-    assert (crowd.summary["status"], crowd.summary["books"]) == ("finished", books(3))
-    assert [worker.stops for worker in crowd.workers] == [1, 1]
-    assert {worker.environment.parsed_options.stop_timeout for worker in crowd.workers} == {20}
-    assert 13 <= (crowd.wall.now_ns - 1000 * S) / S < 14
+    nodes.down = slowly  # type: ignore[method-assign]
+    nodes.wall.each_sleep = sign_of_life
+    nodes.recording.end_plan()
+    nodes.stop()
+    assert (nodes.summary["status"], nodes.summary["accounting"]) == ("finished", accounting(3))
+    assert [worker.stops for worker in nodes.workers] == [1, 1]
+    assert {worker.environment.parsed_options.stop_timeout for worker in nodes.workers} == {20}
+    assert 13 <= (nodes.wall.now_ns - 1000 * S) / S < 14
 
 
 def test_workers_keep_their_reports_until_they_are_acknowledged(
-    crowd: Crowd, request_at: MakeTimeline, stage: MakeStage
+    nodes: Nodes, request_at: MakeTimeline, a_level: MakeLevel
 ) -> None:
-    crowd.begin(stage())
-    crowd.fire(0, request_at(3.0))
-    crowd.told(0)  # goes nowhere
-    crowd.fire(0, request_at(4.0))
-    again = crowd.told(0)
-    crowd.fire(0, request_at(5.0))
-    crowd.report(0)
-    crowd.deliver(again)  # late
-    crowd.report(0)
-    assert [row["sent_s"][:1] for row in rows_of(crowd.folder, "requests.csv")] == ["3", "4", "5"]
-    quiet = Message.unserialize(crowd.told(0)).data["tokenswarm"]
+    nodes.begin(a_level())
+    nodes.fire(0, request_at(3.0))
+    nodes.stats_message(0)  # goes nowhere
+    nodes.fire(0, request_at(4.0))
+    again = nodes.stats_message(0)
+    nodes.fire(0, request_at(5.0))
+    nodes.report(0)
+    nodes.deliver(again)  # late
+    nodes.report(0)
+    assert [row["sent_s"][:1] for row in rows_of(nodes.folder, "requests.csv")] == ["3", "4", "5"]
+    quiet = Message.unserialize(nodes.stats_message(0)).data["tokenswarm"]
     assert len(quiet[5]) == 1  # what was acknowledged is gone
 
 
@@ -394,213 +402,215 @@ class Link:
 
 @pytest.mark.parametrize("seed", range(20))
 def test_lost_repeated_and_reordered_reports_change_no_figure(
-    seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request_at: MakeTimeline, stage: MakeStage
+    seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request_at: MakeTimeline, a_level: MakeLevel
 ) -> None:
-    told = []
+    results = []
     for name, link in (("good", None), ("bad", Link(seed))):
         with monkeypatch.context() as patched:
-            crowd = Crowd(tmp_path / name, Wall(), patched, number=3)
+            nodes = Nodes(tmp_path / name, Wall(), patched, number=3)
             if link is not None:
-                crowd.lossy = link
-            crowd.begin(stage(0), stage(1))
+                nodes.lossy = link
+            nodes.begin(a_level(0), a_level(1))
             for number in range(60):
-                crowd.fire(number % 3, request_at(2.5 + number / 10, tokens=1 + number % 7))
+                nodes.fire(number % 3, request_at(2.5 + number / 10, tokens=1 + number % 7))
                 if number % 4 == 0:
-                    crowd.report(number % 3)
-            crowd.wall.now_ns += 13 * S
-            crowd.beat()
-            crowd.recording.begin_stage(stage(1))
+                    nodes.report(number % 3)
+            nodes.wall.now_ns += 13 * S
+            nodes.beat()
+            nodes.recording.begin_level(a_level(1))
             for number in range(20):
-                crowd.fire(number % 3, request_at(16 + number / 10, stage=1))
-            crowd.wall.each_sleep = crowd.beat
-            began_ns = crowd.wall.now_ns
-            crowd.recording.end_plan()
-            crowd.stop()
-            assert crowd.summary["status"] == "finished"
-            waited_ns, crowd.wall.now_ns = crowd.wall.now_ns - began_ns, began_ns
+                nodes.fire(number % 3, request_at(16 + number / 10, level_index=1))
+            nodes.wall.each_sleep = nodes.beat
+            began_ns = nodes.wall.now_ns
+            nodes.recording.end_plan()
+            nodes.stop()
+            assert nodes.summary["status"] == "finished"
+            waited_ns, nodes.wall.now_ns = nodes.wall.now_ns - began_ns, began_ns
             assert waited_ns < 30 * S
-            summary = crowd.summary
-            rows = sorted(tuple(row.values()) for row in rows_of(crowd.folder, "requests.csv"))
+            summary = nodes.summary
+            rows = sorted(tuple(row.values()) for row in rows_of(nodes.folder, "requests.csv"))
             for level in summary["levels"]:
                 for part in ("hold", "whole"):
                     for figure in ("seconds", "token_rate", "good_token_rate", "request_rate", "goodput"):
-                        level[part].pop(figure)  # of the last level: the run is longer by the wait for last words
-            told.append((summary["books"], summary["levels"], rows))
-    assert told[0][0] == books(80)
-    assert told[0] == told[1]
+                        level[part].pop(figure)  # of the last level: the run is longer by the wait for final reports
+            results.append((summary["accounting"], summary["levels"], rows))
+    assert results[0][0] == accounting(80)
+    assert results[0] == results[1]
 
 
-def test_a_stage_that_a_worker_missed_reaches_it_with_its_next_report(
-    crowd: Crowd, request_at: MakeTimeline, stage: MakeStage
+def test_a_level_that_a_worker_missed_reaches_it_with_its_next_report(
+    nodes: Nodes, request_at: MakeTimeline, a_level: MakeLevel
 ) -> None:
-    crowd.begin(stage(0), stage(1))
-    crowd.silent.add("worker-1")
-    crowd.wall.now_ns += 2 * S
-    crowd.recording.begin_stage(stage(1))
-    crowd.silent.clear()
-    late = crowd.recordings[1].recorder
+    nodes.begin(a_level(0), a_level(1))
+    nodes.silent.add("worker-1")
+    nodes.wall.now_ns += 2 * S
+    nodes.recording.begin_level(a_level(1))
+    nodes.silent.clear()
+    late = nodes.recordings[1].recorder
     assert late is not None
-    assert list(late.stages) == [0]
-    crowd.report(1)
-    assert list(late.stages) == [0, 1]
-    assert late.stages[1].began_ns == 1002 * S
+    assert list(late.levels) == [0]
+    nodes.report(1)
+    assert list(late.levels) == [0, 1]
+    assert late.levels[1].began_ns == 1002 * S
 
 
-def test_a_worker_that_joins_in_mid_run_is_told_of_the_stage_at_once_and_named(
-    crowd: Crowd, request_at: MakeTimeline, stage: MakeStage
+def test_a_worker_that_joins_in_mid_run_receives_the_level_at_once_and_is_named(
+    nodes: Nodes, request_at: MakeTimeline, a_level: MakeLevel
 ) -> None:
-    crowd.begin(stage())
-    crowd.wall.now_ns += 4 * S
-    crowd.beat()
-    worker = crowd.add_worker(2)
-    crowd.clocks.append(Clock(crowd.wall))
+    nodes.begin(a_level())
+    nodes.wall.now_ns += 4 * S
+    nodes.beat()
+    worker = nodes.add_worker(2)
+    nodes.clocks.append(Clock(nodes.wall))
     worker.worker_state = STATE_RUNNING  # Locust's users were there first
     late: list[str] = []
-    crowd.recordings[2].on_late_stage = lambda: late.append("begin")
-    crowd.recordings[2]._master._on_late_stage = crowd.recordings[2].on_late_stage  # type: ignore[union-attr]
-    crowd.join_one(2)
+    nodes.recordings[2].on_late_level = lambda: late.append("begin")
+    nodes.recordings[2]._worker_link._on_late_level = nodes.recordings[2].on_late_level  # type: ignore[union-attr]
+    nodes.join_one(2)
     assert late == ["begin"]
-    crowd.fire(2, request_at(5.0))
-    crowd.stop()
-    assert crowd.summary["books"] == books(1)
-    (event,) = crowd.summary["events"]
+    nodes.fire(2, request_at(5.0))
+    nodes.stop()
+    assert nodes.summary["accounting"] == accounting(1)
+    (event,) = nodes.summary["events"]
     assert event == {"time_s": 4.0, "worker": 2, "name": "worker-2", "event": "joined"}
 
 
-def test_a_worker_that_leaves_says_its_last_word_first(
-    crowd: Crowd, request_at: MakeTimeline, stage: MakeStage
+def test_a_worker_that_leaves_sends_its_final_report_first(
+    nodes: Nodes, request_at: MakeTimeline, a_level: MakeLevel
 ) -> None:
-    crowd.begin(stage())
-    crowd.fire(1, request_at(3.0))
-    crowd.wall.now_ns += 5 * S
-    crowd.beat()
-    node = crowd.workers[1].environment
-    crowd.on(1, node.events.quitting.fire, environment=node, reverse=True)
-    crowd.recording.end_plan()
-    crowd.stop()
-    assert (crowd.summary["status"], crowd.summary["books"]) == ("finished", books(1))
-    assert [(event["worker"], event["event"]) for event in crowd.summary["events"]] == [(1, "leaving"), (1, "left")]
+    nodes.begin(a_level())
+    nodes.fire(1, request_at(3.0))
+    nodes.wall.now_ns += 5 * S
+    nodes.beat()
+    node = nodes.workers[1].environment
+    nodes.on(1, node.events.quitting.fire, environment=node, reverse=True)
+    nodes.recording.end_plan()
+    nodes.stop()
+    assert (nodes.summary["status"], nodes.summary["accounting"]) == ("finished", accounting(1))
+    assert [(event["worker"], event["event"]) for event in nodes.summary["events"]] == [(1, "leaving"), (1, "left")]
 
 
 def test_a_lost_worker_is_named_with_what_is_known_of_it(
-    crowd: Crowd, request_at: MakeTimeline, stage: MakeStage
+    nodes: Nodes, request_at: MakeTimeline, a_level: MakeLevel
 ) -> None:
-    crowd.begin(stage())
-    recorder = crowd.recordings[1].recorder
+    nodes.begin(a_level())
+    recorder = nodes.recordings[1].recorder
     assert recorder is not None
     recorder.in_flight = 5
     for index in (0, 1):
-        crowd.fire(index, request_at(3.0))
-        crowd.report(index)
-    crowd.wall.now_ns += 4 * S
-    crowd.beat()
-    crowd.silent.add("worker-1")
-    crowd.wall.each_sleep = crowd.beat
-    crowd.recording.end_plan()
-    crowd.stop()
-    summary = crowd.summary
-    assert summary["books"] == books(2, balanced=False, unaccounted=5)
+        nodes.fire(index, request_at(3.0))
+        nodes.report(index)
+    nodes.wall.now_ns += 4 * S
+    nodes.beat()
+    nodes.silent.add("worker-1")
+    nodes.wall.each_sleep = nodes.beat
+    nodes.recording.end_plan()
+    nodes.stop()
+    summary = nodes.summary
+    assert summary["accounting"] == accounting(2, balanced=False, unaccounted=5)
     assert summary["validity"]["reasons"] == [
-        "worker 1 (worker-1) was lost: it was last heard of 4.0 s into the run, with 5 requests under way by its last "
-        "report; what it sent after that is not known"
+        "worker 1 (worker-1) was lost: its last heartbeat was received 4.0 s into the run, with 5 requests in flight "
+        "by its last report; what it sent after that is not known"
     ]
     assert [(event["worker"], event["event"], event["time_s"]) for event in summary["events"]] == [(1, "lost", 4.0)]
-    assert (summary["status"], crowd.environment.process_exit_code) == ("failed", 3)
-    assert (crowd.wall.now_ns - 1000 * S) / S < 4 + 16  # nobody waits for the dead
+    assert (summary["status"], nodes.environment.process_exit_code) == ("failed", 3)
+    assert (nodes.wall.now_ns - 1000 * S) / S < 4 + 16  # nobody waits for the dead
 
 
 @pytest.mark.parametrize("forked", [True, False])
 def test_a_worker_that_leaves_without_having_reported_all_is_lost(
-    forked: bool, crowd: Crowd, request_at: MakeTimeline, stage: MakeStage, tmp_path: Path
+    forked: bool, nodes: Nodes, request_at: MakeTimeline, a_level: MakeLevel, tmp_path: Path
 ) -> None:
-    crowd.recordings[1].forks_workers = forked
-    crowd.begin(stage())
-    crowd.fire(0, request_at(3.0))
-    crowd.fire(1, request_at(3.0))
-    crowd.report(0, 1)
-    crowd.fire(1, request_at(4.0))
-    worker, recording = crowd.workers[1], crowd.recordings[1]
+    nodes.recordings[1].controller.process._forked = forked
+    nodes.begin(a_level())
+    nodes.fire(0, request_at(3.0))
+    nodes.fire(1, request_at(3.0))
+    nodes.report(0, 1)
+    nodes.fire(1, request_at(4.0))
+    worker, recording = nodes.workers[1], nodes.recordings[1]
     recorder = recording.recorder
-    recording._master._lose_master("The master was silent")  # type: ignore[union-attr]
-    crowd.report(1)
+    recording._worker_link._on_master_lost("The master was silent")  # type: ignore[union-attr]
+    nodes.report(1)
     assert recording.recorder is recorder  # whatever the master sends still
-    crowd.on(1, worker.environment.events.quitting.fire, environment=worker.environment, reverse=True)
+    nodes.on(1, worker.environment.events.quitting.fire, environment=worker.environment, reverse=True)
     assert recording.recorder is not None
     assert recording.recorder.spool is not None
     recording.recorder.spool.close()  # the process is gone
-    crowd.recording.end_plan()
-    crowd.stop()
-    assert crowd.summary["status"] == "failed"
-    assert "worker 1 (worker-1) was lost" in crowd.summary["validity"]["reasons"][0]
-    assert [(event["worker"], event["event"]) for event in crowd.summary["events"]] == [(1, "left"), (1, "lost")]
+    nodes.recording.end_plan()
+    nodes.stop()
+    assert nodes.summary["status"] == "failed"
+    assert "worker 1 (worker-1) was lost" in nodes.summary["validity"]["reasons"][0]
+    assert [(event["worker"], event["event"]) for event in nodes.summary["events"]] == [(1, "left"), (1, "lost")]
     # What it had left is in its own spool, which the master can read if it forked the worker, and must leave else.
-    assert crowd.summary["books"] == books(3 if forked else 2, balanced=False)
-    assert (crowd.folder / "spool").exists() is not forked
+    assert nodes.summary["accounting"] == accounting(3 if forked else 2, balanced=False)
+    assert (nodes.folder / "spool").exists() is not forked
 
 
 @pytest.mark.parametrize("what", ["reports", "acknowledgements"])
 def test_a_spool_is_kept_exactly_where_the_run_has_ended_without_what_is_in_it(
-    what: str, crowd: Crowd, request_at: MakeTimeline, stage: MakeStage
+    what: str, nodes: Nodes, request_at: MakeTimeline, a_level: MakeLevel
 ) -> None:
     """A worker that is cut off as a run ends is back when it is over, and its master goes on, for a page say."""
-    crowd.begin(stage())
+    nodes.begin(a_level())
     for index in (0, 1):
-        crowd.fire(index, request_at(3.0))
-    recorder = crowd.recordings[1].recorder
+        nodes.fire(index, request_at(3.0))
+    recorder = nodes.recordings[1].recorder
     assert recorder is not None
     assert recorder.spool is not None
     spools = recorder.spool.folder
     if what == "reports":
-        crowd.silent.add("worker-1")
-        crowd.wall.each_sleep = crowd.beat
+        nodes.silent.add("worker-1")
+        nodes.wall.each_sleep = nodes.beat
     else:
-        at_once = crowd.down
-        crowd.down = lambda sent: None  # type: ignore[assignment, method-assign]
+        at_once = nodes.down
+        nodes.down = lambda sent: None  # type: ignore[assignment, method-assign]
         for index in (0, 1):
-            crowd.recordings[index]._master._say_last_word()  # type: ignore[union-attr]
-    crowd.recording.end_plan()
-    crowd.stop()
+            nodes.recordings[index]._worker_link._reports.send_final_report()  # type: ignore[union-attr]
+    nodes.recording.end_plan()
+    nodes.stop()
     if what == "acknowledgements":
-        crowd.down = at_once  # type: ignore[method-assign]
-    crowd.silent.clear()
-    crowd.recordings[1]._master._say_last_word()  # type: ignore[union-attr]
-    assert crowd.recordings[1].recorder is None
+        nodes.down = at_once  # type: ignore[method-assign]
+    nodes.silent.clear()
+    nodes.recordings[1]._worker_link._reports.send_final_report()  # type: ignore[union-attr]
+    assert nodes.recordings[1].recorder is None
     if what == "acknowledgements":
-        assert (crowd.summary["status"], crowd.summary["books"]) == ("finished", books(2))
+        assert (nodes.summary["status"], nodes.summary["accounting"]) == ("finished", accounting(2))
         assert not list(spools.glob("worker-1-*"))
     else:
-        assert (crowd.summary["status"], crowd.summary["books"]["recorded"]) == ("failed", 1)
-        assert recover(crowd.folder, [spools]).requests == 2
+        assert (nodes.summary["status"], nodes.summary["accounting"]["recorded"]) == ("failed", 1)
+        assert recover(nodes.folder, [spools]).requests == 2
 
 
 def test_a_report_of_another_run_is_left_alone_and_not_sent_again(
-    crowd: Crowd, request_at: MakeTimeline, stage: MakeStage
+    nodes: Nodes, request_at: MakeTimeline, a_level: MakeLevel
 ) -> None:
-    crowd.begin(stage())
-    crowd.fire(0, request_at(3.0))
-    crowd.silent = {"worker-0", "worker-1"}
-    crowd.wall.now_ns += 60 * S
-    crowd.stop()
-    crowd.silent.clear()
-    late = crowd.told(0)
-    crowd.beat()
-    crowd.recording.begin_run(facts_of(stage()))
-    crowd.deliver(late)
-    assert rows_of(crowd.folder, "requests.csv") == []
-    assert len(Message.unserialize(crowd.told(0)).data["tokenswarm"][5]) == 1
+    nodes.begin(a_level())
+    nodes.fire(0, request_at(3.0))
+    nodes.silent = {"worker-0", "worker-1"}
+    nodes.wall.now_ns += 60 * S
+    nodes.stop()
+    nodes.silent.clear()
+    late = nodes.stats_message(0)
+    nodes.beat()
+    nodes.begin_again(a_level())
+    nodes.deliver(late)
+    assert rows_of(nodes.folder, "requests.csv") == []
+    assert len(Message.unserialize(nodes.stats_message(0)).data["tokenswarm"][5]) == 1
 
 
-def test_two_runs_of_one_crowd_have_their_own_books(crowd: Crowd, request_at: MakeTimeline, stage: MakeStage) -> None:
+def test_two_runs_with_the_same_workers_have_their_own_statistics(
+    nodes: Nodes, request_at: MakeTimeline, a_level: MakeLevel
+) -> None:
     for began_s, requests in ((1000, 3), (1100, 2)):
-        crowd.wall.now_ns = began_s * S
-        crowd.beat()
-        crowd.begin(stage()) if began_s == 1000 else crowd.recording.begin_run(facts_of(stage()))
+        nodes.wall.now_ns = began_s * S
+        nodes.beat()
+        nodes.begin(a_level()) if began_s == 1000 else nodes.begin_again(a_level())
         for _ in range(requests):
-            crowd.fire(1, request_at(3.0, began_s=began_s))
-        crowd.recording.end_plan()
-        crowd.stop()
-        assert (crowd.summary["status"], crowd.summary["books"]) == ("finished", books(requests))
-        assert [recording.recorder for recording in crowd.recordings] == [None, None]
+            nodes.fire(1, request_at(3.0, began_s=began_s))
+        nodes.recording.end_plan()
+        nodes.stop()
+        assert (nodes.summary["status"], nodes.summary["accounting"]) == ("finished", accounting(requests))
+        assert [recording.recorder for recording in nodes.recordings] == [None, None]
 
 
 @pytest.mark.parametrize(
@@ -613,96 +623,96 @@ def test_two_runs_of_one_crowd_have_their_own_books(crowd: Crowd, request_at: Ma
         "RUN, 0, 0, 1, False, [Report(0, 1, 0, 0, 0).encode()]",
         "RUN, 0, 0, 1, False, [Report(1, 1, 0, 0, 0, tokens_by_window={(7, 0): 1.0}).encode()]",
     ],
-    ids=["bytes", "too short", "garbage", "out of order", "in another's name", "of a stage that never was"],
+    ids=["bytes", "too short", "garbage", "out of order", "in another's name", "of a level that never was"],
 )
 def test_a_report_that_cannot_be_entered_fails_the_run_and_its_worker_is_sent_away(
-    report: Any, crowd: Crowd, request_at: MakeTimeline, stage: MakeStage, caplog: pytest.LogCaptureFixture
+    report: Any, nodes: Nodes, request_at: MakeTimeline, a_level: MakeLevel, caplog: pytest.LogCaptureFixture
 ) -> None:
-    from metrics.records import Report
+    from tokenswarm.recording.worker_report import Report
 
-    crowd.begin(stage())
-    crowd.fire(0, request_at(3.0))
-    run = Message.unserialize(crowd.told(0)).data["tokenswarm"][0]
+    nodes.begin(a_level())
+    nodes.fire(0, request_at(3.0))
+    run = Message.unserialize(nodes.stats_message(0)).data["tokenswarm"][0]
     if isinstance(report, str):
         report = list(eval(report, {"RUN": run, "Report": Report}))
-    data = Message.unserialize(crowd.told(1)).data | {"tokenswarm": report}
-    crowd.deliver(Message("stats", data, "worker-1").serialize())
+    data = Message.unserialize(nodes.stats_message(1)).data | {"tokenswarm": report}
+    nodes.deliver(Message("stats", data, "worker-1").serialize())
     assert "the master rejects this worker: its report could not be entered" in caplog.text
-    assert "worker-1" not in crowd.master.clients  # Locust gives it no users any more
-    assert crowd.workers[1].environment.process_exit_code == 2
-    crowd.recording.end_plan()
-    crowd.stop()
-    assert told_of(crowd.folder, "run.json")["status"] == "failed"
-    assert crowd.summary["books"] == books(1)
-    assert [(event["worker"], event["event"]) for event in crowd.summary["events"]] == [(1, "expelled")]
-    assert "a report of worker worker-1 could not be entered" in crowd.summary["validity"]["reasons"][0]
-    assert crowd.environment.process_exit_code == 3
+    assert "worker-1" not in nodes.master.clients  # Locust gives it no users any more
+    assert nodes.workers[1].environment.process_exit_code == 2
+    nodes.recording.end_plan()
+    nodes.stop()
+    assert told_of(nodes.folder, "run.json")["status"] == "failed"
+    assert nodes.summary["accounting"] == accounting(1)
+    assert [(event["worker"], event["event"]) for event in nodes.summary["events"]] == [(1, "expelled")]
+    assert "a report of worker worker-1 could not be entered" in nodes.summary["validity"]["reasons"][0]
+    assert nodes.environment.process_exit_code == 3
 
 
 def test_a_request_that_a_worker_could_not_record_fails_the_run_on_the_master(
-    crowd: Crowd, request_at: MakeTimeline, stage: MakeStage
+    nodes: Nodes, request_at: MakeTimeline, a_level: MakeLevel
 ) -> None:
-    crowd.begin(stage())
-    crowd.fire(0, request_at(3.0))
-    crowd.fire(0, request_at(3.0, stage=7))  # a stage that never began
-    crowd.recording.end_plan()
-    crowd.stop()
-    assert crowd.summary["books"] == {"fired": 2, "recorded": 1, "rows": 1, "balanced": False, "unaccounted": 0}
-    assert (crowd.summary["status"], crowd.environment.process_exit_code) == ("failed", 3)
+    nodes.begin(a_level())
+    nodes.fire(0, request_at(3.0))
+    nodes.fire(0, request_at(3.0, level_index=7))  # a stage that never began
+    nodes.recording.end_plan()
+    nodes.stop()
+    assert nodes.summary["accounting"] == {"ended": 2, "recorded": 1, "rows": 1, "complete": False, "unaccounted": 0}
+    assert (nodes.summary["status"], nodes.environment.process_exit_code) == ("failed", 3)
 
 
-def test_a_worker_keeps_its_recorder_from_level_to_level(crowd: Crowd, stage: MakeStage) -> None:
-    crowd.begin(stage(0), stage(1))
-    recorder = crowd.recordings[0].recorder
+def test_a_worker_keeps_its_recorder_from_level_to_level(nodes: Nodes, a_level: MakeLevel) -> None:
+    nodes.begin(a_level(0), a_level(1))
+    recorder = nodes.recordings[0].recorder
     assert recorder is not None
-    crowd.wall.now_ns += 15 * S
-    crowd.recording.begin_stage(stage(1))
-    assert crowd.recordings[0].recorder is recorder
-    assert [(begun.run_began_ns, begun.began_ns) for begun in recorder.stages.values()] == [
+    nodes.wall.now_ns += 15 * S
+    nodes.recording.begin_level(a_level(1))
+    assert nodes.recordings[0].recorder is recorder
+    assert [(begun.run_began_ns, begun.began_ns) for begun in recorder.levels.values()] == [
         (1000 * S, 1000 * S),
         (1000 * S, 1015 * S),
     ]
 
 
-def test_reports_of_strangers_are_left_alone(crowd: Crowd, request_at: MakeTimeline, stage: MakeStage) -> None:
-    crowd.begin(stage())
-    for data in ({"stats": []}, {"tokenswarm": b"?"}, Message.unserialize(crowd.told(0)).data):
-        crowd.deliver(Message("stats", data, "stranger").serialize())
-    crowd.fire(0, request_at(3.0))
-    crowd.recording.end_plan()
-    crowd.stop()
-    assert crowd.summary["status"] == "finished"
+def test_reports_of_strangers_are_left_alone(nodes: Nodes, request_at: MakeTimeline, a_level: MakeLevel) -> None:
+    nodes.begin(a_level())
+    for data in ({"stats": []}, {"tokenswarm": b"?"}, Message.unserialize(nodes.stats_message(0)).data):
+        nodes.deliver(Message("stats", data, "stranger").serialize())
+    nodes.fire(0, request_at(3.0))
+    nodes.recording.end_plan()
+    nodes.stop()
+    assert nodes.summary["status"] == "finished"
 
 
 @pytest.mark.parametrize("kind", ["join", "ping", "refused"])
 @pytest.mark.parametrize("data", [None, 7, {}, {"build": 1}, [1, 2], {"reason": 3}])
 def test_messages_that_make_no_sense_are_left_out(
-    kind: str, data: Any, crowd: Crowd, stage: MakeStage, caplog: pytest.LogCaptureFixture
+    kind: str, data: Any, nodes: Nodes, a_level: MakeLevel, caplog: pytest.LogCaptureFixture
 ) -> None:
-    crowd.begin(stage())
-    crowd.deliver(Message(f"tokenswarm_{kind}", data, "worker-1").serialize())
+    nodes.begin(a_level())
+    nodes.deliver(Message(f"tokenswarm_{kind}", data, "worker-1").serialize())
     assert f"an invalid tokenswarm_{kind} message" in caplog.text
-    assert list(crowd.master.clients) == ["worker-0", "worker-1"]
+    assert list(nodes.master.clients) == ["worker-0", "worker-1"]
 
 
-def test_a_worker_that_runs_other_files_is_turned_away_with_a_sentence_on_both_sides(
-    crowd: Crowd, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+def test_a_worker_that_runs_other_files_is_rejected_with_a_sentence_on_both_sides(
+    nodes: Nodes, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     with monkeypatch.context() as patched:
-        patched.setattr(metrics.hooks, "build_of", lambda files: "0.0.9 (0123456789ab)")
-        worker = crowd.add_worker(2)
-    crowd.clocks.append(Clock(crowd.wall))
-    crowd.workers.pop()
-    crowd.join()
-    crowd.workers.append(worker)
+        patched.setattr(tokenswarm.run_control.recording_hooks, "build_of", lambda files: "0.0.9 (0123456789ab)")
+        worker = nodes.add_worker(2)
+    nodes.clocks.append(Clock(nodes.wall))
+    nodes.workers.pop()
+    nodes.join()
+    nodes.workers.append(worker)
     with pytest.raises(WorkerRefused) as refused:
-        crowd.join_one(2)
-    mine = metrics.hooks.build_of([])
+        nodes.join_one(2)
+    mine = tokenswarm.run_control.recording_hooks.build_of([])
     reason = f"it runs Tokenswarm 0.0.9 (0123456789ab), its master runs {mine}; use the same files on both"
     assert f"Worker worker-2 is rejected: {reason}" in caplog.text
     assert str(refused.value) == f"the master rejects this worker: {reason}"
-    crowd.recording.await_workers()
-    assert list(crowd.master.clients) == ["worker-0", "worker-1"]  # Locust gives a rejected worker no users
+    nodes.recording.await_workers()
+    assert list(nodes.master.clients) == ["worker-0", "worker-1"]  # Locust gives a rejected worker no users
 
 
 @pytest.mark.parametrize(
@@ -719,47 +729,47 @@ def test_a_worker_that_runs_other_files_is_turned_away_with_a_sentence_on_both_s
         ("forked-1", "", True),
     ],
 )
-def test_a_worker_of_another_cluster_is_turned_away(
+def test_a_worker_of_another_cluster_is_rejected(
     masters: str, workers: str, admitted: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What a master forks has a name that it made up; workers of other machines have none."""
-    crowd = Crowd(tmp_path / "results", Wall(), monkeypatch, number=0)
-    crowd.recording._crowd._cluster = masters  # type: ignore[union-attr]
-    crowd.add_worker(0, cluster=workers)
-    crowd.clocks.append(Clock(crowd.wall))
+    nodes = Nodes(tmp_path / "results", Wall(), monkeypatch, number=0)
+    nodes.recording._master_link._admissions._cluster = masters  # type: ignore[union-attr]
+    nodes.add_worker(0, cluster=workers)
+    nodes.clocks.append(Clock(nodes.wall))
     with nullcontext() if admitted else pytest.raises(WorkerRefused):
-        crowd.join()
-    assert list(crowd.master.clients) == (["worker-0"] if admitted else [])
+        nodes.join()
+    assert list(nodes.master.clients) == (["worker-0"] if admitted else [])
 
 
-def test_a_run_does_not_begin_while_an_admitted_worker_still_loads(crowd: Crowd) -> None:
-    crowd.on(0, crowd.recordings[0].request_admission)
-    crowd.wall.each_sleep = crowd.beat
+def test_a_run_does_not_begin_while_an_admitted_worker_still_loads(nodes: Nodes) -> None:
+    nodes.on(0, nodes.recordings[0].request_admission)
+    nodes.wall.each_sleep = nodes.beat
     with pytest.raises(WorkerRefused, match="worker worker-0 was not ready within 120 s"):
-        crowd.recording.await_workers()
-    assert list(crowd.master.clients) == []
-    crowd.wall.each_sleep = lambda: None  # it is gone
-    crowd.recording.await_workers()
+        nodes.recording.await_workers()
+    assert list(nodes.master.clients) == []
+    nodes.wall.each_sleep = lambda: None  # it is gone
+    nodes.recording.await_workers()
 
 
-def test_a_run_does_not_begin_with_a_worker_that_cannot_take_part(crowd: Crowd) -> None:
-    crowd.on(1, crowd.recordings[1].request_admission)
-    crowd.recordings[1].refuse_run("its prompts are missing")
+def test_a_run_does_not_begin_with_a_worker_that_cannot_take_part(nodes: Nodes) -> None:
+    nodes.on(1, nodes.recordings[1].request_admission)
+    nodes.recordings[1].refuse_run("its prompts are missing")
     with pytest.raises(WorkerRefused, match="worker worker-1 cannot take part: its prompts are missing"):
-        crowd.recording.await_workers()
+        nodes.recording.await_workers()
 
 
 # Clocks.
 
 
 def test_clocks_that_show_something_else_and_a_slow_way_move_no_phase(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request_at: MakeTimeline, stage: MakeStage
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request_at: MakeTimeline, a_level: MakeLevel
 ) -> None:
     """One machine has been up for years, one was just started; messages take up to 40 ms, one way."""
     wall = Wall()
     clocks = [Clock(wall, 90_000_000 * S), Clock(wall, -990 * S)]
-    crowd = Crowd(tmp_path / "results", wall, monkeypatch, clocks=clocks)
-    up, down, ways = crowd.up, crowd.down, random.Random(3)
+    nodes = Nodes(tmp_path / "results", wall, monkeypatch, clocks=clocks)
+    up, down, ways = nodes.up, nodes.down, random.Random(3)
 
     def slow(way: Callable[[bytes], None]) -> Callable[[bytes], None]:
         def go(sent: bytes) -> None:
@@ -768,42 +778,42 @@ def test_clocks_that_show_something_else_and_a_slow_way_move_no_phase(
 
         return go
 
-    crowd.up, crowd.down = slow(up), slow(down)  # type: ignore[method-assign]
-    crowd.begin(stage())
+    nodes.up, nodes.down = slow(up), slow(down)  # type: ignore[method-assign]
+    nodes.begin(a_level())
     began_ns = wall.now_ns
-    crowd.recording.begin_stage(stage(1))
+    nodes.recording.begin_level(a_level(1))
     for index, clock in enumerate(clocks):
-        link = crowd.recordings[index]._master
-        recorder = crowd.recordings[index].recorder
+        link = nodes.recordings[index]._worker_link
+        recorder = nodes.recordings[index].recorder
         assert link is not None
         assert recorder is not None
         assert link.clock.offset_ns == pytest.approx(-clock.ahead_ns, abs=link.clock.error_ns)
         assert 0 < link.clock.error_ns < 20_000_000  # the best of nine
-        assert recorder.stages[1].began_ns - clock.ahead_ns == pytest.approx(began_ns, abs=link.clock.error_ns)
+        assert recorder.levels[1].began_ns - clock.ahead_ns == pytest.approx(began_ns, abs=link.clock.error_ns)
 
 
 def test_a_clock_that_drifts_is_followed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request_at: MakeTimeline, stage: MakeStage
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request_at: MakeTimeline, a_level: MakeLevel
 ) -> None:
     """100 ppm, as no machine's: 180 ms in half an hour. The offset stays within what drifts in two minutes."""
     wall = Wall()
-    crowd = Crowd(tmp_path / "results", wall, monkeypatch, clocks=[Clock(wall, 5 * S, 100e-6)], number=1)
-    crowd.begin(stage())
-    recorder = crowd.recordings[0].recorder
+    nodes = Nodes(tmp_path / "results", wall, monkeypatch, clocks=[Clock(wall, 5 * S, 100e-6)], number=1)
+    nodes.begin(a_level())
+    recorder = nodes.recordings[0].recorder
     assert recorder is not None
     for _ in range(600):
         wall.now_ns += 3 * S
-        crowd.report(0)
-    crowd.recording.begin_stage(stage(1))
-    there_ns = crowd.clocks[0].perf_counter_ns()
-    assert recorder.stages[1].began_ns == pytest.approx(there_ns, abs=13_000_000)
-    assert recorder.stages[0].run_began_ns == recorder.stages[1].run_began_ns
+        nodes.report(0)
+    nodes.recording.begin_level(a_level(1))
+    there_ns = nodes.clocks[0].perf_counter_ns()
+    assert recorder.levels[1].began_ns == pytest.approx(there_ns, abs=13_000_000)
+    assert recorder.levels[0].run_began_ns == recorder.levels[1].run_began_ns
 
 
 # Exactness.
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     values_us=st.lists(st.integers(1, 5_000_000), min_size=1, max_size=200),
     workers=st.integers(1, 7),
@@ -812,13 +822,13 @@ def test_a_clock_that_drifts_is_followed(
 def test_merged_figures_are_those_of_one_process_fed_the_same_requests(
     values_us: list[int], workers: int, seed: int
 ) -> None:
-    from metrics.ledger import Ledger
-    from metrics.objectives import Objectives
-    from metrics.records import Report
-    from metrics.summary import level_summary
-    from tests.metrics.conftest import make_report, make_stage, make_timeline
+    from tests.run_fixtures import make_level, make_report, make_timeline
+    from tokenswarm.metrics.objectives import Objectives
+    from tokenswarm.recording.aggregator import Aggregator
+    from tokenswarm.recording.summary import level_summary
+    from tokenswarm.recording.worker_report import Report
 
-    the_stage = make_stage()
+    the_level = make_level()
     timelines = [
         make_timeline((3 + us / 1e6, 3 + us / 1e6 + 0.05, 3 + us / 5e5 + 0.06), sent_s=3.0, delays_ns=[us])
         for us in values_us
@@ -827,15 +837,15 @@ def test_merged_figures_are_those_of_one_process_fed_the_same_requests(
     draw = random.Random(seed)
     for timeline in timelines:
         draw.choice(shares).append(timeline)
-    told = []
+    results = []
     for parts in ([timelines], shares):
-        ledger = Ledger(Objectives.parse("ttft=500ms"))
-        ledger.begin_stage(the_stage, 0.0)
+        aggregator = Aggregator(Objectives.parse("ttft=500ms"))
+        aggregator.begin_level(the_level, 0.0)
         for worker, part in enumerate(parts):
-            ledger.apply(Report.decode(make_report(part, [the_stage], worker=worker).encode()))
-        ledger.end_stage(12.0)
-        told.append(json.dumps(_rounded(level_summary(ledger.levels[0], 12.0, ledger.objectives))))
-    assert told[0] == told[1]
+            aggregator.apply(Report.decode(make_report(part, [the_level], worker=worker).encode()))
+        aggregator.end_level(12.0)
+        results.append(json.dumps(_rounded(level_summary(aggregator.levels[0], 12.0, aggregator.objectives))))
+    assert results[0] == results[1]
 
 
 def _rounded(summary: Any) -> Any:

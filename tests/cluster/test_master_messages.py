@@ -10,6 +10,7 @@ from typing import Any
 
 import gevent
 import msgpack
+import msgspec
 import pytest
 import zmq.green as zmq
 from locust import User, task
@@ -17,13 +18,15 @@ from locust.env import Environment
 from locust.rpc import zmqrpc
 from locust.runners import STATE_RUNNING, MasterRunner, WorkerNode
 
-from metrics.cluster_key import ClusterKey, MasterSessions
-from metrics.dispatcher import Dispatcher
-from metrics.master_link import MasterLink
-from metrics.roster import Happening
-from metrics.stage import Stage
-from metrics.transport import MasterSocket
-from tests.metrics.test_recording import options
+from tests.run_control.test_recording_hooks import options
+from tokenswarm.cluster.cluster_key import ClusterKey, MasterSessions
+from tokenswarm.cluster.master_link import MasterLink
+from tokenswarm.cluster.protocol import LevelBegun
+from tokenswarm.cluster.transport import MasterSocket
+from tokenswarm.metrics.level import Arrivals, Level
+from tokenswarm.run_folder.schema import WorkerEventKind
+from tokenswarm.shapes.splits import Splits
+from tokenswarm.upstream.locust_internals import RebalancingDispatcher
 
 BUILD = "1 (abc)"
 
@@ -36,7 +39,7 @@ class Idle(User):
 
 
 class Client:
-    """Speaks to the master as the test says. `spawned`: the users that it was told to have."""
+    """Speaks to the master as the test says. `spawned`: the users that it was sent."""
 
     def __init__(self, port: int, name: str) -> None:
         self.name = name
@@ -64,8 +67,8 @@ class Client:
         """Until the master has read all that was sent before."""
         sent_ns = time.perf_counter_ns()
         self.send("tokenswarm_join", {"build": "none", "cluster": "settle", "sent_ns": sent_ns})
-        before = len(self.got("tokenswarm_turned_away"))
-        soon(lambda: len(self.got("tokenswarm_turned_away")) > before)
+        before = len(self.got("tokenswarm_rejected"))
+        soon(lambda: len(self.got("tokenswarm_rejected")) > before)
 
     def take_part(self) -> None:
         self.send("client_ready", "2.47.0")
@@ -98,7 +101,11 @@ class Master:
         self.runner = MasterRunner(self.environment, "127.0.0.1", 0)
         self.environment.runner = self.runner
         self.failures: list[str] = []
-        self.link = MasterLink(self.runner, BUILD, "", lambda *_: None, self.failures.append, self.failures.append)
+        self.splits: list[Splits] = []
+        self.link = MasterLink(
+            *(self.runner, BUILD, "", lambda *_: None, self.failures.append, self.failures.append),
+            lambda _, splits: self.splits.append(splits),
+        )
         self.port = self.runner.server.port
         self.clients: list[Client] = []
 
@@ -112,12 +119,13 @@ class Master:
         client.take_part()
         return client
 
-    def start(self, users: int) -> None:
-        """As the shape does."""
+    def start(self, users: int, arrivals: Arrivals | None = None) -> None:
+        """As the shape does. An open-loop level begins at once."""
         gevent.spawn(self.runner.start, users, 100)
         soon(lambda: self.runner.state == STATE_RUNNING)
         self.link.begin_run()
-        self.link.begin_stage(1, Stage(0, "off", "10", users, 0.0, 60.0), time.perf_counter_ns(), "")
+        now_ns = time.perf_counter_ns()
+        self.link.begin_level(LevelBegun(1, Level(0, "off", "10", users, 0.0, 60.0, arrivals), now_ns, now_ns))
 
     @property
     def state(self) -> Any:
@@ -142,7 +150,6 @@ def soon(condition: Callable[[], bool]) -> None:
 
 @pytest.fixture
 def master(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Master]:
-    monkeypatch.setattr(zmqrpc, "Server", zmqrpc.Server)
     monkeypatch.setattr("locust.runners.HEARTBEAT_DEAD_INTERNAL", -60)
     master = Master(tmp_path / "results")
     yield master
@@ -215,7 +222,7 @@ def test_an_admitted_worker_is_given_users_only_once_it_is_ready(master: Master)
     second.send("tokenswarm_ready", {"locust": "2.47.0"})
     soon(lambda: second.users == 2)
     kinds = [kind for kind, _, _ in second.received]
-    assert kinds.index("tokenswarm_stage") < kinds.index("spawn")
+    assert kinds.index("tokenswarm_level") < kinds.index("spawn")
 
 
 #: What none of Locust's workers sends, and Locust's master trips over or keeps.
@@ -323,7 +330,7 @@ def test_users_move_at_once_when_workers_come_leave_or_fall_silent(master: Maste
     old = [master.worker(f"old-{number}") for number in range(3)]
     master.start(12)
     assert [client.users for client in old] == [4, 4, 4]
-    # All workers are replaced, one after the other: old ones are told to stop, and their streams end while they leave.
+    # All workers are replaced, one after the other: old ones are stopped, and their streams end while they leave.
     new: list[Client] = []
     for number, leaving in enumerate(old):
         new.append(master.worker(f"new-{number}"))
@@ -346,10 +353,56 @@ def test_users_move_at_once_when_workers_come_leave_or_fall_silent(master: Maste
     soon(lambda: [client.users for client in new] == [4, 4, 4])
 
 
+ONE_A_SECOND = Arrivals("constant", ((0.0, 1.0),), 1.0)
+
+
+def test_in_an_open_loop_each_worker_has_one_user_whoever_comes_and_goes(master: Master) -> None:
+    workers = [master.worker(f"w{number}") for number in range(2)]
+    master.start(users=2, arrivals=ONE_A_SECOND)
+    soon(lambda: [worker.users for worker in workers] == [1, 1])
+    workers.append(master.worker("w0-earlier-by-name"))
+    soon(lambda: workers[2].users == 1)
+    workers[0].send("tokenswarm_draining")
+    workers[0].settle()
+    assert [worker.users for worker in workers] == [1, 1, 1]
+    assert {spawn["user_classes_count"]["Idle"] for worker in workers for spawn in worker.got("spawn")} == {1}
+
+
+def test_a_master_shares_the_arrivals_among_those_that_send_and_answers_each_of_them(master: Master) -> None:
+    workers = [master.worker(f"w{number}") for number in range(3)]
+    master.start(users=3, arrivals=ONE_A_SECOND)
+    senders = workers[:2]
+
+    def announce() -> None:
+        while True:
+            for sender in senders:
+                sender.send("tokenswarm_sending", {"run": 1, "level": 0, "sent_ns": 7})
+            gevent.sleep(0.05)
+
+    announcing = gevent.spawn(announce)
+    soon(lambda: bool(master.splits) and master.splits[-1].workers == (0, 1))
+    senders.append(workers[2])
+    soon(lambda: master.splits[-1].workers == (0, 1, 2))
+    assert master.splits[-1].last_first > 0
+    workers[1].send("tokenswarm_draining")
+    soon(lambda: master.splits[-1].workers == (0, 2))
+
+    def knows_the_last_splits(worker: Client) -> bool:
+        answer = worker.got("tokenswarm_splits")[-1]
+        return answer["answers_ns"] == 7 and msgspec.convert(answer["splits"], Splits) == master.splits[-1]
+
+    soon(lambda: all(map(knows_the_last_splits, workers)))
+    announcing.kill()
+    for sent in ({"run": 2, "level": 0, "sent_ns": 8}, {"run": 1, "level": 1, "sent_ns": 8}, {"run": "x"}):
+        workers[0].send("tokenswarm_sending", sent)
+    workers[0].settle()
+    assert {answer["answers_ns"] for answer in workers[0].got("tokenswarm_splits")} == {7, None}
+
+
 def test_a_step_of_a_ramp_that_is_sent_after_a_worker_has_come_or_gone_says_the_same() -> None:
     sent: list[dict[str, dict[str, int]]] = []
     first, second = WorkerNode("first"), WorkerNode("second")
-    dispatcher = Dispatcher([first], [Idle], sent.append)
+    dispatcher = RebalancingDispatcher([first], [Idle], sent.append)
     dispatcher.new_dispatch(10, 10.0)
     step = next(dispatcher)
     assert step == {"first": {"Idle": 10}}
@@ -368,7 +421,7 @@ def test_a_worker_that_is_sent_away_takes_no_users_with_it(master: Master) -> No
     liar.send("stats", STATS | {"tokenswarm": "no report"})
     soon(lambda: honest.users == 6)
     assert list(master.runner.clients) == ["honest"]
-    assert [event.event for event in master.link.roster.events] == [Happening.EXPELLED]
+    assert [event.event for event in master.link.membership.events] == [WorkerEventKind.EXPELLED]
 
 
 def test_nobody_gets_users_while_a_run_ends(master: Master) -> None:
@@ -395,18 +448,17 @@ def test_a_leaving_worker_that_was_silent_gets_no_users_again(master: Master) ->
     assert stays.users == 6
 
 
-def test_the_users_there_are_those_of_workers_that_are_heard_of(master: Master, monkeypatch: Any) -> None:
+def test_the_users_there_are_those_of_workers_that_send_heartbeats(master: Master, monkeypatch: Any) -> None:
     first, second = master.worker("first"), master.worker("second")
     master.start(6)
     first.beat(user_classes_count={"Idle": 3})
     second.beat(user_classes_count={"Idle": 2})
     assert master.link.users == 5
-    master.link.roster.members["second"].heard_s -= 4
+    master.link.membership.members["second"].last_heartbeat_s -= 4
     assert master.link.users == 3
 
 
 def test_with_a_cluster_key_clients_without_it_change_nothing(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(zmqrpc, "Server", zmqrpc.Server)
     monkeypatch.setattr("locust.runners.HEARTBEAT_DEAD_INTERNAL", -60)
     master = Master(tmp_path / "results", ClusterKey("correct horse battery staple"))
     stranger = master.client("stranger")
@@ -419,7 +471,7 @@ def test_with_a_cluster_key_clients_without_it_change_nothing(tmp_path: Any, mon
     stranger.send("client_ready", "2.47.0")
     soon(lambda: len(stranger.received) == 2)
     assert master.state == before
-    assert [kind for kind, _, _ in stranger.received] == ["tokenswarm_turned_away"] * 2
+    assert [kind for kind, _, _ in stranger.received] == ["tokenswarm_rejected"] * 2
     assert sum(master.runner.server.dropped.counts.values()) == len(GOOD) + 4
     master.runner.greenlet.kill(block=True)
     stranger.close()

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-import metrics.outbox
-from metrics.outbox import Outbox, OutboxFull
-from metrics.records import Report
+import tokenswarm.cluster.outbox
+from tokenswarm.cluster.outbox import Outbox, OutboxFull
+from tokenswarm.recording.worker_report import Report
 
 
-def report(number: int, fired: int = 0) -> Report:
-    return Report(0, number=number, fired=fired, in_flight=0, output_events=0)
+def report(number: int, ended: int = 0) -> Report:
+    return Report(0, number=number, ended=ended, in_flight=0, output_events=0)
 
 
 def numbers(reports: list[bytes]) -> list[int]:
@@ -20,7 +20,7 @@ def numbers(reports: list[bytes]) -> list[int]:
 def filled(reports: int) -> Outbox:
     outbox = Outbox()
     for number in range(1, reports + 1):
-        outbox.put(report(number, fired=10 * number))
+        outbox.put(report(number, ended=10 * number))
     return outbox
 
 
@@ -36,23 +36,23 @@ def test_an_acknowledgement_is_of_all_up_to_it_and_may_come_late_and_twice() -> 
     for number in (3, 1, 3):
         outbox.acknowledge(number)
         assert numbers(outbox.message()[1]) == [4]
-    assert outbox.fired_acknowledged == 30
+    assert outbox.ended_acknowledged == 30
     outbox.acknowledge(9)
     assert outbox.message() == (0, [])
-    assert (outbox.last, outbox.fired_acknowledged) == (4, 40)
+    assert (outbox.last, outbox.ended_acknowledged) == (4, 40)
 
 
 def test_a_message_carries_the_first_that_fit_and_one_at_least(monkeypatch: pytest.MonkeyPatch) -> None:
     size = len(report(1).encode())
     outbox = filled(5)
-    monkeypatch.setattr(metrics.outbox, "_MESSAGE_BYTES", 2 * size + 10)
+    monkeypatch.setattr(tokenswarm.cluster.outbox, "_MESSAGE_BYTES", 2 * size + 10)
     assert (outbox.message()[0], numbers(outbox.message()[1])) == (2, [1, 2])
-    monkeypatch.setattr(metrics.outbox, "_MESSAGE_BYTES", 1)
+    monkeypatch.setattr(tokenswarm.cluster.outbox, "_MESSAGE_BYTES", 1)
     assert (outbox.message()[0], numbers(outbox.message()[1])) == (1, [1])
 
 
 def test_there_is_an_end_to_what_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(metrics.outbox, "_KEPT_BYTES", 3 * len(report(3, fired=30).encode()) + 1)
+    monkeypatch.setattr(tokenswarm.cluster.outbox, "_KEPT_BYTES", 3 * len(report(3, ended=30).encode()) + 1)
     outbox = filled(2)
     outbox.put(report(3))
     with pytest.raises(OutboxFull, match="bytes of reports were never acknowledged by the master"):

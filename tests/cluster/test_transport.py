@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -12,8 +13,9 @@ import pytest
 import zmq.green as zmq
 from locust.rpc import Message
 
-from metrics.cluster_key import ClusterKey, MasterSessions
-from metrics.transport import MasterSocket, WorkerSocket, WorkerSockets
+from tokenswarm.cluster import transport
+from tokenswarm.cluster.cluster_key import ClusterKey, MasterSessions
+from tokenswarm.cluster.transport import MasterSocket, SocketState, WorkerSocket, WorkerSockets
 
 KEY = ClusterKey("correct horse battery staple")
 
@@ -96,8 +98,10 @@ def test_messages_arrive_both_ways_and_in_order_from_the_first_on(key: ClusterKe
         worker.send("stats", {"number": number})
     soon(lambda: len(master.received) == 50)
     assert [message.data["number"] for message in master.received] == list(range(50))
+    assert not worker.socket.state.connected
     master.send("spawn", {"users": 3})
     soon(lambda: kinds(worker.received) == ["spawn"])
+    assert worker.socket.state.connected
     assert worker.received[0].data == {"users": 3}
     over_the_network = b"".join(b"".join(frames) for frames in master.frames)
     assert b"correct horse" not in over_the_network
@@ -138,7 +142,7 @@ def test_a_worker_acts_on_nothing_that_a_forged_master_sends(
         ["ack", {"index": 0}, "worker"],
         ["spawn", {"user_classes_count": {"ChatUser": 1000}, "host": "http://victim"}, "worker"],
         ["quit", None, "worker"],
-        ["tokenswarm_stage", {"spool": "/tmp"}, "worker"],
+        ["tokenswarm_level", {"spool": "/tmp"}, "worker"],
         ["tokenswarm_welcome", [b"m" * 16, b"x" * 32], "worker"],
         ["tokenswarm_welcome", msgpack.loads(hello)[1], "worker"],
         ["tokenswarm_sealed", [nonce, 1, b"x" * 32, msgpack.dumps(["quit", None, "worker"])], "worker"],
@@ -153,6 +157,48 @@ def test_a_worker_acts_on_nothing_that_a_forged_master_sends(
     assert not forged.poll(0) or b"client_ready" not in forged.recv_multipart()[1]  # nothing but greetings goes to it
     worker.close()
     forged.close(linger=0)
+
+
+def test_a_master_with_a_key_acts_on_nothing_without_a_seal(ends: list[Any]) -> None:
+    master = Master()
+    worker = Worker(master.socket.port)
+    ends += [master, worker]
+    worker.send("stats")
+    soon(lambda: len(master.received) == 1)
+    stranger = zmq.Context.instance().socket(zmq.DEALER)
+    stranger.setsockopt(zmq.IDENTITY, b"stranger")
+    stranger.connect(f"tcp://127.0.0.1:{master.socket.port}")
+    messages: list[tuple[str, Any]] = [
+        ("client_ready", "2.47.0"),
+        ("tokenswarm_join", {"build": "1", "cluster": "", "sent_ns": 1}),
+        ("stats", {"user_count": 1}),
+        ("exception", {"msg": "m", "traceback": "t"}),
+        ("quit", None),
+        ("tokenswarm_sealed", [b"n" * 16, 1, b"m" * 32, msgpack.dumps(["quit", None, "stranger"])]),
+    ]
+    for kind, data in messages:
+        stranger.send(msgpack.dumps([kind, data, "stranger"]))
+    dropped = master.socket.dropped.counts
+    soon(lambda: len(master.received) - 1 + sum(dropped.values()) == len(messages))
+    assert kinds(master.received) == ["stats"]
+    stranger.close(linger=0)
+
+
+def test_a_message_that_is_too_large_is_not_read(ends: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transport, "_LARGEST_BYTES", 100_000)
+    master = Master(None)
+    worker = Worker(master.socket.port, None)
+    ends += [master, worker]
+    worker.send("stats", "x" * 90_000)
+    soon(lambda: len(master.received) == 1)
+    worker.send("logs", "x" * 200_000)
+
+    def arrived() -> bool:
+        worker.send("heartbeat", {})  # its connection is closed and made again: some are lost
+        return "heartbeat" in kinds(master.received)
+
+    soon(arrived)
+    assert "logs" not in kinds(master.received)
 
 
 def test_a_session_goes_on_over_a_new_socket_of_the_same_worker(ends: list[Any]) -> None:
@@ -210,12 +256,35 @@ def test_a_worker_with_another_key_ends_with_the_reason(
     assert any(reason in counted for counted in master.socket.dropped.counts)
 
 
+@pytest.mark.parametrize(
+    ("answered_s", "logged_s"), [(None, [0.5, 10, 20]), (5, [0.5]), (0.1, [])], ids=["never", "late", "at once"]
+)
+def test_a_worker_logs_where_it_waits_for_its_master_until_there_is_an_answer(
+    answered_s: float | None, logged_s: list[float], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    state = SocketState(main=None, session=None)
+    now_s = 0.0
+    lines: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        nonlocal now_s
+        lines.extend([now_s] * (len(caplog.records) - len(lines)))
+        now_s += seconds
+        state.connected = answered_s is not None and now_s >= answered_s
+
+    transport.log_waiting(state, "gpu:5557", sleep)
+    sleep(0)
+    assert lines == logged_s
+    assert all("gpu:5557" in record.getMessage() for record in caplog.records)
+
+
 def test_a_worker_that_takes_part_is_not_ended_by_a_rejection_without_seal(ends: list[Any]) -> None:
     master = Master()
     worker = Worker(master.socket.port)
     ends += [master, worker]
     worker.send("stats")
     soon(lambda: len(master.received) == 1)
-    assert worker.socket._read(msgpack.dumps(["tokenswarm_turned_away", {"reason": "forged"}, "worker"])) is None
+    assert worker.socket._read(msgpack.dumps(["tokenswarm_rejected", {"reason": "forged"}, "worker"])) is None
     assert sum(worker.socket.state.dropped.counts.values()) == 1
     assert not worker.socket.state.rejected

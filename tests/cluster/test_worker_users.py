@@ -14,8 +14,8 @@ from locust.env import Environment
 from locust.runners import STATE_RUNNING, Runner, WorkerRunner
 from locust.user.task import LOCUST_STATE_STOPPING
 
-from metrics.worker_users import WorkerUsers
-from tests.metrics.test_recording import options
+from tests.run_control.test_recording_hooks import options
+from tokenswarm.cluster.worker_users import WorkerUsers
 
 
 class Streaming(User):

@@ -1,0 +1,84 @@
+"""Which ports a process listens on: none twice, and only those that were not given are replaced."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from tests.option_parser import parser_of_all_options
+from tests.runs.harness import free_port
+from tokenswarm.cluster.listening_ports import PortError, choose_ports
+from tokenswarm.command_line import Given, read_options
+from tokenswarm.recording.prometheus import LiveRun
+from tokenswarm.recording.recording_options import RecordingOptions
+from tokenswarm.run_control.metrics_endpoint import MetricsEndpoint
+
+
+def given(*words: str) -> Given:
+    parser = parser_of_all_options()
+    parser.set_defaults(web_host="127.0.0.1")
+    return read_options(parser, [*words])
+
+
+@pytest.fixture
+def taken() -> Iterator[int]:
+    with socket.socket() as listener:
+        while True:
+            port = free_port()
+            listener.bind(("127.0.0.1", port))
+            listener.listen()
+            break
+        yield port
+
+
+@pytest.mark.parametrize(
+    ("words", "options"),
+    [
+        (["--web-port", "{}", "--metrics-port", "{}"], ["--web-port", "--metrics-port"]),
+        (["--web-port", "{}", "--metrics-port", "{}", "--metrics-host", "0.0.0.0"], ["--web-port", "--metrics-port"]),
+        (["--master", "--master-bind-port", "{}", "--web-port", "{}"], ["--master-bind-port", "--web-port"]),
+        (
+            ["--headless", "--processes", "2", "--master-bind-port", "{}", "--metrics-port", "{}"],
+            ["--master-bind-port", "--metrics-port"],
+        ),
+    ],
+)
+def test_a_port_that_was_given_twice_is_one_error_that_names_both_options(words: list[str], options: list[str]) -> None:
+    port = str(free_port())
+    with pytest.raises(PortError) as refused:
+        choose_ports(given(*(word.format(port) for word in words)))
+    assert all(word in str(refused.value) for word in [port, *options])
+
+
+def test_two_addresses_of_this_machine_may_have_the_same_port() -> None:
+    port = str(free_port())
+    choose_ports(given("--web-port", port, "--metrics-port", port, "--metrics-host", "127.0.0.2"))
+
+
+def test_metrics_leave_a_given_port_to_the_page_and_the_page_to_the_metrics() -> None:
+    read = given("--web-port", "9646")
+    notices = choose_ports_of(read)
+    assert read.options.web_port == 9646
+    assert read.options.metrics_port == 9647
+    assert any("9647" in notice for notice in notices)
+    read = given("--metrics-port", "8089")
+    choose_ports_of(read)
+    assert read.options.metrics_port == 8089
+    assert read.options.web_port > 8089
+
+
+def choose_ports_of(read: Given) -> list[str]:
+    """Another Tokenswarm on the machine of this test may have a port that was given."""
+    try:
+        return choose_ports(read)
+    except PortError as error:
+        pytest.skip(str(error))
+
+
+def test_metrics_whose_port_is_taken_do_not_take_the_pages(taken: int) -> None:
+    options = RecordingOptions.of(given("--metrics-port", str(taken)).options)
+    endpoint = MetricsEndpoint(LiveRun(), options, port_given=False, avoid=[taken + 1])
+    assert endpoint.port > taken + 1
+    endpoint.stop()
