@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from metrics.histogram import Histogram, histogram_at
-from metrics.stage import Place
+from tokenswarm.metrics.histogram import Histogram, histogram_at
+from tokenswarm.metrics.level import LevelPhase
 
 #: How long the sleep is whose overshoot is the loop's lag.
 LAG_SLEEP_S = 0.02
@@ -28,7 +28,7 @@ class ErrorSpread(msgspec.Struct, frozen=True):
 class SelfCheck(msgspec.Struct, frozen=True):
     """What a worker's client reported of a server that logs its own sends, against that log.
 
-    users: how many streamed at once. answers: how many they asked for and got while they were all there. gap_error_s:
+    users: how many streamed at once. answers: how many they requested and got while they were all there. gap_error_s:
     of each answer's longest gap; None where no stream's gaps are measured.
     """
 
@@ -38,7 +38,7 @@ class SelfCheck(msgspec.Struct, frozen=True):
     gap_error_s: ErrorSpread | None
 
 
-#: By worker, where none was asked for.
+#: By worker, where none was requested.
 NO_SELF_CHECKS: Mapping[int, SelfCheck] = MappingProxyType({})
 
 
@@ -62,8 +62,8 @@ class CoreUse(NamedTuple):
 class WorkerHealth:
     """A worker's health since its last report, by the place in the run that it was noted in."""
 
-    loop_lag: dict[Place, Histogram] = field(default_factory=dict)
-    core_use: dict[Place, CoreUse] = field(default_factory=dict)
+    loop_lag: dict[LevelPhase, Histogram] = field(default_factory=dict)
+    core_use: dict[LevelPhase, CoreUse] = field(default_factory=dict)
 
 
 class HealthMeter:
@@ -77,11 +77,11 @@ class HealthMeter:
         """What is noted counts from now. now_ns: perf_counter_ns; cpu_ns: process_time_ns."""
         self._now_ns, self._cpu_ns = now_ns, cpu_ns
 
-    def woke(self, place: Place, due_ns: int, now_ns: int, cpu_ns: int) -> None:
+    def woke(self, place: LevelPhase, due_ns: int, now_ns: int, cpu_ns: int) -> None:
         """The sleep that should have ended at due_ns ended now.
 
         While the loop was stuck, sleeps that were due could not even begin: they are counted as well, each as late as
-        it would have been (the correction for coordinated omission). So the histogram tells how late something is
+        it would have been (the correction for coordinated omission). So the histogram shows how late something is
         noticed that comes at any moment, not how late the sleeper was.
         """
         lag_us = max(0, now_ns - due_ns) // 1000

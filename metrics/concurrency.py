@@ -12,19 +12,21 @@ from math import ceil, floor
 
 import msgspec
 
-from metrics.stage import Begun
+from tokenswarm.metrics.level import RunningLevel
 
 #: A process whose loop did not run for longer than this was not there meanwhile.
 ABSENT_AFTER_S = 1.0
 #: Below this share of the requested users, a second of a hold counts as short of users.
 ENOUGH_SHARE = 0.95
-#: A level is suspect where more than this share of its hold was short of users, and more than so many seconds.
+#: A level is suspect where more than this share of its hold was short of users, and more than so many seconds; or more
+#: than half of a hold so short that these seconds are most of it, and enough users were not there on average either.
 SHORT_SHARE = 0.05
 SHORT_S = 2
+MOST_SHARE = 0.5
 #: A float's error in a sum over workers is no missing user.
 _ROUNDING = 1e-6
 
-#: A second of the run: (number of its stage, whole seconds since the stage began).
+#: A second of the run: (level index, whole seconds since the level began).
 Second = tuple[int, int]
 
 
@@ -46,13 +48,15 @@ class Concurrency(msgspec.Struct, frozen=True):
     @property
     def as_requested(self) -> bool:
         """Whether the users were there for nearly all of the hold."""
+        if self.short_share > MOST_SHARE and self.mean < ENOUGH_SHARE * self.requested:
+            return False
         return self.short_s <= max(SHORT_S, SHORT_SHARE * self.seconds)
 
 
 def concurrency_of(
     user_seconds: Mapping[int, float], requested: int, from_s: float, until_s: float
 ) -> Concurrency | None:
-    """Of the whole seconds between two moments of a stage. user_seconds: by second of the stage. None where there is no
+    """Of the whole seconds between two moments of a level. user_seconds: by second of the level. None where there is no
     whole second."""
     seconds = range(ceil(from_s - _ROUNDING), floor(until_s + _ROUNDING))
     if not seconds:
@@ -73,7 +77,7 @@ class ConcurrencyMeter:
         """Users are counted from now on, on this process's perf_counter_ns."""
         self._noted_ns = now_ns
 
-    def woke(self, begun: Begun, users: int, due_ns: int, now_ns: int) -> None:
+    def woke(self, begun: RunningLevel, users: int, due_ns: int, now_ns: int) -> None:
         """The loop runs, with so many users: a sleep that was due to end at due_ns ended now. Up to due_ns the process
         was there; what came after, it missed if that was too long."""
         absent = now_ns - due_ns > ABSENT_AFTER_S * 1e9
@@ -83,7 +87,7 @@ class ConcurrencyMeter:
         while place_ns < until_ns:
             second = (place_ns - began_ns) // 1_000_000_000
             edge_ns = min(until_ns, began_ns + (second + 1) * 1_000_000_000)
-            key = (begun.stage.stage, second)
+            key = (begun.level.index, second)
             self._pending[key] = self._pending.get(key, 0.0) + users * (edge_ns - place_ns) / 1e9
             place_ns = edge_ns
 

@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from reports.intervals import Estimate, Series, long_run_variance, student_t
+from tokenswarm.metrics.intervals import Estimate, Series, long_run_variance, plus_minus, student_t
 
 #: Fewer windows than this are not judged: a fifth of them would be two.
 FEWEST_WINDOWS = 15
@@ -38,7 +38,7 @@ def drift_of(rates: Series) -> Drift | None:
 
     The noise of the two fifths is that of the low cosine frequencies of the whole hold, what a step between the fifths
     or a straight slope explains left out: otherwise a fall would count as noise against itself. A steady hold is called
-    falling at most once in twenty (tests/reports/test_drift.py).
+    falling at most once in twenty (tests/metrics/test_drift.py).
     """
     n = len(rates)
     if n < FEWEST_WINDOWS:
@@ -53,4 +53,4 @@ def drift_of(rates: Series) -> Drift | None:
     variance = long_run_variance(rates, cosines, [np.ones(n), contrast, np.linspace(-1.0, 1.0, n)])
     half = student_t(cosines) * sqrt(variance * float(contrast @ contrast)) / first
     change = last / first - 1
-    return Drift(first, last, Estimate(change, change - half, change + half, n))
+    return Drift(first, last, plus_minus(change, half, n, scale=1.0))

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from reports.intervals import Series
+from tokenswarm.metrics.intervals import Series
 
 
 @dataclass(frozen=True, slots=True)
 class Fairness:
-    """Over the users of a level: Jain's index of their token rates (1: all alike, 1/users: one had everything; Jain,
+    """Over the users of a level: Jain's index of their token rates (1: all equal, 1/users: one had everything; Jain,
     Chiu and Hawe, DEC-TR-301, 1984), and the mean TTFT of the user served slowest over that of the middle user."""
 
     users: int

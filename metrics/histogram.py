@@ -53,7 +53,7 @@ class Histogram:
     def record(self, units: int, count: int = 1) -> None:
         """Record a value given in whole units."""
         clamped = min(max(units, 0), _HIGHEST)
-        self._room()[_bucket_index(clamped)] += count
+        self._allocated_counts()[_bucket_index(clamped)] += count
         self.count += count
         self._sum_units += clamped * count
 
@@ -62,7 +62,7 @@ class Histogram:
         if not len(units):
             return
         clamped = np.clip(units, 0, _HIGHEST)
-        np.add.at(self._room(), _bucket_indexes(clamped), 1)
+        np.add.at(self._allocated_counts(), _bucket_indexes(clamped), 1)
         self.count += len(clamped)
         self._sum_units += int(clamped.sum())
 
@@ -72,7 +72,7 @@ class Histogram:
             raise ValueError(f"cannot merge a histogram of unit {other.unit} into one of unit {self.unit}")
         if other.count:
             used, counts = other._used()
-            self._room()[used] += counts
+            self._allocated_counts()[used] += counts
             self.count += other.count
             self._sum_units += other._sum_units
 
@@ -114,7 +114,7 @@ class Histogram:
 
     def snapshot(self) -> Snapshot:
         """What is recorded by now, for `values_at`."""
-        return self._room().copy()
+        return self._allocated_counts().copy()
 
     def counts_at_or_below(self, bounds: Sequence[float]) -> list[int]:
         """How many values lie at or below each bound (ascending). A bucket counts where its lower edge does, so that a
@@ -162,7 +162,7 @@ class Histogram:
             histogram._sum_units = sum_units
         return histogram
 
-    def _room(self) -> NDArray[np.int64]:
+    def _allocated_counts(self) -> NDArray[np.int64]:
         """All buckets, to be counted in."""
         if not len(self._counts):
             self._counts = np.zeros(_BUCKETS, dtype=np.int64)

@@ -3,8 +3,8 @@
 Quantiles: order statistics, at the number of independent requests that the sample is worth.
 Means and rates: Student's t over the low cosine frequencies of the series (equal-weighted cosine estimator of the
 long-run variance: Lazarus, Lewis, Stock and Watson, HAR Inference, JBES 2018). Windows of a run are correlated; a
-bootstrap of moving blocks, which is told of them as often, covers 82 to 92 % where this covers 93 (56 windows, lag-1
-correlation 0.5 to 0.7; tests/reports/test_intervals.py holds this one to 92 to 98).
+bootstrap of moving blocks, recommended for them as often, covers 82 to 92 % where this covers 93 (56 windows, lag-1
+correlation 0.5 to 0.7; tests/metrics/test_intervals.py holds this one to 92 to 98).
 Shares: Wilson's score interval.
 Differences and ratios: the two figures' own intervals combined (MOVER: Zou and Donner, Statistics in Medicine 2008).
 """
@@ -19,15 +19,17 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
-from metrics.quantiles import interval_ranks, share_interval
+from tokenswarm.metrics.quantiles import interval_ranks, rank, share_interval
 
 Series = NDArray[np.float64]
 
 _Z = NormalDist().inv_cdf(0.975)
-#: Fewer windows than this carry no interval: two cosines would not hear a correlation.
+#: Fewer windows than this carry no interval: two cosines would not show a correlation.
 FEWEST_FOR_A_MEAN = 8
 #: Repeated runs from which their own spread makes an interval.
 FEWEST_RUNS = 3
+#: Half an interval that is a smaller share of its value is made of rounding errors.
+_ROUNDING = 1e-9
 _FEW_DEGREES = (12.7062, 4.3027, 3.1824, 2.7764)
 
 
@@ -67,7 +69,7 @@ def quantile_of(series: Series, p: float) -> Estimate | None:
     if not n:
         return None
     ascending = np.sort(series)
-    value = float(ascending[max(1, ceil(p * n)) - 1])
+    value = float(ascending[rank(n, p) - 1])
     independent = max(1, round(n / correlation_inflation((series <= value).astype(np.float64))))
     low_rank, high_rank = interval_ranks(independent, p)
     scale = n / independent
@@ -82,7 +84,7 @@ def quantile_of(series: Series, p: float) -> Estimate | None:
 
 def mean_of(series: Series) -> Estimate | None:
     """The mean of values in the order of time: latencies, or the tokens of windows of one length. None without values.
-    Without an interval where there are fewer than 8."""
+    Without an interval where there are fewer than 8, and where all are equal."""
     n = len(series)
     if not n:
         return None
@@ -91,8 +93,15 @@ def mean_of(series: Series) -> Estimate | None:
         return Estimate(value, None, None, n)
     cosines = max(2, round(0.3 * n ** (2 / 3)))
     variance = long_run_variance_of_mean(series, cosines)
-    half = student_t(cosines) * sqrt(variance / n)
-    return Estimate(value, value - half, value + half, n)
+    return plus_minus(value, student_t(cosines) * sqrt(variance / n), n)
+
+
+def plus_minus(value: float, half: float, count: int, scale: float = 0.0) -> Estimate:
+    """value ± half, the interval's half width. Without an interval where that is 0, or what rounding makes of 0 in
+    numbers of the size of `value` or `scale`: values that are all equal show nothing of how they vary."""
+    if half <= _ROUNDING * max(abs(value), scale):
+        return Estimate(value, None, None, count)
+    return Estimate(value, value - half, value + half, count)
 
 
 def share_of(number: int, of: int) -> Estimate | None:
@@ -130,7 +139,8 @@ def ratio(new: Estimate, base: Estimate) -> Estimate | None:
 
 def pooled(runs: Sequence[Estimate]) -> Pooled:
     """Repeated runs of one thing (at least one). From three on, the interval is Student's t of the runs' values: what
-    differs from run to run is in it, and in none of their own. One run keeps its own; two have none."""
+    differs from run to run is in it, and in none of their own. One run keeps its own; two have none, nor have
+    equal values."""
     values = np.array([run.value for run in runs])
     count = sum(run.count for run in runs)
     if len(runs) == 1:
@@ -140,13 +150,13 @@ def pooled(runs: Sequence[Estimate]) -> Pooled:
     else:
         mean = float(values.mean())
         half = student_t(len(runs) - 1) * float(values.std(ddof=1)) / sqrt(len(runs))
-        estimate = Estimate(mean, mean - half, mean + half, count)
+        estimate = plus_minus(mean, half, count)
     return Pooled(estimate, float(values.min()), float(values.max()), tuple(runs))
 
 
 def correlation_inflation(series: Series) -> float:
     """How many times more values than independent ones a series holds, at least 1: 1 + 2 Σ of its autocorrelations, up
-    to the first lag at which nothing can be told from noise (Bartlett's 1.96/√n)."""
+    to the first lag at which nothing differs from noise (Bartlett's 1.96/√n)."""
     n = len(series)
     centred = series - series.mean()
     power = float(centred @ centred)

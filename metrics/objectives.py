@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Protocol
 
-from metrics.records import RequestRow
-from metrics.timeline import Outcome
+from tokenswarm.metrics.timeline import Outcome
 
-_FIGURES = ("ttft", "tpot", "e2e")
-_TERM = re.compile(r"(?P<figure>[a-z0-9]+)(?:=|<=?)(?P<number>\d+(?:\.\d+)?)(?P<unit>us|ms|s)")
+_FIGURES = ("ttft", "tpot", "e2e", "ttft_scheduled", "e2e_scheduled")
+_TERM = re.compile(r"(?P<figure>[a-z0-9_]+)(?:=|<=?)(?P<number>\d+(?:\.\d+)?)(?P<unit>us|ms|s)")
 _SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0}
 _SHARE = re.compile(r"(?P<number>\d+(?:\.\d+)?)\s*(?P<percent>%?)")
 DEFAULT_SHARE = 0.95
@@ -19,15 +19,37 @@ class ObjectiveError(ValueError):
     """--slo or --slo-share could not be read; the text says what was expected."""
 
 
+class TimedRequest(Protocol):
+    """What of an ended request is held against objectives; times in ns, None where there is none."""
+
+    @property
+    def outcome(self) -> str: ...
+    @property
+    def output_tokens(self) -> int: ...
+    @property
+    def ttft_ns(self) -> int | None: ...
+    @property
+    def tpot_ns(self) -> float | None: ...
+    @property
+    def e2e_ns(self) -> int | None: ...
+    @property
+    def ttft_scheduled_ns(self) -> int | None: ...
+    @property
+    def e2e_scheduled_ns(self) -> int | None: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Objectives:
-    """Upper bounds in seconds; None sets no bound. share (above 0, to 1): of a level's requests that must be within all
+    """Upper bounds in seconds; None sets no bound. ttft_scheduled_s, e2e_scheduled_s: of an open loop, from when the
+    request was due. share (above 0, to 1): of a level's requests that must be within all
     of them for the level to meet its objectives."""
 
     ttft_s: float | None = None
     tpot_s: float | None = None
     e2e_s: float | None = None
     share: float = DEFAULT_SHARE
+    ttft_scheduled_s: float | None = None
+    e2e_scheduled_s: float | None = None
 
     @classmethod
     def parse(cls, text: str, share: str = f"{DEFAULT_SHARE:.0%}") -> Objectives:
@@ -48,10 +70,10 @@ class Objectives:
     @property
     def bounds(self) -> dict[str, float]:
         """The bounds that are set, in seconds, by the figure's name."""
-        named = {"ttft_s": self.ttft_s, "tpot_s": self.tpot_s, "e2e_s": self.e2e_s}
+        named = {f"{figure}_s": getattr(self, f"{figure}_s") for figure in _FIGURES}
         return {name: bound for name, bound in named.items() if bound is not None}
 
-    def met(self, row: RequestRow) -> bool:
+    def met(self, row: TimedRequest) -> bool:
         """Whether the request was ok and within every bound. A missing figure misses its bound, except the TPOT of a
         one-token answer, which is met."""
         if row.outcome != Outcome.OK:
@@ -59,7 +81,13 @@ class Objectives:
         tpot_ns = 0.0 if row.output_tokens == 1 else row.tpot_ns
         return all(
             bound_s is None or (figure_ns is not None and figure_ns <= bound_s * 1e9)
-            for bound_s, figure_ns in ((self.ttft_s, row.ttft_ns), (self.tpot_s, tpot_ns), (self.e2e_s, row.e2e_ns))
+            for bound_s, figure_ns in (
+                (self.ttft_s, row.ttft_ns),
+                (self.tpot_s, tpot_ns),
+                (self.e2e_s, row.e2e_ns),
+                (self.ttft_scheduled_s, row.ttft_scheduled_ns),
+                (self.e2e_scheduled_s, row.e2e_scheduled_ns),
+            )
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
 from functools import lru_cache
 from itertools import accumulate
 from math import ceil, exp, floor, lgamma, log, sqrt
@@ -10,7 +11,7 @@ from statistics import NormalDist
 
 import msgspec
 
-from metrics.histogram import Histogram
+from tokenswarm.metrics.histogram import Histogram
 
 _Z = NormalDist().inv_cdf(0.975)
 _EXACT_BELOW = 2000
@@ -27,6 +28,16 @@ class Quantile(msgspec.Struct, frozen=True):
     certified: bool
 
 
+def rank(n: int, p: float) -> int:
+    """The nearest rank of the p-quantile (0 < p ≤ 1) of n ≥ 1 values: ceil(p n), from 1 to n."""
+    return max(1, ceil(p * n))
+
+
+def nearest_rank(ascending: Sequence[int], p: float) -> int | None:
+    """The p-quantile (0 < p ≤ 1) of values in ascending order: the one of the nearest rank. None without values."""
+    return ascending[rank(len(ascending), p) - 1] if ascending else None
+
+
 def quantile(histogram: Histogram, p: float) -> Quantile | None:
     """The p-quantile (0 < p < 1) of what was recorded: the value of rank ceil(p n). None for an empty histogram."""
     n = histogram.count
@@ -34,7 +45,7 @@ def quantile(histogram: Histogram, p: float) -> Quantile | None:
         return None
     low_rank, high_rank = interval_ranks(n, p)
     return Quantile(
-        value=histogram.value_at_rank(max(1, ceil(p * n))),
+        value=histogram.value_at_rank(rank(n, p)),
         low=histogram.value_at_rank(low_rank) if low_rank else 0.0,
         high=histogram.value_at_rank(high_rank) if high_rank <= n else None,
         certified=high_rank <= n and (p >= 0.5 or low_rank > 0),
@@ -61,6 +72,11 @@ def interval_ranks(n: int, p: float) -> tuple[int, int]:
     low = bisect_right(at_most, lower_tail)
     high = bisect_left(at_most, 1 - upper_tail) + 1
     return low, high
+
+
+def fewest_for_interval(p: float) -> int:
+    """How many values the p-quantile (0 < p < 1) takes at least for its interval: 59 for 0.95, 299 for 0.99."""
+    return ceil(log(0.05) / log(p)) if p >= 0.5 else ceil(log(0.025) / log(1 - p))
 
 
 def share_interval(number: int, of: int) -> tuple[float, float]:

@@ -1,4 +1,4 @@
-"""The story of one request, and every figure that is told of it.
+"""The timeline of one request, and every figure of it.
 
 A Timeline is the frozen record; each metric is a property of it, so that a figure has one definition in one place.
 Times are integer nanoseconds on time.perf_counter_ns()'s clock; None is an event that did not happen, or a figure that
@@ -8,18 +8,21 @@ is undefined. The definitions in words: docs/metrics.md.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-_MOST_TOKENS = 10**9
+from tokenswarm.metrics.lumps import BURST_OUTPUTS, in_first_arrival, largest_arrival_share
+from tokenswarm.metrics.token_counts import TokenSource
 
 
 class Outcome(StrEnum):
-    """How a request ended. Latencies are of OK; every outcome is counted; CUT is no failure. CLIENT_LIMIT is a failure
+    """How a request ended. Latencies are of OK; every outcome is counted; CUT is no failure, nor is
+    REFUSED_BY_LIMIT, a 429 or 503 whose Retry-After the user waits for. CLIENT_LIMIT is a failure
     of this machine: it was out of files, ports or memory for a connection."""
 
     OK = "ok"
@@ -31,20 +34,12 @@ class Outcome(StrEnum):
     EMPTY = "empty"
     CLIENT_LIMIT = "client_limit"
     ABORTED = "aborted"
+    REFUSED_BY_LIMIT = "refused_by_limit"
     CUT = "cut"
 
     @property
     def is_failure(self) -> bool:
-        return self not in (Outcome.OK, Outcome.CUT)
-
-
-class TokenSource(StrEnum):
-    """Where a token count came from, best first."""
-
-    USAGE = "usage"
-    ENGINE = "engine"
-    TOKENIZER = "tokenizer"
-    EVENTS = "events"
+        return self not in (Outcome.OK, Outcome.CUT, Outcome.REFUSED_BY_LIMIT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,17 +57,27 @@ class Timeline:
     outputs_ns: arrival of each event with output, ascending; those of one read share its time. gaps_measured: whether
     each read came as its bytes did.
     prompt_id: the prompt's row in its source. prompt_hash: of all that was sent, equal for equal texts, "" where that
-    is not known. cached_tokens: prompt tokens that the server's usage says it found in its prefix cache.
+    is not known. custom_id: the name that the source gives the row. server_request_id: the server's own id of the
+    request, trace_id: that of its traceparent header; "" where there is none. cached_tokens: prompt tokens that the
+    server's usage says it found in its prefix cache.
     output_tokens_rejected: a count of the server's that cannot be, and so is not output_tokens: more than the request
     allowed, or than the response has bytes. first_event_tokens, largest_arrival_tokens: tokens of the first event with
-    output, and of the arrival with the most, by the engine's own count; None where it gives none.
+    output, and of the arrival with the most, by the engine's own count; None where it gives none. output_sizes: bytes
+    of each output's text, empty where not known. unstreamed_tokens: reasoning that the server counted and did not send.
+    deviations: how often the response differed from the protocol in a way that was read all the same (see
+    deviations.py), by name.
     delays_ns: how late this process read each read of the response, empty without kernel stamps. kernel_stamps: how
     many of `reads` had a kernel receive time. retries: how often the request was sent again because its kept connection
     had been closed before the server could have read it; sent_ns is of the first time, connect_ns of all connecting.
+    input_tokens_requested, output_tokens_requested: the lengths that the run's options request, None where they request
+    none; the actual ones are prompt_tokens and output_tokens. think_ns: the think time that was requested of the user
+    before the request, None where it was not to wait for one. retry_after_ns: how long the server requires to wait
+    before the next one, where that is honoured, else None. model_index, host_index: the places of the model and the
+    host of the request among those of the run.
     """
 
     user: str
-    stage: int
+    level_index: int
     outcome: Outcome
     scheduled_ns: int
     sent_ns: int
@@ -98,16 +103,33 @@ class Timeline:
     output_tokens_rejected: int | None = None
     first_event_tokens: int | None = None
     largest_arrival_tokens: int | None = None
+    output_sizes: array[int] = field(default_factory=lambda: array("L"))
+    unstreamed_tokens: int = 0
+    deviations: Mapping[str, int] = field(default_factory=dict)
     prompt_tokens: int | None = None
     prompt_tokens_source: str = ""
     prompt_id: str = ""
     prompt_hash: str = ""
+    custom_id: str = ""
+    trace_id: str = ""
+    server_request_id: str = ""
     cached_tokens: int | None = None
     bytes_received: int = 0
     status: int | None = None
     finish_reason: str | None = None
     error: str | None = None
     retries: int = 0
+    input_tokens_requested: int | None = None
+    output_tokens_requested: int | None = None
+    think_ns: int | None = None
+    model_index: int = 0
+    host_index: int = 0
+    retry_after_ns: int | None = None
+
+    @property
+    def lag_ns(self) -> int:
+        """How late it was sent: sent − scheduled. 0 in a closed loop."""
+        return self.sent_ns - self.scheduled_ns
 
     @property
     def ttft_ns(self) -> int | None:
@@ -121,13 +143,32 @@ class Timeline:
 
     @property
     def tpot_ns(self) -> float | None:
-        """Time per output token: (last − first) / (n − k), where the first event held k tokens by the engine's own
-        count, one where it gives none. Undefined where nothing came after the first event's tokens, and where most
-        tokens came in one arrival."""
-        first_tokens = max(1, self.first_event_tokens or 1)
-        if self.first_ns is None or self.last_ns is None or self.output_tokens <= first_tokens or self.in_one_arrival:
+        """Time per output token: (last − first) / (n − k), where k tokens came with the first output: those of its
+        event by the engine's own count, one where it gives none, and what was not streamed; where outputs come in
+        bursts, those of the first arrival. Undefined where nothing came after them, and where most tokens came in one
+        arrival."""
+        if self.first_ns is None or self.last_ns is None or self.in_one_arrival:
             return None
-        return (self.last_ns - self.first_ns) / (self.output_tokens - first_tokens)
+        first_tokens = self._tokens_with_first
+        return (self.last_ns - self.first_ns) / (self.output_tokens - first_tokens) if first_tokens else None
+
+    @property
+    def _tokens_with_first(self) -> float:
+        """Tokens that came with the first output; 0 where no others came."""
+        if self.first_event_tokens:
+            tokens: float = self.first_event_tokens
+        else:
+            tokens = 1 + self.unstreamed_tokens
+            if self.in_bursts:
+                share = in_first_arrival(self.outputs_ns) / len(self.outputs_ns)
+                tokens = max(tokens, (self.output_tokens - self.unstreamed_tokens) * share + self.unstreamed_tokens)
+        return tokens if tokens < self.output_tokens else 0
+
+    @property
+    def in_bursts(self) -> bool:
+        """Whether outputs came several at once, as something between held them back."""
+        arrivals = self.output_arrivals
+        return self.gaps_measured and arrivals > 1 and len(self.outputs_ns) >= BURST_OUTPUTS * arrivals
 
     @property
     def in_one_arrival(self) -> bool:
@@ -139,8 +180,8 @@ class Timeline:
             return self.first_ns == self.last_ns
         if self.largest_arrival_tokens is not None:
             return 2 * self.largest_arrival_tokens > self.output_tokens
-        _, events = np.unique(np.frombuffer(self.outputs_ns, dtype=np.int64), return_counts=True)
-        return bool(2 * events.max() > len(self.outputs_ns))
+        tokens = self.output_tokens - self.unstreamed_tokens
+        return 2 * largest_arrival_share(self.outputs_ns, self.output_sizes, tokens) > 1
 
     @property
     def token_rate(self) -> float | None:
@@ -195,233 +236,28 @@ def _difference(later_ns: int | None, earlier_ns: int) -> int | None:
     return None if later_ns is None else later_ns - earlier_ns
 
 
-class TimelineBuilder:
-    """Collects a request's events as they happen; `finish` freezes them."""
+class SentPrompt(NamedTuple):
+    """What a request sends: the row of its source, a hash of the whole text, the lengths in tokens that the run's
+    options request (None where they request none), the source's own name for the row, the id of its trace, and the
+    places of its model and host among those of the run."""
 
-    def __init__(self, user: str, stage: int, now_ns: int, max_tokens: int | None = None) -> None:
-        """max_tokens: the most output tokens that the request allows; None where it sets no limit."""
-        self._max_tokens = max_tokens
-        self._bytes_received: int | None = None
-        self._user = user
-        self._stage = stage
-        self._sent_ns = now_ns  # a request that never got a connection counts as sent when it was tried
-        self._connect_ns = 0
-        self._retries = 0
-        self._first_visible_ns: int | None = None
-        self._ttft_uncertainty_ns: int | None = None
-        self._outputs_ns = array("q")
-        self._gaps_measured = True
-        self._delays_ns = array("q")
-        self._reads = 0
-        self._kernel_stamps = 0
-        self._first_body_ns: int | None = None
-        self._first_bare_ns: int | None = None
-        self._last_bare_ns: int | None = None
-        self._bare_events = 0
-        self._engine_tokens: int | None = None
-        self._first_event_tokens: int | None = None
-        self._arrival_tokens = 0
-        self._largest_arrival_tokens: int | None = None
-        self._usage_tokens: int | None = None
-        self._counted_tokens: int | None = None
-        self._prompt_tokens: int | None = None
-        self._prompt_tokens_source = ""
-        self._prompt_id = ""
-        self._prompt_hash = ""
-        self._cached_tokens: int | None = None
+    prompt_id: str = ""
+    prompt_hash: str = ""
+    input_tokens_requested: int | None = None
+    output_tokens_requested: int | None = None
+    custom_id: str = ""
+    trace_id: str = ""
+    model_index: int = 0
+    host_index: int = 0
 
-    @property
-    def last_ns(self) -> int | None:
-        """The last output so far."""
-        return self._outputs_ns[-1] if self._outputs_ns else None
 
-    @property
-    def output_events(self) -> int:
-        return len(self._outputs_ns)
+class RequestLoad(NamedTuple):
+    """The waits of a user around a request. think_ns: the think time that was requested of it before, None where it was
+    not to wait for one; retry_after_ns: how long the server requires it to wait after it, where that is honoured."""
 
-    def sent(self, sent_ns: int, connect_ns: int) -> None:
-        """The request left. After a retry, its first time stands."""
-        if not self._retries:
-            self._sent_ns = sent_ns
-        self._connect_ns += connect_ns
+    think_ns: int | None = None
+    retry_after_ns: int | None = None
 
-    def retried(self) -> None:
-        """The request is about to be sent again."""
-        self._retries += 1
 
-    @property
-    def kernel_stamps_only(self) -> bool:
-        """Whether all reads so far have the kernel's times."""
-        return self._kernel_stamps == self._reads
-
-    def read(self, delay_ns: int | None, kernel: bool) -> None:
-        """The socket was read for this response; delay_ns is None where it was not watched, and late on purpose."""
-        self._reads += 1
-        if delay_ns is None:
-            self._gaps_measured = False
-        if kernel:
-            self._kernel_stamps += 1
-            if delay_ns is not None:
-                self._delays_ns.append(delay_ns)
-
-    def reads(self, delays_ns: Sequence[int]) -> None:
-        """The socket was read so often while it was watched, each time with the kernel's time."""
-        self._reads += len(delays_ns)
-        self._kernel_stamps += len(delays_ns)
-        self._delays_ns.extend(delays_ns)
-
-    def first_output_within(self, uncertainty_ns: int) -> None:
-        """The first output came no earlier than this before the time that is told of it; 0 where that is its own."""
-        self._ttft_uncertainty_ns = uncertainty_ns
-
-    def output(self, arrived_ns: int, visible: bool, tokens: int | None) -> None:
-        """An event with output arrived; `tokens` by the engine's own count, None where it does not say."""
-        if visible and self._first_visible_ns is None:
-            self._first_visible_ns = arrived_ns
-        if tokens is not None:
-            if not self._outputs_ns:
-                self._first_event_tokens = tokens
-            self._engine_tokens = (self._engine_tokens or 0) + tokens
-            self._arrival_tokens = tokens + (self._arrival_tokens if arrived_ns == self.last_ns else 0)
-            self._largest_arrival_tokens = max(self._arrival_tokens, self._largest_arrival_tokens or 0)
-        self._outputs_ns.append(arrived_ns)
-
-    def outputs(self, arrived_ns: Sequence[int], *, visible: bool) -> None:
-        """Several in a row, none the first, whose tokens their engine does not tell."""
-        if visible and self._first_visible_ns is None:
-            self._first_visible_ns = arrived_ns[0]
-        self._outputs_ns.extend(arrived_ns)
-
-    def body(self, arrived_ns: int) -> None:
-        """Bytes of the body arrived."""
-        if self._first_body_ns is None:
-            self._first_body_ns = arrived_ns
-
-    def bare_event(self, arrived_ns: int) -> None:
-        """An event of the answer arrived that held no output."""
-        if self._first_bare_ns is None:
-            self._first_bare_ns = arrived_ns
-        self._last_bare_ns = arrived_ns
-        self._bare_events += 1
-
-    def prompt(self, prompt_id: str, prompt_hash: str) -> None:
-        """What is sent: the row of the source, and a hash of the whole text."""
-        self._prompt_id = prompt_id
-        self._prompt_hash = prompt_hash
-
-    def usage(self, prompt_tokens: int | None, output_tokens: int | None, cached_tokens: int | None = None) -> None:
-        """The server's own counts so far; the last ones stand. A count that cannot be (some servers send 0 or −1 for
-        "unknown") is none: the next best source counts."""
-        if output_tokens is not None and 0 < output_tokens <= _MOST_TOKENS:
-            self._usage_tokens = output_tokens
-            if len(self._outputs_ns) == 1 and self._first_event_tokens is None:
-                self._first_event_tokens = output_tokens  # counts so far, told with each event
-        if prompt_tokens is not None and 0 <= prompt_tokens <= _MOST_TOKENS:
-            self.prompt_tokens(prompt_tokens, "usage")
-            if cached_tokens is not None and 0 <= cached_tokens <= prompt_tokens:
-                self._cached_tokens = cached_tokens
-
-    def prompt_tokens(self, tokens: int, source: str) -> None:
-        """The prompt's length and who counted it."""
-        self._prompt_tokens = tokens
-        self._prompt_tokens_source = source
-
-    def received(self, bytes_received: int) -> None:
-        """The response has so many bytes so far, its head included."""
-        self._bytes_received = bytes_received
-
-    def counted(self, output_tokens: int) -> None:
-        """A tokenizer's count over the whole text."""
-        self._counted_tokens = output_tokens
-
-    @property
-    def told_tokens(self) -> int | None:
-        """Output tokens as the server or the engine counted them, None where neither gave a count that can be."""
-        return next(filter(self._possible, (self._usage_tokens, self._engine_tokens)), None)
-
-    @property
-    def needs_counting(self) -> bool:
-        """There is output, and neither the server nor the engine said how many tokens it is."""
-        return bool(self._outputs_ns) and self.told_tokens is None
-
-    def finish(
-        self,
-        outcome: Outcome,
-        over_ns: int,
-        *,
-        headers_ns: int | None = None,
-        end_ns: int | None = None,
-        bytes_received: int = 0,
-        status: int | None = None,
-        finish_reason: str | None = None,
-        error: str | None = None,
-    ) -> Timeline:
-        """The frozen record. A stream that ended properly without any output is EMPTY, whatever `outcome` says."""
-        if outcome is Outcome.OK and not self._outputs_ns:
-            outcome, error = Outcome.EMPTY, "the stream ended properly but held no output"
-        if bytes_received:
-            self.received(bytes_received)
-        tokens, source = self._tokens()
-        first_ns = self._outputs_ns[0] if self._outputs_ns else None
-        firsts = [ns for ns in (first_ns, self._first_bare_ns) if ns is not None]
-        lasts = [ns for ns in (self.last_ns, self._last_bare_ns) if ns is not None]
-        return Timeline(
-            user=self._user,
-            stage=self._stage,
-            outcome=outcome,
-            scheduled_ns=self._sent_ns,  # closed loop: a user sends when it is ready to
-            sent_ns=self._sent_ns,
-            over_ns=over_ns,
-            connect_ns=self._connect_ns,
-            headers_ns=headers_ns,
-            first_ns=first_ns,
-            first_visible_ns=self._first_visible_ns,
-            last_ns=self.last_ns,
-            ttft_uncertainty_ns=self._ttft_uncertainty_ns,
-            end_ns=end_ns,
-            outputs_ns=self._outputs_ns,
-            first_body_ns=self._first_body_ns,
-            first_event_ns=min(firsts, default=None),
-            last_event_ns=max(lasts, default=None),
-            events=len(self._outputs_ns) + self._bare_events,
-            gaps_measured=self._gaps_measured,
-            delays_ns=self._delays_ns,
-            reads=self._reads,
-            kernel_stamps=self._kernel_stamps,
-            output_tokens=tokens,
-            output_tokens_source=source,
-            output_tokens_rejected=self._rejected_tokens,
-            first_event_tokens=self._first_event_tokens,
-            largest_arrival_tokens=self._largest_arrival_tokens,
-            prompt_tokens=self._prompt_tokens,
-            prompt_tokens_source=self._prompt_tokens_source,
-            prompt_id=self._prompt_id,
-            prompt_hash=self._prompt_hash,
-            cached_tokens=self._cached_tokens,
-            bytes_received=bytes_received,
-            status=status,
-            finish_reason=finish_reason,
-            error=error,
-            retries=self._retries,
-        )
-
-    def _tokens(self) -> tuple[int, TokenSource]:
-        for tokens, source in (
-            (self._usage_tokens, TokenSource.USAGE),
-            (self._engine_tokens, TokenSource.ENGINE),
-            (self._counted_tokens, TokenSource.TOKENIZER),
-        ):
-            if tokens is not None and (source is TokenSource.TOKENIZER or self._possible(tokens)):
-                return tokens, source
-        return len(self._outputs_ns), TokenSource.EVENTS
-
-    @property
-    def _rejected_tokens(self) -> int | None:
-        """The first of the server's counts that cannot be."""
-        counts = (self._usage_tokens, self._engine_tokens)
-        return next((tokens for tokens in counts if tokens is not None and not self._possible(tokens)), None)
-
-    def _possible(self, tokens: int | None) -> bool:
-        """Whether an answer can hold so many tokens: no more than were allowed, and a byte each at least."""
-        limits = (self._max_tokens, self._bytes_received)
-        return tokens is not None and tokens >= 0 and all(limit is None or tokens <= limit for limit in limits)
+#: Of a request that was sent at once.
+PLAIN_LOAD = RequestLoad()

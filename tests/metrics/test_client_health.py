@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from metrics.health import LAG_SLEEP_S, CoreUse, HealthMeter
-from metrics.histogram import Histogram
-from metrics.stage import Phase
+from tokenswarm.metrics.client_health import LAG_SLEEP_S, CoreUse, HealthMeter
+from tokenswarm.metrics.histogram import Histogram
+from tokenswarm.metrics.level import Phase
 
 MS = 1_000_000
 HOLD = (0, Phase.HOLD)

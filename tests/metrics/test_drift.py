@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from reports.drift import FEWEST_WINDOWS, drift_of
-from reports.intervals import Series
-from simulator.profiles import PROFILES
 from tests.simulator.closed_loop import level
+from tokenswarm.metrics.drift import FEWEST_WINDOWS, drift_of
+from tokenswarm.metrics.intervals import Series
+from tokenswarm.simulator.profiles import PROFILES
 
 FIVE_MINUTES = 56  # windows of a hold of 280 s
 

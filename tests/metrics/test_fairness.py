@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from reports.fairness import fairness_of
+from tokenswarm.metrics.fairness import fairness_of
 
 
 def test_users_served_alike_have_an_index_of_one() -> None:

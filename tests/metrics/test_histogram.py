@@ -12,8 +12,8 @@ from hdrh.histogram import HdrHistogram
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from metrics.buckets import EXPOSED
-from metrics.histogram import Histogram
+from tokenswarm.metrics.buckets import EXPOSED
+from tokenswarm.metrics.histogram import Histogram
 
 HIGHEST_UNITS = 24 * 3600 * 1_000_000
 
@@ -47,7 +47,7 @@ def filled_one_by_one(units: list[int]) -> Histogram:
 
 def contents(histogram: Histogram) -> tuple[object, ...]:
     """Every count and every other number that a histogram holds."""
-    return bytes(histogram._room()), histogram.count, histogram.sum, histogram.encode()
+    return bytes(histogram._allocated_counts()), histogram.count, histogram.sum, histogram.encode()
 
 
 def assert_within_the_stated_error(histogram: Histogram, units: list[int]) -> None:
@@ -178,7 +178,7 @@ def test_values_are_counted_where_the_library_of_hdrhistogram_counts_them(name: 
     for value in units:
         library.record_value(value)
     assert np.trim_zeros(np.frombuffer(library.counts, dtype=np.int64), "b").tolist() == (
-        np.trim_zeros(filled(units)._room(), "b").tolist()
+        np.trim_zeros(filled(units)._allocated_counts(), "b").tolist()
     )
 
 

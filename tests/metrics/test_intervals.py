@@ -8,7 +8,8 @@ from math import exp, log
 import numpy as np
 import pytest
 
-from reports.intervals import (
+from tokenswarm.metrics.drift import drift_of
+from tokenswarm.metrics.intervals import (
     Estimate,
     Series,
     correlation_inflation,
@@ -150,8 +151,14 @@ def test_of_nothing_there_is_no_figure() -> None:
     assert share_of(0, 0) is None
 
 
-def test_values_that_never_change_are_known_exactly() -> None:
-    assert mean_of(np.full(56, 5.0)) == Estimate(5.0, 5.0, 5.0, 56)
+@pytest.mark.parametrize("value", [5.0, 0.1, 1234.567])
+def test_equal_values_show_nothing_of_their_variation(value: float) -> None:
+    """An interval of no width would be a certainty that nothing speaks for. Order statistics need no variation."""
+    assert mean_of(np.full(56, value)) == Estimate(pytest.approx(value), None, None, 56)
+    assert pooled([Estimate(value, None, None, 9)] * 3).estimate == Estimate(pytest.approx(value), None, None, 27)
+    drift = drift_of(np.full(56, value))
+    assert drift is not None
+    assert (drift.course, drift.change.low, drift.change.high) == ("steady", None, None)
     assert quantile_of(np.full(100, 5.0), 0.5) == Estimate(5.0, 5.0, 5.0, 100)
 
 

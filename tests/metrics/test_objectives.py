@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import pytest
 
-from metrics.objectives import ObjectiveError, Objectives
-from metrics.records import RequestRow
-from metrics.timeline import Outcome
+from tokenswarm.metrics.objectives import ObjectiveError, Objectives
+from tokenswarm.metrics.timeline import Outcome
+from tokenswarm.recording.worker_report import RequestRow
 
 
 @pytest.mark.parametrize(
@@ -20,6 +20,7 @@ from metrics.timeline import Outcome
         ("ttft=500ms tpot=50ms e2e=10s", Objectives(0.5, 0.05, 10.0)),
         ("e2e=1.5s,ttft=250us", Objectives(ttft_s=0.00025, e2e_s=1.5)),
         ("ttft<500ms tpot<=50ms", Objectives(ttft_s=0.5, tpot_s=0.05)),
+        ("ttft_scheduled=1s e2e_scheduled=2s", Objectives(ttft_scheduled_s=1.0, e2e_scheduled_s=2.0)),
     ],
 )
 def test_objectives_are_read_in_any_order_and_unit(text: str, objectives: Objectives) -> None:
@@ -59,6 +60,20 @@ def test_only_the_bounds_that_are_set_are_told() -> None:
 )
 def test_a_request_is_good_when_it_is_within_every_bound(slo: str, met: bool, row: Callable[..., RequestRow]) -> None:
     assert Objectives.parse(slo).met(row((3.1, 3.2, 3.3, 3.4))) is met
+
+
+@pytest.mark.parametrize(
+    ("slo", "met"),
+    [
+        ("ttft_scheduled=350ms", True),  # it was due 250 ms before it was sent: 350 ms, and 650 ms to the end
+        ("ttft_scheduled=349ms", False),
+        ("e2e_scheduled=650ms", True),
+        ("e2e_scheduled=649ms", False),
+        ("ttft=100ms e2e=400ms", True),
+    ],
+)
+def test_times_from_scheduled_hold_the_wait_at_the_client(slo: str, met: bool, row: Callable[..., RequestRow]) -> None:
+    assert Objectives.parse(slo).met(row((3.1, 3.2, 3.3, 3.4), scheduled_ns=2_750_000_000)) is met
 
 
 def test_an_answer_of_one_token_meets_any_tpot_but_not_any_ttft(row: Callable[..., RequestRow]) -> None:

@@ -9,8 +9,8 @@ from statistics import NormalDist
 import numpy as np
 import pytest
 
-from metrics.histogram import Histogram
-from metrics.quantiles import Quantile, interval_ranks, quantile
+from tokenswarm.metrics.histogram import Histogram
+from tokenswarm.metrics.quantiles import Quantile, fewest_for_interval, interval_ranks, nearest_rank, quantile
 
 
 def counted_up_to(n: int) -> Histogram:
@@ -106,3 +106,20 @@ def test_the_ranks_of_large_samples_continue_those_of_small_ones(p: float) -> No
     next_low, next_high = interval_ranks(2001, p)
     assert abs(next_low - low) <= 2
     assert abs(next_high - high) <= 2
+
+
+@pytest.mark.parametrize(("p", "expected"), [(0.01, 10), (0.5, 20), (0.51, 30), (0.75, 30), (0.99, 40), (1.0, 40)])
+def test_the_nearest_rank_of_a_few_values(p: float, expected: int) -> None:
+    assert nearest_rank([10, 20, 30, 40], p) == expected
+    assert nearest_rank([], p) is None
+
+
+@pytest.mark.parametrize("p", [0.01, 0.05, 0.1, 0.25, 0.75, 0.9, 0.95, 0.99])
+def test_the_fewest_values_with_an_interval_are_the_first_with_both_its_ends(p: float) -> None:
+    def has_interval(n: int) -> bool:
+        low, high = interval_ranks(n, p)
+        return high <= n and (p >= 0.5 or low > 0)
+
+    fewest = fewest_for_interval(p)
+    assert has_interval(fewest)
+    assert not any(has_interval(n) for n in range(1, fewest))

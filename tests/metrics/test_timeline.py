@@ -7,7 +7,9 @@ from dataclasses import FrozenInstanceError
 import numpy as np
 import pytest
 
-from metrics.timeline import Outcome, Timeline, TimelineBuilder, TokenSource
+from tokenswarm.metrics.timeline import Outcome, Timeline
+from tokenswarm.metrics.timeline_builder import TimelineBuilder
+from tokenswarm.metrics.token_counts import TokenSource
 
 MS = 1_000_000
 
@@ -225,9 +227,30 @@ def test_token_counts_come_from_the_best_source_there_is(
         told.output(arrived_ms * MS, True, engine)
     told.usage(None, usage)
     if counted is not None:
-        told.counted(counted)
+        told.token_counts.tokenizer = counted
     answered = told.finish(Outcome.OK, 1300 * MS)
     assert (answered.output_tokens, answered.output_tokens_source) == (tokens, source)
+
+
+@pytest.mark.parametrize(
+    ("usage", "max_tokens", "bytes_received", "tokens", "rejected"),
+    [
+        pytest.param(64, 64, 64, 64, None, id="as many as were allowed, a byte each"),
+        pytest.param(65, 64, 9_000, 3, 65, id="more than were allowed"),
+        pytest.param(65, None, 9_000, 65, None, id="as many as it likes"),
+        pytest.param(60, 64, 59, 3, 60, id="more than there are bytes"),
+    ],
+)
+def test_a_usage_that_cannot_be_is_rejected(
+    usage: int, max_tokens: int | None, bytes_received: int, tokens: int, rejected: int | None
+) -> None:
+    told = TimelineBuilder("0.1", 4, 990 * MS, max_tokens)
+    told.sent(1000 * MS, 3 * MS)
+    for arrived_ms in (1100, 1200, 1300):
+        told.output(arrived_ms * MS, True, None)
+    told.usage(7, usage)
+    answered = told.finish(Outcome.OK, 1300 * MS, bytes_received=bytes_received)
+    assert (answered.output_tokens, answered.output_tokens_rejected) == (tokens, rejected)
 
 
 def test_an_engine_that_counts_only_some_events_is_taken_at_its_word() -> None:
@@ -282,9 +305,10 @@ def test_a_failure_without_output_keeps_its_own_outcome_and_words() -> None:
     assert (told.outcome, told.error) == (Outcome.TIMEOUT, "no output within 1 s")
 
 
-def test_every_outcome_but_ok_and_cut_is_a_failure() -> None:
-    assert [outcome for outcome in Outcome if not outcome.is_failure] == [Outcome.OK, Outcome.CUT]
-    assert len(Outcome) == 10
+def test_what_is_ok_cut_or_refused_by_a_limit_is_no_failure_and_all_else_is() -> None:
+    harmless = [outcome for outcome in Outcome if not outcome.is_failure]
+    assert harmless == [Outcome.OK, Outcome.REFUSED_BY_LIMIT, Outcome.CUT]
+    assert len(Outcome) == 11
 
 
 @pytest.mark.parametrize(
@@ -322,7 +346,7 @@ def test_what_the_response_said_is_told_as_it_was() -> None:
         Outcome.OK, 1450 * MS, headers_ns=1040 * MS, bytes_received=77, status=200, finish_reason="length"
     )
     assert (answered.headers_ns, answered.bytes_received, answered.status) == (1040 * MS, 77, 200)
-    assert (answered.finish_reason, answered.error, answered.user, answered.stage) == ("length", None, "0.1", 4)
+    assert (answered.finish_reason, answered.error, answered.user, answered.level_index) == ("length", None, "0.1", 4)
 
 
 def test_a_timeline_cannot_be_changed() -> None:
