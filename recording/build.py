@@ -8,8 +8,23 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 _ROOT = Path(__file__).resolve().parents[1]
-#: The rooms that a run's nodes work with.
-_ROOMS = ("engines", "metrics", "prompts", "shapes", "users", "wire")
+#: The packages that a run's nodes work with.
+_PACKAGES = (
+    *(
+        "client",
+        "cluster",
+        "engines",
+        "metrics",
+        "prompts",
+        "recording",
+        "run_folder",
+        "shapes",
+        "target",
+        "upstream",
+        "users",
+        "wire",
+    ),
+)
 
 
 def tokenswarm_version() -> str:
@@ -22,7 +37,7 @@ def tokenswarm_version() -> str:
 
 def build_of(locustfiles: Iterable[str]) -> str:
     """Version and fingerprint of the sources that this node runs, like `0.1.0 (3f2a9c41d0e7)`."""
-    sources = [source for room in _ROOMS for source in sorted((_ROOT / room).glob("*.py"))]
+    sources = [source for package in _PACKAGES for source in sorted((_ROOT / package).glob("*.py"))]
     digest = hashlib.sha256()
     for source in [*map(Path, locustfiles), *sources]:
         if source.is_file():  # a locustfile can be a URL too

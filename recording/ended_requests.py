@@ -5,10 +5,10 @@ from __future__ import annotations
 import msgspec
 import numpy as np
 
-from metrics.health import WorkerHealth
-from metrics.histogram import Histogram
-from metrics.records import Report, RequestRow
-from metrics.stage import Phase, Place
+from tokenswarm.metrics.client_health import WorkerHealth
+from tokenswarm.metrics.histogram import Histogram
+from tokenswarm.metrics.level import LevelPhase, Phase
+from tokenswarm.recording.worker_report import Report, RequestRow
 
 
 class LocustCount(msgspec.Struct, frozen=True, array_like=True):
@@ -43,13 +43,13 @@ class ReportBuilder:
     def _clear(self) -> None:
         self.rows: list[RequestRow] = []
         self._tokens_by_window: dict[tuple[int, int], float] = {}
-        self._gaps_ns: dict[Place, bytearray] = {}
-        self._delays_ns: dict[Place, bytearray] = {}
+        self._gaps_ns: dict[LevelPhase, bytearray] = {}
+        self._delays_ns: dict[LevelPhase, bytearray] = {}
 
     def add(self, ended: EndedRequest) -> None:
         """Count one more."""
         for window, tokens in ended.tokens_by_window.items():
-            in_window = (ended.row.stage, window)
+            in_window = (ended.row.level_index, window)
             self._tokens_by_window[in_window] = self._tokens_by_window.get(in_window, 0.0) + tokens
         if ended.gaps_ns:
             self._gaps_ns.setdefault(ended.place, bytearray()).extend(ended.gaps_ns)
@@ -58,13 +58,13 @@ class ReportBuilder:
         self.rows.append(ended.row)
 
     def take(
-        self, worker: int, number: int, fired: int, in_flight: int, output_events: int, health: WorkerHealth
+        self, worker: int, number: int, ended: int, in_flight: int, output_events: int, health: WorkerHealth
     ) -> Report:
         """All since the last time, as the report of that number."""
         report = Report(
             worker,
             number,
-            fired,
+            ended,
             in_flight,
             output_events,
             self.rows,
@@ -77,9 +77,9 @@ class ReportBuilder:
         return report
 
 
-def _histograms(many_ns: dict[Place, bytearray]) -> dict[Place, Histogram]:
+def _histograms(many_ns: dict[LevelPhase, bytearray]) -> dict[LevelPhase, Histogram]:
     """All at once: to enter the durations of each request by themselves costs ten times as much."""
-    histograms: dict[Place, Histogram] = {}
+    histograms: dict[LevelPhase, Histogram] = {}
     for place, encoded in many_ns.items():
         histograms[place] = Histogram()
         histograms[place].record_many(np.rint(np.frombuffer(encoded, np.int64) / 1000).astype(np.int64))

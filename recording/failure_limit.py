@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from math import ceil, inf
 
-from metrics.records import RequestRow
-from metrics.timeline import Outcome
+from tokenswarm.metrics.timeline import Outcome
+from tokenswarm.recording.worker_report import RequestRow
 
 OFF = "off"
 #: A server that answered before may be restarting.
@@ -92,10 +92,17 @@ class FailureWatch:
 
     def _reason(self, limit: FailureLimit) -> str:
         failed = [row for row in self._last if row.outcome.is_failure]
-        errors = Counter(f"{row.outcome}: {row.error}" if row.error else str(row.outcome) for row in failed)
+        errors = Counter(_in_words(row) for row in failed)
         (error, times), *_ = errors.most_common(1)
         often = "all" if times == len(failed) else f"{times:,}"
         return (
             f"{len(failed):,} of the last {limit.requests:,} requests failed (--stop-after-failures {limit}), {often} "
-            f"with {error}"
+            f"with {error}; check the server and its log, or give --stop-after-failures off to go on all the same"
         )
+
+
+def _in_words(row: RequestRow) -> str:
+    """The outcome and the message, or the message alone where it has the outcome."""
+    if not row.error:
+        return str(row.outcome)
+    return row.error if row.outcome in row.error else f"{row.outcome}: {row.error}"

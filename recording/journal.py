@@ -6,50 +6,36 @@ import csv
 import errno
 import io
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from math import ceil
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
 
 import msgspec
 
-from metrics.buckets import EXPOSED
-from metrics.files import RESERVED_BYTES, LineFile, reserve, write_whole
-from metrics.ledger import WINDOW_S, Ledger, LevelBooks, WindowBooks
-from metrics.records import RequestRow
-from metrics.server import ServerSample
-from metrics.stage import Part, Stage
-from metrics.summary import Summary
-from metrics.summary_csv import summary_rows
-from sanitize import cell, shown_values
-
-REQUEST_COLUMNS = (
-    *("id", "worker", "user", "stage", "system_prompt", "level", "phase", "outcome", "status"),
-    *("scheduled_s", "sent_s", "connect_ms", "headers_ms", "ttft_ms", "ttfvt_ms", "tpot_ms", "e2e_ms", "duration_ms"),
-    *("output_tokens", "output_tokens_source", "output_events", "output_arrivals"),
-    *("prompt_tokens", "prompt_tokens_source", "gaps_measured", "gap_max_ms"),
-    *("client_delay_max_ms", "stamps"),
-    *("finish_reason", "error"),
-    *("first_body_ms", "first_event_ms", "last_event_ms", "events"),
-    *("ttft_uncertainty_ms", "reads"),
-    *("prompt_id", "prompt_hash", "cached_tokens", "retries"),
-    *("output_tokens_rejected", "first_event_tokens"),
+from tokenswarm.metrics.buckets import EXPOSED
+from tokenswarm.metrics.level import Level, Scope
+from tokenswarm.metrics.mix import NO_MIX, RunMix, name_at
+from tokenswarm.metrics.quantiles import nearest_rank
+from tokenswarm.recording.aggregator import Aggregator, LevelStats, WindowStats, measured_levels
+from tokenswarm.recording.recording_options import RecordingOptions
+from tokenswarm.recording.server_samples import ServerSample
+from tokenswarm.recording.worker_report import RequestRow
+from tokenswarm.run_folder.files import RESERVED_BYTES, LineFile, reserve, write_whole
+from tokenswarm.run_folder.schema import (
+    HISTOGRAM_COLUMNS,
+    RECORDED_GAPS,
+    REQUEST_COLUMNS,
+    RESERVE,
+    SERVER_COLUMNS,
+    WINDOW_COLUMNS,
+    WINDOW_S,
+    RunDocument,
+    Summary,
 )
-WINDOW_COLUMNS = (
-    *("start_s", "end_s", "stage", "system_prompt", "level", "phase", "users", "in_flight"),
-    *("requests_sent", "requests_ended", "failures", "output_tokens", "token_rate", "ttft_p50_ms", "ttft_p95_ms"),
-    "users_actual",
-)
-SERVER_COLUMNS = ("time_s", "stage", "concept", "value")
-#: The metric of histograms.csv that has gaps in the buckets that they were recorded in.
-RECORDED_GAPS = "gap_s_recorded"
-HISTOGRAM_COLUMNS = ("metric", "system_prompt", "level", "part", "le", "count")
-
-
-#: A file of the folder that keeps room on the disk for the end of the run, and goes with it.
-RESERVE = ".reserve"
+from tokenswarm.run_folder.summary_csv import summary_rows
+from tokenswarm.sanitize import cell, shown_values
 
 
 class ResultsFolderError(ValueError):
@@ -65,6 +51,13 @@ def check_writable(parent: Path, option: str = "--results") -> None:
             os.posix_fallocate(file.fileno(), 0, RESERVED_BYTES)  # a full disk lets files be made, and not written
     except OSError as error:
         raise _unwritable(parent, error, option) from None
+
+
+def check_folders(options: RecordingOptions) -> None:
+    """Find out before a run whether results and spools can be written. Raises ResultsFolderError."""
+    check_writable(options.results)
+    if options.spool_folder is not None:
+        check_writable(options.spool_folder, "--spool-folder")
 
 
 class Journal:
@@ -105,15 +98,15 @@ class Journal:
                 file.put_back()
 
     def release_reserve(self) -> None:
-        """Give back the room on the disk that was kept for the end."""
+        """Free the disk space that was reserved for the end."""
         with suppress(OSError):
             (self.folder / RESERVE).unlink(missing_ok=True)
 
-    def write_run(self, document: Mapping[str, Any]) -> None:
+    def write_run(self, document: RunDocument) -> None:
         """run.json."""
         _write_json(self.folder / "run.json", document)
 
-    def mark_failed(self, document: Mapping[str, Any]) -> None:
+    def mark_failed(self, document: RunDocument) -> None:
         """run.json, by whatever way it can still be written: in place where no new file can be made."""
         path = self.folder / "run.json"
         try:
@@ -123,28 +116,32 @@ class Journal:
                 file.write(_json_text(document))
                 file.truncate()
 
-    def write_requests(self, rows: Iterable[RequestRow], stages: Mapping[int, Stage]) -> None:
-        """Append rows to requests.csv; they are in the file when this returns."""
-        lines = [_csv_line(_request_cells(row, stages[row.stage])) for row in rows]
+    def write_requests(self, rows: Iterable[RequestRow], levels: Mapping[int, Level], mix: RunMix = NO_MIX) -> None:
+        """Append rows to requests.csv; they are in the file when this returns. mix: names models and hosts."""
+        lines = [_csv_line(_request_cells(row, levels[row.level_index], mix)) for row in rows]
         self._rows += len(lines)
         self._requests.append(lines)
 
-    def write_windows(self, ledger: Ledger, now_s: float) -> None:
+    def write_windows(self, aggregator: Aggregator, now_s: float) -> None:
         """Bring windows.csv up to now. Tokens of a request are entered when it ends, into the windows that they
         arrived in, so that earlier rows can still change: from the first that did, the file is written again."""
-        self._window_file.write(self._window_lines.of(ledger, now_s))
+        self._window_file.write(self._window_lines.of(aggregator, now_s))
 
     def write_server(self, sample: ServerSample) -> None:
         """Append a sample to server.csv."""
-        cells = ((f"{sample.time_s:.3f}", sample.stage, name, f"{value:.9g}") for name, value in sample.values.items())
+        cells = (
+            (f"{sample.time_s:.3f}", sample.level_index, name, f"{value:.9g}") for name, value in sample.values.items()
+        )
         self._server.append(map(_csv_line, cells))
 
-    def write_summary(self, summary: Summary, ledger: Ledger) -> None:
+    def write_summary(self, summary: Summary, aggregator: Aggregator) -> None:
         """summary.json, summary.csv and histograms.csv."""
         _write_json(self.folder / "summary.json", summary)
         rows = summary_rows(summary.levels)
-        _write_csv(self.folder / "summary.csv", list(rows[0]) if rows else ["stage"], (row.values() for row in rows))
-        _write_csv(self.folder / "histograms.csv", HISTOGRAM_COLUMNS, _histogram_cells(ledger))
+        _write_csv(
+            self.folder / "summary.csv", list(rows[0]) if rows else ["level_index"], (row.values() for row in rows)
+        )
+        _write_csv(self.folder / "histograms.csv", HISTOGRAM_COLUMNS, _histogram_cells(aggregator))
 
     def flush(self) -> None:
         """Write the rows that could not be written before."""
@@ -163,6 +160,11 @@ class Journal:
 
 
 def _unwritable(parent: Path, error: OSError, option: str = "--results") -> ResultsFolderError:
+    if parent.is_char_device() or parent.is_block_device():
+        return ResultsFolderError(f"{option} takes a folder, but {parent} is a device.")
+    in_the_way = next((path for path in (parent, *parent.parents) if path.exists()), parent)
+    if in_the_way.is_file():
+        return ResultsFolderError(f"{option} takes a folder, but {in_the_way} is a file; name another folder.")
     return ResultsFolderError(f"{option} {parent} cannot be written to ({error.strerror}); name a folder that can.")
 
 
@@ -191,25 +193,26 @@ class _WindowLines:
     def __init__(self) -> None:
         self._known: dict[tuple[int, int], tuple[tuple[Any, ...], str]] = {}
 
-    def of(self, ledger: Ledger, now_s: float) -> list[str]:
+    def of(self, aggregator: Aggregator, now_s: float) -> list[str]:
         """All lines as of now."""
-        return [line for level in ledger.levels.values() for line in self._of_level(ledger, level, now_s)]
+        return [line for level in aggregator.levels.values() for line in self._of_level(aggregator, level, now_s)]
 
-    def _of_level(self, ledger: Ledger, level: LevelBooks, now_s: float) -> Iterator[str]:
+    def _of_level(self, aggregator: Aggregator, level: LevelStats, now_s: float) -> Iterator[str]:
         over_s = now_s if level.ended_s is None else level.ended_s
-        windows = ledger.windows_of(level, now_s)
+        windows = aggregator.windows_of(level, now_s)
         for number, window in enumerate(windows):
             start_s = number * WINDOW_S
             end_s = over_s - level.began_s if number == len(windows) - 1 else start_s + WINDOW_S
             users = level.users_between(start_s, end_s) if end_s > start_s else None
+            offered = level.offered_between(start_s, end_s)
             shown = (
                 *(end_s, users, window.users, window.in_flight, window.requests_sent, window.requests_ended),
-                *(window.failures, window.output_tokens, len(window.ttfts_ns)),
+                *(window.failures, window.output_tokens, len(window.ttfts_ns), offered, window.requests_completed),
             )
-            known = self._known.get((level.stage.stage, number))
+            known = self._known.get((level.level.index, number))
             if known is None or known[0] != shown:
-                line = _csv_line(_window_cells(level, window, start_s, end_s, users))
-                known = self._known[level.stage.stage, number] = shown, line
+                line = _csv_line(_window_cells(level, window, start_s, end_s, users, offered))
+                known = self._known[level.level.index, number] = shown, line
             yield known[1]
 
 
@@ -225,15 +228,15 @@ def _new_folder(parent: Path, name: str) -> Path:
     raise FileExistsError(17, f"{parent / name} and 998 more names are taken")
 
 
-def _request_cells(row: RequestRow, stage: Stage) -> tuple[Any, ...]:
+def _request_cells(row: RequestRow, level: Level, mix: RunMix) -> tuple[Any, ...]:
     return (
         *(
             row.id,
             row.worker,
             row.user,
-            row.stage,
-            stage.system_prompt,
-            stage.level,
+            row.level_index,
+            level.system_prompt,
+            level.name,
             row.phase,
             row.outcome,
             row.status,
@@ -248,45 +251,53 @@ def _request_cells(row: RequestRow, stage: Stage) -> tuple[Any, ...]:
         *(_ms(row.ttft_uncertainty_ns), row.reads),
         *(row.prompt_id, row.prompt_hash, row.cached_tokens, row.retries),
         *(row.output_tokens_rejected, row.first_event_tokens),
+        *(row.unstreamed_tokens, " ".join(f"{name}={count}" for name, count in row.deviations.items())),
+        *(row.input_tokens_requested, row.output_tokens_requested),
+        *(_text(row.custom_id), _text(row.server_request_id), row.trace_id),
+        _ms(row.think_ns),
+        *(_text(name_at(mix.models, row.model_index)), _text(name_at(mix.hosts, row.host_index))),
     )
 
 
 def _window_cells(
-    level: LevelBooks, window: WindowBooks, start_s: float, end_s: float, users: float | None
+    level: LevelStats, window: WindowStats, start_s: float, end_s: float, users: float | None, offered: int | None
 ) -> tuple[Any, ...]:
-    """start_s, end_s: since the level began; users: mean of those that were there, None where no time has passed."""
-    stage, lasted_s = level.stage, end_s - start_s
+    """start_s, end_s: since the level began; users: mean of those that were there, None where no time has passed;
+    offered: requests that were due, None in a closed loop."""
+    planned, lasted_s = level.level, end_s - start_s
     ttfts = sorted(window.ttfts_ns)
+
+    def per_second(amount: float | None) -> str:
+        return "" if amount is None or lasted_s <= 0 else f"{amount / lasted_s:.3f}"
+
     return (
         *(f"{level.began_s + start_s:.3f}", f"{level.began_s + end_s:.3f}"),
-        *(stage.stage, stage.system_prompt, stage.level),
-        *(stage.phase_at(start_s).value, window.users, window.in_flight),
+        *(planned.index, planned.system_prompt, planned.name),
+        *(level.phase_at(start_s).value, window.users, window.in_flight),
         *(window.requests_sent, window.requests_ended, window.failures),
-        *(f"{window.output_tokens:.3f}", f"{window.output_tokens / lasted_s:.3f}" if lasted_s > 0 else ""),
-        *(_ms(_nearest_rank(ttfts, 0.5)), _ms(_nearest_rank(ttfts, 0.95))),
+        *(f"{window.output_tokens:.3f}", per_second(window.output_tokens)),
+        *(_ms(nearest_rank(ttfts, 0.5)), _ms(nearest_rank(ttfts, 0.95))),
         "" if users is None else f"{users:.3f}",
+        *("" if offered is None else offered, window.requests_completed),
+        *map(per_second, (offered, window.requests_sent, window.requests_completed)),
     )
 
 
-def _histogram_cells(ledger: Ledger) -> Iterable[tuple[Any, ...]]:
-    for level in ledger.levels.values():
-        for part in (Part.HOLD, Part.WHOLE):
+def _histogram_cells(aggregator: Aggregator) -> Iterable[tuple[Any, ...]]:
+    for level in measured_levels(aggregator).values():
+        for part in (Scope.HOLD, Scope.WHOLE):
             for metric, bounds in EXPOSED.items():
-                histogram = getattr(level.parts[part], metric)
+                histogram = getattr(level.scopes[part], metric)
                 cumulative = [*histogram.counts_at_or_below(bounds), histogram.count]
                 for le, upper, lower in zip([*bounds, "+Inf"], cumulative, [0, *cumulative]):
-                    yield metric, level.stage.system_prompt, level.stage.level, part.value, le, upper - lower
+                    yield metric, level.level.system_prompt, level.level.name, part.value, le, upper - lower
         # Of gaps no single values are kept: those of the hold also stand as they were recorded, within 0.1 %.
-        for le_s, count in level.parts[Part.HOLD].gap_s.buckets():
+        for le_s, count in level.scopes[Scope.HOLD].gap_s.buckets():
             yield (
                 RECORDED_GAPS,
-                *(level.stage.system_prompt, level.stage.level, Part.HOLD.value),
+                *(level.level.system_prompt, level.level.name, Scope.HOLD.value),
                 *(f"{le_s:.6f}", count),
             )
-
-
-def _nearest_rank(ascending: Sequence[int], p: float) -> int | None:
-    return ascending[max(0, ceil(p * len(ascending)) - 1)] if ascending else None
 
 
 def _text(text: str | None) -> str | None:

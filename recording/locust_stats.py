@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from metrics.ended import LocustCount
-from metrics.ledger import Ledger
-from metrics.records import Report
-from metrics.timeline import Outcome
+from tokenswarm.metrics.timeline import Outcome
+from tokenswarm.recording.aggregator import Aggregator
+from tokenswarm.recording.ended_requests import LocustCount
+from tokenswarm.recording.worker_report import Report
 
 
-def show_latencies(stats: Any, report: Report, ledger: Ledger) -> None:
+def show_latencies(stats: Any, report: Report, aggregator: Aggregator) -> None:
     """Rows of their own for TTFT and token rate. They are no requests: Locust's totals do not hold them."""
     for row in report.rows:
-        mode = ledger.levels[row.stage].stage.system_prompt
+        mode = aggregator.levels[row.level_index].level.system_prompt
         if row.outcome == Outcome.OK and row.ttft_ns is not None:
             stats.get(f"TTFT in ms, system prompt {mode}", "LLM").log(row.ttft_ns / 1e6, 0)
         if row.outcome == Outcome.OK and row.token_rate is not None:

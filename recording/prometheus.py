@@ -1,4 +1,4 @@
-"""The books for Prometheus: a collector over the ledger's own histograms, and the port they are scraped from."""
+"""The statistics for Prometheus: a collector over the aggregator's histograms, and the port that is scraped."""
 
 from __future__ import annotations
 
@@ -11,16 +11,17 @@ from prometheus_client import CollectorRegistry, make_wsgi_app
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from metrics.buckets import CLIENT_DELAY_S, EXPOSED
-from metrics.histogram import Histogram
-from metrics.ledger import Ledger, LevelBooks
-from metrics.live import LiveSeries
-from metrics.run import RunFacts, Status
-from metrics.scrape_guard import ScrapeGuard
-from metrics.server import ServerBooks
-from metrics.stage import Part
-from metrics.summary import reasons_to_suspect
-from metrics.timeline import Outcome
+from tokenswarm.metrics.buckets import CLIENT_DELAY_S, EXPOSED
+from tokenswarm.metrics.histogram import Histogram
+from tokenswarm.metrics.level import Scope
+from tokenswarm.metrics.timeline import Outcome
+from tokenswarm.recording.active_run import ActiveRun
+from tokenswarm.recording.aggregator import Aggregator, LevelStats, measured_levels
+from tokenswarm.recording.live_series import LiveSeries
+from tokenswarm.recording.scrape_guard import ScrapeGuard
+from tokenswarm.recording.server_samples import ServerSamples
+from tokenswarm.recording.validity import validity_issues
+from tokenswarm.run_folder.schema import RunFacts, Status
 
 _LABELS = ("engine", "model", "system_prompt", "level")
 _HELP = {
@@ -31,7 +32,12 @@ _HELP = {
     "e2e_s": ("tokenswarm_e2e_latency_seconds", "From sending to the last output of requests that were ok."),
     "client_delay_s": ("tokenswarm_client_delay_seconds", "How late this client read what the kernel had received."),
 }
-#: What the server tells of itself and is passed on, by concept.
+_RATE_HELP = {
+    "offered": "Requests a second that were due by the schedule of an open loop, over the last 5 s reported.",
+    "sent": "Requests a second that were sent, over the last 5 s reported.",
+    "completed": "Requests a second that ended ok, over the last 5 s reported.",
+}
+#: Server-side metrics and is passed on, by concept.
 _SERVER_GAUGES = {
     "requests_running": "Requests that the server works on.",
     "requests_waiting": "Requests that wait in the server.",
@@ -46,13 +52,13 @@ class MetricsPortError(ValueError):
 
 
 class LiveRun:
-    """What a scrape or a page reads: the run's facts and books, replaced as a whole when another run begins. They stay
+    """What a scrape or a page reads: the run's facts and statistics, replaced as a whole by the next run. They stay
     when it is over: `status` says that it is, and `now_s` then stands still."""
 
     def __init__(self) -> None:
         self.facts: RunFacts | None = None
-        self.ledger: Ledger | None = None
-        self.server = ServerBooks()
+        self.aggregator: Aggregator | None = None
+        self.server = ServerSamples()
         self.series = LiveSeries()
         self.status = Status.RUNNING
         self.folder: Path | None = None
@@ -62,79 +68,93 @@ class LiveRun:
         #: (workers that are connected, workers that went missing)
         self.workers: Callable[[], tuple[int, int]] = lambda: (1, 0)
 
+    def show(self, run: ActiveRun) -> None:
+        """Show this run from now on."""
+        self.facts, self.aggregator, self.server, self.series = run.facts, run.aggregator, run.server, run.series
+        self.status, self.folder = Status.RUNNING, run.journal.folder
+        self.now_s = lambda: run.now_s
 
-class BooksCollector(Collector):
-    """Reads the books at each scrape. Levels are told whole, ramp included: a scrape sees all that happened."""
+
+class RunCollector(Collector):
+    """Reads the statistics at each scrape. Levels are whole, ramp included: a scrape sees all that happened."""
 
     def __init__(self, live: LiveRun) -> None:
         self._live = live
 
     def collect(self) -> Iterator[Metric]:
-        facts, ledger = self._live.facts, self._live.ledger
+        facts, aggregator = self._live.facts, self._live.aggregator
         yield GaugeMetricFamily("tokenswarm_users", "Users that are running.", self._live.user_count())
         connected, missing = self._live.workers()
         yield GaugeMetricFamily("tokenswarm_workers", "Workers that are connected.", connected)
         yield GaugeMetricFamily("tokenswarm_workers_missing", "Workers that were lost in mid-run.", missing)
-        if facts is None or ledger is None:
+        if facts is None or aggregator is None:
             return
-        if (actual := ledger.users_of_late) is not None:
+        if (actual := aggregator.users_of_late) is not None:
             yield GaugeMetricFamily(
                 "tokenswarm_users_actual",
                 "Users that were there by their workers' own reports, mean of five seconds, five seconds ago.",
                 actual,
             )
-        yield GaugeMetricFamily("tokenswarm_requests_in_flight", "Requests sent and not ended.", ledger.in_flight)
-        suspect = self._live.defect() is not None or bool(reasons_to_suspect(ledger))
+        yield GaugeMetricFamily("tokenswarm_requests_in_flight", "Requests sent and not ended.", aggregator.in_flight)
+        yield from self._request_rates(aggregator)
+        suspect = self._live.defect() is not None or bool(validity_issues(aggregator, self._live.server))
         yield GaugeMetricFamily("tokenswarm_suspect", "1 if there is a reason not to trust the results.", suspect)
-        yield from _workers(ledger)
-        yield self._requests(facts, ledger)
-        yield self._retries(facts, ledger)
-        yield self._tokens(facts, ledger)
+        yield from _workers(aggregator)
+        yield self._requests(facts, aggregator)
+        yield self._retries(facts, aggregator)
+        yield self._tokens(facts, aggregator)
         yield CounterMetricFamily(
             "tokenswarm_output_events",
             "Events with output that have arrived, those of running streams included.",
-            ledger.arrived_events,
+            aggregator.arrived_events,
         )
-        yield from self._histograms(facts, ledger)
+        yield from self._histograms(facts, aggregator)
         yield from self._of_the_server(facts)
 
-    def _requests(self, facts: RunFacts, ledger: Ledger) -> Metric:
+    def _request_rates(self, aggregator: Aggregator) -> Iterator[Metric]:
+        """Nothing while no level runs."""
+        rates = self._live.series.recent_request_rates(aggregator)
+        for name, value in rates._asdict().items() if rates is not None else ():
+            if value is not None:
+                yield GaugeMetricFamily(f"tokenswarm_{name}_request_rate", _RATE_HELP[name], value)
+
+    def _requests(self, facts: RunFacts, aggregator: Aggregator) -> Metric:
         requests = CounterMetricFamily(
             "tokenswarm_requests", "Requests that ended, by outcome.", labels=(*_LABELS, "outcome")
         )
-        for labels, level in _levels(facts, ledger):
+        for labels, level in _levels(facts, aggregator):
             # Each from 0 on: rate() does not see what a counter was when first scraped, and where a second run has the
             # labels of the first, its counters must be seen to start again.
             for outcome in sorted(Outcome):
-                requests.add_metric((*labels, outcome), level.parts[Part.WHOLE].outcomes[outcome])
+                requests.add_metric((*labels, outcome), level.scopes[Scope.WHOLE].outcomes[outcome])
         return requests
 
-    def _retries(self, facts: RunFacts, ledger: Ledger) -> Metric:
+    def _retries(self, facts: RunFacts, aggregator: Aggregator) -> Metric:
         retries = CounterMetricFamily(
             "tokenswarm_retries",
             "Requests sent again because the server had closed their kept connection before it could have read them.",
             labels=_LABELS,
         )
-        for labels, level in _levels(facts, ledger):
-            retries.add_metric(labels, level.parts[Part.WHOLE].retries)
+        for labels, level in _levels(facts, aggregator):
+            retries.add_metric(labels, level.scopes[Scope.WHOLE].retries)
         return retries
 
-    def _tokens(self, facts: RunFacts, ledger: Ledger) -> Metric:
+    def _tokens(self, facts: RunFacts, aggregator: Aggregator) -> Metric:
         tokens = CounterMetricFamily(
             "tokenswarm_output_tokens", "Output tokens of requests that ended, whatever their outcome.", labels=_LABELS
         )
-        for labels, level in _levels(facts, ledger):
+        for labels, level in _levels(facts, aggregator):
             tokens.add_metric(labels, level.output_tokens)
         return tokens
 
     def _of_the_server(self, facts: RunFacts) -> Iterator[Metric]:
-        """What the server told last, under one name whatever its engine; nothing while it does not answer."""
+        """What the server reported last, under one name whatever its engine; nothing while it does not answer."""
         latest = self._live.server.latest
-        told = {concept: latest[concept] for concept in _SERVER_GAUGES if concept in latest}
+        values = {concept: latest[concept] for concept in _SERVER_GAUGES if concept in latest}
         hits, queries = latest.get("prefix_cache_hits_total"), latest.get("prefix_cache_queries_total")
         if hits is not None and queries:
-            told["prefix_cache_hit_ratio"] = hits / queries
-        for concept, value in told.items():
+            values["prefix_cache_hit_ratio"] = hits / queries
+        for concept, value in values.items():
             gauge = GaugeMetricFamily(f"tokenswarm_server_{concept}", _SERVER_GAUGES[concept], labels=_LABELS[:2])
             gauge.add_metric((facts.engine, facts.model), value)
             yield gauge
@@ -145,12 +165,12 @@ class BooksCollector(Collector):
             tokens.add_metric((facts.engine, facts.model), latest["output_tokens_total"])
             yield tokens
 
-    def _histograms(self, facts: RunFacts, ledger: Ledger) -> Iterator[Metric]:
+    def _histograms(self, facts: RunFacts, aggregator: Aggregator) -> Iterator[Metric]:
         for field, bounds in EXPOSED.items():
             name, text = _HELP[field]
             family = HistogramMetricFamily(name, text, labels=_LABELS)
-            for labels, level in _levels(facts, ledger):
-                histogram = getattr(level.parts[Part.WHOLE], field)
+            for labels, level in _levels(facts, aggregator):
+                histogram = getattr(level.scopes[Scope.WHOLE], field)
                 family.add_metric(labels, _buckets(histogram, bounds), histogram.sum)
             yield family
 
@@ -160,14 +180,14 @@ def _buckets(histogram: Histogram, bounds: Sequence[float]) -> list[tuple[str, f
     return list(zip([*map(str, bounds), "+Inf"], counts))
 
 
-def _workers(ledger: Ledger) -> Iterator[Metric]:
+def _workers(aggregator: Aggregator) -> Iterator[Metric]:
     use = GaugeMetricFamily(
         "tokenswarm_worker_cpu_utilization", "Share of one core that a worker used lately.", labels=("worker",)
     )
     lag = HistogramMetricFamily(
         "tokenswarm_loop_lag_seconds", "How late a worker's event loop notices what happens.", labels=("worker",)
     )
-    for number, worker in sorted(ledger.workers.items()):
+    for number, worker in sorted(aggregator.workers.items()):
         if (lately := worker.latest_use.utilization) is not None:
             use.add_metric((str(number),), lately)
         lag.add_metric((str(number),), _buckets(worker.loop_lag_s, CLIENT_DELAY_S), worker.loop_lag_s.sum)
@@ -175,19 +195,19 @@ def _workers(ledger: Ledger) -> Iterator[Metric]:
     yield lag
 
 
-def _levels(facts: RunFacts, ledger: Ledger) -> Iterator[tuple[tuple[str, ...], LevelBooks]]:
-    for level in ledger.levels.values():
-        yield (facts.engine, facts.model, level.stage.system_prompt, level.stage.level), level
+def _levels(facts: RunFacts, aggregator: Aggregator) -> Iterator[tuple[tuple[str, ...], LevelStats]]:
+    for level in measured_levels(aggregator).values():
+        yield (facts.engine, facts.model, level.level.system_prompt, level.level.name), level
 
 
-def serve(live: LiveRun, host: str, port: int, next_ports: int = 0) -> WSGIServer:
-    """Serve /metrics in this process's gevent hub, on `port` or the first free one of the `next_ports` after it. Raises
+def serve(live: LiveRun, host: str, port: int, next_ports: Sequence[int] = ()) -> WSGIServer:
+    """Serve /metrics in this process's gevent hub, on `port` or the first free one of `next_ports`. Raises
     MetricsPortError if none can be had."""
     registry = CollectorRegistry()
-    registry.register(BooksCollector(live))
+    registry.register(RunCollector(live))
     app = ScrapeGuard(make_wsgi_app(registry), host)
     reason = ""
-    for candidate in range(port, min(port + next_ports, 65535) + 1):
+    for candidate in (port, *next_ports):
         server = WSGIServer((host, candidate), app, log=None)
         try:
             server.start()

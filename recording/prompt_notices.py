@@ -12,11 +12,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from metrics.ledger import Ledger
-from metrics.prompts_sent import PromptFigures
-from metrics.proof import level_name
-from metrics.server import ServerBooks
-from metrics.stage import Part
+from tokenswarm.metrics.level import Scope
+from tokenswarm.recording.aggregator import Aggregator
+from tokenswarm.recording.server_samples import ServerSamples
+from tokenswarm.recording.validity import level_name
+from tokenswarm.run_folder.schema import PromptFigures
 
 #: Of the requests of a hold.
 REPEATS_BOUND = 0.05
@@ -47,10 +47,10 @@ def is_fixed_start(ratio: float, prompts: PromptFigures, reuse: str) -> bool:
     return reuse == "never" and length is not None and ratio * length <= FIXED_START_TOKENS
 
 
-def live_notices(ledger: Ledger, server: ServerBooks, reuse: str, now_s: float) -> Iterator[str]:
+def live_notices(aggregator: Aggregator, server: ServerSamples, reuse: str, now_s: float) -> Iterator[str]:
     """A sentence for each level of a run under way whose repeats or hits are above their bounds."""
-    for level in ledger.levels.values():
-        prompts = level.parts[Part.HOLD].prompts.figures()
+    for level in aggregator.levels.values():
+        prompts = level.scopes[Scope.HOLD].prompts.figures()
         if prompts.requests < _FEWEST_REQUESTS:
             continue
         if repeats_exceed(prompts):
@@ -58,8 +58,8 @@ def live_notices(ledger: Ledger, server: ServerBooks, reuse: str, now_s: float) 
                 f"{level_name(level)}: {prompts.repeated_share:.0%} of the requests sent a text that was sent before "
                 "in this run; TTFT may be the server's prefix cache's"
             )
-        seen = server.figures(level, Part.HOLD, now_s)
+        seen = server.figures(level, Scope.HOLD, now_s)
         by_server = seen.prefix_cache_hit_ratio if seen else None
         ratio = prompts.cached_share if by_server is None else by_server
-        if hits_exceed(ratio, prompts, level.stage.system_prompt, reuse):
+        if hits_exceed(ratio, prompts, level.level.system_prompt, reuse):
             yield f"{level_name(level)}: {ratio:.0%} of the prompt tokens came from the server's prefix cache"

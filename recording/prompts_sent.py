@@ -8,25 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-import msgspec
-
-from metrics.records import RequestRow
-from metrics.timeline import Outcome
-
-
-class PromptFigures(msgspec.Struct, frozen=True):
-    """The prompts of one part of a level, or of a run.
-
-    requests: that reached the server with a known text. repeated: those whose text had been sent before in this run;
-    repeated_share: of `requests`, 0 to 1. prompt_tokens_mean: by the server's usage. cached_share: prompt tokens that
-    the usage says were cached, as a share of the prompt tokens of the requests that say so. None: not known.
-    """
-
-    requests: int = 0
-    repeated: int = 0
-    repeated_share: float | None = None
-    prompt_tokens_mean: float | None = None
-    cached_share: float | None = None
+from tokenswarm.metrics.timeline import Outcome
+from tokenswarm.recording.worker_report import RequestRow
+from tokenswarm.run_folder.schema import PromptFigures
 
 
 @dataclass(slots=True)
@@ -72,14 +56,16 @@ class SentPrompts:
     stats: PromptStats = field(default_factory=PromptStats)
     _hashes: set[int] = field(default_factory=set)
 
-    def enter(self, row: RequestRow) -> bool:
-        """Count a request of the run. Returns whether its text was sent before."""
+    def enter(self, row: RequestRow, *, counts: bool = True) -> bool:
+        """Take note of a request of the run. counts: whether it is in the run's figures. Returns whether its text was
+        sent before."""
         if not _was_sent(row):
             return False
         number = int(row.prompt_hash, 16)
         repeated = number in self._hashes
         self._hashes.add(number)
-        self.stats.add(row, repeated)
+        if counts:
+            self.stats.add(row, repeated)
         return repeated
 
 

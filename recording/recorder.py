@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from metrics.concurrency import ConcurrencyMeter
-from metrics.ended import EndedRequest, LocustCount, ReportBuilder
-from metrics.health import HealthMeter
-from metrics.ledger import WINDOW_S
-from metrics.records import MOST_ROWS, Report, RequestRow
-from metrics.spool import Spool
-from metrics.stage import Begun, Stage, tokens_by_part, tokens_by_window
-from metrics.timeline import Outcome, Timeline
+from tokenswarm.metrics.client_health import HealthMeter
+from tokenswarm.metrics.concurrency import ConcurrencyMeter
+from tokenswarm.metrics.level import Level, RunningLevel, tokens_by_scope, tokens_by_window
+from tokenswarm.metrics.timeline import Outcome, Timeline
+from tokenswarm.recording.ended_requests import EndedRequest, LocustCount, ReportBuilder
+from tokenswarm.recording.kept_requests import KeptRequests, RecordPlan
+from tokenswarm.recording.spool import Spool
+from tokenswarm.recording.worker_report import MOST_ROWS, Report, RequestRow
+from tokenswarm.run_folder.schema import WINDOW_S
 
 _WINDOW_NS = int(WINDOW_S * 1e9)
 
 
 class Recorder:
-    """Counts what its users do. `in_flight`, `output_events` and `fired` are live; the rest goes out with the next
-    report, and with it what `health` was told of this process. spool: where ended requests are kept until their report
+    """Counts what its users do. `in_flight`, `output_events` and `ended` are live; the rest goes out with the next
+    report, and with it what `health` measured of this process. spool: where ended requests are kept until their report
     is acknowledged, None to keep them in memory alone."""
 
     def __init__(self, worker: int, spool: Spool | None = None) -> None:
@@ -34,30 +35,56 @@ class Recorder:
         self.output_events = 0
         #: Of this worker in this run: a session that is begun again must not draw the same numbers again.
         self.prompts_drawn = 0
-        self.stages: dict[int, Begun] = {}
+        self._users_begun = 0
+        #: Requests of each level that users of this process send, None for no limit, and have begun.
+        self._shares: dict[int, int | None] = {}
+        self._begun: Counter[int] = Counter()
+        #: What the run keeps of requests, and what writes it; None where nothing is kept.
+        self.record_plan = RecordPlan()
+        self.kept: KeptRequests | None = None
+        self.levels: dict[int, RunningLevel] = {}
+        #: Of open-loop levels: the first arrival that was not begun. This process has begun all of its own before it.
+        self.arrivals_begun: dict[int, int] = {}
         self.health = HealthMeter()
         self._concurrency = ConcurrencyMeter()
-        self.fired = 0
+        self.ended = 0
         self._reports = 0
         self._pending = ReportBuilder()
         self._full: deque[Report] = deque()
 
-    def begin_stage(self, stage: Stage, run_began_ns: int, began_ns: int) -> None:
-        """Requests sent from now on belong to this stage. Times on this process's perf_counter_ns."""
-        self.stages[stage.stage] = Begun(stage, run_began_ns, began_ns)
+    def begin_level(self, level: Level, run_began_ns: int, began_ns: int, share: int | None = None) -> None:
+        """Requests sent from now on belong to this level. Times on this process's perf_counter_ns. share: how many of
+        the level's requests the users of this process send, None for all."""
+        self.levels[level.index] = RunningLevel(level, run_began_ns, began_ns)
+        self._shares[level.index] = level.requests if share is None else share
+
+    def takes_request(self, level_index: int) -> bool:
+        """Whether a user may begin one more request of the level; it then counts as begun."""
+        share, begun = self._shares.get(level_index), self._begun[level_index]
+        if share is not None and begun >= share:
+            return False
+        self._begun[level_index] += 1
+        return True
+
+    def next_user(self) -> int:
+        """The number of a user that begins to send: 1, 2, … of this worker in this run."""
+        self._users_begun += 1
+        return self._users_begun
 
     def shift(self, by_ns: int) -> None:
-        """The run's clock turned out to be so much later on this process's: what comes is told in the better one."""
-        for number, begun in self.stages.items():
-            self.stages[number] = begun._replace(
+        """The run's clock turned out to be so much later on this process's: later times are in the better one."""
+        for number, begun in self.levels.items():
+            self.levels[number] = begun._replace(
                 run_began_ns=begun.run_began_ns + by_ns, began_ns=begun.began_ns + by_ns
             )
 
-    def request_began(self) -> None:
-        """A request is about to be sent."""
+    def request_began(self, level_index: int = 0, arrival: int | None = None) -> None:
+        """A request is about to be sent. arrival: its number in an open-loop level."""
         self.in_flight += 1
+        if arrival is not None:
+            self.arrivals_begun[level_index] = max(arrival + 1, self.arrivals_begun.get(level_index, 0))
         if self.spool is not None:
-            self.spool.began()
+            self.spool.began(None if arrival is None else (level_index, arrival))
 
     def request_ended(self, recorded: bool) -> None:
         """A request is not under way any more. recorded: whether it will be given to `record`."""
@@ -75,9 +102,9 @@ class Recorder:
         self.output_events += events
 
     @property
-    def current_stage(self) -> Begun | None:
-        """The stage that a request sent now belongs to."""
-        return next(reversed(self.stages.values()), None)
+    def current_level(self) -> RunningLevel | None:
+        """The level that a request sent now belongs to."""
+        return next(reversed(self.levels.values()), None)
 
     def start(self, now_ns: int, cpu_ns: int) -> None:
         """This process is watched from now on. now_ns: perf_counter_ns; cpu_ns: process_time_ns."""
@@ -87,26 +114,29 @@ class Recorder:
     def woke(self, due_ns: int, now_ns: int, cpu_ns: int, users: int) -> None:
         """A short sleep of this process that was due at due_ns ended now, with so many users alive: see HealthMeter and
         ConcurrencyMeter."""
-        if (begun := self.current_stage) is not None:
+        if (begun := self.current_level) is not None:
             # A loop that was stuck to the end of the hold and beyond was late in the hold.
             phase = begun.phase_at(max(due_ns, begun.began_ns))
-            self.health.woke((begun.stage.stage, phase), due_ns, now_ns, cpu_ns)
+            if begun.level.warm_up:
+                self.health.start(now_ns, cpu_ns)
+            else:
+                self.health.woke((begun.level.index, phase), due_ns, now_ns, cpu_ns)
             self._concurrency.woke(begun, users, due_ns, now_ns)
 
     def record(self, timeline: Timeline, in_locust: LocustCount | None = None) -> RequestRow:
         """Enter a request that has ended. in_locust: what Locust counts for it."""
-        self.fired += 1  # first, and its row last: a request that fails here leaves the books unbalanced everywhere
-        begun = self.stages[timeline.stage]
+        self.ended += 1  # first, and its row last: a request that fails here remains unaccounted for everywhere
+        begun = self.levels[timeline.level_index]
         gaps_ns = timeline.gaps_ns
-        row = _row_of(timeline, gaps_ns, begun, self.worker, self.fired)
+        row = _row_of(timeline, gaps_ns, begun, self.worker, self.ended)
         if self.cut_reason is not None and timeline.outcome is Outcome.CUT:
             row = msgspec.structs.replace(row, error=self.cut_reason)
         ended = EndedRequest(
             row,
-            (timeline.stage, begun.phase_at(timeline.sent_ns)),
+            (timeline.level_index, row.phase),
             tokens_by_window(timeline, begun.began_ns, _WINDOW_NS),
-            gaps_ns.tobytes() if timeline.outcome is Outcome.OK else b"",
-            timeline.delays_ns.tobytes(),
+            gaps_ns.tobytes() if timeline.outcome is Outcome.OK and not begun.level.warm_up else b"",
+            b"" if begun.level.warm_up else timeline.delays_ns.tobytes(),
             in_locust,
         )
         if self.spool is not None:
@@ -128,9 +158,10 @@ class Recorder:
     def _take(self) -> Report:
         self._reports += 1
         report = self._pending.take(
-            self.worker, self._reports, self.fired, self.in_flight, self.output_events, self.health.take()
+            self.worker, self._reports, self.ended, self.in_flight, self.output_events, self.health.take()
         )
         report.user_seconds = self._concurrency.take()
+        report.arrivals_begun = dict(self.arrivals_begun)
         if self.spool is not None:
             self.spool.took(report)
         return report
@@ -147,14 +178,16 @@ class Recorder:
             self.spool.acknowledge(number)
 
 
-def _row_of(timeline: Timeline, gaps_ns: NDArray[np.int64], begun: Begun, worker: int, number: int) -> RequestRow:
+def _row_of(
+    timeline: Timeline, gaps_ns: NDArray[np.int64], begun: RunningLevel, worker: int, number: int
+) -> RequestRow:
     run_began_ns = begun.run_began_ns
     return RequestRow(
         worker=worker,
         number=number,
         user=timeline.user,
-        stage=timeline.stage,
-        phase=begun.phase_at(timeline.sent_ns),
+        level_index=timeline.level_index,
+        phase=begun.phase_of(timeline.scheduled_ns),
         outcome=timeline.outcome,
         scheduled_ns=timeline.scheduled_ns - run_began_ns,
         sent_ns=timeline.sent_ns - run_began_ns,
@@ -164,7 +197,7 @@ def _row_of(timeline: Timeline, gaps_ns: NDArray[np.int64], begun: Begun, worker
         output_tokens_source=timeline.output_tokens_source,
         output_events=timeline.output_events,
         output_arrivals=timeline.output_arrivals,
-        tokens_by_part={part: tokens for part, tokens in tokens_by_part(timeline, begun).items() if tokens},
+        tokens_by_scope={part: tokens for part, tokens in tokens_by_scope(timeline, begun).items() if tokens},
         stamps=timeline.stamps,
         reads=timeline.reads,
         reads_with_kernel_time=timeline.kernel_stamps,
@@ -194,6 +227,16 @@ def _row_of(timeline: Timeline, gaps_ns: NDArray[np.int64], begun: Begun, worker
         retries=timeline.retries,
         output_tokens_rejected=timeline.output_tokens_rejected,
         first_event_tokens=timeline.first_event_tokens,
+        unstreamed_tokens=timeline.unstreamed_tokens,
+        deviations=dict(timeline.deviations),
+        input_tokens_requested=timeline.input_tokens_requested,
+        output_tokens_requested=timeline.output_tokens_requested,
+        custom_id=timeline.custom_id,
+        server_request_id=timeline.server_request_id,
+        trace_id=timeline.trace_id,
+        think_ns=timeline.think_ns,
+        model_index=timeline.model_index,
+        host_index=timeline.host_index,
     )
 
 

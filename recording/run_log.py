@@ -1,7 +1,7 @@
 """What a run's statistics were made of, in the order that it came: frames from which a killed run is rebuilt.
 
 It stands beside the spools of the workers of the same machine and is deleted with them when the run's folder is
-complete. It holds what the statistics are told by their one owner (metrics/active_run.py), and nothing that follows
+complete. It holds what the statistics are given by their one owner (recording/active_run.py), and nothing that follows
 from it.
 """
 
@@ -13,16 +13,16 @@ from typing import Any
 
 import msgspec
 
-from metrics.frames import FrameReader, FrameWriter
-from metrics.health import SelfCheck
-from metrics.objectives import Objectives
-from metrics.roster import WorkerEvent
-from metrics.run import RunFacts
-from metrics.stage import Stage
+from tokenswarm.metrics.client_health import SelfCheck
+from tokenswarm.metrics.level import Level
+from tokenswarm.metrics.objectives import Objectives
+from tokenswarm.recording.frames import FrameReader, FrameWriter
+from tokenswarm.run_folder.completeness import RUN_LOG
+from tokenswarm.run_folder.schema import RunFacts, WorkerEvent
+from tokenswarm.shapes.splits import Splits
 
-RUN_LOG = "run.spool"
-_FORMAT = 1
-_HEAD, _STAGE, _REPORT, _USERS, _SERVER, _SERVER_SOURCE, _EVENT, _PLAN_DONE, _STOPPED = range(1, 10)
+_FORMAT = 3
+_HEAD, _LEVEL, _REPORT, _USERS, _SERVER, _SERVER_SOURCE, _EVENT, _PLAN_DONE, _STOPPED, _SPLITS = range(1, 11)
 
 
 class RunHead(msgspec.Struct, frozen=True):
@@ -65,6 +65,13 @@ class EncodedReport(msgspec.Struct, frozen=True, array_like=True):
     encoded: bytes
 
 
+class LevelSplits(msgspec.Struct, frozen=True, array_like=True):
+    """Which workers send which arrivals of an open-loop level."""
+
+    level_index: int
+    splits: Splits
+
+
 class PlanDone(msgspec.Struct, frozen=True, array_like=True):
     """The shape has come to the plan's end."""
 
@@ -76,10 +83,11 @@ class Stopped(msgspec.Struct, frozen=True, array_like=True):
 
 
 #: Whatever the statistics were given, and the nanoseconds of the run at which they were.
-Entry = Stage | EncodedReport | Users | ServerValues | ServerSource | WorkerEvent | PlanDone | Stopped
+Entry = Level | EncodedReport | LevelSplits | Users | ServerValues | ServerSource | WorkerEvent | PlanDone | Stopped
 _KINDS: dict[type[Any], int] = {
-    Stage: _STAGE,
+    Level: _LEVEL,
     EncodedReport: _REPORT,
+    LevelSplits: _SPLITS,
     Users: _USERS,
     ServerValues: _SERVER,
     ServerSource: _SERVER_SOURCE,
@@ -103,8 +111,9 @@ class RunLog:
         self.folder = folder
         #: Called once, when an entry cannot be written.
         self.on_error: Callable[[OSError], None] = lambda _: None
+        self._head = msgspec.msgpack.encode(head)
         self._writer: FrameWriter | None = FrameWriter(folder / RUN_LOG)
-        self._writer.append(_HEAD, msgspec.msgpack.encode(head))
+        self._writer.append(_HEAD, self._head)
 
     def append(self, now_ns: int, entry: Entry) -> None:
         """Append an entry, of that nanosecond of the run."""
@@ -112,6 +121,8 @@ class RunLog:
             return
         payload = now_ns.to_bytes(8, "little", signed=True) + msgspec.msgpack.encode(entry)
         try:
+            if isinstance(entry, Level):  # without it nothing is readable: damage to one copy must not be the end
+                self._writer.append(_HEAD, self._head)
             self._writer.append(_KINDS[type(entry)], payload)
         except OSError as error:
             self.close()
@@ -125,17 +136,16 @@ class RunLog:
 
 
 class RunLogReader:
-    """Reads a log back: `head`, then each (nanosecond of the run, entry). torn_bytes, once iterated: of a frame that
-    was not whole."""
+    """Reads a log back: `head`, then each (nanosecond of the run, entry). torn_bytes, once iterated: of frames that
+    were cut short or damaged, which are left out."""
 
     def __init__(self, folder: Path) -> None:
         """Raises RunLogError for a file that is no such log, OSError, and FramesBusy while the run goes on."""
         path = folder / RUN_LOG
         self._frames = FrameReader(path)
-        self._iterator = iter(self._frames)
-        kind, payload = next(self._iterator, (0, b""))
+        payload = next((payload for kind, payload in FrameReader(path) if kind == _HEAD), None)
         try:
-            if kind != _HEAD or (head := msgspec.msgpack.decode(payload, type=RunHead)).format != _FORMAT:
+            if payload is None or (head := msgspec.msgpack.decode(payload, type=RunHead)).format != _FORMAT:
                 raise RunLogError(f"{path} is not the log of a run, or one of another version of Tokenswarm.")
         except msgspec.MsgspecError as error:
             raise RunLogError(f"{path} is not as a run writes it: {error}.") from None
@@ -147,8 +157,9 @@ class RunLogReader:
 
     def __iter__(self) -> Iterator[tuple[int, Entry]]:
         """Raises RunLogError."""
-        for kind, payload in self._iterator:
-            yield int.from_bytes(payload[:8], "little", signed=True), _decode(kind, payload[8:])
+        for kind, payload in self._frames:
+            if kind != _HEAD:
+                yield int.from_bytes(payload[:8], "little", signed=True), _decode(kind, payload[8:])
 
 
 def _decode(kind: int, payload: bytes) -> Entry:

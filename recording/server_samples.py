@@ -1,6 +1,6 @@
-"""What the server told of itself while it was loaded: samples as they came, and figures of each part of a level.
+"""Server-side metrics while it was loaded: samples as they came, and figures of each part of a level.
 
-Its own names are another room's matter; here a sample is a value by concept. What is known of a concept is in its name:
+Its own names are those of engines/; here a sample is a value by concept. What is known of a concept is in its name:
 those that end in `_total`, `_sum` or `_count` only grow, and what matters is by how much.
 """
 
@@ -12,42 +12,32 @@ from itertools import pairwise
 from statistics import fmean
 from typing import Any, NamedTuple
 
-import msgspec
-
-from metrics.ledger import LevelBooks
-from metrics.stage import Part
+from tokenswarm.metrics.level import Scope
+from tokenswarm.recording.aggregator import LevelStats
+from tokenswarm.run_folder.schema import ServerFigures
 
 #: Time between two samples. One more is taken where a level begins, its hold begins, or its hold ends.
 INTERVAL_S = 5.0
-#: A sample that came this long after a part's end still tells of its end.
-_BEHIND_S = 1.0
+#: A planned hold has at least so many samples, as other load on the server is found by three: the time between two is
+#: shorter in a short hold, but never below this.
+_SAMPLES_OF_HOLD = 5
+_SHORTEST_INTERVAL_S = 1.0
+#: A sample that came this long after a scope's end still holds its counters' values at that end.
+READ_WITHIN_S = 1.0
 
 
 class ServerSample(NamedTuple):
     """One look at the server, `time_s` after the run began."""
 
     time_s: float
-    stage: int
+    level_index: int
     values: Mapping[str, float]
 
 
-class ServerFigures(msgspec.Struct, frozen=True):
-    """What the server told in one part of a level; None where it does not tell. Means of what the samples showed; the
-    ratio, the mean TTFT (seconds) and the rate (tokens a second) from what its counters grew by."""
-
-    requests_running_mean: float | None = None
-    requests_waiting_mean: float | None = None
-    kv_cache_utilization_mean: float | None = None
-    prefix_cache_hit_ratio: float | None = None
-    gpu_utilization_mean: float | None = None
-    ttft_s_mean: float | None = None
-    output_token_rate: float | None = None
-
-
 @dataclass(slots=True)
-class ServerBooks:
-    """A run's samples. `source` and `gpu_source` are where they come from, None where nothing tells; `note` says why.
-    `failures` counts pages that could not be read. `latest` is what the last look told, {} where it told nothing."""
+class ServerSamples:
+    """A run's samples. `source` and `gpu_source` are where they come from, None where there is none; `note` says why.
+    `failures` counts pages that could not be read. `latest` is the last sample, {} where there was none."""
 
     source: str | None = None
     gpu_source: str | None = None
@@ -57,27 +47,36 @@ class ServerBooks:
     latest: Mapping[str, float] = field(default_factory=dict)
     _tried_s: float = -INTERVAL_S
 
-    def is_due(self, level: LevelBooks, now_s: float) -> bool:
+    def is_due(self, level: LevelStats, now_s: float) -> bool:
         """Whether it is time to look: a level or a part of it has begun since the last look, or time has passed."""
-        edges_s = [level.began_s, level.began_s + level.stage.ramp_s]
-        if level.stage.level_time_s is not None:
-            edges_s.append(level.began_s + level.stage.level_time_s)
-        return now_s - self._tried_s >= INTERVAL_S or any(self._tried_s < edge_s <= now_s for edge_s in edges_s)
+        hold_began_s, interval_s = level.began_s + level.level.ramp_s, INTERVAL_S
+        edges_s = [level.began_s, hold_began_s]
+        if level.level.level_time_s is not None:
+            hold_ends_s = level.began_s + level.level.level_time_s
+            edges_s.append(hold_ends_s)
+            if hold_began_s <= now_s < hold_ends_s:
+                planned_s = (hold_ends_s - hold_began_s) / _SAMPLES_OF_HOLD
+                interval_s = min(INTERVAL_S, max(_SHORTEST_INTERVAL_S, planned_s))
+        return now_s - self._tried_s >= interval_s or any(self._tried_s < edge_s <= now_s for edge_s in edges_s)
 
     def tried(self, now_s: float) -> None:
         """A look begins."""
         self._tried_s = now_s
 
     def add(self, sample: ServerSample, failures: int) -> None:
-        """What a look told, and how many of the pages it read could not be."""
+        """A sample, and how many of the pages it read could not be."""
         self.failures += failures
         self.latest = sample.values
         if sample.values:
             self.samples.append(sample)
 
-    def figures(self, level: LevelBooks, part: Part, now_s: float) -> ServerFigures | None:
-        """What was told in a part of a level; None where nothing was."""
-        began_s = level.began_s + (level.stage.ramp_s if part is Part.HOLD else 0.0)
+    def within(self, began_s: float, ended_s: float) -> list[ServerSample]:
+        """The samples of a span of the run."""
+        return [sample for sample in self.samples if began_s <= sample.time_s <= ended_s]
+
+    def figures(self, level: LevelStats, part: Scope, now_s: float) -> ServerFigures | None:
+        """The figures of a scope of a level; None without a sample."""
+        began_s = level.began_s + (level.level.ramp_s if part is Scope.HOLD else 0.0)
         return server_figures(self.samples, began_s, began_s + level.seconds(part, now_s))
 
     def facts(self) -> dict[str, Any]:
@@ -91,14 +90,14 @@ def server_figures(samples: Sequence[ServerSample], began_s: float, ended_s: flo
     inside = [sample for sample in samples if began_s <= sample.time_s <= ended_s]
     if not inside:
         return None
-    span = [sample for sample in samples if began_s <= sample.time_s <= ended_s + _BEHIND_S]
+    span = [sample for sample in samples if began_s <= sample.time_s <= ended_s + READ_WITHIN_S]
 
     def mean(concept: str) -> float | None:
         values = [sample.values[concept] for sample in inside if concept in sample.values]
         return fmean(values) if values else None
 
     hits = _ratio(span, "prefix_cache_hits_total", "prefix_cache_queries_total")
-    grown = _growth(span, "output_tokens_total")
+    grown = growth(span, "output_tokens_total")
     return ServerFigures(
         requests_running_mean=mean("requests_running"),
         requests_waiting_mean=mean("requests_waiting"),
@@ -110,15 +109,15 @@ def server_figures(samples: Sequence[ServerSample], began_s: float, ended_s: flo
     )
 
 
-def _growth(span: Sequence[ServerSample], concept: str) -> tuple[float, float] | None:
+def growth(span: Sequence[ServerSample], concept: str) -> tuple[float, float] | None:
     """(by how much a counter grew, in how many seconds); None where it is not known, or was set back in between."""
-    told = [(sample.time_s, sample.values[concept]) for sample in span if concept in sample.values]
-    if len(told) < 2 or any(later < earlier for (_, earlier), (_, later) in pairwise(told)):
+    values = [(sample.time_s, sample.values[concept]) for sample in span if concept in sample.values]
+    if len(values) < 2 or any(later < earlier for (_, earlier), (_, later) in pairwise(values)):
         return None
-    (first_s, first), (last_s, last) = told[0], told[-1]
+    (first_s, first), (last_s, last) = values[0], values[-1]
     return (last - first, last_s - first_s) if last_s > first_s else None
 
 
 def _ratio(span: Sequence[ServerSample], above: str, below: str) -> float | None:
-    upper, lower = _growth(span, above), _growth(span, below)
+    upper, lower = growth(span, above), growth(span, below)
     return upper[0] / lower[0] if upper and lower and lower[0] > 0 else None

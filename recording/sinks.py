@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
-from metrics.active_run import ActiveRun
-from metrics.health import SelfCheck
-from metrics.progress import Progress
-from metrics.proof import hints
+from tokenswarm.metrics.client_health import SelfCheck
+from tokenswarm.recording.active_run import ActiveRun
+from tokenswarm.recording.core_hints import hints
+from tokenswarm.recording.progress import Progress
 
 logger = logging.getLogger(__name__)
 
@@ -45,11 +45,11 @@ class Sinks:
 
     def show_progress(self, run: ActiveRun, users: int) -> None:
         """Show how far the run is, and once for each worker whether it needs more than its core."""
-        progress = run.meter.read(run.ledger, users, run.now_s)
+        progress = run.meter.read(run.aggregator, users, run.now_s)
         if progress is not None:
             for sink in self._sinks:
                 sink.progress(progress)
-        for worker, hint in hints(run.ledger).items():
+        for worker, hint in hints(run.aggregator).items():
             if worker not in run.hinted:
                 run.hinted.add(worker)
                 logger.warning("One core is not enough: %s", hint)

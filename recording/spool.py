@@ -1,6 +1,6 @@
 """A worker's spool: each request that ends is in a file before the worker counts it, so that SIGKILL loses none.
 
-The file is a series of segments, `worker-K-NAME.000000000.spool`, …, of checked frames (metrics/frames.py). A request's
+The file is a series of segments, `worker-K-NAME.000000000.spool`, …, of checked frames (see frames.py). A request's
 beginning is a frame, its end is one with all that is known of it, and so is each report that was taken. What the master
 has acknowledged is deleted, a segment at a time. Reading it gives the reports again that the master has not got, under
 their old numbers: entered into a run's statistics, each request is counted once, however often that is done.
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import secrets
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,46 +18,50 @@ from typing import NamedTuple
 
 import msgspec
 
-from metrics.ended import EndedRequest, LocustCount, ReportBuilder
-from metrics.frames import FrameReader, FrameWriter
-from metrics.health import CoreUse, WorkerHealth
-from metrics.histogram import Histogram
-from metrics.records import Report
-from metrics.stage import Phase, Place
+from tokenswarm.metrics.client_health import CoreUse, WorkerHealth
+from tokenswarm.metrics.histogram import Histogram
+from tokenswarm.metrics.level import LevelPhase, Phase
+from tokenswarm.recording.ended_requests import EndedRequest, LocustCount, ReportBuilder
+from tokenswarm.recording.frames import FrameReader, FrameWriter
+from tokenswarm.recording.worker_report import Report
 
-_FORMAT = 1
+_FORMAT = 2
 _HEAD, _BEGAN, _ENDED, _DROPPED, _TAKEN = range(1, 6)
 #: A segment that has grown to this is followed by another, so that what was acknowledged can be deleted.
 _SEGMENT_BYTES = 1_000_000
 
 
 class _Head(msgspec.Struct, array_like=True):
-    """The first frame of a segment: whose it is, and the worker's counts where it begins."""
+    """Whose segment it is, and the worker's counts up to here: its first frame, and one after each report.
+    arrivals_begun: see Report."""
 
     format: int
     run: int
     worker: int
     number: int
-    fired: int
+    ended: int
     in_flight: int
     output_events: int
+    arrivals_begun: dict[int, int] = {}
 
 
 class _Taken(msgspec.Struct, array_like=True):
     """A report was taken of all that ended before."""
 
     number: int
-    fired: int
+    ended: int
     in_flight: int
     output_events: int
     loop_lag: list[tuple[int, Phase, bytes, int]]
     core_use: list[tuple[int, Phase, float, float]]
     user_seconds: list[tuple[int, int, float]] = []
+    arrivals_begun: dict[int, int] = {}
 
 
 _head = msgspec.msgpack.Decoder(_Head).decode
 _taken = msgspec.msgpack.Decoder(_Taken).decode
 _ended = msgspec.msgpack.Decoder(EndedRequest).decode
+_arrival = msgspec.msgpack.Decoder(tuple[int, int]).decode
 _encode = msgspec.msgpack.Encoder().encode
 
 
@@ -80,9 +84,9 @@ class Spool:
         """Whether what ends is in the spool: it is not where a write has failed."""
         return self._writer is not None
 
-    def began(self) -> None:
-        """A request is about to be sent."""
-        self._append(_BEGAN, b"")
+    def began(self, arrival: tuple[int, int] | None = None) -> None:
+        """A request is about to be sent. arrival: (level, number) of an open loop's."""
+        self._append(_BEGAN, b"" if arrival is None else _encode(arrival))
 
     def ended(self, request: EndedRequest) -> None:
         """A request that began has ended."""
@@ -97,8 +101,18 @@ class Spool:
         lags = [(*place, *lag.encode()) for place, lag in report.health.loop_lag.items()]
         uses = [(*place, *use) for place, use in report.health.core_use.items()]
         seconds = [(*second, users) for second, users in report.user_seconds.items()]
-        self._state = _Taken(report.number, report.fired, report.in_flight, report.output_events, lags, uses, seconds)
+        self._state = _Taken(
+            report.number,
+            report.ended,
+            report.in_flight,
+            report.output_events,
+            lags,
+            uses,
+            seconds,
+            report.arrivals_begun,
+        )
         self._append(_TAKEN, _encode(self._state))
+        self._append(_HEAD, self._head())  # again: damage to one copy must not be the end
         if self._writer is not None:
             self._segments[self._writer.path] = report.number
             if self._writer.size > _SEGMENT_BYTES:
@@ -144,10 +158,13 @@ class Spool:
 
     def _next_segment(self) -> FrameWriter:
         writer = FrameWriter(self.folder / f"{self._prefix}.{self._state.number:09d}.spool")
-        state = self._state
-        head = _Head(_FORMAT, self._run, self._worker, state.number, state.fired, state.in_flight, state.output_events)
-        writer.append(_HEAD, _encode(head))
+        writer.append(_HEAD, self._head())
         return writer
+
+    def _head(self) -> bytes:
+        state = self._state
+        counts = (state.number, state.ended, state.in_flight, state.output_events)
+        return _encode(_Head(_FORMAT, self._run, self._worker, *counts, state.arrivals_begun))
 
     def _fail(self, error: OSError) -> None:
         self.close()
@@ -163,8 +180,8 @@ class SpooledReport(NamedTuple):
 
 @dataclass(slots=True)
 class SpooledWorker:
-    """What one worker process left in its spool. unended: requests that had begun and not ended; torn_bytes: of a frame
-    that was not whole."""
+    """What one worker process left in its spool. unended: requests that had begun and not ended; torn_bytes: of
+    frames that were cut short or damaged, which are left out."""
 
     worker: int
     reports: list[SpooledReport] = field(default_factory=list)
@@ -182,89 +199,148 @@ def read_spools(folder: Path, run: int, worker: int | None = None) -> list[Spool
     segments: dict[str, list[Path]] = defaultdict(list)
     for path in sorted(folder.glob(f"worker-{'*' if worker is None else worker}-*.spool")):
         segments[path.name.split(".")[0]].append(path)
-    readers = (_Reader(run) for _ in segments)
-    found = [reader.read(paths) for paths, reader in zip(segments.values(), readers)]
-    return [each for each in found if each is not None]
+    found = []
+    for paths in segments.values():
+        head = next(filter(None, map(_head_of, paths)), None)
+        if head is not None and head.run == run and head.format == _FORMAT:
+            found.append(_Reader(head, _number_of(paths[0])).read(paths))
+    return found
+
+
+def _head_of(path: Path) -> _Head | None:
+    """The first that is whole."""
+    for kind, payload in FrameReader(path):
+        if kind == _HEAD:
+            with suppress(msgspec.MsgspecError):
+                return _head(payload)
+    return None
+
+
+def _number_of(path: Path) -> int:
+    """Of the last report before the segment."""
+    digits = path.name.split(".")[1]
+    return int(digits) if digits.isdecimal() else 0
 
 
 class _Reader:
-    """Reads one worker's segments."""
+    """Reads one worker's segments. Where the frame of a taken report is damaged, the damage separates its requests from
+    those of the next report: a request under a wrong number could count twice."""
 
-    def __init__(self, run: int) -> None:
-        self._run = run
-        self._worker: SpooledWorker | None = None
-        self._builder = ReportBuilder()
-        self._in_locust: list[LocustCount] = []
-        self._state = _Taken(0, 0, 0, 0, [], [])
-        self._fired = self._in_flight = self._output_events = 0
+    def __init__(self, head: _Head, first_number: int) -> None:
+        """head: any of the worker's; first_number: of the last report before the first segment."""
+        self._worker = SpooledWorker(head.worker)
+        self._ended: list[EndedRequest] = []  # since the last report
+        self._before_damage = 0  # how many of these came before the last damage
+        self._damaged = False
+        self._state = _Taken(first_number, 0, 0, 0, [], [])
+        self._ended_count = self._in_flight = self._output_events = 0
+        self._arrivals_begun: dict[int, int] = {}
 
-    def read(self, paths: Iterable[Path]) -> SpooledWorker | None:
-        """None for a worker of another run."""
+    def read(self, paths: Iterable[Path]) -> SpooledWorker:
+        """Raises OSError, FramesBusy."""
         for path in paths:
-            frames = FrameReader(path)
-            try:
-                for kind, payload in frames:
-                    if not self._take(kind, payload):
-                        return None
-            except msgspec.MsgspecError:  # a frame that is whole and makes no sense was not written by us
-                frames.torn_bytes += 1
-            if frames.torn_bytes:
-                if self._worker is not None:
-                    self._worker.torn_bytes += frames.torn_bytes
-                break
-        if self._worker is not None:
-            self._worker.unended = self._in_flight
-            if self._builder.rows or self._in_flight != self._state.in_flight:
-                self._report(WorkerHealth())
+            frames, torn_bytes = FrameReader(path), 0
+            for kind, payload in frames:
+                if frames.torn_bytes > torn_bytes:
+                    torn_bytes = frames.torn_bytes
+                    self._note_damage()
+                try:
+                    self._take(kind, payload)
+                except msgspec.MsgspecError:  # a frame that is whole and makes no sense was not written by us
+                    frames.torn_bytes += len(payload)
+            if frames.torn_bytes > torn_bytes:
+                self._note_damage()
+            self._worker.torn_bytes += frames.torn_bytes
+        self._end()
         return self._worker
 
-    def _take(self, kind: int, payload: bytes) -> bool:
+    def _note_damage(self) -> None:
+        self._damaged, self._before_damage = True, len(self._ended)
+
+    def _take(self, kind: int, payload: bytes) -> None:
         if kind == _HEAD:
-            head = _head(payload)
-            if head.format != _FORMAT or head.run != self._run:
-                return False
-            if self._worker is None:
-                self._worker = SpooledWorker(head.worker)
-                self._state = _Taken(head.number, head.fired, head.in_flight, head.output_events, [], [])
-                self._fired, self._in_flight, self._output_events = head.fired, head.in_flight, head.output_events
+            self._pass_head(_head(payload))
         elif kind == _BEGAN:
             self._in_flight += 1
+            if payload:
+                level_index, arrival = _arrival(payload)
+                self._note_begun({level_index: arrival + 1})
         elif kind == _ENDED:
             ended = _ended(payload)
             self._in_flight -= 1
-            self._fired = ended.row.number
+            self._ended_count = ended.row.number
             self._output_events += ended.row.output_events
-            self._builder.add(ended)
-            if ended.in_locust is not None:
-                self._in_locust.append(ended.in_locust)
+            self._ended.append(ended)
         elif kind == _DROPPED:
             self._in_flight -= 1
         elif kind == _TAKEN:
-            self._state = taken = _taken(payload)
-            self._fired, self._output_events = taken.fired, taken.output_events
-            self._report(_health(taken), number=taken.number, in_flight=taken.in_flight)
-            spooled = self._worker.reports[-1].report if self._worker else None
-            if spooled is not None:
-                spooled.user_seconds = {(stage, second): users for stage, second, users in taken.user_seconds}
-        return True
+            self._pass_taken(_taken(payload))
 
-    def _report(self, health: WorkerHealth, number: int | None = None, in_flight: int | None = None) -> None:
-        assert self._worker is not None
-        report = self._builder.take(
+    def _note_begun(self, arrivals_begun: Mapping[int, int]) -> None:
+        for level_index, number in arrivals_begun.items():
+            self._arrivals_begun[level_index] = max(number, self._arrivals_begun.get(level_index, 0))
+
+    def _pass_head(self, head: _Head) -> None:
+        self._note_begun(head.arrivals_begun)
+        if head.number > self._state.number:  # the frame before it is lost
+            if self._ended:
+                self._report(self._state.number + 1, self._ended)
+            self._ended, self._before_damage = [], 0
+        elif self._ended_count or self._ended:
+            return
+        self._state = _Taken(head.number, head.ended, head.in_flight, head.output_events, [], [])
+        self._ended_count, self._in_flight, self._output_events = head.ended, head.in_flight, head.output_events
+
+    def _pass_taken(self, taken: _Taken) -> None:
+        if taken.number > self._state.number + 1 and self._before_damage:
+            self._report(self._state.number + 1, self._ended[: self._before_damage])
+            self._ended = self._ended[self._before_damage :]
+        self._state = taken
+        self._ended_count, self._output_events = taken.ended, taken.output_events
+        self._note_begun(taken.arrivals_begun)
+        if self._damaged:  # of what began and ended, some is lost
+            self._in_flight = taken.in_flight
+        self._report(taken.number, self._ended, _health(taken), taken.in_flight)
+        users = {(level_index, second): users for level_index, second, users in taken.user_seconds}
+        self._worker.reports[-1].report.user_seconds = users
+        self._ended, self._before_damage = [], 0
+
+    def _end(self) -> None:
+        self._worker.unended = max(0, self._in_flight)
+        before, after = self._ended[: self._before_damage], self._ended[self._before_damage :]
+        for number, ended in enumerate(filter(None, (before, after)), start=self._state.number + 1):
+            self._report(number, ended)
+        if not self._ended and self._in_flight != self._state.in_flight:
+            self._report(self._state.number + 1, [])
+
+    def _report(
+        self,
+        number: int,
+        ended: Sequence[EndedRequest],
+        health: WorkerHealth | None = None,
+        in_flight: int | None = None,
+    ) -> None:
+        """Requests that ended, as the report of that number."""
+        builder = ReportBuilder()
+        for request in ended:
+            builder.add(request)
+        report = builder.take(
             self._worker.worker,
-            self._state.number + 1 if number is None else number,
-            self._fired,
+            number,
+            self._ended_count,
             max(0, self._in_flight) if in_flight is None else in_flight,
             self._output_events,
-            health,
+            health or WorkerHealth(),
         )
-        self._worker.reports.append(SpooledReport(report, self._in_locust))
-        self._in_locust = []
+        report.arrivals_begun = dict(self._arrivals_begun)
+        in_locust = [request.in_locust for request in ended if request.in_locust is not None]
+        self._worker.reports.append(SpooledReport(report, in_locust))
 
 
 def _health(taken: _Taken) -> WorkerHealth:
-    lags: Iterator[tuple[Place, Histogram]] = (
-        ((stage, phase), Histogram.decode((payload, total))) for stage, phase, payload, total in taken.loop_lag
+    lags: Iterator[tuple[LevelPhase, Histogram]] = (
+        ((level_index, phase), Histogram.decode((payload, total)))
+        for level_index, phase, payload, total in taken.loop_lag
     )
-    uses = {(stage, phase): CoreUse(cpu_s, wall_s) for stage, phase, cpu_s, wall_s in taken.core_use}
+    uses = {(level_index, phase): CoreUse(cpu_s, wall_s) for level_index, phase, cpu_s, wall_s in taken.core_use}
     return WorkerHealth(dict(lags), uses)

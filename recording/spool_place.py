@@ -7,7 +7,7 @@ import stat
 import tempfile
 from pathlib import Path
 
-from metrics.options import RecordingOptions
+from tokenswarm.recording.recording_options import RecordingOptions
 
 
 def worker_spool_folder(options: RecordingOptions, run: int) -> Path | None:

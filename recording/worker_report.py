@@ -1,4 +1,4 @@
-"""What a worker tells of the requests that ended on it."""
+"""What a worker reports of the requests that ended on it."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Annotated
 
 import msgspec
 
-from metrics.concurrency import Second
-from metrics.health import CoreUse, WorkerHealth
-from metrics.histogram import Histogram
-from metrics.stage import Part, Phase, Place
-from metrics.timeline import Outcome
+from tokenswarm.metrics.client_health import CoreUse, WorkerHealth
+from tokenswarm.metrics.concurrency import Second
+from tokenswarm.metrics.histogram import Histogram
+from tokenswarm.metrics.level import LevelPhase, Phase, Scope
+from tokenswarm.metrics.timeline import Outcome
 
-# What comes over the network is checked as it is decoded: no number may be more than the books can take.
+# What comes over the network is checked as it is decoded: no number may be more than the statistics can take.
 _MOST = 2**60
 #: A worker with 10,000 requests a second stays below it.
 _MOST_BYTES = 16_000_000
@@ -30,16 +30,17 @@ MOST_ROWS = 4096
 
 
 class RequestRow(msgspec.Struct, frozen=True, array_like=True):
-    """One request, told in the run's own time: the row of requests.csv, and all that the ledger needs of it.
+    """One request, in the run's own time: the row of requests.csv, and all that the aggregator needs of it.
 
     scheduled_ns, sent_ns, ended_ns: since the run began. The other times are durations from sent_ns.
-    tokens_by_part: output tokens that arrived in the stage's hold, and in the whole level.
+    tokens_by_scope: output tokens that arrived in the level's hold, and in the whole level. model_index, host_index:
+    the places of its model and host among those of the run.
     """
 
     worker: Count
     number: Count
     user: Word
-    stage: Count
+    level_index: Count
     phase: Phase
     outcome: Outcome
     scheduled_ns: Moment
@@ -50,7 +51,7 @@ class RequestRow(msgspec.Struct, frozen=True, array_like=True):
     output_tokens_source: Word
     output_events: Count
     output_arrivals: Count
-    tokens_by_part: dict[Part, Amount]
+    tokens_by_scope: dict[Scope, Amount]
     stamps: Word
     reads: Count
     reads_with_kernel_time: Count
@@ -80,14 +81,39 @@ class RequestRow(msgspec.Struct, frozen=True, array_like=True):
     retries: Count = 0
     output_tokens_rejected: Count | None = None
     first_event_tokens: Moment | None = None
+    unstreamed_tokens: Count = 0
+    deviations: dict[Word, Count] = {}
+    input_tokens_requested: Count | None = None
+    output_tokens_requested: Count | None = None
+    custom_id: Sentence = ""
+    server_request_id: Word = ""
+    trace_id: Word = ""
+    think_ns: Moment | None = None
+    model_index: Count = 0
+    host_index: Count = 0
 
     @property
     def id(self) -> str:
         """Unique in the run."""
         return f"{self.worker}-{self.number}"
 
+    @property
+    def lag_ns(self) -> int:
+        """How late it was sent: sent − scheduled."""
+        return self.sent_ns - self.scheduled_ns
 
-class ReportError(ValueError):
+    @property
+    def ttft_scheduled_ns(self) -> int | None:
+        """Time to first token from when it was due."""
+        return None if self.ttft_ns is None else self.lag_ns + self.ttft_ns
+
+    @property
+    def e2e_scheduled_ns(self) -> int | None:
+        """Last output − when it was due."""
+        return None if self.e2e_ns is None else self.lag_ns + self.e2e_ns
+
+
+class UnusableReport(ValueError):
     """A report that cannot be entered; the text says why."""
 
 
@@ -95,38 +121,42 @@ class ReportError(ValueError):
 class Report:
     """What ended on a worker since its last report, and its state now.
 
-    number: 1, 2, 3, … without a gap, so that a lost or repeated report is noticed. fired: requests ended so far.
+    number: 1, 2, 3, … without a gap, so that a lost or repeated report is noticed. ended: requests ended so far.
     output_events: events with output so far, those of running requests included.
-    tokens_by_window: output tokens by (stage, window of the stage). user_seconds: seconds that users were there, by
-    (stage, second of the stage), all users added up.
+    tokens_by_window: output tokens by (level, window of the level). user_seconds: seconds that users were there, by
+    (level, second of the level), all users added up. arrivals_begun: by open-loop level, the number of the first
+    arrival that the worker has not begun to send; it has begun all of its own before that.
     """
 
     worker: int
     number: int
-    fired: int
+    ended: int
     in_flight: int
     output_events: int
     rows: list[RequestRow] = field(default_factory=list)
     tokens_by_window: dict[tuple[int, int], float] = field(default_factory=dict)
-    gaps: dict[Place, Histogram] = field(default_factory=dict)
-    delays: dict[Place, Histogram] = field(default_factory=dict)
+    gaps: dict[LevelPhase, Histogram] = field(default_factory=dict)
+    delays: dict[LevelPhase, Histogram] = field(default_factory=dict)
     health: WorkerHealth = field(default_factory=WorkerHealth)
     user_seconds: dict[Second, float] = field(default_factory=dict)
+    arrivals_begun: dict[int, int] = field(default_factory=dict)
 
     @property
-    def stages(self) -> set[int]:
-        """The numbers of all stages that it speaks of."""
+    def level_indexes(self) -> set[int]:
+        """The indexes of all levels that it has data of."""
         by_place = (self.gaps, self.delays, self.health.loop_lag, self.health.core_use)
         by_time = (self.tokens_by_window, self.user_seconds)
-        return {row.stage for row in self.rows}.union(*({stage for stage, _ in each} for each in (*by_place, *by_time)))
+        return {row.level_index for row in self.rows}.union(
+            self.arrivals_begun, *({level_index for level_index, _ in each} for each in (*by_place, *by_time))
+        )
 
     def encode(self) -> bytes:
-        """The report as bytes to send: MessagePack, deflated (rows are much alike, and counts are small)."""
-        told = msgspec.msgpack.encode(
+        """The report as bytes to send: MessagePack, deflated (rows are similar, and counts are small)."""
+        encoded = msgspec.msgpack.encode(
             (
                 self.worker,
                 self.number,
-                self.fired,
+                self.ended,
                 self.in_flight,
                 self.output_events,
                 self.rows,
@@ -136,51 +166,57 @@ class Report:
                 _encoded(self.health.loop_lag),
                 [(*place, *use) for place, use in self.health.core_use.items()],
                 [(*second, users) for second, users in self.user_seconds.items()],
+                list(self.arrivals_begun.items()),
             )
         )
-        return zlib.compress(told, 1)
+        return zlib.compress(encoded, 1)
 
     @classmethod
     def decode(cls, encoded: bytes) -> Report:
-        """The inverse of `encode`. Raises ReportError for bytes that are no report."""
+        """The inverse of `encode`. Raises UnusableReport for bytes that are no report."""
         try:
-            told = _inflated(encoded)
-            worker, number, fired, in_flight, events, rows, windows, gaps, delays, lags, uses, seconds = _decode(told)
+            packed = _inflated(encoded)
+            parts = _decode(packed)
+            worker, number, ended, in_flight, events, rows, windows, gaps, delays, lags, uses, seconds, begun = parts
             return cls(
                 worker,
                 number,
-                fired,
+                ended,
                 in_flight,
                 events,
                 rows,
-                {(stage, window): tokens for stage, window, tokens in windows},
+                {(level_index, window): tokens for level_index, window, tokens in windows},
                 _decoded(gaps),
                 _decoded(delays),
-                WorkerHealth(_decoded(lags), {(stage, phase): CoreUse(cpu, wall) for stage, phase, cpu, wall in uses}),
-                {(stage, second): users for stage, second, users in seconds},
+                WorkerHealth(
+                    _decoded(lags),
+                    {(level_index, phase): CoreUse(cpu, wall) for level_index, phase, cpu, wall in uses},
+                ),
+                {(level_index, second): users for level_index, second, users in seconds},
+                dict(begun),
             )
         except (msgspec.MsgspecError, zlib.error, ValueError) as error:
-            raise ReportError(f"these bytes are no report: {error}") from None
+            raise UnusableReport(f"these bytes are no report: {error}") from None
 
 
 def _inflated(encoded: bytes) -> bytes:
     """Raises ValueError for what would fill the memory."""
     inflater = zlib.decompressobj()
-    told = inflater.decompress(encoded, _MOST_BYTES)
+    packed = inflater.decompress(encoded, _MOST_BYTES)
     if not inflater.eof:
         raise ValueError("cut short" if not inflater.unconsumed_tail else f"more than {_MOST_BYTES:,} bytes")
-    return told
+    return packed
 
 
 _EncodedHistogram = tuple[Count, Phase, bytes, Count]
 
 
-def _encoded(histograms: dict[Place, Histogram]) -> list[_EncodedHistogram]:
+def _encoded(histograms: dict[LevelPhase, Histogram]) -> list[_EncodedHistogram]:
     return [(*place, *histogram.encode()) for place, histogram in histograms.items()]
 
 
-def _decoded(encoded: list[_EncodedHistogram]) -> dict[Place, Histogram]:
-    return {(stage, phase): Histogram.decode((payload, total)) for stage, phase, payload, total in encoded}
+def _decoded(encoded: list[_EncodedHistogram]) -> dict[LevelPhase, Histogram]:
+    return {(level_index, phase): Histogram.decode((payload, total)) for level_index, phase, payload, total in encoded}
 
 
 _Encoded = tuple[
@@ -196,5 +232,6 @@ _Encoded = tuple[
     list[_EncodedHistogram],
     list[tuple[Count, Phase, Amount, Amount]],
     list[tuple[Count, Count, Amount]],
+    list[tuple[Count, Count]],
 ]
 _decode = msgspec.msgpack.Decoder(_Encoded).decode

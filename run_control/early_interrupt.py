@@ -1,7 +1,7 @@
 """An interrupt before the run is set up: there is nothing to complete, so the process ends at once, with one sentence.
 
 Importing this module sets the handlers; it comes before everything that takes time. Once the process is set up,
-metrics/interrupts.py takes over.
+run_control/interrupts.py takes over.
 """
 
 from __future__ import annotations
@@ -11,7 +11,9 @@ import signal
 import sys
 from types import FrameType
 
-from metrics.exit_codes import EXIT_INTERRUPTED, INTERRUPTED_EARLY
+#: As in command_line/exit_codes.py, whose package takes a quarter of a second to import.
+EXIT_INTERRUPTED = 4
+INTERRUPTED_EARLY = "tokenswarm: interrupted before the run began: nothing was measured"
 
 _process = os.getpid()
 _has_children = False

@@ -10,15 +10,17 @@ from __future__ import annotations
 import logging
 import signal
 import sys
+from collections.abc import Callable
 
 import gevent
 from greenlet import greenlet
 from locust.runners import Runner, WorkerRunner
 
-from metrics.exit_codes import EXIT_INTERRUPTED, INTERRUPTED_EARLY
-from metrics.interrupts import Interrupts
-from metrics.master_link import MasterLink
-from metrics.worker_link import WorkerLink
+from tokenswarm.cluster.master_link import MasterLink
+from tokenswarm.cluster.worker_link import WorkerLink
+from tokenswarm.command_line import refuse
+from tokenswarm.command_line.exit_codes import EXIT_INTERRUPTED, INTERRUPTED_EARLY
+from tokenswarm.run_control.interrupts import Interrupts
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +42,7 @@ class Endings:
         self._runner: Runner
         self._main: greenlet
         self._headless = self._forked = False
+        self._refused: SystemExit | None = None
         self._worker_link: WorkerLink | None = None
         self._master_link: MasterLink | None = None
 
@@ -57,8 +60,33 @@ class Endings:
         self._forked = forks and worker_link is not None
         self._worker_link, self._master_link = worker_link, master_link
         self._take_over()
-        # Locust sets a handler of its own for SIGTERM a moment later, before its main greenlet first waits.
-        gevent.spawn(self._take_over)
+
+    def ready(self, check: Callable[[], None]) -> None:
+        """At the end of Locust's init: it sets a handler of its own for SIGTERM before its main greenlet next waits.
+        check: called then, and before a run can begin; raises ValueError, which ends the process."""
+        gevent.spawn(self._when_initialised, check)
+
+    def _when_initialised(self, check: Callable[[], None]) -> None:
+        self._take_over()
+        try:
+            check()
+        except ValueError as error:
+            try:
+                refuse(error)
+            except SystemExit as ended:
+                self._end_refused(ended)
+
+    def _end_refused(self, ended: SystemExit) -> None:
+        """End the process with this exit code, its runner first."""
+        self._refused = ended
+        self._runner.quit()
+        # Headless, the runner's end lets Locust's main greenlet go on and end by itself: the hub knows whether it has.
+        gevent.get_hub().loop.run_callback(self._end_main, ended)
+
+    def _end_main(self, ended: SystemExit) -> None:
+        """In the hub."""
+        if not self._quitting:
+            self._main.throw(ended)
 
     def _take_over(self) -> None:
         if self._forked:
@@ -69,9 +97,11 @@ class Endings:
             self.interrupts.take_over()
 
     def quitting(self) -> None:
-        """The process is about to end."""
+        """The process is about to end. Raises SystemExit where it was refused before a run."""
         self._quitting = True
         self._take_over()  # Locust sets its own when a headless run is over
+        if self._refused is not None:
+            raise self._refused
 
     def stop(self) -> None:
         """End the run, as its plan's end would."""
@@ -86,7 +116,7 @@ class Endings:
         """End the run now, its streams cut."""
         gevent.spawn(self.stop)
         for _ in range(round(_ABORT_S / _POLL_S)):
-            self._hurry(2)
+            self._shorten(2)
             if self._master_link is not None or not self._runner.user_count:
                 return
             gevent.sleep(_POLL_S)
@@ -99,10 +129,28 @@ class Endings:
         elif self._runner.shape_greenlet is None and not self.stopping:
             self._interrupt_early(count)
         elif count == 1 and not self.stopping:
-            logger.info("Interrupted: the run ends and its results are completed; again to cut streams that still run")
+            self._announce_stop()
             self.stop()
         else:
-            self._hurry(count)
+            self._shorten(count)
+
+    def _announce_stop(self) -> None:
+        """What the first interrupt of a headless run ends, which may be its preparation, such as the self-check."""
+        if not self.run_began:
+            print(INTERRUPTED_EARLY, file=sys.stderr)
+            return
+        parsed = self._runner.environment.parsed_options
+        if stop_timeout_s := float((parsed and parsed.stop_timeout) or 0.0):
+            logger.info(
+                "Stopping the run: open requests may end within %g s (--stop-timeout), then its results are written. "
+                "Press Ctrl-C again to cancel these requests now",
+                stop_timeout_s,
+            )
+        else:
+            logger.info(
+                "Stopping the run: open requests are canceled and its results are written. With --stop-timeout they "
+                "would have time to end"
+            )
 
     def _interrupt_early(self, count: int) -> None:
         """Before its shape starts, Locust answers an interrupt with a traceback, and leaves workers waiting for it."""
@@ -117,10 +165,19 @@ class Endings:
 
     def _interrupt_page(self, count: int) -> None:
         """A page's process serves until it is interrupted: Locust's main greenlet then ends it."""
-        if not self._quitting and count == 1:
-            gevent.kill(self._main, KeyboardInterrupt)
+        if self._quitting or count > 1:
+            self._shorten(count)
+            return
+        environment, shape = self._runner.environment, self._runner.shape_greenlet
+        assert environment.parsed_options is not None and environment.web_ui is not None
+        autostarted, environment.parsed_options.autostart = environment.parsed_options.autostart, False
+        if autostarted and shape is not None and not shape.dead:
+            # With --autostart the main greenlet waits for the shape first. It takes a KeyboardInterrupt there for the
+            # run's end alone, and then waits for the page, unless --autostart is off and the page is stopped.
+            shape.kill(block=False)
+            environment.web_ui.stop()  # type: ignore[no-untyped-call]
         else:
-            self._hurry(count)
+            gevent.kill(self._main, KeyboardInterrupt)
 
     def _interrupt_worker(self, count: int) -> None:
         assert self._worker_link is not None
@@ -131,12 +188,12 @@ class Endings:
         if not self._quitting and count == 1:
             gevent.kill(self._main, KeyboardInterrupt)
         elif count > 1:
-            self._worker_link.cut()
+            self._worker_link.cancel_streams()
 
-    def _hurry(self, count: int) -> None:
+    def _shorten(self, count: int) -> None:
         if self._master_link is None:
             self._runner.user_greenlets.kill(block=False)
         elif count <= 2:
-            self._master_link.cut()
+            self._master_link.cancel_streams()
         else:
             self._master_link.stop_waiting()

@@ -6,48 +6,49 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
-from metrics.active_run import ActiveRun
-from metrics.exit_codes import EXIT_INTERRUPTED, EXIT_NOT_TO_BE_BELIEVED
-from metrics.run import Status
+from tokenswarm.command_line.exit_codes import EXIT_INTERRUPTED, EXIT_UNRELIABLE
+from tokenswarm.recording.active_run import ActiveRun
+from tokenswarm.recording.run_completion import close_run, close_with_reserve, remove_spool
+from tokenswarm.run_folder.schema import Status
 
 logger = logging.getLogger(__name__)
 
-_EXIT_CODES = {Status.FAILED: EXIT_NOT_TO_BE_BELIEVED, Status.INTERRUPTED: EXIT_INTERRUPTED}
+_EXIT_CODES = {Status.FAILED: EXIT_UNRELIABLE, Status.INTERRUPTED: EXIT_INTERRUPTED}
 
 
-class Verdict:
-    """What is known against a run. The first reason counts."""
+class FirstDefect:
+    """Why a run's results are unreliable: the first reason that was found."""
 
     def __init__(self) -> None:
-        self.defect: str | None = None
+        self.reason: str | None = None
 
-    def fail(self, reason: str) -> None:
-        """The run's figures are not to be trusted."""
-        if self.defect is None:
-            logger.error("This run's figures are not to be believed: %s", reason)
-            self.defect = reason
+    def set(self, reason: str) -> None:
+        """Log and keep it, unless there is one already."""
+        if self.reason is None:
+            logger.error("The results of this run are unreliable: %s", reason)
+            self.reason = reason
 
     def status(self, run: ActiveRun) -> Status:
         """How the run has ended."""
-        return Status.FAILED if self.defect else Status.FINISHED if run.plan_done else Status.INTERRUPTED
+        return Status.FAILED if self.reason else Status.FINISHED if run.plan_done else Status.INTERRUPTED
 
 
-def complete(run: ActiveRun, verdict: Verdict) -> Status:
+def complete(run: ActiveRun, defect: FirstDefect) -> Status:
     """Write what is left to write. Returns how the run ended."""
-    status = verdict.status(run)
+    status = defect.status(run)
     try:
-        run.close(status, verdict.defect)
+        close_run(run, status, defect.reason)
     except Exception as error:  # Locust would log it and end as if nothing were
         status = Status.FAILED
         if isinstance(error, OSError):
             run.fail_write(error)
-        verdict.fail(f"the results in {run.journal.folder} cannot be written: {_words_of(error)}")
+        defect.set(f"the results in {run.journal.folder} cannot be written: {_error_text(error)}")
         try:
-            run.close_with_room(verdict.defect or "")
+            close_with_reserve(run, defect.reason or "")
         except Exception as again:
-            logger.error("The folder %s holds what was written before: %s", run.journal.folder, _words_of(again))
+            logger.error("The folder %s holds what was written before: %s", run.journal.folder, _error_text(again))
             return status
-    if not run.remove_spool():
+    if not remove_spool(run):
         logger.warning(
             "What a lost worker had not reported may be in a spool on its machine: copy it here and run "
             "tokenswarm recover %s --spool FOLDER",
@@ -57,18 +58,20 @@ def complete(run: ActiveRun, verdict: Verdict) -> Status:
 
 
 def exit_code_of(
-    run: ActiveRun, status: Status, judge: Callable[[Path], int | None] | None, verdict: Verdict
+    run: ActiveRun, status: Status, check: Callable[[Path], int | None] | None, defect: FirstDefect
 ) -> tuple[Status, int | None]:
-    """(how the run ended, the exit code of its process or None for Locust's own), once its folder is complete. What the
-    judge says counts for a run that went to its end."""
-    judged = None
+    """(how the run ended, the exit code of its process or None for Locust's own), once its folder is complete. The code
+    of `check` counts for a run that went to its end."""
+    checked = None
     try:
-        judged = judge(run.journal.folder) if judge else None
+        checked = check(run.journal.folder) if check else None
     except Exception as error:
-        verdict.fail(f"the run could not be judged: {error!r}")
+        defect.set(f"the run could not be checked: {error!r}")
         status = Status.FAILED
-    return status, _EXIT_CODES.get(status, judged)
+    if checked is None and run.aggregator.warm_up_failures and not run.aggregator.failures:
+        checked = 0  # Locust counts any failed request, and these are in no figure
+    return status, _EXIT_CODES.get(status, checked)
 
 
-def _words_of(error: Exception) -> str:
+def _error_text(error: Exception) -> str:
     return (isinstance(error, OSError) and error.strerror) or repr(error)

@@ -1,6 +1,6 @@
 """requests.csv and windows.csv as columns: a million requests in seconds, and in a few hundred megabytes.
 
-Read by pyarrow, only the columns that are asked for, block by block. Columns that an older folder lacks are undefined.
+Read by pyarrow, only the columns that are needed, block by block. Columns that an older folder lacks are undefined.
 """
 
 from __future__ import annotations
@@ -13,12 +13,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from metrics.ledger import WINDOW_S
-from metrics.stage import Phase
-from metrics.timeline import Outcome
-from reports.intervals import Series
-from reports.results import Level, ReportError, Results
-from sanitize import MissingFile, UnusableFile, check_file
+from tokenswarm.metrics.intervals import Series
+from tokenswarm.metrics.level import Phase
+from tokenswarm.metrics.timeline import Outcome
+from tokenswarm.run_folder.arrow import load_arrow
+from tokenswarm.run_folder.older_formats import column_in_file
+from tokenswarm.run_folder.reader import ReportError, Results
+from tokenswarm.run_folder.schema import WINDOW_S, LevelSummary
+from tokenswarm.sanitize import MissingFile, UnusableFile, check_file
 
 #: Columns of durations, in requests.csv in milliseconds and here in seconds.
 DURATIONS = (
@@ -27,7 +29,9 @@ DURATIONS = (
 )
 #: Some hundred million requests.
 _MOST_BYTES = 2**36
-_KEYS = ("stage", "phase", "outcome", "user", "sent_s")
+#: What the name of a duration from scheduled has behind that of the one from sent.
+_FROM_SCHEDULED = "_scheduled"
+_KEYS = ("level_index", "phase", "outcome", "user", "sent_s")
 #: A window shorter than this share of its length was cut by its level's end.
 _WHOLE = 0.999
 
@@ -40,7 +44,7 @@ class Requests:
     undefined, by the name that requests.csv has without its `_ms`.
     """
 
-    stage: NDArray[np.int32]
+    level_index: NDArray[np.int32]
     user: NDArray[np.int32]
     hold: NDArray[np.bool_]
     ok: NDArray[np.bool_]
@@ -49,12 +53,12 @@ class Requests:
     figures: Mapping[str, Series]
 
     def __len__(self) -> int:
-        return len(self.stage)
+        return len(self.level_index)
 
     def where(self, chosen: NDArray[np.bool_]) -> Requests:
         """Those that are chosen."""
         return Requests(
-            self.stage[chosen],
+            self.level_index[chosen],
             self.user[chosen],
             self.hold[chosen],
             self.ok[chosen],
@@ -63,9 +67,9 @@ class Requests:
             {name: values[chosen] for name, values in self.figures.items()},
         )
 
-    def of(self, level: Level, hold: bool = True) -> Requests:
+    def of(self, level: LevelSummary, hold: bool = True) -> Requests:
         """A level's requests: those sent in its hold, or all."""
-        chosen = self.stage == level.stage
+        chosen = self.level_index == level.index
         return self.where(chosen & self.hold if hold else chosen)
 
     def latencies(self, name: str) -> Series:
@@ -78,28 +82,31 @@ class Requests:
 class Windows:
     """Windows of windows.csv in the file's order. token_rate: tokens a second of all users together."""
 
-    stage: NDArray[np.int32]
+    level_index: NDArray[np.int32]
     start_s: Series
     end_s: Series
     token_rate: Series
 
-    def hold_rates(self, results: Results, level: Level) -> Series:
+    def hold_rates(self, results: Results, level: LevelSummary) -> Series:
         """The token rates of the whole windows inside a level's hold."""
         rates: Series = self.token_rate[self._in_hold(results, level)]
         return rates
 
-    def hold_spans(self, results: Results, level: Level) -> tuple[Series, Series]:
+    def hold_spans(self, results: Results, level: LevelSummary) -> tuple[Series, Series]:
         """When each of those windows began and ended, in seconds since the run began."""
         inside = self._in_hold(results, level)
         return self.start_s[inside], self.end_s[inside]
 
-    def _in_hold(self, results: Results, level: Level) -> NDArray[np.bool_]:
-        planned = next((stage for stage in results.run.plan if stage.stage == level.stage), None)
-        of_level: NDArray[np.bool_] = self.stage == level.stage
+    def _in_hold(self, results: Results, level: LevelSummary) -> NDArray[np.bool_]:
+        planned = next((planned for planned in results.run.plan if planned.index == level.index), None)
+        of_level: NDArray[np.bool_] = self.level_index == level.index
         if planned is None or not of_level.any():
-            return np.zeros(len(self.stage), dtype=np.bool_)
+            return np.zeros(len(self.level_index), dtype=np.bool_)
         began_s = self.start_s[of_level][0]
-        over_s = np.inf if planned.level_time_s is None else began_s + planned.level_time_s
+        length_s = np.inf if planned.level_time_s is None else planned.level_time_s
+        if planned.requests is not None:
+            length_s = planned.ramp_s + level.hold.seconds
+        over_s = began_s + length_s
         whole = self.end_s - self.start_s >= _WHOLE * WINDOW_S
         # To the millisecond: the file's own precision.
         inside = (self.start_s >= began_s + planned.ramp_s - 0.001) & (self.end_s <= over_s + 0.001)
@@ -108,8 +115,12 @@ class Windows:
 
 
 def load_requests(results: Results, names: Iterable[str]) -> Requests:
-    """requests.csv with these figures. Raises ReportError."""
-    names = list(names)
+    """requests.csv with these figures; `ttft_scheduled` and the like are from when a request was due. Raises
+    ReportError."""
+    wanted = list(names)
+    names = [name for name in wanted if not name.endswith(_FROM_SCHEDULED)]
+    if derived := [name for name in wanted if name.endswith(_FROM_SCHEDULED)]:
+        names += [name for name in ("scheduled_s", *map(_from_sent, derived)) if name not in names]
     columns = [f"{name}_ms" if name in DURATIONS else name for name in names]
     table = read_columns(results.folder / "requests.csv", [*_KEYS, *columns], text=("phase", "outcome", "user"))
     sent_s = numbers(table, "sent_s")
@@ -123,10 +134,12 @@ def load_requests(results: Results, names: Iterable[str]) -> Requests:
         if name in DURATIONS:
             values /= 1000.0
         figures[name] = values
+    for name in derived:
+        figures[name] = figures[_from_sent(name)] + (sent_s[order] - figures["scheduled_s"])
     known = {known.value for known in Outcome}
     failures = [name for name in outcome[1] if name not in known or Outcome(name).is_failure]
     return Requests(
-        stage=table["stage"].to_numpy().astype(np.int32)[order],
+        level_index=numbers(table, "level_index").astype(np.int32)[order],
         user=codes(table, "user")[0][order],
         hold=is_one_of(phase, [Phase.HOLD.value])[order],
         ok=is_one_of(outcome, [Outcome.OK.value])[order],
@@ -136,31 +149,38 @@ def load_requests(results: Results, names: Iterable[str]) -> Requests:
     )
 
 
+def _from_sent(name: str) -> str:
+    return name.removesuffix(_FROM_SCHEDULED)
+
+
 def load_windows(results: Results) -> Windows:
     """windows.csv. Raises ReportError."""
-    table = read_columns(results.folder / "windows.csv", ["stage", "start_s", "end_s", "token_rate"])
-    stage = table["stage"].to_numpy().astype(np.int32)
-    return Windows(stage, *(numbers(table, name) for name in ("start_s", "end_s", "token_rate")))
+    table = read_columns(results.folder / "windows.csv", ["level_index", "start_s", "end_s", "token_rate"])
+    level_index = numbers(table, "level_index").astype(np.int32)
+    return Windows(level_index, *(numbers(table, name) for name in ("start_s", "end_s", "token_rate")))
 
 
 def read_columns(path: Path, columns: list[str], text: tuple[str, ...] = ()) -> Any:
     """These columns of a journal as a pyarrow table: numbers, and texts of which each is kept once; null where the file
     has none. Raises ReportError."""
-    import pyarrow as pa
-    from pyarrow import csv
-
-    wanted = list(dict.fromkeys(columns))
-    types = {name: pa.dictionary(pa.int32(), pa.string()) if name in text else pa.float64() for name in wanted}
+    pa = load_arrow()
     try:
         check_file(path, _MOST_BYTES)
-        return csv.read_csv(
+        in_file = columns_of(path)
+        wanted = {column_in_file(name, in_file): name for name in columns}
+        types = {
+            column: pa.dictionary(pa.int32(), pa.string()) if name in text else pa.float64()
+            for column, name in wanted.items()
+        }
+        table = pa.csv.read_csv(
             path,
             # An error text may hold a line end.
-            parse_options=csv.ParseOptions(newlines_in_values=True),
-            convert_options=csv.ConvertOptions(
-                column_types=types, include_columns=wanted, include_missing_columns=True, null_values=[""]
+            parse_options=pa.csv.ParseOptions(newlines_in_values=True),
+            convert_options=pa.csv.ConvertOptions(
+                column_types=types, include_columns=list(wanted), include_missing_columns=True, null_values=[""]
             ),
         )
+        return table.rename_columns(list(wanted.values()))
     except (FileNotFoundError, MissingFile):
         raise ReportError(f"{path} is missing; the folder is not as a run left it.") from None
     except UnusableFile as error:
@@ -169,10 +189,24 @@ def read_columns(path: Path, columns: list[str], text: tuple[str, ...] = ()) -> 
         raise ReportError(f"{path} is not as a run writes it: {' '.join(str(error).split())[:200]}.") from None
 
 
+def columns_of(path: Path) -> list[str]:
+    """The names in a CSV file's first line, as they are there. Raises OSError."""
+    with path.open(encoding="utf-8", errors="replace", newline="") as file:
+        return file.readline().rstrip("\r\n").split(",")
+
+
 def numbers(table: Any, name: str) -> Series:
     """A column of read_columns; NaN where the file has no value."""
-    # A copy of its own, so that the table's column can go.
-    values: Series = np.array(table[name].to_numpy(), dtype=np.float64)
+    return np.concatenate([np.empty(0), *map(_values, table[name].chunks)])
+
+
+def _values(chunk: Any) -> Series:
+    """An array of float64, null as NaN. pyarrow's own to_numpy imports pandas first, which takes 0.5 s."""
+    validity, data = chunk.buffers()
+    here = slice(chunk.offset, chunk.offset + len(chunk))
+    values = np.frombuffer(data or b"", np.float64)[here].copy()
+    if chunk.null_count:
+        values[np.unpackbits(np.frombuffer(validity, np.uint8), bitorder="little")[here] == 0] = np.nan
     return values
 
 
@@ -181,7 +215,7 @@ def codes(table: Any, name: str) -> tuple[NDArray[np.int32], list[str]]:
     column = table[name].unify_dictionaries().combine_chunks()
     if hasattr(column, "chunks"):
         column = column.chunk(0)
-    return column.indices.to_numpy(zero_copy_only=False).astype(np.int32), column.dictionary.to_pylist()
+    return np.from_dlpack(column.indices).astype(np.int32), column.dictionary.to_pylist()
 
 
 def is_one_of(coded: tuple[NDArray[np.int32], list[str]], texts: Iterable[str]) -> NDArray[np.bool_]:

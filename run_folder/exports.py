@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,13 +12,16 @@ import numpy as np
 from hdrh.histogram import HdrHistogram
 from hdrh.log import HistogramLogWriter
 
-from metrics.journal import REQUEST_COLUMNS
-from reports.intervals import Series
-from reports.journals import load_requests
-from reports.results import ReportError, Results
+from tokenswarm.metrics.intervals import Series
+from tokenswarm.run_folder.arrow import load_arrow
+from tokenswarm.run_folder.csv_reader import load_requests
+from tokenswarm.run_folder.older_formats import OLDER_COLUMNS, column_today
+from tokenswarm.run_folder.reader import ReportError, Results
+from tokenswarm.run_folder.schema import REQUEST_COLUMNS
 
 _TEXT = {"id", "user", "system_prompt", "level", "phase", "outcome", "stamps", "finish_reason", "error"}
 _TEXT |= {"output_tokens_source", "prompt_tokens_source", "prompt_id", "prompt_hash"}
+_TEXT |= {"custom_id", "server_request_id", "trace_id", "deviations", "model", "host"}
 _FLAGS = {"gaps_measured"}
 #: Latencies that requests.csv has of each request, in microseconds with three significant digits, up to an hour.
 _LOGGED = ("ttft", "ttfvt", "tpot", "e2e")
@@ -25,35 +30,51 @@ _US_PER_MS = 1000.0
 
 
 def write_parquet(results: Results, path: Path) -> int:
-    """requests.csv as Parquet, its columns with their types; returns the number of rows. Raises ReportError.
+    """requests.csv as Parquet, its columns with their types and today's names; returns the number of rows. Raises
+    ReportError.
 
     Block by block, so that memory does not grow with the run. Columns that the folder is too old for are left out.
     """
-    import pyarrow as pa
-    from pyarrow import csv, parquet
+    pa = load_arrow()
+    from pyarrow import parquet
 
     source = results.folder / "requests.csv"
-    convert = csv.ConvertOptions(
-        column_types={name: _arrow_type(name, pa) for name in REQUEST_COLUMNS},
+    convert = pa.csv.ConvertOptions(
+        column_types={name: _arrow_type(name, pa) for name in (*REQUEST_COLUMNS, *OLDER_COLUMNS.values())},
         null_values=[""],
         strings_can_be_null=True,
     )
     rows = 0
     try:
         with (
-            csv.open_csv(
-                source, parse_options=csv.ParseOptions(newlines_in_values=True), convert_options=convert
+            pa.csv.open_csv(
+                source, parse_options=pa.csv.ParseOptions(newlines_in_values=True), convert_options=convert
             ) as reader,
-            parquet.ParquetWriter(path, reader.schema) as writer,
+            parquet.ParquetWriter(path, _with_names_of_today(reader.schema, pa)) as writer,
         ):
             for batch in reader:
-                writer.write_batch(batch)
+                writer.write_batch(batch.rename_columns(writer.schema.names))
                 rows += batch.num_rows
     except FileNotFoundError as error:
         raise ReportError(f"{error.filename or source} is missing, or its folder is.") from error
-    except (pa.ArrowInvalid, OSError) as error:
+    except pa.ArrowInvalid as error:
         raise ReportError(f"{source} cannot be written as {path}: {' '.join(str(error).split())[:200]}.") from error
+    except OSError as error:
+        raise ReportError(f"{path} cannot be written: {_reason(error)}.") from error
     return rows
+
+
+def _reason(error: OSError) -> str:
+    """In the system's own words, also where pyarrow puts its own around them."""
+    if error.errno is not None:
+        return os.strerror(error.errno)
+    text = " ".join(str(error).split())
+    number = re.match(r"\[Errno (\d+)\]", text)
+    return os.strerror(int(number[1])) if number else text[:200]
+
+
+def _with_names_of_today(schema: Any, pa: Any) -> Any:
+    return pa.schema([field.with_name(column_today(field.name, schema.names)) for field in schema])
 
 
 def _arrow_type(name: str, pa: Any) -> Any:

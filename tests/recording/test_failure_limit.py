@@ -5,9 +5,9 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from metrics.failure_limit import FailureLimit, FailureLimitError, FailureWatch
-from metrics.records import RequestRow
-from metrics.timeline import Outcome
+from tokenswarm.metrics.timeline import Outcome
+from tokenswarm.recording.failure_limit import FailureLimit, FailureLimitError, FailureWatch
+from tokenswarm.recording.worker_report import RequestRow
 
 FAILED, CUT, OK = Outcome.HTTP_ERROR, Outcome.CUT, Outcome.OK
 
@@ -81,3 +81,11 @@ def test_the_reason_has_the_most_frequent_message_of_the_server() -> None:
 def test_what_is_no_limit_is_refused(text: str) -> None:
     with pytest.raises(FailureLimitError, match="100%:50"):
         FailureLimit.parse(text)
+
+
+def test_the_reason_says_once_that_connections_were_refused_and_what_to_do() -> None:
+    watch = FailureWatch(FailureLimit.parse("100%:2"))
+    reason = watch.reason_to_stop([row(Outcome.REFUSED, "no connection to 127.0.0.1:9: Connection refused")] * 2)
+    assert reason is not None
+    assert reason.count("refused") == 1
+    assert "--stop-after-failures off" in reason

@@ -1,4 +1,4 @@
-"""A file of checked frames: whatever is cut off or damaged, the whole frames before it are read."""
+"""A file of checked frames: whatever is cut off or damaged, the whole frames before and after it are read."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metrics.frames import MAGIC, FrameReader, FramesBusy, FrameWriter
+from tokenswarm.recording.frames import MAGIC, FrameReader, FramesBusy, FrameWriter
 
 FRAMES = [(1, b"first"), (2, b""), (3, b"x" * 300)]
 
@@ -45,7 +45,7 @@ def test_cut_anywhere_the_whole_frames_before_are_read_and_the_rest_is_counted(t
 
 
 @given(place=st.integers(0, 335), flip=st.integers(1, 255))
-def test_a_damaged_byte_ends_the_reading_where_it_is(
+def test_a_damaged_byte_loses_the_frame_that_it_is_in(
     tmp_path_factory: pytest.TempPathFactory, place: int, flip: int
 ) -> None:
     path = tmp_path_factory.mktemp("frames") / "frames"
@@ -53,10 +53,24 @@ def test_a_damaged_byte_ends_the_reading_where_it_is(
     damaged[place] ^= flip
     path.write_bytes(damaged)
     reader = FrameReader(path)
-    read = list(reader)
-    assert read == FRAMES[: len(read)]
-    assert len(read) < len(FRAMES)
-    assert reader.torn_bytes > 0
+    ends = (8, 22, 31, 340)
+    lost = next(number for number, end in enumerate(ends) if place < end)
+    assert list(reader) == [frame for number, frame in enumerate(FRAMES, start=1) if number != lost]
+    assert reader.torn_bytes == ends[lost] - (ends[lost - 1] if lost else 0)
+
+
+@pytest.mark.parametrize("filled", [b"\0", b"\xff", b"\x01"])
+@pytest.mark.parametrize("lost", [(1, 1), (1, 2), (3, 5), (1, 8), (7, 8)])
+def test_a_hole_loses_the_frames_that_it_covers(tmp_path: Path, filled: bytes, lost: tuple[int, int]) -> None:
+    """From the middle of one frame to the middle of another, as a damaged sector lies."""
+    frames = [(1 + number % 9, bytes([number + 20]) * 50) for number in range(8)]
+    damaged = bytearray(written(tmp_path / "frames", frames))
+    first, last = (len(MAGIC) + 59 * (number - 1) + 20 for number in lost)
+    damaged[first : last + 20] = filled * (last + 20 - first)
+    (tmp_path / "frames").write_bytes(damaged)
+    reader = FrameReader(tmp_path / "frames")
+    assert list(reader) == [*frames[: lost[0] - 1], *frames[lost[1] :]]
+    assert reader.torn_bytes == 59 * (lost[1] - lost[0] + 1)
 
 
 def test_a_file_that_is_being_written_is_not_read(tmp_path: Path) -> None:

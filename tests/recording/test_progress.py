@@ -6,40 +6,41 @@ from collections.abc import Callable
 
 import pytest
 
-from metrics.ledger import Ledger
-from metrics.objectives import Objectives
-from metrics.progress import Progress, ProgressMeter
-from metrics.recorder import Recorder
-from metrics.stage import Stage
-from metrics.timeline import Outcome, Timeline
+from tokenswarm.metrics.level import Arrivals, Level
+from tokenswarm.metrics.objectives import Objectives
+from tokenswarm.metrics.timeline import Outcome, Timeline
+from tokenswarm.recording.aggregator import Aggregator
+from tokenswarm.recording.live_series import RequestRates
+from tokenswarm.recording.progress import Progress, ProgressMeter
+from tokenswarm.recording.recorder import Recorder
 
 S = 1_000_000_000
 
 
 class Bench:
-    """A ledger, the recorder that feeds it and a meter that reads it; the level begins 10 s into the run."""
+    """A aggregator, the recorder that feeds it and a meter that reads it; the level begins 10 s into the run."""
 
-    def __init__(self, stage: Stage) -> None:
-        self.ledger = Ledger(Objectives())
+    def __init__(self, stage: Level) -> None:
+        self.aggregator = Aggregator(Objectives())
         self.recorder = Recorder(worker=0)
-        self.meter = ProgressMeter(stages=3)
-        self.ledger.begin_stage(stage, 10.0)
-        self.recorder.begin_stage(stage, 0, 10 * S)
+        self.meter = ProgressMeter(levels=3)
+        self.aggregator.begin_level(stage, 10.0)
+        self.recorder.begin_level(stage, 0, 10 * S)
 
     def read(self, now_s: float) -> Progress:
-        self.ledger.apply(self.recorder.take_report())
-        progress = self.meter.read(self.ledger, 6, now_s)
+        self.aggregator.apply(self.recorder.take_report())
+        progress = self.meter.read(self.aggregator, 6, now_s)
         assert progress is not None
         return progress
 
 
 @pytest.fixture
-def bench(stage: Callable[..., Stage]) -> Bench:
-    return Bench(stage(1, users=50, system_prompt="on", level_time_s=100.0))
+def bench(a_level: Callable[..., Level]) -> Bench:
+    return Bench(a_level(1, users=50, system_prompt="on", level_time_s=100.0))
 
 
 def test_there_is_no_progress_while_no_level_runs() -> None:
-    assert ProgressMeter(stages=1).read(Ledger(Objectives()), 0, 1.0) is None
+    assert ProgressMeter(levels=1).read(Aggregator(Objectives()), 0, 1.0) is None
 
 
 def test_progress_says_where_the_run_stands(bench: Bench) -> None:
@@ -47,13 +48,14 @@ def test_progress_says_where_the_run_stands(bench: Bench) -> None:
     progress = bench.read(11.0)
     assert progress == Progress(
         elapsed_s=11.0,
-        stage_index=1,
-        stages=3,
+        level_index=1,
+        levels=3,
         users=6,
         users_target=50,
         system_prompt="on",
         phase="ramp",
         tokens_per_s=None,
+        request_rates=RequestRates(None, 4 / 11.0, 0.0),
         ttft_p50_s=None,
         in_flight=4,
         failures=0,
@@ -69,11 +71,27 @@ def test_the_rate_is_of_the_events_since_the_last_progress(bench: Bench) -> None
     assert bench.read(25.0).tokens_per_s is None
 
 
+def test_request_rates_are_of_the_time_since_the_last_progress(timeline: Callable[..., Timeline]) -> None:
+    """Two requests a second are due from the level's beginning at 11.5 s on, to 14.5 s."""
+    arrivals = Arrivals("constant", ((0.0, 2.0),), 2.0)
+    bench = Bench(Level(0, "off", "2/s", level_time_s=3.0, arrivals=arrivals))
+    assert bench.read(11.5).request_rates == RequestRates(0.0, 0.0, 0.0)
+    bench.recorder.record(timeline((12.1,), sent_s=12.0))
+    bench.recorder.record(timeline((), sent_s=12.0, outcome=Outcome.REFUSED))
+    bench.recorder.in_flight = 2
+    assert bench.read(13.5).request_rates == RequestRates(2.0, 2.0, 0.5)
+    bench.recorder.in_flight = 0
+    for _ in range(2):
+        bench.recorder.record(timeline((14.0,), sent_s=13.0))
+    bench.aggregator.begin_level(Level(1, "off", "1/s", level_time_s=3.0, arrivals=arrivals), 15.0)
+    assert bench.read(17.5).request_rates == RequestRates((2 + 2) / 4.0, 0.0, 0.5)
+
+
 def test_an_event_counts_for_as_many_tokens_as_events_held_so_far(
     bench: Bench, timeline: Callable[..., Timeline]
 ) -> None:
     """One answer of 20 tokens in 4 events has ended; of the running ones only the events are known."""
-    bench.recorder.record(timeline((13.1, 13.2, 13.3, 13.4), sent_s=13.0, tokens=20, stage=1))
+    bench.recorder.record(timeline((13.1, 13.2, 13.3, 13.4), sent_s=13.0, tokens=20, level_index=1))
     bench.recorder.saw_output(4)
     bench.read(15.0)
     bench.recorder.saw_output(40)
@@ -84,15 +102,15 @@ def test_the_median_ttft_is_of_requests_of_the_last_half_minute(
     bench: Bench, timeline: Callable[..., Timeline]
 ) -> None:
     for ttft_s in (0.1, 0.2, 0.4):
-        bench.recorder.record(timeline((13.0 + ttft_s,), sent_s=13.0, stage=1))
+        bench.recorder.record(timeline((13.0 + ttft_s,), sent_s=13.0, level_index=1))
     assert bench.read(15.0).ttft_p50_s == 0.2
-    bench.recorder.record(timeline((39.0,), sent_s=38.0, stage=1))
+    bench.recorder.record(timeline((39.0,), sent_s=38.0, level_index=1))
     assert bench.read(38.9).ttft_p50_s == 0.2  # of four, the second
     assert bench.read(41.0).ttft_p50_s == 1.0  # the first window lies 30 s back
     assert bench.read(80.0).ttft_p50_s is None
 
 
 def test_failures_are_since_the_run_began(bench: Bench, timeline: Callable[..., Timeline]) -> None:
-    bench.recorder.record(timeline((), sent_s=13.0, outcome=Outcome.REFUSED, stage=1))
-    bench.recorder.record(timeline((13.5,), sent_s=13.0, outcome=Outcome.CUT, stage=1))
+    bench.recorder.record(timeline((), sent_s=13.0, outcome=Outcome.REFUSED, level_index=1))
+    bench.recorder.record(timeline((13.5,), sent_s=13.0, outcome=Outcome.CUT, level_index=1))
     assert [bench.read(now_s).failures for now_s in (15.0, 90.0)] == [1, 1]

@@ -6,21 +6,21 @@ from collections.abc import Callable
 
 import pytest
 
-from metrics.ledger import Ledger
-from metrics.objectives import Objectives
-from metrics.recorder import Recorder
-from metrics.records import MOST_ROWS, Report
-from metrics.stage import Phase, Stage
-from metrics.timeline import Outcome, Timeline
+from tokenswarm.metrics.level import Level, Phase
+from tokenswarm.metrics.objectives import Objectives
+from tokenswarm.metrics.timeline import Outcome, Timeline
+from tokenswarm.recording.aggregator import Aggregator
+from tokenswarm.recording.recorder import Recorder
+from tokenswarm.recording.worker_report import MOST_ROWS, Report
 
 S = 1_000_000_000
 
 
 @pytest.fixture
-def recorder(stage: Callable[..., Stage]) -> Recorder:
+def recorder(a_level: Callable[..., Level]) -> Recorder:
     """Worker 3, whose run began at 90 s and whose stage began at 100 s of its own clock."""
     recorder = Recorder(worker=3)
-    recorder.begin_stage(stage(), 90 * S, 100 * S)
+    recorder.begin_level(a_level(), 90 * S, 100 * S)
     return recorder
 
 
@@ -38,7 +38,7 @@ def test_a_row_is_told_in_the_runs_time_and_in_durations_from_the_sending(
             tokens=6,
         )
     )
-    assert (row.id, row.user, row.stage, row.phase, row.outcome) == ("3-1", "0.1", 0, "hold", "ok")
+    assert (row.id, row.user, row.level_index, row.phase, row.outcome) == ("3-1", "0.1", 0, "hold", "ok")
     assert (row.scheduled_ns, row.sent_ns, row.ended_ns) == (13 * S, 13 * S, 13 * S + 500_000_000)
     assert (row.connect_ns, row.headers_ns) == (3_000_000, 40_000_000)
     assert (row.ttft_ns, row.ttfvt_ns, row.e2e_ns, row.duration_ns) == (
@@ -48,7 +48,7 @@ def test_a_row_is_told_in_the_runs_time_and_in_durations_from_the_sending(
     assert (row.gap_max_ns, row.client_delay_max_ns, row.stamps) == (200_000_000, 70_000, "kernel")
     assert (row.reads, row.reads_with_kernel_time) == (3, 3)
     assert (row.output_tokens, row.output_events, row.output_arrivals) == (6, 3, 3)
-    assert row.tokens_by_part == {"hold": 6.0, "whole": 6.0}
+    assert row.tokens_by_scope == {"hold": 6.0, "whole": 6.0}
 
 
 def test_a_row_of_a_failure_leaves_open_what_did_not_happen(
@@ -57,7 +57,7 @@ def test_a_row_of_a_failure_leaves_open_what_did_not_happen(
     row = recorder.record(timeline((), sent_s=103.0, outcome=Outcome.REFUSED, status=None, error="refused"))
     undefined = (row.status, row.headers_ns, row.ttft_ns, row.tpot_ns, row.e2e_ns, row.duration_ns, row.gap_max_ns)
     assert undefined == (None,) * 7
-    assert (row.tokens_by_part, row.error) == ({}, "refused")
+    assert (row.tokens_by_scope, row.error) == ({}, "refused")
 
 
 def test_reports_are_numbered_and_hold_what_came_since_the_last(
@@ -70,7 +70,7 @@ def test_reports_are_numbered_and_hold_what_came_since_the_last(
     recorder.in_flight, recorder.output_events = 5, 77
     second, third = recorder.take_report(), recorder.take_report()
     assert [report.number for report in (first, second, third)] == [1, 2, 3]
-    assert [report.fired for report in (first, second, third)] == [2, 3, 3]
+    assert [report.ended for report in (first, second, third)] == [2, 3, 3]
     assert [[row.number for row in report.rows] for report in (first, second, third)] == [[1, 2], [3], []]
     assert (second.in_flight, second.output_events, second.worker) == (5, 77, 3)
     assert third.tokens_by_window == {}
@@ -92,14 +92,14 @@ def test_windows_are_counted_from_the_stages_own_beginning(
 
 
 def test_gaps_and_delays_belong_to_the_phase_that_the_request_was_sent_in(
-    recorder: Recorder, timeline: Callable[..., Timeline], stage: Callable[..., Stage]
+    recorder: Recorder, timeline: Callable[..., Timeline], a_level: Callable[..., Level]
 ) -> None:
     """Whenever its output came: of the first, two of three arrivals are in the hold."""
     recorder.record(timeline((101.5, 103.0, 103.5), sent_s=101.0))
     recorder.record(timeline((103.1, 103.2), sent_s=103.0))
     recorder.record(timeline((112.4, 112.5), sent_s=112.0))
-    recorder.begin_stage(stage(1), 90 * S, 200 * S)
-    recorder.record(timeline((203.1, 203.4), sent_s=203.0, stage=1))
+    recorder.begin_level(a_level(1), 90 * S, 200 * S)
+    recorder.record(timeline((203.1, 203.4), sent_s=203.0, level_index=1))
     report = recorder.take_report()
     assert {place: (histogram.count, histogram.sum) for place, histogram in report.gaps.items()} == {
         (0, Phase.RAMP): (2, pytest.approx(1.5 + 0.5)),
@@ -137,13 +137,13 @@ def test_gaps_are_told_of_requests_that_were_ok_and_delays_of_all(
 
 
 def test_a_request_belongs_to_the_stage_it_was_sent_in_even_when_the_next_has_begun(
-    recorder: Recorder, timeline: Callable[..., Timeline], stage: Callable[..., Stage]
+    recorder: Recorder, timeline: Callable[..., Timeline], a_level: Callable[..., Level]
 ) -> None:
-    recorder.begin_stage(stage(1), 90 * S, 120 * S)
-    assert recorder.current_stage is not None
-    assert recorder.current_stage.stage.stage == 1
+    recorder.begin_level(a_level(1), 90 * S, 120 * S)
+    assert recorder.current_level is not None
+    assert recorder.current_level.level.index == 1
     row = recorder.record(timeline((103.1, 121.0), sent_s=103.0))
-    assert (row.stage, row.phase, row.tokens_by_part) == (0, "hold", {"hold": 1.0, "whole": 1.0})
+    assert (row.level_index, row.phase, row.tokens_by_scope) == (0, "hold", {"hold": 1.0, "whole": 1.0})
 
 
 def test_a_request_that_cannot_be_entered_is_counted_and_has_no_row(
@@ -151,19 +151,19 @@ def test_a_request_that_cannot_be_entered_is_counted_and_has_no_row(
 ) -> None:
     """Whoever keeps the books then sees that one is missing."""
     with pytest.raises(KeyError):
-        recorder.record(timeline(stage=7))
+        recorder.record(timeline(level_index=7))
     with pytest.raises(TypeError):
         recorder.record(timeline((103.1,), sent_ns=None))
     told = recorder.take_report()
-    assert (told.fired, told.rows) == (2, [])
+    assert (told.ended, told.rows) == (2, [])
 
 
 def test_before_any_stage_nothing_shall_be_sent() -> None:
-    assert Recorder(worker=0).current_stage is None
+    assert Recorder(worker=0).current_level is None
 
 
 def test_no_report_is_too_large_for_a_master_however_long_the_servers_errors_are(
-    recorder: Recorder, timeline: Callable[..., Timeline], stage: Callable[..., Stage]
+    recorder: Recorder, timeline: Callable[..., Timeline], a_level: Callable[..., Level]
 ) -> None:
     failed = timeline(
         (), sent_s=103.0, outcome=Outcome.HTTP_ERROR, error="\U0001f4a7" * 500, finish_reason="\U0001f4a7" * 100
@@ -171,12 +171,12 @@ def test_no_report_is_too_large_for_a_master_however_long_the_servers_errors_are
     requests = 2 * MOST_ROWS + 1
     for _ in range(requests):
         recorder.record(failed)
-    ledger = Ledger(Objectives())
-    ledger.begin_stage(stage(), 0.0)
+    aggregator = Aggregator(Objectives())
+    aggregator.begin_level(a_level(), 0.0)
     sent = recorder.take_reports()
     for report in sent:
-        ledger.apply(Report.decode(report.encode()))
+        aggregator.apply(Report.decode(report.encode()))
     assert [report.number for report in sent] == [1, 2, 3]
-    assert [report.fired for report in sent] == [MOST_ROWS, 2 * MOST_ROWS, requests]
-    assert (ledger.recorded, ledger.fired) == (requests, requests)
+    assert [report.ended for report in sent] == [MOST_ROWS, 2 * MOST_ROWS, requests]
+    assert (aggregator.recorded, aggregator.ended) == (requests, requests)
     assert recorder.take_report().number == 4

@@ -10,19 +10,21 @@ from pathlib import Path
 
 import pytest
 
-from metrics.frames import MAGIC, FrameReader
-from metrics.recovery import RecoveryError, recover
-from metrics.run_log import RUN_LOG
-from tests.metrics.test_recording import (
+from tests.run_control.test_recording_hooks import (
     Bench,
     Greenlets,
-    MakeStage,
+    MakeLevel,
     MakeTimeline,
-    facts_of,
     rows_of,
     stand_ins,
     told_of,
 )
+from tokenswarm.metrics.level import LEAD_S, Arrivals, Level
+from tokenswarm.recording.frames import MAGIC, FrameReader
+from tokenswarm.recording.recovery import RecoveryError, recover
+from tokenswarm.run_folder.completeness import RUN_LOG
+from tokenswarm.run_folder.reader import ReportError as FolderError
+from tokenswarm.shapes.splits import Splits
 
 
 @pytest.fixture
@@ -71,21 +73,21 @@ def as_killed(bench: Bench, tmp_path: Path) -> Path:
 
 
 def test_a_recovered_run_has_the_figures_of_one_that_ended_there(
-    bench: Bench, request_at: MakeTimeline, stage: MakeStage, tmp_path: Path
+    bench: Bench, request_at: MakeTimeline, a_level: MakeLevel, tmp_path: Path
 ) -> None:
-    plan = (stage(0), stage(1, users=50, system_prompt="on"))
-    bench.recording.begin_run(facts_of(*plan))
+    plan = (a_level(0), a_level(1, users=50, system_prompt="on"))
+    bench.begin(*plan)
     send(bench, request_at(1.0))
     send(bench, request_at(3.0))
     tick(bench, 4)
-    bench.recording.server_found("http://gpu:8000/metrics", None, None)
-    bench.recording.take_server_values({"requests_running": 3.0}, 0)
+    bench.recording.server_log.server_found("http://gpu:8000/metrics", None, None)
+    bench.recording.server_log.take_server_values({"requests_running": 3.0}, 0)
     bench.at(14.0)
-    bench.recording.begin_stage(plan[1])
-    send(bench, request_at(17.0, stage=1, tokens=6))
+    bench.recording.begin_level(plan[1])
+    send(bench, request_at(17.0, level_index=1, tokens=6))
     bench.at(18.0)
     tick(bench, 1)
-    send(bench, request_at(17.5, stage=1))
+    send(bench, request_at(17.5, level_index=1))
     send(bench, None, ended=False)
     killed = as_killed(bench, tmp_path)
     assert told_of(killed, "run.json")["status"] == "running"
@@ -104,18 +106,35 @@ def test_a_recovered_run_has_the_figures_of_one_that_ended_there(
     for name in ("requests.csv", "server.csv"):
         assert (killed / name).read_text() == (bench.folder / name).read_text()
     histograms = rows_of(killed, "histograms.csv")
-    assert [row for row in histograms if row["part"] == "whole"] == [
-        row for row in rows_of(bench.folder, "histograms.csv") if row["part"] == "whole"
+    assert [row for row in histograms if row["scope"] == "whole"] == [
+        row for row in rows_of(bench.folder, "histograms.csv") if row["scope"] == "whole"
     ]
-    assert recovered["books"] == {"fired": 4, "recorded": 4, "rows": 4, "balanced": False, "unaccounted": 1}
+    assert recovered["accounting"] == {"ended": 4, "recorded": 4, "rows": 4, "complete": False, "unaccounted": 1}
     tokens = sum(float(row["output_tokens"]) for row in rows_of(killed, "windows.csv"))
     assert tokens == pytest.approx(4 + 4 + 6 + 4)
 
 
-def test_cut_off_anywhere_a_run_is_recovered_as_far_as_its_log_is_whole(
-    bench: Bench, request_at: MakeTimeline, stage: MakeStage, tmp_path: Path
+def test_what_a_worker_owed_of_an_open_loop_is_recovered(
+    bench: Bench, request_at: MakeTimeline, tmp_path: Path
 ) -> None:
-    bench.recording.begin_run(facts_of(stage()))
+    """Of one request a second, worker 1 owed the second and the fourth; from the fifth on, worker 0 has all."""
+    bench.begin(Level(0, "off", "1/s", level_time_s=60.0, arrivals=Arrivals("constant", ((0.0, 1.0),), 1.0)))
+    run = bench.recording.controller.run
+    assert run is not None
+    run.take_splits(0, Splits.among([0, 1]).followed_by(4, [0]))
+    for second in (0.0, 2.0, 4.0):
+        send(bench, request_at(LEAD_S + second))
+    tick(bench, 8)
+    killed = as_killed(bench, tmp_path)
+    recover(killed)
+    (level,) = told_of(killed, "summary.json")["levels"]
+    assert level["open_loop"]["not_sent_by_workers"] == [{"worker": 1, "requests": 2, "from_s": 1.0, "until_s": 3.0}]
+
+
+def test_cut_off_anywhere_a_run_is_recovered_as_far_as_its_log_is_whole(
+    bench: Bench, request_at: MakeTimeline, a_level: MakeLevel, tmp_path: Path
+) -> None:
+    bench.begin(a_level())
     for second in range(1, 4):
         send(bench, request_at(float(second)))
         tick(bench, 1)
@@ -139,8 +158,67 @@ def test_cut_off_anywhere_a_run_is_recovered_as_far_as_its_log_is_whole(
         recover(killed)
 
 
-def test_a_run_that_goes_on_is_not_touched(bench: Bench, request_at: MakeTimeline, stage: MakeStage) -> None:
-    bench.recording.begin_run(facts_of(stage()))
+def reason_of(folder: Path) -> str:
+    return "; ".join(told_of(folder, "summary.json")["validity"]["reasons"])
+
+
+def killed_run(bench: Bench, request_at: MakeTimeline, a_level: MakeLevel, tmp_path: Path) -> Path:
+    """Of two levels with three requests each, of which one is in each report."""
+    plan = (a_level(0), a_level(1, users=50))
+    bench.begin(*plan)
+    for level in plan:
+        if level.index:
+            bench.at(14.0)
+            bench.recording.begin_level(level)
+        for second in range(1, 4):
+            send(bench, request_at(14.0 * level.index + second, level_index=level.index))
+            tick(bench, 1)
+    return as_killed(bench, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("spools", [True, False])
+def test_damaged_anywhere_a_run_is_recovered_but_for_what_was_there(
+    bench: Bench, request_at: MakeTimeline, a_level: MakeLevel, tmp_path: Path, spools: bool
+) -> None:
+    killed = killed_run(bench, request_at, a_level, tmp_path)
+    log = killed / "spool" / RUN_LOG
+    whole = log.read_bytes()
+    if not spools:
+        for spool in log.parent.glob("worker-*"):
+            spool.unlink()
+    for place in range(0, len(whole), len(whole) // 60):
+        damaged = bytearray(whole)
+        damaged[place] ^= 0x5A
+        log.write_bytes(damaged)
+        recovery = recover(killed)
+        assert recovery.torn_bytes > 0
+        assert recovery.requests >= (6 if spools else 5)
+        assert len(rows_of(killed, "requests.csv")) == recovery.requests
+        numbers = [row["id"] for row in rows_of(killed, "requests.csv")]
+        assert len(set(numbers)) == len(numbers)
+        assert f"{recovery.torn_bytes:,} bytes of the spools were cut short or damaged" in reason_of(killed)
+
+
+def test_a_lost_report_is_counted_where_no_spool_has_it(
+    bench: Bench, request_at: MakeTimeline, a_level: MakeLevel, tmp_path: Path
+) -> None:
+    killed = killed_run(bench, request_at, a_level, tmp_path)
+    log = killed / "spool" / RUN_LOG
+    for spool in log.parent.glob("worker-*"):
+        spool.unlink()
+    content = log.read_bytes()
+    second = [payload for kind, payload in FrameReader(log) if kind == 3][1]
+    log.write_bytes(content.replace(second, bytes(len(second))))
+    recovery = recover(killed)
+    assert (recovery.requests, recovery.lost) == (5, 1)
+    books = told_of(killed, "summary.json")["accounting"]
+    assert (books["ended"], books["recorded"], books["complete"]) == (6, 5, False)
+    assert "1 requests that had ended are lost" in reason_of(killed)
+
+
+def test_a_run_that_goes_on_is_not_touched(bench: Bench, request_at: MakeTimeline, a_level: MakeLevel) -> None:
+    bench.begin(a_level())
     send(bench, request_at(1.0))
     before = {path.name: path.read_bytes() for path in bench.folder.iterdir() if path.is_file()}
     with pytest.raises(RecoveryError, match="is still being written"):
@@ -148,8 +226,10 @@ def test_a_run_that_goes_on_is_not_touched(bench: Bench, request_at: MakeTimelin
     assert {path.name: path.read_bytes() for path in bench.folder.iterdir() if path.is_file()} == before
 
 
-def test_a_run_that_ended_by_itself_needs_no_recovery(bench: Bench, request_at: MakeTimeline, stage: MakeStage) -> None:
-    bench.recording.begin_run(facts_of(stage()))
+def test_a_run_that_ended_by_itself_needs_no_recovery(
+    bench: Bench, request_at: MakeTimeline, a_level: MakeLevel
+) -> None:
+    bench.begin(a_level())
     send(bench, request_at(1.0))
     bench.recording.end_plan()
     bench.stop()
@@ -158,12 +238,12 @@ def test_a_run_that_ended_by_itself_needs_no_recovery(bench: Bench, request_at: 
     assert told_of(bench.folder, "run.json")["status"] == "finished"
 
 
-def test_without_a_spool_nothing_is_recovered(tmp_path: Path, greenlets: Greenlets, stage: MakeStage) -> None:
+def test_without_a_spool_nothing_is_recovered(tmp_path: Path, greenlets: Greenlets, a_level: MakeLevel) -> None:
     bench = Bench(tmp_path / "results", greenlets, spool_folder="off")
-    bench.recording.begin_run(facts_of(stage()))
+    bench.begin(a_level())
     with pytest.raises(RecoveryError, match="has no spool to recover from"):
         recover(as_killed(bench, tmp_path))
-    with pytest.raises(RecoveryError, match="There is no folder"):
+    with pytest.raises(FolderError, match="There is no folder"):
         recover(tmp_path / "nowhere")
     with pytest.raises(RecoveryError, match="is not a folder"):
         recover(bench.folder, [tmp_path / "nowhere"])
@@ -171,10 +251,10 @@ def test_without_a_spool_nothing_is_recovered(tmp_path: Path, greenlets: Greenle
 
 
 def test_spools_in_a_folder_of_their_own_are_found_and_removed(
-    tmp_path: Path, greenlets: Greenlets, request_at: MakeTimeline, stage: MakeStage
+    tmp_path: Path, greenlets: Greenlets, request_at: MakeTimeline, a_level: MakeLevel
 ) -> None:
     bench = Bench(tmp_path / "results", greenlets, spool_folder=str(tmp_path / "spools"))
-    bench.recording.begin_run(facts_of(stage()))
+    bench.begin(a_level())
     send(bench, request_at(1.0))
     tick(bench, 1)
     (place,) = (tmp_path / "spools").iterdir()
@@ -190,10 +270,10 @@ def test_spools_in_a_folder_of_their_own_are_found_and_removed(
 
 
 def test_spools_in_the_folder_of_the_results_are_found_and_removed_and_the_results_stay(
-    tmp_path: Path, greenlets: Greenlets, request_at: MakeTimeline, stage: MakeStage
+    tmp_path: Path, greenlets: Greenlets, request_at: MakeTimeline, a_level: MakeLevel
 ) -> None:
     bench = Bench(tmp_path / "results", greenlets, spool_folder=str(tmp_path / "results"))
-    bench.recording.begin_run(facts_of(stage()))
+    bench.begin(a_level())
     send(bench, request_at(1.0))
     folder, place = sorted((tmp_path / "results").iterdir())
     shutil.copytree(place, tmp_path / "copy")
@@ -207,9 +287,9 @@ def test_spools_in_the_folder_of_the_results_are_found_and_removed_and_the_resul
 
 
 def test_rows_hold_what_csv_must_quote(
-    bench: Bench, request_at: MakeTimeline, stage: MakeStage, tmp_path: Path
+    bench: Bench, request_at: MakeTimeline, a_level: MakeLevel, tmp_path: Path
 ) -> None:
-    bench.recording.begin_run(facts_of(stage()))
+    bench.begin(a_level())
     send(bench, request_at(1.0, finish_reason='a "quoted",\nreason'))
     killed = as_killed(bench, tmp_path)
     recover(killed)

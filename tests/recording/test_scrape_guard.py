@@ -7,7 +7,7 @@ import urllib.request
 
 import pytest
 
-from metrics.prometheus import LiveRun, serve
+from tokenswarm.recording.prometheus import LiveRun, serve
 
 LOCAL = {"Host": "localhost:9646"}
 

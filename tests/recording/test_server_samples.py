@@ -6,11 +6,12 @@ from collections.abc import Callable
 
 import pytest
 
-from metrics.ledger import Ledger, LevelBooks
-from metrics.server import ServerBooks, ServerFigures, ServerSample, server_figures
-from metrics.stage import Part, Stage
-from metrics.summary import level_summary
-from metrics.summary_csv import summary_rows
+from tokenswarm.metrics.level import Level, Scope
+from tokenswarm.recording.aggregator import Aggregator, LevelStats
+from tokenswarm.recording.server_samples import ServerSample, ServerSamples, server_figures
+from tokenswarm.recording.summary import level_summary
+from tokenswarm.run_folder.schema import ServerFigures
+from tokenswarm.run_folder.summary_csv import summary_rows
 
 SAMPLES = [
     ServerSample(0.0, 0, {"requests_running": 0, "output_tokens_total": 1000, "ttft_seconds_sum": 9.0}),
@@ -64,28 +65,38 @@ def test_one_look_gives_no_rate_and_none_gives_nothing() -> None:
     assert server_figures(SAMPLES, 100.0, 200.0) is None
 
 
-def test_a_look_is_due_every_five_seconds_and_where_a_part_begins(stage: Callable[..., Stage]) -> None:
+def test_a_look_is_due_five_times_a_hold_and_where_a_part_begins(a_level: Callable[..., Level]) -> None:
     """Ramp to 2 s, hold to 12 s."""
-    books = ServerBooks()
-    first, second = LevelBooks(stage(0), 0.0), LevelBooks(stage(1), 13.0)
+    books = ServerSamples()
+    first, second = LevelStats(a_level(0), 0.0), LevelStats(a_level(1), 13.0)
     looked = []
     for tenth in range(200):
         now_s = tenth / 10
         if books.is_due(first if now_s < 13 else second, now_s):
             books.tried(now_s)
             looked.append(now_s)
-    assert looked == [0.0, 2.0, 7.0, 12.0, 13.0, 15.0]
+    assert looked == [0.0, 2.0, 4.0, 6.0, 8.0, 10.0, 12.0, 13.0, 15.0, 17.0, 19.0]
+
+
+def test_a_long_drain_of_a_short_level_is_looked_at_every_five_seconds(a_level: Callable[..., Level]) -> None:
+    samples, level = ServerSamples(), LevelStats(a_level(0), 0.0)
+    looked = []
+    for now_s in range(12, 40):
+        if samples.is_due(level, now_s):
+            samples.tried(now_s)
+            looked.append(now_s)
+    assert looked == [12, 17, 22, 27, 32, 37]
 
 
 def test_the_summary_has_them_by_part_and_the_table_of_it_always_the_same_columns(
-    books: Callable[..., Ledger], timeline: Callable[..., object]
+    books: Callable[..., Aggregator], timeline: Callable[..., object]
 ) -> None:
-    ledger = books([timeline()])
-    told = ServerBooks()
+    aggregator = books([timeline()])
+    told = ServerSamples()
     for sample in SAMPLES:
         told.add(sample, 0)
-    with_server = level_summary(ledger.levels[0], 99.0, ledger.objectives, told)
-    without = level_summary(ledger.levels[0], 99.0, ledger.objectives)
+    with_server = level_summary(aggregator.levels[0], 99.0, aggregator.objectives, told)
+    without = level_summary(aggregator.levels[0], 99.0, aggregator.objectives)
     assert with_server.hold.server is not None and with_server.whole.server is not None
     assert with_server.hold.server.requests_running_mean == 9.0
     assert with_server.whole.server.requests_running_mean == 6.0
@@ -96,7 +107,7 @@ def test_the_summary_has_them_by_part_and_the_table_of_it_always_the_same_column
 
 
 def test_a_look_that_told_nothing_is_counted_and_what_was_known_is_no_longer_told() -> None:
-    books = ServerBooks("http://gpu/metrics")
+    books = ServerSamples("http://gpu/metrics")
     books.add(SAMPLES[0], 0)
     books.add(ServerSample(5.0, 0, {}), 1)
     assert books.latest == {}
@@ -107,4 +118,4 @@ def test_a_look_that_told_nothing_is_counted_and_what_was_known_is_no_longer_tol
         "failures": 1,
         "note": None,
     }
-    assert books.figures(LevelBooks(Stage(0, "off", "1", 1, 0.0), 0.0), Part.WHOLE, 5.0) is not None
+    assert books.figures(LevelStats(Level(0, "off", "1", 1, 0.0), 0.0), Scope.WHOLE, 5.0) is not None

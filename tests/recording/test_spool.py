@@ -8,34 +8,34 @@ from pathlib import Path
 
 import pytest
 
-from metrics.ended import LocustCount
-from metrics.ledger import Ledger
-from metrics.objectives import Objectives
-from metrics.options import RecordingOptions
-from metrics.recorder import Recorder
-from metrics.records import Report
-from metrics.spool import Spool, SpooledWorker, read_spools
-from metrics.spool_place import worker_spool_folder
-from metrics.stage import Part, Stage
-from metrics.timeline import Outcome, Timeline
-from tests.metrics.test_recording import options
+from tests.run_control.test_recording_hooks import options
+from tokenswarm.metrics.level import Level, Scope
+from tokenswarm.metrics.objectives import Objectives
+from tokenswarm.metrics.timeline import Outcome, Timeline
+from tokenswarm.recording.aggregator import Aggregator
+from tokenswarm.recording.ended_requests import LocustCount
+from tokenswarm.recording.recorder import Recorder
+from tokenswarm.recording.recording_options import RecordingOptions
+from tokenswarm.recording.spool import Spool, SpooledWorker, read_spools
+from tokenswarm.recording.spool_place import worker_spool_folder
+from tokenswarm.recording.worker_report import Report
 
 RUN = 7
 S = 1_000_000_000
 COUNT = LocustCount("CHAT", "no system prompt", 12.5, 100)
 MakeTimeline = Callable[..., Timeline]
-MakeStage = Callable[..., Stage]
+MakeLevel = Callable[..., Level]
 
 
 class Worker:
     """A recorder with a spool; `errors` are the spool's."""
 
-    def __init__(self, folder: Path, timeline: MakeTimeline, stage: Stage, number: int = 3) -> None:
+    def __init__(self, folder: Path, timeline: MakeTimeline, stage: Level, number: int = 3) -> None:
         self.folder, self._timeline = folder, timeline
         self.errors: list[str] = []
         self.spool = Spool(folder, RUN, number, self.errors.append)
         self.recorder = Recorder(number, self.spool)
-        self.recorder.begin_stage(stage, 0, 0)
+        self.recorder.begin_level(stage, 0, 0)
         self.now_s = 0.0
 
     def request(self, tokens: int = 4, **changes: object) -> None:
@@ -58,28 +58,28 @@ class Worker:
 
 
 @pytest.fixture
-def worker(tmp_path: Path, timeline: MakeTimeline, stage: MakeStage) -> Worker:
-    return Worker(tmp_path / "spool", timeline, stage(level_time_s=None))
+def worker(tmp_path: Path, timeline: MakeTimeline, a_level: MakeLevel) -> Worker:
+    return Worker(tmp_path / "spool", timeline, a_level(level_time_s=None))
 
 
-def ledger_of(reports: list[Report], stage: Stage) -> Ledger:
-    ledger = Ledger(Objectives(), 0.0)
-    ledger.begin_stage(stage, 0.0)
+def aggregator_of(reports: list[Report], stage: Level) -> Aggregator:
+    aggregator = Aggregator(Objectives(), 0.0)
+    aggregator.begin_level(stage, 0.0)
     for report in reports:
-        assert ledger.apply(Report.decode(report.encode()))
-    return ledger
+        assert aggregator.apply(Report.decode(report.encode()))
+    return aggregator
 
 
-def figures(ledger: Ledger) -> object:
-    whole = ledger.levels[0].parts[Part.WHOLE]
+def figures(aggregator: Aggregator) -> object:
+    whole = aggregator.levels[0].scopes[Scope.WHOLE]
     histograms = (whole.ttft_s, whole.gap_s, whole.e2e_s, whole.client_delay_s, whole.loop_lag_s)
     encoded = [histogram.encode() for histogram in histograms]
-    windows = {place: (window.requests_ended, window.output_tokens) for place, window in ledger.windows.items()}
-    users = ledger.levels[0].user_seconds
-    return ledger.recorded, ledger.fired, ledger.in_flight, whole.outcomes, encoded, windows, users
+    windows = {place: (window.requests_ended, window.output_tokens) for place, window in aggregator.windows.items()}
+    users = aggregator.levels[0].user_seconds
+    return aggregator.recorded, aggregator.ended, aggregator.in_flight, whole.outcomes, encoded, windows, users
 
 
-def test_reports_read_back_make_the_same_statistics(worker: Worker, stage: MakeStage) -> None:
+def test_reports_read_back_make_the_same_statistics(worker: Worker, a_level: MakeLevel) -> None:
     taken = []
     for number in range(5):
         worker.request(tokens=3 + number)
@@ -87,13 +87,28 @@ def test_reports_read_back_make_the_same_statistics(worker: Worker, stage: MakeS
         taken.append(worker.report())
     left = worker.killed()
     assert [spooled.report.number for spooled in left.reports] == [1, 2, 3, 4, 5]
-    plan = stage(level_time_s=None)
-    assert figures(ledger_of([spooled.report for spooled in left.reports], plan)) == figures(ledger_of(taken, plan))
+    plan = a_level(level_time_s=None)
+    assert figures(aggregator_of([spooled.report for spooled in left.reports], plan)) == figures(
+        aggregator_of(taken, plan)
+    )
     assert [spooled.in_locust for spooled in left.reports] == [[COUNT, COUNT]] * 5
     assert (left.unended, left.torn_bytes) == (0, 0)
 
 
-def test_what_ended_after_the_last_report_is_a_report_more(worker: Worker, stage: MakeStage) -> None:
+def test_the_arrivals_that_were_begun_are_known_of_a_killed_worker(worker: Worker, a_level: MakeLevel) -> None:
+    """It has begun all of its own before the one that is named."""
+    worker.recorder.request_began(0, 3)
+    first = worker.report()
+    assert Report.decode(first.encode()).arrivals_begun == {0: 4}
+    worker.recorder.request_began(0, 6)
+    worker.recorder.request_began(0, 9)
+    left = worker.killed()
+    assert [spooled.report.arrivals_begun for spooled in left.reports] == [{0: 4}, {0: 10}]
+    reports = [first, left.reports[1].report]
+    assert aggregator_of(reports, a_level(level_time_s=None)).levels[0].arrivals_begun == {3: 10}
+
+
+def test_what_ended_after_the_last_report_is_a_report_more(worker: Worker, a_level: MakeLevel) -> None:
     worker.request()
     first = worker.report()
     worker.request()
@@ -103,12 +118,12 @@ def test_what_ended_after_the_last_report_is_a_report_more(worker: Worker, stage
     worker.recorder.request_ended(recorded=False)
     left = worker.killed()
     (spooled,) = left.after(1)
-    assert (spooled.report.number, spooled.report.fired, spooled.report.in_flight) == (2, 2, 2)
+    assert (spooled.report.number, spooled.report.ended, spooled.report.in_flight) == (2, 2, 2)
     assert left.unended == 2
-    ledger = ledger_of([first, spooled.report], stage(level_time_s=None))
-    assert (ledger.recorded, ledger.fired, ledger.in_flight) == (2, 2, 2)
-    assert not ledger.apply(spooled.report)
-    assert ledger.recorded == 2
+    aggregator = aggregator_of([first, spooled.report], a_level(level_time_s=None))
+    assert (aggregator.recorded, aggregator.ended, aggregator.in_flight) == (2, 2, 2)
+    assert not aggregator.apply(spooled.report)
+    assert aggregator.recorded == 2
 
 
 def test_a_torn_last_frame_loses_its_request_alone(worker: Worker) -> None:
@@ -124,7 +139,38 @@ def test_a_torn_last_frame_loses_its_request_alone(worker: Worker) -> None:
     assert left.unended == 1
 
 
-def test_what_is_acknowledged_is_deleted_and_the_rest_still_follows(worker: Worker, stage: MakeStage) -> None:
+@pytest.mark.slow
+@pytest.mark.parametrize("known", range(6))
+def test_damage_anywhere_counts_no_request_twice_and_loses_few(worker: Worker, a_level: MakeLevel, known: int) -> None:
+    """known: how many reports the master has got."""
+    taken = []
+    for _ in range(5):
+        worker.request()
+        worker.request()
+        taken.append(worker.report())
+    worker.request()
+    worker.spool.close()
+    (path,) = worker.folder.iterdir()
+    whole = path.read_bytes()
+    plan = a_level(level_time_s=None)
+    for place in range(0, len(whole) - 40, 37):
+        damaged = bytearray(whole)
+        damaged[place : place + 40] = b"\xff" * 40
+        path.write_bytes(damaged)
+        (left,) = read_spools(worker.folder, RUN)
+        aggregator = aggregator_of(taken[:known], plan)
+        rows = {row.number for report in taken[:known] for row in report.rows}
+        for spooled in left.after(known):
+            aggregator.skip_to(spooled.report.worker, spooled.report.number)
+            assert aggregator.apply(spooled.report)
+            assert not rows & {row.number for row in spooled.report.rows}
+            rows |= {row.number for row in spooled.report.rows}
+        assert left.torn_bytes > 0
+        assert 11 - len(rows) <= 2
+        assert aggregator.recorded == len(rows)
+
+
+def test_what_is_acknowledged_is_deleted_and_the_rest_still_follows(worker: Worker, a_level: MakeLevel) -> None:
     reports = []
     for _ in range(60):
         for _ in range(10):
@@ -137,17 +183,17 @@ def test_what_is_acknowledged_is_deleted_and_the_rest_still_follows(worker: Work
     left = worker.killed()
     missing = [spooled.report for spooled in left.after(58)]
     assert [report.number for report in missing] == [59, 60, 61]
-    ledger = ledger_of([*reports[:58], *missing], stage(level_time_s=None))
-    assert (ledger.recorded, ledger.fired) == (601, 601)
+    aggregator = aggregator_of([*reports[:58], *missing], a_level(level_time_s=None))
+    assert (aggregator.recorded, aggregator.ended) == (601, 601)
 
 
 def test_spools_of_other_runs_and_other_files_are_left_out(
-    worker: Worker, timeline: MakeTimeline, stage: MakeStage
+    worker: Worker, timeline: MakeTimeline, a_level: MakeLevel
 ) -> None:
     worker.request()
     (worker.folder / "worker-9-abc.000000000.spool").write_bytes(b"anything")
     (worker.folder / "notes.txt").write_text("mine")
-    other = Worker(worker.folder, timeline, stage(level_time_s=None), number=4)
+    other = Worker(worker.folder, timeline, a_level(level_time_s=None), number=4)
     other.spool.close()
     worker.spool.close()
     assert sorted(left.worker for left in read_spools(worker.folder, RUN)) == [3, 4]

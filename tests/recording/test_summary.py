@@ -9,38 +9,45 @@ from typing import Any
 import msgspec
 import pytest
 
-from metrics.health import ErrorSpread, SelfCheck
-from metrics.ledger import Ledger
-from metrics.objectives import Objectives
-from metrics.records import Report
-from metrics.roster import Happening, WorkerEvent
-from metrics.server import ServerFigures
-from metrics.stage import Stage
-from metrics.summary import (
-    Books,
+from tests.run_fixtures import issues_of, kinds_of
+from tokenswarm.metrics.client_health import ErrorSpread, SelfCheck
+from tokenswarm.metrics.level import Level
+from tokenswarm.metrics.objectives import Objectives
+from tokenswarm.metrics.timeline import Outcome, Timeline
+from tokenswarm.metrics.token_counts import TokenSource
+from tokenswarm.recording.aggregator import Aggregator
+from tokenswarm.recording.server_samples import ServerSamples
+from tokenswarm.recording.summary import capacities, level_summary, worker_summaries
+from tokenswarm.recording.validity import validity_issues
+from tokenswarm.recording.worker_report import Report
+from tokenswarm.run_folder.load_audit import LoadAudit
+from tokenswarm.run_folder.open_loop_figures import OpenLoopFigures
+from tokenswarm.run_folder.schema import (
     Capacity,
     Figures,
+    IssueKind,
     LevelSummary,
+    RequestAccounting,
+    ServerFigures,
+    Status,
     Summary,
     Validity,
-    capacities,
-    level_summary,
-    reasons_to_suspect,
-    worker_summaries,
+    WorkerEvent,
+    WorkerEventKind,
 )
-from metrics.summary_csv import summary_rows
-from metrics.timeline import Outcome, Timeline, TokenSource
+from tokenswarm.run_folder.summary_csv import summary_rows
+from tokenswarm.run_folder.warm_up_summary import WarmUpSummary
 
-MakeBooks = Callable[..., Ledger]
+MakeBooks = Callable[..., Aggregator]
 MakeTimeline = Callable[..., Timeline]
 
 
-def summed_up(ledger: Ledger) -> LevelSummary:
-    return level_summary(ledger.levels[0], 999.0, ledger.objectives)
+def summed_up(aggregator: Aggregator) -> LevelSummary:
+    return level_summary(aggregator.levels[0], 999.0, aggregator.objectives)
 
 
 @pytest.fixture
-def busy(books: MakeBooks, timeline: MakeTimeline) -> Ledger:
+def busy(books: MakeBooks, timeline: MakeTimeline) -> Aggregator:
     """A hold of 10 s in a level of 12 s. Good: 30 tokens. Slow: 20 tokens, all in the hold. Failed: 10 tokens. Cut: 8
     tokens, half of them in the drain. In the ramp: 4 tokens, one of which came in the hold."""
     return books(
@@ -55,7 +62,7 @@ def busy(books: MakeBooks, timeline: MakeTimeline) -> Ledger:
     )
 
 
-def test_rates_are_amounts_over_the_parts_seconds(busy: Ledger) -> None:
+def test_rates_are_amounts_over_the_parts_seconds(busy: Aggregator) -> None:
     level = summed_up(busy)
     assert (level.hold.seconds, level.whole.seconds) == (10.0, 12.0)
     assert (level.hold.requests, level.whole.requests) == (4, 5)
@@ -65,20 +72,20 @@ def test_rates_are_amounts_over_the_parts_seconds(busy: Ledger) -> None:
     assert (level.hold.request_rate, level.whole.request_rate) == (pytest.approx(0.2), pytest.approx(3 / 12))
 
 
-def test_outcomes_and_failures_are_counted_and_a_cut_is_none(busy: Ledger) -> None:
+def test_outcomes_and_failures_are_counted_and_a_cut_is_none(busy: Aggregator) -> None:
     hold = summed_up(busy).hold
     assert (hold.outcomes, hold.failures) == ({"ok": 2, "truncated": 1, "cut": 1}, 1)
     assert hold.output_tokens_sources == {"usage": 2}
 
 
-def test_goodput_is_of_all_requests_sent_failures_included(busy: Ledger) -> None:
+def test_goodput_is_of_all_requests_sent_failures_included(busy: Aggregator) -> None:
     hold = summed_up(busy).hold
     assert hold.goodput is not None
     assert (hold.goodput.requests_per_s, hold.goodput.fraction) == (0.1, 0.25)
 
 
 def test_tokens_within_objectives_are_those_that_arrived_in_the_part(
-    busy: Ledger, books: MakeBooks, timeline: MakeTimeline
+    busy: Aggregator, books: MakeBooks, timeline: MakeTimeline
 ) -> None:
     """One of the ramp's request too; of a stream that ends in the drain, what came before it: never more than the token
     rate of the same hold."""
@@ -92,10 +99,10 @@ def test_without_objectives_there_is_no_goodput(books: MakeBooks, timeline: Make
 
 
 def test_a_part_without_length_has_no_rates(
-    books: MakeBooks, timeline: MakeTimeline, stage: Callable[..., Stage]
+    books: MakeBooks, timeline: MakeTimeline, a_level: Callable[..., Level]
 ) -> None:
-    ledger = books([timeline(sent_s=0.5)], slo="ttft=1s", stage=stage(ramp_s=2.0, level_time_s=1.0))
-    hold = summed_up(ledger).hold
+    aggregator = books([timeline(sent_s=0.5)], slo="ttft=1s", level=a_level(ramp_s=2.0, level_time_s=1.0))
+    hold = summed_up(aggregator).hold
     assert (hold.seconds, hold.token_rate, hold.good_token_rate, hold.request_rate, hold.goodput) == (
         *(0.0, None, None, None, None),
     )
@@ -109,7 +116,7 @@ def test_a_hold_without_requests_has_rates_of_nothing_and_no_fraction(books: Mak
     assert (hold.ttft_s.count, hold.ttft_s.mean, hold.ttft_s.p50) == (0, None, None)
 
 
-def test_distributions_are_in_seconds_and_tokens_a_second(busy: Ledger) -> None:
+def test_distributions_are_in_seconds_and_tokens_a_second(busy: Aggregator) -> None:
     hold = summed_up(busy).hold
     assert (hold.ttft_s.count, hold.ttft_s.mean) == (2, pytest.approx(0.3))
     assert (hold.ttft_s.min, hold.ttft_s.max) == (pytest.approx(0.1, rel=5e-4), pytest.approx(0.5, rel=5e-4))
@@ -119,20 +126,19 @@ def test_distributions_are_in_seconds_and_tokens_a_second(busy: Ledger) -> None:
     assert (hold.gap_s.count, hold.gap_s.mean) == (3, pytest.approx(0.1))
 
 
-def test_a_level_tells_what_it_was_and_whether_it_lasted(busy: Ledger) -> None:
+def test_a_level_tells_what_it_was_and_whether_it_lasted(busy: Aggregator) -> None:
     level = summed_up(busy)
-    assert (level.stage, level.system_prompt, level.level, level.users, level.complete) == (0, "off", "10", 10, True)
+    assert (level.index, level.system_prompt, level.level, level.users, level.complete) == (0, "off", "10", 10, True)
 
 
 def test_a_run_stamped_by_the_kernel_with_one_token_source_is_valid(books: MakeBooks, timeline: MakeTimeline) -> None:
-    assert reasons_to_suspect(books([timeline(), timeline()])) == []
+    assert kinds_of(books([timeline(), timeline()])) == []
 
 
 def test_figures_without_any_kernel_time_are_suspect(books: MakeBooks, timeline: MakeTimeline) -> None:
-    assert reasons_to_suspect(books([timeline(kernel=False)])) == [
-        "10 users without system prompt: 4 of 4 reads without the kernel's receive time, "
-        "so that the client's own delay is not known"
-    ]
+    (issue,) = issues_of(books([timeline(kernel=False)]))
+    assert (issue.kind, issue.level) == (IssueKind.UNKNOWN_CLIENT_DELAY, 0)
+    assert issue.values == {"reads_without_kernel_time": 4, "reads": 4}
 
 
 def test_a_delay_that_reaches_into_the_results_is_a_reason_where_not_all_times_are_the_kernels(
@@ -142,33 +148,39 @@ def test_a_delay_that_reaches_into_the_results_is_a_reason_where_not_all_times_a
     partly = {"kernel_stamps": 3}
     at_4_ms = books([timeline(delays_ns=[1_000, 1_000, 4_000_000], **partly)])
     at_6_ms = books([timeline(delays_ns=[1_000, 1_000, 6_000_000], **partly)])
-    assert reasons_to_suspect(at_4_ms) == []
-    assert reasons_to_suspect(at_6_ms) == [
-        f"10 users without system prompt: 1 of 4 reads without the kernel's receive time, and the client's own delay "
-        f"(p99 6.0 ms) is more than 5% of the median {figure} (100.0 ms)"
-        for figure in ("TTFT", "gap")
-    ]
+    assert kinds_of(at_4_ms) == []
+    issues = issues_of(at_6_ms)
+    assert [issue.kind for issue in issues] == [IssueKind.CLIENT_DELAY] * 2  # of TTFT and of gaps
+    for issue in issues:
+        assert issue.values == {
+            "reads_without_kernel_time": 1,
+            "reads": 4,
+            "delay_p99_s": pytest.approx(0.006, rel=0.001),
+            "median_s": pytest.approx(0.1, rel=0.001),
+        }
 
 
 def test_a_long_delay_is_no_reason_where_every_time_is_the_kernels(books: MakeBooks, timeline: MakeTimeline) -> None:
-    assert reasons_to_suspect(books([timeline(delays_ns=[90_000_000] * 4)])) == []
+    assert kinds_of(books([timeline(delays_ns=[90_000_000] * 4)])) == []
 
 
 def test_a_level_that_mixed_token_counts_says_so(books: MakeBooks, timeline: MakeTimeline) -> None:
-    ledger = books([timeline(), timeline(source=TokenSource.EVENTS), timeline(source=TokenSource.EVENTS)])
-    assert reasons_to_suspect(ledger) == ["token counts come from different sources (2 by events, 1 by usage)"]
+    aggregator = books([timeline(), timeline(source=TokenSource.EVENTS), timeline(source=TokenSource.EVENTS)])
+    (issue,) = issues_of(aggregator)
+    assert (issue.kind, issue.values) == (IssueKind.MIXED_TOKEN_SOURCES, {"events": 2, "usage": 1})
 
 
 def test_levels_that_each_counted_tokens_in_one_way_but_not_in_the_same_are_suspect(
-    timeline: MakeTimeline, report: Callable[..., Report], stage: Callable[..., Stage]
+    timeline: MakeTimeline, report: Callable[..., Report], a_level: Callable[..., Level]
 ) -> None:
     """They stand side by side in the same table."""
-    ledger, stages = Ledger(Objectives()), [stage(0), stage(1)]
+    aggregator, stages = Aggregator(Objectives()), [a_level(0), a_level(1)]
     for each in stages:
-        ledger.begin_stage(each, each.stage * 20.0)
-    answers = [timeline(), timeline(), *[timeline(stage=1, source=TokenSource.TOKENIZER)] * 3]
-    ledger.apply(report(answers, stages))
-    assert reasons_to_suspect(ledger) == ["token counts come from different sources (3 by tokenizer, 2 by usage)"]
+        aggregator.begin_level(each, each.index * 20.0)
+    answers = [timeline(), timeline(), *[timeline(level_index=1, source=TokenSource.TOKENIZER)] * 3]
+    aggregator.apply(report(answers, stages))
+    (issue,) = issues_of(aggregator)
+    assert (issue.kind, issue.values) == (IssueKind.MIXED_TOKEN_SOURCES, {"tokenizer": 3, "usage": 2})
 
 
 @pytest.mark.parametrize("delays_ns", [None, [90_000_000]])
@@ -177,32 +189,26 @@ def test_a_read_in_a_thousand_without_the_kernels_time_is_no_reason(
 ) -> None:
     """Whatever the delay; from the first read above that share it is one."""
     changes: dict[str, Any] = {"reads": 2000, "delays_ns": delays_ns or []}
-    assert reasons_to_suspect(books([timeline(kernel_stamps=1998, **changes)])) == []
-    reasons = reasons_to_suspect(books([timeline(kernel_stamps=1997, **changes)]))
-    told = "10 users without system prompt: 3 of 2,000 reads without the kernel's receive time, "
-    if delays_ns is None:
-        assert reasons == [told + "so that the client's own delay is not known"]
-    else:
-        assert reasons == [
-            f"{told}and the client's own delay (p99 90.0 ms) is more than 5% of the median {figure} (100.0 ms)"
-            for figure in ("TTFT", "gap")
-        ]
+    assert kinds_of(books([timeline(kernel_stamps=1998, **changes)])) == []
+    issues = issues_of(books([timeline(kernel_stamps=1997, **changes)]))
+    kinds = [IssueKind.UNKNOWN_CLIENT_DELAY] if delays_ns is None else [IssueKind.CLIENT_DELAY] * 2
+    assert [issue.kind for issue in issues] == kinds
+    assert {issue.values["reads_without_kernel_time"] for issue in issues} == {3}
 
 
 def test_the_share_of_reads_is_a_levels_and_not_a_requests(books: MakeBooks, timeline: MakeTimeline) -> None:
     first = timeline(reads=10, kernel_stamps=9, delays_ns=[90_000_000])
     others = timeline(reads=990, kernel_stamps=990, delays_ns=[90_000_000])
-    assert reasons_to_suspect(books([first, others])) == []
-    reasons = reasons_to_suspect(books([first, first, others]))
-    assert [reason.partition(" reads")[0] for reason in reasons] == ["10 users without system prompt: 2 of 1,010"] * 2
+    assert kinds_of(books([first, others])) == []
+    issues = issues_of(books([first, first, others]))
+    counts = [(issue.values["reads_without_kernel_time"], issue.values["reads"]) for issue in issues]
+    assert counts == [(2, 1010)] * 2
 
 
-def test_a_hold_whose_slowest_requests_were_cut_is_suspect(busy: Ledger) -> None:
+def test_a_hold_whose_slowest_requests_were_cut_is_suspect(busy: Aggregator) -> None:
     assert busy.levels[0].complete
-    assert reasons_to_suspect(busy) == [
-        "10 users without system prompt: 1 of 4 requests sent in the hold were cut when the drain timeout was over: "
-        "the slowest have no latency"
-    ]
+    (issue,) = issues_of(busy)
+    assert (issue.kind, issue.values) == (IssueKind.CANCELLED_IN_DRAIN, {"cancelled": 1, "requests": 4})
 
 
 @pytest.mark.parametrize(
@@ -215,7 +221,7 @@ def test_a_hold_whose_slowest_requests_were_cut_is_suspect(busy: Ledger) -> None
     ],
 )
 def test_what_cut_a_request_decides_what_it_says_of_the_level(
-    stage: Callable[..., Stage],
+    a_level: Callable[..., Level],
     report: Callable[..., Report],
     timeline: MakeTimeline,
     cut_s: float,
@@ -224,40 +230,38 @@ def test_what_cut_a_request_decides_what_it_says_of_the_level(
     complete: bool,
 ) -> None:
     """Level of 12 s, drain timeout 5 s: one reason, and one only, whatever was cut and when it is looked at."""
-    ledger = Ledger(Objectives(), drain_s=5.0)
-    ledger.begin_stage(stage(), 0.0)
+    aggregator = Aggregator(Objectives(), drain_s=5.0)
+    aggregator.begin_level(a_level(), 0.0)
     if stopped_s is not None:
-        ledger.stop(stopped_s, interrupted=True)
+        aggregator.stop(stopped_s, interrupted=True)
     cut = timeline((7.0,), sent_s=6.0, over_s=cut_s, outcome=Outcome.CUT)
-    ledger.apply(report([timeline(), cut], [stage()]))
-    ledger.end_stage(18.0)
-    assert [reason.partition(" were cut when the drain timeout")[1] != "" for reason in reasons_to_suspect(ledger)] == (
-        [True] if suspect else []
-    )
-    assert ledger.levels[0].complete is complete
+    aggregator.apply(report([timeline(), cut], [a_level()]))
+    aggregator.end_level(18.0)
+    assert kinds_of(aggregator) == ([IssueKind.CANCELLED_IN_DRAIN] if suspect else [])
+    assert aggregator.levels[0].complete is complete
 
 
 def test_the_end_of_a_plan_is_no_interruption(books: MakeBooks, timeline: MakeTimeline) -> None:
     """A free run has no end but its user's own."""
-    ledger = books([timeline((11.9, 12.1), sent_s=11.8, outcome=Outcome.CUT)])
-    ledger.levels[0].ended_s = None
-    ledger.stop(13.0, interrupted=False)
-    ledger.end_stage(13.0)
-    assert ledger.levels[0].complete
+    aggregator = books([timeline((11.9, 12.1), sent_s=11.8, outcome=Outcome.CUT)])
+    aggregator.levels[0].ended_s = None
+    aggregator.stop(13.0, interrupted=False)
+    aggregator.end_level(13.0)
+    assert aggregator.levels[0].complete
 
 
 def test_a_hold_in_which_nobody_asked_is_suspect(books: MakeBooks, timeline: MakeTimeline) -> None:
-    assert reasons_to_suspect(books([timeline((1.1, 11.9), sent_s=1.0)])) == [
-        "10 users without system prompt: no request was sent in the hold: answers take longer than it lasts"
-    ]
+    """The ramp takes 2 s and the request 10.9 s: a level of 2 + 2 × 10.9 s has a request in its hold."""
+    (issue,) = validity_issues(books([timeline((1.1, 11.9), sent_s=1.0)]), ServerSamples())
+    assert (issue.kind, issue.values) == (IssueKind.NO_REQUEST_IN_HOLD, {"level_time_s": 24.0})
 
 
 def test_books_that_do_not_balance_are_told_by_who_keeps_them(books: MakeBooks, timeline: MakeTimeline) -> None:
-    """The rows of requests.csv belong to them, which the ledger does not know; see the defects of a recording."""
-    ledger = books([timeline()])
-    ledger.workers[0].fired = 3
-    assert not ledger.balanced
-    assert reasons_to_suspect(ledger) == []
+    """The rows of requests.csv belong to them, which the aggregator does not know; see the defects of a recording."""
+    aggregator = books([timeline()])
+    aggregator.workers[0].ended = 3
+    assert not aggregator.complete
+    assert kinds_of(aggregator) == []
 
 
 QUANTILE = {"value": float, "low": float, "high": (float, None), "certified": bool}
@@ -269,6 +273,21 @@ DISTRIBUTION: dict[str, Any] = {
 PROMPTS = {
     **dict.fromkeys(("requests", "repeated"), int),
     **dict.fromkeys(("repeated_share", "prompt_tokens_mean", "cached_share"), (float, None)),
+}
+LENGTHS = {
+    **dict.fromkeys(("requests", "difference_p99", "difference_max"), int),
+    **dict.fromkeys(("requested_mean", "actual_mean", "equal_share", "deviating_share"), float),
+}
+MEMBER = {
+    "name": str,
+    "requests": int,
+    **dict.fromkeys(("share", "requested_share"), (float, None)),
+    "outcomes": {str: int},
+    "failures": int,
+    "output_tokens": float,
+    **dict.fromkeys(("token_rate", "request_rate"), (float, None)),
+    **dict.fromkeys(("ttft_s", "tpot_s", "e2e_s"), DISTRIBUTION),
+    "request_token_rate": DISTRIBUTION | dict.fromkeys(("p1", "p5", "p10"), (QUANTILE, None)),
 }
 FIGURES: dict[str, Any] = {
     "seconds": float,
@@ -288,15 +307,21 @@ FIGURES: dict[str, Any] = {
     "stamps": {str: int},
     **dict.fromkeys(("requests_with_gaps", "requests_with_uncertain_ttft"), int),
     **dict.fromkeys(("ttft_s", "ttft_uncertainty_s", "ttfvt_s", "tpot_s", "gap_s", "e2e_s"), DISTRIBUTION),
+    **dict.fromkeys(("lag_s", "ttft_scheduled_s", "e2e_scheduled_s"), (DISTRIBUTION, None)),
     "request_token_rate": DISTRIBUTION | dict.fromkeys(("p1", "p5", "p10"), (QUANTILE, None)),
     **dict.fromkeys(("connect_s", "client_delay_s", "loop_lag_s"), DISTRIBUTION),
     "server": (dict.fromkeys(ServerFigures.__struct_fields__, (float, None)), None),
     "prompts": PROMPTS,
     "retries": int,
     **dict.fromkeys(("requests_with_rejected_usage", "requests_without_tpot"), int),
+    **dict.fromkeys(("outputs_per_arrival", "tokens_per_event"), (float, None)),
+    "models": [MEMBER],
+    "hosts": [MEMBER],
+    "deviations": {str: int},
+    **dict.fromkeys(("input_lengths", "output_lengths"), (LENGTHS, None)),
 }
 LEVEL = {
-    "stage": int,
+    "index": int,
     "system_prompt": str,
     "level": str,
     "users": int,
@@ -305,8 +330,12 @@ LEVEL = {
     "hold": FIGURES,
     "whole": FIGURES,
     "concurrency": ({"requested": int, **dict.fromkeys(("mean", "min", "short_share"), float)}, None),
+    "open_loop": (dict.fromkeys(OpenLoopFigures.__struct_fields__, (float, int, bool, None)), None),
+    "load_audit": (dict.fromkeys(LoadAudit.__struct_fields__, (str, float, bool, dict, None)), None),
+    "think_time": (dict, None),
 }
-VALIDITY = {"verdict": str, "reasons": [str]}
+ISSUE = {"kind": str, "message": str, "level": (int, None), "worker": (int, None), "values": dict}
+VALIDITY = {"verdict": str, "reasons": [str], "issues": [ISSUE]}
 ERRORS = dict.fromkeys(("p50", "p99", "max"), float)
 WORKER = {
     "worker": int,
@@ -326,7 +355,7 @@ SUMMARY = {
     "model": str,
     "host": str,
     "validity": VALIDITY,
-    "books": {"fired": int, "recorded": int, "rows": int, "balanced": bool, "unaccounted": int},
+    "accounting": {"ended": int, "recorded": int, "rows": int, "complete": bool, "unaccounted": int},
     "objectives": {str: float},
     "objective_share": float,
     "capacity": [{"system_prompt": str, "level": (str, None), "users": (int, None)}],
@@ -335,6 +364,7 @@ SUMMARY = {
     "hints": [str],
     "events": [{"time_s": float, "worker": int, "name": str, "event": str}],
     "prompts": PROMPTS,
+    "warm_ups": [dict.fromkeys(WarmUpSummary.__struct_fields__, (int, str, float))],
 }
 
 
@@ -360,31 +390,33 @@ def assert_laid_out(value: Any, layout: Any, place: str = "summary") -> None:
 
 @pytest.mark.parametrize("slo", ["", "ttft=1s"])
 def test_summary_json_has_the_documented_layout(slo: str, books: MakeBooks, timeline: MakeTimeline) -> None:
-    ledger = books(
+    aggregator = books(
         [timeline((3.1, 3.2 + n / 100)) for n in range(60)] + [timeline((), outcome=Outcome.TIMEOUT)], slo=slo
     )
     errors = ErrorSpread(0.00001, 0.0001, 0.0002)
-    ledger.enter_self_check(1, SelfCheck(5, 20, errors, errors))
+    aggregator.enter_self_check(1, SelfCheck(5, 20, errors, errors))
     document = Summary(
-        *(1, "finished", "vllm", "llama", "http://gpu:8000"),
-        Validity("valid", []),
-        Books(61, 61, 61, balanced=True),
-        ledger.objectives.bounds,
-        ledger.objectives.share,
-        [Capacity("off", "10", 10), Capacity("on", None, None)],
-        [summed_up(ledger), summed_up(books([]))],
-        worker_summaries(ledger),
-        [],
-        [WorkerEvent(4.0, 1, "gpu-2_0a1b", Happening.MISSING)],
+        status=Status.FINISHED,
+        engine="vllm",
+        model="llama",
+        host="http://gpu:8000",
+        validity=Validity("valid"),
+        accounting=RequestAccounting(61, 61, 61, complete=True),
+        objectives=aggregator.objectives.bounds,
+        objective_share=aggregator.objectives.share,
+        capacity=(Capacity("off", "10", 10), Capacity("on", None, None)),
+        levels=(summed_up(aggregator), summed_up(books([]))),
+        workers=tuple(worker_summaries(aggregator)),
+        events=(WorkerEvent(4.0, 1, "gpu-2_0a1b", WorkerEventKind.MISSING),),
     )
     assert [worker.worker for worker in document.workers] == [0, 1]
     assert_laid_out(json.loads(msgspec.json.encode(document)), SUMMARY)
 
 
-def test_summary_csv_has_a_row_a_level_and_part_with_the_figures_of_summary_json(busy: Ledger) -> None:
+def test_summary_csv_has_a_row_a_level_and_part_with_the_figures_of_summary_json(busy: Aggregator) -> None:
     level = summed_up(busy)
     rows = summary_rows([level])
-    assert [(row["stage"], row["level"], row["part"], row["complete"]) for row in rows] == [
+    assert [(row["level_index"], row["level"], row["scope"], row["complete"]) for row in rows] == [
         (0, "10", "hold", True),
         (0, "10", "whole", True),
     ]
@@ -400,22 +432,23 @@ def test_summary_csv_has_a_row_a_level_and_part_with_the_figures_of_summary_json
         )
 
 
-def test_every_row_of_summary_csv_has_the_same_columns(busy: Ledger, books: MakeBooks) -> None:
+def test_every_row_of_summary_csv_has_the_same_columns(busy: Aggregator, books: MakeBooks) -> None:
     nothing = level_summary(books([]).levels[0], 1.0, Objectives())
     assert len({tuple(row) for row in summary_rows([summed_up(busy), nothing])}) == 1
 
 
-def test_every_figure_of_the_layout_is_in_a_row(busy: Ledger) -> None:
+def test_every_figure_of_the_layout_is_in_a_row(busy: Aggregator) -> None:
     row = summary_rows([summed_up(busy)])[0]
-    for name in Figures.__struct_fields__:
+    open_loop = {"lag_s", "ttft_scheduled_s", "e2e_scheduled_s"}  # in the rows of an open loop alone
+    for name in set(Figures.__struct_fields__) - open_loop - {"models", "hosts"}:  # which have rows of their own
         assert any(column == name or column.startswith(name + "_") for column in row), name
 
 
 def level_of(
-    users: int, met: bool | None, system_prompt: str, books: MakeBooks, stage: Callable[..., Stage]
+    users: int, met: bool | None, system_prompt: str, books: MakeBooks, a_level: Callable[..., Level]
 ) -> LevelSummary:
-    ledger = books([], stage=stage(users=users, system_prompt=system_prompt))
-    return msgspec.structs.replace(summed_up(ledger), meets_objectives=met)
+    aggregator = books([], level=a_level(users=users, system_prompt=system_prompt))
+    return msgspec.structs.replace(summed_up(aggregator), meets_objectives=met)
 
 
 @pytest.mark.parametrize(
@@ -429,17 +462,17 @@ def level_of(
     ],
 )
 def test_the_capacity_is_the_largest_level_up_to_which_all_meet_the_objectives(
-    met: dict[int, bool], largest: int | None, books: MakeBooks, stage: Callable[..., Stage]
+    met: dict[int, bool], largest: int | None, books: MakeBooks, a_level: Callable[..., Level]
 ) -> None:
-    levels = [level_of(users, of_level, "off", books, stage) for users, of_level in met.items()]
+    levels = [level_of(users, of_level, "off", books, a_level) for users, of_level in met.items()]
     name = None if largest is None else str(largest)
     assert capacities(levels) == [Capacity("off", name, largest)]
 
 
-def test_each_system_prompt_mode_has_its_own_capacity(books: MakeBooks, stage: Callable[..., Stage]) -> None:
-    levels = [level_of(10, True, "off", books, stage), level_of(10, False, "on", books, stage)]
+def test_each_system_prompt_mode_has_its_own_capacity(books: MakeBooks, a_level: Callable[..., Level]) -> None:
+    levels = [level_of(10, True, "off", books, a_level), level_of(10, False, "on", books, a_level)]
     assert capacities(levels) == [Capacity("off", "10", 10), Capacity("on", None, None)]
-    assert capacities([level_of(10, None, "off", books, stage)]) == []
+    assert capacities([level_of(10, None, "off", books, a_level)]) == []
 
 
 @pytest.mark.parametrize(("late", "met"), [(5, True), (6, False)])
@@ -448,8 +481,8 @@ def test_a_level_meets_its_objectives_with_95_of_a_hundred_requests(
 ) -> None:
     """Failures are no good requests: the last of the late ones is one."""
     slow = [timeline((3.9,))] * (late - 1) + [timeline((), outcome=Outcome.TIMEOUT)]
-    ledger = books([timeline((3.1,))] * (100 - late) + slow, slo="ttft=200ms")
-    level = summed_up(ledger)
+    aggregator = books([timeline((3.1,))] * (100 - late) + slow, slo="ttft=200ms")
+    level = summed_up(aggregator)
     assert level.meets_objectives is met
     assert level.hold.goodput is not None
     assert level.hold.goodput.fraction == (100 - late) / 100
@@ -457,5 +490,5 @@ def test_a_level_meets_its_objectives_with_95_of_a_hundred_requests(
     assert low is not None
     assert high is not None
     assert 0.85 < low < (100 - late) / 100 < high < 0.99
-    ledger.levels[0].ended_s = 11.0
-    assert summed_up(ledger).meets_objectives is False  # cut short
+    aggregator.levels[0].ended_s = 11.0
+    assert summed_up(aggregator).meets_objectives is False  # cut short

@@ -10,22 +10,22 @@ import msgspec
 import pytest
 from locust.rpc import Message
 
-from metrics.health import HealthMeter
-from metrics.records import Report, RequestRow
-from metrics.stage import Phase, Stage
-from metrics.timeline import Outcome, Timeline
+from tokenswarm.metrics.client_health import HealthMeter
+from tokenswarm.metrics.level import Level, Phase
+from tokenswarm.metrics.timeline import Outcome, Timeline
+from tokenswarm.recording.worker_report import Report, RequestRow
 
 
 @pytest.fixture
-def full(report: Callable[..., Report], timeline: Callable[..., Timeline], stage: Callable[..., Stage]) -> Report:
+def full(report: Callable[..., Report], timeline: Callable[..., Timeline], a_level: Callable[..., Level]) -> Report:
     """Two stages, an answer, a failure with every kind of character in its words, a cut, and windows of each."""
     told = report(
         [
             timeline((3.1, 3.2, 7.5), finish_reason="length", prompt_tokens=40, prompt_tokens_source="usage"),
             timeline((), outcome=Outcome.HTTP_ERROR, status=503, error='busy, "sehr"\n\x00 – 忙'),
-            timeline((3.1, 3.4), outcome=Outcome.CUT, stage=1, kernel=False),
+            timeline((3.1, 3.4), outcome=Outcome.CUT, level_index=1, kernel=False),
         ],
-        [stage(0), stage(1, system_prompt="on")],
+        [a_level(0), a_level(1, system_prompt="on")],
         worker=2,
     )
     told.in_flight, told.output_events = 9, 2**40
@@ -40,7 +40,7 @@ def full(report: Callable[..., Report], timeline: Callable[..., Timeline], stage
 def everything(report: Report) -> list[object]:
     """All that a report says, its histograms as their bytes."""
     return [
-        *(report.worker, report.number, report.fired, report.in_flight, report.output_events),
+        *(report.worker, report.number, report.ended, report.in_flight, report.output_events),
         *(report.rows, report.tokens_by_window),
         *(
             {place: histogram.encode() for place, histogram in each.items()}
@@ -61,7 +61,7 @@ def test_a_report_survives_locusts_own_message(full: Report) -> None:
 
 
 def test_a_report_of_nothing_survives_too() -> None:
-    empty = Report(0, number=1, fired=0, in_flight=0, output_events=0)
+    empty = Report(0, number=1, ended=0, in_flight=0, output_events=0)
     assert everything(Report.decode(empty.encode())) == everything(empty)
 
 

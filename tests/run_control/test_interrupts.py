@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import ast
+from pathlib import Path
+
 import gevent
 import pytest
 
-from metrics.interrupts import TOGETHER_S, Interrupts
+from tokenswarm.command_line import exit_codes
+from tokenswarm.run_control.interrupts import TOGETHER_S, Interrupts
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -53,3 +59,27 @@ def test_the_next_interrupt_can_be_for_something_else(
     interrupts.arrive()
     gevent.sleep(0)
     assert (acted, ended, interrupts.count) == ([], [True], 0)
+
+
+def test_an_early_interrupt_ends_as_every_other() -> None:
+    """It has the code and the sentence as literals: their package takes too long to import before the handlers."""
+    namespace: dict[str, object] = {}
+    source = (ROOT / "run_control" / "early_interrupt.py").read_text(encoding="utf-8")
+    for node in ast.parse(source).body:
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant):
+            namespace |= {target.id: node.value.value for target in node.targets if isinstance(target, ast.Name)}
+    assert namespace["EXIT_INTERRUPTED"] == exit_codes.EXIT_INTERRUPTED
+    assert namespace["INTERRUPTED_EARLY"] == exit_codes.INTERRUPTED_EARLY
+
+
+def test_nothing_is_imported_before_the_handlers_of_an_early_interrupt() -> None:
+    """What they import of ours would be imported before them, with all that its package imports."""
+    first = ast.parse((ROOT / "locustfile.py").read_text(encoding="utf-8")).body[1]
+    assert isinstance(first, ast.Import)
+    assert [alias.name for alias in first.names] == ["tokenswarm.run_control.early_interrupt"]
+    source = (ROOT / "run_control" / "early_interrupt.py").read_text(encoding="utf-8")
+    assert "tokenswarm" not in {
+        (node.module or "").partition(".")[0]
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.ImportFrom)
+    }

@@ -1,6 +1,6 @@
 """The recorder inside a real Locust environment: a local runner, and a master with workers, without any network.
 
-Clocks, sleeps and greenlets of metrics.hooks are stand-ins: nothing here waits.
+Clocks, sleeps and greenlets of tokenswarm.run_control.recording_hooks are stand-ins: nothing here waits.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import json
 from argparse import Namespace
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,27 +20,31 @@ import pytest
 from locust.env import Environment
 from locust.runners import STATE_RUNNING, STATE_SPAWNING, STATE_STOPPED, LocalRunner
 
-import metrics.active_run
-import metrics.hooks
-from metrics.exit_codes import EXIT_INTERRUPTED, EXIT_NOT_TO_BE_BELIEVED
-from metrics.health import ErrorSpread, SelfCheck
-from metrics.hooks import Recording
-from metrics.journal import Journal, ResultsFolderError
-from metrics.objectives import ObjectiveError
-from metrics.progress import Progress
-from metrics.run import RunFacts
-from metrics.stage import Stage
-from metrics.timeline import Outcome, Timeline
+import tokenswarm.recording.active_run
+import tokenswarm.run_control.process_recorder
+import tokenswarm.run_control.recording_hooks
+import tokenswarm.run_control.run_controller
+from tokenswarm.command_line.exit_codes import EXIT_INTERRUPTED, EXIT_UNRELIABLE
+from tokenswarm.metrics.client_health import NO_SELF_CHECKS, ErrorSpread, SelfCheck
+from tokenswarm.metrics.level import Level
+from tokenswarm.metrics.objectives import ObjectiveError
+from tokenswarm.metrics.timeline import Outcome, Timeline
+from tokenswarm.recording.journal import Journal, ResultsFolderError, check_folders
+from tokenswarm.recording.progress import Progress
+from tokenswarm.recording.recording_options import RecordingOptions
+from tokenswarm.run_control.recording_hooks import Recording
+from tokenswarm.run_folder.schema import RunFacts
 
 S = 1_000_000_000
 FILES = {"run.json", "requests.csv", "windows.csv", "histograms.csv", "summary.json", "summary.csv"}
+VALID = {"verdict": "valid", "reasons": [], "issues": []}
 MakeTimeline = Callable[..., Timeline]
-MakeStage = Callable[..., Stage]
+MakeLevel = Callable[..., Level]
 
 
 class Clock:
-    """Stands for the time module in metrics.hooks: both clocks move together, and only when told to. The wall clock can
-    be set in the course of a run."""
+    """Stands for the time module in the recorder: both clocks move together, and only when told to. The wall clock
+    can be set in the course of a run."""
 
     def __init__(self) -> None:
         self.now_ns = 1000 * S
@@ -54,7 +58,7 @@ class Clock:
 
 
 class Greenlets:
-    """Stands for gevent in metrics.hooks: what is spawned is kept, and a sleep moves the clock."""
+    """Stands for gevent in the recording hooks: what is spawned is kept, and a sleep moves the clock."""
 
     kill = staticmethod(gevent.kill)
     getcurrent = staticmethod(gevent.getcurrent)
@@ -121,6 +125,12 @@ class Bench:
         self.runner: LocalRunner = self.environment.create_local_runner()
         self.recording.attach(self.environment)
 
+    def begin(self, *plan: Level, self_checks: Mapping[int, SelfCheck] = NO_SELF_CHECKS) -> None:
+        """A run of these levels begins."""
+        assert self.environment.parsed_options is not None
+        recording_options = RecordingOptions.of(self.environment.parsed_options)
+        self.recording.begin_run(facts_of(*plan), recording_options, self_checks)
+
     def at(self, run_s: float, began_ns: int = 1000 * S) -> None:
         self.clock.now_ns = began_ns + round(run_s * S)
 
@@ -132,10 +142,10 @@ class Bench:
         """Locust's own end of a test."""
         self.environment.events.test_stop.fire(environment=self.environment)
 
-    def quit(self) -> None:
+    def quit(self, exit_code: int = 0) -> None:
         """Locust's own end of a process: its tables come between the two."""
         self.environment.events.quitting.fire(environment=self.environment, reverse=True)
-        self.environment.events.quit.fire(exit_code=0)
+        self.environment.events.quit.fire(exit_code=exit_code)
 
     @property
     def folder(self) -> Path:
@@ -155,6 +165,7 @@ def options(results: Path, **changes: Any) -> Namespace:
         "cluster": "",
         "spool_folder": "",
         "stop_after_failures": "off",
+        "record": "off",
         "processes": None,
         "stop_timeout": 0,
     }
@@ -167,7 +178,7 @@ def fire_request(environment: Environment, context: dict[str, Any] | None) -> No
     )
 
 
-def facts_of(*plan: Stage) -> RunFacts:
+def facts_of(*plan: Level) -> RunFacts:
     return RunFacts("http://gpu:8000", "vllm", "llama", "ladder", plan, {"levels": "10"}, {"source": "sample"})
 
 
@@ -184,9 +195,10 @@ def stand_ins(monkeypatch: pytest.MonkeyPatch) -> Greenlets:
     """Clocks and greenlets of a process that records."""
     clock = Clock()
     greenlets = Greenlets(clock)
-    monkeypatch.setattr(metrics.hooks, "time", clock)
-    monkeypatch.setattr(metrics.active_run, "time", clock)
-    monkeypatch.setattr(metrics.hooks, "gevent", greenlets)
+    for module in (tokenswarm.run_control.process_recorder, tokenswarm.run_control.run_controller):
+        monkeypatch.setattr(module, "time", clock)
+        monkeypatch.setattr(module, "gevent", greenlets)
+    monkeypatch.setattr(tokenswarm.recording.active_run, "time", clock)
     # Locust notes a listener's exception here, for its exit code.
     monkeypatch.setattr(locust.log, "unhandled_greenlet_exception", False)
     return greenlets
@@ -216,16 +228,16 @@ def request_at(timeline: MakeTimeline) -> MakeTimeline:
 
 
 def test_a_run_of_two_levels_leaves_a_complete_folder_with_balanced_books(
-    bench: Bench, request_at: MakeTimeline, stage: MakeStage
+    bench: Bench, request_at: MakeTimeline, a_level: MakeLevel
 ) -> None:
-    plan = (stage(0), stage(1, users=50, system_prompt="on"))
-    bench.recording.begin_run(facts_of(*plan))
+    plan = (a_level(0), a_level(1, users=50, system_prompt="on"))
+    bench.begin(*plan)
     bench.fire(request_at(1.0))
     bench.fire(request_at(3.0, outcome=Outcome.STREAM_ERROR))
     bench.fire(request_at(11.8))  # two of its four tokens come in the drain
     bench.at(14.0)
-    bench.recording.begin_stage(plan[1])
-    bench.fire(request_at(17.0, stage=1, tokens=6))
+    bench.recording.begin_level(plan[1])
+    bench.fire(request_at(17.0, level_index=1, tokens=6))
     bench.at(30.0)
     bench.recording.end_plan()
     bench.stop()
@@ -235,15 +247,15 @@ def test_a_run_of_two_levels_leaves_a_complete_folder_with_balanced_books(
     assert [level["level"] for level in run["plan"]] == ["10", "50"]
     assert run["ended_at"] >= run["started_at"]
     summary = told_of(bench.folder, "summary.json")
-    assert summary["books"] == {"fired": 4, "recorded": 4, "rows": 4, "balanced": True, "unaccounted": 0}
-    assert (summary["status"], summary["validity"]) == ("finished", {"verdict": "valid", "reasons": []})
+    assert summary["accounting"] == {"ended": 4, "recorded": 4, "rows": 4, "complete": True, "unaccounted": 0}
+    assert (summary["status"], summary["validity"]) == ("finished", VALID)
     first, second = summary["levels"]
     assert (first["complete"], first["hold"]["requests"], first["whole"]["requests"]) == (True, 2, 3)
     assert first["hold"]["outcomes"] == {"stream_error": 1, "ok": 1}
     assert first["whole"]["output_tokens"] == pytest.approx(4 + 4 + 1)  # of 11.9 and 12.0 s, the second is late
     assert (second["complete"], second["hold"]["output_tokens"]) == (True, pytest.approx(6))
     rows = rows_of(bench.folder, "requests.csv")
-    assert [(row["id"], row["stage"], row["phase"], row["sent_s"]) for row in rows] == [
+    assert [(row["id"], row["level_index"], row["phase"], row["sent_s"]) for row in rows] == [
         ("0-1", "0", "ramp", "1.000000000"),
         ("0-2", "0", "hold", "3.000000000"),
         ("0-3", "0", "hold", "11.800000000"),
@@ -256,8 +268,8 @@ def test_a_run_of_two_levels_leaves_a_complete_folder_with_balanced_books(
     assert bench.recording.recorder is None
 
 
-def test_a_run_is_finished_once(bench: Bench, request_at: MakeTimeline, stage: MakeStage) -> None:
-    bench.recording.begin_run(facts_of(stage()))
+def test_a_run_is_finished_once(bench: Bench, request_at: MakeTimeline, a_level: MakeLevel) -> None:
+    bench.begin(a_level())
     bench.fire(request_at(3.0))
     bench.recording.end_plan()
     bench.stop()
@@ -266,39 +278,39 @@ def test_a_run_is_finished_once(bench: Bench, request_at: MakeTimeline, stage: M
     assert told_of(bench.folder, "run.json")["status"] == "finished"
 
 
-def test_a_folder_says_running_until_the_run_is_over(bench: Bench, stage: MakeStage) -> None:
-    bench.recording.begin_run(facts_of(stage()))
+def test_a_folder_says_running_until_the_run_is_over(bench: Bench, a_level: MakeLevel) -> None:
+    bench.begin(a_level())
     run = told_of(bench.folder, "run.json")
     assert (run["status"], run["ended_at"]) == ("running", None)
 
 
 def test_a_request_that_cannot_be_recorded_fails_the_run(
-    bench: Bench, request_at: MakeTimeline, stage: MakeStage
+    bench: Bench, request_at: MakeTimeline, a_level: MakeLevel
 ) -> None:
-    bench.recording.begin_run(facts_of(stage()))
+    bench.begin(a_level())
     bench.fire(request_at(3.0))
-    bench.fire(request_at(3.0, stage=7))  # a stage that never began
+    bench.fire(request_at(3.0, level_index=7))  # a stage that never began
     bench.recording.end_plan()
     bench.stop()
     assert told_of(bench.folder, "run.json")["status"] == told_of(bench.folder, "summary.json")["status"] == "failed"
     assert len(rows_of(bench.folder, "requests.csv")) == 1
     summary = told_of(bench.folder, "summary.json")
-    assert summary["books"] == {"fired": 2, "recorded": 1, "rows": 1, "balanced": False, "unaccounted": 0}
-    assert summary["validity"] == {"verdict": "suspect", "reasons": ["a request could not be recorded: KeyError(7)"]}
-    assert bench.environment.process_exit_code == EXIT_NOT_TO_BE_BELIEVED == 3
+    assert summary["accounting"] == {"ended": 2, "recorded": 1, "rows": 1, "complete": False, "unaccounted": 0}
+    assert summary["validity"]["reasons"] == ["a request could not be recorded: KeyError(7)"]
+    assert bench.environment.process_exit_code == EXIT_UNRELIABLE == 3
 
 
 def test_a_recorder_that_raises_fails_the_run(
     bench: Bench,
     request_at: MakeTimeline,
-    stage: MakeStage,
+    a_level: MakeLevel,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     def broken(*_: object) -> None:
         raise MemoryError("no room")
 
-    bench.recording.begin_run(facts_of(stage()))
+    bench.begin(a_level())
     bench.fire(request_at(3.0))
     monkeypatch.setattr(bench.recording.recorder, "record", broken)
     bench.fire(request_at(4.0))
@@ -308,67 +320,68 @@ def test_a_recorder_that_raises_fails_the_run(
     assert bench.environment.process_exit_code == 3
     reason = "a request could not be recorded: MemoryError('no room')"
     assert reason in caplog.text
-    assert told_of(bench.folder, "summary.json")["validity"] == {"verdict": "suspect", "reasons": [reason]}
+    assert told_of(bench.folder, "summary.json")["validity"]["reasons"] == [reason]
 
 
 def test_a_request_that_nothing_recorded_fails_the_run(
-    bench: Bench, request_at: MakeTimeline, stage: MakeStage, caplog: pytest.LogCaptureFixture
+    bench: Bench, request_at: MakeTimeline, a_level: MakeLevel, caplog: pytest.LogCaptureFixture
 ) -> None:
-    bench.recording.begin_run(facts_of(stage()))
+    bench.begin(a_level())
     bench.fire(request_at(3.0))
-    recorder, bench.recording.recorder = bench.recording.recorder, None
+    process = bench.recording.controller.process
+    recorder, process.recorder = process.recorder, None
     bench.fire(request_at(4.0))
-    bench.recording.recorder = recorder
+    process.recorder = recorder
     bench.recording.end_plan()
     bench.stop()
     reason = "a request ended when nothing recorded it"
-    assert f"This run's figures are not to be believed: {reason}" in caplog.text
+    assert f"The results of this run are unreliable: {reason}" in caplog.text
     summary = told_of(bench.folder, "summary.json")
-    assert (summary["status"], summary["validity"]) == ("failed", {"verdict": "suspect", "reasons": [reason]})
-    assert summary["books"] == {"fired": 1, "recorded": 1, "rows": 1, "balanced": True, "unaccounted": 0}
+    assert (summary["status"], summary["validity"]["reasons"]) == ("failed", [reason])
+    assert summary["accounting"] == {"ended": 1, "recorded": 1, "rows": 1, "complete": True, "unaccounted": 0}
     assert bench.environment.process_exit_code == 3
 
 
 def test_a_request_that_is_under_way_at_the_end_fails_the_run(
-    bench: Bench, request_at: MakeTimeline, stage: MakeStage
+    bench: Bench, request_at: MakeTimeline, a_level: MakeLevel
 ) -> None:
     """Its row would be missing: a run's users are stopped before its books are closed."""
-    bench.recording.begin_run(facts_of(stage()))
+    bench.begin(a_level())
     bench.fire(request_at(3.0))
     assert bench.recording.recorder is not None
     bench.recording.recorder.in_flight = 2
     bench.recording.end_plan()
     bench.stop()
     summary = told_of(bench.folder, "summary.json")
-    assert (summary["status"], summary["books"]["balanced"]) == ("failed", False)
+    assert (summary["status"], summary["accounting"]["complete"]) == ("failed", False)
     assert summary["validity"]["reasons"] == [
-        "the books do not balance: 1 requests ended on the workers and 2 were under way when last heard of; "
+        "requests unaccounted for: 1 ended on workers and 2 were in flight by the latest reports; "
         "1 are in the histograms, 1 are rows"
     ]
     assert bench.environment.process_exit_code == 3
 
 
 def test_a_row_that_was_not_written_fails_the_run(
-    bench: Bench, request_at: MakeTimeline, stage: MakeStage, monkeypatch: pytest.MonkeyPatch
+    bench: Bench, request_at: MakeTimeline, a_level: MakeLevel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bench.recording.begin_run(facts_of(stage()))
+    bench.begin(a_level())
     monkeypatch.setattr(Journal, "write_requests", lambda self, rows, stages: None)
     bench.fire(request_at(3.0))
     bench.recording.end_plan()
     bench.stop()
     summary = told_of(bench.folder, "summary.json")
-    assert summary["books"] == {"fired": 1, "recorded": 1, "rows": 0, "balanced": False, "unaccounted": 0}
+    assert summary["accounting"] == {"ended": 1, "recorded": 1, "rows": 0, "complete": False, "unaccounted": 0}
     assert (summary["status"], summary["validity"]["verdict"]) == ("failed", "suspect")
     assert bench.environment.process_exit_code == 3
 
 
 def test_a_last_report_that_cannot_be_entered_fails_the_run_and_loses_nothing_that_was(
-    bench: Bench, request_at: MakeTimeline, stage: MakeStage, monkeypatch: pytest.MonkeyPatch
+    bench: Bench, request_at: MakeTimeline, a_level: MakeLevel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(self: Journal, rows: Any, stages: Any) -> None:
+    def full(self: Journal, *_: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    bench.recording.begin_run(facts_of(stage()))
+    bench.begin(a_level())
     bench.fire(request_at(3.0))
     bench.greenlets.tick(2)
     monkeypatch.setattr(Journal, "write_requests", full)
@@ -376,9 +389,9 @@ def test_a_last_report_that_cannot_be_entered_fails_the_run_and_loses_nothing_th
     bench.recording.end_plan()
     bench.stop()
     summary = told_of(bench.folder, "summary.json")
-    assert summary["books"] == {"fired": 2, "recorded": 2, "rows": 1, "balanced": False, "unaccounted": 0}
+    assert summary["accounting"] == {"ended": 2, "recorded": 2, "rows": 1, "complete": False, "unaccounted": 0}
     reason = f"the results in {bench.folder} cannot be written: No space left on device"
-    assert (summary["status"], summary["validity"]) == ("failed", {"verdict": "suspect", "reasons": [reason]})
+    assert (summary["status"], summary["validity"]["reasons"]) == ("failed", [reason])
     assert told_of(bench.folder, "run.json")["status"] == "failed"
     assert bench.screen.folders == [bench.folder]
     assert bench.environment.process_exit_code == 3
@@ -392,7 +405,7 @@ def test_results_that_cannot_be_written_fail_the_run_and_the_sinks_are_told_of_i
     tmp_path: Path,
     greenlets: Greenlets,
     request_at: MakeTimeline,
-    stage: MakeStage,
+    a_level: MakeLevel,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -402,7 +415,7 @@ def test_results_that_cannot_be_written_fail_the_run_and_the_sinks_are_told_of_i
         raise OSError(28, "No space left on device")
 
     bench = Bench(tmp_path / "results", greenlets, headless=headless)
-    bench.recording.begin_run(facts_of(stage()))
+    bench.begin(a_level())
     folders: list[Path] = []
     monkeypatch.setattr(bench.screen, "finished", folders.append)
     bench.fire(request_at(3.0))
@@ -411,7 +424,7 @@ def test_results_that_cannot_be_written_fail_the_run_and_the_sinks_are_told_of_i
     bench.stop()
     bench.quit()
     assert f"the results in {bench.folder} cannot be written: No space left on device" in caplog.text
-    assert bench.environment.process_exit_code == EXIT_NOT_TO_BE_BELIEVED == 3
+    assert bench.environment.process_exit_code == EXIT_UNRELIABLE == 3
     assert not locust.log.unhandled_greenlet_exception
     assert folders == [bench.folder]
     assert told_of(bench.folder, "run.json")["status"] == "failed"
@@ -420,19 +433,19 @@ def test_results_that_cannot_be_written_fail_the_run_and_the_sinks_are_told_of_i
 
 
 def test_after_results_that_could_not_be_written_another_run_can_begin(
-    bench: Bench, request_at: MakeTimeline, stage: MakeStage, monkeypatch: pytest.MonkeyPatch
+    bench: Bench, request_at: MakeTimeline, a_level: MakeLevel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(self: Journal, *arguments: Any) -> None:
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patched:
-        bench.recording.begin_run(facts_of(stage()))
+        bench.begin(a_level())
         bench.fire(request_at(3.0))
         patched.setattr(bench.screen, "finished", lambda folder: None)
         patched.setattr(Journal, "write_summary", full)
         bench.stop()
     bench.at(100.0)
-    bench.recording.begin_run(facts_of(stage()))
+    bench.begin(a_level())
     bench.fire(request_at(103.0))
     bench.recording.end_plan()
     bench.stop()
@@ -442,23 +455,38 @@ def test_after_results_that_could_not_be_written_another_run_can_begin(
     assert bench.environment.process_exit_code is None
 
 
-def test_a_run_without_a_request_failed(bench: Bench, stage: MakeStage) -> None:
-    bench.recording.begin_run(facts_of(stage()))
+def test_the_exit_code_is_logged_with_the_run_s_own_reason(
+    bench: Bench, a_level: MakeLevel, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench.begin(a_level())
+    bench.at(20.0)
+    bench.recording.end_plan()
+    bench.stop()
+    caplog.set_level("INFO")
+    bench.quit(EXIT_UNRELIABLE)
+    (line,) = [line for line in caplog.messages if line.startswith("Exit code 3")]
+    assert told_of(bench.folder, "summary.json")["validity"]["reasons"][0] in line
+
+
+def test_a_run_without_a_request_failed(bench: Bench, a_level: MakeLevel) -> None:
+    bench.begin(a_level())
     bench.at(20.0)
     bench.recording.end_plan()
     bench.stop()
     assert told_of(bench.folder, "run.json")["status"] == "failed"
     summary = told_of(bench.folder, "summary.json")
-    assert summary["books"] == {"fired": 0, "recorded": 0, "rows": 0, "balanced": True, "unaccounted": 0}
-    assert summary["validity"] == {"verdict": "suspect", "reasons": ["no request was recorded"]}
+    assert summary["accounting"] == {"ended": 0, "recorded": 0, "rows": 0, "complete": True, "unaccounted": 0}
+    (reason,) = summary["validity"]["reasons"]
+    assert reason.startswith("no request was recorded")
+    assert "--level-time" in reason
     assert bench.environment.process_exit_code == 3
 
 
 @pytest.mark.parametrize("end", ["stop", "quit"])
 def test_a_plan_that_did_not_come_to_its_end_was_interrupted(
-    end: str, bench: Bench, request_at: MakeTimeline, stage: MakeStage
+    end: str, bench: Bench, request_at: MakeTimeline, a_level: MakeLevel
 ) -> None:
-    bench.recording.begin_run(facts_of(stage()))
+    bench.begin(a_level())
     bench.fire(request_at(3.0))
     bench.at(7.0)
     getattr(bench, end)()
@@ -472,7 +500,7 @@ def test_a_plan_that_did_not_come_to_its_end_was_interrupted(
     ("judged", "end", "code"), [(5, "plan", 5), (0, "plan", 0), (None, "plan", None), (5, "stop", 4), (0, "stop", 4)]
 )
 def test_what_a_judge_says_is_the_exit_code_of_a_run_that_went_to_its_end(
-    judged: int | None, end: str, code: int | None, bench: Bench, request_at: MakeTimeline, stage: MakeStage
+    judged: int | None, end: str, code: int | None, bench: Bench, request_at: MakeTimeline, a_level: MakeLevel
 ) -> None:
     seen: list[Path] = []
 
@@ -481,8 +509,8 @@ def test_what_a_judge_says_is_the_exit_code_of_a_run_that_went_to_its_end(
         seen.append(folder)
         return judged
 
-    bench.recording._judge = judge
-    bench.recording.begin_run(facts_of(stage()))
+    bench.recording.controller._check = judge
+    bench.begin(a_level())
     bench.fire(request_at(3.0))
     bench.at(7.0)
     if end == "plan":
@@ -492,23 +520,23 @@ def test_what_a_judge_says_is_the_exit_code_of_a_run_that_went_to_its_end(
     assert bench.environment.process_exit_code == code
 
 
-def test_a_judge_that_fails_fails_the_run(bench: Bench, request_at: MakeTimeline, stage: MakeStage) -> None:
+def test_a_judge_that_fails_fails_the_run(bench: Bench, request_at: MakeTimeline, a_level: MakeLevel) -> None:
     def judge(folder: Path) -> int | None:
         raise RuntimeError("no verdict")
 
-    bench.recording._judge = judge
-    bench.recording.begin_run(facts_of(stage()))
+    bench.recording.controller._check = judge
+    bench.begin(a_level())
     bench.fire(request_at(3.0))
     bench.at(12.0)
     bench.recording.end_plan()
     bench.stop()
-    assert bench.environment.process_exit_code == EXIT_NOT_TO_BE_BELIEVED
+    assert bench.environment.process_exit_code == EXIT_UNRELIABLE
 
 
 def test_a_plan_with_an_open_end_is_finished_whenever_it_is_stopped(
-    bench: Bench, request_at: MakeTimeline, stage: MakeStage
+    bench: Bench, request_at: MakeTimeline, a_level: MakeLevel
 ) -> None:
-    bench.recording.begin_run(facts_of(stage(level_time_s=None)))
+    bench.begin(a_level(level_time_s=None))
     bench.fire(request_at(3.0))
     bench.at(7.0)
     bench.stop()
@@ -518,25 +546,25 @@ def test_a_plan_with_an_open_end_is_finished_whenever_it_is_stopped(
 
 @pytest.mark.parametrize("context", [{}, {"timeline": "a stranger's"}, {"user": "me"}, None])
 def test_request_events_of_others_are_left_alone(
-    context: dict[str, Any] | None, bench: Bench, request_at: MakeTimeline, stage: MakeStage
+    context: dict[str, Any] | None, bench: Bench, request_at: MakeTimeline, a_level: MakeLevel
 ) -> None:
     fire_request(bench.environment, context)
-    bench.recording.begin_run(facts_of(stage()))
+    bench.begin(a_level())
     fire_request(bench.environment, context)
     bench.fire(request_at(3.0))
     bench.recording.end_plan()
     bench.stop()
-    assert told_of(bench.folder, "summary.json")["books"]["fired"] == 1
+    assert told_of(bench.folder, "summary.json")["accounting"]["ended"] == 1
     assert told_of(bench.folder, "run.json")["status"] == "finished"
     assert not locust.log.unhandled_greenlet_exception
 
 
 def test_a_second_run_of_one_process_has_its_own_folder_and_books(
-    bench: Bench, request_at: MakeTimeline, stage: MakeStage
+    bench: Bench, request_at: MakeTimeline, a_level: MakeLevel
 ) -> None:
     for began_s, requests in ((0.0, 3), (100.0, 2)):
         bench.at(began_s)
-        bench.recording.begin_run(facts_of(stage()))
+        bench.begin(a_level())
         for _ in range(requests):
             bench.fire(request_at(began_s + 3.0))
         bench.recording.end_plan()
@@ -545,7 +573,7 @@ def test_a_second_run_of_one_process_has_its_own_folder_and_books(
     assert first != second
     assert [len(rows_of(folder, "requests.csv")) for folder in (first, second)] == [3, 2]
     assert {row["sent_s"] for row in rows_of(second, "requests.csv")} == {"3.000000000"}
-    assert told_of(second, "summary.json")["books"]["balanced"]
+    assert told_of(second, "summary.json")["accounting"]["complete"]
 
 
 @pytest.mark.parametrize(
@@ -554,20 +582,20 @@ def test_a_second_run_of_one_process_has_its_own_folder_and_books(
         (["stopped", "good"], None),
         (["failed", "good"], None),
         (["good", "stopped"], EXIT_INTERRUPTED),
-        (["good", "failed"], EXIT_NOT_TO_BE_BELIEVED),
+        (["good", "failed"], EXIT_UNRELIABLE),
         (["failed", "stopped"], EXIT_INTERRUPTED),
         (["stopped", "failed", "good", "stopped"], EXIT_INTERRUPTED),
     ],
 )
 def test_the_last_run_of_a_process_decides_its_exit_code(
-    ends: list[str], exit_code: int | None, bench: Bench, request_at: MakeTimeline, stage: MakeStage
+    ends: list[str], exit_code: int | None, bench: Bench, request_at: MakeTimeline, a_level: MakeLevel
 ) -> None:
     for place, end in enumerate(ends):
         bench.at(place * 100.0)
-        bench.recording.begin_run(facts_of(stage()))
+        bench.begin(a_level())
         bench.fire(request_at(place * 100.0 + 3.0))
         if end == "failed":
-            bench.fire(request_at(place * 100.0 + 3.0, stage=7))
+            bench.fire(request_at(place * 100.0 + 3.0, level_index=7))
         if end != "stopped":
             bench.recording.end_plan()
         bench.stop()
@@ -578,10 +606,10 @@ def test_the_last_run_of_a_process_decides_its_exit_code(
 
 
 def test_without_a_page_figures_come_after_locusts_own_tables(
-    tmp_path: Path, greenlets: Greenlets, request_at: MakeTimeline, stage: MakeStage
+    tmp_path: Path, greenlets: Greenlets, request_at: MakeTimeline, a_level: MakeLevel
 ) -> None:
     bench = Bench(tmp_path / "results", greenlets, headless=True)
-    bench.recording.begin_run(facts_of(stage()))
+    bench.begin(a_level())
     bench.fire(request_at(3.0))
     bench.recording.end_plan()
     bench.stop()
@@ -596,9 +624,9 @@ def test_without_a_page_figures_come_after_locusts_own_tables(
 
 
 def test_with_a_page_figures_come_at_once_and_not_again_at_the_end(
-    bench: Bench, request_at: MakeTimeline, stage: MakeStage
+    bench: Bench, request_at: MakeTimeline, a_level: MakeLevel
 ) -> None:
-    bench.recording.begin_run(facts_of(stage()))
+    bench.begin(a_level())
     bench.fire(request_at(3.0))
     bench.stop()
     assert bench.screen.folders == [bench.folder]
@@ -608,7 +636,7 @@ def test_with_a_page_figures_come_at_once_and_not_again_at_the_end(
 
 @pytest.mark.parametrize("state", [STATE_SPAWNING, STATE_RUNNING])
 def test_a_process_that_is_ended_in_a_run_first_stops_its_users_whose_requests_are_then_in_the_books(
-    state: str, bench: Bench, request_at: MakeTimeline, stage: MakeStage, monkeypatch: pytest.MonkeyPatch
+    state: str, bench: Bench, request_at: MakeTimeline, a_level: MakeLevel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With a page, Locust itself stops them only after its `quitting`."""
 
@@ -619,7 +647,7 @@ def test_a_process_that_is_ended_in_a_run_first_stops_its_users_whose_requests_a
         bench.runner.state = STATE_STOPPED
         bench.stop()
 
-    bench.recording.begin_run(facts_of(stage()))
+    bench.begin(a_level())
     bench.fire(request_at(3.0))
     assert bench.recording.recorder is not None
     bench.recording.recorder.in_flight = 1
@@ -631,15 +659,15 @@ def test_a_process_that_is_ended_in_a_run_first_stops_its_users_whose_requests_a
     assert [row["outcome"] for row in rows_of(bench.folder, "requests.csv")] == ["ok", "cut"]
     summary = told_of(bench.folder, "summary.json")
     assert (summary["status"], summary["validity"]["verdict"]) == ("interrupted", "valid")
-    assert summary["books"] == {"fired": 2, "recorded": 2, "rows": 2, "balanced": True, "unaccounted": 0}
+    assert summary["accounting"] == {"ended": 2, "recorded": 2, "rows": 2, "complete": True, "unaccounted": 0}
     assert bench.screen.folders == [bench.folder]
     assert bench.environment.process_exit_code == EXIT_INTERRUPTED
 
 
 def test_users_that_were_stopped_before_are_not_stopped_again_at_the_end_of_the_process(
-    bench: Bench, request_at: MakeTimeline, stage: MakeStage, monkeypatch: pytest.MonkeyPatch
+    bench: Bench, request_at: MakeTimeline, a_level: MakeLevel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bench.recording.begin_run(facts_of(stage()))
+    bench.begin(a_level())
     bench.fire(request_at(3.0))
     bench.runner.state = STATE_STOPPED
     stops: list[str] = []
@@ -651,19 +679,19 @@ def test_users_that_were_stopped_before_are_not_stopped_again_at_the_end_of_the_
 
 
 def test_a_run_that_begins_over_another_one_finishes_it(
-    bench: Bench, request_at: MakeTimeline, stage: MakeStage
+    bench: Bench, request_at: MakeTimeline, a_level: MakeLevel
 ) -> None:
-    bench.recording.begin_run(facts_of(stage()))
+    bench.begin(a_level())
     bench.fire(request_at(3.0))
     bench.at(5.0)
-    bench.recording.begin_run(facts_of(stage()))
+    bench.begin(a_level())
     assert [told_of(folder, "run.json")["status"] for folder in sorted(bench.results.iterdir())] == [
         "interrupted",
         "running",
     ]
 
 
-def test_the_books_are_kept_while_the_run_goes_on(bench: Bench, request_at: MakeTimeline, stage: MakeStage) -> None:
+def test_the_books_are_kept_while_the_run_goes_on(bench: Bench, request_at: MakeTimeline, a_level: MakeLevel) -> None:
     """Rows each second; windows and progress each fifth."""
 
     def a_request_ends() -> None:
@@ -678,7 +706,7 @@ def test_the_books_are_kept_while_the_run_goes_on(bench: Bench, request_at: Make
         counts = [len(rows_of(bench.folder, name)) for name in ("requests.csv", "windows.csv")]
         seen.append((*counts, len(bench.screen.shown)))  # type: ignore[arg-type]
 
-    bench.recording.begin_run(facts_of(stage()))
+    bench.begin(a_level())
     bench.greenlets.at_tick = {3: a_request_ends, 4: look, 5: look}
     bench.greenlets.tick(15)
     assert seen == [(1, 0, 0), (1, 1, 1)]
@@ -696,10 +724,10 @@ def test_the_books_are_kept_while_the_run_goes_on(bench: Bench, request_at: Make
 
 
 def test_users_are_noted_in_windows_and_progress(
-    bench: Bench, stage: MakeStage, monkeypatch: pytest.MonkeyPatch
+    bench: Bench, a_level: MakeLevel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(LocalRunner, "user_count", 7)
-    bench.recording.begin_run(facts_of(stage()))
+    bench.begin(a_level())
     bench.greenlets.tick(5)
     bench.stop()
     # The fifth second is the second window's: it is not there before the sixth.
@@ -708,7 +736,7 @@ def test_users_are_noted_in_windows_and_progress(
 
 
 def test_the_books_are_served_from_the_beginning_to_the_end_of_the_process(
-    tmp_path: Path, greenlets: Greenlets, request_at: MakeTimeline, stage: MakeStage, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, greenlets: Greenlets, request_at: MakeTimeline, a_level: MakeLevel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with gevent.socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -722,7 +750,7 @@ def test_the_books_are_served_from_the_beginning_to_the_end_of_the_process(
     monkeypatch.setattr(LocalRunner, "user_count", 7)
     bench = Bench(tmp_path / "results", greenlets, metrics_port=port)
     assert "tokenswarm_users 7.0" in scraped()
-    bench.recording.begin_run(facts_of(stage()))
+    bench.begin(a_level())
     bench.fire(request_at(3.0))
     bench.recording.end_plan()
     bench.stop()
@@ -750,12 +778,12 @@ def test_between_runs_the_book_keeper_rests(bench: Bench) -> None:
 
 
 def test_books_that_cannot_be_kept_fail_the_run_but_not_the_keeper(
-    bench: Bench, request_at: MakeTimeline, stage: MakeStage, monkeypatch: pytest.MonkeyPatch
+    bench: Bench, request_at: MakeTimeline, a_level: MakeLevel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(progress: Progress) -> None:
         raise OSError("terminal gone")
 
-    bench.recording.begin_run(facts_of(stage()))
+    bench.begin(a_level())
     bench.fire(request_at(3.0))
     monkeypatch.setattr(bench.screen, "progress", broken)
     monkeypatch.setattr(LocalRunner, "user_count", 10)
@@ -766,16 +794,16 @@ def test_books_that_cannot_be_kept_fail_the_run_but_not_the_keeper(
     assert told_of(bench.folder, "run.json")["status"] == "failed"
     assert len(rows_of(bench.folder, "requests.csv")) == 2
     assert told_of(bench.folder, "summary.json")["validity"]["reasons"] == [
-        "the books could not be kept: OSError('terminal gone')"
+        "the statistics could not be updated: OSError('terminal gone')"
     ]
     assert bench.environment.process_exit_code == 3
 
 
-def test_a_run_that_cannot_write_its_folder_does_not_begin(bench: Bench, stage: MakeStage) -> None:
+def test_a_run_that_cannot_write_its_folder_does_not_begin(bench: Bench, a_level: MakeLevel) -> None:
     bench.results.rmdir()
     bench.results.write_text("a file")
-    with pytest.raises(ResultsFolderError, match="cannot be written to"):
-        bench.recording.begin_run(facts_of(stage()))
+    with pytest.raises(ResultsFolderError, match="is a file"):
+        bench.begin(a_level())
     bench.stop()
     assert bench.screen.folders == []
 
@@ -786,8 +814,8 @@ def test_a_spool_folder_that_cannot_be_written_is_found_out_before_any_run(
     """A run that fails for it as it begins would leave a folder with nothing in it."""
     (tmp_path / "file").write_text("")
     bad = {"spool_folder": str(tmp_path / "file" / "spools")}
-    with pytest.raises(ResultsFolderError, match="--spool-folder .*Not a directory"):
-        bench.recording.check(options(bench.results, **bad))
+    with pytest.raises(ResultsFolderError, match="--spool-folder .*file is a file"):
+        check_folders(RecordingOptions.of(options(bench.results, **bad)))
     with pytest.raises(ResultsFolderError, match="--spool-folder"):
         Bench(tmp_path / "results", greenlets, **bad)
 
@@ -797,16 +825,16 @@ def test_a_results_folder_that_cannot_be_written_is_found_out_before_any_run(
 ) -> None:
     taken = tmp_path / "taken"
     taken.write_text("a file")
-    with pytest.raises(ResultsFolderError, match="cannot be written to"):
+    with pytest.raises(ResultsFolderError, match="is a file"):
         Bench(taken, greenlets)
 
 
 def test_objectives_of_each_run_are_those_of_its_options(
-    bench: Bench, request_at: MakeTimeline, stage: MakeStage
+    bench: Bench, request_at: MakeTimeline, a_level: MakeLevel
 ) -> None:
     assert bench.environment.parsed_options is not None
     bench.environment.parsed_options.slo = "ttft=200ms"
-    bench.recording.begin_run(facts_of(stage()))
+    bench.begin(a_level())
     bench.fire(request_at(3.0))
     bench.at(12.0)
     bench.recording.end_plan()
@@ -821,7 +849,7 @@ def test_objectives_of_each_run_are_those_of_its_options(
     )
     bench.environment.parsed_options.slo = "soon"
     with pytest.raises(ObjectiveError, match="--slo takes terms"):
-        bench.recording.begin_run(facts_of(stage()))
+        bench.begin(a_level())
 
 
 def test_a_headless_process_that_ends_before_any_run_has_was_interrupted(tmp_path: Path, greenlets: Greenlets) -> None:
@@ -831,11 +859,11 @@ def test_a_headless_process_that_ends_before_any_run_has_was_interrupted(tmp_pat
 
 
 def test_what_workers_found_of_themselves_is_shown_and_in_both_files(
-    bench: Bench, request_at: MakeTimeline, stage: MakeStage
+    bench: Bench, request_at: MakeTimeline, a_level: MakeLevel
 ) -> None:
     errors = ErrorSpread(0.00001, 0.0001, 0.0002)
     check = SelfCheck(5, 20, errors, None)
-    bench.recording.begin_run(facts_of(stage()), {0: check})
+    bench.begin(a_level(), self_checks={0: check})
     assert bench.screen.checked == {0: check}
     assert told_of(bench.folder, "run.json")["self_checks"][0]["ttft_error_s"]["p99"] == 0.0001
     bench.fire(request_at(3.0))
@@ -844,4 +872,4 @@ def test_what_workers_found_of_themselves_is_shown_and_in_both_files(
     bench.stop()
     (worker,) = told_of(bench.folder, "summary.json")["workers"]
     assert (worker["self_check"]["users"], worker["requests"]) == (5, 1)
-    assert told_of(bench.folder, "run.json")["validity"] == {"verdict": "valid", "reasons": []}
+    assert told_of(bench.folder, "run.json")["validity"] == VALID

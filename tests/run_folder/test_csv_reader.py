@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,10 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from metrics.journal import REQUEST_COLUMNS, WINDOW_COLUMNS
-from reports.journals import load_requests, load_windows
-from reports.results import ReportError, load_results
+from tokenswarm.run_folder.csv_reader import load_requests, load_windows
+from tokenswarm.run_folder.reader import ReportError, load_results
+from tokenswarm.run_folder.schema import REQUEST_COLUMNS, WINDOW_COLUMNS
 
+ROOT = Path(__file__).resolve().parents[2]
 Write = Callable[..., Path]
 
 
@@ -25,7 +28,7 @@ def write_csv(path: Path, columns: tuple[str, ...], rows: list[dict[str, Any]]) 
 
 
 def request(sent_s: float, ttft_ms: float | str = 50.0, **changes: Any) -> dict[str, Any]:
-    facts = {"id": f"0-{sent_s}", "worker": 0, "user": "0.1", "stage": 0, "phase": "hold", "outcome": "ok"}
+    facts = {"id": f"0-{sent_s}", "worker": 0, "user": "0.1", "level_index": 0, "phase": "hold", "outcome": "ok"}
     return facts | {"sent_s": sent_s, "ttft_ms": ttft_ms, "output_tokens": 7} | changes
 
 
@@ -35,7 +38,7 @@ def test_requests_are_told_in_the_order_they_were_sent_in_seconds(write_run: Wri
         request(3.0, 70.0, user="0.2"),
         request(1.0, 50.0, phase="ramp"),
         request(2.0, "", outcome="http_error", error='said "no",\nand hung up'),
-        request(4.0, "", outcome="cut", stage=1),
+        request(4.0, "", outcome="cut", level_index=1),
     ]
     write_csv(folder / "requests.csv", REQUEST_COLUMNS, rows)
     results = load_results(folder)
@@ -53,6 +56,20 @@ def test_requests_are_told_in_the_order_they_were_sent_in_seconds(write_run: Wri
     assert len(requests.of(second)) == 1
 
 
+def test_pandas_is_not_loaded_to_read_them(write_run: Write) -> None:
+    """It takes half a second of every run's end."""
+    folder = write_run()
+    write_csv(folder / "requests.csv", REQUEST_COLUMNS, [request(1.0, ""), request(2.0)])
+    code = (
+        "import sys, pathlib; from tokenswarm.run_folder.csv_reader import *; "
+        "from tokenswarm.run_folder.reader import load_results; results = load_results(pathlib.Path(sys.argv[1])); "
+        "load_windows(results); print(len(load_requests(results, ['ttft'])), 'pandas' in sys.modules)"
+    )
+    command = [sys.executable, "-c", code, str(folder)]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert ended.stdout.split() == ["2", "False"]
+
+
 def test_a_column_that_an_older_folder_lacks_is_undefined(write_run: Write) -> None:
     folder = write_run()
     older = tuple(name for name in REQUEST_COLUMNS if name != "ttfvt_ms")
@@ -64,11 +81,16 @@ def test_only_whole_windows_inside_the_hold_are_its_rates(write_run: Write) -> N
     """A ramp of 20 s, a level of 300 s that begins 1.5 s into the run: windows 4 to 59 are the hold's."""
     folder = write_run()
     rows = [
-        {"start_s": f"{1.5 + 5 * number:.3f}", "end_s": f"{6.5 + 5 * number:.3f}", "stage": 0, "token_rate": number}
+        {
+            "start_s": f"{1.5 + 5 * number:.3f}",
+            "end_s": f"{6.5 + 5 * number:.3f}",
+            "level_index": 0,
+            "token_rate": number,
+        }
         for number in range(62)
     ]
-    rows.append({"start_s": "311.5", "end_s": "312.0", "stage": 0, "token_rate": 999})
-    rows.append({"start_s": "312.0", "end_s": "317.0", "stage": 1, "token_rate": 999})
+    rows.append({"start_s": "311.5", "end_s": "312.0", "level_index": 0, "token_rate": 999})
+    rows.append({"start_s": "312.0", "end_s": "317.0", "level_index": 1, "token_rate": 999})
     write_csv(folder / "windows.csv", WINDOW_COLUMNS, rows)
     results = load_results(folder)
     assert load_windows(results).hold_rates(results, results.summary.levels[0]).tolist() == list(range(4, 60))
@@ -78,6 +100,7 @@ def test_only_whole_windows_inside_the_hold_are_its_rates(write_run: Write) -> N
 def test_a_file_that_is_missing_or_damaged_is_one_sentence(write_run: Write) -> None:
     folder = write_run()
     results = load_results(folder)
+    (folder / "requests.csv").unlink()
     with pytest.raises(ReportError, match=r"requests\.csv is missing; the folder is not as a run left it\.$"):
         load_requests(results, ["ttft"])
     (folder / "requests.csv").write_text("stage,phase,outcome,user,sent_s,ttft_ms\n0,hold,ok,0.1,soon,5\n")

@@ -9,14 +9,17 @@ from hdrh.histogram import HdrHistogram
 from hdrh.log import HistogramLogReader
 from pyarrow import parquet
 
-from metrics.journal import REQUEST_COLUMNS, Journal
-from reports.exports import write_hlog, write_parquet
-from reports.results import ReportError, Results, load_results
-from tests.metrics.conftest import make_row, make_stage
 from tests.reports.folders import Course, write_folder
+from tests.run_fixtures import make_level, make_row
+from tokenswarm.metrics.mix import MixMember, RunMix
+from tokenswarm.recording.journal import Journal
+from tokenswarm.run_folder.exports import write_hlog, write_parquet
+from tokenswarm.run_folder.reader import ReportError, Results, load_results
+from tokenswarm.run_folder.schema import REQUEST_COLUMNS
 
 #: Columns that a request without a fault leaves empty.
-UNSET = {"output_tokens_rejected", "first_event_tokens"}
+UNSET = {"output_tokens_rejected", "first_event_tokens", "deviations"}
+UNSET |= {"input_tokens_requested", "output_tokens_requested", "trace_id", "think_ms"}
 
 
 @pytest.fixture
@@ -44,13 +47,19 @@ def test_parquet_takes_what_a_run_writes_in_every_column(results: Results, tmp_p
         **dict.fromkeys(("connect_ns", "prompt_tokens", "cached_tokens", "events", "ttft_uncertainty_ns"), 7),
         prompt_id="a row",
         prompt_hash="00ff00ff00ff00ff",
+        custom_id="r1",
+        server_request_id="req_9",
+        deviations={"missing_end": 1},
     )
-    journal.write_requests([row], {0: make_stage()})
+    mix = RunMix((MixMember("llama"),), (MixMember("http://gpu:8000"),))
+    journal.write_requests([row], {0: make_level()}, mix)
     journal.close()
     (journal.folder / "requests.csv").replace(results.folder / "requests.csv")
     assert write_parquet(results, tmp_path / "one.parquet") == 1
     (told,) = parquet.read_table(tmp_path / "one.parquet").to_pylist()
     assert (told["prompt_id"], told["prompt_hash"], told["cached_tokens"]) == ("a row", "00ff00ff00ff00ff", 7)
+    assert (told["custom_id"], told["server_request_id"], told["deviations"]) == ("r1", "req_9", "missing_end=1")
+    assert (told["model"], told["host"]) == ("llama", "http://gpu:8000")
     assert {name for name, value in told.items() if value is None} <= UNSET
 
 

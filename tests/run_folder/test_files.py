@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from metrics.files import RESERVED_BYTES, LineFile, reserve, write_whole
+from tokenswarm.run_folder.files import RESERVED_BYTES, LineFile, reserve, write_whole
 
 Fails = Callable[[int, bytes, int], int]
 PWRITE = os.pwrite

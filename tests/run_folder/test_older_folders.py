@@ -1,4 +1,4 @@
-"""Folders that older versions left are read as they are. format_1 was written by the last version of that format."""
+"""Folders of older formats, each written by the last version of its format, give the same numbers as then."""
 
 from __future__ import annotations
 
@@ -9,19 +9,26 @@ from pathlib import Path
 import pyarrow.parquet
 import pytest
 
-from reports.conditions import parse_conditions
-from reports.estimates import Measured
-from reports.exports import write_parquet
-from reports.judgement import judge_run
-from reports.results import load_results
-from reports.table import summary_table
-
-FORMAT_1 = Path(__file__).parent / "format_1"
+from tests.run_folder.numbers import FORMAT_1, NUMBERS, all_numbers
+from tokenswarm.reports.checks.check_report import check_run
+from tokenswarm.reports.checks.conditions import parse_conditions
+from tokenswarm.reports.stats.estimates import RunData
+from tokenswarm.reports.text_table import summary_table
+from tokenswarm.run_folder.exports import write_parquet
+from tokenswarm.run_folder.reader import load_results
 
 
 @pytest.fixture
 def format_1(tmp_path: Path) -> Path:
     return shutil.copytree(FORMAT_1, tmp_path / "run")
+
+
+def test_every_number_is_what_the_version_that_wrote_the_folder_reported(tmp_path: Path) -> None:
+    expected, found = json.loads(NUMBERS.read_text(encoding="utf-8")), all_numbers(tmp_path)
+    assert found.keys() == expected.keys()
+    for folder, numbers in expected.items():
+        for name, value in numbers.items():
+            assert found[folder][name] == value, f"{name} of {folder}"
 
 
 def test_the_table_of_a_folder_of_format_1_tells_its_summary(format_1: Path) -> None:
@@ -41,15 +48,15 @@ def test_the_table_of_a_folder_of_format_1_tells_its_summary(format_1: Path) -> 
 
 def test_its_journals_are_read_judged_and_exported(format_1: Path, tmp_path: Path) -> None:
     results = load_results(format_1)
-    judgement = judge_run(parse_conditions("p95(ttft) > 1us, failures > 0"), results)
-    assert (judgement.exit_code, len(judgement.findings)) == (3, 4)  # suspect
-    measured = Measured(results)
+    checks = check_run(parse_conditions("p95(ttft) > 1us, failures > 0"), results)
+    assert (checks.exit_code, len(checks.check_results)) == (3, 4)  # suspect
+    measured = RunData(results)
     for level in results.summary.levels:
         assert level.hold.ttft_s.p50 is not None
         latencies = measured.requests.of(level).latencies("ttft")
         assert len(latencies) == level.hold.ttft_s.count
     rows = write_parquet(results, tmp_path / "old.parquet")
     columns = pyarrow.parquet.read_table(tmp_path / "old.parquet").column_names
-    assert rows == results.summary.books.rows
+    assert rows == results.summary.accounting.rows
     assert "ttft_ms" in columns
     assert "first_event_ms" not in columns

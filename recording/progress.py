@@ -1,0 +1,95 @@
+"""Where a run stands, in numbers: what a terminal or a page shows while it goes on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tokenswarm.recording.aggregator import Aggregator, LevelStats
+from tokenswarm.recording.live_series import RequestRates
+from tokenswarm.run_folder.schema import WINDOW_S
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """A run at one moment.
+
+    `level_index` counts from 0; `levels` is how many the plan has. `tokens_per_s` and `request_rates` are of the time
+    since the last Progress, tokens from the events that came in it; `ttft_p50_s` of requests that were sent in the
+    running window or the five before it and have ended. All None where nothing came. `failures` is since the run began.
+    """
+
+    elapsed_s: float
+    level_index: int
+    levels: int
+    users: int
+    users_target: int
+    system_prompt: str
+    phase: str
+    tokens_per_s: float | None
+    request_rates: RequestRates | None
+    ttft_p50_s: float | None
+    in_flight: int
+    failures: int
+
+
+class ProgressMeter:
+    """Makes a Progress from the statistics; keeps the counts of the last one."""
+
+    def __init__(self, levels: int) -> None:
+        self._levels = levels
+        self._events = self._sent = self._completed = 0
+        self._at_s = 0.0
+
+    def read(self, aggregator: Aggregator, users: int, now_s: float) -> Progress | None:
+        """None while no level runs."""
+        level = aggregator.running_level
+        if level is None:
+            return None
+        events = aggregator.arrived_events
+        came, lasted_s = events - self._events, now_s - self._at_s
+        request_rates = self._request_rates(aggregator, level, now_s)
+        self._events, self._at_s = events, now_s
+        # A running stream's tokens are not known before its end, its events are: what one held so far is the measure.
+        tokens_per_event = aggregator.output_tokens / aggregator.output_events if aggregator.output_events else 1.0
+        elapsed_s = now_s - level.began_s
+        return Progress(
+            elapsed_s=now_s,
+            level_index=level.level.index,
+            levels=self._levels,
+            users=users,
+            users_target=level.level.users,
+            system_prompt=level.level.system_prompt,
+            phase=level.phase_at(elapsed_s).value,
+            tokens_per_s=came * tokens_per_event / lasted_s if came and lasted_s > 0 else None,
+            request_rates=request_rates,
+            ttft_p50_s=_recent_ttft_p50_s(aggregator, level.level.index, int(elapsed_s / WINDOW_S)),
+            in_flight=aggregator.in_flight,
+            failures=aggregator.failures,
+        )
+
+    def _request_rates(self, aggregator: Aggregator, level: LevelStats, now_s: float) -> RequestRates | None:
+        """None where no time has passed. Requests are due, and sent, from the level's beginning on."""
+        sent = aggregator.ended + aggregator.in_flight
+        completed = sum(worker.completed for worker in aggregator.workers.values())
+        came, ended = sent - self._sent, completed - self._completed
+        self._sent, self._completed = sent, completed
+        lasted_s = now_s - self._at_s
+        if lasted_s <= 0:
+            return None
+        offered = level.offered_between(self._at_s - level.began_s, now_s - level.began_s)
+        if offered is not None:  # the level before may have ended since the last Progress
+            before = list(aggregator.levels.values())[-2:-1]
+            offered += sum(
+                each.offered_between(self._at_s - each.began_s, now_s - each.began_s) or 0 for each in before
+            )
+        return RequestRates(None if offered is None else offered / lasted_s, came / lasted_s, ended / lasted_s)
+
+
+def _recent_ttft_p50_s(aggregator: Aggregator, level_index: int, window: int) -> float | None:
+    recent = sorted(
+        ttft_ns
+        for number in range(max(0, window - 5), window + 1)
+        if (level_index, number) in aggregator.windows
+        for ttft_ns in aggregator.windows[level_index, number].ttfts_ns
+    )
+    return recent[(len(recent) - 1) // 2] / 1e9 if recent else None

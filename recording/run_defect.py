@@ -1,0 +1,53 @@
+"""Why a run has failed: requests that are missing, workers that were lost, a server that never answered. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from tokenswarm.metrics.level import Scope
+from tokenswarm.metrics.timeline import Outcome
+from tokenswarm.recording.active_run import ActiveRun, LostWorker
+
+
+def defect_of(run: ActiveRun) -> str | None:
+    """Why the run's results are unreliable whatever its figures; None where there is no such reason."""
+    accounting = run.accounting
+    if not accounting.recorded:
+        return (
+            "no request was recorded: none was sent before the run was over; give a longer --level-time (or -t), or "
+            "measure where nothing else uses this machine's CPU"
+        )
+    if run.lost:
+        return "; ".join(_loss(run, worker) for worker in run.lost)
+    if not accounting.complete:
+        return (
+            f"requests unaccounted for: {accounting.ended} ended on workers and {run.aggregator.in_flight} were in "
+            f"flight by the latest reports; {accounting.recorded} are in the histograms, {accounting.rows} are rows"
+        )
+    return _unanswered(run)
+
+
+def _unanswered(run: ActiveRun) -> str | None:
+    """The reason, where no request was answered. An interrupted run may have ended before its first response."""
+    outcomes = sum((level.scopes[Scope.WHOLE].outcomes for level in run.aggregator.levels.values()), Counter[str]())
+    if outcomes[Outcome.OK] or not (run.plan_done or run.aggregator.failures):
+        return None
+    ended = ", ".join(f"{number:,} {outcome}" for outcome, number in outcomes.most_common())
+    return f"no request was answered ({ended})"
+
+
+def _loss(run: ActiveRun, member: LostWorker) -> str:
+    recovered = run.recovered.get(member.index)
+    known = run.aggregator.workers.get(member.index)
+    in_flight = known.in_flight if known else 0
+    heartbeat_s = member.last_heartbeat_s - run.began_ns / 1e9
+    text = (
+        f"worker {member.index} ({member.name}) was lost: its last heartbeat was received {heartbeat_s:.1f} s into the "
+        "run, "
+    )
+    if recovered is not None:
+        return text + (
+            f"with {recovered.unended} requests in flight; {recovered.requests} that had ended and were not "
+            "reported yet were recovered from its spool"
+        )
+    return text + f"with {in_flight} requests in flight by its last report; what it sent after that is not known"

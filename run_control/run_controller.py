@@ -1,0 +1,234 @@
+"""The runs of the process that keeps their statistics: a master, or the one process of a local run."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import gevent
+from locust.env import Environment
+from locust.runners import LocalRunner, MasterRunner
+
+from tokenswarm.cluster.master_link import MasterLink
+from tokenswarm.cluster.protocol import LevelBegun
+from tokenswarm.metrics.client_health import SelfCheck
+from tokenswarm.metrics.level import Level
+from tokenswarm.recording.active_run import ActiveRun
+from tokenswarm.recording.kept_requests import RecordPlan
+from tokenswarm.recording.locust_stats import count_recovered, show_latencies
+from tokenswarm.recording.prometheus import LiveRun
+from tokenswarm.recording.recording_options import RecordingOptions
+from tokenswarm.recording.run_defect import defect_of
+from tokenswarm.recording.sinks import Sink, Sinks
+from tokenswarm.recording.worker_report import Report, UnusableReport
+from tokenswarm.reports.progress_line import plan_lines
+from tokenswarm.run_control.endings import Endings
+from tokenswarm.run_control.exit_policy import FirstDefect, complete, exit_code_of
+from tokenswarm.run_control.process_recorder import ProcessRecorder
+from tokenswarm.run_folder.run_document import safe_facts
+from tokenswarm.run_folder.schema import WINDOW_S, RunFacts
+
+logger = logging.getLogger(__name__)
+
+#: How often a process that has users enters its own requests: a second's worth at once would block its event loop.
+_OWN_REPORT_S = 0.1
+#: Called with each run's folder when it is complete. Returns an exit code, or None for Locust's own.
+RunCheck = Callable[[Path], int | None]
+
+
+class RunController:
+    """One run after another; `run` is None between them. `live` is what a page and Prometheus read."""
+
+    def __init__(self, sinks: Sequence[Sink], check: RunCheck | None, endings: Endings) -> None:
+        """check: its exit code counts for a run that went to its end."""
+        self.sinks = Sinks(sinks)
+        self.live = LiveRun()
+        self.run: ActiveRun | None = None
+        self._record = RecordPlan()
+        self.process = ProcessRecorder(self.abort)
+        self._check = check
+        self._endings = endings
+        self._defect = FirstDefect()
+        self._aborted = False
+        self._environment: Environment
+        self._master_link: MasterLink | None = None
+        self.live.user_count = lambda: self._users
+        self.live.defect = lambda: self.defect
+
+    def attach(self, environment: Environment, master_link: MasterLink | None) -> None:
+        """At Locust's init."""
+        self._environment, self._master_link = environment, master_link
+        if master_link is not None:
+            self.live.workers = lambda: (master_link.membership.connected, master_link.membership.missing)
+
+    def start_keeping(self) -> None:
+        """Bring statistics and files up to date once a second from now on."""
+        gevent.spawn(self._keep)
+        gevent.spawn(self._enter_own_requests)
+
+    def begin(
+        self, facts: RunFacts, options: RecordingOptions, self_checks: Mapping[int, SelfCheck], drain_s: float
+    ) -> None:
+        """At test_start. self_checks: by worker; drain_s: the drain timeout. Raises ObjectiveError,
+        ResultsFolderError."""
+        runner = self._environment.runner
+        facts = safe_facts(facts)
+        self.finish()  # a run whose final reports are still awaited ends with what has arrived
+        workers = runner.worker_count if isinstance(runner, MasterRunner | LocalRunner) else 1
+        self.run = run = ActiveRun.begin(facts, options, workers, self_checks, drain_s, self.abort)
+        self._record = options.record_plan(run.journal.folder)
+        self._defect = FirstDefect()
+        self._endings.run_began = True
+        self._aborted = self._endings.stopping = False
+        if self._master_link is not None:
+            self._master_link.begin_run()
+        self.live.show(run)
+        for line in plan_lines(facts.plan):
+            logger.info("%s", line)
+        logger.info("Results go to %s", run.journal.folder)
+        for worker, check in self_checks.items():
+            self.sinks.self_checked(worker, check)
+        self.begin_level(facts.plan[0])
+
+    def begin_level(self, level: Level) -> None:
+        """A level begins: in the statistics, and on every worker."""
+        run = self.run
+        assert run is not None
+        began_ns = run.begin_level(level)
+        spool = str(run.spool_folder.absolute()) if run.spool_folder else ""
+        begun = LevelBegun(run.id, level, run.began_ns, began_ns, spool, self._record)
+        if self._master_link is not None:
+            self._master_link.begin_level(begun)
+        else:
+            self.process.begin_level(begun)
+
+    def stopping(self) -> None:
+        """The run is being stopped, by whomever."""
+        if self.run is not None:
+            self.run.stop()
+        self.end_on_workers()
+
+    def end_on_workers(self) -> None:
+        """End the run on the workers, or wait until that is done."""
+        if self._master_link is not None:
+            self._master_link.end()
+
+    def enter(self, report: Report, encoded: bytes) -> None:
+        """Enter a worker's report. Raises UnusableReport. Any other failure is not the worker's, and the same report
+        would fail again: it fails the run."""
+        assert self.run is not None
+        try:
+            self._enter_new(self.run, report, encoded)
+        except UnusableReport:
+            raise
+        except Exception as error:
+            self.fail(f"a report of worker {report.worker} could not be entered: {error!r}")
+
+    def fail(self, reason: str) -> None:
+        """The run's results are unreliable."""
+        self._defect.set(reason)
+
+    @property
+    def defect(self) -> str | None:
+        """Why the results of the latest run are unreliable whatever its figures; None where there is no such reason."""
+        return self._defect.reason
+
+    def abort(self, reason: str) -> None:
+        """The same, and the run ends now: its data cannot be kept, or a worker cannot take part."""
+        self.fail(reason)
+        if not self._aborted:
+            self._aborted = True
+            gevent.spawn(self._endings.abort)
+
+    def finish(self) -> None:
+        """Complete the run's folder, if there is a run."""
+        run = self.run
+        if run is None:
+            return
+        recorder = self.process.recorder
+        own_spool = recorder.spool if recorder is not None else None
+        self._take_final_reports(run)
+        interrupted = bool(self._endings.interrupts.count) and not run.plan_done and not run.aggregator.recorded
+        if (defect := defect_of(run)) is not None and not interrupted:
+            self.fail(defect)
+        status = complete(run, self._defect)
+        if own_spool is not None:
+            own_spool.close()
+        # The last run of a process decides: after a good one in the web page, a stopped one before it is forgotten.
+        self.live.status, self._environment.process_exit_code = exit_code_of(run, status, self._check, self._defect)
+        self.sinks.finish(run.journal.folder)
+
+    @property
+    def _users(self) -> int:
+        """How many users there are. Locust's master keeps counting those of a worker that has gone silent."""
+        if self._master_link is not None:
+            return self._master_link.users
+        return runner.user_count if (runner := self._environment.runner) else 0
+
+    def _keep(self) -> None:
+        ticks = 0
+        while True:
+            gevent.sleep(1.0)
+            if (run := self.run) is None:
+                continue
+            ticks += 1
+            try:
+                self._keep_once(run, shows=ticks % int(WINDOW_S) == 0)
+            except Exception as error:
+                self.fail(f"the statistics could not be updated: {error!r}")
+
+    def _keep_once(self, run: ActiveRun, shows: bool) -> None:
+        if self._master_link is not None:
+            self._master_link.membership.watch(time.perf_counter_ns() / 1e9)
+            run.note_events(self._master_link.membership.events)
+        self._take_own_report(run)
+        users = self._users
+        run.observe(users)
+        if shows:
+            run.write_windows()
+            self.sinks.show_progress(run, users)
+
+    def _enter_own_requests(self) -> None:
+        while True:
+            gevent.sleep(_OWN_REPORT_S)
+            try:
+                recorder = self.process.recorder
+                if (run := self.run) is not None and recorder is not None and recorder.has_pending:
+                    self._take_own_report(run)
+            except Exception as error:
+                self.fail(f"the statistics could not be updated: {error!r}")
+
+    def _take_own_report(self, run: ActiveRun) -> None:
+        recorder = self.process.recorder
+        if isinstance(self._environment.runner, LocalRunner) and recorder is not None:
+            for report in recorder.take_reports():
+                self._enter_new(run, report)
+                recorder.acknowledge(report.number)
+
+    def _enter_new(self, run: ActiveRun, report: Report, encoded: bytes | None = None) -> None:
+        if run.enter(report, encoded):
+            show_latencies(self._environment.stats, report, run.aggregator)
+            if run.stop_reason is None and (reason := run.failures.reason_to_stop(report.rows)) is not None:
+                run.stop_reason = reason
+                self.abort(f"the run is stopped: {reason}")
+
+    def _take_final_reports(self, run: ActiveRun) -> None:
+        try:
+            self._take_own_report(run)
+        except Exception as error:
+            self.fail(f"the final report could not be entered: {error!r}")
+        ended_s = run.now_s
+        self.live.now_s = lambda: ended_s
+        self.run = self.process.recorder = None
+        if self._master_link is not None:
+            run.lost = self._master_link.end_run()
+            run.note_events(self._master_link.membership.events)
+            self._recover_lost(run)
+
+    def _recover_lost(self, run: ActiveRun) -> None:
+        try:
+            count_recovered(self._environment.stats, run.recover_lost())
+        except Exception as error:
+            self.fail(f"the spool of a lost worker could not be read: {error!r}")

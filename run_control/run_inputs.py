@@ -1,0 +1,44 @@
+"""The options that a run follows, as they were when it was planned: code of a user's own may change them later."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from locust.env import Environment
+
+from tokenswarm.run_control.run_plan import run_options
+
+#: Of Locust's own options, those that a plan follows.
+_LOCUSTS = {"num_users": "-u", "spawn_rate": "-r", "run_time": "-t"}
+
+
+class ChangedOptionsError(ValueError):
+    """Options that changed after they were checked; the text names them and says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunInputs:
+    """values: by the option as it is given, its value as text, as lists may be changed in place."""
+
+    values: Mapping[str, str]
+
+    @classmethod
+    def of(cls, environment: Environment, defaults: Mapping[str, Any]) -> RunInputs:
+        """As they are now. defaults: of all options of the command line."""
+        options = environment.parsed_options
+        assert options is not None
+        own, _ = run_options(options, defaults)
+        values = {f"--{name.replace('_', '-')}": value for name, value in own.items()}
+        values |= {flag: getattr(options, name, None) for name, flag in _LOCUSTS.items()}
+        return cls({flag: repr(value) for flag, value in (values | {"-H": environment.host}).items()})
+
+    def check(self, environment: Environment, defaults: Mapping[str, Any]) -> None:
+        """Raises ChangedOptionsError where they are others now."""
+        now = RunInputs.of(environment, defaults).values
+        if changed := [flag for flag, value in self.values.items() if now.get(flag) != value]:
+            raise ChangedOptionsError(
+                f"the locustfile changes {' and '.join(changed)} after the run was planned, which has no effect on the "
+                "plan. Leave this out. Set options on the command line or in the page's form."
+            )

@@ -1,0 +1,219 @@
+"""From options to a run, inside Locust: the command line is read and checked, a node is prepared, a run is started."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from argparse import Namespace
+from typing import Any
+
+from locust.env import Environment
+from locust.runners import MasterRunner, WorkerRunner
+
+import tokenswarm.client.request_options
+import tokenswarm.recording.recording_options
+import tokenswarm.reports.checks.check_options
+import tokenswarm.shapes.shape_options
+import tokenswarm.web.web_options
+from tokenswarm.cluster import transport
+from tokenswarm.command_line import CommandLine, Given, option_defaults, refuse
+from tokenswarm.command_line.exit_codes import EXIT_INTERRUPTED, EXIT_UNUSABLE, INTERRUPTED_EARLY
+from tokenswarm.reports.checks.run_checks import RunChecks
+from tokenswarm.run_control.recording_hooks import Recording
+from tokenswarm.run_control.run_inputs import RunInputs
+from tokenswarm.run_control.run_plan import RunPlan, level_of, run_options
+from tokenswarm.run_control.run_watch import RunWatch
+from tokenswarm.run_control.start_checks import check_command_line, check_run, complete_options, shows_stats_tables
+from tokenswarm.run_folder.schema import RunFacts
+from tokenswarm.shapes.own_code import check_own_code, check_shape
+from tokenswarm.shapes.plan import LoadPlan, PlannedLevel
+from tokenswarm.shapes.run_shape import RunShape
+from tokenswarm.target.server_detection import ReadyServer
+from tokenswarm.upstream.locust_internals import RoutineLogFilter, StatsTablesFilter
+from tokenswarm.users.changed_users import check_unchanged
+from tokenswarm.users.run_lifecycle import RunLifecycle
+from tokenswarm.web.locust_page import WebPage
+
+logger = logging.getLogger("tokenswarm")
+
+
+class RunStart:
+    """Of one process. Wrong options end in one sentence: on the command line with exit code 2, on the page with the run
+    not started."""
+
+    def __init__(self, recording: Recording, checks: RunChecks, lifecycle: RunLifecycle) -> None:
+        self._recording, self._checks, self._lifecycle = recording, checks, lifecycle
+        self._page = WebPage(recording.live, check_run, self._find_server)
+        self._command_line = CommandLine(complete_options, self._check_command_line)
+        self._notices: list[str] = []
+        #: Of each option of the command line, by its name.
+        self._defaults: dict[str, Any] = {}
+        #: Of the run that begins next, or goes on.
+        self._plan: RunPlan | None = None
+        #: The options when they were last checked.
+        self._inputs: RunInputs | None = None
+        self._watch = RunWatch()
+        #: As detected right before the run that starts next, None where that is left to the run itself.
+        self._server: ReadyServer | None = None
+
+    # Listeners and callbacks of Locust, in the order of their first call.
+
+    def add_options(self, parser: Any, **_: Any) -> None:
+        """At init_command_line_parser."""
+        tokenswarm.client.request_options.add_options(parser)
+        tokenswarm.shapes.shape_options.add_options(parser)
+        tokenswarm.recording.recording_options.add_options(parser)
+        tokenswarm.reports.checks.check_options.add_options(parser)
+        tokenswarm.web.web_options.add_options(parser)
+        # A line each five seconds instead of Locust's table each two; and a page for this machine alone.
+        parser.set_defaults(only_summary=True, web_host="127.0.0.1")
+        self._defaults = option_defaults(parser)
+        self._command_line.attach(parser)
+
+    def prepare(self, environment: Environment, **_: Any) -> None:
+        """At init: find what is wrong before a run starts. A worker has no plan of its own, and no page."""
+        on_worker = isinstance(environment.runner, WorkerRunner)
+        RoutineLogFilter.attach()
+        if not shows_stats_tables(self._command_line.given):
+            StatsTablesFilter().attach()
+        for notice in self._command_line.notices:
+            logger.warning("%s", notice)
+        for notice in self._notices:
+            logger.info("%s", notice)
+        try:
+            self._prepare(environment, on_worker)
+        except ValueError as error:
+            if on_worker:
+                self._recording.refuse_run(str(error))
+            refuse(error)
+        except KeyboardInterrupt:
+            print(INTERRUPTED_EARLY, file=sys.stderr)
+            sys.exit(EXIT_INTERRUPTED)
+
+    def plan_run(self, environment: Environment) -> LoadPlan:
+        """The shape begins a run, with the options as they are now: they are parsed here and nowhere after. Raises
+        ValueError."""
+        assert environment.parsed_options is not None
+        self._plan = RunPlan.of(environment.parsed_options)
+        self._inputs = RunInputs.of(environment, self._defaults)
+        return self._plan.load
+
+    def begin(self, environment: Environment, **_: Any) -> None:
+        """At test_start, and on a worker that joins during a run when it has learned of the level."""
+        if environment.runner is None:
+            return  # such a worker gets its users while it still connects
+        on_worker = isinstance(environment.runner, WorkerRunner)
+        try:
+            self._check_own_code(environment)
+            if not on_worker:
+                self._begin_run(environment)
+            if self._recording.recorder is not None:
+                self._lifecycle.begin(environment, self._recording.recorder, self._recording.controller.process.share)
+        except ValueError as error:
+            logger.error("Run not started: %s", error)
+            self._page.refuse(str(error))
+            environment.process_exit_code = EXIT_UNUSABLE
+            if on_worker:
+                self._recording.refuse_run(str(error))
+            elif isinstance(environment.shape_class, RunShape):
+                environment.shape_class.refuse()
+            else:
+                self._recording.refuse_run(str(error))
+        else:
+            self._inputs = RunInputs.of(environment, self._defaults)
+            self._watch.begin(lambda: self._check_own_code(environment), self._recording.abort_run)
+
+    def begin_level(self, level: PlannedLevel) -> None:
+        """The shape comes to its next level."""
+        self._recording.begin_level(level_of(level))
+
+    def stopping(self, **_: Any) -> None:
+        """At test_stopping."""
+        self._watch.end()
+
+    def end(self, environment: Environment, **_: Any) -> None:
+        """At test_stop."""
+        if isinstance(environment.shape_class, RunShape):
+            environment.shape_class.end()
+
+    def _check_command_line(self, given: Given) -> None:
+        """Before Locust forks. A worker has its master's plan, no page, and no port. Raises ValueError."""
+        options = given.options
+        transport.install(options.cluster_key_file, log_waiting=bool(options.worker))
+        if options.worker or options.list_commands or options.show_task_ratio or options.show_task_ratio_json:
+            return
+        self._recording.forks_workers = bool(options.processes)
+        self._recording.metrics_port_given = "metrics_port" in given.sources
+        self._notices = check_command_line(given)
+        self._recording.other_ports = {options.web_port, options.master_bind_port}
+
+    def _find_server(self, environment: Environment, options: Namespace, host: str) -> None:
+        """Before a run that is started from the page. Raises ValueError where its server cannot be used."""
+        modes = RunPlan.of(options).modes
+        self._server = self._lifecycle.find_server(options, host, environment, modes, wait=False)
+
+    def _prepare(self, environment: Environment, on_worker: bool) -> None:
+        options, recording, lifecycle = environment.parsed_options, self._recording, self._lifecycle
+        assert options is not None
+        recording.on_late_level = lambda: self.begin(environment)
+        recording.attach(environment)
+        recording.request_admission()
+        if on_worker:
+            lifecycle.attach(environment)
+        else:
+            plan = RunPlan.of(options)
+            check_unchanged(options)
+            check_own_code(environment, set(plan.modes))
+            lifecycle.attach(environment)
+            self._page.attach(environment)
+            if environment.web_ui:
+                lifecycle.send_key_only_to([environment.host or "", *self._page.allowed_targets], options)
+            if options.headless:
+                self._server = lifecycle.find_server(options, environment.host or "", environment, plan.modes)
+        recording.join(lambda: self._check_after_init(environment))
+
+    def _check_after_init(self, environment: Environment) -> None:
+        """When all listeners of init have been called, those of a user's own too. A worker is checked when it is given
+        users. Raises ValueError."""
+        if isinstance(environment.runner, WorkerRunner):
+            return
+        options, shape = environment.parsed_options, environment.shape_class
+        assert options is not None
+        try:
+            check_unchanged(options)
+            check_own_code(environment, check_run(options, environment.host or "").modes)
+        except ValueError:
+            if isinstance(shape, RunShape):
+                shape.refuse()  # while workers are let go, Locust may come to its first tick
+            raise
+        # Last: what other listeners of test_start change is then seen before the run has a folder.
+        environment.events.test_start.remove_listener(self.begin)  # type: ignore[no-untyped-call]
+        environment.events.test_start.add_listener(self.begin)  # type: ignore[no-untyped-call]
+
+    def _check_own_code(self, environment: Environment) -> None:
+        """Whether users, shape and options are those that were checked before. Raises ValueError."""
+        assert environment.parsed_options is not None
+        check_unchanged(environment.parsed_options, run_started=True)
+        if not isinstance(environment.runner, WorkerRunner):
+            check_shape(environment)
+            if self._inputs is not None:
+                self._inputs.check(environment, self._defaults)
+
+    def _begin_run(self, environment: Environment) -> None:
+        """Raises ValueError."""
+        options, shape, lifecycle = environment.parsed_options, environment.shape_class, self._lifecycle
+        plan = self._plan
+        assert options is not None and plan is not None and isinstance(shape, RunShape)
+        self._recording.await_workers()
+        plan.check_workers(environment.runner.worker_count if isinstance(environment.runner, MasterRunner) else 1)
+        lifecycle.share_users(environment, plan.most_users)
+        server, self._server = self._server, None
+        facts = lifecycle.facts(environment, plan.modes, server)
+        self_checks = lifecycle.self_checks(environment, plan.most_users)
+        shape.begin()
+        self._checks.prepare(plan.checks, plan.levels)
+        values, changed = run_options(options, self._defaults)
+        run_facts = RunFacts(**facts, shape=plan.shape, plan=plan.levels, options=values, changed_options=changed)
+        self._recording.begin_run(run_facts, plan.recording, self_checks, plan.load.drain_s)
+        lifecycle.watch_server(environment, facts["engine"], self._recording.server_log)
+        lifecycle.allow_drain(environment, plan.load.drain_s)

@@ -1,0 +1,87 @@
+"""Completes and checks the options of the command line and of the page's form, across all packages. No check changes
+what a later run does."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+
+import tokenswarm.client.length_options
+import tokenswarm.shapes.shape_options
+from tokenswarm.client.connection_options import keep_proxy_credentials, unused_proxy_notice
+from tokenswarm.client.custom_headers import keep_values
+from tokenswarm.client.server_address import base_url, origins_of, take_route
+from tokenswarm.cluster.listening_ports import choose_ports
+from tokenswarm.command_line import Given, OptionErrors, collect_errors
+from tokenswarm.recording.journal import check_folders
+from tokenswarm.run_control.run_plan import RunPlan
+from tokenswarm.shapes.rate_options import is_open
+from tokenswarm.users.run_lifecycle import check_options
+from tokenswarm.web.web_options import WebOptions, turn_on_login
+
+
+def complete_options(given: Given) -> None:
+    """Fill in what follows from the options that were given. Raises PlanError, OptionErrors for those that exclude each
+    other."""
+    options = given.options
+    with collect_errors() as errors:
+        errors.of(keep_values, options)
+        errors.of(keep_proxy_credentials, options)
+        if not options.worker or is_open(options):
+            errors.of(tokenswarm.shapes.shape_options.check_conflicts, options, given.sources)
+            errors.of(tokenswarm.client.length_options.check_conflicts, options, given.sources)
+        errors.of(tokenswarm.shapes.shape_options.choose_shape, options)
+        turn_on_login(options)
+        if options.print_stats:  # beside it, this default would be obeyed
+            options.only_summary = False
+        if options.host:
+            errors.of(_take_host, options)
+
+
+def _take_host(options: Namespace) -> None:
+    """Raises UnusableUrl."""
+    take_route(options, options.host)
+    origins_of(options.host)
+    options.host = base_url(options.host)
+
+
+def shows_stats_tables(given: Given) -> bool:
+    """Whether Locust's own tables of requests are to be printed at the end."""
+    return bool(given.options.print_stats) or "only_summary" in given.sources
+
+
+def check_command_line(given: Given) -> list[str]:
+    """Everything that can be wrong with the options of a process that leads runs, and choose free ports where none were
+    given. Returns sentences to log about these. Raises ValueError."""
+    options = given.options
+    with collect_errors() as errors:
+        notices = errors.of(choose_ports, given)
+        errors.of(_check_effects, given)
+        errors.of(check_run, options, options.host or "")
+        if not options.headless:
+            errors.of(WebOptions.of, options)
+    notices = notices or []
+    if options.host and not options.proxy:
+        notices += filter(None, map(unused_proxy_notice, origins_of(options.host)))
+    return notices
+
+
+def check_run(options: Namespace, host: str) -> RunPlan:
+    """Everything that can be wrong with the options of a run, but for its server. Raises ValueError."""
+    with collect_errors() as errors:
+        plan = errors.of(RunPlan.of, options)
+        if plan:
+            errors.of(check_folders, plan.recording)
+        errors.of(check_options, options, host)
+    return plan
+
+
+def _check_effects(given: Given) -> None:
+    """Refuse an option that would have no effect without, or beside, another. Raises OptionErrors."""
+    options, sources = given.options, given.sources
+    idle = []
+    if "slo_share" in sources and not options.slo:
+        idle.append(f"{sources['slo_share']} has no effect without --slo: give --slo, or leave it out.")
+    if "web_password_file" in sources and options.headless:
+        idle.append(f"{sources['web_password_file']} has no effect beside --headless: leave one of them out.")
+    if idle:
+        raise OptionErrors(idle)

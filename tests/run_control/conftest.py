@@ -1,0 +1,12 @@
+"""Fixtures of a run's records."""
+
+from tests.run_fixtures import (  # noqa: F401
+    a_level,
+    books,
+    lower_edge,
+    report,
+    row,
+    temporary_folder_of_its_own,
+    the_test_runner_keeps_its_signal_handlers,
+    timeline,
+)
