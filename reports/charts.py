@@ -6,48 +6,27 @@ Figures are built without pyplot, whose state belongs to the program that runs u
 from __future__ import annotations
 
 import textwrap
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from metrics.stage import PROMPT
-from reports import units
-from reports.notices import notices
-from reports.results import Figures, Level, Quantile, ReportError, Results
+from tokenswarm.reports import units
+from tokenswarm.reports.html.chart_style import style
+from tokenswarm.reports.level_bars import Bar, draw_rate, draw_ttft, mode_keys, names_of, plot_height_in, side_by_side
+from tokenswarm.reports.palette import BAD, GREY, INK
+from tokenswarm.reports.text_table import NOT_COMPLETE, NOT_COMPLETE_NOTE
+from tokenswarm.reports.warnings import warnings_of
+from tokenswarm.run_folder.reader import ReportError, Results
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 WIDTH_IN = 10.0
-PLOT_HEIGHT_IN = 4.6
+BAR_IN, LETTER_IN = 0.5, 0.09
 DPI = 160
 LINE_IN = 0.2
-LEFT = 0.1
-
-# Okabe and Ito's palette, told apart in every kind of colour blindness; the hatch tells them apart in grey.
-COLOURS = {"off": "#0072B2", "on": "#E69F00"}
-HATCHES = {"off": "", "on": "//"}
-INK = "#222222"
-GREY = "#666666"
-ALARM = "#B00020"
-
-BAR = 0.38
-# The type of the values above the bars, and what a letter and a line of it take up.
-LABEL_PT = 9.0
-LETTER_PT = 0.62 * LABEL_PT
-TEXT_LINE_PT = 1.25 * LABEL_PT
-
-
-@dataclass(frozen=True, slots=True)
-class Bar:
-    """One bar's place: `group` counts levels from the left, `x` is the bar's centre."""
-
-    group: int
-    x: float
-    level: Level
+TEXT_LEFT = 0.02
 
 
 def draw_charts(results: Results, folder: str | Path) -> list[Path]:
@@ -77,23 +56,8 @@ def draw_charts(results: Results, folder: str | Path) -> list[Path]:
 def ttft_figure(results: Results) -> Figure:
     """TTFT by level: bars are the median with its 95 % interval, diamonds the 95th percentile. Drawn in ms or s."""
     bars = side_by_side(results.summary.levels)
-    tops = [_top_s(bar.level.hold) for bar in bars]
-    factor, unit = units.duration_axis(max(tops))
     figure, axes = _frame(results, "Time to first token (TTFT)", bars)
-    axes.set_ylabel(f"TTFT ({unit})")
-    labels = []
-    for bar, top in zip(bars, tops, strict=True):
-        ttft = bar.level.hold.ttft_s
-        if ttft.p50 is not None:
-            _bar(axes, bar, ttft.p50.value * factor)
-            _error_bar(axes, bar, ttft.p50, factor)
-            if ttft.p95 is not None:
-                axes.plot(bar.x, ttft.p95.value * factor, **_diamond())
-        labels.append((top * factor, _ttft_lines(bar.level)))
-    _label(axes, bars, labels, above_pt=8)
-    marks = [_interval_key(), _diamond_key()]
-    marked = any(units.NOT_CERTIFIED in line for _, lines in labels for line in lines)
-    _finish(figure, axes, bars, "p50 ", marks, units.NOT_CERTIFIED_NOTE if marked else "")
+    _finish(figure, axes, bars, draw_ttft(axes, bars))
     return figure
 
 
@@ -101,60 +65,8 @@ def token_rate_figure(results: Results) -> Figure:
     """Output tokens a second, all users together, by level."""
     bars = side_by_side(results.summary.levels)
     figure, axes = _frame(results, "Token generation rate", bars)
-    axes.set_ylabel("output tokens/s, all users")
-    labels = []
-    for bar in bars:
-        value = bar.level.hold.token_rate
-        if value is not None:
-            _bar(axes, bar, value)
-        labels.append((value or 0.0, _rate_lines(bar.level)))
-    _label(axes, bars, labels, above_pt=4)
-    _finish(figure, axes, bars, "", [], "")
+    _finish(figure, axes, bars, draw_rate(axes, bars))
     return figure
-
-
-def side_by_side(levels: Sequence[Level]) -> list[Bar]:
-    """Levels side by side where they differ in the system prompt alone; a level run twice is two groups."""
-    groups: dict[tuple[str, int], list[Level]] = {}
-    seen: Counter[tuple[str, str]] = Counter()
-    for level in levels:
-        groups.setdefault((level.level, seen[level.level, level.system_prompt]), []).append(level)
-        seen[level.level, level.system_prompt] += 1
-    modes = [mode for mode in PROMPT if any(level.system_prompt == mode for level in levels)]
-    # A mode keeps its side even where its partner was never run.
-    shift = {mode: (index - (len(modes) - 1) / 2) * BAR for index, mode in enumerate(modes)}
-    return [
-        Bar(group, group + shift[level.system_prompt], level)
-        for group, members in enumerate(groups.values())
-        for level in sorted(members, key=lambda level: modes.index(level.system_prompt))
-    ]
-
-
-def _top_s(figures: Figures) -> float:
-    """The highest point drawn for these figures, in seconds."""
-    p50, p95 = figures.ttft_s.p50, figures.ttft_s.p95
-    if p50 is None:
-        return 0.0
-    return max(p50.value, p50.high or 0.0, p95.value if p95 else 0.0)
-
-
-def _gap(figures: Figures) -> str:
-    if not figures.requests:
-        return "no request"
-    return "no value" if figures.outcomes.get("ok") else "no ok request"
-
-
-def _ttft_lines(level: Level) -> list[str]:
-    ttft = level.hold.ttft_s
-    if ttft.p50 is None:
-        return [_gap(level.hold)]
-    lines = [f"p50 {units.quantile(ttft.p50)}"]
-    return [f"p95 {units.quantile(ttft.p95)}", *lines] if ttft.p95 else lines
-
-
-def _rate_lines(level: Level) -> list[str]:
-    value = level.hold.token_rate
-    return [_gap(level.hold)] if value is None else [units.rate(value)]
 
 
 def _frame(results: Results, what: str, bars: Sequence[Bar]) -> tuple[Figure, Axes]:
@@ -170,137 +82,44 @@ def _frame(results: Results, what: str, bars: Sequence[Bar]) -> tuple[Figure, Ax
         f"figures {summary.validity.verdict}",
     )
     subtitle = textwrap.wrap(" · ".join(facts), 120)
-    alarms = [line for notice in notices(results) for line in textwrap.wrap(notice, 104)]
+    alarms = [line for notice in warnings_of(results) for line in textwrap.wrap(notice, 104)]
     lines = [(line, 15, "bold", INK, 0.28) for line in title]
     lines += [(line, 10, "normal", GREY, LINE_IN) for line in subtitle]
-    lines += [(line, 10, "bold", ALARM, LINE_IN) for line in alarms]
+    lines += [(line, 10, "bold", BAD, LINE_IN) for line in alarms]
     # The legend stands between these lines and the plot, the axis' own texts and the footnote below it.
+    plot_in = plot_height_in(bars, BAR_IN)
+    left = (0.2 + LETTER_IN * max(map(len, names_of(bars).values()))) / WIDTH_IN
     head, legend, foot = 0.15 + sum(line[4] for line in lines), 0.5, 0.85
-    height = head + legend + PLOT_HEIGHT_IN + foot
+    height = head + legend + plot_in + foot
     figure = Figure(figsize=(WIDTH_IN, height), facecolor="white")
     y = 0.15
     for text, size, weight, colour, line_in in lines:
         figure.text(
-            LEFT, 1 - y / height, text, fontsize=size, fontweight=weight, color=colour, va="top", parse_math=False
+            TEXT_LEFT, 1 - y / height, text, fontsize=size, fontweight=weight, color=colour, va="top", parse_math=False
         )
         y += line_in
-    axes = figure.add_axes((LEFT, foot / height, 0.98 - LEFT, PLOT_HEIGHT_IN / height))
-    _clean(axes, bars)
+    axes = figure.add_axes((left, foot / height, 0.98 - left, plot_in / height))
+    style(axes)
     return figure, axes
 
 
-def _clean(axes: Axes, bars: Sequence[Bar]) -> None:
-    names = {bar.group: bar.level.name for bar in bars}
-    axes.set_xticks(list(names), list(names.values()), parse_math=False)
-    # One level alone keeps a bar's width, not the plot's.
-    spare = max(0.6, 1.1 - 0.25 * len(names))
-    axes.set_xlim(-spare, len(names) - 1 + spare)
-    axes.set_xlabel("users", color=INK)
-    axes.yaxis.set_major_formatter(lambda value, _position: units.tick(value))
-    axes.tick_params(axis="x", length=0)
-    axes.grid(axis="y", color="#DDDDDD", linewidth=0.8)
-    axes.set_axisbelow(True)
-    for side in ("top", "right", "left"):
-        axes.spines[side].set_visible(False)
-
-
-def _bar(axes: Axes, bar: Bar, height: float) -> None:
-    mode = bar.level.system_prompt
-    axes.bar(bar.x, height, BAR * 0.94, color=COLOURS[mode], hatch=HATCHES[mode], edgecolor="white", linewidth=0)
-
-
-def _error_bar(axes: Axes, bar: Bar, p50: Quantile, factor: float) -> None:
-    """The 95 % interval of a median; only its lower half where the upper end is unknown, and none where both are."""
-    if p50.low <= 0 and p50.high is None:
-        return
-    high = p50.value if p50.high is None else p50.high
-    # Bounds come from histogram buckets and may cross the value by less than a bucket.
-    below, above = max(p50.value - p50.low, 0.0) * factor, max(high - p50.value, 0.0) * factor
-    axes.errorbar(bar.x, p50.value * factor, yerr=[[below], [above]], **_interval())
-
-
-def _interval() -> dict[str, Any]:
-    return {"fmt": "none", "ecolor": INK, "elinewidth": 1.4, "capsize": 5, "capthick": 1.4}
-
-
-def _diamond() -> dict[str, Any]:
-    return {
-        "marker": "D",
-        "markersize": 7,
-        "color": "white",
-        "markeredgecolor": INK,
-        "markeredgewidth": 1.4,
-        "ls": "none",
-    }
-
-
-def _interval_key() -> Any:
-    from matplotlib.lines import Line2D
-
-    return Line2D(
-        [], [], color=INK, marker="|", markersize=9, markeredgewidth=1.4, linewidth=1.4, label="95 % interval of p50"
-    )
-
-
-def _diamond_key() -> Any:
-    from matplotlib.lines import Line2D
-
-    return Line2D([], [], label="p95", **_diamond())
-
-
-def _label(axes: Axes, bars: Sequence[Bar], labels: Sequence[tuple[float, list[str]]], above_pt: float) -> None:
-    """Write each bar's values above all that is drawn for it, turned where bars stand close, and make room for them."""
-    texts = [
-        lines if bar.level.complete else ["not complete", *lines] for bar, (_, lines) in zip(bars, labels, strict=True)
-    ]
-    turned = max(len(line) for text in texts for line in text) * LETTER_PT > _pitch_pt(axes, bars)
-    tall_pt = max(len("  ".join(text)) * LETTER_PT if turned else len(text) * TEXT_LINE_PT for text in texts)
-    free = 1 - (tall_pt + above_pt + 6) / (PLOT_HEIGHT_IN * 72)
-    top = max(top for top, _ in labels)
-    axes.set_ylim(0, top / free or 1.0)
-    if not top:
-        axes.set_yticks([0])
-    for bar, (bar_top, _), text in zip(bars, labels, texts, strict=True):
-        axes.annotate(
-            "  ".join(reversed(text)) if turned else "\n".join(text),
-            (bar.x, bar_top),
-            xytext=(0, above_pt),
-            textcoords="offset points",
-            ha="center",
-            va="bottom",
-            rotation=90 if turned else 0,
-            fontsize=LABEL_PT,
-            color=INK,
-            # A grid line through a number makes it hard to read.
-            bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.0},
-            parse_math=False,
-        )
-
-
-def _pitch_pt(axes: Axes, bars: Sequence[Bar]) -> float:
-    """The distance between the middles of neighbouring bars, in points: the room a label has."""
-    left, right = axes.get_xlim()
-    step = BAR if len({bar.level.system_prompt for bar in bars}) > 1 else 1.0
-    return step / (right - left) * (0.98 - LEFT) * WIDTH_IN * 72
-
-
-def _finish(figure: Figure, axes: Axes, bars: Sequence[Bar], of: str, marks: list[Any], footnote: str) -> None:
-    from matplotlib.patches import Patch
-
-    modes = [mode for mode in PROMPT if any(bar.level.system_prompt == mode for bar in bars)]
-    keys: list[Any] = [
-        Patch(facecolor=COLOURS[mode], hatch=HATCHES[mode], edgecolor="white", linewidth=0, label=of + PROMPT[mode])
-        for mode in modes
-    ]
+def _finish(figure: Figure, axes: Axes, bars: Sequence[Bar], axis: str) -> None:
+    axes.set_xlabel(axis, color=INK)
     axes.legend(
-        handles=keys + marks,
+        handles=mode_keys(bars),
         loc="lower left",
-        bbox_to_anchor=(-0.01, 1.01),
-        ncols=len(keys + marks),
+        bbox_to_anchor=(-0.01, 1.0),
+        ncols=2,
         frameon=False,
         fontsize=10,
         handlelength=1.8,
         columnspacing=1.6,
     )
-    if footnote:
-        figure.text(LEFT, 0.02, footnote, fontsize=9, color=GREY, va="bottom", parse_math=False)
+    shown = [text.get_text() for text in (*axes.texts, *axes.get_yticklabels())]
+    notes = [
+        *([NOT_COMPLETE_NOTE] if any(text.endswith(NOT_COMPLETE) for text in shown) else []),
+        *([units.NOT_CERTIFIED_NOTE] if any(units.NOT_CERTIFIED in text for text in shown) else []),
+    ]
+    if notes:
+        y = 0.12 / figure.get_figheight()
+        figure.text(TEXT_LEFT, y, " · ".join(notes), fontsize=9, color=GREY, va="bottom", parse_math=False)

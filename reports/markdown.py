@@ -1,58 +1,99 @@
-"""A run as Markdown, for a pull request or a CI job's summary: the table of the terminal, and the judgement."""
+"""A run as Markdown, for a pull request or a CI job's summary: the table of the terminal, and the checks."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from reports.judgement import Judgement, Verdict
-from reports.notices import notices
-from reports.results import Results
-from reports.table import COLUMNS, header_lines, notes
+from tokenswarm.reports.checks.check_report import CheckReport, CheckStatus
+from tokenswarm.reports.level_names import level_name
+from tokenswarm.reports.load_audit_lines import load_lines
+from tokenswarm.reports.mix_table import KINDS, MIX_NOTE, mix_rows, shown_columns
+from tokenswarm.reports.open_loop_table import OPEN_LOOP_COLUMNS, OPEN_LOOP_NOTE, level_heading
+from tokenswarm.reports.text_table import COLUMNS, header_lines, notes
+from tokenswarm.reports.warnings import warnings_of
+from tokenswarm.run_folder.reader import Results
+from tokenswarm.run_folder.schema import LevelSummary
 
-_OF_SEVERAL = {Verdict.BROKEN: "failed", Verdict.UNDECIDED: "inconclusive"}
+_OF_SEVERAL = {CheckStatus.FAIL: "failed", CheckStatus.UNKNOWN: "unknown", CheckStatus.INCONCLUSIVE: "inconclusive"}
 
 
-def run_markdown(results: Results, judgement: Judgement) -> str:
+def run_markdown(results: Results, checks: CheckReport) -> str:
     """The whole document."""
-    headings = [f"{column.group} {column.head}".strip() for column in COLUMNS]
-    rows = [[escaped(column.cell(level)) for column in COLUMNS] for level in results.summary.levels]
+    levels = results.summary.levels
+    headings = [level_heading(levels), *(f"{column.group} {column.head}".strip() for column in COLUMNS[1:])]
+    rows = [[escaped(column.cell(level)) for column in COLUMNS] for level in levels]
     parts = [
-        f"## Tokenswarm: {escaped(results.summary.engine)}, {verdict_words(judgement)}",
+        f"## Tokenswarm: {escaped(results.summary.engine)}, {status_words(checks)}",
         *(escaped(line) + "  " for line in header_lines(results)),
-        *(f"\n> **{escaped(notice)}**" for notice in notices(results)),
+        *(f"\n> **{escaped(notice)}**" for notice in warnings_of(results)),
         "",
         *table(headings, rows),
         "",
-        *judgement_markdown(judgement),
-        *(escaped(note) + "  " for note in notes(results.summary.levels)),
+        *_by_member(levels),
+        *_open_loop(levels),
+        *check_markdown(checks),
+        *(escaped(line) + "  " for line in load_lines(levels)),
+        *(escaped(note) + "  " for note in notes(levels)),
     ]
     return "\n".join(parts) + "\n"
 
 
-def verdict_words(judgement: Judgement) -> str:
-    """The judgement in a word or two."""
-    if judgement.doubts:
-        return "not to be believed"
-    verdicts = [finding.verdict for finding in judgement.findings]
-    if not verdicts:
+def _open_loop(levels: Sequence[LevelSummary]) -> list[str]:
+    if all(level.open_loop is None for level in levels):
+        return []
+    headings = ["level", *(f"{column.group} {column.head}".strip() for column in OPEN_LOOP_COLUMNS)]
+    rows = [[escaped(level.name), *(escaped(column.cell(level)) for column in OPEN_LOOP_COLUMNS)] for level in levels]
+    return [*table(headings, rows), "", escaped(OPEN_LOOP_NOTE), ""]
+
+
+def _by_member(levels: Sequence[LevelSummary]) -> list[str]:
+    lines: list[str] = []
+    for kind, of in KINDS:
+        if not (found := mix_rows(levels, of)):
+            continue
+        columns = shown_columns(found)
+        headings = ["level", kind, *(f"{column.group} {column.head}".strip() for column in columns)]
+        rows = [
+            [
+                escaped(level_name(row.level)),
+                escaped(row.figures.name),
+                *(escaped(column.cell(row.figures)) for column in columns),
+            ]
+            for row in found
+        ]
+        lines += [*table(headings, rows), ""]
+    return [*lines, escaped(MIX_NOTE), ""] if lines else []
+
+
+def status_words(checks: CheckReport) -> str:
+    """The checks in a word or two."""
+    if checks.unreliable:
+        return checks.state
+    words = _statuses_in_words([result.status for result in checks.check_results])
+    return f"{words} ({checks.state}, which is allowed)" if checks.allowed else words
+
+
+def _statuses_in_words(statuses: Sequence[CheckStatus]) -> str:
+    if not statuses:
         return "valid"
-    for verdict in (Verdict.BROKEN, Verdict.UNDECIDED):
-        if number := verdicts.count(verdict):
-            return f"{number} of {len(verdicts)} conditions {_OF_SEVERAL[verdict]}"
+    for status, word in _OF_SEVERAL.items():
+        if number := statuses.count(status):
+            return f"{number} of {len(statuses)} conditions {word}"
     return "all conditions passed"
 
 
-def judgement_markdown(judgement: Judgement) -> list[str]:
-    """The findings as a table, and the doubts; no line where there are neither."""
-    lines = [f"- **In doubt:** {escaped(doubt)}" for doubt in judgement.doubts]
-    if judgement.findings:
+def check_markdown(checks: CheckReport) -> list[str]:
+    """The results of the checks as a table, and why the run is unreliable; no line where there are neither."""
+    lines = [f"- **{checks.state.capitalize()}:** {escaped(reason)}" for reason in checks.unreliable]
+    lines += [f"- **{checks.state.capitalize()}, which is allowed:** {escaped(reason)}" for reason in checks.allowed]
+    if checks.check_results:
         rows = [
             [
-                _strong(finding.verdict),
-                f"<code>{escaped(finding.condition)}</code>",
-                *(escaped(text) for text in (finding.level, finding.told)),
+                _strong(result.status),
+                f"<code>{escaped(result.condition)}</code>",
+                *(escaped(text) for text in (result.level, result.text)),
             ]
-            for finding in judgement.findings
+            for result in checks.check_results
         ]
         lines += ["", *table(["result", "condition", "level", "figures"], rows)]
     return [*lines, ""] if lines else []
@@ -63,8 +104,8 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     return ["| " + " | ".join(line) + " |" for line in (headings, ["---"] * len(headings), *rows)]
 
 
-def _strong(verdict: Verdict) -> str:
-    return verdict.value if verdict is Verdict.MET else f"**{verdict.value}**"
+def _strong(status: CheckStatus) -> str:
+    return status.value if status is CheckStatus.PASS else f"**{status.value}**"
 
 
 def escaped(text: str) -> str:

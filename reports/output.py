@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-import os
+import shutil
 import sys
-from contextlib import suppress
 from typing import TextIO
+
+from tokenswarm.sanitize import discard
+
+
+def terminal_width() -> int:
+    """Columns of the terminal, 120 where there is none (a pipe, a file). COLUMNS, where set, comes before both."""
+    return shutil.get_terminal_size(fallback=(120, 24)).columns
 
 
 def show(text: str, stream: TextIO | None = None) -> None:
@@ -24,14 +30,6 @@ def show(text: str, stream: TextIO | None = None) -> None:
         if not isinstance(error, BrokenPipeError) and stream is not sys.stderr:
             reason = error.strerror or str(error)
             show(
-                f"tokenswarm: the output could not be written ({reason}); files and exit code are as always", sys.stderr
+                f"tokenswarm: the output could not be written ({reason}); files and the exit code are not affected",
+                sys.stderr,
             )
-
-
-def discard(stream: TextIO) -> None:
-    """Send what the stream still holds, and everything after it, to nowhere: the interpreter's own last flush would
-    fail too, and change the exit code."""
-    with suppress(OSError, ValueError):
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, stream.fileno())
-        os.close(nowhere)

@@ -6,15 +6,16 @@ import argparse
 import sys
 from pathlib import Path
 
-from metrics.recovery import Recovery, RecoveryError, recover
-from reports.charts import draw_charts
-from reports.command import ended
-from reports.judgement import judge_run
-from reports.options import conditions_of
-from reports.output import show
-from reports.results import ReportError, load_results
-from reports.run_page import draw_page
-from reports.table import summary_table
+from tokenswarm.recording.recovery import Recovery, RecoveryError, recover
+from tokenswarm.reports import units
+from tokenswarm.reports.charts import draw_charts
+from tokenswarm.reports.checks.check_options import conditions_of
+from tokenswarm.reports.checks.check_report import check_run
+from tokenswarm.reports.command_errors import ended
+from tokenswarm.reports.html.run_page import draw_page
+from tokenswarm.reports.output import show
+from tokenswarm.reports.text_table import summary_table
+from tokenswarm.run_folder.reader import ReportError, load_results
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -54,20 +55,22 @@ def _recover(args: argparse.Namespace) -> int:
     results = load_results(args.results)
     show(f"\n{summary_table(results)}\n")
     own = conditions_of(results.run.options)
-    show(f"Page: {draw_page(results, judge_run(own, results))}")
+    show(f"Page: {draw_page(results, check_run(own, results))}")
     for chart in draw_charts(results, args.results):
         show(f"Chart: {chart}")
     return 0
 
 
 def _found(recovery: Recovery) -> str:
-    lines = [
-        f"Recovered {recovery.requests:,} requests that had ended, {recovery.from_workers:,} of them from workers' "
-        f"spools alone; {recovery.unended:,} were under way."
-    ]
+    ended = units.counted(recovery.requests, "request")
+    alone = (
+        f", {units.count(recovery.from_workers)} of them from workers' spools alone" if recovery.from_workers else ""
+    )
+    lines = [f"Recovered {ended} that had ended{alone}; {units.count(recovery.unended)} were in flight."]
     if recovery.torn_bytes:
-        lines.append(f"The last {recovery.torn_bytes:,} bytes of a spool were cut short and are not counted.")
+        lost = f"; {units.counted(recovery.lost, 'request')} that had ended are lost with them" if recovery.lost else ""
+        lines.append(f"{units.counted(recovery.torn_bytes, 'byte')} of the spools were cut short or damaged{lost}.")
     if recovery.missing:
         workers = ", ".join(map(str, recovery.missing))
-        lines.append(f"Workers {workers} had requests under way and their spools are missing; give them with --spool.")
+        lines.append(f"Workers {workers} had requests in flight and their spools are missing; give them with --spool.")
     return "\n".join(lines)

@@ -1,26 +1,28 @@
-"""`tokenswarm report RESULTS`: tell a run again from the folder it left, without new load."""
+"""`tokenswarm report RESULTS`: report a run from the folder it left, without new load."""
 
 from __future__ import annotations
 
 import argparse
-import shutil
+from dataclasses import replace
 from pathlib import Path
 
-from metrics.objectives import DEFAULT_SHARE, ObjectiveError, Objectives
-from reports.charts import draw_charts
-from reports.command import ended
-from reports.exports import write_hlog, write_parquet
-from reports.journals import load_requests
-from reports.judge import check_levels, write_files
-from reports.judgement import Judgement, judge_run, judgement_lines
-from reports.options import JudgingOptions, conditions_of
-from reports.options import add_arguments as add_judging_arguments
-from reports.others import COLUMNS, TOOLS, report_as
-from reports.output import show
-from reports.results import ReportError, Results, load_results
-from reports.run_page import draw_page
-from reports.slo import with_objectives
-from reports.table import summary_table
+from tokenswarm.command_line import collect_errors
+from tokenswarm.metrics.objectives import DEFAULT_SHARE, ObjectiveError, Objectives
+from tokenswarm.reports.charts import draw_charts
+from tokenswarm.reports.checks.check_options import CheckOptions, conditions_of, output_file
+from tokenswarm.reports.checks.check_options import add_arguments as add_check_arguments
+from tokenswarm.reports.checks.check_report import CheckReport, check_lines, check_run
+from tokenswarm.reports.checks.run_checks import check_levels, write_files
+from tokenswarm.reports.checks.scheduled_times import check_scheduled
+from tokenswarm.reports.checks.slo import with_objectives
+from tokenswarm.reports.command_errors import ended
+from tokenswarm.reports.html.run_page import draw_page
+from tokenswarm.reports.output import show, terminal_width
+from tokenswarm.reports.stats.as_other_tools import COLUMNS, TOOLS, report_as
+from tokenswarm.reports.text_table import summary_table
+from tokenswarm.run_folder.csv_reader import load_requests
+from tokenswarm.run_folder.exports import write_hlog, write_parquet
+from tokenswarm.run_folder.reader import ReportError, Results, load_results
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,24 +43,43 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--slo", metavar="OBJECTIVES", help="judge by these objectives instead of the run's own, like ttft=500ms"
     )
     parser.add_argument("--slo-share", metavar="SHARE", help="share of the requests that must meet them, like 99%%")
-    add_judging_arguments(
+    add_check_arguments(
         parser, 'conditions that fail, like "p95(ttft) > 500ms, failures > 1%%"; see docs/conditions.md'
     )
 
 
 def main(args: argparse.Namespace) -> int:
-    """Print the table, draw the charts and the page again and print where they are; judge, and write what else is
-    asked for.
+    """Print the table, draw the charts and the page again and print where they are; check the conditions, and write
+    the other files that the options name.
 
-    Returns the exit code: 0; 5 where a condition is broken, 3 where the run is not to be believed; 2 with one sentence
+    Returns the exit code: 0; 5 where a condition failed, 3 where the run is unreliable; 2 with one sentence
     on the standard error where the folder cannot be reported.
     """
     return ended("report", lambda: _report(args))
 
 
+def check(args: argparse.Namespace) -> tuple[CheckOptions, Objectives | None]:
+    """What the arguments say: the conditions, and the objectives of --slo with the share of --slo-share, None where
+    neither is given. Raises ReportError, ConditionError, OptionErrors."""
+    with collect_errors() as errors:
+        options = errors.of(CheckOptions.of, args)
+        objectives = errors.of(_objectives, args)
+        errors.of(output_file, "--parquet", args.parquet or "")
+        errors.of(output_file, "--hlog", args.hlog or "")
+    return options, objectives
+
+
 def _report(args: argparse.Namespace) -> int:
-    options = JudgingOptions.of(args)
-    results = _judged_by(args, load_results(args.results))
+    options, objectives = check(args)
+    results = load_results(args.results)
+    open_loop = any(level.open_loop is not None for level in results.summary.levels)
+    check_scheduled(options.conditions, objectives.bounds if objectives else (), open_loop=open_loop)
+    for option in ("slo", "as_tool", "parquet", "hlog"):
+        if getattr(args, option):
+            results.need_requests(f"--{option.removesuffix('_tool')}")
+    if objectives is not None:
+        share = objectives.share if args.slo_share else results.summary.objective_share or DEFAULT_SHARE
+        results = with_objectives(results, replace(objectives, share=share))
     if options.names_goodput and not results.summary.objectives:
         raise ReportError(
             "A condition names goodput, and the run had no objectives: give --slo, like --slo ttft=500ms."
@@ -67,42 +88,36 @@ def _report(args: argparse.Namespace) -> int:
     if args.as_tool:
         show(report_as(args.as_tool, load_requests(results, COLUMNS), results))
         return 0
-    judgement = judge_run(options.conditions, results)
-    shown = [[summary_table(results, width=_width())], judgement_lines(judgement, _width())]
+    checks = check_run(options.conditions, results)
+    shown = [[summary_table(results, width=terminal_width())], check_lines(checks, terminal_width())]
     try:
-        shown.append(_write(args, options, results, judgement))
+        shown.append(_write(args, options, results, checks))
     finally:  # the figures are shown even where a file cannot be written
         show("\n\n".join("\n".join(part) for part in shown if part))
-    return judgement.exit_code if options.conditions else 0
+    return checks.exit_code if options.conditions else 0
 
 
-def _judged_by(args: argparse.Namespace, results: Results) -> Results:
-    """Held against --slo where it is given, else against the run's own objectives. Raises ReportError."""
-    share = args.slo_share or f"{results.summary.objective_share or DEFAULT_SHARE:.10g}"
+def _objectives(args: argparse.Namespace) -> Objectives | None:
+    """Raises ReportError."""
     try:
-        objectives = Objectives.parse(args.slo or "", share)
+        objectives = Objectives.parse(args.slo or "", args.slo_share or f"{DEFAULT_SHARE:.10g}")
     except ObjectiveError as error:
         raise ReportError(str(error)) from error
-    if not objectives.bounds:
-        if args.slo_share:
-            raise ReportError("--slo-share needs --slo, like --slo ttft=500ms.")
-        return results
-    return with_objectives(results, objectives)
+    if objectives.bounds:
+        return objectives
+    if args.slo_share:
+        raise ReportError("--slo-share needs --slo, like --slo ttft=500ms.")
+    return None
 
 
-def _write(args: argparse.Namespace, options: JudgingOptions, results: Results, judgement: Judgement) -> list[str]:
+def _write(args: argparse.Namespace, options: CheckOptions, results: Results, checks: CheckReport) -> list[str]:
     """Every file. Returns a line for each that says where it is. Raises ReportError."""
     # The page keeps the run's own conditions unless others are given.
     own = options.conditions or conditions_of(results.run.options)
-    page, charts = draw_page(results, judge_run(own, results)), draw_charts(results, results.folder)
-    written = [f"Page: {page}", *(f"Chart: {chart}" for chart in charts), *write_files(options, results, judgement)]
+    page, charts = draw_page(results, check_run(own, results)), draw_charts(results, results.folder)
+    written = [f"Page: {page}", *(f"Chart: {chart}" for chart in charts), *write_files(options, results, checks)]
     for kind, file, write in (("Parquet", args.parquet, write_parquet), ("HdrHistogram log", args.hlog, write_hlog)):
         if file:
             write(results, Path(file))
             written.append(f"{kind}: {file}")
     return written
-
-
-def _width() -> int:
-    # Without a terminal (a pipe, a file) nothing is too narrow; COLUMNS, where set, is obeyed in either case.
-    return shutil.get_terminal_size(fallback=(120, 24)).columns

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from metrics.health import ErrorSpread, SelfCheck
-from reports import units
+from tokenswarm.metrics.client_health import ErrorSpread, SelfCheck
+from tokenswarm.reports import units
 
 
 def self_check_line(worker: int, check: SelfCheck) -> str:
@@ -16,5 +16,5 @@ def self_check_line(worker: int, check: SelfCheck) -> str:
 
 
 def _spread(error_s: ErrorSpread) -> str:
-    told = {"p50": error_s.p50, "p99": error_s.p99, "max": error_s.max}
-    return ", ".join(f"{name} {units.duration(seconds)}" for name, seconds in told.items())
+    text = {"p50": error_s.p50, "p99": error_s.p99, "max": error_s.max}
+    return ", ".join(f"{name} {units.duration(seconds)}" for name, seconds in text.items())

@@ -7,26 +7,26 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TextIO
 
-from metrics.health import SelfCheck
-from metrics.progress import Progress
-from reports.charts import draw_charts
-from reports.judge import Judge
-from reports.judgement import judgement_lines
-from reports.output import show
-from reports.progress import progress_line
-from reports.results import ReportError, load_results
-from reports.run_page import draw_page
-from reports.self_check import self_check_line
-from reports.table import summary_table
+from tokenswarm.metrics.client_health import SelfCheck
+from tokenswarm.recording.progress import Progress
+from tokenswarm.reports.charts import draw_charts
+from tokenswarm.reports.checks.check_report import check_lines
+from tokenswarm.reports.checks.run_checks import RunChecks
+from tokenswarm.reports.html.run_page import draw_page
+from tokenswarm.reports.output import show, terminal_width
+from tokenswarm.reports.progress_line import progress_line
+from tokenswarm.reports.self_check_line import self_check_line
+from tokenswarm.reports.text_table import summary_table
+from tokenswarm.run_folder.reader import ReportError, load_results
 
 logger = logging.getLogger("tokenswarm")
 
 
 class TerminalSink:
-    """Prints; the figures are those of the results folder, read back from it. judge: whose conditions are told."""
+    """Prints; the figures are those of the results folder, read back from it. checks: whose conditions are text."""
 
-    def __init__(self, judge: Judge) -> None:
-        self._judge = judge
+    def __init__(self, checks: RunChecks) -> None:
+        self._checks = checks
 
     def self_checked(self, worker: int, check: SelfCheck) -> None:
         """One line."""
@@ -38,19 +38,20 @@ class TerminalSink:
 
     def finished(self, folder: Path) -> None:
         """The table, the page, the charts, the folder. A report that cannot be made says so and loses nothing."""
-        output = self._judge.output
+        output = self._checks.output
         try:
             results = load_results(folder)
-            judgement = self._judge.judgement(results)
-            table, lines = summary_table(results), judgement_lines(judgement)
+            checks = self._checks.checks(results)
+            width = terminal_width()
+            table, lines = summary_table(results, width), check_lines(checks, width)
         except ReportError as error:
             logger.error("The report could not be made: %s; the results are in %s", error, folder)
             return
         show("\n" + "\n\n".join(["\n".join(part) for part in ([table], lines) if part]) + "\n", output)
         show(f"Results: {folder}", output)
-        _draw("Page", folder, lambda: [draw_page(results, judgement)], output)
+        _draw("Page", folder, lambda: [draw_page(results, checks)], output)
         _draw("Chart", folder, lambda: draw_charts(results, folder), output)
-        for line in self._judge.written(folder):
+        for line in self._checks.written(folder):
             show(line, output)
 
 

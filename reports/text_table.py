@@ -1,26 +1,46 @@
-"""A finished run as plain text for a terminal: what was run, whether to believe it, and a row a level."""
+"""A finished run as plain text for a terminal: what was run, whether the results are reliable, and a row a level."""
 
 from __future__ import annotations
 
 import textwrap
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from itertools import groupby
+from dataclasses import dataclass, replace
 
-from metrics.stage import PROMPT
-from reports import units
-from reports.notices import notices, stage_name
-from reports.prompt_reuse import reuse_line
-from reports.results import Capacity, Figures, Level, Results, ServerFigures
-from reports.self_check import self_check_line
+from tokenswarm.metrics.deviations import text_of
+from tokenswarm.metrics.level import PROMPT, level_text
+from tokenswarm.metrics.lumps import BURST_OUTPUTS
+from tokenswarm.reports import units
+from tokenswarm.reports.length_notes import length_notes
+from tokenswarm.reports.level_names import level_name
+from tokenswarm.reports.load_audit_lines import load_lines
+from tokenswarm.reports.mix_table import MIX_NOTE, mix_lines
+from tokenswarm.reports.open_loop_table import (
+    OPEN_BASIS_NOTE,
+    OPEN_LOOP_COLUMNS,
+    OPEN_LOOP_NOTE,
+    UNSTABLE,
+    latency,
+    level_heading,
+    unstable_notes,
+)
+from tokenswarm.reports.refusal_notes import NO_FAILURES, refusal_notes
+from tokenswarm.reports.self_check_line import self_check_line
+from tokenswarm.reports.stats.prompt_reuse import reuse_line
+from tokenswarm.reports.text_grid import TextColumn, grid_lines
+from tokenswarm.reports.think_time_notes import think_time_notes
+from tokenswarm.reports.warnings import verdict_of, warnings_of
+from tokenswarm.run_folder.reader import Results
+from tokenswarm.run_folder.schema import Capacity, Figures, LevelSummary, ServerFigures
 
 NOT_COMPLETE = "!"
 NOT_COMPLETE_NOTE = "! not complete: this level was cut short"
 BASIS_NOTE = (
-    "Figures are of each level's hold, its ramp left out. Latencies are of the ok requests sent in it, intervals at "
-    "95 %; tokens/s counts tokens that arrived in it; one user: the median of the requests' own rates."
+    "All figures are of each level's hold, the time in which all its users are there; its ramp, in which they are "
+    "added, is left out. Latencies: of the ok requests sent in the hold, with 95 % intervals. tokens/s: of all users, "
+    "from the tokens that arrived in the hold; of one user, the median of the requests' own rates."
 )
+GOOD_NOTE = "good: requests that met every objective of the SLO."
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +49,11 @@ class Column:
 
     group: str
     head: str
-    cell: Callable[[Level], str]
+    cell: Callable[[LevelSummary], str]
     # Left out where the terminal is too narrow for all.
     optional: bool = False
+    # Left out where no level has a value.
+    if_known: bool = False
 
 
 COLUMNS = (
@@ -39,19 +61,29 @@ COLUMNS = (
     Column("system", "prompt", lambda level: level.system_prompt),
     Column("requests", "sent", lambda level: units.count(level.hold.requests)),
     Column("requests", "failed", lambda level: units.count(level.hold.failures)),
-    Column("TTFT", "p50", lambda level: units.quantile(level.hold.ttft_s.p50)),
+    Column("TTFT", "p50", lambda level: latency(level, level.hold.ttft_s.p50)),
     Column("TTFT", "p50 interval", lambda level: units.interval(level.hold.ttft_s.p50), optional=True),
-    Column("TTFT", "p95", lambda level: units.quantile(level.hold.ttft_s.p95)),
-    Column("TTFT", "p99", lambda level: units.quantile(level.hold.ttft_s.p99)),
+    Column("TTFT", "p95", lambda level: latency(level, level.hold.ttft_s.p95)),
+    Column("TTFT", "p99", lambda level: latency(level, level.hold.ttft_s.p99)),
     Column("tokens/s", "all", lambda level: units.rate(level.hold.token_rate)),
     Column("tokens/s", "one user", lambda level: units.rate_quantile(level.hold.request_token_rate.p50)),
-    Column("TPOT", "p50", lambda level: units.quantile(level.hold.tpot_s.p50)),
-    Column("good", "req/s", lambda level: units.rate(good.requests_per_s if (good := level.hold.goodput) else None)),
-    Column("good", "share", lambda level: units.percentage(good.fraction if (good := level.hold.goodput) else None)),
+    Column("TPOT", "p50", lambda level: latency(level, level.hold.tpot_s.p50)),
+    Column(
+        "good",
+        "req/s",
+        lambda level: units.rate(good.requests_per_s if (good := level.hold.goodput) else None),
+        if_known=True,
+    ),
+    Column(
+        "good",
+        "share",
+        lambda level: units.percentage(good.fraction if (good := level.hold.goodput) else None),
+        if_known=True,
+    ),
 )
 
 
-def _server(level: Level) -> ServerFigures:
+def _server(level: LevelSummary) -> ServerFigures:
     return level.hold.server or ServerFigures()
 
 
@@ -60,17 +92,17 @@ SERVER_COLUMNS = (
     *COLUMNS[:2],
     Column("requests", "running", lambda level: units.rate(_server(level).requests_running_mean)),
     Column("requests", "waiting", lambda level: units.rate(_server(level).requests_waiting_mean)),
-    Column("KV", "cache", lambda level: units.percentage(_server(level).kv_cache_utilization_mean)),
-    Column("prefix", "hits", lambda level: units.percentage(_server(level).prefix_cache_hit_ratio)),
-    Column("GPU", "busy", lambda level: units.percentage(_server(level).gpu_utilization_mean)),
+    Column("KV", "cache", lambda level: units.percentage(_server(level).kv_cache_utilization_mean), if_known=True),
+    Column("prefix", "hits", lambda level: units.percentage(_server(level).prefix_cache_hit_ratio), if_known=True),
+    Column("GPU", "busy", lambda level: units.percentage(_server(level).gpu_utilization_mean), if_known=True),
     Column("", "tokens/s", lambda level: units.rate(_server(level).output_token_rate)),
     Column("mean TTFT", "server", lambda level: units.duration(_server(level).ttft_s_mean)),
     Column("mean TTFT", "client", lambda level: units.duration(level.hold.ttft_s.mean)),
-    Column("mean TTFT", "network and gateway", lambda level: units.duration(level.hold.network_and_gateway_s)),
+    Column("mean TTFT", "outside server", lambda level: units.duration(level.hold.outside_server_s)),
 )
 SERVER_NOTE = (
-    "By the server's own metrics, in each level's hold; network and gateway: the client's mean TTFT less the server's, "
-    "a dash where the server's is larger: the two means are not of the very same requests."
+    "The server's own metrics in each level's hold. Outside server: mean TTFT as measured here minus the server's own; "
+    "a dash where the server's is larger, as the two means are not of exactly the same requests."
 )
 # These two say which level a row is of, and so lead every block of a table that had to be broken.
 KEYS = 2
@@ -85,30 +117,52 @@ def summary_table(results: Results, width: int = 120) -> str:
     levels = results.summary.levels
     parts = [
         [line for text in header_lines(results) for line in _wrapped(text, width)],
-        [line for text in notices(results) for line in _wrapped(f"!!! {text}", width, "    ")],
+        [line for text in warnings_of(results) for line in _wrapped(f"!!! {text}", width, "    ")],
         *_blocks(COLUMNS, levels, width),
+        *_by_member(levels, width),
+        *_of_the_open_loop(levels, width),
         *_of_the_server(levels, width),
+        [line for text in load_lines(levels) for line in _wrapped(text, width, "    ")],
         [line for text in notes(levels) for line in _wrapped(text, width)],
         [line for text in _failures(levels) for line in _wrapped(text, width, "    ")],
     ]
     return "\n\n".join("\n".join(part) for part in parts if part)
 
 
-def _of_the_server(levels: Sequence[Level], width: int) -> list[list[str]]:
+def _of_the_open_loop(levels: Sequence[LevelSummary], width: int) -> list[list[str]]:
+    if all(level.open_loop is None for level in levels):
+        return []
+    columns = [*COLUMNS[:KEYS], *(Column(*column) for column in OPEN_LOOP_COLUMNS)]
+    return [*_blocks(columns, levels, width), _wrapped(OPEN_LOOP_NOTE, width)]
+
+
+def _by_member(levels: Sequence[LevelSummary], width: int) -> list[list[str]]:
+    tables = list(mix_lines(levels, width))
+    return [*tables, _wrapped(MIX_NOTE, width)] if tables else []
+
+
+def _of_the_server(levels: Sequence[LevelSummary], width: int) -> list[list[str]]:
     if all(level.hold.server is None for level in levels):
         return []
     return [*_blocks(SERVER_COLUMNS, levels, width), _wrapped(SERVER_NOTE, width)]
 
 
 def header_lines(results: Results) -> list[str]:
-    """What was run, how it ended and whether to believe it, a line each."""
-    summary, books = results.summary, results.summary.books
+    """What was run, how it ended and whether the results are reliable, a line each."""
+    summary, accounting = results.summary, results.summary.accounting
     lines = [
         f"Engine {summary.engine}, model {summary.model or units.UNDEFINED}, host {summary.host or units.UNDEFINED}",
         f"Run of {units.moment(results.run.started_at)}: {_loud(results.status, 'finished')}",
-        f"Verdict: {_loud(summary.validity.verdict, 'valid')}; books: "
-        + (f"balanced, {units.counted(books.fired, 'request')}" if books.balanced else "NOT BALANCED"),
+        f"Verdict: {_loud(verdict_of(results), 'valid')} ({units.counted(accounting.ended, 'request')}, "
+        + ("all accounted for)" if accounting.complete else "NOT ALL ACCOUNTED FOR)")
+        + ("; FILES INCOMPLETE" if results.files_missing else ""),
     ]
+    if warm_ups := summary.warm_ups:
+        requests, failures = (sum(getattr(each, name) for each in warm_ups) for name in ("requests", "failures"))
+        lines.append(
+            f"Warm-up before each level: {units.counted(requests, 'request')}, {units.count(failures)} failed; in no "
+            "figure"
+        )
     if reuse := reuse_line(results):
         lines.append(reuse)
     lines += [
@@ -116,38 +170,53 @@ def header_lines(results: Results) -> list[str]:
     ]
     if summary.objectives:
         stated = ", ".join(units.objective(name, value) for name, value in summary.objectives.items())
-        lines.append(f"Objectives of a good request: {stated}")
+        lines.append(f"SLO: {stated}")
     if summary.capacity and summary.objective_share is not None:
         lines.append(
-            f"Levels at which {units.set_share(summary.objective_share)} of the requests were good: "
-            + "; ".join(map(capacity, summary.capacity))
+            f"Highest load that meets the SLO for {units.set_share(summary.objective_share)} of requests: "
+            + "; ".join(capacity(found, summary.levels) for found in summary.capacity)
         )
     return lines
 
 
-def capacity(found: Capacity) -> str:
-    """How far the objectives are met: `up to 50 users without system prompt`."""
+def capacity(found: Capacity, levels: Sequence[LevelSummary]) -> str:
+    """How far the objectives are met: `50 users without system prompt (the largest level; the limit may be higher)`."""
     if found.users is None:
         return f"none {PROMPT[found.system_prompt]}"
-    return f"up to {found.level} users {PROMPT[found.system_prompt]}"
+    of_mode = [level for level in levels if level.system_prompt == found.system_prompt]
+    is_largest = found.level == max(of_mode, key=lambda level: level.load).level
+    note = " (the largest level; the limit may be higher)" if is_largest else ""
+    return f"{level_text(found.level or units.UNDEFINED, found.system_prompt)}{note}"
 
 
 def _loud(word: str, harmless: str) -> str:
     return word if word == harmless else word.upper()
 
 
-def notes(levels: Sequence[Level]) -> list[str]:
+def notes(levels: Sequence[LevelSummary]) -> list[str]:
     """What the figures rest on, and what the marks beside them mean."""
     cells = [column.cell(level) for level in levels for column in COLUMNS]
-    found = [BASIS_NOTE]
+    basis = OPEN_BASIS_NOTE if any(level.open_loop for level in levels) else BASIS_NOTE
+    found = [f"{basis} {GOOD_NOTE}" if any(level.hold.goodput for level in levels) else basis]
     if any(cell.endswith(units.NOT_CERTIFIED) for cell in cells):
         found.append(units.NOT_CERTIFIED_NOTE)
     if not all(level.complete for level in levels):
         found.append(NOT_COMPLETE_NOTE)
-    return found + _missing_users(levels) + _in_one_arrival(levels) + _retries(levels) + _token_sources(levels)
+    return (
+        found
+        + _missing_users(levels)
+        + unstable_notes(levels)
+        + think_time_notes(levels)
+        + refusal_notes(levels)
+        + [
+            note
+            for notes_of in (length_notes, _in_one_arrival, _tokens_per_event, _deviations, _retries, _token_sources)
+            for note in notes_of(levels)
+        ]
+    )
 
 
-def _in_one_arrival(levels: Sequence[Level]) -> list[str]:
+def _in_one_arrival(levels: Sequence[LevelSummary]) -> list[str]:
     """Where TPOT is not available, as an answer's tokens did not come one after the other."""
     found = []
     for level in levels:
@@ -157,23 +226,45 @@ def _in_one_arrival(levels: Sequence[Level]) -> list[str]:
         gapless = hold.gap_s is not None and not hold.gap_s.count
         missing = "TPOT, tokens/s of one user and gaps are" if gapless else "TPOT and tokens/s of one user are"
         found.append(
-            f"{stage_name(level)}: {missing} not available for {units.count(hold.requests_without_tpot)} of "
+            f"{level_name(level)}: {missing} not available for {units.count(hold.requests_without_tpot)} of "
             f"{units.counted(hold.outcomes.get('ok', 0), 'ok request')}: most of their tokens came in one arrival."
         )
     return found
 
 
-def _missing_users(levels: Sequence[Level]) -> list[str]:
+def _tokens_per_event(levels: Sequence[LevelSummary]) -> list[str]:
+    """Where events hold several tokens, so that gaps are not those between tokens."""
+    several = [
+        f"{units.amount(level.hold.tokens_per_event)} ({level_name(level)})"
+        for level in levels
+        if (level.hold.tokens_per_event or 0.0) >= BURST_OUTPUTS
+    ]
+    return [f"Tokens per event with output: {', '.join(several)}. Gaps are between events."] if several else []
+
+
+def _deviations(levels: Sequence[LevelSummary]) -> list[str]:
+    """How many responses differed from their protocol, and were read all the same."""
+    counts: Counter[str] = Counter()
+    for level in levels:
+        counts.update(level.whole.deviations)
+    return [
+        f"{units.counted(number, 'response')} of the whole levels {text_of(name)}: read all the same."
+        for name, number in sorted(counts.items())
+    ]
+
+
+def _missing_users(levels: Sequence[LevelSummary]) -> list[str]:
     """Requested against actual users, of the levels where they differ."""
     return [
-        f"Fewer users than requested ({stage_name(level)}): {units.users(found.mean)} on average, "
-        f"{units.users(found.min)} at the fewest; below 95 % for {units.percentage(found.short_share)} of the hold."
+        f"Fewer users than requested ({level_name(level)}): {units.users_of(found.mean, found.requested)} of "
+        f"{found.requested:,} on average, never fewer than {units.users(found.min)}. For "
+        f"{units.percentage(found.short_share)} of the hold, fewer than 95 % of them were there."
         for level in levels
         if (found := level.concurrency) is not None and found.short_share
     ]
 
 
-def _retries(levels: Sequence[Level]) -> list[str]:
+def _retries(levels: Sequence[LevelSummary]) -> list[str]:
     if not (retries := sum(level.whole.retries for level in levels)):
         return []
     return [
@@ -182,39 +273,42 @@ def _retries(levels: Sequence[Level]) -> list[str]:
     ]
 
 
-def _token_sources(levels: Sequence[Level]) -> list[str]:
+def _token_sources(levels: Sequence[LevelSummary]) -> list[str]:
     sources: Counter[str] = Counter()
     for level in levels:
         sources.update(level.hold.output_tokens_sources)
     used = {source: number for source, number in sources.items() if number}
     if len(used) > 1:
-        told = ", ".join(f"{source} {units.count(number)}" for source, number in used.items())
-        return [f"Output tokens were not counted one way throughout; requests by source: {told}."]
+        text = ", ".join(f"{source} {units.count(number)}" for source, number in used.items())
+        return [f"Output tokens were not counted one way throughout; requests by source: {text}."]
     if "events" in used:
         return ["Output tokens are output events: the server gave no count, and an event may hold several tokens."]
     return []
 
 
-def _failures(levels: Sequence[Level]) -> list[str]:
+def _failures(levels: Sequence[LevelSummary]) -> list[str]:
     failing = [level for level in levels if level.whole.failures or level.hold.failures]
     if not failing:
         return []
     return ["Failures by outcome, in the hold / in the whole level:"] + [
-        f"  {stage_name(level)}: {_outcomes(level)}" for level in failing
+        f"  {level_name(level)}: {_outcomes(level)}" for level in failing
     ]
 
 
-def _outcomes(level: Level) -> str:
+def _outcomes(level: LevelSummary) -> str:
     held, whole = _failed(level.hold), _failed(level.whole)
     names = sorted({**whole, **held}, key=lambda name: (-whole.get(name, 0), name))
     return ", ".join(f"{name} {units.count(held.get(name, 0))} / {units.count(whole.get(name, 0))}" for name in names)
 
 
 def _failed(figures: Figures) -> dict[str, int]:
-    return {name: number for name, number in figures.outcomes.items() if number and name not in ("ok", "cut")}
+    return {name: number for name, number in figures.outcomes.items() if number and name not in NO_FAILURES}
 
 
-def _blocks(columns: Sequence[Column], levels: Sequence[Level], width: int) -> list[list[str]]:
+def _blocks(columns: Sequence[Column], levels: Sequence[LevelSummary], width: int) -> list[list[str]]:
+    known = columns_with_values(columns, levels)
+    columns = [column for column in columns if column in known or not column.if_known]
+    columns[0] = replace(columns[0], head=level_heading(levels))
     needed = [column for column in columns if not column.optional]
     valued = columns_with_values(needed, levels)
     for chosen, gap in ((columns, 2), (needed, 2), (needed, 1), (valued, 2), (valued, 1)):
@@ -224,12 +318,12 @@ def _blocks(columns: Sequence[Column], levels: Sequence[Level], width: int) -> l
     return _broken(valued, levels, width)
 
 
-def columns_with_values(columns: Sequence[Column], levels: Sequence[Level]) -> list[Column]:
+def columns_with_values(columns: Sequence[Column], levels: Sequence[LevelSummary]) -> list[Column]:
     """Those of which at least one level has a value."""
     return [column for column in columns if any(column.cell(level) != units.UNDEFINED for level in levels)]
 
 
-def _broken(columns: Sequence[Column], levels: Sequence[Level], width: int) -> list[list[str]]:
+def _broken(columns: Sequence[Column], levels: Sequence[LevelSummary], width: int) -> list[list[str]]:
     keys, rest = list(columns[:KEYS]), list(columns[KEYS:])
     blocks = []
     while rest:
@@ -241,27 +335,18 @@ def _broken(columns: Sequence[Column], levels: Sequence[Level], width: int) -> l
     return blocks
 
 
-def _block(columns: Sequence[Column], levels: Sequence[Level], gap: int) -> list[str]:
-    """Lines of one length: the groups' headings, the columns', and a row a level."""
-    space = " " * gap
-    texts: list[list[str]] = []
-    for group, grouped in groupby(columns, key=lambda column: column.group):
-        members = list(grouped)
-        lines = [space.join(row) for row in zip(*(_aligned(column, levels) for column in members), strict=True)]
-        heading = group if len(members) == 1 else f" {group} ".center(len(lines[0]), "-")
-        width = max(len(heading), len(lines[0]))
-        texts.append([text.rjust(width) for text in (heading, *lines)])
-    return [space.join(row) for row in zip(*texts, strict=True)]
+def _block(columns: Sequence[Column], levels: Sequence[LevelSummary], gap: int) -> list[str]:
+    """Lines of one length, one row for each level."""
+    return grid_lines([TextColumn(column.head, _cells(column, levels), column.group) for column in columns], gap)
 
 
-def _aligned(column: Column, levels: Sequence[Level]) -> list[str]:
-    """A column's head and cells, right-aligned, marks standing out so that the digits stay in line."""
+def _cells(column: Column, levels: Sequence[LevelSummary]) -> list[str]:
+    """A column's cells, marks standing out so that the digits stay in line."""
     cells = [column.cell(level) for level in levels]
-    marks = (units.NOT_CERTIFIED, NOT_COMPLETE)
+    marks = (units.NOT_CERTIFIED, NOT_COMPLETE, UNSTABLE)
     if any(cell.endswith(marks) for cell in cells):
         cells = [cell if cell.endswith(marks) else f"{cell} " for cell in cells]
-    width = max(len(text) for text in (column.head, *cells))
-    return [text.rjust(width) for text in (column.head, *cells)]
+    return cells
 
 
 def _wrapped(text: str, width: int, indent: str = "") -> list[str]:

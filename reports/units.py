@@ -5,11 +5,16 @@ from __future__ import annotations
 import math
 from datetime import UTC, datetime
 
-from reports.results import Quantile
+from tokenswarm.metrics.quantiles import Quantile, fewest_for_interval
 
 UNDEFINED = "–"
 NOT_CERTIFIED = "*"
-NOT_CERTIFIED_NOTE = "* not certified: too few requests for a 95 % interval at this percentile"
+#: The one phrase for a figure that has no interval, or none of its ends.
+SAMPLE_TOO_SMALL = "sample too small"
+NOT_CERTIFIED_NOTE = (
+    f"* too few requests for a 95 % interval: p95 needs at least {fewest_for_interval(0.95)}, p99 at least "
+    f"{fewest_for_interval(0.99)}"
+)
 
 # Decimals at which a number shows three significant digits, by its size: 9.99 is the last to need two.
 _THREE_DIGITS = ((9.995, 2), (99.95, 1))
@@ -32,6 +37,15 @@ def duration_axis(top_s: float) -> tuple[float, str]:
 def rate(per_s: float | None) -> str:
     """A rate per second as text, its unit left to the heading: `2.43`, `24.3`, `2,431`."""
     return UNDEFINED if per_s is None or not math.isfinite(per_s) else _number(per_s)
+
+
+def statistic(value: float | None) -> str:
+    """A share, a chance or an index to two digits: `0.043`, `1.02`, `< 0.001`."""
+    if value is None:
+        return UNDEFINED
+    if 0 < value < 0.001:
+        return "< 0.001"
+    return f"{value:.2g}" if value < 1 else f"{value:.2f}"
 
 
 def tick(value: float) -> str:
@@ -59,6 +73,16 @@ def counted(number: int, noun: str) -> str:
 def users(mean: float) -> str:
     """A mean number of users, one decimal where it is no whole number: `10`, `7.1`, `1,234`."""
     return f"{mean:,.1f}".removesuffix(".0")
+
+
+def users_of(mean: float, requested: int) -> str:
+    """A mean number of users beside the number requested, with as many decimals as show that they differ: `1.96`."""
+    text = users(mean)
+    for decimals in range(2, 5):
+        if mean == requested or text != users(requested):
+            break
+        text = f"{mean:,.{decimals}f}".rstrip("0").removesuffix(".")
+    return text
 
 
 def percentage(fraction: float | None) -> str:
@@ -102,7 +126,7 @@ def interval(figure: Quantile | None) -> str:
 
 
 def span(low: str, high: str) -> str:
-    """Two figures as the ends of an interval, a unit that they share told once: `240–270 ms`, `990 ms–1.02 s`."""
+    """Two figures as the ends of an interval, a unit that they share written once: `240–270 ms`, `990 ms–1.02 s`."""
     low_number, _, low_unit = low.partition(" ")
     return f"{low_number}–{high}" if low_unit == high.partition(" ")[2] else f"{low}–{high}"
 
@@ -119,9 +143,9 @@ def rate_interval(low: float | None, high: float | None) -> str:
     return UNDEFINED if low is None or high is None else f"{rate(low)}–{rate(high)}"
 
 
-def ratio(value: float) -> str:
-    """How many times as much: `1.24`, always two decimals."""
-    return f"{value:,.2f}"
+def two_decimals(value: float) -> str:
+    """A number with two decimals, whatever its size, as a ratio is shown: `1.24`."""
+    return f"{value:,.2f}" if math.isfinite(value) else UNDEFINED
 
 
 def index(value: float) -> str:

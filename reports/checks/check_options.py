@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import re
 import sys
-from argparse import Action, ArgumentParser, Namespace
+from argparse import SUPPRESS, Action, ArgumentParser, Namespace
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
-from options import collect_errors
-from reports.changes import ASSUMED_VARIATION
-from reports.conditions import Condition, parse_conditions, parse_pass_conditions
-from reports.results import ReportError
+from tokenswarm.command_line import OptionAdder, collect_errors
+from tokenswarm.reports.checks.conditions import Condition, parse_conditions, parse_pass_conditions
+from tokenswarm.reports.stats.changes import ASSUMED_VARIATION
+from tokenswarm.run_folder.reader import ReportError
 
 _PERCENT = re.compile(r"\s*(\d+(?:\.\d+)?)\s*%?\s*", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
-class JudgingOptions:
+class CheckOptions:
     """Under which conditions a run fails, and the files that say so; None writes none. json_on_stdout: whether Locust
     prints JSON there."""
 
@@ -39,7 +39,7 @@ class JudgingOptions:
         return sys.stderr if self.json_on_stdout else sys.stdout
 
     @classmethod
-    def of(cls, options: Namespace, relative: bool = False) -> JudgingOptions:
+    def of(cls, options: Namespace, relative: bool = False) -> CheckOptions:
         """Check and convert. Raises ConditionError, ReportError, OptionErrors."""
         with collect_errors() as errors:
             conditions = errors.of(conditions_of, vars(options), relative)
@@ -47,8 +47,8 @@ class JudgingOptions:
                 errors.add(
                     ReportError("A condition names goodput, which needs objectives: give --slo, like --slo ttft=500ms.")
                 )
-            junit = errors.of(_file, "--junit", options.junit)
-            markdown = errors.of(_file, "--markdown", options.markdown)
+            junit = errors.of(output_file, "--junit", options.junit)
+            markdown = errors.of(output_file, "--markdown", options.markdown)
         return cls(conditions, junit, markdown, bool(getattr(options, "json", False)))
 
 
@@ -57,12 +57,14 @@ def _names_goodput(conditions: Sequence[Condition]) -> bool:
 
 
 def conditions_of(options: Mapping[str, Any], relative: bool = False) -> list[Condition]:
-    """The conditions that a run's options hold; older runs know no --pass-if. Raises ConditionError,
-    ReportError."""
+    """The conditions that a run's options hold; older runs know no --pass-if. Raises ConditionError, ReportError,
+    OptionErrors."""
     failing, passing = (options.get(name) or "" for name in ("fail_if", "pass_if"))
     if not isinstance(failing, str) or not isinstance(passing, str):
         raise ReportError("run.json is not as a run writes it: fail_if and pass_if among its options are text.")
-    return parse_conditions(failing, relative) + parse_pass_conditions(passing)
+    with collect_errors() as errors:
+        conditions = errors.of(parse_conditions, failing, relative), errors.of(parse_pass_conditions, passing)
+    return conditions[0] + conditions[1]
 
 
 class Joined(Action):
@@ -78,51 +80,44 @@ class Joined(Action):
 
 def add_options(parser: ArgumentParser) -> None:
     """Give Locust's parser (and so its web form) these options."""
-    option: Any = parser.add_argument  # Locust's own, which knows env_var and include_in_web_ui
+    option = OptionAdder(parser)
     option(
         "--fail-if",
         action=Joined,
         default="",
-        env_var="TOKENSWARM_FAIL_IF",
-        help="conditions under which the run fails, like p95(ttft) > 500ms, rate < 100; see docs/conditions.md",
+        text="conditions under which the run fails, like p95(ttft) > 500ms, rate < 100; see docs/conditions.md",
     )
     option(
         "--pass-if",
         action=Joined,
         default="",
-        env_var="TOKENSWARM_PASS_IF",
-        help="conditions without which the run fails, like p95(ttft) <= 500ms and p5(user_rate) >= 20; see "
+        text="conditions without which the run fails, like p95(ttft) <= 500ms and p5(user_rate) >= 20; see "
         "docs/conditions.md",
     )
     option(
         "--junit",
         default="",
-        env_var="TOKENSWARM_JUNIT",
         include_in_web_ui=False,
-        help="file to write the judgement to, as JUnit XML",
+        text="file to write the checks to, as JUnit XML",
     )
     option(
         "--markdown",
         default="",
-        env_var="TOKENSWARM_MARKDOWN",
         include_in_web_ui=False,
-        help="file to write the run's table and judgement to, as Markdown, such as a CI job's summary",
+        text="file to write the run's table and checks to, as Markdown, such as a CI job's summary",
     )
 
 
-def add_arguments(parser: ArgumentParser, fail_if: str, required: bool = False) -> None:
-    """The same for a subcommand; fail_if: its help."""
-    parser.add_argument("--fail-if", action=Joined, default="", required=required, metavar="CONDITIONS", help=fail_if)
-    if not required:
-        parser.add_argument(
-            "--pass-if",
-            action=Joined,
-            default="",
-            metavar="CONDITIONS",
-            help='conditions without which it fails, like "p95(ttft) <= 500ms and p5(user_rate) >= 20"',
-        )
-    parser.add_argument("--junit", default="", metavar="FILE", help="write the judgement as JUnit XML")
-    parser.add_argument("--markdown", default="", metavar="FILE", help="write the tables and the judgement as Markdown")
+def add_arguments(parser: ArgumentParser, fail_if: str, relative: bool = False) -> None:
+    """The same for a subcommand; fail_if: its help. relative: its conditions are about changes, and --pass-if, which is
+    not, is only known to be refused."""
+    absolute = 'conditions without which it fails, like "p95(ttft) <= 500ms and p5(user_rate) >= 20"'
+    parser.add_argument("--fail-if", action=Joined, default="", metavar="CONDITIONS", help=fail_if)
+    parser.add_argument(
+        "--pass-if", action=Joined, default="", metavar="CONDITIONS", help=SUPPRESS if relative else absolute
+    )
+    parser.add_argument("--junit", default="", metavar="FILE", help="write the checks as JUnit XML")
+    parser.add_argument("--markdown", default="", metavar="FILE", help="write the tables and the checks as Markdown")
 
 
 def add_variation(parser: ArgumentParser) -> None:
@@ -144,13 +139,17 @@ def variation_of(args: Namespace) -> float:
     return float(match[1]) / 100
 
 
-def _file(option: str, text: str) -> Path | None:
+def output_file(option: str, text: str) -> Path | None:
     """Found out before a run: what its end cannot write would be lost. Raises ReportError."""
     if not text:
         return None
+    if text == "-":
+        raise ReportError(f"{option} takes a file, got '-'; for a file of that name write ./-.")
     path = Path(text)
     if path.is_dir():
         raise ReportError(f"{option} takes a file, but {path} is a folder.")
+    if path.is_char_device() or path.is_block_device():
+        raise ReportError(f"{option} takes a file, but {path} is a device.")
     if not path.absolute().parent.is_dir():
         raise ReportError(f"{option} {path} cannot be written: there is no folder {path.absolute().parent}.")
     return path

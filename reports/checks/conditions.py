@@ -15,13 +15,18 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from tokenswarm.command_line import PointedError, TokenReader
+
 FUNCTIONS = ("p1", "p5", "p10", "p50", "p90", "p95", "p99", "mean", "min", "max")
 #: Percentiles of the slow end of a rate, which is its low end. Latencies have none of them.
 LOW_PERCENTILES = ("p1", "p5", "p10")
 LATENCIES = ("ttft", "ttfvt", "tpot", "gap", "e2e")
+#: The same from when an open loop's request was due instead of from when it was sent.
+SCHEDULED = ("ttft_scheduled", "e2e_scheduled")
+TIMES = (*LATENCIES, *SCHEDULED)
 #: Other names of the same.
 ALIASES = {"itl": "gap"}
-DISTRIBUTIONS = (*LATENCIES, "user_rate")
+DISTRIBUTIONS = (*TIMES, "user_rate")
 SCALARS = ("rate", "request_rate", "failures", "goodput")
 SUSPECT = "suspect"
 COMPARE: dict[str, Callable[[float, float], bool]] = {
@@ -32,7 +37,7 @@ COMPARE: dict[str, Callable[[float, float], bool]] = {
 }
 #: Units of each figure, and how many of them are a second, one a second, or all. "" is a bound without a unit.
 _UNITS: dict[str, dict[str, float]] = {
-    **{name: {"us": 1e6, "ms": 1e3, "s": 1.0} for name in LATENCIES},
+    **{name: {"us": 1e6, "ms": 1e3, "s": 1.0} for name in TIMES},
     **{name: {"tok/s": 1.0, "": 1.0} for name in ("user_rate", "rate")},
     "request_rate": {"req/s": 1.0, "": 1.0},
     "failures": {"%": 100.0, "": 1.0},
@@ -47,12 +52,8 @@ _UNIT = re.compile(r"[a-z%]+(?:/[a-z]+)?", re.IGNORECASE)
 _LEVEL = re.compile(r"[^\s/,<>=@]+")
 
 
-class ConditionError(ValueError):
-    """A condition cannot be read: the text, and where and why, on three lines."""
-
-    def __init__(self, text: str, place: int, message: str, option: str = "--fail-if") -> None:
-        self.place = place
-        super().__init__(f"{option}: {message}\n  {text}\n  {' ' * place}^")
+class ConditionError(PointedError):
+    """A condition cannot be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,12 +120,13 @@ def parse_pass_conditions(text: str) -> list[Condition]:
     return _Parser(text.replace("\n", " "), relative=False, pass_if=True).conditions()
 
 
-class _Parser:
+class _Parser(TokenReader):
+    _TOKENS = _TOKEN
+
     def __init__(self, text: str, relative: bool, pass_if: bool = False) -> None:
-        self._text = text
+        super().__init__(text)
         self._relative = relative
         self._pass_if = pass_if
-        self._place = 0
 
     def conditions(self) -> list[Condition]:
         found: list[Condition] = []
@@ -146,7 +148,11 @@ class _Parser:
         name = self._name("a figure like p95(ttft), rate, failures, goodput or suspect")
         if name == SUSPECT:
             if self._relative:
-                raise self._wrong(began, "suspect has no change; a suspect run is refused unless --allow suspect")
+                raise self._wrong(
+                    began,
+                    "suspect cannot be a condition of gate: it is not a figure that changes. Suspect runs are refused, "
+                    "unless --allow suspect is given",
+                )
             if self._pass_if:
                 raise self._wrong(began, "a suspect run never passes: leave this condition out")
             return Condition(SUSPECT)
@@ -166,7 +172,7 @@ class _Parser:
     def _check_direction(self, began: int, place: int, figure: Figure, comparator: str, text: str) -> None:
         """Refuse a condition that would fail the better of two runs, or bound the slow end of a rate by its fast end:
         both are mistakes that no run would show."""
-        lower_is_better = figure.name in (*LATENCIES, "failures")
+        lower_is_better = figure.name in (*TIMES, "failures")
         fails_where = _OPPOSITE[comparator] if self._pass_if else comparator
         if fails_where.startswith("<") is lower_is_better and self._relative:
             worse = f"{figure} > +5%" if lower_is_better else f"{figure} < -5%"
@@ -191,7 +197,7 @@ class _Parser:
             of = self._name(f"one of {', '.join(DISTRIBUTIONS)}")
             of = ALIASES.get(of, of)
             if of not in DISTRIBUTIONS:
-                raise self._wrong(place, f"{name} is taken of one of {', '.join(DISTRIBUTIONS)}, not of {of!r}")
+                raise self._wrong(place, f"{name} works with {', '.join(DISTRIBUTIONS)}, not with {of!r}")
             place = self._here()
             if self._token("a closing bracket")[1] != ")":
                 raise self._wrong(place, f"expected a closing bracket after {name}({of}")
@@ -216,9 +222,15 @@ class _Parser:
                 f"{figure} is of the fastest: a latency's slow end is p90, p95, p99 or max, like p95({figure.name})",
             )
         if self._relative and figure.name == "gap":
-            raise self._wrong(began, "gaps of one moment are one for all users: no change can be told; use tpot")
+            raise self._wrong(
+                began,
+                "gap cannot be a condition of gate: gaps of several users at one moment are not independent, so that "
+                "no interval of a change is known; use tpot",
+            )
         if self._relative and figure.function in ("min", "max"):
-            raise self._wrong(began, f"{figure} has no interval, so that no change of it can be told from chance")
+            raise self._wrong(
+                began, f"{figure} has no interval, so that no change of it can be distinguished from chance"
+            )
         return figure
 
     def _selector(self) -> tuple[str | None, str | None]:
@@ -233,9 +245,9 @@ class _Parser:
             return match[0], None
         self._token("/")
         place = self._here()
-        mode = self._name("on or off behind the level, the system prompt's")
+        mode = self._name("on or off (the system prompt) after the level")
         if mode not in ("on", "off"):
-            raise self._wrong(place, f"expected on or off behind the level, the system prompt's, got {mode!r}")
+            raise self._wrong(place, f"expected on or off (the system prompt) after the level, got {mode!r}")
         return match[0], mode
 
     def _bound(self, figure: Figure) -> tuple[float, str]:
@@ -251,8 +263,10 @@ class _Parser:
         unit = match[0].lower() if match and match[0].lower() not in ("or", "and") else ""
         if unit not in units:
             named = " or ".join(name for name in units if name)
-            told = f"got {match[0]!r}" if match and unit else "got none"
-            raise self._wrong(self._place, f"{figure} takes its bound in {named}, {told}")
+            text = f"got {match[0]!r}" if match and unit else "got a number without a unit"
+            raise self._wrong(self._place, f"the bound of {figure} needs the unit {named}, {text}")
+        if figure.name == "failures" and not unit and not float(number).is_integer():
+            raise self._wrong(place, "a count of failures is a whole number; write a share in percent: failures > 1%")
         if unit and match:
             self._place = match.end()
         return float(number) / units[unit], unit
@@ -265,7 +279,11 @@ class _Parser:
             raise self._wrong(place, f"expected a change in percent, like +5%, got {number!r}")
         behind = self._here()
         if self._peek() != "%":
-            raise self._wrong(behind, f"a change is in percent: {number}%")
+            raise self._wrong(
+                behind,
+                "gate judges changes, in percent (like ttft_p95 > +5%). "
+                "For an absolute bound: tokenswarm report NEW --fail-if '…'.",
+            )
         self._token("%")
         if comparator.startswith(">") and number.startswith("-"):
             raise self._wrong(place, f"a rise is written with a plus: {comparator} +{number[1:]}%, and a fall with <")
@@ -282,27 +300,5 @@ class _Parser:
             raise self._wrong(place, f"expected {expected}, got {token!r}")
         return token.lower()
 
-    def _token(self, expected: str) -> tuple[str, str]:
-        if not self._skip_space():
-            raise self._wrong(self._place, f"expected {expected}, but the text ends here")
-        match = _TOKEN.match(self._text, self._place)
-        if not match or match.lastgroup is None:
-            raise self._wrong(self._place, f"expected {expected}, got {self._text[self._place]!r}")
-        self._place = match.end()
-        return match.lastgroup, match[0]
-
-    def _here(self) -> int:
-        self._skip_space()
-        return self._place
-
-    def _peek(self) -> str:
-        return self._text[self._place] if self._skip_space() else ""
-
-    def _skip_space(self) -> bool:
-        """Whether there is anything behind it."""
-        while self._place < len(self._text) and self._text[self._place].isspace():
-            self._place += 1
-        return self._place < len(self._text)
-
     def _wrong(self, place: int, message: str) -> ConditionError:
-        return ConditionError(self._text, place, message, "--pass-if" if self._pass_if else "--fail-if")
+        return ConditionError("--pass-if" if self._pass_if else "--fail-if", self._text, place, message)

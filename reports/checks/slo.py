@@ -8,13 +8,14 @@ from __future__ import annotations
 import msgspec
 import numpy as np
 
-from metrics.objectives import Objectives
-from metrics.quantiles import share_interval
-from metrics.summary import capacities
-from reports.journals import Requests, load_requests
-from reports.results import Capacity, Figures, Goodput, Level, Results
+from tokenswarm.metrics.objectives import Objectives
+from tokenswarm.metrics.quantiles import share_interval
+from tokenswarm.recording.summary import capacities
+from tokenswarm.run_folder.csv_reader import Requests, load_requests
+from tokenswarm.run_folder.reader import Results
+from tokenswarm.run_folder.schema import Capacity, Figures, Goodput, LevelSummary
 
-FIGURES = ("ttft", "tpot", "e2e", "output_tokens")
+FIGURES = ("ttft", "tpot", "e2e", "ttft_scheduled", "e2e_scheduled", "output_tokens")
 
 
 def good_requests(requests: Requests, objectives: Objectives) -> np.ndarray:
@@ -44,7 +45,7 @@ def with_objectives(results: Results, objectives: Objectives) -> Results:
     return msgspec.structs.replace(results, summary=summary)
 
 
-def _level(level: Level, requests: Requests, objectives: Objectives) -> Level:
+def _level(level: LevelSummary, requests: Requests, objectives: Objectives) -> LevelSummary:
     hold = _figures(level.hold, requests.of(level), objectives)
     whole = _figures(level.whole, requests.of(level, hold=False), objectives)
     met = hold.goodput is not None and (hold.goodput.fraction or 0.0) >= objectives.share

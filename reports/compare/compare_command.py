@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import shutil
 from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
 from pathlib import Path
 
-from metrics.objectives import ObjectiveError, Objectives
-from reports.command import ended
-from reports.comparison import Comparison
-from reports.comparison_charts import draw_comparison
-from reports.comparison_page import comparison_html
-from reports.comparison_text import comparison_csv, comparison_markdown, comparison_table
-from reports.judge import write_markdown, write_text
-from reports.likeness import FIELD_NAMES, SUSPECT
-from reports.options import add_variation, variation_of
-from reports.output import show
-from reports.results import ReportError, load_results
+from tokenswarm.command_line import collect_errors
+from tokenswarm.metrics.objectives import ObjectiveError, Objectives
+from tokenswarm.reports.checks.check_options import add_variation, output_file, variation_of
+from tokenswarm.reports.checks.run_checks import write_markdown, write_text
+from tokenswarm.reports.command_errors import ended
+from tokenswarm.reports.compare.comparability import FIELD_NAMES, SUSPECT, allowed_fields, check_allowed
+from tokenswarm.reports.compare.comparison import RunComparison, check_labels
+from tokenswarm.reports.compare.comparison_charts import draw_comparison
+from tokenswarm.reports.compare.comparison_page import comparison_html
+from tokenswarm.reports.compare.comparison_text import comparison_csv, comparison_markdown, comparison_table
+from tokenswarm.reports.output import show
+from tokenswarm.run_folder.reader import ReportError, Results, load_results, runs_in
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -35,7 +37,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="FIELD",
-        help=f"what the runs may differ in ({', '.join(FIELD_NAMES)})",
+        help=f"what the runs may differ in, with commas between ({', '.join(FIELD_NAMES)})",
     )
     parser.add_argument(
         "--slo", default="", help="hold these objectives against every run, like ttft=500ms; without it, the runs' own"
@@ -49,24 +51,13 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def main(args: Namespace) -> int:
-    """Print the comparison and write what is asked for. Returns the exit code: 0; 2 with one sentence on the standard
-    error where the runs cannot be compared as asked."""
+    """Print the comparison and write the files. Returns the exit code: 0; 2 with a sentence on the standard
+    error for each reason why the runs cannot be compared."""
     return ended("compare", lambda: _compare(args))
 
 
 def _compare(args: Namespace) -> int:
-    if len(args.results) < 2:
-        raise ReportError(f"It takes two results folders or more to compare, got {args.results[0]} alone.")
-    if SUSPECT in args.allow:
-        raise ReportError(f"--allow {SUSPECT} is of gate: here such runs are compared all the same, and marked.")
-    comparison = Comparison(
-        [load_results(folder) for folder in args.results],
-        args.label,
-        args.base,
-        args.allow,
-        _objectives(args),
-        variation_of(args),
-    )
+    comparison = _comparison(args)
     table = comparison_table(comparison, shutil.get_terminal_size(fallback=(120, 24)).columns)
     written = []
     if args.html:
@@ -79,6 +70,36 @@ def _compare(args: Namespace) -> int:
         written += [f"Chart: {chart}" for chart in draw_comparison(comparison, Path(args.png))]
     show("\n\n".join([table, *(["\n".join(written)] if written else [])]))
     return 0
+
+
+def _comparison(args: Namespace) -> RunComparison:
+    """Raises ReportError, OptionErrors with all that is wrong with the arguments and the runs."""
+    with collect_errors() as errors:
+        allowed = allowed_fields(args.allow)
+        if len(args.results) < 2 and not runs_in(Path(args.results[0])):
+            errors.add(ReportError(f"compare takes two results folders or more, got {args.results[0]} alone."))
+        if SUSPECT in allowed:
+            errors.add(ReportError(f"--allow {SUSPECT} is for gate: compare shows suspect runs, and marks them."))
+        errors.of(check_labels, args.label, len(args.results))
+        for option in ("html", "markdown", "csv"):
+            errors.of(output_file, f"--{option}", getattr(args, option) or "")
+        objectives, variation = errors.of(_objectives, args), errors.of(variation_of, args)
+        found = [errors.of(load_results, folder) for folder in args.results]
+        readable = [results for results in found if results is not None]
+        if len(readable) > 1:
+            labels, base = _labels(args, found)
+            comparison = errors.of(RunComparison, readable, labels, base, allowed, objectives, variation or 0.0)
+        else:
+            errors.of(check_allowed, allowed)
+    return comparison
+
+
+def _labels(args: Namespace, found: Sequence[Results | None]) -> tuple[list[str], str | None]:
+    """The labels of the folders that could be read, and the base's. Where it is not clear which label is whose, each
+    folder is a server of its own, so that the other errors are found all the same."""
+    if args.label and len(args.label) != len(found):
+        return [str(results.folder) for results in found if results is not None], None
+    return [label for label, results in zip(args.label, found, strict=False) if results is not None], args.base
 
 
 def _objectives(args: Namespace) -> Objectives | None:

@@ -1,7 +1,7 @@
 """Many runs side by side: each server's figures, pooled over its runs, and how they stand to another server's.
 
 A server is called better or worse only where the interval of the change excludes that there is none, what differs from
-run to run included: measured from the runs, or assumed where there are too few (reports/changes.py). Each comparison
+run to run included: measured from the runs, or assumed where there are too few (stats/changes.py). Each comparison
 stands at 95 % by itself: of twenty between equals, one is expected to find a difference.
 """
 
@@ -15,19 +15,35 @@ from functools import cached_property
 from itertools import product
 from typing import NamedTuple
 
-from metrics.objectives import DEFAULT_SHARE, Objectives
-from metrics.stage import PROMPT
-from reports import intervals, units
-from reports.changes import ASSUMED_VARIATION, FEWEST_DEGREES, Change, assumed_variation, change_between
-from reports.conditions import Figure
-from reports.drift import Drift
-from reports.estimates import Measured
-from reports.intervals import Estimate, Pooled
-from reports.journals import Requests
-from reports.likeness import check_alike, differences, prefix_hit_notices, reasons_to_doubt
-from reports.notices import notices
-from reports.results import Level, ReportError, Results
-from reports.slo import good_requests
+from tokenswarm.command_line import collect_errors
+from tokenswarm.metrics import intervals
+from tokenswarm.metrics.drift import Drift
+from tokenswarm.metrics.intervals import Estimate, Pooled
+from tokenswarm.metrics.level import PROMPT, level_text
+from tokenswarm.metrics.objectives import DEFAULT_SHARE, Objectives
+from tokenswarm.reports import units
+from tokenswarm.reports.checks.conditions import Figure
+from tokenswarm.reports.checks.slo import good_requests
+from tokenswarm.reports.compare.comparability import (
+    check_comparable,
+    differences,
+    prefix_hit_notices,
+    reasons_unreliable,
+    same_runs,
+    state_of,
+)
+from tokenswarm.reports.stats.changes import (
+    ASSUMED_VARIATION,
+    FEWEST_DEGREES,
+    Change,
+    assumed_variation,
+    change_between,
+)
+from tokenswarm.reports.stats.estimates import RunData
+from tokenswarm.reports.warnings import warnings_of
+from tokenswarm.run_folder.csv_reader import Requests
+from tokenswarm.run_folder.reader import ReportError, Results
+from tokenswarm.run_folder.schema import LevelSummary
 
 
 class Compared(NamedTuple):
@@ -41,7 +57,7 @@ class Compared(NamedTuple):
 
 TTFT = Compared(Figure("ttft", "p50"), "TTFT, median")
 TOKEN_RATE = Compared(Figure("rate"), "Token rate, all users together", higher_is_better=True)
-GOODPUT = Compared(Figure("goodput"), "Requests within the objectives", higher_is_better=True, share=True)
+GOODPUT = Compared(Figure("goodput"), "Requests that met the SLO", higher_is_better=True, share=True)
 COMPARED = (
     TTFT,
     Compared(Figure("ttft", "p95"), "TTFT, 95th percentile"),
@@ -53,61 +69,61 @@ COMPARED = (
 
 
 class Standing(StrEnum):
-    """How a server's figure stands to another's. ALIKE: the interval holds no difference as well. UNDECIDED: the
-    sample is too small for an interval, or there are too few runs to tell the change from run-to-run variation."""
+    """How a server's figure compares to another's. TIED: the interval of the change includes none. INCONCLUSIVE: the
+    sample is too small for an interval, or too few runs distinguish the change from run-to-run variation."""
 
     BASE = "base"
     BETTER = "better"
     WORSE = "worse"
-    ALIKE = "no difference told"
-    UNDECIDED = "too few to tell"
+    TIED = "no significant difference"
+    INCONCLUSIVE = "inconclusive (sample too small)"
     MISSING = "no figure"
 
 
-class Stage(NamedTuple):
-    """A level and its system-prompt mode; `name` is the level as a person calls it."""
+class ComparedLevel(NamedTuple):
+    """A level and its system-prompt mode; `name` is the level as a person calls it. load: users, or requests/s."""
 
     level: str
     system_prompt: str
-    users: int
+    load: float
     name: str
 
     def __str__(self) -> str:
-        return f"{self.name} users {PROMPT[self.system_prompt]}"
+        return level_text(self.name, self.system_prompt)
 
 
 @dataclass(frozen=True, slots=True)
-class Server:
+class ComparedServer:
     """What is compared: the runs under one label."""
 
     label: str
-    runs: tuple[Measured, ...]
-    doubts: tuple[str, ...]
+    runs: tuple[RunData, ...]
+    unreliable: tuple[str, ...]
 
     @property
     def name(self) -> str:
-        """The label, marked wherever it stands if its figures are in doubt."""
-        if any(run.results.summary.validity.verdict == "suspect" for run in self.runs):
-            return f"{self.label} (SUSPECT)"
-        return f"{self.label} (IN DOUBT)" if self.doubts else self.label
+        """The label, marked wherever it stands if its figures are unreliable."""
+        return (
+            f"{self.label} ({state_of([run.results for run in self.runs]).upper()})" if self.unreliable else self.label
+        )
 
-    def levels(self, stage: Stage) -> list[tuple[Measured, Level]]:
+    def levels(self, compared_level: ComparedLevel) -> list[tuple[RunData, LevelSummary]]:
         """That level of each of its runs."""
         return [
             (run, level)
             for run in self.runs
             for level in run.results.summary.levels
-            if (level.level, level.system_prompt) == (stage.level, stage.system_prompt)
+            if (level.level, level.system_prompt) == (compared_level.level, compared_level.system_prompt)
         ]
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A figure of a server at a stage. pooled: None where no run has it. change: the ratio to the base's, of a share
-    the difference; None where there is none to tell."""
+    """A figure of a server at a level. pooled: None where no run has it. change: the ratio to the base's, of a share
+    the difference; None where it is not defined."""
 
-    stage: Stage
-    server: Server
+    level: ComparedLevel
+    server: ComparedServer
     compared: Compared
     pooled: Pooled | None
     change: Estimate | None
@@ -115,16 +131,16 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
-class Carried:
+class SloCapacity:
     """How far a server meets the objectives under a system-prompt mode; None: not even at its smallest level."""
 
-    server: Server
+    server: ComparedServer
     system_prompt: str
-    stage: Stage | None
+    level: ComparedLevel | None
 
 
-class Comparison:
-    """Runs grouped by server. Raises ReportError where they are not to be compared."""
+class RunComparison:
+    """Runs grouped by server. Raises ReportError, OptionErrors where they are not to be compared."""
 
     def __init__(
         self,
@@ -136,16 +152,19 @@ class Comparison:
         variation: float = ASSUMED_VARIATION,
     ) -> None:
         """variation: standard deviation from run to run, as a share, where there are too few runs to measure it."""
-        check_alike(runs, allowed)
         self.variation = variation
-        self.servers = _servers(runs, labels)
-        self.base = _base(self.servers, base)
-        self.stages = _stages(runs)
-        self._asked_for = objectives
+        with collect_errors() as errors:
+            self.servers = errors.of(_servers, runs, labels)
+            self.levels = _compared_levels(runs)
+            if self.servers:
+                self.base = errors.of(_base, self.servers, base)
+            has_base = self.servers and self.base and len(self.servers) > 1
+            errors.of(check_comparable, runs, allowed, not has_base or self._shares_level())
+        self._given_objectives = objectives
         self.objectives = objectives or _common_objectives(runs)
         self.notices = [*_allowed_differences(runs), *_run_notices(self.servers)]
         if self.objectives is None and any(run.summary.objectives for run in runs):
-            self.notices.append("OBJECTIVES DIFFER: each run had its own, so none are held against them; give --slo.")
+            self.notices.append(_different_objectives(runs))
 
     @cached_property
     def compared(self) -> tuple[Compared, ...]:
@@ -154,13 +173,13 @@ class Comparison:
 
     @cached_property
     def entries(self) -> list[Entry]:
-        """Each figure at each stage of each server, the base's own included."""
+        """Each figure at each level of each server, the base's own included."""
         found = []
-        for compared, stage in product(self.compared, self.stages):
-            base = self._pooled(compared, stage, self.base)
+        for compared, compared_level in product(self.compared, self.levels):
+            base = self._pooled(compared, compared_level, self.base)
             for server in self.servers:
-                pooled = base if server is self.base else self._pooled(compared, stage, server)
-                found.append(self._entry(compared, stage, server, pooled, base))
+                pooled = base if server is self.base else self._pooled(compared, compared_level, server)
+                found.append(self._entry(compared, compared_level, server, pooled, base))
         return found
 
     @property
@@ -170,14 +189,14 @@ class Comparison:
         others = [len(server.runs) for server in self.servers if server is not self.base]
         return self.variation > 0 and any(base + runs - 2 < FEWEST_DEGREES for runs in others)
 
-    def of(self, compared: Compared, stage: Stage) -> list[Entry]:
-        """The servers' entries of a figure at a stage."""
-        return [entry for entry in self.entries if (entry.compared, entry.stage) == (compared, stage)]
+    def of(self, compared: Compared, compared_level: ComparedLevel) -> list[Entry]:
+        """The servers' entries of a figure at a level."""
+        return [entry for entry in self.entries if (entry.compared, entry.level) == (compared, compared_level)]
 
-    def leaders(self, compared: Compared, stage: Stage) -> tuple[list[Entry], list[Entry]]:
-        """(the best server, then those that are not told apart from it; the others, best first)."""
+    def leaders(self, compared: Compared, compared_level: ComparedLevel) -> tuple[list[Entry], list[Entry]]:
+        """(the best server, then those without a significant difference from it; the others, best first)."""
         ranked = sorted(
-            (entry for entry in self.of(compared, stage) if entry.pooled),
+            (entry for entry in self.of(compared, compared_level) if entry.pooled),
             key=lambda entry: entry.pooled.estimate.value if entry.pooled else 0.0,
             reverse=compared.higher_is_better,
         )
@@ -187,31 +206,40 @@ class Comparison:
         return [entry for entry in ranked if entry not in behind], behind
 
     @cached_property
-    def carried(self) -> list[Carried]:
-        """How many users each server carries within the objectives; empty without objectives."""
+    def capacities(self) -> list[SloCapacity]:
+        """The SLO capacity of each server; empty without objectives."""
         if self.objectives is None:
             return []
-        modes = dict.fromkeys(stage.system_prompt for stage in self.stages)
-        return [Carried(server, mode, self._largest(server, mode)) for mode in modes for server in self.servers]
+        modes = dict.fromkeys(compared_level.system_prompt for compared_level in self.levels)
+        return [SloCapacity(server, mode, self._largest(server, mode)) for mode in modes for server in self.servers]
 
     @cached_property
-    def drifting(self) -> list[tuple[Server, Stage, Drift]]:
+    def drifting(self) -> list[tuple[ComparedServer, ComparedLevel, Drift]]:
         """Whose token rate fell or rose within a level, in any of its runs: its mean is then of no one rate."""
         return [
-            (server, stage, drift)
+            (server, compared_level, drift)
             for server in self.servers
-            for stage in self.stages
-            for run, level in server.levels(stage)
+            for compared_level in self.levels
+            for run, level in server.levels(compared_level)
             if (drift := run.drift(level)) is not None and drift.course != "steady"
         ]
 
+    def _shares_level(self) -> bool:
+        others = [server for server in self.servers if server is not self.base]
+        return any(self.base.levels(level) and any(other.levels(level) for other in others) for level in self.levels)
+
     def _entry(
-        self, compared: Compared, stage: Stage, server: Server, pooled: Pooled | None, base: Pooled | None
+        self,
+        compared: Compared,
+        compared_level: ComparedLevel,
+        server: ComparedServer,
+        pooled: Pooled | None,
+        base: Pooled | None,
     ) -> Entry:
         if server is self.base:
-            return Entry(stage, server, compared, pooled, None, Standing.BASE if pooled else Standing.MISSING)
+            return Entry(compared_level, server, compared, pooled, None, Standing.BASE if pooled else Standing.MISSING)
         change, standing = self._change(compared, pooled, base), self.standing(compared, pooled, base)
-        return Entry(stage, server, compared, pooled, change.estimate if change else None, standing)
+        return Entry(compared_level, server, compared, pooled, change.estimate if change else None, standing)
 
     def _change(self, compared: Compared, new: Pooled | None, base: Pooled | None) -> Change | None:
         if new is None or base is None:
@@ -225,36 +253,36 @@ class Comparison:
             return Standing.MISSING
         change, none = self._change(compared, new, base), 0.0 if compared.share else 1.0
         if change is None:
-            return Standing.UNDECIDED
+            return Standing.INCONCLUSIVE
         if change.estimate.excludes(none):
             return Standing.BETTER if (change.estimate.value > none) is compared.higher_is_better else Standing.WORSE
         # What only the assumed variation explains, one run of each cannot decide.
         decided = change.estimate.certified and not (change.assumed and change.within.excludes(none))
-        return Standing.ALIKE if decided else Standing.UNDECIDED
+        return Standing.TIED if decided else Standing.INCONCLUSIVE
 
-    def _pooled(self, compared: Compared, stage: Stage, server: Server) -> Pooled | None:
-        found = [self._estimate(run, level, compared) for run, level in server.levels(stage)]
+    def _pooled(self, compared: Compared, compared_level: ComparedLevel, server: ComparedServer) -> Pooled | None:
+        found = [self._estimate(run, level, compared) for run, level in server.levels(compared_level)]
         known = [estimate for estimate in found if estimate is not None]
         return intervals.pooled(known) if known else None
 
-    def _estimate(self, run: Measured, level: Level, compared: Compared) -> Estimate | None:
-        if compared is GOODPUT and self._asked_for is not None:
-            return good_share(run.requests.of(level), self._asked_for)
+    def _estimate(self, run: RunData, level: LevelSummary, compared: Compared) -> Estimate | None:
+        if compared is GOODPUT and self._given_objectives is not None:
+            return good_share(run.requests.of(level), self._given_objectives)
         return run.estimate(level, compared.figure)
 
-    def _largest(self, server: Server, mode: str) -> Stage | None:
+    def _largest(self, server: ComparedServer, mode: str) -> ComparedLevel | None:
         largest = None
-        for stage in sorted(self.stages, key=lambda stage: stage.users):
-            levels = server.levels(stage) if stage.system_prompt == mode else []
+        for compared_level in sorted(self.levels, key=lambda compared_level: compared_level.load):
+            levels = server.levels(compared_level) if compared_level.system_prompt == mode else []
             if not levels:
                 continue
             if not all(self._meets(run, level) for run, level in levels):
                 # What a larger level meets after this one is no capacity: something other than its load decided.
                 break
-            largest = stage
+            largest = compared_level
         return largest
 
-    def _meets(self, run: Measured, level: Level) -> bool:
+    def _meets(self, run: RunData, level: LevelSummary) -> bool:
         share = self._estimate(run, level, GOODPUT)
         needed = self.objectives.share if self.objectives else DEFAULT_SHARE
         return level.complete and share is not None and share.value >= needed
@@ -265,32 +293,37 @@ def good_share(requests: Requests, objectives: Objectives) -> Estimate | None:
     return intervals.share_of(int(good_requests(requests, objectives).sum()), len(requests))
 
 
-def _servers(runs: Sequence[Results], labels: Sequence[str]) -> list[Server]:
-    if labels and len(labels) != len(runs):
+def check_labels(labels: Sequence[str], runs: int) -> None:
+    """Raises ReportError unless there are no labels or one for each run."""
+    if labels and len(labels) != runs:
         raise ReportError(
-            f"--label is given once for each folder, in their order: {len(runs)} folders, "
+            f"--label is given once for each folder, in their order: {runs} folders, "
             f"{units.counted(len(labels), 'label')}."
         )
+
+
+def _servers(runs: Sequence[Results], labels: Sequence[str]) -> list[ComparedServer]:
+    check_labels(labels, len(runs))
     groups: dict[str, list[Results]] = {}
     for run, label in zip(runs, labels or _own_labels(runs), strict=True):
         groups.setdefault(label, []).append(run)
-    if len(groups) == 1:
+    if len(groups) == 1 and not same_runs(runs):
         raise ReportError(
             f"All of these runs are of one server ({next(iter(groups))}): there is nothing to compare it with. "
             "If it was another each time, give --label NAME once for each folder, in their order."
         )
     return [
-        Server(
+        ComparedServer(
             label,
-            tuple(Measured(run) for run in members),
-            tuple(dict.fromkeys(doubt for run in members for doubt in reasons_to_doubt(run))),
+            tuple(RunData(run) for run in members),
+            tuple(dict.fromkeys(reason for run in members for reason in reasons_unreliable(run))),
         )
         for label, members in groups.items()
     ]
 
 
 def _own_labels(runs: Sequence[Results]) -> list[str]:
-    """The engine alone where that tells the servers apart, with its version and host where it does not."""
+    """The engine alone where that distinguishes the servers, with its version and host where it does not."""
     keys = [(run.summary.engine, run.run.engine_version or "", run.summary.host or "") for run in runs]
     different = Counter(engine for engine, _, _ in dict.fromkeys(keys))
     return [
@@ -299,7 +332,7 @@ def _own_labels(runs: Sequence[Results]) -> list[str]:
     ]
 
 
-def _base(servers: Sequence[Server], label: str | None) -> Server:
+def _base(servers: Sequence[ComparedServer], label: str | None) -> ComparedServer:
     if label is None:
         return servers[0]
     for server in servers:
@@ -308,14 +341,17 @@ def _base(servers: Sequence[Server], label: str | None) -> Server:
     raise ReportError(f"--base takes one of {', '.join(server.label for server in servers)}, got {label!r}.")
 
 
-def _stages(runs: Sequence[Results]) -> list[Stage]:
+def _compared_levels(runs: Sequence[Results]) -> list[ComparedLevel]:
     """Those that any run has: by users, first all without the system prompt."""
     found = {
-        (level.level, level.system_prompt): Stage(level.level, level.system_prompt, level.users, level.name)
+        (level.level, level.system_prompt): ComparedLevel(level.level, level.system_prompt, level.load, level.name)
         for run in reversed(runs)
         for level in run.summary.levels
     }
-    return sorted(found.values(), key=lambda stage: (list(PROMPT).index(stage.system_prompt), stage.users))
+    return sorted(
+        found.values(),
+        key=lambda level: (list(PROMPT).index(level.system_prompt), level.load),
+    )
 
 
 def _common_objectives(runs: Sequence[Results]) -> Objectives | None:
@@ -327,12 +363,27 @@ def _common_objectives(runs: Sequence[Results]) -> Objectives | None:
     return Objectives(**bounds, share=DEFAULT_SHARE if share is None else share)
 
 
+def _different_objectives(runs: Sequence[Results]) -> str:
+    """Which SLO each run had, where it was not the same for all."""
+    names: dict[str, list[str]] = {}
+    for run in runs:
+        bounds, share = run.summary.objectives, run.summary.objective_share
+        words = f"{units.set_share(DEFAULT_SHARE if share is None else share)} of the requests within " + " and ".join(
+            units.objective(name, bound) for name, bound in bounds.items()
+        )
+        names.setdefault(words if bounds else "no SLO", []).append(run.folder.name)
+    had = "; ".join(f"{words} in {', '.join(folders)}" for words, folders in names.items())
+    return f"SLO DIFFERS: {had}. The runs are not compared by it; give --slo for one that counts for all."
+
+
 def _allowed_differences(runs: Sequence[Results]) -> list[str]:
     base, *others = runs
     found = dict.fromkeys(str(unlike) for other in others for unlike in differences(base, other))
-    unlike = [f"UNLIKE: these runs did not ask the same; they differ in {'; '.join(found)}."] if found else []
+    unlike = [f"DIFFERENT SETTINGS: these runs differ in {'; '.join(found)}."] if found else []
     return [*unlike, *(notice for other in others for notice in prefix_hit_notices(base, other))]
 
 
-def _run_notices(servers: Sequence[Server]) -> list[str]:
-    return [f"{server.label}: {notice}" for server in servers for run in server.runs for notice in notices(run.results)]
+def _run_notices(servers: Sequence[ComparedServer]) -> list[str]:
+    return [
+        f"{server.label}: {notice}" for server in servers for run in server.runs for notice in warnings_of(run.results)
+    ]

@@ -11,14 +11,15 @@ from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from metrics.stage import PROMPT
-from reports import units
-from reports.comparison import TOKEN_RATE, TTFT, Compared, Comparison, Entry
-from reports.comparison_text import figure_told, interval_told, title
-from reports.drawing import BAD, GREY, INK, PAPER, SERIES, SMALL_PT, canvas, legend, name_axes, spoken, style, svg_of
-from reports.intervals import Pooled
-from reports.page import Figure as PageFigure
-from reports.results import ReportError
+from tokenswarm.metrics.intervals import Pooled
+from tokenswarm.metrics.level import PROMPT, users_of
+from tokenswarm.reports import units
+from tokenswarm.reports.compare.comparison import TOKEN_RATE, TTFT, Compared, Entry, RunComparison
+from tokenswarm.reports.compare.comparison_text import entry_text, interval_text, title
+from tokenswarm.reports.html.chart_style import SMALL_PT, canvas, legend, name_axes, spoken, style, svg_of
+from tokenswarm.reports.html.document import Chart
+from tokenswarm.reports.palette import BAD, GREY, INK, PAPER, SERIES, hatch
+from tokenswarm.run_folder.reader import ReportError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
 FILES = {"ttft.png": TTFT, "token_rate.png": TOKEN_RATE}
 AXIS = {TTFT: "time to first token, median", TOKEN_RATE: "output tokens a second, all users together"}
 
-# Servers differ by these too, so that no colour is needed to tell them apart.
-HATCHES = ("", "///", "...", "\\\\\\", "xxx", "---")
 GROUP = 0.84  # of the distance between two levels, what their bars take up
 
 WIDTH_IN, PANEL_IN, DPI = 10.0, 3.6, 160
@@ -46,7 +45,7 @@ class _Scale:
     unit: str
 
 
-def draw_comparison(comparison: Comparison, folder: Path) -> list[Path]:
+def draw_comparison(comparison: RunComparison, folder: Path) -> list[Path]:
     """Write FILES into `folder`, over older ones, and return their paths. Raises ReportError."""
     drawn = []
     try:
@@ -59,7 +58,7 @@ def draw_comparison(comparison: Comparison, folder: Path) -> list[Path]:
     return drawn
 
 
-def chart_of(comparison: Comparison, compared: Compared) -> Figure:
+def chart_of(comparison: RunComparison, compared: Compared) -> Figure:
     """The chart by itself: title, warnings, a panel for each system-prompt mode on one scale."""
     from matplotlib.figure import Figure
 
@@ -99,7 +98,7 @@ def chart_of(comparison: Comparison, compared: Compared) -> Figure:
     return figure
 
 
-def page_figures(comparison: Comparison, compared: Compared) -> list[PageFigure]:
+def page_figures(comparison: RunComparison, compared: Compared) -> list[Chart]:
     """The chart for a page, one for each system-prompt mode, on one scale."""
     scale, _ = _scale(comparison, compared)
     columns, legend_in = _legend_size(comparison, PAGE_PLOT_IN[0])
@@ -112,40 +111,40 @@ def page_figures(comparison: Comparison, compared: Compared) -> list[PageFigure]
         legend(axes, columns)
         key = f"{compared.figure.name}{mode}"
         figures.append(
-            PageFigure(f"{compared.name}, {PROMPT[mode]}", svg_of(figure, key), _spoken(comparison, compared, mode))
+            Chart(f"{compared.name}, {PROMPT[mode]}", svg_of(figure, key), _spoken(comparison, compared, mode))
         )
     return figures
 
 
-def _draw(axes: Axes, comparison: Comparison, compared: Compared, mode: str, size_in: tuple[float, float]) -> None:
+def _draw(axes: Axes, comparison: RunComparison, compared: Compared, mode: str, size_in: tuple[float, float]) -> None:
     """The bars of a system-prompt mode into a plot of about this width and height."""
     scale, top = _scale(comparison, compared)
-    stages = [stage for stage in comparison.stages if stage.system_prompt == mode]
+    levels = [level for level in comparison.levels if level.system_prompt == mode]
     wide = GROUP / len(comparison.servers)
     letter_pt = 0.6 * (SMALL_PT - 1)
-    letters_pt = letter_pt * max(len(_label(entry)) for stage in stages for entry in comparison.of(compared, stage))
+    letters_pt = letter_pt * max(len(_label(entry)) for level in levels for entry in comparison.of(compared, level))
     # Values stand upright beside each other where their bars are close together.
-    turned = letters_pt > wide / (len(stages) + 0.1) * size_in[0] * 72
+    turned = letters_pt > wide / (len(levels) + 0.1) * size_in[0] * 72
     for number, server in enumerate(comparison.servers):
         look: dict[str, Any] = {
             "color": SERIES[number % len(SERIES)],
-            "hatch": _hatch(number),
+            "hatch": hatch(number),
             "edgecolor": PAPER,
             "linewidth": 0,
         }
         axes.bar(0, 0, 0, label=server.name, **look)  # for the legend: a server may have no bar
-        for place, stage in enumerate(stages):
-            (entry,) = [entry for entry in comparison.of(compared, stage) if entry.server is server]
+        for place, level in enumerate(levels):
+            (entry,) = [entry for entry in comparison.of(compared, level) if entry.server is server]
             x = place + (number - (len(comparison.servers) - 1) / 2) * wide
             over = 0.0
             if entry.pooled is not None:
                 axes.bar(x, entry.pooled.estimate.value * scale.factor, wide * 0.92, **look)
-                over = _spread(axes, entry.pooled, x, scale.factor, len(server.levels(stage)) > 1)
+                over = _spread(axes, entry.pooled, x, scale.factor, len(server.levels(level)) > 1)
             _write(axes, _label(entry), x, over, turned)
     free = 1 - ((letters_pt if turned else 2 * letter_pt) + 10) / (size_in[1] * 72)
     axes.set_ylim(0, top * scale.factor / max(free, 0.3) or 1.0)
-    axes.set_xticks(range(len(stages)), [stage.name for stage in stages])
-    axes.set_xlim(-0.55, len(stages) - 0.45)
+    axes.set_xticks(range(len(levels)), [level.name for level in levels])
+    axes.set_xlim(-0.55, len(levels) - 0.45)
 
 
 def _spread(axes: Axes, pooled: Pooled, x: float, factor: float, repeated: bool) -> float:
@@ -183,49 +182,44 @@ def _write(axes: Axes, text: str, x: float, over: float, turned: bool) -> None:
     )
 
 
-def _legend_size(comparison: Comparison, width_in: float) -> tuple[int, float]:
+def _legend_size(comparison: RunComparison, width_in: float) -> tuple[int, float]:
     """(columns of servers that fit side by side, the height in inches of the rows that makes)."""
     longest = max(len(server.name) for server in comparison.servers)
     columns = min(len(comparison.servers), max(1, int(width_in * 72 / (0.6 * SMALL_PT * longest + 45))))
     return columns, 0.2 * ceil(len(comparison.servers) / columns)
 
 
-def _hatch(number: int) -> str:
-    # Colours come round sooner than pairs of a colour and a hatch.
-    return HATCHES[(number + number // len(SERIES)) % len(HATCHES)]
-
-
 def _label(entry: Entry) -> str:
-    return figure_told(entry).removesuffix(" tok/s")
+    return entry_text(entry).removesuffix(" tok/s")
 
 
-def _scale(comparison: Comparison, compared: Compared) -> tuple[_Scale, float]:
+def _scale(comparison: RunComparison, compared: Compared) -> tuple[_Scale, float]:
     """(the axis' unit, the highest that is drawn, in the figure's own)."""
     tops = [
         max(entry.pooled.estimate.value, entry.pooled.estimate.high or 0.0, entry.pooled.largest)
-        for stage in comparison.stages
-        for entry in comparison.of(compared, stage)
+        for level in comparison.levels
+        for entry in comparison.of(compared, level)
         if entry.pooled
     ]
     top = max(tops, default=0.0)
     return (_Scale(*units.duration_axis(top)) if compared is TTFT else _Scale(1.0, "tok/s")), top
 
 
-def _modes(comparison: Comparison) -> list[str]:
-    return list(dict.fromkeys(stage.system_prompt for stage in comparison.stages))
+def _modes(comparison: RunComparison) -> list[str]:
+    return list(dict.fromkeys(level.system_prompt for level in comparison.levels))
 
 
-def _spoken(comparison: Comparison, compared: Compared, mode: str) -> str:
+def _spoken(comparison: RunComparison, compared: Compared, mode: str) -> str:
     """The chart for who cannot see it."""
-    told = [
-        f"at {stage.name} users "
+    text = [
+        f"at {users_of(level.name)} "
         + spoken(
             [
-                f"{entry.server.name} {figure_told(entry)} ({interval_told(entry)})"
-                for entry in comparison.of(compared, stage)
+                f"{entry.server.name} {entry_text(entry)} ({interval_text(entry)})"
+                for entry in comparison.of(compared, level)
             ]
         )
-        for stage in comparison.stages
-        if stage.system_prompt == mode
+        for level in comparison.levels
+        if level.system_prompt == mode
     ]
-    return f"Bars of {compared.name} {PROMPT[mode]}, with 95 % intervals: {'; '.join(told)}."
+    return f"Bars of {compared.name} {PROMPT[mode]}, with 95 % intervals: {'; '.join(text)}."

@@ -2,71 +2,71 @@
 
 from __future__ import annotations
 
-from reports import units
-from reports.comparison import Compared, Comparison
-from reports.comparison_charts import page_figures
-from reports.comparison_text import (
+from tokenswarm.reports import units
+from tokenswarm.reports.compare.comparability import FIELDS
+from tokenswarm.reports.compare.comparison import Compared, RunComparison
+from tokenswarm.reports.compare.comparison_charts import page_figures
+from tokenswarm.reports.compare.comparison_text import (
     LEADING,
-    change_interval_told,
-    change_told,
-    figure_told,
-    interval_told,
+    change_interval_text,
+    change_text,
+    entry_text,
+    interval_text,
     method_lines,
-    spread_told,
+    spread_text,
     title,
     verdict,
 )
-from reports.likeness import FIELDS
-from reports.page import Block, Cell, Facts, Figures, Page, Section, Table, Text, html_of
+from tokenswarm.reports.html.document import Block, Cell, Charts, Facts, Page, Section, Table, Text, html_of
 
 
-def comparison_html(comparison: Comparison) -> str:
+def comparison_html(comparison: RunComparison) -> str:
     """The whole document, self-contained."""
     servers = comparison.servers
     runs = sum(len(server.runs) for server in servers)
     sections = [
         Section("", [*_warnings(comparison), *_verdict(comparison)]),
-        Section("Charts", [Figures([figure for compared in LEADING for figure in page_figures(comparison, compared)])]),
+        Section("Charts", [Charts([figure for compared in LEADING for figure in page_figures(comparison, compared)])]),
         Section("Every figure", [_table(comparison, compared) for compared in comparison.compared]),
-        Section("What these figures rest on", [Text(line) for line in method_lines(comparison)]),
-        Section("What was asked of each", [Facts(_asked(comparison))]),
+        Section("How to read these figures", [Text(line) for line in method_lines(comparison)]),
+        Section("Settings of the runs", [Facts(_settings(comparison))]),
         Section("The runs", [_runs(comparison)]),
     ]
     subtitle = [f"{units.counted(len(servers), 'server')}, {units.counted(runs, 'run')}"]
     return html_of(Page(f"Comparison of {title(comparison)}", subtitle, sections, "Drawn by tokenswarm compare."))
 
 
-def _warnings(comparison: Comparison) -> list[Text]:
+def _warnings(comparison: RunComparison) -> list[Text]:
     return [Text(notice, style="bad") for notice in comparison.notices]
 
 
-def _verdict(comparison: Comparison) -> list[Block]:
+def _verdict(comparison: RunComparison) -> list[Block]:
     blocks: list[Block] = []
-    for saying in verdict(comparison):
-        blocks.append(Text(saying.heading + ("" if saying.told else "."), style="lead"))
-        blocks += [Facts(saying.told)] if saying.told else []
+    for section in verdict(comparison):
+        blocks.append(Text(section.heading + ("" if section.lines else "."), style="lead"))
+        blocks += [Facts(section.lines)] if section.lines else []
     return blocks
 
 
-def _table(comparison: Comparison, compared: Compared) -> Table:
+def _table(comparison: RunComparison, compared: Compared) -> Table:
     """As the terminal's, each interval below its figure, and columns left out in which all rows say the same."""
-    both = len({stage.system_prompt for stage in comparison.stages}) > 1
+    both = len({level.system_prompt for level in comparison.levels}) > 1
     repeated = any(len(server.runs) > 1 for server in comparison.servers)
     heads = ["users", *(["system prompt"] if both else []), "server", "figure", *(["runs"] if repeated else [])]
     lines = [
         [
-            entry.stage.name,
-            *([entry.stage.system_prompt] if both else []),
+            entry.level.name,
+            *([entry.level.system_prompt] if both else []),
             entry.server.name,
-            _with_note(figure_told(entry), interval_told(entry)),
-            *([_with_note(str(len(entry.server.levels(entry.stage))), spread_told(entry))] if repeated else []),
-            _with_note(change_told(entry), change_interval_told(entry)),
+            _with_note(entry_text(entry), interval_text(entry)),
+            *([_with_note(str(len(entry.server.levels(entry.level))), spread_text(entry))] if repeated else []),
+            _with_note(change_text(entry), change_interval_text(entry)),
             entry.standing.value,
         ]
-        for stage in comparison.stages
-        for entry in comparison.of(compared, stage)
+        for level in comparison.levels
+        for entry in comparison.of(compared, level)
     ]
-    return Table(compared.name, [*heads, f"against {comparison.base.name}", "which is"], lines)
+    return Table(compared.name, [*heads, f"against {comparison.base.name}", "result"], lines)
 
 
 def _with_note(text: str, note: str) -> Cell:
@@ -74,16 +74,16 @@ def _with_note(text: str, note: str) -> Cell:
     return Cell(text.replace(" ", "\u00a0"), "" if note == units.UNDEFINED else note)
 
 
-def _asked(comparison: Comparison) -> list[tuple[str, str]]:
-    """What makes runs alike, as the runs say it; where they differ, each value once."""
+def _settings(comparison: RunComparison) -> list[tuple[str, str]]:
+    """What makes runs comparable, as the runs record it; where they differ, each value once."""
     found = []
-    for name, tell in FIELDS.items():
-        values = dict.fromkeys(tell(run.results) for server in comparison.servers for run in server.runs)
+    for name, setting_of in FIELDS.items():
+        values = dict.fromkeys(setting_of(run.results).words for server in comparison.servers for run in server.runs)
         found.append((name.replace("_", " "), " or ".join(values)))
     return found
 
 
-def _runs(comparison: Comparison) -> Table:
+def _runs(comparison: RunComparison) -> Table:
     lines = [
         [
             server.name,
@@ -97,5 +97,5 @@ def _runs(comparison: Comparison) -> Table:
         for server in comparison.servers
         for run in server.runs
     ]
-    heads = ["server", "engine", "version", "host", "started", "figures are", "folder"]
+    heads = ["server", "engine", "version", "host", "started", "verdict", "folder"]
     return Table("The runs that were compared", heads, lines, of_words=True)

@@ -1,4 +1,4 @@
-"""A comparison in words and numbers: its verdict and its tables, for the terminal, Markdown, the page and CSV alike.
+"""A comparison in words and numbers: its verdict and its tables, for the terminal, Markdown, the page and CSV.
 
 Every one of them is made of the same texts, so that a number is the same wherever it stands.
 """
@@ -12,17 +12,26 @@ from collections.abc import Callable, Sequence
 from itertools import groupby, product
 from typing import NamedTuple
 
-from metrics.stage import PROMPT
-from reports import units
-from reports.comparison import TOKEN_RATE, TTFT, Compared, Comparison, Entry, Stage, Standing
-from reports.conditions import LATENCIES
-from reports.drawing import spoken
-from reports.drift import Drift
-from reports.intervals import FEWEST_RUNS
-from reports.markdown import escaped, table
-from sanitize import cell
+from tokenswarm.metrics.drift import Drift
+from tokenswarm.metrics.intervals import FEWEST_RUNS
+from tokenswarm.metrics.level import PROMPT, users_of
+from tokenswarm.reports import units
+from tokenswarm.reports.checks.conditions import TIMES
+from tokenswarm.reports.compare.comparison import (
+    TOKEN_RATE,
+    TTFT,
+    Compared,
+    ComparedLevel,
+    Entry,
+    RunComparison,
+    Standing,
+)
+from tokenswarm.reports.html.chart_style import spoken
+from tokenswarm.reports.markdown import escaped, table
+from tokenswarm.reports.text_grid import TextColumn, grid_lines
+from tokenswarm.sanitize import cell
 
-_DOUBTS_CHARACTERS = 5000
+_REASONS_CHARACTERS = 5000
 #: What the verdict is about.
 LEADING = (TTFT, TOKEN_RATE)
 
@@ -35,7 +44,7 @@ HEADINGS = (
     "runs",
     "against {base}",
     "its interval",
-    "which is",
+    "result",
 )
 CSV_COLUMNS = (
     *(
@@ -44,7 +53,7 @@ CSV_COLUMNS = (
         "users",
         "system_prompt",
         "server",
-        "doubts",
+        "unreliable_because",
         "runs",
         "value",
         "low",
@@ -56,108 +65,114 @@ CSV_COLUMNS = (
 )
 
 
-class Saying(NamedTuple):
+class VerdictSection(NamedTuple):
     """A part of the verdict: what it is about, and of each level or server what is so."""
 
     heading: str
-    told: list[tuple[str, str]]
+    lines: list[tuple[str, str]]
 
 
-def title(comparison: Comparison) -> str:
+def title(comparison: RunComparison) -> str:
     """Who was compared: `vllm, lmdeploy and mlc`."""
     return spoken([server.name for server in comparison.servers])
 
 
-def verdict(comparison: Comparison) -> list[Saying]:
-    """In plain words: who leads in what at which level, and who carries how many users."""
-    modes = dict.fromkeys(stage.system_prompt for stage in comparison.stages)
-    sayings = []
+def verdict(comparison: RunComparison) -> list[VerdictSection]:
+    """In plain words: who leads in what at which level, and the SLO capacity of each server."""
+    modes = dict.fromkeys(level.system_prompt for level in comparison.levels)
+    sections = []
     for compared, mode in product(LEADING, modes):
         word = "Highest token rate" if compared.higher_is_better else "Lowest TTFT (median)"
-        stages = [stage for stage in comparison.stages if stage.system_prompt == mode]
-        told = [(f"{stage.name} users", _leaders_told(comparison, compared, stage)) for stage in stages]
-        sayings.append(Saying(f"{word} {PROMPT[mode]}", told))
-    return [*sayings, *_drifting(comparison), *_carried(comparison)]
+        levels = [level for level in comparison.levels if level.system_prompt == mode]
+        text = [(users_of(level.name), _leaders_text(comparison, compared, level)) for level in levels]
+        sections.append(VerdictSection(f"{word} {PROMPT[mode]}", text))
+    return [*sections, *_drifting(comparison), *_capacity_sections(comparison)]
 
 
-def method_lines(comparison: Comparison) -> list[str]:
+def method_lines(comparison: RunComparison) -> list[str]:
     """What the figures rest on."""
     lines = [
-        f"Figures are of each level's hold. Ratios are to {comparison.base.name}, shares differ by percentage points. "
-        "Intervals are of 95 %; better or worse is said only where the interval of the change excludes that there is "
-        "none. Each of these stands alone: of twenty between equals, one is expected to be wrong."
+        f"All figures are of each level's hold. Changes are ratios to {comparison.base.name}; shares change by "
+        'percentage points. A server is called better or worse only where "no change" (×1.00, or 0 points) lies '
+        "outside the 95 % interval of the change. Each row is judged on its own: of 20 rows between equal servers, "
+        "about one is expected to be called better or worse by chance."
     ]
     if any(len(server.runs) > 1 for server in comparison.servers):
         lines.append(
-            "Repeated runs are pooled: the figure is the mean of the runs' own, beside the smallest and the largest. "
-            f"From {FEWEST_RUNS} runs on the interval is of what differs from run to run; two have none. In the charts "
-            "dots are the smallest and the largest run."
+            "Repeated runs are pooled: a figure is their mean, shown with the smallest and the largest run. "
+            f"With {FEWEST_RUNS} runs or more, the interval covers the variation from run to run; with two there is no "
+            "interval. Dots in the charts: the smallest and the largest run."
         )
     if comparison.assumes_variation:
-        lines.append(
-            "Run-to-run variation is assumed where there are too few runs to measure it: runs of one server are taken "
-            f"to differ by {units.percentage(comparison.variation)}, in TTFT by twice that (standard deviations; "
-            "--run-variation). Three runs of each server measure it."
-        )
+        lines.append(f"{variation_assumed(comparison.variation)} Make three runs of each server to measure it.")
     return lines
 
 
-def headings(comparison: Comparison) -> list[str]:
+def variation_assumed(variation: float) -> str:
+    """What stands for the variation from run to run where too few runs measure it. variation: as a share."""
+    return (
+        "With so few runs, the difference between repeated runs of one server cannot be measured. It is assumed "
+        f"(standard deviation {units.set_share(variation)}, twice that for TTFT: --run-variation), which widens the "
+        "intervals."
+    )
+
+
+def headings(comparison: RunComparison) -> list[str]:
     """The columns of a figure's table; `runs` only where there are repeated ones."""
     return _columns(comparison, [heading.format(base=comparison.base.name) for heading in HEADINGS])
 
 
-def rows(comparison: Comparison, compared: Compared) -> list[list[str]]:
-    """A figure's table, a row a server and stage."""
+def rows(comparison: RunComparison, compared: Compared) -> list[list[str]]:
+    """A figure's table, a row a server and level."""
     return [
         _columns(
             comparison,
             [
-                entry.stage.name,
-                entry.stage.system_prompt,
+                entry.level.name,
+                entry.level.system_prompt,
                 entry.server.name,
-                figure_told(entry),
-                interval_told(entry),
-                _runs_told(entry),
-                change_told(entry),
-                change_interval_told(entry),
+                entry_text(entry),
+                interval_text(entry),
+                _runs_text(entry),
+                change_text(entry),
+                change_interval_text(entry),
                 entry.standing.value,
             ],
         )
-        for stage in comparison.stages
-        for entry in comparison.of(compared, stage)
+        for level in comparison.levels
+        for entry in comparison.of(compared, level)
     ]
 
 
-def figure_told(entry: Entry) -> str:
+def entry_text(entry: Entry) -> str:
     """The figure with its unit; a dash where there is none."""
     return _teller(entry.compared)(entry.pooled.estimate.value) if entry.pooled else units.UNDEFINED
 
 
-def interval_told(entry: Entry) -> str:
+def interval_text(entry: Entry) -> str:
     """Its interval, an end left open where the sample is too small for it."""
     if entry.pooled is None:
         return units.UNDEFINED
-    tell, estimate = _teller(entry.compared), entry.pooled.estimate
-    low, high = (None if end is None else tell(max(end, 0.0)) for end in (estimate.low, estimate.high))
+    format_value, estimate = _teller(entry.compared), entry.pooled.estimate
+    low, high = (None if end is None else format_value(max(end, 0.0)) for end in (estimate.low, estimate.high))
     bounds_anything = not entry.compared.share and (estimate.low or 0.0) <= 0.0  # 0 bounds any time and any rate
     return units.open_span(None if bounds_anything else low, high)
 
 
-def change_told(entry: Entry) -> str:
-    """`×1.24`, of a share `+1.2 points`; a dash where there is none to tell."""
+def change_text(entry: Entry) -> str:
+    """`×1.24`, of a share `+1.2 points`; a dash where there is none to format_value."""
     if entry.change is None:
         return units.UNDEFINED
     value = entry.change.value
     return f"{_points(value)} points" if entry.compared.share else f"×{units.rate(value)}"
 
 
-def change_interval_told(entry: Entry) -> str:
+def change_interval_text(entry: Entry) -> str:
     """`1.20–1.29`, of a share `+0.8 to +1.6`; an end left open where the sample is too small for it."""
     if entry.change is None:
         return units.UNDEFINED
-    tell = _points if entry.compared.share else units.rate
-    low, high = (None if end is None else tell(end) for end in (entry.change.low, entry.change.high))
+    format_value = _points if entry.compared.share else units.rate
+    low, high = (None if end is None else format_value(end) for end in (entry.change.low, entry.change.high))
     if entry.compared.share and low is not None and high is not None:
         return f"{low} to {high}"
     return units.open_span(low, high)
@@ -167,13 +182,13 @@ def _points(difference: float) -> str:
     return units.signed(difference * 100)
 
 
-def comparison_table(comparison: Comparison, width: int = 120) -> str:
+def comparison_table(comparison: RunComparison, width: int = 120) -> str:
     """The whole comparison for a terminal, in lines of at most `width` characters but for the tables."""
     width = max(width, 60)
     parts = [
         [f"Comparison of {title(comparison)}"],
         [line for text in comparison.notices for line in _wrapped(f"!!! {text}", width)],
-        *([_heading(saying), *_said(saying, width)] for saying in verdict(comparison)),
+        *([_heading(section), *_said(section, width)] for section in verdict(comparison)),
         *(
             [compared.name, *_aligned(headings(comparison), rows(comparison, compared))]
             for compared in comparison.compared
@@ -183,15 +198,15 @@ def comparison_table(comparison: Comparison, width: int = 120) -> str:
     return "\n\n".join("\n".join(part) for part in parts if part)
 
 
-def comparison_markdown(comparison: Comparison) -> str:
+def comparison_markdown(comparison: RunComparison) -> str:
     """The same for a pull request or a CI job's summary."""
     parts = [f"## Tokenswarm: {escaped(title(comparison))}", ""]
     parts += [f"> **{escaped(notice)}**  " for notice in comparison.notices]
     parts += [""] if comparison.notices else []
-    for saying in verdict(comparison):
+    for section in verdict(comparison):
         parts += [
-            f"- {escaped(_heading(saying))}",
-            *(f"  - {escaped(where)}: {escaped(told)}" for where, told in saying.told),
+            f"- {escaped(_heading(section))}",
+            *(f"  - {escaped(where)}: {escaped(text)}" for where, text in section.lines),
         ]
     for compared in comparison.compared:
         cells = [[escaped(cell) for cell in row] for row in rows(comparison, compared)]
@@ -200,8 +215,8 @@ def comparison_markdown(comparison: Comparison) -> str:
     return "\n".join(parts) + "\n"
 
 
-def comparison_csv(comparison: Comparison) -> str:
-    """A row a figure, stage and server: seconds, tokens a second, shares from 0 to 1, unrounded; empty where there is
+def comparison_csv(comparison: RunComparison) -> str:
+    """A row a figure, level and server: seconds, tokens a second, shares from 0 to 1, unrounded; empty where there is
     no figure or its interval has no such end."""
     out = io.StringIO()
     writer = csv.DictWriter(out, CSV_COLUMNS, lineterminator="\n")
@@ -210,104 +225,102 @@ def comparison_csv(comparison: Comparison) -> str:
     return out.getvalue()
 
 
-def _heading(saying: Saying) -> str:
-    return saying.heading + (":" if saying.told else ".")
+def _heading(section: VerdictSection) -> str:
+    return section.heading + (":" if section.lines else ".")
 
 
-def _said(saying: Saying, width: int) -> list[str]:
-    longest = max((len(where) for where, _ in saying.told), default=0)
+def _said(section: VerdictSection, width: int) -> list[str]:
+    longest = max((len(where) for where, _ in section.lines), default=0)
     return [
         line
-        for where, told in saying.told
+        for where, text in section.lines
         for line in textwrap.wrap(
-            f"  {where:<{longest}}  {told}", width, subsequent_indent=" " * (longest + 4), break_on_hyphens=False
+            f"  {where:<{longest}}  {text}", width, subsequent_indent=" " * (longest + 4), break_on_hyphens=False
         )
     ]
 
 
-def _leaders_told(comparison: Comparison, compared: Compared, stage: Stage) -> str:
-    best, behind = comparison.leaders(compared, stage)
+def _leaders_text(comparison: RunComparison, compared: Compared, level: ComparedLevel) -> str:
+    best, behind = comparison.leaders(compared, level)
     if not best:
-        return "no server has a figure"
-    told = spoken([f"{entry.server.name} ({figure_told(entry)})" for entry in best])
+        return "not available"
+    text = spoken([f"{entry.server.name} ({entry_text(entry)})" for entry in best])
     if len(best) > 1:
         first = best[0].pooled
-        few = any(comparison.standing(compared, other.pooled, first) is Standing.UNDECIDED for other in best[1:])
-        told += ", not told apart" + (": too few to tell" if few else "")
-    return f"{told}; next {behind[0].server.name} ({figure_told(behind[0])})" if behind else told
+        few = any(comparison.standing(compared, other.pooled, first) is Standing.INCONCLUSIVE for other in best[1:])
+        text += f": inconclusive, {units.SAMPLE_TOO_SMALL}" if few else ": no significant difference"
+    return f"{text}; next {behind[0].server.name} ({entry_text(behind[0])})" if behind else text
 
 
-def _drifting(comparison: Comparison) -> list[Saying]:
-    told = [(server.name, _drift_told(stage, drift)) for server, stage, drift in comparison.drifting]
+def _drifting(comparison: RunComparison) -> list[VerdictSection]:
+    text = [(server.name, _drift_text(level, drift)) for server, level, drift in comparison.drifting]
     return (
-        [Saying("Token rates that changed while a level was held (its last fifth against its first)", told)]
-        if told
+        [VerdictSection("Token rates that changed within a level (last fifth of the hold against the first)", text)]
+        if text
         else []
     )
 
 
-def _drift_told(stage: Stage, drift: Drift) -> str:
+def _drift_text(level: ComparedLevel, drift: Drift) -> str:
     change = drift.change
     ends = " to ".join(_points(end) for end in (change.low, change.high) if end is not None)
     first, last = (units.rate(value) for value in (drift.first, drift.last))
-    return f"{stage}: {drift.course} from {first} to {last} tok/s, {_points(change.value)} % ({ends})"
+    return f"{level}: {drift.course} from {first} to {last} tok/s, {_points(change.value)} % ({ends})"
 
 
-def _carried(comparison: Comparison) -> list[Saying]:
+def _capacity_sections(comparison: RunComparison) -> list[VerdictSection]:
     if comparison.objectives is None:
-        return [
-            Saying("Users carried: not told, for there are no objectives to hold the servers against; give --slo", [])
-        ]
+        return [VerdictSection("SLO capacity: not available. Set --slo", [])]
     bounds = " and ".join(units.objective(name, bound) for name, bound in comparison.objectives.bounds.items())
     share = units.set_share(comparison.objectives.share)
     return [
-        Saying(
-            f"Users carried {PROMPT[mode]} ({share} of the requests within {bounds})",
+        VerdictSection(
+            f"SLO capacity {PROMPT[mode]} ({share} of the requests within {bounds})",
             [
                 (
-                    carried.server.name,
-                    f"up to {carried.stage.name} users" if carried.stage else "not even the smallest level",
+                    capacity.server.name,
+                    f"up to {users_of(capacity.level.name)}" if capacity.level else "not even the smallest level",
                 )
-                for carried in found
+                for capacity in found
             ],
         )
-        for mode, found in groupby(comparison.carried, key=lambda carried: carried.system_prompt)
+        for mode, found in groupby(comparison.capacities, key=lambda capacity: capacity.system_prompt)
     ]
 
 
 def _teller(compared: Compared) -> Callable[[float], str]:
     if compared.share:
         return units.percentage
-    return units.duration if compared.figure.name in LATENCIES else lambda value: f"{units.rate(value)} tok/s"
+    return units.duration if compared.figure.name in TIMES else lambda value: f"{units.rate(value)} tok/s"
 
 
-def spread_told(entry: Entry) -> str:
+def spread_text(entry: Entry) -> str:
     """The smallest and the largest of repeated runs; a dash where there are none."""
-    if entry.pooled is None or len(entry.server.levels(entry.stage)) < 2:
+    if entry.pooled is None or len(entry.server.levels(entry.level)) < 2:
         return units.UNDEFINED
-    tell = _teller(entry.compared)
-    return units.span(tell(entry.pooled.smallest), tell(entry.pooled.largest))
+    format_value = _teller(entry.compared)
+    return units.span(format_value(entry.pooled.smallest), format_value(entry.pooled.largest))
 
 
-def _runs_told(entry: Entry) -> str:
-    number, spread = len(entry.server.levels(entry.stage)), spread_told(entry)
+def _runs_text(entry: Entry) -> str:
+    number, spread = len(entry.server.levels(entry.level)), spread_text(entry)
     return str(number) if spread == units.UNDEFINED else f"{number}: {spread}"
 
 
-def _columns(comparison: Comparison, cells: Sequence[str]) -> list[str]:
+def _columns(comparison: RunComparison, cells: Sequence[str]) -> list[str]:
     repeated = any(len(server.runs) > 1 for server in comparison.servers)
     return [cell for cell, heading in zip(cells, HEADINGS, strict=True) if repeated or heading != "runs"]
 
 
-def _csv_row(comparison: Comparison, entry: Entry) -> dict[str, object]:
+def _csv_row(comparison: RunComparison, entry: Entry) -> dict[str, object]:
     row: dict[str, object] = {
         "figure": str(entry.compared.figure),
-        "unit": "share" if entry.compared.share else "s" if entry.compared.figure.name in LATENCIES else "tok/s",
-        "users": entry.stage.level,
-        "system_prompt": entry.stage.system_prompt,
+        "unit": "share" if entry.compared.share else "s" if entry.compared.figure.name in TIMES else "tok/s",
+        "users": entry.level.level,
+        "system_prompt": entry.level.system_prompt,
         "server": cell(entry.server.label),
-        "doubts": cell("; ".join(entry.server.doubts), _DOUBTS_CHARACTERS),
-        "runs": len(entry.server.levels(entry.stage)),
+        "unreliable_because": cell("; ".join(entry.server.unreliable), _REASONS_CHARACTERS),
+        "runs": len(entry.server.levels(entry.level)),
         "base": cell(comparison.base.label),
         "change_is": "difference" if entry.compared.share else "ratio",
         "standing": entry.standing.value,
@@ -322,11 +335,8 @@ def _csv_row(comparison: Comparison, entry: Entry) -> dict[str, object]:
 
 
 def _aligned(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> list[str]:
-    widths = [max(len(row[place]) for row in (heads, *lines)) for place in range(len(heads))]
-    return [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in (heads, *lines)
-    ]
+    columns = [TextColumn(head, cells, left=True) for head, *cells in zip(heads, *lines, strict=True)]
+    return [line.rstrip() for line in grid_lines(columns)]
 
 
 def _wrapped(text: str, width: int) -> list[str]:

@@ -20,24 +20,50 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from reports import units
-from reports.changes import ASSUMED_VARIATION, FEWEST_DEGREES, Change, assumed_variation, change_between
-from reports.command import ended
-from reports.conditions import Condition, Figure
-from reports.drawing import spoken
-from reports.estimates import Measured
-from reports.intervals import Estimate
-from reports.judge import check_levels, write_markdown, write_text
-from reports.judgement import Finding, Judgement, Verdict, judgement_lines, told_figure
-from reports.junit import junit_xml
-from reports.likeness import FIELD_NAMES, SUSPECT, check_alike, prefix_hit_notices, reasons_to_doubt
-from reports.markdown import escaped, judgement_markdown, verdict_words
-from reports.notices import stage_name
-from reports.options import JudgingOptions, add_variation, variation_of
-from reports.options import add_arguments as add_judging_arguments
-from reports.output import show
-from reports.prompt_reuse import prompt_notices
-from reports.results import Level, ReportError, Results, load_results
+from tokenswarm.command_line import collect_errors
+from tokenswarm.metrics.intervals import Estimate
+from tokenswarm.reports import units
+from tokenswarm.reports.checks.check_options import CheckOptions, add_variation, variation_of
+from tokenswarm.reports.checks.check_options import add_arguments as add_check_arguments
+from tokenswarm.reports.checks.check_report import (
+    CheckReport,
+    CheckResult,
+    CheckStatus,
+    check_lines,
+    figure_text,
+    without_passes,
+)
+from tokenswarm.reports.checks.conditions import Condition, Figure
+from tokenswarm.reports.checks.junit import junit_xml
+from tokenswarm.reports.checks.run_checks import check_levels, write_markdown, write_text
+from tokenswarm.reports.checks.scheduled_times import check_scheduled
+from tokenswarm.reports.command_errors import ended
+from tokenswarm.reports.compare.comparability import (
+    FIELD_NAMES,
+    SUSPECT,
+    allowed_fields,
+    check_allowed,
+    check_comparable,
+    prefix_hit_notices,
+    reasons_unreliable,
+    state_of,
+)
+from tokenswarm.reports.compare.comparison_text import variation_assumed
+from tokenswarm.reports.html.chart_style import spoken
+from tokenswarm.reports.level_names import level_name
+from tokenswarm.reports.markdown import check_markdown, escaped, status_words
+from tokenswarm.reports.output import show
+from tokenswarm.reports.stats.changes import (
+    ASSUMED_VARIATION,
+    FEWEST_DEGREES,
+    Change,
+    assumed_variation,
+    change_between,
+)
+from tokenswarm.reports.stats.estimates import RunData
+from tokenswarm.reports.stats.prompt_reuse import prompt_notices
+from tokenswarm.run_folder.reader import ReportError, Results, load_results
+from tokenswarm.run_folder.schema import LevelSummary
 
 #: Shares change by percentage points: a ratio of shares near zero says nothing.
 _SHARES = ("failures", "goodput")
@@ -46,7 +72,7 @@ FALSE_ALARMS = 0.05
 #: The one-sided probability that belongs to a 95 % interval: no single comparison is judged by a weaker one.
 _ALONE = 0.025
 
-Levels = tuple[list[Level], list[Level]]
+Levels = tuple[list[LevelSummary], list[LevelSummary]]
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -57,43 +83,71 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--base", nargs="+", default=[], metavar="FOLDER", help="the runs to compare with, three or so")
     parser.add_argument("--new", nargs="+", default=[], metavar="FOLDER", help="the runs that are judged, three or so")
     conditions = 'changes that fail, like "ttft_p95 > +5%%, rate < -5%%"; see docs/conditions.md'
-    add_judging_arguments(parser, conditions, required=True)
+    add_check_arguments(parser, conditions, relative=True)
     parser.add_argument(
         "--allow",
         action="append",
         default=[],
         metavar="FIELD",
-        help=f"what the runs may differ in ({', '.join(FIELD_NAMES)}), or {SUSPECT}: judge unreliable runs",
+        help=f"what the runs may differ in, with commas between ({', '.join(FIELD_NAMES)}), or {SUSPECT}: judge "
+        "unreliable runs",
     )
     add_variation(parser)
 
 
 def main(args: Namespace) -> int:
-    """Print the findings. Returns the exit code: 0 passed; 5 failed; 3 in doubt or inconclusive; 2 with one sentence on
-    the standard error where the runs cannot be compared as asked."""
+    """Print the results of the checks. Returns the exit code: 0 passed; 5 failed; 3 unreliable or inconclusive; 2 with
+    one sentence on the standard error where the runs cannot be compared."""
     return ended("gate", lambda: _gate(args))
 
 
+def check(args: Namespace) -> tuple[CheckOptions, tuple[list[str], list[str]], float, list[str]]:
+    """What the arguments say: the conditions, the folders of either side, the assumed variation, the fields that may
+    differ. Raises ReportError, ConditionError, OptionErrors."""
+    with collect_errors() as errors:
+        sides = errors.of(_sides, args)
+        errors.of(_check_conditions_given, args)
+        options = errors.of(CheckOptions.of, Namespace(**{**vars(args), "pass_if": ""}), relative=True)
+        variation = errors.of(variation_of, args)
+        allowed = allowed_fields(args.allow)
+        errors.of(check_allowed, allowed)
+    return options, sides, variation, allowed
+
+
 def _gate(args: Namespace) -> int:
-    options = JudgingOptions.of(args, relative=True)
-    base, new = ([load_results(folder) for folder in folders] for folders in _sides(args))
-    variation = variation_of(args)
-    check_alike([*base, *new], args.allow)
+    options, sides, variation, allowed = check(args)
+    with collect_errors() as errors:
+        base, new = ([errors.of(load_results, folder) for folder in folders] for folders in sides)
+        if readable := [results for results in (*base, *new) if results is not None]:
+            all_read = len(readable) == len(base) + len(new)
+            errors.of(check_comparable, readable, allowed, not all_read or bool(shared_levels(base, new)))
     check_levels(options, ((levels[0].level, levels[0].system_prompt) for _, levels in shared_levels(base, new)))
-    judgement = judge_change(options.conditions, base, new, args.allow, variation)
+    open_loop = all(level.open_loop for results in (*base, *new) for level in results.summary.levels)
+    check_scheduled(options.conditions, (), open_loop=open_loop)
+    checks = check_change(options.conditions, base, new, allowed, variation)
     notes = _notes(base, new, variation)
     written = []
     if options.junit:
-        written.append(write_text("JUnit", options.junit, junit_xml(judgement, new[0].run.started_at)))
+        written.append(write_text("JUnit", options.junit, junit_xml(checks, new[0].run.started_at)))
     if options.markdown:
-        heading = f"## Tokenswarm gate: {judgement.subject}, {verdict_words(judgement)}"
-        lines = [heading, "", *judgement_markdown(judgement), *(escaped(note) + "  " for note in notes)]
+        heading = f"## Tokenswarm gate: {checks.subject}, {status_words(checks)}"
+        lines = [heading, "", *check_markdown(checks), *(escaped(note) + "  " for note in notes)]
         written.append(write_markdown(options.markdown, "\n".join(lines) + "\n"))
     runs = [*_named("Base:", base), *_named("New: ", new)]
     width = shutil.get_terminal_size(fallback=(120, 24)).columns
     wrapped = [line for note in notes for line in textwrap.wrap(note, width, break_on_hyphens=False)]
-    show("\n\n".join("\n".join(part) for part in (runs, judgement_lines(judgement, width), wrapped, written) if part))
-    return judgement.exit_code
+    show("\n\n".join("\n".join(part) for part in (runs, check_lines(checks, width), wrapped, written) if part))
+    return checks.exit_code
+
+
+def _check_conditions_given(args: Namespace) -> None:
+    """Raises ReportError."""
+    if args.pass_if:
+        raise ReportError(
+            "gate takes no --pass-if: give the change for the worse that fails, like --fail-if 'ttft_p95 > +5%'."
+        )
+    if not args.fail_if:
+        raise ReportError("--fail-if is missing: give the change that fails, like --fail-if 'ttft_p95 > +5%'.")
 
 
 def _sides(args: Namespace) -> tuple[list[str], list[str]]:
@@ -109,9 +163,6 @@ def _sides(args: Namespace) -> tuple[list[str], list[str]]:
             f"Expected two results folders, BASE and NEW, got {len(args.runs)}; several runs a side are given as "
             "--base FOLDER … --new FOLDER …"
         )
-    for side in sides:
-        if twice := [folder for folder in side if side.count(folder) > 1]:
-            raise ReportError(f"{twice[0]} is given twice: a run repeated says nothing of how runs differ.")
     return sides
 
 
@@ -120,45 +171,45 @@ def _named(head: str, runs: Sequence[Results]) -> list[str]:
 
 
 def _notes(base: Sequence[Results], new: Sequence[Results], variation: float) -> list[str]:
-    """What is to be known beside the findings."""
+    """Notes to the results of the checks."""
     notes = []
     if len(base) + len(new) - 2 < FEWEST_DEGREES and variation:
         notes.append(
-            f"Run-to-run variation is assumed, not measured: runs of one server are taken to differ by "
-            f"{units.percentage(variation)}, in TTFT by twice that (standard deviations; --run-variation). Three runs "
-            "a side measure it: --base A1 A2 A3 --new B1 B2 B3."
+            f"{variation_assumed(variation)} Make three runs of each side to measure it: --base A1 A2 A3 --new B1 B2 "
+            "B3."
         )
     notes += [notice for run in new for notice in prefix_hit_notices(base[0], run)]
     return [*notes, *(f"{run.folder.name}: {notice}" for run in (*base, *new) for notice in prompt_notices(run))]
 
 
-def judge_change(
+def check_change(
     conditions: Sequence[Condition],
     base: Sequence[Results],
     new: Sequence[Results],
     allowed: Sequence[str] = (),
     variation: float = ASSUMED_VARIATION,
-) -> Judgement:
+) -> CheckReport:
     """Hold each condition against each level that all runs have. Raises ReportError."""
-    measured = [Measured(run) for run in base], [Measured(run) for run in new]
-    findings = judge_measured(conditions, *measured, variation)
-    doubts = [
-        f"{results.folder.name}: {reason}"
-        for results in (*base, *new)
-        if SUSPECT not in allowed
-        for reason in reasons_to_doubt(results)
+    measured = [RunData(run) for run in base], [RunData(run) for run in new]
+    check_results = check_measured(conditions, *measured, variation)
+    reasons = [
+        f"{results.folder.name}: {reason}" for results in (*base, *new) for reason in reasons_unreliable(results)
     ]
+    unreliable, judged_anyway = ([], reasons) if SUSPECT in allowed else (reasons, [])
     names = (spoken([results.folder.name for results in runs]) for runs in (new, base))
-    return Judgement(" against ".join(names), findings, doubts)
+    state = state_of([results for results in (*base, *new) if reasons_unreliable(results)]) if reasons else ""
+    judged = without_passes(check_results) if unreliable else check_results
+    remedy = f"To judge these figures all the same, add --allow {SUSPECT}."
+    return CheckReport(" against ".join(names), judged, unreliable, state, (), judged_anyway, remedy)
 
 
-def judge_measured(
+def check_measured(
     conditions: Sequence[Condition],
-    base: Sequence[Measured],
-    new: Sequence[Measured],
+    base: Sequence[RunData],
+    new: Sequence[RunData],
     variation: float = ASSUMED_VARIATION,
-) -> list[Finding]:
-    """A finding for each condition and level that it is said of. Raises ReportError."""
+) -> list[CheckResult]:
+    """A result for each condition and level that it is said of. Raises ReportError."""
     sides = [run.results for run in base], [run.results for run in new]
     held = [
         _held(condition, condition.figure, levels, (base, new), variation)
@@ -168,7 +219,7 @@ def judge_measured(
         if condition.names(levels[1][0].level, levels[1][0].system_prompt)
     ]
     proven = _proven(held)
-    return [_finding(one, place in proven, len(held)) for place, one in enumerate(held)]
+    return [_check_result(one, place in proven, len(held)) for place, one in enumerate(held)]
 
 
 def shared_levels(base: Sequence[Results], new: Sequence[Results]) -> list[Levels]:
@@ -186,12 +237,12 @@ def shared_levels(base: Sequence[Results], new: Sequence[Results]) -> list[Level
 
 @dataclass(frozen=True, slots=True)
 class _Held:
-    """A condition beside the change at a level. change: None where there is none to tell, and `told` is why."""
+    """A condition beside the change at a level. change: None where it is not defined, and `text` says why."""
 
     condition: Condition
     figure: Figure
     level: str
-    told: str
+    text: str
     change: Change | None = None
 
     @property
@@ -213,10 +264,10 @@ def _held(
     condition: Condition,
     figure: Figure,
     levels: Levels,
-    measured: tuple[Sequence[Measured], Sequence[Measured]],
+    measured: tuple[Sequence[RunData], Sequence[RunData]],
     variation: float,
 ) -> _Held:
-    name = stage_name(levels[1][0])
+    name = level_name(levels[1][0])
     sides = [
         [run.estimate(level, figure) for run, level in zip(runs, of_side, strict=True)]
         for runs, of_side in zip(measured, levels, strict=True)
@@ -226,12 +277,14 @@ def _held(
     if missing:
         return _Held(condition, figure, name, f"no such figure in {' and '.join(missing)}")
     base, new = known
-    told = " → ".join(told_figure(figure, sum(run.value for run in side) / len(side)) for side in known)
+    text = " → ".join(figure_text(figure, sum(run.value for run in side) / len(side)) for side in known)
     assumed = assumed_variation(figure, variation)
     change = change_between(base, new, share=figure.name in _SHARES, variation=assumed)
     if change is None:
-        return _Held(condition, figure, name, f"{told}: no change can be told of a figure that is 0")
-    return _Held(condition, figure, name, f"{told}: {told_change(figure, as_change(figure, change.estimate))}", change)
+        return _Held(condition, figure, name, f"{text}: no change is defined of a figure that is 0")
+    return _Held(
+        condition, figure, name, f"{text}: {format_change(figure, as_change(figure, change.estimate))}", change
+    )
 
 
 def _proven(held: Sequence[_Held]) -> set[int]:
@@ -245,27 +298,27 @@ def _proven(held: Sequence[_Held]) -> set[int]:
     return found
 
 
-def _finding(held: _Held, proven: bool, comparisons: int) -> Finding:
-    verdict, more = _verdict(held, proven, comparisons)
-    return Finding(held.condition.label, held.level, verdict, held.told + more)
+def _check_result(held: _Held, proven: bool, comparisons: int) -> CheckResult:
+    status, more = _status(held, proven, comparisons)
+    return CheckResult(held.condition.label, held.level, status, held.text + more)
 
 
-def _verdict(held: _Held, proven: bool, comparisons: int) -> tuple[Verdict, str]:
-    """The verdict, and what is to be said of it besides the figures."""
+def _status(held: _Held, proven: bool, comparisons: int) -> tuple[CheckStatus, str]:
+    """The status, and what is to be said of it besides the figures."""
     change = held.change
     if change is not None and not held.is_beyond:
-        return Verdict.MET, ""
+        return CheckStatus.PASS, ""
     if change is None or change.chance is None:
-        return Verdict.UNDECIDED, ""
+        return CheckStatus.INCONCLUSIVE, ""
     if proven:
-        return Verdict.BROKEN, ""
+        return CheckStatus.FAIL, ""
     if change.assumed and change.chance_within is not None and change.chance_within <= _ALONE:
         return (
-            Verdict.UNDECIDED,
+            CheckStatus.INCONCLUSIVE,
             "; more than chance within the runs explains, but runs of one server may differ so much",
         )
     alone = change.chance <= _ALONE
-    return Verdict.MET, f"; may be chance, as one of {comparisons} comparisons" if alone else ""
+    return CheckStatus.PASS, f"; may be chance, as one of {comparisons} comparisons" if alone else ""
 
 
 def as_change(figure: Figure, change: Estimate) -> Estimate:
@@ -276,14 +329,18 @@ def as_change(figure: Figure, change: Estimate) -> Estimate:
     return Estimate(change.value - 1, low, high, change.count)
 
 
-def told_change(figure: Figure, change: Estimate) -> str:
-    """`+7.1 % (+2.0 to +12.4 at 95 %)`, and whether chance may have made it, or the sample is too small to tell."""
+def format_change(figure: Figure, change: Estimate) -> str:
+    """`+7.1 % (95 % interval +2.0 to +12.4)`, and whether chance may have made it, or the sample is too small."""
     value = f"{units.signed(change.value * 100)} {'points' if figure.name in _SHARES else '%'}"
-    noun = "whole window" if figure.name in ("rate", "request_rate") else "request"
+    noun = "complete window" if figure.name in ("rate", "request_rate") else "request"
     sample = units.counted(change.count, noun)
     if change.low is None and change.high is None:
-        return f"{value}, not certified with {sample}"
-    low, high = ("?" if end is None else units.signed(end * 100) for end in (change.low, change.high))
-    chance = "" if change.excludes(0.0) else ": may be chance"
-    certainty = "" if change.certified else f"; not certified with {sample}"
-    return f"{value} ({low} to {high} at 95 %{chance}{certainty})"
+        return f"{value}, {units.SAMPLE_TOO_SMALL}: {sample}"
+    low, high = (None if end is None else units.signed(end * 100) for end in (change.low, change.high))
+    if low is None or high is None:
+        known, other = (f"at most {high}", "a lower") if low is None else (f"at least {low}", "an upper")
+        interval = f"95 % interval: {known}; {sample} are too few for {other} end"
+    else:
+        interval = f"95 % interval {low} to {high}"
+    chance = "" if change.excludes(0.0) else "; may be chance"
+    return f"{value} ({interval}{chance})"

@@ -7,132 +7,158 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from metrics.journal import RECORDED_GAPS
-from metrics.stage import PROMPT
-from reports import units
-from reports.courses import Course, load_course, load_server_course
-from reports.drawing import svg_of
-from reports.estimates import Measured
-from reports.intervals import Estimate, Series
-from reports.journals import codes, numbers, read_columns
-from reports.level_charts import distribution_line, rate_against, rate_bars, spread, thinned_line, ttft_bars
-from reports.notices import stage_name
-from reports.page import Block, Figure, Figures, Row, Table, Text
-from reports.results import Level, Results
-from reports.table import SERVER_COLUMNS, SERVER_NOTE, columns_with_values
-from reports.table_sections import PERCENTILES, level_table, percentiles
-from reports.time_charts import Line, Span, before_drains, broken, over_time, spans_of
+from tokenswarm.metrics.intervals import Estimate, Series
+from tokenswarm.metrics.level import PROMPT, users_of
+from tokenswarm.reports import units
+from tokenswarm.reports.html.chart_style import svg_of
+from tokenswarm.reports.html.document import Block, Chart, Charts, Row, Table, Text
+from tokenswarm.reports.html.level_charts import (
+    distribution_line,
+    rate_against,
+    rate_chart,
+    spread,
+    thinned_line,
+    ttft_chart,
+)
+from tokenswarm.reports.html.table_sections import PERCENTILES, level_table, percentiles
+from tokenswarm.reports.html.time_charts import Line, Span, before_drains, broken, over_time, spans_of, users_line
+from tokenswarm.reports.html.time_series import TimeSeries, load_server_series, load_time_series
+from tokenswarm.reports.level_names import level_name
+from tokenswarm.reports.stats.estimates import RunData
+from tokenswarm.reports.text_table import SERVER_COLUMNS, SERVER_NOTE, columns_with_values
+from tokenswarm.run_folder.csv_reader import codes, numbers, read_columns
+from tokenswarm.run_folder.reader import Results
+from tokenswarm.run_folder.schema import RECORDED_GAPS, LevelSummary
 
+_USERS, _IN_FLIGHT = "Users", "Requests in flight"
+#: Charts of what is counted at the end of each window.
+_COUNTED = (_USERS, _IN_FLIGHT)
 _SPREADS = (("ttft", "TTFT"), ("tpot", "TPOT"), ("gap", "Gaps"))
 
 
-def bars(measured: Measured, rates: Mapping[int, Estimate | None]) -> list[Block]:
+def bars(measured: RunData, rates: Mapping[int, Estimate | None]) -> list[Block]:
     """The article's two charts."""
     levels = measured.results.summary.levels
     first, last = levels[0], levels[-1]
-    ttft = Figure(
+    ttft = Chart(
         "Time to first token",
-        svg_of(ttft_bars(levels), "ttft"),
-        f"Bars of the median TTFT by users and system prompt, from {_told_ttft(first)} to {_told_ttft(last)}. "
+        svg_of(ttft_chart(levels), "ttft"),
+        f"Bars of the median TTFT by users and system prompt, from {_ttft_text(first)} to {_ttft_text(last)}. "
         "The table at the top has every value.",
     )
-    rate = Figure(
+    rate = Chart(
         "Token rate",
-        svg_of(rate_bars(levels, rates), "rate"),
-        f"Bars of the output tokens a second of all users, from {_told_rate(first)} to {_told_rate(last)}. "
+        svg_of(rate_chart(levels, rates), "rate"),
+        f"Bars of the output tokens a second of all users, from {_rate_text(first)} to {_rate_text(last)}. "
         "The table at the top has every value.",
     )
-    return [Figures([ttft, rate])]
+    return [Charts([ttft, rate])]
 
 
-def spreads(measured: Measured) -> list[Block]:
+def spreads(measured: RunData) -> list[Block]:
     """Distributions of TTFT, TPOT and gaps, by level."""
     levels = measured.results.summary.levels
     figures = []
     modes = list(dict.fromkeys(level.system_prompt for level in levels))
     gaps, exact_gaps = gap_curves(measured.results)
-    for name, told in _SPREADS:
+    for name, label in _SPREADS:
         for mode in modes:
             of_mode = [level for level in levels if level.system_prompt == mode]
             curves = {}
             for level in of_mode:
-                curve = gaps.get(level.stage) if name == "gap" else _curve(measured, level, name)
+                curve = gaps.get(level.index) if name == "gap" else _curve(measured, level, name)
                 if curve is not None:
-                    curves[f"{level.name} users"] = curve
+                    curves[users_of(level.name)] = curve
             if curves:
-                title = told if len(modes) == 1 else f"{told}, {PROMPT[mode]}"
+                title = label if len(modes) == 1 else f"{label}, {PROMPT[mode]}"
                 in_buckets = name == "gap" and not exact_gaps
                 figures.append(_spread_figure(title, name, mode, curves, of_mode, in_buckets))
     if not figures:
         return []
-    text = "Each line: the share of the ok requests sent in the hold (of gaps: of their gaps) that was at most so long."
+    text = (
+        "Each line shows which share of a level's ok requests (of gaps: which share of all gaps) took at most the time "
+        "below. Requests sent in the hold."
+    )
     if not exact_gaps:
-        text += " This folder keeps gaps in few buckets only: the dots are their bounds."
-    return [Text(text, style="quiet"), Figures(figures)]
+        text += " This folder has gaps in a few buckets only; the dots are the bounds of the buckets."
+    return [Text(text, style="quiet"), Charts(figures)]
 
 
-def course_of_the_run(measured: Measured) -> list[Block]:
-    """Token rate, TTFT and users over the time of the run."""
+def run_timeline(measured: RunData) -> list[Block]:
+    """Token rate, TTFT and the load over the time of the run."""
     levels = measured.results.summary.levels
-    course = load_course(measured.results)
-    spans = spans_of(measured.results, course)
+    series = load_time_series(measured.results)
+    spans = spans_of(measured.results, series)
     if not spans:
         return []
-    failed = {float(time_s): float(number) for time_s, number in zip(course.middle_s, course.failures) if number > 0}
-    windows = "5-second windows" if course.together == 1 else f"up to {course.together} windows of 5 seconds as one"
-    highest_s = np.nan_to_num(course.ttft_p95_s).max()
+    failed = {float(time_s): float(number) for time_s, number in zip(series.middle_s, series.failures) if number > 0}
+    windows = "5 seconds" if series.together == 1 else f"up to {series.together} windows of 5 seconds"
+    highest_s = np.nan_to_num(series.ttft_p95_s).max()
     factor, unit = units.duration_axis(float(highest_s))
     charts: list[tuple[str, str, Sequence[tuple[str, Series]]]] = [
-        ("Token rate", "output tokens/s", [("", before_drains(course, spans))]),
-        ("TTFT", unit, [("p50", course.ttft_p50_s * factor), ("p95", course.ttft_p95_s * factor)]),
-        ("Users", "users, requests", [("users", course.users), ("requests in flight", course.in_flight)]),
+        ("Token rate", "output tokens/s", [("", before_drains(series, spans))]),
+        ("TTFT", unit, [("p50", series.ttft_p50_s * factor), ("p95", series.ttft_p95_s * factor)]),
+        *_load_charts(series),
     ]
     figures = []
-    for number, (title, what, series) in enumerate(charts):
-        lines = [
-            Line(name, (line := broken(course, values)).time_s, line.values)
-            for name, values in series
-            if not np.isnan(values).all()
+    for number, (title, what, curves) in enumerate(charts):
+        known = [(name, values) for name, values in curves if not np.isnan(values).all()]
+        made = [
+            users_line(series, spans, values) if title in _COUNTED else broken(series, values) for _, values in known
         ]
+        lines = [Line(name, line.time_s, line.values) for (name, _), line in zip(known, made, strict=True)]
         if not lines:
             continue
         figure = over_time(spans, lines, what, failed if number == 0 else None)
         figures.append(
-            Figure(
+            Chart(
                 title,
                 svg_of(figure, f"time{number}"),
-                f"{title} over the time of the run, {_told_course(spans)}."
+                f"{title} over the time of the run, {_spans_text(spans)}."
                 + (f" In {units.counted(len(failed), 'window')} requests failed." if failed and not number else ""),
-                table=_course_table(course, spans) if number == 0 else None,
+                table=_timeline_table(series, spans) if number == 0 else None,
             )
         )
-    text = f"In {windows}. Shaded: the hold of each level, by its users" + (
-        "; +: with system prompt." if len({level.system_prompt for level in levels}) > 1 else "."
+    text = f"Each point covers {windows}. Shaded: the hold of each level, with its number of users or its rate" + (
+        " (+: with system prompt)." if len({level.system_prompt for level in levels}) > 1 else "."
     )
-    text += " The token rate is not drawn where a window reaches into a drain: nothing new is sent in it."
-    return [Text(text, style="quiet"), Figures(figures)] if figures else []
+    text += " The token rate is left out where a window overlaps a drain, in which no new requests are sent."
+    return [Text(text, style="quiet"), Charts(figures)] if figures else []
 
 
-def server(measured: Measured) -> list[Block]:
+def _load_charts(series: TimeSeries) -> list[tuple[str, str, Sequence[tuple[str, Series]]]]:
+    """The load over time: users of a closed loop, rates of an open one; requests in flight of both."""
+    if not _is_open(series):
+        return [(_USERS, "users, requests", [("users", series.users), ("requests in flight", series.in_flight)])]
+    rates = [("offered", series.offered_rate), ("sent", series.sent_rate), ("completed", series.completed_rate)]
+    return [("Request rate", "requests/s", rates), (_IN_FLIGHT, "requests", [("", series.in_flight)])]
+
+
+def _is_open(series: TimeSeries) -> bool:
+    """Whether the windows are of an open loop."""
+    return not np.isnan(series.offered_rate).all()
+
+
+def server(measured: RunData) -> list[Block]:
     """The server's own metrics, on the time axis of the run."""
     levels = measured.results.summary.levels
     blocks: list[Block] = []
     if any(level.hold.server is not None for level in levels):
         blocks += [
-            level_table("By level", columns_with_values(SERVER_COLUMNS, levels), levels),
+            level_table("Server metrics by level", columns_with_values(SERVER_COLUMNS, levels), levels),
             Text(SERVER_NOTE, style="quiet"),
         ]
-    told = load_server_course(measured.results)
-    if not told:
+    samples = load_server_series(measured.results)
+    if not samples:
         return blocks
-    course = load_course(measured.results)
-    spans = spans_of(measured.results, course)
+    series = load_time_series(measured.results)
+    spans = spans_of(measured.results, series)
     if not spans:
         return blocks
     charts = [
         ("Requests in the server", "requests", {"requests_running": "running", "requests_waiting": "waiting"}, 1),
         (
-            "How full the server is",
+            "Cache and GPU utilization",
             "%",
             {"kv_cache_utilization": "KV cache", "gpu_utilization": "GPU", "prefix_cache_hit_ratio": "prefix hits"},
             100,
@@ -140,36 +166,36 @@ def server(measured: Measured) -> list[Block]:
     ]
     figures = []
     for number, (title, what, names, factor) in enumerate(charts):
-        lines = [Line(name, told[key][0], told[key][1] * factor) for key, name in names.items() if key in told]
+        lines = [Line(name, samples[key][0], samples[key][1] * factor) for key, name in names.items() if key in samples]
         if lines:
             svg = svg_of(over_time(spans, lines, what), f"server{number}")
             named = ", ".join(line.name for line in lines)
             alt = f"{title} over the time of the run: {named}. Means are in the table."
-            figures.append(Figure(title, svg, alt))
-    if (figure := _against_gpu(course, spans, told)) is not None:
+            figures.append(Chart(title, svg, alt))
+    if (figure := _against_gpu(series, spans, samples)) is not None:
         figures.append(figure)
-    return [*blocks, Figures(figures)] if figures else blocks
+    return [*blocks, Charts(figures)] if figures else blocks
 
 
-def _curve(measured: Measured, level: Level, name: str) -> tuple[Series, Series] | None:
+def _curve(measured: RunData, level: LevelSummary, name: str) -> tuple[Series, Series] | None:
     values = measured.requests.of(level).latencies(name)
     return distribution_line(values) if len(values) else None
 
 
 def gap_curves(results: Results) -> tuple[Mapping[int, tuple[Series, Series]], bool]:
-    """(By stage the bounds in seconds and the share of the gaps that is at most each, whether they are the recorded
-    buckets and not Prometheus' few). Empty for folders without histograms. Levels of one name cannot be told apart
-    there: left out."""
+    """(By level index the bounds in seconds and the share of the gaps that is at most each, whether they are the
+    recorded buckets and not Prometheus' few). Empty for folders without histograms. Levels of one name cannot be
+    distinguished there, and are left out."""
     path = results.folder / "histograms.csv"
     if not path.is_file():
         return {}, True
-    text = ("metric", "system_prompt", "level", "part", "le")
+    text = ("metric", "system_prompt", "level", "scope", "le")
     table = read_columns(path, [*text, "count"], text=text)
     columns = {name: np.array(names)[entries] for name in text for entries, names in [codes(table, name)] if names}
     if not columns:
         return {}, True
     recorded = RECORDED_GAPS in columns["metric"]
-    chosen = (columns["metric"] == (RECORDED_GAPS if recorded else "gap_s")) & (columns["part"] == "hold")
+    chosen = (columns["metric"] == (RECORDED_GAPS if recorded else "gap_s")) & (columns["scope"] == "hold")
     counts = numbers(table, "count")
     keys = [(level.system_prompt, level.level) for level in results.summary.levels]
     curves = {}
@@ -180,7 +206,7 @@ def gap_curves(results: Results) -> tuple[Mapping[int, tuple[Series, Series]], b
             continue
         bounds_s = columns["le"][bounded].astype(np.float64)
         shares = np.cumsum(counts[bounded]) / counts[of_level].sum()
-        curves[level.stage] = thinned_line(bounds_s, shares) if recorded else _in_use(bounds_s, shares)
+        curves[level.index] = thinned_line(bounds_s, shares) if recorded else _in_use(bounds_s, shares)
     return curves, recorded
 
 
@@ -195,16 +221,16 @@ def _spread_figure(
     name: str,
     mode: str,
     curves: Mapping[str, tuple[Series, Series]],
-    levels: Sequence[Level],
+    levels: Sequence[LevelSummary],
     in_buckets: bool,
-) -> Figure:
+) -> Chart:
     rows: list[Row] = [
-        [f"{level.name} users", *percentiles(values)]
+        [users_of(level.name), *percentiles(values)]
         for level in levels
         if (values := getattr(level.hold, f"{name}_s")) is not None and values.count
     ]
     medians = [f"{row[0]} {row[3]}" for row in rows]
-    return Figure(
+    return Chart(
         title,
         svg_of(spread(curves, name.upper() if name != "gap" else "gap", in_buckets=in_buckets), f"{name}{mode}"),
         f"Cumulative distribution of {title} by level. Medians: {', '.join(medians)}.",
@@ -212,52 +238,60 @@ def _spread_figure(
     )
 
 
-def _course_table(course: Course, spans: Sequence[Span]) -> Table:
-    names = {span.level.stage: stage_name(span.level) for span in spans}
+def _timeline_table(series: TimeSeries, spans: Sequence[Span]) -> Table:
+    names = {span.level.index: level_name(span.level) for span in spans}
+    rates = {"offered/s": series.offered_rate, "sent/s": series.sent_rate, "completed/s": series.completed_rate}
+    load = rates if _is_open(series) else {}
+    counts = {"in flight": series.in_flight} if load else {"users": series.users, "in flight": series.in_flight}
     rows: list[Row] = [
         [
-            f"{units.clock(course.start_s[at])}",
-            names.get(int(course.stage[at]), units.UNDEFINED),
-            *(units.amount(float(column[at])) for column in (course.users, course.in_flight)),
-            units.rate(float(course.token_rate[at])),
-            *(units.duration(float(column[at])) for column in (course.ttft_p50_s, course.ttft_p95_s)),
-            units.amount(float(course.failures[at])),
+            f"{units.clock(series.start_s[at])}",
+            names.get(int(series.level_index[at]), units.UNDEFINED),
+            *(units.rate(float(column[at])) for column in load.values()),
+            *(units.amount(float(column[at])) for column in counts.values()),
+            units.rate(float(series.token_rate[at])),
+            *(units.duration(float(column[at])) for column in (series.ttft_p50_s, series.ttft_p95_s)),
+            units.amount(float(series.failures[at])),
         ]
-        for at in range(len(course.stage))
+        for at in range(len(series.level_index))
     ]
-    headings = ["from", "level", "users", "in flight", "tokens/s", "TTFT p50", "TTFT p95", "failures"]
-    return Table("The windows as they are drawn", headings, rows)
+    headings = ["from", "level", *load, *counts, "tokens/s", "TTFT p50", "TTFT p95", "failures"]
+    return Table("The points of the charts", headings, rows)
 
 
-def _against_gpu(course: Course, spans: Sequence[Span], told: Mapping[str, tuple[Series, Series]]) -> Figure | None:
-    if "gpu_utilization" not in told:
+def _against_gpu(
+    series: TimeSeries, spans: Sequence[Span], samples: Mapping[str, tuple[Series, Series]]
+) -> Chart | None:
+    if "gpu_utilization" not in samples:
         return None
-    time_s, busy = told["gpu_utilization"]
+    time_s, busy = samples["gpu_utilization"]
     points = {}
     for span in spans:
         inside = (time_s >= span.hold_began_s) & (time_s <= span.hold_ended_s)
         if inside.any():
-            rates = np.interp(time_s[inside], course.middle_s, course.token_rate)
+            rates = np.interp(time_s[inside], series.middle_s, series.token_rate)
             name = span.level.level + (" +" if span.level.system_prompt == "on" else "")
             points[name] = busy[inside] * 100, rates
     if not points:
         return None
     svg = svg_of(rate_against(points, "GPU utilization (%)", "output tokens/s"), "gpu")
-    return Figure(
-        "Token rate against GPU utilization", svg, "Each look at the GPU in a hold, against the token rate then."
+    return Chart(
+        "Token rate against GPU utilization",
+        svg,
+        "Samples of GPU utilization in a hold, against the token rate then.",
     )
 
 
-def _told_ttft(level: Level) -> str:
-    return f"{units.quantile(level.hold.ttft_s.p50)} at {stage_name(level)}"
+def _ttft_text(level: LevelSummary) -> str:
+    return f"{units.quantile(level.hold.ttft_s.p50)} at {level_name(level)}"
 
 
-def _told_rate(level: Level) -> str:
-    return f"{units.rate(level.hold.token_rate)} at {stage_name(level)}"
+def _rate_text(level: LevelSummary) -> str:
+    return f"{units.rate(level.hold.token_rate)} at {level_name(level)}"
 
 
-def _told_course(spans: Sequence[Span]) -> str:
+def _spans_text(spans: Sequence[Span]) -> str:
     return "; ".join(
-        f"{stage_name(span.level)} from {units.clock(span.began_s)} to {units.clock(span.hold_ended_s)}"
+        f"{level_name(span.level)} from {units.clock(span.began_s)} to {units.clock(span.hold_ended_s)}"
         for span in spans
     )

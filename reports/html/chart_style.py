@@ -11,48 +11,12 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from reports import units
+from tokenswarm.reports import units
+from tokenswarm.reports.palette import GREY, INK, LIGHT, LINE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-#: Of each theme, the colours by their variable's name. series-…: after Okabe and Ito, told apart in every kind of
-#: colour blindness, each at least 3:1 against its paper. No two of LIGHT are alike: they are how svg_of knows them.
-LIGHT = {
-    "paper": "#fefefe",
-    "field": "#f1f3f5",
-    "ink": "#1b1d1f",
-    "grey": "#5a6067",
-    "line": "#dadde0",
-    "good": "#00704f",
-    "bad": "#b00020",
-    "series-1": "#0072b2",
-    "series-2": "#b87400",
-    "series-3": "#008f68",
-    "series-4": "#b4528a",
-    "series-5": "#d05500",
-    "series-6": "#4b4fa0",
-}
-DARK = {
-    "paper": "#14171a",
-    "field": "#1f2428",
-    "ink": "#e8eaec",
-    "grey": "#a5adb5",
-    "line": "#343a40",
-    "good": "#4fd0a5",
-    "bad": "#ff7a85",
-    "series-1": "#56b4e9",
-    "series-2": "#e69f00",
-    "series-3": "#2fc69a",
-    "series-4": "#e48dbd",
-    "series-5": "#ff8648",
-    "series-6": "#a3a8ff",
-}
-INK, GREY, LINE, PAPER, BAD = (LIGHT[name] for name in ("ink", "grey", "line", "paper", "bad"))
-SERIES = tuple(colour for name, colour in LIGHT.items() if name.startswith("series-"))
-#: Lines differ by their dashes too, so that no colour is needed to tell them apart.
-DASHES = ("solid", (0, (5, 2)), (0, (1.2, 1.6)), (0, (6, 2, 1.2, 2)), (0, (9, 3)), (0, (3, 1.5, 1.2, 1.5, 1.2, 1.5)))
 
 #: 72 of a figure's inches' parts are the SVG's units: 5.2 in are as wide as a phone's screen.
 WIDTH_IN, HEIGHT_IN = 5.2, 3.2

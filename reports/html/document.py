@@ -12,7 +12,7 @@ from typing import ClassVar, Literal
 
 from jinja2 import Environment, StrictUndefined
 
-from reports.drawing import DARK, LIGHT
+from tokenswarm.reports.palette import DARK, LIGHT
 
 _TEMPLATE = Path(__file__).with_name("page.html")
 
@@ -56,7 +56,7 @@ class Table:
 
 
 @dataclass(frozen=True, slots=True)
-class Figure:
+class Chart:
     """A chart as drawing.svg_of gives it. alt: what it shows, for who cannot see it; table: its values."""
 
     title: str
@@ -67,11 +67,11 @@ class Figure:
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
-    """Charts side by side where there is room."""
+class Charts:
+    """Charts side by side where the screen is wide enough."""
 
     kind: ClassVar[str] = "figures"
-    figures: Sequence[Figure]
+    figures: Sequence[Chart]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +90,7 @@ class Code:
     text: str
 
 
-Block = Text | Table | Figures | Facts | Code
+Block = Text | Table | Charts | Facts | Code
 
 
 @dataclass(frozen=True, slots=True)

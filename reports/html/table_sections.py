@@ -7,28 +7,34 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from metrics.stage import PROMPT
-from reports import units
-from reports.conditions import LATENCIES
-from reports.conditions import Figure as Asked
-from reports.courses import failure_examples
-from reports.drawing import spoken
-from reports.drift import FEWEST_WINDOWS
-from reports.estimates import Measured
-from reports.gate import told_change
-from reports.intervals import Estimate
-from reports.notices import stage_name
-from reports.page import Block, Cell, Row, Table, Text
-from reports.results import Distribution, Level, Worker
-from reports.self_check import self_check_line
-from reports.table import COLUMNS, Column, notes
-from reports.verdict import RATE
+from tokenswarm.metrics.drift import FEWEST_WINDOWS
+from tokenswarm.metrics.intervals import Estimate
+from tokenswarm.metrics.level import PROMPT, users_of
+from tokenswarm.reports import units
+from tokenswarm.reports.checks.conditions import TIMES, Figure
+from tokenswarm.reports.compare.gate_command import format_change
+from tokenswarm.reports.html.chart_style import spoken
+from tokenswarm.reports.html.document import Block, Cell, Row, Table, Text
+from tokenswarm.reports.html.verdict import RATE
+from tokenswarm.reports.level_names import level_name
+from tokenswarm.reports.refusal_notes import NO_FAILURES, refusal_notes
+from tokenswarm.reports.self_check_line import self_check_line
+from tokenswarm.reports.stats.estimates import RunData
+from tokenswarm.reports.stats.failures import failure_examples
+from tokenswarm.reports.text_table import COLUMNS, GOOD_NOTE, Column, notes
+from tokenswarm.run_folder.distribution import Distribution
+from tokenswarm.run_folder.schema import WINDOW_S, LevelSummary, WorkerSummary
 
+_CLIENT_NOTE = (
+    "Client delay: the time from the kernel's receipt of the bytes until the client read them. It is no part of the "
+    "latencies, which use the kernel's timestamps. Loop lag: how late the client's event loop was. TTFT uncertainty: "
+    "how much earlier than reported the first token may have arrived, where it was read together with later ones."
+)
 PERCENTILES = ("count", "mean", "p50", "p90", "p95", "p99", "largest")
-_EFFECTS = (Asked("ttft", "p50"), Asked("ttft", "p95"), Asked("tpot", "p50"), RATE)
+_EFFECTS = (Figure("ttft", "p50"), Figure("ttft", "p95"), Figure("tpot", "p50"), RATE)
 
 
-def drift(measured: Measured) -> list[Block]:
+def drift(measured: RunData) -> list[Block]:
     """The last fifth of each hold against its first."""
     levels = measured.results.summary.levels
     rows: list[Row] = []
@@ -36,42 +42,48 @@ def drift(measured: Measured) -> list[Block]:
     for level in levels:
         found = measured.drift(level)
         if found is None:
-            too_short.append(stage_name(level))
+            too_short.append(level_name(level))
             continue
         course = found.course.upper() if found.course == "falls" else found.course
-        change = _split(told_change(RATE, found.change))
+        change = _split(format_change(RATE, found.change))
         rows.append([level_key(level), units.rate(found.first), units.rate(found.last), change, course])
     blocks: list[Block] = []
     if rows:
-        headings = ["level", "first fifth, tokens/s", "last fifth, tokens/s", "change", "course"]
-        caption = "The token rate of the hold's last fifth against its first; below the change: its 95 % interval"
+        headings = ["level", "first fifth, tokens/s", "last fifth, tokens/s", "change", "trend"]
+        caption = (
+            "Token rate in the first and the last fifth of the hold. Below the change: its 95 % confidence interval"
+        )
         blocks.append(Table(caption, headings, rows))
     if too_short:
-        which = "every level" if len(too_short) == len(levels) else spoken(too_short)
-        text = f"{which}; it takes a hold of {FEWEST_WINDOWS} whole windows of 5 seconds."
-        blocks.append(Text(text, "Too short to judge:", "quiet"))
+        which = "all levels" if len(too_short) == len(levels) else spoken(too_short)
+        text = (
+            f"{which}. The first and the last fifth of a hold are compared; that takes a hold of at least "
+            f"{FEWEST_WINDOWS} complete windows of {units.planned_time(WINDOW_S)}."
+        )
+        blocks.append(Text(text, "Not available:", "quiet"))
     return blocks
 
 
-def effects(measured: Measured) -> list[Block]:
-    """What the system prompt does to each level that ran both ways."""
+def effects(measured: RunData) -> list[Block]:
+    """Effect of the system prompt to each level that ran both ways."""
     effects = measured.system_prompt_effects(list(_EFFECTS))
     by_level: dict[str, list[str]] = {}
     for effect in effects:
-        told = units.UNDEFINED
+        text = units.UNDEFINED
         if effect.ratio is not None:
             ratio = effect.ratio
             low, high = (None if end is None else end - 1 for end in (ratio.low, ratio.high))
-            told = told_change(effect.figure, Estimate(ratio.value - 1, low, high, ratio.count))
-        by_level.setdefault(effect.level, []).append(told)
+            text = format_change(effect.figure, Estimate(ratio.value - 1, low, high, ratio.count))
+        by_level.setdefault(effect.level, []).append(text)
     if not by_level:
         return []
     headings = ["users", "TTFT p50", "TTFT p95", "TPOT p50", "tokens/s, all"]
     rows: list[Row] = [[level, *map(_split, cells)] for level, cells in by_level.items()]
-    return [Table("With the system prompt against without; below: the 95 % interval", headings, rows)]
+    caption = "Change with the system prompt, against without. Below: its 95 % confidence interval"
+    return [Table(caption, headings, rows)]
 
 
-def fairness(measured: Measured) -> list[Block]:
+def fairness(measured: RunData) -> list[Block]:
     """How evenly each level served its users."""
     levels = measured.results.summary.levels
     found = [(level, measured.fairness(level)) for level in levels]
@@ -80,24 +92,23 @@ def fairness(measured: Measured) -> list[Block]:
             level_key(level),
             units.count(fair.users),
             units.index(fair.jain_token_rate),
-            units.ratio(fair.slowest_ttft_ratio),
+            units.two_decimals(fair.slowest_ttft_ratio),
         ]
         for level, fair in found
         if fair is not None
     ]
     if not rows:
         return []
-    headings = ["level", "users", "Jain's index of token rates", "TTFT of the slowest served / the middle user"]
-    return [
-        Table("1 is even: all users had the same", headings, rows),
-        Text(
-            "Jain's index: 1 where all users had the same token rate, 1 / users where one had everything.",
-            style="quiet",
-        ),
-    ]
+    headings = ["level", "users", "Jain's index of token rates", "mean TTFT, slowest / median user"]
+    text = (
+        "Jain's index is a measure of fairness: 1 when all users got the same token rate, 1 / number of users when one "
+        "of them got everything. The last column is the mean TTFT of the user who waited longest, as a multiple of "
+        "that of the median user."
+    )
+    return [Table("Fairness by level, in the hold", headings, rows), Text(text, style="quiet")]
 
 
-def tokens_per_event(measured: Measured) -> list[Block]:
+def tokens_per_event(measured: RunData) -> list[Block]:
     """How many tokens came at once."""
     levels = measured.results.summary.levels
     rows: list[Row] = []
@@ -108,24 +119,25 @@ def tokens_per_event(measured: Measured) -> list[Block]:
         if known.any():
             each = tokens[known] / events[known]
             mean = float(tokens[known].sum() / events[known].sum())
-            rows.append([level_key(level), *map(units.ratio, (mean, float(each.min()), float(each.max())))])
+            rows.append([level_key(level), *map(units.two_decimals, (mean, float(each.min()), float(each.max())))])
     if not rows:
         return []
-    headings = ["level", "mean", "request with the fewest", "request with the most"]
+    headings = ["level", "mean", "lowest request", "highest request"]
     text = (
-        "Where an event holds several tokens, gaps are those between events: a reader sees them, and a count of "
-        "events is no count of tokens."
+        "An event is one message of the stream. Gaps are the times between events: where an event holds several "
+        "tokens, a gap is longer than the time per token."
     )
-    return [Table("Output tokens of an event with output", headings, rows), Text(text, style="quiet")]
+    return [Table("Output tokens per event, by level", headings, rows), Text(text, style="quiet")]
 
 
-def failures(measured: Measured) -> list[Block]:
+def failures(measured: RunData) -> list[Block]:
     """Failed requests by outcome, with examples."""
     levels = measured.results.summary.levels
     failing = [level for level in levels if level.whole.failures or level.hold.failures]
+    refused: list[Block] = [Text(note) for note in refusal_notes(levels)]
     if not failing:
-        return []
-    names = sorted({name for level in failing for name in level.whole.outcomes if name not in ("ok", "cut")})
+        return refused
+    names = sorted({name for level in failing for name in level.whole.outcomes if name not in NO_FAILURES})
     rows: list[Row] = [
         [
             level_key(level),
@@ -139,12 +151,12 @@ def failures(measured: Measured) -> list[Block]:
         ]
         for level in failing
     ]
-    blocks: list[Block] = [Table("Failed requests by outcome", ["level", *names], rows)]
-    by_stage = {level.stage: level for level in levels}
+    blocks: list[Block] = [*refused, Table("By outcome", ["level", *names], rows)]
+    by_index = {level.index: level for level in levels}
     examples = [
         [
             one.outcome,
-            stage_name(by_stage[one.stage]) if one.stage in by_stage else units.UNDEFINED,
+            level_name(by_index[one.level_index]) if one.level_index in by_index else units.UNDEFINED,
             units.clock(one.sent_s),
             units.UNDEFINED if one.status is None else str(one.status),
             one.error or "no text",
@@ -157,8 +169,8 @@ def failures(measured: Measured) -> list[Block]:
     return blocks
 
 
-def client(measured: Measured) -> list[Block]:
-    """What the client says of itself."""
+def client(measured: RunData) -> list[Block]:
+    """Client health: the client's own delays and load."""
     levels = measured.results.summary.levels
     blocks: list[Block] = []
     if any(_has(level.hold.client_delay_s) or _has(level.hold.loop_lag_s) for level in levels):
@@ -168,8 +180,8 @@ def client(measured: Measured) -> list[Block]:
             "p99",
             "largest",
             "loop lag p99",
-            "TTFT uncertain by, p99",
-            "requests timed by",
+            "TTFT uncertainty p99",
+            "requests by timestamps",
         ]
         rows: list[Row] = [
             [
@@ -184,11 +196,7 @@ def client(measured: Measured) -> list[Block]:
             ]
             for level in levels
         ]
-        text = (
-            "Client delay: how long after the kernel received them the client read the bytes; what it would add to "
-            "its figures without the kernel's times."
-        )
-        blocks += [Text(text, style="quiet"), Table("How late the client was, in each hold", headings, rows)]
+        blocks += [Table("Delays of the client in each hold", headings, rows), Text(_CLIENT_NOTE, style="quiet")]
     blocks += _concurrency(levels)
     workers = measured.results.summary.workers
     blocks += _workers([worker for worker in workers if worker.requests is not None])
@@ -196,12 +204,12 @@ def client(measured: Measured) -> list[Block]:
     return [*blocks, *(Text(f"{line}.") for line in checks)]
 
 
-def _concurrency(levels: Sequence[Level]) -> list[Block]:
+def _concurrency(levels: Sequence[LevelSummary]) -> list[Block]:
     rows: list[Row] = [
         [
             level_key(level),
             units.count(found.requested),
-            units.users(found.mean),
+            units.users_of(found.mean, found.requested),
             units.users(found.min),
             units.percentage(found.short_share),
         ]
@@ -210,14 +218,20 @@ def _concurrency(levels: Sequence[Level]) -> list[Block]:
     ]
     if not rows:
         return []
-    headings = ["level", "users requested", "actual, mean", "fewest in a second", "time below 95 %"]
-    return [Table("Requested against actual concurrency, in each hold", headings, rows)]
+    headings = [
+        "level",
+        "users requested",
+        "actual, mean",
+        "fewest in a second",
+        "time below 95 % of the requested users",
+    ]
+    return [Table("Requested and actual users in each hold", headings, rows)]
 
 
-def _workers(workers: Sequence[Worker]) -> list[Block]:
+def _workers(workers: Sequence[WorkerSummary]) -> list[Block]:
     if not workers:
         return []
-    headings = ["worker", "requests", "CPU, of one core", "in the fullest hold", "loop lag p99", "figures"]
+    headings = ["worker", "requests", "CPU of one core", "CPU in the busiest hold", "loop lag p99", "verdict"]
     rows: list[Row] = [
         [
             str(worker.worker),
@@ -229,31 +243,33 @@ def _workers(workers: Sequence[Worker]) -> list[Block]:
         ]
         for worker in workers
     ]
-    return [Table("The workers", headings, rows)]
+    return [Table("Workers", headings, rows)]
 
 
-def all_figures(measured: Measured) -> list[Block]:
+def all_figures(measured: RunData) -> list[Block]:
     """The table of the terminal, and every latency's percentiles."""
     levels = measured.results.summary.levels
-    blocks: list[Block] = [level_table("Each level's hold, as the terminal and the Markdown tell it", COLUMNS, levels)]
+    blocks: list[Block] = [level_table("All figures by level, in the hold", COLUMNS, levels)]
+    if any(level.hold.goodput for level in levels):
+        blocks.append(Text(f"{GOOD_NOTE[:1].upper()}{GOOD_NOTE[1:]}", style="quiet"))
     reasoned = any(level.hold.ttfvt_s != level.hold.ttft_s for level in levels)
-    for name in LATENCIES if reasoned else (name for name in LATENCIES if name != "ttfvt"):
+    for name in TIMES if reasoned else (name for name in TIMES if name != "ttfvt"):
         rows: list[Row] = [
             [level_key(level), *percentiles(values)]
             for level in levels
             if (values := getattr(level.hold, f"{name}_s")) is not None and values.count
         ]
         if rows:
-            told = name.upper() if name != "gap" else "Gaps"
+            text = name.upper().replace("_", " ") if name != "gap" else "Gaps"
             headings = ["level", *PERCENTILES]
-            blocks.append(Table(told, headings, rows))
+            blocks.append(Table(text, headings, rows))
     blocks += _user_rates(levels)
     if units.NOT_CERTIFIED_NOTE in notes(levels):
         blocks.append(Text(units.NOT_CERTIFIED_NOTE, style="quiet"))
     return blocks
 
 
-def _user_rates(levels: Sequence[Level]) -> list[Block]:
+def _user_rates(levels: Sequence[LevelSummary]) -> list[Block]:
     """The token rates of single requests, from their slow end; empty for folders too old to hold it."""
     rows: list[Row] = [
         [
@@ -267,12 +283,12 @@ def _user_rates(levels: Sequence[Level]) -> list[Block]:
         if (rates := level.hold.request_token_rate).count and rates.p5 is not None
     ]
     headings = ["level", "count", "mean", "slowest", "p1", "p5", "p10", "p50"]
-    return [Table("Tokens/s of one user, the slow end first", headings, rows)] if rows else []
+    return [Table("Tokens/s of one user, slowest first", headings, rows)] if rows else []
 
 
-def level_key(level: Level) -> Cell:
+def level_key(level: LevelSummary) -> Cell:
     """What a row is called by."""
-    return Cell(f"{level.name} users", PROMPT[level.system_prompt])
+    return Cell(users_of(level.name), PROMPT[level.system_prompt])
 
 
 def percentiles(values: Distribution) -> list[str]:
@@ -285,18 +301,18 @@ def percentiles(values: Distribution) -> list[str]:
     ]
 
 
-def level_table(caption: str, columns: Sequence[Column], levels: Sequence[Level]) -> Table:
+def level_table(caption: str, columns: Sequence[Column], levels: Sequence[LevelSummary]) -> Table:
     """Columns of the terminal's table, a row a level."""
     headings = [f"{column.group} {column.head}".strip() for column in columns]
     return Table(caption, headings, [[column.cell(level) for column in columns] for level in levels])
 
 
-def _split(told: str) -> Cell:
-    """A change as gate tells it; below it its interval, or why there is none."""
-    value, bracket, rest = told.partition(" (")
+def _split(text: str) -> Cell:
+    """A change as gate shows it; below it its interval, or why there is none."""
+    value, bracket, rest = text.partition(" (")
     if not bracket:
-        value, _, rest = told.partition(", ")
-    return Cell(value, rest.removesuffix(")").replace(" at 95 %", ""))
+        value, _, rest = text.partition(", ")
+    return Cell(value, rest.removesuffix(")").removeprefix("95 % interval").removeprefix(":").strip())
 
 
 def _has(values: Distribution | None) -> bool:

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from reports import units
-from reports.courses import Course
-from reports.drawing import BAD, DASHES, GREY, LINE, SERIES, SMALL_PT, canvas, legend, name_axes
-from reports.intervals import Series
-from reports.results import Level, Results
+from tokenswarm.metrics.intervals import Series
+from tokenswarm.reports import units
+from tokenswarm.reports.html.chart_style import SMALL_PT, canvas, legend, name_axes
+from tokenswarm.reports.html.time_series import TimeSeries
+from tokenswarm.reports.palette import BAD, DASHES, GREY, LINE, SERIES
+from tokenswarm.run_folder.reader import Results
+from tokenswarm.run_folder.schema import LevelSummary
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.ticker import Locator
 
 _HEIGHT_IN, _LEFT_IN = 2.7, 0.55
-#: A stage narrower than this share of the axis has no room for its name.
+#: A level narrower than this share of the axis has no space for its name.
 _NAMED_FROM = 0.07
 #: Times in windows.csv are rounded to a millisecond.
 _ROUNDING_S = 0.002
@@ -31,7 +33,7 @@ _ROUNDING_S = 0.002
 class Span:
     """When a level was there: its ramp, its hold from when to when, its drain's end; seconds since the run began."""
 
-    level: Level
+    level: LevelSummary
     began_s: float
     hold_began_s: float
     hold_ended_s: float
@@ -48,34 +50,54 @@ class Line:
     values: Series
 
 
-def spans_of(results: Results, course: Course) -> list[Span]:
+def spans_of(results: Results, series: TimeSeries) -> list[Span]:
     """The levels that have windows, in the order of time."""
-    planned = {stage.stage: stage for stage in results.run.plan}
+    planned = {level.index: level for level in results.run.plan}
     spans = []
     for level in results.summary.levels:
-        inside = course.stage == level.stage
+        inside = series.level_index == level.index
         if not inside.any():
             continue
-        began_s, ended_s = float(course.start_s[inside][0]), float(course.end_s[inside][-1])
-        stage = planned.get(level.stage)
-        ramp_s = stage.ramp_s if stage else 0.0
-        length_s = stage.level_time_s if stage and stage.level_time_s is not None else ended_s - began_s
+        began_s, ended_s = float(series.start_s[inside][0]), float(series.end_s[inside][-1])
+        plan = planned.get(level.index)
+        ramp_s = plan.ramp_s if plan else 0.0
+        length_s = plan.level_time_s if plan and plan.level_time_s is not None else ended_s - began_s
+        if plan and plan.requests is not None:
+            length_s = ramp_s + level.hold.seconds
         spans.append(Span(level, began_s, began_s + ramp_s, min(ended_s, began_s + length_s), ended_s))
     return spans
 
 
-def before_drains(course: Course, spans: Sequence[Span]) -> Series:
+def before_drains(series: TimeSeries, spans: Sequence[Span]) -> Series:
     """The token rate, NaN in windows that reach into a drain, where it falls because nothing new is sent."""
-    ends_s = {span.level.stage: span.hold_ended_s for span in spans}
-    hold_ends_s = np.array([ends_s.get(int(stage), np.inf) for stage in course.stage])
-    rates: Series = np.where(course.end_s <= hold_ends_s + _ROUNDING_S, course.token_rate, np.nan)
+    ends_s = {span.level.index: span.hold_ended_s for span in spans}
+    hold_ends_s = np.array([ends_s.get(int(level), np.inf) for level in series.level_index])
+    rates: Series = np.where(series.end_s <= hold_ends_s + _ROUNDING_S, series.token_rate, np.nan)
     return rates
 
 
-def broken(course: Course, values: Series) -> Line:
-    """A line that is broken between stages."""
-    edges = np.flatnonzero(course.stage[1:] != course.stage[:-1]) + 1
-    return Line("", np.insert(course.middle_s, edges, course.start_s[edges]), np.insert(values, edges, np.nan))
+def broken(series: TimeSeries, values: Series) -> Line:
+    """A line that is broken between levels."""
+    edges = np.flatnonzero(series.level_index[1:] != series.level_index[:-1]) + 1
+    return Line("", np.insert(series.middle_s, edges, series.start_s[edges]), np.insert(values, edges, np.nan))
+
+
+def users_line(series: TimeSeries, spans: Sequence[Span], values: Series) -> Line:
+    """Users or requests in flight as they were: from nothing at each level's beginning, through the end of each window,
+    where they were counted. They stay as they are from the ramp's end to the hold's end, also where that is within a
+    window."""
+    time_s, counted = [], []
+    for span in spans:
+        inside = series.level_index == span.level.index
+        ends_s, at_end = series.end_s[inside], values[inside]
+        in_hold = np.flatnonzero((ends_s >= span.hold_began_s) & (ends_s <= span.hold_ended_s + _ROUNDING_S))
+        corners = []
+        if len(in_hold):
+            corners = [(span.hold_began_s, at_end[in_hold[0]]), (span.hold_ended_s, at_end[in_hold[-1]])]
+        points = sorted([(span.began_s, 0.0), *corners, *zip(ends_s, at_end, strict=True)], key=lambda point: point[0])
+        time_s += [when_s for when_s, _ in points]
+        counted += [count for _, count in points]
+    return Line("", np.array(time_s), np.array(counted))
 
 
 def over_time(
@@ -101,7 +123,7 @@ def over_time(
             transform=axes.get_xaxis_transform(),
             label="requests failed",
         )
-    _shade(axes, spans)
+    _shade(axes, spans, min((float(line.time_s[0]) for line in lines if len(line.time_s)), default=np.inf))
     axes.xaxis.set_major_formatter(lambda value, _position: units.clock(max(value, 0.0)))
     name_axes(axes, "time since the run began (min:s)", what)
     if failures or any(line.name for line in lines):
@@ -116,8 +138,9 @@ def _alone(values: Series) -> NDArray[np.bool_]:
     return alone
 
 
-def _shade(axes: Axes, spans: Sequence[Span]) -> None:
-    left, right = spans[0].began_s, spans[-1].ended_s
+def _shade(axes: Axes, spans: Sequence[Span], first_s: float) -> None:
+    """first_s: of the lines, which a warm-up begins."""
+    left, right = min(spans[0].began_s, first_s), spans[-1].ended_s
     axes.set_xlim(left, max(right, left + 1.0))
     axes.xaxis.set_major_locator(_whole_times(right - left))
     both = len({span.level.system_prompt for span in spans}) > 1
@@ -138,7 +161,7 @@ def _shade(axes: Axes, spans: Sequence[Span]) -> None:
                 parse_math=False,
             )
     low, high = axes.get_ylim()
-    axes.set_ylim(low, high * 1.12 if high > 0 else 1.0)  # room for the names
+    axes.set_ylim(low, high * 1.12 if high > 0 else 1.0)  # space for the names
 
 
 def _whole_times(length_s: float) -> Locator:

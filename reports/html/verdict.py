@@ -1,70 +1,75 @@
-"""The top of a run's page: in plain words what was run, whether to believe it, and what came of it."""
+"""The top of a run's page: in plain words what was run, whether the results are reliable, and what they are."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from metrics.stage import PROMPT
-from reports import units
-from reports.conditions import Figure
-from reports.drawing import spoken
-from reports.drift import Drift
-from reports.gate import told_change
-from reports.intervals import Estimate
-from reports.judgement import Finding, Judgement, Verdict
-from reports.markdown import verdict_words
-from reports.notices import notices, stage_name
-from reports.page import Block, Cell, Table, Text
-from reports.results import Level, Quantile, Results
-from reports.table import NOT_COMPLETE, capacity, notes
+from tokenswarm.metrics.drift import Drift
+from tokenswarm.metrics.intervals import FEWEST_FOR_A_MEAN, Estimate
+from tokenswarm.metrics.level import PROMPT, level_text
+from tokenswarm.metrics.quantiles import Quantile
+from tokenswarm.reports import units
+from tokenswarm.reports.checks.check_report import CheckReport, CheckResult, CheckStatus
+from tokenswarm.reports.checks.conditions import Figure
+from tokenswarm.reports.compare.gate_command import format_change
+from tokenswarm.reports.html.chart_style import spoken
+from tokenswarm.reports.html.document import Block, Cell, Table, Text
+from tokenswarm.reports.level_names import level_name
+from tokenswarm.reports.markdown import status_words
+from tokenswarm.reports.open_loop_table import latency, level_heading, unstable_notes
+from tokenswarm.reports.text_table import GOOD_NOTE, NOT_COMPLETE, capacity, notes
+from tokenswarm.reports.warnings import warnings_of
+from tokenswarm.run_folder.reader import Results
+from tokenswarm.run_folder.schema import WINDOW_S, LevelSummary
 
 RATE = Figure("rate")
 
 
 def verdict_blocks(
     results: Results,
-    judgement: Judgement,
+    checks: CheckReport,
     rates: Mapping[int, Estimate | None],
     drifts: Mapping[int, Drift | None],
 ) -> list[Block]:
-    """rates, drifts: by stage, empty where the journals do not tell."""
+    """rates, drifts: by level index, empty where the CSV files have none."""
     levels = results.summary.levels
     return [
         Text(_what_was_run(results), style="lead"),
-        *_whether_to_believe(results),
+        *_reliability(results),
         *_objectives(results),
-        *_conditions(judgement),
+        *_conditions(checks),
         *_failures(levels),
+        *(Text(note, style="bad") for note in unstable_notes(levels)),
         *drift_calls(levels, drifts),
         headline(levels, rates),
-        *conditions_table([one for one in judgement.findings if one.verdict is not Verdict.MET]),
-        *(Text(note, style="quiet") for note in notes(levels) if note != units.NOT_CERTIFIED_NOTE or _any_mark(levels)),
+        *conditions_table([one for one in checks.check_results if one.status is not CheckStatus.PASS]),
+        *(Text(note, style="quiet") for note in _notes(levels, rates)),
     ]
 
 
-def headline(levels: Sequence[Level], rates: Mapping[int, Estimate | None]) -> Table:
+def headline(levels: Sequence[LevelSummary], rates: Mapping[int, Estimate | None]) -> Table:
     """Each level's figures, intervals below them."""
     with_objectives = any(level.meets_objectives is not None for level in levels)
-    headings = ["users", "TTFT p50", "TTFT p95", "tokens/s, all", "tokens/s, one user"]
-    rows = [[*_cells(level, rates.get(level.stage)), *([_met(level)] if with_objectives else [])] for level in levels]
+    headings = [level_heading(levels), "TTFT p50", "TTFT p95", "tokens/s, all", "tokens/s, one user"]
+    rows = [[*_cells(level, rates.get(level.index)), *([_met(level)] if with_objectives else [])] for level in levels]
     return Table(
-        "The levels: below each figure its 95 % interval",
-        [*headings, "objectives"] if with_objectives else headings,
+        "Results by level. Below each figure: its 95 % confidence interval (≥, ≤: only one end is known)",
+        [*headings, "SLO"] if with_objectives else headings,
         rows,
     )
 
 
-def drift_calls(levels: Sequence[Level], drifts: Mapping[int, Drift | None]) -> Iterator[Text]:
+def drift_calls(levels: Sequence[LevelSummary], drifts: Mapping[int, Drift | None]) -> Iterator[Text]:
     """A paragraph for each level whose token rate fell or rose while it was held."""
     for level in levels:
-        drift = drifts.get(level.stage)
+        drift = drifts.get(level.index)
         if drift is None or drift.course == "steady":
             continue
         fell = drift.course == "falls"
         yield Text(
-            f"{stage_name(level)}: the token rate of the hold's last fifth was {units.rate(drift.last)} tokens/s "
-            f"against {units.rate(drift.first)} in its first: {told_change(RATE, drift.change)}. "
-            "The level's figures are means over that change; a longer hold would give others.",
+            f"{level_name(level)}: the token rate of the hold's last fifth was {units.rate(drift.last)} tokens/s "
+            f"against {units.rate(drift.first)} in its first: {format_change(RATE, drift.change)}. "
+            "The level's figures are means over this change, so a longer hold would give other figures.",
             "The token rate fell within a level." if fell else "The token rate rose within a level.",
             "bad" if fell else "",
         )
@@ -77,26 +82,24 @@ def _what_was_run(results: Results) -> str:
     runs = []
     for mode in dict.fromkeys(level.system_prompt for level in summary.levels):
         names = list(dict.fromkeys(level.name for level in summary.levels if level.system_prompt == mode))
-        runs.append(f"{spoken(names)} users {PROMPT[mode]}")
+        runs.append(level_text(spoken(names), mode))
     requests = sum(level.whole.requests for level in summary.levels)
     return (
-        f"{summary.engine}{version}{gateway}, serving {summary.model or 'a model that is not named'} at "
-        f"{summary.host or 'a host that is not named'}, was asked by {'; then by '.join(runs)}: "
-        f"{units.counted(requests, 'request')}."
+        f"{summary.engine}{version}{gateway} at {summary.host or 'a host that is not named'} under load: "
+        f"{'; then '.join(runs)}. {units.counted(requests, 'request')} in all."
     )
 
 
-def _whether_to_believe(results: Results) -> Iterator[Text]:
-    found = notices(results)
+def _reliability(results: Results) -> Iterator[Text]:
+    found = warnings_of(results)
     for notice in found:
         strong, _, rest = notice.partition(":")
         rest = rest.strip()
         yield Text(rest[:1].upper() + rest[1:], f"{strong.capitalize()}.", "bad")
-    if results.summary.validity.verdict == "valid" and results.summary.books.balanced:
-        fired = units.counted(results.summary.books.fired, "request")
+    if results.summary.validity.verdict == "valid" and results.summary.accounting.complete:
+        requests = units.counted(results.summary.accounting.ended, "request")
         yield Text(
-            f"Nothing was found by which the client could have reached into these figures, and all {fired} that were "
-            "sent are in them.",
+            f"No sign of client interference; all {requests} are accounted for.",
             "Valid.",
             "" if found else "good",
         )
@@ -107,46 +110,60 @@ def _objectives(results: Results) -> Iterator[Text]:
     if not summary.objectives:
         return
     stated = spoken([units.objective(name, value) for name, value in summary.objectives.items()])
-    share = "" if summary.objective_share is None else f" by {units.set_share(summary.objective_share)} of the requests"
+    share = "" if summary.objective_share is None else f" for {units.set_share(summary.objective_share)} of requests"
     judged = [level for level in summary.levels if level.meets_objectives is not None]
     met = sum(bool(level.meets_objectives) for level in judged)
     if not judged:
-        yield Text(f"{stated}; goodput in the tables counts the requests that met them.", "Objectives:")
+        yield Text(f"{stated}; goodput in the tables counts the requests that met it.", "SLO:")
         return
-    word = (
-        "Objectives met." if met == len(judged) else "Objectives met at some levels." if met else "Objectives missed."
+    word = "SLO met." if met == len(judged) else "SLO met at some levels." if met else "SLO missed."
+    reach = "; ".join(capacity(found, summary.levels) for found in summary.capacity)
+    yield Text(
+        f"{stated}{share}. Highest load that meets it: {reach}.",
+        word,
+        "good" if met == len(judged) else "note" if met else "bad",
     )
-    reach = "; ".join(map(capacity, summary.capacity))
-    yield Text(f"{stated}{share}: {reach}.", word, "good" if met == len(judged) else "note" if met else "bad")
 
 
-def _conditions(judgement: Judgement) -> Iterator[Text]:
-    if not judgement.findings:
+def _conditions(checks: CheckReport) -> Iterator[Text]:
+    if not checks.check_results:
         return
-    sound = not judgement.doubts and all(finding.verdict is Verdict.MET for finding in judgement.findings)
-    doubts = f", so that none is a pass: {'; '.join(judgement.doubts)}" if judgement.doubts else ""
-    yield Text(f"{verdict_words(judgement)}{doubts}.", "Conditions:", "good" if sound else "bad")
+    sound = not checks.unreliable and all(result.status is CheckStatus.PASS for result in checks.check_results)
+    why = f"the run is {checks.state}, so none is a pass: {'; '.join(checks.unreliable)}" if checks.unreliable else ""
+    words = why or status_words(checks).replace(" conditions", "")
+    yield Text(f"{words}.", "Conditions:", "good" if sound else "bad")
 
 
-def conditions_table(findings: Sequence[Finding]) -> list[Block]:
+def conditions_table(check_results: Sequence[CheckResult]) -> list[Block]:
     """Findings of conditions, a row each; no table of none."""
-    if not findings:
+    if not check_results:
         return []
     headings = ["condition", "result", "level", "figures"]
-    rows = [[finding.condition, _loud(finding.verdict), finding.level, finding.told] for finding in findings]
-    return [Table("Conditions, and what the run showed", headings, rows, of_words=True)]
+    rows = [[result.condition, _loud(result.status), result.level, result.text] for result in check_results]
+    return [Table("Conditions and their results", headings, rows, of_words=True)]
 
 
-def _failures(levels: Sequence[Level]) -> Iterator[Text]:
+def _failures(levels: Sequence[LevelSummary]) -> Iterator[Text]:
     failures, requests = (sum(getattr(level.whole, name) for level in levels) for name in ("failures", "requests"))
     if failures:
         share = units.percentage(failures / requests)
         yield Text(
-            f"{units.count(failures)} of {units.counted(requests, 'request')} ({share}).", "Requests failed:", "bad"
+            f"{units.count(failures)} of {units.counted(requests, 'request')} ({share}).", "Failed requests:", "bad"
         )
 
 
-def _any_mark(levels: Sequence[Level]) -> bool:
+def _notes(levels: Sequence[LevelSummary], rates: Mapping[int, Estimate | None]) -> Iterator[str]:
+    """Those of the terminal's table that are about what the table here shows, and why a rate has no interval."""
+    for note in notes(levels):
+        if note != units.NOT_CERTIFIED_NOTE or _any_mark(levels):
+            yield note.removesuffix(f" {GOOD_NOTE}")
+    known = [rates.get(level.index) for level in levels]
+    if any(rate is not None and rate.count < FEWEST_FOR_A_MEAN for rate in known):
+        windows = f"{FEWEST_FOR_A_MEAN} complete windows of {units.planned_time(WINDOW_S)}"
+        yield f"tokens/s, all: {units.SAMPLE_TOO_SMALL} where the hold has fewer than {windows}."
+
+
+def _any_mark(levels: Sequence[LevelSummary]) -> bool:
     return any(
         found is not None and not found.certified
         for level in levels
@@ -154,17 +171,19 @@ def _any_mark(levels: Sequence[Level]) -> bool:
     )
 
 
-def _loud(verdict: Verdict) -> str:
-    return verdict.value if verdict is Verdict.MET else verdict.value.upper()
+def _loud(status: CheckStatus) -> str:
+    return status.value if status is CheckStatus.PASS else status.value.upper()
 
 
-def _cells(level: Level, rate: Estimate | None) -> list[Cell]:
+def _cells(level: LevelSummary, rate: Estimate | None) -> list[Cell]:
     hold = level.hold
-    interval = units.rate_interval(rate.low, rate.high) if rate is not None and rate.certified else "no interval"
+    interval = (
+        units.rate_interval(rate.low, rate.high) if rate is not None and rate.certified else units.SAMPLE_TOO_SMALL
+    )
     return [
         Cell(level.name + ("" if level.complete else NOT_COMPLETE), PROMPT[level.system_prompt]),
-        _latency(hold.ttft_s.p50),
-        _latency(hold.ttft_s.p95),
+        _latency(level, hold.ttft_s.p50),
+        _latency(level, hold.ttft_s.p95),
         Cell(units.rate(hold.token_rate), interval if hold.token_rate is not None else ""),
         Cell(
             units.rate_quantile(one := hold.request_token_rate.p50),
@@ -173,10 +192,10 @@ def _cells(level: Level, rate: Estimate | None) -> list[Cell]:
     ]
 
 
-def _latency(found: Quantile | None) -> Cell:
-    return Cell(units.quantile(found), units.interval(found) if found else "")
+def _latency(level: LevelSummary, found: Quantile | None) -> Cell:
+    return Cell(latency(level, found), units.interval(found) if found else "")
 
 
-def _met(level: Level) -> Cell:
+def _met(level: LevelSummary) -> Cell:
     share = level.hold.goodput.fraction if level.hold.goodput else None
-    return Cell("met" if level.meets_objectives else "missed", f"{units.percentage(share)} good")
+    return Cell("met" if level.meets_objectives else "missed", f"by {units.percentage(share)}")

@@ -13,11 +13,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from reports import units
-from reports.intervals import Series
-from reports.journals import Requests
-from reports.notices import stage_name
-from reports.results import Level, ReportError, Results
+from tokenswarm.metrics.intervals import Series
+from tokenswarm.reports import units
+from tokenswarm.reports.level_names import level_name
+from tokenswarm.run_folder.csv_reader import Requests
+from tokenswarm.run_folder.reader import ReportError, Results
+from tokenswarm.run_folder.schema import LevelSummary
 
 #: What of requests.csv the definitions need.
 COLUMNS = (
@@ -40,19 +41,19 @@ class Tool:
 
     name: str
     notes: tuple[str, ...]
-    count: Callable[[Requests, Level], list[Statistic]]
+    count: Callable[[Requests, LevelSummary], list[Statistic]]
 
 
-def statistics_as(tool: str, requests: Requests, level: Level) -> list[Statistic]:
+def statistics_as(tool: str, requests: Requests, level: LevelSummary) -> list[Statistic]:
     """The level's figures as `tool` (a key of TOOLS) would count them; `requests` as load_requests gives them, with
     COLUMNS. Raises ReportError where none was ok, or the journal is too old for this tool."""
     of_level = requests.of(level, hold=False)
     ok = of_level.where(of_level.ok)
     if not len(ok):
-        raise ReportError(f"no request of {stage_name(level)} was ok: there is nothing to count.")
+        raise ReportError(f"no request of {level_name(level)} was ok: there is nothing to count.")
     if tool in ("vllm", "llm-bench") and np.isnan(ok.figures["first_event"]).all():
         name = TOOLS[tool].name
-        raise ReportError(f"{name} counts from the first event, which requests.csv of format 1 does not tell of.")
+        raise ReportError(f"{name} counts from the first event, which requests.csv of format 1 does not have.")
     return TOOLS[tool].count(ok, level)
 
 
@@ -60,23 +61,21 @@ def report_as(tool: str, requests: Requests, results: Results) -> str:
     """All levels, as text. Raises ReportError."""
     blocks = []
     for level in results.summary.levels:
-        lines = [f"As {TOOLS[tool].name} would count it: {stage_name(level)}, ramp included"]
+        lines = [f"As {TOOLS[tool].name} would count it: {level_name(level)}, ramp included"]
         found = statistics_as(tool, requests, level)
         width = max(len(statistic.name) for statistic in found)
-        lines += [f"  {statistic.name:<{width}}  {_told(statistic):>12}" for statistic in found]
+        lines += [f"  {statistic.name:<{width}}  {_value_text(statistic):>12}" for statistic in found]
         blocks.append("\n".join(lines))
     return "\n\n".join([*blocks, *(f"Note: {note}" for note in TOOLS[tool].notes)])
 
 
-def _told(statistic: Statistic) -> str:
-    if np.isnan(statistic.value):
-        return units.UNDEFINED
-    if statistic.unit == "ms":
-        return f"{statistic.value * 1000:,.2f} ms"
-    return f"{statistic.value:,.2f} {statistic.unit}"
+def _value_text(statistic: Statistic) -> str:
+    factor = 1000 if statistic.unit == "ms" else 1
+    text = units.two_decimals(statistic.value * factor)
+    return text if text == units.UNDEFINED else f"{text} {statistic.unit}"
 
 
-def _vllm(ok: Requests, _: Level) -> list[Statistic]:
+def _vllm(ok: Requests, _: LevelSummary) -> list[Statistic]:
     """benchmarks/serve.py: an event with `choices` is a token, the role alone included; latency ends with the last one,
     and connecting, where it was needed, is inside."""
     n, connect_s = ok.figures["output_tokens"], ok.figures["connect"]
@@ -96,7 +95,7 @@ def _vllm(ok: Requests, _: Level) -> list[Statistic]:
     ]
 
 
-def _aiperf(ok: Requests, _: Level) -> list[Statistic]:
+def _aiperf(ok: Requests, _: LevelSummary) -> list[Statistic]:
     """Content or reasoning begins and ends a request; connecting, where it was needed, is inside."""
     n, connect_s = ok.figures["output_tokens"], ok.figures["connect"]
     ttft_s, latency_s = ok.figures["ttft"] + connect_s, ok.figures["e2e"] + connect_s
@@ -113,7 +112,7 @@ def _aiperf(ok: Requests, _: Level) -> list[Statistic]:
     ]
 
 
-def _guidellm(ok: Requests, _: Level) -> list[Statistic]:
+def _guidellm(ok: Requests, _: LevelSummary) -> list[Statistic]:
     """Its TPOT has TTFT inside; its ITL is weighted by each request's n − 1; a request lasts to its stream's end."""
     n, ttft_s = ok.figures["output_tokens"], ok.figures["ttft"]
     streaming_s = ok.figures["e2e"] - ttft_s
@@ -129,7 +128,7 @@ def _guidellm(ok: Requests, _: Level) -> list[Statistic]:
     ]
 
 
-def _genai_bench(ok: Requests, level: Level) -> list[Statistic]:
+def _genai_bench(ok: Requests, level: LevelSummary) -> list[Statistic]:
     """TPOT reaches to the end of the stream, usage included; answers that took under 1 ms after their first token are
     left out of it."""
     n, connect_s = ok.figures["output_tokens"], ok.figures["connect"]
@@ -145,7 +144,7 @@ def _genai_bench(ok: Requests, level: Level) -> list[Statistic]:
     ]
 
 
-def _llm_bench(ok: Requests, level: Level) -> list[Statistic]:
+def _llm_bench(ok: Requests, level: LevelSummary) -> list[Statistic]:
     """The first bytes of any kind are the first token; rates are over the level's time, ramp and failures included;
     requests are counted as they start."""
     whole = level.whole
@@ -168,7 +167,7 @@ TOOLS: dict[str, Tool] = {
     ),
     "aiperf": Tool(
         "AIPerf",
-        ("its Time to Second Token is not told: requests.csv keeps no second arrival.",),
+        ("its Time to Second Token is not text: requests.csv keeps no second arrival.",),
         _aiperf,
     ),
     "guidellm": Tool("GuideLLM", (), _guidellm),

@@ -21,8 +21,8 @@ from dataclasses import dataclass
 from math import exp, hypot, log, sqrt
 from statistics import NormalDist, fmean
 
-from reports.conditions import Figure
-from reports.intervals import Estimate, difference, student_t, student_tail
+from tokenswarm.metrics.intervals import Estimate, difference, plus_minus, student_t, student_tail
+from tokenswarm.reports.checks.conditions import Figure
 
 #: Standard deviation from run to run that is assumed where it is not measured: 5 %.
 ASSUMED_VARIATION = 0.05
@@ -31,7 +31,7 @@ FEWEST_DEGREES = 2
 _Z = NormalDist().inv_cdf(0.975)
 _SHARE_FACTOR = 6.0
 #: How many times as much as other figures these vary from run to run.
-_VARIES_MORE = {"ttft": 2.0, "ttfvt": 2.0}
+_VARIES_MORE = {"ttft": 2.0, "ttfvt": 2.0, "ttft_scheduled": 2.0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,8 @@ class Change:
 
     estimate: with its 95 % interval, what differs from run to run included. within: the same with the variation within
     the runs alone. chance, chance_within: how probable so large a change in this direction is where there is none
-    (one-sided), on the ground of either; None where the end of the interval that is nearer to no change does not exist.
+    (one-sided), on the ground of either; None where the end of the interval that is nearer to no change does not exist,
+    as where all values are equal.
     assumed: whether the variation from run to run was assumed.
     """
 
@@ -83,10 +84,8 @@ def _measured(base: Sequence[Estimate], new: Sequence[Estimate], within: Estimat
     own = [error**2 for run in (*base, *new) if (error := _standard_error(run)) is not None]
     variance = max(squares / degrees, fmean(own) if own else 0.0)
     error = sqrt(variance * (1 / len(base) + 1 / len(new)))
-    half = student_t(degrees) * error
-    estimate = Estimate(within.value, within.value - half, within.value + half, within.count)
-    distance = abs(within.value)
-    chance = student_tail(distance / error, degrees) if error else (0.0 if distance else 1.0)
+    estimate = plus_minus(within.value, student_t(degrees) * error, within.count, scale=1.0)
+    chance = student_tail(abs(within.value) / error, degrees) if estimate.certified else None
     return Change(_back(estimate, share), _back(within, share), chance, _chance_of(within), assumed=False)
 
 
@@ -95,6 +94,8 @@ def _assumed(within: Estimate, error: float, share: bool) -> Change:
     low = None if within.low is None else value - hypot(value - within.low, _Z * error)
     high = None if within.high is None else value + hypot(within.high - value, _Z * error)
     estimate = Estimate(value, low, high, within.count)
+    if low == high == value:  # equal values, and no variation assumed: nothing is known of how they vary
+        estimate = Estimate(value, None, None, within.count)
     return Change(
         _back(estimate, share), _back(within, share), _chance_of(estimate), _chance_of(within), assumed=error > 0
     )
@@ -105,9 +106,7 @@ def _chance_of(change: Estimate) -> float | None:
     if nearer is None:
         return None
     half = abs(change.value - nearer)
-    if not half:
-        return 0.0 if change.value else 1.0
-    return 1 - NormalDist().cdf(_Z * abs(change.value) / half)
+    return None if not half else 1 - NormalDist().cdf(_Z * abs(change.value) / half)
 
 
 def _logarithm(run: Estimate) -> Estimate | None:

@@ -1,7 +1,7 @@
 """The figures of a level with their intervals: the summary's own values, their intervals from the journals.
 
-Percentiles, means and rates of one run differ from another's by chance too; how much is told by its requests in the
-order of time and by its windows. Read once, and only where a comparison asks for it.
+Percentiles, means and rates of one run differ from another's by chance too; how much is estimated from its requests
+in the order of time and from its windows. Read once, and only where they are needed.
 """
 
 from __future__ import annotations
@@ -12,27 +12,30 @@ from functools import cached_property
 
 import numpy as np
 
-from reports import intervals
-from reports.conditions import LATENCIES, Figure
-from reports.drift import Drift, drift_of
-from reports.fairness import Fairness, fairness_of
-from reports.intervals import Estimate
-from reports.journals import Requests, Windows, load_requests, load_windows
-from reports.results import Distribution, Level, Quantile, Results
+from tokenswarm.metrics import intervals
+from tokenswarm.metrics.drift import Drift, drift_of
+from tokenswarm.metrics.fairness import Fairness, fairness_of
+from tokenswarm.metrics.intervals import Estimate
+from tokenswarm.metrics.quantiles import Quantile
+from tokenswarm.reports.checks.conditions import TIMES, Figure
+from tokenswarm.run_folder.csv_reader import Requests, Windows, load_requests, load_windows
+from tokenswarm.run_folder.distribution import Distribution
+from tokenswarm.run_folder.reader import Results
+from tokenswarm.run_folder.schema import LevelSummary
 
-_FROM_REQUESTS = tuple(name for name in LATENCIES if name != "gap")
+_FROM_REQUESTS = tuple(name for name in TIMES if name != "gap")
 
 
 @dataclass(frozen=True, slots=True)
 class Effect:
-    """What the system prompt does to a figure at a level: with it / without it."""
+    """Effect of the system prompt to a figure at a level: with it / without it."""
 
     level: str
     figure: Figure
     ratio: Estimate | None
 
 
-def value_of(level: Level, figure: Figure) -> float | None:
+def value_of(level: LevelSummary, figure: Figure) -> float | None:
     """The figure of a level's hold as summary.json has it: in seconds, a second, or as a share. None: undefined."""
     if figure.function is not None:
         values = distribution_of(level, figure)
@@ -41,14 +44,14 @@ def value_of(level: Level, figure: Figure) -> float | None:
     return _SCALARS[figure.name](level)
 
 
-def distribution_of(level: Level, figure: Figure) -> Distribution | None:
+def distribution_of(level: LevelSummary, figure: Figure) -> Distribution | None:
     """The distribution that the figure is of, None where the folder is too old to hold it."""
     name = "request_token_rate" if figure.name == "user_rate" else f"{figure.name}_s"
     found: Distribution | None = getattr(level.hold, name)
     return found
 
 
-_SCALARS: dict[str, Callable[[Level], float | None]] = {
+_SCALARS: dict[str, Callable[[LevelSummary], float | None]] = {
     "rate": lambda level: level.hold.token_rate,
     "request_rate": lambda level: level.hold.request_rate,
     "failures": lambda level: level.hold.failures / level.hold.requests if level.hold.requests else None,
@@ -56,8 +59,8 @@ _SCALARS: dict[str, Callable[[Level], float | None]] = {
 }
 
 
-class Measured:
-    """A run with its journals, read where they are first asked for. Every method may raise ReportError."""
+class RunData:
+    """A run with its journals, read when they are first used. Every method may raise ReportError."""
 
     def __init__(self, results: Results) -> None:
         self.results = results
@@ -70,9 +73,9 @@ class Measured:
     def windows(self) -> Windows:
         return load_windows(self.results)
 
-    def estimate(self, level: Level, figure: Figure) -> Estimate | None:
-        """The figure of a level's hold with its interval, which has no ends where there is nothing to tell them from.
-        None where the figure is undefined."""
+    def estimate(self, level: LevelSummary, figure: Figure) -> Estimate | None:
+        """The figure of a level's hold with its interval, which has no ends where nothing is recorded to estimate them
+        from. None where the figure is undefined."""
         value = value_of(level, figure)
         if value is None:
             return None
@@ -84,11 +87,11 @@ class Measured:
         low, high = (None if end is None else end + shift for end in (found.low, found.high))
         return Estimate(value, low, high, found.count)
 
-    def drift(self, level: Level) -> Drift | None:
+    def drift(self, level: LevelSummary) -> Drift | None:
         """Whether the level's token rate changed in its hold; None where that has too few windows."""
         return drift_of(self.windows.hold_rates(self.results, level))
 
-    def fairness(self, level: Level) -> Fairness | None:
+    def fairness(self, level: LevelSummary) -> Fairness | None:
         """How evenly the users of the level's hold were served."""
         requests = self.requests.of(level)
         requests = requests.where(requests.ok)
@@ -108,7 +111,7 @@ class Measured:
                 effects.append(Effect(name, figure, intervals.ratio(one, other) if one and other else None))
         return effects
 
-    def _interval(self, level: Level, figure: Figure) -> Estimate | None:
+    def _interval(self, level: LevelSummary, figure: Figure) -> Estimate | None:
         if figure.function is None:
             return self._scalar(level, figure)
         # Of gaps only the histogram is kept, and those of one moment are the same for all users.
@@ -121,7 +124,7 @@ class Measured:
             series = self.requests.of(level).latencies(figure.name)
         return intervals.mean_of(series) if figure.p is None else intervals.quantile_of(series, figure.p)
 
-    def _scalar(self, level: Level, figure: Figure) -> Estimate | None:
+    def _scalar(self, level: LevelSummary, figure: Figure) -> Estimate | None:
         hold = level.hold
         if figure.name == "rate":
             return intervals.mean_of(self.windows.hold_rates(self.results, level))

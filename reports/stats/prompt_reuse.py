@@ -1,14 +1,15 @@
 """Whether a run's figures are its server's work or its prefix cache's: repeated prompts, and prefix-cache hits. Pure.
 
-The bounds, applied to the hold of each level, are those of metrics/prompt_notices.py.
+The bounds, applied to the hold of each level, are those of recording/prompt_notices.py.
 """
 
 from __future__ import annotations
 
-from metrics.prompt_notices import HITS_BOUND, REPEATS_BOUND, hits_exceed, is_fixed_start, repeats_exceed
-from metrics.stage import PROMPT
-from reports import units
-from reports.results import Level, Results
+from tokenswarm.recording.prompt_notices import HITS_BOUND, REPEATS_BOUND, hits_exceed, is_fixed_start, repeats_exceed
+from tokenswarm.reports import units
+from tokenswarm.reports.level_names import level_name
+from tokenswarm.run_folder.reader import Results
+from tokenswarm.run_folder.schema import IssueKind, LevelSummary
 
 
 def reuse_of(results: Results) -> str:
@@ -16,7 +17,7 @@ def reuse_of(results: Results) -> str:
     return str(results.run.options.get("prompt_reuse") or results.run.prompts.get("reuse") or "always")
 
 
-def hit_ratio(level: Level) -> float | None:
+def hit_ratio(level: LevelSummary) -> float | None:
     """Prompt tokens of the hold that came from the prefix cache, 0 to 1: by the server's own metrics, else by the usage
     of its answers. None where the server reports neither."""
     hold = level.hold
@@ -25,7 +26,7 @@ def hit_ratio(level: Level) -> float | None:
     return hold.prompts.cached_share
 
 
-def hits_differ(base: Level, new: Level, reuse: str) -> bool:
+def hits_differ(base: LevelSummary, new: LevelSummary, reuse: str) -> bool:
     """Whether the hit ratios of two runs' same level are too far apart for their TTFTs to be compared: by more than
     HITS_BOUND, and by more than a chat template's beginning where prompts cannot repeat."""
     one, other = hit_ratio(base), hit_ratio(new)
@@ -35,31 +36,45 @@ def hits_differ(base: Level, new: Level, reuse: str) -> bool:
 
 
 def prompt_notices(results: Results) -> list[str]:
-    """A sentence for repeats above their bound and one for hits above theirs, with the figures; none where neither."""
+    """A sentence for repeats above their bound, one for hits above theirs, with the figures, and one for images that
+    repeat; none where nothing of it is so."""
     levels, reuse = results.summary.levels, reuse_of(results)
-    found = []
+    found = _image_notices(results)
     if repeating := [level for level in levels if repeats_exceed(level.hold.prompts)]:
-        told = _list(repeating, {level.stage: level.hold.prompts.repeated_share for level in repeating})
+        text = _list(repeating, {level.index: level.hold.prompts.repeated_share for level in repeating})
         found.append(
-            f"PROMPTS REPEAT: more than {units.percentage(REPEATS_BOUND)} of the requests sent a text that was sent "
-            f"before in this run ({told}). A server that caches prefixes answers those sooner: TTFT is then partly its "
+            f"PROMPTS REPEAT: more than {units.set_share(REPEATS_BOUND)} of the requests sent a text that was sent "
+            f"before in this run ({text}). A server that caches prefixes answers those sooner: TTFT is then partly its "
             f"cache's. This run had --prompt-reuse {reuse}; never is the default."
         )
     hitting = [
         level for level in levels if hits_exceed(hit_ratio(level), level.hold.prompts, level.system_prompt, reuse)
     ]
     if hitting:
-        told = _list(hitting, {level.stage: hit_ratio(level) for level in hitting})
+        text = _list(hitting, {level.index: hit_ratio(level) for level in hitting})
         why = (
-            "no prompt was sent twice, so the server or a gateway puts a long text before each"
+            "another client loads the server too, and its hits are counted with this run's"
+            if any(issue.kind == IssueKind.OTHER_LOAD for issue in results.summary.validity.issues)
+            else "no prompt was sent twice, so the server or a gateway puts a long text before each"
             if reuse == "never"
             else f"prompts were sent before, in this run or an earlier one (--prompt-reuse {reuse})"
         )
         found.append(
-            f"PREFIX-CACHE HITS: without a system prompt, more than {units.percentage(HITS_BOUND)} of the prompt "
-            f"tokens came from the server's prefix cache ({told}): {why}. TTFT is that of what was left to compute."
+            f"PREFIX-CACHE HITS: without a system prompt, more than {units.set_share(HITS_BOUND)} of the prompt "
+            f"tokens came from the server's prefix cache ({text}): {why}. TTFT is that of what was left to compute."
         )
     return found
+
+
+def _image_notices(results: Results) -> list[str]:
+    again = [image for image in results.run.requests.get("images") or () if not image.get("unique")]
+    if not again:
+        return []
+    return [
+        f"IMAGES REPEAT: requests sent the same {units.counted(len(again), 'image')} again and again. A server that "
+        "caches images by their content encodes each once: TTFT is then without that work. With --image "
+        "synthetic:WIDTHxHEIGHT and --prompt-reuse never, each request has an image of its own."
+    ]
 
 
 def reuse_line(results: Results) -> str | None:
@@ -68,15 +83,10 @@ def reuse_line(results: Results) -> str | None:
     if reuse not in ("run", "always"):
         return None
     share = results.summary.prompts.repeated_share
-    told = "" if share is None else f"; {units.percentage(share)} of this run's requests repeated an earlier text"
+    text = "" if share is None else f"; {units.percentage(share)} of this run's requests repeated an earlier text"
     how = "drawn at random from the source, as it has them" if reuse == "always" else "unlike those of other runs"
-    return f"Prompts may repeat (--prompt-reuse {reuse}): {how}{told}"
+    return f"Prompts may repeat (--prompt-reuse {reuse}): {how}{text}"
 
 
-def level_name(level: Level) -> str:
-    """`10 users without system prompt`."""
-    return f"{level.name} users {PROMPT[level.system_prompt]}"
-
-
-def _list(levels: list[Level], shares: dict[int, float | None]) -> str:
-    return ", ".join(f"{level_name(level)}: {units.percentage(shares[level.stage])}" for level in levels)
+def _list(levels: list[LevelSummary], shares: dict[int, float | None]) -> str:
+    return ", ".join(f"{level_name(level)}: {units.percentage(shares[level.index])}" for level in levels)

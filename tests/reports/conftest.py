@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from tokenswarm.run_folder.schema import FORMAT, HISTOGRAM_COLUMNS, REQUEST_COLUMNS, WINDOW_COLUMNS
+
 Json = dict[str, Any]
 
 
@@ -62,7 +64,7 @@ def figures(users: int = 10, ttft_s: float = 0.06, outcomes: dict[str, int] | No
 def level(stage: int, users: int, system_prompt: str = "off", complete: bool = True, **changes: Any) -> Json:
     hold = figures(users, **{"ttft_s": 0.0032 * users + 0.028, **changes})
     return {
-        "stage": stage,
+        "index": stage,
         "system_prompt": system_prompt,
         "level": str(users),
         "users": users,
@@ -74,7 +76,7 @@ def level(stage: int, users: int, system_prompt: str = "off", complete: bool = T
 
 def run_json(levels: list[Json], **changes: Any) -> Json:
     return {
-        "format": 1,
+        "format": FORMAT,
         "tokenswarm_version": "0.1.0",
         "started_at": "2024-06-05T14:03:00Z",
         "ended_at": "2024-06-05T14:38:00Z",
@@ -85,7 +87,7 @@ def run_json(levels: list[Json], **changes: Any) -> Json:
         "shape": "ladder",
         "plan": [
             {"ramp_s": 20.0, "level_time_s": 300.0}
-            | {key: one[key] for key in ("stage", "system_prompt", "level", "users")}
+            | {key: one[key] for key in ("index", "system_prompt", "level", "users")}
             for one in levels
         ],
         "options": {},
@@ -99,13 +101,13 @@ def run_json(levels: list[Json], **changes: Any) -> Json:
 def summary_json(levels: list[Json], **changes: Any) -> Json:
     fired = sum(one["whole"]["requests"] for one in levels)
     return {
-        "format": 1,
+        "format": FORMAT,
         "status": "finished",
         "engine": "vllm",
         "model": "llama-3-8b",
         "host": "http://gpu:8000",
         "validity": {"verdict": "valid", "reasons": []},
-        "books": {"fired": fired, "recorded": fired, "rows": fired, "balanced": True},
+        "accounting": {"ended": fired, "recorded": fired, "rows": fired, "complete": True},
         "objectives": {},
         "levels": levels,
     } | changes
@@ -115,6 +117,16 @@ def ladder() -> list[Json]:
     """The article's run: 10, 50 and 100 users, without and with the system prompt."""
     stages = [(mode, users) for mode in ("off", "on") for users in (10, 50, 100)]
     return [level(stage, users, mode, outcomes={"ok": users * 8}) for stage, (mode, users) in enumerate(stages)]
+
+
+COLUMNS_OF = {"windows.csv": WINDOW_COLUMNS, "histograms.csv": HISTOGRAM_COLUMNS}
+
+
+def write_requests_of_no_level(folder: Path, number: int) -> None:
+    """So many rows, as the summary counts them, of requests that no figure is of."""
+    row = dict.fromkeys(REQUEST_COLUMNS, "") | {"level_index": "-1", "phase": "ramp", "outcome": "cut", "sent_s": "0"}
+    lines = [",".join(REQUEST_COLUMNS), *[",".join(row.values())] * number]
+    (folder / "requests.csv").write_text("\n".join(lines) + "\n")
 
 
 Make = Callable[..., Json]
@@ -142,7 +154,11 @@ def write_run(tmp_path: Path) -> Write:
         folder = tmp_path / "20240605-140300-vllm"
         folder.mkdir(exist_ok=True)
         (folder / "run.json").write_text(json.dumps(run_json(levels, **run or {})))
-        (folder / "summary.json").write_text(json.dumps(summary_json(levels, **summary or {})))
+        of_summary = summary_json(levels, **summary or {})
+        (folder / "summary.json").write_text(json.dumps(of_summary))
+        for name in ("windows.csv", "histograms.csv"):
+            (folder / name).write_text(",".join(COLUMNS_OF[name]) + "\n")
+        write_requests_of_no_level(folder, of_summary["accounting"]["rows"])
         return folder
 
     return write

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from metrics.journal import REQUEST_COLUMNS, WINDOW_COLUMNS
 from tests.reports.conftest import distribution, figures, level, run_json, summary_json
+from tokenswarm.run_folder.schema import REQUEST_COLUMNS, WINDOW_COLUMNS
 
 RAMP_S, LEVEL_TIME_S, WINDOW_S = 20.0, 300.0, 5.0
 TOKENS = 101  # of each answer
@@ -92,7 +92,7 @@ def _request_rows(
     rows = []
     for number, sent in enumerate(sent_s):
         ok = number < len(drawn.ttft_s)
-        row = {"id": f"{stage}-{number}", "user": f"0.{number % course.users}", "stage": stage, "phase": "hold"}
+        row = {"id": f"{stage}-{number}", "user": f"0.{number % course.users}", "level_index": stage, "phase": "hold"}
         row |= {"outcome": "ok" if ok else "timeout", "sent_s": f"{sent:.9f}", "output_tokens": TOKENS if ok else 0}
         if ok:
             ttft_ms, tpot_ms, e2e_ms = (values[number] * 1000 for values in (drawn.ttft_s, drawn.tpot_s, drawn.e2e_s))
@@ -108,7 +108,7 @@ def _window_rows(stage: int, drawn: Drawn, began_s: float) -> list[dict[str, Any
         {
             "start_s": f"{began_s + WINDOW_S * number:.3f}",
             "end_s": f"{began_s + WINDOW_S * (number + 1):.3f}",
-            "stage": stage,
+            "level_index": stage,
             "token_rate": f"{rate:.3f}",
         }
         for number, rate in enumerate([*of_ramp, *drawn.rates])

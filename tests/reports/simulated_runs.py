@@ -10,10 +10,11 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from reports.estimates import Measured
-from reports.journals import Requests, Windows
-from reports.results import Results, Run, Summary
 from tests.reports.conftest import distribution, figures, level, run_json, summary_json
+from tokenswarm.reports.stats.estimates import RunData
+from tokenswarm.run_folder.csv_reader import Requests, Windows
+from tokenswarm.run_folder.reader import Results
+from tokenswarm.run_folder.schema import RunDocument, Summary
 
 USERS = (10, 50)
 REQUESTS, WINDOWS, RAMP_WINDOWS = 400, 56, 4
@@ -25,7 +26,7 @@ Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Server:
+class SimulatedServer:
     """How a server is, and how much it varies: slowness scales times up and rates down; run_variation is the standard
     deviation of a figure from run to run, half of its variance shared by all figures of a run."""
 
@@ -34,7 +35,7 @@ class Server:
     failures: float = 0.01
 
 
-class SimulatedRun(Measured):
+class SimulatedRun(RunData):
     """A run whose journals are not on a disk."""
 
     def __init__(self, results: Results, requests: Requests, windows: Windows) -> None:
@@ -42,7 +43,7 @@ class SimulatedRun(Measured):
         self.__dict__ |= {"requests": requests, "windows": windows}  # in place of the cached properties
 
 
-def simulate_run(server: Server, random: np.random.Generator) -> SimulatedRun:
+def simulate_run(server: SimulatedServer, random: np.random.Generator) -> SimulatedRun:
     """Two levels, some five minutes each."""
     own = server.run_variation / np.sqrt(2)
     of_run = random.normal(0, own)
@@ -56,7 +57,7 @@ def simulate_run(server: Server, random: np.random.Generator) -> SimulatedRun:
         levels.append(_level(stage, users, ttft_s[ok], tpot_s[ok], rates, int((~ok).sum())))
         requests.append((stage, users, ttft_s, tpot_s, ok))
         windows.append((stage, rates))
-    run = msgspec.convert(run_json(levels), Run)
+    run = msgspec.convert(run_json(levels), RunDocument)
     summary = msgspec.convert(summary_json(levels), Summary)
     return SimulatedRun(Results(Path("simulated"), run, summary), _requests(requests), _windows(windows))
 
@@ -82,7 +83,7 @@ def _requests(levels: Sequence[tuple[int, int, Floats, Floats, NDArray[np.bool_]
     sent_s = [stage * STAGE_S + RAMP_S + np.linspace(0, 279, REQUESTS) for stage, *_ in levels]
     ttft_s, tpot_s, ok = (np.concatenate([one[place] for one in levels]) for place in (2, 3, 4))
     return Requests(
-        stage=np.repeat(np.arange(len(levels), dtype=np.int32), REQUESTS),
+        level_index=np.repeat(np.arange(len(levels), dtype=np.int32), REQUESTS),
         user=np.concatenate([np.arange(REQUESTS, dtype=np.int32) % users for _, users, *_ in levels]),
         hold=np.ones(len(ok), dtype=np.bool_),
         ok=ok,

@@ -18,11 +18,11 @@ from typing import Any
 
 import pytest
 
-from metrics.journal import REQUEST_COLUMNS
-from reports.journals import load_requests
-from reports.others import COLUMNS, TOOLS, report_as, statistics_as
-from reports.results import ReportError, load_results
 from tests.reports.folders import write_csv
+from tokenswarm.reports.stats.as_other_tools import COLUMNS, TOOLS, report_as, statistics_as
+from tokenswarm.run_folder.csv_reader import load_requests
+from tokenswarm.run_folder.reader import ReportError, load_results
+from tokenswarm.run_folder.schema import REQUEST_COLUMNS
 
 Write = Callable[..., Path]
 Make = Callable[..., dict[str, Any]]
@@ -30,7 +30,7 @@ Make = Callable[..., dict[str, Any]]
 A = {
     "id": "0-1",
     "user": "0.1",
-    "stage": 0,
+    "level_index": 0,
     "phase": "ramp",
     "outcome": "ok",
     "sent_s": 1.0,
@@ -49,7 +49,7 @@ A = {
 B = {
     "id": "0-2",
     "user": "0.1",
-    "stage": 0,
+    "level_index": 0,
     "phase": "hold",
     "outcome": "ok",
     "sent_s": 2.0,
@@ -64,7 +64,15 @@ B = {
     "output_events": 1,
     "events": 3,
 }
-C = {"id": "0-3", "user": "0.1", "stage": 0, "phase": "hold", "outcome": "timeout", "sent_s": 2.5, "connect_ms": 0.0}
+C = {
+    "id": "0-3",
+    "user": "0.1",
+    "level_index": 0,
+    "phase": "hold",
+    "outcome": "timeout",
+    "sent_s": 2.5,
+    "connect_ms": 0.0,
+}
 
 
 def counted(tool: str, write_run: Write, make_level: Make, rows: list[dict[str, Any]]) -> dict[str, float]:
@@ -141,11 +149,11 @@ def test_a_figure_that_no_request_has_is_undefined(write_run: Write, make_level:
 
 def test_the_text_names_the_tool_each_level_and_what_it_cannot_tell(write_run: Write, make_level: Make) -> None:
     folder = write_run([make_level(0, 1), make_level(1, 1, "on")])
-    write_csv(folder / "requests.csv", REQUEST_COLUMNS, [A, B | {"stage": 1}])
+    write_csv(folder / "requests.csv", REQUEST_COLUMNS, [A, B | {"level_index": 1}])
     results = load_results(folder)
     text = report_as("vllm", load_requests(results, COLUMNS), results)
-    assert "As vllm bench serve would count it: 1 users without system prompt, ramp included" in text
-    assert "As vllm bench serve would count it: 1 users with system prompt, ramp included" in text
+    assert "As vllm bench serve would count it: 1 user without system prompt, ramp included" in text
+    assert "As vllm bench serve would count it: 1 user with system prompt, ramp included" in text
     lines = [" ".join(line.split()) for line in text.splitlines()]
     assert "mean TTFT 120.00 ms" in lines
     assert "mean TPOT –" in lines  # B had one token
@@ -160,5 +168,5 @@ def test_what_an_older_journal_does_not_tell_is_refused_and_not_made_up(write_ru
 
 
 def test_a_level_without_an_ok_request_is_refused(write_run: Write, make_level: Make) -> None:
-    with pytest.raises(ReportError, match="no request of 1 users without system prompt was ok"):
+    with pytest.raises(ReportError, match="no request of 1 user without system prompt was ok"):
         counted("aiperf", write_run, make_level, [C])

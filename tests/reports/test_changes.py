@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from reports.changes import change_between
-from reports.intervals import Estimate, student_t, student_tail
+from tokenswarm.metrics.intervals import Estimate, student_t, student_tail
+from tokenswarm.reports.stats.changes import change_between
 
 RUNS = 2000
 

@@ -11,6 +11,8 @@ import pytest
 
 from tests.reports.folders import Course, write_folder
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 
 

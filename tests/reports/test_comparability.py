@@ -9,8 +9,14 @@ from typing import Any
 
 import pytest
 
-from reports.likeness import FIELD_NAMES, check_alike, differences, reasons_to_doubt
-from reports.results import ReportError, Results, load_results
+from tokenswarm.reports.compare.comparability import (
+    FIELD_NAMES,
+    allowed_fields,
+    check_comparable,
+    differences,
+    reasons_unreliable,
+)
+from tokenswarm.run_folder.reader import ReportError, Results, load_results
 
 Json = dict[str, Any]
 Write = Callable[..., Path]
@@ -38,7 +44,7 @@ def test_two_runs_of_one_plan_are_alike_whatever_served_them(a_run: Callable[...
         host="http://other:9000", engine="lmdeploy", summary={"engine": "lmdeploy", "host": "http://other:9000"}
     )
     assert differences(base, new) == []
-    check_alike([base, new])
+    check_comparable([base, new])
 
 
 @pytest.mark.parametrize(
@@ -48,21 +54,64 @@ def test_two_runs_of_one_plan_are_alike_whatever_served_them(a_run: Callable[...
         (
             {"prompts": PROMPTS | {"source": "dolly", "count": 9}},
             "prompts",
-            ("303 of sample, a1830b8fc965", "9 of dolly, a1830b8fc965"),
+            ("303 from sample", "9 from dolly"),
         ),
-        ({"prompts": PROMPTS | {"system_prompt_fingerprint": "bb"}}, "system_prompt", ("77aa", "bb")),
+        (
+            {"prompts": PROMPTS | {"fingerprint": "bb"}},
+            "prompts",
+            ("303 from sample", "303 from sample, with other content"),
+        ),
+        (
+            {"prompts": PROMPTS | {"source": "/home/me/mine.csv"}},
+            "prompts",
+            ("303 from sample", "303 from mine.csv"),
+        ),
+        (
+            {"prompts": PROMPTS | {"system_prompt_fingerprint": "bb"}},
+            "system_prompt",
+            ("set", "set, with other content"),
+        ),
         ({"options": OPTIONS | {"prompt_tokens": "1:9"}}, "prompt_tokens", ("30:150", "1:9")),
         ({"options": OPTIONS | {"max_tokens": 64}}, "max_tokens", ("512", "64")),
         ({"options": OPTIONS | {"ignore_eos": True}}, "ignore_eos", ("off", "on")),
         ({"shape": "free"}, "shape", ("ladder", "free")),
         ({"chat_template": "llama-3"}, "chat_template", ("the server's own", "llama-3")),
+        (
+            {"prompts": PROMPTS | {"rows_with_model": 5}, "requests": {"row_models": True}},
+            "model",
+            ("llama-3-8b", "llama-3-8b, or the model that a row names"),
+        ),
+        (
+            {
+                "summary": {"model": "a=70% b=30%"},
+                "mix": {"models": [{"name": "a", "share": 0.7}, {"name": "b", "share": 0.3}]},
+            },
+            "model",
+            ("llama-3-8b", "a=70% b=30%"),
+        ),
+        ({"requests": {"endpoint": "completions"}}, "endpoint", ("chat", "completions")),
+        (
+            {"requests": {"images": [{"source": "/a/cat.png", "width": 64, "height": 48, "sha256": "1a"}]}},
+            "images",
+            ("none", "cat.png (64×48)"),
+        ),
+        (
+            {"requests": {"body": {"temperature": 0, "store": None}, "body_sha256": "aa"}},
+            "body",
+            ("store not set, temperature not set", "store left out, temperature 0"),
+        ),
+        (
+            {"prompts": PROMPTS, "requests": {"adaptations": {"system_in_prompt": True}}},
+            "system_prompt",
+            ("set", "set, before the first user message"),
+        ),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_what_differs_is_named_with_both_sides(
     a_run: Callable[..., Results], changes: Json, field: str, told: tuple[str, str]
 ) -> None:
-    base, new = a_run(), a_run(**changes)
+    base, new = a_run(), a_run(ended_at="2024-06-05T14:39:00Z", **changes)
     (found,) = differences(base, new)
     assert (found.field, found.base, found.new) == (field, *told)
     assert differences(base, new, allowed=[field]) == []
@@ -73,13 +122,13 @@ def test_other_levels_and_other_times_are_other_runs(
 ) -> None:
     base = a_run(levels=[make_level(0, 10), make_level(1, 50)])
     (fewer,) = differences(base, a_run(levels=[make_level(0, 10)]))
-    assert fewer == ("levels", "10/off 50/off", "10/off")
+    assert fewer == ("levels", "10, 50 users without system prompt", "10 users without system prompt")
     plan = [
-        {"stage": stage, "system_prompt": "off", "level": level, "ramp_s": 20.0, "level_time_s": 60.0}
+        {"index": stage, "system_prompt": "off", "level": level, "ramp_s": 20.0, "level_time_s": 60.0}
         for stage, level in enumerate(("10", "50"))
     ]
     (shorter,) = differences(base, a_run(levels=[make_level(0, 10), make_level(1, 50)], plan=plan))
-    assert shorter == ("level_time", "20 s ramp of 300 s", "20 s ramp of 60 s")
+    assert shorter == ("level_time", "5 min, ramp 20 s", "1 min, ramp 20 s")
 
 
 def test_tokens_counted_in_another_way_are_other_tokens(
@@ -93,17 +142,25 @@ def test_tokens_counted_in_another_way_are_other_tokens(
 def test_the_refusal_names_each_difference_and_the_way_out(a_run: Callable[..., Results]) -> None:
     base, new = a_run(), a_run(options=OPTIONS | {"max_tokens": 64, "ignore_eos": True})
     with pytest.raises(ReportError) as caught:
-        check_alike([base, new])
-    assert str(caught.value) == (
-        f"{base.folder} and {new.folder} did not ask the same: they differ in max_tokens (512 and 64); ignore_eos (off "
-        "and on). Repeat one of them, or say --allow max_tokens --allow ignore_eos to compare them all the same."
-    )
-    check_alike([base, new], allowed=["max_tokens", "ignore_eos"])
+        check_comparable([base, new])
+    message = str(caught.value)
+    assert all(words in message for words in ("512 in run-0, 64 in run-1", "--allow max_tokens,ignore_eos"))
+    assert str(base.folder.parent) not in message
+    assert allowed_fields(["max_tokens,ignore_eos"]) == ["max_tokens", "ignore_eos"]
+    check_comparable([base, new], allowed=["max_tokens", "ignore_eos"])
+
+
+@pytest.mark.parametrize("copied", [True, False])
+def test_a_run_is_not_comparable_with_itself(a_run: Callable[..., Results], tmp_path: Path, copied: bool) -> None:
+    run = a_run()
+    other = shutil.copytree(run.folder, tmp_path / "copy") if copied else run.folder / ".." / run.folder.name
+    with pytest.raises(ReportError, match="the same run"):
+        check_comparable([run, load_results(other)])
 
 
 def test_an_unknown_field_to_allow_is_refused(a_run: Callable[..., Results]) -> None:
     with pytest.raises(ReportError) as caught:
-        check_alike([a_run(), a_run()], allowed=["colour"])
+        check_comparable([a_run(), a_run(started_at="2024-06-06T14:03:00Z")], allowed=["colour"])
     assert str(caught.value) == f"--allow takes one of {', '.join(FIELD_NAMES)}, suspect, got 'colour'."
 
 
@@ -114,10 +171,60 @@ def test_an_unknown_field_to_allow_is_refused(a_run: Callable[..., Results]) -> 
         ({"validity": {"verdict": "suspect", "reasons": ["the clock ran"]}}, ["the clock ran"]),
         ({"validity": {"verdict": "suspect", "reasons": []}}, ["no reason was recorded"]),
         ({"status": "interrupted"}, ["the run is interrupted"]),
-        ({"books": {"fired": 2, "recorded": 1, "rows": 1, "balanced": False}}, ["its books do not balance"]),
+        (
+            {"accounting": {"ended": 2, "recorded": 1, "rows": 1, "complete": False}},
+            ["not all of its requests are accounted for"],
+        ),
     ],
 )
 def test_a_run_that_is_not_to_be_judged_by_says_why(
     a_run: Callable[..., Results], summary: Json, reasons: list[str]
 ) -> None:
-    assert reasons_to_doubt(a_run(summary=summary)) == reasons
+    assert reasons_unreliable(a_run(summary=summary)) == reasons
+
+
+def test_of_two_bodies_only_the_fields_that_differ_are_named(a_run: Callable[..., Results]) -> None:
+    def run(body: Json, sha256: str) -> Results:
+        return a_run(requests={"body": body, "body_sha256": sha256})
+
+    base = run({"temperature": 0.5, "top_p": 0.9, "response_format": {"schema": ["x" * 99]}}, "aa")
+    same = run({"temperature": 0.5, "top_p": 0.9, "response_format": {"schema": ["x" * 99]}}, "aa")
+    new = run({"temperature": 1, "top_p": 0.9, "response_format": {"schema": ["x" * 99]}}, "bb")
+    assert differences(base, same) == []
+    assert differences(base, new) == [("body", "temperature 0.5", "temperature 1")]
+
+
+def test_users_that_think_are_compared_with_the_same_think_time_alone(a_run: Callable[..., Results]) -> None:
+    def of(notation: str, seed: str = "1") -> Results:
+        think_time = {"notation": notation, "mean_s": 2.0, "seed": seed}
+        return a_run(plan=[{"index": 0, "system_prompt": "off", "level": "10", "users": 10, "think_time": think_time}])
+
+    assert differences(of("exp(2s)"), of("exp(2s)", seed="2")) == []
+    found = differences(of("exp(2s)"), of("2s"))
+    assert [(each.field, each.base, each.new) for each in found] == [("think_time", "exp(2s)", "2s")]
+
+
+def test_runs_are_compared_with_the_same_warm_up_and_number_of_requests(a_run: Callable[..., Results]) -> None:
+    def of(warm_up: str, requests: int | None = None) -> Results:
+        plan = [{"index": 0, "system_prompt": "off", "level": "10", "users": 10, "requests": requests}]
+        plan += [{"index": 1, "system_prompt": "off", "level": "10", "users": 10, "warm_up": True, "requests": 7}]
+        return a_run(options={"warm_up": warm_up}, plan=plan)
+
+    assert differences(of("30s"), of("30s")) == []
+    found = {each.field: (each.base, each.new) for each in differences(of("30s"), of("", 100))}
+    assert set(found) == {"warm_up", "level_time"}
+    assert found["warm_up"] == ("30s", "none")
+
+
+def test_open_loops_are_compared_with_the_same_arrivals_alone(a_run: Callable[..., Results]) -> None:
+    def of(process: str, **changes: Any) -> Results:
+        arrivals = {"process": process, "rates": [[0.0, 20.0]], "mean_rate": 20.0} | changes
+        level = {"index": 0, "system_prompt": "off", "level": "20/s", "level_time_s": 60.0, "arrivals": arrivals}
+        return a_run(shape="open", plan=[level])
+
+    base = of("poisson", seed="1")
+    assert differences(base, of("poisson", seed="2")) == []
+    assert [(each.field, each.base, each.new) for each in differences(base, of("constant", max_in_flight=4))] == [
+        ("arrivals", "poisson", "constant, at most 4 in flight")
+    ]
+    assert {"shape", "arrivals"} <= {each.field for each in differences(base, a_run())}

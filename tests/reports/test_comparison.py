@@ -15,15 +15,17 @@ import pytest
 from matplotlib.container import ErrorbarContainer
 from matplotlib.patches import Rectangle
 
-from metrics.objectives import Objectives
-from reports import units
-from reports.compare import add_arguments, main
-from reports.comparison import COMPARED, GOODPUT, TOKEN_RATE, TTFT, Comparison, Standing
-from reports.comparison_charts import chart_of
-from reports.comparison_page import comparison_html
-from reports.comparison_text import comparison_csv, comparison_markdown, comparison_table, verdict
-from reports.results import ReportError, load_results
 from tests.reports.folders import Course, write_folder
+from tokenswarm.metrics.objectives import Objectives
+from tokenswarm.reports import units
+from tokenswarm.reports.compare.compare_command import add_arguments, main
+from tokenswarm.reports.compare.comparison import COMPARED, GOODPUT, TOKEN_RATE, TTFT, RunComparison, Standing
+from tokenswarm.reports.compare.comparison_charts import chart_of
+from tokenswarm.reports.compare.comparison_page import comparison_html
+from tokenswarm.reports.compare.comparison_text import comparison_csv, comparison_markdown, comparison_table, verdict
+from tokenswarm.run_folder.reader import ReportError, load_results
+
+pytestmark = pytest.mark.slow
 
 Folder = Callable[..., Path]
 SUSPECT = {"validity": {"verdict": "suspect", "reasons": ["the client lagged"]}}
@@ -43,11 +45,11 @@ def folder(tmp_path: Path) -> Folder:
     return write
 
 
-def compared(*folders: Path, **how: Any) -> Comparison:
-    return Comparison([load_results(folder) for folder in folders], **how)
+def compared(*folders: Path, **how: Any) -> RunComparison:
+    return RunComparison([load_results(folder) for folder in folders], **how)
 
 
-def standings(comparison: Comparison, figure: Any) -> list[Standing]:
+def standings(comparison: RunComparison, figure: Any) -> list[Standing]:
     return [entry.standing for entry in comparison.entries if entry.compared is figure]
 
 
@@ -77,11 +79,13 @@ def test_the_verdict_names_who_leads_and_who_is_not_told_apart_from_it(folder: F
     one, same, slow = folder("one"), folder("same"), folder("slow", Course(ttft_s=0.4, token_rate=2000))
     ttft, rate, carried = verdict(compared(slow, one, same))
     assert ttft.heading == "Lowest TTFT (median) without system prompt"
-    ((level, told),) = ttft.told
+    ((level, told),) = ttft.lines
     assert level == "10 users"
-    assert re.fullmatch(r"(one|same) \(\S+ ms\) and (one|same) \(\S+ ms\), not told apart; next slow \(\S+ ms\)", told)
-    assert rate.told[0][1].endswith("; next slow (" + units.rate(slow_rate(slow)) + " tok/s)")
-    assert carried.heading.startswith("Users carried: not told")
+    assert re.fullmatch(
+        r"(one|same) \(\S+ ms\) and (one|same) \(\S+ ms\): no significant difference; next slow \(\S+ ms\)", told
+    )
+    assert rate.lines[0][1].endswith("; next slow (" + units.rate(slow_rate(slow)) + " tok/s)")
+    assert carried.heading.startswith("SLO capacity: not available")
 
 
 def slow_rate(folder: Path) -> float:
@@ -93,7 +97,7 @@ def slow_rate(folder: Path) -> float:
 def test_a_rate_that_falls_while_its_level_is_held_is_called_out(folder: Folder) -> None:
     falling = compared(folder("a"), folder("mlc", Course(10, fall=0.2)))
     (said,) = [saying for saying in verdict(falling) if saying.heading.startswith("Token rates that changed")]
-    ((server, told),) = said.told
+    ((server, told),) = said.lines
     assert server == "mlc"
     assert re.fullmatch(
         r"10 users without system prompt: falls from 2,9\d\d to 2,4\d\d tok/s, −1\d\.\d % \(−1\d\.\d to −1\d\.\d\)",
@@ -115,7 +119,7 @@ def test_a_sample_too_small_for_an_interval_decides_nothing(folder: Folder) -> N
     found = compared(folder("a", few), folder("b", few))
     assert [entry.standing for entry in found.entries if str(entry.compared.figure) == "p95(ttft)"] == [
         Standing.BASE,
-        Standing.UNDECIDED,
+        Standing.INCONCLUSIVE,
     ]
 
 
@@ -147,9 +151,11 @@ def test_runs_of_one_server_are_pooled_and_their_spread_is_shown(folder: Folder)
 def test_what_runs_of_one_server_may_differ_by_is_not_told_from_one_run_of_each(folder: Folder) -> None:
     slower = Course(ttft_s=0.22)
     one_each = folder("a"), folder("b", slower)
-    assert standings(compared(*one_each), TTFT) == [Standing.BASE, Standing.UNDECIDED]
+    assert standings(compared(*one_each), TTFT) == [Standing.BASE, Standing.INCONCLUSIVE]
     assert standings(compared(*one_each, variation=0.0), TTFT) == [Standing.BASE, Standing.WORSE]
-    assert "not told apart: too few to tell" in comparison_table(compared(*one_each))
+    table = comparison_table(compared(*one_each))
+    assert "inconclusive, sample too small" in table
+    assert "standard deviation 5 %" in " ".join(table.split())
     four_each = [folder(name, course) for name, course in (("a", Course()), ("b", slower)) for _ in range(4)]
     assert standings(compared(*four_each), TTFT) == [Standing.BASE, Standing.WORSE]
 
@@ -167,7 +173,7 @@ def test_one_engine_on_two_hosts_is_two_servers_and_labels_say_otherwise(folder:
 
 def test_a_level_that_a_server_lacks_is_a_gap_and_not_a_zero(folder: Folder) -> None:
     found = compared(folder("a", Course(10), Course(50)), folder("b", Course(10)), allowed=["levels"])
-    assert standings(found, TTFT) == [Standing.BASE, Standing.ALIKE, Standing.BASE, Standing.MISSING]
+    assert standings(found, TTFT) == [Standing.BASE, Standing.TIED, Standing.BASE, Standing.MISSING]
     (row,) = [row for row in csv_rows(found) if (row["figure"], row["users"], row["server"]) == ("rate", "50", "b")]
     assert (row["value"], row["change"], row["runs"]) == ("", "", "0")
     assert "50     off            b       –" in comparison_table(found)
@@ -180,13 +186,13 @@ def test_users_carried_are_counted_from_the_requests_where_objectives_are_given(
     fast = folder("fast", Course(10), Course(50), Course(100, ttft_s=0.9))
     slow = folder("slow", Course(10), Course(50, ttft_s=0.9), Course(100))
     found = compared(fast, slow, objectives=Objectives.parse("ttft=600ms"))
-    assert [carried.stage.users if carried.stage else None for carried in found.carried] == [50, 10]
+    assert [carried.level.load if carried.level else None for carried in found.capacities] == [50, 10]
     (*_, carried) = verdict(found)
-    assert carried.heading == "Users carried without system prompt (95 % of the requests within ttft ≤ 600 ms)"
-    assert carried.told == [("fast", "up to 50 users"), ("slow", "up to 10 users")]
+    assert carried.heading == "SLO capacity without system prompt (95 % of the requests within ttft ≤ 600 ms)"
+    assert carried.lines == [("fast", "up to 50 users"), ("slow", "up to 10 users")]
     first = next(entry for entry in found.entries if entry.compared is GOODPUT)
     with (fast / "requests.csv").open(encoding="utf-8") as file:
-        rows = [row for row in csv.DictReader(file) if row["stage"] == "0"]
+        rows = [row for row in csv.DictReader(file) if row["level_index"] == "0"]
     assert first.pooled is not None
     assert first.pooled.estimate.value == sum(float(row["ttft_ms"]) <= 600 for row in rows) / len(rows)
 
@@ -194,14 +200,20 @@ def test_users_carried_are_counted_from_the_requests_where_objectives_are_given(
 def test_objectives_that_differ_between_runs_are_not_held_against_any(folder: Folder) -> None:
     a, b = folder("a", summary={"objectives": {"ttft_s": 0.5}}), folder("b", summary={"objectives": {"ttft_s": 0.2}})
     found = compared(a, b)
-    assert found.carried == []
-    assert any(notice.startswith("OBJECTIVES DIFFER") for notice in found.notices)
+    assert found.capacities == []
+    assert any(notice.startswith("SLO DIFFERS") for notice in found.notices)
+
+
+def test_runs_of_which_one_had_no_slo_are_named(folder: Folder) -> None:
+    a, b = folder("a", summary={"objectives": {"ttft_s": 0.5}}), folder("b", summary={"objectives": {}})
+    (notice,) = (notice for notice in compared(a, b).notices if notice.startswith("SLO DIFFERS"))
+    assert f"ttft ≤ 500 ms in {a.name}; no SLO in {b.name}" in notice
 
 
 # What every output says.
 
 
-def outputs(comparison: Comparison) -> dict[str, str]:
+def outputs(comparison: RunComparison) -> dict[str, str]:
     """Each as plain text."""
     page = re.sub(r"<svg.*?</svg>", "", comparison_html(comparison), flags=re.DOTALL)
     return {
@@ -211,7 +223,7 @@ def outputs(comparison: Comparison) -> dict[str, str]:
     }
 
 
-def csv_rows(comparison: Comparison) -> list[dict[str, str]]:
+def csv_rows(comparison: RunComparison) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(comparison_csv(comparison))))
 
 
@@ -260,14 +272,20 @@ def test_rows_stand_in_one_order_in_the_terminal_and_in_markdown(folder: Folder)
 
 def test_a_suspect_run_is_marked_wherever_its_server_stands(folder: Folder) -> None:
     found = compared(folder("a"), folder("b", summary=SUSPECT))
-    for text in (*outputs(found).values(), words_of(found)):
+    for text in (*outputs(found).values(), error_text(found)):
         assert "b (SUSPECT)" in text
-        assert "b: SUSPECT: the results are unreliable: the client lagged." in " ".join(text.split())
+        assert "b: SUSPECT: something may have distorted these figures: the client lagged." in " ".join(text.split())
         assert re.search(r"\bb \((?!SUSPECT)", text) is None
-    assert {row["server"]: row["doubts"] for row in csv_rows(found)} == {"a": "", "b": "the client lagged"}
+    assert {row["server"]: row["unreliable_because"] for row in csv_rows(found)} == {"a": "", "b": "the client lagged"}
 
 
-def words_of(comparison: Comparison) -> str:
+@pytest.mark.parametrize("status", ["interrupted", "recovered"])
+def test_a_run_that_did_not_finish_is_marked_by_how_it_ended(folder: Folder, status: str) -> None:
+    found = compared(folder("a"), folder("b", summary={"status": status}))
+    assert [server.name for server in found.servers] == ["a", f"b ({status.upper()})"]
+
+
+def error_text(comparison: RunComparison) -> str:
     """All that stands around a chart."""
     figure = chart_of(comparison, TTFT)
     legend = [text.get_text() for legend in figure.legends for text in legend.get_texts()]
@@ -291,12 +309,21 @@ def test_an_interval_that_is_not_known_is_not_drawn(folder: Folder) -> None:
     assert all(low < high for _, low, high in drawn)
 
 
+def test_a_figure_without_any_interval_has_no_whisker(folder: Folder) -> None:
+    """Of two runs of a server: what differs from run to run cannot be known from two."""
+    found = compared(*(folder(name) for name in ("a", "b") for _ in range(2)))
+    known = [entry.pooled.estimate for entry in found.entries if entry.compared is TTFT and entry.pooled]
+    assert [(estimate.low, estimate.high) for estimate in known] == [(None, None)] * 2
+    (axes,) = chart_of(found, TTFT).axes
+    assert not [container for container in axes.containers if isinstance(container, ErrorbarContainer)]
+
+
 def test_the_charts_show_every_figure_with_its_interval(folder: Folder) -> None:
     found = compared(folder("a", *LADDER), folder("b", *LADDER), folder("c", *LADDER))
     figure = chart_of(found, TOKEN_RATE)
     entries = [entry for entry in found.entries if entry.compared is TOKEN_RATE]
     for axes, mode in zip(figure.axes, ("off", "on"), strict=True):
-        of_mode = [entry.pooled.estimate for entry in entries if entry.stage.system_prompt == mode and entry.pooled]
+        of_mode = [entry.pooled.estimate for entry in entries if entry.level.system_prompt == mode and entry.pooled]
         bars = [bar for bar in axes.patches if isinstance(bar, Rectangle) and bar.get_height()]
         drawn = [bar.get_height() for bar in sorted(bars, key=lambda bar: bar.get_x())]
         assert drawn == pytest.approx([estimate.value for estimate in of_mode])
@@ -352,13 +379,11 @@ def test_unlike_runs_are_2_with_the_difference_named_and_allowed_ones_say_so_eve
     a, b = folder("a", options={"max_tokens": 512}), folder("b", options={"max_tokens": 64})
     code, out, err = compare(capsys, a, b)
     assert (code, out) == (2, "")
-    assert err.startswith(
-        f"tokenswarm compare: {a} and {b} did not ask the same: they differ in max_tokens (512 and 64)."
-    )
+    assert f"max_tokens: 512 in {a.name}, 64 in {b.name}" in err
     assert compare(capsys, a, b, "--allow", "max_tokens")[0] == 0
-    told = "UNLIKE: these runs did not ask the same; they differ in max_tokens (512 and 64)."
+    told = "DIFFERENT SETTINGS: these runs differ in max_tokens (512 in the first run; 64 in another)."
     found = compared(a, b, allowed=["max_tokens"])
-    assert all(told in " ".join(text.split()) for text in (*outputs(found).values(), words_of(found)))
+    assert all(told in " ".join(text.split()) for text in (*outputs(found).values(), error_text(found)))
 
 
 @pytest.mark.parametrize(
@@ -366,8 +391,9 @@ def test_unlike_runs_are_2_with_the_difference_named_and_allowed_ones_say_so_eve
     [
         (["--slo", "ttft=1"], "--slo takes terms like ttft=500ms"),
         (["--allow", "colour"], "--allow takes one of model, prompts, "),
-        (["--allow", "suspect"], "--allow suspect is of gate: "),
-        (["--csv", "/nowhere/c.csv"], "/nowhere/c.csv cannot be written: No such file or directory."),
+        (["--allow", "suspect"], "--allow suspect is for gate: "),
+        (["--csv", "/nowhere/c.csv"], "--csv /nowhere/c.csv cannot be written: there is no folder /nowhere."),
+        (["--markdown", "-"], "--markdown takes a file, got '-'; for a file of that name write ./-."),
     ],
 )
 def test_what_cannot_be_done_is_2_and_one_sentence(
@@ -379,7 +405,89 @@ def test_what_cannot_be_done_is_2_and_one_sentence(
     assert len(err.splitlines()) == 1
 
 
+def test_the_nearest_field_is_named_for_an_unknown_one(folder: Folder, capsys: pytest.CaptureFixture[str]) -> None:
+    _, _, err = compare(capsys, folder("a"), folder("b"), "--allow", "level")
+    assert err.endswith("got 'level'; did you mean levels?\n")
+
+
 def test_one_folder_alone_is_2(folder: Folder, capsys: pytest.CaptureFixture[str]) -> None:
     alone = folder("a")
-    told = f"tokenswarm compare: It takes two results folders or more to compare, got {alone} alone.\n"
-    assert compare(capsys, alone) == (2, "", told)
+    code, out, err = compare(capsys, alone)
+    assert (code, out, len(err.splitlines())) == (2, "", 1)
+    assert str(alone) in err
+
+
+def refusals(err: str) -> list[str]:
+    """The errors of a comparison, each of which may have several lines."""
+    return ["", *err.split("tokenswarm compare: ")][2:]
+
+
+def test_everything_that_is_wrong_is_said_at_once(
+    folder: Folder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    a, b = folder("a", options={"max_tokens": 512}), folder("b", options={"max_tokens": 64})
+    damaged = folder("c")
+    (damaged / "summary.json").write_text("{")
+    nowhere = tmp_path / "nowhere"
+    options = ("--allow", "modle,colour", "--slo", "ttft=1", "--run-variation", "x", "--csv", "/nowhere/c.csv")
+    code, out, err = compare(capsys, a, b, a, damaged, nowhere, *options, "--label", "one", "--base", "two")
+    assert (code, out) == (2, "")
+    found = refusals(err)
+    expected = ["modle", "colour", "--slo", "--run-variation", "--csv", "--label", str(damaged), str(nowhere)]
+    expected += ["the same run", "max_tokens: 512"]
+    assert sorted(next(word for word in expected if word in line) for line in found) == sorted(expected)
+    assert "did you mean model?" in err
+
+
+def test_a_base_that_is_no_server_is_said_beside_what_differs(
+    folder: Folder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    a, b = folder("a", options={"max_tokens": 512}), folder("b", options={"max_tokens": 64})
+    _, _, err = compare(capsys, a, b, "--base", "c")
+    assert len(refusals(err)) == 2
+    assert "--base" in err
+    assert "max_tokens" in err
+
+
+def test_a_run_given_twice_is_not_also_said_to_need_labels(folder: Folder, capsys: pytest.CaptureFixture[str]) -> None:
+    one = folder("a")
+    (error,) = refusals(compare(capsys, one, one)[2])
+    assert "the same run" in error
+
+
+def test_runs_without_a_common_level_are_offered_no_way_to_compare_them(
+    folder: Folder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    a, b = folder("a", Course(10), options={"max_tokens": 512}), folder("b", Course(20), options={"max_tokens": 64})
+    code, _, err = compare(capsys, a, b)
+    levels, settings = refusals(err)
+    assert code == 2
+    assert "10 users" in levels
+    assert "20 users" in levels
+    assert "max_tokens: 512" in settings
+    assert "levels" not in settings  # said already
+    assert "--allow" not in err
+
+
+def test_a_folder_of_runs_alone_is_2_and_names_the_runs(folder: Folder, capsys: pytest.CaptureFixture[str]) -> None:
+    a, b = folder("a"), folder("b")
+    code, out, err = compare(capsys, a.parent)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert f"{b}, {a}." in err
+
+
+def test_servers_without_a_level_in_common_are_2_with_the_levels_of_each(
+    folder: Folder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    a, b = folder("a", Course(10), Course(50)), folder("b", Course(20))
+    code, out, err = compare(capsys, a, b, "--allow", "levels")
+    assert (code, out) == (2, "")
+    assert f"{a.name}: 10, 50 users" in err
+    assert f"{b.name}: 20 users" in err
+
+
+def test_a_run_given_twice_is_2(folder: Folder, capsys: pytest.CaptureFixture[str]) -> None:
+    one = folder("a")
+    code, _, err = compare(capsys, one, one, "--label", "x", "--label", "y")
+    assert code == 2
+    assert "the same run" in err

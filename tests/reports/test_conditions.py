@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from reports.conditions import Condition, ConditionError, Figure, parse_conditions, parse_pass_conditions
+from tokenswarm.reports.checks.conditions import (
+    Condition,
+    ConditionError,
+    Figure,
+    parse_conditions,
+    parse_pass_conditions,
+)
 
 
 def pointed(text: str, relative: bool = False) -> tuple[str, str]:
@@ -23,6 +29,8 @@ def pointed(text: str, relative: bool = False) -> tuple[str, str]:
     [
         ("p95(ttft) > 500ms", Figure("ttft", "p95"), ">", 0.5),
         ("ttft_p95>500 ms", Figure("ttft", "p95"), ">", 0.5),
+        ("p95(ttft_scheduled) > 500ms", Figure("ttft_scheduled", "p95"), ">", 0.5),
+        ("e2e_scheduled_p99 > 2s", Figure("e2e_scheduled", "p99"), ">", 2.0),
         ("P99( gap ) >= 0.25 S", Figure("gap", "p99"), ">=", 0.25),
         ("mean(tpot) > 900us", Figure("tpot", "mean"), ">", 0.0009),
         ("max(e2e) > 10s", Figure("e2e", "max"), ">", 10.0),
@@ -72,41 +80,38 @@ def test_no_text_is_no_condition() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "message", "at"),
+    ("text", "values", "at"),
     [
-        ("p95(ttft) > 500", "p95(ttft) takes its bound in us or ms or s, got none", ""),
-        ("p95(ttft) > 500 or rate < 5", "p95(ttft) takes its bound in us or ms or s, got none", "or rate < 5"),
-        ("p95(ttft) > 500msec", "p95(ttft) takes its bound in us or ms or s, got 'msec'", "msec"),
-        ("rate < 5 ms", "rate takes its bound in tok/s, got 'ms'", "ms"),
-        ("goodput < 5", "goodput takes its bound in % or req/s, got none", ""),
-        ("ttft > 5ms", "ttft has many values; say which, like p95(ttft) or mean(ttft)", "ttft > 5ms"),
+        ("p95(ttft) > 500", ["p95(ttft)", "us or ms or s"], ""),
+        ("p95(ttft) > 500 or rate < 5", ["p95(ttft)", "us or ms or s"], "or rate < 5"),
+        ("p95(ttft) > 500msec", ["p95(ttft)", "us or ms or s", "'msec'"], "msec"),
+        ("rate < 5 ms", ["tok/s", "'ms'"], "ms"),
+        ("goodput < 5", ["% or req/s"], ""),
+        ("ttft > 5ms", ["p95(ttft)", "mean(ttft)"], "ttft > 5ms"),
         (
             "rate < 5, p95(foo) > 1s",
-            "p95 is taken of one of ttft, ttfvt, tpot, gap, e2e, user_rate, not of 'foo'",
+            ["ttft, ttfvt, tpot, gap, e2e, ttft_scheduled, e2e_scheduled, user_rate", "'foo'"],
             None,
         ),
-        (
-            "p96(ttft) > 1s",
-            "expected one of p1, p5, p10, p50, p90, p95, p99, mean, min, max before the bracket, got 'p96'",
-            None,
-        ),
-        ("p95(ttft > 1s", "expected a closing bracket after p95(ttft", "> 1s"),
-        ("p95(ttft) = 1s", "expected one of > >= < <=, got '='", "= 1s"),
-        ("p95(ttft) 1s", "expected one of > >= < <= after p95(ttft), got '1'", "1s"),
-        ("p95(ttft) >", "expected a number, but the text ends here", ""),
-        ("p95(ttft) > ms", "expected a number, got 'ms'", "ms"),
-        ("failures > -1", "failures is never below zero, got -1", "-1"),
-        ("p95(ttft) > 1s,", "expected another condition after ','", ""),
-        ("p95(e2e) > 5s rate < 6", "expected a comma or `or` between two conditions, got 'rate'", "rate < 6"),
-        ("rate@ < 5", "expected a level behind @, like @100 or @100/on", None),
-        ("rate@10/maybe < 5", "expected on or off behind the level, the system prompt's, got 'maybe'", "maybe < 5"),
-        ("speed < 5", None, "speed < 5"),
-        ("!", "expected a figure like p95(ttft), rate, failures, goodput or suspect, got '!'", "!"),
+        ("p96(ttft) > 1s", ["p1, p5, p10, p50, p90, p95, p99, mean, min, max", "'p96'"], None),
+        ("p95(ttft > 1s", ["bracket", "p95(ttft"], "> 1s"),
+        ("p95(ttft) = 1s", ["> >= < <=", "'='"], "= 1s"),
+        ("p95(ttft) 1s", ["> >= < <=", "'1'"], "1s"),
+        ("p95(ttft) >", ["number"], ""),
+        ("p95(ttft) > ms", ["number", "'ms'"], "ms"),
+        ("failures > -1", ["failures", "-1"], "-1"),
+        ("failures > 0.01", ["failures > 1%"], "0.01"),
+        ("p95(ttft) > 1s,", ["another condition"], ""),
+        ("p95(e2e) > 5s rate < 6", ["comma", "'rate'"], "rate < 6"),
+        ("rate@ < 5", ["@100"], None),
+        ("rate@10/maybe < 5", ["on or off", "'maybe'"], "maybe < 5"),
+        ("speed < 5", ["'speed'"], "speed < 5"),
+        ("!", ["p95(ttft), rate, failures, goodput or suspect", "'!'"], "!"),
     ],
 )
-def test_what_cannot_be_read_is_pointed_at(text: str, message: str | None, at: str | None) -> None:
-    told, rest = pointed(text)
-    assert message is None or told == message
+def test_what_cannot_be_read_is_pointed_at(text: str, values: list[str], at: str | None) -> None:
+    message, rest = pointed(text)
+    assert [value for value in values if value not in message] == []
     assert at is None or rest == at
 
 
@@ -157,25 +162,25 @@ def test_a_gate_s_bound_is_a_change(text: str, comparator: str, bound: float) ->
 @pytest.mark.parametrize(
     ("text", "message", "at"),
     [
-        ("ttft_p95 > 500ms", "a change is in percent: 500%", "ms"),
-        ("ttft_p95 > -5%", "a rise is written with a plus: > +5%, and a fall with <", "-5%"),
-        ("rate < 5%", "a fall is written with a minus: < -5%, and a rise with >", "5%"),
-        ("max(ttft) > +5%", "max(ttft) has no interval, so that no change of it can be told from chance", None),
-        ("p95(gap) > +5%", "gaps of one moment are one for all users: no change can be told; use tpot", None),
+        ("ttft_p95 > 500ms", "tokenswarm report NEW --fail-if", "ms"),
+        ("ttft_p95 > -5%", "> +5%", "-5%"),
+        ("rate < 5%", "< -5%", "5%"),
+        ("max(ttft) > +5%", "max(ttft) has no interval", None),
+        ("p95(gap) > +5%", "use tpot", None),
         (
             "ttft_p95 < -5%",
-            "a run that is better would fail; write the change for the worse, like 'p95(ttft) > +5%'",
+            "'p95(ttft) > +5%'",
             "< -5%",
         ),
         (
             "rate > +5%",
-            "a run that is better would fail; write the change for the worse, like 'rate < -5%'",
+            "'rate < -5%'",
             "> +5%",
         ),
-        ("suspect", "suspect has no change; a suspect run is refused unless --allow suspect", "suspect"),
+        ("suspect", "--allow suspect", "suspect"),
     ],
 )
 def test_a_gate_s_bound_that_nothing_could_break_or_keep_is_pointed_at(text: str, message: str, at: str | None) -> None:
     told, rest = pointed(text, relative=True)
-    assert told == message
+    assert message in told
     assert at is None or rest == at

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from html.parser import HTMLParser
 
-from reports.drawing import DARK, DASHES, LIGHT, SERIES, canvas, name_axes, svg_of
-from reports.page import Cell, Code, Facts, Figure, Figures, Page, Section, Table, Text, html_of
+from tokenswarm.reports.html.chart_style import canvas, name_axes, svg_of
+from tokenswarm.reports.html.document import Cell, Chart, Charts, Code, Facts, Page, Section, Table, Text, html_of
+from tokenswarm.reports.palette import DARK, DASHES, LIGHT, SERIES
 
 TABLE = Table("Levels", ["users", "TTFT"], [["10", Cell("32 ms", "30–34 ms")]])
 
@@ -19,7 +20,7 @@ def chart(key: str) -> str:
     return svg_of(figure, key)
 
 
-def page(*blocks: Text | Table | Figures | Facts | Code, heading: str = "Heading") -> str:
+def page(*blocks: Text | Table | Charts | Facts | Code, heading: str = "Heading") -> str:
     return html_of(Page("Title", ["below"], [Section(heading, blocks)], "foot"))
 
 
@@ -45,7 +46,7 @@ def references(html: str) -> list[str]:
 
 
 def test_nothing_is_loaded_from_anywhere() -> None:
-    html = page(Figures([Figure("A", chart("a"), "alt"), Figure("B", chart("b"), "alt")]))
+    html = page(Charts([Chart("A", chart("a"), "alt"), Chart("B", chart("b"), "alt")]))
     assert set(references(html)) - {"data:,"}
     assert all(one == "data:," or one.startswith("#") for one in references(html))
     assert "<script" not in html
@@ -53,7 +54,7 @@ def test_nothing_is_loaded_from_anywhere() -> None:
 
 
 def test_identifiers_are_one_of_a_kind_and_all_that_is_referred_to_is_there() -> None:
-    html = page(Figures([Figure("A", chart("a"), "alt"), Figure("B", chart("b"), "alt")]))
+    html = page(Charts([Chart("A", chart("a"), "alt"), Chart("B", chart("b"), "alt")]))
     identifiers = re.findall(r' id="([^"]*)"', html)
     assert len(set(identifiers)) == len(identifiers)
     assert {one[1:] for one in references(html) if one.startswith("#")} == set(identifiers)
@@ -103,7 +104,7 @@ def test_text_from_a_server_is_text() -> None:
         Table(evil, [evil], [[Cell(evil, evil)]]),
         Facts([(evil, evil)]),
         Code(evil),
-        Figures([Figure(evil, chart("a"), evil, evil)]),
+        Charts([Chart(evil, chart("a"), evil, evil)]),
         heading=evil,
     )
     assert "img" not in {tag for tag, _ in Tags(html).tags}
@@ -111,7 +112,7 @@ def test_text_from_a_server_is_text() -> None:
 
 
 def test_a_chart_has_words_for_who_cannot_see_it_and_its_values_as_a_table() -> None:
-    tags = Tags(page(Figures([Figure("A", chart("a"), "TTFT grows with users.", table=TABLE)]))).tags
+    tags = Tags(page(Charts([Chart("A", chart("a"), "TTFT grows with users.", table=TABLE)]))).tags
     (image,) = [attributes for _, attributes in tags if attributes.get("role") == "img"]
     assert image["aria-label"] == "TTFT grows with users."
     assert "details" in {tag for tag, _ in tags}

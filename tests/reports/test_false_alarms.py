@@ -7,10 +7,12 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from reports.conditions import parse_conditions
-from reports.gate import judge_measured
-from reports.judgement import Verdict
-from tests.reports.simulated_runs import Server, simulate_run
+from tests.reports.simulated_runs import SimulatedServer, simulate_run
+from tokenswarm.reports.checks.check_report import CheckStatus
+from tokenswarm.reports.checks.conditions import parse_conditions
+from tokenswarm.reports.compare.gate_command import check_measured
+
+pytestmark = pytest.mark.slow
 
 PAIRS = 400
 #: Eight comparisons: four conditions at two levels.
@@ -20,54 +22,60 @@ ANY_CHANGE = parse_conditions("p50(ttft) > +0%, p95(ttft) > +0%, p50(tpot) > +0%
 
 
 def gates(
-    base: Server,
-    new: Server,
+    base: SimulatedServer,
+    new: SimulatedServer,
     runs: int,
     conditions: object = CONDITIONS,
     pairs: int = PAIRS,
     **how: float,
-) -> Counter[Verdict]:
+) -> Counter[CheckStatus]:
     """The worst verdict of each of so many gates, of so many runs a side."""
     random = np.random.default_rng(runs)
-    worst: Counter[Verdict] = Counter()
+    worst: Counter[CheckStatus] = Counter()
     for _ in range(pairs):
         sides = [[simulate_run(server, random) for _ in range(runs)] for server in (base, new)]
-        found = {finding.verdict for finding in judge_measured(conditions, *sides, **how)}  # type: ignore[arg-type]
-        worst[next(verdict for verdict in (Verdict.BROKEN, Verdict.UNDECIDED, Verdict.MET) if verdict in found)] += 1
+        found = {result.status for result in check_measured(conditions, *sides, **how)}  # type: ignore[arg-type]
+        worst[
+            next(
+                verdict
+                for verdict in (CheckStatus.FAIL, CheckStatus.INCONCLUSIVE, CheckStatus.PASS)
+                if verdict in found
+            )
+        ] += 1
     return worst
 
 
 @pytest.mark.parametrize("variation", [0.0, 0.03, 0.08])
 def test_three_runs_a_side_of_one_server_fail_a_gate_one_time_in_twenty_at_most(variation: float) -> None:
-    server = Server(run_variation=variation)
+    server = SimulatedServer(run_variation=variation)
     found = gates(server, server, 3, ANY_CHANGE)
-    assert found[Verdict.BROKEN] <= 0.05 * PAIRS
-    assert found[Verdict.UNDECIDED] == 0
+    assert found[CheckStatus.FAIL] <= 0.05 * PAIRS
+    assert found[CheckStatus.INCONCLUSIVE] == 0
     # A bound leaves fewer to be broken.
-    assert gates(server, server, 3, CONDITIONS, pairs=40)[Verdict.BROKEN] <= 0.05 * 40
+    assert gates(server, server, 3, CONDITIONS, pairs=40)[CheckStatus.FAIL] <= 0.05 * 40
 
 
 @pytest.mark.parametrize("variation", [0.0, 0.03, 0.05])
 def test_one_run_a_side_of_one_server_fails_no_more_often(variation: float) -> None:
-    server = Server(run_variation=variation)
+    server = SimulatedServer(run_variation=variation)
     found = gates(server, server, 1)
-    assert found[Verdict.BROKEN] <= 0.05 * PAIRS
+    assert found[CheckStatus.FAIL] <= 0.05 * PAIRS
 
 
 def test_what_a_run_varies_within_itself_alone_would_fail_every_third_gate() -> None:
     """Why run-to-run variation is assumed where it is not measured."""
-    server = Server(run_variation=0.05)
-    assert gates(server, server, 1, pairs=100, variation=0.0)[Verdict.BROKEN] > 33
+    server = SimulatedServer(run_variation=0.05)
+    assert gates(server, server, 1, pairs=100, variation=0.0)[CheckStatus.FAIL] > 33
 
 
 @pytest.mark.parametrize(("runs", "slowness", "variation"), [(3, 1.2, 0.03), (5, 1.2, 0.05), (1, 1.4, 0.05)])
 def test_a_server_that_became_slower_is_found_mostly(runs: int, slowness: float, variation: float) -> None:
-    base, new = Server(run_variation=variation), Server(slowness, variation)
-    assert gates(base, new, runs, pairs=100)[Verdict.BROKEN] >= 80
+    base, new = SimulatedServer(run_variation=variation), SimulatedServer(slowness, variation)
+    assert gates(base, new, runs, pairs=100)[CheckStatus.FAIL] >= 80
 
 
 def test_one_run_a_side_is_inconclusive_where_runs_of_one_server_may_differ_so_much() -> None:
-    base, new = Server(run_variation=0.03), Server(1.1, 0.03)
+    base, new = SimulatedServer(run_variation=0.03), SimulatedServer(1.1, 0.03)
     found = gates(base, new, 1, pairs=100)
-    assert found[Verdict.UNDECIDED] > 50
-    assert found[Verdict.MET] < 20
+    assert found[CheckStatus.INCONCLUSIVE] > 50
+    assert found[CheckStatus.PASS] < 20

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from argparse import ArgumentParser
 from collections.abc import Callable
 from pathlib import Path
@@ -9,15 +10,18 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from reports.conditions import Figure, parse_conditions
-from reports.estimates import Measured
-from reports.gate import add_arguments, judge_change, main
-from reports.judgement import Verdict
-from reports.results import load_results
 from tests.reports.folders import Course, write_folder
+from tokenswarm.metrics.intervals import Estimate
+from tokenswarm.reports import units
+from tokenswarm.reports.checks.check_report import CheckStatus
+from tokenswarm.reports.checks.conditions import Figure, parse_conditions
+from tokenswarm.reports.compare.gate_command import add_arguments, check_change, format_change, main
+from tokenswarm.reports.stats.changes import change_between
+from tokenswarm.reports.stats.estimates import RunData
+from tokenswarm.run_folder.reader import load_results
 
 Folder = Callable[..., Path]
-MET, BROKEN, UNDECIDED = Verdict.MET, Verdict.BROKEN, Verdict.UNDECIDED
+PASS, FAIL, INCONCLUSIVE = CheckStatus.PASS, CheckStatus.FAIL, CheckStatus.INCONCLUSIVE
 SUSPECT = {"validity": {"verdict": "suspect", "reasons": ["the client lagged"]}}
 
 
@@ -33,11 +37,11 @@ def folder(tmp_path: Path) -> Folder:
     return write
 
 
-def verdicts(conditions: str, base: Path | list[Path], new: Path | list[Path], **how: float) -> list[Verdict]:
+def verdicts(conditions: str, base: Path | list[Path], new: Path | list[Path], **how: float) -> list[CheckStatus]:
     sides = [side if isinstance(side, list) else [side] for side in (base, new)]
     runs = [[load_results(run) for run in side] for side in sides]
-    judgement = judge_change(parse_conditions(conditions, relative=True), *runs, **how)
-    return [finding.verdict for finding in judgement.findings]
+    checks = check_change(parse_conditions(conditions, relative=True), *runs, **how)
+    return [result.status for result in checks.check_results]
 
 
 @pytest.mark.parametrize(
@@ -57,15 +61,16 @@ def test_a_real_change_beyond_the_bound_is_broken_and_none_is_met(
     condition: str, change: Course, folder: Folder
 ) -> None:
     base, same, worse = folder(), folder(), folder(change)
-    assert verdicts(condition, base, same) == [MET]
-    assert verdicts(condition, base, worse) == [BROKEN]
-    assert verdicts(condition, worse, base) == [MET]  # better is not worse
+    assert verdicts(condition, base, same) == [PASS]
+    assert verdicts(condition, base, worse) == [FAIL]
+    assert verdicts(condition, worse, base) == [PASS]  # better is not worse
 
 
 def test_a_real_change_within_the_bound_is_met(folder: Folder) -> None:
-    assert verdicts("rate < -15%", folder(), folder(Course(token_rate=2700))) == [MET]
+    assert verdicts("rate < -15%", folder(), folder(Course(token_rate=2700))) == [PASS]
 
 
+@pytest.mark.slow
 def test_runs_of_one_server_are_told_apart_one_time_in_twenty_at_most(folder: Folder) -> None:
     """A bound of nothing: every difference that is called one breaks it."""
     found = [
@@ -73,24 +78,34 @@ def test_runs_of_one_server_are_told_apart_one_time_in_twenty_at_most(folder: Fo
         for _ in range(40)
         for verdict in verdicts("p50(ttft) > +0%, p95(ttft) > +0%, rate < -0%", folder(), folder())
     ]
-    assert found.count(BROKEN) <= 0.05 * len(found)
+    assert found.count(FAIL) <= 0.05 * len(found)
 
 
 def test_a_change_that_the_sample_is_too_small_to_tell_is_undecided(folder: Folder) -> None:
     base, new = folder(Course(requests=100)), folder(Course(requests=100, ttft_s=0.4))
-    assert verdicts("p99(ttft) > +5%", base, new) == [UNDECIDED]
-    assert verdicts("p50(ttft) > +5%", base, new) == [BROKEN]
+    assert verdicts("p99(ttft) > +5%", base, new) == [INCONCLUSIVE]
+    assert verdicts("p50(ttft) > +5%", base, new) == [FAIL]
+
+
+@pytest.mark.parametrize(
+    ("name", "count", "sample"),
+    [("rate", 1, "1 complete window"), ("rate", 12, "12 complete windows"), ("ttft", 1, "1 request")],
+)
+def test_a_sample_of_one_is_singular(name: str, count: int, sample: str) -> None:
+    assert (
+        format_change(Figure(name), Estimate(0.071, None, None, count)) == f"+7.1 %, {units.SAMPLE_TOO_SMALL}: {sample}"
+    )
 
 
 def test_a_figure_that_one_run_has_not_is_undecided(folder: Folder) -> None:
-    assert verdicts("goodput < -1%", folder(), folder()) == [UNDECIDED]
+    assert verdicts("goodput < -1%", folder(), folder()) == [INCONCLUSIVE]
 
 
 def test_levels_are_compared_with_their_own_kind(folder: Folder) -> None:
     base = folder(Course(10), Course(50), Course(50, "on"))
     new = folder(Course(10), Course(50, ttft_s=0.3), Course(50, "on"))
-    assert verdicts("p50(ttft) > +5%", base, new) == [MET, BROKEN, MET]
-    assert verdicts("p50(ttft)@50/on > +5%", base, new) == [MET]
+    assert verdicts("p50(ttft) > +5%", base, new) == [PASS, FAIL, PASS]
+    assert verdicts("p50(ttft)@50/on > +5%", base, new) == [PASS]
 
 
 # As a person calls it.
@@ -107,7 +122,7 @@ def gate(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> tuple[in
 def test_met_is_0_and_broken_is_5_and_the_files_say_the_same(
     folder: Folder, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("COLUMNS", "200")  # a line a finding
+    monkeypatch.setenv("COLUMNS", "200")  # a line a result
     base, same, worse = folder(), folder(), folder(Course(ttft_s=0.3))
     assert gate(capsys, base, same, "--fail-if", "ttft_p95 > +5%")[0] == 0
     junit, markdown = tmp_path / "junit.xml", tmp_path / "gate.md"
@@ -154,6 +169,7 @@ def test_one_run_a_side_says_what_it_assumes_and_what_only_that_explains_is_3(
     assert code == 3
     assert "INCONCLUSIVE" in out
     assert "--run-variation" in out
+    assert "standard deviation 5 %" in " ".join(out.split())
     assert gate(capsys, base, new, *bound, "--run-variation", "0%")[0] == 5
     assert gate(capsys, base, folder(Course(ttft_s=0.4)), *bound)[0] == 5
 
@@ -191,7 +207,7 @@ def test_runs_whose_prompts_a_cache_held_and_did_not_hold_are_2_with_both_shares
     bound = ("--fail-if", "p50(ttft) > +5%")
     code, _, err = gate(capsys, cold, warm, *bound)
     assert code == 2
-    assert "prefix_hits (3.0 % at 10 users and 89.0 % at 10 users)" in err
+    assert f"prefix_hits: 3.0 % at 10 users in {cold.name}, 89.0 % at 10 users in {warm.name}" in err
     code, out, _ = gate(capsys, cold, warm, *bound, "--allow", "prefix_hits")
     assert code == 0
     assert "PREFIX-CACHE HITS" in out
@@ -208,8 +224,49 @@ def test_a_suspect_run_is_3_whichever_of_the_two_it_is_unless_it_is_allowed(
     for pair in ((sound, suspect), (suspect, sound)):
         code, out, _ = gate(capsys, *pair, "--fail-if", "rate < -5%")
         assert code == 3
-        assert f"NOT TO BE BELIEVED, so that nothing above is a pass: {suspect.name}: the client lagged" in out
-    assert gate(capsys, sound, suspect, "--fail-if", "rate < -5%", "--allow", "suspect")[0] == 0
+        assert f"SUSPECT: {suspect.name}: the client lagged" in " ".join(out.split())
+        assert "  pass  " not in out
+        assert "--allow suspect" in out
+
+
+def test_a_suspect_run_that_is_allowed_is_named_in_all_outputs(
+    folder: Folder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sound, suspect = folder(), folder(summary=SUSPECT)
+    junit, markdown = tmp_path / "junit.xml", tmp_path / "gate.md"
+    outputs = ("--junit", junit, "--markdown", markdown)
+    code, out, _ = gate(capsys, sound, suspect, "--fail-if", "rate < -5%", "--allow", "suspect", *outputs)
+    assert code == 0
+    reason = f"{suspect.name}: the client lagged"
+    assert f"SUSPECT: {reason}" in " ".join(out.split())
+    (property_,) = ET.parse(junit).iter("property")
+    assert property_.attrib == {"name": "suspect", "value": reason}
+    heading, *lines = markdown.read_text(encoding="utf-8").splitlines()
+    assert "suspect" in heading
+    assert any(reason in line for line in lines)
+
+
+def test_a_run_without_an_answer_is_judged_as_failed_and_not_by_what_it_could_not_count(
+    folder: Folder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base, new = folder(), folder(Course(failures=399))
+    reason = "no request was answered (399 timeout)"
+    issues = [{"kind": "run_failed", "message": reason}]
+    summary = json.loads((new / "summary.json").read_text())
+    summary |= {"status": "failed", "validity": {"verdict": "suspect", "reasons": [reason], "issues": issues}}
+    for level in summary["levels"]:
+        level["whole"] = level["hold"] | {"outcomes": {"timeout": 399}, "output_tokens_sources": {}}
+    base_summary = json.loads((base / "summary.json").read_text())
+    for level in base_summary["levels"]:
+        level["whole"] = level["hold"] | {"output_tokens_sources": {"usage": 400}}
+    (new / "summary.json").write_text(json.dumps(summary))
+    (new / "run.json").write_text(json.dumps(json.loads((new / "run.json").read_text()) | {"status": "failed"}))
+    (base / "summary.json").write_text(json.dumps(base_summary))
+    code, out, err = gate(capsys, base, new, "--fail-if", "rate < -5%")
+    assert (code, err) == (3, "")
+    words = " ".join(out.split())
+    assert f"FAILED: {new.name}: {reason}" in words
+    assert "the run is failed" not in words
 
 
 def test_unlike_runs_are_2_with_the_difference_named_unless_it_is_allowed(
@@ -218,10 +275,20 @@ def test_unlike_runs_are_2_with_the_difference_named_unless_it_is_allowed(
     base, new = folder(run={"options": {"max_tokens": 512}}), folder(run={"options": {"max_tokens": 64}})
     code, out, err = gate(capsys, base, new, "--fail-if", "rate < -5%")
     assert (code, out) == (2, "")
-    assert err.startswith(
-        f"tokenswarm gate: {base} and {new} did not ask the same: they differ in max_tokens (512 and 64)."
-    )
+    assert f"max_tokens: 512 in {base.name}, 64 in {new.name}" in err
+    assert "--allow max_tokens " in err
     assert gate(capsys, base, new, "--fail-if", "rate < -5%", "--allow", "max_tokens")[0] == 0
+
+
+def test_all_that_is_wrong_with_the_runs_is_said_at_once(folder: Folder, capsys: pytest.CaptureFixture[str]) -> None:
+    base, new, damaged = (folder(run={"options": {"max_tokens": number}}) for number in (512, 64, 512))
+    (damaged / "summary.json").write_text("{")
+    sides = ("--base", base, "--new", new, damaged, base)
+    code, out, err = gate(capsys, *sides, "--fail-if", "rate < -5%")
+    assert (code, out) == (2, "")
+    errors = err.split("tokenswarm gate: ")[1:]
+    told = (str(damaged), "the same run", "max_tokens: 512")
+    assert [words in error for words, error in zip(told, errors, strict=True)] == [True] * 3
 
 
 def test_what_is_malformed_is_2_and_pointed_at(folder: Folder, capsys: pytest.CaptureFixture[str]) -> None:
@@ -230,17 +297,41 @@ def test_what_is_malformed_is_2_and_pointed_at(folder: Folder, capsys: pytest.Ca
     assert code == 2
     assert err.splitlines()[1:] == ["  rate < 5%", "         ^"]
     code, _, err = gate(capsys, base, new, "--fail-if", "rate@7 < -5%")
-    assert (code, err) == (
-        2,
-        "tokenswarm gate: --fail-if: 'rate@7 < -5%' is said of a level that is not there; there are 10/off.\n",
-    )
+    assert code == 2
+    assert "'rate@7 < -5%'" in err
+    assert "@10/off" in err
+
+
+def test_runs_without_a_level_in_common_are_2_with_the_levels_of_each(
+    folder: Folder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base, new = folder(Course(10), Course(50)), folder(Course(20, "on"))
+    code, out, err = gate(capsys, base, new, "--fail-if", "rate < -5%", "--allow", "levels,system_prompt,prompts")
+    assert (code, out) == (2, "")
+    assert f"{base.name}: 10, 50 users without system prompt" in err
+    assert f"{new.name}: 20 users with system prompt" in err
+
+
+def test_a_run_against_itself_is_2(folder: Folder, capsys: pytest.CaptureFixture[str]) -> None:
+    one, other = folder(), folder()
+    for runs in ((one, one), (one, f"{one}/"), ("--base", one, other, "--new", one)):
+        code, out, err = gate(capsys, *runs, "--fail-if", "rate < -5%")
+        assert (code, out) == (2, "")
+        assert "the same run" in err
+
+
+def test_runs_of_exactly_equal_values_show_no_certain_change(folder: Folder) -> None:
+    """Two a side with one value each: how runs vary is not seen, so that no change can be certain."""
+    change = change_between([Estimate(1.0, None, None, 3)] * 2, [Estimate(1.1, None, None, 3)] * 2, share=False)
+    assert change is not None
+    assert (change.estimate.low, change.estimate.high, change.chance) == (None, None, None)
 
 
 # What the page and a comparison are made of too.
 
 
 def test_estimates_are_the_summary_s_values_with_intervals_around_them(folder: Folder) -> None:
-    measured = Measured(load_results(folder(Course(failures=4))))
+    measured = RunData(load_results(folder(Course(failures=4))))
     (level,) = measured.results.summary.levels
     assert level.hold.ttft_s.p95 is not None
     for figure, value in (
@@ -258,7 +349,7 @@ def test_estimates_are_the_summary_s_values_with_intervals_around_them(folder: F
 
 
 def test_a_level_that_falls_and_one_that_does_not(folder: Folder) -> None:
-    measured = Measured(load_results(folder(Course(10, fall=0.11), Course(50))))
+    measured = RunData(load_results(folder(Course(10, fall=0.11), Course(50))))
     falling, steady = (measured.drift(level) for level in measured.results.summary.levels)
     assert falling is not None
     assert steady is not None
@@ -267,14 +358,14 @@ def test_a_level_that_falls_and_one_that_does_not(folder: Folder) -> None:
 
 
 def test_users_served_alike_are_served_fairly(folder: Folder) -> None:
-    measured = Measured(load_results(folder()))
+    measured = RunData(load_results(folder()))
     fairness = measured.fairness(measured.results.summary.levels[0])
     assert fairness is not None
     assert (fairness.users, fairness.jain_token_rate) == (10, pytest.approx(1.0, abs=0.001))
 
 
 def test_the_system_prompt_s_effect_is_told_where_a_level_ran_both_ways(folder: Folder) -> None:
-    measured = Measured(load_results(folder(Course(10), Course(50), Course(10, "on", ttft_s=0.4))))
+    measured = RunData(load_results(folder(Course(10), Course(50), Course(10, "on", ttft_s=0.4))))
     (effect,) = measured.system_prompt_effects([Figure("ttft", "p50")])
     assert effect.level == "10"
     assert effect.ratio is not None

@@ -4,28 +4,23 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from reports.progress import Progress, progress_line
-
-HOLDING = Progress(
-    elapsed_s=754.2,
-    stage_index=1,
-    stages=6,
-    users=50,
-    users_target=50,
-    system_prompt="off",
-    phase="hold",
-    tokens_per_s=2431.4,
-    ttft_p50_s=0.2534,
-    in_flight=48,
-    failures=1,
-)
+from tests.golden.texts import HOLDING
+from tokenswarm.recording.live_series import RequestRates
+from tokenswarm.reports.progress_line import progress_line
 
 
 def test_the_line_tells_everything_with_its_unit() -> None:
-    assert progress_line(HOLDING) == (
-        "12:34  stage 2/6    50/50 users  system prompt off  hold     2,431 tokens/s  TTFT p50  253 ms"
-        "   48 in flight  1 failure"
-    )
+    shown = [field.strip() for field in progress_line(HOLDING).split("  ") if field.strip()]
+    assert shown[:4] == ["12:34", "level 2/6", "system prompt off", "hold: 50 of 50 users"]
+    assert shown[4:] == ["2,431 tokens/s", "TTFT p50", "253 ms", "48 in flight", "1 failure"]
+
+
+def test_the_line_of_an_open_loop_has_its_rates_in_place_of_users() -> None:
+    line = progress_line(replace(HOLDING, users=1, users_target=0, request_rates=RequestRates(20.0, 19.81, 17.4)))
+    shown = [field.strip() for field in line.split("  ") if field.strip()]
+    assert shown[2:6] == ["hold", "20.0 offered", "19.8 sent", "17.4 completed/s"]
+    assert shown[-2:] == ["48 in flight", "1 failure"]
+    assert len(line) <= 130
 
 
 def test_a_window_without_tokens_shows_dashes_not_zeros() -> None:
@@ -36,6 +31,6 @@ def test_a_window_without_tokens_shows_dashes_not_zeros() -> None:
 def test_fields_keep_their_place_from_line_to_line() -> None:
     ramping = replace(HOLDING, elapsed_s=3, users=4, phase="ramp", system_prompt="on", tokens_per_s=9.5, ttft_p50_s=1.5)
     first, second = progress_line(ramping), progress_line(HOLDING)
-    for word in ("stage", "users", "tokens/s", "TTFT", "in flight"):
+    for word in ("level", "system prompt", "tokens/s", "TTFT", "in flight"):
         assert first.index(word) == second.index(word)
-    assert len(second) <= 120
+    assert len(second) <= 130

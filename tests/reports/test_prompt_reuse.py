@@ -10,12 +10,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from reports.definition import command_of
-from reports.likeness import differences, prefix_hit_notices
-from reports.prompt_reuse import hit_ratio, prompt_notices
-from reports.results import Results, load_results
-from reports.table import header_lines
 from tests.reports.conftest import level, run_json, summary_json
+from tokenswarm.reports.compare.comparability import differences, prefix_hit_notices
+from tokenswarm.reports.html.run_config import command_of
+from tokenswarm.reports.stats.prompt_reuse import hit_ratio, prompt_notices
+from tokenswarm.reports.text_table import header_lines
+from tokenswarm.run_folder.reader import Results, load_results
+from tokenswarm.run_folder.schema import IssueKind, Validity, ValidityIssue
 
 Make = Callable[..., Results]
 
@@ -48,6 +49,13 @@ def heads(results: Results) -> list[str]:
 @pytest.mark.parametrize("mode", ["off", "on"])
 def test_repeats_are_said_above_five_percent(share: float | None, said: list[str], mode: str, a_run: Make) -> None:
     assert heads(a_run("always", mode, repeated_share=share)) == said
+
+
+def test_bounds_are_said_as_they_were_set_and_shares_as_they_were_found(a_run: Make) -> None:
+    repeats, hits = prompt_notices(a_run("always", repeated_share=0.5, server=0.25))
+    for notice, found in ((repeats, "50.0 %"), (hits, "25.0 %")):
+        assert "more than 5 % of the" in notice
+        assert found in notice
 
 
 def test_hits_are_said_without_a_system_prompt_only(a_run: Make) -> None:
@@ -116,3 +124,14 @@ def test_the_command_that_repeats_a_run_draws_a_nonce_of_its_own_unless_one_was_
         )
         command = command_of(msgspec.structs.replace(results, run=run))
         assert ("--prompt-nonce N1" in command) is repeated
+
+
+def test_hits_beside_another_client_are_not_blamed_on_the_server(a_run: Make) -> None:
+    results = a_run("never", server=0.5)
+    (alone,) = prompt_notices(results)
+    issue = ValidityIssue(kind=IssueKind.OTHER_LOAD, message="other load")
+    summary = msgspec.structs.replace(results.summary, validity=Validity("suspect", ("other load",), (issue,)))
+    (shared,) = prompt_notices(msgspec.structs.replace(results, summary=summary))
+    assert "puts a long text before each" in alone
+    assert "puts a long text before each" not in shared
+    assert "another client" in shared

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-import reports.recover
-from metrics.recovery import Recovery
+import tokenswarm.reports.recover_command
 from tests.reports.folders import Course, write_folder
+from tokenswarm.recording.recovery import Recovery
 
 
 @pytest.mark.parametrize("option", ["fail_if", "pass_if"])
@@ -18,8 +18,8 @@ def test_the_page_of_a_recovered_run_holds_it_against_its_own_conditions(
 ) -> None:
     condition = {"fail_if": "rate < 123456", "pass_if": "rate >= 123456"}[option]
     folder = write_folder(tmp_path / "run", (Course(),), 1, run={"options": {option: condition}})
-    monkeypatch.setattr(reports.recover, "recover", lambda results, _: Recovery(results, requests=1))
+    monkeypatch.setattr(tokenswarm.reports.recover_command, "recover", lambda results, _: Recovery(results, requests=1))
     parser = ArgumentParser()
-    reports.recover.add_arguments(parser)
-    assert reports.recover.main(parser.parse_args([str(folder)])) == 0
+    tokenswarm.reports.recover_command.add_arguments(parser)
+    assert tokenswarm.reports.recover_command.main(parser.parse_args([str(folder)])) == 0
     assert "123456" in (folder / "report.html").read_text(encoding="utf-8").split("The same again")[0]

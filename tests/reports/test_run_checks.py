@@ -10,23 +10,23 @@ from typing import Any
 
 import pytest
 
-from metrics.stage import Stage
-from reports.conditions import ConditionError
-from reports.judge import Judge
-from reports.options import JudgingOptions, add_arguments
-from reports.results import ReportError
+from tokenswarm.metrics.level import Level
+from tokenswarm.reports.checks.check_options import CheckOptions, add_arguments
+from tokenswarm.reports.checks.conditions import ConditionError
+from tokenswarm.reports.checks.run_checks import RunChecks
+from tokenswarm.run_folder.reader import ReportError
 
 Make = Callable[..., dict[str, Any]]
 Write = Callable[..., Path]
-PLAN = [Stage(0, "off", "10", 10, 20.0, 300.0), Stage(1, "off", "50", 50, 20.0, 300.0)]
+PLAN = [Level(0, "off", "10", 10, 20.0, 300.0), Level(1, "off", "50", 50, 20.0, 300.0)]
 
 
-def options(fail_if: str = "", junit: Path | str = "", markdown: Path | str = "", **others: Any) -> JudgingOptions:
-    return JudgingOptions.of(Namespace(fail_if=fail_if, junit=str(junit), markdown=str(markdown), **others))
+def options(fail_if: str = "", junit: Path | str = "", markdown: Path | str = "", **others: Any) -> CheckOptions:
+    return CheckOptions.of(Namespace(fail_if=fail_if, junit=str(junit), markdown=str(markdown), **others))
 
 
 def judged(folder: Path, fail_if: str, **files: Path) -> int | None:
-    judge = Judge()
+    judge = RunChecks()
     judge.prepare(options(fail_if, **files), PLAN)
     return judge(folder)
 
@@ -60,7 +60,7 @@ def test_a_suspect_run_passes_no_condition_and_none_is_as_it_was(write_run: Writ
 def test_files_are_written_without_conditions_too(failing: Path, tmp_path: Path) -> None:
     junit, markdown = tmp_path / "junit.xml", tmp_path / "summary.md"
     assert judged(failing, "", junit=junit, markdown=markdown) is None
-    assert "the figures are to be believed" in junit.read_text(encoding="utf-8")
+    assert "the results are reliable" in junit.read_text(encoding="utf-8")
     assert markdown.read_text(encoding="utf-8").startswith("## Tokenswarm: vllm, valid\n")
 
 
@@ -68,12 +68,26 @@ def test_a_file_that_cannot_be_written_in_the_end_is_told_and_fails(
     failing: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "reports").mkdir()
-    judge = Judge()
+    judge = RunChecks()
     judge.prepare(options(junit=tmp_path / "reports" / "junit.xml"), PLAN)
     (tmp_path / "reports").rmdir()
     with caplog.at_level(logging.ERROR):
         assert judge(failing) == 2
     assert "junit.xml cannot be written: No such file or directory" in caplog.text
+    assert "cannot be checked" not in caplog.text
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
+@pytest.mark.parametrize("option", ["junit", "markdown"])
+def test_a_device_is_refused_before_the_run(option: str) -> None:
+    with pytest.raises(ReportError, match=rf"^--{option} takes a file, but /dev/full is a device\.$"):
+        options(**{option: Path("/dev/full")})
+
+
+@pytest.mark.parametrize("option", ["junit", "markdown"])
+def test_a_hyphen_is_no_file(option: str) -> None:
+    with pytest.raises(ReportError, match=rf"^--{option} takes a file, got '-'"):
+        options(**{option: "-"})
 
 
 def test_a_file_in_no_folder_is_refused_before_the_run(tmp_path: Path) -> None:
@@ -84,12 +98,12 @@ def test_a_file_in_no_folder_is_refused_before_the_run(tmp_path: Path) -> None:
 
 
 def test_a_condition_of_a_level_that_the_plan_has_not_is_refused_before_the_run() -> None:
-    with pytest.raises(ReportError, match="'rate@100 < 5' is said of a level that is not there"):
-        Judge().prepare(options("rate < 5, rate@100 < 5"), PLAN)
+    with pytest.raises(ReportError, match="'rate@100 < 5'.*@10/off, @50/off"):
+        RunChecks().prepare(options("rate < 5, rate@100 < 5"), PLAN)
     with pytest.raises(ReportError, match="'rate@50/on < 5'"):
-        Judge().prepare(options("rate@50/on < 5"), PLAN)
+        RunChecks().prepare(options("rate@50/on < 5"), PLAN)
     with pytest.raises(ReportError, match="^--pass-if: 'rate@100 > 5'"):
-        Judge().prepare(options(pass_if="rate@100 > 5"), PLAN)
+        RunChecks().prepare(options(pass_if="rate@100 > 5"), PLAN)
 
 
 def test_goodput_needs_objectives() -> None:
@@ -107,7 +121,7 @@ def test_an_option_given_twice_silences_nothing() -> None:
     parser = ArgumentParser()
     add_arguments(parser, "conditions")
     given = parser.parse_args(["--fail-if", "rate < 5", "--fail-if", "failures > 0 or suspect"])
-    assert [condition.text for condition in JudgingOptions.of(given).conditions] == [
+    assert [condition.text for condition in CheckOptions.of(given).conditions] == [
         "rate < 5",
         "failures > 0",
         "suspect",

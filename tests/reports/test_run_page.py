@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import dataclasses
 import json
 import logging
 import re
@@ -18,23 +19,32 @@ import msgspec
 import numpy as np
 import pytest
 
-import reports.cli
-import reports.sink
-from reports.chart_sections import gap_curves
-from reports.charts import draw_charts
-from reports.conditions import parse_conditions
-from reports.courses import MOST_POINTS, failure_examples, load_course
-from reports.definition import command_of
-from reports.judge import Judge
-from reports.judgement import judge_run
-from reports.results import Level, load_results
-from reports.run_page import draw_page
-from reports.sink import TerminalSink
-from reports.time_charts import Line, Span, before_drains, over_time, spans_of
+import tokenswarm.reports.report_command
+import tokenswarm.reports.terminal
 from tests.reports.conftest import level as level_json
 from tests.reports.folders import Course, write_csv, write_folder
 from tests.reports.reading import Tables, number_in
-from tests.reports.test_page import Tags, references
+from tests.reports.test_document import Tags, references
+from tests.run_folder.numbers import FORMAT_2
+from tokenswarm.metrics.deviations import Deviation
+from tokenswarm.metrics.intervals import FEWEST_FOR_A_MEAN
+from tokenswarm.reports import units
+from tokenswarm.reports.charts import draw_charts
+from tokenswarm.reports.checks.check_report import check_run
+from tokenswarm.reports.checks.conditions import parse_conditions
+from tokenswarm.reports.checks.run_checks import RunChecks
+from tokenswarm.reports.html.chart_sections import gap_curves
+from tokenswarm.reports.html.run_config import command_of
+from tokenswarm.reports.html.run_page import draw_page
+from tokenswarm.reports.html.time_charts import Line, Span, before_drains, over_time, spans_of, users_line
+from tokenswarm.reports.html.time_series import MOST_POINTS, load_time_series
+from tokenswarm.reports.stats.failures import failure_examples
+from tokenswarm.reports.terminal import TerminalSink
+from tokenswarm.reports.text_table import summary_table
+from tokenswarm.run_folder.reader import load_results
+from tokenswarm.run_folder.schema import LevelSummary
+
+pytestmark = pytest.mark.slow
 
 Write = Callable[..., Path]
 Json = dict[str, Any]
@@ -42,12 +52,12 @@ Json = dict[str, Any]
 LADDER = [
     Course(users=users, system_prompt=mode, token_rate=40 * users) for mode in ("off", "on") for users in (10, 50)
 ]
-FORMAT_1 = Path(__file__).parent / "format_1"
+FORMAT_1 = Path(__file__).parents[1] / "run_folder/format_1"
 
 
 def page(folder: Path, fail_if: str = "") -> str:
     results = load_results(folder)
-    return draw_page(results, judge_run(parse_conditions(fail_if), results)).read_text(encoding="utf-8")
+    return draw_page(results, check_run(parse_conditions(fail_if), results)).read_text(encoding="utf-8")
 
 
 def words(html: str) -> str:
@@ -59,15 +69,15 @@ def words(html: str) -> str:
 def test_a_sound_run_from_top_to_bottom(tmp_path: Path) -> None:
     html = page(write_folder(tmp_path / "run", LADDER, seed=1), "p95(ttft) > 5s")
     text = words(html)
-    assert "was asked by 10 and 50 users without system prompt; then by 10 and 50 users with system prompt" in text
-    assert "Valid. Nothing was found" in text
-    assert "Conditions: all conditions passed." in text
+    assert "under load: 10 and 50 users without system prompt; then 10 and 50 users with system prompt" in text
+    assert "Valid." in text
+    assert "Conditions: all passed." in text
     assert "SUSPECT" not in text.upper()
-    for heading in ("TTFT and token rate", "How latencies are spread", "The course of the run", "Drift within a level"):
+    for heading in ("TTFT and token rate", "Latency distributions", "Timeline", "Drift within a level"):
         assert f"<h2>{heading}</h2>" in html
-    for heading in ("Failures", "What the server told of itself"):
+    for heading in ("Failures", "Server-side metrics"):
         assert f"<h2>{heading}</h2>" not in html
-    assert "Cannot be told" not in text
+    assert "Not available" not in text
 
 
 def test_it_asks_nobody_for_anything_and_is_small(tmp_path: Path) -> None:
@@ -99,17 +109,17 @@ def test_a_run_whose_answers_each_came_in_one_arrival_has_its_page_and_charts(tm
                 part["requests_without_tpot"] = 400
     (folder / "summary.json").write_text(json.dumps(summary))
     html = page(folder)
-    assert "<h2>How latencies are spread</h2>" in html
+    assert "<h2>Latency distributions</h2>" in html
     told = "TPOT, tokens/s of one user and gaps are not available for 400 of 400 ok requests"
     assert words(html).count(told) == (0 if tpot_ms else 4)
-    assert set(Tables(html).columns("The levels")["tokens/s, one user"]) == {"–"}
+    assert set(Tables(html).columns("Results by level")["tokens/s, one user"]) == {"–"}
     assert len(draw_charts(load_results(folder), folder)) == 2
 
 
 def test_its_numbers_are_the_summary_s_and_their_intervals_the_journals(tmp_path: Path) -> None:
     folder = write_folder(tmp_path / "run", LADDER, seed=1)
     told = json.loads((folder / "summary.json").read_text())["levels"]
-    columns = Tables(page(folder)).columns("The levels")
+    columns = Tables(page(folder)).columns("Results by level")
     for level, p50, p95, rate in zip(
         told, columns["TTFT p50"], columns["TTFT p95"], columns["tokens/s, all"], strict=True
     ):
@@ -119,25 +129,33 @@ def test_its_numbers_are_the_summary_s_and_their_intervals_the_journals(tmp_path
         assert number_in(rate) == pytest.approx(hold["token_rate"], rel=0.0051)
 
 
+def test_a_hold_too_short_for_an_interval_of_the_rate_says_what_it_takes(tmp_path: Path) -> None:
+    short = words(page(Path(shutil.copytree(FORMAT_2, tmp_path / "short"))))
+    long = words(page(write_folder(tmp_path / "long", LADDER, seed=1)))
+    takes = f"fewer than {FEWEST_FOR_A_MEAN} complete windows"
+    assert (takes in short, takes in long) == (True, False)
+
+
 def test_a_fall_within_a_level_is_called_out_at_the_top_and_a_steady_level_is_not(tmp_path: Path) -> None:
     courses = [Course(users=10), Course(users=50, fall=0.3)]
     html = page(write_folder(tmp_path / "run", courses, seed=2))
     top = words(html[: html.index("<h2>TTFT and token rate")])
     assert top.count("The token rate fell within a level.") == 1
     called = re.search(
-        r"within a level\. (50 users without system prompt): .*?: (−[\d.]+) % \((−[\d.]+) to (−[\d.]+)", top
+        r"within a level\. (50 users without system prompt): .*?: (−[\d.]+) % \(95 % interval (−[\d.]+) to (−[\d.]+)",
+        top,
     )
     assert called, top
     change, low, high = (float(text.replace("−", "-")) for text in called.groups()[1:])
     assert low < change < high < 0
-    assert Tables(html).columns("The token rate of the hold's last fifth")["course"] == ["steady", "FALLS"]
+    assert Tables(html).columns("Token rate in the first")["trend"] == ["steady", "FALLS"]
 
 
 def test_a_suspect_run_says_so_first_and_no_condition_is_a_pass(tmp_path: Path) -> None:
     suspect = {"validity": {"verdict": "suspect", "reasons": ["10 users: <late> & later"]}}
     text = words(page(write_folder(tmp_path / "run", LADDER, seed=1, summary=suspect), "failures > 1%"))
-    assert "Suspect. The results are unreliable: 10 users: &lt;late> &amp; later." in text
-    assert "not to be believed, so that none is a pass: 10 users" in text
+    assert text.index("Suspect.") < text.index("10 users: &lt;late> &amp; later")
+    assert "none is a pass" in text
     assert "Valid." not in text
 
 
@@ -155,14 +173,14 @@ def test_the_curve_of_gaps_is_of_the_recorded_gaps(tmp_path: Path, recorded: boo
     bounds_s, shares = curves[0]
     assert (exact, shares[-1]) == (recorded, 1.0)
     assert bool(abs(np.interp(0.5, shares, bounds_s) - 0.0123) < 0.0001) is recorded
-    assert ("the dots are their bounds" in page(folder)) is not recorded
+    assert ("the dots are the bounds of the buckets" in page(folder)) is not recorded
 
 
 def test_broken_conditions_stand_at_the_top_with_their_figures(tmp_path: Path) -> None:
     html = page(write_folder(tmp_path / "run", LADDER, seed=1), "p95(ttft)@10/off > 1ms, failures > 1%")
     top = html[: html.index("<h2>TTFT and token rate")]
-    assert "1 of 5 conditions failed" in words(top)
-    columns = Tables(top).columns("Conditions, and what the run showed")
+    assert "Conditions: 1 of 5 failed" in words(top)
+    columns = Tables(top).columns("Conditions and their results")
     assert (columns["result"], columns["level"]) == (["FAIL"], ["10 users without system prompt"])
     assert len(Tables(html[len(top) :]).columns("Conditions")["result"]) == 5
 
@@ -177,8 +195,9 @@ def test_objectives_and_the_largest_level_that_meets_them(tmp_path: Path) -> Non
         level["hold"]["goodput"] = {"requests_per_s": 1.0, "tokens_per_s": 9.0, "fraction": 0.97 if meets else 0.5}
     (folder / "summary.json").write_text(json.dumps(document))
     html = page(folder)
-    assert "Objectives met at some levels. ttft ≤ 500 ms by 95 % of the requests: up to 10 users without" in words(html)
-    assert Tables(html).columns("The levels")["objectives"] == ["met", "missed"]
+    met = "SLO met at some levels. ttft ≤ 500 ms for 95 % of requests. Highest load that meets it: 10 users without"
+    assert met in words(html)
+    assert Tables(html).columns("Results by level")["SLO"] == ["met", "missed"]
 
 
 def test_failures_by_outcome_with_the_first_of_each_error_in_its_own_words(tmp_path: Path) -> None:
@@ -190,47 +209,50 @@ def test_failures_by_outcome_with_the_first_of_each_error_in_its_own_words(tmp_p
         row |= {"error": "no first token\nin <120 s>" if number % 2 else "silence", "status": "200"}
     write_csv(folder / "requests.csv", list(rows[0]), rows)
     html = page(folder)
-    assert "Requests failed: 6 of 800 requests (0.8 %)." in words(html)
-    assert Tables(html).columns("Failed requests by outcome")["timeout"] == ["6"]
+    assert "Failed requests: 6 of 800 requests (0.8 %)." in words(html)
+    assert Tables(html).columns("By outcome")["timeout"] == ["6"]
     examples = Tables(html).columns("Examples")
     assert set(examples["error"]) == {"no first token in <120 s>", "silence"}
     assert set(examples["status"]) == {"200"}
     assert "in &lt;120 s&gt;" in html
-    assert [one.stage for one in failure_examples(load_results(folder))] == [0, 0]
+    assert [one.level_index for one in failure_examples(load_results(folder))] == [0, 0]
 
 
 def test_a_folder_without_journals_keeps_its_figures_and_says_what_is_missing(write_run: Write) -> None:
-    html = page(write_run())
+    folder = write_run()
+    for name in ("windows.csv", "histograms.csv"):
+        (folder / name).unlink()
+    html = page(folder)
     text = words(html)
-    assert number_in(Tables(html).columns("The levels")["tokens/s, all"][0]) == pytest.approx(485)
-    assert text.count("Cannot be told.") >= 3
+    assert number_in(Tables(html).columns("Results by level")["tokens/s, all"][0]) == pytest.approx(485)
+    assert text.count("Not available.") >= 3
     assert "windows.csv is missing; the folder is not as a run left it." in text
-    assert "no interval" in text
+    assert units.SAMPLE_TOO_SMALL in text
 
 
 def test_a_folder_of_format_1_has_its_page(tmp_path: Path) -> None:
     html = page(shutil.copytree(FORMAT_1, tmp_path / "run"))
-    assert "Too short to judge: every level" in words(html)
-    assert "Cannot be told" not in words(html)
+    assert "Not available: all levels" in words(html)
+    assert "Not available." not in words(html)
 
 
 def test_a_level_without_an_ok_request_is_drawn_as_none(write_run: Write, make_level: Callable[..., Json]) -> None:
     html = page(write_run([make_level(0, 10, outcomes={"timeout": 5}), make_level(1, 50)]))
     assert "no ok request" in html
-    assert Tables(html).columns("The levels")["TTFT p50"][0] == "–"
+    assert Tables(html).columns("Results by level")["TTFT p50"][0] == "–"
 
 
 def test_the_server_s_own_metrics_are_drawn_on_the_run_s_time(tmp_path: Path) -> None:
     folder = write_folder(tmp_path / "run", LADDER[:1], seed=1)
     looks = [
-        {"time_s": time_s, "stage": 0, "concept": concept, "value": value}
+        {"time_s": time_s, "level_index": 0, "metric": concept, "value": value}
         for time_s in range(0, 300, 5)
         for concept, value in (("requests_running", 10), ("gpu_utilization", 0.9))
     ]
-    write_csv(folder / "server.csv", ["time_s", "stage", "concept", "value"], looks)
+    write_csv(folder / "server.csv", ["time_s", "level_index", "metric", "value"], looks)
     html = page(folder)
-    assert "<h2>What the server told of itself</h2>" in html
-    for title in ("Requests in the server", "How full the server is", "Token rate against GPU utilization"):
+    assert "<h2>Server-side metrics</h2>" in html
+    for title in ("Requests in the server", "Cache and GPU utilization", "Token rate against GPU utilization"):
         assert f"<b>{title}</b>" in html
 
 
@@ -240,23 +262,25 @@ def test_a_long_run_is_thinned_for_drawing_and_loses_no_failure(tmp_path: Path) 
         {
             "start_s": 5 * at,
             "end_s": 5 * at + 5,
-            "stage": at // 1000,
+            "level_index": at // 1000,
             "token_rate": 100 + at % 2,
             "failures": at % 7 == 0,
         }
         | {"ttft_p95_ms": 900 if at == 1500 else 200, "failures": int(at % 7 == 0)}
         for at in range(4000)
     ]
-    write_csv(folder / "windows.csv", ["start_s", "end_s", "stage", "token_rate", "ttft_p95_ms", "failures"], rows)
-    course = load_course(load_results(folder))
-    assert course.together == 12
-    assert len(course.stage) <= MOST_POINTS + 4
-    assert course.failures.sum() == sum(row["failures"] for row in rows)
-    assert course.token_rate == pytest.approx(np.full(len(course.stage), 100.5), abs=0.51)
-    assert course.ttft_p95_s.max() == 0.9
-    assert (np.diff(course.stage) >= 0).all()
-    assert course.end_s[-1] == 20000
-    assert np.isnan(course.users).all()
+    write_csv(
+        folder / "windows.csv", ["start_s", "end_s", "level_index", "token_rate", "ttft_p95_ms", "failures"], rows
+    )
+    series = load_time_series(load_results(folder))
+    assert series.together == 12
+    assert len(series.level_index) <= MOST_POINTS + 4
+    assert series.failures.sum() == sum(row["failures"] for row in rows)
+    assert series.token_rate == pytest.approx(np.full(len(series.level_index), 100.5), abs=0.51)
+    assert series.ttft_p95_s.max() == 0.9
+    assert (np.diff(series.level_index) >= 0).all()
+    assert series.end_s[-1] == 20000
+    assert np.isnan(series.users).all()
 
 
 def test_the_command_that_repeats_a_run_carries_its_options(tmp_path: Path) -> None:
@@ -296,11 +320,82 @@ def test_the_token_rate_is_not_drawn_into_a_drain(tmp_path: Path) -> None:
     rows = read_windows(results.folder)
     rows[-1] |= {"end_s": f"{float(rows[-1]['end_s']) + 3:.3f}", "token_rate": "1.000"}
     write_csv(results.folder / "windows.csv", list(rows[0]), rows)
-    course = load_course(results)
-    drawn = before_drains(course, spans_of(results, course))
-    assert course.token_rate[-1] == 1.0
+    series = load_time_series(results)
+    drawn = before_drains(series, spans_of(results, series))
+    assert series.token_rate[-1] == 1.0
     assert np.isnan(drawn[-1])
-    assert (drawn[:-1] == course.token_rate[:-1]).all()
+    assert (drawn[:-1] == series.token_rate[:-1]).all()
+
+
+def test_the_page_s_line_of_the_token_rate_ends_with_the_hold(tmp_path: Path) -> None:
+    """Whatever the rate of a window in the drain, the chart is the same."""
+    charts = []
+    for drain_rate in ("1.000", "9000.000"):
+        folder = write_folder(tmp_path / f"run-{drain_rate}", LADDER[:1], seed=1)
+        rows = read_windows(folder)
+        rows[-1] |= {"end_s": f"{float(rows[-1]['end_s']) + 3:.3f}", "token_rate": drain_rate}
+        write_csv(folder / "windows.csv", list(rows[0]), rows)
+        html = page(folder)
+        section = html[html.index("<h2>Timeline") :]
+        charts.append(re.findall(r"<path[^>]*>", section[: section.index("</svg>")]))
+        assert len(charts[-1]) > 5
+    assert charts[0] == charts[1]
+
+
+def test_whole_numbers_of_users_and_failures_have_no_decimals_on_the_page(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "run", LADDER[:1], seed=1)
+    rows = read_windows(folder)
+    for number, row in enumerate(rows):
+        row |= {"users": "5", "in_flight": "4", "failures": str(number % 2)}
+    write_csv(folder / "windows.csv", list(rows[0]), rows)
+    shown = Tables(page(folder)).columns("The points of the charts")
+    assert set(shown["users"]) == {"5"}
+    assert set(shown["in flight"]) == {"4"}
+    assert set(shown["failures"]) == {"0", "1"}
+
+
+def test_the_timeline_of_an_open_loop_has_its_rates_in_place_of_users(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "run", LADDER[:1], seed=1)
+    rows = read_windows(folder)
+    for row in rows:
+        row |= {
+            "users": "1",
+            "in_flight": "4",
+            "offered_rate": "20.000",
+            "sent_rate": "19.800",
+            "completed_rate": "17.4",
+        }
+    write_csv(folder / "windows.csv", list(rows[0]), rows)
+    html = page(folder)
+    shown = Tables(html).columns("The points of the charts")
+    assert "users" not in shown
+    found = [set(shown[name]) for name in ("offered/s", "sent/s", "completed/s", "in flight")]
+    assert found == [{"20.0"}, {"19.8"}, {"17.4"}, {"4"}]
+    section = html[html.index("<h2>Timeline") :]
+    assert [title in section for title in ("Request rate", "Requests in flight")] == [True, True]
+
+
+def test_requested_and_measured_load_are_a_section_and_a_line_of_each_level(
+    write_run: Write, make_level: Callable[..., Json]
+) -> None:
+    gaps = {"process": "poisson", "gaps": 1199, "distance": 0.0213, "chance": 0.00042, "tolerance_s": 0.001}
+    gaps |= {"distance_tolerated": 0.02, "chance_tolerated": 0.0005, "as_requested": False}
+    gaps |= {"dispersion": 1.043, "dispersion_requested": 0.98}
+    closed = {"unit": "users", "requested": 10, "measured": 9.8, "measured_min": 8.0, "as_requested": True}
+    opened = {"unit": "requests/s", "requested": 20.0, "measured": 19.83, "as_requested": True, "gaps": gaps}
+    opened |= {"lag_p50_s": 0.0001, "lag_p99_s": 0.002, "lag_max_s": 0.004}
+    levels = [make_level(0, 10) | {"load_audit": closed}, make_level(1, 20) | {"load_audit": opened}]
+    folder = write_run(levels)
+    shown = Tables(page(folder)).columns("Requested and measured load of each hold")
+    names = ("requested", "measured", "fewest users", "gaps: distance", "chance")
+    names += ("dispersion", "scheduled dispersion", "lag p99")
+    assert [shown[name][0] for name in names] == ["10.0", "9.80", "8.00", *["–"] * 5]
+    assert [shown[name][1] for name in names] == [*("20.0", "19.8", "–", "0.021", "< 0.001", "1.04", "0.98", "2.00 ms")]
+    assert shown["result"] == ["as requested", "NOT AS REQUESTED"]
+    table = summary_table(load_results(folder), 200).splitlines()
+    first = table.index("Requested and measured load:")
+    assert ["NOT AS REQUESTED" in line for line in table[first + 1 : first + 3]] == [False, True]
+    assert "Requested and measured load" not in page(write_run([make_level(0, 10)]))
 
 
 def read_windows(folder: Path) -> list[dict[str, str]]:
@@ -311,16 +406,16 @@ def read_windows(folder: Path) -> list[dict[str, str]]:
 def test_what_a_short_run_cannot_certify_stands_below_the_change_and_not_beside_it(tmp_path: Path) -> None:
     few = [Course(users=10, system_prompt=mode, requests=5) for mode in ("off", "on")]
     html = page(write_folder(tmp_path / "run", few, 1))
-    section = html[html.index("What the system prompt does") :]
+    section = html[html.index("Effect of the system prompt") :]
     cells = re.findall(r"<td[^>]*>(.*?)</td>", section[: section.index("</table>")], flags=re.DOTALL)
     values = [re.split(r"<", cell, maxsplit=1)[0] for cell in cells]
-    assert any("not certified" in cell for cell in cells)
-    assert not any("not certified" in value for value in values)
+    assert any(units.SAMPLE_TOO_SMALL in cell for cell in cells)
+    assert not any(units.SAMPLE_TOO_SMALL in value for value in values)
 
 
 def test_a_value_without_neighbours_is_drawn_as_a_point() -> None:
     nan, times = np.nan, np.arange(6.0)
-    span = Span(msgspec.convert(level_json(0, 1), Level), 0.0, 0.0, 6.0, 6.0)
+    span = Span(msgspec.convert(level_json(0, 1), LevelSummary), 0.0, 0.0, 6.0, 6.0)
     figure = over_time([span], [Line("", times, np.array([1.0, nan, 2.0, 3.0, nan, 4.0]))], "tokens/s")
     (points,) = [line for line in figure.axes[0].lines if line.get_marker() == "o"]
     assert [*points.get_xdata()] == [0.0, 5.0]
@@ -335,9 +430,9 @@ def test_a_page_that_cannot_be_drawn_is_said_loudly_after_the_figures(
     def fail(*_: object) -> Path:
         raise RuntimeError("no ink")
 
-    monkeypatch.setattr(reports.sink, "draw_page", fail)
+    monkeypatch.setattr(tokenswarm.reports.terminal, "draw_page", fail)
     with caplog.at_level(logging.ERROR, "tokenswarm"):
-        TerminalSink(Judge()).finished(folder := write_run())
+        TerminalSink(RunChecks()).finished(folder := write_run())
     assert "Verdict: valid" in capsys.readouterr().out
     assert (folder / "charts" / "token_rate.png").exists()
     assert "The report could not be made: RuntimeError('no ink')" in caplog.text
@@ -347,8 +442,8 @@ def test_the_page_of_an_unwritable_folder_is_one_sentence(write_run: Write) -> N
     folder = write_run()
     (folder / "report.html").mkdir()
     parser = argparse.ArgumentParser()
-    reports.cli.add_arguments(parser)
-    assert reports.cli.main(parser.parse_args([str(folder)])) == 2
+    tokenswarm.reports.report_command.add_arguments(parser)
+    assert tokenswarm.reports.report_command.main(parser.parse_args([str(folder)])) == 2
 
 
 @pytest.mark.skipif(not shutil.which("chromium"), reason="needs chromium")
@@ -360,3 +455,41 @@ def test_a_browser_has_nothing_to_complain_of(tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert "</html>" in done.stdout
     assert "CONSOLE" not in done.stderr
+
+
+@pytest.mark.parametrize("ramp_s", [20.0, 7.0])
+def test_users_are_drawn_as_they_ramped_up_stayed_and_left(tmp_path: Path, ramp_s: float) -> None:
+    """From no user at a level's beginning, flat from the ramp's end to the hold's end, gone when its drain is over."""
+    results = load_results(write_folder(tmp_path / "run", LADDER[:2], seed=1))
+    rows = read_windows(results.folder)
+    windows = [float(row["start_s"]) for row in rows if row["level_index"] == "0"]
+    for row in rows:
+        at_s = float(row["end_s"]) - (320.0 if row["level_index"] == "1" else 0.0)
+        row["users"] = str(int(10 * min(1.0, at_s / ramp_s)))
+    drain = rows[len(windows) - 1] | {"start_s": "300.000", "end_s": "305.000", "users": "0"}
+    rows.insert(len(windows), drain)
+    write_csv(results.folder / "windows.csv", list(rows[0]), rows)
+    series = load_time_series(results)
+    spans = [dataclasses.replace(span, hold_began_s=span.began_s + ramp_s) for span in spans_of(results, series)]
+    line = users_line(series, spans, series.users)
+    at = {when_s: np.interp(when_s, line.time_s, line.values) for when_s in (0.0, ramp_s, 150.0, 300.0, 305.0, 320.0)}
+    assert at == {0.0: 0, ramp_s: 10, 150.0: 10, 300.0: 10, 305.0: 0, 320.0: 0}
+    assert (np.diff(line.time_s) >= 0).all()
+
+
+def test_responses_that_differ_from_their_protocol_are_named_on_the_page(
+    write_run: Write, make_level: Callable[..., Json]
+) -> None:
+    levels = [make_level(0, 10, deviations={"missing_end": 7}), make_level(1, 50, deviations={"missing_end": 2})]
+    told = f"9 responses of the whole levels {Deviation.MISSING_END.text}"
+    assert words(page(write_run(levels))).count(told) == 1
+    assert told not in words(page(write_run([make_level(0, 10)])))
+
+
+def test_what_the_preflight_noticed_and_adapted_is_on_table_and_page(write_run: Write) -> None:
+    requests = {"adapted": ["requests leave stream_options out"], "notices": ["outputs come in lumps (9 in 2)"]}
+    folder = write_run(run={"requests": requests})
+    table, report = " ".join(summary_table(load_results(folder)).split()), words(page(folder)).lower()
+    for text in (*requests["adapted"], *requests["notices"]):
+        assert text in table
+        assert text in report

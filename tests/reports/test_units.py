@@ -6,8 +6,8 @@ from datetime import datetime
 
 import pytest
 
-from reports import units
-from reports.results import Quantile
+from tokenswarm.metrics.quantiles import Quantile
+from tokenswarm.reports import units
 
 
 @pytest.mark.parametrize(
@@ -124,3 +124,13 @@ def test_numbers_beside_an_axis_carry_no_empty_digits() -> None:
 def test_an_axis_is_in_the_unit_of_its_highest_value() -> None:
     assert units.duration_axis(0.5) == (1000.0, "ms")
     assert units.duration_axis(1.5) == (1.0, "s")
+
+
+@pytest.mark.parametrize(
+    ("mean", "requested", "text"),
+    [(2.0, 2, "2"), (1.96, 2, "1.96"), (1.5, 2, "1.5"), (1.998, 2, "1.998"), (7.12, 10, "7.1"), (0.0, 2, "0")],
+)
+def test_a_mean_of_users_differs_in_words_where_it_differs_from_the_number_requested(
+    mean: float, requested: int, text: str
+) -> None:
+    assert units.users_of(mean, requested) == text

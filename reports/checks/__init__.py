@@ -1,0 +1,1 @@
+"""Conditions and objectives that a run is checked against."""

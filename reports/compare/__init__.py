@@ -1,0 +1,1 @@
+"""Several runs side by side: tokenswarm compare and tokenswarm gate."""

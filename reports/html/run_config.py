@@ -1,0 +1,137 @@
+"""The run configuration as its page shows it: the facts of run.json, and the command line that repeats the run."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+
+from tokenswarm.metrics.level import level_text
+from tokenswarm.reports import units
+from tokenswarm.reports.html.document import Block, Code, Facts, Table, Text
+from tokenswarm.run_folder.reader import Results
+
+#: Of a run's options, those that say where it writes and publishes to: not what it does.
+_WHERE = {"results", "metrics_host", "metrics_port", "metrics_linger", "cluster", "junit", "markdown", "spool_folder"}
+#: Options of the ladder, which exclude -u, -r and -t.
+_LADDER = {"shape", "levels", "ramp", "level_time"}
+#: No options: values that older versions recorded beside them.
+_NO_OPTIONS = {"text_calibration", "workers_of_run"}
+_HEADERS_TEXT = (
+    "Values of --header are not recorded: the command reads them from the variables that it names, so set these first."
+)
+
+
+def definition(results: Results) -> list[Block]:
+    """Everything that defines the run, and the command that repeats it."""
+    run, summary = results.run, results.summary
+    server = run.server_metrics
+    facts = [
+        ("started", units.moment(run.started_at)),
+        ("ended", units.moment(run.ended_at) if run.ended_at else ""),
+        ("host", f"{summary.host or ''}{' (the embedded simulator)' if run.embedded_simulator else ''}"),
+        ("engine", " ".join(filter(None, (summary.engine, run.engine_version)))),
+        ("gateway", run.gateway or ""),
+        ("detected by", "; ".join(run.engine_evidence)),
+        ("model", summary.model or ""),
+        ("chat template", run.chat_template or "the server's own"),
+        ("waited for the server", units.duration(run.cold_start_s) if run.cold_start_s else ""),
+        *(
+            (f"prompts: {name.replace('_', ' ')}", str(value))
+            for name, value in run.prompts.items()
+            if value is not None
+        ),
+        ("server-side metrics", str(server.get("source") or server.get("note") or "")),
+        ("GPU metrics", str(server.get("gpu_source") or "")),
+        ("worker processes", "" if run.workers is None else units.count(run.workers)),
+        ("Tokenswarm", run.tokenswarm_version),
+        ("Python", run.python),
+        ("platform", run.platform),
+    ]
+    limited = any(level.requests for level in run.plan)
+    plan = [
+        [
+            level_text(level.name, level.system_prompt) + (" (warm-up)" if level.warm_up else ""),
+            units.planned_time(level.ramp_s),
+            "until stopped" if level.level_time_s is None else units.planned_time(level.level_time_s),
+            *([units.count(level.requests) if level.requests else ""] if limited else []),
+        ]
+        for level in run.plan
+    ]
+    blocks: list[Block] = [Facts([(name, value) for name, value in facts if value])]
+    if plan:
+        blocks.append(
+            Table("The plan", ["level", "ramp", "level time, ramp included", *(["requests"] if limited else [])], plan)
+        )
+    if run.options:
+        blocks += [
+            Text("Command that repeats this run (an API key is read from LLM_API_KEY):"),
+            Code(command_of(results)),
+        ]
+        if run.options.get("header"):
+            blocks.append(Text(_HEADERS_TEXT))
+    return blocks
+
+
+def command_of(results: Results) -> str:
+    """The command line that repeats the run on the same server. Where it writes to is left to its defaults."""
+    run = results.run
+    # The embedded simulator is gone with its run: a new one starts where no host is given.
+    host = [] if run.embedded_simulator else ["-H", results.summary.host or "HOST"]
+    words = ["locust", "--headless", *host]
+    if run.shape == "free" and run.plan:
+        words += _free_words(results)
+    left_out = _WHERE | _NO_OPTIONS | _without_effect(run.prompts.get("requested_lengths", ""))
+    if run.shape == "free":
+        left_out |= _LADDER
+    if not run.options.get("slo"):
+        left_out |= {"slo_share"}
+    for name, value in run.options.items():
+        if name in left_out or value in (None, "", False, []):
+            continue
+        if run.changed_options is not None and name not in run.changed_options:
+            continue
+        if run.shape == "open" and name in _without_effect_in_open_loop(results):
+            continue
+        if name == "prompt_nonce" and run.prompts.get("nonce_source") == "drawn":
+            continue  # another run draws its own: this one's would send what a cache may hold
+        words += _option_words("--" + name.replace("_", "-"), value)
+    return " ".join(map(shlex.quote, words))
+
+
+def _option_words(option: str, value: object) -> list[str]:
+    if value is True:
+        return [option]
+    if option == "--header" and isinstance(value, list):
+        return [word for entry in value for word in (option, _header_with_variable(str(entry)))]
+    text = str(value)
+    return [f"{option}={text}"] if text.startswith("-") else [option, text]
+
+
+def _header_with_variable(entry: str) -> str:
+    """An entry that names no variable for its value gets one that is named after the header."""
+    if ":" in entry:
+        return entry
+    variable = re.sub(r"[^A-Z0-9]", "_", entry.upper())
+    return f"{entry}: ${'_' if variable[0].isdigit() else ''}{variable}"
+
+
+def _without_effect(requested_lengths: str) -> set[str]:
+    """Options that requested lengths replace."""
+    found = {"prompts", "prompt_tokens"} if "input" in requested_lengths else set[str]()
+    return found | {"max_tokens"} if "output" in requested_lengths else found
+
+
+def _without_effect_in_open_loop(results: Results) -> set[str]:
+    """Options of closed loops; a file of arrivals says itself how long its level is."""
+    of_file = any(level.arrivals is not None and level.arrivals.file_sha256 for level in results.run.plan)
+    return _LADDER if of_file else _LADDER - {"level_time"}
+
+
+def _free_words(results: Results) -> Iterator[str]:
+    level = results.run.plan[0]
+    yield from ("-u", str(level.users))
+    if level.ramp_s:
+        yield from ("-r", f"{level.users / level.ramp_s:g}")
+    if level.level_time_s is not None:
+        yield from ("-t", f"{level.level_time_s:g}s")

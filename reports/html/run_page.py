@@ -1,0 +1,93 @@
+"""`report.html`: a run as one page that can be forwarded, from its folder alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from tokenswarm.metrics.drift import Drift
+from tokenswarm.metrics.intervals import Estimate
+from tokenswarm.reports import units
+from tokenswarm.reports.checks.check_report import CheckReport
+from tokenswarm.reports.html import chart_sections, length_sections, table_sections
+from tokenswarm.reports.html.document import Block, Page, Section, Text, html_of
+from tokenswarm.reports.html.load_audit_section import load_audit
+from tokenswarm.reports.html.mix_section import mix_tables
+from tokenswarm.reports.html.open_loop_section import open_loop
+from tokenswarm.reports.html.run_config import definition
+from tokenswarm.reports.html.think_time_section import think_times
+from tokenswarm.reports.html.verdict import RATE, conditions_table, verdict_blocks
+from tokenswarm.reports.stats.estimates import RunData
+from tokenswarm.reports.warnings import verdict_of
+from tokenswarm.run_folder.files import write_whole
+from tokenswarm.run_folder.reader import ReportError, Results
+from tokenswarm.sanitize import shown
+
+PAGE = "report.html"
+OPEN_LOOP = "Open loop"
+LOAD = "Requested and measured load"
+THINK_TIME = "Think time"
+
+
+def draw_page(results: Results, checks: CheckReport) -> Path:
+    """Write `report.html` into the run's folder, over an older one, and return its path. Raises ReportError."""
+    path = results.folder / PAGE
+    text = shown(html_of(page_of(results, checks)))
+    try:
+        write_whole(path, text)
+    except OSError as error:
+        raise ReportError(f"{path} cannot be written: {error.strerror or error}.") from error
+    return path
+
+
+def page_of(results: Results, checks: CheckReport) -> Page:
+    """The page. A section whose journal cannot be read says so in its place."""
+    measured, levels = RunData(results), results.summary.levels
+    rates: dict[int, Estimate | None] = {}
+    drifts: dict[int, Drift | None] = {}
+    with suppress(ReportError):  # the sections that are about them say what is missing
+        rates = {level.index: measured.estimate(level, RATE) for level in levels}
+        drifts = {level.index: measured.drift(level) for level in levels}
+    parts: list[tuple[str, Callable[[], list[Block]]]] = [
+        ("TTFT and token rate", lambda: chart_sections.bars(measured, rates)),
+        ("Latency distributions", lambda: chart_sections.spreads(measured)),
+        ("Timeline", lambda: chart_sections.run_timeline(measured)),
+        (OPEN_LOOP, lambda: open_loop(measured)),
+        (LOAD, lambda: load_audit(measured)),
+        (THINK_TIME, lambda: think_times(measured)),
+        ("Models and hosts", lambda: mix_tables(measured)),
+        ("Drift within a level", lambda: table_sections.drift(measured)),
+        ("Effect of the system prompt", lambda: table_sections.effects(measured)),
+        ("Fairness over users", lambda: table_sections.fairness(measured)),
+        ("Tokens per event", lambda: table_sections.tokens_per_event(measured)),
+        ("Requested and actual lengths", lambda: length_sections.lengths(measured)),
+        ("Server-side metrics", lambda: chart_sections.server(measured)),
+        ("Failures", lambda: table_sections.failures(measured)),
+        ("Client health", lambda: table_sections.client(measured)),
+        ("Conditions", lambda: conditions_table(checks.check_results)),
+        ("All figures", lambda: table_sections.all_figures(measured)),
+        ("Run configuration", lambda: definition(results)),
+    ]
+    if all(level.open_loop is None for level in levels):
+        parts = [part for part in parts if part[0] != OPEN_LOOP]
+    if all(level.load_audit is None for level in levels):
+        parts = [part for part in parts if part[0] != LOAD]
+    if all(level.think_time is None for level in levels):
+        parts = [part for part in parts if part[0] != THINK_TIME]
+    top = Section("", verdict_blocks(results, checks, rates, drifts))
+    return Page(
+        f"Load test of {results.summary.engine}, {results.summary.model or 'model not named'}",
+        [f"{units.moment(results.run.started_at)} · run {results.status} · verdict {verdict_of(results)}"],
+        [top, *(_section(heading, build) for heading, build in parts)],
+        f"Tokenswarm {results.run.tokenswarm_version}".strip()
+        + f". Made from the files in {results.folder.name}; its requests.csv has every request. "
+        "Exact definitions of all figures: docs/metrics.md.",
+    )
+
+
+def _section(heading: str, build: Callable[[], list[Block]]) -> Section:
+    try:
+        return Section(heading, build())
+    except ReportError as error:
+        return Section(heading, [Text(str(error), "Not available.", "bad")])

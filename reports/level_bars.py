@@ -1,0 +1,194 @@
+"""The two charts of levels, TTFT and token rate as bars: drawn once, into a PNG by itself and into the page."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from tokenswarm.metrics.intervals import Estimate
+from tokenswarm.metrics.level import PROMPT, users_of
+from tokenswarm.reports import units
+from tokenswarm.reports.palette import INK, LINE, MODE_COLOURS, MODE_HATCHES, PAPER
+from tokenswarm.reports.text_table import NOT_COMPLETE
+from tokenswarm.run_folder.schema import Figures, LevelSummary
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+#: Of the distance between two levels, what a bar takes up.
+BAR = 0.38
+LABEL_PT = 9.0
+TTFT_AXIS = "TTFT ({unit}): bar p50 with its 95 % interval, diamond p95"
+RATE_AXIS = "output tokens/s, all users together"
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """One bar's place: `group` counts levels from the top, `y` is the bar's centre."""
+
+    group: int
+    y: float
+    level: LevelSummary
+
+
+def side_by_side(levels: Sequence[LevelSummary]) -> list[Bar]:
+    """Levels side by side where they differ in the system prompt alone; a level run twice is two groups."""
+    groups: dict[tuple[str, int], list[LevelSummary]] = {}
+    seen: Counter[tuple[str, str]] = Counter()
+    for level in levels:
+        groups.setdefault((level.level, seen[level.level, level.system_prompt]), []).append(level)
+        seen[level.level, level.system_prompt] += 1
+    modes = modes_of(levels)
+    # A mode keeps its side even where its partner was never run.
+    shift = {mode: (index - (len(modes) - 1) / 2) * BAR for index, mode in enumerate(modes)}
+    return [
+        Bar(group, group + shift[level.system_prompt], level)
+        for group, members in enumerate(groups.values())
+        for level in sorted(members, key=lambda level: modes.index(level.system_prompt))
+    ]
+
+
+def modes_of(levels: Sequence[LevelSummary]) -> list[str]:
+    """The system-prompt modes that were run."""
+    return [mode for mode in PROMPT if any(level.system_prompt == mode for level in levels)]
+
+
+def names_of(bars: Sequence[Bar]) -> dict[int, str]:
+    """What each group is called, marked where a level is not complete."""
+    incomplete = {bar.group for bar in bars if not bar.level.complete}
+    return {bar.group: users_of(bar.level.name) + NOT_COMPLETE * (bar.group in incomplete) for bar in bars}
+
+
+def plot_height_in(bars: Sequence[Bar], bar_in: float) -> float:
+    """The height of a plot whose bars are `bar_in` inches apart."""
+    return bar_in * (len(bars) + 0.6 * len(names_of(bars)))
+
+
+def draw_ttft(axes: Axes, bars: Sequence[Bar]) -> str:
+    """The median with its interval, a diamond at p95. Returns what the axis shows, with its unit (ms or s)."""
+    tops_s = [_top_s(bar.level.hold) for bar in bars]
+    factor, unit = units.duration_axis(max(tops_s))
+    _set_up(axes, bars)
+    for bar, top_s in zip(bars, tops_s, strict=True):
+        p50, p95 = bar.level.hold.ttft_s.p50, bar.level.hold.ttft_s.p95
+        if p50 is None:
+            _write(axes, 0.0, bar.y, _why_missing(bar.level.hold))
+            continue
+        _bar(axes, bar, p50.value * factor)
+        _whisker(axes, bar.y, p50.value * factor, p50.low * factor, None if p50.high is None else p50.high * factor)
+        text = units.quantile(p50)
+        if p95 is not None:
+            axes.plot(p95.value * factor, bar.y, **diamond())
+            text = f"{text}, p95 {units.quantile(p95)}"
+        _write(axes, top_s * factor, bar.y, text)
+    _from_zero(axes, max(tops_s) * factor, 1.75)
+    return TTFT_AXIS.format(unit=unit)
+
+
+def draw_rate(axes: Axes, bars: Sequence[Bar], rates: Mapping[int, Estimate | None] | None = None) -> str:
+    """Output tokens a second of all users, with the interval where `rates` has one by level index. Returns what the
+    axis shows."""
+    _set_up(axes, bars)
+    top = 0.0
+    for bar in bars:
+        value, estimate = bar.level.hold.token_rate, (rates or {}).get(bar.level.index)
+        if value is None:
+            _write(axes, 0.0, bar.y, _why_missing(bar.level.hold))
+            continue
+        _bar(axes, bar, value)
+        end = value
+        if estimate is not None and estimate.low is not None:
+            _whisker(axes, bar.y, value, estimate.low, estimate.high)
+            end = max(value, estimate.high or 0.0)
+        _write(axes, end, bar.y, units.rate(value))
+        top = max(top, end)
+    _from_zero(axes, top, 1.25)
+    return RATE_AXIS + (", with the 95 % interval" if rates else "")
+
+
+def mode_keys(bars: Sequence[Bar]) -> list[Any]:
+    """The legend's entry for each system-prompt mode."""
+    from matplotlib.patches import Patch
+
+    return [Patch(**_look(mode), label=PROMPT[mode]) for mode in modes_of([bar.level for bar in bars])]
+
+
+def diamond() -> dict[str, Any]:
+    """How p95 is marked."""
+    return {
+        "marker": "D",
+        "markersize": 5,
+        "color": PAPER,
+        "markeredgecolor": INK,
+        "markeredgewidth": 1.2,
+        "ls": "none",
+    }
+
+
+def _set_up(axes: Axes, bars: Sequence[Bar]) -> None:
+    names = names_of(bars)
+    axes.set_yticks(list(names), list(names.values()), parse_math=False)
+    axes.set_ylim(len(names) - 0.5, -0.5)
+    axes.xaxis.set_major_formatter(lambda value, _position: units.tick(value))
+    axes.grid(visible=False, axis="y")
+    axes.grid(visible=True, axis="x", color=LINE, linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.tick_params(axis="y", labelcolor=INK, length=0)
+
+
+def _look(mode: str) -> dict[str, Any]:
+    return {"facecolor": MODE_COLOURS[mode], "hatch": MODE_HATCHES[mode], "edgecolor": PAPER, "linewidth": 0}
+
+
+def _bar(axes: Axes, bar: Bar, length: float) -> None:
+    axes.barh(bar.y, length, BAR * 0.92, **_look(bar.level.system_prompt))
+
+
+def _whisker(axes: Axes, y: float, value: float, low: float, high: float | None) -> None:
+    """Only its lower half where the upper end is unknown, and none where both are."""
+    if low <= 0 and high is None:
+        return
+    # Bounds come from histogram buckets and may cross the value by less than a bucket.
+    below, above = max(value - low, 0.0), max((value if high is None else high) - value, 0.0)
+    axes.errorbar(value, y, xerr=[[below], [above]], fmt="none", ecolor=INK, elinewidth=1.2, capsize=3, capthick=1.2)
+
+
+def _write(axes: Axes, x: float, y: float, text: str) -> None:
+    axes.annotate(
+        text,
+        (x, y),
+        xytext=(7, 0),
+        textcoords="offset points",
+        ha="left",
+        va="center",
+        fontsize=LABEL_PT,
+        color=INK,
+        parse_math=False,
+    )
+
+
+def _from_zero(axes: Axes, top: float, space: float) -> None:
+    """An axis that has its numbers up to `top`, and space for what is written beside the bars."""
+    from matplotlib.ticker import MaxNLocator
+
+    axes.set_xlim(0, (top or 1.0) * space)
+    if not top:
+        axes.set_xticks([])  # no bar: numbers would be of nothing
+        return
+    axes.set_xticks([tick for tick in MaxNLocator(4, steps=[1, 2, 2.5, 5, 10]).tick_values(0, top) if tick <= top])
+
+
+def _top_s(figures: Figures) -> float:
+    """The highest value drawn for these figures, in seconds."""
+    p50, p95 = figures.ttft_s.p50, figures.ttft_s.p95
+    if p50 is None:
+        return 0.0
+    return max(p50.value, p50.high or 0.0, p95.value if p95 else 0.0)
+
+
+def _why_missing(figures: Figures) -> str:
+    if not figures.requests:
+        return "no request"
+    return "no value" if figures.outcomes.get("ok") else "no ok request"

@@ -1,0 +1,70 @@
+"""What a terminal shows of a run before its figures: the plan as it begins, then a line every few seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tokenswarm.metrics.level import Level, Phase
+from tokenswarm.recording.live_series import RequestRates
+from tokenswarm.recording.progress import Progress
+from tokenswarm.reports import units
+from tokenswarm.reports.level_names import levels_in_words, times_in_words
+
+_LONGEST_PHASE = len("drain: 100 of 100 users left")
+
+
+def plan_lines(levels: Sequence[Level]) -> tuple[str, ...]:
+    """What the run goes through, and what the phases of a level are: lines without their ends."""
+    lasts_s = sum(level.level_time_s or 0.0 for level in levels)
+    endless = any(level.level_time_s is None for level in levels)
+    how_long = "until the run is stopped" if endless else f"at least {units.clock(lasts_s)} in all"
+    plan = f"Plan: {levels_in_words(levels)}; level time {times_in_words(levels)}; {how_long}"
+    if any(level.arrivals is not None for level in levels):
+        return (
+            plan,
+            "A level has a hold (requests are sent when they are due: the figures are of this time) and a drain (no "
+            "new requests, open streams end)",
+        )
+    return (
+        plan,
+        "A level has a ramp (users are added), a hold (all users are there: the figures are of this time) and a drain "
+        "(no new requests, open streams end)",
+    )
+
+
+def progress_line(progress: Progress) -> str:
+    """One line without a line end; fields keep their place from line to line as long as the numbers allow."""
+    of_level = (
+        (f"system prompt {progress.system_prompt:<3}", f"{_phase(progress):<{_LONGEST_PHASE}}")
+        if progress.users_target
+        else (f"{_phase(progress):<5}", _rates(progress.request_rates))
+    )
+    return "  ".join(
+        (
+            f"{units.clock(progress.elapsed_s):>5}",
+            f"level {progress.level_index + 1}/{progress.levels}",
+            *of_level,
+            f"{units.rate(progress.tokens_per_s):>6} tokens/s",
+            f"TTFT p50 {units.duration(progress.ttft_p50_s):>7}",
+            f"{units.count(progress.in_flight):>3} in flight",
+            units.counted(progress.failures, "failure"),
+        )
+    )
+
+
+def _rates(rates: RequestRates | None) -> str:
+    """Of an open loop."""
+    offered, sent, completed = map(units.rate, rates or (None, None, None))
+    return f"{offered:>5} offered {sent:>5} sent {completed:>5} completed/s"
+
+
+def _phase(progress: Progress) -> str:
+    """The phase of the level, and its users: in the drain, those whose streams are still open."""
+    if not progress.users_target:  # an open loop, whose one user sends all requests
+        return (
+            str(progress.phase) if progress.phase != Phase.DRAIN or progress.in_flight else "pause: the level is over"
+        )
+    there, all_users = units.count(progress.users), units.count(progress.users_target)
+    if progress.phase != Phase.DRAIN:
+        return f"{progress.phase}: {there} of {all_users} users"
+    return f"drain: {there} of {all_users} users left" if progress.users else "pause: the level is over"

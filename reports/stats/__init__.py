@@ -1,0 +1,1 @@
+"""Figures of a run with their intervals, and what differs between runs."""

@@ -1,0 +1,125 @@
+"""Why the figures of a run may be unreliable. Every table, chart and page shows these lines."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+from tokenswarm.metrics.level import Level
+from tokenswarm.reports import units
+from tokenswarm.reports.level_names import level_name
+from tokenswarm.reports.stats.failures import commonest_error
+from tokenswarm.reports.stats.prompt_reuse import prompt_notices
+from tokenswarm.run_folder.reader import ReportError, Results
+from tokenswarm.run_folder.schema import IssueKind, LevelSummary
+from tokenswarm.sanitize import API_KEY_VARIABLE
+
+_STATUS = {
+    "running": "NOT ENDED: the run had not ended when this was written, so these figures may still change",
+    "interrupted": "INTERRUPTED: the run was stopped before its plan was done",
+    "recovered": "RECOVERED: the run did not come to its end, and was rebuilt from what its processes left",
+}
+#: In the evidence of a server's engine: another one was given.
+_ENGINE_CONFLICT = ", but the server looks like "
+
+
+def verdict_of(results: Results) -> str:
+    """The run's verdict: valid, suspect, or failed where that is the only reason to distrust it."""
+    validity = results.summary.validity
+    failed_alone = results.status == "failed" and validity.verdict == "suspect" and not other_reasons(results)
+    return "failed" if failed_alone else str(validity.verdict)
+
+
+def warnings_of(results: Results) -> list[str]:
+    """One sentence for each reason why the figures may be unreliable, its first words in capitals."""
+    found = [_STATUS[results.status] + "."] if results.status in _STATUS else []
+    if results.status == "failed":
+        found.append(f"FAILED: {_failure(results)}.")
+    validity, accounting = results.summary.validity, results.summary.accounting
+    if validity.verdict == "suspect" and (reasons := other_reasons(results)):
+        found.append(f"SUSPECT: something may have distorted these figures: {'; '.join(reasons)}.")
+    found += [f"ONE CORE IS NOT ENOUGH: {hint}." for hint in results.summary.hints]
+    if (
+        not accounting.complete
+        and accounting.ended == accounting.recorded == accounting.rows
+        and accounting.unaccounted
+    ):
+        found.append(
+            f"REQUESTS UNACCOUNTED FOR: {units.count(accounting.rows)} requests ended and are all in these figures; "
+            f"{units.count(accounting.unaccounted)} more were in flight at the last report of their worker, and how "
+            "they ended is not known."
+        )
+    elif not accounting.complete:
+        found.append(
+            f"REQUESTS UNACCOUNTED FOR: {units.count(accounting.ended)} requests ended on workers, "
+            f"{units.count(accounting.recorded)} recorded, {units.count(accounting.rows)} rows written: some requests "
+            "are missing from these figures or counted twice."
+        )
+    if results.files_missing:
+        no_requests = "; --slo, --as, --parquet and --hlog are not possible" if results.requests_missing else ""
+        found.append(
+            f"FILES INCOMPLETE: {results.files_missing}: figures are from summary.json alone{no_requests}. Charts on "
+            "the page show only the rows that are left."
+        )
+    found += prompt_notices(results)
+    found += [f"ADAPTED: {clause}." for clause in results.run.requests.get("adapted", ())]
+    found += [f"PREFLIGHT: {notice}." for notice in results.run.requests.get("notices", ())]
+    cut_short = [level for level in results.summary.levels if not level.complete]
+    if cut_short:
+        found.append(f"NOT COMPLETE: these levels were cut short: {_list(cut_short)}.")
+    if results.not_run:
+        found.append(f"NOT RUN: the run ended before these levels: {_list(results.not_run)}.")
+    return found
+
+
+def other_reasons(results: Results) -> list[str]:
+    """Why the run is suspect, without the reason that it failed, which stands before."""
+    validity = results.summary.validity
+    failed = {issue.message for issue in validity.issues if issue.kind == IssueKind.RUN_FAILED}
+    if results.status == "failed" and set(validity.reasons) <= failed:
+        return []
+    reasons = [reason for reason in validity.reasons if reason not in failed or results.status != "failed"]
+    return [reason.rstrip(".") for reason in reasons] or ["no reason was recorded"]
+
+
+def _failure(results: Results) -> str:
+    """Why the run failed: what the server answered where no request was ok and the reason recorded does not say it,
+    otherwise that reason."""
+    reason = next(iter(results.summary.validity.reasons), "no reason was recorded").rstrip(".")
+    if not any(level.whole.outcomes.get("ok") for level in results.summary.levels):
+        with suppress(ReportError):
+            if error := commonest_error(results):
+                text, number = error
+                of, text = units.counted(results.summary.accounting.ended, "request"), text.rstrip(".")
+                if text not in reason:
+                    reason = f'no request was answered; {units.count(number)} of {of} failed with "{text}"'
+                return f"{reason}. {advice}" if (advice := _advice(text, results)) else reason
+    return reason
+
+
+def _advice(error: str, results: Results) -> str:
+    """What to do where most requests failed with this error, as a sentence without its full stop; "" where that is not
+    known. Whether the run had a key is not known here."""
+    if error.startswith(("HTTP 400", "HTTP 404", "HTTP 405", "HTTP 422")):
+        if conflict := next((each for each in results.run.engine_evidence if _ENGINE_CONFLICT in each), ""):
+            return f"{conflict}: leave it out"
+        return _model_advice(results) if "model" in error.lower() else ""
+    if error.startswith("HTTP 401"):
+        if "HTTP Basic" in error:
+            return "Give --header 'Authorization: Basic …' with the Base64 of NAME:PASSWORD"
+        return f"The server requires a valid API key: set {API_KEY_VARIABLE} to one"
+    if error.startswith("HTTP 403"):
+        return f"The server refuses these requests: check {API_KEY_VARIABLE}, what its key may use, and proxies between"
+    return ""
+
+
+def _model_advice(results: Results) -> str:
+    options, sent = results.run.options, results.summary.model
+    if options.get("models"):
+        return f"Check --models {str(options['models'])!r}"
+    if options.get("model"):
+        return f"Check --model {str(options['model'])!r}"
+    return f"Give --model: without it, requests named {sent!r}" if sent else "Give --model"
+
+
+def _list(levels: list[LevelSummary] | tuple[Level, ...]) -> str:
+    return ", ".join(level_name(level) for level in levels)
