@@ -8,11 +8,11 @@ import secrets
 import socket
 import sys
 from argparse import Namespace
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import gevent
-import locust.html
+import msgspec
 from flask import Flask, Response, jsonify, request
 from locust.argument_parser import ui_extra_args_dict
 from locust.env import Environment
@@ -29,26 +29,29 @@ from locust.web import WebUI
 from werkzeug.datastructures import ImmutableMultiDict
 from werkzeug.exceptions import HTTPException
 
-from metrics.prometheus import LiveRun
-from page.blueprint import PREFIX, Routes
-from page.form import FormError, Option, given
-from page.live import LiveView
-from page.login import Credentials
-from page.login_pages import LoginPages
-from page.options import PASSWORD_VARIABLE, WebOptions
-from page.origins import AllowedOrigins, allowed_names, is_loopback_bind
-from page.runs import LINKED
-from page.section import KEY, extended_rows, extended_table, report_section
-from page.security import PAGE_POLICY, REPORT_POLICY, SecuredApplication
-from page.start_policy import FILES, StartPolicy
-from page.typed_load import ShownValues, shape_meant
-from sanitize import shown
+from tokenswarm.command_line import Collected, collect_errors, sentences_of
+from tokenswarm.recording.prometheus import LiveRun
+from tokenswarm.sanitize import shown
+from tokenswarm.upstream.locust_internals import extend_html_report
+from tokenswarm.web.form_words import in_form_words, start_errors
+from tokenswarm.web.live_view import LiveView
+from tokenswarm.web.locust_tables import KEY, extended_rows, extended_table, report_section
+from tokenswarm.web.login import Credentials
+from tokenswarm.web.login_pages import LoginPages
+from tokenswarm.web.origins import AllowedOrigins, allowed_names, is_loopback_bind
+from tokenswarm.web.past_runs import LINKED
+from tokenswarm.web.routes import PREFIX, Routes
+from tokenswarm.web.security import PAGE_POLICY, REPORT_POLICY, SecuredApplication
+from tokenswarm.web.start_form import FormError, FormOption, given, labels_of
+from tokenswarm.web.start_policy import FILES, StartPolicy
+from tokenswarm.web.typed_load import ShownValues, shape_meant
+from tokenswarm.web.web_options import PASSWORD_VARIABLE, WebOptions
 
 logger = logging.getLogger(__name__)
 
 _BUSY = {
-    STATE_SPAWNING: "A run goes on: stop it first.",
-    STATE_RUNNING: "A run goes on: stop it first.",
+    STATE_SPAWNING: "A run is already in progress. Stop it first.",
+    STATE_RUNNING: "A run is already in progress. Stop it first.",
     STATE_STOPPING: "The last run is still being stopped; try again in a moment.",
     STATE_CLEANUP: "The last run is still being stopped; try again in a moment.",
 }
@@ -56,8 +59,8 @@ _BUSY = {
 _LONGEST_RUN_S = 365 * 24 * 3600
 _LOCUSTS_OWN = {
     "host": "address of the server: the one of the command line, one on this machine, or one of --web-allow-target",
-    "user_count": "how many there are at most",
-    "spawn_rate": "how many are added each second",
+    "user_count": "number of users",
+    "spawn_rate": "users added per second",
     "run_time": "a time like 20s, 5m or 1h30m; empty: until it is stopped",
 }
 
@@ -71,17 +74,20 @@ _OUR_ROUTES = frozenset(("locust", "tokenswarm", "static"))
 _REPORT_THEMES = frozenset(("", "dark", "light"))
 _MOST_FORM_BYTES = 1024 * 1024
 
-Check = Callable[[Environment, Namespace, str], None]
+#: Checks options and a server's address without a request to the server.
+CheckOptions = Callable[[Namespace, str], object]
+#: Sends the server the requests that go before a run.
+FindServer = Callable[[Environment, Namespace, str], None]
 
 
 class WebPage:
-    """Locust's page with tokens in it. `check` raises ValueError, in a sentence, for options that no run can begin
-    with; what it says is shown where the run was to be started."""
+    """Locust's page with tokens in it. `check` and, where it finds nothing, `find_server` raise ValueError for what no
+    run can begin with: sentences that are shown where the run was to be started."""
 
-    def __init__(self, live: LiveRun, check: Check) -> None:
+    def __init__(self, live: LiveRun, check: CheckOptions, find_server: FindServer) -> None:
         self._view = LiveView(live)
         self._live = live
-        self._check = check
+        self._check, self._find_server = check, find_server
         self._environment: Environment
         self._shown = ShownValues()
         self.refusal: str | None = None
@@ -90,9 +96,10 @@ class WebPage:
         self._is_checking = False
 
     def attach(self, environment: Environment) -> None:
-        """At Locust's init, where the books are kept. Without a page of Locust's, its report still has our section."""
+        """At Locust's init, on a master and where there are no workers. Without Locust's page, its report still has
+        our section."""
         self._environment = environment
-        self._extend_report()
+        extend_html_report(self._section)
         ui = environment.web_ui
         if ui is None or ui.app is None:
             return
@@ -110,23 +117,24 @@ class WebPage:
         ui.app.register_blueprint(routes.blueprint(base_path, ui.auth_required_if_enabled, public))
 
     def refuse(self, reason: str) -> None:
-        """A start that had passed its check did not become a run after all."""
-        self.refusal = shown(reason)
+        """Show, where there is a page, why a start that had passed its check did not become a run."""
+        if self._environment.web_ui is not None:
+            self.refusal = in_form_words(shown(reason), labels_of(self.form()))
 
-    # What the page asks.
+    # What the page shows.
 
     @property
     def state(self) -> str:
-        """Locust's state; `starting` while a run was asked for and has not begun."""
+        """Locust's state; `starting` while a run was requested and has not begun."""
         runner = _runner(self._environment)
         return "starting" if _starting(runner) else str(runner.state)
 
     @property
     def options(self) -> Namespace:
-        """As they stand."""
+        """Their current values."""
         return _options(self._environment)
 
-    def form(self) -> Sequence[Option]:
+    def form(self) -> Sequence[FormOption]:
         """Locust's own fields, and ours."""
         options = self.options
         own = {
@@ -136,20 +144,24 @@ class WebPage:
             "run_time": f"{options.run_time:g}s" if options.run_time else "",
         }
         suggestions = self._policy.suggestions()
-        fields = [Option(name, own[name], text, None, suggestions.get(name, ())) for name, text in _LOCUSTS_OWN.items()]
-        for name, told in ui_extra_args_dict().items():
-            if told["is_secret"]:
+        fields = [
+            FormOption(name, own[name], text, None, suggestions.get(name, ())) for name, text in _LOCUSTS_OWN.items()
+        ]
+        for name, argument in ui_extra_args_dict().items():
+            if argument["is_secret"]:
                 continue
-            text = (told["help_text"] or "").replace("%%", "%")  # as argparse prints it
+            text = (argument["help_text"] or "").replace("%%", "%")  # as argparse prints it
             if name in FILES:
                 text += ". Files: those of the command line, and those in folders of --web-allow-folder"
-            fields.append(Option(name, getattr(options, name), text, told["choices"], suggestions.get(name, ())))
+            fields.append(
+                FormOption(name, getattr(options, name), text, argument["choices"], suggestions.get(name, ()))
+            )
         return fields
 
     # Who may use the page.
 
     def _secure(self, app: Flask, web: WebOptions, base_path: str) -> None:
-        """Around everything, Locust's routes too."""
+        """Check every request, to Locust's routes too."""
         options = self.options
         names, any_address = allowed_names(options.web_host or "", web.allow_hosts, socket.gethostname())
         allowed = AllowedOrigins(names, any_address, lambda path: _is_entry(app, path), secrets.token_urlsafe(32))
@@ -158,11 +170,11 @@ class WebPage:
         app.wsgi_app = SecuredApplication(app.wsgi_app, allowed, cookie, path)  # type: ignore[method-assign]
 
     def _add_login(self, ui: WebUI, web: WebOptions, base_path: str) -> LoginPages | None:
-        """The login of --web-login. Another locustfile may still put its own in place of it."""
+        """The login of --web-login. Another locustfile may still replace it."""
         options = self.options
         if not ui.web_login or ui.app is None:
             if not is_loopback_bind(options.web_host or ""):
-                logger.warning("--web-open: whoever reaches the web page can start runs and read results")
+                logger.warning("--web-open: anybody who reaches the web page can start runs and read results")
             return None
         ui.app.config.update(
             SECRET_KEY=secrets.token_bytes(32),
@@ -175,30 +187,34 @@ class WebPage:
         login = LoginPages(Credentials(web.user, web.password), base_path)
         login.attach(ui.app, ui.login_manager)
         if web.password_is_generated:
-            # Once all locustfiles are set up; and never by a logger, whose lines the page and log files show.
+            # After all locustfiles are set up. Not logged: the page and log files show log lines.
             gevent.spawn(_show_password, login, web)
         return login
 
-    # What Locust's page gets.
+    # Additions to Locust's page.
 
     def _guard_starts(self, ui: WebUI) -> None:
         assert ui.app is not None
 
         @ui.auth_required_if_enabled
         def refused() -> Response | None:
-            if self._is_checking:  # it asks the server, which takes time, and two would begin on each other's options
-                reason: str | None = "Another start is being checked; try again in a moment."
+            if self._is_checking:  # it sends the server a request, and two starts would take each other's options
+                reasons = ["Another start is being checked; try again in a moment."]
             else:
                 self._is_checking = True
                 try:
-                    reason = self._reason_to_refuse()
+                    reasons = self._reasons_to_refuse()
                 finally:
                     self._is_checking = False
-            if reason is None:
+            if not reasons:
                 self.refusal = None
                 return None
-            logger.warning("A run that the page asked for does not begin: %s", reason)
-            return jsonify({"success": False, "message": reason, "host": self._environment.host})
+            reasons = [shown(reason) for reason in reasons]
+            message = "\n".join(reasons)
+            logger.warning("A run was not started from the page: %s", message)
+            errors = msgspec.to_builtins(start_errors(reasons, labels_of(self.form())))
+            # Locust's form shows the message of no other status than 200.
+            return jsonify({"success": False, "message": message, "errors": errors, "host": self._environment.host})
 
         @ui.auth_required_if_enabled
         def class_refused() -> Response | None:
@@ -217,41 +233,51 @@ class WebPage:
                 )  # Locust does not escape it
             return None
 
-    def _reason_to_refuse(self) -> str | None:
-        """Why no run can begin with what the form holds. Locust itself would answer `success` and begin none."""
+    def _reasons_to_refuse(self) -> list[str]:
+        """Why no run can start with this form: a sentence for each error; empty where one can. Locust would answer
+        `success` and start none."""
         runner = _runner(self._environment)
         if _starting(runner) or runner.state in _BUSY:
-            return _BUSY.get(runner.state, "A run is about to begin already.")
+            return [_BUSY.get(runner.state, "A run is about to begin already.")]
         if isinstance(runner, MasterRunner) and not runner.worker_count:
-            return "No worker has connected yet: start one with --worker, or this process with --processes."
-        form = request.form
-        if request.content_length and not form:
-            return "The options of a run are sent as a form (application/x-www-form-urlencoded), not as JSON."
+            return ["No worker has connected yet: start one with --worker, or this process with --processes."]
+        if request.content_length and not request.form:
+            return ["The options of a run are sent as a form (application/x-www-form-urlencoded), not as JSON."]
         try:
-            several = _PICKER_FORM if self._picks_classes else ()
-            in_form = [option.name for option in self.form()] + [*_LOCUSTS_FORM, *several]
-            self._policy.check(form.to_dict(flat=False), in_form, several)
-            form = self._with_shape_meant(form)
-            ours = {name: text for name, text in form.items() if name not in _LOCUSTS_OWN}
-            options = given(ours, self.options)
-            _take_locusts_own(options, form)
-            self._check(self._environment, options, form.get("host", self._environment.host or ""))
+            with collect_errors() as errors:
+                options, host = self._options_of_form(errors)
+                errors.of(self._check, options, host)
+            self._find_server(self._environment, options, host)
         except ValueError as error:
-            return shown(str(error))
-        if not form.get("run_time"):
+            return sentences_of(error)
+        if not request.form.get("run_time"):
             self.options.run_time = None  # Locust would keep the last run's
-        return None
+        return []
 
-    def _with_shape_meant(self, form: ImmutableMultiDict[str, str]) -> ImmutableMultiDict[str, str]:
-        """The form with the shape that its fields select, for us and for Locust. Raises FormError."""
+    def _options_of_form(self, errors: Collected) -> tuple[Namespace, str]:
+        """The options as the form sets them, and the host. What it may not set or cannot hold is added to `errors`, and
+        leaves its option as it is."""
+        several = _PICKER_FORM if self._picks_classes else ()
+        in_form = [option.name for option in self.form()] + [*_LOCUSTS_FORM, *several]
+        rejected = self._policy.rejected(request.form.to_dict(flat=False), in_form, several)
+        for error in rejected.values():
+            errors.add(error)
+        request.form = ImmutableMultiDict([(k, v) for k, v in request.form.items(multi=True) if k not in rejected])
+        errors.of(self._take_shape_meant)
+        form = request.form
+        options = given({name: form[name] for name in form if name not in _LOCUSTS_OWN}, self.options, errors)
+        _take_locusts_own(options, form, errors)
+        return options, form.get("host", self._environment.host or "")
+
+    def _take_shape_meant(self) -> None:
+        """Set the form's shape to the one that its fields select, for us and for Locust. Raises FormError."""
         shown = {option.name: str(option.value) for option in self.form()}
-        meant = form.copy()
-        meant["shape"] = shape_meant(form.to_dict(), shown, self._shown)
+        meant = request.form.copy()
+        meant["shape"] = shape_meant(meant.to_dict(), shown, self._shown)
         request.form = ImmutableMultiDict(meant)
-        return request.form
 
     def _reason_to_refuse_class(self, ui: WebUI) -> str | None:
-        """Locust sets whatever attribute of a user class it is sent."""
+        """Why a change of a user class is rejected, as Locust would set any attribute; None where it is not."""
         if not ui.userclass_picker_is_active:
             return "User classes can be changed only with --class-picker."
         try:
@@ -279,17 +305,23 @@ class WebPage:
         files = [name for name in LINKED if name != "summary.json"]
         ui.template_args.update(
             extended_tabs=[{"title": "Tokens", "key": KEY}],
-            extended_tables=[extended_table()],
             extended_csv_files=[
                 {"href": f".{PREFIX}/runs/latest/{name}", "title": f"Tokenswarm: {name}"} for name in files
             ],
         )
+
+        @ui.app.before_request
+        def before() -> None:
+            if request.endpoint == "locust.index":
+                ui.template_args["extended_tables"] = [extended_table(open_loop=self._view.is_open_loop)]
 
         @ui.app.after_request
         def after(response: Response) -> Response:
             if request.endpoint == "locust.request_stats" and response.is_json:
                 stats: dict[str, Any] = response.get_json()
                 stats["extended_stats"] = [{"key": KEY, "data": extended_rows(self._view.levels())}]
+                if self._view.is_open_loop:  # its users are the senders
+                    stats["user_count"] = self._view.in_flight
                 response.set_data(jsonify(stats).get_data())
             elif request.endpoint == "locust.index" and response.status_code == 200:
                 logout = " data-logout" if self._login is not None and self._login.is_active else ""
@@ -301,26 +333,14 @@ class WebPage:
                 response.headers["Content-Security-Policy"] = REPORT_POLICY
             return response
 
-    def _extend_report(self) -> None:
-        render = locust.html.render_template_from
-
-        def rendered(file: str, *arguments: Any, **named: Any) -> str:
-            text: str = render(file, *arguments, **named)
-            if file != "report.html":
-                return text
-            before, end, behind = text.rpartition("</body>")  # its scripts hold the same words in a string
-            return before + self._section() + end + behind
-
-        locust.html.render_template_from = rendered
-
     def _section(self) -> str:
         facts = self._live.facts
         if facts is None:
             return ""
         version = f" {facts.engine_version}" if facts.engine_version else ""
         model = f", model {facts.model}" if facts.model else ""
-        told = f"{facts.engine}{version} at {facts.host}{model}; results in {self._live.folder}"
-        return report_section(self._view.levels(), told, self._view.reasons())
+        text = f"{facts.engine}{version} at {facts.host}{model}; results in {self._live.folder}"
+        return report_section(self._view.levels(), text, self._view.reasons())
 
 
 def _is_entry(app: Flask, path: str) -> bool:
@@ -336,7 +356,7 @@ def _is_entry(app: Flask, path: str) -> bool:
 
 
 def _as_response(response: Any) -> Response | None:
-    """What Locust's decorator, which has no types, returns."""
+    """The response of Locust's decorator, which has no types."""
     return response  # type: ignore[no-any-return]
 
 
@@ -352,28 +372,29 @@ def _allow_inline_script(response: Response, text: str) -> None:
 def _show_password(login: LoginPages, web: WebOptions) -> None:
     if login.is_active:
         print(
-            f"\nThe web page asks for a login. User: {web.user}  Password: {web.password}\n"
+            f"\nThe web page requires a login. User: {web.user}  Password: {web.password}\n"
             f"(Generated for this process; set {PASSWORD_VARIABLE} or --web-password-file to choose one.)\n",
             file=sys.stderr,
             flush=True,
         )
 
 
-def _take_locusts_own(options: Namespace, form: Any) -> None:
-    """As Locust will take them. Raises ValueError."""
+def _take_locusts_own(options: Namespace, form: Mapping[str, str], errors: Collected) -> None:
+    """Convert Locust's own fields as Locust will. What it could not convert is added to `errors`."""
     for name, attribute, kind in (("user_count", "num_users", int), ("spawn_rate", "spawn_rate", float)):
         if text := form.get(name):
             try:
                 setattr(options, attribute, kind(text))
             except ValueError:
                 option = "--users" if name == "user_count" else "--spawn-rate"
-                raise FormError(f"{option} takes a number, got {text!r}.") from None
+                errors.add(FormError(f"{option} takes a number, got {text!r}."))
     try:
         options.run_time = parse_timespan(form["run_time"]) if form.get("run_time") else None
         if (options.run_time or 0) > _LONGEST_RUN_S:
             raise ValueError
     except (ValueError, OverflowError):
-        raise FormError(f"--run-time takes a time like 20s, 5m or 1h30m, got {form['run_time']!r}.") from None
+        options.run_time = None
+        errors.add(FormError(f"--run-time takes a time like 20s, 5m or 1h30m, got {form['run_time']!r}."))
 
 
 def _starting(runner: Runner) -> bool:

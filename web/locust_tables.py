@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 from html import escape
 from typing import Any
 
-from metrics.stage import PROMPT
-from page.live import LevelRow
+from tokenswarm.metrics.level import level_text
+from tokenswarm.web.live_view import LevelRow
 
-#: Locust's tab and table of ours.
+#: Key of our tab and table in Locust's page.
 KEY = "tokens"
 _COLUMNS = (
     ("requests", "Requests", 1),
@@ -22,32 +22,44 @@ _COLUMNS = (
     ("gap_p99_s", "Gap p99 (ms)", 1000.0),
     ("e2e_p95_s", "E2E p95 (ms)", 1000.0),
 )
-_HEADINGS = ("Level", *(heading for _, heading, _ in _COLUMNS))
+_OPEN_LOOP_COLUMNS = (
+    ("offered_rate", "Offered requests/s", 1.0),
+    ("sent_rate", "Sent requests/s", 1.0),
+    ("completed_rate", "Completed requests/s", 1.0),
+    ("in_flight_mean", "In flight (mean)", 1.0),
+)
+_Column = tuple[str, str, float]
 
 
-def extended_table() -> dict[str, Any]:
-    """What Locust's page is told of the table: its columns."""
-    columns = [{"key": "name", "title": "Level"}, *({"key": key, "title": title} for key, title, _ in _COLUMNS)]
-    return {"key": KEY, "structure": columns}
+def extended_table(*, open_loop: bool) -> dict[str, Any]:
+    """The table's columns, as Locust's page takes them. open_loop: with its rates."""
+    columns = [{"key": key, "title": title} for key, title, _ in _columns(open_loop)]
+    return {"key": KEY, "structure": [{"key": "name", "title": "Level"}, *columns]}
+
+
+def _columns(open_loop: bool) -> tuple[_Column, ...]:
+    return (*_COLUMNS, *_OPEN_LOOP_COLUMNS) if open_loop else _COLUMNS
 
 
 def extended_rows(levels: Sequence[LevelRow]) -> list[dict[str, Any]]:
-    """A row a level that has begun. The page sorts by name: the stage's number leads."""
-    keys = ["name", *(key for key, _, _ in _COLUMNS)]
+    """A row for each level that has begun. The page sorts by name, so a name begins with the level's number."""
+    keys = ["name", *(key for key, _, _ in _columns(_is_open_loop(levels)))]
     return [dict(zip(keys, (_rounded(cell) for cell in cells))) for cells in _cells(levels)]
 
 
 def _rounded(cell: Any) -> Any:
-    """Rounded here: the page's own rounding shows a missing value as 0."""
+    """To one decimal. The page's own rounding would show a missing value as 0."""
     return round(cell, 1) if isinstance(cell, float) else cell
 
 
 def report_section(levels: Sequence[LevelRow], facts: str, reasons: Sequence[str]) -> str:
-    """A section for the end of Locust's report; "" where no level has begun. reasons: not to believe the figures."""
+    """A section for the end of Locust's report; "" where no level has begun. reasons: why figures are
+    unreliable."""
     rows = list(_cells(levels))
     if not rows:
         return ""
-    head = "".join(f"<th scope='col'>{escape(heading)}</th>" for heading in _HEADINGS)
+    headings = ["Level", *(heading for _, heading, _ in _columns(_is_open_loop(levels)))]
+    head = "".join(f"<th scope='col'>{escape(heading)}</th>" for heading in headings)
     body = "".join(
         f"<tr><th scope='row'>{escape(str(name))}</th>" + "".join(f"<td>{_text(cell)}</td>" for cell in cells) + "</tr>"
         for name, *cells in rows
@@ -64,9 +76,15 @@ def _cells(levels: Sequence[LevelRow]) -> Iterator[list[Any]]:
     for level in levels:
         if level.state == "planned":
             continue
-        name = f"{level.stage + 1:02d}: {level.level} users {PROMPT[level.system_prompt]}"
+        name = f"{level.index + 1:02d}: {level_text(level.name, level.system_prompt)}"
         values = [(getattr(level, key), factor) for key, _, factor in _COLUMNS]
+        if level.open_loop is not None:
+            values += [(getattr(level.open_loop, key), factor) for key, _, factor in _OPEN_LOOP_COLUMNS]
         yield [name, *(None if value is None else value * factor for value, factor in values)]
+
+
+def _is_open_loop(levels: Sequence[LevelRow]) -> bool:
+    return any(level.open_loop is not None for level in levels)
 
 
 def _text(value: float | None) -> str:

@@ -20,7 +20,7 @@ Clock = Callable[[], float]
 
 
 class Credentials:
-    """The one user name and password. Neither is kept as it is."""
+    """The one user name and password. Both are kept as hashes only."""
 
     def __init__(self, user: str, password: str) -> None:
         self._key = secrets.token_bytes(32)
@@ -28,7 +28,7 @@ class Credentials:
         self._password = self._digest(password)
 
     def match(self, user: str, password: str) -> bool:
-        """Takes the same time whatever is given."""
+        """Whether both are right, in constant time."""
         right_user = hmac.compare_digest(self._digest(user), self._user)
         right_password = hmac.compare_digest(self._digest(password), self._password)
         return right_user and right_password
@@ -54,7 +54,7 @@ class Sessions:
         return session
 
     def is_open(self, session: str) -> bool:
-        """Whether it is; if so it counts as used now."""
+        """Whether the session is open; if so it counts as used now."""
         if session not in self._open:
             return False
         now_s = self._clock_s()
@@ -67,12 +67,12 @@ class Sessions:
         return True
 
     def close(self, session: str) -> None:
-        """Log out: the id is worth nothing from now on."""
+        """Log out: the id is invalid from now on."""
         self._open.pop(session, None)
 
 
 class _Bucket:
-    """So many attempts at once, and one more each `refill_s`."""
+    """A number of attempts at once, and one more every `refill_s`."""
 
     def __init__(self, burst: int, refill_s: float, now_s: float) -> None:
         self._burst = burst
@@ -121,7 +121,7 @@ class AttemptLimit:
 
 
 def _network_of(address: str) -> str:
-    """Whoever has one IPv6 address has all of its /64."""
+    """A client with one IPv6 address has all of its /64."""
     try:
         parsed = ip_address(address)
     except ValueError:

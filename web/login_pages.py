@@ -11,11 +11,11 @@ from typing import NamedTuple
 from flask import Flask, Response, abort, redirect, request, send_from_directory
 from flask_login import LoginManager, UserMixin, current_user, login_user, logout_user
 
-from page.login import AttemptLimit, Credentials, Sessions
+from tokenswarm.web.login import AttemptLimit, Credentials, Sessions
 
 STATIC = Path(__file__).resolve().parent / "static"
 LOGIN_ENDPOINT = "locust.login"
-#: What a browser needs before anybody has logged in. None of it tells anything of a run.
+#: What a browser needs before anybody has logged in. None of it contains anything of a run.
 _PUBLIC = frozenset((LOGIN_ENDPOINT, "locust.send_assets", "tokenswarm.login", "tokenswarm.asset"))
 _MOST_FORM_BYTES = 16 * 1024
 
@@ -23,7 +23,7 @@ _ASSETS = frozenset(("page.css", "theme.js"))
 
 
 class PublicRoute(NamedTuple):
-    """A route that is answered without a login."""
+    """A route that needs no login."""
 
     path: str
     method: str
@@ -31,7 +31,7 @@ class PublicRoute(NamedTuple):
 
 
 class _User(UserMixin):  # type: ignore[misc]  # flask_login has no types
-    """Whoever has the password. id: of the session, "" for a request that brings the password itself."""
+    """A person with the password. id: of the session, "" for a request that brings the password itself."""
 
     def __init__(self, session: str) -> None:
         self.id = session
@@ -53,7 +53,7 @@ class LoginPages:
         self._limit = limit or AttemptLimit()
 
     def attach(self, app: Flask, manager: LoginManager) -> None:
-        """Let nobody in who has not logged in. A locustfile that sets up a login of its own later replaces this one."""
+        """Require a login for every route. A locustfile that sets up its own login later replaces this one."""
         self._manager = manager
         manager.user_loader(self._user_of_session)
         manager.request_loader(self._user_of_header)
@@ -61,7 +61,7 @@ class LoginPages:
 
     @property
     def is_active(self) -> bool:
-        """Whether it is this login that decides, and not one of another locustfile."""
+        """Whether this login is in force, not one of another locustfile."""
         return bool(self._manager._user_callback == self._user_of_session)
 
     def routes(self) -> list[PublicRoute]:
@@ -73,7 +73,7 @@ class LoginPages:
         ]
 
     def asset(self, name: str) -> Response:
-        """What the form looks like."""
+        """The login form."""
         if name not in _ASSETS:
             abort(404)
         return send_from_directory(STATIC, name)
@@ -94,7 +94,7 @@ class LoginPages:
         return _redirect(f"{self._base_path}{_path_after_login(request.form.get('next', ''))}")
 
     def logout(self) -> Response:
-        """End the session, on this side too."""
+        """End the session on the server too."""
         if current_user.is_authenticated:
             self._sessions.close(current_user.id)
         logout_user()
@@ -117,7 +117,7 @@ class LoginPages:
     def _user_of_session(self, session: str) -> _User | None:
         return _User(session) if self._sessions.is_open(session) else None
 
-    def _user_of_header(self, asked: object) -> _User | None:
+    def _user_of_header(self, _request: object) -> _User | None:
         given = request.authorization
         address = request.remote_addr or ""
         if not self.is_active or given is None or given.type != "basic" or self._limit.wait_s(address):
@@ -149,7 +149,7 @@ class LoginPages:
 
 
 def _path_after_login(after: str) -> str:
-    """Only pages of this application: an address from outside would lead anywhere."""
+    """A path of this application; the front page for anything else, as an outside address could lead anywhere."""
     return "/tokenswarm/" if after == "tokens" else "/"
 
 

@@ -40,7 +40,7 @@ class WebRequest:
 
     @property
     def is_from_browser(self) -> bool:
-        """Whether anything says so; every browser sends at least one of these with every request."""
+        """Whether a browser sent it: every browser sends at least one of these headers."""
         return bool(
             self.origin or self.fetch_site or self.referer or self.has_cookies or "mozilla/" in self.user_agent.lower()
         )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from page.origins import AllowedOrigins, WebRequest
+from tokenswarm.web.origins import AllowedOrigins, WebRequest
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -22,12 +22,12 @@ PAGE_POLICY = (
     "default-src 'self'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; "
     "font-src 'self' data:; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 )
-#: A document that only shows: a file of a run. It holds what a server under test answered.
+#: For files of a run: they run no scripts, as they contain responses of the server under test.
 DOCUMENT_POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; img-src 'self' data:; font-src data:; base-uri 'none'; "
     "form-action 'none'; frame-ancestors 'none'"
 )
-#: Locust's report brings its scripts inside the document; they can reach nothing.
+#: Locust's report has inline scripts; they may load nothing.
 REPORT_POLICY = (
     "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src 'self' data:; "
     "font-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -38,7 +38,7 @@ _HEADERS = (
     ("Referrer-Policy", "same-origin"),
     ("Cross-Origin-Resource-Policy", "same-origin"),
 )
-#: Browsers heed it, and do not complain of it, only where the connection cannot be tampered with.
+#: Browsers apply it only on connections that cannot be tampered with, and warn elsewhere.
 _TRUSTED_HEADERS = (("Cross-Origin-Opener-Policy", "same-origin"),)
 _LOG_EVERY_S = 10.0
 _POLICY = "Content-Security-Policy"
@@ -67,7 +67,7 @@ class SecuredApplication:
         return [msgspec.json.encode({"success": False, "message": refusal})]
 
     def _log_refusal(self, request: WebRequest, refusal: str) -> None:
-        """Not every one: whoever sends them must not fill the log."""
+        """Not every one: their sender must not fill the log."""
         now_s = time.monotonic()
         if now_s < self._log_again_s:
             self._unlogged += 1
@@ -93,7 +93,7 @@ class SecuredApplication:
         return begin
 
     def _needs_cookie(self, request: WebRequest, headers: list[tuple[str, str]]) -> bool:
-        """Every page of the application hands it out, whichever locustfile it is from."""
+        """Set by every page of the application, whichever locustfile it is from."""
         is_page = any(name.lower() == "content-type" and value.startswith("text/html") for name, value in headers)
         return is_page and request.method == "GET" and request.page_token != self._allowed.token
 
@@ -133,6 +133,6 @@ def _cookie_of(header: str, name: str) -> str:
 
 
 def _is_trusted(environ: WSGIEnvironment) -> bool:
-    """Whether browsers take the connection for one that nobody can tamper with."""
+    """Whether browsers treat the connection as trustworthy."""
     host = str(environ.get("HTTP_HOST", "")).lower()
     return environ.get("wsgi.url_scheme") == "https" or host.startswith(("localhost", "127.", "[::1]"))

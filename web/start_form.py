@@ -1,4 +1,4 @@
-"""The start form: what can be set, grouped, and what came back of it. Knows no option by more than its name."""
+"""The start form: its fields in groups, and the options that a filled form stands for."""
 
 from __future__ import annotations
 
@@ -8,12 +8,15 @@ from typing import Any
 
 import msgspec
 
+from tokenswarm.command_line import Collected
+from tokenswarm.web.form_words import in_form_words
+
 
 class FormError(ValueError):
     """A field holds what its option cannot; the text names the option, what was expected and what came."""
 
 
-class Option(msgspec.Struct, frozen=True):
+class FormOption(msgspec.Struct, frozen=True):
     """An option as Locust's parser has it: its name with underscores, its value in the run to come."""
 
     name: str
@@ -24,8 +27,8 @@ class Option(msgspec.Struct, frozen=True):
 
 
 class Field(msgspec.Struct, frozen=True):
-    """An option as the form shows it. kind: text, number, choice or check; only_with: the --shape that heeds it, "" for
-    either."""
+    """An option as the form shows it. kind: text, number, choice or check; only_with: each --shape that uses it, none
+    for all."""
 
     name: str
     label: str
@@ -33,55 +36,76 @@ class Field(msgspec.Struct, frozen=True):
     value: str | bool
     help: str
     choices: Sequence[str]
-    only_with: str
+    only_with: Sequence[str]
     suggestions: Sequence[str] = ()
 
 
 class Group(msgspec.Struct, frozen=True):
-    """Fields under one heading. folded: shown only when asked for."""
+    """Fields under one heading. folded: closed until it is clicked."""
 
     title: str
     fields: list[Field]
     folded: bool = False
 
 
-#: What most runs set. What is not named here is under _REST.
+#: Options that most runs set, by group. All others are under _REST.
 _GROUPS = {
     "Server": ("host", "engine", "model"),
-    "Users": ("shape", "levels", "ramp", "level_time", "user_count", "spawn_rate", "run_time", "system_prompt"),
-    "Questions and answers": ("prompts", "prompt_tokens", "max_tokens", "ignore_eos"),
-    "What a good run is": ("slo", "fail_if", "pass_if"),
+    "Load": (
+        *("shape", "levels", "rate", "arrivals", "rate_schedule", "max_in_flight", "ramp", "level_time"),
+        *("requests", "warm_up", "think_time", "user_count", "spawn_rate", "run_time", "system_prompt"),
+    ),
+    "Prompts and answers": ("prompts", "prompt_tokens", "max_tokens", "ignore_eos"),
+    "SLO and checks": ("slo", "fail_if", "pass_if"),
 }
 _REST = "More options"
 _ONLY_WITH = {
-    "levels": "ladder",
-    "ramp": "ladder",
-    "level_time": "ladder",
-    "user_count": "free",
-    "spawn_rate": "free",
-    "run_time": "free",
+    "levels": ("ladder",),
+    "ramp": ("ladder",),
+    "level_time": ("ladder", "open"),
+    "user_count": ("free",),
+    "spawn_rate": ("free",),
+    "run_time": ("free",),
+    "think_time": ("ladder", "free"),
+    "rate": ("open",),
+    "arrivals": ("open",),
+    "rate_schedule": ("open",),
+    "max_in_flight": ("open",),
 }
 _LABELS = {
-    "slo": "Objectives",
+    "slo": "SLO",
     "user_count": "Users",
     "ignore_eos": "Ignore end of sequence",
-    "slo_share": "Objectives: share of requests",
+    "slo_share": "SLO: share of requests",
     "tls_ca": "TLS authorities (CA)",
     "gpu_metrics_url": "GPU metrics",
+    "rate": "Rate (requests/s)",
+    "max_in_flight": "Most in flight",
+}
+
+#: Help where the command line's names options that the form does not have.
+_HELP = {
+    "shape": "ladder: the levels of users, one after the other; free: a number of users, their spawn rate and a run "
+    "time; open: an open loop, requests at a rate, whatever became of the ones before",
+    "rate": "requests a second of each level, like 20 or 5,10,20; each level takes the level time",
 }
 
 
-def groups(options: Sequence[Option]) -> list[Group]:
+def groups(options: Sequence[FormOption]) -> list[Group]:
     """Every option once, in the order of the groups."""
-    by_name = {option.name: option for option in options}
-    shown = [
-        Group(title, [_field(by_name.pop(name)) for name in names if name in by_name])
-        for title, names in _GROUPS.items()
-    ]
-    return [*shown, Group(_REST, [_field(option) for option in by_name.values()], folded=True)]
+    labels = labels_of(options)
+    by_name = {option.name: _field(option, labels) for option in options}
+    shown = [Group(title, [by_name.pop(name) for name in names if name in by_name]) for title, names in _GROUPS.items()]
+    return [*shown, Group(_REST, list(by_name.values()), folded=True)]
 
 
-def _field(option: Option) -> Field:
+def labels_of(options: Sequence[FormOption]) -> dict[str, str]:
+    """What the form calls each option, by the option's name with underscores."""
+    names = [option.name for option in options]
+    return {name: _LABELS.get(name, name.replace("_", " ").capitalize()) for name in names}
+
+
+def _field(option: FormOption, labels: Mapping[str, str]) -> Field:
     kind = "text"
     if option.choices:
         kind = "choice"
@@ -91,25 +115,25 @@ def _field(option: Option) -> Field:
         kind = "number"
     return Field(
         name=option.name,
-        label=_LABELS.get(option.name, option.name.replace("_", " ").capitalize()),
+        label=labels[option.name],
         kind=kind,
         value=option.value if kind == "check" else "" if option.value is None else str(option.value),
-        help=_sentence(option.help),
+        help=_sentence(in_form_words(_HELP.get(option.name, option.help), labels)),
         choices=option.choices or (),
-        only_with=_ONLY_WITH.get(option.name, ""),
+        only_with=_ONLY_WITH.get(option.name, ()),
         suggestions=option.suggestions,
     )
 
 
 def _sentence(text: str) -> str:
-    """With a capital letter, unless it begins with a value and its colon."""
+    """The text with a capital letter, unless it begins with a value and a colon."""
     first = text.partition(" ")[0]
     return text if first.endswith(":") or not first.isalpha() else text[:1].upper() + text[1:]
 
 
-def given(form: Mapping[str, str], options: Namespace) -> Namespace:
+def given(form: Mapping[str, str], options: Namespace, errors: Collected) -> Namespace:
     """The options as they would be with what the form holds, each of the type that it had: Locust converts them so when
-    it starts a run. Raises FormError where it could not."""
+    it starts a run. Where it could not, the option stays as it is, and a FormError is added to `errors`."""
     changed = dict(vars(options))
     for name, text in form.items():
         if name not in changed:
@@ -118,7 +142,8 @@ def given(form: Mapping[str, str], options: Namespace) -> Namespace:
         if isinstance(value, bool):
             changed[name] = text == "true"
         elif isinstance(value, int):
-            changed[name] = _whole(name, text)
+            number = errors.of(_whole, name, text)
+            changed[name] = value if number is None else number
         elif isinstance(value, str):
             changed[name] = text
     return Namespace(**changed)

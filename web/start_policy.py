@@ -8,9 +8,12 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from page.form import FormError
-from page.options import ANY_TARGET
-from page.origins import is_loopback
+from tokenswarm.command_line import collect_errors, did_you_mean, nearest_names
+from tokenswarm.shapes.rate_options import names_file, schedule_names_file
+from tokenswarm.web.form_words import OTHER_NAMES
+from tokenswarm.web.origins import is_loopback
+from tokenswarm.web.start_form import FormError
+from tokenswarm.web.web_options import ANY_TARGET
 
 _MOST_CHARACTERS = 64 * 1024
 _SHOWN_CHARACTERS = 200
@@ -20,15 +23,23 @@ _ADDRESS = re.compile(
 )
 _OPTION_NAME = re.compile(r"[a-z_]{1,64}", re.ASCII)
 _HUB_NAME = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", re.ASCII)
-_HUB_DATA_SET = re.compile(r"hf:(?P<name>[\w-][\w.-]*/[\w-][\w.-]*)(@[\w.\-\[\]:%+]+)?", re.ASCII)
+_HUB_DATA_SET = re.compile(r"hf:(?P<name>[\w-][\w.-]*/[\w-][\w.-]*)(:[\w.+-]+)?(@[\w.\-\[\]:%+]+)?", re.ASCII)
 #: Options that may hold the path of a file, and the words that they take besides.
 FILES: Mapping[str, Collection[str]] = {
     "prompts": ("sample", "dolly"),
     "chat_template": ("", "llama-3"),
     "system_prompt_file": ("",),
+    "body_file": ("",),
     "tokenizer": ("",),
     "tls_ca": ("",),
+    "input_tokens": ("",),
+    "output_tokens": ("",),
+    "arrivals": ("poisson", "constant"),
+    "rate_schedule": ("",),
 }
+#: Options that name a file in one of their notations only.
+_WITH_HISTOGRAM = ("input_tokens", "output_tokens")
+_HISTOGRAM = re.compile(r"\s*hist\s*:(?P<file>.*)", re.DOTALL)
 #: Options that may hold the address of a server, and the words that they take besides.
 ADDRESSES: Mapping[str, Collection[str]] = {
     "host": (),
@@ -38,7 +49,7 @@ ADDRESSES: Mapping[str, Collection[str]] = {
 
 
 class Target(NamedTuple):
-    """A server as a rule knows it."""
+    """Scheme, name and port of a server."""
 
     scheme: str
     name: str
@@ -60,29 +71,49 @@ class StartPolicy:
     """What the command line allows the page. options: the values at start, by name with underscores."""
 
     def __init__(self, options: Mapping[str, Any], host: str, targets: Sequence[str], folders: Sequence[Path]) -> None:
-        """Raises FormError for a target that is no address."""
+        """Raises FormError for a target that is not an address."""
+        self._known = frozenset(options)
         self._given = {name: str(options.get(name, "")) for name in (*FILES, *ADDRESSES)} | {"host": host}
         self._folders = folders
         self._any_target = ANY_TARGET in targets
         self._targets = [target for target in targets if target != ANY_TARGET]
         self._names = {_target(target).name for target in self._targets}
-        if (own := Target.of(host)) is not None:
-            self._names.add(own.name)
+        self._names |= {own.name for each in host.split(",") if (own := Target.of(each)) is not None}
 
     def check(self, form: Mapping[str, Sequence[str]], shown: Collection[str], several: Collection[str] = ()) -> None:
-        """Raises FormError, in a sentence, for a form that holds what the page may not ask for. shown: the options that
-        the page's forms have; several: those that may come more than once."""
+        """As `rejected`. Raises FormError; OptionErrors for several fields."""
+        with collect_errors() as errors:
+            for error in self.rejected(form, shown, several).values():
+                errors.add(error)
+
+    def rejected(
+        self, form: Mapping[str, Sequence[str]], shown: Collection[str], several: Collection[str] = ()
+    ) -> dict[str, FormError]:
+        """The fields of a form that hold what the page may not set, by name, each with the reason in a sentence. shown:
+        the options that the page's forms have; several: those that may come more than once."""
+        found = {}
         for name, texts in form.items():
-            plain = _OPTION_NAME.fullmatch(name)
-            option = f"--{name.replace('_', '-')}" if plain else repr(name[:_SHOWN_CHARACTERS])
-            if name not in shown:
-                raise FormError(f"{option} cannot be set from the web page; set it on the command line.")
-            if len(texts) != 1 and name not in several:
-                raise FormError(f"{option} was sent {len(texts)} times; send it once.")
-            for text in texts:
-                if len(text) > _MOST_CHARACTERS or "\0" in text:
-                    raise FormError(f"{option} holds more than {_MOST_CHARACTERS:,} characters, or a NUL.")
-                self._check_value(name, option, text)
+            try:
+                self._check_field(name, texts, shown, name in several)
+            except FormError as error:
+                found[name] = error
+        return found
+
+    def _check_field(self, name: str, texts: Sequence[str], shown: Collection[str], several: bool) -> None:
+        plain = _OPTION_NAME.fullmatch(name)
+        option = f"--{name.replace('_', '-')}" if plain else repr(name[:_SHOWN_CHARACTERS])
+        if name not in shown:
+            raise FormError(
+                f"{option} cannot be set from the web page; set it on the command line."
+                if name in self._known and name not in OTHER_NAMES
+                else _no_such_option(name[:_SHOWN_CHARACTERS], shown)
+            )
+        if len(texts) != 1 and not several:
+            raise FormError(f"{option} was sent {len(texts)} times; send it once.")
+        for text in texts:
+            if len(text) > _MOST_CHARACTERS or "\0" in text:
+                raise FormError(f"{option} holds more than {_MOST_CHARACTERS:,} characters, or a NUL.")
+            self._check_value(name, option, text)
 
     def _check_value(self, name: str, option: str, text: str) -> None:
         if text == self._given.get(name):
@@ -99,6 +130,9 @@ class StartPolicy:
     def _may_read(self, name: str, text: str) -> bool:
         if text in FILES[name]:
             return True
+        if (path_in := _path_in(name, text)) is None:
+            return True
+        text = path_in
         if text.startswith("~"):
             return False  # of whose home it is, two readers may not agree
         try:
@@ -111,6 +145,10 @@ class StartPolicy:
 
     def _check_address(self, name: str, option: str, text: str, shown: str) -> None:
         if text in ADDRESSES[name]:
+            return
+        if name == "host" and "," in text:
+            for each in text.split(","):
+                self._check_address(name, option, each.strip(), each.strip()[:_SHOWN_CHARACTERS])
             return
         target = Target.of(text)
         if target is None:
@@ -127,6 +165,25 @@ class StartPolicy:
         hosts = [self._given["host"], *self._targets]
         suggested = {name: [self._given[name], *words] for name, words in FILES.items()} | {"host": hosts}
         return {name: [*dict.fromkeys(filter(None, values))] for name, values in suggested.items()}
+
+
+def _path_in(name: str, text: str) -> str | None:
+    """The path of the file that an option's text names; None for a notation without a file."""
+    if name in _WITH_HISTOGRAM:
+        histogram = _HISTOGRAM.match(text)
+        return histogram["file"].replace("\n", " ").strip().strip('"') if histogram else None
+    if name == "arrivals":
+        return text if names_file(text) else None
+    if name == "rate_schedule":
+        return text if schedule_names_file(text) else None
+    return text
+
+
+def _no_such_option(name: str, shown: Collection[str]) -> str:
+    """A sentence on a name that no option has, with the most similar one that the form has."""
+    words = name.strip("-").replace("-", "_")
+    near = [OTHER_NAMES[words]] if words in OTHER_NAMES else nearest_names(words, shown)
+    return f"there is no option {name!r}{did_you_mean(near) or '; tokenswarm/form.json lists them.'}"
 
 
 def _hub_name(option: str, text: str) -> str | None:

@@ -1,17 +1,20 @@
 """Which shape a start form means. Locust's own form has a number of users and a spawn rate in its first line, and the
-shape and the ladder's levels further down: whoever types users there means them."""
+shape and the ladder's levels further down: users that are typed there are meant."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from page.form import FormError
+from tokenswarm.web.start_form import FormError
 
-#: Fields that count with one shape only; the same as the form of our own page shows with it.
+#: Fields that one shape only uses; the same as the form of our own page shows with it.
 _COUNTS_WITH = {
     "free": ("user_count", "spawn_rate", "run_time"),
-    "ladder": ("levels", "ramp", "level_time"),
+    "ladder": ("levels", "ramp"),
+    "open": ("rate", "rate_schedule", "arrivals", "max_in_flight"),
 }
+#: The ladder and an open loop have it.
+_LEVEL_TIME = "level_time"
 _OPTIONS = {"user_count": "users", "spawn_rate": "spawn-rate"}
 
 
@@ -23,12 +26,12 @@ class ShownValues:
         self._values: dict[str, set[str]] = {}
 
     def note(self, shown: Mapping[str, str]) -> None:
-        """These values are shown from now on."""
+        """Remember values that are shown now."""
         for name, value in shown.items():
             self._values.setdefault(name, set()).add(value)
 
     def has(self, name: str, value: str) -> bool:
-        """Whether some form has shown this value in this field."""
+        """Whether a form has shown this value in this field."""
         return any(_same(value, known) for known in self._values.get(name, {""}))
 
 
@@ -36,8 +39,8 @@ def shape_meant(form: Mapping[str, str], shown: Mapping[str, str], ever_shown: S
     """The shape to run. form: fields as they were sent; shown: as a form that is drawn now has them; ever_shown: what
     other forms that are still open may have.
 
-    A shape that was chosen is taken. Where it was left as it was, fields that were changed and count with the other
-    shape only select that one. Raises FormError where fields of both were changed.
+    A shape that was chosen is taken. Where it was left as it was, fields that were changed and count with another
+    shape only select that one. Raises FormError where fields of two were changed.
     """
     known = ever_shown or ShownValues()
     known.note(shown)
@@ -48,10 +51,16 @@ def shape_meant(form: Mapping[str, str], shown: Mapping[str, str], ever_shown: S
         kind: [name for name in names if name in form and not known.has(name, form[name])]
         for kind, names in _COUNTS_WITH.items()
     }
-    if changed["free"] and changed["ladder"]:
-        told = " and ".join(_option(changed[kind][0]) for kind in ("free", "ladder"))
-        raise FormError(f"{told} were both changed, and only one of them can count: choose --shape free or ladder.")
-    return next((kind for kind, names in changed.items() if names), shape)
+    chosen = [kind for kind, names in changed.items() if names]
+    if _LEVEL_TIME in form and not known.has(_LEVEL_TIME, form[_LEVEL_TIME]) and chosen in ([], ["free"]):
+        levels = "ladder" if chosen or shape == "free" else shape
+        changed[levels] = [_LEVEL_TIME]
+        chosen = [*chosen, levels]
+    if len(chosen) > 1:
+        both = " and ".join(_option(changed[kind][0]) for kind in chosen[:2])
+        shapes = " or ".join(chosen[:2])
+        raise FormError(f"{both} were both changed, and only one of them can count: choose --shape {shapes}.")
+    return next(iter(chosen), shape)
 
 
 def _same(sent: str, shown: str) -> bool:

@@ -9,11 +9,11 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from page.origins import is_loopback_bind
-from reports.options import Joined
-from sanitize import hide
+from tokenswarm.command_line import OptionAdder
+from tokenswarm.reports.checks.check_options import Joined
+from tokenswarm.sanitize import hide
+from tokenswarm.web.origins import is_loopback_bind
 
 #: Holds the password of the web page. A variable, not an option: command lines can be read by every process.
 PASSWORD_VARIABLE = "TOKENSWARM_WEB_PASSWORD"  # noqa: S105
@@ -59,23 +59,21 @@ class WebOptions:
 
 def add_options(parser: ArgumentParser) -> None:
     """Give Locust's parser these options. None of them is in the page's own form."""
-    option: Any = parser.add_argument  # Locust's own, which knows env_var and include_in_web_ui
+    option = OptionAdder(parser)
     option(
         "--web-allow-host",
         action=Joined,
         default="",
-        env_var="TOKENSWARM_WEB_ALLOW_HOST",
         include_in_web_ui=False,
-        help="host names under which browsers reach the page, beside localhost, --web-host and IP addresses, such as "
+        text="host names under which browsers reach the page, beside localhost, --web-host and IP addresses, such as "
         "the name of a proxy; separated by commas, may be repeated",
     )
     option(
         "--web-allow-target",
         action=Joined,
         default="",
-        env_var="TOKENSWARM_WEB_ALLOW_TARGET",
         include_in_web_ui=False,
-        help="servers that a run started from the page may load, beside the one of --host and those on this machine, "
+        text="servers that a run started from the page may load, beside the one of --host and those on this machine, "
         "like http://gpu:8000; '*' allows all, but LLM_API_KEY is sent only to servers that are named; separated by "
         "commas, may be repeated",
     )
@@ -83,38 +81,34 @@ def add_options(parser: ArgumentParser) -> None:
         "--web-allow-folder",
         action=Joined,
         default="",
-        env_var="TOKENSWARM_WEB_ALLOW_FOLDER",
         include_in_web_ui=False,
-        help="folders whose files the page's form may name (prompts, system prompts, tokenizers, chat templates), "
+        text="folders whose files the page's form may name (prompts, system prompts, tokenizers, chat templates), "
         "beside the files named on the command line; separated by commas, may be repeated",
     )
     option(
         "--web-user",
         default=DEFAULT_USER,
-        env_var="TOKENSWARM_WEB_USER",
         include_in_web_ui=False,
-        help="user name of --web-login",
+        text="user name of --web-login",
     )
     option(
         "--web-password-file",
         default="",
-        env_var="TOKENSWARM_WEB_PASSWORD_FILE",
         include_in_web_ui=False,
-        help=f"file that holds the password of --web-login; empty: the variable {PASSWORD_VARIABLE}, and without that "
+        text=f"file that holds the password of --web-login; empty: the variable {PASSWORD_VARIABLE}, and without that "
         "a password is generated and printed at start",
     )
     option(
         "--web-open",
         action="store_true",
         default=False,
-        env_var="TOKENSWARM_WEB_OPEN",
         include_in_web_ui=False,
-        help="serve the page to other machines without a login: whoever reaches it can start runs and read results",
+        text="serve the page to other machines without a login: anybody who reaches it can start runs and read results",
     )
 
 
 def turn_on_login(options: Namespace, environ: Mapping[str, str] = os.environ) -> None:
-    """A password without --web-login would protect nothing: it turns the login on."""
+    """A password turns the login on: without --web-login it would protect nothing."""
     if environ.get(PASSWORD_VARIABLE) or options.web_password_file:
         options.web_login = True
 
@@ -128,14 +122,14 @@ def _refuse_open_page(options: Namespace) -> None:
     if is_loopback_bind(options.web_host) or options.web_login or options.web_open:
         return
     raise WebOptionError(
-        f"--web-host {options.web_host or '*'} shows the web page to other machines, and whoever reaches it could "
+        f"--web-host {options.web_host or '*'} shows the web page to other machines, and anybody who reaches it could "
         f"start runs and read results: add --web-login (set {PASSWORD_VARIABLE}, or a password is printed at start), "
         "or --web-open if a proxy or the network keeps strangers out."
     )
 
 
 def _password(options: Namespace, environ: Mapping[str, str]) -> str:
-    """ "" where none is given. Raises WebOptionError."""
+    """The given password, "" for none. Raises WebOptionError."""
     of_environment = environ.get(PASSWORD_VARIABLE, "")
     if not options.web_password_file:
         return _checked(of_environment, PASSWORD_VARIABLE) if of_environment else ""

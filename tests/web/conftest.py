@@ -17,13 +17,13 @@ from locust.argument_parser import get_parser
 from locust.env import Environment
 from locust.web import WebUI
 
-import metrics.options
-import page.options
-import reports.options
-import shapes.options
-import users.options
-from metrics.prometheus import LiveRun
-from page.mount import WebPage
+import tokenswarm.client.request_options
+import tokenswarm.recording.recording_options
+import tokenswarm.reports.checks.check_options
+import tokenswarm.shapes.shape_options
+import tokenswarm.web.web_options
+from tokenswarm.recording.prometheus import LiveRun
+from tokenswarm.web.locust_page import WebPage
 
 HOST = "http://gpu.example:8000"
 
@@ -46,10 +46,15 @@ class Site:
     ui: WebUI
     folder: Path
     started: list[tuple[Namespace, str]] = field(default_factory=list)
+    checked: list[Namespace] = field(default_factory=list)
     meanwhile: Callable[[], None] = lambda: None
 
     def check(self, given: Namespace, host: str) -> None:
-        """What refuses a start: nothing. `meanwhile` happens while it is looked at."""
+        """Notes the options that are checked, and refuses none."""
+        self.checked.append(given)
+
+    def find_server(self, given: Namespace, host: str) -> None:
+        """Finds it. `meanwhile` happens before."""
         self.started.append((given, host))
         self.meanwhile()
 
@@ -74,8 +79,14 @@ MakeSite = Callable[..., Site]
 
 
 def add_options(parser: ArgumentParser, **_: Any) -> None:
-    for room in (users.options, shapes.options, metrics.options, reports.options, page.options):
-        room.add_options(parser)
+    for module in (
+        tokenswarm.client.request_options,
+        tokenswarm.shapes.shape_options,
+        tokenswarm.recording.recording_options,
+        tokenswarm.reports.checks.check_options,
+        tokenswarm.web.web_options,
+    ):
+        module.add_options(parser)
     parser.set_defaults(web_host="127.0.0.1")
 
 
@@ -84,14 +95,14 @@ def make_site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[MakeS
     """make(*arguments): as if `locust ARGUMENTS` had been started in a folder of the test's."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(locust.html, "render_template_from", locust.html.render_template_from)
-    monkeypatch.delenv(page.options.PASSWORD_VARIABLE, raising=False)
+    monkeypatch.delenv(tokenswarm.web.web_options.PASSWORD_VARIABLE, raising=False)
     events.init_command_line_parser.add_listener(add_options)
     environments = []
 
     def make(*arguments: str, picks_classes: bool = False) -> Site:
         monkeypatch.setattr(sys, "argv", ["locust", "-H", HOST, *arguments])
         options = get_parser().parse_args()
-        page.options.turn_on_login(options)
+        tokenswarm.web.web_options.turn_on_login(options)
         environment = Environment(
             user_classes=[Idle], host=options.host, parsed_options=options, available_user_classes={"Idle": Idle}
         )
@@ -105,7 +116,7 @@ def make_site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[MakeS
             userclass_picker_is_active=picks_classes,
         )
         site = Site(environment, ui, tmp_path)
-        mounted = WebPage(LiveRun(), lambda _, given, host: site.check(given, host))
+        mounted = WebPage(LiveRun(), site.check, lambda _, given, host: site.find_server(given, host))
         mounted.attach(environment)
         return site
 

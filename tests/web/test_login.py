@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from page.login import IDLE_S, LIFETIME_S, AttemptLimit, Credentials, Sessions
+from tokenswarm.web.login import IDLE_S, LIFETIME_S, AttemptLimit, Credentials, Sessions
 
 
 class Clock:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from page.origins import AllowedOrigins, WebRequest, allowed_names, is_loopback_bind
+from tokenswarm.web.origins import AllowedOrigins, WebRequest, allowed_names, is_loopback_bind
 
 TOKEN = "of this process"
 OURS = "localhost:8089"

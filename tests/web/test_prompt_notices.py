@@ -6,30 +6,30 @@ from pathlib import Path
 
 import pytest
 
-from metrics.ledger import Ledger
-from metrics.objectives import Objectives
-from metrics.prometheus import LiveRun
-from metrics.recorder import Recorder
-from metrics.run import RunFacts
-from metrics.server import ServerSample
-from metrics.stage import Stage
-from page.live import LiveView
-from tests.metrics.conftest import make_timeline
+from tests.run_fixtures import make_timeline
+from tokenswarm.metrics.level import Level
+from tokenswarm.metrics.objectives import Objectives
+from tokenswarm.recording.aggregator import Aggregator
+from tokenswarm.recording.prometheus import LiveRun
+from tokenswarm.recording.recorder import Recorder
+from tokenswarm.recording.server_samples import ServerSample
+from tokenswarm.run_folder.schema import RunFacts
+from tokenswarm.web.live_view import LiveView
 
-PLAN = [Stage(0, "off", "10", 10, 2.0, 12.0), Stage(1, "on", "10", 10, 2.0, 12.0)]
+PLAN = [Level(0, "off", "10", 10, 2.0, 12.0), Level(1, "on", "10", 10, 2.0, 12.0)]
 
 
 def live_run(folder: Path, reuse: str, texts: int, requests: int = 60) -> LiveRun:
     """A run whose first level sent so many requests of so many texts, and whose second is going on."""
     run, recorder = LiveRun(), Recorder(0)
-    run.ledger = Ledger(Objectives())
-    for number, stage in enumerate(PLAN):
-        run.ledger.begin_stage(stage, number * 20.0)
-        recorder.begin_stage(stage, 0, 0)
+    run.aggregator = Aggregator(Objectives())
+    for number, level in enumerate(PLAN):
+        run.aggregator.begin_level(level, number * 20.0)
+        recorder.begin_level(level, 0, 0)
     for number in range(requests):
         sent = {"prompt_hash": f"{number % texts:016x}", "prompt_tokens": 100, "prompt_tokens_source": "usage"}
         recorder.record(make_timeline(**sent))
-    run.ledger.apply(recorder.take_report())
+    run.aggregator.apply(recorder.take_report())
     run.facts = RunFacts("http://gpu", "vllm", "llama", "ladder", PLAN, {}, {"reuse": reuse})
     run.folder, run.now_s = folder, lambda: 25.0
     return run

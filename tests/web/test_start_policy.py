@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from page.form import FormError
-from page.start_policy import StartPolicy
+from tokenswarm.web.start_form import FormError
+from tokenswarm.web.start_policy import StartPolicy
 
 GIVEN = {
     "prompts": "given.jsonl",
@@ -19,7 +19,7 @@ GIVEN = {
     "server_metrics": "http://metrics.example:9400",
     "gpu_metrics_url": "",
 }
-SHOWN = [*GIVEN, "host", "levels", "user_classes"]
+SHOWN = [*GIVEN, "host", "input_tokens", "output_tokens", "arrivals", "rate_schedule", "levels", "user_classes"]
 
 
 @pytest.fixture
@@ -44,6 +44,13 @@ def allowed(policy: StartPolicy, name: str, text: str) -> bool:
 @pytest.mark.parametrize(
     ("name", "text"),
     [
+        ("input_tokens", "n(550,100)"),
+        ("arrivals", "gamma:0.5"),
+        ("arrivals", "allowed/mine.jsonl"),
+        ("rate_schedule", "0s:5 60s:20"),
+        ("rate_schedule", '{"points": [{"time_s": 0, "qps": 5}]}'),
+        ("rate_schedule", "allowed/mine.jsonl"),
+        ("output_tokens", "hist:allowed/mine.jsonl"),
         ("prompts", "sample"),
         ("prompts", "dolly"),
         ("prompts", "hf:owner/name@train"),
@@ -81,6 +88,13 @@ def test_what_the_command_line_names_and_allows_passes(policy: StartPolicy, name
     ("name", "text"),
     [
         ("prompts", "/etc/passwd"),
+        ("input_tokens", "hist:/etc/passwd"),
+        ("arrivals", "/etc/passwd"),
+        ("arrivals", "private/secret.txt"),
+        ("rate_schedule", "/etc/passwd"),
+        ("rate_schedule", "./a:b"),
+        ("rate_schedule", "private/secret.txt"),
+        ("output_tokens", " hist : private/secret.txt"),
         ("prompts", "private/secret.txt"),
         ("prompts", "allowed/../private/secret.txt"),
         ("prompts", "allowed/away.txt"),
@@ -158,3 +172,26 @@ def test_the_server_of_the_command_line_may_be_written_with_and_without_its_sche
     assert allowed(policy, "host", "gpu:8000")
     assert allowed(policy, "host", "http://gpu:8000/v1")
     assert not allowed(policy, "host", "gpus:8000")
+
+
+@pytest.mark.parametrize(
+    ("text", "is_allowed"),
+    [
+        ("http://gpu:8000,http://gpu:8001", True),
+        ("http://gpu:8000, https://other.example", True),
+        ("127.0.0.1:1,localhost:2", True),
+        ("http://gpu:8000,http://evil.example", False),
+        ("http://evil.example,http://gpu:8000", False),
+        ("http://gpu:8000,", False),
+        ("http://gpu:8000?a=1,http://evil.example", False),
+        ("http://gpu:8000 http://evil.example", False),
+    ],
+)
+def test_each_of_several_servers_has_to_be_allowed(policy: StartPolicy, text: str, is_allowed: bool) -> None:
+    assert allowed(policy, "host", text) is is_allowed
+
+
+def test_each_server_of_the_command_line_is_allowed(tmp_path: Path) -> None:
+    policy = StartPolicy(GIVEN, "http://one:1,http://two:2", [], [tmp_path])
+    assert all(allowed(policy, "host", text) for text in ("http://one:1,http://two:2", "http://two:3", "http://one:1"))
+    assert not allowed(policy, "host", "http://three:1")

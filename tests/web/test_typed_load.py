@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from page.form import FormError
-from page.typed_load import ShownValues, shape_meant
+from tokenswarm.web.start_form import FormError
+from tokenswarm.web.typed_load import ShownValues, shape_meant
 
 SHOWN = {
     "shape": "ladder",
@@ -15,6 +15,10 @@ SHOWN = {
     "user_count": "1",
     "spawn_rate": "1",
     "run_time": "",
+    "rate": "",
+    "rate_schedule": "",
+    "arrivals": "poisson",
+    "max_in_flight": "0",
 }
 
 
@@ -31,6 +35,14 @@ SHOWN = {
         ("free", {}, "free"),
         ("free", {"levels": "5,9"}, "ladder"),
         ("free", {"user_count": "7"}, "free"),
+        ("free", {"level_time": "9m"}, "ladder"),
+        ("ladder", {"rate": "5"}, "open"),
+        ("free", {"rate_schedule": "0s:5"}, "open"),
+        ("open", {"max_in_flight": "7", "level_time": "1m"}, "open"),
+        ("open", {"level_time": "1m"}, "open"),
+        ("ladder", {"rate": "5", "level_time": "1m"}, "open"),
+        ("open", {"levels": "5"}, "ladder"),
+        ("open", {"user_count": "5"}, "free"),
         ("free", {"shape": "ladder", "user_count": "7"}, "ladder"),  # chosen, so that the users do not count
     ],
 )
@@ -53,6 +65,20 @@ def test_a_form_that_was_opened_before_the_last_run_was_not_changed_in_what_that
     now = SHOWN | {"levels": "2"}
     assert shape_meant(SHOWN | {"user_count": "3"}, now, known) == "free"
     assert shape_meant(now | {"user_count": "3"}, now, known) == "free"
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"rate": "5", "levels": "7"},
+        {"rate": "5", "user_count": "7"},
+        {"level_time": "9m", "user_count": "7"},
+        {"rate": "5", "user_count": "7", "level_time": "9m"},
+    ],
+)
+def test_fields_of_two_shapes_are_refused(changed: dict[str, str]) -> None:
+    with pytest.raises(FormError):
+        shape_meant(SHOWN | changed, SHOWN)
 
 
 @pytest.mark.parametrize("shape", ["ladder", "free"])

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from locust.argument_parser import get_empty_argument_parser, setup_parser_arguments
 
-from page.options import PASSWORD_VARIABLE, WebOptionError, WebOptions, add_options, turn_on_login
+from tokenswarm.web.web_options import PASSWORD_VARIABLE, WebOptionError, WebOptions, add_options, turn_on_login
 
 
 def options(*arguments: str) -> Namespace:

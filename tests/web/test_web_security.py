@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from page.options import PASSWORD_VARIABLE
-from tests.page.conftest import HOST, MakeSite, Site
+from tests.web.conftest import HOST, MakeSite, Site
+from tokenswarm.web.web_options import PASSWORD_VARIABLE
+
+pytestmark = pytest.mark.slow
 
 PASSWORD = "correct horse battery"
 #: Every route, Locust's and ours. A new one of Locust's is to be looked at: does a GET change anything, is it guarded?
@@ -36,7 +38,6 @@ READS = {
         "/tokenswarm/assets/<name>",
         "/tokenswarm/compare",
         "/tokenswarm/form.json",
-        "/tokenswarm/lib/<_version>/<name>",
         "/tokenswarm/live.json",
         "/tokenswarm/runs.json",
         "/tokenswarm/runs/<run>/<path:name>",
@@ -163,12 +164,54 @@ def test_only_a_post_starts_anything(site: Site) -> None:
         {"server_metrics": "http://169.254.169.254/"},
     ],
 )
-def test_a_start_that_the_page_may_not_ask_for_changes_nothing(site: Site, form: dict[str, str]) -> None:
+def test_a_rejected_start_changes_nothing(site: Site, form: dict[str, str]) -> None:
     options = dict(vars(site.environment.parsed_options))
     assert not site.client().post("/swarm", data=START | form).json["success"]
     assert not site.started
     assert vars(site.environment.parsed_options) == options
     assert site.environment.host == HOST
+
+
+def errors_of(site: Site, **form: str) -> dict[str, str]:
+    """What a start is refused for, by field."""
+    answer = site.client().post("/swarm", data=START | form)
+    assert answer.status_code == 200  # of another status, Locust's own form does not show the message
+    assert not answer.json["success"]
+    return {error["field"]: error["text"] for error in answer.json["errors"]}
+
+
+def test_all_errors_of_a_form_are_answered_by_field_and_nothing_is_sent(site: Site) -> None:
+    wrong = {
+        "max_tokens": "many",
+        "run_time": "soon",
+        "host": "http://evil.example",
+        "user_count": "x",
+        "prompts": "/x",
+    }
+    found = errors_of(site, shape="free", **wrong)
+    assert found.keys() == wrong.keys()
+    assert "“Max tokens”" in found["max_tokens"]
+    assert site.checked  # the other options were checked
+    assert (site.checked[0].max_tokens, site.checked[0].prompts) == (512, "sample")
+    assert not site.started
+
+
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [("levls", "levels"), ("level-time", "level_time"), ("users", "user_count"), ("num_users", "user_count")],
+)
+def test_an_option_that_does_not_exist_gets_the_nearest_one(site: Site, name: str, near: str) -> None:
+    (text,) = errors_of(site, **{name: "2"}).values()
+    assert f"did you mean {near}?" in text
+    assert "command line" not in text
+
+
+def test_an_option_that_exists_and_one_like_none_get_no_other(site: Site) -> None:
+    (known,) = errors_of(site, markdown="x").values()
+    (unknown,) = errors_of(site, zzz="x").values()
+    assert "did you mean" not in known + unknown
+    assert "command line" in known
+    assert "command line" not in unknown
 
 
 def test_what_locusts_own_form_sends_is_taken(make_site: MakeSite) -> None:

@@ -1,4 +1,4 @@
-// Numbers as words. Three digits, and the unit that suits.
+// Numbers as text: three digits and a suitable unit.
 
 const DIGITS = new Intl.NumberFormat("en", { maximumSignificantDigits: 3 });
 const WHOLE = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });

@@ -1,4 +1,4 @@
-// A link to our page in the bar of Locust's. React draws the bar anew at times: then the link is put back.
+// A link to our page in the bar of Locust's. React redraws the bar at times; then the link is inserted again.
 {
   const address = document.currentScript.src.replace(/assets\/link\.js.*$/, "");
   const link = document.createElement("a");
@@ -27,7 +27,7 @@
     const right = bar?.querySelector("button:not(#tokenswarm-logout button)")?.parentElement;
     if (right && !group.isConnected) right.prepend(group);
   };
-  // Locust's start form leads with a number of users, which the ladder does not go by: it says what will run.
+  // Locust's start form begins with a number of users, which the ladder does not use: a note says what will run.
   let note = null;
   const explain = () => {
     const form = document.querySelector("input[name=userCount]")?.closest("form");
@@ -40,12 +40,17 @@
     note = document.createElement("p");
     note.id = "tokenswarm-plan";
     note.style.cssText = "margin:0 0 16px;padding:8px 12px;border-left:4px solid #15803d;font:400 .875rem/1.5 Roboto,Helvetica,Arial,sans-serif";
-    note.textContent = fields.shape === "ladder"
-      ? `Start runs the ladder: ${fields.levels} users, one level after the other, each ${fields.level_time} long. `
+    const form = "among the custom parameters or on the page Tokens.";
+    const notes = {
+      ladder: `Start runs the ladder: ${fields.levels} users, one level after the other, each ${fields.level_time} long. `
         + "Change the number of users, the ramp up or the run time to run just these instead. "
-        + "The levels are among the custom parameters, and on the page Tokens."
-      : "Start runs the number of users below (shape free). For the ladder, choose it as shape or change its levels, "
-        + "among the custom parameters or on the page Tokens.";
+        + "The levels are among the custom parameters, and on the page Tokens.",
+      free: "Start runs the number of users below (shape free). For the ladder, choose it as shape or change its levels, " + form,
+      open: `Start runs an open loop: requests at a rate${fields.rate ? ` of ${fields.rate}/s` : ""}, without users. This page then shows `
+        + "requests in flight as its number of users. Change the number of users, the ramp up or the run time to run just these "
+        + `instead. The rate is ${form}`,
+    };
+    note.textContent = notes[fields.shape];
     explain();
   };
   describe().catch(() => {}); // without the note, the form is Locust's own

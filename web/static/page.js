@@ -1,21 +1,24 @@
-// Asks each 2 s what is new, and shows it.
+// Requests what is new every 2 s and shows it.
 import { Charts } from "./charts.js";
 import { drawForm, messageOf, onStart } from "./form.js";
 import { clock, duration, NONE, number, share } from "./format.js";
-import { element, fill } from "./tables.js";
+import { element, fill, showLines } from "./tables.js";
 
 const EVERY_MS = 2000;
 const $ = (id) => document.getElementById(id);
 const charts = new Charts($("charts"));
-const shown = { run: "", revision: 0, points: [], columns: [], stage: null, state: null, status: null };
+let lastAnswer = null;
+const shown = { run: "", revision: 0, points: [], columns: [], spoken: null, isStopping: false, state: null, status: null };
 const PROMPT = { off: "without system prompt", on: "with system prompt" };
 const WORDS = {
   ready: "ready", starting: "starting", spawning: "adding users", running: "running", stopping: "stopping",
   cleanup: "stopping", stopped: "stopped", missing: "no runner",
 };
-const BUSY = new Set(["starting", "spawning", "running", "stopping", "cleanup"]);
+const STOPPING = new Set(["stopping", "cleanup"]);
+const BUSY = new Set(["starting", "spawning", "running", ...STOPPING]);
 
-const nameOf = (level) => `${level.level} users ${PROMPT[level.system_prompt]}`;
+const nameOf = (level) => `${level.label} ${PROMPT[level.system_prompt]}${level.warm_up ? ", warm-up" : ""}`;
+const isOpenLoop = (levels) => levels.some((level) => level.open_loop !== null);
 const wasCut = (level) => level.state === "over" && !level.complete;
 const text = (id, words) => { if ($(id).textContent !== words) $(id).textContent = words; };
 
@@ -23,64 +26,90 @@ async function poll() {
   try {
     const answer = await fetch(`live.json?run=${encodeURIComponent(shown.run)}&revision=${shown.revision}`);
     if (answer.redirected || answer.status === 401) throw new Error("you are no longer logged in; reload the page to log in again");
-    if (!answer.ok) throw new Error(`it answers ${answer.status}`);
-    await show(await answer.json());
+    if (!answer.ok) throw new Error(`status ${answer.status}`);
+    const live = await answer.json();
+    lastAnswer = new Date();
+    document.body.classList.remove("stale");
     $("offline").hidden = true;
+    await show(live);
   } catch (error) {
-    text("offline", `No news from Locust: ${error.message}.`);
-    $("offline").hidden = false;
+    showLost(error);
   }
   setTimeout(poll, document.hidden ? 5 * EVERY_MS : EVERY_MS);
 }
 
-async function show(told) {
-  const busy = BUSY.has(told.state);
-  const ended = shown.state !== null && BUSY.has(shown.state) && !busy;
-  text("state", WORDS[told.state] ?? told.state);
-  $("stop").hidden = !["starting", "spawning", "running"].includes(told.state);
-  text("refusal", told.refusal ? `The run did not begin: ${told.refusal}` : "");
-  $("refusal").hidden = !told.refusal;
-  if (ended || (told.status !== shown.status && told.status !== "running")) await showPast();
-  if (shown.state === null || busy !== BUSY.has(shown.state)) $("start-fold").open = !busy;
-  if (ended) await drawForm();
-  shown.state = told.state;
-  shown.status = told.status;
-  if (!told.run || !told.levels) return;
-  if (told.run !== shown.run) {
-    Object.assign(shown, { run: told.run, points: [], stage: null });
-    charts.clear();
-  }
-  shown.revision = told.revision;
-  shown.columns = told.columns;
-  for (const [index, ...values] of told.points) shown.points[index] = values;
-  $("run").hidden = false;
-  showFacts(told);
-  showPlan(told);
-  showTiles(told);
-  showLevels(told.levels, told.status !== "running");
-  showWorkers(told);
-  showPoints();
-  charts.take(told.columns, told.points);
-  await charts.draw(told.levels, told.progress.elapsed_s);
+// The page then shows when its figures are from.
+function showLost(error) {
+  const since = lastAnswer === null ? "" : ` since ${lastAnswer.toLocaleTimeString("en-GB")}`;
+  const shownOf = lastAnswer === null ? "" : " The figures below are from then, and do not change.";
+  // A TypeError is the browser's "Failed to fetch", which says no more.
+  const why = error instanceof TypeError ? "" : ` (${error.message})`;
+  const recover = shown.status === "running" ? ` If its process has ended: ${shown.recover}` : "";
+  text("offline", `Lost connection to Locust${since}${why}.${shownOf}${recover}`);
+  $("offline").hidden = false;
+  $("stop").hidden = true;
+  text("state", "no connection");
+  document.body.classList.add("stale");
 }
 
-function showFacts(told) {
-  const { facts, validity, status, run, hints, workers_missing: missing } = told;
+async function show(live) {
+  const busy = BUSY.has(live.state);
+  const ended = shown.state !== null && BUSY.has(shown.state) && !busy;
+  if (live.status !== "running") shown.isStopping = false;
+  const isStopping = live.status === "running" && (shown.isStopping || STOPPING.has(live.state));
+  text("state", WORDS[isStopping ? "stopping" : live.state] ?? live.state);
+  $("stop").hidden = isStopping || !["starting", "spawning", "running"].includes(live.state);
+  showLines($("refusal"), live.refusal ? `Run not started: ${live.refusal}` : "");
+  $("refusal").hidden = !live.refusal;
+  if (ended || (live.status !== shown.status && live.status !== "running")) await showPast();
+  if (shown.state === null || busy !== BUSY.has(shown.state)) $("start-fold").open = !busy;
+  if (ended) await drawForm();
+  shown.state = live.state;
+  Object.assign(shown, { status: live.status, recover: live.recover });
+  if (!live.run || !live.levels) return;
+  if (live.run !== shown.run) {
+    Object.assign(shown, { run: live.run, points: [], spoken: null, isStopping: false });
+    charts.clear();
+  }
+  shown.revision = live.revision;
+  shown.columns = live.columns;
+  for (const [index, ...values] of live.points) shown.points[index] = values;
+  $("run").hidden = false;
+  showFacts(live);
+  showPlan(live, isStopping);
+  showTiles(live);
+  showLevels(live.levels, live.status !== "running");
+  showWorkers(live);
+  showPoints();
+  charts.update(live.columns, live.points);
+  charts.draw(live.levels, live.progress.elapsed_s);
+}
+
+function showStopping() {
+  text("state", WORDS.stopping);
+  text("where", "Stopping: streams are being cut.");
+  speak("Stopping.");
+  $("stop").hidden = true;
+}
+
+function showFacts(live) {
+  const { facts, validity, status, run, folder, hints, warnings, workers_missing: missing } = live;
   text("run-heading", status === "running" ? "Run" : `Last run (${status})`);
   const version = facts.engine_version ? ` ${facts.engine_version}` : "";
-  text("facts", `${facts.engine}${version} at ${facts.host}${facts.model ? `, model ${facts.model}` : ""} · results in ${run}`);
+  text("facts", `${facts.engine}${version} at ${facts.host}${facts.model ? `, model ${facts.model}` : ""} · results in ${folder}`);
   text("verdict", validity.verdict);
   $("verdict").className = `pill ${validity.verdict === "valid" ? "good" : "bad"}`;
   const lost = missing ? [`${missing} of the workers ${missing === 1 ? "is" : "are"} missing.`] : [];
-  const reasons = [...lost, ...validity.reasons, ...hints];
+  // Of a run that is over: the sentences that its table and report begin with.
+  const reasons = warnings ?? [...lost, ...validity.reasons, ...hints];
   $("reasons").hidden = reasons.length === 0;
-  if ($("reasons").dataset.told !== reasons.join()) {
-    $("reasons").dataset.told = reasons.join();
+  if ($("reasons").dataset.shown !== reasons.join()) {
+    $("reasons").dataset.shown = reasons.join();
     $("reasons").replaceChildren(...reasons.map((reason) => element("li", {}, reason)));
   }
-  showConditions(told.conditions);
-  if ($("files").dataset.told !== run + status) {
-    $("files").dataset.told = run + status;
+  showConditions(live.conditions);
+  if ($("files").dataset.shown !== run + status) {
+    $("files").dataset.shown = run + status;
     const names = status === "running" ? ["requests.csv", "windows.csv"] : [];
     $("files").replaceChildren(...names.map((name) => element("a", { href: `runs/latest/${name}` }, name)));
   }
@@ -93,14 +122,14 @@ function showConditions(conditions) {
     element("span", { class: `pill ${status === "pass" ? "good" : "bad"}` }, status), ` ${condition} · ${level}: ${figures}`)));
 }
 
-function showPlan({ levels, progress }) {
-  const current = levels.find((level) => level.stage === progress.stage);
+function showPlan({ levels, progress, status }, isStopping) {
+  const current = levels.find((level) => level.index === progress.index);
   const next = levels.find((level) => level.state === "planned");
   const bars = levels.map((level) => {
     const on = level === current;
     // A level that was stopped early ended before its time: its bar stays where it was.
     const elapsed = level.began_s === null ? 0 : (level.ended_s ?? progress.elapsed_s) - level.began_s;
-    const done = level.level_time_s === null ? Number(level.state === "over") : Math.min(1, elapsed / level.level_time_s);
+    const done = level.level_time_s === null ? Number(level.state === "over") : Math.min(1, Math.max(0, elapsed / level.level_time_s));
     const bar = element("div", { class: "bar" }, element("i"));
     bar.firstChild.style.setProperty("--done", done);
     const name = level.level + (level.system_prompt === "on" ? " +sys" : "");
@@ -111,76 +140,131 @@ function showPlan({ levels, progress }) {
   $("plan").replaceChildren(...bars);
   if (!current) {
     const not = levels.filter((level) => level.state === "planned").length;
-    const cut = levels.filter(wasCut).map((level) => `; ${nameOf(level)} was cut short`).join("");
-    text("where", `Finished after ${clock(progress.elapsed_s)}${cut}${not ? `; ${not} of ${levels.length} levels did not run` : ""}.`);
+    const cut = levels.filter(wasCut).map((level) => `; the level of ${nameOf(level)} was cut short`).join("");
+    text("where", `${status === "interrupted" ? "Stopped" : "Finished"} after ${clock(progress.elapsed_s)}${cut}${not ? `; ${not} of ${levels.length} levels did not run` : ""}.`);
     speak("The run is over.");
     return;
   }
-  const until = progress.phase_left_s !== null ? `, ${clock(progress.phase_left_s)} left of it` : "";
-  const then = next ? `Next: ${nameOf(next)}.` : "It is the last level.";
-  const left = progress.left_s === null ? "It goes on until it is stopped." : `About ${clock(progress.left_s)} to go, plus the time that running responses need.`;
-  text("where", `Level ${current.stage + 1} of ${levels.length}: ${nameOf(current)} · ${progress.phase}${until}. ${then} ${left}`);
-  speak(`Level ${current.stage + 1} of ${levels.length} has begun: ${nameOf(current)}.`);
+  if (isStopping) return showStopping();
+  const until = progress.phase_left_s !== null ? `, ${clock(progress.phase_left_s)} left` : "";
+  const then = next ? `Next: ${nameOf(next)}.` : "This is the last level.";
+  const left = leftText(progress.left_s);
+  text("where", `Level ${current.index + 1} of ${levels.length}: ${nameOf(current)} · ${progress.phase}${until}. ${then} ${left}`);
+  speak(`Level ${current.index + 1} of ${levels.length} has begun: ${nameOf(current)}.`);
 }
 
-// Only what changed of the run's course is said aloud: figures each 2 s would drown everything.
+function leftText(left_s) {
+  if (left_s === null) return "It runs until it is stopped.";
+  if (left_s < 1) return "The run ends when its open responses have ended.";
+  return `About ${clock(left_s)} left in all, plus the time until open responses end.`;
+}
+
+// Screen readers get only changes of level: figures every 2 s would drown everything else.
 function speak(words) {
-  if (shown.stage === words) return;
-  shown.stage = words;
+  if (shown.spoken === words) return;
+  shown.spoken = words;
   text("spoken", words);
 }
 
+// The newest window of the last half minute that has the figure: its value, and which window it is.
 function latest(column) {
-  const at = shown.columns.indexOf(column);
+  const place = (name) => shown.columns.indexOf(name);
   for (let i = shown.points.length - 1; i >= Math.max(0, shown.points.length - 6); i--) {
-    if (shown.points[i]?.[at] !== null && shown.points[i] !== undefined) return shown.points[i][at];
+    const value = shown.points[i]?.[place(column)] ?? null;
+    if (value === null) continue;
+    const [start, end] = ["start_s", "end_s"].map((name) => clock(shown.points[i][place(name)]));
+    return { value, period: `${start} to ${end}` };
   }
-  return null;
+  return { value: null, period: "last 30 s" };
 }
 
-// While a run goes on: its last seconds. Afterwards: its last level's hold, for the drain that follows has no load.
+// During a run: its last seconds. Afterwards: the hold of its last level, because the drain has no load.
 function showTiles({ users, totals, status, levels }) {
   const over = status !== "running";
   const last = over ? levels.findLast((level) => level.state === "over" && level.ttft_p50_s !== null) : null;
-  const of = last ? `, ${nameOf(last)}` : "";
-  const value = (column) => (over ? (last?.[column] ?? null) : latest(column));
+  const period = last ? `hold, ${nameOf(last)}` : "no level has figures";
+  const figure = (column) => (over ? { value: last?.[column] ?? null, period } : latest(column));
+  const rate = over ? figure("token_rate") : { value: totals.tokens_per_s, period: "last 5 s" };
+  const [p50, p95, p99] = ["ttft_p50_s", "ttft_p95_s", "ttft_p99_s"].map(figure);
+  const fourth = figure(over ? "tpot_p50_s" : "gap_p50_s");
+  const delay = latest("client_delay_p99_s");
   const tiles = [
-    [`Tokens/s${of}`, number(over ? (last?.token_rate ?? null) : totals.tokens_per_s)],
-    [`TTFT p50${of}`, duration(value("ttft_p50_s"))],
-    [`TTFT p95${of}`, duration(value("ttft_p95_s"))],
-    [`TTFT p99${of}`, duration(value("ttft_p99_s"))],
-    over ? [`TPOT p50${of}`, duration(value("tpot_p50_s"))] : ["Gap p50", duration(value("gap_p50_s"))],
-    ["Users · in flight", `${number(users)} · ${number(totals.in_flight)}`],
-    ["Requests", number(totals.requests)],
-    ["Failures", number(totals.failures)],
-    ["Client delay p99", duration(latest("client_delay_p99_s"))],
+    ["Tokens/s", number(rate.value), rate.period],
+    ["TTFT p50", duration(p50.value), p50.period],
+    ["TTFT p95", duration(p95.value), p95.period],
+    ["TTFT p99", duration(p99.value), p99.period],
+    [over ? "TPOT p50" : "Gap p50", duration(fourth.value), fourth.period],
+    ...loadTiles({ users, totals, levels, over, last, period }),
+    ["Requests", number(totals.requests), "whole run"],
+    ["Failures", number(totals.failures), "whole run"],
+    ["Client delay p99", duration(delay.value), delay.period],
   ];
   if ($("tiles").children.length !== tiles.length) {
-    $("tiles").replaceChildren(...tiles.map(() => element("div", {}, element("dt"), element("dd"))));
+    const tile = () => element("div", {}, element("dt", {}, element("span"), element("small")), element("dd"));
+    $("tiles").replaceChildren(...tiles.map(tile));
   }
-  tiles.forEach(([name, value], i) => {
+  tiles.forEach(([name, value, when], i) => {
     const [dt, dd] = $("tiles").children[i].children;
-    if (dt.textContent !== name) dt.textContent = name;
-    if (dd.textContent !== value) dd.textContent = value;
+    [[dt.children[0], name], [dt.children[1], when], [dd, value]].forEach(([place, words]) => {
+      if (place.textContent !== words) place.textContent = words;
+    });
   });
 }
 
+// Users of a closed loop; of an open one, which has none, its rates.
+function loadTiles({ users, totals, levels, over, last, period }) {
+  const when = over ? "run is over" : "now";
+  if (!isOpenLoop(levels)) return [["Users · in flight", `${number(users)} · ${number(totals.in_flight)}`, when]];
+  const names = ["offered_rate", "sent_rate", "completed_rate"];
+  const values = over ? names.map((name) => last?.open_loop[name]) : names.map((name) => totals[name]);
+  return [
+    ["In flight", number(totals.in_flight), when],
+    ["Offered · sent · completed", values.map(number).join(" · "), over ? period : "requests/s, last 5 s"],
+  ];
+}
+
+// The columns of an open loop.
+const OPEN_COLUMNS = [
+  ["Offered/s", (level) => number(level.open_loop?.offered_rate)],
+  ["Sent/s", (level) => number(level.open_loop?.sent_rate)],
+  ["Completed/s", (level) => number(level.open_loop?.completed_rate)],
+  ["In flight", (level) => number(level.open_loop?.in_flight_mean)],
+  ["Backlog", (level) => backlog(level.open_loop?.unstable), true],
+  ["Lag p99", (level) => duration(level.open_loop?.lag_p99_s)],
+  ["TTFT scheduled p99", (level) => duration(level.open_loop?.ttft_scheduled_p99_s)],
+];
+
+// Marked where it describes the length of the level, and not the server.
+const latency = (column) => (level) => duration(level[column]) + (level.open_loop?.unstable && level[column] !== null ? "~" : "");
+
+function backlog(unstable) {
+  if (unstable === null || unstable === undefined) return NONE;
+  return unstable ? element("span", { class: "pill bad" }, "unstable") : "stable";
+}
+
 function showLevels(levels, over) {
+  const stateOf = (level) => (level.warm_up ? "warm-up, " : "") + progressOf(level);
+  const progressOf = (level) => {
+    if (wasCut(level)) return "cut short";
+    if (level.state === "planned") return over ? "not run" : "planned";
+    return level.state === "over" ? "done" : level.state;
+  };
   const columns = [
-    ["Users", (level) => level.level],
+    [isOpenLoop(levels) ? "Level" : "Users", (level) => level.level],
     ["System prompt", (level) => level.system_prompt, true],
-    ["State", (level) => (wasCut(level) ? "cut short" : over && level.state === "planned" ? "not run" : level.state), true],
+    ["State", stateOf, true],
     ["Requests", (level) => number(level.state === "planned" ? null : level.requests)],
     ["Failed", (level) => number(level.state === "planned" ? null : level.failures)],
+    ...(isOpenLoop(levels) ? OPEN_COLUMNS : []),
     ["Tokens/s", (level) => number(level.token_rate)],
-    ["TTFT p50", (level) => duration(level.ttft_p50_s)],
-    ["p95", (level) => duration(level.ttft_p95_s)],
-    ["p99", (level) => duration(level.ttft_p99_s)],
-    ["TPOT p50", (level) => duration(level.tpot_p50_s)],
-    ["Gap p99", (level) => duration(level.gap_p99_s)],
-    ["E2E p95", (level) => duration(level.e2e_p95_s)],
+    ["TTFT p50", latency("ttft_p50_s")],
+    ["p95", latency("ttft_p95_s")],
+    ["p99", latency("ttft_p99_s")],
+    ["TPOT p50", latency("tpot_p50_s")],
+    ["Gap p99", latency("gap_p99_s")],
+    ["E2E p95", latency("e2e_p95_s")],
   ];
-  if (levels.some((level) => level.within_objectives !== null)) columns.push(["Good", (level) => share(level.within_objectives)]);
+  if (levels.some((level) => level.within_objectives !== null)) columns.push(["Met the SLO", (level) => share(level.within_objectives)]);
   fill($("levels"), columns, levels, (level) => level.state === "running");
 }
 
@@ -200,7 +284,7 @@ function showWorkers({ workers }) {
 function showPoints() {
   if (!$("points").open) return;
   const value = (column, form) => (point) => form(point[shown.columns.indexOf(column)]);
-  const failures = (told) => Object.entries(told).map(([name, count]) => `${count} ${name.replace("_", " ")}`).join(", ") || "0";
+  const failures = (counts) => Object.entries(counts).map(([name, count]) => `${count} ${name.replace("_", " ")}`).join(", ") || "0";
   fill($("points").querySelector("table"), [
     ["From", value("start_s", clock)],
     ["Tokens/s", value("tokens_per_s", number)],
@@ -211,6 +295,9 @@ function showPoints() {
     ["Gap p99", value("gap_p99_s", duration)],
     ["Users", value("users", number)],
     ["In flight", value("in_flight", number)],
+    ["Offered/s", value("offered_rate", number)],
+    ["Sent/s", value("sent_rate", number)],
+    ["Completed/s", value("completed_rate", number)],
     ["Failures", value("failures", failures)],
     ["Client delay p99", value("client_delay_p99_s", duration)],
   ], shown.points.filter(Boolean).reverse());
@@ -220,24 +307,32 @@ async function showPast() {
   const runs = await (await fetch("runs.json")).json();
   $("no-runs").hidden = runs.length > 0;
   $("past").hidden = runs.length === 0;
-  const files = (run) => element("span", { class: "links" }, ...run.files.map((name) => element("a", { href: `runs/${encodeURIComponent(run.folder)}/${name}` }, name)));
-  const chosen = new Set(chosenRuns());
+  const links = (run) => element("span", { class: "links" }, ...[["report.html", "Report"], ["requests.csv", "Requests (CSV)"]]
+    .filter(([name]) => run.files.includes(name))
+    .map(([name, words]) => element("a", { href: `runs/${encodeURIComponent(run.folder)}/${name}` }, words)));
+  const chosen = new Set(chosenRuns()); // the list is renewed: what was found about a choice stays as long as that does
   const choice = (run) => {
-    const box = element("input", { type: "checkbox", value: run.folder, checked: chosen.has(run.folder), disabled: !run.files.includes("summary.json"), "aria-label": `Compare ${run.folder}` });
+    if (!run.comparable) return element("span", { class: "choice without" }, run.folder);
+    const box = element("input", { type: "checkbox", value: run.folder, checked: chosen.has(run.folder), "aria-label": `Compare ${run.folder}` });
     return element("span", { class: "choice" }, box, run.folder);
   };
-  $("compare-bar").hidden = runs.filter((run) => run.files.includes("summary.json")).length < 2;
+  const status = ({ status, note, recover }) => element("span", {},
+    status === "damaged" || status === "not ended" ? element("span", { class: "pill bad" }, status) : status,
+    ...(note ? [element("small", { class: "note" }, note, ...(recover ? [" Complete it with ", element("code", {}, recover)] : []))] : []));
+  $("compare-bar").hidden = runs.filter((run) => run.comparable).length < 2;
   const verdict = (run) => (run.validity === null ? NONE : element("span", { class: `pill ${run.validity === "valid" ? "good" : "bad"}` }, run.validity));
   fill($("past"), [
     ["Run", choice],
-    ["Status", (run) => run.status, true],
+    ["Status", status, true],
     ["Verdict", verdict, true],
-    ["Engine", (run) => run.engine, true],
+    ["Engine", (run) => run.engine || NONE, true],
+    ["Server", (run) => run.host || NONE, true],
     ["Model", (run) => run.model || NONE, true],
-    ["Levels", (run) => run.levels.join(", "), true],
-    ["Files", files, true],
+    ["Levels", (run) => run.levels.join(", ") || NONE, true],
+    ["Open", links, true],
   ], runs);
-  offerComparison();
+  const still = chosenRuns();
+  if (still.length !== chosen.size || !still.every((run) => chosen.has(run))) offerComparison();
 }
 
 function chosenRuns() {
@@ -251,23 +346,23 @@ function offerComparison() {
   $("unlike").hidden = true;
 }
 
-// A link, not a tab that opens by itself: what opens seconds after its click, browsers hold back.
+// A link, not a new tab: browsers block tabs that open seconds after the click.
 async function compare(allow) {
-  const asked = new URLSearchParams(chosenRuns().reverse().map((run) => ["run", run]));
-  if (allow) asked.set("allow", "1");
+  const query = new URLSearchParams(chosenRuns().reverse().map((run) => ["run", run]));
+  if (allow) query.set("allow", "1");
   $("compare").disabled = true;
   text("compare-hint", "Drawing …");
   try {
-    const answer = await fetch(`compare?${asked}`);
-    const told = await answer.json();
+    const answer = await fetch(`compare?${query}`);
+    const comparison = await answer.json();
     offerComparison();
-    if (told.page) {
-      const page = URL.createObjectURL(new Blob([told.page], { type: "text/html" }));
+    if (comparison.page) {
+      const page = URL.createObjectURL(new Blob([comparison.page], { type: "text/html" }));
       $("compare-hint").replaceChildren(element("a", { href: page, target: "_blank", id: "comparison" }, "Open the comparison"));
       $("comparison").focus();
     } else {
-      $("unlike").firstElementChild.textContent = told.message;
-      $("unlike").lastElementChild.hidden = allow || !told.message.includes("--allow");
+      showLines($("unlike").firstElementChild, comparison.message);
+      $("unlike").lastElementChild.hidden = !comparison.can_allow;
       $("unlike").hidden = false;
     }
   } catch (error) {
@@ -281,14 +376,16 @@ $("unlike").lastElementChild.addEventListener("click", () => compare(true));
 $("theme").addEventListener("click", () => {
   const dark = document.documentElement.dataset.theme !== "dark";
   document.documentElement.dataset.theme = localStorage.theme = dark ? "dark" : "light";
-  charts.repaint();
 });
 $("stop").addEventListener("click", async () => {
   $("stop").disabled = true;
+  shown.isStopping = true;
+  showStopping();
   try {
     const answer = await fetch("../stop", { method: "POST" });
     if (answer.ok) return;
-    text("refusal", `The run was not stopped: ${await messageOf(answer)}`);
+    shown.isStopping = false;
+    showLines($("refusal"), `The run was not stopped: ${await messageOf(answer)}`);
     $("refusal").hidden = false;
   } finally {
     $("stop").disabled = false;

@@ -1,4 +1,4 @@
-// Tables, made of text only: what a server or a folder is called is never taken for markup.
+// Tables made of text only: names of servers and folders are never parsed as markup.
 
 export function element(name, attributes = {}, ...children) {
   const made = document.createElement(name);
@@ -18,4 +18,11 @@ export function fill(table, columns, rows, isOn = () => false) {
     element("tr", { class: isOn(row) ? "on" : "" }, ...columns.map(([, cell, text], i) =>
       element(i ? "td" : "th", i ? { class: text ? "text" : "" } : { scope: "row" }, cell(row)))));
   table.replaceChildren(element("thead", {}, head), element("tbody", {}, ...body));
+}
+
+// A message, one line for each of its lines; indented lines are code, such as a condition with a mark at its error.
+export function showLines(place, message) {
+  if (place.dataset.shown === message) return;
+  place.dataset.shown = message;
+  place.replaceChildren(...message.split("\n").map((line) => element("div", { class: /^\s/.test(line) ? "code" : "" }, line)));
 }

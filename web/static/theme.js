@@ -1,4 +1,4 @@
-// Locust's page keeps its theme here too. Set before anything is drawn.
+// The theme is shared with Locust's page and set before anything is drawn.
 {
   const kept = localStorage.theme;
   const dark = kept ? kept === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;

@@ -1,0 +1,202 @@
+"""The live charts in a real browser, over static files: what is drawn for which points."""
+
+from __future__ import annotations
+
+import functools
+import http.server
+import itertools
+import os
+import re
+import shutil
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from tokenswarm.web.routes import STATIC
+
+pytestmark = pytest.mark.slow
+
+WINDOW_S = 5.0
+COLUMNS = (
+    *(
+        "start_s",
+        "end_s",
+        "level_index",
+        "tokens_per_s",
+        "ttft_p50_s",
+        "ttft_p95_s",
+        "ttft_p99_s",
+        "gap_p50_s",
+        "gap_p99_s",
+    ),
+    *("users", "in_flight", "failures", "client_delay_p99_s"),
+)
+LEVEL = {"index": 0, "began_s": 0.0, "ended_s": None, "ramp_s": 10.0, "level_time_s": 60.0}
+PAGE = """<!doctype html><html lang="en" data-theme="light"><link rel="stylesheet" href="page.css"><body>
+<main><section><div id="charts" class="charts"></div></section></main><script type="module">
+import { Charts } from "./charts.js"; window.charts = new Charts(document.getElementById("charts"));
+</script></body></html>"""
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    chromium = shutil.which("chromium")
+    if chromium is None and "CI" not in os.environ:
+        pytest.skip("there is no chromium here; CI installs it")
+    with sync_playwright() as playwright:
+        launched = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield launched
+        launched.close()
+
+
+class QuietHandler(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_: Any) -> None:
+        """Requests are not logged."""
+
+
+@pytest.fixture
+def page(browser: Browser, tmp_path: Path) -> Iterator[Page]:
+    """A page with the charts alone, 1,000 pixels wide."""
+    folder = tmp_path / "static"
+    shutil.copytree(STATIC, folder)
+    (folder / "charts.html").write_text(PAGE)
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(QuietHandler, directory=str(folder)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    opened = browser.new_page(viewport={"width": 1000, "height": 900})
+    errors: list[str] = []
+    opened.on("pageerror", lambda error: errors.append(str(error)))
+    opened.goto(f"http://127.0.0.1:{server.server_port}/charts.html")
+    opened.wait_for_function("window.charts !== undefined")
+    yield opened
+    opened.close()
+    server.shutdown()
+    server.server_close()
+    assert errors == []
+
+
+def point(index: int, **values: Any) -> list[Any]:
+    """The window of this index: 10 users, nothing else known, but for `values`."""
+    row = dict.fromkeys(COLUMNS) | {"level_index": 0, "users": 10, "in_flight": 8, "failures": {}}
+    row |= {"start_s": index * WINDOW_S, "end_s": (index + 1) * WINDOW_S} | values
+    return [index, *(row[column] for column in COLUMNS)]
+
+
+def show(page: Page, points: list[list[Any]], now_s: float, level: dict[str, Any] | None = None) -> None:
+    page.evaluate(
+        "([columns, points, level, now_s]) => { charts.update(columns, points); charts.draw([level], now_s); }",
+        [COLUMNS, points, level or LEVEL, now_s],
+    )
+
+
+def points_of(page: Page, plot: int, column: str) -> list[list[float]]:
+    points: list[list[float]] = page.evaluate(f"document.getElementById('charts').plots[{plot}].points('{column}')")
+    return points
+
+
+def strokes(page: Page, plot: int) -> list[list[tuple[float, float]]]:
+    """Of the plot's first line: its unbroken pieces, as (x, y) in pixels."""
+    path = page.locator(".plot").nth(plot).locator("path.line").first.get_attribute("d") or ""
+    return [[(float(x), float(y)) for x, y in re.findall(r"([\d.]+) ([\d.]+)", piece)] for piece in path.split("M")[1:]]
+
+
+def test_a_line_breaks_where_a_value_is_missing_and_a_point_is_replaced_by_its_index(page: Page) -> None:
+    rates = [100.0, 200.0, None, 400.0]
+    show(page, [point(i, tokens_per_s=rate) for i, rate in enumerate(rates)], 20)
+    assert points_of(page, 0, "tokens_per_s") == [[2.5, 100], [7.5, 200], [17.5, 400]]
+    assert [len(piece) for piece in strokes(page, 0)] == [2, 1]
+    show(page, [point(2, tokens_per_s=300.0)], 20)
+    ((*ys,),) = [[y for _, y in piece] for piece in strokes(page, 0)]
+    distances = [one - other for one, other in itertools.pairwise(ys)]
+    assert distances == pytest.approx([distances[0]] * 3, abs=0.2)  # pixels grow with the value
+    assert distances[0] > 0
+
+
+def test_latencies_are_in_milliseconds_on_an_axis_with_round_numbers(page: Page) -> None:
+    show(page, [point(i, ttft_p50_s=0.05, ttft_p95_s=0.08, ttft_p99_s=0.1) for i in range(4)], 20)
+    assert points_of(page, 1, "ttft_p99_s")[0] == [2.5, 100]
+    axis = page.locator(".plot").nth(1).locator("text.y").all_text_contents()
+    assert axis == ["0", "50", "100"]
+    assert page.locator(".plot").nth(1).locator("text.x").all_text_contents()[:2] == ["0:00", "0:05"]
+
+
+def test_users_are_drawn_from_zero_and_constant_in_the_hold(page: Page) -> None:
+    show(page, [point(i, users=min(10, 6 * (i + 1))) for i in range(4)], 20)
+    assert points_of(page, 3, "users") == [[0, 0], [5, 6], [10, 10], [10, 10], [15, 10], [20, 10]]
+
+
+def test_outcomes_are_in_the_legend_once_they_occur(page: Page) -> None:
+    legend = page.locator(".charts figure").nth(5).locator(".key li")
+    show(page, [point(0)], 5)
+    assert legend.all_inner_texts() == ["no values"]
+    assert page.locator(".plot").nth(5).locator("text.y").all_text_contents() == ["0", "1"]  # counts have no halves
+    show(page, [point(1, failures={"timeout": 3})], 10)
+    assert legend.all_inner_texts() == ["timeout"]
+    assert [count for _, count in points_of(page, 5, "timeout")] == [0, 3]
+
+
+def test_the_rates_of_an_open_loop_are_drawn_and_its_users_are_not(page: Page) -> None:
+    legends = [page.locator(".charts figure").nth(place).locator(".key li") for place in (3, 4)]
+    show(page, [point(0, users=5, in_flight=5)], 5)
+    assert [legend.all_inner_texts() for legend in legends] == [["users", "in flight"], ["sent", "completed"]]
+    page.evaluate("charts.clear()")
+    columns = (*COLUMNS, "offered_rate", "sent_rate", "completed_rate")
+    rates = (20.0, 19.8, 18.5)
+    page.evaluate("([columns, points]) => charts.update(columns, points)", [columns, [[*point(0), *rates]]])
+    page.evaluate("level => charts.draw([level], 5)", LEVEL)
+    assert [legend.all_inner_texts() for legend in legends] == [["in flight"], ["offered", "sent", "completed"]]
+    found = [points_of(page, 4, name) for name in ("offered_rate", "sent_rate", "completed_rate")]
+    assert [value for ((_, value),) in found] == list(rates)
+
+
+def test_the_hold_is_shaded(page: Page) -> None:
+    show(page, [point(i, tokens_per_s=1.0) for i in range(4)], 20)
+    shade = page.locator(".plot").first.locator(".shades rect")
+    grid = page.locator(".plot").first.locator(".grid line").first
+    left, right = (float(grid.get_attribute(name) or 0) for name in ("x1", "x2"))
+    assert float(shade.get_attribute("x") or 0) == pytest.approx(left + (right - left) / 2)  # from 10 s to 20 s of 20 s
+    assert float(shade.get_attribute("width") or 0) == pytest.approx((right - left) / 2)
+
+
+def test_the_values_under_the_pointer_are_shown(page: Page) -> None:
+    show(page, [point(i, ttft_p50_s=0.05 + i / 100, ttft_p95_s=0.2, ttft_p99_s=0.3) for i in range(4)], 20)
+    plot = page.locator(".plot").nth(1)
+    box = plot.bounding_box()
+    assert box is not None
+    ((_, _, (x, _), _),) = strokes(page, 1)
+    page.mouse.move(box["x"] + x + 3, box["y"] + 60)
+    assert plot.locator(".values").inner_text().splitlines() == ["0:13", "p50: 70 ms", "p95: 200 ms", "p99: 300 ms"]
+    show(page, [point(2, ttft_p50_s=0.09, ttft_p95_s=0.2, ttft_p99_s=0.3)], 20)
+    assert "p50: 90 ms" in plot.locator(".values").inner_text()  # they follow the data while the pointer rests
+    page.mouse.move(box["x"] - 5, box["y"] - 40)
+    assert not plot.locator(".values").is_visible()
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_lines_have_the_colours_of_the_theme_and_differ_in_dash(page: Page, theme: str) -> None:
+    show(page, [point(i, ttft_p50_s=0.05, ttft_p95_s=0.2, ttft_p99_s=0.3) for i in range(4)], 20)
+    page.evaluate("theme => { document.documentElement.dataset.theme = theme; }", theme)
+    style = "path => [getComputedStyle(path).stroke, getComputedStyle(path).strokeDasharray]"
+    lines = [line.evaluate(style) for line in page.locator(".plot").nth(1).locator("path.line").all()]
+    first = {"light": "rgb(0, 114, 178)", "dark": "rgb(86, 180, 233)"}
+    assert lines[0][0] == first[theme]
+    assert len({dash for _, dash in lines}) == len({colour for colour, _ in lines}) == 3
+
+
+def test_a_new_run_begins_with_empty_charts(page: Page) -> None:
+    show(page, [point(i, tokens_per_s=5.0) for i in range(4)], 20)
+    page.evaluate("charts.clear(); charts.draw([], 0)")
+    assert strokes(page, 0) == []
+
+
+def test_charts_follow_the_width_of_the_page(page: Page) -> None:
+    show(page, [point(i, tokens_per_s=5.0) for i in range(4)], 20)
+    ((*wide,),) = strokes(page, 0)
+    page.set_viewport_size({"width": 360, "height": 900})
+    page.wait_for_function("document.querySelector('.plot svg').getAttribute('viewBox').split(' ')[2] < 360")
+    ((*narrow,),) = strokes(page, 0)
+    assert narrow[-1][0] < wide[-1][0]
+    assert page.evaluate("document.documentElement.scrollWidth") == 360
