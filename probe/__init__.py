@@ -1,1 +1,4 @@
-"""One request told in full: what a server is, when each part of its answer came, what would mislead a measurement."""
+"""One request in full detail: which server it is, when each part came, what would mislead a measurement."""
+
+if __name__ != "tokenswarm.probe":
+    raise __import__("tokenswarm").bare_import(__name__)

@@ -1,4 +1,4 @@
-"""The story of one streamed answer, from what was heard of it. No sockets, no clock."""
+"""The trace of one streamed response, from its reads. No sockets, no clock."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import NamedTuple
 
 import msgspec
 
-from engines import Delta
-from metrics.timeline import Timeline
-from sanitize import server_text
-from wire import Arrival
+from tokenswarm.engines import Delta
+from tokenswarm.metrics.timeline import Timeline
+from tokenswarm.sanitize import server_text
+from tokenswarm.wire import Arrival
 
-#: Headers that tell something of who answered and how.
-TOLD_HEADERS = ("content-type", "content-encoding", "transfer-encoding", "server", "via", "connection", "date")
+#: Headers that the report shows: who answered, and how.
+REPORTED_HEADERS = ("content-type", "content-encoding", "transfer-encoding", "server", "via", "connection", "date")
 _HEADER_CHARACTERS = 200
 #: Of the answer. --max-tokens may be large.
 _TEXT_CHARACTERS = 100_000
@@ -22,14 +22,14 @@ _TEXT_CHARACTERS = 100_000
 TOKEN_SOURCES = ("usage", "engine", "tokenizer", "events")
 
 
-class Heard(NamedTuple):
+class TracedRead(NamedTuple):
     """One read of the body, and the deltas that it completed."""
 
     arrival: Arrival
     deltas: Sequence[Delta]
 
 
-class Story(msgspec.Struct, frozen=True):
+class StreamTrace(msgspec.Struct, frozen=True):
     """Times are seconds since the request was sent, None for what did not happen.
 
     first_byte_s: of the body. first_event_s: the first event of any kind. first_output_s: the first with text,
@@ -67,29 +67,29 @@ class Story(msgspec.Struct, frozen=True):
 
     @property
     def best_tokens(self) -> int | None:
-        """By the one whose word is best."""
+        """The count of the best source that has one."""
         return next((self.tokens[source] for source in TOKEN_SOURCES if source in self.tokens), None)
 
 
-def story_of(
+def trace_of(
     timeline: Timeline,
-    heard: Sequence[Heard],
+    reads: Sequence[TracedRead],
     headers: Mapping[str, str],
     http_chunks: int | None,
     keep_alive_promised: bool,
     unix_s: float,
     count_tokens: Callable[[str], int] | None = None,
-) -> Story:
+) -> StreamTrace:
     """`unix_s`: our clock when the head of the response came."""
 
     def since_sent(when_ns: int | None) -> float | None:
         return None if when_ns is None else (when_ns - timeline.sent_ns) / 1e9
 
-    body = [each for each in heard if each.arrival.data]
-    outputs = [sum(map(is_output, each.deltas)) for each in heard]
-    deltas = [delta for each in heard for delta in each.deltas]
+    body = [each for each in reads if each.arrival.data]
+    outputs = [sum(map(is_output, each.deltas)) for each in reads]
+    deltas = [delta for each in reads for delta in each.deltas]
     text = "".join(delta.reasoning + delta.text + delta.tool_arguments for delta in deltas)
-    return Story(
+    return StreamTrace(
         outcome=timeline.outcome.value,
         error=timeline.error,
         status=timeline.status,
@@ -107,13 +107,13 @@ def story_of(
         events=sum(len(each.deltas) for each in body),
         output_events=sum(outputs),
         outputs_in_largest_read=max(outputs, default=0),
-        comments=_comments_before_output(heard),
+        comments=_comments_before_output(reads),
         prompt_tokens=timeline.prompt_tokens if timeline.prompt_tokens_source == "usage" else None,
         tokens=_tokens(deltas, sum(outputs), text, count_tokens),
         finish_reason=timeline.finish_reason,
         keep_alive_promised=keep_alive_promised,
         clock_ahead_s=_clock_ahead_s(headers.get("date"), unix_s),
-        headers={name: server_text(headers[name], _HEADER_CHARACTERS) for name in TOLD_HEADERS if name in headers},
+        headers={name: server_text(headers[name], _HEADER_CHARACTERS) for name in REPORTED_HEADERS if name in headers},
         text=server_text(text, _TEXT_CHARACTERS, lines=True),
     )
 
@@ -138,9 +138,9 @@ def _tokens(
     return counts | {"events": output_events}
 
 
-def _comments_before_output(heard: Sequence[Heard]) -> int:
+def _comments_before_output(reads: Sequence[TracedRead]) -> int:
     before = b""
-    for each in heard:
+    for each in reads:
         if any(map(is_output, each.deltas)):
             break
         before += each.arrival.data

@@ -1,26 +1,24 @@
-"""`python -m simulator`: the simulator as a process of its own."""
+"""`python -m tokenswarm.simulator`: the simulator as a process of its own."""
 
 import argparse
-import sys
 from typing import NoReturn
 
-from simulator.cli import add_arguments, main
+from tokenswarm.simulator.cli import add_arguments, main
 
 
-class _Parser(argparse.ArgumentParser):
+class _SimulatorParser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        print(f"simulator: {message}; see python -m simulator --help.", file=sys.stderr)
-        raise SystemExit(2)
+        self.exit(2, f"{self.prog}: {message}. See {self.prog} --help.\n")
 
 
 def _run() -> int:
-    parser = _Parser(
+    parser = _SimulatorParser(
         allow_abbrev=False,
-        prog="python -m simulator",
+        prog="python -m tokenswarm.simulator",
         description="A server of known speed that speaks like an LLM engine.",
     )
     add_arguments(parser)
-    return main(parser.parse_args())
+    return main(parser.parse_args(), parser.prog)
 
 
 if __name__ == "__main__":

@@ -9,15 +9,15 @@ takes
 
 so that both a larger batch and a newcomer's prompt slow everybody down. At most `max_batch` sequences are in the batch,
 the rest wait in arrival order. Prompt blocks computed before are skipped (see `prefix_cache`); generated tokens are not
-cached, and the memory that running sequences need bounds nothing (`kv_blocks` is for what a server tells of it).
+cached, and the memory that running sequences need bounds nothing (`kv_blocks` is for the metrics of it).
 
-Engines schedule differently, and three habits are data:
+Engines schedule differently, and three differences are data:
 
 - `prefill_alone`: a step computes prompts or decodes, prompts first, as vLLM and TGI without chunked prefill. Newcomers
   are served sooner, and everybody else waits meanwhile.
 - `prefill_ratio` and `prefill_patience`: prompts wait while fewer than `prefill_ratio` x decoding sequences are
   waiting, but for `prefill_patience` steps at most. These are TGI's `waiting_served_ratio` and `max_waiting_tokens`.
-- `slowdown`: steps become longer by this share of themselves, evenly over the first `slowdown_s` seconds in which the
+- `slowdown`: steps become longer by this share, evenly over the first `slowdown_s` seconds in which the
   batch is full; an engine that was idle is as fast as at first.
 """
 
@@ -25,8 +25,8 @@ import random
 from collections import OrderedDict
 from dataclasses import dataclass, field
 
-from simulator.errors import SimulatorError
-from simulator.prefix_cache import BLOCK_TOKENS, PrefixCache
+from tokenswarm.simulator.errors import SimulatorError, option_name
+from tokenswarm.simulator.prefix_cache import BLOCK_TOKENS, PrefixCache
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +55,12 @@ class Speed:
         for name, (low, high) in _BOUNDS.items():
             value = getattr(self, name)
             if not low <= value <= high:
-                raise SimulatorError(f"{name} must be from {low:g} to {high:g}, got {value:g}.")
+                raise SimulatorError(f"{option_name(name)} must be from {low:g} to {high:g}, got {value:g}.")
         if self.step_tokens <= self.max_batch:
             # Decoding alone would use the budget up, and no waiting prompt would ever get in.
-            raise SimulatorError(f"step_tokens must be more than max_batch ({self.max_batch}), got {self.step_tokens}.")
+            raise SimulatorError(
+                f"--step-tokens must be more than --max-batch ({self.max_batch}), got {self.step_tokens}."
+            )
 
 
 _BOUNDS = {
@@ -149,7 +151,7 @@ class Batch:
 
     @property
     def kv_usage(self) -> float:
-        """How much of the cache the running sequences take, 0 to 1. It is told, and bounds nothing."""
+        """How much of the cache the running sequences take, 0 to 1. It is shown in metrics, and bounds nothing."""
         places = (*self._prefilling.values(), *self._decoding.values())
         blocks = sum((job.prompt_tokens + job.produced) // BLOCK_TOKENS + 1 for job in places)
         return min(1.0, blocks / self._speed.kv_blocks)

@@ -10,16 +10,19 @@ import time
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
-from simulator.connection import FineSelector
-from simulator.dialect import Habits, Style
-from simulator.dialects import DIALECTS, dialect_named
-from simulator.errors import SimulatorError
-from simulator.faults import OVERLOADS, USAGES, Faults
-from simulator.profiles import PROFILES, Profile, profile_named
-from simulator.server import Server
-from simulator.truth import TruthLog
+from tokenswarm.simulator.connection import FineSelector
+from tokenswarm.simulator.dialect import Dialect, EngineTraits, GenerationRequest, Style, Usage
+from tokenswarm.simulator.dialects import DIALECTS, dialect_named
+from tokenswarm.simulator.errors import SimulatorError
+from tokenswarm.simulator.faults import OVERLOADS, USAGES, Faults
+from tokenswarm.simulator.profiles import PROFILES, Profile, profile_named
+from tokenswarm.simulator.request_log import RequestLog
+from tokenswarm.simulator.requirements import Requirements
+from tokenswarm.simulator.server import SimulatorServer
+from tokenswarm.simulator.tokenizer_file import TokenizerFile
+from tokenswarm.simulator.truth import TruthLog
 
 _HEADS = {"at-once": True, "first-token": False}
 
@@ -34,7 +37,7 @@ _SPEED_OPTIONS = {
     "max_batch": (int, "sequences in the batch; further requests wait"),
     "step_tokens": (int, "most tokens, prompts included, that one step computes"),
     "cache_blocks": (int, "size of the prefix cache in blocks of 16 tokens, 0 for none"),
-    "kv_blocks": (int, "size of the KV cache in blocks of 16 tokens, for what the server tells of its use"),
+    "kv_blocks": (int, "size of the KV cache in blocks of 16 tokens, for the metrics of its use"),
     "jitter": (float, "sigma of the lognormal noise on each step's time"),
     "prefill_ratio": (float, "prompts wait until there are N of them for each decoding sequence"),
     "prefill_patience": (int, "but for N steps at most"),
@@ -47,17 +50,19 @@ _PROFILE_OPTIONS = {
 }
 _FAULT_OPTIONS = {
     "error_every": (int, "refuse each N-th request as the engine does when it is overloaded"),
-    "fault_every": (int, "let the next five strike each N-th request only (default: each)"),
+    "fault_every": (int, "inject the next five into each N-th request only (default: each)"),
     "break_after": (int, "fail after N tokens as the engine does: one of the next three"),
     "fail_after": (int, "close the connection after N tokens"),
     "truncate_after": (int, "end the body after N tokens as if it were complete"),
     "stream_error_after": (int, "send the engine's error event after N tokens"),
     "stall_after": (int, "send nothing more after N tokens, the connection left open"),
     "max_queue": (int, "refuse when N requests wait for a place in the batch"),
+    "retry_after": (int, "send `Retry-After: N` with each refusal"),
     "cold_start_s": (float, "not be ready so long, and hold requests until then, as a gateway does at zero replicas"),
     "role_early_ms": (float, "send the role event this long after the request, not with the first token"),
     "keep_alive_s": (float, "send a comment after so much silence"),
     "per_chunk": (int, "tokens in one event"),
+    "first_event": (int, "tokens in the first event"),
     "empty_every": (int, "give each N-th token no text"),
     "rechunk": (int, "cut the body into HTTP chunks of 1 to N bytes"),
     "reasoning_tokens": (int, "send the first N tokens as reasoning"),
@@ -75,7 +80,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--truth-log", type=Path, metavar="PATH", help="write a CSV row for each request, see simulator/truth.py"
     )
+    parser.add_argument(
+        "--tokenizer",
+        type=Path,
+        metavar="PATH",
+        help="count prompts with this tokenizer.json, not by the simulator's rule",
+    )
     parser.add_argument("--api-key-env", metavar="NAME", help="require the API key in this environment variable")
+    parser.add_argument(
+        "--request-log",
+        type=Path,
+        metavar="PATH",
+        help="write each request as a line of JSON: path, headers (keys among them) and body",
+    )
     parser.add_argument(
         "--exit-with-parent", action="store_true", help="end when standard input closes or the parent dies"
     )
@@ -92,33 +109,64 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         group = parser.add_argument_group(title)
         for name, (kind, text) in options.items():
             group.add_argument(f"--{name.replace('_', '-')}", type=kind, metavar="N", help=text)
-    _add_habits(group)
+    _add_traits(group)
+    _add_requirements(parser.add_argument_group("what requests must be like"))
 
 
-def _add_habits(group: argparse._ArgumentGroup) -> None:
-    """Switches that are words: what the dialect does unless told otherwise."""
+def _add_traits(group: argparse._ArgumentGroup) -> None:
+    """Switches with words as values; without them the dialect does what its engine does."""
     group.add_argument("--overload", choices=OVERLOADS, default="own", help="what a refusal is (default: the engine's)")
-    group.add_argument("--usage", choices=USAGES, default="asked", help="where tokens are counted (default: as asked)")
+    group.add_argument(
+        "--usage", choices=USAGES, default="requested", help="where tokens are counted (default: as requested)"
+    )
     group.add_argument("--headers", choices=_HEADS, help="when a stream's headers leave (default: the engine's way)")
     group.add_argument("--data-space", choices=("one", "none", "trailing"), help="spaces around what follows `data:`")
+    group.add_argument(
+        "--gather",
+        type=_events,
+        default=1,
+        metavar="N|all",
+        help="send N events at once, or the whole answer, as a gateway does that holds output back",
+    )
+    group.add_argument("--no-done", action="store_true", help="end streams without [DONE]")
     group.add_argument("--split-characters", action="store_true", help="spread characters beyond ASCII over two tokens")
     group.add_argument("--comments", action="store_true", help="send a comment line before each event")
     group.add_argument("--crlf", action="store_true", help="end the lines of events with CR LF")
     group.add_argument("--enable-debug", action="store_true", help="mlc: honour debug_config, as its own option does")
 
 
-def main(args: argparse.Namespace) -> int:
-    """Serve until SIGTERM or SIGINT: 0. 2 if it cannot be set up as asked, with one sentence on standard error."""
+def _events(text: str) -> int:
+    if text != "all" and not text.lstrip("-").isdecimal():
+        raise argparse.ArgumentTypeError(f"takes a number of events, or all, got {text!r}")
+    return 0 if text == "all" else int(text)
+
+
+def _add_requirements(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--path", metavar="PATH", help="answer at this path in place of the engine's own")
+    group.add_argument("--require-header", metavar="NAME", help="refuse requests without this header (HTTP 401)")
+    group.add_argument(
+        "--refuse-field",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="refuse bodies with this field, as max_tokens; may be given several times",
+    )
+    group.add_argument("--refuse-system", action="store_true", help="refuse messages of the role system")
+
+
+def main(args: argparse.Namespace, program: str = "tokenswarm simulate") -> int:
+    """Serve until SIGTERM or SIGINT. Returns 0, or 2 after one sentence on the standard error, which begins with
+    `program`, where the options cannot be used."""
     try:
         with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(FineSelector())) as runner:
-            runner.run(_serve(args))
+            runner.run(_serve(args, program))
     except SimulatorError as error:
-        print(f"simulator: {error}", file=sys.stderr)
+        print(f"{program}: {error}", file=sys.stderr)
         return 2
     return 0
 
 
-async def _serve(args: argparse.Namespace) -> None:
+async def _serve(args: argparse.Namespace, program: str) -> None:
     # Before the address is out: a parent that only reads it may be gone a moment later.
     parent = os.getppid()
     stop = asyncio.Event()
@@ -130,11 +178,13 @@ async def _serve(args: argparse.Namespace) -> None:
     port = server.listen(args.host, args.port)
     # Not before: a second start on a port in use must not empty the log of the first.
     if args.truth_log:
-        server.truth = TruthLog(args.truth_log)
+        server.truth = TruthLog(args.truth_log, lambda sentence: _complain(f"{program}: {sentence}"))
+    if args.request_log:
+        server.request_log = RequestLog(args.request_log)
     host = f"[{args.host}]" if ":" in args.host else args.host
     model = args.model or DEFAULT_MODEL
-    told = f"profile {args.profile}, dialect {name}, model {model}"
-    print(f"tokenswarm simulator listening on http://{host}:{port} ({told})", flush=True)
+    about = f"profile {args.profile}, dialect {name}, model {model}"
+    _announce(f"tokenswarm simulator listening on http://{host}:{port} ({about})", program)
     watch = asyncio.create_task(_watch_parent(stop, parent)) if args.exit_with_parent else None
     await stop.wait()
     if watch is not None:
@@ -142,14 +192,42 @@ async def _serve(args: argparse.Namespace) -> None:
     server.close()
 
 
-def _server(args: argparse.Namespace) -> Server:
+def _announce(line: str, program: str) -> None:
+    """Print the line. Where nobody reads the standard output (`| true`, a full disk), print it on the standard error,
+    with the reason: the server runs all the same."""
+    try:
+        print(line, flush=True)
+    except OSError as error:
+        _discard(sys.stdout)
+        _complain(
+            f"{program}: the standard output cannot be written ({error.strerror or error}). Yet the server runs: {line}"
+        )
+
+
+def _complain(line: str) -> None:
+    """Print the line on the standard error, where that can be written."""
+    try:
+        print(line, file=sys.stderr, flush=True)
+    except OSError:
+        _discard(sys.stderr)
+
+
+def _discard(stream: TextIO) -> None:
+    """Send what the stream still holds to the null device: its flush at the end would change the exit code."""
+    with suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
+
+
+def _server(args: argparse.Namespace) -> SimulatorServer:
     profile = _profile(args)
     name = args.dialect or profile.dialect
     kind = dialect_named(name)
-    words = {"overload": args.overload, "usage": args.usage, "split_characters": args.split_characters}
+    words = {name: getattr(args, name) for name in ("overload", "usage", "split_characters", "gather", "no_done")}
     faults = Faults(**_given(args, _FAULT_OPTIONS), head_at_once=_HEADS.get(args.headers), **words)
-    _check(name, kind.habits, faults, args)
-    style = Style(crlf=args.crlf, comments=args.comments, space=args.data_space or kind.habits.space)
+    _check(name, kind.traits, faults, args)
+    style = Style(crlf=args.crlf, comments=args.comments, space=args.data_space or kind.traits.space)
     dialect = kind(
         args.model or DEFAULT_MODEL,
         profile.max_model_len,
@@ -158,20 +236,39 @@ def _server(args: argparse.Namespace) -> Server:
         style=style,
         enable_debug=args.enable_debug,
     )
-    return Server(profile, dialect, seed=args.seed, faults=faults, api_key=_api_key(args.api_key_env))
+    if faults.no_done and not _ends_with_done(dialect):
+        raise SimulatorError(f"the {name} dialect has no [DONE]: leave out --no-done, or choose another --dialect.")
+    requirements = Requirements(args.refuse_field, args.refuse_system, args.require_header)
+    server = SimulatorServer(
+        *(profile, dialect),
+        seed=args.seed,
+        faults=faults,
+        api_key=_api_key(args.api_key_env),
+        path=args.path,
+        requirements=requirements,
+    )
+    server.tokenizer = TokenizerFile(args.tokenizer) if args.tokenizer else None
+    return server
 
 
-def _check(name: str, habits: Habits, faults: Faults, args: argparse.Namespace) -> None:
+def _ends_with_done(dialect: Dialect) -> bool:
+    generation = GenerationRequest([], 1, 0, ignore_eos=False, stream=True, include_usage=False, model="")
+    usage = Usage(prompt_tokens=1, cached_tokens=0, output_tokens=1, prompt_ns=1, output_ns=1)
+    ending = dialect.writer(generation, "", 0).ending([""], False, "stop", usage)
+    return any(b"[DONE]" in event for event in ending)
+
+
+def _check(name: str, traits: EngineTraits, faults: Faults, args: argparse.Namespace) -> None:
     """Raise SimulatorError for an option that would do nothing in this dialect."""
     events = args.comments or args.crlf or args.data_space is not None or faults.keep_alive_s is not None
     useless = (
-        (events and not habits.sse, "server-sent events", "--comments, --crlf, --data-space or --keep-alive-s"),
-        (faults.role_early_ms is not None and not habits.role, "event for the role", "--role-early-ms"),
-        (faults.reasoning_tokens and not habits.reasoning, "field for reasoning", "--reasoning-tokens"),
-        (faults.usage != "asked" and not habits.usage_on_request, "usage to be asked for", "--usage"),
-        (faults.stream_error_after and not habits.error_event, "error event", "--stream-error-after"),
-        (faults.overload == "in-stream" and not habits.error_event, "error event", "--overload in-stream"),
-        (args.enable_debug and not habits.debug_option, "debug_config", "--enable-debug"),
+        (events and not traits.sse, "server-sent events", "--comments, --crlf, --data-space or --keep-alive-s"),
+        (faults.role_early_ms is not None and not traits.role, "event for the role", "--role-early-ms"),
+        (faults.reasoning_tokens and not traits.reasoning, "field for reasoning", "--reasoning-tokens"),
+        (faults.usage != "requested" and not traits.usage_on_request, "usage on request", "--usage"),
+        (faults.stream_error_after and not traits.error_event, "error event", "--stream-error-after"),
+        (faults.overload == "in-stream" and not traits.error_event, "error event", "--overload in-stream"),
+        (args.enable_debug and not traits.debug_option, "debug_config", "--enable-debug"),
     )
     for is_useless, lacking, option in useless:
         if is_useless:

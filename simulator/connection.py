@@ -19,7 +19,7 @@ from http import HTTPStatus
 
 import httptools
 
-from simulator.dialect import Page
+from tokenswarm.simulator.dialect import PageResponse
 
 # The one header that no engine sends: the rest looks like the engine, and somebody may wonder.
 _MARK = "x-simulated-by: tokenswarm"
@@ -36,7 +36,7 @@ _TIMESPEC = struct.Struct("@qq")
 if sys.platform == "linux":
 
     class FineSelector(selectors.EpollSelector):
-        """A selector that wakes when asked to: epoll alone rounds a timeout up to the next millisecond."""
+        """A selector that wakes on time: epoll alone rounds a timeout up to the next millisecond."""
 
         def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
             if timeout is not None and timeout > 0:
@@ -51,10 +51,12 @@ else:
 
 @dataclass(slots=True)
 class Request:
-    """One HTTP request, header names in lower case, and its three times in perf_counter nanoseconds."""
+    """One HTTP request, header names in lower case, `path` without its `query`, and its three times in perf_counter
+    nanoseconds."""
 
     method: str = ""
     path: str = ""
+    query: str = ""
     version: str = "1.1"
     keep_alive: bool = True
     headers: dict[str, str] = field(default_factory=dict)
@@ -73,7 +75,7 @@ def head(status: int, headers: Mapping[str, str], keep_alive: bool) -> bytes:
     return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
 
 
-def whole_response(page: Page, headers: Mapping[str, str], keep_alive: bool) -> bytes:
+def whole_response(page: PageResponse, headers: Mapping[str, str], keep_alive: bool) -> bytes:
     """A page as a response, with the server's `headers` and the page's own."""
     every = {**headers, **page.headers}
     if page.content_type:
@@ -91,12 +93,12 @@ def chunk(data: bytes) -> bytes:
 
 
 def accept_kernel_times(listener: socket.socket) -> None:
-    """Ask for receive times on a listening socket; the connections it accepts inherit the option."""
+    """Turn on receive times of a listening socket; the connections it accepts inherit the option."""
     if _SO_TIMESTAMPNS is not None:
         listener.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
 
 
-class Connection:
+class ServerConnection:
     """Calls `on_request` for one request at a time (the next when `finished` is called), `on_gone` if its client leaves
     while one is being answered."""
 
@@ -104,9 +106,9 @@ class Connection:
         self,
         loop: asyncio.AbstractEventLoop,
         sock: socket.socket,
-        on_request: "Callable[[Connection, Request], None]",
-        on_gone: "Callable[[Connection], None]",
-        on_close: "Callable[[Connection], None]",
+        on_request: "Callable[[ServerConnection, Request], None]",
+        on_gone: "Callable[[ServerConnection], None]",
+        on_close: "Callable[[ServerConnection], None]",
     ) -> None:
         self._loop = loop
         self._socket = sock
@@ -224,7 +226,7 @@ class Connection:
 
     def _reject(self) -> None:
         if not self._busy:
-            page = Page(b"Invalid HTTP request received.", "text/plain; charset=utf-8", HTTPStatus.BAD_REQUEST)
+            page = PageResponse(b"Invalid HTTP request received.", "text/plain; charset=utf-8", HTTPStatus.BAD_REQUEST)
             self.write(whole_response(page, {}, keep_alive=False))
         self._leave()
 
@@ -257,7 +259,7 @@ class Connection:
         request.method = self._parser.get_method().decode("latin-1")
         request.version = self._parser.get_http_version()
         request.keep_alive = self._parser.should_keep_alive() and request.version == "1.1"
-        request.path = request.path.partition("?")[0]
+        request.path, _, request.query = request.path.partition("?")
         request.body = b"".join(self._body)
         request.wire_ns = self._wire_ns
         request.read_ns = self._read_ns

@@ -1,19 +1,19 @@
 """What the server needs to know of a dialect. A dialect is bytes only: no sockets, no clock, no schedule.
 
-The package `dialects` has one module for each family of engines. What differs between them as data stands in `Habits`,
-which the server and the command's options look at; what differs as bytes is in each one's `Dialect` and `Writer`.
+The package `dialects` has one module for each family of engines. Differences in data are in `EngineTraits`, which the
+server and the command's options read; differences in bytes are in each one's `Dialect` and `AnswerWriter`.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal, Protocol
+from typing import Literal, Protocol
 
-from simulator.figures import State
+from tokenswarm.simulator.engine_stats import State
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
+class GenerationRequest:
     """A request for text, in no dialect. `max_tokens` is already cut to the context length."""
 
     prompt: list[str]
@@ -40,7 +40,7 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class PageResponse:
     """An answer that is not a stream of tokens. With `stream`, it is sent as one all the same: an error under 200."""
 
     body: bytes
@@ -53,20 +53,20 @@ class Page:
 class Refusal(Exception):
     """A request that is answered with an error page."""
 
-    def __init__(self, page: Page) -> None:
+    def __init__(self, page: PageResponse) -> None:
         super().__init__(page.status)
         self.page = page
 
 
 #: Shows a page of the server as it is.
-Show = Callable[[State], Page]
+Show = Callable[[State], PageResponse]
 
 
 class Problem(Exception):
     """What is wrong with a request, in no dialect.
 
     `body`: not JSON, or not of the expected shape, `param` naming the place. `unknown`: fields that the engine does not
-    have. `model`: another model. `long`: no room in the context. `value`: a number out of range.
+    have. `model`: another model. `long`: no space left in the context. `value`: a number out of range.
     """
 
     def __init__(
@@ -101,7 +101,7 @@ class Style:
 
 
 @dataclass(frozen=True, slots=True)
-class Habits:
+class EngineTraits:
     """What an engine does beside its bytes.
 
     role: whether a role event of its own goes out, and when: `early` (at once) or with the `first` token.
@@ -109,11 +109,12 @@ class Habits:
         an error event comes (`stream_error`).
     admits: most requests at once, running or waiting, before it refuses (None: no limit).
     end_token_counts: whether the end token is one of the answer's tokens in the engine's own count; not where it gives
-        none, for then nobody could tell that it was there.
+        none, for then nobody could see that it was there.
+    endpoints: which of OpenAI's other endpoints it has besides its own (see `dialects.endpoints_of`).
     holds_characters: whether text is held back until a character's last byte is there; else the parts show as U+FFFD.
     """
 
-    ask_path: str
+    generate_path: str
     stream_content_type: str = "text/event-stream; charset=utf-8"
     headers: Mapping[str, str] = field(default_factory=lambda: {"server": "uvicorn"})
     sse: bool = True
@@ -131,9 +132,10 @@ class Habits:
     closes_after_stream: bool = False
     key_header: str = "authorization"
     debug_option: bool = False
+    endpoints: tuple[Literal["completions", "responses"], ...] = ()
 
 
-class Writer(Protocol):
+class AnswerWriter(Protocol):
     """The bytes of one answer. What a method returns goes out in an HTTP chunk of its own, empty bytes not at all."""
 
     def opening(self) -> bytes:
@@ -146,16 +148,16 @@ class Writer(Protocol):
         """The last texts and everything after them. If the engine stopped, the last piece is the end token's: empty."""
 
     def failure(self) -> list[bytes]:
-        """An error in mid-stream and everything after it, from an engine that tells it."""
+        """An error in mid-stream and everything after it, from an engine that reports it."""
 
-    def whole(self, text: str, reasoning: str, finish_reason: str, usage: Usage) -> Page:
-        """The answer to a request that did not ask for a stream."""
+    def whole(self, text: str, reasoning: str, finish_reason: str, usage: Usage) -> PageResponse:
+        """The answer to a request without a stream."""
 
 
 class Dialect(ABC):
     """Reads requests and shows pages. With `only_model`, requests for any other model are refused."""
 
-    habits: ClassVar[Habits]
+    traits: EngineTraits
 
     def __init__(
         self,
@@ -170,56 +172,56 @@ class Dialect(ABC):
         self.max_model_len = max_model_len
         self.created_s = created_s
         self.only_model = only_model
-        self.style = style or Style(space=self.habits.space)
+        self.style = style or Style(space=self.traits.space)
         self.enable_debug = enable_debug
         self._pages = self.pages()
 
-    def read(self, body: bytes, headers: Mapping[str, str]) -> Ask:
-        """Understand the body of a request to the habits' `ask_path`; raises Refusal."""
+    def read(self, body: bytes, headers: Mapping[str, str]) -> GenerationRequest:
+        """Understand the body of a request to the engine's `generate_path`; raises Refusal."""
         try:
             return self.understand(body, headers)
         except Problem as problem:
             raise Refusal(self.problem(problem)) from problem
 
     @abstractmethod
-    def understand(self, body: bytes, headers: Mapping[str, str]) -> Ask:
+    def understand(self, body: bytes, headers: Mapping[str, str]) -> GenerationRequest:
         """As `read`; raises Problem, or Refusal where no kind of problem fits."""
 
     @abstractmethod
-    def writer(self, ask: Ask, request_id: str, created_s: int) -> Writer: ...
+    def writer(self, generation: GenerationRequest, request_id: str, created_s: int) -> AnswerWriter: ...
 
-    def stream_headers(self, ask: Ask, request_id: str) -> dict[str, str]:
+    def stream_headers(self, generation: GenerationRequest, request_id: str) -> dict[str, str]:
         """Further headers of a stream."""
         return {}
 
-    def page(self, path: str, state: State) -> Page | None:
+    def page(self, path: str, state: State) -> PageResponse | None:
         """What a GET of `path` shows; None where there is nothing."""
         found = self._pages.get(path)
         return found(state) if callable(found) else found
 
     @abstractmethod
-    def pages(self) -> dict[str, Page | Show]:
+    def pages(self) -> dict[str, PageResponse | Show]:
         """Everything that can be had with GET, by path: pages that never change, and what shows the others."""
 
     def needs_key(self, path: str) -> bool:
         return path.startswith("/v1")
 
     @abstractmethod
-    def problem(self, problem: Problem) -> Page:
-        """How the engine says no to a request."""
+    def problem(self, problem: Problem) -> PageResponse:
+        """How the engine refuses a request."""
 
     @abstractmethod
-    def unauthorized(self) -> Page: ...
+    def unauthorized(self) -> PageResponse: ...
 
     @abstractmethod
-    def overloaded(self, stream: bool) -> Page:
-        """How the engine says that it takes no more, to a request that asks for a stream or not."""
+    def overloaded(self, stream: bool) -> PageResponse:
+        """How the engine refuses a request when it is full, for a stream or not."""
 
     @abstractmethod
-    def internal_error(self) -> Page: ...
+    def internal_error(self) -> PageResponse: ...
 
-    def not_found(self) -> Page:
-        return Page(b'{"detail":"Not Found"}', status=404)
+    def not_found(self) -> PageResponse:
+        return PageResponse(b'{"detail":"Not Found"}', status=404)
 
-    def wrong_method(self, allow: str) -> Page:
-        return Page(b'{"detail":"Method Not Allowed"}', status=405, headers={"allow": allow})
+    def wrong_method(self, allow: str) -> PageResponse:
+        return PageResponse(b'{"detail":"Method Not Allowed"}', status=405, headers={"allow": allow})

@@ -4,6 +4,8 @@ from bisect import bisect_left
 from collections import Counter
 from dataclasses import dataclass, field
 
+from tokenswarm.simulator.truth import TruthRow
+
 # vLLM's own bounds, which the other engines' histograms resemble.
 TTFT_BOUNDS_S = (
     *(0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75),
@@ -20,7 +22,7 @@ TOKEN_BOUNDS = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 20
 REASONS = ("stop", "length", "abort", "error")
 
 
-class Histogram:
+class CountHistogram:
     """Counts of values, by upper bound; the last count is of those above all bounds."""
 
     def __init__(self, bounds: tuple[float, ...]) -> None:
@@ -43,7 +45,7 @@ class Histogram:
         return self.sum / (self.count or 1)
 
 
-class Figures:
+class EngineStats:
     """What ended and how, and the latencies of what was answered.
 
     ttft_s: from a request's arrival to its first text. gap_s: between one token and the next. tpot_s: a request's mean
@@ -52,19 +54,28 @@ class Figures:
     """
 
     def __init__(self) -> None:
-        self.ttft_s = Histogram(TTFT_BOUNDS_S)
-        self.gap_s = Histogram(GAP_BOUNDS_S)
-        self.tpot_s = Histogram(GAP_BOUNDS_S)
-        self.e2e_s = Histogram(E2E_BOUNDS_S)
-        self.input_tokens = Histogram(TOKEN_BOUNDS)
-        self.output_tokens = Histogram(TOKEN_BOUNDS)
+        self.ttft_s = CountHistogram(TTFT_BOUNDS_S)
+        self.gap_s = CountHistogram(GAP_BOUNDS_S)
+        self.tpot_s = CountHistogram(GAP_BOUNDS_S)
+        self.e2e_s = CountHistogram(E2E_BOUNDS_S)
+        self.input_tokens = CountHistogram(TOKEN_BOUNDS)
+        self.output_tokens = CountHistogram(TOKEN_BOUNDS)
         self.ended = Counter(dict.fromkeys(REASONS, 0))
         self.statuses: Counter[int] = Counter({200: 0})
+
+    def count(self, row: TruthRow, reason: str) -> None:
+        """Count an ended request. reason: one of REASONS."""
+        self.ended[reason] += 1
+        self.input_tokens.add(row.prompt_tokens)
+        self.output_tokens.add(row.tokens)
+        self.e2e_s.add((row.t_done_ns - row.t_request_ns) / 1e9)
+        if row.tokens > 1:
+            self.tpot_s.add((row.t_last_ns - row.t_first_ns) / 1e9 / (row.tokens - 1))
 
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """The server at one moment, as its pages may tell it. Token counts are since the start; `kv_usage` is 0 to 1."""
+    """The server at one moment, as its pages may show it. Token counts are since the start; `kv_usage` is 0 to 1."""
 
     ready: bool = True
     running: int = 0
@@ -77,7 +88,7 @@ class State:
     queried_tokens: int = 0
     hit_tokens: int = 0
     cpu_s: float = 0.0
-    figures: Figures = field(default_factory=Figures)
+    stats: EngineStats = field(default_factory=EngineStats)
 
     @property
     def hit_rate(self) -> float:

@@ -1,5 +1,26 @@
-"""The one error of this room."""
+"""The one error of this package."""
+
+from collections.abc import Collection
+from difflib import get_close_matches
+
+#: Names in full, and what options call them.
+_LONG_NAMES = {"tensorrt": "trtllm", "tensorrt-llm": "trtllm"}
 
 
 class SimulatorError(ValueError):
-    """The simulator cannot be set up as asked; the message is one sentence fit to be shown to a user."""
+    """The simulator cannot be set up as its options say; the message is one sentence fit to be shown to a user."""
+
+
+def option_name(field: str) -> str:
+    """The command-line option that sets a field: `--step-ms` for `step_ms`."""
+    return "--" + field.replace("_", "-")
+
+
+def unknown_name(kind: str, name: str, known: Collection[str]) -> SimulatorError:
+    """The error of a name that is not known: those that are, and the most similar one, or those whose first part is."""
+    full = _LONG_NAMES.get(name.lower(), "")
+    near = [full] if full in known else get_close_matches(name.lower(), known, n=1, cutoff=0.7)
+    first_parts = get_close_matches(name.lower(), {each.partition("-")[0] for each in known}, n=1, cutoff=0.7)
+    near = near or [each for each in known if each.partition("-")[0] in first_parts]
+    question = f"; did you mean {' or '.join(near)}?" if near else "."
+    return SimulatorError(f"unknown {kind} {name!r}: expected one of {', '.join(known)}{question}")

@@ -2,7 +2,7 @@
 
 from itertools import accumulate
 
-from simulator.figures import Histogram
+from tokenswarm.simulator.engine_stats import CountHistogram
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -13,7 +13,7 @@ class Exposition:
     def __init__(self, **labels: str) -> None:
         self._labels = labels
         self._lines: list[str] = []
-        self._said: set[str] = set()
+        self._declared: set[str] = set()
 
     def gauge(self, name: str, value: float, **labels: str) -> None:
         self._sample("gauge", name, value, labels)
@@ -21,9 +21,9 @@ class Exposition:
     def counter(self, name: str, value: float, **labels: str) -> None:
         self._sample("counter", name, value, labels)
 
-    def histogram(self, name: str, values: Histogram, **labels: str) -> None:
+    def histogram(self, name: str, values: CountHistogram, **labels: str) -> None:
         """Buckets are cumulative, as the format has it."""
-        self._say("histogram", name)
+        self._declare("histogram", name)
         for bound, total in zip([*map(str, values.bounds), "+Inf"], accumulate(values.counts), strict=True):
             self._line(f"{name}_bucket", total, labels | {"le": bound})
         self._line(f"{name}_count", values.count, labels)
@@ -33,12 +33,12 @@ class Exposition:
         return ("\n".join(self._lines) + "\n").encode()
 
     def _sample(self, kind: str, name: str, value: float, labels: dict[str, str]) -> None:
-        self._say(kind, name)
+        self._declare(kind, name)
         self._line(name, value, labels)
 
-    def _say(self, kind: str, name: str) -> None:
-        if name not in self._said:
-            self._said.add(name)
+    def _declare(self, kind: str, name: str) -> None:
+        if name not in self._declared:
+            self._declared.add(name)
             self._lines.append(f"# TYPE {name} {kind}")
 
     def _line(self, name: str, value: float, labels: dict[str, str]) -> None:

@@ -2,25 +2,27 @@
 
 from dataclasses import dataclass, fields
 
-from simulator.errors import SimulatorError
+from tokenswarm.simulator.errors import SimulatorError, option_name
 
 #: `own`: what the dialect's engine does. Otherwise a status, or error events under status 200.
 OVERLOADS = ("own", "429", "503", "in-stream")
-#: `asked`: as the request says. Otherwise the last event, every event or no event counts tokens, whatever it says.
-USAGES = ("asked", "never", "last", "every")
+#: `requested`: as the request says. Otherwise the last event, every event or no event counts tokens, whatever it says.
+USAGES = ("requested", "never", "last", "every")
 
 
 @dataclass(frozen=True, slots=True)
 class Faults:
     """What is to go wrong, or to look odd. None means never.
 
-    Five traps strike when an answer has that many tokens, in each `fault_every`-th request: `fail_after` (the
+    Five faults are injected when an answer has that many tokens, in each `fault_every`-th request: `fail_after` (the
     connection is cut), `truncate_after` (the body ends early and well), `stream_error_after` (an error event),
-    `break_after` (whichever of these three the dialect's engine does) and `stall_after` (silence). A struck request
-    leaves the batch.
+    `break_after` (whichever of these three the dialect's engine does) and `stall_after` (silence). A request with
+    such a fault leaves the batch.
 
     empty_every: each N-th token has no text. rechunk: HTTP chunks of 1 to N bytes, wherever that cuts.
     split_characters: characters beyond ASCII are spread over two tokens. keep_alive_s: a comment after so much silence.
+    first_event: so many tokens in the first event. gather: so many events in one send, 0 for the whole answer; the role
+    goes with the first of them. no_done: streams end without `[DONE]`.
     """
 
     error_every: int | None = None
@@ -32,14 +34,18 @@ class Faults:
     stall_after: int | None = None
     max_queue: int | None = None
     overload: str = "own"
+    retry_after: int | None = None
     cold_start_s: float | None = None
     role_early_ms: float | None = None
     keep_alive_s: float | None = None
     per_chunk: int = 1
+    first_event: int | None = None
+    gather: int = 1
+    no_done: bool = False
     empty_every: int | None = None
     rechunk: int | None = None
     reasoning_tokens: int = 0
-    usage: str = "asked"
+    usage: str = "requested"
     split_characters: bool = False
     head_at_once: bool | None = None
 
@@ -48,14 +54,15 @@ class Faults:
             value = getattr(self, spec.name)
             if spec.name in _WORDS:
                 if value not in _WORDS[spec.name]:
-                    raise SimulatorError(f"{spec.name} must be one of {', '.join(_WORDS[spec.name])}, got {value}.")
+                    words = ", ".join(_WORDS[spec.name])
+                    raise SimulatorError(f"{option_name(spec.name)} must be one of {words}, got {value}.")
             elif value is not None and not isinstance(value, bool):
                 least = _LEAST.get(spec.name, 1)
                 if not least <= value <= 1e9:
-                    raise SimulatorError(f"{spec.name} must be from {least:g} to 1e+09, got {value:g}.")
+                    raise SimulatorError(f"{option_name(spec.name)} must be from {least:g} to 1e+09, got {value:g}.")
 
-    def strikes_at(self, number: int, breaks: str) -> tuple[int, str]:
-        """At how many tokens request `number` is struck (0: never), and the outcome that has.
+    def fault_of(self, number: int, breaks: str) -> tuple[int, str]:
+        """At how many tokens a fault is injected into request `number` (0: never), and the outcome that it has.
 
         `breaks` is the outcome of `break_after`.
         """
@@ -72,4 +79,12 @@ class Faults:
 
 
 _WORDS = {"overload": OVERLOADS, "usage": USAGES}
-_LEAST = {"max_queue": 0, "role_early_ms": 0, "reasoning_tokens": 0, "cold_start_s": 0, "keep_alive_s": 0.001}
+_LEAST = {
+    "gather": 0,
+    "max_queue": 0,
+    "retry_after": 0,
+    "role_early_ms": 0,
+    "reasoning_tokens": 0,
+    "cold_start_s": 0,
+    "keep_alive_s": 0.001,
+}

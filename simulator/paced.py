@@ -1,6 +1,6 @@
 """A server that writes every token when it is due, and logs what it did: what clients are measured against.
 
-    python -m simulator.paced --log server.csv
+    python -m tokenswarm.simulator.paced --log server.csv
 
 Each stream gets its first token TTFT_MS after its request, the others at TOKENS_PER_S from then on, by a schedule that
 lateness does not move. The simulator proper is no such server: it models an engine's steps, so it writes the tokens of
@@ -29,9 +29,9 @@ from pathlib import Path
 
 import httptools
 
-from simulator.paced_answers import HEAD, Answers
-from simulator.paced_log import Served, write_server_log
-from simulator.paced_tls import ServerTls, server_context
+from tokenswarm.simulator.paced_answers import HEAD, RenderedAnswers
+from tokenswarm.simulator.paced_log import Served, write_server_log
+from tokenswarm.simulator.paced_tls import ServerTls, server_context
 
 #: Of the shortest and the longest answer.
 ANSWER_TOKENS = (32, 160)
@@ -57,7 +57,7 @@ class Stream:
         *("first_ns", "last_ns", "gap_max_ns", "late_max_ns", "outcome"),
     )
 
-    def __init__(self, connection: Connection, number: int, begin_ns: int, tokens: int) -> None:
+    def __init__(self, connection: PacedConnection, number: int, begin_ns: int, tokens: int) -> None:
         self.connection = connection
         self.number = number
         self.request_id = connection.request_id
@@ -74,7 +74,7 @@ class Stream:
         )
 
 
-class Connection:
+class PacedConnection:
     """A client's connection: the parser's callbacks leave the request's head here."""
 
     def __init__(self, sock: socket.socket, tls: ServerTls | None) -> None:
@@ -82,7 +82,7 @@ class Connection:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.sock = sock
         self.stream: Stream | None = None
-        self.asked = False
+        self.requested = False
         self.request_id = ""
         self.wire_ns = 0
         self._parser = httptools.HttpRequestParser(self)
@@ -122,7 +122,7 @@ class Connection:
 
     def on_message_complete(self) -> None:
         if self._parser.get_method() == b"POST":
-            self.asked = True
+            self.requested = True
         else:
             self.send(_NOTHING_ELSE)
 
@@ -139,7 +139,7 @@ def _received_ns(ancillary: list[tuple[int, int, bytes]]) -> int:
 
 
 def _real_ahead_ns() -> int:
-    """CLOCK_REALTIME − CLOCK_MONOTONIC. Read again if this process was put aside in between: that would be taken for
+    """CLOCK_REALTIME − CLOCK_MONOTONIC. Read again if this process was suspended in between: that would be taken for
     the request's journey."""
     while True:
         before_ns = time.perf_counter_ns()
@@ -149,18 +149,18 @@ def _real_ahead_ns() -> int:
             return real_ns - (before_ns + after_ns) // 2
 
 
-class PacedServer:
+class PacedTokenServer:
     """One thread, one epoll, one heap of what is due."""
 
     def __init__(
-        self, answers: Answers, tokens_per_s: float, ttft_ms: float, tls: ssl.SSLContext | None = None
+        self, answers: RenderedAnswers, tokens_per_s: float, ttft_ms: float, tls: ssl.SSLContext | None = None
     ) -> None:
         self._answers = answers
         self._tls = tls
         self._period_ns = round(1e9 / tokens_per_s)
         self._ttft_ns = round(ttft_ms * 1e6)
         self._due: list[tuple[int, int, Stream]] = []
-        self._connections: dict[int, Connection] = {}
+        self._connections: dict[int, PacedConnection] = {}
         self._streams = 0
         self.served: list[Served] = []
         self._epoll = select.epoll()
@@ -204,17 +204,17 @@ class PacedServer:
                 sock, _ = self._listener.accept()
             except OSError:
                 return
-            self._connections[sock.fileno()] = Connection(sock, ServerTls(self._tls) if self._tls else None)
+            self._connections[sock.fileno()] = PacedConnection(sock, ServerTls(self._tls) if self._tls else None)
             self._epoll.register(sock, select.EPOLLIN)
 
-    def _take(self, connection: Connection) -> None:
+    def _take(self, connection: PacedConnection) -> None:
         if not connection.read():
             self._drop(connection, "client_gone")
-        elif connection.asked:
-            connection.asked = False
+        elif connection.requested:
+            connection.requested = False
             self._begin(connection)
 
-    def _begin(self, connection: Connection) -> None:
+    def _begin(self, connection: PacedConnection) -> None:
         number = self._streams
         self._streams += 1
         phase_ns = round(number * _GOLDEN % 1 * self._period_ns)
@@ -262,7 +262,7 @@ class PacedServer:
         stream.connection.stream = None
         self.served.append(stream.served())
 
-    def _drop(self, connection: Connection, outcome: str) -> None:
+    def _drop(self, connection: PacedConnection, outcome: str) -> None:
         if connection.stream is not None:
             self._log(connection.stream, outcome)
         del self._connections[connection.sock.fileno()]
@@ -276,7 +276,8 @@ class PacedServer:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(allow_abbrev=False, prog="python -m simulator.paced", description=__doc__)
+    program = "python -m tokenswarm.simulator.paced"
+    parser = argparse.ArgumentParser(allow_abbrev=False, prog=program, description=__doc__)
     parser.add_argument("--log", type=Path, required=True, help="CSV file, a row a request")
     parser.add_argument(
         "--tokens", type=int, nargs=2, default=ANSWER_TOKENS, help="of the shortest and the longest answer"
@@ -288,7 +289,7 @@ def main() -> None:
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     tls = server_context(args.tls) if args.tls else None
-    server = PacedServer(Answers(*args.tokens), args.tokens_per_s, args.ttft_ms, tls)
+    server = PacedTokenServer(RenderedAnswers(*args.tokens), args.tokens_per_s, args.ttft_ms, tls)
     print(f"paced server listening on {server.url}", flush=True)
     gc.freeze()
     gc.disable()  # a collection would be lateness

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import simulator.tokens
-from simulator.dialect import Ask, Usage
-from simulator.dialects.vllm import Vllm
+import tokenswarm.simulator.tokens
+from tokenswarm.simulator.dialect import GenerationRequest, Usage
+from tokenswarm.simulator.dialects.vllm import VllmDialect
 
 HEAD = (
     b"HTTP/1.1 200 OK\r\n"
@@ -20,7 +20,7 @@ _PROMPT_TOKENS = 32
 _SILVER = 0.4142135623730951
 
 
-class Answers:
+class RenderedAnswers:
     """One write a token: the role goes with the first, the finish, the usage and `[DONE]` with the last.
 
     All answers say the same words, and end sooner or later.
@@ -44,12 +44,14 @@ class Answers:
 
 def answer_events(tokens: int) -> list[bytes]:
     """The events of an answer of at least two tokens: the role, one a token, usage, [DONE]."""
-    dialect = Vllm("truth", max_model_len=2 * tokens, created_s=_CREATED_S)
-    ask = Ask(
+    dialect = VllmDialect("truth", max_model_len=2 * tokens, created_s=_CREATED_S)
+    generation = GenerationRequest(
         prompt=[], max_tokens=tokens, min_tokens=0, ignore_eos=True, stream=True, include_usage=True, model="truth"
     )
-    writer = dialect.writer(ask, "5f2d9c1ab7e04836", _CREATED_S)
-    answer = simulator.tokens.Answers(seed=0, median_tokens=tokens, sigma=0).draw(0, tokens, ignore_eos=True)
+    writer = dialect.writer(generation, "5f2d9c1ab7e04836", _CREATED_S)
+    answer = tokenswarm.simulator.tokens.AnswerGenerator(seed=0, median_tokens=tokens, sigma=0).draw(
+        0, tokens, ignore_eos=True
+    )
     words = [writer.tokens([answer.word(index)], False) for index in range(tokens - 1)]
     ending = writer.ending([answer.word(tokens - 1)], False, answer.finish_reason, Usage(_PROMPT_TOKENS, 0, tokens))
     return [writer.opening(), *words, *ending]

@@ -1,10 +1,10 @@
 """Named speeds. A profile is data: adding one is adding an entry.
 
 Ten are fitted to a published comparison, BentoML's "Benchmarking LLM Inference Backends" (June 2024): Llama 3 on an
-A100 of 80 GB, 8B in 16 bits and 70B in 4 bits (AWQ; MLC's q4f16_1), behind a BentoML service, 10, 50 and 100 users who
-ask again as soon as they are answered, five minutes each, prompts of 30 to 150 tokens from databricks-dolly, answers of
-512 tokens at most. Beside each stands what was published; everything else (the rates at 10 and 50 users, the times to
-the first token in milliseconds) comes from the batching model and is no measurement of anybody's.
+A100 of 80 GB, 8B in 16 bits and 70B in 4 bits (AWQ; MLC's q4f16_1), behind a BentoML service, 10, 50 and 100 users
+without pauses, five minutes each, prompts of 30 to 150 tokens from databricks-dolly, answers of 512 tokens at most.
+Each one's comment has the published figures; everything else (the rates at 10 and 50 users, the times to the first
+token in milliseconds) comes from the batching model and is no measurement of anybody's.
 
 How long the answers were was not published. They are taken to be lognormal with a median of 105 tokens and sigma 0.7,
 133 in the mean under the limit of 512. One published figure depends on it: TensorRT-LLM, whose 70B engine had 64
@@ -12,7 +12,7 @@ places, let 100 users wait more than 6 seconds, and 36 who queue for places that
 if answers are about that long.
 
 Nothing is cached in these ten (`--cache-blocks 25000` for as much as the others have): of the article's engines vLLM
-alone did, and with a short list of prompts, asked again and again, the rates would be the cache's.
+alone did, and with a short list of prompts, sent again and again, the rates would be the cache's.
 
 The engines' versions then were other than those that the dialects speak by default; `--dialect bentoml` has the
 article's front.
@@ -20,8 +20,8 @@ article's front.
 
 from dataclasses import dataclass
 
-from simulator.batching import Speed
-from simulator.errors import SimulatorError
+from tokenswarm.simulator.batching import Speed
+from tokenswarm.simulator.errors import SimulatorError, option_name, unknown_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,8 @@ class Profile:
     def __post_init__(self) -> None:
         for name, low in (("max_model_len", 16), ("answer_median_tokens", 1)):
             if not low <= getattr(self, name) <= 1e9:
-                raise SimulatorError(f"{name} must be from {low} to 1e+09, got {getattr(self, name):g}.")
+                value = getattr(self, name)
+                raise SimulatorError(f"{option_name(name)} must be from {low} to 1e+09, got {value:g}.")
 
 
 _ARTICLE_TOKENS = 105.0
@@ -139,7 +140,7 @@ PROFILES = {
         dialect="lmdeploy",
         answer_median_tokens=_ARTICLE_TOKENS,
     ),
-    # 70B. Published: no figure that is known here. The 8B profile's habits, at what 4 bits of 70B cost the others.
+    # 70B. Published: no figure that is known here. The 8B profile's scheduling, at what 4 bits of 70B cost the others.
     "mlc-llama3-70b": Profile(
         Speed(
             step_ms=24.0,
@@ -170,7 +171,7 @@ PROFILES = {
         dialect="trtllm",
         answer_median_tokens=_ARTICLE_TOKENS,
     ),
-    # 70B. Published: no figure that is known here. The 8B profile's habits, at what 4 bits of 70B cost the others.
+    # 70B. Published: no figure that is known here. The 8B profile's scheduling, at what 4 bits of 70B cost the others.
     "tgi-llama3-70b": Profile(
         Speed(
             step_ms=30.0,
@@ -193,5 +194,5 @@ PROFILES = {
 def profile_named(name: str) -> Profile:
     """The profile of that name; raises SimulatorError, naming those there are."""
     if name not in PROFILES:
-        raise SimulatorError(f"unknown profile {name!r}: expected one of {', '.join(PROFILES)}.")
+        raise unknown_name("profile", name, PROFILES)
     return PROFILES[name]

@@ -1,4 +1,4 @@
-"""Joins the parts: requests in, the batch's steps on the clock, events out, a truth row at each request's end."""
+"""The server: requests in, the batch's steps on the clock, events out, a row of the truth log at each request's end."""
 
 import asyncio
 import hmac
@@ -8,28 +8,28 @@ from collections.abc import Callable
 from dataclasses import replace
 from hashlib import blake2b
 
-from simulator.batching import Batch, Job
-from simulator.connection import (
-    Connection,
+from tokenswarm.simulator.batching import Batch, Job
+from tokenswarm.simulator.connection import (
     Request,
-    accept_kernel_times,
+    ServerConnection,
     whole_response,
 )
-from simulator.dialect import Ask, Dialect, Page, Refusal
-from simulator.errors import SimulatorError
-from simulator.exchange import Exchange, asked_with
-from simulator.faults import Faults
-from simulator.figures import Figures, State
-from simulator.prefix_cache import block_keys
-from simulator.profiles import Profile
-from simulator.tokens import Answers
-from simulator.truth import TruthLog
+from tokenswarm.simulator.dialect import Dialect, GenerationRequest, PageResponse, Refusal
+from tokenswarm.simulator.dialects import endpoints_of
+from tokenswarm.simulator.engine_stats import EngineStats, State
+from tokenswarm.simulator.faults import Faults
+from tokenswarm.simulator.listener import Listener
+from tokenswarm.simulator.prefix_cache import block_keys
+from tokenswarm.simulator.profiles import Profile
+from tokenswarm.simulator.request_log import RequestLog
+from tokenswarm.simulator.requirements import Requirements
+from tokenswarm.simulator.served_request import ServedRequest, with_usage
+from tokenswarm.simulator.tokenizer_file import TokenizerFile
+from tokenswarm.simulator.tokens import AnswerGenerator
+from tokenswarm.simulator.truth import TruthLog
 
-_BACKLOG = 4096
-_ACCEPT_PAUSE_S = 0.1
 
-
-class Server:
+class SimulatorServer:
     """Listens and answers until closed. All methods belong to the event loop's thread.
 
     Requests that end while `truth` is set get a row there; `close` closes it.
@@ -43,136 +43,105 @@ class Server:
         seed: int = 0,
         faults: Faults | None = None,
         api_key: str | None = None,
+        path: str | None = None,
+        requirements: Requirements | None = None,
     ) -> None:
+        """path: where requests are answered in place of the dialect's own path; models are listed beside it too."""
         self.dialect = dialect
         self.faults = faults or Faults()
-        self.figures = Figures()
+        self.stats = EngineStats()
         self.truth: TruthLog | None = None
+        self.request_log: RequestLog | None = None
+        self._requirements = requirements or Requirements()
+        self._routes, self._models_path = _routes(dialect, path)
+        #: What prompts are counted with, None for the simulator's own rule.
+        self.tokenizer: TokenizerFile | None = None
         self._profile = profile
         self._seed = seed
         self._api_key = api_key
         self._batch = Batch(profile.speed, seed)
-        self._answers = Answers(seed, profile.answer_median_tokens, profile.answer_sigma, self.faults.split_characters)
-        self._held: list[Exchange] = []
+        self._answers = AnswerGenerator(
+            seed, profile.answer_median_tokens, profile.answer_sigma, self.faults.split_characters
+        )
+        self._held: list[ServedRequest] = []
         self._received = 0
         self._ready = True
-        self._in_batch: dict[int, Exchange] = {}
-        self._answering: dict[Connection, Exchange] = {}
-        self._connections: set[Connection] = set()
+        self._in_batch: dict[int, ServedRequest] = {}
+        self._answering: dict[ServerConnection, ServedRequest] = {}
+        self._connections: set[ServerConnection] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._timer_due_ns: int | None = None
 
     def listen(self, host: str, port: int) -> int:
-        """Listen on `host`:`port` (0: any free port) and return the port; raises SimulatorError if that cannot be."""
+        """Listen on `host`:`port` (0: any free port). Returns the port; raises SimulatorError if that cannot be."""
         self._loop = asyncio.get_running_loop()
-        if not 0 <= port <= 65_535:
-            # Not left to the system: name resolution takes any number modulo 65,536.
-            raise SimulatorError(f"the port must be from 0 to 65535, got {port}; choose another --port.")
-        try:
-            family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-            self._listener = socket.socket(family, kind, protocol)
-            self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            accept_kernel_times(self._listener)
-            self._listener.bind(address)
-            self._listener.listen(_BACKLOG)
-        except OSError as error:
-            reason = error.strerror or error
-            raise SimulatorError(
-                f"cannot listen on {host}:{port}: {reason}; choose another --host or --port."
-            ) from error
-        self._listener.setblocking(False)
-        self._loop.add_reader(self._listener, self._accept)
+        self._listener = Listener(self._loop, host, port, self._on_client)
         if self.faults.cold_start_s is not None:
             self._ready = False
             self._loop.call_later(self.faults.cold_start_s, self._warm)
-        bound: int = self._listener.getsockname()[1]
-        return bound
+        return self._listener.port
 
     def close(self) -> None:
         """Stop listening, end every answer under way, close every connection and the truth log."""
-        self._loop.remove_reader(self._listener)
         self._listener.close()
-        for exchange in list(self._answering.values()):
-            exchange.shut()
+        for served in list(self._answering.values()):
+            served.shut()
         for connection in list(self._connections):
             connection.close()
         if self._timer is not None:
             self._timer.cancel()
         if self.truth is not None:
             self.truth.close()
+        if self.request_log is not None:
+            self.request_log.close()
 
-    def release(self, exchange: Exchange) -> None:
-        """Take an exchange out of the batch, if it is in it."""
-        if exchange.job is not None and self._in_batch.pop(exchange.row.id, None) is not None:
-            self._batch.cancel(exchange.job)
+    def release(self, served: ServedRequest) -> None:
+        """Take a request out of the batch, if it is in it."""
+        if served.job is not None and self._in_batch.pop(served.row.id, None) is not None:
+            self._batch.cancel(served.job)
 
-    def ended(self, exchange: Exchange, reason: str) -> None:
-        """Note the end of an exchange: its finish reason, or the outcome that was none."""
-        self._answering.pop(exchange.connection, None)
-        self.figures.statuses[exchange.status] += 1
-        if exchange.job is not None:
-            self._count(exchange, {"stop": "stop", "length": "length", "client_gone": "abort"}.get(reason, "error"))
+    def ended(self, served: ServedRequest, reason: str) -> None:
+        """Note the end of a request: its finish reason, or the outcome that was none."""
+        self._answering.pop(served.connection, None)
+        self.stats.statuses[served.status] += 1
+        if served.job is not None:
+            self.stats.count(
+                served.row, {"stop": "stop", "length": "length", "client_gone": "abort"}.get(reason, "error")
+            )
         if self.truth is not None:
-            self.truth.write(exchange.row)
+            self.truth.write(served.row)
 
     def later(self, delay_s: float, call: Callable[[], None]) -> None:
         """Call something after that time."""
         self._loop.call_later(delay_s, call)
 
-    def _count(self, exchange: Exchange, reason: str) -> None:
-        row, figures = exchange.row, self.figures
-        figures.ended[reason] += 1
-        figures.input_tokens.add(row.prompt_tokens)
-        figures.output_tokens.add(row.tokens)
-        figures.e2e_s.add((row.t_done_ns - row.t_request_ns) / 1e9)
-        if row.tokens > 1:
-            figures.tpot_s.add((row.t_last_ns - row.t_first_ns) / 1e9 / (row.tokens - 1))
+    def _on_client(self, client: socket.socket) -> None:
+        connection = ServerConnection(self._loop, client, self._on_request, self._gone, self._connections.discard)
+        self._connections.add(connection)
 
-    def _accept(self) -> None:
-        while True:
-            try:
-                client, _ = self._listener.accept()
-            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
-                return
-            except OSError:
-                # Out of file descriptors: the listener stays readable, so without a pause this would spin.
-                self._loop.remove_reader(self._listener)
-                self._loop.call_later(_ACCEPT_PAUSE_S, self._accept_again)
-                return
-            self._connections.add(Connection(self._loop, client, self._request, self._gone, self._connections.discard))
-
-    def _accept_again(self) -> None:
-        if self._listener.fileno() >= 0:
-            self._loop.add_reader(self._listener, self._accept)
-
-    def _gone(self, connection: Connection) -> None:
+    def _gone(self, connection: ServerConnection) -> None:
         self._answering[connection].gone()
 
-    def _request(self, connection: Connection, request: Request) -> None:
-        if request.method == "POST" and request.path == self.dialect.habits.ask_path:
-            self._ask(connection, request)
+    def _on_request(self, connection: ServerConnection, request: Request) -> None:
+        if self.request_log is not None:
+            self.request_log.write(request)
+        if request.method == "POST" and request.path in self._routes:
+            self._on_generation(connection, request)
             return
         page = self._page(request)
-        connection.write(whole_response(page, self.dialect.habits.headers, request.keep_alive))
+        connection.write(whole_response(page, self.dialect.traits.headers, request.keep_alive))
         connection.finished(request.keep_alive)
 
-    def _page(self, request: Request) -> Page:
-        if not self._authorized(request):
+    def _page(self, request: Request) -> PageResponse:
+        if not is_authorized(request, self.dialect, self._api_key):
             return self.dialect.unauthorized()
-        if request.path == self.dialect.habits.ask_path:
+        if request.path in self._routes:
             return self.dialect.wrong_method("POST")
-        page = self.dialect.page(request.path, self._state())
+        path = "/v1/models" if request.path == self._models_path else request.path
+        page = self.dialect.page(path, self._state())
         if page is None:
             return self.dialect.not_found()
         return page if request.method == "GET" else self.dialect.wrong_method("GET")
-
-    def _authorized(self, request: Request) -> bool:
-        if self._api_key is None or not self.dialect.needs_key(request.path):
-            return True
-        header = self.dialect.habits.key_header
-        given = request.headers.get(header, "")
-        expected = f"Bearer {self._api_key}" if header == "authorization" else self._api_key
-        return hmac.compare_digest(given.encode(), expected.encode())
 
     def _state(self) -> State:
         batch, speed = self._batch, self._profile.speed
@@ -188,69 +157,76 @@ class Server:
             queried_tokens=batch.queried_tokens,
             hit_tokens=batch.hit_tokens,
             cpu_s=time.process_time(),
-            figures=self.figures,
+            stats=self.stats,
         )
 
-    def _ask(self, connection: Connection, request: Request) -> None:
-        exchange = Exchange(self, connection, request, self._received)
+    def _on_generation(self, connection: ServerConnection, request: Request) -> None:
+        served = ServedRequest(self, self._routes[request.path], connection, request, self._received)
         self._received += 1
-        self._answering[connection] = exchange
+        self._answering[connection] = served
         if self._ready:
-            self._answer(exchange, request.read_ns)
+            self._answer(served, request.read_ns)
         else:
-            self._held.append(exchange)
+            self._held.append(served)
 
     def _warm(self) -> None:
         """The cold start is over: go on with the requests that were held meanwhile."""
         self._ready = True
-        for exchange in self._held:
-            if exchange.open:
-                self._answer(exchange, time.perf_counter_ns())
+        for served in self._held:
+            if served.open:
+                self._answer(served, time.perf_counter_ns())
         self._held.clear()
 
-    def _answer(self, exchange: Exchange, arrived_ns: int) -> None:
-        number, request = exchange.row.id, exchange.request
+    def _answer(self, served: ServedRequest, arrived_ns: int) -> None:
+        number, request = served.row.id, served.request
         try:
-            ask = self._admit(request, number)
+            generation = self._admit(request, number, served.dialect)
         except Refusal as refusal:
-            exchange.refuse(refusal.page)
+            served.refuse(refusal.page)
             return
-        answer = self._answers.draw(number, ask.max_tokens, ask.min_tokens, ask.ignore_eos)
-        job = Job(number, len(ask.prompt), block_keys(ask.prompt), answer.tokens, arrived_ns)
-        chosen_id = exchange.row.x_request_id or self._id(number)
-        writer = self.dialect.writer(ask, chosen_id, int(time.time()))
-        exchange.start(ask, answer, writer, job, self.dialect.stream_headers(ask, chosen_id))
-        self._in_batch[number] = exchange
+        answer = self._answers.draw(number, generation.max_tokens, generation.min_tokens, generation.ignore_eos)
+        job = Job(number, len(generation.prompt), block_keys(generation.prompt), answer.tokens, arrived_ns)
+        chosen_id = served.row.x_request_id or _request_id(self._seed, number)
+        writer = served.dialect.writer(generation, chosen_id, int(time.time()))
+        served.start(generation, answer, writer, job, served.dialect.stream_headers(generation, chosen_id))
+        self._in_batch[number] = served
         self._batch.submit(job)
         self._set_timer()
 
-    def _id(self, number: int) -> str:
-        return blake2b(f"{self._seed}/{number}".encode(), digest_size=8).hexdigest()
-
-    def _admit(self, request: Request, number: int) -> Ask:
+    def _admit(self, request: Request, number: int, dialect: Dialect) -> GenerationRequest:
         """Understand a request for text; raises Refusal."""
-        if not self._authorized(request):
-            raise Refusal(self.dialect.unauthorized())
-        ask = asked_with(self.dialect.read(request.body, request.headers), self.faults.usage)
+        if not is_authorized(request, dialect, self._api_key):
+            raise Refusal(dialect.unauthorized())
+        if (refused := self._requirements.refusal(request.body, request.headers, dialect)) is not None:
+            raise Refusal(refused)
+        generation = with_usage(dialect.read(request.body, request.headers), self.faults.usage)
+        if self.tokenizer is not None:
+            generation = self.tokenizer.applied(generation, dialect)
         every = self.faults.error_every
         if (every and (number + 1) % every == 0) or self._is_full():
-            raise Refusal(self._overloaded(ask, number))
-        return ask
+            raise Refusal(self._with_retry_after(self._overloaded(generation, number, dialect)))
+        return generation
 
     def _is_full(self) -> bool:
         queue = self.faults.max_queue
-        most = self.dialect.habits.admits if queue is None else self._profile.speed.max_batch + queue
+        most = self.dialect.traits.admits if queue is None else self._profile.speed.max_batch + queue
         return most is not None and self._batch.running + self._batch.waiting >= most
 
-    def _overloaded(self, ask: Ask, number: int) -> Page:
+    def _with_retry_after(self, page: PageResponse) -> PageResponse:
+        seconds = self.faults.retry_after
+        if seconds is None or page.stream:
+            return page
+        return replace(page, headers={**page.headers, "retry-after": str(seconds)})
+
+    def _overloaded(self, generation: GenerationRequest, number: int, dialect: Dialect) -> PageResponse:
         kind = self.faults.overload
         if kind == "own":
-            return self.dialect.overloaded(ask.stream)
-        if kind == "in-stream" and ask.stream:
-            events = self.dialect.writer(ask, self._id(number), int(time.time())).failure()
-            return Page(b"".join(events), content_type=self.dialect.habits.stream_content_type, stream=True)
+            return dialect.overloaded(generation.stream)
+        if kind == "in-stream" and generation.stream:
+            events = dialect.writer(generation, _request_id(self._seed, number), int(time.time())).failure()
+            return PageResponse(b"".join(events), content_type=dialect.traits.stream_content_type, stream=True)
         status = 503 if kind == "in-stream" else int(kind)
-        return replace(self.dialect.overloaded(stream=False), status=status)
+        return replace(dialect.overloaded(stream=False), status=status)
 
     def _set_timer(self) -> None:
         due_ns = self._batch.due_ns
@@ -267,9 +243,36 @@ class Server:
         self._timer_due_ns = None
         step = self._batch.advance(time.perf_counter_ns())
         if step is not None:
-            self.figures.gap_s.add(step.gap_ns / 1e9, len(step.jobs) - step.firsts)
+            self.stats.gap_s.add(step.gap_ns / 1e9, len(step.jobs) - step.firsts)
             for job in step.jobs:
-                exchange = self._in_batch.get(job.number)
-                if exchange is not None:
-                    exchange.token(step.due_ns)
+                served = self._in_batch.get(job.number)
+                if served is not None:
+                    served.token(step.due_ns)
         self._set_timer()
+
+
+def _routes(dialect: Dialect, path: str | None) -> tuple[dict[str, Dialect], str]:
+    """What answers requests, by path, and the path of the list of models. path: the only one, of the endpoint whose
+    path it ends with; a gateway that has its routes elsewhere lists its models beside them."""
+    endpoints = endpoints_of(dialect)
+    if not path:
+        return {each.traits.generate_path: each for each in endpoints}, "/v1/models"
+    for each in endpoints:
+        tail = each.traits.generate_path.removeprefix("/v1")
+        if path.endswith(tail):
+            return {path: each}, f"{path.removesuffix(tail)}/models"
+    return {path: dialect}, f"{path}/models"
+
+
+def is_authorized(request: Request, dialect: Dialect, api_key: str | None) -> bool:
+    """Whether the request has the API key that its path needs."""
+    if api_key is None or not dialect.needs_key(request.path):
+        return True
+    header = dialect.traits.key_header
+    given = request.headers.get(header, "")
+    expected = f"Bearer {api_key}" if header == "authorization" else api_key
+    return hmac.compare_digest(given.encode(), expected.encode())
+
+
+def _request_id(seed: int, number: int) -> str:
+    return blake2b(f"{seed}/{number}".encode(), digest_size=8).hexdigest()

@@ -52,8 +52,8 @@ def render_chat(messages: Iterable[tuple[str, str]]) -> list[str]:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What one request will be told. A stopped answer's last token is the end token: counted, but without text."""
+class PlannedAnswer:
+    """What one request will be sent. A stopped answer's last token is the end token: counted, but without text."""
 
     table: tuple[str, ...]
     start: int
@@ -74,7 +74,7 @@ class Answer:
         return "".join(self.word(index) for index in range(self.tokens))
 
 
-class Answers:
+class AnswerGenerator:
     """Draws answers: the same seed and request number give the same words and the same length.
 
     Lengths are lognormal with the given median (tokens) and sigma, as the answers of chat models roughly are. With
@@ -89,7 +89,7 @@ class Answers:
         chosen = random.Random(seed).choices(words, k=_TABLE_WORDS)
         self._table = tuple(part for word in chosen for part in _halves(word)) if split_characters else tuple(chosen)
 
-    def draw(self, number: int, max_tokens: int, min_tokens: int = 0, ignore_eos: bool = False) -> Answer:
+    def draw(self, number: int, max_tokens: int, min_tokens: int = 0, ignore_eos: bool = False) -> PlannedAnswer:
         """The answer to request `number`: `max_tokens` long if `ignore_eos`, else as long as drawn and allowed."""
         source = random.Random(f"{self._seed}/{number}")
         start = source.randrange(len(self._table))
@@ -99,7 +99,7 @@ class Answers:
         # At least one word before the end token: an answer with no text at all is a fault, not a short answer.
         drawn = max(round(source.lognormvariate(self._mu, self._sigma)), min_tokens, 2)
         stopped = not ignore_eos and drawn <= max_tokens
-        return Answer(self._table, start, drawn if stopped else max_tokens, stopped)
+        return PlannedAnswer(self._table, start, drawn if stopped else max_tokens, stopped)
 
 
 class Characters:

@@ -12,19 +12,21 @@ t_done    the request's end: after its last write, or when the client was found 
 
 late_max_us is how far behind its own schedule the server ever wrote a token of this answer: where that is not small,
 the server was the bottleneck and the run says nothing about the client. `tokens` counts the tokens sent, as the dialect
-counts them: most with the end token, some without, and so those that tell no count. Outcomes are ok, client_gone, cut
+counts them: most with the end token, some without, and so those that show no count. Outcomes are ok, client_gone, cut
 (closed by the server), truncated (the body ended early as if it were complete), http_error, stream_error and stalled.
 """
 
 import csv
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
-from simulator.errors import SimulatorError
+from tokenswarm.simulator.errors import SimulatorError
 
 
 @dataclass(slots=True)
-class Row:
+class TruthRow:
     """The life of one request; fields are the log's columns, in their order."""
 
     id: int
@@ -44,19 +46,48 @@ class Row:
 
 
 class TruthLog:
-    """Writes rows to `path`, each on disk as soon as it is written; raises SimulatorError if it cannot be opened."""
+    """Writes rows to `path`, each on disk as soon as it is written; raises SimulatorError if it cannot be opened. At
+    the first row that cannot be written, `on_failure` receives one sentence, and no more rows are written."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, on_failure: Callable[[str], None] | None = None) -> None:
+        _check_kind(path)
+        self._path = path
+        self._on_failure = on_failure
         try:
             self._file = path.open("w", newline="", encoding="utf-8", buffering=1)
         except OSError as error:
-            reason = error.strerror or error
-            raise SimulatorError(f"cannot write the truth log {path}: {reason}; name a file that can be.") from error
+            raise self._unusable(error) from error
         self._rows = csv.writer(self._file, lineterminator="\n")
-        self._rows.writerow(field.name for field in fields(Row))
+        try:
+            self._rows.writerow(field.name for field in fields(TruthRow))
+        except OSError as error:
+            self.close()
+            raise self._unusable(error) from error
 
-    def write(self, row: Row) -> None:
-        self._rows.writerow(astuple(row))
+    def write(self, row: TruthRow) -> None:
+        """Write the row, unless an earlier one could not be written."""
+        if self._file.closed:
+            return
+        try:
+            self._rows.writerow(astuple(row))
+        except OSError as error:
+            self.close()
+            reason = error.strerror or error
+            if self._on_failure is not None:
+                self._on_failure(f"the truth log {self._path} ends at request {row.id}: {reason}; the server goes on.")
 
     def close(self) -> None:
-        self._file.close()
+        """Close the file. What a full disk did not take is lost."""
+        with suppress(OSError):
+            self._file.close()
+
+    def _unusable(self, error: OSError) -> SimulatorError:
+        reason = error.strerror or error
+        return SimulatorError(f"cannot write the truth log {self._path}: {reason}; name a file that can be.")
+
+
+def _check_kind(path: Path) -> None:
+    """Raises SimulatorError for what is there and is no file."""
+    kind = "folder" if path.is_dir() else "device" if path.is_char_device() or path.is_block_device() else ""
+    if kind:
+        raise SimulatorError(f"--truth-log takes a file, but {path} is a {kind}.")

@@ -12,8 +12,18 @@ from typing import Any
 
 import msgspec
 
-from simulator.dialect import Ask, Dialect, Habits, Page, Problem, Show, Style, Usage, Writer
-from simulator.dialects.requests import (
+from tokenswarm.simulator.dialect import (
+    AnswerWriter,
+    Dialect,
+    EngineTraits,
+    GenerationRequest,
+    PageResponse,
+    Problem,
+    Show,
+    Style,
+    Usage,
+)
+from tokenswarm.simulator.dialects.requests import (
     HOLE,
     INTERNAL,
     Around,
@@ -25,12 +35,12 @@ from simulator.dialects.requests import (
     refuse_model,
     text_of,
 )
-from simulator.tokens import render_chat
+from tokenswarm.simulator.tokens import render_chat
 
 _REASONS = {"stop": "end_turn", "length": "max_tokens"}
 
 
-class _Body(msgspec.Struct):
+class _AnthropicBody(msgspec.Struct):
     model: str
     messages: list[Message]
     max_tokens: int
@@ -38,18 +48,20 @@ class _Body(msgspec.Struct):
     stream: bool | None = False
 
 
-class Anthropic(Dialect):
-    habits = Habits(ask_path="/v1/messages", headers={}, role="first", reasoning=True, key_header="x-api-key")
+class AnthropicDialect(Dialect):
+    traits = EngineTraits(
+        generate_path="/v1/messages", headers={}, role="first", reasoning=True, key_header="x-api-key"
+    )
 
-    def understand(self, body: bytes, headers: Mapping[str, str]) -> Ask:
+    def understand(self, body: bytes, headers: Mapping[str, str]) -> GenerationRequest:
         if "anthropic-version" not in headers:
             raise Problem("value", "anthropic-version: header is required")
-        request = parse(body, _Body)
+        request = parse(body, _AnthropicBody)
         if self.only_model:
             refuse_model(request.model, self.model)
         system = [("system", text_of(request.system))] if request.system else []
         prompt = render_chat([*system, *((one.role, text_of(one.content)) for one in request.messages)])
-        return Ask(
+        return GenerationRequest(
             prompt=prompt,
             max_tokens=cut(request.max_tokens, len(prompt), self.max_model_len),
             min_tokens=0,
@@ -59,47 +71,47 @@ class Anthropic(Dialect):
             model=request.model,
         )
 
-    def writer(self, ask: Ask, request_id: str, created_s: int) -> Writer:
-        return _Writer(ask, request_id, self.style)
+    def writer(self, generation: GenerationRequest, request_id: str, created_s: int) -> AnswerWriter:
+        return _AnthropicWriter(generation, request_id, self.style)
 
-    def stream_headers(self, ask: Ask, request_id: str) -> dict[str, str]:
+    def stream_headers(self, generation: GenerationRequest, request_id: str) -> dict[str, str]:
         return {"request-id": f"req_{request_id}"}
 
-    def pages(self) -> dict[str, Page | Show]:
+    def pages(self) -> dict[str, PageResponse | Show]:
         created = datetime.fromtimestamp(self.created_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         card = {"type": "model", "id": self.model, "display_name": self.model, "created_at": created}
         listed = {"data": [card], "has_more": False, "first_id": self.model, "last_id": self.model}
         return {"/v1/models": page(listed)}
 
-    def problem(self, problem: Problem) -> Page:
+    def problem(self, problem: Problem) -> PageResponse:
         if problem.kind == "model":
             return _error(404, f"model: {problem.value}", "not_found_error")
         return _error(400, problem.message, "invalid_request_error")
 
-    def unauthorized(self) -> Page:
+    def unauthorized(self) -> PageResponse:
         return _error(401, "invalid x-api-key", "authentication_error")
 
-    def overloaded(self, stream: bool) -> Page:
+    def overloaded(self, stream: bool) -> PageResponse:
         return _error(529, "Overloaded", "overloaded_error")
 
-    def internal_error(self) -> Page:
+    def internal_error(self) -> PageResponse:
         return _error(500, INTERNAL, "api_error")
 
-    def not_found(self) -> Page:
+    def not_found(self) -> PageResponse:
         return _error(404, "Not found", "not_found_error")
 
-    def wrong_method(self, allow: str) -> Page:
+    def wrong_method(self, allow: str) -> PageResponse:
         return _error(405, "Method Not Allowed", "invalid_request_error")
 
 
-class _Writer:
+class _AnthropicWriter:
     """Text and thinking are blocks of their own, each opened before its first delta and closed after its last."""
 
-    def __init__(self, ask: Ask, request_id: str, style: Style) -> None:
+    def __init__(self, generation: GenerationRequest, request_id: str, style: Style) -> None:
         self._style = style
         self._id = f"msg_{request_id}"
-        self._model = ask.model
-        self._prompt_tokens = len(ask.prompt)
+        self._model = generation.model
+        self._prompt_tokens = len(generation.prompt)
         self._block = -1
         self._kind = ""
         self._delta = self._around()
@@ -163,12 +175,12 @@ class _Writer:
     def failure(self) -> list[bytes]:
         return [self._event("error", error={"type": "overloaded_error", "message": "Overloaded"})]
 
-    def whole(self, text: str, reasoning: str, finish_reason: str, usage: Usage) -> Page:
+    def whole(self, text: str, reasoning: str, finish_reason: str, usage: Usage) -> PageResponse:
         thought = [{"type": "thinking", "thinking": reasoning}] if reasoning else []
         counts = {"input_tokens": usage.prompt_tokens, "output_tokens": usage.output_tokens}
         content = [*thought, {"type": "text", "text": text}]
         return page(self._message(content, _REASONS[finish_reason]) | {"usage": counts})
 
 
-def _error(status: int, message: str, kind: str) -> Page:
+def _error(status: int, message: str, kind: str) -> PageResponse:
     return page({"type": "error", "error": {"type": kind, "message": message}}, status)

@@ -11,26 +11,35 @@ from collections.abc import Mapping
 
 import msgspec
 
-from simulator.dialect import Ask, Dialect, Habits, Page, Problem, Show, Usage, Writer
-from simulator.dialects.requests import cut, page, parse, text_page
-from simulator.exposition import CONTENT_TYPE, Exposition
-from simulator.figures import State
-from simulator.tokens import render_chat
+from tokenswarm.simulator.dialect import (
+    AnswerWriter,
+    Dialect,
+    EngineTraits,
+    GenerationRequest,
+    PageResponse,
+    Problem,
+    Show,
+    Usage,
+)
+from tokenswarm.simulator.dialects.requests import cut, page, parse, text_page
+from tokenswarm.simulator.engine_stats import State
+from tokenswarm.simulator.exposition import CONTENT_TYPE, Exposition
+from tokenswarm.simulator.tokens import render_chat
 
 _SYSTEM_PROMPT = "You are a helpful and honest assistant. Answer as well as you can, and say so when you do not know."
 _MAX_TOKENS = (128, 1024)
 _SERVICE = "llm"
 
 
-class _Body(msgspec.Struct):
+class _BentomlBody(msgspec.Struct):
     prompt: str = "Explain superconductors in plain English"
     system_prompt: str | None = None
     max_tokens: int = 512
 
 
-class Bentoml(Dialect):
-    habits = Habits(
-        ask_path="/generate",
+class BentomlDialect(Dialect):
+    traits = EngineTraits(
+        generate_path="/generate",
         headers={},
         sse=False,
         head_at_once=False,
@@ -39,8 +48,8 @@ class Bentoml(Dialect):
         end_token_counts=False,
     )
 
-    def understand(self, body: bytes, headers: Mapping[str, str]) -> Ask:
-        request = parse(body, _Body)
+    def understand(self, body: bytes, headers: Mapping[str, str]) -> GenerationRequest:
+        request = parse(body, _BentomlBody)
         low, high = _MAX_TOKENS
         if not low <= request.max_tokens <= high:
             side, bound = ("greater", low) if request.max_tokens < low else ("less", high)
@@ -48,7 +57,7 @@ class Bentoml(Dialect):
             raise Problem("value", message, "max_tokens", f"{side}_than_equal")
         system = _SYSTEM_PROMPT if request.system_prompt is None else request.system_prompt
         prompt = render_chat([("system", system), ("user", request.prompt)])
-        return Ask(
+        return GenerationRequest(
             prompt=prompt,
             max_tokens=cut(request.max_tokens, len(prompt), self.max_model_len),
             min_tokens=0,
@@ -58,19 +67,19 @@ class Bentoml(Dialect):
             model=self.model,
         )
 
-    def writer(self, ask: Ask, request_id: str, created_s: int) -> Writer:
-        return _Writer()
+    def writer(self, generation: GenerationRequest, request_id: str, created_s: int) -> AnswerWriter:
+        return _BentomlWriter()
 
-    def stream_headers(self, ask: Ask, request_id: str) -> dict[str, str]:
+    def stream_headers(self, generation: GenerationRequest, request_id: str) -> dict[str, str]:
         return {"server": f"BentoML Service/{_SERVICE}", "x-bentoml-request-id": request_id}
 
-    def pages(self) -> dict[str, Page | Show]:
+    def pages(self) -> dict[str, PageResponse | Show]:
         return {
             "/livez": text_page("\n"),
             "/healthz": text_page("\n"),
             "/readyz": lambda state: text_page("\n", 200 if state.ready else 503),
             "/schema.json": page(_schema()),
-            "/": Page(b"<!DOCTYPE html><title>BentoML</title>", content_type="text/html; charset=utf-8"),
+            "/": PageResponse(b"<!DOCTYPE html><title>BentoML</title>", content_type="text/html; charset=utf-8"),
             "/metrics": _metrics,
         }
 
@@ -78,7 +87,7 @@ class Bentoml(Dialect):
         # The gateway of a protected deployment guards everything.
         return True
 
-    def problem(self, problem: Problem) -> Page:
+    def problem(self, problem: Problem) -> PageResponse:
         if problem.kind == "long":
             return self.internal_error()
         kind = str(problem.value) if problem.kind == "value" else "value_error"
@@ -91,25 +100,25 @@ class Bentoml(Dialect):
         }
         return _from_service(page({"error": "1 validation error for Input", "detail": [detail]}, 400))
 
-    def unauthorized(self) -> Page:
+    def unauthorized(self) -> PageResponse:
         return page({"error": "Unauthorized"}, 401)
 
-    def overloaded(self, stream: bool) -> Page:
+    def overloaded(self, stream: bool) -> PageResponse:
         return page({"error": "Too many requests"}, 429)
 
-    def internal_error(self) -> Page:
+    def internal_error(self) -> PageResponse:
         message = "An unexpected error has occurred, please check the server log."
         return _from_service(page({"error": message}, 500))
 
-    def not_found(self) -> Page:
+    def not_found(self) -> PageResponse:
         return text_page("Not Found", 404)
 
-    def wrong_method(self, allow: str) -> Page:
+    def wrong_method(self, allow: str) -> PageResponse:
         body = text_page("Method Not Allowed", 405)
-        return Page(body.body, body.content_type, 405, {"allow": allow})
+        return PageResponse(body.body, body.content_type, 405, {"allow": allow})
 
 
-class _Writer:
+class _BentomlWriter:
     def opening(self) -> bytes:
         return b""
 
@@ -122,20 +131,20 @@ class _Writer:
     def failure(self) -> list[bytes]:
         return []
 
-    def whole(self, text: str, reasoning: str, finish_reason: str, usage: Usage) -> Page:
+    def whole(self, text: str, reasoning: str, finish_reason: str, usage: Usage) -> PageResponse:
         # The service always streams.
         raise NotImplementedError
 
 
-def _from_service(found: Page) -> Page:
+def _from_service(found: PageResponse) -> PageResponse:
     headers = {"server": f"BentoML Service/{_SERVICE}", "x-bentoml-request-id": "0000000000000000"}
-    return Page(found.body, found.content_type, found.status, headers)
+    return PageResponse(found.body, found.content_type, found.status, headers)
 
 
 def _schema() -> dict[str, object]:
     low, high = _MAX_TOKENS
     properties = {
-        "prompt": {"default": _Body().prompt, "title": "Prompt", "type": "string"},
+        "prompt": {"default": _BentomlBody().prompt, "title": "Prompt", "type": "string"},
         "system_prompt": {"default": None, "title": "System Prompt", "type": "string"},
         "max_tokens": {
             "default": 512,
@@ -156,13 +165,13 @@ def _schema() -> dict[str, object]:
     return {"name": _SERVICE, "type": "service", "routes": [route], "paths": {"/generate": {"mounted": False}}}
 
 
-def _metrics(state: State) -> Page:
+def _metrics(state: State) -> PageResponse:
     labels = {"endpoint": "/generate", "service_version": "not available"}
     shown = Exposition(runner_name=_SERVICE, service_name=_SERVICE)
     # A stream that failed counts as a 200 like the rest.
-    for status, number in state.figures.statuses.items():
+    for status, number in state.stats.statuses.items():
         shown.counter("bentoml_service_request_total", number, http_response_code=str(status), **labels)
     shown.gauge("bentoml_service_request_in_progress", state.running + state.waiting, **labels)
     name = "bentoml_service_request_duration_seconds"
-    shown.histogram(name, state.figures.e2e_s, http_response_code="200", **labels)
-    return Page(shown.body(), content_type=CONTENT_TYPE)
+    shown.histogram(name, state.stats.e2e_s, http_response_code="200", **labels)
+    return PageResponse(shown.body(), content_type=CONTENT_TYPE)

@@ -14,18 +14,29 @@ from typing import Any
 
 import msgspec
 
-from simulator.dialect import Ask, Dialect, Habits, Page, Problem, Show, Style, Usage, Writer
-from simulator.dialects.requests import HOLE, INTERNAL, Around, ChatBody, chat_ask, json_text, parse
-from simulator.exposition import Exposition
-from simulator.figures import State
+from tokenswarm.simulator.dialect import (
+    AnswerWriter,
+    Dialect,
+    EngineTraits,
+    GenerationRequest,
+    PageResponse,
+    Problem,
+    Show,
+    Style,
+    Usage,
+)
+from tokenswarm.simulator.dialects.requests import HOLE, INTERNAL, Around, ChatBody, chat_generation, json_text, parse
+from tokenswarm.simulator.engine_stats import State
+from tokenswarm.simulator.exposition import Exposition
 
 FINGERPRINT = "b11434-tokenswarm"
 _HEADERS = {"server": "llama.cpp", "access-control-allow-origin": ""}
 
 
-class Llamacpp(Dialect):
-    habits = Habits(
-        ask_path="/v1/chat/completions",
+class LlamacppDialect(Dialect):
+    traits = EngineTraits(
+        generate_path="/v1/chat/completions",
+        endpoints=("completions", "responses"),
         stream_content_type="text/event-stream",
         headers=_HEADERS,
         head_at_once=False,
@@ -35,25 +46,25 @@ class Llamacpp(Dialect):
         closes_after_stream=True,
     )
 
-    def understand(self, body: bytes, headers: Mapping[str, str]) -> Ask:
+    def understand(self, body: bytes, headers: Mapping[str, str]) -> GenerationRequest:
         request = parse(body, ChatBody)
-        asked = request.limit
-        if asked is not None and asked < -1:
-            words = f"Field 'max_tokens': Value must be between -1 <= value <= 2147483647, but got {asked}"
-            raise Problem("value", words, "max_tokens", asked)
-        # None asked for is one given; -1 is no limit.
-        request.max_tokens = None if asked == -1 or asked is None else max(asked, 1)
+        requested = request.limit
+        if requested is not None and requested < -1:
+            words = f"Field 'max_tokens': Value must be between -1 <= value <= 2147483647, but got {requested}"
+            raise Problem("value", words, "max_tokens", requested)
+        # Without max_tokens there is no limit, and -1 is none; 0 counts as 1.
+        request.max_tokens = None if requested == -1 or requested is None else max(requested, 1)
         request.max_completion_tokens = None
         request.model = None
-        return chat_ask(request, self.model, self.max_model_len, ignore_eos=bool(request.ignore_eos))
+        return chat_generation(request, self.model, self.max_model_len, ignore_eos=bool(request.ignore_eos))
 
-    def writer(self, ask: Ask, request_id: str, created_s: int) -> Writer:
-        return _ChatWriter(ask, request_id, created_s, self.style)
+    def writer(self, generation: GenerationRequest, request_id: str, created_s: int) -> AnswerWriter:
+        return _LlamacppChatWriter(generation, request_id, created_s, self.style)
 
-    def stream_headers(self, ask: Ask, request_id: str) -> dict[str, str]:
-        return {"x-accel-buffering": "no"} if ask.stream else {}
+    def stream_headers(self, generation: GenerationRequest, request_id: str) -> dict[str, str]:
+        return {"x-accel-buffering": "no"} if generation.stream else {}
 
-    def pages(self) -> dict[str, Page | Show]:
+    def pages(self) -> dict[str, PageResponse | Show]:
         card = {
             "id": self.model,
             "aliases": [self.model],
@@ -74,7 +85,7 @@ class Llamacpp(Dialect):
             "/metrics": _metrics,
         }
 
-    def _props(self, state: State) -> Page:
+    def _props(self, state: State) -> PageResponse:
         return _json(
             {
                 "default_generation_settings": {"n_ctx": self.max_model_len},
@@ -88,7 +99,7 @@ class Llamacpp(Dialect):
     def needs_key(self, path: str) -> bool:
         return path not in ("/health", "/v1/health", "/models", "/v1/models")
 
-    def problem(self, problem: Problem) -> Page:
+    def problem(self, problem: Problem) -> PageResponse:
         if problem.kind == "long":
             words = (
                 f"request ({problem.value} tokens) exceeds the available context size ({self.max_model_len} tokens), "
@@ -100,30 +111,30 @@ class Llamacpp(Dialect):
         error = {"code": 400, "message": problem.message, "type": "invalid_request_error"}
         return _json({"error": error}, 400)
 
-    def unauthorized(self) -> Page:
+    def unauthorized(self) -> PageResponse:
         return _error(401, "Invalid API Key", "authentication_error")
 
-    def overloaded(self, stream: bool) -> Page:
+    def overloaded(self, stream: bool) -> PageResponse:
         return _error(503, "The server is overloaded.", "unavailable_error")
 
-    def internal_error(self) -> Page:
+    def internal_error(self) -> PageResponse:
         return _error(500, INTERNAL, "server_error")
 
-    def not_found(self) -> Page:
+    def not_found(self) -> PageResponse:
         return _error(404, "File Not Found", "not_found_error")
 
-    def wrong_method(self, allow: str) -> Page:
+    def wrong_method(self, allow: str) -> PageResponse:
         return self.not_found()
 
 
-class _ChatWriter:
-    def __init__(self, ask: Ask, request_id: str, created_s: int, style: Style) -> None:
-        self._include_usage = ask.include_usage
+class _LlamacppChatWriter:
+    def __init__(self, generation: GenerationRequest, request_id: str, created_s: int, style: Style) -> None:
+        self._include_usage = generation.include_usage
         self._event = style.event
-        self._names: dict[str, Any] = {"created": created_s, "id": f"chatcmpl-{request_id}", "model": ask.model}
+        self._names: dict[str, Any] = {"created": created_s, "id": f"chatcmpl-{request_id}", "model": generation.model}
         self._end = (
             b'],"created":%d,"id":"chatcmpl-%b","model":"%b","system_fingerprint":"%b","object":"chat.completion.chunk"'
-            % (created_s, json_text(request_id), json_text(ask.model), FINGERPRINT.encode())
+            % (created_s, json_text(request_id), json_text(generation.model), FINGERPRINT.encode())
         )
         self._content = Around(self._event(self._chunk(b'"content":"' + HOLE + b'"') + b"}"))
         self._reasoning = Around(self._event(self._chunk(b'"reasoning_content":"' + HOLE + b'"') + b"}"))
@@ -160,7 +171,7 @@ class _ChatWriter:
         error = {"error": {"code": 500, "message": INTERNAL, "type": "server_error"}}
         return [self._event(msgspec.json.encode(error))]
 
-    def whole(self, text: str, reasoning: str, finish_reason: str, usage: Usage) -> Page:
+    def whole(self, text: str, reasoning: str, finish_reason: str, usage: Usage) -> PageResponse:
         message = {"role": "assistant", "content": text} | ({"reasoning_content": reasoning} if reasoning else {})
         choice = {"finish_reason": finish_reason, "index": 0, "message": message}
         return _json(
@@ -202,19 +213,19 @@ def _timings(usage: Usage) -> dict[str, Any]:
     }
 
 
-def _json(content: Any, status: int = 200) -> Page:
-    return Page(msgspec.json.encode(content), content_type="application/json; charset=utf-8", status=status)
+def _json(content: Any, status: int = 200) -> PageResponse:
+    return PageResponse(msgspec.json.encode(content), content_type="application/json; charset=utf-8", status=status)
 
 
-def _error(status: int, message: str, kind: str) -> Page:
+def _error(status: int, message: str, kind: str) -> PageResponse:
     return _json({"error": {"message": message, "type": kind, "code": status}}, status)
 
 
-def _health(state: State) -> Page:
+def _health(state: State) -> PageResponse:
     return _json({"status": "ok"}) if state.ready else _error(503, "Loading model", "unavailable_error")
 
 
-def _metrics(state: State) -> Page:
+def _metrics(state: State) -> PageResponse:
     shown = Exposition()
     shown.counter("llamacpp:prompt_tokens_total", state.prompt_tokens - state.hit_tokens)
     shown.counter("llamacpp:prompt_tokens_cached_total", state.hit_tokens)
@@ -222,4 +233,4 @@ def _metrics(state: State) -> Page:
     shown.counter("llamacpp:n_decode_total", state.steps)
     shown.gauge("llamacpp:requests_processing", state.running)
     shown.gauge("llamacpp:requests_deferred", state.waiting)
-    return Page(shown.body(), content_type="text/plain; version=0.0.4")
+    return PageResponse(shown.body(), content_type="text/plain; version=0.0.4")

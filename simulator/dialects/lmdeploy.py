@@ -16,14 +16,25 @@ from typing import Any
 
 import msgspec
 
-from simulator.dialect import Ask, Dialect, Habits, Page, Problem, Refusal, Show, Style, Usage, Writer
-from simulator.dialects.requests import (
+from tokenswarm.simulator.dialect import (
+    AnswerWriter,
+    Dialect,
+    EngineTraits,
+    GenerationRequest,
+    PageResponse,
+    Problem,
+    Refusal,
+    Show,
+    Style,
+    Usage,
+)
+from tokenswarm.simulator.dialects.requests import (
     HOLE,
     INTERNAL,
     Around,
     ChatBody,
     Message,
-    chat_ask,
+    chat_generation,
     cut,
     json_text,
     openapi_page,
@@ -34,23 +45,31 @@ from simulator.dialects.requests import (
     text_page,
     validation_page,
 )
-from simulator.exposition import CONTENT_TYPE, Exposition
-from simulator.figures import State
+from tokenswarm.simulator.engine_stats import State
+from tokenswarm.simulator.exposition import CONTENT_TYPE, Exposition
 
 # FastAPI's documentation, which LMDeploy has in place of a front page.
-_DOCUMENTATION = Page(b"<!DOCTYPE html><title>FastAPI - Swagger UI</title>", content_type="text/html; charset=utf-8")
+_DOCUMENTATION = PageResponse(
+    b"<!DOCTYPE html><title>FastAPI - Swagger UI</title>", content_type="text/html; charset=utf-8"
+)
 
 
-class Lmdeploy(Dialect):
+class LmdeployDialect(Dialect):
     """v0.16."""
 
-    habits = Habits(ask_path="/v1/chat/completions", usage_on_request=True, reasoning=True, end_token_counts=False)
+    traits = EngineTraits(
+        generate_path="/v1/chat/completions",
+        usage_on_request=True,
+        reasoning=True,
+        end_token_counts=False,
+        endpoints=("completions",),
+    )
 
-    def understand(self, body: bytes, headers: Mapping[str, str]) -> Ask:
+    def understand(self, body: bytes, headers: Mapping[str, str]) -> GenerationRequest:
         request = parse(body, ChatBody)
         if self.only_model:
             refuse_model(request.model, self.model)
-        return chat_ask(
+        return chat_generation(
             request,
             self.model,
             self.max_model_len,
@@ -58,10 +77,10 @@ class Lmdeploy(Dialect):
             ignore_eos=bool(request.ignore_eos),
         )
 
-    def writer(self, ask: Ask, request_id: str, created_s: int) -> Writer:
-        return _ChatWriter(ask, request_id, created_s, self.style)
+    def writer(self, generation: GenerationRequest, request_id: str, created_s: int) -> AnswerWriter:
+        return _LmdeployChatWriter(generation, request_id, created_s, self.style)
 
-    def pages(self) -> dict[str, Page | Show]:
+    def pages(self) -> dict[str, PageResponse | Show]:
         paths = ["/v1/models", "/health", "/v1/chat/completions", "/v1/completions", "/generate", "/v1/messages"]
         return {
             "/health": _health,
@@ -71,8 +90,8 @@ class Lmdeploy(Dialect):
             "/metrics": self._metrics,
         }
 
-    def _metrics(self, state: State) -> Page:
-        figures = state.figures
+    def _metrics(self, state: State) -> PageResponse:
+        stats = state.stats
         shown = Exposition(engine="0", model_name=self.model)
         shown.gauge("lmdeploy:num_requests_running", state.running)
         shown.gauge("lmdeploy:num_requests_waiting", state.waiting)
@@ -83,13 +102,13 @@ class Lmdeploy(Dialect):
         shown.counter("lmdeploy:cached_tokens_total", state.hit_tokens)
         shown.counter("lmdeploy:prompt_tokens_total", state.prompt_tokens)
         shown.counter("lmdeploy:generation_tokens_total", state.output_tokens)
-        shown.histogram("lmdeploy:time_to_first_token_seconds", figures.ttft_s)
-        shown.histogram("lmdeploy:iter_token_latency", figures.gap_s)
-        shown.histogram("lmdeploy:time_per_output_token_seconds", figures.tpot_s)
-        shown.histogram("lmdeploy:e2e_request_latency_seconds", figures.e2e_s)
-        return Page(shown.body(), content_type=CONTENT_TYPE)
+        shown.histogram("lmdeploy:time_to_first_token_seconds", stats.ttft_s)
+        shown.histogram("lmdeploy:iter_token_latency", stats.gap_s)
+        shown.histogram("lmdeploy:time_per_output_token_seconds", stats.tpot_s)
+        shown.histogram("lmdeploy:e2e_request_latency_seconds", stats.e2e_s)
+        return PageResponse(shown.body(), content_type=CONTENT_TYPE)
 
-    def problem(self, problem: Problem) -> Page:
+    def problem(self, problem: Problem) -> PageResponse:
         if problem.kind == "body":
             return validation_page(problem)
         if problem.kind == "model":
@@ -101,49 +120,49 @@ class Lmdeploy(Dialect):
             return _flat(400, message, "invalid_request_error")
         return _flat(400, problem.message, "invalid_request_error")
 
-    def unauthorized(self) -> Page:
+    def unauthorized(self) -> PageResponse:
         return _flat(401, "Please request with valid api key!", "authentication_error")
 
-    def overloaded(self, stream: bool) -> Page:
+    def overloaded(self, stream: bool) -> PageResponse:
         return _flat(503, "The server is overloaded.", "server_error")
 
-    def internal_error(self) -> Page:
+    def internal_error(self) -> PageResponse:
         return _flat(500, INTERNAL, "internal_error")
 
 
-class Lmdeploy040(Dialect):
+class Lmdeploy040Dialect(Dialect):
     """v0.4.0: no health, no metrics, and errors under status 200."""
 
-    habits = Habits(
-        ask_path="/v1/chat/completions", role="early", breaks="cut", error_event=False, end_token_counts=False
+    traits = EngineTraits(
+        generate_path="/v1/chat/completions", role="early", breaks="cut", error_event=False, end_token_counts=False
     )
 
     @cached_property
     def _sessions(self) -> Iterator[int]:
         return count(1)
 
-    def understand(self, body: bytes, headers: Mapping[str, str]) -> Ask:
+    def understand(self, body: bytes, headers: Mapping[str, str]) -> GenerationRequest:
         request = parse(body, ChatBody)
         refuse_model(request.model if self.only_model else None, self.model)
         try:
-            return chat_ask(
+            return chat_generation(
                 request, self.model, self.max_model_len, ignore_eos=bool(request.ignore_eos), include_usage=False
             )
         except Problem as problem:
             if problem.kind != "long" or not request.stream:
                 raise
-            raise Refusal(self._no_room(request.model or self.model)) from problem
+            raise Refusal(self._no_space(request.model or self.model)) from problem
 
-    def _no_room(self, model: str) -> Page:
-        """A prompt without room in the context is answered as if its answer had ended."""
-        writer = _ChatWriter040(model, next(self._sessions), self.created_s, self.style)
+    def _no_space(self, model: str) -> PageResponse:
+        """A prompt without space left in the context is answered as if its answer had ended."""
+        writer = _LmdeployChatWriter040(model, next(self._sessions), self.created_s, self.style)
         events = [writer.opening(), *writer.ending([], False, "length", Usage(0, 0, 0))]
-        return Page(b"".join(events), content_type=self.habits.stream_content_type, stream=True)
+        return PageResponse(b"".join(events), content_type=self.traits.stream_content_type, stream=True)
 
-    def writer(self, ask: Ask, request_id: str, created_s: int) -> Writer:
-        return _ChatWriter040(ask.model, next(self._sessions), created_s, self.style)
+    def writer(self, generation: GenerationRequest, request_id: str, created_s: int) -> AnswerWriter:
+        return _LmdeployChatWriter040(generation.model, next(self._sessions), created_s, self.style)
 
-    def pages(self) -> dict[str, Page | Show]:
+    def pages(self) -> dict[str, PageResponse | Show]:
         paths = ["/v1/models", "/v1/chat/completions", "/v1/completions", "/v1/chat/interactive", "/v1/encode"]
         return {
             "/v1/models": _models(self),
@@ -151,12 +170,12 @@ class Lmdeploy040(Dialect):
             "/": _DOCUMENTATION,
         }
 
-    def problem(self, problem: Problem) -> Page:
+    def problem(self, problem: Problem) -> PageResponse:
         if problem.kind == "body":
             return validation_page(problem)
-        return _told_as_fine(404 if problem.kind == "model" else 400, problem.message)
+        return _shown_as_fine(404 if problem.kind == "model" else 400, problem.message)
 
-    def unauthorized(self) -> Page:
+    def unauthorized(self) -> PageResponse:
         error = {
             "message": "Please request with valid api key!",
             "type": "invalid_request_error",
@@ -165,23 +184,25 @@ class Lmdeploy040(Dialect):
         }
         return page({"detail": {"error": error}}, 401)
 
-    def overloaded(self, stream: bool) -> Page:
-        return _told_as_fine(503, "The server is overloaded.")
+    def overloaded(self, stream: bool) -> PageResponse:
+        return _shown_as_fine(503, "The server is overloaded.")
 
-    def internal_error(self) -> Page:
+    def internal_error(self) -> PageResponse:
         return text_page("Internal Server Error", 500)
 
 
-class LmdeployInteractive(Lmdeploy040):
+class LmdeployInteractiveDialect(Lmdeploy040Dialect):
     """v0.4.0's own endpoint: JSON lines with cumulative counts, under the content type of an event stream."""
 
-    habits = Habits(ask_path="/v1/chat/interactive", sse=False, breaks="cut", error_event=False, end_token_counts=False)
+    traits = EngineTraits(
+        generate_path="/v1/chat/interactive", sse=False, breaks="cut", error_event=False, end_token_counts=False
+    )
 
-    def understand(self, body: bytes, headers: Mapping[str, str]) -> Ask:
+    def understand(self, body: bytes, headers: Mapping[str, str]) -> GenerationRequest:
         request = parse(body, _InteractiveBody)
         messages = [Message("user", request.prompt)] if isinstance(request.prompt, str) else request.prompt
         prompt = prompt_of(messages)
-        return Ask(
+        return GenerationRequest(
             prompt=prompt,
             max_tokens=cut(request.request_output_len, len(prompt), self.max_model_len, "request_output_len"),
             min_tokens=0,
@@ -191,8 +212,8 @@ class LmdeployInteractive(Lmdeploy040):
             model=self.model,
         )
 
-    def writer(self, ask: Ask, request_id: str, created_s: int) -> Writer:
-        return _LineWriter(len(ask.prompt))
+    def writer(self, generation: GenerationRequest, request_id: str, created_s: int) -> AnswerWriter:
+        return _LineWriter(len(generation.prompt))
 
 
 class _InteractiveBody(msgspec.Struct):
@@ -202,15 +223,15 @@ class _InteractiveBody(msgspec.Struct):
     ignore_eos: bool | None = False
 
 
-class _ChatWriter:
-    def __init__(self, ask: Ask, request_id: str, created_s: int, style: Style) -> None:
-        self._include_usage = ask.include_usage
+class _LmdeployChatWriter:
+    def __init__(self, generation: GenerationRequest, request_id: str, created_s: int, style: Style) -> None:
+        self._include_usage = generation.include_usage
         self._event = style.event
         self._names: dict[str, Any] = {
             "id": f"chatcmpl-{request_id}",
             "object": "chat.completion.chunk",
             "created": created_s,
-            "model": ask.model,
+            "model": generation.model,
         }
         self._content, self._reasoning = self._around("content"), self._around("reasoning_content")
 
@@ -241,13 +262,13 @@ class _ChatWriter:
         error = {"message": INTERNAL, "type": "internal_error", "code": 500, "param": None, "object": "error"}
         return [self._event(json.dumps({"error": error}).encode()), self._event(b"[DONE]")]
 
-    def whole(self, text: str, reasoning: str, finish_reason: str, usage: Usage) -> Page:
+    def whole(self, text: str, reasoning: str, finish_reason: str, usage: Usage) -> PageResponse:
         message = {"role": "assistant", "content": text} | ({"reasoning_content": reasoning} if reasoning else {})
         choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": finish_reason}
         return page(self._names | {"object": "chat.completion", "choices": [choice], "usage": _usage(usage)})
 
 
-class _ChatWriter040:
+class _LmdeployChatWriter040:
     def __init__(self, model: str, session: int, created_s: int, style: Style) -> None:
         self._event = style.event
         self._session = session
@@ -277,7 +298,7 @@ class _ChatWriter040:
     def failure(self) -> list[bytes]:
         return []
 
-    def whole(self, text: str, reasoning: str, finish_reason: str, usage: Usage) -> Page:
+    def whole(self, text: str, reasoning: str, finish_reason: str, usage: Usage) -> PageResponse:
         choice = {
             "index": 0,
             "message": {"role": "assistant", "content": text},
@@ -313,18 +334,18 @@ class _LineWriter:
     def failure(self) -> list[bytes]:
         return []
 
-    def whole(self, text: str, reasoning: str, finish_reason: str, usage: Usage) -> Page:
+    def whole(self, text: str, reasoning: str, finish_reason: str, usage: Usage) -> PageResponse:
         self._sent_tokens = usage.output_tokens
-        return Page(self._line(text, b'"%b"' % finish_reason.encode()).rstrip())
+        return PageResponse(self._line(text, b'"%b"' % finish_reason.encode()).rstrip())
 
 
-def _health(state: State) -> Page:
+def _health(state: State) -> PageResponse:
     if state.ready:
         return page({"status": "healthy", "message": "The engine is healthy."})
     return page({"status": "initializing", "message": "The engine is not ready."}, 503)
 
 
-def _models(dialect: Dialect) -> Page:
+def _models(dialect: Dialect) -> PageResponse:
     permission = {"id": "modelperm-0", "object": "model_permission", "created": dialect.created_s}
     card = {
         "id": dialect.model,
@@ -338,11 +359,11 @@ def _models(dialect: Dialect) -> Page:
     return page({"object": "list", "data": [card]})
 
 
-def _flat(status: int, message: str, kind: str) -> Page:
+def _flat(status: int, message: str, kind: str) -> PageResponse:
     return page({"message": message, "type": kind, "code": status, "param": None, "object": "error"}, status)
 
 
-def _told_as_fine(code: int, message: str) -> Page:
+def _shown_as_fine(code: int, message: str) -> PageResponse:
     return page({"object": "error", "message": message, "code": code})
 
 

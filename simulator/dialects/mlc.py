@@ -12,13 +12,23 @@ from typing import Any
 
 import msgspec
 
-from simulator.dialect import Ask, Dialect, Habits, Page, Problem, Show, Style, Usage, Writer
-from simulator.dialects.requests import (
+from tokenswarm.simulator.dialect import (
+    AnswerWriter,
+    Dialect,
+    EngineTraits,
+    GenerationRequest,
+    PageResponse,
+    Problem,
+    Show,
+    Style,
+    Usage,
+)
+from tokenswarm.simulator.dialects.requests import (
     HOLE,
     INTERNAL,
     Around,
     ChatBody,
-    chat_ask,
+    chat_generation,
     json_text,
     openapi_page,
     page,
@@ -27,12 +37,13 @@ from simulator.dialects.requests import (
     text_page,
     validation_page,
 )
-from simulator.figures import State
+from tokenswarm.simulator.engine_stats import State
 
 
-class Mlc(Dialect):
-    habits = Habits(
-        ask_path="/v1/chat/completions",
+class MlcDialect(Dialect):
+    traits = EngineTraits(
+        generate_path="/v1/chat/completions",
+        endpoints=("completions",),
         head_at_once=False,
         breaks="cut",
         error_event=False,
@@ -40,12 +51,12 @@ class Mlc(Dialect):
         debug_option=True,
     )
 
-    def understand(self, body: bytes, headers: Mapping[str, str]) -> Ask:
+    def understand(self, body: bytes, headers: Mapping[str, str]) -> GenerationRequest:
         request = parse(body, ChatBody)
         self._check_options(request)
         if self.only_model:
             refuse_model(request.model, self.model)
-        return chat_ask(request, self.model, self.max_model_len, ignore_eos=self._ignores_eos(request))
+        return chat_generation(request, self.model, self.max_model_len, ignore_eos=self._ignores_eos(request))
 
     def _check_options(self, request: ChatBody) -> None:
         if request.stream_options and not request.stream:
@@ -56,24 +67,24 @@ class Mlc(Dialect):
     def _ignores_eos(self, request: ChatBody) -> bool:
         return self.enable_debug and bool(request.debug_config and request.debug_config.ignore_eos)
 
-    def writer(self, ask: Ask, request_id: str, created_s: int) -> Writer:
-        return _ChatWriter(ask, request_id, created_s, self.style)
+    def writer(self, generation: GenerationRequest, request_id: str, created_s: int) -> AnswerWriter:
+        return _MlcChatWriter(generation, request_id, created_s, self.style)
 
-    def pages(self) -> dict[str, Page | Show]:
+    def pages(self) -> dict[str, PageResponse | Show]:
         return self._common_pages() | {"/metrics": _metrics}
 
-    def _common_pages(self) -> dict[str, Page | Show]:
+    def _common_pages(self) -> dict[str, PageResponse | Show]:
         paths = ["/v1/models", "/v1/chat/completions", "/v1/completions"]
         return {"/v1/models": self._models, "/openapi.json": openapi_page(paths)}
 
-    def _models(self, state: State) -> Page:
+    def _models(self, state: State) -> PageResponse:
         # The only way to learn whether it is up; the port opens when the model is loaded.
         if not state.ready:
             return text_page("Service Unavailable", 503)
         card = {"id": self.model, "created": self.created_s, "object": "model", "owned_by": "MLC-LLM"}
         return page({"data": [card], "object": "list"})
 
-    def problem(self, problem: Problem) -> Page:
+    def problem(self, problem: Problem) -> PageResponse:
         if problem.kind == "body":
             return validation_page(problem)
         message = problem.message
@@ -84,18 +95,18 @@ class Mlc(Dialect):
             )
         return _error(400, message)
 
-    def unauthorized(self) -> Page:
+    def unauthorized(self) -> PageResponse:
         return page({"detail": "Invalid API Key"}, 401)
 
-    def overloaded(self, stream: bool) -> Page:
+    def overloaded(self, stream: bool) -> PageResponse:
         return _error(503, "The server is overloaded.")
 
-    def internal_error(self) -> Page:
+    def internal_error(self) -> PageResponse:
         return _error(500, INTERNAL)
 
 
-class Mlc2024(Mlc):
-    habits = Habits(ask_path="/v1/chat/completions", head_at_once=False, breaks="cut", error_event=False)
+class Mlc2024Dialect(MlcDialect):
+    traits = EngineTraits(generate_path="/v1/chat/completions", head_at_once=False, breaks="cut", error_event=False)
 
     def _check_options(self, request: ChatBody) -> None:
         """There was no `stream_options` to be wrong."""
@@ -103,22 +114,22 @@ class Mlc2024(Mlc):
     def _ignores_eos(self, request: ChatBody) -> bool:
         return bool(request.ignore_eos)
 
-    def writer(self, ask: Ask, request_id: str, created_s: int) -> Writer:
-        return _ChatWriter2024(ask, request_id, created_s, self.style)
+    def writer(self, generation: GenerationRequest, request_id: str, created_s: int) -> AnswerWriter:
+        return _MlcChatWriter2024(generation, request_id, created_s, self.style)
 
-    def pages(self) -> dict[str, Page | Show]:
+    def pages(self) -> dict[str, PageResponse | Show]:
         return self._common_pages()
 
 
-class _ChatWriter:
-    def __init__(self, ask: Ask, request_id: str, created_s: int, style: Style) -> None:
-        self._include_usage = ask.include_usage
+class _MlcChatWriter:
+    def __init__(self, generation: GenerationRequest, request_id: str, created_s: int, style: Style) -> None:
+        self._include_usage = generation.include_usage
         self._event = style.event
-        self._names: dict[str, Any] = {"id": f"chatcmpl-{request_id}", "created": created_s, "model": ask.model}
+        self._names: dict[str, Any] = {"id": f"chatcmpl-{request_id}", "created": created_s, "model": generation.model}
         self._start = b'{"id":"chatcmpl-%b","choices":[' % json_text(request_id)
         self._end = b'],"created":%d,"model":"%b","system_fingerprint":"","object":"chat.completion.chunk","usage":' % (
             created_s,
-            json_text(ask.model),
+            json_text(generation.model),
         )
         self._token = Around(self._event(self._choice(HOLE, b"null") + b"null}"))
 
@@ -145,7 +156,7 @@ class _ChatWriter:
     def failure(self) -> list[bytes]:
         return []
 
-    def whole(self, text: str, reasoning: str, finish_reason: str, usage: Usage) -> Page:
+    def whole(self, text: str, reasoning: str, finish_reason: str, usage: Usage) -> PageResponse:
         message = {"content": text, "role": "assistant", "name": None, "tool_calls": None, "tool_call_id": None}
         choice = {"finish_reason": finish_reason, "index": 0, "message": message, "logprobs": None}
         counts = _counts(usage.prompt_tokens, usage.output_tokens)
@@ -153,10 +164,10 @@ class _ChatWriter:
         return page(self._names | names)
 
 
-class _ChatWriter2024(_ChatWriter):
-    def __init__(self, ask: Ask, request_id: str, created_s: int, style: Style) -> None:
-        super().__init__(ask, request_id, created_s, style)
-        self._prompt_tokens = len(ask.prompt)
+class _MlcChatWriter2024(_MlcChatWriter):
+    def __init__(self, generation: GenerationRequest, request_id: str, created_s: int, style: Style) -> None:
+        super().__init__(generation, request_id, created_s, style)
+        self._prompt_tokens = len(generation.prompt)
         self._sent_tokens = 0
 
     def tokens(self, pieces: list[str], reasoning: bool) -> bytes:
@@ -182,21 +193,21 @@ def _counts(prompt_tokens: int, output_tokens: int) -> dict[str, Any]:
     }
 
 
-def _error(status: int, message: str) -> Page:
+def _error(status: int, message: str) -> PageResponse:
     inner = msgspec.json.encode({"object": "error", "message": message, "code": status}).decode()
     return page(inner, status)
 
 
-def _metrics(state: State) -> Page:
-    figures = state.figures
+def _metrics(state: State) -> PageResponse:
+    stats = state.stats
     values = {
-        "engine_prefill_time_sum": figures.ttft_s.sum,
-        "engine_decode_time_sum": figures.gap_s.sum,
+        "engine_prefill_time_sum": stats.ttft_s.sum,
+        "engine_decode_time_sum": stats.gap_s.sum,
         "prompt_tokens_sum": state.prompt_tokens,
         "completion_tokens_sum": state.output_tokens,
         "prefill_tokens_sum": state.prompt_tokens - state.hit_tokens,
         "decode_tokens_sum": state.output_tokens,
-        "last_finished_request_ttft_s": figures.ttft_s.last,
-        "last_finished_request_inter_token_latency_s": figures.tpot_s.last,
+        "last_finished_request_ttft_s": stats.ttft_s.last,
+        "last_finished_request_inter_token_latency_s": stats.tpot_s.last,
     }
     return text_page("".join(f"{name}\t{value}\n" for name, value in values.items()))

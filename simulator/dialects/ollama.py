@@ -1,4 +1,4 @@
-"""Ollama's `/api/chat`: one JSON object a line, streamed unless told otherwise.
+"""Ollama's `/api/chat`: one JSON object a line, streamed unless `stream` is false.
 
 A prompt too long for the context is shortened, not refused. Token counts and nanoseconds stand in the last line. There
 is no metrics page, and no way to an exact length.
@@ -13,8 +13,17 @@ from typing import Any
 
 import msgspec
 
-from simulator.dialect import Ask, Dialect, Habits, Page, Problem, Show, Usage, Writer
-from simulator.dialects.requests import (
+from tokenswarm.simulator.dialect import (
+    AnswerWriter,
+    Dialect,
+    EngineTraits,
+    GenerationRequest,
+    PageResponse,
+    Problem,
+    Show,
+    Usage,
+)
+from tokenswarm.simulator.dialects.requests import (
     HOLE,
     INTERNAL,
     Around,
@@ -35,16 +44,16 @@ class _Options(msgspec.Struct):
     num_predict: int | None = None
 
 
-class _Body(msgspec.Struct):
+class _OllamaBody(msgspec.Struct):
     messages: list[Message]
     model: str | None = None
     stream: bool | None = True
     options: _Options | None = None
 
 
-class Ollama(Dialect):
-    habits = Habits(
-        ask_path="/api/chat",
+class OllamaDialect(Dialect):
+    traits = EngineTraits(
+        generate_path="/api/chat",
         stream_content_type="application/x-ndjson",
         headers={},
         sse=False,
@@ -52,18 +61,18 @@ class Ollama(Dialect):
         reasoning=True,
     )
 
-    def understand(self, body: bytes, headers: Mapping[str, str]) -> Ask:
-        request = parse(body, _Body)
+    def understand(self, body: bytes, headers: Mapping[str, str]) -> GenerationRequest:
+        request = parse(body, _OllamaBody)
         if not request.model:
             raise Problem("value", "model is required", "model")
         if self.only_model:
             refuse_model(request.model, self.model)
         prompt = prompt_of(request.messages)[-(self.max_model_len // 2) :]
-        asked = request.options.num_predict if request.options else None
-        return Ask(
+        requested = request.options.num_predict if request.options else None
+        return GenerationRequest(
             prompt=prompt,
             # Below 1 there is no limit but the context's.
-            max_tokens=cut(None if asked is None or asked < 1 else asked, len(prompt), self.max_model_len),
+            max_tokens=cut(None if requested is None or requested < 1 else requested, len(prompt), self.max_model_len),
             min_tokens=0,
             ignore_eos=False,
             stream=request.stream is not False,
@@ -71,10 +80,10 @@ class Ollama(Dialect):
             model=request.model,
         )
 
-    def writer(self, ask: Ask, request_id: str, created_s: int) -> Writer:
-        return _Writer(ask, created_s)
+    def writer(self, generation: GenerationRequest, request_id: str, created_s: int) -> AnswerWriter:
+        return _OllamaWriter(generation, created_s)
 
-    def pages(self) -> dict[str, Page | Show]:
+    def pages(self) -> dict[str, PageResponse | Show]:
         tag = {
             "name": self.model,
             "model": self.model,
@@ -97,32 +106,32 @@ class Ollama(Dialect):
         # It has no keys of its own; a gateway's would guard everything.
         return True
 
-    def problem(self, problem: Problem) -> Page:
+    def problem(self, problem: Problem) -> PageResponse:
         if problem.kind == "model":
             return _error(404, f"model '{problem.value}' not found")
         return _error(400, problem.message)
 
-    def unauthorized(self) -> Page:
+    def unauthorized(self) -> PageResponse:
         return _error(401, "unauthorized")
 
-    def overloaded(self, stream: bool) -> Page:
+    def overloaded(self, stream: bool) -> PageResponse:
         return _error(503, "server busy, please try again.  maximum pending requests exceeded")
 
-    def internal_error(self) -> Page:
+    def internal_error(self) -> PageResponse:
         return _error(500, INTERNAL)
 
-    def not_found(self) -> Page:
+    def not_found(self) -> PageResponse:
         return text_page("404 page not found", 404)
 
-    def wrong_method(self, allow: str) -> Page:
+    def wrong_method(self, allow: str) -> PageResponse:
         return text_page("405 method not allowed", 405)
 
 
-class _Writer:
-    def __init__(self, ask: Ask, created_s: int) -> None:
-        self._names: dict[str, Any] = {"model": ask.model, "created_at": _time(created_s)}
+class _OllamaWriter:
+    def __init__(self, generation: GenerationRequest, created_s: int) -> None:
+        self._names: dict[str, Any] = {"model": generation.model, "created_at": _time(created_s)}
         start = b'{"model":"%b","created_at":"%b","message":{"role":"assistant",' % (
-            json_text(ask.model),
+            json_text(generation.model),
             _time(created_s).encode(),
         )
         end = b'"},"done":false}\n'
@@ -159,13 +168,13 @@ class _Writer:
     def failure(self) -> list[bytes]:
         return [msgspec.json.encode({"error": INTERNAL}) + b"\n"]
 
-    def whole(self, text: str, reasoning: str, finish_reason: str, usage: Usage) -> Page:
-        return Page(self._last(text, finish_reason, usage, reasoning))
+    def whole(self, text: str, reasoning: str, finish_reason: str, usage: Usage) -> PageResponse:
+        return PageResponse(self._last(text, finish_reason, usage, reasoning))
 
 
 def _time(seconds: int) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _error(status: int, message: str) -> Page:
+def _error(status: int, message: str) -> PageResponse:
     return page({"error": message}, status)

@@ -7,15 +7,15 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from simulator.dialect import Ask, Page, Problem
-from simulator.tokens import render_chat
+from tokenswarm.simulator.dialect import GenerationRequest, PageResponse, Problem
+from tokenswarm.simulator.tokens import render_chat
 
 T = TypeVar("T")
 
 #: Stands for a text in a template; JSON never has it as a byte.
 HOLE = b"\x00"
 
-INTERNAL = "The simulated engine failed, as it was told to."
+INTERNAL = "The simulated engine failed, as its options say."
 
 
 class Part(msgspec.Struct):
@@ -55,7 +55,7 @@ class ChatBody(msgspec.Struct):
 
     @property
     def limit(self) -> int | None:
-        """The most tokens asked for; the newer field goes first."""
+        """The requested limit of tokens; the newer field goes first."""
         return self.max_tokens if self.max_completion_tokens is None else self.max_completion_tokens
 
     @property
@@ -102,10 +102,10 @@ def refuse_unknown(body: bytes, known: Set[str]) -> None:
         raise Problem("unknown", f"Extra inputs are not permitted: {', '.join(unknown)}", unknown[0])
 
 
-def refuse_model(asked: str | None, served: str) -> None:
-    """Raise Problem if another model is asked for."""
-    if asked not in (None, "", served):
-        raise Problem("model", f"The model `{asked}` does not exist.", "model", asked)
+def refuse_model(requested: str | None, served: str) -> None:
+    """Raise Problem if another model is requested."""
+    if requested not in (None, "", served):
+        raise Problem("model", f"The model `{requested}` does not exist.", "model", requested)
 
 
 def prompt_of(messages: list[Message]) -> list[str]:
@@ -119,23 +119,28 @@ def text_of(content: str | list[Part] | None) -> str:
     return content or ""
 
 
-def cut(asked: int | None, prompt_tokens: int, context: int, name: str = "max_tokens") -> int:
-    """How long the answer may become: as asked, or as the context allows. Raises Problem if that is nothing."""
-    if asked is not None and asked < 1:
-        raise Problem("value", f"{name} must be at least 1, got {asked}.", name, asked)
+def cut(requested: int | None, prompt_tokens: int, context: int, name: str = "max_tokens") -> int:
+    """How long the answer may become: as requested, or as the context allows. Raises Problem if that is nothing."""
+    if requested is not None and requested < 1:
+        raise Problem("value", f"{name} must be at least 1, got {requested}.", name, requested)
     if prompt_tokens >= context:
         raise Problem(
-            "long", f"{prompt_tokens} prompt tokens leave no room in a context of {context}.", "messages", prompt_tokens
+            "long",
+            f"{prompt_tokens} prompt tokens leave no space in a context of {context}.",
+            "messages",
+            prompt_tokens,
         )
-    room = context - prompt_tokens
-    return room if asked is None else min(asked, room)
+    left = context - prompt_tokens
+    return left if requested is None else min(requested, left)
 
 
-def chat_ask(body: ChatBody, model: str, context: int, *, default: int | None = None, **fields: Any) -> Ask:
-    """The Ask of a chat request, as far as engines agree; `fields` say where one does not. Raises Problem."""
+def chat_generation(
+    body: ChatBody, model: str, context: int, *, default: int | None = None, **fields: Any
+) -> GenerationRequest:
+    """A chat request as most engines read it; `fields` are an engine's own values. Raises Problem."""
     prompt = prompt_of(body.messages)
-    asked = default if body.limit is None else body.limit
-    allowed = cut(asked, len(prompt), context, body.limit_name)
+    requested = default if body.limit is None else body.limit
+    allowed = cut(requested, len(prompt), context, body.limit_name)
     common: dict[str, Any] = {
         "prompt": prompt,
         "max_tokens": allowed,
@@ -145,7 +150,7 @@ def chat_ask(body: ChatBody, model: str, context: int, *, default: int | None = 
         "include_usage": body.include_usage,
         "model": body.model or model,
     }
-    return Ask(**(common | fields))
+    return GenerationRequest(**(common | fields))
 
 
 @lru_cache(maxsize=4096)
@@ -168,25 +173,25 @@ class Around:
         return self._before + text + self._after
 
 
-def page(content: Any, status: int = 200) -> Page:
+def page(content: Any, status: int = 200) -> PageResponse:
     """A JSON page, compact."""
-    return Page(msgspec.json.encode(content), status=status)
+    return PageResponse(msgspec.json.encode(content), status=status)
 
 
-def text_page(text: str, status: int = 200) -> Page:
-    return Page(text.encode(), content_type="text/plain; charset=utf-8", status=status)
+def text_page(text: str, status: int = 200) -> PageResponse:
+    return PageResponse(text.encode(), content_type="text/plain; charset=utf-8", status=status)
 
 
-def empty(status: int = 200) -> Page:
-    return Page(b"", content_type="", status=status)
+def empty(status: int = 200) -> PageResponse:
+    return PageResponse(b"", content_type="", status=status)
 
 
-def validation_page(problem: Problem) -> Page:
+def validation_page(problem: Problem) -> PageResponse:
     """FastAPI's own answer to a body of another shape: 422, the place as a list."""
     place = [part for part in re.split(r"[.\[\]]+", problem.param or "body") if part]
     return page({"detail": [{"type": "value_error", "loc": place, "msg": problem.message}]}, 422)
 
 
-def openapi_page(paths: list[str], title: str = "FastAPI", version: str = "0.1.0") -> Page:
+def openapi_page(paths: list[str], title: str = "FastAPI", version: str = "0.1.0") -> PageResponse:
     """The index that FastAPI serves at /openapi.json, down to its paths."""
     return page({"openapi": "3.1.0", "info": {"title": title, "version": version}, "paths": {p: {} for p in paths}})

@@ -12,13 +12,23 @@ from typing import Any
 
 import msgspec
 
-from simulator.dialect import Ask, Dialect, Habits, Page, Problem, Show, Style, Usage, Writer
-from simulator.dialects.requests import (
+from tokenswarm.simulator.dialect import (
+    AnswerWriter,
+    Dialect,
+    EngineTraits,
+    GenerationRequest,
+    PageResponse,
+    Problem,
+    Show,
+    Style,
+    Usage,
+)
+from tokenswarm.simulator.dialects.requests import (
     HOLE,
     INTERNAL,
     Around,
     ChatBody,
-    chat_ask,
+    chat_generation,
     empty,
     json_text,
     openapi_page,
@@ -26,21 +36,27 @@ from simulator.dialects.requests import (
     parse,
     refuse_model,
 )
-from simulator.exposition import CONTENT_TYPE, Exposition
-from simulator.figures import State
+from tokenswarm.simulator.engine_stats import State
+from tokenswarm.simulator.exposition import CONTENT_TYPE, Exposition
 
 VERSION = "0.5.9"
 _END_ID = 128_009
 
 
-class Sglang(Dialect):
-    habits = Habits(ask_path="/v1/chat/completions", role="first", usage_on_request=True, reasoning=True)
+class SglangDialect(Dialect):
+    traits = EngineTraits(
+        generate_path="/v1/chat/completions",
+        role="first",
+        usage_on_request=True,
+        reasoning=True,
+        endpoints=("completions", "responses"),
+    )
 
-    def understand(self, body: bytes, headers: Mapping[str, str]) -> Ask:
+    def understand(self, body: bytes, headers: Mapping[str, str]) -> GenerationRequest:
         request = parse(body, ChatBody)
         if self.only_model:
             refuse_model(request.model, self.model)
-        return chat_ask(
+        return chat_generation(
             request,
             self.model,
             self.max_model_len,
@@ -49,10 +65,10 @@ class Sglang(Dialect):
             usage_in_every_event=request.usage_in_every_event,
         )
 
-    def writer(self, ask: Ask, request_id: str, created_s: int) -> Writer:
-        return _ChatWriter(ask, request_id, created_s, self.style)
+    def writer(self, generation: GenerationRequest, request_id: str, created_s: int) -> AnswerWriter:
+        return _SglangChatWriter(generation, request_id, created_s, self.style)
 
-    def pages(self) -> dict[str, Page | Show]:
+    def pages(self) -> dict[str, PageResponse | Show]:
         card = {
             "id": self.model,
             "object": "model",
@@ -77,8 +93,8 @@ class Sglang(Dialect):
             "/metrics": self._metrics,
         }
 
-    def _metrics(self, state: State) -> Page:
-        figures = state.figures
+    def _metrics(self, state: State) -> PageResponse:
+        stats = state.stats
         shown = Exposition(engine_type="unified", model_name=self.model)
         shown.gauge("sglang:num_running_reqs", state.running)
         shown.gauge("sglang:num_queue_reqs", state.waiting)
@@ -86,37 +102,37 @@ class Sglang(Dialect):
         shown.gauge("sglang:cache_hit_rate", state.hit_rate)
         shown.counter("sglang:prompt_tokens_total", state.prompt_tokens)
         shown.counter("sglang:generation_tokens_total", state.output_tokens)
-        shown.histogram("sglang:time_to_first_token_seconds", figures.ttft_s)
-        shown.histogram("sglang:inter_token_latency_seconds", figures.gap_s)
-        shown.histogram("sglang:e2e_request_latency_seconds", figures.e2e_s)
-        return Page(shown.body(), content_type=CONTENT_TYPE)
+        shown.histogram("sglang:time_to_first_token_seconds", stats.ttft_s)
+        shown.histogram("sglang:inter_token_latency_seconds", stats.gap_s)
+        shown.histogram("sglang:e2e_request_latency_seconds", stats.e2e_s)
+        return PageResponse(shown.body(), content_type=CONTENT_TYPE)
 
-    def problem(self, problem: Problem) -> Page:
+    def problem(self, problem: Problem) -> PageResponse:
         status, kind = (404, "NotFoundError") if problem.kind == "model" else (400, "BadRequestError")
         return page(_error(status, problem.message, kind), status)
 
-    def unauthorized(self) -> Page:
+    def unauthorized(self) -> PageResponse:
         return page({"error": "Unauthorized"}, 401)
 
-    def overloaded(self, stream: bool) -> Page:
+    def overloaded(self, stream: bool) -> PageResponse:
         return page(_error(503, "The request queue is full.", "ServiceUnavailableError"), 503)
 
-    def internal_error(self) -> Page:
+    def internal_error(self) -> PageResponse:
         return page(_error(500, INTERNAL, "InternalServerError"), 500)
 
 
-class _ChatWriter:
-    def __init__(self, ask: Ask, request_id: str, created_s: int, style: Style) -> None:
-        self._include_usage = ask.include_usage
-        self._in_every_event = ask.usage_in_every_event
-        self._prompt_tokens = len(ask.prompt)
+class _SglangChatWriter:
+    def __init__(self, generation: GenerationRequest, request_id: str, created_s: int, style: Style) -> None:
+        self._include_usage = generation.include_usage
+        self._in_every_event = generation.usage_in_every_event
+        self._prompt_tokens = len(generation.prompt)
         self._sent_tokens = 0
         self._event = style.event
-        self._names: dict[str, Any] = {"id": request_id, "created": created_s, "model": ask.model}
+        self._names: dict[str, Any] = {"id": request_id, "created": created_s, "model": generation.model}
         self._start = b'{"id":"%b","object":"chat.completion.chunk","created":%d,"model":"%b","choices":[' % (
             json_text(request_id),
             created_s,
-            json_text(ask.model),
+            json_text(generation.model),
         )
         self._content = Around(self._event(self._chunk(content=b'"' + HOLE + b'"') + b"null}"))
         self._reasoning = Around(self._event(self._chunk(thought=b'"' + HOLE + b'"') + b"null}"))
@@ -170,7 +186,7 @@ class _ChatWriter:
         error = msgspec.json.encode({"error": _error(500, INTERNAL, "InternalServerError")})
         return [self._event(error), self._event(b"[DONE]")]
 
-    def whole(self, text: str, reasoning: str, finish_reason: str, usage: Usage) -> Page:
+    def whole(self, text: str, reasoning: str, finish_reason: str, usage: Usage) -> PageResponse:
         message = {"role": "assistant", "content": text, "reasoning_content": reasoning or None, "tool_calls": None}
         matched = _END_ID if finish_reason == "stop" else None
         choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": finish_reason}
@@ -188,7 +204,7 @@ def _usage(usage: Usage) -> dict[str, Any]:
     }
 
 
-def _health(state: State) -> Page:
+def _health(state: State) -> PageResponse:
     return empty(200 if state.ready else 503)
 
 

@@ -15,13 +15,24 @@ from zlib import crc32
 
 import msgspec
 
-from simulator.dialect import Ask, Dialect, Habits, Page, Problem, Refusal, Show, Style, Usage, Writer
-from simulator.dialects.requests import (
+from tokenswarm.simulator.dialect import (
+    AnswerWriter,
+    Dialect,
+    EngineTraits,
+    GenerationRequest,
+    PageResponse,
+    Problem,
+    Refusal,
+    Show,
+    Style,
+    Usage,
+)
+from tokenswarm.simulator.dialects.requests import (
     HOLE,
     INTERNAL,
     Around,
     ChatBody,
-    chat_ask,
+    chat_generation,
     cut,
     empty,
     json_text,
@@ -29,9 +40,9 @@ from simulator.dialects.requests import (
     parse,
     text_page,
 )
-from simulator.exposition import CONTENT_TYPE, Exposition
-from simulator.figures import State
-from simulator.tokens import tokenise_raw
+from tokenswarm.simulator.engine_stats import State
+from tokenswarm.simulator.exposition import CONTENT_TYPE, Exposition
+from tokenswarm.simulator.tokens import tokenise_raw
 
 _START = "<|begin_of_text|>"
 _CONCURRENT = 128
@@ -40,22 +51,22 @@ _END_ID = 128_009
 
 
 class _Tgi(Dialect):
-    """What its endpoints share: pages, and a no that is a stream where a stream was asked for."""
+    """What its endpoints share: pages, and a refusal that is a stream where a stream was requested."""
 
     @property
     def version(self) -> str:
         return "2.0.4" if self.style.space == "none" else "3.3.7"
 
-    def stream_headers(self, ask: Ask, request_id: str) -> dict[str, str]:
+    def stream_headers(self, generation: GenerationRequest, request_id: str) -> dict[str, str]:
         return {
             "cache-control": "no-cache",
             "x-compute-type": "gpu+optimized",
-            "x-compute-characters": str(sum(map(len, ask.prompt))),
+            "x-compute-characters": str(sum(map(len, generation.prompt))),
             "x-accel-buffering": "no",
         }
 
-    def pages(self) -> dict[str, Page | Show]:
-        found: dict[str, Page | Show] = {
+    def pages(self) -> dict[str, PageResponse | Show]:
+        found: dict[str, PageResponse | Show] = {
             "/health": _health,
             "/ping": _health,
             "/info": page(self._info()),
@@ -82,7 +93,7 @@ class _Tgi(Dialect):
             "docker_label": None,
         }
 
-    def understand(self, body: bytes, headers: Mapping[str, str]) -> Ask:
+    def understand(self, body: bytes, headers: Mapping[str, str]) -> GenerationRequest:
         stream, read = self._parse(body)
         try:
             return read()
@@ -91,15 +102,15 @@ class _Tgi(Dialect):
                 raise
             raise Refusal(self._streamed(problem.message, "validation")) from problem
 
-    def _parse(self, body: bytes) -> tuple[bool, Callable[[], Ask]]:
-        """Whether a stream is asked for, and what reads the rest."""
+    def _parse(self, body: bytes) -> tuple[bool, Callable[[], GenerationRequest]]:
+        """Whether a stream is requested, and what reads the rest."""
         raise NotImplementedError
 
-    def _streamed(self, message: str, kind: str) -> Page:
+    def _streamed(self, message: str, kind: str) -> PageResponse:
         events = self._error_events(message, kind)
-        return Page(
+        return PageResponse(
             b"".join(events),
-            content_type=self.habits.stream_content_type,
+            content_type=self.traits.stream_content_type,
             headers={"cache-control": "no-cache"},
             stream=True,
         )
@@ -107,54 +118,54 @@ class _Tgi(Dialect):
     def _error_events(self, message: str, kind: str) -> list[bytes]:
         return [self.style.event(_plain_error(message, kind))]
 
-    def problem(self, problem: Problem) -> Page:
+    def problem(self, problem: Problem) -> PageResponse:
         if problem.kind == "body":
             words = f"Failed to deserialize the JSON body into the target type: {problem.param}: {problem.message}"
             return text_page(words, 422)
-        return Page(_plain_error(problem.message, "validation"), status=422)
+        return PageResponse(_plain_error(problem.message, "validation"), status=422)
 
     def needs_key(self, path: str) -> bool:
         return path not in ("/health", "/ping", "/metrics")
 
-    def unauthorized(self) -> Page:
+    def unauthorized(self) -> PageResponse:
         return empty(401)
 
-    def overloaded(self, stream: bool) -> Page:
+    def overloaded(self, stream: bool) -> PageResponse:
         if stream:
             return self._streamed("Model is overloaded", "overloaded")
-        return Page(_plain_error("Model is overloaded", "overloaded"), status=429)
+        return PageResponse(_plain_error("Model is overloaded", "overloaded"), status=429)
 
-    def internal_error(self) -> Page:
-        return Page(_plain_error(f"Request failed during generation: {INTERNAL}", "generation"), status=424)
+    def internal_error(self) -> PageResponse:
+        return PageResponse(_plain_error(f"Request failed during generation: {INTERNAL}", "generation"), status=424)
 
-    def not_found(self) -> Page:
+    def not_found(self) -> PageResponse:
         return empty(404)
 
-    def wrong_method(self, allow: str) -> Page:
-        return Page(b"", content_type="", status=405, headers={"allow": allow})
+    def wrong_method(self, allow: str) -> PageResponse:
+        return PageResponse(b"", content_type="", status=405, headers={"allow": allow})
 
 
-class TgiGenerate(_Tgi):
-    habits = Habits(
-        ask_path="/generate_stream",
+class TgiGenerateDialect(_Tgi):
+    traits = EngineTraits(
+        generate_path="/generate_stream",
         stream_content_type="text/event-stream",
         headers=_HEADERS,
         keep_alive_s=15,
         admits=_CONCURRENT,
     )
 
-    def _parse(self, body: bytes) -> tuple[bool, Callable[[], Ask]]:
+    def _parse(self, body: bytes) -> tuple[bool, Callable[[], GenerationRequest]]:
         request = parse(body, _GenerateBody)
         return True, lambda: self._read(request)
 
-    def _read(self, request: "_GenerateBody") -> Ask:
+    def _read(self, request: "_GenerateBody") -> GenerationRequest:
         parameters = request.parameters
         prompt = [_START, *tokenise_raw(request.inputs)]
         default = 100 if self.version == "2.0.4" else None
-        asked = default if parameters.max_new_tokens is None else parameters.max_new_tokens
-        return Ask(
+        requested = default if parameters.max_new_tokens is None else parameters.max_new_tokens
+        return GenerationRequest(
             prompt=prompt,
-            max_tokens=_cut(asked, len(prompt), self.max_model_len),
+            max_tokens=_cut(requested, len(prompt), self.max_model_len),
             min_tokens=0,
             ignore_eos=False,
             stream=True,
@@ -163,20 +174,21 @@ class TgiGenerate(_Tgi):
             extras=bool(parameters.details),
         )
 
-    def writer(self, ask: Ask, request_id: str, created_s: int) -> Writer:
-        return _GenerateWriter(ask, self.style, tells_input=self.version != "2.0.4")
+    def writer(self, generation: GenerationRequest, request_id: str, created_s: int) -> AnswerWriter:
+        return _GenerateWriter(generation, self.style, shows_input=self.version != "2.0.4")
 
 
-class Tgi(_Tgi):
+class TgiDialect(_Tgi):
     """Chat as of 3.3.7."""
 
-    habits = Habits(
-        ask_path="/v1/chat/completions",
+    traits = EngineTraits(
+        generate_path="/v1/chat/completions",
         stream_content_type="text/event-stream",
         headers=_HEADERS,
         keep_alive_s=15,
         admits=_CONCURRENT,
         usage_on_request=True,
+        endpoints=("completions",),
     )
     default_tokens: int | None = None
 
@@ -184,28 +196,28 @@ class Tgi(_Tgi):
     def version(self) -> str:
         return "3.3.7"
 
-    def _parse(self, body: bytes) -> tuple[bool, Callable[[], Ask]]:
+    def _parse(self, body: bytes) -> tuple[bool, Callable[[], GenerationRequest]]:
         request = parse(body, ChatBody)
         return bool(request.stream), lambda: self._read(request)
 
-    def _read(self, request: ChatBody) -> Ask:
-        ask = chat_ask(request, self.model, self.max_model_len, default=self.default_tokens)
-        _cut(request.limit, len(ask.prompt), self.max_model_len)
-        return ask
+    def _read(self, request: ChatBody) -> GenerationRequest:
+        generation = chat_generation(request, self.model, self.max_model_len, default=self.default_tokens)
+        _cut(request.limit, len(generation.prompt), self.max_model_len)
+        return generation
 
     def _error_events(self, message: str, kind: str) -> list[bytes]:
         error = msgspec.json.encode({"error": {"message": message, "http_status_code": 422}})
         return [self.style.event(error), self.style.event(b"[DONE]")]
 
-    def writer(self, ask: Ask, request_id: str, created_s: int) -> Writer:
-        return _ChatWriter(ask, created_s, self.style, "3.3.7-native")
+    def writer(self, generation: GenerationRequest, request_id: str, created_s: int) -> AnswerWriter:
+        return _TgiChatWriter(generation, created_s, self.style, "3.3.7-native")
 
 
-class Tgi204(Tgi):
+class Tgi204Dialect(TgiDialect):
     """Chat as of 2.0.4: no usage, no terminator, and the answers of `/generate_stream` to what goes wrong."""
 
-    habits = Habits(
-        ask_path="/v1/chat/completions",
+    traits = EngineTraits(
+        generate_path="/v1/chat/completions",
         stream_content_type="text/event-stream",
         headers=_HEADERS,
         space="none",
@@ -222,8 +234,8 @@ class Tgi204(Tgi):
     def _error_events(self, message: str, kind: str) -> list[bytes]:
         return [self.style.event(_plain_error(message, kind))]
 
-    def writer(self, ask: Ask, request_id: str, created_s: int) -> Writer:
-        return _ChatWriter204(ask, created_s, self.style)
+    def writer(self, generation: GenerationRequest, request_id: str, created_s: int) -> AnswerWriter:
+        return _TgiChatWriter204(generation, created_s, self.style)
 
 
 class _Parameters(msgspec.Struct):
@@ -237,11 +249,11 @@ class _GenerateBody(msgspec.Struct):
 
 
 class _GenerateWriter:
-    def __init__(self, ask: Ask, style: Style, tells_input: bool) -> None:
+    def __init__(self, generation: GenerationRequest, style: Style, shows_input: bool) -> None:
         self._event = style.event
-        self._details = ask.extras
-        self._prompt_tokens = len(ask.prompt)
-        self._tells_input = tells_input
+        self._details = generation.extras
+        self._prompt_tokens = len(generation.prompt)
+        self._shows_input = shows_input
         self._text: list[str] = []
 
     def opening(self) -> bytes:
@@ -264,26 +276,30 @@ class _GenerateWriter:
         if self._details:
             reason = "eos_token" if stopped else "length"
             details = {"finish_reason": reason, "generated_tokens": usage.output_tokens, "seed": None}
-            details |= {"input_length": self._prompt_tokens} if self._tells_input else {}
+            details |= {"input_length": self._prompt_tokens} if self._shows_input else {}
         rest = b'"generated_text":"%b","details":%b' % (json_text(text), msgspec.json.encode(details))
         return [*events, self._token(last, rest, special=stopped)]
 
     def failure(self) -> list[bytes]:
         return [self._event(_plain_error(f"Request failed during generation: {INTERNAL}", "generation"))]
 
-    def whole(self, text: str, reasoning: str, finish_reason: str, usage: Usage) -> Page:
-        # Its path streams, whatever is asked.
+    def whole(self, text: str, reasoning: str, finish_reason: str, usage: Usage) -> PageResponse:
+        # Its path streams, whatever the request says.
         raise NotImplementedError
 
 
-class _ChatWriter:
-    def __init__(self, ask: Ask, created_s: int, style: Style, fingerprint: str) -> None:
+class _TgiChatWriter:
+    def __init__(self, generation: GenerationRequest, created_s: int, style: Style, fingerprint: str) -> None:
         self._event = style.event
-        self._include_usage = ask.include_usage
-        self._names: dict[str, Any] = {"created": created_s, "model": ask.model, "system_fingerprint": fingerprint}
+        self._include_usage = generation.include_usage
+        self._names: dict[str, Any] = {
+            "created": created_s,
+            "model": generation.model,
+            "system_fingerprint": fingerprint,
+        }
         self._start = (
             b'{"object":"chat.completion.chunk","id":"","created":%d,"model":"%b","system_fingerprint":"%b","choices":['
-            % (created_s, json_text(ask.model), fingerprint.encode())
+            % (created_s, json_text(generation.model), fingerprint.encode())
         )
         self._token = Around(self._event(self._chunk(HOLE, b"null")))
 
@@ -311,16 +327,16 @@ class _ChatWriter:
         error = msgspec.json.encode({"error": {"message": message, "http_status_code": 424}})
         return [self._event(error), self._event(b"[DONE]")]
 
-    def whole(self, text: str, reasoning: str, finish_reason: str, usage: Usage) -> Page:
+    def whole(self, text: str, reasoning: str, finish_reason: str, usage: Usage) -> PageResponse:
         message = {"role": "assistant", "content": text}
         choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": finish_reason}
         head = {"object": "chat.completion", "id": ""}
         return page(head | self._names | {"choices": [choice], "usage": _usage(usage)})
 
 
-class _ChatWriter204(_ChatWriter):
-    def __init__(self, ask: Ask, created_s: int, style: Style) -> None:
-        super().__init__(ask, created_s, style, "2.0.4-native")
+class _TgiChatWriter204(_TgiChatWriter):
+    def __init__(self, generation: GenerationRequest, created_s: int, style: Style) -> None:
+        super().__init__(generation, created_s, style, "2.0.4-native")
 
     def _chunk(self, text: bytes, finish: bytes) -> bytes:
         # As if it were no chat, a mistake of that version.
@@ -339,18 +355,18 @@ class _ChatWriter204(_ChatWriter):
         return [self._event(_plain_error(f"Request failed during generation: {INTERNAL}", "generation"))]
 
 
-def _cut(asked: int | None, prompt_tokens: int, context: int) -> int:
+def _cut(requested: int | None, prompt_tokens: int, context: int) -> int:
     """As `cut`, but what does not fit is refused, not shortened."""
     if prompt_tokens >= context:
         message = f"`inputs` must have less than {context - 1} tokens. Given: {prompt_tokens}"
         raise Problem("long", f"Input validation error: {message}", "inputs", prompt_tokens)
-    if asked is not None and prompt_tokens + asked > context:
+    if requested is not None and prompt_tokens + requested > context:
         message = (
             f"`inputs` tokens + `max_new_tokens` must be <= {context}. Given: {prompt_tokens} `inputs` tokens and "
-            f"{asked} `max_new_tokens`"
+            f"{requested} `max_new_tokens`"
         )
-        raise Problem("long", f"Input validation error: {message}", "max_new_tokens", asked)
-    return cut(asked, prompt_tokens, context, "max_new_tokens")
+        raise Problem("long", f"Input validation error: {message}", "max_new_tokens", requested)
+    return cut(requested, prompt_tokens, context, "max_new_tokens")
 
 
 @lru_cache(maxsize=4096)
@@ -375,21 +391,21 @@ def _usage(usage: Usage) -> dict[str, int]:
     }
 
 
-def _health(state: State) -> Page:
-    return empty() if state.ready else Page(_plain_error("unhealthy", "healthcheck"), status=503)
+def _health(state: State) -> PageResponse:
+    return empty() if state.ready else PageResponse(_plain_error("unhealthy", "healthcheck"), status=503)
 
 
-def _metrics(state: State) -> Page:
-    figures = state.figures
+def _metrics(state: State) -> PageResponse:
+    stats = state.stats
     shown = Exposition()
-    shown.counter("tgi_request_count", sum(figures.statuses.values()))
-    shown.counter("tgi_request_success", figures.ended["stop"] + figures.ended["length"], kind="generate_stream")
-    shown.counter("tgi_request_failure", figures.ended["error"], err="generation")
+    shown.counter("tgi_request_count", sum(stats.statuses.values()))
+    shown.counter("tgi_request_success", stats.ended["stop"] + stats.ended["length"], kind="generate_stream")
+    shown.counter("tgi_request_failure", stats.ended["error"], err="generation")
     shown.gauge("tgi_queue_size", state.waiting)
     shown.gauge("tgi_batch_current_size", state.running)
     shown.gauge("tgi_batch_current_max_tokens", state.max_batch * 1024)
-    shown.histogram("tgi_request_duration", figures.e2e_s)
-    shown.histogram("tgi_request_mean_time_per_token_duration", figures.tpot_s)
-    shown.histogram("tgi_request_generated_tokens", figures.output_tokens)
-    shown.histogram("tgi_request_input_length", figures.input_tokens)
-    return Page(shown.body(), content_type=CONTENT_TYPE)
+    shown.histogram("tgi_request_duration", stats.e2e_s)
+    shown.histogram("tgi_request_mean_time_per_token_duration", stats.tpot_s)
+    shown.histogram("tgi_request_generated_tokens", stats.output_tokens)
+    shown.histogram("tgi_request_input_length", stats.input_tokens)
+    return PageResponse(shown.body(), content_type=CONTENT_TYPE)

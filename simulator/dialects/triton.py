@@ -12,8 +12,18 @@ from collections.abc import Mapping
 
 import msgspec
 
-from simulator.dialect import Ask, Dialect, Habits, Page, Problem, Show, Style, Usage, Writer
-from simulator.dialects.requests import (
+from tokenswarm.simulator.dialect import (
+    AnswerWriter,
+    Dialect,
+    EngineTraits,
+    GenerationRequest,
+    PageResponse,
+    Problem,
+    Show,
+    Style,
+    Usage,
+)
+from tokenswarm.simulator.dialects.requests import (
     HOLE,
     INTERNAL,
     Around,
@@ -23,9 +33,9 @@ from simulator.dialects.requests import (
     page,
     parse,
 )
-from simulator.exposition import CONTENT_TYPE, Exposition
-from simulator.figures import Histogram, State
-from simulator.tokens import tokenise_raw
+from tokenswarm.simulator.engine_stats import CountHistogram, State
+from tokenswarm.simulator.exposition import CONTENT_TYPE, Exposition
+from tokenswarm.simulator.tokens import tokenise_raw
 
 VERSION = "2.71.0"
 _START = "<|begin_of_text|>"
@@ -45,48 +55,48 @@ class _Tensors(msgspec.Struct):
     end_id: int | None = None
 
 
-class _Body(_Tensors):
+class _TritonBody(_Tensors):
     text_input: str | None = None
     stream: bool | None = False
     parameters: _Tensors | None = None
 
 
-class Triton(Dialect):
+class TritonDialect(Dialect):
     served = "ensemble"
-    habits = Habits(
-        ask_path="/v2/models/ensemble/generate_stream",
+    traits = EngineTraits(
+        generate_path="/v2/models/ensemble/generate_stream",
         headers={},
         head_at_once=False,
         end_token_counts=False,
         holds_characters=False,
     )
 
-    def understand(self, body: bytes, headers: Mapping[str, str]) -> Ask:
-        request = parse(body, _Body)
+    def understand(self, body: bytes, headers: Mapping[str, str]) -> GenerationRequest:
+        request = parse(body, _TritonBody)
         if request.text_input is None:
             raise Problem("body", "expected number of inputs between 2 and 24 but got 1 inputs", "text_input")
         prompt = [_START, *tokenise_raw(request.text_input)]
-        asked = _given(request, "max_tokens")
-        if asked is None:
+        requested = _given(request, "max_tokens")
+        if requested is None:
             raise Problem("body", "unable to find required input 'max_tokens'", "max_tokens")
-        allowed = cut(asked, len(prompt), self.max_model_len)
+        allowed = cut(requested, len(prompt), self.max_model_len)
         least = _given(request, "min_tokens") or _given(request, "min_length") or 0
         end_id = _given(request, "end_id")
-        return Ask(
+        return GenerationRequest(
             prompt=prompt,
             max_tokens=allowed,
             min_tokens=min(least, allowed),
-            # A minimum that is the maximum leaves no room for the end token.
+            # A minimum that is the maximum leaves no space for the end token.
             ignore_eos=least >= allowed or (end_id is not None and end_id not in _END_IDS),
             stream=bool(request.stream),
             include_usage=False,
             model=self.served,
         )
 
-    def writer(self, ask: Ask, request_id: str, created_s: int) -> Writer:
-        return _Writer(self.served, self.style)
+    def writer(self, generation: GenerationRequest, request_id: str, created_s: int) -> AnswerWriter:
+        return _TritonWriter(self.served, self.style)
 
-    def pages(self) -> dict[str, Page | Show]:
+    def pages(self) -> dict[str, PageResponse | Show]:
         model = f"/v2/models/{self.served}"
         metadata = {"name": self.served, "versions": ["1"], "platform": "ensemble", "inputs": [], "outputs": []}
         return {
@@ -98,13 +108,13 @@ class Triton(Dialect):
             "/metrics": self._metrics,
         }
 
-    def _metrics(self, state: State) -> Page:
-        figures = state.figures
+    def _metrics(self, state: State) -> PageResponse:
+        stats = state.stats
         shown = Exposition(model=self.served, version="1")
-        shown.counter("nv_inference_request_success", figures.ended["stop"] + figures.ended["length"])
-        shown.counter("nv_inference_request_failure", figures.ended["error"], reason="BACKEND")
+        shown.counter("nv_inference_request_success", stats.ended["stop"] + stats.ended["length"])
+        shown.counter("nv_inference_request_failure", stats.ended["error"], reason="BACKEND")
         shown.gauge("nv_inference_pending_request_count", state.waiting)
-        shown.histogram("nv_inference_first_response_histogram_ms", _in_ms(figures.ttft_s))
+        shown.histogram("nv_inference_first_response_histogram_ms", _in_ms(stats.ttft_s))
         requests = {
             "active": state.running + state.waiting,
             "max": state.max_batch,
@@ -124,43 +134,46 @@ class Triton(Dialect):
         }
         for kind, value in blocks.items():
             shown.gauge("nv_trt_llm_kv_cache_block_metrics", value, kv_cache_block_type=kind)
-        return Page(shown.body(), content_type=CONTENT_TYPE)
+        return PageResponse(shown.body(), content_type=CONTENT_TYPE)
 
     def needs_key(self, path: str) -> bool:
         return path.startswith("/v2")
 
-    def problem(self, problem: Problem) -> Page:
+    def problem(self, problem: Problem) -> PageResponse:
         if problem.kind == "body":
             return _error(400, f"failed to parse the request JSON buffer or its inputs: {problem.message}")
         return _error(400, problem.message)
 
-    def unauthorized(self) -> Page:
+    def unauthorized(self) -> PageResponse:
         return _error(403, "This API is restricted, expecting header")
 
-    def overloaded(self, stream: bool) -> Page:
+    def overloaded(self, stream: bool) -> PageResponse:
         return _error(503, "Exceeds maximum queue size")
 
-    def internal_error(self) -> Page:
+    def internal_error(self) -> PageResponse:
         return _error(500, INTERNAL)
 
-    def not_found(self) -> Page:
+    def not_found(self) -> PageResponse:
         return _error(404, "Not Found")
 
-    def wrong_method(self, allow: str) -> Page:
+    def wrong_method(self, allow: str) -> PageResponse:
         return _error(405, "Method Not Allowed")
 
 
-class TritonBls(Triton):
+class TritonBlsDialect(TritonDialect):
     served = "tensorrt_llm_bls"
-    habits = Habits(
-        ask_path="/v2/models/tensorrt_llm_bls/generate_stream", headers={}, head_at_once=False, end_token_counts=False
+    traits = EngineTraits(
+        generate_path="/v2/models/tensorrt_llm_bls/generate_stream",
+        headers={},
+        head_at_once=False,
+        end_token_counts=False,
     )
 
-    def writer(self, ask: Ask, request_id: str, created_s: int) -> Writer:
+    def writer(self, generation: GenerationRequest, request_id: str, created_s: int) -> AnswerWriter:
         return _AccumulatingWriter(self.served, self.style)
 
 
-class _Writer:
+class _TritonWriter:
     def __init__(self, model: str, style: Style) -> None:
         self._event = style.event
         self._token = Around(
@@ -183,12 +196,12 @@ class _Writer:
     def failure(self) -> list[bytes]:
         return [self._event(b'{"error":"%b"}' % INTERNAL.encode())]
 
-    def whole(self, text: str, reasoning: str, finish_reason: str, usage: Usage) -> Page:
+    def whole(self, text: str, reasoning: str, finish_reason: str, usage: Usage) -> PageResponse:
         # The path always streams, and without `stream` the one event has everything.
-        return Page(self._token.text(text), content_type=Triton.habits.stream_content_type, stream=True)
+        return PageResponse(self._token.text(text), content_type=TritonDialect.traits.stream_content_type, stream=True)
 
 
-class _AccumulatingWriter(_Writer):
+class _AccumulatingWriter(_TritonWriter):
     def __init__(self, model: str, style: Style) -> None:
         super().__init__(model, style)
         self._text = ""
@@ -198,24 +211,24 @@ class _AccumulatingWriter(_Writer):
         return self._token.text(self._text)
 
 
-def _given(request: _Body, name: str) -> int | None:
+def _given(request: _TritonBody, name: str) -> int | None:
     """A tensor of the request, from wherever it stands."""
     value: int | None = getattr(request, name)
     return getattr(request.parameters, name) if value is None and request.parameters else value
 
 
-def _ready(state: State) -> Page:
+def _ready(state: State) -> PageResponse:
     # 400 is Triton's own way of not being ready.
     return empty(200 if state.ready else 400)
 
 
-def _error(status: int, message: str) -> Page:
+def _error(status: int, message: str) -> PageResponse:
     return page({"error": message}, status)
 
 
-def _in_ms(values: Histogram) -> Histogram:
+def _in_ms(values: CountHistogram) -> CountHistogram:
     """The same counts under Triton's few bounds: each count goes where its own bound does."""
-    found = Histogram(_MS_BOUNDS)
+    found = CountHistogram(_MS_BOUNDS)
     for bound, number in zip([*values.bounds, float("inf")], values.counts, strict=True):
         if number:
             found.add(bound * 1000, number)

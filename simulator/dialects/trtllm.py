@@ -12,14 +12,24 @@ from typing import Any
 
 import msgspec
 
-from simulator.dialect import Ask, Dialect, Habits, Page, Problem, Show, Style, Usage, Writer
-from simulator.dialects.requests import (
+from tokenswarm.simulator.dialect import (
+    AnswerWriter,
+    Dialect,
+    EngineTraits,
+    GenerationRequest,
+    PageResponse,
+    Problem,
+    Show,
+    Style,
+    Usage,
+)
+from tokenswarm.simulator.dialects.requests import (
     HOLE,
     INTERNAL,
     OPENAI_FIELDS,
     Around,
     ChatBody,
-    chat_ask,
+    chat_generation,
     empty,
     json_text,
     names,
@@ -28,8 +38,8 @@ from simulator.dialects.requests import (
     parse,
     refuse_unknown,
 )
-from simulator.exposition import CONTENT_TYPE, Exposition
-from simulator.figures import State
+from tokenswarm.simulator.engine_stats import State
+from tokenswarm.simulator.exposition import CONTENT_TYPE, Exposition
 
 VERSION = "1.2.0"
 _FIELDS = OPENAI_FIELDS | names(
@@ -40,36 +50,37 @@ _FIELDS = OPENAI_FIELDS | names(
 )
 
 
-class Trtllm(Dialect):
-    habits = Habits(
-        ask_path="/v1/chat/completions",
+class TrtllmDialect(Dialect):
+    traits = EngineTraits(
+        generate_path="/v1/chat/completions",
+        endpoints=("completions", "responses"),
         role="first",
         breaks="cut",
         error_event=False,
         usage_on_request=True,
         reasoning=True,
     )
-    _steps_told = 0
+    _steps_shown = 0
 
-    def understand(self, body: bytes, headers: Mapping[str, str]) -> Ask:
+    def understand(self, body: bytes, headers: Mapping[str, str]) -> GenerationRequest:
         refuse_unknown(body, _FIELDS)
         request = parse(body, ChatBody)
         options = request.stream_options
-        return chat_ask(
+        return chat_generation(
             request,
             self.model,
             self.max_model_len,
             min_tokens=request.min_tokens or 0,
             ignore_eos=bool(request.ignore_eos),
-            # Asking for options at all is asking for usage.
+            # Any stream_options at all request usage.
             include_usage=options is not None and options.include_usage is not False,
             usage_in_every_event=bool(options and options.continuous_usage_stats),
         )
 
-    def writer(self, ask: Ask, request_id: str, created_s: int) -> Writer:
-        return _ChatWriter(ask, request_id, created_s, self.style)
+    def writer(self, generation: GenerationRequest, request_id: str, created_s: int) -> AnswerWriter:
+        return _TrtllmChatWriter(generation, request_id, created_s, self.style)
 
-    def pages(self) -> dict[str, Page | Show]:
+    def pages(self) -> dict[str, PageResponse | Show]:
         card = {"id": self.model, "object": "model", "created": self.created_s, "owned_by": "tensorrt_llm"}
         paths = ["/health", "/health_generate", "/version", "/v1/models", "/metrics", "/v1/chat/completions"]
         return {
@@ -82,14 +93,14 @@ class Trtllm(Dialect):
             "/prometheus/metrics": self._metrics,
         }
 
-    def _iterations(self, state: State) -> Page:
+    def _iterations(self, state: State) -> PageResponse:
         """What happened since the last reading, in one entry; an idle engine has none."""
-        told, self._steps_told = self._steps_told, state.steps
-        if state.steps == told:
+        shown_before, self._steps_shown = self._steps_shown, state.steps
+        if state.steps == shown_before:
             return page([])
         entry = {
             "iter": state.steps,
-            "iterLatencyMS": state.figures.gap_s.last * 1000,
+            "iterLatencyMS": state.stats.gap_s.last * 1000,
             "numActiveRequests": state.running,
             "numQueuedRequests": state.waiting,
             "maxNumActiveRequests": state.max_batch,
@@ -97,11 +108,11 @@ class Trtllm(Dialect):
         }
         return page([entry])
 
-    def _metrics(self, state: State) -> Page:
-        figures = state.figures
+    def _metrics(self, state: State) -> PageResponse:
+        stats = state.stats
         shown = Exposition(engine_type="trtllm", model_name=self.model)
         for reason in ("stop", "length"):
-            shown.counter("trtllm_request_success_total", figures.ended[reason], finished_reason=reason)
+            shown.counter("trtllm_request_success_total", stats.ended[reason], finished_reason=reason)
         shown.gauge("trtllm_num_requests_running", state.running)
         shown.gauge("trtllm_num_requests_waiting", state.waiting)
         shown.gauge("trtllm_kv_cache_utilization", state.kv_usage)
@@ -109,39 +120,39 @@ class Trtllm(Dialect):
         shown.counter("trtllm_prompt_tokens_total", state.prompt_tokens)
         shown.counter("trtllm_generation_tokens_total", state.output_tokens)
         shown.counter("trtllm_prompt_cached_tokens_total", state.hit_tokens)
-        shown.histogram("trtllm_time_to_first_token_seconds", figures.ttft_s)
-        shown.histogram("trtllm_time_per_output_token_seconds", figures.tpot_s)
-        shown.histogram("trtllm_e2e_request_latency_seconds", figures.e2e_s)
-        return Page(shown.body(), content_type=CONTENT_TYPE)
+        shown.histogram("trtllm_time_to_first_token_seconds", stats.ttft_s)
+        shown.histogram("trtllm_time_per_output_token_seconds", stats.tpot_s)
+        shown.histogram("trtllm_e2e_request_latency_seconds", stats.e2e_s)
+        return PageResponse(shown.body(), content_type=CONTENT_TYPE)
 
-    def problem(self, problem: Problem) -> Page:
+    def problem(self, problem: Problem) -> PageResponse:
         if problem.kind in ("body", "unknown"):
             return page({"error": f"[{{'loc': ('{problem.param}',), 'msg': '{problem.message}'}}]"}, 400)
         return _flat(400, problem.message, "BadRequestError")
 
-    def unauthorized(self) -> Page:
+    def unauthorized(self) -> PageResponse:
         return page({"error": "Unauthorized"}, 401)
 
-    def overloaded(self, stream: bool) -> Page:
+    def overloaded(self, stream: bool) -> PageResponse:
         return _flat(503, "The server is overloaded.", "ServiceUnavailableError")
 
-    def internal_error(self) -> Page:
+    def internal_error(self) -> PageResponse:
         return _flat(500, INTERNAL, "InternalServerError")
 
 
-class _ChatWriter:
-    def __init__(self, ask: Ask, request_id: str, created_s: int, style: Style) -> None:
-        self._include_usage = ask.include_usage
-        self._in_every_event = ask.usage_in_every_event
-        self._prompt_tokens = len(ask.prompt)
+class _TrtllmChatWriter:
+    def __init__(self, generation: GenerationRequest, request_id: str, created_s: int, style: Style) -> None:
+        self._include_usage = generation.include_usage
+        self._in_every_event = generation.usage_in_every_event
+        self._prompt_tokens = len(generation.prompt)
         self._sent_tokens = 0
         self._texts_begun = False
         self._event = style.event
-        self._names: dict[str, Any] = {"id": f"chatcmpl-{request_id}", "created": created_s, "model": ask.model}
+        self._names: dict[str, Any] = {"id": f"chatcmpl-{request_id}", "created": created_s, "model": generation.model}
         self._start = b'{"id":"chatcmpl-%b","object":"chat.completion.chunk","created":%d,"model":"%b","choices":[' % (
             json_text(request_id),
             created_s,
-            json_text(ask.model),
+            json_text(generation.model),
         )
         self._token = Around(self._event(self._delta(b'"content":"' + HOLE + b'"') + b"}"))
 
@@ -183,7 +194,7 @@ class _ChatWriter:
     def failure(self) -> list[bytes]:
         return []
 
-    def whole(self, text: str, reasoning: str, finish_reason: str, usage: Usage) -> Page:
+    def whole(self, text: str, reasoning: str, finish_reason: str, usage: Usage) -> PageResponse:
         message = {"role": "assistant", "content": text, "reasoning_content": reasoning, "tool_calls": []}
         choice = {"index": 0, "message": message, "finish_reason": finish_reason}
         return page(self._names | {"object": "chat.completion", "choices": [choice], "usage": _usage(usage)})
@@ -198,9 +209,9 @@ def _usage(usage: Usage) -> dict[str, Any]:
     }
 
 
-def _health(state: State) -> Page:
+def _health(state: State) -> PageResponse:
     return empty(200 if state.ready else 503)
 
 
-def _flat(status: int, message: str, kind: str) -> Page:
+def _flat(status: int, message: str, kind: str) -> PageResponse:
     return page({"object": "error", "message": message, "type": kind, "param": None, "code": status}, status)

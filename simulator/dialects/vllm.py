@@ -3,8 +3,8 @@
 Keys, their order, explicit nulls and error bodies are vLLM's. The role goes out in an event of its own together with
 the first token, the finish event carries the last text (none if the end token came), and numbers may be sent as
 strings. Today's shows usage in a separate event without choices, or in every event; 0.4.2 shows it in the finish event
-whether asked or not. Unlike vLLM's default, today's usage always shows the cached prompt tokens. One answer a request
-(`n` above 1 is refused); tools and log probabilities are not offered, and asking for them is ignored.
+whether requested or not. Unlike vLLM's default, today's usage always shows the cached prompt tokens. One answer per
+request (`n` above 1 is refused); tools and log probabilities are not offered, and requests for them are ignored.
 
 Not verified against a server: 0.4.2 but for what DIALECTS says of its events, the paths in /openapi.json, the 503 of an
 overload (vLLM queues without limit; only `--max-queue` brings it).
@@ -15,13 +15,23 @@ from typing import Any
 
 import msgspec
 
-from simulator.dialect import Ask, Dialect, Habits, Page, Problem, Show, Style, Usage, Writer
-from simulator.dialects.requests import (
+from tokenswarm.simulator.dialect import (
+    AnswerWriter,
+    Dialect,
+    EngineTraits,
+    GenerationRequest,
+    PageResponse,
+    Problem,
+    Show,
+    Style,
+    Usage,
+)
+from tokenswarm.simulator.dialects.requests import (
     HOLE,
     INTERNAL,
     Around,
     ChatBody,
-    chat_ask,
+    chat_generation,
     empty,
     json_text,
     names,
@@ -30,19 +40,25 @@ from simulator.dialects.requests import (
     parse,
     refuse_unknown,
 )
-from simulator.exposition import CONTENT_TYPE, Exposition
-from simulator.figures import State
+from tokenswarm.simulator.engine_stats import State
+from tokenswarm.simulator.exposition import CONTENT_TYPE, Exposition
 
 FINGERPRINT = "tokenswarm-simulator"
 VERSION = "0.32.0"
 _PATHS = ["/health", "/version", "/v1/models", "/v1/chat/completions", "/v1/completions", "/tokenize"]
 
 
-class Vllm(Dialect):
-    habits = Habits(ask_path="/v1/chat/completions", role="first", usage_on_request=True, reasoning=True)
+class VllmDialect(Dialect):
+    traits = EngineTraits(
+        generate_path="/v1/chat/completions",
+        role="first",
+        usage_on_request=True,
+        reasoning=True,
+        endpoints=("completions", "responses"),
+    )
     version = VERSION
 
-    def understand(self, body: bytes, headers: Mapping[str, str]) -> Ask:
+    def understand(self, body: bytes, headers: Mapping[str, str]) -> GenerationRequest:
         request = parse(body, ChatBody)
         if self.only_model and request.model not in (None, "", self.model):
             message = f"The model `{request.model}` does not exist. Valid aliases: {self.model}."
@@ -54,7 +70,7 @@ class Vllm(Dialect):
             message = f"This simulator gives one answer a request: n must be 1, got {request.n}."
             raise Problem("value", message, "n", request.n)
         self._check_limit(request)
-        ask = chat_ask(
+        generation = chat_generation(
             request,
             self.model,
             self.max_model_len,
@@ -62,26 +78,27 @@ class Vllm(Dialect):
             ignore_eos=bool(request.ignore_eos),
             usage_in_every_event=request.usage_in_every_event,
         )
-        if ask.min_tokens > ask.max_tokens:
-            message = f"min_tokens must be less than or equal to max_tokens={ask.max_tokens}, got {ask.min_tokens}."
-            raise Problem("value", message, "min_tokens", ask.min_tokens)
-        return ask
+        if generation.min_tokens > generation.max_tokens:
+            limits = f"max_tokens={generation.max_tokens}, got {generation.min_tokens}"
+            message = f"min_tokens must be less than or equal to {limits}."
+            raise Problem("value", message, "min_tokens", generation.min_tokens)
+        return generation
 
     def _check_limit(self, request: ChatBody) -> None:
-        asked, name = request.limit, request.limit_name
-        if asked is not None and asked > self.max_model_len:
+        requested, name = request.limit, request.limit_name
+        if requested is not None and requested > self.max_model_len:
             raise Problem(
                 "value",
-                f"{name}={asked} cannot be greater than max_model_len={self.max_model_len}. Please request fewer "
+                f"{name}={requested} cannot be greater than max_model_len={self.max_model_len}. Please request fewer "
                 "output tokens.",
                 name,
-                asked,
+                requested,
             )
 
-    def writer(self, ask: Ask, request_id: str, created_s: int) -> Writer:
-        return _ChatWriter(ask, request_id, created_s, self.style)
+    def writer(self, generation: GenerationRequest, request_id: str, created_s: int) -> AnswerWriter:
+        return _VllmChatWriter(generation, request_id, created_s, self.style)
 
-    def pages(self) -> dict[str, Page | Show]:
+    def pages(self) -> dict[str, PageResponse | Show]:
         return {
             "/health": lambda state: empty(200 if state.ready else 503),
             "/version": page({"version": self.version}),
@@ -102,7 +119,7 @@ class Vllm(Dialect):
             "permission": [],
         }
 
-    def _metrics(self, state: State) -> Page:
+    def _metrics(self, state: State) -> PageResponse:
         shown = Exposition(engine="0", model_name=self.model)
         shown.gauge("vllm:num_requests_running", state.running)
         shown.gauge("vllm:num_requests_waiting", state.waiting)
@@ -112,11 +129,11 @@ class Vllm(Dialect):
         shown.counter("vllm:prompt_tokens_total", state.prompt_tokens)
         shown.counter("vllm:generation_tokens_total", state.output_tokens)
         _show_latencies(shown, state, gap="vllm:inter_token_latency_seconds")
-        shown.histogram("vllm:request_time_per_output_token_seconds", state.figures.tpot_s)
+        shown.histogram("vllm:request_time_per_output_token_seconds", state.stats.tpot_s)
         shown.counter("process_cpu_seconds_total", state.cpu_s)
-        return Page(shown.body(), content_type=CONTENT_TYPE)
+        return PageResponse(shown.body(), content_type=CONTENT_TYPE)
 
-    def problem(self, problem: Problem) -> Page:
+    def problem(self, problem: Problem) -> PageResponse:
         if problem.kind == "body":
             message = f"1 validation error:\n  {{'loc': '{problem.param}', 'msg': '{problem.message}'}}"
             return self._error(400, message, "Bad Request", problem.param)
@@ -133,39 +150,39 @@ class Vllm(Dialect):
         named = f" (parameter={param}, value={problem.value})" if param else ""
         return self._error(400, message + named, "BadRequestError", param)
 
-    def _error(self, status: int, message: str, kind: str, param: str | None) -> Page:
+    def _error(self, status: int, message: str, kind: str, param: str | None) -> PageResponse:
         return page({"error": {"message": message, "type": kind, "param": param, "code": status}}, status)
 
-    def unauthorized(self) -> Page:
+    def unauthorized(self) -> PageResponse:
         return page({"error": "Unauthorized"}, 401)
 
-    def overloaded(self, stream: bool) -> Page:
+    def overloaded(self, stream: bool) -> PageResponse:
         message = "The server is overloaded. Please try again later."
         return self._error(503, message, "ServiceUnavailableError", None)
 
-    def internal_error(self) -> Page:
+    def internal_error(self) -> PageResponse:
         return self._error(500, INTERNAL, "InternalServerError", None)
 
 
-class Vllm042(Vllm):
+class Vllm042Dialect(VllmDialect):
     """As of May 2024: unknown fields refused, flat errors, usage always and only in the finish event."""
 
     # Of what goes wrong in mid-stream, only a ValueError became an event.
-    habits = Habits(ask_path="/v1/chat/completions", role="first", breaks="cut")
+    traits = EngineTraits(generate_path="/v1/chat/completions", role="first", breaks="cut")
     version = "0.4.2"
 
-    def understand(self, body: bytes, headers: Mapping[str, str]) -> Ask:
+    def understand(self, body: bytes, headers: Mapping[str, str]) -> GenerationRequest:
         refuse_unknown(body, _FIELDS_042)
         return super().understand(body, headers)
 
-    def writer(self, ask: Ask, request_id: str, created_s: int) -> Writer:
-        return _ChatWriter042(ask, request_id, created_s, self.style)
+    def writer(self, generation: GenerationRequest, request_id: str, created_s: int) -> AnswerWriter:
+        return _VllmChatWriter042(generation, request_id, created_s, self.style)
 
     def _model_card(self) -> dict[str, Any]:
         # max_model_len came later.
         return {name: value for name, value in super()._model_card().items() if name != "max_model_len"}
 
-    def _metrics(self, state: State) -> Page:
+    def _metrics(self, state: State) -> PageResponse:
         shown = Exposition(model_name=self.model)
         shown.gauge("vllm:num_requests_running", state.running)
         shown.gauge("vllm:num_requests_swapped", 0)
@@ -175,9 +192,9 @@ class Vllm042(Vllm):
         shown.counter("vllm:prompt_tokens_total", state.prompt_tokens)
         shown.counter("vllm:generation_tokens_total", state.output_tokens)
         _show_latencies(shown, state, gap="vllm:time_per_output_token_seconds")
-        return Page(shown.body(), content_type=CONTENT_TYPE)
+        return PageResponse(shown.body(), content_type=CONTENT_TYPE)
 
-    def _error(self, status: int, message: str, kind: str, param: str | None) -> Page:
+    def _error(self, status: int, message: str, kind: str, param: str | None) -> PageResponse:
         # The parameter stood nowhere then.
         flat = {"object": "error", "message": message, "type": kind, "param": None, "code": status}
         return page(flat, status)
@@ -194,28 +211,28 @@ _FIELDS_042 = names(
 
 
 def _show_latencies(shown: Exposition, state: State, gap: str) -> None:
-    figures = state.figures
-    for reason, count in figures.ended.items():
+    stats = state.stats
+    for reason, count in stats.ended.items():
         shown.counter("vllm:request_success_total", count, finished_reason=reason)
-    shown.histogram("vllm:time_to_first_token_seconds", figures.ttft_s)
-    shown.histogram(gap, figures.gap_s)
-    shown.histogram("vllm:e2e_request_latency_seconds", figures.e2e_s)
+    shown.histogram("vllm:time_to_first_token_seconds", stats.ttft_s)
+    shown.histogram(gap, stats.gap_s)
+    shown.histogram("vllm:e2e_request_latency_seconds", stats.e2e_s)
 
 
-class _ChatWriter:
-    def __init__(self, ask: Ask, request_id: str, created_s: int, style: Style) -> None:
-        self._include_usage = ask.include_usage
-        self._in_every_event = ask.usage_in_every_event
-        self._prompt_tokens = len(ask.prompt)
+class _VllmChatWriter:
+    def __init__(self, generation: GenerationRequest, request_id: str, created_s: int, style: Style) -> None:
+        self._include_usage = generation.include_usage
+        self._in_every_event = generation.usage_in_every_event
+        self._prompt_tokens = len(generation.prompt)
         self._sent_tokens = 0
         self._event = style.event
         self._id = f"chatcmpl-{request_id}"
         self._created_s = created_s
-        self._model = ask.model
+        self._model = generation.model
         start = b'{"id":"%b","object":"chat.completion.chunk","created":%d,"model":"%b","choices":[' % (
             json_text(self._id),
             created_s,
-            json_text(ask.model),
+            json_text(generation.model),
         )
         self._start = start
         after = b'":"' + HOLE + b'"},"logprobs":null,"finish_reason":null,"token_ids":null}]'
@@ -266,7 +283,7 @@ class _ChatWriter:
         error = b'{"error": {"message": "%b", "type": "InternalServerError", "param": null, "code": 500}}'
         return [self._event(error % INTERNAL.encode()), self._event(b"[DONE]")]
 
-    def whole(self, text: str, reasoning: str, finish_reason: str, usage: Usage) -> Page:
+    def whole(self, text: str, reasoning: str, finish_reason: str, usage: Usage) -> PageResponse:
         message = {
             "role": "assistant",
             "content": text,
@@ -301,14 +318,14 @@ class _ChatWriter:
         )
 
 
-class _ChatWriter042:
-    def __init__(self, ask: Ask, request_id: str, created_s: int, style: Style) -> None:
+class _VllmChatWriter042:
+    def __init__(self, generation: GenerationRequest, request_id: str, created_s: int, style: Style) -> None:
         self._event = style.event
-        self._names: dict[str, Any] = {"id": f"cmpl-{request_id}", "created": created_s, "model": ask.model}
+        self._names: dict[str, Any] = {"id": f"cmpl-{request_id}", "created": created_s, "model": generation.model}
         self._start = b'{"id":"cmpl-%b","object":"chat.completion.chunk","created":%d,"model":"%b","choices":[' % (
             json_text(request_id),
             created_s,
-            json_text(ask.model),
+            json_text(generation.model),
         )
         choice = b'{"index":0,"delta":{"content":"' + HOLE + b'"},"logprobs":null,"finish_reason":null}]}'
         self._token = Around(style.event(self._start + choice))
@@ -334,7 +351,7 @@ class _ChatWriter042:
         )
         return [self._event(error % INTERNAL.encode()), self._event(b"[DONE]")]
 
-    def whole(self, text: str, reasoning: str, finish_reason: str, usage: Usage) -> Page:
+    def whole(self, text: str, reasoning: str, finish_reason: str, usage: Usage) -> PageResponse:
         choice = {
             "index": 0,
             "message": {"role": "assistant", "content": text},

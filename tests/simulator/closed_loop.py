@@ -5,9 +5,9 @@ import random
 from dataclasses import dataclass, field
 from statistics import fmean, median
 
-from simulator.batching import Batch, Job
-from simulator.profiles import Profile
-from simulator.tokens import Answers
+from tokenswarm.simulator.batching import Batch, Job
+from tokenswarm.simulator.profiles import Profile
+from tokenswarm.simulator.tokens import AnswerGenerator
 
 SECOND = 1_000_000_000
 #: Prompts of 30 to 150 tokens, the template's ten around them.
@@ -37,7 +37,7 @@ class Level:
 def level(profile: Profile, users: int, seconds: float, ramp_s: float = 20, seed: int = 1) -> Level:
     """`users` come evenly within `ramp_s` and ask without pause for `seconds` in all."""
     batch = Batch(profile.speed, seed)
-    answers = Answers(seed, profile.answer_median_tokens, profile.answer_sigma)
+    answers = AnswerGenerator(seed, profile.answer_median_tokens, profile.answer_sigma)
     source = random.Random(seed)
     arrivals = [round(ramp_s * SECOND * user / users) for user in range(users)]
     found = Level()

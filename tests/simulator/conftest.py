@@ -4,13 +4,14 @@ import csv
 import json
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.forked_process import start_program
 
 ROOT = Path(__file__).parents[2]
 PATIENCE_S = 20.0
@@ -31,7 +32,7 @@ class Client:
         lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
         self.send(("\r\n".join(lines) + "\r\n\r\n").encode() + body)
 
-    def ask(self, body: dict[str, Any] | bytes, **headers: str) -> None:
+    def generation(self, body: dict[str, Any] | bytes, **headers: str) -> None:
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
         self.request("POST", "/v1/chat/completions", data, **headers)
 
@@ -103,10 +104,9 @@ class Simulator:
 
     def __init__(self, truth_path: Path, options: tuple[str, ...], env: dict[str, str] | None = None) -> None:
         self._truth_path = truth_path
-        command = [sys.executable, "-m", "simulator", "--port", "0", "--truth-log", str(truth_path), *options]
-        self.process = subprocess.Popen(
-            command, cwd=ROOT, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
+        options = ("--port", "0", "--truth-log", str(truth_path), *options)
+        pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+        self.process = start_program("simulate", options, env, cwd=ROOT, **pipes)
         assert self.process.stdout is not None
         self.greeting = self.process.stdout.readline()
         assert self.greeting, self.process.communicate()[1]

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from simulator.batching import Batch, Job, Speed
-from simulator.errors import SimulatorError
-from simulator.prefix_cache import block_keys
-from simulator.profiles import PROFILES
 from tests.simulator.closed_loop import level
+from tokenswarm.simulator.batching import Batch, Job, Speed
+from tokenswarm.simulator.errors import SimulatorError
+from tokenswarm.simulator.prefix_cache import block_keys
+from tokenswarm.simulator.profiles import PROFILES
 
 MS = 1_000_000
 # A step of 10, 1 more for each decoding sequence; a prompt token costs 1, a prompt 5.
@@ -224,12 +224,13 @@ def test_the_caches_use_counts_prompts_and_answers_in_blocks() -> None:
     ],
 )
 def test_a_speed_that_cannot_be_is_refused_by_name(field: str, value: Any) -> None:
-    with pytest.raises(SimulatorError, match=f"{field} must be from .* got "):
+    option = "--" + field.replace("_", "-")
+    with pytest.raises(SimulatorError, match=f"{option} must be from .* got "):
         replace(SPEED, **{field: value})
 
 
 def test_a_token_budget_that_decoding_would_use_up_is_refused() -> None:
-    with pytest.raises(SimulatorError, match=r"step_tokens must be more than max_batch \(4\), got 4"):
+    with pytest.raises(SimulatorError, match=r"--step-tokens must be more than --max-batch \(4\), got 4"):
         replace(SPEED, step_tokens=4)
 
 

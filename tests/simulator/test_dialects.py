@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from simulator.dialect import Dialect, Refusal, Style, Usage
-from simulator.dialects import DIALECTS
-from simulator.figures import State
+from tokenswarm.simulator.dialect import Dialect, Refusal, Style, Usage
+from tokenswarm.simulator.dialects import DIALECTS
+from tokenswarm.simulator.engine_stats import State
 
 CREATED_S = 1_700_000_000
 CHAT = {"model": "M", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 2, "stream": True}
@@ -35,11 +35,11 @@ def events(
 ) -> list[bytes]:
     """The whole answer, one token at a time."""
     one = dialect(name, **options)
-    ask = one.read(json.dumps(body).encode(), HEADERS)
-    writer = one.writer(ask, "r1", CREATED_S)
+    generation = one.read(json.dumps(body).encode(), HEADERS)
+    writer = one.writer(generation, "r1", CREATED_S)
     *first, last = pieces
-    uncounted = reason == "stop" and not one.habits.end_token_counts
-    usage = Usage(len(ask.prompt), 0, len(pieces) - uncounted, prompt_ns=4_000_000, output_ns=8_000_000)
+    uncounted = reason == "stop" and not one.traits.end_token_counts
+    usage = Usage(len(generation.prompt), 0, len(pieces) - uncounted, prompt_ns=4_000_000, output_ns=8_000_000)
     found = [writer.opening(), *(writer.tokens([piece], False) for piece in first)]
     return [event for event in [*found, *writer.ending([last], False, reason, usage)] if event]
 
@@ -96,7 +96,7 @@ def test_lmdeploy_0_4_0_has_an_early_role_a_number_for_an_id_and_no_usage() -> N
         start + b'{"index":0,"delta":{"role":"assistant","content":""},"logprobs":null,"finish_reason":"length"}]}\n\n',
         b"data: [DONE]\n\n",
     ]
-    assert DIALECTS["lmdeploy-0.4.0"].habits.role == "early"
+    assert DIALECTS["lmdeploy-0.4.0"].traits.role == "early"
 
 
 def test_lmdeploy_interactive_is_lines_of_json_with_cumulative_counts() -> None:
@@ -188,11 +188,15 @@ def test_triton_bls_sends_all_text_so_far() -> None:
 
 
 def test_triton_is_told_a_length_by_a_minimum_or_an_end_id_that_never_comes() -> None:
-    def ask(**fields: Any) -> Any:
+    def generation(**fields: Any) -> Any:
         return dialect("triton").read(json.dumps(ENSEMBLE | fields).encode(), {})
 
-    assert not ask().ignore_eos and not ask(end_id=128_009).ignore_eos
-    assert ask(min_tokens=2).ignore_eos and ask(parameters={"min_length": 2}).ignore_eos and ask(end_id=3).ignore_eos
+    assert not generation().ignore_eos and not generation(end_id=128_009).ignore_eos
+    assert (
+        generation(min_tokens=2).ignore_eos
+        and generation(parameters={"min_length": 2}).ignore_eos
+        and generation(end_id=3).ignore_eos
+    )
 
 
 @pytest.mark.parametrize(
@@ -286,6 +290,22 @@ def test_llamacpp_puts_the_role_with_the_first_token_and_the_usage_with_the_fini
     assert json.loads(events("llamacpp", CHAT)[-2][6:])["timings"]
 
 
+def test_koboldcpp_has_the_role_everywhere_and_the_finish_after_the_last_text() -> None:
+    start = (
+        b'data: {"id": "chatcmpl-Ar1", "object": "chat.completion.chunk", "created": 1700000000, "model": "M", '
+        b'"choices": '
+    )
+    choice = b'[{"index": 0, "finish_reason": %b, "delta": {"role": "assistant", "content": "%b"}}]}\n\n'
+    assert events("koboldcpp", WITH_USAGE, ("Hi", " caf\u00e9")) == [
+        start + choice % (b"null", b"Hi"),
+        start + choice % (b"null", b" caf\\u00e9"),
+        start + choice % (b'"length"', b""),
+        start + b'[], "usage": {"prompt_tokens": 11, "completion_tokens": 2, "total_tokens": 13}}\n\n',
+        b"data: [DONE]\n\n",
+    ]
+    assert b"usage" not in b"".join(events("koboldcpp", CHAT))
+
+
 def test_ollama_is_lines_of_json_whose_last_one_counts() -> None:
     start = b'{"model":"M","created_at":"2023-11-14T22:13:20Z","message":{"role":"assistant","content":"%b"},'
     assert events("ollama", ASKS["ollama"]) == [
@@ -341,7 +361,7 @@ def test_anthropics_thinking_is_a_block_before_the_text() -> None:
 
 
 def test_the_head_of_a_stream_leaves_when_the_engine_s_does() -> None:
-    late = {name for name, kind in DIALECTS.items() if not kind.habits.head_at_once}
+    late = {name for name, kind in DIALECTS.items() if not kind.traits.head_at_once}
     assert late == {"mlc", "mlc-2024", "triton", "triton-bls", "bentoml", "llamacpp", "ollama"}
 
 
@@ -349,7 +369,7 @@ def test_the_head_of_a_stream_leaves_when_the_engine_s_does() -> None:
 def test_names_and_texts_are_escaped_in_every_dialect(name: str) -> None:
     body = ASKS[name] | ({"model": 'a"b\x01'} if "model" in ASKS[name] else {})
     for event in b"".join(events(name, body, ('q"\n', "\u2028\x01", "x"))).split(b"\n\n"):
-        payload = event.partition(b"data:")[2].strip() if DIALECTS[name].habits.sse else b""
+        payload = event.partition(b"data:")[2].strip() if DIALECTS[name].traits.sse else b""
         if payload and payload != b"[DONE]":
             json.loads(payload)
 
@@ -466,6 +486,7 @@ def test_anthropic_wants_its_version_named() -> None:
         ),
         ("tgi-2.0.4", 200, b'data:{"error":"Model is overloaded","error_type":"overloaded"}\n\n'),
         ("openai", 429, b'{"error":{"message":"Rate limit reached."'),
+        ("koboldcpp", 503, b'{"detail":{"msg":"Server is busy; please try again later."'),
         ("anthropic", 529, b'{"type":"error","error":{"type":"overloaded_error"'),
     ],
 )
@@ -498,9 +519,9 @@ def test_an_error_in_mid_stream_is_each_engines_own(name: str, told: list[bytes]
 
 
 def test_how_each_engine_breaks() -> None:
-    breaks = {name: kind.habits.breaks for name, kind in DIALECTS.items()}
+    breaks = {name: kind.traits.breaks for name, kind in DIALECTS.items()}
     cut = {name for name, kind in breaks.items() if kind == "cut"}
-    assert cut == {"vllm-0.4.2", "lmdeploy-0.4.0", "lmdeploy-interactive", "mlc", "mlc-2024", "trtllm"}
+    assert cut == {"vllm-0.4.2", "lmdeploy-0.4.0", "lmdeploy-interactive", "mlc", "mlc-2024", "trtllm", "koboldcpp"}
     assert {name for name, kind in breaks.items() if kind == "truncated"} == {"bentoml"}
 
 
@@ -532,6 +553,8 @@ def shown(name: str, path: str, **state: Any) -> tuple[int, bytes]:
         ("sglang", "/v1/models", b'"owned_by":"sglang"'),
         ("llamacpp", "/props", b'"build_info":"b11434'),
         ("llamacpp", "/v1/models", b'"owned_by":"llamacpp"'),
+        ("koboldcpp", "/v1/models", b'"owned_by":"koboldcpp"'),
+        ("koboldcpp", "/api/version", b'{"version":"0.7.0"}'),
         ("ollama", "/", b"Ollama is running"),
         ("ollama", "/api/version", b'{"version":"'),
         ("ollama", "/api/tags", b'{"models":[{"name":"M"'),

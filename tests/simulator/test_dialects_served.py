@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 Start = Callable[..., Any]
 
 CHAT = {"model": "m", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 6, "stream": True}
@@ -36,14 +38,14 @@ def test_bentoml_is_raw_text_whose_head_comes_with_it(start: Start) -> None:
 
 def test_ollama_streams_unless_told_otherwise(start: Start) -> None:
     client = start("--dialect", "ollama").client()
-    ask = {"model": "m", "messages": CHAT["messages"], "options": {"num_predict": 5}}
-    post(client, "/api/chat", ask)
+    generation = {"model": "m", "messages": CHAT["messages"], "options": {"num_predict": 5}}
+    post(client, "/api/chat", generation)
     assert client.head()[1]["content-type"] == "application/x-ndjson"
     *lines, last = [json.loads(line) for line in b"".join(client.chunks()).splitlines()]
     assert len(lines) == 5 and all(line["message"]["content"] and not line["done"] for line in lines)
     assert (last["done_reason"], last["eval_count"], last["prompt_eval_count"]) == ("length", 5, 11)
     assert last["total_duration"] == last["prompt_eval_duration"] + last["eval_duration"] > 0
-    post(client, "/api/chat", ask | {"stream": False})
+    post(client, "/api/chat", generation | {"stream": False})
     assert json.loads(client.page()[1])["message"]["content"]
 
 
@@ -85,7 +87,7 @@ def test_an_early_role_is_out_before_anything_is_computed(start: Start) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "path", "ask"),
+    ("name", "path", "generation"),
     [
         ("lmdeploy", "/v1/chat/completions", CHAT),
         ("bentoml", "/generate", LONG),
@@ -95,11 +97,14 @@ def test_an_early_role_is_out_before_anything_is_computed(start: Start) -> None:
     ],
 )
 def test_an_end_token_that_the_engine_counts_nowhere_is_not_in_the_log_either(
-    start: Start, name: str, path: str, ask: dict[str, Any]
+    start: Start, name: str, path: str, generation: dict[str, Any]
 ) -> None:
     simulator = start("--dialect", name, "--answer-median-tokens", "5", "--seed", "3")
     counted = start("--dialect", "tgi", "--answer-median-tokens", "5", "--seed", "3")
-    for server, where, body in ((simulator, path, ask), (counted, "/v1/chat/completions", CHAT | {"max_tokens": 500})):
+    for server, where, body in (
+        (simulator, path, generation),
+        (counted, "/v1/chat/completions", CHAT | {"max_tokens": 500}),
+    ):
         client = server.client()
         post(client, where, body | ({"max_tokens": 500} if "max_tokens" in body else {}))
         client.head()
@@ -108,9 +113,9 @@ def test_an_end_token_that_the_engine_counts_nowhere_is_not_in_the_log_either(
 
 
 def test_triton_shows_parts_of_characters_and_others_hold_them_back(start: Start) -> None:
-    ask = {"text_input": "hi", "max_tokens": 1500, "min_tokens": 1500, "stream": True}
+    generation = {"text_input": "hi", "max_tokens": 1500, "min_tokens": 1500, "stream": True}
     client = start("--dialect", "triton", "--split-characters").client()
-    post(client, "/v2/models/ensemble/generate_stream", ask)
+    post(client, "/v2/models/ensemble/generate_stream", generation)
     client.head()
     texts = [json.loads(chunk[6:])["text_output"] for chunk in client.chunks()]
     assert len(texts) == 1500 and "\ufffd" in texts
@@ -149,7 +154,7 @@ def test_rechunking_moves_cuts_and_nothing_else(start: Start) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "path", "ask", "ending", "outcome"),
+    ("name", "path", "generation", "ending", "outcome"),
     [
         ("vllm", "/v1/chat/completions", CHAT, b"data: [DONE]\n\n", "stream_error"),
         ("trtllm", "/v1/chat/completions", CHAT, None, "cut"),
@@ -158,11 +163,11 @@ def test_rechunking_moves_cuts_and_nothing_else(start: Start) -> None:
     ],
 )
 def test_an_engine_breaks_in_its_own_way(
-    start: Start, name: str, path: str, ask: dict[str, Any], ending: bytes | None, outcome: str
+    start: Start, name: str, path: str, generation: dict[str, Any], ending: bytes | None, outcome: str
 ) -> None:
     simulator = start("--dialect", name, "--break-after", "3", "--answer-median-tokens", "200")
     client = simulator.client()
-    post(client, path, ask)
+    post(client, path, generation)
     client.head()
     if ending is None:
         assert not client.rest().endswith(b"0\r\n\r\n")

@@ -2,8 +2,8 @@
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from simulator.exposition import Exposition
-from simulator.figures import TTFT_BOUNDS_S, Histogram
+from tokenswarm.simulator.engine_stats import TTFT_BOUNDS_S, CountHistogram
+from tokenswarm.simulator.exposition import Exposition
 
 
 def samples(shown: Exposition) -> dict[tuple[str, str], float]:
@@ -26,7 +26,7 @@ def test_values_are_shown_under_their_names() -> None:
 
 
 def test_values_fall_into_cumulative_buckets() -> None:
-    seconds = Histogram(TTFT_BOUNDS_S)
+    seconds = CountHistogram(TTFT_BOUNDS_S)
     for ttft_s in (0.001, 0.0015, 0.3, 9999.0):
         seconds.add(ttft_s)
     shown = Exposition()
@@ -39,11 +39,11 @@ def test_values_fall_into_cumulative_buckets() -> None:
 
 
 def test_one_value_may_have_come_many_times() -> None:
-    seconds = Histogram(TTFT_BOUNDS_S)
+    seconds = CountHistogram(TTFT_BOUNDS_S)
     seconds.add(0.25, times=3)
     seconds.add(1.0)
     assert (seconds.count, seconds.sum, seconds.mean, seconds.last) == (4, 1.75, 0.4375, 1.0)
-    assert Histogram(TTFT_BOUNDS_S).mean == 0
+    assert CountHistogram(TTFT_BOUNDS_S).mean == 0
 
 
 def test_samples_of_one_name_differ_by_their_labels_and_have_one_type_line() -> None:

@@ -13,8 +13,8 @@ import msgspec
 import pytest
 import trustme
 
-from simulator.paced_answers import LAST_CHUNK, Answers, answer_events
-from simulator.paced_log import read_server_log
+from tokenswarm.simulator.paced_answers import LAST_CHUNK, RenderedAnswers, answer_events
+from tokenswarm.simulator.paced_log import read_server_log
 
 ROOT = Path(__file__).resolve().parents[2]
 BODY = b'{"messages": []}'
@@ -25,14 +25,14 @@ class Running:
 
     def __init__(self, log: Path, shortest: int, longest: int, *more: str) -> None:
         self.log = log
-        command = [sys.executable, "-m", "simulator.paced", "--log", str(log)]
+        command = [sys.executable, "-m", "tokenswarm.simulator.paced", "--log", str(log)]
         options = ["--tokens", str(shortest), str(longest), "--tokens-per-s", "500", "--ttft-ms", "20"]
         self.process = subprocess.Popen(
             [*command, *options, *more], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
         self.port = int(self.process.stdout.readline().rpartition(":")[2])
 
-    def ask(self, connection: http.client.HTTPConnection, request_id: str) -> bytes:
+    def generation(self, connection: http.client.HTTPConnection, request_id: str) -> bytes:
         connection.request("POST", "/v1/chat/completions", BODY, {"X-Request-Id": request_id})
         return connection.getresponse().read()
 
@@ -74,7 +74,7 @@ def test_an_answer_is_a_role_a_text_a_token_the_usage_and_done():
 
 
 def test_answers_of_every_length_are_the_same_words_cut_short():
-    answers = Answers(4, 6)
+    answers = RenderedAnswers(4, 6)
     long = b"".join([*answers.writes[:5], answers.endings[6]])
     short = b"".join([*answers.writes[:3], answers.endings[4]])
     assert short.startswith(b"".join(answers.writes[:3]))
@@ -84,7 +84,7 @@ def test_answers_of_every_length_are_the_same_words_cut_short():
 
 
 def test_lengths_fill_the_range_evenly():
-    answers = Answers(32, 160)
+    answers = RenderedAnswers(32, 160)
     lengths = [answers.tokens(number) for number in range(1000)]
     assert {min(lengths), max(lengths)} == {32, 160}
     assert sum(lengths) / len(lengths) == pytest.approx(96, abs=0.5)
@@ -93,7 +93,7 @@ def test_lengths_fill_the_range_evenly():
 def test_the_log_tells_of_each_request_what_was_written_when(start):
     server = start(8, 8)
     connection = server.connection()
-    bodies = [server.ask(connection, "first"), server.ask(connection, "second")]
+    bodies = [server.generation(connection, "first"), server.generation(connection, "second")]
     connection.close()
     assert all(body.count(b"data: ") == 8 + 3 for body in bodies)
     first, second = server.end()
@@ -111,7 +111,7 @@ def test_what_is_no_post_is_not_found_and_not_logged(start):
     connection.request("GET", "/health")
     response = connection.getresponse()
     assert (response.status, response.read()) == (404, b"")
-    assert server.ask(connection, "asked").endswith(b"data: [DONE]\n\n")
+    assert server.generation(connection, "asked").endswith(b"data: [DONE]\n\n")
     connection.close()
     assert [row.request_id for row in server.end()] == ["asked"]
 
@@ -123,7 +123,7 @@ def test_over_tls_it_says_and_logs_the_same(start, tmp_path):
     context = ssl.create_default_context()
     authority.configure_trust(context)
     connection = http.client.HTTPSConnection("127.0.0.1", server.port, timeout=20, context=context)
-    bodies = [server.ask(connection, "first"), server.ask(connection, "second")]
+    bodies = [server.generation(connection, "first"), server.generation(connection, "second")]
     connection.close()
     assert all(body.count(b"data: ") == 8 + 3 for body in bodies)
     rows = server.end()

@@ -1,6 +1,6 @@
 """Block keys and the cache of them."""
 
-from simulator.prefix_cache import BLOCK_TOKENS, PrefixCache, block_keys
+from tokenswarm.simulator.prefix_cache import BLOCK_TOKENS, PrefixCache, block_keys
 
 
 def tokens(count: int, name: str = "t") -> list[str]:

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from simulator.dialects import DIALECTS
-from simulator.errors import SimulatorError
-from simulator.profiles import PROFILES, profile_named
 from tests.simulator.closed_loop import Level, level
+from tokenswarm.simulator.dialects import DIALECTS
+from tokenswarm.simulator.errors import SimulatorError
+from tokenswarm.simulator.profiles import PROFILES, profile_named
+
+pytestmark = pytest.mark.slow
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "simulator.md").read_text(encoding="utf-8")
 ENGINES = ("vllm", "lmdeploy", "mlc", "trtllm", "tgi")

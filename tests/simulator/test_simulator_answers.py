@@ -26,7 +26,7 @@ def text_of(events: list[dict[str, Any]], key: str = "content") -> str:
 
 def test_a_stream_is_role_tokens_finish_usage_done(plain: Any, chat: Chat) -> None:
     client = plain.client()
-    client.ask(chat(max_tokens=8))
+    client.generation(chat(max_tokens=8))
     status, headers = client.head()
     assert (status, headers["content-type"]) == (200, "text/event-stream; charset=utf-8")
     assert headers["transfer-encoding"] == "chunked"
@@ -45,7 +45,7 @@ def test_a_stream_is_role_tokens_finish_usage_done(plain: Any, chat: Chat) -> No
 
 def test_without_include_usage_there_is_no_usage_event(plain: Any, chat: Chat) -> None:
     client = plain.client()
-    client.ask(chat(stream_options=None))
+    client.generation(chat(stream_options=None))
     client.head()
     assert all(event["choices"] for event in payloads(client.chunks()))
 
@@ -53,7 +53,7 @@ def test_without_include_usage_there_is_no_usage_event(plain: Any, chat: Chat) -
 def test_an_answer_that_stops_by_itself_ends_with_an_empty_counted_token(start: Start, chat: Chat) -> None:
     simulator = start("--answer-median-tokens", "5")
     client = simulator.client()
-    client.ask(chat(max_tokens=2000, ignore_eos=False))
+    client.generation(chat(max_tokens=2000, ignore_eos=False))
     client.head()
     *events, finish, usage = payloads(client.chunks())
     assert finish["choices"][0]["finish_reason"] == "stop"
@@ -67,7 +67,7 @@ def test_an_answer_that_stops_by_itself_ends_with_an_empty_counted_token(start: 
 
 def test_one_token_is_role_and_finish(plain: Any, chat: Chat) -> None:
     client = plain.client()
-    client.ask(chat(max_tokens=1))
+    client.generation(chat(max_tokens=1))
     client.head()
     role, finish, _ = payloads(client.chunks())
     assert "role" in role["choices"][0]["delta"]
@@ -76,7 +76,7 @@ def test_one_token_is_role_and_finish(plain: Any, chat: Chat) -> None:
 
 def test_a_whole_answer_has_the_text_and_the_usage(plain: Any, chat: Chat) -> None:
     client = plain.client()
-    client.ask(chat(stream=False, max_tokens=20))
+    client.generation(chat(stream=False, max_tokens=20))
     status, body = client.page()
     answer = json.loads(body)
     assert status == 200
@@ -87,8 +87,8 @@ def test_a_whole_answer_has_the_text_and_the_usage(plain: Any, chat: Chat) -> No
 
 def test_the_same_seed_gives_the_same_text_streamed_or_not(start: Start, chat: Chat) -> None:
     streamed, whole = start("--seed", "5").client(), start("--seed", "5").client()
-    streamed.ask(chat(max_tokens=30))
-    whole.ask(chat(max_tokens=30, stream=False))
+    streamed.generation(chat(max_tokens=30))
+    whole.generation(chat(max_tokens=30, stream=False))
     streamed.head()
     assert text_of(payloads(streamed.chunks())) == json.loads(whole.page()[1])["choices"][0]["message"]["content"]
 
@@ -97,7 +97,7 @@ def test_a_connection_is_kept_for_the_next_request(plain: Any, chat: Chat) -> No
     client = plain.client()
     ids = set()
     for _ in range(3):
-        client.ask(chat())
+        client.generation(chat())
         assert "connection" not in client.head()[1]
         ids.add(payloads(client.chunks())[0]["id"])
     client.request("GET", "/health")
@@ -107,8 +107,8 @@ def test_a_connection_is_kept_for_the_next_request(plain: Any, chat: Chat) -> No
 
 def test_requests_sent_ahead_are_answered_in_order(plain: Any, chat: Chat) -> None:
     client = plain.client()
-    client.ask(chat(max_tokens=3))
-    client.ask(chat(max_tokens=5))
+    client.generation(chat(max_tokens=3))
+    client.generation(chat(max_tokens=5))
     client.request("GET", "/version")
     counts = []
     for _ in range(2):
@@ -120,7 +120,7 @@ def test_requests_sent_ahead_are_answered_in_order(plain: Any, chat: Chat) -> No
 
 def test_connection_close_is_honoured(plain: Any, chat: Chat) -> None:
     client = plain.client()
-    client.ask(chat(), connection="close")
+    client.generation(chat(), connection="close")
     assert client.head()[1]["connection"] == "close"
     assert client.chunks()
     assert client.ends()
@@ -169,7 +169,7 @@ def test_a_reader_who_comes_late_gets_everything(start: Start, chat: Chat) -> No
     simulator = start("--step-ms", "0.1")
     client = simulator.client()
     # Ten megabytes, more than the kernel keeps for a client that does not read.
-    client.ask(chat(model="m" * 5000, max_tokens=2000))
+    client.generation(chat(model="m" * 5000, max_tokens=2000))
     simulator.wait_for_metric("vllm:request_success_total", 1)
     client.head()
     events = payloads(client.chunks())
@@ -183,7 +183,7 @@ def test_a_repeated_system_prompt_is_cached_and_said_to_be(start: Start, chat: C
     usages = []
     for question in ("Where is Rome?", "Who was Ada Lovelace?"):
         client = simulator.client()
-        client.ask(chat(messages=[system, {"role": "user", "content": question}]))
+        client.generation(chat(messages=[system, {"role": "user", "content": question}]))
         client.head()
         usages.append(payloads(client.chunks())[-1]["usage"])
     cached = [usage["prompt_tokens_details"]["cached_tokens"] for usage in usages]
@@ -211,10 +211,10 @@ def test_health_is_empty_and_the_version_is_told(plain: Any) -> None:
 def test_metrics_are_true(start: Start, chat: Chat) -> None:
     simulator = start("--model", "llama")
     streaming, whole = simulator.client(), simulator.client()
-    streaming.ask(chat(model="llama", max_tokens=10))
+    streaming.generation(chat(model="llama", max_tokens=10))
     streaming.head()
     streaming.chunks()
-    whole.ask(chat(model="llama", max_tokens=10, stream=False))
+    whole.generation(chat(model="llama", max_tokens=10, stream=False))
     whole.page()
     assert simulator.metric("vllm:generation_tokens_total") == 20
     assert simulator.metric("vllm:num_requests_running") == simulator.metric("vllm:num_requests_waiting") == 0
@@ -239,7 +239,7 @@ def test_the_truth_log_agrees_with_what_the_client_received(start: Start, chat: 
     usages = []
     for number in range(3):
         sent_ns.append(time.perf_counter_ns())
-        client.ask(chat(max_tokens=10 + number), x_request_id=f"mine,{number}")
+        client.generation(chat(max_tokens=10 + number), x_request_id=f"mine,{number}")
         client.head()
         events = payloads(client.chunks())
         usages.append(events[-1]["usage"])
@@ -266,7 +266,7 @@ def test_the_truth_log_agrees_with_what_the_client_received(start: Start, chat: 
 def test_a_whole_answers_row_has_its_text_at_once(start: Start, chat: Chat) -> None:
     simulator = start()
     client = simulator.client()
-    client.ask(chat(stream=False))
+    client.generation(chat(stream=False))
     client.page()
     (row,) = simulator.rows(1)
     assert (row["outcome"], row["tokens"], row["t_role_ns"]) == ("ok", "8", "0")
@@ -279,7 +279,7 @@ def test_many_streams_at_once_all_get_their_own_tokens(start: Start, chat: Chat)
     simulator = start()
     clients = [simulator.client() for _ in range(40)]
     for number, client in enumerate(clients):
-        client.ask(chat(max_tokens=20 + number))
+        client.generation(chat(max_tokens=20 + number))
     for number, client in enumerate(clients):
         client.head()
         assert payloads(client.chunks())[-1]["usage"]["completion_tokens"] == 20 + number

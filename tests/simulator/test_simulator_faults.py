@@ -35,7 +35,7 @@ def some_chunks(client: Any, count: int) -> list[bytes]:
 def test_a_bad_request_is_answered_with_json_and_the_connection_stays(plain: Any, body: bytes, status: int) -> None:
     client = plain.client()
     for _ in range(2):
-        client.ask(body)
+        client.generation(body)
         got, answer = client.page()
         assert (got, json.loads(answer)["error"]["code"]) == (status, status)
 
@@ -54,12 +54,12 @@ def test_unknown_paths_and_wrong_methods_are_refused_as_vllm_does(plain: Any) ->
 
 def test_another_model_is_refused_only_if_one_was_named(start: Start, plain: Any, chat: Chat) -> None:
     named = start("--model", "tiny").client()
-    named.ask(chat(model="other"))
+    named.generation(chat(model="other"))
     status, body = named.page()
     assert status == 404
     assert json.loads(body)["error"]["message"] == "The model `other` does not exist. Valid aliases: tiny."
     free = plain.client()
-    free.ask(chat(model="other", stream=False))
+    free.generation(chat(model="other", stream=False))
     assert free.page()[0] == 200
 
 
@@ -71,7 +71,7 @@ def test_the_api_key_guards_v1_alone(start: Start, chat: Chat) -> None:
         ({"authorization": "Bearer nope"}, 401),
         ({"authorization": "Bearer s3cret"}, 200),
     ):
-        client.ask(chat(stream=False), **headers)
+        client.generation(chat(stream=False), **headers)
         got, body = client.page()
         assert got == status
         assert got == 200 or body == b'{"error":"Unauthorized"}'
@@ -84,7 +84,7 @@ def test_the_api_key_guards_v1_alone(start: Start, chat: Chat) -> None:
 def test_a_refused_request_has_a_row_without_tokens(start: Start) -> None:
     simulator = start()
     client = simulator.client()
-    client.ask(b"{", x_request_id="r-9")
+    client.generation(b"{", x_request_id="r-9")
     client.page()
     (row,) = simulator.rows(1)
     assert (row["outcome"], row["tokens"], row["t_first_ns"], row["x_request_id"]) == ("http_error", "0", "0", "r-9")
@@ -94,10 +94,10 @@ def test_a_refused_request_has_a_row_without_tokens(start: Start) -> None:
 def test_a_client_that_goes_away_frees_its_place(start: Start, chat: Chat) -> None:
     simulator = start("--max-batch", "1", "--max-model-len", "1000000")
     first, second = simulator.client(), simulator.client()
-    first.ask(chat(max_tokens=900_000))
+    first.generation(chat(max_tokens=900_000))
     first.head()
     first.chunk()
-    second.ask(chat())
+    second.generation(chat())
     simulator.wait_for_metric("vllm:num_requests_waiting", 1)
     first.close()
     second.head()
@@ -111,9 +111,9 @@ def test_a_client_that_goes_away_frees_its_place(start: Start, chat: Chat) -> No
 def test_a_client_that_leaves_the_queue_is_never_served(start: Start, chat: Chat) -> None:
     simulator = start("--max-batch", "1", "--max-model-len", "1000000")
     first, second = simulator.client(), simulator.client()
-    first.ask(chat(max_tokens=900_000))
+    first.generation(chat(max_tokens=900_000))
     first.head()
-    second.ask(chat())
+    second.generation(chat())
     simulator.wait_for_metric("vllm:num_requests_waiting", 1)
     second.close()
     simulator.wait_for_metric("vllm:num_requests_waiting", 0)
@@ -126,7 +126,7 @@ def test_error_every_answers_each_nth_request_with_503(start: Start, chat: Chat)
     client = simulator.client()
     statuses = []
     for _ in range(6):
-        client.ask(chat(stream=False))
+        client.generation(chat(stream=False))
         status, body = client.page()
         statuses.append(status)
         assert status == 200 or json.loads(body)["error"]["code"] == 503
@@ -136,7 +136,7 @@ def test_error_every_answers_each_nth_request_with_503(start: Start, chat: Chat)
 def test_fail_after_closes_in_mid_answer(start: Start, chat: Chat) -> None:
     simulator = start("--fail-after", "3")
     client = simulator.client()
-    client.ask(chat())
+    client.generation(chat())
     client.head()
     assert len(deltas(some_chunks(client, 4))) == 3
     assert client.ends()
@@ -146,7 +146,7 @@ def test_fail_after_closes_in_mid_answer(start: Start, chat: Chat) -> None:
 
 def test_fail_after_the_whole_answer_still_leaves_out_its_end(start: Start, chat: Chat) -> None:
     client = start("--fail-after", "8").client()
-    client.ask(chat(max_tokens=8))
+    client.generation(chat(max_tokens=8))
     client.head()
     chunks = some_chunks(client, 9)
     assert len(deltas(chunks)) == 8 and b'"finish_reason":"length"' not in b"".join(chunks)
@@ -157,7 +157,7 @@ def test_fault_every_leaves_the_others_whole(start: Start, chat: Chat) -> None:
     simulator = start("--fail-after", "3", "--fault-every", "2")
     for number in range(4):
         client = simulator.client()
-        client.ask(chat())
+        client.generation(chat())
         client.head()
         assert len(deltas(some_chunks(client, 4))) == 3
         if number % 2:
@@ -170,13 +170,13 @@ def test_fault_every_leaves_the_others_whole(start: Start, chat: Chat) -> None:
 def test_stall_after_says_nothing_more_and_frees_the_place(start: Start, chat: Chat) -> None:
     simulator = start("--stall-after", "3", "--fault-every", "2", "--max-batch", "1")
     fine, stalled, next_one = (simulator.client() for _ in range(3))
-    fine.ask(chat())
+    fine.generation(chat())
     fine.head()
     fine.chunks()
-    stalled.ask(chat())
+    stalled.generation(chat())
     stalled.head()
     assert len(deltas(some_chunks(stalled, 4))) == 3
-    next_one.ask(chat())
+    next_one.generation(chat())
     next_one.head()
     assert len(deltas(next_one.chunks())) == 8
     assert stalled.silent_for(0.1)
@@ -191,7 +191,7 @@ def test_stall_after_says_nothing_more_and_frees_the_place(start: Start, chat: C
 def test_stream_error_after_sends_an_error_event_and_done(start: Start, chat: Chat) -> None:
     simulator = start("--stream-error-after", "2")
     client = simulator.client()
-    client.ask(chat())
+    client.generation(chat())
     client.head()
     *tokens, error, done = client.chunks()
     assert len(deltas(tokens)) == 2
@@ -205,7 +205,7 @@ def test_stream_error_after_sends_an_error_event_and_done(start: Start, chat: Ch
 
 def test_stream_error_after_turns_a_whole_answer_into_a_500(start: Start, chat: Chat) -> None:
     client = start("--stream-error-after", "2").client()
-    client.ask(chat(stream=False))
+    client.generation(chat(stream=False))
     status, body = client.page()
     assert (status, json.loads(body)["error"]["type"]) == (500, "InternalServerError")
 
@@ -213,11 +213,11 @@ def test_stream_error_after_turns_a_whole_answer_into_a_500(start: Start, chat: 
 def test_max_queue_refuses_who_would_wait_too_far_back(start: Start, chat: Chat) -> None:
     simulator = start("--max-queue", "1", "--max-batch", "1", "--max-model-len", "1000000")
     running, waiting, refused = (simulator.client() for _ in range(3))
-    running.ask(chat(max_tokens=900_000))
+    running.generation(chat(max_tokens=900_000))
     running.head()
-    waiting.ask(chat())
+    waiting.generation(chat())
     waiting.head()
-    refused.ask(chat())
+    refused.generation(chat())
     status, body = refused.page()
     assert (status, json.loads(body)["error"]["type"]) == (503, "ServiceUnavailableError")
     running.close()
@@ -227,7 +227,7 @@ def test_max_queue_refuses_who_would_wait_too_far_back(start: Start, chat: Chat)
 def test_role_early_sends_the_role_before_the_first_token_is_there(start: Start, chat: Chat) -> None:
     simulator = start("--role-early-ms", "0", "--step-ms", "150")
     client = simulator.client()
-    client.ask(chat(max_tokens=2))
+    client.generation(chat(max_tokens=2))
     client.head()
     assert b'"role":"assistant"' in client.chunk()
     assert len(deltas(client.chunks())) == 2
@@ -239,7 +239,7 @@ def test_role_early_sends_the_role_before_the_first_token_is_there(start: Start,
 
 def test_a_role_that_would_come_late_comes_with_the_first_token_once(start: Start, chat: Chat) -> None:
     client = start("--role-early-ms", "60000").client()
-    client.ask(chat())
+    client.generation(chat())
     client.head()
     assert sum(b'"role"' in chunk for chunk in client.chunks()) == 1
 
@@ -247,7 +247,7 @@ def test_a_role_that_would_come_late_comes_with_the_first_token_once(start: Star
 def test_per_chunk_puts_several_tokens_into_one_event(start: Start, chat: Chat) -> None:
     simulator = start("--per-chunk", "3")
     client = simulator.client()
-    client.ask(chat(max_tokens=8))
+    client.generation(chat(max_tokens=8))
     client.head()
     chunks = client.chunks()
     assert len(deltas(chunks)) == 3
@@ -255,21 +255,78 @@ def test_per_chunk_puts_several_tokens_into_one_event(start: Start, chat: Chat) 
     assert simulator.rows(1)[0]["tokens"] == "8"
 
 
+def test_the_first_event_may_hold_most_tokens(start: Start, chat: Chat) -> None:
+    simulator = start("--first-event", "5")
+    client = simulator.client()
+    client.generation(chat(max_tokens=8))
+    client.head()
+    texts = deltas(client.chunks())
+    plain = start().client()
+    plain.generation(chat(max_tokens=8))
+    plain.head()
+    one_by_one = deltas(plain.chunks())
+    assert texts == ["".join(one_by_one[:5]), *one_by_one[5:]]
+    assert simulator.rows(1)[0]["tokens"] == "8"
+
+
+def events_and_row(simulator: Any, chat: Chat, **fields: Any) -> tuple[list[dict[str, Any]], dict[str, str]]:
+    """An answer's events, without what differs from answer to answer, and its row in the truth log."""
+    client = simulator.client()
+    client.generation(chat(**fields))
+    client.head()
+    lines = b"".join(client.chunks()).split(b"\n\n")
+    events = [json.loads(line[6:]) for line in lines if line.startswith(b"data: {")]
+    return [event | {"id": "", "created": 0} for event in events], simulator.rows(1)[0]
+
+
+@pytest.mark.parametrize(("gather", "lumps"), [("1", 8), ("3", 3), ("all", 1)])
+def test_events_that_are_gathered_are_the_same_and_are_logged_when_they_leave(
+    start: Start, chat: Chat, gather: str, lumps: int
+) -> None:
+    pace = ("--step-ms", "20", "--jitter", "0")
+    expected, at_once = events_and_row(start(*pace), chat, max_tokens=8)
+    found, row = events_and_row(start(*pace, "--gather", gather), chat, max_tokens=8)
+    assert found == expected
+    assert (row["tokens"], row["outcome"]) == (at_once["tokens"], at_once["outcome"]) == ("8", "ok")
+    # What is left after the first lump takes its steps, and no less.
+    steps_left = 8 - -(-8 // lumps) if lumps > 1 else 0
+    assert int(row["t_last_ns"]) - int(row["t_first_ns"]) >= steps_left * 15_000_000
+    assert (int(row["t_first_ns"]) == int(row["t_last_ns"])) is (lumps == 1)
+    assert int(row["t_role_ns"]) <= int(row["t_first_ns"])
+
+
+def test_a_gathered_answer_that_fails_has_sent_what_it_had(start: Start, chat: Chat) -> None:
+    client = start("--gather", "all", "--truncate-after", "3").client()
+    client.generation(chat(max_tokens=8))
+    client.head()
+    assert len(deltas(b"".join(client.chunks()).split(b"\n\n"))) == 3
+
+
+@pytest.mark.parametrize("dialect", ["trtllm", "vllm", "sglang", "llamacpp"])
+def test_streams_may_end_without_their_mark(start: Start, chat: Chat, dialect: str) -> None:
+    client = start("--dialect", dialect, "--no-done").client()
+    client.generation(chat(max_tokens=3))
+    client.head()
+    body = b"".join(client.chunks())
+    assert b"DONE" not in body
+    assert b'"finish_reason":"length"' in body.replace(b'": "', b'":"')
+
+
 def test_the_first_tokens_may_be_reasoning(start: Start, chat: Chat) -> None:
     client = start("--reasoning-tokens", "4", "--per-chunk", "3").client()
-    client.ask(chat(max_tokens=8))
+    client.generation(chat(max_tokens=8))
     client.head()
     chunks = client.chunks()
     # 4 reasoning tokens as 3 + 1, then 4 more as 3 + 1: an event never mixes the two.
     assert (len(deltas(chunks, "reasoning")), len(deltas(chunks))) == (2, 2)
-    client.ask(chat(max_tokens=8, stream=False))
+    client.generation(chat(max_tokens=8, stream=False))
     message = json.loads(client.page()[1])["choices"][0]["message"]
     assert message["reasoning"] and message["content"]
 
 
 def test_comments_and_crlf_reach_the_wire(start: Start, chat: Chat) -> None:
     client = start("--comments", "--crlf").client()
-    client.ask(chat(max_tokens=2))
+    client.generation(chat(max_tokens=2))
     client.head()
     chunks = client.chunks()
     assert len(chunks) == 5

@@ -12,13 +12,16 @@ from typing import Any
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
+PROGRAM = "python -m tokenswarm.simulator: "
 Start = Callable[..., Any]
 Chat = Callable[..., dict[str, Any]]
 
 
 def run(*options: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "simulator", *options]
+    command = [sys.executable, "-m", "tokenswarm.simulator", *options]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=20, check=False)
 
 
@@ -35,7 +38,7 @@ def test_one_line_says_where_it_listens(start: Start) -> None:
 def test_a_terminated_server_cuts_its_streams_logs_them_and_exits_with_0(start: Start, chat: Chat) -> None:
     simulator = start("--max-model-len", "1000000")
     client = simulator.client()
-    client.ask(chat(max_tokens=900_000))
+    client.generation(chat(max_tokens=900_000))
     client.head()
     client.chunk()
     assert simulator.stop() == 0
@@ -66,7 +69,7 @@ def test_it_outlives_its_input_unless_told_otherwise(start: Start) -> None:
 def test_it_ends_when_its_parent_dies_though_its_input_stays_open() -> None:
     parent = (
         "import subprocess, sys;"
-        "child = subprocess.Popen([sys.executable, '-m', 'simulator', '--port', '0', '--exit-with-parent'],"
+        "child = subprocess.Popen([sys.executable, '-m', 'tokenswarm.simulator', '--port', '0', '--exit-with-parent'],"
         " stdout=subprocess.PIPE, text=True);"
         "print(child.stdout.readline().split()[4], flush=True)"
     )
@@ -92,7 +95,7 @@ def test_it_ends_when_its_parent_died_as_soon_as_it_had_the_address() -> None:
         "def last_word(*words, **how):\n"
         "    say(*words, **how); os.getppid = lambda: living + 1\n"
         "builtins.print = last_word; sys.argv = ['simulator', '--port', '0', '--exit-with-parent']\n"
-        "runpy.run_module('simulator', run_name='__main__')"
+        "runpy.run_module('tokenswarm.simulator', run_name='__main__')"
     )
     with subprocess.Popen(
         [sys.executable, "-c", orphaned], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE
@@ -104,24 +107,32 @@ def test_it_ends_when_its_parent_died_as_soon_as_it_had_the_address() -> None:
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
-        (["--profile", "warp"], "simulator: unknown profile 'warp': expected one of default, fast, vllm-llama3-8b, "),
-        (["--step-ms", "0"], "simulator: step_ms must be from 0.001 to 1e+06, got 0.\n"),
-        (["--max-batch", "-1"], "simulator: max_batch must be from 1 to 1e+06, got -1.\n"),
-        (["--per-chunk", "0"], "simulator: per_chunk must be from 1 to 1e+09, got 0.\n"),
-        (["--role-early-ms", "-1"], "simulator: role_early_ms must be from 0 to 1e+09, got -1.\n"),
-        (["--max-model-len", "1"], "simulator: max_model_len must be from 16 to 1e+09, got 1.\n"),
-        (["--truth-log", "/no/such/folder/x.csv"], "simulator: cannot write the truth log /no/such/folder/x.csv: "),
-        (["--api-key-env", "NOT_SET_ANYWHERE"], "simulator: --api-key-env names NOT_SET_ANYWHERE, which is not set "),
-        (["--port", "99999"], "simulator: the port must be from 0 to 65535, got 99999; choose another --port.\n"),
-        (["--host", "256.0.0.1"], "simulator: cannot listen on 256.0.0.1:0: "),
-        (["--port", "x"], "simulator: argument --port: invalid int value: 'x'; see python -m simulator --help.\n"),
-        (["--warp"], "simulator: unrecognized arguments: --warp; see python -m simulator --help.\n"),
+        (["--profile", "warp"], "unknown profile 'warp': expected one of default, fast, vllm-llama3-8b, "),
+        (["--step-ms", "0"], "--step-ms must be from 0.001 to 1e+06, got 0.\n"),
+        (["--max-batch", "-1"], "--max-batch must be from 1 to 1e+06, got -1.\n"),
+        (["--per-chunk", "0"], "--per-chunk must be from 1 to 1e+09, got 0.\n"),
+        (["--gather", "-1"], "--gather must be from 0 to 1e+09, got -1.\n"),
+        (["--gather", "x"], "argument --gather: takes a number of events, or all, got 'x'. See "),
+        (["--dialect", "anthropic", "--no-done"], "the anthropic dialect has no [DONE]: leave out --no-done, or "),
+        (["--role-early-ms", "-1"], "--role-early-ms must be from 0 to 1e+09, got -1.\n"),
+        (["--max-model-len", "1"], "--max-model-len must be from 16 to 1e+09, got 1.\n"),
+        (["--truth-log", "/no/such/folder/x.csv"], "cannot write the truth log /no/such/folder/x.csv: "),
+        (["--truth-log", "/dev/full"], "--truth-log takes a file, but /dev/full is a device.\n"),
+        (["--truth-log", "/dev"], "--truth-log takes a file, but /dev is a folder.\n"),
+        (["--api-key-env", "NOT_SET_ANYWHERE"], "--api-key-env names NOT_SET_ANYWHERE, which is not set "),
+        (["--port", "99999"], "the port must be from 0 to 65535, got 99999; choose another --port.\n"),
+        (["--host", "256.0.0.1"], "cannot listen on 256.0.0.1:0: "),
+        (
+            ["--port", "x"],
+            "argument --port: invalid int value: 'x'. See python -m tokenswarm.simulator --help.\n",
+        ),
+        (["--warp"], "unrecognized arguments: --warp. See python -m tokenswarm.simulator --help.\n"),
     ],
 )
 def test_an_option_that_cannot_be_met_is_one_sentence_and_exit_2(options: list[str], complaint: str) -> None:
     result = run("--port", "0", *options)
     assert (result.returncode, result.stdout) == (2, "")
-    assert result.stderr.startswith(complaint) and result.stderr.count("\n") == 1
+    assert result.stderr.startswith(PROGRAM + complaint) and result.stderr.count("\n") == 1
 
 
 def test_a_port_in_use_is_one_sentence_and_exit_2(start: Start) -> None:
@@ -129,7 +140,7 @@ def test_a_port_in_use_is_one_sentence_and_exit_2(start: Start) -> None:
     result = run("--port", str(port))
     assert result.returncode == 2
     assert result.stderr == (
-        f"simulator: cannot listen on 127.0.0.1:{port}: {os.strerror(98)}; choose another --host or --port.\n"
+        f"{PROGRAM}cannot listen on 127.0.0.1:{port}: {os.strerror(98)}; choose another --host or --port.\n"
     )
 
 
@@ -143,7 +154,7 @@ def test_a_start_that_fails_leaves_an_older_truth_log_alone(start: Start, tmp_pa
 def test_the_api_key_appears_nowhere(start: Start, chat: Chat) -> None:
     simulator = start("--api-key-env", "TEST_KEY", env=os.environ | {"TEST_KEY": "s3cret"})
     client = simulator.client()
-    client.ask(chat(stream=False), authorization="Bearer s3cret")
+    client.generation(chat(stream=False), authorization="Bearer s3cret")
     client.page()
     rows = json.dumps(simulator.rows(1))
     pages = simulator.get("/metrics")[1] + simulator.get("/v1/models")[1]
@@ -155,33 +166,33 @@ def test_the_api_key_appears_nowhere(start: Start, chat: Chat) -> None:
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
-        (["--dialect", "gpt"], "simulator: unknown dialect 'gpt': expected one of openai, vllm, vllm-0.4.2, "),
-        (["--error-every", "0"], "simulator: error_every must be from 1 to 1e+09, got 0.\n"),
-        (["--fail-after", "0"], "simulator: fail_after must be from 1 to 1e+09, got 0.\n"),
-        (["--keep-alive-s", "0"], "simulator: keep_alive_s must be from 0.001 to 1e+09, got 0.\n"),
-        (["--overload", "500"], "simulator: argument --overload: invalid choice: '500' "),
+        (["--dialect", "gpt"], "unknown dialect 'gpt': expected one of openai, vllm, vllm-0.4.2, "),
+        (["--error-every", "0"], "--error-every must be from 1 to 1e+09, got 0.\n"),
+        (["--fail-after", "0"], "--fail-after must be from 1 to 1e+09, got 0.\n"),
+        (["--keep-alive-s", "0"], "--keep-alive-s must be from 0.001 to 1e+09, got 0.\n"),
+        (["--overload", "500"], "argument --overload: invalid choice: '500' "),
         (
             ["--dialect", "bentoml", "--comments"],
-            "simulator: the bentoml dialect has no server-sent events: leave out ",
+            "the bentoml dialect has no server-sent events: leave out ",
         ),
         (
             ["--dialect", "mlc", "--stream-error-after", "3"],
-            "simulator: the mlc dialect has no error event: leave out ",
+            "the mlc dialect has no error event: leave out ",
         ),
-        (["--dialect", "trtllm", "--overload", "in-stream"], "simulator: the trtllm dialect has no error event: "),
-        (["--dialect", "tgi", "--role-early-ms", "3"], "simulator: the tgi dialect has no event for the role: "),
+        (["--dialect", "trtllm", "--overload", "in-stream"], "the trtllm dialect has no error event: "),
+        (["--dialect", "tgi", "--role-early-ms", "3"], "the tgi dialect has no event for the role: "),
         (
             ["--dialect", "triton", "--reasoning-tokens", "3"],
-            "simulator: the triton dialect has no field for reasoning",
+            "the triton dialect has no field for reasoning",
         ),
-        (["--dialect", "bentoml", "--usage", "never"], "simulator: the bentoml dialect has no usage to be asked for: "),
-        (["--enable-debug"], "simulator: the vllm dialect has no debug_config: leave out --enable-debug, or choose "),
+        (["--dialect", "bentoml", "--usage", "never"], "the bentoml dialect has no usage on request: "),
+        (["--enable-debug"], "the vllm dialect has no debug_config: leave out --enable-debug, or choose "),
     ],
 )
 def test_a_switch_that_would_do_nothing_is_one_sentence_and_exit_2(options: list[str], complaint: str) -> None:
     result = run("--port", "0", *options)
     assert (result.returncode, result.stdout) == (2, "")
-    assert result.stderr.startswith(complaint) and result.stderr.count("\n") == 1
+    assert result.stderr.startswith(PROGRAM + complaint) and result.stderr.count("\n") == 1
 
 
 def test_the_document_names_every_option_that_is_a_fault_or_an_oddity() -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from simulator.tokens import Answers, Characters, render_chat, tokenise, tokenise_raw
+from tokenswarm.simulator.tokens import AnswerGenerator, Characters, render_chat, tokenise, tokenise_raw
 
 
 @given(st.text())
@@ -37,7 +37,7 @@ def test_a_chat_is_rendered_in_the_template_with_the_answers_header() -> None:
 
 
 def test_an_answers_text_has_as_many_tokens_as_announced() -> None:
-    answers = Answers(seed=3, median_tokens=100, sigma=0.7)
+    answers = AnswerGenerator(seed=3, median_tokens=100, sigma=0.7)
     for number in range(50):
         answer = answers.draw(number, max_tokens=150)
         # The end token of a stopped answer is counted and has no text.
@@ -45,35 +45,37 @@ def test_an_answers_text_has_as_many_tokens_as_announced() -> None:
 
 
 def test_the_same_seed_and_number_give_the_same_answer() -> None:
-    draws = [Answers(seed, 100, 0.7).draw(number, 512).text() for seed, number in [(1, 5), (1, 5), (1, 6), (2, 5)]]
+    draws = [
+        AnswerGenerator(seed, 100, 0.7).draw(number, 512).text() for seed, number in [(1, 5), (1, 5), (1, 6), (2, 5)]
+    ]
     assert draws[0] == draws[1]
     assert len(set(draws)) == 3
 
 
 def test_ignoring_the_end_token_gives_exactly_max_tokens() -> None:
-    answer = Answers(1, 100, 0.7).draw(0, max_tokens=2000, ignore_eos=True)
+    answer = AnswerGenerator(1, 100, 0.7).draw(0, max_tokens=2000, ignore_eos=True)
     assert (answer.tokens, answer.finish_reason) == (2000, "length")
 
 
 def test_an_answer_ends_by_itself_or_at_max_tokens() -> None:
-    drawn = [Answers(1, 100, 0.7).draw(number, max_tokens=100) for number in range(400)]
+    drawn = [AnswerGenerator(1, 100, 0.7).draw(number, max_tokens=100) for number in range(400)]
     assert {answer.finish_reason for answer in drawn} == {"stop", "length"}
     assert all(answer.tokens == 100 for answer in drawn if not answer.stopped)
     assert all(2 <= answer.tokens <= 100 for answer in drawn)
 
 
 def test_the_median_length_is_the_one_asked_for() -> None:
-    answers = Answers(1, median_tokens=100, sigma=0.7)
+    answers = AnswerGenerator(1, median_tokens=100, sigma=0.7)
     assert median(answers.draw(number, 100_000).tokens for number in range(2000)) == pytest.approx(100, rel=0.1)
 
 
 def test_min_tokens_lengthens_short_answers() -> None:
-    answers = Answers(1, median_tokens=5, sigma=0.7)
+    answers = AnswerGenerator(1, median_tokens=5, sigma=0.7)
     assert min(answers.draw(number, 512, min_tokens=40).tokens for number in range(200)) == 40
 
 
 def test_a_single_token_is_always_text() -> None:
-    answer = Answers(1, median_tokens=5, sigma=0.7).draw(0, max_tokens=1)
+    answer = AnswerGenerator(1, median_tokens=5, sigma=0.7).draw(0, max_tokens=1)
     assert (answer.finish_reason, answer.text() != "") == ("length", True)
 
 
@@ -85,7 +87,7 @@ def test_a_template_written_out_has_the_tokens_of_the_messages() -> None:
 
 
 def test_characters_spread_over_tokens_are_held_back_or_shown_in_parts() -> None:
-    answer = Answers(1, 100, 0.7, split_characters=True).draw(0, max_tokens=2000, ignore_eos=True)
+    answer = AnswerGenerator(1, 100, 0.7, split_characters=True).draw(0, max_tokens=2000, ignore_eos=True)
     pieces = [answer.word(index) for index in range(2000)]
     halves = [index for index, piece in enumerate(pieces[:-1]) if not piece.isprintable() and piece[-1] >= "\udc80"]
     assert halves and pieces[0].isprintable()

@@ -5,24 +5,24 @@ from typing import Any
 
 import pytest
 
-from simulator.dialect import Ask, Refusal, Style, Usage
-from simulator.dialects.vllm import Vllm
+from tokenswarm.simulator.dialect import GenerationRequest, Refusal, Style, Usage
+from tokenswarm.simulator.dialects.vllm import VllmDialect
 
 START = b'data: {"id":"chatcmpl-r1","object":"chat.completion.chunk","created":1700000000,"model":"tiny","choices":['
 USAGE = Usage(prompt_tokens=22, cached_tokens=16, output_tokens=3)
 
 
-def dialect(**options: Any) -> Vllm:
-    return Vllm("tiny", max_model_len=2048, created_s=1_700_000_000, **options)
+def dialect(**options: Any) -> VllmDialect:
+    return VllmDialect("tiny", max_model_len=2048, created_s=1_700_000_000, **options)
 
 
-def ask(**fields: Any) -> Ask:
+def generation(**fields: Any) -> GenerationRequest:
     body = {"model": "tiny", "messages": [{"role": "user", "content": "hi"}]} | fields
     return dialect().read(json.dumps(body).encode(), {})
 
 
 def writer(style: Style | None = None, **fields: Any) -> Any:
-    return dialect(style=style).writer(ask(**fields), "r1", 1_700_000_000)
+    return dialect(style=style).writer(generation(**fields), "r1", 1_700_000_000)
 
 
 def refusal(body: bytes, **options: Any) -> tuple[int, dict[str, Any]]:
@@ -90,7 +90,7 @@ def test_crlf_and_comments_change_the_layout_only() -> None:
 
 
 def test_names_from_the_request_are_escaped() -> None:
-    event = dialect().writer(ask(model='a"b'), 'x"y', 1).tokens(["hi"], False)
+    event = dialect().writer(generation(model='a"b'), 'x"y', 1).tokens(["hi"], False)
     chunk = json.loads(event.removeprefix(b"data: "))
     assert (chunk["model"], chunk["id"]) == ('a"b', 'chatcmpl-x"y')
 
@@ -109,31 +109,31 @@ def test_a_whole_answer_has_vllms_keys() -> None:
 
 def test_max_tokens_is_cut_to_the_context_left() -> None:
     # "hi" in the template is 11 tokens.
-    assert ask().max_tokens == 2037
-    assert ask(max_tokens=2048).max_tokens == 2037
-    assert ask(max_tokens=5).max_tokens == 5
+    assert generation().max_tokens == 2037
+    assert generation(max_tokens=2048).max_tokens == 2037
+    assert generation(max_tokens=5).max_tokens == 5
 
 
 def test_max_completion_tokens_goes_before_max_tokens() -> None:
-    assert ask(max_tokens=5, max_completion_tokens=7).max_tokens == 7
+    assert generation(max_tokens=5, max_completion_tokens=7).max_tokens == 7
 
 
 def test_numbers_may_be_strings_and_options_null() -> None:
-    read = ask(max_tokens="16", stream=None, stream_options=None, min_tokens=None, ignore_eos=None, n=None)
+    read = generation(max_tokens="16", stream=None, stream_options=None, min_tokens=None, ignore_eos=None, n=None)
     assert (read.max_tokens, read.stream, read.include_usage) == (16, False, False)
 
 
 def test_content_may_come_in_parts() -> None:
     parts = [{"type": "text", "text": "one two"}, {"type": "image_url", "image_url": {}}, {"type": "text", "text": "x"}]
-    assert ask(messages=[{"role": "user", "content": parts}]).prompt[5:-5] == ["one", " two", "\n", "x"]
+    assert generation(messages=[{"role": "user", "content": parts}]).prompt[5:-5] == ["one", " two", "\n", "x"]
 
 
 def test_unknown_fields_are_ignored() -> None:
-    assert ask(temperature=0, whatever={"a": 1}).max_tokens == 2037
+    assert generation(temperature=0, whatever={"a": 1}).max_tokens == 2037
 
 
 def test_any_model_is_accepted_unless_told_otherwise() -> None:
-    assert ask(model="other").model == "other"
+    assert generation(model="other").model == "other"
     status, error = refusal(b'{"model":"other","messages":[{"role":"user","content":"hi"}]}', only_model=True)
     assert (status, error["type"], error["param"]) == (404, "NotFoundError", "model")
     assert error["message"] == "The model `other` does not exist. Valid aliases: tiny."
