@@ -5,7 +5,7 @@ RUN useradd --create-home --uid 10001 tokenswarm \
     && install --directory --owner tokenswarm /results
 WORKDIR /opt/tokenswarm
 COPY . .
-# Editable: Locust is given this folder's locustfile.py, and the rooms beside it are then the only ones.
+# Editable: Locust is given this folder's locustfile.py, and the packages beside it are then the only ones.
 RUN pip install --no-cache-dir --constraint constraints.txt --editable .
 
 ENV PYTHONUNBUFFERED=1 \

@@ -6,31 +6,41 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --co
 # The server that a self-check needs runs on Linux only.
 SELF_CHECK := $(if $(filter Linux,$(shell uname)),--self-check)
 
-.PHONY: demo bench bench-workers real-vllm test chaos lint format clean
+# Processes that run tests side by side. Most wait: two for each core are right.
+JOBS ?= 4
+
+# Tests start hundreds of processes: what Python has compiled is kept, also where the environment says otherwise.
+unexport PYTHONDONTWRITEBYTECODE
+
+.PHONY: demo bench bench-workers real-vllm test test-fast chaos lint format clean
 
 demo: .venv/installed-run  ## 10, 50 and 100 users against the embedded simulator, with and without a system prompt
 	$(BIN)/locust --headless --loglevel INFO $(SELF_CHECK) \
 	  --levels 10,50,100 --ramp 8s --level-time 30s --settle 2s --system-prompt both \
 	  --max-tokens 128 --slo "ttft=500ms tpot=60ms"
 
-bench: .venv/installed-bench  ## how accurate and how cheap the client is, beside others, against a server's own log
+bench: .venv/installed-bench  ## timing error and cost of the client, beside others, against a server's own log
 	$(BIN)/python -m benchmarks
 
-bench-workers: .venv/installed-run  ## what 10, 50 and 200 workers' reports cost a master
+bench-workers: .venv/installed-run  ## cost of 10, 50 and 200 workers' reports for a master
 	$(BIN)/python -m benchmarks.distributed
 
 real-vllm: .venv/installed-run .venv-vllm/installed  ## 10 users against a real vLLM on this machine's CPU (2 GB to install)
 	$(BIN)/python -m benchmarks.real_vllm
 
 test: .venv/installed-test  ## all tests, a real llama.cpp server included
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --jobs $(JOBS)
+
+test-fast: .venv/installed-test  ## the tests that take less than a second each, for a look between two changes
+	$(BIN)/python -m pytest --jobs $(JOBS) -m "not slow and not chaos"
 
 chaos: .venv/installed-test  ## the long attacks on the client, on loopback only: mutated streams, endings, hostile servers
-	$(BIN)/python -m pytest -m chaos
+	$(BIN)/python -m pytest --jobs $(JOBS) -m chaos
 
 lint: .venv/installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/python -m tests.typing_layout
 	$(BIN)/mypy
 
 format: .venv/installed-test

@@ -1,71 +1,159 @@
-"""The `tokenswarm` command: what is done outside of a run of Locust. Each subcommand lives in its room."""
+"""Tokenswarm's package, and its command: what is done outside of a run of Locust.
+
+In a checkout the packages are folders beside this file; `__path__` is where `import tokenswarm.users` finds them. In a
+wheel this file is the package's `__init__.py`. Importing it loads nothing else: a
+subcommand loads its module when it is called.
+"""
 
 from __future__ import annotations
 
 import argparse
 import sys
-from typing import Any, NoReturn
+from importlib import import_module
+from pathlib import Path
+from types import TracebackType
+from typing import Any
 
-import probe.cli
-import reports.cli
-import reports.compare
-import reports.gate
-import reports.recover
-import simulator.cli
-from options import unknown_option
-from reports.output import discard
-from sanitize import guarded_output
+__path__ = [str(Path(__file__).parent)]
 
+#: By name: the module that has `add_arguments` and `main`, and a line of help.
 _COMMANDS = {
-    "simulate": (simulator.cli, "serve the simulator, a server of known speed"),
-    "probe": (probe.cli, "tell what a server is and how it answers, in full"),
-    "report": (reports.cli, "draw a finished run's table and charts again"),
-    "recover": (reports.recover, "complete the folder of a run whose processes were killed, from what they left"),
-    "compare": (reports.compare, "set runs of several servers side by side, and say who leads in what"),
-    "gate": (reports.gate, "fail where a run is worse than another, and not by chance"),
+    "simulate": ("tokenswarm.simulator.cli", "start the simulator, a server that answers at a known speed"),
+    "probe": (
+        "tokenswarm.probe.probe_command",
+        "send a few requests to a server, and report what it is and how it answers",
+    ),
+    "report": ("tokenswarm.reports.report_command", "show a finished run again: its table, page and charts"),
+    "recover": (
+        "tokenswarm.reports.recover_command",
+        "complete the results folder of a run whose processes were killed",
+    ),
+    "compare": (
+        "tokenswarm.reports.compare.compare_command",
+        "compare runs of several servers at each level, with confidence intervals",
+    ),
+    "gate": (
+        "tokenswarm.reports.compare.gate_command",
+        "fail if new runs are worse than earlier ones by more than chance explains",
+    ),
 }
 
 
-class _Parser(argparse.ArgumentParser):
-    def __init__(self, **how: Any) -> None:
-        super().__init__(allow_abbrev=False, **how)
+_DESCRIPTION = (
+    "Stress tests for servers that stream text from LLMs. A run is started with `locust` (README.md); the commands "
+    "below are for before and after it."
+)
 
-    def error(self, message: str) -> NoReturn:
-        """One sentence, exit code 2, no usage block."""
-        self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
 
-    def refuse_unknown(self, words: list[str]) -> NoReturn:
-        """What is left of the command line is none of this parser's arguments."""
-        options = [word for word in words if word.startswith("-")]
-        if not options:
-            self.error(f"unexpected argument {words[0]!r}")
-        flags = [flag for action in self._actions for flag in action.option_strings]
-        self.error("; ".join(unknown_option(option, flags) for option in options))
+_NO_API = (
+    "Tokenswarm has no public Python API yet, so {} cannot be imported. Run Tokenswarm's own locustfile.py, and set "
+    "options in place of code (docs/options.md)."
+)
+_EXIT_UNUSABLE = 2
+
+
+class NoPublicApi(ImportError):
+    """Code of a user's own imports a class of Tokenswarm's."""
+
+
+def __getattr__(name: str) -> Any:
+    """Only packages can be imported from here. A class gets a sentence instead of Python's own error."""
+    if name[:1].isupper():
+        raise NoPublicApi(_NO_API.format(name))
+    raise AttributeError(f"module 'tokenswarm' has no attribute {name!r}")
+
+
+def bare_import(package: str) -> NoPublicApi:
+    """What each package raises where its name is imported without Tokenswarm's before it."""
+    return NoPublicApi(_NO_API.format(f"the package {package}"))
+
+
+def _explanation(error: BaseException, trace: TracebackType | None) -> str:
+    """A sentence on an import from Tokenswarm's packages that failed in code of a user's own; "" for all else."""
+    if isinstance(error, NoPublicApi):
+        return str(error)
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    importer = trace.tb_frame.f_globals.get("__name__", "") if trace is not None else ""
+    if not isinstance(error, ImportError) or importer.partition(".")[0] == "tokenswarm":
+        return ""
+    if (error.name or "").partition(".")[0] != "tokenswarm":
+        return ""
+    wanted: str | None = getattr(error, "name_from", None)  # of Python 3.12
+    if wanted is None:
+        wanted = str(error).partition("cannot import name '")[2].partition("'")[0]
+    return _NO_API.format(f"{wanted} of {error.name}" if wanted else error.name)
+
+
+def _explain_imports() -> None:
+    """A locustfile's import from Tokenswarm that fails ends the process with one sentence, not with a traceback."""
+    before = sys.excepthook
+
+    def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        sentence = "" if hasattr(sys, "ps1") else _explanation(error, trace)
+        if not sentence:
+            before(kind, error, trace)
+            return
+        print(f"tokenswarm: {sentence}", file=sys.stderr)
+        raise SystemExit(_EXIT_UNUSABLE)
+
+    sys.excepthook = hook
+
+
+_explain_imports()
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run a subcommand. Returns its exit code: 2 for what cannot be done as asked; the others are the subcommand's."""
+    """Run a subcommand. Returns its exit code: 2 for unusable arguments; the others are the subcommand's."""
+    from tokenswarm.sanitize import guarded_output
+
     with guarded_output():
-        return _main(arguments)
+        return _main(sys.argv[1:] if arguments is None else arguments)
 
 
-def _main(arguments: list[str] | None) -> int:
-    parser = _Parser(prog="tokenswarm", description="Stress tests for servers that stream text from LLMs.")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
-    parsers = {}
-    for name, (module, text) in _COMMANDS.items():
-        parsers[name] = commands.add_parser(name, help=text, description=text.capitalize() + ".")
-        module.add_arguments(parsers[name])
+def _main(arguments: list[str]) -> int:
+    from tokenswarm.command_line.command_parser import CommandParser
+
+    parser = CommandParser(prog="tokenswarm", description=_DESCRIPTION)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=CommandParser)
+    parsers = {
+        name: commands.add_parser(name, help=text, description=text.capitalize() + ".")
+        for name, (_, text) in _COMMANDS.items()
+    }
+    called = next((word for word in arguments if not word.startswith("-")), None)
+    if called in _COMMANDS:  # its module alone is loaded: the others' libraries take seconds
+        import_module(_COMMANDS[called][0]).add_arguments(parsers[called])
     args, unknown = parser.parse_known_args(arguments)
-    if unknown:
-        parsers[args.command].refuse_unknown(unknown)
-    code: int = _COMMANDS[args.command][0].main(args)
+    module, command = import_module(_COMMANDS[args.command][0]), parsers[args.command]
+    if errors := [*command.errors, *command.unknown(unknown)]:
+        command.refuse([*_wrong_in(module, args), *errors])
+    code: int = module.main(args)
+    _flush_output()
+    return code
+
+
+def _wrong_in(module: Any, args: argparse.Namespace) -> list[str]:
+    """What else the command would refuse, as far as it can say so without reading a file."""
+    from tokenswarm.command_line import collect_errors, sentences_of
+
+    if not hasattr(module, "check"):
+        return []
+    try:
+        with collect_errors() as errors:
+            errors.of(module.check, args)
+    except ValueError as error:
+        return sentences_of(error)
+    return []
+
+
+def _flush_output() -> None:
+    from tokenswarm.sanitize import discard
+
     try:
         if sys.stdout is not None:  # it was closed before the process began: `>&-`
             sys.stdout.flush()
     except OSError:  # the reader has seen enough, or a disk is full; the result stays what it is
         discard(sys.stdout)
-    return code
 
 
 if __name__ == "__main__":

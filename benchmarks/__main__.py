@@ -18,18 +18,18 @@ from typing import Any, TypeVar
 from benchmarks.certificate import CERTIFICATE, make_certificate
 from benchmarks.chart import draw
 from benchmarks.clients import CLIENTS, Client
-from benchmarks.figures import Row, row, share_of_a_core
+from benchmarks.figures import ClientRow, row, share_of_a_core
 from benchmarks.floor import OUTPUT
 from benchmarks.launch import LaunchError, busy_s, run_client, truth_server
 from benchmarks.parsing import compare
 from benchmarks.peers import PEERS, PeerError, peers
 from benchmarks.records import ANSWER_TOKENS_MAX, ANSWER_TOKENS_MIN, TOKENS_PER_S, TTFT_MS, Load, Run
 from benchmarks.table import parsing_table, table
-from simulator.paced_log import read_server_log
+from tokenswarm.simulator.paced_log import read_server_log
 
 RESULTS = Path(__file__).resolve().parent / "results"
 FORMAT = 1
-Told = TypeVar("Told")
+Read = TypeVar("Read")
 #: How long the hold of the two runs is. A few users bring few tokens, and need a longer difference.
 HOLDS_S = {100: (3, 15)}
 OTHER_HOLDS_S = (3, 10)
@@ -38,11 +38,11 @@ USERS_PER_S_AT_MOST = 200
 #: a busy client finds several tokens in a read, and takes them for less.
 MOST_OF_A_CORE = 1.2
 #: Starting, the last answers, and charts, on a machine that has other things to do as well.
-BEYOND_ASKING_S = 60.0
+BEYOND_LOAD_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
-class Bench:
+class BenchRunner:
     """Where the two sides run, and where what they write goes."""
 
     client_core: int
@@ -58,7 +58,7 @@ class Bench:
         certificate = self.folder / CERTIFICATE if client.tls else None
         with truth_server(self.server_core, folder / "server.csv", certificate) as server:
             command = client.command(load, server.url, folder)
-            limit_s = load.asking_s + BEYOND_ASKING_S
+            limit_s = load.sending_s + BEYOND_LOAD_S
             cost, memory = run_client(command, self.client_core, limit_s, folder / OUTPUT, client.variables(folder))
         after_s, seconds = busy_s(cores), time.monotonic() - began_s
         other_s = None if before_s is None or after_s is None else after_s - before_s - cost.cpu_s - server.cost.cpu_s
@@ -74,7 +74,7 @@ class Bench:
         )
 
 
-def _record(read: Callable[[Path], Told] | None, folder: Path) -> Told | None:
+def _record(read: Callable[[Path], Read] | None, folder: Path) -> Read | None:
     """What the client says; None where it does not say it, or did not come to."""
     try:
         return read(folder) if read else None
@@ -87,7 +87,7 @@ def load_for(users: int, hold_s: int) -> Load:
     return Load(users, ramp_s=max(2, -(-users // USERS_PER_S_AT_MOST)), hold_s=hold_s)
 
 
-def left_out(earlier: Sequence[Row], client: str, users: int) -> str:
+def left_out(earlier: Sequence[ClientRow], client: str, users: int) -> str:
     """Why a client is not run with that many users, as its rows with fewer say; "" where it is."""
     for known in reversed(earlier):
         if known.client != client or known.users >= users or known.peak_mb is None:
@@ -104,14 +104,16 @@ def left_out(earlier: Sequence[Row], client: str, users: int) -> str:
     return ""
 
 
-def measure(bench: Bench, clients: Sequence[Client], levels: Sequence[int], holds: tuple[int, int] | None) -> list[Row]:
-    """The rows of the table, each told as it comes."""
-    rows: list[Row] = []
+def measure(
+    bench: BenchRunner, clients: Sequence[Client], levels: Sequence[int], holds: tuple[int, int] | None
+) -> list[ClientRow]:
+    """The rows of the table; each client's name is printed when it starts."""
+    rows: list[ClientRow] = []
     for users in sorted(levels):
         for client in clients:
             note = left_out(rows, client.name, users)
             if note:
-                rows.append(Row(client.name, users, note))
+                rows.append(ClientRow(client.name, users, note))
             else:
                 print(f"{users} users: {client.name} …", flush=True)
                 short_s, long_s = holds or HOLDS_S.get(users, OTHER_HOLDS_S)
@@ -140,7 +142,7 @@ def _processor() -> str:
 
 
 def main() -> int:
-    """0, or 2 with one sentence where it cannot be done as asked."""
+    """0, or 2 with one sentence where it cannot be done with these options."""
     args = _arguments()
     if sys.platform != "linux":
         print("bench: processes can be pinned to cores on Linux only; run it there.", file=sys.stderr)
@@ -169,7 +171,7 @@ def _bench(args: argparse.Namespace, clients: Sequence[Client], cores: Sequence[
     shutil.rmtree(RESULTS / "runs", ignore_errors=True)
     if any(client.tls for client in clients):
         make_certificate(RESULTS / "runs")
-    bench = Bench(client_core=cores[0], server_core=cores[-1], folder=RESULTS / "runs")
+    bench = BenchRunner(client_core=cores[0], server_core=cores[-1], folder=RESULTS / "runs")
     rows = measure(bench, clients, args.users, args.hold)
     comparisons = compare()
     said = f"{when:%Y-%m-%d %H:%M} UTC, {before['processor']}, {before['cores']} cores, Python {before['python']}"

@@ -10,12 +10,12 @@ from pathlib import Path
 
 from benchmarks.records import Seen
 
-#: The environment variable that tells a plain client where its record goes.
+#: The environment variable with the path of a plain client's record.
 LOG_VARIABLE = "BENCHMARK_CLIENT_LOG"
 _COLUMNS = ("request_id", "sent_ns", "ttft_ns", "gap_max_ns", "events", "ok")
 
 
-class Answer:
+class TimedAnswer:
     """One request as a client in user space times it: it stamps what it has, when it has it."""
 
     __slots__ = ("events", "first_ns", "gap_max_ns", "last_ns", "ok", "request_id", "sent_ns")
@@ -42,11 +42,11 @@ class ClientLog:
 
     def __init__(self) -> None:
         self._numbers = count()
-        self._answers: list[Answer] = []
+        self._answers: list[TimedAnswer] = []
 
-    def begin(self) -> Answer:
+    def begin(self) -> TimedAnswer:
         """A request that is sent now."""
-        answer = Answer(str(next(self._numbers)))
+        answer = TimedAnswer(str(next(self._numbers)))
         self._answers.append(answer)
         return answer
 

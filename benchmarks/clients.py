@@ -23,8 +23,8 @@ Read = Callable[[Path], list[Seen]]
 class Client:
     """`command` makes the command line from load, server's address and the folder to write to; `read` reads what the
     client left there, None for a client that keeps no record; `reads` how often it read, None where it does not count.
-    tls: whether its server speaks TLS, with the authority of benchmarks/certificate.py. counted: whether it is told how
-    many requests to send, rather than for how long."""
+    tls: whether its server speaks TLS, with the authority of benchmarks/certificate.py. counted: whether it is given a
+    number of requests, rather than a time."""
 
     name: str
     command: Command
@@ -62,14 +62,14 @@ def plain(name: str, locustfile: str) -> Client:
 
 
 def _locust(locustfile: str, load: Load, host: str) -> list[str]:
-    users = ("-u", str(load.users), "-r", f"{load.users_per_s:g}", "-t", f"{load.asking_s}s")
+    users = ("-u", str(load.users), "-r", f"{load.users_per_s:g}", "-t", f"{load.sending_s}s")
     return [*_LOCUST, "-f", locustfile, "--headless", "-H", host, *users]
 
 
 def _floor(load: Load, host: str, _folder: Path) -> list[str]:
     return [
         *(sys.executable, "-m", "benchmarks.floor", "--host", host, "--users", str(load.users)),
-        *("--users-per-s", f"{load.users_per_s:g}", "--seconds", str(load.asking_s)),
+        *("--users-per-s", f"{load.users_per_s:g}", "--seconds", str(load.sending_s)),
     ]
 
 

@@ -1,11 +1,11 @@
-"""What workers' reports cost a master: real Locust workers by the hundred in one process, over real sockets, with
-requests that never were.
+"""What workers' reports cost a master: hundreds of real Locust workers in one process, over real sockets, with made-up
+requests.
 
     python -m benchmarks.distributed [--workers 10,50,200] [--requests 5] [--tokens 128] [--seconds 20]
 
-The master is the project's own, in a process of its own, with its journal and its books. Every worker is Locust's
-WorkerRunner with our recorder: it sends heartbeats each second and reports each three, as ever. Only its users are
-missing: requests end on it at a steady rate, their timelines made up.
+The master is the project's own, in a process of its own, with its journal and its statistics. Every worker is Locust's
+WorkerRunner with our recorder: it sends a heartbeat each second and a report every three seconds, as in a run. Only its
+users are missing: requests with made-up timelines end on it at a steady rate.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from argparse import Namespace
 from array import array
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import gevent
 import numpy as np
@@ -32,34 +32,35 @@ from locust.argument_parser import get_empty_argument_parser, setup_parser_argum
 from locust.env import Environment
 from locust.rpc import Message
 
-import metrics.hooks
-import metrics.options
-from metrics import transport
-from metrics.hooks import Recording
-from metrics.options import NO_SPOOL
-from metrics.timeline import Outcome, Timeline, TokenSource
+import tokenswarm.recording.recording_options
+import tokenswarm.run_control.process_recorder
+from tokenswarm.cluster import transport
+from tokenswarm.metrics.timeline import Outcome, Timeline
+from tokenswarm.metrics.token_counts import TokenSource
+from tokenswarm.recording.recording_options import NO_SPOOL
+from tokenswarm.run_control.recording_hooks import Recording
 
 ROOT = Path(__file__).resolve().parents[1]
 _WARM_UP_S = 5.0
-# Two hundred workers in one process have one loop: its lag is looked at a tenth as often in each as it would be.
-metrics.hooks.LAG_SLEEP_S = 0.2
+# Two hundred workers in one process share one event loop: each measures its lag a tenth as often as in a run.
+tokenswarm.run_control.process_recorder.LAG_SLEEP_S = 0.2
 _GAP_NS = 20_000_000
 
 
-class ChatUser(User):
-    """Named as the project's own, and idle."""
+class IdleUser(User):
+    """Sends nothing."""
 
     @task
     def wait(self) -> None:
         gevent.sleep(60)
 
 
-class SystemPromptChatUser(ChatUser):
-    """The other one."""
+#: Named as the project's own, which the master has.
+USER_CLASSES = [type(name, (IdleUser,), {}) for name in ("ChatUser", "SystemPromptChatUser")]
 
 
 @dataclass(slots=True)
-class Sent:
+class SentSizes:
     """Sizes in bytes of what the workers sent: our share of each report, and Locust's whole message."""
 
     ours: list[int] = field(default_factory=list)
@@ -67,10 +68,10 @@ class Sent:
 
 
 def worker_options() -> Namespace:
-    """Those of a worker started without any, but that it keeps nothing on disk."""
+    """The options of a worker that is started without any, except that it keeps nothing on disk."""
     parser = get_empty_argument_parser(default_config_files=[])
     setup_parser_arguments(parser)
-    metrics.options.add_options(parser)
+    tokenswarm.recording.recording_options.add_options(parser)
     options: Namespace = parser.parse_args(["--spool-folder", NO_SPOOL])
     return options
 
@@ -78,43 +79,40 @@ def worker_options() -> Namespace:
 class Worker:
     """A Locust worker on which requests end."""
 
-    def __init__(self, number: int, requests_per_s: float, tokens: int, sent: Sent) -> None:
+    def __init__(self, number: int, requests_per_s: float, tokens: int, sent: SentSizes) -> None:
         self._draw = np.random.default_rng(number)
         self._pause_s, self._tokens, self._sent = 1 / requests_per_s, tokens, sent
         self._number = number
         options = worker_options()
-        self._environment = Environment(user_classes=[ChatUser, SystemPromptChatUser], parsed_options=options)
+        self._environment = Environment(user_classes=USER_CLASSES, parsed_options=options)
         self._environment.parsed_locustfiles = [str(ROOT / "locustfile.py")]
         self._recording = Recording(self._environment.events, sinks=[])
 
     def connect(self, port: int) -> None:
-        """Join the master; requests end here as soon as it has begun a run."""
+        """Join the master; requests end here once it has begun a run."""
         runner = self._environment.create_worker_runner("127.0.0.1", port)
         self._recording.attach(self._environment)
-        send = runner.client.send
 
-        def weighed(message: Message) -> None:
-            if message.type == "stats":
-                self._sent.messages.append(len(message.serialize()))
-                self._sent.ours.append(sum(map(len, message.data["tokenswarm"][-1])))
-            send(message)
+        def measure(client_id: str, data: dict[str, Any]) -> None:
+            self._sent.messages.append(len(Message("stats", data, client_id).serialize()))
+            self._sent.ours.append(sum(map(len, data["tokenswarm"][-1])))
 
-        runner.client.send = weighed
+        runner.environment.events.report_to_master.add_listener(measure)  # the last: `data` is complete
         self._recording.request_admission()
         self._recording.join()
         gevent.spawn(self._go_on)
 
     @property
     def takes_part(self) -> bool:
-        """Whether its master has told it of the run."""
+        """Whether it has received the run's level."""
         return self._recording.recorder is not None
 
     def _go_on(self) -> None:
         gevent.sleep(self._draw.uniform(0, 1))
         while True:
             gevent.sleep(self._draw.exponential(self._pause_s))
-            if (recorder := self._recording.recorder) is not None and recorder.current_stage is not None:
-                timeline = self._timeline(recorder.current_stage.stage.stage)
+            if (recorder := self._recording.recorder) is not None and recorder.current_level is not None:
+                timeline = self._timeline(recorder.current_level.level.index)
                 self._environment.events.request.fire(
                     request_type="CHAT",
                     name="no system prompt",
@@ -124,7 +122,7 @@ class Worker:
                     context={"timeline": timeline},
                 )
 
-    def _timeline(self, stage: int) -> Timeline:
+    def _timeline(self, level_index: int) -> Timeline:
         """An answer that ended now: gaps and delays as a server and a client under load have them."""
         gaps_ns = (self._draw.lognormal(0, 0.3, self._tokens) * _GAP_NS).astype(np.int64)
         over_ns = time.perf_counter_ns()
@@ -133,7 +131,7 @@ class Worker:
         first_ns, last_ns = int(arrivals_ns[0]), int(arrivals_ns[-1])
         return Timeline(
             user=f"{self._number}.{self._draw.integers(25)}",
-            stage=stage,
+            level_index=level_index,
             outcome=Outcome.OK,
             scheduled_ns=sent_ns,
             sent_ns=sent_ns,
@@ -169,7 +167,7 @@ def free_port() -> int:
 
 
 def start_master(port: int, workers: int, seconds: float, results: Path) -> subprocess.Popen[bytes]:
-    """The project's own, which needs no server: it is told all that it would ask one for."""
+    """The project's own master. It needs no server: its options say all that it would request from one."""
     plan = ("-u", workers, "-r", workers, "-t", f"{round(seconds + 60)}s", "--expect-workers", workers)
     server = ("-H", "http://127.0.0.1:9", "--engine", "vllm", "--model", "none", "--preflight", "off")
     where = ("--master-bind-host", "127.0.0.1", "--master-bind-port", port, "--metrics-port", 0, "--results", results)
@@ -179,7 +177,7 @@ def start_master(port: int, workers: int, seconds: float, results: Path) -> subp
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class MasterCost:
     """What was measured. Sizes are medians; a CPU of 1 is one core."""
 
     workers: int
@@ -203,16 +201,16 @@ class Row:
         )
 
 
-def measure(workers: int, requests_per_s: float, tokens: int, seconds: float) -> Row:
+def measure(workers: int, requests_per_s: float, tokens: int, seconds: float) -> MasterCost:
     """One master with so many workers. Its first seconds are left out."""
-    port, sent = free_port(), Sent()
+    port, sent = free_port(), SentSizes()
     with tempfile.TemporaryDirectory(prefix="tokenswarm-") as folder:
         results = Path(folder)
         master = start_master(port, workers, seconds, results)
         try:
-            crowd = [Worker(number, requests_per_s, tokens, sent) for number in range(workers)]
-            gevent.joinall([gevent.spawn(worker.connect, port) for worker in crowd], raise_error=True)
-            while not all(worker.takes_part for worker in crowd):
+            nodes = [Worker(number, requests_per_s, tokens, sent) for number in range(workers)]
+            gevent.joinall([gevent.spawn(worker.connect, port) for worker in nodes], raise_error=True)
+            while not all(worker.takes_part for worker in nodes):
                 gevent.sleep(0.1)
             gevent.sleep(_WARM_UP_S)
             sent.ours.clear()
@@ -221,7 +219,7 @@ def measure(workers: int, requests_per_s: float, tokens: int, seconds: float) ->
             rows, cpu_s, own_cpu_s, began_s = rows_in(results), cpu_of(process), cpu_of(own), time.perf_counter()
             gevent.sleep(seconds)
             lasted_s = time.perf_counter() - began_s
-            return Row(
+            return MasterCost(
                 workers,
                 requests_per_s=(rows_in(results) - rows) / lasted_s,
                 reports_per_s=len(sent.ours) / lasted_s,
@@ -243,7 +241,7 @@ def cpu_of(process: psutil.Process) -> float:
 
 
 def rows_in(results: Path) -> int:
-    """Requests that the master has written down."""
+    """How many requests the master has written to requests.csv."""
     return sum(max(0, path.read_bytes().count(b"\n") - 1) for path in results.glob("*/requests.csv"))
 
 
@@ -263,7 +261,7 @@ def main() -> None:
     if len(numbers) == 1:
         print(measure(int(args.workers), args.requests, args.tokens, args.seconds), flush=True)
         return
-    print(Row.HEAD, flush=True)
+    print(MasterCost.HEAD, flush=True)
     given = ("--requests", args.requests, "--tokens", args.tokens, "--seconds", args.seconds)
     for number in numbers:
         command = [sys.executable, "-m", "benchmarks.distributed", "--workers", number, *map(str, given)]

@@ -15,12 +15,12 @@ LATE_MS = 500 / TOKENS_PER_S
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """Absolute errors in milliseconds over `count` requests."""
+    """Absolute errors in milliseconds over `count` requests. None: not known (copied from a printed table)."""
 
-    count: int
+    count: int | None
     median: float
     p99: float
-    max: float
+    max: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class Accuracy:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class ClientRow:
     """A line of the table: one client at one number of users. `note`: why there is no more, or what is wrong."""
 
     client: str
@@ -103,13 +103,13 @@ def marginal(short: Run, long: Run) -> tuple[float | None, float | None]:
     """(CPU µs per token, tokens/s) of the time by which the long run was longer: starting, ramp and end cancel out.
     None where the long run brought no more tokens."""
     tokens = long.tokens - short.tokens
-    more_s = long.asked_s - short.asked_s
+    more_s = long.sent_for_s - short.sent_for_s
     if tokens <= 0 or more_s <= 0:
         return None, None
     return (long.cost.cpu_s - short.cost.cpu_s) / tokens * 1e6, tokens / more_s
 
 
-def row(client: str, short: Run, long: Run) -> Row:
+def row(client: str, short: Run, long: Run) -> ClientRow:
     """What two runs of one client, which differ in length alone, say."""
     us_per_token, tokens_per_s = marginal(short, long)
     late_ms = [served.late_max_ns / 1e6 for run in (short, long) for served in steady(run.served, run.load.ramp_s)]
@@ -122,7 +122,7 @@ def row(client: str, short: Run, long: Run) -> Row:
         except MatchError as error:
             notes.append(f"not matched: {error}")
     other = [run.other_load for run in (short, long) if run.other_load is not None]
-    return Row(
+    return ClientRow(
         client=client,
         users=long.load.users,
         note="; ".join(dict.fromkeys(note for note in notes if note)),

@@ -38,9 +38,9 @@ def request(host: str) -> bytes:
 
 
 def run(host: str, port: int, users: int, users_per_s: float, seconds: float) -> int:
-    """Ask with `users` connections for that long and read every answer to its end; how often it read. Raises
+    """Send requests on `users` connections for that long and read every answer to its end; how often it read. Raises
     OSError."""
-    asked = request(f"{host}:{port}")
+    sent = request(f"{host}:{port}")
     poll = select.epoll()
     streaming: dict[int, socket.socket] = {}
     began_s = time.perf_counter()
@@ -50,7 +50,7 @@ def run(host: str, port: int, users: int, users_per_s: float, seconds: float) ->
             sock = _connected(host, port)
             poll.register(sock, select.EPOLLIN)
             streaming[sock.fileno()] = sock
-            sock.send(asked)
+            sock.send(sent)
             spawned += 1
         for fileno, _ in poll.poll(_TICK_S):
             sock = streaming[fileno]
@@ -60,7 +60,7 @@ def run(host: str, port: int, users: int, users_per_s: float, seconds: float) ->
                 if not data:
                     raise ConnectionError("the server closed a connection in mid-answer")
             elif time.perf_counter() - began_s < seconds:
-                sock.send(asked)
+                sock.send(sent)
             else:
                 del streaming[fileno]
                 poll.unregister(sock)
@@ -85,7 +85,9 @@ def main() -> None:
     parser.add_argument("--host", required=True, help="like http://127.0.0.1:8000")
     parser.add_argument("--users", type=int, required=True)
     parser.add_argument("--users-per-s", type=float, required=True)
-    parser.add_argument("--seconds", type=float, required=True, help="for how long to ask; answers end after that")
+    parser.add_argument(
+        "--seconds", type=float, required=True, help="time in which requests are sent; answers end after that"
+    )
     args = parser.parse_args()
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))

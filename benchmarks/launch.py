@@ -59,7 +59,7 @@ def truth_server(core: int, log: Path, tls: Path | None = None) -> Iterator[Trut
     it shall speak TLS with. Raises LaunchError."""
     process = subprocess.Popen(
         [
-            *(sys.executable, "-m", "simulator.paced", "--log", str(log)),
+            *(sys.executable, "-m", "tokenswarm.simulator.paced", "--log", str(log)),
             *("--tokens", str(ANSWER_TOKENS_MIN), str(ANSWER_TOKENS_MAX)),
             *("--tokens-per-s", str(TOKENS_PER_S), "--ttft-ms", str(TTFT_MS)),
             *(("--tls", str(tls)) if tls else ()),
@@ -106,8 +106,8 @@ def _cost(
     limit_s: float,
     memory: list[tuple[int, int]] | None = None,
 ) -> Cost:
-    """Wait for the end, noting down the memory meanwhile. wait4 tells the cost of just this child, and of the children
-    that it waited for."""
+    """Wait for the end, noting down the memory meanwhile. wait4 returns the cost of this child and of the
+    children that it waited for."""
     deadline_s = time.monotonic() + limit_s
     in_time = True
     while True:

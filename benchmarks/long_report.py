@@ -9,6 +9,7 @@ own, so that neither leans on what another has read.
 from __future__ import annotations
 
 import json
+import os
 import resource
 import sys
 import tempfile
@@ -16,24 +17,26 @@ import time
 from collections.abc import Callable
 from multiprocessing import get_context
 from pathlib import Path
+from shutil import copytree
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from msgspec import structs
 from pyarrow import csv
 
-from metrics.journal import REQUEST_COLUMNS
-from reports.comparison import Comparison
-from reports.comparison_page import comparison_html
-from reports.conditions import parse_conditions
-from reports.estimates import Measured
-from reports.exports import write_hlog, write_parquet
-from reports.gate import judge_change
-from reports.journals import load_requests
-from reports.judgement import judge_run
-from reports.others import COLUMNS, report_as
-from reports.results import load_results
-from reports.run_page import draw_page
+from tokenswarm.reports.checks.check_report import check_run
+from tokenswarm.reports.checks.conditions import parse_conditions
+from tokenswarm.reports.compare.comparison import RunComparison
+from tokenswarm.reports.compare.comparison_page import comparison_html
+from tokenswarm.reports.compare.gate_command import check_change
+from tokenswarm.reports.html.run_page import draw_page
+from tokenswarm.reports.stats.as_other_tools import COLUMNS, report_as
+from tokenswarm.reports.stats.estimates import RunData
+from tokenswarm.run_folder.csv_reader import load_requests
+from tokenswarm.run_folder.exports import write_hlog, write_parquet
+from tokenswarm.run_folder.reader import Results, load_results
+from tokenswarm.run_folder.schema import FORMAT, REQUEST_COLUMNS
 
 LEVELS = (100, 500, 1000)
 RAMP_S, LEVEL_TIME_S, WINDOW_S, TOKENS = 20.0, 3600.0, 5.0, 180
@@ -46,34 +49,41 @@ def write_run(folder: Path, requests: int) -> None:
     folder.mkdir()
     each = requests // len(LEVELS)
     levels = []
-    for stage, users in enumerate(LEVELS):
-        began_s = stage * (LEVEL_TIME_S + 60)
+    for index, users in enumerate(LEVELS):
+        began_s = index * (LEVEL_TIME_S + 60)
         ttft_ms = random.lognormal(np.log(200), 0.5, each)
         tpot_ms = random.normal(20, 1, each)
-        _append_requests(folder, stage, users, began_s, ttft_ms, tpot_ms, random)
-        _append_windows(folder, stage, users, began_s, random)
-        levels.append(_level(stage, users, ttft_ms, tpot_ms))
+        _append_requests(folder, index, users, began_s, ttft_ms, tpot_ms, random)
+        _append_windows(folder, index, users, began_s, random)
+        levels.append(_level(index, users, ttft_ms, tpot_ms))
     plan = [
-        {key: level[key] for key in ("stage", "system_prompt", "level", "users")}
+        {key: level[key] for key in ("index", "system_prompt", "level", "users")}
         | {"ramp_s": RAMP_S, "level_time_s": LEVEL_TIME_S}
         for level in levels
     ]
-    run = {"format": 2, "status": "finished", "started_at": "2026-11-23T00:00:00+00:00", "plan": plan}
-    books = {"fired": requests, "recorded": requests, "rows": requests, "balanced": True}
-    summary = {"format": 2, "status": "finished", "engine": "vllm", "model": "m", "host": "http://gpu", "books": books}
+    run = {"format": FORMAT, "status": "finished", "started_at": "2026-11-23T00:00:00+00:00", "plan": plan}
+    accounting = {"ended": requests, "recorded": requests, "rows": requests, "complete": True}
+    summary = {
+        "format": FORMAT,
+        "status": "finished",
+        "engine": "vllm",
+        "model": "m",
+        "host": "http://gpu",
+        "accounting": accounting,
+    }
     summary |= {"validity": {"verdict": "valid", "reasons": []}, "objectives": {}, "levels": levels}
     (folder / "run.json").write_text(json.dumps(run))
     (folder / "summary.json").write_text(json.dumps(summary))
 
 
 def _append_requests(
-    folder: Path, stage: int, users: int, began_s: float, ttft_ms: Any, tpot_ms: Any, random: np.random.Generator
+    folder: Path, index: int, users: int, began_s: float, ttft_ms: Any, tpot_ms: Any, random: np.random.Generator
 ) -> None:
     n = len(ttft_ms)
     sent_s = began_s + np.sort(random.uniform(0, LEVEL_TIME_S, n))
     e2e_ms = ttft_ms + (TOKENS - 1) * tpot_ms
     numbers = {
-        "stage": stage,
+        "level_index": index,
         "status": 200,
         "scheduled_s": sent_s,
         "sent_s": sent_s,
@@ -118,10 +128,10 @@ def _append_requests(
     _append(folder / "requests.csv", {name: _column(columns.get(name, ""), n) for name in REQUEST_COLUMNS})
 
 
-def _append_windows(folder: Path, stage: int, users: int, began_s: float, random: np.random.Generator) -> None:
+def _append_windows(folder: Path, index: int, users: int, began_s: float, random: np.random.Generator) -> None:
     start_s = began_s + np.arange(0, LEVEL_TIME_S, WINDOW_S)
     n = len(start_s)
-    columns = {"start_s": start_s, "end_s": start_s + WINDOW_S, "stage": stage}
+    columns = {"start_s": start_s, "end_s": start_s + WINDOW_S, "level_index": index}
     columns |= {"token_rate": users * 40 * random.normal(1, 0.03, n)}
     _append(folder / "windows.csv", {name: _column(value, n) for name, value in columns.items()})
 
@@ -136,7 +146,7 @@ def _append(path: Path, columns: dict[str, Any]) -> None:
         csv.write_csv(pa.table(columns), file, options)
 
 
-def _level(stage: int, users: int, ttft_ms: Any, tpot_ms: Any) -> dict[str, Any]:
+def _level(index: int, users: int, ttft_ms: Any, tpot_ms: Any) -> dict[str, Any]:
     def distribution(values: Any) -> dict[str, Any]:
         quantiles = {
             f"p{round(p * 100)}": {"value": value, "low": value, "high": value, "certified": True}
@@ -159,13 +169,13 @@ def _level(stage: int, users: int, ttft_ms: Any, tpot_ms: Any) -> dict[str, Any]
         "request_token_rate": distribution(1000 / tpot_ms),
         "request_rate": n / LEVEL_TIME_S,
     }
-    level = {"stage": stage, "system_prompt": "off", "level": str(users), "users": users, "complete": True}
+    level = {"index": index, "system_prompt": "off", "level": str(users), "users": users, "complete": True}
     return level | {"hold": figures, "whole": figures}
 
 
 def read(folder: Path) -> None:
     """Every figure of the page: percentiles, rates, drift and fairness of each level."""
-    measured = Measured(load_results(folder))
+    measured = RunData(load_results(folder))
     for level in measured.results.summary.levels:
         for condition in parse_conditions(CONDITIONS, relative=True):
             assert condition.figure is not None
@@ -177,18 +187,28 @@ def read(folder: Path) -> None:
 def page(folder: Path) -> None:
     """report.html."""
     results = load_results(folder)
-    draw_page(results, judge_run([], results))
+    draw_page(results, check_run([], results))
 
 
 def gate(folder: Path) -> None:
     """The run against itself."""
     results = load_results(folder)
-    judge_change(parse_conditions(CONDITIONS, relative=True), [results], [results])
+    check_change(parse_conditions(CONDITIONS, relative=True), [results], [results])
 
 
 def compare(folder: Path) -> None:
     """Four servers' runs and the page of them, from one folder."""
-    comparison_html(Comparison([load_results(folder)] * 4, labels=["a", "b", "c", "d"]))
+    labels = ["a", "b", "c", "d"]
+    comparison_html(RunComparison([_renamed(folder, label) for label in labels], labels=labels))
+
+
+def _renamed(folder: Path, name: str) -> Results:
+    """The run as if it were another one, in a folder of its own that shares the files."""
+    linked = folder.with_name(f"{folder.name}-{name}")
+    if not linked.exists():
+        copytree(folder, linked, copy_function=os.link)
+    results = load_results(linked)
+    return structs.replace(results, run=structs.replace(results.run, host=f"http://{name}"))
 
 
 def as_vllm(folder: Path) -> None:

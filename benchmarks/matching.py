@@ -25,13 +25,13 @@ from statistics import median
 from benchmarks.records import Seen, Served
 
 #: How far a pair's two times may be apart when the clocks' difference is taken away, and how many pairs may be further
-#: apart: a client that is put aside between taking the time and sending is.
+#: apart: a client that is descheduled between taking the time and sending is.
 TRAVEL_NS = 5_000_000
 SLOW_TRAVELLERS = 0.01
 
 
 class MatchError(ValueError):
-    """The two records do not tell of the same requests; the text says how."""
+    """The two records are not of the same requests; the text says why."""
 
 
 def match(seen: list[Seen], served: list[Served]) -> list[tuple[Seen, Served]]:

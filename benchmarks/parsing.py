@@ -16,11 +16,11 @@ from collections.abc import Callable
 
 from sseclient import SSEClient
 
-from benchmarks.records import Comparison
+from benchmarks.records import ReadingCost
 from benchmarks.table import parsing_table
-from engines import ENGINES
-from engines.sse import EventSplitter
-from simulator.paced_answers import answer_events
+from tokenswarm.engines import ENGINES
+from tokenswarm.engines.sse import EventSplitter
+from tokenswarm.simulator.paced_answers import answer_events
 
 EVENTS = 4000
 TURNS = 5
@@ -57,7 +57,7 @@ def texts_with_sseclient(pieces: list[bytes]) -> list[str]:
     return texts
 
 
-def compare(events: int = EVENTS, turns: int = TURNS) -> list[Comparison]:
+def compare(events: int = EVENTS, turns: int = TURNS) -> list[ReadingCost]:
     """All comparisons, for an answer of that many events."""
     answer = answer_events(events)
     comparisons = []
@@ -70,7 +70,7 @@ def compare(events: int = EVENTS, turns: int = TURNS) -> list[Comparison]:
             times = [(_seconds(ours, pieces), _seconds(theirs, pieces)) for _ in range(turns)]
             ours_s, theirs_s = (min(column) for column in zip(*times, strict=True))
             scale = 1e6 / len(answer)
-            comparisons.append(Comparison(what, events_a_read, ours_s * scale, theirs_s * scale))
+            comparisons.append(ReadingCost(what, events_a_read, ours_s * scale, theirs_s * scale))
     return comparisons
 
 

@@ -3,8 +3,8 @@
 AIPerf (aiperf on PyPI) and vLLM's `vllm bench serve` send an id with each request, and their records have it. GuideLLM
 (guidellm) and genai-bench send none: their requests are known by how long the answers were (benchmarks/matching.py).
 
-AIPerf and GuideLLM run as processes that share the one core; what they cost is told of those that ended before the
-first did, their memory of the first one alone. All but AIPerf are told how many requests to send, not for how long.
+AIPerf and GuideLLM run as processes that share the one core; their cost is of those that ended before the
+first did, their memory of the first one alone. All but AIPerf are given a number of requests to send, not for how long.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _MINUTES_AT_MOST = 10
 
 
 class PeerError(ValueError):
-    """A peer cannot be run as asked; the text says why."""
+    """A peer cannot be run with these options; the text says why."""
 
 
 def aiperf(program: str) -> Client:
@@ -40,7 +40,7 @@ def aiperf(program: str) -> Client:
         return [
             *(program, "profile", "--model", str(BODY["model"]), "--url", host, "--endpoint-type", "chat"),
             *("--streaming", "--concurrency", str(load.users), "--concurrency-ramp-duration", str(load.ramp_s)),
-            *("--benchmark-duration", str(load.asking_s), "--benchmark-grace-period", str(_PATIENCE_S)),
+            *("--benchmark-duration", str(load.sending_s), "--benchmark-grace-period", str(_PATIENCE_S)),
             *("--isl", str(_PROMPT_TOKENS), "--osl", str(ANSWER_TOKENS_MAX), "--use-server-token-count"),
             *("--tokenizer", str(_tokenizer(folder)), "--ui", "none", "--output-artifact-dir", str(folder)),
         ]
@@ -146,8 +146,8 @@ def _seen_by_aiperf(record: Mapping[str, Mapping[str, object]]) -> Seen:
 def read_vllm_bench(folder: Path) -> list[Seen]:
     """What --save-detailed adds to the result: lists, a place a request, in the order of the ids. Raises OSError, and
     KeyError for what is no such file."""
-    told = json.loads((folder / _VLLM_RECORD).read_text(encoding="utf-8"))
-    requests = zip(told["start_times"], told["ttfts"], told["itls"], told["errors"], strict=True)
+    fields = json.loads((folder / _VLLM_RECORD).read_text(encoding="utf-8"))
+    requests = zip(fields["start_times"], fields["ttfts"], fields["itls"], fields["errors"], strict=True)
     return [
         Seen(
             request_id=f"{_VLLM_PREFIX}{place}",
@@ -164,8 +164,8 @@ def read_vllm_bench(folder: Path) -> list[Seen]:
 def read_guidellm(folder: Path) -> list[Seen]:
     """The requests of benchmarks.json, in the order in which they ended. Raises OSError, and KeyError for what is no
     such file."""
-    (told,) = json.loads((folder / _GUIDELLM_RECORD).read_text(encoding="utf-8"))["benchmarks"]
-    requests = [request for ended in ("successful", "errored", "incomplete") for request in told["requests"][ended]]
+    (fields,) = json.loads((folder / _GUIDELLM_RECORD).read_text(encoding="utf-8"))["benchmarks"]
+    requests = [request for ended in ("successful", "errored", "incomplete") for request in fields["requests"][ended]]
     return [_seen_by_guidellm(request) for request in sorted(requests, key=lambda one: float(one["request_end_time"]))]
 
 
@@ -184,13 +184,13 @@ def _seen_by_guidellm(request: Mapping[str, Any]) -> Seen:
 
 
 def read_genai_bench(folder: Path) -> list[Seen]:
-    """The requests of its one run, in the order in which they ended: it writes down no time, and of the tokens what the
-    server told. Raises OSError, and KeyError for what is no such file."""
+    """The requests of its one run, in the order in which they ended: it records no times, and the tokens that the
+    server reported. Raises OSError, and KeyError for what is no such file."""
     records = sorted((folder / _GENAI_BENCH_FOLDER).glob("*_text-to-text_*.json"))
     if not records:
         raise FileNotFoundError(f"genai-bench left no record in {folder}")
-    told = json.loads(records[0].read_text(encoding="utf-8"))
-    return [_seen_by_genai_bench(request) for request in told["individual_request_metrics"]]
+    fields = json.loads(records[0].read_text(encoding="utf-8"))
+    return [_seen_by_genai_bench(request) for request in fields["individual_request_metrics"]]
 
 
 def _seen_by_genai_bench(request: Mapping[str, Any]) -> Seen:

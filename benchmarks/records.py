@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from simulator.paced_log import Served
+from tokenswarm.simulator.paced_log import Served
 
-#: The paced server's answers. Clients ask for ANSWER_TOKENS_MAX, and may get less.
+#: The paced server's answers. Clients request ANSWER_TOKENS_MAX, and may get fewer.
 ANSWER_TOKENS_MIN = 32
 ANSWER_TOKENS_MAX = 160
 TOKENS_PER_S = 40
@@ -15,7 +15,7 @@ TTFT_MS = 200.0
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """`users` ask again and again for ramp_s + hold_s; they are all there after ramp_s, and end their last answers."""
+    """`users` send requests for ramp_s + hold_s; all are there after ramp_s. Last answers are read to the end."""
 
     users: int
     ramp_s: int
@@ -26,15 +26,15 @@ class Load:
         return self.users / self.ramp_s
 
     @property
-    def asking_s(self) -> int:
+    def sending_s(self) -> int:
         """For how long new requests are sent."""
         return self.ramp_s + self.hold_s
 
     @property
     def requests(self) -> int:
-        """How many requests take about asking_s, for clients that are told a number of requests."""
+        """How many requests take about sending_s, for clients that are given a number of requests."""
         answer_s = TTFT_MS / 1000 + ((ANSWER_TOKENS_MIN + ANSWER_TOKENS_MAX) / 2 - 1) / TOKENS_PER_S
-        return max(self.users, round(self.users * self.asking_s / answer_s))
+        return max(self.users, round(self.users * self.sending_s / answer_s))
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ class Seen:
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class ReadingCost:
     """What reading an event costs, in microseconds; below 1, `ratio` says that ours is cheaper than sseclient-py."""
 
     what: str
@@ -84,8 +84,8 @@ class Run:
 
     memory: what the client's process held when, pairs of CLOCK_MONOTONIC in ns and bytes. seen: None for a client that
     keeps no record. other_load: what else kept the two cores busy, in cores, None where the system does not say. reads:
-    how often the client read its sockets, None where it does not count. counted: whether it was told how many requests
-    to send, rather than for how long.
+    how often the client read its sockets, None where it does not count. counted: whether it was given a number of
+    requests, rather than a time.
     """
 
     load: Load
@@ -98,10 +98,10 @@ class Run:
     counted: bool = False
 
     @property
-    def asked_s(self) -> float:
-        """For how long new requests came: what the client was told, or what the server saw where it got a number."""
+    def sent_for_s(self) -> float:
+        """For how long new requests came: what the client was given, or what the server saw where it got a number."""
         if not self.counted:
-            return self.load.asking_s
+            return self.load.sending_s
         arrivals_ns = [request.wire_ns for request in self.served]
         return (max(arrivals_ns) - min(arrivals_ns)) / 1e9 if arrivals_ns else 0.0
 

@@ -24,11 +24,11 @@ _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 class Passed:
     """A request and its answer. Unix time in ns.
 
-    asked_ns: when the kernel received the request's first bytes. first_event_ns: when the first event with `choices`
+    received_ns: when the kernel received the request's first bytes. first_event_ns: when the first event with `choices`
     was about to be passed on, as `vllm bench serve` counts one.
     """
 
-    asked_ns: int
+    received_ns: int
     first_event_ns: int
 
 
@@ -61,35 +61,35 @@ class Relay(threading.Thread):
         """One request of a connection; then it closes, as many servers do."""
         near.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         with near:
-            request, asked_ns = _whole_request(near)
+            request, received_ns = _whole_request(near)
             if request:
                 with socket.create_connection(self._server) as far:
                     far.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                     far.sendall(request)
-                    self._pass_on(far, near, asked_ns)
+                    self._pass_on(far, near, received_ns)
 
-    def _pass_on(self, far: socket.socket, near: socket.socket, asked_ns: int) -> None:
+    def _pass_on(self, far: socket.socket, near: socket.socket, received_ns: int) -> None:
         head: bytes | None = b""
         while data := far.recv(_READ_BYTES):
             if head is not None and _FIRST_EVENT in (head := head + data):
-                self.passed.append(Passed(asked_ns, time.time_ns()))
+                self.passed.append(Passed(received_ns, time.time_ns()))
                 head = None
             near.sendall(data)
 
 
 def _whole_request(sock: socket.socket) -> tuple[bytes, int]:
     """Its bytes, and when the first of them came; b"" where the other side closed instead."""
-    request, asked_ns = b"", 0
+    request, received_ns = b"", 0
     while True:
         data, ancillary, _, _ = sock.recvmsg(_READ_BYTES, 64)
         if not data:
             return b"", 0
-        asked_ns = asked_ns or _received_ns(ancillary)
+        received_ns = received_ns or _received_ns(ancillary)
         request += data
         head, end, body = request.partition(b"\r\n\r\n")
         length = _LENGTH.search(head)
         if end and len(body) >= (int(length[1]) if length else 0):
-            return request, asked_ns
+            return request, received_ns
 
 
 def _received_ns(ancillary: list[tuple[int, int, bytes]]) -> int:

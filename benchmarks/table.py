@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Callable, Sequence
-from itertools import groupby
 
-from benchmarks.figures import LATE_MS, Row, Spread
-from benchmarks.records import Comparison
+from benchmarks.figures import LATE_MS, ClientRow, Spread
+from benchmarks.records import ReadingCost
+from tokenswarm.reports.text_grid import TextColumn, grid_lines
 
 UNDEFINED = "–"
 SERVER_LATE = "*"
@@ -33,15 +33,15 @@ def _whole(value: float | None) -> str:
     return UNDEFINED if value is None else f"{value:,.0f}"
 
 
-def _ttft(row: Row, of: Callable[[Spread], float]) -> float | None:
+def _ttft(row: ClientRow, of: Callable[[Spread], float]) -> float | None:
     return of(row.accuracy.ttft_error_ms) if row.accuracy and row.accuracy.ttft_error_ms else None
 
 
-def _gap(row: Row, of: Callable[[Spread], float]) -> float | None:
+def _gap(row: ClientRow, of: Callable[[Spread], float]) -> float | None:
     return of(row.accuracy.gap_error_ms) if row.accuracy and row.accuracy.gap_error_ms else None
 
 
-Cell = Callable[[Row], str]
+Cell = Callable[[ClientRow], str]
 COLUMNS: tuple[tuple[str, str, Cell], ...] = (
     ("", "users", lambda row: f"{row.users:,}"),
     ("", "client", lambda row: row.client),
@@ -66,16 +66,13 @@ COLUMNS: tuple[tuple[str, str, Cell], ...] = (
 _LEFT_ALIGNED = "client"
 
 
-def table(rows: Sequence[Row]) -> str:
+def table(rows: Sequence[ClientRow]) -> str:
     """The whole table with its notes, a row's own note on a line of its own below it."""
-    columns = []
-    for group, grouped in groupby(COLUMNS, key=lambda column: column[0]):
-        members = [[head, *(cell(row) for row in rows)] for _, head, cell in grouped]
-        bodies = [_aligned(cells) for cells in members]
-        lines = ["  ".join(parts) for parts in zip(*bodies, strict=True)]
-        width = max(len(group), len(lines[0]))
-        columns.append([group.center(width), *(line.rjust(width) for line in lines)])
-    lines = ["  ".join(parts).rstrip() for parts in zip(*columns, strict=True)]
+    columns = [
+        TextColumn(head, [cell(row) for row in rows], group, left=head == _LEFT_ALIGNED)
+        for group, head, cell in COLUMNS
+    ]
+    lines = [line.rstrip() for line in grid_lines(columns)]
     text = lines[:2]
     for row, line in zip(rows, lines[2:], strict=True):
         ran = row.tokens_per_s is not None or row.accuracy is not None
@@ -86,14 +83,7 @@ def table(rows: Sequence[Row]) -> str:
     return "\n".join([*text, "", *notes])
 
 
-def _aligned(cells: list[str]) -> list[str]:
-    width = max(map(len, cells))
-    if cells[0] == _LEFT_ALIGNED:
-        return [cell.ljust(width) for cell in cells]
-    return [cell.rjust(width) for cell in cells]
-
-
-def parsing_table(comparisons: Sequence[Comparison]) -> str:
+def parsing_table(comparisons: Sequence[ReadingCost]) -> str:
     """What reading an event costs, ours and sseclient-py's, from the same bytes in the same minute."""
     lines = ["reading an event, µs  events a read    ours  sseclient-py  ratio"]
     lines += [

@@ -2,7 +2,7 @@
 
     python -m benchmarks.two_clients --host http://127.0.0.1:8080 --model tiny --vllm PATH
 
-Both ask the server through a relay that notes down when each request came and when its first event was passed on. They
+Both load the server through a relay that notes down when each request came and when its first event was passed on. They
 take turns, one request at a time, by the same definition of TTFT; what they report more than the relay saw is their
 own: connecting, where each request needs it, what they do before their bytes leave, and how late they look.
 """
@@ -24,9 +24,9 @@ from benchmarks.launch import ROOT, LaunchError, run_client
 from benchmarks.peers import bench_serve, read_vllm_bench
 from benchmarks.question import QUESTION
 from benchmarks.relay import Passed, Relay
-from reports.journals import load_requests
-from reports.others import COLUMNS
-from reports.results import load_results
+from tokenswarm.reports.stats.as_other_tools import COLUMNS
+from tokenswarm.run_folder.csv_reader import load_requests
+from tokenswarm.run_folder.reader import load_results
 
 _LIMIT_S = 300.0
 _TOKENS = 64
@@ -59,7 +59,7 @@ class Turn:
 
 def relay_ms(passed: Sequence[Passed]) -> float:
     """Mean time from a request to its first event, as the relay saw it."""
-    return mean((each.first_event_ns - each.asked_ns) / 1e6 for each in passed)
+    return mean((each.first_event_ns - each.received_ns) / 1e6 for each in passed)
 
 
 def our_turn(relay: Relay, model: str, engine: str, seconds: int, folder: Path) -> Turn:
@@ -75,8 +75,8 @@ def our_turn(relay: Relay, model: str, engine: str, seconds: int, folder: Path) 
     folders = list(results.glob("*/summary.json"))
     if not folders:
         raise NotCompared(f"our own run left no results: {(folder / 'ours.txt').read_text()[-300:]}")
-    told = load_results(folders[0].parent)
-    requests = load_requests(told, COLUMNS)
+    results = load_results(folders[0].parent)
+    requests = load_requests(results, COLUMNS)
     ok = requests.where(requests.ok).figures
     delay = json.loads(folders[0].read_text(encoding="utf-8"))["levels"][0]["hold"]["client_delay_s"]["mean"]
     shutil.rmtree(results)
@@ -99,7 +99,7 @@ def their_turn(relay: Relay, model: str, program: str, requests: int, folder: Pa
         seen = [request.ttft_ns for request in read_vllm_bench(folder) if request.ttft_ns is not None]
     except OSError:
         raise NotCompared(f"{program} left no result: {(folder / 'theirs.txt').read_text()[-300:]}") from None
-    # It asks once by itself before it begins.
+    # It sends a request of its own before it begins.
     passed = relay.passed[before:][-len(seen) :]
     return Turn("vllm bench", len(seen), mean(seen) / 1e6, relay_ms(passed), None, None)
 
@@ -111,7 +111,7 @@ def _core_of_clients() -> int:
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(allow_abbrev=False, prog="python -m benchmarks.two_clients", description=__doc__)
     parser.add_argument("--host", required=True, help="a server of OpenAI's chat dialect, like http://127.0.0.1:8080")
-    parser.add_argument("--model", required=True, help="what to ask it for")
+    parser.add_argument("--model", required=True, help="what to request")
     parser.add_argument("--engine", default="llamacpp", help="what it is (default: llamacpp)")
     parser.add_argument("--vllm", required=True, metavar="PATH", help="vLLM's program")
     parser.add_argument("--turns", type=int, default=3, help="of each client (default: 3)")

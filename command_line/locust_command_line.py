@@ -8,10 +8,9 @@ from argparse import Namespace
 from collections.abc import Callable
 from typing import Any
 
-from options.errors import OptionErrors, collect_errors, sentences_of
-from options.parser import Given, misspelled_variables, read_options
-
-EXIT_BAD_OPTIONS = 2
+from tokenswarm.command_line.exit_codes import EXIT_UNUSABLE
+from tokenswarm.command_line.option_errors import OptionErrors, collect_errors, sentences_of
+from tokenswarm.command_line.parser import Given, misspelled_variables, read_options
 
 
 class CommandLine:
@@ -55,4 +54,4 @@ def refuse(error: ValueError) -> None:
     """End the process with exit code 2 and the error's sentences, one a line, on the standard error."""
     for sentence in sentences_of(error):
         print(f"tokenswarm: {sentence}", file=sys.stderr)
-    sys.exit(EXIT_BAD_OPTIONS)
+    sys.exit(EXIT_UNUSABLE)

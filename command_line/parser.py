@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
+import re
+import sys
 from argparse import SUPPRESS, Action, ArgumentError, ArgumentParser, Namespace
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+from tokenswarm.sanitize import API_KEY_VARIABLE
+
 _NOT_GIVEN: Any = object()
 _TYPES = {"int": "a whole number", "float": "a number"}
+#: Names in full, and what options call them.
+_LONG_NAMES = {"tensorrt": "trtllm", "tensorrt-llm": "trtllm"}
+#: What users write behind a switch that takes no value.
+_BOOLEANS = {"yes", "no", "true", "false", "on", "off", "1", "0"}
+#: A long option with one dash. A short option with its value behind it (`-u10`, `-t5m`) has digits.
+_ONE_DASH = re.compile(r"-[a-z][a-z-]{2,}(=.*)?", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
 class Given:
     """What was read. sources: of each option that was given and not left at its default (by its name with
     underscores), where: `--levels`, `TOKENSWARM_LEVELS`, `levels in locust.conf`. errors: a sentence for each value
-    that its option cannot hold (the option then has its default), and for each unknown option."""
+    that its option cannot hold or that is missing (the option then has its default), and for each unknown option."""
 
     options: Namespace
     sources: Mapping[str, str]
@@ -27,15 +37,17 @@ class Given:
 
 def read_options(parser: ArgumentParser, arguments: list[str] | None = None) -> Given:
     """Read `arguments` (None: the process's own), the environment and configuration files with a parser of Locust's.
-    Ends the process where the parser does: for --help and --version, and for an option without its value."""
+    Ends the process where the parser does: for --help and --version."""
     parser.allow_abbrev = False
     errors: list[str] = []
+    arguments = _without_slips(parser, sys.argv[1:] if arguments is None else arguments, errors)
+    arguments = joined(arguments, ("-H", "--host"))
     names = {action.dest for action in parser._actions if action.option_strings and action.dest != SUPPRESS}
-    with _tolerant(parser, errors):
+    with tolerant(parser, errors):
         marked, unknown = parser.parse_known_args(arguments, Namespace(**dict.fromkeys(names, _NOT_GIVEN)))
     settings = _other_settings(parser)
     given = {name for name, value in vars(marked).items() if value is not _NOT_GIVEN}
-    with _tolerant(parser, []):
+    with tolerant(parser, []):
         options, _ = parser.parse_known_args(arguments)
     sources = {
         action.dest: settings.get(action.dest) or _flag(action)
@@ -53,12 +65,88 @@ def read_options(parser: ArgumentParser, arguments: list[str] | None = None) -> 
     return Given(options, sources, errors)
 
 
+def option_defaults(parser: ArgumentParser) -> dict[str, Any]:
+    """The default of each option, by its name with underscores."""
+    return {action.dest: action.default for action in parser._actions}
+
+
+def _without_slips(parser: ArgumentParser, words: list[str], errors: list[str]) -> list[str]:
+    """The words without those that argparse would take for something else, each of which adds a sentence to `errors`:
+    a long option with one dash (it would be short options), a value of a switch (a yes or no behind it would be a user
+    class of Locust's)."""
+    flags = {flag: action for action in parser._actions for flag in action.option_strings}
+    kept: list[str] = []
+    for word in words:
+        switch = flags.get(kept[-1]) if kept else None
+        if _ONE_DASH.fullmatch(word) and word not in flags and nearest_options(f"-{word}".partition("=")[0], flags):
+            near = nearest_options(f"-{word}".partition("=")[0], flags)
+            errors.append(f"unknown option {word.partition('=')[0]}{did_you_mean(near)}")
+        elif (valued := flags.get(word.partition("=")[0])) is not None and "=" in word and valued.nargs == 0:
+            errors.append(f"{_flag(valued)} takes no value, got {word.partition('=')[2]!r}.")
+        elif switch is not None and switch.nargs == 0 and word.lower() in _BOOLEANS:
+            errors.append(f"{_flag(switch)} takes no value, got {word!r}.")
+        else:
+            kept.append(word)
+    return kept
+
+
+def joined(words: Sequence[str], flags: tuple[str, str]) -> list[str]:
+    """The words with the values of an option that is given several times (flags: its short and its long name) in one,
+    with commas between. Locust's own --host would take the last one and drop the others without a word."""
+    short, long = flags
+    kept: list[str] = []
+    values: list[str] = []
+    place = 0
+    remaining = iter(words)
+    for word in remaining:
+        if word in flags:
+            value = next(remaining, None)
+        elif word.startswith(f"{long}="):
+            value = word.removeprefix(f"{long}=")
+        elif word.startswith(short) and not word.startswith("--"):
+            value = word.removeprefix(short)
+        else:
+            kept.append(word)
+            continue
+        if value is None:
+            return list(words)  # argparse says what is missing
+        place = place if values else len(kept)
+        values.append(value)
+    return list(words) if len(values) < 2 else [*kept[:place], long, ",".join(values), *kept[place:]]
+
+
 def unknown_option(word: str, flags: Collection[str], where: str = "") -> str:
     """A sentence on an option that does not exist, with the nearest of `flags`, which do."""
     option = word.partition("=")[0]
     near = nearest_options(option, flags)
-    question = f"; did you mean {' or '.join(near)}?" if near else ""
-    return f"unknown option {option}{where}{question}"
+    if not near and option.replace("_", "-") == "--api-key":
+        return f"unknown option {option}{where}: the key is read from the variable {API_KEY_VARIABLE}."
+    return f"unknown option {option}{where}{did_you_mean(near)}"
+
+
+def did_you_mean(near: Collection[str]) -> str:
+    """The end of a sentence on a word that is not known: the nearest known ones, "" where none is near."""
+    return f"; did you mean {' or '.join(near)}?" if near else ""
+
+
+def not_one_of(option: str, choices: Iterable[str], value: object) -> str:
+    """A sentence on a value that is none of the option's choices, with the most similar one."""
+    known = list(choices)
+    question = did_you_mean(nearest_names(str(value), known)) or "."
+    return f"{option} takes one of {', '.join(known)}, got {value!r}{question}"
+
+
+def nearest_names(word: str, names: Iterable[str]) -> list[str]:
+    """The names that `word` may be a misspelling of, whatever its case: the most similar one, else those whose first
+    part (`vllm` in `vllm-0.4.2`) is the most similar; empty if none is."""
+    known = list(names)
+    if (name := _LONG_NAMES.get(word.lower(), "")) in known:
+        return [name]
+    near = get_close_matches(word.lower(), known, n=1, cutoff=0.7)
+    if near:
+        return near
+    first_parts = get_close_matches(word.lower(), {name.partition("-")[0] for name in known}, n=1, cutoff=0.7)
+    return [name for name in known if name.partition("-")[0] in first_parts]
 
 
 def misspelled_variables(parser: ArgumentParser, environment: Mapping[str, str]) -> dict[str, str]:
@@ -81,10 +169,16 @@ def nearest_options(option: str, flags: Collection[str]) -> list[str]:
 
 
 @contextmanager
-def _tolerant(parser: Any, errors: list[str]) -> Iterator[None]:
-    """Within, a value that its option cannot hold is an error in the list and not the process's end. argparse has no
-    public way to go on after the first such value."""
-    convert, check = parser._get_value, parser._check_value
+def tolerant(parser: Any, errors: list[str]) -> Iterator[None]:
+    """Within, a value that its option cannot hold, and one that is missing, is an error in the list and not the
+    process's end. argparse has no public way to go on after the first of them."""
+    convert, check, match, values_of = (
+        parser._get_value,
+        parser._check_value,
+        parser._match_argument,
+        parser._get_values,
+    )
+    without_value: set[Action] = set()
 
     def converted(action: Action, text: str) -> Any:
         try:
@@ -99,17 +193,38 @@ def _tolerant(parser: Any, errors: list[str]) -> Iterator[None]:
         except ArgumentError as error:
             errors.append(_bad_value(action, value, error))
 
-    parser._get_value, parser._check_value = converted, checked
+    def matched(action: Action, pattern: str) -> int:
+        without_value.discard(action)
+        try:
+            return int(match(action, pattern))
+        except ArgumentError:
+            without_value.add(action)
+            errors.append(f"{_flag(action)} takes {_value_name(action)}, got nothing.")
+            return 0
+
+    def values(action: Action, texts: list[str]) -> Any:
+        return SUPPRESS if action in without_value else values_of(action, texts)
+
+    replaced = {"_get_value": converted, "_check_value": checked, "_match_argument": matched, "_get_values": values}
+    vars(parser).update(replaced)
     try:
         yield
     finally:
-        parser._get_value, parser._check_value = convert, check
+        for name in replaced:
+            delattr(parser, name)
+
+
+def _value_name(action: Action) -> str:
+    """What to call the value that an option takes."""
+    if (kind := _TYPES.get(getattr(action.type, "__name__", ""))) is not None:
+        return kind
+    return action.metavar if isinstance(action.metavar, str) else "a value"
 
 
 def _bad_value(action: Action, value: Any, error: ArgumentError) -> str:
     option = _flag(action)
     if action.choices is not None:
-        return f"{option} takes one of {', '.join(map(str, action.choices))}, got {value!r}."
+        return not_one_of(option, map(str, action.choices), value)
     if (kind := _TYPES.get(getattr(action.type, "__name__", ""))) is not None:
         return f"{option} takes {kind}, got {value!r}."
     return f"{option}: {error.message}, got {value!r}."

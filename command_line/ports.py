@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Collection
 
 _TRIED = 100
 
@@ -20,9 +21,10 @@ def why_not_free(host: str, port: int) -> str | None:
     return None
 
 
-def first_free_port(host: str, port: int) -> int:
-    """The first port from `port` on that is free on that address; `port` itself if none of the next hundred is."""
-    candidates = range(port, min(port + _TRIED, 65536))
+def first_free_port(host: str, port: int, avoid: Collection[int] = ()) -> int:
+    """The first port from `port` on that is free on that address and none of `avoid`; `port` itself if none of the next
+    hundred is."""
+    candidates = [each for each in range(port, min(port + _TRIED, 65536)) if each not in avoid]
     return next((candidate for candidate in candidates if why_not_free(host, candidate) is None), port)
 
 

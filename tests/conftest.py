@@ -1,21 +1,45 @@
 from gevent import monkey; monkey.patch_all()  # noqa: E702, I001  # fmt: skip
 # Before anything else is imported, as under Locust: tests run in the world that the code runs in.
 
+import logging
 import socket
 import sys
 from collections.abc import Iterator
 
 import gevent
 import pytest
+from hypothesis import settings
+from locust.rpc import zmqrpc
 
-import sanitize.process
+import tokenswarm.sanitize.process
 from tests.peer import PlainSocket, Server, server_on_ipv6_or_skip
+
+# How long an example takes is the machine's affair: a busy one would fail tests of nothing but its speed.
+settings.register_profile("no deadline", deadline=None)
+settings.load_profile("no deadline")
+
+pytest_plugins = ["tests.parallel"]
 
 
 @pytest.fixture(autouse=True)
 def no_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     """What one test hides would be cut out of what the next one shows: secrets belong to a process."""
-    monkeypatch.setattr(sanitize.process, "_known", sanitize.process._Known())
+    monkeypatch.setattr(tokenswarm.sanitize.process, "_known", tokenswarm.sanitize.process._Known())
+
+
+@pytest.fixture(autouse=True)
+def locusts_own_sockets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run replaces Locust's sockets for the rest of its process, which here has other tests to run."""
+    monkeypatch.setattr(zmqrpc, "Client", zmqrpc.Client)
+    monkeypatch.setattr(zmqrpc, "Server", zmqrpc.Server)
+
+
+@pytest.fixture(autouse=True)
+def log_records_as_python_makes_them() -> Iterator[None]:
+    """The same of the guard of what is logged."""
+    factory = logging.getLogRecordFactory()
+    yield
+    logging.setLogRecordFactory(factory)
 
 
 @pytest.fixture

@@ -16,8 +16,8 @@ import gevent
 import pytest
 from gevent import monkey
 
-import wire.client
-from wire import Origin
+import tokenswarm.wire.client
+from tokenswarm.wire import Origin
 
 PATIENCE_S = 20.0
 PlainSocket: type[socket.socket] = monkey.get_original("socket", "socket")
@@ -149,7 +149,7 @@ class SecurePeer:
 def just_before_it_sends(client: Any, action: Callable[[], object]) -> None:
     """Have something happen when a client of ours has looked for a close of its kept connection, in vain, and sends its
     next request on it."""
-    wire.client._keeps_connections[client._origin.authority] = True  # or it looks more than once
+    tokenswarm.wire.client._keeps_connections[client._origin.authority] = True  # or it looks more than once
     connection = client._connection
     look = connection.read_now
 

@@ -9,20 +9,29 @@ from pathlib import Path
 import pytest
 from locust.argument_parser import get_empty_argument_parser
 
-import metrics.options
-import page.options
-import reports.compare
-import reports.options
-import shapes.options
-import users.options
-from engines import ENGINES
-from metrics.buckets import EXPOSED
-from metrics.exit_codes import EXIT_CONDITION_BROKEN, EXIT_INTERRUPTED, EXIT_NOT_TO_BE_BELIEVED, EXIT_UNUSABLE
-from metrics.prometheus import _HELP
-from page.start_policy import ADDRESSES, FILES
-from reports.conditions import FUNCTIONS, LATENCIES, SCALARS, SUSPECT
-from reports.likeness import FIELD_NAMES
-from reports.others import TOOLS
+import tokenswarm.client.request_options
+import tokenswarm.recording.recording_options
+import tokenswarm.reports.checks.check_options
+import tokenswarm.reports.compare.compare_command
+import tokenswarm.shapes.shape_options
+import tokenswarm.web.web_options
+from tests.draw_load import pictures
+from tokenswarm.command_line.exit_codes import MEANINGS
+from tokenswarm.engines import ENGINES
+from tokenswarm.metrics.buckets import EXPOSED
+from tokenswarm.prompts.row_formats import (
+    BODY_COLUMNS,
+    EXTRA_COLUMNS,
+    IMAGE_COLUMNS,
+    LENGTH_COLUMNS,
+    SYSTEM_COLUMNS,
+    TEXT_COLUMNS,
+)
+from tokenswarm.recording.prometheus import _HELP
+from tokenswarm.reports.checks.conditions import FUNCTIONS, LATENCIES, SCALARS, SUSPECT
+from tokenswarm.reports.compare.comparability import FIELD_NAMES
+from tokenswarm.reports.stats.as_other_tools import TOOLS
+from tokenswarm.web.start_policy import ADDRESSES, FILES
 
 ROOT = Path(__file__).resolve().parents[1]
 OPTIONS = (ROOT / "docs" / "options.md").read_text(encoding="utf-8")
@@ -32,7 +41,13 @@ def own_options() -> list[tuple[str, str, str]]:
     """(flag, default as the document writes it, variable) of each option of ours."""
     parser = get_empty_argument_parser(default_config_files=[])
     before = set(parser._option_string_actions)
-    for room in (users.options, shapes.options, metrics.options, reports.options, page.options):
+    for room in (
+        tokenswarm.client.request_options,
+        tokenswarm.shapes.shape_options,
+        tokenswarm.recording.recording_options,
+        tokenswarm.reports.checks.check_options,
+        tokenswarm.web.web_options,
+    ):
         room.add_options(parser)
     actions = {name: action for name, action in parser._option_string_actions.items() if name not in before}
     return [
@@ -55,7 +70,12 @@ def test_every_option_is_in_the_document_with_its_default_and_variable(flag: str
 
 def test_no_help_has_a_percent_sign_which_forms_show_as_argparse_wants_it() -> None:
     parser = get_empty_argument_parser(default_config_files=[])
-    for room in (users.options, shapes.options, metrics.options, reports.options):
+    for room in (
+        tokenswarm.client.request_options,
+        tokenswarm.shapes.shape_options,
+        tokenswarm.recording.recording_options,
+        tokenswarm.reports.checks.check_options,
+    ):
         room.add_options(parser)
     assert [action.dest for action in parser._actions if "%" in (action.help or "")] == []
 
@@ -63,6 +83,12 @@ def test_no_help_has_a_percent_sign_which_forms_show_as_argparse_wants_it() -> N
 def test_the_document_names_no_option_that_is_not_there() -> None:
     documented = {line.split("`")[1] for line in OPTIONS.splitlines() if line.startswith("| `--")}
     assert documented == {flag for flag, _, _ in own_options()}
+
+
+def test_every_column_of_a_prompt_file_is_in_its_document() -> None:
+    text = (ROOT / "docs" / "prompts.md").read_text(encoding="utf-8")
+    columns = (*TEXT_COLUMNS, "context", "category", "custom_id", *LENGTH_COLUMNS, *SYSTEM_COLUMNS, *BODY_COLUMNS)
+    assert all(f"`{column}`" in text for column in (*columns, *EXTRA_COLUMNS, *IMAGE_COLUMNS))
 
 
 def test_every_engine_has_its_row_in_the_document_of_engines() -> None:
@@ -97,7 +123,7 @@ def test_every_figure_function_and_field_of_a_condition_is_in_its_document() -> 
 def test_the_document_of_comparisons_has_every_option_and_field() -> None:
     text = (ROOT / "docs" / "comparison.md").read_text(encoding="utf-8")
     parser = ArgumentParser()
-    reports.compare.add_arguments(parser)
+    tokenswarm.reports.compare.compare_command.add_arguments(parser)
     options = [
         option for action in parser._actions for option in action.option_strings if option not in ("-h", "--help")
     ]
@@ -108,17 +134,30 @@ def test_the_document_of_comparisons_has_every_option_and_field() -> None:
 
 def test_the_readme_names_every_exit_code_and_every_tool_to_count_as() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    codes = (EXIT_UNUSABLE, EXIT_NOT_TO_BE_BELIEVED, EXIT_INTERRUPTED, EXIT_CONDITION_BROKEN)
-    assert all(f"\n| {code} | " in readme for code in codes)
+    section = readme[readme.index("## Exit codes") :]
+    rows = [line for line in section[: section.index("\n## ")].splitlines() if line.startswith("| ")]
+    assert rows == ["| code | means |", *(f"| {code} | {meaning} |" for code, meaning in MEANINGS.items())]
     assert all(f"`{tool}`" in readme or f"--as {tool}" in readme for tool in TOOLS)
+
+
+def test_the_pictures_of_load_are_as_they_are_drawn() -> None:
+    """`python -m tests.draw_load` writes them."""
+    for name, text in pictures().items():
+        assert (ROOT / "docs" / name).read_text(encoding="utf-8") == text, "run python -m tests.draw_load"
 
 
 def test_options_of_the_pages_form_that_name_files_or_addresses_are_restricted() -> None:
     """The page may name only what the command line allows: an option of either kind has to stand in
-    page/start_policy.py, or to be left out of the form (include_in_web_ui=False)."""
+    web/start_policy.py, or to be left out of the form (include_in_web_ui=False)."""
     parser = get_empty_argument_parser(default_config_files=[])
     before = set(parser._actions)
-    for room in (users.options, shapes.options, metrics.options, reports.options, page.options):
+    for room in (
+        tokenswarm.client.request_options,
+        tokenswarm.shapes.shape_options,
+        tokenswarm.recording.recording_options,
+        tokenswarm.reports.checks.check_options,
+        tokenswarm.web.web_options,
+    ):
         room.add_options(parser)
     named = re.compile(r"\b(file|files|folder|folders|path|address|url|http)\b", re.IGNORECASE)
     found = {

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 
-COMMAND = Path(__file__).resolve().parents[1] / "tokenswarm.py"
+from tests.test_architecture import PACKAGES
+from tokenswarm.command_line import free_port
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).resolve().parents[1]
+COMMAND = ROOT / "tokenswarm.py"
 
 
 @pytest.mark.parametrize(
@@ -27,5 +35,157 @@ def test_an_unknown_argument_is_refused_with_the_nearest_and_the_help_of_its_own
     done = subprocess.run([sys.executable, str(COMMAND), *arguments], capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith(f"{prog}: ")
-    assert done.stderr.endswith(f"; see {prog} --help\n")
+    assert done.stderr.endswith(f" See {prog} --help.\n")
     assert about in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["gate", "--pass-if"], ["--pass-if takes CONDITIONS, got nothing", "got 0", "--fail-if is missing"]),
+        (["gate", "A", "B", "--pass-if", "ttft_p95 <= 5"], ["gate takes no --pass-if"]),
+        (["gate", "A", "--fail-if", "rate <", "--bogus"], ["--bogus", "got 1", "a change in percent"]),
+        (["report", "--pass-if", "rate", "--slo"], ["RESULTS is missing", "--slo takes", "--pass-if: "]),
+        (["report", "X", "--pass-if", "rate", "--fail-if", "nothing < 5"], ["--fail-if: ", "--pass-if: "]),
+        (["probe", "--max-tokens"], ["--host is missing", "--max-tokens takes"]),
+        (["simulate", "--port", "many", "--prefill-ms"], ["--port takes", "--prefill-ms takes"]),
+    ],
+    ids=" ".join,
+)
+def test_all_that_is_wrong_is_said_at_once(arguments: list[str], named: list[str]) -> None:
+    done = subprocess.run([sys.executable, str(COMMAND), *arguments], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (2, "")
+    sentences = [line for line in done.stderr.splitlines() if line.startswith(f"tokenswarm {arguments[0]}: ")]
+    assert len(sentences) == len(named)
+    assert all(any(words in line for line in sentences) for words in named), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "nearest"),
+    [
+        (["repotr"], "report"),
+        (["simulate", "--profile", "vlm"], "vllm-llama3-8b or vllm-llama3-70b"),
+        (["simulate", "--dialect", "VLLM"], "vllm"),
+        (["report", "FOLDER", "--as", "vlm"], "vllm"),
+        (["probe", "-H", "http://127.0.0.1:1", "--engine", "Ollma"], "ollama"),
+        (["probe", "-H", "http://127.0.0.1:1", "--engine", "TensorRT-LLM"], "trtllm"),
+        (["simulate", "--dialect", "tensorrt"], "trtllm"),
+        (["simulate", "--prfile", "fast"], "--profile"),
+        (["simulate", "--api-key", "KEY"], "--api-key-env"),
+        (["probe", "-H", "http://127.0.0.1:1", "--modle", "x"], "--model"),
+    ],
+    ids=" ".join,
+)
+def test_a_misspelled_word_is_answered_with_the_nearest_known_one(arguments: list[str], nearest: str) -> None:
+    done = subprocess.run([sys.executable, str(COMMAND), *arguments], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert f"; did you mean {nearest}?" in done.stderr
+    assert "?;" not in done.stderr and "?." not in done.stderr
+
+
+@pytest.mark.parametrize("arguments", [["report", "nofolder"], ["report"], ["simulate", "--step-ms", "0"]])
+def test_the_exit_code_stays_where_the_standard_error_cannot_be_written(arguments: list[str]) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run([sys.executable, str(COMMAND), *arguments], stderr=full, timeout=60, check=False)
+    assert done.returncode == 2
+
+
+def test_a_full_standard_error_leaves_locusts_refusal_its_exit_code() -> None:
+    command = [sys.executable, "-m", "locust", "-f", str(ROOT / "locustfile.py"), "--levles", "3"]
+    with Path("/dev/full").open("w") as full:
+        assert subprocess.run(command, stderr=full, timeout=60, check=False).returncode == 2
+
+
+@pytest.mark.parametrize("closed", [True, False], ids=["a closed pipe", "a full disk"])
+def test_the_simulator_serves_where_its_address_cannot_be_printed(closed: bool) -> None:
+    port = free_port("127.0.0.1")
+    if closed:
+        reader, output = os.pipe()
+        os.close(reader)
+    else:
+        output = os.open("/dev/full", os.O_WRONLY)
+    command = [sys.executable, str(COMMAND), "simulate", "--port", str(port)]
+    with subprocess.Popen(command, stdout=output, stderr=subprocess.PIPE, text=True) as process:
+        os.close(output)
+        assert process.stderr is not None
+        line = process.stderr.readline()
+        with urlopen(f"http://127.0.0.1:{port}/health", timeout=10) as response:
+            assert response.status == 200
+        process.terminate()
+        assert (process.wait(20), process.stderr.read()) == (0, "")
+    assert line.startswith("tokenswarm simulate: ") and f"http://127.0.0.1:{port}" in line
+
+
+def test_every_package_refuses_to_be_imported_by_its_bare_name() -> None:
+    packages = sorted(file.parent.name for file in ROOT.glob("*/__init__.py") if file.parent.name in PACKAGES)
+    script = (
+        "import importlib, sys\n"
+        "for name in sys.argv[1:]:\n"
+        "    try:\n        importlib.import_module(name)\n"
+        "    except ImportError as error:\n        print(f'{name}: {type(error).__name__}')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, *packages], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout.splitlines() == [f"{name}: NoPublicApi" for name in packages]
+
+
+def test_a_class_cannot_be_imported_from_the_package_and_a_package_can() -> None:
+    with pytest.raises(ImportError, match=r"no public Python API yet.*ChatUser.*options") as caught:
+        exec("from tokenswarm import ChatUser")
+    assert str(caught.value).count("\n") == 0
+    from tokenswarm import shapes
+
+    assert shapes.__name__ == "tokenswarm.shapes"
+
+
+@pytest.mark.parametrize(
+    ("statement", "named"),
+    [
+        ("from tokenswarm import ChatUser", "ChatUser"),
+        ("from tokenswarm.users import ChatUser", "ChatUser"),
+        ("import tokenswarm.users.nothing", "tokenswarm.users.nothing"),
+        ("import tokenswarm, users", "users"),
+        ("from users.chat import ChatUser", "users"),
+        ("import simulator", "simulator"),
+    ],
+)
+def test_an_import_of_ones_own_that_cannot_be_is_one_sentence(statement: str, named: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", statement], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1), done.stderr
+    assert named in done.stderr
+    assert "import tokenswarm" not in done.stderr  # there is nothing else to import
+
+
+def test_other_failures_keep_their_traceback() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", "import tokenswarm, no_such_module"],
+        cwd=ROOT, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr
+
+
+def test_a_users_package_of_ones_own_is_not_taken_for_tokenswarms(tmp_path: Path) -> None:
+    """In the layout of a wheel, from another working directory."""
+    site, own = tmp_path / "site", tmp_path / "own"
+    (site / "tokenswarm").mkdir(parents=True)
+    for name in PACKAGES:
+        (site / "tokenswarm" / name).symlink_to(ROOT / name)
+    (site / "tokenswarm" / "__init__.py").symlink_to(COMMAND)
+    for name in ("users", "metrics"):
+        (own / name).mkdir(parents=True)
+        (own / name / "__init__.py").write_text("OWN = True\n")
+    script = "import users, metrics, tokenswarm.users.chat as chat; print(users.OWN, metrics.OWN, chat.__name__)"
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=own,
+        env=os.environ | {"PYTHONPATH": str(site)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.stdout, done.returncode) == ("True True tokenswarm.users.chat\n", 0), done.stderr

@@ -146,17 +146,17 @@ ROWS: dict[str, list[Json]] = {
         stat("In flight", "Requests sent and not ended.", "sum (tokenswarm_requests_in_flight)"),
         stat(
             "Failures",
-            "Share of the requests that ended in the last interval; a request that the run itself cut is none.",
-            f'sum (rate(tokenswarm_requests_total{{{CHOSEN},outcome!~"ok|cut"}}{EVERY}))'
+            "Share of the requests that ended in the last interval; requests cut by the run are not counted.",
+            f'sum (rate(tokenswarm_requests_total{{{CHOSEN},outcome!~"ok|cut|refused_by_limit"}}{EVERY}))'
             f' / sum (rate(tokenswarm_requests_total{{{CHOSEN},outcome!="cut"}}{EVERY}))',
             unit="percentunit",
             warn_above=0.05,
         ),
         stat("Workers", "Connected to the master.", "sum (tokenswarm_workers)"),
-        stat("Workers missing", "Lost in mid-run.", "sum (tokenswarm_workers_missing)", warn_above=1),
+        stat("Workers missing", "Lost during the run.", "sum (tokenswarm_workers_missing)", warn_above=1),
         stat(
-            "Figures",
-            "Suspect: the client itself reached into the results. run.json and the summary give the reason.",
+            "Verdict",
+            "Suspect: the load generator may have distorted the results. run.json and the summary give the reasons.",
             "max (tokenswarm_suspect)",
             warn_above=1,
             _0="valid",
@@ -164,7 +164,7 @@ ROWS: dict[str, list[Json]] = {
         ),
         lines(
             "Alerts",
-            "Of deploy/prometheus/rules.yml: those that fire, and those that are about to.",
+            "Of deploy/prometheus/rules.yml: firing and pending.",
             "short",
             {"{{alertname}}, {{alertstate}}": 'sum by (alertname, alertstate) (ALERTS{alertname=~"Tokenswarm.+"})'},
             width=24,
@@ -195,13 +195,13 @@ ROWS: dict[str, list[Json]] = {
         ),
         lines(
             "Time per output token",
-            "TPOT = (last - first) / (n - 1), percentiles over requests.",
+            "TPOT = (last - first) / (n - tokens of the first event), percentiles over requests.",
             "s",
             quantiles("tokenswarm_time_per_output_token_seconds"),
         ),
         lines(
             "Gaps",
-            "Time between successive arrivals of output, percentiles over gaps: what a reader feels.",
+            "Time between successive arrivals of output, percentiles over gaps.",
             "s",
             quantiles("tokenswarm_inter_token_gap_seconds"),
         ),
@@ -220,28 +220,33 @@ ROWS: dict[str, list[Json]] = {
             {"users": "sum (tokenswarm_users)", "in flight": "sum (tokenswarm_requests_in_flight)"},
         ),
         lines(
+            "Offered, sent and completed",
+            "Offered: due by the schedule of an open loop; completed: ended ok. Over the last 5 seconds reported.",
+            "reqps",
+            {name: f"sum (tokenswarm_{name}_request_rate)" for name in ("offered", "sent", "completed")},
+        ),
+        lines(
             "Request rate",
             "Requests that ended, by level.",
             "reqps",
             {
-                "{{level}} users, system prompt {{system_prompt}}": rate(
+                "level {{level}}, system prompt {{system_prompt}}": rate(
                     "tokenswarm_requests_total", by="level, system_prompt"
                 )
             },
         ),
         lines(
             "Not ok",
-            "By outcome; docs/metrics.md says what each means. cut is no failure: the run itself ended the request.",
+            "By outcome; docs/metrics.md defines each. cut (the run ended it) and refused_by_limit are no failures.",
             "reqps",
             {"{{outcome}}": rate("tokenswarm_requests_total", f'{CHOSEN},outcome!="ok"', by="outcome")},
             stacked=True,
         ),
     ],
-    "The load generator itself": [
+    "Client health": [
         lines(
             "Client delay",
-            "How late the client read what the kernel had received: what a client without kernel times would have "
-            "added to its results.",
+            "Time of a read - the kernel's receive time: what a client without kernel times would add to its results.",
             "s",
             quantiles("tokenswarm_client_delay_seconds"),
         ),
@@ -253,15 +258,15 @@ ROWS: dict[str, list[Json]] = {
         ),
         lines(
             "Worker CPU",
-            "Of one core. A worker near 1 is short of time: start more of them.",
+            "Of one core. Near 1, a worker is overloaded: start more workers.",
             "percentunit",
             {"worker {{worker}}": "tokenswarm_worker_cpu_utilization"},
         ),
     ],
-    "The server, by its own account": [
+    "Server-side metrics": [
         lines(
             "Requests at the server",
-            "As Tokenswarm scraped it, or Prometheus from vLLM itself.",
+            "Scraped by Tokenswarm, or by Prometheus from vLLM.",
             "short",
             {
                 "running": f"sum (tokenswarm_server_requests_running{{{SERVED}}})",
@@ -283,8 +288,8 @@ ROWS: dict[str, list[Json]] = {
             },
         ),
         lines(
-            "TTFT, p50: here and there",
-            "What lies between is the way: network, gateway, HTTP.",
+            "TTFT, p50: client and server",
+            "The difference is spent in network, gateway and HTTP.",
             "s",
             {
                 "at the client": quantile(0.5, TTFT),
@@ -292,7 +297,7 @@ ROWS: dict[str, list[Json]] = {
             },
         ),
         lines(
-            "Output tokens: here and there",
+            "Output tokens: client and server",
             "The server counts a token when it is made, the client when its request ends.",
             "short",
             {

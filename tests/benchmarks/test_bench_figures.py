@@ -103,7 +103,7 @@ def test_marginal_cost_is_what_the_longer_run_took_more_over_the_tokens_it_broug
 
 
 def test_the_rate_of_a_client_that_counts_requests_is_over_the_time_in_which_they_came(served):
-    """It was told what takes eight seconds more, and took ten."""
+    """It was given the requests of eight more seconds, and took ten."""
     short = replace(run([served(0, 500.0, tokens=1000), served(1, 4500.0)], hold_s=4), counted=True)
     long = replace(run([served(0, 500.0, tokens=21_000), served(1, 14_500.0)], hold_s=12), counted=True)
     assert figures.marginal(short, long)[1] == pytest.approx(2000.0)

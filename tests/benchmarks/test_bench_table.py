@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from benchmarks.chart import chart, draw
-from benchmarks.figures import Accuracy, Row, Spread
-from benchmarks.records import Comparison
+from benchmarks.figures import Accuracy, ClientRow, Spread
+from benchmarks.records import ReadingCost
 from benchmarks.table import number, parsing_table, table
 
 ACCURACY = Accuracy(334, Spread(300, 0.0123, 1.25, 42.0), None, lost=2, doubled=1, failed=3)
 ROWS = [
-    Row(
+    ClientRow(
         "quick", 1000, "", ACCURACY, 37_266.4, 19.94, 0.998, 131.2, 24.6, 13.0, 20.0, server_late=True, other_load=0.46
     ),
-    Row("slow", 1000, "left out: too slow"),
-    Row("odd", 1000, "ended with exit code 1", None, 10.0, 5.0, None, 60.0, None, 1.0, 2.0),
+    ClientRow("slow", 1000, "left out: too slow"),
+    ClientRow("odd", 1000, "ended with exit code 1", None, 10.0, 5.0, None, 60.0, None, 1.0, 2.0),
 ]
 
 
@@ -43,7 +43,7 @@ def test_numbers_keep_three_digits_and_undefined_is_a_dash():
 
 
 def test_the_parsing_table_gives_the_ratio():
-    assert parsing_table([Comparison("getting the text", 10, 1.5, 4.0)]).splitlines()[1].split()[-4:] == [
+    assert parsing_table([ReadingCost("getting the text", 10, 1.5, 4.0)]).splitlines()[1].split()[-4:] == [
         *("10", "1.50", "4.00", "0.38"),
     ]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from benchmarks.client_log import LOG_VARIABLE, ClientLog, read_client_log, read_tokenswarm
 from benchmarks.records import Seen
-from simulator.paced_log import read_server_log, write_server_log
+from tokenswarm.simulator.paced_log import read_server_log, write_server_log
 
 MS = 1_000_000
 

@@ -6,13 +6,14 @@ import subprocess
 import sys
 from pathlib import Path
 
-from simulator.paced_log import read_server_log
+from tokenswarm.simulator.paced_log import read_server_log
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_the_floor_reads_every_answer_to_its_end(tmp_path: Path) -> None:
-    paced = [sys.executable, "-m", "simulator.paced", "--log", str(tmp_path / "server.csv"), "--tokens", "4", "8"]
+    log = str(tmp_path / "server.csv")
+    paced = [sys.executable, "-m", "tokenswarm.simulator.paced", "--log", log, "--tokens", "4", "8"]
     with subprocess.Popen(
         [*paced, "--tokens-per-s", "500", "--ttft-ms", "20"],
         cwd=ROOT,

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from benchmarks.long_report import compare, gate, write_run
-from reports.exports import write_parquet
-from reports.results import load_results
+from tokenswarm.run_folder.exports import write_parquet
+from tokenswarm.run_folder.reader import load_results
 
 
+@pytest.mark.slow
 def test_it_can_be_exported_judged_and_compared(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     write_run(folder, 900)

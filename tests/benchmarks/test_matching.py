@@ -50,7 +50,7 @@ def test_pairs_shifted_by_one_request_are_found_out(served, seen):
 
 
 def test_one_slow_request_in_a_hundred_does_not_break_the_match(served, seen):
-    """A client can be put aside between taking the time and sending; the order is what it was."""
+    """A client can be descheduled between taking the time and sending; the order is what it was."""
     ours = [seen(100.0 * number) for number in range(100)]
     theirs = [served(number, 5000 + 100.0 * number + (40.0 if number == 50 else 0.0)) for number in range(100)]
     assert match(ours, theirs) == list(zip(ours, theirs, strict=True))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from benchmarks import parsing
-from simulator.paced_answers import answer_events
+from tokenswarm.simulator.paced_answers import answer_events
 
 
 @pytest.mark.parametrize("events_a_read", [1, 10, 100])

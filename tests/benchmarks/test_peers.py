@@ -23,12 +23,12 @@ def test_a_peer_is_run_where_it_is_given(tmp_path):
     (client,) = peers({"aiperf": sys.executable})
     command = client.command(Load(100, 2, 10), "http://127.0.0.1:1234", tmp_path)
     assert command[:2] == [sys.executable, "profile"]
-    told = dict(pairwise(command))
+    record = dict(pairwise(command))
     assert (
-        told["--url"],
-        told["--concurrency"],
-        told["--concurrency-ramp-duration"],
-        told["--benchmark-duration"],
+        record["--url"],
+        record["--concurrency"],
+        record["--concurrency-ramp-duration"],
+        record["--benchmark-duration"],
     ) == (*("http://127.0.0.1:1234", "100", "2", "12"),)
     assert json.loads((tmp_path / "tokenizer" / "tokenizer.json").read_text())["model"]["type"] == "BPE"
 
@@ -51,7 +51,7 @@ REQUESTS = 466
         ("genai-bench", "--api-base http://127.0.0.1:1234 --traffic-scenario D(20,160)"),
     ],
 )
-def test_a_peer_that_counts_is_told_as_many_requests_as_take_the_others_time(name, words, tmp_path):
+def test_a_peer_that_counts_gets_as_many_requests_as_take_the_others_time(name, words, tmp_path):
     (client,) = peers({name: sys.executable})
     assert (client.name, client.counted) == (name, True)
     command = client.command(Load(100, 2, 10), "http://127.0.0.1:1234", tmp_path)
@@ -61,8 +61,8 @@ def test_a_peer_that_counts_is_told_as_many_requests_as_take_the_others_time(nam
 
 def test_vllms_client_gets_a_prompt_for_each_request(tmp_path):
     (client,) = peers({"vllm": sys.executable})
-    told = dict(pairwise(client.command(Load(100, 2, 10), "http://127.0.0.1:1234", tmp_path)))
-    prompts = [json.loads(line) for line in Path(told["--dataset-path"]).read_text().splitlines()]
+    record = dict(pairwise(client.command(Load(100, 2, 10), "http://127.0.0.1:1234", tmp_path)))
+    prompts = [json.loads(line) for line in Path(record["--dataset-path"]).read_text().splitlines()]
     assert prompts == [{"prompt": "Why is the sky blue, and why is it red in the evening?"}] * REQUESTS
 
 

@@ -16,21 +16,21 @@ EVENTS = (b'data: {"choi', b'ces":[]}\n\n', b"data: [DONE]\n\n")
 
 
 class Server(threading.Thread):
-    """Answers one request, a piece a step; `asked` is what reached it, `sent_ns` when each piece left."""
+    """Answers one request, a piece a step; `received` is what reached it, `sent_ns` when each piece left."""
 
     def __init__(self) -> None:
         super().__init__(daemon=True)
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
-        self.asked = b""
+        self.received = b""
         self.sent_ns: list[int] = []
         self.next = threading.Semaphore(0)
 
     def run(self) -> None:
         sock, _ = self._listener.accept()
         with sock:
-            while b"hello" not in self.asked:
-                self.asked += sock.recv(1000)
+            while b"hello" not in self.received:
+                self.received += sock.recv(1000)
             for piece in (HEAD, *EVENTS):
                 self.next.acquire()
                 self.sent_ns.append(time.time_ns())
@@ -45,7 +45,7 @@ def server() -> Server:
     return server
 
 
-def test_what_is_asked_and_answered_goes_through_and_is_timed_by_the_first_whole_word_of_an_event(
+def test_requests_and_answers_are_passed_on_and_timed_by_the_first_event_with_output(
     server: Server,
 ) -> None:
     relay = Relay(server.url)
@@ -63,13 +63,13 @@ def test_what_is_asked_and_answered_goes_through_and_is_timed_by_the_first_whole
                 answer += client.recv(1000)
     relay.close()
     server.join()
-    assert (server.asked, answer) == (request + b"hello", HEAD + b"".join(EVENTS))
+    assert (server.received, answer) == (request + b"hello", HEAD + b"".join(EVENTS))
     (passed,) = relay.passed
-    assert before_ns <= passed.asked_ns <= server.sent_ns[0]
+    assert before_ns <= passed.received_ns <= server.sent_ns[0]
     assert server.sent_ns[2] <= passed.first_event_ns <= server.sent_ns[3]
 
 
-def test_a_line_tells_what_a_client_reports_beside_what_was_seen() -> None:
+def test_a_line_shows_what_a_client_reports_beside_the_relay() -> None:
     passed = [Passed(10_000_000, 11_000_000), Passed(20_000_000, 22_000_000)]
     assert relay_ms(passed) == 1.5
     ours = Turn("--as vllm", 2, 1.75, relay_ms(passed), 0.2, 0.05)

@@ -9,10 +9,17 @@ from pathlib import Path
 import pytest
 from locust.argument_parser import get_empty_argument_parser, setup_parser_arguments
 
-import page.options
-import shapes.options
-import users.options
-from options import Given, OptionErrors, collect_errors, misspelled_variables, nearest_options, read_options
+import tokenswarm.client.request_options
+import tokenswarm.shapes.shape_options
+import tokenswarm.web.web_options
+from tokenswarm.command_line import (
+    Given,
+    OptionErrors,
+    collect_errors,
+    misspelled_variables,
+    nearest_options,
+    read_options,
+)
 
 Read = Callable[..., Given]
 
@@ -23,8 +30,8 @@ def read(tmp_path: Path) -> Read:
         (tmp_path / "locust.conf").write_text(config)
         parser = get_empty_argument_parser(default_config_files=[str(tmp_path / "locust.conf")])
         setup_parser_arguments(parser)
-        users.options.add_options(parser)
-        shapes.options.add_options(parser)
+        tokenswarm.client.request_options.add_options(parser)
+        tokenswarm.shapes.shape_options.add_options(parser)
         return read_options(parser, list(arguments))
 
     return reading
@@ -61,6 +68,13 @@ def test_every_bad_value_is_told_and_good_ones_are_read_all_the_same(read: Read)
     ]
     assert len(given.errors) == 5
     assert (given.options.seed, given.options.max_tokens) == (7, 512)
+
+
+def test_a_missing_value_is_one_error_among_others_and_the_rest_is_read(read: Read) -> None:
+    given = read("--levels", "--max-tokens", "x", "--seed", "7", "--slo", "--ignore-eos")
+    assert [sentence.split()[0] for sentence in given.errors] == ["--levels", "--max-tokens", "unknown"]
+    assert (given.options.seed, given.options.ignore_eos) == (7, True)
+    assert given.options.levels == "10,50,100"
 
 
 def test_what_was_given_is_known_with_its_place_and_what_says_the_default_elsewhere_is_not(
@@ -107,8 +121,8 @@ def test_several_errors_come_together_once_each_and_a_single_one_as_it_is() -> N
 
 def test_a_misspelled_variable_is_told_and_one_of_others_is_not() -> None:
     parser = get_empty_argument_parser(default_config_files=[])
-    users.options.add_options(parser)
-    page.options.add_options(parser)
+    tokenswarm.client.request_options.add_options(parser)
+    tokenswarm.web.web_options.add_options(parser)
     environment = {
         "TOKENSWARM_MAX_TOKEN": "5",
         "TOKENSWARM_MAX_TOKENS": "5",
@@ -127,3 +141,50 @@ def test_a_variable_that_holds_a_secret_is_known_by_the_option_of_its_file() -> 
         action = parser.add_argument(f"--{name}")
         action.env_var = f"TOKENSWARM_{name.upper()}"  # type: ignore[attr-defined]
     assert misspelled_variables(parser, {"TOKENSWARM_CLUSTER_KEY": "0123456789abcdef"}) == {}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentences"),
+    [
+        (["--ignore-eos", "yes"], ["--ignore-eos takes no value, got 'yes'."]),
+        (["--ignore-eos=yes"], ["--ignore-eos takes no value, got 'yes'."]),
+        (["--ignore-eos=maybe", "-u", "x"], ["--ignore-eos takes no value, got 'maybe'.", "a whole number, got 'x'."]),
+        (["-levels", "5"], ["unknown option -levels; did you mean --levels?"]),
+        (["-levels=5"], ["unknown option -levels; did you mean --levels?"]),
+        (["-u10", "-t", "5m", "--headless", "ChatUser"], []),
+        (["--engine", "vlm"], ["vllm?"]),
+        (["--engine", "VLLM"], ["vllm?"]),
+        (["--engine", "tensorrt-llm"], ["; did you mean trtllm?"]),
+        (["--engine", "TensorRT-LLM"], ["; did you mean trtllm?"]),
+        (["--api-key", "sk-1"], ["unknown option --api-key: the key is read from the variable LLM_API_KEY."]),
+        (["--api-key=sk-1"], ["unknown option --api-key: the key is read from the variable LLM_API_KEY."]),
+    ],
+    ids=" ".join,
+)
+def test_a_slip_that_argparse_would_read_otherwise_is_an_error(
+    arguments: list[str], sentences: list[str], read: Read
+) -> None:
+    given = read(*arguments)
+    assert len(given.errors) == len(sentences)
+    assert all(error.endswith(sentence) for error, sentence in zip(given.errors, sentences, strict=True))
+    if not sentences:
+        assert (given.options.num_users, given.options.user_classes) == (10, ["ChatUser"])
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("-H", "http://a:1", "-H", "http://b:2"),
+        ("--host", "http://a:1", "-u", "3", "--host=http://b:2"),
+        ("-Hhttp://a:1", "-H", "http://b:2", "-u", "3"),
+        ("-H", "http://a:1,http://b:2"),
+    ],
+)
+def test_a_host_that_is_given_several_times_is_a_list(read: Read, words: tuple[str, ...]) -> None:
+    given = read(*words)
+    assert given.errors == []
+    assert given.options.host == "http://a:1,http://b:2"
+
+
+def test_a_host_without_a_value_is_an_error_beside_others(read: Read) -> None:
+    assert len(read("-H", "http://a:1", "-H").errors) == 1

@@ -22,7 +22,7 @@ import yaml
 from tests.runs.harness import ROOT
 
 DEPLOY = ROOT / "deploy"
-PATIENCE_S = 60.0
+PATIENCE_S = 120.0
 
 Series = dict[str, Any]
 
@@ -134,7 +134,7 @@ class Prometheus:
 
     def query(self, promql: str) -> list[Series]:
         """The instant vector of now."""
-        return self._ask("query", query=promql)
+        return self._get("query", query=promql)
 
     def value(self, promql: str) -> float | None:
         """The one number that `promql` is, None where it is none."""
@@ -144,10 +144,10 @@ class Prometheus:
 
     def finite_values(self, promql: str, start_s: float, end_s: float) -> list[float]:
         """Every number that `promql` was in the time, one a second."""
-        series = self._ask("query_range", query=promql, start=str(start_s), end=str(end_s), step="1")
+        series = self._get("query_range", query=promql, start=str(start_s), end=str(end_s), step="1")
         return [number for each in series for _, text in each["values"] if isfinite(number := float(text))]
 
-    def _ask(self, what: str, **parameters: str) -> list[Series]:
+    def _get(self, what: str, **parameters: str) -> list[Series]:
         try:
             answer = post(f"{self._url}/api/v1/{what}", **parameters)
         except urllib.error.HTTPError as error:

@@ -18,10 +18,10 @@ import pytest
 import yaml
 from locust.argument_parser import get_empty_argument_parser, setup_parser_arguments
 
-import metrics.options
-import page.options
-import shapes.options
-import users.options
+import tokenswarm.client.request_options
+import tokenswarm.recording.recording_options
+import tokenswarm.shapes.shape_options
+import tokenswarm.web.web_options
 from tests.deploy.harness import DEPLOY, answers, get, load_yaml, post, until
 from tests.runs.harness import ROOT, Run, assert_whole, environment, free_port
 
@@ -49,8 +49,13 @@ def defaults() -> dict[str, Any]:
     """The default of every option, Locust's and ours, by its variable."""
     parser = get_empty_argument_parser(default_config_files=[])
     setup_parser_arguments(parser)
-    for room in (users.options, shapes.options, metrics.options, page.options):
-        room.add_options(parser)
+    for package in (
+        tokenswarm.client.request_options,
+        tokenswarm.shapes.shape_options,
+        tokenswarm.recording.recording_options,
+        tokenswarm.web.web_options,
+    ):
+        package.add_options(parser)
     return {action.env_var: action.default for action in parser._actions if getattr(action, "env_var", None)}
 
 
@@ -128,7 +133,7 @@ def test_the_api_key_comes_from_outside_and_goes_to_nobody_but_master_and_worker
     assert "LLM_API_KEY" not in DOCKERFILE
 
 
-def test_the_page_asks_for_a_password_that_comes_from_outside_and_no_worker_has() -> None:
+def test_the_page_requires_a_password_that_comes_from_outside_and_no_worker_has() -> None:
     master = SERVICES["master"]["environment"]
     assert master["LOCUST_WEB_LOGIN"] == "true"
     assert master["TOKENSWARM_WEB_PASSWORD"] == "${TOKENSWARM_WEB_PASSWORD:-}"
@@ -142,10 +147,9 @@ def test_the_image_holds_the_whole_program_and_does_not_run_it_as_root() -> None
     lines = DOCKERFILE.splitlines()
     assert lines.index("USER tokenswarm") > max(n for n, line in enumerate(lines) if line.startswith("RUN"))
     assert re.search(r"^FROM python:3\.\d+-slim-\w+$", DOCKERFILE, re.MULTILINE)
-    setuptools = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
-    needed = {package.partition(".")[0] for package in setuptools["packages"]}
-    needed |= {f"{module}.py" for module in setuptools["py-modules"]}
-    needed |= {"pyproject.toml", "constraints.txt", "README.md", "LICENSE"}
+    build = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["hatch"]["build"]
+    needed = set(build["targets"]["wheel"]["hooks"]["custom"]["files"])
+    needed |= {"pyproject.toml", "deploy/wheel_hook.py", "constraints.txt", "README.md", "LICENSE"}
     ignored = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
     assert "*" in ignored
     assert {line.removeprefix("!") for line in ignored if line.startswith("!")} == needed
@@ -168,7 +172,7 @@ class Stack:
         self._started: list[subprocess.Popen[str]] = []
 
     def here(self, text: str) -> str:
-        """What a service is told, with the addresses and folders of this machine."""
+        """The environment of a service, with the addresses and folders of this machine."""
         text = re.sub(r"0\.0\.0\.0|(?<![\w-])(?:simulator|master)(?=:|$)", "127.0.0.1", text)
         text = re.sub("|".join(self.PORTS), lambda match: self._ports[match[0]], text)
         return text.replace("/opt/tokenswarm", str(ROOT)).replace("/results", str(self.results))
@@ -205,10 +209,10 @@ class Stack:
         return codes
 
     def _env(self, name: str) -> dict[str, str]:
-        told = image_environment() | SERVICES[name].get("environment", {})
+        variables = image_environment() | SERVICES[name].get("environment", {})
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         return environment(
-            **{key: self.here(interpolated(value, **self.VARIABLES)) for key, value in told.items()}, PATH=path
+            **{key: self.here(interpolated(value, **self.VARIABLES)) for key, value in variables.items()}, PATH=path
         )
 
 
@@ -270,8 +274,8 @@ def test_the_manifests_services_and_deployments_fit_together() -> None:
     }
     annotations = pods["tokenswarm-master"]["metadata"]["annotations"]
     assert annotations["prometheus.io/port"] == str(ports["metrics"])
-    told = {variable["name"]: variable.get("value") for variable in worker["env"]}
-    assert told["LOCUST_MASTER_NODE_HOST"] == service["metadata"]["name"]
+    variables = {variable["name"]: variable.get("value") for variable in worker["env"]}
+    assert variables["LOCUST_MASTER_NODE_HOST"] == service["metadata"]["name"]
     assert (master["args"], worker["args"]) == (
         SERVICES["master"]["command"],
         SERVICES["worker"]["command"],

@@ -4,6 +4,7 @@ returns data is in test_scrape.py."""
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -24,10 +25,10 @@ def test_the_file_is_what_its_script_writes() -> None:
 
 
 def test_ids_are_unique_and_no_panel_lies_on_another() -> None:
-    told = dashboard()["panels"]
-    assert not [number for number, times in Counter(panel["id"] for panel in told).items() if times > 1]
+    panels = dashboard()["panels"]
+    assert not [number for number, times in Counter(panel["id"] for panel in panels).items() if times > 1]
     taken: set[tuple[int, int]] = set()
-    for panel in told:
+    for panel in panels:
         place = panel["gridPos"]
         assert place["x"] + place["w"] <= 24
         cells = {(place["x"] + right, place["y"] + down) for right in range(place["w"]) for down in range(place["h"])}
@@ -36,7 +37,7 @@ def test_ids_are_unique_and_no_panel_lies_on_another() -> None:
 
 
 @pytest.mark.parametrize("panel", PANELS, ids=lambda panel: panel["title"])
-def test_every_panel_asks_the_chosen_data_source_something(panel: dict) -> None:
+def test_every_panel_queries_the_chosen_data_source(panel: dict) -> None:
     assert panel["datasource"] == {"type": "prometheus", "uid": "${datasource}"}
     assert panel["targets"]
     assert [target["refId"] for target in panel["targets"]] == [chr(65 + n) for n in range(len(panel["targets"]))]
@@ -71,3 +72,15 @@ def test_the_first_look_is_a_heat_map_of_ttft_in_the_format_that_grafana_wants()
     (target,) = heat_map["targets"]
     assert (target["format"], target["legendFormat"]) == ("heatmap", "{{le}}")
     assert target["expr"].startswith("sum by (le) (increase(tokenswarm_time_to_first_token_seconds_bucket{")
+
+
+def test_rates_of_users_are_shown_at_their_slow_end() -> None:
+    """Only the fastest reach a rate's upper percentiles."""
+    queries = [target["expr"] for panel in PANELS for target in panel["targets"]]
+    shown = {
+        float(found[1])
+        for expr in queries
+        if (found := re.match(r"histogram_quantile\(([\d.]+), .*tokenswarm_request_token_rate_bucket", expr))
+    }
+    assert min(shown) <= 0.05
+    assert max(shown) <= 0.5

@@ -1,4 +1,4 @@
-"""deploy/engines.compose.yml as data: every engine of the comparison can be started, and is asked when it is ready."""
+"""deploy/engines.compose.yml as data: every engine of the comparison can be started, and is checked for readiness."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ from typing import Any
 
 import pytest
 
-from engines import ENGINES
-from engines.server_metrics import PAGES
 from tests.deploy.harness import DEPLOY, load_yaml
 from tests.runs.harness import ROOT
+from tokenswarm.engines import ENGINES
 
 FILE = DEPLOY / "engines.compose.yml"
 SERVICES: dict[str, dict[str, Any]] = load_yaml(FILE)["services"]
@@ -53,7 +52,7 @@ def test_an_engine_has_a_gpu_a_cache_and_the_token_for_its_weights(name: str) ->
 
 
 @pytest.mark.parametrize("name", COMPARED)
-def test_an_engine_is_asked_whether_it_is_ready_where_it_listens(name: str) -> None:
+def test_the_health_check_of_an_engine_uses_its_port(name: str) -> None:
     service, engine = SERVICES[name], ENGINES[name]
     published, *rest = service["ports"]
     address, host_port, port = published.split(":")
@@ -70,7 +69,7 @@ def test_an_engine_is_asked_whether_it_is_ready_where_it_listens(name: str) -> N
 
 
 def test_metrics_ports_are_those_that_are_read() -> None:
-    (page, *_) = PAGES["triton"]
+    (page, *_) = ENGINES["triton"].metrics.endpoints
     assert f"127.0.0.1:{page.port}:{page.port}" in SERVICES["triton"]["ports"]
     assert "return_perf_metrics: true" in command(SERVICES["trtllm"])
     assert "127.0.0.1:9400:9400" in SERVICES["dcgm"]["ports"]

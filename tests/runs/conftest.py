@@ -6,13 +6,13 @@ import os
 import re
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.forked_process import start_program
 from tests.runs.harness import (
     ROOT,
     Run,
@@ -23,12 +23,6 @@ from tests.runs.harness import (
     StartSimulator,
     environment,
     free_port,
-)
-
-# The locust command, but with Ctrl-C in force: a runner in a shell's background ignores it, and children inherit that.
-_WITH_CTRL_C = (
-    "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
-    "sys.argv[0] = 'locust'; from locust.main import main; main()"
 )
 
 
@@ -58,14 +52,15 @@ def start_locust(tmp_path: Path) -> Iterator[Start]:
         for option, value in defaults.items():
             if option not in (*arguments, *without):
                 command += [option, value]
-        process = subprocess.Popen(
-            [*within, sys.executable, "-c", _WITH_CTRL_C, *command, *arguments],
-            cwd=cwd,
+        process = start_program(
+            "locust",
+            [*command, *arguments],
             env=environment(**(env or {})),
+            within=within,
+            cwd=cwd,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            text=True,
             start_new_session=True,
         )
         started.append(process)
@@ -95,21 +90,12 @@ def start_simulator(tmp_path: Path) -> Iterator[StartSimulator]:
 
     def start(*arguments: str, env: dict[str, str] | None = None) -> Simulator:
         truth_log = tmp_path / f"truth-{len(started)}.csv"
-        process = subprocess.Popen(
-            [
-                sys.executable,
-                str(ROOT / "tokenswarm.py"),
-                "simulate",
-                "--port",
-                "0",
-                "--truth-log",
-                str(truth_log),
-                *arguments,
-            ],
+        process = start_program(
+            "simulate",
+            ["--port", "0", "--truth-log", str(truth_log), *arguments],
             env=environment(**(env or {})),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
-            text=True,
         )
         started.append(process)
         assert process.stdout is not None

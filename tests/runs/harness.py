@@ -6,6 +6,7 @@ import csv
 import json
 import math
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -59,13 +60,16 @@ def read_csv(path: Path) -> list[dict[str, str]]:
 
 
 def free_port() -> int:
-    """A port of the loopback that was free a moment ago."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
+    """A port of the loopback that is free, and below those that the system gives to connections: the tests that run
+    beside this one open many before its server listens."""
+    while True:
+        port = random.SystemRandom().randrange(10_000, 32_000)
+        with socket.socket() as listener, suppress(OSError):
+            listener.bind(("127.0.0.1", port))
+            return port
 
 
-def until(condition: Callable[[], bool], limit_s: float = 60.0) -> None:
+def until(condition: Callable[[], bool], limit_s: float = RUN_LIMIT_S) -> None:
     """Wait for what must come; that it comes is the test, when is not."""
     deadline = time.monotonic() + limit_s
     while not condition():
@@ -152,11 +156,11 @@ def assert_whole(run: Run) -> None:
     assert {path.name for path in run.folder.iterdir()} == FILES
     assert {path.name for path in (run.folder / "charts").iterdir()} == {"ttft.png", "token_rate.png"}
     rows, summary = run.requests, run.summary
-    counts = dict.fromkeys(("fired", "recorded", "rows"), len(rows))
-    assert summary["books"] == {**counts, "unaccounted": 0, "balanced": True}
+    counts = dict.fromkeys(("ended", "recorded", "rows"), len(rows))
+    assert summary["accounting"] == {**counts, "unaccounted": 0, "complete": True}
     assert len({row["id"] for row in rows}) == len(rows)
     for level in summary["levels"]:
-        of_level = [row for row in rows if int(row["stage"]) == level["stage"]]
+        of_level = [row for row in rows if int(row["level_index"]) == level["index"]]
         assert Counter(row["outcome"] for row in of_level) == level["whole"]["outcomes"]
         held = [row for row in of_level if row["phase"] == "hold"]
         assert level["hold"]["requests"] == len(held)

@@ -54,6 +54,7 @@ class RepeatingServer:
             [
                 *(self._whole, self._refused, self._page, self._moved, self._broken_event, self._failed_in_stream),
                 *(self._no_http, self._other_type, self._compressed, self._cut, self._whole, self._giant),
+                self._given_up,
             ]
         )
         self._server = StreamServer(("127.0.0.1", 0), self._serve)
@@ -114,6 +115,10 @@ class RepeatingServer:
         return {"choices": [{"delta": {"content": self._say()}, "finish_reason": None}]}
 
     def _whole(self) -> bytes:
+        end = {"choices": [{"delta": {}, "finish_reason": "stop"}], "model": self._say()}
+        return self._stream(self._output(), end, "[DONE]")
+
+    def _given_up(self) -> bytes:
         end = {"choices": [{"delta": {}, "finish_reason": self._say()}], "model": self._say()}
         return self._stream(self._output(), end, "[DONE]")
 

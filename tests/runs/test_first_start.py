@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import re
 import shlex
 import socket
+import tempfile
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,21 +14,21 @@ from pathlib import Path
 import pytest
 from locust.argument_parser import get_empty_argument_parser, setup_parser_arguments
 
-import metrics.options
-import reports.options
-import shapes.options
-import users.options
-from options import read_options
-from reports.definition import command_of
-from reports.results import load_results
+import tokenswarm.client.request_options
+import tokenswarm.recording.recording_options
+import tokenswarm.reports.checks.check_options
+import tokenswarm.shapes.shape_options
 from tests.runs.harness import ROOT, Run, RunLocust, Start, StartSimulator, assert_whole, free_port
+from tokenswarm.command_line import read_options
+from tokenswarm.reports.html.run_config import command_of
+from tokenswarm.run_folder.reader import load_results
 
 pytestmark = pytest.mark.slow
 
 ALONE = f"""
 import sys
 sys.path.insert(0, {str(ROOT)!r})
-from users.chat import ChatUser
+from tokenswarm.users.chat import ChatUser
 """
 OWN = f"""
 import sys
@@ -56,11 +58,94 @@ sys.path.insert(0, {str(ROOT)!r})
 from locustfile import ChatUser, SystemPromptChatUser
 """
 
+CHANGED = f"""
+import sys
+sys.path.insert(0, {str(ROOT)!r})
+from locustfile import *
+from locust import constant
+
+ChatUser.wait_time = constant(1)
+ChatUser.max_tokens = 5
+"""
+LISTENER = f"""
+import sys
+sys.path.insert(0, {str(ROOT)!r})
+from locustfile import *
+from locust import LoadTestShape, constant, events
+
+"""
+AT_INIT = (
+    LISTENER
+    + """
+@events.init.add_listener
+def change(**_):
+    ChatUser.wait_time = constant(1)
+"""
+)
+AT_TEST_START = (
+    LISTENER
+    + """
+@events.test_start.add_listener
+def change(environment, **_):
+    ChatUser.wait_time = constant(1)
+"""
+)
+OPTIONS_AT_TEST_START = (
+    LISTENER
+    + """
+@events.test_start.add_listener
+def change(environment, **_):
+    environment.parsed_options.max_tokens = 5
+"""
+)
+SHAPE_AT_TEST_START = (
+    LISTENER
+    + """
+def steps():
+    class Steps(LoadTestShape):
+        def tick(self):
+            return 2, 2
+    return Steps()
+
+@events.test_start.add_listener
+def change(environment, **_):
+    environment.shape_class = steps()
+"""
+)
+IN_THE_RUN = (
+    LISTENER
+    + """
+@events.spawning_complete.add_listener
+def change(**_):
+    ChatUser.wait_time = constant(1)
+"""
+)
+
+
+def refused(run: Run) -> str:
+    """What the run that was not started says; nothing of it was recorded."""
+    assert run.exit_code == 2, run.output
+    assert not run.results.exists() or not list(run.results.iterdir())
+    (sentence,) = [line for line in run.output.splitlines() if "tokenswarm: " in line or "Run not started" in line]
+    return sentence
+
 
 @pytest.mark.parametrize(
     ("locustfile", "named", "not_named"),
-    [(ALONE, ["ChatUser"], []), (OWN, ["Slow", "Web", "Steps"], ["Never"]), (ONLY_USERS, ["RunShape"], [])],
-    ids=["users.chat alone", "own classes beside ours", "without the shape"],
+    [
+        (ALONE, ["ChatUser"], []),
+        (OWN, ["Slow", "Web", "Steps"], ["Never"]),
+        (ONLY_USERS, ["locustfile.py"], ["RunShape"]),
+        (CHANGED, ["ChatUser.wait_time", "ChatUser.max_tokens", "--max-tokens"], ["SystemPromptChatUser"]),
+        (AT_INIT, ["ChatUser.wait_time"], ["SystemPromptChatUser"]),
+        (AT_TEST_START, ["ChatUser.wait_time"], ["SystemPromptChatUser"]),
+        (OPTIONS_AT_TEST_START, ["--max-tokens"], ["--levels"]),
+        (SHAPE_AT_TEST_START, ["Steps"], []),
+    ],
+    ids=[
+        *("users.chat alone", "own classes beside ours", "without the shape", "our classes changed"),
+        *("changed at init", "changed at test_start", "options at test_start", "shape at test_start"),
+    ],
 )
 def test_own_code_that_would_never_run_is_refused_by_name(
     run_locust: RunLocust, tmp_path: Path, locustfile: str, named: list[str], not_named: list[str]
@@ -70,10 +155,45 @@ def test_own_code_that_would_never_run_is_refused_by_name(
     bare = ("--results", "--metrics-port", "--settle", "--preflight") if locustfile is ALONE else ()
     run = run_locust("-u", "1", "-t", "2s", locustfile=own, without=bare)
     assert run.exit_code == 2, run.output
-    (sentence,) = [line for line in run.output.splitlines() if line.startswith("tokenswarm: ")]
-    assert all(re.search(rf"\b{name}\b", sentence) for name in named)
-    assert not any(re.search(rf"\b{name}\b", sentence) for name in not_named)
-    assert not run.results.exists() or not list(run.results.iterdir())
+    sentence = refused(run)
+    assert all(re.search(rf"(?<!\w){name}\b", sentence) for name in named)
+    assert not any(re.search(rf"(?<!\w){name}\b", sentence) for name in not_named)
+
+
+def test_a_change_of_our_users_in_the_run_ends_it_as_failed(run_locust: RunLocust, tmp_path: Path) -> None:
+    own = tmp_path / "own.py"
+    own.write_text(IN_THE_RUN)
+    run = run_locust("-u", "1", "-t", "600s", locustfile=own)
+    assert run.exit_code == 3, run.output
+    assert run.document["status"] == "failed"
+    assert "ChatUser.wait_time" in " ".join(run.summary["validity"]["reasons"])
+
+
+@pytest.mark.parametrize("change", ["ChatUser.max_tokens", "environment.parsed_options.max_tokens"])
+def test_a_change_at_init_is_refused_before_a_server_that_answers_too(
+    run_locust: RunLocust, start_simulator: StartSimulator, tmp_path: Path, change: str
+) -> None:
+    """Nothing is loaded there between Locust's init and its start, so that the two ends meet."""
+    own = tmp_path / "own.py"
+    own.write_text(LISTENER + f"@events.init.add_listener\ndef change(environment, **_):\n    {change} = -1\n")
+    simulator = start_simulator("--profile", "fast")
+    run = run_locust("-H", simulator.host, "-u", "1", "-t", "2s", locustfile=own)
+    assert "max" in refused(run)
+    assert "Traceback" not in run.output
+    assert simulator.truth() == []
+
+
+def test_a_class_that_is_refused_by_its_message_s_advice_runs_no_more_and_the_run_does(
+    run_locust: RunLocust, tmp_path: Path
+) -> None:
+    """A subclass of ours is to be removed: a locustfile without Tokenswarm's would refuse it too."""
+    own = tmp_path / "own.py"
+    own.write_text(LISTENER + "class Slow(ChatUser):\n    pass\n")
+    sentence = refused(run_locust("-u", "1", "-t", "2s", locustfile=own))
+    assert "Slow" in sentence
+    assert "does not import" not in sentence
+    own.write_text(LISTENER)
+    assert run_locust("-u", "1", "-t", "2s", locustfile=own).exit_code == 0
 
 
 def test_own_code_is_refused_where_a_page_would_be_served_too(start_locust: Start, tmp_path: Path) -> None:
@@ -111,14 +231,6 @@ def test_all_errors_of_options_files_and_environment_are_told_at_once(run_locust
 RIGHT, WRONG = {"LLM_API_KEY": "sk-right"}, {"LLM_API_KEY": "sk-wrong"}
 
 
-def refused(run: Run) -> str:
-    """What the run that was not started says; nothing of it was recorded."""
-    assert run.exit_code == 2, run.output
-    assert not run.results.exists() or not list(run.results.iterdir())
-    (sentence,) = [line for line in run.output.splitlines() if "tokenswarm: " in line or "Run not started" in line]
-    return sentence
-
-
 def test_a_wrong_or_missing_key_and_a_wrong_model_are_no_run_and_the_server_s_words_are_told(
     run_locust: RunLocust, start_simulator: StartSimulator
 ) -> None:
@@ -133,7 +245,8 @@ def test_a_wrong_or_missing_key_and_a_wrong_model_are_no_run_and_the_server_s_wo
         assert "--model is empty" not in told
         assert "sk-wrong" not in told
     assert guarded.truth() == []
-    told = refused(run_locust("-H", one_model.host, *run, "--model", "gpt-9"))
+    unsaid = run[:-2]  # a preflight is the default
+    told = refused(run_locust("-H", one_model.host, *unsaid, "--model", "gpt-9", without=("--preflight",)))
     assert "The model `gpt-9` does not exist" in told
     assert "simulated-llama-3-8b" in told
 
@@ -178,11 +291,16 @@ def test_the_preflight_is_counted_nowhere_and_leaves_the_prefix_cache_as_it_was(
     # What report.html prints as "The same again" is a command line that is accepted.
     parser = get_empty_argument_parser(default_config_files=[])
     setup_parser_arguments(parser)
-    for package in (users.options, shapes.options, metrics.options, reports.options):
+    for package in (
+        tokenswarm.client.request_options,
+        tokenswarm.shapes.shape_options,
+        tokenswarm.recording.recording_options,
+        tokenswarm.reports.checks.check_options,
+    ):
         package.add_options(parser)
     again = read_options(parser, shlex.split(command_of(load_results(run.folder)))[1:])
     assert again.errors == []
-    shapes.options.check_conflicts(again.options, again.sources)
+    tokenswarm.shapes.shape_options.check_conflicts(again.options, again.sources)
     # The first request of the run finds nothing of the system prompt, later ones do.
     assert int(others[0]["cached_tokens"]) < 16
     assert int(others[-1]["cached_tokens"]) > 16
@@ -191,12 +309,17 @@ def test_the_preflight_is_counted_nowhere_and_leaves_the_prefix_cache_as_it_was(
 def test_an_abbreviated_option_or_one_that_another_silences_is_no_run(run_locust: RunLocust) -> None:
     """Each of these was a run of another length than was asked for."""
     for arguments, about in (
-        (("--levels", "3", "--max-token", "5"), "did you mean --max-tokens?"),
+        (("--levels", "3", "--max-token", "5"), "did you mean --max-tokens"),
         (("--levels", "10", "-u", "5"), "--levels has no effect beside --users"),
+        (("--slo-share", "99%"), "--slo-share has no effect without --slo"),
+        (("--web-password-file", "password.txt"), "--web-password-file has no effect beside --headless"),
+        (("--tags", "foo"), "--tags"),
+        (("--gpu-metrics-url", "localhost:9400"), "--gpu-metrics-url takes an address like http://"),
     ):
         run = run_locust(*arguments)
         assert run.exit_code == 2, run.output
         assert about in run.output
+        assert not run.results.exists() or not list(run.results.iterdir())
     run = run_locust("-u", "5", env={"TOKENSWARM_LEVELS": "10"})
     assert run.exit_code == 2, run.output
     assert "TOKENSWARM_LEVELS has no effect" in run.output
@@ -204,7 +327,15 @@ def test_an_abbreviated_option_or_one_that_another_silences_is_no_run(run_locust
 
 @pytest.fixture
 def usual_ports_taken() -> Iterator[None]:
-    """Nobody can listen on the ports that Tokenswarm uses unless told otherwise: another Tokenswarm runs here."""
+    """Nobody can listen on the ports that Tokenswarm uses unless told otherwise: another Tokenswarm runs here.
+
+    One test at a time: the end of one that runs beside this one would free the ports."""
+    with (Path(tempfile.gettempdir()) / "tokenswarm-usual-ports.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield from _listening_on_usual_ports()
+
+
+def _listening_on_usual_ports() -> Iterator[None]:
     held = []
     for port in (9646, 8089):
         listener = socket.socket()
@@ -233,8 +364,10 @@ def test_a_second_one_on_the_machine_takes_free_ports_and_names_them(
         assert line, "it ended"
         if found := re.search(r"metrics are at (http://\S+)", line):
             metrics = found[1]
+            assert "/INFO/" in line
         if found := re.search(r"the web page has port (\d+)", line):
             page = f"http://127.0.0.1:{found[1]}/"
+            assert "/INFO/" in line
     started.wait_until_it_answers(page)
     for url, text in ((metrics, "tokenswarm_users"), (page, "<html")):
         with urllib.request.urlopen(url, timeout=30) as answer:

@@ -22,11 +22,14 @@ pytestmark = pytest.mark.slow
 
 PLAN = ("--levels", "4", "--ramp", "1s", "--level-time", "100s", "--system-prompt", "off")
 STREAMS = ("--max-tokens", "20", "--engine", "vllm", "--ignore-eos")
+PREFILL_MS, STEP_MS = 20, 12
+#: As many as four users can send in 5 s: a stream lasts for its prefill and 19 steps. A busy machine sends fewer.
+REQUESTS_OF_5_S = 4 * (5_000 // (PREFILL_MS + 19 * STEP_MS) + 1)
 
 
 @pytest.fixture
 def simulator(start_simulator: StartSimulator) -> Simulator:
-    return start_simulator("--profile", "fast", "--prefill-ms", "20", "--step-ms", "12")
+    return start_simulator("--profile", "fast", "--prefill-ms", str(PREFILL_MS), "--step-ms", str(STEP_MS))
 
 
 @pytest.fixture
@@ -52,12 +55,12 @@ def fill(disk: Path) -> None:
 
 
 def assert_ended_early(run: Run, simulator: Simulator, since_ns: int) -> None:
-    """Long before the level's 100 s: requests end to be sent within 5 s, and a busy machine may take some more."""
+    """The load stops within 5 s, in requests that the server received: as many on a slow machine as on any."""
     assert run.exit_code == 3, run.output
     assert "Traceback" not in run.output, run.output
     sent_ns = [int(row["t_wire_ns"]) for row in read_csv(simulator.truth_log)]
-    assert max(sent_ns) - since_ns < 30e9
-    assert run.output.count("This run's figures are not to be believed") == 1
+    assert sum(each_ns > since_ns for each_ns in sent_ns) <= REQUESTS_OF_5_S
+    assert run.output.count("The results of this run are unreliable") == 1
 
 
 def assert_whole_rows(path: Path, least: int) -> None:
@@ -90,12 +93,18 @@ def test_a_disk_that_fills_up_ends_the_load_and_its_folder_is_complete(
     assert not list(run.folder.glob("**/*.tmp"))
 
 
-def test_a_full_disk_is_found_before_a_run(run_locust: RunLocust, simulator: Simulator, small_disk: Path) -> None:
+@pytest.mark.parametrize("free_bytes", [0, 500_000])
+def test_a_full_disk_is_found_before_a_run(
+    free_bytes: int, run_locust: RunLocust, simulator: Simulator, small_disk: Path
+) -> None:
     fill(small_disk)
+    filler = small_disk / "filler"
+    os.truncate(filler, filler.stat().st_size - free_bytes)
     run = run_locust("-H", simulator.host, "--results", str(small_disk / "results"), *PLAN)
     assert run.exit_code == 2, run.output
     assert "cannot be written to (No space left on device)" in run.output
     assert "Traceback" not in run.output
+    assert simulator.truth() == []
 
 
 @pytest.mark.chaos

@@ -24,6 +24,8 @@ from tests.runs.harness import (
     environment,
     free_port,
 )
+from tokenswarm.reports.html.run_config import command_of
+from tokenswarm.run_folder.reader import load_results
 
 pytestmark = pytest.mark.slow
 
@@ -33,7 +35,10 @@ def test_the_ladder_with_and_without_system_prompt_against_the_embedded_simulato
     assert run.exit_code == 0, run.output
     assert_whole(run)
     assert "the embedded simulator at http://127.0.0.1:" in run.output
+    assert not any(of_locust in run.output for of_locust in ("Shape test", "Ramping to", "Shutting down", "Aggregated"))
+    assert "Exit code" not in run.output
     assert run.document["status"] == "finished"
+    assert "-H" not in command_of(load_results(run.folder)).split()  # its port is gone with the run
     plan = [(stage["system_prompt"], stage["level"]) for stage in run.document["plan"]]
     assert plan == [("off", "2"), ("off", "4"), ("on", "2"), ("on", "4")]
     assert [(level["system_prompt"], level["level"]) for level in run.summary["levels"]] == plan
@@ -46,12 +51,13 @@ def test_the_ladder_with_and_without_system_prompt_against_the_embedded_simulato
         prompts[row["system_prompt"]].append(int(row["prompt_tokens"]))
     assert min(prompts["on"]) > max(prompts["off"])
     # A level begins only when the streams of the one before have ended.
-    by_stage = [[row for row in run.requests if int(row["stage"]) == stage] for stage in range(4)]
+    by_stage = [[row for row in run.requests if int(row["level_index"]) == stage] for stage in range(4)]
     for earlier, later in pairwise(by_stage):
         ended = max(float(row["sent_s"]) + float(row["duration_ms"]) / 1000 for row in earlier)
         assert min(float(row["sent_s"]) for row in later) > ended
 
 
+@pytest.mark.alone
 def test_figures_are_those_of_the_server_s_own_log(run_locust: RunLocust, start_simulator: StartSimulator) -> None:
     simulator = start_simulator("--profile", "fast", "--prefill-ms", "150", "--comments", "--crlf")
     run = run_locust(
@@ -95,9 +101,11 @@ def test_token_times_change_whose_gaps_are_measured_and_nothing_else(
     with_gaps = sum(row["gaps_measured"] == "True" for row in rows)
     assert with_gaps == math.ceil(measured * len(rows)) == whole["requests_with_gaps"]
     assert bool(whole["gap_s"]["count"]) == bool(measured)
-    assert whole["tpot_s"]["count"] == len(rows)
+    # A busy machine may read an answer in one arrival, which has no TPOT.
+    assert whole["tpot_s"]["count"] + whole["requests_without_tpot"] == len(rows)
 
 
+@pytest.mark.alone
 def test_an_early_role_event_is_not_the_first_token(run_locust: RunLocust, start_simulator: StartSimulator) -> None:
     simulator = start_simulator("--profile", "fast", "--prefill-ms", "200", "--role-early-ms", "1")
     run = run_locust("-H", simulator.host, "-u", "2", "-r", "2", "-t", "4s", "--max-tokens", "4")
@@ -115,6 +123,7 @@ def test_an_early_role_event_is_not_the_first_token(run_locust: RunLocust, start
     )
 
 
+@pytest.mark.alone
 def test_reasoning_counts_for_the_first_token_but_not_for_the_first_visible_one(
     run_locust: RunLocust, start_simulator: StartSimulator
 ) -> None:
@@ -197,7 +206,7 @@ def test_a_run_fails_by_its_conditions_and_its_files_and_a_later_report_say_the_
     run = run_locust("-H", simulator.host, "-u", "1", "-r", "1", "-t", "6s", "--max-tokens", "8", *conditions, *files)
     assert run.exit_code == exit_code, run.output
     broken = exit_code == 5
-    (line,) = [line.split() for line in run.output.splitlines() if "p50(ttft)@1 > 10s" in line and "users" in line]
+    (line,) = [line.split() for line in run.output.splitlines() if "p50(ttft)@1 > 10s" in line and "1 user " in line]
     assert line[0] == "pass"
     assert f"{'FAIL' if broken else 'pass':<12}  fail if failures > {allowed}" in run.output
     suite = ElementTree.parse(junit).getroot()
@@ -238,6 +247,8 @@ def test_what_ends_a_run_in_the_middle_of_a_level_leaves_everything_that_is_know
     assert run.document["status"] == "interrupted"
     assert not run.summary["levels"][0]["complete"]
     assert "INTERRUPTED" in run.output
+    assert run.output.index("Exit code 4: ") > run.output.index("Results: ")  # once: workers have nothing to say
+    assert run.output.count("Exit code") == 1
     outcomes = Counter(row["outcome"] for row in run.requests)
     assert set(outcomes) == {"ok", "cut"}
     assert 1 <= outcomes["cut"] <= 3
@@ -332,13 +343,13 @@ def test_a_wrong_api_key_is_an_http_error(run_locust: RunLocust, start_simulator
     ("arguments", "sentence"),
     [
         (("--levels", "ten"), "--levels takes numbers of users like 10,50,100, got 'ten'."),
-        (("--ramp", "5m"), "--level-time (300 s) must be longer than --ramp (300 s): a level holds after it."),
+        (("--ramp", "5m"), "--level-time (5m) must be longer than --ramp (5m): a level holds after its ramp."),
         (("--prompts", "missing.jsonl"), "missing.jsonl"),
         (("--prompt-tokens", "150:30"), "--prompt-tokens"),
         (("--slo", "ttft=fast"), "--slo takes terms like ttft=500ms"),
         (("-H", "ftp://gpu:8000"), "--host must start with http://"),
         (("-H", "http://127.0.0.1:9"), "the server cannot be reached"),
-        (("--engine", "openai", "--ignore-eos"), "--ignore-eos: openai cannot be told to go on"),
+        (("--engine", "openai", "--ignore-eos"), "--ignore-eos: openai has no way to request exactly"),
         (("--engine", "bentoml"), "bentoml streams bare text without any count of tokens; give --tokenizer"),
         (("--engine", "triton", "--chat-template", "no.jinja"), "--chat-template takes llama-3 or the path of a Jinja"),
         (("--max-tokens", "0"), "--max-tokens takes a whole number of at least 1, got 0."),
@@ -346,8 +357,11 @@ def test_a_wrong_api_key_is_an_http_error(run_locust: RunLocust, start_simulator
         (("--tokenizer", "missing/tokenizer.json"), "missing/tokenizer.json"),
         (("--results", "/dev/null/results"), "--results /dev/null/results"),
         (("-u", "0"), "--users takes 1 to 1,000,000 users"),
-        (("--fail-if", "p95(ttft) > 500"), "takes its bound in us or ms or s, got none\n  p95(ttft) > 500\n"),
-        (("--levels", "10,50", "--fail-if", "rate@100 < 5"), "'rate@100 < 5' is said of a level that is not there"),
+        (
+            ("--fail-if", "p95(ttft) > 500"),
+            "got a number without a unit\n  p95(ttft) > 500\n",
+        ),
+        (("--levels", "10,50", "--fail-if", "rate@100 < 5"), "'rate@100 < 5' names a level that is not there"),
         (("--fail-if", "goodput < 95%"), "names goodput, which needs objectives: give --slo"),
         (("--junit", "missing/junit.xml"), "--junit missing/junit.xml cannot be written: there is no folder"),
     ],
@@ -362,9 +376,21 @@ def test_bad_input_ends_in_one_sentence_with_exit_code_2(
     assert not run.results.exists() or not list(run.results.iterdir())
 
 
+def test_a_chat_template_without_an_end_stops_the_run_in_a_sentence(run_locust: RunLocust, tmp_path: Path) -> None:
+    loop = "{% for i in range(99999) %}"
+    (tmp_path / "endless.jinja").write_text(loop * 3 + "{% endfor %}" * 3 + "{{ messages[-1].content }}")
+    run = run_locust("--engine", "triton", "--model", "m", "--chat-template", str(tmp_path / "endless.jinja"))
+    assert run.exit_code == 2, run.output
+    assert "endless.jinja takes more time or memory than a short request may" in run.output
+    assert "Traceback" not in run.output
+    assert not run.results.exists() or not list(run.results.iterdir())
+
+
 def test_tokenswarm_report_tells_a_finished_run_again(run_locust: RunLocust) -> None:
-    run = run_locust("-u", "2", "-t", "3s", "--max-tokens", "8")
+    run = run_locust("-u", "2", "-t", "3s", "--max-tokens", "8", "--print-stats", "--loglevel", "DEBUG")
     assert run.exit_code == 0, run.output
+    assert run.output.count("Aggregated") > 2  # Locust's tables: while the run goes on, and at its end
+    assert "Shape test" in run.output
     charts = run.folder / "charts"
     for chart in charts.iterdir():
         chart.unlink()

@@ -57,3 +57,14 @@ def test_a_data_set_that_cannot_be_had_stops_the_run_with_the_ways_out(run_locus
     assert "--prompts sample" in run.output
     assert "Traceback" not in run.output
     assert not list(run.results.glob("*/run.json"))
+
+
+def test_a_data_set_that_no_parser_survives_stops_the_run_in_a_sentence(run_locust: RunLocust, hub_cache: Path) -> None:
+    (rows,) = hub_cache.rglob("*.jsonl")
+    rows.write_text('{"instruction":' + "[" * 200_000 + "]" * 200_000 + "}\n")
+    env = {"HF_HOME": str(hub_cache), "HF_HUB_OFFLINE": "1"}
+    run = run_locust("-u", "1", "-t", "3s", "--prompts", "dolly", env=env)
+    assert run.exit_code == 2
+    assert f"({_NAME}.jsonl has JSON nested deeper than 200 levels)" in run.output
+    assert "Traceback" not in run.output
+    assert not list(run.results.glob("*/run.json"))

@@ -55,7 +55,7 @@ def test_the_only_process_is_killed_and_its_run_is_recovered(start_locust: Start
     assert run.exit_code == 0, run.output
     assert run.document["status"] == run.summary["status"] == "recovered"
     assert_all_accounted(run, None, simulator)
-    assert 1 <= run.summary["books"]["unaccounted"] <= 8
+    assert 1 <= run.summary["accounting"]["unaccounted"] <= 8
     assert {path.name for path in run.folder.iterdir()} == FILES | {"spool"}
     before = all_files(run.folder)
     again = recover(started)
@@ -95,7 +95,7 @@ def test_a_killed_master_s_run_is_recovered_with_what_its_forked_workers_had(
     assert run.exit_code == 0, run.output
     assert_all_accounted(run, None, simulator)
     assert {row["worker"] for row in run.requests} == set("012")
-    assert run.summary["books"]["unaccounted"] == 0  # the workers had the time to cut their streams
+    assert run.summary["accounting"]["unaccounted"] == 0  # the workers had the time to cut their streams
 
 
 def test_a_killed_master_s_run_is_recovered_with_the_spools_of_other_machines(

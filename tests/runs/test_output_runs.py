@@ -43,6 +43,7 @@ def test_json_stands_alone_on_the_standard_output_and_a_jobs_summary_keeps_its_t
     assert ours.startswith("## Tokenswarm")
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("output", ["a closed pipe", "/dev/full"])
 def test_a_run_whose_output_cannot_be_written_keeps_its_files_and_its_exit_code(tmp_path: Path, output: str) -> None:
     if output == "/dev/full":

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import re
 import shutil
 import urllib.error
 import urllib.request
@@ -16,12 +17,14 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from page.runs import LINKED
 from tests.runs.harness import ROOT, Start, Started, free_port, read_csv, until
+from tokenswarm.web.live_view import LevelRow
+from tokenswarm.web.locust_tables import extended_rows
+from tokenswarm.web.past_runs import LINKED
 
 pytestmark = pytest.mark.slow
 
-PATIENCE_MS = 60_000
+PATIENCE_MS = 120_000
 #: A name that leads to this machine: as an attacker's does once it has been rebound.
 EVIL = "evil.example"
 LADDER = {"levels": "2,3", "ramp": "1s", "level_time": "4s", "max_tokens": "16", "system_prompt": "off", "settle": "0s"}
@@ -92,9 +95,19 @@ def fill(page: Page, **values: str) -> None:
 
 
 def drawn(page: Page) -> int:
-    """How many points the chart library has drawn of the first chart's line."""
-    line = "Bokeh.documents.at(-1).roots()[0].renderers.find(it => it.glyph.type === 'Line')"
-    return int(page.evaluate(f"Bokeh.index.find_one({line}).glyph.data_size"))
+    """How many points are drawn of the first chart's line."""
+    path: str = page.locator("#charts .plot path.line").first.get_attribute("d") or ""
+    return len(re.findall("[ML]", path))
+
+
+def counted(page: Page) -> list[list[float]]:
+    """(seconds since the run began, users) of each point of the chart of users."""
+    points: list[list[float]] = page.evaluate("document.getElementById('charts').plots[3].points('users')")
+    return points
+
+
+def tiles(page: Page) -> list[Any]:
+    return page.locator("#tiles > div").all()
 
 
 def begin(page: Page, **values: str) -> None:
@@ -110,6 +123,14 @@ def refused(page: Page, **values: str) -> str:
     return page.inner_text("#complaint")
 
 
+def fields_in_error(page: Page) -> set[str]:
+    """The fields that have an error beside them."""
+    shown = page.locator(".field-error").all()
+    assert all(error.inner_text() for error in shown)
+    return {error.evaluate("it => it.id").removeprefix("option-").removesuffix("-error") for error in shown}
+
+
+@pytest.mark.alone
 @pytest.mark.parametrize("options", [(), ("--processes", "2")], ids=["alone", "workers"])
 def test_runs_from_the_page(start_locust: Start, browser: Browser, options: tuple[str, ...]) -> None:
     started, url = served(start_locust, *options)
@@ -117,18 +138,33 @@ def test_runs_from_the_page(start_locust: Start, browser: Browser, options: tupl
     page = watched.page
     page.goto(url)
     expect(page.locator("#tokenswarm-plan")).to_contain_text("10,50,100", timeout=PATIENCE_MS)
+    assert "%%" not in page.content()  # in the help of an option, as argparse has it
     page.click("#tokenswarm-link")
     expect(page.locator("#state")).to_have_text("ready", timeout=PATIENCE_MS)
+    assert "%%" not in page.content()
 
-    # What cannot be is said where it was asked for, the field is pointed at, and the next start works.
-    assert "--levels takes numbers of users like 10,50,100, got 'ten'." in refused(page, **{**LADDER, "levels": "ten"})
+    # All that is wrong is shown at once, beside each field and in its words, and the next start works.
+    simulator = page.input_value("#option-host")
+    assert "takes numbers of users like 10,50,100, got 'ten'." in refused(page, **{**LADDER, "levels": "ten"})
     assert page.get_attribute("#option-levels", "aria-invalid") == "true"
     assert page.evaluate("document.activeElement.id") == "option-levels"
-    assert "missing.jsonl" in refused(page, levels="2,3", prompts="missing.jsonl")
-    assert "whole number" in refused(page, prompts="sample", max_tokens="many")
-    simulator = page.input_value("#option-host")
+    wrong = {"prompts": "missing.jsonl", "max_tokens": "many", "fail_if": "rate < many", "pass_if": "rate", "seed": "x"}
+    assert re.findall(r"--[a-z-]+", refused(page, **wrong)) == ["--web-allow-folder"]
+    assert fields_in_error(page) == {"levels", *wrong}
+    linked = page.locator("#complaint a").evaluate_all(
+        "links => links.map((link) => link.hash.replace('#option-', ''))"
+    )
+    assert linked == ["levels", "prompts", "max_tokens", "fail_if", "pass_if", "seed"]  # in the form's order
+    page.locator("#complaint a", has_text="Pass if").click()
+    assert page.evaluate("document.activeElement.id") == "option-pass_if"
+    lines = page.locator("#complaint .code").all_inner_texts()
+    assert {"  rate < many", "  rate"} <= set(lines)
+    marked = page.locator(".code").evaluate_all("all => all.map((line) => getComputedStyle(line).whiteSpace)")
+    assert set(marked) == {"pre"}  # the marks stand in place
+    good = {**LADDER, "prompts": "sample", "fail_if": "", "pass_if": "", "seed": "1"}
     dead = f"http://127.0.0.1:{free_port()}"
-    assert "cannot be reached" in refused(page, max_tokens="16", host=dead)
+    assert "cannot be reached" in refused(page, **good, host=dead)
+    assert fields_in_error(page) == {"host"}
     assert not list(started.results.glob("*/run.json"))
     begin(page, host=simulator, level_time="8s")
 
@@ -137,27 +173,41 @@ def test_runs_from_the_page(start_locust: Start, browser: Browser, options: tupl
     assert not page.is_visible("#complaint")
     requests = page.locator("#tiles > div", has_text="Requests").locator("dd")
     expect(requests).not_to_have_text("0", timeout=PATIENCE_MS)
-    expect(page.locator(".charts canvas").first).to_be_visible()
+    expect(page.locator(".charts .plot svg").first).to_be_visible()
     until(lambda: drawn(page) >= 1)
     at_first = drawn(page)
     again = page.request.post(f"{url}/swarm", form={"user_count": "1", "spawn_rate": "1"})
-    assert again.json()["message"] == "A run goes on: stop it first."
+    assert again.json()["message"] == "A run is already in progress. Stop it first."
     until(lambda: drawn(page) > at_first)  # the chart's line grows while the page is open
+    tile = page.locator("#tiles > div", has_text="Tokens/s").locator("dd")
+    expect(tile).to_have_text(re.compile("[1-9]"), timeout=PATIENCE_MS)
+    assert counted(page)[0][1] == 0  # from no user on
+    periods = {tile.locator("dt > span").inner_text(): tile.locator("small").inner_text() for tile in tiles(page)}
+    assert periods["Tokens/s"] == "last 5 s"
+    assert periods["Requests"] == periods["Failures"] == "whole run"
+    assert re.fullmatch(r"\d+:\d\d to \d+:\d\d", periods["TTFT p50"])
     expect(page.locator("#where")).to_contain_text("Level 2 of 2: 3 users", timeout=PATIENCE_MS)
     expect(page.locator("#levels tr.on th")).to_have_text("3", timeout=PATIENCE_MS)
-    page.click("#stop")
+    stopping = "document.getElementById('stop').click(); document.getElementById('where').textContent"
+    assert page.evaluate(stopping) == "Stopping: streams are being cut."  # at once, not with the next poll
     expect(page.locator("#run-heading")).to_have_text("Last run (interrupted)", timeout=PATIENCE_MS)
+    assert any(words.startswith("INTERRUPTED") for words in page.locator("#reasons li").all_inner_texts())
     bars = [float(bar.evaluate("it => it.style.getPropertyValue('--done')")) for bar in page.locator("#plan i").all()]
     assert bars[0] == 1.0 > bars[1]  # the level that was stopped did not get to its end
-    tile = page.locator("#tiles > div", has_text="Tokens/s").locator("dd")
-    assert float(tile.inner_text().replace(",", "")) > 0  # of the last level that has figures, not of its empty end
+    (stopped,) = (json.loads(path.read_text()) for path in started.results.glob("*/summary.json"))
+    assert page.inner_text("#verdict") == stopped["validity"]["verdict"]
+    assert_last_level_on_tile(page, stopped)
+    (period,) = {tile.locator("small").inner_text() for tile in tiles(page)[:5]}
+    assert re.fullmatch(r"hold, [23] users without system prompt", period)
+    # Two users while the first level was held, none after its drain.
+    assert {users for when_s, users in counted(page) if 1 <= when_s <= 8} == {2}
 
     # What was chosen stays chosen: not what the last run found.
     expect(page.locator("#option-levels")).to_have_value("2,3")
     assert page.input_value("#option-engine") == "auto"
     assert page.input_value("#option-model") == ""
-    begin(page, shape="free", user_count="1", spawn_rate="5", run_time="3s", fail_if="p50(ttft) > 1us")
-    expect(page.locator("#where")).to_contain_text("Level 1 of 1: 1 users", timeout=PATIENCE_MS)
+    begin(page, shape="free", user_count="2", spawn_rate="5", run_time="3s", fail_if="p50(ttft) > 1us")
+    expect(page.locator("#where")).to_contain_text("Level 1 of 1: 2 users", timeout=PATIENCE_MS)
     expect(page.locator("#run-heading")).to_have_text("Last run (finished)", timeout=PATIENCE_MS)
     expect(page.locator("#conditions li")).to_contain_text("fail if p50(ttft) > 1us")
     expect(page.locator("#conditions .pill")).to_have_text("fail")
@@ -168,39 +218,51 @@ def test_runs_from_the_page(start_locust: Start, browser: Browser, options: tupl
     folders = sorted(started.results.iterdir(), reverse=True)
     assert [row.inner_text() for row in page.locator("#past tbody th").all()] == [folder.name for folder in folders]
     assert_downloads(page, folders)
-    assert_compared(page)
     assert_level_shown(page, json.loads((folders[0] / "summary.json").read_text()))
     assert_locusts_own_page(page, url, folders[0])
     assert not watched.wrong
+    page.goto(f"{url}/tokenswarm/")
+    expect(page.locator("#state")).to_have_text("stopped", timeout=PATIENCE_MS)
+    assert_compared(page)
     started.process.terminate()
     assert "Traceback" not in started.end().output
+    expect(page.locator("#state")).to_have_text("no connection", timeout=PATIENCE_MS)
+    expect(page.locator("#offline")).to_contain_text(re.compile(r"Lost connection to Locust since \d\d:\d\d:\d\d"))
 
 
 def assert_downloads(page: Page, folders: list[Path]) -> None:
     """Each file of each run comes as it lies in its folder, and they tell the same story."""
     for row, folder in zip(page.locator("#past tbody tr").all(), folders):
-        links = {link.inner_text(): link for link in row.locator("a").all()}
-        assert links.keys() == set(LINKED)
+        links = {link.evaluate("it => it.href").rpartition("/")[2]: link for link in row.locator("a").all()}
+        assert links.keys() == {"report.html", "requests.csv"}
         got = {}
         for name, link in links.items():
-            answer = page.request.get(link.evaluate("it => it.href"))
+            answer = page.request.get(address := link.evaluate("it => it.href"))
+            assert answer.body() == (folder / name).read_bytes()
+        folder_url = address.rpartition("/")[0]
+        for name in LINKED:
+            answer = page.request.get(f"{folder_url}/{name}")
             assert answer.body() == (folder / name).read_bytes()
             got[name] = answer.text()
         summary = json.loads(got["summary.json"])
-        assert len(list(csv.DictReader(io.StringIO(got["requests.csv"])))) == summary["books"]["rows"] > 0
-        rates = [row["token_rate"] for row in csv.DictReader(io.StringIO(got["summary.csv"])) if row["part"] == "hold"]
+        assert len(list(csv.DictReader(io.StringIO(got["requests.csv"])))) == summary["accounting"]["rows"] > 0
+        rates = [row["token_rate"] for row in csv.DictReader(io.StringIO(got["summary.csv"])) if row["scope"] == "hold"]
         assert [float(rate) if rate else None for rate in rates] == [
             level["hold"]["token_rate"] for level in summary["levels"]
         ]
 
 
 def assert_compared(page: Page) -> None:
-    """Two runs that were asked otherwise are refused with what differs; all the same, they stand side by side."""
+    """Two runs with different settings are refused with what differs, which stays in place while another run ends; on
+    request, they are compared all the same."""
     expect(page.locator("#compare")).to_be_disabled()
     for box in page.locator("#past input").all():
         box.check()
     page.click("#compare")
     expect(page.locator("#unlike")).to_contain_text("shape", timeout=PATIENCE_MS)
+    assert not re.search(r"--allow|/", page.locator("#unlike > div").inner_text())
+    begin(page, shape="free", user_count="1", spawn_rate="5", run_time="1s")
+    expect(page.locator("#past tbody tr")).to_have_count(3, timeout=PATIENCE_MS)
     page.locator("#unlike button").click()
     expect(page.locator("#comparison")).to_be_visible(timeout=PATIENCE_MS)
     with page.expect_popup() as opened:
@@ -219,6 +281,17 @@ def assert_level_shown(page: Page, summary: dict[str, Any]) -> None:
     assert int(cells[3].replace(",", "")) == level["hold"]["requests"]
     assert float(cells[5].replace(",", "")) == pytest.approx(level["hold"]["token_rate"], rel=0.01)
     assert _seconds(cells[6]) == pytest.approx(level["hold"]["ttft_s"]["p50"]["value"], rel=0.01)
+    assert_last_level_on_tile(page, summary)
+
+
+def assert_last_level_on_tile(page: Page, summary: dict[str, Any]) -> None:
+    """The headline of a run that is over: the rate of its last level that has figures, not of the drain behind it."""
+    *_, level = (level for level in summary["levels"] if level["hold"]["ttft_s"]["count"])
+    tile = page.locator("#tiles > div", has_text="Tokens/s")
+    assert f"{level['level']} users" in tile.locator("dt").inner_text()
+    assert float(tile.locator("dd").inner_text().replace(",", "")) == pytest.approx(
+        level["hold"]["token_rate"], rel=0.01
+    )
 
 
 def _seconds(shown: str) -> float:
@@ -238,7 +311,8 @@ def assert_locusts_own_page(page: Page, url: str, folder: Path) -> None:
     )
     assert by_name["Aggregated"]["num_requests"] == len([row for row in rows if row["outcome"] != "cut"])
     (ours,) = told["extended_stats"]
-    assert ours["data"][0]["name"] == "01: 1 users without system prompt"
+    assert ours["data"][0]["name"] == "01: 2 users without system prompt"
+    assert_nothing_shown_as_zero(page, url, told)
     page.goto(f"{url}/?tab=reports")
     link = page.locator("a", has_text="Tokenswarm: requests.csv")
     assert page.request.get(link.evaluate("it => it.href")).body() == (folder / "requests.csv").read_bytes()
@@ -247,6 +321,21 @@ def assert_locusts_own_page(page: Page, url: str, folder: Path) -> None:
     expect(page.locator("#root")).to_contain_text("Request Statistics", timeout=PATIENCE_MS)
     assert page.content().count("Tokens, level by level") == 1
     assert str(folder) in page.inner_text("#tokenswarm")
+
+
+def assert_nothing_shown_as_zero(page: Page, url: str, told: dict[str, Any]) -> None:
+    """In Locust's tab, a level that has begun and whose hold has no answer yet."""
+    (ours,) = told["extended_stats"]
+    rows = extended_rows([LevelRow(0, "off", "7", "7 users", 7, 2.0, 12.0, "running")])
+    document = told | {"extended_stats": [ours | {"data": rows}]}
+    page.route("**/stats/requests*", lambda route: route.fulfill(json=document))
+    page.goto(f"{url}/?tab=tokens")
+    row = page.locator("tbody tr", has_text="7 users")
+    expect(row).to_be_visible(timeout=PATIENCE_MS)
+    _, requests, failures, *figures = row.locator("td").all_inner_texts()
+    assert (requests, failures) == ("0", "0")
+    assert not any(re.search(r"\d", figure) for figure in figures), figures
+    page.unroute("**/stats/requests*")
 
 
 def test_two_workers_are_told_apart(start_locust: Start, browser: Browser) -> None:
@@ -264,6 +353,44 @@ def test_two_workers_are_told_apart(start_locust: Start, browser: Browser) -> No
     assert page.evaluate("document.documentElement.scrollWidth") == 400
     assert page.evaluate("document.documentElement.dataset.theme") == "dark"
     assert not watched.wrong
+
+
+def past_rows(page: Page) -> dict[str, list[str]]:
+    """The cells of the list of past runs, by folder, without the folder itself."""
+    rows = page.locator("#past tbody tr").all()
+    return {row.locator("th").inner_text(): row.locator("td").all_inner_texts() for row in rows}
+
+
+def test_damaged_and_killed_runs_are_listed_with_what_to_do_and_without_a_choice(
+    start_locust: Start, browser: Browser
+) -> None:
+    started, url = served(start_locust)
+    results = started.results
+    shutil.copytree(ROOT / "tests" / "run_folder" / "format_2", whole := results / "20260101-whole")
+    shutil.copytree(whole, cut := results / "20260102-cut")
+    (cut / "summary.json").write_text('{"format": 2, "status')
+    watched = Watched(browser.new_page(), url)
+    page = watched.page
+    page.goto(f"{url}/tokenswarm/")
+    begin(page, **{**LADDER, "level_time": "300s"})
+    expect(page.locator("#where")).to_contain_text("Level 1 of 2", timeout=PATIENCE_MS)
+    started.process.kill()
+    (folder,) = (each for each in results.iterdir() if each not in (whole, cut))
+    recover = f"tokenswarm recover {folder}"
+    expect(page.locator("#offline")).to_contain_text(recover, timeout=PATIENCE_MS)
+    started.end()
+
+    _, url = served(start_locust)
+    page.goto(f"{url}/tokenswarm/")
+    expect(page.locator("#past tbody tr")).to_have_count(3, timeout=PATIENCE_MS)
+    rows = past_rows(page)
+    assert rows[whole.name][0] == "finished"
+    assert "damaged" in rows[cut.name][0]
+    assert f"{cut}/summary.json" in rows[cut.name][0]
+    assert "not ended" in rows[folder.name][0]
+    assert recover in rows[folder.name][0]
+    assert page.locator("#past input").evaluate_all("boxes => boxes.map((box) => box.value)") == [whole.name]
+    assert page.is_hidden("#compare-bar")  # there is nothing to compare it with
 
 
 LOGIN = """
@@ -293,7 +420,7 @@ def test_behind_a_login_and_under_a_path(start_locust: Start, browser: Browser, 
     arguments = ("--web-login", "--web-base-path", "/under")
     started, url = served(start_locust, *arguments, base_path="/under", locustfile=both)
     began = "latest/requests.csv"
-    for path in ("", "live.json", "form.json", "runs.json", f"runs/{began}", "assets/page.js", "lib/1/bokeh.min.js"):
+    for path in ("", "live.json", "form.json", "runs.json", f"runs/{began}", "assets/page.js", "assets/plot.js"):
         assert _status(f"{url}/tokenswarm/{path}") in (302, 401), path
     assert _status(f"{url}/swarm", b"levels=ten&prompts=/etc/passwd") in (302, 401)
     watched = Watched(browser.new_page(), url.removesuffix("/under"))
@@ -400,6 +527,20 @@ def test_a_page_of_another_origin_can_do_nothing_and_the_normal_pages_work(
     assert "Traceback" not in started.end().output
 
 
+def test_a_page_whose_locust_was_killed_says_how_to_recover_the_run(start_locust: Start, browser: Browser) -> None:
+    started, url = served(start_locust, "--levels", "1", "--level-time", "60s", "--ramp", "1s")
+    page = browser.new_page()
+    page.goto(f"{url}/tokenswarm/")
+    expect(page.locator("#state")).to_have_text("ready", timeout=PATIENCE_MS)
+    begin(page)
+    expect(page.locator("#where")).to_contain_text("Level 1 of 2", timeout=PATIENCE_MS)
+    (folder,) = started.results.iterdir()
+    started.process.kill()
+    started.process.wait()
+    expect(page.locator("#offline")).to_contain_text(f"tokenswarm recover {folder}", timeout=PATIENCE_MS)
+    expect(page.locator("#offline")).not_to_contain_text("fetch")
+
+
 def test_the_embedded_login_and_locusts_own_form(start_locust: Start, browser: Browser) -> None:
     password = "correct horse battery"
     arguments = ("--web-base-path", "/under", "--levels", "1", "--level-time", "60s", "--ramp", "1s")
@@ -433,3 +574,68 @@ def test_the_embedded_login_and_locusts_own_form(start_locust: Start, browser: B
     kept = [path for path in run.results.rglob("*") if path.is_file()]
     assert not [path for path in kept if password.encode() in path.read_bytes()]
     assert password not in run.output
+
+
+def charted(page: Page, column: str) -> list[list[float]]:
+    """(seconds since the run began, value) of each point that the charts have of a column."""
+    points: list[list[float]] = page.evaluate(
+        "column => document.getElementById('charts').plots.find((plot) => plot.visible.some((isVisible, i) =>"
+        " isVisible && plot.series[i].column === column))?.points(column) ?? []",
+        column,
+    )
+    return points
+
+
+@pytest.mark.alone
+def test_an_open_loop_is_set_up_watched_and_stopped(start_locust: Start, browser: Browser) -> None:
+    started, url = served(start_locust)
+    watched = Watched(browser.new_page(), url)
+    page = watched.page
+    page.goto(f"{url}/tokenswarm/")
+    expect(page.locator("#state")).to_have_text("ready", timeout=PATIENCE_MS)
+    page.select_option("#option-shape", "open")
+    assert [page.locator(f"#option-{name}").is_visible() for name in ("rate", "level_time", "levels", "ramp")] == [
+        *(True, True, False, False)
+    ]
+    assert "got nothing" in refused(page)
+    assert fields_in_error(page) == {"rate"}
+    wrong = {"rate": "fast", "arrivals": "poison", "max_in_flight": "many", "level_time": "soon"}
+    refused(page, **wrong)
+    assert fields_in_error(page) == set(wrong)
+    good = {"rate": "20", "arrivals": "constant", "max_in_flight": "500", "level_time": "5m", "max_tokens": "64"}
+    refused(page, **good, rate_schedule="0s:5")
+    assert fields_in_error(page) == {"rate"}
+    begin(page, rate_schedule="")
+
+    expect(page.locator("#where")).to_contain_text("Level 1 of 1: 20 requests/s", timeout=PATIENCE_MS)
+    until(lambda: len(charted(page, "sent_rate")) >= 2)
+    assert page.locator("#tiles dt > span", has_text="Users").count() == 0
+    expect(page.locator("#levels thead th").first).to_have_text("Level")
+    at_first = len(charted(page, "completed_rate"))
+    until(lambda: len(charted(page, "completed_rate")) > at_first)  # the charts move
+    assert {round(value) for _, value in charted(page, "offered_rate")[:-1]} == {20}
+    assert max(value for _, value in charted(page, "in_flight")) >= 1
+    assert charted(page, "users") == []
+    rates = page.locator("#tiles > div", has_text="Offered · sent · completed").locator("dd")
+    expect(rates).to_have_text(re.compile(r"20 · [\d.]+ · [\d.]+"), timeout=PATIENCE_MS)
+    shown = page.request.get(f"{url}/stats/requests").json()
+    (row,) = shown["extended_stats"][0]["data"]
+    assert row["name"] == "01: 20 requests/s without system prompt"
+    assert row["offered_rate"] == pytest.approx(20.0, rel=0.1)
+    assert shown["user_count"] != 1  # as many as are in flight, not the one user that sends
+
+    page.click("#stop")
+    expect(page.locator("#run-heading")).to_have_text("Last run (interrupted)", timeout=PATIENCE_MS)
+    (folder,) = started.results.iterdir()
+    (level,) = json.loads((folder / "summary.json").read_text())["levels"]
+    load = level["open_loop"]
+    assert load["offered_rate"] == pytest.approx(20.0, rel=0.05)
+    windows = read_csv(folder / "windows.csv")
+    assert float(windows[0]["offered_rate"]) == 20.0
+    assert sum(int(window["requests_sent"]) for window in windows) == len(read_csv(folder / "requests.csv"))
+    cells = page.locator("#levels tbody td").all_inner_texts()
+    heads = page.locator("#levels thead th").all_inner_texts()[1:]
+    assert dict(zip(heads, cells, strict=True))["Offered/s"] == f"{load['offered_rate']:.3g}"
+    assert not watched.wrong
+    started.process.terminate()
+    assert "Traceback" not in started.end().output

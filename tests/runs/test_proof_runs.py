@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 import urllib.request
+from itertools import pairwise
 from pathlib import Path
 
 import psutil
@@ -82,26 +83,27 @@ def test_a_blocked_loop_without_kernel_times_is_suspect_wherever_its_figures_are
 
     validity = run.summary["validity"]
     assert validity["verdict"] == "suspect"
-    assert any("the lag of the client's own loop (p99 " in reason for reason in validity["reasons"])
+    assert "client_delay" in {issue["kind"] for issue in validity["issues"]}
     assert run.document["validity"] == validity
     (worker,) = run.summary["workers"]
     assert worker["validity"]["verdict"] == "suspect"
     assert worker["loop_lag_p99_s"] > BLOCK_S / 2
     assert worker["cpu_utilization"] > 0  # how much of a core it gets for its block is for the machine to say
     assert "Verdict: SUSPECT" in run.output
-    assert "!!! SUSPECT: the results are unreliable:" in run.output
+    assert "!!! SUSPECT: something may have distorted these figures:" in run.output
     assert live["tokenswarm_suspect"] == {"tokenswarm_suspect": 1.0}
     assert live["tokenswarm_worker_cpu_utilization"]["tokenswarm_worker_cpu_utilization0"] > 0
     assert live["tokenswarm_loop_lag_seconds"]["tokenswarm_loop_lag_seconds_sum0"] > 0
 
 
+@pytest.mark.alone
 @pytest.mark.usefixtures("kernel_stamps")
 def test_a_blocked_loop_does_no_harm_to_the_kernels_times(run_locust: RunLocust, simulator: Simulator) -> None:
     run = run_locust(*options(simulator, "kernel"))
     assert run.exit_code == 0, run.output
     assert_whole(run)
     assert late_share(ttft_errors_ms(run, simulator)) < 0.1
-    assert run.summary["validity"] == run.document["validity"] == {"verdict": "valid", "reasons": []}
+    assert run.summary["validity"] == run.document["validity"] == {"verdict": "valid", "reasons": [], "issues": []}
     (worker,) = run.summary["workers"]
     assert worker["validity"]["verdict"] == "valid"
     # It was blocked as much as without.
@@ -111,6 +113,7 @@ def test_a_blocked_loop_does_no_harm_to_the_kernels_times(run_locust: RunLocust,
     assert "SUSPECT" not in run.output
 
 
+@pytest.mark.alone
 def test_each_worker_measures_itself_before_the_load_with_its_share_of_it(run_locust: RunLocust) -> None:
     levels = ("--levels", "2,4", "--ramp", "1s", "--level-time", "4s", "--system-prompt", "off", "--max-tokens", "8")
     run = run_locust("--processes", "2", *levels, "--self-check")
@@ -142,13 +145,14 @@ def test_an_interruption_in_the_drain_is_no_drain_timeout(start_locust: Start, s
     run = started.end()
     assert run.exit_code in (3, 4), run.output
     assert {row["outcome"] for row in run.requests} == {"cut"}
-    assert not any("drain timeout" in reason for reason in run.summary["validity"]["reasons"])
+    assert "cancelled_in_drain" not in {issue["kind"] for issue in run.summary["validity"]["issues"]}
     assert not run.summary["levels"][0]["complete"]
 
 
 FROZEN_S = 3.5
 
 
+@pytest.mark.alone
 def test_a_frozen_client_makes_the_run_suspect_wherever_it_is_read(
     start_locust: Start, start_simulator: StartSimulator
 ) -> None:
@@ -170,20 +174,23 @@ def test_a_frozen_client_makes_the_run_suspect_wherever_it_is_read(
     assert run.exit_code == 0, run.output
     assert_whole(run)
 
+    sent_s = sorted(float(row["sent_s"]) for row in run.requests if row["phase"] == "hold")
+    still_s = max(after - before for before, after in pairwise(sent_s))
+    assert still_s > FROZEN_S - 0.5, "the client was not frozen in the hold"
     (level_summary,) = run.summary["levels"]
     concurrency = level_summary["concurrency"]
     assert (concurrency["requested"], concurrency["min"]) == (4, 0)
     assert 0 < concurrency["mean"] < 3.8
     assert 2 / 11 < concurrency["short_share"] < 1
-    (row,) = [row for row in read_csv(run.folder / "summary.csv") if row["part"] == "hold"]
+    (row,) = [row for row in read_csv(run.folder / "summary.csv") if row["scope"] == "hold"]
     assert float(row["users_actual_mean"]) == concurrency["mean"]
     assert float(row["users_short_share"]) == concurrency["short_share"]
     assert min(float(window["users_actual"]) for window in run.windows if window["phase"] == "hold") < 3.8
     assert {window["users"] for window in run.windows if window["phase"] == "hold"} <= {"4", "0"}
     assert run.summary["validity"]["verdict"] == "suspect"
-    assert any("users were there for" in reason for reason in run.summary["validity"]["reasons"])
+    assert "fewer_users" in {issue["kind"] for issue in run.summary["validity"]["issues"]}
     assert live["tokenswarm_suspect"] == {"tokenswarm_suspect": 1.0}
     mean = f"{concurrency['mean']:.1f}"
     page = (run.folder / "report.html").read_text(encoding="utf-8")
     for told in (run.output, page):
-        assert re.search(rf"\b{re.escape(mean)} on\s+average", told)
+        assert re.search(rf"\b{re.escape(mean)}\s+of\s+4\s+on\s+average", told)

@@ -41,10 +41,10 @@ def test_every_number_is_the_same_number_wherever_it_is_told(run_locust: RunLocu
     assert run.exit_code == 0, run.output
     assert_whole(run)
     page = Tables((run.folder / "report.html").read_text(encoding="utf-8"))
-    of_page, headline = page.columns("Each level's hold"), page.columns("The levels")
+    of_page, headline = page.columns("All figures by level, in the hold"), page.columns("Results by level")
     of_markdown = markdown_columns(markdown.read_text(encoding="utf-8"))
     of_terminal = terminal_rows(run)
-    rows = [row for row in read_csv(run.folder / "summary.csv") if row["part"] == "hold"]
+    rows = [row for row in read_csv(run.folder / "summary.csv") if row["scope"] == "hold"]
     levels = run.summary["levels"]
     assert len(levels) == len(rows) == len(of_terminal) == 4
     for at, (level, row, line) in enumerate(zip(levels, rows, of_terminal, strict=True)):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
+import json
+import shutil
 import subprocess
 import sys
 import urllib.request
@@ -85,7 +87,9 @@ def test_a_run_and_all_that_is_made_of_it_hold_neither_the_key_nor_commands(
     assert any("[secret]" in row["finish_reason"] for row in run.requests)
     folder = str(run.folder)
     assert tokenswarm(tmp_path, "report", folder, "--junit", "again.xml", "--markdown", "again.md").returncode in {0, 3}
-    compared = ("compare", folder, folder, "--label", "=a", "--label", "@b", "--html", "c.html", "--csv", "c.csv")
+    other = shutil.copytree(run.folder, tmp_path / "other")
+    (other / "run.json").write_text(json.dumps(run.document | {"started_at": "2026-07-01T12:00:00Z"}))
+    compared = ("compare", folder, str(other), "--label", "=a", "--label", "@b", "--html", "c.html", "--csv", "c.csv")
     assert tokenswarm(tmp_path, *compared, "--markdown", "c.md").returncode == 0
     for how in ((), ("--json",)):
         told = tokenswarm(tmp_path, "probe", "-H", repeating.host, "--engine", "vllm", "--model", "tiny", *how)

@@ -7,11 +7,11 @@ import math
 import threading
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
-from engines.server_metrics import read_metrics
 from tests.runs.harness import (
     RunLocust,
     Start,
@@ -20,6 +20,7 @@ from tests.runs.harness import (
     free_port,
     read_csv,
 )
+from tokenswarm.engines.server_metrics import read_metrics
 
 pytestmark = pytest.mark.slow
 LADDER = ("--levels", "2,4", "--system-prompt", "off", "--ramp", "1s", "--level-time", "6s")
@@ -78,20 +79,20 @@ def test_what_the_server_counted_stands_beside_what_we_did(
         "note": None,
     }
     rows = read_csv(run.folder / "server.csv")
-    assert list(rows[0]) == ["time_s", "stage", "concept", "value"]
-    told = {concept: [float(row["value"]) for row in rows if row["concept"] == concept] for concept in before}
+    assert list(rows[0]) == ["time_s", "level_index", "metric", "value"]
+    told = {concept: [float(row["value"]) for row in rows if row["metric"] == concept] for concept in before}
     for concept in ("output_tokens_total", "ttft_seconds_count", "prefix_cache_queries_total"):
         assert before[concept] <= told[concept][0] <= told[concept][-1] <= after[concept]
         assert told[concept] == sorted(told[concept])
-    assert {row["value"] for row in rows if row["concept"] == "gpu_utilization"} == {"0.85"}
+    assert {row["value"] for row in rows if row["metric"] == "gpu_utilization"} == {"0.85"}
     # Between the first look and the last, all tokens but those of the first and the last moments.
     ours = sum(int(row["output_tokens"]) for row in run.requests)
     assert after["output_tokens_total"] - before["output_tokens_total"] == ours
     assert len(run.requests) == after["ttft_seconds_count"] - before["ttft_seconds_count"]
 
     for level in run.summary["levels"]:
-        stage = [row for row in rows if int(row["stage"]) == level["stage"]]
-        assert {row["concept"] for row in stage} >= {"requests_running", "output_tokens_total"}
+        stage = [row for row in rows if int(row["level_index"]) == level["index"]]
+        assert {row["metric"] for row in stage} >= {"requests_running", "output_tokens_total"}
         hold, server = level["hold"], level["hold"]["server"]
         assert 0 < server["requests_running_mean"] <= level["users"]
         assert server["gpu_utilization_mean"] == 0.85
@@ -99,7 +100,7 @@ def test_what_the_server_counted_stands_beside_what_we_did(
         assert server["ttft_s_mean"] >= 0.06
         # The same span but for its edges: a request or two of each user's.
         assert math.isclose(server["output_token_rate"], hold["token_rate"], rel_tol=0.3)
-    assert "network and gateway" in run.output
+    assert "outside server" in run.output
 
 
 def test_prometheus_can_have_the_server_s_own_figures_which_a_master_reads_for_its_workers(
@@ -116,9 +117,9 @@ def test_prometheus_can_have_the_server_s_own_figures_which_a_master_reads_for_i
     labels = '{engine="vllm",model="simulated-llama-3-8b"}'
     assert f"\ntokenswarm_server_requests_running{labels} " in text
     assert f"\ntokenswarm_server_output_tokens_total{labels} " in text
-    # One process looks, not three: every five seconds and where a part begins.
+    # One process looks, not three: five times in the hold, and where a part begins or ends.
     times = {row["time_s"] for row in read_csv(run.folder / "server.csv")}
-    assert len(times) == run.document["server_metrics"]["samples"] <= 6
+    assert len(times) == run.document["server_metrics"]["samples"] <= 9
     (level,) = run.summary["levels"]
     assert level["hold"]["server"]["output_token_rate"] > 0
 
@@ -146,3 +147,47 @@ def test_an_address_that_is_none_ends_in_one_sentence(run_locust: RunLocust, opt
     assert run.exit_code == 2
     assert f"{options[0]} takes " in run.output
     assert "Traceback" not in run.output
+
+
+@contextmanager
+def another_client(host: str, users: int) -> Iterator[None]:
+    """So many users that send one request after another, in threads of the test's."""
+    over = threading.Event()
+    body = {"model": "m", "messages": [{"role": "user", "content": "Why?"}], "max_tokens": 200, "ignore_eos": True}
+
+    def send() -> None:
+        while not over.is_set():
+            request = urllib.request.Request(f"{host}/v1/chat/completions", json.dumps(body).encode())
+            with urllib.request.urlopen(request, timeout=30) as response:
+                response.read()
+
+    threads = [threading.Thread(target=send) for _ in range(users)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join()
+
+
+@pytest.mark.parametrize("others", [0, 2])
+def test_another_client_of_the_server_makes_the_run_suspect(
+    others: int, run_locust: RunLocust, start_simulator: StartSimulator
+) -> None:
+    simulator = start_simulator("--profile", "fast", "--step-ms", "10")
+    load = ("--levels", "1", "--system-prompt", "off", "--ramp", "0s", "--level-time", "13s")
+    with another_client(simulator.host, others):
+        run = run_locust("-H", simulator.host, *load, *ASKED)
+    assert run.exit_code == 0, run.output
+    issues = [issue for issue in run.summary["validity"]["issues"] if issue["kind"] == "other_load"]
+    if not others:
+        assert issues == []
+        return
+    (issue,) = issues
+    assert issue["level"] == 0
+    values = issue["values"]
+    assert (values["server_requests_running"], values["run_requests_running"]) == (3, 1)
+    assert values["server_output_tokens_per_s"] > 1.5 * values["run_output_tokens_per_s"]
+    assert run.document["validity"] == run.summary["validity"]

@@ -21,6 +21,11 @@ class Cluster:
     main: Started
     workers: list[Started]
     counts: Path
+    worker_options: tuple[str, ...] = ()
+
+    def add_worker(self, start_locust: Start, **how: Any) -> None:
+        """Start one more worker of a master."""
+        self.workers.append(start_locust("--worker", *self.worker_options, **how))
 
     def end(self) -> Run:
         """Wait for all, and read what the run left. `output` is that of all processes."""
@@ -50,15 +55,18 @@ def start_cluster(
     (folder / "temporary").mkdir()
     main = start_locust("--master", "--expect-workers", "3", *given, *ports, within=within, **how)
     env = {"TMPDIR": str(folder / "temporary")}
-    return Cluster(main, [start_locust("--worker", *ports, env=env, **how) for _ in range(3)], counts)
+    cluster = Cluster(main, [], counts, ports)
+    for _ in range(3):
+        cluster.add_worker(start_locust, env=env, **how)
+    return cluster
 
 
 def assert_all_accounted(run: Run, cluster: Cluster | None, simulator: Simulator) -> None:
     """The requests that the server saw are rows, in the histograms, in the windows and in Locust's own count, each
     once; of those that had not ended the run knows how many there were."""
-    rows, books = run.requests, run.summary["books"]
+    rows, books = run.requests, run.summary["accounting"]
     assert len({row["id"] for row in rows}) == len(rows)
-    assert books["fired"] == books["recorded"] == books["rows"] == len(rows)
+    assert books["ended"] == books["recorded"] == books["rows"] == len(rows)
     ok, cut = (sum(row["outcome"] == outcome for row in rows) for outcome in ("ok", "cut"))
     served = read_csv(simulator.truth_log)
     # One that the server had sent whole may not have been read when its client was killed, or cut it; one that is cut
@@ -67,7 +75,7 @@ def assert_all_accounted(run: Run, cluster: Cluster | None, simulator: Simulator
     assert len(rows) - cut <= len(served) <= len(rows) + books["unaccounted"]
     histograms = read_csv(run.folder / "histograms.csv")
     for metric in ("ttft_s", "e2e_s"):
-        counts = [int(row["count"]) for row in histograms if (row["metric"], row["part"]) == (metric, "whole")]
+        counts = [int(row["count"]) for row in histograms if (row["metric"], row["scope"]) == (metric, "whole")]
         assert sum(counts) == ok
     tokens = sum(int(row["output_tokens"]) for row in rows)
     in_windows = sum(float(row["output_tokens"]) for row in run.windows)

@@ -83,7 +83,7 @@ def test_bare_text_is_timed_and_counted_in_a_whole_run(service: str, run_locust:
         assert 50 <= float(row["headers_ms"]) <= float(row["ttft_ms"]) < float(row["e2e_ms"])
         # From the sending: a first word may be read late, no word is sent early.
         assert float(row["e2e_ms"]) >= 50 + 127 * 2
-    told = {row["concept"] for row in read_csv(run.folder / "server.csv")}
+    told = {row["metric"] for row in read_csv(run.folder / "server.csv")}
     assert told == {"requests_running"}
 
 

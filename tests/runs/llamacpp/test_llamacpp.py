@@ -64,7 +64,7 @@ def test_the_ladder_s_tokens_are_the_server_s_own(llamacpp: str, run_locust: Run
     assert run.document["engine_evidence"] == ["GET /v1/models: the header Server is llama.cpp"]
     assert {(row["outcome"], row["output_tokens_source"]) for row in run.requests} == {("ok", "usage")}
     assert {row["output_tokens"] for row in run.requests} == {"24"}
-    preflight = 2 * 16  # one answer for each system-prompt mode, in no file of the run
+    preflight = 2 * 24  # one answer for each system-prompt mode, in no file of the run
     generated = generated_tokens(llamacpp) - before
     assert generated == preflight + sum(int(row["output_tokens"]) for row in run.requests)
     assert all(level["hold"]["ttft_s"]["p50"] for level in run.summary["levels"])
@@ -82,10 +82,10 @@ def test_a_probe_tells_what_it_is_and_that_it_hangs_up(llamacpp: str) -> None:
     told = json.loads(done.stdout)
     assert (told["engine"], told["model"], told["server_metrics"]) == ("llamacpp", "tiny", f"{llamacpp}/metrics")
     assert told["version"]
-    assert told["story"]["outcome"] == "ok"
-    assert told["story"]["tokens"]["usage"] >= told["story"]["output_events"] > 0
+    assert told["trace"]["outcome"] == "ok"
+    assert told["trace"]["tokens"]["usage"] >= told["trace"]["output_events"] > 0
     assert {option["name"]: option["followed"] for option in told["options"]}["usage"] == "yes"
-    assert any("promises to keep the connection and closes it" in sentence for sentence in told["misleading"])
+    assert any("keep the connection open" in sentence for sentence in told["misleading"])
 
 
 def test_a_one_token_answer_is_ok_and_has_no_time_per_token(llamacpp: str, run_locust: RunLocust) -> None:
@@ -94,3 +94,30 @@ def test_a_one_token_answer_is_ok_and_has_no_time_per_token(llamacpp: str, run_l
     assert run.exit_code == 0, run.output
     assert {(row["outcome"], row["output_tokens"], row["tpot_ms"]) for row in run.requests} == {("ok", "1", "")}
     assert run.summary["levels"][0]["hold"]["goodput"]["fraction"] == 1.0
+
+
+def test_requested_lengths_are_those_that_the_server_counts(llamacpp: str, run_locust: RunLocust) -> None:
+    lengths = ("--input-tokens", "pairs:128/8:2 1024/16", "--ignore-eos")
+    run = run_locust("-H", llamacpp, "-u", "2", "-r", "2", "-t", "6s", *lengths)
+    ok = [row for row in run.requests if row["outcome"] == "ok"]
+    assert {row["input_tokens_requested"] for row in ok} == {"128", "1024"}, run.output
+    for row in ok:
+        assert row["prompt_tokens_source"] == row["output_tokens_source"] == "usage"
+        assert row["prompt_tokens"] == row["input_tokens_requested"]
+        assert row["output_tokens"] == row["output_tokens_requested"]
+
+
+@pytest.mark.parametrize("endpoint", ["completions", "responses"])
+def test_its_other_endpoints_are_measured_as_its_chat_is(llamacpp: str, run_locust: RunLocust, endpoint: str) -> None:
+    before = generated_tokens(llamacpp)
+    plan = ("-u", "2", "-r", "2", "-t", "3s", "--system-prompt", "off", "--max-tokens", "16", "--preflight", "on")
+    run = run_locust("-H", llamacpp, *plan, "--endpoint", endpoint)
+    assert run.exit_code == 0, run.output
+    over = [row for row in run.requests if row["outcome"] != "cut"]
+    assert {(row["outcome"], row["output_tokens_source"], row["prompt_tokens_source"]) for row in over} == {
+        ("ok", "usage", "usage")
+    }, run.output
+    assert {row["finish_reason"] for row in over} <= {"stop", "length"}
+    assert all(float(row["ttft_ms"]) > 0 for row in over)
+    counted = sum(int(row["output_tokens"]) for row in over)
+    assert counted <= generated_tokens(llamacpp) - before <= counted + 16 * (1 + len(run.requests) - len(over))

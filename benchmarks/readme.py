@@ -1,0 +1,162 @@
+"""`python -m benchmarks.readme [BENCH.JSON]`: writes the measured figures into README.md and docs/benchmarks.md.
+
+They are between `<!-- bench: NAME -->` and `<!-- end -->`, and come from docs/bench.json. With a file, that file
+becomes docs/bench.json first. `--check` writes nothing and exits with 1 where a document has other
+figures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from benchmarks.figures import ClientRow, Spread
+from benchmarks.records import ReadingCost
+from benchmarks.table import number, parsing_table, table
+
+ROOT = Path(__file__).resolve().parents[1]
+BENCH = Path("docs/bench.json")
+DOCUMENTS = (Path("README.md"), Path("docs/benchmarks.md"))
+_SECTION = re.compile(r"(<!-- bench: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+#: Clients as README's table names them; peers' tools have their rows in docs/benchmarks.md alone.
+_NAMES = {
+    "tokenswarm": "tokenswarm",
+    "tokenswarm, sampled": "tokenswarm, `--token-times sampled`",
+    "tokenswarm, TLS": "tokenswarm, TLS",
+    "HttpUser + sseclient": "Locust user: requests + sseclient-py",
+    "FastHttpUser": "Locust's FastHttpUser, `iter_lines`",
+    "floor": "floor: epoll + recvmsg, no parsing",
+}
+_PLAIN = "HttpUser + sseclient"
+
+
+class BenchFigures:
+    """What one `make bench` measured."""
+
+    def __init__(self, document: Mapping[str, Any]) -> None:
+        self.rows = msgspec.convert(document["rows"], list[ClientRow])
+        self.parsing = [
+            ReadingCost(row["what"], row["events_a_read"], row["ours_us"], row["theirs_us"])
+            for row in document["parsing"]
+        ]
+        self.gap_ms = 1000 / document["server"]["tokens_per_s"]
+        started = datetime.fromisoformat(document["started_at"])
+        machine = document["machine"]
+        python = ".".join(machine["python"].split(".")[:2])
+        processor = f"{machine['cores']} cores of {machine['processor']}"
+        self.where = f"`make bench`, {started:%Y-%m-%d %H:%M} UTC, {processor}, Python {python}"
+
+    def row(self, client: str, users: int) -> ClientRow:
+        return next(row for row in self.rows if (row.client, row.users) == (client, users))
+
+    @property
+    def users(self) -> list[int]:
+        """The numbers of users, smallest first."""
+        return sorted({row.users for row in self.rows})
+
+
+def sections(bench: BenchFigures) -> dict[str, str]:
+    """The text of each section, by its name."""
+    fewest, most = bench.users[0], bench.users[-1]
+    plain = _ttft(bench.row(_PLAIN, fewest))
+    return {
+        "intro": (
+            f"Measured on one core against a server that logs its own sends, the error of the reported TTFT (median / "
+            f"p99) was\n{_at(bench, fewest)}, and\n{_at(bench, most)}.\nA plain Locust user was off by "
+            f"{number(plain.median)} / {number(plain.p99)} ms at {fewest:,} users "
+            "([table below](#accuracy-and-cost)).\n"
+        ),
+        "accuracy": f"{bench.where}.\n\n{_markdown(bench)}\n{_longest_error(bench)}",
+        "table": f"{bench.where}.\n\n```\n{table(bench.rows)}\n\n{parsing_table(bench.parsing)}\n```\n",
+    }
+
+
+def _ttft(row: ClientRow) -> Spread:
+    assert row.accuracy is not None and row.accuracy.ttft_error_ms is not None
+    return row.accuracy.ttft_error_ms
+
+
+def _at(bench: BenchFigures, users: int) -> str:
+    row = bench.row("tokenswarm", users)
+    error = _ttft(row)
+    return f"{number(error.median)} / {number(error.p99)} ms at {users:,} users and {row.tokens_per_s:,.0f} tokens/s"
+
+
+def _markdown(bench: BenchFigures) -> str:
+    """README's table: a row for each client that was measured."""
+    lines = [
+        "| users | client | tokens/s | TTFT error, ms: p50 | p99 | max | CPU µs/token |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for users in bench.users:
+        rows = [row for row in bench.rows if row.users == users and row.client in _NAMES and row.tokens_per_s]
+        for at, row in enumerate(rows):
+            error = row.accuracy.ttft_error_ms if row.accuracy else None
+            errors = [number(value) for value in ((error.median, error.p99, error.max) if error else (None,) * 3)]
+            cells = [f"{users:,}" if at == 0 else "", _NAMES[row.client], f"{row.tokens_per_s:,.0f}", *errors]
+            lines.append("| " + " | ".join([*cells, number(row.us_per_token)]) + " |")
+    return "\n".join(lines)
+
+
+def _longest_error(bench: BenchFigures) -> str:
+    """Why the maximum is what it is, where it is the time between two tokens."""
+    rows = [row for row in bench.rows if row.client.startswith("tokenswarm") and row.accuracy]
+    rows = [row for row in rows if (_ttft(row).max or 0) > 0.9 * bench.gap_ms]
+    if not rows:
+        return ""
+    largest = max(_ttft(row).max or 0 for row in rows)
+    users = " and ".join(f"{users:,}" for users in sorted({row.users for row in rows}))
+    return (
+        f"\nThe maximum of {number(largest)} ms at {users} users is the time between two tokens ({bench.gap_ms:g} ms): "
+        "where the first two\ntokens wait in a socket together, the kernel keeps the receive time of the second. "
+        "`ttft_uncertainty_ms` in `requests.csv`\nbounds this for each request.\n"
+    )
+
+
+def updated(text: str, texts: Mapping[str, str]) -> str:
+    """The document with its sections replaced. Raises KeyError for a section without a text."""
+    return _SECTION.sub(lambda match: match[1] + texts[match[2]] + match[3], text)
+
+
+def outdated(root: Path = ROOT) -> list[Path]:
+    """The documents that do not have the figures of docs/bench.json."""
+    return [path for path, (old, new) in _documents(root).items() if old != new]
+
+
+def _documents(root: Path) -> dict[Path, tuple[str, str]]:
+    texts = sections(BenchFigures(json.loads((root / BENCH).read_text(encoding="utf-8"))))
+    read: Callable[[Path], str] = lambda path: (root / path).read_text(encoding="utf-8")  # noqa: E731
+    return {path: (read(path), updated(read(path), texts)) for path in DOCUMENTS}
+
+
+def main() -> int:
+    """0; 1 where --check finds a document that is not up to date."""
+    parser = argparse.ArgumentParser(allow_abbrev=False, prog="python -m benchmarks.readme", description=__doc__)
+    parser.add_argument(
+        "bench", nargs="?", type=Path, metavar="BENCH.JSON", help="figures that replace docs/bench.json"
+    )
+    parser.add_argument("--check", action="store_true", help="write nothing")
+    args = parser.parse_args()
+    if args.check:
+        paths = outdated()
+        print("\n".join(f"{path} does not have the figures of {BENCH}" for path in paths) or "up to date")
+        return int(bool(paths))
+    if args.bench:
+        (ROOT / BENCH).write_text(args.bench.read_text(encoding="utf-8"), encoding="utf-8")
+    for path, (old, new) in _documents(ROOT).items():
+        if old != new:
+            (ROOT / path).write_text(new, encoding="utf-8")
+            print(f"{path} updated")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

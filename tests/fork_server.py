@@ -1,0 +1,149 @@
+"""A process that has imported what every whole run imports, and forks itself for each: see tests/forked_process.py.
+
+`python tests/fork_server.py locust|simulate FD`: FD is a socket, and each message on it one process to be started. Its
+pid and its exit status are written to a socket that comes with the message.
+"""
+
+from __future__ import annotations
+
+import array
+import gc
+import importlib
+import json
+import os
+import selectors
+import signal
+import socket
+import struct
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+# gevent's patches, made when Locust is imported, are for the processes: this one needs Python's own.
+_fork, _waitpid, _close, _signal = os.fork, os.waitpid, os.close, signal.signal
+_Socket, _fromfd, _scm_rights, _sol_socket = socket.socket, socket.fromfd, socket.SCM_RIGHTS, socket.SOL_SOCKET
+_Selector = selectors.PollSelector
+
+ROOT = Path(__file__).resolve().parents[1]
+MOST_BYTES = 1_000_000
+#: Handed over with each message: standard input, output and error, and where pid and exit status are written.
+FDS = 4
+STATUS = struct.Struct("i")
+
+
+def _import_locust() -> None:
+    """All but what changes the process that imports it, as the first lines of locustfile.py do."""
+    import locust.main  # noqa: F401
+    import matplotlib.backends.backend_agg
+    import matplotlib.backends.backend_svg
+    import matplotlib.figure  # noqa: F401
+
+    import tokenswarm.reports.charts
+    import tokenswarm.reports.checks.run_checks
+    import tokenswarm.reports.html.run_page
+    import tokenswarm.reports.terminal
+    import tokenswarm.run_control.recording_hooks
+    import tokenswarm.run_control.run_start
+    import tokenswarm.shapes.run_shape
+    import tokenswarm.users.chat
+    import tokenswarm.users.run_lifecycle  # noqa: F401
+
+
+def _import_simulator() -> None:
+    import tokenswarm.simulator.cli  # noqa: F401
+
+
+_IMPORTS = {"locust": _import_locust, "simulate": _import_simulator}
+
+
+def _serve(server: Any) -> list[str]:
+    """Start what is asked for, and return its arguments in each process that was started. Exits when nobody is left to
+    ask."""
+    processes: dict[int, tuple[int, int]] = {}  # by pidfd: the pid, and where its exit status is written
+    selector = _Selector()
+    selector.register(server, selectors.EVENT_READ)
+    while True:
+        for key, _ in selector.select():
+            if key.fileobj is not server:
+                selector.unregister(key.fd)
+                _report_end(key.fd, *processes.pop(key.fd))
+                continue
+            message, fds = _receive(server)
+            if not message:
+                os._exit(0)
+            pid = _fork()
+            if pid == 0:
+                selector.close()
+                for fd in (*processes, *(writer for _, writer in processes.values()), fds[3], server.detach()):
+                    _close(fd)
+                return _become(json.loads(message), fds[:3])
+            pidfd = os.pidfd_open(pid)
+            processes[pidfd] = pid, fds[3]
+            selector.register(pidfd, selectors.EVENT_READ)
+            for fd in fds[:3]:
+                _close(fd)
+            os.write(fds[3], STATUS.pack(pid))
+
+
+def _report_end(pidfd: int, pid: int, writer: int) -> None:
+    status = os.waitstatus_to_exitcode(_waitpid(pid, 0)[1])
+    with suppress(BrokenPipeError):  # nobody waits for it any more
+        os.write(writer, STATUS.pack(status))
+    _close(writer)
+    _close(pidfd)
+
+
+def _receive(server: Any) -> tuple[bytes, list[int]]:
+    fds = array.array("i")
+    message, ancillary, _, _ = server.recvmsg(MOST_BYTES, socket.CMSG_SPACE(FDS * fds.itemsize))
+    for level, kind, data in ancillary:
+        if (level, kind) == (_sol_socket, _scm_rights):
+            fds.frombytes(data)
+    return message, list(fds)
+
+
+def _become(wanted: dict[str, Any], fds: list[int]) -> list[str]:
+    if wanted["own_session"]:
+        os.setsid()
+    for number, fd in enumerate(fds):
+        os.dup2(fd, number)
+        _close(fd)
+    os.environ.clear()
+    os.environ.update(wanted["env"])
+    os.chdir(wanted["cwd"])
+    arguments: list[str] = wanted["arguments"]
+    return arguments
+
+
+def _run(program: str, arguments: list[str]) -> None:
+    _signal(signal.SIGINT, signal.default_int_handler)
+    if program == "locust":
+        import gevent
+        from locust.main import main
+
+        import tokenswarm.cluster.master_watch
+
+        gevent.reinit()
+        importlib.reload(tokenswarm.cluster.master_watch)  # it knows the process that imported it
+
+        sys.argv = ["locust", *arguments]
+        main()
+    else:
+        from tokenswarm import main as command
+
+        sys.argv = [str(ROOT / "tokenswarm.py"), program, *arguments]
+        sys.exit(command())
+
+
+if __name__ == "__main__":
+    asked_program, fd_of_asks = sys.argv[1], int(sys.argv[2])
+    with _fromfd(fd_of_asks, socket.AF_UNIX, socket.SOCK_SEQPACKET) as asked:
+        _close(fd_of_asks)
+        sys.path[0] = str(ROOT)
+        _IMPORTS[asked_program]()
+        gc.collect()
+        gc.freeze()
+        asked_arguments = _serve(asked)
+    sys.path[0] = ""
+    _run(asked_program, asked_arguments)

@@ -1,0 +1,96 @@
+"""The recipes of docs/requests.md: each command is read as Tokenswarm reads it, and gives the request it promises."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.option_parser import parser_of_all_options
+from tokenswarm.client import custom_headers
+from tokenswarm.client.request_options import ChatOptions, body_changes, check_engine, engine_of
+from tokenswarm.client.server_address import origin_of
+from tokenswarm.client.workload import check_images
+from tokenswarm.command_line import read_options
+from tokenswarm.engines import ENGINES, ChatRequest
+from tokenswarm.prompts.images import load_images
+from tokenswarm.run_control.run_plan import RunPlan
+from tokenswarm.run_control.start_checks import complete_options
+
+REQUESTS = Path(__file__).resolve().parents[1] / "docs" / "requests.md"
+STREAM = {"stream": True, "stream_options": {"include_usage": True}}
+MESSAGES = {"messages": [{"role": "user", "content": "Why?"}]}
+
+
+def recipes() -> Iterator[list[str]]:
+    """The words of each command, without `locust`."""
+    text = REQUESTS.read_text(encoding="utf-8").partition("## Recipes")[2].replace("\\\n", " ")
+    for line in text.splitlines():
+        if line.startswith("    "):
+            program, *words = shlex.split(line)
+            assert program == "locust"
+            yield words
+
+
+EXPECTED: list[tuple[str, dict[str, Any], dict[str, str]]] = [
+    (
+        "https://example.openai.azure.com:443/openai/deployments/my-gpt-4o/chat/completions?api-version=2024-10-21",
+        {"model": "gpt-4o", **MESSAGES, "max_tokens": 512, **STREAM},
+        {"api-key": "key-of-azure"},
+    ),
+    (
+        "https://api.openai.com:443/v1/chat/completions",
+        {"model": "o4-mini", **MESSAGES, "max_completion_tokens": 4096, "reasoning_effort": "low", **STREAM},
+        {},
+    ),
+    ("http://gpu:8000/v1/chat/completions", {"model": "base", **MESSAGES, "max_tokens": 512, **STREAM}, {}),
+    (
+        "http://gpu:8000/v1/chat/completions",
+        {
+            "model": "qwen-vl",
+            **MESSAGES,
+            "max_tokens": 512,
+            **STREAM,
+            "mm_processor_kwargs": {"max_pixels": 602112},
+        },
+        {},
+    ),
+    (
+        "http://gpu:8000/v1/completions",
+        {"model": "llama-base", "prompt": "Why?", "max_tokens": 128, "stop": ["\n\n"], **STREAM},
+        {},
+    ),
+]
+
+
+@pytest.mark.parametrize(("words", "expected"), list(zip(recipes(), EXPECTED, strict=True)))
+def test_a_recipe_gives_the_request_that_it_promises(
+    words: list[str], expected: tuple[str, dict[str, Any], dict[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AZURE_API_KEY", "key-of-azure")
+    monkeypatch.delenv("LLM_API_KEY", raising=False)
+    monkeypatch.setattr(custom_headers, "_given", {})
+    parser = parser_of_all_options()
+    given = read_options(parser, words)
+    complete_options(given)
+    assert given.errors == []
+    assert RunPlan.of(given.options).levels
+    options = ChatOptions.of(given.options)
+    options = replace(options, engine="openai" if options.engine == "openai" else "vllm")
+    check_engine(options, ENGINES[options.engine], None)
+    engine, origin = engine_of(options), origin_of(given.options.host)
+    request = ChatRequest(options.model, "Why?", None, options.max_tokens, changes=body_changes(options, engine))
+    address, body, headers = expected
+    assert f"{origin.root}{origin.prefix}{engine.path_for(options.model)}" == address
+    assert json.loads(engine.request_body(request)) == body
+    assert options.headers_for(origin, engine) == headers
+    check_images(engine, options)
+    mix = options.models.text if options.models else ""
+    assert mix == ("base=70% sql-adapter=20% mail-adapter=10%" if options.model == "base" else "")
+    images = [(image.facts.width, image.facts.height) for image in load_images(options.control.images)]
+    assert images == ([(1024, 768), (448, 448)] if options.model == "qwen-vl" else [])
