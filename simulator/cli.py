@@ -28,6 +28,7 @@ _HEADS = {"at-once": True, "first-token": False}
 
 DEFAULT_MODEL = "simulated-llama-3-8b"
 _PARENT_CHECK_S = 1.0
+_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 _SPEED_OPTIONS = {
     "step_ms": (float, "fixed time of one engine step"),
@@ -171,8 +172,8 @@ async def _serve(args: argparse.Namespace, program: str) -> None:
     parent = os.getppid()
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+    for number in _STOP_SIGNALS:
+        signal.signal(number, lambda *_: loop.call_soon_threadsafe(stop.set))
     name = args.dialect or profile_named(args.profile).dialect
     server = _server(args)
     port = server.listen(args.host, args.port)
@@ -187,6 +188,9 @@ async def _serve(args: argparse.Namespace, program: str) -> None:
     _announce(f"tokenswarm simulator listening on http://{host}:{port} ({about})", program)
     watch = asyncio.create_task(_watch_parent(stop, parent)) if args.exit_with_parent else None
     await stop.wait()
+    # A second signal between the loop's end and the process's would print a traceback or change the exit code.
+    for number in _STOP_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
     if watch is not None:
         watch.cancel()
     server.close()

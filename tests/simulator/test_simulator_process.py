@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,16 @@ def test_a_terminated_server_cuts_its_streams_logs_them_and_exits_with_0(start: 
 def test_an_interrupt_ends_it_as_cleanly(start: Start) -> None:
     simulator = start()
     simulator.process.send_signal(2)
+    assert simulator.process.wait(20) == 0
+    assert simulator.process.communicate() == ("", "")
+
+
+@pytest.mark.parametrize("attempt", range(5))
+def test_signals_during_its_end_change_nothing(start: Start, attempt: int) -> None:
+    simulator = start()
+    with suppress(ProcessLookupError):
+        while simulator.process.poll() is None:
+            simulator.process.terminate()
     assert simulator.process.wait(20) == 0
     assert simulator.process.communicate() == ("", "")
 
