@@ -84,8 +84,11 @@ def _statuses_in_words(statuses: Sequence[CheckStatus]) -> str:
 
 def check_markdown(checks: CheckReport) -> list[str]:
     """The results of the checks as a table, and why the run is unreliable; no line where there are neither."""
-    lines = [f"- **{checks.state.capitalize()}:** {escaped(reason)}" for reason in checks.unreliable]
-    lines += [f"- **{checks.state.capitalize()}, which is allowed:** {escaped(reason)}" for reason in checks.allowed]
+    lines = [f"- **{reason.state.capitalize()}:** {escaped(reason.text)}" for reason in checks.unreliable]
+    lines += [
+        f"- **{reason.state.capitalize()}, which is allowed:** {escaped(reason.text)}" for reason in checks.allowed
+    ]
+    lines += ["", escaped(checks.remedy)] if checks.unreliable and checks.remedy else []
     if checks.check_results:
         rows = [
             [

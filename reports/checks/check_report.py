@@ -46,18 +46,30 @@ class CheckResult:
 
 
 @dataclass(frozen=True, slots=True)
+class Reason:
+    """Why the figures of a run are unreliable. state: what that run is called, such as suspect or failed."""
+
+    state: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class CheckReport:
-    """The results of all checks on `subject`. unreliable: why the figures are; then no status is a pass. state: what
-    the runs are called then, such as suspect. unstable: levels in which more requests arrived than were answered.
-    allowed: why the figures are unreliable where they are judged all the same. remedy: how to have that."""
+    """The results of all checks on `subject`. unreliable: why the figures are; then no status is a pass. unstable:
+    levels in which more requests arrived than were answered. allowed: why the figures are unreliable where they are
+    judged all the same. remedy: what to do where the figures are unreliable."""
 
     subject: str
     check_results: Sequence[CheckResult]
-    unreliable: Sequence[str]
-    state: str = ""
+    unreliable: Sequence[Reason]
     unstable: Sequence[str] = ()
-    allowed: Sequence[str] = ()
+    allowed: Sequence[Reason] = ()
     remedy: str = ""
+
+    @property
+    def state(self) -> str:
+        """What the runs with unreliable figures are called: suspect, failed; "" where there are none."""
+        return " or ".join(dict.fromkeys(reason.state for reason in (*self.unreliable, *self.allowed)))
 
     @property
     def exit_code(self) -> int:
@@ -83,12 +95,11 @@ class CheckReport:
 def check_run(conditions: Sequence[Condition], results: Results) -> CheckReport:
     """Hold each condition against each level that it is said of, on the figures of the hold."""
     check_results = [result for condition in conditions for result in _check_results(condition, results)]
-    unreliable = reasons_unreliable(results)
+    unreliable = [Reason(state_of([results]), text) for text in reasons_unreliable(results)]
     return CheckReport(
         f"{results.summary.engine}, {results.folder.name}",
         without_passes(check_results) if unreliable else check_results,
         unreliable,
-        state_of([results]),
         [level_name(level) for level in results.summary.levels if level.is_unstable],
     )
 
@@ -116,11 +127,11 @@ def check_lines(checks: CheckReport, width: int = 120) -> list[str]:
         head = f"  {word:<{_WORD}}  {result.condition:<{condition}}  {result.level:<{level}}"
         lines += [f"{head}  {result.text}"] if fits else [head.rstrip(), *_wrapped(result.text, width, 2 + _WORD + 2)]
     for reason in checks.unreliable:
-        lines += _wrapped(f"No condition passes, as the run is {checks.state.upper()}: {reason}", width, 2)
+        lines += _wrapped(f"No condition passes, as the run is {reason.state.upper()}: {reason.text}", width, 2)
     if checks.unreliable and checks.remedy:
         lines += _wrapped(checks.remedy, width, 2)
     for reason in checks.allowed:
-        lines += _wrapped(f"Judged although the run is {checks.state.upper()}: {reason}", width, 2)
+        lines += _wrapped(f"Judged although the run is {reason.state.upper()}: {reason.text}", width, 2)
     return lines
 
 

@@ -8,10 +8,11 @@ error (message, type).
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from xml.etree import ElementTree as ET
 
-from tokenswarm.reports.checks.check_report import THE_RUN, UNSTABLE_TEXT, CheckReport, CheckStatus
+from tokenswarm.reports.checks.check_report import THE_RUN, UNSTABLE_TEXT, CheckReport, CheckStatus, Reason
 
 #: What XML 1.0 cannot hold, even escaped; a server's words may.
 _FORBIDDEN = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -40,10 +41,11 @@ def junit_xml(checks: CheckReport, began: datetime) -> str:
     suite = ET.SubElement(root, "testsuite", facts)
     if checks.allowed:
         properties = ET.SubElement(suite, "properties")
-        ET.SubElement(properties, "property", name=_text(checks.state), value=_text("; ".join(checks.allowed)))
+        for state, reasons in _by_state(checks.allowed).items():
+            ET.SubElement(properties, "property", name=_text(state), value=_text("; ".join(reasons)))
     reliable = _case(suite, THE_RUN, "the results are reliable")
     if checks.unreliable:
-        _fault(reliable, "error", "unreliable", "; ".join(checks.unreliable))
+        _fault(reliable, "error", "unreliable", _in_words(checks.unreliable))
     for level in checks.unstable:  # not judged by itself: a condition or an SLO does
         ET.SubElement(_case(suite, level, "the load is stable"), "skipped", message=_text(UNSTABLE_TEXT))
     for result in checks.check_results:
@@ -56,6 +58,17 @@ def junit_xml(checks: CheckReport, began: datetime) -> str:
             ET.SubElement(case, "system-out").text = _text(result.text)
     ET.indent(root)
     return '<?xml version="1.0" encoding="UTF-8"?>\n' + ET.tostring(root, encoding="unicode") + "\n"
+
+
+def _by_state(reasons: Sequence[Reason]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for reason in reasons:
+        found.setdefault(reason.state, []).append(reason.text)
+    return found
+
+
+def _in_words(reasons: Sequence[Reason]) -> str:
+    return "; ".join(f"{state}: {'; '.join(texts)}" for state, texts in _by_state(reasons).items())
 
 
 def _case(suite: ET.Element, level: str, name: str) -> ET.Element:

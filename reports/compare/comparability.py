@@ -17,7 +17,6 @@ from tokenswarm.metrics.level import users_of
 from tokenswarm.reports import level_names, units
 from tokenswarm.reports.level_names import level_name, times_in_words
 from tokenswarm.reports.stats.prompt_reuse import hit_ratio, hits_differ, reuse_of
-from tokenswarm.reports.warnings import verdict_of
 from tokenswarm.run_folder.reader import ReportError, Results
 from tokenswarm.run_folder.schema import IssueKind, LevelSummary
 
@@ -345,10 +344,16 @@ def reasons_unreliable(results: Results) -> list[str]:
 
 
 def state_of(runs: Sequence[Results]) -> str:
-    """What runs with unreliable figures are called: suspect; where none is, by their status; "" where all are sound."""
-    if any(verdict_of(run) == "suspect" for run in runs):
+    """What runs with unreliable figures are called: failed, suspect or by their status; "" where all are sound."""
+    return " or ".join(sorted({state for run in runs if (state := _state_of(run))}))
+
+
+def _state_of(run: Results) -> str:
+    """A run that failed is called so, whatever else is wrong with it: it has to be repeated."""
+    if run.status == "failed":
+        return "failed"
+    if run.summary.validity.verdict == "suspect":
         return "suspect"
-    states = {str(run.status) for run in runs} - {"finished"}
-    if not states and not all(run.summary.accounting.complete for run in runs):
-        return "incomplete"
-    return " or ".join("not ended" if state == "running" else state for state in sorted(states))
+    if run.status == "finished":
+        return "" if run.summary.accounting.complete else "incomplete"
+    return "not ended" if run.status == "running" else str(run.status)

@@ -17,7 +17,7 @@ from __future__ import annotations
 import shutil
 import textwrap
 from argparse import ArgumentParser, Namespace
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from tokenswarm.command_line import collect_errors
@@ -29,6 +29,7 @@ from tokenswarm.reports.checks.check_report import (
     CheckReport,
     CheckResult,
     CheckStatus,
+    Reason,
     check_lines,
     figure_text,
     without_passes,
@@ -193,14 +194,39 @@ def check_change(
     measured = [RunData(run) for run in base], [RunData(run) for run in new]
     check_results = check_measured(conditions, *measured, variation)
     reasons = [
-        f"{results.folder.name}: {reason}" for results in (*base, *new) for reason in reasons_unreliable(results)
+        Reason(state_of([results]), f"{results.folder.name}: {text}")
+        for results in (*base, *new)
+        for text in reasons_unreliable(results)
     ]
     unreliable, judged_anyway = ([], reasons) if SUSPECT in allowed else (reasons, [])
     names = (spoken([results.folder.name for results in runs]) for runs in (new, base))
-    state = state_of([results for results in (*base, *new) if reasons_unreliable(results)]) if reasons else ""
     judged = without_passes(check_results) if unreliable else check_results
-    remedy = f"To judge these figures all the same, add --allow {SUSPECT}."
-    return CheckReport(" against ".join(names), judged, unreliable, state, (), judged_anyway, remedy)
+    decided = any(result.status in (CheckStatus.PASS, CheckStatus.FAIL) for result in check_results)
+    remedy = _remedy(base, new, decided) if unreliable else ""
+    return CheckReport(" against ".join(names), judged, unreliable, (), judged_anyway, remedy)
+
+
+def _remedy(base: Sequence[Results], new: Sequence[Results], decided: bool) -> str:
+    """What to do where figures are unreliable. decided: whether a condition would pass or fail if they were judged."""
+    again = [sentence for side, runs in (("base", base), ("new", new)) for sentence in _runs_to_repeat(side, runs)]
+    if not again and decided:
+        return f"To judge these figures all the same, add --allow {SUSPECT}."
+    return " ".join(again)
+
+
+def _runs_to_repeat(side: str, runs: Sequence[Results]) -> Iterator[str]:
+    """A sentence for each state of runs of a side that says no more than that they have to be repeated."""
+    by_state: dict[str, list[str]] = {}
+    for run in runs:
+        if reasons_unreliable(run) and (state := state_of([run])) != SUSPECT:
+            by_state.setdefault(state, []).append(run.folder.name)
+    for state, names in by_state.items():
+        which = f"The {side} run{'s' if len(names) > 1 else ''} {spoken(names)}"
+        again = "them" if len(names) > 1 else "it"
+        if state == "failed":
+            yield f"{which} failed: fix the cause and run {again} again."
+        else:
+            yield f"{which} {'are' if len(names) > 1 else 'is'} {state}: run {again} again."
 
 
 def check_measured(

@@ -129,7 +129,8 @@ def _conditions(checks: CheckReport) -> Iterator[Text]:
     if not checks.check_results:
         return
     sound = not checks.unreliable and all(result.status is CheckStatus.PASS for result in checks.check_results)
-    why = f"the run is {checks.state}, so none is a pass: {'; '.join(checks.unreliable)}" if checks.unreliable else ""
+    reasons = "; ".join(reason.text for reason in checks.unreliable)
+    why = f"the run is {checks.state}, so none is a pass: {reasons}" if reasons else ""
     words = why or status_words(checks).replace(" conditions", "")
     yield Text(f"{words}.", "Conditions:", "good" if sound else "bad")
 

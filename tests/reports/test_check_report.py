@@ -11,7 +11,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from tokenswarm.reports.checks.check_report import CheckReport, CheckResult, CheckStatus, check_lines, check_run
+from tokenswarm.reports.checks.check_report import CheckReport, CheckResult, CheckStatus, Reason, check_lines, check_run
 from tokenswarm.reports.checks.conditions import parse_conditions, parse_pass_conditions
 from tokenswarm.reports.checks.junit import junit_xml
 from tokenswarm.reports.markdown import run_markdown, status_words
@@ -129,7 +129,7 @@ def test_the_exit_code_says_the_worst_and_a_run_in_doubt_never_passes(
     found: list[CheckStatus], unreliable: list[str], code: int
 ) -> None:
     check_results = [CheckResult("rate < 5", "10 users", verdict, "7 tok/s") for verdict in found]
-    report = CheckReport("a run", check_results, unreliable, "suspect" if unreliable else "")
+    report = CheckReport("a run", check_results, [Reason("suspect", text) for text in unreliable])
     assert report.exit_code == code
     assert bool(report.unreliable_because) == (code == 3)
     assert ("suspect" in report.unreliable_because) == bool(unreliable)
@@ -139,7 +139,7 @@ def test_a_suspect_run_is_in_doubt_whatever_its_figures(write_run: Write) -> Non
     results = load_results(write_run(summary={"validity": {"verdict": "suspect", "reasons": ["the client lagged"]}}))
     checks = check_run(parse_conditions("rate < 1"), results)
     assert {result.status for result in checks.check_results} == {CheckStatus.UNRELIABLE}
-    assert (checks.unreliable, checks.exit_code) == (["the client lagged"], 3)
+    assert (checks.unreliable, checks.exit_code) == ([Reason("suspect", "the client lagged")], 3)
     assert not [line for line in check_lines(checks) if "pass  " in line]
     assert check_lines(checks)[-1].endswith(": the client lagged")
     suite = ET.fromstring(junit_xml(checks, datetime.now(UTC)))
@@ -193,7 +193,9 @@ def assert_valid(element: ET.Element) -> None:
 
 def junit(check_results: list[CheckResult], unreliable: list[str]) -> ET.Element:
     began = datetime(2026, 11, 23, 4, 30, tzinfo=UTC)
-    return ET.fromstring(junit_xml(CheckReport("vllm, <a run>", check_results, unreliable), began))
+    return ET.fromstring(
+        junit_xml(CheckReport("vllm, <a run>", check_results, [Reason("suspect", text) for text in unreliable]), began)
+    )
 
 
 def test_the_junit_file_is_valid_and_its_counts_are_those_of_its_cases() -> None:
@@ -273,7 +275,7 @@ UNACCOUNTED = {"accounting": {"ended": 2, "recorded": 1, "rows": 1, "complete": 
     ("summary", "state", "reason"),
     [
         (SUSPECT, "suspect", "a \\| b &lt;c>"),
-        (SUSPECT | {"status": "failed"}, "suspect", "a \\| b &lt;c>"),
+        (SUSPECT | {"status": "failed"}, "failed", "a \\| b &lt;c>"),
         ({"status": "interrupted"}, "interrupted", "the run is interrupted"),
         (UNACCOUNTED, "incomplete", "not all of its requests are accounted for"),
     ],

@@ -229,6 +229,38 @@ def test_a_suspect_run_is_3_whichever_of_the_two_it_is_unless_it_is_allowed(
         assert "--allow suspect" in out
 
 
+@pytest.mark.parametrize("other_reasons", [[], ["the client lagged"]], ids=["failed", "failed and suspect"])
+@pytest.mark.parametrize("base_is_suspect", [False, True])
+def test_a_failed_run_is_called_failed_and_is_to_be_repeated_not_allowed(
+    folder: Folder, tmp_path: Path, capsys: pytest.CaptureFixture[str], other_reasons: list[str], base_is_suspect: bool
+) -> None:
+    reasons = ["worker 1 was lost", *other_reasons]
+    issues = [{"kind": "run_failed", "message": reasons[0]}]
+    validity = {"verdict": "suspect", "reasons": reasons, "issues": issues}
+    base = folder(summary=SUSPECT) if base_is_suspect else folder()
+    new = folder(run={"status": "failed"}, summary={"status": "failed", "validity": validity})
+    junit, markdown = tmp_path / "junit.xml", tmp_path / "gate.md"
+    code, out, _ = gate(capsys, base, new, "--fail-if", "rate < -5%", "--junit", junit, "--markdown", markdown)
+    words = " ".join(out.split())
+    assert code == 3
+    assert [f"FAILED: {new.name}: {reason}" in words for reason in reasons] == [True] * len(reasons)
+    assert f"SUSPECT: {new.name}" not in words
+    assert (f"SUSPECT: {base.name}: the client lagged" in words) == base_is_suspect
+    error = next(ET.parse(junit).iter("error")).attrib
+    assert (error["type"], f"failed: {new.name}: {reasons[0]}" in error["message"]) == ("unreliable", True)
+    for text in (words, markdown.read_text(encoding="utf-8")):
+        assert f"The new run {new.name} failed: " in text
+        assert "--allow" not in text
+
+
+def test_a_suspect_run_is_not_offered_to_be_allowed_where_that_would_decide_nothing(
+    folder: Folder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    silent = folder(Course(failures=399), summary=SUSPECT)
+    code, out, _ = gate(capsys, folder(Course(failures=399)), silent, "--fail-if", "user_rate_p50 < -5%")
+    assert (code, "--allow" in out) == (3, False)
+
+
 def test_a_suspect_run_that_is_allowed_is_named_in_all_outputs(
     folder: Folder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
