@@ -26,12 +26,29 @@ def levels_in_words(levels: Sequence[Level]) -> str:
 
 
 def times_in_words(levels: Sequence[Level]) -> str:
-    """How long planned levels take: `5 min, ramp 20 s`; with a number of requests `100 requests, 5 min, ramp 20 s`.
-    Warm-ups are left out."""
-    times = {(level.ramp_s, level.level_time_s, level.requests) for level in levels if not level.warm_up}
-    return ", ".join(
-        f"{units.counted(requests, 'request') + ', ' if requests else ''}"
-        f"{'no set time' if level_time_s is None else units.planned_time(level_time_s)}, ramp "
-        f"{units.planned_time(ramp_s)}"
-        for ramp_s, level_time_s, requests in sorted(times, key=lambda each: (each[0], each[1] or 0.0, each[2] or 0))
+    """How long planned levels take: `5 min, ramp 20 s`; with a number of requests `until 100 requests have ended, ramp
+    20 s`. Warm-ups are left out."""
+    timed = sorted(
+        (level for level in levels if not level.warm_up),
+        key=lambda level: (level.ramp_s, level.level_time_s or 0.0, level.requests or 0),
     )
+    return ", ".join(
+        dict.fromkeys(f"{time_in_words(level)}, ramp {units.planned_time(level.ramp_s)}" for level in timed)
+    )
+
+
+def time_in_words(level: Level) -> str:
+    """How long a planned level takes, its ramp included: `5 min`, `until 100 requests have ended`, both, or `until
+    stopped`."""
+    ends = []
+    if level.level_time_s is not None:
+        ends.append(units.planned_time(level.level_time_s))
+    if level.requests and level.ends_with_requests:
+        verb = "has" if level.requests == 1 else "have"
+        ends.append(f"until {units.counted(level.requests, 'request')} {verb} ended")
+    most = (
+        f", at most {units.counted(level.requests, 'request')}"
+        if level.requests and not level.ends_with_requests
+        else ""
+    )
+    return (" or ".join(ends) or "until stopped") + most

@@ -10,15 +10,15 @@ from tokenswarm.recording.progress import Progress
 from tokenswarm.reports import units
 from tokenswarm.reports.level_names import levels_in_words, times_in_words
 
-_LONGEST_PHASE = len("drain: 100 of 100 users left")
+_LONGEST_PHASE = len("drain: 100 of 100 users busy")
 
 
 def plan_lines(levels: Sequence[Level]) -> tuple[str, ...]:
     """What the run goes through, and what the phases of a level are: lines without their ends."""
     lasts_s = sum(level.level_time_s or 0.0 for level in levels)
-    endless = any(level.level_time_s is None for level in levels)
-    how_long = "until the run is stopped" if endless else f"at least {units.clock(lasts_s)} in all"
-    plan = f"Plan: {levels_in_words(levels)}; level time {times_in_words(levels)}; {how_long}"
+    timed = all(level.level_time_s is not None and not level.ends_with_requests for level in levels)
+    how_long = f"; at least {units.clock(lasts_s)} in all" if timed else ""
+    plan = f"Plan: {levels_in_words(levels)}; level time {times_in_words(levels)}{how_long}"
     if any(level.arrivals is not None for level in levels):
         return (
             plan,
@@ -67,4 +67,4 @@ def _phase(progress: Progress) -> str:
     there, all_users = units.count(progress.users), units.count(progress.users_target)
     if progress.phase != Phase.DRAIN:
         return f"{progress.phase}: {there} of {all_users} users"
-    return f"drain: {there} of {all_users} users left" if progress.users else "pause: the level is over"
+    return f"drain: {there} of {all_users} users busy" if progress.users else "pause: the level is over"

@@ -27,7 +27,8 @@ _TABLES_S = 4.0
 
 
 class PlanProgress(msgspec.Struct, frozen=True):
-    """How far the plan is. In seconds; left_s counts no drains, and is None where the end is open."""
+    """How far the plan is. In seconds; left_s counts no drains, and is None where the end is open.
+    ends_with_requests: whether the running level or one after it ends when its requests have, whatever time is left."""
 
     elapsed_s: float
     left_s: float | None
@@ -35,6 +36,7 @@ class PlanProgress(msgspec.Struct, frozen=True):
     index: int | None
     phase: str | None
     phase_left_s: float | None
+    ends_with_requests: bool = False
 
 
 class OpenLoopRow(msgspec.Struct, frozen=True):
@@ -316,11 +318,12 @@ def progress(plan: Sequence[Level], aggregator: Aggregator, now_s: float) -> Pla
     phase = running.phase_at(elapsed_s).value
     ends_s = {"ramp": level.ramp_s, "hold": level.level_time_s, "warm-up": level.level_time_s}.get(phase)
     phase_left_s = None if ends_s is None else ends_s - elapsed_s
+    by_requests = any(each.ends_with_requests for each in (level, *ahead))
     if level.level_time_s is None:
-        return PlanProgress(now_s, None, None, level.index, phase, phase_left_s)
+        return PlanProgress(now_s, None, None, level.index, phase, phase_left_s, by_requests)
     whole_s = sum(each.level_time_s or 0.0 for each in plan)
     left_s = max(0.0, level.level_time_s - elapsed_s) + sum(each.level_time_s or 0.0 for each in ahead)
-    return PlanProgress(now_s, left_s, 1 - left_s / whole_s, level.index, phase, phase_left_s)
+    return PlanProgress(now_s, left_s, 1 - left_s / whole_s, level.index, phase, phase_left_s, by_requests)
 
 
 def _worker_row(number: int, worker: WorkerStats, tokens_per_s: float | None, verdict: Validity) -> WorkerRow:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from tokenswarm.metrics.level import level_text
 from tokenswarm.reports import units
 from tokenswarm.reports.html.document import Block, Code, Facts, Table, Text
+from tokenswarm.reports.level_names import time_in_words
 from tokenswarm.run_folder.reader import Results
 
 #: Of a run's options, those that say where it writes and publishes to: not what it does.
@@ -53,7 +54,7 @@ def definition(results: Results) -> list[Block]:
         [
             level_text(level.name, level.system_prompt) + (" (warm-up)" if level.warm_up else ""),
             units.planned_time(level.ramp_s),
-            "until stopped" if level.level_time_s is None else units.planned_time(level.level_time_s),
+            time_in_words(level),
             *([units.count(level.requests) if level.requests else ""] if limited else []),
         ]
         for level in run.plan

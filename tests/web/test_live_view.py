@@ -74,6 +74,18 @@ def test_an_open_end_has_no_time_left() -> None:
     aggregator.begin_level(endless, 0.0)
     shown = progress([endless], aggregator, 5.0)
     assert (shown.left_s, shown.share, shown.phase) == (None, None, "hold")
+    assert not shown.ends_with_requests
+
+
+@pytest.mark.parametrize(("level_time_s", "left_s"), [(None, None), (60.0, 55.0)])
+def test_a_level_that_its_requests_end_is_not_shown_as_one_that_runs_until_it_is_stopped(
+    level_time_s: float | None, left_s: float | None
+) -> None:
+    aggregator = Aggregator(Objectives())
+    level = Level(0, "off", "10", 10, 2.0, level_time_s, requests=40)
+    aggregator.begin_level(level, 0.0)
+    shown = progress([level], aggregator, 5.0)
+    assert (shown.ends_with_requests, shown.left_s) == (True, left_s)
 
 
 def test_the_tile_of_tokens_and_the_workers_rates_are_those_of_the_seconds_that_were_reported(live: LiveRun) -> None:

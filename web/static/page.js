@@ -148,15 +148,15 @@ function showPlan({ levels, progress, status }, isStopping) {
   if (isStopping) return showStopping();
   const until = progress.phase_left_s !== null ? `, ${clock(progress.phase_left_s)} left` : "";
   const then = next ? `Next: ${nameOf(next)}.` : "This is the last level.";
-  const left = leftText(progress.left_s);
+  const left = leftText(progress);
   text("where", `Level ${current.index + 1} of ${levels.length}: ${nameOf(current)} · ${progress.phase}${until}. ${then} ${left}`);
   speak(`Level ${current.index + 1} of ${levels.length} has begun: ${nameOf(current)}.`);
 }
 
-function leftText(left_s) {
-  if (left_s === null) return "It runs until it is stopped.";
+function leftText({ left_s, ends_with_requests }) {
+  if (left_s === null) return ends_with_requests ? "The run ends when all its requests have ended." : "It runs until it is stopped.";
   if (left_s < 1) return "The run ends when its open responses have ended.";
-  return `About ${clock(left_s)} left in all, plus the time until open responses end.`;
+  return `${ends_with_requests ? "At most" : "About"} ${clock(left_s)} left in all, plus the time until open responses end.`;
 }
 
 // Screen readers get only changes of level: figures every 2 s would drown everything else.
