@@ -26,7 +26,7 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 
 from tokenswarm.simulator.errors import SimulatorError, option_name
-from tokenswarm.simulator.prefix_cache import BLOCK_TOKENS, PrefixCache
+from tokenswarm.simulator.prefix_cache import BLOCK_TOKENS, EVICTIONS, PrefixCache
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +43,8 @@ class Speed:
     max_batch: int = 256
     step_tokens: int = 8192
     cache_blocks: int = 25_000
+    cache_block_tokens: int = BLOCK_TOKENS
+    cache_eviction: str = "lru"
     kv_blocks: int = 25_000
     jitter: float = 0.0
     prefill_alone: bool = False
@@ -56,6 +58,8 @@ class Speed:
             value = getattr(self, name)
             if not low <= value <= high:
                 raise SimulatorError(f"{option_name(name)} must be from {low:g} to {high:g}, got {value:g}.")
+        if self.cache_eviction not in EVICTIONS:
+            raise SimulatorError(f"--cache-eviction must be {' or '.join(EVICTIONS)}, got {self.cache_eviction!r}.")
         if self.step_tokens <= self.max_batch:
             # Decoding alone would use the budget up, and no waiting prompt would ever get in.
             raise SimulatorError(
@@ -71,6 +75,7 @@ _BOUNDS = {
     "max_batch": (1, 1e6),
     "step_tokens": (2, 1e9),
     "cache_blocks": (0, 1e9),
+    "cache_block_tokens": (1, 1e6),
     "kv_blocks": (1, 1e9),
     "jitter": (0, 2),
     "prefill_ratio": (0, 1e6),
@@ -122,7 +127,7 @@ class Batch:
     def __init__(self, speed: Speed, seed: int = 0) -> None:
         self._speed = speed
         self._random = random.Random(seed)
-        self._cache = PrefixCache(speed.cache_blocks)
+        self._cache = PrefixCache(speed.cache_blocks, speed.cache_eviction)
         self._waiting: OrderedDict[int, Job] = OrderedDict()
         self._prefilling: dict[int, Job] = {}
         self._decoding: dict[int, Job] = {}
@@ -153,7 +158,7 @@ class Batch:
     def kv_usage(self) -> float:
         """How much of the cache the running sequences take, 0 to 1. It is shown in metrics, and bounds nothing."""
         places = (*self._prefilling.values(), *self._decoding.values())
-        blocks = sum((job.prompt_tokens + job.produced) // BLOCK_TOKENS + 1 for job in places)
+        blocks = sum((job.prompt_tokens + job.produced) // self._speed.cache_block_tokens + 1 for job in places)
         return min(1.0, blocks / self._speed.kv_blocks)
 
     def submit(self, job: Job) -> None:
@@ -166,6 +171,13 @@ class Batch:
         """Take a job out, wherever it is. The step under way lasts as planned; the place is free after it."""
         for place in (self._waiting, self._prefilling, self._decoding):
             place.pop(job.number, None)
+
+    def flush_cache(self) -> bool:
+        """Forget all cached prompts. Returns whether that was done: not while there are requests."""
+        if self.running or self.waiting:
+            return False
+        self._cache.clear()
+        return True
 
     def advance(self, now_ns: int) -> Step | None:
         """End the step under way if it is due and begin the next; None if nothing is due.
@@ -245,8 +257,8 @@ class Batch:
                 return
             del self._waiting[number]
             # The last token is always computed: its result is the first token of the answer.
-            usable = job.blocks[: (job.prompt_tokens - 1) // BLOCK_TOKENS]
-            job.cached_tokens = self._cache.match(usable) * BLOCK_TOKENS
+            usable = job.blocks[: (job.prompt_tokens - 1) // self._speed.cache_block_tokens]
+            job.cached_tokens = self._cache.match(usable) * self._speed.cache_block_tokens
             job.prefill_left = job.prompt_tokens - job.cached_tokens
             self.queried_tokens += job.prompt_tokens
             self.hit_tokens += job.cached_tokens

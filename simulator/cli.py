@@ -37,8 +37,10 @@ _SPEED_OPTIONS = {
     "prefill_ms": (float, "fixed time that each prompt adds to a step"),
     "max_batch": (int, "sequences in the batch; further requests wait"),
     "step_tokens": (int, "most tokens, prompts included, that one step computes"),
-    "cache_blocks": (int, "size of the prefix cache in blocks of 16 tokens, 0 for none"),
-    "kv_blocks": (int, "size of the KV cache in blocks of 16 tokens, for the metrics of its use"),
+    "cache_blocks": (int, "size of the prefix cache in blocks, 0 for none"),
+    "cache_block_tokens": (int, "tokens of a block of the prefix cache and of the KV cache"),
+    "cache_eviction": (str, "which block a full prefix cache forgets: lru (least recently used) or fifo (oldest)"),
+    "kv_blocks": (int, "size of the KV cache in blocks, for the metrics of its use"),
     "jitter": (float, "sigma of the lognormal noise on each step's time"),
     "prefill_ratio": (float, "prompts wait until there are N of them for each decoding sequence"),
     "prefill_patience": (int, "but for N steps at most"),
@@ -133,7 +135,9 @@ def _add_traits(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--split-characters", action="store_true", help="spread characters beyond ASCII over two tokens")
     group.add_argument("--comments", action="store_true", help="send a comment line before each event")
     group.add_argument("--crlf", action="store_true", help="end the lines of events with CR LF")
-    group.add_argument("--enable-debug", action="store_true", help="mlc: honour debug_config, as its own option does")
+    group.add_argument(
+        "--enable-debug", action="store_true", help="mlc: honour debug_config; vllm: have /reset_prefix_cache"
+    )
 
 
 def _events(text: str) -> int:
@@ -272,7 +276,7 @@ def _check(name: str, traits: EngineTraits, faults: Faults, args: argparse.Names
         (faults.usage != "requested" and not traits.usage_on_request, "usage on request", "--usage"),
         (faults.stream_error_after and not traits.error_event, "error event", "--stream-error-after"),
         (faults.overload == "in-stream" and not traits.error_event, "error event", "--overload in-stream"),
-        (args.enable_debug and not traits.debug_option, "debug_config", "--enable-debug"),
+        (args.enable_debug and not traits.debug_option, "debug mode", "--enable-debug"),
     )
     for is_useless, lacking, option in useless:
         if is_useless:

@@ -112,6 +112,7 @@ class EngineTraits:
         none, for then nobody could see that it was there.
     endpoints: which of OpenAI's other endpoints it has besides its own (see `dialects.endpoints_of`).
     holds_characters: whether text is held back until a character's last byte is there; else the parts show as U+FFFD.
+    flush_path: where a POST flushes the prefix cache ("": nowhere); flush_needs_debug: only with `enable_debug`.
     """
 
     generate_path: str
@@ -132,6 +133,8 @@ class EngineTraits:
     closes_after_stream: bool = False
     key_header: str = "authorization"
     debug_option: bool = False
+    flush_path: str = ""
+    flush_needs_debug: bool = False
     endpoints: tuple[Literal["completions", "responses"], ...] = ()
 
 
@@ -202,6 +205,15 @@ class Dialect(ABC):
     @abstractmethod
     def pages(self) -> dict[str, PageResponse | Show]:
         """Everything that can be had with GET, by path: pages that never change, and what shows the others."""
+
+    def flush_path(self) -> str:
+        """Where a POST flushes the prefix cache, "" for nowhere."""
+        traits = self.traits
+        return traits.flush_path if self.enable_debug or not traits.flush_needs_debug else ""
+
+    def flushed(self, done: bool) -> PageResponse:
+        """The answer to a request that flushes the prefix cache. done: whether it was flushed."""
+        return PageResponse(b"", content_type="")
 
     def needs_key(self, path: str) -> bool:
         return path.startswith("/v1")

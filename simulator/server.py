@@ -137,6 +137,8 @@ class SimulatorServer:
             return self.dialect.unauthorized()
         if request.path in self._routes:
             return self.dialect.wrong_method("POST")
+        if request.method == "POST" and request.path == self.dialect.flush_path():
+            return self.dialect.flushed(self._batch.flush_cache())
         path = "/v1/models" if request.path == self._models_path else request.path
         page = self.dialect.page(path, self._state())
         if page is None:
@@ -185,7 +187,8 @@ class SimulatorServer:
             served.refuse(refusal.page)
             return
         answer = self._answers.draw(number, generation.max_tokens, generation.min_tokens, generation.ignore_eos)
-        job = Job(number, len(generation.prompt), block_keys(generation.prompt), answer.tokens, arrived_ns)
+        blocks = block_keys(generation.prompt, self._profile.speed.cache_block_tokens)
+        job = Job(number, len(generation.prompt), blocks, answer.tokens, arrived_ns)
         chosen_id = served.row.x_request_id or _request_id(self._seed, number)
         writer = served.dialect.writer(generation, chosen_id, int(time.time()))
         served.start(generation, answer, writer, job, served.dialect.stream_headers(generation, chosen_id))

@@ -4,7 +4,8 @@ All nulls are shown, the role goes out with the first token, an event without te
 no text. `/metrics` is shown as if `--enable-metrics` were on.
 
 Not verified against a server: the order of keys, `/get_server_info` and `/server_info` but for their names, error
-bodies, the 503 of an overload, whether the end token is counted (here it is).
+bodies, the text of `/flush_cache` (400 while there are requests), the 503 of an overload, whether the end token is
+counted (here it is).
 """
 
 from collections.abc import Mapping
@@ -49,6 +50,7 @@ class SglangDialect(Dialect):
         role="first",
         usage_on_request=True,
         reasoning=True,
+        flush_path="/flush_cache",
         endpoints=("completions", "responses"),
     )
 
@@ -106,6 +108,10 @@ class SglangDialect(Dialect):
         shown.histogram("sglang:inter_token_latency_seconds", stats.gap_s)
         shown.histogram("sglang:e2e_request_latency_seconds", stats.e2e_s)
         return PageResponse(shown.body(), content_type=CONTENT_TYPE)
+
+    def flushed(self, done: bool) -> PageResponse:
+        text = b"Cache flushed.\n" if done else b"Not flushed: requests are running.\n"
+        return PageResponse(text, "text/plain; charset=utf-8", 200 if done else 400)
 
     def problem(self, problem: Problem) -> PageResponse:
         status, kind = (404, "NotFoundError") if problem.kind == "model" else (400, "BadRequestError")

@@ -54,6 +54,9 @@ class VllmDialect(Dialect):
         role="first",
         usage_on_request=True,
         reasoning=True,
+        debug_option=True,
+        flush_path="/reset_prefix_cache",
+        flush_needs_debug=True,
         endpoints=("completions", "responses"),
     )
     version = VERSION

@@ -289,3 +289,43 @@ def test_data_may_have_no_space_or_one_too_many(start: Start) -> None:
         client.head()
         first = client.chunk()
         assert first.startswith(before) and first.endswith(after)
+
+
+@pytest.mark.parametrize(
+    ("options", "path", "status"),
+    [
+        (("--dialect", "sglang"), "/flush_cache", 200),
+        (("--dialect", "vllm", "--enable-debug"), "/reset_prefix_cache", 200),
+        (("--dialect", "vllm"), "/reset_prefix_cache", 404),
+        (("--dialect", "tgi"), "/flush_cache", 404),
+    ],
+)
+def test_the_prefix_cache_is_flushed_where_the_engine_does_so(
+    start: Start, options: tuple[str, ...], path: str, status: int
+) -> None:
+    simulator = start(*options, "--cache-block-tokens", "4")
+    client = simulator.client()
+    body = CHAT | {"messages": [{"role": "user", "content": "one two three four five six seven eight"}]}
+    cached = []
+    for flushes in (False, False, True):
+        if flushes:
+            client.request("POST", path)
+            assert client.page()[0] == status
+        post(client, "/v1/chat/completions", body)
+        client.head()
+        client.chunks()
+        cached.append(int(simulator.rows(len(cached) + 1)[-1]["cached_tokens"]))
+    prompt_tokens = int(simulator.rows(3)[0]["prompt_tokens"])
+    again = (prompt_tokens - 1) // 4 * 4
+    assert cached == [0, again, 0 if status == 200 else again]
+
+
+def test_a_cache_is_not_flushed_while_there_are_requests(start: Start) -> None:
+    simulator = start("--dialect", "sglang", "--max-model-len", "100000")
+    client = simulator.client()
+    post(client, "/v1/chat/completions", CHAT | {"max_tokens": 50_000, "ignore_eos": True})
+    client.head()
+    client.chunk()
+    other = simulator.client()
+    other.request("POST", "/flush_cache")
+    assert other.page()[0] == 400

@@ -1,5 +1,7 @@
 """Block keys and the cache of them."""
 
+import pytest
+
 from tokenswarm.simulator.prefix_cache import BLOCK_TOKENS, PrefixCache, block_keys
 
 
@@ -9,6 +11,11 @@ def tokens(count: int, name: str = "t") -> list[str]:
 
 def test_only_full_blocks_have_a_key() -> None:
     assert [len(block_keys(tokens(count))) for count in (0, 15, 16, 31, 32)] == [0, 0, 1, 1, 2]
+
+
+@pytest.mark.parametrize(("size", "blocks"), [(1, 33), (16, 2), (32, 1), (64, 0)])
+def test_blocks_have_the_size_that_is_given(size: int, blocks: int) -> None:
+    assert len(block_keys(tokens(33), size)) == blocks
 
 
 def test_a_key_covers_everything_before_its_block() -> None:
@@ -39,6 +46,23 @@ def test_the_least_recently_used_prompt_is_forgotten_first() -> None:
     cache.insert(third)
     assert [cache.match(keys) for keys in (first, second, third)] == [1, 0, 1]
     assert len(cache) == 2
+
+
+def test_first_in_first_out_forgets_the_oldest_though_it_was_used() -> None:
+    cache = PrefixCache(2, "fifo")
+    first, second, third = (block_keys(tokens(16, name)) for name in "abc")
+    cache.insert(first)
+    cache.insert(second)
+    cache.match(first)
+    cache.insert(third)
+    assert [cache.match(keys) for keys in (first, second, third)] == [0, 1, 1]
+
+
+def test_a_cleared_cache_knows_nothing() -> None:
+    cache = PrefixCache(2)
+    cache.insert(block_keys(tokens(16)))
+    cache.clear()
+    assert (len(cache), cache.match(block_keys(tokens(16)))) == (0, 0)
 
 
 def test_a_prompt_loses_its_tail_before_its_head() -> None:

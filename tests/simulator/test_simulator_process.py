@@ -197,7 +197,10 @@ def test_the_api_key_appears_nowhere(start: Start, chat: Chat) -> None:
             "the triton dialect has no field for reasoning",
         ),
         (["--dialect", "bentoml", "--usage", "never"], "the bentoml dialect has no usage on request: "),
-        (["--enable-debug"], "the vllm dialect has no debug_config: leave out --enable-debug, or choose "),
+        (
+            ["--dialect", "tgi", "--enable-debug"],
+            "the tgi dialect has no debug mode: leave out --enable-debug, or choose ",
+        ),
     ],
 )
 def test_a_switch_that_would_do_nothing_is_one_sentence_and_exit_2(options: list[str], complaint: str) -> None:
