@@ -42,6 +42,12 @@ def conversation_of(cell: object) -> Conversation | None:
         return Conversation("")
     if isinstance(cell, str):
         return Conversation(cell.strip())
+    messages = messages_of(cell)
+    return None if messages is None else _up_to_the_last_question(messages)
+
+
+def messages_of(cell: object) -> list[ChatMessage] | None:
+    """The messages of a list that have text, in order. None for what is no such list. Raises OtherRole."""
     if not isinstance(cell, list):
         return None
     turns: list[ChatMessage] = []
@@ -58,7 +64,7 @@ def conversation_of(cell: object) -> Conversation | None:
             return None
         if text:
             turns.append(ChatMessage(role, text))
-    return _up_to_the_last_question(turns)
+    return turns
 
 
 def _up_to_the_last_question(turns: list[ChatMessage]) -> Conversation:

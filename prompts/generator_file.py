@@ -1,6 +1,6 @@
 """The generator file of vLLM's multi-turn benchmark: conversations of given lengths, cut from texts.
 
-Only the first prompt of each conversation is made, as the later ones need the model's own answers.
+Answers are not made: they are the model's own. Without them, only the first prompt of each conversation is sent.
 """
 
 from __future__ import annotations
@@ -11,12 +11,13 @@ from collections.abc import Callable, Iterator
 from itertools import accumulate
 from math import exp, lgamma, log, sqrt
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 
 from tokenswarm.prompts.conversations import Conversation
 from tokenswarm.prompts.file_rows import CellKind, PromptTable, Row
+from tokenswarm.prompts.prompt_records import Turn
 from tokenswarm.prompts.row_formats import RowContent, RowError, RowFormat
 from tokenswarm.prompts.synthetic.counter_random import random_bits, uniform
 from tokenswarm.prompts.synthetic.distributions import Fixed, LengthDistribution, Normal, Uniform, Weighted
@@ -143,8 +144,8 @@ class TokenText:
 def generator_format(
     table: PromptTable, folder: Path, count: Callable[[str], int], seed: int
 ) -> tuple[PromptTable, RowFormat] | None:
-    """The first prompts of the conversations of a generator file in this folder; None for a table that is none. count:
-    tokens of a text; seed: from it and the file all prompts follow. Raises RowError, UnsoundRows, OSError."""
+    """The conversations of a generator file in this folder; None for a table that is none. count: tokens of a text;
+    seed: from it and the file all prompts follow. Raises RowError, UnsoundRows, OSError."""
     if table.cells is not CellKind.JSON or not {"filetype", "prompt_input"} <= set(table.columns):
         return None
     rows = list(table.rows([]))
@@ -156,8 +157,8 @@ def generator_format(
         raise RowError(f"expected a file as vLLM's benchmark of conversations reads it: {error}") from None
     text = TokenText("\n".join(_text_of(folder / name) for name in given.text_files), count)
     made = _Conversations(given, text, str(seed))
-    columns = ("prompt", "output_tokens", "later_turns")
-    return PromptTable(columns, lambda _: made.rows(), place="conversation {}".format), RowFormat(columns, _read)
+    conversations = PromptTable(("number",), lambda _: made.rows(), place="conversation {}".format)
+    return conversations, RowFormat(("number",), made.first_of, made.session_of)
 
 
 class _Conversations:
@@ -174,26 +175,37 @@ class _Conversations:
         self._common = text.piece(random_bits(seed, "common text", 0), common)
 
     def rows(self) -> Iterator[Row]:
-        """One for each conversation."""
-        for number in range(self._count):
-            tokens = self._length(self._prefix, "prefix", number) + self._length(self._prompt, "prompt", number)
-            own = self._text.piece(random_bits(self._seed, "text", number), max(1, tokens))
-            yield {
-                "prompt": f"{self._common}\n\n{own}" if self._common else own,
-                "output_tokens": max(1, self._length(self._output, "output", number)),
-                # Turns are those of both sides; each prompt has its answer.
-                "later_turns": max(0, (self._length(self._turns, "turns", number) + 1) // 2 - 1),
-            }
+        """One for each conversation: its number, from 0."""
+        return ({"number": number} for number in range(self._count))
+
+    def first_of(self, row: Row) -> RowContent:
+        """The first request alone."""
+        later = self._later_turns(row["number"])
+        return self._first(row["number"])._replace(unused={"later turns": later} if later else {})
+
+    def session_of(self, row: Row) -> RowContent:
+        """All requests."""
+        number = row["number"]
+        turns = []
+        for turn in range(2, self._later_turns(number) + 2):
+            tokens = max(1, self._length(self._prompt, f"prompt {turn}", number))
+            text = self._text.piece(random_bits(self._seed, f"text {turn}", number), tokens)
+            most = max(1, self._length(self._output, f"output {turn}", number))
+            turns.append(Turn(text, max_tokens=most))
+        return self._first(number)._replace(turns=tuple(turns))
+
+    def _first(self, number: int) -> RowContent:
+        tokens = self._length(self._prefix, "prefix", number) + self._length(self._prompt, "prompt", number)
+        own = self._text.piece(random_bits(self._seed, "text", number), max(1, tokens))
+        text = f"{self._common}\n\n{own}" if self._common else own
+        return RowContent(Conversation(text), max_tokens=max(1, self._length(self._output, "output", number)))
+
+    def _later_turns(self, number: int) -> int:
+        """Turns are those of both sides; each prompt has its answer."""
+        return max(0, (self._length(self._turns, "turns", number) + 1) // 2 - 1)
 
     def _length(self, lengths: LengthDistribution, stream: str, number: int) -> int:
         return lengths.length_at(uniform(self._seed, f"conversation {stream}", number))
-
-
-def _read(row: Row) -> RowContent:
-    later: Any = row["later_turns"]
-    return RowContent(
-        Conversation(row["prompt"]), max_tokens=row["output_tokens"], unused={"later turns": later} if later else {}
-    )
 
 
 def _text_of(path: Path) -> str:

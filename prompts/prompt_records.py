@@ -5,7 +5,7 @@ import json
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -26,6 +26,26 @@ class ChatMessage(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class Turn:
+    """A turn of a session behind its first one: the user's next message, once the turn before is answered.
+
+    `text` is that message; `before` are other messages between the answer and it. `tokens` counts the texts of both.
+    `answer` is what was recorded in the place of the answer, () where the source has none, with its `answer_tokens`.
+    `delay_s`: how long after the answer the message was sent, in seconds; None where that was not recorded.
+    `max_tokens` and `body_overrides` are of the turn's own request, as `Prompt` has them.
+    """
+
+    text: str
+    tokens: int = 0
+    before: tuple[ChatMessage, ...] = ()
+    answer: tuple[ChatMessage, ...] = ()
+    answer_tokens: int = 0
+    delay_s: float | None = None
+    max_tokens: int | None = None
+    body_overrides: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Prompt:
     """One user message: its text, its length in tokens, and its category (empty where the source has none).
 
@@ -41,6 +61,8 @@ class Prompt:
     ENDPOINTS ("": the run's), and `model` ("": the run's, which --model also sets for rows that name one).
     `tool_fields` are the other fields (tool_calls, tool_call_id) of each of its messages behind the system message, in
     order; () where no message has any.
+
+    `turns` are those of the session that begins with this prompt, behind it; () for one request.
     """
 
     text: str
@@ -56,6 +78,7 @@ class Prompt:
     model: str = ""
     later: tuple[ChatMessage, ...] = ()
     tool_fields: tuple[Mapping[str, Any], ...] = ()
+    turns: tuple[Turn, ...] = ()
 
     @property
     def messages(self) -> tuple[ChatMessage, ...]:
@@ -125,12 +148,14 @@ class LeftOut:
 
 
 class PromptCounts:
-    """Counts over prompts. lengths: in tokens; conversations: prompts with earlier messages; settings: how many set
-    each part of their own request; endpoints, models: those that prompts name."""
+    """Counts over prompts. lengths: in tokens; conversations: prompts with earlier messages or further turns; sessions:
+    those with further turns; turns: of all of these, the first ones included; most_turns: of one of them; unanswered:
+    turns behind the first one that have no recorded answer before them; delays: those with a recorded delay; settings:
+    how many prompts set each part of their own request; endpoints, models: those that prompts name."""
 
     def __init__(self, prompts: Iterable[Prompt] = ()) -> None:
         self.lengths = array("l")
-        self.conversations = 0
+        self.conversations = self.sessions = self.turns = self.most_turns = self.unanswered = self.delays = 0
         self.settings: Counter[str] = Counter()
         self.max_tokens: tuple[int, int] | None = None
         self.endpoints: set[str] = set()
@@ -141,7 +166,13 @@ class PromptCounts:
     def add(self, prompt: Prompt) -> None:
         """Count one more."""
         self.lengths.append(prompt.tokens)
-        self.conversations += bool(prompt.earlier or prompt.later)
+        self.conversations += bool(prompt.earlier or prompt.later or prompt.turns)
+        if prompt.turns:
+            self.sessions += 1
+            self.turns += len(prompt.turns) + 1
+            self.most_turns = max(self.most_turns, len(prompt.turns) + 1)
+            self.unanswered += sum(not turn.answer for turn in prompt.turns)
+            self.delays += sum(turn.delay_s is not None for turn in prompt.turns)
         self.endpoints.add(prompt.endpoint)
         self.models.add(prompt.model)
         self.settings.update(prompt.request_settings.keys())
@@ -161,8 +192,15 @@ class PromptCounts:
             "tokens_median": int(median) if median.is_integer() else median,
             "tokens_max": int(lengths.max()),
             "conversations": self.conversations,
+            **self._session_facts(),
             **settings,
         }
+
+    def _session_facts(self) -> dict[str, str | int | float]:
+        if not self.sessions:
+            return {}
+        delays = {"recorded_delays": self.delays} if self.delays else {}
+        return {"sessions": self.sessions, "session_turns": self.turns, "session_turns_max": self.most_turns, **delays}
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,7 +243,7 @@ class _Digest(Protocol):
 def add_to_fingerprint(digest: _Digest, prompt: Prompt) -> None:
     """Its texts in order, each ended by a zero byte; where there are other messages than one of the user, each has its
     role and a zero byte before it, and two end the prompt. A row's own request settings follow as JSON with sorted keys
-    and a zero byte."""
+    and a zero byte, and so do the further turns of a session."""
     alone = prompt.system is None and not prompt.earlier and not prompt.later
     for turn in prompt.messages:
         for part in (turn.text,) if alone else turn:
@@ -214,6 +252,8 @@ def add_to_fingerprint(digest: _Digest, prompt: Prompt) -> None:
         digest.update(b"\0")
     if settings := prompt.request_settings:
         digest.update(json.dumps(settings, sort_keys=True).encode() + b"\0")
+    if prompt.turns:
+        digest.update(json.dumps([asdict(turn) for turn in prompt.turns], sort_keys=True).encode() + b"\0")
 
 
 def fingerprint_of(prompts: Iterable[Prompt]) -> str:

@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 
 from tokenswarm.prompts.conversations import Conversation, conversation_of, has_other_content
 from tokenswarm.prompts.file_rows import CellKind, PromptTable, Row
+from tokenswarm.prompts.prompt_records import Turn
+from tokenswarm.prompts.sessions import as_session
 
 TEXT_COLUMNS = ("instruction", "prompt", "question", "text", "messages", "conversations")
 #: Added to the instruction of a row.
@@ -65,7 +67,8 @@ class RowError(ValueError):
 
 class RowContent(NamedTuple):
     """What a row sends. The settings are as `Prompt` has them; images: whether it
-    has pictures, which are not sent; unused: what else of it is not sent, with how often it is there."""
+    has pictures, which are not sent; unused: what else of it is not sent, with how often it is there. turns: of a
+    session, behind the first one, which is the conversation."""
 
     conversation: Conversation
     category: str = ""
@@ -76,13 +79,16 @@ class RowContent(NamedTuple):
     model: str = ""
     images: bool = False
     unused: Mapping[str, int] = NOTHING_UNUSED
+    turns: tuple[Turn, ...] = ()
 
 
 class RowFormat(NamedTuple):
-    """columns: those that are read. read: a row's content; raises RowError, OtherRole."""
+    """columns: those that are read. read: a row's content as one request; raises RowError, OtherRole. read_session: the
+    same as a session of all its turns; None where rows are single requests."""
 
     columns: tuple[str, ...]
     read: Callable[[Row], RowContent]
+    read_session: Callable[[Row], RowContent] | None = None
 
 
 def row_format(table: PromptTable, text_column: str | None = None) -> RowFormat | None:
@@ -99,7 +105,8 @@ def row_format(table: PromptTable, text_column: str | None = None) -> RowFormat 
     settings = {*SETTING_COLUMNS, *IMAGE_COLUMNS, *UNUSED_COLUMNS}
     read = {column, CONTEXT} if with_context else {column}
     reader = _PlainReader(column, with_context, settings.intersection(names) - read, table.cells)
-    return RowFormat(tuple(name for name in names if name in read | settings), reader.read)
+    columns = tuple(name for name in names if name in read | settings)
+    return RowFormat(columns, reader.read, lambda row: as_session(reader.read(row)))
 
 
 class _PlainReader:

@@ -1,7 +1,10 @@
-"""The order in which one worker sends its prompts."""
+"""The order in which prompts are sent: by one worker, and sessions by all workers together."""
+
+from __future__ import annotations
 
 import random
 from array import array
+from functools import lru_cache
 
 from tokenswarm.prompts.prompt_records import Prompt, PromptSet
 
@@ -30,3 +33,27 @@ class Sampler:
     def _shuffle(self) -> None:
         self._waiting = array("L", range(len(self._prompts)))
         self._random.shuffle(self._waiting)
+
+
+class SessionSampler:
+    """Which prompt the run's session of each number (from 0) begins with: all of them in random order, each once before
+    any comes again, whichever worker has the session.
+
+    The same seed always gives the same order, on every platform.
+    """
+
+    def __init__(self, prompt_set: PromptSet, seed: int) -> None:
+        self._prompts = prompt_set.prompts
+        self._seed = seed
+        self._order = lru_cache(maxsize=2)(self._order_of)  # sessions of two rounds may alternate, and of no more
+        self._order(0)  # not at the first request: a large set takes a second
+
+    def prompt(self, number: int) -> Prompt:
+        """The prompt of the session of this number."""
+        round_number, place = divmod(number, len(self._prompts))
+        return self._prompts[self._order(round_number)[place]]
+
+    def _order_of(self, round_number: int) -> array[int]:
+        order = array("L", range(len(self._prompts)))
+        random.Random(f"sessions/{self._seed}/{round_number}").shuffle(order)
+        return order

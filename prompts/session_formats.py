@@ -1,5 +1,5 @@
-"""Files of recorded sessions, of which one request a session is sent: AIPerf's turns, agentic sessions of SGLang and of
-MLPerf. docs/prompts.md says which request that is."""
+"""Files of recorded sessions: AIPerf's turns, agentic sessions of SGLang and of MLPerf. Each is read as one request,
+docs/prompts.md says which, and those of AIPerf and SGLang also as sessions of all their turns."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
-from tokenswarm.prompts.conversations import Conversation, conversation_of
+from tokenswarm.prompts.conversations import Conversation, conversation_of, messages_of
 from tokenswarm.prompts.file_rows import CellKind, PromptTable, Row
-from tokenswarm.prompts.prompt_records import ChatMessage
+from tokenswarm.prompts.prompt_records import ChatMessage, Turn
 from tokenswarm.prompts.row_formats import (
     IMAGE_COLUMNS,
     SETTING_COLUMNS,
@@ -25,6 +25,8 @@ from tokenswarm.prompts.span_formats import span_format
 from tokenswarm.prompts.tool_messages import conversation_with_tools
 
 _LATER_TURNS = "later turns"
+#: A day: a longer delay is of another unit.
+MOST_DELAY_S = 86_400
 _AGENTIC_COLUMNS = ("conversation_id", "turn", "role")
 
 
@@ -38,11 +40,11 @@ def session_format(table: PromptTable) -> tuple[PromptTable, RowFormat] | None:
         rows = table.rows
         return table._replace(rows=lambda used: _agentic_sessions(rows(used))), RowFormat(names, _read_agentic)
     if "turns" in names and not set(TEXT_COLUMNS).intersection(names):
-        return table, RowFormat(names, _read_turns)
+        return table, RowFormat(names, _read_turns, _read_turns_of_session)
     if "conversations" in names and _holds_lists(table):
         rows = table.rows
         lists = table._replace(rows=lambda used: _listed_sessions(rows(used)), place="conversation {}".format)
-        return lists, RowFormat(("conversations",), _read_listed)
+        return lists, RowFormat(("conversations",), _read_listed, _read_listed_session)
     return span_format(table)
 
 
@@ -64,10 +66,62 @@ def _read_turns(row: Row) -> RowContent:
     conversation = conversation_of(messages[: last + 1]) or Conversation("")
     later = sum(place > last for place in users)
     sent = turns[last] if users else {}
-    given = {name: cell for name, cell in {**row, **sent}.items() if name in SETTING_COLUMNS and cell not in (None, "")}
+    given = _settings_of({**row, **sent})
     content = content_of(conversation, given)
     images = any(turn.get(name) for turn in turns[: last + 1] for name in IMAGE_COLUMNS)
     return content._replace(images=images, unused=_with(unused_of(row, *turns), {_LATER_TURNS: later}))
+
+
+def _read_turns_of_session(row: Row) -> RowContent:
+    """A session of AIPerf with all its turns: each one of the user is a request, whether its answer is recorded or
+    not."""
+    listed = [_turn(turn, number) for number, turn in enumerate(_listed(row.get("turns"), "turns"), start=1)]
+    first: RowContent | None = None
+    turns: list[Turn] = []
+    since: list[ChatMessage] = []  # the request before
+    for number, turn in enumerate(listed, start=1):
+        messages = messages_of([{"role": turn.get("role") or "user", "content": _turn_text(turn)}]) or []
+        if not any(message.role == "user" for message in messages):
+            since += messages
+            continue
+        given = _settings_of({**row, **turn})
+        if first is None:
+            found = conversation_of([*map(_as_cell, since), *map(_as_cell, messages)]) or Conversation("")
+            first = content_of(found, given)
+        else:
+            content = content_of(Conversation(messages[0].text), given)
+            answer, before = _divided(since)
+            delay_s = _delay_s(turn, number)
+            turns.append(
+                Turn(messages[0].text, 0, before, answer, 0, delay_s, content.max_tokens, content.body_overrides)
+            )
+        since = []
+    first = first or RowContent(Conversation(""))
+    images = any(turn.get(name) for turn in listed for name in IMAGE_COLUMNS)
+    used = Counter({"delays": sum(turn.delay_s is not None for turn in turns)})
+    return first._replace(images=images, unused=Counter(unused_of(row, *listed)) - used, turns=tuple(turns))
+
+
+def _as_cell(message: ChatMessage) -> dict[str, str]:
+    return {"role": message.role, "content": message.text}
+
+
+def _divided(messages: Sequence[ChatMessage]) -> tuple[tuple[ChatMessage, ...], tuple[ChatMessage, ...]]:
+    """(up to the last one of the assistant, behind it)."""
+    answered = max((place for place, message in enumerate(messages) if message.role == "assistant"), default=-1) + 1
+    return tuple(messages[:answered]), tuple(messages[answered:])
+
+
+def _delay_s(turn: Mapping[str, Any], number: int) -> float | None:
+    """AIPerf's delays are milliseconds."""
+    delay = turn.get("delay")
+    if delay is None:
+        return None
+    if not isinstance(delay, int | float) or isinstance(delay, bool) or not 0 <= delay <= MOST_DELAY_S * 1000:
+        raise RowError(
+            f"turn {number}: expected a delay of 0 to {MOST_DELAY_S * 1000:,} milliseconds, got {str(delay)[:60]!r}"
+        )
+    return delay / 1000
 
 
 def _turn(turn: object, number: int) -> Mapping[str, Any]:
@@ -98,18 +152,48 @@ def _listed_sessions(rows: Iterable[Row]) -> Iterator[Row]:
 
 def _read_listed(row: Row) -> RowContent:
     """A session of SGLang. Its turns hold what is new and no answers, so that the later ones need the model's own."""
+    turns = _listed_turns(row)
+    unused = {_LATER_TURNS: len(turns) - 1} | _recorded_lengths(turns)
+    return _listed_turn(turns[0], 1)._replace(unused=_with(unused_of(*turns), unused))
+
+
+def _read_listed_session(row: Row) -> RowContent:
+    """A session of SGLang with all its turns."""
+    listed = _listed_turns(row)
+    first, *others = (_listed_turn(turn, number) for number, turn in enumerate(listed, start=1))
+    turns = []
+    for content in others:
+        text, system, earlier = content.conversation[:3]
+        before = earlier if system is None else (ChatMessage("system", system), *earlier)
+        if text:
+            turns.append(
+                Turn(text, before=before, max_tokens=content.max_tokens, body_overrides=content.body_overrides)
+            )
+    return first._replace(unused=_with(unused_of(*listed), _recorded_lengths(listed)), turns=tuple(turns))
+
+
+def _listed_turns(row: Row) -> Sequence[Mapping[str, Any]]:
     turns = _listed(row.get("conversations"), "a conversation")
     for number, turn in enumerate(turns, start=1):
         if not isinstance(turn, Mapping) or not isinstance(turn.get("messages"), list):
             raise RowError(f"turn {number}: expected an object with a list in 'messages', got {str(turn)[:60]!r}")
-    first = turns[0]
-    conversation = conversation_of(first["messages"])
+    return turns
+
+
+def _listed_turn(turn: Mapping[str, Any], number: int) -> RowContent:
+    conversation = conversation_of(turn["messages"])
     if conversation is None:
-        raise RowError("turn 1: expected messages with role and content in 'messages'")
-    given = {name: cell for name, cell in first.items() if name in SETTING_COLUMNS and cell not in (None, "")}
-    recorded = sum(turn.get("prompt_tokens") is not None for turn in turns)
-    unused = {_LATER_TURNS: len(turns) - 1, "recorded prompt lengths": recorded}
-    return content_of(conversation, given)._replace(unused=_with(unused_of(*turns), unused))
+        raise RowError(f"turn {number}: expected messages with role and content in 'messages'")
+    return content_of(conversation, _settings_of(turn))
+
+
+def _recorded_lengths(turns: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+    return {"recorded prompt lengths": sum(turn.get("prompt_tokens") is not None for turn in turns)}
+
+
+def _settings_of(cells: Mapping[str, Any]) -> dict[str, Any]:
+    """What it sets for its own request, and is there."""
+    return {name: cell for name, cell in cells.items() if name in SETTING_COLUMNS and cell not in (None, "")}
 
 
 def _agentic_sessions(rows: Iterable[Row]) -> Iterator[Row]:
@@ -148,7 +232,7 @@ def _read_agentic(session: Row) -> RowContent:
             client_rows.append(row)
     given: dict[str, Any] = {}
     for row in client_rows:
-        fields = {name: cell for name, cell in row.items() if name in SETTING_COLUMNS and cell not in (None, "")}
+        fields = _settings_of(row)
         given = {name: given[name] for name in ("tools", "system", "system_prompt") if name in given} | fields
     content = content_of(conversation_with_tools(messages), given)
     return content._replace(unused=unused_of(*session["rows"]))

@@ -16,6 +16,7 @@ from tokenswarm.prompts.json_rows import UnsoundRows
 from tokenswarm.prompts.prompt_records import LeftOut, Prompt, PromptError, PromptSet
 from tokenswarm.prompts.row_formats import TEXT_COLUMNS, RowContent, RowError, RowFormat, row_format
 from tokenswarm.prompts.session_formats import session_format
+from tokenswarm.prompts.sessions import with_tokens
 from tokenswarm.prompts.span_formats import SkippedSpan
 from tokenswarm.prompts.stored_prompts import PromptCollector
 from tokenswarm.prompts.suppress_output import first_line
@@ -51,6 +52,7 @@ def load_prompts(
     counter: TokenCounter,
     text_column: str | None = None,
     seed: int = 0,
+    sessions: bool = False,
 ) -> PromptSet:
     """The prompts of `source` that have tokens_min to tokens_max tokens (both inclusive), in the source's order.
 
@@ -59,7 +61,8 @@ def load_prompts(
     first three also compressed by gzip, or a folder of .jsonl files. Files are read as a stream. `text_column`
     overrides the choice of column. Rows without text, outside of the lengths, with messages of other roles than user,
     assistant and system, and spans that are no request are left out and counted. `seed`: of prompts that a generator
-    file describes.
+    file describes. `sessions`: whether a row that holds a conversation is a session of several turns, whose first
+    request then has these lengths; else it is one request.
 
     Raises PromptError, in one sentence, when the source cannot be read or leaves no prompt. No source ever stands in
     for another.
@@ -72,6 +75,8 @@ def load_prompts(
     left_out: Counter[str] = Counter()
     unused: Counter[str] = Counter()
     shortest, longest = None, 0
+    if sessions and wanted.read_session is not None:
+        wanted = wanted._replace(read=wanted.read_session)
     for row_count, content in enumerate(_read_rows(source, table, wanted), start=1):
         if isinstance(content, str):
             left_out[content] += 1
@@ -86,7 +91,8 @@ def load_prompts(
         if tokens_min <= tokens <= tokens_max:
             images += content.images
             unused.update(content.unused)
-            collector.add(replace(prompt, tokens=tokens))
+            turns = tuple(with_tokens(turn, counter.count) for turn in content.turns)
+            collector.add(replace(prompt, tokens=tokens, turns=turns))
         else:
             left_out["by_length"] += 1
     if shortest is None:

@@ -84,7 +84,10 @@ class PromptCollector:
         """Raises PromptError where there is no space for the file."""
         self.stats.add(prompt)
         add_to_fingerprint(self._digest, prompt)
-        self._characters_left -= sum(len(turn.text) for turn in prompt.messages)
+        self._characters_left -= sum(len(message.text) for message in prompt.messages)
+        self._characters_left -= sum(
+            len(message) for turn in prompt.turns for message in (turn.text, *(each.text for each in turn.answer))
+        )
         if self._stored is not None:
             self._store((prompt,), self._stored)
             return
