@@ -70,6 +70,14 @@ def with_headers(headers: Mapping[str, str], more: Mapping[str, str]) -> dict[st
     return {name: value for name, value in headers.items() if name.lower() not in replaced} | dict(more)
 
 
+def check_header_name(option: str, name: str) -> None:
+    """Whether an option may name this header, which requests then have. Raises OptionError."""
+    if not _NAME.fullmatch(name):
+        raise OptionError(f"{option} takes the name of a header, like X-Session-Id, got {name[:60]!r}.")
+    if name.lower() in _OWN | {"content-type", "accept", "host", "authorization"}:
+        raise OptionError(f"{option}: {name} is set by Tokenswarm itself; give another name.")
+
+
 def _of_entry(entry: str) -> tuple[str, str]:
     name, colon, value = (part.strip() for part in entry.partition(":"))
     if not colon and name.lower() not in _given:

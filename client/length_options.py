@@ -51,9 +51,9 @@ class LengthOptions:
         """What defines the synthetic prompts; None where prompts are of a data set."""
         return SyntheticSource(self.input_notation, self.plan, seed) if self.plan.input is not None else None
 
-    def of_request(self, seed: int, number: int) -> RequestLengths:
-        """The lengths of the run's request of this number."""
-        return self.plan.lengths(seed, number)
+    def of_request(self, seed: int, number: int, turn: int = 1) -> RequestLengths:
+        """The lengths of the run's request of this number; of a session's of this number, of its turn from 1."""
+        return self.plan.lengths(seed, number, turn)
 
 
 def add_length_options(option: OptionAdder) -> None:

@@ -57,6 +57,7 @@ class RequestKeeper:
             "id": row_id,
             "custom_id": timeline.custom_id,
             "prompt_id": timeline.prompt_id,
+            **({"session": timeline.session, "turn": timeline.turn} if timeline.session else {}),
             "level_index": timeline.level_index,
             "outcome": timeline.outcome.value,
             "status": timeline.status,

@@ -17,6 +17,7 @@ from tokenswarm.client.model_mix import ModelMix, add_model_options, parse_model
 from tokenswarm.client.option_values import OptionError, choice_of, nonce_text, timespan_s, whole_number
 from tokenswarm.client.request_control import Endpoint, MaxTokensField, RequestControl, add_request_control
 from tokenswarm.client.server_metrics_options import add_metrics_options
+from tokenswarm.client.session_options import SessionOptions, add_session_options
 from tokenswarm.command_line import Collected, OptionAdder, PlainArguments, collect_errors, not_one_of
 from tokenswarm.engines import (
     ENGINES,
@@ -110,6 +111,7 @@ class ChatOptions:
     key_servers: tuple[str, ...] | None = None
     lengths: LengthOptions = field(default_factory=LengthOptions)
     models: ModelMix | None = None
+    sessions: SessionOptions = field(default_factory=SessionOptions)
 
     def may_have_key(self, server: Origin) -> bool:
         """Whether the command line names the server, so that the API key may be sent to it."""
@@ -179,6 +181,7 @@ class ChatOptions:
             key_servers=_key_servers(options),
             lengths=of(LengthOptions.of, options),
             models=models,
+            sessions=SessionOptions.of(options, errors),
         )
 
 
@@ -365,6 +368,7 @@ def _add_response_options(option: OptionAdder) -> None:
     option("--max-tokens", "longest response, in tokens", default=512, type=int)
     option.switch("--ignore-eos", "every response has exactly --max-tokens or --output-tokens tokens")
     add_length_options(option)
+    add_session_options(option)
 
 
 def _add_measurement_options(option: OptionAdder) -> None:

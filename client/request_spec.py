@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 from tokenswarm.client.request_options import Timeouts
 from tokenswarm.engines import ChatRequest, EngineSpec
-from tokenswarm.metrics.timeline import PLAIN_LOAD, RequestLoad
+from tokenswarm.metrics.timeline import NO_SESSION, PLAIN_LOAD, RequestLoad, SessionPlace
 
 CountTokens = Callable[[str], int]
 
@@ -22,7 +22,8 @@ class RequestSpec:
     model_index, host_index: the places of its model and host among those of the run.
     scheduled_ns: when the request is due, on perf_counter_ns, and arrival: its number in the level; None in a closed
     loop. body: its bytes where they were encoded before it was due; None: they are when it is sent. load: the waits
-    around the request. honours_retry_after: a 429 or 503 with a Retry-After header is refused_by_limit."""
+    around the request. honours_retry_after: a 429 or 503 with a Retry-After header is refused_by_limit. place: in its
+    session. headers: further ones of this request. keeps_answer: whether the visible text of its answer is needed."""
 
     engine: EngineSpec
     request: ChatRequest
@@ -45,3 +46,6 @@ class RequestSpec:
     body: bytes | None = None
     load: RequestLoad = PLAIN_LOAD
     honours_retry_after: bool = False
+    place: SessionPlace = NO_SESSION
+    headers: Mapping[str, str] = field(default_factory=dict)
+    keeps_answer: bool = False

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 
+from tokenswarm.client.chat_session import ChatSession, DrawnPrompt
 from tokenswarm.client.host_spread import HostSpread, host_of_number
-from tokenswarm.client.prompt_supply import DrawnPrompt, PromptSupply
+from tokenswarm.client.prompt_supply import PromptSupply
 from tokenswarm.client.request_options import (
     ChatOptions,
     Stamps,
@@ -89,11 +90,15 @@ class RunContext:
         """Whether the next stream's gaps are to be measured."""
         return self._gap_sampling.measures_next()
 
-    def draw(self, with_system_prompt: bool) -> DrawnPrompt:
-        """The next prompt of this worker's order, marked as --prompt-reuse requires, or a synthetic one."""
+    def begin_session(self, with_system_prompt: bool) -> ChatSession:
+        """The next session of this worker's order, marked as --prompt-reuse requires, or a synthetic one."""
         recorder = self.recorder
         place, recorder.prompts_drawn = recorder.prompts_drawn, recorder.prompts_drawn + 1
-        return self._supply.draw(place, with_system_prompt)
+        return self._supply.session(place, with_system_prompt)
+
+    def draw(self, with_system_prompt: bool) -> DrawnPrompt:
+        """The first request of the next session."""
+        return self.begin_session(with_system_prompt).next()
 
     def request(self, drawn: DrawnPrompt, with_system_prompt: bool) -> ChatRequest:
         """The request as the engine gets it; a system prompt of the run replaces that of the conversation, and a row's

@@ -33,7 +33,8 @@ class StreamObserver(Protocol):
 class StreamReceiver:
     """Receives one response. Nothing here blocks or raises: `failure` is raised by the greenlet, which is woken for it.
 
-    texts: the output so far, where it is to be counted. finish_reason, stream_error: as the stream has them. done_ns:
+    texts: the output so far, where it is to be counted. answer: its visible text, where it is needed. finish_reason,
+    stream_error: as the stream has them. done_ns:
     arrival of its proper end. terminal_event_ns: arrival of its end, or of an error instead; None while more is
     expected. error_body: the beginning of a response that is no stream. is_stream: whether it is one; None until that
     is known.
@@ -54,12 +55,14 @@ class StreamReceiver:
         self._observe = observer.on_events if observer is not None else _ignore
         self._measure_gaps = spec.measure_gaps
         self._keep_text = spec.count_tokens is not None
+        self._keeps_answer = spec.keeps_answer
         self._watched = True
         self._relaxed = False
         self._start = b""  # of the body, held back until it is known whether it is a stream
         self._ended_without_marker = False
         self.is_stream: bool | None = None
         self.texts: list[str] = []
+        self.answer: list[str] = []
         self.finish_reason: str | None = None
         self.stream_error: str | None = None
         self.done_ns: int | None = None
@@ -178,8 +181,16 @@ class StreamReceiver:
         self._builder.outputs(arrived_ns, map(len, batch.texts), visible=not batch.reasoning)
         if self._keep_text:
             self.texts.append(b"".join(batch.texts).decode())
+        if self._keeps_answer and not batch.reasoning:
+            self.answer.append(b"".join(batch.texts).decode())
         if self._on_output is not None:
             self._on_output(len(batch.texts))
+
+    def _keep(self, delta: Delta) -> None:
+        if self._keep_text:
+            self.texts.append(delta.reasoning + delta.text + delta.tool_arguments)
+        if self._keeps_answer:
+            self.answer.append(delta.text)
 
     def _on_events(self, deltas: list[Delta], arrival: Arrival) -> None:
         self._observe(arrival, deltas)
@@ -197,8 +208,7 @@ class StreamReceiver:
                 )
                 size_bytes = len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
                 builder.output(arrived_ns, bool(visible), delta.tokens, size_bytes)
-                if self._keep_text:
-                    self.texts.append(delta.reasoning + delta.text + delta.tool_arguments)
+                self._keep(delta)
             elif _is_of_the_response(delta):
                 builder.bare_event(arrived_ns)
             if delta.output_tokens is not None or delta.prompt_tokens is not None:

@@ -48,7 +48,8 @@ class StreamingRequest:
             spec.prompt_id, request.content_hash, spec.input_tokens_requested, spec.output_tokens_requested
         )
         sent = sent._replace(custom_id=spec.custom_id, trace_id=spec.trace_id)
-        self._builder.prompt(sent._replace(model_index=spec.model_index, host_index=spec.host_index))
+        sent = sent._replace(model_index=spec.model_index, host_index=spec.host_index)
+        self._builder.prompt(sent._replace(**spec.place._asdict()))
         self._stream = StreamReceiver(spec, self._builder, on_output, observer)
         self._exchange: Exchange | None = None
         self._sent_ns = 0  # for the first time
@@ -58,6 +59,11 @@ class StreamingRequest:
     def text(self) -> str:
         """The output so far, where it is to be counted."""
         return "".join(self._stream.texts)
+
+    @property
+    def answer(self) -> str:
+        """The visible text so far, where it is needed."""
+        return "".join(self._stream.answer)
 
     @property
     def error_body(self) -> bytes:
@@ -103,7 +109,7 @@ class StreamingRequest:
         self._check_response(exchange)
 
     def _send(self, body: bytes) -> Exchange:
-        headers = {"Content-Type": "application/json", "Accept": self._spec.engine.content_type}
+        headers = {"Content-Type": "application/json", "Accept": self._spec.engine.content_type, **self._spec.headers}
         if self._spec.trace_id:
             headers["traceparent"] = traceparent(self._spec.trace_id)
         self._exchange = None  # one that went stale has no part in the timeline, even if there is no connection now

@@ -13,9 +13,8 @@ from tokenswarm.client.length_options import LengthOptions
 from tokenswarm.client.option_values import OptionError
 from tokenswarm.client.prompt_supply import encoded
 from tokenswarm.client.request_control import Endpoint
-from tokenswarm.client.request_options import (
-    ChatOptions,
-)
+from tokenswarm.client.request_options import ChatOptions
+from tokenswarm.client.session_options import Answers, SessionOptions
 from tokenswarm.command_line import collect_errors
 from tokenswarm.engines import EncodedImage, EngineSpec
 from tokenswarm.prompts import (
@@ -54,6 +53,7 @@ def _load(
     system_prompt_file: str | None,
     images: tuple[str, ...],
     seed: int,
+    sessions: SessionOptions,
 ) -> Workload:
     """Kept from run to run of one process: a data set takes seconds to read."""
     with collect_errors() as errors:
@@ -71,40 +71,70 @@ def _load(
             counter=counter or token_counter(None),
             text_column=prompts_column,
             seed=seed,
+            sessions=sessions.whole_conversations,
         )
+        if loaded:
+            errors.of(_check_answers, loaded, sessions)
     return Workload(loaded, system_prompt, counter.count if tokenizer else None, loaded_images)
 
 
 def load_workload(options: ChatOptions) -> Workload:
     """Read prompts, system prompt and tokenizer. Raises PromptError."""
-    prompts = options.lengths.source(options.seed) or options.prompts
+    source = options.lengths.source(options.seed)
     return _load(
-        prompts,
+        options.sessions.of_source(source) if source else options.prompts,
         options.prompts_column,
         options.prompt_tokens,
         options.tokenizer,
         options.system_prompt_file,
         options.control.images,
         options.seed,
+        options.sessions,
     )
 
 
 def load_given_workload(given: Namespace) -> Workload:
     """The same from Locust's options, whatever is wrong with the others. Raises PromptError."""
+    with collect_errors() as errors:
+        sessions = SessionOptions.of(given, errors)
+    source = LengthOptions.of(given).source(0)
     return _load(
-        LengthOptions.of(given).source(0) or given.prompts,
+        sessions.of_source(source) if source else given.prompts,
         given.prompts_column or None,
         parse_token_range(given.prompt_tokens),
         given.tokenizer or None,
         given.system_prompt_file or None,
         tuple(given.image or ()),
         given.seed,
+        sessions,
     )
+
+
+def _check_answers(prompts: PromptSet, sessions: SessionOptions) -> None:
+    """Raises OptionError where answers are to be those of the prompts, which do not hold all of them."""
+    if sessions.answers is not Answers.RECORDED:
+        return
+    if not prompts.stats.sessions:
+        raise OptionError("--answers recorded has no effect: no row of --prompts has several turns; leave it out.")
+    if missing := prompts.stats.unanswered:
+        raise OptionError(
+            f"--answers recorded: --prompts holds no answer before {missing:,} of its turns; use --answers own."
+        )
+
+
+def has_turns(prompts: PromptSet | SyntheticSource) -> bool:
+    """Whether there are sessions of several turns."""
+    return prompts.turns is not None if isinstance(prompts, SyntheticSource) else prompts.stats.sessions > 0
 
 
 def check_turns(engine: EngineSpec, workload: Workload) -> None:
     """Raises OptionError where the engine takes one text alone and the prompts hold conversations."""
     if isinstance(workload.prompts, SyntheticSource):
+        if has_turns(workload.prompts) and not engine.takes_turns:
+            raise OptionError(
+                f"--turns: requests to {engine.name} hold one message, and sessions of several turns need more; leave "
+                "it out."
+            )
         return
     conversations = workload.prompts.stats.conversations
     if conversations and not engine.takes_turns:
@@ -125,6 +155,8 @@ def check_images(engine: EngineSpec, options: ChatOptions, prompts: PromptSet | 
     options."""
     if not options.control.images:
         return
+    if prompts is not None and has_turns(prompts):
+        raise OptionError("--image has no place in sessions of several turns: leave it out, or give --turns last.")
     if not engine.takes_images:
         raise OptionError(f"--image: requests to {engine.name} hold no images; leave it out.")
     if isinstance(prompts, PromptSet) and Endpoint.COMPLETIONS in prompts.stats.endpoints:

@@ -73,7 +73,8 @@ class Timeline:
     none; the actual ones are prompt_tokens and output_tokens. think_ns: the think time that was requested of the user
     before the request, None where it was not to wait for one. retry_after_ns: how long the server requires to wait
     before the next one, where that is honoured, else None. model_index, host_index: the places of the model and the
-    host of the request among those of the run.
+    host of the request among those of the run. session: the id of its session, "" in runs without sessions; turn: its
+    place in it, from 1, and session_turns: how many turns the session is to have.
     """
 
     user: str
@@ -125,6 +126,9 @@ class Timeline:
     model_index: int = 0
     host_index: int = 0
     retry_after_ns: int | None = None
+    session: str = ""
+    turn: int = 0
+    session_turns: int = 0
 
     @property
     def lag_ns(self) -> int:
@@ -236,10 +240,23 @@ def _difference(later_ns: int | None, earlier_ns: int) -> int | None:
     return None if later_ns is None else later_ns - earlier_ns
 
 
+class SessionPlace(NamedTuple):
+    """The session of a request: its id, "" in runs without sessions; the request's turn, from 1; and how many turns the
+    session is to have."""
+
+    session: str = ""
+    turn: int = 0
+    session_turns: int = 0
+
+
+#: Of a request in a run without sessions.
+NO_SESSION = SessionPlace()
+
+
 class SentPrompt(NamedTuple):
     """What a request sends: the row of its source, a hash of the whole text, the lengths in tokens that the run's
-    options request (None where they request none), the source's own name for the row, the id of its trace, and the
-    places of its model and host among those of the run."""
+    options request (None where they request none), the source's own name for the row, the id of its trace, the places
+    of its model and host among those of the run, and of the request in its session."""
 
     prompt_id: str = ""
     prompt_hash: str = ""
@@ -249,6 +266,9 @@ class SentPrompt(NamedTuple):
     trace_id: str = ""
     model_index: int = 0
     host_index: int = 0
+    session: str = ""
+    turn: int = 0
+    session_turns: int = 0
 
 
 class RequestLoad(NamedTuple):

@@ -2,7 +2,7 @@
 
 from tokenswarm.prompts.counting import TokenCounter, estimate_tokens, token_counter
 from tokenswarm.prompts.nonces import PromptMarker, PromptReuse, new_run_nonce
-from tokenswarm.prompts.prompt_records import ENDPOINTS, ChatMessage, Prompt, PromptError, PromptSet, Turn
+from tokenswarm.prompts.prompt_records import ENDPOINTS, ChatMessage, Prompt, PromptError, PromptSet, SessionTurn
 from tokenswarm.prompts.sampling import Sampler, SessionSampler
 from tokenswarm.prompts.sources import SHIPPED_SOURCES, load_prompts, parse_token_range
 from tokenswarm.prompts.system import DEFAULT_SYSTEM_PROMPT, load_system_prompt
@@ -19,8 +19,8 @@ __all__ = [
     "PromptSet",
     "Sampler",
     "SessionSampler",
+    "SessionTurn",
     "TokenCounter",
-    "Turn",
     "estimate_tokens",
     "load_prompts",
     "load_system_prompt",

@@ -17,7 +17,7 @@ import msgspec
 
 from tokenswarm.prompts.conversations import Conversation
 from tokenswarm.prompts.file_rows import CellKind, PromptTable, Row
-from tokenswarm.prompts.prompt_records import Turn
+from tokenswarm.prompts.prompt_records import SessionTurn
 from tokenswarm.prompts.row_formats import RowContent, RowError, RowFormat
 from tokenswarm.prompts.synthetic.counter_random import random_bits, uniform
 from tokenswarm.prompts.synthetic.distributions import Fixed, LengthDistribution, Normal, Uniform, Weighted
@@ -191,7 +191,7 @@ class _Conversations:
             tokens = max(1, self._length(self._prompt, f"prompt {turn}", number))
             text = self._text.piece(random_bits(self._seed, f"text {turn}", number), tokens)
             most = max(1, self._length(self._output, f"output {turn}", number))
-            turns.append(Turn(text, max_tokens=most))
+            turns.append(SessionTurn(text, max_tokens=most))
         return self._first(number)._replace(turns=tuple(turns))
 
     def _first(self, number: int) -> RowContent:

@@ -26,7 +26,7 @@ class ChatMessage(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
+class SessionTurn:
     """A turn of a session behind its first one: the user's next message, once the turn before is answered.
 
     `text` is that message; `before` are other messages between the answer and it. `tokens` counts the texts of both.
@@ -78,7 +78,7 @@ class Prompt:
     model: str = ""
     later: tuple[ChatMessage, ...] = ()
     tool_fields: tuple[Mapping[str, Any], ...] = ()
-    turns: tuple[Turn, ...] = ()
+    turns: tuple[SessionTurn, ...] = ()
 
     @property
     def messages(self) -> tuple[ChatMessage, ...]:

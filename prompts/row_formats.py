@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 from tokenswarm.prompts.conversations import Conversation, conversation_of, has_other_content
 from tokenswarm.prompts.file_rows import CellKind, PromptTable, Row
-from tokenswarm.prompts.prompt_records import Turn
-from tokenswarm.prompts.sessions import as_session
+from tokenswarm.prompts.prompt_records import SessionTurn
+from tokenswarm.prompts.sessions import turns_of
 
 TEXT_COLUMNS = ("instruction", "prompt", "question", "text", "messages", "conversations")
 #: Added to the instruction of a row.
@@ -79,7 +79,7 @@ class RowContent(NamedTuple):
     model: str = ""
     images: bool = False
     unused: Mapping[str, int] = NOTHING_UNUSED
-    turns: tuple[Turn, ...] = ()
+    turns: tuple[SessionTurn, ...] = ()
 
 
 class RowFormat(NamedTuple):
@@ -106,7 +106,7 @@ def row_format(table: PromptTable, text_column: str | None = None) -> RowFormat 
     read = {column, CONTEXT} if with_context else {column}
     reader = _PlainReader(column, with_context, settings.intersection(names) - read, table.cells)
     columns = tuple(name for name in names if name in read | settings)
-    return RowFormat(columns, reader.read, lambda row: as_session(reader.read(row)))
+    return RowFormat(columns, reader.read, reader.read_session)
 
 
 class _PlainReader:
@@ -128,6 +128,12 @@ class _PlainReader:
         images = has_other_content(row.get(self._column)) or any(given.get(name) for name in IMAGE_COLUMNS)
         content = content_of(conversation, given, self._value)
         return content._replace(images=True) if images else content
+
+    def read_session(self, row: Row) -> RowContent:
+        """Raises RowError, OtherRole."""
+        content = self.read(row)
+        conversation, turns = turns_of(content.conversation, content.max_tokens, content.body_overrides)
+        return content._replace(conversation=conversation, turns=turns)
 
 
 def content_of(

@@ -10,7 +10,7 @@ from typing import Any
 
 from tokenswarm.prompts.conversations import Conversation, conversation_of, messages_of
 from tokenswarm.prompts.file_rows import CellKind, PromptTable, Row
-from tokenswarm.prompts.prompt_records import ChatMessage, Turn
+from tokenswarm.prompts.prompt_records import ChatMessage, SessionTurn
 from tokenswarm.prompts.row_formats import (
     IMAGE_COLUMNS,
     SETTING_COLUMNS,
@@ -77,7 +77,7 @@ def _read_turns_of_session(row: Row) -> RowContent:
     not."""
     listed = [_turn(turn, number) for number, turn in enumerate(_listed(row.get("turns"), "turns"), start=1)]
     first: RowContent | None = None
-    turns: list[Turn] = []
+    turns: list[SessionTurn] = []
     since: list[ChatMessage] = []  # the request before
     for number, turn in enumerate(listed, start=1):
         messages = messages_of([{"role": turn.get("role") or "user", "content": _turn_text(turn)}]) or []
@@ -93,7 +93,7 @@ def _read_turns_of_session(row: Row) -> RowContent:
             answer, before = _divided(since)
             delay_s = _delay_s(turn, number)
             turns.append(
-                Turn(messages[0].text, 0, before, answer, 0, delay_s, content.max_tokens, content.body_overrides)
+                SessionTurn(messages[0].text, 0, before, answer, 0, delay_s, content.max_tokens, content.body_overrides)
             )
         since = []
     first = first or RowContent(Conversation(""))
@@ -167,7 +167,7 @@ def _read_listed_session(row: Row) -> RowContent:
         before = earlier if system is None else (ChatMessage("system", system), *earlier)
         if text:
             turns.append(
-                Turn(text, before=before, max_tokens=content.max_tokens, body_overrides=content.body_overrides)
+                SessionTurn(text, before=before, max_tokens=content.max_tokens, body_overrides=content.body_overrides)
             )
     return first._replace(unused=_with(unused_of(*listed), _recorded_lengths(listed)), turns=tuple(turns))
 

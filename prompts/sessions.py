@@ -2,34 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import Any
 
 from tokenswarm.prompts.conversations import Conversation
-from tokenswarm.prompts.prompt_records import ChatMessage, Turn
-
-if TYPE_CHECKING:
-    from tokenswarm.prompts.row_formats import RowContent
+from tokenswarm.prompts.prompt_records import ChatMessage, SessionTurn
 
 
-def as_session(content: RowContent) -> RowContent:
-    """The row with its conversation as a session: a request ends with each message of the user that was answered, and
-    with the last one. What the row sets for its request holds for each of them. One with tool calls stays as it is."""
-    conversation = content.conversation
+def turns_of(
+    conversation: Conversation, max_tokens: int | None = None, body_overrides: Mapping[str, Any] | None = None
+) -> tuple[Conversation, tuple[SessionTurn, ...]]:
+    """The first request of a conversation and what follows it: a request ends with each message of the user that was
+    answered, and with the last one. max_tokens, body_overrides: of each request. A conversation with tool calls stays
+    one request."""
     if not conversation.earlier or conversation.later or conversation.tool_fields:
-        return content
+        return conversation, ()
     messages = (*conversation.earlier, ChatMessage("user", conversation.text))
     ends = list(_ends_of_requests(messages))
     first = messages[: ends[0] + 1]
-    turns = tuple(_turn(messages[before + 1 : end + 1], content) for before, end in pairwise(ends))
-    return content._replace(
-        conversation=Conversation(first[-1].text, conversation.system, tuple(first[:-1])), turns=turns
+    turns = tuple(
+        replace(_turn(messages[before + 1 : end + 1]), max_tokens=max_tokens, body_overrides=body_overrides)
+        for before, end in pairwise(ends)
     )
+    return Conversation(first[-1].text, conversation.system, tuple(first[:-1])), turns
 
 
-def with_tokens(turn: Turn, count: Callable[[str], int]) -> Turn:
+def with_tokens(turn: SessionTurn, count: Callable[[str], int]) -> SessionTurn:
     """The turn with its tokens counted."""
     return replace(
         turn,
@@ -51,13 +51,7 @@ def _ends_of_requests(messages: Sequence[ChatMessage]) -> Iterator[int]:
         yield waiting
 
 
-def _turn(messages: Sequence[ChatMessage], content: RowContent) -> Turn:
+def _turn(messages: Sequence[ChatMessage]) -> SessionTurn:
     """messages: those behind the end of the request before, up to the one with which this request ends."""
     answered = max(place for place, message in enumerate(messages) if message.role == "assistant") + 1
-    return Turn(
-        messages[-1].text,
-        before=tuple(messages[answered:-1]),
-        answer=tuple(messages[:answered]),
-        max_tokens=content.max_tokens,
-        body_overrides=content.body_overrides,
-    )
+    return SessionTurn(messages[-1].text, before=tuple(messages[answered:-1]), answer=tuple(messages[:answered]))

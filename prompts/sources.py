@@ -75,9 +75,7 @@ def load_prompts(
     left_out: Counter[str] = Counter()
     unused: Counter[str] = Counter()
     shortest, longest = None, 0
-    if sessions and wanted.read_session is not None:
-        wanted = wanted._replace(read=wanted.read_session)
-    for row_count, content in enumerate(_read_rows(source, table, wanted), start=1):
+    for row_count, content in enumerate(_read_rows(source, table, wanted, sessions), start=1):
         if isinstance(content, str):
             left_out[content] += 1
             continue
@@ -142,16 +140,17 @@ def _prompt_of(content: RowContent, number: int) -> Prompt:
     )
 
 
-def _read_rows(source: str, table: PromptTable, wanted: RowFormat) -> Iterator[RowContent | str]:
+def _read_rows(source: str, table: PromptTable, wanted: RowFormat, sessions: bool) -> Iterator[RowContent | str]:
     """What each row sends; for one that is left out the field of `LeftOut` that counts it. Raises PromptError."""
     rows = enumerate(_rows(source, table, wanted), start=1)
     number = 0
+    read = (wanted.read_session if sessions else None) or wanted.read
     while True:
         try:
             number, row = next(rows, (number, None))
             if row is None:
                 return
-            yield wanted.read(row)
+            yield read(row)
         except OtherRole:
             yield "of_other_roles"
         except SkippedSpan as skipped:

@@ -256,6 +256,7 @@ def _request_cells(row: RequestRow, level: Level, mix: RunMix) -> tuple[Any, ...
         *(_text(row.custom_id), _text(row.server_request_id), row.trace_id),
         _ms(row.think_ns),
         *(_text(name_at(mix.models, row.model_index)), _text(name_at(mix.hosts, row.host_index))),
+        *((row.session, row.turn, row.session_turns) if row.session else ("", "", "")),
     )
 
 

@@ -19,6 +19,11 @@ from tokenswarm.recording.worker_report import MOST_ROWS, Report, RequestRow
 from tokenswarm.run_folder.schema import WINDOW_S
 
 _WINDOW_NS = int(WINDOW_S * 1e9)
+#: What is known of a request when it is sent, and a row has as its timeline does.
+_OF_SENT_PROMPT = (
+    *("input_tokens_requested", "output_tokens_requested", "custom_id", "server_request_id", "trace_id"),
+    *("model_index", "host_index", "session", "turn", "session_turns"),
+)
 
 
 class Recorder:
@@ -229,14 +234,8 @@ def _row_of(
         first_event_tokens=timeline.first_event_tokens,
         unstreamed_tokens=timeline.unstreamed_tokens,
         deviations=dict(timeline.deviations),
-        input_tokens_requested=timeline.input_tokens_requested,
-        output_tokens_requested=timeline.output_tokens_requested,
-        custom_id=timeline.custom_id,
-        server_request_id=timeline.server_request_id,
-        trace_id=timeline.trace_id,
         think_ns=timeline.think_ns,
-        model_index=timeline.model_index,
-        host_index=timeline.host_index,
+        **{name: getattr(timeline, name) for name in _OF_SENT_PROMPT},
     )
 
 

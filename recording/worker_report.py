@@ -34,7 +34,7 @@ class RequestRow(msgspec.Struct, frozen=True, array_like=True):
 
     scheduled_ns, sent_ns, ended_ns: since the run began. The other times are durations from sent_ns.
     tokens_by_scope: output tokens that arrived in the level's hold, and in the whole level. model_index, host_index:
-    the places of its model and host among those of the run.
+    the places of its model and host among those of the run. session, turn, session_turns: as in Timeline.
     """
 
     worker: Count
@@ -91,6 +91,9 @@ class RequestRow(msgspec.Struct, frozen=True, array_like=True):
     think_ns: Moment | None = None
     model_index: Count = 0
     host_index: Count = 0
+    session: Word = ""
+    turn: Count = 0
+    session_turns: Count = 0
 
     @property
     def id(self) -> str:

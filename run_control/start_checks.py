@@ -6,6 +6,7 @@ from __future__ import annotations
 from argparse import Namespace
 
 import tokenswarm.client.length_options
+import tokenswarm.client.session_options
 import tokenswarm.shapes.shape_options
 from tokenswarm.client.connection_options import keep_proxy_credentials, unused_proxy_notice
 from tokenswarm.client.custom_headers import keep_values
@@ -29,6 +30,7 @@ def complete_options(given: Given) -> None:
         if not options.worker or is_open(options):
             errors.of(tokenswarm.shapes.shape_options.check_conflicts, options, given.sources)
             errors.of(tokenswarm.client.length_options.check_conflicts, options, given.sources)
+            errors.of(tokenswarm.client.session_options.check_conflicts, options, given.sources)
         errors.of(tokenswarm.shapes.shape_options.choose_shape, options)
         turn_on_login(options)
         if options.print_stats:  # beside it, this default would be obeyed

@@ -18,7 +18,7 @@ Formats:
    `fired` is `ended` and its `balanced` is `complete`. CSV files: `stage` is level_index, `part` is scope, and
    server.csv's `concept` is metric. Later in the same format: requests.csv: input_tokens_requested and
    output_tokens_requested; summary.json: input_lengths and output_lengths of each scope; requests.csv: model and host;
-   summary.json: models and hosts of each scope; run.json: mix.
+   summary.json: models and hosts of each scope; run.json: mix; requests.csv: session, turn and session_turns.
 """
 
 from __future__ import annotations
@@ -62,6 +62,7 @@ REQUEST_COLUMNS = (
     *("input_tokens_requested", "output_tokens_requested"),
     *("custom_id", "server_request_id", "trace_id"),
     *("think_ms", "model", "host"),
+    *("session", "turn", "session_turns"),
 )
 WINDOW_COLUMNS = (
     *("start_s", "end_s", "level_index", "system_prompt", "level", "phase", "users", "in_flight"),

@@ -1,4 +1,5 @@
-"""The recipes of docs/requests.md: each command is read as Tokenswarm reads it, and gives the request it promises."""
+"""The recipes of docs/requests.md and docs/workloads.md: each command is read as Tokenswarm reads it, and gives the
+requests it promises."""
 
 from __future__ import annotations
 
@@ -22,14 +23,16 @@ from tokenswarm.prompts.images import load_images
 from tokenswarm.run_control.run_plan import RunPlan
 from tokenswarm.run_control.start_checks import complete_options
 
-REQUESTS = Path(__file__).resolve().parents[1] / "docs" / "requests.md"
+DOCS = Path(__file__).resolve().parents[1] / "docs"
 STREAM = {"stream": True, "stream_options": {"include_usage": True}}
 MESSAGES = {"messages": [{"role": "user", "content": "Why?"}]}
 
 
-def recipes() -> Iterator[list[str]]:
-    """The words of each command, without `locust`."""
-    text = REQUESTS.read_text(encoding="utf-8").partition("## Recipes")[2].replace("\\\n", " ")
+def recipes(document: str = "requests.md", heading: str = "## Recipes") -> Iterator[list[str]]:
+    """The words of each command behind a heading, without `locust`."""
+    text = (DOCS / document).read_text(encoding="utf-8").partition(f"\n{heading}\n")[2].replace("\\\n", " ")
+    level = heading.partition(" ")[0]
+    text = text.partition(f"\n{level} ")[0]
     for line in text.splitlines():
         if line.startswith("    "):
             program, *words = shlex.split(line)
@@ -94,3 +97,36 @@ def test_a_recipe_gives_the_request_that_it_promises(
     assert mix == ("base=70% sql-adapter=20% mail-adapter=10%" if options.model == "base" else "")
     images = [(image.facts.width, image.facts.height) for image in load_images(options.control.images)]
     assert images == ([(1024, 768), (448, 448)] if options.model == "qwen-vl" else [])
+
+
+CONVERSATIONS: list[tuple[str, str, bool]] = [
+    ("n(6,2,max=20)", "own", False),
+    ("", "own", True),
+    ("", "recorded", False),
+]
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    list(zip(recipes("workloads.md", "### Recipes for conversations"), CONVERSATIONS, strict=True)),
+)
+def test_a_recipe_for_conversations_gives_the_sessions_that_it_promises(
+    words: list[str], expected: tuple[str, str, bool]
+) -> None:
+    given = read_options(parser_of_all_options(), words)
+    complete_options(given)
+    assert given.errors == []
+    levels = RunPlan.of(given.options).levels
+    options = ChatOptions.of(given.options)
+    turns, answers, has_header = expected
+    assert (options.sessions.turns_notation, options.sessions.answers, bool(options.sessions.header)) == (
+        turns,
+        answers,
+        has_header,
+    )
+    assert options.sessions.whole_conversations
+    assert (options.lengths.plan.input is not None, levels[0].think_time is not None) == (bool(turns), bool(turns))
+    if turns:
+        counts = [options.sessions.turns_of(1, number) for number in range(1000)]
+        assert 5.5 < sum(counts) / 1000 < 6.5
+        assert 1 <= min(counts) < 4 < max(counts) <= 20

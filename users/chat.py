@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 from locust import User, events, task
 from locust.env import Environment
 
+from tokenswarm.client.chat_session import ChatSession
 from tokenswarm.client.run_context import RunContext
 from tokenswarm.command_line import refuse
 from tokenswarm.metrics.level import AfterFailure, Level
@@ -57,6 +58,8 @@ class StreamingUser(User):
         self._think_times: ThinkTimes | None = None
         #: Seconds until the next task.
         self._pause_s = 0.0
+        #: The session that it sends turns of, and the index of its level.
+        self._session: tuple[ChatSession | None, int] = (None, -1)
         #: The think time before the next request, None where that is not to be waited for.
         self._think_ns: int | None = None
 
@@ -92,20 +95,36 @@ class StreamingUser(User):
             return
         think_times = self._think_times_of(context, level.level)
         load = RequestLoad(self._think_ns)
-        host, client = self._connect(context)
+        session, is_new = self._session_of(requests, level.level.index)
+        host, client = self._connect(context, is_new)
         after_failure = level.level.after_failure
-        spec = requests.draw(level.level.index, load, host)
+        spec = requests.next_of(session, level.level.index, load, host)
         if after_failure.honours_retry_after:
             spec = replace(spec, honours_retry_after=True)
-        timeline = requests.send(client, spec)
-        think_s = think_times.next_s()
+        timeline = requests.send(client, spec, session)
         wait_s = _wait_after(timeline, after_failure)
+        recorded_s = None if session.is_over else session.delay_s
+        think_s = think_times.next_s() if recorded_s is None else recorded_s
         self._pause_s = max(think_s, wait_s or 0.0)
-        self._think_ns = round(think_s * 1e9) if level.level.think_time is not None and wait_s is None else None
+        thinks = level.level.think_time is not None or recorded_s is not None
+        self._think_ns = round(think_s * 1e9) if thinks and wait_s is None else None
 
-    def _connect(self, context: RunContext) -> tuple[int, StreamClient]:
-        """(the place of the user's host, its client there): the same as before, unless users are spread unevenly."""
+    def _session_of(self, requests: UserRequests, level_index: int) -> tuple[ChatSession, bool]:
+        """(the session that the user sends the next turn of, whether that is its first one): a session ends with its
+        level at the latest."""
+        session, of_level = self._session
+        if session is not None and not session.is_over and of_level == level_index:
+            return session, False
+        session = requests.begin_session()
+        self._session = session, level_index
+        return session, True
+
+    def _connect(self, context: RunContext, for_new_session: bool) -> tuple[int, StreamClient]:
+        """(the place of the user's host, its client there): the same as before, unless users are spread unevenly when
+        a session begins."""
         before = self._host
+        if before is not None and self._client is not None and not for_new_session:
+            return before, self._client
         number = context.user_number(self._in_run)
         self._host = context.hosts.join(number) if before is None else context.hosts.next_of(before)
         if self._client is None or self._host != before:

@@ -8,6 +8,7 @@ from typing import Any
 
 from locust.env import Environment
 
+from tokenswarm.client.chat_session import ChatSession
 from tokenswarm.client.request_ids import new_trace_id
 from tokenswarm.client.request_keeper import RequestKeeper
 from tokenswarm.client.request_spec import RequestSpec
@@ -40,11 +41,18 @@ class UserRequests:
         self._user = user
         self._with_system_prompt = with_system_prompt
 
-    def draw(self, level: int, load: RequestLoad = PLAIN_LOAD, host: int | None = None) -> RequestSpec:
-        """The next request. level: the index of the level that it belongs to; load: what the load says of it; host: the
-        place of its host, None for the next in turn."""
+    def begin_session(self) -> ChatSession:
+        """The next session of this process."""
+        return self._context.begin_session(self._with_system_prompt)
+
+    def next_of(
+        self, session: ChatSession, level: int, load: RequestLoad = PLAIN_LOAD, host: int | None = None
+    ) -> RequestSpec:
+        """The next request of a session. level: the index of the level that it belongs to; load: what the load says of
+        it; host: the place of its host, None for the next in turn."""
         context = self._context
-        drawn = context.draw(self._with_system_prompt)
+        drawn = session.next()
+        header, place = context.options.sessions.header, drawn.place
         prompt, lengths = drawn.prompt, drawn.lengths
         return RequestSpec(
             context.engine_for(prompt),
@@ -64,15 +72,19 @@ class UserRequests:
             load=load,
             model_index=context.model_index(drawn.model),
             host_index=context.host_of(drawn) if host is None else host,
+            place=place,
+            headers={header: place.session} if header else {},
+            keeps_answer=session.keeps_answer,
         )
 
     def draw_encoded(self, level: int) -> RequestSpec:
-        """The next request, encoded."""
-        spec = self.draw(level)
+        """The first request of the next session, encoded."""
+        spec = self.next_of(self.begin_session(), level)
         return replace(spec, body=spec.engine.request_body(spec.request))
 
-    def send(self, client: StreamClient, spec: RequestSpec) -> Timeline | None:
-        """Send it, read the whole response, and report it. Errors of ours are raised on."""
+    def send(self, client: StreamClient, spec: RequestSpec, session: ChatSession | None = None) -> Timeline | None:
+        """Send it, read the whole response, and report it, also to the session that it is of. Errors of ours are raised
+        on."""
         recorder = self._context.recorder
         keeper = RequestKeeper(recorder.kept.mode, spec) if recorder.kept is not None else None
         request = StreamingRequest(client, spec, recorder.saw_output, keeper)
@@ -87,6 +99,8 @@ class UserRequests:
             recorder.request_ended(recorded=request.timeline is not None)
             if request.timeline is not None:
                 self._report(request.timeline)
+                if session is not None:
+                    session.ended(request.timeline, request.answer)
                 if keeper is not None and recorder.kept is not None:
                     row_id = f"{recorder.worker}-{recorder.ended}"  # counted just now, by the event
                     recorder.kept.write(keeper.document(row_id, request.timeline, request.error_body))

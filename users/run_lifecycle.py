@@ -35,7 +35,14 @@ from tokenswarm.client.run_context import RunContext
 from tokenswarm.client.run_models import label_of, log_models, models_of_run, with_default_model
 from tokenswarm.client.server_address import base_url, hosts_of, origin_of, origins_of, take_route
 from tokenswarm.client.server_metrics_options import ServerMetricsOptions
-from tokenswarm.client.workload import check_images, check_turns, load_given_workload, load_workload
+from tokenswarm.client.workload import (
+    Workload,
+    check_images,
+    check_turns,
+    has_turns,
+    load_given_workload,
+    load_workload,
+)
 from tokenswarm.cluster.worker_calls import WorkerCall
 from tokenswarm.command_line import collect_errors
 from tokenswarm.engines import TemplatedEngine
@@ -285,10 +292,21 @@ def check_options(given: Namespace, host: str) -> None:
     with collect_errors() as errors:
         errors.of(ChatOptions.of, given)
         errors.of(_check_certificates, given)
-        errors.of(load_given_workload, given)
+        if workload := errors.of(load_given_workload, given):
+            errors.of(_check_open_loop, given, workload)
         errors.of(ServerMetricsOptions.of, given)
         if host:
             errors.of(origins_of, host)
+
+
+def _check_open_loop(given: Namespace, workload: Workload) -> None:
+    """Raises OptionError where single requests are to arrive and there are sessions of several turns."""
+    if is_open(given) and has_turns(workload.prompts):
+        raise OptionError(
+            "an open loop (--rate, --rate-schedule, --arrivals) sends single requests, and there are sessions of "
+            "several turns: give --turns last (one request of each conversation), leave --turns out, or use a closed "
+            "loop (--levels or -u)."
+        )
 
 
 def _check_certificates(given: Namespace) -> None:

@@ -55,7 +55,7 @@ _GROUPS = {
         *("shape", "levels", "rate", "arrivals", "rate_schedule", "max_in_flight", "ramp", "level_time"),
         *("requests", "warm_up", "think_time", "user_count", "spawn_rate", "run_time", "system_prompt"),
     ),
-    "Prompts and answers": ("prompts", "prompt_tokens", "max_tokens", "ignore_eos"),
+    "Prompts and answers": ("prompts", "prompt_tokens", "turns", "answers", "max_tokens", "ignore_eos"),
     "SLO and checks": ("slo", "fail_if", "pass_if"),
 }
 _REST = "More options"

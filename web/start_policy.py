@@ -34,11 +34,12 @@ FILES: Mapping[str, Collection[str]] = {
     "tls_ca": ("",),
     "input_tokens": ("",),
     "output_tokens": ("",),
+    "turns": ("", "all", "last"),
     "arrivals": ("poisson", "constant"),
     "rate_schedule": ("",),
 }
 #: Options that name a file in one of their notations only.
-_WITH_HISTOGRAM = ("input_tokens", "output_tokens")
+_WITH_HISTOGRAM = ("input_tokens", "output_tokens", "turns")
 _HISTOGRAM = re.compile(r"\s*hist\s*:(?P<file>.*)", re.DOTALL)
 #: Options that may hold the address of a server, and the words that they take besides.
 ADDRESSES: Mapping[str, Collection[str]] = {

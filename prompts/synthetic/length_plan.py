@@ -28,9 +28,11 @@ class LengthPlan:
     output: LengthDistribution | None = None
     paired: bool = False
 
-    def lengths(self, seed: int, number: int) -> RequestLengths:
-        """The lengths of the run's request of this number."""
+    def lengths(self, seed: int, number: int, turn: int = 1) -> RequestLengths:
+        """The lengths of the run's request of this number; of a session's of this number, of its turn from 1."""
         of_input, of_output = "input tokens", "input tokens" if self.paired else "output tokens"
+        if turn > 1:
+            of_input, of_output = f"{of_input} of turn {turn}", f"{of_output} of turn {turn}"
         return RequestLengths(
             None if self.input is None else self.input.length_at(uniform(str(seed), of_input, number)),
             None if self.output is None else self.output.length_at(uniform(str(seed), of_output, number)),

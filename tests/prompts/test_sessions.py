@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tokenswarm.prompts import ChatMessage, Prompt, PromptError, PromptSet, SessionSampler, Turn, load_prompts
+from tokenswarm.prompts import ChatMessage, Prompt, PromptError, PromptSet, SessionSampler, SessionTurn, load_prompts
 from tokenswarm.prompts.counting import TokenCounter
 from tokenswarm.prompts.stored_prompts import PromptCollector
 
@@ -36,8 +36,8 @@ EXPECTED = Prompt(
     id="1",
     system="Be kind.",
     turns=(
-        Turn("Two or three?", 3, answer=assistant("One."), answer_tokens=1),
-        Turn("Four?", 1, answer=assistant("Two, I think."), answer_tokens=3),
+        SessionTurn("Two or three?", 3, answer=assistant("One."), answer_tokens=1),
+        SessionTurn("Four?", 1, answer=assistant("Two, I think."), answer_tokens=3),
     ),
 )
 SHARE_GPT = [
@@ -126,7 +126,7 @@ class TestTurns:
     def test_each_turn_of_aiperf_is_a_request_with_its_delay(self, tmp_path: Path) -> None:
         document = '{"session_id":"s","turns":[{"text":"Hi"},{"text":"And?","delay":1500}]}'
         prompts = sessions(tmp_path, document, "rows.jsonl")
-        assert tuple(prompts.prompts) == (Prompt("Hi", 1, id="1", turns=(Turn("And?", 1, delay_s=1.5),)),)
+        assert tuple(prompts.prompts) == (Prompt("Hi", 1, id="1", turns=(SessionTurn("And?", 1, delay_s=1.5),)),)
         assert prompts.left_out.unused == {"session ids": 1}
         assert (prompts.stats.unanswered, prompts.facts()["recorded_delays"]) == (1, 1)
 
@@ -141,8 +141,8 @@ class TestTurns:
         (prompt,) = sessions(tmp_path, [{"turns": turns, "extra": {"top_k": 1}}]).prompts
         assert (prompt.system, prompt.text, prompt.max_tokens, prompt.tokens) == ("S", "A\n\nB", 4, 3)
         assert prompt.turns == (
-            Turn("E?", 1, (), assistant("C D"), 2, body_overrides={"seed": 3, "top_k": 1}),
-            Turn("F?", 1, body_overrides={"top_k": 1}),
+            SessionTurn("E?", 1, (), assistant("C D"), 2, body_overrides={"seed": 3, "top_k": 1}),
+            SessionTurn("F?", 1, body_overrides={"top_k": 1}),
         )
 
     @pytest.mark.parametrize("delay", [-1, "1s", True, 1e12])
@@ -157,7 +157,7 @@ class TestTurns:
         ]
         prompts = sessions(tmp_path, [{"metadata": {}, "conversations": [turns]}])
         assert tuple(prompts.prompts) == (
-            Prompt("A", 2, id="1", system="S", turns=(Turn("C", 2, (ChatMessage("user", "B"),), max_tokens=5),)),
+            Prompt("A", 2, id="1", system="S", turns=(SessionTurn("C", 2, (ChatMessage("user", "B"),), max_tokens=5),)),
         )
         assert prompts.left_out.unused == {"recorded prompt lengths": 1}
 

@@ -112,6 +112,9 @@ def test_a_request_is_told_in_the_units_of_its_columns(
         custom_id="=r1",
         server_request_id="req_9",
         trace_id="0af7651916cd43dd8448eb211c80319c",
+        session="ec41dd6b-17",
+        turn=2,
+        session_turns=8,
         think_ns=1_500_000_000,
         model_index=1,
     )
@@ -171,6 +174,9 @@ def test_a_request_is_told_in_the_units_of_its_columns(
             "think_ms": "1500.000000",
             "model": "'=sql",
             "host": "http://gpu:8000",
+            "session": "ec41dd6b-17",
+            "turn": "2",
+            "session_turns": "8",
         }
     ]
 
@@ -191,6 +197,9 @@ def test_what_is_undefined_is_empty(journal: Journal, row: MakeRow, a_level: Cal
         "think_ms",
         "model",
         "host",
+        "session",
+        "turn",
+        "session_turns",
     }
     assert {name for name, value in told.items() if value == ""} == empty
     assert tuple(told) == REQUEST_COLUMNS

@@ -50,6 +50,9 @@ def test_parquet_takes_what_a_run_writes_in_every_column(results: Results, tmp_p
         custom_id="r1",
         server_request_id="req_9",
         deviations={"missing_end": 1},
+        session="5",
+        turn=2,
+        session_turns=3,
     )
     mix = RunMix((MixMember("llama"),), (MixMember("http://gpu:8000"),))
     journal.write_requests([row], {0: make_level()}, mix)
@@ -60,6 +63,7 @@ def test_parquet_takes_what_a_run_writes_in_every_column(results: Results, tmp_p
     assert (told["prompt_id"], told["prompt_hash"], told["cached_tokens"]) == ("a row", "00ff00ff00ff00ff", 7)
     assert (told["custom_id"], told["server_request_id"], told["deviations"]) == ("r1", "req_9", "missing_end=1")
     assert (told["model"], told["host"]) == ("llama", "http://gpu:8000")
+    assert (told["session"], told["turn"], told["session_turns"]) == ("5", 2, 3)
     assert {name for name, value in told.items() if value is None} <= UNSET
 
 

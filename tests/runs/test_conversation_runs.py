@@ -83,6 +83,7 @@ def test_a_row_is_sent_with_all_its_messages_and_rows_that_are_not_sent_are_coun
     file.write_text("".join(json.dumps({"messages": messages}) + "\n" for messages in rows))
     run = run_locust(
         *("-H", listener.host, "--prompts", str(file), "--prompt-tokens", "5:150", "--prompt-reuse", "always"),
+        *("--turns", "last"),
         *("--levels", "1", "--ramp", "0s", "--level-time", "2s", "--system-prompt", "both", "--server-metrics", "off"),
     )
     assert run.exit_code == 0, run.output

@@ -19,7 +19,17 @@ GIVEN = {
     "server_metrics": "http://metrics.example:9400",
     "gpu_metrics_url": "",
 }
-SHOWN = [*GIVEN, "host", "input_tokens", "output_tokens", "arrivals", "rate_schedule", "levels", "user_classes"]
+SHOWN = [
+    *GIVEN,
+    "host",
+    "input_tokens",
+    "output_tokens",
+    "turns",
+    "arrivals",
+    "rate_schedule",
+    "levels",
+    "user_classes",
+]
 
 
 @pytest.fixture
@@ -89,6 +99,7 @@ def test_what_the_command_line_names_and_allows_passes(policy: StartPolicy, name
     [
         ("prompts", "/etc/passwd"),
         ("input_tokens", "hist:/etc/passwd"),
+        ("turns", "hist:/etc/passwd"),
         ("arrivals", "/etc/passwd"),
         ("arrivals", "private/secret.txt"),
         ("rate_schedule", "/etc/passwd"),

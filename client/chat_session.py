@@ -1,0 +1,96 @@
+"""A session of one or several turns, one request after the other, each with the history so far."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import NamedTuple
+
+from tokenswarm.client.session_options import Answers
+from tokenswarm.engines import EncodedImage
+from tokenswarm.metrics.timeline import NO_SESSION, Outcome, SessionPlace, Timeline
+from tokenswarm.prompts import ChatMessage, Prompt, SessionTurn
+from tokenswarm.prompts.synthetic.length_plan import RequestLengths
+
+
+class DrawnPrompt(NamedTuple):
+    """A prompt, the lengths in tokens that the run's options request of its request, its image, the model of its
+    request, the run's number of its session, and its place in that session."""
+
+    prompt: Prompt
+    lengths: RequestLengths = RequestLengths(None, None)
+    image: EncodedImage | None = None
+    model: str = ""
+    number: int = 0
+    place: SessionPlace = NO_SESSION
+
+
+#: The turn of this number (from 2) of a synthetic session, and the lengths that are requested of its request.
+MakeTurn = Callable[[int], tuple[SessionTurn, RequestLengths]]
+
+
+class ChatSession:
+    """The turns of a session in their order. `next` gives the request of the next turn, and `ended` says how it ended;
+    the session is over once its last turn is answered, or a request failed."""
+
+    def __init__(
+        self,
+        first: DrawnPrompt,
+        turns: int = 1,
+        answers: Answers = Answers.OWN,
+        make_turn: MakeTurn | None = None,
+        lengths_of: Callable[[int], RequestLengths] = lambda _: RequestLengths(None, None),
+    ) -> None:
+        """turns: how many there are, the first one included. make_turn: of a synthetic session; None for one whose
+        prompt has its turns. lengths_of: those that are requested of the request of a turn of these."""
+        self._drawn = first
+        self._turns = turns
+        self._answers = answers
+        self._make_turn = make_turn
+        self._lengths_of = lengths_of
+        self._answered = 0
+        self.is_over = False
+
+    @property
+    def keeps_answer(self) -> bool:
+        """Whether the text of the answer to the next request is needed."""
+        return self._answers is Answers.OWN and self._answered + 1 < self._turns
+
+    @property
+    def delay_s(self) -> float | None:
+        """How long before the next turn the source says to wait; None where it does not say."""
+        recorded = self._drawn.prompt.turns
+        return recorded[self._answered - 1].delay_s if self._answered and recorded else None
+
+    def next(self) -> DrawnPrompt:
+        """The next request: of the next turn, or of the same one again where it was not answered."""
+        return self._drawn
+
+    def ended(self, timeline: Timeline, answer: str) -> None:
+        """The request was sent. answer: its visible text, where `keeps_answer` said so."""
+        if timeline.outcome is Outcome.REFUSED_BY_LIMIT:
+            return  # the user waits as the server says, and sends the turn again
+        self._answered += 1
+        self.is_over = timeline.outcome is not Outcome.OK or self._answered == self._turns
+        if not self.is_over:
+            self._drawn = self._following(answer, timeline.output_tokens)
+
+    def _following(self, answer: str, answer_tokens: int) -> DrawnPrompt:
+        drawn, number = self._drawn, self._answered + 1
+        if self._make_turn is not None:
+            turn, lengths = self._make_turn(number)
+        else:
+            turn, lengths = drawn.prompt.turns[number - 2], self._lengths_of(number)
+        history: tuple[ChatMessage, ...] = (ChatMessage("assistant", answer),)
+        if self._answers is Answers.RECORDED:
+            history, answer_tokens = turn.answer, turn.answer_tokens
+        before = drawn.prompt
+        prompt = replace(
+            before,
+            text=turn.text,
+            tokens=before.tokens + answer_tokens + turn.tokens,
+            earlier=(*before.earlier, ChatMessage("user", before.text), *history, *turn.before),
+            max_tokens=turn.max_tokens if lengths.output is None else lengths.output,
+            body_overrides=turn.body_overrides,
+        )
+        return drawn._replace(prompt=prompt, lengths=lengths, place=drawn.place._replace(turn=number))

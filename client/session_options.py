@@ -1,0 +1,128 @@
+"""The options of sessions of several turns: --turns, --answers and --session-header."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from tokenswarm.client.custom_headers import check_header_name
+from tokenswarm.client.option_values import OptionError, choice_of
+from tokenswarm.command_line import Collected, OptionAdder, OptionErrors, collect_errors
+from tokenswarm.prompts import PromptError
+from tokenswarm.prompts.synthetic.counter_random import uniform
+from tokenswarm.prompts.synthetic.distributions import LengthDistribution
+from tokenswarm.prompts.synthetic.histogram_file import read_histogram
+from tokenswarm.prompts.synthetic.length_notation import parse_lengths
+from tokenswarm.prompts.synthetic.synthetic_prompts import SyntheticSource
+
+#: What --turns says of conversations in --prompts.
+ALL, LAST = "all", "last"
+_OPTION = "--turns"
+#: Longer than any conversation; a mistyped number would send the same history again and again.
+_MOST_TURNS = 10_000
+
+
+class Answers(StrEnum):
+    """What requests have in place of the answers to the turns before: the server's own, or those of the source."""
+
+    OWN = "own"
+    RECORDED = "recorded"
+
+
+@dataclass(frozen=True, slots=True)
+class SessionOptions:
+    """turns: how many each synthetic session has, None for one, and turns_notation: as given. whole_conversations:
+    whether each conversation of a data set is a session of all its turns, or one request. header: the name of the
+    header that has the session's id, "" for none."""
+
+    turns: LengthDistribution | None = None
+    whole_conversations: bool = True
+    answers: Answers = Answers.OWN
+    header: str = ""
+    turns_notation: str = ""
+
+    @classmethod
+    def of(cls, options: Namespace, errors: Collected) -> SessionOptions:
+        """Check and convert; what is wrong goes to `errors`."""
+        text = options.turns.strip()
+        return cls(
+            turns=None if text in ("", ALL, LAST) else errors.of(_turns_of, text),
+            whole_conversations=text != LAST,
+            answers=errors.of(choice_of, Answers, "--answers", options.answers),
+            header=errors.of(_header_of, options) or "",
+            turns_notation=text,
+        )
+
+    def of_source(self, source: SyntheticSource) -> SyntheticSource:
+        """The source, whose sessions have these turns."""
+        return replace(source, turns=self.turns, turns_notation=self.turns_notation) if self.turns else source
+
+    def turns_of(self, seed: int, number: int) -> int:
+        """How many turns the run's synthetic session of this number has: a pure function."""
+        return 1 if self.turns is None else self.turns.length_at(uniform(str(seed), "turns", number))
+
+
+def add_session_options(option: OptionAdder) -> None:
+    """Add the options to Locust's parser."""
+    option(
+        _OPTION,
+        "turns of each session, each of which sends the history so far: of synthetic prompts (--input-tokens) a number "
+        "or a distribution like 8, n(6,2), u(2,12); of conversations in --prompts all, or last (one request with all "
+        "messages up to the last one of the user); empty: 1, and all",
+    )
+    option.choice(
+        "--answers",
+        Answers,
+        Answers.OWN,
+        "which answers later turns send as those to the turns before: own: what the server answered in this run; "
+        "recorded: the answers of --prompts",
+    )
+    option("--session-header", "name of a header that has the session's id in each request, for sticky routing")
+
+
+def check_conflicts(options: Namespace, sources: Mapping[str, str]) -> None:
+    """At start-up: refuse options of which one would have no effect beside the other. sources: where each option that
+    was given comes from, by its name. Raises OptionErrors."""
+    with collect_errors() as errors:
+        for sentence in _conflicts(options, sources):
+            errors.add(OptionError(sentence))
+
+
+def _conflicts(options: Namespace, sources: Mapping[str, str]) -> Iterator[str]:
+    turns = options.turns.strip()
+    synthetic = sources.get("input_tokens")
+    if synthetic and turns in (ALL, LAST):
+        yield f"--turns {turns} is for conversations of --prompts: give a number of turns beside {synthetic}."
+    if synthetic and options.answers == Answers.RECORDED:
+        yield f"--answers recorded has no effect beside {synthetic}, whose sessions hold no answers: leave it out."
+    if not synthetic and turns not in ("", ALL, LAST):
+        yield (
+            f"--turns {turns} is for synthetic prompts: give --input-tokens too, or, for conversations of --prompts, "
+            "--turns all or last."
+        )
+    if turns == LAST and "answers" in sources:
+        yield f"{sources['answers']} has no effect beside --turns last, whose requests are sent as they were recorded."
+
+
+def _turns_of(text: str) -> LengthDistribution:
+    try:
+        found = parse_lengths(text, _OPTION, read_histogram)
+    except (PromptError, OptionErrors) as error:
+        raise OptionError(str(error)) from None
+    if found.output is not None:
+        raise OptionError(f"{_OPTION} takes a number or one distribution, like 8, n(6,2) or u(2,12); got {text!r}.")
+    if found.first.least > _MOST_TURNS:
+        raise OptionError(f"{_OPTION} takes at most {_MOST_TURNS:,} turns, got {text!r}.")
+    return found.first
+
+
+def _header_of(options: Namespace) -> str:
+    name = options.session_header.strip()
+    if not name:
+        return ""
+    check_header_name("--session-header", name)
+    if any(entry.partition(":")[0].strip().lower() == name.lower() for entry in options.header or ()):
+        raise OptionError(f"--session-header {name} and a --header of that name exclude each other; leave one out.")
+    return str(name)

@@ -1,0 +1,281 @@
+"""Sessions of several turns: which requests they send, one after the other, and what their options refuse."""
+
+from __future__ import annotations
+
+import json
+from argparse import Namespace
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from locust.argument_parser import get_empty_argument_parser
+
+from tokenswarm.client.chat_session import ChatSession, DrawnPrompt
+from tokenswarm.client.length_options import TEXT_CALIBRATION, WORKERS_OF_RUN
+from tokenswarm.client.option_values import OptionError
+from tokenswarm.client.prompt_supply import PromptSupply
+from tokenswarm.client.request_options import ChatOptions, add_options
+from tokenswarm.client.session_options import check_conflicts
+from tokenswarm.client.workload import check_images, check_turns, load_workload
+from tokenswarm.command_line import OptionErrors
+from tokenswarm.engines import ENGINES
+from tokenswarm.metrics.timeline import Outcome, Timeline
+from tokenswarm.prompts import ChatMessage, Prompt, PromptSet
+
+CALIBRATION = {"costs": {"one": 1, "two": 1, "three": 1, "four": 1}, "head_tokens": {"off": 12}, "source": "usage"}
+SYNTHETIC = ("--input-tokens", "u(50,60)", "--output-tokens", "u(5,9)", "--prompt-nonce", "same")
+
+Given = Callable[..., Namespace]
+
+
+@pytest.fixture
+def given() -> Given:
+    """Options as Locust reads them; keywords are what a run's start adds."""
+    parser = get_empty_argument_parser(default_config_files=[])
+    add_options(parser)
+
+    def parsed(*arguments: str, **added: Any) -> Namespace:
+        return Namespace(**(vars(parser.parse_args(list(arguments))) | added))
+
+    return parsed
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> str:
+    """30 conversations of three turns."""
+    rows = [
+        {
+            "conversations": [
+                {"from": "human" if place % 2 == 0 else "gpt", "value": f"message {place} of conversation {row}."}
+                for place in range(6)
+            ]
+        }
+        for row in range(30)
+    ]
+    path = tmp_path / "share_gpt.json"
+    path.write_text(json.dumps(rows))
+    return str(path)
+
+
+def supply(options: Namespace, worker: int = 0) -> PromptSupply:
+    checked = ChatOptions.of(options)
+    workload = load_workload(checked)
+    return PromptSupply(checked, workload.prompts, workload.count_tokens, worker)
+
+
+def timeline(outcome: Outcome = Outcome.OK, tokens: int = 7) -> Timeline:
+    return Timeline("u", 0, outcome, 0, 0, 0, output_tokens=tokens)
+
+
+def requests_of(session: ChatSession, answer: str = "An answer.") -> list[DrawnPrompt]:
+    """All that it sends, where each request is answered alike."""
+    drawn = []
+    while not session.is_over:
+        drawn.append(session.next())
+        session.ended(timeline(), answer)
+    return drawn
+
+
+def roles(prompt: Prompt) -> list[str]:
+    return [message.role for message in prompt.messages]
+
+
+def test_each_turn_of_a_file_sends_the_history_with_own_answers(given: Given, file: str) -> None:
+    session = supply(given("--prompts", file, "--prompt-tokens", "1:99", "--prompt-reuse", "always")).session(0, False)
+    asked = [session.next()]
+    for number in (1, 2):
+        assert session.keeps_answer
+        session.ended(timeline(), f" Own {number}.\n")
+        asked.append(session.next())
+    assert not session.keeps_answer
+    session.ended(timeline(), "")
+    assert session.is_over
+    assert [len(drawn.prompt.messages) for drawn in asked] == [1, 3, 5]
+    row = asked[0].prompt.text.removeprefix("message 0 of ")
+    assert asked[2].prompt.messages == (
+        ("user", f"message 0 of {row}"),
+        ("assistant", " Own 1.\n"),
+        ("user", f"message 2 of {row}"),
+        ("assistant", " Own 2.\n"),
+        ("user", f"message 4 of {row}"),
+    )
+    tokens = asked[0].prompt.tokens
+    assert [drawn.prompt.tokens for drawn in asked] == [tokens, 2 * tokens + 7, 3 * tokens + 14]
+    assert [drawn.place for drawn in asked] == [("0", turn, 3) for turn in (1, 2, 3)]
+
+
+def test_recorded_answers_are_those_of_the_file(given: Given, file: str) -> None:
+    session = supply(given("--prompts", file, "--prompt-tokens", "1:99", "--answers", "recorded")).session(0, False)
+    assert not session.keeps_answer
+    *_, last = requests_of(session)
+    texts = [message.text for message in last.prompt.messages]
+    assert [text[:9] for text in texts[1:]] == [f"message {place}" for place in range(1, 5)]
+    assert last.prompt.tokens > 5 * 6
+
+
+def test_synthetic_sessions_have_turns_and_lengths_of_their_own(given: Given) -> None:
+    made = supply(given(*SYNTHETIC, "--turns", "n(6,2,max=9)", **{TEXT_CALIBRATION: CALIBRATION}))
+    counts = []
+    messages: list[str] = []
+    for place in range(60):
+        asked = requests_of(made.session(place, False))
+        counts.append(len(asked))
+        assert [len(drawn.prompt.messages) for drawn in asked] == [2 * turn + 1 for turn in range(len(asked))]
+        assert [drawn.place.turn for drawn in asked] == list(range(1, len(asked) + 1))
+        assert {drawn.place.session_turns for drawn in asked} == {len(asked)}
+        for turn, (prompt, lengths, *_) in enumerate(asked):
+            assert prompt.max_tokens == lengths.output and 5 <= (lengths.output or 0) <= 9
+            assert (lengths.input is None) == (turn > 0)  # of a later prompt, the answers are a part
+            messages.append(prompt.text)
+        assert all(50 <= len(drawn.prompt.text.split()) + 1 <= 60 for drawn in asked[1:])
+    assert 1 <= min(counts) < 5
+    assert 7 < max(counts) <= 9
+    assert len(set(messages)) == len(messages)
+
+
+@pytest.mark.parametrize("kind", ["file", "synthetic"])
+def test_one_and_four_workers_send_the_same_sessions(given: Given, file: str, kind: str) -> None:
+    of_file = ("--prompts", file, "--prompt-tokens", "1:99", "--prompt-nonce", "same", "--output-tokens", "u(2,90)")
+    arguments = of_file if kind == "file" else (*SYNTHETIC, "--turns", "u(1,4)")
+    calibrated = {TEXT_CALIBRATION: CALIBRATION}
+
+    def all_of(made: PromptSupply, count: int) -> list[list[DrawnPrompt]]:
+        return [requests_of(made.session(place, False)) for place in range(count)]
+
+    alone = all_of(supply(given(*arguments, **calibrated)), 40)
+    four = given(*arguments, **calibrated, **{WORKERS_OF_RUN: 4})
+    shares = [all_of(supply(four, worker), 10) for worker in range(4)]
+    assert [shares[number % 4][number // 4] for number in range(40)] == alone
+    assert len({asked[0].place.session for asked in alone}) == 40
+    if kind == "file":  # none comes again before all were sent
+        assert len({asked[0].prompt.id for asked in alone[:30]}) == 30
+    later = all_of(supply(four, 4), 10)  # of a worker that joined after the start
+    assert not {asked[0].prompt.text for asked in later} & {asked[0].prompt.text for asked in alone}
+
+
+def test_a_failed_turn_ends_its_session(given: Given, file: str) -> None:
+    for outcome in (Outcome.HTTP_ERROR, Outcome.EMPTY, Outcome.CUT):
+        session = supply(given("--prompts", file, "--prompt-tokens", "1:99")).session(0, False)
+        session.ended(timeline(outcome), "half of an ans")
+        assert session.is_over
+
+
+def test_a_turn_that_a_limit_refused_is_sent_again(given: Given, file: str) -> None:
+    session = supply(given("--prompts", file, "--prompt-tokens", "1:99")).session(0, False)
+    refused = session.next()
+    session.ended(timeline(Outcome.REFUSED_BY_LIMIT), "")
+    assert session.next() == refused and session.delay_s is None
+    assert [drawn.place.turn for drawn in requests_of(session)] == [1, 2, 3]
+
+
+def test_recorded_delays_are_those_before_their_turns(given: Given, tmp_path: Path) -> None:
+    path = tmp_path / "turns.jsonl"
+    path.write_text('{"turns":[{"text":"A","delay":9},{"text":"B","delay":1500},{"text":"C"},{"text":"D","delay":0}]}')
+    session = supply(given("--prompts", str(path), "--prompt-tokens", "1:99")).session(0, False)
+    found = []
+    while not session.is_over:
+        found.append(session.delay_s)
+        session.ended(timeline(), "Yes.")
+    assert found == [None, 1.5, None, 0.0]
+
+
+def test_last_makes_one_request_of_a_conversation(given: Given, file: str) -> None:
+    session = supply(given("--prompts", file, "--turns", "last", "--prompt-tokens", "1:99")).session(0, False)
+    (drawn,) = requests_of(session)
+    assert roles(drawn.prompt) == ["user", "assistant", "user", "assistant", "user"]
+    assert drawn.place == ("", 0, 0)
+
+
+def test_requests_of_single_prompts_are_sessions_where_a_header_names_them(given: Given) -> None:
+    made = supply(given("--session-header", "X-Session"))
+    asked = [drawn for place in range(3) for drawn in requests_of(made.session(place, False))]
+    assert [drawn.place for drawn in asked] == [(str(number), 1, 1) for number in range(3)]
+    assert supply(given()).draw(0, False).place == ("", 0, 0)
+
+
+def test_ids_of_sessions_differ_from_run_to_run(given: Given, file: str) -> None:
+    prompts = ("--prompts", file, "--prompt-tokens", "1:99")
+    ids = [supply(given(*prompts, "--prompt-nonce", nonce)).draw(5, False).place.session for nonce in "aab"]
+    assert ids[0] == ids[1] != ids[2]
+    assert ids[0].endswith("-5")
+
+
+def test_answers_that_the_file_does_not_hold_are_refused(given: Given, tmp_path: Path) -> None:
+    path = tmp_path / "turns.jsonl"
+    path.write_text('{"turns":[{"text":"A"},{"text":"B"}]}')
+    for prompts, expected in ((str(path), "no answer before 1 of its turns"), ("sample", "has no effect")):
+        options = given("--prompts", prompts, "--prompt-tokens", "1:99", "--answers", "recorded")
+        with pytest.raises(OptionError, match=expected):
+            load_workload(ChatOptions.of(options))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (("--turns", "8"), ["--turns 8", "--input-tokens"]),
+        (("--turns", "last", "--input-tokens", "9"), ["--turns last"]),
+        (("--answers", "recorded", "--input-tokens", "9"), ["--answers recorded"]),
+        (("--answers", "own", "--turns", "last"), ["--turns last"]),
+    ],
+)
+def test_options_without_effect_beside_each_other_are_refused(
+    given: Given, arguments: Sequence[str], named: list[str]
+) -> None:
+    sources = {word.removeprefix("--").replace("-", "_"): word for word in arguments if word.startswith("--")}
+    with pytest.raises((OptionError, OptionErrors)) as caught:
+        check_conflicts(given(*arguments), sources)
+    assert all(word in str(caught.value) for word in named)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--turns", "some"),
+        ("--turns", "0"),
+        ("--turns", "n(6,2"),
+        ("--turns", "D(1,2)"),
+        ("--turns", "100000"),
+        ("--session-header", "no name"),
+        ("--session-header", "Content-Type"),
+        ("--session-header", "X-A", "--header", "x-a: 1"),
+    ],
+)
+def test_what_cannot_be_is_refused(given: Given, arguments: tuple[str, ...]) -> None:
+    with pytest.raises((OptionError, OptionErrors), match=arguments[0]):
+        ChatOptions.of(given(*arguments))
+
+
+def test_sessions_need_an_engine_that_takes_several_messages_and_no_images(given: Given, file: str) -> None:
+    synthetic = ChatOptions.of(given(*SYNTHETIC, "--turns", "2"))
+    with pytest.raises(OptionError, match="--turns"):
+        check_turns(ENGINES["bentoml"], load_workload(synthetic))
+    check_turns(ENGINES["vllm"], load_workload(synthetic))
+    with_image = ChatOptions.of(given("--prompts", file, "--prompt-tokens", "1:99", "--image", "synthetic:16x16"))
+    prompts = load_workload(with_image).prompts
+    assert isinstance(prompts, PromptSet)
+    with pytest.raises(OptionError, match="--image"):
+        check_images(ENGINES["vllm"], with_image, prompts)
+
+
+def test_other_turns_are_another_workload(given: Given) -> None:
+    def facts(*arguments: str) -> tuple[object, object]:
+        found = load_workload(ChatOptions.of(given(*arguments))).prompts.facts()
+        return found["source"], found["fingerprint"]
+
+    plain, eight, spread = (facts(*SYNTHETIC, *turns) for turns in ((), ("--turns", "8"), ("--turns", "n(8,1)")))
+    assert [source for source, _ in (plain, eight, spread)] == [
+        "synthetic u(50,60)",
+        "synthetic u(50,60), 8 turns",
+        "synthetic u(50,60), n(8,1) turns",
+    ]
+    assert len({fingerprint for _, fingerprint in (plain, eight, spread)}) == 3
+
+
+def test_the_mark_of_a_session_stays_the_same_over_its_turns(given: Given, file: str) -> None:
+    made = supply(given("--prompts", file, "--prompt-tokens", "1:99", "--prompt-nonce", "n"))
+    first, second = (requests_of(made.session(place, False)) for place in (0, 30))  # of the same length
+    openings = [{drawn.prompt.messages[0] for drawn in asked} for asked in (first, second)]
+    assert [len(each) for each in openings] == [1, 1]
+    assert openings[0] != openings[1]
+    assert isinstance(first[2].prompt.earlier[0], ChatMessage)

@@ -1,0 +1,178 @@
+"""Whole runs with sessions of several turns, held against what the simulator received and sent."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.runs.harness import Run, RunLocust, Simulator, StartSimulator, assert_whole
+from tokenswarm.metrics.gap_audit import gap_fit
+from tokenswarm.simulator.prefix_cache import BLOCK_TOKENS
+from tokenswarm.simulator.profiles import PROFILES
+from tokenswarm.simulator.tokens import AnswerGenerator
+
+pytestmark = pytest.mark.slow
+#: The simulator's truth log has this header, so that each of its rows names a session.
+IN_TRUTH_LOG = ("--session-header", "X-Request-Id")
+TURNS = 8
+THINK_MS = 50.0
+#: What a busy machine may add to a pause.
+LATE_MS = 5.0
+
+
+def bodies_of(log: Path) -> dict[str, list[dict[str, Any]]]:
+    """By session, the bodies of its requests in the order in which they came."""
+    found: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for line in log.read_text().splitlines():
+        request = json.loads(line)
+        if request["method"] == "POST" and (session := request["headers"].get("x-request-id")):
+            found[session].append(request["body"])
+    return found
+
+
+def truth_of(simulator: Simulator) -> dict[str, list[dict[str, str]]]:
+    """By session, what the simulator logged of its requests, in the order in which they came."""
+    found: dict[str, list[dict[str, str]]] = defaultdict(list)
+    for row in sorted(simulator.truth(), key=lambda row: int(row["t_request_ns"])):
+        if row["x_request_id"]:
+            found[row["x_request_id"]].append(row)
+    return found
+
+
+def rows_of(run: Run) -> dict[str, list[dict[str, str]]]:
+    found: dict[str, list[dict[str, str]]] = defaultdict(list)
+    for row in sorted(run.requests, key=lambda row: float(row["sent_s"])):
+        found[row["session"]].append(row)
+    return found
+
+
+def answer_of(row: dict[str, str], body: dict[str, Any]) -> str:
+    """What the simulator sent, by its own account."""
+    profile = PROFILES["fast"]
+    answers = AnswerGenerator(0, profile.answer_median_tokens, profile.answer_sigma)
+    ignore_eos = body.get("ignore_eos", False)
+    return answers.draw(int(row["id"]), body["max_tokens"], body.get("min_tokens", 0), ignore_eos).text()
+
+
+def test_turns_carry_the_history_with_the_server_s_own_answers(
+    run_locust: RunLocust, start_simulator: StartSimulator, tmp_path: Path
+) -> None:
+    log = tmp_path / "requests.jsonl"
+    server = start_simulator("--profile", "fast", "--request-log", str(log))
+    run = run_locust(
+        *("-H", server.host, "-u", "16", "-r", "16", "-t", "5s", "--turns", str(TURNS), *IN_TRUTH_LOG),
+        *("--input-tokens", "u(60,80)", "--output-tokens", "u(4,9)", "--think-time", f"exp({THINK_MS:g}ms)"),
+    )
+    assert run.exit_code == 0, run.output
+    assert_whole(run)
+    bodies, truth, rows = bodies_of(log), truth_of(server), rows_of(run)
+    assert set(bodies) == set(rows)
+    whole = [session for session, of_session in rows.items() if len(of_session) == TURNS]
+    assert len(whole) >= 100
+    for session in rows:
+        assert [row["turn"] for row in rows[session]] == [str(turn) for turn in range(1, len(rows[session]) + 1)]
+        assert {row["session_turns"] for row in rows[session]} == {str(TURNS)}
+        history: list[dict[str, str]] = []
+        for turn, (row, body) in enumerate(zip(truth[session], bodies[session], strict=False), start=1):
+            messages = body["messages"]
+            assert len(messages) == 2 * turn - 1
+            assert messages[:-1] == history
+            assert messages[-1]["role"] == "user"
+            history = [*messages, {"role": "assistant", "content": answer_of(row, body)}]
+        # One request after the other, on one connection.
+        for before, row in pairwise(truth[session]):
+            assert int(row["t_request_ns"]) > int(before["t_last_ns"])
+        assert len({row["t_accept_ns"] for row in truth[session]}) == 1
+        for before, row in pairwise(rows[session]):
+            assert float(row["sent_s"]) > float(before["sent_s"]) + float(before["duration_ms"]) / 1000
+    # What the turns before have is in the server's prefix cache.
+    for session in whole:
+        for before, row in pairwise(truth[session]):
+            assert int(row["cached_tokens"]) >= int(before["prompt_tokens"]) // BLOCK_TOKENS * BLOCK_TOKENS
+    check_think_times(run)
+
+
+def check_think_times(run: Run) -> None:
+    drawn_ms, pauses_ms = [], []
+    of_users: dict[str, list[dict[str, str]]] = defaultdict(list)
+    for row in sorted(run.requests, key=lambda row: float(row["sent_s"])):
+        of_users[row["user"]].append(row)
+    for of_user in of_users.values():
+        for before, row in pairwise(of_user):
+            drawn_ms.append(float(row["think_ms"]))
+            ended_s = float(before["sent_s"]) + float(before["duration_ms"]) / 1000
+            pauses_ms.append((float(row["sent_s"]) - ended_s) * 1000 - float(row["connect_ms"]))
+    for times_ms, tolerance in ((drawn_ms, 0.0), (pauses_ms, LATE_MS / THINK_MS)):
+        fit = gap_fit(np.array(times_ms) / THINK_MS, lambda gaps: 1 - np.exp(-np.maximum(gaps, 0)), tolerance)
+        assert fit is not None
+        assert fit.gaps > 500
+        assert fit.chance > 0.01
+    assert min(np.array(pauses_ms) - np.array(drawn_ms)) > -0.1
+
+
+CONVERSATIONS = [
+    {
+        "id": f"c{number}",
+        "messages": [
+            {"role": "assistant" if place % 2 else "user", "content": f"Message {place} of conversation {number}."}
+            for place in range(2 * (2 + number % 3))
+        ],
+    }
+    for number in range(12)
+]
+
+
+def test_recorded_conversations_are_divided_among_workers_and_sent_as_they_are(
+    run_locust: RunLocust, start_simulator: StartSimulator, tmp_path: Path
+) -> None:
+    """Each one in turn, before any comes again."""
+    (tmp_path / "conversations.json").write_text(json.dumps(CONVERSATIONS))
+    log = tmp_path / "requests.jsonl"
+    server = start_simulator("--profile", "fast", "--request-log", str(log))
+    run = run_locust(
+        *("-H", server.host, "--processes", "2", "-u", "4", "-r", "4", "-t", "3s", "--max-tokens", "8"),
+        *("--prompts", str(tmp_path / "conversations.json"), "--prompt-tokens", "1:99", "--prompt-reuse", "always"),
+        *("--answers", "recorded", *IN_TRUTH_LOG),
+    )
+    assert run.exit_code == 0, run.output
+    rows, bodies = rows_of(run), bodies_of(log)
+    places = {session: int(of_session[0]["prompt_id"]) - 1 for session, of_session in rows.items()}
+    for session, of_session in bodies.items():
+        messages = CONVERSATIONS[places[session]]["messages"]
+        assert [body["messages"] for body in of_session] == [
+            messages[: 2 * turn + 1] for turn in range(len(of_session))
+        ]
+    for worker in (0, 1):  # each sends its half of each round, in which all are
+        mine = sorted(int(session) for session in rows if rows[session][0]["worker"] == str(worker))
+        assert all(number % 2 == worker for number in mine)
+    both = [number for number in range(12) if str(number) in places]
+    assert len(both) == len({places[str(number)] for number in both}) == 12
+    assert run.document["prompts"]["sessions"] == 12
+    assert Counter(row["worker"] for row in run.requests).keys() == {"0", "1"}
+
+
+def test_a_failed_turn_ends_its_session_and_delays_of_a_file_are_kept(
+    run_locust: RunLocust, start_simulator: StartSimulator, tmp_path: Path
+) -> None:
+    turns = [{"text": "How are you?"}, {"text": "And now?", "delay": 300}, {"text": "And in the end?"}]
+    (tmp_path / "turns.jsonl").write_text(json.dumps({"session_id": "s", "turns": turns}) + "\n")
+    server = start_simulator("--profile", "fast", "--error-every", "7")
+    run = run_locust(
+        *("-H", server.host, "-u", "2", "-r", "2", "-t", "4s", "--max-tokens", "8", "--wait-after-failure", "0"),
+        *("--prompts", str(tmp_path / "turns.jsonl"), "--prompt-tokens", "1:99", *IN_TRUTH_LOG),
+    )
+    assert run.exit_code == 1, run.output
+    rows = rows_of(run)
+    failed = [of_session for of_session in rows.values() if of_session[-1]["outcome"] == "http_error"]
+    assert len(failed) > 2
+    for of_session in rows.values():
+        assert all(row["outcome"] == "ok" for row in of_session[:-1])
+        for before, row in pairwise(of_session):
+            pause_s = float(row["sent_s"]) - float(before["sent_s"]) - float(before["duration_ms"]) / 1000
+            assert (row["think_ms"], pause_s >= 0.3) == (("300.000000", True) if row["turn"] == "2" else ("", False))
