@@ -98,6 +98,8 @@ class Connection:
             closed_first = error.errno == errno.EPIPE and not self.closed and sender.surely_unacknowledged()
             if not exchange.ended:
                 exchange.never_read = not sender.accepted_bytes or closed_first
+                if self._holds_data():
+                    self.read_now()  # what the server sent before it closed says why
             self._stop(broken, exchange)
         finally:
             if self.closed:
@@ -168,6 +170,13 @@ class Connection:
             return 1
         took_s = (time.perf_counter_ns() - self._streaming_since_ns) / 1e9
         return max(1, min(MOST_PASSES, int(_LATE_SHARE * took_s / INTERVAL_S)))
+
+    def _holds_data(self) -> bool:
+        """Whether the kernel holds data that was not read, of a broken connection too."""
+        try:
+            return bool(self._sock.recv(1, socket.MSG_PEEK))
+        except OSError:
+            return False
 
     def close(self) -> None:
         """Stop watching and close. An exchange that has not ended is left without its end."""

@@ -155,6 +155,23 @@ def test_a_kept_connection_that_is_closed_just_before_the_next_request_leaves_we
     assert not went_stale(again)
 
 
+def test_an_answer_that_came_before_a_reset_is_read_though_the_request_cannot_be_sent(
+    server: Any, client: Any, body: Any
+) -> None:
+    """As a gateway's that refuses a connection, and a TLS server's alert."""
+    client.connect()
+    peer = server.accept()
+
+    def refuse_and_reset() -> None:
+        peer.send(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno")
+        peer.reset()
+
+    just_before_it_sends(client, refuse_and_reset)
+    exchange = client.post("/", b"")
+    assert body(exchange) == b"no"
+    assert (exchange.response.status, exchange.error) == (403, None)
+
+
 @pytest.mark.parametrize("how", ["close", "reset"])
 @pytest.mark.parametrize("takes_it_in", [True, False])
 def test_a_server_that_could_have_read_the_request_has_failed(
