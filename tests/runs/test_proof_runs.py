@@ -162,7 +162,11 @@ def test_a_frozen_client_makes_the_run_suspect_wherever_it_is_read(
     port = free_port()
     load = ("-H", simulator.host, "--engine", "vllm", "--ignore-eos", *level)
     started = start_locust("--headless", *load, "--metrics-port", str(port), "--metrics-linger", "600s")
-    started.wait_for_requests(12)
+    until(
+        lambda: (
+            sum(row["phase"] == "hold" for path in started.results.glob("*/requests.csv") for row in read_csv(path)) > 4
+        )
+    )
     client = psutil.Process(started.process.pid)
     client.suspend()
     time.sleep(FROZEN_S)
