@@ -99,8 +99,10 @@ class Routes:
             "conditions": finished.conditions if finished else [],
             "warnings": finished.warnings if finished else None,
         }
-        folder = f"{str(self._console.options.results).rstrip('/')}/{self._view.run}"
-        places = {"folder": folder, "recover": recover_command(folder)}
+        places: dict[str, str | None] = {"folder": None, "recover": None}
+        if self._view.run is not None:
+            folder = f"{str(self._console.options.results).rstrip('/')}/{self._view.run}"
+            places = {"folder": folder, "recover": recover_command(folder)}
         return _json(live | of_end | places | {"state": self._console.state, "refusal": self._console.refusal})
 
     def _form(self) -> Response:
