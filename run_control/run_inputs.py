@@ -11,7 +11,7 @@ from locust.env import Environment
 from tokenswarm.run_control.run_plan import run_options
 
 #: Of Locust's own options, those that a plan follows.
-_LOCUSTS = {"num_users": "-u", "spawn_rate": "-r", "run_time": "-t"}
+_LOCUSTS = {"num_users": "--users", "spawn_rate": "--spawn-rate", "run_time": "--run-time"}
 
 
 class ChangedOptionsError(ValueError):
@@ -32,13 +32,14 @@ class RunInputs:
         own, _ = run_options(options, defaults)
         values = {f"--{name.replace('_', '-')}": value for name, value in own.items()}
         values |= {flag: getattr(options, name, None) for name, flag in _LOCUSTS.items()}
-        return cls({flag: repr(value) for flag, value in (values | {"-H": environment.host}).items()})
+        return cls({flag: repr(value) for flag, value in (values | {"--host": environment.host}).items()})
 
     def check(self, environment: Environment, defaults: Mapping[str, Any]) -> None:
         """Raises ChangedOptionsError where they are others now."""
         now = RunInputs.of(environment, defaults).values
         if changed := [flag for flag, value in self.values.items() if now.get(flag) != value]:
             raise ChangedOptionsError(
-                f"the locustfile changes {' and '.join(changed)} after the run was planned, which has no effect on the "
-                "plan. Leave this out. Set options on the command line or in the page's form."
+                f"the locustfile changes {' and '.join(changed)} after the run was planned, so the run would not "
+                f"follow {'it' if len(changed) == 1 else 'them'}. Leave this out, and start the run with the values "
+                "that you want."
             )

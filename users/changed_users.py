@@ -62,7 +62,8 @@ def check_unchanged(options: Namespace, *, run_started: bool = False) -> None:
     }
     if changed:
         raise ChangedUsersError(
-            f"the locustfile or --config-users sets {', '.join(changed)}. Tokenswarm's users cannot be changed by "
+            f"{'the locustfile or --config-users' if options.config_users else 'the locustfile'} sets "
+            f"{', '.join(changed)}. Tokenswarm's users cannot be changed by "
             f"code. Leave this out. {_advice(list(dict.fromkeys(changed.values())), options)}"
         )
 
