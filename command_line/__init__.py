@@ -1,7 +1,7 @@
 """How options are given: which were given at all, unknown ones, all errors at once, and the ports to listen on."""
 
 from tokenswarm.command_line.argument_reader import PERCENTILE, Argument, ArgumentReader
-from tokenswarm.command_line.locust_command_line import CommandLine, refuse
+from tokenswarm.command_line.locust_command_line import CommandLine, refuse, show_refusal
 from tokenswarm.command_line.option_adder import OptionAdder, PlainArguments, variable_of
 from tokenswarm.command_line.option_errors import Collected, OptionErrors, collect_errors, sentences_of
 from tokenswarm.command_line.parser import (
@@ -47,6 +47,7 @@ __all__ = [
     "read_options",
     "refuse",
     "sentences_of",
+    "show_refusal",
     "timespan_text",
     "tolerant",
     "unknown_option",

@@ -52,6 +52,11 @@ class CommandLine:
 
 def refuse(error: ValueError) -> None:
     """End the process with exit code 2 and the error's sentences, one a line, on the standard error."""
-    for sentence in sentences_of(error):
-        print(f"tokenswarm: {sentence}", file=sys.stderr)
+    show_refusal(error)
     sys.exit(EXIT_UNUSABLE)
+
+
+def show_refusal(error: ValueError) -> None:
+    """The error's sentences, one a line, on the standard error: why no run begins."""
+    for sentence in sentences_of(error):
+        print(f"tokenswarm: {sentence}", file=sys.stderr, flush=True)

@@ -16,7 +16,7 @@ import tokenswarm.reports.checks.check_options
 import tokenswarm.shapes.shape_options
 import tokenswarm.web.web_options
 from tokenswarm.cluster import transport
-from tokenswarm.command_line import CommandLine, Given, option_defaults, refuse
+from tokenswarm.command_line import CommandLine, Given, option_defaults, refuse, show_refusal
 from tokenswarm.command_line.exit_codes import EXIT_INTERRUPTED, EXIT_UNUSABLE, INTERRUPTED_EARLY
 from tokenswarm.reports.checks.run_checks import RunChecks
 from tokenswarm.run_control.recording_hooks import Recording
@@ -31,7 +31,7 @@ from tokenswarm.shapes.run_shape import RunShape
 from tokenswarm.target.server_detection import ReadyServer
 from tokenswarm.upstream.locust_internals import RoutineLogFilter, StatsTablesFilter
 from tokenswarm.users.changed_users import check_unchanged
-from tokenswarm.users.run_lifecycle import RunLifecycle
+from tokenswarm.users.run_lifecycle import RunLifecycle, sends_from_here
 from tokenswarm.web.locust_page import WebPage
 
 logger = logging.getLogger("tokenswarm")
@@ -94,7 +94,11 @@ class RunStart:
         """The shape begins a run, with the options as they are now: they are parsed here and nowhere after. Raises
         ValueError."""
         assert environment.parsed_options is not None
-        self._plan = RunPlan.of(environment.parsed_options)
+        try:
+            self._plan = RunPlan.of(environment.parsed_options)
+        except ValueError as error:
+            self._refuse(environment, error)
+            raise
         self._inputs = RunInputs.of(environment, self._defaults)
         return self._plan.load
 
@@ -110,18 +114,25 @@ class RunStart:
             if self._recording.recorder is not None:
                 self._lifecycle.begin(environment, self._recording.recorder, self._recording.controller.process.share)
         except ValueError as error:
-            logger.error("Run not started: %s", error)
-            self._page.refuse(str(error))
-            environment.process_exit_code = EXIT_UNUSABLE
-            if on_worker:
-                self._recording.refuse_run(str(error))
-            elif isinstance(environment.shape_class, RunShape):
-                environment.shape_class.refuse()
-            else:
-                self._recording.refuse_run(str(error))
+            self._refuse(environment, error)
         else:
             self._inputs = RunInputs.of(environment, self._defaults)
             self._watch.begin(lambda: self._check_own_code(environment), self._recording.abort_run)
+
+    def _refuse(self, environment: Environment, error: ValueError) -> None:
+        """End a run that cannot begin, and say why: on the standard error, or in the log and on the page."""
+        options, shape = environment.parsed_options, environment.shape_class
+        on_worker = isinstance(environment.runner, WorkerRunner)
+        if options is not None and options.headless and not on_worker:
+            show_refusal(error)
+        else:
+            logger.error("Run not started: %s", error)
+            self._page.refuse(error)
+        environment.process_exit_code = EXIT_UNUSABLE
+        if isinstance(shape, RunShape) and not on_worker:
+            shape.refuse()
+        else:
+            self._recording.refuse_run(str(error))
 
     def begin_level(self, level: PlannedLevel) -> None:
         """The shape comes to its next level."""
@@ -168,7 +179,9 @@ class RunStart:
             self._page.attach(environment)
             if environment.web_ui:
                 lifecycle.send_key_only_to([environment.host or "", *self._page.allowed_targets], options)
-            if options.headless:
+            # Where workers elsewhere send, the server is detected before they are waited for. A process that sends by
+            # itself does so when the run begins, as listeners of init and test_start may still make it impossible.
+            if options.headless and not sends_from_here(environment):
                 self._server = lifecycle.find_server(options, environment.host or "", environment, plan.modes)
         recording.join(lambda: self._check_after_init(environment))
 

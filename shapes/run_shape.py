@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable
 
@@ -13,16 +12,14 @@ from locust.runners import MasterRunner
 from tokenswarm.shapes.plan import LoadPlan, PlannedLevel
 from tokenswarm.shapes.sequencer import LevelSequencer, LoadTarget, first_target
 
-logger = logging.getLogger(__name__)
-
 
 class RunShape(LoadTestShape):
     """Ladder or free shape, whichever the options of this run name.
 
     user_classes: which user runs under which system-prompt mode. plan_run: returns the load of the run that is about to
-    begin; raises ValueError. on_level: called with each level but the first as it begins (the first begins with the
-    run). level_done: whether all requests of the running level have ended. on_end: called when the plan is done and
-    every stream has ended.
+    begin; raises ValueError when it has refused the run. on_level: called with each level but the first as it begins
+    (the first begins with the run). level_done: whether all requests of the running level have ended. on_end: called
+    when the plan is done and every stream has ended.
     """
 
     use_common_options = True
@@ -61,8 +58,7 @@ class RunShape(LoadTestShape):
         if self._sequencer is None:
             try:
                 self._plan = plan = type(self).plan_run(self.runner.environment)
-            except ValueError as error:
-                logger.error("%s", error)
+            except ValueError:
                 return None
             return self._answer(first_target(plan.levels[0]))
         target = self._sequencer.advance(

@@ -185,12 +185,12 @@ class RunLifecycle:
         control = options.control
         vars(parsed)[RUN_REQUESTS] = {"template": dict(control.template), "row_models": control.row_models}
         _log_prompts(load_workload(options).prompts, _options(environment))
-        if options.preflight and not _sends_from_here(environment):
+        if options.preflight and not sends_from_here(environment):
             assert isinstance(environment.runner, MasterRunner)
             result = self._preflights.make_on_worker(environment.runner, options, hosts_of(host), modes, server.found)
             server = replace(server, preflight=result)
         vars(parsed)[RUN_REQUESTS]["adaptations"] = msgspec.to_builtins(server.preflight.adaptations)
-        least_tokens, from_here = least_tokens_of(server.found), _sends_from_here(environment)
+        least_tokens, from_here = least_tokens_of(server.found), sends_from_here(environment)
         lengths = self._length_calibrations.make(environment, modes, least_tokens, from_here=from_here)
         return {
             "host": base_url(host),
@@ -401,7 +401,7 @@ def _log_prompts(prompts: PromptSet | SyntheticSource, options: ChatOptions) -> 
         logger.log(level, "Prompts from %s: %s", prompts.source, notice)
 
 
-def _sends_from_here(environment: Environment) -> bool:
+def sends_from_here(environment: Environment) -> bool:
     """Whether this process or those that it forked send the load. The master may not reach a server that workers on
     other machines reach."""
     assert environment.parsed_options is not None
@@ -417,7 +417,7 @@ def _server_of(
 ) -> ReadyServer:
     """The server, which answers in these system-prompt modes if it is reached from here. Raises OptionError,
     UnusableUrl, PreflightFailed."""
-    here = _sends_from_here(environment)
+    here = sends_from_here(environment)
     options = with_default_model(options)
     known = not here and options.engine != AUTO and options.model
     hosts = hosts_of(host) or [host]

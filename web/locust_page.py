@@ -12,18 +12,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import gevent
-import msgspec
 from flask import Flask, Response, jsonify, request
 from locust.argument_parser import ui_extra_args_dict
 from locust.env import Environment
-from locust.runners import (
-    STATE_CLEANUP,
-    STATE_RUNNING,
-    STATE_SPAWNING,
-    STATE_STOPPING,
-    MasterRunner,
-    Runner,
-)
+from locust.runners import MasterRunner, Runner
 from locust.util.timespan import parse_timespan
 from locust.web import WebUI
 from werkzeug.datastructures import ImmutableMultiDict
@@ -33,7 +25,7 @@ from tokenswarm.command_line import Collected, collect_errors, sentences_of
 from tokenswarm.recording.prometheus import LiveRun
 from tokenswarm.sanitize import shown
 from tokenswarm.upstream.locust_internals import extend_html_report
-from tokenswarm.web.form_words import in_form_words, start_errors
+from tokenswarm.web.form_words import StartError, start_errors
 from tokenswarm.web.live_view import LiveView
 from tokenswarm.web.locust_tables import KEY, extended_rows, extended_table, report_section
 from tokenswarm.web.login import Credentials
@@ -42,6 +34,7 @@ from tokenswarm.web.origins import AllowedOrigins, allowed_names, is_loopback_bi
 from tokenswarm.web.past_runs import LINKED
 from tokenswarm.web.routes import PREFIX, Routes
 from tokenswarm.web.security import PAGE_POLICY, REPORT_POLICY, SecuredApplication
+from tokenswarm.web.start_answer import BUSY, is_starting, message_of, not_started, wait_for_start
 from tokenswarm.web.start_form import FormError, FormOption, given, labels_of
 from tokenswarm.web.start_policy import FILES, StartPolicy
 from tokenswarm.web.typed_load import ShownValues, shape_meant
@@ -49,12 +42,6 @@ from tokenswarm.web.web_options import PASSWORD_VARIABLE, WebOptions
 
 logger = logging.getLogger(__name__)
 
-_BUSY = {
-    STATE_SPAWNING: "A run is already in progress. Stop it first.",
-    STATE_RUNNING: "A run is already in progress. Stop it first.",
-    STATE_STOPPING: "The last run is still being stopped; try again in a moment.",
-    STATE_CLEANUP: "The last run is still being stopped; try again in a moment.",
-}
 #: Locust's timers count in a C integer.
 _LONGEST_RUN_S = 365 * 24 * 3600
 _LOCUSTS_OWN = {
@@ -90,7 +77,8 @@ class WebPage:
         self._check, self._find_server = check, find_server
         self._environment: Environment
         self._shown = ShownValues()
-        self.refusal: str | None = None
+        #: Why the last start did not become a run.
+        self._refused: Sequence[StartError] = ()
         self.allowed_targets: Sequence[str] = ()
         self._login: LoginPages | None = None
         self._is_checking = False
@@ -116,18 +104,23 @@ class WebPage:
         public = self._login.routes() if self._login else ()
         ui.app.register_blueprint(routes.blueprint(base_path, ui.auth_required_if_enabled, public))
 
-    def refuse(self, reason: str) -> None:
+    def refuse(self, error: ValueError) -> None:
         """Show, where there is a page, why a start that had passed its check did not become a run."""
         if self._environment.web_ui is not None:
-            self.refusal = in_form_words(shown(reason), labels_of(self.form()))
+            self._refused = self._in_form_words(sentences_of(error))
 
     # What the page shows.
+
+    @property
+    def refusal(self) -> str | None:
+        """Why the last start that had passed its check did not become a run; None where it did."""
+        return message_of(self._refused) or None
 
     @property
     def state(self) -> str:
         """Locust's state; `starting` while a run was requested and has not begun."""
         runner = _runner(self._environment)
-        return "starting" if _starting(runner) else str(runner.state)
+        return "starting" if is_starting(runner) else str(runner.state)
 
     @property
     def options(self) -> Namespace:
@@ -198,23 +191,12 @@ class WebPage:
 
         @ui.auth_required_if_enabled
         def refused() -> Response | None:
-            if self._is_checking:  # it sends the server a request, and two starts would take each other's options
-                reasons = ["Another start is being checked; try again in a moment."]
-            else:
-                self._is_checking = True
-                try:
-                    reasons = self._reasons_to_refuse()
-                finally:
-                    self._is_checking = False
+            reasons = self._reasons_of_check()
             if not reasons:
-                self.refusal = None
+                self._refused = ()
                 return None
-            reasons = [shown(reason) for reason in reasons]
-            message = "\n".join(reasons)
-            logger.warning("A run was not started from the page: %s", message)
-            errors = msgspec.to_builtins(start_errors(reasons, labels_of(self.form())))
-            # Locust's form shows the message of no other status than 200.
-            return jsonify({"success": False, "message": message, "errors": errors, "host": self._environment.host})
+            logger.warning("Run not started: %s", "\n".join(map(shown, reasons)))
+            return not_started(self._in_form_words(reasons), self._environment.host)
 
         @ui.auth_required_if_enabled
         def class_refused() -> Response | None:
@@ -233,12 +215,40 @@ class WebPage:
                 )  # Locust does not escape it
             return None
 
+        @ui.app.after_request
+        def after(response: Response) -> Response:
+            is_start = request.endpoint == "locust.swarm" and request.method == "POST"
+            return self._answer_to_start(response) if is_start else response
+
+    def _answer_to_start(self, response: Response) -> Response:
+        """Locust's answer, or the refusal of the run that it has just begun to start."""
+        if not (response.is_json and response.get_json()["success"]):
+            return response
+        wait_for_start(_runner(self._environment), lambda: bool(self._refused))
+        if self._refused:
+            response.set_data(not_started(self._refused, self._environment.host).get_data())
+        return response
+
+    def _in_form_words(self, reasons: Sequence[str]) -> list[StartError]:
+        return start_errors([shown(reason) for reason in reasons], labels_of(self.form()))
+
+    def _reasons_of_check(self) -> list[str]:
+        """The same, one start at a time: a check sends the server a request, and two would take each other's
+        options."""
+        if self._is_checking:
+            return ["Another start is being checked; try again in a moment."]
+        self._is_checking = True
+        try:
+            return self._reasons_to_refuse()
+        finally:
+            self._is_checking = False
+
     def _reasons_to_refuse(self) -> list[str]:
         """Why no run can start with this form: a sentence for each error; empty where one can. Locust would answer
         `success` and start none."""
         runner = _runner(self._environment)
-        if _starting(runner) or runner.state in _BUSY:
-            return [_BUSY.get(runner.state, "A run is about to begin already.")]
+        if is_starting(runner) or runner.state in BUSY:
+            return [BUSY.get(runner.state, "A run is about to begin already.")]
         if isinstance(runner, MasterRunner) and not runner.worker_count:
             return ["No worker has connected yet: start one with --worker, or this process with --processes."]
         if request.content_length and not request.form:
@@ -395,10 +405,6 @@ def _take_locusts_own(options: Namespace, form: Mapping[str, str], errors: Colle
     except (ValueError, OverflowError):
         options.run_time = None
         errors.add(FormError(f"--run-time takes a time like 20s, 5m or 1h30m, got {form['run_time']!r}."))
-
-
-def _starting(runner: Runner) -> bool:
-    return runner.shape_greenlet is not None and runner.state not in _BUSY
 
 
 def _runner(environment: Environment) -> Runner:

@@ -126,7 +126,8 @@ def refused(run: Run) -> str:
     """What the run that was not started says; nothing of it was recorded."""
     assert run.exit_code == 2, run.output
     assert not run.results.exists() or not list(run.results.iterdir())
-    (sentence,) = [line for line in run.output.splitlines() if "tokenswarm: " in line or "Run not started" in line]
+    (sentence,) = [line for line in run.output.splitlines() if line.startswith("tokenswarm: ")]
+    assert "Run not started" not in run.output  # one form, whenever it is found
     return sentence
 
 
@@ -169,16 +170,24 @@ def test_a_change_of_our_users_in_the_run_ends_it_as_failed(run_locust: RunLocus
     assert "ChatUser.wait_time" in " ".join(run.summary["validity"]["reasons"])
 
 
-@pytest.mark.parametrize("change", ["ChatUser.max_tokens", "environment.parsed_options.max_tokens"])
-def test_a_change_at_init_is_refused_before_a_server_that_answers_too(
-    run_locust: RunLocust, start_simulator: StartSimulator, tmp_path: Path, change: str
+@pytest.mark.parametrize(
+    ("event", "change"),
+    [
+        ("init", "ChatUser.max_tokens"),
+        ("init", "environment.parsed_options.max_tokens"),
+        ("test_start", "ChatUser.max_tokens"),
+    ],
+)
+def test_a_change_is_refused_before_the_preflight(
+    run_locust: RunLocust, start_simulator: StartSimulator, tmp_path: Path, event: str, change: str
 ) -> None:
-    """Nothing is loaded there between Locust's init and its start, so that the two ends meet."""
     own = tmp_path / "own.py"
-    own.write_text(LISTENER + f"@events.init.add_listener\ndef change(environment, **_):\n    {change} = -1\n")
+    own.write_text(LISTENER + f"@events.{event}.add_listener\ndef change(environment, **_):\n    {change} = -1\n")
     simulator = start_simulator("--profile", "fast")
-    run = run_locust("-H", simulator.host, "-u", "1", "-t", "2s", locustfile=own)
-    assert "max" in refused(run)
+    run = run_locust("-H", simulator.host, "-u", "1", "-t", "2s", locustfile=own, without=("--preflight",))
+    sentence = refused(run)
+    assert "max" in sentence
+    assert "--config-users" not in sentence  # none was given
     assert "Traceback" not in run.output
     assert simulator.truth() == []
 

@@ -6,12 +6,13 @@ import json
 import urllib.parse
 import urllib.request
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.runs.harness import Run, Start, Started, StartSimulator, assert_whole, free_port, until
+from tests.runs.harness import ROOT, Run, Start, Started, StartSimulator, assert_whole, free_port, until
 
 pytestmark = pytest.mark.slow
 
@@ -75,13 +76,13 @@ def test_users_typed_into_locusts_form_are_the_users_that_run(page: tuple[Starte
     started, url = page
     shown = {"shape": "ladder", "levels": "10,50,100", "ramp": "20s", "level_time": "5m", "max_tokens": "8"}
     endless = post(f"{url}/swarm", shape="free", user_count="1", run_time="99999999999999h")
-    assert "--run-time" in endless["message"]
+    assert [error["field"] for error in endless["errors"]] == ["run_time"]
     document = urllib.request.Request(f"{url}/swarm", b'{"levels": "1"}', {"Content-Type": "application/json"})
     assert not json.loads(urllib.request.urlopen(document, timeout=30).read())["success"]
     unclear = post(f"{url}/swarm", user_count="7", spawn_rate="1", **(shown | {"levels": "2,3"}))
     assert not unclear["success"]
-    assert "--users" in unclear["message"]
-    assert "--levels" in unclear["message"]
+    assert "“Users”" in unclear["message"]
+    assert "“Levels”" in unclear["message"]
     assert post(f"{url}/swarm", user_count="7", spawn_rate="7", run_time="4s", **shown)["success"]
     until(lambda: len(list(started.results.glob("*/report.html"))) == 1)
     started.process.terminate()
@@ -121,15 +122,16 @@ def _only(started: Started, folder: Any) -> Any:
 def test_bad_input_in_the_form_begins_no_run_and_the_next_start_works(page: tuple[Started, str]) -> None:
     started, url = page
     for bad, told in (
-        ({"levels": "ten"}, "--levels takes numbers of users like 10,50,100, got 'ten'."),
+        ({"levels": "ten"}, "“Levels” takes numbers of users like 10,50,100, got 'ten'."),
         ({"levels": "2", "prompts": "missing.jsonl"}, "missing.jsonl"),
-        ({"prompts": "sample", "max_tokens": "many"}, "--max-tokens takes a whole number, got 'many'."),
-        ({"run_time": "soon"}, "--run-time takes a time"),
+        ({"prompts": "sample", "max_tokens": "many"}, "“Max tokens” takes a whole number, got 'many'."),
+        ({"run_time": "soon"}, "“Run time” takes a time"),
         ({"host": f"http://127.0.0.1:{free_port()}"}, "cannot be reached"),
     ):
         answer = post(f"{url}/swarm", user_count="1", spawn_rate="1", **bad)
         assert not answer["success"]
         assert told in answer["message"]
+        assert answer["message"] == "\n".join(error["text"] for error in answer["errors"])
     assert not list(started.results.glob("*/run.json"))
     good = {"levels": "1", "ramp": "1s", "level_time": "3s", "prompts": "sample", "max_tokens": "8"}
     assert post(f"{url}/swarm", user_count="1", spawn_rate="1", **good)["success"]
@@ -139,6 +141,41 @@ def test_bad_input_in_the_form_begins_no_run_and_the_next_start_works(page: tupl
     assert_whole(run)
     assert "--levels takes numbers of users like 10,50,100, got 'ten'." in run.output
     assert "missing.jsonl" in run.output
+
+
+_CHANGES_AN_OPTION = f"""
+import sys
+sys.path.insert(0, {str(ROOT)!r})
+from locustfile import *
+from locust import events
+
+@events.test_start.add_listener
+def change(environment, **_):
+    environment.parsed_options.max_tokens = 5
+"""
+
+
+def test_what_a_listener_makes_impossible_is_the_answer_to_the_start_and_links_to_no_run(
+    start_locust: Start, tmp_path: Path
+) -> None:
+    own = tmp_path / "own.py"
+    own.write_text(_CHANGES_AN_OPTION)
+    port = free_port()
+    started = start_locust("--web-port", str(port), locustfile=own)
+    url = f"http://127.0.0.1:{port}"
+    until(answers(url))
+    form = {"levels": "1", "ramp": "1s", "level_time": "300s", "max_tokens": "8"}
+    for _ in range(2):  # the next start is answered in the same way
+        answer = post(f"{url}/swarm", user_count="1", spawn_rate="1", **form)
+        live = json.loads(get(f"{url}/tokenswarm/live.json"))
+        assert not answer["success"]
+        assert answer["errors"] == [{"field": "max_tokens", "text": answer["message"]}]
+        assert "“Max tokens”" in answer["message"]
+        assert live["refusal"] == answer["message"]
+        assert (live["folder"], live["recover"], "None" in json.dumps(live)) == (None, None, False)
+    started.process.terminate()
+    assert "changes --max-tokens" in started.end().output
+    assert not list(started.results.glob("*"))
 
 
 def test_prometheus_reads_the_histograms_while_the_run_goes_on(start_locust: Start) -> None:

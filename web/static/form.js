@@ -4,6 +4,7 @@ import { element, showLines } from "./tables.js";
 const options = new Map();
 const form = document.getElementById("start");
 const complaint = document.getElementById("complaint");
+let lastErrors = []; // of a start that was refused
 
 export async function drawForm() {
   const groups = await (await fetch("form.json")).json();
@@ -16,6 +17,7 @@ export async function drawForm() {
   document.getElementById("groups").replaceChildren(...drawn);
   form.elements.shape?.addEventListener("change", showFieldsOfShape);
   showFieldsOfShape();
+  if (lastErrors.length) complain(lastErrors);
 }
 
 function field(spec) {
@@ -58,6 +60,7 @@ function values() {
 // its field, and stand beside their fields.
 function complain(errors) {
   forget();
+  lastErrors = errors;
   const names = [...options.keys()];
   const place = ({ field }) => (names.includes(field) ? names.indexOf(field) : names.length);
   const sorted = [...errors].sort((one, other) => place(one) - place(other)); // as the form's fields
@@ -70,6 +73,7 @@ function complain(errors) {
     link.addEventListener("click", (event) => { event.preventDefault(); show(found); });
     return element("li", {}, link, words);
   })));
+  complaint.closest("details")?.setAttribute("open", "");
   complaint.hidden = false;
   for (const { text, found } of known) if (found) mark(found, text);
   const first = known.find(({ found }) => found);
@@ -98,6 +102,7 @@ function show({ input, made }) {
 
 // The errors of the last start.
 function forget() {
+  lastErrors = [];
   complaint.hidden = true;
   for (const { input, made } of options.values()) {
     input.removeAttribute("aria-invalid");

@@ -60,7 +60,8 @@ async function show(live) {
   text("state", WORDS[isStopping ? "stopping" : live.state] ?? live.state);
   $("stop").hidden = isStopping || !["starting", "spawning", "running"].includes(live.state);
   showLines($("refusal"), live.refusal ? `Run not started: ${live.refusal}` : "");
-  $("refusal").hidden = !live.refusal;
+  // Where it was the answer to this page's own start, it stands beside the form.
+  $("refusal").hidden = !live.refusal || !$("complaint").hidden;
   if (ended || (live.status !== shown.status && live.status !== "running")) await showPast();
   if (shown.state === null || busy !== BUSY.has(shown.state)) $("start-fold").open = !busy;
   if (ended) await drawForm();
