@@ -49,6 +49,11 @@ _NO_API = (
     "Tokenswarm has no public Python API yet, so {} cannot be imported. Run Tokenswarm's own locustfile.py, and set "
     "options in place of code (docs/options.md)."
 )
+_PARTIAL = (
+    "unrecognized arguments: {}. This locustfile imports only a part of Tokenswarm, without its options. Run "
+    "Tokenswarm's own locustfile.py (locust -f PATH/TO/locustfile.py), and set options in place of code "
+    "(docs/options.md)."
+)
 _EXIT_UNUSABLE = 2
 
 
@@ -100,7 +105,24 @@ def _explain_imports() -> None:
     sys.excepthook = hook
 
 
+def _explain_options(parser: Any, **_: Any) -> None:
+    """At Locust's init_command_line_parser. Without Tokenswarm's locustfile.py, which declares its options and replaces
+    `parse_args`, Locust would call them unrecognized and suggest others."""
+    refuse = parser.error
+
+    def error(message: str) -> None:
+        reason, colon, words = message.partition("unrecognized arguments: ")
+        if reason or not colon:
+            refuse(message)
+        print(f"tokenswarm: {_PARTIAL.format(words)}", file=sys.stderr)
+        raise SystemExit(_EXIT_UNUSABLE)
+
+    parser.error = error
+
+
 _explain_imports()
+if "locust" in sys.modules:
+    sys.modules["locust"].events.init_command_line_parser.add_listener(_explain_options)
 
 
 def main(arguments: list[str] | None = None) -> int:

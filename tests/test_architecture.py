@@ -63,11 +63,17 @@ PACKAGES = set(MAY_IMPORT) - {"locustfile", "tokenswarm"}
 #: Where Locust may be imported; everything else runs and tests without it.
 LOCUST_PLACES = {
     *("locustfile.py", "shapes/run_shape.py", "shapes/own_code.py", "shapes/shape_options.py"),
-    *("recording/locust_stats.py", "web/locust_page.py", "upstream/locust_internals.py"),
+    *("recording/locust_stats.py", "web/locust_page.py", "web/start_answer.py", "upstream/locust_internals.py"),
 }
 LOCUST_PACKAGES = {"users", "cluster", "run_control"}
 #: Where gevent may be imported besides: the rest is free of it.
-GEVENT_PLACES = {"recording/prometheus.py", "web/locust_page.py", "target/metrics_scraper.py", "target/preflight.py"}
+GEVENT_PLACES = {
+    "recording/prometheus.py",
+    "web/locust_page.py",
+    "web/start_answer.py",
+    "target/metrics_scraper.py",
+    "target/preflight.py",
+}
 #: Public, in spite of their names: what each NamedTuple has.
 NAMED_TUPLE_NAMES = {"_replace", "_fields", "_asdict"}
 #: Locust's classes whose methods nobody may replace.

@@ -161,6 +161,19 @@ def test_own_code_that_would_never_run_is_refused_by_name(
     assert not any(re.search(rf"(?<!\w){name}\b", sentence) for name in not_named)
 
 
+@pytest.mark.parametrize("part", ["users.chat import ChatUser", "shapes.run_shape import RunShape"])
+def test_our_options_beside_a_part_of_us_are_refused_with_what_to_start(
+    run_locust: RunLocust, tmp_path: Path, part: str
+) -> None:
+    own = tmp_path / "own.py"
+    own.write_text(ALONE.replace("users.chat import ChatUser", part))
+    run = run_locust("--levels", "2", locustfile=own)
+    sentence = refused(run)
+    assert "--levels" in sentence
+    assert "locustfile.py" in sentence
+    assert "--loglevel" not in run.output
+
+
 def test_a_change_of_our_users_in_the_run_ends_it_as_failed(run_locust: RunLocust, tmp_path: Path) -> None:
     own = tmp_path / "own.py"
     own.write_text(IN_THE_RUN)
