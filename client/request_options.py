@@ -249,6 +249,15 @@ def model_for(options: ChatOptions, row_model: str) -> str:
     return row_model if row_model and options.control.row_models else options.model
 
 
+def as_detected(options: ChatOptions, engine: str, model: str) -> ChatOptions:
+    """The options with the server's engine and the run's model; rows' models are not requested where requests name
+    none. Raises OptionError, EngineError."""
+    found = replace(options, engine=engine, model=model)
+    if engine_of(found).requests_name_model:
+        return found
+    return replace(found, control=replace(found.control, row_models=False))
+
+
 def at_endpoint(options: ChatOptions, endpoint: str) -> ChatOptions:
     """The options for requests to another endpoint (one of Endpoint), whose path is then the engine's own; "" is the
     options' endpoint."""

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from tokenswarm.client.model_mix import MOST_MODELS
 from tokenswarm.client.option_values import OptionError
-from tokenswarm.client.request_options import ChatOptions, model_for
+from tokenswarm.client.request_options import ChatOptions, engine_of, model_for
 from tokenswarm.client.workload import load_workload
 from tokenswarm.metrics.mix import MixMember
 from tokenswarm.prompts import PromptSet
@@ -54,9 +54,10 @@ def log_models(options: ChatOptions, listed: list[str]) -> None:
     """Which models are requested, where that is not --model alone. listed: those that the server lists, if any."""
     named = sorted(_of_rows(options) - {""})
     if named and not options.control.row_models and set(named) != {options.model}:
-        logger.warning(
-            "--model or --models is given: the models that rows of --prompts name (%s) are not requested", _list(named)
-        )
+        reason = "--model or --models is given"
+        if not engine_of(options).requests_name_model:
+            reason = f"requests to {options.engine} name no model"
+        logger.warning("%s: the models that rows of --prompts name (%s) are not requested", reason, _list(named))
     models = [member.name for member in models_of_run(options)]
     if len(models) > 1 or (named and options.control.row_models):
         logger.info("Requests name %s", label_of(options))

@@ -11,7 +11,7 @@ import gevent
 
 from tokenswarm.client.api_key import BASIC_ADVICE, KEY_REFUSED, key_advice
 from tokenswarm.client.option_values import OptionError
-from tokenswarm.client.request_options import AUTO, ChatOptions, check_engine
+from tokenswarm.client.request_options import AUTO, ChatOptions, check_engine, engine_of
 from tokenswarm.client.server_address import base_url, origin_of
 from tokenswarm.engines import (
     ENGINES,
@@ -90,6 +90,8 @@ def find_server(
             "and one may hold several tokens; set --tokenizer to count tokens",
             engine.name,
         )
+    if not engine_of(replace(options, engine=found.engine)).requests_name_model:
+        return ReadyServer(found, _served_model(options.model, found), waited_s)
     try:
         model = model_of(options.model, found, host, options.may_have_key(origin), options.preflight)
     except OptionError as error:
@@ -235,9 +237,8 @@ def _and_more(found: DetectedServer) -> str:
 
 
 def model_of(given: str, found: DetectedServer, host: str, may_have_key: bool = True, preflight: bool = True) -> str:
-    """--model as it was given, or the only model that the server lists; "" where requests to the engine name none.
-    may_have_key: whether the API key was sent, if there is one. preflight: whether a request is sent before the run.
-    Raises OptionError."""
+    """--model as it was given, or the only model that the server lists. may_have_key: whether the API key was sent, if
+    there is one. preflight: whether a request is sent before the run. Raises OptionError."""
     if given:
         return given
     names = [server_text(name, _MOST_NAME_CHARACTERS) for name in found.models[:_MOST_NAMES]]
@@ -248,8 +249,6 @@ def model_of(given: str, found: DetectedServer, host: str, may_have_key: bool = 
                 f"long or holds what no name should ({names[0]!r}); give --model."
             )
         return names[0]
-    if not ENGINES[found.engine].requests_name_model:
-        return ""
     if not names and (refused := found.models_refused):
         advice = "Give --model, or see the server's log"
         if refused.status in KEY_REFUSED:
@@ -266,8 +265,20 @@ def model_of(given: str, found: DetectedServer, host: str, may_have_key: bool = 
     raise OptionError(f"--model is empty, and {host} serves {len(found.models)} models ({listed}); give --model.")
 
 
+def _served_model(given: str, found: DetectedServer) -> str:
+    """Of a server whose requests name no model: the only one that it reports, "" where that is not known. given:
+    --model, which is not sent."""
+    names = [server_text(name, _MOST_NAME_CHARACTERS) for name in found.models[:1]]
+    served = names[0] if names and names == found.models else ""
+    if given and given != served:
+        known = f"the server reports {served!r}" if served else "the server does not report which one it serves"
+        logger.warning("--model %r has no effect: requests to %s name no model, and %s", given, found.engine, known)
+    return served
+
+
 def server_from_options(options: ChatOptions) -> ReadyServer:
     """Where this machine cannot reach the server: engine and model are as the options name them."""
     check_engine(options, ENGINES[options.engine], None)
     evidence = [f"--engine {options.engine} was given, and the server was not reached from here"]
-    return ReadyServer(DetectedServer(options.engine, None, None, [options.model], evidence), options.model, 0.0)
+    model = options.model if engine_of(options).requests_name_model else ""
+    return ReadyServer(DetectedServer(options.engine, None, None, [model] if model else [], evidence), model, 0.0)

@@ -61,10 +61,10 @@ def check_unchanged(options: Namespace, *, run_started: bool = False) -> None:
         if not (run_started and name in _SET_BY_LOCUST)
     }
     if changed:
+        where = "the locustfile or --config-users" if vars(options).get("config_users") else "the locustfile"
         raise ChangedUsersError(
-            f"{'the locustfile or --config-users' if options.config_users else 'the locustfile'} sets "
-            f"{', '.join(changed)}. Tokenswarm's users cannot be changed by "
-            f"code. Leave this out. {_advice(list(dict.fromkeys(changed.values())), options)}"
+            f"{where} sets {', '.join(changed)}. Tokenswarm's users cannot be changed by code. Leave this out. "
+            f"{_advice(list(dict.fromkeys(changed.values())), options)}"
         )
 
 

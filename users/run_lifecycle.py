@@ -28,6 +28,7 @@ from tokenswarm.client.request_options import (
     ChatOptions,
     Stamps,
     TokenTimes,
+    as_detected,
     body_changes,
     engine_of,
 )
@@ -183,7 +184,8 @@ class RunLifecycle:
             parsed.model = server.model
         parsed.prompt_nonce = run_nonce_of(options)
         control = options.control
-        vars(parsed)[RUN_REQUESTS] = {"template": dict(control.template), "row_models": control.row_models}
+        row_models = as_detected(options, parsed.engine, server.model).control.row_models
+        vars(parsed)[RUN_REQUESTS] = {"template": dict(control.template), "row_models": row_models}
         _log_prompts(load_workload(options).prompts, _options(environment))
         if options.preflight and not sends_from_here(environment):
             assert isinstance(environment.runner, MasterRunner)
@@ -425,7 +427,7 @@ def _server_of(
         server = server_from_options(options)
     else:
         server = in_common({each: find_server(options, each, sleep) for each in hosts})
-    detected = replace(options, engine=server.found.engine, model=server.model)
+    detected = as_detected(options, server.found.engine, server.model)
     check_turns(engine_of(detected), load_workload(options))
     check_images(engine_of(detected), options, load_workload(options).prompts)
     log_models(detected, server.found.models)

@@ -11,7 +11,7 @@ import pytest
 from locust.argument_parser import get_empty_argument_parser
 
 from tokenswarm.client.option_values import OptionError
-from tokenswarm.client.request_options import ChatOptions, add_options
+from tokenswarm.client.request_options import ChatOptions, add_options, as_detected
 from tokenswarm.client.run_models import label_of, log_models, models_of_run, with_default_model
 
 GivenRows = Callable[..., ChatOptions]
@@ -53,6 +53,12 @@ def test_rows_that_all_name_a_model_need_no_model_of_the_run(rows: GivenRows) ->
     assert _names(found) == ["a", "b"]
     assert [member.share for member in models_of_run(found)] == [None, None]
     assert label_of(found) == "a, b"
+
+
+def test_rows_models_are_not_the_runs_where_requests_name_none(rows: GivenRows) -> None:
+    options = rows(["b", "a", "b"])
+    assert _names(as_detected(options, "vllm", "a")) == ["a", "b"]
+    assert _names(as_detected(options, "tgi", "served")) == ["served"]
 
 
 def test_a_row_that_names_no_model_needs_one_of_the_run(rows: GivenRows) -> None:

@@ -299,6 +299,18 @@ def test_a_server_that_lists_no_model_must_be_told_one(sites: Callable[..., Site
     assert Clock().find(site, "--engine", "tgi-generate").model == ""
 
 
+@pytest.mark.parametrize("engine", ["tgi", "tgi-generate"])
+@pytest.mark.parametrize("pages", ["reported", "not reported"])
+def test_a_model_that_no_request_names_is_the_one_that_the_server_reports(
+    sites: Callable[..., Site], pages: str, engine: str
+) -> None:
+    info = {"/info": (200, json.dumps({"model_id": "qwen", "max_concurrent_requests": 128, "version": "3.3.7"}))}
+    site = sites(info if pages == "reported" else {})
+    served = "qwen" if pages == "reported" else ""
+    for given_model in ((), ("--model", "m1")):
+        assert Clock().find(site, "--engine", engine, "--preflight", "off", *given_model).model == served
+
+
 def test_triton_s_model_is_in_its_path(sites: Callable[..., Site]) -> None:
     site = sites({"/v2/health/ready": (200, ""), "/v2/models/ensemble/ready": (200, "")})
     assert Clock().find(site).model == "ensemble"
