@@ -21,6 +21,7 @@ from tokenswarm.recording.prompts_sent import SentPrompts
 from tokenswarm.recording.request_flow import RequestFlow
 from tokenswarm.recording.scope_stats import ScopeStats
 from tokenswarm.recording.sent_times import SentTimes
+from tokenswarm.recording.server_reach import ServerReach
 from tokenswarm.recording.worker_report import Report, RequestRow, UnusableReport
 from tokenswarm.run_folder.load_audit import LoadAudit
 from tokenswarm.run_folder.schema import WINDOW_S
@@ -43,7 +44,8 @@ class LevelStats:
     and ended; due: how many of them its schedule has; splits: which worker sends which arrival, None without workers;
     arrivals_begun: by worker, see Report; sent_times: of its hold; audited: its load, with the number of requests that
     it is known of. think: the pauses of users that have a think time. recorded: its ended requests, the last of which
-    ended at last_ended_s of the run. mix: by model and host, in each scope."""
+    ended at last_ended_s of the run. reach: whether the server answered to the end. mix: by model and host, in each
+    scope."""
 
     level: Level
     began_s: float
@@ -62,6 +64,7 @@ class LevelStats:
     recorded: int = 0
     failures: int = 0
     last_ended_s: float = 0.0
+    reach: ServerReach = field(default_factory=ServerReach)
     splits: Splits | None = None
     arrivals_begun: dict[int, int] = field(default_factory=dict)
     scopes: dict[Scope, ScopeStats] = field(default_factory=lambda: {scope: ScopeStats() for scope in Scope})
@@ -350,6 +353,7 @@ class Aggregator:
         self.output_events += row.output_events
         level.output_tokens += row.output_tokens
         level.recorded += 1
+        level.reach.add(row)
         level.last_ended_s = max(level.last_ended_s, row.ended_ns / 1e9)
         if row.outcome is Outcome.CUT and row.phase is Phase.HOLD:
             level.add_cut(row.ended_ns / 1e9 - level.began_s, self.drain_s)

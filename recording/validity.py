@@ -18,6 +18,7 @@ from tokenswarm.metrics.quantiles import quantile, share_interval
 from tokenswarm.metrics.think_pauses import ThinkPauses
 from tokenswarm.metrics.timeline import Outcome
 from tokenswarm.recording.aggregator import Aggregator, LevelStats, WorkerStats, measured_levels
+from tokenswarm.recording.connection_issues import connection_issues
 from tokenswarm.recording.gap_issues import gap_issues
 from tokenswarm.recording.load_audit import load_audit
 from tokenswarm.recording.lump_issues import WHOLE_LEVEL, lump_issues
@@ -130,7 +131,7 @@ def _load_issues(level: LevelStats, aggregator: Aggregator, server: ServerSample
     hold, whole = level.scopes[Scope.HOLD], level.scopes[Scope.WHOLE]
     yield from _concurrency_issues(aggregator.concurrency(level))
     yield from _think_time_issues(level.think)
-    yield from _client_limit_issues(whole)
+    yield from connection_issues(aggregator, level)
     yield from _lag_issues(hold.loop_lag_s, medians_of(hold))
     yield from _silent_window_issues(aggregator, level)
     yield from _open_loop_issues(aggregator, level)
@@ -391,17 +392,6 @@ def _length_issues(kind: IssueKind, name: str, found: LengthComparison) -> Issue
             "actual_mean": actual,
         },
     )
-
-
-def _client_limit_issues(scope: ScopeStats) -> Issues:
-    """Whether requests failed because the client's machine was out of files, ports or memory."""
-    if failed := scope.outcomes[Outcome.CLIENT_LIMIT]:
-        yield ValidityIssue(
-            kind=IssueKind.CLIENT_LIMIT,
-            message=f"{failed:,} of {scope.requests:,} requests ({WHOLE_LEVEL}) failed at a limit of the client's "
-            "machine (client_limit in requests.csv names it): the load was lower than requested",
-            values={"failed": failed, "requests": scope.requests},
-        )
 
 
 def self_check_issues(check: SelfCheck | None, medians: Iterable[_Median]) -> Issues:

@@ -245,6 +245,7 @@ class IssueKind(StrEnum):
     RUN_FAILED = "run_failed"
     FEWER_USERS = "fewer_users"
     CLIENT_LIMIT = "client_limit"
+    SERVER_UNREACHABLE = "server_unreachable"
     LATE_LOOP = "late_loop"
     SILENT_WINDOWS = "silent_windows"
     NO_REQUEST_IN_HOLD = "no_request_in_hold"

@@ -102,7 +102,7 @@ def start_simulator(tmp_path: Path) -> Iterator[StartSimulator]:
         line = process.stdout.readline()
         match = re.search(r"http://\S+", line)
         assert match, f"the simulator said {line!r}"
-        return Simulator(match[0], truth_log)
+        return Simulator(match[0], truth_log, process)
 
     yield start
     for process in started:

@@ -136,6 +136,7 @@ class Simulator:
 
     host: str
     truth_log: Path
+    process: subprocess.Popen[str]
 
     def truth(self, outcome: str = "ok") -> list[dict[str, str]]:
         return [row for row in read_csv(self.truth_log) if row["outcome"] == outcome]

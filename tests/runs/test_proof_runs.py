@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import html
 import re
 import time
 import urllib.request
 from itertools import pairwise
 from pathlib import Path
+from xml.etree import ElementTree as ET
 
 import psutil
 import pytest
@@ -198,3 +200,25 @@ def test_a_frozen_client_makes_the_run_suspect_wherever_it_is_read(
     page = (run.folder / "report.html").read_text(encoding="utf-8")
     for told in (run.output, page):
         assert re.search(rf"\b{re.escape(mean)}\s+of\s+4\s+on\s+average", told)
+
+
+def test_a_server_that_is_killed_in_a_level_makes_the_run_suspect_wherever_it_is_read(
+    start_locust: Start, start_simulator: StartSimulator, tmp_path: Path
+) -> None:
+    simulator, junit = start_simulator("--profile", "fast"), tmp_path / "junit.xml"
+    load = ("--levels", "2", "--ramp", "1s", "--level-time", "10s", "--system-prompt", "off", "--max-tokens", "8")
+    started = start_locust("--headless", "-H", simulator.host, *load, "--junit", str(junit))
+    started.wait_for_requests(2)
+    simulator.process.kill()
+    simulator.process.wait()
+    run = started.end()
+    assert run.exit_code == 1, run.output
+    lost = [row for row in run.requests if row["outcome"] in ("refused", "truncated")]
+    (issue,) = [found for found in run.summary["validity"]["issues"] if found["kind"] == "server_unreachable"]
+    assert run.summary["validity"]["verdict"] == "suspect"
+    assert (issue["level"], issue["values"]["failed"]) == (0, len(lost))
+    assert issue["values"]["refused"] == sum(row["outcome"] == "refused" for row in lost) >= 2
+    (error,) = [found.attrib["message"] for found in ET.parse(junit).iter("error")]
+    table = " ".join(run.output.split())
+    for text in (error, table, html.unescape((run.folder / "report.html").read_text("utf-8"))):
+        assert issue["message"] in text
