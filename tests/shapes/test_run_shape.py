@@ -213,13 +213,9 @@ def test_options_are_read_once_when_the_run_begins(stand: Stand) -> None:
 
 
 @pytest.mark.parametrize(("option", "value"), [("levels", "many"), ("drain_timeout", "0"), ("settle", "soon")])
-def test_a_plan_that_cannot_be_made_begins_no_run(
-    option: str, value: str, stand: Stand, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_plan_that_cannot_be_made_begins_no_run(option: str, value: str, stand: Stand) -> None:
     setattr(stand.options, option, value)
     assert stand.tick(0.0, 0) is None
-    assert f"--{option.replace('_', '-')} takes" in caplog.text
-    assert repr(value) in caplog.text
 
 
 def test_locust_would_take_the_shape_as_it_is(stand: Stand) -> None:
