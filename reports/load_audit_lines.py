@@ -9,27 +9,24 @@ from tokenswarm.reports.level_names import level_name
 from tokenswarm.run_folder.load_audit import GapAudit, LoadAudit
 from tokenswarm.run_folder.schema import LevelSummary
 
-HEADINGS = (
-    *(
-        "level",
-        "requested",
-        "measured",
-        "fewest users",
-        "gaps: distance",
-        "chance",
-        "dispersion",
-        "scheduled dispersion",
+#: By what a level's load is counted in: the columns of its row, and what they mean.
+HEADINGS = {
+    "users": ("level", "users requested", "users on average", "fewest users", "result"),
+    "requests/s": (
+        *("level", "requests/s requested", "requests/s sent", "gaps: distance", "chance"),
+        *("dispersion", "dispersion of the schedule", "lag p50", "lag p99", "lag max", "result"),
     ),
-    *("lag p50", "lag p99", "lag max", "result"),
-)
+}
 _GAP_FIGURES = ("distance", "chance", "dispersion", "dispersion_requested")
-NOTE = (
-    "Requested and measured: users of a closed loop, mean over the hold and least; requests/s of an open loop, "
-    "expected and sent. Distance: how far the gaps between requests are from the requested arrivals, 0 to 1 "
-    "(Kolmogorov-Smirnov); chance: how likely so large a distance is if the gaps follow them. Dispersion: variance of "
-    "the number of requests in intervals that should hold 10, divided by 10: 1 for poisson, 0 for constant arrivals. "
-    "Lag: sent - scheduled."
-)
+NOTES = {
+    "users": "Average and fewest: of the users that were there in the hold.",
+    "requests/s": (
+        "Sent: in the hold. Gaps: distance of the times between requests from those of the requested arrivals, 0 to 1 "
+        "(Kolmogorov-Smirnov); chance: how likely so large a distance is if they follow them. Dispersion: variance of "
+        "the number of requests in intervals that should hold 10, divided by 10: 1 for poisson, 0 for constant "
+        "arrivals. Lag: sent - scheduled."
+    ),
+}
 
 
 def load_lines(levels: Sequence[LevelSummary]) -> list[str]:
@@ -40,17 +37,13 @@ def load_lines(levels: Sequence[LevelSummary]) -> list[str]:
 
 def load_cells(audit: LoadAudit) -> list[str]:
     """The cells of a level's row, but for its name."""
-    gaps = audit.gaps
-    return [
-        *map(units.rate, (audit.requested, audit.measured, audit.measured_min)),
-        *(units.statistic(gaps.distance if gaps else None), units.statistic(gaps.chance if gaps else None)),
-        *(
-            units.statistic(gaps.dispersion if gaps else None),
-            units.statistic(gaps.dispersion_requested if gaps else None),
-        ),
-        *map(units.duration, (audit.lag_p50_s, audit.lag_p99_s, audit.lag_max_s)),
-        "as requested" if is_as_requested(audit) else "NOT AS REQUESTED",
-    ]
+    result = "as requested" if is_as_requested(audit) else "NOT AS REQUESTED"
+    load = [units.rate(audit.requested), units.rate(audit.measured)]
+    if audit.unit == "users":
+        return [*load, units.rate(audit.measured_min), result]
+    gaps = [getattr(audit.gaps, name, None) for name in _GAP_FIGURES]
+    lags = (audit.lag_p50_s, audit.lag_p99_s, audit.lag_max_s)
+    return [*load, *map(units.statistic, gaps), *map(units.duration, lags), result]
 
 
 def is_as_requested(audit: LoadAudit) -> bool:

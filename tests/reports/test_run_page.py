@@ -386,12 +386,15 @@ def test_requested_and_measured_load_are_a_section_and_a_line_of_each_level(
     opened |= {"lag_p50_s": 0.0001, "lag_p99_s": 0.002, "lag_max_s": 0.004}
     levels = [make_level(0, 10) | {"load_audit": closed}, make_level(1, 20) | {"load_audit": opened}]
     folder = write_run(levels)
-    shown = Tables(page(folder)).columns("Requested and measured load of each hold")
-    names = ("requested", "measured", "fewest users", "gaps: distance", "chance")
-    names += ("dispersion", "scheduled dispersion", "lag p99")
-    assert [shown[name][0] for name in names] == ["10.0", "9.80", "8.00", *["–"] * 5]
-    assert [shown[name][1] for name in names] == [*("20.0", "19.8", "–", "0.021", "< 0.001", "1.04", "0.98", "2.00 ms")]
-    assert shown["result"] == ["as requested", "NOT AS REQUESTED"]
+    tables = Tables(page(folder))
+    shown = tables.columns("Requested and measured users of each hold")
+    names: tuple[str, ...] = ("users requested", "users on average", "fewest users", "result")
+    assert [shown[name] for name in names] == [["10.0"], ["9.80"], ["8.00"], ["as requested"]]
+    shown = tables.columns("Requested and measured request rate of each hold")
+    names = ("requests/s requested", "requests/s sent", "gaps: distance", "chance")
+    names += ("dispersion", "dispersion of the schedule", "lag p99", "result")
+    figures = ("20.0", "19.8", "0.021", "< 0.001", "1.04", "0.98", "2.00 ms", "NOT AS REQUESTED")
+    assert [shown[name] for name in names] == [[figure] for figure in figures]
     table = summary_table(load_results(folder), 200).splitlines()
     first = table.index("Requested and measured load:")
     assert ["NOT AS REQUESTED" in line for line in table[first + 1 : first + 3]] == [False, True]
