@@ -22,6 +22,7 @@ from tokenswarm.recording.request_flow import RequestFlow
 from tokenswarm.recording.scope_stats import ScopeStats
 from tokenswarm.recording.sent_times import SentTimes
 from tokenswarm.recording.server_reach import ServerReach
+from tokenswarm.recording.session_stats import SessionStats
 from tokenswarm.recording.worker_report import Report, RequestRow, UnusableReport
 from tokenswarm.run_folder.load_audit import LoadAudit
 from tokenswarm.run_folder.schema import WINDOW_S
@@ -43,9 +44,9 @@ class LevelStats:
     cut in the drain, cut_by_timeout of them when the drain timeout was over. Of an open loop, flow: requests sent
     and ended; due: how many of them its schedule has; splits: which worker sends which arrival, None without workers;
     arrivals_begun: by worker, see Report; sent_times: of its hold; audited: its load, with the number of requests that
-    it is known of. think: the pauses of users that have a think time. recorded: its ended requests, the last of which
-    ended at last_ended_s of the run. reach: whether the server answered to the end. mix: by model and host, in each
-    scope."""
+    it is known of. think: the pauses between requests of users; sessions: of its requests. recorded: its ended
+    requests, the last of which ended at last_ended_s of the run. reach: whether the server answered to the end. mix: by
+    model and host, in each scope."""
 
     level: Level
     began_s: float
@@ -61,6 +62,7 @@ class LevelStats:
     sent_times: SentTimes | None = None
     audited: tuple[int, LoadAudit] | None = None
     think: ThinkPauses = field(default_factory=ThinkPauses)
+    sessions: SessionStats = field(default_factory=SessionStats)
     recorded: int = 0
     failures: int = 0
     last_ended_s: float = 0.0
@@ -372,8 +374,10 @@ class Aggregator:
             level.flow.add(row, level.began_s)
         if level.sent_times is not None and row.phase is Phase.HOLD:
             level.sent_times.add(row.sent_ns / 1e9 - level.began_s)
-        if level.level.think_time is not None:
+        if level.level.arrivals is None:
             level.think.add(row.user, row.think_ns, row.sent_ns - row.connect_ns, row.ended_ns)
+        if row.session:
+            level.sessions.add(row, row.phase is Phase.HOLD)
         sent = self._window(level, row.sent_ns / 1e9)
         sent.requests_sent += 1
         if row.outcome == Outcome.OK and row.ttft_ns is not None:

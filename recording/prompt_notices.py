@@ -58,6 +58,8 @@ def live_notices(aggregator: Aggregator, server: ServerSamples, reuse: str, now_
                 f"{level_name(level)}: {prompts.repeated_share:.0%} of the requests sent a text that was sent before "
                 "in this run; TTFT may be the server's prefix cache's"
             )
+        if len(level.sessions.turns) > 1:  # later turns find what earlier ones sent
+            continue
         seen = server.figures(level, Scope.HOLD, now_s)
         by_server = seen.prefix_cache_hit_ratio if seen else None
         ratio = prompts.cached_share if by_server is None else by_server

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
-
-import msgspec
+from typing import Protocol
 
 from tokenswarm.metrics.concurrency import Concurrency
-from tokenswarm.metrics.histogram import Histogram
 from tokenswarm.metrics.level import Scope, SystemPrompt
 from tokenswarm.metrics.mix import NO_MIX, MixMember, RunMix
 from tokenswarm.metrics.objectives import Objectives
@@ -16,14 +13,15 @@ from tokenswarm.metrics.quantiles import quantile, share_interval
 from tokenswarm.metrics.timeline import Outcome
 from tokenswarm.recording.aggregator import Aggregator, LevelStats, WorkerStats
 from tokenswarm.recording.core_hints import fullest_hold
+from tokenswarm.recording.distributions import distribution, rate_distribution
 from tokenswarm.recording.load_audit import load_audit
 from tokenswarm.recording.mix_stats import MemberStats, MixStats
 from tokenswarm.recording.open_loop import open_loop_figures
 from tokenswarm.recording.scope_stats import ScopeStats
 from tokenswarm.recording.server_samples import ServerSamples
+from tokenswarm.recording.session_summary import session_figures
 from tokenswarm.recording.validity import smallest_medians, validity, worker_issues
 from tokenswarm.run_folder.concurrency_summary import ConcurrencySummary
-from tokenswarm.run_folder.distribution import Distribution, RateDistribution
 from tokenswarm.run_folder.length_figures import LengthFigures
 from tokenswarm.run_folder.mix_figures import MemberFigures
 from tokenswarm.run_folder.schema import (
@@ -35,29 +33,11 @@ from tokenswarm.run_folder.schema import (
     Validity,
     WorkerSummary,
 )
-from tokenswarm.run_folder.think_time_figures import ThinkTimeFigures
+from tokenswarm.run_folder.think_time_figures import RECORDED_DELAYS, ThinkTimeFigures
 from tokenswarm.run_folder.warm_up_summary import WarmUpSummary
 
 #: Of each model, and of each host.
 MixFigures = tuple[tuple[MemberFigures, ...], tuple[MemberFigures, ...]]
-
-
-def distribution(histogram: Histogram) -> Distribution:
-    """Mean, range and percentiles of what was recorded."""
-    return Distribution(
-        histogram.count,
-        histogram.mean,
-        histogram.minimum,
-        histogram.maximum,
-        *(quantile(histogram, p) for p in (0.5, 0.9, 0.95, 0.99)),
-    )
-
-
-def rate_distribution(histogram: Histogram) -> RateDistribution:
-    """The same with the percentiles of the low end."""
-    shown: dict[str, Any] = msgspec.structs.asdict(distribution(histogram))
-    shown |= {f"p{p}": quantile(histogram, p / 100) for p in (1, 5, 10)}
-    return RateDistribution(**shown)
 
 
 def figures(
@@ -195,14 +175,17 @@ def level_summary(
         open_loop=open_loop,
         load_audit=load_audit(level, now_s, concurrency),
         think_time=_think_time(level),
+        sessions=session_figures(level.sessions),
     )
 
 
 def _think_time(level: LevelStats) -> ThinkTimeFigures | None:
     planned, found = level.level.think_time, level.think
-    if planned is None:
+    if planned is None and not found.pauses:
         return None
-    return ThinkTimeFigures(planned.notation, planned.mean_s, found.pauses, found.requested_mean_s, found.actual_mean_s)
+    notation = RECORDED_DELAYS if planned is None else planned.notation
+    expected_s = found.requested_mean_s or 0.0 if planned is None else planned.mean_s
+    return ThinkTimeFigures(notation, expected_s, found.pauses, found.requested_mean_s, found.actual_mean_s)
 
 
 def warm_up_summaries(aggregator: Aggregator, now_s: float) -> tuple[WarmUpSummary, ...]:

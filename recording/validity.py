@@ -15,7 +15,6 @@ from tokenswarm.metrics.histogram import Histogram
 from tokenswarm.metrics.lengths import TOLERANCE_SHARE, TOLERANCE_TOKENS, LengthComparison
 from tokenswarm.metrics.level import Scope, level_text
 from tokenswarm.metrics.quantiles import quantile, share_interval
-from tokenswarm.metrics.think_pauses import ThinkPauses
 from tokenswarm.metrics.timeline import Outcome
 from tokenswarm.recording.aggregator import Aggregator, LevelStats, WorkerStats, measured_levels
 from tokenswarm.recording.connection_issues import connection_issues
@@ -27,6 +26,7 @@ from tokenswarm.recording.open_loop import open_loop_figures
 from tokenswarm.recording.other_load import other_load
 from tokenswarm.recording.scope_stats import ScopeStats
 from tokenswarm.recording.server_samples import ServerSamples
+from tokenswarm.recording.user_issues import user_issues
 from tokenswarm.run_folder.schema import WINDOW_S, IssueKind, Validity, ValidityIssue
 
 #: A client's own error above this share of a result's median matters for the result.
@@ -130,7 +130,7 @@ def _load_issues(level: LevelStats, aggregator: Aggregator, server: ServerSample
     """Whether the load was what the level's name says, to its end."""
     hold, whole = level.scopes[Scope.HOLD], level.scopes[Scope.WHOLE]
     yield from _concurrency_issues(aggregator.concurrency(level))
-    yield from _think_time_issues(level.think)
+    yield from user_issues(level.think, level.sessions)
     yield from connection_issues(aggregator, level)
     yield from _lag_issues(hold.loop_lag_s, medians_of(hold))
     yield from _silent_window_issues(aggregator, level)
@@ -236,19 +236,6 @@ def _concurrency_issues(found: Concurrency | None) -> Issues:
     )
 
 
-def _think_time_issues(found: ThinkPauses) -> Issues:
-    """Whether users waited between their requests as they should have."""
-    requested_s, actual_s = found.requested_mean_s, found.actual_mean_s
-    if requested_s is None or actual_s is None or found.as_requested:
-        return
-    yield ValidityIssue(
-        kind=IssueKind.THINK_TIME,
-        message=f"users waited {_ms(actual_s)} on average between a request and the next one, and {_ms(requested_s)} "
-        f"was requested ({found.pauses:,} pauses): the client could not keep the think time",
-        values={"actual_mean_s": actual_s, "requested_mean_s": requested_s, "pauses": found.pauses},
-    )
-
-
 def _lag_issues(loop_lag_s: Histogram, medians: Iterable[_Median]) -> Issues:
     """Whether the client's event loop was so late that its users sent later than they should have, whoever took the
     timestamps."""
@@ -270,7 +257,7 @@ def _silent_window_issues(aggregator: Aggregator, level: LevelStats) -> Issues:
     ended_s, planned, hold = level.ended_s, level.level, level.scopes[Scope.HOLD]
     if ended_s is None or ended_s > aggregator.reported_until_s or planned.arrivals is not None:
         return
-    if planned.think_time is not None:  # all users may think at once
+    if planned.think_time is not None or level.think.pauses:  # all users may think at once
         return
     slow = (quantile(hold.ttft_s, 0.5), quantile(hold.gap_s, 0.99))
     if any(found is not None and found.value >= WINDOW_S for found in slow):

@@ -26,6 +26,7 @@ from tokenswarm.reports.open_loop_table import (
 )
 from tokenswarm.reports.refusal_notes import NO_FAILURES, refusal_notes
 from tokenswarm.reports.self_check_line import self_check_line
+from tokenswarm.reports.session_table import SESSION_NOTE, session_lines, session_notes
 from tokenswarm.reports.stats.prompt_reuse import reuse_line
 from tokenswarm.reports.text_grid import TextColumn, grid_lines
 from tokenswarm.reports.think_time_notes import think_time_notes
@@ -120,6 +121,7 @@ def summary_table(results: Results, width: int = 120) -> str:
         [line for text in warnings_of(results) for line in _wrapped(f"!!! {text}", width, "    ")],
         *_blocks(COLUMNS, levels, width),
         *_by_member(levels, width),
+        *_of_sessions(levels, width),
         *_of_the_open_loop(levels, width),
         *_of_the_server(levels, width),
         [line for text in load_lines(levels) for line in _wrapped(text, width, "    ")],
@@ -139,6 +141,11 @@ def _of_the_open_loop(levels: Sequence[LevelSummary], width: int) -> list[list[s
 def _by_member(levels: Sequence[LevelSummary], width: int) -> list[list[str]]:
     tables = list(mix_lines(levels, width))
     return [*tables, _wrapped(MIX_NOTE, width)] if tables else []
+
+
+def _of_sessions(levels: Sequence[LevelSummary], width: int) -> list[list[str]]:
+    tables = list(session_lines(levels))
+    return [*tables, _wrapped(SESSION_NOTE, width)] if tables else []
 
 
 def _of_the_server(levels: Sequence[LevelSummary], width: int) -> list[list[str]]:
@@ -207,6 +214,7 @@ def notes(levels: Sequence[LevelSummary]) -> list[str]:
         + _missing_users(levels)
         + unstable_notes(levels)
         + think_time_notes(levels)
+        + session_notes(levels)
         + refusal_notes(levels)
         + [
             note

@@ -18,7 +18,8 @@ Formats:
    `fired` is `ended` and its `balanced` is `complete`. CSV files: `stage` is level_index, `part` is scope, and
    server.csv's `concept` is metric. Later in the same format: requests.csv: input_tokens_requested and
    output_tokens_requested; summary.json: input_lengths and output_lengths of each scope; requests.csv: model and host;
-   summary.json: models and hosts of each scope; run.json: mix; requests.csv: session, turn and session_turns.
+   summary.json: models and hosts of each scope; run.json: mix; requests.csv: session, turn and session_turns;
+   summary.json: sessions of each level.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ from tokenswarm.run_folder.length_figures import LengthFigures
 from tokenswarm.run_folder.load_audit import LoadAudit
 from tokenswarm.run_folder.mix_figures import MemberFigures
 from tokenswarm.run_folder.open_loop_figures import OpenLoopFigures
+from tokenswarm.run_folder.session_figures import SessionFigures
 from tokenswarm.run_folder.think_time_figures import ThinkTimeFigures
 from tokenswarm.run_folder.warm_up_summary import WarmUpSummary
 
@@ -199,7 +201,7 @@ class LevelSummary(msgspec.Struct, frozen=True, kw_only=True):
     """One level under one system-prompt mode. index: its place in the plan, from 0. meets_objectives: of its hold, a
     level cut short or unstable meets none; None without objectives. concurrency: requested against actual users in the
     hold, None where it has no whole second. open_loop: None in a closed loop, in which alone there are users.
-    think_time: None where users have none."""
+    think_time: None where users have none. sessions: None where requests belong to none."""
 
     index: int
     system_prompt: SystemPrompt
@@ -213,6 +215,7 @@ class LevelSummary(msgspec.Struct, frozen=True, kw_only=True):
     open_loop: OpenLoopFigures | None = None
     load_audit: LoadAudit | None = None
     think_time: ThinkTimeFigures | None = None
+    sessions: SessionFigures | None = None
 
     @property
     def is_unstable(self) -> bool:
@@ -266,6 +269,7 @@ class IssueKind(StrEnum):
     ARRIVAL_RATE = "arrival_rate"
     ARRIVAL_GAPS = "arrival_gaps"
     THINK_TIME = "think_time"
+    SESSION_ORDER = "session_order"
     MODEL_SHARES = "model_shares"
     HOST_SHARES = "host_shares"
     WORKER_GAP = "worker_gap"

@@ -20,6 +20,7 @@ from tokenswarm.run_folder.schema import (
     LevelSummary,
     ServerFigures,
 )
+from tokenswarm.run_folder.session_figures import SessionFigures
 from tokenswarm.run_folder.think_time_figures import ThinkTimeFigures
 
 
@@ -43,6 +44,8 @@ def summary_rows(levels: Sequence[LevelSummary]) -> list[dict[str, Any]]:
                 row |= _open_loop_cells(level.open_loop if scope is Scope.HOLD else None)
             if level.think_time is not None:
                 row |= _think_time_cells(level.think_time if scope is Scope.WHOLE else None)
+            if level.sessions is not None:
+                row |= _session_cells(level.sessions, shown=scope is Scope.WHOLE)
             row |= _concurrency_cells(level.concurrency if scope is Scope.HOLD else None)
             rows.append(row)
     return _with_members(rows, levels)
@@ -90,6 +93,15 @@ def _think_time_cells(found: ThinkTimeFigures | None) -> dict[str, Any]:
         for name in ThinkTimeFigures.__struct_fields__
         if name != "requested"
     }
+
+
+def _session_cells(found: SessionFigures, *, shown: bool) -> dict[str, Any]:
+    """Without the figures by turn and by tokens, which are lists."""
+    builtins: dict[str, Any] = msgspec.to_builtins(found)
+    for name in ("turns", "uncached"):
+        del builtins[name]
+    _fill_quantiles(builtins)
+    return {name: value if shown else None for name, value in _flattened("sessions", builtins)}
 
 
 def _open_loop_cells(found: OpenLoopFigures | None) -> dict[str, Any]:

@@ -171,6 +171,15 @@ def _think_time(results: Results) -> Setting:
     return Setting(", ".join(sorted(found)) or "none")
 
 
+def _turns(results: Results) -> Setting:
+    """How conversations were sent, and whose answers they carried; single requests in folders of older versions. How
+    many turns there are is in the fingerprint of the prompts."""
+    options, facts = results.run.options, results.run.prompts
+    if options.get("turns") == "last" or not (facts.get("sessions") or options.get("turns")):
+        return Setting("single requests")
+    return Setting(f"sessions with {options.get('answers') or 'own'} answers")
+
+
 def _warm_up(results: Results) -> Setting:
     """The load before each level; none in folders of older versions."""
     return Setting(str(results.run.options.get("warm_up") or "none"))
@@ -203,6 +212,7 @@ FIELDS: dict[str, Callable[[Results], Setting]] = {
     "levels": lambda results: Setting(levels_in_words(results) or _UNKNOWN),
     "arrivals": _arrivals,
     "think_time": _think_time,
+    "turns": _turns,
     "warm_up": _warm_up,
     "level_time": lambda results: Setting(times_in_words(results.run.plan)),
     "token_counts": lambda results: Setting(_token_counts(results)),

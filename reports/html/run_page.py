@@ -16,6 +16,7 @@ from tokenswarm.reports.html.load_audit_section import load_audit
 from tokenswarm.reports.html.mix_section import mix_tables
 from tokenswarm.reports.html.open_loop_section import open_loop
 from tokenswarm.reports.html.run_config import definition
+from tokenswarm.reports.html.session_section import sessions
 from tokenswarm.reports.html.think_time_section import think_times
 from tokenswarm.reports.html.verdict import RATE, conditions_table, verdict_blocks
 from tokenswarm.reports.stats.estimates import RunData
@@ -28,6 +29,7 @@ PAGE = "report.html"
 OPEN_LOOP = "Open loop"
 LOAD = "Requested and measured load"
 THINK_TIME = "Think time"
+SESSIONS = "Sessions"
 
 
 def draw_page(results: Results, checks: CheckReport) -> Path:
@@ -56,6 +58,7 @@ def page_of(results: Results, checks: CheckReport) -> Page:
         (OPEN_LOOP, lambda: open_loop(measured)),
         (LOAD, lambda: load_audit(measured)),
         (THINK_TIME, lambda: think_times(measured)),
+        (SESSIONS, lambda: sessions(measured)),
         ("Models and hosts", lambda: mix_tables(measured)),
         ("Drift within a level", lambda: table_sections.drift(measured)),
         ("Effect of the system prompt", lambda: table_sections.effects(measured)),
@@ -75,6 +78,8 @@ def page_of(results: Results, checks: CheckReport) -> Page:
         parts = [part for part in parts if part[0] != LOAD]
     if all(level.think_time is None for level in levels):
         parts = [part for part in parts if part[0] != THINK_TIME]
+    if all(level.sessions is None for level in levels):
+        parts = [part for part in parts if part[0] != SESSIONS]
     top = Section("", verdict_blocks(results, checks, rates, drifts))
     return Page(
         f"Load test of {results.summary.engine}, {results.summary.model or 'model not named'}",

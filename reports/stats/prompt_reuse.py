@@ -48,7 +48,9 @@ def prompt_notices(results: Results) -> list[str]:
             f"cache's. This run had --prompt-reuse {reuse}; never is the default."
         )
     hitting = [
-        level for level in levels if hits_exceed(hit_ratio(level), level.hold.prompts, level.system_prompt, reuse)
+        level
+        for level in levels
+        if hits_exceed(hit_ratio(level), level.hold.prompts, level.system_prompt, reuse) and not _has_turns(level)
     ]
     if hitting:
         text = _list(hitting, {level.index: hit_ratio(level) for level in hitting})
@@ -64,6 +66,11 @@ def prompt_notices(results: Results) -> list[str]:
             f"tokens came from the server's prefix cache ({text}): {why}. TTFT is that of what was left to compute."
         )
     return found
+
+
+def _has_turns(level: LevelSummary) -> bool:
+    """Whether sessions have several turns, of which the later ones find what the earlier ones sent."""
+    return level.sessions is not None and len(level.sessions.turns) > 1
 
 
 def _image_notices(results: Results) -> list[str]:

@@ -333,6 +333,7 @@ LEVEL = {
     "open_loop": (dict.fromkeys(OpenLoopFigures.__struct_fields__, (float, int, bool, None)), None),
     "load_audit": (dict.fromkeys(LoadAudit.__struct_fields__, (str, float, bool, dict, None)), None),
     "think_time": (dict, None),
+    "sessions": (dict, None),
 }
 ISSUE = {"kind": str, "message": str, "level": (int, None), "worker": (int, None), "values": dict}
 VALIDITY = {"verdict": str, "reasons": [str], "issues": [ISSUE]}

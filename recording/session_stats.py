@@ -1,0 +1,125 @@
+"""Counts of the sessions of a level, and histograms of its requests by turn and by uncached input tokens."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from tokenswarm.metrics.histogram import Histogram
+from tokenswarm.metrics.linear_fit import LinearFit
+from tokenswarm.metrics.timeline import Outcome
+from tokenswarm.recording.worker_report import RequestRow
+
+#: Turns that have figures of their own: this one has those of all behind it too.
+LAST_TURN = 16
+#: Uncached input tokens up to here are counted together, and from here on by doublings.
+FEWEST_UNCACHED = 64
+
+
+@dataclass(slots=True)
+class TurnStats:
+    """The requests of one turn. prompts: ok requests whose input tokens are known, prompt_tokens of them together;
+    usages: those whose usage says how many of these were cached, and their tokens."""
+
+    requests: int = 0
+    failures: int = 0
+    prompts: int = 0
+    prompt_tokens: int = 0
+    usages: int = 0
+    tokens_of_usages: int = 0
+    cached_tokens: int = 0
+    ttft_s: Histogram = field(default_factory=Histogram)
+    e2e_s: Histogram = field(default_factory=Histogram)
+
+    def add(self, row: RequestRow) -> None:
+        """Count a request of the turn."""
+        self.requests += 1
+        self.failures += row.outcome.is_failure
+        if row.outcome is not Outcome.OK:
+            return
+        if row.prompt_tokens is not None:
+            self.prompts += 1
+            self.prompt_tokens += row.prompt_tokens
+            if row.cached_tokens is not None:
+                self.usages += 1
+                self.tokens_of_usages += row.prompt_tokens
+                self.cached_tokens += row.cached_tokens
+        for histogram, duration_ns in ((self.ttft_s, row.ttft_ns), (self.e2e_s, row.e2e_ns)):
+            if duration_ns is not None:
+                histogram.record(round(duration_ns / 1000))
+
+
+@dataclass(slots=True)
+class UncachedStats:
+    """TTFT by uncached input tokens. by_least: by the least number of each group; fit: of nanoseconds over tokens."""
+
+    by_least: dict[int, Histogram] = field(default_factory=dict)
+    fit: LinearFit = field(default_factory=LinearFit)
+
+    def add(self, row: RequestRow) -> None:
+        """Count a request."""
+        if row.outcome is not Outcome.OK or row.cached_tokens is None or not row.prompt_tokens or row.ttft_ns is None:
+            return
+        uncached = max(0, row.prompt_tokens - row.cached_tokens)
+        least = 0 if uncached < FEWEST_UNCACHED else 1 << (uncached.bit_length() - 1)
+        self.by_least.setdefault(least, Histogram()).record(round(row.ttft_ns / 1000))
+        self.fit.add(uncached, row.ttft_ns)
+
+
+@dataclass(slots=True)
+class _Running:
+    """A session under way: when its first turn was sent and its last one was over, the number of that turn, how long
+    its user waited for answers, and whether that turn is to be sent again."""
+
+    sent_ns: int
+    ended_ns: int
+    turn: int = 0
+    waited_ns: int = 0
+    repeats: bool = False
+
+
+@dataclass(slots=True)
+class SessionStats:
+    """The sessions of one level, as their requests end. started, completed, failed: sessions; completed_turns: of
+    completed ones. out_of_order, overlapping: requests. turns and uncached: of requests of the hold."""
+
+    started: int = 0
+    completed: int = 0
+    failed: int = 0
+    completed_turns: int = 0
+    out_of_order: int = 0
+    overlapping: int = 0
+    duration_s: Histogram = field(default_factory=Histogram)
+    waited_s: Histogram = field(default_factory=Histogram)
+    turns: dict[int, TurnStats] = field(default_factory=dict)
+    uncached: UncachedStats = field(default_factory=UncachedStats)
+    _running: dict[str, _Running] = field(default_factory=dict)
+
+    @property
+    def unfinished(self) -> int:
+        """Sessions whose last turn was neither answered nor failed; once the level is over, it has ended them."""
+        return max(0, self.started - self.completed - self.failed)
+
+    def add(self, row: RequestRow, in_hold: bool) -> None:
+        """Count a request that has ended. Those of a session come in the order in which they ended."""
+        if in_hold:
+            self.turns.setdefault(min(row.turn, LAST_TURN), TurnStats()).add(row)
+            self.uncached.add(row)
+        running = self._running.get(row.session)
+        if running is None:
+            self.started += 1
+            running = self._running[row.session] = _Running(row.sent_ns, row.sent_ns)
+        self.out_of_order += row.turn != running.turn + (not running.repeats)
+        self.overlapping += row.sent_ns < running.ended_ns
+        running.turn, running.ended_ns = row.turn, row.ended_ns
+        running.waited_ns += row.e2e_ns or 0
+        running.repeats = row.outcome is Outcome.REFUSED_BY_LIMIT
+        if row.outcome.is_failure:
+            self.failed += 1
+        elif row.outcome is Outcome.OK and row.turn >= row.session_turns:
+            self.completed += 1
+            self.completed_turns += row.turn
+            self.duration_s.record(round((row.ended_ns - running.sent_ns) / 1000))
+            self.waited_s.record(round(running.waited_ns / 1000))
+        else:
+            return
+        del self._running[row.session]

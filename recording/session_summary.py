@@ -1,0 +1,49 @@
+"""The sessions of a level as summary.json has them."""
+
+from __future__ import annotations
+
+from tokenswarm.recording.distributions import distribution
+from tokenswarm.recording.session_stats import FEWEST_UNCACHED, LAST_TURN, SessionStats, TurnStats
+from tokenswarm.run_folder.session_figures import SessionFigures, TurnFigures, UncachedFigures
+
+
+def session_figures(stats: SessionStats) -> SessionFigures | None:
+    """None where requests belong to no sessions."""
+    if not stats.started:
+        return None
+    slope_ns = stats.uncached.fit.slope
+    return SessionFigures(
+        started=stats.started,
+        completed=stats.completed,
+        failed=stats.failed,
+        unfinished=stats.unfinished,
+        turns_mean=_mean(stats.completed_turns, stats.completed),
+        duration_s=distribution(stats.duration_s),
+        waited_s=distribution(stats.waited_s),
+        out_of_order=stats.out_of_order,
+        overlapping=stats.overlapping,
+        turns=tuple(_turn_figures(turn, found) for turn, found in sorted(stats.turns.items())),
+        uncached=tuple(
+            UncachedFigures(least, (2 * least if least else FEWEST_UNCACHED) - 1, found.count, distribution(found))
+            for least, found in sorted(stats.uncached.by_least.items())
+        ),
+        ttft_per_uncached_token_s=None if slope_ns is None else slope_ns / 1e9,
+    )
+
+
+def _turn_figures(turn: int, found: TurnStats) -> TurnFigures:
+    return TurnFigures(
+        turn=turn,
+        and_later=turn == LAST_TURN,
+        requests=found.requests,
+        failures=found.failures,
+        prompt_tokens_mean=_mean(found.prompt_tokens, found.prompts),
+        cached_share=_mean(found.cached_tokens, found.tokens_of_usages),
+        uncached_tokens_mean=_mean(found.tokens_of_usages - found.cached_tokens, found.usages),
+        ttft_s=distribution(found.ttft_s),
+        e2e_s=distribution(found.e2e_s),
+    )
+
+
+def _mean(total: int, count: int) -> float | None:
+    return total / count if count else None

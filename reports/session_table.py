@@ -1,0 +1,115 @@
+"""What tables say of sessions of several turns: how many there were, and their requests by turn and by uncached input
+tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+from tokenswarm.reports import units
+from tokenswarm.reports.level_names import level_name
+from tokenswarm.reports.text_grid import TextColumn, grid_lines
+from tokenswarm.run_folder.schema import LevelSummary
+from tokenswarm.run_folder.session_figures import SessionFigures, TurnFigures, UncachedFigures
+
+SESSION_NOTE = (
+    "Sessions whose first turn was sent in the level, ramp included. Failed: ended by a failed turn; unfinished: by "
+    "the level's end. Of the completed ones: duration, from the first turn's sending to the last one's end, think "
+    "times included; waited: TTFT and decoding of all turns together. By turn: requests sent in the hold; uncached: "
+    "input tokens that the server did not find in its prefix cache, where its usage says so."
+)
+_PER_TOKENS = 1000
+
+
+class SessionColumn(NamedTuple):
+    """A column of figures of a level's sessions."""
+
+    group: str
+    head: str
+    cell: Callable[[SessionFigures], str]
+
+
+class TurnColumn(NamedTuple):
+    """A column of figures of a turn."""
+
+    group: str
+    head: str
+    cell: Callable[[TurnFigures], str]
+
+
+SESSION_COLUMNS = (
+    SessionColumn("sessions", "started", lambda found: units.count(found.started)),
+    SessionColumn("sessions", "completed", lambda found: units.count(found.completed)),
+    SessionColumn("sessions", "failed", lambda found: units.count(found.failed)),
+    SessionColumn("sessions", "unfinished", lambda found: units.count(found.unfinished)),
+    SessionColumn("", "turns", lambda found: units.amount(found.turns_mean)),
+    SessionColumn("duration", "p50", lambda found: units.quantile(found.duration_s.p50)),
+    SessionColumn("duration", "p95", lambda found: units.quantile(found.duration_s.p95)),
+    SessionColumn("waited", "p50", lambda found: units.quantile(found.waited_s.p50)),
+    SessionColumn("waited", "p95", lambda found: units.quantile(found.waited_s.p95)),
+)
+TURN_COLUMNS = (
+    TurnColumn("requests", "sent", lambda found: units.count(found.requests)),
+    TurnColumn("requests", "failed", lambda found: units.count(found.failures)),
+    TurnColumn("input tokens", "mean", lambda found: units.amount(found.prompt_tokens_mean)),
+    TurnColumn("input tokens", "cached", lambda found: units.percentage(found.cached_share)),
+    TurnColumn("input tokens", "uncached", lambda found: units.amount(found.uncached_tokens_mean)),
+    TurnColumn("TTFT", "p50", lambda found: units.quantile(found.ttft_s.p50)),
+    TurnColumn("TTFT", "p95", lambda found: units.quantile(found.ttft_s.p95)),
+    TurnColumn("E2E", "p50", lambda found: units.quantile(found.e2e_s.p50)),
+)
+
+
+def turn_name(found: TurnFigures) -> str:
+    """`3`, or `16 and later`."""
+    return f"{found.turn} and later" if found.and_later else str(found.turn)
+
+
+def tokens_name(found: UncachedFigures) -> str:
+    """`128 to 255`."""
+    return f"{found.least_tokens:,} to {found.most_tokens:,}"
+
+
+def with_sessions(levels: Sequence[LevelSummary]) -> list[tuple[LevelSummary, SessionFigures]]:
+    """The levels that have sessions, with their figures."""
+    return [(level, level.sessions) for level in levels if level.sessions is not None]
+
+
+def turn_columns(levels: Sequence[LevelSummary]) -> list[TurnColumn]:
+    """Those of which a turn has a value: not every server says what was cached."""
+    turns = [turn for _, sessions in with_sessions(levels) for turn in sessions.turns]
+    return [column for column in TURN_COLUMNS if any(column.cell(turn) != units.UNDEFINED for turn in turns)]
+
+
+def session_lines(levels: Sequence[LevelSummary]) -> Iterator[list[str]]:
+    """A table of the sessions of each level, and one of their requests by turn; nothing where there are none."""
+    found = with_sessions(levels)
+    if not found:
+        return
+    keys = TextColumn("level", [level_name(level) for level, _ in found], left=True)
+    figures = [
+        TextColumn(column.head, [column.cell(sessions) for _, sessions in found], column.group)
+        for column in SESSION_COLUMNS
+    ]
+    yield grid_lines([keys, *figures])
+    turns = [(level, turn) for level, sessions in found for turn in sessions.turns]
+    if turns:
+        rows = [
+            TextColumn("level", [level_name(level) for level, _ in turns], left=True),
+            TextColumn("turn", [turn_name(turn) for _, turn in turns], left=True),
+        ]
+        columns = turn_columns(levels)
+        rows += [TextColumn(column.head, [column.cell(turn) for _, turn in turns], column.group) for column in columns]
+        yield grid_lines(rows)
+
+
+def session_notes(levels: Sequence[LevelSummary]) -> list[str]:
+    """How TTFT grows with uncached input tokens, where that is known, and what is wrong with the order of turns."""
+    found = []
+    for level, sessions in with_sessions(levels):
+        if (slope_s := sessions.ttft_per_uncached_token_s) is not None:
+            found.append(
+                f"{level_name(level)}: TTFT grows by {units.duration(slope_s * _PER_TOKENS)} with {_PER_TOKENS:,} more "
+                "uncached input tokens (least squares over the requests of the hold)."
+            )
+    return found

@@ -1,0 +1,61 @@
+"""How summary.json has the sessions of a level, and its requests by turn and by uncached input tokens."""
+
+from __future__ import annotations
+
+import msgspec
+
+from tokenswarm.run_folder.distribution import Distribution
+
+
+class TurnFigures(msgspec.Struct, frozen=True, kw_only=True):
+    """The requests of one turn that were sent in a level's hold. Times in seconds.
+
+    turn: from 1; and_later: of this turn and all behind it. failures: as in the figures of the level. The other figures
+    are of ok requests: prompt_tokens_mean; cached_share: of the prompt tokens of those whose usage says how many were
+    cached, 0 to 1, and uncached_tokens_mean of these. None: not known.
+    """
+
+    turn: int
+    and_later: bool = False
+    requests: int
+    failures: int
+    prompt_tokens_mean: float | None = None
+    cached_share: float | None = None
+    uncached_tokens_mean: float | None = None
+    ttft_s: Distribution
+    e2e_s: Distribution
+
+
+class UncachedFigures(msgspec.Struct, frozen=True):
+    """TTFT (seconds) of the ok requests of a level's hold of which so many input tokens, from least_tokens to
+    most_tokens, were not cached."""
+
+    least_tokens: int
+    most_tokens: int
+    requests: int
+    ttft_s: Distribution
+
+
+class SessionFigures(msgspec.Struct, frozen=True, kw_only=True):
+    """The sessions of a level. Times in seconds.
+
+    started: whose first turn was sent in the level; completed: whose last turn was answered; failed: that a failed turn
+    ended; unfinished: that the end of the level ended. turns_mean, duration_s (first turn sent to last turn over, think
+    times included) and waited_s (TTFT and decoding of all turns together): of completed ones. out_of_order: requests
+    that were not of the turn behind the one before; overlapping: that were sent before the one before was over; both
+    are 0 unless the client is defective. turns: by turn; uncached: by uncached input tokens; ttft_per_uncached_token_s:
+    by how much TTFT grows with each of these (least squares); None where the usage of no request says what was cached.
+    """
+
+    started: int
+    completed: int
+    failed: int
+    unfinished: int
+    turns_mean: float | None
+    duration_s: Distribution
+    waited_s: Distribution
+    out_of_order: int = 0
+    overlapping: int = 0
+    turns: tuple[TurnFigures, ...] = ()
+    uncached: tuple[UncachedFigures, ...] = ()
+    ttft_per_uncached_token_s: float | None = None

@@ -1,0 +1,196 @@
+"""Sessions of a level: from the rows of requests to summary.json, tables and the verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from tests.run_fixtures import S, issues_of, kinds_of, make_level, make_report, make_timeline
+from tokenswarm.metrics.level import ThinkTime
+from tokenswarm.metrics.objectives import Objectives
+from tokenswarm.metrics.timeline import Outcome, Timeline
+from tokenswarm.recording.aggregator import Aggregator
+from tokenswarm.recording.session_stats import LAST_TURN
+from tokenswarm.recording.summary import level_summary
+from tokenswarm.recording.worker_report import Report
+from tokenswarm.reports.session_table import session_lines, session_notes
+from tokenswarm.run_folder.schema import IssueKind, LevelSummary
+from tokenswarm.run_folder.session_figures import SessionFigures
+from tokenswarm.run_folder.summary_csv import summary_rows
+
+
+def turn(
+    session: str, number: int, sent_s: float, ttft_s: float = 0.1, *, turns: int = 3, lasts_s: float = 1.0, **more: Any
+) -> Timeline:
+    """A request that lasts a second from its sending, its last token half a second after its first."""
+    fields = {"session": session, "turn": number, "session_turns": turns, "user": session, **more}
+    return make_timeline((sent_s + ttft_s, sent_s + ttft_s + 0.5), sent_s=sent_s, over_s=sent_s + lasts_s, **fields)
+
+
+def aggregated(timelines: Sequence[Timeline], **of_level: Any) -> Aggregator:
+    """A level of 100 s with a ramp of 2 s whose requests were these, in the order in which they ended."""
+    level = make_level(**({"level_time_s": 100.0} | of_level))
+    aggregator = Aggregator(Objectives.parse(""))
+    aggregator.begin_level(level, 0.0)
+    aggregator.apply(Report.decode(make_report(timelines, [level]).encode()))
+    aggregator.close(100.0)
+    return aggregator
+
+
+def summed_up(aggregator: Aggregator) -> LevelSummary:
+    return level_summary(aggregator.levels[0], 100.0, aggregator.objectives)
+
+
+def sessions_of(timelines: Sequence[Timeline]) -> SessionFigures:
+    found = summed_up(aggregated(timelines)).sessions
+    assert found is not None
+    return found
+
+
+WHOLE = [turn("a", 1, 3.0), turn("a", 2, 6.0, 0.2), turn("a", 3, 9.0, 0.3)]
+
+
+def test_each_session_is_counted_once_by_its_end() -> None:
+    found = sessions_of(
+        [
+            *WHOLE,
+            turn("b", 1, 3.0),
+            turn("b", 2, 5.0, outcome=Outcome.HTTP_ERROR),
+            turn("c", 1, 3.0),
+            turn("c", 2, 50.0, outcome=Outcome.CUT),
+            turn("d", 1, 3.0, turns=1),
+            turn("e", 1, 80.0),
+        ]
+    )
+    assert (found.started, found.completed, found.failed, found.unfinished) == (5, 2, 1, 2)
+    assert found.turns_mean == 2.0
+    assert (found.duration_s.count, found.duration_s.max) == (2, pytest.approx(7.0, rel=0.001))
+    # TTFT and decoding of each turn: 0.6, 0.7 and 0.8 s.
+    assert (found.waited_s.count, found.waited_s.max) == (2, pytest.approx(2.1, rel=0.001))
+    assert (found.out_of_order, found.overlapping) == (0, 0)
+
+
+def test_requests_of_the_hold_are_counted_by_turn() -> None:
+    found = sessions_of(
+        [
+            turn("r", 1, 0.5),  # in the ramp
+            *WHOLE,
+            turn("b", 1, 3.0, 0.5, prompt_tokens=100, cached_tokens=0),
+            turn("b", 2, 5.0, 0.4, prompt_tokens=300, cached_tokens=150),
+            turn("c", 1, 3.0, outcome=Outcome.TIMEOUT),
+        ]
+    )
+    assert found.started == 4
+    first, second, third = found.turns
+    assert [each.turn for each in found.turns] == [1, 2, 3]
+    assert [(each.requests, each.failures, each.ttft_s.count) for each in found.turns] == [
+        (3, 1, 2),
+        (2, 0, 2),
+        (1, 0, 1),
+    ]
+    assert (first.prompt_tokens_mean, first.cached_share, first.uncached_tokens_mean) == (100, 0, 100)
+    assert (second.prompt_tokens_mean, second.cached_share, second.uncached_tokens_mean) == (300, 0.5, 150)
+    assert (third.prompt_tokens_mean, third.cached_share, third.uncached_tokens_mean) == (None, None, None)
+    assert third.e2e_s.max == pytest.approx(0.8, rel=0.001)
+
+
+def test_late_turns_are_counted_together() -> None:
+    turns = LAST_TURN + 3
+    found = sessions_of([turn("a", number, 2.0 + 2 * number, turns=turns) for number in range(1, turns + 1)])
+    assert [each.turn for each in found.turns] == list(range(1, LAST_TURN + 1))
+    assert (found.turns[-1].requests, found.turns[-1].and_later, found.turns[0].and_later) == (4, True, False)
+
+
+def test_ttft_by_uncached_tokens_has_the_slope_of_the_server() -> None:
+    """10 ms and 0.2 ms for each token that is not cached."""
+    uncached = [0, 63, 64, 100, 127, 128, 1000, 5000]
+    timelines = [
+        turn(str(place), 1, 3.0 + 2 * place, 0.01 + 0.0002 * tokens, prompt_tokens=6000, cached_tokens=6000 - tokens)
+        for place, tokens in enumerate(uncached)
+    ]
+    unknown = turn("u", 1, 50.0, 5.0, prompt_tokens=10, lasts_s=9.0)
+    found = sessions_of([*timelines, unknown])
+    assert found.ttft_per_uncached_token_s == pytest.approx(0.0002, rel=1e-6)
+    groups = [(each.least_tokens, each.most_tokens, each.requests) for each in found.uncached]
+    assert groups == [(0, 63, 2), (64, 127, 3), (128, 255, 1), (512, 1023, 1), (4096, 8191, 1)]
+    assert found.uncached[-1].ttft_s.max == pytest.approx(1.01, rel=0.001)
+    assert sessions_of(WHOLE).ttft_per_uncached_token_s is None
+
+
+def test_a_turn_that_a_limit_refused_and_was_sent_again_is_in_order() -> None:
+    refused = turn("a", 2, 5.0, outcome=Outcome.REFUSED_BY_LIMIT, retry_after_ns=S)
+    found = sessions_of([turn("a", 1, 3.0), refused, turn("a", 2, 7.0), turn("a", 3, 9.0)])
+    assert (found.completed, found.out_of_order, found.overlapping) == (1, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("timelines", "expected"),
+    [
+        (WHOLE, None),
+        ([turn("a", 1, 3.0), turn("a", 2, 3.9)], (0, 1)),
+        ([turn("a", 1, 3.0), turn("a", 3, 5.0)], (1, 0)),
+        ([turn("a", 2, 3.0)], (1, 0)),
+        ([turn("a", 1, 3.0), turn("a", 1, 5.0)], (1, 0)),
+    ],
+)
+def test_turns_that_are_not_one_after_the_other_make_a_run_suspect(
+    timelines: list[Timeline], expected: tuple[int, int] | None
+) -> None:
+    found = [issue for issue in issues_of(aggregated(timelines)) if issue.kind == IssueKind.SESSION_ORDER]
+    assert [(issue.values["out_of_order"], issue.values["overlapping"]) for issue in found] == (
+        [expected] if expected else []
+    )
+
+
+def test_a_level_without_sessions_has_no_figures_of_them() -> None:
+    level = summed_up(aggregated([make_timeline((3.1, 3.2))]))
+    assert level.sessions is None
+    assert not any("session" in name for name in summary_rows([level])[0])
+    assert list(session_lines([level])) == session_notes([level]) == []
+
+
+def test_summary_csv_has_the_sessions_of_the_whole_level() -> None:
+    hold, whole = summary_rows([summed_up(aggregated(WHOLE))])
+    assert (whole["sessions_started"], whole["sessions_completed"], whole["sessions_duration_s_p50"]) == (
+        1,
+        1,
+        pytest.approx(7.0, rel=0.001),
+    )
+    assert hold["sessions_started"] is None
+    assert list(hold) == list(whole)
+
+
+def test_delays_of_a_file_are_audited_as_think_times_are() -> None:
+    rows = [turn("a", 1, 3.0), turn("a", 2, 6.0, think_ns=2 * S), turn("a", 3, 8.0, think_ns=S)]
+    found = summed_up(aggregated(rows)).think_time
+    assert found is not None
+    assert (found.requested, found.pauses, found.requested_mean_s, found.actual_mean_s) == (
+        "recorded delays",
+        2,
+        1.5,
+        1.5,
+    )
+    late = aggregated([turn("a", 1, 3.0), turn("a", 2, 9.0, think_ns=2 * S)])
+    assert IssueKind.THINK_TIME in kinds_of(late)
+    both = aggregated(rows, think_time=ThinkTime("exp(2s)", 2.0, "1"))
+    assert (summed_up(both).think_time or found).requested == "exp(2s)"
+
+
+def test_tables_have_them() -> None:
+    level = summed_up(
+        aggregated(
+            [
+                *WHOLE,
+                turn("b", 1, 3.0, prompt_tokens=100, cached_tokens=0),
+                turn("b", 2, 5.0, 0.05, prompt_tokens=300, cached_tokens=250),
+            ]
+        )
+    )
+    by_level, by_turn = session_lines([level])
+    assert by_level[-1].split()[5:12] == ["2", "1", "0", "1", "3", "7.00", "s*"]
+    assert [line.split()[5:8] for line in by_turn[2:]] == [["1", "2", "0"], ["2", "2", "0"], ["3", "1", "0"]]
+    assert "83.3 %" in by_turn[3]
+    (note,) = session_notes([level])
+    assert "1.00 s" in note  # 0.05 s for 50 tokens
