@@ -15,7 +15,8 @@ from tokenswarm.prompts.synthetic.length_plan import RequestLengths
 
 class DrawnPrompt(NamedTuple):
     """A prompt, the lengths in tokens that the run's options request of its request, its image, the model of its
-    request, the run's number of its session, and its place in that session."""
+    request, the run's number of its session, and its place in that session. system_mark: what the run's system prompt
+    begins with in it; group: of its prefix, None where it shares none."""
 
     prompt: Prompt
     lengths: RequestLengths = RequestLengths(None, None)
@@ -23,6 +24,8 @@ class DrawnPrompt(NamedTuple):
     model: str = ""
     number: int = 0
     place: SessionPlace = NO_SESSION
+    system_mark: str = ""
+    group: int | None = None
 
 
 #: The turn of this number (from 2) of a synthetic session, and the lengths that are requested of its request.

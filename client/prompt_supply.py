@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from hashlib import blake2b
+from typing import Any
 
 import gevent
 
@@ -14,11 +15,27 @@ from tokenswarm.client.option_values import OptionError
 from tokenswarm.client.request_options import ChatOptions, model_for
 from tokenswarm.engines import EncodedImage
 from tokenswarm.metrics.timeline import NO_SESSION, SessionPlace
-from tokenswarm.prompts import Prompt, PromptMarker, PromptSet, Sampler, SessionSampler, SessionTurn, estimate_tokens
+from tokenswarm.prompts import (
+    Prompt,
+    PromptMarker,
+    PromptReuse,
+    PromptSet,
+    Sampler,
+    SessionSampler,
+    SessionTurn,
+    estimate_tokens,
+)
 from tokenswarm.prompts.images import RunImage
+from tokenswarm.prompts.nonces import NONCE_DIGITS
+from tokenswarm.prompts.synthetic.calibration import TextCalibration, text_maker
 from tokenswarm.prompts.synthetic.length_plan import RequestLengths
+from tokenswarm.prompts.synthetic.shared_prefixes import PrefixMaker, with_prefix
 from tokenswarm.prompts.synthetic.synthetic_prompts import SyntheticPrompts, SyntheticSource, request_number
-from tokenswarm.prompts.synthetic.text_maker import TextMaker
+from tokenswarm.prompts.synthetic.text_maker import NO_PREFIX, TextMaker
+from tokenswarm.prompts.synthetic.word_costs import HEAD
+
+#: A prompt, and what its system prompt begins with.
+_Texts = tuple[Prompt, str]
 
 
 class PromptSupply:
@@ -41,15 +58,21 @@ class PromptSupply:
         #: Sessions are numbered over the run, and marked by that number: any number of workers sends the same ones.
         self._is_from_start = self._has_sessions and worker < options.lengths.workers
         marking_worker = 0 if self._is_from_start else worker
-        counted = count_tokens or estimate_tokens
-        self._marker = PromptMarker(options.prompt_reuse, options.prompt_nonce, marking_worker, counted)
+        self._count_tokens = count_tokens or estimate_tokens
+        reuse = options.prompt_reuse if options.cache.shares else PromptReuse.NEVER
+        self._marker = PromptMarker(reuse, options.prompt_nonce, marking_worker, self._count_tokens)
+        calibration, plan = options.lengths.calibration, options.cache.prefix
+        self._maker = _text_maker(options, calibration, count_tokens) if options.makes_texts else None
+        self._prefixes: PrefixMaker | None = None
+        if self._maker and plan:
+            self._prefixes = PrefixMaker(plan, options.seed, self._maker, is_shared=options.cache.shares)
+        self._synthetic: SyntheticPrompts | None = None
         if isinstance(prompts, SyntheticSource):
-            self._synthetic = _synthetic(options, prompts, count_tokens)
+            self._synthetic = SyntheticPrompts(calibration, self._maker) if self._maker and calibration else None
         elif self._has_sessions:
             self._sessions = SessionSampler(prompts, options.seed)
         else:
             self._sampler = Sampler(prompts, options.seed, worker)
-        calibration = options.lengths.calibration
         #: Where each text has to be counted, which takes milliseconds: the hub has arrivals to stamp.
         self._in_thread = calibration is not None and not calibration.adds_up and calibration.source == "tokenizer"
         self._id_start = _id_start(options.prompt_nonce)
@@ -59,11 +82,11 @@ class PromptSupply:
         options = self._options
         number = request_number(self._worker, options.lengths.workers, place)
         lengths = options.lengths.of_request(options.seed, number)
-        if lengths.input is None:
-            prompt = self._drawn(number, place)
+        row = self._drawn(number, place) if lengths.input is None else None
+        prompt, mark = self._in_place(self._texts, row, number, place, lengths.input, with_system_prompt)
+        if row is not None:
             turns, make_turn = 1 + len(prompt.turns), None
         else:
-            prompt = self._made(number, lengths.input, "on" if with_system_prompt else "off")
             turns = options.sessions.turns_of(options.seed, number)
             make_turn = partial(self._made_turn, number)
         if lengths.output is not None:
@@ -73,7 +96,8 @@ class PromptSupply:
         mix = options.models
         model = mix.model_of(options.seed, number) if mix else model_for(options, prompt.model)
         in_session = SessionPlace(f"{self._id_start}{number}", 1, turns) if self._has_sessions else NO_SESSION
-        first = DrawnPrompt(prompt, lengths, self._image(number, place), model, number, in_session)
+        group = self._prefixes.group(number) if self._prefixes else None
+        first = DrawnPrompt(prompt, lengths, self._image(number, place), model, number, in_session, mark, group)
         return ChatSession(first, turns, options.sessions.answers, make_turn, partial(self._lengths_of, number, prompt))
 
     def draw(self, place: int, with_system_prompt: bool) -> DrawnPrompt:
@@ -102,22 +126,36 @@ class PromptSupply:
             return None
         return encoded(self._images[number % len(self._images)], self._marker.image_mark(place))
 
-    def _made(self, number: int, tokens: int, mode: str) -> Prompt:
-        if not self._in_thread:
-            return self._synthetic.prompt(number, tokens, mode)
-        prompt: Prompt = gevent.get_hub().threadpool.apply(self._synthetic.prompt, (number, tokens, mode))
-        return prompt
+    def _in_place(self, make: Callable[..., Any], *arguments: Any) -> Any:
+        """What `make` returns, called here, or in a thread where it takes milliseconds."""
+        return gevent.get_hub().threadpool.apply(make, arguments) if self._in_thread else make(*arguments)
+
+    def _texts(
+        self, row: Prompt | None, number: int, place: int, tokens: int | None, with_system_prompt: bool
+    ) -> _Texts:
+        """The prompt, and the mark of its system prompt. row: of a data set, None for a synthetic prompt."""
+        prefix = self._prefixes.prefix(number) if self._prefixes else NO_PREFIX
+        mark = self._system_mark(number, place) if with_system_prompt and not self._options.cache.shares else ""
+        if row is None:
+            assert self._synthetic is not None and tokens is not None
+            return self._synthetic.prompt(number, tokens, "on" if with_system_prompt else "off", prefix), mark
+        if self._prefixes is not None:
+            row = with_prefix(row, prefix, self._count_tokens(HEAD), own_system=not with_system_prompt)
+        return row, mark
+
+    def _system_mark(self, number: int, place: int) -> str:
+        """What a system prompt that no other request is to share begins with: as many tokens in each request, where
+        lengths are requested."""
+        if self._synthetic is not None and self._maker is not None:
+            return system_mark(self._maker, number)
+        return self._marker.start(number if self._is_from_start else place)
 
     def _made_turn(self, number: int, turn: int) -> tuple[SessionTurn, RequestLengths]:
         """A turn (from 2) of the synthetic session of this number. The length of its whole prompt, answers and all, is
         not requested."""
         lengths = self._options.lengths.of_request(self._options.seed, number, turn)
-        assert lengths.input is not None
-        arguments = number, turn, lengths.input
-        if self._in_thread:
-            text = gevent.get_hub().threadpool.apply(self._synthetic.message, arguments)
-        else:
-            text = self._synthetic.message(*arguments)
+        assert lengths.input is not None and self._synthetic is not None
+        text = self._in_place(self._synthetic.message, number, turn, lengths.input)
         return SessionTurn(text, lengths.input), self._with_exact_output(lengths._replace(input=None), None)
 
 
@@ -139,13 +177,22 @@ def encoded(image: RunImage, mark: bytes) -> EncodedImage:
     return EncodedImage(image.data_url(mark), image.digest(mark))
 
 
-def _synthetic(
-    options: ChatOptions, source: SyntheticSource, count_tokens: Callable[[str], int] | None
-) -> SyntheticPrompts:
-    calibration = options.lengths.calibration
+def system_mark(maker: TextMaker, number: int) -> str:
+    """What the system prompt of the run's request of this number begins with, always of the same number of tokens."""
+    return f"{HEAD}{maker.prefix(number, maker.mark_tokens, 'system mark').text}\n\n"
+
+
+def turn_mark(nonce: str, drawn: DrawnPrompt) -> str:
+    """What a later turn begins with that is to share nothing with the turns before. nonce: of the run."""
+    text = f"{nonce}/{drawn.number}/{drawn.place.turn}"
+    return f"{blake2b(text.encode('utf-8', 'surrogatepass'), digest_size=NONCE_DIGITS // 2).hexdigest()}\n\n"
+
+
+def _text_maker(
+    options: ChatOptions, calibration: TextCalibration | None, count_tokens: Callable[[str], int] | None
+) -> TextMaker:
     if calibration is None:
-        raise OptionError("--input-tokens: the lengths of texts are not calibrated yet; start the run on its master.")
-    if calibration.adds_up or calibration.source != "tokenizer":
-        return SyntheticPrompts(source, calibration, options.prompt_nonce)
-    maker = TextMaker(calibration.costs, f"{source.seed}/{options.prompt_nonce}", count=count_tokens)
-    return SyntheticPrompts(source, calibration, options.prompt_nonce, maker)
+        raise OptionError(
+            "--input-tokens, --prefix: the lengths of texts are not calibrated yet; start the run on its master."
+        )
+    return text_maker(calibration, f"{options.seed}/{options.prompt_nonce}", count_tokens)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tokenswarm.client.api_key import api_key, request_headers
+from tokenswarm.client.cache_options import CacheOptions, add_cache_options
 from tokenswarm.client.connection_options import add_connection_options, proxy_of, tls_of
 from tokenswarm.client.custom_headers import custom_headers, with_headers
 from tokenswarm.client.length_options import LengthOptions, add_length_options, check_output_range
@@ -112,6 +113,12 @@ class ChatOptions:
     lengths: LengthOptions = field(default_factory=LengthOptions)
     models: ModelMix | None = None
     sessions: SessionOptions = field(default_factory=SessionOptions)
+    cache: CacheOptions = field(default_factory=CacheOptions)
+
+    @property
+    def makes_texts(self) -> bool:
+        """Whether texts of stated lengths are made, so that these are calibrated before the run."""
+        return self.lengths.plan.input is not None or self.cache.prefix is not None
 
     def may_have_key(self, server: Origin) -> bool:
         """Whether the command line names the server, so that the API key may be sent to it."""
@@ -182,6 +189,7 @@ class ChatOptions:
             lengths=of(LengthOptions.of, options),
             models=models,
             sessions=SessionOptions.of(options, errors),
+            cache=of(CacheOptions.of, options),
         )
 
 
@@ -364,6 +372,7 @@ def _add_prompt_options(option: OptionAdder) -> None:
         "text from which --prompt-reuse derives those first characters: the same text gives the same ones again; "
         "empty: random for each run, and recorded in run.json",
     )
+    add_cache_options(option)
     option(
         "--tokenizer",
         "tokenizer.json, its folder, or a hub name; counts prompts, and output where the server does not; empty: "

@@ -6,7 +6,7 @@ import time
 
 from tokenswarm.client.chat_session import ChatSession, DrawnPrompt
 from tokenswarm.client.host_spread import HostSpread, host_of_number
-from tokenswarm.client.prompt_supply import PromptSupply
+from tokenswarm.client.prompt_supply import PromptSupply, turn_mark
 from tokenswarm.client.request_options import (
     ChatOptions,
     Stamps,
@@ -107,7 +107,7 @@ class RunContext:
         request = ChatRequest(
             model=drawn.model,
             prompt=prompt.text,
-            system_prompt=self.workload.system_prompt if with_system_prompt else prompt.system,
+            system_prompt=drawn.system_mark + self.workload.system_prompt if with_system_prompt else prompt.system,
             earlier=prompt.earlier,
             later=prompt.later,
             tool_fields=prompt.tool_fields,
@@ -116,6 +116,8 @@ class RunContext:
             changes=(*self._changes, prompt.body_overrides) if prompt.body_overrides else self._changes,
             image=drawn.image,
         )
+        if drawn.place.turn > 1 and not self.options.cache.shares:
+            request = request.behind(turn_mark(self.options.prompt_nonce, drawn))
         return request.without_system_role() if self.options.control.adaptations.system_in_prompt else request
 
     def engine_for(self, prompt: Prompt) -> EngineSpec:

@@ -85,6 +85,15 @@ class ChatRequest:
             return [{**turn, **fields} for turn, fields in zip(turns, self.tool_fields, strict=True)]
         return turns
 
+    def behind(self, start: str) -> ChatRequest:
+        """The same with this text before its first message."""
+        if self.system_prompt is not None:
+            return replace(self, system_prompt=start + self.system_prompt)
+        if self.earlier:
+            (role, text), *others = self.earlier
+            return replace(self, earlier=((role, start + text), *others))
+        return replace(self, prompt=start + self.prompt)
+
     def without_system_role(self) -> ChatRequest:
         """The same with the system prompt and a blank line before the first user message."""
         if self.system_prompt is None:

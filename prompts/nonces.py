@@ -72,6 +72,11 @@ class PromptMarker:
             return replace(prompt, earlier=(ChatMessage(role, start + text), *others), tokens=tokens)
         return replace(prompt, text=start + prompt.text, tokens=tokens)
 
+    def start(self, number: int) -> str:
+        """A nonce that no other request has, with the blank line behind it, for the worker's request of this number
+        (from 0)."""
+        return self._nonce_of(number) + "\n\n"
+
     def image_mark(self, number: int) -> bytes:
         """NONCE_DIGITS / 2 bytes that mark the image of the worker's request of this number (from 0), as `mark` does
         its text; with PromptReuse.RUN the same ones in each request, with ALWAYS none."""

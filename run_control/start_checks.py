@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from argparse import Namespace
 
+import tokenswarm.client.cache_options
 import tokenswarm.client.length_options
 import tokenswarm.client.session_options
 import tokenswarm.shapes.shape_options
@@ -31,6 +32,7 @@ def complete_options(given: Given) -> None:
             errors.of(tokenswarm.shapes.shape_options.check_conflicts, options, given.sources)
             errors.of(tokenswarm.client.length_options.check_conflicts, options, given.sources)
             errors.of(tokenswarm.client.session_options.check_conflicts, options, given.sources)
+            errors.of(tokenswarm.client.cache_options.check_conflicts, options, given.sources)
         errors.of(tokenswarm.shapes.shape_options.choose_shape, options)
         turn_on_login(options)
         if options.print_stats:  # beside it, this default would be obeyed

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import logging
+import secrets
 from collections.abc import Callable, Collection
 
 import gevent
+import msgspec
 
+from tokenswarm.client.prompt_supply import system_mark
 from tokenswarm.client.request_options import ChatOptions, body_changes, engine_of
 from tokenswarm.client.request_spec import RequestSpec
 from tokenswarm.client.server_address import origin_of
@@ -15,7 +18,10 @@ from tokenswarm.client.workload import load_workload
 from tokenswarm.engines import ChatRequest
 from tokenswarm.metrics.level import PROMPT
 from tokenswarm.metrics.timeline import Outcome, Timeline
-from tokenswarm.prompts.synthetic.calibration import TextCalibration, calibrate, check_shortest
+from tokenswarm.prompts.synthetic.calibration import TextCalibration, calibrate, check_shortest, text_maker
+from tokenswarm.prompts.synthetic.length_notation import INPUT_OPTION
+from tokenswarm.prompts.synthetic.shared_prefixes import PREFIX_OPTION
+from tokenswarm.prompts.synthetic.word_costs import HEAD
 from tokenswarm.target.advice import failure_of, failure_text
 from tokenswarm.target.preflight import PreflightFailed, may_pass, new_client, patient
 
@@ -36,20 +42,22 @@ def calibrate_lengths(
     """Send up to 50 short requests, and find out what a prompt of each system-prompt mode (`on`, `off`) has besides its
     words, and what words cost. Nothing of it is counted. least_tokens: the shortest answer that can be requested.
 
-    The system prompt is sent as it is, as its tokens are part of the length. Raises PreflightFailed, CalibrationFailed,
-    and what an unusable address or option raises.
+    The system prompt is sent as in the run, as its tokens are part of the length. Raises PreflightFailed,
+    CalibrationFailed, and what an unusable address or option raises.
     """
-    assert options.lengths.plan.input is not None
     origin = origin_of(host)
     engine, workload, timeouts = engine_of(options), load_workload(options), patient(options.timeouts)
-    client = new_client(options, origin, engine)
+    client, plan = new_client(options, origin, engine), options.lengths.plan
+    option = INPUT_OPTION if plan.input is not None else PREFIX_OPTION
     changes = body_changes(options, engine)
+
+    marks = [""]
 
     def send(text: str, mode: str) -> Timeline:
         request = ChatRequest(
             model=options.model,
             prompt=text,
-            system_prompt=workload.system_prompt if mode == "on" else None,
+            system_prompt=f"{marks[-1]}{workload.system_prompt}" if mode == "on" else None,
             max_tokens=max(_OUTPUT_TOKENS, least_tokens),
             changes=changes,
         )
@@ -68,16 +76,23 @@ def calibrate_lengths(
         failure = failure_of(timeline, options, host)
         raise PreflightFailed(
             failure_text(
-                *(failure, f"that calibrates --input-tokens ({PROMPT[mode]})", host, options.model),
+                *(failure, f"that calibrates {option} ({PROMPT[mode]})", host, options.model),
                 may_have_key=options.may_have_key(origin),
             )
         )
 
     try:
-        found = calibrate(measure, modes, workload.count_tokens)
+        found = calibrate(measure, modes, workload.count_tokens, option)
+        if "on" in modes and found.includes_template and not options.cache.shares:
+            # Each request's system prompt has a mark of the same number of tokens.
+            marks.append(system_mark(text_maker(found, secrets.token_hex(8), workload.count_tokens), 0))
+            marked_tokens = measure(HEAD, "on") or found.head_tokens["on"]
+            found = msgspec.structs.replace(found, head_tokens=found.head_tokens | {"on": marked_tokens})
     finally:
         client.close()
-    check_shortest(options.lengths.plan.input, options.lengths.input_notation, found)
+    if plan.input is not None:
+        prefix_tokens = options.cache.prefix.tokens if options.cache.prefix else 0
+        check_shortest(plan.input, options.lengths.input_notation, found, prefix_tokens)
     heads = ", ".join(f"{tokens} tokens {PROMPT[mode]}" for mode, tokens in found.head_tokens.items())
     logger.info(
         "Lengths of prompts are calibrated: %s gave the token counts of %s words; besides its words each prompt has %s",

@@ -40,7 +40,7 @@ class LengthCalibrations:
         vars(parsed)[WORKERS_OF_RUN] = max(1, len(runner.clients.ready)) if isinstance(runner, MasterRunner) else 1
         vars(parsed)[TEXT_CALIBRATION] = None
         options = ChatOptions.of(parsed)
-        if options.lengths.plan.input is None:
+        if not options.makes_texts:
             return options.lengths.facts()
         host = hosts_of(environment.host or "")[0]  # the servers of a run have one engine and the same models
         if from_here or not isinstance(runner, MasterRunner):

@@ -9,6 +9,7 @@ import msgspec
 
 from tokenswarm.prompts.prompt_records import PromptError
 from tokenswarm.prompts.synthetic.distributions import LengthDistribution
+from tokenswarm.prompts.synthetic.length_notation import INPUT_OPTION
 from tokenswarm.prompts.synthetic.text_maker import TextMaker
 from tokenswarm.prompts.synthetic.word_costs import HEAD, chosen_words, costs_by_tokenizer, measured_costs
 
@@ -47,20 +48,28 @@ class CalibrationFailed(PromptError):
     """Texts of stated lengths cannot be made for this server; the text says why and what to do."""
 
 
-def calibrate(measure: Measure, modes: Collection[str], count: Callable[[str], int] | None) -> TextCalibration:
+def text_maker(found: TextCalibration, key: str, count: Callable[[str], int] | None) -> TextMaker:
+    """The maker of a run's texts. count: of the tokenizer, None where there is none."""
+    repairs = not found.adds_up and found.source == "tokenizer"
+    return TextMaker(found.costs, key, scale=found.scale, count=count if repairs else None)
+
+
+def calibrate(
+    measure: Measure, modes: Collection[str], count: Callable[[str], int] | None, option: str = INPUT_OPTION
+) -> TextCalibration:
     """Send requests by `measure`, and find out how texts of stated lengths are made. count: the tokenizer's, None where
-    there is none. Raises CalibrationFailed."""
+    there is none. option: that requests the lengths. Raises CalibrationFailed."""
     heads = {mode: measure(HEAD, mode) for mode in sorted(modes)}
     known = {mode: tokens for mode, tokens in heads.items() if tokens}
     if len(known) < len(heads):
         if count is None:
             raise CalibrationFailed(
-                "--input-tokens: the server reports no count of prompt tokens, so that lengths cannot be calibrated; "
+                f"{option}: the server reports no count of prompt tokens, so that lengths cannot be calibrated; "
                 "give --tokenizer."
             )
         costs = chosen_words(costs_by_tokenizer(count))
         alone = dict.fromkeys(heads, count(HEAD))
-        logger.warning("--input-tokens: the server reports no count of prompt tokens; lengths are those of the text")
+        logger.warning("%s: the server reports no count of prompt tokens; lengths are those of the text", option)
         return TextCalibration(costs, alone, "tokenizer", adds_up=_adds_up(costs, count), includes_template=False)
     mode = min(known)
     if count is not None:
@@ -71,20 +80,20 @@ def calibrate(measure: Measure, modes: Collection[str], count: Callable[[str], i
         logger.warning(
             "--tokenizer does not count as the server does: the lengths of prompts are calibrated by the server's count"
         )
-    return _calibrated_by_usage(measure, mode, known)
+    return _calibrated_by_usage(measure, mode, known, option)
 
 
-def _calibrated_by_usage(measure: Measure, mode: str, heads: dict[str, int]) -> TextCalibration:
+def _calibrated_by_usage(measure: Measure, mode: str, heads: dict[str, int], option: str) -> TextCalibration:
     def cost_of(words: Sequence[str]) -> int:
         tokens = measure(" ".join((HEAD, *words)), mode)
         if not tokens:
-            raise CalibrationFailed("--input-tokens: the server stopped to report the count of prompt tokens.")
+            raise CalibrationFailed(f"{option}: the server stopped to report the count of prompt tokens.")
         return tokens - heads[mode]
 
     costs = chosen_words(measured_costs(cost_of, _MOST_MEASUREMENTS))
     if not costs:
         raise CalibrationFailed(
-            "--input-tokens: the server's counts of prompt tokens do not grow with the text; give --tokenizer."
+            f"{option}: the server's counts of prompt tokens do not grow with the text; give --tokenizer."
         )
     found = TextCalibration(costs, heads, "usage")
     difference = _trial(found, measure, mode, None)
@@ -93,7 +102,7 @@ def _calibrated_by_usage(measure: Measure, mode: str, heads: dict[str, int]) -> 
     others = [_trial(found, measure, mode, None, number) for number in range(1, _TRIALS)]
     scale = 1 + (difference + sum(others)) / (_TRIALS * _TRIAL_TOKENS)
     logger.warning(
-        "--input-tokens: the tokens of words do not add up on this server; lengths are approximate. Give --tokenizer"
+        "%s: the tokens of words do not add up on this server; lengths are approximate. Give --tokenizer", option
     )
     return TextCalibration(costs, heads, "usage", scale=scale, adds_up=False)
 
@@ -115,12 +124,15 @@ def _adds_up(costs: dict[str, int], count: Callable[[str], int]) -> bool:
     return all(count(maker.text(number, head + _TRIAL_TOKENS, head)) == head + _TRIAL_TOKENS for number in numbers)
 
 
-def check_shortest(lengths: LengthDistribution, notation: str, found: TextCalibration) -> None:
-    """Raises CalibrationFailed where more than 1 % of the lengths are too short for what every prompt has."""
-    for mode, tokens in found.head_tokens.items():
+def check_shortest(lengths: LengthDistribution, notation: str, found: TextCalibration, prefix_tokens: int = 0) -> None:
+    """Raises CalibrationFailed where more than 1 % of the lengths are too short for what every prompt has.
+    prefix_tokens: of the prefix that each has."""
+    for mode, head_tokens in found.head_tokens.items():
+        tokens = head_tokens + prefix_tokens
         share = lengths.share_at_most(tokens)
         if share > _MOST_TOO_SHORT:
             what = "chat template and system prompt" if mode == "on" else "chat template"
+            what = f"{what}, the prefix" if prefix_tokens else what
             way_out = "; or give --system-prompt off" if mode == "on" else ""
             raise CalibrationFailed(
                 f"--input-tokens {notation}: {share:.0%} of the lengths are at most {tokens} tokens, which the {what} "

@@ -9,7 +9,7 @@ from tokenswarm.prompts.prompt_records import Prompt
 from tokenswarm.prompts.synthetic.calibration import TextCalibration
 from tokenswarm.prompts.synthetic.distributions import LengthDistribution
 from tokenswarm.prompts.synthetic.length_plan import LengthPlan
-from tokenswarm.prompts.synthetic.text_maker import TextMaker
+from tokenswarm.prompts.synthetic.text_maker import NO_PREFIX, Prefix, TextMaker
 
 #: Requests of workers that the run did not begin with are numbered from here on, each worker's in a range of its own.
 _LATER_WORKERS = 1 << 40
@@ -57,17 +57,13 @@ class SyntheticSource:
 class SyntheticPrompts:
     """Makes the prompts of a run's requests, by their number."""
 
-    def __init__(
-        self, source: SyntheticSource, calibration: TextCalibration, nonce: str, maker: TextMaker | None = None
-    ) -> None:
-        """nonce: of the run; "" makes the same texts in every run."""
-        self._source = source
+    def __init__(self, calibration: TextCalibration, maker: TextMaker) -> None:
         self._calibration = calibration
-        self._maker = maker or TextMaker(calibration.costs, f"{source.seed}/{nonce}", scale=calibration.scale)
+        self._maker = maker
 
-    def prompt(self, number: int, tokens: int, mode: str) -> Prompt:
+    def prompt(self, number: int, tokens: int, mode: str, prefix: Prefix = NO_PREFIX) -> Prompt:
         """The prompt of the run's request of this number; mode: whether it has the system prompt, `on` or `off`."""
-        text = self._maker.text(number, tokens, self._calibration.head_tokens[mode])
+        text = self._maker.text(number, tokens, self._calibration.head_tokens[mode], prefix)
         return Prompt(text, tokens, id=str(number))
 
     def message(self, number: int, turn: int, tokens: int) -> str:

@@ -1,8 +1,8 @@
 """Texts of exactly so many tokens: a pure function of (key, number of the request, tokens).
 
-Words come from a tape: random words in a row, joined once, with the tokens up to each. A text is a head, an opening of
-random words by which any two texts differ, a piece of the tape, and a few words that make up the difference. So a text
-of 8,000 tokens is a slice, and takes microseconds.
+Words come from a tape: random words in a row, joined once, with the tokens up to each. A text is a head, a prefix that
+it may share with others, an opening of random words by which any two texts differ, a piece of the tape, and a few words
+that make up the difference. So a text of 8,000 tokens is a slice, and takes microseconds.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Mapping
 from itertools import accumulate
 from math import ceil, log2
+from typing import NamedTuple
 
 from tokenswarm.prompts.synthetic.counter_random import random_bits
 from tokenswarm.prompts.synthetic.word_costs import HEAD
@@ -21,6 +22,16 @@ _TAPE_WORDS = 1 << 16
 #: Of an opening: no two of a run's texts share one.
 _OPENING_BITS = 64
 _MOST_REPAIRS = 20
+
+
+class Prefix(NamedTuple):
+    """Words behind the head of a text, each with a space before it, and the sum of their tokens."""
+
+    text: str = ""
+    tokens: int = 0
+
+
+NO_PREFIX = Prefix()
 
 
 class TextMaker:
@@ -49,17 +60,35 @@ class TextMaker:
         self._opening_words = ceil(_OPENING_BITS / log2(max(2, len(self._words))))
         self._fills = _fills(self._costs)
 
-    def text(self, number: int, tokens: int, head_tokens: int) -> str:
-        """The text of the request of this number, which makes a prompt of so many tokens: head_tokens, and its words.
-        Where tokens are no more than head_tokens, it has no words."""
+    def text(self, number: int, tokens: int, head_tokens: int, prefix: Prefix = NO_PREFIX) -> str:
+        """The text of the request of this number, which makes a prompt of so many tokens: head_tokens, those of the
+        prefix, and its own words'. Where tokens are no more than the first two, it has no words of its own."""
         wanted = round((tokens - head_tokens) / self._scale)
-        text = self._made(number, wanted)
-        return text if self._count is None else self._repaired(text, number, wanted, self._count)
+        start = HEAD + prefix.text
+        text = self._made(start, number, wanted - prefix.tokens)
+        return text if self._count is None else self._repaired(text, start, number, wanted, self._count)
 
-    def _made(self, number: int, wanted: int) -> str:
-        bits = random_bits(self._key, "opening", number, 256)
+    def prefix(self, number: int, tokens: int, stream: str) -> Prefix:
+        """The prefix of this number, with so many tokens behind the head of a text. stream: prefixes of other streams
+        differ."""
+        wanted = round(tokens / self._scale)
+        text = self._made(HEAD, number, wanted, stream)
+        if self._count is None:
+            text = text[len(HEAD) :]
+            return Prefix(text, sum(map(self._costs.__getitem__, text.split())))
+        text = self._repaired(text, HEAD, number, wanted, self._count)
+        return Prefix(text[len(HEAD) :], self._count(text) - self._count(HEAD))
+
+    @property
+    def mark_tokens(self) -> int:
+        """Tokens of a prefix that is long enough for no two to be equal."""
+        return self._opening_words * max(self._costs.values())
+
+    def _made(self, start: str, number: int, wanted: int, stream: str = "opening") -> str:
+        """start, and random words of so many tokens."""
+        bits = random_bits(self._key, stream, number, 256)
         bits, offset = divmod(bits, _TAPE_WORDS)
-        parts = [HEAD]
+        parts = [start]
         for _ in range(self._opening_words):
             bits, place = divmod(bits, len(self._words))
             word = self._words[place]
@@ -97,9 +126,10 @@ class TextMaker:
                 parts.pop()
         return self._fills[min(self._fills, key=lambda tokens: (abs(tokens - wanted), tokens))]
 
-    def _repaired(self, text: str, number: int, wanted: int, count: Callable[[str], int]) -> str:
-        """The text with words added or taken off until it has the tokens, or the nearest number that was found."""
-        head = count(HEAD)
+    def _repaired(self, text: str, start: str, number: int, wanted: int, count: Callable[[str], int]) -> str:
+        """The text with words added or taken off behind its start until it has the tokens, or the nearest number that
+        was found."""
+        head, kept_words = count(HEAD), len(start.split(" "))
         best, best_difference = text, wanted + 1
         for attempt in range(_MOST_REPAIRS):
             tokens = count(text) - head
@@ -111,7 +141,7 @@ class TextMaker:
             words = text.split(" ")
             change = max(1, round(abs(missing) * len(words) / max(1, tokens)))
             if missing < 0:
-                del words[max(1, len(words) - change) :]
+                del words[max(kept_words, len(words) - change) :]
             else:
                 short = [word for word in self._words if self._costs[word] <= missing] or self._words
                 words += random.Random(f"{self._key}/repair/{number}/{attempt}").choices(short, k=change)
