@@ -9,6 +9,7 @@ from enum import StrEnum
 
 from tokenswarm.client.option_values import OptionError, choice_of
 from tokenswarm.command_line import OptionAdder
+from tokenswarm.engines import ENGINES, EngineSpec
 from tokenswarm.prompts import PromptReuse
 from tokenswarm.prompts.synthetic.shared_prefixes import PrefixPlan, parse_prefix
 
@@ -68,6 +69,16 @@ def add_cache_options(option: OptionAdder) -> None:
         "that --prompt-reuse lets repeat); bust: nothing, each request begins with words of its own, before its system "
         "prompt; flush: as share, and the cache is emptied by the engine's own endpoint before each level",
     )
+
+
+def check_flush(cache: CacheOptions, engine: EngineSpec) -> None:
+    """Raises OptionError where the engine has no endpoint that empties its prefix cache."""
+    if cache.use is CacheUse.FLUSH and not engine.flush_path:
+        able = ", ".join(name for name, each in ENGINES.items() if each.flush_path)
+        raise OptionError(
+            f"--cache flush: {engine.name} has no endpoint that empties its prefix cache ({able} have one); give "
+            "--cache bust, or restart the server."
+        )
 
 
 def check_conflicts(options: Namespace, sources: Mapping[str, str]) -> None:

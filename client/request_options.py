@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tokenswarm.client.api_key import api_key, request_headers
-from tokenswarm.client.cache_options import CacheOptions, add_cache_options
+from tokenswarm.client.cache_options import CacheOptions, add_cache_options, check_flush
 from tokenswarm.client.connection_options import add_connection_options, proxy_of, tls_of
 from tokenswarm.client.custom_headers import custom_headers, with_headers
 from tokenswarm.client.length_options import LengthOptions, add_length_options, check_output_range
@@ -201,6 +201,7 @@ def check_engine(options: ChatOptions, engine: EngineSpec, max_tokens_range: tup
         raise OptionError(
             f"--ignore-eos: {engine.name} has no way to request exactly --max-tokens tokens; {engine.no_exact_length}."
         )
+    check_flush(options.cache, engine)
     if options.models and not engine.requests_name_model:
         raise OptionError(f"--models: requests to {engine.name} name no model; leave it out.")
     if options.chat_template and not _takes_template(options, engine):

@@ -204,6 +204,9 @@ class EngineSpec(ABC):
     place cannot be set. requests_name_model: whether requests name the run's model. takes_turns: whether a request can
     hold earlier messages of a conversation; takes_tool_turns: whether OpenAI's tool calls and their results may be
     among them; takes_images: whether it can hold an image.
+    prefix_block_tokens: the prefix cache holds whole blocks of so many tokens, by default; None where that is not known
+    or hits do not follow from earlier requests alone. flush_path: where a POST empties it, "" where the engine has no
+    such endpoint; flush_needs: what a server needs for it to be there.
     """
 
     name: str
@@ -222,6 +225,9 @@ class EngineSpec(ABC):
     takes_images: bool = False
     finish_reasons: frozenset[str] = FINISH_REASONS
     sampling_names: Mapping[str, str] = field(default_factory=lambda: OPENAI_NAMES)
+    prefix_block_tokens: int | None = None
+    flush_path: str = ""
+    flush_needs: str = ""
     no_exact_length: str = "leave it out, and choose prompts whose answers reach --max-tokens"
 
     @property

@@ -17,6 +17,8 @@ SGLANG = OpenAICompatible(
     name="sglang",
     health_path="/health",
     exact_length={"ignore_eos": True},
+    prefix_block_tokens=1,
+    flush_path="/flush_cache",
     detection=Detection(clues=(owned_by("sglang"), metric_names("sglang:"))),
     metrics=EngineMetrics(
         series={

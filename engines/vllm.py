@@ -49,6 +49,9 @@ VLLM = OpenAICompatible(
     health_path="/health",
     exact_length={"ignore_eos": True},
     least_tokens=("min_tokens",),
+    prefix_block_tokens=16,
+    flush_path="/reset_prefix_cache",
+    flush_needs="vLLM has it if it is started with VLLM_SERVER_DEV_MODE=1",
     detection=Detection(
         clues=(owned_by("vllm"), metric_names("vllm:"), Clue(Strength.ROUTES, _routes)),
         version=_version,
@@ -78,4 +81,4 @@ VLLM = OpenAICompatible(
         },
     ),
 )
-VLLM_0_4_2 = replace(VLLM, name="vllm-0.4.2", requests_usage=False, detection=Detection())
+VLLM_0_4_2 = replace(VLLM, name="vllm-0.4.2", requests_usage=False, detection=Detection(), flush_path="")

@@ -176,6 +176,7 @@ def level_summary(
         load_audit=load_audit(level, now_s, concurrency),
         think_time=_think_time(level),
         sessions=session_figures(level.sessions),
+        cache_flushed=level.level.cache_flushed,
     )
 
 

@@ -12,13 +12,14 @@ from msgspec.structs import replace
 from tokenswarm.metrics.client_health import SelfCheck
 from tokenswarm.metrics.concurrency import ENOUGH_SHARE, Concurrency
 from tokenswarm.metrics.histogram import Histogram
-from tokenswarm.metrics.lengths import TOLERANCE_SHARE, TOLERANCE_TOKENS, LengthComparison
 from tokenswarm.metrics.level import Scope, level_text
 from tokenswarm.metrics.quantiles import quantile, share_interval
 from tokenswarm.metrics.timeline import Outcome
 from tokenswarm.recording.aggregator import Aggregator, LevelStats, WorkerStats, measured_levels
+from tokenswarm.recording.cache_issues import cache_issues
 from tokenswarm.recording.connection_issues import connection_issues
 from tokenswarm.recording.gap_issues import gap_issues
+from tokenswarm.recording.length_issues import length_issues
 from tokenswarm.recording.load_audit import load_audit
 from tokenswarm.recording.lump_issues import WHOLE_LEVEL, lump_issues
 from tokenswarm.recording.mix_issues import mix_issues
@@ -39,8 +40,6 @@ _UNCERTAIN_SHARE = 0.01
 _FEWEST_UNCERTAIN = 2
 #: An event loop that is later than this (p99), and later than _SUSPECT_SHARE of the median TTFT, changes the load.
 _LATE_LOOP_S = 0.25
-#: Up to this share of the requests may have another length than the requested one.
-_DEVIATING_SHARE = 0.01
 #: Windows that a message names.
 _MOST_NAMED = 5
 
@@ -85,8 +84,8 @@ def validity_issues(aggregator: Aggregator, server: ServerSamples) -> list[Valid
             *_uncertainty_issues(whole, in_lumps=bool(lumps)),
             *_usage_issues(whole),
             *lumps,
-            *_length_issues(IssueKind.INPUT_LENGTHS, "input", whole.input_lengths),
-            *_length_issues(IssueKind.OUTPUT_LENGTHS, "output", whole.output_lengths),
+            *length_issues(whole),
+            *cache_issues(level),
             *mix_issues(level.mix[Scope.WHOLE], aggregator.mix, len(aggregator.levels)),
         ]
         issues += [replace(issue, level=index) for issue in of_level]
@@ -360,25 +359,6 @@ def _usage_issues(scope: ScopeStats) -> Issues:
             "tokens than --max-tokens or their bytes allow; these counts are not used",
             values={"responses": rejected, "ok": ok},
         )
-
-
-def _length_issues(kind: IssueKind, name: str, found: LengthComparison) -> Issues:
-    """Whether requests had the requested lengths."""
-    if found.deviating <= _DEVIATING_SHARE * found.requests:
-        return
-    requested, actual = found.requested_tokens / found.requests, found.actual_tokens / found.requests
-    yield ValidityIssue(
-        kind=kind,
-        message=f"the {name} length of {found.deviating:,} of {found.requests:,} requests ({WHOLE_LEVEL}) "
-        f"differs from the requested one by more than {TOLERANCE_TOKENS} token and {TOLERANCE_SHARE:.0%} (requested "
-        f"{requested:,.1f} on average, actual {actual:,.1f})",
-        values={
-            "deviating": found.deviating,
-            "requests": found.requests,
-            "requested_mean": requested,
-            "actual_mean": actual,
-        },
-    )
 
 
 def self_check_issues(check: SelfCheck | None, medians: Iterable[_Median]) -> Issues:

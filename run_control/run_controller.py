@@ -69,10 +69,15 @@ class RunController:
         gevent.spawn(self._enter_own_requests)
 
     def begin(
-        self, facts: RunFacts, options: RecordingOptions, self_checks: Mapping[int, SelfCheck], drain_s: float
+        self,
+        facts: RunFacts,
+        options: RecordingOptions,
+        self_checks: Mapping[int, SelfCheck],
+        drain_s: float,
+        first_level: Level | None = None,
     ) -> None:
-        """At test_start. self_checks: by worker; drain_s: the drain timeout. Raises ObjectiveError,
-        ResultsFolderError."""
+        """At test_start. self_checks: by worker; drain_s: the drain timeout; first_level: the plan's, where more is
+        known of it. Raises ObjectiveError, ResultsFolderError."""
         runner = self._environment.runner
         facts = safe_facts(facts)
         self.finish()  # a run whose final reports are still awaited ends with what has arrived
@@ -90,7 +95,7 @@ class RunController:
         logger.info("Results go to %s", run.journal.folder)
         for worker, check in self_checks.items():
             self.sinks.self_checked(worker, check)
-        self.begin_level(facts.plan[0])
+        self.begin_level(first_level or facts.plan[0])
 
     def begin_level(self, level: Level) -> None:
         """A level begins: in the statistics, and on every worker."""

@@ -53,6 +53,8 @@ class RunStart:
         #: The options when they were last checked.
         self._inputs: RunInputs | None = None
         self._watch = RunWatch()
+        #: Of the run that goes on.
+        self._environment: Environment | None = None
         #: As detected right before the run that starts next, None where that is left to the run itself.
         self._server: ReadyServer | None = None
 
@@ -136,7 +138,8 @@ class RunStart:
 
     def begin_level(self, level: PlannedLevel) -> None:
         """The shape comes to its next level."""
-        self._recording.begin_level(level_of(level))
+        assert self._environment is not None
+        self._recording.begin_level(self._lifecycle.flushed(self._environment, level_of(level)))
 
     def stopping(self, **_: Any) -> None:
         """At test_stopping."""
@@ -223,10 +226,12 @@ class RunStart:
         server, self._server = self._server, None
         facts = lifecycle.facts(environment, plan.modes, server)
         self_checks = lifecycle.self_checks(environment, plan.most_users)
+        first_level = lifecycle.flushed(environment, plan.levels[0])
+        self._environment = environment
         shape.begin()
         self._checks.prepare(plan.checks, plan.levels)
         values, changed = run_options(options, self._defaults)
         run_facts = RunFacts(**facts, shape=plan.shape, plan=plan.levels, options=values, changed_options=changed)
-        self._recording.begin_run(run_facts, plan.recording, self_checks, plan.load.drain_s)
+        self._recording.begin_run(run_facts, plan.recording, self_checks, plan.load.drain_s, first_level)
         lifecycle.watch_server(environment, facts["engine"], self._recording.server_log)
         lifecycle.allow_drain(environment, plan.load.drain_s)

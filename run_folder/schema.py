@@ -201,7 +201,8 @@ class LevelSummary(msgspec.Struct, frozen=True, kw_only=True):
     """One level under one system-prompt mode. index: its place in the plan, from 0. meets_objectives: of its hold, a
     level cut short or unstable meets none; None without objectives. concurrency: requested against actual users in the
     hold, None where it has no whole second. open_loop: None in a closed loop, in which alone there are users.
-    think_time: None where users have none. sessions: None where requests belong to none."""
+    think_time: None where users have none. sessions: None where requests belong to none. cache_flushed: whether the
+    server emptied its prefix cache before it, None where that was not required."""
 
     index: int
     system_prompt: SystemPrompt
@@ -216,6 +217,7 @@ class LevelSummary(msgspec.Struct, frozen=True, kw_only=True):
     load_audit: LoadAudit | None = None
     think_time: ThinkTimeFigures | None = None
     sessions: SessionFigures | None = None
+    cache_flushed: bool | None = None
 
     @property
     def is_unstable(self) -> bool:
@@ -273,6 +275,7 @@ class IssueKind(StrEnum):
     MODEL_SHARES = "model_shares"
     HOST_SHARES = "host_shares"
     WORKER_GAP = "worker_gap"
+    CACHE_NOT_FLUSHED = "cache_not_flushed"
 
 
 class ValidityIssue(msgspec.Struct, frozen=True, kw_only=True):

@@ -69,6 +69,7 @@ class RunShape(LoadTestShape):
             return None
         if target.begins is not None:
             type(self).on_level(target.begins)
+            self._sequencer.begin_level(time.perf_counter())
         return self._answer(target)
 
     def _answer(self, target: LoadTarget) -> tuple[int, float, list[type[User]]]:

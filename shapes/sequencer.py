@@ -46,6 +46,10 @@ class LevelSequencer:
         self._since_s = now_s
         self.level = next(self._levels)
 
+    def begin_level(self, now_s: float) -> None:
+        """The level is announced now, some time after it was due: it is timed from here on."""
+        self._since_s = now_s
+
     def advance(self, now_s: float, users: int, *, level_done: bool = False) -> LoadTarget | None:
         """What shall be, `users` being there now. level_done: all requests of the level have ended. None when the plan
         is done and all is quiet."""

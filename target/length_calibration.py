@@ -47,11 +47,11 @@ def calibrate_lengths(
     """
     origin = origin_of(host)
     engine, workload, timeouts = engine_of(options), load_workload(options), patient(options.timeouts)
-    client, plan = new_client(options, origin, engine), options.lengths.plan
-    option = INPUT_OPTION if plan.input is not None else PREFIX_OPTION
+    client = new_client(options, origin, engine)
+    option = PREFIX_OPTION if options.lengths.plan.input is None else INPUT_OPTION
     changes = body_changes(options, engine)
 
-    marks = [""]
+    marks = [""]  # of the system prompt: with --cache bust each request has one of so many tokens
 
     def send(text: str, mode: str) -> Timeline:
         request = ChatRequest(
@@ -84,15 +84,20 @@ def calibrate_lengths(
     try:
         found = calibrate(measure, modes, workload.count_tokens, option)
         if "on" in modes and found.includes_template and not options.cache.shares:
-            # Each request's system prompt has a mark of the same number of tokens.
             marks.append(system_mark(text_maker(found, secrets.token_hex(8), workload.count_tokens), 0))
             marked_tokens = measure(HEAD, "on") or found.head_tokens["on"]
             found = msgspec.structs.replace(found, head_tokens=found.head_tokens | {"on": marked_tokens})
     finally:
         client.close()
-    if plan.input is not None:
+    _check_and_log(options, found)
+    return found
+
+
+def _check_and_log(options: ChatOptions, found: TextCalibration) -> None:
+    """Raises CalibrationFailed."""
+    if (lengths := options.lengths.plan.input) is not None:
         prefix_tokens = options.cache.prefix.tokens if options.cache.prefix else 0
-        check_shortest(plan.input, options.lengths.input_notation, found, prefix_tokens)
+        check_shortest(lengths, options.lengths.input_notation, found, prefix_tokens)
     heads = ", ".join(f"{tokens} tokens {PROMPT[mode]}" for mode, tokens in found.head_tokens.items())
     logger.info(
         "Lengths of prompts are calibrated: %s gave the token counts of %s words; besides its words each prompt has %s",
@@ -100,4 +105,3 @@ def calibrate_lengths(
         f"{len(found.costs):,}",
         heads,
     )
-    return found

@@ -48,7 +48,7 @@ from tokenswarm.cluster.worker_calls import WorkerCall
 from tokenswarm.command_line import collect_errors
 from tokenswarm.engines import TemplatedEngine
 from tokenswarm.metrics.client_health import SelfCheck
-from tokenswarm.metrics.level import SystemPrompt
+from tokenswarm.metrics.level import Level, SystemPrompt
 from tokenswarm.metrics.mix import MixMember, RunMix
 from tokenswarm.prompts import SHIPPED_SOURCES, PromptReuse, PromptSet, new_run_nonce
 from tokenswarm.prompts.images import image_facts
@@ -63,6 +63,7 @@ from tokenswarm.target.metrics_scraper import MetricsLog, MetricsScraper
 from tokenswarm.target.preflight import PreflightFailed, PreflightResult
 from tokenswarm.target.server_detection import ReadyServer, find_server, server_from_options
 from tokenswarm.target.several_hosts import in_common, preflight_hosts
+from tokenswarm.users.cache_flushes import CacheFlushes
 from tokenswarm.users.chat import StreamingUser
 from tokenswarm.users.length_calibrations import LengthCalibrations
 from tokenswarm.users.open_loop import Share
@@ -126,6 +127,7 @@ class RunLifecycle:
         self._self_checks = SelfChecks()
         self._preflights = Preflights()
         self._length_calibrations = LengthCalibrations()
+        self._cache_flushes = CacheFlushes()
         StreamingUser.runs_are_prepared = True
         events.test_stopping.add_listener(self._on_test_stopping)
         events.test_stop.add_listener(self._on_test_stop)
@@ -137,6 +139,7 @@ class RunLifecycle:
         self._self_checks.attach(environment)
         self._preflights.attach(environment)
         self._length_calibrations.attach(environment)
+        self._cache_flushes.attach(environment)
         assert environment.parsed_options is not None
         options = self.load(environment.parsed_options)
         ServerMetricsOptions.of(environment.parsed_options)
@@ -225,6 +228,11 @@ class RunLifecycle:
         """By worker, the timing error of its client with its share of so many users; nothing without --self-check.
         Raises SelfCheckFailed, OptionError."""
         return self._self_checks.make(environment, users) if _options(environment).self_check else {}
+
+    def flushed(self, environment: Environment, level: Level) -> Level:
+        """On the master, or the only process, before a level: flush the server's prefix cache, as --cache may require.
+        Returns the level with what became of it."""
+        return self._cache_flushes.before(level, from_here=sends_from_here(environment))
 
     def share_users(self, environment: Environment, users: int) -> None:
         """On the master, or the only process, before a run: check whether this machine can have so many users, and set
@@ -324,9 +332,9 @@ def run_nonce_of(options: ChatOptions) -> str:
     return options.prompt_nonce or new_run_nonce()
 
 
-def reuse_facts(options: ChatOptions, nonce: str) -> dict[str, str]:
+def reuse_facts(options: ChatOptions, nonce: str) -> dict[str, str | int | float]:
     """How prompts repeat, for run.json. nonce: the text from which the run's nonces are derived."""
-    facts = {"reuse": options.prompt_reuse.value}
+    facts = {"reuse": options.prompt_reuse.value, **options.cache.facts()}
     return facts | {"nonce": nonce, "nonce_source": "given" if options.prompt_nonce else "drawn"} if nonce else facts
 
 

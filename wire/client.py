@@ -90,6 +90,17 @@ class StreamClient:
             raise WireError(f"{self._origin.authority}{path} did not answer within {timeout_s:g} s")
         return exchange.response.status, body
 
+    def post_once(self, path: str, timeout_s: float) -> int:
+        """POST without a body, and wait for the answer: its status. Raises WireError."""
+        exchange = self.post(path, b"")
+        for _ in exchange.wait(timeout_s):
+            pass
+        if exchange.error is not None:
+            raise exchange.error
+        if not exchange.ended:
+            raise WireError(f"{self._origin.authority}{path} did not answer within {timeout_s:g} s")
+        return exchange.response.status
+
     def proxy_refusal(self, status: int) -> str | None:
         """Why the proxy has answered with this status of HTTP in place of the server; None where it is the server's."""
         if self.proxy is None or self._origin.tls or status != PROXY_AUTHENTICATION_REQUIRED:

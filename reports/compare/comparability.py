@@ -198,6 +198,8 @@ FIELDS: dict[str, Callable[[Results], Setting]] = {
     "prompts": _prompts,
     "prompt_tokens": _option("prompt_tokens"),
     "prompt_reuse": lambda results: Setting(reuse_of(results)),
+    "prefix": lambda results: Setting(str(results.run.options.get("prefix") or "none")),
+    "cache": lambda results: Setting(str(results.run.options.get("cache") or "share")),
     "chat_template": _chat_template,
     "system_prompt": _system_prompt,
     "endpoint": _endpoint,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from argparse import Namespace
 from collections import Counter
+from dataclasses import replace
 from itertools import combinations, takewhile
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,13 @@ import pytest
 from locust.argument_parser import get_empty_argument_parser
 
 from tokenswarm.client.cache_options import CacheUse, check_conflicts
+from tokenswarm.client.chat_session import DrawnPrompt
 from tokenswarm.client.length_options import TEXT_CALIBRATION, WORKERS_OF_RUN
 from tokenswarm.client.option_values import OptionError
-from tokenswarm.client.prompt_supply import DrawnPrompt, PromptSupply
+from tokenswarm.client.prompt_supply import PromptSupply, turn_mark
 from tokenswarm.client.request_options import ChatOptions, add_options
 from tokenswarm.client.workload import load_workload
+from tokenswarm.engines import ChatRequest
 from tokenswarm.prompts import PromptError
 from tokenswarm.prompts.synthetic.shared_prefixes import PrefixPlan
 
@@ -141,3 +144,14 @@ def test_bust_beside_prompts_that_repeat_is_refused(reuse: str, refused: bool) -
     else:
         check_conflicts(options, sources)
     check_conflicts(given("--prompt-reuse", reuse), sources)
+
+
+def test_with_bust_later_turns_of_a_session_share_nothing_either() -> None:
+    (first,) = drawn(given(*LENGTHS, "--cache", "bust", "--turns", "3"), count=1)
+    turns = [first._replace(place=first.place._replace(turn=turn)) for turn in (2, 3)]
+    marks = {turn_mark("same", turn) for turn in turns} | {turn_mark("other", turns[0])}
+    assert len(marks) == 3
+    request = ChatRequest("m", "And?", None, 9, earlier=(("user", "Hi"), ("assistant", "Hello")))
+    assert request.behind("x ").messages[0] == {"role": "user", "content": "x Hi"}
+    assert replace(request, system_prompt="Be kind.").behind("x ").messages[0]["content"] == "x Be kind."
+    assert replace(request, earlier=()).behind("x ").messages == [{"role": "user", "content": "x And?"}]

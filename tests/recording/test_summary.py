@@ -334,6 +334,7 @@ LEVEL = {
     "load_audit": (dict.fromkeys(LoadAudit.__struct_fields__, (str, float, bool, dict, None)), None),
     "think_time": (dict, None),
     "sessions": (dict, None),
+    "cache_flushed": (bool, None),
 }
 ISSUE = {"kind": str, "message": str, "level": (int, None), "worker": (int, None), "values": dict}
 VALIDITY = {"verdict": str, "reasons": [str], "issues": [ISSUE]}

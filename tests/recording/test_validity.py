@@ -201,6 +201,16 @@ def test_what_a_worker_used_is_told_over_the_run_and_of_its_fullest_hold(run: Ru
     assert worker.client_delay_p99_s == pytest.approx(0.00002)
 
 
+@pytest.mark.parametrize(("flushed", "kinds"), [(False, [IssueKind.CACHE_NOT_FLUSHED]), (True, []), (None, [])])
+def test_a_cache_that_was_not_flushed_is_a_reason(
+    a_level: Callable[..., Level], flushed: bool | None, kinds: list[IssueKind]
+) -> None:
+    aggregator = Aggregator(Objectives())
+    aggregator.begin_level(a_level(cache_flushed=flushed), 0.0)
+    assert kinds_of(aggregator) == kinds
+    assert level_summary(aggregator.levels[0], 10.0, Objectives()).cache_flushed is flushed
+
+
 def test_lengths_that_are_not_the_requested_ones_are_a_reason(
     report: Callable[..., Report], timeline: MakeTimeline, a_level: Callable[..., Level]
 ) -> None:

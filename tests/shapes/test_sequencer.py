@@ -50,6 +50,15 @@ def test_without_settling_time_the_next_level_begins_when_it_is_looked_at_next()
     assert [walk.advance(300.0, 10), walk.advance(301.0, 0), walk.advance(301.0, 0)] == [GONE, GONE, NEXT_BEGINS]
 
 
+def test_a_level_that_is_announced_late_lasts_as_long_as_others() -> None:
+    walk = LevelSequencer(LoadPlan((FIRST, SECOND), drain_s=60.0, settle_s=0.0), now_s=0.0)
+    for now_s, users in ((300.0, 10), (301.0, 0)):
+        walk.advance(now_s, users)
+    assert walk.advance(302.0, 0) == NEXT_BEGINS
+    walk.begin_level(307.5)
+    assert [walk.advance(607.0, 50), walk.advance(607.5, 50)] == [NEXT, NEXT_GONE]
+
+
 def test_a_late_look_skips_no_state() -> None:
     """Locust may be busy for longer than a level: users are still told to go before others come."""
     walk = LevelSequencer(LoadPlan((FIRST, SECOND), drain_s=60.0, settle_s=5.0), now_s=0.0)

@@ -179,7 +179,7 @@ def test_every_notation_of_the_document_can_be_read(tmp_path: Path) -> None:
     words = [shlex.split(line) for line in text.splitlines() if line.startswith("    locust ")]
     inputs = [line[line.index("--input-tokens") + 1] for line in words if "--input-tokens" in line]
     outputs = [line[line.index("--output-tokens") + 1] for line in words if "--output-tokens" in line]
-    assert (len(rows), len(inputs), len(outputs)) == (10, 4, 4)
+    assert (len(rows), len(inputs), len(outputs)) == (10, 6, 6)
     for notation in (*rows, *inputs):
         plan = length_plan(notation.replace("FILE", str(file)), "")
         assert plan.input is not None
