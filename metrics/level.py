@@ -17,6 +17,8 @@ SystemPrompt = Literal["off", "on"]
 PROMPT = {"off": "without system prompt", "on": "with system prompt"}
 #: What follows the rate in the name of an open-loop level: `20/s`.
 RATE_UNIT = "/s"
+#: The same where sessions arrive: `2 sessions/s`.
+SESSION_RATE_UNIT = " sessions/s"
 #: Names of open-loop levels without one rate.
 AT_ONCE = f"inf{RATE_UNIT}"
 OPEN_NAMES = {"schedule": "rate schedule", "file": "arrivals of a file", AT_ONCE: "all requests at once"}
@@ -25,9 +27,12 @@ LEAD_S = 1.5
 
 
 def users_of(level: str) -> str:
-    """A level's name with its noun: `50 users`, `1 user`; of an open loop `20 requests/s`, or `arrivals of a file`."""
+    """A level's name with its noun: `50 users`, `1 user`; of an open loop `20 requests/s`, `2 sessions/s`, or `arrivals
+    of a file`."""
     if level in OPEN_NAMES:
         return OPEN_NAMES[level]
+    if level.endswith(SESSION_RATE_UNIT):
+        return level
     if level.endswith(RATE_UNIT):
         return f"{level.removesuffix(RATE_UNIT)} requests/s"
     return f"{level} user" if level == "1" else f"{level} users"
@@ -64,7 +69,8 @@ class Arrivals(msgspec.Struct, frozen=True):
     """When an open-loop level's requests are due. process: as --arrivals names it, a file's path where file_sha256 is
     not empty; rates: (second of the level, requests/s) of the rate schedule, one point for a constant rate, none where
     all requests are due at once; mean_rate: requests/s over the level, of requests that are due at once their number;
-    seed: of this level; max_in_flight: further requests wait, None for no limit."""
+    seed: of this level; max_in_flight: further requests wait, None for no limit. sessions: whether sessions arrive:
+    rates and limit are of these, and each sends its later turns when the turn before is answered and thought about."""
 
     process: str
     rates: tuple[tuple[float, float], ...]
@@ -72,6 +78,7 @@ class Arrivals(msgspec.Struct, frozen=True):
     seed: str = ""
     max_in_flight: int | None = None
     file_sha256: str = ""
+    sessions: bool = False
 
     @property
     def at_once(self) -> bool:

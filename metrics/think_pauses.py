@@ -28,6 +28,10 @@ class ThinkPauses:
             self.requested_ns += think_ns
             self.actual_ns += ready_ns - before_ns
 
+    def forget(self, user: str) -> None:
+        """No further request of it will come."""
+        self._ended_ns.pop(user, None)
+
     @property
     def requested_mean_s(self) -> float | None:
         """Of the pauses, what was requested; None without any."""

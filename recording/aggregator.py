@@ -44,7 +44,8 @@ class LevelStats:
     cut in the drain, cut_by_timeout of them when the drain timeout was over. Of an open loop, flow: requests sent
     and ended; due: how many of them its schedule has; splits: which worker sends which arrival, None without workers;
     arrivals_begun: by worker, see Report; sent_times: of its hold; audited: its load, with the number of requests that
-    it is known of. think: the pauses between requests of users; sessions: of its requests. recorded: its ended
+    it is known of. think: the pauses between requests of users; sessions: of its requests. arrived: requests of
+    an open loop that were due by its schedule and have ended, of sessions the first turns. recorded: its ended
     requests, the last of which ended at last_ended_s of the run. reach: whether the server answered to the end. mix: by
     model and host, in each scope."""
 
@@ -63,6 +64,7 @@ class LevelStats:
     audited: tuple[int, LoadAudit] | None = None
     think: ThinkPauses = field(default_factory=ThinkPauses)
     sessions: SessionStats = field(default_factory=SessionStats)
+    arrived: int = 0
     recorded: int = 0
     failures: int = 0
     last_ended_s: float = 0.0
@@ -101,8 +103,8 @@ class LevelStats:
 
     def offered_between(self, start_s: float, end_s: float) -> int | None:
         """Requests that were due between two moments of the level by its schedule, none after the level was stopped.
-        None in a closed loop, and where the file of arrivals is gone."""
-        if self.due is None:
+        None in a closed loop, where sessions arrive, and where the file of arrivals is gone."""
+        if self.due is None or (self.level.arrivals is not None and self.level.arrivals.sessions):
             return None
         _, over_s = self.hold_s(inf)
         counts = [self.due.before(max(0.0, min(when_s, over_s))) for when_s in (start_s, end_s)]
@@ -112,6 +114,25 @@ class LevelStats:
         """When the hold begins and ends, since the level began, as far as it lies before until_s of the run."""
         ends_s = [end_s - self.began_s for end_s in (self.ended_s, self.stopped_s, until_s) if end_s is not None]
         return self.level.ramp_s, min(self.length_s, *ends_s)
+
+    def enter_load(self, row: RequestRow) -> None:
+        """Count a request that has ended as a part of the level's load: of its arrivals, its users or its sessions."""
+        arrivals, of_users = self.level.arrivals, self.level.arrivals is None
+        sent_s, ended_s = (when_ns / 1e9 - self.began_s for when_ns in (row.sent_ns, row.ended_ns))
+        arrives = row.turn <= 1
+        if self.sent_times is not None and row.phase is Phase.HOLD and arrives:
+            self.sent_times.add(sent_s)
+        whose = row.user if of_users else row.session
+        if of_users or (whose and row.session_turns > 1):
+            self.think.add(whose, row.think_ns, row.sent_ns - row.connect_ns, row.ended_ns)
+        session_ended = self.sessions.add(row, row.phase is Phase.HOLD) if row.session else True
+        if arrivals is not None:
+            self.arrived += arrives and row.phase is Phase.HOLD
+            if arrives:
+                self.flow.begin(sent_s)
+            if session_ended:
+                self.flow.end(ended_s, completed=row.outcome is Outcome.OK)
+                self.think.forget(whose)
 
     def add_cut(self, elapsed_s: float, drain_s: float) -> None:
         """Count a request sent in the hold that was cut so long after the level began: by the drain timeout drain_s, by
@@ -370,14 +391,7 @@ class Aggregator:
             level.scopes[part].prompts.add(row, repeated)
             if level.level.arrivals is not None:
                 level.scopes[part].add_scheduled(row)
-        if level.level.arrivals is not None:
-            level.flow.add(row, level.began_s)
-        if level.sent_times is not None and row.phase is Phase.HOLD:
-            level.sent_times.add(row.sent_ns / 1e9 - level.began_s)
-        if level.level.arrivals is None:
-            level.think.add(row.user, row.think_ns, row.sent_ns - row.connect_ns, row.ended_ns)
-        if row.session:
-            level.sessions.add(row, row.phase is Phase.HOLD)
+        level.enter_load(row)
         sent = self._window(level, row.sent_ns / 1e9)
         sent.requests_sent += 1
         if row.outcome == Outcome.OK and row.ttft_ns is not None:

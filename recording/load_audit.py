@@ -47,6 +47,7 @@ def _of_open_loop(level: LevelStats, until_s: float) -> LoadAudit | None:
     _, end_s = level.hold_s(until_s)
     if level.ended_s is None or end_s <= 0 or arrivals is None or arrivals.at_once or level.due is None:
         return None
+    sent = level.arrived
     if level.audited is not None and level.audited[0] == hold.requests:
         return level.audited[1]
     try:
@@ -59,10 +60,10 @@ def _of_open_loop(level: LevelStats, until_s: float) -> LoadAudit | None:
     allowed = _DEVIATIONS * sqrt(law.gap_variance * expected) + _RATE_SHARE * expected + 1
     lag_p50_s, lag_p99_s = hold.lag_s.values_at((0.5, 0.99)) or (None, None)
     audit = LoadAudit(
-        unit="requests/s",
+        unit="sessions/s" if arrivals.sessions else "requests/s",
         requested=expected / end_s,
-        measured=hold.requests / end_s,
-        as_requested=abs(hold.requests - expected) <= allowed,
+        measured=sent / end_s,
+        as_requested=abs(sent - expected) <= allowed,
         lag_p50_s=lag_p50_s,
         lag_p99_s=lag_p99_s,
         lag_max_s=hold.lag_s.maximum,

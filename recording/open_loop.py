@@ -24,7 +24,7 @@ def open_loop_figures(level: LevelStats, until_s: float) -> OpenLoopFigures | No
     if seconds < 1:
         return None
     over_s = end_s if at_once else seconds
-    flow, hold = level.flow, level.scopes[Scope.HOLD]
+    flow = level.flow
     offered = level.due.before(end_s)
     in_flight = flow.in_flight(seconds)
     sent, completed = (sum(count[second] for second in range(seconds)) for count in (flow.sent, flow.completed))
@@ -32,7 +32,7 @@ def open_loop_figures(level: LevelStats, until_s: float) -> OpenLoopFigures | No
     return OpenLoopFigures(
         requested_rate=round(arrivals.mean_rate, 6),
         offered=offered,
-        not_sent=None if offered is None or not level.complete else max(0, offered - _begun(level, hold.requests)),
+        not_sent=None if offered is None or not level.complete else max(0, offered - _begun(level, level.arrived)),
         offered_rate=None if offered is None else offered / end_s,
         sent_rate=sent / over_s,
         completed_rate=completed / over_s,
@@ -79,6 +79,9 @@ def _growth(level: LevelStats, in_flight: Series, arriving: float) -> BacklogGro
     due at once. arriving: requests/s."""
     if level.ended_s is None or level.level.ends_with_requests:
         return None
-    p50_s, p95_s = level.scopes[Scope.HOLD].e2e_s.values_at((0.5, 0.95)) or (0.0, 0.0)
+    lasts_s = level.scopes[Scope.HOLD].e2e_s
+    if level.level.arrivals is not None and level.level.arrivals.sessions:
+        lasts_s = level.sessions.duration_s
+    p50_s, p95_s = lasts_s.values_at((0.5, 0.95)) or (0.0, 0.0)
     filling = filling_s(p50_s, p95_s, len(in_flight))
     return backlog_growth(in_flight[round(filling) :], 1.0, arriving)

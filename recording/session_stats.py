@@ -99,8 +99,9 @@ class SessionStats:
         """Sessions whose last turn was neither answered nor failed; once the level is over, it has ended them."""
         return max(0, self.started - self.completed - self.failed)
 
-    def add(self, row: RequestRow, in_hold: bool) -> None:
-        """Count a request that has ended. Those of a session come in the order in which they ended."""
+    def add(self, row: RequestRow, in_hold: bool) -> bool:
+        """Count a request that has ended. Those of a session come in the order in which they ended. Returns whether its
+        session has ended with it."""
         if in_hold:
             self.turns.setdefault(min(row.turn, LAST_TURN), TurnStats()).add(row)
             self.uncached.add(row)
@@ -120,6 +121,7 @@ class SessionStats:
             self.completed_turns += row.turn
             self.duration_s.record(round((row.ended_ns - running.sent_ns) / 1000))
             self.waited_s.record(round(running.waited_ns / 1000))
-        else:
-            return
+        elif row.outcome is not Outcome.CUT:
+            return False
         del self._running[row.session]
+        return True

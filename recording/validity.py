@@ -318,7 +318,7 @@ def _audit_issues(level: LevelStats, not_sent: int) -> Issues:
     if not audit.as_requested:
         yield ValidityIssue(
             kind=IssueKind.ARRIVAL_RATE,
-            message=f"{audit.measured:.4g} requests/s were sent where {audit.requested:.4g} were requested, a "
+            message=f"{audit.measured:.4g} {audit.unit} were sent where {audit.requested:.4g} were requested, a "
             "difference larger than chance",
             values={"measured": audit.measured, "requested": audit.requested},
         )

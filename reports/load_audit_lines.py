@@ -9,13 +9,15 @@ from tokenswarm.reports.level_names import level_name
 from tokenswarm.run_folder.load_audit import GapAudit, LoadAudit
 from tokenswarm.run_folder.schema import LevelSummary
 
+_OF_ARRIVALS = (
+    *("gaps: distance", "chance", "dispersion", "dispersion of the schedule"),
+    *("lag p50", "lag p99", "lag max", "result"),
+)
 #: By what a level's load is counted in: the columns of its row, and what they mean.
 HEADINGS = {
     "users": ("level", "users requested", "users on average", "fewest users", "result"),
-    "requests/s": (
-        *("level", "requests/s requested", "requests/s sent", "gaps: distance", "chance"),
-        *("dispersion", "dispersion of the schedule", "lag p50", "lag p99", "lag max", "result"),
-    ),
+    "requests/s": ("level", "requests/s requested", "requests/s sent", *_OF_ARRIVALS),
+    "sessions/s": ("level", "sessions/s requested", "sessions/s begun", *_OF_ARRIVALS),
 }
 _GAP_FIGURES = ("distance", "chance", "dispersion", "dispersion_requested")
 NOTES = {
@@ -27,6 +29,7 @@ NOTES = {
         "arrivals. Lag: sent - scheduled."
     ),
 }
+NOTES["sessions/s"] = f"Begun: their first turns, in the hold. {NOTES['requests/s'].partition('hold. ')[2]}"
 
 
 def load_lines(levels: Sequence[LevelSummary]) -> list[str]:
@@ -57,7 +60,8 @@ def _line(audit: LoadAudit) -> str:
         least = units.users(audit.measured_min or 0.0)
         mean = units.users_of(audit.measured, round(audit.requested))
         return f"{loud}{mean} of {units.amount(audit.requested)} users on average, never fewer than {least}"
-    parts = [f"{units.rate(audit.measured)} of {units.rate(audit.requested)} requests/s sent"]
+    verb = "begun" if audit.unit == "sessions/s" else "sent"
+    parts = [f"{units.rate(audit.measured)} of {units.rate(audit.requested)} {audit.unit} {verb}"]
     if audit.gaps is not None:
         parts += _of_gaps(audit.gaps)
     if audit.lag_p99_s is not None:

@@ -8,7 +8,7 @@ from tokenswarm.reports.checks.check_report import CheckReport, CheckStatus
 from tokenswarm.reports.level_names import level_name
 from tokenswarm.reports.load_audit_lines import load_lines
 from tokenswarm.reports.mix_table import KINDS, MIX_NOTE, mix_rows, shown_columns
-from tokenswarm.reports.open_loop_table import OPEN_LOOP_COLUMNS, OPEN_LOOP_NOTE, level_heading
+from tokenswarm.reports.open_loop_table import OPEN_LOOP_NOTE, level_heading, open_loop_columns
 from tokenswarm.reports.text_table import COLUMNS, header_lines, notes
 from tokenswarm.reports.warnings import warnings_of
 from tokenswarm.run_folder.reader import Results
@@ -41,8 +41,9 @@ def run_markdown(results: Results, checks: CheckReport) -> str:
 def _open_loop(levels: Sequence[LevelSummary]) -> list[str]:
     if all(level.open_loop is None for level in levels):
         return []
-    headings = ["level", *(f"{column.group} {column.head}".strip() for column in OPEN_LOOP_COLUMNS)]
-    rows = [[escaped(level.name), *(escaped(column.cell(level)) for column in OPEN_LOOP_COLUMNS)] for level in levels]
+    columns = open_loop_columns(levels)
+    headings = ["level", *(f"{column.group} {column.head}".strip() for column in columns)]
+    rows = [[escaped(level.name), *(escaped(column.cell(level)) for column in columns)] for level in levels]
     return [*table(headings, rows), "", escaped(OPEN_LOOP_NOTE), ""]
 
 

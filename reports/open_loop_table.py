@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from tokenswarm.metrics.level import SESSION_RATE_UNIT
 from tokenswarm.metrics.quantiles import Quantile
 from tokenswarm.reports import units
 from tokenswarm.reports.level_names import level_name
@@ -64,6 +65,20 @@ OPEN_LOOP_COLUMNS = (
 )
 
 
+def open_loop_columns(levels: Sequence[LevelSummary]) -> list[OpenLoopColumn]:
+    """The columns, whose rates are of sessions where these arrive."""
+    of_sessions = any(_noun(level) == "session" for level in levels)
+    return [
+        column._replace(group="sessions/s") if of_sessions and column.group == "requests/s" else column
+        for column in OPEN_LOOP_COLUMNS
+    ]
+
+
+def _noun(level: LevelSummary) -> str:
+    """What arrives."""
+    return "session" if level.level.endswith(SESSION_RATE_UNIT) else "request"
+
+
 def level_heading(levels: Sequence[LevelSummary]) -> str:
     """What the column with the levels' names is headed."""
     return "level" if any(level.open_loop for level in levels) else "users"
@@ -73,30 +88,30 @@ def _backlog(unstable: bool | None) -> str:
     return units.UNDEFINED if unstable is None else "UNSTABLE" if unstable else "stable"
 
 
-def _gap_text(gap: NotSent) -> str:
+def _gap_text(gap: NotSent, noun: str) -> str:
     whose = "no worker was there for" if gap.worker is None else f"worker {gap.worker} did not send"
     span = f"due from {units.duration(gap.from_s)} to {units.duration(gap.until_s)} of the level"
-    return f"{whose} {units.counted(gap.requests, 'request')} {span}."
+    return f"{whose} {units.counted(gap.requests, noun)} {span}."
 
 
 def unstable_notes(levels: Sequence[LevelSummary]) -> list[str]:
     """A sentence for each level in which more requests arrived than were answered, and for what was not sent."""
     found = []
     for level in levels:
-        load = level.open_loop
+        load, noun = level.open_loop, _noun(level)
         if load is None:
             continue
         if load.unstable:
             low, high = units.rate(load.in_flight_slope_low), units.rate(load.in_flight_slope_high)
             found.append(
-                f"UNSTABLE at {level_name(level)}: requests in flight grew by {units.rate(load.in_flight_slope)} a "
+                f"UNSTABLE at {level_name(level)}: {noun}s in flight grew by {units.rate(load.in_flight_slope)} a "
                 f"second ({low} to {high}). More arrive than the server answers: its latencies (marked {UNSTABLE}) "
                 "describe the length of the level, not the server."
             )
         if load.not_sent:
             found.append(
-                f"{level_name(level)}: {units.counted(load.not_sent, 'request')} of {units.count(load.offered or 0)} "
+                f"{level_name(level)}: {units.counted(load.not_sent, noun)} of {units.count(load.offered or 0)} "
                 "that were due were not sent before the level's end."
             )
-        found += [f"{level_name(level)}: {_gap_text(gap)}" for gap in load.not_sent_by_workers]
+        found += [f"{level_name(level)}: {_gap_text(gap, noun)}" for gap in load.not_sent_by_workers]
     return found

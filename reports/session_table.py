@@ -104,10 +104,10 @@ def session_lines(levels: Sequence[LevelSummary]) -> Iterator[list[str]]:
 
 
 def session_notes(levels: Sequence[LevelSummary]) -> list[str]:
-    """How TTFT grows with uncached input tokens, where that is known, and what is wrong with the order of turns."""
+    """How TTFT grows with uncached input tokens, where that is known and it does."""
     found = []
     for level, sessions in with_sessions(levels):
-        if (slope_s := sessions.ttft_per_uncached_token_s) is not None:
+        if (slope_s := sessions.ttft_per_uncached_token_s or 0.0) > 0:  # below 0 it is chance
             found.append(
                 f"{level_name(level)}: TTFT grows by {units.duration(slope_s * _PER_TOKENS)} with {_PER_TOKENS:,} more "
                 "uncached input tokens (least squares over the requests of the hold)."

@@ -17,11 +17,11 @@ from tokenswarm.reports.load_audit_lines import load_lines
 from tokenswarm.reports.mix_table import MIX_NOTE, mix_lines
 from tokenswarm.reports.open_loop_table import (
     OPEN_BASIS_NOTE,
-    OPEN_LOOP_COLUMNS,
     OPEN_LOOP_NOTE,
     UNSTABLE,
     latency,
     level_heading,
+    open_loop_columns,
     unstable_notes,
 )
 from tokenswarm.reports.refusal_notes import NO_FAILURES, refusal_notes
@@ -134,7 +134,7 @@ def summary_table(results: Results, width: int = 120) -> str:
 def _of_the_open_loop(levels: Sequence[LevelSummary], width: int) -> list[list[str]]:
     if all(level.open_loop is None for level in levels):
         return []
-    columns = [*COLUMNS[:KEYS], *(Column(*column) for column in OPEN_LOOP_COLUMNS)]
+    columns = [*COLUMNS[:KEYS], *(Column(*column) for column in open_loop_columns(levels))]
     return [*_blocks(columns, levels, width), _wrapped(OPEN_LOOP_NOTE, width)]
 
 

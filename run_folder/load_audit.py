@@ -34,12 +34,13 @@ class LoadAudit(msgspec.Struct, frozen=True, kw_only=True):
     """Requested and measured load of a level's hold.
 
     unit: what requested, measured and measured_min are in: users of a closed loop (mean and least over the hold), or
-    requests/s of an open one (expected of the rate, and sent). as_requested: whether they are close enough, in an open
-    loop within three standard deviations of the process and 1 %. lag_p50_s, lag_p99_s, lag_max_s: sent − scheduled, of
-    an open loop; gaps: likewise, None where its file of arrivals is gone or nothing was sent.
+    requests/s of an open one, sessions/s where these arrive (expected of the rate, and sent). as_requested: whether
+    they are close enough, in an open loop within three standard deviations of the process and 1 %. lag_p50_s,
+    lag_p99_s, lag_max_s: sent − scheduled, of an open loop; gaps: likewise, None where its file of arrivals is gone or
+    nothing was sent.
     """
 
-    unit: Literal["users", "requests/s"]
+    unit: Literal["users", "requests/s", "sessions/s"]
     requested: float
     measured: float
     measured_min: float | None = None

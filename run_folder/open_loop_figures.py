@@ -23,7 +23,8 @@ class OpenLoopFigures(msgspec.Struct, frozen=True, kw_only=True):
     completed_rate: sent, and ended ok, in the hold. in_flight_mean, in_flight_max: over the means of its seconds.
     in_flight_slope: requests in flight gained a second, with its 95 % interval, after the level has filled. unstable:
     whether the slope says that more arrive than are answered: latencies then grow with the level's length. None: not
-    known, as the hold is too short, the level was cut short or the file of arrivals is gone.
+    known, as the hold is too short, the level was cut short or the file of arrivals is gone. Where sessions arrive, all
+    of this is of sessions: sent with their first turn, completed with the answer to their last one, in flight between.
     """
 
     requested_rate: float

@@ -55,16 +55,16 @@ class _JsonPoints(msgspec.Struct, forbid_unknown_fields=True):
     points: list[_JsonPoint]
 
 
-def parse_rates(text: str) -> tuple[float, ...]:
-    """The rate of each level, in arrivals a second, from `5,10,20`. Raises PointedError."""
+def parse_rates(text: str, option: str = RATE) -> tuple[float, ...]:
+    """The rate of each level, in arrivals a second, from `5,10,20`. option: that has the text. Raises PointedError."""
     text = text.replace("\n", " ")
     rates: list[float] = []
     place = 0
     for word in text.split(","):
         begin = place + len(word) - len(word.lstrip())
-        rate = _rate(RATE, text, begin, word.strip(), allow_inf=True)
+        rate = _rate(option, text, begin, word.strip(), allow_inf=True)
         if rate in rates:
-            raise PointedError(RATE, text, begin, f"{rate:g} is there twice: the results could not be distinguished")
+            raise PointedError(option, text, begin, f"{rate:g} is there twice: the results could not be distinguished")
         rates.append(rate)
         place += len(word) + 1
     return tuple(rates)

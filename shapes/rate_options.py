@@ -8,7 +8,7 @@ from math import floor, isinf
 from pathlib import Path
 
 from tokenswarm.command_line import OptionAdder, PointedError, collect_errors, parse_timespan, timespan_text
-from tokenswarm.metrics.level import RATE_UNIT, Arrivals
+from tokenswarm.metrics.level import RATE_UNIT, SESSION_RATE_UNIT, Arrivals
 from tokenswarm.shapes.arrival_notation import (
     ARRIVALS,
     RATE,
@@ -23,7 +23,7 @@ from tokenswarm.shapes.plan import PlanError, PlannedLevel, modes_of
 from tokenswarm.shapes.rate_schedule import RateSchedule
 from tokenswarm.shapes.request_limit import REQUESTS
 
-OPEN, BURSTINESS = "open", "--burstiness"
+OPEN, BURSTINESS, SESSION_RATE = "open", "--burstiness", "--session-rate"
 #: Options of a closed loop: which of them count follows from the number of users, which an open loop does not have.
 _CLOSED = ("shape", "levels", "ramp", "num_users", "spawn_rate", "run_time", "wait_after_failure")
 
@@ -35,6 +35,11 @@ def add_options(option: OptionAdder) -> None:
         aliases=["--request-rate"],
         text="open loop: requests a second, of each level, like 20 or 5,10,20; each level takes --level-time "
         "([load.md](load.md)); inf: all of --requests at once",
+    )
+    option(
+        SESSION_RATE,
+        text="open loop: sessions that begin a second, of each level, like 2 or 1,2,4; each sends its later turns on "
+        "its own, when the turn before is answered and --think-time is over",
     )
     option(
         "--arrivals",
@@ -59,20 +64,20 @@ def add_options(option: OptionAdder) -> None:
         "--max-in-flight",
         default=0,
         type=int,
-        text="open loop: most requests in flight, divided among the workers; further ones wait in order, and their lag "
-        "shows it; 0: no limit",
+        text="open loop: most requests in flight (with --session-rate: sessions under way), divided among the workers; "
+        "further ones wait in order, and their lag shows it; 0: no limit",
     )
 
 
 def is_open(options: Namespace) -> bool:
     """Whether the options are of an open loop."""
-    return bool(options.rate or options.rate_schedule or names_file(options.arrivals))
+    return bool(options.rate or options.session_rate or options.rate_schedule or names_file(options.arrivals))
 
 
 def conflicts(options: Namespace, sources: Mapping[str, str]) -> Iterator[str]:
     """A sentence for each option that excludes another, or has no effect. sources: where each given option comes from,
     by its name."""
-    given = [sources[name] for name in ("rate", "rate_schedule", "arrivals") if name in sources]
+    given = [sources[name] for name in ("rate", "session_rate", "rate_schedule", "arrivals") if name in sources]
     if not is_open(options):
         for name in ("arrivals", "burstiness", "max_in_flight"):
             if name in sources:
@@ -109,7 +114,8 @@ def open_levels(options: Namespace) -> tuple[PlannedLevel, ...]:
 
 def _conflict(options: Namespace) -> str:
     """Why the options do not say once when requests are due; empty where they do."""
-    given = [flag for flag, value in ((RATE, options.rate), (RATE_SCHEDULE, options.rate_schedule)) if value]
+    flags = ((RATE, options.rate), (SESSION_RATE, options.session_rate), (RATE_SCHEDULE, options.rate_schedule))
+    given = [flag for flag, value in flags if value]
     given += [ARRIVALS] if names_file(options.arrivals) else []
     if len(given) > 1:
         return f"{' and '.join(given)} each say when requests are due: give one of them."
@@ -138,7 +144,7 @@ def _loads_of(options: Namespace) -> list[tuple[str, float, Arrivals]]:
         process = errors.of(_process_of, options)
         level_time_s = errors.of(parse_timespan, "--level-time", options.level_time, above_zero=True)
         schedule = errors.of(_schedule_of, options.rate_schedule) if options.rate_schedule else None
-        rates = errors.of(_rates_of, options) if options.rate else ()
+        rates = errors.of(_rates_of, options) if options.rate or options.session_rate else ()
     if schedule is not None:
         last_s = schedule.points[-1].time_s
         if last_s > level_time_s:
@@ -149,14 +155,15 @@ def _loads_of(options: Namespace) -> list[tuple[str, float, Arrivals]]:
         points = tuple((point.time_s, point.rate) for point in schedule.points)
         rate = schedule.expected(level_time_s) / level_time_s
         return [("schedule", level_time_s, Arrivals(process, points, rate, seed, most))]
-    return [(f"{rate:g}{RATE_UNIT}", level_time_s, _arrivals_at(rate, process, options)) for rate in rates]
+    unit = SESSION_RATE_UNIT if options.session_rate else RATE_UNIT
+    return [(f"{rate:g}{unit}", level_time_s, _arrivals_at(rate, process, options)) for rate in rates]
 
 
 def _arrivals_at(rate: float, process: str, options: Namespace) -> Arrivals:
     seed, most = str(options.seed), options.max_in_flight or None
     if isinf(rate):
         return Arrivals("at once", (), float(options.requests), seed, most)
-    return Arrivals(process, ((0.0, rate),), rate, seed, most)
+    return Arrivals(process, ((0.0, rate),), rate, seed, most, sessions=bool(options.session_rate))
 
 
 def _process_of(options: Namespace) -> str:
@@ -168,9 +175,24 @@ def _process_of(options: Namespace) -> str:
 
 def _rates_of(options: Namespace) -> tuple[float, ...]:
     """Raises PointedError, PlanError."""
+    if options.session_rate:
+        return _session_rates_of(options)
     rates = parse_rates(options.rate)
     if any(map(isinf, rates)) and not options.requests:
         raise PlanError(f"{RATE} inf sends all requests at once: say how many with {REQUESTS}, like {REQUESTS} 100.")
+    return rates
+
+
+def _session_rates_of(options: Namespace) -> tuple[float, ...]:
+    """Raises PointedError, PlanError."""
+    rates = parse_rates(options.session_rate, SESSION_RATE)
+    if any(map(isinf, rates)):
+        raise PlanError(f"{SESSION_RATE} takes sessions a second, like 2 or 1,2,4, got inf: give numbers.")
+    if options.requests:
+        raise PlanError(
+            f"{REQUESTS} counts requests, and {SESSION_RATE} begins sessions: leave {REQUESTS} out; the level ends "
+            "with --level-time."
+        )
     return rates
 
 

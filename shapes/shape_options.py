@@ -117,7 +117,7 @@ def _idle_system_prompt(
 ) -> Iterator[tuple[str, str, str]]:
     """The file of a system prompt that no request has. free: the options given that select the free shape."""
     if rate_options.is_open(options):
-        free = [sources.get("rate") or sources.get("rate_schedule") or "--arrivals"]
+        free = [sources.get("rate") or sources.get("session_rate") or sources.get("rate_schedule") or "--arrivals"]
     plain = options.system_prompt == "off" or (options.system_prompt == "auto" and free)
     if "system_prompt_file" in sources and plain:
         beside = "--system-prompt off" if options.system_prompt == "off" else f"{free[0]} (--system-prompt auto is off)"
@@ -153,8 +153,10 @@ def load_plan_of(options: Namespace) -> LoadPlan:
 def _think_time_of(options: Namespace) -> ThinkTime | None:
     if not options.think_time:
         return None
-    if options.shape == rate_options.OPEN:
-        raise PlanError("--think-time has no effect in an open loop, which has no users that wait: leave it out.")
+    if options.shape == rate_options.OPEN and not options.session_rate:
+        raise PlanError(
+            "--think-time has no effect in an open loop of single requests, which has no users that wait: leave it out."
+        )
     return think_time_of(options.think_time, str(options.seed))
 
 

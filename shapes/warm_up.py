@@ -63,6 +63,7 @@ def _before(level: PlannedLevel, warm_up: WarmUp) -> PlannedLevel:
         return replace(warming, requests=warm_up.requests, arrivals=at_once)
     rate = (arrivals.rates[0][1] if arrivals.rates else 0.0) or arrivals.mean_rate
     process = "poisson" if arrivals.file_sha256 else arrivals.process
-    steady = Arrivals(process, ((0.0, rate),), rate, arrivals.seed, arrivals.max_in_flight)
+    most, sessions = arrivals.max_in_flight, arrivals.sessions
+    steady = Arrivals(process, ((0.0, rate),), rate, arrivals.seed, most, sessions=sessions)
     time_s = inf if warm_up.seconds is None else warm_up.seconds
     return limit_requests(replace(warming, arrivals=steady, level_time_s=time_s), warm_up.requests or 0)

@@ -130,3 +130,14 @@ def test_a_recipe_for_conversations_gives_the_sessions_that_it_promises(
         counts = [options.sessions.turns_of(1, number) for number in range(1000)]
         assert 5.5 < sum(counts) / 1000 < 6.5
         assert 1 <= min(counts) < 4 < max(counts) <= 20
+
+
+def test_the_example_of_sessions_that_arrive_is_an_open_loop_of_sessions() -> None:
+    (words,) = recipes("load.md", "## Sessions that arrive")
+    given = read_options(parser_of_all_options(), words)
+    complete_options(given)
+    assert given.errors == []
+    levels = RunPlan.of(given.options).levels
+    assert [level.name for level in levels] == ["0.5 sessions/s", "1 sessions/s", "2 sessions/s"]
+    assert all(level.arrivals and level.arrivals.sessions and level.think_time for level in levels)
+    assert ChatOptions.of(given.options).sessions.turns_notation == "n(6,2)"

@@ -10,17 +10,23 @@ from functools import partial
 from typing import Protocol
 
 import gevent
+from gevent.event import Event
 from locust import User
 from locust.runners import STATE_CLEANUP, STATE_STOPPED, STATE_STOPPING
 
+from tokenswarm.client.chat_session import ChatSession
 from tokenswarm.client.connection_pool import ConnectionPool
+from tokenswarm.client.request_spec import RequestSpec
 from tokenswarm.client.run_context import RunContext
 from tokenswarm.metrics.level import Level
+from tokenswarm.metrics.timeline import PLAIN_LOAD, RequestLoad
 from tokenswarm.shapes.arrival_schedule import DueArrival
 from tokenswarm.shapes.level_arrivals import schedule_of
 from tokenswarm.shapes.worker_arrivals import WorkerArrivals
 from tokenswarm.users.arrival_sender import ArrivalSender, SendRequest
 from tokenswarm.users.requests import UserRequests
+from tokenswarm.users.think_times import ThinkTimes
+from tokenswarm.wire import StreamClient
 
 #: How often it is looked whether the level is over or the run is being stopped.
 _LOOK_S = 0.1
@@ -49,7 +55,9 @@ class OpenLoop:
         self._user = user
         self._recorder = recorder = context.recorder
         self._requests = requests
-        self._index = level.index
+        self._index, self._level = level.index, level
+        #: Once the level is over, sessions send no further turns.
+        self._over = Event()
         self._level_time_ns = round(level.level_time_s * 1e9)
         self._ends_with_requests = level.ends_with_requests
         self._share = share
@@ -90,13 +98,13 @@ class OpenLoop:
         return self._arrivals.max_in_flight
 
     def _prepare(self) -> SendRequest:
-        spec = self._requests.draw_encoded(self._index)
+        session, spec = self._requests.begin_encoded(self._index)
         pool = self._pools[spec.host_index]
 
         def send(arrival: DueArrival, due_ns: int) -> None:
             client = pool.take()
             try:
-                self._requests.send(client, replace(spec, scheduled_ns=due_ns, arrival=arrival.number))
+                self._send_session(client, session, replace(spec, scheduled_ns=due_ns, arrival=arrival.number))
             except Exception as error:  # as Locust does with what a task raises
                 self._user.environment.events.user_error.fire(
                     user_instance=self._user, exception=error, tb=sys.exc_info()[2]
@@ -105,10 +113,27 @@ class OpenLoop:
 
         return send
 
+    def _send_session(self, client: StreamClient, session: ChatSession, spec: RequestSpec) -> None:
+        """Its turns, one after the other on this connection, until it or the level is over."""
+        think_times = ThinkTimes(self._level, spec.place.session)
+        while True:
+            timeline = self._requests.send(client, spec, session)
+            if timeline is None or session.is_over:
+                return
+            recorded_s = session.delay_s
+            think_s = think_times.next_s() if recorded_s is None else recorded_s
+            due_ns = timeline.over_ns + round(think_s * 1e9)
+            if self._over.wait(max(0.0, (due_ns - time.perf_counter_ns()) / 1e9)):
+                return
+            thinks = self._level.think_time is not None or recorded_s is not None
+            load = RequestLoad(round(think_s * 1e9)) if thinks else PLAIN_LOAD
+            spec = replace(self._requests.next_of(session, self._index, load, spec.host_index), scheduled_ns=due_ns)
+
     def _stop_in_time(self) -> None:
         runner = self._user.environment.runner
         while time.perf_counter_ns() < self._began_ns() + self._level_time_ns:
             if runner is None or runner.state in _ENDING:
                 break
             gevent.sleep(_LOOK_S)
+        self._over.set()
         self._sender.stop()

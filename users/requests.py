@@ -77,10 +77,11 @@ class UserRequests:
             keeps_answer=session.keeps_answer,
         )
 
-    def draw_encoded(self, level: int) -> RequestSpec:
-        """The first request of the next session, encoded."""
-        spec = self.next_of(self.begin_session(), level)
-        return replace(spec, body=spec.engine.request_body(spec.request))
+    def begin_encoded(self, level: int) -> tuple[ChatSession, RequestSpec]:
+        """The next session and its first request, encoded."""
+        session = self.begin_session()
+        spec = self.next_of(session, level)
+        return session, replace(spec, body=spec.engine.request_body(spec.request))
 
     def send(self, client: StreamClient, spec: RequestSpec, session: ChatSession | None = None) -> Timeline | None:
         """Send it, read the whole response, and report it, also to the session that it is of. Errors of ours are raised

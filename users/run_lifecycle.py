@@ -311,11 +311,10 @@ def check_options(given: Namespace, host: str) -> None:
 
 def _check_open_loop(given: Namespace, workload: Workload) -> None:
     """Raises OptionError where single requests are to arrive and there are sessions of several turns."""
-    if is_open(given) and has_turns(workload.prompts):
+    if is_open(given) and not given.session_rate and has_turns(workload.prompts):
         raise OptionError(
-            "an open loop (--rate, --rate-schedule, --arrivals) sends single requests, and there are sessions of "
-            "several turns: give --turns last (one request of each conversation), leave --turns out, or use a closed "
-            "loop (--levels or -u)."
+            "--rate, --rate-schedule and a file of --arrivals send single requests, and there are sessions of several "
+            "turns: give --session-rate, or --turns last for one request of each conversation, or leave --turns out."
         )
 
 

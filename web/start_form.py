@@ -52,8 +52,8 @@ class Group(msgspec.Struct, frozen=True):
 _GROUPS = {
     "Server": ("host", "engine", "model"),
     "Load": (
-        *("shape", "levels", "rate", "arrivals", "rate_schedule", "max_in_flight", "ramp", "level_time"),
-        *("requests", "warm_up", "think_time", "user_count", "spawn_rate", "run_time", "system_prompt"),
+        *("shape", "levels", "rate", "session_rate", "arrivals", "rate_schedule", "max_in_flight", "ramp"),
+        *("level_time", "requests", "warm_up", "think_time", "user_count", "spawn_rate", "run_time", "system_prompt"),
     ),
     "Prompts and answers": ("prompts", "prompt_tokens", "turns", "answers", "max_tokens", "ignore_eos"),
     "SLO and checks": ("slo", "fail_if", "pass_if"),
@@ -66,8 +66,8 @@ _ONLY_WITH = {
     "user_count": ("free",),
     "spawn_rate": ("free",),
     "run_time": ("free",),
-    "think_time": ("ladder", "free"),
     "rate": ("open",),
+    "session_rate": ("open",),
     "arrivals": ("open",),
     "rate_schedule": ("open",),
     "max_in_flight": ("open",),
@@ -80,6 +80,7 @@ _LABELS = {
     "tls_ca": "TLS authorities (CA)",
     "gpu_metrics_url": "GPU metrics",
     "rate": "Rate (requests/s)",
+    "session_rate": "Rate (sessions/s)",
     "max_in_flight": "Most in flight",
 }
 

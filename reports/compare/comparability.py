@@ -160,8 +160,9 @@ def _arrivals(results: Results) -> Setting:
         return Setting("closed loop")
     first = found[0]
     limit = f", at most {first.max_in_flight:,} in flight" if first.max_in_flight else ""
+    what = " of sessions" if first.sessions else ""
     return Setting(
-        f"{_file_name(first.process)}{limit}", f"{first.file_sha256} {[arrivals.rates for arrivals in found]}"
+        f"{_file_name(first.process)}{what}{limit}", f"{first.file_sha256} {[arrivals.rates for arrivals in found]}"
     )
 
 

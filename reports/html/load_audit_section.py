@@ -18,7 +18,7 @@ def load_audit(measured: RunData) -> list[Block]:
             if level.load_audit is not None and level.load_audit.unit == unit
         ]
         if rows:
-            what = "users" if unit == "users" else "request rate"
+            what = {"users": "users", "requests/s": "request rate", "sessions/s": "session rate"}[unit]
             table = Table(f"Requested and measured {what} of each hold", list(headings), rows)
             blocks += [table, Text(NOTES[unit], style="quiet")]
     return blocks

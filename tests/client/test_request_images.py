@@ -177,7 +177,7 @@ def test_a_kept_request_names_its_image_without_its_content(mode: RecordMode) ->
 def test_a_request_is_encoded_with_its_image_before_it_is_due(given: Given) -> None:
     context = RunContext(ChatOptions.of(given("--image", "synthetic:64x48")), "http://127.0.0.1:1", Recorder(worker=0))
     user = UserRequests(SimpleNamespace(events=None), context, "0.1", with_system_prompt=False)
-    first, second = (user.draw_encoded(0) for _ in range(2))
+    first, second = (user.begin_encoded(0)[1] for _ in range(2))
     urls = [url_of(json.loads(spec.body or b"")) for spec in (first, second)]
     assert len(set(urls)) == 2
     assert len({spec.request.content_hash for spec in (first, second)}) == 2

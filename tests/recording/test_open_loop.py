@@ -25,10 +25,13 @@ from tokenswarm.shapes.splits import Splits
 Rows = Callable[..., RequestRow]
 
 
-def due(scheduled_s: float, *, lag_s: float = 0.0, ttft_s: float = 0.1, e2e_s: float = 0.5) -> Timeline:
+def due(scheduled_s: float, *, lag_s: float = 0.0, ttft_s: float = 0.1, e2e_s: float = 0.5, **more: object) -> Timeline:
     sent_s = scheduled_s + lag_s
     return make_timeline(
-        (sent_s + ttft_s, sent_s + e2e_s), sent_s=sent_s, scheduled_ns=round(scheduled_s * S), over_s=sent_s + e2e_s
+        (sent_s + ttft_s, sent_s + e2e_s),
+        sent_s=sent_s,
+        over_s=sent_s + e2e_s,
+        **{"scheduled_ns": round(scheduled_s * S), **more},  # type: ignore[arg-type]
     )
 
 
@@ -84,11 +87,33 @@ def test_rates_and_requests_in_flight() -> None:
     assert (load.in_flight_mean, load.in_flight_max) == pytest.approx((1.9, 2.0))
 
 
-def test_requests_in_flight_are_exact_within_a_second(row: Rows) -> None:
+def test_requests_in_flight_are_exact_within_a_second() -> None:
     flow = RequestFlow()
-    flow.add(row((3.5, 5.25), sent_s=3.25, over_s=5.25), 1.0)
-    flow.add(row((2.5, 2.75), sent_s=2.25, over_s=2.75), 1.0)
+    for sent_s, ended_s in ((2.25, 4.25), (1.25, 1.75)):
+        flow.begin(sent_s)
+        flow.end(ended_s, completed=True)
     np.testing.assert_allclose(flow.in_flight(6), [0, 0.5, 0.75, 1, 0.25, 0])
+
+
+def test_sessions_are_in_flight_from_their_first_turn_to_their_end() -> None:
+    """One a second, each of two turns of 0.5 s with 2 s between them; the last ones are not over with the level."""
+    rows = []
+    for number in range(10):
+        rows.append(due(number, session=str(number), turn=1, session_turns=2))
+        if number < 7:
+            rows.append(due(number + 2.5, session=str(number), turn=2, session_turns=2, think_ns=2 * S))
+    level = summary_of(books_of(sorted(rows, key=lambda row: row.over_ns), sessions=True))
+    load, audit, sessions = level.open_loop, level.load_audit, level.sessions
+    assert load is not None
+    assert audit is not None
+    assert sessions is not None
+    assert (load.offered, load.not_sent, load.sent_rate, load.completed_rate) == (10, 0, 1.0, 0.7)
+    assert load.in_flight_max == pytest.approx(3.0)
+    assert (audit.unit, audit.requested, audit.measured, audit.as_requested) == ("sessions/s", 1.0, 1.0, True)
+    assert (sessions.started, sessions.completed, sessions.unfinished) == (10, 7, 3)
+    assert level.hold.requests == 17
+    assert level.think_time is not None
+    assert (level.think_time.pauses, level.think_time.actual_mean_s) == (7, pytest.approx(2.0))
 
 
 def test_what_was_due_and_not_sent_is_counted_and_makes_the_run_suspect() -> None:

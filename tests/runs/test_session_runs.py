@@ -213,3 +213,42 @@ def test_a_failed_turn_ends_its_session_and_delays_of_a_file_are_kept(
         for before, row in pairwise(of_session):
             pause_s = float(row["sent_s"]) - float(before["sent_s"]) - float(before["duration_ms"]) / 1000
             assert (row["think_ms"], pause_s >= 0.3) == (("300.000000", True) if row["turn"] == "2" else ("", False))
+
+
+def test_sessions_arrive_and_run_their_turns_on_their_own(
+    run_locust: RunLocust, start_simulator: StartSimulator
+) -> None:
+    server = start_simulator("--profile", "fast")
+    run = run_locust(
+        *("-H", server.host, "--processes", "2", "--session-rate", "12", "--level-time", "5s", *IN_TRUTH_LOG),
+        *("--turns", "u(1,4)", "--input-tokens", "u(40,60)", "--output-tokens", "4", "--think-time", "exp(200ms)"),
+    )
+    assert run.exit_code == 0, run.output
+    assert_whole(run)
+    rows, truth = rows_of(run), truth_of(server)
+    for session, of_session in rows.items():
+        assert [int(row["turn"]) for row in of_session] == list(range(1, len(of_session) + 1))
+        assert len({(row["worker"], row["session_turns"]) for row in of_session}) == 1
+        assert len({row["t_accept_ns"] for row in truth[session]}) == 1
+        for before, row in pairwise(of_session):
+            ended_s = float(before["sent_s"]) + float(before["duration_ms"]) / 1000
+            due_s = ended_s + float(row["think_ms"]) / 1000
+            assert float(row["scheduled_s"]) == pytest.approx(due_s, abs=0.002)
+            assert float(row["sent_s"]) >= float(row["scheduled_s"])
+        for before, row in pairwise(truth[session]):
+            assert int(row["t_request_ns"]) > int(before["t_last_ns"])
+    assert {of_session[0]["worker"] for of_session in rows.values()} == {"0", "1"}
+    (level,) = run.summary["levels"]
+    found, load, audit = level["sessions"], level["open_loop"], level["load_audit"]
+    assert level["level"] == "12 sessions/s"
+    assert (found["started"], found["out_of_order"], found["overlapping"]) == (len(rows), 0, 0)
+    assert (load["offered"], load["not_sent"]) == (len(rows), 0)
+    assert (audit["unit"], audit["as_requested"]) == ("sessions/s", True)
+    assert audit["measured"] == pytest.approx(len(rows) / 5, rel=0.01)
+    whole = [of_session for of_session in rows.values() if len(of_session) == int(of_session[0]["session_turns"])]
+    assert found["completed"] == len(whole)
+    # Several are under way at once, whatever became of the ones before.
+    spans = [(float(each[0]["sent_s"]), float(each[-1]["sent_s"])) for each in whole]
+    assert any(one[0] < other[0] < one[1] for one in spans for other in spans)
+    assert level["think_time"]["pauses"] == len(run.requests) - len(rows)
+    assert {row["requests_offered"] for row in run.windows} == {""}

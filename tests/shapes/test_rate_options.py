@@ -11,7 +11,7 @@ from locust.argument_parser import get_empty_argument_parser, setup_parser_argum
 
 import tokenswarm.client.request_options
 from tokenswarm.command_line import OptionErrors, PointedError, read_options
-from tokenswarm.metrics.level import Arrivals
+from tokenswarm.metrics.level import Arrivals, users_of
 from tokenswarm.shapes.arrival_notation import ArrivalsError
 from tokenswarm.shapes.plan import PlanError
 from tokenswarm.shapes.shape_options import add_options, check_conflicts, choose_shape, load_plan_of
@@ -51,6 +51,16 @@ def test_each_rate_is_a_level(plan: Plan) -> None:
     ]
 
 
+def test_each_rate_of_sessions_is_a_level_with_think_times() -> None:
+    levels = load_plan_of(read("--headless", "--session-rate", "0.5,2", "--think-time", "2s", "--warm-up", "9s")).levels
+    assert [(level.name, level.warm_up) for level in levels] == [
+        *(("0.5 sessions/s", True), ("0.5 sessions/s", False)),
+        *(("2 sessions/s", True), ("2 sessions/s", False)),
+    ]
+    assert all(level.arrivals and level.arrivals.sessions and level.think_time for level in levels)
+    assert [users_of(level.name) for level in levels[1:3]] == ["0.5 sessions/s", "2 sessions/s"]
+
+
 def test_rates_under_both_modes(plan: Plan) -> None:
     found = plan("--rate", "5", "--system-prompt", "both")
     assert [(name, mode) for name, mode, *_ in found] == [("5/s", "off"), ("5/s", "on")]
@@ -86,6 +96,7 @@ def test_a_file_of_times_says_how_long_its_level_is(plan: Plan, tmp_path: Path) 
         (["--rate", "5", "--ramp", "7s"], ["--ramp", "--rate"]),
         (["--rate", "5", "-u", "7"], ["-u", "--rate"]),
         (["--rate", "5", "-t", "7s"], ["-t", "--rate"]),
+        (["--session-rate", "5", "-u", "7"], ["-u", "--session-rate"]),
         (["--rate", "5", "--shape", "free"], ["--shape", "--rate"]),
         (["--arrivals", "./times.txt", "--level-time", "9s"], ["--level-time", "--arrivals FILE"]),
         (["--arrivals", "constant"], ["--arrivals", "--rate"]),
@@ -116,6 +127,11 @@ def test_a_shape_that_is_named_open_is_one() -> None:
         (["--rate", "5", "--max-in-flight", "-1"], PlanError),
         (["--rate", "5", "--level-time", "0"], ValueError),
         (["--rate", "5", "--think-time", "2s"], PlanError),
+        (["--rate", "5", "--session-rate", "2"], PlanError),
+        (["--session-rate", "2", "--rate-schedule", "0s:5"], PlanError),
+        (["--session-rate", "many"], PointedError),
+        (["--session-rate", "inf"], PlanError),
+        (["--session-rate", "2", "--requests", "9"], PlanError),
         (["--rate", "5", "--honour-retry-after"], PlanError),
         (["--arrivals", "/nowhere/times.txt"], ArrivalsError),
         (["--rate-schedule", "/nowhere/schedule.json"], PlanError),

@@ -109,7 +109,14 @@ def test_before_the_run_begins_the_answer_is_its_first_level(stand: Stand) -> No
 
 def test_in_an_open_loop_each_worker_has_the_one_user_that_sends(stand: Stand, monkeypatch: pytest.MonkeyPatch) -> None:
     vars(stand.options).update(
-        shape="open", rate="5", rate_schedule="", arrivals="poisson", burstiness=0.0, seed="0", max_in_flight=0
+        shape="open",
+        rate="5",
+        rate_schedule="",
+        session_rate="",
+        arrivals="poisson",
+        burstiness=0.0,
+        seed="0",
+        max_in_flight=0,
     )
     assert stand.tick(0.0, 0) == (1, 1.0, [PlainUser])
     monkeypatch.setattr(tokenswarm.shapes.run_shape, "MasterRunner", SimpleNamespace)
