@@ -25,6 +25,12 @@ from locust.user.task import LOCUST_STATE_STOPPING
 #: The version of Locust that everything here was last checked with.
 CHECKED_WITH = "2.47.0"
 
+#: Of LocustArgumentParser: the options that its form shows, and which of them are of a kind.
+_FORM_PROPERTIES = (
+    *("args_included_in_web_ui", "secret_args_included_in_web_ui"),
+    *("required_args_included_in_web_ui", "multiple_args_included_in_web_ui"),
+)
+
 #: How many users of each class each worker has, by the worker's name in Locust.
 UsersOnWorkers = dict[str, dict[str, int]]
 
@@ -210,6 +216,42 @@ def cache_default_arguments() -> None:
     """
     if not hasattr(locust.argument_parser.default_args_dict, "cache_info"):
         locust.argument_parser.default_args_dict = cache(locust.argument_parser.default_args_dict)
+
+
+class _CachedForm:
+    """A property of Locust's parser, computed again only when options were added: see cache_form_options.
+
+    Upstream: https://github.com/locustio/locust/blob/2.47.0/locust/argument_parser.py#L88-L114
+    """
+
+    def __init__(self, name: str, listed: property) -> None:
+        self._key = f"_cached_{name}"
+        self.listed = listed
+
+    def __get__(self, parser: Any, _: type) -> Any:
+        if parser is None:
+            return self
+        number = len(parser._actions)
+        known = vars(parser).get(self._key)
+        if known is None or known[0] != number:
+            known = vars(parser)[self._key] = number, self.listed.__get__(parser)
+        return known[1]
+
+
+def cache_form_options() -> None:
+    """Have Locust's parser list the options of its form once, and again only when it has more options.
+
+    Locust lists them again for each pair of options: with Tokenswarm's, that takes a third of a second for each page
+    and each start from it, in which the event loop is blocked.
+
+    Upstream: https://github.com/locustio/locust/blob/2.47.0/locust/argument_parser.py#L88-L114 and
+    https://github.com/locustio/locust/blob/2.47.0/locust/argument_parser.py#L938-L961
+    """
+    parser_class = locust.argument_parser.LocustArgumentParser
+    for name in _FORM_PROPERTIES:
+        listed = vars(parser_class)[name]
+        if not isinstance(listed, _CachedForm):
+            setattr(parser_class, name, _CachedForm(name, listed))
 
 
 def extend_html_report(section: Callable[[], str]) -> None:

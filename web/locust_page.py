@@ -24,7 +24,7 @@ from werkzeug.exceptions import HTTPException
 from tokenswarm.command_line import Collected, collect_errors, sentences_of
 from tokenswarm.recording.prometheus import LiveRun
 from tokenswarm.sanitize import shown
-from tokenswarm.upstream.locust_internals import extend_html_report
+from tokenswarm.upstream.locust_internals import cache_form_options, extend_html_report
 from tokenswarm.web.form_words import StartError, start_errors
 from tokenswarm.web.live_view import LiveView
 from tokenswarm.web.locust_tables import KEY, extended_rows, extended_table, report_section
@@ -82,6 +82,7 @@ class WebPage:
         self.allowed_targets: Sequence[str] = ()
         self._login: LoginPages | None = None
         self._is_checking = False
+        cache_form_options()
 
     def attach(self, environment: Environment) -> None:
         """At Locust's init, on a master and where there are no workers. Without Locust's page, its report still has

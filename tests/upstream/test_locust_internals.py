@@ -40,6 +40,7 @@ from tokenswarm.upstream.locust_internals import (
     WaitingLogFilter,
     before_quit,
     cache_default_arguments,
+    cache_form_options,
     disable_ramp_rebalancing,
     extend_html_report,
     intercept_messages,
@@ -288,6 +289,26 @@ def test_locusts_worker_makes_a_parser_for_each_option_of_a_message(
         counts.append(len(made))
         made.clear()
     assert counts == [3, 1]
+
+
+def test_locusts_parser_lists_the_options_of_its_form_each_time_it_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    parser_class = locust.argument_parser.LocustArgumentParser
+    names = [name for name in vars(parser_class) if name.endswith("args_included_in_web_ui")]
+    assert len(names) == 4
+    for name in names:
+        known = vars(parser_class)[name]
+        monkeypatch.setattr(parser_class, name, getattr(known, "listed", known))  # another test may have cached it
+    parser = get_empty_argument_parser(default_config_files=[])
+    parser.add_argument("--one", is_secret=True)
+    assert all(getattr(parser, name) is not getattr(parser, name) for name in names)
+    expected = {name: getattr(parser, name) for name in names}
+    cache_form_options()
+    cache_form_options()
+    assert {name: getattr(parser, name) for name in names} == expected
+    assert all(getattr(parser, name) is getattr(parser, name) for name in names)
+    parser.add_argument("--two", is_secret=True)
+    assert list(parser.secret_args_included_in_web_ui) == ["one", "two"]
+    assert "two" in parser.args_included_in_web_ui
 
 
 def test_locusts_report_has_no_hook(monkeypatch: pytest.MonkeyPatch) -> None:
