@@ -12,6 +12,8 @@ from locust.runners import MasterRunner
 from tokenswarm.shapes.plan import LoadPlan, PlannedLevel
 from tokenswarm.shapes.sequencer import LevelSequencer, LoadTarget, first_target
 
+_TICK_S = 1.0
+
 
 class RunShape(LoadTestShape):
     """Ladder or free shape, whichever the options of this run name.
@@ -61,6 +63,7 @@ class RunShape(LoadTestShape):
             except ValueError:
                 return None
             return self._answer(first_target(plan.levels[0]))
+        self._await_load_end(self._sequencer)
         target = self._sequencer.advance(
             time.perf_counter(), self.runner.user_count, level_done=type(self).level_done()
         )
@@ -71,6 +74,11 @@ class RunShape(LoadTestShape):
             type(self).on_level(target.begins)
             self._sequencer.begin_level(time.perf_counter())
         return self._answer(target)
+
+    def _await_load_end(self, sequencer: LevelSequencer) -> None:
+        """Where the level's time is up before the next tick, wait for it: the load ends on time."""
+        while 0.0 < (left_s := sequencer.load_ends_s - time.perf_counter()) < _TICK_S:
+            time.sleep(left_s)
 
     def _answer(self, target: LoadTarget) -> tuple[int, float, list[type[User]]]:
         each = self._processes if target.of_each_process else 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from enum import Enum
 
@@ -50,16 +51,24 @@ class LevelSequencer:
         """The level is announced now, some time after it was due: it is timed from here on."""
         self._since_s = now_s
 
+    @property
+    def load_ends_s(self) -> float:
+        """When the running level's time is up; infinite in its drain and settle time."""
+        if self._state is not _State.LOADING:
+            return math.inf
+        return self._since_s + self.level.lead_s + self.level.level_time_s
+
     def advance(self, now_s: float, users: int, *, level_done: bool = False) -> LoadTarget | None:
         """What shall be, `users` being there now. level_done: all requests of the level have ended. None when the plan
         is done and all is quiet."""
         begins = None
         elapsed_s = now_s - self._since_s
-        if self._state is _State.LOADING and (level_done or elapsed_s >= self.level.lead_s + self.level.level_time_s):
+        if self._state is _State.LOADING and (level_done or now_s >= self.load_ends_s):
             self._enter(_State.DRAINING, now_s)
         elif self._state is _State.DRAINING and (users == 0 or elapsed_s >= self._plan.drain_s + _GRACE_S):
             self._enter(_State.SETTLING, now_s)
-        elif self._state is _State.SETTLING and elapsed_s >= (0.0 if self.level.warm_up else self._plan.settle_s):
+        settle_s = 0.0 if self.level.warm_up else self._plan.settle_s
+        if self._state is _State.SETTLING and now_s - self._since_s >= settle_s:
             following = next(self._levels, None)
             if following is None:
                 return None

@@ -33,6 +33,9 @@ class Clock:
     def perf_counter(self) -> float:
         return self.now_s
 
+    def sleep(self, seconds: float) -> None:
+        self.now_s += seconds
+
 
 class Stand:
     """A shape of two levels on a runner that has as many users as it is told."""
@@ -141,8 +144,16 @@ def test_a_run_is_timed_from_its_beginning(stand: Stand) -> None:
     stand.shape.begin()
     plan = stand.plan
     assert [(level.users, level.level_time_s) for level in plan] == [(10, 12.0), (500, 12.0)]
-    assert stand.tick(18.9, 10) == (10, 5.0, [PlainUser])
+    assert stand.tick(18.0, 10) == (10, 5.0, [PlainUser])
     assert stand.tick(19.0, 10) == (0, 10.0, [PlainUser])
+
+
+def test_a_level_ends_on_time_between_two_ticks(stand: Stand) -> None:
+    stand.begin()
+    assert stand.tick(10.9, 10) == (10, 5.0, [PlainUser])
+    assert stand.clock.now_s == 1010.9
+    assert stand.tick(11.3, 10) == (0, 10.0, [PlainUser])
+    assert stand.clock.now_s == pytest.approx(1012.0)
 
 
 def test_a_walk_tells_of_each_later_level_and_of_the_end_once(stand: Stand) -> None:

@@ -45,16 +45,25 @@ def test_two_levels_from_beginning_to_end() -> None:
         assert walk.advance(now_s, users) == target, why
 
 
-def test_without_settling_time_the_next_level_begins_when_it_is_looked_at_next() -> None:
+def test_without_settling_time_the_next_level_begins_when_the_last_user_has_gone() -> None:
     walk = LevelSequencer(LoadPlan((FIRST, SECOND), drain_s=60.0, settle_s=0.0), now_s=0.0)
-    assert [walk.advance(300.0, 10), walk.advance(301.0, 0), walk.advance(301.0, 0)] == [GONE, GONE, NEXT_BEGINS]
+    assert [walk.advance(300.0, 10), walk.advance(301.0, 1), walk.advance(302.0, 0)] == [GONE, GONE, NEXT_BEGINS]
+
+
+def test_the_end_of_the_load_is_known_while_there_is_load() -> None:
+    walk = LevelSequencer(LoadPlan((FIRST, SECOND), drain_s=60.0, settle_s=5.0), now_s=1000.0)
+    assert walk.load_ends_s == 1300.0
+    walk.advance(1300.0, 10)
+    assert walk.load_ends_s == inf
+    walk.advance(1356.0, 0)
+    assert walk.load_ends_s == inf
+    assert walk.advance(1361.0, 0) == NEXT_BEGINS
+    assert walk.load_ends_s == 1661.0
 
 
 def test_a_level_that_is_announced_late_lasts_as_long_as_others() -> None:
     walk = LevelSequencer(LoadPlan((FIRST, SECOND), drain_s=60.0, settle_s=0.0), now_s=0.0)
-    for now_s, users in ((300.0, 10), (301.0, 0)):
-        walk.advance(now_s, users)
-    assert walk.advance(302.0, 0) == NEXT_BEGINS
+    assert [walk.advance(300.0, 10), walk.advance(302.0, 0)] == [GONE, NEXT_BEGINS]
     walk.begin_level(307.5)
     assert [walk.advance(607.0, 50), walk.advance(607.5, 50)] == [NEXT, NEXT_GONE]
 
@@ -89,7 +98,7 @@ def test_a_drain_that_is_not_over_does_not_settle() -> None:
 
 def test_a_plan_whose_last_users_are_lost_comes_to_its_end() -> None:
     walk = LevelSequencer(LoadPlan((FIRST,), drain_s=60.0, settle_s=0.0), now_s=0.0)
-    assert [walk.advance(now_s, 2) for now_s in (300.0, 369.9, 370.0, 371.0)] == [GONE, GONE, GONE, None]
+    assert [walk.advance(now_s, 2) for now_s in (300.0, 369.9, 370.0)] == [GONE, GONE, None]
 
 
 def test_nobody_being_there_yet_ends_no_ramp() -> None:
@@ -122,5 +131,4 @@ def test_a_level_whose_requests_have_ended_is_over() -> None:
     walk = LevelSequencer(LoadPlan((FIRST, SECOND), drain_s=60.0, settle_s=0.0), now_s=0.0)
     assert walk.advance(30.0, 10) == FULL
     assert walk.advance(31.0, 10, level_done=True) == GONE
-    assert walk.advance(32.0, 0, level_done=True) == GONE
-    assert walk.advance(32.0, 0) == NEXT_BEGINS
+    assert walk.advance(32.0, 0, level_done=True) == NEXT_BEGINS
