@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import sys
 from collections.abc import Callable
 
@@ -14,9 +13,9 @@ from tokenswarm.run_folder.reader import ReportError
 
 def ended(name: str, command: Callable[[], int]) -> int:
     """Run the command. Returns its exit code, or 2 after printing each error on the standard error."""
-    if isinstance(sys.stdout, io.TextIOWrapper):
+    if reconfigure := getattr(sys.stdout, "reconfigure", None):  # of what the guard of outputs wraps
         # A terminal that cannot show "–" or "≥" shows "?" instead of ending the report.
-        sys.stdout.reconfigure(errors="replace")
+        reconfigure(errors="replace")
     try:
         return command()
     except (ReportError, ConditionError, OptionErrors) as error:

@@ -1,7 +1,7 @@
 """A process that has imported what every whole run imports, and forks itself for each: see tests/forked_process.py.
 
-`python tests/fork_server.py locust|simulate FD`: FD is a socket, and each message on it one process to be started. Its
-pid and its exit status are written to a socket that comes with the message.
+`python tests/fork_server.py locust|simulate|tokenswarm FD`: FD is a socket, and each message on it one process to be
+started. Its pid and its exit status are written to a socket that comes with the message.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import array
 import gc
 import importlib
+import io
 import json
 import os
 import selectors
@@ -54,7 +55,21 @@ def _import_simulator() -> None:
     import tokenswarm.simulator.cli  # noqa: F401
 
 
-_IMPORTS = {"locust": _import_locust, "simulate": _import_simulator}
+def _import_commands() -> None:
+    """Of those that run to their end."""
+    import matplotlib.backends.backend_agg
+    import matplotlib.backends.backend_svg
+    import matplotlib.figure  # noqa: F401
+
+    import tokenswarm.probe.probe_command
+    import tokenswarm.reports.charts
+    import tokenswarm.reports.compare.compare_command
+    import tokenswarm.reports.compare.gate_command
+    import tokenswarm.reports.recover_command
+    import tokenswarm.reports.report_command  # noqa: F401
+
+
+_IMPORTS = {"locust": _import_locust, "simulate": _import_simulator, "tokenswarm": _import_commands}
 
 
 def _serve(server: Any) -> list[str]:
@@ -109,6 +124,11 @@ def _become(wanted: dict[str, Any], fds: list[int]) -> list[str]:
     for number, fd in enumerate(fds):
         os.dup2(fd, number)
         _close(fd)
+    for number, name in ((1, "stdout"), (2, "stderr")):  # those of the server know whether its own files can seek
+        errors = getattr(sys, name).errors
+        stream = io.TextIOWrapper(io.FileIO(number, "w", closefd=False), errors=errors, write_through=True)
+        setattr(sys, name, stream)
+        setattr(sys, f"__{name}__", stream)
     os.environ.clear()
     os.environ.update(wanted["env"])
     os.chdir(wanted["cwd"])
@@ -132,7 +152,8 @@ def _run(program: str, arguments: list[str]) -> None:
     else:
         from tokenswarm import main as command
 
-        sys.argv = [str(ROOT / "tokenswarm.py"), program, *arguments]
+        named = [program] if program == "simulate" else []
+        sys.argv = [str(ROOT / "tokenswarm.py"), *named, *arguments]
         sys.exit(command())
 
 

@@ -34,6 +34,7 @@ _COMMANDS = {
         "sys.argv[0] = 'locust'; from locust.main import main; main()",
     ),
     "simulate": (sys.executable, str(ROOT / "tokenswarm.py"), "simulate"),
+    "tokenswarm": (sys.executable, str(ROOT / "tokenswarm.py")),
 }
 #: Variables of the fork server itself: output goes out at once.
 _OF_THE_SERVER = {"PYTHONUNBUFFERED": "1"}
@@ -70,12 +71,13 @@ class _Server:
         self._pid = os.getpid()
 
 
-_servers = {program: _Server(program) for program in ("locust", "simulate")}
+_servers = {program: _Server(program) for program in _COMMANDS}
 
 
 class ForkedProcess(subprocess.Popen[str]):
-    """`locust ARGUMENT…` or `tokenswarm simulate ARGUMENT…`: the first argument is "locust" or "simulate". Of Popen's
-    options, those about files, cwd, env, text and start_new_session have an effect."""
+    """`locust ARGUMENT…`, `tokenswarm simulate ARGUMENT…` or `tokenswarm ARGUMENT…`: the first argument is "locust",
+    "simulate" or "tokenswarm". Of Popen's options, those about files, cwd, env, text and start_new_session have an
+    effect."""
 
     def _execute_child(self, *given: Any) -> None:
         asked = _ARGUMENTS.bind(self, *given).arguments
@@ -116,11 +118,27 @@ def start_program(
     within: Sequence[str] = (),
     **how: Any,
 ) -> subprocess.Popen[str]:
-    """Start "locust", or "simulate" of Tokenswarm, forked where that is the same. env: all of its variables, None for
-    this process's. within: a command that starts it. how: of Popen's options those that ForkedProcess knows."""
+    """Start "locust", "tokenswarm", or "simulate" of Tokenswarm, forked where that is the same. env: all of its
+    variables, None for this process's. within: a command that starts it. how: of Popen's options those that
+    ForkedProcess knows."""
     if within or not may_be_forked(env):
         return subprocess.Popen([*within, *_COMMANDS[program], *arguments], env=env, text=True, **how)
     return ForkedProcess([program, *arguments], env=env, text=True, **how)
+
+
+def run_command(
+    *arguments: str, env: Mapping[str, str] | None = None, timeout_s: float = 120.0, **how: Any
+) -> subprocess.CompletedProcess[str]:
+    """`tokenswarm ARGUMENT…` to its end, with what it wrote. env and how: see start_program."""
+    process = start_program(
+        "tokenswarm", arguments, env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **how
+    )
+    try:
+        output, errors = process.communicate(timeout=timeout_s)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        raise
+    return subprocess.CompletedProcess(arguments, process.returncode, output, errors)
 
 
 def may_be_forked(env: Mapping[str, str] | None) -> bool:

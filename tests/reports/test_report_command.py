@@ -5,12 +5,12 @@ from __future__ import annotations
 import csv
 import os
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from tests.forked_process import run_command
 from tests.reports.folders import Course, write_folder
 from tokenswarm.reports import units
 from tokenswarm.reports.text_table import summary_table
@@ -21,24 +21,11 @@ pytestmark = pytest.mark.slow
 Write = Callable[..., Path]
 
 ROOT = Path(__file__).parents[2]
-COMMAND = (
-    "import argparse, sys; from tokenswarm.reports import report_command as cli; parser = argparse.ArgumentParser(); "
-    "cli.add_arguments(parser); sys.exit(cli.main(parser.parse_args()))"
-)
 
 
 def report(*args: str | Path, **variables: str) -> subprocess.CompletedProcess[str]:
     environment = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
-    return subprocess.run(
-        [sys.executable, "-c", COMMAND, *map(str, args)],
-        cwd=ROOT,
-        env=environment | {"PYTHONIOENCODING": "utf-8"} | variables,
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        timeout=60,
-        check=False,
-    )
+    return run_command("report", *map(str, args), cwd=ROOT, env=environment | variables)
 
 
 def test_it_prints_the_table_draws_the_charts_and_names_them(write_run: Write) -> None:
@@ -78,10 +65,10 @@ def test_a_terminal_without_unicode_still_gets_its_report(write_run: Write) -> N
     assert "56.4?64.8 ms" in done.stdout
 
 
-def test_a_missing_argument_is_argparse_s_usage(tmp_path: Path) -> None:
+def test_a_missing_argument_is_one_sentence(tmp_path: Path) -> None:
     done = report()
     assert done.returncode == 2
-    assert "the following arguments are required: RESULTS" in done.stderr
+    assert "RESULTS is missing" in done.stderr
 
 
 def test_broken_conditions_are_told_below_the_table_with_exit_code_5(write_run: Write) -> None:
@@ -148,4 +135,4 @@ def test_requests_whose_end_is_not_known_are_named_and_the_others_are_not_called
 def test_an_unknown_tool_to_count_as_is_refused(write_run: Write) -> None:
     done = report(write_run(), "--as", "abacus")
     assert done.returncode == 2
-    assert "choose from" in done.stderr
+    assert "takes one of vllm, aiperf" in done.stderr

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -13,14 +12,14 @@ from typing import Any
 
 import pytest
 
+from tests.forked_process import run_command
 from tests.http_proxy import running_proxy
-from tests.runs.harness import ROOT, StartSimulator, environment, free_port
+from tests.runs.harness import StartSimulator, environment, free_port
 from tokenswarm.engines import ENGINES
 
 
 def probe(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(ROOT / "tokenswarm.py"), "probe", *arguments]
-    return subprocess.run(command, env=environment(**variables), capture_output=True, text=True, timeout=60)
+    return run_command("probe", *arguments, env=environment(**variables))
 
 
 def told(host: str, *arguments: str, **variables: str) -> dict[str, Any]:
