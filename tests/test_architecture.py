@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Container, Iterator
+from functools import cache
 from graphlib import TopologicalSorter
 from importlib import import_module
 from pathlib import Path
@@ -87,9 +88,28 @@ MOST_LINES_OF_A_FUNCTION = 60
 MOST_SHARED_CLASS_NAMES = 9
 
 
+@cache
 def modules() -> list[Path]:
     files = [ROOT / "locustfile.py", ROOT / "tokenswarm.py"]
     return files + sorted(file for room in PACKAGES for file in (ROOT / room).rglob("*.py"))
+
+
+@cache
+def tree_of(file: Path) -> ast.Module:
+    """Nobody changes it."""
+    return ast.parse(file.read_text(encoding="utf-8"))
+
+
+@cache
+def nodes_of(file: Path) -> tuple[ast.AST, ...]:
+    return tuple(ast.walk(tree_of(file)))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_trees_for_other_tests() -> Iterator[None]:
+    yield
+    tree_of.cache_clear()
+    nodes_of.cache_clear()
 
 
 def modules_of(node: ast.AST, file: Path) -> set[str]:
@@ -105,10 +125,11 @@ def modules_of(node: ast.AST, file: Path) -> set[str]:
     return set()
 
 
+@cache
 def imported(file: Path) -> set[str]:
     """What the file imports, wherever in it: a library, or one of our packages by its bare name."""
     modules = {
-        name for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))) for name in modules_of(node, file)
+        name for node in nodes_of(file) for name in modules_of(node, file)
     }
     bare = {name for name in modules if name.partition(".")[0] in PACKAGES}
     assert not bare, f"{file}: import {', '.join(sorted(bare))} as part of tokenswarm"
@@ -165,7 +186,7 @@ def test_private_names_of_locust_and_gevent_are_used_in_upstream_alone() -> None
     for file in modules_outside_upstream("locust", "gevent"):
         private = {
             ast.unparse(each)
-            for each in attributes(ast.parse(file.read_text(encoding="utf-8")))
+            for each in attributes(tree_of(file))
             if re.match("_(?!_)", each.attr) and not is_own(each.value) and each.attr not in NAMED_TUPLE_NAMES
         }
         assert not private, f"{file}: {', '.join(sorted(private))}"
@@ -185,6 +206,7 @@ def test_subclasses_of_locusts_classes_use_no_private_name_of_theirs() -> None:
             assert not theirs & private_names(ours), f"{file}: {ours.__name__}"
 
 
+@cache
 def private_names(of: type) -> set[str]:
     return set(re.findall(r"self\.(_(?!_)\w+)", inspect.getsource(of)))
 
@@ -193,7 +215,7 @@ def test_what_locust_and_gevent_define_is_replaced_in_upstream_alone() -> None:
     """No assignment to one of their modules and classes, and none to a method of one of Locust's objects."""
     methods = {name for each in LOCUST_CLASSES for base in each.__mro__[:-1] for name, _ in functions_of(base)}
     for file in modules_outside_upstream():
-        tree = ast.parse(file.read_text(encoding="utf-8"))
+        tree = tree_of(file)
         theirs = set(names_imported(tree, "locust", "gevent"))
         for target in assigned(tree):
             replaced = root_of(target) in theirs or (target.attr in methods and not is_own(target.value))
@@ -235,7 +257,7 @@ def test_only_packages_with_locust_use_what_upstream_has_of_locust() -> None:
 def test_siblings_are_imported_at_module_top() -> None:
     """A cycle between modules then shows at once. The command alone loads its subcommands when they are called."""
     for file in modules():
-        tree = ast.parse(file.read_text(encoding="utf-8"))
+        tree = tree_of(file)
         for node in ast.walk(tree):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and file.name != "tokenswarm.py":
                 lazy = {name for inner in ast.walk(node) for name in modules_of(inner, file)}
@@ -249,7 +271,7 @@ def shipped() -> list[Path]:
 def defined(kind: type[ast.AST] | tuple[type[ast.AST], ...]) -> Iterator[tuple[str, Any]]:
     """(where, node) of all that is shipped."""
     for file in shipped():
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        for node in nodes_of(file):
             if isinstance(node, kind):
                 yield str(file.relative_to(ROOT)), node
 
@@ -290,7 +312,7 @@ def test_modules_import_each_other_in_no_cycle() -> None:
 def sibling_imports(file: Path, names: Container[str]) -> set[str]:
     """Our modules that a module imports. Of `from tokenswarm.engines import sse`, the submodule and not the package."""
     found = set()
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+    for node in nodes_of(file):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
