@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-import sys
 import threading
 import time
 from collections import Counter
@@ -19,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from tests.deploy.harness import Prometheus, alerts, answers, expressions, get, post, program, until
+from tests.forked_process import start_program
 from tests.runs.harness import ROOT, environment, free_port, read_csv
 from tokenswarm.metrics.buckets import E2E_S, TTFT_S
 from tokenswarm.metrics.timeline import Outcome
@@ -93,20 +93,19 @@ def scraped(tmp_path_factory: pytest.TempPathFactory, vllm: str) -> Iterator[Scr
     program("prometheus")
     folder = tmp_path_factory.mktemp("scraped")
     web_port, metrics_port = free_port(), free_port()
-    python = [sys.executable, "-u"]
-    simulate = [str(ROOT / "tokenswarm.py"), "simulate", "--port", "0", "--error-every", "6"]
-    simulator = subprocess.Popen(
-        [*python, *simulate], env=environment(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True
+    simulator = start_program(
+        *("simulate", ["--port", "0", "--error-every", "6"], environment()),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
     )
     assert simulator.stdout is not None
     (host,) = re.findall(r"http://\S+", simulator.stdout.readline())
-    run = ["-m", "locust", "-f", str(ROOT / "locustfile.py"), "-H", host, "--results", str(folder / "results")]
+    run = ["-f", str(ROOT / "locustfile.py"), "-H", host, "--results", str(folder / "results")]
     ports = ["--web-port", str(web_port), "--metrics-port", str(metrics_port), "--preflight", "off"]
     served = ["--engine", "vllm", "--server-metrics", f"http://{vllm}/metrics", "--gpu-metrics-url", f"http://{vllm}"]
-    locust = subprocess.Popen(
-        [*python, *run, *ports, *served],
+    locust = start_program(
+        *("locust", [*run, *ports, *served], environment()),
         cwd=folder,
-        env=environment(),
         stdin=subprocess.DEVNULL,
         stdout=(folder / "log").open("w"),
         stderr=subprocess.STDOUT,
@@ -138,7 +137,7 @@ def one_run(page: str, number: int, results: Path) -> None:
     form = {
         "levels": ",".join(LEVELS),
         "ramp": "1s",
-        "level_time": "5s" if number == 1 else "3s",
+        "level_time": "4s" if number == 1 else "3s",
         "settle": "0s",
         "max_tokens": "12",
         "system_prompt": "off",
