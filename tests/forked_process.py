@@ -42,21 +42,21 @@ _ARGUMENTS = signature(subprocess.Popen._execute_child)  # type: ignore[attr-def
 
 
 class _Server:
-    """This process's fork server of a program. Processes of tests that were forked from one have their own."""
+    """The fork server of a program: this process's, or that of the one which this one was forked from."""
 
     def __init__(self, program: str) -> None:
         self._program = program
-        self._pid = 0
-        self._asks: socket.socket
+        self._asks: socket.socket | None = None
 
     def ask(self, message: bytes, fds: list[int]) -> None:
         """Start a process."""
-        if self._pid != os.getpid():
-            self._start()
         rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))]
-        self._asks.sendmsg([message], rights)
+        self.start().sendmsg([message], rights)
 
-    def _start(self) -> None:
+    def start(self) -> socket.socket:
+        """Start the server unless it runs. Returns where it is asked."""
+        if self._asks is not None:
+            return self._asks
         self._asks, its_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._asks.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, MOST_BYTES)
         with its_end:
@@ -68,10 +68,16 @@ class _Server:
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,
             )
-        self._pid = os.getpid()
+        return self._asks
 
 
 _servers = {program: _Server(program) for program in _COMMANDS}
+
+
+def start_fork_servers() -> None:
+    """Start all now: processes that are forked from this one share them."""
+    for server in _servers.values():
+        server.start()
 
 
 class ForkedProcess(subprocess.Popen[str]):

@@ -24,11 +24,18 @@ import pytest
 from gevent import monkey
 from gevent.os import fork_gevent
 
+from tests.forked_process import start_fork_servers
+
 # gevent's own close is put off, and its own waitpid waits for what its own fork told it.
 _close, _waitpid = monkey.get_original("os", ["close", "waitpid"])
 _Batch = list[pytest.Item]
 _INDEX_BYTES = 4
 _STOPS_WITHIN_S = 20.0
+#: Modules with the longest batches: a browser's, a real server's, runs whose workers or masters are lost.
+_LONGEST_FIRST = (
+    *("test_page_runs", "test_scrape", "test_llamacpp", "test_killed_runs", "test_cluster_runs", "test_worker_runs"),
+    *("test_prompt_reuse_runs", "test_open_loop_runs", "test_secret_runs", "test_web_security_runs"),
+)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -44,6 +51,8 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
     config._tmp_path_factory.getbasetemp()  # type: ignore[attr-defined] # made once, before there are several processes
     if reporter := config.pluginmanager.getplugin("terminalreporter"):
         reporter.showfspath = False  # files take turns: each turn would be a line
+    if sum(_is_slow(item) for item in session.items) > jobs:
+        start_fork_servers()
     gc.collect()
     gc.freeze()  # what was collected stays: looked through again and again, it would be copied for each process
     beside = [item for item in session.items if not item.get_closest_marker("alone")]
@@ -54,18 +63,29 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
 
 
 def _batches(items: Sequence[pytest.Item]) -> list[_Batch]:
-    """Tests that one process runs in a row. Whole runs first: none is to be left when all others have ended."""
+    """Tests that one process runs in a row. Whole runs first, those that take longest before others: none is to be left
+    when all others have ended."""
     batches: list[_Batch] = []
     for _, of_module in groupby(items, lambda item: item.path):
         together: _Batch = []
         for item in of_module:
-            if item.get_closest_marker("slow") and not _shares_fixtures(item):
+            if _is_slow(item) and not _shares_fixtures(item):
                 batches.append([item])
             else:
                 together.append(item)
         if together:
             batches.append(together)
-    return sorted(batches, key=lambda batch: (batch[0].get_closest_marker("slow") is None, -len(batch)))
+    return sorted(batches, key=lambda batch: (not _is_slow(batch[0]), _rank(batch[0]), -len(batch)))
+
+
+def _is_slow(item: pytest.Item) -> bool:
+    return item.get_closest_marker("slow") is not None
+
+
+def _rank(item: pytest.Item) -> int:
+    """Among batches of whole runs: its module's place in the list, and behind it where it is not there."""
+    name = item.path.stem
+    return _LONGEST_FIRST.index(name) if name in _LONGEST_FIRST else len(_LONGEST_FIRST)
 
 
 def _shares_fixtures(item: pytest.Item) -> bool:
