@@ -50,7 +50,8 @@ def test_a_rolling_update_of_all_workers_keeps_all_users_and_cuts_no_stream(
 ) -> None:
     where = ports()
     master = start_locust(
-        *("--headless", "--master", "--expect-workers", "2", "-H", simulator.host, *STREAMS, *plan(6, "30s"), *where)
+        *("--headless", "--master", "--expect-workers", "2", "-H", simulator.host, *STREAMS, *plan(6, "90s"), *where),
+        *("--stop-timeout", "20"),
     )
     old = [start_locust("--worker", *where) for _ in range(2)]
     master.wait_for_requests(12)
@@ -63,16 +64,18 @@ def test_a_rolling_update_of_all_workers_keeps_all_users_and_cuts_no_stream(
         left = leaving.end()
         assert left.exit_code == 0, left.output
         assert "Traceback" not in left.output
+    master.wait_for_requests(len(rows_of(master)) + 40)  # of three seconds or more
+    master.interrupt()
     run = master.end()
-    assert run.exit_code == 0, run.output
+    assert run.exit_code == 4, run.output
     assert_each_request_once(run, simulator)
     assert {row["outcome"] for row in run.requests} == {"ok"}
     events = [event["event"] for event in run.summary["events"]]
     assert sorted(events) == sorted(["joined", "leaving", "left"] * 2)
     # From the last change on, all users are there, and only on the new workers.
     last_s = max(event["time_s"] for event in run.summary["events"]) + 1
-    assert last_s < 27, "the update took too long on this machine"
-    moments = [last_s + (29.0 - last_s) * step / 20 for step in range(20)]
+    end_s = max(float(row["sent_s"]) for row in run.requests)
+    moments = [last_s + (end_s - last_s) * step / 20 for step in range(20)]
     counts = [in_flight_at(run, moment) for moment in moments]
     assert max(counts) == 6
     assert sum(counts) / len(counts) > 5.5  # between two requests a user has none
@@ -86,7 +89,8 @@ def test_a_stopped_worker_lets_its_streams_end_and_stopped_again_cancels_them(
     where = ports()
     streams = ("--max-tokens", "250", "--engine", "vllm", "--ignore-eos")  # of three seconds
     master = start_locust(
-        *("--headless", "--master", "--expect-workers", "3", "-H", simulator.host, *streams, *plan(6, "20s"), *where)
+        *("--headless", "--master", "--expect-workers", "3", "-H", simulator.host, *streams, *plan(6, "90s"), *where),
+        *("--stop-timeout", "20"),
     )
     patient, hurried, _ = workers = [start_locust("--worker", *where) for _ in range(3)]
     master.wait_for_requests(6)
@@ -98,6 +102,7 @@ def test_a_stopped_worker_lets_its_streams_end_and_stopped_again_cancels_them(
     time.sleep(TOGETHER_S)  # signals that come closer together count as one
     hurried.interrupt(signal.SIGTERM)
     ends = [worker.end() for worker in (patient, hurried)]
+    master.interrupt()
     run = master.end()
     assert [end.exit_code for end in ends] == [0, 0]
     assert all("Traceback" not in worker.end().output for worker in (workers[2],))

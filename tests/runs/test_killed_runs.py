@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 
+from tests.forked_process import run_command
 from tests.runs.harness import (
     FILES,
-    ROOT,
     Run,
     Simulator,
     Start,
@@ -35,8 +33,7 @@ def simulator(start_simulator: StartSimulator) -> Simulator:
 def recover(started: Started, *arguments: str) -> Run:
     """`tokenswarm recover` of the run's folder."""
     (folder,) = started.results.iterdir()
-    command = [sys.executable, str(ROOT / "tokenswarm.py"), "recover", str(folder), *arguments]
-    done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=120)
+    done = run_command("recover", str(folder), *arguments, env=environment())
     return Run(done.returncode, done.stdout + done.stderr, started.results)
 
 
@@ -114,7 +111,11 @@ def test_a_killed_master_s_run_is_recovered_with_the_spools_of_other_machines(
     time.sleep(1.5)
     workers[1].process.kill()
     master.process.kill()
-    assert workers[0].end().exit_code == 3
+    left_alone = workers[0].end()
+    assert left_alone.exit_code == 3
+    assert "The master has sent nothing for 15 s: this worker ends; " in left_alone.output
+    assert "requests that it had not acknowledged are kept in " in left_alone.output
+    assert "Traceback" not in left_alone.output
     without = recover(master)
     assert without.exit_code == 0, without.output
     rows = len(without.requests)

@@ -39,7 +39,7 @@ pytestmark = pytest.mark.slow
 
 #: Streams of about half a second.
 STREAMS = ("--max-tokens", "40", "--engine", "vllm", "--ignore-eos")
-LADDER = ("--levels", "8", "--ramp", "1s", "--level-time", "4s", "--system-prompt", "off")
+LADDER = ("--levels", "8", "--ramp", "1s", "--level-time", "3s", "--system-prompt", "off")
 LONG = ("--levels", "8", "--ramp", "1s", "--level-time", "60s", "--system-prompt", "off")
 
 
@@ -209,22 +209,6 @@ def test_a_worker_that_is_put_aside_for_ten_seconds_loses_and_doubles_nothing(
     assert any("users were there for" in reason for reason in run.summary["validity"]["reasons"])
 
 
-def test_workers_whose_master_is_killed_end_by_themselves_and_say_so(start_locust: Start, simulator: Simulator) -> None:
-    port = str(free_port())
-    ports = ("--master-port", port, "--master-bind-port", port)
-    master = start_locust(
-        *("--headless", "--master", "--expect-workers", "1", "-H", simulator.host, *STREAMS, *LONG, *ports)
-    )
-    worker = start_locust("--worker", *ports)
-    master.wait_for_requests(4)
-    master.process.kill()
-    ended = worker.end()
-    assert ended.exit_code == 3
-    assert "The master has sent nothing for 15 s: this worker ends; " in ended.output
-    assert "requests that it had not acknowledged are kept in " in ended.output
-    assert "Traceback" not in ended.output
-
-
 FAULTY = """
 import random
 from pathlib import Path
@@ -293,7 +277,7 @@ def test_workers_join_and_leave_in_mid_run_and_a_stranger_is_turned_away(
     (tmp_path / "other.py").write_text("from locustfile import *  # and something else\n")
     port = str(free_port())
     ports = ("--master-port", port, "--master-bind-port", port)
-    plan = ("--levels", "4", "--ramp", "1s", "--level-time", "25s", "--system-prompt", "off")
+    plan = ("--levels", "4", "--ramp", "1s", "--level-time", "90s", "--system-prompt", "off", "--stop-timeout", "20")
     master = start_locust(
         *("--headless", "--master", "--expect-workers", "1", "-H", simulator.host, *STREAMS, *plan, *ports)
     )
@@ -308,9 +292,12 @@ def test_workers_join_and_leave_in_mid_run_and_a_stranger_is_turned_away(
     first.interrupt(signal.SIGTERM)
     left = first.end()
     assert "Traceback" not in left.output
+    recorded = len(read_csv(next(master.results.glob("*/requests.csv"))))
+    master.wait_for_requests(recorded + 40)  # of five seconds or more
+    master.interrupt()
     run = master.end()
     assert "Traceback" not in second.end().output
-    assert run.exit_code == 0, run.output
+    assert run.exit_code == 4, run.output
     assert re.search(f"Worker .* is rejected: {sentence}", run.output)
     assert_each_request_once(run, simulator)
     joined, leaving, gone = run.summary["events"]
@@ -321,7 +308,7 @@ def test_workers_join_and_leave_in_mid_run_and_a_stranger_is_turned_away(
     left_s = gone["time_s"]
     after = [row for row in run.requests if float(row["sent_s"]) > left_s + 2]
     assert {int(row["worker"]) for row in after} == {joined["worker"]}
-    assert max(float(row["sent_s"]) for row in run.requests) > 24  # its share went over to the other
+    assert len({row["user"] for row in after}) == 4  # its share went over to the other
 
 
 def test_a_master_that_is_interrupted_while_it_waits_for_workers_sends_home_those_that_came(
