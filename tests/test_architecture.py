@@ -128,9 +128,7 @@ def modules_of(node: ast.AST, file: Path) -> set[str]:
 @cache
 def imported(file: Path) -> set[str]:
     """What the file imports, wherever in it: a library, or one of our packages by its bare name."""
-    modules = {
-        name for node in nodes_of(file) for name in modules_of(node, file)
-    }
+    modules = {name for node in nodes_of(file) for name in modules_of(node, file)}
     bare = {name for name in modules if name.partition(".")[0] in PACKAGES}
     assert not bare, f"{file}: import {', '.join(sorted(bare))} as part of tokenswarm"
     return {name.removeprefix("tokenswarm.").partition(".")[0] for name in modules}

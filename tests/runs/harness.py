@@ -149,7 +149,7 @@ FILES = {
     *("run.json", "requests.csv", "windows.csv", "server.csv", "histograms.csv"),
     *("summary.json", "summary.csv", "charts", "report.html"),
 }
-SHORT_LADDER = ("--levels", "2,4", "--ramp", "1s", "--level-time", "4s", "--max-tokens", "24")
+SHORT_LADDER = ("--levels", "2,4", "--ramp", "0.5s", "--level-time", "2.5s", "--max-tokens", "24")
 
 
 def assert_whole(run: Run) -> None:

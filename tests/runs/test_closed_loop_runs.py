@@ -13,7 +13,7 @@ pytestmark = pytest.mark.slow
 
 def test_users_wait_their_think_time_between_requests(run_locust: RunLocust, start_simulator: StartSimulator) -> None:
     server = start_simulator("--profile", "fast")
-    load = ("--levels", "4", "--ramp", "1s", "--level-time", "5s", "--system-prompt", "off", "--max-tokens", "8")
+    load = ("--levels", "4", "--ramp", "1s", "--level-time", "4s", "--system-prompt", "off", "--max-tokens", "8")
     run = run_locust("-H", server.host, *load, "--think-time", "u(200ms,600ms)")
     assert run.exit_code == 0, run.output
     assert_whole(run)
@@ -37,7 +37,7 @@ def test_a_level_s_end_does_not_wait_for_a_thinking_user(
     run_locust: RunLocust, start_simulator: StartSimulator
 ) -> None:
     server = start_simulator("--profile", "fast")
-    run = run_locust("-H", server.host, "-u", "2", "-r", "2", "-t", "3s", "--max-tokens", "4", "--think-time", "1h")
+    run = run_locust("-H", server.host, "-u", "2", "-r", "2", "-t", "2s", "--max-tokens", "4", "--think-time", "1h")
     assert run.exit_code == 0, run.output
     assert len(run.requests) == 2
     assert run.summary["levels"][0]["whole"]["outcomes"] == {"ok": 2}
@@ -108,15 +108,15 @@ def test_a_warm_up_is_recorded_and_in_no_figure(run_locust: RunLocust, start_sim
 
 def test_an_open_loop_is_warmed_up(run_locust: RunLocust, start_simulator: StartSimulator) -> None:
     server = start_simulator("--profile", "fast")
-    load = ("--rate", "20", "--arrivals", "constant", "--max-tokens", "8", "--warm-up", "2s", "--requests", "60")
+    load = ("--rate", "20", "--arrivals", "constant", "--max-tokens", "8", "--warm-up", "1s", "--requests", "40")
     run = run_locust("-H", server.host, *load)
     assert run.exit_code == 0, run.output
-    assert len(server.truth()) == 100
+    assert len(server.truth()) == 60
     phases = [row["phase"] for row in sorted(run.requests, key=lambda row: float(row["scheduled_s"]))]
-    assert phases == ["warm-up"] * 40 + ["hold"] * 60
+    assert phases == ["warm-up"] * 20 + ["hold"] * 40
     (level,) = run.summary["levels"]
-    assert (level["hold"]["requests"], level["open_loop"]["offered"], level["open_loop"]["not_sent"]) == (60, 60, 0)
-    assert [each["requests"] for each in run.summary["warm_ups"]] == [40]
+    assert (level["hold"]["requests"], level["open_loop"]["offered"], level["open_loop"]["not_sent"]) == (40, 40, 0)
+    assert [each["requests"] for each in run.summary["warm_ups"]] == [20]
 
 
 def waits_after(run: Run, rows: list[dict[str, str]]) -> list[float]:
@@ -137,7 +137,7 @@ LIMITED = ("--max-batch", "1", "--max-queue", "0", "--overload", "429", "--retry
 def test_users_wait_as_long_as_a_limit_asks_for(run_locust: RunLocust, start_simulator: StartSimulator) -> None:
     """One request at a time is let in: of two users, the other is refused and waits."""
     server = start_simulator("--profile", "fast", *LIMITED)
-    load = ("--levels", "2", "--ramp", "0", "--system-prompt", "off", "--level-time", "6s", "--max-tokens", "30")
+    load = ("--levels", "2", "--ramp", "0", "--system-prompt", "off", "--level-time", "4s", "--max-tokens", "30")
     run = run_locust("-H", server.host, *load, "--honour-retry-after", "--wait-after-failure", "0")
     assert run.exit_code == 0, run.output
     (level,) = run.summary["levels"]
@@ -151,7 +151,7 @@ def test_users_wait_as_long_as_a_limit_asks_for(run_locust: RunLocust, start_sim
 
 def test_otherwise_they_wait_as_after_any_failure(run_locust: RunLocust, start_simulator: StartSimulator) -> None:
     server = start_simulator("--profile", "fast", *LIMITED)
-    load = ("--levels", "2", "--ramp", "0", "--system-prompt", "off", "--level-time", "5s", "--max-tokens", "30")
+    load = ("--levels", "2", "--ramp", "0", "--system-prompt", "off", "--level-time", "3s", "--max-tokens", "30")
     run = run_locust("-H", server.host, *load, "--wait-after-failure", "300ms")
     assert run.exit_code == 1, run.output
     failed = [row for row in run.requests if row["outcome"] == "http_error"]

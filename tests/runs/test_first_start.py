@@ -282,7 +282,7 @@ def test_a_worker_elsewhere_asks_the_server_for_its_master(
         port = str(free_port())
         master = start_locust(
             *("--headless", "--master", "--expect-workers", "1", "--master-bind-port", port, "-H", simulator.host),
-            *("--engine", "vllm", "--model", "any", "-u", "1", "-t", "4s", "--system-prompt", "both"),
+            *("--engine", "vllm", "--model", "any", "-u", "1", "-t", "2s", "--system-prompt", "both"),
             *("--max-tokens", "8", "--preflight", "on"),
         )
         worker = start_locust("--worker", "--master-port", port, env=key)
@@ -301,7 +301,7 @@ def test_the_preflight_is_counted_nowhere_and_leaves_the_prefix_cache_as_it_was(
     run_locust: RunLocust, start_simulator: StartSimulator
 ) -> None:
     """Each of its requests is on the server's log alone, and shares no prefix with any other."""
-    options = ("-u", "1", "-t", "4s", "--max-tokens", "8", "--system-prompt", "on", "--preflight", "on")
+    options = ("-u", "1", "-t", "2s", "--max-tokens", "8", "--system-prompt", "on", "--preflight", "on")
     simulator = start_simulator("--profile", "fast")
     run = run_locust("-H", simulator.host, *options)
     assert run.exit_code == 0, run.output
@@ -433,7 +433,7 @@ def test_the_default_is_fifty_and_a_run_may_go_on_through_failures(
     run_locust: RunLocust, start_simulator: StartSimulator, tmp_path: Path
 ) -> None:
     simulator = start_simulator("--profile", "fast", "--error-every", "1")
-    load = ("-H", simulator.host, "-u", "30", "-r", "30", "-t", "5s", "--max-tokens", "8")
+    load = ("-H", simulator.host, "-u", "30", "-r", "30", "-t", "4s", "--max-tokens", "8")
     stopped = run_locust(*load)
     assert stopped.exit_code == 3, stopped.output
     assert 50 <= len(stopped.requests) < 120

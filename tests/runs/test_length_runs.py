@@ -12,7 +12,7 @@ from tests.runs.harness import Run, RunLocust, StartSimulator
 
 pytestmark = pytest.mark.slow
 SERVER = ("--profile", "fast", "--max-model-len", "16384")
-SHORT = ("-u", "3", "-r", "3", "-t", "4s")
+SHORT = ("-u", "3", "-r", "3", "-t", "3s")
 MIXED = "pairs:128/8:2 1024/16:2 8192/4"
 
 

@@ -36,7 +36,7 @@ def test_requests_that_found_no_open_file_left_are_the_clients_failures_and_make
     start_locust: Start, start_simulator: StartSimulator
 ) -> None:
     host = start_simulator("--profile", "fast").host
-    levels = ("--levels", "2,12", "--ramp", "1s", "--level-time", "8s", "--system-prompt", "off", "--max-tokens", "8")
+    levels = ("--levels", "2,12", "--ramp", "1s", "--level-time", "6s", "--system-prompt", "off", "--max-tokens", "8")
     started = start_locust("--headless", "-H", host, "--engine", "vllm", *levels)
     started.wait_for_requests(2)
     pid = started.process.pid

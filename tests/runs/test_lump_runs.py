@@ -28,7 +28,7 @@ def test_what_comes_in_lumps_is_named_before_and_after_the_load(
     deviations: str,
 ) -> None:
     server = start_simulator("--dialect", "vllm", "--step-ms", "15", "--jitter", "0", *sends)
-    load = ("-u", "4", "-r", "4", "-t", "6s", "--system-prompt", "off", "--max-tokens", "64", "--ignore-eos")
+    load = ("-u", "4", "-r", "4", "-t", "3s", "--system-prompt", "off", "--max-tokens", "64", "--ignore-eos")
     run = run_locust("-H", server.host, *load, "--headless", "--preflight", "on")
     assert run.exit_code == 0, run.output
     assert len(run.document["requests"]["notices"]) == 1

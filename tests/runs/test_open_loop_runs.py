@@ -18,7 +18,7 @@ from tokenswarm.shapes.level_arrivals import schedule_of
 
 pytestmark = pytest.mark.slow
 
-SHORT = ("--level-time", "4s", "--settle", "0s", "--max-tokens", "8", "--preflight", "off")
+SHORT = ("--level-time", "3s", "--settle", "0s", "--max-tokens", "8", "--preflight", "off")
 
 
 def test_requests_are_sent_in_order_at_the_times_of_the_schedule(
@@ -59,7 +59,7 @@ def test_a_limit_of_requests_in_flight_makes_further_ones_wait(
     (level,) = run.summary["levels"]
     load, hold = level["open_loop"], level["hold"]
     assert load["in_flight_max"] <= 2.0
-    assert (load["offered"], load["not_sent"]) == (80, 80 - hold["requests"])
+    assert (load["offered"], load["not_sent"]) == (60, 60 - hold["requests"])
     assert load["not_sent"] > 0
     assert hold["lag_s"]["max"] > 1.0
     assert hold["ttft_scheduled_s"]["max"] > hold["ttft_s"]["max"] + 1.0

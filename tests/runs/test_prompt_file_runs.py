@@ -80,7 +80,7 @@ def test_each_row_of_a_batch_file_is_sent_as_it_is_and_found_again(
     assert all(int(row["output_tokens"]) <= 3 + int(row["custom_id"][6:]) for row in over)
 
 
-@pytest.mark.parametrize("column", ["input", "problem", "query"])
+@pytest.mark.parametrize("column", ["input", "problem"])
 def test_a_table_of_any_column_name_is_sent(
     run_locust: RunLocust, start_simulator: StartSimulator, tmp_path: Path, column: str
 ) -> None:

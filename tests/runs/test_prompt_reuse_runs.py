@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from statistics import median
 
 import pytest
 
-from tests.runs.harness import ROOT, Run, RunLocust, StartSimulator, environment, read_csv
+from tests.forked_process import run_command
+from tests.runs.harness import Run, RunLocust, StartSimulator, environment, read_csv
 
 pytestmark = pytest.mark.slow
 #: Slow at computing prompts, so that they queue where there are more users, unless a cache has them.
 SERVER = ("--profile", "fast", "--step-ms", "4", "--prefill-tokens-per-s", "3000")
 ASKED = ("--max-tokens", "12", "--prompt-tokens", "1:999", "--engine", "vllm")
-LADDER = ("--levels", "2,12", "--ramp", "1s", "--level-time", "4s")
-SHORT = ("-u", "4", "-r", "4", "-t", "3s")
+LADDER = ("--levels", "2,12", "--ramp", "1s", "--level-time", "3s")
+SHORT = ("-u", "4", "-r", "4", "-t", "2s")
 
 
 @pytest.fixture
@@ -101,9 +100,8 @@ def test_repeated_prompts_are_counted_and_said_and_not_compared_with_unique_ones
     hashes = {name: {row["prompt_hash"] for row in rows[name]} for name in runs}
     assert not hashes["always"] & hashes["run"]
 
-    command = [sys.executable, str(ROOT / "tokenswarm.py"), "gate", str(folders["never"]), str(folders["always"])]
-    conditions = ["--fail-if", "p50(ttft) > +500%"]
-    refused = subprocess.run([*command, *conditions], capture_output=True, text=True, env=environment(), timeout=60)
+    both = (str(folders["never"]), str(folders["always"]))
+    refused = run_command("gate", *both, "--fail-if", "p50(ttft) > +500%", env=environment())
     assert refused.returncode == 2
     differing = [line.split(":")[0].strip() for line in refused.stderr.splitlines() if line.startswith("  ")]
     assert differing == ["prompt_reuse", "prefix_hits"]

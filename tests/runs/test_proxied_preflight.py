@@ -16,8 +16,7 @@ from tests.runs.harness import StartSimulator, free_port, until
 from tokenswarm.client.request_options import ChatOptions, add_options
 from tokenswarm.target.preflight import PreflightFailed, preflight
 
-# What comes in lumps is judged by its times.
-pytestmark = [pytest.mark.slow, pytest.mark.alone]
+pytestmark = pytest.mark.slow
 
 _PATH = "/usr/local/sbin:/usr/sbin:/sbin:/usr/bin"
 NGINX, HAPROXY = shutil.which("nginx", path=_PATH), shutil.which("haproxy", path=_PATH)
@@ -92,6 +91,7 @@ def options() -> ChatOptions:
     return ChatOptions.of(parser.parse_args(["--engine", "vllm", "--model", "simulated-llama-3-8b"]))
 
 
+@pytest.mark.alone  # what comes in lumps is judged by its times
 @pytest.mark.parametrize(
     ("proxy", "more", "said"),
     [

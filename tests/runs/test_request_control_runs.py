@@ -24,7 +24,7 @@ pytestmark = pytest.mark.slow
 
 LITERAL, OF_VARIABLE, OF_FILE = "tenant-4b1f09ce77", "variable-5e2a18d04c", "of-file-93d7c6b150"
 SECRETS = (LITERAL, OF_VARIABLE, OF_FILE)
-SHORT = ("-u", "2", "-r", "2", "-t", "3s", "--system-prompt", "off", "--max-tokens", "8")
+SHORT = ("-u", "2", "-r", "2", "-t", "2s", "--system-prompt", "off", "--max-tokens", "8")
 SAMPLING = (
     *("--temperature", "0.3", "--top-p", "0.9", "--top-k", "40", "--stop", '["END", "STOP"]'),
     *("--presence-penalty", "-0.5", "--frequency-penalty", "0.25", "--request-seed", "7"),
@@ -190,7 +190,7 @@ def test_a_run_at_another_endpoint_has_the_server_s_own_counts(
 ) -> None:
     log = tmp_path / "requests.jsonl"
     server = start_simulator("--dialect", "vllm", "--request-log", str(log), "--answer-median-tokens", "30")
-    plan = ("-u", "2", "-r", "2", "-t", "4s", "--system-prompt", "both", "--max-tokens", "24")
+    plan = ("-u", "2", "-r", "2", "-t", "3s", "--system-prompt", "both", "--max-tokens", "24")
     run = run_locust("-H", server.host, *plan, "--endpoint", endpoint, "--preflight", "on")
     assert run.exit_code == 0, run.output
     assert {post["path"] for post in posts(log)} == {f"/v1/{endpoint}"}

@@ -21,7 +21,7 @@ from tests.runs.repeating import KEY, MISCHIEF, RepeatingServer, traces
 pytestmark = pytest.mark.slow
 
 WITH_KEY = {"LLM_API_KEY": KEY}
-LEVEL = ("--engine", "vllm", "--model", "tiny", "--levels", "3", "--ramp", "0s", "--level-time", "5s")
+LEVEL = ("--engine", "vllm", "--model", "tiny", "--levels", "3", "--ramp", "0s", "--level-time", "3s")
 PAGES = (
     *("/tokenswarm/live.json", "/tokenswarm/form.json", "/tokenswarm/runs.json", "/stats/requests", "/exceptions"),
     *("/logs", "/stats/failures/csv", "/exceptions/csv", "/stats/report", "/"),

@@ -23,7 +23,7 @@ from tests.runs.harness import (
 from tokenswarm.engines.server_metrics import read_metrics
 
 pytestmark = pytest.mark.slow
-LADDER = ("--levels", "2,4", "--system-prompt", "off", "--ramp", "1s", "--level-time", "6s")
+LADDER = ("--levels", "2,4", "--system-prompt", "off", "--ramp", "1s", "--level-time", "5s")
 ASKED = ("--max-tokens", "24", "--engine", "vllm", "--ignore-eos")
 
 
@@ -108,7 +108,7 @@ def test_prometheus_can_have_the_server_s_own_figures_which_a_master_reads_for_i
 ) -> None:
     simulator = start_simulator("--profile", "fast", "--step-ms", "5")
     port = str(free_port())
-    load = ("--levels", "4", "--system-prompt", "off", "--ramp", "1s", "--level-time", "6s", "--processes", "2")
+    load = ("--levels", "4", "--system-prompt", "off", "--ramp", "1s", "--level-time", "5s", "--processes", "2")
     started = start_locust("--headless", "-H", simulator.host, *load, *ASKED, "--metrics-port", port)
     started.wait_for_requests(3)
     text = page(f"http://127.0.0.1:{port}/metrics").decode()
@@ -129,7 +129,7 @@ def test_a_run_goes_on_without_the_server_s_metrics_and_says_why(
 ) -> None:
     simulator = start_simulator("--profile", "fast", "--step-ms", "5")
     nowhere = ("--server-metrics", "http://127.0.0.1:9")
-    run = run_locust("-H", simulator.host, "-u", "2", "-r", "2", "-t", "3s", "--max-tokens", "24", *nowhere)
+    run = run_locust("-H", simulator.host, "-u", "2", "-r", "2", "-t", "2s", "--max-tokens", "24", *nowhere)
     assert run.exit_code == 0, run.output
     assert_whole(run)
     assert read_csv(run.folder / "server.csv") == []

@@ -83,7 +83,7 @@ def test_users_typed_into_locusts_form_are_the_users_that_run(page: tuple[Starte
     assert not unclear["success"]
     assert "“Users”" in unclear["message"]
     assert "“Levels”" in unclear["message"]
-    assert post(f"{url}/swarm", user_count="7", spawn_rate="7", run_time="4s", **shown)["success"]
+    assert post(f"{url}/swarm", user_count="7", spawn_rate="7", run_time="3s", **shown)["success"]
     until(lambda: len(list(started.results.glob("*/report.html"))) == 1)
     started.process.terminate()
     run = started.end()
@@ -96,7 +96,7 @@ def test_a_run_with_locusts_own_users_and_then_another_each_in_its_own_folder(pa
     started, url = page
     for number in (1, 2):
         answer = post(
-            f"{url}/swarm", user_count=str(number), spawn_rate="5", run_time="4s", shape="free", max_tokens="8"
+            f"{url}/swarm", user_count=str(number), spawn_rate="5", run_time="2s", shape="free", max_tokens="8"
         )
         assert answer["success"], answer
         until(lambda done=number: len(list(started.results.glob("*/report.html"))) == done)
@@ -133,7 +133,7 @@ def test_bad_input_in_the_form_begins_no_run_and_the_next_start_works(page: tupl
         assert told in answer["message"]
         assert answer["message"] == "\n".join(error["text"] for error in answer["errors"])
     assert not list(started.results.glob("*/run.json"))
-    good = {"levels": "1", "ramp": "1s", "level_time": "3s", "prompts": "sample", "max_tokens": "8"}
+    good = {"levels": "1", "ramp": "1s", "level_time": "2s", "prompts": "sample", "max_tokens": "8"}
     assert post(f"{url}/swarm", user_count="1", spawn_rate="1", **good)["success"]
     until(lambda: bool(list(started.results.glob("*/report.html"))))
     started.process.terminate()
