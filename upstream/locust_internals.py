@@ -159,17 +159,23 @@ def keep_idle_master_ready(runner: MasterRunner) -> None:
 
 
 def before_quit(runner: MasterRunner, action: Callable[[], None]) -> None:
-    """Call `action` first when the master quits.
+    """Call `action` first when the master quits, and quit once.
 
-    Locust sends `quit` to the workers that it counts; workers that still load would wait for a master that is gone.
+    Locust sends `quit` to the workers that it counts; workers that still load would wait for a master that is gone. It
+    quits four times where a shape ends, and waits for half a second each time.
 
-    Upstream: https://github.com/locustio/locust/blob/2.47.0/locust/runners.py#L913-L920
+    Upstream: https://github.com/locustio/locust/blob/2.47.0/locust/runners.py#L913-L920 and
+    https://github.com/locustio/locust/blob/2.47.0/locust/main.py#L480-L700
     """
     quit_runner = runner.quit
+    has_quit = False
 
     def act_and_quit() -> None:
+        nonlocal has_quit
         action()
-        quit_runner()
+        if not has_quit:
+            quit_runner()
+            has_quit = True
 
     runner.quit = act_and_quit  # type: ignore[method-assign]
 

@@ -199,6 +199,18 @@ def test_locust_shows_a_master_without_workers_as_stopped(make_master: Callable[
         assert master.state == state
 
 
+def test_a_master_of_locusts_quits_as_often_as_it_is_told(make_master: Callable[..., Master]) -> None:
+    for patched in (False, True):
+        master = make_master()
+        master.connect("counted")
+        master.sent.clear()
+        if patched:
+            before_quit(master, lambda: None)
+        master.quit()
+        master.quit()
+        assert master.sent == [("quit", "counted")] * (1 if patched else 2)
+
+
 def test_a_master_of_locusts_that_quits_forgets_the_workers_that_still_load(make_master: Callable[..., Master]) -> None:
     for patched in (False, True):
         master = make_master()
