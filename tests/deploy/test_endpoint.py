@@ -77,7 +77,7 @@ def test_whom_locust_is_bound_to(arguments: list[str], web_host: str, master_bin
 
 def test_a_headless_run_that_is_over_can_be_scraped_for_the_linger_time(start_locust: Start) -> None:
     port = free_port()
-    options = ("-u", "2", "-r", "2", "-t", "3s", "--max-tokens", "8", "--metrics-port", str(port))
+    options = ("-u", "2", "-r", "2", "-t", "2s", "--max-tokens", "8", "--metrics-port", str(port))
     started = start_locust("--headless", *options, "--metrics-linger", "10m", "--loglevel", "INFO")
     until(lambda: list(started.results.glob("*/charts/token_rate.png")))
     families = text_string_to_metric_families(get(f"http://127.0.0.1:{port}/metrics"))

@@ -41,7 +41,7 @@ def hub_cache(tmp_path: Path) -> Path:
 
 def test_dolly_is_read_with_its_context_from_the_hub_s_cache(run_locust: RunLocust, hub_cache: Path) -> None:
     env = {"HF_HOME": str(hub_cache), "HF_HUB_OFFLINE": "1"}
-    run = run_locust("-u", "1", "-t", "3s", "--prompts", "dolly", "--max-tokens", "4", env=env)
+    run = run_locust("-u", "1", "-t", "2s", "--prompts", "dolly", "--max-tokens", "4", env=env)
     assert run.exit_code == 0, run.output
     facts = run.document["prompts"]
     assert facts["source"] == "dolly"

@@ -25,7 +25,12 @@ def differences(run: Run) -> tuple[Counter[int], Counter[int]]:
     )
 
 
-@pytest.mark.parametrize(("kind", "with_tokenizer"), [*((kind, False) for kind in KINDS), (KINDS[0], True)])
+#: Texts of all kinds are in tests/prompts/synthetic; the other runs are in `make chaos`.
+RUNS = [*(pytest.param(kind, False, marks=pytest.mark.chaos) for kind in (KINDS[0], KINDS[2])),
+        (KINDS[1], False), (KINDS[0], True)]  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "with_tokenizer"), RUNS)
 def test_the_server_counts_what_was_requested(
     run_locust: RunLocust, start_simulator: StartSimulator, tmp_path: Path, kind: str, with_tokenizer: bool
 ) -> None:

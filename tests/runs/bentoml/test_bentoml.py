@@ -71,7 +71,7 @@ def tokenizer(tmp_path: Path) -> str:
 
 
 def test_bare_text_is_timed_and_counted_in_a_whole_run(service: str, run_locust: RunLocust, tokenizer: str) -> None:
-    load = ("--levels", "4", "--ramp", "1s", "--level-time", "4s", "--system-prompt", "off")
+    load = ("--levels", "4", "--ramp", "1s", "--level-time", "3s", "--system-prompt", "off")
     asked = ("--max-tokens", "128", "--tokenizer", tokenizer, "--prompt-tokens", "1:500", "--preflight", "on")
     run = run_locust("-H", service, *load, *asked)
     assert run.exit_code == 0, run.output
