@@ -139,7 +139,7 @@ class Level(msgspec.Struct, frozen=True):
 
     def phase_at(self, elapsed_s: float) -> Phase:
         """The phase `elapsed_s` seconds after the level began."""
-        if elapsed_s < self.ramp_s and not self.warm_up:
+        if self.ramp_s and elapsed_s < self.ramp_s and not self.warm_up:
             return Phase.RAMP
         if self.level_time_s is None or elapsed_s < self.level_time_s:
             return Phase.WARM_UP if self.warm_up else Phase.HOLD

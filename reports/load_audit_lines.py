@@ -2,78 +2,84 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from tokenswarm.reports import units
 from tokenswarm.reports.level_names import level_name
-from tokenswarm.run_folder.load_audit import GapAudit, LoadAudit
-from tokenswarm.run_folder.schema import LevelSummary
+from tokenswarm.run_folder.load_audit import LoadAudit
+from tokenswarm.run_folder.reader import Results
+from tokenswarm.run_folder.schema import IssueKind, LevelSummary
 
 _OF_ARRIVALS = (
-    *("gaps: distance", "chance", "dispersion", "dispersion of the schedule"),
+    *("arrivals: distance", "chance", "dispersion", "dispersion of the schedule"),
     *("lag p50", "lag p99", "lag max", "result"),
 )
-#: By what a level's load is counted in: the columns of its row, and what they mean.
+#: By what a level's load is counted in: the columns of its row.
 HEADINGS = {
-    "users": ("level", "users requested", "users on average", "fewest users", "result"),
+    "users": (
+        *("level", "users requested", "users on average", "fewest in a second"),
+        *("time below 95 % of the requested users", "result"),
+    ),
     "requests/s": ("level", "requests/s requested", "requests/s sent", *_OF_ARRIVALS),
     "sessions/s": ("level", "sessions/s requested", "sessions/s begun", *_OF_ARRIVALS),
 }
+_AS_REQUESTED = "as requested"
 _GAP_FIGURES = ("distance", "chance", "dispersion", "dispersion_requested")
 NOTES = {
-    "users": "Average and fewest: of the users that were there in the hold.",
     "requests/s": (
-        "Sent: in the hold. Gaps: distance of the times between requests from those of the requested arrivals, 0 to 1 "
+        "Arrivals: distance of the times between requests from those of the requested arrivals, 0 to 1 "
         "(Kolmogorov-Smirnov); chance: how likely so large a distance is if they follow them. Dispersion: variance of "
         "the number of requests in intervals that should hold 10, divided by 10: 1 for poisson, 0 for constant "
         "arrivals. Lag: sent - scheduled."
     ),
 }
-NOTES["sessions/s"] = f"Begun: their first turns, in the hold. {NOTES['requests/s'].partition('hold. ')[2]}"
+NOTES["sessions/s"] = f"Requests: sessions' first turns. {NOTES['requests/s']}"
 
 
-def load_lines(levels: Sequence[LevelSummary]) -> list[str]:
+def load_lines(results: Results) -> list[str]:
     """The heading and a line for each level whose load was measured; none where no level's was."""
-    lines = [f"  {level_name(level)}: {_line(level.load_audit)}" for level in levels if level.load_audit is not None]
+    late = levels_sent_late(results)
+    lines = [
+        f"  {level_name(level)}: {_line(level.load_audit, level.index in late)}"
+        for level in results.summary.levels
+        if level.load_audit is not None
+    ]
     return ["Requested and measured load:", *lines] if lines else []
 
 
-def load_cells(audit: LoadAudit) -> list[str]:
-    """The cells of a level's row, but for its name."""
-    result = "as requested" if is_as_requested(audit) else "NOT AS REQUESTED"
+def levels_sent_late(results: Results) -> frozenset[int | None]:
+    """Those whose requests the client sent too late, by their index."""
+    issues = results.summary.validity.issues
+    return frozenset(issue.level for issue in issues if issue.kind == IssueKind.SEND_LAG)
+
+
+def load_cells(level: LevelSummary, audit: LoadAudit, *, late: bool) -> list[str]:
+    """The cells of a level's row, but for its name. late: whether its requests were sent too late."""
     load = [units.rate(audit.requested), units.rate(audit.measured)]
     if audit.unit == "users":
-        return [*load, units.rate(audit.measured_min), result]
+        short = level.concurrency.short_share if level.concurrency else None
+        return [*load, units.rate(audit.measured_min), units.percentage(short), _result(audit, late)]
     gaps = [getattr(audit.gaps, name, None) for name in _GAP_FIGURES]
     lags = (audit.lag_p50_s, audit.lag_p99_s, audit.lag_max_s)
-    return [*load, *map(units.statistic, gaps), *map(units.duration, lags), result]
+    return [*load, *map(units.statistic, gaps), *map(units.duration, lags), _result(audit, late)]
 
 
-def is_as_requested(audit: LoadAudit) -> bool:
-    """Whether the load was the requested one, as far as it can be judged."""
-    return audit.as_requested and (audit.gaps is None or audit.gaps.as_requested is not False)
+def _result(audit: LoadAudit, late: bool) -> str:
+    if not (audit.as_requested and (audit.gaps is None or audit.gaps.as_requested is not False)):
+        return "NOT AS REQUESTED"
+    return "SENT LATE" if late else _AS_REQUESTED
 
 
-def _line(audit: LoadAudit) -> str:
-    loud = "" if is_as_requested(audit) else "NOT AS REQUESTED: "
+def _line(audit: LoadAudit, late: bool) -> str:
+    result = _result(audit, late)
+    loud = "" if result == _AS_REQUESTED else f"{result}: "
     if audit.unit == "users":
         least = units.users(audit.measured_min or 0.0)
         mean = units.users_of(audit.measured, round(audit.requested))
         return f"{loud}{mean} of {units.amount(audit.requested)} users on average, never fewer than {least}"
     verb = "begun" if audit.unit == "sessions/s" else "sent"
     parts = [f"{units.rate(audit.measured)} of {units.rate(audit.requested)} {audit.unit} {verb}"]
-    if audit.gaps is not None:
-        parts += _of_gaps(audit.gaps)
+    if audit.gaps is not None and audit.gaps.as_requested is not None:
+        how = "as in" if audit.gaps.as_requested else "not as in"
+        parts.append(f"times between requests {how} {audit.gaps.process} arrivals")
     if audit.lag_p99_s is not None:
         parts.append(f"lag p99 {units.duration(audit.lag_p99_s)}, at most {units.duration(audit.lag_max_s)}")
     return loud + "; ".join(parts)
-
-
-def _of_gaps(gaps: GapAudit) -> list[str]:
-    distance, chance, found, requested = (units.statistic(getattr(gaps, name)) for name in _GAP_FIGURES)
-    parts = []
-    if gaps.distance is not None:
-        parts.append(f"gaps {distance} from {gaps.process} (chance {chance})")
-    if gaps.dispersion is not None:
-        parts.append(f"dispersion {found} (schedule {requested})")
-    return parts

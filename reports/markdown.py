@@ -32,7 +32,7 @@ def run_markdown(results: Results, checks: CheckReport) -> str:
         *_by_member(levels),
         *_open_loop(levels),
         *check_markdown(checks),
-        *(escaped(line) + "  " for line in load_lines(levels)),
+        *(escaped(line) + "  " for line in load_lines(results)),
         *(escaped(note) + "  " for note in notes(levels)),
     ]
     return "\n".join(parts) + "\n"

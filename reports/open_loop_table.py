@@ -14,9 +14,10 @@ from tokenswarm.run_folder.open_loop_figures import NotSent, OpenLoopFigures
 from tokenswarm.run_folder.schema import LevelSummary
 
 OPEN_LOOP_NOTE = (
-    "Open loop: requests are sent when they are due, whatever became of the ones before. Offered: due by the schedule; "
-    "sent and completed: in the hold, completed ones ok. Lag: sent - scheduled. Scheduled: from when the request was "
-    "due, so that its lag is in it; all other latencies are from when it was sent."
+    "Open loop: requests are sent when due, whatever became of earlier ones. All rates are of the hold. Offered: due; "
+    "completed: ended ok. In flight: means of each second. Backlog: a dash where the hold is too short to judge. Lag: "
+    "time sent minus time due. TTFT and E2E scheduled count from when a request was due, lag included; all other "
+    "latencies from when it was sent."
 )
 #: Stands behind each latency of an unstable level.
 UNSTABLE = "~"

@@ -11,6 +11,7 @@ from tokenswarm.reports import units
 from tokenswarm.reports.level_names import levels_in_words, times_in_words
 
 _LONGEST_PHASE = len("drain: 100 of 100 users busy")
+_BETWEEN_LEVELS = "settle: the level is over"
 
 
 def plan_lines(levels: Sequence[Level]) -> tuple[str, ...]:
@@ -61,10 +62,8 @@ def _rates(rates: RequestRates | None) -> str:
 def _phase(progress: Progress) -> str:
     """The phase of the level, and its users: in the drain, those whose streams are still open."""
     if not progress.users_target:  # an open loop, whose one user sends all requests
-        return (
-            str(progress.phase) if progress.phase != Phase.DRAIN or progress.in_flight else "pause: the level is over"
-        )
+        return str(progress.phase) if progress.phase != Phase.DRAIN or progress.in_flight else _BETWEEN_LEVELS
     there, all_users = units.count(progress.users), units.count(progress.users_target)
     if progress.phase != Phase.DRAIN:
         return f"{progress.phase}: {there} of {all_users} users"
-    return f"drain: {there} of {all_users} users busy" if progress.users else "pause: the level is over"
+    return f"drain: {there} of {all_users} users busy" if progress.users else _BETWEEN_LEVELS

@@ -124,7 +124,7 @@ def summary_table(results: Results, width: int = 120) -> str:
         *_of_sessions(levels, width),
         *_of_the_open_loop(levels, width),
         *_of_the_server(levels, width),
-        [line for text in load_lines(levels) for line in _wrapped(text, width, "    ")],
+        [line for text in load_lines(results) for line in _wrapped(text, width, "    ")],
         [line for text in notes(levels) for line in _wrapped(text, width)],
         [line for text in _failures(levels) for line in _wrapped(text, width, "    ")],
     ]

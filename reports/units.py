@@ -12,8 +12,8 @@ NOT_CERTIFIED = "*"
 #: The one phrase for a figure that has no interval, or none of its ends.
 SAMPLE_TOO_SMALL = "sample too small"
 NOT_CERTIFIED_NOTE = (
-    f"* too few requests for a 95 % interval: p95 needs at least {fewest_for_interval(0.95)}, p99 at least "
-    f"{fewest_for_interval(0.99)}"
+    f"* too few requests for both ends of a 95 % interval: p95 needs at least {fewest_for_interval(0.95)}, p99 at "
+    f"least {fewest_for_interval(0.99)}"
 )
 
 # Decimals at which a number shows three significant digits, by its size: 9.99 is the last to need two.

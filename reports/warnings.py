@@ -36,7 +36,7 @@ def warnings_of(results: Results) -> list[str]:
         found.append(f"FAILED: {_failure(results)}.")
     validity, accounting = results.summary.validity, results.summary.accounting
     if validity.verdict == "suspect" and (reasons := other_reasons(results)):
-        found.append(f"SUSPECT: something may have distorted these figures: {'; '.join(reasons)}.")
+        found += [f"SUSPECT: {reason}." for reason in reasons]
     found += [f"ONE CORE IS NOT ENOUGH: {hint}." for hint in results.summary.hints]
     if (
         not accounting.complete

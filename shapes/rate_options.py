@@ -86,7 +86,7 @@ def conflicts(options: Namespace, sources: Mapping[str, str]) -> Iterator[str]:
     cause = given[0] if given else RATE
     for name in _CLOSED:
         if name in sources and not (name == "shape" and options.shape == OPEN):
-            yield f"{sources[name]} has no effect beside {cause}, an open loop: leave one of them out."
+            yield f"{sources[name]} has no effect with {cause} (open loop): leave one of them out."
     if "arrivals" in sources and "burstiness" in sources:
         yield f"{sources['arrivals']} and {sources['burstiness']} both say how requests arrive: give one of them."
     if names_file(options.arrivals) and "level_time" in sources:

@@ -75,9 +75,10 @@ def spreads(measured: RunData) -> list[Block]:
                 figures.append(_spread_figure(title, name, mode, curves, of_mode, in_buckets))
     if not figures:
         return []
+    when = "due" if any(level.open_loop for level in levels) else "sent"
     text = (
-        "Each line shows which share of a level's ok requests (of gaps: which share of all gaps) took at most the time "
-        "below. Requests sent in the hold."
+        "Each line shows which share of a level's ok requests (of gaps, the times between a stream's events: which "
+        f"share of all gaps) took at most the time below. Requests {when} in the hold."
     )
     if not exact_gaps:
         text += " This folder has gaps in a few buckets only; the dots are the bounds of the buckets."
@@ -119,10 +120,12 @@ def run_timeline(measured: RunData) -> list[Block]:
                 table=_timeline_table(series, spans) if number == 0 else None,
             )
         )
-    text = f"Each point covers {windows}. Shaded: the hold of each level, with its number of users or its rate" + (
-        " (+: with system prompt)." if len({level.system_prompt for level in levels}) > 1 else "."
+    both = len({level.system_prompt for level in levels}) > 1
+    text = (
+        f"Each point covers {windows}, the last of a level less. Users, in flight: at its end. Shaded: the hold of "
+        f"each level, with its number of users or its rate{' (+: with system prompt)' if both else ''}. The chart of "
+        "the token rate leaves out what overlaps a drain, in which no new requests are sent."
     )
-    text += " The token rate is left out where a window overlaps a drain, in which no new requests are sent."
     return [Text(text, style="quiet"), Charts(figures)] if figures else []
 
 

@@ -17,6 +17,7 @@ from tokenswarm.reports.html.chart_style import spoken
 from tokenswarm.reports.html.document import Block, Cell, Row, Table, Text
 from tokenswarm.reports.html.verdict import RATE
 from tokenswarm.reports.level_names import level_name
+from tokenswarm.reports.open_loop_table import level_heading
 from tokenswarm.reports.refusal_notes import NO_FAILURES, refusal_notes
 from tokenswarm.reports.self_check_line import self_check_line
 from tokenswarm.reports.stats.estimates import RunData
@@ -77,7 +78,10 @@ def effects(measured: RunData) -> list[Block]:
         by_level.setdefault(effect.level, []).append(text)
     if not by_level:
         return []
-    headings = ["users", "TTFT p50", "TTFT p95", "TPOT p50", "tokens/s, all"]
+    headings = [
+        level_heading(measured.results.summary.levels),
+        *("TTFT p50", "TTFT p95", "TPOT p50", "tokens/s, all"),
+    ]
     rows: list[Row] = [[level, *map(_split, cells)] for level, cells in by_level.items()]
     caption = "Change with the system prompt, against without. Below: its 95 % confidence interval"
     return [Table(caption, headings, rows)]
@@ -197,7 +201,7 @@ def client(measured: RunData) -> list[Block]:
             for level in levels
         ]
         blocks += [Table("Delays of the client in each hold", headings, rows), Text(_CLIENT_NOTE, style="quiet")]
-    blocks += _concurrency(levels)
+    blocks += _concurrency([level for level in levels if level.load_audit is None])  # else in a section of its own
     workers = measured.results.summary.workers
     blocks += _workers([worker for worker in workers if worker.requests is not None])
     checks = [self_check_line(one.worker, one.self_check) for one in workers if one.self_check]
@@ -303,7 +307,10 @@ def percentiles(values: Distribution) -> list[str]:
 
 def level_table(caption: str, columns: Sequence[Column], levels: Sequence[LevelSummary]) -> Table:
     """Columns of the terminal's table, a row a level."""
-    headings = [f"{column.group} {column.head}".strip() for column in columns]
+    headings = [
+        level_heading(levels) if column.head == "users" else f"{column.group} {column.head}".strip()
+        for column in columns
+    ]
     return Table(caption, headings, [[column.cell(level) for column in columns] for level in levels])
 
 

@@ -388,10 +388,10 @@ def test_requested_and_measured_load_are_a_section_and_a_line_of_each_level(
     folder = write_run(levels)
     tables = Tables(page(folder))
     shown = tables.columns("Requested and measured users of each hold")
-    names: tuple[str, ...] = ("users requested", "users on average", "fewest users", "result")
+    names: tuple[str, ...] = ("users requested", "users on average", "fewest in a second", "result")
     assert [shown[name] for name in names] == [["10.0"], ["9.80"], ["8.00"], ["as requested"]]
     shown = tables.columns("Requested and measured request rate of each hold")
-    names = ("requests/s requested", "requests/s sent", "gaps: distance", "chance")
+    names = ("requests/s requested", "requests/s sent", "arrivals: distance", "chance")
     names += ("dispersion", "dispersion of the schedule", "lag p99", "result")
     figures = ("20.0", "19.8", "0.021", "< 0.001", "1.04", "0.98", "2.00 ms", "NOT AS REQUESTED")
     assert [shown[name] for name in names] == [[figure] for figure in figures]

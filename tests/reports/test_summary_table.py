@@ -125,8 +125,8 @@ def test_a_suspect_run_says_so_with_every_reason(write_run: Write) -> None:
     validity = {"verdict": "suspect", "reasons": ["no kernel stamps", "the loop lag reached 210 ms"]}
     table = summary_table(load_results(write_run(summary={"validity": validity})))
     assert "SUSPECT" in table.splitlines()[2]
-    (alarm,) = [line for line in table.splitlines() if line.startswith("!!! SUSPECT: ")]
-    assert all(reason in alarm for reason in validity["reasons"])
+    alarms = [line for line in table.splitlines() if line.startswith("!!! SUSPECT: ")]
+    assert [reason in alarm for reason, alarm in zip(validity["reasons"], alarms, strict=True)] == [True, True]
 
 
 def test_a_worker_that_needs_more_than_its_core_is_told(write_run: Write) -> None:

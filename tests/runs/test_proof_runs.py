@@ -92,7 +92,7 @@ def test_a_blocked_loop_without_kernel_times_is_suspect_wherever_its_figures_are
     assert worker["loop_lag_p99_s"] > BLOCK_S / 2
     assert worker["cpu_utilization"] > 0  # how much of a core it gets for its block is for the machine to say
     assert "Verdict: SUSPECT" in run.output
-    assert "!!! SUSPECT: something may have distorted these figures:" in run.output
+    assert "!!! SUSPECT: " in run.output
     assert live["tokenswarm_suspect"] == {"tokenswarm_suspect": 1.0}
     assert live["tokenswarm_worker_cpu_utilization"]["tokenswarm_worker_cpu_utilization0"] > 0
     assert live["tokenswarm_loop_lag_seconds"]["tokenswarm_loop_lag_seconds_sum0"] > 0
