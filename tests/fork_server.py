@@ -12,6 +12,7 @@ import importlib
 import io
 import json
 import os
+import select
 import selectors
 import signal
 import socket
@@ -24,7 +25,12 @@ from typing import Any
 # gevent's patches, made when Locust is imported, are for the processes: this one needs Python's own.
 _fork, _waitpid, _close, _signal = os.fork, os.waitpid, os.close, signal.signal
 _Socket, _fromfd, _scm_rights, _sol_socket = socket.socket, socket.fromfd, socket.SCM_RIGHTS, socket.SOL_SOCKET
-_Selector = selectors.PollSelector
+
+
+class _Selector(selectors.PollSelector):
+    # gevent's own would run its loop in here, which takes the exit status of some processes before this one can.
+    _selector_cls = select.poll
+
 
 ROOT = Path(__file__).resolve().parents[1]
 MOST_BYTES = 1_000_000
