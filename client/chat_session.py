@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from tokenswarm.client.session_options import Answers
 from tokenswarm.engines import EncodedImage
+from tokenswarm.metrics.shareable import Shareable
 from tokenswarm.metrics.timeline import NO_SESSION, Outcome, SessionPlace, Timeline
 from tokenswarm.prompts import ChatMessage, Prompt, SessionTurn
 from tokenswarm.prompts.synthetic.length_plan import RequestLengths
@@ -16,7 +17,8 @@ from tokenswarm.prompts.synthetic.length_plan import RequestLengths
 class DrawnPrompt(NamedTuple):
     """A prompt, the lengths in tokens that the run's options request of its request, its image, the model of its
     request, the run's number of its session, and its place in that session. system_mark: what the run's system prompt
-    begins with in it; group: of its prefix, None where it shares none."""
+    begins with in it; group: of its prefix, None where it shares none; shareable: what a prefix cache may hold of it,
+    None where that is not known."""
 
     prompt: Prompt
     lengths: RequestLengths = RequestLengths(None, None)
@@ -26,6 +28,7 @@ class DrawnPrompt(NamedTuple):
     place: SessionPlace = NO_SESSION
     system_mark: str = ""
     group: int | None = None
+    shareable: Shareable | None = None
 
 
 #: The turn of this number (from 2) of a synthetic session, and the lengths that are requested of its request.
@@ -76,10 +79,14 @@ class ChatSession:
         self._answered += 1
         self.is_over = timeline.outcome is not Outcome.OK or self._answered == self._turns
         if not self.is_over:
-            self._drawn = self._following(answer, timeline.output_tokens)
+            self._drawn = self._following(answer, timeline)
 
-    def _following(self, answer: str, answer_tokens: int) -> DrawnPrompt:
+    def _following(self, answer: str, timeline: Timeline) -> DrawnPrompt:
         drawn, number = self._drawn, self._answered + 1
+        answer_tokens, shareable = timeline.output_tokens, None
+        if drawn.shareable and timeline.prompt_tokens and timeline.prompt_tokens_source == "usage":
+            sent_again = answer_tokens if self._answers is Answers.OWN else 0
+            shareable = drawn.shareable.next_turn(drawn.number, self._answered, timeline.prompt_tokens, sent_again)
         if self._make_turn is not None:
             turn, lengths = self._make_turn(number)
         else:
@@ -96,4 +103,5 @@ class ChatSession:
             max_tokens=turn.max_tokens if lengths.output is None else lengths.output,
             body_overrides=turn.body_overrides,
         )
-        return drawn._replace(prompt=prompt, lengths=lengths, place=drawn.place._replace(turn=number))
+        place = drawn.place._replace(turn=number)
+        return drawn._replace(prompt=prompt, lengths=lengths, place=place, shareable=shareable)

@@ -13,7 +13,8 @@ import gevent
 from tokenswarm.client.chat_session import ChatSession, DrawnPrompt
 from tokenswarm.client.option_values import OptionError
 from tokenswarm.client.request_options import ChatOptions, model_for
-from tokenswarm.engines import EncodedImage
+from tokenswarm.engines import ENGINES, EncodedImage
+from tokenswarm.metrics.shareable import Shareable, shared_beginnings, template_start
 from tokenswarm.metrics.timeline import NO_SESSION, SessionPlace
 from tokenswarm.prompts import (
     Prompt,
@@ -98,6 +99,7 @@ class PromptSupply:
         in_session = SessionPlace(f"{self._id_start}{number}", 1, turns) if self._has_sessions else NO_SESSION
         group = self._prefixes.group(number) if self._prefixes else None
         first = DrawnPrompt(prompt, lengths, self._image(number, place), model, number, in_session, mark, group)
+        first = first._replace(shareable=self._shareable(first, turns, with_system_prompt))
         return ChatSession(first, turns, options.sessions.answers, make_turn, partial(self._lengths_of, number, prompt))
 
     def draw(self, place: int, with_system_prompt: bool) -> DrawnPrompt:
@@ -142,6 +144,24 @@ class PromptSupply:
         if self._prefixes is not None:
             row = with_prefix(row, prefix, self._count_tokens(HEAD), own_system=not with_system_prompt)
         return row, mark
+
+    def _shareable(self, drawn: DrawnPrompt, turns: int, with_system_prompt: bool) -> Shareable | None:
+        """What a prefix cache may hold of the first request of a session of so many turns; None where it is not known
+        how many tokens its parts have, or how the engine caches."""
+        options = self._options
+        engine, calibration = ENGINES.get(options.engine), options.lengths.calibration
+        if engine is None or engine.prefix_block_tokens is None:
+            return None
+        if not options.cache.shares:
+            return Shareable(engine.prefix_block_tokens, template_start())
+        if calibration is None or not calibration.includes_template:
+            return None
+        mode, plan = "on" if with_system_prompt else "off", options.cache.prefix
+        head_tokens = calibration.head_tokens[mode]
+        beginnings = shared_beginnings(mode, head_tokens, drawn.group, plan.tokens if plan else 0)
+        repeats = self._synthetic is None and options.prompt_reuse is not PromptReuse.NEVER
+        found = Shareable(engine.prefix_block_tokens, beginnings, repeats, in_session=turns > 1)
+        return found.offering(drawn.number, 1)
 
     def _system_mark(self, number: int, place: int) -> str:
         """What a system prompt that no other request is to share begins with: as many tokens in each request, where

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from tokenswarm.client.request_options import Timeouts
 from tokenswarm.engines import ChatRequest, EngineSpec
+from tokenswarm.metrics.shareable import Shareable
 from tokenswarm.metrics.timeline import NO_SESSION, PLAIN_LOAD, RequestLoad, SessionPlace
 
 CountTokens = Callable[[str], int]
@@ -23,7 +24,8 @@ class RequestSpec:
     scheduled_ns: when the request is due, on perf_counter_ns, and arrival: its number in the level; None in a closed
     loop. body: its bytes where they were encoded before it was due; None: they are when it is sent. load: the waits
     around the request. honours_retry_after: a 429 or 503 with a Retry-After header is refused_by_limit. place: in its
-    session. headers: further ones of this request. keeps_answer: whether the visible text of its answer is needed."""
+    session. headers: further ones of this request. keeps_answer: whether the visible text of its answer is needed.
+    prefix_group: of its shared prefix; shareable: what a prefix cache may hold of it, None where that is not known."""
 
     engine: EngineSpec
     request: ChatRequest
@@ -49,3 +51,5 @@ class RequestSpec:
     place: SessionPlace = NO_SESSION
     headers: Mapping[str, str] = field(default_factory=dict)
     keeps_answer: bool = False
+    prefix_group: int | None = None
+    shareable: Shareable | None = None

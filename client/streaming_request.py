@@ -49,6 +49,8 @@ class StreamingRequest:
         )
         sent = sent._replace(custom_id=spec.custom_id, trace_id=spec.trace_id)
         sent = sent._replace(model_index=spec.model_index, host_index=spec.host_index)
+        shareable = spec.shareable and spec.shareable.with_prompt(sent.prompt_hash)
+        sent = sent._replace(prefix_group=spec.prefix_group, shareable=shareable)
         self._builder.prompt(sent._replace(**spec.place._asdict()))
         self._stream = StreamReceiver(spec, self._builder, on_output, observer)
         self._exchange: Exchange | None = None

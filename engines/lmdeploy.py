@@ -94,6 +94,7 @@ LMDEPLOY = OpenAICompatible(
     name="lmdeploy",
     health_path="/health",
     exact_length={"ignore_eos": True},
+    prefix_block_tokens=64,
     detection=Detection(
         clues=(owned_by("lmdeploy"), metric_names("lmdeploy:"), Clue(Strength.ROUTES, _routes)),
         version=_version,

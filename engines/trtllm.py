@@ -28,6 +28,7 @@ TRTLLM = OpenAICompatible(
     health_path="/health",
     exact_length={"ignore_eos": True},
     least_tokens=("min_tokens",),
+    prefix_block_tokens=32,
     detection=Detection(
         clues=(owned_by("tensorrt_llm"), Clue(Strength.METRICS, _steps_page)),
         version=version_at("/version", "version"),

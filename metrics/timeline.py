@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tokenswarm.metrics.lumps import BURST_OUTPUTS, in_first_arrival, largest_arrival_share
+from tokenswarm.metrics.shareable import Shareable
 from tokenswarm.metrics.token_counts import TokenSource
 
 
@@ -74,7 +75,8 @@ class Timeline:
     before the request, None where it was not to wait for one. retry_after_ns: how long the server requires to wait
     before the next one, where that is honoured, else None. model_index, host_index: the places of the model and the
     host of the request among those of the run. session: the id of its session, "" in runs without sessions; turn: its
-    place in it, from 1, and session_turns: how many turns the session is to have.
+    place in it, from 1, and session_turns: how many turns the session is to have. prefix_group: of its shared prefix,
+    None where it has none; shareable: what a prefix cache may hold of it, None where that is not known.
     """
 
     user: str
@@ -129,6 +131,8 @@ class Timeline:
     session: str = ""
     turn: int = 0
     session_turns: int = 0
+    prefix_group: int | None = None
+    shareable: Shareable | None = None
 
     @property
     def lag_ns(self) -> int:
@@ -256,7 +260,8 @@ NO_SESSION = SessionPlace()
 class SentPrompt(NamedTuple):
     """What a request sends: the row of its source, a hash of the whole text, the lengths in tokens that the run's
     options request (None where they request none), the source's own name for the row, the id of its trace, the places
-    of its model and host among those of the run, and of the request in its session."""
+    of its model and host among those of the run, and of the request in its session; the group of its shared prefix
+    (None: it has none), and what a prefix cache may hold of it (None: not known)."""
 
     prompt_id: str = ""
     prompt_hash: str = ""
@@ -269,6 +274,8 @@ class SentPrompt(NamedTuple):
     session: str = ""
     turn: int = 0
     session_turns: int = 0
+    prefix_group: int | None = None
+    shareable: Shareable | None = None
 
 
 class RequestLoad(NamedTuple):

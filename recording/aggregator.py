@@ -16,6 +16,7 @@ from tokenswarm.metrics.mix import NO_MIX, RunMix
 from tokenswarm.metrics.objectives import Objectives
 from tokenswarm.metrics.think_pauses import ThinkPauses
 from tokenswarm.metrics.timeline import Outcome
+from tokenswarm.recording.expected_hits import ExpectedHits
 from tokenswarm.recording.mix_stats import MixStats
 from tokenswarm.recording.prompts_sent import SentPrompts
 from tokenswarm.recording.request_flow import RequestFlow
@@ -235,9 +236,14 @@ class Aggregator:
         self.output_tokens = 0
         self.output_events = 0
         self.prompts = SentPrompts()
+        self.expected_hits = ExpectedHits()
 
     def begin_level(self, level: Level, now_s: float) -> None:
         """The next level begins, after its lead; the one before is over."""
+        before = next(reversed(self.levels.values()), None)
+        if level.cache_flushed and not (before and before.level.warm_up):
+            self.prompts.flush(level.index)
+            self.expected_hits.flush(level.index)
         self.end_level(now_s)
         by_scope = {scope: MixStats(self.mix) for scope in Scope}
         self.levels[level.index] = stats = LevelStats(level, now_s + level.lead_s, mix=by_scope)
@@ -384,13 +390,15 @@ class Aggregator:
         for part, tokens in row.tokens_by_scope.items():
             level.scopes[part].add_tokens(tokens, row.outcome, within)
             level.mix[part].add_tokens(row, tokens)
-        repeated = self.prompts.enter(row, counts=not warming)
+        first_level = self.prompts.enter(row, counts=not warming)
         for part in SCOPES_OF_REQUEST[row.phase]:
             level.scopes[part].add(row, within)
             level.mix[part].add(row)
-            level.scopes[part].prompts.add(row, repeated)
+            level.scopes[part].prompts.add(row, first_level)
             if level.level.arrivals is not None:
                 level.scopes[part].add_scheduled(row)
+        of_prompts = [level.scopes[part].prompts for part in SCOPES_OF_REQUEST[row.phase]]
+        self.expected_hits.enter(row, of_prompts if warming else [self.prompts.stats, *of_prompts])
         level.enter_load(row)
         sent = self._window(level, row.sent_ns / 1e9)
         sent.requests_sent += 1

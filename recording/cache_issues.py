@@ -4,15 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tokenswarm.recording.aggregator import LevelStats
+from tokenswarm.metrics.level import Scope
+from tokenswarm.recording.aggregator import Aggregator, LevelStats
+from tokenswarm.recording.cache_audit import beyond_expected
+from tokenswarm.recording.server_samples import ServerSamples
 from tokenswarm.run_folder.schema import IssueKind, ValidityIssue
 
 
-def cache_issues(level: LevelStats) -> Iterator[ValidityIssue]:
-    """Of one level."""
+def cache_issues(level: LevelStats, aggregator: Aggregator, server: ServerSamples) -> Iterator[ValidityIssue]:
+    """Of one level. Hits are judged when it is over and all its requests are reported."""
+    if level.ended_s is not None and level.ended_s <= aggregator.reported_until_s:
+        yield from _unexplained_hits(level, server, level.ended_s)
     if level.level.cache_flushed is False:
         yield ValidityIssue(
             kind=IssueKind.CACHE_NOT_FLUSHED,
             message="the server refused to flush its prefix cache before the level (--cache flush): it may hold "
             "earlier prompts",
         )
+
+
+def _unexplained_hits(level: LevelStats, server: ServerSamples, ended_s: float) -> Iterator[ValidityIssue]:
+    """Whether the cache held more than the run itself had put there."""
+    prompts = level.scopes[Scope.HOLD].prompts.figures()
+    share, most = prompts.cached_share, prompts.expected_share_max
+    if share is None and (seen := server.figures(level, Scope.HOLD, ended_s)) is not None:
+        share = seen.prefix_cache_hit_ratio
+    if share is None or most is None or beyond_expected(share, prompts) <= 0:
+        return
+    yield ValidityIssue(
+        kind=IssueKind.PREFIX_HITS,
+        message=f"prompts were served from cache: {share:.1%} of the prompt tokens of the hold were in the server's "
+        f"prefix cache, and what the run had sent before explains {most:.1%} at most: an earlier run with the same "
+        "seed and nonce, or another client, had sent them; give --cache bust or flush, or another --prompt-nonce",
+        values={"cached_share": share, "expected_share_max": most},
+    )

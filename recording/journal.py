@@ -257,6 +257,7 @@ def _request_cells(row: RequestRow, level: Level, mix: RunMix) -> tuple[Any, ...
         _ms(row.think_ns),
         *(_text(name_at(mix.models, row.model_index)), _text(name_at(mix.hosts, row.host_index))),
         *((row.session, row.turn, row.session_turns) if row.session else ("", "", "")),
+        row.prefix_group,
     )
 
 

@@ -3,9 +3,11 @@
 Both bounds are applied to the hold of a level.
 
 - Repeats: more than REPEATS_BOUND of the requests sent a text that was sent before in the run.
-- Hits: without a system prompt, more than HITS_BOUND of the prompt tokens came from the server's prefix cache. Where
-  prompts cannot repeat (--prompt-reuse never), hits of up to FIXED_START_TOKENS tokens a request are left out: they
-  are the fixed beginning that a chat template gives every request.
+- Hits: where it is known which hits to expect, they differ from these by more than HITS_BOUND of the prompt tokens
+  and FIXED_START_TOKENS tokens a request. Elsewhere, without a system prompt, more than HITS_BOUND of the prompt
+  tokens came from the server's prefix cache; where prompts cannot repeat (--prompt-reuse never), hits of up to
+  FIXED_START_TOKENS tokens a request are left out: they are the fixed beginning that a chat template gives every
+  request.
 """
 
 from __future__ import annotations
@@ -14,18 +16,13 @@ from collections.abc import Iterator
 
 from tokenswarm.metrics.level import Scope
 from tokenswarm.recording.aggregator import Aggregator
+from tokenswarm.recording.cache_audit import FEWEST_REQUESTS, FIXED_START_TOKENS, HITS_BOUND
 from tokenswarm.recording.server_samples import ServerSamples
 from tokenswarm.recording.validity import level_name
 from tokenswarm.run_folder.schema import PromptFigures
 
 #: Of the requests of a hold.
 REPEATS_BOUND = 0.05
-#: Of the prompt tokens of a hold.
-HITS_BOUND = 0.05
-#: Two blocks of 16 tokens, the unit in which vLLM and most others cache.
-FIXED_START_TOKENS = 32
-#: Fewer requests than this say nothing of a share of 5 %.
-_FEWEST_REQUESTS = 20
 
 
 def repeats_exceed(prompts: PromptFigures) -> bool:
@@ -34,8 +31,10 @@ def repeats_exceed(prompts: PromptFigures) -> bool:
 
 
 def hits_exceed(ratio: float | None, prompts: PromptFigures, system_prompt: str, reuse: str) -> bool:
-    """Whether a hit ratio (0 to 1, None where it is not known) is above the bounds. system_prompt: "off" or "on"; with
-    one, hits are what it is for. reuse: the run's --prompt-reuse."""
+    """Whether a hit ratio (0 to 1, None where it is not known) is above the bounds, where it is not known which hits to
+    expect. system_prompt: "off" or "on"; with one, hits are what it is for. reuse: the run's --prompt-reuse."""
+    if prompts.expected_share_max is not None:
+        return False
     if system_prompt == "on" or ratio is None or ratio <= HITS_BOUND:
         return False
     return not is_fixed_start(ratio, prompts, reuse)
@@ -51,7 +50,7 @@ def live_notices(aggregator: Aggregator, server: ServerSamples, reuse: str, now_
     """A sentence for each level of a run under way whose repeats or hits are above their bounds."""
     for level in aggregator.levels.values():
         prompts = level.scopes[Scope.HOLD].prompts.figures()
-        if prompts.requests < _FEWEST_REQUESTS:
+        if prompts.requests < FEWEST_REQUESTS:
             continue
         if repeats_exceed(prompts):
             yield (

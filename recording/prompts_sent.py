@@ -6,6 +6,7 @@ cache's. Here a text is all that is sent: the system prompt, if there is one, an
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from dataclasses import dataclass, field
 
 from tokenswarm.metrics.timeline import Outcome
@@ -23,13 +24,20 @@ class PromptStats:
     prompt_tokens: int = 0
     prompt_tokens_with_cached: int = 0
     cached_tokens: int = 0
+    #: Of requests of which it is known what they should have found in the cache, and that (see ExpectedHits).
+    prompt_tokens_with_expected: int = 0
+    expected_certain_tokens: int = 0
+    expected_possible_tokens: int = 0
+    repeated_from_earlier_levels: int = 0
 
-    def add(self, row: RequestRow, repeated: bool) -> None:
-        """Count a request; `repeated`: its text was sent before."""
+    def add(self, row: RequestRow, first_level: int | None) -> None:
+        """Count a request. first_level: the index of the level that its text was first sent in, None where that is by
+        this request."""
         if not _was_sent(row):
             return
         self.requests += 1
-        self.repeated += repeated
+        self.repeated += first_level is not None
+        self.repeated_from_earlier_levels += first_level is not None and first_level != row.level_index
         if row.prompt_tokens_source != "usage" or row.prompt_tokens is None:
             return
         self.requests_with_usage += 1
@@ -46,27 +54,36 @@ class PromptStats:
             repeated_share=_ratio(self.repeated, self.requests),
             prompt_tokens_mean=_ratio(self.prompt_tokens, self.requests_with_usage),
             cached_share=_ratio(self.cached_tokens, self.prompt_tokens_with_cached),
+            expected_share_min=_ratio(self.expected_certain_tokens, self.prompt_tokens_with_expected),
+            expected_share_max=_ratio(self.expected_possible_tokens, self.prompt_tokens_with_expected),
+            repeated_from_earlier_levels=self.repeated_from_earlier_levels,
         )
 
 
 @dataclass(slots=True)
 class SentPrompts:
-    """All texts of a run, by their hashes; about 70 bytes for each different text."""
+    """All texts of a run, by their hashes; about 100 bytes for each different text."""
 
     stats: PromptStats = field(default_factory=PromptStats)
-    _hashes: set[int] = field(default_factory=set)
+    _flushed_before: list[int] = field(default_factory=list)
+    #: The level that each text was first sent in, by its hash and how often the cache had been flushed.
+    _first_levels: dict[int, int] = field(default_factory=dict)
 
-    def enter(self, row: RequestRow, *, counts: bool = True) -> bool:
-        """Take note of a request of the run. counts: whether it is in the run's figures. Returns whether its text was
-        sent before."""
+    def flush(self, level_index: int) -> None:
+        """The server's prefix cache was emptied before this level: texts of before count as not sent."""
+        self._flushed_before.append(level_index)
+
+    def enter(self, row: RequestRow, *, counts: bool = True) -> int | None:
+        """Take note of a request of the run. counts: whether it is in the run's figures. Returns the level that its
+        text was first sent in, None where that is by this request."""
         if not _was_sent(row):
-            return False
-        number = int(row.prompt_hash, 16)
-        repeated = number in self._hashes
-        self._hashes.add(number)
+            return None
+        number = bisect_right(self._flushed_before, row.level_index) << 64 | int(row.prompt_hash, 16)
+        first_level = self._first_levels.get(number)
+        self._first_levels.setdefault(number, row.level_index)
         if counts:
-            self.stats.add(row, repeated)
-        return repeated
+            self.stats.add(row, first_level)
+        return first_level
 
 
 def _was_sent(row: RequestRow) -> bool:

@@ -22,7 +22,7 @@ _WINDOW_NS = int(WINDOW_S * 1e9)
 #: What is known of a request when it is sent, and a row has as its timeline does.
 _OF_SENT_PROMPT = (
     *("input_tokens_requested", "output_tokens_requested", "custom_id", "server_request_id", "trace_id"),
-    *("model_index", "host_index", "session", "turn", "session_turns"),
+    *("model_index", "host_index", "session", "turn", "session_turns", "prefix_group"),
 )
 
 
@@ -235,8 +235,15 @@ def _row_of(
         unstreamed_tokens=timeline.unstreamed_tokens,
         deviations=dict(timeline.deviations),
         think_ns=timeline.think_ns,
+        shared_parts=_shared_parts(timeline),
         **{name: getattr(timeline, name) for name in _OF_SENT_PROMPT},
     )
+
+
+def _shared_parts(timeline: Timeline) -> tuple[tuple[int, int, int], ...] | None:
+    if timeline.shareable is None:
+        return None
+    return timeline.shareable.in_blocks(timeline.prompt_tokens if timeline.prompt_tokens_source == "usage" else None)
 
 
 def _since(sent_ns: int, when_ns: int | None) -> int | None:

@@ -85,7 +85,7 @@ def validity_issues(aggregator: Aggregator, server: ServerSamples) -> list[Valid
             *_usage_issues(whole),
             *lumps,
             *length_issues(whole),
-            *cache_issues(level),
+            *cache_issues(level, aggregator, server),
             *mix_issues(level.mix[Scope.WHOLE], aggregator.mix, len(aggregator.levels)),
         ]
         issues += [replace(issue, level=index) for issue in of_level]

@@ -25,6 +25,8 @@ Moment = Annotated[int, msgspec.Meta(ge=-_MOST, le=_MOST)]
 #: A row takes 3 kB at most: what is longer than a worker makes it is no row.
 Word = Annotated[str, msgspec.Meta(max_length=128)]
 Sentence = Annotated[str, msgspec.Meta(max_length=512)]
+#: Key, and tokens at least and at most, of each beginning of a prompt that a prefix cache may hold.
+SharedParts = Annotated[tuple[tuple[Count, Count, Count], ...], msgspec.Meta(max_length=8)]
 #: So many rows go into a report that none is refused for its size, whatever the server's errors say.
 MOST_ROWS = 4096
 
@@ -34,7 +36,8 @@ class RequestRow(msgspec.Struct, frozen=True, array_like=True):
 
     scheduled_ns, sent_ns, ended_ns: since the run began. The other times are durations from sent_ns.
     tokens_by_scope: output tokens that arrived in the level's hold, and in the whole level. model_index, host_index:
-    the places of its model and host among those of the run. session, turn, session_turns: as in Timeline.
+    the places of its model and host among those of the run. session, turn, session_turns, prefix_group: as in Timeline.
+    shared_parts: see metrics/shareable.py, in whole blocks of the prefix cache; None where they are not known.
     """
 
     worker: Count
@@ -94,6 +97,8 @@ class RequestRow(msgspec.Struct, frozen=True, array_like=True):
     session: Word = ""
     turn: Count = 0
     session_turns: Count = 0
+    prefix_group: Count | None = None
+    shared_parts: SharedParts | None = None
 
     @property
     def id(self) -> str:

@@ -11,6 +11,7 @@ from tokenswarm.metrics.deviations import text_of
 from tokenswarm.metrics.level import PROMPT, level_text
 from tokenswarm.metrics.lumps import BURST_OUTPUTS
 from tokenswarm.reports import units
+from tokenswarm.reports.cache_notes import cache_notes
 from tokenswarm.reports.length_notes import length_notes
 from tokenswarm.reports.level_names import level_name
 from tokenswarm.reports.load_audit_lines import load_lines
@@ -218,7 +219,15 @@ def notes(levels: Sequence[LevelSummary]) -> list[str]:
         + refusal_notes(levels)
         + [
             note
-            for notes_of in (length_notes, _in_one_arrival, _tokens_per_event, _deviations, _retries, _token_sources)
+            for notes_of in (
+                length_notes,
+                cache_notes,
+                _in_one_arrival,
+                _tokens_per_event,
+                _deviations,
+                _retries,
+                _token_sources,
+            )
             for note in notes_of(levels)
         ]
     )

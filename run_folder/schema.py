@@ -18,8 +18,8 @@ Formats:
    `fired` is `ended` and its `balanced` is `complete`. CSV files: `stage` is level_index, `part` is scope, and
    server.csv's `concept` is metric. Later in the same format: requests.csv: input_tokens_requested and
    output_tokens_requested; summary.json: input_lengths and output_lengths of each scope; requests.csv: model and host;
-   summary.json: models and hosts of each scope; run.json: mix; requests.csv: session, turn and session_turns;
-   summary.json: sessions of each level.
+   summary.json: models and hosts of each scope; run.json: mix; requests.csv: session, turn, session_turns
+   and prefix_group; summary.json: sessions and cache_flushed of each level.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ REQUEST_COLUMNS = (
     *("input_tokens_requested", "output_tokens_requested"),
     *("custom_id", "server_request_id", "trace_id"),
     *("think_ms", "model", "host"),
-    *("session", "turn", "session_turns"),
+    *("session", "turn", "session_turns", "prefix_group"),
 )
 WINDOW_COLUMNS = (
     *("start_s", "end_s", "level_index", "system_prompt", "level", "phase", "users", "in_flight"),
@@ -108,7 +108,10 @@ class PromptFigures(msgspec.Struct, frozen=True):
 
     requests: that reached the server with a known text. repeated: those whose text had been sent before in this run;
     repeated_share: of `requests`, 0 to 1. prompt_tokens_mean: by the server's usage. cached_share: prompt tokens that
-    the usage says were cached, as a share of the prompt tokens of the requests that say so. None: not known.
+    the usage says were cached, as a share of the prompt tokens of the requests that say so. expected_share_min,
+    expected_share_max: prompt tokens that should have been cached, by what was sent before: those that are certain, and
+    those that are possible. repeated_from_earlier_levels: of `repeated`, those first sent in another level. None: not
+    known.
     """
 
     requests: int = 0
@@ -116,6 +119,9 @@ class PromptFigures(msgspec.Struct, frozen=True):
     repeated_share: float | None = None
     prompt_tokens_mean: float | None = None
     cached_share: float | None = None
+    expected_share_min: float | None = None
+    expected_share_max: float | None = None
+    repeated_from_earlier_levels: int = 0
 
 
 class Goodput(msgspec.Struct, frozen=True):
@@ -276,6 +282,7 @@ class IssueKind(StrEnum):
     HOST_SHARES = "host_shares"
     WORKER_GAP = "worker_gap"
     CACHE_NOT_FLUSHED = "cache_not_flushed"
+    PREFIX_HITS = "prefix_hits"
 
 
 class ValidityIssue(msgspec.Struct, frozen=True, kw_only=True):

@@ -75,6 +75,8 @@ class UserRequests:
             place=place,
             headers={header: place.session} if header else {},
             keeps_answer=session.keeps_answer,
+            prefix_group=drawn.group,
+            shareable=drawn.shareable,
         )
 
     def begin_encoded(self, level: int) -> tuple[ChatSession, RequestSpec]:

@@ -9,8 +9,10 @@ from pathlib import Path
 from tokenswarm.metrics.drift import Drift
 from tokenswarm.metrics.intervals import Estimate
 from tokenswarm.reports import units
+from tokenswarm.reports.cache_notes import with_cache_audit
 from tokenswarm.reports.checks.check_report import CheckReport
 from tokenswarm.reports.html import chart_sections, length_sections, table_sections
+from tokenswarm.reports.html.cache_section import prefix_cache
 from tokenswarm.reports.html.document import Block, Page, Section, Text, html_of
 from tokenswarm.reports.html.load_audit_section import load_audit
 from tokenswarm.reports.html.mix_section import mix_tables
@@ -30,6 +32,7 @@ OPEN_LOOP = "Open loop"
 LOAD = "Requested and measured load"
 THINK_TIME = "Think time"
 SESSIONS = "Sessions"
+CACHE = "Prefix cache"
 
 
 def draw_page(results: Results, checks: CheckReport) -> Path:
@@ -65,6 +68,7 @@ def page_of(results: Results, checks: CheckReport) -> Page:
         ("Fairness over users", lambda: table_sections.fairness(measured)),
         ("Tokens per event", lambda: table_sections.tokens_per_event(measured)),
         ("Requested and actual lengths", lambda: length_sections.lengths(measured)),
+        (CACHE, lambda: prefix_cache(measured)),
         ("Server-side metrics", lambda: chart_sections.server(measured)),
         ("Failures", lambda: table_sections.failures(measured)),
         ("Client health", lambda: table_sections.client(measured)),
@@ -80,6 +84,8 @@ def page_of(results: Results, checks: CheckReport) -> Page:
         parts = [part for part in parts if part[0] != THINK_TIME]
     if all(level.sessions is None for level in levels):
         parts = [part for part in parts if part[0] != SESSIONS]
+    if not with_cache_audit(levels):
+        parts = [part for part in parts if part[0] != CACHE]
     top = Section("", verdict_blocks(results, checks, rates, drifts))
     return Page(
         f"Load test of {results.summary.engine}, {results.summary.model or 'model not named'}",

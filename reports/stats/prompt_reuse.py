@@ -5,8 +5,10 @@ The bounds, applied to the hold of each level, are those of recording/prompt_not
 
 from __future__ import annotations
 
-from tokenswarm.recording.prompt_notices import HITS_BOUND, REPEATS_BOUND, hits_exceed, is_fixed_start, repeats_exceed
+from tokenswarm.recording.cache_audit import HITS_BOUND, beyond_expected
+from tokenswarm.recording.prompt_notices import REPEATS_BOUND, hits_exceed, is_fixed_start, repeats_exceed
 from tokenswarm.reports import units
+from tokenswarm.reports.cache_notes import expected_in_words, observed_in_words
 from tokenswarm.reports.level_names import level_name
 from tokenswarm.run_folder.reader import Results
 from tokenswarm.run_folder.schema import IssueKind, LevelSummary
@@ -45,7 +47,7 @@ def prompt_notices(results: Results) -> list[str]:
         found.append(
             f"PROMPTS REPEAT: more than {units.set_share(REPEATS_BOUND)} of the requests sent a text that was sent "
             f"before in this run ({text}). A server that caches prefixes answers those sooner: TTFT is then partly its "
-            f"cache's. This run had --prompt-reuse {reuse}; never is the default."
+            f"cache's. {_of_earlier_levels(repeating)}This run had --prompt-reuse {reuse}; never is the default."
         )
     hitting = [
         level
@@ -65,7 +67,36 @@ def prompt_notices(results: Results) -> list[str]:
             f"PREFIX-CACHE HITS: without a system prompt, more than {units.set_share(HITS_BOUND)} of the prompt "
             f"tokens came from the server's prefix cache ({text}): {why}. TTFT is that of what was left to compute."
         )
+    missing = [level for level in levels if beyond_expected(observed_share(level), level.hold.prompts) < 0]
+    if missing:
+        text = "; ".join(
+            f"{level_name(level)}: {expected_in_words(level)}, {observed_in_words(level)}" for level in missing
+        )
+        found.append(
+            f"FEWER PREFIX-CACHE HITS THAN EXPECTED ({text}): the server's prefix cache is off, too small for what was "
+            "sent, or not shared by all replicas of the server."
+        )
     return found
+
+
+def observed_share(level: LevelSummary) -> float | None:
+    """Prompt tokens of the hold that were cached, 0 to 1: by the usage of its answers, else by the server's counters.
+    None where the server reports neither."""
+    by_usage = level.hold.prompts.cached_share
+    return hit_ratio(level) if by_usage is None else by_usage
+
+
+def _of_earlier_levels(levels: list[LevelSummary]) -> str:
+    """A sentence on texts of earlier levels, with what to do; "" where there are none."""
+    again = sum(level.hold.prompts.repeated_from_earlier_levels for level in levels)
+    if not again:
+        return ""
+    requests = sum(level.hold.prompts.requests for level in levels)
+    return (
+        f"{units.percentage(again / requests)} of the requests sent a text of an earlier level: levels warm the "
+        "cache for each other. --cache bust, in place of --prompt-reuse, lets no request find another's text; --cache "
+        "flush empties the cache before each level. "
+    )
 
 
 def _has_turns(level: LevelSummary) -> bool:

@@ -115,6 +115,7 @@ def test_a_request_is_told_in_the_units_of_its_columns(
         session="ec41dd6b-17",
         turn=2,
         session_turns=8,
+        prefix_group=0,
         think_ns=1_500_000_000,
         model_index=1,
     )
@@ -177,6 +178,7 @@ def test_a_request_is_told_in_the_units_of_its_columns(
             "session": "ec41dd6b-17",
             "turn": "2",
             "session_turns": "8",
+            "prefix_group": "0",
         }
     ]
 
@@ -200,6 +202,7 @@ def test_what_is_undefined_is_empty(journal: Journal, row: MakeRow, a_level: Cal
         "session",
         "turn",
         "session_turns",
+        "prefix_group",
     }
     assert {name for name, value in told.items() if value == ""} == empty
     assert tuple(told) == REQUEST_COLUMNS

@@ -72,3 +72,32 @@ def test_cached_tokens_are_a_share_of_those_of_the_requests_that_tell(
     )
     figures = aggregator.prompts.stats.figures()
     assert (figures.prompt_tokens_mean, figures.cached_share) == (80.0, 0.1)
+
+
+def test_texts_of_an_earlier_level_are_counted_apart_unless_the_cache_was_flushed(
+    report: Callable[..., Report], a_level: Callable[..., Level], timeline: Make
+) -> None:
+    def repeated(flushed: bool | None) -> tuple[int, int]:
+        levels = [a_level(0), a_level(1, cache_flushed=flushed)]
+        aggregator = Aggregator(Objectives())
+        for number, each in enumerate(levels):
+            aggregator.begin_level(each, number * 20.0)
+        sent = [(0, A), (0, A), (1, A), (1, B), (1, B)]
+        aggregator.apply(report([timeline(level_index=index, prompt_hash=text) for index, text in sent], levels))
+        found = aggregator.prompts.stats.figures()
+        assert prompts_of(aggregator, 1).repeated_from_earlier_levels == found.repeated_from_earlier_levels
+        return found.repeated, found.repeated_from_earlier_levels
+
+    assert repeated(None) == repeated(False) == (3, 1)
+    assert repeated(True) == (2, 0)
+
+
+def test_a_level_finds_what_its_warm_up_left_behind_the_flush(
+    report: Callable[..., Report], a_level: Callable[..., Level], timeline: Make
+) -> None:
+    levels = [a_level(0, warm_up=True, cache_flushed=True), a_level(1, cache_flushed=True)]
+    aggregator = Aggregator(Objectives())
+    for number, each in enumerate(levels):
+        aggregator.begin_level(each, number * 20.0)
+    aggregator.apply(report([timeline(level_index=index, prompt_hash=A) for index in (0, 1)], levels))
+    assert prompts_of(aggregator, 1).repeated == 1

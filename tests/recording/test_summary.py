@@ -273,6 +273,8 @@ DISTRIBUTION: dict[str, Any] = {
 PROMPTS = {
     **dict.fromkeys(("requests", "repeated"), int),
     **dict.fromkeys(("repeated_share", "prompt_tokens_mean", "cached_share"), (float, None)),
+    **dict.fromkeys(("expected_share_min", "expected_share_max"), (float, None)),
+    "repeated_from_earlier_levels": int,
 }
 LENGTHS = {
     **dict.fromkeys(("requests", "difference_p99", "difference_max"), int),

@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 from tests.reports.conftest import level, run_json, summary_json
+from tokenswarm.reports.cache_notes import HEADINGS, cache_cells, cache_notes, with_cache_audit
 from tokenswarm.reports.compare.comparability import differences, prefix_hit_notices
 from tokenswarm.reports.html.run_config import command_of
 from tokenswarm.reports.stats.prompt_reuse import hit_ratio, prompt_notices
@@ -79,6 +80,57 @@ def test_a_chat_template_s_beginning_is_no_hit_where_prompts_cannot_repeat(
 ) -> None:
     """30 % of 100 tokens are 30: two blocks; of 110 they are 33."""
     assert len(heads(a_run(reuse, server=0.3, prompt_tokens_mean=length))) == said
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        (0.84, ["FEWER PREFIX-CACHE HITS THAN EXPECTED (10 users without system prompt"]),
+        (0.86, []),
+        (0.95, []),  # more than expected is a reason of the verdict
+        (None, []),
+    ],
+)
+@pytest.mark.parametrize("mode", ["off", "on"])
+def test_fewer_hits_than_expected_are_said_in_each_mode(
+    found: float | None, said: list[str], mode: str, a_run: Make
+) -> None:
+    expected = {"expected_share_min": 0.9, "expected_share_max": 0.91, "prompt_tokens_mean": 2200.0}
+    level_said = [text.replace("without", "with") if mode == "on" else text for text in said]
+    assert heads(a_run("never", mode, cached_share=found, **expected)) == level_said
+    assert heads(a_run("never", mode, server=found, **expected)) == level_said
+
+
+def test_expected_hits_are_no_notice_and_short_prompts_have_room_for_a_block(a_run: Make) -> None:
+    expected = {"expected_share_min": 0.9, "expected_share_max": 0.91}
+    assert heads(a_run("never", server=0.9, prompt_tokens_mean=2200.0, **expected)) == []
+    assert heads(a_run("never", server=0.6, prompt_tokens_mean=100.0, **expected)) == []
+    assert len(heads(a_run("never", server=0.6, prompt_tokens_mean=110.0, **expected))) == 1
+
+
+def test_texts_of_an_earlier_level_are_said_with_their_share_and_a_cure(a_run: Make) -> None:
+    (own,) = prompt_notices(a_run("always", repeated_share=0.5))
+    (earlier,) = prompt_notices(a_run("always", repeated_share=0.5, repeated_from_earlier_levels=40))
+    assert "--cache bust" not in own
+    assert "40.0 %" in earlier
+    assert "--cache bust" in earlier
+
+
+def test_expected_and_observed_hits_are_in_the_table_and_in_the_report(a_run: Make) -> None:
+    results = a_run(
+        "never", server=0.87, cached_share=0.865, expected_share_min=0.861, expected_share_max=0.869, requests=50
+    )
+    (line,) = cache_notes(results.summary.levels)
+    for share in ("86.1 %", "86.9 %", "86.5 %", "87.0 %"):
+        assert share in line
+    (level,) = results.summary.levels
+    assert cache_cells(level)[2:] == ["86.1 %", "86.9 %", "86.5 %", "87.0 %", "0", "0", "–"]
+    assert len(cache_cells(level)) == len(HEADINGS) - 1
+    assert with_cache_audit([level]) == [level]
+    refused = msgspec.structs.replace(level, cache_flushed=False)
+    assert cache_cells(refused)[-1] == "REFUSED"
+    plain = a_run("never", server=0.87).summary.levels
+    assert (cache_notes(plain), with_cache_audit(plain)) == ([], [])
 
 
 def test_without_a_known_length_hits_are_said_too(a_run: Make) -> None:

@@ -137,6 +137,11 @@ def _rounded(value: Any) -> Any:
     return value
 
 
+def _status(result: CheckResult) -> str:
+    """Versions before 0.1 called it a pass where a figure of an unreliable run is within its condition."""
+    return CheckStatus.PASS if result.status is CheckStatus.UNRELIABLE else result.status.value
+
+
 if __name__ == "__main__":
     import tempfile
 
@@ -144,8 +149,3 @@ if __name__ == "__main__":
         numbers = all_numbers(Path(scratch_folder))
     lines = [f"{json.dumps(name)}: {json.dumps(of_folder)}" for name, of_folder in numbers.items()]
     NUMBERS.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
-
-
-def _status(result: CheckResult) -> str:
-    """Versions before 0.1 called it a pass where a figure of an unreliable run is within its condition."""
-    return CheckStatus.PASS if result.status is CheckStatus.UNRELIABLE else result.status.value
