@@ -80,7 +80,8 @@ class _Running:
 @dataclass(slots=True)
 class SessionStats:
     """The sessions of one level, as their requests end. started, completed, failed: sessions; completed_turns: of
-    completed ones. out_of_order, overlapping: requests. turns and uncached: of requests of the hold."""
+    completed ones. out_of_order, overlapping: requests. empty_answers: ok requests of turns before the last one whose
+    answer had no visible text. turns and uncached: of requests of the hold."""
 
     started: int = 0
     completed: int = 0
@@ -88,6 +89,7 @@ class SessionStats:
     completed_turns: int = 0
     out_of_order: int = 0
     overlapping: int = 0
+    empty_answers: int = 0
     duration_s: Histogram = field(default_factory=Histogram)
     waited_s: Histogram = field(default_factory=Histogram)
     turns: dict[int, TurnStats] = field(default_factory=dict)
@@ -113,6 +115,7 @@ class SessionStats:
         self.overlapping += row.sent_ns < running.ended_ns
         running.turn, running.ended_ns = row.turn, row.ended_ns
         running.waited_ns += row.e2e_ns or 0
+        self.empty_answers += row.outcome is Outcome.OK and row.ttfvt_ns is None and row.turn < row.session_turns
         running.repeats = row.outcome is Outcome.REFUSED_BY_LIMIT
         if row.outcome.is_failure:
             self.failed += 1

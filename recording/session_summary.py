@@ -22,6 +22,7 @@ def session_figures(stats: SessionStats) -> SessionFigures | None:
         waited_s=distribution(stats.waited_s),
         out_of_order=stats.out_of_order,
         overlapping=stats.overlapping,
+        empty_answers=stats.empty_answers,
         turns=tuple(_turn_figures(turn, found) for turn, found in sorted(stats.turns.items())),
         uncached=tuple(
             UncachedFigures(least, (2 * least if least else FEWEST_UNCACHED) - 1, found.count, distribution(found))

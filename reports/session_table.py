@@ -104,9 +104,15 @@ def session_lines(levels: Sequence[LevelSummary]) -> Iterator[list[str]]:
 
 
 def session_notes(levels: Sequence[LevelSummary]) -> list[str]:
-    """How TTFT grows with uncached input tokens, where that is known and it does."""
+    """Answers without text, and how TTFT grows with uncached input tokens, where that is known and it does."""
     found = []
     for level, sessions in with_sessions(levels):
+        if sessions.empty_answers:
+            found.append(
+                f"{level_name(level)}: {units.counted(sessions.empty_answers, 'answer')} without visible text: with "
+                "--answers own, later turns of their sessions carry an empty answer. Give more --max-tokens where "
+                "reasoning takes them all."
+            )
         if (slope_s := sessions.ttft_per_uncached_token_s or 0.0) > 0:  # below 0 it is chance
             found.append(
                 f"{level_name(level)}: TTFT grows by {units.duration(slope_s * _PER_TOKENS)} with {_PER_TOKENS:,} more "

@@ -178,6 +178,15 @@ def test_delays_of_a_file_are_audited_as_think_times_are() -> None:
     assert (summed_up(both).think_time or found).requested == "exp(2s)"
 
 
+def test_answers_without_visible_text_are_counted_where_later_turns_carry_them() -> None:
+    hidden = {"first_visible_ns": None}
+    rows = [turn("a", 1, 3.0, **hidden), turn("a", 2, 5.0), turn("a", 3, 7.0, **hidden)]
+    level = summed_up(aggregated(rows))
+    assert level.sessions is not None
+    assert level.sessions.empty_answers == 1
+    assert "1 answer" in session_notes([level])[0]
+
+
 def test_tables_have_them() -> None:
     level = summed_up(
         aggregated(
