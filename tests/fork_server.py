@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 # gevent's patches, made when Locust is imported, are for the processes: this one needs Python's own.
-_fork, _waitpid, _close, _signal = os.fork, os.waitpid, os.close, signal.signal
+_fork, _waitpid, _close, _signal, _mask = os.fork, os.waitpid, os.close, signal.signal, signal.pthread_sigmask
 _Socket, _fromfd, _scm_rights, _sol_socket = socket.socket, socket.fromfd, socket.SCM_RIGHTS, socket.SOL_SOCKET
 
 
@@ -81,6 +81,7 @@ _IMPORTS = {"locust": _import_locust, "simulate": _import_simulator, "tokenswarm
 def _serve(server: Any) -> list[str]:
     """Start what is asked for, and return its arguments in each process that was started. Exits when nobody is left to
     ask."""
+    _mask(signal.SIG_BLOCK, [signal.SIGCHLD])  # gevent would wait for what ends, and keep how it ended
     processes: dict[int, tuple[int, int]] = {}  # by pidfd: the pid, and where its exit status is written
     selector = _Selector()
     selector.register(server, selectors.EVENT_READ)
@@ -125,6 +126,7 @@ def _receive(server: Any) -> tuple[bytes, list[int]]:
 
 
 def _become(wanted: dict[str, Any], fds: list[int]) -> list[str]:
+    _mask(signal.SIG_UNBLOCK, [signal.SIGCHLD])
     if wanted["own_session"]:
         os.setsid()
     for number, fd in enumerate(fds):
