@@ -13,6 +13,8 @@ from tokenswarm.engines import ENGINES, EngineSpec
 from tokenswarm.prompts import PromptReuse
 from tokenswarm.prompts.synthetic.shared_prefixes import PrefixPlan, parse_prefix
 
+#: Not an option of the command line: set when the run begins, and sent to workers with the options.
+CACHE_BLOCK_TOKENS = "cache_block_tokens"
 _REUSE = "prompt_reuse"
 
 
@@ -27,16 +29,19 @@ class CacheUse(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class CacheOptions:
-    """prefix: None where requests have none."""
+    """prefix: None where requests have none. block_tokens: of the server's prefix cache, None where that is not known,
+    and before the run's start has found it out."""
 
     use: CacheUse = CacheUse.SHARE
     prefix: PrefixPlan | None = None
+    block_tokens: int | None = None
 
     @classmethod
     def of(cls, options: Namespace) -> CacheOptions:
         """Check and convert. Raises OptionError; PromptError, with the place of the error, for a prefix that cannot be
         read."""
-        return cls(choice_of(CacheUse, "--cache", options.cache), parse_prefix(options.prefix))
+        block_tokens: int | None = getattr(options, CACHE_BLOCK_TOKENS, None)
+        return cls(choice_of(CacheUse, "--cache", options.cache), parse_prefix(options.prefix), block_tokens)
 
     @property
     def shares(self) -> bool:

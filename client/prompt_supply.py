@@ -13,7 +13,7 @@ import gevent
 from tokenswarm.client.chat_session import ChatSession, DrawnPrompt
 from tokenswarm.client.option_values import OptionError
 from tokenswarm.client.request_options import ChatOptions, model_for
-from tokenswarm.engines import ENGINES, EncodedImage
+from tokenswarm.engines import EncodedImage
 from tokenswarm.metrics.shareable import Shareable, shared_beginnings, template_start
 from tokenswarm.metrics.timeline import NO_SESSION, SessionPlace
 from tokenswarm.prompts import (
@@ -149,18 +149,18 @@ class PromptSupply:
         """What a prefix cache may hold of the first request of a session of so many turns; None where it is not known
         how many tokens its parts have, or how the engine caches."""
         options = self._options
-        engine, calibration = ENGINES.get(options.engine), options.lengths.calibration
-        if engine is None or engine.prefix_block_tokens is None:
+        calibration, block_tokens = options.lengths.calibration, options.cache.block_tokens
+        if block_tokens is None:
             return None
         if not options.cache.shares:
-            return Shareable(engine.prefix_block_tokens, template_start())
+            return Shareable(block_tokens, template_start())
         if calibration is None or not calibration.includes_template:
             return None
         mode, plan = "on" if with_system_prompt else "off", options.cache.prefix
         head_tokens = calibration.head_tokens[mode]
         beginnings = shared_beginnings(mode, head_tokens, drawn.group, plan.tokens if plan else 0)
         repeats = self._synthetic is None and options.prompt_reuse is not PromptReuse.NEVER
-        found = Shareable(engine.prefix_block_tokens, beginnings, repeats, in_session=turns > 1)
+        found = Shareable(block_tokens, beginnings, repeats, in_session=turns > 1)
         return found.offering(drawn.number, 1)
 
     def _system_mark(self, number: int, place: int) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from hashlib import blake2b
@@ -180,6 +180,14 @@ class StreamDecoder(Protocol):
         ...
 
 
+class BlockPage(NamedTuple):
+    """A page of a server that says how many tokens a block of its prefix cache holds. read: the number in its text,
+    None where there is none."""
+
+    path: str
+    read: Callable[[str], int | None]
+
+
 class Counts(StrEnum):
     """Who counts an answer's tokens: SERVER; EVENTS: nobody, but an event is about a token; NOBODY."""
 
@@ -205,7 +213,8 @@ class EngineSpec(ABC):
     hold earlier messages of a conversation; takes_tool_turns: whether OpenAI's tool calls and their results may be
     among them; takes_images: whether it can hold an image.
     prefix_block_tokens: the prefix cache holds whole blocks of so many tokens, by default; None where that is not known
-    or hits do not follow from earlier requests alone. flush_path: where a POST empties it, "" where the engine has no
+    or hits do not follow from earlier requests alone. block_page: where a server says how many tokens they have, None
+    where it does not. flush_path: where a POST empties it, "" where the engine has no
     such endpoint; flush_needs: what a server needs for it to be there.
     """
 
@@ -226,6 +235,7 @@ class EngineSpec(ABC):
     finish_reasons: frozenset[str] = FINISH_REASONS
     sampling_names: Mapping[str, str] = field(default_factory=lambda: OPENAI_NAMES)
     prefix_block_tokens: int | None = None
+    block_page: BlockPage | None = None
     flush_path: str = ""
     flush_needs: str = ""
     no_exact_length: str = "leave it out, and choose prompts whose answers reach --max-tokens"

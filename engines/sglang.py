@@ -11,13 +11,23 @@ from tokenswarm.engines.engine_metrics import (
     Series,
     mean_of,
 )
+from tokenswarm.engines.engine_spec import BlockPage
 from tokenswarm.engines.openai import OpenAICompatible
+from tokenswarm.engines.server_pages import json_document
+
+
+def _page_size(text: str) -> int | None:
+    info = json_document(text.encode())
+    size = info.get("page_size") if isinstance(info, dict) else None
+    return size if isinstance(size, int) and size > 0 else None
+
 
 SGLANG = OpenAICompatible(
     name="sglang",
     health_path="/health",
     exact_length={"ignore_eos": True},
     prefix_block_tokens=1,
+    block_page=BlockPage("/get_server_info", _page_size),
     flush_path="/flush_cache",
     detection=Detection(clues=(owned_by("sglang"), metric_names("sglang:"))),
     metrics=EngineMetrics(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 from tokenswarm.engines.detection import (
@@ -22,6 +23,7 @@ from tokenswarm.engines.engine_metrics import (
     Series,
     mean_of,
 )
+from tokenswarm.engines.engine_spec import BlockPage
 from tokenswarm.engines.openai import OpenAICompatible
 from tokenswarm.engines.server_pages import ServerPages, text_member
 
@@ -44,12 +46,18 @@ def _version(pages: ServerPages) -> DetectedVersion:
     return DetectedVersion(version, "vllm-0.4.2" if is_before(version, 0, 5) else None)
 
 
+def _block_tokens(metrics: str) -> int | None:
+    found = re.search(r'^vllm:cache_config_info\{[^}\n]*\bblock_size="(\d{1,6})"', metrics, re.MULTILINE)
+    return int(found[1]) or None if found else None
+
+
 VLLM = OpenAICompatible(
     name="vllm",
     health_path="/health",
     exact_length={"ignore_eos": True},
     least_tokens=("min_tokens",),
     prefix_block_tokens=16,
+    block_page=BlockPage("/metrics", _block_tokens),
     flush_path="/reset_prefix_cache",
     flush_needs="vLLM has it if it is started with VLLM_SERVER_DEV_MODE=1",
     detection=Detection(

@@ -87,6 +87,7 @@ class State:
     output_tokens: int = 0
     queried_tokens: int = 0
     hit_tokens: int = 0
+    cache_block_tokens: int = 16
     cpu_s: float = 0.0
     stats: EngineStats = field(default_factory=EngineStats)
 

@@ -158,6 +158,7 @@ class SimulatorServer:
             output_tokens=batch.generated_tokens,
             queried_tokens=batch.queried_tokens,
             hit_tokens=batch.hit_tokens,
+            cache_block_tokens=speed.cache_block_tokens,
             cpu_s=time.process_time(),
             stats=self.stats,
         )

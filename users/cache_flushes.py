@@ -11,14 +11,32 @@ import msgspec
 from locust.env import Environment
 from locust.runners import MasterRunner
 
-from tokenswarm.client.cache_options import CacheUse
+from tokenswarm.client.cache_options import CACHE_BLOCK_TOKENS, CacheUse
 from tokenswarm.client.request_options import ChatOptions
 from tokenswarm.client.server_address import hosts_of
 from tokenswarm.cluster.worker_calls import WorkerCall, WorkerCallFailed
 from tokenswarm.metrics.level import Level
+from tokenswarm.target.cache_blocks import cache_block_of
 from tokenswarm.target.cache_flush import LONGEST_FLUSH_S, flush_caches
 
 logger = logging.getLogger(__name__)
+
+
+def find_cache_block(environment: Environment) -> dict[str, str | int]:
+    """On the master, or the only process, once the engine stands in the options: find out how many tokens a block of
+    the server's prefix cache has, where hits are to be expected, and put it into the options that workers get. Returns
+    what run.json records of it."""
+    parsed = environment.parsed_options
+    assert parsed is not None
+    vars(parsed)[CACHE_BLOCK_TOKENS] = None
+    options = ChatOptions.of(parsed)
+    if not options.makes_texts and options.cache.shares:
+        return {}
+    host = hosts_of(environment.host or "")[0]  # the servers of a run have one engine
+    if (block := cache_block_of(options, host)) is None:
+        return {}
+    vars(parsed)[CACHE_BLOCK_TOKENS] = block.tokens
+    return {"cache_block_tokens": block.tokens, "cache_block_source": block.source}
 
 
 class CacheFlushes:

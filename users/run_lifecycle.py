@@ -63,7 +63,7 @@ from tokenswarm.target.metrics_scraper import MetricsLog, MetricsScraper
 from tokenswarm.target.preflight import PreflightFailed, PreflightResult
 from tokenswarm.target.server_detection import ReadyServer, find_server, server_from_options
 from tokenswarm.target.several_hosts import in_common, preflight_hosts
-from tokenswarm.users.cache_flushes import CacheFlushes
+from tokenswarm.users.cache_flushes import CacheFlushes, find_cache_block
 from tokenswarm.users.chat import StreamingUser
 from tokenswarm.users.length_calibrations import LengthCalibrations
 from tokenswarm.users.open_loop import Share
@@ -195,6 +195,7 @@ class RunLifecycle:
             result = self._preflights.make_on_worker(environment.runner, options, hosts_of(host), modes, server.found)
             server = replace(server, preflight=result)
         vars(parsed)[RUN_REQUESTS]["adaptations"] = msgspec.to_builtins(server.preflight.adaptations)
+        blocks = find_cache_block(environment)
         least_tokens, from_here = least_tokens_of(server.found), sends_from_here(environment)
         lengths = self._length_calibrations.make(environment, modes, least_tokens, from_here=from_here)
         return {
@@ -203,7 +204,7 @@ class RunLifecycle:
             "engine": server.found.engine,
             "model": label_of(_options(environment)),
             "mix": RunMix(models_of_run(_options(environment)), _host_members(parsed, host)),
-            "prompts": load_workload(options).facts() | lengths | reuse_facts(options, parsed.prompt_nonce),
+            "prompts": load_workload(options).facts() | lengths | reuse_facts(options, parsed.prompt_nonce) | blocks,
             "engine_version": server.found.version,
             "gateway": server.found.gateway,
             "engine_evidence": server.found.evidence,

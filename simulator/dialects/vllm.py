@@ -127,6 +127,7 @@ class VllmDialect(Dialect):
         shown.gauge("vllm:num_requests_running", state.running)
         shown.gauge("vllm:num_requests_waiting", state.waiting)
         shown.gauge("vllm:kv_cache_usage_perc", state.kv_usage)
+        shown.gauge("vllm:cache_config_info", 1, block_size=str(state.cache_block_tokens))
         shown.counter("vllm:prefix_cache_queries_total", state.queried_tokens)
         shown.counter("vllm:prefix_cache_hits_total", state.hit_tokens)
         shown.counter("vllm:prompt_tokens_total", state.prompt_tokens)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from locust.argument_parser import get_empty_argument_parser
 
-from tokenswarm.client.cache_options import CacheUse, check_conflicts
+from tokenswarm.client.cache_options import CACHE_BLOCK_TOKENS, CacheUse, check_conflicts
 from tokenswarm.client.chat_session import DrawnPrompt
 from tokenswarm.client.length_options import TEXT_CALIBRATION, WORKERS_OF_RUN
 from tokenswarm.client.option_values import OptionError
@@ -155,3 +155,32 @@ def test_with_bust_later_turns_of_a_session_share_nothing_either() -> None:
     assert request.behind("x ").messages[0] == {"role": "user", "content": "x Hi"}
     assert replace(request, system_prompt="Be kind.").behind("x ").messages[0]["content"] == "x Be kind."
     assert replace(request, earlier=()).behind("x ").messages == [{"role": "user", "content": "x And?"}]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "mode", "parts"),
+    [
+        ((*PREFIX, *LENGTHS), False, [(0, 12), (100, 112)]),
+        ((*PREFIX, *LENGTHS), True, [(24, 40), (124, 140)]),
+        (PREFIX, False, [(0, 12), (100, 112)]),
+        (LENGTHS, True, [(24, 40)]),
+        ((*PREFIX, *LENGTHS, "--cache", "bust"), True, [(0, 32)]),
+    ],
+)
+def test_what_a_prefix_cache_may_hold_of_a_request(
+    arguments: tuple[str, ...], mode: bool, parts: list[tuple[int, int]]
+) -> None:
+    found = drawn(given(*arguments, **{CACHE_BLOCK_TOKENS: 16}), mode=mode)
+    assert all(each.shareable is not None for each in found)
+    assert {tuple(part[1:] for part in each.shareable.parts) for each in found if each.shareable} == {tuple(parts)}
+    groups = {each.shareable.parts[-1].key for each in found if each.shareable}
+    assert len(groups) == (3 if "--prefix" in arguments and "bust" not in arguments else 1)
+    assert {each.shareable.repeats for each in found if each.shareable} == {False}
+
+
+def test_where_it_is_not_known_how_the_server_caches_nothing_is_expected() -> None:
+    assert {each.shareable for each in drawn(given(*PREFIX, *LENGTHS))} == {None}
+    uncalibrated = {TEXT_CALIBRATION: None, CACHE_BLOCK_TOKENS: 16}
+    assert {each.shareable for each in drawn(given(**uncalibrated))} == {None}
+    repeated = drawn(given(*PREFIX, "--prompt-reuse", "always", **{CACHE_BLOCK_TOKENS: 16}))
+    assert all(each.shareable and each.shareable.repeats for each in repeated)

@@ -33,7 +33,7 @@ def cached_tokens(run: Run, level: int) -> list[int]:
 
 
 def test_groups_of_requests_hit_the_cache_as_expected(run_locust: RunLocust, start_simulator: StartSimulator) -> None:
-    simulator = start_simulator(*SERVER)
+    simulator = start_simulator(*SERVER, "--cache-block-tokens", "64")
     workers = ("--processes", "2")
     run = run_locust("-H", simulator.host, *SHORT, *workers, *documented(0), "--output-tokens", "4")
     assert run.exit_code == 0, run.output
@@ -42,6 +42,8 @@ def test_groups_of_requests_hit_the_cache_as_expected(run_locust: RunLocust, sta
     groups = Counter(int(row["prefix_group"]) for row in rows)
     assert set(groups) <= set(range(64))
     assert groups[0] > len(rows) / 10
+    facts = run.document["prompts"]
+    assert (facts["cache_block_tokens"], facts["cache_block_source"]) == (64, "server")
     for scope in ("hold", "whole"):
         prompts = run.summary["levels"][0][scope]["prompts"]
         assert prompts["expected_share_min"] - 0.01 <= prompts["cached_share"] <= prompts["expected_share_max"] + 0.01
