@@ -10,6 +10,7 @@ from functools import partial
 from typing import Protocol
 
 import gevent
+from gevent import GreenletExit
 from gevent.event import Event
 from locust import User
 from locust.runners import STATE_CLEANUP, STATE_STOPPED, STATE_STOPPING
@@ -109,6 +110,9 @@ class OpenLoop:
                 self._user.environment.events.user_error.fire(
                     user_instance=self._user, exception=error, tb=sys.exc_info()[2]
                 )
+            except GreenletExit:  # it may have been waiting between two turns
+                client.close()
+                raise
             pool.give_back(client)
 
         return send

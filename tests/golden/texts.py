@@ -13,11 +13,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from tests.run_fixtures import make_books, make_level, make_timeline
 from tests.run_folder.numbers import FORMAT_2, FORMAT_2_AGAIN
 from tokenswarm.metrics.level import Level
+from tokenswarm.metrics.timeline import Outcome, Timeline
 from tokenswarm.recording.live_series import RequestRates
 from tokenswarm.recording.progress import Progress
 from tokenswarm.recording.recovery import RecoveryError, recover
+from tokenswarm.recording.summary import level_summary
 from tokenswarm.reports.checks.check_report import check_lines, check_run
 from tokenswarm.reports.checks.conditions import ConditionError, parse_conditions, parse_pass_conditions
 from tokenswarm.reports.compare.comparison import RunComparison
@@ -25,6 +28,7 @@ from tokenswarm.reports.compare.comparison_text import comparison_markdown, comp
 from tokenswarm.reports.compare.gate_command import check_change
 from tokenswarm.reports.markdown import run_markdown
 from tokenswarm.reports.progress_line import plan_lines, progress_line
+from tokenswarm.reports.session_table import SESSION_NOTE, session_lines, session_notes
 from tokenswarm.reports.text_table import summary_table
 from tokenswarm.reports.warnings import warnings_of
 from tokenswarm.run_folder.reader import ReportError, load_results
@@ -79,7 +83,30 @@ def golden_texts(scratch: Path) -> dict[str, str]:
         "warnings.txt": "\n".join(_warnings(scratch / "warnings")),
         "folder_errors.txt": "\n".join(_folder_errors(scratch / "errors")),
         "progress_line.txt": "\n".join(_progress_lines()),
+        "session_tables.txt": "\n\n".join(_session_tables()),
     }
+
+
+def _session_tables() -> Iterator[str]:
+    """Of three sessions: one completed, one failed, one unfinished with an answer without visible text."""
+    rows = [
+        _turn("a", 1, 3.0, 0.2, prompt_tokens=1000, cached_tokens=0),
+        _turn("b", 1, 3.5, 0.15, prompt_tokens=700, cached_tokens=0),
+        _turn("a", 2, 6.0, 0.1, prompt_tokens=1500, cached_tokens=1000),
+        _turn("b", 2, 7.0, 0.1, outcome=Outcome.HTTP_ERROR),
+        _turn("c", 1, 9.0, 0.1, prompt_tokens=400, cached_tokens=0, first_visible_ns=None),
+    ]
+    level = make_level(users=3)
+    aggregator = make_books(rows, level=level)
+    found = [level_summary(aggregator.levels[0], 12.0, aggregator.objectives)]
+    yield from ("\n".join(lines) for lines in session_lines(found))
+    yield SESSION_NOTE
+    yield from session_notes(found)
+
+
+def _turn(session: str, turn: int, sent_s: float, ttft_s: float, **changes: Any) -> Timeline:
+    place = {"session": session, "turn": turn, "session_turns": 2}
+    return make_timeline((sent_s + ttft_s, sent_s + ttft_s + 0.5), sent_s=sent_s, over_s=sent_s + 1, **place, **changes)
 
 
 def _condition_errors() -> Iterator[str]:

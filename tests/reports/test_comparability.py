@@ -194,6 +194,21 @@ def test_of_two_bodies_only_the_fields_that_differ_are_named(a_run: Callable[...
     assert differences(base, new) == [("body", "temperature 0.5", "temperature 1")]
 
 
+def test_conversations_are_compared_with_those_of_the_same_kind_of_answers(a_run: Callable[..., Results]) -> None:
+    def run_of(**options: str) -> Results:
+        return a_run(options=OPTIONS | options, prompts=PROMPTS | {"sessions": 7})
+
+    own, recorded, single = run_of(answers="own"), run_of(answers="recorded"), run_of(turns="last", answers="own")
+    assert differences(own, run_of()) == []
+    for base, new, words in (
+        (own, recorded, ("sessions with own answers", "sessions with recorded answers")),
+        (single, own, ("single requests", "sessions with own answers")),
+    ):
+        assert [(each.field, each.base, each.new) for each in differences(base, new)] == [("turns", *words)]
+    synthetic = a_run(options=OPTIONS | {"turns": "8", "answers": "own"})
+    assert [each.field for each in differences(synthetic, a_run())] == ["turns"]
+
+
 def test_users_that_think_are_compared_with_the_same_think_time_alone(a_run: Callable[..., Results]) -> None:
     def of(notation: str, seed: str = "1") -> Results:
         think_time = {"notation": notation, "mean_s": 2.0, "seed": seed}
