@@ -153,7 +153,8 @@ class PromptSupply:
         if block_tokens is None:
             return None
         if not options.cache.shares:
-            return Shareable(block_tokens, template_start())
+            head_tokens = calibration.head_tokens.get("off", 0) if calibration else 0
+            return Shareable(block_tokens, template_start(head_tokens))
         if calibration is None or not calibration.includes_template:
             return None
         mode, plan = "on" if with_system_prompt else "off", options.cache.prefix

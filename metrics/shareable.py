@@ -89,6 +89,7 @@ def shared_beginnings(mode: str, head_tokens: int, group: int | None, prefix_tok
     return start, SharedPart(key_of("group", mode, group), least + prefix_tokens, most + prefix_tokens)
 
 
-def template_start() -> tuple[SharedPart, ...]:
-    """Of a prompt that shares nothing but what the chat template begins with."""
-    return (SharedPart(key_of("template"), 0, TEMPLATE_START_TOKENS),)
+def template_start(head_tokens: int = 0) -> tuple[SharedPart, ...]:
+    """Of a prompt that shares nothing but what the chat template begins with. head_tokens: what a prompt without system
+    prompt has besides its words, 0 where that is not known."""
+    return (SharedPart(key_of("template"), 0, max(TEMPLATE_START_TOKENS, head_tokens)),)

@@ -166,8 +166,9 @@ class Recording:
             self.controller.abort(reason)
 
     def begin_level(self, level: Level) -> None:
-        """A level begins: in the statistics, and on every worker."""
-        self.controller.begin_level(level)
+        """A level begins: in the statistics, and on every worker; not where the run has ended meanwhile."""
+        if self.controller.run is not None:
+            self.controller.begin_level(level)
 
     def is_level_done(self) -> bool:
         """Whether all requests of the running level have ended, where their number is set."""

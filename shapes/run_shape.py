@@ -57,22 +57,20 @@ class RunShape(LoadTestShape):
         if self._refused:
             return None
         assert self.runner is not None
-        if self._sequencer is None:
+        if (sequencer := self._sequencer) is None:
             try:
                 self._plan = plan = type(self).plan_run(self.runner.environment)
             except ValueError:
                 return None
             return self._answer(first_target(plan.levels[0]))
-        self._await_load_end(self._sequencer)
-        target = self._sequencer.advance(
-            time.perf_counter(), self.runner.user_count, level_done=type(self).level_done()
-        )
+        self._await_load_end(sequencer)
+        target = sequencer.advance(time.perf_counter(), self.runner.user_count, level_done=type(self).level_done())
         if target is None:
             type(self).on_end()
             return None
         if target.begins is not None:
             type(self).on_level(target.begins)
-            self._sequencer.begin_level(time.perf_counter())
+            sequencer.begin_level(time.perf_counter())
         return self._answer(target)
 
     def _await_load_end(self, sequencer: LevelSequencer) -> None:

@@ -45,7 +45,8 @@ def test_a_prefix_stands_behind_what_every_prompt_begins_with() -> None:
     keys = {part.key for mode in ("off", "on") for g in (0, 1) for part in shared_beginnings(mode, 300, g, 9)}
     assert len(keys) == 6
     assert shared_beginnings("off", 9, None, 0)[0].least == 0
-    assert template_start()[0][1:] == (0, TEMPLATE_START_TOKENS)
+    assert template_start()[0][1:] == template_start(12)[0][1:] == (0, TEMPLATE_START_TOKENS)
+    assert template_start(500)[0][1:] == (0, 500)  # a gateway's own text
 
 
 def test_a_turn_finds_the_one_before_with_its_answer_and_no_other() -> None:

@@ -171,6 +171,24 @@ def test_a_walk_tells_of_each_later_level_and_of_the_end_once(stand: Stand) -> N
     assert (stand.begun, stand.ends) == ([plan[1]], 1)
 
 
+def test_a_level_that_takes_time_to_begin_lasts_as_long_as_others(stand: Stand) -> None:
+    """As one does whose server's prefix cache is flushed before it."""
+    type(stand.shape).on_level = staticmethod(lambda _: stand.clock.sleep(5.0))
+    stand.begin()
+    for run_s, users in ((12.0, 10), (13.0, 0), (14.0, 0)):
+        stand.tick(run_s, users)
+    assert stand.tick(29.9, 500) == (500, 250.0, [PlainUser])
+    assert stand.tick(31.0, 500) == (0, 500.0, [PlainUser])
+
+
+def test_a_run_may_end_while_a_level_begins(stand: Stand) -> None:
+    type(stand.shape).on_level = staticmethod(lambda _: stand.shape.end())
+    stand.begin()
+    for run_s, users in ((12.0, 10), (13.0, 0)):
+        stand.tick(run_s, users)
+    assert stand.tick(14.0, 0) == (500, 250.0, [PlainUser])
+
+
 def test_users_that_never_go_hold_up_the_run_no_longer_than_their_drain_and_ten_seconds(stand: Stand) -> None:
     stand.options.drain_timeout = "20s"
     plan = stand.begin()
