@@ -75,9 +75,10 @@ _servers = {program: _Server(program) for program in _COMMANDS}
 
 
 def start_fork_servers() -> None:
-    """Start all now: processes that are forked from this one share them."""
-    for server in _servers.values():
-        server.start()
+    """Start all now, where processes can be forked: those that are forked from this one share them."""
+    if may_be_forked(None):
+        for server in _servers.values():
+            server.start()
 
 
 class ForkedProcess(subprocess.Popen[str]):

@@ -1,4 +1,4 @@
-"""`pytest --jobs 4`: tests in several processes side by side, each forked from this one once the tests are collected.
+"""`pytest --jobs 6`: tests in several processes side by side, each forked from this one once the tests are collected.
 
 Whole runs of Locust mostly wait, so several share a core. (pytest-xdist does not start beside gevent's patching: its
 threads are older than the patch.) A process that has ended its tests takes the next: those of a module that share
