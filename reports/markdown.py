@@ -9,6 +9,7 @@ from tokenswarm.reports.level_names import level_name
 from tokenswarm.reports.load_audit_lines import load_lines
 from tokenswarm.reports.mix_table import KINDS, MIX_NOTE, mix_rows, shown_columns
 from tokenswarm.reports.open_loop_table import OPEN_LOOP_NOTE, level_heading, open_loop_columns
+from tokenswarm.reports.session_table import SESSION_NOTE, session_grids
 from tokenswarm.reports.text_table import COLUMNS, header_lines, notes
 from tokenswarm.reports.warnings import warnings_of
 from tokenswarm.run_folder.reader import Results
@@ -30,6 +31,7 @@ def run_markdown(results: Results, checks: CheckReport) -> str:
         *table(headings, rows),
         "",
         *_by_member(levels),
+        *_sessions(levels),
         *_open_loop(levels),
         *check_markdown(checks),
         *(escaped(line) + "  " for line in load_lines(results)),
@@ -45,6 +47,14 @@ def _open_loop(levels: Sequence[LevelSummary]) -> list[str]:
     headings = ["level", *(f"{column.group} {column.head}".strip() for column in columns)]
     rows = [[escaped(level.name), *(escaped(column.cell(level)) for column in columns)] for level in levels]
     return [*table(headings, rows), "", escaped(OPEN_LOOP_NOTE), ""]
+
+
+def _sessions(levels: Sequence[LevelSummary]) -> list[str]:
+    lines: list[str] = []
+    for grid in session_grids(levels):
+        headings = [*grid.keys, *(f"{column.group} {column.head}".strip() for column in grid.columns)]
+        lines += [*table(headings, [[escaped(cell) for cell in row] for row in grid.rows]), ""]
+    return [*lines, escaped(SESSION_NOTE), ""] if lines else []
 
 
 def _by_member(levels: Sequence[LevelSummary]) -> list[str]:

@@ -37,6 +37,14 @@ class TurnColumn(NamedTuple):
     cell: Callable[[TurnFigures], str]
 
 
+class SessionGrid(NamedTuple):
+    """A table: the heads of the columns that say what a row is of, those of figures, and the cells of each row."""
+
+    keys: tuple[str, ...]
+    columns: Sequence[SessionColumn | TurnColumn]
+    rows: list[list[str]]
+
+
 SESSION_COLUMNS = (
     SessionColumn("sessions", "started", lambda found: units.count(found.started)),
     SessionColumn("sessions", "completed", lambda found: units.count(found.completed)),
@@ -81,26 +89,31 @@ def turn_columns(levels: Sequence[LevelSummary]) -> list[TurnColumn]:
     return [column for column in TURN_COLUMNS if any(column.cell(turn) != units.UNDEFINED for turn in turns)]
 
 
-def session_lines(levels: Sequence[LevelSummary]) -> Iterator[list[str]]:
+def session_grids(levels: Sequence[LevelSummary]) -> Iterator[SessionGrid]:
     """A table of the sessions of each level, and one of their requests by turn; nothing where there are none."""
     found = with_sessions(levels)
     if not found:
         return
-    keys = TextColumn("level", [level_name(level) for level, _ in found], left=True)
-    figures = [
-        TextColumn(column.head, [column.cell(sessions) for _, sessions in found], column.group)
-        for column in SESSION_COLUMNS
+    rows = [[level_name(level), *(column.cell(sessions) for column in SESSION_COLUMNS)] for level, sessions in found]
+    yield SessionGrid(("level",), SESSION_COLUMNS, rows)
+    columns = turn_columns(levels)
+    by_turn = [
+        [level_name(level), turn_name(turn), *(column.cell(turn) for column in columns)]
+        for level, sessions in found
+        for turn in sessions.turns
     ]
-    yield grid_lines([keys, *figures])
-    turns = [(level, turn) for level, sessions in found for turn in sessions.turns]
-    if turns:
-        rows = [
-            TextColumn("level", [level_name(level) for level, _ in turns], left=True),
-            TextColumn("turn", [turn_name(turn) for _, turn in turns], left=True),
-        ]
-        columns = turn_columns(levels)
-        rows += [TextColumn(column.head, [column.cell(turn) for _, turn in turns], column.group) for column in columns]
-        yield grid_lines(rows)
+    if by_turn:
+        yield SessionGrid(("level", "turn"), columns, by_turn)
+
+
+def session_lines(levels: Sequence[LevelSummary]) -> Iterator[list[str]]:
+    """The same tables in lines of text."""
+    for grid in session_grids(levels):
+        cells = list(zip(*grid.rows))
+        keys = [TextColumn(head, found, left=True) for head, found in zip(grid.keys, cells)]
+        of_figures = cells[len(keys) :]
+        figures = [TextColumn(each.head, found, each.group) for each, found in zip(grid.columns, of_figures)]
+        yield grid_lines([*keys, *figures])
 
 
 def session_notes(levels: Sequence[LevelSummary]) -> list[str]:

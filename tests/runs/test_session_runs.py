@@ -66,6 +66,7 @@ def test_turns_carry_the_history_with_the_server_s_own_answers(
     run = run_locust(
         *("-H", server.host, "-u", "16", "-r", "16", "-t", "5s", "--turns", str(TURNS), *IN_TRUTH_LOG),
         *("--input-tokens", "u(60,80)", "--output-tokens", "u(4,9)", "--think-time", f"exp({THINK_MS:g}ms)"),
+        *("--markdown", str(tmp_path / "run.md")),
     )
     assert run.exit_code == 0, run.output
     assert_whole(run)
@@ -86,7 +87,7 @@ def test_turns_carry_the_history_with_the_server_s_own_answers(
         # One request after the other, on one connection.
         for before, row in pairwise(truth[session]):
             assert int(row["t_request_ns"]) > int(before["t_last_ns"])
-        assert len({row["t_accept_ns"] for row in truth[session]}) == 1
+        assert len({row["t_accept_ns"] for row in truth[session]}) <= 1  # none, where the run's end cut its first
         for before, row in pairwise(rows[session]):
             assert float(row["sent_s"]) > float(before["sent_s"]) + float(before["duration_ms"]) / 1000
     # What the turns before have is in the server's prefix cache.
@@ -95,6 +96,7 @@ def test_turns_carry_the_history_with_the_server_s_own_answers(
             assert int(row["cached_tokens"]) >= int(before["prompt_tokens"]) // BLOCK_TOKENS * BLOCK_TOKENS
     check_think_times(run)
     check_figures(run, rows, truth)
+    assert "| level | turn | requests sent |" in (tmp_path / "run.md").read_text()
 
 
 def check_figures(run: Run, rows: dict[str, list[dict[str, str]]], truth: dict[str, list[dict[str, str]]]) -> None:
@@ -229,7 +231,7 @@ def test_sessions_arrive_and_run_their_turns_on_their_own(
     for session, of_session in rows.items():
         assert [int(row["turn"]) for row in of_session] == list(range(1, len(of_session) + 1))
         assert len({(row["worker"], row["session_turns"]) for row in of_session}) == 1
-        assert len({row["t_accept_ns"] for row in truth[session]}) == 1
+        assert len({row["t_accept_ns"] for row in truth[session]}) <= 1  # none, where the run's end cut its first
         for before, row in pairwise(of_session):
             ended_s = float(before["sent_s"]) + float(before["duration_ms"]) / 1000
             due_s = ended_s + float(row["think_ms"]) / 1000
