@@ -16,6 +16,7 @@ from tokenswarm.client.run_context import RunContext
 from tokenswarm.client.streaming_request import StreamingRequest
 from tokenswarm.metrics.timeline import PLAIN_LOAD, Outcome, RequestLoad, Timeline
 from tokenswarm.sanitize import without_secrets
+from tokenswarm.users.garbage_collection import GARBAGE_COLLECTION
 from tokenswarm.wire import StreamClient
 
 # Ids, long numbers, and counts of what came; a status or a number of seconds stays.
@@ -88,6 +89,7 @@ class UserRequests:
     def send(self, client: StreamClient, spec: RequestSpec, session: ChatSession | None = None) -> Timeline | None:
         """Send it, read the whole response, and report it, also to the session that it is of. Errors of ours are raised
         on."""
+        GARBAGE_COLLECTION.request_begins()
         recorder = self._context.recorder
         keeper = RequestKeeper(recorder.kept.mode, spec) if recorder.kept is not None else None
         request = StreamingRequest(client, spec, recorder.saw_output, keeper)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import logging
 from argparse import Namespace
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -65,6 +64,7 @@ from tokenswarm.target.server_detection import ReadyServer, find_server, server_
 from tokenswarm.target.several_hosts import in_common, preflight_hosts
 from tokenswarm.users.cache_flushes import CacheFlushes, find_cache_block
 from tokenswarm.users.chat import StreamingUser
+from tokenswarm.users.garbage_collection import GARBAGE_COLLECTION
 from tokenswarm.users.length_calibrations import LengthCalibrations
 from tokenswarm.users.open_loop import Share
 from tokenswarm.users.preflights import Preflights, least_tokens_of
@@ -252,10 +252,7 @@ class RunLifecycle:
         _check_limits(share, of_machine=share)
         StreamingUser.share = arrivals
         StreamingUser.run_context = RunContext(_options(environment), environment.host or "", recorder)
-        # What exists by now stays for the run. Garbage collections of it blocked the loop for 80 ms each: longer than
-        # the time between two tokens.
-        gc.collect()
-        gc.freeze()
+        GARBAGE_COLLECTION.begin_run()
 
     def watch_server(self, environment: Environment, engine: str, log: MetricsLog) -> None:
         """On the master, or the only process: read server-side metrics from now to the run's end."""
@@ -279,7 +276,7 @@ class RunLifecycle:
 
     def _on_test_stop(self, environment: Environment, **_: Any) -> None:
         StreamingUser.run_context = None
-        gc.unfreeze()
+        GARBAGE_COLLECTION.end_run()
         if self._chosen is not None:
             # The next run of this process finds its own server, if that is what was chosen.
             given = vars(environment.parsed_options)
