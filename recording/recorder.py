@@ -29,10 +29,11 @@ _OF_SENT_PROMPT = (
 class Recorder:
     """Counts what its users do. `in_flight`, `output_events` and `ended` are live; the rest goes out with the next
     report, and with it what `health` measured of this process. spool: where ended requests are kept until their report
-    is acknowledged, None to keep them in memory alone."""
+    is acknowledged, None to keep them in memory alone. most_rows: how many requests a report has at most."""
 
-    def __init__(self, worker: int, spool: Spool | None = None) -> None:
+    def __init__(self, worker: int, spool: Spool | None = None, most_rows: int = MOST_ROWS) -> None:
         self.worker = worker
+        self._most_rows = most_rows
         self.spool = spool
         #: Why requests that are cut from now on are cut, where it is not that the run stops them.
         self.cut_reason: str | None = None
@@ -147,16 +148,16 @@ class Recorder:
         if self.spool is not None:
             self.spool.ended(ended)
         self._pending.add(ended)
-        if len(self._pending.rows) == MOST_ROWS:
+        if len(self._pending.rows) == self._most_rows:
             self._full.append(self._take())
         return ended.row
 
     def take_reports(self) -> list[Report]:
-        """All since the last report, in one report or several, none of them too large for a master."""
+        """All since the last report, in one report or several, none of them too large."""
         return [self.take_report() for _ in range(len(self._full) + 1)]
 
     def take_report(self) -> Report:
-        """The next report: of all since the last, but of MOST_ROWS requests at most. The caller sees to it that it
+        """The next report: of all since the last, but of most_rows requests at most. The caller sees to it that it
         arrives."""
         return self._full.popleft() if self._full else self._take()
 

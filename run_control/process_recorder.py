@@ -22,6 +22,9 @@ from tokenswarm.recording.spool_place import worker_spool_folder
 
 logger = logging.getLogger(__name__)
 
+#: Requests in a report of a process to itself. To enter so many takes some milliseconds, in which no stream is read.
+_OWN_REPORT_ROWS = 64
+
 
 class ProcessRecorder:
     """`recorder` is there once a level has begun; its process is watched until `stop_watching`."""
@@ -70,7 +73,7 @@ class ProcessRecorder:
     def begin_level(self, begun: LevelBegun) -> None:
         """A level of a run whose statistics are kept in this process."""
         if self.recorder is None:
-            recorder = Recorder(worker=0)
+            recorder = Recorder(worker=0, most_rows=_OWN_REPORT_ROWS)
             recorder.record_plan = begun.record
             self.take(recorder, begun.run, begun.spool)
         assert self.recorder is not None

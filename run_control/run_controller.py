@@ -34,6 +34,8 @@ logger = logging.getLogger(__name__)
 
 #: How often a process that has users enters its own requests: a second's worth at once would block its event loop.
 _OWN_REPORT_S = 0.1
+#: Between two of its reports. gevent's loop need not read what has come during a sleep of no time.
+_PAUSE_S = 0.001
 #: Called with each run's folder when it is complete. Returns an exit code, or None for Locust's own.
 RunCheck = Callable[[Path], int | None]
 
@@ -199,11 +201,20 @@ class RunController:
         while True:
             gevent.sleep(_OWN_REPORT_S)
             try:
-                recorder = self.process.recorder
-                if (run := self.run) is not None and recorder is not None and recorder.has_pending:
-                    self._take_own_report(run)
+                self._enter_pending()
             except Exception as error:
                 self.fail(f"the statistics could not be updated: {error!r}")
+
+    def _enter_pending(self) -> None:
+        """Report by report, with a pause after each: hundreds of requests may have ended together, and other streams go
+        on."""
+        recorder = self.process.recorder
+        if not isinstance(self._environment.runner, LocalRunner) or recorder is None:
+            return
+        while (run := self.run) is not None and recorder.has_pending:
+            self._enter_new(run, report := recorder.take_report())
+            recorder.acknowledge(report.number)
+            gevent.sleep(_PAUSE_S)
 
     def _take_own_report(self, run: ActiveRun) -> None:
         recorder = self.process.recorder
