@@ -52,6 +52,7 @@ class Connection:
     ) -> None:
         """Connect, through the proxy if there is one, and shake hands where there is TLS. Raises ConnectFailed,
         ConnectTimedOut or ClientLimitReached."""
+        READ_NOTIFIER.read_between()  # many may connect in a row
         began_ns = time.perf_counter_ns()
         self._timeout_s = timeout_s
         self._tls = TlsSession(tls, origin.host) if tls else None
@@ -64,13 +65,15 @@ class Connection:
         self._answered = False
         self._sender = RequestSender(self._sock, timeout_s)
         self._deferred: list[Any] = []  # the fields of each deferred read, one after the other
+        #: When the socket held nothing before each of the first of these, which may hold a first output.
+        self._empty_ns: list[int] = []
         #: When the exchange became a stream whose reads may be late; None while each read counts at once.
         self._streaming_since_ns: int | None = None
         self.closed = False
         self.watched = True
         LOOP_PACER.keep()
         try:
-            READ_NOTIFIER.add(self._sock.fileno(), self._on_readable)
+            READ_NOTIFIER.add(self._sock.fileno(), self._read_ahead, self._process_deferred)
         except OSError as error:  # no descriptor or no memory is left for it
             self._sock.close()
             if limit := limit_reached(error):
@@ -80,15 +83,18 @@ class Connection:
     def send(self, request: bytes, receiver: Receiver | None = None) -> Exchange:
         """Start an exchange; the first one bears the cost of connecting. A failure to send is the exchange's error,
         not an exception."""
-        exchange = Exchange(time.perf_counter_ns(), self._connect_ns, self, receiver)
-        self._times.emptied_ns = exchange.sent_ns
+        READ_NOTIFIER.read_between()  # many requests may be sent in a row
+        exchange = Exchange(0, self._connect_ns, self, receiver)
         self._connect_ns = 0
         self._exchange = exchange
         sender = self._sender
         sender.bytes_before_request = self._tls.sent_bytes if self._tls else sender.sent_bytes
         sender.sent_bytes += len(request)
+        data = memoryview(self._tls.encrypt(request) if self._tls else request)
         try:
-            sender.send(self._tls.encrypt(request) if self._tls else request)
+            # Last of all: whatever makes objects may begin a garbage collection.
+            self._times.emptied_ns = exchange.sent_ns = time.perf_counter_ns()
+            sender.send(data)
         except TimeoutError:
             late = ServerBrokeProtocol(f"the server took no more of the request for {self._timeout_s:g} s")
             self._stop(late, exchange)
@@ -117,7 +123,6 @@ class Connection:
         """Read as before, but process several reads at a time, as long as they end as a stream's reads do; until the
         exchange's end."""
         if not self.closed and self._streaming_since_ns is None and self._kernel_stamps:
-            READ_NOTIFIER.change(self._sock.fileno(), self._defer_read)
             self._start_streaming()
 
     def _start_streaming(self) -> None:
@@ -132,13 +137,14 @@ class Connection:
         self._streaming_since_ns = None
         LOOP_PACER.streaming -= 1
         DEFERRED_READER.remove(self)
-        if not self.closed:
-            read_as = READ_NOTIFIER.change if self.watched else READ_NOTIFIER.add
-            read_as(self._sock.fileno(), self._on_readable)
+        if not self.closed and not self.watched:
+            READ_NOTIFIER.add(self._sock.fileno(), self._read_ahead, self._process_deferred)
             self.watched = True
 
     def catch_up(self) -> None:
-        """Process all that has come: deferred reads, and what the kernel holds of an unwatched stream."""
+        """Process all that has come: deferred reads, and what the kernel holds of an unwatched stream. What follows in
+        the user's greenlet takes long: what has come for others is read before."""
+        READ_NOTIFIER.read_between()
         if self.watched or self.closed:
             self._process_deferred()
         else:
@@ -150,7 +156,7 @@ class Connection:
         self._process_deferred()
         received = 0
         while not self.closed and received < _MOST_BYTES_AT_A_LIMIT:
-            received += (last := self._on_readable(in_loop=False))
+            received += (last := self._on_readable())
             if last < _READS_AT_ONCE * _READ_BYTES:
                 break
         return received
@@ -163,6 +169,7 @@ class Connection:
         that the stream took.
         """
         if self.watched:
+            READ_NOTIFIER.read_between()
             self._process_deferred()
             return MOST_PASSES
         received = self._on_readable()
@@ -207,13 +214,12 @@ class Connection:
         exchange = self._exchange
         return not self.closed and (exchange is None or (exchange.ended and exchange.response.keeps_alive))
 
-    def _on_readable(self, in_loop: bool = True) -> int:
-        """Runs in the hub: must neither block nor raise. How many bytes were read. in_loop: whether the loop just
-        reported that there is something to read."""
+    def _on_readable(self) -> int:
+        """Read and process all that has come: must neither block nor raise. How many bytes were read."""
         received = 0
         try:
             for _ in range(_READS_AT_ONCE):
-                received += (last := self._read(in_loop))
+                received += (last := self._read())
                 if last >= _LARGE_READ_BYTES and self._exchange is not None:
                     self._exchange.behind_ns = time.perf_counter_ns()
                 if last < _READ_BYTES or self.closed:
@@ -225,40 +231,53 @@ class Connection:
             self._stop(_as_wire_error(error))
         return received
 
-    def _defer_read(self) -> None:
-        """As _on_readable, for each read of a stream: what can be done for several reads at once is left for later."""
+    def _read_ahead(self) -> bool:
+        """Read once, and only note down the times. Whether what has been read is to be processed soon: not the reads of
+        a stream, which can be processed several at a time."""
         deferred = self._deferred
         try:
             data, ancillary, _, _ = self._sock.recvmsg(_READ_BYTES, ANCILLARY_BYTES)
             real_ns, now_ns = clocks_ns()
-            if len(data) >= _LARGE_READ_BYTES and self._exchange is not None:
+            size = len(data)
+            if size >= _LARGE_READ_BYTES and self._exchange is not None:
                 self._exchange.behind_ns = time.perf_counter_ns()
-                if len(data) == _READ_BYTES:  # perhaps not all there was
-                    READ_NOTIFIER.rearm(self._sock.fileno())
+            if size == _READ_BYTES:  # perhaps not all there was
+                READ_NOTIFIER.rearm(self._sock.fileno())
             tls = self._tls
             if data and tls is not None and not (data := tls.received(data, self._sock)):
-                tls.check()
-                return
+                if tls.broken is not None:
+                    self._process_deferred()
+                    tls.check()
+                return False
             deferred += data, stamp_of(ancillary), real_ns, now_ns
-            broken = tls is not None and tls.broken is not None
-            if len(deferred) < _MOST_DEFERRED_FIELDS and data.endswith(_WHOLE_EVENT) and not broken:
-                return
-            self._process_deferred()
-            if tls is not None:
-                tls.check()
+            if self._streaming_since_ns is None:
+                self._empty_ns.append(LOOP_PACER.empty_ns)
+            elif len(deferred) < _MOST_DEFERRED_FIELDS and data.endswith(_WHOLE_EVENT):
+                return tls is not None and tls.broken is not None
+            if size < _LARGE_READ_BYTES and len(deferred) < 2 * _MOST_DEFERRED_FIELDS:
+                return True
+            self._process_deferred()  # a server that floods must not fill the memory
         except BlockingIOError:
-            return
+            pass
         except Exception as error:
             self._stop(_as_wire_error(error))
+        return False
 
     def _process_deferred(self) -> None:
         """Must not raise."""
         if not self._deferred:
             return
         fields, self._deferred = self._deferred, []
+        empty_ns, self._empty_ns = self._empty_ns, []
         try:
             reads = read_batch_of(fields, self._times)
             at, end = 0, len(reads.datas)
+            while not self.closed and at < len(empty_ns):
+                data, arrived_ns, delay_ns, kernel, earliest_ns = reads.one(at)
+                if earliest_ns < empty_ns[at] <= arrived_ns:
+                    earliest_ns = empty_ns[at]
+                self._on_read(data, arrived_ns, delay_ns, kernel, earliest_ns)
+                at += 1
             batch_end = 0
             if all(reads.kernel):
                 batch_end = end if reads.datas[-1].endswith(_WHOLE_EVENT) else end - 1
@@ -274,15 +293,15 @@ class Connection:
                 self._on_read(*reads.one(at))
                 at += 1
                 misses += 1
+            if self._tls is not None:
+                self._tls.check()
         except Exception as error:
             self._stop(_as_wire_error(error))
 
-    def _read(self, in_loop: bool) -> int:
+    def _read(self) -> int:
         data, ancillary, _, _ = self._sock.recvmsg(_READ_BYTES, ANCILLARY_BYTES)
         earliest_ns = self._times.emptied_ns
         arrived_ns, delay_ns, kernel = self._times.of(stamp_of(ancillary), *clocks_ns())
-        if in_loop and self.watched and earliest_ns < LOOP_PACER.empty_ns <= arrived_ns:
-            earliest_ns = LOOP_PACER.empty_ns
         received = len(data)
         tls = self._tls
         if tls is None:

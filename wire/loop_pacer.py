@@ -30,9 +30,8 @@ _sleep = monkey.get_original("time", "sleep")
 class LoopPacer:
     """Notes each poll of the loop, and delays polls where that costs no accuracy.
 
-    empty_ns: within a callback of the loop, when the sockets that are read now held nothing, on
-    time.perf_counter_ns()'s clock. That is the poll before the last one; or, if the loop slept since, shortly before it
-    woke up, as a packet wakes it.
+    empty_ns: while sockets are read, when they held nothing, on time.perf_counter_ns()'s clock. That is the poll before
+    the last one; or, if the loop slept since, shortly before it woke up, as a packet wakes it.
     streaming: how many streams have had their first output, and get the kernel's times for all that is still to come.
     """
 
@@ -61,6 +60,10 @@ class LoopPacer:
             yield
         finally:
             self._no_delay_blocks -= 1
+
+    def polls_between(self) -> None:
+        """The sockets are about to be listed and read, between two polls of the loop."""
+        self.empty_ns, self._poll_ended_ns = self._poll_ended_ns, time.perf_counter_ns()
 
     def _before_poll(self) -> None:
         self._poll_began_ns = time.perf_counter_ns()

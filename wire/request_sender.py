@@ -28,10 +28,9 @@ class RequestSender:
         #: How much the connection had sent before the last request, as the kernel counts it.
         self.bytes_before_request = 0
 
-    def send(self, data: bytes) -> None:
+    def send(self, view: memoryview) -> None:
         """Send the bytes of a request. Raises TimeoutError where the server accepts nothing for the time limit, and
         OSError."""
-        view = memoryview(data)
         self.sending, late = True, False
         self.accepted_bytes = 0
         try:

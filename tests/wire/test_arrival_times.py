@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tokenswarm.wire import Exchange
 from tokenswarm.wire.stamps import ArrivalTimes, arrival_time_ns, clocks_ns, stamp_of
 
 HEAD = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -270,3 +271,62 @@ def test_without_kernel_stamps_an_arrival_is_as_late_as_its_reading(server: Any,
     (arrival,) = drain(exchange)
     assert (arrival.kernel, arrival.delay_ns) == (False, 0)
     assert arrival.arrived_ns >= free_again_ns
+
+
+@pytest.mark.usefixtures("kernel_stamps")
+def test_many_requests_in_a_row_do_not_delay_the_reading_of_a_first_output(
+    server: Any, client: Any, clients: Any, until: Any, drain: Any
+) -> None:
+    """If the first packet of two is not read before the second comes, its time is lost."""
+    exchange = client.post("/", b"")
+    peer = server.accept()
+    peer.send(HEAD)
+    until(lambda: exchange.headers_ns)
+    other = clients(server)
+    other.connect()
+    peer.send(chunk(b"first"))
+    first_sent_ns = spin(0.005)
+    other.post("/", b"")  # as other users send, and the loop has no turn
+    peer.send(chunk(b"second") + END)
+    arrivals = drain(exchange)
+    assert [arrival.data for arrival in arrivals] == [b"first", b"second"]
+    assert arrivals[0].arrived_ns < first_sent_ns < arrivals[1].arrived_ns
+    assert arrivals[0].earliest_ns <= arrivals[0].arrived_ns
+
+
+@pytest.mark.usefixtures("kernel_stamps")
+def test_requests_that_end_together_do_not_delay_the_reading_of_a_first_output(
+    server: Any, client: Any, clients: Any, until: Any, drain: Any
+) -> None:
+    exchange = client.post("/", b"")
+    peer = server.accept()
+    peer.send(HEAD)
+    until(lambda: exchange.headers_ns)
+    others = [clients(server) for _ in range(2)]
+    ending = [other.post("/", b"") for other in others]
+    for _ in others:
+        server.accept().send(HEAD + chunk(b"whole") + END)
+    until(lambda: all(each.ended for each in ending))
+    peer.send(chunk(b"first"))
+    first_sent_ns = spin(0.005)
+    ending[0].wait(1.0)  # its user goes on, and the loop has no turn
+    peer.send(chunk(b"second") + END)
+    arrivals = drain(exchange)
+    assert [arrival.data for arrival in arrivals] == [b"first", b"second"]
+    assert arrivals[0].arrived_ns < first_sent_ns < arrivals[1].arrived_ns
+
+
+def test_what_is_made_for_a_request_is_made_before_it_counts_as_sent(
+    server: Any, client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A garbage collection may begin with each new object, and is no part of the server's time."""
+    made_ns: list[int] = []
+
+    class SlowExchange(Exchange):
+        def __init__(self, *arguments: Any) -> None:
+            super().__init__(*arguments)
+            made_ns.append(spin(0.002))
+
+    monkeypatch.setattr("tokenswarm.wire.connection.Exchange", SlowExchange)
+    exchange = client.post("/", b"")
+    assert exchange.sent_ns >= made_ns[0]

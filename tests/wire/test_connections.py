@@ -313,7 +313,7 @@ def test_fetch_raises_what_stopped_it(server: Any, client: Any, background: Any)
 def test_a_connection_that_cannot_be_watched_is_one_that_failed(
     server: Any, client: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def none_left(fileno: int, read: object) -> None:
+    def none_left(fileno: int, read: object, process: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr("tokenswarm.wire.connection.READ_NOTIFIER.add", none_left)

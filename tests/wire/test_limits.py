@@ -24,7 +24,7 @@ from tokenswarm.wire import (
     process_limits,
     shortage,
 )
-from tokenswarm.wire.limits import limit_reached
+from tokenswarm.wire.limits import limit_reached, reserve_descriptors
 
 LIMITS = [errno.EMFILE, errno.ENFILE, errno.EADDRNOTAVAIL, errno.ENOBUFS, errno.ENOMEM, errno.ENOSPC]
 
@@ -81,6 +81,27 @@ def test_a_process_that_has_all_its_files_open_is_counted_as_such(few_files: int
     finally:
         for fileno in taken:
             monkey.get_original("os", "close")(fileno)
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux shows the length of the table")
+def test_descriptors_are_reserved_before_they_are_needed() -> None:
+    """The kernel stops the process for milliseconds where it enlarges the table."""
+
+    def table_length() -> int:
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith("FDSize:"))
+
+    number = 2 * table_length()
+    if number > resource.getrlimit(resource.RLIMIT_NOFILE)[0]:
+        pytest.skip("this process may not have so many")
+    in_use = process_limits(0).files_in_use
+    reserve_descriptors(number)
+    assert table_length() >= number
+    assert process_limits(0).files_in_use == in_use
+
+
+def test_to_reserve_more_than_there_are_is_no_error(few_files: int) -> None:
+    reserve_descriptors(10 * few_files)
 
 
 @pytest.mark.parametrize("name", ["127.0.0.1", "localhost"])
