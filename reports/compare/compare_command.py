@@ -11,6 +11,7 @@ from tokenswarm.command_line import collect_errors
 from tokenswarm.metrics.objectives import ObjectiveError, Objectives
 from tokenswarm.reports.checks.check_options import add_variation, output_file, variation_of
 from tokenswarm.reports.checks.run_checks import write_markdown, write_text
+from tokenswarm.reports.checks.scheduled_times import check_scheduled
 from tokenswarm.reports.command_errors import ended
 from tokenswarm.reports.compare.comparability import FIELD_NAMES, SUSPECT, allowed_fields, check_allowed
 from tokenswarm.reports.compare.comparison import RunComparison, check_labels
@@ -86,6 +87,9 @@ def _comparison(args: Namespace) -> RunComparison:
         objectives, variation = errors.of(_objectives, args), errors.of(variation_of, args)
         found = [errors.of(load_results, folder) for folder in args.results]
         readable = [results for results in found if results is not None]
+        if objectives is not None and readable:
+            open_loop = all(level.open_loop for results in readable for level in results.summary.levels)
+            errors.of(check_scheduled, (), objectives.bounds, open_loop=open_loop)
         if len(readable) > 1:
             labels, base = _labels(args, found)
             comparison = errors.of(RunComparison, readable, labels, base, allowed, objectives, variation or 0.0)

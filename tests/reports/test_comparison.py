@@ -386,10 +386,25 @@ def test_unlike_runs_are_2_with_the_difference_named_and_allowed_ones_say_so_eve
     assert all(told in " ".join(text.split()) for text in (*outputs(found).values(), error_text(found)))
 
 
+def test_an_open_loop_is_compared_with_a_closed_one_on_request_alone(
+    folder: Folder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arrivals = {"process": "poisson", "rates": [[0.0, 10.0]], "mean_rate": 10.0, "seed": "1"}
+    level = {"index": 0, "system_prompt": "off", "level": "10", "ramp_s": 0.0, "level_time_s": 320.0}
+    closed, opened = folder("a"), folder("b", plan=[level | {"arrivals": arrivals}], shape="open")
+    code, out, err = compare(capsys, closed, opened)
+    assert (code, out) == (2, "")
+    assert f"arrivals: closed loop in {closed.name}, poisson in {opened.name}" in err
+    fields = "shape,arrivals,levels,level_time"
+    assert compare(capsys, closed, opened, "--allow", fields.replace("arrivals,", ""))[0] == 2
+    assert compare(capsys, closed, opened, "--allow", fields)[0] == 0
+
+
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
         (["--slo", "ttft=1"], "--slo takes terms like ttft=500ms"),
+        (["--slo", "ttft_scheduled=1s"], "--slo: ttft_scheduled is of an open loop"),
         (["--allow", "colour"], "--allow takes one of model, prompts, "),
         (["--allow", "suspect"], "--allow suspect is for gate: "),
         (["--csv", "/nowhere/c.csv"], "--csv /nowhere/c.csv cannot be written: there is no folder /nowhere."),
