@@ -29,6 +29,9 @@ class VirtualClock:
         heapq.heappush(self._alarms, (self.now_s + seconds, self._number, woken))
         woken.wait()
 
+    def close(self) -> None:
+        """Nothing to do."""
+
     def sleep(self, seconds: float) -> None:
         self.wait(Event(), seconds)
 

@@ -13,6 +13,7 @@ from gevent.pool import Group
 
 from tokenswarm.shapes.arrival_schedule import DueArrival
 from tokenswarm.shapes.worker_arrivals import WorkerArrivals
+from tokenswarm.users.precise_timer import PreciseTimer
 
 #: Sends the prepared request for an arrival, which was due at that time on perf_counter_ns; returns when it has ended.
 SendRequest = Callable[[DueArrival, int], None]
@@ -21,14 +22,19 @@ Prepare = Callable[[], SendRequest]
 
 
 class SendClock(Protocol):
-    """now_ns: as time.perf_counter_ns. wait: until the event is set, or for so long."""
+    """now_ns: as time.perf_counter_ns. wait: until the event is set, or for so long, when it may be set too. close: it
+    is not used any more."""
 
     def now_ns(self) -> int: ...
     def wait(self, event: Event, seconds: float) -> None: ...
+    def close(self) -> None: ...
 
 
 class ProcessClock:
     """This process's own clock."""
+
+    def __init__(self) -> None:
+        self._timer = PreciseTimer()
 
     def now_ns(self) -> int:
         """See SendClock."""
@@ -36,7 +42,11 @@ class ProcessClock:
 
     def wait(self, event: Event, seconds: float) -> None:
         """See SendClock."""
-        event.wait(seconds)
+        self._timer.wait(event, seconds)
+
+    def close(self) -> None:
+        """See SendClock."""
+        self._timer.close()
 
 
 class ArrivalSender:
@@ -69,6 +79,8 @@ class ArrivalSender:
         except (GreenletExit, KeyboardInterrupt):
             self._requests.kill()
             raise
+        finally:
+            self._clock.close()
 
     def wake(self) -> None:
         """What the arrivals say may have changed."""
