@@ -21,6 +21,7 @@ class LevelBroadcast:
         self.current: LevelBegun | None = None
         #: Of the running level's requests, by worker; None where no number is set.
         self._shares: dict[str, int] | None = None
+        self._by_index: dict[int, int] = {}
         channel.runner.environment.events.worker_connect.add_listener(self._on_connect)
 
     def begin(self, begun: LevelBegun) -> None:
@@ -28,8 +29,14 @@ class LevelBroadcast:
         self.current = begun
         takers = [name for name, member in self._membership.members.items() if not member.leaving]
         self._shares = request_shares(begun.level, takers or self._membership.members)
+        members = self._membership.members
+        self._by_index = {members[name].index: share for name, share in (self._shares or {}).items()}
         for name in self._membership.members:
             self.send(name)
+
+    def shares_by_worker(self) -> dict[int, int]:
+        """Of the running level's number of requests, those that each worker's users send; empty where none is set."""
+        return dict(self._by_index)
 
     def end_run(self) -> None:
         """No level is running any more."""

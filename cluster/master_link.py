@@ -83,6 +83,10 @@ class MasterLink:
         self._levels.begin(begun)
         self._sharing.begin(begun)
 
+    def request_shares(self) -> dict[int, int]:
+        """See LevelBroadcast.shares_by_worker."""
+        return self._levels.shares_by_worker()
+
     def end(self) -> None:
         """Stop the users of all workers, and return when their final reports are there."""
         self._ending.end()

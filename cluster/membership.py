@@ -133,6 +133,11 @@ class Membership:
         ]
 
     @property
+    def present(self) -> set[int]:
+        """The workers that are there, by their index."""
+        return {member.index for member in self.members.values() if not member.missing}
+
+    @property
     def connected(self) -> int:
         return sum(not member.missing for member in self.members.values())
 

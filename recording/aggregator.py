@@ -25,6 +25,7 @@ from tokenswarm.recording.sent_times import SentTimes
 from tokenswarm.recording.server_reach import ServerReach
 from tokenswarm.recording.session_stats import SessionStats
 from tokenswarm.recording.worker_report import Report, RequestRow, UnusableReport
+from tokenswarm.recording.worker_shares import WorkerShares
 from tokenswarm.run_folder.load_audit import LoadAudit
 from tokenswarm.run_folder.schema import WINDOW_S
 from tokenswarm.shapes.level_arrivals import DueRequests
@@ -46,9 +47,9 @@ class LevelStats:
     and ended; due: how many of them its schedule has; splits: which worker sends which arrival, None without workers;
     arrivals_begun: by worker, see Report; sent_times: of its hold; audited: its load, with the number of requests that
     it is known of. think: the pauses between requests of users; sessions: of its requests. arrived: requests of
-    an open loop that were due by its schedule and have ended, of sessions the first turns. recorded: its ended
-    requests, the last of which ended at last_ended_s of the run. reach: whether the server answered to the end. mix: by
-    model and host, in each scope."""
+    an open loop that were due by its schedule and have ended, of sessions the first turns. shares: its ended requests,
+    the last of which ended at last_ended_s of the run, and what is not to come of lost workers. reach: whether the
+    server answered to the end. mix: by model and host, in each scope."""
 
     level: Level
     began_s: float
@@ -66,7 +67,7 @@ class LevelStats:
     think: ThinkPauses = field(default_factory=ThinkPauses)
     sessions: SessionStats = field(default_factory=SessionStats)
     arrived: int = 0
-    recorded: int = 0
+    shares: WorkerShares = field(default_factory=WorkerShares)
     failures: int = 0
     last_ended_s: float = 0.0
     reach: ServerReach = field(default_factory=ServerReach)
@@ -79,7 +80,7 @@ class LevelStats:
     def finished_s(self) -> float | None:
         """When the last of its requests had ended, since the level began; None before, and where no number is set."""
         requests = self.level.requests if self.level.ends_with_requests else None
-        return None if requests is None or self.recorded < requests else max(0.0, self.last_ended_s - self.began_s)
+        return max(0.0, self.last_ended_s - self.began_s) if self.shares.complete(requests) else None
 
     @property
     def length_s(self) -> float:
@@ -381,7 +382,7 @@ class Aggregator:
         self.output_tokens += row.output_tokens
         self.output_events += row.output_events
         level.output_tokens += row.output_tokens
-        level.recorded += 1
+        level.shares.add(row.worker)
         level.reach.add(row)
         level.last_ended_s = max(level.last_ended_s, row.ended_ns / 1e9)
         if row.outcome is Outcome.CUT and row.phase is Phase.HOLD:

@@ -197,7 +197,7 @@ def warm_up_summaries(aggregator: Aggregator, now_s: float) -> tuple[WarmUpSumma
             system_prompt=level.level.system_prompt,
             level=level.level.name,
             seconds=level.seconds(Scope.WHOLE, now_s),
-            requests=level.recorded,
+            requests=level.shares.recorded,
             failures=level.failures,
         )
         for level in aggregator.levels.values()

@@ -336,15 +336,15 @@ def _audit_issues(level: LevelStats, not_sent: int) -> Issues:
 def _request_limit_issues(aggregator: Aggregator, level: LevelStats) -> Issues:
     """Whether a closed loop sent as many requests as it should have before its time was over."""
     requests = level.level.requests
-    if requests is None or level.level.arrivals is not None or level.interrupted:
+    if requests is None or level.level.arrivals is not None or level.interrupted or level.ended_s is None:
         return
-    if level.ended_s is None or level.ended_s > aggregator.reported_until_s:
-        return
-    if missing := requests - level.recorded:
+    if level.ended_s <= aggregator.reported_until_s and (missing := requests - level.shares.recorded):
+        cause = "before the level's time was over; give a longer --level-time (or -t)"
+        if level.finished_s is not None:
+            cause = f"by lost workers: {', '.join(map(str, level.shares.lost))}"
         yield ValidityIssue(
             kind=IssueKind.NOT_SENT,
-            message=f"{missing:,} of {requests:,} requests were not sent before the level's time was over; give a "
-            "longer --level-time (or -t)",
+            message=f"{missing:,} of {requests:,} requests were not sent {cause}",
             values={"not_sent": missing, "offered": requests},
         )
 

@@ -190,6 +190,9 @@ class RunController:
         if self._master_link is not None:
             self._master_link.membership.watch(time.perf_counter_ns() / 1e9)
             run.note_events(self._master_link.membership.events)
+            if (level := run.aggregator.running_level) is not None:
+                present, shares = self._master_link.membership.present, self._master_link.request_shares()
+                level.shares.note_present(present, shares, level.level, level.splits)
         self._take_own_report(run)
         users = self._users
         run.observe(users)
@@ -201,27 +204,23 @@ class RunController:
         while True:
             gevent.sleep(_OWN_REPORT_S)
             try:
-                self._enter_pending()
+                # A report at a time: hundreds of requests may have ended together, and other streams go on.
+                while (run := self.run) is not None and self._take_own_report(run, whole=False):
+                    gevent.sleep(_PAUSE_S)
             except Exception as error:
                 self.fail(f"the statistics could not be updated: {error!r}")
 
-    def _enter_pending(self) -> None:
-        """Report by report, with a pause after each: hundreds of requests may have ended together, and other streams go
-        on."""
+    def _take_own_report(self, run: ActiveRun, *, whole: bool = True) -> bool:
+        """Enter what has ended in this process; without `whole`, a report of it at most. Returns whether it did."""
         recorder = self.process.recorder
         if not isinstance(self._environment.runner, LocalRunner) or recorder is None:
-            return
-        while (run := self.run) is not None and recorder.has_pending:
-            self._enter_new(run, report := recorder.take_report())
+            return False
+        if not whole and not recorder.has_pending:
+            return False
+        for report in recorder.take_reports() if whole else (recorder.take_report(),):
+            self._enter_new(run, report)
             recorder.acknowledge(report.number)
-            gevent.sleep(_PAUSE_S)
-
-    def _take_own_report(self, run: ActiveRun) -> None:
-        recorder = self.process.recorder
-        if isinstance(self._environment.runner, LocalRunner) and recorder is not None:
-            for report in recorder.take_reports():
-                self._enter_new(run, report)
-                recorder.acknowledge(report.number)
+        return True
 
     def _enter_new(self, run: ActiveRun, report: Report, encoded: bytes | None = None) -> None:
         if run.enter(report, encoded):

@@ -12,6 +12,7 @@ from tokenswarm.recording.open_loop import open_loop_figures
 from tokenswarm.recording.recorder import Recorder
 from tokenswarm.recording.summary import level_summary
 from tokenswarm.run_folder.schema import IssueKind
+from tokenswarm.shapes.splits import Splits
 
 CLOSED = Level(0, "off", "1", 1, level_time_s=60.0, requests=4)
 ONCE = Level(0, "off", "inf/s", level_time_s=60.0, arrivals=Arrivals("at once", (), 4.0), requests=4)
@@ -44,6 +45,35 @@ def test_a_level_whose_time_is_over_before_says_what_was_not_sent() -> None:
     assert level_summary(aggregator.levels[0], 61.0, Objectives()).hold.seconds == 60.0
     (issue,) = [issue for issue in issues_of(aggregator) if issue.kind == IssueKind.NOT_SENT]
     assert issue.values == {"not_sent": 1, "offered": 4}
+
+
+@pytest.mark.parametrize("level", [CLOSED, ONCE], ids=["users", "at once"])
+def test_a_level_does_not_wait_for_what_lost_workers_had_not_sent(level: Level) -> None:
+    aggregator = Aggregator(Objectives.parse(""))
+    aggregator.begin_level(level, -LEAD_S if level.arrivals else 0.0)
+    stats = aggregator.levels[0]
+    shares, splits = ({}, Splits.among([0, 1])) if level.arrivals else ({0: 2, 1: 2}, None)
+
+    def present(*workers: int) -> None:
+        stats.shares.note_present(workers, shares, level, splits)
+
+    def record(worker: int, requests: int) -> None:
+        recorder = Recorder(worker)
+        recorder.begin_level(level, 0, 0)
+        for _ in range(requests):
+            recorder.record(make_timeline((0.5, 1.0), sent_s=0.0, over_s=1.0))
+        aggregator.apply(recorder.take_report())
+
+    record(worker=1, requests=1)
+    present(0, 1)
+    present()  # a master that stood still
+    assert (stats.finished_s, stats.shares.lost_requests) == (None, 0)
+    present(0, 2)
+    assert (stats.finished_s, stats.shares.lost_requests) == (None, 1)
+    record(worker=0, requests=2)
+    assert stats.finished_s == 1.0
+    present(0, 1)  # it only hung
+    assert stats.finished_s is None
 
 
 def test_a_level_that_is_stopped_is_not_complete() -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from itertools import pairwise
 
 import pytest
 
-from tests.runs.harness import Run, RunLocust, StartSimulator, assert_whole
+from tests.runs.harness import Run, RunLocust, Start, StartSimulator, assert_whole
+from tests.runs.test_worker_runs import workers_of
 
 pytestmark = pytest.mark.slow
 
@@ -71,6 +73,26 @@ def test_workers_divide_the_requests(run_locust: RunLocust, start_simulator: Sta
     assert counts in ([10, 21], [11, 20])
 
 
+def test_a_level_ends_without_the_requests_that_a_lost_worker_had_not_sent(
+    start_locust: Start, start_simulator: StartSimulator
+) -> None:
+    server = start_simulator("--profile", "fast", "--prefill-ms", "20", "--step-ms", "12")
+    started = start_locust(
+        *("--headless", "-H", server.host, "--processes", "3", "-u", "6", "-r", "6", "-t", "10m", "--engine", "vllm"),
+        *("--max-tokens", "30", "--ignore-eos", "--requests", "60"),
+    )
+    started.wait_for_requests(6)
+    workers_of(started, 3)[1].kill()
+    run = started.end()
+    assert run.exit_code == 3, run.output
+    (level,) = run.summary["levels"]
+    by_worker = Counter(row["worker"] for row in run.requests)
+    assert sorted(by_worker.values())[-2:] == [20, 20]  # the others sent their own share, and no more
+    assert 40 < len(run.requests) + run.summary["accounting"]["unaccounted"] < 60
+    assert level["complete"]
+    assert "not_sent" in {issue["kind"] for issue in run.summary["validity"]["issues"]}
+
+
 def test_an_open_loop_sends_exactly_so_many_requests(run_locust: RunLocust, start_simulator: StartSimulator) -> None:
     server = start_simulator("--profile", "fast")
     run = run_locust("-H", server.host, "--rate", "inf,10", "--requests", "30", "--max-tokens", "8")
@@ -106,17 +128,21 @@ def test_a_warm_up_is_recorded_and_in_no_figure(run_locust: RunLocust, start_sim
     assert run.summary["accounting"]["recorded"] == 5
 
 
-def test_an_open_loop_is_warmed_up(run_locust: RunLocust, start_simulator: StartSimulator) -> None:
+def test_workers_send_exactly_so_many_requests_of_an_open_loop_and_its_warm_up(
+    run_locust: RunLocust, start_simulator: StartSimulator
+) -> None:
     server = start_simulator("--profile", "fast")
-    load = ("--rate", "20", "--arrivals", "constant", "--max-tokens", "8", "--warm-up", "1s", "--requests", "40")
-    run = run_locust("-H", server.host, *load)
+    load = ("--rate", "20,inf", "--arrivals", "constant", "--max-tokens", "8", "--warm-up", "8", "--requests", "30")
+    run = run_locust("-H", server.host, "--processes", "3", *load)
     assert run.exit_code == 0, run.output
-    assert len(server.truth()) == 60
-    phases = [row["phase"] for row in sorted(run.requests, key=lambda row: float(row["scheduled_s"]))]
-    assert phases == ["warm-up"] * 20 + ["hold"] * 40
-    (level,) = run.summary["levels"]
-    assert (level["hold"]["requests"], level["open_loop"]["offered"], level["open_loop"]["not_sent"]) == (40, 40, 0)
-    assert [each["requests"] for each in run.summary["warm_ups"]] == [20]
+    assert len(server.truth()) == len(run.requests) == 2 * (8 + 30)
+    for place, phase, requests in ((0, "warm-up", 8), (1, "hold", 30), (2, "warm-up", 8), (3, "hold", 30)):
+        rows = [row for row in run.requests if int(row["level_index"]) == place]
+        assert [row["phase"] for row in rows] == [phase] * requests
+        assert {row["worker"] for row in rows} == set("012")
+    for level in run.summary["levels"]:
+        assert (level["hold"]["requests"], level["open_loop"]["offered"], level["open_loop"]["not_sent"]) == (30, 30, 0)
+    assert [each["requests"] for each in run.summary["warm_ups"]] == [8, 8]
 
 
 def waits_after(run: Run, rows: list[dict[str, str]]) -> list[float]:
