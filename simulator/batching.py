@@ -135,6 +135,7 @@ class Batch:
         self._decoded_ns = 0
         self._decode_steps = 0
         self._full_ns = 0
+        self._pause_ns = 0
         self.queried_tokens = 0
         self.hit_tokens = 0
         self.prefilled_prompt_tokens = 0
@@ -166,6 +167,10 @@ class Batch:
         self._waiting[job.number] = job
         if self._plan is None:
             self._begin(job.arrived_ns)
+
+    def pause(self, pause_ns: int) -> None:
+        """The next step takes so much longer: nobody gets a token meanwhile, and nobody is let in."""
+        self._pause_ns += pause_ns
 
     def cancel(self, job: Job) -> None:
         """Take a job out, wherever it is. The step under way lasts as planned; the place is free after it."""
@@ -239,7 +244,8 @@ class Batch:
         decoding = 0 if alone else len(self._decoding)
         prefills = self._share_prefill(self._speed.step_tokens - decoding)
         self._decode_steps = 0 if prefills else self._decode_steps + 1
-        duration_ns = self._duration_ns(decoding, prefills)
+        duration_ns = self._duration_ns(decoding, prefills) + self._pause_ns
+        self._pause_ns = 0
         if self.running >= self._speed.max_batch:
             self._full_ns += duration_ns
         return _Plan(start_ns + duration_ns, duration_ns, not alone, prefills)

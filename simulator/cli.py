@@ -59,6 +59,8 @@ _FAULT_OPTIONS = {
     "truncate_after": (int, "end the body after N tokens as if it were complete"),
     "stream_error_after": (int, "send the engine's error event after N tokens"),
     "stall_after": (int, "send nothing more after N tokens, the connection left open"),
+    "pause_at": (int, "with the N-th request, give nobody a token for a while, as an engine that stalls"),
+    "pause_s": (float, "for how long (default: 5)"),
     "max_queue": (int, "refuse when N requests wait for a place in the batch"),
     "retry_after": (int, "send `Retry-After: N` with each refusal"),
     "cold_start_s": (float, "not be ready so long, and hold requests until then, as a gateway does at zero replicas"),
@@ -278,6 +280,8 @@ def _check(name: str, traits: EngineTraits, faults: Faults, args: argparse.Names
         (faults.overload == "in-stream" and not traits.error_event, "error event", "--overload in-stream"),
         (args.enable_debug and not traits.debug_option, "debug mode", "--enable-debug"),
     )
+    if args.pause_s is not None and faults.pause_at is None:
+        raise SimulatorError("--pause-s has no effect without --pause-at: give the request at which the pause begins.")
     for is_useless, lacking, option in useless:
         if is_useless:
             raise SimulatorError(

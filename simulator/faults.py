@@ -21,6 +21,7 @@ class Faults:
 
     empty_every: each N-th token has no text. rechunk: HTTP chunks of 1 to N bytes, wherever that cuts.
     split_characters: characters beyond ASCII are spread over two tokens. keep_alive_s: a comment after so much silence.
+    pause_at: with this request, counted from 1, all streams pause for pause_s seconds, once.
     first_event: so many tokens in the first event. gather: so many events in one send, 0 for the whole answer; the role
     goes with the first of them. no_done: streams end without `[DONE]`.
     """
@@ -32,6 +33,8 @@ class Faults:
     stream_error_after: int | None = None
     break_after: int | None = None
     stall_after: int | None = None
+    pause_at: int | None = None
+    pause_s: float = 5.0
     max_queue: int | None = None
     overload: str = "own"
     retry_after: int | None = None
@@ -87,4 +90,5 @@ _LEAST = {
     "reasoning_tokens": 0,
     "cold_start_s": 0,
     "keep_alive_s": 0.001,
+    "pause_s": 0,
 }

@@ -194,6 +194,8 @@ class SimulatorServer:
         writer = served.dialect.writer(generation, chosen_id, int(time.time()))
         served.start(generation, answer, writer, job, served.dialect.stream_headers(generation, chosen_id))
         self._in_batch[number] = served
+        if number + 1 == self.faults.pause_at:
+            self._batch.pause(round(self.faults.pause_s * 1e9))
         self._batch.submit(job)
         self._set_timer()
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 from pathlib import Path
+from statistics import fmean
+from typing import Any
 
 import msgspec
 import pytest
@@ -26,7 +29,7 @@ def test_requests_are_sent_in_order_at_the_times_of_the_schedule(
 ) -> None:
     log = tmp_path / "requests.jsonl"
     server = start_simulator("--dialect", "vllm", "--profile", "fast", "--request-log", str(log))
-    run = run_locust("-H", server.host, "--rate", "5,20", "--traceparent", "--record", "text", *SHORT)
+    run = run_locust("-H", server.host, "--rate", "5,20", "--traceparent", "--record", "events", *SHORT)
     assert run.exit_code == 0, run.output
     document = msgspec.json.decode((run.folder / "run.json").read_bytes(), type=RunDocument)
     sent: list[str] = []
@@ -46,7 +49,48 @@ def test_requests_are_sent_in_order_at_the_times_of_the_schedule(
     received = [line["headers"]["traceparent"].split("-")[1] for line in lines if line["method"] == "POST"]
     assert sorted(received) == sorted(sent)
     kept = [json.loads(line) for path in (run.folder / "records").glob("*.jsonl") for line in path.open()]
-    assert len(kept) == len(sent)
+    assert sorted(each["id"] for each in kept) == sorted(row["id"] for row in run.requests)
+    assert_scheduled_lag_and_ttft_add_up(run, {each["id"]: each["reads"] for each in kept})
+
+
+def assert_scheduled_lag_and_ttft_add_up(run: Run, reads: dict[str, list[dict[str, Any]]]) -> None:
+    """For each request, scheduled + lag + TTFT is when its first text came, within a microsecond."""
+    from_scheduled_s: dict[str, list[float]] = {}
+    for row in run.requests:
+        scheduled_s, sent_s = float(row["scheduled_s"]), float(row["sent_s"])
+        first_ms = next(read["after_ms"] for read in reads[row["id"]] if re.search('"content":"[^"]', read["data"]))
+        first_s = sent_s + first_ms / 1e3
+        lag_s, ttft_s = sent_s - scheduled_s, float(row["ttft_ms"]) / 1e3
+        assert scheduled_s + lag_s + ttft_s == pytest.approx(first_s, abs=1e-6)
+        from_scheduled_s.setdefault(row["level"], []).append(first_s - scheduled_s)
+    for level in run.summary["levels"]:
+        found = from_scheduled_s[level["level"]]
+        shown = level["hold"]["ttft_scheduled_s"]
+        assert (shown["count"], shown["mean"]) == (len(found), pytest.approx(fmean(found), abs=1e-6))
+
+
+def test_a_server_that_stalls_gets_all_requests_all_the_same_and_all_their_waits_count(
+    run_locust: RunLocust, start_simulator: StartSimulator
+) -> None:
+    """A closed loop would have sent next to nothing meanwhile. A limit makes requests wait at the client too, which
+    TTFT from sent does not show."""
+    stall = ("--pause-at", "50", "--pause-s", "2")
+    server = start_simulator("--dialect", "vllm", "--profile", "fast", "--max-batch", "500", *stall)
+    load = ("--rate", "50", "--arrivals", "constant", "--max-in-flight", "20")
+    run = run_locust("-H", server.host, *load, *SHORT, "--level-time", "5s")
+    assert run.exit_code == 0, run.output
+    (level,) = run.summary["levels"]
+    assert (level["open_loop"]["offered"], level["open_loop"]["not_sent"], len(run.requests)) == (250, 0, 250)
+    rows = sorted(run.requests, key=lambda row: float(row["scheduled_s"]))
+    sent_s = [float(row["sent_s"]) for row in rows]
+    assert sent_s == sorted(sent_s)
+    received = sorted(server.truth(), key=lambda row: int(row["t_wire_ns"]))
+    assert [int(row["id"]) for row in received] == list(range(250))
+    hold = level["hold"]
+    assert hold["ttft_scheduled_s"]["p99"]["value"] >= 0.9 * 2
+    assert hold["lag_s"]["max"] > 0.5
+    assert hold["ttft_s"]["mean"] < hold["ttft_scheduled_s"]["mean"] - 0.1
+    assert all("TTFT scheduled" in shown for shown in (run.output, (run.folder / "report.html").read_text()))
 
 
 def test_a_limit_of_requests_in_flight_makes_further_ones_wait(

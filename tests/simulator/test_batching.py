@@ -48,6 +48,21 @@ def test_a_step_grows_with_the_batch() -> None:
     assert times == {0: [35, 71, 83, 95, 107, 118], 1: [71, 83, 95, 107]}
 
 
+def test_a_pause_stops_everybody_once_and_lets_nobody_in() -> None:
+    batch = Batch(SPEED)
+    batch.submit(job(0, wanted=4))
+    assert batch.advance(35 * MS) is not None
+    batch.pause(1000 * MS)  # the step under way lasts as planned
+    batch.submit(job(1, at=40, wanted=2))
+    ended_ms: dict[float, list[int]] = {}
+    while batch.due_ns is not None:
+        step = batch.advance(batch.due_ns)
+        assert step is not None
+        ended_ms[step.due_ns / MS] = [one.number for one in step.jobs]
+    # Job 1's prompt is in the step that takes longer: 10 + 1 + 20 + 5, and the pause.
+    assert ended_ms == {46: [0], 1082: [0, 1], 1094: [0, 1]}
+
+
 def test_a_newcomers_prompt_slows_everybody() -> None:
     alone = run(Batch(SPEED), [job(0, wanted=4)])[0]
     disturbed = run(Batch(SPEED), [job(0, wanted=4), job(1, prompt_tokens=200, at=40, wanted=1)])[0]
