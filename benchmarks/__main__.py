@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import shutil
 import sys
 import time
@@ -13,18 +12,20 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
+from benchmarks import bursts
 from benchmarks.certificate import CERTIFICATE, make_certificate
 from benchmarks.chart import draw
 from benchmarks.clients import CLIENTS, Client
-from benchmarks.figures import ClientRow, row, share_of_a_core
+from benchmarks.figures import BurstRow, ClientRow, row, share_of_a_core
 from benchmarks.floor import OUTPUT
 from benchmarks.launch import LaunchError, busy_s, run_client, truth_server
+from benchmarks.machine import machine
 from benchmarks.parsing import compare
 from benchmarks.peers import PEERS, PeerError, peers
 from benchmarks.records import ANSWER_TOKENS_MAX, ANSWER_TOKENS_MIN, TOKENS_PER_S, TTFT_MS, Load, Run
-from benchmarks.table import parsing_table, table
+from benchmarks.table import bursts_table, parsing_table, table
 from tokenswarm.simulator.paced_log import read_server_log
 
 RESULTS = Path(__file__).resolve().parent / "results"
@@ -39,6 +40,7 @@ USERS_PER_S_AT_MOST = 200
 MOST_OF_A_CORE = 1.2
 #: Starting, the last answers, and charts, on a machine that has other things to do as well.
 BEYOND_LOAD_S = 60.0
+_OURS = "tokenswarm"
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,25 +124,6 @@ def measure(
     return rows
 
 
-def machine() -> dict[str, Any]:
-    return {
-        "processor": _processor(),
-        "cores": os.cpu_count(),
-        "system": f"{platform.system()} {platform.release()}",
-        "python": platform.python_version(),
-        "load_average_before": [round(load, 2) for load in os.getloadavg()],
-    }
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
-
-
 def main() -> int:
     """0, or 2 with one sentence where it cannot be done with these options."""
     args = _arguments()
@@ -173,6 +156,7 @@ def _bench(args: argparse.Namespace, clients: Sequence[Client], cores: Sequence[
         make_certificate(RESULTS / "runs")
     bench = BenchRunner(client_core=cores[0], server_core=cores[-1], folder=RESULTS / "runs")
     rows = measure(bench, clients, args.users, args.hold)
+    burst_rows = _bursts(args, bench)
     comparisons = compare()
     said = f"{when:%Y-%m-%d %H:%M} UTC, {before['processor']}, {before['cores']} cores, Python {before['python']}"
     document = {
@@ -186,12 +170,21 @@ def _bench(args: argparse.Namespace, clients: Sequence[Client], cores: Sequence[
             "ttft_ms": TTFT_MS,
         },
         "rows": [asdict(one) for one in rows],
+        "bursts": bursts.document(burst_rows, before, when),
         "parsing": [asdict(one) | {"ratio": one.ratio} for one in comparisons],
     }
     (RESULTS / "bench.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     draw(rows, RESULTS / "bench.png", said)
-    print(f"\n{said}\n\n{table(rows)}\n\n{parsing_table(comparisons)}\n\nIn {RESULTS}: bench.json, bench.png, runs/")
+    tables = "\n\n".join((table(rows), bursts_table(burst_rows), parsing_table(comparisons)))
+    print(f"\n{said}\n\n{tables}\n\nIn {RESULTS}: bench.json, bench.png, runs/")
     return 0
+
+
+def _bursts(args: argparse.Namespace, bench: BenchRunner) -> list[BurstRow]:
+    """Of Tokenswarm, unless another client is to run alone."""
+    if args.client not in ("", _OURS):
+        return []
+    return bursts.measure(bursts.REQUESTS, bursts.SECONDS, (bench.client_core, bench.server_core), bench.folder)
 
 
 def _arguments() -> argparse.Namespace:

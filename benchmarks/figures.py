@@ -58,6 +58,22 @@ class ClientRow:
     other_load: float | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class BurstRow:
+    """Requests that are sent together, see benchmarks/bursts.py. ttft_error_ms: of all requests of the run.
+    sent_within_ms: from the first to the last of those that are sent together first, as the server's kernel received
+    them. verdict: the run's own, with the kinds of its issues in `note`. late_p99_ms: of the server."""
+
+    case: str
+    requests: int
+    note: str = ""
+    ttft_error_ms: Spread | None = None
+    sent_within_ms: float | None = None
+    verdict: str = ""
+    late_p99_ms: float | None = None
+    other_load: float | None = None
+
+
 def percentile(values: Sequence[float], share: float) -> float:
     """The value of rank ⌈share · n⌉, as Tokenswarm's own percentiles are. Raises ValueError for no values."""
     if not values:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchmarks.records import ANSWER_TOKENS_MAX, ANSWER_TOKENS_MIN, TOKENS_PER_S, TTFT_MS, Cost
+from benchmarks.records import USUAL_PACE, Cost, Pace
 
 ROOT = Path(__file__).resolve().parents[1]
 _POLL_S = 0.05
@@ -54,14 +54,15 @@ class TruthServer:
 
 
 @contextmanager
-def truth_server(core: int, log: Path, tls: Path | None = None) -> Iterator[TruthServer]:
+def truth_server(core: int, log: Path, tls: Path | None = None, pace: Pace = USUAL_PACE) -> Iterator[TruthServer]:
     """Run the truth server on `core`; at the end it has written `log`. `tls`: PEM file of the key and certificate that
     it shall speak TLS with. Raises LaunchError."""
     process = subprocess.Popen(
         [
             *(sys.executable, "-m", "tokenswarm.simulator.paced", "--log", str(log)),
-            *("--tokens", str(ANSWER_TOKENS_MIN), str(ANSWER_TOKENS_MAX)),
-            *("--tokens-per-s", str(TOKENS_PER_S), "--ttft-ms", str(TTFT_MS)),
+            *("--tokens", str(pace.tokens_min), str(pace.tokens_max)),
+            *("--tokens-per-s", str(pace.tokens_per_s), "--ttft-ms", str(pace.ttft_ms)),
+            *(("--in-step",) if pace.in_step else ()),
             *(("--tls", str(tls)) if tls else ()),
         ],
         cwd=ROOT,

@@ -1,8 +1,8 @@
 """`python -m benchmarks.readme [BENCH.JSON]`: writes the measured figures into README.md and docs/benchmarks.md.
 
 They are between `<!-- bench: NAME -->` and `<!-- end -->`, and come from docs/bench.json. With a file, that file
-becomes docs/bench.json first. `--check` writes nothing and exits with 1 where a document has other
-figures.
+becomes docs/bench.json first, or its part of it where the file has one part only (bursts.json). `--check` writes
+nothing and exits with 1 where a document has other figures.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from typing import Any
 
 import msgspec
 
-from benchmarks.figures import ClientRow, Spread
+from benchmarks.figures import BurstRow, ClientRow, Spread
 from benchmarks.records import ReadingCost
-from benchmarks.table import number, parsing_table, table
+from benchmarks.table import bursts_table, number, parsing_table, table
 
 ROOT = Path(__file__).resolve().parents[1]
 BENCH = Path("docs/bench.json")
@@ -47,12 +47,12 @@ class BenchFigures:
             ReadingCost(row["what"], row["events_a_read"], row["ours_us"], row["theirs_us"])
             for row in document["parsing"]
         ]
+        #: Empty where they were not measured.
+        bursts = document.get("bursts", {"rows": []})
+        self.bursts = msgspec.convert(bursts["rows"], list[BurstRow])
+        self.bursts_where = _where("python -m benchmarks.bursts", bursts) if self.bursts else ""
         self.gap_ms = 1000 / document["server"]["tokens_per_s"]
-        started = datetime.fromisoformat(document["started_at"])
-        machine = document["machine"]
-        python = ".".join(machine["python"].split(".")[:2])
-        processor = f"{machine['cores']} cores of {machine['processor']}"
-        self.where = f"`make bench`, {started:%Y-%m-%d %H:%M} UTC, {processor}, Python {python}"
+        self.where = _where("make bench", document)
 
     def row(self, client: str, users: int) -> ClientRow:
         return next(row for row in self.rows if (row.client, row.users) == (client, users))
@@ -61,6 +61,15 @@ class BenchFigures:
     def users(self) -> list[int]:
         """The numbers of users, smallest first."""
         return sorted({row.users for row in self.rows})
+
+
+def _where(command: str, measured: Mapping[str, Any]) -> str:
+    """By what figures were measured, when and on what."""
+    started = datetime.fromisoformat(measured["started_at"])
+    machine = measured["machine"]
+    python = ".".join(machine["python"].split(".")[:2])
+    processor = f"{machine['cores']} cores of {machine['processor']}"
+    return f"`{command}`, {started:%Y-%m-%d %H:%M} UTC, {processor}, Python {python}"
 
 
 def sections(bench: BenchFigures) -> dict[str, str]:
@@ -75,6 +84,7 @@ def sections(bench: BenchFigures) -> dict[str, str]:
             "([table below](#accuracy-and-cost)).\n"
         ),
         "accuracy": f"{bench.where}.\n\n{_markdown(bench)}\n{_longest_error(bench)}",
+        "bursts": _bursts(bench),
         "table": f"{bench.where}.\n\n```\n{table(bench.rows)}\n\n{parsing_table(bench.parsing)}\n```\n",
     }
 
@@ -88,6 +98,12 @@ def _at(bench: BenchFigures, users: int) -> str:
     row = bench.row("tokenswarm", users)
     error = _ttft(row)
     return f"{number(error.median)} / {number(error.p99)} ms at {users:,} users and {row.tokens_per_s:,.0f} tokens/s"
+
+
+def _bursts(bench: BenchFigures) -> str:
+    if not bench.bursts:
+        return "Not measured yet.\n"
+    return f"{bench.bursts_where}.\n\n```\n{bursts_table(bench.bursts)}\n```\n"
 
 
 def _markdown(bench: BenchFigures) -> str:
@@ -150,7 +166,10 @@ def main() -> int:
         print("\n".join(f"{path} does not have the figures of {BENCH}" for path in paths) or "up to date")
         return int(bool(paths))
     if args.bench:
-        (ROOT / BENCH).write_text(args.bench.read_text(encoding="utf-8"), encoding="utf-8")
+        measured = json.loads(args.bench.read_text(encoding="utf-8"))
+        if "rows" not in measured:
+            measured = json.loads((ROOT / BENCH).read_text(encoding="utf-8")) | measured
+        (ROOT / BENCH).write_text(json.dumps(measured, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     for path, (old, new) in _documents(ROOT).items():
         if old != new:
             (ROOT / path).write_text(new, encoding="utf-8")

@@ -14,6 +14,20 @@ TTFT_MS = 200.0
 
 
 @dataclass(frozen=True, slots=True)
+class Pace:
+    """How the paced server answers. in_step: whether the tokens of all streams are due together."""
+
+    tokens_min: int = ANSWER_TOKENS_MIN
+    tokens_max: int = ANSWER_TOKENS_MAX
+    tokens_per_s: float = TOKENS_PER_S
+    ttft_ms: float = TTFT_MS
+    in_step: bool = False
+
+
+USUAL_PACE = Pace()
+
+
+@dataclass(frozen=True, slots=True)
 class Load:
     """`users` send requests for ramp_s + hold_s; all are there after ramp_s. Last answers are read to the end."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Callable, Sequence
 
-from benchmarks.figures import LATE_MS, ClientRow, Spread
+from benchmarks.figures import LATE_MS, BurstRow, ClientRow, Spread
 from benchmarks.records import ReadingCost
 from tokenswarm.reports.text_grid import TextColumn, grid_lines
 
@@ -81,6 +81,27 @@ def table(rows: Sequence[ClientRow]) -> str:
             text.append(f"       {row.client}: {row.note}")
     notes = [line for note in NOTES for line in textwrap.wrap(note, WIDTH)]
     return "\n".join([*text, "", *notes])
+
+
+def bursts_table(rows: Sequence[BurstRow]) -> str:
+    """Requests that are sent together: Tokenswarm alone."""
+
+    def error(of: Callable[[Spread], float | None]) -> list[str]:
+        return [number(of(row.ttft_error_ms) if row.ttft_error_ms else None) for row in rows]
+
+    columns = [
+        TextColumn("together", [f"{row.requests:,}" for row in rows], "requests"),
+        TextColumn("case", [row.case for row in rows], left=True),
+        TextColumn("of", [_whole(row.ttft_error_ms.count if row.ttft_error_ms else None) for row in rows]),
+        TextColumn("p50", error(lambda spread: spread.median), "TTFT error ms"),
+        TextColumn("p99", error(lambda spread: spread.p99), "TTFT error ms"),
+        TextColumn("max", error(lambda spread: spread.max), "TTFT error ms"),
+        TextColumn("within ms", [number(row.sent_within_ms) for row in rows], "sent"),
+        TextColumn("late ms", [number(row.late_p99_ms) for row in rows], "server"),
+        TextColumn("load", [number(row.other_load) for row in rows], "other"),
+        TextColumn("verdict", [row.verdict + (f" ({row.note})" if row.note else "") for row in rows], left=True),
+    ]
+    return "\n".join(line.rstrip() for line in grid_lines(columns))
 
 
 def parsing_table(comparisons: Sequence[ReadingCost]) -> str:

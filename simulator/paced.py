@@ -8,6 +8,9 @@ all streams in one go, and the last of a thousand is due when the first is. Here
 token's time, and the bytes are rendered beforehand, so that it can be on time at 40,000 tokens/s. What is no POST gets
 a 404, and no row in the log.
 
+With --in-step the tokens of all streams are due together, once in a token's time, as those of a batch are: the first of
+a stream at the first such time that is TTFT_MS after its request or later.
+
 With --tls it speaks TLS, and what it logs are still the times of its own writes and the kernel's of what it receives.
 
 It ends, and writes its log, when its standard input closes.
@@ -153,10 +156,17 @@ class PacedTokenServer:
     """One thread, one epoll, one heap of what is due."""
 
     def __init__(
-        self, answers: RenderedAnswers, tokens_per_s: float, ttft_ms: float, tls: ssl.SSLContext | None = None
+        self,
+        answers: RenderedAnswers,
+        tokens_per_s: float,
+        ttft_ms: float,
+        tls: ssl.SSLContext | None = None,
+        *,
+        in_step: bool = False,
     ) -> None:
         self._answers = answers
         self._tls = tls
+        self._in_step = in_step
         self._period_ns = round(1e9 / tokens_per_s)
         self._ttft_ns = round(ttft_ms * 1e6)
         self._due: list[tuple[int, int, Stream]] = []
@@ -217,8 +227,11 @@ class PacedTokenServer:
     def _begin(self, connection: PacedConnection) -> None:
         number = self._streams
         self._streams += 1
-        phase_ns = round(number * _GOLDEN % 1 * self._period_ns)
-        begin_ns = connection.wire_ns + self._ttft_ns + phase_ns
+        begin_ns = connection.wire_ns + self._ttft_ns
+        if self._in_step:
+            begin_ns += -begin_ns % self._period_ns
+        else:
+            begin_ns += round(number * _GOLDEN % 1 * self._period_ns)
         stream = Stream(connection, number, begin_ns, self._answers.tokens(number))
         connection.stream = stream
         connection.send(HEAD)
@@ -284,12 +297,14 @@ def main() -> None:
     )
     parser.add_argument("--tokens-per-s", type=float, default=TOKENS_PER_S, help="of each stream")
     parser.add_argument("--ttft-ms", type=float, default=TTFT_MS)
+    parser.add_argument("--in-step", action="store_true", help="the tokens of all streams are due together")
     parser.add_argument("--tls", type=Path, metavar="PEM", help="file of a key and its certificate: speak TLS")
     args = parser.parse_args()
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     tls = server_context(args.tls) if args.tls else None
-    server = PacedTokenServer(RenderedAnswers(*args.tokens), args.tokens_per_s, args.ttft_ms, tls)
+    answers = RenderedAnswers(*args.tokens)
+    server = PacedTokenServer(answers, args.tokens_per_s, args.ttft_ms, tls, in_step=args.in_step)
     print(f"paced server listening on {server.url}", flush=True)
     gc.freeze()
     gc.disable()  # a collection would be lateness

@@ -105,6 +105,23 @@ def test_the_log_tells_of_each_request_what_was_written_when(start):
     assert second.wire_ns > first.last_ns
 
 
+def test_in_step_the_tokens_of_all_streams_are_due_together(start):
+    """A write differs from its step by the server's lateness alone: on a busy machine it is late, and never early."""
+    server = start(4, 4, "--in-step", "--tokens-per-s", "20")
+    connections = [server.connection() for _ in range(3)]
+    for connection in connections:
+        connection.request("POST", "/v1/chat/completions", BODY)
+    assert all(connection.getresponse().read().endswith(b"[DONE]\n\n") for connection in connections)
+    for connection in connections:
+        connection.close()
+    rows = server.end()
+    for row in rows:
+        assert row.ttft_ns >= 20_000_000
+        due_ns = row.first_ns // 50_000_000 * 50_000_000
+        assert row.first_ns - due_ns <= row.late_max_ns
+        assert row.last_ns - due_ns >= 3 * 50_000_000
+
+
 def test_what_is_no_post_is_not_found_and_not_logged(start):
     server = start(8, 8)
     connection = server.connection()
