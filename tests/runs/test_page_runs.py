@@ -10,6 +10,7 @@ import re
 import shutil
 import urllib.error
 import urllib.request
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -584,8 +585,8 @@ def charted(page: Page, column: str) -> list[list[float]]:
     return points
 
 
-def test_an_open_loop_is_set_up_watched_and_stopped(start_locust: Start, browser: Browser) -> None:
-    started, url = served(start_locust)
+def test_an_open_loop_of_workers_is_set_up_watched_and_stopped(start_locust: Start, browser: Browser) -> None:
+    started, url = served(start_locust, "--processes", "2")
     watched = Watched(browser.new_page(), url)
     page = watched.page
     page.goto(f"{url}/tokenswarm/")
@@ -620,7 +621,7 @@ def test_an_open_loop_is_set_up_watched_and_stopped(start_locust: Start, browser
     (row,) = shown["extended_stats"][0]["data"]
     assert row["name"] == "01: 20 requests/s without system prompt"
     assert row["offered_rate"] == pytest.approx(20.0, rel=0.1)
-    assert shown["user_count"] != 1  # as many as are in flight, not the one user that sends
+    until(lambda: page.request.get(f"{url}/stats/requests").json()["user_count"] > 2)  # in flight, not the two senders
 
     page.click("#stop")
     expect(page.locator("#run-heading")).to_have_text("Last run (interrupted)", timeout=PATIENCE_MS)
@@ -630,7 +631,11 @@ def test_an_open_loop_is_set_up_watched_and_stopped(start_locust: Start, browser
     assert load["offered_rate"] == pytest.approx(20.0, rel=0.05)
     windows = read_csv(folder / "windows.csv")
     assert float(windows[0]["offered_rate"]) == 20.0
-    assert sum(int(window["requests_sent"]) for window in windows) == len(read_csv(folder / "requests.csv"))
+    rows = read_csv(folder / "requests.csv")
+    assert sum(int(window["requests_sent"]) for window in windows) == len(rows)
+    by_worker = Counter(row["worker"] for row in rows)
+    assert set(by_worker) == {"0", "1"}
+    assert abs(by_worker["0"] - by_worker["1"]) <= 10  # they take turns until each is stopped
     cells = page.locator("#levels tbody td").all_inner_texts()
     heads = page.locator("#levels thead th").all_inner_texts()[1:]
     assert dict(zip(heads, cells, strict=True))["Offered/s"] == f"{load['offered_rate']:.3g}"
