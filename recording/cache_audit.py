@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tokenswarm.run_folder.schema import PromptFigures
+from tokenswarm.run_folder.prompt_figures import PromptFigures
 
 #: Of the prompt tokens of a hold.
 HITS_BOUND = 0.05

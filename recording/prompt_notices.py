@@ -19,7 +19,7 @@ from tokenswarm.recording.aggregator import Aggregator
 from tokenswarm.recording.cache_audit import FEWEST_REQUESTS, FIXED_START_TOKENS, HITS_BOUND
 from tokenswarm.recording.server_samples import ServerSamples
 from tokenswarm.recording.validity import level_name
-from tokenswarm.run_folder.schema import PromptFigures
+from tokenswarm.run_folder.prompt_figures import PromptFigures
 
 #: Of the requests of a hold.
 REPEATS_BOUND = 0.05

@@ -11,7 +11,10 @@ from dataclasses import dataclass, field
 
 from tokenswarm.metrics.timeline import Outcome
 from tokenswarm.recording.worker_report import RequestRow
-from tokenswarm.run_folder.schema import PromptFigures
+from tokenswarm.run_folder.prompt_figures import PromptFigures
+
+#: Of vLLM; other engines have smaller blocks, or find less of a prompt that was sent before.
+_LAST_BLOCK_TOKENS = 16
 
 
 @dataclass(slots=True)
@@ -29,6 +32,8 @@ class PromptStats:
     expected_certain_tokens: int = 0
     expected_possible_tokens: int = 0
     repeated_from_earlier_levels: int = 0
+    first_sent: int = 0
+    first_sent_cached: int = 0
 
     def add(self, row: RequestRow, first_level: int | None) -> None:
         """Count a request. first_level: the index of the level that its text was first sent in, None where that is by
@@ -45,6 +50,9 @@ class PromptStats:
         if row.cached_tokens is not None:
             self.prompt_tokens_with_cached += row.prompt_tokens
             self.cached_tokens += row.cached_tokens
+            if first_level is None and row.turn <= 1:  # later turns find what the ones before sent
+                self.first_sent += 1
+                self.first_sent_cached += _is_cached_whole(row.prompt_tokens, row.cached_tokens)
 
     def figures(self) -> PromptFigures:
         """The counts as shares and means."""
@@ -57,6 +65,8 @@ class PromptStats:
             expected_share_min=_ratio(self.expected_certain_tokens, self.prompt_tokens_with_expected),
             expected_share_max=_ratio(self.expected_possible_tokens, self.prompt_tokens_with_expected),
             repeated_from_earlier_levels=self.repeated_from_earlier_levels,
+            first_sent=self.first_sent,
+            first_sent_cached_share=_ratio(self.first_sent_cached, self.first_sent),
         )
 
 
@@ -88,6 +98,11 @@ class SentPrompts:
 
 def _was_sent(row: RequestRow) -> bool:
     return bool(row.prompt_hash) and row.outcome not in (Outcome.REFUSED, Outcome.CLIENT_LIMIT)
+
+
+def _is_cached_whole(prompt_tokens: int, cached_tokens: int) -> bool:
+    """Whether a cache held all but the last block, whose last token is always computed."""
+    return prompt_tokens - cached_tokens <= _LAST_BLOCK_TOKENS < cached_tokens
 
 
 def _ratio(part: float, whole: float) -> float | None:

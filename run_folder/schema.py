@@ -40,6 +40,7 @@ from tokenswarm.run_folder.length_figures import LengthFigures
 from tokenswarm.run_folder.load_audit import LoadAudit
 from tokenswarm.run_folder.mix_figures import MemberFigures
 from tokenswarm.run_folder.open_loop_figures import OpenLoopFigures
+from tokenswarm.run_folder.prompt_figures import PromptFigures
 from tokenswarm.run_folder.session_figures import SessionFigures
 from tokenswarm.run_folder.think_time_figures import ThinkTimeFigures
 from tokenswarm.run_folder.warm_up_summary import WarmUpSummary
@@ -101,27 +102,6 @@ class ServerFigures(msgspec.Struct, frozen=True):
     gpu_utilization_mean: float | None = None
     ttft_s_mean: float | None = None
     output_token_rate: float | None = None
-
-
-class PromptFigures(msgspec.Struct, frozen=True):
-    """The prompts of one scope of a level, or of a run.
-
-    requests: that reached the server with a known text. repeated: those whose text had been sent before in this run;
-    repeated_share: of `requests`, 0 to 1. prompt_tokens_mean: by the server's usage. cached_share: prompt tokens that
-    the usage says were cached, as a share of the prompt tokens of the requests that say so. expected_share_min,
-    expected_share_max: prompt tokens that should have been cached, by what was sent before: those that are certain, and
-    those that are possible. repeated_from_earlier_levels: of `repeated`, those first sent in another level. None: not
-    known.
-    """
-
-    requests: int = 0
-    repeated: int = 0
-    repeated_share: float | None = None
-    prompt_tokens_mean: float | None = None
-    cached_share: float | None = None
-    expected_share_min: float | None = None
-    expected_share_max: float | None = None
-    repeated_from_earlier_levels: int = 0
 
 
 class Goodput(msgspec.Struct, frozen=True):

@@ -43,7 +43,7 @@ def prompt_notices(results: Results) -> list[str]:
     levels, reuse = results.summary.levels, reuse_of(results)
     found = _image_notices(results)
     if repeating := [level for level in levels if repeats_exceed(level.hold.prompts)]:
-        text = _list(repeating, {level.index: level.hold.prompts.repeated_share for level in repeating})
+        text = ", ".join(f"{level_name(level)}: {_repeats_in_words(level)}" for level in repeating)
         found.append(
             f"PROMPTS REPEAT: more than {units.set_share(REPEATS_BOUND)} of the requests sent a text that was sent "
             f"before in this run ({text}). A server that caches prefixes answers those sooner: TTFT is then partly its "
@@ -84,6 +84,12 @@ def observed_share(level: LevelSummary) -> float | None:
     None where the server reports neither."""
     by_usage = level.hold.prompts.cached_share
     return hit_ratio(level) if by_usage is None else by_usage
+
+
+def _repeats_in_words(level: LevelSummary) -> str:
+    """The share of repeated texts, and that of the prompt tokens which the cache held, where the server reports it."""
+    repeated, cached = units.percentage(level.hold.prompts.repeated_share), observed_share(level)
+    return repeated if cached is None else f"{repeated}; {units.percentage(cached)} of the prompt tokens cached"
 
 
 def _of_earlier_levels(levels: list[LevelSummary]) -> str:

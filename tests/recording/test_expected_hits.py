@@ -21,7 +21,8 @@ from tokenswarm.recording.server_samples import ServerSamples
 from tokenswarm.recording.summary import level_summary
 from tokenswarm.recording.validity import validity_issues
 from tokenswarm.recording.worker_report import Report, RequestRow
-from tokenswarm.run_folder.schema import IssueKind, PromptFigures
+from tokenswarm.run_folder.prompt_figures import PromptFigures
+from tokenswarm.run_folder.schema import IssueKind
 from tokenswarm.simulator.batching import Batch, Job, Speed
 from tokenswarm.simulator.prefix_cache import block_keys
 
@@ -166,7 +167,7 @@ def a_run(
     [
         (192, Shareable(16), 50, [IssueKind.PREFIX_HITS]),
         (192, Shareable(16), 19, []),
-        (192, None, 50, []),
+        (176, None, 50, []),
         (None, Shareable(16), 50, []),
         (32, Shareable(16), 50, []),  # what a chat template begins with
         (48, Shareable(16), 50, [IssueKind.PREFIX_HITS]),

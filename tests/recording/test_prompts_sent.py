@@ -10,9 +10,12 @@ from tokenswarm.metrics.level import Level
 from tokenswarm.metrics.objectives import Objectives
 from tokenswarm.metrics.timeline import Outcome, Timeline
 from tokenswarm.recording.aggregator import Aggregator
+from tokenswarm.recording.server_samples import ServerSamples
 from tokenswarm.recording.summary import level_summary
+from tokenswarm.recording.validity import validity_issues
 from tokenswarm.recording.worker_report import Report
-from tokenswarm.run_folder.schema import PromptFigures
+from tokenswarm.run_folder.prompt_figures import PromptFigures
+from tokenswarm.run_folder.schema import IssueKind
 
 Make = Callable[..., Timeline]
 A, B, C = "00000000000000aa", "00000000000000bb", "00000000000000cc"
@@ -101,3 +104,37 @@ def test_a_level_finds_what_its_warm_up_left_behind_the_flush(
         aggregator.begin_level(each, number * 20.0)
     aggregator.apply(report([timeline(level_index=index, prompt_hash=A) for index in (0, 1)], levels))
     assert prompts_of(aggregator, 1).repeated == 1
+
+
+@pytest.mark.parametrize(
+    ("cached_tokens", "turn", "requests", "kinds"),
+    [
+        (96, 0, 20, [IssueKind.PREFIX_HITS]),  # all but the last block
+        (96, 0, 19, []),
+        (80, 0, 20, []),
+        (96, 2, 20, []),
+        (None, 0, 20, []),
+    ],
+)
+def test_texts_that_were_cached_before_they_were_sent_make_a_run_suspect(
+    cached_tokens: int | None,
+    turn: int,
+    requests: int,
+    kinds: list[IssueKind],
+    report: Callable[..., Report],
+    a_level: Callable[..., Level],
+    timeline: Make,
+) -> None:
+    usage = {"prompt_tokens": 100, "prompt_tokens_source": "usage", "cached_tokens": cached_tokens, "turn": turn}
+    sent = [timeline(prompt_hash=f"{number:016x}", **usage) for number in range(requests)]
+    aggregator = Aggregator(Objectives())
+    aggregator.begin_level(a_level(), 0.0)
+    aggregator.apply(report([*sent, *sent], [a_level()]))
+    aggregator.close(20.0)
+    prompts = prompts_of(aggregator, 0)
+    assert prompts.repeated == requests
+    if cached_tokens is not None and not turn:
+        assert (prompts.first_sent, prompts.first_sent_cached_share) == (requests, float(cached_tokens == 96))
+    else:
+        assert (prompts.first_sent, prompts.first_sent_cached_share) == (0, None)
+    assert [issue.kind for issue in validity_issues(aggregator, ServerSamples())] == kinds

@@ -274,7 +274,8 @@ PROMPTS = {
     **dict.fromkeys(("requests", "repeated"), int),
     **dict.fromkeys(("repeated_share", "prompt_tokens_mean", "cached_share"), (float, None)),
     **dict.fromkeys(("expected_share_min", "expected_share_max"), (float, None)),
-    "repeated_from_earlier_levels": int,
+    **dict.fromkeys(("repeated_from_earlier_levels", "first_sent"), int),
+    "first_sent_cached_share": (float, None),
 }
 LENGTHS = {
     **dict.fromkeys(("requests", "difference_p99", "difference_max"), int),
