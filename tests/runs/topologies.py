@@ -54,10 +54,10 @@ def start_cluster(
     ports = ("--master-port", port, "--master-bind-port", port)
     (folder / "temporary").mkdir()
     main = start_locust("--master", "--expect-workers", "3", *given, *ports, within=within, **how)
-    env = {"TMPDIR": str(folder / "temporary")}
+    how["env"] = {**how.get("env", {}), "TMPDIR": str(folder / "temporary")}
     cluster = Cluster(main, [], counts, ports)
     for _ in range(3):
-        cluster.add_worker(start_locust, env=env, **how)
+        cluster.add_worker(start_locust, **how)
     return cluster
 
 
