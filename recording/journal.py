@@ -22,7 +22,7 @@ from tokenswarm.recording.aggregator import Aggregator, LevelStats, WindowStats,
 from tokenswarm.recording.recording_options import RecordingOptions
 from tokenswarm.recording.server_samples import ServerSample
 from tokenswarm.recording.worker_report import RequestRow
-from tokenswarm.run_folder.files import RESERVED_BYTES, LineFile, reserve, write_whole
+from tokenswarm.run_folder.files import RESERVED_BYTES, LineFile, overwrite, reserve, write_whole
 from tokenswarm.run_folder.schema import (
     HISTOGRAM_COLUMNS,
     RECORDED_GAPS,
@@ -107,14 +107,13 @@ class Journal:
         _write_json(self.folder / "run.json", document)
 
     def mark_failed(self, document: RunDocument) -> None:
-        """run.json, by whatever way it can still be written: in place where no new file can be made."""
-        path = self.folder / "run.json"
+        """run.json, by whatever way it can still be written: in place where no new file can be made, and without line
+        breaks, so that it is no longer than the one of the run's beginning."""
         try:
             self.write_run(document)
         except OSError:
-            with suppress(OSError), path.open("r+", encoding="utf-8") as file:
-                file.write(_json_text(document))
-                file.truncate()
+            with suppress(OSError):
+                overwrite(self.folder / "run.json", _json_text(document, indent=0))
 
     def write_requests(self, rows: Iterable[RequestRow], levels: Mapping[int, Level], mix: RunMix = NO_MIX) -> None:
         """Append rows to requests.csv; they are in the file when this returns. mix: names models and hosts."""
@@ -328,6 +327,6 @@ def _write_json(path: Path, document: Any) -> None:
     write_whole(path, _json_text(document))
 
 
-def _json_text(document: Any) -> str:
+def _json_text(document: Any, indent: int = 2) -> str:
     safe = shown_values(msgspec.to_builtins(document, str_keys=True))
-    return msgspec.json.format(msgspec.json.encode(safe), indent=2).decode() + "\n"
+    return msgspec.json.format(msgspec.json.encode(safe), indent=indent).decode() + "\n"

@@ -95,6 +95,27 @@ def write_whole(path: Path, text: str) -> None:
         raise
 
 
+def overwrite(path: Path, text: str) -> None:
+    """Write into the file that there is, where no new one can be made. Raises OSError where that fails, too; the file
+    is then as it was."""
+    new = text.encode()
+    fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        old = os.pread(fd, os.fstat(fd).st_size, 0)
+        written = 0
+        try:
+            while written < len(new):
+                written += os.pwrite(fd, new[written:], written)
+            os.ftruncate(fd, len(new))
+        except OSError:
+            os.pwrite(fd, old[:written], 0)
+            with suppress(OSError):
+                os.ftruncate(fd, len(old))
+            raise
+    finally:
+        os.close(fd)
+
+
 def reserve(path: Path) -> None:
     """Make a file that takes RESERVED_BYTES of the disk. Raises OSError where it does not have them."""
     fd = _open(path)

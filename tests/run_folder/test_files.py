@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tokenswarm.run_folder.files import RESERVED_BYTES, LineFile, reserve, write_whole
+from tokenswarm.run_folder.files import RESERVED_BYTES, LineFile, overwrite, reserve, write_whole
 
 Fails = Callable[[int, bytes, int], int]
 PWRITE = os.pwrite
@@ -84,6 +84,33 @@ def test_a_file_that_cannot_be_written_whole_leaves_the_old_one_and_no_draft(
         write_whole(path, "new")
     assert path.read_text() == "old"
     assert [each.name for each in tmp_path.iterdir()] == ["run.json"]
+
+
+def limited(fd: int, data: bytes, place: int) -> int:
+    """As a disk takes it that has room for the first ten bytes of a file."""
+    if place >= 10:
+        raise OSError(errno.EFBIG, "File too large")
+    return PWRITE(fd, data[: 10 - place], place)
+
+
+@pytest.mark.parametrize("new", ["new", "as long as the limit allows"[:10]])
+def test_a_file_is_overwritten_where_there_is_room_for_the_new_text(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, new: str
+) -> None:
+    path = tmp_path / "run.json"
+    path.write_text("the older text")
+    monkeypatch.setattr(os, "pwrite", limited)
+    overwrite(path, new)
+    assert path.read_text() == new
+
+
+def test_a_file_that_cannot_be_overwritten_whole_is_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "run.json"
+    path.write_text("the older text")
+    monkeypatch.setattr(os, "pwrite", limited)
+    with pytest.raises(OSError, match="File too large"):
+        overwrite(path, "a newer text")
+    assert path.read_text() == "the older text"
 
 
 def test_a_reserve_takes_its_room(tmp_path: Path) -> None:
