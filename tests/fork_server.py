@@ -55,6 +55,12 @@ def _import_locust() -> None:
     import tokenswarm.shapes.run_shape
     import tokenswarm.users.chat
     import tokenswarm.users.run_lifecycle  # noqa: F401
+    from tokenswarm.reports.checks.check_report import CheckReport
+    from tokenswarm.reports.html.run_page import page_of
+    from tokenswarm.run_folder.reader import load_results
+
+    # Once for all: fonts, and what else matplotlib looks up for its first pictures.
+    page_of(load_results(ROOT / "tests" / "run_folder" / "format_2"), CheckReport("", [], []))
 
 
 def _import_simulator() -> None:
