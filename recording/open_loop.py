@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from math import ceil, floor
+from math import ceil, floor, inf
 
 from tokenswarm.metrics.backlog import BacklogGrowth, backlog_growth, filling_s
 from tokenswarm.metrics.intervals import Series
@@ -11,6 +11,10 @@ from tokenswarm.metrics.level import Scope
 from tokenswarm.recording.aggregator import LevelStats
 from tokenswarm.run_folder.open_loop_figures import NotSent, OpenLoopFigures
 from tokenswarm.shapes.level_arrivals import due_times_s
+
+#: Sessions under way grow in number until the first ones end, however fast the server is: their backlog is judged where
+#: the hold lasts so many times the p95 of what sessions last besides waiting.
+_HOLD_OF_THOUGHT = 4
 
 
 def open_loop_figures(level: LevelStats, until_s: float) -> OpenLoopFigures | None:
@@ -75,13 +79,16 @@ def _not_sent(level: LevelStats, offered: int) -> Iterator[NotSent]:
 
 
 def _growth(level: LevelStats, in_flight: Series, arriving: float) -> BacklogGrowth | None:
-    """None while the level runs, as of its requests only those that have ended are known, and where all requests are
-    due at once. arriving: requests/s."""
+    """None while the level runs, as of its requests only those that have ended are known, where all requests are due at
+    once, and where sessions think so long that the hold is over before as many end as begin. arriving: requests/s."""
     if level.ended_s is None or level.level.ends_with_requests:
         return None
     lasts_s = level.scopes[Scope.HOLD].e2e_s
     if level.level.arrivals is not None and level.level.arrivals.sessions:
         lasts_s = level.sessions.duration_s
+        (thought_s,) = level.sessions.thought_s.values_at((0.95,)) or (inf,)
+        if len(in_flight) < _HOLD_OF_THOUGHT * thought_s:
+            return None
     p50_s, p95_s = lasts_s.values_at((0.5, 0.95)) or (0.0, 0.0)
     filling = filling_s(p50_s, p95_s, len(in_flight))
     return backlog_growth(in_flight[round(filling) :], 1.0, arriving)

@@ -80,8 +80,9 @@ class _Running:
 @dataclass(slots=True)
 class SessionStats:
     """The sessions of one level, as their requests end. started, completed, failed: sessions; completed_turns: of
-    completed ones. out_of_order, overlapping: requests. empty_answers: ok requests of turns before the last one whose
-    answer had no visible text. turns and uncached: of requests of the hold."""
+    completed ones, and thought_s: what their duration is besides waiting. out_of_order, overlapping: requests.
+    empty_answers: ok requests of turns before the last one whose answer had no visible text. turns and uncached: of
+    requests of the hold."""
 
     started: int = 0
     completed: int = 0
@@ -92,6 +93,7 @@ class SessionStats:
     empty_answers: int = 0
     duration_s: Histogram = field(default_factory=Histogram)
     waited_s: Histogram = field(default_factory=Histogram)
+    thought_s: Histogram = field(default_factory=Histogram)
     turns: dict[int, TurnStats] = field(default_factory=dict)
     uncached: UncachedStats = field(default_factory=UncachedStats)
     _running: dict[str, _Running] = field(default_factory=dict)
@@ -122,8 +124,10 @@ class SessionStats:
         elif row.outcome is Outcome.OK and row.turn >= row.session_turns:
             self.completed += 1
             self.completed_turns += row.turn
-            self.duration_s.record(round((row.ended_ns - running.sent_ns) / 1000))
+            duration_ns = row.ended_ns - running.sent_ns
+            self.duration_s.record(round(duration_ns / 1000))
             self.waited_s.record(round(running.waited_ns / 1000))
+            self.thought_s.record(round((duration_ns - running.waited_ns) / 1000))
         elif row.outcome is not Outcome.CUT:
             return False
         del self._running[row.session]

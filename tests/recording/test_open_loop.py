@@ -116,6 +116,40 @@ def test_sessions_are_in_flight_from_their_first_turn_to_their_end() -> None:
     assert (level.think_time.pauses, level.think_time.actual_mean_s) == (7, pytest.approx(2.0))
 
 
+def backlog_of_sessions(level_time_s: float, think_s: Callable[[int], float], wait_s: Callable[[int], float]) -> object:
+    """Of a level in which two sessions a second begin, each of two turns: whether it is unstable. think_s, wait_s:
+    between the turns of the session of a number, and of each of its turns."""
+    arrivals = Arrivals("constant", ((0.0, 2.0),), 2.0, sessions=True)
+    level = Level(0, "off", "2 sessions/s", level_time_s=level_time_s, arrivals=arrivals)
+    aggregator, recorder = Aggregator(Objectives.parse("")), Recorder(0)
+    aggregator.begin_level(level, -LEAD_S)
+    recorder.begin_level(level, 0, 0)
+    rows = []
+    for number in range(round(2 * level_time_s)):
+        begins_s, lasts_s = number / 2, wait_s(number)
+        turns = (begins_s, begins_s + lasts_s + think_s(number))
+        rows += [
+            due(when_s, e2e_s=lasts_s, session=str(number), turn=turn, session_turns=2)
+            for turn, when_s in enumerate(turns, start=1)
+            if when_s < level_time_s
+        ]
+    for row in sorted(rows, key=lambda row: row.over_ns):
+        recorder.record(row)
+    for report in recorder.take_reports():
+        aggregator.apply(report)
+    aggregator.close(10 * level_time_s)
+    load = level_summary(aggregator.levels[0], 10 * level_time_s, aggregator.objectives).open_loop
+    assert load is not None
+    return load.unstable
+
+
+def test_sessions_under_way_are_judged_where_they_can_have_filled_the_level() -> None:
+    spread = [float(value) for value in np.random.default_rng(4).uniform(5, 200, 2400)]
+    assert backlog_of_sessions(120.0, spread.__getitem__, lambda _: 0.5) is None
+    assert backlog_of_sessions(1200.0, spread.__getitem__, lambda _: 0.5) is False
+    assert backlog_of_sessions(120.0, lambda _: 1.0, lambda number: 0.5 + number / 10) is True
+
+
 def test_what_was_due_and_not_sent_is_counted_and_makes_the_run_suspect() -> None:
     books = books_of([due(second) for second in range(7)])
     load = summary_of(books).open_loop
