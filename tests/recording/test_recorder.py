@@ -127,6 +127,18 @@ def test_durations_are_rounded_to_microseconds_and_not_cut(
     assert report.gaps[0, Phase.HOLD].sum == pytest.approx(100_001e-6 + 100_000e-6, abs=1e-9)
 
 
+def test_a_report_has_the_gaps_of_all_its_requests_however_many_there_are(
+    recorder: Recorder, timeline: Callable[..., Timeline]
+) -> None:
+    outputs_s = [103.0 + 0.001 * number * (number + 1) / 2 for number in range(61)]
+    requests = 400
+    for _ in range(requests):
+        recorder.record(timeline(outputs_s, sent_s=102.0))
+    (histogram,) = recorder.take_report().gaps.values()
+    assert histogram.count == 60 * requests > 2 * 8192
+    assert histogram.sum == pytest.approx(requests * 0.001 * sum(range(1, 61)))
+
+
 def test_gaps_are_told_of_requests_that_were_ok_and_delays_of_all(
     recorder: Recorder, timeline: Callable[..., Timeline]
 ) -> None:
