@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any, NoReturn
 
-from tokenswarm.command_line.parser import did_you_mean, nearest_names, tolerant, unknown_option
+from tokenswarm.command_line.parser import did_you_mean, empty_value, nearest_names, tolerant, unknown_option
 
 
 class CommandParser(argparse.ArgumentParser):
@@ -28,8 +28,9 @@ class CommandParser(argparse.ArgumentParser):
         required = [action for action in self._actions if action.required]
         for action in required:
             action.required = False
-        with tolerant(self, self.errors):
+        with tolerant(self, self.errors) as empty:
             read, unknown = super().parse_known_args(args, namespace)
+        self.errors += map(empty_value, empty)
         missing = [action for action in required if getattr(read, action.dest) is None]
         for action in missing:
             name = action.option_strings[-1] if action.option_strings else action.metavar

@@ -43,9 +43,10 @@ def read_options(parser: ArgumentParser, arguments: list[str] | None = None) -> 
     arguments = _without_slips(parser, sys.argv[1:] if arguments is None else arguments, errors)
     arguments = joined(arguments, ("-H", "--host"))
     names = {action.dest for action in parser._actions if action.option_strings and action.dest != SUPPRESS}
-    with tolerant(parser, errors):
+    with tolerant(parser, errors) as empty:
         marked, unknown = parser.parse_known_args(arguments, Namespace(**dict.fromkeys(names, _NOT_GIVEN)))
     settings = _other_settings(parser)
+    errors += [empty_value(action, settings.get(action.dest, "")) for action in empty]
     given = {name for name, value in vars(marked).items() if value is not _NOT_GIVEN}
     with tolerant(parser, []):
         options, _ = parser.parse_known_args(arguments)
@@ -112,7 +113,9 @@ def joined(words: Sequence[str], flags: tuple[str, str]) -> list[str]:
             return list(words)  # argparse says what is missing
         place = place if values else len(kept)
         values.append(value)
-    return list(words) if len(values) < 2 else [*kept[:place], long, ",".join(values), *kept[place:]]
+    if len(values) < 2 or not all(value.strip() for value in values):
+        return list(words)  # an empty one is refused where it stands
+    return [*kept[:place], long, ",".join(values), *kept[place:]]
 
 
 def unknown_option(word: str, flags: Collection[str], where: str = "") -> str:
@@ -169,9 +172,10 @@ def nearest_options(option: str, flags: Collection[str]) -> list[str]:
 
 
 @contextmanager
-def tolerant(parser: Any, errors: list[str]) -> Iterator[None]:
+def tolerant(parser: Any, errors: list[str]) -> Iterator[list[Action]]:
     """Within, a value that its option cannot hold, and one that is missing, is an error in the list and not the
-    process's end. argparse has no public way to go on after the first of them."""
+    process's end. argparse has no public way to go on after the first of them. Yields the options whose value is an
+    empty text, which argparse takes for one, as far as it means nothing to them."""
     convert, check, match, values_of = (
         parser._get_value,
         parser._check_value,
@@ -179,6 +183,7 @@ def tolerant(parser: Any, errors: list[str]) -> Iterator[None]:
         parser._get_values,
     )
     without_value: set[Action] = set()
+    empty: list[Action] = []
 
     def converted(action: Action, text: str) -> Any:
         try:
@@ -203,15 +208,31 @@ def tolerant(parser: Any, errors: list[str]) -> Iterator[None]:
             return 0
 
     def values(action: Action, texts: list[str]) -> Any:
+        if not all(text.strip() for text in texts) and not _may_be_empty(action) and action not in empty:
+            empty.append(action)
         return SUPPRESS if action in without_value else values_of(action, texts)
 
     replaced = {"_get_value": converted, "_check_value": checked, "_match_argument": matched, "_get_values": values}
     vars(parser).update(replaced)
     try:
-        yield
+        yield empty
     finally:
         for name in replaced:
             delattr(parser, name)
+
+
+def _may_be_empty(action: Action) -> bool:
+    """Whether an empty text has a meaning, which the option's help says, or is refused by its type or its choices."""
+    return action.choices is not None or action.type not in (None, str) or "empty" in (action.help or "").lower()
+
+
+def empty_value(action: Action, place: str = "") -> str:
+    """A sentence on an option whose value is an empty text, as that of a variable of a shell that is not set. place:
+    where it stands, if not on the command line."""
+    name = place or _flag(action) or _value_name(action)
+    if action.dest == "host":
+        return f"{name} is empty: give the server's address, like http://gpu:8000."
+    return f"{name} is empty: give it a value{', or leave it out' if action.option_strings else ''}."
 
 
 def _value_name(action: Action) -> str:

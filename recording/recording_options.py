@@ -99,7 +99,8 @@ def _add_run_options(option: OptionAdder) -> None:
     option(
         "--slo",
         default="",
-        text="objectives of a request, like ttft=500ms tpot=50ms e2e=10s; goodput counts the requests that meet all",
+        text="objectives of a request, like ttft=500ms tpot=50ms e2e=10s; goodput counts the requests that meet all; "
+        "empty: none",
     )
     option(
         "--slo-share",

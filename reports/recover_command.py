@@ -16,6 +16,7 @@ from tokenswarm.reports.html.run_page import draw_page
 from tokenswarm.reports.output import show
 from tokenswarm.reports.text_table import summary_table
 from tokenswarm.run_folder.reader import ReportError, load_results
+from tokenswarm.run_folder.schema import Status
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,7 +47,7 @@ def _recover(args: argparse.Namespace) -> int:
     except RecoveryError as error:
         raise ReportError(str(error)) from None
     if recovery.done:
-        show(f"{args.results} is complete: its run ended by itself and left no spool.")
+        show(f"{args.results} is complete: {_how_it_ended(args.results)}, and there is no spool.")
         return 0
     show(_found(recovery))
     if not recovery.requests:
@@ -59,6 +60,11 @@ def _recover(args: argparse.Namespace) -> int:
     for chart in draw_charts(results, args.results):
         show(f"Chart: {chart}")
     return 0
+
+
+def _how_it_ended(folder: Path) -> str:
+    recovered = load_results(folder).status == Status.RECOVERED
+    return "it was recovered before" if recovered else "its run ended by itself"
 
 
 def _found(recovery: Recovery) -> str:

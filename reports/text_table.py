@@ -158,8 +158,10 @@ def _of_the_server(levels: Sequence[LevelSummary], width: int) -> list[list[str]
 def header_lines(results: Results) -> list[str]:
     """What was run, how it ended and whether the results are reliable, a line each."""
     summary, accounting = results.summary, results.summary.accounting
+    embedded = " (the embedded simulator)" if results.run.embedded_simulator else ""
     lines = [
-        f"Engine {summary.engine}, model {summary.model or units.UNDEFINED}, host {summary.host or units.UNDEFINED}",
+        f"Engine {summary.engine}, model {summary.model or units.UNDEFINED}, "
+        f"host {summary.host or units.UNDEFINED}{embedded}",
         f"Run of {units.moment(results.run.started_at)}: {_loud(results.status, 'finished')}",
         f"Verdict: {_loud(verdict_of(results), 'valid')} ({units.counted(accounting.ended, 'request')}, "
         + ("all accounted for)" if accounting.complete else "NOT ALL ACCOUNTED FOR)")

@@ -327,7 +327,21 @@ def _is_same(one: Results, other: Results) -> bool:
 def _no_shared_level(runs: Sequence[Results]) -> ReportError:
     """The error of runs that have no level in common: it says which levels each has."""
     lines = "".join(f"\n  {run.folder.name}: {levels_in_words(run) or 'none'}" for run in runs)
-    return ReportError(f"These runs have no level in common:{lines}\nRepeat one of them with the other's --levels.")
+    options = list(dict.fromkeys(map(_load_option, runs)))
+    remedy = f"Repeat one of them with the other's {options[0]}."
+    if len(options) > 1:
+        given = ", ".join(f"{run.folder.name} has {_load_option(run)}" for run in runs)
+        remedy = f"Their kinds of load differ ({given}): repeat one of them with the other's option and value."
+    return ReportError(f"These runs have no level in common:{lines}\n{remedy}")
+
+
+def _load_option(run: Results) -> str:
+    """The option that says the load of the run's levels."""
+    options = run.run.options
+    if all(level.arrivals is None for level in run.run.plan):
+        return "--users" if run.run.shape == "free" else "--levels"
+    given = (name for name in ("session_rate", "rate_schedule", "rate") if options.get(name))
+    return f"--{next(given, 'arrivals').replace('_', '-')}"
 
 
 def allowed_fields(given: Sequence[str]) -> list[str]:
@@ -362,11 +376,10 @@ def state_of(runs: Sequence[Results]) -> str:
 
 
 def _state_of(run: Results) -> str:
-    """A run that failed is called so, whatever else is wrong with it: it has to be repeated."""
-    if run.status == "failed":
-        return "failed"
+    """A run that did not come to its end is called by its status, whatever else is wrong with it: it has to be
+    repeated."""
+    if run.status != "finished":
+        return "not ended" if run.status == "running" else str(run.status)
     if run.summary.validity.verdict == "suspect":
         return "suspect"
-    if run.status == "finished":
-        return "" if run.summary.accounting.complete else "incomplete"
-    return "not ended" if run.status == "running" else str(run.status)
+    return "" if run.summary.accounting.complete else "incomplete"

@@ -12,6 +12,7 @@ from locust.argument_parser import get_empty_argument_parser, setup_parser_argum
 import tokenswarm.client.request_options
 import tokenswarm.shapes.shape_options
 import tokenswarm.web.web_options
+from tests.option_parser import parser_of_all_options
 from tokenswarm.command_line import (
     Given,
     OptionErrors,
@@ -19,6 +20,7 @@ from tokenswarm.command_line import (
     misspelled_variables,
     nearest_options,
     read_options,
+    variable_of,
 )
 
 Read = Callable[..., Given]
@@ -188,3 +190,39 @@ def test_a_host_that_is_given_several_times_is_a_list(read: Read, words: tuple[s
 
 def test_a_host_without_a_value_is_an_error_beside_others(read: Read) -> None:
     assert len(read("-H", "http://a:1", "-H").errors) == 1
+
+
+@pytest.mark.parametrize("flag", ["--host", "--results", "--fail-if", "--pass-if", "--junit", "--markdown", "--rate"])
+def test_an_empty_value_is_refused_wherever_it_is_given(
+    flag: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def errors(*words: str, config: str = "") -> list[str]:
+        file = tmp_path / "locust.conf"
+        file.write_text(config)
+        parser = parser_of_all_options()
+        parser._default_config_files = [str(file)]
+        return read_options(parser, [*words]).errors
+
+    name = flag.removeprefix("--")
+    variable = "LOCUST_HOST" if name == "host" else variable_of(flag)
+    for words in ([flag, ""], [f"{flag}="], [flag, "  "]):
+        assert [sentence.split(" is empty")[0] for sentence in errors(*words)] == [flag]
+    places = [sentence.split(" is empty")[0] for sentence in errors(config=f"{name} =\n")]
+    assert places == [f"{name} in locust.conf"]
+    monkeypatch.setenv(variable, "")
+    assert [sentence.split(" is empty")[0] for sentence in errors()] == [variable]
+    assert not errors(flag, "1")  # which is read before the variable
+
+
+def test_an_empty_value_that_has_a_meaning_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """docker-compose.yml passes these whether they are set or not."""
+    for flag in ("--model", "--slo", "--gpu-metrics-url"):
+        monkeypatch.setenv(variable_of(flag), "")
+        given = read_options(parser_of_all_options(), [flag, ""])
+        assert not given.errors
+        assert getattr(given.options, flag.removeprefix("--").replace("-", "_")) == ""
+
+
+def test_one_empty_host_among_several_is_refused() -> None:
+    for words in (["-H", "", "-H", "http://gpu:1"], ["-H", "http://gpu:1", "-H", ""]):
+        assert read_options(parser_of_all_options(), words).errors

@@ -243,3 +243,25 @@ def test_open_loops_are_compared_with_the_same_arrivals_alone(a_run: Callable[..
         ("arrivals", "poisson", "constant, at most 4 in flight")
     ]
     assert {"shape", "arrivals"} <= {each.field for each in differences(base, a_run())}
+
+
+def test_runs_of_other_kinds_of_load_are_told_which_options_to_repeat_with(a_run: Callable[..., Results]) -> None:
+    def opened(**options: str) -> Results:
+        arrivals = {"process": "poisson", "rates": [[0.0, 20.0]], "mean_rate": 20.0}
+        level = {"index": 0, "system_prompt": "off", "level": "20/s", "level_time_s": 60.0, "arrivals": arrivals}
+        return a_run(plan=[level], shape="open", options=OPTIONS | options)
+
+    def remedy(*runs: Results) -> str:
+        with pytest.raises(ValueError, match="in common") as caught:
+            check_comparable(runs, share_level=False)
+        (line,) = [line for line in str(caught.value).splitlines() if "epeat one of them" in line and "--" in line]
+        return line
+
+    closed, free = a_run(), a_run(shape="free")
+    kinds = [(opened(rate="20"), "--rate"), (opened(session_rate="2"), "--session-rate"), (free, "--users")]
+    for run, option in kinds:
+        line = remedy(closed, run)
+        assert f"{run.folder.name} has {option}" in line
+        assert f"{closed.folder.name} has --levels" in line
+    assert "other's --levels" in remedy(closed, a_run())
+    assert "other's --rate" in remedy(opened(rate="20"), opened(rate="30"))

@@ -253,6 +253,17 @@ def test_a_failed_run_is_called_failed_and_is_to_be_repeated_not_allowed(
         assert "--allow" not in text
 
 
+@pytest.mark.parametrize("status", ["recovered", "interrupted"])
+def test_a_run_without_an_end_is_to_be_repeated_though_it_is_suspect_too(
+    folder: Folder, capsys: pytest.CaptureFixture[str], status: str
+) -> None:
+    new = folder(run={"status": status}, summary={"status": status, **SUSPECT})
+    code, out, _ = gate(capsys, folder(), new, "--fail-if", "rate < -5%")
+    assert code == 3
+    assert f"{new.name} is {status}: run it again" in " ".join(out.split())
+    assert "--allow" not in out
+
+
 def test_a_suspect_run_is_not_offered_to_be_allowed_where_that_would_decide_nothing(
     folder: Folder, capsys: pytest.CaptureFixture[str]
 ) -> None:

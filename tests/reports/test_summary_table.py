@@ -357,3 +357,11 @@ def test_a_run_that_failed_by_its_key_says_what_to_do_and_why_it_is_suspect(
     checks = check_run([], results)
     assert "verdict failed" in page_of(results, checks).subtitle[0]
     assert run_markdown(results, checks).splitlines()[0].endswith("failed")
+
+
+def test_a_run_against_the_embedded_simulator_says_so(write_run: Write, make_level: Make) -> None:
+    heads = [
+        load_results(write_run([make_level(0, 10)], run={"embedded_simulator": embedded})) for embedded in (True, False)
+    ]
+    assert ["embedded simulator" in header_lines(results)[0] for results in heads] == [True, False]
+    assert ["embedded simulator" in run_markdown(results, check_run([], results)) for results in heads] == [True, False]
