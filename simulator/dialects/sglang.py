@@ -81,13 +81,17 @@ class SglangDialect(Dialect):
             "max_model_len": self.max_model_len,
         }
         server = {"model_path": self.model, "context_length": self.max_model_len, "version": VERSION}
+
+        def server_info(state: State) -> PageResponse:
+            return page(server | {"page_size": state.cache_block_tokens})
+
         model = {"model_path": self.model, "tokenizer_path": self.model, "is_generation": True}
         paths = ["/health", "/health_generate", "/get_model_info", "/get_server_info", "/v1/models", "/generate"]
         return {
             "/health": _health,
             "/health_generate": _health,
-            "/get_server_info": page(server),
-            "/server_info": page(server),
+            "/get_server_info": server_info,
+            "/server_info": server_info,
             "/get_model_info": page(model),
             "/model_info": page(model),
             "/v1/models": page({"object": "list", "data": [card]}),

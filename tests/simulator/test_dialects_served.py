@@ -315,6 +315,10 @@ def test_the_prefix_cache_is_flushed_where_the_engine_does_so(
         client.head()
         client.chunks()
         cached.append(int(simulator.rows(len(cached) + 1)[-1]["cached_tokens"]))
+    if "sglang" in options:
+        assert json.loads(simulator.get("/get_server_info")[1])["page_size"] == 4
+    elif "vllm" in options:
+        assert 'block_size="4"' in simulator.get("/metrics")[1].decode()
     prompt_tokens = int(simulator.rows(3)[0]["prompt_tokens"])
     again = (prompt_tokens - 1) // 4 * 4
     assert cached == [0, again, 0 if status == 200 else again]

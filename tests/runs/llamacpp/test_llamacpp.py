@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import urllib.request
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -97,7 +98,7 @@ def test_a_one_token_answer_is_ok_and_has_no_time_per_token(llamacpp: str, run_l
 
 
 def test_requested_lengths_are_those_that_the_server_counts(llamacpp: str, run_locust: RunLocust) -> None:
-    lengths = ("--input-tokens", "pairs:128/8:2 1024/16", "--ignore-eos")
+    lengths = ("--input-tokens", "pairs:128/8:2 1024/16", "--ignore-eos", "--prefix", "groups=2 tokens=64")
     run = run_locust("-H", llamacpp, "-u", "2", "-r", "2", "-t", "6s", *lengths)
     ok = [row for row in run.requests if row["outcome"] == "ok"]
     assert {row["input_tokens_requested"] for row in ok} == {"128", "1024"}, run.output
@@ -105,6 +106,10 @@ def test_requested_lengths_are_those_that_the_server_counts(llamacpp: str, run_l
         assert row["prompt_tokens_source"] == row["output_tokens_source"] == "usage"
         assert row["prompt_tokens"] == row["input_tokens_requested"]
         assert row["output_tokens"] == row["output_tokens_requested"]
+    # A slot keeps its last prompt, of which the next one of the same group has the prefix: here behind some tokens of
+    # the chat template.
+    ((cached_tokens, _),) = Counter(int(row["cached_tokens"]) for row in ok).most_common(1)
+    assert 64 <= cached_tokens < 76
 
 
 @pytest.mark.parametrize("endpoint", ["completions", "responses"])
