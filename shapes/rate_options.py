@@ -33,8 +33,8 @@ def add_options(option: OptionAdder) -> None:
     option(
         RATE,
         aliases=["--request-rate"],
-        text="open loop: requests a second, of each level, like 20 or 5,10,20; each level takes --level-time "
-        "([load.md](load.md)); inf: all of --requests at once",
+        text="open loop: requests a second, of each level, like 20 or 5,10,20; each level takes --level-time; "
+        "inf: all of --requests at once",
     )
     option(
         SESSION_RATE,

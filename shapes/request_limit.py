@@ -17,11 +17,16 @@ REQUESTS = "--requests"
 MOST_REQUESTS = 100_000_000
 
 
+def check_requests(requests: int) -> None:
+    """Raises PlanError."""
+    if not 0 <= requests <= MOST_REQUESTS:
+        raise PlanError(f"{REQUESTS} takes a number up to {MOST_REQUESTS:,}, or 0 for no limit, got {requests:,}.")
+
+
 def limit_requests(level: PlannedLevel, requests: int) -> PlannedLevel:
     """The level with so many requests; 0 leaves it as it is. An open loop's level then ends where its next request
     would be due. Raises PlanError, ArrivalsError."""
-    if not 0 <= requests <= MOST_REQUESTS:
-        raise PlanError(f"{REQUESTS} takes a number up to {MOST_REQUESTS:,}, or 0 for no limit, got {requests:,}.")
+    check_requests(requests)
     if not requests:
         return level
     limited = replace(level, requests=requests)

@@ -10,7 +10,7 @@ from tokenswarm.command_line import OptionAdder, collect_errors, parse_timespan
 from tokenswarm.metrics.level import AfterFailure, ThinkTime
 from tokenswarm.shapes import rate_options
 from tokenswarm.shapes.plan import CHOICES, LoadPlan, PlanError, PlannedLevel, check_ramp, free, ladder, parse_levels
-from tokenswarm.shapes.request_limit import limit_requests
+from tokenswarm.shapes.request_limit import check_requests, limit_requests
 from tokenswarm.shapes.think_time import think_time_of
 from tokenswarm.shapes.warm_up import parse_warm_up, with_warm_ups
 
@@ -56,7 +56,7 @@ def add_options(parser: ArgumentParser) -> None:
     option(
         "--think-time",
         text="how long a user waits between the end of a request and its next one: a time like 2s, exp(2s), u(1s,3s) "
-        "or ln(8s,p95=60s) ([load.md](load.md)); empty: it sends the next one at once",
+        "or ln(8s,p95=60s); empty: it sends the next one at once",
     )
     option.time(
         "--wait-after-failure",
@@ -174,6 +174,7 @@ def _levels_of(options: Namespace) -> tuple[PlannedLevel, ...]:
     with collect_errors() as errors:
         plain = errors.of(of_shape, options)
         warm_up = errors.of(parse_warm_up, options.warm_up)
+        errors.of(check_requests, options.requests)
     return tuple(
         level if level.warm_up else limit_requests(level, options.requests) for level in with_warm_ups(plain, warm_up)
     )

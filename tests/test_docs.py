@@ -16,6 +16,7 @@ import tokenswarm.reports.compare.compare_command
 import tokenswarm.shapes.shape_options
 import tokenswarm.web.web_options
 from tests.draw_load import pictures
+from tests.option_parser import parser_of_all_options
 from tokenswarm.command_line.exit_codes import MEANINGS
 from tokenswarm.engines import ENGINES
 from tokenswarm.metrics.buckets import EXPOSED
@@ -78,6 +79,18 @@ def test_no_help_has_a_percent_sign_which_forms_show_as_argparse_wants_it() -> N
     ):
         room.add_options(parser)
     assert [action.dest for action in parser._actions if "%" in (action.help or "")] == []
+
+
+def test_no_help_has_a_link_of_markdown() -> None:
+    assert [action.dest for action in parser_of_all_options()._actions if "](" in (action.help or "")] == []
+
+
+def test_the_document_names_every_option_that_the_pages_form_does_not_have() -> None:
+    (listed,) = re.findall(r"^The page's form does not have (.*?)\.$", OPTIONS, re.MULTILINE | re.DOTALL)
+    ours = {flag for flag, _, _ in own_options()}
+    hidden = [action for action in parser_of_all_options()._actions if ours & {*action.option_strings}]
+    flags = [action.option_strings[0] for action in hidden if not action.include_in_web_ui]
+    assert re.findall(r"`(--[a-z-]+)`", listed) == flags
 
 
 def test_the_document_names_no_option_that_is_not_there() -> None:

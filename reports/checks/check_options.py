@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from tokenswarm.command_line import OptionAdder, collect_errors
-from tokenswarm.reports.checks.conditions import Condition, parse_conditions, parse_pass_conditions
+from tokenswarm.reports.checks.conditions import Condition, parse_conditions, parse_pass_conditions, why_without_effect
 from tokenswarm.reports.stats.changes import ASSUMED_VARIATION
 from tokenswarm.run_folder.reader import ReportError
 
@@ -43,6 +43,9 @@ class CheckOptions:
         """Check and convert. Raises ConditionError, ReportError, OptionErrors."""
         with collect_errors() as errors:
             conditions = errors.of(conditions_of, vars(options), relative)
+            for condition in conditions or ():
+                if reason := why_without_effect(condition, relative):
+                    errors.add(ReportError(reason))
             if _names_goodput(conditions or ()) and getattr(options, "slo", None) == "":
                 errors.add(
                     ReportError("A condition names goodput, which needs objectives: give --slo, like --slo ttft=500ms.")

@@ -14,6 +14,7 @@ import operator
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import inf
 
 from tokenswarm.command_line import PointedError, TokenReader
 
@@ -102,6 +103,23 @@ class Condition:
     def breaks(self, value: float) -> bool:
         """Whether this value is one that it forbids."""
         return COMPARE[self.comparator](value, self.bound)
+
+
+def why_without_effect(condition: Condition, relative: bool = False) -> str:
+    """A sentence on a condition that is the same for every run, whatever its figures; "" for others. relative: bounds
+    are changes, as `gate` takes them."""
+    figure = condition.figure
+    if figure is None:
+        return ""
+    is_share = condition.unit == "%" and figure.name in ("failures", "goodput")
+    least, most = -1.0 if relative else 0.0, 1.0 if is_share else inf
+    if condition.breaks(least) != condition.breaks(most):
+        return ""
+    whose = f"a change of {figure}" if relative else str(figure)
+    span = f"between {least:.0%} and 100%" if is_share else f"never below {'-100%' if relative else '0'}"
+    runs = "every run" if condition.breaks(least) else "no run"
+    option = "--pass-if" if condition.pass_if else "--fail-if"
+    return f"{option} {condition.text!r}: {runs} would fail, as {whose} is {span}."
 
 
 def parse_conditions(text: str, relative: bool = False) -> list[Condition]:

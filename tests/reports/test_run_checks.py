@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 
 from tokenswarm.metrics.level import Level
-from tokenswarm.reports.checks.check_options import CheckOptions, add_arguments
+from tokenswarm.reports.checks.check_options import CheckOptions, add_arguments, conditions_of
 from tokenswarm.reports.checks.conditions import ConditionError
 from tokenswarm.reports.checks.run_checks import RunChecks
 from tokenswarm.run_folder.reader import ReportError
@@ -115,6 +116,38 @@ def test_goodput_needs_objectives() -> None:
 def test_what_is_malformed_is_refused_before_the_run() -> None:
     with pytest.raises(ConditionError):
         options("p95(ttft) > 500")
+
+
+@pytest.mark.parametrize("option", ["fail_if", "pass_if"])
+@pytest.mark.parametrize(
+    ("failing", "passing"),
+    [
+        ("failures > 200%", "failures <= 200%"),
+        ("failures > 100%", "failures <= 100%"),
+        ("failures >= 0%", "failures < 0%"),
+        ("goodput < 101%", "goodput >= 101%"),
+        ("goodput < 0%", "goodput >= 0%"),
+        ("rate < 0", "rate >= 0"),
+        ("p95(ttft) >= 0ms", "p95(ttft) < 0ms"),
+    ],
+)
+def test_a_condition_that_is_the_same_for_every_run_is_refused(option: str, failing: str, passing: str) -> None:
+    condition = failing if option == "fail_if" else passing
+    with pytest.raises(ReportError, match=f"^--{option.replace('_', '-')} '{re.escape(condition)}'"):
+        options(**{"slo": "ttft=1s", "fail_if": "", "pass_if": "", option: condition})
+    assert conditions_of({option: condition})  # of a run that was made with it
+
+
+@pytest.mark.parametrize("condition", ["rate < -100%", "failures > +100%", "ttft_p50 >= -100%"])
+def test_a_change_that_cannot_be_is_refused(condition: str) -> None:
+    with pytest.raises(ValueError, match=r"^--fail-if"):
+        CheckOptions.of(Namespace(fail_if=condition, pass_if="", junit="", markdown=""), relative=True)
+
+
+def test_bounds_that_only_some_runs_reach_are_taken() -> None:
+    assert len(options("failures >= 100%, failures > 0, failures > 0%, rate <= 0, p50(ttft) > 0ms").conditions) == 5
+    ends = Namespace(fail_if="ttft_p50 > +200%, rate < -99%, failures > +99%", pass_if="", junit="", markdown="")
+    assert len(CheckOptions.of(ends, relative=True).conditions) == 3
 
 
 def test_an_option_given_twice_silences_nothing() -> None:

@@ -75,6 +75,8 @@ def sentences(*words: str) -> list[str]:
             ["--body", '{"model": 1, "input": 2, "max_tokens": 3, "stream": false}'],
             ["input", "model", "max_", "stream"],
         ),
+        (["--requests", "-3", "--rate", "x"], ["--rate", "--requests"]),
+        (["--requests", "-3", "--levels", "x", "--warm-up", "y"], ["--levels", "--warm-up", "--requests"]),
         (["--body-file", "/nope", "--body", "{"], ["--body-file", "--body"]),
         (["--tls-ca", "/nope", "--levels", "x"], ["--levels", "--tls-ca"]),
         (["--client-key", "/k", "--max-tokens", "0"], ["--max-tokens", "--client-key"]),
