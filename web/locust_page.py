@@ -33,11 +33,11 @@ from tokenswarm.web.login_pages import LoginPages
 from tokenswarm.web.origins import AllowedOrigins, allowed_names, is_loopback_bind
 from tokenswarm.web.past_runs import LINKED
 from tokenswarm.web.routes import PREFIX, Routes
-from tokenswarm.web.security import PAGE_POLICY, REPORT_POLICY, SecuredApplication
+from tokenswarm.web.security import PAGE_POLICY, REPORT_POLICY, SecuredApplication, request_of
 from tokenswarm.web.start_answer import BUSY, is_starting, message_of, not_started, wait_for_start
 from tokenswarm.web.start_form import FormError, FormOption, given, labels_of
 from tokenswarm.web.start_policy import FILES, StartPolicy
-from tokenswarm.web.typed_load import ShownValues, shape_meant
+from tokenswarm.web.typed_load import ShownValues, shape_meant, shape_named
 from tokenswarm.web.web_options import PASSWORD_VARIABLE, WebOptions
 
 logger = logging.getLogger(__name__)
@@ -284,7 +284,10 @@ class WebPage:
         """Set the form's shape to the one that its fields select, for us and for Locust. Raises FormError."""
         shown = {option.name: str(option.value) for option in self.form()}
         meant = request.form.copy()
-        meant["shape"] = shape_meant(meant.to_dict(), shown, self._shown)
+        if request_of(request.environ, "").is_from_browser:
+            meant["shape"] = shape_meant(meant.to_dict(), shown, self._shown)
+        else:
+            meant["shape"] = shape_named(meant.to_dict(), shown["shape"])
         request.form = ImmutableMultiDict(meant)
 
     def _reason_to_refuse_class(self, ui: WebUI) -> str | None:

@@ -51,15 +51,32 @@ def shape_meant(form: Mapping[str, str], shown: Mapping[str, str], ever_shown: S
         kind: [name for name in names if name in form and not known.has(name, form[name])]
         for kind, names in _COUNTS_WITH.items()
     }
-    chosen = [kind for kind, names in changed.items() if names]
-    if _LEVEL_TIME in form and not known.has(_LEVEL_TIME, form[_LEVEL_TIME]) and chosen in ([], ["free"]):
+    has_level_time = _LEVEL_TIME in form and not known.has(_LEVEL_TIME, form[_LEVEL_TIME])
+    return _selected(changed, has_level_time, shape, "changed")
+
+
+def shape_named(form: Mapping[str, str], shape: str) -> str:
+    """The shape to run where a program sent the form, which names only what it means: each field counts by itself,
+    whatever earlier runs had. form: as for `shape_meant`; shape: of the run before. Raises FormError where fields of
+    two shapes are given and no shape."""
+    if form.get("shape"):
+        return form["shape"]
+    named = {kind: [name for name in names if form.get(name, "").strip()] for kind, names in _COUNTS_WITH.items()}
+    return _selected(named, bool(form.get(_LEVEL_TIME)), shape, "given")
+
+
+def _selected(fields: dict[str, list[str]], has_level_time: bool, shape: str, verb: str) -> str:
+    """The shape that fields select, by the shape that each counts with; `shape` where there are none. Raises
+    FormError."""
+    chosen = [kind for kind, names in fields.items() if names]
+    if has_level_time and chosen in ([], ["free"]):
         levels = "ladder" if chosen or shape == "free" else shape
-        changed[levels] = [_LEVEL_TIME]
+        fields = {**fields, levels: [_LEVEL_TIME]}
         chosen = [*chosen, levels]
     if len(chosen) > 1:
-        both = " and ".join(_option(changed[kind][0]) for kind in chosen[:2])
+        both = " and ".join(_option(fields[kind][0]) for kind in chosen[:2])
         shapes = " or ".join(chosen[:2])
-        raise FormError(f"{both} were both changed, and only one of them can count: choose --shape {shapes}.")
+        raise FormError(f"{both} were both {verb}, and only one of them can count: choose --shape {shapes}.")
     return next(iter(chosen), shape)
 
 

@@ -236,7 +236,7 @@ def test_the_commands_as_written_make_a_run_over_two_workers(stack: Stack) -> No
     login = {"Authorization": "Basic " + base64.b64encode(f"tokenswarm:{Stack.PASSWORD}".encode()).decode()}
     until(lambda: len(json.loads(get(f"{stack.page}/stats/requests", login))["workers"]) == 2)
     form = {"levels": "4", "ramp": "1s", "level_time": "4s", "settle": "0s", "max_tokens": "8", "system_prompt": "off"}
-    assert post(f"{stack.page}/swarm", login, user_count="1", spawn_rate="1", **form)["success"]
+    assert post(f"{stack.page}/swarm", login, **form)["success"]
     until(lambda: list(stack.results.glob("*/charts/token_rate.png")))
     stack.stop()
     run = Run(0, master_log.read_text(), stack.results)

@@ -143,7 +143,7 @@ def one_run(page: str, number: int, results: Path) -> None:
         "system_prompt": "off",
     }
     until(lambda: json.loads(get(f"{page}/stats/requests"))["state"] in ("ready", "stopped"))
-    assert post(f"{page}/swarm", user_count="1", spawn_rate="1", **form)["success"]
+    assert post(f"{page}/swarm", **form)["success"]
     until(lambda: len(list(results.glob("*/charts/token_rate.png"))) == number)
 
 

@@ -28,6 +28,15 @@ def post(url: str, **form: str) -> dict[str, Any]:
         return json.loads(response.read())
 
 
+def sent_by_form(url: str, **form: str) -> dict[str, Any]:
+    """A start from a browser that shows the page: a form sends every field, changed or not."""
+    browser = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())
+    browser.open(url, timeout=30).close()
+    sent = urllib.request.Request(f"{url}/swarm", urllib.parse.urlencode(form).encode(), {"Origin": url})
+    with browser.open(sent, timeout=30) as response:
+        return json.loads(response.read())
+
+
 def answers(url: str) -> Callable[[], bool]:
     def asked() -> bool:
         try:
@@ -56,7 +65,7 @@ def requests_shown(url: str) -> int:
 def test_a_ladder_started_and_stopped_from_the_page(page: tuple[Started, str]) -> None:
     started, url = page
     form = {"levels": "2,3", "ramp": "1s", "level_time": "60s", "max_tokens": "16", "system_prompt": "both"}
-    answer = post(f"{url}/swarm", user_count="1", spawn_rate="1", **form)
+    answer = post(f"{url}/swarm", **form)
     assert answer["success"], answer
     until(lambda: requests_shown(url) >= 3)
     post(f"{url}/stop")
@@ -79,11 +88,11 @@ def test_users_typed_into_locusts_form_are_the_users_that_run(page: tuple[Starte
     assert [error["field"] for error in endless["errors"]] == ["run_time"]
     document = urllib.request.Request(f"{url}/swarm", b'{"levels": "1"}', {"Content-Type": "application/json"})
     assert not json.loads(urllib.request.urlopen(document, timeout=30).read())["success"]
-    unclear = post(f"{url}/swarm", user_count="7", spawn_rate="1", **(shown | {"levels": "2,3"}))
+    unclear = sent_by_form(url, user_count="7", spawn_rate="1", **(shown | {"levels": "2,3"}))
     assert not unclear["success"]
     assert "“Users”" in unclear["message"]
     assert "“Levels”" in unclear["message"]
-    assert post(f"{url}/swarm", user_count="7", spawn_rate="7", run_time="3s", **shown)["success"]
+    assert sent_by_form(url, user_count="7", spawn_rate="7", run_time="3s", **shown)["success"]
     until(lambda: len(list(started.results.glob("*/report.html"))) == 1)
     started.process.terminate()
     run = started.end()
@@ -128,13 +137,13 @@ def test_bad_input_in_the_form_begins_no_run_and_the_next_start_works(page: tupl
         ({"run_time": "soon"}, "“Run time” takes a time"),
         ({"host": f"http://127.0.0.1:{free_port()}"}, "cannot be reached"),
     ):
-        answer = post(f"{url}/swarm", user_count="1", spawn_rate="1", **bad)
+        answer = post(f"{url}/swarm", **bad)
         assert not answer["success"]
         assert told in answer["message"]
         assert answer["message"] == "\n".join(error["text"] for error in answer["errors"])
     assert not list(started.results.glob("*/run.json"))
     good = {"levels": "1", "ramp": "1s", "level_time": "2s", "prompts": "sample", "max_tokens": "8"}
-    assert post(f"{url}/swarm", user_count="1", spawn_rate="1", **good)["success"]
+    assert post(f"{url}/swarm", **good)["success"]
     until(lambda: bool(list(started.results.glob("*/report.html"))))
     started.process.terminate()
     run = started.end()
@@ -166,7 +175,7 @@ def test_what_a_listener_makes_impossible_is_the_answer_to_the_start_and_links_t
     until(answers(url))
     form = {"levels": "1", "ramp": "1s", "level_time": "300s", "max_tokens": "8"}
     for _ in range(2):  # the next start is answered in the same way
-        answer = post(f"{url}/swarm", user_count="1", spawn_rate="1", **form)
+        answer = post(f"{url}/swarm", **form)
         live = json.loads(get(f"{url}/tokenswarm/live.json"))
         assert not answer["success"]
         assert answer["errors"] == [{"field": "max_tokens", "text": answer["message"]}]
@@ -225,11 +234,11 @@ def test_a_server_that_refuses_everything_is_no_run_and_without_a_preflight_one_
     url = f"http://127.0.0.1:{port}"
     until(answers(url))
     form = {"levels": "5", "ramp": "1s", "level_time": "300s", "max_tokens": "8", "stop_after_failures": "100%:6"}
-    answer = post(f"{url}/swarm", user_count="1", spawn_rate="1", **form)
+    answer = post(f"{url}/swarm", **form)
     assert not answer["success"]
     assert "HTTP 503" in answer["message"]
     assert not list(started.results.glob("*/run.json"))
-    answer = post(f"{url}/swarm", user_count="1", spawn_rate="1", **form, preflight="off")
+    answer = post(f"{url}/swarm", **form, preflight="off")
     assert answer["success"], answer
     until(lambda: bool(list(started.results.glob("*/report.html"))))
     until(lambda: json.loads(get(f"{url}/stats/requests"))["state"] in ("stopped", "ready"))

@@ -132,7 +132,7 @@ def test_two_runs_stopped_from_the_page_count_each_request_once(
     shown: list[int] = []
     folders: list[Path] = []
     for _ in range(2):
-        until(lambda: post(f"{url}/swarm", user_count="1", spawn_rate="1", **form)["success"])
+        until(lambda: post(f"{url}/swarm", **form)["success"])
         until(lambda: len(list(started.results.iterdir())) == len(folders) + 1)
         (folder,) = set(started.results.iterdir()) - set(folders)
         folders.append(folder)

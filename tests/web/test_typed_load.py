@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from tokenswarm.web.start_form import FormError
-from tokenswarm.web.typed_load import ShownValues, shape_meant
+from tokenswarm.web.typed_load import ShownValues, shape_meant, shape_named
 
+SHAPES = ("ladder", "free", "open")
 SHOWN = {
     "shape": "ladder",
     "levels": "10,50,100",
@@ -87,3 +88,30 @@ def test_fields_of_both_shapes_are_refused_unless_one_was_chosen(shape: str) -> 
         shape_meant(SHOWN | {"shape": shape, "user_count": "7", "levels": "5"}, SHOWN | {"shape": shape})
     other = "free" if shape == "ladder" else "ladder"
     assert shape_meant(SHOWN | {"shape": shape, "user_count": "7", "levels": "5"}, SHOWN | {"shape": other}) == shape
+
+
+@pytest.mark.parametrize("before", ["ladder", "free", "open"])
+@pytest.mark.parametrize(
+    ("form", "shape"),
+    [
+        ({"levels": "2"}, "ladder"),
+        ({"user_count": "5"}, "free"),
+        ({"rate": "5"}, "open"),
+        ({"shape": "ladder", "levels": "2", "user_count": "5"}, "ladder"),
+        ({"levels": "2", "rate": ""}, "ladder"),
+        ({"levels": "2", "user_count": "5"}, None),
+        ({"levels": "2", "rate": "5"}, None),
+        ({"level_time": "5m", "user_count": "5"}, None),
+    ],
+)
+def test_what_a_script_names_counts_whatever_ran_before(before: str, form: dict[str, str], shape: str | None) -> None:
+    if shape is None:
+        with pytest.raises(FormError):
+            shape_named(form, before)
+    else:
+        assert shape_named(form, before) == shape
+
+
+def test_a_script_that_names_no_load_repeats_the_one_before() -> None:
+    assert shape_named({"max_tokens": "5"}, "open") == "open"
+    assert [shape_named({"level_time": "1m"}, shape) for shape in SHAPES] == ["ladder", "ladder", "open"]

@@ -135,11 +135,25 @@ def test_a_proxy_that_changes_the_host_is_named_in_the_refusal(site: Site) -> No
 
 def test_a_start_while_another_is_checked_changes_no_option_of_it(site: Site) -> None:
     answers = []
-    site.meanwhile = lambda: answers.append(site.client().post("/swarm", data=START | {"levels": "7"}).json)
-    assert site.client().post("/swarm", data=START | {"levels": "3"}).json["success"]
+    site.meanwhile = lambda: answers.append(
+        site.client().post("/swarm", data=START | {"shape": "ladder", "levels": "7"}).json
+    )
+    assert site.client().post("/swarm", data=START | {"shape": "ladder", "levels": "3"}).json["success"]
     assert [answer["success"] for answer in answers] == [False]
     assert site.environment.parsed_options is not None
     assert site.environment.parsed_options.levels == "3"
+
+
+def test_a_script_that_gives_fields_of_two_shapes_is_refused_whatever_ran_before(site: Site) -> None:
+    client = site.client()
+    client.post("/swarm", data={"levels": "2"})
+    for levels in ("2", "3"):
+        answer = client.post("/swarm", data={"levels": levels, "user_count": "5"}).json
+        assert len(answer["errors"]) == 1
+        assert all(label in answer["message"] for label in ("“Users”", "“Levels”"))
+    client.post("/swarm", data={"user_count": "5"})
+    client.post("/swarm", data={"levels": "2"})
+    assert [options.shape for options, _ in site.started] == ["ladder", "free", "ladder"]
 
 
 def test_only_a_post_starts_anything(site: Site) -> None:
