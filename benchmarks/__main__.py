@@ -170,19 +170,21 @@ def _bench(args: argparse.Namespace, clients: Sequence[Client], cores: Sequence[
             "ttft_ms": TTFT_MS,
         },
         "rows": [asdict(one) for one in rows],
-        "bursts": bursts.document(burst_rows, before, when),
         "parsing": [asdict(one) | {"ratio": one.ratio} for one in comparisons],
     }
+    if burst_rows:
+        document["bursts"] = bursts.document(burst_rows, before, when)
     (RESULTS / "bench.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     draw(rows, RESULTS / "bench.png", said)
-    tables = "\n\n".join((table(rows), bursts_table(burst_rows), parsing_table(comparisons)))
+    of_bursts = [bursts_table(burst_rows)] if burst_rows else []
+    tables = "\n\n".join((table(rows), *of_bursts, parsing_table(comparisons)))
     print(f"\n{said}\n\n{tables}\n\nIn {RESULTS}: bench.json, bench.png, runs/")
     return 0
 
 
 def _bursts(args: argparse.Namespace, bench: BenchRunner) -> list[BurstRow]:
-    """Of Tokenswarm, unless another client is to run alone."""
-    if args.client not in ("", _OURS):
+    """Of Tokenswarm, unless another client is to run alone, or runs are to be short."""
+    if args.client not in ("", _OURS) or args.hold:
         return []
     return bursts.measure(bursts.REQUESTS, bursts.SECONDS, (bench.client_core, bench.server_core), bench.folder)
 
