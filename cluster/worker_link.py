@@ -124,6 +124,7 @@ class WorkerLink:
     def _on_end(self, environment: Any, msg: Any, **_: Any) -> None:
         self.ends = True
         repeated = self._users.stopping
+        self._reports.stop_load()
         self._users.stop(msg.data["stop_timeout_s"])
         if not repeated:
             self._reports.send_final_report()

@@ -51,6 +51,11 @@ class WorkerReports:
         self.recorder.begin_level(begun.level, run_began_ns, began_ns, begun.share)
         return new
 
+    def stop_load(self) -> None:
+        """The master ends the run; streams may go on."""
+        if self.recorder is not None:
+            self.recorder.stop(time.perf_counter_ns())
+
     def _shift(self, by_ns: int) -> None:
         """A better estimate of the master's clock has moved its times by so much."""
         if self.recorder is not None:

@@ -147,14 +147,16 @@ class Level(msgspec.Struct, frozen=True):
 
 
 class RunningLevel(NamedTuple):
-    """A level that has begun, on this process's clock."""
+    """A level that has begun, on this process's clock. stopped_ns: when the run was stopped while it ran, inf where it
+    was not: what follows is its drain."""
 
     level: Level
     run_began_ns: int
     began_ns: int
+    stopped_ns: float = inf
 
     def phase_at(self, when_ns: int) -> Phase:
-        return self.level.phase_at((when_ns - self.began_ns) / 1e9)
+        return self.level.phase_at((when_ns - self.began_ns) / 1e9) if when_ns < self.stopped_ns else Phase.DRAIN
 
     def phase_of(self, scheduled_ns: int) -> Phase:
         """The phase that a request belongs to. All of a warm-up are its own, and all of an open loop are due in the
@@ -168,7 +170,8 @@ class RunningLevel(NamedTuple):
         """When the hold begins and when it ends."""
         level = self.level
         length_s = inf if level.level_time_s is None else level.level_time_s
-        return self.began_ns + level.ramp_s * 1e9, self.began_ns + length_s * 1e9
+        ends_ns = min(self.began_ns + length_s * 1e9, self.stopped_ns)
+        return min(self.began_ns + level.ramp_s * 1e9, ends_ns), ends_ns
 
 
 #: The parts that a request belongs to by the phase it was sent in. One that slipped out as the drain began is counted.

@@ -88,14 +88,19 @@ class LevelStats:
         level_time_s, finished_s = self.level.level_time_s, self.finished_s
         return min(inf if level_time_s is None else level_time_s, inf if finished_s is None else finished_s)
 
+    @property
+    def load_s(self) -> float:
+        """The same, or less where the run was stopped before: streams may have gone on for longer."""
+        return self.length_s if self.stopped_s is None else min(self.length_s, self.stopped_s - self.began_s)
+
     def phase_at(self, elapsed_s: float) -> Phase:
         """The phase so many seconds after the level began."""
-        return self.level.phase_at(elapsed_s) if elapsed_s < self.length_s else Phase.DRAIN
+        return self.level.phase_at(elapsed_s) if elapsed_s < self.load_s else Phase.DRAIN
 
     def seconds(self, part: Scope, now_s: float) -> float:
         """How long the part lasted, or has lasted by now if the level is not over."""
         elapsed_s = (now_s if self.ended_s is None else self.ended_s) - self.began_s
-        elapsed_s = max(0.0, min(elapsed_s, self.length_s))  # before an open-loop level's lead is over
+        elapsed_s = max(0.0, min(elapsed_s, self.load_s))  # before an open-loop level's lead is over
         return max(0.0, elapsed_s - self.level.ramp_s) if part is Scope.HOLD else elapsed_s
 
     def users_between(self, start_s: float, end_s: float) -> float:
@@ -114,8 +119,8 @@ class LevelStats:
 
     def hold_s(self, until_s: float) -> tuple[float, float]:
         """When the hold begins and ends, since the level began, as far as it lies before until_s of the run."""
-        ends_s = [end_s - self.began_s for end_s in (self.ended_s, self.stopped_s, until_s) if end_s is not None]
-        return self.level.ramp_s, min(self.length_s, *ends_s)
+        ended_s = until_s if self.ended_s is None else min(self.ended_s, until_s)
+        return self.level.ramp_s, min(self.load_s, ended_s - self.began_s)
 
     def enter_load(self, row: RequestRow) -> None:
         """Count a request that has ended as a part of the level's load: of its arrivals, its users or its sessions."""
@@ -147,12 +152,12 @@ class LevelStats:
 
     @property
     def complete(self) -> bool:
-        """Whether the level lasted as long as it should have, and no interruption cut requests of its hold."""
+        """Whether its load lasted as long as it should have, and no interruption cut requests of its hold."""
         if self.ended_s is None:
             return False
         if self.level.level_time_s is None and not self.level.ends_with_requests:
             return True
-        if self.interrupted and self.cut_in_drain > self.cut_by_timeout:
+        if self.interrupted and (self.load_s < self.length_s or self.cut_in_drain > self.cut_by_timeout):
             return False
         return self.ended_s - self.began_s >= self.length_s
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, deque
+from math import inf
 
 import msgspec
 import numpy as np
@@ -71,6 +72,11 @@ class Recorder:
             return False
         self._begun[level_index] += 1
         return True
+
+    def stop(self, now_ns: int) -> None:
+        """The run is stopped now, on this process's perf_counter_ns: the running level is in its drain from here on."""
+        if (begun := self.current_level) is not None and begun.stopped_ns == inf:
+            self.levels[begun.level.index] = begun._replace(stopped_ns=now_ns)
 
     def next_user(self) -> int:
         """The number of a user that begins to send: 1, 2, … of this worker in this run."""

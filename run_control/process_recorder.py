@@ -79,6 +79,11 @@ class ProcessRecorder:
         assert self.recorder is not None
         self.recorder.begin_level(begun.level, begun.run_began_ns, begun.began_ns)
 
+    def stop(self) -> None:
+        """The run is being stopped; streams may go on."""
+        if self.recorder is not None:
+            self.recorder.stop(time.perf_counter_ns())
+
     def stop_watching(self) -> None:
         """The load is over; reports are still taken."""
         self._watched = None

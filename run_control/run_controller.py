@@ -115,6 +115,7 @@ class RunController:
         """The run is being stopped, by whomever."""
         if self.run is not None:
             self.run.stop()
+            self.process.stop()
         self.end_on_workers()
 
     def end_on_workers(self) -> None:

@@ -62,7 +62,7 @@ def spans_of(results: Results, series: TimeSeries) -> list[Span]:
         plan = planned.get(level.index)
         ramp_s = plan.ramp_s if plan else 0.0
         length_s = plan.level_time_s if plan and plan.level_time_s is not None else ended_s - began_s
-        if plan and plan.requests is not None:
+        if plan and (plan.requests is not None or not level.complete):
             length_s = ramp_s + level.hold.seconds
         spans.append(Span(level, began_s, began_s + ramp_s, min(ended_s, began_s + length_s), ended_s))
     return spans

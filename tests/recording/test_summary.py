@@ -11,11 +11,12 @@ import pytest
 
 from tests.run_fixtures import issues_of, kinds_of
 from tokenswarm.metrics.client_health import ErrorSpread, SelfCheck
-from tokenswarm.metrics.level import Level
+from tokenswarm.metrics.level import Level, Phase
 from tokenswarm.metrics.objectives import Objectives
 from tokenswarm.metrics.timeline import Outcome, Timeline
 from tokenswarm.metrics.token_counts import TokenSource
 from tokenswarm.recording.aggregator import Aggregator
+from tokenswarm.recording.recorder import Recorder
 from tokenswarm.recording.server_samples import ServerSamples
 from tokenswarm.recording.summary import capacities, level_summary, worker_summaries
 from tokenswarm.recording.validity import validity_issues
@@ -239,6 +240,41 @@ def test_what_cut_a_request_decides_what_it_says_of_the_level(
     aggregator.end_level(18.0)
     assert kinds_of(aggregator) == ([IssueKind.CANCELLED_IN_DRAIN] if suspect else [])
     assert aggregator.levels[0].complete is complete
+
+
+def test_the_load_of_a_level_ends_when_the_run_is_stopped_however_long_its_streams_go_on(
+    a_level: Callable[..., Level], timeline: MakeTimeline
+) -> None:
+    """Level of 12 s with a ramp of 2 s, stopped after 7 s; its last stream ends after 14 s."""
+    aggregator, recorder = Aggregator(Objectives(), drain_s=30.0), Recorder(0)
+    aggregator.begin_level(a_level(), 0.0)
+    recorder.begin_level(a_level(), 0, 0)
+    aggregator.stop(7.0, interrupted=True)
+    recorder.stop(7 * 1_000_000_000)
+    recorder.stop(9 * 1_000_000_000)
+    recorder.record(timeline((6.5, 6.9, 7.1, 14.0), sent_s=6.0))
+    aggregator.apply(recorder.take_report())
+    aggregator.end_level(14.0)
+    level = summed_up(aggregator)
+    assert (level.complete, level.hold.seconds, level.whole.seconds) == (False, 5.0, 7.0)
+    assert (level.hold.requests, level.hold.output_tokens, level.hold.outcomes) == (1, 2.0, {"ok": 1})
+    assert [aggregator.levels[0].phase_at(when_s) for when_s in (6.9, 7.0)] == [Phase.HOLD, Phase.DRAIN]
+
+
+@pytest.mark.parametrize("interrupted", [True, False])
+def test_a_stop_after_the_level_is_over_changes_nothing(
+    interrupted: bool, a_level: Callable[..., Level], timeline: MakeTimeline
+) -> None:
+    aggregator, recorder = Aggregator(Objectives(), drain_s=30.0), Recorder(0)
+    aggregator.begin_level(a_level(), 0.0)
+    recorder.begin_level(a_level(), 0, 0)
+    aggregator.stop(13.0, interrupted=interrupted)
+    recorder.stop(13 * 1_000_000_000)
+    recorder.record(timeline((6.5, 11.9, 12.5, 14.0), sent_s=6.0))
+    aggregator.apply(recorder.take_report())
+    aggregator.end_level(14.0)
+    level = summed_up(aggregator)
+    assert (level.complete, level.hold.seconds, level.hold.output_tokens) == (True, 10.0, 2.0)
 
 
 def test_the_end_of_a_plan_is_no_interruption(books: MakeBooks, timeline: MakeTimeline) -> None:

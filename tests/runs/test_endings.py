@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.runs.harness import Simulator, Start, StartSimulator, free_port, until
+from tests.runs.harness import Simulator, Start, StartSimulator, free_port, read_csv, until
 from tests.runs.topologies import TOPOLOGIES, Cluster, assert_all_accounted, assert_complete, start_cluster
 
 pytestmark = pytest.mark.slow
@@ -47,6 +47,33 @@ def test_a_second_ctrl_c_cuts_the_streams_that_the_first_let_end_and_loses_nothi
     assert {row["outcome"] for row in run.requests} == {"cut"}
     assert len(run.requests) == 6
     assert_complete(run)
+    assert_all_accounted(run, cluster, simulator)
+
+
+@pytest.mark.parametrize(
+    "topology", [TOPOLOGIES[0], *(pytest.param(each, marks=pytest.mark.chaos) for each in TOPOLOGIES[1:])]
+)
+def test_a_level_that_was_stopped_is_not_complete_though_its_streams_outlast_it(
+    topology: str, start_locust: Start, start_simulator: StartSimulator, tmp_path: Path
+) -> None:
+    """Streams take 4 s. The run is stopped after 5 s of the level's 8, and the second streams end later than these."""
+    simulator = start_simulator("--profile", "fast", "--prefill-ms", "20", "--step-ms", "50")
+    plan = ("--levels", "6", "--ramp", "1s", "--settle", "0s", "--level-time", "8s", "--system-prompt", "off")
+    streams = ("--max-tokens", "80", "--engine", "vllm", "--ignore-eos", "--stop-timeout", "30")
+    cluster = start_cluster(topology, start_locust, tmp_path, "-H", simulator.host, *plan, *streams)
+    until(lambda: any(len(read_csv(path)) for path in cluster.main.results.glob("*/windows.csv")))
+    cluster.main.interrupt(signal.SIGINT, whole_group=True)
+    run = cluster.end()
+    assert (run.exit_code, run.document["status"]) == (4, "interrupted"), run.output
+    assert {row["outcome"] for row in run.requests} == {"ok"}
+    (level,) = run.summary["levels"]
+    stopped_s = 1 + level["hold"]["seconds"]
+    assert 4 < stopped_s < 8
+    assert max(float(row["sent_s"]) + float(row["e2e_ms"]) / 1000 for row in run.requests) > 8
+    assert level["complete"] is False
+    assert level["hold"]["token_rate"] < 6 * 20 * 1.05
+    assert level["hold"]["output_tokens"] < sum(int(row["output_tokens"]) for row in run.requests) - 6 * 20
+    assert level["concurrency"]["min"] > 5
     assert_all_accounted(run, cluster, simulator)
 
 
