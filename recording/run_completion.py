@@ -43,7 +43,7 @@ def summary_of(run: ActiveRun, status: Status, defect: str | None) -> Summary:
         engine=run.facts.engine,
         model=run.facts.model,
         host=run.facts.host,
-        validity=run_validity(aggregator, run.server, defect),
+        validity=run_validity(aggregator, run.server, defect, recovered=status is Status.RECOVERED),
         accounting=run.accounting,
         objectives=aggregator.objectives.bounds,
         objective_share=aggregator.objectives.share,

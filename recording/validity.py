@@ -110,10 +110,14 @@ def validity(issues: Sequence[ValidityIssue], levels: Iterable[LevelStats] = ())
     return Validity("suspect" if issues else "valid", tuple(reasons), tuple(issues))
 
 
-def run_validity(aggregator: Aggregator, server: ServerSamples, defect: str | None) -> Validity:
-    """The verdict on a run. defect: why it failed, None where it did not."""
+def run_validity(
+    aggregator: Aggregator, server: ServerSamples, defect: str | None, *, recovered: bool = False
+) -> Validity:
+    """The verdict on a run. defect: why it failed, None where it did not; recovered: whether it is why the run was
+    recovered, which makes it suspect."""
     failed = [ValidityIssue(kind=IssueKind.RUN_FAILED, message=defect)] if defect else []
-    return validity(failed + validity_issues(aggregator, server), aggregator.levels.values())
+    found = validity(failed + validity_issues(aggregator, server), aggregator.levels.values())
+    return replace(found, verdict="failed") if failed and not recovered else found
 
 
 def worker_issues(worker: WorkerStats, smallest: Sequence[_Median]) -> list[ValidityIssue]:

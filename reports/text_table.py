@@ -31,7 +31,7 @@ from tokenswarm.reports.session_table import SESSION_NOTE, session_lines, sessio
 from tokenswarm.reports.stats.prompt_reuse import reuse_line
 from tokenswarm.reports.text_grid import TextColumn, grid_lines
 from tokenswarm.reports.think_time_notes import think_time_notes
-from tokenswarm.reports.warnings import verdict_of, warnings_of
+from tokenswarm.reports.warnings import warnings_of
 from tokenswarm.run_folder.reader import Results
 from tokenswarm.run_folder.schema import Capacity, Figures, LevelSummary, ServerFigures
 
@@ -163,7 +163,7 @@ def header_lines(results: Results) -> list[str]:
         f"Engine {summary.engine}, model {summary.model or units.UNDEFINED}, "
         f"host {summary.host or units.UNDEFINED}{embedded}",
         f"Run of {units.moment(results.run.started_at)}: {_loud(results.status, 'finished')}",
-        f"Verdict: {_loud(verdict_of(results), 'valid')} ({units.counted(accounting.ended, 'request')}, "
+        f"Verdict: {_loud(summary.validity.verdict, 'valid')} ({units.counted(accounting.ended, 'request')}, "
         + ("all accounted for)" if accounting.complete else "NOT ALL ACCOUNTED FOR)")
         + ("; FILES INCOMPLETE" if results.files_missing else ""),
     ]

@@ -22,20 +22,13 @@ _STATUS = {
 _ENGINE_CONFLICT = ", but the server looks like "
 
 
-def verdict_of(results: Results) -> str:
-    """The run's verdict: valid, suspect, or failed where that is the only reason to distrust it."""
-    validity = results.summary.validity
-    failed_alone = results.status == "failed" and validity.verdict == "suspect" and not other_reasons(results)
-    return "failed" if failed_alone else str(validity.verdict)
-
-
 def warnings_of(results: Results) -> list[str]:
     """One sentence for each reason why the figures may be unreliable, its first words in capitals."""
     found = [_STATUS[results.status] + "."] if results.status in _STATUS else []
     if results.status == "failed":
         found.append(f"FAILED: {_failure(results)}.")
     validity, accounting = results.summary.validity, results.summary.accounting
-    if validity.verdict == "suspect" and (reasons := other_reasons(results)):
+    if validity.verdict != "valid" and (reasons := other_reasons(results)):
         found += [f"SUSPECT: {reason}." for reason in reasons]
     found += [f"ONE CORE IS NOT ENOUGH: {hint}." for hint in results.summary.hints]
     if (
@@ -72,7 +65,7 @@ def warnings_of(results: Results) -> list[str]:
 
 
 def other_reasons(results: Results) -> list[str]:
-    """Why the run is suspect, without the reason that it failed, which stands before."""
+    """Why the figures are unreliable, without the reason that the run failed, which stands before."""
     validity = results.summary.validity
     failed = {issue.message for issue in validity.issues if issue.kind == IssueKind.RUN_FAILED}
     if results.status == "failed" and set(validity.reasons) <= failed:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import msgspec
+from msgspec.structs import replace
 
 from tokenswarm.metrics.level import Level
 from tokenswarm.run_folder.completeness import JOURNALS, RUN_LOG, journals_missing, readable_journals, requests_missing
@@ -107,7 +108,17 @@ def load_results(folder: str | Path) -> Results:
     summary = _read(summary_file, Summary, run.spool_folder)
     if not summary.levels:
         raise ReportError(f"{summary_file} holds no level: the run ended before its first level began.")
-    return Results(folder, run, summary)
+    return _with_verdict(Results(folder, run, summary))
+
+
+def _with_verdict(results: Results) -> Results:
+    """A run that failed has that verdict; earlier versions wrote another one."""
+    if results.status is not Status.FAILED:
+        return results
+    validity = replace(results.summary.validity, verdict="failed")
+    return replace(
+        results, run=replace(results.run, validity=validity), summary=replace(results.summary, validity=validity)
+    )
 
 
 def run_file(folder: Path) -> Path:

@@ -19,7 +19,8 @@ Formats:
    server.csv's `concept` is metric. Later in the same format: requests.csv: input_tokens_requested and
    output_tokens_requested; summary.json: input_lengths and output_lengths of each scope; requests.csv: model and host;
    summary.json: models and hosts of each scope; run.json: mix; requests.csv: session, turn, session_turns
-   and prefix_group; summary.json: sessions and cache_flushed of each level.
+   and prefix_group; summary.json: sessions and cache_flushed of each level; the verdict `failed`: before, the validity
+   of a failed run was suspect.
 """
 
 from __future__ import annotations
@@ -278,9 +279,10 @@ class ValidityIssue(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Validity(msgspec.Struct, frozen=True):
-    """`valid`, or `suspect` with the reasons: whole sentences, and the same as issues (none in older folders)."""
+    """`valid`, or `suspect` or `failed` with the reasons: whole sentences, and the same as issues (none in older
+    folders). A run whose status is failed has failed, whatever else is to be said of it; a worker cannot."""
 
-    verdict: Literal["valid", "suspect"]
+    verdict: Literal["valid", "suspect", "failed"]
     reasons: tuple[str, ...] = ()
     issues: tuple[ValidityIssue, ...] = ()
 

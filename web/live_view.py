@@ -196,9 +196,9 @@ class LiveView:
         rows = self._level_rows(live.aggregator, live.facts, live.series, live.now_s())
         return [row for row in rows if not row.warm_up]
 
-    def reasons(self) -> list[str]:
-        """Why its figures are unreliable; empty for a valid run."""
-        return [] if self._live.aggregator is None else list(self._validity(self._live.aggregator).reasons)
+    def validity(self) -> Validity:
+        """Whether its figures are reliable; valid before there is a run."""
+        return Validity("valid") if self._live.aggregator is None else self._validity(self._live.aggregator)
 
     def _validity(self, aggregator: Aggregator) -> Validity:
         live = self._live

@@ -354,7 +354,7 @@ class WebPage:
         version = f" {facts.engine_version}" if facts.engine_version else ""
         model = f", model {facts.model}" if facts.model else ""
         text = f"{facts.engine}{version} at {facts.host}{model}; results in {self._live.folder}"
-        return report_section(self._view.levels(), text, self._view.reasons())
+        return report_section(self._view.levels(), text, self._view.validity())
 
 
 def _is_entry(app: Flask, path: str) -> bool:

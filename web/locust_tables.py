@@ -7,6 +7,7 @@ from html import escape
 from typing import Any
 
 from tokenswarm.metrics.level import level_text
+from tokenswarm.run_folder.schema import Validity
 from tokenswarm.web.live_view import LevelRow
 
 #: Key of our tab and table in Locust's page.
@@ -52,9 +53,8 @@ def _rounded(cell: Any) -> Any:
     return round(cell, 1) if isinstance(cell, float) else cell
 
 
-def report_section(levels: Sequence[LevelRow], facts: str, reasons: Sequence[str]) -> str:
-    """A section for the end of Locust's report; "" where no level has begun. reasons: why figures are
-    unreliable."""
+def report_section(levels: Sequence[LevelRow], facts: str, validity: Validity) -> str:
+    """A section for the end of Locust's report; "" where no level has begun. validity: the run's."""
     rows = list(_cells(levels))
     if not rows:
         return ""
@@ -64,7 +64,8 @@ def report_section(levels: Sequence[LevelRow], facts: str, reasons: Sequence[str
         f"<tr><th scope='row'>{escape(str(name))}</th>" + "".join(f"<td>{_text(cell)}</td>" for cell in cells) + "</tr>"
         for name, *cells in rows
     )
-    warnings = "".join(f"<p role='note'><strong>Suspect:</strong> {escape(reason)}</p>" for reason in reasons)
+    label = validity.verdict.capitalize()
+    warnings = "".join(f"<p role='note'><strong>{label}:</strong> {escape(reason)}</p>" for reason in validity.reasons)
     return (
         f"<section id='tokenswarm'><style>{_STYLE}</style><h2>Tokens, level by level</h2><p>{escape(facts)}</p>"
         f"{warnings}<div><table><caption>Latencies are of requests sent in a level's hold; its ramp is left out."

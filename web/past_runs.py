@@ -156,7 +156,8 @@ def _read(folder: Path) -> PastRun:
             raise msgspec.ValidationError(f"format {summary.format}")
     except (OSError, *_UNREADABLE) as error:
         return _damaged(run, folder, error)
-    verdict = facts.validity.verdict if facts.validity else None
+    failed = facts.status == Status.FAILED  # earlier versions gave it another verdict
+    verdict = None if facts.validity is None else Status.FAILED.value if failed else facts.validity.verdict
     note = "" if summary.levels else "The run ended before its first level began."
     return msgspec.structs.replace(run, validity=verdict, comparable=bool(summary.levels), note=note)
 

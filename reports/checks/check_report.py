@@ -158,9 +158,10 @@ def figure_text(figure: Figure, value: float) -> str:
 
 def _check_results(condition: Condition, results: Results) -> list[CheckResult]:
     if condition.figure is None:
-        suspect = results.summary.validity.verdict == "suspect"
-        text = "suspect: " + "; ".join(results.summary.validity.reasons) if suspect else "valid"
-        return [CheckResult(condition.label, THE_RUN, CheckStatus.FAIL if suspect else CheckStatus.PASS, text)]
+        validity = results.summary.validity
+        sound = validity.verdict == "valid"
+        text = validity.verdict if sound else f"{validity.verdict}: {'; '.join(validity.reasons)}"
+        return [CheckResult(condition.label, THE_RUN, CheckStatus.PASS if sound else CheckStatus.FAIL, text)]
     levels = [level for level in results.summary.levels if condition.names(level.level, level.system_prompt)]
     if not levels:
         return [CheckResult(condition.label, THE_RUN, CheckStatus.FAIL, "the run has no such level")]

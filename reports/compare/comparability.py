@@ -359,7 +359,7 @@ def check_allowed(allowed: Collection[str]) -> None:
 
 def reasons_unreliable(results: Results) -> list[str]:
     """Why the run's figures are unreliable: it is suspect, failed, did not end, or has requests unaccounted for."""
-    found = list(results.summary.validity.reasons) if results.summary.validity.verdict == "suspect" else []
+    found = list(results.summary.validity.reasons) if results.summary.validity.verdict != "valid" else []
     if results.summary.validity.verdict == "suspect" and not found:
         found.append("no reason was recorded")
     has_reason = any(issue.kind == IssueKind.RUN_FAILED for issue in results.summary.validity.issues)

@@ -22,7 +22,6 @@ from tokenswarm.reports.html.session_section import sessions
 from tokenswarm.reports.html.think_time_section import think_times
 from tokenswarm.reports.html.verdict import RATE, conditions_table, verdict_blocks
 from tokenswarm.reports.stats.estimates import RunData
-from tokenswarm.reports.warnings import verdict_of
 from tokenswarm.run_folder.files import write_whole
 from tokenswarm.run_folder.reader import ReportError, Results
 from tokenswarm.sanitize import shown
@@ -89,7 +88,7 @@ def page_of(results: Results, checks: CheckReport) -> Page:
     top = Section("", verdict_blocks(results, checks, rates, drifts))
     return Page(
         f"Load test of {results.summary.engine}, {results.summary.model or 'model not named'}",
-        [f"{units.moment(results.run.started_at)} · run {results.status} · verdict {verdict_of(results)}"],
+        [f"{units.moment(results.run.started_at)} · run {results.status} · verdict {results.summary.validity.verdict}"],
         [top, *(_section(heading, build) for heading, build in parts)],
         f"Tokenswarm {results.run.tokenswarm_version}".strip()
         + f". Made from the files in {results.folder.name}; its requests.csv has every request. "

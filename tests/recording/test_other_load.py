@@ -112,8 +112,13 @@ def test_requests_that_this_run_cancelled_may_still_run(timeline: MakeTimeline) 
     assert "cancelled" in issue.message
 
 
+def test_a_run_that_was_recovered_is_suspect(one_user: Aggregator) -> None:
+    verdict = run_validity(one_user, ServerSamples(), "the run was recovered", recovered=True)
+    assert (verdict.verdict, verdict.reasons) == ("suspect", ("the run was recovered",))
+
+
 def test_the_verdict_names_the_level_and_a_failure_comes_first(one_user: Aggregator) -> None:
     verdict = run_validity(one_user, server(3, 12.0, 3.0), "no request was answered")
-    assert (verdict.verdict, [issue.kind for issue in verdict.issues]) == ("suspect", ["run_failed", "other_load"])
+    assert (verdict.verdict, [issue.kind for issue in verdict.issues]) == ("failed", ["run_failed", "other_load"])
     assert verdict.reasons[0] == "no request was answered"
     assert verdict.reasons[1].startswith("1 user without system prompt: other load: the server had 3 requests at once")

@@ -11,7 +11,8 @@ import pytest
 
 from tests.reports.folders import write_csv
 from tokenswarm.reports import units
-from tokenswarm.reports.checks.check_report import check_run
+from tokenswarm.reports.checks.check_report import CheckStatus, check_run
+from tokenswarm.reports.checks.conditions import parse_conditions
 from tokenswarm.reports.html.run_page import page_of
 from tokenswarm.reports.markdown import run_markdown
 from tokenswarm.reports.text_table import header_lines, summary_table
@@ -339,12 +340,13 @@ def test_a_run_that_failed_by_its_model_names_what_was_given(
         ("HTTP 404: The model `wrong` does not exist", "--model"),
     ],
 )
-def test_a_run_that_failed_by_its_key_says_what_to_do_and_why_it_is_suspect(
+def test_a_run_that_failed_by_its_key_says_what_to_do_and_is_called_failed_whatever_else_is_wrong(
     write_run: Write, make_level: Make, error: str, advice: str
 ) -> None:
-    reason = "no request was answered (2 http_error)"
-    issues = [{"kind": "run_failed", "message": reason}]
-    validity = {"verdict": "suspect", "reasons": [reason], "issues": issues}
+    """Its verdict is as an earlier version wrote it."""
+    reason, other = "no request was answered (2 http_error)", "the client lagged"
+    issues = [{"kind": "run_failed", "message": reason}, {"kind": "late_loop", "message": other}]
+    validity = {"verdict": "suspect", "reasons": [reason, other], "issues": issues}
     level = make_level(0, 10, outcomes={"http_error": 2})
     folder = write_run([level], run={"status": "failed"}, summary={"status": "failed", "validity": validity})
     row = {"level_index": "0", "phase": "hold", "outcome": "http_error", "status": error[5:8], "sent_s": "1"}
@@ -352,9 +354,15 @@ def test_a_run_that_failed_by_its_key_says_what_to_do_and_why_it_is_suspect(
     results = load_results(folder)
     (warning,) = [found for found in warnings_of(results) if found.startswith("FAILED")]
     assert advice in warning
+    assert [found for found in warnings_of(results) if other in found]
     (verdict,) = [line for line in header_lines(results) if line.startswith("Verdict")]
     assert "FAILED" in verdict and "SUSPECT" not in verdict
-    checks = check_run([], results)
+    checks = check_run(parse_conditions("suspect"), results)
+    assert [(found.status, found.text) for found in checks.check_results] == [
+        (CheckStatus.FAIL, f"failed: {reason}; {other}")
+    ]
+    assert {found.state for found in checks.unreliable} == {"failed"}
+    assert results.run.validity == results.summary.validity
     assert "verdict failed" in page_of(results, checks).subtitle[0]
     assert run_markdown(results, checks).splitlines()[0].endswith("failed")
 

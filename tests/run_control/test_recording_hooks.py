@@ -372,7 +372,7 @@ def test_a_row_that_was_not_written_fails_the_run(
     bench.stop()
     summary = told_of(bench.folder, "summary.json")
     assert summary["accounting"] == {"ended": 1, "recorded": 1, "rows": 0, "complete": False, "unaccounted": 0}
-    assert (summary["status"], summary["validity"]["verdict"]) == ("failed", "suspect")
+    assert (summary["status"], summary["validity"]["verdict"]) == ("failed", "failed")
     assert bench.environment.process_exit_code == 3
 
 

@@ -174,6 +174,7 @@ def test_a_fault_gives_its_outcome_and_no_latency(
     assert_whole(run)
     assert run.summary["validity"]["reasons"][0].startswith("no request was answered")
     assert run.document["status"] == run.summary["status"] == "failed"
+    assert run.document["validity"]["verdict"] == run.summary["validity"]["verdict"] == "failed"
     assert {(row["outcome"], row["error"]) for row in run.requests} == {(outcome, message)}
     assert run.summary["levels"][0]["whole"]["ttft_s"]["count"] == 0
     assert f"{outcome} " in run.output

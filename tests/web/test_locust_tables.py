@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
+from tokenswarm.run_folder.schema import Validity
 from tokenswarm.web.live_view import LevelRow, OpenLoopRow
 from tokenswarm.web.locust_tables import extended_rows, extended_table, report_section
 
@@ -30,11 +31,11 @@ def test_a_row_of_an_open_loop_has_its_rates_and_requests_in_flight() -> None:
 
 
 def test_the_section_shows_figures_and_warnings_and_escapes_markup() -> None:
-    section = report_section([OVER, PLANNED], "vllm at <script>", ["a core is full"])
+    section = report_section([OVER, PLANNED], "vllm at <script>", Validity("suspect", ("a core is full",)))
     assert "<td>1,200</td><td>0</td><td>437.3</td><td>30.3</td><td>–</td>" in section
     assert "vllm at &lt;script&gt;" in section
     assert "Suspect:</strong> a core is full" in section
 
 
 def test_without_a_level_there_is_no_section() -> None:
-    assert report_section([PLANNED], "", []) == ""
+    assert report_section([PLANNED], "", Validity("valid")) == ""

@@ -34,6 +34,16 @@ def results(tmp_path: Path) -> Path:
     return folder
 
 
+def test_a_failed_run_of_an_earlier_version_has_failed(results: Path) -> None:
+    folder = results / "20260701-a"
+    for name, document in (("run.json", RUN), ("summary.json", SUMMARY)):
+        (folder / name).write_text(
+            json.dumps(document | {"status": "failed", "validity": {"verdict": "suspect", "reasons": ["why"]}})
+        )
+    _, run = RunIndex().runs(results, running="20260702-b")
+    assert (run.status, run.validity) == ("failed", "failed")
+
+
 def test_runs_are_listed_newest_first_with_the_files_that_they_have(results: Path) -> None:
     newer, older = RunIndex().runs(results, running="20260702-b")
     assert (newer.folder, newer.status, newer.validity, newer.note) == ("20260702-b", "running", None, "")
