@@ -7,7 +7,7 @@ import shutil
 from datetime import UTC, datetime
 
 from tokenswarm.recording.active_run import ActiveRun
-from tokenswarm.recording.aggregator import measured_levels
+from tokenswarm.recording.aggregator import LevelStats, measured_levels
 from tokenswarm.recording.core_hints import hints
 from tokenswarm.recording.summary import capacities, level_summary, warm_up_summaries, worker_summaries
 from tokenswarm.recording.validity import run_validity
@@ -35,7 +35,7 @@ def summary_of(run: ActiveRun, status: Status, defect: str | None) -> Summary:
         level_summary(
             level, run.now_s, aggregator.objectives, run.server, aggregator.concurrency(level), aggregator.mix
         )
-        for level in measured_levels(aggregator).values()
+        for level in _levels(run)
     ]
     return Summary(
         format=FORMAT,
@@ -55,6 +55,14 @@ def summary_of(run: ActiveRun, status: Status, defect: str | None) -> Summary:
         prompts=aggregator.prompts.stats.figures(),
         warm_ups=warm_up_summaries(aggregator, run.now_s),
     )
+
+
+def _levels(run: ActiveRun) -> list[LevelStats]:
+    """Those that have figures; of a run that ended in its first warm-up the level behind that, which never began."""
+    measured = list(measured_levels(run.aggregator).values())
+    if measured or not run.aggregator.levels:
+        return measured
+    return [LevelStats(level, run.now_s) for level in run.facts.plan if not level.warm_up][:1]
 
 
 def close_with_reserve(run: ActiveRun, defect: str) -> None:

@@ -41,14 +41,15 @@ def failure_examples(results: Results) -> list[FailedRequest]:
 
 
 def commonest_error(results: Results) -> tuple[str, int] | None:
-    """The error that most of the failed requests ended with, and how many did; None where none failed. Raises
-    ReportError."""
-    errors = Counter(failure.error or failure.outcome for failure in _failures(results))
+    """The error that most of the failed requests ended with, and how many did; None where none failed. Of a run that
+    ended in its first warm-up, requests of that. Raises ReportError."""
+    in_warm_up = not any(level.whole.requests for level in results.summary.levels)
+    errors = Counter(failure.error or failure.outcome for failure in _failures(results, in_warm_up=in_warm_up))
     return errors.most_common(1)[0] if errors else None
 
 
-def _failures(results: Results) -> Iterator[FailedRequest]:
-    """Every failed request in the order they were sent, those of warm-ups left out."""
+def _failures(results: Results, *, in_warm_up: bool = False) -> Iterator[FailedRequest]:
+    """Every failed request in the order they were sent, those of warm-ups left out, or in_warm_up alone."""
     table = read_columns(
         results.folder / "requests.csv",
         ["level_index", "phase", "outcome", "status", "sent_s", "error"],
@@ -60,7 +61,7 @@ def _failures(results: Results) -> Iterator[FailedRequest]:
     known = {known.value for known in Outcome}
     failing = [number for number, name in enumerate(outcome_names) if name not in known or Outcome(name).is_failure]
     warm_up = is_one_of(codes(table, "phase"), [Phase.WARM_UP.value])
-    failed = np.flatnonzero(np.isin(outcomes, failing) & ~warm_up)
+    failed = np.flatnonzero(np.isin(outcomes, failing) & (warm_up == in_warm_up))
     level_index, status, sent_s = (numbers(table, name) for name in ("level_index", "status", "sent_s"))
     errors, error_names = codes(table, "error")
     texts = [server_text(" ".join(unguarded(error or "").split()), _LONGEST_ERROR) for error in error_names]

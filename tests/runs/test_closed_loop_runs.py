@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from itertools import pairwise
+from pathlib import Path
+from xml.etree import ElementTree as ET
 
 import pytest
 
 from tests.runs.harness import Run, RunLocust, Start, StartSimulator, assert_whole
 from tests.runs.test_worker_runs import workers_of
+from tokenswarm import main as command
 
 pytestmark = pytest.mark.slow
 
@@ -126,6 +129,58 @@ def test_a_warm_up_is_recorded_and_in_no_figure(run_locust: RunLocust, start_sim
     assert (warm_up["index"], warm_up["requests"], warm_up["failures"]) == (0, 3, 1)
     assert {row["level_index"]: row["phase"] for row in reversed(run.windows)} == {"0": "warm-up", "1": "hold"}
     assert run.summary["accounting"]["recorded"] == 5
+
+
+WARM_UP_OF_AN_HOUR = (
+    "--levels",
+    "4,8",
+    "--ramp",
+    "1s",
+    "--system-prompt",
+    "off",
+    "--max-tokens",
+    "8",
+    "--warm-up",
+    "1h",
+)
+
+
+@pytest.mark.parametrize("ending", ["Ctrl-C", "failures"])
+def test_a_run_that_ends_in_its_first_warm_up_is_reported_like_any_other(
+    ending: str, start_locust: Start, start_simulator: StartSimulator, tmp_path: Path
+) -> None:
+    server = start_simulator("--profile", "fast", "--api-key-env", "KEY", env={"KEY": "right"})
+    junit, markdown = tmp_path / "junit.xml", tmp_path / "run.md"
+    junit.write_text("of another run")
+    checks = ("--fail-if", "p95(ttft) > 1s", "--junit", str(junit), "--markdown", str(markdown))
+    failing = ending == "failures"
+    started = start_locust(
+        *("--headless", "-H", server.host, *WARM_UP_OF_AN_HOUR, *checks),
+        *(("--preflight", "off", "--engine", "vllm", "--model", "m", "--wait-after-failure", "0") if failing else ()),
+        env={"LLM_API_KEY": "wrong" if failing else "right"},
+    )
+    if not failing:
+        started.wait_for_requests(1)
+        started.interrupt()
+    run = started.end()
+    status = "failed" if failing else "interrupted"
+    assert (run.exit_code, run.document["status"]) == (3 if failing else 4, status), run.output
+    (level,) = run.summary["levels"]
+    assert (level["level"], level["complete"], level["hold"]["requests"], level["hold"]["seconds"]) == (
+        "4",
+        False,
+        0,
+        0,
+    )
+    assert level["hold"]["ttft_s"]["p50"] is None
+    assert run.summary["warm_ups"][0]["requests"] == len(run.requests) > 0
+    assert run.document["validity"]["verdict"] == ("failed" if failing else "valid")
+    for told in (run.output, (run.folder / "report.html").read_text(encoding="utf-8"), markdown.read_text()):
+        assert ("set LLM_API_KEY" in told) == failing
+    assert [case.find("error") is not None for case in ET.parse(junit).iter("testcase")] == [True, True]
+    assert command(["report", str(run.folder)]) == 0
+    assert command(["recover", str(run.folder)]) == 0
+    assert "Traceback" not in run.output
 
 
 def test_workers_send_exactly_so_many_requests_of_an_open_loop_and_its_warm_up(
