@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import reduce
@@ -24,6 +23,7 @@ from tokenswarm.recording.scope_stats import ScopeStats
 from tokenswarm.recording.sent_times import SentTimes
 from tokenswarm.recording.server_reach import ServerReach
 from tokenswarm.recording.session_stats import SessionStats
+from tokenswarm.recording.window_stats import WindowStats
 from tokenswarm.recording.worker_report import Report, RequestRow, UnusableReport
 from tokenswarm.recording.worker_shares import WorkerShares
 from tokenswarm.run_folder.load_audit import LoadAudit
@@ -160,29 +160,6 @@ class LevelStats:
         if self.interrupted and (self.load_s < self.length_s or self.cut_in_drain > self.cut_by_timeout):
             return False
         return self.ended_s - self.began_s >= self.length_s
-
-
-@dataclass(slots=True)
-class WindowStats:
-    """Five seconds of a level. users and in_flight as they were at its end; requests_completed: that ended ok."""
-
-    users: int = 0
-    in_flight: int = 0
-    requests_sent: int = 0
-    requests_ended: int = 0
-    requests_completed: int = 0
-    failures: int = 0
-    output_tokens: float = 0.0
-    ttfts_ns: array[int] = field(default_factory=lambda: array("q"))
-
-    def add(self, other: WindowStats) -> None:
-        """Count another window's requests and tokens in this one."""
-        self.requests_sent += other.requests_sent
-        self.requests_ended += other.requests_ended
-        self.requests_completed += other.requests_completed
-        self.failures += other.failures
-        self.output_tokens += other.output_tokens
-        self.ttfts_ns.extend(other.ttfts_ns)
 
 
 @dataclass(slots=True)

@@ -18,9 +18,10 @@ from tokenswarm.metrics.buckets import EXPOSED
 from tokenswarm.metrics.level import Level, Scope
 from tokenswarm.metrics.mix import NO_MIX, RunMix, name_at
 from tokenswarm.metrics.quantiles import nearest_rank
-from tokenswarm.recording.aggregator import Aggregator, LevelStats, WindowStats, measured_levels
+from tokenswarm.recording.aggregator import Aggregator, LevelStats, measured_levels
 from tokenswarm.recording.recording_options import RecordingOptions
 from tokenswarm.recording.server_samples import ServerSample
+from tokenswarm.recording.window_stats import WindowStats
 from tokenswarm.recording.worker_report import RequestRow
 from tokenswarm.run_folder.files import RESERVED_BYTES, LineFile, overwrite, reserve, write_whole
 from tokenswarm.run_folder.schema import (

@@ -11,8 +11,9 @@ from tokenswarm.metrics.histogram import Snapshot
 from tokenswarm.metrics.level import Scope
 from tokenswarm.metrics.quantiles import nearest_rank
 from tokenswarm.metrics.timeline import Outcome
-from tokenswarm.recording.aggregator import Aggregator, LevelStats, WindowStats
+from tokenswarm.recording.aggregator import Aggregator, LevelStats
 from tokenswarm.recording.reported_counts import ReportedCounts, ReportedTotals
+from tokenswarm.recording.window_stats import WindowStats
 from tokenswarm.run_folder.schema import WINDOW_S
 
 #: A window is shown once it has been observed: users are counted once a second.

@@ -11,9 +11,10 @@ from tokenswarm.metrics.level import Level, Scope
 from tokenswarm.metrics.objectives import Objectives
 from tokenswarm.metrics.timeline import Outcome, Timeline
 from tokenswarm.metrics.token_counts import TokenSource
-from tokenswarm.recording.aggregator import Aggregator, WindowStats
+from tokenswarm.recording.aggregator import Aggregator
 from tokenswarm.recording.recorder import Recorder
 from tokenswarm.recording.scope_stats import ScopeStats
+from tokenswarm.recording.window_stats import WindowStats
 from tokenswarm.recording.worker_report import Report, UnusableReport
 
 S = 1_000_000_000

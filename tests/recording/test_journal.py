@@ -23,10 +23,11 @@ from tokenswarm.metrics.level import Arrivals, Level
 from tokenswarm.metrics.mix import MixMember, RunMix
 from tokenswarm.metrics.objectives import Objectives
 from tokenswarm.metrics.timeline import Outcome, Timeline
-from tokenswarm.recording.aggregator import Aggregator, WindowStats
+from tokenswarm.recording.aggregator import Aggregator
 from tokenswarm.recording.journal import Journal, ResultsFolderError, _csv_line, _TailRewriter, check_writable
 from tokenswarm.recording.recorder import Recorder
 from tokenswarm.recording.summary import level_summary
+from tokenswarm.recording.window_stats import WindowStats
 from tokenswarm.recording.worker_report import Report, RequestRow
 from tokenswarm.run_folder.files import LineFile
 from tokenswarm.run_folder.schema import (
