@@ -37,7 +37,8 @@ class ServerSample(NamedTuple):
 @dataclass(slots=True)
 class ServerSamples:
     """A run's samples. `source` and `gpu_source` are where they come from, None where there is none; `note` says why.
-    `failures` counts pages that could not be read. `latest` is the last sample, {} where there was none."""
+    `failures` counts pages that could not be read. `latest` is the last sample, {} where there was none. `unread_s`: of
+    levels whose last look found nothing to read, though the server had been read before: since when."""
 
     source: str | None = None
     gpu_source: str | None = None
@@ -45,6 +46,7 @@ class ServerSamples:
     samples: list[ServerSample] = field(default_factory=list)
     failures: int = 0
     latest: Mapping[str, float] = field(default_factory=dict)
+    unread_s: dict[int, float] = field(default_factory=dict)
     _tried_s: float = -INTERVAL_S
 
     def is_due(self, level: LevelStats, now_s: float) -> bool:
@@ -69,6 +71,9 @@ class ServerSamples:
         self.latest = sample.values
         if sample.values:
             self.samples.append(sample)
+            self.unread_s.pop(sample.level_index, None)
+        elif failures and self.samples:
+            self.unread_s.setdefault(sample.level_index, sample.time_s)
 
     def within(self, began_s: float, ended_s: float) -> list[ServerSample]:
         """The samples of a span of the run."""

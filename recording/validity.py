@@ -134,7 +134,7 @@ def _load_issues(level: LevelStats, aggregator: Aggregator, server: ServerSample
     hold, whole = level.scopes[Scope.HOLD], level.scopes[Scope.WHOLE]
     yield from _concurrency_issues(aggregator.concurrency(level))
     yield from user_issues(level.think, level.sessions)
-    yield from connection_issues(aggregator, level)
+    yield from connection_issues(aggregator, level, server)
     yield from _lag_issues(hold.loop_lag_s, medians_of(hold))
     yield from _silent_window_issues(aggregator, level)
     yield from _open_loop_issues(aggregator, level)

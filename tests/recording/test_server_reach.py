@@ -10,6 +10,7 @@ from tests.run_fixtures import issues_of, kinds_of
 from tokenswarm.metrics.level import Level
 from tokenswarm.metrics.timeline import Outcome, Timeline
 from tokenswarm.recording.aggregator import Aggregator
+from tokenswarm.recording.server_samples import ServerSample, ServerSamples
 from tokenswarm.run_folder.schema import IssueKind, ValidityIssue
 
 MakeTimeline = Callable[..., Timeline]
@@ -22,7 +23,9 @@ OK, REFUSED, TRUNCATED, HTTP_ERROR = Outcome.OK, Outcome.REFUSED, Outcome.TRUNCA
 def unreachable(timeline: MakeTimeline, books: Books) -> Callable[..., list[ValidityIssue]]:
     """The issues of a level of this many users whose requests ended so: (when, how), each half a second long."""
 
-    def issues(users: int, ended: Sequence[Ended], **level: object) -> list[ValidityIssue]:
+    def issues(
+        users: int, ended: Sequence[Ended], server: ServerSamples | None = None, **level: object
+    ) -> list[ValidityIssue]:
         timelines = [
             timeline(
                 [over_s] if outcome is OK else [],
@@ -36,7 +39,7 @@ def unreachable(timeline: MakeTimeline, books: Books) -> Callable[..., list[Vali
         planned = Level(0, "off", str(users), users, **{"ramp_s": 2.0, "level_time_s": 12.0} | level)  # type: ignore[arg-type]
         aggregator = books(timelines, level=planned)
         aggregator.close(12.0)
-        return [issue for issue in issues_of(aggregator) if issue.kind == IssueKind.SERVER_UNREACHABLE]
+        return [issue for issue in issues_of(aggregator, server) if issue.kind == IssueKind.SERVER_UNREACHABLE]
 
     return issues
 
@@ -74,6 +77,43 @@ def test_connections_that_fail_while_the_server_answers_others_are_none(
     unreachable: Callable[..., list[ValidityIssue]], users: int, ended: Sequence[Ended]
 ) -> None:
     assert unreachable(users, ended) == []
+
+
+def looks(*looks: tuple[float, bool]) -> ServerSamples:
+    """At the server's metrics: (when, whether they could be read)."""
+    samples = ServerSamples()
+    for time_s, read in looks:
+        values = {"requests_running": 2.0} if read else {}
+        samples.add(ServerSample(time_s, 0, values), failures=0 if read else 1)
+    return samples
+
+
+CUT_OFF = [*SOUND, (11.5, TRUNCATED), (11.5, TRUNCATED)]
+
+
+def test_a_server_that_is_gone_just_before_the_level_is_over_is_known_by_its_metrics(
+    unreachable: Callable[..., list[ValidityIssue]],
+) -> None:
+    (issue,) = unreachable(2, CUT_OFF, looks((10.0, True), (12.1, False)))
+    assert issue.values == {"from_s": 11.5, "failed": 2, "refused": 0, "requests": 4}
+
+
+@pytest.mark.parametrize(
+    ("users", "server"),
+    [
+        (2, looks((10.0, True))),
+        (2, looks((10.0, True), (12.1, True))),
+        (2, looks((10.0, False), (12.1, False))),
+        (2, looks((10.0, True), (11.0, False))),
+        (2, looks((10.0, True), (11.7, False), (12.1, True))),
+        (3, looks((10.0, True), (12.1, False))),
+    ],
+    ids=["not seen since", "it is there", "never read", "too busy before", "read again", "a user was answered"],
+)
+def test_streams_that_are_cut_off_at_the_end_are_none_without_another_sign(
+    unreachable: Callable[..., list[ValidityIssue]], users: int, server: ServerSamples
+) -> None:
+    assert unreachable(users, CUT_OFF, server) == []
 
 
 def test_a_level_is_judged_when_all_workers_have_reported(timeline: MakeTimeline, books: Books) -> None:
