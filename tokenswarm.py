@@ -137,6 +137,8 @@ def _main(arguments: list[str]) -> int:
     from tokenswarm.command_line.command_parser import CommandParser
 
     parser = CommandParser(prog="tokenswarm", description=_DESCRIPTION)
+    version = _version() if "--version" in arguments else ""
+    parser.add_argument("--version", action="version", version=version, help="show the version and end")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=CommandParser)
     parsers = {
         name: commands.add_parser(name, help=text, description=text.capitalize() + ".")
@@ -152,6 +154,15 @@ def _main(arguments: list[str]) -> int:
     code: int = module.main(args)
     _flush_output()
     return code
+
+
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return f"tokenswarm {version('tokenswarm')}"
+    except PackageNotFoundError:
+        return "tokenswarm, of unknown version: it is not installed as a package"
 
 
 def _wrong_in(module: Any, args: argparse.Namespace) -> list[str]:

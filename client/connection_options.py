@@ -11,7 +11,8 @@ from urllib.parse import unquote
 from urllib.request import getproxies, proxy_bypass
 
 from tokenswarm.client.option_values import OptionError
-from tokenswarm.command_line import OptionAdder
+from tokenswarm.client.server_address import base_url
+from tokenswarm.command_line import OptionAdder, OptionErrors
 from tokenswarm.sanitize import hide, overwrite_argument
 from tokenswarm.wire import Origin, Proxy, TlsSettings, UnusableUrl, split_credentials
 
@@ -103,3 +104,14 @@ def tls_of(options: Namespace) -> TlsSettings:
         certificate_file=options.client_cert or None,
         key_file=options.client_key or None,
     )
+
+
+def check_https(given: Namespace, host: str) -> None:
+    """Refuse options of TLS where nothing is reached by it. Raises OptionErrors."""
+    addresses = f"{base_url(host)},{given.server_metrics},{given.gpu_metrics_url}"
+    if "https://" in addresses.lower():
+        return
+    given_flags = [flag for flag, file in (("--tls-ca", given.tls_ca), ("--client-cert", given.client_cert)) if file]
+    if given_flags:
+        end = "has no effect with an http host: give its https address, or leave the option out."
+        raise OptionErrors([f"{flag} {end}" for flag in given_flags])

@@ -45,7 +45,7 @@ def choose_ports(given: Given) -> list[str]:
         if options.processes:
             errors.of(_bind_for_forked_workers, given)
         if options.processes or options.master:
-            errors.of(check_master_port, options.master_bind_host, options.master_bind_port)
+            errors.of(check_master_port, options.master_bind_host, options.master_bind_port, _other_port(given))
         errors.of(_check_distinct, given)
         notices += _keep_apart(given)
         if not options.headless or options.headful:
@@ -97,6 +97,15 @@ def _keep_apart(given: Given) -> list[str]:
                     f"Port {one.port} is given to {owner}: {one.what} {verb} port {free} ({one.option} chooses one)"
                 )
     return notices
+
+
+def _other_port(given: Given) -> str:
+    """What to do where the port for workers is taken. Forked workers learn the port from their master."""
+    options = [name for name in ("master_bind_port", "master_port") if name in given.sources]
+    if given.options.processes and options:
+        flags = " and ".join(f"--{name.replace('_', '-')}" for name in options)
+        return f"Choose another port with {flags}, or leave {'it' if len(options) == 1 else 'both'} out."
+    return "Choose another port with --master-bind-port (and --master-port for the workers)."
 
 
 def _bind_for_forked_workers(given: Given) -> None:

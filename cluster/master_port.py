@@ -11,9 +11,9 @@ class MasterPortError(ValueError):
 
 
 @cache
-def check_master_port(host: str, port: int) -> None:
+def check_master_port(host: str, port: int, remedy: str) -> None:
     """Before workers are forked: they would join the process that has the port. Only once in a process: later calls
-    would find this master on it. Raises MasterPortError."""
+    would find this master on it. remedy: what to do where the port is taken. Raises MasterPortError."""
     if not 0 < port < 65536:
         raise MasterPortError(f"--master-bind-port takes a port from 1 to 65535, got {port}.")
     with socket.socket() as listener:
@@ -24,5 +24,5 @@ def check_master_port(host: str, port: int) -> None:
         except OSError as error:
             raise MasterPortError(
                 f"the master cannot listen for workers on {host}:{port} ({error.strerror or error}); another master "
-                "may be running. Choose another port with --master-bind-port (and --master-port for the workers)."
+                f"may be running. {remedy}"
             ) from None

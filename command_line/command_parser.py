@@ -8,7 +8,14 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any, NoReturn
 
-from tokenswarm.command_line.parser import did_you_mean, empty_value, nearest_names, tolerant, unknown_option
+from tokenswarm.command_line.parser import (
+    NEGATIVE_VALUE,
+    did_you_mean,
+    empty_value,
+    nearest_names,
+    tolerant,
+    unknown_option,
+)
 
 
 class CommandParser(argparse.ArgumentParser):
@@ -16,6 +23,7 @@ class CommandParser(argparse.ArgumentParser):
 
     def __init__(self, **how: Any) -> None:
         super().__init__(allow_abbrev=False, **how)
+        self._negative_number_matcher = NEGATIVE_VALUE
         #: A sentence for each argument that is wrong or missing.
         self.errors: list[str] = []
 

@@ -24,6 +24,10 @@ _BOOLEANS = {"yes", "no", "true", "false", "on", "off", "1", "0"}
 _ONE_DASH = re.compile(r"-[a-z][a-z-]{2,}(=.*)?", re.DOTALL)
 
 
+#: What begins so is a value and no option: `-1`, `-1s`.
+NEGATIVE_VALUE = re.compile(r"-\d|-\.\d")
+
+
 @dataclass(frozen=True, slots=True)
 class Given:
     """What was read. sources: of each option that was given and not left at its default (by its name with
@@ -39,6 +43,8 @@ def read_options(parser: ArgumentParser, arguments: list[str] | None = None) -> 
     """Read `arguments` (None: the process's own), the environment and configuration files with a parser of Locust's.
     Ends the process where the parser does: for --help and --version."""
     parser.allow_abbrev = False
+    # argparse has no public way to say which words with a dash are values.
+    parser._negative_number_matcher = NEGATIVE_VALUE
     errors: list[str] = []
     arguments = _without_slips(parser, sys.argv[1:] if arguments is None else arguments, errors)
     arguments = joined(arguments, ("-H", "--host"))

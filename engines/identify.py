@@ -84,6 +84,10 @@ class ModelsRefused:
     basic: bool = False
 
 
+class NothingAnswers(EngineError):
+    """No GET got a response."""
+
+
 def identify(fetch: Fetch, engine: str | None = None) -> DetectedServer:
     """The server at the other end of `fetch`, which GETs a path and returns None where no response came.
 
@@ -93,7 +97,7 @@ def identify(fetch: Fetch, engine: str | None = None) -> DetectedServer:
     pages = ServerPages(fetch)
     try:
         found = _identified(pages, engine)
-    except (ModelsForbidden, WebPageFound):
+    except (ModelsForbidden, WebPageFound, NothingAnswers):
         raise
     except NotReady as error:
         raise NotReady(server_text(str(error), _EVIDENCE_CHARACTERS)) from None
@@ -149,7 +153,7 @@ def _gateway(pages: ServerPages) -> str | None:
 def _recognise(pages: ServerPages) -> DetectedServer:
     """The engine with the strongest clue. Raises EngineError where there is none."""
     if pages.get(MODELS) is None and pages.get("/health") is None:
-        raise EngineError(
+        raise NothingAnswers(
             "nothing answers there: the connection opens, but no response to GET /v1/models or /health; check --host"
         )
     for spec, clue in _CLUES:

@@ -74,7 +74,7 @@ def _line(audit: LoadAudit, late: bool) -> str:
     if audit.unit == "users":
         least = units.users(audit.measured_min or 0.0)
         mean = units.users_of(audit.measured, round(audit.requested))
-        return f"{loud}{mean} of {units.amount(audit.requested)} users on average, never fewer than {least}"
+        return f"{loud}{mean} of {units.amount(audit.requested)} users on average, at least {least} in any second"
     verb = "begun" if audit.unit == "sessions/s" else "sent"
     parts = [f"{units.rate(audit.measured)} of {units.rate(audit.requested)} {audit.unit} {verb}"]
     if audit.gaps is not None and audit.gaps.as_requested is not None:

@@ -19,7 +19,7 @@ def plan_lines(levels: Sequence[Level]) -> tuple[str, ...]:
     lasts_s = sum(level.level_time_s or 0.0 for level in levels)
     timed = all(level.level_time_s is not None and not level.ends_with_requests for level in levels)
     how_long = f"; at least {units.clock(lasts_s)} in all" if timed else ""
-    plan = f"Plan: {levels_in_words(levels)}; level time {times_in_words(levels)}{how_long}"
+    plan = f"Plan: {levels_in_words(levels)}; level time {times_in_words(levels)}{_warm_up(levels)}{how_long}"
     if any(level.arrivals is not None for level in levels):
         return (
             plan,
@@ -31,6 +31,19 @@ def plan_lines(levels: Sequence[Level]) -> tuple[str, ...]:
         "A level has a ramp (users are added), a hold (all users are there: the figures are of this time) and a drain "
         "(no new requests, open streams end)",
     )
+
+
+def _warm_up(levels: Sequence[Level]) -> str:
+    """What the plan says of the warm-ups, which are all of one length."""
+    warming = next((level for level in levels if level.warm_up), None)
+    if warming is None:
+        return ""
+    how_long = (
+        units.counted(warming.requests, "request")
+        if warming.requests
+        else units.planned_time(warming.level_time_s or 0.0)
+    )
+    return f"; before each level a warm-up of {how_long}"
 
 
 def progress_line(progress: Progress) -> str:

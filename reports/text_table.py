@@ -276,7 +276,7 @@ def _missing_users(levels: Sequence[LevelSummary]) -> list[str]:
     """Requested against actual users, of the levels where they differ."""
     return [
         f"Fewer users than requested ({level_name(level)}): {units.users_of(found.mean, found.requested)} of "
-        f"{found.requested:,} on average, never fewer than {units.users(found.min)}. For "
+        f"{found.requested:,} on average, at least {units.users(found.min)} in any second. For "
         f"{units.percentage(found.short_share)} of the hold, fewer than 95 % of them were there."
         for level in levels
         if (found := level.concurrency) is not None and found.short_share

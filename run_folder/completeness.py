@@ -23,12 +23,21 @@ def readable_journals(folder: Path) -> str:
 def requests_missing(folder: Path, expected: int) -> str | None:
     """What is wrong with requests.csv, which is expected to have so many rows: None where it has them."""
     try:
+        if not _has_heading(folder / "requests.csv"):
+            return f"requests.csv cannot be read (its first line names no columns; {expected:,} rows were recorded)"
         rows = count_rows(folder / "requests.csv")
     except FileNotFoundError:
         return f"requests.csv is missing ({expected:,} rows were recorded)"
     except OSError as error:
         return f"requests.csv cannot be read ({error.strerror}; {expected:,} rows were recorded)"
     return f"requests.csv has {rows:,} of the {expected:,} rows recorded" if rows < expected else None
+
+
+def _has_heading(path: Path) -> bool:
+    """Whether the file begins as requests.csv does, or is empty. Raises OSError."""
+    with path.open("rb") as file:
+        heading = file.readline(_CHUNK_BYTES)
+    return not heading or b"outcome" in heading.rstrip(b"\r\n").split(b",")
 
 
 def journals_missing(folder: Path) -> str | None:

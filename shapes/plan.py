@@ -97,7 +97,7 @@ def free(users: int, spawn_rate: float, run_time_s: float | None, system_prompt:
     if run_time_s and run_time_s <= ramp_s:
         raise PlanError(
             f"--run-time ({timespan_text(run_time_s)}) must be longer than the ramp: "
-            f"{users} users at {spawn_rate:g} a second take {timespan_text(ramp_s)}."
+            f"{users} users at {spawn_rate:g} a second take {timespan_text(round(ramp_s, 1))}."
         )
     return tuple(PlannedLevel(index, mode, users, ramp_s, run_time_s or inf) for index, mode in enumerate(modes))
 

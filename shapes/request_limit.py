@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from math import floor, isinf
+from math import ceil, floor, isinf
 
 from msgspec import structs
 
@@ -40,7 +40,7 @@ def limit_requests(level: PlannedLevel, requests: int) -> PlannedLevel:
     end_s = floor(last_s) + 1.0 if following_s is None else following_s
     if not isinf(level.level_time_s) and end_s > level.level_time_s:
         raise PlanError(
-            f"{REQUESTS} {requests:,} at {level.name} takes {timespan_text(end_s)}, and --level-time is "
+            f"{REQUESTS} {requests:,} at {level.name} takes {timespan_text(ceil(end_s))}, and --level-time is "
             f"{timespan_text(level.level_time_s)}: give a longer --level-time."
         )
     return replace(

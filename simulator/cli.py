@@ -113,7 +113,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for title, options in groups:
         group = parser.add_argument_group(title)
         for name, (kind, text) in options.items():
-            group.add_argument(f"--{name.replace('_', '-')}", type=kind, metavar="N", help=text)
+            metavar = "POLICY" if kind is str else "N"
+            group.add_argument(f"--{name.replace('_', '-')}", type=kind, metavar=metavar, help=text)
     _add_traits(group)
     _add_requirements(parser.add_argument_group("what requests must be like"))
 

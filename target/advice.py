@@ -19,7 +19,7 @@ from tokenswarm.client.server_address import base_url, origin_of
 from tokenswarm.engines import DetectedServer, EngineError, ModelsForbidden, WebPageFound
 from tokenswarm.metrics.timeline import Outcome, Timeline
 from tokenswarm.sanitize import server_text
-from tokenswarm.wire import ClientCertificateRefused, NoTls, ProxyFailed
+from tokenswarm.wire import CertificateNotTrusted, ClientCertificateRefused, NoTls, ProxyFailed
 
 NOT_FOUND, TOO_MANY_REQUESTS, SERVER_ERROR = 404, 429, 500
 #: Of the models that a server lists, so many are named, with so many characters of each.
@@ -56,8 +56,10 @@ def full_stop(text: str) -> str:
 
 def with_advice(error: Exception, host: str) -> str:
     """Why no connection can be had, and what to check."""
-    if isinstance(error, NoTls | ProxyFailed | ClientCertificateRefused):
-        return str(error) if str(error).endswith("?") else f"{error}."
+    if str(error).endswith("?"):
+        return str(error)
+    if isinstance(error, NoTls | ProxyFailed | ClientCertificateRefused | CertificateNotTrusted):
+        return f"{error}."
     return f"{error}; is --host {host} right{_default_port(host)}, and does it run?"
 
 

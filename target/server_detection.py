@@ -20,6 +20,7 @@ from tokenswarm.engines import (
     EngineError,
     GetResponse,
     ModelsForbidden,
+    NothingAnswers,
     NotReady,
     NotRecognised,
     identify,
@@ -28,7 +29,14 @@ from tokenswarm.engines.server_pages import MODELS
 from tokenswarm.sanitize import server_text
 from tokenswarm.target.advice import NOT_FOUND, full_stop, refusal, with_advice
 from tokenswarm.target.preflight import PreflightResult
-from tokenswarm.wire import ClientCertificateRefused, Origin, StreamClient, WireError, broke_unanswered
+from tokenswarm.wire import (
+    ClientCertificateRefused,
+    NotHttp,
+    Origin,
+    StreamClient,
+    WireError,
+    broke_unanswered,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -131,13 +139,15 @@ def check_reachable(client: StreamClient, host: str) -> None:
 
 
 class HttpGetter:
-    """Sends GETs to one server, on a connection of their own. silent: whether one was not answered in time."""
+    """Sends GETs to one server, on a connection of their own. silent: whether one was not answered in time; not_http:
+    what was wrong with an answer that was no HTTP, "" where there was none."""
 
     def __init__(self, client: StreamClient, models: str = MODELS) -> None:
         """models: where the list of models is, if it is not at its usual path."""
         self._client = client
         self._models = models
         self.silent = False
+        self.not_http = ""
 
     def get(self, path: str) -> GetResponse | None:
         """The response, None where none comes within some seconds. Raises EngineError where a proxy refuses it,
@@ -166,6 +176,8 @@ class HttpGetter:
         if isinstance(exchange.error, ClientCertificateRefused):
             raise EngineError(str(exchange.error))
         self.silent |= not exchange.ended
+        if isinstance(exchange.error, NotHttp):
+            self.not_http = str(exchange.error)
         if not exchange.ended or exchange.error is not None:
             self._client.close()
             return None
@@ -213,7 +225,7 @@ def _when_ready(
 def found_ready(getter: HttpGetter, engine: str | None) -> DetectedServer:
     """What the server is (or is taken for), if it is ready. Raises EngineError, and NotReady for what may be so
     later."""
-    getter.silent = False
+    getter.silent, getter.not_http = False, ""
     try:
         found = identify(getter.get, engine)
     except EngineError as error:
@@ -221,6 +233,8 @@ def found_ready(getter: HttpGetter, engine: str | None) -> DetectedServer:
             raise NotReady("the server does not answer (if it stays so, check --host)") from error
         if not isinstance(error, ModelsForbidden) and (address := getter.tls_address()) is not None:
             raise EngineError(f"the server speaks TLS there: give {address} as --host") from None
+        if getter.not_http and isinstance(error, NothingAnswers):
+            raise EngineError(f"what listens there is no HTTP server: {getter.not_http}; check --host") from None
         raise
     for path in filter(None, [ENGINES[found.engine].health_path, _WAKING_PATH if found.gateway else None]):
         answer = getter.get(path)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from urllib.request import urlopen
 
 import pytest
 
+import tokenswarm
 from tests.test_architecture import PACKAGES
 from tokenswarm.command_line import free_port
 
@@ -189,3 +191,9 @@ def test_a_users_package_of_ones_own_is_not_taken_for_tokenswarms(tmp_path: Path
         check=False,
     )
     assert (done.stdout, done.returncode) == ("True True tokenswarm.users.chat\n", 0), done.stderr
+
+
+def test_the_version_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        tokenswarm.main(["--version"])
+    assert (ended.value.code, capsys.readouterr().out) == (0, f"tokenswarm {version('tokenswarm')}\n")

@@ -17,7 +17,7 @@ from locust.event import Events
 from locust.runners import MasterRunner, WorkerRunner
 
 from tokenswarm.client.api_key import api_key
-from tokenswarm.client.connection_options import tls_of
+from tokenswarm.client.connection_options import check_https, tls_of
 from tokenswarm.client.option_values import OptionError
 from tokenswarm.client.request_control import RUN_REQUESTS
 from tokenswarm.client.request_options import (
@@ -299,7 +299,7 @@ def check_options(given: Namespace, host: str) -> None:
     PromptError, UnusableUrl, OptionErrors."""
     with collect_errors() as errors:
         errors.of(ChatOptions.of, given)
-        errors.of(_check_certificates, given)
+        errors.of(_check_certificates, given, host)
         if workload := errors.of(load_given_workload, given):
             errors.of(_check_open_loop, given, workload)
         errors.of(ServerMetricsOptions.of, given)
@@ -316,8 +316,10 @@ def _check_open_loop(given: Namespace, workload: Workload) -> None:
         )
 
 
-def _check_certificates(given: Namespace) -> None:
-    """Read the files that are named. Raises UnusableCertificates, OptionError."""
+def _check_certificates(given: Namespace, host: str) -> None:
+    """Read the files that are named. Raises UnusableCertificates, OptionError, OptionErrors."""
+    if host:
+        check_https(given, host)
     if given.tls_ca or given.client_cert:
         tls_of(given).context()
 

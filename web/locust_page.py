@@ -196,7 +196,8 @@ class WebPage:
             if not reasons:
                 self._refused = ()
                 return None
-            logger.warning("Run not started: %s", "\n".join(map(shown, reasons)))
+            for reason in reasons:
+                logger.warning("Run not started: %s", shown(reason))
             return not_started(self._in_form_words(reasons), self._environment.host)
 
         @ui.auth_required_if_enabled

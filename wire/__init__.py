@@ -6,10 +6,12 @@ Knows sockets, HTTP and clocks; knows nothing of tokens, of Locust or of any eng
 from tokenswarm.wire.arrival import Arrival
 from tokenswarm.wire.client import StreamClient, broke_unanswered, went_stale
 from tokenswarm.wire.errors import (
+    CertificateNotTrusted,
     ClientCertificateRefused,
     ClientLimitReached,
     ConnectFailed,
     ConnectTimedOut,
+    NotHttp,
     NoTls,
     ProxyFailed,
     ServerBrokeProtocol,
@@ -26,6 +28,7 @@ from tokenswarm.wire.tls import TlsSettings
 
 __all__ = [
     "Arrival",
+    "CertificateNotTrusted",
     "ClientCertificateRefused",
     "ClientLimitReached",
     "ConnectFailed",
@@ -33,6 +36,7 @@ __all__ = [
     "Exchange",
     "Limits",
     "NoTls",
+    "NotHttp",
     "Origin",
     "Proxy",
     "ProxyFailed",

@@ -12,7 +12,14 @@ from dataclasses import replace
 import gevent.socket
 from gevent import monkey
 
-from tokenswarm.wire.errors import ClientLimitReached, ConnectFailed, ConnectTimedOut, NoTls, ProxyFailed
+from tokenswarm.wire.errors import (
+    CertificateNotTrusted,
+    ClientLimitReached,
+    ConnectFailed,
+    ConnectTimedOut,
+    NoTls,
+    ProxyFailed,
+)
 from tokenswarm.wire.limits import has_ipv6, limit_reached
 from tokenswarm.wire.origin import Origin
 from tokenswarm.wire.proxy import Proxy
@@ -104,7 +111,7 @@ def _shake_hands(sock: gevent.socket.socket, tls: TlsSession, origin: Origin) ->
                     f"{origin.authority} closed the connection during the TLS handshake; does it speak TLS?"
                 )
     except ssl.SSLCertVerificationError as error:
-        raise ConnectFailed(
+        raise CertificateNotTrusted(
             f"the certificate of {origin.authority} is not trusted: {reason_of(error)}; name its authority with "
             "--tls-ca, or trust it unseen with --tls-insecure"
         ) from None

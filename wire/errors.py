@@ -13,6 +13,10 @@ class NoTls(ConnectFailed):
     """The server does not speak TLS at an https address; the text names the http address to try."""
 
 
+class CertificateNotTrusted(ConnectFailed):
+    """The certificate that the server shows is not one of an authority that is trusted; the text says what to do."""
+
+
 class ProxyFailed(ConnectFailed):
     """The proxy of --proxy cannot be reached, or does not pass requests on; the text says what to do."""
 
@@ -31,6 +35,10 @@ class ClientLimitReached(WireError):
 
 class ServerBrokeProtocol(WireError):
     """The server's bytes are not the HTTP response they promised to be, or stopped before its end."""
+
+
+class NotHttp(ServerBrokeProtocol):
+    """What came is no response of HTTP/1.1."""
 
 
 class UnusableCertificates(ValueError):

@@ -8,7 +8,7 @@ from itertools import islice, takewhile
 
 import httptools
 
-from tokenswarm.wire.errors import ServerBrokeProtocol
+from tokenswarm.wire.errors import NotHttp, ServerBrokeProtocol
 
 _MAX_HEAD_BYTES = 64 * 1024
 #: An error quotes this much of the first line.
@@ -127,7 +127,7 @@ class ResponseParser:
                 self._keeps_alive = False  # bytes behind a whole response spoil the connection, not the response
                 return
             begins = f" (it begins {self._first_line!r})" if not self.head_complete else ""
-            raise ServerBrokeProtocol(f"the response is not HTTP/1.1: {error}{begins}") from None
+            raise NotHttp(f"the response is not HTTP/1.1: {error}{begins}") from None
 
     def whole_chunks(self, reads: Sequence[bytes]) -> list[bytes]:
         """The bodies of the first of these reads, as long as each is small chunks and nothing else. They change

@@ -82,3 +82,21 @@ def test_metrics_whose_port_is_taken_do_not_take_the_pages(taken: int) -> None:
     endpoint = MetricsEndpoint(LiveRun(), options, port_given=False, avoid=[taken + 1])
     assert endpoint.port > taken + 1
     endpoint.stop()
+
+
+@pytest.mark.parametrize(
+    ("words", "named", "not_named"),
+    [
+        (["--processes", "2", "--master-bind-port", "{}"], ["--master-bind-port"], ["--master-port"]),
+        (["--processes", "2", "--master-port", "{}"], ["--master-port"], ["--master-bind-port"]),
+        (["--master", "--master-bind-port", "{}"], ["--master-bind-port", "--master-port"], []),
+    ],
+)
+def test_a_taken_port_for_workers_names_the_options_that_choose_another(
+    taken: int, words: list[str], named: list[str], not_named: list[str]
+) -> None:
+    with pytest.raises(ValueError, match=str(taken)) as refused:
+        choose_ports(given("--headless", "--master-bind-host", "127.0.0.1", *(word.format(taken) for word in words)))
+    advice = str(refused.value).partition("Choose another port")[2]
+    assert [option for option in named if option not in advice] == []
+    assert [option for option in not_named if option in advice] == []

@@ -226,3 +226,11 @@ def test_an_empty_value_that_has_a_meaning_is_taken(monkeypatch: pytest.MonkeyPa
 def test_one_empty_host_among_several_is_refused() -> None:
     for words in (["-H", "", "-H", "http://gpu:1"], ["-H", "http://gpu:1", "-H", ""]):
         assert read_options(parser_of_all_options(), words).errors
+
+
+@pytest.mark.parametrize("flag", ["--ramp", "--think-time", "--level-time", "--rate"])
+def test_a_value_that_begins_with_a_minus_and_a_digit_is_no_option(flag: str) -> None:
+    for value in ("-1s", "-1", "-.5", "-10ms"):
+        given = read_options(parser_of_all_options(), [flag, value])
+        assert not given.errors
+        assert getattr(given.options, flag.removeprefix("--").replace("-", "_")) == value

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
+
+import pytest
 
 from tests.golden.texts import HOLDING
+from tokenswarm.metrics.level import Level
 from tokenswarm.recording.live_series import RequestRates
-from tokenswarm.reports.progress_line import progress_line
+from tokenswarm.reports.progress_line import plan_lines, progress_line
 
 
 def test_the_line_tells_everything_with_its_unit() -> None:
@@ -34,3 +38,15 @@ def test_fields_keep_their_place_from_line_to_line() -> None:
     for word in ("level", "system prompt", "tokens/s", "TTFT", "in flight"):
         assert first.index(word) == second.index(word)
     assert len(second) <= 130
+
+
+@pytest.mark.parametrize(
+    ("limits", "words"),
+    [({"level_time_s": 30.0}, "warm-up of 30 s"), ({"requests": 50, "level_time_s": None}, "warm-up of 50 requests")],
+)
+def test_the_plan_names_the_warm_up(limits: dict[str, Any], words: str) -> None:
+    warming = Level(0, "off", "10", 10, 1.0, warm_up=True, **limits)
+    level = Level(1, "off", "10", 10, 1.30692, 60.0)
+    assert words in plan_lines([warming, level])[0]
+    assert "ramp 1.31 s" in plan_lines([level])[0]
+    assert "warm-up" not in plan_lines([level])[0]

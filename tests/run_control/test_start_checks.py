@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import certifi
 import pytest
 from locust.argument_parser import get_empty_argument_parser, setup_parser_arguments
 
@@ -52,7 +53,7 @@ def test_a_header_that_cannot_be_read_is_one_sentence_without_its_text(
     assert "sk-" not in str(refused.value) and "foo" not in str(refused.value)
 
 
-def sentences(*words: str) -> list[str]:
+def sentences(*words: str, host: str = "http://gpu:8000") -> list[str]:
     """What a command line is refused with."""
     given = read_options(parser_of_all_options(), [*words])
     try:
@@ -60,7 +61,7 @@ def sentences(*words: str) -> list[str]:
             if given.errors:
                 errors.add(OptionErrors(given.errors))
             errors.of(complete_options, given)
-            errors.of(check_run, given.options, "http://gpu:8000")
+            errors.of(check_run, given.options, host)
     except ValueError as error:
         return sentences_of(error)
     return []
@@ -78,7 +79,7 @@ def sentences(*words: str) -> list[str]:
         (["--requests", "-3", "--rate", "x"], ["--rate", "--requests"]),
         (["--requests", "-3", "--levels", "x", "--warm-up", "y"], ["--levels", "--warm-up", "--requests"]),
         (["--body-file", "/nope", "--body", "{"], ["--body-file", "--body"]),
-        (["--tls-ca", "/nope", "--levels", "x"], ["--levels", "--tls-ca"]),
+        (["--tls-ca", __file__, "--client-cert", "/nope"], ["--tls-ca", "--client-cert"]),
         (["--client-key", "/k", "--max-tokens", "0"], ["--max-tokens", "--client-key"]),
         (["--header", "X-A: $NOT_SET_A", "--header", "X-B: $NOT_SET_B"], ["NOT_SET_A", "NOT_SET_B"]),
         (["--top-p", "3", "--top-k", "0", "--temperature", "-1"], ["--temperature", "--top-p", "--top-k"]),
@@ -102,3 +103,10 @@ def test_a_choice_that_does_not_exist_is_one_sentence() -> None:
     assert "--record" in own
     for flag in own:
         assert [sentence.partition(" takes")[0] for sentence in sentences(flag, "everything")] == [flag]
+
+
+def test_options_of_tls_are_taken_where_one_address_is_of_https() -> None:
+    ca = ["--tls-ca", certifi.where()]
+    assert sentences(*ca)
+    assert not sentences(*ca, "--gpu-metrics-url", "https://gpu:9400/metrics")
+    assert not sentences(*ca, host="https://gpu:8000")

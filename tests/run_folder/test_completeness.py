@@ -11,7 +11,7 @@ import pytest
 from tokenswarm.recording.recovery import RecoveryError, recover
 from tokenswarm.reports import report_command
 from tokenswarm.reports.warnings import warnings_of
-from tokenswarm.run_folder.completeness import RUN_LOG, count_rows, readable_journals
+from tokenswarm.run_folder.completeness import RUN_LOG, count_rows, readable_journals, requests_missing
 from tokenswarm.run_folder.reader import ReportError, load_results
 
 Write = Callable[..., Path]
@@ -148,3 +148,13 @@ def test_what_is_no_run_s_folder_is_named_as_report_names_it(write_run: Write) -
         with pytest.raises(ReportError) as recovered:
             recover(path)
         assert str(recovered.value) == str(reported.value)
+
+
+def test_a_file_of_something_else_is_not_counted(tmp_path: Path) -> None:
+    (tmp_path / "requests.csv").write_bytes(bytes(range(128, 256)) + b"\n" * 8)
+    found = requests_missing(tmp_path, 12)
+    assert found is not None and found.startswith("requests.csv cannot be read")
+    (tmp_path / "requests.csv").write_bytes(b"id,outcome\n1,ok\n")
+    assert requests_missing(tmp_path, 1) is None
+    (tmp_path / "requests.csv").write_bytes(b"")
+    assert requests_missing(tmp_path, 12) == "requests.csv has 0 of the 12 rows recorded"

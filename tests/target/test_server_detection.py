@@ -10,6 +10,7 @@ from typing import Any
 
 import gevent
 import pytest
+from gevent.server import StreamServer
 from locust.argument_parser import get_empty_argument_parser
 from locust.env import Environment
 from locust.event import Events
@@ -23,7 +24,7 @@ from tokenswarm.sanitize import API_KEY_VARIABLE
 from tokenswarm.target.advice import with_advice
 from tokenswarm.target.server_detection import ReadyServer, find_server, server_from_options
 from tokenswarm.users.run_lifecycle import RunLifecycle
-from tokenswarm.wire import WireError
+from tokenswarm.wire import CertificateNotTrusted, WireError
 
 MODELS = json.dumps({"data": [{"id": "llama", "owned_by": "vllm"}]})
 TWO = json.dumps({"data": [{"id": "llama", "owned_by": "vllm"}, {"id": "qwen", "owned_by": "vllm"}]})
@@ -455,6 +456,28 @@ def test_no_other_address_is_named_where_none_answers(sites: Callable[..., Site]
         find_server(options(), f"{site.host}/foo", lambda _: None)
     assert f"GET {site.host}/foo/v1/models" in str(error.value)
     assert "does not exist there" not in str(error.value)
+
+
+def test_a_port_that_answers_in_another_protocol_is_said_to_speak_no_http() -> None:
+    def greet(connection: Any, _: Any) -> None:
+        connection.sendall(b"SSH-2.0-OpenSSH_9.6\r\n")
+        connection.recv(4096)
+        connection.close()
+
+    other = StreamServer(("127.0.0.1", 0), greet)
+    other.start()
+    try:
+        with pytest.raises(OptionError) as refused:
+            find_server(options(), f"http://127.0.0.1:{other.server_port}", lambda _: None)
+    finally:
+        other.stop(0)
+    assert "no HTTP server" in str(refused.value)
+    assert "SSH-2.0" in str(refused.value)
+    assert "nothing answers" not in str(refused.value)
+
+
+def test_a_certificate_that_is_not_trusted_is_no_doubt_of_the_address() -> None:
+    assert "--host" not in with_advice(CertificateNotTrusted("the certificate is not trusted"), "https://gpu")
 
 
 def test_the_port_that_was_tried_is_named_where_the_address_names_none() -> None:
