@@ -28,6 +28,9 @@ from tokenswarm.prompts.images import RunImage, load_images
 from tokenswarm.prompts.synthetic.marked_png import MARK_BYTES
 from tokenswarm.prompts.synthetic.synthetic_prompts import SyntheticSource
 
+#: Of prompts, to read them for their own errors where the option of their lengths is wrong.
+_ANY_LENGTH = (0, 10**9)
+
 
 @dataclass(frozen=True, slots=True)
 class Workload:
@@ -97,17 +100,19 @@ def load_given_workload(given: Namespace) -> Workload:
     """The same from Locust's options, whatever is wrong with the others. Raises PromptError."""
     with collect_errors() as errors:
         sessions = SessionOptions.of(given, errors)
-    source = LengthOptions.of(given).source(0)
-    return _load(
-        sessions.of_source(source) if source else given.prompts,
-        given.prompts_column or None,
-        parse_token_range(given.prompt_tokens),
-        given.tokenizer or None,
-        given.system_prompt_file or None,
-        tuple(given.image or ()),
-        given.seed,
-        sessions,
-    )
+        token_range = errors.of(parse_token_range, given.prompt_tokens)
+        source = LengthOptions.of(given).source(0)
+        return errors.of(
+            _load,
+            sessions.of_source(source) if source else given.prompts,
+            given.prompts_column or None,
+            token_range or _ANY_LENGTH,
+            given.tokenizer or None,
+            given.system_prompt_file or None,
+            tuple(given.image or ()),
+            given.seed,
+            sessions,
+        )
 
 
 def _check_answers(prompts: PromptSet, sessions: SessionOptions) -> None:

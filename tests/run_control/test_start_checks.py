@@ -78,6 +78,7 @@ def sentences(*words: str, host: str = "http://gpu:8000") -> list[str]:
         ),
         (["--requests", "-3", "--rate", "x"], ["--rate", "--requests"]),
         (["--requests", "-3", "--levels", "x", "--warm-up", "y"], ["--levels", "--warm-up", "--requests"]),
+        (["--prompt-tokens", "x", "--prompts", "/nope"], ["--prompt-tokens", "/nope"]),
         (["--body-file", "/nope", "--body", "{"], ["--body-file", "--body"]),
         (["--tls-ca", __file__, "--client-cert", "/nope"], ["--tls-ca", "--client-cert"]),
         (["--client-key", "/k", "--max-tokens", "0"], ["--max-tokens", "--client-key"]),
