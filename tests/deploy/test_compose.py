@@ -59,6 +59,7 @@ def defaults() -> dict[str, Any]:
     return {action.env_var: action.default for action in parser._actions if getattr(action, "env_var", None)}
 
 
+@pytest.mark.slow
 def test_the_file_is_of_the_compose_specification() -> None:
     command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec"]
     done = subprocess.run([*command, str(ROOT / "docker-compose.yml")], capture_output=True, text=True)

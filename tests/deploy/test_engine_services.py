@@ -24,6 +24,7 @@ def command(service: dict[str, Any]) -> str:
     return given if isinstance(given, str) else " ".join(given)
 
 
+@pytest.mark.slow
 def test_the_file_is_of_the_compose_specification_and_included() -> None:
     check = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec"]
     done = subprocess.run([*check, str(FILE), str(ROOT / "docker-compose.yml")], capture_output=True, text=True)

@@ -17,6 +17,8 @@ from tests.http_proxy import running_proxy
 from tests.runs.harness import StartSimulator, environment, free_port
 from tokenswarm.engines import ENGINES
 
+pytestmark = pytest.mark.slow
+
 
 def probe(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     return run_command("probe", *arguments, env=environment(**variables))
