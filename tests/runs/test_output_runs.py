@@ -58,8 +58,9 @@ def test_a_run_whose_output_cannot_be_written_keeps_its_files_and_its_exit_code(
         os.close(reader)
     junit = tmp_path / "junit.xml"
     exit_code, _, errors = run(tmp_path, "--fail-if", "p50(ttft) > 1us", "--junit", junit, stdout=writer)
-    assert exit_code == 5, errors
     assert "Traceback" not in errors
     (folder,) = (tmp_path / "results").iterdir()
+    verdict = json.loads((folder / "run.json").read_text())["validity"]["verdict"]
+    assert exit_code == (5 if verdict == "valid" else 3), errors  # suspect where the machine was busy
     for file in (junit, folder / "report.html", folder / "charts" / "ttft.png", folder / "charts" / "token_rate.png"):
         assert file.stat().st_size, file

@@ -59,7 +59,7 @@ def test_no_prompt_of_a_ladder_is_in_the_cache_and_ttft_rises_with_the_users(
     assert run.document["options"]["prompt_nonce"] == run.document["prompts"]["nonce"] != ""
     assert run.document["prompts"]["nonce_source"] == "drawn"
     assert run.summary["prompts"]["repeated"] == 0
-    assert all(level["hold"]["server"]["prefix_cache_hit_ratio"] < 0.02 for level in run.summary["levels"][:2])
+    assert all(level["hold"]["server"]["prefix_cache_hit_ratio"] < 0.1 for level in run.summary["levels"][:2])
     assert "PROMPTS REPEAT" not in run.output
     assert "PREFIX-CACHE HITS" not in run.output
 
