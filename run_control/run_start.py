@@ -117,6 +117,9 @@ class RunStart:
                 self._lifecycle.begin(environment, self._recording.recorder, self._recording.controller.process.share)
         except ValueError as error:
             self._refuse(environment, error)
+        except Exception as error:  # a defect: Locust would log it, and wait for ever for a run that never begins
+            logger.exception("The run cannot begin")
+            self._refuse(environment, ValueError(f"a defect of Tokenswarm: {type(error).__name__}: {error}"))
         else:
             self._inputs = RunInputs.of(environment, self._defaults)
             self._watch.begin(lambda: self._check_own_code(environment), self._recording.abort_run)

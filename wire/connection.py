@@ -84,14 +84,15 @@ class Connection:
         """Start an exchange; the first one bears the cost of connecting. A failure to send is the exchange's error,
         not an exception."""
         READ_NOTIFIER.read_between()  # many requests may be sent in a row
-        exchange = Exchange(0, self._connect_ns, self, receiver)
+        exchange = Exchange(time.perf_counter_ns(), self._connect_ns, self, receiver)
         self._connect_ns = 0
         self._exchange = exchange
         sender = self._sender
         sender.bytes_before_request = self._tls.sent_bytes if self._tls else sender.sent_bytes
         sender.sent_bytes += len(request)
-        data = memoryview(self._tls.encrypt(request) if self._tls else request)
+        sender.accepted_bytes = 0
         try:
+            data = memoryview(self._tls.encrypt(request) if self._tls else request)
             # Last of all: whatever makes objects may begin a garbage collection.
             self._times.emptied_ns = exchange.sent_ns = time.perf_counter_ns()
             sender.send(data)
@@ -99,12 +100,13 @@ class Connection:
             late = ServerBrokeProtocol(f"the server took no more of the request for {self._timeout_s:g} s")
             self._stop(late, exchange)
         except OSError as error:
-            broken = _as_wire_error(error, "the connection broke while the request was sent")
+            alert = self._tls.broken if self._tls else None
+            broken = alert or _as_wire_error(error, "the connection broke while the request was sent")
             # EPIPE: the server's orderly close came first, and its reset answers what was sent since.
             closed_first = error.errno == errno.EPIPE and not self.closed and sender.surely_unacknowledged()
             if not exchange.ended:
                 exchange.never_read = not sender.accepted_bytes or closed_first
-                if self._holds_data():
+                if _holds_data(self._sock):
                     self.read_now()  # what the server sent before it closed says why
             self._stop(broken, exchange)
         finally:
@@ -177,13 +179,6 @@ class Connection:
             return 1
         took_s = (time.perf_counter_ns() - self._streaming_since_ns) / 1e9
         return max(1, min(MOST_PASSES, int(_LATE_SHARE * took_s / INTERVAL_S)))
-
-    def _holds_data(self) -> bool:
-        """Whether the kernel holds data that was not read, of a broken connection too."""
-        try:
-            return bool(self._sock.recv(1, socket.MSG_PEEK))
-        except OSError:
-            return False
 
     def close(self) -> None:
         """Stop watching and close. An exchange that has not ended is left without its end."""
@@ -344,6 +339,14 @@ class Connection:
         self.close()
         if exchange is not None:
             exchange.finish(time.perf_counter_ns(), error)
+
+
+def _holds_data(sock: socket.socket) -> bool:
+    """Whether the kernel holds data that was not read, of a broken connection too."""
+    try:
+        return bool(sock.recv(1, socket.MSG_PEEK))
+    except OSError:
+        return False
 
 
 def _as_wire_error(error: Exception, what: str = "the connection broke") -> WireError:

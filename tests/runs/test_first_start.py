@@ -120,6 +120,17 @@ def change(**_):
     ChatUser.wait_time = constant(1)
 """
 )
+DEFECT = f"""
+import sys
+sys.path.insert(0, {str(ROOT)!r})
+from locustfile import *
+import tokenswarm.users.run_lifecycle
+
+def broken(*_):
+    raise RuntimeError("no such thing")
+
+tokenswarm.users.run_lifecycle.find_server = broken
+"""
 
 
 def refused(run: Run) -> str:
@@ -443,3 +454,14 @@ def test_the_default_is_fifty_and_a_run_may_go_on_through_failures(
     assert went_on.document["stop_reason"] is None
     assert went_on.summary["levels"][0]["complete"]
     assert len(went_on.requests) >= len(stopped.requests)
+
+
+@pytest.mark.parametrize("workers", [(), ("--processes", "2")])
+def test_a_defect_before_the_load_ends_the_start(
+    run_locust: RunLocust, start_simulator: StartSimulator, tmp_path: Path, workers: tuple[str, ...]
+) -> None:
+    own = tmp_path / "own.py"
+    own.write_text(DEFECT)
+    run = run_locust("-H", start_simulator().host, "-u", "1", "-t", "600s", *workers, locustfile=own)
+    assert (run.exit_code, list(run.results.glob("*"))) == (2, [])
+    assert "RuntimeError: no such thing" in run.output

@@ -28,6 +28,7 @@ from tokenswarm.wire import (
     UnusableCertificates,
     went_stale,
 )
+from tokenswarm.wire.read_notifier import READ_NOTIFIER
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 
@@ -287,6 +288,19 @@ def test_a_server_that_demands_a_client_certificate_and_gets_none_is_told_so(
     old = serve(answer, clients=authority, version=ssl.TLSVersion.TLSv1_2)
     with pytest.raises(ConnectFailed, match="--client-cert"):
         client(old, ca_file=ca_file).connect()
+
+
+def test_a_refusal_that_comes_just_before_the_request_is_its_error(
+    serve: Callable[..., int], authority: trustme.CA, ca_file: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    user = client(serve(answer, clients=authority, version=ssl.TLSVersion.TLSv1_3), ca_file=ca_file)
+    user.connect()
+    connection: Any = user._connection
+    monkeypatch.setattr(READ_NOTIFIER, "read_between", lambda: until(lambda: connection.closed))
+    began_ns = time.perf_counter_ns()
+    exchange = user.post("/", b"{}")
+    assert isinstance(exchange.error, ClientCertificateRefused)
+    assert exchange.sent_ns >= began_ns
 
 
 def test_a_client_certificate_that_the_server_does_not_trust_is_named(
