@@ -263,8 +263,13 @@ class ActiveRun:
     def fail_write(self, error: OSError) -> None:
         """What comes cannot be written."""
         on_error, self.on_write_error = self.on_write_error, None
-        if on_error is not None:
-            on_error(f"the results in {self.journal.folder} cannot be written: {error.strerror or error}")
+        if on_error is None:
+            return
+        folder = self.journal.folder
+        if isinstance(error, FileNotFoundError):
+            on_error(f"the results folder {folder} was removed during the run")
+        else:
+            on_error(f"the results in {folder} cannot be written: {error.strerror or error}")
 
     def _write(self, write: Callable[[], None]) -> None:
         """What fails is kept, and written at the end if it can be."""
