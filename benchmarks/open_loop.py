@@ -52,6 +52,10 @@ class OpenLoopRun:
         received_s = np.sort([int(row["t_wire_ns"]) / 1e9 for row in self.served])
         self.gaps_s: Series = np.diff(received_s)
         self.received_s: Series = received_s - received_s[0]
+        #: Between requests one after another, of all workers together: as they were due, and as they were sent.
+        self.gaps_due_s, self.gaps_sent_s = (
+            np.diff(np.sort([float(row[column]) for row in self.rows])) for column in ("scheduled_s", "sent_s")
+        )
         self.lag_ms: Series = np.array([float(row["sent_s"]) - float(row["scheduled_s"]) for row in self.rows]) * 1e3
         document = msgspec.json.decode((folder / "run.json").read_bytes(), type=RunDocument)
         first_due_s = next(arrivals(schedule_of(document.plan[0]))).due_s
@@ -147,8 +151,9 @@ def report(case: str, run: OpenLoopRun, seconds: float) -> list[str]:
         f"requests in flight: mean {run.load['in_flight_mean']:.1f}, most {run.load['in_flight_max']:.1f}",
     ]
     if case == "poisson":
-        distance, p = kolmogorov_smirnov(run.gaps_s, RATES[case])
-        lines.append(f"gaps at the server: Kolmogorov-Smirnov distance {distance:.4f}, p = {p:.3f}")
+        for where, gaps_s in (("due", run.gaps_due_s), ("sent", run.gaps_sent_s), ("at the server", run.gaps_s)):
+            distance, p = kolmogorov_smirnov(gaps_s, RATES[case])
+            lines.append(f"gaps {where}: Kolmogorov-Smirnov distance {distance:.4f}, p = {p:.3f}")
         lines.append(f"index of dispersion in bins of {_BIN_S * 1e3:.0f} ms: {dispersion(run.received_s):.3f}")
     elif case == "constant":
         errors_ms = np.abs(run.gaps_s - 1 / RATES[case]) * 1e3
