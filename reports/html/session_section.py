@@ -31,15 +31,16 @@ def sessions(measured: RunData) -> list[Block]:
     blocks: list[Block] = [Table("Sessions of each level", _headings("level", SESSION_COLUMNS), rows)]
     columns = turn_columns(levels)
     by_turn: list[Row] = [
-        [f"{level_key(level)}, turn {turn_name(turn)}", *(column.cell(turn) for column in columns)]
+        [level_key(level), turn_name(turn), *(column.cell(turn) for column in columns)]
         for level, each in found
         for turn in each.turns
     ]
     if by_turn:
-        blocks.append(Table("Requests of each hold by turn", _headings("turn", columns), by_turn))
+        blocks.append(Table("Requests of each hold by turn", ["level", *_headings("turn", columns)], by_turn))
     by_tokens: list[Row] = [
         [
-            f"{level_key(level)}, {tokens_name(group)}",
+            level_key(level),
+            tokens_name(group),
             units.count(group.requests),
             *map(units.quantile, (group.ttft_s.p50, group.ttft_s.p95)),
         ]
@@ -47,7 +48,7 @@ def sessions(measured: RunData) -> list[Block]:
         for group in each.uncached
     ]
     if by_tokens:
-        headings = ["uncached input tokens", "ok requests", "TTFT p50", "TTFT p95"]
+        headings = ["level", "uncached input tokens", "ok requests", "TTFT p50", "TTFT p95"]
         blocks.append(Table("TTFT of each hold by uncached input tokens", headings, by_tokens))
     return [*blocks, *(Text(note) for note in session_notes(levels)), Text(SESSION_NOTE, style="quiet")]
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.reports.reading import Tables
 from tests.runs.harness import Run, RunLocust, Simulator, StartSimulator, assert_whole
 from tokenswarm.metrics.gap_audit import gap_fit
 from tokenswarm.simulator.prefix_cache import BLOCK_TOKENS
@@ -128,9 +129,11 @@ def check_figures(run: Run, rows: dict[str, list[dict[str, str]]], truth: dict[s
         assert turn["prompt_tokens_mean"] == pytest.approx(sum(prompts) / len(prompts))
         assert turn["cached_share"] == pytest.approx(sum(cached) / sum(prompts))
     assert sum(group["requests"] for group in found["uncached"]) == sum(t["ttft_s"]["count"] for t in found["turns"])
-    page = (run.folder / "report.html").read_text()
-    for text in ("Sessions of each level", "Requests of each hold by turn", "by uncached input tokens"):
-        assert text in page
+    page = Tables((run.folder / "report.html").read_text())
+    (level,) = set(page.columns("Sessions of each level")["level"])
+    by_turn = page.columns("Requests of each hold by turn")
+    assert [by_turn["level"][0], by_turn["turn"]] == [level, [str(turn["turn"]) for turn in found["turns"]]]
+    assert set(page.columns("TTFT of each hold by uncached input tokens")["level"]) == {level}
     assert "-- sessions --" in run.output
     assert "PREFIX-CACHE HITS" not in run.output
 
