@@ -35,6 +35,7 @@ _ESCAPE = re.compile(
     r"|(?P<unseen>[\x00-\x1f\x7f-\x9f\xad\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff])",
     re.IGNORECASE | re.DOTALL,
 )
+_ESCAPES_BEGIN = '\\%&"'
 _NAMED = {"amp": "&", "lt": "<", "gt": ">", "quot": '"', "apos": "'"}
 
 
@@ -100,6 +101,9 @@ def _forms(secret: str, shortest_fragment: int) -> Iterator[_Form]:
     plain = _decoded(secret).text
     if len(plain) < SHORTEST_SECRET:
         return
+    # What begins an escape at its end is one with whatever follows it.
+    if len(whole := plain.rstrip(_ESCAPES_BEGIN)) >= SHORTEST_SECRET:
+        plain = whole
     if len(plain) < SHORTEST_FRAGMENT:
         if shortest_fragment <= SHORTEST_FRAGMENT:
             yield _Form(plain, len(plain), word=True)
