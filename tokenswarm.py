@@ -55,6 +55,7 @@ _PARTIAL = (
     "(docs/options.md)."
 )
 _EXIT_UNUSABLE = 2
+_EXIT_SIGINT = 130
 
 
 class NoPublicApi(ImportError):
@@ -130,7 +131,11 @@ def main(arguments: list[str] | None = None) -> int:
     from tokenswarm.sanitize import guarded_output
 
     with guarded_output():
-        return _main(sys.argv[1:] if arguments is None else arguments)
+        try:
+            return _main(sys.argv[1:] if arguments is None else arguments)
+        except KeyboardInterrupt:
+            print("tokenswarm: ended with Ctrl-C.", file=sys.stderr)
+            return _EXIT_SIGINT
 
 
 def _main(arguments: list[str]) -> int:

@@ -250,7 +250,7 @@ class Aggregator:
     def concurrency(self, level: LevelStats) -> Concurrency | None:
         """Requested against actual users in a level's hold, as far as it is reported so far. None where no whole second
         of it is, where no process reports its users, and in an open loop."""
-        if level.level.arrivals is not None or not any(each.user_seconds for each in self.levels.values()):
+        if level.level.arrivals is not None or not level.user_seconds:
             return None
         return concurrency_of(level.user_seconds, level.level.users, *level.hold_s(self.reported_until_s))
 

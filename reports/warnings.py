@@ -82,7 +82,9 @@ def _failure(results: Results) -> str:
         with suppress(ReportError):
             if error := commonest_error(results):
                 text, number = error
-                of, text = units.counted(results.summary.accounting.ended, "request"), text.rstrip(".")
+                measured = sum(level.whole.requests for level in results.summary.levels)  # without warm-ups
+                of = units.counted(measured or results.summary.accounting.ended, "request")
+                text = text.rstrip(".")
                 if text not in reason:
                     reason = f'no request was answered; {units.count(number)} of {of} failed with "{text}"'
                 return f"{reason}. {advice}" if (advice := _advice(text, results)) else reason

@@ -113,11 +113,17 @@ def engine_advice(found: DetectedServer) -> str:
 
 
 def failure_text(
-    failure: Failure, kind: str, host: str, model: str, models: Sequence[str] = (), may_have_key: bool = True
+    failure: Failure,
+    kind: str,
+    host: str,
+    model: str,
+    models: Sequence[str] = (),
+    may_have_key: bool = True,
+    model_option: str = "--model",
 ) -> str:
     """Why a request of this kind (such as "without system prompt") failed and what to do, as sentences. models: what
-    the server lists."""
-    advice = _advice(failure, model, models, may_have_key)
+    the server lists; model_option: the one that named the model."""
+    advice = _advice(failure, model, models, may_have_key).replace("--model ", f"{model_option} ")
     reason = full_stop(failure.error or failure.outcome.value)
     verb = (
         "refuses"

@@ -266,5 +266,6 @@ def _failed(
 ) -> PreflightFailed:
     timeline = refused.timeline
     failure = failure_of(timeline, options, host, refused.of_system_role)
-    problem = failure_text(failure, kind, host, options.model, models, options.may_have_key(origin_of(host)))
+    may_have_key, option = options.may_have_key(origin_of(host)), "--models" if options.models else "--model"
+    problem = failure_text(failure, kind, host, options.model, models, may_have_key, option)
     return PreflightFailed(f"{problem} (--preflight off starts the run all the same.)")

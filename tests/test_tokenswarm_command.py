@@ -7,6 +7,7 @@ import subprocess
 import sys
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 from urllib.request import urlopen
 
 import pytest
@@ -19,6 +20,15 @@ pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[1]
 COMMAND = ROOT / "tokenswarm.py"
+
+
+def test_ctrl_c_ends_a_command_with_one_sentence(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    def interrupted(arguments: object) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(tokenswarm, "_main", interrupted)
+    assert tokenswarm.main(["report", "FOLDER"]) == 130
+    assert len(capsys.readouterr().err.splitlines()) == 1
 
 
 @pytest.mark.parametrize(

@@ -173,6 +173,7 @@ def test_a_run_that_ends_in_its_first_warm_up_is_reported_like_any_other(
         0,
     )
     assert level["hold"]["ttft_s"]["p50"] is None
+    assert (level["concurrency"], level["load_audit"]) == (None, None)  # nothing was requested of its hold
     assert run.summary["warm_ups"][0]["requests"] == len(run.requests) > 0
     assert run.document["validity"]["verdict"] == ("failed" if failing else "valid")
     for told in (run.output, (run.folder / "report.html").read_text(encoding="utf-8"), markdown.read_text()):

@@ -26,6 +26,8 @@ def test_the_model_is_blamed_only_where_the_server_does(
     """A wrong --engine is refused in other words than a wrong model, and some engines' requests name none."""
     failure = Failure(Outcome.HTTP_ERROR, int(error[5:8]), error, url=URL, names_model=names_model)
     text = failure_text(failure, "without system prompt", "http://gpu:8000", "wrong", ["real"])
+    several = failure_text(failure, "for wrong", "http://gpu:8000", "wrong", ["real"], model_option="--models")
+    assert ("--models" in several, "--model " in several) == ("--model" in text, False)
     advice = text.partition(error)[2].replace("--model ('wrong')", "--model 'wrong'")
     assert all(word in advice for word in named)
     assert not any(word in advice for word in not_named)
