@@ -77,9 +77,12 @@ def test_text_without_a_secret_stays_as_it_is(text: str) -> None:
     assert Redactor(["\U0001f511" * 12])(text) == text
 
 
+PRINTABLE = st.characters(exclude_categories=("C", "Z"), include_characters=" ")
+
+
 @pytest.mark.slow
 @example("0000000\\", "")
-@given(st.text(min_size=8).filter(lambda text: text.isprintable() and text.strip()), st.text())
+@given(st.text(PRINTABLE, min_size=8).filter(str.strip), st.text())
 def test_any_secret_is_cut_out(secret: str, around: str) -> None:
     assert secret not in Redactor([secret])(f"{around} {secret} {around}").replace(MARK, "")
 
