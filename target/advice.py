@@ -123,7 +123,7 @@ def failure_text(
 ) -> str:
     """Why a request of this kind (such as "without system prompt") failed and what to do, as sentences. models: what
     the server lists; model_option: the one that named the model."""
-    advice = _advice(failure, model, models, may_have_key).replace("--model ", f"{model_option} ")
+    advice = _advice(failure, model, models, may_have_key, model_option)
     reason = full_stop(failure.error or failure.outcome.value)
     verb = (
         "refuses"
@@ -133,7 +133,7 @@ def failure_text(
     return f"the server at {host} {verb} a request {kind}: {reason} {advice}"
 
 
-def _advice(failure: Failure, model: str, models: Sequence[str], may_have_key: bool) -> str:
+def _advice(failure: Failure, model: str, models: Sequence[str], may_have_key: bool, model_option: str) -> str:
     status = failure.status or 0
     if failure.outcome is not Outcome.HTTP_ERROR:
         return "Check --host and --engine; `tokenswarm probe` shows a response in full."
@@ -144,16 +144,16 @@ def _advice(failure: Failure, model: str, models: Sequence[str], may_have_key: b
         return "Give --system-prompt off, or --fold-system-prompt to put it before the first user message."
     if status == TOO_MANY_REQUESTS or status >= SERVER_ERROR:
         return "The server is overloaded or failed: see its log, and start again when it responds."
-    return _route_or_model(failure, model, models)
+    return _route_or_model(failure, model, models, model_option)
 
 
-def _route_or_model(failure: Failure, model: str, models: Sequence[str]) -> str:
+def _route_or_model(failure: Failure, model: str, models: Sequence[str], model_option: str) -> str:
     """What to check where the server refuses a request for neither its key nor its load."""
     of_model = failure.names_model and "model" in (failure.error or "").lower()
     known = [server_text(name, _NAME_CHARACTERS) for name in models[: _NAMES + 1] if name != model]
     if model and known and of_model:
-        return f"Check --model {model!r}: the server lists {', '.join(map(repr, known[:_NAMES]))}."
-    given = f" and --model ({repr(model) if model else 'none was given'})" if failure.names_model else ""
+        return f"Check {model_option} {model!r}: the server lists {', '.join(map(repr, known[:_NAMES]))}."
+    given = f" and {model_option} ({repr(model) if model else 'none was given'})" if failure.names_model else ""
     if failure.status == NOT_FOUND and failure.url and not of_model:
         options = failure.route_option or ("--host, --engine" if given else "--host and --engine")
         return f"The request was POST {failure.url}: check {options}{given}."
