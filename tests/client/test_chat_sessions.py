@@ -69,7 +69,7 @@ def timeline(outcome: Outcome = Outcome.OK, tokens: int = 7) -> Timeline:
 
 
 def requests_of(session: ChatSession, answer: str = "An answer.") -> list[DrawnPrompt]:
-    """All that it sends, where each request is answered alike."""
+    """All that it sends, where each request gets the same answer."""
     drawn = []
     while not session.is_over:
         drawn.append(session.next())

@@ -137,7 +137,7 @@ def test_a_misspelled_variable_is_told_and_one_of_others_is_not() -> None:
 
 
 def test_a_variable_that_holds_a_secret_is_known_by_the_option_of_its_file() -> None:
-    """Though another option's variable is more like it: whoever believed a warning would put the secret there."""
+    """Though another option's variable is spelled more like it: a warning would misplace the secret."""
     parser = ArgumentParser()
     for name in ("cluster", "cluster_key_file"):
         action = parser.add_argument(f"--{name}")

@@ -1,4 +1,4 @@
-"""The books: what is entered where, and how often."""
+"""The aggregator: what is counted where, and how often."""
 
 from __future__ import annotations
 

@@ -119,7 +119,8 @@ def test_its_other_endpoints_are_measured_as_its_chat_is(llamacpp: str, run_locu
     run = run_locust("-H", llamacpp, *plan, "--endpoint", endpoint)
     over = [row for row in run.requests if row["outcome"] not in ("cut", "empty")]
     # The model is a random one: now and then its first token ends the answer.
-    assert run.exit_code in (0, 1) and len(over) > 0.9 * len(run.requests) - 2, run.output
+    empty = sum(row["outcome"] == "empty" for row in run.requests)
+    assert (run.exit_code, empty <= len(run.requests) / 50) == (1 if empty else 0, True), run.output
     assert {(row["outcome"], row["output_tokens_source"], row["prompt_tokens_source"]) for row in over} == {
         ("ok", "usage", "usage")
     }, run.output
