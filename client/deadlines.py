@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from tokenswarm.client.request_options import Timeouts
+from tokenswarm.client.timeouts import Timeouts
 
 #: After the dialect's end of stream, how long the response may take to end too before its connection is given up.
 LINGER_S = 1.0

@@ -14,11 +14,13 @@ from tokenswarm.client.cache_options import CacheOptions, add_cache_options, che
 from tokenswarm.client.connection_options import add_connection_options, proxy_of, tls_of
 from tokenswarm.client.custom_headers import custom_headers, with_headers
 from tokenswarm.client.length_options import LengthOptions, add_length_options, check_output_range
+from tokenswarm.client.measurement_options import Stamps, TokenTimes, add_measurement_options
 from tokenswarm.client.model_mix import ModelMix, add_model_options, parse_models
 from tokenswarm.client.option_values import OptionError, choice_of, nonce_text, timespan_s, whole_number
 from tokenswarm.client.request_control import Endpoint, MaxTokensField, RequestControl, add_request_control
 from tokenswarm.client.server_metrics_options import add_metrics_options
 from tokenswarm.client.session_options import SessionOptions, add_session_options
+from tokenswarm.client.timeouts import Timeouts, add_timeouts
 from tokenswarm.command_line import Collected, OptionAdder, PlainArguments, collect_errors, not_one_of
 from tokenswarm.engines import (
     ENGINES,
@@ -46,36 +48,11 @@ _MOST_TEMPLATE_BYTES = 2**20
 AUTO = "auto"
 
 
-class TokenTimes(StrEnum):
-    """Whose gaps are measured: every stream's, every tenth stream's, nobody's."""
-
-    ALL = "all"
-    SAMPLED = "sampled"
-    ENDS = "ends"
-
-
-class Stamps(StrEnum):
-    """Whose receive times arrivals have: the kernel's where it gives any, or those of the reads."""
-
-    KERNEL = "kernel"
-    USER = "user"
-
-
 class Switch(StrEnum):
     """Whether something is done."""
 
     ON = "on"
     OFF = "off"
-
-
-@dataclass(frozen=True, slots=True)
-class Timeouts:
-    """How long each part of a request may take, in seconds. idle_s: between two outputs; pings do not reset it."""
-
-    connect_s: float
-    first_token_s: float
-    idle_s: float
-    total_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -318,11 +295,11 @@ def _template(name: str) -> ChatTemplate:
 def add_options(parser: ArgumentParser | PlainArguments) -> None:
     """Give Locust's parser (and so its web form) these options. Every default has the type the form returns."""
     for add in (
-        *(_add_server_options, _add_prompt_options, _add_response_options, _add_measurement_options),
+        *(_add_server_options, _add_prompt_options, _add_response_options, add_measurement_options),
         *(
             _add_trace_options,
             _add_start_options,
-            _add_timeouts,
+            add_timeouts,
             add_connection_options,
             add_metrics_options,
             add_request_control,
@@ -390,22 +367,6 @@ def _add_response_options(option: OptionAdder) -> None:
     add_session_options(option)
 
 
-def _add_measurement_options(option: OptionAdder) -> None:
-    option.choice(
-        "--token-times",
-        TokenTimes,
-        TokenTimes.ALL,
-        "which streams' gaps between tokens are measured: all, one in ten (sampled), or none (ends); the others cost "
-        "a fraction of the CPU time, and their first and last tokens are still timed",
-    )
-    option.choice(
-        "--stamps",
-        Stamps,
-        Stamps.KERNEL,
-        "timestamp source: kernel (SO_TIMESTAMPNS, where available) or user space",
-    )
-
-
 def _add_trace_options(option: OptionAdder) -> None:
     option.switch(
         "--traceparent",
@@ -430,13 +391,6 @@ def _add_start_options(option: OptionAdder) -> None:
         "before the run, send one small request of each kind (with and without system prompt), which is counted in no "
         "figure; if it fails, the run is not started",
     )
-
-
-def _add_timeouts(option: OptionAdder) -> None:
-    option.time("--connect-timeout", "time limit of connecting (DNS, TCP and TLS)", default="10s")
-    option.time("--first-token-timeout", "time limit from sending a request to its first token", default="120s")
-    option.time("--idle-timeout", "time limit between two outputs of a stream", default="60s")
-    option.time("--request-timeout", "time limit of a whole request", default="10m")
 
 
 def _key_servers(options: Namespace) -> tuple[str, ...] | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from tokenswarm.client.request_options import Timeouts
+from tokenswarm.client.timeouts import Timeouts
 from tokenswarm.engines import ChatRequest, EngineSpec
 from tokenswarm.metrics.shareable import Shareable
 from tokenswarm.metrics.timeline import NO_SESSION, PLAIN_LOAD, RequestLoad, SessionPlace

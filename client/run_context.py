@@ -7,10 +7,9 @@ import time
 from tokenswarm.client.chat_session import ChatSession, DrawnPrompt
 from tokenswarm.client.host_spread import HostSpread, host_of_number
 from tokenswarm.client.prompt_supply import PromptSupply, turn_mark
+from tokenswarm.client.measurement_options import Stamps, TokenTimes
 from tokenswarm.client.request_options import (
     ChatOptions,
-    Stamps,
-    TokenTimes,
     at_endpoint,
     body_changes,
     engine_of,

@@ -17,8 +17,9 @@ from tokenswarm.client.connection_options import (
 from tokenswarm.client.custom_headers import keep_values
 from tokenswarm.client.option_values import OptionError
 from tokenswarm.client.request_control import add_request_control
-from tokenswarm.client.request_options import AUTO, ChatOptions, Timeouts, add_options
+from tokenswarm.client.request_options import AUTO, ChatOptions, add_options
 from tokenswarm.client.server_address import base_url, origin_of, take_route
+from tokenswarm.client.timeouts import Timeouts
 from tokenswarm.command_line import OptionAdder, OptionErrors, PlainArguments, sentences_of
 from tokenswarm.command_line.exit_codes import EXIT_SIGINT, EXIT_UNUSABLE
 from tokenswarm.engines import ENGINES

@@ -13,10 +13,11 @@ import gevent
 import numpy as np
 
 from tokenswarm.client.request_control import Adaptations
-from tokenswarm.client.request_options import ChatOptions, Timeouts, at_endpoint, body_changes, engine_of, model_for
+from tokenswarm.client.request_options import ChatOptions, at_endpoint, body_changes, engine_of, model_for
 from tokenswarm.client.request_spec import RequestSpec
 from tokenswarm.client.server_address import origin_of
 from tokenswarm.client.streaming_request import StreamingRequest
+from tokenswarm.client.timeouts import Timeouts
 from tokenswarm.client.workload import first_image, load_workload
 from tokenswarm.engines import ChatRequest, Counts, EngineSpec
 from tokenswarm.metrics.level import PROMPT, SystemPrompt

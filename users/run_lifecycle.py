@@ -18,6 +18,7 @@ from locust.runners import MasterRunner, WorkerRunner
 
 from tokenswarm.client.api_key import api_key
 from tokenswarm.client.connection_options import check_https, tls_of
+from tokenswarm.client.measurement_options import Stamps, TokenTimes
 from tokenswarm.client.option_values import OptionError
 from tokenswarm.client.request_control import RUN_REQUESTS
 from tokenswarm.client.request_options import (
@@ -25,8 +26,6 @@ from tokenswarm.client.request_options import (
     KEY_SERVERS,
     USERS_OF_WORKER,
     ChatOptions,
-    Stamps,
-    TokenTimes,
     as_detected,
     body_changes,
     engine_of,

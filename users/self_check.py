@@ -12,10 +12,11 @@ from collections.abc import Mapping, Sequence
 
 import gevent
 
-from tokenswarm.client.request_options import Stamps, Timeouts, TokenTimes
+from tokenswarm.client.measurement_options import Stamps, TokenTimes
 from tokenswarm.client.request_spec import RequestSpec
 from tokenswarm.client.run_context import GapSampling
 from tokenswarm.client.streaming_request import StreamingRequest
+from tokenswarm.client.timeouts import Timeouts
 from tokenswarm.engines import ENGINES, ChatRequest
 from tokenswarm.metrics.client_health import ErrorSpread, SelfCheck
 from tokenswarm.metrics.quantiles import rank

@@ -15,9 +15,9 @@ import tokenswarm.client.deadlines
 import tokenswarm.wire.deferred_reader
 from tests.peer import PATIENCE_S, Server
 from tests.run_fixtures import kinds_of
-from tokenswarm.client.request_options import Timeouts
 from tokenswarm.client.request_spec import RequestSpec
 from tokenswarm.client.streaming_request import StreamingRequest
+from tokenswarm.client.timeouts import Timeouts
 from tokenswarm.engines import ENGINES, ChatRequest
 from tokenswarm.metrics.level import Level, Scope
 from tokenswarm.metrics.objectives import Objectives

@@ -12,9 +12,9 @@ from dataclasses import replace
 
 import gevent
 
-from tokenswarm.client.request_options import Timeouts
 from tokenswarm.client.request_spec import RequestSpec
 from tokenswarm.client.streaming_request import StreamingRequest
+from tokenswarm.client.timeouts import Timeouts
 from tokenswarm.engines import ENGINES, ChatRequest
 from tokenswarm.metrics.timeline import Timeline
 from tokenswarm.wire import Origin, StreamClient, TlsSettings

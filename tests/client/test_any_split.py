@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.client.replayed import Replayed
-from tokenswarm.client.request_options import Timeouts
 from tokenswarm.client.request_spec import RequestSpec
 from tokenswarm.client.streaming_request import StreamingRequest
+from tokenswarm.client.timeouts import Timeouts
 from tokenswarm.engines import ENGINES, ChatRequest
 from tokenswarm.metrics.timeline import Outcome
 from tokenswarm.metrics.token_counts import TokenSource

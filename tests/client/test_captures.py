@@ -13,9 +13,9 @@ from typing import Any, cast
 import pytest
 
 from tests.client.replayed import Replayed
-from tokenswarm.client.request_options import Timeouts
 from tokenswarm.client.request_spec import RequestSpec
 from tokenswarm.client.streaming_request import StreamingRequest
+from tokenswarm.client.timeouts import Timeouts
 from tokenswarm.engines import ENGINES, ChatRequest
 from tokenswarm.wire import StreamClient
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import gevent
 import pytest
 
-from tokenswarm.client.request_options import Timeouts
 from tokenswarm.client.request_spec import RequestSpec
 from tokenswarm.client.streaming_request import StreamingRequest
+from tokenswarm.client.timeouts import Timeouts
 from tokenswarm.engines import ENGINES, ChatRequest
 from tokenswarm.metrics.timeline import Outcome, Timeline
 from tokenswarm.wire import Origin, StreamClient

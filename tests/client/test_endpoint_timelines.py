@@ -7,9 +7,9 @@ from typing import cast
 import pytest
 
 from tests.client.replayed import Replayed
-from tokenswarm.client.request_options import Timeouts
 from tokenswarm.client.request_spec import RequestSpec
 from tokenswarm.client.streaming_request import StreamingRequest
+from tokenswarm.client.timeouts import Timeouts
 from tokenswarm.engines import ENGINES, ChatRequest, EngineSpec, OpenAICompatible, completions_of, responses_of
 from tokenswarm.metrics.timeline import Outcome, Timeline
 from tokenswarm.simulator.dialect import Usage

@@ -9,9 +9,9 @@ import pytest
 
 from tests.client.replayed import Replayed
 from tests.engines.streams import SPECS, STREAMS, WORDS, stream_of, triton_event
-from tokenswarm.client.request_options import Timeouts
 from tokenswarm.client.request_spec import RequestSpec
 from tokenswarm.client.streaming_request import StreamingRequest
+from tokenswarm.client.timeouts import Timeouts
 from tokenswarm.engines import ENGINES, ChatRequest
 from tokenswarm.metrics.timeline import Outcome, Timeline
 from tokenswarm.metrics.token_counts import TokenSource

@@ -11,9 +11,9 @@ import pytest
 from tests.client.mutations import Case, cut, mutated
 from tests.client.replayed import Replayed
 from tests.engines.streams import SPECS
-from tokenswarm.client.request_options import Timeouts
 from tokenswarm.client.request_spec import RequestSpec
 from tokenswarm.client.streaming_request import StreamingRequest
+from tokenswarm.client.timeouts import Timeouts
 from tokenswarm.engines import ChatRequest
 from tokenswarm.metrics.timeline import Outcome
 from tokenswarm.wire import StreamClient

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import gevent
 
 from tests.peer import PATIENCE_S, Peer, Server, until
-from tokenswarm.client.request_options import Timeouts
 from tokenswarm.client.request_spec import RequestSpec
+from tokenswarm.client.timeouts import Timeouts
 from tokenswarm.engines import ENGINES, ChatRequest
 from tokenswarm.probe.stream_trace import StreamTrace
 from tokenswarm.probe.traced_request import send_traced

@@ -8,8 +8,8 @@ import pytest
 
 import tokenswarm.target.embedded_servers
 import tokenswarm.users.self_check
+from tokenswarm.client.measurement_options import Stamps, TokenTimes
 from tokenswarm.client.option_values import OptionError
-from tokenswarm.client.request_options import Stamps, TokenTimes
 from tokenswarm.metrics.client_health import ErrorSpread
 from tokenswarm.metrics.timeline import Outcome, Timeline
 from tokenswarm.target.embedded_servers import SentResponse
