@@ -11,7 +11,8 @@ import random
 from array import array
 from bisect import bisect_right
 from collections.abc import Callable, Mapping
-from itertools import accumulate
+from hashlib import blake2b
+from itertools import accumulate, cycle, islice
 from math import ceil, log2
 from typing import NamedTuple
 
@@ -21,6 +22,8 @@ from tokenswarm.prompts.synthetic.word_costs import HEAD
 _TAPE_WORDS = 1 << 16
 #: Of an opening: no two of a run's texts share one.
 _OPENING_BITS = 64
+#: Words that a block begins with; of few words, so many are as good as random bits that no two blocks share.
+_BLOCK_OPENING_WORDS = 16
 _MOST_REPAIRS = 20
 
 
@@ -59,25 +62,54 @@ class TextMaker:
         self._tokens = array("q", accumulate((self._costs[word] for word in tape), initial=0))
         self._opening_words = ceil(_OPENING_BITS / log2(max(2, len(self._words))))
         self._fills = _fills(self._costs)
+        self._has_equal_costs = set(self._costs.values()) == {1}
+        #: Of each byte of a digest.
+        self._words_of_bytes = tuple(islice(cycle(self._words), 256))
 
-    def text(self, number: int, tokens: int, head_tokens: int, prefix: Prefix = NO_PREFIX) -> str:
+    def text(
+        self, number: int, tokens: int, head_tokens: int, prefix: Prefix = NO_PREFIX, following: Prefix = NO_PREFIX
+    ) -> str:
         """The text of the request of this number, which makes a prompt of so many tokens: head_tokens, those of the
-        prefix, and its own words'. Where tokens are no more than the first two, it has no words of its own."""
-        wanted = round((tokens - head_tokens) / self._scale)
+        prefix, and its own words'. Where tokens are no more than the first two, it has no words of its own. following:
+        what its own words begin with; where the text has to be repaired, they may lose words."""
+        wanted = self.computed_tokens(tokens - head_tokens)
         start = HEAD + prefix.text
-        text = self._made(start, number, wanted - prefix.tokens)
+        text = self._made(start + following.text, number, wanted - prefix.tokens - following.tokens)
         return text if self._count is None else self._repaired(text, start, number, wanted, self._count)
+
+    def computed_tokens(self, tokens: int) -> int:
+        """How many tokens words have by their costs where the server counts so many."""
+        return round(tokens / self._scale)
 
     def prefix(self, number: int, tokens: int, stream: str) -> Prefix:
         """The prefix of this number, with so many tokens behind the head of a text. stream: prefixes of other streams
         differ."""
-        wanted = round(tokens / self._scale)
+        wanted = self.computed_tokens(tokens)
         text = self._made(HEAD, number, wanted, stream)
         if self._count is None:
             text = text[len(HEAD) :]
             return Prefix(text, sum(map(self._costs.__getitem__, text.split())))
         text = self._repaired(text, HEAD, number, wanted, self._count)
         return Prefix(text[len(HEAD) :], self._count(text) - self._count(HEAD))
+
+    def block(self, number: int, tokens: int, stream: str) -> Prefix:
+        """Words of so many computed tokens, which follow from the number: a shorter block is the beginning of a longer
+        one of the same number, as far as words have one token each. stream: blocks of other streams differ."""
+        if self._count is not None or not self._has_equal_costs:
+            return self.prefix(number, round(tokens * self._scale), f"block/{stream}")
+        key = f"{self._key}\0{stream}\0{number}".encode("utf-8", "surrogatepass")
+        digest = blake2b(key, digest_size=_BLOCK_OPENING_WORDS + 4, person=b"block").digest()
+        opening = digest[: min(tokens, _BLOCK_OPENING_WORDS)]
+        text = " ".join(("", *map(self._words_of_bytes.__getitem__, opening)))
+        left = tokens - len(opening)
+        if left > 0:
+            begin = int.from_bytes(digest[_BLOCK_OPENING_WORDS:], "big") % _TAPE_WORDS
+            while left > 0:
+                end = min(begin + left, _TAPE_WORDS)
+                text += self._tape[self._starts[begin] : self._starts[end]]
+                left -= end - begin
+                begin = 0
+        return Prefix(text, tokens)
 
     @property
     def mark_tokens(self) -> int:
@@ -86,6 +118,8 @@ class TextMaker:
 
     def _made(self, start: str, number: int, wanted: int, stream: str = "opening") -> str:
         """start, and random words of so many tokens."""
+        if wanted <= 0:
+            return start
         bits = random_bits(self._key, stream, number, 256)
         bits, offset = divmod(bits, _TAPE_WORDS)
         parts = [start]
