@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tokenswarm.client.session_options import Answers
 from tokenswarm.engines import EncodedImage
 from tokenswarm.metrics.shareable import Shareable
 from tokenswarm.metrics.timeline import NO_SESSION, Outcome, SessionPlace, Timeline
-from tokenswarm.prompts import ChatMessage, Prompt, SessionTurn
+from tokenswarm.prompts import ChatMessage, Prompt, SessionTurn, SubAgent
 from tokenswarm.prompts.synthetic.length_plan import RequestLengths
 
 
@@ -36,8 +36,10 @@ MakeTurn = Callable[[int], tuple[SessionTurn, RequestLengths]]
 
 
 class ChatSession:
-    """The turns of a session in their order. `next` gives the request of the next turn, and `ended` says how it ended;
-    the session is over once its last turn is answered, or a request failed."""
+    """The turns of a session in their order, or those of one agent of it. `next` gives the request of the next turn,
+    and `ended` says how it ended; the session is over once its last turn is answered, or a request failed.
+
+    begun: the sub-agents that begin now, after the request that ended last."""
 
     def __init__(
         self,
@@ -46,16 +48,25 @@ class ChatSession:
         answers: Answers = Answers.OWN,
         make_turn: MakeTurn | None = None,
         lengths_of: Callable[[int], RequestLengths] = lambda _: RequestLengths(None, None),
+        open_agent: Callable[[SubAgent, SessionPlace], ChatSession] | None = None,
     ) -> None:
         """turns: how many there are, the first one included. make_turn: of a synthetic session; None for one whose
-        prompt has its turns. lengths_of: those that are requested of the request of a turn of these."""
+        prompt has its turns. lengths_of: those that are requested of the request of a turn of these. open_agent: makes
+        the turns of a sub-agent, whose first request has that place."""
         self._drawn = first
         self._turns = turns
         self._answers = answers
         self._make_turn = make_turn
         self._lengths_of = lengths_of
+        self._open_agent = open_agent
         self._answered = 0
         self.is_over = False
+        self.begun: tuple[SubAgent, ...] = ()
+
+    @property
+    def place(self) -> SessionPlace:
+        """Of the next request, or of the last one."""
+        return self._drawn.place
 
     @property
     def keeps_answer(self) -> bool:
@@ -64,9 +75,9 @@ class ChatSession:
 
     @property
     def delay_s(self) -> float | None:
-        """How long before the next turn the source says to wait; None where it does not say."""
+        """How long before the next turn the source says to wait; None where it does not say, and without a next one."""
         recorded = self._drawn.prompt.turns
-        return recorded[self._answered - 1].delay_s if self._answered and recorded else None
+        return recorded[self._answered - 1].delay_s if self._answered and recorded and not self.is_over else None
 
     def next(self) -> DrawnPrompt:
         """The next request: of the next turn, or of the same one again where it was not answered."""
@@ -74,12 +85,20 @@ class ChatSession:
 
     def ended(self, timeline: Timeline, answer: str) -> None:
         """The request was sent. answer: its visible text, where `keeps_answer` said so."""
+        self.begun = ()
         if timeline.outcome is Outcome.REFUSED_BY_LIMIT:
             return  # the user waits as the server says, and sends the turn again
         self._answered += 1
         self.is_over = timeline.outcome is not Outcome.OK or self._answered == self._turns
+        if timeline.outcome is Outcome.OK:
+            self.begun = self._drawn.prompt.agents
         if not self.is_over:
             self._drawn = self._following(answer, timeline)
+
+    def agent(self, agent: SubAgent, place: SessionPlace) -> ChatSession:
+        """The turns of a sub-agent of this one, whose first request has that place."""
+        assert self._open_agent is not None
+        return self._open_agent(agent, place)
 
     def _following(self, answer: str, timeline: Timeline) -> DrawnPrompt:
         drawn, number = self._drawn, self._answered + 1
@@ -91,17 +110,48 @@ class ChatSession:
             turn, lengths = self._make_turn(number)
         else:
             turn, lengths = drawn.prompt.turns[number - 2], self._lengths_of(number)
-        history: tuple[ChatMessage, ...] = (ChatMessage("assistant", answer),)
+        history = _recorded_answer(turn)
         if self._answers is Answers.RECORDED:
-            history, answer_tokens = turn.answer, turn.answer_tokens
-        before = drawn.prompt
+            answer_tokens = turn.answer_tokens
+        else:
+            history = [(ChatMessage("assistant", answer), _calls_of(history))]
         prompt = replace(
-            before,
-            text=turn.text,
-            tokens=before.tokens + answer_tokens + turn.tokens,
-            earlier=(*before.earlier, ChatMessage("user", before.text), *history, *turn.before),
+            _with_turn(drawn.prompt, turn, history),
+            tokens=drawn.prompt.tokens + answer_tokens + turn.tokens,
             max_tokens=turn.max_tokens if lengths.output is None else lengths.output,
             body_overrides=turn.body_overrides,
+            agents=turn.agents,
         )
         place = drawn.place._replace(turn=number)
         return drawn._replace(prompt=prompt, lengths=lengths, place=place, shareable=shareable)
+
+
+#: A message, and its other fields: calls of tools, or the call that it is the result of.
+_WithFields = tuple[ChatMessage, Mapping[str, Any]]
+
+
+def _recorded_answer(turn: SessionTurn) -> list[_WithFields]:
+    fields = turn.tool_fields or ({},) * len(turn.answer)
+    return list(zip(turn.answer, fields, strict=False))
+
+
+def _calls_of(answer: Sequence[_WithFields]) -> Mapping[str, Any]:
+    """The calls of tools in a recorded answer: the results that follow belong to them, whatever the server calls."""
+    return next((fields for _, fields in reversed(answer) if fields), {})
+
+
+def _with_turn(before: Prompt, turn: SessionTurn, history: Sequence[_WithFields]) -> Prompt:
+    """The prompt before, the answer to it, and the messages of the turn: of the user, or results of tools alone."""
+    sent = before.messages[before.system is not None :]
+    messages = [*sent, *(message for message, _ in history), *turn.before]
+    fields: tuple[Mapping[str, Any], ...] = (
+        *(before.tool_fields or ({},) * len(sent)),
+        *(of_message for _, of_message in history),
+        *(turn.tool_fields[len(turn.answer) :] or ({},) * len(turn.before)),
+    )
+    if not turn.text:
+        place = len(before.earlier)
+        later = tuple(messages[place + 1 :])
+        return replace(before, later=later, tool_fields=fields if any(fields) else ())
+    fields = (*fields, {})
+    return replace(before, text=turn.text, earlier=tuple(messages), later=(), tool_fields=fields if any(fields) else ())

@@ -6,8 +6,8 @@ import time
 
 from tokenswarm.client.chat_session import ChatSession, DrawnPrompt
 from tokenswarm.client.host_spread import HostSpread, host_of_number
-from tokenswarm.client.prompt_supply import PromptSupply, turn_mark
 from tokenswarm.client.measurement_options import Stamps, TokenTimes
+from tokenswarm.client.prompt_supply import PromptSupply, turn_mark
 from tokenswarm.client.request_options import (
     ChatOptions,
     at_endpoint,

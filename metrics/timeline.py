@@ -75,8 +75,10 @@ class Timeline:
     before the request, None where it was not to wait for one. retry_after_ns: how long the server requires to wait
     before the next one, where that is honoured, else None. model_index, host_index: the places of the model and the
     host of the request among those of the run. session: the id of its session, "" in runs without sessions; turn: its
-    place in it, from 1, and session_turns: how many turns the session is to have. prefix_group: of its shared prefix,
-    None where it has none; shareable: what a prefix cache may hold of it, None where that is not known.
+    place in it, from 1, and session_turns: how many turns the session is to have; agent, depth, session_requests: see
+    SessionPlace. join_ns: how long its agent waited for its sub-agents before it, None where it had none to wait for.
+    prefix_group: of its shared prefix, None where it has none; shareable: what a prefix cache may hold of it, None
+    where that is not known.
     """
 
     user: str
@@ -131,6 +133,10 @@ class Timeline:
     session: str = ""
     turn: int = 0
     session_turns: int = 0
+    agent: str = ""
+    depth: int = 0
+    session_requests: int = 0
+    join_ns: int | None = None
     prefix_group: int | None = None
     shareable: Shareable | None = None
 
@@ -246,11 +252,18 @@ def _difference(later_ns: int | None, earlier_ns: int) -> int | None:
 
 class SessionPlace(NamedTuple):
     """The session of a request: its id, "" in runs without sessions; the request's turn, from 1; and how many turns the
-    session is to have."""
+    session is to have.
+
+    In a session with sub-agents the turns are those of the request's agent. agent: `0` for the first one, `0.1` and
+    `0.2` for its sub-agents, in the order in which they are in the source; "" in sessions without any. depth: how many
+    agents are above it. session_requests: how many requests all agents of the session are to send."""
 
     session: str = ""
     turn: int = 0
     session_turns: int = 0
+    agent: str = ""
+    depth: int = 0
+    session_requests: int = 0
 
 
 #: Of a request in a run without sessions.
@@ -274,16 +287,21 @@ class SentPrompt(NamedTuple):
     session: str = ""
     turn: int = 0
     session_turns: int = 0
+    agent: str = ""
+    depth: int = 0
+    session_requests: int = 0
     prefix_group: int | None = None
     shareable: Shareable | None = None
 
 
 class RequestLoad(NamedTuple):
     """The waits of a user around a request. think_ns: the think time that was requested of it before, None where it was
-    not to wait for one; retry_after_ns: how long the server requires it to wait after it, where that is honoured."""
+    not to wait for one; retry_after_ns: how long the server requires it to wait after it, where that is honoured;
+    join_ns: how long its agent waited for sub-agents before it, None where it had none to wait for."""
 
     think_ns: int | None = None
     retry_after_ns: int | None = None
+    join_ns: int | None = None
 
 
 #: Of a request that was sent at once.

@@ -2,7 +2,16 @@
 
 from tokenswarm.prompts.counting import TokenCounter, estimate_tokens, token_counter
 from tokenswarm.prompts.nonces import PromptMarker, PromptReuse, new_run_nonce
-from tokenswarm.prompts.prompt_records import ENDPOINTS, ChatMessage, Prompt, PromptError, PromptSet, SessionTurn
+from tokenswarm.prompts.prompt_records import (
+    ENDPOINTS,
+    ChatMessage,
+    Prompt,
+    PromptError,
+    PromptSet,
+    SessionTurn,
+    SubAgent,
+    TextPart,
+)
 from tokenswarm.prompts.sampling import Sampler, SessionSampler
 from tokenswarm.prompts.sources import SHIPPED_SOURCES, load_prompts, parse_token_range
 from tokenswarm.prompts.system import DEFAULT_SYSTEM_PROMPT, load_system_prompt
@@ -20,6 +29,8 @@ __all__ = [
     "Sampler",
     "SessionSampler",
     "SessionTurn",
+    "SubAgent",
+    "TextPart",
     "TokenCounter",
     "estimate_tokens",
     "load_prompts",

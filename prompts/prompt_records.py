@@ -25,6 +25,24 @@ class ChatMessage(NamedTuple):
     text: str
 
 
+class TextPart(NamedTuple):
+    """A part of a prompt that is made in the run, as the source records lengths alone. key: of the part in its session,
+    equal for equal texts; tokens: how many of it. Of two parts with one key the shorter is the longer's beginning."""
+
+    key: int
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class SubAgent:
+    """An agent that works for another one, beside which it sends requests of its own. It begins after a request of the
+    other, which sends its next one when all its sub-agents have ended. `turns`: all of its requests, at least one; the
+    delay of the first is from the end of the other's request. `name`: in the source, "" where it has none."""
+
+    turns: "tuple[SessionTurn, ...]"
+    name: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class SessionTurn:
     """A turn of a session behind its first one: the user's next message, once the turn before is answered.
@@ -33,6 +51,9 @@ class SessionTurn:
     `answer` is what was recorded in the place of the answer, () where the source has none, with its `answer_tokens`.
     `delay_s`: how long after the answer the message was sent, in seconds; None where that was not recorded.
     `max_tokens` and `body_overrides` are of the turn's own request, as `Prompt` has them.
+    `parts`: of a prompt that holds no history, but is made of these, `tokens` long in all; () for others.
+    `agents`: those that begin after its answer. `tool_fields`: the other fields (tool_calls, tool_call_id) of each
+    message of `answer` and `before`, in order; () where none has any. `text` is "" where only results of tools are new.
     """
 
     text: str
@@ -43,6 +64,9 @@ class SessionTurn:
     delay_s: float | None = None
     max_tokens: int | None = None
     body_overrides: Mapping[str, Any] | None = None
+    parts: tuple[TextPart, ...] = ()
+    agents: tuple[SubAgent, ...] = ()
+    tool_fields: tuple[Mapping[str, Any], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +86,8 @@ class Prompt:
     `tool_fields` are the other fields (tool_calls, tool_call_id) of each of its messages behind the system message, in
     order; () where no message has any.
 
-    `turns` are those of the session that begins with this prompt, behind it; () for one request.
+    `turns` are those of the session that begins with this prompt, behind it; () for one request. `parts` and `agents`:
+    of its first request, as `SessionTurn` has them.
     """
 
     text: str
@@ -79,6 +104,8 @@ class Prompt:
     later: tuple[ChatMessage, ...] = ()
     tool_fields: tuple[Mapping[str, Any], ...] = ()
     turns: tuple[SessionTurn, ...] = ()
+    parts: tuple[TextPart, ...] = ()
+    agents: tuple[SubAgent, ...] = ()
 
     @property
     def messages(self) -> tuple[ChatMessage, ...]:
@@ -176,6 +203,8 @@ class PromptCounts:
         self.endpoints.add(prompt.endpoint)
         self.models.add(prompt.model)
         self.settings.update(prompt.request_settings.keys())
+        if not prompt.tool_fields and any(turn.tool_fields for turn in prompt.turns):
+            self.settings["tool_fields"] += 1
         if prompt.max_tokens is not None:
             shortest, longest = self.max_tokens or (prompt.max_tokens, prompt.max_tokens)
             self.max_tokens = min(shortest, prompt.max_tokens), max(longest, prompt.max_tokens)

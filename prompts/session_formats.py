@@ -1,5 +1,5 @@
 """Files of recorded sessions: AIPerf's turns, agentic sessions of SGLang and of MLPerf. Each is read as one request,
-docs/prompts.md says which, and those of AIPerf and SGLang also as sessions of all their turns."""
+docs/prompts.md says which, or as a session of all its turns."""
 
 from __future__ import annotations
 
@@ -27,6 +27,10 @@ from tokenswarm.prompts.tool_messages import conversation_with_tools
 _LATER_TURNS = "later turns"
 #: A day: a longer delay is of another unit.
 MOST_DELAY_S = 86_400
+#: Of one row, and the rows behind it.
+_KEPT_COLUMNS = ("tools", "system", "system_prompt")
+#: A message, and its other fields.
+_Message = tuple[ChatMessage, Mapping[str, Any]]
 _AGENTIC_COLUMNS = ("conversation_id", "turn", "role")
 
 
@@ -38,7 +42,9 @@ def session_format(table: PromptTable) -> tuple[PromptTable, RowFormat] | None:
     names = table.columns
     if set(_AGENTIC_COLUMNS) <= set(names):
         rows = table.rows
-        return table._replace(rows=lambda used: _agentic_sessions(rows(used))), RowFormat(names, _read_agentic)
+        return table._replace(rows=lambda used: _agentic_sessions(rows(used))), RowFormat(
+            names, _read_agentic, _read_agentic_session
+        )
     if "turns" in names and not set(TEXT_COLUMNS).intersection(names):
         return table, RowFormat(names, _read_turns, _read_turns_of_session)
     if "conversations" in names and _holds_lists(table):
@@ -233,9 +239,84 @@ def _read_agentic(session: Row) -> RowContent:
     given: dict[str, Any] = {}
     for row in client_rows:
         fields = _settings_of(row)
-        given = {name: given[name] for name in ("tools", "system", "system_prompt") if name in given} | fields
+        given = {name: given[name] for name in _KEPT_COLUMNS if name in given} | fields
     content = content_of(conversation_with_tools(messages), given)
     return content._replace(unused=unused_of(*session["rows"]))
+
+
+def _read_agentic_session(session: Row) -> RowContent:
+    """A session of MLPerf with all its turns: each ends before a row of the assistant, or with the last row."""
+    first: RowContent | None = None
+    turns: list[SessionTurn] = []
+    answer: list[_Message] = []
+    new: list[_Message] = []
+    client_rows: list[Row] = []
+    kept: dict[str, Any] = {}  # what holds for the rows behind it too
+
+    def close() -> None:
+        nonlocal first, kept
+        given = kept
+        for row in client_rows:
+            given = {name: given[name] for name in _KEPT_COLUMNS if name in given} | _settings_of(row)
+        kept = given
+        if first is None:
+            first = content_of(conversation_with_tools([*answer, *new]), given)
+        else:
+            turns.append(_agentic_turn(answer, new, content_of(Conversation(""), given), _waits_s(client_rows)))
+        answer.clear()
+        new.clear()
+        client_rows.clear()
+
+    for number, row in enumerate(session["rows"], start=session["first"]):
+        try:
+            messages = _agentic_messages(row)
+            if row.get("role") == "assistant":
+                if new:
+                    close()
+                answer += messages
+            else:
+                new += messages
+                client_rows.append({**row, "delay_seconds": _wait_s(row)})
+        except RowError as error:
+            raise RowError(str(error), number) from None
+    if new:
+        close()
+    content = first or RowContent(Conversation(""))
+    used = Counter({"delays": sum(turn.delay_s is not None for turn in turns)})
+    return content._replace(unused=Counter(unused_of(*session["rows"])) - used, turns=tuple(turns))
+
+
+def _agentic_turn(
+    answer: Sequence[_Message], new: Sequence[_Message], settings: RowContent, delay_s: float | None
+) -> SessionTurn:
+    """answer: what is recorded of the assistant; new: messages behind it."""
+    ends_with_user = new[-1][0].role == "user"
+    before = new[:-1] if ends_with_user else new
+    fields = tuple(fields for _, fields in (*answer, *before))
+    return SessionTurn(
+        new[-1][0].text if ends_with_user else "",
+        before=tuple(message for message, _ in before),
+        answer=tuple(message for message, _ in answer),
+        delay_s=delay_s,
+        max_tokens=settings.max_tokens,
+        body_overrides=settings.body_overrides,
+        tool_fields=fields if any(fields) else (),
+    )
+
+
+def _wait_s(row: Row) -> float | None:
+    """How long its tool, or its user, took. Raises RowError."""
+    delay = row.get("delay_seconds")
+    if delay in (None, ""):
+        return None
+    if not isinstance(delay, int | float) or isinstance(delay, bool) or not 0 <= delay <= MOST_DELAY_S:
+        raise RowError(f"expected delay_seconds from 0 to {MOST_DELAY_S:,}, got {str(delay)[:60]!r}")
+    return float(delay)
+
+
+def _waits_s(rows: Sequence[Row]) -> float | None:
+    waits = [row["delay_seconds"] for row in rows if row["delay_seconds"] is not None]
+    return sum(waits) if waits else None
 
 
 def _agentic_messages(row: Row) -> list[tuple[ChatMessage, Mapping[str, Any]]]:

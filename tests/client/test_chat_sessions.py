@@ -19,8 +19,8 @@ from tokenswarm.client.request_options import ChatOptions, add_options
 from tokenswarm.client.session_options import check_conflicts
 from tokenswarm.client.workload import check_images, check_turns, load_workload
 from tokenswarm.command_line import OptionErrors
-from tokenswarm.engines import ENGINES
-from tokenswarm.metrics.timeline import Outcome, Timeline
+from tokenswarm.engines import ENGINES, ChatRequest
+from tokenswarm.metrics.timeline import NO_SESSION, Outcome, Timeline
 from tokenswarm.prompts import ChatMessage, Prompt, PromptSet
 
 CALIBRATION = {"costs": {"one": 1, "two": 1, "three": 1, "four": 1}, "head_tokens": {"off": 12}, "source": "usage"}
@@ -102,7 +102,7 @@ def test_each_turn_of_a_file_sends_the_history_with_own_answers(given: Given, fi
     )
     tokens = asked[0].prompt.tokens
     assert [drawn.prompt.tokens for drawn in asked] == [tokens, 2 * tokens + 7, 3 * tokens + 14]
-    assert [drawn.place for drawn in asked] == [("0", turn, 3) for turn in (1, 2, 3)]
+    assert [drawn.place[:3] for drawn in asked] == [("0", turn, 3) for turn in (1, 2, 3)]
 
 
 def test_recorded_answers_are_those_of_the_file(given: Given, file: str) -> None:
@@ -112,6 +112,52 @@ def test_recorded_answers_are_those_of_the_file(given: Given, file: str) -> None
     texts = [message.text for message in last.prompt.messages]
     assert [text[:9] for text in texts[1:]] == [f"message {place}" for place in range(1, 5)]
     assert last.prompt.tokens > 5 * 6
+
+
+CALLS = [{"id": "f:0", "type": "function", "function": {"name": "sh", "arguments": "{}"}}]
+AGENTIC = (
+    {"conversation_id": "c1", "turn": 1, "role": "user", "content": "Look."},
+    {"conversation_id": "c1", "turn": 2, "role": "assistant", "content": "I look.", "tool_calls": CALLS},
+    {"turn": 3, "role": "tool", "tool_results": [{"tool_call_id": "f:0", "content": "ok"}], "delay_seconds": 1.2},
+    {"conversation_id": "c1", "turn": 4, "role": "assistant", "content": "Done."},
+    {"conversation_id": "c1", "turn": 5, "role": "user", "content": "Thanks."},
+)
+
+
+@pytest.mark.parametrize(("answers", "words"), [("own", ["Own.", "Own."]), ("recorded", ["I look.", "Done."])])
+def test_results_of_tools_are_messages_behind_the_calls_that_they_belong_to(
+    given: Given, tmp_path: Path, answers: str, words: list[str]
+) -> None:
+    path = tmp_path / "agentic.jsonl"
+    path.write_text("".join(json.dumps({"conversation_id": "c1", **row}) + "\n" for row in AGENTIC))
+    options = ("--prompts", str(path), "--prompt-tokens", "1:99", "--prompt-reuse", "always", "--answers", answers)
+    session = supply(given(*options)).session(0, False)
+    asked, delays = [], []
+    while not session.is_over:
+        asked.append(session.next().prompt)
+        session.ended(timeline(), "Own.")
+        delays.append(session.delay_s)
+    assert delays == [1.2, None, None]
+    assert [(prompt.text, roles(prompt)) for prompt in asked] == [
+        ("Look.", ["user"]),
+        ("Look.", ["user", "assistant", "tool"]),
+        ("Thanks.", ["user", "assistant", "tool", "assistant", "user"]),
+    ]
+    assert [message.text for message in asked[2].messages if message.role == "assistant"] == words
+    assert [prompt.tool_fields for prompt in asked] == [
+        (),
+        ({}, {"tool_calls": CALLS}, {"tool_call_id": "f:0"}),
+        ({}, {"tool_calls": CALLS}, {"tool_call_id": "f:0"}, {}, {}),
+    ]
+    body = json.loads(ENGINES["vllm"].request_body(request_of(asked[2])))
+    assert body["messages"][1] == {"role": "assistant", "content": words[0], "tool_calls": CALLS}
+    assert body["messages"][2] == {"role": "tool", "content": "ok", "tool_call_id": "f:0"}
+
+
+def request_of(prompt: Prompt) -> ChatRequest:
+    return ChatRequest(
+        "m", prompt.text, None, 8, earlier=prompt.earlier, later=prompt.later, tool_fields=prompt.tool_fields
+    )
 
 
 def test_synthetic_sessions_have_turns_and_lengths_of_their_own(given: Given) -> None:
@@ -184,14 +230,14 @@ def test_last_makes_one_request_of_a_conversation(given: Given, file: str) -> No
     session = supply(given("--prompts", file, "--turns", "last", "--prompt-tokens", "1:99")).session(0, False)
     (drawn,) = requests_of(session)
     assert roles(drawn.prompt) == ["user", "assistant", "user", "assistant", "user"]
-    assert drawn.place == ("", 0, 0)
+    assert drawn.place == NO_SESSION
 
 
 def test_requests_of_single_prompts_are_sessions_where_a_header_names_them(given: Given) -> None:
     made = supply(given("--session-header", "X-Session"))
     asked = [drawn for place in range(3) for drawn in requests_of(made.session(place, False))]
-    assert [drawn.place for drawn in asked] == [(str(number), 1, 1) for number in range(3)]
-    assert supply(given()).draw(0, False).place == ("", 0, 0)
+    assert [drawn.place[:3] for drawn in asked] == [(str(number), 1, 1) for number in range(3)]
+    assert supply(given()).draw(0, False).place == NO_SESSION
 
 
 def test_ids_of_sessions_differ_from_run_to_run(given: Given, file: str) -> None:

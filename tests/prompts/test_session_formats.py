@@ -17,7 +17,16 @@ from tokenswarm.client.request_options import ChatOptions, add_options, engine_o
 from tokenswarm.client.run_context import RunContext
 from tokenswarm.client.workload import Workload, check_turns
 from tokenswarm.engines import ChatRequest
-from tokenswarm.prompts import ChatMessage, Prompt, PromptError, PromptMarker, PromptReuse, PromptSet, load_prompts
+from tokenswarm.prompts import (
+    ChatMessage,
+    Prompt,
+    PromptError,
+    PromptMarker,
+    PromptReuse,
+    PromptSet,
+    SessionTurn,
+    load_prompts,
+)
 from tokenswarm.prompts.counting import TokenCounter
 from tokenswarm.recording.recorder import Recorder
 
@@ -28,6 +37,7 @@ LISTED = (
     '"prompt_tokens":900},{"messages":[{"role":"user","content":"tool says 4"}],"prompt_tokens":1000}]]}'
 )
 CALLS = [{"id": "f:0", "type": "function", "function": {"name": "sh", "arguments": "{}"}}]
+TWO_RESULTS = [{"tool_call_id": "f:0", "content": "ok"}, {"tool_call_id": "f:1", "content": "no"}]
 TOOLS = [{"type": "function", "function": {"name": "sh"}}]
 AGENTIC = (
     '{"conversation_id":"c1","turn":1,"role":"user","system":"…","content":"…","tools":[{"type":"function","function":'
@@ -41,6 +51,12 @@ AGENTIC = (
 
 def load(source: Path) -> PromptSet:
     return load_prompts(str(source), tokens_min=1, tokens_max=1000, counter=WORDS)
+
+
+def sessions(tmp_path: Path, *lines: str | Mapping[str, Any]) -> PromptSet:
+    file = tmp_path / "sessions.jsonl"
+    file.write_text("".join((line if isinstance(line, str) else json.dumps(line)) + "\n" for line in lines))
+    return load_prompts(str(file), tokens_min=1, tokens_max=1000, counter=WORDS, sessions=True)
 
 
 def loaded(tmp_path: Path, *lines: str | Mapping[str, Any], name: str = "rows.jsonl") -> PromptSet:
@@ -154,6 +170,47 @@ class TestAgenticRows:
     def test_a_conversation_that_comes_again_is_refused(self, tmp_path: Path) -> None:
         other = {"conversation_id": "c2", "turn": 1, "role": "user", "content": "A"}
         assert "row 5: " in refusal(tmp_path, *AGENTIC, other, {**other, "conversation_id": "c1"})
+
+
+class TestAgenticSessions:
+    def test_each_result_of_a_tool_is_a_turn_with_its_delay(self, tmp_path: Path) -> None:
+        prompts = sessions(tmp_path, *AGENTIC)
+        turn = SessionTurn(
+            "",
+            1,
+            before=(ChatMessage("tool", "ok"),),
+            answer=(ChatMessage("assistant", ""),),
+            delay_s=1.2,
+            body_overrides={"tools": TOOLS},
+            tool_fields=({"tool_calls": CALLS}, {"tool_call_id": "f:0"}),
+        )
+        expected = Prompt("…", 2, id="1", system="…", body_overrides={"tools": TOOLS}, turns=(turn,))
+        assert tuple(prompts.prompts) == (expected,)
+        facts = prompts.facts()
+        assert (facts["sessions"], facts["session_turns"], facts["recorded_delays"]) == (1, 2, 1)
+        assert facts["rows_with_tool_fields"] == 1
+
+    def test_rows_between_two_answers_are_one_turn(self, tmp_path: Path) -> None:
+        row = {"conversation_id": "c2"}
+        rows = [
+            {**row, "turn": 1, "role": "user", "content": "A?", "tools": TOOLS},
+            {**row, "turn": 2, "role": "assistant", "content": "B.", "tool_calls": CALLS},
+            {**row, "turn": 3, "role": "tool", "tool_results": TWO_RESULTS, "delay_seconds": 1},
+            {**row, "turn": 4, "role": "user", "content": "C?", "max_tokens": 5, "delay_seconds": 0.5},
+            {**row, "turn": 5, "role": "assistant", "content": "never sent"},
+        ]
+        (turn,) = sessions(tmp_path, *rows).prompts[0].turns
+        assert (turn.text, turn.max_tokens, turn.delay_s) == ("C?", 5, 1.5)
+        assert turn.answer == (("assistant", "B."),)
+        assert turn.before == (("tool", "ok"), ("tool", "no"))
+        assert turn.tool_fields == ({"tool_calls": CALLS}, {"tool_call_id": "f:0"}, {"tool_call_id": "f:1"})
+        assert turn.body_overrides == {"tools": TOOLS}
+
+    @pytest.mark.parametrize("delay", [-1, "soon", True, 90_000])
+    def test_a_delay_that_is_none_is_refused_with_its_row(self, tmp_path: Path, delay: object) -> None:
+        row = {"conversation_id": "c1", "turn": 4, "role": "user", "content": "A", "delay_seconds": delay}
+        with pytest.raises(PromptError, match="row 4: expected delay_seconds from 0 to 86,400, got"):
+            sessions(tmp_path, *AGENTIC, row)
 
 
 class TestSpans:
@@ -303,7 +360,8 @@ class TestRequests:
 
     def test_a_run_sends_them(self, tmp_path: Path, prompts: PromptSet) -> None:
         given = options(
-            "--prompts", str(tmp_path / "rows.jsonl"), "--prompt-tokens", "1:99", "--prompt-reuse", "always"
+            *("--prompts", str(tmp_path / "rows.jsonl"), "--prompt-tokens", "1:99", "--prompt-reuse", "always"),
+            *("--turns", "last"),
         )
         context = RunContext(given, "http://127.0.0.1:1", Recorder(worker=0))
         request = context.request(context.draw(False), False)
@@ -315,11 +373,14 @@ class TestRequests:
         assert request.content_hash != replace(request, tool_fields=()).content_hash
 
     @pytest.mark.parametrize("arguments", [("--endpoint", "responses"), ("--engine", "ollama")])
-    def test_where_they_have_no_place_the_run_is_refused(self, prompts: PromptSet, arguments: tuple[str, ...]) -> None:
-        workload = Workload(prompts, "Be brief.", len)
-        check_turns(engine_of(options()), workload)
-        with pytest.raises(OptionError, match="1 rows hold tool calls"):
-            check_turns(engine_of(options(*arguments)), workload)
+    def test_where_they_have_no_place_the_run_is_refused(
+        self, tmp_path: Path, prompts: PromptSet, arguments: tuple[str, ...]
+    ) -> None:
+        for each in (prompts, sessions(tmp_path, *AGENTIC)):
+            workload = Workload(each, "Be brief.", len)
+            check_turns(engine_of(options()), workload)
+            with pytest.raises(OptionError, match="1 rows hold tool calls"):
+                check_turns(engine_of(options(*arguments)), workload)
 
 
 def options(*arguments: str) -> ChatOptions:
