@@ -66,7 +66,7 @@ def kind_of(path: Path) -> FileKind | None:
 
 def _json_table(path: Path, read: Callable[[BinaryIO], Iterator[Any]]) -> PromptTable:
     def rows(_: Iterable[str] = ()) -> Iterator[Row]:
-        with _opened(path) as file:
+        with opened(path) as file:
             for number, row in enumerate(read(file), start=1):
                 if isinstance(row, str):
                     yield {"text": row}
@@ -83,11 +83,11 @@ def _json_table(path: Path, read: Callable[[BinaryIO], Iterator[Any]]) -> Prompt
 
 def _csv_table(path: Path) -> PromptTable:
     csv.field_size_limit(MOST_ROW_BYTES)
-    with _opened(path) as file:
+    with opened(path) as file:
         header = next(_csv_lines(file), [])
 
     def rows(_: Iterable[str] = ()) -> Iterator[Row]:
-        with _opened(path) as file:
+        with opened(path) as file:
             lines = _csv_lines(file)
             next(lines, None)
             for number, cells in enumerate(lines, start=1):
@@ -195,7 +195,7 @@ def _naming(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[BinaryIO]:
+def opened(path: Path) -> Iterator[BinaryIO]:
     with path.open("rb") as raw:
         zipped = raw.peek(2)[:2] == _GZIP_MAGIC
         if not zipped:

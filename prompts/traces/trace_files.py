@@ -1,0 +1,261 @@
+"""Reads a trace of any known format from a file, also one compressed by gzip."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any, BinaryIO, Protocol
+
+import msgspec
+import numpy as np
+
+from tokenswarm.prompts.file_rows import opened
+from tokenswarm.prompts.json_rows import DEEPEST_JSON, MOST_ROW_BYTES, UnsoundRows
+from tokenswarm.prompts.traces import azure, burstgpt, servegen
+from tokenswarm.prompts.traces.bailian import BailianReader, OfflineReader
+from tokenswarm.prompts.traces.mooncake import MooncakeReader
+from tokenswarm.prompts.traces.trace_records import (
+    BAD_ROW,
+    TRACE,
+    RecordedRow,
+    RowFault,
+    SkippedRow,
+    Trace,
+    TraceError,
+    TraceFormat,
+    TraceRows,
+)
+from tokenswarm.sanitize import UnusableFile, check_file, is_nested_deeper, json_error_text
+
+_MOST_BYTES = 2**40
+_FORMATS = "Mooncake, Bailian, Azure, BurstGPT or ServeGen (docs/traces.md)"
+
+
+class _JsonReader(Protocol):
+    block_tokens: int
+
+    def row(self, fields: Mapping[str, Any]) -> RecordedRow: ...
+
+
+_JSON_READERS: dict[TraceFormat, Callable[[], _JsonReader]] = {
+    TraceFormat.MOONCAKE: MooncakeReader,
+    TraceFormat.BAILIAN: BailianReader,
+    TraceFormat.SERVEGEN_OFFLINE: OfflineReader,
+}
+_CSV_READERS: dict[TraceFormat, tuple[tuple[str, ...], Callable[[Mapping[str, str]], RecordedRow]]] = {
+    TraceFormat.AZURE: (azure.COLUMNS, azure.azure_row),
+    TraceFormat.BURSTGPT: (burstgpt.COLUMNS, burstgpt.burstgpt_row),
+}
+
+
+def read_trace(path: str, wanted: TraceFormat = TraceFormat.AUTO, *, skip_bad: bool = False, seed: int = 0) -> Trace:
+    """The trace in a file. wanted: its format; skip_bad: rows that are wrong are left out, and counted; seed: of the
+    requests that ServeGen's windows describe. Raises TraceError."""
+    file = Path(path).expanduser()
+    with _naming(path):
+        check_file(file, _MOST_BYTES)
+        kind = _format_of(path, file) if wanted is TraceFormat.AUTO else wanted
+        sha256 = _digest(file)
+        if kind is TraceFormat.SERVEGEN:
+            return _read_servegen(path, file, sha256, seed)
+        rows = TraceRows()
+        block_tokens = 0
+        with opened(file) as content:
+            if kind in _JSON_READERS:
+                reader = _JSON_READERS[kind]()
+                block_tokens = reader.block_tokens
+                _read_rows(path, _json_rows(content), reader.row, rows, skip_bad)
+            else:
+                columns, read = _CSV_READERS[kind]
+                _read_rows(path, _csv_rows(path, content, columns), read, rows, skip_bad)
+        if not rows.times_s:
+            why = ", ".join(f"{count:,} {reason}" for reason, count in rows.skipped.items())
+            raise TraceError(f"{TRACE} {path}: it holds no request to replay{f' ({why})' if why else ''}.")
+        return rows.trace(path, kind, block_tokens, sha256)
+
+
+def _read_rows(
+    path: str,
+    found: Iterable[tuple[int, Callable[[], Mapping[str, Any]]]],
+    read: Callable[[Any], RecordedRow],
+    rows: TraceRows,
+    skip_bad: bool,
+) -> None:
+    """found: the number of each row's line, and what decodes it, which raises RowFault."""
+    for line, decoded in found:
+        rows.rows += 1
+        try:
+            rows.add(read(decoded()))
+        except SkippedRow as skipped:
+            rows.skipped[str(skipped)] += 1
+        except RowFault as fault:
+            if not skip_bad:
+                raise TraceError(
+                    f"{TRACE} {path}: line {line}: {fault}. Give --trace-skip-bad to leave such rows out."
+                ) from None
+            rows.skipped[BAD_ROW] += 1
+
+
+def _json_rows(content: BinaryIO) -> Iterator[tuple[int, Callable[[], Mapping[str, Any]]]]:
+    for number, line in _lines(content):
+        yield number, partial(_decoded, line)
+
+
+def _decoded(line: bytes) -> Mapping[str, Any]:
+    if is_nested_deeper((line,), DEEPEST_JSON, by_line=True):
+        raise RowFault(f"expected a JSON object, got one nested deeper than {DEEPEST_JSON} levels")
+    try:
+        fields = msgspec.json.decode(line)
+    except UnicodeDecodeError:
+        raise RowFault("expected a JSON object in UTF-8, got other bytes") from None
+    except msgspec.DecodeError as error:
+        raise RowFault(f"expected a JSON object ({json_error_text(error)})") from None
+    if not isinstance(fields, dict):
+        raise RowFault(f"expected a JSON object, got {type(fields).__name__}")
+    return fields
+
+
+def _lines(content: BinaryIO) -> Iterator[tuple[int, bytes]]:
+    """Those that are not blank, with their numbers. Raises UnsoundRows."""
+    number = 0
+    while line := content.readline(MOST_ROW_BYTES + 1):
+        number += 1
+        if len(line) > MOST_ROW_BYTES:
+            raise UnsoundRows(f"line {number} is longer than {MOST_ROW_BYTES // 2**20} MiB")
+        if line.strip():
+            yield number, line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
+
+
+def _csv_rows(
+    path: str, content: BinaryIO, columns: Sequence[str]
+) -> Iterator[tuple[int, Callable[[], Mapping[str, str]]]]:
+    reader = _csv_reader(content)
+    header = [name.strip().lower() for name in next(reader, [])]
+    if missing := [name for name in columns if name not in header]:
+        raise TraceError(
+            f"{TRACE} {path}: line 1: expected columns with the names {', '.join(columns)}, found no {missing[0]!r}."
+        )
+    for cells in reader:
+        if cells:
+            yield reader.line_num, partial(_named, header, cells)
+
+
+def _named(header: Sequence[str], cells: Sequence[str]) -> Mapping[str, str]:
+    if len(cells) != len(header):
+        raise RowFault(f"expected {len(header)} cells, as the first line has, got {len(cells)}")
+    return dict(zip(header, cells, strict=True))
+
+
+def _csv_reader(content: BinaryIO) -> Any:
+    csv.field_size_limit(MOST_ROW_BYTES)
+    return csv.reader(io.TextIOWrapper(content, "utf-8-sig", errors="replace", newline=""))
+
+
+def _read_servegen(path: str, file: Path, sha256: str, seed: int) -> Trace:
+    lengths_file = servegen.dataset_of(file)
+    if not file.name.removesuffix(".gz").endswith(servegen.TRACE_ENDING) or not lengths_file.is_file():
+        raise TraceError(
+            f"{TRACE} {path}: expected the two files of a ServeGen client side by side, "
+            f"NAME{servegen.TRACE_ENDING} and NAME{servegen.DATASET_ENDING}; got no {lengths_file.name}."
+        )
+    try:
+        lengths = servegen.length_windows(lengths_file.read_bytes())
+    except RowFault as fault:
+        raise TraceError(f"{TRACE} {path}: {lengths_file.name}: {fault}.") from None
+    drawn: list[servegen.DrawnRequests] = []
+    windows: list[servegen.RateWindow] = []
+    rows = 0
+    with opened(file) as content:
+        reader = _csv_reader(content)
+        for cells in filter(None, reader):
+            rows += 1
+            try:
+                if (window := servegen.rate_window(cells)) is not None:
+                    windows.append(window)
+                    drawn.append(servegen.drawn_requests(window, lengths, seed))
+            except RowFault as fault:
+                raise TraceError(f"{TRACE} {path}: line {reader.line_num}: {fault}.") from None
+    times_s = np.concatenate([np.empty(0), *(each.times_s for each in drawn)])
+    if not len(times_s):
+        raise TraceError(f"{TRACE} {path}: it holds no request to replay: all of its {rows:,} windows are idle.")
+    begin_s = min(window.begin_s for window in windows)
+    order = np.argsort(times_s, kind="stable")
+    return Trace(
+        path,
+        TraceFormat.SERVEGEN,
+        times_s[order] - begin_s,
+        np.concatenate([each.input_tokens for each in drawn])[order],
+        np.concatenate([each.output_tokens for each in drawn])[order],
+        np.full(len(order), -1),
+        (),
+        0,
+        True,
+        rows,
+        {},
+        hashlib.sha256(f"{sha256}{_digest(lengths_file)}".encode()).hexdigest(),
+        max(window.begin_s for window in windows) + servegen.WINDOW_S - begin_s,
+    )
+
+
+def _format_of(path: str, file: Path) -> TraceFormat:
+    """By the first line. Raises TraceError."""
+    with opened(file) as content:
+        first = next(_lines(content), (0, b""))[1]
+    if not first:
+        raise TraceError(f"{TRACE} {path}: the file is empty; give a trace of {_FORMATS}.")
+    found = _json_format(first) if first.lstrip().startswith(b"{") else _csv_format(first)
+    if found is None:
+        shown = first[:80].decode(errors="replace").strip()
+        raise TraceError(
+            f"{TRACE} {path}: expected a trace of {_FORMATS}, got a file that begins with {shown!r}; if it is one, say "
+            "which with --trace-format."
+        )
+    return found
+
+
+def _json_format(line: bytes) -> TraceFormat | None:
+    try:
+        names = set(_decoded(line))
+    except RowFault:
+        return None
+    if "chat_id" in names:
+        return TraceFormat.BAILIAN
+    if "request_id" in names and "timestamp" not in names:
+        return TraceFormat.SERVEGEN_OFFLINE
+    return TraceFormat.MOONCAKE if names & {"timestamp", "input_length", "delay"} else None
+
+
+def _csv_format(line: bytes) -> TraceFormat | None:
+    cells = next(csv.reader([line.decode("utf-8", errors="replace")]), [])
+    names = {name.strip().lower() for name in cells}
+    for kind, (columns, _) in _CSV_READERS.items():
+        if names.issuperset(columns):
+            return kind
+    try:
+        servegen.rate_window(cells)
+    except RowFault:
+        return None
+    return TraceFormat.SERVEGEN
+
+
+def _digest(file: Path) -> str:
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
+
+
+@contextmanager
+def _naming(path: str) -> Iterator[None]:
+    """Errors of reading become ones of the trace."""
+    try:
+        yield
+    except UnusableFile as error:
+        raise TraceError(f"{TRACE} {path}: the file {error}.") from None
+    except (UnsoundRows, csv.Error) as error:
+        raise TraceError(f"{TRACE} {path}: {error}.") from None
+    except OSError as error:
+        raise TraceError(f"{TRACE} {path}: the file cannot be read: {error.strerror or error}.") from None
