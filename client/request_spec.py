@@ -21,10 +21,9 @@ class RequestSpec:
     input_tokens_requested, output_tokens_requested: by the run's options, None: none. Without measure_gaps, the stream
     is watched to its first output only. count_tokens: counts the output's tokens where the server does not.
     model_index, host_index: the places of its model and host among those of the run.
-    scheduled_ns: when the request is due, on perf_counter_ns, and arrival: its number in the level; None in a closed
-    loop. body: its bytes where they were encoded before it was due; None: they are when it is sent. load: the waits
-    around the request. honours_retry_after: a 429 or 503 with a Retry-After header is refused_by_limit. place: in its
-    session. headers: further ones of this request. keeps_answer: whether the visible text of its answer is needed.
+    load: the waits around the request. honours_retry_after: a 429 or 503 with a Retry-After header is
+    refused_by_limit. place: in its session. headers: further ones of this request. keeps_answer: whether the visible
+    text of its answer is needed.
     prefix_group: of its shared prefix; shareable: what a prefix cache may hold of it, None where that is not known."""
 
     engine: EngineSpec
@@ -43,9 +42,6 @@ class RequestSpec:
     output_tokens_requested: int | None = None
     model_index: int = 0
     host_index: int = 0
-    scheduled_ns: int | None = None
-    arrival: int | None = None
-    body: bytes | None = None
     load: RequestLoad = PLAIN_LOAD
     honours_retry_after: bool = False
     place: SessionPlace = NO_SESSION

@@ -24,7 +24,11 @@ _MAX_FINISH_REASON_CHARACTERS = 100
 
 
 class StreamingRequest:
-    """A request under way. `timeline` is there once `run` has returned or raised."""
+    """A request under way. `timeline` is there once `run` has returned or raised.
+
+    What costs time before a request can be sent is done by the constructor and `encode`: called ahead, they leave
+    little between the time that a request is due and its first byte.
+    """
 
     def __init__(
         self,
@@ -39,9 +43,7 @@ class StreamingRequest:
         self._spec = spec
         self._observer = observer
         self._path = spec.engine.path_for(request.model)
-        self._builder = TimelineBuilder(
-            spec.user, spec.level, time.perf_counter_ns(), request.max_tokens, spec.scheduled_ns
-        )
+        self._builder = TimelineBuilder(spec.user, spec.level, time.perf_counter_ns(), request.max_tokens)
         self._builder.load = spec.load
         self._builder.prompt_tokens(spec.prompt_tokens, spec.prompt_tokens_source)
         sent = SentPrompt(
@@ -53,6 +55,7 @@ class StreamingRequest:
         sent = sent._replace(prefix_group=spec.prefix_group, shareable=shareable)
         self._builder.prompt(sent._replace(**spec.place._asdict()))
         self._stream = StreamReceiver(spec, self._builder, on_output, observer)
+        self._encoded: bytes | None = None
         self._exchange: Exchange | None = None
         self._sent_ns = 0  # for the first time
         self.timeline: Timeline | None = None
@@ -71,6 +74,21 @@ class StreamingRequest:
     def error_body(self) -> bytes:
         """The beginning of a response that is no stream."""
         return self._stream.error_body
+
+    def encode(self) -> bytes:
+        """Make the bytes that are sent."""
+        spec = self._spec
+        headers = {"Content-Type": "application/json", "Accept": spec.engine.content_type, **spec.headers}
+        if spec.trace_id:
+            headers["traceparent"] = traceparent(spec.trace_id)
+        self._encoded = self._client.encode_post(self._path, spec.engine.request_body(spec.request), headers)
+        return self._encoded
+
+    def due(self, client: StreamClient, scheduled_ns: int) -> None:
+        """It is to be sent now, by this client with the same settings, and was due then (perf_counter_ns)."""
+        self._client = client
+        self._builder.scheduled_ns = scheduled_ns
+        self._builder.sent(time.perf_counter_ns(), 0)  # until there is a connection
 
     def run(self) -> Timeline:
         """Send, and stream to the end. What ends a run, and defects of ours, are raised on, with a timeline left."""
@@ -92,10 +110,7 @@ class StreamingRequest:
         return self.timeline
 
     def _run(self) -> None:
-        body = self._spec.body
-        if body is None:
-            body = self._spec.engine.request_body(self._spec.request)
-        exchange = self._send(body)
+        exchange = self._send()
         while True:
             exchange.wait(sleep_s(self._deadline(exchange), time.perf_counter_ns(), self._spec.timeouts.idle_s))
             if self._stream.failure is not None:
@@ -105,17 +120,15 @@ class StreamingRequest:
                 self._check_deadline(exchange)
             elif went_stale(exchange):
                 self._builder.retried()
-                exchange = self._send(body)  # on a new connection: this cannot happen twice
+                exchange = self._send()  # on a new connection: this cannot happen twice
             else:
                 break
         self._check_response(exchange)
 
-    def _send(self, body: bytes) -> Exchange:
-        headers = {"Content-Type": "application/json", "Accept": self._spec.engine.content_type, **self._spec.headers}
-        if self._spec.trace_id:
-            headers["traceparent"] = traceparent(self._spec.trace_id)
+    def _send(self) -> Exchange:
+        encoded = self._encoded or self.encode()
         self._exchange = None  # one that went stale has no part in the timeline, even if there is no connection now
-        self._exchange = exchange = self._client.post(self._path, body, headers, self._stream)
+        self._exchange = exchange = self._client.send_post(encoded, self._stream)
         self._sent_ns = self._sent_ns or exchange.sent_ns
         self._builder.sent(exchange.sent_ns, exchange.connect_ns)
         if self._observer is not None:

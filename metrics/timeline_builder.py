@@ -17,15 +17,16 @@ class TimelineBuilder:
     def __init__(
         self, user: str, level_index: int, now_ns: int, max_tokens: int | None = None, scheduled_ns: int | None = None
     ) -> None:
-        """max_tokens: the most output tokens that the request allows; None where it sets no limit. scheduled_ns: when
-        it was due; None in a closed loop, whose users send when they are ready to."""
+        """now_ns: when it is tried, or prepared. max_tokens: the most output tokens that the request allows; None where
+        it sets no limit. scheduled_ns: when it was due; None in a closed loop, whose users send when they are ready
+        to."""
         self.token_counts = TokenCounts(max_tokens)
         self.deviations: Mapping[str, int] = {}
         self.server_request_id = ""
         self.load: RequestLoad = PLAIN_LOAD
         self._user = user
         self._level_index = level_index
-        self._scheduled_ns = scheduled_ns
+        self.scheduled_ns = scheduled_ns
         self._sent_ns = now_ns  # a request that never got a connection counts as sent when it was tried
         self._connect_ns = 0
         self._retries = 0
@@ -191,7 +192,7 @@ class TimelineBuilder:
             user=self._user,
             level_index=self._level_index,
             outcome=outcome,
-            scheduled_ns=self._sent_ns if self._scheduled_ns is None else self._scheduled_ns,
+            scheduled_ns=self._sent_ns if self.scheduled_ns is None else self.scheduled_ns,
             sent_ns=self._sent_ns,
             over_ns=over_ns,
             connect_ns=self._connect_ns,

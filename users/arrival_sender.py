@@ -15,6 +15,12 @@ from tokenswarm.shapes.arrival_schedule import DueArrival
 from tokenswarm.shapes.worker_arrivals import WorkerArrivals
 from tokenswarm.users.precise_timer import PreciseTimer
 
+#: The last part of a wait, in which what has arrived is read again and again instead of sleeping.
+_LEAD_S = 2e-4
+#: After a request was sent, the next one is not prepared for so long, as its server and other workers need the cores.
+_QUIET_NS = 2_000_000
+#: More than preparing a request takes.
+_PREPARES_WITHIN_NS = 1_000_000
 #: Sends the prepared request for an arrival, which was due at that time on perf_counter_ns; returns when it has ended.
 SendRequest = Callable[[DueArrival, int], None]
 #: Makes all of the next request that can be made before it is due.
@@ -42,7 +48,10 @@ class ProcessClock:
 
     def wait(self, event: Event, seconds: float) -> None:
         """See SendClock."""
-        self._timer.wait(event, seconds)
+        if seconds > _LEAD_S:
+            self._timer.wait(event, seconds - _LEAD_S)  # waking takes up to so long, and not always the same
+        else:
+            gevent.sleep(0)
 
     def close(self) -> None:
         """See SendClock."""
@@ -68,6 +77,7 @@ class ArrivalSender:
         self._requests = Group()
         self._woken = Event()
         self._stopped_ns: int | None = None
+        self._quiet_until_ns = 0
         self.sent = self.in_flight = 0
 
     def run(self) -> None:
@@ -103,8 +113,13 @@ class ArrivalSender:
                 self._woken.wait()
                 continue
             due_ns = self._began_ns() + round(arrival.due_s * 1e9)
-            prepared = prepared or self._prepare()
             now_ns = self._clock.now_ns()
+            if prepared is None:
+                if now_ns < self._quiet_until_ns and due_ns > self._quiet_until_ns + _PREPARES_WITHIN_NS:
+                    self._clock.wait(self._woken, (self._quiet_until_ns - now_ns) / 1e9)
+                    continue
+                prepared = self._prepare()
+                now_ns = self._clock.now_ns()
             if self._stopped_ns is not None and (due_ns > self._stopped_ns or self._must_wait(due_ns)):
                 return
             if due_ns > now_ns:
@@ -126,6 +141,7 @@ class ArrivalSender:
         self.sent += 1
         self.in_flight += 1
         gevent.sleep(0)  # the request is sent and arrivals are read before the next one
+        self._quiet_until_ns = self._clock.now_ns() + _QUIET_NS
 
     def _run_request(self, send: SendRequest, arrival: DueArrival, due_ns: int) -> None:
         try:

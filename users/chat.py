@@ -101,7 +101,7 @@ class StreamingUser(User):
         spec = requests.next_of(session, level.level.index, load, host)
         if after_failure.honours_retry_after:
             spec = replace(spec, honours_retry_after=True)
-        timeline = requests.send(client, spec, session)
+        timeline = requests.send(requests.prepare(client, spec, session))
         wait_s = _wait_after(timeline, after_failure)
         recorded_s = None if session.is_over else session.delay_s
         think_s = think_times.next_s() if recorded_s is None else recorded_s

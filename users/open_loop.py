@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from typing import Protocol
 
@@ -15,9 +14,7 @@ from gevent.event import Event
 from locust import User
 from locust.runners import STATE_CLEANUP, STATE_STOPPED, STATE_STOPPING
 
-from tokenswarm.client.chat_session import ChatSession
 from tokenswarm.client.connection_pool import ConnectionPool
-from tokenswarm.client.request_spec import RequestSpec
 from tokenswarm.client.run_context import RunContext
 from tokenswarm.metrics.level import Level
 from tokenswarm.metrics.timeline import PLAIN_LOAD, RequestLoad
@@ -25,7 +22,7 @@ from tokenswarm.shapes.arrival_schedule import DueArrival
 from tokenswarm.shapes.level_arrivals import schedule_of
 from tokenswarm.shapes.worker_arrivals import WorkerArrivals
 from tokenswarm.users.arrival_sender import ArrivalSender, SendRequest
-from tokenswarm.users.requests import UserRequests
+from tokenswarm.users.requests import PreparedRequest, UserRequests
 from tokenswarm.users.think_times import ThinkTimes
 from tokenswarm.wire import StreamClient
 
@@ -71,6 +68,8 @@ class OpenLoop:
         #: Of each host.
         clients = [partial(context.client, host) for host in range(context.host_count)]
         self._pools = [ConnectionPool(client, _SPARE_CONNECTIONS, self._most_in_flight) for client in clients]
+        #: Of each host; they never connect.
+        self._encoders = [new_client() for new_client in clients]
         self._sender = ArrivalSender(self._arrivals, self._began_ns, self._prepare)
 
     def run(self) -> None:
@@ -99,13 +98,16 @@ class OpenLoop:
         return self._arrivals.max_in_flight
 
     def _prepare(self) -> SendRequest:
-        session, spec = self._requests.begin_encoded(self._index)
+        session = self._requests.begin_session()
+        spec = self._requests.next_of(session, self._index)
+        prepared = self._requests.prepare(self._encoders[spec.host_index], spec, session)
+        prepared.request.encode()
         pool = self._pools[spec.host_index]
 
         def send(arrival: DueArrival, due_ns: int) -> None:
             client = pool.take()
             try:
-                self._send_session(client, session, replace(spec, scheduled_ns=due_ns, arrival=arrival.number))
+                self._send_session(client, prepared, arrival, due_ns)
             except Exception as error:  # as Locust does with what a task raises
                 self._user.environment.events.user_error.fire(
                     user_instance=self._user, exception=error, tb=sys.exc_info()[2]
@@ -117,21 +119,26 @@ class OpenLoop:
 
         return send
 
-    def _send_session(self, client: StreamClient, session: ChatSession, spec: RequestSpec) -> None:
+    def _send_session(self, client: StreamClient, prepared: PreparedRequest, arrival: DueArrival, due_ns: int) -> None:
         """Its turns, one after the other on this connection, until it or the level is over."""
-        think_times = ThinkTimes(self._level, spec.place.session)
+        session, spec = prepared.session, prepared.spec
+        number: int | None = arrival.number
+        think_times: ThinkTimes | None = None
         while True:
-            timeline = self._requests.send(client, spec, session)
+            prepared.request.due(client, due_ns)
+            timeline = self._requests.send(prepared, number)
             if timeline is None or session.is_over:
                 return
+            think_times = think_times or ThinkTimes(self._level, spec.place.session)
             recorded_s = session.delay_s
             think_s = think_times.next_s() if recorded_s is None else recorded_s
-            due_ns = timeline.over_ns + round(think_s * 1e9)
+            due_ns, number = timeline.over_ns + round(think_s * 1e9), None
             if self._over.wait(max(0.0, (due_ns - time.perf_counter_ns()) / 1e9)):
                 return
             thinks = self._level.think_time is not None or recorded_s is not None
             load = RequestLoad(round(think_s * 1e9)) if thinks else PLAIN_LOAD
-            spec = replace(self._requests.next_of(session, self._index, load, spec.host_index), scheduled_ns=due_ns)
+            spec = self._requests.next_of(session, self._index, load, spec.host_index)
+            prepared = self._requests.prepare(client, spec, session)
 
     def _stop_in_time(self) -> None:
         runner = self._user.environment.runner

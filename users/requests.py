@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from locust.env import Environment
 
@@ -30,6 +29,15 @@ _FAILURE_CHARACTERS = 120
 
 class RequestFailed(Exception):
     """A request that was not ok, as Locust's statistics show it."""
+
+
+class PreparedRequest(NamedTuple):
+    """A request that only needs to be sent. keeper: None where nothing is kept of it."""
+
+    spec: RequestSpec
+    session: ChatSession
+    request: StreamingRequest
+    keeper: RequestKeeper | None
 
 
 class UserRequests:
@@ -80,20 +88,20 @@ class UserRequests:
             shareable=drawn.shareable,
         )
 
-    def begin_encoded(self, level: int) -> tuple[ChatSession, RequestSpec]:
-        """The next session and its first request, encoded."""
-        session = self.begin_session()
-        spec = self.next_of(session, level)
-        return session, replace(spec, body=spec.engine.request_body(spec.request))
-
-    def send(self, client: StreamClient, spec: RequestSpec, session: ChatSession | None = None) -> Timeline | None:
-        """Send it, read the whole response, and report it, also to the session that it is of. Errors of ours are raised
-        on."""
+    def prepare(self, client: StreamClient, spec: RequestSpec, session: ChatSession) -> PreparedRequest:
+        """Do all that can be done before the request is due, or ready to be sent. client: that sends it, or has the
+        settings of the one that will. session: that it is of."""
         GARBAGE_COLLECTION.request_begins()
         recorder = self._context.recorder
         keeper = RequestKeeper(recorder.kept.mode, spec) if recorder.kept is not None else None
-        request = StreamingRequest(client, spec, recorder.saw_output, keeper)
-        recorder.request_began(spec.level, spec.arrival)
+        return PreparedRequest(spec, session, StreamingRequest(client, spec, recorder.saw_output, keeper), keeper)
+
+    def send(self, prepared: PreparedRequest, arrival: int | None = None) -> Timeline | None:
+        """Send it, read the whole response, and report it, also to its session. arrival: its number in an open-loop
+        level. Errors of ours are raised on."""
+        recorder = self._context.recorder
+        spec, session, request, keeper = prepared
+        recorder.request_began(spec.level, arrival)
         try:
             request.run()
         except Exception as error:  # Locust shows its text to everybody
@@ -104,8 +112,7 @@ class UserRequests:
             recorder.request_ended(recorded=request.timeline is not None)
             if request.timeline is not None:
                 self._report(request.timeline)
-                if session is not None:
-                    session.ended(request.timeline, request.answer)
+                session.ended(request.timeline, request.answer)
                 if keeper is not None and recorder.kept is not None:
                     row_id = f"{recorder.worker}-{recorder.ended}"  # counted just now, by the event
                     recorder.kept.write(keeper.document(row_id, request.timeline, request.error_body))

@@ -74,11 +74,19 @@ class StreamClient:
     ) -> Exchange:
         """Send a POST and return at once with the exchange; what comes goes to the receiver, or is kept. Raises
         ConnectFailed or ConnectTimedOut."""
-        return self._request("POST", path, {**(headers or {}), "Content-Length": str(len(body))}, body, receiver)
+        return self.send_post(self.encode_post(path, body, headers), receiver)
+
+    def encode_post(self, path: str, body: bytes, headers: Mapping[str, str] | None = None) -> bytes:
+        """The bytes of a POST, which any client with these settings can send. Raises ValueError as the constructor."""
+        return self._encode("POST", path, {**(headers or {}), "Content-Length": str(len(body))}) + body
+
+    def send_post(self, request: bytes, receiver: Receiver | None = None) -> Exchange:
+        """As `post`, for an encoded request."""
+        return self._send(request, receiver, is_post=True)
 
     def get(self, path: str) -> Exchange:
         """Send a GET and return at once with the exchange. Raises ConnectFailed or ConnectTimedOut."""
-        return self._request("GET", path, {}, b"")
+        return self._send(self._encode("GET", path, {}), None, is_post=False)
 
     def fetch(self, path: str, timeout_s: float) -> tuple[int, bytes]:
         """GET a document whole: (status, body). Raises WireError."""
@@ -168,17 +176,18 @@ class StreamClient:
             self._connection.close()
             self._connection = self._last = None
 
-    def _request(
-        self, method: str, path: str, headers: Mapping[str, str], body: bytes, receiver: Receiver | None = None
-    ) -> Exchange:
+    def _encode(self, method: str, path: str, headers: Mapping[str, str]) -> bytes:
+        """Everything before the body."""
         line = f"{method} {self._target}{path} HTTP/1.1\r\n".encode("ascii")
         more = {name: value for name, value in headers.items() if name.lower() not in self._fixed_names}
-        request = line + self._fixed_headers + _render_headers(more) + b"\r\n" + body
+        return line + self._fixed_headers + _render_headers(more) + b"\r\n"
+
+    def _send(self, request: bytes, receiver: Receiver | None, is_post: bool) -> Exchange:
         self.connect()
         assert self._connection is not None
         self._settled = False
         self._last = self._connection.send(request, receiver)
-        self._last_was_post = method == "POST"
+        self._last_was_post = is_post
         return self._last
 
 

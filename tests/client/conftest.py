@@ -73,10 +73,11 @@ class Asker:
                 prompt_tokens_source="estimate",
                 measure_gaps=self._measure_gaps,
                 count_tokens=self._count_tokens,
-                scheduled_ns=scheduled_ns,
             ),
             on_output=self._recorder.saw_output,
         )
+        if scheduled_ns is not None:
+            ask.due(self.client, scheduled_ns)
         self._asked += 1
         self._recorder.in_flight += 1
         try:

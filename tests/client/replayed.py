@@ -17,7 +17,10 @@ class Replayed:
         self._batch = batch
         self._aside = False
 
-    def post(self, path: str, body: bytes, headers: dict[str, str], receiver: Receiver) -> Exchange:
+    def encode_post(self, path: str, body: bytes, headers: dict[str, str]) -> bytes:
+        return body
+
+    def send_post(self, request: bytes, receiver: Receiver) -> Exchange:
         return ReplayedExchange(self, receiver)
 
     def close(self) -> None:

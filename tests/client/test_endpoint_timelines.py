@@ -14,7 +14,7 @@ from tokenswarm.engines import ENGINES, ChatRequest, EngineSpec, OpenAICompatibl
 from tokenswarm.metrics.timeline import Outcome, Timeline
 from tokenswarm.simulator.dialect import Usage
 from tokenswarm.simulator.dialects import DIALECTS, endpoints_of
-from tokenswarm.wire import Exchange, StreamClient
+from tokenswarm.wire import Exchange, Receiver, StreamClient
 
 PATIENT = Timeouts(connect_s=60.0, first_token_s=60.0, idle_s=60.0, total_s=60.0)
 ENDPOINTS = ("chat", "completions", "responses")
@@ -39,9 +39,9 @@ class Scheduled(Replayed):
         self.body = b""
         self._sent_ns = 0
 
-    def post(self, path: str, body: bytes, headers: dict[str, str], receiver: object) -> Exchange:
-        self.body = body
-        exchange = super().post(path, body, headers, receiver)  # type: ignore[arg-type]
+    def send_post(self, request: bytes, receiver: Receiver) -> Exchange:
+        self.body = request
+        exchange = super().send_post(request, receiver)
         self._sent_ns = exchange.sent_ns
         return exchange
 

@@ -177,7 +177,8 @@ def test_a_kept_request_names_its_image_without_its_content(mode: RecordMode) ->
 def test_a_request_is_encoded_with_its_image_before_it_is_due(given: Given) -> None:
     context = RunContext(ChatOptions.of(given("--image", "synthetic:64x48")), "http://127.0.0.1:1", Recorder(worker=0))
     user = UserRequests(SimpleNamespace(events=None), context, "0.1", with_system_prompt=False)
-    first, second = (user.begin_encoded(0)[1] for _ in range(2))
-    urls = [url_of(json.loads(spec.body or b"")) for spec in (first, second)]
-    assert len(set(urls)) == 2
-    assert len({spec.request.content_hash for spec in (first, second)}) == 2
+    sessions = [user.begin_session() for _ in range(2)]
+    both = [user.prepare(context.client(), user.next_of(session, 0), session) for session in sessions]
+    bodies = [prepared.request.encode().partition(b"\r\n\r\n")[2] for prepared in both]
+    assert len({url_of(json.loads(body)) for body in bodies}) == 2
+    assert len({prepared.spec.request.content_hash for prepared in both}) == 2

@@ -86,7 +86,14 @@ def test_requests_go_out_when_they_are_due_whatever_became_of_the_ones_before(be
 def test_a_request_is_prepared_before_it_is_due(bench: Callable[..., Bench]) -> None:
     run = bench([1.0, 5.0], lambda _: 0.1)
     run.clock.run(6.0)
+    assert [sent.prepared_s for sent in run.log] == pytest.approx([0.0, 1.002])
+
+
+def test_a_request_that_is_due_soon_is_prepared_at_once(bench: Callable[..., Bench]) -> None:
+    run = bench([1.0, 1.0025], lambda _: 0.1)
+    run.clock.run(2.0)
     assert [sent.prepared_s for sent in run.log] == [0.0, 1.0]
+    assert lags(run) == [0.0, 0.0]
 
 
 def test_arrivals_that_are_late_go_out_at_once_and_in_order(bench: Callable[..., Bench]) -> None:
