@@ -16,7 +16,7 @@ from tokenswarm.simulator.connection import FineSelector
 from tokenswarm.simulator.dialect import Dialect, EngineTraits, GenerationRequest, Style, Usage
 from tokenswarm.simulator.dialects import DIALECTS, dialect_named
 from tokenswarm.simulator.errors import SimulatorError
-from tokenswarm.simulator.faults import OVERLOADS, USAGES, Faults
+from tokenswarm.simulator.faults import DISCONNECTS, OVERLOADS, USAGES, Faults
 from tokenswarm.simulator.profiles import PROFILES, Profile, profile_named
 from tokenswarm.simulator.request_log import RequestLog
 from tokenswarm.simulator.requirements import Requirements
@@ -124,6 +124,12 @@ def _add_traits(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--overload", choices=OVERLOADS, default="own", help="what a refusal is (default: the engine's)")
     group.add_argument(
         "--usage", choices=USAGES, default="requested", help="where tokens are counted (default: as requested)"
+    )
+    group.add_argument(
+        "--on-disconnect",
+        choices=DISCONNECTS,
+        default="stop",
+        help="what becomes of an answer whose client has left: stop, or generate to its end (default: %(default)s)",
     )
     group.add_argument("--headers", choices=_HEADS, help="when a stream's headers leave (default: the engine's way)")
     group.add_argument("--data-space", choices=("one", "none", "trailing"), help="spaces around what follows `data:`")
@@ -235,7 +241,8 @@ def _server(args: argparse.Namespace) -> SimulatorServer:
     profile = _profile(args)
     name = args.dialect or profile.dialect
     kind = dialect_named(name)
-    words = {name: getattr(args, name) for name in ("overload", "usage", "split_characters", "gather", "no_done")}
+    names = ("overload", "usage", "split_characters", "gather", "no_done", "on_disconnect")
+    words = {name: getattr(args, name) for name in names}
     faults = Faults(**_given(args, _FAULT_OPTIONS), head_at_once=_HEADS.get(args.headers), **words)
     _check(name, kind.traits, faults, args)
     style = Style(crlf=args.crlf, comments=args.comments, space=args.data_space or kind.traits.space)

@@ -8,6 +8,8 @@ from tokenswarm.simulator.errors import SimulatorError, option_name
 OVERLOADS = ("own", "429", "503", "in-stream")
 #: `requested`: as the request says. Otherwise the last event, every event or no event counts tokens, whatever it says.
 USAGES = ("requested", "never", "last", "every")
+#: What becomes of an answer whose client has left: its sequence is taken out of the batch, or generated to its end.
+DISCONNECTS = ("stop", "generate")
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +25,8 @@ class Faults:
     split_characters: characters beyond ASCII are spread over two tokens. keep_alive_s: a comment after so much silence.
     pause_at: with this request, counted from 1, all streams pause for pause_s seconds, once.
     first_event: so many tokens in the first event. gather: so many events in one send, 0 for the whole answer; the role
-    goes with the first of them. no_done: streams end without `[DONE]`.
+    goes with the first of them. no_done: streams end without `[DONE]`. on_disconnect: one of DISCONNECTS; an engine that
+    generates on has its metrics show it, and nothing of it is sent or logged.
     """
 
     error_every: int | None = None
@@ -51,6 +54,7 @@ class Faults:
     usage: str = "requested"
     split_characters: bool = False
     head_at_once: bool | None = None
+    on_disconnect: str = "stop"
 
     def __post_init__(self) -> None:
         for spec in fields(self):
@@ -81,7 +85,7 @@ class Faults:
         return min(((tokens, outcome) for tokens, outcome in traps if tokens), default=(0, ""))
 
 
-_WORDS = {"overload": OVERLOADS, "usage": USAGES}
+_WORDS = {"overload": OVERLOADS, "usage": USAGES, "on_disconnect": DISCONNECTS}
 _LEAST = {
     "gather": 0,
     "max_queue": 0,

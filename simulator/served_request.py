@@ -115,8 +115,10 @@ class ServedRequest:
             self.row.t_role_ns = time.perf_counter_ns()
 
     def token(self, due_ns: int) -> None:
-        """One more token of the answer, which was due at `due_ns`."""
+        """One more token of the answer, which was due at `due_ns`. Nothing of it goes out once the client has left."""
         assert self.job is not None
+        if not self.open:
+            return
         self._due_ns = due_ns
         position = self.job.produced
         word = self._answer.word(position - 1)
@@ -253,7 +255,8 @@ class ServedRequest:
             row.prompt_tokens, row.cached_tokens = self.job.prompt_tokens, self.job.cached_tokens
         if outcome != "ok":
             row.t_done_ns = time.perf_counter_ns()
-        self._context.release(self)
+        if outcome != "client_gone" or self._faults.on_disconnect == "stop":
+            self._context.release(self)
         self._context.ended(self, self._answer.finish_reason if outcome == "ok" else outcome)
         if outcome == "cut":
             self.connection.close()

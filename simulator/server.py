@@ -254,6 +254,8 @@ class SimulatorServer:
                 served = self._in_batch.get(job.number)
                 if served is not None:
                     served.token(step.due_ns)
+                    if job.produced == job.wanted:
+                        self._in_batch.pop(job.number, None)  # its client may have left before
         self._set_timer()
 
 

@@ -121,6 +121,31 @@ def test_a_client_that_leaves_the_queue_is_never_served(start: Start, chat: Chat
     assert (row["id"], row["outcome"], row["tokens"]) == ("1", "client_gone", "0")
 
 
+@pytest.mark.parametrize("on_disconnect", ["stop", "generate"])
+def test_an_answer_whose_client_left_is_taken_out_or_generated_to_its_end(
+    start: Start, chat: Chat, on_disconnect: str
+) -> None:
+    simulator = start("--step-ms", "2", "--on-disconnect", on_disconnect)
+    client = simulator.client()
+    client.generation(chat(max_tokens=500, ignore_eos=True))
+    client.head()
+    assert len(some_chunks(client, 5)) == 5
+    client.close()
+    (row,) = simulator.rows(1)
+    assert row["outcome"] == "client_gone" and 0 < int(row["tokens"]) < 500
+    running = simulator.metric("vllm:num_requests_running")
+    simulator.wait_for_metric("vllm:num_requests_running", 0)
+    generated = simulator.metric("vllm:generation_tokens_total")
+    if on_disconnect == "stop":
+        assert running == 0 and generated < 500
+    else:
+        assert running == 1 and generated == 500
+        client = simulator.client()
+        client.generation(chat())
+        client.head()
+        assert len(deltas(client.chunks())) == 8
+
+
 def test_error_every_answers_each_nth_request_with_503(start: Start, chat: Chat) -> None:
     simulator = start("--error-every", "3")
     client = simulator.client()
