@@ -9,6 +9,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from tokenswarm.client.abandon_options import add_abandon_options, check_abandonment, parse_abandonment
 from tokenswarm.client.api_key import api_key, request_headers
 from tokenswarm.client.cache_options import CacheOptions, add_cache_options, check_flush
 from tokenswarm.client.connection_options import add_connection_options, proxy_of, tls_of
@@ -35,6 +36,7 @@ from tokenswarm.engines import (
     completions_of,
     responses_of,
 )
+from tokenswarm.metrics.abandonment import Abandonment
 from tokenswarm.prompts import PromptReuse, parse_token_range
 from tokenswarm.sanitize import UnusableFile, read_text
 from tokenswarm.wire import Origin, Proxy, TlsSettings
@@ -91,6 +93,8 @@ class ChatOptions:
     models: ModelMix | None = None
     sessions: SessionOptions = field(default_factory=SessionOptions)
     cache: CacheOptions = field(default_factory=CacheOptions)
+    #: Of --abandon; None where users wait for the end of each response.
+    abandonment: Abandonment | None = None
 
     @property
     def makes_texts(self) -> bool:
@@ -123,6 +127,8 @@ class ChatOptions:
             errors.of(custom_headers, checked.control.headers, checked.control.header_file)
             if checked.traceparent and any(_is_traceparent(header) for header in checked.control.headers):
                 errors.add(OptionError("--traceparent and a --header of that name exclude each other; leave one out."))
+            if checked.lengths and checked.max_tokens:
+                errors.of(check_abandonment, checked.abandonment, checked.lengths, checked.max_tokens)
             if checked.engine in ENGINES:
                 errors.of(check_engine, checked, ENGINES[checked.engine], None)
         return checked
@@ -167,6 +173,7 @@ class ChatOptions:
             models=models,
             sessions=SessionOptions.of(options, errors),
             cache=of(CacheOptions.of, options),
+            abandonment=of(parse_abandonment, options.abandon),
         )
 
 
@@ -365,6 +372,7 @@ def _add_response_options(option: OptionAdder) -> None:
     option.switch("--ignore-eos", "every response has exactly --max-tokens or --output-tokens tokens")
     add_length_options(option)
     add_session_options(option)
+    add_abandon_options(option)
 
 
 def _add_trace_options(option: OptionAdder) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from tokenswarm.client.timeouts import Timeouts
 from tokenswarm.engines import ChatRequest, EngineSpec
+from tokenswarm.metrics.abandonment import Abandonment
 from tokenswarm.metrics.shareable import Shareable
 from tokenswarm.metrics.timeline import NO_SESSION, PLAIN_LOAD, RequestLoad, SessionPlace
 
@@ -24,7 +25,8 @@ class RequestSpec:
     load: the waits around the request. honours_retry_after: a 429 or 503 with a Retry-After header is
     refused_by_limit. place: in its session. headers: further ones of this request. keeps_answer: whether the visible
     text of its answer is needed.
-    prefix_group: of its shared prefix; shareable: what a prefix cache may hold of it, None where that is not known."""
+    prefix_group: of its shared prefix; shareable: what a prefix cache may hold of it, None where that is not known.
+    abandonment: when its user leaves it, None where it waits for the end."""
 
     engine: EngineSpec
     request: ChatRequest
@@ -49,3 +51,4 @@ class RequestSpec:
     keeps_answer: bool = False
     prefix_group: int | None = None
     shareable: Shareable | None = None
+    abandonment: Abandonment | None = None

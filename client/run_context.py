@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+from tokenswarm.client.abandon_options import is_abandoned
 from tokenswarm.client.chat_session import ChatSession, DrawnPrompt
 from tokenswarm.client.host_spread import HostSpread, host_of_number
 from tokenswarm.client.measurement_options import Stamps, TokenTimes
@@ -18,6 +19,7 @@ from tokenswarm.client.run_models import models_of_run
 from tokenswarm.client.server_address import origins_of
 from tokenswarm.client.workload import load_workload
 from tokenswarm.engines import ChatRequest, EngineSpec
+from tokenswarm.metrics.abandonment import Abandonment
 from tokenswarm.metrics.level import Phase, RunningLevel
 from tokenswarm.prompts import (
     Prompt,
@@ -118,6 +120,13 @@ class RunContext:
         if drawn.place.turn > 1 and not self.options.cache.shares:
             request = request.behind(turn_mark(self.options.prompt_nonce, drawn))
         return request.without_system_role() if self.options.control.adaptations.system_in_prompt else request
+
+    def abandonment_of(self, drawn: DrawnPrompt) -> Abandonment | None:
+        """When the user of this request leaves it; None where it waits for its end."""
+        plan = self.options.abandonment
+        place, seed = drawn.place, self.options.seed
+        leaves = plan is not None and is_abandoned(plan, seed, drawn.number, place.turn, place.agent)
+        return plan if leaves else None
 
     def engine_for(self, prompt: Prompt) -> EngineSpec:
         """The engine at the endpoint that the prompt's row chooses, or the run's."""

@@ -37,7 +37,7 @@ class StreamReceiver:
     stream_error: as the stream has them. done_ns:
     arrival of its proper end. terminal_event_ns: arrival of its end, or of an error instead; None while more is
     expected. error_body: the beginning of a response that is no stream. is_stream: whether it is one; None until that
-    is known.
+    is known. reached_ns: arrival of the output at which the user leaves, None before it.
     """
 
     def __init__(
@@ -56,6 +56,7 @@ class StreamReceiver:
         self._measure_gaps = spec.measure_gaps
         self._keep_text = spec.count_tokens is not None
         self._keeps_answer = spec.keeps_answer
+        self._leave_tokens = spec.abandonment.after_tokens if spec.abandonment is not None else None
         self._watched = True
         self._relaxed = False
         self._start = b""  # of the body, held back until it is known whether it is a stream
@@ -69,6 +70,7 @@ class StreamReceiver:
         self.terminal_event_ns: int | None = None
         self.error_body = b""
         self.failure: Exception | None = None
+        self.reached_ns: int | None = None
 
     def on_read(self, exchange: Exchange, arrival: Arrival) -> None:
         """Body bytes of one read."""
@@ -90,6 +92,7 @@ class StreamReceiver:
                 self.error_body += arrival.data[:missing]
             if self.terminal_event_ns is None:
                 self._decoder.feed(b"")  # what broke behind good events is raised by the next call
+                self._leave(exchange, arrival)
             else:
                 exchange.wake()  # for a deadline that is near from now on
         except Exception as error:
@@ -152,6 +155,15 @@ class StreamReceiver:
         self.failure = self.failure or error
         exchange.wake()
 
+    def _leave(self, exchange: Exchange, arrival: Arrival) -> None:
+        """Wake the user where it leaves with this arrival."""
+        if self._leave_tokens is None or self.reached_ns is not None:
+            return
+        arrived, _ = self._builder.token_counts.best(self._builder.output_events)
+        if arrived >= self._leave_tokens:
+            self.reached_ns = arrival.arrived_ns
+            exchange.wake()
+
     def _begin(self, exchange: Exchange, arrival: Arrival) -> Arrival:
         """The head and the body's first bytes are here. Returns the arrival with the bytes that were held back before
         it; they are held back as long as they do not say whether this is a stream."""
@@ -165,7 +177,7 @@ class StreamReceiver:
 
     def _relax(self, exchange: Exchange) -> None:
         """The first output is in: what comes now need not be processed at once, nor, without gaps, be read."""
-        if self._observed:
+        if self._observed or self._leave_tokens is not None:
             return
         if self._measure_gaps:
             self._relaxed = True

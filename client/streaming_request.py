@@ -58,6 +58,7 @@ class StreamingRequest:
         self._encoded: bytes | None = None
         self._exchange: Exchange | None = None
         self._sent_ns = 0  # for the first time
+        self._left_ns: int | None = None  # by its user, on purpose
         self.timeline: Timeline | None = None
 
     @property
@@ -143,7 +144,15 @@ class StreamingRequest:
             behind_ns=exchange.behind_ns,
             terminal_event_ns=self._stream.terminal_event_ns,
             outputs=self._builder.output_events,
+            leaves_ns=self._leaves_ns(),
         )
+
+    def _leaves_ns(self) -> float | None:
+        """When the user leaves, or was to; None where it does not, or not yet."""
+        plan = self._spec.abandonment
+        if plan is None or plan.after_s is None:
+            return self._stream.reached_ns
+        return self._sent_ns + plan.after_s * 1e9
 
     def _check_deadline(self, exchange: Exchange) -> None:
         """Raises NotOk."""
@@ -152,7 +161,11 @@ class StreamingRequest:
         if now_ns <= deadline.at_ns:
             return
         if self._stream.terminal_event_ns is None:
-            raise NotOk(Outcome.TIMEOUT, deadline.message)
+            if deadline.outcome is Outcome.ABANDONED:
+                self._left_ns = now_ns
+                late_ns = round(now_ns - deadline.at_ns)
+                self._builder.load = self._builder.load._replace(abandon_late_ns=late_ns)
+            raise NotOk(deadline.outcome, deadline.message)
         # The stream is whole; only the connection cannot be used again.
         exchange.finish(now_ns)
         self._client.close()
@@ -227,7 +240,7 @@ class StreamingRequest:
         ended_ns = stream.terminal_event_ns or (exchange.ended_ns if exchange else None)
         return self._builder.finish(
             outcome,
-            over_ns=ended_ns or time.perf_counter_ns(),
+            over_ns=self._left_ns or ended_ns or time.perf_counter_ns(),
             headers_ns=exchange.headers_ns if exchange else None,
             end_ns=stream.done_ns,
             bytes_received=exchange.bytes_received if exchange else 0,

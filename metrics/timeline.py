@@ -22,9 +22,9 @@ from tokenswarm.metrics.token_counts import TokenSource
 
 
 class Outcome(StrEnum):
-    """How a request ended. Latencies are of OK; every outcome is counted; CUT is no failure, nor is
-    REFUSED_BY_LIMIT, a 429 or 503 whose Retry-After the user waits for. CLIENT_LIMIT is a failure
-    of this machine: it was out of files, ports or memory for a connection."""
+    """How a request ended. Latencies are of OK; every outcome is counted; CUT is no failure, nor are ABANDONED, which
+    its user left on purpose, and REFUSED_BY_LIMIT, a 429 or 503 whose Retry-After the user waits for. CLIENT_LIMIT is a
+    failure of this machine: it was out of files, ports or memory for a connection."""
 
     OK = "ok"
     HTTP_ERROR = "http_error"
@@ -36,11 +36,12 @@ class Outcome(StrEnum):
     CLIENT_LIMIT = "client_limit"
     ABORTED = "aborted"
     REFUSED_BY_LIMIT = "refused_by_limit"
+    ABANDONED = "abandoned"
     CUT = "cut"
 
     @property
     def is_failure(self) -> bool:
-        return self not in (Outcome.OK, Outcome.CUT, Outcome.REFUSED_BY_LIMIT)
+        return self not in (Outcome.OK, Outcome.CUT, Outcome.ABANDONED, Outcome.REFUSED_BY_LIMIT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +79,8 @@ class Timeline:
     place in it, from 1, and session_turns: how many turns the session is to have; agent, depth, session_requests: see
     SessionPlace. join_ns: how long its agent waited for its sub-agents before it, None where it had none to wait for.
     prefix_group: of its shared prefix, None where it has none; shareable: what a prefix cache may hold of it, None
-    where that is not known.
+    where that is not known. abandons: whether its user was to leave it, and abandon_late_ns: how much later than that
+    was due its user left; None where it ended before.
     """
 
     user: str
@@ -139,6 +141,8 @@ class Timeline:
     join_ns: int | None = None
     prefix_group: int | None = None
     shareable: Shareable | None = None
+    abandons: bool = False
+    abandon_late_ns: int | None = None
 
     @property
     def lag_ns(self) -> int:
@@ -295,13 +299,16 @@ class SentPrompt(NamedTuple):
 
 
 class RequestLoad(NamedTuple):
-    """The waits of a user around a request. think_ns: the think time that was requested of it before, None where it was
+    """What a user does around a request. think_ns: the think time that was requested of it before, None where it was
     not to wait for one; retry_after_ns: how long the server requires it to wait after it, where that is honoured;
-    join_ns: how long its agent waited for sub-agents before it, None where it had none to wait for."""
+    join_ns: how long it waited for sub-agents before, None where there were none; abandons: whether it is to leave the
+    request, and abandon_late_ns: how late it did, None where it did not."""
 
     think_ns: int | None = None
     retry_after_ns: int | None = None
     join_ns: int | None = None
+    abandons: bool = False
+    abandon_late_ns: int | None = None
 
 
 #: Of a request that was sent at once.

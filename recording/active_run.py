@@ -33,7 +33,7 @@ from tokenswarm.recording.run_log import (
     Stopped,
     Users,
 )
-from tokenswarm.recording.server_samples import ServerSample, ServerSamples
+from tokenswarm.recording.server_samples import SHORTEST_INTERVAL_S, ServerSample, ServerSamples
 from tokenswarm.recording.spool import SpooledWorker, read_spools
 from tokenswarm.recording.worker_report import Report
 from tokenswarm.run_folder.run_document import folder_name, run_document
@@ -90,10 +90,11 @@ class ActiveRun:
         self.lost: Sequence[LostWorker] = ()
         self.recovered: dict[int, Recovered] = {}
         self.events: list[WorkerEvent] = []
-        self.aggregator = Aggregator(head.objectives, head.drain_s, self.facts.mix)
+        self.aggregator = Aggregator(head.objectives, head.drain_s, self.facts.mix, self.facts.abandonment)
         for worker, check in head.self_checks.items():
             self.aggregator.enter_self_check(worker, check)
-        self.server = ServerSamples()
+        # What the server goes on to do for abandoned requests is seen in its samples.
+        self.server = ServerSamples(interval_s=SHORTEST_INTERVAL_S if self.facts.abandonment else None)
         self.series = LiveSeries()
         self.meter = ProgressMeter(len(self.facts.plan))
         self.failures = FailureWatch(None)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from functools import reduce
 from math import ceil, floor, inf
 
+from tokenswarm.metrics.abandonment import Abandonment
 from tokenswarm.metrics.client_health import CoreUse, SelfCheck, WorkerHealth
 from tokenswarm.metrics.concurrency import Concurrency, concurrency_of
 from tokenswarm.metrics.histogram import Histogram
@@ -15,6 +16,7 @@ from tokenswarm.metrics.mix import NO_MIX, RunMix
 from tokenswarm.metrics.objectives import Objectives
 from tokenswarm.metrics.think_pauses import ThinkPauses
 from tokenswarm.metrics.timeline import Outcome
+from tokenswarm.recording.abandon_stats import AbandonStats
 from tokenswarm.recording.expected_hits import ExpectedHits
 from tokenswarm.recording.mix_stats import MixStats
 from tokenswarm.recording.prompts_sent import SentPrompts
@@ -49,7 +51,7 @@ class LevelStats:
     it is known of. think: the pauses between requests of users; sessions: of its requests. arrived: requests of
     an open loop that were due by its schedule and have ended, of sessions the first turns. shares: its ended requests,
     the last of which ended at last_ended_s of the run, and what is not to come of lost workers. reach: whether the
-    server answered to the end. mix: by model and host, in each scope."""
+    server answered to the end. mix: by model and host, in each scope. left: None where users wait for each response."""
 
     level: Level
     began_s: float
@@ -75,6 +77,7 @@ class LevelStats:
     arrivals_begun: dict[int, int] = field(default_factory=dict)
     scopes: dict[Scope, ScopeStats] = field(default_factory=lambda: {scope: ScopeStats() for scope in Scope})
     mix: dict[Scope, MixStats] = field(default_factory=lambda: {scope: MixStats(NO_MIX) for scope in Scope})
+    left: AbandonStats | None = None
 
     @property
     def finished_s(self) -> float | None:
@@ -127,6 +130,8 @@ class LevelStats:
         arrivals, of_users = self.level.arrivals, self.level.arrivals is None
         sent_s, ended_s = (when_ns / 1e9 - self.began_s for when_ns in (row.sent_ns, row.ended_ns))
         arrives = row.turn <= 1
+        if self.left is not None:
+            self.left.add(row, row.phase is Phase.HOLD)
         if self.sent_times is not None and row.phase is Phase.HOLD and arrives:
             self.sent_times.add(sent_s)
         whose = row.user if of_users else row.session
@@ -202,11 +207,18 @@ def _sum_of(uses: Iterable[CoreUse]) -> CoreUse:
 class Aggregator:
     """Takes levels and reports, keeps the statistics. Pure: its times are the run's, given by the caller."""
 
-    def __init__(self, objectives: Objectives, drain_s: float = 0.0, mix: RunMix = NO_MIX) -> None:
+    def __init__(
+        self,
+        objectives: Objectives,
+        drain_s: float = 0.0,
+        mix: RunMix = NO_MIX,
+        abandonment: Abandonment | None = None,
+    ) -> None:
         """drain_s: how long streams may go on after their level; the drain timeout. mix: models and hosts that requests
-        may be of."""
+        may be of. abandonment: which of them users leave."""
         self.objectives = objectives
         self.mix = mix
+        self.abandonment = abandonment
         self.drain_s = drain_s
         self.closed = False
         self._observed_s = 0.0
@@ -230,6 +242,7 @@ class Aggregator:
         self.end_level(now_s)
         by_scope = {scope: MixStats(self.mix) for scope in Scope}
         self.levels[level.index] = stats = LevelStats(level, now_s + level.lead_s, mix=by_scope)
+        stats.left = AbandonStats(self.abandonment) if self.abandonment else None
         if level.arrivals is not None:
             stats.due, stats.sent_times = DueRequests(level), SentTimes(level.arrivals.mean_rate)
 
@@ -370,12 +383,13 @@ class Aggregator:
         if row.outcome is Outcome.CUT and row.phase is Phase.HOLD:
             level.add_cut(row.ended_ns / 1e9 - level.began_s, self.drain_s)
         within = bool(self.objectives.bounds) and self.objectives.met(row)
+        not_judged = bool(self.objectives.bounds) and self.objectives.not_judged(row)
         for part, tokens in row.tokens_by_scope.items():
             level.scopes[part].add_tokens(tokens, row.outcome, within)
             level.mix[part].add_tokens(row, tokens)
         first_level = self.prompts.enter(row, counts=not warming)
         for part in SCOPES_OF_REQUEST[row.phase]:
-            level.scopes[part].add(row, within)
+            level.scopes[part].add(row, within, not_judged)
             level.mix[part].add(row)
             level.scopes[part].prompts.add(row, first_level)
             if level.level.arrivals is not None:

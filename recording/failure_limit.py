@@ -64,12 +64,12 @@ class FailureWatch:
     def reason_to_stop(self, rows: Iterable[RequestRow]) -> str | None:
         """With these requests, why the run is to be stopped: at least the limit's share of the last requests failed, of
         as many as it names. Once any request was answered this must last for a while: with many users a server that
-        restarts fails that many in a second, and may come back. Requests that the run itself cut count neither way.
-        None while it goes on."""
+        restarts fails that many in a second, and may come back. Requests that the run itself cut, and that their
+        users left, count neither way. None while it goes on."""
         if self._limit is None:
             return None
         for row in rows:
-            if row.outcome is Outcome.CUT:
+            if row.outcome in (Outcome.CUT, Outcome.ABANDONED):
                 continue
             self._add(row, self._limit.requests)
             self._answered |= row.outcome is Outcome.OK

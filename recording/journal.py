@@ -258,6 +258,7 @@ def _request_cells(row: RequestRow, level: Level, mix: RunMix) -> tuple[Any, ...
         *(_text(name_at(mix.models, row.model_index)), _text(name_at(mix.hosts, row.host_index))),
         *((row.session, row.turn, row.session_turns) if row.session else ("", "", "")),
         row.prefix_group,
+        *(row.abandons, _ms(row.abandoned_ns), _ms(row.abandon_late_ns)),
     )
 
 

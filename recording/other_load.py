@@ -7,7 +7,7 @@ a hold are counted in it by one side and not by the other.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import floor
+from math import ceil, floor
 from statistics import median_low
 
 from tokenswarm.metrics.level import Scope
@@ -25,7 +25,7 @@ _MOST_COUNTED = 1.25
 #: Counters are compared over at least this time.
 _SHORTEST_SPAN_S = 5.0
 #: Requests whose end the server may not notice: it may still run them.
-_CANCELLED = (Outcome.CUT, Outcome.TIMEOUT, Outcome.ABORTED)
+_CANCELLED = (Outcome.CUT, Outcome.TIMEOUT, Outcome.ABORTED, Outcome.ABANDONED)
 _UNITS = {
     "requests_running": "requests at once",
     "output_tokens_per_s": "tokens/s",
@@ -44,7 +44,7 @@ def other_load(aggregator: Aggregator, level: LevelStats, server: ServerSamples)
     span = server.within(began_s, ends_s + READ_WITHIN_S)
     sent_at_once = _most_at_once(aggregator, level)
     pairs = {
-        "requests_running": _running(server.within(began_s, ends_s), sent_at_once),
+        "requests_running": _running(server.within(began_s, ends_s), sent_at_once + _abandoned_at_once(level)),
         "output_tokens_per_s": _token_rates(span, level, ends_s - began_s, sent_at_once),
         "requests_per_s": _request_rates(span, level, ends_s - began_s, sent_at_once),
     }
@@ -77,7 +77,8 @@ def _token_rates(samples: Sequence[ServerSample], level: LevelStats, hold_s: flo
     if whole.token_sources[TokenSource.EVENTS] or not whole.outcomes[Outcome.OK]:
         return None
     per_request = level.output_tokens / whole.outcomes[Outcome.OK]
-    return _rates(samples, "output_tokens_total", hold.output_tokens / hold_s, sent_at_once * per_request)
+    unread = hold.outcomes[Outcome.ABANDONED] * per_request  # an engine may generate these answers to their end
+    return _rates(samples, "output_tokens_total", hold.output_tokens / hold_s, sent_at_once * per_request + unread)
 
 
 def _request_rates(
@@ -100,6 +101,15 @@ def _most_at_once(aggregator: Aggregator, level: LevelStats) -> int:
     """Requests that this run can have had under way at once: one per user."""
     windows = aggregator.windows_of(level, level.ended_s or level.began_s)
     return max([level.level.users, *(max(window.users, window.in_flight) for window in windows)])
+
+
+def _abandoned_at_once(level: LevelStats) -> int:
+    """How many requests that users had left the server may still run at once: for as long as the longest answer."""
+    whole = level.scopes[Scope.WHOLE]
+    seconds = level.seconds(Scope.WHOLE, level.ended_s or level.began_s)
+    if not whole.outcomes[Outcome.ABANDONED] or seconds <= 0:
+        return 0
+    return ceil(whole.outcomes[Outcome.ABANDONED] / seconds * min(seconds, whole.e2e_s.maximum or seconds))
 
 
 def _message(values: dict[str, float], aggregator: Aggregator) -> str:

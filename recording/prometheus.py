@@ -15,6 +15,7 @@ from tokenswarm.metrics.buckets import CLIENT_DELAY_S, EXPOSED
 from tokenswarm.metrics.histogram import Histogram
 from tokenswarm.metrics.level import Scope
 from tokenswarm.metrics.timeline import Outcome
+from tokenswarm.recording.abandon_summary import abandon_figures
 from tokenswarm.recording.active_run import ActiveRun
 from tokenswarm.recording.aggregator import Aggregator, LevelStats, measured_levels
 from tokenswarm.recording.live_series import LiveSeries
@@ -37,6 +38,10 @@ _RATE_HELP = {
     "sent": "Requests a second that were sent, over the last 5 s reported.",
     "completed": "Requests a second that ended ok, over the last 5 s reported.",
 }
+_WASTE_HELP = (
+    ("abandoned_server_seconds", "How long the server went on with an abandoned request, mean of the level's hold."),
+    ("abandoned_server_tokens", "Tokens of the hold that the server generated and that did not arrive here."),
+)
 #: Server-side metrics and is passed on, by concept.
 _SERVER_GAUGES = {
     "requests_running": "Requests that the server works on.",
@@ -109,6 +114,7 @@ class RunCollector(Collector):
             aggregator.arrived_events,
         )
         yield from self._histograms(facts, aggregator)
+        yield from self._waste(facts, aggregator)
         yield from self._of_the_server(facts)
 
     def _request_rates(self, aggregator: Aggregator) -> Iterator[Metric]:
@@ -164,6 +170,21 @@ class RunCollector(Collector):
             )
             tokens.add_metric((facts.engine, facts.model), latest["output_tokens_total"])
             yield tokens
+
+    def _waste(self, facts: RunFacts, aggregator: Aggregator) -> Iterator[Metric]:
+        """Of levels that are over, what the server went on to do for requests that users had left, where it is
+        known."""
+        if aggregator.abandonment is None:
+            return
+        families = [GaugeMetricFamily(f"tokenswarm_{name}", text, labels=_LABELS) for name, text in _WASTE_HELP]
+        for labels, level in _levels(facts, aggregator):
+            figures = abandon_figures(level, self._live.now_s(), self._live.server)
+            if figures is None or figures.waste is None:
+                continue
+            for family, value in zip(families, (figures.waste.seconds_per_request, figures.waste.tokens)):
+                if value is not None:
+                    family.add_metric(labels, value)
+        yield from families
 
     def _histograms(self, facts: RunFacts, aggregator: Aggregator) -> Iterator[Metric]:
         for field, bounds in EXPOSED.items():

@@ -30,6 +30,7 @@ class ScopeStats:
     output_tokens: float = 0.0
     good_output_tokens: float = 0.0
     requests_within_objectives: int = 0
+    requests_not_judged: int = 0
     tokens_within_objectives: float = 0.0
     ttft_s: Histogram = field(default_factory=Histogram)
     ttft_uncertainty_s: Histogram = field(default_factory=Histogram)
@@ -59,9 +60,16 @@ class ScopeStats:
     input_lengths: LengthComparison = field(default_factory=LengthComparison)
     output_lengths: LengthComparison = field(default_factory=LengthComparison)
 
-    def add(self, row: RequestRow, within_objectives: bool) -> None:
-        """Count a request that was sent in this part; within_objectives: whether it met them all."""
+    @property
+    def requests_decided(self) -> int:
+        """Requests of which it is known whether they met the objectives."""
+        return self.requests - self.requests_not_judged
+
+    def add(self, row: RequestRow, within_objectives: bool, not_judged: bool = False) -> None:
+        """Count a request that was sent in this part; within_objectives: whether it met them all; not_judged: whether
+        it was abandoned before it had missed any."""
         self.requests += 1
+        self.requests_not_judged += not_judged
         self.outcomes[row.outcome] += 1
         self.retries += row.retries
         if row.outcome is not Outcome.OK:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from tokenswarm.metrics.timeline import Outcome
 from tokenswarm.recording.worker_report import RequestRow
 
-_CUT_SHORT = (Outcome.TRUNCATED, Outcome.TIMEOUT, Outcome.CUT)
+_CUT_SHORT = (Outcome.TRUNCATED, Outcome.TIMEOUT, Outcome.CUT, Outcome.ABANDONED)
 
 
 class Unreached(NamedTuple):

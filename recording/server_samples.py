@@ -21,7 +21,7 @@ INTERVAL_S = 5.0
 #: A planned hold has at least so many samples, as other load on the server is found by three: the time between two is
 #: shorter in a short hold, but never below this.
 _SAMPLES_OF_HOLD = 5
-_SHORTEST_INTERVAL_S = 1.0
+SHORTEST_INTERVAL_S = 1.0
 #: A sample that came this long after a scope's end still holds its counters' values at that end.
 READ_WITHIN_S = 1.0
 
@@ -43,6 +43,8 @@ class ServerSamples:
     source: str | None = None
     gpu_source: str | None = None
     note: str | None = None
+    #: Time between two samples of a level, None for the usual one.
+    interval_s: float | None = None
     samples: list[ServerSample] = field(default_factory=list)
     failures: int = 0
     latest: Mapping[str, float] = field(default_factory=dict)
@@ -51,14 +53,14 @@ class ServerSamples:
 
     def is_due(self, level: LevelStats, now_s: float) -> bool:
         """Whether it is time to look: a level or a part of it has begun since the last look, or time has passed."""
-        hold_began_s, interval_s = level.began_s + level.level.ramp_s, INTERVAL_S
+        hold_began_s, interval_s = level.began_s + level.level.ramp_s, self.interval_s or INTERVAL_S
         edges_s = [level.began_s, hold_began_s]
         if level.level.level_time_s is not None:
             hold_ends_s = level.began_s + level.level.level_time_s
             edges_s.append(hold_ends_s)
             if hold_began_s <= now_s < hold_ends_s:
                 planned_s = (hold_ends_s - hold_began_s) / _SAMPLES_OF_HOLD
-                interval_s = min(INTERVAL_S, max(_SHORTEST_INTERVAL_S, planned_s))
+                interval_s = min(interval_s, max(SHORTEST_INTERVAL_S, planned_s))
         return now_s - self._tried_s >= interval_s or any(self._tried_s < edge_s <= now_s for edge_s in edges_s)
 
     def tried(self, now_s: float) -> None:

@@ -79,14 +79,15 @@ class _Running:
 
 @dataclass(slots=True)
 class SessionStats:
-    """The sessions of one level, as their requests end. started, completed, failed: sessions; completed_turns: of
-    completed ones, and thought_s: what their duration is besides waiting. out_of_order, overlapping: requests.
-    empty_answers: ok requests of turns before the last one whose answer had no visible text. turns and uncached: of
-    requests of the hold."""
+    """The sessions of one level, as their requests end. started, completed, failed, abandoned: sessions;
+    completed_turns: of completed ones, and thought_s: what their duration is besides waiting. out_of_order,
+    overlapping: requests. empty_answers: ok requests of turns before the last one whose answer had no visible text.
+    turns and uncached: of requests of the hold."""
 
     started: int = 0
     completed: int = 0
     failed: int = 0
+    abandoned: int = 0
     completed_turns: int = 0
     out_of_order: int = 0
     overlapping: int = 0
@@ -100,8 +101,9 @@ class SessionStats:
 
     @property
     def unfinished(self) -> int:
-        """Sessions whose last turn was neither answered nor failed; once the level is over, it has ended them."""
-        return max(0, self.started - self.completed - self.failed)
+        """Sessions whose last turn was neither answered nor abandoned, and has not failed; once the level is over, it
+        has ended them."""
+        return max(0, self.started - self.completed - self.failed - self.abandoned)
 
     def add(self, row: RequestRow, in_hold: bool) -> bool:
         """Count a request that has ended. Those of a session come in the order in which they ended. Returns whether its
@@ -121,6 +123,8 @@ class SessionStats:
         running.repeats = row.outcome is Outcome.REFUSED_BY_LIMIT
         if row.outcome.is_failure:
             self.failed += 1
+        elif row.outcome is Outcome.ABANDONED:
+            self.abandoned += 1
         elif row.outcome is Outcome.OK and row.turn >= row.session_turns:
             self.completed += 1
             self.completed_turns += row.turn

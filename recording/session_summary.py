@@ -16,6 +16,7 @@ def session_figures(stats: SessionStats) -> SessionFigures | None:
         started=stats.started,
         completed=stats.completed,
         failed=stats.failed,
+        abandoned=stats.abandoned,
         unfinished=stats.unfinished,
         turns_mean=_mean(stats.completed_turns, stats.completed),
         duration_s=distribution(stats.duration_s),

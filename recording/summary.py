@@ -11,6 +11,7 @@ from tokenswarm.metrics.mix import NO_MIX, MixMember, RunMix
 from tokenswarm.metrics.objectives import Objectives
 from tokenswarm.metrics.quantiles import quantile, share_interval
 from tokenswarm.metrics.timeline import Outcome
+from tokenswarm.recording.abandon_summary import abandon_figures
 from tokenswarm.recording.aggregator import Aggregator, LevelStats, WorkerStats
 from tokenswarm.recording.core_hints import fullest_hold
 from tokenswarm.recording.distributions import distribution, rate_distribution
@@ -94,6 +95,7 @@ def figures(
         deviations=dict(sorted(stats.deviations.items())),
         input_lengths=LengthFigures.of(stats.input_lengths),
         output_lengths=LengthFigures.of(stats.output_lengths),
+        requests_not_judged=stats.requests_not_judged,
     )
 
 
@@ -135,7 +137,7 @@ def _rounded(mean: float | None) -> float | None:
 
 
 def _goodput(stats: ScopeStats, seconds: float) -> Goodput:
-    within, requests = stats.requests_within_objectives, stats.requests
+    within, requests = stats.requests_within_objectives, stats.requests_decided
     fraction = within / requests if requests else None
     low, high = share_interval(within, requests) if requests else (None, None)
     return Goodput(within / seconds, stats.tokens_within_objectives / seconds, fraction, low, high)
@@ -177,6 +179,7 @@ def level_summary(
         think_time=_think_time(level),
         sessions=session_figures(level.sessions),
         cache_flushed=level.level.cache_flushed,
+        abandonment=abandon_figures(level, now_s, server) if level.left else None,
     )
 
 

@@ -15,6 +15,7 @@ from tokenswarm.metrics.histogram import Histogram
 from tokenswarm.metrics.level import Scope, level_text
 from tokenswarm.metrics.quantiles import quantile, share_interval
 from tokenswarm.metrics.timeline import Outcome
+from tokenswarm.recording.abandon_issues import abandon_issues
 from tokenswarm.recording.aggregator import Aggregator, LevelStats, WorkerStats, measured_levels
 from tokenswarm.recording.cache_issues import cache_issues
 from tokenswarm.recording.connection_issues import connection_issues
@@ -86,6 +87,7 @@ def validity_issues(aggregator: Aggregator, server: ServerSamples) -> list[Valid
             *lumps,
             *length_issues(whole),
             *cache_issues(level, aggregator, server),
+            *abandon_issues(level.left, len(aggregator.levels)),
             *mix_issues(level.mix[Scope.WHOLE], aggregator.mix, len(aggregator.levels)),
         ]
         issues += [replace(issue, level=index) for issue in of_level]

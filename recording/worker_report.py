@@ -38,6 +38,7 @@ class RequestRow(msgspec.Struct, frozen=True, array_like=True):
     tokens_by_scope: output tokens that arrived in the level's hold, and in the whole level. model_index, host_index:
     the places of its model and host among those of the run. session, turn, session_turns, prefix_group: as in Timeline.
     shared_parts: see metrics/shareable.py, in whole blocks of the prefix cache; None where they are not known.
+    abandons, abandon_late_ns: as in Timeline.
     """
 
     worker: Count
@@ -99,11 +100,18 @@ class RequestRow(msgspec.Struct, frozen=True, array_like=True):
     session_turns: Count = 0
     prefix_group: Count | None = None
     shared_parts: SharedParts | None = None
+    abandons: bool = False
+    abandon_late_ns: Moment | None = None
 
     @property
     def id(self) -> str:
         """Unique in the run."""
         return f"{self.worker}-{self.number}"
+
+    @property
+    def abandoned_ns(self) -> int | None:
+        """How long after sending its user left it; None where it did not."""
+        return self.ended_ns - self.sent_ns if self.outcome is Outcome.ABANDONED else None
 
     @property
     def lag_ns(self) -> int:

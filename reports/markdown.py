@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from tokenswarm.reports.abandon_lines import abandon_lines
 from tokenswarm.reports.checks.check_report import CheckReport, CheckStatus
 from tokenswarm.reports.level_names import level_name
 from tokenswarm.reports.load_audit_lines import load_lines
@@ -35,6 +36,7 @@ def run_markdown(results: Results, checks: CheckReport) -> str:
         *_open_loop(levels),
         *check_markdown(checks),
         *(escaped(line) + "  " for line in load_lines(results)),
+        *(escaped(line) + "  " for line in abandon_lines(levels)),
         *(escaped(note) + "  " for note in notes(levels)),
     ]
     return "\n".join(parts) + "\n"

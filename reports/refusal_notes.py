@@ -10,7 +10,7 @@ from tokenswarm.run_folder.schema import Figures, LevelSummary
 
 REFUSED = "refused_by_limit"
 #: Outcomes that are no failures.
-NO_FAILURES = ("ok", "cut", REFUSED)
+NO_FAILURES = ("ok", "cut", "abandoned", REFUSED)
 
 
 def refusal_notes(levels: Sequence[LevelSummary]) -> list[str]:

@@ -13,10 +13,11 @@ from tokenswarm.run_folder.schema import LevelSummary
 from tokenswarm.run_folder.session_figures import SessionFigures, TurnFigures, UncachedFigures
 
 SESSION_NOTE = (
-    "Sessions whose first turn was sent in the level, ramp included. Failed: ended by a failed turn; unfinished: by "
-    "the level's end. Of the completed ones: duration, from the first turn's sending to the last one's end, think "
-    "times included; waited: TTFT and decoding of all turns together. By turn: requests sent in the hold; uncached: "
-    "input tokens that the server did not find in its prefix cache, where its usage says so."
+    "Sessions whose first turn was sent in the level, ramp included. Failed: ended by a failed turn; abandoned: by a "
+    "turn that its user left; unfinished: by the level's end. Of the completed ones: duration, from the first turn's "
+    "sending to the last one's end, think times included; waited: TTFT and decoding of all turns together. By turn: "
+    "requests sent in the hold; uncached: input tokens that the server did not find in its prefix cache, where its "
+    "usage says so."
 )
 _PER_TOKENS = 1000
 
@@ -49,6 +50,7 @@ SESSION_COLUMNS = (
     SessionColumn("sessions", "started", lambda found: units.count(found.started)),
     SessionColumn("sessions", "completed", lambda found: units.count(found.completed)),
     SessionColumn("sessions", "failed", lambda found: units.count(found.failed)),
+    SessionColumn("sessions", "abandoned", lambda found: units.count(found.abandoned) if found.abandoned else ""),
     SessionColumn("sessions", "unfinished", lambda found: units.count(found.unfinished)),
     SessionColumn("", "turns", lambda found: units.amount(found.turns_mean)),
     SessionColumn("duration", "p50", lambda found: units.quantile(found.duration_s.p50)),
@@ -83,6 +85,12 @@ def with_sessions(levels: Sequence[LevelSummary]) -> list[tuple[LevelSummary, Se
     return [(level, level.sessions) for level in levels if level.sessions is not None]
 
 
+def session_columns(levels: Sequence[LevelSummary]) -> list[SessionColumn]:
+    """Those of which a level has a value: in most runs users leave no session."""
+    found = [sessions for _, sessions in with_sessions(levels)]
+    return [column for column in SESSION_COLUMNS if any(column.cell(sessions) for sessions in found)]
+
+
 def turn_columns(levels: Sequence[LevelSummary]) -> list[TurnColumn]:
     """Those of which a turn has a value: not every server says what was cached."""
     turns = [turn for _, sessions in with_sessions(levels) for turn in sessions.turns]
@@ -94,8 +102,9 @@ def session_grids(levels: Sequence[LevelSummary]) -> Iterator[SessionGrid]:
     found = with_sessions(levels)
     if not found:
         return
-    rows = [[level_name(level), *(column.cell(sessions) for column in SESSION_COLUMNS)] for level, sessions in found]
-    yield SessionGrid(("level",), SESSION_COLUMNS, rows)
+    of_sessions = session_columns(levels)
+    rows = [[level_name(level), *(column.cell(sessions) or "0" for column in of_sessions)] for level, sessions in found]
+    yield SessionGrid(("level",), of_sessions, rows)
     columns = turn_columns(levels)
     by_turn = [
         [level_name(level), turn_name(turn), *(column.cell(turn) for column in columns)]

@@ -11,6 +11,7 @@ from tokenswarm.metrics.deviations import text_of
 from tokenswarm.metrics.level import PROMPT, level_text
 from tokenswarm.metrics.lumps import BURST_OUTPUTS
 from tokenswarm.reports import units
+from tokenswarm.reports.abandon_lines import abandon_lines
 from tokenswarm.reports.cache_notes import cache_notes
 from tokenswarm.reports.length_notes import length_notes
 from tokenswarm.reports.level_names import level_name
@@ -126,6 +127,7 @@ def summary_table(results: Results, width: int = 120) -> str:
         *_of_the_open_loop(levels, width),
         *_of_the_server(levels, width),
         [line for text in load_lines(results) for line in _wrapped(text, width, "    ")],
+        [line for text in abandon_lines(levels) for line in _wrapped(text, width, "    ")],
         [line for text in notes(levels) for line in _wrapped(text, width)],
         [line for text in _failures(levels) for line in _wrapped(text, width, "    ")],
     ]

@@ -25,7 +25,7 @@ from tokenswarm.sanitize import MissingFile, UnusableFile, check_file
 #: Columns of durations, in requests.csv in milliseconds and here in seconds.
 DURATIONS = (
     *("connect", "headers", "ttft", "ttfvt", "tpot", "e2e", "duration", "gap_max", "client_delay_max"),
-    *("first_body", "first_event", "last_event"),
+    *("first_body", "first_event", "last_event", "abandoned"),
 )
 #: Some hundred million requests.
 _MOST_BYTES = 2**36

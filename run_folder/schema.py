@@ -18,10 +18,10 @@ Formats:
    `fired` is `ended` and its `balanced` is `complete`. CSV files: `stage` is level_index, `part` is scope, and
    server.csv's `concept` is metric. Later in the same format: requests.csv: input_tokens_requested and
    output_tokens_requested; summary.json: input_lengths and output_lengths of each scope; requests.csv: model and host;
-   summary.json: models and hosts of each scope; run.json: mix; requests.csv: session, turn, session_turns
-   and prefix_group; summary.json: sessions and cache_flushed of each level; the verdict `failed`: before, the validity
-   of a failed run was suspect.
-"""
+   summary.json: models and hosts of each scope; run.json: mix; requests.csv: session, turn, session_turns and
+   prefix_group; summary.json: sessions and cache_flushed of each level; the verdict `failed`: before, the validity of a
+   failed run was suspect; requests.csv: abandons, abandoned_ms and abandon_late_ms; summary.json: requests_not_judged
+   of each scope and abandonment of each level; run.json: abandonment."""
 
 from __future__ import annotations
 
@@ -32,9 +32,11 @@ from typing import Any, Literal
 
 import msgspec
 
+from tokenswarm.metrics.abandonment import Abandonment
 from tokenswarm.metrics.client_health import SelfCheck
 from tokenswarm.metrics.level import Level, SystemPrompt
 from tokenswarm.metrics.mix import RunMix
+from tokenswarm.run_folder.abandon_figures import AbandonFigures
 from tokenswarm.run_folder.concurrency_summary import ConcurrencySummary
 from tokenswarm.run_folder.distribution import Distribution, RateDistribution
 from tokenswarm.run_folder.length_figures import LengthFigures
@@ -67,6 +69,7 @@ REQUEST_COLUMNS = (
     *("custom_id", "server_request_id", "trace_id"),
     *("think_ms", "model", "host"),
     *("session", "turn", "session_turns", "prefix_group"),
+    *("abandons", "abandoned_ms", "abandon_late_ms"),
 )
 WINDOW_COLUMNS = (
     *("start_s", "end_s", "level_index", "system_prompt", "level", "phase", "users", "in_flight"),
@@ -108,7 +111,7 @@ class ServerFigures(msgspec.Struct, frozen=True):
 class Goodput(msgspec.Struct, frozen=True):
     """Requests within every objective, a second; the same of their tokens; their share of all requests sent, failures
     included, with its 95 % interval. tokens_per_s: None where objectives were set after the run, which kept no token's
-    time."""
+    time. Abandoned requests that had missed no objective are in no share."""
 
     requests_per_s: float
     tokens_per_s: float | None
@@ -120,20 +123,20 @@ class Goodput(msgspec.Struct, frozen=True):
 class Figures(msgspec.Struct, frozen=True, kw_only=True):
     """One scope (hold, or whole) of a level. Times in seconds, rates per second, None where undefined.
 
-    requests: sent in this scope; outcomes: what became of them; failures: every outcome but ok and cut. token_rate: of
-    all users together, request_token_rate of each request alone, in tokens/s; request_rate: of ok requests sent in it.
-    requests_with_gaps: ok requests whose gaps were measured. requests_with_uncertain_ttft: those whose first output may
-    have come earlier than reported, by ttft_uncertainty_s at most (0 for the others). server: None where the server
-    reports no metrics. retries: how often requests were sent again, whatever became of them.
-    requests_with_rejected_usage: ok requests whose server reported more output tokens than can be.
-    requests_without_tpot: ok requests of several tokens, most of which came in one arrival. outputs_per_arrival: mean
-    number of outputs that arrived at once, of requests whose gaps were measured; tokens_per_event: mean tokens of an
-    event with output, of ok requests. deviations: ok requests that differed from their protocol, by the way (see
-    metrics/deviations.py). input_lengths, output_lengths: None where the run requests no lengths, or the server
-    does not say what they are. lag_s: sent − scheduled, of all requests; ttft_scheduled_s, e2e_scheduled_s: from
-    scheduled instead of from sent; these three are None in a closed loop. models, hosts: the requests
-    to each, which sum to all; empty where the run has one.
-    """
+    requests: sent in this scope; outcomes: what became of them; failures: every outcome that is none of ok, cut,
+    abandoned and refused_by_limit. token_rate: of all users together, request_token_rate of each request alone, in
+    tokens/s; request_rate: of ok requests sent in it. requests_with_gaps: ok requests whose gaps were measured.
+    requests_with_uncertain_ttft: those whose first output may have come earlier than reported, by ttft_uncertainty_s at
+    most (0 for the others). server: None where the server reports no metrics. retries: how often requests were sent
+    again, whatever became of them. requests_with_rejected_usage: ok requests whose server reported more output tokens
+    than can be. requests_without_tpot: ok requests of several tokens, most of which came in one arrival.
+    outputs_per_arrival: mean number of outputs that arrived at once, of requests whose gaps were measured;
+    tokens_per_event: mean tokens of an event with output, of ok requests. deviations: ok requests that differed from
+    their protocol, by the way (see metrics/deviations.py). input_lengths, output_lengths: None where the run requests
+    no lengths, or the server does not say what they are. lag_s: sent − scheduled, of all requests; ttft_scheduled_s,
+    e2e_scheduled_s: from scheduled instead of from sent; these three are None in a closed loop. models, hosts: the
+    requests to each, which sum to all; empty where the run has one. requests_not_judged: abandoned ones that had missed
+    no objective, which the share of good requests leaves out."""
 
     seconds: float
     requests: int
@@ -173,6 +176,7 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     deviations: dict[str, int] = {}
     input_lengths: LengthFigures | None = None
     output_lengths: LengthFigures | None = None
+    requests_not_judged: int = 0
 
     @property
     def outside_server_s(self) -> float | None:
@@ -189,7 +193,8 @@ class LevelSummary(msgspec.Struct, frozen=True, kw_only=True):
     level cut short or unstable meets none; None without objectives. concurrency: requested against actual users in the
     hold, None where it has no whole second. open_loop: None in a closed loop, in which alone there are users.
     think_time: None where users have none. sessions: None where requests belong to none. cache_flushed: whether the
-    server emptied its prefix cache before it, None where that was not required."""
+    server emptied its prefix cache before it, None where that was not required. abandonment: None where users wait for
+    the end of each response."""
 
     index: int
     system_prompt: SystemPrompt
@@ -205,6 +210,7 @@ class LevelSummary(msgspec.Struct, frozen=True, kw_only=True):
     think_time: ThinkTimeFigures | None = None
     sessions: SessionFigures | None = None
     cache_flushed: bool | None = None
+    abandonment: AbandonFigures | None = None
 
     @property
     def is_unstable(self) -> bool:
@@ -264,6 +270,7 @@ class IssueKind(StrEnum):
     WORKER_GAP = "worker_gap"
     CACHE_NOT_FLUSHED = "cache_not_flushed"
     PREFIX_HITS = "prefix_hits"
+    ABANDONMENT = "abandonment"
 
 
 class ValidityIssue(msgspec.Struct, frozen=True, kw_only=True):
@@ -365,7 +372,8 @@ class RunFacts(msgspec.Struct, frozen=True):
     embedded_simulator: whether the server was started for this run alone, as no host was given. requests: endpoint,
     path, fields merged into each body with their SHA-256, names of further headers, and what of the requests was
     adapted to the server. changed_options: names of those options whose value is not their default; None where that
-    was not recorded. mix: the models and hosts of the requests; none in folders of older versions.
+    was not recorded. mix: the models and hosts of the requests; none in folders of older versions. abandonment: None
+    where users wait for the end of each response.
     """
 
     host: str
@@ -384,6 +392,7 @@ class RunFacts(msgspec.Struct, frozen=True):
     requests: Mapping[str, Any] = msgspec.field(default_factory=dict)
     changed_options: Sequence[str] | None = None
     mix: RunMix = RunMix()
+    abandonment: Abandonment | None = None
 
 
 class WorkerSelfCheck(SelfCheck, frozen=True, kw_only=True):
@@ -429,3 +438,4 @@ class RunDocument(msgspec.Struct, frozen=True, kw_only=True):
     requests: dict[str, Any] = {}
     changed_options: tuple[str, ...] | None = None
     mix: RunMix = RunMix()
+    abandonment: Abandonment | None = None

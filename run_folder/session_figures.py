@@ -40,18 +40,19 @@ class SessionFigures(msgspec.Struct, frozen=True, kw_only=True):
     """The sessions of a level. Times in seconds.
 
     started: whose first turn was sent in the level; completed: whose last turn was answered; failed: that a failed turn
-    ended; unfinished: that the end of the level ended. turns_mean, duration_s (first turn sent to last turn over, think
-    times included) and waited_s (TTFT and decoding of all turns together): of completed ones. out_of_order: requests
-    that were not of the turn behind the one before; overlapping: that were sent before the one before was over; both
-    are 0 unless the client is defective. empty_answers: requests of turns before the last one that were ok without any
-    visible text, such as reasoning that took all of the allowed tokens; later turns have an empty answer then. turns:
-    by turn; uncached: by uncached input tokens; ttft_per_uncached_token_s: by how much TTFT grows with each of these
-    (least squares); None where the usage of no request says what was cached.
-    """
+    ended; abandoned: that their user left in mid-turn; unfinished: that the end of the level ended. turns_mean,
+    duration_s (first turn sent to last turn over, think times included) and waited_s (TTFT and decoding of all turns
+    together): of completed ones. out_of_order: requests that were not of the turn behind the one before; overlapping:
+    that were sent before the one before was over; both are 0 unless the client is defective. empty_answers: requests of
+    turns before the last one that were ok without any visible text, such as reasoning that took all of the allowed
+    tokens; later turns have an empty answer then. turns: by turn; uncached: by uncached input tokens;
+    ttft_per_uncached_token_s: by how much TTFT grows with each of these (least squares); None where the usage of no
+    request says what was cached."""
 
     started: int
     completed: int
     failed: int
+    abandoned: int = 0
     unfinished: int
     turns_mean: float | None
     duration_s: Distribution

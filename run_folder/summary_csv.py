@@ -10,6 +10,7 @@ import msgspec
 from tokenswarm.metrics.level import Scope
 from tokenswarm.metrics.quantiles import Quantile
 from tokenswarm.metrics.timeline import Outcome
+from tokenswarm.run_folder.abandon_figures import AbandonFigures, WasteFigures
 from tokenswarm.run_folder.concurrency_summary import ConcurrencySummary
 from tokenswarm.run_folder.length_figures import LengthFigures
 from tokenswarm.run_folder.mix_figures import MemberFigures
@@ -46,6 +47,8 @@ def summary_rows(levels: Sequence[LevelSummary]) -> list[dict[str, Any]]:
                 row |= _think_time_cells(level.think_time if scope is Scope.WHOLE else None)
             if level.sessions is not None:
                 row |= _session_cells(level.sessions, shown=scope is Scope.WHOLE)
+            if level.abandonment is not None:
+                row |= _abandon_cells(level.abandonment if scope is Scope.HOLD else None)
             row |= _concurrency_cells(level.concurrency if scope is Scope.HOLD else None)
             rows.append(row)
     return _with_members(rows, levels)
@@ -102,6 +105,14 @@ def _session_cells(found: SessionFigures, *, shown: bool) -> dict[str, Any]:
         del builtins[name]
     _fill_quantiles(builtins)
     return {name: value if shown else None for name, value in _flattened("sessions", builtins)}
+
+
+def _abandon_cells(found: AbandonFigures | None) -> dict[str, Any]:
+    waste = found.waste if found else None
+    names = (name for name in AbandonFigures.__struct_fields__ if not name.startswith("waste"))
+    return {f"abandonment_{name}": getattr(found, name, None) for name in names} | {
+        f"abandonment_waste_{name}": getattr(waste, name, None) for name in WasteFigures.__struct_fields__
+    }
 
 
 def _open_loop_cells(found: OpenLoopFigures | None) -> dict[str, Any]:

@@ -23,11 +23,10 @@ class Faults:
 
     empty_every: each N-th token has no text. rechunk: HTTP chunks of 1 to N bytes, wherever that cuts.
     split_characters: characters beyond ASCII are spread over two tokens. keep_alive_s: a comment after so much silence.
-    pause_at: with this request, counted from 1, all streams pause for pause_s seconds, once.
-    first_event: so many tokens in the first event. gather: so many events in one send, 0 for the whole answer; the role
-    goes with the first of them. no_done: streams end without `[DONE]`. on_disconnect: one of DISCONNECTS; an engine that
-    generates on has its metrics show it, and nothing of it is sent or logged.
-    """
+    pause_at: with this request, counted from 1, all streams pause for pause_s seconds, once. first_event: so many
+    tokens in the first event. gather: so many events in one send, 0 for the whole answer; the role goes with the first
+    of them. no_done: streams end without `[DONE]`. on_disconnect: one of DISCONNECTS; what an engine generates on is in
+    its metrics, and neither sent nor logged."""
 
     error_every: int | None = None
     fault_every: int = 1

@@ -4,6 +4,7 @@ requests it promises."""
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from collections.abc import Iterator
 from dataclasses import replace
@@ -19,6 +20,7 @@ from tokenswarm.client.server_address import origin_of
 from tokenswarm.client.workload import check_images
 from tokenswarm.command_line import read_options
 from tokenswarm.engines import ENGINES, ChatRequest
+from tokenswarm.metrics.abandonment import Abandonment
 from tokenswarm.prompts.images import load_images
 from tokenswarm.run_control.run_plan import RunPlan
 from tokenswarm.run_control.start_checks import complete_options
@@ -31,8 +33,8 @@ MESSAGES = {"messages": [{"role": "user", "content": "Why?"}]}
 def recipes(document: str = "requests.md", heading: str = "## Recipes") -> Iterator[list[str]]:
     """The words of each command behind a heading, without `locust`."""
     text = (DOCS / document).read_text(encoding="utf-8").partition(f"\n{heading}\n")[2].replace("\\\n", " ")
-    level = heading.partition(" ")[0]
-    text = text.partition(f"\n{level} ")[0]
+    level = len(heading.partition(" ")[0])
+    text = re.split(rf"\n#{{1,{level}}} ", text, maxsplit=1)[0]
     for line in text.splitlines():
         if line.startswith("    "):
             program, *words = shlex.split(line)
@@ -130,6 +132,14 @@ def test_a_recipe_for_conversations_gives_the_sessions_that_it_promises(
         counts = [options.sessions.turns_of(1, number) for number in range(1000)]
         assert 5.5 < sum(counts) / 1000 < 6.5
         assert 1 <= min(counts) < 4 < max(counts) <= 20
+
+
+def test_the_example_of_users_that_leave_has_half_of_them_leave_at_the_first_output() -> None:
+    (words,) = recipes("workloads.md", "## Users that leave")
+    given = read_options(parser_of_all_options(), words)
+    complete_options(given)
+    assert given.errors == []
+    assert ChatOptions.of(given.options).abandonment == Abandonment(0.5, "first", after_tokens=1)
 
 
 def test_the_example_of_sessions_that_arrive_is_an_open_loop_of_sessions() -> None:

@@ -152,8 +152,8 @@ class StreamingUser(User):
 
 
 def _wait_after(timeline: Timeline | None, after_failure: AfterFailure) -> float | None:
-    """How long a user waits because of how its request ended, in seconds; None where it ended well."""
-    if timeline is None or timeline.outcome in (Outcome.OK, Outcome.CUT):
+    """How long a user waits because of how its request ended, in seconds; None where it ended as it should."""
+    if timeline is None or timeline.outcome in (Outcome.OK, Outcome.CUT, Outcome.ABANDONED):
         return None
     retry_after_ns = timeline.retry_after_ns
     return after_failure.wait_s if retry_after_ns is None else retry_after_ns / 1e9

@@ -62,6 +62,7 @@ class UserRequests:
         context = self._context
         drawn = session.next()
         header, place = context.options.sessions.header, drawn.place
+        abandonment = context.abandonment_of(drawn)
         prompt, lengths = drawn.prompt, drawn.lengths
         return RequestSpec(
             context.engine_for(prompt),
@@ -78,7 +79,7 @@ class UserRequests:
             count_tokens=context.workload.count_tokens,
             input_tokens_requested=lengths.input,
             output_tokens_requested=lengths.output,
-            load=load,
+            load=load._replace(abandons=abandonment is not None),
             model_index=context.model_index(drawn.model),
             host_index=context.host_of(drawn) if host is None else host,
             place=place,
@@ -86,6 +87,7 @@ class UserRequests:
             keeps_answer=session.keeps_answer,
             prefix_group=drawn.group,
             shareable=drawn.shareable,
+            abandonment=abandonment,
         )
 
     def prepare(self, client: StreamClient, spec: RequestSpec, session: ChatSession) -> PreparedRequest:
@@ -119,10 +121,10 @@ class UserRequests:
         return request.timeline
 
     def _report(self, timeline: Timeline) -> None:
-        """One request event a request. Locust's times are milliseconds; a request that was cut, or refused by a limit,
-        has none, so that it counts as a request but neither as a response time nor as a failure."""
+        """One request event a request. Locust's times are milliseconds; a request that was cut, abandoned or refused
+        by a limit has none, so that it counts as a request but neither as a response time nor as a failure."""
         failed = timeline.outcome.is_failure
-        untimed = timeline.outcome in (Outcome.CUT, Outcome.REFUSED_BY_LIMIT)
+        untimed = timeline.outcome in (Outcome.CUT, Outcome.ABANDONED, Outcome.REFUSED_BY_LIMIT)
         self._events.request.fire(
             request_type="CHAT",
             name="with system prompt" if self._with_system_prompt else "no system prompt",

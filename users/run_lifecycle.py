@@ -202,6 +202,7 @@ class RunLifecycle:
             "requests": _request_facts(_options(environment), server.preflight),
             "engine": server.found.engine,
             "model": label_of(_options(environment)),
+            "abandonment": options.abandonment,
             "mix": RunMix(models_of_run(_options(environment)), _host_members(parsed, host)),
             "prompts": load_workload(options).facts() | lengths | reuse_facts(options, parsed.prompt_nonce) | blocks,
             "engine_version": server.found.version,

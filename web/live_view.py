@@ -71,6 +71,7 @@ class LevelRow(msgspec.Struct, frozen=True):
     requests: int = 0
     failures: int = 0
     cut: int = 0
+    abandoned: int = 0
     token_rate: float | None = None
     request_rate: float | None = None
     within_objectives: float | None = None
@@ -293,10 +294,13 @@ def level_row(level: LevelStats, aggregator: Aggregator, series: LiveSeries, now
         requests=hold.requests,
         failures=sum(count for name, count in hold.outcomes.items() if Outcome(name).is_failure),
         cut=hold.outcomes[Outcome.CUT],
+        abandoned=hold.outcomes[Outcome.ABANDONED],
         token_rate=token_rate,
         request_rate=hold.outcomes[Outcome.OK] / seconds if seconds > 0 else None,
         within_objectives=(
-            hold.requests_within_objectives / hold.requests if aggregator.objectives.bounds and hold.requests else None
+            hold.requests_within_objectives / hold.requests_decided
+            if aggregator.objectives.bounds and hold.requests_decided
+            else None
         ),
         ttft_p50_s=ttft_s[0],
         ttft_p95_s=ttft_s[1],

@@ -147,7 +147,7 @@ ROWS: dict[str, list[Json]] = {
         stat(
             "Failures",
             "Share of the requests that ended in the last interval; requests cut by the run are not counted.",
-            f'sum (rate(tokenswarm_requests_total{{{CHOSEN},outcome!~"ok|cut|refused_by_limit"}}{EVERY}))'
+            f'sum (rate(tokenswarm_requests_total{{{CHOSEN},outcome!~"ok|cut|abandoned|refused_by_limit"}}{EVERY}))'
             f' / sum (rate(tokenswarm_requests_total{{{CHOSEN},outcome!="cut"}}{EVERY}))',
             unit="percentunit",
             warn_above=0.05,
@@ -237,7 +237,8 @@ ROWS: dict[str, list[Json]] = {
         ),
         lines(
             "Not ok",
-            "By outcome; docs/metrics.md defines each. cut (the run ended it) and refused_by_limit are no failures.",
+            "By outcome; docs/metrics.md defines each. cut (the run ended it), abandoned (its user left) and "
+            "refused_by_limit are no failures.",
             "reqps",
             {"{{outcome}}": rate("tokenswarm_requests_total", f'{CHOSEN},outcome!="ok"', by="outcome")},
             stacked=True,

@@ -216,6 +216,7 @@ FIELDS: dict[str, Callable[[Results], Setting]] = {
     "arrivals": _arrivals,
     "think_time": _think_time,
     "turns": _turns,
+    "abandon": lambda results: Setting(str(results.run.options.get("abandon") or "none")),
     "warm_up": _warm_up,
     "level_time": lambda results: Setting(times_in_words(results.run.plan)),
     "token_counts": lambda results: Setting(_token_counts(results)),

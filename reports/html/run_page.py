@@ -12,6 +12,7 @@ from tokenswarm.reports import units
 from tokenswarm.reports.cache_notes import with_cache_audit
 from tokenswarm.reports.checks.check_report import CheckReport
 from tokenswarm.reports.html import chart_sections, length_sections, table_sections
+from tokenswarm.reports.html.abandon_section import abandonment
 from tokenswarm.reports.html.cache_section import prefix_cache
 from tokenswarm.reports.html.document import Block, Page, Section, Text, html_of
 from tokenswarm.reports.html.load_audit_section import load_audit
@@ -32,6 +33,7 @@ LOAD = "Requested and measured load"
 THINK_TIME = "Think time"
 SESSIONS = "Sessions"
 CACHE = "Prefix cache"
+ABANDONED = "Abandoned requests"
 
 
 def draw_page(results: Results, checks: CheckReport) -> Path:
@@ -61,6 +63,7 @@ def page_of(results: Results, checks: CheckReport) -> Page:
         (LOAD, lambda: load_audit(measured)),
         (THINK_TIME, lambda: think_times(measured)),
         (SESSIONS, lambda: sessions(measured)),
+        (ABANDONED, lambda: abandonment(measured)),
         ("Models and hosts", lambda: mix_tables(measured)),
         ("Drift within a level", lambda: table_sections.drift(measured)),
         ("Effect of the system prompt", lambda: table_sections.effects(measured)),
@@ -83,6 +86,8 @@ def page_of(results: Results, checks: CheckReport) -> Page:
         parts = [part for part in parts if part[0] != THINK_TIME]
     if all(level.sessions is None for level in levels):
         parts = [part for part in parts if part[0] != SESSIONS]
+    if all(level.abandonment is None for level in levels):
+        parts = [part for part in parts if part[0] != ABANDONED]
     if not with_cache_audit(levels):
         parts = [part for part in parts if part[0] != CACHE]
     top = Section("", verdict_blocks(results, checks, rates, drifts))

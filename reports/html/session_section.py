@@ -8,10 +8,10 @@ from tokenswarm.reports import units
 from tokenswarm.reports.html.document import Block, Row, Table, Text
 from tokenswarm.reports.html.table_sections import level_key
 from tokenswarm.reports.session_table import (
-    SESSION_COLUMNS,
     SESSION_NOTE,
     SessionColumn,
     TurnColumn,
+    session_columns,
     session_notes,
     tokens_name,
     turn_columns,
@@ -27,8 +27,11 @@ def sessions(measured: RunData) -> list[Block]:
     levels = measured.results.summary.levels
     if not (found := with_sessions(levels)):
         return []
-    rows: list[Row] = [[level_key(level), *(column.cell(each) for column in SESSION_COLUMNS)] for level, each in found]
-    blocks: list[Block] = [Table("Sessions of each level", _headings("level", SESSION_COLUMNS), rows)]
+    of_sessions = session_columns(levels)
+    rows: list[Row] = [
+        [level_key(level), *(column.cell(each) or "0" for column in of_sessions)] for level, each in found
+    ]
+    blocks: list[Block] = [Table("Sessions of each level", _headings("level", of_sessions), rows)]
     columns = turn_columns(levels)
     by_turn: list[Row] = [
         [level_key(level), turn_name(turn), *(column.cell(turn) for column in columns)]

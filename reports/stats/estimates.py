@@ -132,7 +132,8 @@ class RunData:
             return intervals.share_of(hold.failures, hold.requests)
         if figure.name == "goodput":
             fraction = hold.goodput.fraction if hold.goodput else None
-            return None if fraction is None else intervals.share_of(round(fraction * hold.requests), hold.requests)
+            decided = hold.requests - hold.requests_not_judged
+            return None if fraction is None else intervals.share_of(round(fraction * decided), decided)
         requests = self.requests.of(level)
         starts_s, ends_s = self.windows.hold_spans(self.results, level)
         if not len(starts_s):

@@ -19,9 +19,10 @@ from tokenswarm.client.request_spec import RequestSpec
 from tokenswarm.client.streaming_request import StreamingRequest
 from tokenswarm.client.timeouts import Timeouts
 from tokenswarm.engines import ENGINES, ChatRequest
+from tokenswarm.metrics.abandonment import Abandonment
 from tokenswarm.metrics.level import Level, Scope
 from tokenswarm.metrics.objectives import Objectives
-from tokenswarm.metrics.timeline import Timeline
+from tokenswarm.metrics.timeline import RequestLoad, Timeline
 from tokenswarm.recording.aggregator import Aggregator
 from tokenswarm.recording.journal import Journal
 from tokenswarm.recording.recorder import Recorder
@@ -44,6 +45,7 @@ class Asker:
         timeouts: Timeouts = PATIENT,
         count_tokens: Callable[[str], int] | None = None,
         measure_gaps: bool = True,
+        abandonment: Abandonment | None = None,
     ) -> None:
         self._began_ns = time.perf_counter_ns()
         self._recorder = Recorder(worker=0)
@@ -54,6 +56,7 @@ class Asker:
         self._timeouts = timeouts
         self._count_tokens = count_tokens
         self._measure_gaps = measure_gaps
+        self._abandonment = abandonment
         self._asked = 0
         self._running: list[gevent.Greenlet] = []
         self.timelines: list[Timeline] = []
@@ -73,6 +76,8 @@ class Asker:
                 prompt_tokens_source="estimate",
                 measure_gaps=self._measure_gaps,
                 count_tokens=self._count_tokens,
+                abandonment=self._abandonment,
+                load=RequestLoad(abandons=self._abandonment is not None),
             ),
             on_output=self._recorder.saw_output,
         )
@@ -126,7 +131,7 @@ class Asker:
             rows = list(csv.DictReader(file))
         assert len(rows) == self._journal.rows == self._aggregator.recorded == self._aggregator.ended == self._asked
         assert [row["id"] for row in rows] == [f"0-{number}" for number in range(1, self._asked + 1)]
-        assert self._aggregator.failures == sum(row["outcome"] not in {"ok", "cut"} for row in rows)
+        assert self._aggregator.failures == sum(row["outcome"] not in {"ok", "cut", "abandoned"} for row in rows)
         assert self._aggregator.output_tokens == sum(int(row["output_tokens"]) for row in rows)
         return rows
 
@@ -166,10 +171,11 @@ def askers(tmp_path: Path) -> Iterator[Callable[..., Asker]]:
         origin: Origin,
         count_tokens: Callable[[str], int] | None = None,
         measure_gaps: bool = True,
+        abandonment: Abandonment | None = None,
         **timeouts_s: float,
     ) -> Asker:
         timeouts = replace(PATIENT, **timeouts_s)
-        made.append(Asker(origin, tmp_path, timeouts, count_tokens, measure_gaps))
+        made.append(Asker(origin, tmp_path, timeouts, count_tokens, measure_gaps, abandonment))
         return made[-1]
 
     yield make

@@ -97,7 +97,7 @@ def test_a_cut_request_is_counted_and_no_failure(books: Books, timeline: Timelin
 @pytest.mark.parametrize("outcome", list(Outcome))
 def test_tokens_are_good_unless_their_request_failed(outcome: Outcome, books: Books, timeline: Timelines) -> None:
     told = part_of(books([timeline((3.1, 3.2), outcome=outcome)]))
-    good = 2.0 if outcome in (Outcome.OK, Outcome.CUT, Outcome.REFUSED_BY_LIMIT) else 0.0
+    good = 2.0 if outcome in (Outcome.OK, Outcome.CUT, Outcome.ABANDONED, Outcome.REFUSED_BY_LIMIT) else 0.0
     assert (told.output_tokens, told.good_output_tokens) == (pytest.approx(2.0), pytest.approx(good))
 
 

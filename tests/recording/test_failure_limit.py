@@ -9,7 +9,7 @@ from tokenswarm.metrics.timeline import Outcome
 from tokenswarm.recording.failure_limit import FailureLimit, FailureLimitError, FailureWatch
 from tokenswarm.recording.worker_report import RequestRow
 
-FAILED, CUT, OK = Outcome.HTTP_ERROR, Outcome.CUT, Outcome.OK
+FAILED, CUT, LEFT, OK = Outcome.HTTP_ERROR, Outcome.CUT, Outcome.ABANDONED, Outcome.OK
 _REQUIRED = [field.name for field in msgspec.structs.fields(RequestRow) if field.required]
 
 
@@ -21,10 +21,10 @@ def row(outcome: Outcome, error: str | None = None, ended_s: float = 0.0) -> Req
 
 
 def stops_at(limit: str, outcomes: str) -> int | None:
-    """The number of the request, from 1, at which a run of these (f failed, o ok, c cut) is stopped."""
+    """The number of the request, from 1, at which a run of these (f failed, o ok, c cut, a abandoned) is stopped."""
     watch = FailureWatch(FailureLimit.parse(limit), outage_s=0.0)
     for number, letter in enumerate(outcomes, start=1):
-        if watch.reason_to_stop([row({"f": FAILED, "o": OK, "c": CUT}[letter])]):
+        if watch.reason_to_stop([row({"f": FAILED, "o": OK, "c": CUT, "a": LEFT}[letter])]):
             return number
     return None
 
@@ -37,6 +37,7 @@ def stops_at(limit: str, outcomes: str) -> int | None:
         ("100%:3", "ffofofof", None),
         ("100%:3", "ff" + "o" * 9, None),
         ("100%:3", "fcfccf", 6),
+        ("100%:3", "fafaaf", 6),
         ("50%:4", "ofof", 4),
         ("50%:4", "offf", 4),
         ("50%:4", "oofooof" + "f", 8),

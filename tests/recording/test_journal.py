@@ -180,6 +180,9 @@ def test_a_request_is_told_in_the_units_of_its_columns(
             "turn": "2",
             "session_turns": "8",
             "prefix_group": "0",
+            "abandons": "False",
+            "abandoned_ms": "",
+            "abandon_late_ms": "",
         }
     ]
 
@@ -204,9 +207,21 @@ def test_what_is_undefined_is_empty(journal: Journal, row: MakeRow, a_level: Cal
         "turn",
         "session_turns",
         "prefix_group",
+        "abandoned_ms",
+        "abandon_late_ms",
     }
     assert {name for name, value in told.items() if value == ""} == empty
     assert tuple(told) == REQUEST_COLUMNS
+
+
+def test_an_abandoned_request_says_how_long_its_user_waited_and_how_late_it_left(
+    journal: Journal, row: MakeRow, a_level: Callable[..., Level]
+) -> None:
+    left = row(outcome=Outcome.ABANDONED, over_s=5.002, abandons=True, abandon_late_ns=2_000_000)
+    journal.write_requests([left], {0: a_level()})
+    (told,) = rows_of(journal.folder / "requests.csv")
+    shown = ("outcome", "abandons", "abandoned_ms", "abandon_late_ms", "duration_ms")
+    assert [told[name] for name in shown] == ["abandoned", "True", "2002.000000", "2.000000", ""]
 
 
 @pytest.mark.parametrize(

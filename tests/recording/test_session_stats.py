@@ -72,6 +72,19 @@ def test_each_session_is_counted_once_by_its_end() -> None:
     assert (found.out_of_order, found.overlapping) == (0, 0)
 
 
+def test_a_turn_that_its_user_left_ends_its_session() -> None:
+    aggregator = aggregated([*WHOLE, turn("b", 1, 3.0), turn("b", 2, 5.0, outcome=Outcome.ABANDONED, abandons=True)])
+    summary = summed_up(aggregator)
+    found = summary.sessions
+    assert found is not None
+    assert (found.started, found.completed, found.failed, found.abandoned, found.unfinished) == (2, 1, 0, 1, 0)
+    of_sessions, _ = session_lines([summary])
+    assert of_sessions[1].split()[1:5] == ["started", "completed", "failed", "abandoned"]
+    assert of_sessions[2].split()[5:10] == ["2", "1", "0", "1", "0"]
+    assert "abandoned" not in "".join(next(session_lines([summed_up(aggregated(WHOLE))])))
+    assert {row["sessions_abandoned"] for row in summary_rows([summary])} == {None, 1}
+
+
 def test_requests_of_the_hold_are_counted_by_turn() -> None:
     found = sessions_of(
         [

@@ -358,6 +358,7 @@ FIGURES: dict[str, Any] = {
     "hosts": [MEMBER],
     "deviations": {str: int},
     **dict.fromkeys(("input_lengths", "output_lengths"), (LENGTHS, None)),
+    "requests_not_judged": int,
 }
 LEVEL = {
     "index": int,
@@ -374,6 +375,7 @@ LEVEL = {
     "think_time": (dict, None),
     "sessions": (dict, None),
     "cache_flushed": (bool, None),
+    "abandonment": (dict, None),
 }
 ISSUE = {"kind": str, "message": str, "level": (int, None), "worker": (int, None), "values": dict}
 VALIDITY = {"verdict": str, "reasons": [str], "issues": [ISSUE]}

@@ -44,6 +44,7 @@ def test_run_json_holds_everything_that_defined_the_run(a_level: Callable[..., L
         name: document.pop(name) for name in ("server_metrics", "run_id", "spool_folder", "stop_reason", "requests")
     }
     assert document.pop("changed_options") == ["levels"]
+    assert document.pop("abandonment") is None
     assert document.pop("mix") == {"hosts": [], "models": []}
     assert added == {"server_metrics": {}, "run_id": None, "spool_folder": None, "stop_reason": None, "requests": {}}
     failure = {"wait_s": 1.0, "honours_retry_after": False}

@@ -256,6 +256,7 @@ function showLevels(levels, over) {
     ["State", stateOf, true],
     ["Requests", (level) => number(level.state === "planned" ? null : level.requests)],
     ["Failed", (level) => number(level.state === "planned" ? null : level.failures)],
+    ...(levels.some((level) => level.abandoned) ? [["Abandoned", (level) => number(level.state === "planned" ? null : level.abandoned)]] : []),
     ...(isOpenLoop(levels) ? OPEN_COLUMNS : []),
     ["Tokens/s", (level) => number(level.token_rate)],
     ["TTFT p50", latency("ttft_p50_s")],

@@ -1,0 +1,76 @@
+"""Requests that users left before the end, in words: a line for each level, and the columns of its table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tokenswarm.reports import units
+from tokenswarm.reports.level_names import level_name
+from tokenswarm.run_folder.abandon_figures import AbandonFigures, WasteFigures
+from tokenswarm.run_folder.schema import LevelSummary
+
+HEADINGS = (
+    *("level", "requests", "users were to leave", "requested share", "abandoned", "measured share", "ended before"),
+    *("left late p99", "server went on, each", "requests nobody waited for", "tokens nobody read", "of all", "result"),
+)
+NOTE = (
+    "Of each hold. Abandoned requests are no failures and have no latency. Ended before: the response was over before "
+    "its user was to leave. The server went on: requests that it ran or queued and that nobody waited for any more, by "
+    "its own metrics, times the length of the hold, for each abandoned request; tokens nobody read: those that it "
+    "generated and that did not arrive here. Load of another client would be in both."
+)
+
+
+def with_abandonment(levels: Sequence[LevelSummary]) -> list[tuple[LevelSummary, AbandonFigures]]:
+    """The levels whose users leave requests, with their figures."""
+    return [(level, level.abandonment) for level in levels if level.abandonment is not None]
+
+
+def abandon_lines(levels: Sequence[LevelSummary]) -> list[str]:
+    """The heading and a line for each level whose users leave requests; none where none do."""
+    found = with_abandonment(levels)
+    if not found:
+        return []
+    first = found[0][1]
+    heading = f"Abandoned requests (--abandon {units.set_share(first.requested_share)} after={first.after}):"
+    return [heading, *(f"  {level_name(level)}: {_line(each)}" for level, each in found)]
+
+
+def _line(found: AbandonFigures) -> str:
+    parts = [
+        f"{units.count(found.abandoned)} of {units.counted(found.requests, 'request')} "
+        f"({units.percentage(found.share)}); drawn {units.count(found.drawn)}, of which "
+        f"{units.count(found.ended_before)} ended before"
+    ]
+    if found.late_p99_s is not None:
+        parts.append(f"users left {units.duration(found.late_p99_s)} late (p99)")
+    parts.append(_waste_in_words(found))
+    return ("" if found.as_requested else "NOT AS REQUESTED: ") + "; ".join(parts)
+
+
+def _waste_in_words(found: AbandonFigures) -> str:
+    waste = found.waste
+    if waste is None:
+        return f"what the server went on to do is not known: {found.waste_note}"
+    parts = []
+    if waste.seconds_per_request is not None:
+        parts.append(f"for {units.duration(waste.seconds_per_request)} with each")
+    if waste.tokens is not None:
+        parts.append(
+            f"generating {units.count(round(waste.tokens))} tokens that nobody read "
+            f"({units.percentage(waste.share)} of all)"
+        )
+    return f"the server went on {', '.join(parts)}"
+
+
+def abandon_cells(found: AbandonFigures) -> list[str]:
+    """The cells of a level's row, but for its name."""
+    waste = found.waste or WasteFigures(samples=0)
+    return [
+        *(units.count(found.requests), units.count(found.drawn)),
+        *(units.percentage(found.requested_share), units.count(found.abandoned), units.percentage(found.share)),
+        *(units.count(found.ended_before), units.duration(found.late_p99_s)),
+        *(units.duration(waste.seconds_per_request), units.rate(waste.running_mean)),
+        *(units.UNDEFINED if waste.tokens is None else units.count(round(waste.tokens)), units.percentage(waste.share)),
+        "as requested" if found.as_requested else "NOT AS REQUESTED",
+    ]
