@@ -35,6 +35,10 @@ class DrawnPrompt(NamedTuple):
 MakeTurn = Callable[[int], tuple[SessionTurn, RequestLengths]]
 
 
+#: The request of a turn whose prompt is made of parts. The DrawnPrompt is of the turn before, and has the new place.
+MakePrompt = Callable[[DrawnPrompt, SessionTurn], DrawnPrompt]
+
+
 class ChatSession:
     """The turns of a session in their order, or those of one agent of it. `next` gives the request of the next turn,
     and `ended` says how it ended; the session is over once its last turn is answered, or a request failed.
@@ -49,16 +53,18 @@ class ChatSession:
         make_turn: MakeTurn | None = None,
         lengths_of: Callable[[int], RequestLengths] = lambda _: RequestLengths(None, None),
         open_agent: Callable[[SubAgent, SessionPlace], ChatSession] | None = None,
+        make_prompt: MakePrompt | None = None,
     ) -> None:
         """turns: how many there are, the first one included. make_turn: of a synthetic session; None for one whose
         prompt has its turns. lengths_of: those that are requested of the request of a turn of these. open_agent: makes
-        the turns of a sub-agent, whose first request has that place."""
+        the turns of a sub-agent, whose first request has that place. make_prompt: of turns that are made of parts."""
         self._drawn = first
         self._turns = turns
         self._answers = answers
         self._make_turn = make_turn
         self._lengths_of = lengths_of
         self._open_agent = open_agent
+        self._make_prompt = make_prompt
         self._answered = 0
         self.is_over = False
         self.begun: tuple[SubAgent, ...] = ()
@@ -71,7 +77,8 @@ class ChatSession:
     @property
     def keeps_answer(self) -> bool:
         """Whether the text of the answer to the next request is needed."""
-        return self._answers is Answers.OWN and self._answered + 1 < self._turns
+        has_history = self._answers is Answers.OWN and not self._drawn.prompt.parts
+        return has_history and self._answered + 1 < self._turns
 
     @property
     def delay_s(self) -> float | None:
@@ -102,6 +109,10 @@ class ChatSession:
 
     def _following(self, answer: str, timeline: Timeline) -> DrawnPrompt:
         drawn, number = self._drawn, self._answered + 1
+        place = drawn.place._replace(turn=number)
+        if drawn.prompt.parts:
+            assert self._make_prompt is not None
+            return self._make_prompt(drawn._replace(place=place), drawn.prompt.turns[number - 2])
         answer_tokens, shareable = timeline.output_tokens, None
         if drawn.shareable and timeline.prompt_tokens and timeline.prompt_tokens_source == "usage":
             sent_again = answer_tokens if self._answers is Answers.OWN else 0
@@ -122,7 +133,6 @@ class ChatSession:
             body_overrides=turn.body_overrides,
             agents=turn.agents,
         )
-        place = drawn.place._replace(turn=number)
         return drawn._replace(prompt=prompt, lengths=lengths, place=place, shareable=shareable)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import gevent
 
 from tokenswarm.client.chat_session import ChatSession, DrawnPrompt
+from tokenswarm.client.made_prompts import MadePrompts
 from tokenswarm.client.option_values import OptionError
 from tokenswarm.client.request_options import ChatOptions, model_for
 from tokenswarm.engines import EncodedImage
@@ -24,6 +25,7 @@ from tokenswarm.prompts import (
     Sampler,
     SessionSampler,
     SessionTurn,
+    SubAgent,
     estimate_tokens,
 )
 from tokenswarm.prompts.images import RunImage
@@ -35,6 +37,8 @@ from tokenswarm.prompts.synthetic.synthetic_prompts import SyntheticPrompts, Syn
 from tokenswarm.prompts.synthetic.text_maker import NO_PREFIX, TextMaker
 from tokenswarm.prompts.synthetic.word_costs import HEAD
 
+#: The name of the agent that a session begins with.
+FIRST_AGENT = "main"
 #: A prompt, and what its system prompt begins with.
 _Texts = tuple[Prompt, str]
 
@@ -63,7 +67,7 @@ class PromptSupply:
         reuse = options.prompt_reuse if options.cache.shares else PromptReuse.NEVER
         self._marker = PromptMarker(reuse, options.prompt_nonce, marking_worker, self._count_tokens)
         calibration, plan = options.lengths.calibration, options.cache.prefix
-        self._maker = _text_maker(options, calibration, count_tokens) if options.makes_texts else None
+        self._maker = _text_maker(options, calibration, count_tokens) if makes_texts(options, prompts) else None
         self._prefixes: PrefixMaker | None = None
         if self._maker and plan:
             self._prefixes = PrefixMaker(plan, options.seed, self._maker, is_shared=options.cache.shares)
@@ -77,6 +81,11 @@ class PromptSupply:
         #: Where each text has to be counted, which takes milliseconds: the hub has arrivals to stamp.
         self._in_thread = calibration is not None and not calibration.adds_up and calibration.source == "tokenizer"
         self._id_start = _id_start(options.prompt_nonce)
+        self._made: MadePrompts | None = None
+        self._has_agents = False
+        if isinstance(prompts, PromptSet) and prompts.stats.made and self._maker and calibration:
+            self._made = MadePrompts(options, calibration, self._maker, self._in_place)
+            self._has_agents = prompts.stats.agents > 0
 
     def session(self, place: int, with_system_prompt: bool) -> ChatSession:
         """The worker's session of this place (from 0)."""
@@ -99,6 +108,8 @@ class PromptSupply:
         in_session = SessionPlace(f"{self._id_start}{number}", 1, turns) if self._has_sessions else NO_SESSION
         group = self._prefixes.group(number) if self._prefixes else None
         first = DrawnPrompt(prompt, lengths, self._image(number, place), model, number, in_session, mark, group)
+        if prompt.parts:
+            return self._made_session(first, "on" if with_system_prompt else "off")
         first = first._replace(shareable=self._shareable(first, turns, with_system_prompt))
         return ChatSession(first, turns, options.sessions.answers, make_turn, partial(self._lengths_of, number, prompt))
 
@@ -106,7 +117,30 @@ class PromptSupply:
         """The first request of the worker's session of this place (from 0)."""
         return self.session(place, with_system_prompt).next()
 
+    def _made_session(self, first: DrawnPrompt, mode: str) -> ChatSession:
+        """A session whose prompts are made of parts. first: its first request, whose text is yet to be made."""
+        assert self._made is not None
+        prompt, made = first.prompt, self._made
+        if self._has_agents:
+            place = first.place._replace(agent=FIRST_AGENT, session_requests=prompt.requests)
+            first = first._replace(place=place)
+
+        def next_prompt(before: DrawnPrompt, turn: SessionTurn) -> DrawnPrompt:
+            return made.drawn(before, turn, mode)
+
+        def open_agent(agent: SubAgent, place: SessionPlace) -> ChatSession:
+            turn, *others = agent.turns
+            named = f"{prompt.custom_id}/{agent.name}" if agent.name else prompt.custom_id
+            of_agent = replace(prompt, custom_id=named, turns=tuple(others))
+            drawn = made.drawn(first._replace(prompt=of_agent, place=place), turn, mode)
+            return ChatSession(drawn, len(agent.turns), open_agent=open_agent, make_prompt=next_prompt)
+
+        drawn = made.drawn(first, prompt, mode)
+        return ChatSession(drawn, 1 + len(prompt.turns), open_agent=open_agent, make_prompt=next_prompt)
+
     def _drawn(self, number: int, place: int) -> Prompt:
+        if self._made is not None:
+            return self._sessions.prompt(number) if self._has_sessions else self._sampler.draw()
         if self._has_sessions:
             return self._marker.mark(self._sessions.prompt(number), number if self._is_from_start else place)
         return self._marker.mark(self._sampler.draw(), place)
@@ -141,7 +175,7 @@ class PromptSupply:
         if row is None:
             assert self._synthetic is not None and tokens is not None
             return self._synthetic.prompt(number, tokens, "on" if with_system_prompt else "off", prefix), mark
-        if self._prefixes is not None:
+        if self._prefixes is not None and not row.parts:
             row = with_prefix(row, prefix, self._count_tokens(HEAD), own_system=not with_system_prompt)
         return row, mark
 
@@ -178,6 +212,11 @@ class PromptSupply:
         assert lengths.input is not None and self._synthetic is not None
         text = self._in_place(self._synthetic.message, number, turn, lengths.input)
         return SessionTurn(text, lengths.input), self._with_exact_output(lengths._replace(input=None), None)
+
+
+def makes_texts(options: ChatOptions, prompts: PromptSet | SyntheticSource) -> bool:
+    """Whether texts of stated lengths are made, so that these are calibrated before the run."""
+    return options.makes_texts or (isinstance(prompts, PromptSet) and prompts.stats.made > 0)
 
 
 def has_sessions(options: ChatOptions, prompts: PromptSet | SyntheticSource) -> bool:

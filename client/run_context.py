@@ -113,11 +113,11 @@ class RunContext:
             later=prompt.later,
             tool_fields=prompt.tool_fields,
             max_tokens=self.options.max_tokens if prompt.max_tokens is None else prompt.max_tokens,
-            ignore_eos=self._exact_length,
+            ignore_eos=self._exact_length or (bool(prompt.parts) and self.engine.honours_ignore_eos),
             changes=(*self._changes, prompt.body_overrides) if prompt.body_overrides else self._changes,
             image=drawn.image,
         )
-        if drawn.place.turn > 1 and not self.options.cache.shares:
+        if drawn.place.turn > 1 and not self.options.cache.shares and not prompt.parts:
             request = request.behind(turn_mark(self.options.prompt_nonce, drawn))
         return request.without_system_role() if self.options.control.adaptations.system_in_prompt else request
 

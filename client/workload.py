@@ -84,7 +84,7 @@ def _load(
 def load_workload(options: ChatOptions) -> Workload:
     """Read prompts, system prompt and tokenizer. Raises PromptError."""
     source = options.lengths.source(options.seed)
-    return _load(
+    found = _load(
         options.sessions.of_source(source) if source else options.prompts,
         options.prompts_column,
         options.prompt_tokens,
@@ -94,6 +94,12 @@ def load_workload(options: ChatOptions) -> Workload:
         options.seed,
         options.sessions,
     )
+    if isinstance(found.prompts, PromptSet) and found.prompts.stats.made and options.cache.prefix is not None:
+        raise OptionError(
+            "--prefix has no effect on the prompts of --prompts, whose lengths and shared beginnings are recorded: "
+            "leave one of them out."
+        )
+    return found
 
 
 def load_given_workload(given: Namespace) -> Workload:

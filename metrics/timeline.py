@@ -258,9 +258,9 @@ class SessionPlace(NamedTuple):
     """The session of a request: its id, "" in runs without sessions; the request's turn, from 1; and how many turns the
     session is to have.
 
-    In a session with sub-agents the turns are those of the request's agent. agent: `0` for the first one, `0.1` and
-    `0.2` for its sub-agents, in the order in which they are in the source; "" in sessions without any. depth: how many
-    agents are above it. session_requests: how many requests all agents of the session are to send."""
+    In a session with sub-agents the turns are those of the request's agent. agent: `main` for the first one, `main.1`
+    and `main.2` for its sub-agents, in the order in which they are in the source; "" in runs without any. depth: how
+    many agents are above it. session_requests: how many requests all agents of the session are to send."""
 
     session: str = ""
     turn: int = 0

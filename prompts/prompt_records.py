@@ -4,7 +4,7 @@ import hashlib
 import json
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple, Protocol
 
@@ -114,6 +114,11 @@ class Prompt:
         return (*leading, *self.earlier, ChatMessage("user", self.text), *self.later)
 
     @property
+    def requests(self) -> int:
+        """Of its session, those of sub-agents included."""
+        return 1 + len(self.turns) + sum(_requests_of(agent) for agent in _agents_of(self, *self.turns))
+
+    @property
     def request_settings(self) -> dict[str, Any]:
         """What the row sets for its own request, by name; empty for most sources."""
         settings = {
@@ -124,6 +129,25 @@ class Prompt:
             "tool_fields": self.tool_fields or None,
         }
         return {name: value for name, value in settings.items() if value is not None}
+
+
+def _agents_of(*turns: Prompt | SessionTurn) -> Iterator[SubAgent]:
+    for turn in turns:
+        yield from turn.agents
+
+
+def _requests_of(agent: SubAgent) -> int:
+    return len(agent.turns) + sum(_requests_of(below) for below in _agents_of(*agent.turns))
+
+
+def _depth_of(agents: Iterable[SubAgent]) -> int:
+    """How many agents are below each other."""
+    return max((1 + _depth_of(_agents_of(*agent.turns)) for agent in agents), default=0)
+
+
+def _count_of(agents: Iterable[SubAgent]) -> int:
+    """With those below them."""
+    return sum(1 + _count_of(_agents_of(*agent.turns)) for agent in agents)
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,11 +202,14 @@ class PromptCounts:
     """Counts over prompts. lengths: in tokens; conversations: prompts with earlier messages or further turns; sessions:
     those with further turns; turns: of all of these, the first ones included; most_turns: of one of them; unanswered:
     turns behind the first one that have no recorded answer before them; delays: those with a recorded delay; settings:
-    how many prompts set each part of their own request; endpoints, models: those that prompts name."""
+    how many prompts set each part of their own request; endpoints, models: those that prompts name. made: prompts that
+    are made of parts; agents: sub-agents of all sessions, deepest: how many are below each other at most; requests: of
+    all sessions and their sub-agents."""
 
     def __init__(self, prompts: Iterable[Prompt] = ()) -> None:
         self.lengths = array("l")
         self.conversations = self.sessions = self.turns = self.most_turns = self.unanswered = self.delays = 0
+        self.made = self.agents = self.deepest = self.requests = 0
         self.settings: Counter[str] = Counter()
         self.max_tokens: tuple[int, int] | None = None
         self.endpoints: set[str] = set()
@@ -193,8 +220,13 @@ class PromptCounts:
     def add(self, prompt: Prompt) -> None:
         """Count one more."""
         self.lengths.append(prompt.tokens)
-        self.conversations += bool(prompt.earlier or prompt.later or prompt.turns)
-        if prompt.turns:
+        self.made += bool(prompt.parts)
+        self.conversations += not prompt.parts and bool(prompt.earlier or prompt.later or prompt.turns)
+        if agents := list(_agents_of(prompt, *prompt.turns)):
+            self.agents += _count_of(agents)
+            self.deepest = max(self.deepest, _depth_of(agents))
+        if prompt.turns or agents:
+            self.requests += prompt.requests
             self.sessions += 1
             self.turns += len(prompt.turns) + 1
             self.most_turns = max(self.most_turns, len(prompt.turns) + 1)
@@ -228,8 +260,16 @@ class PromptCounts:
     def _session_facts(self) -> dict[str, str | int | float]:
         if not self.sessions:
             return {}
-        delays = {"recorded_delays": self.delays} if self.delays else {}
-        return {"sessions": self.sessions, "session_turns": self.turns, "session_turns_max": self.most_turns, **delays}
+        facts: dict[str, str | int | float] = {
+            "sessions": self.sessions,
+            "session_turns": self.turns,
+            "session_turns_max": self.most_turns,
+        }
+        if self.delays:
+            facts["recorded_delays"] = self.delays
+        if self.agents:
+            facts |= {"sub_agents": self.agents, "deepest_agent": self.deepest, "session_requests": self.requests}
+        return facts
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,7 +322,16 @@ def add_to_fingerprint(digest: _Digest, prompt: Prompt) -> None:
     if settings := prompt.request_settings:
         digest.update(json.dumps(settings, sort_keys=True).encode() + b"\0")
     if prompt.turns:
-        digest.update(json.dumps([asdict(turn) for turn in prompt.turns], sort_keys=True).encode() + b"\0")
+        digest.update(json.dumps([_turn_facts(turn) for turn in prompt.turns], sort_keys=True).encode() + b"\0")
+    if prompt.parts or prompt.agents:
+        own = prompt.tokens, prompt.parts, [asdict(agent) for agent in prompt.agents]
+        digest.update(json.dumps(own, sort_keys=True).encode() + b"\0")
+
+
+def _turn_facts(turn: SessionTurn) -> dict[str, Any]:
+    """Without what conversations of texts do not have."""
+    rare = ("parts", "agents", "tool_fields")
+    return {name: value for name, value in asdict(turn).items() if value or name not in rare}
 
 
 def fingerprint_of(prompts: Iterable[Prompt]) -> str:

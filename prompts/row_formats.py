@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from tokenswarm.prompts.conversations import Conversation, conversation_of, has_other_content
 from tokenswarm.prompts.file_rows import CellKind, PromptTable, Row
-from tokenswarm.prompts.prompt_records import SessionTurn
+from tokenswarm.prompts.prompt_records import SessionTurn, SubAgent, TextPart
 from tokenswarm.prompts.sessions import turns_of
 
 TEXT_COLUMNS = ("instruction", "prompt", "question", "text", "messages", "conversations")
@@ -68,7 +68,8 @@ class RowError(ValueError):
 class RowContent(NamedTuple):
     """What a row sends. The settings are as `Prompt` has them; images: whether it
     has pictures, which are not sent; unused: what else of it is not sent, with how often it is there. turns: of a
-    session, behind the first one, which is the conversation."""
+    session, behind the first one, which is the conversation. tokens: of a first request that is made of parts; parts,
+    agents: as `Prompt` has them."""
 
     conversation: Conversation
     category: str = ""
@@ -80,6 +81,9 @@ class RowContent(NamedTuple):
     images: bool = False
     unused: Mapping[str, int] = NOTHING_UNUSED
     turns: tuple[SessionTurn, ...] = ()
+    tokens: int = 0
+    parts: tuple[TextPart, ...] = ()
+    agents: tuple[SubAgent, ...] = ()
 
 
 class RowFormat(NamedTuple):

@@ -30,7 +30,9 @@ def turns_of(
 
 
 def with_tokens(turn: SessionTurn, count: Callable[[str], int]) -> SessionTurn:
-    """The turn with its tokens counted."""
+    """The turn with its tokens counted, where they are not stated."""
+    if turn.parts:
+        return turn
     return replace(
         turn,
         tokens=count(turn.text) + sum(count(message.text) for message in turn.before),

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from tokenswarm.prompts.agent_formats import agent_format
 from tokenswarm.prompts.conversations import OtherRole
 from tokenswarm.prompts.counting import TokenCounter
 from tokenswarm.prompts.file_rows import PromptTable, Row, folder_table, kind_of
@@ -79,11 +80,11 @@ def load_prompts(
         if isinstance(content, str):
             left_out[content] += 1
             continue
-        if not content.conversation.text:
+        if not content.conversation.text and not content.parts:
             left_out["without_text"] += 1
             continue
         prompt = _prompt_of(content, row_count)
-        tokens = sum(counter.count(turn.text) for turn in prompt.messages)
+        tokens = content.tokens or sum(counter.count(turn.text) for turn in prompt.messages)
         shortest = tokens if shortest is None else min(shortest, tokens)
         longest = max(longest, tokens)
         if tokens_min <= tokens <= tokens_max:
@@ -137,6 +138,8 @@ def _prompt_of(content: RowContent, number: int) -> Prompt:
         model=content.model,
         later=conversation.later,
         tool_fields=conversation.tool_fields,
+        parts=content.parts,
+        agents=content.agents,
     )
 
 
@@ -245,7 +248,7 @@ def _generated(
 
 def _format(source: str, table: PromptTable, text_column: str | None) -> tuple[PromptTable, RowFormat]:
     try:
-        sessions = session_format(table) if text_column is None else None
+        sessions = (agent_format(table) or session_format(table)) if text_column is None else None
     except (UnsoundRows, OSError) as error:
         raise _unsound(source, error) from None
     if sessions is not None:

@@ -16,6 +16,8 @@ from tokenswarm.prompts.prompt_records import Prompt, PromptCounts, PromptError,
 #: Characters of text that are kept in memory.
 _MOST_CHARACTERS_IN_MEMORY = 32_000_000
 _BLOCK_BYTES = 2**20
+#: That take as much memory as a part of a prompt.
+_PART_CHARACTERS = 100
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Prompt).decode
@@ -88,6 +90,7 @@ class PromptCollector:
         self._characters_left -= sum(
             len(message) for turn in prompt.turns for message in (turn.text, *(each.text for each in turn.answer))
         )
+        self._characters_left -= _PART_CHARACTERS * (len(prompt.parts) + sum(len(turn.parts) for turn in prompt.turns))
         if self._stored is not None:
             self._store((prompt,), self._stored)
             return

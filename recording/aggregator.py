@@ -129,14 +129,17 @@ class LevelStats:
         """Count a request that has ended as a part of the level's load: of its arrivals, its users or its sessions."""
         arrivals, of_users = self.level.arrivals, self.level.arrivals is None
         sent_s, ended_s = (when_ns / 1e9 - self.began_s for when_ns in (row.sent_ns, row.ended_ns))
-        arrives = row.turn <= 1
+        arrives = row.turn <= 1 and not row.depth
         if self.left is not None:
             self.left.add(row, row.phase is Phase.HOLD)
         if self.sent_times is not None and row.phase is Phase.HOLD and arrives:
             self.sent_times.add(sent_s)
         whose = row.user if of_users else row.session
+        if row.agent:  # of a user or a session several may think at once
+            whose = f"{row.session}/{row.agent}"
         if of_users or (whose and row.session_turns > 1):
-            self.think.add(whose, row.think_ns, row.sent_ns - row.connect_ns, row.ended_ns)
+            ready_ns = row.sent_ns - row.connect_ns - (row.join_ns or 0)
+            self.think.add(whose, row.think_ns, ready_ns, row.ended_ns)
         session_ended = self.sessions.add(row, row.phase is Phase.HOLD) if row.session else True
         if arrivals is not None:
             self.arrived += arrives and row.phase is Phase.HOLD
@@ -144,7 +147,8 @@ class LevelStats:
                 self.flow.begin(sent_s)
             if session_ended:
                 self.flow.end(ended_s, completed=row.outcome is Outcome.OK)
-                self.think.forget(whose)
+        if (arrivals is not None and session_ended) or (row.agent and row.turn >= row.session_turns):
+            self.think.forget(whose)
 
     def add_cut(self, elapsed_s: float, drain_s: float) -> None:
         """Count a request sent in the hold that was cut so long after the level began: by the drain timeout drain_s, by

@@ -259,6 +259,8 @@ def _request_cells(row: RequestRow, level: Level, mix: RunMix) -> tuple[Any, ...
         *((row.session, row.turn, row.session_turns) if row.session else ("", "", "")),
         row.prefix_group,
         *(row.abandons, _ms(row.abandoned_ns), _ms(row.abandon_late_ns)),
+        *((row.agent, row.depth) if row.agent else ("", "")),
+        _ms(row.join_ns),
     )
 
 

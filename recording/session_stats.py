@@ -66,23 +66,91 @@ class UncachedStats:
 
 
 @dataclass(slots=True)
+class DepthStats:
+    """The requests of agents with so many agents above them. agents: that sent one; join_s: how long agents waited for
+    sub-agents before a request, of requests that such a wait came before."""
+
+    agents: int = 0
+    requests: TurnStats = field(default_factory=TurnStats)
+    join_s: Histogram = field(default_factory=Histogram)
+
+    def add(self, row: RequestRow) -> None:
+        """Count a request of the depth."""
+        self.agents += row.turn == 1
+        self.requests.add(row)
+        if row.join_ns is not None:
+            self.join_s.record(round(row.join_ns / 1000))
+
+
+@dataclass(slots=True)
+class _RunningAgent:
+    """An agent under way: when its last turn was over, and the last one of the agents below it, the number of that
+    turn, and whether it is to be sent again."""
+
+    ended_ns: int
+    turn: int = 0
+    repeats: bool = False
+
+
+@dataclass(slots=True)
 class _Running:
-    """A session under way: when its first turn was sent and its last one was over, the number of that turn, how long
-    its user waited for answers, and whether that turn is to be sent again."""
+    """A session under way: when its first turn was sent and its last one was over, how long its user waited for
+    answers, how many requests were answered, and its agents by their names. waits_ns: when any of several agents
+    waited, in order. is_over: it has been counted, and requests that were under way still end."""
 
     sent_ns: int
     ended_ns: int
-    turn: int = 0
     waited_ns: int = 0
-    repeats: bool = False
+    answered: int = 0
+    is_over: bool = False
+    agents: dict[str, _RunningAgent] = field(default_factory=dict)
+    waits_ns: list[tuple[int, int]] = field(default_factory=list)
+
+    def enter(self, row: RequestRow) -> tuple[bool, bool]:
+        """Count a request. Returns whether it was out of order, and whether it was sent before what it had to wait
+        for."""
+        agent = self.agents.setdefault(row.agent, _RunningAgent(row.sent_ns))
+        out_of_order = row.turn != agent.turn + (not agent.repeats)
+        overlaps = row.sent_ns < agent.ended_ns
+        agent.turn, agent.repeats = row.turn, row.outcome is Outcome.REFUSED_BY_LIMIT
+        agent.ended_ns = max(agent.ended_ns, row.ended_ns)
+        above = row.agent
+        while "." in above:
+            above = above.rpartition(".")[0]
+            waiting = self.agents.setdefault(above, _RunningAgent(row.sent_ns))
+            waiting.ended_ns = max(waiting.ended_ns, row.ended_ns)
+        self.ended_ns = max(self.ended_ns, row.ended_ns)
+        self._wait(row)
+        self.answered += row.outcome is Outcome.OK
+        return out_of_order, overlaps
+
+    def is_complete(self, row: RequestRow) -> bool:
+        """Whether all requests were answered. row: of the last one that ended."""
+        if row.agent:
+            return self.answered >= row.session_requests
+        return row.outcome is Outcome.OK and row.turn >= row.session_turns
+
+    def _wait(self, row: RequestRow) -> None:
+        """Count the time of a request, unless another agent waited in it too. Requests come in the order in which they
+        ended."""
+        begin_ns, end_ns = row.sent_ns, row.sent_ns + (row.e2e_ns or 0)
+        self.waited_ns += end_ns - begin_ns
+        if not row.agent:
+            return
+        while self.waits_ns and self.waits_ns[-1][1] > begin_ns:
+            other_begin_ns, other_end_ns = self.waits_ns.pop()
+            self.waited_ns -= min(end_ns, other_end_ns) - max(begin_ns, other_begin_ns)
+            begin_ns, end_ns = min(begin_ns, other_begin_ns), max(end_ns, other_end_ns)
+        self.waits_ns.append((begin_ns, end_ns))
 
 
 @dataclass(slots=True)
 class SessionStats:
     """The sessions of one level, as their requests end. started, completed, failed, abandoned: sessions;
-    completed_turns: of completed ones, and thought_s: what their duration is besides waiting. out_of_order,
-    overlapping: requests. empty_answers: ok requests of turns before the last one whose answer had no visible text.
-    turns and uncached: of requests of the hold."""
+    completed_turns: of the first agents of completed ones, and thought_s: what their duration is besides waiting.
+    out_of_order, overlapping: requests. empty_answers: ok requests of turns before the last one whose answer had no
+    visible text. turns and uncached: of requests of the hold; depths: of those in sessions with sub-agents, by how many
+    agents are above theirs."""
 
     started: int = 0
     completed: int = 0
@@ -97,6 +165,7 @@ class SessionStats:
     thought_s: Histogram = field(default_factory=Histogram)
     turns: dict[int, TurnStats] = field(default_factory=dict)
     uncached: UncachedStats = field(default_factory=UncachedStats)
+    depths: dict[int, DepthStats] = field(default_factory=dict)
     _running: dict[str, _Running] = field(default_factory=dict)
 
     @property
@@ -111,28 +180,36 @@ class SessionStats:
         if in_hold:
             self.turns.setdefault(min(row.turn, LAST_TURN), TurnStats()).add(row)
             self.uncached.add(row)
+            if row.agent:
+                self.depths.setdefault(row.depth, DepthStats()).add(row)
         running = self._running.get(row.session)
         if running is None:
             self.started += 1
             running = self._running[row.session] = _Running(row.sent_ns, row.sent_ns)
-        self.out_of_order += row.turn != running.turn + (not running.repeats)
-        self.overlapping += row.sent_ns < running.ended_ns
-        running.turn, running.ended_ns = row.turn, row.ended_ns
-        running.waited_ns += row.e2e_ns or 0
+        out_of_order, overlaps = running.enter(row)
+        self.out_of_order += out_of_order
+        self.overlapping += overlaps
         self.empty_answers += row.outcome is Outcome.OK and row.ttfvt_ns is None and row.turn < row.session_turns
-        running.repeats = row.outcome is Outcome.REFUSED_BY_LIMIT
+        if running.is_over:
+            return False
         if row.outcome.is_failure:
             self.failed += 1
         elif row.outcome is Outcome.ABANDONED:
             self.abandoned += 1
-        elif row.outcome is Outcome.OK and row.turn >= row.session_turns:
-            self.completed += 1
-            self.completed_turns += row.turn
-            duration_ns = row.ended_ns - running.sent_ns
-            self.duration_s.record(round(duration_ns / 1000))
-            self.waited_s.record(round(running.waited_ns / 1000))
-            self.thought_s.record(round((duration_ns - running.waited_ns) / 1000))
+        elif running.is_complete(row):
+            self._complete(running, row)
         elif row.outcome is not Outcome.CUT:
             return False
-        del self._running[row.session]
+        running.is_over = True
+        if not row.agent:
+            del self._running[row.session]  # the others may have requests under way
         return True
+
+    def _complete(self, running: _Running, row: RequestRow) -> None:
+        self.completed += 1
+        first = running.agents.get(row.agent.partition(".")[0])
+        self.completed_turns += first.turn if first else row.turn
+        duration_ns = running.ended_ns - running.sent_ns
+        self.duration_s.record(round(duration_ns / 1000))
+        self.waited_s.record(round(running.waited_ns / 1000))
+        self.thought_s.record(round((duration_ns - running.waited_ns) / 1000))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from tokenswarm.recording.distributions import distribution
-from tokenswarm.recording.session_stats import FEWEST_UNCACHED, LAST_TURN, SessionStats, TurnStats
-from tokenswarm.run_folder.session_figures import SessionFigures, TurnFigures, UncachedFigures
+from tokenswarm.recording.session_stats import FEWEST_UNCACHED, LAST_TURN, DepthStats, SessionStats, TurnStats
+from tokenswarm.run_folder.session_figures import DepthFigures, SessionFigures, TurnFigures, UncachedFigures
 
 
 def session_figures(stats: SessionStats) -> SessionFigures | None:
@@ -30,21 +32,34 @@ def session_figures(stats: SessionStats) -> SessionFigures | None:
             for least, found in sorted(stats.uncached.by_least.items())
         ),
         ttft_per_uncached_token_s=None if slope_ns is None else slope_ns / 1e9,
+        depths=tuple(_depth_figures(depth, found) for depth, found in sorted(stats.depths.items())),
     )
 
 
 def _turn_figures(turn: int, found: TurnStats) -> TurnFigures:
-    return TurnFigures(
-        turn=turn,
-        and_later=turn == LAST_TURN,
-        requests=found.requests,
-        failures=found.failures,
-        prompt_tokens_mean=_mean(found.prompt_tokens, found.prompts),
-        cached_share=_mean(found.cached_tokens, found.tokens_of_usages),
-        uncached_tokens_mean=_mean(found.tokens_of_usages - found.cached_tokens, found.usages),
-        ttft_s=distribution(found.ttft_s),
-        e2e_s=distribution(found.e2e_s),
+    return TurnFigures(turn=turn, and_later=turn == LAST_TURN, **_of_requests(found))
+
+
+def _depth_figures(depth: int, found: DepthStats) -> DepthFigures:
+    return DepthFigures(
+        depth=depth,
+        agents=found.agents,
+        joins=found.join_s.count,
+        join_s=distribution(found.join_s),
+        **_of_requests(found.requests),
     )
+
+
+def _of_requests(found: TurnStats) -> dict[str, Any]:
+    return {
+        "requests": found.requests,
+        "failures": found.failures,
+        "prompt_tokens_mean": _mean(found.prompt_tokens, found.prompts),
+        "cached_share": _mean(found.cached_tokens, found.tokens_of_usages),
+        "uncached_tokens_mean": _mean(found.tokens_of_usages - found.cached_tokens, found.usages),
+        "ttft_s": distribution(found.ttft_s),
+        "e2e_s": distribution(found.e2e_s),
+    }
 
 
 def _mean(total: int, count: int) -> float | None:

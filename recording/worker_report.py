@@ -36,7 +36,8 @@ class RequestRow(msgspec.Struct, frozen=True, array_like=True):
 
     scheduled_ns, sent_ns, ended_ns: since the run began. The other times are durations from sent_ns.
     tokens_by_scope: output tokens that arrived in the level's hold, and in the whole level. model_index, host_index:
-    the places of its model and host among those of the run. session, turn, session_turns, prefix_group: as in Timeline.
+    the places of its model and host among those of the run. session, turn, session_turns, prefix_group, agent, depth,
+    session_requests, join_ns: as in Timeline.
     shared_parts: see metrics/shareable.py, in whole blocks of the prefix cache; None where they are not known.
     abandons, abandon_late_ns: as in Timeline.
     """
@@ -102,6 +103,10 @@ class RequestRow(msgspec.Struct, frozen=True, array_like=True):
     shared_parts: SharedParts | None = None
     abandons: bool = False
     abandon_late_ns: Moment | None = None
+    agent: Word = ""
+    depth: Count = 0
+    session_requests: Count = 0
+    join_ns: Moment | None = None
 
     @property
     def id(self) -> str:

@@ -10,7 +10,13 @@ from tokenswarm.reports import units
 from tokenswarm.reports.level_names import level_name
 from tokenswarm.reports.text_grid import TextColumn, grid_lines
 from tokenswarm.run_folder.schema import LevelSummary
-from tokenswarm.run_folder.session_figures import SessionFigures, TurnFigures, UncachedFigures
+from tokenswarm.run_folder.session_figures import (
+    DepthFigures,
+    GroupFigures,
+    SessionFigures,
+    TurnFigures,
+    UncachedFigures,
+)
 
 SESSION_NOTE = (
     "Sessions whose first turn was sent in the level, ramp included. Failed: ended by a failed turn; abandoned: by a "
@@ -31,18 +37,26 @@ class SessionColumn(NamedTuple):
 
 
 class TurnColumn(NamedTuple):
-    """A column of figures of a turn."""
+    """A column of figures of the requests of a turn, or of a depth."""
 
     group: str
     head: str
-    cell: Callable[[TurnFigures], str]
+    cell: Callable[[GroupFigures], str]
+
+
+class DepthColumn(NamedTuple):
+    """A column of figures of the agents of a depth."""
+
+    group: str
+    head: str
+    cell: Callable[[DepthFigures], str]
 
 
 class SessionGrid(NamedTuple):
     """A table: the heads of the columns that say what a row is of, those of figures, and the cells of each row."""
 
     keys: tuple[str, ...]
-    columns: Sequence[SessionColumn | TurnColumn]
+    columns: Sequence[SessionColumn | TurnColumn | DepthColumn]
     rows: list[list[str]]
 
 
@@ -67,6 +81,13 @@ TURN_COLUMNS = (
     TurnColumn("TTFT", "p50", lambda found: units.quantile(found.ttft_s.p50)),
     TurnColumn("TTFT", "p95", lambda found: units.quantile(found.ttft_s.p95)),
     TurnColumn("E2E", "p50", lambda found: units.quantile(found.e2e_s.p50)),
+)
+#: Of the agents of a depth, behind the columns of their requests.
+JOIN_COLUMNS = (
+    DepthColumn("agents", "begun", lambda found: units.count(found.agents)),
+    DepthColumn("", "joins", lambda found: units.count(found.joins)),
+    DepthColumn("join wait", "p50", lambda found: units.quantile(found.join_s.p50)),
+    DepthColumn("join wait", "p95", lambda found: units.quantile(found.join_s.p95)),
 )
 
 
@@ -97,6 +118,24 @@ def turn_columns(levels: Sequence[LevelSummary]) -> list[TurnColumn]:
     return [column for column in TURN_COLUMNS if any(column.cell(turn) != units.UNDEFINED for turn in turns)]
 
 
+def depth_rows(levels: Sequence[LevelSummary]) -> list[tuple[LevelSummary, list[str]]]:
+    """For each level and depth of agents in it, the depth and the cells of its columns; none where sessions have no
+    sub-agents."""
+    columns = turn_columns(levels)
+    return [
+        (
+            level,
+            [
+                str(depth.depth),
+                *(column.cell(depth) for column in columns),
+                *(column.cell(depth) for column in JOIN_COLUMNS),
+            ],
+        )
+        for level, sessions in with_sessions(levels)
+        for depth in sessions.depths
+    ]
+
+
 def session_grids(levels: Sequence[LevelSummary]) -> Iterator[SessionGrid]:
     """A table of the sessions of each level, and one of their requests by turn; nothing where there are none."""
     found = with_sessions(levels)
@@ -113,6 +152,9 @@ def session_grids(levels: Sequence[LevelSummary]) -> Iterator[SessionGrid]:
     ]
     if by_turn:
         yield SessionGrid(("level", "turn"), columns, by_turn)
+    if by_depth := depth_rows(levels):
+        rows = [[level_name(level), *cells] for level, cells in by_depth]
+        yield SessionGrid(("level", "depth"), (*columns, *JOIN_COLUMNS), rows)
 
 
 def session_lines(levels: Sequence[LevelSummary]) -> Iterator[list[str]]:

@@ -21,7 +21,7 @@ Formats:
    summary.json: models and hosts of each scope; run.json: mix; requests.csv: session, turn, session_turns and
    prefix_group; summary.json: sessions and cache_flushed of each level; the verdict `failed`: before, the validity of a
    failed run was suspect; requests.csv: abandons, abandoned_ms and abandon_late_ms; summary.json: requests_not_judged
-   of each scope and abandonment of each level; run.json: abandonment."""
+   of each scope and abandonment of each level; run.json: abandonment; requests.csv: agent, depth and join_ms."""
 
 from __future__ import annotations
 
@@ -70,6 +70,7 @@ REQUEST_COLUMNS = (
     *("think_ms", "model", "host"),
     *("session", "turn", "session_turns", "prefix_group"),
     *("abandons", "abandoned_ms", "abandon_late_ms"),
+    *("agent", "depth", "join_ms"),
 )
 WINDOW_COLUMNS = (
     *("start_s", "end_s", "level_index", "system_prompt", "level", "phase", "users", "in_flight"),

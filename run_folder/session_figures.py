@@ -7,16 +7,14 @@ import msgspec
 from tokenswarm.run_folder.distribution import Distribution
 
 
-class TurnFigures(msgspec.Struct, frozen=True, kw_only=True):
-    """The requests of one turn that were sent in a level's hold. Times in seconds.
+class GroupFigures(msgspec.Struct, frozen=True, kw_only=True):
+    """Some requests that were sent in a level's hold. Times in seconds.
 
-    turn: from 1; and_later: of this turn and all behind it. failures: as in the figures of the level. The other figures
-    are of ok requests: prompt_tokens_mean; cached_share: of the prompt tokens of those whose usage says how many were
-    cached, 0 to 1, and uncached_tokens_mean of these. None: not known.
+    failures: as in the figures of the level. The other figures are of ok requests: prompt_tokens_mean; cached_share: of
+    the prompt tokens of those whose usage says how many were cached, 0 to 1, and uncached_tokens_mean of these. None:
+    not known.
     """
 
-    turn: int
-    and_later: bool = False
     requests: int
     failures: int
     prompt_tokens_mean: float | None = None
@@ -24,6 +22,25 @@ class TurnFigures(msgspec.Struct, frozen=True, kw_only=True):
     uncached_tokens_mean: float | None = None
     ttft_s: Distribution
     e2e_s: Distribution
+
+
+class TurnFigures(GroupFigures, frozen=True, kw_only=True):
+    """The requests of one turn. turn: from 1; and_later: of this turn and all behind it."""
+
+    turn: int
+    and_later: bool = False
+
+
+class DepthFigures(GroupFigures, frozen=True, kw_only=True):
+    """The requests of agents that have so many agents above them (depth, 0: those that sessions begin with), in
+    sessions with sub-agents. agents: that sent their first request in the hold. joins: requests before which an agent
+    waited for its sub-agents; join_s: for how long, from the end of its request before to that of its last sub-agent.
+    """
+
+    depth: int
+    agents: int
+    joins: int
+    join_s: Distribution
 
 
 class UncachedFigures(msgspec.Struct, frozen=True):
@@ -45,9 +62,9 @@ class SessionFigures(msgspec.Struct, frozen=True, kw_only=True):
     together): of completed ones. out_of_order: requests that were not of the turn behind the one before; overlapping:
     that were sent before the one before was over; both are 0 unless the client is defective. empty_answers: requests of
     turns before the last one that were ok without any visible text, such as reasoning that took all of the allowed
-    tokens; later turns have an empty answer then. turns: by turn; uncached: by uncached input tokens;
-    ttft_per_uncached_token_s: by how much TTFT grows with each of these (least squares); None where the usage of no
-    request says what was cached."""
+    tokens; later turns have an empty answer then. turns: by turn; depths: by depth of the agent; uncached: by uncached
+    input tokens; ttft_per_uncached_token_s: by how much TTFT grows with each of these (least squares); None where the
+    usage of no request says what was cached."""
 
     started: int
     completed: int
@@ -62,4 +79,5 @@ class SessionFigures(msgspec.Struct, frozen=True, kw_only=True):
     empty_answers: int = 0
     turns: tuple[TurnFigures, ...] = ()
     uncached: tuple[UncachedFigures, ...] = ()
+    depths: tuple[DepthFigures, ...] = ()
     ttft_per_uncached_token_s: float | None = None

@@ -18,9 +18,18 @@ from tokenswarm.client.workload import load_workload
 from tokenswarm.engines import ChatRequest
 from tokenswarm.metrics.level import PROMPT
 from tokenswarm.metrics.timeline import Outcome, Timeline
-from tokenswarm.prompts.synthetic.calibration import TextCalibration, calibrate, check_shortest, text_maker
+from tokenswarm.prompts import PromptSet
+from tokenswarm.prompts.synthetic.calibration import (
+    MOST_TOO_SHORT,
+    CalibrationFailed,
+    TextCalibration,
+    calibrate,
+    check_shortest,
+    text_maker,
+)
 from tokenswarm.prompts.synthetic.length_notation import INPUT_OPTION
 from tokenswarm.prompts.synthetic.shared_prefixes import PREFIX_OPTION
+from tokenswarm.prompts.synthetic.synthetic_prompts import SyntheticSource
 from tokenswarm.prompts.synthetic.word_costs import HEAD
 from tokenswarm.target.advice import failure_of, failure_text
 from tokenswarm.target.preflight import PreflightFailed, may_pass, new_client, patient
@@ -48,7 +57,7 @@ def calibrate_lengths(
     origin = origin_of(host)
     engine, workload, timeouts = engine_of(options), load_workload(options), patient(options.timeouts)
     client = new_client(options, origin, engine)
-    option = PREFIX_OPTION if options.lengths.plan.input is None else INPUT_OPTION
+    option = INPUT_OPTION if options.lengths.plan.input else PREFIX_OPTION if options.cache.prefix else "--prompts"
     changes = body_changes(options, engine)
 
     marks = [""]  # of the system prompt: with --cache bust each request has one of so many tokens
@@ -89,8 +98,24 @@ def calibrate_lengths(
             found = msgspec.structs.replace(found, head_tokens=found.head_tokens | {"on": marked_tokens})
     finally:
         client.close()
+    check_recorded(workload.prompts, found)
     _check_and_log(options, found)
     return found
+
+
+def check_recorded(prompts: PromptSet | SyntheticSource, found: TextCalibration) -> None:
+    """Raises CalibrationFailed where more than 1 % of prompts whose texts are made are too short for what every prompt
+    has."""
+    if isinstance(prompts, SyntheticSource) or not prompts.stats.made:
+        return
+    for mode, head_tokens in found.head_tokens.items():
+        share = sum(tokens <= head_tokens for tokens in prompts.stats.lengths) / len(prompts.stats.lengths)
+        if share > MOST_TOO_SHORT:
+            raise CalibrationFailed(
+                f"--prompts: {share:.0%} of the recorded prompts have at most {head_tokens} tokens, which the chat "
+                f"template{' and the system prompt take' if mode == 'on' else ' takes'}; leave them out by "
+                "--prompt-tokens."
+            )
 
 
 def _check_and_log(options: ChatOptions, found: TextCalibration) -> None:

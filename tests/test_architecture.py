@@ -48,7 +48,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "web": {"shapes", "reports", "recording", "run_folder", "metrics", "command_line", "sanitize", "upstream"},
     "users": {
         *("target", "client", "cluster", "recording", "metrics", "wire", "engines", "prompts", "shapes"),
-        *("command_line", "sanitize"),
+        *("command_line", "sanitize", "upstream"),
     },
     "run_control": {
         *("users", "shapes", "web", "reports", "target", "client", "cluster", "recording", "run_folder", "metrics"),

@@ -12,8 +12,10 @@ from locust.env import Environment
 from locust.runners import MasterRunner
 
 from tokenswarm.client.cache_options import CACHE_BLOCK_TOKENS, CacheUse
+from tokenswarm.client.prompt_supply import makes_texts
 from tokenswarm.client.request_options import ChatOptions
 from tokenswarm.client.server_address import hosts_of
+from tokenswarm.client.workload import load_workload
 from tokenswarm.cluster.worker_calls import WorkerCall, WorkerCallFailed
 from tokenswarm.metrics.level import Level
 from tokenswarm.target.cache_blocks import cache_block_of
@@ -30,7 +32,7 @@ def find_cache_block(environment: Environment) -> dict[str, str | int]:
     assert parsed is not None
     vars(parsed)[CACHE_BLOCK_TOKENS] = None
     options = ChatOptions.of(parsed)
-    if not options.makes_texts and options.cache.shares:
+    if options.cache.shares and not makes_texts(options, load_workload(options).prompts):
         return {}
     host = hosts_of(environment.host or "")[0]  # the servers of a run have one engine
     if (block := cache_block_of(options, host)) is None:

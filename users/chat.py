@@ -5,21 +5,27 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
+from functools import partial
 from typing import Any, ClassVar
 
 from locust import User, events, task
 from locust.env import Environment
 
+from tokenswarm.client.agent_tree import AgentTree, DueRequest
 from tokenswarm.client.chat_session import ChatSession
+from tokenswarm.client.connection_pool import ConnectionPool
+from tokenswarm.client.request_spec import RequestSpec
 from tokenswarm.client.run_context import RunContext
 from tokenswarm.command_line import refuse
 from tokenswarm.metrics.level import AfterFailure, Level
 from tokenswarm.metrics.timeline import Outcome, RequestLoad, Timeline
 from tokenswarm.sanitize import shown
 from tokenswarm.shapes.arrival_notation import ArrivalsError
+from tokenswarm.upstream.locust_internals import is_stopping
+from tokenswarm.users.agent_sender import AgentSender
 from tokenswarm.users.open_loop import OpenLoop, Share
-from tokenswarm.users.requests import UserRequests
-from tokenswarm.users.think_times import ThinkTimes
+from tokenswarm.users.requests import PreparedRequest, UserRequests
+from tokenswarm.users.think_times import ThinkTimes, think_times_of_agents
 from tokenswarm.wire import StreamClient
 
 logger = logging.getLogger(__name__)
@@ -98,12 +104,13 @@ class StreamingUser(User):
         session, is_new = self._session_of(requests, level.level.index)
         host, client = self._connect(context, is_new)
         after_failure = level.level.after_failure
-        spec = requests.next_of(session, level.level.index, load, host)
-        if after_failure.honours_retry_after:
-            spec = replace(spec, honours_retry_after=True)
-        timeline = requests.send(requests.prepare(client, spec, session))
+        if session.place.agent:
+            timeline = self._send_agents(context, requests, level.level, session, load)
+        else:
+            spec = _honouring(requests.next_of(session, level.level.index, load, host), after_failure)
+            timeline = requests.send(requests.prepare(client, spec, session))
         wait_s = _wait_after(timeline, after_failure)
-        recorded_s = None if session.is_over else session.delay_s
+        recorded_s = None if session.is_over or session.place.agent else session.delay_s
         think_s = think_times.next_s() if recorded_s is None else recorded_s
         self._pause_s = max(think_s, wait_s or 0.0)
         thinks = level.level.think_time is not None or recorded_s is not None
@@ -118,6 +125,33 @@ class StreamingUser(User):
         session = requests.begin_session()
         self._session = session, level_index
         return session, True
+
+    def _send_agents(
+        self, context: RunContext, requests: UserRequests, level: Level, session: ChatSession, load: RequestLoad
+    ) -> Timeline | None:
+        """A whole session with sub-agents, as far as the level lets it. Returns how the request ended that failed, if
+        any."""
+        assert self._client is not None and self._host is not None
+        host, client = self._host, self._client
+
+        def goes_on() -> bool:
+            now = context.open_level()
+            return now is not None and now.level.index == level.index and not is_stopping(self)
+
+        def may_send() -> bool:
+            return goes_on() and context.recorder.takes_request(level.index)
+
+        def prepare(of_agent: StreamClient, due: DueRequest) -> PreparedRequest:
+            spec = requests.next_of(due.agent.session, level.index, due.load, host)
+            return requests.prepare(of_agent, _honouring(spec, level.after_failure), due.agent.session)
+
+        tree = AgentTree(session, think_times_of_agents(level, session.place.session))
+        pool = ConnectionPool(partial(context.client, host))
+        self._session = None, level.index
+        try:
+            return AgentSender(tree, pool, prepare, requests.send, may_send).run(client, load, goes_on)
+        finally:
+            pool.close()
 
     def _connect(self, context: RunContext, for_new_session: bool) -> tuple[int, StreamClient]:
         """(the place of the user's host, its client there): the same as before, unless users are spread unevenly when
@@ -149,6 +183,10 @@ class StreamingUser(User):
                 self.share.refuse(str(error))
             return
         loop.run()
+
+
+def _honouring(spec: RequestSpec, after_failure: AfterFailure) -> RequestSpec:
+    return replace(spec, honours_retry_after=True) if after_failure.honours_retry_after else spec
 
 
 def _wait_after(timeline: Timeline | None, after_failure: AfterFailure) -> float | None:

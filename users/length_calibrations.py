@@ -11,8 +11,10 @@ from locust.env import Environment
 from locust.runners import MasterRunner
 
 from tokenswarm.client.length_options import TEXT_CALIBRATION, WORKERS_OF_RUN
+from tokenswarm.client.prompt_supply import makes_texts
 from tokenswarm.client.request_options import ChatOptions
 from tokenswarm.client.server_address import hosts_of
+from tokenswarm.client.workload import load_workload
 from tokenswarm.cluster.worker_calls import WorkerCall
 from tokenswarm.target.length_calibration import calibrate_lengths
 
@@ -40,7 +42,7 @@ class LengthCalibrations:
         vars(parsed)[WORKERS_OF_RUN] = max(1, len(runner.clients.ready)) if isinstance(runner, MasterRunner) else 1
         vars(parsed)[TEXT_CALIBRATION] = None
         options = ChatOptions.of(parsed)
-        if not options.makes_texts:
+        if not makes_texts(options, load_workload(options).prompts):
             return options.lengths.facts()
         host = hosts_of(environment.host or "")[0]  # the servers of a run have one engine and the same models
         if from_here or not isinstance(runner, MasterRunner):

@@ -14,16 +14,18 @@ from gevent.event import Event
 from locust import User
 from locust.runners import STATE_CLEANUP, STATE_STOPPED, STATE_STOPPING
 
+from tokenswarm.client.agent_tree import AgentTree, DueRequest
 from tokenswarm.client.connection_pool import ConnectionPool
 from tokenswarm.client.run_context import RunContext
 from tokenswarm.metrics.level import Level
-from tokenswarm.metrics.timeline import PLAIN_LOAD, RequestLoad
+from tokenswarm.metrics.timeline import PLAIN_LOAD, RequestLoad, Timeline
 from tokenswarm.shapes.arrival_schedule import DueArrival
 from tokenswarm.shapes.level_arrivals import schedule_of
 from tokenswarm.shapes.worker_arrivals import WorkerArrivals
+from tokenswarm.users.agent_sender import AgentSender
 from tokenswarm.users.arrival_sender import ArrivalSender, SendRequest
 from tokenswarm.users.requests import PreparedRequest, UserRequests
-from tokenswarm.users.think_times import ThinkTimes
+from tokenswarm.users.think_times import ThinkTimes, think_times_of_agents
 from tokenswarm.wire import StreamClient
 
 #: How often it is looked whether the level is over or the run is being stopped.
@@ -121,6 +123,9 @@ class OpenLoop:
 
     def _send_session(self, client: StreamClient, prepared: PreparedRequest, arrival: DueArrival, due_ns: int) -> None:
         """Its turns, one after the other on this connection, until it or the level is over."""
+        if prepared.session.place.agent:
+            self._send_agents(client, prepared, arrival, due_ns)
+            return
         session, spec = prepared.session, prepared.spec
         number: int | None = arrival.number
         think_times: ThinkTimes | None = None
@@ -139,6 +144,34 @@ class OpenLoop:
             load = RequestLoad(round(think_s * 1e9)) if thinks else PLAIN_LOAD
             spec = self._requests.next_of(session, self._index, load, spec.host_index)
             prepared = self._requests.prepare(client, spec, session)
+
+    def _send_agents(self, client: StreamClient, first: PreparedRequest, arrival: DueArrival, due_ns: int) -> None:
+        """A session with sub-agents. client: of its first agent; first: its first request."""
+        host = first.spec.host_index
+        requests = self._requests
+        is_first = True
+
+        def prepare(of_agent: StreamClient, due: DueRequest) -> PreparedRequest:
+            nonlocal is_first
+            if is_first:
+                is_first = False
+                first.request.due(of_agent, due_ns)
+                return first
+            session = due.agent.session
+            prepared = requests.prepare(of_agent, requests.next_of(session, self._index, due.load, host), session)
+            prepared.request.due(of_agent, due.due_ns)
+            return prepared
+
+        def send(prepared: PreparedRequest) -> Timeline | None:
+            return requests.send(prepared, arrival.number if prepared is first else None)
+
+        tree = AgentTree(first.session, think_times_of_agents(self._level, first.session.place.session))
+        sender = AgentSender(tree, self._pools[host], prepare, send, self._goes_on)
+        sender.run(client, PLAIN_LOAD, self._goes_on)
+
+    def _goes_on(self) -> bool:
+        """Whether sessions send further turns."""
+        return not self._over.is_set()
 
     def _stop_in_time(self) -> None:
         runner = self._user.environment.runner

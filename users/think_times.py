@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from tokenswarm.metrics.level import Level
 from tokenswarm.prompts.synthetic.counter_random import uniform
 from tokenswarm.shapes.think_time import parse_think_time
@@ -24,3 +26,10 @@ class ThinkTimes:
         u = uniform(self._think_time.seed, self._stream, self._drawn)
         self._drawn += 1
         return parse_think_time(self._think_time.notation).seconds_at(u)
+
+
+def think_times_of_agents(level: Level, session: str) -> Callable[[str], Callable[[], float]] | None:
+    """Of the agents of this session, by their names; None where the level has no think times."""
+    if level.think_time is None:
+        return None
+    return lambda agent: ThinkTimes(level, f"{session}/{agent}").next_s

@@ -21,7 +21,7 @@ _TRIALS = 8
 #: Tokens that a text may differ by where it had to be counted and repaired.
 _MOST_AFTER_REPAIR = 1
 #: Share of lengths that may be too short for what every prompt has.
-_MOST_TOO_SHORT = 0.01
+MOST_TOO_SHORT = 0.01
 
 logger = logging.getLogger(__name__)
 
@@ -130,7 +130,7 @@ def check_shortest(lengths: LengthDistribution, notation: str, found: TextCalibr
     for mode, head_tokens in found.head_tokens.items():
         tokens = head_tokens + prefix_tokens
         share = lengths.share_at_most(tokens)
-        if share > _MOST_TOO_SHORT:
+        if share > MOST_TOO_SHORT:
             what = "chat template and system prompt" if mode == "on" else "chat template"
             what = f"{what}, the prefix" if prefix_tokens else what
             way_out = "; or give --system-prompt off" if mode == "on" else ""

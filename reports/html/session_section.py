@@ -8,9 +8,12 @@ from tokenswarm.reports import units
 from tokenswarm.reports.html.document import Block, Row, Table, Text
 from tokenswarm.reports.html.table_sections import level_key
 from tokenswarm.reports.session_table import (
+    JOIN_COLUMNS,
     SESSION_NOTE,
+    DepthColumn,
     SessionColumn,
     TurnColumn,
+    depth_rows,
     session_columns,
     session_notes,
     tokens_name,
@@ -40,6 +43,10 @@ def sessions(measured: RunData) -> list[Block]:
     ]
     if by_turn:
         blocks.append(Table("Requests of each hold by turn", ["level", *_headings("turn", columns)], by_turn))
+    by_depth: list[Row] = [[level_key(level), *cells] for level, cells in depth_rows(levels)]
+    if by_depth:
+        headings = ["level", *_headings("depth", columns), *_headings("", JOIN_COLUMNS)[1:]]
+        blocks.append(Table("Requests of each hold by depth of the agent", headings, by_depth))
     by_tokens: list[Row] = [
         [
             level_key(level),
@@ -56,5 +63,5 @@ def sessions(measured: RunData) -> list[Block]:
     return [*blocks, *(Text(note) for note in session_notes(levels)), Text(SESSION_NOTE, style="quiet")]
 
 
-def _headings(first: str, columns: Sequence[SessionColumn] | Sequence[TurnColumn]) -> list[str]:
+def _headings(first: str, columns: Sequence[SessionColumn] | Sequence[TurnColumn] | Sequence[DepthColumn]) -> list[str]:
     return [first, *(f"{column.group} {column.head}".strip() for column in columns)]

@@ -38,7 +38,7 @@ class Played:
         self.sent: list[tuple[str, str, int, float]] = []  # text, agent, depth, when
         self.joins_s: dict[str, float] = {}
         self.thinks_s: dict[str, float] = {}
-        self.tree = AgentTree(session_of(root, SessionPlace("s", 1, 3, "0", 0, 8)), lambda _: lambda: 10.0)
+        self.tree = AgentTree(session_of(root, SessionPlace("s", 1, 3, "main", 0, 8)), lambda _: lambda: 10.0)
         self._took_s, self._outcomes = took_s, outcomes or {}
         waiting = [self.tree.begin(0, RequestLoad())]
         running: list[tuple[int, DueRequest]] = []
@@ -75,14 +75,14 @@ TOOK_S = {"r1": 1.0, "x1": 1.0, "x2": 1.0, "y1": 2.0, "deepest": 4.0, "y2": 1.0,
 def test_sub_agents_begin_behind_a_request_and_end_before_the_next_one() -> None:
     played = Played(ROOT, TOOK_S)
     assert played.sent == [
-        ("r1", "0", 0, 0.0),
-        ("x1", "0.1", 1, 2.0),  # a second behind the end of r1
-        ("y1", "0.2", 1, 2.5),  # beside x1
-        ("x2", "0.1", 1, 5.0),
-        ("deepest", "0.2.1", 2, 5.0),
-        ("y2", "0.2", 1, 9.25),  # the deepest ends at 9 s
-        ("r2", "0", 0, 13.25),  # y2 ends at 10.25 s
-        ("r3", "0", 0, 24.25),  # no delay is recorded: the user's own think time
+        ("r1", "main", 0, 0.0),
+        ("x1", "main.1", 1, 2.0),  # a second behind the end of r1
+        ("y1", "main.2", 1, 2.5),  # beside x1
+        ("x2", "main.1", 1, 5.0),
+        ("deepest", "main.2.1", 2, 5.0),
+        ("y2", "main.2", 1, 9.25),  # the deepest ends at 9 s
+        ("r2", "main", 0, 13.25),  # y2 ends at 10.25 s
+        ("r3", "main", 0, 24.25),  # no delay is recorded: the user's own think time
     ]
     assert played.joins_s == {"y2": 4.5, "r2": 9.25}
     assert played.thinks_s == {"x2": 2.0, "y2": 0.25, "r2": 3.0, "r3": 10.0}
@@ -105,12 +105,12 @@ def test_a_request_that_a_limit_refused_is_sent_again() -> None:
 def test_sub_agents_behind_the_last_request_of_an_agent_are_joined_too() -> None:
     last = SubAgent((turn("y1", 0.0, (DEEPEST,)),))
     played = Played(Prompt("r1", 1, agents=(last,), turns=(turn("r2", 0.0),)), TOOK_S)
-    assert played.sent[-1] == ("r2", "0", 0, 7.5)
+    assert played.sent[-1] == ("r2", "main", 0, 7.5)
     assert played.joins_s == {"r2": 6.5}
 
 
 def test_nothing_is_due_once_the_load_has_ended() -> None:
-    tree = AgentTree(session_of(ROOT, SessionPlace("s", 1, 3, "0", 0, 8)))
+    tree = AgentTree(session_of(ROOT, SessionPlace("s", 1, 3, "main", 0, 8)))
     due = tree.begin(0, RequestLoad())
     tree.stop()
     timeline = Timeline("u", 0, Outcome.OK, 0, 0, S, output_tokens=1)

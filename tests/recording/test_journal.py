@@ -117,6 +117,9 @@ def test_a_request_is_told_in_the_units_of_its_columns(
         turn=2,
         session_turns=8,
         prefix_group=0,
+        agent="main.2",
+        depth=1,
+        join_ns=2_000_000,
         think_ns=1_500_000_000,
         model_index=1,
     )
@@ -183,6 +186,9 @@ def test_a_request_is_told_in_the_units_of_its_columns(
             "abandons": "False",
             "abandoned_ms": "",
             "abandon_late_ms": "",
+            "agent": "main.2",
+            "depth": "1",
+            "join_ms": "2.000000",
         }
     ]
 
@@ -209,6 +215,9 @@ def test_what_is_undefined_is_empty(journal: Journal, row: MakeRow, a_level: Cal
         "prefix_group",
         "abandoned_ms",
         "abandon_late_ms",
+        "agent",
+        "depth",
+        "join_ms",
     }
     assert {name for name, value in told.items() if value == ""} == empty
     assert tuple(told) == REQUEST_COLUMNS

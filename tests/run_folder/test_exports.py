@@ -19,7 +19,7 @@ from tokenswarm.run_folder.schema import REQUEST_COLUMNS
 
 #: Columns that a request without a fault leaves empty.
 UNSET = {"output_tokens_rejected", "first_event_tokens", "deviations"}
-UNSET |= {"input_tokens_requested", "output_tokens_requested", "trace_id", "think_ms", "prefix_group"}
+UNSET |= {"input_tokens_requested", "output_tokens_requested", "trace_id", "think_ms", "prefix_group", "join_ms"}
 UNSET |= {"abandoned_ms", "abandon_late_ms"}
 
 
@@ -54,6 +54,8 @@ def test_parquet_takes_what_a_run_writes_in_every_column(results: Results, tmp_p
         session="5",
         turn=2,
         session_turns=3,
+        agent="main.1",
+        depth=1,
     )
     mix = RunMix((MixMember("llama"),), (MixMember("http://gpu:8000"),))
     journal.write_requests([row], {0: make_level()}, mix)
@@ -65,6 +67,7 @@ def test_parquet_takes_what_a_run_writes_in_every_column(results: Results, tmp_p
     assert (told["custom_id"], told["server_request_id"], told["deviations"]) == ("r1", "req_9", "missing_end=1")
     assert (told["model"], told["host"]) == ("llama", "http://gpu:8000")
     assert (told["session"], told["turn"], told["session_turns"]) == ("5", 2, 3)
+    assert (told["agent"], told["depth"]) == ("main.1", 1)
     assert {name for name, value in told.items() if value is None} <= UNSET
 
 
