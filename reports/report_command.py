@@ -17,12 +17,14 @@ from tokenswarm.reports.checks.scheduled_times import check_scheduled
 from tokenswarm.reports.checks.slo import with_objectives
 from tokenswarm.reports.command_errors import ended
 from tokenswarm.reports.html.run_page import draw_page
+from tokenswarm.reports.other_formats.write_formats import FORMATS, write_formats
 from tokenswarm.reports.output import show, terminal_width
 from tokenswarm.reports.stats.as_other_tools import COLUMNS, TOOLS, report_as
 from tokenswarm.reports.text_table import summary_table
 from tokenswarm.run_folder.csv_reader import load_requests
 from tokenswarm.run_folder.exports import write_hlog, write_parquet
 from tokenswarm.run_folder.reader import ReportError, Results, load_results
+from tokenswarm.sanitize import shown
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,6 +41,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--parquet", metavar="FILE", help="write the requests as Parquet")
     parser.add_argument("--hlog", metavar="FILE", help="write the latencies as an HdrHistogram log")
+    parser.add_argument(
+        "--to",
+        nargs=2,
+        action="append",
+        default=[],
+        metavar=("FORMAT", "FILE"),
+        help=f"write each level as another tool's result file ({', '.join(FORMATS)}); of several levels, each has its "
+        "name in the file's; can be given several times",
+    )
     parser.add_argument(
         "--slo", metavar="OBJECTIVES", help="judge by these objectives instead of the run's own, like ttft=500ms"
     )
@@ -66,6 +77,8 @@ def check(args: argparse.Namespace) -> tuple[CheckOptions, Objectives | None]:
         objectives = errors.of(_objectives, args)
         errors.of(output_file, "--parquet", args.parquet or "")
         errors.of(output_file, "--hlog", args.hlog or "")
+        for name, file in args.to:
+            errors.of(_other_format, name, file)
     return options, objectives
 
 
@@ -74,7 +87,7 @@ def _report(args: argparse.Namespace) -> int:
     results = load_results(args.results)
     open_loop = any(level.open_loop is not None for level in results.summary.levels)
     check_scheduled(options.conditions, objectives.bounds if objectives else (), open_loop=open_loop)
-    for option in ("slo", "as_tool", "parquet", "hlog"):
+    for option in ("slo", "as_tool", "parquet", "hlog", "to"):
         if getattr(args, option):
             results.need_requests(f"--{option.removesuffix('_tool')}")
     if objectives is not None:
@@ -95,6 +108,15 @@ def _report(args: argparse.Namespace) -> int:
     finally:  # the figures are shown even where a file cannot be written
         show("\n\n".join("\n".join(part) for part in shown if part))
     return checks.exit_code if options.conditions else 0
+
+
+def _other_format(name: str, file: str) -> None:
+    """Raises ReportError, OptionError."""
+    if name not in FORMATS:
+        raise ReportError(
+            f"--to takes {', '.join(FORMATS)} and a file, like --to vllm result.json; it was {shown(name)}."
+        )
+    output_file("--to", file)
 
 
 def _objectives(args: argparse.Namespace) -> Objectives | None:
@@ -120,4 +142,6 @@ def _write(args: argparse.Namespace, options: CheckOptions, results: Results, ch
         if file:
             write(results, Path(file))
             written.append(f"{kind}: {file}")
+    for name, file in args.to:
+        written += [f"Result for {name}: {path}" for path in write_formats(results, name, Path(file))]
     return written
