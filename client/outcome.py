@@ -5,7 +5,7 @@ from __future__ import annotations
 from codecs import BOM_UTF8
 
 from tokenswarm.client.api_key import BASIC_CHALLENGE, UNAUTHORIZED
-from tokenswarm.engines import EngineError, EngineSpec, StreamBroken, is_basic
+from tokenswarm.engines import EngineError, EngineSpec, StreamBroken, is_basic, is_context_overflow
 from tokenswarm.metrics.timeline import Outcome
 from tokenswarm.wire import ClientLimitReached, ConnectFailed, ConnectTimedOut, ResponseParser, WireError
 
@@ -86,7 +86,8 @@ def not_a_stream(response: ResponseParser, body: bytes, engine: EngineSpec, path
     """What a whole response is that came instead of a stream. body: its beginning. path: of the request."""
     reason = _reason(response, body, engine, path)
     if response.status != 200:
-        return NotOk(Outcome.HTTP_ERROR, f"HTTP {response.status}: {reason}")
+        overflows = is_context_overflow(reason, response.status, body)
+        return NotOk(Outcome.CONTEXT_OVERFLOW if overflows else Outcome.HTTP_ERROR, f"HTTP {response.status}: {reason}")
     got = response.headers.get("content-type", "no content type")
     if promises_stream(response):
         got = "a web page"

@@ -14,6 +14,7 @@ from tokenswarm.client.request_ids import server_request_id, traceparent
 from tokenswarm.client.request_spec import RequestSpec
 from tokenswarm.client.retry_after import LIMIT_STATUSES, retry_after_s
 from tokenswarm.client.stream_receiver import StreamObserver, StreamReceiver
+from tokenswarm.engines import is_context_overflow
 from tokenswarm.metrics.timeline import Outcome, SentPrompt, Timeline
 from tokenswarm.metrics.timeline_builder import TimelineBuilder
 from tokenswarm.sanitize import server_text
@@ -180,7 +181,8 @@ class StreamingRequest:
         if stream.terminal_event_ns is None and exchange.error is None:
             stream.on_end(exchange)
         if stream.stream_error is not None:
-            raise NotOk(Outcome.STREAM_ERROR, stream.stream_error)
+            overflows = is_context_overflow(stream.stream_error, response.status)
+            raise NotOk(Outcome.CONTEXT_OVERFLOW if overflows else Outcome.STREAM_ERROR, stream.stream_error)
         if stream.done_ns is None:
             outputs = self._builder.output_events
             raise exchange.error or NotOk(

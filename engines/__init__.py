@@ -6,6 +6,7 @@ the names of its metrics. `identify` finds out which of them a server is.
 
 from tokenswarm.engines.body_merge import merged
 from tokenswarm.engines.completions import completions_of
+from tokenswarm.engines.context_overflow import is_context_overflow
 from tokenswarm.engines.engine_spec import (
     EMPTY_BATCH,
     ChatRequest,
@@ -66,6 +67,7 @@ __all__ = [
     "completions_of",
     "identify",
     "is_basic",
+    "is_context_overflow",
     "merged",
     "responses_of",
 ]

@@ -24,7 +24,8 @@ from tokenswarm.metrics.token_counts import TokenSource
 class Outcome(StrEnum):
     """How a request ended. Latencies are of OK; every outcome is counted; CUT is no failure, nor are ABANDONED, which
     its user left on purpose, and REFUSED_BY_LIMIT, a 429 or 503 whose Retry-After the user waits for. CLIENT_LIMIT is a
-    failure of this machine: it was out of files, ports or memory for a connection."""
+    failure of this machine: it was out of files, ports or memory for a connection. CONTEXT_OVERFLOW is one of the
+    load: the prompt, or prompt and answer, are longer than the model's context."""
 
     OK = "ok"
     HTTP_ERROR = "http_error"
@@ -35,6 +36,7 @@ class Outcome(StrEnum):
     EMPTY = "empty"
     CLIENT_LIMIT = "client_limit"
     ABORTED = "aborted"
+    CONTEXT_OVERFLOW = "context_overflow"
     REFUSED_BY_LIMIT = "refused_by_limit"
     ABANDONED = "abandoned"
     CUT = "cut"

@@ -147,6 +147,7 @@ class _Running:
 @dataclass(slots=True)
 class SessionStats:
     """The sessions of one level, as their requests end. started, completed, failed, abandoned: sessions;
+    overflowed: failed ones, by a request that is longer than the model's context;
     completed_turns: of the first agents of completed ones, and thought_s: what their duration is besides waiting.
     out_of_order, overlapping: requests. empty_answers: ok requests of turns before the last one whose answer had no
     visible text. turns and uncached: of requests of the hold; depths: of those in sessions with sub-agents, by how many
@@ -155,6 +156,7 @@ class SessionStats:
     started: int = 0
     completed: int = 0
     failed: int = 0
+    overflowed: int = 0
     abandoned: int = 0
     completed_turns: int = 0
     out_of_order: int = 0
@@ -194,6 +196,7 @@ class SessionStats:
             return False
         if row.outcome.is_failure:
             self.failed += 1
+            self.overflowed += row.outcome is Outcome.CONTEXT_OVERFLOW
         elif row.outcome is Outcome.ABANDONED:
             self.abandoned += 1
         elif running.is_complete(row):

@@ -32,6 +32,7 @@ def session_figures(stats: SessionStats) -> SessionFigures | None:
             for least, found in sorted(stats.uncached.by_least.items())
         ),
         ttft_per_uncached_token_s=None if slope_ns is None else slope_ns / 1e9,
+        overflowed=stats.overflowed,
         depths=tuple(_depth_figures(depth, found) for depth, found in sorted(stats.depths.items())),
     )
 

@@ -57,14 +57,15 @@ class SessionFigures(msgspec.Struct, frozen=True, kw_only=True):
     """The sessions of a level. Times in seconds.
 
     started: whose first turn was sent in the level; completed: whose last turn was answered; failed: that a failed turn
-    ended; abandoned: that their user left in mid-turn; unfinished: that the end of the level ended. turns_mean,
-    duration_s (first turn sent to last turn over, think times included) and waited_s (TTFT and decoding of all turns
-    together): of completed ones. out_of_order: requests that were not of the turn behind the one before; overlapping:
-    that were sent before the one before was over; both are 0 unless the client is defective. empty_answers: requests of
-    turns before the last one that were ok without any visible text, such as reasoning that took all of the allowed
-    tokens; later turns have an empty answer then. turns: by turn; depths: by depth of the agent; uncached: by uncached
-    input tokens; ttft_per_uncached_token_s: by how much TTFT grows with each of these (least squares); None where the
-    usage of no request says what was cached."""
+    ended, overflowed: of these, by a request that is longer than the model's context; abandoned: that their user left
+    in mid-turn; unfinished: that the end of the level ended. turns_mean, duration_s (first turn sent to last turn over,
+    think times included) and waited_s (TTFT and decoding of all turns together): of completed ones. out_of_order:
+    requests that were not of the turn behind the one before; overlapping: that were sent before the one before was
+    over; both are 0 unless the client is defective. empty_answers: requests of turns before the last one that were ok
+    without any visible text, such as reasoning that took all of the allowed tokens; later turns have an empty answer
+    then. turns: by turn; depths: by depth of the agent; uncached: by uncached input tokens; ttft_per_uncached_token_s:
+    by how much TTFT grows with each of these (least squares); None where the usage of no request says what was
+    cached."""
 
     started: int
     completed: int
@@ -80,4 +81,5 @@ class SessionFigures(msgspec.Struct, frozen=True, kw_only=True):
     turns: tuple[TurnFigures, ...] = ()
     uncached: tuple[UncachedFigures, ...] = ()
     depths: tuple[DepthFigures, ...] = ()
+    overflowed: int = 0
     ttft_per_uncached_token_s: float | None = None

@@ -127,7 +127,7 @@ def failure_text(
     reason = full_stop(failure.error or failure.outcome.value)
     verb = (
         "refuses"
-        if failure.outcome is Outcome.HTTP_ERROR and (failure.status or 0) < SERVER_ERROR
+        if failure.outcome in (Outcome.HTTP_ERROR, Outcome.CONTEXT_OVERFLOW) and (failure.status or 0) < SERVER_ERROR
         else "does not answer"
     )
     return f"the server at {host} {verb} a request {kind}: {reason} {advice}"
@@ -135,6 +135,8 @@ def failure_text(
 
 def _advice(failure: Failure, model: str, models: Sequence[str], may_have_key: bool, model_option: str) -> str:
     status = failure.status or 0
+    if failure.outcome is Outcome.CONTEXT_OVERFLOW:
+        return "Give a shorter system prompt, or --system-prompt off, or serve the model with a longer context."
     if failure.outcome is not Outcome.HTTP_ERROR:
         return "Check --host and --engine; `tokenswarm probe` shows a response in full."
     if status in KEY_REFUSED:

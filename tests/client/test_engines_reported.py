@@ -171,7 +171,7 @@ def test_where_the_body_s_end_is_the_stream_s_an_empty_body_is_an_empty_answer(e
                 "application/json",
                 "400 Bad Request",
             ),
-            Outcome.HTTP_ERROR,
+            Outcome.CONTEXT_OVERFLOW,
             "HTTP 400: prompt too long",
             id="an error encoded twice",
         ),

@@ -159,6 +159,25 @@ def test_sessions_with_sub_agents_arrive(run_locust: RunLocust, start_simulator:
     assert (load["offered"], load["not_sent"]) == (len(sessions), 0)
 
 
+def test_prompts_longer_than_the_context_are_told_apart(
+    run_locust: RunLocust, start_simulator: StartSimulator, trees: str
+) -> None:
+    server = start_simulator(*SPEED, "--max-model-len", "1900")
+    run = run_locust(
+        *("-H", server.host, "-u", "3", "-r", "3", "-t", "5s", "--prompts", trees, *ANY_LENGTH, *IN_TRUTH_LOG),
+        *("--wait-after-failure", "0"),
+    )
+    assert run.exit_code == 1, run.output
+    rows, (level,) = run.requests, run.summary["levels"]
+    by_tokens = {int(row["input_tokens_requested"]): row["outcome"] for row in rows if row["outcome"] != "cut"}
+    assert by_tokens == {tokens: "context_overflow" if tokens == 2000 else "ok" for tokens in REQUESTS if tokens < 2200}
+    overflowed = sum(row["outcome"] == "context_overflow" for row in rows)
+    assert level["whole"]["outcomes"]["context_overflow"] == level["whole"]["failures"] == overflowed >= 3
+    assert level["sessions"]["overflowed"] == level["sessions"]["failed"] == overflowed
+    said = " ".join(run.output.split())
+    assert f"{overflowed} of {len(rows)} requests of the whole level; they ended {overflowed} sessions" in said
+
+
 def call(name: str, prompt: int, cached: int, at: float) -> dict[str, Any]:
     tokens = {"total": prompt + 8, "prompt": prompt, "completion": 8, "cached": cached}
     return {
