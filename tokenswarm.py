@@ -23,6 +23,10 @@ _COMMANDS = {
         "tokenswarm.probe.probe_command",
         "send a few requests to a server, and report what it is and how it answers",
     ),
+    "workload": (
+        "tokenswarm.workload.workload_command",
+        "describe what a run with these options would send, without a server",
+    ),
     "report": ("tokenswarm.reports.report_command", "show a finished run again: its table, page and charts"),
     "recover": (
         "tokenswarm.reports.recover_command",
@@ -151,7 +155,12 @@ def _main(arguments: list[str]) -> int:
     }
     called = next((word for word in arguments if not word.startswith("-")), None)
     if called in _COMMANDS:  # its module alone is loaded: the others' libraries take seconds
-        import_module(_COMMANDS[called][0]).add_arguments(parsers[called])
+        module = import_module(_COMMANDS[called][0])
+        if hasattr(module, "run"):  # it reads its words by itself, as `locust` does
+            found: int = module.run(arguments[arguments.index(called) + 1 :])
+            _flush_output()
+            return found
+        module.add_arguments(parsers[called])
     args, unknown = parser.parse_known_args(arguments)
     module, command = import_module(_COMMANDS[args.command][0]), parsers[args.command]
     if errors := [*command.errors, *command.unknown(unknown)]:

@@ -10,17 +10,13 @@ from typing import Any
 from locust.env import Environment
 from locust.runners import MasterRunner, WorkerRunner
 
-import tokenswarm.client.request_options
-import tokenswarm.recording.recording_options
-import tokenswarm.reports.checks.check_options
-import tokenswarm.shapes.shape_options
-import tokenswarm.web.web_options
 from tokenswarm.cluster import transport
 from tokenswarm.command_line import CommandLine, Given, option_defaults, refuse, show_refusal
 from tokenswarm.command_line.exit_codes import EXIT_INTERRUPTED, EXIT_UNUSABLE, INTERRUPTED_EARLY
 from tokenswarm.reports.checks.run_checks import RunChecks
 from tokenswarm.run_control.recording_hooks import Recording
 from tokenswarm.run_control.run_inputs import RunInputs
+from tokenswarm.run_control.run_parser import add_run_options
 from tokenswarm.run_control.run_plan import RunPlan, level_of, run_options
 from tokenswarm.run_control.run_watch import RunWatch
 from tokenswarm.run_control.start_checks import check_command_line, check_run, complete_options, shows_stats_tables
@@ -62,13 +58,7 @@ class RunStart:
 
     def add_options(self, parser: Any, **_: Any) -> None:
         """At init_command_line_parser."""
-        tokenswarm.client.request_options.add_options(parser)
-        tokenswarm.shapes.shape_options.add_options(parser)
-        tokenswarm.recording.recording_options.add_options(parser)
-        tokenswarm.reports.checks.check_options.add_options(parser)
-        tokenswarm.web.web_options.add_options(parser)
-        # A line each five seconds instead of Locust's table each two; and a page for this machine alone.
-        parser.set_defaults(only_summary=True, web_host="127.0.0.1")
+        add_run_options(parser)
         self._defaults = option_defaults(parser)
         self._command_line.attach(parser)
 

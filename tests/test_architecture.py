@@ -58,7 +58,10 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("run_control", "users", "shapes", "web", "reports", "recording", "run_folder", "client", "command_line"),
         "sanitize",
     },
-    "tokenswarm": {"reports", "probe", "simulator", "command_line", "sanitize"},
+    "workload": {
+        *("run_control", "shapes", "client", "reports", "metrics", "prompts", "engines", "command_line", "sanitize"),
+    },
+    "tokenswarm": {"reports", "probe", "workload", "simulator", "command_line", "sanitize"},
 }
 PACKAGES = set(MAY_IMPORT) - {"locustfile", "tokenswarm"}
 #: Where Locust may be imported; everything else runs and tests without it.

@@ -1,0 +1,279 @@
+"""From a run's options to the description of what it would send."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+
+import numpy as np
+
+from tokenswarm.client.cache_options import CacheUse
+from tokenswarm.client.request_options import AUTO, ChatOptions
+from tokenswarm.client.workload import Workload
+from tokenswarm.engines import ENGINES
+from tokenswarm.metrics.level import PROMPT, Level
+from tokenswarm.prompts.synthetic.calibration import MOST_TOO_SHORT
+from tokenswarm.prompts.synthetic.synthetic_prompts import SyntheticSource
+from tokenswarm.run_control.run_plan import RunPlan
+from tokenswarm.workload.description import LevelFigures, ModeFigures, NumberFigures, TotalFigures, WorkloadDescription
+from tokenswarm.workload.level_load import level_figures
+from tokenswarm.workload.planned_requests import PlannedRequest, RequestSource, request_source, system_prompt_tokens
+from tokenswarm.workload.prefix_hits import PrefixHits
+
+#: Requests that are described at most, and where their number depends on the server.
+MOST_REQUESTS = 100_000
+SAMPLE_REQUESTS = 10_000
+_DEFAULT_BLOCK_TOKENS = 16
+
+
+@dataclass
+class _ModeStats:
+    """What is counted of the requests in one mode. hits: of the cache that all modes share."""
+
+    hits: PrefixHits
+    sessions: int = 0
+    prefix_tokens: int = 0
+    abandoned: int = 0
+    exact: int = 0
+    groups: set[object] = field(default_factory=set)
+    input_tokens: array[int] = field(default_factory=lambda: array("q"))
+    output_tokens: array[int] = field(default_factory=lambda: array("q"))
+    turns: array[int] = field(default_factory=lambda: array("q"))
+
+    def add(self, session: list[PlannedRequest]) -> None:
+        """Count a session's requests."""
+        self.sessions += 1
+        self.turns.append(len(session))
+        for request in session:
+            self.input_tokens.append(request.input_tokens)
+            self.output_tokens.append(request.output_tokens)
+            self.exact += request.is_exact
+            self.abandoned += request.abandons
+            self.prefix_tokens += request.prefix_tokens
+            self.groups.update(found.key for found in request.finds if _is_group(found.key))
+            self.hits.add(request.input_tokens, request.finds, request.leaves)
+
+    def figures(self, mode: str) -> ModeFigures:
+        """Of all that was counted."""
+        requests, (least, most) = len(self.input_tokens), self.hits.ratios or (0.0, 0.0)
+        return ModeFigures(
+            system_prompt=mode,
+            requests=requests,
+            sessions=self.sessions,
+            input_tokens=lengths_of(self.input_tokens),
+            output_tokens=lengths_of(self.output_tokens),
+            turns=lengths_of(self.turns),
+            prefix_groups=len(self.groups),
+            prefix_share=self.prefix_tokens / max(1, sum(self.input_tokens)),
+            cache_hit_ratio_min=least,
+            cache_hit_ratio_max=most,
+            abandoned_share=self.abandoned / max(1, requests),
+        )
+
+
+def describe(options: ChatOptions, workload: Workload, plan: RunPlan) -> WorkloadDescription:
+    """What a run with these options would send. Raises ValueError for what cannot be used."""
+    levels = tuple(level_figures(level) for level in plan.levels)
+    block_tokens, block_note = _block_tokens(options)
+    stats, is_whole = _counted(options, request_source(options, workload), plan.levels, levels, block_tokens)
+    abandonment = options.abandonment
+    return WorkloadDescription(
+        source=workload.prompts.name if isinstance(workload.prompts, SyntheticSource) else workload.prompts.source,
+        seed=options.seed,
+        token_counting=_counting(workload),
+        outputs_exact=all(found.exact == len(found.input_tokens) for found in stats.values()),
+        cache=options.cache.use.value,
+        block_tokens=block_tokens,
+        abandon=abandonment.after if abandonment else None,
+        abandon_share=abandonment.share if abandonment else None,
+        modes=tuple(found.figures(mode) for mode, found in sorted(stats.items())),
+        levels=levels,
+        totals=_totals(stats, plan, levels, is_whole=is_whole),
+        notes=tuple(_notes(options, workload, levels, stats, block_note, is_whole=is_whole)),
+    )
+
+
+def lengths_of(values: array[int]) -> NumberFigures:
+    """Of at least one value."""
+    ascending = np.sort(np.frombuffer(values, np.int64))
+    n = len(ascending)
+
+    def at(p: float) -> int:
+        return int(ascending[max(1, int(np.ceil(p * n))) - 1])
+
+    return NumberFigures(
+        n=n,
+        mean=float(ascending.mean()),
+        min=int(ascending[0]),
+        p50=at(0.5),
+        p90=at(0.9),
+        p99=at(0.99),
+        max=int(ascending[-1]),
+    )
+
+
+def _counted(
+    options: ChatOptions,
+    source: RequestSource,
+    planned: tuple[Level, ...],
+    levels: tuple[LevelFigures, ...],
+    block_tokens: int,
+) -> tuple[dict[str, _ModeStats], bool]:
+    """(by system-prompt mode, what its levels send, whether that is all of it)."""
+    modes: list[str] = list(dict.fromkeys(level.system_prompt for level in planned))
+    stats = {mode: _ModeStats(PrefixHits(block_tokens)) for mode in modes}
+    known = all(level.requests is not None or level.sessions is not None for level in levels)
+    if not known:
+        for mode in modes:
+            for session in _some(source.sessions(0, mode), SAMPLE_REQUESTS):
+                stats[mode].add(session)
+        return stats, False
+    first, left = 0, MOST_REQUESTS
+    for level in levels:
+        found = stats[level.system_prompt]
+        if options.cache.use is CacheUse.FLUSH:
+            found.hits.flush()
+        for session in islice(_some(source.sessions(first, level.system_prompt), level.requests), level.sessions):
+            first += 1
+            if level.warm_up:
+                continue
+            if left <= 0:
+                return stats, False
+            left -= len(session)
+            found.add(session)
+    return {mode: found for mode, found in stats.items() if found.sessions}, True
+
+
+def _some(sessions: Iterator[list[PlannedRequest]], requests: int | None) -> Iterator[list[PlannedRequest]]:
+    """The first sessions until so many requests; None: all of them. The last one may be cut short."""
+    left = requests
+    for session in sessions:
+        if left is None:
+            yield session
+            continue
+        if left <= 0:
+            return
+        yield session[:left]
+        left -= len(session)
+
+
+def _is_group(key: object) -> bool:
+    return isinstance(key, tuple) and key[0] == "group"
+
+
+def _block_tokens(options: ChatOptions) -> tuple[int, str]:
+    """(of the engine's prefix cache, a note where that is not known)."""
+    engine = None if options.engine == AUTO else ENGINES[options.engine]
+    if engine is not None and engine.prefix_block_tokens is not None:
+        return engine.prefix_block_tokens, ""
+    why = "no engine is given" if engine is None else f"it is not known how {engine.name} caches"
+    return _DEFAULT_BLOCK_TOKENS, f"Cache hits are of blocks of {_DEFAULT_BLOCK_TOKENS} tokens, as {why}."
+
+
+def _counting(workload: Workload) -> str:
+    if isinstance(workload.prompts, SyntheticSource):
+        return "requested"
+    if workload.prompts.stats.made:
+        return "recorded"
+    return "tokenizer" if workload.count_tokens else "estimate"
+
+
+def _totals(
+    stats: dict[str, _ModeStats], plan: RunPlan, levels: tuple[LevelFigures, ...], *, is_whole: bool
+) -> TotalFigures:
+    times_s = [level.level_time_s for level in levels]
+    duration_s, is_longest = None, any(level.ends_with_requests for level in plan.levels)
+    if all(time_s is not None for time_s in times_s):
+        leads_s = sum(level.lead_s for level in plan.levels)
+        duration_s = sum(time_s or 0.0 for time_s in times_s) + leads_s + plan.load.settle_s * len(levels)
+    measured = [level for level in levels if not level.warm_up]
+    described = sum(len(found.input_tokens) for found in stats.values())
+    inputs, outputs = (
+        sum(sum(getattr(found, name)) for found in stats.values()) for name in ("input_tokens", "output_tokens")
+    )
+    if is_whole:
+        sessions = sum(found.sessions for found in stats.values())
+        return TotalFigures(
+            duration_s=duration_s,
+            is_longest=is_longest,
+            requests=described,
+            sessions=sessions,
+            input_tokens=inputs,
+            output_tokens=outputs,
+        )
+    per_session = described / max(1, sum(found.sessions for found in stats.values()))
+    counts = [_requests_of(level, per_session) for level in measured]
+    if any(count is None for count in counts):
+        return TotalFigures(duration_s=duration_s, is_longest=is_longest)
+    requests = sum(count or 0 for count in counts)
+    return TotalFigures(
+        duration_s=duration_s,
+        is_longest=is_longest,
+        requests=requests,
+        sessions=round(requests / per_session),
+        input_tokens=round(inputs / described * requests),
+        output_tokens=round(outputs / described * requests),
+        is_extrapolated=True,
+    )
+
+
+def _requests_of(level: LevelFigures, per_session: float) -> int | None:
+    if level.requests is not None:
+        return level.requests
+    return None if level.sessions is None else round(level.sessions * per_session)
+
+
+def _too_short(options: ChatOptions, workload: Workload, stats: dict[str, _ModeStats]) -> Iterator[str]:
+    """Lengths that the system prompt and the prefix take: a run refuses to begin with too many of them."""
+    lengths, prefix = options.lengths.plan.input, options.cache.prefix
+    for mode in stats if lengths is not None else ():
+        tokens = (system_prompt_tokens(workload) if mode == "on" else 0) + (prefix.tokens if prefix else 0)
+        share = lengths.share_at_most(tokens) if lengths is not None else 0.0
+        if share > MOST_TOO_SHORT:
+            yield (
+                f"{share:.0%} of the input lengths are at most {tokens:,} tokens, which system prompt and prefix "
+                f"take (estimated; {PROMPT[mode]}): a run would not be started."
+            )
+
+
+def _notes(
+    options: ChatOptions,
+    workload: Workload,
+    levels: tuple[LevelFigures, ...],
+    stats: dict[str, _ModeStats],
+    block_note: str,
+    *,
+    is_whole: bool,
+) -> Iterator[str]:
+    synthetic, counting = isinstance(workload.prompts, SyntheticSource), _counting(workload)
+    yield from _too_short(options, workload, stats)
+    described = sum(len(found.input_tokens) for found in stats.values())
+    several = any(max(found.turns) > 1 for found in stats.values())
+    if any(level.requests is None and level.sessions is None for level in levels):
+        yield (
+            "How many requests a closed loop sends depends on the server: the first "
+            f"{described:,} are described, and there are no totals; --requests sets a number."
+        )
+    elif not is_whole:
+        yield f"The first {described:,} requests are described; totals are these in proportion."
+    if counting == "estimate":
+        yield "Tokens of prompts are estimated: give --tokenizer to have them counted."
+    if counting in ("estimate", "tokenizer") or (synthetic and several):
+        what = "later turns" if synthetic else "prompts"
+        yield f"Tokens of the chat template are left out of {what}: the server adds some to each message."
+    if not all(found.exact == len(found.input_tokens) for found in stats.values()):
+        yield (
+            "Answers end where the server ends them: output tokens are the most that is allowed, or, of later turns "
+            "of a file, what was recorded. --output-tokens and --ignore-eos make them exact."
+        )
+    if any(found.hits.most for found in stats.values()):
+        yield (
+            "Cache hits are of a cache that holds everything, with requests one after the other: at most, answers of "
+            "turns before are in it too."
+        )
+    if block_note and any(found.hits.most for found in stats.values()):
+        yield block_note
+    if options.abandonment is not None and options.abandonment.after_s is not None:
+        yield "Of the requests that users are to leave after a time, those that end before are not abandoned."

@@ -1,0 +1,70 @@
+"""`tokenswarm workload OPTIONS`: the options of a run in, a description of what it would send out. No server."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+import msgspec
+
+from tokenswarm.client.request_options import ChatOptions
+from tokenswarm.client.workload import load_workload
+from tokenswarm.command_line import Given, OptionErrors, collect_errors, read_options, sentences_of
+from tokenswarm.command_line.exit_codes import EXIT_UNUSABLE
+from tokenswarm.run_control.run_parser import run_parser
+from tokenswarm.run_control.run_plan import RunPlan
+from tokenswarm.run_control.start_checks import complete_options
+from tokenswarm.sanitize import discard
+from tokenswarm.workload.describe import describe
+from tokenswarm.workload.description import WorkloadDescription
+from tokenswarm.workload.description_text import format_description
+
+_ABOUT = """Usage: tokenswarm workload [--json] [options of a run]
+
+Describes what a run with these options would send, without sending it: lengths, sharing, theoretical prefix-cache hits,
+sessions, arrivals, duration, totals. No server is needed; --host is not read. --json prints it machine-readable.
+docs/workloads.md has examples.
+"""
+
+
+def run(words: Sequence[str]) -> int:
+    """Describe the workload of these words. Returns 0, or 2 with a sentence for each error on the standard error."""
+    try:
+        given = _options_of(list(words))
+        description = _description_of(given)
+    except ValueError as error:
+        for sentence in sentences_of(error):
+            print(f"tokenswarm workload: {sentence}", file=sys.stderr)
+        return EXIT_UNUSABLE
+    if given.options.json:
+        return _print(msgspec.json.format(msgspec.json.encode(description), indent=2).decode())
+    return _print(format_description(description))
+
+
+def _options_of(words: list[str]) -> Given:
+    parser = run_parser()
+    parser.prog, parser.description, parser.epilog = "tokenswarm workload", _ABOUT, ""
+    return read_options(parser, words)
+
+
+def _description_of(given: Given) -> WorkloadDescription:
+    """Raises ValueError with all that is wrong."""
+    with collect_errors() as errors:
+        if given.errors:
+            errors.add(OptionErrors(given.errors))
+        errors.of(complete_options, given)
+        plan = errors.of(RunPlan.of, given.options)
+        options = errors.of(ChatOptions.of, given.options)
+    return describe(options, load_workload(options), plan)
+
+
+def _print(text: str) -> int:
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        discard(sys.stdout)
+    except OSError as error:
+        discard(sys.stdout)
+        print(f"tokenswarm workload: it could not be written: {error.strerror or error}.", file=sys.stderr)
+        return EXIT_UNUSABLE
+    return 0
