@@ -29,6 +29,8 @@ class DrawnPrompt(NamedTuple):
     system_mark: str = ""
     group: int | None = None
     shareable: Shareable | None = None
+    #: Of a request that is replayed by itself, the session that it was recorded in; "" for `place`'s.
+    recorded_session: str = ""
 
 
 #: The turn of this number (from 2) of a synthetic session, and the lengths that are requested of its request.

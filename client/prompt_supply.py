@@ -30,12 +30,13 @@ from tokenswarm.prompts import (
 )
 from tokenswarm.prompts.images import RunImage
 from tokenswarm.prompts.nonces import NONCE_DIGITS
-from tokenswarm.prompts.synthetic.calibration import TextCalibration, text_maker
+from tokenswarm.prompts.synthetic.calibration import text_maker
 from tokenswarm.prompts.synthetic.length_plan import RequestLengths
 from tokenswarm.prompts.synthetic.shared_prefixes import PrefixMaker, with_prefix
 from tokenswarm.prompts.synthetic.synthetic_prompts import SyntheticPrompts, SyntheticSource, request_number
 from tokenswarm.prompts.synthetic.text_maker import NO_PREFIX, TextMaker
 from tokenswarm.prompts.synthetic.word_costs import HEAD
+from tokenswarm.prompts.traces.trace_source import TraceSource
 
 #: The name of the agent that a session begins with.
 FIRST_AGENT = "main"
@@ -67,7 +68,7 @@ class PromptSupply:
         reuse = options.prompt_reuse if options.cache.shares else PromptReuse.NEVER
         self._marker = PromptMarker(reuse, options.prompt_nonce, marking_worker, self._count_tokens)
         calibration, plan = options.lengths.calibration, options.cache.prefix
-        self._maker = _text_maker(options, calibration, count_tokens) if makes_texts(options, prompts) else None
+        self._maker = text_maker_of(options, count_tokens) if makes_texts(options, prompts) else None
         self._prefixes: PrefixMaker | None = None
         if self._maker and plan:
             self._prefixes = PrefixMaker(plan, options.seed, self._maker, is_shared=options.cache.shares)
@@ -80,7 +81,7 @@ class PromptSupply:
             self._sampler = Sampler(prompts, options.seed, worker)
         #: Where each text has to be counted, which takes milliseconds: the hub has arrivals to stamp.
         self._in_thread = calibration is not None and not calibration.adds_up and calibration.source == "tokenizer"
-        self._id_start = _id_start(options.prompt_nonce)
+        self._id_start = id_start(options.prompt_nonce)
         self._made: MadePrompts | None = None
         self._has_agents = False
         if isinstance(prompts, PromptSet) and prompts.stats.made and self._maker and calibration:
@@ -214,7 +215,7 @@ class PromptSupply:
         return SessionTurn(text, lengths.input), self._with_exact_output(lengths._replace(input=None), None)
 
 
-def makes_texts(options: ChatOptions, prompts: PromptSet | SyntheticSource) -> bool:
+def makes_texts(options: ChatOptions, prompts: PromptSet | SyntheticSource | TraceSource) -> bool:
     """Whether texts of stated lengths are made, so that these are calibrated before the run."""
     return options.makes_texts or (isinstance(prompts, PromptSet) and prompts.stats.made > 0)
 
@@ -227,7 +228,7 @@ def has_sessions(options: ChatOptions, prompts: PromptSet | SyntheticSource) -> 
     return prompts.turns is not None if isinstance(prompts, SyntheticSource) else prompts.stats.sessions > 0
 
 
-def _id_start(nonce: str) -> str:
+def id_start(nonce: str) -> str:
     """What the ids of a run's sessions begin with, so that no two runs share one; nonce: of the run."""
     return f"{blake2b(nonce.encode('utf-8', 'surrogatepass'), digest_size=4).hexdigest()}-" if nonce else ""
 
@@ -248,11 +249,11 @@ def turn_mark(nonce: str, drawn: DrawnPrompt) -> str:
     return f"{blake2b(text.encode('utf-8', 'surrogatepass'), digest_size=NONCE_DIGITS // 2).hexdigest()}\n\n"
 
 
-def _text_maker(
-    options: ChatOptions, calibration: TextCalibration | None, count_tokens: Callable[[str], int] | None
-) -> TextMaker:
+def text_maker_of(options: ChatOptions, count_tokens: Callable[[str], int] | None) -> TextMaker:
+    """The maker of a run's texts. Raises OptionError."""
+    calibration = options.lengths.calibration
     if calibration is None:
         raise OptionError(
-            "--input-tokens, --prefix: the lengths of texts are not calibrated yet; start the run on its master."
+            "--input-tokens, --prefix, --trace: lengths of texts are not calibrated yet; start the run on its master."
         )
     return text_maker(calibration, f"{options.seed}/{options.prompt_nonce}", count_tokens)

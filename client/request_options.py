@@ -37,7 +37,12 @@ from tokenswarm.engines import (
     responses_of,
 )
 from tokenswarm.metrics.abandonment import Abandonment
+from tokenswarm.metrics.trace_replay import TraceReplay
 from tokenswarm.prompts import PromptReuse, parse_token_range
+from tokenswarm.prompts.synthetic.length_notation import INPUT_OPTION
+from tokenswarm.prompts.synthetic.shared_prefixes import PREFIX_OPTION
+from tokenswarm.prompts.traces.replay_notation import replay_of
+from tokenswarm.prompts.traces.trace_records import TRACE
 from tokenswarm.sanitize import UnusableFile, read_text
 from tokenswarm.wire import Origin, Proxy, TlsSettings
 
@@ -95,11 +100,29 @@ class ChatOptions:
     cache: CacheOptions = field(default_factory=CacheOptions)
     #: Of --abandon; None where users wait for the end of each response.
     abandonment: Abandonment | None = None
+    #: Of --trace, None without.
+    trace: TraceReplay | None = None
 
     @property
     def makes_texts(self) -> bool:
         """Whether texts of stated lengths are made, so that these are calibrated before the run."""
-        return self.lengths.plan.input is not None or self.cache.prefix is not None
+        return self.length_option != ""
+
+    @property
+    def length_option(self) -> str:
+        """The option that states lengths of texts, "" for none."""
+        if self.trace is not None:
+            return TRACE
+        return INPUT_OPTION if self.lengths.plan.input is not None else PREFIX_OPTION if self.cache.prefix else ""
+
+    @property
+    def states_output(self) -> bool:
+        """Whether output lengths are requested, of all requests or of those of a trace."""
+        return self.lengths.plan.output is not None or self.trace is not None
+
+    def length_facts(self) -> dict[str, str]:
+        """What run.json records: which lengths are requested; nothing where none is."""
+        return {"requested_lengths": "input and output"} if self.trace else self.lengths.facts()
 
     def may_have_key(self, server: Origin) -> bool:
         """Whether the command line names the server, so that the API key may be sent to it."""
@@ -174,6 +197,7 @@ class ChatOptions:
             sessions=SessionOptions.of(options, errors),
             cache=of(CacheOptions.of, options),
             abandonment=of(parse_abandonment, options.abandon),
+            trace=of(replay_of, options),
         )
 
 
@@ -201,7 +225,7 @@ def check_engine(options: ChatOptions, engine: EngineSpec, max_tokens_range: tup
         )
     if max_tokens_range and options.lengths.plan.output is not None:
         check_output_range(options.lengths.plan, max_tokens_range)
-    elif max_tokens_range and not max_tokens_range[0] <= options.max_tokens <= max_tokens_range[1]:
+    elif max_tokens_range and not (options.trace or max_tokens_range[0] <= options.max_tokens <= max_tokens_range[1]):
         shortest, longest = max_tokens_range
         raise OptionError(
             f"--max-tokens: this service takes {shortest} to {longest}, got {options.max_tokens}; it would refuse "

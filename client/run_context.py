@@ -17,6 +17,7 @@ from tokenswarm.client.request_options import (
 )
 from tokenswarm.client.run_models import models_of_run
 from tokenswarm.client.server_address import origins_of
+from tokenswarm.client.trace_supply import LevelArrival, TraceSupply
 from tokenswarm.client.workload import load_workload
 from tokenswarm.engines import ChatRequest, EngineSpec
 from tokenswarm.metrics.abandonment import Abandonment
@@ -25,6 +26,7 @@ from tokenswarm.prompts import (
     Prompt,
 )
 from tokenswarm.prompts.synthetic.synthetic_prompts import request_number
+from tokenswarm.prompts.traces.trace_source import TraceSource
 from tokenswarm.recording.recorder import Recorder
 from tokenswarm.wire import StreamClient
 
@@ -63,12 +65,16 @@ class RunContext:
         self._changes = body_changes(options, self.engine)
         self._engines = {"": self.engine}
         workload = self.workload
-        self._supply = PromptSupply(options, workload.prompts, workload.count_tokens, recorder.worker, workload.images)
+        self._supply: PromptSupply | None = None
+        self._replay: TraceSupply | None = None
+        if isinstance(workload.prompts, TraceSource):
+            self._replay = TraceSupply(options, workload.prompts, workload.count_tokens)
+        else:
+            counter, images = workload.count_tokens, workload.images
+            self._supply = PromptSupply(options, workload.prompts, counter, recorder.worker, images)
         self._models = {member.name: place for place, member in enumerate(models_of_run(options))}
         #: Answers have exactly the requested length where the engine can be made to.
-        self._exact_length = options.ignore_eos or (
-            options.lengths.plan.output is not None and self.engine.honours_ignore_eos
-        )
+        self._exact_length = options.ignore_eos or (options.states_output and self.engine.honours_ignore_eos)
         self._gap_sampling = GapSampling(options.token_times)
 
     @property
@@ -91,9 +97,19 @@ class RunContext:
         """Whether the next stream's gaps are to be measured."""
         return self._gap_sampling.measures_next()
 
-    def begin_session(self, with_system_prompt: bool) -> ChatSession:
-        """The next session of this worker's order, marked as --prompt-reuse requires, or a synthetic one."""
+    @property
+    def replays(self) -> bool:
+        """Whether requests are those of a trace, each of which belongs to one arrival."""
+        return self._replay is not None
+
+    def begin_session(self, with_system_prompt: bool, arrival: LevelArrival | None = None) -> ChatSession:
+        """The next session of this worker's order, marked as --prompt-reuse requires, or a synthetic one; of a replay
+        the request of the arrival."""
         recorder = self.recorder
+        if self._replay is not None:
+            assert arrival is not None
+            return self._replay.session(arrival, with_system_prompt)
+        assert self._supply is not None
         place, recorder.prompts_drawn = recorder.prompts_drawn, recorder.prompts_drawn + 1
         return self._supply.session(place, with_system_prompt)
 

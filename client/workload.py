@@ -8,6 +8,7 @@ from argparse import Namespace
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import TypeAlias
 
 from tokenswarm.client.length_options import LengthOptions
 from tokenswarm.client.option_values import OptionError
@@ -27,6 +28,11 @@ from tokenswarm.prompts import (
 from tokenswarm.prompts.images import RunImage, load_images
 from tokenswarm.prompts.synthetic.marked_png import MARK_BYTES
 from tokenswarm.prompts.synthetic.synthetic_prompts import SyntheticSource
+from tokenswarm.prompts.traces.replay_notation import replay_of
+from tokenswarm.prompts.traces.trace_source import TraceSource
+
+#: What a run sends: a data set, synthetic prompts, or the requests of a trace.
+RunPrompts: TypeAlias = PromptSet | SyntheticSource | TraceSource
 
 #: Of prompts, to read them for their own errors where the option of their lengths is wrong.
 _ANY_LENGTH = (0, 10**9)
@@ -36,7 +42,7 @@ _ANY_LENGTH = (0, 10**9)
 class Workload:
     """What a run sends, loaded: the same on every node."""
 
-    prompts: PromptSet | SyntheticSource
+    prompts: RunPrompts
     system_prompt: str
     count_tokens: Callable[[str], int] | None
     images: tuple[RunImage, ...] = ()
@@ -49,7 +55,7 @@ class Workload:
 
 @lru_cache(maxsize=2)
 def _load(
-    prompts: str | SyntheticSource,
+    prompts: str | SyntheticSource | TraceSource,
     prompts_column: str | None,
     prompt_tokens: tuple[int, int],
     tokenizer: str | None,
@@ -64,7 +70,7 @@ def _load(
         shortest, longest = prompt_tokens
         system_prompt = errors.of(load_system_prompt, system_prompt_file)
         loaded_images = errors.of(load_images, images)
-        if isinstance(prompts, SyntheticSource):
+        if isinstance(prompts, SyntheticSource | TraceSource):
             return Workload(prompts, system_prompt, counter.count if tokenizer else None, loaded_images)
         loaded = errors.of(
             load_prompts,
@@ -84,8 +90,9 @@ def _load(
 def load_workload(options: ChatOptions) -> Workload:
     """Read prompts, system prompt and tokenizer. Raises PromptError."""
     source = options.lengths.source(options.seed)
+    synthetic = options.sessions.of_source(source) if source else None
     found = _load(
-        options.sessions.of_source(source) if source else options.prompts,
+        TraceSource.of(options.trace) if options.trace else synthetic or options.prompts,
         options.prompts_column,
         options.prompt_tokens,
         options.tokenizer,
@@ -108,9 +115,12 @@ def load_given_workload(given: Namespace) -> Workload:
         sessions = SessionOptions.of(given, errors)
         token_range = errors.of(parse_token_range, given.prompt_tokens)
         source = LengthOptions.of(given).source(0)
+        synthetic = sessions.of_source(source) if source else None
+        replay = errors.of(replay_of, given)
+        trace = errors.of(TraceSource.of, replay) if replay else None
         return errors.of(
             _load,
-            sessions.of_source(source) if source else given.prompts,
+            trace or synthetic or given.prompts,
             given.prompts_column or None,
             token_range or _ANY_LENGTH,
             given.tokenizer or None,
@@ -133,13 +143,17 @@ def _check_answers(prompts: PromptSet, sessions: SessionOptions) -> None:
         )
 
 
-def has_turns(prompts: PromptSet | SyntheticSource) -> bool:
-    """Whether there are sessions of several turns."""
+def has_turns(prompts: RunPrompts) -> bool:
+    """Whether there are sessions of several turns, each sent when the one before is answered."""
+    if isinstance(prompts, TraceSource):
+        return False
     return prompts.turns is not None if isinstance(prompts, SyntheticSource) else prompts.stats.sessions > 0
 
 
 def check_turns(engine: EngineSpec, workload: Workload) -> None:
     """Raises OptionError where the engine takes one text alone and the prompts hold conversations."""
+    if isinstance(workload.prompts, TraceSource):
+        return
     if isinstance(workload.prompts, SyntheticSource):
         if has_turns(workload.prompts) and not engine.takes_turns:
             raise OptionError(
@@ -161,7 +175,7 @@ def check_turns(engine: EngineSpec, workload: Workload) -> None:
         )
 
 
-def check_images(engine: EngineSpec, options: ChatOptions, prompts: PromptSet | SyntheticSource | None = None) -> None:
+def check_images(engine: EngineSpec, options: ChatOptions, prompts: RunPrompts | None = None) -> None:
     """Raises OptionError where requests, those that rows of the prompts choose included, cannot hold the images of the
     options."""
     if not options.control.images:

@@ -10,6 +10,7 @@ from typing import Literal, NamedTuple
 import msgspec
 
 from tokenswarm.metrics.timeline import Timeline
+from tokenswarm.metrics.trace_replay import TraceReplay
 
 #: Whether requests are sent with a system prompt.
 SystemPrompt = Literal["off", "on"]
@@ -21,7 +22,12 @@ RATE_UNIT = "/s"
 SESSION_RATE_UNIT = " sessions/s"
 #: Names of open-loop levels without one rate.
 AT_ONCE = f"inf{RATE_UNIT}"
-OPEN_NAMES = {"schedule": "rate schedule", "file": "arrivals of a file", AT_ONCE: "all requests at once"}
+OPEN_NAMES = {
+    "schedule": "rate schedule",
+    "file": "arrivals of a file",
+    "trace": "replay of a trace",
+    AT_ONCE: "all requests at once",
+}
 #: An open-loop level begins so long after it is announced: its users are there when the first request is due.
 LEAD_S = 1.5
 
@@ -70,7 +76,8 @@ class Arrivals(msgspec.Struct, frozen=True):
     not empty; rates: (second of the level, requests/s) of the rate schedule, one point for a constant rate, none where
     all requests are due at once; mean_rate: requests/s over the level, of requests that are due at once their number;
     seed: of this level; max_in_flight: further requests wait, None for no limit. sessions: whether sessions arrive:
-    rates and limit are of these, and each sends its later turns when the turn before is answered and thought about."""
+    rates and limit are of these, and each sends its later turns when the turn before is answered and thought about.
+    trace: how the file is replayed, None for a file of times."""
 
     process: str
     rates: tuple[tuple[float, float], ...]
@@ -79,6 +86,7 @@ class Arrivals(msgspec.Struct, frozen=True):
     max_in_flight: int | None = None
     file_sha256: str = ""
     sessions: bool = False
+    trace: TraceReplay | None = None
 
     @property
     def at_once(self) -> bool:

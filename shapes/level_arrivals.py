@@ -12,6 +12,9 @@ from typing import NamedTuple
 import numpy as np
 
 from tokenswarm.metrics.level import Arrivals, Level
+from tokenswarm.metrics.trace_replay import TraceReplay
+from tokenswarm.prompts.traces.replay_plan import replay_plan
+from tokenswarm.prompts.traces.trace_records import TRACE, TraceError
 from tokenswarm.shapes.arrival_notation import ARRIVALS, ArrivalsError, ArrivalsFile, parse_arrivals, parse_times
 from tokenswarm.shapes.arrival_process import Times, seed_of
 from tokenswarm.shapes.arrival_schedule import (
@@ -32,6 +35,8 @@ def schedule_of(level: Level) -> ArrivalSchedule:
     duration_s = inf if level.level_time_s is None else level.level_time_s
     if arrivals.at_once:
         return RecordedSchedule(np.zeros(level.requests or 0))
+    if arrivals.trace is not None:
+        return RecordedSchedule(_replay_times(arrivals.trace, arrivals.file_sha256), duration_s, level.requests)
     if arrivals.file_sha256:
         times, sha256 = read_times(arrivals.process)
         if sha256 != arrivals.file_sha256:
@@ -41,6 +46,16 @@ def schedule_of(level: Level) -> ArrivalSchedule:
     assert not isinstance(process, ArrivalsFile)
     seed = seed_of(arrivals.seed, level.index)
     return GeneratedSchedule(process, rates_of(arrivals), seed, duration_s, level.requests)
+
+
+def _replay_times(replay: TraceReplay, sha256: str) -> Times:
+    try:
+        plan = replay_plan(replay)
+    except TraceError as error:
+        raise ArrivalsError(str(error)) from None
+    if plan.trace.sha256 != sha256:
+        raise ArrivalsError(f"{TRACE}: {replay.path} has changed since the run began.")
+    return plan.times_s
 
 
 def time_of(level: Level, number: int) -> float | None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tokenswarm.command_line import OptionAdder, PointedError, collect_errors, parse_timespan, timespan_text
 from tokenswarm.metrics.level import RATE_UNIT, SESSION_RATE_UNIT, Arrivals
+from tokenswarm.prompts.traces.trace_records import TRACE
 from tokenswarm.shapes.arrival_notation import (
     ARRIVALS,
     RATE,
@@ -22,6 +23,7 @@ from tokenswarm.shapes.level_arrivals import read_times
 from tokenswarm.shapes.plan import PlanError, PlannedLevel, modes_of
 from tokenswarm.shapes.rate_schedule import RateSchedule
 from tokenswarm.shapes.request_limit import REQUESTS
+from tokenswarm.shapes.trace_options import replay_load
 
 OPEN, BURSTINESS, SESSION_RATE = "open", "--burstiness", "--session-rate"
 #: Options of a closed loop: which of them count follows from the number of users, which an open loop does not have.
@@ -71,13 +73,15 @@ def add_options(option: OptionAdder) -> None:
 
 def is_open(options: Namespace) -> bool:
     """Whether the options are of an open loop."""
-    return bool(options.rate or options.session_rate or options.rate_schedule or names_file(options.arrivals))
+    says_when = options.rate or options.session_rate or options.rate_schedule or options.trace
+    return bool(says_when or names_file(options.arrivals))
 
 
 def conflicts(options: Namespace, sources: Mapping[str, str]) -> Iterator[str]:
     """A sentence for each option that excludes another, or has no effect. sources: where each given option comes from,
     by its name."""
-    given = [sources[name] for name in ("rate", "session_rate", "rate_schedule", "arrivals") if name in sources]
+    names = ("rate", "session_rate", "rate_schedule", "trace", "arrivals")
+    given = [sources[name] for name in names if name in sources]
     if not is_open(options):
         for name in ("arrivals", "burstiness", "max_in_flight"):
             if name in sources:
@@ -116,6 +120,7 @@ def _conflict(options: Namespace) -> str:
     """Why the options do not say once when requests are due; empty where they do."""
     flags = ((RATE, options.rate), (SESSION_RATE, options.session_rate), (RATE_SCHEDULE, options.rate_schedule))
     given = [flag for flag, value in flags if value]
+    given += [TRACE] if options.trace else []
     given += [ARRIVALS] if names_file(options.arrivals) else []
     if len(given) > 1:
         return f"{' and '.join(given)} each say when requests are due: give one of them."
@@ -134,6 +139,8 @@ def names_file(arrivals: str) -> bool:
 
 def _loads_of(options: Namespace) -> list[tuple[str, float, Arrivals]]:
     """(name of the level, its time in seconds, its arrivals)."""
+    if options.trace:
+        return [replay_load(options)]
     seed, most = str(options.seed), options.max_in_flight or None
     if names_file(options.arrivals):
         times, sha256 = read_times(options.arrivals)

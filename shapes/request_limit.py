@@ -38,6 +38,8 @@ def limit_requests(level: PlannedLevel, requests: int) -> PlannedLevel:
         raise PlanError(f"{REQUESTS} {requests:,} is more than the times of {level.name} hold: give a smaller number.")
     following_s = None if arrivals.file_sha256 else time_of(endless, requests)
     end_s = floor(last_s) + 1.0 if following_s is None else following_s
+    if arrivals.trace is not None:
+        end_s = min(end_s, level.level_time_s)
     if not isinf(level.level_time_s) and end_s > level.level_time_s:
         raise PlanError(
             f"{REQUESTS} {requests:,} at {level.name} takes {timespan_text(ceil(end_s))}, and --level-time is "

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from tokenswarm.command_line import OptionAdder, collect_errors, parse_timespan
 from tokenswarm.metrics.level import AfterFailure, ThinkTime
-from tokenswarm.shapes import rate_options
+from tokenswarm.shapes import rate_options, trace_options
 from tokenswarm.shapes.plan import CHOICES, LoadPlan, PlanError, PlannedLevel, check_ramp, free, ladder, parse_levels
 from tokenswarm.shapes.request_limit import check_requests, limit_requests
 from tokenswarm.shapes.think_time import think_time_of
@@ -24,7 +24,8 @@ def add_options(parser: ArgumentParser) -> None:
         default="ladder",
         text="ladder: the levels of --levels, one after the other; free: one level with the users, spawn rate and run "
         "time of -u, -r and -t (chosen where one of these is given); open: requests at the times of --rate, "
-        "--rate-schedule or --arrivals, whatever became of the ones before (chosen where one of these says when)",
+        "--rate-schedule, --arrivals or --trace, whatever became of the ones before (chosen where one of these says "
+        "when)",
     )
     option("--levels", default="10,50,100", text="users of each level of the ladder")
     option.time("--ramp", default="20s", text="time within which a level's users are all there")
@@ -70,6 +71,7 @@ def add_options(parser: ArgumentParser) -> None:
     )
     option.time("--settle", default="5s", text="pause after each level's last stream")
     rate_options.add_options(option)
+    trace_options.add_options(option)
 
 
 def is_free(options: Namespace) -> bool:
@@ -81,7 +83,7 @@ def check_conflicts(options: Namespace, sources: Mapping[str, str]) -> None:
     """At start-up: refuse options of which one would have no effect beside the other. sources: where each option that
     was given comes from, by its name. Raises PlanError, OptionErrors."""
     with collect_errors() as errors:
-        for sentence in rate_options.conflicts(options, sources):
+        for sentence in (*rate_options.conflicts(options, sources), *trace_options.conflicts(options, sources)):
             errors.add(PlanError(sentence))
         for name, other, sentence in _conflicts(options, sources):
             errors.add(PlanError(f"{sources[name]} has no effect beside {other}: {sentence}."))
@@ -117,7 +119,8 @@ def _idle_system_prompt(
 ) -> Iterator[tuple[str, str, str]]:
     """The file of a system prompt that no request has. free: the options given that select the free shape."""
     if rate_options.is_open(options):
-        free = [sources.get("rate") or sources.get("session_rate") or sources.get("rate_schedule") or "--arrivals"]
+        names = ("rate", "session_rate", "rate_schedule", "trace")
+        free = [next((sources[name] for name in names if name in sources), "--arrivals")]
     plain = options.system_prompt == "off" or (options.system_prompt == "auto" and free)
     if "system_prompt_file" in sources and plain:
         beside = "--system-prompt off" if options.system_prompt == "off" else f"{free[0]} (--system-prompt auto is off)"

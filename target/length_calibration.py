@@ -14,7 +14,7 @@ from tokenswarm.client.request_options import ChatOptions, body_changes, engine_
 from tokenswarm.client.request_spec import RequestSpec
 from tokenswarm.client.server_address import origin_of
 from tokenswarm.client.streaming_request import StreamingRequest
-from tokenswarm.client.workload import load_workload
+from tokenswarm.client.workload import RunPrompts, Workload, load_workload
 from tokenswarm.engines import ChatRequest
 from tokenswarm.metrics.level import PROMPT
 from tokenswarm.metrics.timeline import Outcome, Timeline
@@ -27,10 +27,9 @@ from tokenswarm.prompts.synthetic.calibration import (
     check_shortest,
     text_maker,
 )
-from tokenswarm.prompts.synthetic.length_notation import INPUT_OPTION
-from tokenswarm.prompts.synthetic.shared_prefixes import PREFIX_OPTION
-from tokenswarm.prompts.synthetic.synthetic_prompts import SyntheticSource
 from tokenswarm.prompts.synthetic.word_costs import HEAD
+from tokenswarm.prompts.traces.trace_records import TRACE
+from tokenswarm.prompts.traces.trace_source import TraceSource
 from tokenswarm.target.advice import failure_of, failure_text
 from tokenswarm.target.preflight import PreflightFailed, may_pass, new_client, patient
 
@@ -57,7 +56,7 @@ def calibrate_lengths(
     origin = origin_of(host)
     engine, workload, timeouts = engine_of(options), load_workload(options), patient(options.timeouts)
     client = new_client(options, origin, engine)
-    option = INPUT_OPTION if options.lengths.plan.input else PREFIX_OPTION if options.cache.prefix else "--prompts"
+    option = options.length_option or "--prompts"
     changes = body_changes(options, engine)
 
     marks = [""]  # of the system prompt: with --cache bust each request has one of so many tokens
@@ -99,14 +98,14 @@ def calibrate_lengths(
     finally:
         client.close()
     check_recorded(workload.prompts, found)
-    _check_and_log(options, found)
+    _check_and_log(options, workload, found)
     return found
 
 
-def check_recorded(prompts: PromptSet | SyntheticSource, found: TextCalibration) -> None:
+def check_recorded(prompts: RunPrompts, found: TextCalibration) -> None:
     """Raises CalibrationFailed where more than 1 % of prompts whose texts are made are too short for what every prompt
     has."""
-    if isinstance(prompts, SyntheticSource) or not prompts.stats.made:
+    if not isinstance(prompts, PromptSet) or not prompts.stats.made:
         return
     for mode, head_tokens in found.head_tokens.items():
         share = sum(tokens <= head_tokens for tokens in prompts.stats.lengths) / len(prompts.stats.lengths)
@@ -118,11 +117,24 @@ def check_recorded(prompts: PromptSet | SyntheticSource, found: TextCalibration)
             )
 
 
-def _check_and_log(options: ChatOptions, found: TextCalibration) -> None:
+def _warn_of_short(source: TraceSource, found: TextCalibration) -> None:
+    tokens = source.plan.input_tokens
+    for mode, head_tokens in found.head_tokens.items():
+        if short := int((tokens < head_tokens).sum()):
+            logger.warning(
+                "%s: %s of %s prompts are recorded with less than %s tokens, and are sent with %s: chat template and "
+                "first word have so many (%s)",
+                *(TRACE, f"{short:,}", f"{len(tokens):,}", head_tokens, head_tokens, PROMPT[mode]),
+            )
+
+
+def _check_and_log(options: ChatOptions, workload: Workload, found: TextCalibration) -> None:
     """Raises CalibrationFailed."""
     if (lengths := options.lengths.plan.input) is not None:
         prefix_tokens = options.cache.prefix.tokens if options.cache.prefix else 0
         check_shortest(lengths, options.lengths.input_notation, found, prefix_tokens)
+    if isinstance(workload.prompts, TraceSource):
+        _warn_of_short(workload.prompts, found)
     heads = ", ".join(f"{tokens} tokens {PROMPT[mode]}" for mode, tokens in found.head_tokens.items())
     logger.info(
         "Lengths of prompts are calibrated: %s gave the token counts of %s words; besides its words each prompt has %s",

@@ -1,5 +1,5 @@
-"""The recipes of docs/requests.md and docs/workloads.md: each command is read as Tokenswarm reads it, and gives the
-requests it promises."""
+"""The recipes of docs/requests.md, docs/workloads.md and docs/traces.md: each command is read as Tokenswarm reads it,
+and gives the requests it promises."""
 
 from __future__ import annotations
 
@@ -14,14 +14,16 @@ from typing import Any
 import pytest
 
 from tests.option_parser import parser_of_all_options
+from tests.prompts.traces import trace_examples as examples
 from tokenswarm.client import custom_headers
 from tokenswarm.client.request_options import ChatOptions, body_changes, check_engine, engine_of
 from tokenswarm.client.server_address import origin_of
-from tokenswarm.client.workload import check_images
+from tokenswarm.client.workload import check_images, load_workload
 from tokenswarm.command_line import read_options
 from tokenswarm.engines import ENGINES, ChatRequest
 from tokenswarm.metrics.abandonment import Abandonment
 from tokenswarm.prompts.images import load_images
+from tokenswarm.prompts.traces.trace_source import TraceSource
 from tokenswarm.run_control.run_plan import RunPlan
 from tokenswarm.run_control.start_checks import complete_options
 
@@ -151,3 +153,37 @@ def test_the_example_of_sessions_that_arrive_is_an_open_loop_of_sessions() -> No
     assert [level.name for level in levels] == ["0.5 sessions/s", "1 sessions/s", "2 sessions/s"]
     assert all(level.arrivals and level.arrivals.sessions and level.think_time for level in levels)
     assert ChatOptions.of(given.options).sessions.turns_notation == "n(6,2)"
+
+
+#: (requests, seconds, speed)
+Replayed = tuple[int, float, float]
+#: The file of each recipe of docs/traces.md, rows like those of its format, and what is replayed of them.
+TRACES: list[tuple[str, str, Replayed]] = [
+    ("conversation_trace.jsonl", examples.MOONCAKE.replace('"timestamp": 1250', '"timestamp": 700000'), (2, 600, 1)),
+    ("qwen_traceA_blksz_16.jsonl", examples.BAILIAN, (2, 13.4, 1)),
+    ("AzureLLMInferenceTrace_code.csv", examples.AZURE_CODE.replace("18:00:02", "18:07:02"), (1, 300, 2)),
+    ("BurstGPT_1.csv", examples.BURSTGPT_OLD, (2, 0.5, 7200)),
+    ("chunk-106-trace.csv", examples.SERVEGEN_WINDOWS, (12, 600, 1)),
+    ("trace_e.jsonl", examples.OFFLINE_LENGTHS * 250, (500, 25, 20)),
+]
+
+
+@pytest.mark.parametrize(("words", "expected"), list(zip(recipes("traces.md"), TRACES, strict=True)))
+def test_a_recipe_for_a_trace_gives_the_replay_that_it_promises(
+    words: list[str],
+    expected: tuple[str, str, tuple[int, float, float]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    name, rows, (requests, seconds, speed) = expected
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / name).write_text(rows)
+    (tmp_path / "chunk-106-dataset.json").write_text(examples.SERVEGEN_LENGTHS)
+    given = read_options(parser_of_all_options(), words)
+    complete_options(given)
+    assert given.errors == []
+    (level,) = RunPlan.of(given.options).levels
+    assert (level.name, level.level_time_s) == ("trace", pytest.approx(seconds))
+    source = load_workload(ChatOptions.of(given.options)).prompts
+    assert isinstance(source, TraceSource)
+    assert (source.replay.path, len(source.plan), source.plan.speed) == (name, requests, pytest.approx(speed))

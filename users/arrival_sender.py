@@ -23,8 +23,9 @@ _QUIET_NS = 2_000_000
 _PREPARES_WITHIN_NS = 1_000_000
 #: Sends the prepared request for an arrival, which was due at that time on perf_counter_ns; returns when it has ended.
 SendRequest = Callable[[DueArrival, int], None]
-#: Makes all of the next request that can be made before it is due.
-Prepare = Callable[[], SendRequest]
+#: Makes all of the request for an arrival that can be made before it is due. Where the arrival becomes another
+#: worker's, the request may be sent for a later one.
+Prepare = Callable[[DueArrival], SendRequest]
 
 
 class SendClock(Protocol):
@@ -118,7 +119,7 @@ class ArrivalSender:
                 if now_ns < self._quiet_until_ns and due_ns > self._quiet_until_ns + _PREPARES_WITHIN_NS:
                     self._clock.wait(self._woken, (self._quiet_until_ns - now_ns) / 1e9)
                     continue
-                prepared = self._prepare()
+                prepared = self._prepare(arrival)
                 now_ns = self._clock.now_ns()
             if self._stopped_ns is not None and (due_ns > self._stopped_ns or self._must_wait(due_ns)):
                 return

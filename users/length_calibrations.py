@@ -43,7 +43,7 @@ class LengthCalibrations:
         vars(parsed)[TEXT_CALIBRATION] = None
         options = ChatOptions.of(parsed)
         if not makes_texts(options, load_workload(options).prompts):
-            return options.lengths.facts()
+            return options.length_facts()
         host = hosts_of(environment.host or "")[0]  # the servers of a run have one engine and the same models
         if from_here or not isinstance(runner, MasterRunner):
             found = msgspec.to_builtins(calibrate_lengths(options, host, modes, least_tokens))
@@ -58,7 +58,7 @@ class LengthCalibrations:
             (found,) = self._call.call(runner, [worker], question, _PATIENCE_S).values()
         vars(parsed)[TEXT_CALIBRATION] = found
         return {
-            **options.lengths.facts(),
+            **options.length_facts(),
             **{f"head_tokens_{mode}": tokens for mode, tokens in found["head_tokens"].items()},
             "token_counting": found["source"],
             "words": len(found["costs"]),

@@ -17,6 +17,7 @@ from locust.runners import STATE_CLEANUP, STATE_STOPPED, STATE_STOPPING
 from tokenswarm.client.agent_tree import AgentTree, DueRequest
 from tokenswarm.client.connection_pool import ConnectionPool
 from tokenswarm.client.run_context import RunContext
+from tokenswarm.client.trace_supply import LevelArrival
 from tokenswarm.metrics.level import Level
 from tokenswarm.metrics.timeline import PLAIN_LOAD, RequestLoad, Timeline
 from tokenswarm.shapes.arrival_schedule import DueArrival
@@ -99,14 +100,14 @@ class OpenLoop:
     def _most_in_flight(self) -> int | None:
         return self._arrivals.max_in_flight
 
-    def _prepare(self) -> SendRequest:
-        session = self._requests.begin_session()
-        spec = self._requests.next_of(session, self._index)
-        prepared = self._requests.prepare(self._encoders[spec.host_index], spec, session)
-        prepared.request.encode()
-        pool = self._pools[spec.host_index]
+    def _prepare(self, planned: DueArrival) -> SendRequest:
+        planned_request = self._prepared(planned)
 
         def send(arrival: DueArrival, due_ns: int) -> None:
+            # The planned one may have become another worker's, and each arrival of a trace has its own request.
+            is_other = self._requests.replays and arrival.number != planned.number
+            prepared = self._prepared(arrival) if is_other else planned_request
+            pool = self._pools[prepared.spec.host_index]
             client = pool.take()
             try:
                 self._send_session(client, prepared, arrival, due_ns)
@@ -120,6 +121,14 @@ class OpenLoop:
             pool.give_back(client)
 
         return send
+
+    def _prepared(self, arrival: DueArrival) -> PreparedRequest:
+        of_level = LevelArrival(self._index, arrival.number, self._level.warm_up)
+        session = self._requests.begin_session(of_level)
+        spec = self._requests.next_of(session, self._index)
+        prepared = self._requests.prepare(self._encoders[spec.host_index], spec, session)
+        prepared.request.encode()
+        return prepared
 
     def _send_session(self, client: StreamClient, prepared: PreparedRequest, arrival: DueArrival, due_ns: int) -> None:
         """Its turns, one after the other on this connection, until it or the level is over."""

@@ -13,6 +13,7 @@ from tokenswarm.client.request_keeper import RequestKeeper
 from tokenswarm.client.request_spec import RequestSpec
 from tokenswarm.client.run_context import RunContext
 from tokenswarm.client.streaming_request import StreamingRequest
+from tokenswarm.client.trace_supply import LevelArrival
 from tokenswarm.metrics.timeline import PLAIN_LOAD, Outcome, RequestLoad, Timeline
 from tokenswarm.sanitize import without_secrets
 from tokenswarm.users.garbage_collection import GARBAGE_COLLECTION
@@ -50,9 +51,9 @@ class UserRequests:
         self._user = user
         self._with_system_prompt = with_system_prompt
 
-    def begin_session(self) -> ChatSession:
-        """The next session of this process."""
-        return self._context.begin_session(self._with_system_prompt)
+    def begin_session(self, arrival: LevelArrival | None = None) -> ChatSession:
+        """The next session of this process; of a replay, the request of an arrival."""
+        return self._context.begin_session(self._with_system_prompt, arrival)
 
     def next_of(
         self, session: ChatSession, level: int, load: RequestLoad = PLAIN_LOAD, host: int | None = None
@@ -83,12 +84,17 @@ class UserRequests:
             model_index=context.model_index(drawn.model),
             host_index=context.host_of(drawn) if host is None else host,
             place=place,
-            headers={header: place.session} if header else {},
+            headers={header: drawn.recorded_session or place.session} if header else {},
             keeps_answer=session.keeps_answer,
             prefix_group=drawn.group,
             shareable=drawn.shareable,
             abandonment=abandonment,
         )
+
+    @property
+    def replays(self) -> bool:
+        """Whether each request belongs to one arrival."""
+        return self._context.replays
 
     def prepare(self, client: StreamClient, spec: RequestSpec, session: ChatSession) -> PreparedRequest:
         """Do all that can be done before the request is due, or ready to be sent. client: that sends it, or has the

@@ -48,9 +48,8 @@ from tokenswarm.engines import TemplatedEngine
 from tokenswarm.metrics.client_health import SelfCheck
 from tokenswarm.metrics.level import Level, SystemPrompt
 from tokenswarm.metrics.mix import MixMember, RunMix
-from tokenswarm.prompts import SHIPPED_SOURCES, PromptReuse, PromptSet, new_run_nonce
+from tokenswarm.prompts import PromptReuse, new_run_nonce
 from tokenswarm.prompts.images import image_facts
-from tokenswarm.prompts.synthetic.synthetic_prompts import SyntheticSource
 from tokenswarm.recording.recorder import Recorder
 from tokenswarm.sanitize import API_KEY_VARIABLE
 from tokenswarm.shapes.rate_options import is_open
@@ -67,6 +66,7 @@ from tokenswarm.users.garbage_collection import GARBAGE_COLLECTION
 from tokenswarm.users.length_calibrations import LengthCalibrations
 from tokenswarm.users.open_loop import Share
 from tokenswarm.users.preflights import Preflights, least_tokens_of
+from tokenswarm.users.prompt_warnings import log_prompts
 from tokenswarm.users.self_check import SelfCheckFailed, self_check
 from tokenswarm.wire import UnusableUrl, process_limits, shortage
 
@@ -188,7 +188,7 @@ class RunLifecycle:
         control = options.control
         row_models = as_detected(options, parsed.engine, server.model).control.row_models
         vars(parsed)[RUN_REQUESTS] = {"template": dict(control.template), "row_models": row_models}
-        _log_prompts(load_workload(options).prompts, _options(environment))
+        log_prompts(load_workload(options).prompts, _options(environment))
         if options.preflight and not sends_from_here(environment):
             assert isinstance(environment.runner, MasterRunner)
             result = self._preflights.make_on_worker(environment.runner, options, hosts_of(host), modes, server.found)
@@ -393,21 +393,6 @@ class _StillLoading(Exception):
 
 def _do_not_wait(_: float) -> None:
     raise _StillLoading
-
-
-def _log_prompts(prompts: PromptSet | SyntheticSource, options: ChatOptions) -> None:
-    """A warning, where rows of the user's own source are left out, and where output lengths are caps alone."""
-    engine = engine_of(options)
-    if options.lengths.plan.output is not None and not engine.honours_ignore_eos:
-        logger.warning(
-            "--output-tokens: %s has no way to request an exact length; answers may be shorter, as the audit will show",
-            engine.name,
-        )
-    if isinstance(prompts, SyntheticSource):
-        return
-    if notice := prompts.left_out.notice():
-        level = logging.INFO if prompts.source in SHIPPED_SOURCES else logging.WARNING
-        logger.log(level, "Prompts from %s: %s", prompts.source, notice)
 
 
 def sends_from_here(environment: Environment) -> bool:

@@ -52,7 +52,7 @@ class Group(msgspec.Struct, frozen=True):
 _GROUPS = {
     "Server": ("host", "engine", "model"),
     "Load": (
-        *("shape", "levels", "rate", "session_rate", "arrivals", "rate_schedule", "max_in_flight", "ramp"),
+        *("shape", "levels", "rate", "session_rate", "arrivals", "rate_schedule", "trace", "max_in_flight", "ramp"),
         *("level_time", "requests", "warm_up", "think_time", "user_count", "spawn_rate", "run_time", "system_prompt"),
     ),
     "Prompts and answers": ("prompts", "prompt_tokens", "turns", "answers", "max_tokens", "ignore_eos"),
@@ -70,6 +70,7 @@ _ONLY_WITH = {
     "session_rate": ("open",),
     "arrivals": ("open",),
     "rate_schedule": ("open",),
+    "trace": ("open",),
     "max_in_flight": ("open",),
 }
 _LABELS = {

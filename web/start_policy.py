@@ -37,6 +37,7 @@ FILES: Mapping[str, Collection[str]] = {
     "turns": ("", "all", "last"),
     "arrivals": ("poisson", "constant"),
     "rate_schedule": ("",),
+    "trace": ("",),
 }
 #: Options that name a file in one of their notations only.
 _WITH_HISTOGRAM = ("input_tokens", "output_tokens", "turns")

@@ -11,7 +11,7 @@ from tokenswarm.web.start_form import FormError
 _COUNTS_WITH = {
     "free": ("user_count", "spawn_rate", "run_time"),
     "ladder": ("levels", "ramp"),
-    "open": ("rate", "session_rate", "rate_schedule", "arrivals", "max_in_flight"),
+    "open": ("rate", "session_rate", "rate_schedule", "arrivals", "trace", "max_in_flight"),
 }
 #: The ladder and an open loop have it.
 _LEVEL_TIME = "level_time"

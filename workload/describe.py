@@ -14,8 +14,10 @@ from tokenswarm.client.request_options import AUTO, ChatOptions
 from tokenswarm.client.workload import Workload
 from tokenswarm.engines import ENGINES
 from tokenswarm.metrics.level import PROMPT, Level
+from tokenswarm.prompts import PromptSet
 from tokenswarm.prompts.synthetic.calibration import MOST_TOO_SHORT
 from tokenswarm.prompts.synthetic.synthetic_prompts import SyntheticSource
+from tokenswarm.prompts.traces.trace_source import TraceSource
 from tokenswarm.run_control.run_plan import RunPlan
 from tokenswarm.workload.description import LevelFigures, ModeFigures, NumberFigures, TotalFigures, WorkloadDescription
 from tokenswarm.workload.level_load import level_figures
@@ -80,7 +82,7 @@ def describe(options: ChatOptions, workload: Workload, plan: RunPlan) -> Workloa
     stats, is_whole = _counted(options, request_source(options, workload), plan.levels, levels, block_tokens)
     abandonment = options.abandonment
     return WorkloadDescription(
-        source=workload.prompts.name if isinstance(workload.prompts, SyntheticSource) else workload.prompts.source,
+        source=workload.prompts.source if isinstance(workload.prompts, PromptSet) else workload.prompts.name,
         seed=options.seed,
         token_counting=_counting(workload),
         outputs_exact=all(found.exact == len(found.input_tokens) for found in stats.values()),
@@ -175,7 +177,7 @@ def _block_tokens(options: ChatOptions) -> tuple[int, str]:
 def _counting(workload: Workload) -> str:
     if isinstance(workload.prompts, SyntheticSource):
         return "requested"
-    if workload.prompts.stats.made:
+    if isinstance(workload.prompts, TraceSource) or workload.prompts.stats.made:
         return "recorded"
     return "tokenizer" if workload.count_tokens else "estimate"
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import cycle
 from typing import Protocol
 
 from tokenswarm.client.abandon_options import is_abandoned
@@ -24,6 +25,9 @@ from tokenswarm.prompts import PromptReuse, PromptSet, estimate_tokens
 from tokenswarm.prompts.prompt_parts import COMMON_PART
 from tokenswarm.prompts.synthetic.calibration import TextCalibration
 from tokenswarm.prompts.synthetic.synthetic_prompts import SyntheticSource
+from tokenswarm.prompts.traces.replay_plan import ReplayPlan
+from tokenswarm.prompts.traces.shared_blocks import SharedBlocks
+from tokenswarm.prompts.traces.trace_source import TraceSource
 from tokenswarm.workload.prefix_hits import Beginning
 
 #: Stands for one of a run's start, where prefixes are put before prompts of a data set: their texts do not matter here.
@@ -59,6 +63,8 @@ def request_source(options: ChatOptions, workload: Workload) -> RequestSource:
     """The source of a run's requests. Raises what an unusable option raises."""
     if isinstance(workload.prompts, SyntheticSource):
         return _SyntheticRequests(options, workload)
+    if isinstance(workload.prompts, TraceSource):
+        return _ReplayedRequests(options, workload, workload.prompts.plan)
     return _DataSetRequests(options, workload, workload.prompts)
 
 
@@ -206,6 +212,36 @@ class _DataSetRequests(_Common):
             end += part.tokens
             owner = "" if part.key == COMMON_PART else scope
             found.append(Beginning(("part", mode, owner, part.key), end, end))
+        return replace(request, finds=tuple(found), leaves=tuple(found))
+
+
+class _ReplayedRequests(_Common):
+    """Of a trace: each level replays it from its beginning."""
+
+    def __init__(self, options: ChatOptions, workload: Workload, plan: ReplayPlan) -> None:
+        super().__init__(options, workload)
+        self._plan = plan
+        self._lengths = list(zip(plan.input_tokens.tolist(), plan.output_tokens.tolist(), strict=True))
+        shares = options.cache.shares and plan.trace.block_tokens
+        self._blocks = SharedBlocks(plan.requests(), plan.trace.block_tokens) if shares else None
+
+    def sessions(self, first: int, mode: str) -> Iterator[list[PlannedRequest]]:
+        """See RequestSource."""
+        for number in cycle(range(len(self._plan))):
+            yield [self._request(number, mode)]
+
+    def _request(self, number: int, mode: str) -> PlannedRequest:
+        options, (tokens, output) = self._options, self._lengths[number]
+        stated = output or options.lengths.of_request(options.seed, number).output
+        request = PlannedRequest(
+            *(number, 1, tokens, stated or options.max_tokens, bool(stated) or options.ignore_eos),
+            abandons=self._abandons(number, 0),
+        )
+        if self._blocks is None:
+            return request
+        shared = self._blocks.beginnings(self._plan.hash_ids(number), tokens)
+        found = [Beginning(("block", mode, each.node, each.is_end), each.least, each.most) for each in shared]
+        found = [*self._shared(mode, None), *found]
         return replace(request, finds=tuple(found), leaves=tuple(found))
 
 

@@ -47,7 +47,7 @@ def prompt_notices(results: Results) -> list[str]:
         found.append(
             f"PROMPTS REPEAT: more than {units.set_share(REPEATS_BOUND)} of the requests sent a text that was sent "
             f"before in this run ({text}). A server that caches prefixes answers those sooner: TTFT is then partly its "
-            f"cache's. {_of_earlier_levels(repeating)}This run had --prompt-reuse {reuse}; never is the default."
+            f"cache's. {_of_earlier_levels(repeating)}{_why_repeated(results, reuse)}"
         )
     hitting = [
         level
@@ -59,6 +59,8 @@ def prompt_notices(results: Results) -> list[str]:
         why = (
             "another client loads the server too, and its hits are counted with this run's"
             if any(issue.kind == IssueKind.OTHER_LOAD for issue in results.summary.validity.issues)
+            else "prompts of the trace share what they begin with"
+            if _is_replay(results)
             else "no prompt was sent twice, so the server or a gateway puts a long text before each"
             if reuse == "never"
             else f"prompts were sent before, in this run or an earlier one (--prompt-reuse {reuse})"
@@ -103,6 +105,16 @@ def _of_earlier_levels(levels: list[LevelSummary]) -> str:
         "cache for each other. --cache bust, in place of --prompt-reuse, lets no request find another's text; --cache "
         "flush empties the cache before each level. "
     )
+
+
+def _why_repeated(results: Results, reuse: str) -> str:
+    if _is_replay(results):
+        return "They are prompts that the trace has with the same hash ids; --cache bust sends none twice."
+    return f"This run had --prompt-reuse {reuse}; never is the default."
+
+
+def _is_replay(results: Results) -> bool:
+    return any(level.arrivals is not None and level.arrivals.trace is not None for level in results.run.plan)
 
 
 def _has_turns(level: LevelSummary) -> bool:

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.prompts.traces.trace_examples import MOONCAKE
 from tokenswarm.metrics.level import Arrivals, Level
+from tokenswarm.metrics.trace_replay import TraceReplay
 from tokenswarm.shapes.arrival_notation import ArrivalsError
 from tokenswarm.shapes.arrival_process import Poisson, seed_of
 from tokenswarm.shapes.arrival_schedule import GeneratedSchedule, arrivals
@@ -38,4 +40,19 @@ def test_a_file_that_has_changed_is_refused(tmp_path: Path) -> None:
     assert [due.due_s for due in arrivals(schedule_of(level))] == [0.0, 1.0]
     file.write_text("0\n2\n")
     with pytest.raises(ArrivalsError, match="has changed"):
+        schedule_of(level)
+
+
+def test_a_trace_that_has_changed_or_is_gone_is_refused(tmp_path: Path) -> None:
+    (file := tmp_path / "trace.jsonl").write_text(MOONCAKE)
+    sha256 = hashlib.sha256(MOONCAKE.encode()).hexdigest()
+    replay = TraceReplay(str(file), speed=5.0)
+    level = open_level(Arrivals(str(file), (), 0.2, file_sha256=sha256, trace=replay))
+    assert [due.due_s for due in arrivals(schedule_of(level))] == [0.0, 0.25, 0.25]
+    assert DueRequests(level).before(0.25) == 1
+    file.write_text(MOONCAKE.replace("900", "901"))
+    with pytest.raises(ArrivalsError, match=f"--trace: {file} has changed since the run began"):
+        schedule_of(level)
+    file.unlink()
+    with pytest.raises(ArrivalsError, match="does not exist"):
         schedule_of(level)

@@ -116,6 +116,7 @@ def test_in_an_open_loop_each_worker_has_the_one_user_that_sends(stand: Stand, m
         rate="5",
         rate_schedule="",
         session_rate="",
+        trace="",
         arrivals="poisson",
         burstiness=0.0,
         seed="0",

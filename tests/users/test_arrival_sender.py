@@ -43,7 +43,7 @@ class Bench:
     def level_s(self) -> float:
         return self.clock.now_s - BEGAN_NS / 1e9
 
-    def _prepare(self) -> SendRequest:
+    def _prepare(self, _: DueArrival) -> SendRequest:
         prepared_s = self.level_s
 
         def send(arrival: DueArrival, due_ns: int) -> None:

@@ -102,7 +102,7 @@ class Worker:
         self.cluster.clock.sleep(at_s - self.clock.level_s)
         gevent.killall(self.greenlets)
 
-    def _prepare(self) -> SendRequest:
+    def _prepare(self, _: DueArrival) -> SendRequest:
         def send(arrival: DueArrival, due_ns: int) -> None:
             self.begun = arrival.number + 1
             self.cluster.log.append(Sent(arrival.number, arrival.due_s, self.clock.level_s, self.number))

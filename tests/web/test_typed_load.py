@@ -18,6 +18,7 @@ SHOWN = {
     "run_time": "",
     "rate": "",
     "rate_schedule": "",
+    "trace": "",
     "arrivals": "poisson",
     "max_in_flight": "0",
 }
@@ -39,6 +40,7 @@ SHOWN = {
         ("free", {"level_time": "9m"}, "ladder"),
         ("ladder", {"rate": "5"}, "open"),
         ("free", {"rate_schedule": "0s:5"}, "open"),
+        ("ladder", {"trace": "trace.jsonl"}, "open"),
         ("open", {"max_in_flight": "7", "level_time": "1m"}, "open"),
         ("open", {"level_time": "1m"}, "open"),
         ("ladder", {"rate": "5", "level_time": "1m"}, "open"),

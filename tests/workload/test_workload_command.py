@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.prompts.traces.trace_examples import MOONCAKE
 from tests.test_architecture import ROOT
 from tokenswarm.client.request_options import ChatOptions
 from tokenswarm.client.workload import load_workload
@@ -236,3 +237,17 @@ def test_each_example_of_the_document_describes_what_it_says(words: list[str], c
 def test_there_are_examples_of_all_kinds_of_load() -> None:
     given = [word for words in examples() for word in words]
     assert {"--rate", "--levels", "--session-rate", "--prefix", "--turns", "--json"} <= set(given)
+
+
+def test_a_trace_is_described_as_it_was_recorded(tmp_path: Path) -> None:
+    (file := tmp_path / "trace.jsonl").write_text(MOONCAKE)
+    found = described("--trace", str(file), "--trace-speed", "2", "--engine", "vllm", "--system-prompt", "both")
+    assert (found.source, found.token_counting, found.outputs_exact) == (f"trace {file}", "recorded", True)
+    assert [mode.system_prompt for mode in found.modes] == ["off", "on"]
+    for mode in found.modes:
+        assert (mode.requests, mode.input_tokens.max, mode.output_tokens.max) == (3, 1300, 40)
+    # The second request finds two blocks of the first one.
+    assert found.modes[0].cache_hit_ratio_min == found.modes[0].cache_hit_ratio_max == 1024 / (1100 + 1300 + 900)
+    assert [(level.level, level.requests, level.level_time_s) for level in found.levels] == [("trace", 3, 1.25)] * 2
+    assert (found.totals.requests, found.totals.input_tokens) == (6, 6600)
+    assert described("--trace", str(file), "--cache", "bust").modes[0].cache_hit_ratio_max == 0

@@ -1,0 +1,106 @@
+"""The requests of a replayed trace, each with its recorded lengths and the text that its hash ids stand for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import gevent
+
+from tokenswarm.client.chat_session import ChatSession, DrawnPrompt
+from tokenswarm.client.prompt_supply import id_start, text_maker_of
+from tokenswarm.client.request_options import ChatOptions
+from tokenswarm.metrics.shareable import Shareable, SharedPart, key_of, shared_beginnings, template_start
+from tokenswarm.prompts import Prompt
+from tokenswarm.prompts.synthetic.block_texts import BlockTexts
+from tokenswarm.prompts.synthetic.length_plan import RequestLengths
+from tokenswarm.prompts.traces.shared_blocks import SharedBlocks
+from tokenswarm.prompts.traces.trace_source import TraceSource
+
+#: Texts that no two requests share are numbered in steps of this for each level.
+_LEVEL_STEP = 1 << 40
+
+
+class LevelArrival(NamedTuple):
+    """An arrival of the level with this index, from 0; the arrivals of a warm-up are not those of the trace."""
+
+    level: int
+    number: int
+    warm_up: bool = False
+
+
+class TraceSupply:
+    """Makes the requests of a replay, by the number of their arrival: the same ones on every worker."""
+
+    def __init__(self, options: ChatOptions, source: TraceSource, count_tokens: Callable[[str], int] | None) -> None:
+        """Raises PromptError, OptionError."""
+        self._options = options
+        self._plan = source.plan
+        self._input_tokens = source.plan.input_tokens.tolist()
+        self._output_tokens = source.plan.output_tokens.tolist()
+        self._sessions = source.plan.sessions.tolist()
+        self._id_start = id_start(options.prompt_nonce)
+        self._maker = text_maker_of(options, count_tokens)
+        calibration = options.lengths.calibration
+        assert calibration is not None
+        self._calibration = calibration
+        block_tokens = source.plan.trace.block_tokens
+        shares = options.cache.shares and block_tokens > 0
+        self._blocks = BlockTexts(self._maker, block_tokens) if shares else None
+        self._shared = SharedBlocks(source.plan.requests(), block_tokens) if shares else None
+        #: Where each text has to be counted, which takes milliseconds: the hub has arrivals to stamp.
+        self._in_thread = not calibration.adds_up and calibration.source == "tokenizer"
+
+    def session(self, arrival: LevelArrival, with_system_prompt: bool) -> ChatSession:
+        """Its one request."""
+        options, place = self._options, arrival.number % len(self._input_tokens)
+        tokens, output = self._input_tokens[place], self._output_tokens[place]
+        if self._in_thread:
+            text = gevent.get_hub().threadpool.apply(self._text, (arrival, place, with_system_prompt))
+        else:
+            text = self._text(arrival, place, with_system_prompt)
+        lengths = RequestLengths(
+            tokens, output or options.lengths.of_request(options.seed, arrival.number).output or self._exact_output
+        )
+        prompt = Prompt(text, tokens, id=str(self._plan.places[place] + 1), max_tokens=lengths.output)
+        model = options.models.model_of(options.seed, arrival.number) if options.models else options.model
+        drawn = DrawnPrompt(
+            prompt, lengths, model=model, number=arrival.number, recorded_session=self._session_id(arrival, place)
+        )
+        return ChatSession(drawn._replace(shareable=self._shareable(arrival, place, with_system_prompt)))
+
+    def _session_id(self, arrival: LevelArrival, place: int) -> str:
+        """That of a request without a session is its own."""
+        session = -1 if arrival.warm_up else self._sessions[place]
+        return f"{self._id_start}{arrival.level}-{session if session >= 0 else f'r{arrival.number}'}"
+
+    @property
+    def _exact_output(self) -> int | None:
+        """Of requests whose output length is not recorded."""
+        return self._options.max_tokens if self._options.ignore_eos else None
+
+    def _text(self, arrival: LevelArrival, place: int, with_system_prompt: bool) -> str:
+        number = arrival.level * _LEVEL_STEP + arrival.number
+        tokens = self._input_tokens[place]
+        head_tokens = self._calibration.head_tokens["on" if with_system_prompt else "off"]
+        if self._blocks is None or arrival.warm_up:
+            return self._maker.text(number, tokens, head_tokens)
+        return self._blocks.text(number, tokens, head_tokens, self._plan.hash_ids(place))
+
+    def _shareable(self, arrival: LevelArrival, place: int, with_system_prompt: bool) -> Shareable | None:
+        """What a prefix cache may hold of the request; None where it is not known how the engine caches."""
+        options, calibration = self._options, self._calibration
+        if (block_tokens := options.cache.block_tokens) is None:
+            return None
+        if not options.cache.shares:
+            return Shareable(block_tokens, template_start(calibration.head_tokens.get("off", 0)))
+        if not calibration.includes_template:
+            return None
+        mode = "on" if with_system_prompt else "off"
+        parts = list(shared_beginnings(mode, calibration.head_tokens[mode], None, 0))
+        if self._shared is not None and not arrival.warm_up:
+            found = self._shared.beginnings(self._plan.hash_ids(place), self._input_tokens[place])
+            parts += [
+                SharedPart(key_of("block", mode, each.node, each.is_end), each.least, each.most) for each in found
+            ]
+        return Shareable(block_tokens, tuple(parts))
