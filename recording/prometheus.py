@@ -12,7 +12,6 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from tokenswarm.metrics.buckets import CLIENT_DELAY_S, EXPOSED
-from tokenswarm.metrics.histogram import Histogram
 from tokenswarm.metrics.level import Scope
 from tokenswarm.metrics.timeline import Outcome
 from tokenswarm.recording.abandon_summary import abandon_figures
@@ -21,6 +20,7 @@ from tokenswarm.recording.aggregator import Aggregator, LevelStats, measured_lev
 from tokenswarm.recording.live_series import LiveSeries
 from tokenswarm.recording.scrape_guard import ScrapeGuard
 from tokenswarm.recording.server_samples import ServerSamples
+from tokenswarm.recording.session_metrics import cumulative_counts, session_metrics
 from tokenswarm.recording.validity import validity_issues
 from tokenswarm.run_folder.schema import RunFacts, Status
 
@@ -115,6 +115,8 @@ class RunCollector(Collector):
         )
         yield from self._histograms(facts, aggregator)
         yield from self._waste(facts, aggregator)
+        of_levels = ((labels, level.sessions) for labels, level in _levels(facts, aggregator))
+        yield from session_metrics(_LABELS, of_levels)
         yield from self._of_the_server(facts)
 
     def _request_rates(self, aggregator: Aggregator) -> Iterator[Metric]:
@@ -192,13 +194,8 @@ class RunCollector(Collector):
             family = HistogramMetricFamily(name, text, labels=_LABELS)
             for labels, level in _levels(facts, aggregator):
                 histogram = getattr(level.scopes[Scope.WHOLE], field)
-                family.add_metric(labels, _buckets(histogram, bounds), histogram.sum)
+                family.add_metric(labels, cumulative_counts(histogram, bounds), histogram.sum)
             yield family
-
-
-def _buckets(histogram: Histogram, bounds: Sequence[float]) -> list[tuple[str, float]]:
-    counts = [*histogram.counts_at_or_below(bounds), histogram.count]
-    return list(zip([*map(str, bounds), "+Inf"], counts))
 
 
 def _workers(aggregator: Aggregator) -> Iterator[Metric]:
@@ -211,7 +208,7 @@ def _workers(aggregator: Aggregator) -> Iterator[Metric]:
     for number, worker in sorted(aggregator.workers.items()):
         if (lately := worker.latest_use.utilization) is not None:
             use.add_metric((str(number),), lately)
-        lag.add_metric((str(number),), _buckets(worker.loop_lag_s, CLIENT_DELAY_S), worker.loop_lag_s.sum)
+        lag.add_metric((str(number),), cumulative_counts(worker.loop_lag_s, CLIENT_DELAY_S), worker.loop_lag_s.sum)
     yield use
     yield lag
 

@@ -17,6 +17,7 @@ from tokenswarm.recording.live_series import LiveSeries, Point, RequestRates
 from tokenswarm.recording.open_loop import open_loop_figures
 from tokenswarm.recording.prometheus import LiveRun
 from tokenswarm.recording.prompt_notices import live_notices
+from tokenswarm.recording.session_stats import SessionStats
 from tokenswarm.recording.validity import run_validity, smallest_medians, validity, worker_issues
 from tokenswarm.run_folder.schema import RunFacts, Status, Validity
 
@@ -52,9 +53,21 @@ class OpenLoopRow(msgspec.Struct, frozen=True):
     ttft_scheduled_p99_s: float | None = None
 
 
+class SessionRow(msgspec.Struct, frozen=True):
+    """The sessions of a level so far, ramp included. turns_mean, duration_p50_s: of completed ones, None before."""
+
+    started: int
+    completed: int
+    failed: int
+    abandoned: int
+    turns_mean: float | None = None
+    duration_p50_s: float | None = None
+
+
 class LevelRow(msgspec.Struct, frozen=True):
     """A level of the plan, or a warm-up. label: its name with its noun, `50 users`; state: planned, running or over;
-    figures are of its hold, None where there are none yet; open_loop: None in a closed loop."""
+    figures are of its hold, None where there are none yet; open_loop: None in a closed loop; sessions: None where
+    requests belong to none."""
 
     index: int
     system_prompt: str
@@ -82,6 +95,7 @@ class LevelRow(msgspec.Struct, frozen=True):
     gap_p99_s: float | None = None
     e2e_p95_s: float | None = None
     open_loop: OpenLoopRow | None = None
+    sessions: SessionRow | None = None
 
 
 #: Fields of a LevelRow that the plan says.
@@ -308,6 +322,21 @@ def level_row(level: LevelStats, aggregator: Aggregator, series: LiveSeries, now
         tpot_p50_s=tpot_s,
         gap_p99_s=gap_s,
         e2e_p95_s=e2e_s,
+        sessions=_session_row(level.sessions),
+    )
+
+
+def _session_row(found: SessionStats) -> SessionRow | None:
+    if not found.started:
+        return None
+    (duration_s,) = found.duration_s.values_at((0.5,)) or (None,)
+    return SessionRow(
+        started=found.started,
+        completed=found.completed,
+        failed=found.failed,
+        abandoned=found.abandoned,
+        turns_mean=found.completed_turns / found.completed if found.completed else None,
+        duration_p50_s=duration_s,
     )
 
 

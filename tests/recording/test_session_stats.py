@@ -6,19 +6,23 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 from tests.run_fixtures import S, issues_of, kinds_of, make_level, make_report, make_timeline
 from tokenswarm.metrics.level import ThinkTime
 from tokenswarm.metrics.objectives import Objectives
 from tokenswarm.metrics.timeline import Outcome, Timeline
 from tokenswarm.recording.aggregator import Aggregator
+from tokenswarm.recording.live_series import LiveSeries
+from tokenswarm.recording.prometheus import LiveRun, RunCollector
 from tokenswarm.recording.session_stats import LAST_TURN
 from tokenswarm.recording.summary import level_summary
 from tokenswarm.recording.worker_report import Report
 from tokenswarm.reports.session_table import session_lines, session_notes
-from tokenswarm.run_folder.schema import IssueKind, LevelSummary
+from tokenswarm.run_folder.schema import IssueKind, LevelSummary, RunFacts
 from tokenswarm.run_folder.session_figures import SessionFigures
 from tokenswarm.run_folder.summary_csv import summary_rows
+from tokenswarm.web.live_view import level_row
 
 
 def turn(
@@ -83,6 +87,43 @@ def test_a_turn_that_its_user_left_ends_its_session() -> None:
     assert of_sessions[2].split()[5:10] == ["2", "1", "0", "1", "0"]
     assert "abandoned" not in "".join(next(session_lines([summed_up(aggregated(WHOLE))])))
     assert {row["sessions_abandoned"] for row in summary_rows([summary])} == {None, 1}
+
+
+def test_prometheus_counts_sessions_by_how_they_ended_and_their_turns() -> None:
+    live = LiveRun()
+    live.aggregator = aggregated(
+        [
+            *WHOLE,
+            turn("b", 1, 3.0),
+            turn("b", 2, 5.0, outcome=Outcome.HTTP_ERROR),
+            turn("c", 1, 3.0, outcome=Outcome.ABANDONED, abandons=True),
+            turn("d", 1, 3.0),
+        ]
+    )
+    live.facts = RunFacts("http://gpu:8000", "vllm", "tiny", "ladder", (), {}, {})
+    registry = CollectorRegistry()
+    registry.register(RunCollector(live))
+    labels = {"engine": "vllm", "model": "tiny", "system_prompt": "off", "level": "10"}
+
+    def shown(name: str, **more: str) -> float | None:
+        return registry.get_sample_value(f"tokenswarm_{name}", labels | more)
+
+    assert shown("sessions_started_total") == 4
+    endings = ("completed", "failed", "abandoned")
+    assert [shown("sessions_total", ending=ending) for ending in endings] == [1, 1, 1]
+    assert shown("session_turns_total") == 3
+    assert shown("session_duration_seconds_count") == 1
+    assert shown("session_duration_seconds_sum") == pytest.approx(7.0, rel=0.001)
+    assert [shown("session_duration_seconds_bucket", le=le) for le in ("5.0", "10.0", "+Inf")] == [0, 1, 1]
+    live.aggregator = aggregated([make_timeline()])
+    assert shown("sessions_started_total") is None
+
+
+def test_the_live_page_shows_the_sessions_of_each_level() -> None:
+    found = level_row(aggregated([*WHOLE, turn("b", 1, 3.0)]).levels[0], aggregated([]), LiveSeries(), 100.0).sessions
+    assert found is not None and found.duration_p50_s == pytest.approx(7.0, rel=0.001)
+    assert (found.started, found.completed, found.failed, found.abandoned, found.turns_mean) == (2, 1, 0, 0, 3.0)
+    assert level_row(aggregated([]).levels[0], aggregated([]), LiveSeries(), 100.0).sessions is None
 
 
 def test_requests_of_the_hold_are_counted_by_turn() -> None:

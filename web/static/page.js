@@ -235,6 +235,15 @@ const OPEN_COLUMNS = [
   ["TTFT scheduled p99", (level) => duration(level.open_loop?.ttft_scheduled_p99_s)],
 ];
 
+// The columns of sessions of several turns.
+const SESSION_COLUMNS = [
+  ["Sessions begun", (level) => number(level.sessions?.started)],
+  ["completed", (level) => number(level.sessions?.completed)],
+  ["failed", (level) => number(level.sessions?.failed)],
+  ["Turns", (level) => number(level.sessions?.turns_mean)],
+  ["Session p50", (level) => duration(level.sessions?.duration_p50_s ?? null)],
+];
+
 // Marked where it describes the length of the level, and not the server.
 const latency = (column) => (level) => duration(level[column]) + (level.open_loop?.unstable && level[column] !== null ? "~" : "");
 
@@ -258,6 +267,7 @@ function showLevels(levels, over) {
     ["Failed", (level) => number(level.state === "planned" ? null : level.failures)],
     ...(levels.some((level) => level.abandoned) ? [["Abandoned", (level) => number(level.state === "planned" ? null : level.abandoned)]] : []),
     ...(isOpenLoop(levels) ? OPEN_COLUMNS : []),
+    ...(levels.some((level) => level.sessions) ? SESSION_COLUMNS : []),
     ["Tokens/s", (level) => number(level.token_rate)],
     ["TTFT p50", latency("ttft_p50_s")],
     ["p95", latency("ttft_p95_s")],
