@@ -131,15 +131,24 @@ if "locust" in sys.modules:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run a subcommand. Returns its exit code: 2 for unusable arguments; the others are the subcommand's."""
-    from tokenswarm.sanitize import guarded_output
+    """Run a subcommand. Returns its exit code: 2 for unusable arguments, and in place of 0 where its output was lost;
+    the others are the subcommand's."""
+    try:
+        from tokenswarm.sanitize import guarded_output, is_output_lost
 
-    with guarded_output():
-        try:
-            return _main(sys.argv[1:] if arguments is None else arguments)
-        except KeyboardInterrupt:
-            print("tokenswarm: ended with Ctrl-C.", file=sys.stderr)
-            return _EXIT_SIGINT
+        with guarded_output():
+            try:
+                code = _main(sys.argv[1:] if arguments is None else arguments)
+            except SystemExit as ended:  # as --help does
+                _flush_output()
+                if ended.code or not is_output_lost():
+                    raise
+                code = 0
+            _flush_output()
+            return code or (_EXIT_UNUSABLE if is_output_lost() else code)
+    except KeyboardInterrupt:
+        print("tokenswarm: ended with Ctrl-C.", file=sys.stderr)
+        return _EXIT_SIGINT
 
 
 def _main(arguments: list[str]) -> int:
@@ -166,7 +175,6 @@ def _main(arguments: list[str]) -> int:
     if errors := [*command.errors, *command.unknown(unknown)]:
         command.refuse([*_wrong_in(module, args), *errors])
     code: int = module.main(args)
-    _flush_output()
     return code
 
 
@@ -194,13 +202,13 @@ def _wrong_in(module: Any, args: argparse.Namespace) -> list[str]:
 
 
 def _flush_output() -> None:
-    from tokenswarm.sanitize import discard
+    from tokenswarm.sanitize import report_lost_output
 
     try:
         if sys.stdout is not None:  # it was closed before the process began: `>&-`
             sys.stdout.flush()
-    except OSError:  # the reader has seen enough, or a disk is full; the result stays what it is
-        discard(sys.stdout)
+    except OSError as error:
+        report_lost_output(error, sys.stdout)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from tokenswarm.command_line.parser import (
     tolerant,
     unknown_option,
 )
+from tokenswarm.sanitize import report_lost_output
 
 
 class CommandParser(argparse.ArgumentParser):
@@ -67,6 +68,17 @@ class CommandParser(argparse.ArgumentParser):
         flags = [flag for action in self._actions for flag in action.option_strings]
         options = [unknown_option(word, flags) for word in words if word.startswith("-")]
         return options or [f"unexpected argument {word!r}" for word in words[:1]]
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        """argparse drops text that cannot be written without a word."""
+        stream = file or sys.stderr
+        if message and stream is sys.stdout is not None:
+            try:
+                print(message, end="", file=stream, flush=True)
+            except OSError as error:
+                report_lost_output(error, stream)
+            return
+        super()._print_message(message, file)
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         """An unknown command is one short sentence; argparse would list all of them."""

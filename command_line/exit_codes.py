@@ -17,14 +17,15 @@ MEANINGS = {
     EXIT_REQUESTS_FAILED: "requests failed (`--exit-code-on-error` sets another code), or Locust could not "
     "start, for example without a locustfile",
     EXIT_UNUSABLE: "an option, the prompts, the server or the locustfile cannot be used; a sentence for "
-    "each error says what to do. Also: an exception outside of a request",
+    "each error says what to do. Also: an exception outside of a request; the output of a `tokenswarm` command that "
+    "would end with 0 cannot be written",
     EXIT_UNRELIABLE: "the results are unreliable: nothing was recorded, no request was answered, requests "
     "are unaccounted for, a worker was lost, or all of the last 50 requests failed "
     "(`--stop-after-failures`). With `--fail-if` or `--pass-if` also: the run is suspect,"
     " or too short to decide a condition",
     EXIT_INTERRUPTED: "the run was stopped before its plan was completed",
     EXIT_CONDITION_FAILED: "a condition of `--fail-if` is true, or one of `--pass-if` is false",
-    EXIT_SIGINT: "a `tokenswarm` command was ended with Ctrl-C",
+    EXIT_SIGINT: "a `tokenswarm` command was ended with Ctrl-C; `tokenswarm simulate`, a server, then ends with 0",
 }
 #: The same for the end of a run, in a few words.
 IN_SHORT = {

@@ -26,7 +26,7 @@ from tokenswarm.engines import ENGINES
 from tokenswarm.probe.probe import Probe, ProbeError
 from tokenswarm.probe.probe_text import format_report
 from tokenswarm.prompts import PromptError, token_counter
-from tokenswarm.sanitize import discard, shown
+from tokenswarm.sanitize import report_lost_output, shown
 from tokenswarm.wire import UnusableCertificates, UnusableUrl
 
 #: Options of requests that only a run follows: a probe adapts no request.
@@ -73,7 +73,7 @@ def check(args: argparse.Namespace) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Send a few requests and report how the server answers. Returns 0, or 2 with one sentence on the standard error
-    where there is no report or it could not be written."""
+    where there is no report."""
     try:
         check(args)
         report = _probe(args).run()
@@ -83,22 +83,11 @@ def main(args: argparse.Namespace) -> int:
         return EXIT_UNUSABLE
     except KeyboardInterrupt:
         return EXIT_SIGINT
-    if args.json:
-        return _print(msgspec.json.format(msgspec.json.encode(report), indent=2).decode())
-    return _print(format_report(report))
-
-
-def _print(report: str) -> int:
-    """The exit code: the report is all that the command makes, so that without it there is no success. A reader that
-    has closed its end of a pipe has seen enough."""
+    text = msgspec.json.format(msgspec.json.encode(report), indent=2).decode() if args.json else format_report(report)
     try:
-        print(report, flush=True)
-    except BrokenPipeError:
-        discard(sys.stdout)
+        print(text, flush=True)
     except OSError as error:
-        discard(sys.stdout)
-        print(f"tokenswarm probe: the report could not be written: {error.strerror or error}.", file=sys.stderr)
-        return EXIT_UNUSABLE
+        report_lost_output(error, sys.stdout)
     return 0
 
 

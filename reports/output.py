@@ -6,7 +6,7 @@ import shutil
 import sys
 from typing import TextIO
 
-from tokenswarm.sanitize import discard
+from tokenswarm.sanitize import discard, report_lost_output
 
 
 def terminal_width() -> int:
@@ -18,18 +18,14 @@ def show(text: str, stream: TextIO | None = None) -> None:
     """Print text at once, on the standard output where no stream is named.
 
     Where it cannot be written (a reader that has closed its end of a pipe, a full disk) nothing else ends: what follows
-    is not shown, and the command keeps its work and its exit code. A full disk is reported on the standard error; a
-    reader that has gone has seen enough."""
+    is not shown, and files are written all the same. See `report_lost_output`."""
     stream = stream or sys.stdout
     if stream is None:  # closed before the process began: `>&-`
         return
     try:
         print(text, file=stream, flush=True)
     except OSError as error:
-        discard(stream)
-        if not isinstance(error, BrokenPipeError) and stream is not sys.stderr:
-            reason = error.strerror or str(error)
-            show(
-                f"tokenswarm: the output could not be written ({reason}); files and the exit code are not affected",
-                sys.stderr,
-            )
+        if stream is sys.stderr:
+            discard(stream)
+        else:
+            report_lost_output(error, stream)

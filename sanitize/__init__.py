@@ -2,7 +2,7 @@
 
 from tokenswarm.sanitize.files import MissingFile, UnusableFile, check_file, is_nested_deeper, read_file, read_text
 from tokenswarm.sanitize.json_errors import json_error_text
-from tokenswarm.sanitize.outputs import discard, guard_output, guarded_output
+from tokenswarm.sanitize.outputs import discard, guard_output, guarded_output, is_output_lost, report_lost_output
 from tokenswarm.sanitize.process import (
     API_KEY_VARIABLE,
     cell,
@@ -31,10 +31,12 @@ __all__ = [
     "guarded_output",
     "hide",
     "is_nested_deeper",
+    "is_output_lost",
     "json_error_text",
     "overwrite_argument",
     "read_file",
     "read_text",
+    "report_lost_output",
     "secrets_of",
     "server_text",
     "shortened",

@@ -60,9 +60,33 @@ def discard(stream: TextIO) -> None:
         os.close(nowhere)
 
 
+class _LostOutput:
+    """Whether text for the standard output was lost since `guarded_output` was entered."""
+
+    lost = False
+
+
+def report_lost_output(error: OSError, stream: TextIO) -> None:
+    """The standard output cannot be written: what follows is dropped, and a sentence on the standard error says why,
+    once. A reader that has closed its end of a pipe has seen enough."""
+    discard(stream)
+    if isinstance(error, BrokenPipeError) or _LostOutput.lost:
+        return
+    _LostOutput.lost = True
+    with suppress(OSError):
+        reason = error.strerror or str(error)
+        print(f"tokenswarm: the output could not be written ({reason}); files are not affected", file=sys.stderr)
+
+
+def is_output_lost() -> bool:
+    """Whether `report_lost_output` has reported anything since `guarded_output` was entered."""
+    return _LostOutput.lost
+
+
 @contextmanager
 def guarded_output() -> Iterator[None]:
     """Guards the standard output, the standard error (tracebacks included) and the log, until the context ends."""
+    _LostOutput.lost = False
     streams = sys.stdout, sys.stderr
     factory = logging.getLogRecordFactory()
     guard_output()

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from importlib.metadata import version
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 from urllib.request import urlopen
 
@@ -29,6 +30,30 @@ def test_ctrl_c_ends_a_command_with_one_sentence(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(tokenswarm, "_main", interrupted)
     assert tokenswarm.main(["report", "FOLDER"]) == 130
     assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_ctrl_c_while_a_command_is_loaded_ends_it_with_the_same_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    class Interrupted(ModuleType):
+        def __getattr__(self, name: str) -> object:
+            raise KeyboardInterrupt
+
+    monkeypatch.setitem(sys.modules, "tokenswarm.sanitize", Interrupted("tokenswarm.sanitize"))
+    assert tokenswarm.main(["report", "FOLDER"]) == 130
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
+@pytest.mark.parametrize("buffering", [[], ["-u"]], ids=["at the end", "at once"])
+@pytest.mark.parametrize("arguments", [["--version"], ["--help"], *([name, "--help"] for name in ("simulate", "gate"))])
+def test_an_output_that_is_lost_is_no_success(arguments: list[str], buffering: list[str]) -> None:
+    command = [sys.executable, *buffering, str(COMMAND), *arguments]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+    assert done.returncode == 2
+    lost = "the output could not be written (No space left on device); files are not affected"
+    assert done.stderr == f"tokenswarm: {lost}\n"
 
 
 @pytest.mark.parametrize(

@@ -61,17 +61,33 @@ def test_a_closed_pipe_takes_no_file_and_no_exit_code(
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
-def test_an_output_that_is_full_takes_no_file_and_no_exit_code(worse: Path) -> None:
+@pytest.mark.parametrize(
+    ("command", "exit_code"),
+    [
+        (("report", "WORSE", "--fail-if", "p50(ttft) > 1ms"), 5),
+        (("report", "WORSE"), 2),
+        (("gate", "BASE", "AGAIN", "--fail-if", "p50(ttft) > +5%"), 2),
+        (("compare", "BASE", "WORSE", "--label", "a", "--label", "b", "--html", "PAGE"), 2),
+    ],
+    ids=lambda value: " ".join(value[:1]) if isinstance(value, tuple) else str(value),
+)
+def test_an_output_that_is_full_takes_no_file_and_makes_no_success(
+    command: tuple[str, ...], exit_code: int, base: Path, worse: Path, tmp_path: Path
+) -> None:
+    again = write_folder(tmp_path / "again", (Course(),), 3)
+    files = {"BASE": str(base), "AGAIN": str(again), "WORSE": str(worse), "PAGE": str(tmp_path / "page.html")}
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
-            [sys.executable, ROOT / "tokenswarm.py", "report", worse, "--fail-if", "p50(ttft) > 1ms"],
+            [sys.executable, ROOT / "tokenswarm.py", *(files.get(word, word) for word in command)],
             cwd=ROOT,
             stdout=full,
             stderr=subprocess.PIPE,
             text=True,
             timeout=60,
         )
-    assert done.returncode == 5
+    assert done.returncode == exit_code, done.stderr
+    lost = "the output could not be written (No space left on device); files are not affected"
+    assert [line for line in done.stderr.splitlines() if "could not be written" in line] == [f"tokenswarm: {lost}"]
     assert "Traceback" not in done.stderr
-    assert len(done.stderr.splitlines()) == 1
-    assert (worse / "report.html").stat().st_size
+    if command[0] != "gate":
+        assert (tmp_path / "page.html" if command[0] == "compare" else worse / "report.html").stat().st_size
