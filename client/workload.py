@@ -114,7 +114,8 @@ def load_given_workload(given: Namespace) -> Workload:
     with collect_errors() as errors:
         sessions = SessionOptions.of(given, errors)
         token_range = errors.of(parse_token_range, given.prompt_tokens)
-        source = LengthOptions.of(given).source(0)
+        lengths = errors.of(LengthOptions.of, given)
+        source = lengths.source(0) if lengths else None
         synthetic = sessions.of_source(source) if source else None
         replay = errors.of(replay_of, given)
         trace = errors.of(TraceSource.of, replay) if replay else None

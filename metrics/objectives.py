@@ -74,7 +74,7 @@ class Objectives:
             if f"{match['figure']}_s" in bounds:
                 raise ObjectiveError(f"--slo names {match['figure']} twice: {text!r}; give each figure one bound.")
             bounds[f"{match['figure']}_s"] = float(match["number"]) * _SECONDS[match["unit"]]
-        return cls(**bounds, share=_share(share))
+        return cls(**bounds, share=parse_share(share))
 
     @property
     def bounds(self) -> dict[str, float]:
@@ -114,7 +114,8 @@ class Objectives:
         return all(reached_ns.get(name, 0) <= bound_s * 1e9 for name, bound_s in self.bounds.items())
 
 
-def _share(text: str) -> float:
+def parse_share(text: str) -> float:
+    """Read a share like `95%` or `0.95`. Raises ObjectiveError."""
     match = _SHARE.fullmatch(text.strip())
     share = float(match["number"]) / (100 if match["percent"] else 1) if match else 0.0
     if not 0 < share <= 1:

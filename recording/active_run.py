@@ -96,7 +96,7 @@ class ActiveRun:
         # What the server goes on to do for abandoned requests is seen in its samples.
         self.server = ServerSamples(interval_s=SHORTEST_INTERVAL_S if self.facts.abandonment else None)
         self.series = LiveSeries()
-        self.meter = ProgressMeter(len(self.facts.plan))
+        self.meter = ProgressMeter(self.facts.plan)
         self.failures = FailureWatch(None)
         #: Why the run was stopped before its end, None where it was not.
         self.stop_reason: str | None = None

@@ -19,7 +19,6 @@ from tokenswarm.metrics.level import Level, Scope
 from tokenswarm.metrics.mix import NO_MIX, RunMix, name_at
 from tokenswarm.metrics.quantiles import nearest_rank
 from tokenswarm.recording.aggregator import Aggregator, LevelStats, measured_levels
-from tokenswarm.recording.recording_options import RecordingOptions
 from tokenswarm.recording.server_samples import ServerSample
 from tokenswarm.recording.window_stats import WindowStats
 from tokenswarm.recording.worker_report import RequestRow
@@ -54,11 +53,11 @@ def check_writable(parent: Path, option: str = "--results") -> None:
         raise _unwritable(parent, error, option) from None
 
 
-def check_folders(options: RecordingOptions) -> None:
+def check_folders(results: Path, spool_folder: Path | None) -> None:
     """Find out before a run whether results and spools can be written. Raises ResultsFolderError."""
-    check_writable(options.results)
-    if options.spool_folder is not None:
-        check_writable(options.spool_folder, "--spool-folder")
+    check_writable(results)
+    if spool_folder is not None:
+        check_writable(spool_folder, "--spool-folder")
 
 
 class Journal:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from tokenswarm.metrics.level import Level
 from tokenswarm.recording.aggregator import Aggregator, LevelStats
 from tokenswarm.recording.live_series import RequestRates
 from tokenswarm.run_folder.schema import WINDOW_S
@@ -13,13 +15,14 @@ from tokenswarm.run_folder.schema import WINDOW_S
 class Progress:
     """A run at one moment.
 
-    `level_index` counts from 0; `levels` is how many the plan has. `tokens_per_s` and `request_rates` are of the time
+    `level_number` counts from 1; a warm-up has the number of the level that it comes before. `levels` is how many the
+    plan has, warm-ups not counted. `tokens_per_s` and `request_rates` are of the time
     since the last Progress, tokens from the events that came in it; `ttft_p50_s` of requests that were sent in the
     running window or the five before it and have ended. All None where nothing came. `failures` is since the run began.
     """
 
     elapsed_s: float
-    level_index: int
+    level_number: int
     levels: int
     users: int
     users_target: int
@@ -35,8 +38,8 @@ class Progress:
 class ProgressMeter:
     """Makes a Progress from the statistics; keeps the counts of the last one."""
 
-    def __init__(self, levels: int) -> None:
-        self._levels = levels
+    def __init__(self, plan: Sequence[Level]) -> None:
+        self._measured = [level.index for level in plan if not level.warm_up]
         self._events = self._sent = self._completed = 0
         self._at_s = 0.0
 
@@ -54,8 +57,8 @@ class ProgressMeter:
         elapsed_s = now_s - level.began_s
         return Progress(
             elapsed_s=now_s,
-            level_index=level.level.index,
-            levels=self._levels,
+            level_number=1 + sum(index < level.level.index for index in self._measured),
+            levels=len(self._measured),
             users=users,
             users_target=level.level.users,
             system_prompt=level.level.system_prompt,

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tokenswarm.command_line import OptionAdder, collect_errors, not_one_of, parse_timespan
-from tokenswarm.metrics.objectives import DEFAULT_SHARE, Objectives
+from tokenswarm.metrics.objectives import DEFAULT_SHARE, Objectives, parse_share
 from tokenswarm.recording.failure_limit import FailureLimit
 from tokenswarm.recording.kept_requests import RECORDS_FOLDER, RecordMode, RecordPlan
 
@@ -52,17 +52,31 @@ class RecordingOptions:
                     RecordingOptionError(f"--metrics-port takes a port from 1 to 65535, or 0 for none, got {port}.")
                 )
             return cls(
-                Path(options.results),
-                errors.of(Objectives.parse, options.slo, options.slo_share),
+                folders_of(options)[0],
+                errors.of(_objectives_of, options),
                 options.metrics_host,
                 port,
                 errors.of(parse_timespan, "--metrics-linger", options.metrics_linger),
                 options.cluster,
                 spools=options.spool_folder != NO_SPOOL,
-                spool_folder=Path(options.spool_folder) if options.spool_folder not in ("", NO_SPOOL) else None,
+                spool_folder=folders_of(options)[1],
                 record=errors.of(_record_mode, options.record),
                 failure_limit=errors.of(FailureLimit.parse, options.stop_after_failures),
             )
+
+
+def folders_of(options: Namespace) -> tuple[Path, Path | None]:
+    """The folders of results and of spools, whatever is wrong with the other options. See RecordingOptions."""
+    has_spool_folder = options.spool_folder not in ("", NO_SPOOL)
+    return Path(options.results), Path(options.spool_folder) if has_spool_folder else None
+
+
+def _objectives_of(options: Namespace) -> Objectives:
+    """Raises ObjectiveError, OptionErrors."""
+    with collect_errors() as errors:
+        share = errors.of(parse_share, options.slo_share)
+        bounds = errors.of(Objectives.parse, options.slo)
+    return replace(bounds, share=share)
 
 
 def _record_mode(text: str) -> RecordMode:

@@ -56,7 +56,7 @@ def progress_line(progress: Progress) -> str:
     return "  ".join(
         (
             f"{units.clock(progress.elapsed_s):>5}",
-            f"level {progress.level_index + 1}/{progress.levels}",
+            f"level {progress.level_number}/{progress.levels}",
             *of_level,
             f"{units.rate(progress.tokens_per_s):>6} tokens/s",
             f"TTFT p50 {units.duration(progress.ttft_p50_s):>7}",

@@ -114,7 +114,7 @@ class Recording:
         controller.attach(environment, self._master_link)
         controller.process.attach(runner, options, self._worker_link, self.forks_workers)
         if self._worker_link is None:
-            check_folders(options)
+            check_folders(options.results, options.spool_folder)
             if options.metrics_port:
                 self._metrics = MetricsEndpoint(self.live, options, self.metrics_port_given, self.other_ports)
                 parsed.metrics_port = self._metrics.port

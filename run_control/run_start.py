@@ -11,7 +11,7 @@ from locust.env import Environment
 from locust.runners import MasterRunner, WorkerRunner
 
 from tokenswarm.cluster import transport
-from tokenswarm.command_line import CommandLine, Given, option_defaults, refuse, show_refusal
+from tokenswarm.command_line import CommandLine, Given, option_defaults, refuse, sentences_of, show_refusal
 from tokenswarm.command_line.exit_codes import EXIT_INTERRUPTED, EXIT_UNUSABLE, INTERRUPTED_EARLY
 from tokenswarm.reports.checks.run_checks import RunChecks
 from tokenswarm.run_control.recording_hooks import Recording
@@ -121,7 +121,8 @@ class RunStart:
         if options is not None and options.headless and not on_worker:
             show_refusal(error)
         else:
-            logger.error("Run not started: %s", error)
+            for sentence in sentences_of(error):
+                logger.error("Run not started: %s", sentence)
             self._page.refuse(error)
         environment.process_exit_code = EXIT_UNUSABLE
         if isinstance(shape, RunShape) and not on_worker:

@@ -15,6 +15,7 @@ from tokenswarm.client.server_address import base_url, origins_of, take_route
 from tokenswarm.cluster.listening_ports import choose_ports
 from tokenswarm.command_line import Given, OptionErrors, collect_errors
 from tokenswarm.recording.journal import check_folders
+from tokenswarm.recording.recording_options import folders_of
 from tokenswarm.run_control.run_plan import RunPlan
 from tokenswarm.shapes.rate_options import is_open
 from tokenswarm.users.run_lifecycle import check_options
@@ -73,8 +74,7 @@ def check_run(options: Namespace, host: str) -> RunPlan:
     """Everything that can be wrong with the options of a run, but for its server. Raises ValueError."""
     with collect_errors() as errors:
         plan = errors.of(RunPlan.of, options)
-        if plan:
-            errors.of(check_folders, plan.recording)
+        errors.of(check_folders, *folders_of(options))
         errors.of(check_options, options, host)
     return plan
 

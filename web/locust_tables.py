@@ -74,10 +74,11 @@ def report_section(levels: Sequence[LevelRow], facts: str, validity: Validity) -
 
 
 def _cells(levels: Sequence[LevelRow]) -> Iterator[list[Any]]:
-    for level in levels:
+    measured = [level for level in levels if not level.warm_up]
+    for number, level in enumerate(measured, start=1):
         if level.state == "planned":
             continue
-        name = f"{level.index + 1:02d}: {level_text(level.name, level.system_prompt)}"
+        name = f"{number:02d}: {level_text(level.name, level.system_prompt)}"
         values = [(getattr(level, key), factor) for key, _, factor in _COLUMNS]
         if level.open_loop is not None:
             values += [(getattr(level.open_loop, key), factor) for key, _, factor in _OPEN_LOOP_COLUMNS]

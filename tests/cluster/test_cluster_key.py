@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tokenswarm.cluster.cluster_key import BadSeal, ClusterKey, ClusterKeyError, MasterSessions, WorkerSession
+from tokenswarm.sanitize import shown
 
 SECRET = "correct horse battery staple"
 
@@ -101,6 +102,15 @@ def test_a_repeated_hello_does_not_disturb_a_session(pair: Pair) -> None:
     assert pair.master.open("worker", pair.worker.seal(b"2")) == b"2"
 
 
+def test_a_recorded_session_is_worth_nothing_in_the_next_one_of_the_same_worker(pair: Pair) -> None:
+    """Its name and its master's part are the same; its own part is not."""
+    spawn = pair.master.seal("worker", b"spawn")
+    again = WorkerSession(ClusterKey(SECRET), "worker")
+    again.open_welcome(pair.master.welcome("worker", again.hello()))
+    with pytest.raises(BadSeal, match="not sealed"):
+        again.open(spawn)
+
+
 def test_another_key_is_noticed_on_both_sides() -> None:
     worker, master = WorkerSession(ClusterKey("another secret, as long"), "worker"), MasterSessions(ClusterKey(SECRET))
     with pytest.raises(BadSeal, match="another cluster key"):
@@ -136,6 +146,7 @@ def test_the_secret_comes_from_the_environment_or_a_file_and_from_nowhere_else(t
     assert by_variable is not None
     assert by_file.mac(b"x") == by_variable.mac(b"x")
     assert SECRET not in repr(by_file)
+    assert shown(f"the key is {SECRET}") == "the key is [secret]"
 
 
 @pytest.mark.parametrize("trouble", ["missing", "folder", "endless", "no text", "short", "both"])

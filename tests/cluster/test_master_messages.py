@@ -225,12 +225,63 @@ def test_an_admitted_worker_is_given_users_only_once_it_is_ready(master: Master)
     assert kinds.index("tokenswarm_level") < kinds.index("spawn")
 
 
+def test_what_a_worker_sends_while_it_loads_changes_no_state(master: Master) -> None:
+    master.worker("first")
+    master.start(4)
+    second = master.client("stranger")
+    second.send("tokenswarm_join", {"build": BUILD, "cluster": "", "sent_ns": 1})
+    soon(lambda: bool(second.got("tokenswarm_admitted")))
+    before = master.state
+    of_locust = [(kind, data) for kind, data in GOOD if not kind.startswith("tokenswarm_") and kind != "quit"]
+    for kind, data in of_locust:
+        second.send(kind, data)
+    second.settle()
+    assert master.state == before
+    assert list(master.link.membership.candidates) == ["stranger"]
+
+
+def test_a_worker_that_is_ready_and_was_not_admitted_is_sent_the_reason(master: Master) -> None:
+    late = master.client("late")
+    late.send("tokenswarm_ready", {"locust": "2.47.0"})
+    soon(lambda: bool(late.got("tokenswarm_rejected")))
+    assert "silent for too long" in late.got("tokenswarm_rejected")[0]["reason"]
+
+
+def test_clients_that_wait_are_let_go_and_their_number_is_bounded(
+    master: Master, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tokenswarm.cluster.master_gate._MOST_WAITING", 2)
+    waiting = [master.client(f"waiting-{number}") for number in range(3)]
+    for client in waiting:
+        client.send("client_ready", "2.47.0")
+        soon(lambda client=client: bool(client.got("ack")))
+    gevent.spawn(master.runner.quit)
+    soon(lambda: sum(len(client.got("quit")) for client in waiting) >= 2)
+    gevent.sleep(0.05)
+    assert [len(client.got("quit")) for client in waiting] == [1, 1, 0]
+
+
+def test_an_error_in_locusts_handler_does_not_end_the_master(master: Master) -> None:
+    worker = master.worker("worker")
+
+    def fails(*_: object) -> None:
+        raise KeyError("worker")
+
+    gate = master.link._gate
+    handle, gate._handle = gate._handle, fails
+    worker.send("heartbeat", {"state": "running", "current_cpu_usage": 1.0, "current_memory_usage": 1})
+    soon(lambda: sum(master.link.dropped.counts.values()) == 1)
+    gate._handle = handle
+    worker.beat()  # the master still listens
+
+
 #: What none of Locust's workers sends, and Locust's master trips over or keeps.
 BAD: list[tuple[str, Any]] = [
     ("stats", STATS | {"user_classes_count": "many"}),
     ("stats", STATS | {"user_classes_count": {"Idle": "many"}}),
     ("stats", STATS | {"user_classes_count": {"Idle": -1}}),
     ("stats", STATS | {"user_classes_count": {"Idle": True}}),
+    ("stats", STATS | {"user_classes_count": {"Idle": 2_000_000}}),
     ("stats", STATS | {"user_classes_count": {"Stranger": 1}}),
     ("stats", STATS | {"stats": {"a": 1}}),
     ("stats", STATS | {"stats": [ENTRY | {"num_requests": "many"}]}),
@@ -241,12 +292,16 @@ BAD: list[tuple[str, Any]] = [
     ("stats", None),
     ("spawning_complete", {"user_classes_count": "many"}),
     ("spawning_complete", None),
+    ("spawning_complete", {"user_classes_count": {"Idle": 1}, "user_count": "1"}),
     ("heartbeat", {"state": "running", "current_cpu_usage": "hot", "current_memory_usage": 1}),
     ("heartbeat", {"state": "missing", "current_cpu_usage": 1, "current_memory_usage": 1}),
     ("heartbeat", {"state": ["ready"], "current_cpu_usage": 1, "current_memory_usage": 1}),
     ("heartbeat", 7),
     ("client_ready", {"a": 1}),
     ("client_ready", 7),
+    ("client_ready", []),
+    ("client_ready", ""),
+    ("client_ready", "2" * 101),
     ("exception", "it failed"),
     ("exception", {"msg": 7, "traceback": []}),
     ("logs", {"worker_id": "another", "logs": ["a line"]}),
@@ -274,8 +329,11 @@ def test_contents_that_locust_could_not_act_on_are_dropped(master: Master) -> No
 
 @pytest.mark.parametrize(
     "frames",
-    [(b"",), (b"\xc1",), (b"a", b"b", b"c"), (b"\x91" * 5000,), (msgpack.dumps([["list"], None, "raw"]),)],
-    ids=["empty", "no msgpack", "frames", "nested", "type"],
+    [
+        *((b"",), (b"\xc1",), (b"a", b"b", b"c"), (b"\x91" * 5000,), (msgpack.dumps([["list"], None, "raw"]),)),
+        (msgpack.dumps(["client_ready", "2.47.0", "raw"]), b"more"),
+    ],
+    ids=["empty", "no msgpack", "frames", "nested", "type", "one frame more"],
 )
 def test_bytes_that_are_no_message_are_dropped(master: Master, frames: tuple[bytes, ...]) -> None:
     raw, worker = master.client("raw"), master.worker("worker")
@@ -470,9 +528,12 @@ def test_with_a_cluster_key_clients_without_it_change_nothing(tmp_path: Any, mon
     stranger.send("tokenswarm_sealed", [b"n" * 16, 1, b"m" * 32, msgpack.dumps(["client_ready", "2", "stranger"])])
     stranger.send("client_ready", "2.47.0")
     soon(lambda: len(stranger.received) == 2)
+    master.runner.send_message("spawn", {"user_classes_count": {"Idle": 1}}, "stranger")  # it has no session
+    stranger.send("client_ready", "2.47.0")
+    soon(lambda: len(stranger.received) == 3)
     assert master.state == before
-    assert [kind for kind, _, _ in stranger.received] == ["tokenswarm_rejected"] * 2
-    assert sum(master.runner.server.dropped.counts.values()) == len(GOOD) + 4
+    assert [kind for kind, _, _ in stranger.received] == ["tokenswarm_rejected"] * 3
+    assert sum(master.runner.server.dropped.counts.values()) == len(GOOD) + 5
     master.runner.greenlet.kill(block=True)
     stranger.close()
     master.runner.server.close(linger=0)

@@ -47,7 +47,7 @@ _GATE_CONDITIONS = ("ttft_p95 > 500ms", "ttft_p95 > -5%", "rate < 5%", "max(ttft
 #: In the hold of the second of six levels.
 HOLDING = Progress(
     elapsed_s=754.0,
-    level_index=1,
+    level_number=2,
     levels=6,
     users=50,
     users_target=50,

@@ -8,7 +8,7 @@ import pytest
 
 from tests.run_fixtures import issues_of, kinds_of
 from tokenswarm.metrics.client_health import LAG_SLEEP_S
-from tokenswarm.metrics.concurrency import concurrency_of
+from tokenswarm.metrics.concurrency import Concurrency, ConcurrencyMeter, concurrency_of
 from tokenswarm.metrics.level import Level, RunningLevel, Scope
 from tokenswarm.metrics.objectives import Objectives
 from tokenswarm.metrics.timeline import Timeline
@@ -201,6 +201,33 @@ def test_what_is_not_reported_yet_is_not_missing_yet(level: Level) -> None:
     assert aggregator.users_of_late == pytest.approx(10)
     aggregator.observe(10, 32.0)
     assert "7 of 25 s" in load_reasons(aggregator)[0]
+
+
+def test_user_seconds_are_those_of_each_second_of_the_level_and_are_given_out_once(level: Level) -> None:
+    meter = ConcurrencyMeter()
+    meter.start(0)
+    began = RunningLevel(level, 0, 1_500_000_000)
+    meter.woke(began, 2, 2_000_000_000, 2_250_000_000)  # nothing before the level began
+    assert meter.take() == {(0, 0): pytest.approx(1.5)}
+    meter.woke(began, 4, 2_300_000_000, 3_000_000_000)
+    assert meter.take() == {(0, 0): pytest.approx(1.0), (0, 1): pytest.approx(2.0)}
+    assert meter.take() == {}
+
+
+@pytest.mark.parametrize(
+    ("seconds", "mean", "short_s", "as_requested"),
+    [(100, 9.9, 5, True), (100, 9.9, 6, False), (20, 9.9, 2, True), (20, 9.9, 3, False), (3, 9.6, 2, True)],
+)
+def test_so_many_seconds_of_a_hold_may_be_short_of_users(
+    seconds: int, mean: float, short_s: int, as_requested: bool
+) -> None:
+    assert Concurrency(10, seconds, mean, 0.0, short_s).as_requested is as_requested
+
+
+def test_the_error_of_a_sum_is_neither_a_missing_user_nor_a_missing_second() -> None:
+    found = concurrency_of({2: 9.499999999}, 10, 2.0000000001, 2.9999999999)
+    assert found is not None
+    assert (found.seconds, found.short_s) == (1, 0)
 
 
 def test_each_level_has_its_own_seconds(a_level: Callable[..., Level]) -> None:

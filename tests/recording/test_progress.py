@@ -13,6 +13,7 @@ from tokenswarm.recording.aggregator import Aggregator
 from tokenswarm.recording.live_series import RequestRates
 from tokenswarm.recording.progress import Progress, ProgressMeter
 from tokenswarm.recording.recorder import Recorder
+from tokenswarm.reports.progress_line import progress_line
 
 S = 1_000_000_000
 
@@ -23,7 +24,7 @@ class Bench:
     def __init__(self, stage: Level) -> None:
         self.aggregator = Aggregator(Objectives())
         self.recorder = Recorder(worker=0)
-        self.meter = ProgressMeter(levels=3)
+        self.meter = ProgressMeter([Level(index, "on", str(index + 1)) for index in range(3)])
         self.aggregator.begin_level(stage, 10.0)
         self.recorder.begin_level(stage, 0, 10 * S)
 
@@ -40,7 +41,7 @@ def bench(a_level: Callable[..., Level]) -> Bench:
 
 
 def test_there_is_no_progress_while_no_level_runs() -> None:
-    assert ProgressMeter(levels=1).read(Aggregator(Objectives()), 0, 1.0) is None
+    assert ProgressMeter([Level(0, "off", "1")]).read(Aggregator(Objectives()), 0, 1.0) is None
 
 
 def test_progress_says_where_the_run_stands(bench: Bench) -> None:
@@ -48,7 +49,7 @@ def test_progress_says_where_the_run_stands(bench: Bench) -> None:
     progress = bench.read(11.0)
     assert progress == Progress(
         elapsed_s=11.0,
-        level_index=1,
+        level_number=2,
         levels=3,
         users=6,
         users_target=50,
@@ -61,6 +62,19 @@ def test_progress_says_where_the_run_stands(bench: Bench) -> None:
         failures=0,
     )
     assert [bench.read(now_s).phase for now_s in (12.0, 109.9, 110.0)] == ["hold", "hold", "drain"]
+
+
+def test_a_warm_up_has_the_number_of_its_level_and_is_none_itself() -> None:
+    plan = [Level(index, "off", str(index // 2 + 1), 1, warm_up=index % 2 == 0, level_time_s=5.0) for index in range(4)]
+    aggregator, meter = Aggregator(Objectives()), ProgressMeter(plan)
+    shown = []
+    for level in plan:
+        aggregator.begin_level(level, 10.0 * level.index)
+        progress = meter.read(aggregator, 1, 10.0 * level.index + 1.0)
+        assert progress is not None
+        shown.append((progress.level_number, progress.levels, progress.phase))
+    assert shown == [(1, 2, "warm-up"), (1, 2, "hold"), (2, 2, "warm-up"), (2, 2, "hold")]
+    assert "level 2/2" in progress_line(progress)
 
 
 def test_the_rate_is_of_the_events_since_the_last_progress(bench: Bench) -> None:

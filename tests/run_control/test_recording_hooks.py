@@ -31,7 +31,7 @@ from tokenswarm.metrics.objectives import ObjectiveError
 from tokenswarm.metrics.timeline import Outcome, Timeline
 from tokenswarm.recording.journal import Journal, ResultsFolderError, check_folders
 from tokenswarm.recording.progress import Progress
-from tokenswarm.recording.recording_options import RecordingOptions
+from tokenswarm.recording.recording_options import RecordingOptions, folders_of
 from tokenswarm.run_control.recording_hooks import Recording
 from tokenswarm.run_folder.schema import RunFacts
 
@@ -816,7 +816,7 @@ def test_a_spool_folder_that_cannot_be_written_is_found_out_before_any_run(
     (tmp_path / "file").write_text("")
     bad = {"spool_folder": str(tmp_path / "file" / "spools")}
     with pytest.raises(ResultsFolderError, match="--spool-folder .*file is a file"):
-        check_folders(RecordingOptions.of(options(bench.results, **bad)))
+        check_folders(*folders_of(options(bench.results, **bad)))
     with pytest.raises(ResultsFolderError, match="--spool-folder"):
         Bench(tmp_path / "results", greenlets, **bad)
 

@@ -181,7 +181,9 @@ def test_a_key_that_cannot_be_used_ends_the_start_and_is_not_repeated(given: str
     run = start_locust("--headless", *arguments, env={"TOKENSWARM_CLUSTER_KEY": "hunter2"} if given == "short" else {})
     ended = run.end()
     assert ended.exit_code == 2
-    assert [line for line in ended.output.splitlines() if line.startswith("tokenswarm: ")]
+    sentences = [line for line in ended.output.splitlines() if line.startswith("tokenswarm: ")]
+    cures = {"argument": "set TOKENSWARM_CLUSTER_KEY", "short": "characters", "missing": "--cluster-key-file"}
+    assert cures[given] in sentences[-1]
     assert "Traceback" not in ended.output
     assert KEY not in ended.output
     assert "hunter2" not in ended.output

@@ -125,6 +125,7 @@ function showConditions(conditions) {
 
 function showPlan({ levels, progress, status }, isStopping) {
   const current = levels.find((level) => level.index === progress.index);
+  const measured = levels.filter((level) => !level.warm_up);
   const next = levels.find((level) => level.state === "planned");
   const bars = levels.map((level) => {
     const on = level === current;
@@ -140,9 +141,9 @@ function showPlan({ levels, progress, status }, isStopping) {
   });
   $("plan").replaceChildren(...bars);
   if (!current) {
-    const not = levels.filter((level) => level.state === "planned").length;
+    const not = measured.filter((level) => level.state === "planned").length;
     const cut = levels.filter(wasCut).map((level) => `; the level of ${nameOf(level)} was cut short`).join("");
-    text("where", `${status === "interrupted" ? "Stopped" : "Finished"} after ${clock(progress.elapsed_s)}${cut}${not ? `; ${not} of ${levels.length} levels did not run` : ""}.`);
+    text("where", `${status === "interrupted" ? "Stopped" : "Finished"} after ${clock(progress.elapsed_s)}${cut}${not ? `; ${not} of ${measured.length} levels did not run` : ""}.`);
     speak("The run is over.");
     return;
   }
@@ -150,8 +151,10 @@ function showPlan({ levels, progress, status }, isStopping) {
   const until = progress.phase_left_s !== null ? `, ${clock(progress.phase_left_s)} left` : "";
   const then = next ? `Next: ${nameOf(next)}.` : "This is the last level.";
   const left = leftText(progress);
-  text("where", `Level ${current.index + 1} of ${levels.length}: ${nameOf(current)} · ${progress.phase}${until}. ${then} ${left}`);
-  speak(`Level ${current.index + 1} of ${levels.length} has begun: ${nameOf(current)}.`);
+  // A warm-up is counted with the level that it comes before.
+  const number = `Level ${measured.filter((level) => level.index < current.index).length + 1} of ${measured.length}`;
+  text("where", `${number}: ${nameOf(current)} · ${progress.phase}${until}. ${then} ${left}`);
+  speak(`${number}${current.warm_up ? ", its warm-up," : ""} has begun: ${nameOf(current)}.`);
 }
 
 function leftText({ left_s, ends_with_requests }) {
