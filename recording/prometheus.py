@@ -21,7 +21,7 @@ from tokenswarm.recording.live_series import LiveSeries
 from tokenswarm.recording.scrape_guard import ScrapeGuard
 from tokenswarm.recording.server_samples import ServerSamples
 from tokenswarm.recording.session_metrics import cumulative_counts, session_metrics
-from tokenswarm.recording.validity import validity_issues
+from tokenswarm.recording.validity import run_validity
 from tokenswarm.run_folder.schema import RunFacts, Status
 
 _LABELS = ("engine", "model", "system_prompt", "level")
@@ -102,7 +102,9 @@ class RunCollector(Collector):
             )
         yield GaugeMetricFamily("tokenswarm_requests_in_flight", "Requests sent and not ended.", aggregator.in_flight)
         yield from self._request_rates(aggregator)
-        suspect = self._live.defect() is not None or bool(validity_issues(aggregator, self._live.server))
+        ended = self._live.status is not Status.RUNNING
+        verdict = run_validity(aggregator, self._live.server, self._live.defect(), ended=ended).verdict
+        suspect = verdict != "valid"
         yield GaugeMetricFamily("tokenswarm_suspect", "1 if there is a reason not to trust the results.", suspect)
         yield from _workers(aggregator)
         yield self._requests(facts, aggregator)

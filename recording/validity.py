@@ -41,6 +41,7 @@ _UNCERTAIN_SHARE = 0.01
 _FEWEST_UNCERTAIN = 2
 #: An event loop that is later than this (p99), and later than _SUSPECT_SHARE of the median TTFT, changes the load.
 _LATE_LOOP_S = 0.25
+_NOTHING_MEASURED = "the run ended before its first level began, or in the warm-up of that: nothing was measured"
 #: Windows that a message names.
 _MOST_NAMED = 5
 
@@ -113,13 +114,15 @@ def validity(issues: Sequence[ValidityIssue], levels: Iterable[LevelStats] = ())
 
 
 def run_validity(
-    aggregator: Aggregator, server: ServerSamples, defect: str | None, *, recovered: bool = False
+    aggregator: Aggregator, server: ServerSamples, defect: str | None, *, recovered: bool = False, ended: bool = True
 ) -> Validity:
     """The verdict on a run. defect: why it failed, None where it did not; recovered: whether it is why the run was
-    recovered, which makes it suspect."""
+    recovered, which makes it suspect; ended: whether no more levels can begin."""
     failed = [ValidityIssue(kind=IssueKind.RUN_FAILED, message=defect)] if defect else []
+    if ended and not measured_levels(aggregator):
+        failed.append(ValidityIssue(kind=IssueKind.NOTHING_MEASURED, message=_NOTHING_MEASURED))
     found = validity(failed + validity_issues(aggregator, server), aggregator.levels.values())
-    return replace(found, verdict="failed") if failed and not recovered else found
+    return replace(found, verdict="failed") if defect and not recovered else found
 
 
 def worker_issues(worker: WorkerStats, smallest: Sequence[_Median]) -> list[ValidityIssue]:

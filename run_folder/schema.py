@@ -242,6 +242,7 @@ class IssueKind(StrEnum):
     """Why the results of a run may be unreliable."""
 
     RUN_FAILED = "run_failed"
+    NOTHING_MEASURED = "nothing_measured"
     FEWER_USERS = "fewer_users"
     CLIENT_LIMIT = "client_limit"
     SERVER_UNREACHABLE = "server_unreachable"

@@ -10,6 +10,7 @@ import pytest
 from locust.argument_parser import get_empty_argument_parser
 
 import tokenswarm.client.request_options
+import tokenswarm.probe.probe_command
 import tokenswarm.recording.recording_options
 import tokenswarm.reports.checks.check_options
 import tokenswarm.reports.compare.compare_command
@@ -112,6 +113,31 @@ def test_every_engine_has_its_row_in_the_document_of_engines() -> None:
         (row,) = [line for line in text.splitlines() if line.startswith(f"| `{name}` |")]
         assert f"`{engine.path}`" in row
         assert ("| no |" not in row) is engine.honours_ignore_eos
+
+
+def test_the_document_of_requests_names_the_options_that_probe_does_not_take() -> None:
+    text = (ROOT / "docs" / "requests.md").read_text(encoding="utf-8")
+    (exceptions,) = re.findall(
+        r"^`tokenswarm probe` takes the options of this page too, except (.*?):", text, re.M | re.S
+    )
+    parser = ArgumentParser()
+    tokenswarm.probe.probe_command.add_arguments(parser)
+    taken = {flag for action in parser._actions for flag in action.option_strings}
+    lacking = set(re.findall(r"`(--[a-z-]+)", exceptions)) - {"--model", "--timeout"}
+    assert not lacking & taken
+    body = text[text.index("## Where requests go") : text.index("## What the preflight does")]
+    named = set(re.findall(r"`(--[a-z-]+)", body)) & {flag for flag, _, _ in own_options()}
+    of_prompts = {
+        "--prompts",
+        "--prompt-tokens",
+        "--input-tokens",
+        "--ignore-eos",
+        "--prompt-reuse",
+        "--seed",
+        "--system-prompt",
+    }
+    of_the_run = {"--levels", "--server-metrics", "--gpu-metrics-url", "--record"}
+    assert named - taken - of_prompts - of_the_run == lacking
 
 
 def test_the_readme_names_every_file_of_a_run() -> None:

@@ -218,7 +218,8 @@ class LiveView:
     def _validity(self, aggregator: Aggregator) -> Validity:
         live = self._live
         verdict: Validity = self._verdict.get(
-            (self.run, live.status, live.defect()), lambda: run_validity(aggregator, live.server, live.defect())
+            (self.run, live.status, live.defect()),
+            lambda: run_validity(aggregator, live.server, live.defect(), ended=live.status is not Status.RUNNING),
         )
         return verdict
 

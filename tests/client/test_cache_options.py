@@ -85,7 +85,7 @@ def test_requests_of_a_group_share_its_prefix() -> None:
 
 @pytest.mark.parametrize("mode", [False, True])
 @pytest.mark.parametrize("lengths", [LENGTHS, ()])
-def test_with_bust_no_two_requests_begin_alike(mode: bool, lengths: tuple[str, ...]) -> None:
+def test_with_bust_no_two_requests_begin_with_the_same_text(mode: bool, lengths: tuple[str, ...]) -> None:
     found = drawn(given(*PREFIX, *lengths, "--cache", "bust"), mode=mode)
     texts = [sent(each, mode) for each in found]
     assert max(in_common(*pair) for pair in combinations(texts, 2)) < 12

@@ -52,7 +52,7 @@ EVENTS = st.one_of(
 @settings(max_examples=300)
 @given(events=st.lists(EVENTS, max_size=12), together=st.lists(st.integers(1, 4), min_size=1, max_size=4))
 def test_whatever_comes_is_read_as_each_event_by_itself(events: list[bytes], together: list[int]) -> None:
-    """Whether an event is offered as one of several alike, by itself or in a piece with others, or fed with others
+    """Whether an event is offered as one of a batch, by itself or in a piece with others, or fed with others
     behind it."""
     decoder, found = OpenAIDecoder(), []
     decoder.feed(ROLE)
@@ -142,7 +142,7 @@ def test_bytes_that_are_no_text_break_the_stream_as_they_would_by_themselves() -
         decoder.feed(broken)
 
 
-def test_a_stream_whose_events_are_never_alike_is_not_read_twice_for_long() -> None:
+def test_a_stream_whose_events_match_no_template_is_not_read_twice_for_long() -> None:
     readings = 0
 
     def decode(data: bytes) -> Delta:

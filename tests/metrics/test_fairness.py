@@ -8,7 +8,7 @@ import pytest
 from tokenswarm.metrics.fairness import fairness_of
 
 
-def test_users_served_alike_have_an_index_of_one() -> None:
+def test_users_served_equally_have_an_index_of_one() -> None:
     fairness = fairness_of(np.array([0, 1, 2]), np.full(3, 11.0), np.full(3, 1.0), np.full(3, 0.2))
     assert fairness is not None
     assert (fairness.users, fairness.jain_token_rate, fairness.slowest_ttft_ratio) == (3, pytest.approx(1.0), 1.0)

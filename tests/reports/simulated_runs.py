@@ -1,4 +1,4 @@
-"""Runs in virtual time, held in memory: what a server would do, requests in bursts, and no two runs quite alike."""
+"""Runs in virtual time, held in memory: what a server would do, requests in bursts, and no two runs quite the same."""
 
 from __future__ import annotations
 

@@ -52,8 +52,8 @@ def test_the_interval_of_several_runs_covers_the_true_change(runs: tuple[int, in
 
 def test_runs_that_happen_to_agree_are_not_taken_for_exact() -> None:
     """Each knows its own value to 10 % only."""
-    alike = [estimate(1.0, 0.1)] * 3
-    change = change_between(alike, [estimate(1.05, 0.1)] * 3, share=False)
+    same = [estimate(1.0, 0.1)] * 3
+    change = change_between(same, [estimate(1.05, 0.1)] * 3, share=False)
     assert change is not None
     assert not change.estimate.excludes(1.0)
 

@@ -38,7 +38,7 @@ def a_run(write_run: Write, tmp_path: Path) -> Callable[..., Results]:
     return make
 
 
-def test_two_runs_of_one_plan_are_alike_whatever_served_them(a_run: Callable[..., Results]) -> None:
+def test_two_runs_of_one_plan_are_comparable_whatever_served_them(a_run: Callable[..., Results]) -> None:
     base = a_run()
     new = a_run(
         host="http://other:9000", engine="lmdeploy", summary={"engine": "lmdeploy", "host": "http://other:9000"}

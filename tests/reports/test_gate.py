@@ -400,7 +400,7 @@ def test_a_level_that_falls_and_one_that_does_not(folder: Folder) -> None:
     assert falling.change.value == pytest.approx(-0.09, abs=0.02)
 
 
-def test_users_served_alike_are_served_fairly(folder: Folder) -> None:
+def test_users_served_equally_are_served_fairly(folder: Folder) -> None:
     measured = RunData(load_results(folder()))
     fairness = measured.fairness(measured.results.summary.levels[0])
     assert fairness is not None

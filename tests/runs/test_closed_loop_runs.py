@@ -175,7 +175,11 @@ def test_a_run_that_ends_in_its_first_warm_up_is_reported_like_any_other(
     assert level["hold"]["ttft_s"]["p50"] is None
     assert (level["concurrency"], level["load_audit"]) == (None, None)  # nothing was requested of its hold
     assert run.summary["warm_ups"][0]["requests"] == len(run.requests) > 0
-    assert run.document["validity"]["verdict"] == ("failed" if failing else "valid")
+    validity = run.document["validity"]
+    assert validity["verdict"] == ("failed" if failing else "suspect")
+    assert [issue["kind"] for issue in validity["issues"]] == [*(["run_failed"] if failing else []), "nothing_measured"]
+    assert run.summary["validity"] == validity
+    assert "nothing was measured" in run.output
     for told in (run.output, (run.folder / "report.html").read_text(encoding="utf-8"), markdown.read_text()):
         assert ("set LLM_API_KEY" in told) == failing
     assert [case.find("error") is not None for case in ET.parse(junit).iter("testcase")] == [True, True]

@@ -33,7 +33,7 @@ CHAT = [
 
 
 class Listener:
-    """A server that answers everything alike and keeps the bodies that it received."""
+    """A server that answers everything with the same text and keeps the bodies that it received."""
 
     def __init__(self) -> None:
         bodies: list[dict[str, Any]] = []

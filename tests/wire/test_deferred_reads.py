@@ -26,8 +26,8 @@ def chunk(text: str) -> bytes:
 class Listener:
     """Notes down what it is handed, and how: `each` body by itself or with others, as `groups` shows."""
 
-    def __init__(self, takes_alike: bool = True) -> None:
-        self.takes_alike = takes_alike
+    def __init__(self, takes_batches: bool = True) -> None:
+        self.takes_batches = takes_batches
         self.bodies: list[bytes] = []
         self.arrived_ns: list[int] = []
         self.groups: list[int] = []
@@ -42,7 +42,7 @@ class Listener:
     def on_batch(
         self, exchange: Exchange, bodies: Sequence[bytes], arrived_ns: Sequence[int], delays_ns: Sequence[int]
     ) -> int:
-        if not self.takes_alike:
+        if not self.takes_batches:
             return 0
         taken = next((at for at, body in enumerate(bodies) if b"odd" in body), len(bodies))
         assert min(delays_ns) >= 0
@@ -131,7 +131,7 @@ def test_several_reads_are_looked_at_together_each_with_its_own_time(
 
 
 @pytest.mark.usefixtures("without_passes")
-def test_what_is_not_alike_is_taken_by_itself_and_in_its_place(
+def test_what_is_in_no_batch_is_taken_by_itself_and_in_its_place(
     begun: tuple[Any, Any], send: Any, listener: Listener
 ) -> None:
     exchange, peer = begun
@@ -287,7 +287,7 @@ def test_a_receiver_that_takes_nothing_together_is_handed_each_by_itself(
     begun: tuple[Any, Any], send: Any, listener: Listener
 ) -> None:
     exchange, peer = begun
-    listener.takes_alike = False
+    listener.takes_batches = False
     send(chunk("two"), chunk("three"))
     peer.send(END)
     exchange.wait(PATIENCE_S)
