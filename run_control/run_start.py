@@ -25,7 +25,7 @@ from tokenswarm.shapes.own_code import check_own_code, check_shape
 from tokenswarm.shapes.plan import LoadPlan, PlannedLevel
 from tokenswarm.shapes.run_shape import RunShape
 from tokenswarm.target.server_detection import ReadyServer
-from tokenswarm.upstream.locust_internals import RoutineLogFilter, StatsTablesFilter
+from tokenswarm.upstream.locust_internals import BeforePageLine, RoutineLogFilter, StatsTablesFilter
 from tokenswarm.users.changed_users import check_unchanged
 from tokenswarm.users.run_lifecycle import RunLifecycle, sends_from_here
 from tokenswarm.web.locust_page import WebPage
@@ -70,8 +70,7 @@ class RunStart:
             StatsTablesFilter().attach()
         for notice in self._command_line.notices:
             logger.warning("%s", notice)
-        for notice in self._notices:
-            logger.info("%s", notice)
+        self._log_notices()
         try:
             self._prepare(environment, on_worker)
         except ValueError as error:
@@ -153,7 +152,14 @@ class RunStart:
         self._recording.forks_workers = bool(options.processes)
         self._recording.metrics_port_given = "metrics_port" in given.sources
         self._notices = check_command_line(given)
+        BeforePageLine(self._log_notices).attach()
         self._recording.other_ports = {options.web_port, options.master_bind_port}
+
+    def _log_notices(self) -> None:
+        """Once: before the page's address is logged, where there is a page."""
+        notices, self._notices = self._notices, []
+        for notice in notices:
+            logger.info("%s", notice)
 
     def _find_server(self, environment: Environment, options: Namespace, host: str) -> None:
         """Before a run that is started from the page. Raises ValueError where its server cannot be used."""

@@ -318,6 +318,34 @@ class WaitingLogFilter(logging.Filter):
         return True
 
 
+class BeforePageLine(logging.Filter):
+    """Calls an action once, right before Locust logs the address of its page.
+
+    Nothing of a locustfile is called between the setting up of the log and that line: what is logged at Locust's init
+    on the page's port comes after it.
+
+    Upstream: https://github.com/locustio/locust/blob/2.47.0/locust/main.py#L466
+    """
+
+    LOGGER = "locust.main"
+    LINE = "Starting web interface at "
+
+    def __init__(self, action: Callable[[], None]) -> None:
+        super().__init__()
+        self._action = action
+
+    def attach(self) -> None:
+        """Wait for the line from now on."""
+        logging.getLogger(self.LOGGER).addFilter(self)
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Every line is logged."""
+        if record.getMessage().startswith(self.LINE):
+            logging.getLogger(self.LOGGER).removeFilter(self)
+            self._action()
+        return True
+
+
 class RoutineLogFilter(logging.Filter):
     """Drops the lines that Locust logs of each step of a shape and of its end, except at log level DEBUG.
 

@@ -392,9 +392,14 @@ def test_a_second_one_on_the_machine_takes_free_ports_and_names_them(
     started = start_locust("-H", simulator.host, without=["--metrics-port"])
     assert started.process.stdout is not None
     metrics = page = ""
-    while not (metrics and page):
+    lines: list[str] = []
+    before_page: list[str] = []
+    while not (metrics and page and before_page):
         line = started.process.stdout.readline()
         assert line, "it ended"
+        if "Starting web interface at" in line:
+            before_page = lines
+        lines = [*lines, line]
         if found := re.search(r"metrics are at (http://\S+)", line):
             metrics = found[1]
             assert "/INFO/" in line
@@ -407,6 +412,7 @@ def test_a_second_one_on_the_machine_takes_free_ports_and_names_them(
             assert text in answer.read().decode()
     started.interrupt()
     started.end()
+    assert [line for line in before_page if "the web page has port" in line]
 
 
 @pytest.mark.usefixtures("usual_ports_taken")

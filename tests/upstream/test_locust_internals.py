@@ -34,6 +34,7 @@ from tests.run_control.test_recording_hooks import options
 from tokenswarm.cluster.worker_users import WorkerUsers
 from tokenswarm.upstream import gevent_internals, locust_internals
 from tokenswarm.upstream.locust_internals import (
+    BeforePageLine,
     RebalancingDispatcher,
     RoutineLogFilter,
     StatsTablesFilter,
@@ -433,6 +434,20 @@ def test_locust_logs_each_step_of_a_shape(
         logger.info(beginnings[0])
         assert logged[-1] == beginnings[0]
         monkeypatch.undo()
+
+
+def test_an_action_is_called_once_before_the_address_of_the_page_is_logged(
+    lines_of: Callable[[str], list[str]],
+) -> None:
+    assert BeforePageLine.LINE in inspect.getsource(locust.main)
+    logged, logger = lines_of(BeforePageLine.LOGGER), logging.getLogger(BeforePageLine.LOGGER)
+    seen: list[list[str]] = []
+    BeforePageLine(lambda: seen.append(list(logged))).attach()
+    for line in ("one", f"{BeforePageLine.LINE}http://127.0.0.1:8090", f"{BeforePageLine.LINE}again"):
+        logger.info(line)
+    assert seen == [["one"]]
+    assert len(logged) == 3
+    assert logger.filters == []
 
 
 def test_locust_prints_its_tables_at_the_end_whatever_its_options_say(lines_of: Callable[[str], list[str]]) -> None:
