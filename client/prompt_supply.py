@@ -118,6 +118,16 @@ class PromptSupply:
         """The first request of the worker's session of this place (from 0)."""
         return self.session(place, with_system_prompt).next()
 
+    def place_in_round(self, round_number: int, least: int) -> int | None:
+        """The first place from this one on whose session is of that round, in which each session of the data set begins
+        once over all workers; None where this worker has none left of it."""
+        workers, sessions = self._options.lengths.workers, len(self._sessions)
+        if self._worker >= workers:  # it joined when the sessions had been divided
+            return None
+        place = max(least, -(-(round_number * sessions - self._worker) // workers))
+        number = request_number(self._worker, workers, place)
+        return place if number < (round_number + 1) * sessions else None
+
     def _made_session(self, first: DrawnPrompt, mode: str) -> ChatSession:
         """A session whose prompts are made of parts. first: its first request, whose text is yet to be made."""
         assert self._made is not None

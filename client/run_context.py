@@ -17,6 +17,7 @@ from tokenswarm.client.request_options import (
 )
 from tokenswarm.client.run_models import models_of_run
 from tokenswarm.client.server_address import origins_of
+from tokenswarm.client.session_options import SessionSupply
 from tokenswarm.client.trace_supply import LevelArrival, TraceSupply
 from tokenswarm.client.workload import load_workload
 from tokenswarm.engines import ChatRequest, EngineSpec
@@ -112,6 +113,15 @@ class RunContext:
         assert self._supply is not None
         place, recorder.prompts_drawn = recorder.prompts_drawn, recorder.prompts_drawn + 1
         return self._supply.session(place, with_system_prompt)
+
+    def begin_session_of(self, level_index: int, with_system_prompt: bool) -> ChatSession | None:
+        """The same for a user of this level: None where each session begins once in it, and none is left."""
+        if self._supply is not None and self.options.sessions.supply is SessionSupply.ONCE:
+            place = self._supply.place_in_round(level_index, self.recorder.prompts_drawn)
+            if place is None:
+                return None
+            self.recorder.prompts_drawn = place
+        return self.begin_session(with_system_prompt)
 
     def draw(self, with_system_prompt: bool) -> DrawnPrompt:
         """The first request of the next session."""

@@ -20,6 +20,9 @@ from tokenswarm.prompts.synthetic.synthetic_prompts import SyntheticSource
 #: What --turns says of conversations in --prompts.
 ALL, LAST = "all", "last"
 _OPTION = "--turns"
+_SUPPLY = "--session-supply"
+#: Options of an open loop.
+_ARRIVALS = ("rate", "session_rate", "rate_schedule", "arrivals")
 #: Longer than any conversation; a mistyped number would send the same history again and again.
 _MOST_TURNS = 10_000
 
@@ -29,6 +32,14 @@ class Answers(StrEnum):
 
     OWN = "own"
     RECORDED = "recorded"
+
+
+class SessionSupply(StrEnum):
+    """Whether sessions of a data set begin again once all have begun, or each begins once in a level, which ends when a
+    user has none left."""
+
+    REPEAT = "repeat"
+    ONCE = "once"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +53,7 @@ class SessionOptions:
     answers: Answers = Answers.OWN
     header: str = ""
     turns_notation: str = ""
+    supply: SessionSupply = SessionSupply.REPEAT
 
     @classmethod
     def of(cls, options: Namespace, errors: Collected) -> SessionOptions:
@@ -53,6 +65,7 @@ class SessionOptions:
             answers=errors.of(choice_of, Answers, "--answers", options.answers),
             header=errors.of(_header_of, options) or "",
             turns_notation=text,
+            supply=errors.of(choice_of, SessionSupply, _SUPPLY, options.session_supply),
         )
 
     def of_source(self, source: SyntheticSource) -> SyntheticSource:
@@ -79,6 +92,13 @@ def add_session_options(option: OptionAdder) -> None:
         "which answers later turns send as those to the turns before: own: what the server answered in this run; "
         "recorded: the answers of --prompts",
     )
+    option.choice(
+        _SUPPLY,
+        SessionSupply,
+        SessionSupply.REPEAT,
+        "repeat: sessions of --prompts begin again once all have begun; once: each begins once in a level, and the "
+        "level ends when the first user has no further session to begin, so that none runs dry in what is measured",
+    )
     option("--session-header", "name of a header that has the session's id in each request, for sticky routing")
 
 
@@ -102,6 +122,11 @@ def _conflicts(options: Namespace, sources: Mapping[str, str]) -> Iterator[str]:
             f"--turns {turns} is for synthetic prompts: give --input-tokens too, or, for conversations of --prompts, "
             "--turns all or last."
         )
+    if options.session_supply == SessionSupply.ONCE:
+        open_loop = next((sources[name] for name in _ARRIVALS if name in sources), "")
+        if beside := synthetic or open_loop:
+            why = "whose sessions never end" if synthetic else "an open loop, which has no users that begin sessions"
+            yield f"--session-supply once has no effect beside {beside}, {why}: leave it out."
     if turns == LAST and "answers" in sources:
         yield f"{sources['answers']} has no effect beside --turns last, whose requests are sent as they were recorded."
 

@@ -15,7 +15,7 @@ from tokenswarm.client.option_values import OptionError
 from tokenswarm.client.prompt_supply import encoded
 from tokenswarm.client.request_control import Endpoint
 from tokenswarm.client.request_options import ChatOptions
-from tokenswarm.client.session_options import Answers, SessionOptions
+from tokenswarm.client.session_options import Answers, SessionOptions, SessionSupply
 from tokenswarm.command_line import collect_errors
 from tokenswarm.engines import EncodedImage, EngineSpec
 from tokenswarm.prompts import (
@@ -133,7 +133,12 @@ def load_given_workload(given: Namespace) -> Workload:
 
 
 def _check_answers(prompts: PromptSet, sessions: SessionOptions) -> None:
-    """Raises OptionError where answers are to be those of the prompts, which do not hold all of them."""
+    """Raises OptionError where answers are to be those of the prompts, which do not hold all of them, and where
+    sessions are to begin once, and there are none."""
+    if sessions.supply is SessionSupply.ONCE and not prompts.stats.sessions:
+        raise OptionError(
+            "--session-supply once has no effect: no row of --prompts is a session of several turns; leave it out."
+        )
     if sessions.answers is not Answers.RECORDED:
         return
     if not prompts.stats.sessions:

@@ -48,6 +48,9 @@ class SessionSampler:
         self._order = lru_cache(maxsize=2)(self._order_of)  # sessions of two rounds may alternate, and of no more
         self._order(0)  # not at the first request: a large set takes a second
 
+    def __len__(self) -> int:
+        return len(self._prompts)
+
     def prompt(self, number: int) -> Prompt:
         """The prompt of the session of this number."""
         round_number, place = divmod(number, len(self._prompts))

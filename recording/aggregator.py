@@ -24,7 +24,7 @@ from tokenswarm.recording.request_flow import RequestFlow
 from tokenswarm.recording.scope_stats import ScopeStats
 from tokenswarm.recording.sent_times import SentTimes
 from tokenswarm.recording.server_reach import ServerReach
-from tokenswarm.recording.session_stats import SessionStats
+from tokenswarm.recording.session_stats import SessionStats, note_dry
 from tokenswarm.recording.window_stats import WindowStats
 from tokenswarm.recording.worker_report import Report, RequestRow, UnusableReport
 from tokenswarm.recording.worker_shares import WorkerShares
@@ -88,8 +88,7 @@ class LevelStats:
     @property
     def length_s(self) -> float:
         """How long the level lasts, its drain left out; inf where its end is open."""
-        level_time_s, finished_s = self.level.level_time_s, self.finished_s
-        return min(inf if level_time_s is None else level_time_s, inf if finished_s is None else finished_s)
+        return min(s for s in (self.level.level_time_s, self.finished_s, self.sessions.ran_dry_s) if s is not None)
 
     @property
     def load_s(self) -> float:
@@ -339,6 +338,7 @@ class Aggregator:
             seconds[second] = seconds.get(second, 0.0) + users
         for level_index, number in report.arrivals_begun.items():
             self.levels[level_index].arrivals_begun[report.worker] = number
+        note_dry(self.levels, report.dry_ns)
         _add_histograms(report, worker, self.levels)
         worker.add_health(report.health)
         return True

@@ -54,6 +54,9 @@ class Recorder:
         self.levels: dict[int, RunningLevel] = {}
         #: Of open-loop levels: the first arrival that was not begun. This process has begun all of its own before it.
         self.arrivals_begun: dict[int, int] = {}
+        #: Of levels that a user had no further session for: since when, on the run's clock.
+        self.dry_ns: dict[int, int] = {}
+        self._dry_reported = 0
         self.health = HealthMeter()
         self._concurrency = ConcurrencyMeter()
         self.ended = 0
@@ -79,6 +82,14 @@ class Recorder:
         """The run is stopped now, on this process's perf_counter_ns: the running level is in its drain from here on."""
         if (begun := self.current_level) is not None and begun.stopped_ns == inf:
             self.levels[begun.level.index] = begun._replace(stopped_ns=now_ns)
+
+    def ran_dry(self, level_index: int, now_ns: int) -> None:
+        """A user of the level has no further session to begin: the level's load ends now, on this process's
+        perf_counter_ns."""
+        if (begun := self.levels.get(level_index)) is None or level_index in self.dry_ns:
+            return
+        self.dry_ns[level_index] = round(now_ns - begun.run_began_ns)
+        self.levels[level_index] = begun._replace(stopped_ns=min(begun.stopped_ns, now_ns))
 
     def next_user(self) -> int:
         """The number of a user that begins to send: 1, 2, … of this worker in this run."""
@@ -108,8 +119,8 @@ class Recorder:
 
     @property
     def has_pending(self) -> bool:
-        """Whether a request has ended since the last report."""
-        return bool(self._pending.rows or self._full)
+        """Whether a request has ended since the last report, or a user had no further session."""
+        return bool(self._pending.rows or self._full) or len(self.dry_ns) > self._dry_reported
 
     def saw_output(self, events: int) -> None:
         """So many events with output came, on streams that may still run."""
@@ -176,6 +187,8 @@ class Recorder:
         )
         report.user_seconds = self._concurrency.take()
         report.arrivals_begun = dict(self.arrivals_begun)
+        report.dry_ns = dict(self.dry_ns)
+        self._dry_reported = len(self.dry_ns)
         if self.spool is not None:
             self.spool.took(report)
         return report

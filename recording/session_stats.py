@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import inf
+from typing import Protocol
 
 from tokenswarm.metrics.histogram import Histogram
 from tokenswarm.metrics.linear_fit import LinearFit
@@ -13,6 +16,8 @@ from tokenswarm.recording.worker_report import RequestRow
 LAST_TURN = 16
 #: Uncached input tokens up to here are counted together, and from here on by doublings.
 FEWEST_UNCACHED = 64
+#: Rows of a source that are remembered: synthetic sessions have no end of them, and none twice.
+_MOST_ROWS = 100_000
 
 
 @dataclass(slots=True)
@@ -151,7 +156,8 @@ class SessionStats:
     completed_turns: of the first agents of completed ones, and thought_s: what their duration is besides waiting.
     out_of_order, overlapping: requests. empty_answers: ok requests of turns before the last one whose answer had no
     visible text. turns and uncached: of requests of the hold; depths: of those in sessions with sub-agents, by how many
-    agents are above theirs."""
+    agents are above theirs. ran_dry_s: when a user had no further session to begin, since the level began, inf where
+    none had; repeated: sessions of a row of the source that another one of the level was of."""
 
     started: int = 0
     completed: int = 0
@@ -168,7 +174,15 @@ class SessionStats:
     turns: dict[int, TurnStats] = field(default_factory=dict)
     uncached: UncachedStats = field(default_factory=UncachedStats)
     depths: dict[int, DepthStats] = field(default_factory=dict)
+    ran_dry_s: float = inf
+    repeated: int = 0
+    _rows_begun: set[str] = field(default_factory=set)
     _running: dict[str, _Running] = field(default_factory=dict)
+
+    @property
+    def is_dry(self) -> bool:
+        """Whether a user had no further session to begin."""
+        return self.ran_dry_s < inf
 
     @property
     def unfinished(self) -> int:
@@ -184,10 +198,7 @@ class SessionStats:
             self.uncached.add(row)
             if row.agent:
                 self.depths.setdefault(row.depth, DepthStats()).add(row)
-        running = self._running.get(row.session)
-        if running is None:
-            self.started += 1
-            running = self._running[row.session] = _Running(row.sent_ns, row.sent_ns)
+        running = self._running.get(row.session) or self._begin(row)
         out_of_order, overlaps = running.enter(row)
         self.out_of_order += out_of_order
         self.overlapping += overlaps
@@ -208,6 +219,14 @@ class SessionStats:
             del self._running[row.session]  # the others may have requests under way
         return True
 
+    def _begin(self, row: RequestRow) -> _Running:
+        self.started += 1
+        self.repeated += row.prompt_id in self._rows_begun
+        if row.prompt_id and len(self._rows_begun) < _MOST_ROWS:
+            self._rows_begun.add(row.prompt_id)
+        running = self._running[row.session] = _Running(row.sent_ns, row.sent_ns)
+        return running
+
     def _complete(self, running: _Running, row: RequestRow) -> None:
         self.completed += 1
         first = running.agents.get(row.agent.partition(".")[0])
@@ -216,3 +235,15 @@ class SessionStats:
         self.duration_s.record(round(duration_ns / 1000))
         self.waited_s.record(round(running.waited_ns / 1000))
         self.thought_s.record(round((duration_ns - running.waited_ns) / 1000))
+
+
+class _Level(Protocol):
+    began_s: float
+    sessions: SessionStats
+
+
+def note_dry(levels: Mapping[int, _Level], dry_ns: Mapping[int, int]) -> None:
+    """Users of these levels had no further session to begin at these times since the run began."""
+    for index, when_ns in dry_ns.items():
+        found = levels[index].sessions
+        found.ran_dry_s = min(found.ran_dry_s, max(0.0, when_ns / 1e9 - levels[index].began_s))

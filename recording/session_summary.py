@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf
 from typing import Any
 
 from tokenswarm.recording.distributions import distribution
@@ -33,6 +34,8 @@ def session_figures(stats: SessionStats) -> SessionFigures | None:
         ),
         ttft_per_uncached_token_s=None if slope_ns is None else slope_ns / 1e9,
         overflowed=stats.overflowed,
+        ran_dry_s=None if stats.ran_dry_s == inf else stats.ran_dry_s,
+        repeated=stats.repeated,
         depths=tuple(_depth_figures(depth, found) for depth, found in sorted(stats.depths.items())),
     )
 

@@ -146,7 +146,8 @@ class Report:
     output_events: events with output so far, those of running requests included.
     tokens_by_window: output tokens by (level, window of the level). user_seconds: seconds that users were there, by
     (level, second of the level), all users added up. arrivals_begun: by open-loop level, the number of the first
-    arrival that the worker has not begun to send; it has begun all of its own before that.
+    arrival that the worker has not begun to send; it has begun all of its own before that. dry_ns:
+    by level, when a user of the worker had no further session to begin, since the run began.
     """
 
     worker: int
@@ -161,6 +162,7 @@ class Report:
     health: WorkerHealth = field(default_factory=WorkerHealth)
     user_seconds: dict[Second, float] = field(default_factory=dict)
     arrivals_begun: dict[int, int] = field(default_factory=dict)
+    dry_ns: dict[int, int] = field(default_factory=dict)
 
     @property
     def level_indexes(self) -> set[int]:
@@ -168,7 +170,9 @@ class Report:
         by_place = (self.gaps, self.delays, self.health.loop_lag, self.health.core_use)
         by_time = (self.tokens_by_window, self.user_seconds)
         return {row.level_index for row in self.rows}.union(
-            self.arrivals_begun, *({level_index for level_index, _ in each} for each in (*by_place, *by_time))
+            self.arrivals_begun,
+            self.dry_ns,
+            *({level_index for level_index, _ in each} for each in (*by_place, *by_time)),
         )
 
     def encode(self) -> bytes:
@@ -188,6 +192,7 @@ class Report:
                 [(*place, *use) for place, use in self.health.core_use.items()],
                 [(*second, users) for second, users in self.user_seconds.items()],
                 list(self.arrivals_begun.items()),
+                list(self.dry_ns.items()),
             )
         )
         return zlib.compress(encoded, 1)
@@ -198,7 +203,9 @@ class Report:
         try:
             packed = _inflated(encoded)
             parts = _decode(packed)
-            worker, number, ended, in_flight, events, rows, windows, gaps, delays, lags, uses, seconds, begun = parts
+            worker, number, ended, in_flight, events, rows, windows, gaps, delays, lags, uses, seconds, begun, dry = (
+                parts
+            )
             return cls(
                 worker,
                 number,
@@ -215,6 +222,7 @@ class Report:
                 ),
                 {(level_index, second): users for level_index, second, users in seconds},
                 dict(begun),
+                dict(dry),
             )
         except (msgspec.MsgspecError, zlib.error, ValueError) as error:
             raise UnusableReport(f"these bytes are no report: {error}") from None
@@ -254,5 +262,6 @@ _Encoded = tuple[
     list[tuple[Count, Phase, Amount, Amount]],
     list[tuple[Count, Count, Amount]],
     list[tuple[Count, Count]],
+    list[tuple[Count, Moment]],
 ]
 _decode = msgspec.msgpack.Decoder(_Encoded).decode

@@ -177,6 +177,13 @@ def session_notes(levels: Sequence[LevelSummary]) -> list[str]:
                 "--answers own, later turns of their sessions carry an empty answer. Give more --max-tokens where "
                 "reasoning takes them all."
             )
+        if sessions.repeated:
+            found.append(
+                f"{level_name(level)}: {units.count(sessions.repeated)} of "
+                f"{units.counted(sessions.started, 'session')} repeat a row of --prompts that an earlier one of the "
+                "level was of, as the source has too few. Give more, or --session-supply once, which ends a level when "
+                "the first user has none left."
+            )
         if (slope_s := sessions.ttft_per_uncached_token_s or 0.0) > 0:  # below 0 it is chance
             found.append(
                 f"{level_name(level)}: TTFT grows by {units.duration(slope_s * _PER_TOKENS)} with {_PER_TOKENS:,} more "

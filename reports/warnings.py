@@ -56,6 +56,13 @@ def warnings_of(results: Results) -> list[str]:
     found += prompt_notices(results)
     found += [f"ADAPTED: {clause}." for clause in results.run.requests.get("adapted", ())]
     found += [f"PREFLIGHT: {notice}." for notice in results.run.requests.get("notices", ())]
+    for level in results.summary.levels:
+        if level.sessions is not None and level.sessions.ran_dry_s is not None:
+            found.append(
+                f"OUT OF SESSIONS: {level_name(level)}: the load ended after "
+                f"{units.duration(level.sessions.ran_dry_s)}, when the first user had no further session of --prompts "
+                "to begin (--session-supply once)."
+            )
     cut_short = [level for level in results.summary.levels if not level.complete]
     if cut_short:
         found.append(f"NOT COMPLETE: these levels were cut short: {_list(cut_short)}.")

@@ -171,10 +171,11 @@ class Recording:
             self.controller.begin_level(level)
 
     def is_level_done(self) -> bool:
-        """Whether all requests of the running level have ended, where their number is set."""
+        """Whether all requests of the running level have ended, where their number is set, or a user had no further
+        session."""
         run = self.controller.run
         level = run.aggregator.running_level if run is not None else None
-        return level is not None and level.finished_s is not None
+        return level is not None and (level.finished_s is not None or level.sessions.is_dry)
 
     def end_plan(self) -> None:
         """The shape has come to the plan's end: the run is finished, not interrupted."""

@@ -65,7 +65,8 @@ class SessionFigures(msgspec.Struct, frozen=True, kw_only=True):
     without any visible text, such as reasoning that took all of the allowed tokens; later turns have an empty answer
     then. turns: by turn; depths: by depth of the agent; uncached: by uncached input tokens; ttft_per_uncached_token_s:
     by how much TTFT grows with each of these (least squares); None where the usage of no request says what was
-    cached."""
+    cached. ran_dry_s: when the first user had no further session to begin, since the level began, which ended its load;
+    None where none had. repeated: sessions of a row of the source that another session of the level was of."""
 
     started: int
     completed: int
@@ -82,4 +83,6 @@ class SessionFigures(msgspec.Struct, frozen=True, kw_only=True):
     uncached: tuple[UncachedFigures, ...] = ()
     depths: tuple[DepthFigures, ...] = ()
     overflowed: int = 0
+    ran_dry_s: float | None = None
+    repeated: int = 0
     ttft_per_uncached_token_s: float | None = None

@@ -4,6 +4,7 @@ an open loop, the one user of each process sends each of its requests when it is
 from __future__ import annotations
 
 import logging
+import time
 from dataclasses import replace
 from functools import partial
 from typing import Any, ClassVar
@@ -102,6 +103,11 @@ class StreamingUser(User):
         think_times = self._think_times_of(context, level.level)
         load = RequestLoad(self._think_ns)
         session, is_new = self._session_of(requests, level.level.index)
+        if session is None:
+            if context.recorder.worker < context.options.lengths.workers:  # the others have no share of the sessions
+                context.recorder.ran_dry(level.level.index, time.perf_counter_ns())
+            self._pause_s = _WAIT_FOR_END_S
+            return
         host, client = self._connect(context, is_new)
         after_failure = level.level.after_failure
         if session.place.agent:
@@ -116,13 +122,13 @@ class StreamingUser(User):
         thinks = level.level.think_time is not None or recorded_s is not None
         self._think_ns = round(think_s * 1e9) if thinks and wait_s is None else None
 
-    def _session_of(self, requests: UserRequests, level_index: int) -> tuple[ChatSession, bool]:
-        """(the session that the user sends the next turn of, whether that is its first one): a session ends with its
-        level at the latest."""
+    def _session_of(self, requests: UserRequests, level_index: int) -> tuple[ChatSession | None, bool]:
+        """(the session that the user sends the next turn of, None where there is none left; whether that is its first
+        one): a session ends with its level at the latest."""
         session, of_level = self._session
         if session is not None and not session.is_over and of_level == level_index:
             return session, False
-        session = requests.begin_session()
+        session = requests.begin_session_of(level_index)
         self._session = session, level_index
         return session, True
 

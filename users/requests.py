@@ -55,6 +55,10 @@ class UserRequests:
         """The next session of this process; of a replay, the request of an arrival."""
         return self._context.begin_session(self._with_system_prompt, arrival)
 
+    def begin_session_of(self, level_index: int) -> ChatSession | None:
+        """The next session of this process for a user of this level; None where there is none left for it."""
+        return self._context.begin_session_of(level_index, self._with_system_prompt)
+
     def next_of(
         self, session: ChatSession, level: int, load: RequestLoad = PLAIN_LOAD, host: int | None = None
     ) -> RequestSpec:

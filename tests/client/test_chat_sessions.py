@@ -325,3 +325,43 @@ def test_the_mark_of_a_session_stays_the_same_over_its_turns(given: Given, file:
     assert [len(each) for each in openings] == [1, 1]
     assert openings[0] != openings[1]
     assert isinstance(first[2].prompt.earlier[0], ChatMessage)
+
+
+def test_each_session_begins_once_in_a_round_over_all_workers(given: Given, file: str) -> None:
+    options = ("--prompts", file, "--prompt-tokens", "1:99", "--session-supply", "once")
+    for round_number in (0, 1, 2):
+        found: list[str] = []
+        for worker in range(4):
+            made = supply(given(*options, **{WORKERS_OF_RUN: 4}), worker)
+            least = 0
+            while (place := made.place_in_round(round_number, least)) is not None:
+                found.append(made.draw(place, False).prompt.id)
+                least = place + 1
+        assert sorted(found, key=int) == [str(number) for number in range(1, 31)]
+    assert supply(given(*options, **{WORKERS_OF_RUN: 4}), 4).place_in_round(0, 0) is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (
+            ("--input-tokens", "50"),
+            "--session-supply once has no effect beside --input-tokens, whose sessions never end",
+        ),
+        (("--session-rate", "2"), "has no effect beside --session-rate, an open loop"),
+    ],
+)
+def test_sessions_that_begin_once_are_refused_where_they_have_no_effect(
+    given: Given, arguments: tuple[str, ...], words: str
+) -> None:
+    options = given("--session-supply", "once", *(arguments if "--input-tokens" in arguments else ()))
+    name = arguments[0].removeprefix("--").replace("-", "_")
+    with pytest.raises((OptionError, OptionErrors), match=words):
+        check_conflicts(options, {name: arguments[0]})
+
+
+def test_sessions_that_begin_once_need_sessions(given: Given, tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"prompt": "Name a river."}\n')
+    with pytest.raises((OptionError, OptionErrors), match="no row of --prompts is a session"):
+        supply(given("--prompts", str(path), "--prompt-tokens", "1:99", "--session-supply", "once"))

@@ -9,12 +9,13 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from tests.run_fixtures import S, issues_of, kinds_of, make_level, make_report, make_timeline
-from tokenswarm.metrics.level import ThinkTime
+from tokenswarm.metrics.level import Phase, ThinkTime
 from tokenswarm.metrics.objectives import Objectives
 from tokenswarm.metrics.timeline import Outcome, Timeline
 from tokenswarm.recording.aggregator import Aggregator
 from tokenswarm.recording.live_series import LiveSeries
 from tokenswarm.recording.prometheus import LiveRun, RunCollector
+from tokenswarm.recording.recorder import Recorder
 from tokenswarm.recording.session_stats import LAST_TURN
 from tokenswarm.recording.summary import level_summary
 from tokenswarm.recording.worker_report import Report
@@ -257,3 +258,81 @@ def test_tables_have_them() -> None:
     assert "83.3 %" in by_turn[3]
     (note,) = session_notes([level])
     assert "1.00 s" in note  # 0.05 s for 50 tokens
+
+
+def of_agent(name: str, number: int, sent_s: float, *, turns: int, **more: Any) -> Timeline:
+    """A request of an agent of a session of six requests: two of main, two of main.1, and two of main.2."""
+    place = {"agent": name, "depth": name.count("."), "session_requests": 6}
+    return turn("a", number, sent_s, turns=turns, **place, **more)
+
+
+TREE = [
+    of_agent("main", 1, 3.0, turns=2, lasts_s=1.0),
+    of_agent("main.1", 1, 4.0, turns=2, lasts_s=1.0),
+    of_agent("main.2", 1, 4.2, turns=2, lasts_s=1.5),
+    of_agent("main.1", 2, 6.0, turns=2, lasts_s=1.0),
+    of_agent("main.2", 2, 6.0, turns=2, lasts_s=2.0),
+    of_agent("main", 2, 9.0, turns=2, lasts_s=1.0, join_ns=4 * S, think_ns=S),
+]
+
+
+def test_a_session_with_sub_agents_is_complete_when_all_of_them_are() -> None:
+    found = sessions_of(TREE)
+    assert (found.started, found.completed, found.failed, found.unfinished) == (1, 1, 0, 0)
+    assert (found.turns_mean, found.out_of_order, found.overlapping) == (2.0, 0, 0)
+    assert found.duration_s.mean == pytest.approx(7.0, rel=0.01)
+    # Waits of 0.6 s each: from 4.2 to 4.6 s and from 6 to 6.6 s two agents wait at once.
+    assert found.waited_s.mean == pytest.approx(6 * 0.6 - 0.4 - 0.6, rel=0.01)
+    first, second = found.depths
+    assert (first.depth, first.agents, first.requests, first.joins) == (0, 1, 2, 1)
+    assert (second.depth, second.agents, second.requests, second.joins) == (1, 2, 4, 0)
+    assert first.join_s.mean == pytest.approx(4.0, rel=0.01)
+    assert sessions_of(TREE[:-1]).unfinished == 1
+
+
+def test_a_request_before_the_end_of_a_sub_agent_overlaps_it() -> None:
+    early = of_agent("main", 2, 7.5, turns=2, lasts_s=1.0)
+    assert sessions_of([*TREE[:-1], early]).overlapping == 1
+    assert IssueKind.SESSION_ORDER in kinds_of(aggregated([*TREE[:-1], early]))
+    beside = of_agent("main.2", 1, 4.2, turns=2, lasts_s=0.2)
+    assert sessions_of([TREE[0], beside, TREE[1]]).overlapping == 0
+
+
+def test_a_session_that_failed_counts_once_whatever_its_agents_still_send() -> None:
+    failed = of_agent("main.1", 1, 4.0, turns=2, outcome=Outcome.CONTEXT_OVERFLOW)
+    found = sessions_of([TREE[0], failed, of_agent("main.2", 1, 4.2, turns=2, outcome=Outcome.HTTP_ERROR)])
+    assert (found.started, found.failed, found.overflowed, found.unfinished) == (1, 1, 1, 0)
+
+
+def test_the_pause_of_an_agent_is_counted_from_the_end_of_its_sub_agents() -> None:
+    aggregator = aggregated(TREE, think_time=ThinkTime("1s", 1.0))
+    think = aggregator.levels[0].think
+    assert (think.pauses, think.requested_mean_s, think.actual_mean_s) == (1, 1.0, pytest.approx(1.0))
+
+
+def test_a_level_ends_when_a_user_has_no_further_session() -> None:
+    level = make_level(level_time_s=100.0)
+    recorder, aggregator = Recorder(0), Aggregator(Objectives.parse(""))
+    aggregator.begin_level(level, 0.0)
+    recorder.begin_level(level, 0, 0)
+    for timeline in WHOLE:
+        recorder.record(timeline)
+    aggregator.apply(Report.decode(recorder.take_report().encode()))
+    assert aggregator.levels[0].length_s == 100.0
+    assert not recorder.has_pending
+    recorder.ran_dry(0, 12 * S)
+    recorder.ran_dry(0, 13 * S)  # of another user
+    assert recorder.has_pending
+    assert recorder.levels[0].phase_at(12 * S) is Phase.DRAIN
+    aggregator.apply(Report.decode(recorder.take_report().encode()))
+    stats = aggregator.levels[0]
+    assert (stats.sessions.ran_dry_s, stats.length_s, stats.load_s) == (12.0, 12.0, 12.0)
+    aggregator.end_level(14.0)
+    assert stats.complete
+
+
+def test_sessions_of_a_row_that_was_sent_before_are_counted() -> None:
+    rows = [turn(name, 1, 3.0, turns=1, prompt_id=row) for name, row in (("a", "1"), ("b", "2"), ("c", "1"))]
+    level = summed_up(aggregated(rows))
+    assert level.sessions is not None and level.sessions.repeated == 1
+    assert any("1 of 3 sessions repeat a row of --prompts" in note for note in session_notes([level]))

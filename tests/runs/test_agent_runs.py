@@ -221,3 +221,27 @@ def test_calls_of_a_coding_agent_have_recorded_lengths_and_hits(
             assert row["output_tokens"] == "8"
             assert row["think_ms"].startswith(delays[tokens])
             assert (row["agent"], row["depth"], row["join_ms"]) == ("", "", "")
+
+
+@pytest.mark.parametrize("processes", [(), ("--processes", "2")], ids=["one", "two"])
+def test_a_level_ends_when_the_first_user_has_no_further_session(
+    run_locust: RunLocust, start_simulator: StartSimulator, trees: str, processes: tuple[str, ...]
+) -> None:
+    server = start_simulator(*SPEED)
+    run = run_locust(
+        *("-H", server.host, "-u", "4", "-r", "4", "-t", "60s", "--prompts", trees, *ANY_LENGTH, *IN_TRUTH_LOG),
+        *("--session-supply", "once", *processes),
+    )
+    assert run.exit_code == 0, run.output
+    assert_whole(run)
+    rows, (level,) = run.requests, run.summary["levels"]
+    began = [row for row in rows if row["turn"] == "1" and row["depth"] == "0"]
+    assert len({row["prompt_id"] for row in began}) == len(began) == level["sessions"]["started"] == 8
+    assert level["complete"]
+    dry_s = level["sessions"]["ran_dry_s"]
+    assert level["whole"]["seconds"] == pytest.approx(dry_s) and dry_s < 50
+    assert level["sessions"]["repeated"] == 0
+    said = " ".join(run.output.split())
+    assert "!!! OUT OF SESSIONS: 4 users without system prompt: the load ended after" in said
+    if not processes:  # other workers hear of it a moment later
+        assert max(float(row["sent_s"]) for row in rows) <= dry_s + 0.01
