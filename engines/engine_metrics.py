@@ -33,6 +33,7 @@ class Concept(StrEnum):
     INTER_TOKEN_SECONDS_SUM = "inter_token_seconds_sum"  # noqa: S105 - no secret
     INTER_TOKEN_SECONDS_COUNT = "inter_token_seconds_count"  # noqa: S105
     GPU_UTILIZATION = "gpu_utilization"
+    GPU_ENERGY_JOULES_TOTAL = "gpu_energy_joules_total"
 
 
 #: The concepts that the sum and the count of a histogram are.

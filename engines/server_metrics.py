@@ -34,7 +34,10 @@ def _merged(tables: Iterable[Mapping[Key, tuple[Series, ...]]]) -> dict[Key, lis
 
 #: Gateways last: behind one, the engine's own series count.
 _METRICS = [spec.metrics for spec in sorted(ENGINES.values(), key=lambda spec: spec.detection.is_gateway)]
-_OF_GPUS = {Concept.GPU_UTILIZATION: (mean_of("DCGM_FI_DEV_GPU_UTIL", scale=0.01),)}
+_OF_GPUS = {
+    Concept.GPU_UTILIZATION: (mean_of("DCGM_FI_DEV_GPU_UTIL", scale=0.01),),
+    Concept.GPU_ENERGY_JOULES_TOTAL: (Series("DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION", scale=0.001),),
+}
 #: Of each concept, the names in use by all engines; where a page has several, the first counts.
 SERIES = _merged([*(metrics.series for metrics in _METRICS), _OF_GPUS])
 _HISTOGRAMS = _merged(metrics.histograms for metrics in _METRICS)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tokenswarm.command_line import OptionAdder, collect_errors, not_one_of, parse_timespan
+from tokenswarm.metrics.hardware import Hardware, parse_hardware
 from tokenswarm.metrics.objectives import DEFAULT_SHARE, Objectives, parse_share
 from tokenswarm.recording.failure_limit import FailureLimit
 from tokenswarm.recording.kept_requests import RECORDS_FOLDER, RecordMode, RecordPlan
@@ -23,7 +24,7 @@ class RecordingOptions:
     """Where results go and what a good request is. spools: whether ended requests are kept on disk until they are
     reported; spool_folder: where, None for the default place. metrics_port 0 serves none; metrics_linger_s: how long
     it is served still when a headless run is over; record: what is kept of requests; cluster "" is any;
-    failure_limit: of failures, after which a run is stopped, None for none."""
+    failure_limit: of failures, after which a run is stopped, None for none. hardware: the server's GPUs as stated."""
 
     results: Path
     objectives: Objectives
@@ -35,6 +36,7 @@ class RecordingOptions:
     spool_folder: Path | None = None
     failure_limit: FailureLimit | None = None
     record: RecordMode = RecordMode.OFF
+    hardware: Hardware | None = None
 
     def record_plan(self, run_folder: Path) -> RecordPlan:
         """What the run in that folder keeps of requests, and where."""
@@ -44,7 +46,8 @@ class RecordingOptions:
 
     @classmethod
     def of(cls, options: Namespace) -> RecordingOptions:
-        """Check and convert. Raises ObjectiveError, RecordingOptionError, TimespanError, OptionErrors."""
+        """Check and convert. Raises ObjectiveError, HardwareError, RecordingOptionError, TimespanError,
+        OptionErrors."""
         with collect_errors() as errors:
             port = int(options.metrics_port)
             if not 0 <= port <= 65535:
@@ -61,6 +64,7 @@ class RecordingOptions:
                 spools=options.spool_folder != NO_SPOOL,
                 spool_folder=folders_of(options)[1],
                 record=errors.of(_record_mode, options.record),
+                hardware=errors.of(parse_hardware, options.gpus, options.gpu_name, options.gpu_price),
                 failure_limit=errors.of(FailureLimit.parse, options.stop_after_failures),
             )
 
@@ -90,6 +94,7 @@ def add_options(parser: ArgumentParser) -> None:
     """Give Locust's parser (and so its web form) these options."""
     option = OptionAdder(parser)
     _add_run_options(option)
+    _add_hardware_options(option)
     _add_record_option(option)
     _add_metrics_options(option)
     _add_cluster_options(option)
@@ -125,6 +130,17 @@ def _add_run_options(option: OptionAdder) -> None:
         "--stop-after-failures",
         default="100%:50",
         text="stop the run when at least this share of this number of last requests failed, SHARE:NUMBER; off: never",
+    )
+
+
+def _add_hardware_options(option: OptionAdder) -> None:
+    option("--gpus", default="", text="number of GPUs that serve the model, for tokens/s per GPU; empty: not stated")
+    option("--gpu-name", default="", text="what these GPUs are, like H100, for the report; empty: not stated")
+    option(
+        "--gpu-price",
+        default="",
+        text="US dollars for one of these GPUs and hour, like 2.5, for the price of a million output tokens; empty: "
+        "not stated",
     )
 
 

@@ -6,9 +6,11 @@ import errno
 import shutil
 from datetime import UTC, datetime
 
+from tokenswarm.metrics.hardware import hardware_of
 from tokenswarm.recording.active_run import ActiveRun
 from tokenswarm.recording.aggregator import LevelStats, measured_levels
 from tokenswarm.recording.core_hints import hints
+from tokenswarm.recording.hardware_figures import with_hardware
 from tokenswarm.recording.summary import capacities, level_summary, warm_up_summaries, worker_summaries
 from tokenswarm.recording.validity import run_validity
 from tokenswarm.run_folder.schema import FORMAT, Status, Summary
@@ -37,6 +39,7 @@ def summary_of(run: ActiveRun, status: Status, defect: str | None) -> Summary:
         )
         for level in _levels(run)
     ]
+    hardware = hardware_of(run.facts.options)
     return Summary(
         format=FORMAT,
         status=status,
@@ -48,12 +51,13 @@ def summary_of(run: ActiveRun, status: Status, defect: str | None) -> Summary:
         objectives=aggregator.objectives.bounds,
         objective_share=aggregator.objectives.share,
         capacity=tuple(capacities(levels)),
-        levels=tuple(levels),
+        levels=with_hardware(levels, hardware),
         workers=tuple(worker_summaries(aggregator)),
         hints=tuple(hints(aggregator).values()),
         events=tuple(run.events),
         prompts=aggregator.prompts.stats.figures(),
         warm_ups=warm_up_summaries(aggregator, run.now_s),
+        hardware=hardware,
     )
 
 

@@ -104,15 +104,15 @@ def server_figures(samples: Sequence[ServerSample], began_s: float, ended_s: flo
         return fmean(values) if values else None
 
     hits = _ratio(span, "prefix_cache_hits_total", "prefix_cache_queries_total")
-    grown = growth(span, "output_tokens_total")
     return ServerFigures(
         requests_running_mean=mean("requests_running"),
         requests_waiting_mean=mean("requests_waiting"),
         kv_cache_utilization_mean=mean("kv_cache_utilization"),
         prefix_cache_hit_ratio=mean("prefix_cache_hit_ratio") if hits is None else hits,
         gpu_utilization_mean=mean("gpu_utilization"),
+        gpu_power_w_mean=_per_second(growth(span, "gpu_energy_joules_total")),
         ttft_s_mean=_ratio(span, "ttft_seconds_sum", "ttft_seconds_count"),
-        output_token_rate=None if grown is None else grown[0] / grown[1],
+        output_token_rate=_per_second(growth(span, "output_tokens_total")),
     )
 
 
@@ -123,6 +123,10 @@ def growth(span: Sequence[ServerSample], concept: str) -> tuple[float, float] | 
         return None
     (first_s, first), (last_s, last) = values[0], values[-1]
     return (last - first, last_s - first_s) if last_s > first_s else None
+
+
+def _per_second(grown: tuple[float, float] | None) -> float | None:
+    return None if grown is None else grown[0] / grown[1]
 
 
 def _ratio(span: Sequence[ServerSample], above: str, below: str) -> float | None:

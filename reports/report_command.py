@@ -6,8 +6,12 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
+
 from tokenswarm.command_line import collect_errors
+from tokenswarm.metrics.hardware import Hardware, parse_hardware
 from tokenswarm.metrics.objectives import DEFAULT_SHARE, ObjectiveError, Objectives
+from tokenswarm.recording.hardware_figures import with_hardware
 from tokenswarm.reports.charts import draw_charts
 from tokenswarm.reports.checks.check_options import CheckOptions, conditions_of, output_file
 from tokenswarm.reports.checks.check_options import add_arguments as add_check_arguments
@@ -54,6 +58,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--slo", metavar="OBJECTIVES", help="judge by these objectives instead of the run's own, like ttft=500ms"
     )
     parser.add_argument("--slo-share", metavar="SHARE", help="share of the requests that must meet them, like 99%%")
+    for option, metavar, text in (
+        ("--gpus", "NUMBER", "count by so many GPUs instead of those that the run states"),
+        ("--gpu-name", "NAME", "what these GPUs are, like H100"),
+        ("--gpu-price", "PRICE", "US dollars for one of them and hour, like 2.5"),
+    ):
+        parser.add_argument(option, metavar=metavar, default="", help=text)
     add_check_arguments(
         parser, 'conditions that fail, like "p95(ttft) > 500ms, failures > 1%%"; see docs/conditions.md'
     )
@@ -75,6 +85,7 @@ def check(args: argparse.Namespace) -> tuple[CheckOptions, Objectives | None]:
     with collect_errors() as errors:
         options = errors.of(CheckOptions.of, args)
         objectives = errors.of(_objectives, args)
+        errors.of(parse_hardware, args.gpus, args.gpu_name, args.gpu_price)
         errors.of(output_file, "--parquet", args.parquet or "")
         errors.of(output_file, "--hlog", args.hlog or "")
         for name, file in args.to:
@@ -84,7 +95,10 @@ def check(args: argparse.Namespace) -> tuple[CheckOptions, Objectives | None]:
 
 def _report(args: argparse.Namespace) -> int:
     options, objectives = check(args)
+    hardware = parse_hardware(args.gpus, args.gpu_name, args.gpu_price)
     results = load_results(args.results)
+    if hardware is not None:
+        results = _with_hardware(results, hardware)
     open_loop = any(level.open_loop is not None for level in results.summary.levels)
     check_scheduled(options.conditions, objectives.bounds if objectives else (), open_loop=open_loop)
     for option in ("slo", "as_tool", "parquet", "hlog", "to"):
@@ -108,6 +122,13 @@ def _report(args: argparse.Namespace) -> int:
     finally:  # the figures are shown even where a file cannot be written
         show("\n\n".join("\n".join(part) for part in shown if part))
     return checks.exit_code if options.conditions else 0
+
+
+def _with_hardware(results: Results, hardware: Hardware) -> Results:
+    levels = with_hardware(results.summary.levels, hardware)
+    return msgspec.structs.replace(
+        results, summary=msgspec.structs.replace(results.summary, levels=levels, hardware=hardware)
+    )
 
 
 def _other_format(name: str, file: str) -> None:

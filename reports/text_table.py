@@ -13,6 +13,7 @@ from tokenswarm.metrics.lumps import BURST_OUTPUTS
 from tokenswarm.reports import units
 from tokenswarm.reports.abandon_lines import abandon_lines
 from tokenswarm.reports.cache_notes import cache_notes
+from tokenswarm.reports.hardware_table import HARDWARE_COLUMNS, HARDWARE_NOTE, hardware_lines, with_hardware_figures
 from tokenswarm.reports.length_notes import length_notes
 from tokenswarm.reports.level_names import level_name
 from tokenswarm.reports.load_audit_lines import load_lines
@@ -126,6 +127,7 @@ def summary_table(results: Results, width: int = 120) -> str:
         *_of_sessions(levels, width),
         *_of_the_open_loop(levels, width),
         *_of_the_server(levels, width),
+        *_of_the_hardware(levels, width),
         [line for text in load_lines(results) for line in _wrapped(text, width, "    ")],
         [line for text in abandon_lines(levels) for line in _wrapped(text, width, "    ")],
         [line for text in notes(levels) for line in _wrapped(text, width)],
@@ -155,6 +157,13 @@ def _of_the_server(levels: Sequence[LevelSummary], width: int) -> list[list[str]
     if all(level.hold.server is None for level in levels):
         return []
     return [*_blocks(SERVER_COLUMNS, levels, width), _wrapped(SERVER_NOTE, width)]
+
+
+def _of_the_hardware(levels: Sequence[LevelSummary], width: int) -> list[list[str]]:
+    if not with_hardware_figures(levels):
+        return []
+    columns = [*COLUMNS[:KEYS], *(Column(*column, if_known=True) for column in HARDWARE_COLUMNS)]
+    return [*_blocks(columns, levels, width), _wrapped(HARDWARE_NOTE, width)]
 
 
 def header_lines(results: Results) -> list[str]:
@@ -188,7 +197,7 @@ def header_lines(results: Results) -> list[str]:
             f"Highest load that meets the SLO for {units.set_share(summary.objective_share)} of requests: "
             + "; ".join(capacity(found, summary.levels) for found in summary.capacity)
         )
-    return lines
+    return [*lines, *hardware_lines(summary)]
 
 
 def capacity(found: Capacity, levels: Sequence[LevelSummary]) -> str:

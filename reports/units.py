@@ -34,6 +34,13 @@ def duration_axis(top_s: float) -> tuple[float, str]:
     return (1000.0, "ms") if abs(top_s) < 0.9995 else (1.0, "s")
 
 
+def dollars(usd: float | None) -> str:
+    """Two decimals, four below one dollar: $12.30, $0.0412."""
+    if usd is None:
+        return UNDEFINED
+    return f"${usd:,.2f}" if usd >= 1 else f"${usd:.4f}"
+
+
 def rate(per_s: float | None) -> str:
     """A rate per second as text, its unit left to the heading: `2.43`, `24.3`, `2,431`."""
     return UNDEFINED if per_s is None or not math.isfinite(per_s) else _number(per_s)

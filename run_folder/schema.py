@@ -34,11 +34,13 @@ import msgspec
 
 from tokenswarm.metrics.abandonment import Abandonment
 from tokenswarm.metrics.client_health import SelfCheck
+from tokenswarm.metrics.hardware import Hardware
 from tokenswarm.metrics.level import Level, SystemPrompt
 from tokenswarm.metrics.mix import RunMix
 from tokenswarm.run_folder.abandon_figures import AbandonFigures
 from tokenswarm.run_folder.concurrency_summary import ConcurrencySummary
 from tokenswarm.run_folder.distribution import Distribution, RateDistribution
+from tokenswarm.run_folder.hardware_figures import HardwareFigures
 from tokenswarm.run_folder.length_figures import LengthFigures
 from tokenswarm.run_folder.load_audit import LoadAudit
 from tokenswarm.run_folder.mix_figures import MemberFigures
@@ -98,13 +100,15 @@ class Status(StrEnum):
 
 class ServerFigures(msgspec.Struct, frozen=True):
     """Server-side metrics of one scope; None where the server does not report one. Means are of the samples; the ratio,
-    the mean TTFT (seconds) and the rate (tokens/s) are from what the server's counters grew by."""
+    the mean TTFT (seconds), the power (watts, of all GPUs together) and the rate (tokens/s) are from what the server's
+    counters grew by."""
 
     requests_running_mean: float | None = None
     requests_waiting_mean: float | None = None
     kv_cache_utilization_mean: float | None = None
     prefix_cache_hit_ratio: float | None = None
     gpu_utilization_mean: float | None = None
+    gpu_power_w_mean: float | None = None
     ttft_s_mean: float | None = None
     output_token_rate: float | None = None
 
@@ -195,7 +199,7 @@ class LevelSummary(msgspec.Struct, frozen=True, kw_only=True):
     hold, None where it has no whole second. open_loop: None in a closed loop, in which alone there are users.
     think_time: None where users have none. sessions: None where requests belong to none. cache_flushed: whether the
     server emptied its prefix cache before it, None where that was not required. abandonment: None where users wait for
-    the end of each response."""
+    the end of each response. hardware: None where nothing is known of it."""
 
     index: int
     system_prompt: SystemPrompt
@@ -211,6 +215,7 @@ class LevelSummary(msgspec.Struct, frozen=True, kw_only=True):
     think_time: ThinkTimeFigures | None = None
     sessions: SessionFigures | None = None
     cache_flushed: bool | None = None
+    hardware: HardwareFigures | None = None
     abandonment: AbandonFigures | None = None
 
     @property
@@ -346,7 +351,8 @@ class WorkerEvent(msgspec.Struct, frozen=True):
 
 class Summary(msgspec.Struct, frozen=True, kw_only=True):
     """summary.json. hints: what to do for a better run, by worker that needs it. objectives: in seconds, by figure;
-    objective_share: None in folders of before it was stated."""
+    objective_share: None in folders of before it was stated. hardware: the server's GPUs as stated, None where they
+    were not."""
 
     format: int = FORMAT
     status: Status
@@ -364,6 +370,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     events: tuple[WorkerEvent, ...] = ()
     prompts: PromptFigures = PromptFigures()
     warm_ups: tuple[WarmUpSummary, ...] = ()
+    hardware: Hardware | None = None
 
 
 class RunFacts(msgspec.Struct, frozen=True):

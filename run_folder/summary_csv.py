@@ -12,6 +12,7 @@ from tokenswarm.metrics.quantiles import Quantile
 from tokenswarm.metrics.timeline import Outcome
 from tokenswarm.run_folder.abandon_figures import AbandonFigures, WasteFigures
 from tokenswarm.run_folder.concurrency_summary import ConcurrencySummary
+from tokenswarm.run_folder.hardware_figures import HardwareFigures
 from tokenswarm.run_folder.length_figures import LengthFigures
 from tokenswarm.run_folder.mix_figures import MemberFigures
 from tokenswarm.run_folder.open_loop_figures import OpenLoopFigures
@@ -49,6 +50,8 @@ def summary_rows(levels: Sequence[LevelSummary]) -> list[dict[str, Any]]:
                 row |= _session_cells(level.sessions, shown=scope is Scope.WHOLE)
             if level.abandonment is not None:
                 row |= _abandon_cells(level.abandonment if scope is Scope.HOLD else None)
+            if level.hardware is not None:
+                row |= msgspec.to_builtins(level.hardware if scope is Scope.HOLD else HardwareFigures())
             row |= _concurrency_cells(level.concurrency if scope is Scope.HOLD else None)
             rows.append(row)
     return _with_members(rows, levels)

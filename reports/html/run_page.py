@@ -11,10 +11,12 @@ from tokenswarm.metrics.intervals import Estimate
 from tokenswarm.reports import units
 from tokenswarm.reports.cache_notes import with_cache_audit
 from tokenswarm.reports.checks.check_report import CheckReport
+from tokenswarm.reports.hardware_table import with_hardware_figures
 from tokenswarm.reports.html import chart_sections, length_sections, table_sections
 from tokenswarm.reports.html.abandon_section import abandonment
 from tokenswarm.reports.html.cache_section import prefix_cache
 from tokenswarm.reports.html.document import Block, Page, Section, Text, html_of
+from tokenswarm.reports.html.hardware_section import by_hardware
 from tokenswarm.reports.html.load_audit_section import load_audit
 from tokenswarm.reports.html.mix_section import mix_tables
 from tokenswarm.reports.html.open_loop_section import open_loop
@@ -33,6 +35,7 @@ LOAD = "Requested and measured load"
 THINK_TIME = "Think time"
 SESSIONS = "Sessions"
 CACHE = "Prefix cache"
+HARDWARE = "By hardware"
 ABANDONED = "Abandoned requests"
 
 
@@ -72,6 +75,7 @@ def page_of(results: Results, checks: CheckReport) -> Page:
         ("Requested and actual lengths", lambda: length_sections.lengths(measured)),
         (CACHE, lambda: prefix_cache(measured)),
         ("Server-side metrics", lambda: chart_sections.server(measured)),
+        (HARDWARE, lambda: by_hardware(measured)),
         ("Failures", lambda: table_sections.failures(measured)),
         ("Client health", lambda: table_sections.client(measured)),
         ("Conditions", lambda: conditions_table(checks.check_results)),
@@ -88,6 +92,8 @@ def page_of(results: Results, checks: CheckReport) -> Page:
         parts = [part for part in parts if part[0] != SESSIONS]
     if all(level.abandonment is None for level in levels):
         parts = [part for part in parts if part[0] != ABANDONED]
+    if not with_hardware_figures(levels):
+        parts = [part for part in parts if part[0] != HARDWARE]
     if not with_cache_audit(levels):
         parts = [part for part in parts if part[0] != CACHE]
     top = Section("", verdict_blocks(results, checks, rates, drifts))

@@ -21,6 +21,7 @@ from tokenswarm.recording.server_samples import ServerSamples
 from tokenswarm.recording.summary import capacities, level_summary, worker_summaries
 from tokenswarm.recording.validity import validity_issues
 from tokenswarm.recording.worker_report import Report
+from tokenswarm.run_folder.hardware_figures import HardwareFigures
 from tokenswarm.run_folder.load_audit import LoadAudit
 from tokenswarm.run_folder.open_loop_figures import OpenLoopFigures
 from tokenswarm.run_folder.schema import (
@@ -375,6 +376,7 @@ LEVEL = {
     "think_time": (dict, None),
     "sessions": (dict, None),
     "cache_flushed": (bool, None),
+    "hardware": (dict.fromkeys(HardwareFigures.__struct_fields__, (float, None)), None),
     "abandonment": (dict, None),
 }
 ISSUE = {"kind": str, "message": str, "level": (int, None), "worker": (int, None), "values": dict}
@@ -408,6 +410,7 @@ SUMMARY = {
     "events": [{"time_s": float, "worker": int, "name": str, "event": str}],
     "prompts": PROMPTS,
     "warm_ups": [dict.fromkeys(WarmUpSummary.__struct_fields__, (int, str, float))],
+    "hardware": ({"gpus": int, "name": str, "usd_per_gpu_hour": (float, None)}, None),
 }
 
 

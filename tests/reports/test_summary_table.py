@@ -274,6 +274,30 @@ def test_what_the_server_told_stands_under_the_figures_only_where_it_told_someth
     assert "outside server" not in summary_table(load_results(write_run([make_level(0, 10)])))
 
 
+def test_rates_and_costs_by_gpu_stand_under_the_figures_where_gpus_are_stated(
+    write_run: Write, make_level: Make
+) -> None:
+    """485 tokens/s of 10 users and 2,425 of 50; 4 GPUs at $1.80 are $7.20 an hour, a fifth of a cent a second."""
+    of_ten = {"token_rate_per_gpu": 121.25, "usd_per_million_tokens": 4.123711, "joules_per_token": 2.5}
+    levels = [make_level(0, 10) | {"hardware": of_ten}, make_level(1, 50) | {"hardware": {}}]
+    changes = {
+        "hardware": {"gpus": 4, "name": "L4", "usd_per_gpu_hour": 1.8},
+        "objectives": {"ttft_s": 0.5},
+        "objective_share": 0.95,
+        "capacity": [{"system_prompt": "off", "level": "10", "users": 10}],
+    }
+    table = summary_table(load_results(write_run(levels, summary=changes)))
+    assert "4 × L4, $1.80 per GPU and hour" in table
+    (at_slo,) = [line for line in table.splitlines() if "per million output tokens" in line]
+    assert ("10 users" in at_slo, "$4.12" in at_slo, "121" in at_slo) == (True, True, True)
+    block = table[: table.index("By hardware")].rstrip().splitlines()
+    assert [re.split(r"\s{2,}", row.strip()) for row in block[-2:]] == [
+        ["10", "off", "121", "$4.12", "2.50"],
+        ["50", "off", "–", "–", "–"],
+    ]
+    assert "By hardware" not in summary_table(load_results(write_run([make_level(0, 10)])))
+
+
 def test_a_server_whose_mean_ttft_is_the_longer_one_leaves_no_negative_time_for_the_network(
     write_run: Write, make_level: Make
 ) -> None:

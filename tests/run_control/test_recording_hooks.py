@@ -165,6 +165,7 @@ def options(results: Path, **changes: Any) -> Namespace:
         "cluster": "",
         "spool_folder": "",
         "stop_after_failures": "off",
+        **dict.fromkeys(("gpus", "gpu_name", "gpu_price"), ""),
         "record": "off",
         "processes": None,
         "stop_timeout": 0,

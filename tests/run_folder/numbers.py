@@ -36,7 +36,10 @@ _FIGURES += [Figure(name) for name in ("rate", "request_rate", "failures", "good
 #: Columns of summary.csv that say of what a row is, and no number.
 _KEYS = ("stage", "level_index", "part", "scope")
 #: Columns that came later; folders of before have their empty value.
-_ADDED = ("outcomes_refused_by_limit", "outcomes_abandoned", "outcomes_context_overflow", "requests_not_judged")
+_ADDED = (
+    *("outcomes_refused_by_limit", "outcomes_abandoned", "outcomes_context_overflow", "requests_not_judged"),
+    "server_gpu_power_w_mean",
+)
 
 
 def numbers_of_report(folder: Path, scratch: Path) -> dict[str, Any]:

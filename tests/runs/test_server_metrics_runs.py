@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import threading
+import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
+from tests.forked_process import run_command
 from tests.runs.harness import (
     RunLocust,
     Start,
@@ -24,16 +26,22 @@ from tokenswarm.engines.server_metrics import read_metrics
 
 pytestmark = pytest.mark.slow
 LADDER = ("--levels", "2,4", "--system-prompt", "off", "--ramp", "1s", "--level-time", "5s")
+WATTS = 300.0
+HARDWARE = ("--gpus", "2", "--gpu-name", "H100", "--gpu-price", "3.6")
 ASKED = ("--max-tokens", "24", "--engine", "vllm", "--ignore-eos")
 
 
 @pytest.fixture
 def exporter() -> Iterator[str]:
-    """The address of something that answers as a DCGM exporter does."""
+    """The address of something that answers as a DCGM exporter does, for one GPU of WATTS."""
 
     class Page(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            body = b'# TYPE DCGM_FI_DEV_GPU_UTIL gauge\nDCGM_FI_DEV_GPU_UTIL{gpu="0",UUID="GPU-1"} 85\n'
+            energy_mj = round(time.monotonic() * 1000 * WATTS)
+            lines = ("DCGM_FI_DEV_GPU_UTIL gauge", 85), ("DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION counter", energy_mj)
+            body = "".join(
+                f'# TYPE {name}\n{name.split()[0]}{{gpu="0",UUID="GPU-1"}} {value}\n' for name, value in lines
+            ).encode()
             self.send_response(200)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
@@ -66,7 +74,7 @@ def test_what_the_server_counted_stands_beside_what_we_did(
     simulator = start_simulator("--profile", "fast", "--prefill-ms", "60", "--step-ms", "5")
     ask_once(simulator.host)  # some of its history is not this run's
     before = read_metrics(page(f"{simulator.host}/metrics"))
-    run = run_locust("-H", simulator.host, *LADDER, *ASKED, "--gpu-metrics-url", exporter)
+    run = run_locust("-H", simulator.host, *LADDER, *ASKED, "--gpu-metrics-url", exporter, *HARDWARE)
     assert run.exit_code == 0, run.output
     assert_whole(run)
     after = read_metrics(page(f"{simulator.host}/metrics"))
@@ -100,7 +108,21 @@ def test_what_the_server_counted_stands_beside_what_we_did(
         assert server["ttft_s_mean"] >= 0.06
         # The same span but for its edges: a request or two of each user's.
         assert math.isclose(server["output_token_rate"], hold["token_rate"], rel_tol=0.3)
+        assert math.isclose(server["gpu_power_w_mean"], WATTS, rel_tol=0.05)
+        by_hardware, rate = level["hardware"], hold["token_rate"]
+        assert by_hardware == {
+            "token_rate_per_gpu": rate / 2,
+            "usd_per_million_tokens": pytest.approx(7.2 / 3600 / rate * 1e6),
+            "joules_per_token": server["gpu_power_w_mean"] / rate,
+        }
+    assert run.summary["hardware"] == {"gpus": 2, "name": "H100", "usd_per_gpu_hour": 3.6}
+    holds = [row for row in read_csv(run.folder / "summary.csv") if row["scope"] == "hold"]
+    assert [float(row["token_rate_per_gpu"]) for row in holds] == pytest.approx(
+        [level["hardware"]["token_rate_per_gpu"] for level in run.summary["levels"]], rel=1e-6
+    )
     assert "outside server" in run.output
+    again = run_command("report", str(run.folder), "--gpus", "4", "--gpu-price", "1.8")
+    assert (again.returncode, "4 GPUs, $1.80 per GPU and hour" in again.stdout) == (0, True)
 
 
 def test_prometheus_can_have_the_server_s_own_figures_which_a_master_reads_for_its_workers(
