@@ -146,7 +146,7 @@ def _shade(axes: Axes, spans: Sequence[Span], first_s: float) -> None:
     both = len({span.level.system_prompt for span in spans}) > 1
     for span in spans:
         axes.axvspan(span.hold_began_s, span.hold_ended_s, color=LINE, alpha=0.45, linewidth=0, zorder=0)
-        if (span.hold_ended_s - span.began_s) / (right - left) >= _NAMED_FROM:
+        if (span.hold_ended_s - span.began_s) / max(right - left, 1.0) >= _NAMED_FROM:
             name = span.level.level + (" +" if both and span.level.system_prompt == "on" else "")
             axes.annotate(
                 name,

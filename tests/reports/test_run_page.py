@@ -424,6 +424,12 @@ def test_a_value_without_neighbours_is_drawn_as_a_point() -> None:
     assert [*points.get_xdata()] == [0.0, 5.0]
 
 
+def test_a_level_that_ended_as_it_began_is_drawn() -> None:
+    span = Span(msgspec.convert(level_json(0, 1), LevelSummary), 0.0, 0.0, 0.0, 0.0)
+    figure = over_time([span], [Line("", np.empty(0), np.empty(0))], "tokens/s")
+    assert figure.axes[0].get_xlim() == (0.0, 1.0)
+
+
 def test_a_page_that_cannot_be_drawn_is_said_loudly_after_the_figures(
     write_run: Write,
     capsys: pytest.CaptureFixture[str],
