@@ -120,10 +120,6 @@ class ChatOptions:
         """Whether output lengths are requested, of all requests or of those of a trace."""
         return self.lengths.plan.output is not None or self.trace is not None
 
-    def length_facts(self) -> dict[str, str]:
-        """What run.json records: which lengths are requested; nothing where none is."""
-        return {"requested_lengths": "input and output"} if self.trace else self.lengths.facts()
-
     def may_have_key(self, server: Origin) -> bool:
         """Whether the command line names the server, so that the API key may be sent to it."""
         return self.key_servers is None or server.root in self.key_servers

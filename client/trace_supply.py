@@ -14,7 +14,6 @@ from tokenswarm.metrics.shareable import Shareable, SharedPart, key_of, shared_b
 from tokenswarm.prompts import Prompt
 from tokenswarm.prompts.synthetic.block_texts import BlockTexts
 from tokenswarm.prompts.synthetic.length_plan import RequestLengths
-from tokenswarm.prompts.traces.shared_blocks import SharedBlocks
 from tokenswarm.prompts.traces.trace_source import TraceSource
 
 #: Texts that no two requests share are numbered in steps of this for each level.
@@ -45,9 +44,8 @@ class TraceSupply:
         assert calibration is not None
         self._calibration = calibration
         block_tokens = source.plan.trace.block_tokens
-        shares = options.cache.shares and block_tokens > 0
-        self._blocks = BlockTexts(self._maker, block_tokens) if shares else None
-        self._shared = SharedBlocks(source.plan.requests(), block_tokens) if shares else None
+        self._shared = source.plan.shared_blocks if options.cache.shares else None
+        self._blocks = BlockTexts(self._maker, block_tokens) if self._shared else None
         #: Where each text has to be counted, which takes milliseconds: the hub has arrivals to stamp.
         self._in_thread = not calibration.adds_up and calibration.source == "tokenizer"
 
@@ -99,8 +97,6 @@ class TraceSupply:
         mode = "on" if with_system_prompt else "off"
         parts = list(shared_beginnings(mode, calibration.head_tokens[mode], None, 0))
         if self._shared is not None and not arrival.warm_up:
-            found = self._shared.beginnings(self._plan.hash_ids(place), self._input_tokens[place])
-            parts += [
-                SharedPart(key_of("block", mode, each.node, each.is_end), each.least, each.most) for each in found
-            ]
+            found = self._shared.beginnings(place)
+            parts += [SharedPart(key_of("block", mode, each.key, each.is_end), each.least, each.most) for each in found]
         return Shareable(block_tokens, tuple(parts))

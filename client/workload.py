@@ -149,6 +149,14 @@ def _check_answers(prompts: PromptSet, sessions: SessionOptions) -> None:
         )
 
 
+def length_facts(options: ChatOptions, prompts: RunPrompts) -> dict[str, str]:
+    """What run.json records: which lengths are requested; nothing where none is."""
+    if not isinstance(prompts, TraceSource):
+        return options.lengths.facts()
+    has_output = options.lengths.plan.output is not None or bool(prompts.plan.output_tokens.all())
+    return {"requested_lengths": "input and output" if has_output else "input"}
+
+
 def has_turns(prompts: RunPrompts) -> bool:
     """Whether there are sessions of several turns, each sent when the one before is answered."""
     if isinstance(prompts, TraceSource):

@@ -54,7 +54,9 @@ def _replay_times(replay: TraceReplay, sha256: str) -> Times:
     except TraceError as error:
         raise ArrivalsError(str(error)) from None
     if plan.trace.sha256 != sha256:
-        raise ArrivalsError(f"{TRACE}: {replay.path} has changed since the run began.")
+        raise ArrivalsError(
+            f"{TRACE}: the file {replay.path} has changed since the run began, or is another one on this machine."
+        )
     return plan.times_s
 
 

@@ -14,7 +14,7 @@ from tokenswarm.client.length_options import TEXT_CALIBRATION, WORKERS_OF_RUN
 from tokenswarm.client.prompt_supply import makes_texts
 from tokenswarm.client.request_options import ChatOptions
 from tokenswarm.client.server_address import hosts_of
-from tokenswarm.client.workload import load_workload
+from tokenswarm.client.workload import length_facts, load_workload
 from tokenswarm.cluster.worker_calls import WorkerCall
 from tokenswarm.target.length_calibration import calibrate_lengths
 
@@ -42,8 +42,9 @@ class LengthCalibrations:
         vars(parsed)[WORKERS_OF_RUN] = max(1, len(runner.clients.ready)) if isinstance(runner, MasterRunner) else 1
         vars(parsed)[TEXT_CALIBRATION] = None
         options = ChatOptions.of(parsed)
-        if not makes_texts(options, load_workload(options).prompts):
-            return options.length_facts()
+        prompts = load_workload(options).prompts
+        if not makes_texts(options, prompts):
+            return length_facts(options, prompts)
         host = hosts_of(environment.host or "")[0]  # the servers of a run have one engine and the same models
         if from_here or not isinstance(runner, MasterRunner):
             found = msgspec.to_builtins(calibrate_lengths(options, host, modes, least_tokens))
@@ -58,7 +59,7 @@ class LengthCalibrations:
             (found,) = self._call.call(runner, [worker], question, _PATIENCE_S).values()
         vars(parsed)[TEXT_CALIBRATION] = found
         return {
-            **options.length_facts(),
+            **length_facts(options, prompts),
             **{f"head_tokens_{mode}": tokens for mode, tokens in found["head_tokens"].items()},
             "token_counting": found["source"],
             "words": len(found["costs"]),

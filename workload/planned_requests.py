@@ -26,7 +26,6 @@ from tokenswarm.prompts.prompt_parts import COMMON_PART
 from tokenswarm.prompts.synthetic.calibration import TextCalibration
 from tokenswarm.prompts.synthetic.synthetic_prompts import SyntheticSource
 from tokenswarm.prompts.traces.replay_plan import ReplayPlan
-from tokenswarm.prompts.traces.shared_blocks import SharedBlocks
 from tokenswarm.prompts.traces.trace_source import TraceSource
 from tokenswarm.workload.prefix_hits import Beginning
 
@@ -222,8 +221,7 @@ class _ReplayedRequests(_Common):
         super().__init__(options, workload)
         self._plan = plan
         self._lengths = list(zip(plan.input_tokens.tolist(), plan.output_tokens.tolist(), strict=True))
-        shares = options.cache.shares and plan.trace.block_tokens
-        self._blocks = SharedBlocks(plan.requests(), plan.trace.block_tokens) if shares else None
+        self._blocks = plan.shared_blocks if options.cache.shares else None
 
     def sessions(self, first: int, mode: str) -> Iterator[list[PlannedRequest]]:
         """See RequestSource."""
@@ -239,8 +237,8 @@ class _ReplayedRequests(_Common):
         )
         if self._blocks is None:
             return request
-        shared = self._blocks.beginnings(self._plan.hash_ids(number), tokens)
-        found = [Beginning(("block", mode, each.node, each.is_end), each.least, each.most) for each in shared]
+        shared = self._blocks.beginnings(number)
+        found = [Beginning(("block", mode, each.key, each.is_end), each.least, each.most) for each in shared]
         found = [*self._shared(mode, None), *found]
         return replace(request, finds=tuple(found), leaves=tuple(found))
 

@@ -6,7 +6,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
-from tokenswarm.prompts.traces.trace_records import WITHOUT_ANSWER, RecordedRow, RowFault, SkippedRow, whole_tokens
+from tokenswarm.prompts.traces.trace_records import (
+    WITHOUT_ANSWER,
+    RecordedRow,
+    RowFault,
+    SkippedRow,
+    shown_value,
+    whole_tokens,
+)
 
 COLUMNS = ("timestamp", "contexttokens", "generatedtokens")
 
@@ -25,5 +32,5 @@ def _time_s(text: str) -> float:
     try:
         moment = datetime.fromisoformat(text.strip())
     except ValueError:
-        raise RowFault(f"expected TIMESTAMP to be like 2023-11-16 18:00:00.123, got {text!r}") from None
+        raise RowFault(f"expected TIMESTAMP to be like 2023-11-16 18:00:00.123, got {shown_value(text)}") from None
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()

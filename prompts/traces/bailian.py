@@ -13,6 +13,7 @@ from tokenswarm.prompts.traces.trace_records import (
     RowFault,
     SkippedRow,
     seconds,
+    shown_value,
     whole_tokens,
 )
 
@@ -36,7 +37,7 @@ class BailianReader:
         chat, parent = _chat("chat_id", fields), _chat("parent_chat_id", fields)
         ids = block_ids(fields, input_tokens, BLOCK_TOKENS)
         if chat in self._chats:
-            raise RowFault(f"expected a chat_id of its own, got {chat}, which another row has")
+            raise RowFault(f"expected a chat_id of its own, got {shown_value(chat)}, which another row has")
         self._chats.add(chat)
         if not output_tokens:
             raise SkippedRow(WITHOUT_ANSWER)
@@ -62,5 +63,5 @@ class OfflineReader:
 def _chat(name: str, fields: Mapping[str, Any]) -> int:
     value = fields.get(name)
     if type(value) is not int:
-        raise RowFault(f"expected {name} to be a whole number, got {value!r}")
+        raise RowFault(f"expected {name} to be a whole number, got {shown_value(value)}")
     return value

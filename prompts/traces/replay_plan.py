@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
+from math import inf
 from pathlib import Path
 
 import numpy as np
 
 from tokenswarm.command_line import timespan_text
 from tokenswarm.metrics.trace_replay import TraceReplay, TraceSpread
+from tokenswarm.prompts.traces.servegen import dataset_of
+from tokenswarm.prompts.traces.shared_blocks import SharedBlocks
 from tokenswarm.prompts.traces.trace_files import read_trace
 from tokenswarm.prompts.traces.trace_records import TRACE, Counts, Times, Trace, TraceError, TraceFormat
 
@@ -59,9 +62,15 @@ class ReplayPlan:
         """The number of each request's session, -1 for none."""
         return self.trace.sessions[self.places]
 
-    def requests(self) -> list[tuple[Sequence[int], int]]:
-        """The hash ids and the input tokens of each request."""
-        return [(self.hash_ids(number), tokens) for number, tokens in enumerate(self.input_tokens.tolist())]
+    @cached_property
+    def shared_blocks(self) -> SharedBlocks | None:
+        """Which beginnings the prompts share; None where the trace has no hash ids."""
+        if not self.trace.block_tokens:
+            return None
+        tokens = self.input_tokens.tolist()
+        return SharedBlocks(
+            [(self.hash_ids(number), each) for number, each in enumerate(tokens)], self.trace.block_tokens
+        )
 
     def hash_ids(self, number: int) -> Sequence[int]:
         """Of the blocks that the prompt of the request of this number begins with."""
@@ -75,21 +84,27 @@ def replay_plan(replay: TraceReplay) -> ReplayPlan:
 
 @lru_cache(maxsize=2)
 def _plan_of(replay: TraceReplay, _version: object) -> ReplayPlan:
-    return plan_replay(_trace_of(replay.path, replay.format, replay.skips_bad, replay.seed, _version), replay)
+    window_s = (replay.from_s, inf if replay.until_s is None else replay.until_s)
+    return plan_replay(_trace_of(replay.path, replay.format, replay.skips_bad, replay.seed, window_s, _version), replay)
 
 
 @lru_cache(maxsize=2)
-def _trace_of(path: str, kind: str, skips_bad: bool, seed: int, _version: object) -> Trace:
-    return read_trace(path, TraceFormat(kind), skip_bad=skips_bad, seed=seed)
+def _trace_of(
+    path: str, kind: str, skips_bad: bool, seed: int, window_s: tuple[float, float], _version: object
+) -> Trace:
+    return read_trace(path, TraceFormat(kind), skip_bad=skips_bad, seed=seed, window_s=window_s)
 
 
 def _version_of(path: str) -> object:
-    """Changes with the file."""
-    try:
-        about = Path(path).expanduser().stat()
-    except (OSError, ValueError):
-        return None
-    return about.st_mtime_ns, about.st_size, about.st_ino
+    """Changes with the file, and with one that belongs to it."""
+    found: list[object] = []
+    for file in (Path(path).expanduser(), dataset_of(Path(path).expanduser())):
+        try:
+            about = file.stat()
+        except (OSError, ValueError):
+            continue
+        found.append((about.st_mtime_ns, about.st_size, about.st_ino))
+    return tuple(found)
 
 
 def plan_replay(trace: Trace, replay: TraceReplay) -> ReplayPlan:
@@ -119,9 +134,10 @@ def _in_window(trace: Trace, replay: TraceReplay) -> Counts:
     if replay.until_s is not None:
         end = int(np.searchsorted(trace.times_s, replay.until_s, side="left"))
     if first >= end:
+        lasts_s = float(trace.times_s[-1]) if trace.span_s is None else trace.span_s
         raise TraceError(
-            f"--trace-window holds no request: those of {trace.path} arrive within "
-            f"{timespan_text(float(trace.times_s[-1]))}; give another part."
+            f"--trace-window holds no request: those of {trace.path} arrive within {timespan_text(lasts_s)}; give "
+            "another part."
         )
     return np.arange(first, end)
 
@@ -151,7 +167,7 @@ def _shared_timestamps(times_s: Times, tick_s: float) -> SharedTimestamps:
 
 def _tick_s(times_s: Times) -> float:
     """Of all of a trace; a second where all have one timestamp."""
-    gaps = np.diff(np.unique(times_s))
+    gaps = np.diff(np.unique(times_s)) if len(times_s) else times_s
     return float(np.quantile(gaps, _TICK_QUANTILE, method="lower")) if len(gaps) else 1.0
 
 

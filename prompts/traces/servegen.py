@@ -16,7 +16,7 @@ from typing import NamedTuple
 import msgspec
 import numpy as np
 
-from tokenswarm.prompts.traces.trace_records import MOST_TOKENS, Counts, RowFault, Times
+from tokenswarm.prompts.traces.trace_records import MOST_TOKENS, Counts, RowFault, Times, shown_value
 
 WINDOW_S = 600.0
 #: Of the name of a file of windows, and what stands in its place in that of the lengths.
@@ -70,7 +70,7 @@ def rate_window(cells: Sequence[str]) -> RateWindow | None:
     if rate > _MOST_RATE:
         raise RowFault(f"expected at most {_MOST_RATE:,.0f} requests/s, got {cells[1]}")
     if pattern not in ("Gamma", "Weibull"):
-        raise RowFault(f"expected Gamma or Weibull, got {pattern!r}")
+        raise RowFault(f"expected Gamma or Weibull, got {shown_value(pattern)}")
     shape, scale = _number("the shape", cells[4]), _number("the scale", cells[5])
     if not shape or not scale:
         raise RowFault(f"expected a shape and a scale above 0, got {cells[4]} and {cells[5]}")
@@ -141,5 +141,5 @@ def _weights(begin: str, text: str) -> dict[int, float]:
 
 def _number(name: str, text: str) -> float:
     if not _NUMBER.fullmatch(text.strip()):
-        raise RowFault(f"expected {name} to be a number of at least 0, got {text!r}")
+        raise RowFault(f"expected {name} to be a number of at least 0, got {shown_value(text)}")
     return float(text)

@@ -8,6 +8,7 @@ import io
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
+from math import inf
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
@@ -30,9 +31,12 @@ from tokenswarm.prompts.traces.trace_records import (
     TraceFormat,
     TraceRows,
 )
-from tokenswarm.sanitize import UnusableFile, check_file, is_nested_deeper, json_error_text
+from tokenswarm.sanitize import UnusableFile, check_file, is_nested_deeper, json_error_text, read_file
 
 _MOST_BYTES = 2**40
+_MOST_LENGTH_BYTES = 2**30
+#: Of requests that are described by distributions: more would fill the memory.
+_MOST_DRAWN = 20_000_000
 _FORMATS = "Mooncake, Bailian, Azure, BurstGPT or ServeGen (docs/traces.md)"
 
 
@@ -53,16 +57,24 @@ _CSV_READERS: dict[TraceFormat, tuple[tuple[str, ...], Callable[[Mapping[str, st
 }
 
 
-def read_trace(path: str, wanted: TraceFormat = TraceFormat.AUTO, *, skip_bad: bool = False, seed: int = 0) -> Trace:
+def read_trace(
+    path: str,
+    wanted: TraceFormat = TraceFormat.AUTO,
+    *,
+    skip_bad: bool = False,
+    seed: int = 0,
+    window_s: tuple[float, float] = (0.0, inf),
+) -> Trace:
     """The trace in a file. wanted: its format; skip_bad: rows that are wrong are left out, and counted; seed: of the
-    requests that ServeGen's windows describe. Raises TraceError."""
+    requests that ServeGen's windows describe, of which those that are at least partly in window_s, from and until, are
+    drawn. Raises TraceError."""
     file = Path(path).expanduser()
     with _naming(path):
         check_file(file, _MOST_BYTES)
         kind = _format_of(path, file) if wanted is TraceFormat.AUTO else wanted
         sha256 = _digest(file)
         if kind is TraceFormat.SERVEGEN:
-            return _read_servegen(path, file, sha256, seed)
+            return _read_servegen(path, file, sha256, seed, window_s)
         rows = TraceRows()
         block_tokens = 0
         with opened(file) as content:
@@ -156,7 +168,7 @@ def _csv_reader(content: BinaryIO) -> Any:
     return csv.reader(io.TextIOWrapper(content, "utf-8-sig", errors="replace", newline=""))
 
 
-def _read_servegen(path: str, file: Path, sha256: str, seed: int) -> Trace:
+def _read_servegen(path: str, file: Path, sha256: str, seed: int, window_s: tuple[float, float]) -> Trace:
     lengths_file = servegen.dataset_of(file)
     if not file.name.removesuffix(".gz").endswith(servegen.TRACE_ENDING) or not lengths_file.is_file():
         raise TraceError(
@@ -164,33 +176,28 @@ def _read_servegen(path: str, file: Path, sha256: str, seed: int) -> Trace:
             f"NAME{servegen.TRACE_ENDING} and NAME{servegen.DATASET_ENDING}; got no {lengths_file.name}."
         )
     try:
-        lengths = servegen.length_windows(lengths_file.read_bytes())
-    except RowFault as fault:
+        lengths = servegen.length_windows(read_file(lengths_file, _MOST_LENGTH_BYTES))
+    except (RowFault, UnusableFile) as fault:
         raise TraceError(f"{TRACE} {path}: {lengths_file.name}: {fault}.") from None
-    drawn: list[servegen.DrawnRequests] = []
-    windows: list[servegen.RateWindow] = []
-    rows = 0
-    with opened(file) as content:
-        reader = _csv_reader(content)
-        for cells in filter(None, reader):
-            rows += 1
-            try:
-                if (window := servegen.rate_window(cells)) is not None:
-                    windows.append(window)
-                    drawn.append(servegen.drawn_requests(window, lengths, seed))
-            except RowFault as fault:
-                raise TraceError(f"{TRACE} {path}: line {reader.line_num}: {fault}.") from None
-    times_s = np.concatenate([np.empty(0), *(each.times_s for each in drawn)])
-    if not len(times_s):
+    windows, rows = _rate_windows(path, file)
+    if not windows:
         raise TraceError(f"{TRACE} {path}: it holds no request to replay: all of its {rows:,} windows are idle.")
-    begin_s = min(window.begin_s for window in windows)
+    begin_s = min(window.begin_s for _, window in windows)
+    from_s, until_s = (begin_s + edge_s for edge_s in window_s)
+    drawn = _drawn(
+        path,
+        [each for each in windows if each[1].begin_s < until_s and each[1].begin_s + servegen.WINDOW_S > from_s],
+        *(lengths, seed),
+    )
+    times_s = np.concatenate([np.empty(0), *(each.times_s for each in drawn)])
     order = np.argsort(times_s, kind="stable")
+    none = np.empty(0, np.int64)
     return Trace(
         path,
         TraceFormat.SERVEGEN,
         times_s[order] - begin_s,
-        np.concatenate([each.input_tokens for each in drawn])[order],
-        np.concatenate([each.output_tokens for each in drawn])[order],
+        np.concatenate([none, *(each.input_tokens for each in drawn)])[order],
+        np.concatenate([none, *(each.output_tokens for each in drawn)])[order],
         np.full(len(order), -1),
         (),
         0,
@@ -198,8 +205,45 @@ def _read_servegen(path: str, file: Path, sha256: str, seed: int) -> Trace:
         rows,
         {},
         hashlib.sha256(f"{sha256}{_digest(lengths_file)}".encode()).hexdigest(),
-        max(window.begin_s for window in windows) + servegen.WINDOW_S - begin_s,
+        max(window.begin_s for _, window in windows) + servegen.WINDOW_S - begin_s,
     )
+
+
+def _rate_windows(path: str, file: Path) -> tuple[list[tuple[int, servegen.RateWindow]], int]:
+    """(number of the line and window, of those that are not idle; how many there are in all)."""
+    found: list[tuple[int, servegen.RateWindow]] = []
+    rows = 0
+    with opened(file) as content:
+        reader = _csv_reader(content)
+        for cells in filter(None, reader):
+            rows += 1
+            try:
+                if (window := servegen.rate_window(cells)) is not None:
+                    found.append((reader.line_num, window))
+            except RowFault as fault:
+                raise TraceError(f"{TRACE} {path}: line {reader.line_num}: {fault}.") from None
+    return found, rows
+
+
+def _drawn(
+    path: str,
+    windows: Sequence[tuple[int, servegen.RateWindow]],
+    lengths: Sequence[servegen.LengthWindow],
+    seed: int,
+) -> list[servegen.DrawnRequests]:
+    requests = sum(window.rate for _, window in windows) * servegen.WINDOW_S
+    if requests > _MOST_DRAWN:
+        raise TraceError(
+            f"{TRACE} {path}: its windows have {requests:,.0f} requests, expected at most {_MOST_DRAWN:,}: replay a "
+            "part of them with --trace-window."
+        )
+    found = []
+    for line, window in windows:
+        try:
+            found.append(servegen.drawn_requests(window, lengths, seed))
+        except RowFault as fault:
+            raise TraceError(f"{TRACE} {path}: line {line}: {fault}.") from None
+    return found
 
 
 def _format_of(path: str, file: Path) -> TraceFormat:

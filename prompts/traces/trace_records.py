@@ -17,6 +17,7 @@ from tokenswarm.prompts.prompt_records import PromptError
 TRACE = "--trace"
 #: Longer than any context; a mistyped number would fill the memory.
 MOST_TOKENS = 10_000_000
+_SHOWN_CHARACTERS = 60
 
 Times: TypeAlias = NDArray[np.float64]
 Counts: TypeAlias = NDArray[np.int64]
@@ -169,7 +170,9 @@ def whole_tokens(name: str, value: object, least: int = 1) -> int:
     """A number of tokens, from text or JSON. Raises RowFault."""
     number = _number(value)
     if number is None or not number.is_integer() or not least <= number <= MOST_TOKENS:
-        raise RowFault(f"expected {name} to be a whole number from {least} to {MOST_TOKENS:,}, got {value!r}")
+        raise RowFault(
+            f"expected {name} to be a whole number from {least} to {MOST_TOKENS:,}, got {shown_value(value)}"
+        )
     return int(number)
 
 
@@ -177,8 +180,14 @@ def seconds(name: str, value: object) -> float:
     """A time, from text or JSON. Raises RowFault."""
     number = _number(value)
     if number is None or not 0 <= number < 1e12:
-        raise RowFault(f"expected {name} to be a number of at least 0, got {value!r}")
+        raise RowFault(f"expected {name} to be a number of at least 0, got {shown_value(value)}")
     return number
+
+
+def shown_value(value: object) -> str:
+    """As a sentence shows what came."""
+    text = repr(value)
+    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}…"
 
 
 def _number(value: object) -> float | None:

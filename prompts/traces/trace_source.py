@@ -20,8 +20,10 @@ class TraceSource:
 
     @classmethod
     def of(cls, replay: TraceReplay) -> TraceSource:
-        """Raises TraceError."""
-        return cls(replay, replay_plan(replay))
+        """What takes seconds of a large trace is done here, before processes are forked. Raises TraceError."""
+        plan = replay_plan(replay)
+        _ = plan.shared_blocks
+        return cls(replay, plan)
 
     @property
     def name(self) -> str:

@@ -16,6 +16,7 @@ from tokenswarm.command_line import collect_errors, not_one_of
 from tokenswarm.metrics.level import users_of
 from tokenswarm.reports import level_names, units
 from tokenswarm.reports.level_names import level_name, times_in_words
+from tokenswarm.reports.replay_text import replay_in_words
 from tokenswarm.reports.stats.prompt_reuse import hit_ratio, hits_differ, reuse_of
 from tokenswarm.run_folder.reader import ReportError, Results
 from tokenswarm.run_folder.schema import IssueKind, LevelSummary
@@ -161,6 +162,9 @@ def _arrivals(results: Results) -> Setting:
     first = found[0]
     limit = f", at most {first.max_in_flight:,} in flight" if first.max_in_flight else ""
     what = " of sessions" if first.sessions else ""
+    if first.trace is not None:
+        replay = msgspec.structs.replace(first.trace, path="")
+        return Setting(f"{replay_in_words(first.trace)}{limit}", f"{first.file_sha256} {replay}")
     return Setting(
         f"{_file_name(first.process)}{what}{limit}", f"{first.file_sha256} {[arrivals.rates for arrivals in found]}"
     )

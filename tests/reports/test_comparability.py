@@ -245,6 +245,23 @@ def test_open_loops_are_compared_with_the_same_arrivals_alone(a_run: Callable[..
     assert {"shape", "arrivals"} <= {each.field for each in differences(base, a_run())}
 
 
+def test_replays_are_compared_with_the_same_part_of_the_same_trace_alone(a_run: Callable[..., Results]) -> None:
+    def of(sha256: str = "1", **replay: Any) -> Results:
+        arrivals = {"process": "t.csv", "rates": [], "mean_rate": 2.0, "file_sha256": sha256}
+        arrivals["trace"] = {"path": "/data/t.csv", "spread": "off"} | replay
+        return a_run(shape="open", plan=[{"index": 0, "system_prompt": "off", "level": "trace", "arrivals": arrivals}])
+
+    base = of()
+    assert differences(base, of(path="/elsewhere/t.csv")) == []
+    assert [each.field for each in differences(base, of("2"))] == ["arrivals"]
+    options = {"speed": 2.0, "from_s": 60.0, "until_s": 120.0, "sample": 0.1, "spread": "poisson"}
+    assert [(each.field, each.base, each.new) for each in differences(base, of(**options))] == [
+        ("arrivals", "t.csv", "t.csv, 2 times as fast, from 1 min until 2 min, 10 % of the sessions, poisson spread")
+    ]
+    (found,) = differences(of(from_s=60.0), of(rate=8.0))
+    assert (found.base, found.new) == ("t.csv, from 1 min on", "t.csv, mean rate 8/s")
+
+
 def test_runs_of_other_kinds_of_load_are_told_which_options_to_repeat_with(a_run: Callable[..., Results]) -> None:
     def opened(**options: str) -> Results:
         arrivals = {"process": "poisson", "rates": [[0.0, 20.0]], "mean_rate": 20.0}

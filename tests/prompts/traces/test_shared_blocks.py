@@ -38,13 +38,13 @@ def expected_tokens(requests: list[Request], block_tokens: int) -> list[tuple[in
     shared = SharedBlocks(requests, block_tokens)
     known: set[tuple[int, bool]] = set()
     found = []
-    for ids, tokens in requests:
+    for number, (_, tokens) in enumerate(requests):
         least = most = 0
-        beginnings = list(shared.beginnings(ids, tokens))
+        beginnings = list(shared.beginnings(number))
         for each in beginnings:
-            if (each.node, each.is_end) in known:
+            if (each.key, each.is_end) in known:
                 least, most = max(least, each.least), max(most, each.most)
-        known.update((each.node, each.is_end) for each in beginnings)
+        known.update((each.key, each.is_end) for each in beginnings)
         limit = tokens - 1
         found.append(tuple(min(each, limit) // CACHE_BLOCK * CACHE_BLOCK for each in (least, most)))
     return found
@@ -91,16 +91,17 @@ def test_expected_hits_are_those_of_a_cache(block_tokens: int, end_tokens: int, 
 def test_only_beginnings_that_others_leave_are_listed() -> None:
     requests: list[Request] = [([1, 2, 3, 4], 250), ([1, 2, 3, 5], 250), ([1, 2, 3, 4], 250), ([9, 8, 7, 6], 250)]
     shared = SharedBlocks(requests, 64)
-    counts = [len(list(shared.beginnings(*request))) for request in requests]
+    counts = [len(list(shared.beginnings(number))) for number in range(4)]
     assert counts == [2, 1, 2, 0]
-    assert [(each.least, each.most) for each in shared.beginnings(*requests[1])] == [(192, 192 + 15)]
-
-
-def test_blocks_that_were_there_before_are_counted_by_the_trace() -> None:
-    requests: list[Request] = [((0, 1, 2), 1100), ((0, 1, 7), 1300), ((9,), 500), ((0, 1, 2), 1100)]
-    assert list(SharedBlocks(requests, 512).found_before()) == [0, 1024, 0, 1100]
+    assert [(each.least, each.most) for each in shared.beginnings(1)] == [(192, 192 + 15)]
 
 
 def test_ids_of_blocks_by_themselves_stand_for_their_place() -> None:
-    requests: list[Request] = [((1, 5, 2), 190), ((3, 5, 2), 190)]
-    assert list(SharedBlocks(requests, 64).found_before()) == [0, 0]
+    requests: list[Request] = [((1, 5, 2), 190), ((3, 5, 2), 190), ((1, 5, 9), 190)]
+    shared = SharedBlocks(requests, 64)
+    assert [[each.least for each in shared.beginnings(number)] for number in range(3)] == [[128], [], [128]]
+
+
+def test_requests_without_ids_share_nothing() -> None:
+    shared = SharedBlocks([((), 100), ((), 100), ((4,), 3)], 64)
+    assert [list(shared.beginnings(number)) for number in range(3)] == [[], [], []]

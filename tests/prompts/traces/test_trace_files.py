@@ -62,6 +62,12 @@ def test_hash_ids_are_of_blocks_of_the_format(tmp_path: Path) -> None:
     assert read(tmp_path, examples.OFFLINE_LENGTHS).block_tokens == 0
 
 
+def test_what_came_is_shown_in_part(tmp_path: Path) -> None:
+    with pytest.raises(TraceError) as caught:
+        read(tmp_path, examples.MOONCAKE.replace("1300", f'"{"x" * 9000}"'))
+    assert len(str(caught.value)) < 400
+
+
 def test_requests_that_failed_are_left_out_and_counted(tmp_path: Path) -> None:
     trace = read(tmp_path, examples.BURSTGPT_OLD, "burst.csv")
     assert (trace.rows, len(trace.times_s), dict(trace.skipped)) == (3, 2, {WITHOUT_ANSWER: 1})
@@ -190,6 +196,17 @@ def test_gaps_and_lengths_of_servegen_have_their_distributions(tmp_path: Path) -
 def test_what_is_wrong_with_files_of_servegen(tmp_path: Path, windows: str, lengths: str, clause: str) -> None:
     with pytest.raises(TraceError, match=clause.replace("(", r"\(")):
         read_trace(str(examples.servegen_client(tmp_path, windows, lengths)))
+
+
+def test_only_the_windows_that_are_replayed_are_drawn(tmp_path: Path) -> None:
+    file = str(examples.servegen_client(tmp_path))
+    whole, part = read_trace(file, seed=4), read_trace(file, seed=4, window_s=(650, 700))
+    assert part.times_s.tolist() == [time_s for time_s in whole.times_s.tolist() if time_s >= 600]
+    assert (part.span_s, part.sha256, part.rows) == (whole.span_s, whole.sha256, whole.rows)
+    many = "".join(f"{600 * number},9000,1,Gamma,1,1\n" for number in range(4))
+    busy = str(examples.servegen_client(tmp_path, many))
+    with pytest.raises(TraceError, match="its windows have 21,600,000 requests, .* --trace-window"):
+        read_trace(busy)
 
 
 def test_servegen_needs_both_files(tmp_path: Path) -> None:
