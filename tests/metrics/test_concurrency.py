@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 import pytest
+from msgspec.structs import replace
 
 from tests.run_fixtures import issues_of, kinds_of
 from tokenswarm.metrics.client_health import LAG_SLEEP_S
 from tokenswarm.metrics.concurrency import Concurrency, ConcurrencyMeter, concurrency_of
-from tokenswarm.metrics.level import Level, RunningLevel, Scope
+from tokenswarm.metrics.level import Level, RunningLevel, Scope, ThinkTime
 from tokenswarm.metrics.objectives import Objectives
 from tokenswarm.metrics.timeline import Timeline
 from tokenswarm.recording.aggregator import Aggregator
@@ -265,6 +266,11 @@ def test_windows_without_a_token_are_named(level: Level, timeline: MakeTimeline)
     frozen.stop(10, 31)
     frozen.run(10, 42)
     assert IssueKind.SILENT_WINDOWS not in kinds_of(aggregator_of(level, [frozen], timelines))  # nobody was there
+    thinking = replace(level, think_time=ThinkTime("30s", 30.0))
+    worker = VirtualWorker(0)
+    worker.begin(thinking)
+    worker.run(10, 42)
+    assert IssueKind.SILENT_WINDOWS not in kinds_of(aggregator_of(thinking, [worker], timelines))  # all may think
 
 
 def test_answers_that_are_slow_by_themselves_leave_windows_empty(level: Level, timeline: MakeTimeline) -> None:

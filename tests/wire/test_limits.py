@@ -24,7 +24,7 @@ from tokenswarm.wire import (
     process_limits,
     shortage,
 )
-from tokenswarm.wire.limits import limit_reached, reserve_descriptors
+from tokenswarm.wire.limits import has_ipv6, limit_reached, reserve_descriptors
 
 LIMITS = [errno.EMFILE, errno.ENFILE, errno.EADDRNOTAVAIL, errno.ENOBUFS, errno.ENOMEM, errno.ENOSPC]
 
@@ -164,6 +164,25 @@ def test_memory_that_ends_while_a_request_is_sent_is_the_client_s(server: Any, c
     connection._sender._sock = NoMemory()
     exchange = client.post("/", b"")
     assert isinstance(exchange.error, ClientLimitReached)
+
+
+@pytest.mark.parametrize("bound", [True, False])
+def test_a_machine_has_ipv6_where_a_socket_can_be_bound_to_it(bound: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Ipv6Socket:
+        def __init__(self, family: int, kind: int) -> None:
+            assert (family, kind) == (socket.AF_INET6, socket.SOCK_STREAM)
+
+        def __enter__(self) -> Ipv6Socket:
+            return self
+
+        def __exit__(self, *_: object) -> None: ...
+
+        def bind(self, address: tuple[str, int]) -> None:
+            if not bound:
+                raise OSError(errno.EADDRNOTAVAIL, os.strerror(errno.EADDRNOTAVAIL))
+
+    monkeypatch.setattr("tokenswarm.wire.limits._PlainSocket", Ipv6Socket)
+    assert has_ipv6() is bound
 
 
 @pytest.mark.parametrize(
