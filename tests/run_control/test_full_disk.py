@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import gevent
 import pytest
 
 import tokenswarm.recording.journal
@@ -45,26 +46,30 @@ def answer(timeline: MakeTimeline) -> Any:
     return timeline([1003.1, 1003.2], sent_s=1003.0)
 
 
-def fill(monkeypatch: pytest.MonkeyPatch, full: Full, *writers: tuple[Any, str]) -> None:
-    """From now on, these fail while the disk is full."""
+def fill(monkeypatch: pytest.MonkeyPatch, full: Full, *writers: tuple[Any, str], only: str = "*") -> None:
+    """From now on, these fail while the disk is full. only: a pattern of the names of the files to which they do."""
     for owner, name in writers:
         write = getattr(owner, name)
 
         def write_if_free(*arguments: Any, write: Any = write, **named: Any) -> Any:
-            if full():
+            if full() and _path_of(arguments[0]).match(only):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             return write(*arguments, **named)
 
         monkeypatch.setattr(owner, name, write_if_free)
 
 
+def _path_of(written: Any) -> Path:
+    return written if isinstance(written, Path) else written.path
+
+
 JOURNAL = ((LineFile, "_write_at"), (tokenswarm.recording.journal, "write_whole"))
 SPOOLS = ((FrameWriter, "_write"),)
 
 
-@pytest.mark.parametrize("writers", [JOURNAL, SPOOLS], ids=["journal", "spools"])
-def test_the_load_ends_where_either_what_is_shown_or_what_is_kept_cannot_be_written(
-    writers: tuple[tuple[Any, str], ...],
+@pytest.mark.parametrize("only", ["requests.csv", "run.spool", "worker-*.spool"])
+def test_the_load_ends_where_any_file_of_the_run_cannot_be_written(
+    only: str,
     bench: Bench,
     answer: Any,
     a_level: MakeLevel,
@@ -73,12 +78,18 @@ def test_the_load_ends_where_either_what_is_shown_or_what_is_kept_cannot_be_writ
     bench.begin(a_level())
     controller = bench.recording.controller
     assert controller.defect is None
-    fill(monkeypatch, lambda: True, *writers)
+    before = len(bench.greenlets.spawned)
+    fill(monkeypatch, lambda: True, *JOURNAL, *SPOOLS, only=only)
     bench.fire(answer)
     bench.greenlets.tick(2)
     assert controller.defect is not None
     assert "cannot be written: No space left on device" in controller.defect
-    assert controller._aborted
+    ended: list[str] = []
+    monkeypatch.setattr(bench.recording._endings.__class__, "stop", lambda _: ended.append("stopped"))
+    for greenlet in bench.greenlets.spawned[before:]:
+        greenlet()
+    gevent.sleep(0)
+    assert ended == ["stopped"]
 
 
 @pytest.mark.parametrize("needed", [(".reserve",), (".reserve", "spool")], ids=["its reserve", "its spool's too"])
