@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from math import ceil, isinf
+from math import ceil, inf, isinf
 from typing import Any
 
 from locust.argument_parser import default_args_dict
@@ -71,6 +71,11 @@ class RunPlan:
         flight, or as many as arrive in a second."""
         return max(map(_most_at_once, self.levels))
 
+    def most_connections(self, seconds_per_session: Callable[[float], float]) -> int:
+        """Of its largest level: one for each user; in an open loop, for each request or session under way.
+        seconds_per_session: how long a session is under way, given the expected think time in seconds."""
+        return max(_connections(level, seconds_per_session) for level in self.levels)
+
 
 def level_of(level: PlannedLevel) -> Level:
     """The shape's level as it is recorded."""
@@ -95,6 +100,15 @@ def _most_at_once(level: Level) -> int:
     if level.arrivals is None:
         return level.users
     return level.arrivals.max_in_flight or max(1, ceil(level.arrivals.mean_rate))
+
+
+def _connections(level: Level, seconds_per_session: Callable[[float], float]) -> int:
+    arrivals = level.arrivals
+    if arrivals is None or not arrivals.sessions or arrivals.max_in_flight:
+        return _most_at_once(level)
+    seconds = seconds_per_session(level.think_time.mean_s if level.think_time else 0.0)
+    longest_s = inf if level.level_time_s is None else level.level_time_s
+    return max(1, ceil(arrivals.mean_rate * min(seconds, longest_s)))
 
 
 _NEVER_RECORDED = {"client_key"}

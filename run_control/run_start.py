@@ -5,11 +5,14 @@ from __future__ import annotations
 import logging
 import sys
 from argparse import Namespace
+from functools import partial
 from typing import Any
 
 from locust.env import Environment
 from locust.runners import MasterRunner, WorkerRunner
 
+from tokenswarm.client.request_options import ChatOptions
+from tokenswarm.client.session_seconds import session_seconds
 from tokenswarm.cluster import transport
 from tokenswarm.command_line import CommandLine, Given, option_defaults, refuse, sentences_of, show_refusal
 from tokenswarm.command_line.exit_codes import EXIT_INTERRUPTED, EXIT_UNUSABLE, INTERRUPTED_EARLY
@@ -222,7 +225,7 @@ class RunStart:
         assert options is not None and plan is not None and isinstance(shape, RunShape)
         self._recording.await_workers()
         plan.check_workers(environment.runner.worker_count if isinstance(environment.runner, MasterRunner) else 1)
-        lifecycle.share_users(environment, plan.most_users)
+        lifecycle.share_users(environment, plan.most_connections(partial(session_seconds, ChatOptions.of(options))))
         server, self._server = self._server, None
         facts = lifecycle.facts(environment, plan.modes, server)
         self_checks = lifecycle.self_checks(environment, plan.most_users)

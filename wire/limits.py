@@ -79,15 +79,15 @@ def shortage(limits: Limits, connections: int, connections_of_machine: int) -> s
     needed = limits.files_in_use + connections + _RESERVED_FILES
     if limits.open_files is not None and needed > limits.open_files:
         return (
-            f"{connections:,} users in one process need {needed:,} open files, and it may have {limits.open_files:,}; "
-            f"allow more (ulimit -n {needed}, in a container --ulimit nofile={needed}), or spread the users over more "
-            "workers"
+            f"{connections:,} connections in one process need {needed:,} open files, and it may have "
+            f"{limits.open_files:,}; allow more (ulimit -n {needed}, in a container --ulimit nofile={needed}), or "
+            "spread the load over more workers"
         )
     if limits.local_ports is not None and connections_of_machine > limits.local_ports:
         return (
-            f"{connections_of_machine:,} users of this machine need as many local ports for the server, and there are "
-            f'{limits.local_ports:,}; allow more (sysctl -w net.ipv4.ip_local_port_range="1024 65535"), or spread the '
-            "users over more machines"
+            f"{connections_of_machine:,} connections of this machine need as many local ports for the server, and "
+            f'there are {limits.local_ports:,}; allow more (sysctl -w net.ipv4.ip_local_port_range="1024 65535"), or '
+            "spread the load over more machines"
         )
     return None
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from argparse import ArgumentParser, Namespace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,8 @@ import tokenswarm.shapes.shape_options
 import tokenswarm.web.web_options
 from tests.option_parser import parser_of_all_options
 from tests.reports.folders import Course, write_folder
+from tokenswarm.client.request_options import ChatOptions
+from tokenswarm.client.session_seconds import session_seconds
 from tokenswarm.command_line import OptionErrors, option_defaults, read_options
 from tokenswarm.metrics.level import Level
 from tokenswarm.reports.html.run_config import command_of
@@ -152,3 +156,28 @@ def test_objectives_on_times_from_scheduled_need_an_open_loop(parsed: Any) -> No
     options = parsed("--headless", "--rate", "5", *conditions)
     options.shape = "open"
     assert RunPlan.of(options).recording.objectives.bounds == {"ttft_scheduled_s": 1.0}
+
+
+def test_sessions_that_arrive_need_a_connection_each_for_as_long_as_they_last(parsed: Any) -> None:
+    def connections(*arguments: str) -> int:
+        options = parsed("--level-time", "10m", "--input-tokens", "100", "--shape", "open", *arguments)
+        plan = RunPlan.of(options)
+        return plan.most_connections(partial(session_seconds, ChatOptions.of(options)))
+
+    assert connections("--rate", "20") == 20
+    assert connections("--session-rate", "20", "--turns", "8") == 20 * 8
+    assert connections("--session-rate", "20", "--turns", "8", "--think-time", "10s") == 20 * (8 + 7 * 10)
+    assert connections("--session-rate", "20", "--turns", "u(2,4)", "--think-time", "exp(10s)") == pytest.approx(
+        20 * (3 + 2 * 10), rel=0.05
+    )
+    assert connections("--session-rate", "20", "--turns", "8", "--think-time", "1h") == 20 * 600
+    assert connections("--session-rate", "20", "--turns", "8", "--think-time", "10s", "--max-in-flight", "50") == 50
+
+
+def test_delays_of_a_file_are_a_part_of_its_sessions(parsed: Any, tmp_path: Path) -> None:
+    file = tmp_path / "chats.jsonl"
+    turns = [{"text": "Hi"}, {"text": "And?", "delay": 1500}, {"text": "So?"}]
+    rows = [{"session_id": "a", "turns": turns}, {"session_id": "b", "turns": turns[:1]}]
+    file.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    options = ChatOptions.of(parsed("--prompts", str(file), "--prompt-tokens", "1:100"))
+    assert session_seconds(options, think_mean_s=4.0) == pytest.approx((3 + 1.5 + 4.0 + 1) / 2)

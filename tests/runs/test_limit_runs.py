@@ -27,7 +27,7 @@ def test_a_run_that_needs_more_open_files_than_it_may_have_does_not_begin(
     options = ("-H", host, "--engine", "vllm", "-u", users, "-r", "100", "-t", "9s", *processes)
     run = run_locust(*options, within=ALLOWED)
     assert run.exit_code == 2
-    assert "300 users in one process need" in run.output
+    assert "300 connections in one process need" in run.output
     assert "ulimit -n" in run.output
     assert "Traceback" not in run.output
 
