@@ -118,7 +118,8 @@ class Level(msgspec.Struct, frozen=True):
     """One level under one system-prompt mode. level_time_s, ramp included, is None where the end is open. arrivals:
     of an open loop, in which `users` is 0; None in a closed loop. think_time: None where users send their next request
     at once. requests: so many are sent, and the level ends then, or with its time; None: no number is set. warm_up:
-    whether it comes before another level to warm the server up, and is in no figure. cache_flushed: whether the server
+    whether it comes before another level to warm the server up, and is in no figure. random_start: whether users begin
+    at random moments of its ramp. cache_flushed: whether the server
     emptied its prefix cache before it, or before its warm-up, as the run requires; None where it does not."""
 
     index: int
@@ -132,6 +133,7 @@ class Level(msgspec.Struct, frozen=True):
     requests: int | None = None
     warm_up: bool = False
     after_failure: AfterFailure = DEFAULT_AFTER_FAILURE
+    random_start: bool = False
     cache_flushed: bool | None = None
 
     @property

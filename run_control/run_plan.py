@@ -93,6 +93,7 @@ def level_of(level: PlannedLevel) -> Level:
         requests=level.requests,
         warm_up=level.warm_up,
         after_failure=level.after_failure,
+        random_start=level.random_start,
     )
 
 

@@ -37,7 +37,8 @@ class PlannedLevel:
     """So many users under one system-prompt mode. level_time_s holds the ramp; inf where the end is open. arrivals: of
     an open loop, whose one user sends all requests when they are due, and open_name its name; None in a closed loop.
     think_time: of a closed loop's users, None for none; requests: how many are sent, None for no number. warm_up:
-    whether it is the load before the next level that no figure counts."""
+    whether it is the load before the next level that no figure counts. random_start: whether users begin at random
+    moments of its ramp."""
 
     index: int
     system_prompt: Mode
@@ -50,6 +51,7 @@ class PlannedLevel:
     requests: int | None = None
     warm_up: bool = False
     after_failure: AfterFailure = DEFAULT_AFTER_FAILURE
+    random_start: bool = False
 
     @property
     def name(self) -> str:

@@ -54,10 +54,23 @@ def add_options(parser: ArgumentParser) -> None:
         text="load before each level that is in no figure: a time like 30s, or a number of requests like 50; empty: "
         "none",
     )
+    _add_user_options(option)
+    option.time("--settle", default="5s", text="pause after each level's last stream")
+    rate_options.add_options(option)
+    trace_options.add_options(option)
+
+
+def _add_user_options(option: OptionAdder) -> None:
+    """What users do between requests."""
     option(
         "--think-time",
         text="how long a user waits between the end of a request and its next one: a time like 2s, exp(2s), u(1s,3s) "
         "or ln(8s,p95=60s); empty: it sends the next one at once",
+    )
+    option.switch(
+        "--random-start",
+        text="have each user send its first request of a level at a random moment between its start and the end of the "
+        "ramp, so that users do not move in step",
     )
     option.time(
         "--wait-after-failure",
@@ -69,9 +82,6 @@ def add_options(parser: ArgumentParser) -> None:
         text="after a 429 or 503 with a Retry-After header, have the user wait as long as that says; such requests are "
         "no failures, and are counted apart as refused_by_limit",
     )
-    option.time("--settle", default="5s", text="pause after each level's last stream")
-    rate_options.add_options(option)
-    trace_options.add_options(option)
 
 
 def is_free(options: Namespace) -> bool:
@@ -149,8 +159,17 @@ def load_plan_of(options: Namespace) -> LoadPlan:
         after_failure = errors.of(_after_failure_of, options)
         drain_s = errors.of(parse_timespan, "--drain-timeout", options.drain_timeout, above_zero=True)
         settle_s = errors.of(parse_timespan, "--settle", options.settle)
-    levels = tuple(replace(level, think_time=think_time, after_failure=after_failure) for level in levels)
-    return LoadPlan(levels, drain_s, settle_s)
+        if options.random_start and levels:
+            errors.of(_check_random_start, options, levels)
+    changes = {"think_time": think_time, "after_failure": after_failure, "random_start": options.random_start}
+    return LoadPlan(tuple(replace(level, **changes) for level in levels), drain_s, settle_s)
+
+
+def _check_random_start(options: Namespace, levels: Sequence[PlannedLevel]) -> None:
+    if options.shape == rate_options.OPEN:
+        raise PlanError("--random-start has no effect in an open loop, which has no users that start: leave it out.")
+    if not all(level.ramp_s for level in levels):
+        raise PlanError("--random-start needs a ramp, in which users start: give --ramp, or a lower -r.")
 
 
 def _think_time_of(options: Namespace) -> ThinkTime | None:

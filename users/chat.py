@@ -18,7 +18,7 @@ from tokenswarm.client.connection_pool import ConnectionPool
 from tokenswarm.client.request_spec import RequestSpec
 from tokenswarm.client.run_context import RunContext
 from tokenswarm.command_line import refuse
-from tokenswarm.metrics.level import AfterFailure, Level
+from tokenswarm.metrics.level import AfterFailure, Level, RunningLevel
 from tokenswarm.metrics.timeline import Outcome, RequestLoad, Timeline
 from tokenswarm.sanitize import shown
 from tokenswarm.shapes.arrival_notation import ArrivalsError
@@ -26,7 +26,7 @@ from tokenswarm.upstream.locust_internals import is_stopping
 from tokenswarm.users.agent_sender import AgentSender
 from tokenswarm.users.open_loop import OpenLoop, Share
 from tokenswarm.users.requests import PreparedRequest, UserRequests
-from tokenswarm.users.think_times import ThinkTimes, think_times_of_agents
+from tokenswarm.users.think_times import ThinkTimes, start_pause_s, think_times_of_agents
 from tokenswarm.wire import StreamClient
 
 logger = logging.getLogger(__name__)
@@ -63,6 +63,8 @@ class StreamingUser(User):
         #: The place of its host, None before its first request and in an open loop.
         self._host: int | None = None
         self._think_times: ThinkTimes | None = None
+        #: The index of the last level that it began at a random moment.
+        self._started_level = -1
         #: Seconds until the next task.
         self._pause_s = 0.0
         #: The session that it sends turns of, and the index of its level.
@@ -97,6 +99,8 @@ class StreamingUser(User):
             self._sent_levels.add(level.level.index)
             self._send_open_loop(context, requests, level.level)
             return
+        if level.level.random_start and self._is_early(context, level):
+            return
         if not context.recorder.takes_request(level.level.index):
             self._pause_s = _WAIT_FOR_END_S
             return
@@ -121,6 +125,16 @@ class StreamingUser(User):
         self._pause_s = max(think_s, wait_s or 0.0)
         thinks = level.level.think_time is not None or recorded_s is not None
         self._think_ns = round(think_s * 1e9) if thinks and wait_s is None else None
+
+    def _is_early(self, context: RunContext, level: RunningLevel) -> bool:
+        """Whether the user is to wait before it begins the level at a random moment; it then waits for that."""
+        if self._started_level == level.level.index:
+            return False
+        self._started_level = level.level.index
+        self._think_times_of(context, level.level)
+        user = f"{context.recorder.worker}.{self._in_run}"
+        self._pause_s = start_pause_s(level, context.options.seed, user, time.perf_counter_ns())
+        return self._pause_s > 0
 
     def _session_of(self, requests: UserRequests, level_index: int) -> tuple[ChatSession | None, bool]:
         """(the session that the user sends the next turn of, None where there is none left; whether that is its first

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tokenswarm.metrics.level import Level
+from tokenswarm.metrics.level import Level, RunningLevel
 from tokenswarm.prompts.synthetic.counter_random import uniform
 from tokenswarm.shapes.think_time import parse_think_time
 
@@ -33,3 +33,10 @@ def think_times_of_agents(level: Level, session: str) -> Callable[[str], Callabl
     if level.think_time is None:
         return None
     return lambda agent: ThinkTimes(level, f"{session}/{agent}").next_s
+
+
+def start_pause_s(level: RunningLevel, seed: int, user: str, now_ns: int) -> float:
+    """How long a user that starts now, on perf_counter_ns, waits before its first request of the level, in seconds: it
+    is sent at a random moment of what is left of the ramp."""
+    left_s = (level.began_ns - now_ns) / 1e9 + level.level.ramp_s
+    return max(0.0, left_s) * uniform(str(seed), f"start\0{level.level.index}\0{user}", 0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 from collections import defaultdict
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -176,6 +177,26 @@ def test_prompts_longer_than_the_context_are_told_apart(
     assert level["sessions"]["overflowed"] == level["sessions"]["failed"] == overflowed
     said = " ".join(run.output.split())
     assert f"{overflowed} of {len(rows)} requests of the whole level; they ended {overflowed} sessions" in said
+
+
+def test_users_begin_at_random_moments_of_the_ramp(
+    run_locust: RunLocust, start_simulator: StartSimulator, trees: str
+) -> None:
+    server = start_simulator(*SPEED)
+    run = run_locust(
+        *("-H", server.host, "--levels", "6", "--ramp", "4s", "--level-time", "6s", "--prompts", trees, *ANY_LENGTH),
+        *("--random-start", "--settle", "0s"),
+    )
+    assert run.exit_code == 0, run.output
+    assert run.document["plan"][0]["random_start"] is True
+    rows = run.requests
+    firsts = sorted(
+        min(float(row["sent_s"]) for row in rows if row["user"] == user) for user in {r["user"] for r in rows}
+    )
+    assert len(firsts) == 6
+    gaps = [later - earlier for earlier, later in pairwise(firsts)]
+    assert max(gaps) - min(gaps) > 0.2  # evenly spread they would be 0.67 s each
+    assert firsts[-1] <= 4.5
 
 
 def call(name: str, prompt: int, cached: int, at: float) -> dict[str, Any]:

@@ -133,6 +133,8 @@ def test_a_shape_that_is_named_open_is_one() -> None:
         (["--session-rate", "inf"], PlanError),
         (["--session-rate", "2", "--requests", "9"], PlanError),
         (["--rate", "5", "--honour-retry-after"], PlanError),
+        (["--session-rate", "5", "--random-start"], PlanError),
+        (["--random-start", "--ramp", "0s"], PlanError),
         (["--arrivals", "/nowhere/times.txt"], ArrivalsError),
         (["--rate-schedule", "/nowhere/schedule.json"], PlanError),
         (["--rate-schedule", "0s:5 99s:7", "--level-time", "20s"], PlanError),

@@ -62,6 +62,7 @@ class Stand:
             warm_up="",
             wait_after_failure="1s",
             honour_retry_after=False,
+            random_start=False,
         )
         self.runner = SimpleNamespace(environment=SimpleNamespace(parsed_options=self.options), user_count=0)
         stand = self
