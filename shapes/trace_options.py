@@ -68,9 +68,6 @@ def conflicts(options: Namespace, sources: Mapping[str, str]) -> Iterator[str]:
                 yield f"{sources[name]} has no effect without {TRACE}: give {TRACE} too, or leave it out."
         return
     trace = sources.get("trace", TRACE)
-    if "trace_speed" in sources and options.trace_rate:
-        rate = sources.get("trace_rate", "--trace-rate")
-        yield f"{sources['trace_speed']} and {rate} both say how fast {TRACE} is replayed: give one of them."
     for name in (*_REPLACED, *(_OUTPUT if _has_output(options) else ())):
         if name in sources:
             yield f"{sources[name]} has no effect beside {trace}, which has its own: leave one of them out."

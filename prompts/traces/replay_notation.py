@@ -30,6 +30,10 @@ def replay_of(options: Namespace) -> TraceReplay | None:
         rate = errors.of(_rate_of, options.trace_rate)
         from_s, until_s = errors.of(_window_of, options.trace_window) or (0.0, None)
         sample = errors.of(_sample_of, options.trace_sample)
+        if rate is not None and speed not in (None, 1.0):
+            errors.add(
+                TraceError("--trace-speed and --trace-rate both say how fast --trace is replayed: give one of them.")
+            )
     return TraceReplay(
         path, kind, speed, rate, from_s, until_s, sample, spread, bool(options.trace_skip_bad), int(options.seed)
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from math import inf
@@ -13,6 +14,7 @@ import numpy as np
 from tokenswarm.command_line import timespan_text
 from tokenswarm.metrics.trace_replay import TraceReplay, TraceSpread
 from tokenswarm.prompts.traces.servegen import dataset_of
+from tokenswarm.prompts.traces.servegen_clients import client_files
 from tokenswarm.prompts.traces.shared_blocks import SharedBlocks
 from tokenswarm.prompts.traces.trace_files import read_trace
 from tokenswarm.prompts.traces.trace_records import TRACE, Counts, Times, Trace, TraceError, TraceFormat
@@ -98,12 +100,12 @@ def _trace_of(
 def _version_of(path: str) -> object:
     """Changes with the file, and with one that belongs to it."""
     found: list[object] = []
-    for file in (Path(path).expanduser(), dataset_of(Path(path).expanduser())):
-        try:
-            about = file.stat()
-        except (OSError, ValueError):
-            continue
-        found.append((about.st_mtime_ns, about.st_size, about.st_ino))
+    with suppress(OSError, ValueError):
+        for file in client_files(Path(path).expanduser()):
+            for each in (file, dataset_of(file)):
+                with suppress(OSError):
+                    about = each.stat()
+                    found.append((each.name, about.st_mtime_ns, about.st_size, about.st_ino))
     return tuple(found)
 
 

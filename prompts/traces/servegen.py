@@ -12,6 +12,7 @@ from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
+from zlib import crc32
 
 import msgspec
 import numpy as np
@@ -92,15 +93,15 @@ def length_windows(content: bytes) -> list[LengthWindow]:
     return sorted(found, key=lambda window: window.begin_s)
 
 
-def drawn_requests(window: RateWindow, lengths: Sequence[LengthWindow], seed: int) -> DrawnRequests:
-    """The requests of a window: as many as its rate says, at times by the seed. Raises RowFault where the lengths have
-    none for its time."""
+def drawn_requests(window: RateWindow, lengths: Sequence[LengthWindow], seed: int, client: str) -> DrawnRequests:
+    """The requests of a window: as many as its rate says, at times by the seed and the client's name. Raises RowFault
+    where the lengths have none for its time."""
     place = bisect_right(lengths, window.begin_s, key=lambda each: each.begin_s) - 1
     of_time = lengths[place] if place >= 0 else None
     if of_time is None or not of_time.input_tokens or not of_time.output_tokens:
         raise RowFault(f"expected lengths for the second {window.begin_s:.0f} in the file of lengths, got none")
     number = round(window.rate * WINDOW_S)
-    draws = np.random.Generator(np.random.PCG64([seed, int(window.begin_s)]))
+    draws = np.random.Generator(np.random.PCG64([seed, int(window.begin_s), crc32(client.encode(errors="replace"))]))
     if window.is_weibull:
         gaps = draws.weibull(window.shape, number + 1) * window.scale
     else:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import csv
-import hashlib
-import io
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -13,13 +11,15 @@ from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
 import msgspec
-import numpy as np
 
 from tokenswarm.prompts.file_rows import opened
 from tokenswarm.prompts.json_rows import DEEPEST_JSON, MOST_ROW_BYTES, UnsoundRows
-from tokenswarm.prompts.traces import azure, burstgpt, servegen
+from tokenswarm.prompts.traces import azure, burstgpt
 from tokenswarm.prompts.traces.bailian import BailianReader, OfflineReader
 from tokenswarm.prompts.traces.mooncake import MooncakeReader
+from tokenswarm.prompts.traces.servegen import rate_window
+from tokenswarm.prompts.traces.servegen_clients import read_servegen
+from tokenswarm.prompts.traces.trace_input import csv_reader, digest_of
 from tokenswarm.prompts.traces.trace_records import (
     BAD_ROW,
     TRACE,
@@ -31,12 +31,9 @@ from tokenswarm.prompts.traces.trace_records import (
     TraceFormat,
     TraceRows,
 )
-from tokenswarm.sanitize import UnusableFile, check_file, is_nested_deeper, json_error_text, read_file
+from tokenswarm.sanitize import UnusableFile, check_file, is_nested_deeper, json_error_text
 
 _MOST_BYTES = 2**40
-_MOST_LENGTH_BYTES = 2**30
-#: Of requests that are described by distributions: more would fill the memory.
-_MOST_DRAWN = 20_000_000
 _FORMATS = "Mooncake, Bailian, Azure, BurstGPT or ServeGen (docs/traces.md)"
 
 
@@ -65,16 +62,20 @@ def read_trace(
     seed: int = 0,
     window_s: tuple[float, float] = (0.0, inf),
 ) -> Trace:
-    """The trace in a file. wanted: its format; skip_bad: rows that are wrong are left out, and counted; seed: of the
-    requests that ServeGen's windows describe, of which those that are at least partly in window_s, from and until, are
-    drawn. Raises TraceError."""
+    """The trace in a file, or of the ServeGen clients in a folder. wanted: its format; skip_bad: rows that are wrong
+    are left out, and counted; seed: of the requests that ServeGen's windows describe, of which those that are at least
+    partly in window_s, from and until, are drawn. Raises TraceError."""
     file = Path(path).expanduser()
     with _naming(path):
-        check_file(file, _MOST_BYTES)
-        kind = _format_of(path, file) if wanted is TraceFormat.AUTO else wanted
-        sha256 = _digest(file)
+        kind = wanted
+        if file.is_dir() and wanted is TraceFormat.AUTO:
+            kind = TraceFormat.SERVEGEN
+        elif not file.is_dir() or wanted is not TraceFormat.SERVEGEN:
+            check_file(file, _MOST_BYTES)
+            kind = _format_of(path, file) if wanted is TraceFormat.AUTO else wanted
         if kind is TraceFormat.SERVEGEN:
-            return _read_servegen(path, file, sha256, seed, window_s)
+            return read_servegen(path, file, skip_bad=skip_bad, seed=seed, window_s=window_s)
+        sha256 = digest_of(file)
         rows = TraceRows()
         block_tokens = 0
         with opened(file) as content:
@@ -146,7 +147,7 @@ def _lines(content: BinaryIO) -> Iterator[tuple[int, bytes]]:
 def _csv_rows(
     path: str, content: BinaryIO, columns: Sequence[str]
 ) -> Iterator[tuple[int, Callable[[], Mapping[str, str]]]]:
-    reader = _csv_reader(content)
+    reader = csv_reader(content)
     header = [name.strip().lower() for name in next(reader, [])]
     if missing := [name for name in columns if name not in header]:
         raise TraceError(
@@ -161,89 +162,6 @@ def _named(header: Sequence[str], cells: Sequence[str]) -> Mapping[str, str]:
     if len(cells) != len(header):
         raise RowFault(f"expected {len(header)} cells, as the first line has, got {len(cells)}")
     return dict(zip(header, cells, strict=True))
-
-
-def _csv_reader(content: BinaryIO) -> Any:
-    csv.field_size_limit(MOST_ROW_BYTES)
-    return csv.reader(io.TextIOWrapper(content, "utf-8-sig", errors="replace", newline=""))
-
-
-def _read_servegen(path: str, file: Path, sha256: str, seed: int, window_s: tuple[float, float]) -> Trace:
-    lengths_file = servegen.dataset_of(file)
-    if not file.name.removesuffix(".gz").endswith(servegen.TRACE_ENDING) or not lengths_file.is_file():
-        raise TraceError(
-            f"{TRACE} {path}: expected the two files of a ServeGen client side by side, "
-            f"NAME{servegen.TRACE_ENDING} and NAME{servegen.DATASET_ENDING}; got no {lengths_file.name}."
-        )
-    try:
-        lengths = servegen.length_windows(read_file(lengths_file, _MOST_LENGTH_BYTES))
-    except (RowFault, UnusableFile) as fault:
-        raise TraceError(f"{TRACE} {path}: {lengths_file.name}: {fault}.") from None
-    windows, rows = _rate_windows(path, file)
-    if not windows:
-        raise TraceError(f"{TRACE} {path}: it holds no request to replay: all of its {rows:,} windows are idle.")
-    begin_s = min(window.begin_s for _, window in windows)
-    from_s, until_s = (begin_s + edge_s for edge_s in window_s)
-    drawn = _drawn(
-        path,
-        [each for each in windows if each[1].begin_s < until_s and each[1].begin_s + servegen.WINDOW_S > from_s],
-        *(lengths, seed),
-    )
-    times_s = np.concatenate([np.empty(0), *(each.times_s for each in drawn)])
-    order = np.argsort(times_s, kind="stable")
-    none = np.empty(0, np.int64)
-    return Trace(
-        path,
-        TraceFormat.SERVEGEN,
-        times_s[order] - begin_s,
-        np.concatenate([none, *(each.input_tokens for each in drawn)])[order],
-        np.concatenate([none, *(each.output_tokens for each in drawn)])[order],
-        np.full(len(order), -1),
-        (),
-        0,
-        True,
-        rows,
-        {},
-        hashlib.sha256(f"{sha256}{_digest(lengths_file)}".encode()).hexdigest(),
-        max(window.begin_s for _, window in windows) + servegen.WINDOW_S - begin_s,
-    )
-
-
-def _rate_windows(path: str, file: Path) -> tuple[list[tuple[int, servegen.RateWindow]], int]:
-    """(number of the line and window, of those that are not idle; how many there are in all)."""
-    found: list[tuple[int, servegen.RateWindow]] = []
-    rows = 0
-    with opened(file) as content:
-        reader = _csv_reader(content)
-        for cells in filter(None, reader):
-            rows += 1
-            try:
-                if (window := servegen.rate_window(cells)) is not None:
-                    found.append((reader.line_num, window))
-            except RowFault as fault:
-                raise TraceError(f"{TRACE} {path}: line {reader.line_num}: {fault}.") from None
-    return found, rows
-
-
-def _drawn(
-    path: str,
-    windows: Sequence[tuple[int, servegen.RateWindow]],
-    lengths: Sequence[servegen.LengthWindow],
-    seed: int,
-) -> list[servegen.DrawnRequests]:
-    requests = sum(window.rate for _, window in windows) * servegen.WINDOW_S
-    if requests > _MOST_DRAWN:
-        raise TraceError(
-            f"{TRACE} {path}: its windows have {requests:,.0f} requests, expected at most {_MOST_DRAWN:,}: replay a "
-            "part of them with --trace-window."
-        )
-    found = []
-    for line, window in windows:
-        try:
-            found.append(servegen.drawn_requests(window, lengths, seed))
-        except RowFault as fault:
-            raise TraceError(f"{TRACE} {path}: line {line}: {fault}.") from None
-    return found
 
 
 def _format_of(path: str, file: Path) -> TraceFormat:
@@ -281,15 +199,10 @@ def _csv_format(line: bytes) -> TraceFormat | None:
         if names.issuperset(columns):
             return kind
     try:
-        servegen.rate_window(cells)
+        rate_window(cells)
     except RowFault:
         return None
     return TraceFormat.SERVEGEN
-
-
-def _digest(file: Path) -> str:
-    with file.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 @contextmanager

@@ -209,6 +209,29 @@ def test_only_the_windows_that_are_replayed_are_drawn(tmp_path: Path) -> None:
         read_trace(busy)
 
 
+def test_clients_of_a_folder_are_sent_together(tmp_path: Path) -> None:
+    (folder := tmp_path / "m-large").mkdir()
+    alone = read_trace(str(examples.servegen_client(folder)), seed=4)
+    (folder / "chunk-4-trace.csv").write_text("1200,0.05,1,Gamma,1,1\n0,0,0,,0,0\n")
+    (folder / "chunk-4-dataset.json").write_text(examples.SERVEGEN_LENGTHS.replace("40:", "41:"))
+    both = read_trace(str(folder), seed=4)
+    assert (both.rows, both.span_s, len(both.times_s)) == (5, 1200.0, 18 + 30)
+    first = both.output_tokens == 40
+    assert both.times_s[first].tolist() == alone.times_s.tolist()
+    assert set(both.output_tokens[~first].tolist()) == {41}
+    assert both.times_s[~first].min() >= 600
+    assert both.times_s.tolist() == sorted(both.times_s.tolist())
+    (folder / "chunk-4-trace.csv").write_text("0,0,0,,0,0\n1200,x,1,Gamma,1,1\n")
+    with pytest.raises(TraceError, match=f"--trace {folder}: chunk-4-trace.csv: line 2: expected the rate"):
+        read_trace(str(folder))
+    assert dict(read_trace(str(folder), skip_bad=True).skipped) == {BAD_ROW: 1}
+    (empty := tmp_path / "empty").mkdir()
+    with pytest.raises(TraceError, match="expected a folder with files like chunk-1-trace.csv, found none"):
+        read_trace(str(empty))
+    with pytest.raises(TraceError, match="is a folder"):
+        read_trace(str(folder), TraceFormat.AZURE)
+
+
 def test_servegen_needs_both_files(tmp_path: Path) -> None:
     (file := tmp_path / "windows.csv").write_text(examples.SERVEGEN_WINDOWS)
     with pytest.raises(TraceError, match="expected the two files of a ServeGen client side by side"):
