@@ -6,10 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
+from tokenswarm.client.outcome import FULL_LENGTH
 from tokenswarm.client.session_options import Answers
 from tokenswarm.engines import EncodedImage
 from tokenswarm.metrics.shareable import Shareable
 from tokenswarm.metrics.timeline import NO_SESSION, Outcome, SessionPlace, Timeline
+from tokenswarm.metrics.token_counts import TokenSource
 from tokenswarm.prompts import ChatMessage, Prompt, SessionTurn, SubAgent
 from tokenswarm.prompts.synthetic.length_plan import RequestLengths
 
@@ -33,7 +35,8 @@ class DrawnPrompt(NamedTuple):
     recorded_session: str = ""
 
 
-#: The turn of this number (from 2) of a synthetic session, and the lengths that are requested of its request.
+#: The turn of this number (from 2) of a synthetic session, and the lengths that are requested of it: its input tokens
+#: are those that it adds to the prompt before and the answer to that, None where that is not known.
 MakeTurn = Callable[[int], tuple[SessionTurn, RequestLengths]]
 
 
@@ -121,6 +124,7 @@ class ChatSession:
             shareable = drawn.shareable.next_turn(drawn.number, self._answered, timeline.prompt_tokens, sent_again)
         if self._make_turn is not None:
             turn, lengths = self._make_turn(number)
+            lengths = lengths._replace(input=_requested_input(lengths.input, timeline))
         else:
             turn, lengths = drawn.prompt.turns[number - 2], self._lengths_of(number)
         history = _recorded_answer(turn)
@@ -136,6 +140,17 @@ class ChatSession:
             agents=turn.agents,
         )
         return drawn._replace(prompt=prompt, lengths=lengths, place=place, shareable=shareable)
+
+
+def _requested_input(added_tokens: int | None, before: Timeline) -> int | None:
+    """The length of the prompt that follows on this request; None where it is not known exactly. An answer is sent
+    again as it came, without reasoning, and without an end token that the server counted: so it is known of one that
+    has its full length, and no reasoning."""
+    counted = before.prompt_tokens_source == "usage" and before.output_tokens_source != TokenSource.EVENTS
+    whole = before.finish_reason in FULL_LENGTH and before.first_visible_ns == before.first_ns
+    if added_tokens is None or before.prompt_tokens is None or not (counted and whole):
+        return None
+    return before.prompt_tokens + before.output_tokens + added_tokens
 
 
 #: A message, and its other fields: calls of tools, or the call that it is the result of.

@@ -10,7 +10,7 @@ from tokenswarm.metrics.timeline import Outcome
 from tokenswarm.wire import ClientLimitReached, ConnectFailed, ConnectTimedOut, ResponseParser, WireError
 
 #: Finish reasons of answers that are as long as they may be.
-_CUT_AT_LENGTH = {"length", "max_tokens"}
+FULL_LENGTH = {"length", "max_tokens"}
 #: The first that fits counts. EngineError: of a chat template that refuses this prompt.
 _OUTCOMES: dict[type[Exception], Outcome] = {
     ClientLimitReached: Outcome.CLIENT_LIMIT,
@@ -118,7 +118,7 @@ def check_ending(engine: EngineSpec, finish_reason: str | None, tokens: int | No
         raise NotOk(Outcome.ABORTED, f"the server ended the response with finish reason {finish_reason!r}")
     if exact_tokens is None or tokens is None or tokens >= exact_tokens:
         return
-    if tokens == exact_tokens - 1 and reason in _CUT_AT_LENGTH:
+    if tokens == exact_tokens - 1 and reason in FULL_LENGTH:
         return
     raise NotOk(
         Outcome.TRUNCATED,

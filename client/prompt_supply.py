@@ -33,7 +33,12 @@ from tokenswarm.prompts.nonces import NONCE_DIGITS
 from tokenswarm.prompts.synthetic.calibration import text_maker
 from tokenswarm.prompts.synthetic.length_plan import RequestLengths
 from tokenswarm.prompts.synthetic.shared_prefixes import PrefixMaker, with_prefix
-from tokenswarm.prompts.synthetic.synthetic_prompts import SyntheticPrompts, SyntheticSource, request_number
+from tokenswarm.prompts.synthetic.synthetic_prompts import (
+    HEAD_TOKENS,
+    SyntheticPrompts,
+    SyntheticSource,
+    request_number,
+)
 from tokenswarm.prompts.synthetic.text_maker import NO_PREFIX, TextMaker
 from tokenswarm.prompts.synthetic.word_costs import HEAD
 from tokenswarm.prompts.traces.trace_source import TraceSource
@@ -217,12 +222,15 @@ class PromptSupply:
         return self._marker.start(number if self._is_from_start else place)
 
     def _made_turn(self, number: int, turn: int) -> tuple[SessionTurn, RequestLengths]:
-        """A turn (from 2) of the synthetic session of this number. The length of its whole prompt, answers and all, is
-        not requested."""
+        """A turn (from 2) of the synthetic session of this number. Its requested input tokens are those that it adds to
+        the prompt before and the answer to that; None where that is not known."""
         lengths = self._options.lengths.of_request(self._options.seed, number, turn)
         assert lengths.input is not None and self._synthetic is not None
         text = self._in_place(self._synthetic.message, number, turn, lengths.input)
-        return SessionTurn(text, lengths.input), self._with_exact_output(lengths._replace(input=None), None)
+        calibration, added = self._options.lengths.calibration, None
+        if calibration is not None and calibration.turn_tokens is not None:
+            added = max(0, lengths.input - HEAD_TOKENS) + calibration.turn_tokens
+        return SessionTurn(text, lengths.input), self._with_exact_output(lengths._replace(input=added), None)
 
 
 def makes_texts(options: ChatOptions, prompts: PromptSet | SyntheticSource | TraceSource) -> bool:

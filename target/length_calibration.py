@@ -18,7 +18,7 @@ from tokenswarm.client.workload import RunPrompts, Workload, load_workload
 from tokenswarm.engines import ChatRequest
 from tokenswarm.metrics.level import PROMPT
 from tokenswarm.metrics.timeline import Outcome, Timeline
-from tokenswarm.prompts import PromptSet
+from tokenswarm.prompts import ChatMessage, PromptSet
 from tokenswarm.prompts.synthetic.calibration import (
     MOST_TOO_SHORT,
     CalibrationFailed,
@@ -32,12 +32,58 @@ from tokenswarm.prompts.traces.trace_records import TRACE
 from tokenswarm.prompts.traces.trace_source import TraceSource
 from tokenswarm.target.advice import failure_of, failure_text
 from tokenswarm.target.preflight import PreflightFailed, may_pass, new_client, patient
+from tokenswarm.wire import StreamClient
 
 logger = logging.getLogger(__name__)
 
 #: The answers are of no interest.
 _OUTPUT_TOKENS = 2
 _ATTEMPTS, _PAUSE_S = 3, 1.0
+#: Of the answer in a conversation of two turns.
+_ANSWER_TOKENS = 32
+
+
+class _Measurement:
+    """Sends requests to one server, and returns what it counts as their prompts' tokens. mark: what the system prompt
+    begins with."""
+
+    def __init__(
+        self, options: ChatOptions, host: str, least_tokens: int, client: StreamClient, sleep: Callable[[float], object]
+    ) -> None:
+        self._options, self._host, self._client, self._sleep = options, host, client, sleep
+        self._system_prompt = load_workload(options).system_prompt
+        self._engine, self._timeouts = engine_of(options), patient(options.timeouts)
+        self._changes = body_changes(options, self._engine)
+        self._most_tokens = max(_OUTPUT_TOKENS, least_tokens)
+        self.mark = ""
+
+    def tokens(self, text: str, mode: str, history: tuple[ChatMessage, ...] = ()) -> int | None:
+        """By the server's usage, None where it reports none. mode: whether there is a system prompt, `on` or `off`;
+        history: messages before the text. Raises PreflightFailed."""
+        for attempt in range(1, _ATTEMPTS + 1):
+            timeline = self._send(text, mode, history)
+            if timeline.outcome in (Outcome.OK, Outcome.EMPTY):
+                return timeline.prompt_tokens if timeline.prompt_tokens_source == "usage" else None
+            if attempt == _ATTEMPTS or not may_pass(timeline):
+                break
+            self._sleep(_PAUSE_S)
+        options, failure = self._options, failure_of(timeline, self._options, self._host)
+        purpose = f"that calibrates {options.length_option or '--prompts'} ({PROMPT[mode]})"
+        may_have_key = options.may_have_key(origin_of(self._host))
+        raise PreflightFailed(failure_text(failure, purpose, self._host, options.model, may_have_key=may_have_key))
+
+    def _send(self, text: str, mode: str, history: tuple[ChatMessage, ...]) -> Timeline:
+        request = ChatRequest(
+            model=self._options.model,
+            prompt=text,
+            system_prompt=f"{self.mark}{self._system_prompt}" if mode == "on" else None,
+            earlier=history,
+            max_tokens=self._most_tokens,
+            changes=self._changes,
+        )
+        if self._options.control.adaptations.system_in_prompt:
+            request = request.without_system_role()
+        return StreamingRequest(self._client, RequestSpec(self._engine, request, self._timeouts, "calibration")).run()
 
 
 def calibrate_lengths(
@@ -53,53 +99,38 @@ def calibrate_lengths(
     The system prompt is sent as in the run, as its tokens are part of the length. Raises PreflightFailed,
     CalibrationFailed, and what an unusable address or option raises.
     """
-    origin = origin_of(host)
-    engine, workload, timeouts = engine_of(options), load_workload(options), patient(options.timeouts)
-    client = new_client(options, origin, engine)
-    option = options.length_option or "--prompts"
-    changes = body_changes(options, engine)
-
-    marks = [""]  # of the system prompt: with --cache bust each request has one of so many tokens
-
-    def send(text: str, mode: str) -> Timeline:
-        request = ChatRequest(
-            model=options.model,
-            prompt=text,
-            system_prompt=f"{marks[-1]}{workload.system_prompt}" if mode == "on" else None,
-            max_tokens=max(_OUTPUT_TOKENS, least_tokens),
-            changes=changes,
-        )
-        if options.control.adaptations.system_in_prompt:
-            request = request.without_system_role()
-        return StreamingRequest(client, RequestSpec(engine, request, timeouts, "calibration")).run()
-
-    def measure(text: str, mode: str) -> int | None:
-        for attempt in range(1, _ATTEMPTS + 1):
-            timeline = send(text, mode)
-            if timeline.outcome in (Outcome.OK, Outcome.EMPTY):
-                return timeline.prompt_tokens if timeline.prompt_tokens_source == "usage" else None
-            if attempt == _ATTEMPTS or not may_pass(timeline):
-                break
-            sleep(_PAUSE_S)
-        failure = failure_of(timeline, options, host)
-        raise PreflightFailed(
-            failure_text(
-                *(failure, f"that calibrates {option} ({PROMPT[mode]})", host, options.model),
-                may_have_key=options.may_have_key(origin),
-            )
-        )
-
+    workload = load_workload(options)
+    client = new_client(options, origin_of(host), engine_of(options))
+    measurement = _Measurement(options, host, least_tokens, client, sleep)
     try:
-        found = calibrate(measure, modes, workload.count_tokens, option)
+        option = options.length_option or "--prompts"
+        found = calibrate(measurement.tokens, modes, workload.count_tokens, option)
         if "on" in modes and found.includes_template and not options.cache.shares:
-            marks.append(system_mark(text_maker(found, secrets.token_hex(8), workload.count_tokens), 0))
-            marked_tokens = measure(HEAD, "on") or found.head_tokens["on"]
+            measurement.mark = system_mark(text_maker(found, secrets.token_hex(8), workload.count_tokens), 0)
+            marked_tokens = measurement.tokens(HEAD, "on") or found.head_tokens["on"]
             found = msgspec.structs.replace(found, head_tokens=found.head_tokens | {"on": marked_tokens})
+        if options.sessions.turns is not None and options.cache.shares:
+            found = _with_turn_tokens(found, measurement.tokens)
     finally:
         client.close()
     check_recorded(workload.prompts, found)
     _check_and_log(options, workload, found)
     return found
+
+
+def _with_turn_tokens(
+    found: TextCalibration, measure: Callable[[str, str, tuple[ChatMessage, ...]], int | None]
+) -> TextCalibration:
+    """With what a further turn adds besides the answer before it and its own words, where that is exact."""
+    if not (found.includes_template and found.adds_up):
+        return found
+    mode = min(found.head_tokens)
+    answer = text_maker(found, secrets.token_hex(8), None).block(0, _ANSWER_TOKENS, "answer")
+    history = (ChatMessage("user", HEAD), ChatMessage("assistant", answer.text.strip()))
+    tokens = measure(HEAD, mode, history)
+    if tokens is None:
+        return found
+    return msgspec.structs.replace(found, turn_tokens=tokens - found.head_tokens[mode] - answer.tokens)
 
 
 def check_recorded(prompts: RunPrompts, found: TextCalibration) -> None:

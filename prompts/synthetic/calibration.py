@@ -34,7 +34,8 @@ class TextCalibration(msgspec.Struct, frozen=True):
     """costs: tokens of each word. head_tokens: by system-prompt mode, of a prompt without any word. source: `tokenizer`
     or `usage`, who counted the words. scale: tokens that come for each computed one. adds_up: whether the tokens of a
     text are the sum of its words'. includes_template: whether head_tokens are by the server's count, chat template and
-    all, or of the text alone."""
+    all, or of the text alone. turn_tokens: that a further turn of a session adds to the prompt before, besides the
+    answer to it and the words of its own message; None where that is not known."""
 
     costs: dict[str, int]
     head_tokens: dict[str, int]
@@ -42,6 +43,7 @@ class TextCalibration(msgspec.Struct, frozen=True):
     scale: float = 1.0
     adds_up: bool = True
     includes_template: bool = True
+    turn_tokens: int | None = None
 
 
 class CalibrationFailed(PromptError):

@@ -16,7 +16,7 @@ _LATER_WORKERS = 1 << 40
 #: Texts of the turns of a session are numbered in steps of this, beyond the numbers of all sessions.
 _TURN_STEP = 1 << 64
 #: Of the first word of a text, about.
-_HEAD_TOKENS = 2
+HEAD_TOKENS = 2
 
 
 def request_number(worker: int, workers: int, place: int) -> int:
@@ -69,4 +69,4 @@ class SyntheticPrompts:
     def message(self, number: int, turn: int, tokens: int) -> str:
         """The user's message of a turn (from 2) of the run's session of this number: a text of so many tokens, the chat
         template not counted."""
-        return self._maker.text(number + (turn - 1) * _TURN_STEP, tokens, _HEAD_TOKENS)
+        return self._maker.text(number + (turn - 1) * _TURN_STEP, tokens, HEAD_TOKENS)

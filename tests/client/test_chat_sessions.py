@@ -21,6 +21,7 @@ from tokenswarm.client.workload import check_images, check_turns, load_workload
 from tokenswarm.command_line import OptionErrors
 from tokenswarm.engines import ENGINES, ChatRequest
 from tokenswarm.metrics.timeline import NO_SESSION, Outcome, Timeline
+from tokenswarm.metrics.token_counts import TokenSource
 from tokenswarm.prompts import ChatMessage, Prompt, PromptSet
 
 CALIBRATION = {"costs": {"one": 1, "two": 1, "three": 1, "four": 1}, "head_tokens": {"off": 12}, "source": "usage"}
@@ -365,3 +366,55 @@ def test_sessions_that_begin_once_need_sessions(given: Given, tmp_path: Path) ->
     path.write_text('{"prompt": "Name a river."}\n')
     with pytest.raises((OptionError, OptionErrors), match="no row of --prompts is a session"):
         supply(given("--prompts", str(path), "--prompt-tokens", "1:99", "--session-supply", "once"))
+
+
+def synthetic_session(given: Given, **calibration: int) -> ChatSession:
+    added = {TEXT_CALIBRATION: CALIBRATION | calibration, WORKERS_OF_RUN: 1}
+    options = given("--turns", "3", "--input-tokens", "50", "--output-tokens", "7", "--prompt-nonce", "same", **added)
+    return supply(options).session(0, with_system_prompt=False)
+
+
+def answered(**changes: Any) -> Timeline:
+    facts = {
+        "prompt_tokens": 50,
+        "prompt_tokens_source": "usage",
+        "output_tokens": 7,
+        "finish_reason": "length",
+        "output_tokens_source": TokenSource.USAGE,
+        "first_ns": 5,
+        "first_visible_ns": 5,
+    }
+    return Timeline("u", 0, Outcome.OK, 0, 0, 9, **(facts | changes))  # type: ignore[arg-type]
+
+
+def test_a_later_prompt_is_requested_to_be_as_long_as_history_and_message_make_it(given: Given) -> None:
+    session = synthetic_session(given, turn_tokens=11)
+    assert session.next().lengths == (50, 7)
+    session.ended(answered(), "a b")
+    # The message has 50 tokens, about 2 of which are its first word, which turn_tokens holds.
+    assert session.next().lengths == (50 + 7 + 48 + 11, 7)
+    session.ended(answered(prompt_tokens=117), "a b")
+    assert session.next().lengths == (117 + 7 + 48 + 11, 7)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"finish_reason": "stop"},  # whether its end token is counted is not known
+        {"prompt_tokens_source": "estimate"},
+        {"output_tokens_source": TokenSource.EVENTS},
+        {"first_visible_ns": 7},  # reasoning, which is not sent again
+    ],
+)
+def test_where_it_is_not_known_how_long_the_history_is_no_length_is_requested(
+    changes: dict[str, Any], given: Given
+) -> None:
+    session = synthetic_session(given, turn_tokens=11)
+    session.ended(answered(**changes), "a b")
+    assert session.next().lengths == (None, 7)
+
+
+def test_without_a_calibration_of_turns_later_prompts_have_no_requested_length(given: Given) -> None:
+    session = synthetic_session(given)
+    session.ended(answered(), "a b")
+    assert session.next().lengths == (None, 7)

@@ -97,6 +97,11 @@ def test_turns_carry_the_history_with_the_server_s_own_answers(
             assert int(row["cached_tokens"]) >= int(before["prompt_tokens"]) // BLOCK_TOKENS * BLOCK_TOKENS
     check_think_times(run)
     check_figures(run, rows, truth)
+    # Prompts of later turns are as long as the turn before, its answer and the new message make them.
+    ok = [row for row in run.requests if row["outcome"] == "ok"]
+    assert all(row["input_tokens_requested"] == row["prompt_tokens"] for row in ok)
+    lengths = run.summary["levels"][0]["whole"]["input_lengths"]
+    assert (lengths["requests"], lengths["equal_share"]) == (len(ok), 1.0)
     assert "| level | turn | requests sent |" in (tmp_path / "run.md").read_text()
 
 
