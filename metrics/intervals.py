@@ -220,6 +220,17 @@ def student_tail(t: float, degrees: int) -> float:
     return max(0.0, (1 - within) / 2)
 
 
+def student_t_beyond(chance: float, degrees: int) -> float:
+    """The point of Student's t that is exceeded with this chance, below 0.5."""
+    low, high = 0.0, 1.0
+    while student_tail(high, degrees) > chance:
+        high *= 2
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if student_tail(middle, degrees) > chance else (low, middle)
+    return low
+
+
 def _logarithm(estimate: Estimate) -> Estimate:
     # An interval that reaches 0 has no end below on this scale.
     low, high = (None if end is None or end <= 0 else log(end) for end in (estimate.low, estimate.high))

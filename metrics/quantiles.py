@@ -81,11 +81,18 @@ def fewest_for_interval(p: float) -> int:
 
 def share_interval(number: int, of: int) -> tuple[float, float]:
     """The ends (0 to 1) of Wilson's score interval of a share: `number` of `of`, which is at least 1."""
-    share, z2 = number / of, _Z * _Z
-    middle = (share + z2 / (2 * of)) / (1 + z2 / of)
-    half = _Z / (1 + z2 / of) * sqrt(share * (1 - share) / of + z2 / (4 * of * of))
-    # Of none and of all the end is exact; the sums above miss it by their rounding.
-    return 0.0 if number == 0 else middle - half, 1.0 if number == of else middle + half
+    low, high = score_interval(number / of, of)
+    # Of none and of all the end is exact; the sums miss it by their rounding.
+    return 0.0 if number == 0 else low, 1.0 if number == of else high
+
+
+def score_interval(share: float, independent: float, z: float = _Z) -> tuple[float, float]:
+    """The ends of Wilson's score interval of a share (0 to 1) of so many independent values (above 0). z: how many
+    standard errors it reaches to each side; 95 % where none is given."""
+    z2 = z * z
+    middle = (share + z2 / (2 * independent)) / (1 + z2 / independent)
+    half = z / (1 + z2 / independent) * sqrt(share * (1 - share) / independent + z2 / (4 * independent * independent))
+    return middle - half, middle + half
 
 
 def _binomial_probabilities(n: int, p: float) -> list[float]:
