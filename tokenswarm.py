@@ -18,6 +18,8 @@ __path__ = [str(Path(__file__).parent)]
 
 #: By name: the module that has `add_arguments` and `main`, and a line of help.
 _COMMANDS = {
+    "run": ("tokenswarm.run_command.run_command", "load a server, and report TTFT and token rate"),
+    "web": ("tokenswarm.run_command.web_command", "serve the page on which runs are started and watched"),
     "simulate": ("tokenswarm.simulator.cli", "start the simulator, a server that answers at a known speed"),
     "probe": (
         "tokenswarm.probe.probe_command",
@@ -44,8 +46,8 @@ _COMMANDS = {
 
 
 _DESCRIPTION = (
-    "Stress tests for servers that stream text from LLMs. A run is started with `locust` (README.md); the commands "
-    "below are for before and after it."
+    "Stress tests for servers that stream text from LLMs. Each command has a --help of its own; `locust` with "
+    "Tokenswarm's locustfile.py is the same as `tokenswarm run` and `tokenswarm web`."
 )
 
 

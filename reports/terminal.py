@@ -53,6 +53,8 @@ class TerminalSink:
         _draw("Chart", folder, lambda: draw_charts(results, folder), output)
         for line in self._checks.written(folder):
             show(line, output)
+        if self._checks.prints_summary:
+            show((folder / "summary.json").read_text(encoding="utf-8").rstrip())
 
 
 def _draw(kind: str, folder: Path, draw: Callable[[], list[Path]], output: TextIO) -> None:

@@ -61,7 +61,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "workload": {
         *("run_control", "shapes", "client", "reports", "metrics", "prompts", "engines", "command_line", "sanitize"),
     },
-    "tokenswarm": {"reports", "probe", "workload", "simulator", "command_line", "sanitize"},
+    "run_command": {"reports", "run_control", "workload"},
+    "tokenswarm": {"reports", "probe", "workload", "run_command", "simulator", "command_line", "sanitize"},
 }
 PACKAGES = set(MAY_IMPORT) - {"locustfile", "tokenswarm"}
 #: Where Locust may be imported; everything else runs and tests without it.

@@ -20,13 +20,14 @@ _PERCENT = re.compile(r"\s*(\d+(?:\.\d+)?)\s*%?\s*", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class CheckOptions:
-    """Under which conditions a run fails, and the files that say so; None writes none. json_on_stdout: whether Locust
-    prints JSON there."""
+    """Under which conditions a run fails, and the files that say so; None writes none. json_on_stdout: whether JSON is
+    printed there; prints_summary: whether it is summary.json."""
 
     conditions: Sequence[Condition]
     junit: Path | None
     markdown: Path | None
     json_on_stdout: bool = False
+    prints_summary: bool = False
 
     @property
     def names_goodput(self) -> bool:
@@ -52,7 +53,10 @@ class CheckOptions:
                 )
             junit = errors.of(output_file, "--junit", options.junit)
             markdown = errors.of(output_file, "--markdown", options.markdown)
-        return cls(conditions, junit, markdown, bool(getattr(options, "json", False)))
+            of_locust, prints_summary = (bool(getattr(options, name, False)) for name in ("json", "print_summary"))
+            if of_locust and prints_summary:
+                errors.add(ReportError("--print-summary and Locust's --json both print JSON: give one of them."))
+        return cls(conditions, junit, markdown, of_locust or prints_summary, prints_summary)
 
 
 def _names_goodput(conditions: Sequence[Condition]) -> bool:
@@ -108,6 +112,11 @@ def add_options(parser: ArgumentParser) -> None:
         default="",
         include_in_web_ui=False,
         text="file to write the run's table and checks to, as Markdown, such as a CI job's summary",
+    )
+    option.switch(
+        "--print-summary",
+        "print summary.json on standard output when a run is over, and all else on standard error",
+        include_in_web_ui=False,
     )
 
 

@@ -39,6 +39,11 @@ class RunChecks:
         """Where the run's table goes: not behind the JSON of Locust's --json, which a program reads."""
         return self._options.output
 
+    @property
+    def prints_summary(self) -> bool:
+        """Whether summary.json is printed on standard output."""
+        return self._options.prints_summary
+
     def written(self, folder: Path) -> list[str]:
         """A line for each file that was written about a run besides those in its folder."""
         return self._written.pop(folder, [])

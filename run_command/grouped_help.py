@@ -1,0 +1,41 @@
+"""The help of `tokenswarm run` and `tokenswarm web`: all options, grouped by what they are for."""
+
+from __future__ import annotations
+
+from argparse import SUPPRESS, Action, ArgumentParser, HelpFormatter
+from collections.abc import Iterable, Sequence
+
+from tokenswarm.run_command.option_groups import OptionGroup
+
+_OPTION_COLUMNS = 26
+#: An option with more choices than these is shown without them.
+_MOST_CHOICES = 7
+
+
+def grouped_help(parser: ArgumentParser, head: str, groups: Sequence[OptionGroup], foot: str, width: int) -> str:
+    """head, the groups with their options, and foot, in lines of at most `width` characters where words allow it."""
+    formatter = HelpFormatter("", max_help_position=_OPTION_COLUMNS, width=width)
+    parts = [head]
+    for group in groups:
+        formatter.start_section(group.title)
+        formatter.add_arguments(_shown(parser, group.flags))
+        formatter.end_section()
+    return "\n".join([*parts, formatter.format_help(), foot])
+
+
+def _shown(parser: ArgumentParser, flags: Iterable[str]) -> list[Action]:
+    """The options, each with its default behind its help where that is a value."""
+    return [_with_default(parser._option_string_actions[flag]) for flag in flags]
+
+
+def _with_default(action: Action) -> Action:
+    if len(list(action.choices or ())) > _MOST_CHOICES:
+        action.metavar = "NAME"
+    text = action.help
+    if not text or text is SUPPRESS:
+        return action
+    default = action.default
+    is_value = isinstance(default, str | int | float) and default not in ("", None) and not isinstance(default, bool)
+    shown = f" (default: {default})" if is_value and "default" not in text.lower() else ""
+    action.help = text.replace("%", "%%") + shown.replace("%", "%%") if "%(" not in text else text + shown
+    return action

@@ -1,0 +1,87 @@
+"""`tokenswarm run OPTIONS`: a run without the page, from any folder. `tokenswarm web OPTIONS`: with it.
+
+Both hand the process over to Locust with Tokenswarm's locustfile: signals, exit codes and output are those of a run.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from tokenswarm.reports.output import show, terminal_width
+from tokenswarm.run_command.grouped_help import grouped_help
+from tokenswarm.run_command.option_groups import GROUPS, PAGE
+from tokenswarm.run_control.run_parser import run_parser
+from tokenswarm.workload.workload_command import run as describe
+
+_RUN_HEAD = """Usage: tokenswarm run -H http://HOST:PORT [options]
+
+Runs a load test, prints its table and leaves a folder under results/. Without -H a simulated server is started for the
+run. It is the same as `locust --headless` with Tokenswarm's locustfile, and takes all of Locust's options as well.
+
+  --dry-run                 describe what the run would do and send, and end
+  --json                    print summary.json on standard output when the run is over, and all else on standard error
+  --quiet                   no plan and no progress lines: warnings, the table and where the results are
+"""
+_WEB_HEAD = """Usage: tokenswarm web -H http://HOST:PORT [options]
+
+Serves the page on which runs are started and watched, at http://localhost:8089. It is the same as `locust` with
+Tokenswarm's locustfile, and takes all of Locust's options as well. The options set what the page's form shows first.
+"""
+_FOOT = """Each option can be given as an environment variable (TOKENSWARM_MAX_TOKENS for --max-tokens, LOCUST_USERS for
+--users) and in Locust's configuration files. The API key is no option: it is read from LLM_API_KEY.
+All options with examples: docs/options.md. Locust's other options: locust --help.
+"""
+#: What stands for an option of Locust's parser.
+_LONG_FORMS = {"--json": ("--print-summary",), "--quiet": ("--loglevel", "WARNING")}
+_HELP = frozenset(("-h", "--help"))
+
+Execute = Callable[[str, list[str]], None]
+
+
+def run(words: Sequence[str], execute: Execute = os.execv) -> int:
+    """Do what these words say. Returns the exit code of --help and --dry-run; a run takes this process over."""
+    given = list(words)
+    if _HELP & set(given):
+        return _show(grouped_help(run_parser(), _RUN_HEAD, GROUPS, _FOOT, terminal_width()))
+    if "--dry-run" in given:
+        return _describe(given)
+    headless = [each for word in given for each in _LONG_FORMS.get(word, (word,))]
+    return _hand_over(["--headless", *headless], execute)
+
+
+def serve(words: Sequence[str], execute: Execute = os.execv) -> int:
+    """The same for the page."""
+    if _HELP & set(words):
+        return _show(grouped_help(run_parser(), _WEB_HEAD, [PAGE, *GROUPS], _FOOT, terminal_width()))
+    return _hand_over(list(words), execute)
+
+
+def locustfile() -> Path:
+    """Tokenswarm's own, in the checkout or the wheel."""
+    return Path(__file__).resolve().parents[1] / "locustfile.py"
+
+
+def locust_command(words: Sequence[str]) -> list[str]:
+    """The command that runs Locust with these options. -P: a file `locust.py` of the current folder is not taken for
+    Locust."""
+    return [sys.executable, "-P", "-m", "locust", "-f", str(locustfile()), *words]
+
+
+def _hand_over(words: list[str], execute: Execute) -> int:
+    command = locust_command(words)
+    sys.stdout.flush()
+    execute(command[0], command)
+    return 0
+
+
+def _describe(words: list[str]) -> int:
+    """What the run would go through and send. --quiet has no effect on that."""
+    return describe([word for word in words if word not in ("--dry-run", "--quiet")])
+
+
+def _show(text: str) -> int:
+    show(text.rstrip())
+    return 0

@@ -1,0 +1,63 @@
+"""`tokenswarm run` and `tokenswarm web`: what they hand to Locust, and what their help shows."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from locust.argument_parser import get_empty_argument_parser
+
+from tests.forked_process import run_command
+from tokenswarm.run_command.option_groups import GROUPS, PAGE
+from tokenswarm.run_command.run_command import run, serve
+from tokenswarm.run_control.run_parser import add_run_options
+
+ROOT = Path(__file__).resolve().parents[2]
+OPTIONS = ("--levels", "2", "--ramp", "0s", "--level-time", "2s", "--settle", "0s", "--system-prompt", "off")
+
+
+def handed_over(words: list[str], web: bool = False) -> list[str]:
+    """What Locust is given behind its locustfile."""
+    commands: list[list[str]] = []
+    (serve if web else run)(words, lambda _, command: commands.append(command))
+    (command,) = commands
+    locustfile = command.index("-f") + 1
+    assert (command[0], Path(command[locustfile])) == (sys.executable, ROOT / "locustfile.py")
+    return command[locustfile + 1 :]
+
+
+def test_a_run_is_headless_and_takes_all_options() -> None:
+    assert handed_over(["-H", "http://gpu:8000", "-u", "3"]) == ["--headless", "-H", "http://gpu:8000", "-u", "3"]
+    assert handed_over(["--quiet", "--json"]) == ["--headless", "--loglevel", "WARNING", "--print-summary"]
+
+
+def test_the_page_is_served_with_the_same_options() -> None:
+    assert handed_over(["--levels", "5"], web=True) == ["--levels", "5"]
+
+
+def test_each_option_is_in_one_group_of_the_help() -> None:
+    parser = get_empty_argument_parser(default_config_files=[])
+    before = set(parser._actions)
+    add_run_options(parser)
+    own = {action.option_strings[0] for action in parser._actions if action not in before}
+    grouped = [flag for group in (*GROUPS, PAGE) for flag in group.flags]
+    assert len(grouped) == len(set(grouped))
+    assert own <= set(grouped)
+
+
+@pytest.mark.parametrize("command", ["run", "web"])
+def test_the_help_shows_every_option(command: str) -> None:
+    ended = run_command(command, "--help")
+    groups = [*GROUPS, *([PAGE] if command == "web" else [])]
+    words = set(ended.stdout.replace(",", " ").split())
+    assert ended.returncode == 0
+    assert {flag for group in groups for flag in group.flags} <= words
+
+
+def test_a_dry_run_describes_and_sends_nothing(tmp_path: Path) -> None:
+    ended = run_command("run", "--dry-run", "--json", *OPTIONS, "--requests", "40", cwd=tmp_path)
+    described = json.loads(ended.stdout)
+    assert (ended.returncode, [level["requests"] for level in described["levels"]]) == (0, [40])
+    assert list(tmp_path.iterdir()) == []
