@@ -490,6 +490,24 @@ def test_a_worker_that_leaves_sends_its_final_report_first(
     assert [(event["worker"], event["event"]) for event in nodes.summary["events"]] == [(1, "leaving"), (1, "left")]
 
 
+def test_users_that_are_sent_to_a_worker_when_its_run_has_ended_are_not_started(
+    nodes: Nodes, a_level: MakeLevel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The message was sent before: on a slow way it comes late."""
+    link = nodes.recordings[0]._worker_link
+    assert link is not None
+    handled: list[str] = []
+    monkeypatch.setattr(link, "_handle", lambda message: handled.append(message.type))
+    spawn = Message("spawn", {"user_classes_count": {"ChatUser": 5}}, "worker-0")
+    nodes.begin(a_level())
+    link._handle_checked(spawn)
+    nodes.recording.end_plan()
+    nodes.stop()
+    link._handle_checked(spawn)
+    link._handle_checked(Message("stop", None, "worker-0"))
+    assert handled == ["spawn", "stop"]
+
+
 def test_a_lost_worker_is_named_with_what_is_known_of_it(
     nodes: Nodes, request_at: MakeTimeline, a_level: MakeLevel
 ) -> None:

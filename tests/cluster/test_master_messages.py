@@ -472,6 +472,27 @@ def test_a_step_of_a_ramp_that_is_sent_after_a_worker_has_come_or_gone_says_the_
     assert step == {"first": {"Idle": 0}, "second": {"Idle": 10}}
 
 
+def test_a_worker_that_leaves_before_a_run_is_given_no_users_by_it(master: Master) -> None:
+    staying, leaving = master.worker("staying"), master.worker("leaving")
+    leaving.send("tokenswarm_draining")
+    leaving.settle()
+    master.start(4)
+    soon(lambda: staying.users == 4)
+    leaving.settle()
+    assert leaving.got("spawn") == []
+
+
+def test_a_worker_that_says_twice_that_it_is_ready_joins_once(master: Master) -> None:
+    worker = master.worker("worker")
+    master.start(2)
+    worker.beat(user_classes_count={"Idle": 2})
+    member, events = master.link.membership.members["worker"], list(master.link.membership.events)
+    worker.send("tokenswarm_ready", {"locust": "2.47.0"})
+    worker.settle()
+    assert master.link.membership.members["worker"] is member
+    assert master.link.membership.events == events
+
+
 def test_a_worker_that_is_sent_away_takes_no_users_with_it(master: Master) -> None:
     honest, liar = master.worker("honest"), master.worker("liar")
     master.start(6)
