@@ -74,8 +74,7 @@ def report_section(levels: Sequence[LevelRow], facts: str, validity: Validity) -
 
 
 def _cells(levels: Sequence[LevelRow]) -> Iterator[list[Any]]:
-    measured = [level for level in levels if not level.warm_up]
-    for number, level in enumerate(measured, start=1):
+    for number, level in enumerate(levels, start=1):
         if level.state == "planned":
             continue
         name = f"{number:02d}: {level_text(level.name, level.system_prompt)}"

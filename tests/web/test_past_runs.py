@@ -146,7 +146,25 @@ def test_files_of_a_run_are_found(results: Path) -> None:
         ("..", "secret.csv"),
         (".", "20260701-a/requests.csv"),
         ("20260701-a", "charts"),
+        ("20260701-a", "charts/../requests.csv"),
+        ("../results/20260701-a", "requests.csv"),
+        ("20260701-a", "requests.csv\0"),
+        ("20260701-a", "x" * 5_000),
+        ("x" * 5_000, "requests.csv"),
+        ("other", "notes.txt"),
+        ("20260701-a", "circle/requests.csv"),
     ],
+    ids=lambda text: text[:30].replace("\0", "NUL"),
 )
 def test_nothing_else_is(results: Path, run: str, name: str) -> None:
+    circle = results / "20260701-a" / "circle"
+    circle.symlink_to(circle)
     assert RunIndex().file(results, run, name) is None
+
+
+def test_a_link_to_a_run_elsewhere_is_not_listed(results: Path, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    (results / "20260701-a").rename(elsewhere)
+    (results / "20260701-a").symlink_to(elsewhere)
+    assert [run.folder for run in RunIndex().runs(results)] == ["20260702-b"]
+    assert RunIndex().file(results, "20260701-a", "requests.csv") is None

@@ -148,6 +148,8 @@ def test_what_the_command_line_names_and_allows_passes(policy: StartPolicy, name
         ("host", "http://169.254.169.254/latest"),
         ("host", "file:///etc/passwd"),
         ("host", ""),
+        ("levels", "1\0"),
+        ("levels", "1" + ",1" * 40_000),
         ("server_metrics", "http://169.254.169.254/latest"),
         ("gpu_metrics_url", "http://evil.example/metrics"),
     ],
@@ -164,7 +166,16 @@ def test_options_that_no_form_shows_are_refused(policy: StartPolicy) -> None:
 def test_a_value_sent_twice_is_refused_where_only_the_first_would_be_looked_at(policy: StartPolicy) -> None:
     with pytest.raises(FormError):
         policy.check({"host": ["http://gpu:8000", "http://evil.example"]}, SHOWN)
+    with pytest.raises(FormError, match="sent 2 times"):
+        policy.check({"levels": ["1", "2"]}, SHOWN)
     policy.check({"user_classes": ["A", "B"]}, SHOWN, ["user_classes"])
+
+
+def test_a_home_is_in_no_folder_whatever_it_is_called(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    policy = StartPolicy(GIVEN, "http://gpu:8000", [], [tmp_path.resolve()])
+    assert allowed(policy, "prompts", "x.jsonl")
+    assert not allowed(policy, "prompts", "~/x.jsonl")
 
 
 def test_any_server_may_be_allowed(tmp_path: Path) -> None:

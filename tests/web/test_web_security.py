@@ -89,6 +89,7 @@ def test_every_response_has_the_headers_and_none_for_other_origins(site: Site) -
         assert answer.headers["X-Content-Type-Options"] == "nosniff"
         assert answer.headers["X-Frame-Options"] == "DENY"
         assert answer.headers["Referrer-Policy"] == "same-origin"
+        assert "Cache-Control" in answer.headers
         assert answer.headers["Cross-Origin-Resource-Policy"] == "same-origin"
         policy = answer.headers["Content-Security-Policy"]
         assert "frame-ancestors 'none'" in policy
@@ -104,10 +105,26 @@ def test_a_browser_starts_with_the_pages_cookie_and_a_program_without(site: Site
     cookie = client.get("/", headers={"Sec-Fetch-Site": "none"}).headers["Set-Cookie"]
     assert "HttpOnly" in cookie
     assert "SameSite=Strict" in cookie
+    assert "Secure" not in cookie
+    assert "; Secure" in site.client().get("/", base_url="https://localhost").headers["Set-Cookie"]
     assert client.post("/swarm", data=START, headers=headers).json["success"]
     assert site.client().post("/stop").json["success"]
     assert site.client().post("/swarm", data=START).json["success"]
     assert [host for _, host in site.started] == [HOST, HOST]
+
+
+def test_a_sender_of_refused_requests_does_not_fill_the_log(
+    site: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    now_s = [1_000.0]
+    monkeypatch.setattr("tokenswarm.web.security.time.monotonic", lambda: now_s[0])
+    for _ in range(5):
+        site.client().post("/stop", headers={"Host": "evil.example"})
+    now_s[0] += 10
+    site.client().post("/stop", headers={"Host": "evil.example"})
+    first, second = [line for line in caplog.messages if "Refused a web request" in line]
+    assert "others" not in first
+    assert "(and 4 others since the last such message)" in second
 
 
 def test_links_of_other_sites_open_pages_and_routes_of_other_locustfiles_but_no_data(site: Site) -> None:
@@ -350,6 +367,10 @@ def test_the_form_logs_in_and_out(guarded: Site) -> None:
     assert client.get("/under/stats/requests").status_code == 401
     client.set_cookie(stolen.key, stolen.value, path="/under")
     assert client.get("/under/stats/requests").status_code == 401
+
+
+def test_a_login_form_of_any_size_is_not_read(guarded: Site) -> None:
+    assert log_in(guarded.client(), "x" * 20_000).status_code == 413
 
 
 def test_a_login_leads_to_pages_of_its_own_only(guarded: Site) -> None:
