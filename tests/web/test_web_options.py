@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from locust.argument_parser import get_empty_argument_parser, setup_parser_arguments
 
+from tokenswarm.sanitize import shown
 from tokenswarm.web.web_options import PASSWORD_VARIABLE, WebOptionError, WebOptions, add_options, turn_on_login
 
 
@@ -40,6 +41,7 @@ def test_a_password_of_the_environment_or_of_a_file(tmp_path: Path) -> None:
         assert each.password == "correct horse"
         assert not each.password_is_generated
         assert "horse" not in repr(each)
+    assert shown("the password is correct horse.") == "the password is [secret]."
 
 
 @pytest.mark.parametrize("content", ["", "short", "two\nlines here", "x" * 2000, "nul\0 in the middle"])
