@@ -642,3 +642,33 @@ def test_an_open_loop_of_workers_is_set_up_watched_and_stopped(start_locust: Sta
     assert not watched.wrong
     started.process.terminate()
     assert "Traceback" not in started.end().output
+
+
+def test_sessions_and_requests_that_users_left_are_columns_of_the_levels(start_locust: Start, browser: Browser) -> None:
+    started, url = served(
+        start_locust,
+        *("--levels", "8", "--ramp", "0s", "--level-time", "5s", "--system-prompt", "off", "--settle", "0s"),
+        *("--turns", "3", "--input-tokens", "60", "--output-tokens", "12", "--abandon", "20% after=first"),
+    )
+    watched = Watched(browser.new_page(), url)
+    page = watched.page
+    page.goto(f"{url}/tokenswarm/")
+    expect(page.locator("#state")).to_have_text("ready", timeout=PATIENCE_MS)
+    page.locator("details.folded > summary").click()
+    expect(page.locator("#option-abandon")).to_have_value("20% after=first")
+    assert "expected a share like 10% or 0.1" in refused(page, abandon="5 after=first")
+    assert fields_in_error(page) == {"abandon"}
+    begin(page, abandon="20% after=first")
+    expect(page.locator("#run-heading")).to_have_text("Last run (finished)", timeout=PATIENCE_MS)
+    (folder,) = started.results.iterdir()
+    (level,) = json.loads((folder / "summary.json").read_text())["levels"]
+    heads = page.locator("#levels thead th").all_inner_texts()[1:]
+    shown = dict(zip(heads, page.locator("#levels tbody td").all_inner_texts(), strict=True))
+    sessions = level["sessions"]
+    assert shown["Abandoned"].replace(",", "") == str(level["hold"]["outcomes"]["abandoned"])
+    for head, name in (("Sessions begun", "started"), ("completed", "completed"), ("failed", "failed")):
+        assert shown[head].replace(",", "") == str(sessions[name])
+    assert (shown["Turns"], shown["failed"]) == ("3", "0") and shown["Session p50"].endswith((" ms", " s"))
+    assert not watched.wrong
+    started.process.terminate()
+    assert "Traceback" not in started.end().output
