@@ -167,6 +167,11 @@ def has_turns(prompts: RunPrompts) -> bool:
 def check_turns(engine: EngineSpec, workload: Workload) -> None:
     """Raises OptionError where the engine takes one text alone and the prompts hold conversations."""
     if isinstance(workload.prompts, TraceSource):
+        contents = workload.prompts.plan.trace.contents.values()
+        if not engine.takes_turns and any(content.conversation.earlier for content in contents):
+            raise OptionError(
+                f"--trace: it has requests of several messages, and {engine.name} takes one; choose a trace without."
+            )
         return
     if isinstance(workload.prompts, SyntheticSource):
         if has_turns(workload.prompts) and not engine.takes_turns:

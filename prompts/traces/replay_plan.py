@@ -13,6 +13,7 @@ import numpy as np
 
 from tokenswarm.command_line import timespan_text
 from tokenswarm.metrics.trace_replay import TraceReplay, TraceSpread
+from tokenswarm.prompts.row_formats import RowContent
 from tokenswarm.prompts.traces.servegen import dataset_of
 from tokenswarm.prompts.traces.servegen_clients import client_files
 from tokenswarm.prompts.traces.shared_blocks import SharedBlocks
@@ -73,6 +74,10 @@ class ReplayPlan:
         return SharedBlocks(
             [(self.hash_ids(number), each) for number, each in enumerate(tokens)], self.trace.block_tokens
         )
+
+    def content(self, number: int) -> RowContent | None:
+        """What the request of this number says and sets for its body; None where that was not recorded."""
+        return self.trace.contents.get(int(self.places[number]))
 
     def hash_ids(self, number: int) -> Sequence[int]:
         """Of the blocks that the prompt of the request of this number begins with."""

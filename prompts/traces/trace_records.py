@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tokenswarm.prompts.prompt_records import PromptError
+from tokenswarm.prompts.row_formats import RowContent
 
 TRACE = "--trace"
 #: Longer than any context; a mistyped number would fill the memory.
@@ -56,7 +57,9 @@ BAD_ROW = "bad rows"
 class RecordedRow(NamedTuple):
     """One request. time_s: None where the trace has no times; output_tokens: 0 where it does not say; hash_ids: of the
     blocks that its prompt begins with. session: names the session that it belongs to, None for none; where the format
-    names the request before instead, session names the request itself, and parent that one (None: it is the first)."""
+    names the request before instead, session names the request itself, and parent that one (None: it is the first).
+    content: what it says and sets for its body, None where that was not recorded; input_tokens of a text are
+    estimated."""
 
     time_s: float | None
     input_tokens: int
@@ -64,6 +67,7 @@ class RecordedRow(NamedTuple):
     hash_ids: Sequence[int] = ()
     session: Hashable = None
     parent: Hashable = None
+    content: RowContent | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +75,8 @@ class Trace:
     """The requests of a trace in the order of their times, which count from the first one. output_tokens: 0 where the
     trace does not say. sessions: the number of each request's session, -1 for none. block_tokens: that each hash id
     stands for, 0 without. has_times: False where requests are in order, and all times are 0. span_s: how long the trace
-    lasts, None where the times alone say. rows: in the file; skipped: of these, by the reason."""
+    lasts, None where the times alone say. rows: in the file; skipped: of these, by the reason. contents: of the
+    requests that have one, by their place."""
 
     path: str
     format: TraceFormat
@@ -86,6 +91,7 @@ class Trace:
     skipped: Mapping[str, int]
     sha256: str
     span_s: float | None = None
+    contents: Mapping[int, RowContent] = field(default_factory=dict)
 
 
 @dataclass
@@ -99,6 +105,7 @@ class TraceRows:
     sessions: list[Hashable] = field(default_factory=list)
     parents: dict[Hashable, Hashable] = field(default_factory=dict)
     skipped: Counter[str] = field(default_factory=Counter)
+    contents: dict[int, RowContent] = field(default_factory=dict)
     rows: int = 0
     has_times: bool = True
 
@@ -112,6 +119,8 @@ class TraceRows:
             self.hash_ids.append(array("q", row.hash_ids))
         else:
             self.hash_ids.append(_NO_IDS)
+        if row.content is not None:
+            self.contents[len(self.sessions)] = row.content
         self.sessions.append(row.session)
         if row.parent is not None:
             self.parents[row.session] = row.parent
@@ -134,7 +143,13 @@ class TraceRows:
             self.rows,
             dict(self.skipped),
             sha256,
+            contents=self._contents(order),
         )
+
+    def _contents(self, order: Counts) -> Mapping[int, RowContent]:
+        if not self.contents:
+            return {}
+        return {place: self.contents[row] for place, row in enumerate(order.tolist()) if row in self.contents}
 
 
 _NO_IDS = array("q")

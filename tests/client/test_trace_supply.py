@@ -131,6 +131,21 @@ def test_answers_without_recorded_length_have_the_options(tmp_path: Path) -> Non
     assert (stated.lengths.output, stated.prompt.max_tokens) == (44, 44)
 
 
+def test_recorded_texts_are_sent_behind_a_mark_of_the_run(tmp_path: Path) -> None:
+    made, text, chat = drawn(options_of(tmp_path, examples.AIPERF, "--prompt-nonce", "n"), 0, 1, 2)
+    assert (made.lengths, made.prompt.body_overrides) == ((700, 30), {"temperature": 0.5})
+    assert (text.lengths, text.prompt.max_tokens, text.shareable) == ((None, 8), 8, None)
+    mark, _, words = text.prompt.text.partition("\n\n")
+    assert words == "Name a river."
+    assert chat.prompt.system == f"{mark}\n\nBe brief."
+    assert chat.prompt.earlier[0].text == f"{mark}\n\nHi"
+    assert (chat.prompt.text, chat.prompt.max_tokens, chat.prompt.body_overrides) == ("Why?", None, {"top_p": 0.9})
+    always = drawn(options_of(tmp_path, examples.AIPERF, "--prompt-reuse", "always"), 1)
+    assert always[0].prompt.text == "Name a river."
+    bust = drawn(options_of(tmp_path, examples.AIPERF, "--cache", "bust"), 1, 2)
+    assert bust[0].prompt.text.partition("\n")[0] != (bust[1].prompt.system or "").partition("\n")[0]
+
+
 def test_sessions_are_named_for_routers(tmp_path: Path) -> None:
     ids = [each.recorded_session for each in drawn(options_of(tmp_path, examples.BURSTGPT_NEW), 0, 1, 2)]
     assert ids[0] == ids[2] != ids[1]

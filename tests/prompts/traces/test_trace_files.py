@@ -54,6 +54,19 @@ def test_every_format_is_known_by_its_first_line(
     assert trace.has_times is (kind != "servegen-offline")
 
 
+def test_rows_of_aiperf_may_hold_texts_and_fields_of_the_body(tmp_path: Path) -> None:
+    trace = read(tmp_path, examples.AIPERF)
+    assert (trace.format, trace.times_s.tolist(), trace.output_tokens.tolist()) == (
+        *("mooncake", [0, 0.5, 0.9005]),
+        [30, 8, 0],
+    )
+    assert trace.input_tokens[0] == 700
+    assert trace.sessions.tolist() == [0, 0, -1]
+    assert [trace.contents[place].body_overrides for place in range(3)] == [{"temperature": 0.5}, None, {"top_p": 0.9}]
+    assert [trace.contents[place].conversation.text for place in range(3)] == ["", "Name a river.", "Why?"]
+    assert trace.contents[2].conversation.system == "Be brief."
+
+
 def test_hash_ids_are_of_blocks_of_the_format(tmp_path: Path) -> None:
     assert [list(ids) for ids in read(tmp_path, examples.MOONCAKE).hash_ids] == [[0, 1, 2], [0, 1, 7], [9]]
     assert read(tmp_path, examples.MOONCAKE).block_tokens == 512
@@ -111,7 +124,17 @@ def test_sessions_of_bailian_are_trees(tmp_path: Path) -> None:
         ),
         (examples.MOONCAKE.replace("[9]", '["9"]'), 3, "expected hash_ids to be a list of whole numbers"),
         (examples.MOONCAKE.replace("[9]", f"[{2**70}]"), 3, "expected"),
-        (examples.MOONCAKE.replace('"input_length": 900', '"text_input": "Hi"'), 3, "'text_input'"),
+        (examples.MOONCAKE.replace('"input_length": 900', '"text_input": "Hi"'), 3, "beside text_input"),
+        (
+            examples.AIPERF.replace('"text_input": "Name', '"input_length": 9, "text_input": "Name'),
+            2,
+            "expected one of",
+        ),
+        (examples.AIPERF.replace('"text_input": "Name a river."', '"payload": {}'), 2, "'payload'"),
+        (examples.AIPERF.replace('"timestamp": 500', '"delay": 500'), 2, "'delay', which is not replayed"),
+        (examples.AIPERF.replace('"Name a river."', '" "'), 2, "expected texts in text_input, got ' '"),
+        (examples.AIPERF.replace('"assistant"', '"tool"'), 3, "expected messages of system, user and assistant"),
+        (examples.AIPERF.replace('{"temperature": 0.5}', '"hot"'), 1, "expected extra to be a JSON object"),
         (examples.BAILIAN.replace('"chat_id": 6', '"chat_id": 5'), 2, "expected a chat_id of its own, got 5"),
         (examples.BAILIAN.replace('"chat_id": 6, ', ""), 2, "expected chat_id to be a whole number, got None"),
         (examples.AZURE_WEEK + "yesterday,1,2\n", 4, "expected TIMESTAMP to be like"),

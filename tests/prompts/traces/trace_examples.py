@@ -9,6 +9,13 @@ MOONCAKE = """\
 {"timestamp": 1250, "input_length": 1300, "output_length": 12, "hash_ids": [0, 1, 7]}
 {"timestamp": 1250, "input_length": 900, "output_length": 5, "hash_ids": [9]}
 """
+AIPERF = """\
+{"timestamp": 0, "input_length": 700, "output_length": 30, "hash_ids": [3], "session_id": "a", \
+"extra": {"temperature": 0.5}}
+{"timestamp": 500, "text_input": "Name a river.", "output_length": 8, "session_id": "a"}
+{"timestamp": 900.5, "messages": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}, \
+{"role": "assistant", "content": "Yes?"}, {"role": "user", "content": "Why?"}], "top_p": 0.9}
+"""
 BAILIAN = """\
 {"chat_id": 5, "parent_chat_id": -1, "timestamp": 3.2, "input_length": 40, "output_length": 9, "type": "text", \
 "turn": 1, "hash_ids": [11, 12, 13]}
