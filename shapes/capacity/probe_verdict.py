@@ -3,8 +3,8 @@ server keeps up. Pure.
 
 The interval is looked at six times, each look further off than the last. Who looks often enough finds what he looks for
 by chance: the chance of an error of 2.5 % to either side is divided among the looks, so that it counts for the whole
-probe. Requests of one moment have similar latencies: the interval is of as many independent requests as their correlation in time
-leaves.
+probe. Requests of one moment have similar latencies: the interval is of as many independent requests as their
+correlation in time leaves.
 """
 
 from __future__ import annotations
