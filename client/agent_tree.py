@@ -95,7 +95,7 @@ class AgentTree:
             above.session_requests,
         )
         agent = RunningAgent(parent.session.agent(described, first), parent)
-        delay_ns = round((described.turns[0].delay_s or 0.0) * 1e9)
+        delay_ns = round((parent.session.shortened(described.turns[0].delay_s) or 0.0) * 1e9)
         return DueRequest(agent, parent.ended_ns + delay_ns, RequestLoad())
 
     def _go_on(self, agent: RunningAgent) -> list[DueRequest]:

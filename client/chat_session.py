@@ -59,10 +59,12 @@ class ChatSession:
         lengths_of: Callable[[int], RequestLengths] = lambda _: RequestLengths(None, None),
         open_agent: Callable[[SubAgent, SessionPlace], ChatSession] | None = None,
         make_prompt: MakePrompt | None = None,
+        longest_delay_s: float | None = None,
     ) -> None:
         """turns: how many there are, the first one included. make_turn: of a synthetic session; None for one whose
         prompt has its turns. lengths_of: those that are requested of the request of a turn of these. open_agent: makes
-        the turns of a sub-agent, whose first request has that place. make_prompt: of turns that are made of parts."""
+        the turns of a sub-agent, whose first request has that place. make_prompt: of turns that are made of parts.
+        longest_delay_s: longer ones are shortened to it."""
         self._drawn = first
         self._turns = turns
         self._answers = answers
@@ -70,6 +72,7 @@ class ChatSession:
         self._lengths_of = lengths_of
         self._open_agent = open_agent
         self._make_prompt = make_prompt
+        self._longest_delay_s = longest_delay_s
         self._answered = 0
         self.is_over = False
         self.begun: tuple[SubAgent, ...] = ()
@@ -89,7 +92,14 @@ class ChatSession:
     def delay_s(self) -> float | None:
         """How long before the next turn the source says to wait; None where it does not say, and without a next one."""
         recorded = self._drawn.prompt.turns
-        return recorded[self._answered - 1].delay_s if self._answered and recorded and not self.is_over else None
+        if not self._answered or not recorded or self.is_over:
+            return None
+        return self.shortened(recorded[self._answered - 1].delay_s)
+
+    def shortened(self, delay_s: float | None) -> float | None:
+        """A delay of the source as it is to be waited."""
+        longest_s = self._longest_delay_s
+        return delay_s if delay_s is None or longest_s is None else min(delay_s, longest_s)
 
     def next(self) -> DrawnPrompt:
         """The next request: of the next turn, or of the same one again where it was not answered."""

@@ -117,7 +117,14 @@ class PromptSupply:
         if prompt.parts:
             return self._made_session(first, "on" if with_system_prompt else "off")
         first = first._replace(shareable=self._shareable(first, turns, with_system_prompt))
-        return ChatSession(first, turns, options.sessions.answers, make_turn, partial(self._lengths_of, number, prompt))
+        return ChatSession(
+            first,
+            turns,
+            options.sessions.answers,
+            make_turn,
+            partial(self._lengths_of, number, prompt),
+            longest_delay_s=options.sessions.longest_delay_s,
+        )
 
     def draw(self, place: int, with_system_prompt: bool) -> DrawnPrompt:
         """The first request of the worker's session of this place (from 0)."""
@@ -137,6 +144,7 @@ class PromptSupply:
         """A session whose prompts are made of parts. first: its first request, whose text is yet to be made."""
         assert self._made is not None
         prompt, made = first.prompt, self._made
+        longest_s = self._options.sessions.longest_delay_s
         if self._has_agents:
             place = first.place._replace(agent=FIRST_AGENT, session_requests=prompt.requests)
             first = first._replace(place=place)
@@ -149,10 +157,12 @@ class PromptSupply:
             named = f"{prompt.custom_id}/{agent.name}" if agent.name else prompt.custom_id
             of_agent = replace(prompt, custom_id=named, turns=tuple(others))
             drawn = made.drawn(first._replace(prompt=of_agent, place=place), turn, mode)
-            return ChatSession(drawn, len(agent.turns), open_agent=open_agent, make_prompt=next_prompt)
+            return session_of(drawn, len(agent.turns))
 
-        drawn = made.drawn(first, prompt, mode)
-        return ChatSession(drawn, 1 + len(prompt.turns), open_agent=open_agent, make_prompt=next_prompt)
+        def session_of(drawn: DrawnPrompt, turns: int) -> ChatSession:
+            return ChatSession(drawn, turns, open_agent=open_agent, make_prompt=next_prompt, longest_delay_s=longest_s)
+
+        return session_of(made.drawn(first, prompt, mode), 1 + len(prompt.turns))
 
     def _drawn(self, number: int, place: int) -> Prompt:
         if self._made is not None:

@@ -9,7 +9,7 @@ from enum import StrEnum
 
 from tokenswarm.client.custom_headers import check_header_name
 from tokenswarm.client.option_values import OptionError, choice_of
-from tokenswarm.command_line import Collected, OptionAdder, OptionErrors, collect_errors
+from tokenswarm.command_line import Collected, OptionAdder, OptionErrors, collect_errors, parse_timespan
 from tokenswarm.prompts import PromptError
 from tokenswarm.prompts.synthetic.counter_random import uniform
 from tokenswarm.prompts.synthetic.distributions import LengthDistribution
@@ -20,7 +20,7 @@ from tokenswarm.prompts.synthetic.synthetic_prompts import SyntheticSource
 #: What --turns says of conversations in --prompts.
 ALL, LAST = "all", "last"
 _OPTION = "--turns"
-_SUPPLY = "--session-supply"
+_SUPPLY, _LONGEST = "--session-supply", "--longest-delay"
 #: Options of an open loop.
 _ARRIVALS = ("rate", "session_rate", "rate_schedule", "arrivals")
 #: Longer than any conversation; a mistyped number would send the same history again and again.
@@ -46,7 +46,8 @@ class SessionSupply(StrEnum):
 class SessionOptions:
     """turns: how many each synthetic session has, None for one, and turns_notation: as given. whole_conversations:
     whether each conversation of a data set is a session of all its turns, or one request. header: the name of the
-    header that has the session's id, "" for none."""
+    header that has the session's id, "" for none. longest_delay_s: of the delays that a data set records, longer ones
+    are shortened to it; None for no limit."""
 
     turns: LengthDistribution | None = None
     whole_conversations: bool = True
@@ -54,6 +55,7 @@ class SessionOptions:
     header: str = ""
     turns_notation: str = ""
     supply: SessionSupply = SessionSupply.REPEAT
+    longest_delay_s: float | None = None
 
     @classmethod
     def of(cls, options: Namespace, errors: Collected) -> SessionOptions:
@@ -65,6 +67,9 @@ class SessionOptions:
             answers=errors.of(choice_of, Answers, "--answers", options.answers),
             header=errors.of(_header_of, options) or "",
             turns_notation=text,
+            longest_delay_s=errors.of(parse_timespan, _LONGEST, options.longest_delay)
+            if options.longest_delay
+            else None,
             supply=errors.of(choice_of, SessionSupply, _SUPPLY, options.session_supply),
         )
 
@@ -91,6 +96,11 @@ def add_session_options(option: OptionAdder) -> None:
         Answers.OWN,
         "which answers later turns send as those to the turns before: own: what the server answered in this run; "
         "recorded: the answers of --prompts",
+    )
+    option(
+        _LONGEST,
+        "longest delay that is waited before a turn as --prompts records it, a time like 30s; longer ones are "
+        "shortened to it; empty: all are waited as recorded",
     )
     option.choice(
         _SUPPLY,
@@ -122,6 +132,8 @@ def _conflicts(options: Namespace, sources: Mapping[str, str]) -> Iterator[str]:
             f"--turns {turns} is for synthetic prompts: give --input-tokens too, or, for conversations of --prompts, "
             "--turns all or last."
         )
+    if synthetic and options.longest_delay:
+        yield f"--longest-delay has no effect beside {synthetic}, whose sessions have no recorded delays: leave it out."
     if options.session_supply == SessionSupply.ONCE:
         open_loop = next((sources[name] for name in _ARRIVALS if name in sources), "")
         if beside := synthetic or open_loop:

@@ -134,11 +134,13 @@ def load_given_workload(given: Namespace) -> Workload:
 
 def _check_answers(prompts: PromptSet, sessions: SessionOptions) -> None:
     """Raises OptionError where answers are to be those of the prompts, which do not hold all of them, and where
-    sessions are to begin once, and there are none."""
+    sessions are to begin once, and there are none, or delays to be shortened."""
     if sessions.supply is SessionSupply.ONCE and not prompts.stats.sessions:
         raise OptionError(
             "--session-supply once has no effect: no row of --prompts is a session of several turns; leave it out."
         )
+    if sessions.longest_delay_s is not None and not prompts.stats.delays and not prompts.stats.agents:
+        raise OptionError("--longest-delay has no effect: --prompts records no delays between turns; leave it out.")
     if sessions.answers is not Answers.RECORDED:
         return
     if not prompts.stats.sessions:

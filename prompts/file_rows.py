@@ -165,7 +165,8 @@ def folder_table(paths: Sequence[Path]) -> PromptTable:
     tables = []
     for path in paths:
         with _naming(path):
-            tables.append(_json_table(path, rows_of_lines))
+            documents = path.name.lower().removesuffix(".gz").endswith(".json")
+            tables.append(_json_table(path, rows_of_document if documents else rows_of_lines))
     starts: list[int] = []
 
     def rows(used: Iterable[str]) -> Iterator[Row]:

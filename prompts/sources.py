@@ -31,7 +31,8 @@ SHIPPED_SOURCES = ("sample", "dolly")
 _EXPECTED_COLUMNS = f"{TEXT_COLUMNS[0]} (with context, if any), {', '.join(TEXT_COLUMNS[1:-1])} or {TEXT_COLUMNS[-1]}"
 _MOST_FILE_BYTES = 2**40
 _FILE_KINDS = "a .jsonl, .json, .csv (also .gz), .parquet or .arrow file"
-_FOLDER_SUFFIXES = (".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz")
+#: Of the files that are read in a folder: of the first that it has any of.
+_FOLDER_SUFFIXES = ((".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz"), (".json", ".json.gz"))
 
 
 def parse_token_range(text: str) -> tuple[int, int]:
@@ -204,11 +205,14 @@ def _read_file(source: str) -> PromptTable:
 
 
 def _read_folder(source: str, folder: Path) -> PromptTable:
-    """The files of JSON lines in a folder, in the order of their names."""
-    names = [path for path in folder.iterdir() if path.name.lower().endswith(_FOLDER_SUFFIXES)]
-    paths = sorted(path for path in names if path.is_file())
+    """The files of JSON lines in a folder, in the order of their names; where it has none, those of JSON."""
+    files = sorted(path for path in folder.iterdir() if path.is_file())
+    of_suffixes = ([path for path in files if path.name.lower().endswith(ends)] for ends in _FOLDER_SUFFIXES)
+    paths = next(filter(None, of_suffixes), None)
     if not paths:
-        raise PromptError(f"prompts from {source!r}: that is a folder without .jsonl files; give {_FILE_KINDS}.")
+        raise PromptError(
+            f"prompts from {source!r}: that is a folder without .jsonl or .json files; give {_FILE_KINDS}."
+        )
     for path in paths:
         _check_file(source, path)
     try:

@@ -418,3 +418,117 @@ def test_without_a_calibration_of_turns_later_prompts_have_no_requested_length(g
     session = synthetic_session(given)
     session.ended(answered(), "a b")
     assert session.next().lengths == (None, 7)
+
+
+@pytest.mark.parametrize(("longest", "waited_s"), [("", 1.2), ("500ms", 0.5), ("2s", 1.2), ("0s", 0.0)])
+def test_recorded_delays_are_shortened(given: Given, tmp_path: Path, longest: str, waited_s: float) -> None:
+    path = tmp_path / "agentic.jsonl"
+    path.write_text("".join(json.dumps({"conversation_id": "c1", **row}) + "\n" for row in AGENTIC))
+    options = ("--prompts", str(path), "--prompt-tokens", "1:99", "--longest-delay", longest)
+    session = supply(given(*options)).session(0, False)
+    session.ended(timeline(), "Own.")
+    assert session.delay_s == waited_s
+
+
+def test_delays_are_shortened_where_there_are_any(given: Given, file: str) -> None:
+    with pytest.raises((OptionError, OptionErrors), match="--prompts records no delays between turns"):
+        supply(given("--prompts", file, "--prompt-tokens", "1:99", "--longest-delay", "2s"))
+    with pytest.raises((OptionError, OptionErrors), match="has no effect beside --input-tokens"):
+        check_conflicts(given(*SYNTHETIC, "--longest-delay", "2s"), {"input_tokens": "--input-tokens"})
+
+
+RECORDED = {
+    "id": "w",
+    "block_size": 64,
+    "hash_id_scope": "local",
+    "requests": [
+        {"t": 0, "type": "n", "in": 200, "out": 5, "hash_ids": [1, 2, 3], "api_time": 1},
+        {
+            "t": 3,
+            "type": "subagent",
+            "agent_id": "x",
+            "requests": [
+                {"t": 3, "type": "n", "in": 90, "out": 4, "hash_ids": [1], "api_time": 1},
+            ],
+        },
+        {"t": 7, "type": "n", "in": 300, "out": 7, "hash_ids": [1, 2, 3, 4], "api_time": 1},
+    ],
+}
+
+
+@pytest.fixture
+def recorded(tmp_path: Path) -> tuple[str, ...]:
+    """Two sessions of recorded lengths."""
+    path = tmp_path / "recorded.jsonl"
+    path.write_text(json.dumps(RECORDED) + "\n" + json.dumps({**RECORDED, "id": "v"}) + "\n")
+    return ("--prompts", str(path), "--prompt-tokens", "1:9999", "--prompt-nonce", "same")
+
+
+def all_texts(session: ChatSession) -> dict[str, list[DrawnPrompt]]:
+    """By agent, all that it sends."""
+    place = session.place
+    found = {place.agent: []}  # type: dict[str, list[DrawnPrompt]]
+    begun = 0
+    while not session.is_over:
+        found[place.agent].append(session.next())
+        session.ended(timeline(), "")
+        for agent in session.begun:
+            begun += 1
+            below = place._replace(agent=f"{place.agent}.{begun}", turn=1, depth=place.depth + 1)
+            found |= all_texts(session.agent(agent, below))
+    return found
+
+
+def test_sessions_of_recorded_lengths_have_exact_texts(given: Given, recorded: tuple[str, ...]) -> None:
+    made = supply(given(*recorded, "--max-tokens", "99", **{TEXT_CALIBRATION: CALIBRATION}))
+    found = all_texts(made.session(0, False))
+    assert {agent: [drawn.prompt.tokens for drawn in asked] for agent, asked in found.items()} == {
+        "main": [200, 300],
+        "main.1": [90],
+    }
+    for drawn in (*found["main"], *found["main.1"]):
+        assert len(drawn.prompt.text.split()) - 1 + 12 == drawn.prompt.tokens == drawn.lengths.input
+        assert drawn.lengths.output == drawn.prompt.max_tokens
+        assert drawn.prompt.earlier == () and drawn.place.session_requests == 3
+    assert [drawn.prompt.max_tokens for drawn in (*found["main"], *found["main.1"])] == [5, 7, 4]
+    assert {drawn.prompt.custom_id for drawn in found["main.1"]} <= {"w/x", "v/x"}
+
+
+def shared_characters(one: str, other: str) -> int:
+    return next((place for place, pair in enumerate(zip(one, other, strict=False)) if pair[0] != pair[1]), len(one))
+
+
+@pytest.mark.parametrize(
+    ("options", "shares", "repeats"),
+    [
+        ((), True, False),
+        (("--prompt-reuse", "run"), True, True),
+        (("--cache", "bust"), False, False),
+    ],
+)
+def test_prompts_share_what_they_shared_when_they_were_recorded(
+    given: Given, recorded: tuple[str, ...], options: tuple[str, ...], shares: bool, repeats: bool
+) -> None:
+    made = supply(given(*recorded, *options, **{TEXT_CALIBRATION: CALIBRATION}))
+    by_row: dict[str, list[str]] = {}
+    for place in range(4):
+        found = all_texts(made.session(place, False))
+        first, second = (drawn.prompt.text for drawn in found["main"])
+        assert (shared_characters(first, second) > 400) == shares
+        assert (shared_characters(first, found["main.1"][0].prompt.text) > 100) == shares
+        by_row.setdefault(found["main"][0].prompt.id, []).append(first)
+    assert all((one == other) == repeats for one, other in by_row.values())
+
+
+def test_any_number_of_workers_sends_the_same_texts(given: Given, recorded: tuple[str, ...]) -> None:
+    def texts(worker: int, workers: int, count: int) -> list[str]:
+        made = supply(given(*recorded, **{TEXT_CALIBRATION: CALIBRATION, WORKERS_OF_RUN: workers}), worker)
+        return [made.draw(place, False).prompt.text for place in range(count)]
+
+    alone, first, second = texts(0, 1, 6), texts(0, 2, 3), texts(1, 2, 3)
+    assert alone == [text for pair in zip(first, second, strict=True) for text in pair]
+
+
+def test_prefixes_have_no_place_before_recorded_prompts(given: Given, recorded: tuple[str, ...]) -> None:
+    with pytest.raises(OptionError, match="--prefix has no effect on the prompts of --prompts"):
+        supply(given(*recorded, "--prefix", "tokens=50"))

@@ -105,6 +105,15 @@ class TestBlocks:
         )
         assert prompts.left_out.unused == {"sub-agents without requests": 1}
 
+    def test_a_folder_has_a_file_for_each_session(self, tmp_path: Path) -> None:
+        for name in "ba":
+            (tmp_path / f"{name}.json").write_text(json.dumps({**json.loads(BLOCKS), "id": name}, indent=1))
+        prompts = load_prompts(str(tmp_path), tokens_min=1, tokens_max=999, counter=WORDS, sessions=True).prompts
+        assert [prompt.custom_id for prompt in prompts] == ["a", "b"]
+        (tmp_path / "b.json").write_text(json.dumps(session(request(0.0, 0, []))))
+        with pytest.raises(PromptError, match="b.json: row 1: request 1: expected 'in'"):
+            load_prompts(str(tmp_path), tokens_min=1, tokens_max=999, counter=WORDS, sessions=True)
+
     def test_one_request_of_a_session_is_its_last(self, tmp_path: Path) -> None:
         (prompt,) = loaded(tmp_path / "t.jsonl", BLOCKS, sessions=False).prompts
         assert (prompt.tokens, prompt.max_tokens, prompt.turns) == (230, 12, ())

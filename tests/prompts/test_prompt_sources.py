@@ -197,7 +197,7 @@ class TestFiles:
 
     def test_a_folder_is_refused(self, tmp_path: Path) -> None:
         assert (
-            "that is a folder without .jsonl files; give a .jsonl, .json, .csv (also .gz), .parquet or .arrow file"
+            "that is a folder without .jsonl or .json files; give a .jsonl, .json, .csv (also .gz), .parquet or .arrow file"
             in refusal(tmp_path)
         )
 
