@@ -56,6 +56,23 @@ def test_an_output_that_is_lost_is_no_success(arguments: list[str], buffering: l
     assert done.stderr == f"tokenswarm: {lost}\n"
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
+def test_output_that_a_command_leaves_unwritten_is_lost_too() -> None:
+    script = "import sys, tokenswarm; tokenswarm._main = lambda _: print('x') or 0; sys.exit(tokenswarm.main([]))"
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", script],
+            cwd=ROOT,
+            env=os.environ | {"PYTHONUNBUFFERED": ""},
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+
+
 @pytest.mark.parametrize(
     ("arguments", "prog", "about"),
     [

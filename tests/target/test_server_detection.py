@@ -427,6 +427,9 @@ def test_what_a_server_says_of_itself_is_bounded_and_holds_neither_the_key_nor_c
         assert key[:8] not in told
         assert "\x1b" not in told
         assert len(told) < 6000
+    version = VLLM | {"/version": (200, json.dumps({"version": f"0.32.0+{key}{'9' * 9000}"}))}
+    found = find_server(ChatOptions.of(given()), sites(version).host).found
+    assert found.version is not None and found.version.startswith("0.32.0+[secret]") and len(found.version) < 6000
 
 
 def test_a_page_that_does_not_end_is_given_up_at_its_bound(

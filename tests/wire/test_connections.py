@@ -4,6 +4,7 @@ import errno
 import os
 import socket
 import sys
+from types import SimpleNamespace
 from typing import Any
 
 import gevent
@@ -202,6 +203,55 @@ def test_a_fresh_connection_that_breaks_did_not_go_stale(server: Any, client: An
     drain(exchange)
     assert exchange.error is not None
     assert not went_stale(exchange)
+
+
+@pytest.mark.parametrize(
+    ("connect_ns", "error", "bytes_received", "never_read", "stale"),
+    [
+        (0, WireError("closed"), 0, True, True),
+        (5, WireError("closed"), 0, True, False),  # on a new connection
+        (0, None, 0, True, False),
+        (0, WireError("closed"), 1, True, False),
+        (0, WireError("closed"), 0, False, False),
+    ],
+)
+def test_only_an_unread_request_on_a_kept_connection_without_a_byte_of_answer_is_sent_again(
+    connect_ns: int, error: WireError | None, bytes_received: int, never_read: bool, stale: bool
+) -> None:
+    exchange: Any = SimpleNamespace(
+        connect_ns=connect_ns, error=error, bytes_received=bytes_received, never_read=never_read
+    )
+    assert went_stale(exchange) is stale
+
+
+@pytest.mark.parametrize(("number", "stale"), [(errno.EPIPE, True), (errno.ECONNRESET, False)])
+def test_a_reset_while_a_request_is_sent_may_be_the_answer_of_a_server_that_has_read_it(
+    server: Any, client: Any, body: Any, number: int, stale: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = client.post("/1", b"")
+    server.accept().send(OK)
+    body(first)
+    connection = client._connection
+    real = connection._sock
+
+    class Breaking:
+        """It takes three bytes, and is broken then."""
+
+        taken = False
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(real, name)
+
+        def send(self, data: bytes) -> int:
+            if self.taken:
+                raise OSError(number, os.strerror(number))
+            self.taken = True
+            return 3
+
+    connection._sender._sock = Breaking()
+    monkeypatch.setattr(type(connection._sender), "surely_unacknowledged", lambda _: True)
+    monkeypatch.setitem(tokenswarm.wire.client._keeps_connections, client._origin.authority, True)
+    assert went_stale(client.post("/2", b"")) is stale
 
 
 def test_a_kept_connection_that_breaks_inside_the_response_did_not_go_stale(
