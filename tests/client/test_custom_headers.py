@@ -82,6 +82,9 @@ def test_a_file_has_a_header_a_line_and_the_command_line_goes_first(
     file.write_text("# of the gateway\n\nX-Tenant: other\nX-Route: blue\n")
     options = given(f"x-tenant: {VALUE}")
     assert custom_headers(options.header, str(file)) == {"x-tenant": VALUE, "X-Route": "blue"}
+    file.write_text("X-Signature: of-the-file-0123\n")
+    custom_headers([], str(file))
+    assert shown("signed of-the-file-0123") == "signed [secret]"
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import os
 import re
@@ -609,6 +610,22 @@ def test_a_folder_that_is_taken_gets_a_number(tmp_path: Path) -> None:
 def test_finding_out_whether_a_folder_can_be_written_leaves_nothing_in_it(tmp_path: Path) -> None:
     check_writable(tmp_path / "new" / "results")
     assert list((tmp_path / "new" / "results").iterdir()) == []
+
+
+def test_a_disk_that_is_full_is_found_before_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(ResultsFolderError, match="No space left on device"):
+        check_writable(tmp_path)
+
+
+def test_documents_hold_no_secret_whoever_repeats_it(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LLM_API_KEY", "sk-0123456789abcdef")
+    journal.write_run({"model": "model of sk-0123456789abcdef", "notes": [{"text": "\x1b[31m SK-0123456789ABCDEF"}]})
+    written = json.loads((journal.folder / "run.json").read_text())
+    assert written == {"model": "model of [secret]", "notes": [{"text": "\\x1b[31m [secret]"}]}
 
 
 @pytest.mark.parametrize("use", [check_writable, lambda parent: Journal(parent, "run")])

@@ -31,3 +31,13 @@ def test_the_model_is_blamed_only_where_the_server_does(
     advice = text.partition(error)[2].replace("--model ('wrong')", "--model 'wrong'")
     assert all(word in advice for word in named)
     assert not any(word in advice for word in not_named)
+
+
+def test_models_that_a_server_lists_are_named_without_secrets_and_shortened(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LLM_API_KEY", "sk-0123456789abcdef")
+    failure = Failure(Outcome.HTTP_ERROR, 404, "HTTP 404: The model `wrong` does not exist", url=URL, names_model=True)
+    listed = ["of sk-0123456789abcdef", "\x1b[31m", "x" * 10_000]
+    text = failure_text(failure, "without system prompt", "http://gpu:8000", "wrong", listed)
+    assert "'of [secret]'" in text
+    assert "sk-0123" not in text and "\x1b" not in text
+    assert len(text) < 1_500
