@@ -27,8 +27,8 @@ def refusal_notes(levels: Sequence[LevelSummary]) -> list[str]:
     return limited + [
         f"Longer than the model's context at {level_name(level)}: {_share(level.hold, OVERFLOW)} of the hold, "
         f"{_share(level.whole, OVERFLOW)} of the whole level{_of_sessions(level)}. The server refused them "
-        "(context_overflow): they count as failures, though not of the server. Leave out long prompts by "
-        "--prompt-tokens, lower --max-tokens, or serve the model with a longer context."
+        "(context_overflow): they count as failures, though not of the server. Send shorter prompts, "
+        "request fewer output tokens, or serve the model with a longer context."
         for level in levels
         if level.whole.outcomes.get(OVERFLOW, 0)
     ]

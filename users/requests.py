@@ -21,7 +21,7 @@ from tokenswarm.wire import StreamClient
 
 # Ids, long numbers, and counts of what came; a status or a number of seconds stays.
 _NUMBERS = re.compile(
-    r"\b(?=[\w-]*\d)[\w-]{5,}\b|\b\d[\d,]*\b(?= (?:of|outputs?|tokens?|events?|bytes)\b)|(?<=\bevent )\d+"
+    r"\b(?=[\w-]*\d)[\w-]{5,}\b|\b\d[\d,]*\b(?= (?:of|outputs?|(?:\w+ )?tokens?|events?|bytes)\b)|(?<=\bevent )\d+"
 )
 #: What was received, quoted behind the words that say what is wrong with it.
 _QUOTED = re.compile(r": b?(['\"]).*\1$", re.DOTALL)

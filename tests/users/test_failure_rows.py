@@ -23,6 +23,7 @@ def row(error: str) -> str:
         [f"the stream ended inside an event: {rest!r}" for rest in (b'data: {"a', b"data: {'b'", b"x")],
         [f"request {name} was aborted" for name in ("chatcmpl-1a2b3c", "chatcmpl-99ffee")],
         [f"This model's maximum is 8192 tokens, you requested {tokens} tokens" for tokens in (9, 9000)],
+        [f"your prompt contains {tokens} input tokens, which is too long" for tokens in (9418, 12000)],
     ],
 )
 def test_failures_that_differ_in_counts_alone_are_one_row(errors: list[str]) -> None:
