@@ -95,8 +95,9 @@ class AgentTree:
             above.session_requests,
         )
         agent = RunningAgent(parent.session.agent(described, first), parent)
-        delay_ns = round((parent.session.shortened(described.turns[0].delay_s) or 0.0) * 1e9)
-        return DueRequest(agent, parent.ended_ns + delay_ns, RequestLoad())
+        delay_s = parent.session.shortened(described.turns[0].delay_s)
+        delay_ns = None if delay_s is None else round(delay_s * 1e9)
+        return DueRequest(agent, parent.ended_ns + (delay_ns or 0), RequestLoad(delay_ns))
 
     def _go_on(self, agent: RunningAgent) -> list[DueRequest]:
         """What is due as the agent waits for nobody."""

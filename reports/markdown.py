@@ -10,7 +10,7 @@ from tokenswarm.reports.level_names import level_name
 from tokenswarm.reports.load_audit_lines import load_lines
 from tokenswarm.reports.mix_table import KINDS, MIX_NOTE, mix_rows, shown_columns
 from tokenswarm.reports.open_loop_table import OPEN_LOOP_NOTE, level_heading, open_loop_columns
-from tokenswarm.reports.session_table import SESSION_NOTE, session_grids
+from tokenswarm.reports.session_table import session_grids, session_note
 from tokenswarm.reports.text_table import COLUMNS, header_lines, notes
 from tokenswarm.reports.warnings import warnings_of
 from tokenswarm.run_folder.reader import Results
@@ -56,7 +56,7 @@ def _sessions(levels: Sequence[LevelSummary]) -> list[str]:
     for grid in session_grids(levels):
         headings = [*grid.keys, *(f"{column.group} {column.head}".strip() for column in grid.columns)]
         lines += [*table(headings, [[escaped(cell) for cell in row] for row in grid.rows]), ""]
-    return [*lines, escaped(SESSION_NOTE), ""] if lines else []
+    return [*lines, escaped(session_note(levels)), ""] if lines else []
 
 
 def _by_member(levels: Sequence[LevelSummary]) -> list[str]:

@@ -25,6 +25,11 @@ SESSION_NOTE = (
     "requests sent in the hold; uncached: input tokens that the server did not find in its prefix cache, where its "
     "usage says so."
 )
+#: Where sessions have sub-agents.
+AGENT_NOTE = (
+    "Depth: agents above the request's own, 0 for the one that a session begins with. Join wait: from the end of an "
+    "agent's request to that of its last sub-agent, before the agent's next request."
+)
 _PER_TOKENS = 1000
 
 
@@ -155,6 +160,11 @@ def session_grids(levels: Sequence[LevelSummary]) -> Iterator[SessionGrid]:
     if by_depth := depth_rows(levels):
         rows = [[level_name(level), *cells] for level, cells in by_depth]
         yield SessionGrid(("level", "depth"), (*columns, *JOIN_COLUMNS), rows)
+
+
+def session_note(levels: Sequence[LevelSummary]) -> str:
+    """What the figures in these tables are."""
+    return f"{SESSION_NOTE} {AGENT_NOTE}" if depth_rows(levels) else SESSION_NOTE
 
 
 def session_lines(levels: Sequence[LevelSummary]) -> Iterator[list[str]]:

@@ -29,7 +29,7 @@ from tokenswarm.reports.open_loop_table import (
 )
 from tokenswarm.reports.refusal_notes import NO_FAILURES, refusal_notes
 from tokenswarm.reports.self_check_line import self_check_line
-from tokenswarm.reports.session_table import SESSION_NOTE, session_lines, session_notes
+from tokenswarm.reports.session_table import session_lines, session_note, session_notes
 from tokenswarm.reports.stats.prompt_reuse import reuse_line
 from tokenswarm.reports.text_grid import TextColumn, grid_lines
 from tokenswarm.reports.think_time_notes import think_time_notes
@@ -150,7 +150,7 @@ def _by_member(levels: Sequence[LevelSummary], width: int) -> list[list[str]]:
 
 def _of_sessions(levels: Sequence[LevelSummary], width: int) -> list[list[str]]:
     tables = list(session_lines(levels))
-    return [*tables, _wrapped(SESSION_NOTE, width)] if tables else []
+    return [*tables, _wrapped(session_note(levels), width)] if tables else []
 
 
 def _of_the_server(levels: Sequence[LevelSummary], width: int) -> list[list[str]]:

@@ -9,12 +9,12 @@ from tokenswarm.reports.html.document import Block, Row, Table, Text
 from tokenswarm.reports.html.table_sections import level_key
 from tokenswarm.reports.session_table import (
     JOIN_COLUMNS,
-    SESSION_NOTE,
     DepthColumn,
     SessionColumn,
     TurnColumn,
     depth_rows,
     session_columns,
+    session_note,
     session_notes,
     tokens_name,
     turn_columns,
@@ -60,7 +60,7 @@ def sessions(measured: RunData) -> list[Block]:
     if by_tokens:
         headings = ["level", "uncached input tokens", "ok requests", "TTFT p50", "TTFT p95"]
         blocks.append(Table("TTFT of each hold by uncached input tokens", headings, by_tokens))
-    return [*blocks, *(Text(note) for note in session_notes(levels)), Text(SESSION_NOTE, style="quiet")]
+    return [*blocks, *(Text(note) for note in session_notes(levels)), Text(session_note(levels), style="quiet")]
 
 
 def _headings(first: str, columns: Sequence[SessionColumn] | Sequence[TurnColumn] | Sequence[DepthColumn]) -> list[str]:

@@ -85,7 +85,7 @@ def test_sub_agents_begin_behind_a_request_and_end_before_the_next_one() -> None
         ("r3", "main", 0, 24.25),  # no delay is recorded: the user's own think time
     ]
     assert played.joins_s == {"y2": 4.5, "r2": 9.25}
-    assert played.thinks_s == {"x2": 2.0, "y2": 0.25, "r2": 3.0, "r3": 10.0}
+    assert played.thinks_s == {"x1": 1.0, "y1": 1.5, "deepest": 0.5, "x2": 2.0, "y2": 0.25, "r2": 3.0, "r3": 10.0}
     assert played.tree.failure is None
 
 

@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from tests.prompts.test_agent_formats import BLOCKS, CALLS
+from tests.prompts.test_session_formats import AGENTIC, LISTED
 from tests.runs.harness import Run, RunLocust, Simulator, StartSimulator, assert_whole
 
 pytestmark = pytest.mark.slow
@@ -98,7 +100,7 @@ def check_trees(run: Run, server: Simulator) -> int:
             assert row["input_tokens_requested"] == truth[session][tokens]["prompt_tokens"] == str(tokens)
             assert row["output_tokens"] == row["output_tokens_requested"]
             assert (row["join_ms"] != "") == (tokens == 2000)
-            assert row["think_ms"] == (f"{delay_ms:.6f}" if turn > 1 else "")
+            assert row["think_ms"] == ("" if delay_ms is None else f"{delay_ms:.6f}")
             assert int(row["cached_tokens"]) in ((cached,) if tokens != 600 else (0, 64))
         assert float(rows[session][2000]["join_ms"]) == pytest.approx(1000 * (joined_s - ends_s[1500]), abs=0.01)
         assert rows[session][700]["custom_id"].endswith("/x")
@@ -135,7 +137,8 @@ def test_sub_agents_of_users_overlap_and_are_joined(
         assert depth["agents"] == sum(row["turn"] == "1" for row in of_depth)
         assert depth["joins"] == sum(row["join_ms"] != "" for row in of_depth)
     assert [depth["depth"] for depth in found["depths"]] == [0, 1]
-    assert "join wait" in run.output
+    assert "join wait" in run.output and "Depth: agents above the request's own" in " ".join(run.output.split())
+    assert "Requests of each hold by depth of the agent" in (run.folder / "report.html").read_text()
     lengths = level["hold"]["input_lengths"]
     assert (lengths["equal_share"], lengths["requests"]) == (1.0, len(held))
     assert run.document["prompts"]["sub_agents"] == 16
@@ -266,3 +269,47 @@ def test_a_level_ends_when_the_first_user_has_no_further_session(
     assert "!!! OUT OF SESSIONS: 4 users without system prompt: the load ended after" in said
     if not processes:  # other workers hear of it a moment later
         assert max(float(row["sent_s"]) for row in rows) <= dry_s + 0.01
+
+
+#: The lines of other tools' documents, by format: what is sent of them in each session, as tokens or as roles.
+EXAMPLES: dict[str, tuple[list[str], list[Any]]] = {
+    "kv-cache-tester": ([BLOCKS], [150, 230]),
+    "Copilot": ([CALLS], [5000]),
+    "MLPerf": (list(AGENTIC), [["system", "user"], ["system", "user", "assistant", "tool"]]),
+    "SGLang": ([LISTED], [["system", "user"], ["system", "user", "assistant", "user"]]),
+}
+
+
+@pytest.mark.parametrize("kind", EXAMPLES)
+def test_the_example_lines_are_replayed(
+    run_locust: RunLocust, start_simulator: StartSimulator, tmp_path: Path, kind: str
+) -> None:
+    lines, expected = EXAMPLES[kind]
+    (tmp_path / "example.jsonl").write_text("".join(f"{line}\n" for line in lines))
+    log = tmp_path / "requests.jsonl"
+    server = start_simulator(*SPEED, "--request-log", str(log))
+    run = run_locust(
+        *("-H", server.host, "-u", "1", "-r", "1", "-t", "4s", "--prompts", str(tmp_path / "example.jsonl")),
+        *(*ANY_LENGTH, *IN_TRUTH_LOG),
+        *(("--longest-delay", "200ms") if kind in ("kv-cache-tester", "MLPerf") else ()),  # others record none
+    )
+    assert run.exit_code == 0, run.output
+    assert_whole(run)
+    ok = [row for row in run.requests if row["outcome"] == "ok"]
+    assert len(ok) >= 2 * len(expected)
+    if isinstance(expected[0], int):
+        for row in ok:
+            assert row["input_tokens_requested"] == row["prompt_tokens"] == str(expected[int(row["turn"]) - 1])
+            assert row["output_tokens_requested"] == row["output_tokens"]
+        if kind == "kv-cache-tester":
+            assert {row["cached_tokens"] for row in ok if row["turn"] == "2"} == {"128"}
+        check_hits(run)
+        return
+    bodies = [json.loads(line) for line in log.read_text().splitlines()]
+    sent = [each for each in bodies if each["method"] == "POST" and "x-request-id" in each["headers"]]
+    by_name: dict[str, list[list[str]]] = defaultdict(list)
+    for each in sent:
+        roles = [message["role"] for message in each["body"]["messages"]]
+        by_name[each["headers"]["x-request-id"]].append(roles)
+    assert all(found == expected[: len(found)] for found in by_name.values())
+    assert expected in by_name.values()
