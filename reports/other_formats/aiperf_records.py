@@ -40,8 +40,9 @@ def _metadata(
 ) -> dict[str, Any]:
     began_ns = round(began.timestamp() * 1e9)
     sent_ns = began_ns + round(values["sent_s"] * 1e9)
-    end_ms = values["duration_ms"] if not isnan(values["duration_ms"]) else 0.0
-    cut = texts["outcome"] == Outcome.CUT.value
+    ends_ms = (values["duration_ms"], values["abandoned_ms"])
+    end_ms = next((end_ms for end_ms in ends_ms if not isnan(end_ms)), 0.0)
+    cancelled = texts["outcome"] in (Outcome.CUT.value, Outcome.ABANDONED.value)
     return {
         "session_num": number,
         "x_request_id": texts["id"],
@@ -55,8 +56,8 @@ def _metadata(
         "worker_id": texts["worker"],
         "record_processor_id": "tokenswarm",
         "benchmark_phase": "profiling",
-        "was_cancelled": cut,
-        "cancellation_time_ns": sent_ns + round(end_ms * _NS_PER_MS) if cut else None,
+        "was_cancelled": cancelled,
+        "cancellation_time_ns": sent_ns + round(end_ms * _NS_PER_MS) if cancelled else None,
     }
 
 

@@ -19,6 +19,7 @@ _TEXT = ("id", "outcome", "phase", "session", "error", "custom_id", "worker")
 _NUMBERS = (
     *("status", "scheduled_s", "sent_s", "connect_ms", "headers_ms", "ttft_ms", "tpot_ms", "e2e_ms", "duration_ms"),
     *("first_event_ms", "last_event_ms", "events", "output_tokens", "prompt_tokens", "cached_tokens", "turn"),
+    "abandoned_ms",
 )
 
 

@@ -108,6 +108,19 @@ def test_aiperf_records_have_its_fields_and_figures(three: Results, tmp_path: Pa
     assert first["metadata"]["request_ack_ns"] - times[0] == pytest.approx(100e6)
 
 
+def test_an_abandoned_request_is_a_cancelled_one_for_aiperf(write_run: Write, make_level: Make, tmp_path: Path) -> None:
+    folder = write_run([make_level(0, 1, outcomes={"ok": 1, "abandoned": 1})])
+    left = {"outcome": "abandoned", "abandoned_ms": 750.0, "abandons": "True", "duration_ms": "", "e2e_ms": ""}
+    rows = [each | {"scheduled_s": each["sent_s"], "worker": 0} for each in (A, B)]
+    write_csv(folder / "requests.csv", REQUEST_COLUMNS, [rows[0], rows[1] | left])
+    write_formats(load_results(folder), "aiperf", tmp_path / "records.jsonl")
+    first, second = (record["metadata"] for record in documents(tmp_path / "records.jsonl"))
+    assert (first["was_cancelled"], first["cancellation_time_ns"]) == (False, None)
+    assert second["was_cancelled"] is True
+    waited_ns = second["cancellation_time_ns"] - second["request_start_ns"]
+    assert waited_ns == pytest.approx(750e6 + (rows[1].get("connect_ms") or 0) * 1e6)
+
+
 def test_a_report_for_llmd_passes_its_own_check(two_levels: Results, tmp_path: Path) -> None:
     files = write_formats(two_levels, "llmd", tmp_path / "report.json")
     assert [file.name for file in files] == ["report-10-off.json", "report-50-on.json"]
