@@ -197,3 +197,18 @@ def test_an_answer_that_is_told_is_not_left_to_the_garbage_collection() -> None:
         assert gone() is None
     finally:
         gc.enable()
+
+
+def test_outputs_that_come_behind_the_end_in_one_batch_with_it_are_none_of_the_response() -> None:
+    """A server may send on what it had for the next request, or an answer after its end: each of these reads is whole,
+    as those of a batch are."""
+    token = 'data: {"id":"c","choices":[{"index":0,"delta":{"content":"tok"},"finish_reason":null}]}\n\n'
+
+    def chunk(event: str) -> bytes:
+        return b"%x\r\n%s\r\n" % (len(event), event.encode())
+
+    head = response("").partition(b"\r\n\r\n")[0] + b"\r\n\r\n"
+    reads = [head, *[chunk(token)] * 4, chunk(DONE), *[chunk(token)] * 4, b"0\r\n\r\n"]
+    for batch in (1, 2, len(reads)):
+        found = seen(list(reads), batch)
+        assert (found.outcome, found.events, found.text) == (Outcome.OK, 4, "tok" * 4)

@@ -279,6 +279,11 @@ def test_a_suspect_run_is_marked_wherever_its_server_stands(folder: Folder) -> N
     assert {row["server"]: row["unreliable_because"] for row in csv_rows(found)} == {"a": "", "b": "the client lagged"}
 
 
+def test_a_label_is_no_formula_in_the_csv_file(folder: Folder) -> None:
+    rows = csv_rows(compared(folder("=1+1"), folder("@b")))
+    assert {(row["base"], row["server"]) for row in rows} == {("'=1+1", "'=1+1"), ("'=1+1", "'@b")}
+
+
 @pytest.mark.parametrize("status", ["interrupted", "recovered"])
 def test_a_run_that_did_not_finish_is_marked_by_how_it_ended(folder: Folder, status: str) -> None:
     found = compared(folder("a"), folder("b", summary={"status": status}))

@@ -97,3 +97,20 @@ def test_a_file_is_read_to_its_bound(tmp_path: Path) -> None:
 def test_a_file_whose_size_nobody_knows_is_read_to_the_bound_and_no_further() -> None:
     with pytest.raises(UnusableFile):
         read_file(Path("/proc/self/smaps"), 100)
+
+
+def test_a_pipe_that_takes_a_files_place_after_the_check_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    open_file, flags_of = os.open, []
+
+    def opened(path: Path, flags: int) -> int:
+        flags_of.append(flags)
+        return open_file(path, flags | os.O_NONBLOCK)
+
+    monkeypatch.setattr(os, "open", opened)
+    monkeypatch.setattr("tokenswarm.sanitize.files.check_file", lambda *_: None)
+    with pytest.raises(UnusableFile, match="is a pipe"):
+        read_file(tmp_path / "pipe", 100)
+    assert [flags & os.O_NONBLOCK for flags in flags_of] == [os.O_NONBLOCK]
