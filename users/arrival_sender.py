@@ -23,8 +23,7 @@ _QUIET_NS = 2_000_000
 _PREPARES_WITHIN_NS = 1_000_000
 #: Sends the prepared request for an arrival, which was due at that time on perf_counter_ns; returns when it has ended.
 SendRequest = Callable[[DueArrival, int], None]
-#: Makes all of the request for an arrival that can be made before it is due. Where the arrival becomes another
-#: worker's, the request may be sent for a later one.
+#: Makes all of the request for an arrival that can be made before it is due.
 Prepare = Callable[[DueArrival], SendRequest]
 
 
@@ -67,13 +66,21 @@ class ArrivalSender:
     """
 
     def __init__(
-        self, arrivals: WorkerArrivals, began_ns: Callable[[], int], prepare: Prepare, clock: SendClock | None = None
+        self,
+        arrivals: WorkerArrivals,
+        began_ns: Callable[[], int],
+        prepare: Prepare,
+        clock: SendClock | None = None,
+        *,
+        own_requests: bool = False,
     ) -> None:
         """began_ns: when the level began, on the clock; called for each arrival anew, as the estimate of another
-        process's clock improves."""
+        process's clock improves. own_requests: whether a request belongs to its arrival; else one that was prepared
+        for an arrival that became another worker's is sent for the next one."""
         self._arrivals = arrivals
         self._began_ns = began_ns
         self._prepare = prepare
+        self._own_requests = own_requests
         self._clock = clock or ProcessClock()
         self._requests = Group()
         self._woken = Event()
@@ -106,6 +113,7 @@ class ArrivalSender:
 
     def _send_all(self) -> None:
         prepared: SendRequest | None = None
+        prepared_for = -1
         while True:
             self._woken.clear()
             if (arrival := self._arrivals.peek()) is None:
@@ -115,11 +123,11 @@ class ArrivalSender:
                 continue
             due_ns = self._began_ns() + round(arrival.due_s * 1e9)
             now_ns = self._clock.now_ns()
-            if prepared is None:
+            if prepared is None or (self._own_requests and prepared_for != arrival.number):
                 if now_ns < self._quiet_until_ns and due_ns > self._quiet_until_ns + _PREPARES_WITHIN_NS:
                     self._clock.wait(self._woken, (self._quiet_until_ns - now_ns) / 1e9)
                     continue
-                prepared = self._prepare(arrival)
+                prepared, prepared_for = self._prepare(arrival), arrival.number
                 now_ns = self._clock.now_ns()
             if self._stopped_ns is not None and (due_ns > self._stopped_ns or self._must_wait(due_ns)):
                 return

@@ -73,7 +73,7 @@ class OpenLoop:
         self._pools = [ConnectionPool(client, _SPARE_CONNECTIONS, self._most_in_flight) for client in clients]
         #: Of each host; they never connect.
         self._encoders = [new_client() for new_client in clients]
-        self._sender = ArrivalSender(self._arrivals, self._began_ns, self._prepare)
+        self._sender = ArrivalSender(self._arrivals, self._began_ns, self._prepare, own_requests=self._requests.replays)
 
     def run(self) -> None:
         """Until the level is over, or the run is stopped, and all requests have ended; where these end the level, until
@@ -101,13 +101,14 @@ class OpenLoop:
         return self._arrivals.max_in_flight
 
     def _prepare(self, planned: DueArrival) -> SendRequest:
-        planned_request = self._prepared(planned)
+        of_level = LevelArrival(self._index, planned.number, self._level.warm_up)
+        session = self._requests.begin_session(of_level)
+        spec = self._requests.next_of(session, self._index)
+        prepared = self._requests.prepare(self._encoders[spec.host_index], spec, session)
+        prepared.request.encode()
+        pool = self._pools[spec.host_index]
 
         def send(arrival: DueArrival, due_ns: int) -> None:
-            # The planned one may have become another worker's, and each arrival of a trace has its own request.
-            is_other = self._requests.replays and arrival.number != planned.number
-            prepared = self._prepared(arrival) if is_other else planned_request
-            pool = self._pools[prepared.spec.host_index]
             client = pool.take()
             try:
                 self._send_session(client, prepared, arrival, due_ns)
@@ -121,14 +122,6 @@ class OpenLoop:
             pool.give_back(client)
 
         return send
-
-    def _prepared(self, arrival: DueArrival) -> PreparedRequest:
-        of_level = LevelArrival(self._index, arrival.number, self._level.warm_up)
-        session = self._requests.begin_session(of_level)
-        spec = self._requests.next_of(session, self._index)
-        prepared = self._requests.prepare(self._encoders[spec.host_index], spec, session)
-        prepared.request.encode()
-        return prepared
 
     def _send_session(self, client: StreamClient, prepared: PreparedRequest, arrival: DueArrival, due_ns: int) -> None:
         """Its turns, one after the other on this connection, until it or the level is over."""

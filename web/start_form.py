@@ -48,12 +48,15 @@ class Group(msgspec.Struct, frozen=True):
     folded: bool = False
 
 
+#: Options of a replay.
+_OF_TRACE = ("trace", "trace_speed", "trace_rate", "trace_window", "trace_sample", "trace_spread")
 #: Options that most runs set, by group. All others are under _REST.
 _GROUPS = {
     "Server": ("host", "engine", "model"),
     "Load": (
-        *("shape", "levels", "rate", "session_rate", "arrivals", "rate_schedule", "trace", "max_in_flight", "ramp"),
-        *("level_time", "requests", "warm_up", "think_time", "user_count", "spawn_rate", "run_time", "system_prompt"),
+        *("shape", "levels", "rate", "session_rate", "arrivals", "rate_schedule", *_OF_TRACE, "max_in_flight"),
+        *("ramp", "level_time", "requests", "warm_up", "think_time", "user_count", "spawn_rate", "run_time"),
+        "system_prompt",
     ),
     "Prompts and answers": ("prompts", "prompt_tokens", "turns", "answers", "max_tokens", "ignore_eos"),
     "SLO and checks": ("slo", "fail_if", "pass_if"),
@@ -70,8 +73,8 @@ _ONLY_WITH = {
     "session_rate": ("open",),
     "arrivals": ("open",),
     "rate_schedule": ("open",),
-    "trace": ("open",),
     "max_in_flight": ("open",),
+    **dict.fromkeys((*_OF_TRACE, "trace_format", "trace_skip_bad"), ("open",)),
 }
 _LABELS = {
     "slo": "SLO",
@@ -83,6 +86,8 @@ _LABELS = {
     "rate": "Rate (requests/s)",
     "session_rate": "Rate (sessions/s)",
     "max_in_flight": "Most in flight",
+    "trace_rate": "Trace: mean rate",
+    "trace_skip_bad": "Trace: leave out wrong rows",
 }
 
 #: Help where the command line's names options that the form does not have.

@@ -49,9 +49,9 @@ class SkippedRow(Exception):
 
 
 #: A row of a request that got no answer.
-WITHOUT_ANSWER = "requests without an answer"
+WITHOUT_ANSWER = "without an answer"
 #: A row that is wrong, which --trace-skip-bad leaves out.
-BAD_ROW = "bad rows"
+BAD_ROW = "wrong"
 
 
 class RecordedRow(NamedTuple):

@@ -172,7 +172,7 @@ def test_what_run_json_records_of_a_trace(tmp_path: Path) -> None:
         "trace_format": "burstgpt",
         "trace_sha256": facts["trace_sha256"],
         "trace_rows": 3,
-        "trace_skipped_requests_without_an_answer": 1,
+        "trace_skipped_without_an_answer": 1,
         "trace_requests": 2,
         "trace_speed": 2.0,
         "trace_shared_timestamps": 0.0,

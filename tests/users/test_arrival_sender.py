@@ -11,6 +11,7 @@ import pytest
 
 from tests.virtual_clock import BEGAN_NS, VirtualClock, settle
 from tokenswarm.shapes.arrival_schedule import DueArrival, RecordedSchedule
+from tokenswarm.shapes.splits import Splits
 from tokenswarm.shapes.worker_arrivals import WorkerArrivals
 from tokenswarm.users.arrival_sender import ArrivalSender, SendRequest
 
@@ -21,6 +22,7 @@ class Sent:
     due_s: float
     sent_s: float
     prepared_s: float
+    prepared_for: int
     ended_s: float | None = None
 
 
@@ -33,22 +35,25 @@ class Bench:
     max_in_flight: int | None = None
     clock: VirtualClock = field(default_factory=VirtualClock)
     log: list[Sent] = field(default_factory=list)
+    own_requests: bool = False
 
     def __post_init__(self) -> None:
-        arrivals = WorkerArrivals.alone(RecordedSchedule(np.array(self.due_s)), self.max_in_flight)
-        self.sender = ArrivalSender(arrivals, lambda: BEGAN_NS, self._prepare, self.clock)
+        self.arrivals = WorkerArrivals.alone(RecordedSchedule(np.array(self.due_s)), self.max_in_flight)
+        self.sender = ArrivalSender(
+            self.arrivals, lambda: BEGAN_NS, self._prepare, self.clock, own_requests=self.own_requests
+        )
         self.greenlet = gevent.spawn(self.sender.run)
 
     @property
     def level_s(self) -> float:
         return self.clock.now_s - BEGAN_NS / 1e9
 
-    def _prepare(self, _: DueArrival) -> SendRequest:
+    def _prepare(self, planned: DueArrival) -> SendRequest:
         prepared_s = self.level_s
 
         def send(arrival: DueArrival, due_ns: int) -> None:
             assert due_ns == BEGAN_NS + round(arrival.due_s * 1e9)
-            sent = Sent(arrival.number, arrival.due_s, self.level_s, prepared_s)
+            sent = Sent(arrival.number, arrival.due_s, self.level_s, prepared_s, planned.number)
             self.log.append(sent)
             try:
                 self.clock.sleep(self.service_s(sent.sent_s))
@@ -93,6 +98,20 @@ def test_a_request_that_is_due_soon_is_prepared_at_once(bench: Callable[..., Ben
     run = bench([1.0, 1.0025], lambda _: 0.1)
     run.clock.run(2.0)
     assert [sent.prepared_s for sent in run.log] == [0.0, 1.0]
+    assert lags(run) == [0.0, 0.0]
+
+
+@pytest.mark.parametrize(("own_requests", "prepared_for"), [(False, [0, 1]), (True, [0, 2])])
+def test_a_request_of_an_arrival_that_another_worker_gets_is_sent_for_no_other_one(
+    bench: Callable[..., Bench], own_requests: bool, prepared_for: list[int]
+) -> None:
+    run = bench([0.0, 1.0, 2.0], lambda _: 0.1, own_requests=own_requests)
+    run.clock.run(0.5)
+    run.arrivals.splits = Splits.among([0]).followed_by(1, [0, 1])
+    run.sender.wake()
+    run.clock.run(3.0)
+    assert [sent.number for sent in run.log] == [0, 2]
+    assert [sent.prepared_for for sent in run.log] == prepared_for
     assert lags(run) == [0.0, 0.0]
 
 

@@ -162,13 +162,13 @@ def test_a_wrong_row_is_named_by_its_line_or_left_out(tmp_path: Path, text: str,
         ('{"prompt": "Hi"}\n', {}, "expected a trace of Mooncake"),
         (examples.AZURE_WEEK, {"wanted": TraceFormat.BURSTGPT}, "line 1: expected columns"),
         (examples.AZURE_WEEK.splitlines()[0] + "\n", {}, "it holds no request to replay"),
-        (examples.MOONCAKE.replace("1", "x"), {"skip_bad": True, "wanted": TraceFormat.MOONCAKE}, "2 bad rows"),
+        (examples.MOONCAKE.replace("1", "x"), {"skip_bad": True, "wanted": TraceFormat.MOONCAKE}, "2 wrong"),
     ],
 )
 def test_a_file_that_holds_no_trace_is_refused(
     tmp_path: Path, text: str, options: dict[str, object], clause: str
 ) -> None:
-    if clause == "2 bad rows":
+    if clause == "2 wrong":
         text = "".join(text.splitlines(keepends=True)[:2])
     with pytest.raises(TraceError, match=clause):
         read(tmp_path, text, **options)
