@@ -54,8 +54,9 @@ class Recorder:
         self.levels: dict[int, RunningLevel] = {}
         #: Of open-loop levels: the first arrival that was not begun. This process has begun all of its own before it.
         self.arrivals_begun: dict[int, int] = {}
-        #: Of levels that a user had no further session for: since when, on the run's clock.
-        self.dry_ns: dict[int, int] = {}
+        #: Of levels that a user had no further session for: when their load ended, on the run's clock, None where the
+        #: master ends it.
+        self.dry_ns: dict[int, int | None] = {}
         self._dry_reported = 0
         self.health = HealthMeter()
         self._concurrency = ConcurrencyMeter()
@@ -83,13 +84,14 @@ class Recorder:
         if (begun := self.current_level) is not None and begun.stopped_ns == inf:
             self.levels[begun.level.index] = begun._replace(stopped_ns=now_ns)
 
-    def ran_dry(self, level_index: int, now_ns: int) -> None:
-        """A user of the level has no further session to begin: the level's load ends now, on this process's
-        perf_counter_ns."""
+    def ran_dry(self, level_index: int, now_ns: int, *, is_alone: bool) -> None:
+        """A user of the level has no further session to begin. is_alone: whether no other process sends load; the
+        level's load then ends now, on this process's perf_counter_ns, and else when the master ends it."""
         if (begun := self.levels.get(level_index)) is None or level_index in self.dry_ns:
             return
-        self.dry_ns[level_index] = round(now_ns - begun.run_began_ns)
-        self.levels[level_index] = begun._replace(stopped_ns=min(begun.stopped_ns, now_ns))
+        self.dry_ns[level_index] = round(now_ns - begun.run_began_ns) if is_alone else None
+        if is_alone:
+            self.levels[level_index] = begun._replace(stopped_ns=min(begun.stopped_ns, now_ns))
 
     def next_user(self) -> int:
         """The number of a user that begins to send: 1, 2, … of this worker in this run."""

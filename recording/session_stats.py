@@ -151,13 +151,13 @@ class _Running:
 
 @dataclass(slots=True)
 class SessionStats:
-    """The sessions of one level, as their requests end. started, completed, failed, abandoned: sessions;
-    overflowed: failed ones, by a request that is longer than the model's context;
-    completed_turns: of the first agents of completed ones, and thought_s: what their duration is besides waiting.
-    out_of_order, overlapping: requests. empty_answers: ok requests of turns before the last one whose answer had no
-    visible text. turns and uncached: of requests of the hold; depths: of those in sessions with sub-agents, by how many
-    agents are above theirs. ran_dry_s: when a user had no further session to begin, since the level began, inf where
-    none had; repeated: sessions of a row of the source that another one of the level was of."""
+    """The sessions of one level, as their requests end. started, completed, failed, abandoned: sessions; overflowed:
+    failed ones, by a request that is longer than the model's context; completed_turns: of the first agents of
+    completed ones, and thought_s: what their duration is besides waiting. out_of_order, overlapping: requests.
+    empty_answers: ok requests of turns before the last one whose answer had no visible text. turns and uncached: of
+    requests of the hold; depths: of those in sessions with sub-agents, by how many agents are above theirs. is_dry:
+    whether a user had no further session to begin; ran_dry_s: when the load ended for that, since the level began, inf
+    where it did not; repeated: sessions of a row of the source that another one of the level was of."""
 
     started: int = 0
     completed: int = 0
@@ -175,14 +175,16 @@ class SessionStats:
     uncached: UncachedStats = field(default_factory=UncachedStats)
     depths: dict[int, DepthStats] = field(default_factory=dict)
     ran_dry_s: float = inf
+    is_dry: bool = False
     repeated: int = 0
     _rows_begun: set[str] = field(default_factory=set)
     _running: dict[str, _Running] = field(default_factory=dict)
 
-    @property
-    def is_dry(self) -> bool:
-        """Whether a user had no further session to begin."""
-        return self.ran_dry_s < inf
+    def end_dry(self, elapsed_s: float) -> None:
+        """A user had no further session to begin, and the load ends now, so long after the level began, unless it has
+        ended for that before."""
+        if self.ran_dry_s == inf:
+            self.ran_dry_s = max(0.0, elapsed_s)
 
     @property
     def unfinished(self) -> int:
@@ -242,8 +244,10 @@ class _Level(Protocol):
     sessions: SessionStats
 
 
-def note_dry(levels: Mapping[int, _Level], dry_ns: Mapping[int, int]) -> None:
-    """Users of these levels had no further session to begin at these times since the run began."""
+def note_dry(levels: Mapping[int, _Level], dry_ns: Mapping[int, int | None]) -> None:
+    """Users of these levels had no further session to begin. dry_ns: see Report."""
     for index, when_ns in dry_ns.items():
         found = levels[index].sessions
-        found.ran_dry_s = min(found.ran_dry_s, max(0.0, when_ns / 1e9 - levels[index].began_s))
+        found.is_dry = True
+        if when_ns is not None:
+            found.end_dry(when_ns / 1e9 - levels[index].began_s)

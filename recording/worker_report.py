@@ -147,7 +147,8 @@ class Report:
     tokens_by_window: output tokens by (level, window of the level). user_seconds: seconds that users were there, by
     (level, second of the level), all users added up. arrivals_begun: by open-loop level, the number of the first
     arrival that the worker has not begun to send; it has begun all of its own before that. dry_ns:
-    by level, when a user of the worker had no further session to begin, since the run began.
+    by level that a user of the worker had no further session for, when its load ended, since the run began; None where
+    the master ends it.
     """
 
     worker: int
@@ -162,7 +163,7 @@ class Report:
     health: WorkerHealth = field(default_factory=WorkerHealth)
     user_seconds: dict[Second, float] = field(default_factory=dict)
     arrivals_begun: dict[int, int] = field(default_factory=dict)
-    dry_ns: dict[int, int] = field(default_factory=dict)
+    dry_ns: dict[int, int | None] = field(default_factory=dict)
 
     @property
     def level_indexes(self) -> set[int]:
@@ -262,6 +263,6 @@ _Encoded = tuple[
     list[tuple[Count, Phase, Amount, Amount]],
     list[tuple[Count, Count, Amount]],
     list[tuple[Count, Count]],
-    list[tuple[Count, Moment]],
+    list[tuple[Count, Moment | None]],
 ]
 _decode = msgspec.msgpack.Decoder(_Encoded).decode

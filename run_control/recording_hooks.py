@@ -175,7 +175,11 @@ class Recording:
         session."""
         run = self.controller.run
         level = run.aggregator.running_level if run is not None else None
-        return level is not None and (level.finished_s is not None or level.sessions.is_dry)
+        if run is None or level is None:
+            return False
+        if level.sessions.is_dry:
+            level.sessions.end_dry(run.now_s - level.began_s)
+        return level.finished_s is not None or level.sessions.is_dry
 
     def end_plan(self) -> None:
         """The shape has come to the plan's end: the run is finished, not interrupted."""

@@ -108,8 +108,9 @@ class StreamingUser(User):
         load = RequestLoad(self._think_ns)
         session, is_new = self._session_of(requests, level.level.index)
         if session is None:
-            if context.recorder.worker < context.options.lengths.workers:  # the others have no share of the sessions
-                context.recorder.ran_dry(level.level.index, time.perf_counter_ns())
+            workers = context.options.lengths.workers
+            if context.recorder.worker < workers:  # those that joined later have no share of the sessions
+                context.recorder.ran_dry(level.level.index, time.perf_counter_ns(), is_alone=workers == 1)
             self._pause_s = _WAIT_FOR_END_S
             return
         host, client = self._connect(context, is_new)

@@ -320,8 +320,8 @@ def test_a_level_ends_when_a_user_has_no_further_session() -> None:
     aggregator.apply(Report.decode(recorder.take_report().encode()))
     assert aggregator.levels[0].length_s == 100.0
     assert not recorder.has_pending
-    recorder.ran_dry(0, 12 * S)
-    recorder.ran_dry(0, 13 * S)  # of another user
+    recorder.ran_dry(0, 12 * S, is_alone=True)
+    recorder.ran_dry(0, 13 * S, is_alone=True)  # of another user
     assert recorder.has_pending
     assert recorder.levels[0].phase_at(12 * S) is Phase.DRAIN
     aggregator.apply(Report.decode(recorder.take_report().encode()))
@@ -329,6 +329,21 @@ def test_a_level_ends_when_a_user_has_no_further_session() -> None:
     assert (stats.sessions.ran_dry_s, stats.length_s, stats.load_s) == (12.0, 12.0, 12.0)
     aggregator.end_level(14.0)
     assert stats.complete
+
+
+def test_the_master_ends_a_level_of_several_workers() -> None:
+    level = make_level(level_time_s=100.0)
+    recorder, aggregator = Recorder(0), Aggregator(Objectives.parse(""))
+    aggregator.begin_level(level, 0.0)
+    recorder.begin_level(level, 0, 0)
+    recorder.ran_dry(0, 12 * S, is_alone=False)
+    assert recorder.levels[0].phase_at(13 * S) is Phase.HOLD  # users that hold sessions go on
+    aggregator.apply(Report.decode(recorder.take_report().encode()))
+    stats = aggregator.levels[0]
+    assert (stats.sessions.is_dry, stats.length_s) == (True, 100.0)
+    stats.sessions.end_dry(13.5)
+    stats.sessions.end_dry(14.5)
+    assert stats.length_s == 13.5
 
 
 def test_sessions_of_a_row_that_was_sent_before_are_counted() -> None:
