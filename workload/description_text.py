@@ -54,6 +54,8 @@ def _lengths(modes: Sequence[ModeFigures]) -> list[str]:
         rows += [(f"input tokens, {name}", mode.input_tokens), (f"output tokens, {name}", mode.output_tokens)]
         if mode.turns.max > 1:
             rows.append((f"turns of a session, {name}", mode.turns))
+    if not rows:
+        return ["No request is due within the levels."]
     figures = [figures for _, figures in rows]
     columns = [
         TextColumn("per request", [name for name, _ in rows], left=True),
@@ -69,6 +71,8 @@ _PERCENTILES = ("min", "p50", "p90", "p99", "max")
 
 def _sharing(found: WorkloadDescription) -> list[str]:
     modes = found.modes
+    if not modes:
+        return []
     columns = [
         TextColumn("sharing", [_MODES[mode.system_prompt] for mode in modes], left=True),
         TextColumn("prefix groups", [units.count(mode.prefix_groups) for mode in modes]),

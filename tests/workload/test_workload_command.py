@@ -204,6 +204,12 @@ def test_lengths_that_a_run_would_refuse_are_named() -> None:
     assert not any("would not be started" in note for note in described("--rate", "10", "--input-tokens", "100").notes)
 
 
+def test_a_load_without_a_request_is_said_to_have_none(capsys: Any) -> None:
+    assert run(["--rate", "0.001", "--level-time", "10s", "--input-tokens", "50"]) == 0
+    text = capsys.readouterr().out
+    assert "No request is due within the levels." in text and "cache hits" not in text and ", 0 requests," in text
+
+
 def test_all_that_is_wrong_is_said_in_one_sentence_each(capsys: Any) -> None:
     assert run(["--rate", "nope", "--input-tokens", "n(", "--abandon", "5", "--levles", "3"]) == 2
     lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("tokenswarm workload: ")]
