@@ -7,7 +7,7 @@ from hashlib import sha256
 
 import msgspec
 
-from tokenswarm.metrics.trace_replay import TraceReplay
+from tokenswarm.metrics.trace_replay import TraceReplay, TraceSpread
 from tokenswarm.prompts.traces.replay_plan import ReplayPlan, replay_plan
 
 
@@ -32,8 +32,9 @@ class TraceSource:
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 (hexadecimal), equal for replays of the same requests at the same times."""
-        options = msgspec.json.encode(msgspec.structs.replace(self.replay, path=""))
+        """SHA-256 (hexadecimal), equal for replays of the same requests, whenever they are due."""
+        untimed = msgspec.structs.replace(self.replay, path="", speed=1.0, rate=None, spread=TraceSpread.OFF)
+        options = msgspec.json.encode(untimed)
         return sha256(self.plan.trace.sha256.encode() + options).hexdigest()
 
     def facts(self) -> dict[str, str | int | float]:

@@ -66,6 +66,8 @@ def _model(results: Results) -> Setting:
 def _prompts(results: Results) -> Setting:
     facts = results.run.prompts
     source = str(facts.get("source", _UNKNOWN))
+    if "trace_format" in facts:  # wherever its file lies
+        return Setting(f"trace {Path(source).name}", str(facts.get("fingerprint")))
     of_source = f"{facts.get('count', _UNKNOWN)} from {_file_name(source)}"
     return Setting(source if "input" in _requested(results) else of_source, str(facts.get("fingerprint")))
 

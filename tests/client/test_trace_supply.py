@@ -177,5 +177,8 @@ def test_what_run_json_records_of_a_trace(tmp_path: Path) -> None:
         "trace_speed": 2.0,
         "trace_shared_timestamps": 0.0,
     }
-    other = load_workload(options_of(tmp_path, examples.BURSTGPT_OLD, "--trace-speed", "3")).facts()
-    assert other["fingerprint"] != facts["fingerprint"]
+    timed, other = (
+        load_workload(options_of(tmp_path, examples.BURSTGPT_OLD, *words)).facts()
+        for words in (("--trace-rate", "3", "--trace-spread", "poisson"), ("--trace-window", ":1m"))
+    )
+    assert timed["fingerprint"] == facts["fingerprint"] != other["fingerprint"]

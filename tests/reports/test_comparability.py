@@ -249,7 +249,9 @@ def test_replays_are_compared_with_the_same_part_of_the_same_trace_alone(a_run: 
     def of(sha256: str = "1", **replay: Any) -> Results:
         arrivals = {"process": "t.csv", "rates": [], "mean_rate": 2.0, "file_sha256": sha256}
         arrivals["trace"] = {"path": "/data/t.csv", "spread": "off"} | replay
-        return a_run(shape="open", plan=[{"index": 0, "system_prompt": "off", "level": "trace", "arrivals": arrivals}])
+        prompts = {"source": f"trace {replay.get('path', '/data/t.csv')}", "fingerprint": "f", "trace_format": "azure"}
+        level = {"index": 0, "system_prompt": "off", "level": "trace", "arrivals": arrivals}
+        return a_run(shape="open", plan=[level], prompts=prompts)
 
     base = of()
     assert differences(base, of(path="/elsewhere/t.csv")) == []
