@@ -132,7 +132,7 @@ class StreamingRequest:
         self._exchange = None  # one that went stale has no part in the timeline, even if there is no connection now
         self._exchange = exchange = self._client.send_post(encoded, self._stream)
         self._sent_ns = self._sent_ns or exchange.sent_ns
-        self._builder.sent(exchange.sent_ns, exchange.connect_ns)
+        self._builder.sent(exchange.sent_ns, exchange.connect_ns, exchange.left_within_ns)
         if self._observer is not None:
             self._observer.on_sent(exchange)
         return exchange

@@ -53,7 +53,8 @@ class Timeline:
     scheduled_ns: when it was due (closed loop: sent_ns). sent_ns: just before its first byte went to a connected
     socket; connecting took connect_ns before that (0 on a kept connection). headers_ns: end of the response's head.
     first_ns, first_visible_ns, last_ns: arrival of the first output, the first that is not reasoning, the last.
-    ttft_uncertainty_ns: the first output came no earlier than this before first_ns; 0 where that is its own time.
+    ttft_uncertainty_ns: TTFT may be shorter by at most so much: the first output came earlier than first_ns, or the
+    request left later than sent_ns; 0 where both are their own times.
     first_body_ns: arrival of the body's first bytes, whatever they are. first_event_ns, last_event_ns: arrival of the
     first and the last event of the answer, with output or without (a role, a reason to finish), counted by `events`;
     neither a usage event nor the end is one. These are for the figures as others count them.

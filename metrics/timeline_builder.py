@@ -9,6 +9,8 @@ from tokenswarm.metrics.timeline import PLAIN_LOAD, Outcome, RequestLoad, SentPr
 from tokenswarm.metrics.token_counts import TokenCounts
 
 _MOST_TOKENS = 10**9
+#: Handing a request to the kernel takes less, unless the process is not running.
+SENDING_NS = 500_000
 
 
 class TimelineBuilder:
@@ -28,7 +30,7 @@ class TimelineBuilder:
         self._level_index = level_index
         self.scheduled_ns = scheduled_ns
         self._sent_ns = now_ns  # a request that never got a connection counts as sent when it was tried
-        self._connect_ns = 0
+        self._connect_ns = self._left_within_ns = 0
         self._retries = 0
         self._first_visible_ns: int | None = None
         self._ttft_uncertainty_ns: int | None = None
@@ -60,10 +62,11 @@ class TimelineBuilder:
     def output_events(self) -> int:
         return len(self._outputs_ns)
 
-    def sent(self, sent_ns: int, connect_ns: int) -> None:
-        """The request left. After a retry, its first time stands."""
+    def sent(self, sent_ns: int, connect_ns: int, left_within_ns: int = 0) -> None:
+        """The request left, at the latest so long after. After a retry, its first time stands."""
         if not self._retries:
             self._sent_ns = sent_ns
+            self._left_within_ns = left_within_ns if left_within_ns > SENDING_NS else 0
         self._connect_ns += connect_ns
 
     def retried(self) -> None:
@@ -200,7 +203,7 @@ class TimelineBuilder:
             first_ns=first_ns,
             first_visible_ns=self._first_visible_ns,
             last_ns=self.last_ns,
-            ttft_uncertainty_ns=self._ttft_uncertainty_ns,
+            ttft_uncertainty_ns=_sum_of(self._ttft_uncertainty_ns, self._left_within_ns),
             end_ns=end_ns,
             outputs_ns=self._outputs_ns,
             first_body_ns=self._first_body_ns,
@@ -236,3 +239,7 @@ def _unstreamed(reasoning_tokens: int, tokens: int, first_ns: int | None, first_
     """Reasoning that is in the usage alone: none was sent where the first output is visible text."""
     sent = first_ns is None or first_ns != first_visible_ns
     return 0 if sent or not 0 < reasoning_tokens < tokens else reasoning_tokens
+
+
+def _sum_of(uncertainty_ns: int | None, left_within_ns: int) -> int | None:
+    return None if uncertainty_ns is None else uncertainty_ns + left_within_ns

@@ -96,6 +96,7 @@ class Connection:
             # Last of all: whatever makes objects may begin a garbage collection.
             self._times.emptied_ns = exchange.sent_ns = time.perf_counter_ns()
             sender.send(data)
+            exchange.left_within_ns = max(0, sender.handed_ns - exchange.sent_ns)
         except TimeoutError:
             late = ServerBrokeProtocol(f"the server took no more of the request for {self._timeout_s:g} s")
             self._stop(late, exchange)

@@ -49,6 +49,7 @@ class Exchange:
     """A request under way. The hub's callback fills it; the user's greenlet waits for its end.
 
     sent_ns: just before the request's first byte was handed to a connected socket (perf_counter_ns).
+    left_within_ns: how long after that the kernel had it at the latest: long where this process did not run in between.
     connect_ns: what connecting took, 0 on a kept-alive connection.
     headers_ns, ended_ns: arrival of the end of the head, and of the bytes (or the close) that ended the body.
     error: what stopped it early, None if nothing did.
@@ -63,6 +64,7 @@ class Exchange:
         self._receiver = receiver
         self.sent_ns = sent_ns
         self.connect_ns = connect_ns
+        self.left_within_ns = 0
         self.headers_ns: int | None = None
         self.ended_ns: int | None = None
         self.error: WireError | None = None

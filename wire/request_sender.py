@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import time
 
 import gevent.socket
 
@@ -14,15 +15,16 @@ class RequestSender:
     """The sending side of one connection.
 
     sending: whether a request is being sent now. accepted_bytes: how much of the last request the kernel has accepted.
+    handed_ns: when the kernel had accepted the first bytes of it (perf_counter_ns), 0 where it has not.
     """
 
-    __slots__ = ("_sock", "_timeout_s", "accepted_bytes", "bytes_before_request", "sending", "sent_bytes")
+    __slots__ = ("_sock", "_timeout_s", "accepted_bytes", "bytes_before_request", "handed_ns", "sending", "sent_bytes")
 
     def __init__(self, sock: socket.socket, timeout_s: float) -> None:
         self._sock = sock
         self._timeout_s = timeout_s
         self.sending = False
-        self.accepted_bytes = 0
+        self.accepted_bytes = self.handed_ns = 0
         #: Plaintext of all requests; what TLS adds is not counted.
         self.sent_bytes = 0
         #: How much the connection had sent before the last request, as the kernel counts it.
@@ -32,11 +34,12 @@ class RequestSender:
         """Send the bytes of a request. Raises TimeoutError where the server accepts nothing for the time limit, and
         OSError."""
         self.sending, late = True, False
-        self.accepted_bytes = 0
+        self.accepted_bytes = self.handed_ns = 0
         try:
             while view:
                 try:
                     accepted = self._sock.send(view)
+                    self.handed_ns = self.handed_ns or time.perf_counter_ns()
                     view, late = view[accepted:], False
                     self.accepted_bytes += accepted
                 except BlockingIOError:
