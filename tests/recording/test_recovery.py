@@ -296,3 +296,23 @@ def test_rows_hold_what_csv_must_quote(
     with (killed / "requests.csv").open(newline="", encoding="utf-8") as file:
         (row,) = csv.DictReader(file)
     assert "quoted" in row["finish_reason"]
+
+
+def test_a_recovered_folder_gets_its_run_json_last(
+    bench: Bench, request_at: MakeTimeline, a_level: MakeLevel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Until then it is that of a run that was killed, and can be recovered again."""
+    bench.begin(a_level(0))
+    send(bench, request_at(3.0))
+    killed = as_killed(bench, tmp_path)
+    replace, placed = Path.replace, []
+
+    def noted(source: Path, target: Path) -> Path:
+        if target.parent == killed:
+            placed.append(target.name)
+        return replace(source, target)
+
+    monkeypatch.setattr(Path, "replace", noted)
+    recover(killed)
+    assert {"requests.csv", "summary.json", "windows.csv"} < set(placed)
+    assert placed[-1] == "run.json"
