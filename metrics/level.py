@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Sequence
 from enum import StrEnum
 from math import inf
 from typing import Literal, NamedTuple
@@ -154,6 +155,16 @@ class Level(msgspec.Struct, frozen=True):
         if self.level_time_s is None or elapsed_s < self.level_time_s:
             return Phase.WARM_UP if self.warm_up else Phase.HOLD
         return Phase.DRAIN
+
+
+def planned_length_s(levels: Sequence[Level], settle_s: float) -> float | None:
+    """How long a run of these levels takes without its drains: their times, in an open loop their leads, and the pause
+    after each that is no warm-up (settle_s). None where a level's end is open."""
+    times_s = [level.level_time_s for level in levels]
+    if any(time_s is None for time_s in times_s):
+        return None
+    pauses_s = sum(settle_s for level in levels if not level.warm_up)
+    return sum(time_s or 0.0 for time_s in times_s) + sum(level.lead_s for level in levels) + pauses_s
 
 
 class RunningLevel(NamedTuple):

@@ -299,8 +299,9 @@ def _open_loop_issues(aggregator: Aggregator, level: LevelStats) -> Issues:
     if kept and lag and median and lag.value > _SUSPECT_SHARE * median.value:
         yield ValidityIssue(
             kind=IssueKind.SEND_LAG,
-            message=f"requests were sent late by {_ms(lag.value)} (p99), more than {_of_median('TTFT', median.value)}: "
-            "the client could not keep the schedule",
+            message=f"requests were sent late: p99 of the lag {_ms(lag.value)}; allowed "
+            f"{_SUSPECT_SHARE * median.value * 1000:,.2f} ms ({_percent(_SUSPECT_SHARE)} of the median TTFT, "
+            f"{_ms(median.value)}): the client could not keep the schedule",
             values={"lag_p99_s": lag.value, "median_s": median.value},
         )
     if level.ended_s is None or level.ended_s > aggregator.reported_until_s:

@@ -10,13 +10,21 @@ from tokenswarm.run_folder.schema import LevelSummary
 
 HEADINGS = (
     *("level", "requests", "prompt tokens, mean", "expected, at least", "expected, at most"),
-    *("by usage", "by the server's counters", "repeated texts", "from earlier levels", "cache flushed before"),
+    *(
+        "by the usage of the responses",
+        "by the server's metrics page",
+        "repeated texts",
+        "from earlier levels",
+        "cache flushed before",
+    ),
 )
 NOTE = (
-    "Shares of the prompt tokens. Expected: what the run itself had sent before, to the same host and since the cache "
-    "was flushed, in whole blocks of the engine's default size; at least: sent and answered by a first token before "
-    "the request was sent; at most: before its own first token. Observed fewer: the cache is off, too small, or not "
-    "shared by all replicas of the server. Observed more: others sent the same prompts."
+    "Shares of the prompt tokens. Expected: the part of the prompt that this run had already sent to the same host "
+    "since the last flush, in whole cache blocks of the engine's default size. 'At least' counts an earlier request "
+    "only if its first token came before this request was sent; 'at most', if it came before this request's own first "
+    "token. Repeated texts: requests whose text this run had sent before; from earlier levels: those of them whose "
+    "text was first sent in another level. Fewer hits observed than expected: the cache is off, too small, or not "
+    "shared by all replicas of the server. More: other clients sent the same prompts."
 )
 
 
@@ -47,8 +55,11 @@ def expected_in_words(level: LevelSummary) -> str:
 
 
 def observed_in_words(level: LevelSummary) -> str:
-    """`86.5 % by usage, 87.0 % by the server's counters`."""
-    shares = {"usage": level.hold.prompts.cached_share, "the server's counters": _by_server(level)}
+    """`86.5 % by the usage of the responses, 87.0 % by the server's metrics page`."""
+    shares = {
+        "the usage of the responses": level.hold.prompts.cached_share,
+        "the server's metrics page": _by_server(level),
+    }
     known = [f"{units.percentage(share)} by {source}" for source, share in shares.items() if share is not None]
     return ", ".join(known) or "and the server does not report them"
 

@@ -118,7 +118,7 @@ def _finish(figure: Figure, axes: Axes, bars: Sequence[Bar], axis: str) -> None:
     shown = [text.get_text() for text in (*axes.texts, *axes.get_yticklabels())]
     notes = [
         *([NOT_COMPLETE_NOTE] if any(text.endswith(NOT_COMPLETE) for text in shown) else []),
-        *([units.NOT_CERTIFIED_NOTE] if any(units.NOT_CERTIFIED in text for text in shown) else []),
+        *([units.NOT_CERTIFIED_SHORT] if any(units.NOT_CERTIFIED in text for text in shown) else []),
     ]
     if notes:
         y = 0.12 / figure.get_figheight()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tokenswarm.reports import units
 from tokenswarm.reports.level_names import level_name
-from tokenswarm.run_folder.load_audit import LoadAudit
+from tokenswarm.run_folder.load_audit import GapAudit, LoadAudit
 from tokenswarm.run_folder.reader import Results
 from tokenswarm.run_folder.schema import IssueKind, LevelSummary
 
@@ -25,10 +25,11 @@ _AS_REQUESTED = "as requested"
 _GAP_FIGURES = ("distance", "chance", "dispersion", "dispersion_requested")
 NOTES = {
     "requests/s": (
-        "Arrivals: distance of the times between requests from those of the requested arrivals, 0 to 1 "
-        "(Kolmogorov-Smirnov); chance: how likely so large a distance is if they follow them. Dispersion: variance of "
-        "the number of requests in intervals that should hold 10, divided by 10: 1 for poisson, 0 for constant "
-        "arrivals. Lag: sent - scheduled."
+        "Distance: the Kolmogorov-Smirnov distance between the measured and the requested distribution of the times "
+        "between requests, 0 to 1. Chance: its p value, the probability of a distance at least as large if the "
+        "requests follow the requested arrivals. Dispersion: the variance of the number of requests sent in intervals "
+        "that should hold 10, divided by 10: 1 for poisson, 0 for constant arrivals. Dispersion of the schedule: the "
+        "same of the times at which the requests were due. Lag: time sent minus time due."
     ),
 }
 NOTES["sessions/s"] = f"Requests: sessions' first turns. {NOTES['requests/s']}"
@@ -38,7 +39,7 @@ def load_lines(results: Results) -> list[str]:
     """The heading and a line for each level whose load was measured; none where no level's was."""
     late = levels_sent_late(results)
     lines = [
-        f"  {level_name(level)}: {_line(level.load_audit, level.index in late)}"
+        f"  {level_name(level)}: {_line(level, level.load_audit, late=level.index in late)}"
         for level in results.summary.levels
         if level.load_audit is not None
     ]
@@ -68,18 +69,25 @@ def _result(audit: LoadAudit, late: bool) -> str:
     return "SENT LATE" if late else _AS_REQUESTED
 
 
-def _line(audit: LoadAudit, late: bool) -> str:
+def _line(level: LevelSummary, audit: LoadAudit, *, late: bool) -> str:
     result = _result(audit, late)
     loud = "" if result == _AS_REQUESTED else f"{result}: "
     if audit.unit == "users":
-        least = units.users(audit.measured_min or 0.0)
-        mean = units.users_of(audit.measured, round(audit.requested))
+        requested = round(audit.requested)
+        mean, least = (units.users_of(users, requested) for users in (audit.measured, audit.measured_min or 0.0))
         return f"{loud}{mean} of {units.amount(audit.requested)} users on average, at least {least} in any second"
     verb = "begun" if audit.unit == "sessions/s" else "sent"
-    parts = [f"{units.rate(audit.measured)} of {units.rate(audit.requested)} {audit.unit} {verb}"]
-    if audit.gaps is not None and audit.gaps.as_requested is not None:
-        how = "as in" if audit.gaps.as_requested else "not as in"
-        parts.append(f"times between requests {how} {audit.gaps.process} arrivals")
+    due = level.open_loop.offered_rate if level.open_loop else None
+    by_schedule = f", due by the schedule {units.rate(due)}" if due is not None else ""
+    parts = [f"requested {units.rate(audit.requested)} {audit.unit}{by_schedule}, {verb} {units.rate(audit.measured)}"]
+    if audit.gaps is not None:
+        parts.append(_gaps_in_words(audit.gaps))
     if audit.lag_p99_s is not None:
-        parts.append(f"lag p99 {units.duration(audit.lag_p99_s)}, at most {units.duration(audit.lag_max_s)}")
+        parts.append(f"lag p99 {units.duration(audit.lag_p99_s)}, largest {units.duration(audit.lag_max_s)}")
     return loud + "; ".join(parts)
+
+
+def _gaps_in_words(gaps: GapAudit) -> str:
+    if gaps.as_requested is None:
+        return "too few requests to test the times between them"
+    return f"times between requests {'as in' if gaps.as_requested else 'not as in'} {gaps.process} arrivals"

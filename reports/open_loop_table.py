@@ -14,17 +14,20 @@ from tokenswarm.run_folder.open_loop_figures import NotSent, OpenLoopFigures
 from tokenswarm.run_folder.schema import LevelSummary
 
 OPEN_LOOP_NOTE = (
-    "Open loop: requests are sent when due, whatever became of earlier ones. All rates are of the hold. Offered: due; "
-    "completed: ended ok. In flight: means of each second. Backlog: a dash where the hold is too short to judge. Lag: "
-    "time sent minus time due. TTFT and E2E scheduled count from when a request was due, lag included; all other "
-    "latencies from when it was sent."
+    "Open loop: requests are sent when they are due, whether or not earlier ones have ended. All rates are of the "
+    "hold. Offered: what was due by the schedule. Completed: what ended ok. In flight: the number in flight is "
+    "averaged over each second; the columns show the mean and the largest of these averages. Backlog: UNSTABLE if the "
+    "number in flight kept growing over the hold, so that more arrive than the server answers; stable if it did not; "
+    "a dash if that is not known, for example because the hold is too short. Lag: time sent minus time due. TTFT and "
+    "E2E from scheduled count from the time when a request was due, lag included; all other latencies count from the "
+    "time when it was sent."
 )
 #: Stands behind each latency of an unstable level.
 UNSTABLE = "~"
 OPEN_BASIS_NOTE = (
-    "All figures are of each level's hold, the time in which its requests are due. Latencies: of the ok requests that "
-    "were due in the hold, with 95 % intervals. tokens/s, all: from the tokens that arrived in the hold; one user: the "
-    "median of the requests' own rates."
+    "Unless a table says otherwise, figures are of each level's hold, the time in which its requests are due. "
+    "Latencies: of the ok requests that were due in the hold, with 95 % intervals. tokens/s, all: from the tokens "
+    "that arrived in the hold; one user: the median of the requests' own rates."
 )
 
 
@@ -59,10 +62,10 @@ OPEN_LOOP_COLUMNS = (
     OpenLoopColumn("", "backlog", _load(lambda found: _backlog(found.unstable))),
     OpenLoopColumn("lag", "p50", _time(lambda level: level.hold.lag_s, "p50")),
     OpenLoopColumn("lag", "p99", _time(lambda level: level.hold.lag_s, "p99")),
-    OpenLoopColumn("TTFT scheduled", "p50", _time(lambda level: level.hold.ttft_scheduled_s, "p50")),
-    OpenLoopColumn("TTFT scheduled", "p99", _time(lambda level: level.hold.ttft_scheduled_s, "p99")),
-    OpenLoopColumn("E2E scheduled", "p50", _time(lambda level: level.hold.e2e_scheduled_s, "p50")),
-    OpenLoopColumn("E2E scheduled", "p99", _time(lambda level: level.hold.e2e_scheduled_s, "p99")),
+    OpenLoopColumn("TTFT from scheduled", "p50", _time(lambda level: level.hold.ttft_scheduled_s, "p50")),
+    OpenLoopColumn("TTFT from scheduled", "p99", _time(lambda level: level.hold.ttft_scheduled_s, "p99")),
+    OpenLoopColumn("E2E from scheduled", "p50", _time(lambda level: level.hold.e2e_scheduled_s, "p50")),
+    OpenLoopColumn("E2E from scheduled", "p99", _time(lambda level: level.hold.e2e_scheduled_s, "p99")),
 )
 
 

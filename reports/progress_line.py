@@ -3,33 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
-from tokenswarm.metrics.level import Level, Phase
+from tokenswarm.metrics.level import Level, Phase, planned_length_s
 from tokenswarm.recording.live_series import RequestRates
 from tokenswarm.recording.progress import Progress
 from tokenswarm.reports import units
 from tokenswarm.reports.level_names import levels_in_words, times_in_words
 
 _LONGEST_PHASE = len("drain: 100 of 100 users busy")
+_SPAN = (
+    "Progress lines: tokens/s since the line before; TTFT p50 of the level's requests sent in the last 25 to 30 "
+    "seconds; failures since the run began"
+)
 _BETWEEN_LEVELS = "settle: the level is over"
 
 
-def plan_lines(levels: Sequence[Level]) -> tuple[str, ...]:
-    """What the run goes through, and what the phases of a level are: lines without their ends."""
-    lasts_s = sum(level.level_time_s or 0.0 for level in levels)
-    timed = all(level.level_time_s is not None and not level.ends_with_requests for level in levels)
-    how_long = f"; at least {units.clock(lasts_s)} in all" if timed else ""
+def plan_lines(levels: Sequence[Level], settle_s: float) -> tuple[str, ...]:
+    """What the run goes through, what the phases of a level are, and what the progress lines show: lines without their
+    ends. settle_s: the pause after each level."""
+    lasts_s = None if any(level.ends_with_requests for level in levels) else planned_length_s(levels, settle_s)
+    how_long = "" if lasts_s is None else f"; {units.length_of_time(lasts_s)} in all, drains come on top"
     plan = f"Plan: {levels_in_words(levels)}; level time {times_in_words(levels)}{_warm_up(levels)}{how_long}"
     if any(level.arrivals is not None for level in levels):
         return (
             plan,
             "A level has a hold (requests are sent when they are due: the figures are of this time) and a drain (no "
             "new requests, open streams end)",
+            f"{_SPAN}; offered, sent and completed: requests/s in the same time",
         )
     return (
         plan,
         "A level has a ramp (users are added), a hold (all users are there: the figures are of this time) and a drain "
         "(no new requests, open streams end)",
+        _SPAN,
     )
 
 
@@ -48,10 +55,13 @@ def _warm_up(levels: Sequence[Level]) -> str:
 
 def progress_line(progress: Progress) -> str:
     """One line without a line end; fields keep their place from line to line as long as the numbers allow."""
+    phase = _phase(progress)
+    if phase == _BETWEEN_LEVELS:  # rates would be those of the drain
+        progress = replace(progress, tokens_per_s=None, request_rates=None, ttft_p50_s=None)
     of_level = (
-        (f"system prompt {progress.system_prompt:<3}", f"{_phase(progress):<{_LONGEST_PHASE}}")
+        (f"system prompt {progress.system_prompt:<3}", f"{phase:<{_LONGEST_PHASE}}")
         if progress.users_target
-        else (f"{_phase(progress):<5}", _rates(progress.request_rates))
+        else (f"{phase:<5}", _rates(progress.request_rates))
     )
     return "  ".join(
         (

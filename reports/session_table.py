@@ -18,12 +18,14 @@ from tokenswarm.run_folder.session_figures import (
     UncachedFigures,
 )
 
+_ABANDONED = "abandoned: ended by a turn that its user left; "
 SESSION_NOTE = (
-    "Sessions whose first turn was sent in the level, ramp included. Failed: ended by a failed turn; abandoned: by a "
-    "turn that its user left; unfinished: by the level's end. Of the completed ones: duration, from the first turn's "
-    "sending to the last one's end, think times included; waited: TTFT and decoding of all turns together. By turn: "
-    "requests sent in the hold; uncached: input tokens that the server did not find in its prefix cache, where its "
-    "usage says so."
+    "Sessions: those whose first turn was sent in the level, ramp included. Failed: ended by a failed turn; "
+    f"{_ABANDONED}unfinished: ended by the level's end. Of the completed sessions: turns, the mean number of turns; "
+    "duration, from the sending of the first turn to the end of the last one, think times included; waited, the sum "
+    "over all turns of the time from sending to the last token. By turn: requests sent in the hold, without those of "
+    "the ramp, so turn 1 may have fewer requests than there are sessions; cached and uncached: input tokens that the "
+    "server found in its prefix cache and those that it did not (shown if the server reports cached tokens in `usage`)."
 )
 #: Where sessions have sub-agents.
 AGENT_NOTE = (
@@ -164,7 +166,9 @@ def session_grids(levels: Sequence[LevelSummary]) -> Iterator[SessionGrid]:
 
 def session_note(levels: Sequence[LevelSummary]) -> str:
     """What the figures in these tables are."""
-    return f"{SESSION_NOTE} {AGENT_NOTE}" if depth_rows(levels) else SESSION_NOTE
+    abandons = any(sessions.abandoned for _, sessions in with_sessions(levels))
+    text = SESSION_NOTE if abandons else SESSION_NOTE.replace(_ABANDONED, "")
+    return f"{text} {AGENT_NOTE}" if depth_rows(levels) else text
 
 
 def session_lines(levels: Sequence[LevelSummary]) -> Iterator[list[str]]:
@@ -196,7 +200,15 @@ def session_notes(levels: Sequence[LevelSummary]) -> list[str]:
             )
         if (slope_s := sessions.ttft_per_uncached_token_s or 0.0) > 0:  # below 0 it is chance
             found.append(
-                f"{level_name(level)}: TTFT grows by {units.duration(slope_s * _PER_TOKENS)} with {_PER_TOKENS:,} more "
-                "uncached input tokens (least squares over the requests of the hold)."
+                f"{level_name(level)}: TTFT grows by {units.duration(slope_s * _PER_TOKENS)} with each {_PER_TOKENS:,} "
+                f"more uncached input tokens (least squares over the requests of the hold{_range_of(sessions)})."
             )
     return found
+
+
+def _range_of(sessions: SessionFigures) -> str:
+    """Between which numbers of uncached tokens the slope was measured."""
+    if not sessions.uncached:
+        return ""
+    least, most = sessions.uncached[0].least_tokens, sessions.uncached[-1].most_tokens
+    return f", which had {least:,} to {most:,} of them"

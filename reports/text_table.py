@@ -38,11 +38,12 @@ from tokenswarm.run_folder.reader import Results
 from tokenswarm.run_folder.schema import Capacity, Figures, LevelSummary, ServerFigures
 
 NOT_COMPLETE = "!"
-NOT_COMPLETE_NOTE = "! not complete: this level was cut short"
+NOT_COMPLETE_NOTE = "! not complete: this level ended before its time"
 BASIS_NOTE = (
-    "All figures are of each level's hold, the time in which all its users are there; its ramp, in which they are "
-    "added, is left out. Latencies: of the ok requests sent in the hold, with 95 % intervals. tokens/s: of all users, "
-    "from the tokens that arrived in the hold; of one user, the median of the requests' own rates."
+    "Unless a table says otherwise, figures are of each level's hold, the time in which all its users are there; its "
+    "ramp, in which they are added, is left out. Latencies: of the ok requests sent in the hold, with 95 % intervals. "
+    "tokens/s: of all users, from the tokens that arrived in the hold; of one user, the median of the requests' own "
+    "rates."
 )
 GOOD_NOTE = "good: requests that met every objective of the SLO."
 
@@ -105,8 +106,9 @@ SERVER_COLUMNS = (
     Column("mean TTFT", "outside server", lambda level: units.duration(level.hold.outside_server_s)),
 )
 SERVER_NOTE = (
-    "The server's own metrics in each level's hold. Outside server: mean TTFT as measured here minus the server's own; "
-    "a dash where the server's is larger, as the two means are not of exactly the same requests."
+    "The server's own metrics in each level's hold. Outside server: mean TTFT as measured here minus the server's "
+    "own. A dash: the server's mean TTFT is not known, or it is larger than the client's (the two means do not cover "
+    "exactly the same requests)."
 )
 # These two say which level a row is of, and so lead every block of a table that had to be broken.
 KEYS = 2
@@ -181,8 +183,8 @@ def header_lines(results: Results) -> list[str]:
     if warm_ups := summary.warm_ups:
         requests, failures = (sum(getattr(each, name) for each in warm_ups) for name in ("requests", "failures"))
         lines.append(
-            f"Warm-up before each level: {units.counted(requests, 'request')}, {units.count(failures)} failed; in no "
-            "figure"
+            f"Warm-up before each level: {units.counted(requests, 'request')}, {units.count(failures)} failed; not "
+            "included in the results"
         )
     if reuse := reuse_line(results):
         lines.append(reuse)
@@ -226,6 +228,7 @@ def notes(levels: Sequence[LevelSummary]) -> list[str]:
     return (
         found
         + _missing_users(levels)
+        + _cut_requests(levels)
         + unstable_notes(levels)
         + think_time_notes(levels)
         + session_notes(levels)
@@ -287,10 +290,23 @@ def _missing_users(levels: Sequence[LevelSummary]) -> list[str]:
     """Requested against actual users, of the levels where they differ."""
     return [
         f"Fewer users than requested ({level_name(level)}): {units.users_of(found.mean, found.requested)} of "
-        f"{found.requested:,} on average, at least {units.users(found.min)} in any second. For "
-        f"{units.percentage(found.short_share)} of the hold, fewer than 95 % of them were there."
+        f"{found.requested:,} on average, at least {units.users_of(found.min, found.requested)} in any "
+        f"second. For {units.percentage(found.short_share)} of the hold, fewer than 95 % of them were there."
         for level in levels
         if (found := level.concurrency) is not None and found.short_share
+    ]
+
+
+def _cut_requests(levels: Sequence[LevelSummary]) -> list[str]:
+    """Requests that are in no column but `sent`: the end of the run or the drain timeout ended them."""
+    found = [(level, number) for level in levels if (number := level.whole.outcomes.get("cut", 0))]
+    if not found:
+        return []
+    where = ", ".join(f"{units.count(number)} at {level_name(level)}" for level, number in found)
+    total = units.counted(sum(number for _, number in found), "request")
+    return [
+        f"{total} cut by the end of the run or by --drain-timeout ({where}): counted as sent, in no latency figure, no "
+        "failures."
     ]
 
 

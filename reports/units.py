@@ -11,10 +11,11 @@ UNDEFINED = "–"
 NOT_CERTIFIED = "*"
 #: The one phrase for a figure that has no interval, or none of its ends.
 SAMPLE_TOO_SMALL = "sample too small"
-NOT_CERTIFIED_NOTE = (
-    f"* too few requests for both ends of a 95 % interval: p95 needs at least {fewest_for_interval(0.95)}, p99 at "
-    f"least {fewest_for_interval(0.99)}"
+NOT_CERTIFIED_SHORT = (
+    f"* Too few requests for a 95 % interval (p50 needs {fewest_for_interval(0.5)}, p90 {fewest_for_interval(0.9)}, "
+    f"p95 {fewest_for_interval(0.95)}, p99 {fewest_for_interval(0.99)})"
 )
+NOT_CERTIFIED_NOTE = f"{NOT_CERTIFIED_SHORT}; with few requests p95 and p99 are close to the slowest request."
 
 # Decimals at which a number shows three significant digits, by its size: 9.99 is the last to need two.
 _THREE_DIGITS = ((9.995, 2), (99.95, 1))
@@ -172,6 +173,16 @@ def planned_time(seconds: float) -> str:
     if seconds >= 60 and seconds % 60 == 0:
         return f"{seconds / 60:g} min"
     return f"{round(seconds, 2):g} s" if seconds >= 1 else f"{seconds:.3g} s"
+
+
+def length_of_time(seconds: float) -> str:
+    """A length of time that nobody set, in units that cannot be mistaken: `14 s`, `6 min 20 s`, `1 h 5 min`."""
+    if seconds < 60:
+        return planned_time(seconds)
+    minutes, left_s = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    parts = ((hours, "h"), (minutes, "min"), (left_s, "s"))
+    return " ".join(f"{number} {unit}" for number, unit in parts if number)
 
 
 def moment(when: datetime) -> str:

@@ -15,7 +15,7 @@ from tokenswarm.sanitize import API_KEY_VARIABLE
 
 _STATUS = {
     "running": "NOT ENDED: the run had not ended when this was written, so these figures may still change",
-    "interrupted": "INTERRUPTED: the run was stopped before its plan was done",
+    "interrupted": "INTERRUPTED: the run was stopped before all levels had run",
     "recovered": "RECOVERED: the run did not come to its end, and was rebuilt from what its processes left",
 }
 #: In the evidence of a server's engine: another one was given.
@@ -65,7 +65,7 @@ def warnings_of(results: Results) -> list[str]:
             )
     cut_short = [level for level in results.summary.levels if not level.complete]
     if cut_short:
-        found.append(f"NOT COMPLETE: these levels were cut short: {_list(cut_short)}.")
+        found.append(f"NOT COMPLETE: these levels ended before their time: {_list(cut_short)}.")
     if results.not_run:
         found.append(f"NOT RUN: the run ended before these levels: {_list(results.not_run)}.")
     return found

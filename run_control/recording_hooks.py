@@ -146,10 +146,11 @@ class Recording:
         options: RecordingOptions,
         self_checks: Mapping[int, SelfCheck] = NO_SELF_CHECKS,
         drain_s: float = 0.0,
+        settle_s: float = 0.0,
         first_level: Level | None = None,
     ) -> None:
         """At test_start, where the statistics are kept: see RunController.begin."""
-        self.controller.begin(facts, options, self_checks, drain_s, first_level)
+        self.controller.begin(facts, options, self_checks, drain_s, settle_s, first_level)
 
     def refuse_run(self, reason: str) -> None:
         """A run cannot begin: end it, whatever its shape. On a worker: the master must not go on at half load."""

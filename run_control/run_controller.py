@@ -76,10 +76,11 @@ class RunController:
         options: RecordingOptions,
         self_checks: Mapping[int, SelfCheck],
         drain_s: float,
+        settle_s: float = 0.0,
         first_level: Level | None = None,
     ) -> None:
-        """At test_start. self_checks: by worker; drain_s: the drain timeout; first_level: the plan's, where more is
-        known of it. Raises ObjectiveError, ResultsFolderError."""
+        """At test_start. self_checks: by worker; drain_s: the drain timeout; settle_s: the pause after each level;
+        first_level: the plan's, where more is known of it. Raises ObjectiveError, ResultsFolderError."""
         runner = self._environment.runner
         facts = safe_facts(facts)
         self.finish()  # a run whose final reports are still awaited ends with what has arrived
@@ -92,7 +93,7 @@ class RunController:
         if self._master_link is not None:
             self._master_link.begin_run()
         self.live.show(run)
-        for line in plan_lines(facts.plan):
+        for line in plan_lines(facts.plan, settle_s):
             logger.info("%s", line)
         logger.info("Results go to %s", run.journal.folder)
         for worker, check in self_checks.items():

@@ -235,6 +235,7 @@ class RunStart:
         self._checks.prepare(plan.checks, plan.levels)
         values, changed = run_options(options, self._defaults)
         run_facts = RunFacts(**facts, shape=plan.shape, plan=plan.levels, options=values, changed_options=changed)
-        self._recording.begin_run(run_facts, plan.recording, self_checks, plan.load.drain_s, first_level)
+        load = plan.load
+        self._recording.begin_run(run_facts, plan.recording, self_checks, load.drain_s, load.settle_s, first_level)
         lifecycle.watch_server(environment, facts["engine"], self._recording.server_log)
-        lifecycle.allow_drain(environment, plan.load.drain_s)
+        lifecycle.allow_drain(environment, load.drain_s)

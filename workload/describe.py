@@ -13,7 +13,7 @@ from tokenswarm.client.cache_options import CacheUse
 from tokenswarm.client.request_options import AUTO, ChatOptions
 from tokenswarm.client.workload import Workload
 from tokenswarm.engines import ENGINES
-from tokenswarm.metrics.level import PROMPT, Level
+from tokenswarm.metrics.level import PROMPT, Level, planned_length_s
 from tokenswarm.prompts import PromptSet
 from tokenswarm.prompts.synthetic.calibration import MOST_TOO_SHORT
 from tokenswarm.prompts.synthetic.synthetic_prompts import SyntheticSource
@@ -185,11 +185,8 @@ def _counting(workload: Workload) -> str:
 def _totals(
     stats: dict[str, _ModeStats], plan: RunPlan, levels: tuple[LevelFigures, ...], *, is_whole: bool
 ) -> TotalFigures:
-    times_s = [level.level_time_s for level in levels]
-    duration_s, is_longest = None, any(level.ends_with_requests for level in plan.levels)
-    if all(time_s is not None for time_s in times_s):
-        leads_s = sum(level.lead_s for level in plan.levels)
-        duration_s = sum(time_s or 0.0 for time_s in times_s) + leads_s + plan.load.settle_s * len(levels)
+    duration_s = planned_length_s(plan.levels, plan.load.settle_s)
+    is_longest = any(level.ends_with_requests for level in plan.levels)
     measured = [level for level in levels if not level.warm_up]
     described = sum(len(found.input_tokens) for found in stats.values())
     inputs, outputs = (

@@ -21,7 +21,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from tokenswarm.command_line import collect_errors
-from tokenswarm.metrics.intervals import Estimate
+from tokenswarm.metrics.intervals import FEWEST_FOR_A_MEAN, Estimate
 from tokenswarm.reports import units
 from tokenswarm.reports.checks.check_options import CheckOptions, add_variation, variation_of
 from tokenswarm.reports.checks.check_options import add_arguments as add_check_arguments
@@ -361,7 +361,9 @@ def format_change(figure: Figure, change: Estimate) -> str:
     noun = "complete window" if figure.name in ("rate", "request_rate") else "request"
     sample = units.counted(change.count, noun)
     if change.low is None and change.high is None:
-        return f"{value}, {units.SAMPLE_TOO_SMALL}: {sample}"
+        few = noun == "complete window" and change.count < FEWEST_FOR_A_MEAN
+        needed = f", at least {FEWEST_FOR_A_MEAN} are needed" if few else ""
+        return f"{value}, {units.SAMPLE_TOO_SMALL}: {sample}{needed}"
     low, high = (None if end is None else units.signed(end * 100) for end in (change.low, change.high))
     if low is None or high is None:
         known, other = (f"at most {high}", "a lower") if low is None else (f"at least {low}", "an upper")

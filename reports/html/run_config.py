@@ -79,7 +79,7 @@ def command_of(results: Results) -> str:
     run = results.run
     # The embedded simulator is gone with its run: a new one starts where no host is given.
     host = [] if run.embedded_simulator else ["-H", results.summary.host or "HOST"]
-    words = ["locust", "--headless", *host]
+    words = ["tokenswarm", "run", *host]
     if run.shape == "free" and run.plan:
         words += _free_words(results)
     left_out = _WHERE | _NO_OPTIONS | _without_effect(run.prompts.get("requested_lengths", ""))

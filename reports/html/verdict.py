@@ -17,6 +17,7 @@ from tokenswarm.reports.html.document import Block, Cell, Table, Text
 from tokenswarm.reports.level_names import level_name
 from tokenswarm.reports.markdown import status_words
 from tokenswarm.reports.open_loop_table import latency, level_heading, unstable_notes
+from tokenswarm.reports.session_table import session_notes
 from tokenswarm.reports.text_table import GOOD_NOTE, NOT_COMPLETE, capacity, notes
 from tokenswarm.reports.warnings import warnings_of
 from tokenswarm.run_folder.reader import Results
@@ -155,8 +156,9 @@ def _failures(levels: Sequence[LevelSummary]) -> Iterator[Text]:
 
 def _notes(levels: Sequence[LevelSummary], rates: Mapping[int, Estimate | None]) -> Iterator[str]:
     """Those of the terminal's table that are about what the table here shows, and why a rate has no interval."""
+    elsewhere = session_notes(levels)  # stand in the section of sessions
     for note in notes(levels):
-        if note != units.NOT_CERTIFIED_NOTE or _any_mark(levels):
+        if note not in elsewhere and (note != units.NOT_CERTIFIED_NOTE or _any_mark(levels)):
             yield note.removesuffix(f" {GOOD_NOTE}")
     known = [rates.get(level.index) for level in levels]
     if any(rate is not None and rate.count < FEWEST_FOR_A_MEAN for rate in known):

@@ -148,7 +148,7 @@ def test_an_interval_without_an_upper_end_reaches_down_alone(write_run: Write, m
     (axes,) = (figure := ttft_figure(load_results(write_run([make_level(0, 10, ttft_s=0.1, outcomes={"ok": 3})])))).axes
     assert intervals(axes) == [pytest.approx((94.0, 100.0))]
     assert labels(axes) == ["100 ms*, p95 210 ms*"]
-    assert units.NOT_CERTIFIED_NOTE in words(figure)
+    assert units.NOT_CERTIFIED_SHORT in words(figure)
 
 
 def test_an_interval_that_misses_its_value_by_rounding_is_drawn(write_run: Write, make_level: Make) -> None:

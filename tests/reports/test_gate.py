@@ -89,7 +89,11 @@ def test_a_change_that_the_sample_is_too_small_to_tell_is_undecided(folder: Fold
 
 @pytest.mark.parametrize(
     ("name", "count", "sample"),
-    [("rate", 1, "1 complete window"), ("rate", 12, "12 complete windows"), ("ttft", 1, "1 request")],
+    [
+        ("rate", 1, "1 complete window, at least 8 are needed"),
+        ("rate", 12, "12 complete windows"),
+        ("ttft", 1, "1 request"),
+    ],
 )
 def test_a_sample_of_one_is_singular(name: str, count: int, sample: str) -> None:
     assert (

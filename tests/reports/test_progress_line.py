@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.golden.texts import HOLDING
-from tokenswarm.metrics.level import Level
+from tokenswarm.metrics.level import Arrivals, Level, planned_length_s
 from tokenswarm.recording.live_series import RequestRates
 from tokenswarm.reports.progress_line import plan_lines, progress_line
 
@@ -47,6 +47,26 @@ def test_fields_keep_their_place_from_line_to_line() -> None:
 def test_the_plan_names_the_warm_up(limits: dict[str, Any], words: str) -> None:
     warming = Level(0, "off", "10", 10, 1.0, warm_up=True, **limits)
     level = Level(1, "off", "10", 10, 1.30692, 60.0)
-    assert words in plan_lines([warming, level])[0]
-    assert "ramp 1.31 s" in plan_lines([level])[0]
-    assert "warm-up" not in plan_lines([level])[0]
+    assert words in plan_lines([warming, level], 5.0)[0]
+    if limits["level_time_s"]:  # there is no pause after a warm-up
+        assert "; 1 min 40 s in all" in plan_lines([warming, level], 10.0)[0]
+    assert "ramp 1.31 s" in plan_lines([level], 5.0)[0]
+    assert "warm-up" not in plan_lines([level], 5.0)[0]
+
+
+def test_the_plan_lasts_as_long_as_its_levels_pauses_and_leads_but_for_the_drains() -> None:
+    arrivals = Arrivals("poisson", ((0.0, 5.0),), 5.0)
+    open_loop = [Level(0, "off", "5/s", level_time_s=4.0, arrivals=arrivals)]
+    closed = [Level(n, "off", "2", 2, 1.0, 185.0) for n in range(2)]
+    assert "; 10.5 s in all, drains come on top" in plan_lines(open_loop, 5.0)[0]
+    assert "; 6 min 20 s in all, drains come on top" in plan_lines(closed, 5.0)[0]
+    assert planned_length_s([Level(0, "off", "2", 2)], 5.0) is None
+
+
+def test_between_levels_no_rate_is_shown() -> None:
+    idle = replace(HOLDING, users=0, phase="drain", in_flight=0)
+    assert "     – tokens/s  TTFT p50       –" in progress_line(idle)
+    rates = RequestRates(20.0, 19.81, 17.4)
+    assert "    – offered     – sent     – completed/s" in progress_line(
+        replace(idle, users_target=0, request_rates=rates)
+    )

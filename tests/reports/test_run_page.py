@@ -297,7 +297,7 @@ def test_the_command_that_repeats_a_run_carries_its_options(tmp_path: Path) -> N
     }
     folder = write_folder(tmp_path / "run", LADDER, seed=1, run={"options": options})
     told = shlex.split(command_of(load_results(folder)))
-    expected = "locust --headless -H http://gpu:8000 --engine auto --max-tokens 64 --ignore-eos --slo"
+    expected = "tokenswarm run -H http://gpu:8000 --engine auto --max-tokens 64 --ignore-eos --slo"
     assert told == [*expected.split(), "ttft=1s e2e=9s", "--levels", "10,50"]
 
 

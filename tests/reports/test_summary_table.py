@@ -179,7 +179,33 @@ def test_a_percentile_not_certified_is_marked_and_the_mark_explained(write_run: 
     table = summary_table(load_results(write_run(levels)))
     few, many = rows(table)
     assert (few["p95"].endswith("*"), few["p99"].endswith("*"), many["p99"].endswith("*")) == (False, True, False)
-    assert units.NOT_CERTIFIED_NOTE in table.splitlines()
+    assert units.NOT_CERTIFIED_NOTE in " ".join(table.split())
+
+
+def test_cut_requests_are_counted_in_a_note(write_run: Write, make_level: Make) -> None:
+    levels = [make_level(0, 10, outcomes={"ok": 400, "cut": 3}), make_level(1, 50, outcomes={"ok": 400, "cut": 1})]
+    text = " ".join(summary_table(load_results(write_run(levels))).split())
+    where = "(3 at 10 users without system prompt, 1 at 50 users without system prompt)"
+    assert f"4 requests cut by the end of the run or by --drain-timeout {where}" in text
+
+
+def test_mean_and_minimum_of_users_are_rounded_the_same_way(write_run: Write, make_level: Make) -> None:
+    audit = {"unit": "users", "requested": 6, "measured": 5.998, "measured_min": 5.9962, "as_requested": True}
+    text = summary_table(load_results(write_run([make_level(0, 6) | {"load_audit": audit}])), 200)
+    assert "5.998 of 6 users on average, at least 5.996 in any second" in text
+
+
+def test_requests_sent_and_due_are_given_with_the_requested_rate(write_run: Write, make_level: Make) -> None:
+    gaps = {"process": "poisson", "gaps": 12, "distance": 0.2, "chance": 0.4, "tolerance_s": 0.001}
+    gaps |= {"distance_tolerated": 0.2, "chance_tolerated": 0.4, "dispersion": None, "dispersion_requested": None}
+    audit = {"unit": "requests/s", "requested": 10.0, "measured": 12.9, "as_requested": True, "gaps": gaps}
+    audit |= {"lag_p50_s": 0.0001, "lag_p99_s": 0.00479, "lag_max_s": 0.00501}
+    load = {"requested_rate": 10.0, "offered_rate": 12.9, "sent_rate": 12.9, "completed_rate": 12.0}
+    load |= {"in_flight_mean": 2.0, "in_flight_max": 3.0}
+    level = make_level(0, 10) | {"load_audit": audit, "open_loop": load}
+    text = " ".join(summary_table(load_results(write_run([level])), 200).split())
+    assert "requested 10.0 requests/s, due by the schedule 12.9, sent 12.9; too few requests to test the times" in text
+    assert "lag p99 4.79 ms, largest 5.01 ms" in text
 
 
 def test_no_footnote_where_nothing_is_marked(write_run: Write, make_level: Make) -> None:

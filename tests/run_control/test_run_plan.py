@@ -124,8 +124,8 @@ def test_the_command_that_repeats_a_run_is_accepted(
     }
     folder = write_folder(tmp_path / "run", [Course(4)], seed=1, run=run)
     words = shlex.split(command_of(load_results(folder)))
-    assert words[:4] == ["locust", "--headless", "-H", "http://gpu:8000"]
-    again = read_options(parser, words[1:])
+    assert words[:4] == ["tokenswarm", "run", "-H", "http://gpu:8000"]
+    again = read_options(parser, ["--headless", *words[2:]])
     assert again.errors == []
     assert {name: getattr(again.options, name) for name in repeated} == repeated
     free = {"num_users", "spawn_rate", "run_time"}

@@ -195,7 +195,7 @@ def test_a_warm_up_is_shown_and_in_no_total() -> None:
     warm_up, level = found.levels
     assert (warm_up.warm_up, level.warm_up) == (True, False)
     assert found.totals.requests == level.requests == found.modes[0].requests
-    assert found.totals.duration_s == 60 + 10 + 2 * 5 + 2 * 1.5
+    assert found.totals.duration_s == 60 + 10 + 5 + 2 * 1.5  # there is no pause after a warm-up
 
 
 def test_lengths_that_a_run_would_refuse_are_named() -> None:

@@ -235,7 +235,7 @@ const OPEN_COLUMNS = [
   ["In flight", (level) => number(level.open_loop?.in_flight_mean)],
   ["Backlog", (level) => backlog(level.open_loop?.unstable), true],
   ["Lag p99", (level) => duration(level.open_loop?.lag_p99_s)],
-  ["TTFT scheduled p99", (level) => duration(level.open_loop?.ttft_scheduled_p99_s)],
+  ["TTFT from scheduled p99", (level) => duration(level.open_loop?.ttft_scheduled_p99_s)],
 ];
 
 // The columns of sessions of several turns.
