@@ -148,7 +148,8 @@ def check_recorded(prompts: RunPrompts, found: TextCalibration) -> None:
             )
 
 
-def _warn_of_short(source: TraceSource, found: TextCalibration) -> None:
+def warn_of_short(source: TraceSource, found: TextCalibration) -> None:
+    """Log how many prompts of a trace are shorter than what every prompt has, by system-prompt mode."""
     tokens = source.plan.input_tokens
     for mode, head_tokens in found.head_tokens.items():
         if short := int((tokens < head_tokens).sum()):
@@ -165,7 +166,7 @@ def _check_and_log(options: ChatOptions, workload: Workload, found: TextCalibrat
         prefix_tokens = options.cache.prefix.tokens if options.cache.prefix else 0
         check_shortest(lengths, options.lengths.input_notation, found, prefix_tokens)
     if isinstance(workload.prompts, TraceSource):
-        _warn_of_short(workload.prompts, found)
+        warn_of_short(workload.prompts, found)
     heads = ", ".join(f"{tokens} tokens {PROMPT[mode]}" for mode, tokens in found.head_tokens.items())
     logger.info(
         "Lengths of prompts are calibrated: %s gave the token counts of %s words; besides its words each prompt has %s",
