@@ -89,6 +89,8 @@ def _load(
 
 def load_workload(options: ChatOptions) -> Workload:
     """Read prompts, system prompt and tokenizer. Raises PromptError."""
+    if options.trace is not None:
+        _check_beside_trace(options)
     source = options.lengths.source(options.seed)
     synthetic = options.sessions.of_source(source) if source else None
     found = _load(
@@ -130,6 +132,22 @@ def load_given_workload(given: Namespace) -> Workload:
             given.seed,
             sessions,
         )
+
+
+def _check_beside_trace(options: ChatOptions) -> None:
+    """Raises OptionErrors for what a trace says itself; of the command line, other checks find these before."""
+    given = {
+        "--input-tokens": options.lengths.plan.input,
+        "--prefix": options.cache.prefix,
+        "--turns": options.sessions.turns,
+        "--image": options.control.images,
+    }
+    with collect_errors() as errors:
+        for name, value in given.items():
+            if value:
+                errors.add(
+                    OptionError(f"{name} has no effect beside --trace, which has its own: leave one of them out.")
+                )
 
 
 def _check_answers(prompts: PromptSet, sessions: SessionOptions) -> None:

@@ -182,3 +182,12 @@ def test_what_run_json_records_of_a_trace(tmp_path: Path) -> None:
         for words in (("--trace-rate", "3", "--trace-spread", "poisson"), ("--trace-window", ":1m"))
     )
     assert timed["fingerprint"] == facts["fingerprint"] != other["fingerprint"]
+
+
+@pytest.mark.parametrize(
+    "words", [("--prefix", "tokens=9"), ("--input-tokens", "100"), ("--image", "synthetic:32x32"), ("--turns", "3")]
+)
+def test_a_form_that_gives_what_a_trace_has_is_refused(tmp_path: Path, words: tuple[str, str]) -> None:
+    options = options_of(tmp_path, examples.MOONCAKE, *words)
+    with pytest.raises(OptionError, match=f"{words[0]} has no effect beside --trace, which has its own"):
+        load_workload(options)
