@@ -3,6 +3,7 @@ and gives the requests it promises."""
 
 from __future__ import annotations
 
+import gzip
 import json
 import re
 import shlex
@@ -14,14 +15,18 @@ from typing import Any
 import pytest
 
 from tests.option_parser import parser_of_all_options
+from tests.prompts.test_agent_formats import BLOCKS, CALLS, TWO_CALLS
+from tests.prompts.test_session_formats import AGENTIC
 from tests.prompts.traces import trace_examples as examples
 from tokenswarm.client import custom_headers
 from tokenswarm.client.request_options import ChatOptions, body_changes, check_engine, engine_of
 from tokenswarm.client.server_address import origin_of
+from tokenswarm.client.session_options import SessionSupply
 from tokenswarm.client.workload import check_images, load_workload
 from tokenswarm.command_line import read_options
 from tokenswarm.engines import ENGINES, ChatRequest
 from tokenswarm.metrics.abandonment import Abandonment
+from tokenswarm.prompts import PromptSet
 from tokenswarm.prompts.images import load_images
 from tokenswarm.prompts.traces.trace_source import TraceSource
 from tokenswarm.run_control.run_plan import RunPlan
@@ -134,6 +139,38 @@ def test_a_recipe_for_conversations_gives_the_sessions_that_it_promises(
         counts = [options.sessions.turns_of(1, number) for number in range(1000)]
         assert 5.5 < sum(counts) / 1000 < 6.5
         assert 1 <= min(counts) < 4 < max(counts) <= 20
+
+
+#: The file of each recipe of sessions of agents, lines like those of its format, and its sessions and their requests.
+AGENTS = [
+    ("agentic.jsonl", "\n".join(AGENTIC), (1, 2)),
+    ("traces.jsonl", f"{BLOCKS}\n{BLOCKS}", (2, 2)),
+    ("copilot.jsonl.gz", f"{CALLS}\n{TWO_CALLS}", (1, 2)),
+]
+
+
+@pytest.mark.parametrize(("words", "expected"), list(zip(recipes("workloads.md", "## Agents"), AGENTS, strict=True)))
+def test_a_recipe_for_agents_gives_the_sessions_that_it_promises(
+    words: list[str], expected: tuple[str, str, tuple[int, int]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name, lines, (sessions, most_turns) = expected
+    monkeypatch.chdir(tmp_path)
+    Path(name).write_bytes(gzip.compress(lines.encode()) if name.endswith(".gz") else lines.encode())
+    given = read_options(parser_of_all_options(), words)
+    complete_options(given)
+    assert given.errors == []
+    (level,) = RunPlan.of(given.options).levels
+    options = ChatOptions.of(given.options)
+    prompts = load_workload(options).prompts
+    assert isinstance(prompts, PromptSet)
+    assert (prompts.stats.sessions, prompts.stats.most_turns) == (sessions, most_turns)
+    once, random, arriving = (
+        options.sessions.supply is SessionSupply.ONCE,
+        level.random_start,
+        level.arrivals is not None and level.arrivals.sessions,
+    )
+    assert [once, random, arriving] == [name == each for each, *_ in AGENTS]
+    assert options.sessions.longest_delay_s == (None if once else 60.0)
 
 
 def test_the_example_of_users_that_leave_has_half_of_them_leave_at_the_first_output() -> None:

@@ -74,6 +74,7 @@ _ONLY_WITH = {
     "arrivals": ("open",),
     "rate_schedule": ("open",),
     "max_in_flight": ("open",),
+    **dict.fromkeys(("session_supply", "random_start"), ("ladder", "free")),
     **dict.fromkeys((*_OF_TRACE, "trace_format", "trace_skip_bad"), ("open",)),
 }
 _LABELS = {

@@ -222,6 +222,7 @@ FIELDS: dict[str, Callable[[Results], Setting]] = {
     "arrivals": _arrivals,
     "think_time": _think_time,
     "turns": _turns,
+    "longest_delay": lambda results: Setting(str(results.run.options.get("longest_delay") or "as recorded")),
     "abandon": lambda results: Setting(str(results.run.options.get("abandon") or "none")),
     "warm_up": _warm_up,
     "level_time": lambda results: Setting(times_in_words(results.run.plan)),

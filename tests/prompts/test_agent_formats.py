@@ -30,6 +30,10 @@ CALLS = (
     '"duration_ms":700.0,"auto_continue":true,"result":"Success","request_id":"m1","function_calls":[{"name":'
     '"read_file","status":1,"duration_ms":650.0}]}]}]}'
 )
+#: The same session, with a second call behind its tool.
+TWO_CALLS = CALLS.replace(
+    '}],"tool_batches"', '},{"message_id":"m2","tokens":{"prompt":5400,"completion":9,"cached":4992}}],"tool_batches"'
+)
 
 
 def loaded(path: Path, *lines: str | Mapping[str, Any], sessions: bool = True) -> PromptSet:

@@ -219,6 +219,13 @@ def test_users_that_think_are_compared_with_the_same_think_time_alone(a_run: Cal
     assert [(each.field, each.base, each.new) for each in found] == [("think_time", "exp(2s)", "2s")]
 
 
+def test_runs_are_compared_with_the_same_delays_alone(a_run: Callable[..., Results]) -> None:
+    recorded, shortened = a_run(options=OPTIONS), a_run(options=OPTIONS | {"longest_delay": "2s"})
+    assert differences(shortened, shortened) == []
+    found = differences(recorded, shortened)
+    assert [(each.field, each.base, each.new) for each in found] == [("longest_delay", "as recorded", "2s")]
+
+
 def test_runs_are_compared_with_the_same_warm_up_and_number_of_requests(a_run: Callable[..., Results]) -> None:
     def of(warm_up: str, requests: int | None = None) -> Results:
         plan = [{"index": 0, "system_prompt": "off", "level": "10", "users": 10, "requests": requests}]
