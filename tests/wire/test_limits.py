@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import os
 import resource
 import socket
@@ -11,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import gevent
 import pytest
 from gevent import monkey
 
@@ -57,6 +59,8 @@ def test_a_shortage_of_files_says_the_command_that_ends_it() -> None:
 @pytest.fixture
 def few_files() -> Iterator[int]:
     """A soft limit of open files a little above what this process has open, as it was afterwards."""
+    gc.collect()  # files of earlier tests that nothing refers to would be closed in the middle of this one,
+    gevent.sleep(0.05)  # and gevent closes some only when its loop runs
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     few = len(list(Path("/proc/self/fd").iterdir())) + 64
     resource.setrlimit(resource.RLIMIT_NOFILE, (few, limits[1]))
