@@ -47,7 +47,15 @@ GROUPS = (
     ),
     OptionGroup(
         "Conversations and abandoned requests",
-        ("--turns", "--answers", "--session-supply", "--session-header", "--random-start", "--abandon"),
+        (
+            "--turns",
+            "--answers",
+            "--session-supply",
+            "--longest-delay",
+            "--session-header",
+            "--random-start",
+            "--abandon",
+        ),
     ),
     OptionGroup(
         "Fields of the requests",

@@ -19,7 +19,14 @@ from tokenswarm.prompts.synthetic.calibration import MOST_TOO_SHORT
 from tokenswarm.prompts.synthetic.synthetic_prompts import SyntheticSource
 from tokenswarm.prompts.traces.trace_source import TraceSource
 from tokenswarm.run_control.run_plan import RunPlan
-from tokenswarm.workload.description import LevelFigures, ModeFigures, NumberFigures, TotalFigures, WorkloadDescription
+from tokenswarm.workload.description import (
+    LevelFigures,
+    ModeFigures,
+    NumberFigures,
+    TooShort,
+    TotalFigures,
+    WorkloadDescription,
+)
 from tokenswarm.workload.level_load import level_figures
 from tokenswarm.workload.planned_requests import PlannedRequest, RequestSource, request_source, system_prompt_tokens
 from tokenswarm.workload.prefix_hits import PrefixHits
@@ -28,6 +35,8 @@ from tokenswarm.workload.prefix_hits import PrefixHits
 MOST_REQUESTS = 100_000
 SAMPLE_REQUESTS = 10_000
 _DEFAULT_BLOCK_TOKENS = 16
+#: A system prompt has at least this share of its estimated tokens: English texts are within 20 %, others have more.
+_LEAST_OF_ESTIMATE = 0.75
 
 
 @dataclass
@@ -36,6 +45,7 @@ class _ModeStats:
 
     hits: PrefixHits
     sessions: int = 0
+    most_turns: int = 0
     prefix_tokens: int = 0
     abandoned: int = 0
     exact: int = 0
@@ -44,10 +54,12 @@ class _ModeStats:
     output_tokens: array[int] = field(default_factory=lambda: array("q"))
     turns: array[int] = field(default_factory=lambda: array("q"))
 
-    def add(self, session: list[PlannedRequest]) -> None:
-        """Count a session's requests."""
+    def add(self, session: list[PlannedRequest], *, is_whole: bool) -> None:
+        """Count a session's requests. is_whole: whether these are all of them; only then its turns count."""
         self.sessions += 1
-        self.turns.append(len(session))
+        if is_whole:
+            self.turns.append(len(session))
+        self.most_turns = max(self.most_turns, len(session))
         for request in session:
             self.input_tokens.append(request.input_tokens)
             self.output_tokens.append(request.output_tokens)
@@ -66,7 +78,7 @@ class _ModeStats:
             sessions=self.sessions,
             input_tokens=lengths_of(self.input_tokens),
             output_tokens=lengths_of(self.output_tokens),
-            turns=lengths_of(self.turns),
+            turns=lengths_of(self.turns or array("q", (self.most_turns,))),
             prefix_groups=len(self.groups),
             prefix_share=self.prefix_tokens / max(1, sum(self.input_tokens)),
             cache_hit_ratio_min=least,
@@ -93,6 +105,7 @@ def describe(options: ChatOptions, workload: Workload, plan: RunPlan) -> Workloa
         modes=tuple(found.figures(mode) for mode, found in sorted(stats.items())),
         levels=levels,
         totals=_totals(stats, plan, levels, is_whole=is_whole),
+        too_short=tuple(_too_short(options, workload, stats)),
         notes=tuple(_notes(options, workload, levels, stats, block_note, is_whole=is_whole)),
     )
 
@@ -129,35 +142,40 @@ def _counted(
     known = all(level.requests is not None or level.sessions is not None for level in levels)
     if not known:
         for mode in modes:
-            for session in _some(source.sessions(0, mode), SAMPLE_REQUESTS):
-                stats[mode].add(session)
+            for session, whole in _some(source.sessions(0, mode), SAMPLE_REQUESTS):
+                stats[mode].add(session, is_whole=whole)
         return stats, False
     first, left = 0, MOST_REQUESTS
     for level in levels:
         found = stats[level.system_prompt]
         if options.cache.use is CacheUse.FLUSH:
             found.hits.flush()
-        for session in islice(_some(source.sessions(first, level.system_prompt), level.requests), level.sessions):
+        for session, whole in islice(
+            _some(source.sessions(first, level.system_prompt), level.requests), level.sessions
+        ):
             first += 1
             if level.warm_up:
                 continue
             if left <= 0:
                 return stats, False
             left -= len(session)
-            found.add(session)
+            found.add(session, is_whole=whole)
     return {mode: found for mode, found in stats.items() if found.sessions}, True
 
 
-def _some(sessions: Iterator[list[PlannedRequest]], requests: int | None) -> Iterator[list[PlannedRequest]]:
-    """The first sessions until so many requests; None: all of them. The last one may be cut short."""
+def _some(
+    sessions: Iterator[list[PlannedRequest]], requests: int | None
+) -> Iterator[tuple[list[PlannedRequest], bool]]:
+    """The first sessions until so many requests, each with whether it has all of its own, as the last one may not;
+    None: all sessions."""
     left = requests
     for session in sessions:
         if left is None:
-            yield session
+            yield session, True
             continue
         if left <= 0:
             return
-        yield session[:left]
+        yield session[:left], len(session) <= left
         left -= len(session)
 
 
@@ -171,7 +189,7 @@ def _block_tokens(options: ChatOptions) -> tuple[int, str]:
     if engine is not None and engine.prefix_block_tokens is not None:
         return engine.prefix_block_tokens, ""
     why = "no engine is given" if engine is None else f"it is not known how {engine.name} caches"
-    return _DEFAULT_BLOCK_TOKENS, f"Cache hits are of blocks of {_DEFAULT_BLOCK_TOKENS} tokens, as {why}."
+    return _DEFAULT_BLOCK_TOKENS, f"Cache hits assume blocks of {_DEFAULT_BLOCK_TOKENS} tokens, because {why}."
 
 
 def _counting(workload: Workload) -> str:
@@ -224,17 +242,26 @@ def _requests_of(level: LevelFigures, per_session: float) -> int | None:
     return None if level.sessions is None else round(level.sessions * per_session)
 
 
-def _too_short(options: ChatOptions, workload: Workload, stats: dict[str, _ModeStats]) -> Iterator[str]:
-    """Lengths that the system prompt and the prefix take: a run refuses to begin with too many of them."""
-    lengths, prefix = options.lengths.plan.input, options.cache.prefix
-    for mode in stats if lengths is not None else ():
-        tokens = (system_prompt_tokens(workload) if mode == "on" else 0) + (prefix.tokens if prefix else 0)
-        share = lengths.share_at_most(tokens) if lengths is not None else 0.0
-        if share > MOST_TOO_SHORT:
-            yield (
-                f"{share:.0%} of the input lengths are at most {tokens:,} tokens, which system prompt and prefix "
-                f"take (estimated; {PROMPT[mode]}): a run would not be started."
-            )
+def _too_short(options: ChatOptions, workload: Workload, stats: dict[str, _ModeStats]) -> Iterator[TooShort]:
+    """Input lengths that the system prompt and the prefix take, which are too many for a run to start."""
+    lengths, prefix_tokens = options.lengths.plan.input, options.cache.prefix.tokens if options.cache.prefix else 0
+    if lengths is None:
+        return
+    for mode in stats:
+        system_tokens = system_prompt_tokens(workload) if mode == "on" else 0
+        tokens = system_tokens + prefix_tokens
+        if (share := lengths.share_at_most(tokens)) <= MOST_TOO_SHORT:
+            continue
+        least = prefix_tokens + (system_tokens if workload.count_tokens else int(_LEAST_OF_ESTIMATE * system_tokens))
+        is_sure = lengths.share_at_most(least) > MOST_TOO_SHORT
+        parts = [*(["the system prompt"] if system_tokens else []), *(["the prefix"] if prefix_tokens else [])]
+        yield TooShort(
+            f"{PROMPT[mode]}: {share * 100:.0f} % of the input lengths are at most {tokens:,} tokens, which "
+            f"{' and '.join(parts)} take{'' if len(parts) > 1 else 's'}. This limit is estimated; in the run it is "
+            "higher, as the chat template and the first word come on top. Give longer ones"
+            f"{', or --system-prompt off' if system_tokens else ''}.",
+            is_sure,
+        )
 
 
 def _notes(
@@ -247,13 +274,15 @@ def _notes(
     is_whole: bool,
 ) -> Iterator[str]:
     synthetic, counting = isinstance(workload.prompts, SyntheticSource), _counting(workload)
-    yield from _too_short(options, workload, stats)
-    described = sum(len(found.input_tokens) for found in stats.values())
-    several = any(max(found.turns) > 1 for found in stats.values())
+    counts = [len(found.input_tokens) for found in stats.values()]
+    described = sum(counts)
+    several = any(found.most_turns > 1 for found in stats.values())
     if any(level.requests is None and level.sessions is None for level in levels):
+        each = len(counts) > 1 and len(set(counts)) == 1
+        number = f"{counts[0]:,} of each system-prompt mode" if each else f"{described:,}"
         yield (
-            "How many requests a closed loop sends depends on the server: the first "
-            f"{described:,} are described, and there are no totals; --requests sets a number."
+            f"How many requests a closed loop sends depends on the server: the first {number} are described, and there "
+            "are no totals; --requests sets a number."
         )
     elif not is_whole:
         yield f"The first {described:,} requests are described; totals are these in proportion."
@@ -264,13 +293,13 @@ def _notes(
         yield f"Tokens of the chat template are left out of {what}: the server adds some to each message."
     if not all(found.exact == len(found.input_tokens) for found in stats.values()):
         yield (
-            "Answers end where the server ends them: output tokens are the most that is allowed, or, of later turns "
-            "of a file, what was recorded. --output-tokens and --ignore-eos make them exact."
+            "Output tokens above are the limit; answers can be shorter. For later turns of a prompt file they are the "
+            "recorded length. --output-tokens and --ignore-eos make them exact."
         )
     if any(found.hits.most for found in stats.values()):
         yield (
-            "Cache hits are of a cache that holds everything, with requests one after the other: at most, answers of "
-            "turns before are in it too."
+            "Cache hits assume an unlimited cache and requests sent one at a time. 'At least' counts prompts only; 'at "
+            "most' also counts the answers of earlier turns."
         )
     if block_note and any(found.hits.most for found in stats.values()):
         yield block_note

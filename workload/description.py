@@ -82,11 +82,20 @@ class TotalFigures(msgspec.Struct, frozen=True, kw_only=True):
     is_extrapolated: bool = False
 
 
+class TooShort(msgspec.Struct, frozen=True):
+    """Why a run with these input lengths would not start, a clause that begins with the system-prompt mode. is_sure:
+    whether that holds however far the estimated tokens are off."""
+
+    text: str
+    is_sure: bool
+
+
 class WorkloadDescription(msgspec.Struct, frozen=True, kw_only=True):
     """What a run with these options would send. source: of the prompts; seed: of all that is drawn. token_counting: who
     counted the input tokens (`requested`, `recorded`, `tokenizer`, `estimate`). outputs_exact: whether all answers have
     the described length; else it is what was recorded, or the most that is allowed. block_tokens: of the prefix cache.
-    notes: sentences on what is estimated, and what depends on the server."""
+    too_short: input lengths with which a run would not start, by system-prompt mode. notes: sentences on what is
+    estimated, and what depends on the server."""
 
     source: str
     seed: int
@@ -99,4 +108,5 @@ class WorkloadDescription(msgspec.Struct, frozen=True, kw_only=True):
     modes: tuple[ModeFigures, ...]
     levels: tuple[LevelFigures, ...]
     totals: TotalFigures
+    too_short: tuple[TooShort, ...] = ()
     notes: tuple[str, ...] = ()

@@ -17,6 +17,7 @@ _MODES = {"off": "no system prompt", "on": "system prompt"}
 def format_description(found: WorkloadDescription) -> str:
     """Tables and sentences, in lines of at most 120 characters unless a word is longer."""
     parts = [
+        [line for text in too_short_lines(found) for line in textwrap.wrap(f"!!! {text}", _WIDTH)],
         _head(found),
         _lengths(found.modes),
         _sharing(found),
@@ -25,6 +26,11 @@ def format_description(found: WorkloadDescription) -> str:
         [line for note in found.notes for line in textwrap.wrap(note, _WIDTH)],
     ]
     return "\n\n".join("\n".join(part) for part in parts if part)
+
+
+def too_short_lines(found: WorkloadDescription) -> list[str]:
+    """Why a run would not start, a sentence for each system-prompt mode."""
+    return [f"RUN {'WOULD' if each.is_sure else 'MAY'} NOT START, {each.text}" for each in found.too_short]
 
 
 def _head(found: WorkloadDescription) -> list[str]:
@@ -76,12 +82,19 @@ def _sharing(found: WorkloadDescription) -> list[str]:
     columns = [
         TextColumn("sharing", [_MODES[mode.system_prompt] for mode in modes], left=True),
         TextColumn("prefix groups", [units.count(mode.prefix_groups) for mode in modes]),
-        TextColumn("tokens of prefixes", [units.percentage(mode.prefix_share) for mode in modes]),
+        TextColumn("tokens in --prefix groups", [units.percentage(mode.prefix_share) for mode in modes]),
         TextColumn("cache hits, at least", [units.percentage(mode.cache_hit_ratio_min) for mode in modes]),
         TextColumn("at most", [units.percentage(mode.cache_hit_ratio_max) for mode in modes]),
     ]
-    about = f"--cache {found.cache}, blocks of {units.counted(found.block_tokens, 'token')}"
-    return [*grid_lines(columns), about]
+    blocks = f"The cache holds whole blocks of {units.counted(found.block_tokens, 'token')}."
+    return [*grid_lines(columns), f"--cache {found.cache}: {_CACHES[found.cache]}. {blocks}"]
+
+
+_CACHES = {
+    "share": "the server's prefix cache may find whatever requests share",
+    "bust": "the server's prefix cache finds nothing of another request",
+    "flush": "the server's prefix cache may find whatever requests share, and is emptied before each level",
+}
 
 
 def _levels(levels: Sequence[LevelFigures]) -> list[str]:
@@ -92,12 +105,24 @@ def _levels(levels: Sequence[LevelFigures]) -> list[str]:
         *_known("sessions", [_count(level.sessions) for level in levels]),
         *_known("requests", [_count(level.requests) for level in levels]),
         *_known("rate/s", [_figure(level.rate) for level in levels]),
-        *_known("gap CV", [_figure(level.gap_cv) for level in levels]),
+        *_known(f"CV of times between {_arriving(levels)}", [_figure(level.gap_cv) for level in levels]),
         *_known("dispersion", [_figure(level.dispersion) for level in levels]),
         *_known("in flight, at most", [_count(level.max_in_flight) for level in levels]),
         *_known("think time, mean", [units.duration(level.think_time_mean_s) for level in levels]),
     ]
-    return grid_lines(columns)
+    lines = grid_lines(columns)
+    if any(level.gap_cv is not None for level in levels):
+        note = (
+            "CV: standard deviation / mean of these times. Dispersion: variance / mean of the number of "
+            f"{_arriving(levels)} in intervals of equal length. Both are about 1 for Poisson and 0 for constant "
+            "arrivals."
+        )
+        lines += textwrap.wrap(note, _WIDTH)
+    return lines
+
+
+def _arriving(levels: Sequence[LevelFigures]) -> str:
+    return "sessions" if any(level.sessions is not None for level in levels) else "requests"
 
 
 def _known(head: str, cells: list[str]) -> Iterator[TextColumn]:

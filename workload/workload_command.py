@@ -17,7 +17,7 @@ from tokenswarm.run_control.start_checks import complete_options
 from tokenswarm.sanitize import discard
 from tokenswarm.workload.describe import describe
 from tokenswarm.workload.description import WorkloadDescription
-from tokenswarm.workload.description_text import format_description
+from tokenswarm.workload.description_text import format_description, too_short_lines
 
 _ABOUT = """Usage: tokenswarm workload [--json] [options of a run]
 
@@ -28,7 +28,8 @@ docs/workloads.md has examples.
 
 
 def run(words: Sequence[str]) -> int:
-    """Describe the workload of these words. Returns 0, or 2 with a sentence for each error on the standard error."""
+    """Describe the workload of these words. Returns 0, or 2 with a sentence for each error on the standard
+    error, and 2 for input lengths with which a run would not start."""
     try:
         given = _options_of(list(words))
         description = _description_of(given)
@@ -37,8 +38,12 @@ def run(words: Sequence[str]) -> int:
             print(f"tokenswarm workload: {sentence}", file=sys.stderr)
         return EXIT_UNUSABLE
     if given.options.json:
-        return _print(msgspec.json.format(msgspec.json.encode(description), indent=2).decode())
-    return _print(format_description(description))
+        text = msgspec.json.format(msgspec.json.encode(description), indent=2).decode()
+        for sentence in too_short_lines(description):
+            print(f"tokenswarm workload: {sentence}", file=sys.stderr)
+    else:
+        text = format_description(description)
+    return max(_print(text), EXIT_UNUSABLE if any(each.is_sure for each in description.too_short) else 0)
 
 
 def _options_of(words: list[str]) -> Given:

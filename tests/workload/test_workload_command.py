@@ -167,7 +167,7 @@ def test_an_abandoned_turn_ends_its_session_and_the_share_is_as_requested() -> N
 
 
 def test_what_depends_on_the_server_is_not_stated(capsys: Any) -> None:
-    assert run(["--levels", "8", "--input-tokens", "100", "--json"]) == 0
+    assert run(["--levels", "8", "--input-tokens", "900", "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
     assert document["totals"] == {
         **dict.fromkeys(("requests", "sessions", "input_tokens", "output_tokens")),
@@ -200,8 +200,33 @@ def test_a_warm_up_is_shown_and_in_no_total() -> None:
 
 def test_lengths_that_a_run_would_refuse_are_named() -> None:
     found = described("--rate", "10", "--input-tokens", "u(100,400)", "--prefix", "tokens=200")
-    assert any(note.startswith("34% of the input lengths are at most 200 tokens") for note in found.notes)
-    assert not any("would not be started" in note for note in described("--rate", "10", "--input-tokens", "100").notes)
+    (too_short,) = found.too_short
+    assert "34 % of the input lengths are at most 200 tokens, which the prefix takes" in too_short.text
+    assert too_short.is_sure
+    assert described("--rate", "10", "--input-tokens", "100").too_short == ()
+
+
+@pytest.mark.parametrize(
+    ("lengths", "begins", "code"),
+    [("20", "!!! RUN WOULD NOT START, with", 2), ("u(250,900)", "!!! RUN MAY NOT START, with", 0), ("900", "Prom", 0)],
+)
+def test_a_run_that_would_not_start_is_said_first_and_in_the_exit_code(
+    lengths: str, begins: str, code: int, capsys: Any
+) -> None:
+    words = ["--rate", "5", "--level-time", "20s", "--system-prompt", "on", "--input-tokens", lengths]
+    assert run(words) == code
+    assert capsys.readouterr().out.startswith(begins)
+    assert run([*words, "--json"]) == code
+    printed = capsys.readouterr()
+    assert [each["is_sure"] for each in json.loads(printed.out)["too_short"]] == [code == 2] * ("NOT" in begins)
+    assert ("NOT START" in printed.err) == ("NOT" in begins)
+
+
+def test_the_turns_of_a_session_that_the_sample_cuts_are_left_out() -> None:
+    found = described("--levels", "8", "--system-prompt", "off", "--turns", "3", "--input-tokens", "200")
+    (mode,) = found.modes
+    assert (mode.requests, mode.sessions) == (10_000, 3_334)
+    assert (mode.turns.n, mode.turns.min, mode.turns.max) == (3_333, 3, 3)
 
 
 def test_a_load_without_a_request_is_said_to_have_none(capsys: Any) -> None:
