@@ -508,6 +508,21 @@ def test_users_that_are_sent_to_a_worker_when_its_run_has_ended_are_not_started(
     assert handled == ["spawn", "stop"]
 
 
+def test_a_second_end_of_a_worker_that_leaves_cancels_its_streams_and_ends_nothing_itself(
+    nodes: Nodes, a_level: MakeLevel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nodes.begin(a_level())
+    link = nodes.recordings[1]._worker_link
+    assert link is not None
+    stopped: list[float] = []
+    monkeypatch.setattr(link._users, "stop", stopped.append)
+    link._quitting, link._leaving = object(), True  # another greenlet's
+    second = gevent.spawn(link._on_quitting)
+    gevent.sleep(0.01)
+    assert (stopped, second.dead) == ([0.0], False)
+    second.kill()
+
+
 def test_a_lost_worker_is_named_with_what_is_known_of_it(
     nodes: Nodes, request_at: MakeTimeline, a_level: MakeLevel
 ) -> None:

@@ -229,3 +229,12 @@ def test_while_one_of_several_hosts_cannot_be_read_there_is_no_value(
     two.pages["/metrics"] = VLLM
     until(lambda: log.looks[-1][0])
     assert log.looks[-1] == ({"requests_running": 6.0, "requests_waiting": 2.0}, 0)
+
+
+def test_a_note_holds_no_secret_and_no_control_character(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LLM_API_KEY", "sk-0123456789abcdef")
+    log = Log()
+    scraper = MetricsScraper.__new__(MetricsScraper)
+    scraper._note, scraper._servers, scraper._gpu_page, scraper._log = None, [], None, log
+    scraper._note_once("HTTP 403: \x1b[31m sk-0123456789abcdef")
+    assert log.found == [(None, None, "HTTP 403: \\x1b[31m [secret]")]
