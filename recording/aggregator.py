@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field, replace
-from functools import reduce
 from math import ceil, floor, inf
 
 from tokenswarm.metrics.abandonment import Abandonment
-from tokenswarm.metrics.client_health import CoreUse, SelfCheck, WorkerHealth
+from tokenswarm.metrics.client_health import SelfCheck
 from tokenswarm.metrics.concurrency import Concurrency, concurrency_of
-from tokenswarm.metrics.histogram import Histogram
-from tokenswarm.metrics.level import SCOPES_OF_REQUEST, Level, LevelPhase, Phase, Scope
+from tokenswarm.metrics.level import SCOPES_OF_REQUEST, Level, Phase, Scope
 from tokenswarm.metrics.mix import NO_MIX, RunMix
 from tokenswarm.metrics.objectives import Objectives
 from tokenswarm.metrics.think_pauses import ThinkPauses
@@ -28,6 +26,7 @@ from tokenswarm.recording.session_stats import SessionStats, note_dry
 from tokenswarm.recording.window_stats import WindowStats
 from tokenswarm.recording.worker_report import Report, RequestRow, UnusableReport
 from tokenswarm.recording.worker_shares import WorkerShares
+from tokenswarm.recording.worker_stats import WorkerStats
 from tokenswarm.run_folder.load_audit import LoadAudit
 from tokenswarm.run_folder.schema import WINDOW_S
 from tokenswarm.shapes.level_arrivals import DueRequests
@@ -168,43 +167,6 @@ class LevelStats:
         if self.interrupted and (self.load_s < self.length_s or self.cut_in_drain > self.cut_by_timeout):
             return False
         return self.ended_s - self.began_s >= self.length_s
-
-
-@dataclass(slots=True)
-class WorkerStats:
-    """What one worker said last, and how it fared so far. completed: requests that ended ok; latest_use: of the core,
-    in its last report; self_check: None where none was made."""
-
-    reports: int = 0
-    ended: int = 0
-    completed: int = 0
-    in_flight: int = 0
-    output_events: int = 0
-    reads: int = 0
-    reads_with_kernel_time: int = 0
-    self_check: SelfCheck | None = None
-    loop_lag_s: Histogram = field(default_factory=Histogram)
-    client_delay_s: Histogram = field(default_factory=Histogram)
-    core_use: dict[LevelPhase, CoreUse] = field(default_factory=dict)
-    latest_use: CoreUse = field(default_factory=CoreUse)
-
-    def add_health(self, health: WorkerHealth) -> None:
-        """How it fared since its last report."""
-        for lag in health.loop_lag.values():
-            self.loop_lag_s.add(lag)
-        for place, use in health.core_use.items():
-            self.core_use[place] = self.core_use.get(place, CoreUse()).plus(use)
-        if health.core_use:
-            self.latest_use = _sum_of(health.core_use.values())
-
-    @property
-    def whole_use(self) -> CoreUse:
-        """Of the core, over the run."""
-        return _sum_of(self.core_use.values())
-
-
-def _sum_of(uses: Iterable[CoreUse]) -> CoreUse:
-    return reduce(CoreUse.plus, uses, CoreUse())
 
 
 class Aggregator:

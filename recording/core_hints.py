@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from tokenswarm.metrics.client_health import CoreUse
 from tokenswarm.metrics.level import Phase
-from tokenswarm.recording.aggregator import Aggregator, WorkerStats
+from tokenswarm.recording.aggregator import Aggregator
 from tokenswarm.recording.validity import NEGLIGIBLE_SHARE, level_name
+from tokenswarm.recording.worker_stats import WorkerStats
 
 #: A worker that uses more than this of a core in a hold has nothing left for simultaneous arrivals.
 _FULL_CORE = 0.9

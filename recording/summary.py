@@ -12,7 +12,7 @@ from tokenswarm.metrics.objectives import Objectives
 from tokenswarm.metrics.quantiles import quantile, share_interval
 from tokenswarm.metrics.timeline import Outcome
 from tokenswarm.recording.abandon_summary import abandon_figures
-from tokenswarm.recording.aggregator import Aggregator, LevelStats, WorkerStats
+from tokenswarm.recording.aggregator import Aggregator, LevelStats
 from tokenswarm.recording.core_hints import fullest_hold
 from tokenswarm.recording.distributions import distribution, rate_distribution
 from tokenswarm.recording.load_audit import load_audit
@@ -22,6 +22,7 @@ from tokenswarm.recording.scope_stats import ScopeStats
 from tokenswarm.recording.server_samples import ServerSamples
 from tokenswarm.recording.session_summary import session_figures
 from tokenswarm.recording.validity import smallest_medians, validity, worker_issues
+from tokenswarm.recording.worker_stats import WorkerStats
 from tokenswarm.run_folder.concurrency_summary import ConcurrencySummary
 from tokenswarm.run_folder.length_figures import LengthFigures
 from tokenswarm.run_folder.mix_figures import MemberFigures

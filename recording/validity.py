@@ -16,7 +16,7 @@ from tokenswarm.metrics.level import Scope, level_text
 from tokenswarm.metrics.quantiles import quantile, share_interval
 from tokenswarm.metrics.timeline import Outcome
 from tokenswarm.recording.abandon_issues import abandon_issues
-from tokenswarm.recording.aggregator import Aggregator, LevelStats, WorkerStats, measured_levels
+from tokenswarm.recording.aggregator import Aggregator, LevelStats, measured_levels
 from tokenswarm.recording.cache_issues import cache_issues
 from tokenswarm.recording.connection_issues import connection_issues
 from tokenswarm.recording.gap_issues import gap_issues
@@ -29,6 +29,7 @@ from tokenswarm.recording.other_load import other_load
 from tokenswarm.recording.scope_stats import ScopeStats
 from tokenswarm.recording.server_samples import ServerSamples
 from tokenswarm.recording.user_issues import user_issues
+from tokenswarm.recording.worker_stats import WorkerStats
 from tokenswarm.run_folder.schema import WINDOW_S, IssueKind, Validity, ValidityIssue
 
 #: A client's own error above this share of a result's median matters for the result.

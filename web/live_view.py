@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from tokenswarm.metrics.level import Level, Scope, users_of
 from tokenswarm.metrics.timeline import Outcome
-from tokenswarm.recording.aggregator import Aggregator, LevelStats, WorkerStats
+from tokenswarm.recording.aggregator import Aggregator, LevelStats
 from tokenswarm.recording.core_hints import hints
 from tokenswarm.recording.live_series import LiveSeries, Point, RequestRates
 from tokenswarm.recording.open_loop import open_loop_figures
@@ -19,6 +19,7 @@ from tokenswarm.recording.prometheus import LiveRun
 from tokenswarm.recording.prompt_notices import live_notices
 from tokenswarm.recording.session_stats import SessionStats
 from tokenswarm.recording.validity import run_validity, smallest_medians, validity, worker_issues
+from tokenswarm.recording.worker_stats import WorkerStats
 from tokenswarm.run_folder.schema import RunFacts, Status, Validity
 
 #: How old a verdict may be during a run: it reads every histogram.

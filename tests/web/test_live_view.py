@@ -11,12 +11,13 @@ from tests.run_fixtures import make_timeline
 from tokenswarm.metrics.level import Arrivals, Level
 from tokenswarm.metrics.objectives import Objectives
 from tokenswarm.metrics.timeline import Outcome
-from tokenswarm.recording.aggregator import Aggregator, WorkerStats
+from tokenswarm.recording.aggregator import Aggregator
 from tokenswarm.recording.live_series import LiveSeries
 from tokenswarm.recording.open_loop import open_loop_figures
 from tokenswarm.recording.prometheus import LiveRun
 from tokenswarm.recording.recorder import Recorder
 from tokenswarm.recording.reported_counts import ReportedTotals
+from tokenswarm.recording.worker_stats import WorkerStats
 from tokenswarm.run_folder.schema import RunFacts, Status
 from tokenswarm.web.live_view import LiveView, OpenLoopRow, level_row, progress
 
