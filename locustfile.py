@@ -31,7 +31,8 @@ start = RunStart(recording, checks, RunLifecycle(events))
 RunShape.user_classes = {"off": ChatUser, "on": SystemPromptChatUser}
 RunShape.plan_run = staticmethod(start.plan_run)
 RunShape.on_level = staticmethod(start.begin_level)
-RunShape.level_done = staticmethod(recording.is_level_done)
+RunShape.level_done = staticmethod(start.is_level_done)
+RunShape.following = staticmethod(start.next_probe)
 RunShape.on_end = staticmethod(recording.end_plan)
 
 events.init_command_line_parser.add_listener(start.add_options)

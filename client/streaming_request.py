@@ -63,6 +63,17 @@ class StreamingRequest:
         self.timeline: Timeline | None = None
 
     @property
+    def sent_ns(self) -> int | None:
+        """When it was sent for the first time; None before."""
+        return self._sent_ns or None
+
+    @property
+    def first_output_ns(self) -> int | None:
+        """When its first output came; None before."""
+        outputs_ns = self._builder.outputs_ns
+        return outputs_ns[0] if outputs_ns else None
+
+    @property
     def text(self) -> str:
         """The output so far, where it is to be counted."""
         return "".join(self._stream.texts)

@@ -26,11 +26,15 @@ class LevelBroadcast:
 
     def begin(self, begun: LevelBegun) -> None:
         """Requests belong to this level from its beginning on."""
-        self.current = begun
         takers = [name for name, member in self._membership.members.items() if not member.leaving]
         self._shares = request_shares(begun.level, takers or self._membership.members)
         members = self._membership.members
         self._by_index = {members[name].index: share for name, share in (self._shares or {}).items()}
+        self.announce(begun)
+
+    def announce(self, begun: LevelBegun) -> None:
+        """Send the running level to every worker, whether it is new or has changed."""
+        self.current = begun
         for name in self._membership.members:
             self.send(name)
 

@@ -25,7 +25,7 @@ from tokenswarm.cluster.report_intake import ReportIntake
 from tokenswarm.cluster.run_ending import RunEnding
 from tokenswarm.cluster.user_distribution import UserDistribution
 from tokenswarm.recording.worker_report import Report
-from tokenswarm.run_folder.schema import WorkerEventKind
+from tokenswarm.run_folder.worker_events import WorkerEventKind
 from tokenswarm.shapes.splits import Splits
 
 
@@ -82,6 +82,10 @@ class MasterLink:
         """Send the level to every worker, and to each that joins later."""
         self._levels.begin(begun)
         self._sharing.begin(begun)
+
+    def shorten_level(self, begun: LevelBegun) -> None:
+        """The running level ends at another time than announced: send it to every worker again."""
+        self._levels.announce(begun)
 
     def request_shares(self) -> dict[int, int]:
         """See LevelBroadcast.shares_by_worker."""

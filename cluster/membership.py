@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from tokenswarm.run_folder.schema import WorkerEvent, WorkerEventKind
+from tokenswarm.run_folder.worker_events import WorkerEvent, WorkerEventKind
 
 #: The users of a worker count for so long after its last heartbeat. Each worker sends one every second.
 USERS_KNOWN_S = 3.0

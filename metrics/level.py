@@ -33,9 +33,28 @@ OPEN_NAMES = {
 LEAD_S = 1.5
 
 
+#: What precedes the number of times that a load was probed, in the name of a later level of the same load: `50 #2`.
+_TIME = " #"
+
+
+def repeat_name(name: str, time: int) -> str:
+    """The name of the level that has this load for the time-th time, from 1."""
+    return name if time == 1 else f"{name}{_TIME}{time}"
+
+
+def load_name(name: str) -> str:
+    """The inverse of `repeat_name`: the name without the time."""
+    return name.partition(_TIME)[0]
+
+
 def users_of(level: str) -> str:
     """A level's name with its noun: `50 users`, `1 user`; of an open loop `20 requests/s`, `2 sessions/s`, or `arrivals
-    of a file`."""
+    of a file`; of a load that was probed again `50 users #2`."""
+    name = load_name(level)
+    return _with_noun(name) + level.removeprefix(name)
+
+
+def _with_noun(level: str) -> str:
     if level in OPEN_NAMES:
         return OPEN_NAMES[level]
     if level.endswith(SESSION_RATE_UNIT):
@@ -121,7 +140,8 @@ class Level(msgspec.Struct, frozen=True):
     at once. requests: so many are sent, and the level ends then, or with its time; None: no number is set. warm_up:
     whether it comes before another level to warm the server up, and is in no figure. random_start: whether users begin
     at random moments of its ramp. cache_flushed: whether the server
-    emptied its prefix cache before it, or before its warm-up, as the run requires; None where it does not."""
+    emptied its prefix cache before it, or before its warm-up, as the run requires; None where it does not. probe: of a
+    capacity search: it ends when it is decided, and its time is then what it took."""
 
     index: int
     system_prompt: SystemPrompt
@@ -136,6 +156,7 @@ class Level(msgspec.Struct, frozen=True):
     after_failure: AfterFailure = DEFAULT_AFTER_FAILURE
     random_start: bool = False
     cache_flushed: bool | None = None
+    probe: bool = False
 
     @property
     def ends_with_requests(self) -> bool:

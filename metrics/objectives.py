@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from math import inf, isnan, nan
 from typing import Protocol
 
 from tokenswarm.metrics.timeline import Outcome
@@ -24,6 +26,10 @@ class TimedRequest(Protocol):
 
     @property
     def outcome(self) -> str: ...
+    @property
+    def sent_ns(self) -> int: ...
+    @property
+    def ended_ns(self) -> int: ...
     @property
     def output_tokens(self) -> int: ...
     @property
@@ -85,19 +91,42 @@ class Objectives:
     def met(self, row: TimedRequest) -> bool:
         """Whether the request was ok and within every bound. A missing figure misses its bound, except the TPOT of a
         one-token answer, which is met."""
-        if row.outcome != Outcome.OK:
-            return False
-        tpot_ns = 0.0 if row.output_tokens == 1 else row.tpot_ns
-        return all(
-            bound_s is None or (figure_ns is not None and figure_ns <= bound_s * 1e9)
-            for bound_s, figure_ns in (
-                (self.ttft_s, row.ttft_ns),
-                (self.tpot_s, tpot_ns),
-                (self.e2e_s, row.e2e_ns),
-                (self.ttft_scheduled_s, row.ttft_scheduled_ns),
-                (self.e2e_scheduled_s, row.e2e_scheduled_ns),
-            )
+        return row.outcome == Outcome.OK and all(
+            figure_ns is not None and figure_ns <= bound_ns for _, bound_ns, figure_ns in self._compared(row)
         )
+
+    def scores(self, row: TimedRequest) -> dict[str, float]:
+        """Each figure / its bound, by the figure's name: up to 1 where it is within; inf where it is missing, and of a
+        request that was not ok. Of a request that was cut or left, what it proves: NaN where it was within its bound
+        until then."""
+        if row.outcome in (Outcome.CUT, Outcome.ABANDONED):
+            return self.scores_so_far(row.ttft_ns, row.ended_ns - row.sent_ns)
+        ok = row.outcome == Outcome.OK
+        return {
+            name: figure_ns / bound_ns if ok and figure_ns is not None else inf
+            for name, bound_ns, figure_ns in self._compared(row)
+        }
+
+    def scores_so_far(self, ttft_ns: int | None, age_ns: float) -> dict[str, float]:
+        """The same of a request that runs, and was sent so long ago. ttft_ns: None where its first token has not
+        come."""
+        first_ns = age_ns if ttft_ns is None else ttft_ns
+        least_ns = {"ttft_s": first_ns, "ttft_scheduled_s": first_ns, "e2e_s": age_ns, "e2e_scheduled_s": age_ns}
+        scores = {name: least_ns.get(name, 0.0) / (bound_s * 1e9) for name, bound_s in self.bounds.items()}
+        return {name: score if score > 1.0 else nan for name, score in scores.items()}
+
+    def _compared(self, row: TimedRequest) -> list[tuple[str, float, float | None]]:
+        """(name, bound, figure) of each bound that is set, in ns."""
+        tpot_ns = 0.0 if row.output_tokens == 1 else row.tpot_ns
+        figures_ns = (
+            ("ttft_s", row.ttft_ns),
+            ("tpot_s", tpot_ns),
+            ("e2e_s", row.e2e_ns),
+            ("ttft_scheduled_s", row.ttft_scheduled_ns),
+            ("e2e_scheduled_s", row.e2e_scheduled_ns),
+        )
+        bounds = ((name, getattr(self, name), figure_ns) for name, figure_ns in figures_ns)
+        return [(name, bound_s * 1e9, figure_ns) for name, bound_s, figure_ns in bounds if bound_s is not None]
 
     def not_judged(self, row: LeftRequest) -> bool:
         """Whether the request was abandoned before it had missed a bound: what it would have come to is not known."""
@@ -112,6 +141,13 @@ class Objectives:
             "e2e_scheduled_s": row.lag_ns + waited_ns,
         }
         return all(reached_ns.get(name, 0) <= bound_s * 1e9 for name, bound_s in self.bounds.items())
+
+
+def worst_score(scores: Mapping[str, float]) -> float:
+    """Of a request: up to 1 where it is good, above where it missed a bound; NaN where it is not known yet."""
+    known = [score for score in scores.values() if not isnan(score)]
+    worst = max(known, default=nan)
+    return worst if len(known) == len(scores) or worst > 1.0 else nan
 
 
 def parse_share(text: str) -> float:

@@ -34,7 +34,7 @@ class TimelineBuilder:
         self._retries = 0
         self._first_visible_ns: int | None = None
         self._ttft_uncertainty_ns: int | None = None
-        self._outputs_ns = array("q")
+        self.outputs_ns = array("q")
         self._output_sizes = array("L")
         self._reasoning_tokens = 0
         self._gaps_measured = True
@@ -56,11 +56,11 @@ class TimelineBuilder:
     @property
     def last_ns(self) -> int | None:
         """The last output so far."""
-        return self._outputs_ns[-1] if self._outputs_ns else None
+        return self.outputs_ns[-1] if self.outputs_ns else None
 
     @property
     def output_events(self) -> int:
-        return len(self._outputs_ns)
+        return len(self.outputs_ns)
 
     def sent(self, sent_ns: int, connect_ns: int, left_within_ns: int = 0) -> None:
         """The request left, at the latest so long after. After a retry, its first time stands."""
@@ -105,19 +105,19 @@ class TimelineBuilder:
             self._first_visible_ns = arrived_ns
         self._output_sizes.append(size_bytes)
         if tokens is not None:
-            if not self._outputs_ns:
+            if not self.outputs_ns:
                 self._first_event_tokens = tokens
             self.token_counts.engine = (self.token_counts.engine or 0) + tokens
             self._arrival_tokens = tokens + (self._arrival_tokens if arrived_ns == self.last_ns else 0)
             self._largest_arrival_tokens = max(self._arrival_tokens, self._largest_arrival_tokens or 0)
-        self._outputs_ns.append(arrived_ns)
+        self.outputs_ns.append(arrived_ns)
 
     def outputs(self, arrived_ns: Sequence[int], sizes_bytes: Iterable[int], *, visible: bool) -> None:
         """Several in a row, none the first, whose tokens their engine does not count."""
         if visible and self._first_visible_ns is None:
             self._first_visible_ns = arrived_ns[0]
         self._output_sizes.extend(sizes_bytes)
-        self._outputs_ns.extend(arrived_ns)
+        self.outputs_ns.extend(arrived_ns)
 
     def body(self, arrived_ns: int) -> None:
         """Bytes of the body arrived."""
@@ -147,7 +147,7 @@ class TimelineBuilder:
         self._reasoning_tokens = reasoning_tokens or 0
         if output_tokens is not None and 0 < output_tokens <= _MOST_TOKENS:
             self.token_counts.usage = output_tokens
-            if len(self._outputs_ns) == 1 and self._first_event_tokens is None:
+            if len(self.outputs_ns) == 1 and self._first_event_tokens is None:
                 self._first_event_tokens = output_tokens  # counts so far, sent with each event
         if prompt_tokens is not None and 0 < prompt_tokens <= _MOST_TOKENS:
             self.prompt_tokens(prompt_tokens, "usage")
@@ -171,7 +171,7 @@ class TimelineBuilder:
     @property
     def needs_counting(self) -> bool:
         """There is output, and neither the server nor the engine said how many tokens it is."""
-        return bool(self._outputs_ns) and self.reported_tokens is None
+        return bool(self.outputs_ns) and self.reported_tokens is None
 
     def finish(
         self,
@@ -186,11 +186,11 @@ class TimelineBuilder:
         error: str | None = None,
     ) -> Timeline:
         """The frozen record. A stream that ended properly without any output is EMPTY, whatever `outcome` says."""
-        if outcome is Outcome.OK and not self._outputs_ns:
+        if outcome is Outcome.OK and not self.outputs_ns:
             outcome, error = Outcome.EMPTY, "the stream ended properly but held no output"
         self.received(bytes_received or self.token_counts.bytes_received)
-        tokens, source = self.token_counts.best(len(self._outputs_ns))
-        first_ns = self._outputs_ns[0] if self._outputs_ns else None
+        tokens, source = self.token_counts.best(len(self.outputs_ns))
+        first_ns = self.outputs_ns[0] if self.outputs_ns else None
         return Timeline(
             user=self._user,
             level_index=self._level_index,
@@ -205,11 +205,11 @@ class TimelineBuilder:
             last_ns=self.last_ns,
             ttft_uncertainty_ns=_sum_of(self._ttft_uncertainty_ns, self._left_within_ns),
             end_ns=end_ns,
-            outputs_ns=self._outputs_ns,
+            outputs_ns=self.outputs_ns,
             first_body_ns=self._first_body_ns,
             first_event_ns=min(filter(None, (first_ns, self._first_bare_ns)), default=None),
             last_event_ns=max(filter(None, (self.last_ns, self._last_bare_ns)), default=None),
-            events=len(self._outputs_ns) + self._bare_events,
+            events=len(self.outputs_ns) + self._bare_events,
             gaps_measured=self._gaps_measured,
             delays_ns=self._delays_ns,
             reads=self._reads,

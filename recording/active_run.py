@@ -14,6 +14,7 @@ from tokenswarm.metrics.client_health import SelfCheck
 from tokenswarm.metrics.level import Level
 from tokenswarm.recording.aggregator import Aggregator
 from tokenswarm.recording.build import tokenswarm_version
+from tokenswarm.recording.capacity_run import CapacityRun
 from tokenswarm.recording.ended_requests import LocustCount
 from tokenswarm.recording.failure_limit import FailureWatch
 from tokenswarm.recording.journal import Journal, ResultsFolderError
@@ -37,14 +38,8 @@ from tokenswarm.recording.server_samples import SHORTEST_INTERVAL_S, ServerSampl
 from tokenswarm.recording.spool import SpooledWorker, read_spools
 from tokenswarm.recording.worker_report import Report
 from tokenswarm.run_folder.run_document import folder_name, run_document
-from tokenswarm.run_folder.schema import (
-    RequestAccounting,
-    RunDocument,
-    RunFacts,
-    Status,
-    Validity,
-    WorkerEvent,
-)
+from tokenswarm.run_folder.schema import RequestAccounting, RunDocument, RunFacts, Status, Validity
+from tokenswarm.run_folder.worker_events import WorkerEvent
 from tokenswarm.shapes.splits import Splits
 
 #: Name of the spool's folder within the run's, where no other place was given.
@@ -68,6 +63,11 @@ class LostWorker(Protocol):
     def name(self) -> str: ...
     @property
     def last_heartbeat_s(self) -> float: ...
+
+
+def with_level(plan: Sequence[Level], level: Level) -> tuple[Level, ...]:
+    """The plan with this level in its place, or behind its last one."""
+    return (*(each for each in plan if each.index < level.index), level)
 
 
 class ActiveRun:
@@ -98,6 +98,8 @@ class ActiveRun:
         self.series = LiveSeries()
         self.meter = ProgressMeter(self.facts.plan)
         self.failures = FailureWatch(None)
+        #: Of a run that searches for its server's capacity.
+        self.capacity: CapacityRun | None = None
         #: Why the run was stopped before its end, None where it was not.
         self.stop_reason: str | None = None
         self.plan_done = all(level.level_time_s is None and level.requests is None for level in self.facts.plan)
@@ -167,10 +169,16 @@ class ActiveRun:
         )
 
     def begin_level(self, level: Level) -> int:
-        """The next level is announced; the one before is over. Returns when it begins, on this process's
-        perf_counter_ns."""
+        """The next level is announced, and the one before is over; or the running one is shorter than it was announced.
+        Returns when it begins, on this process's perf_counter_ns."""
         self._note(level)
-        self.aggregator.begin_level(level, self.now_s)
+        if (begun := self.aggregator.levels.get(level.index)) is None:
+            self.aggregator.begin_level(level, self.now_s)
+        else:
+            begun.level = level
+        if level.index >= len(self.facts.plan) or level.probe:  # a capacity search comes to its levels one by one
+            self.facts = msgspec.structs.replace(self.facts, plan=with_level(self.facts.plan, level))
+            self.meter.take_plan(self.facts.plan)
         return self.began_ns + round(self.aggregator.levels[level.index].began_s * 1e9)
 
     def take_splits(self, level_index: int, splits: Splits) -> None:

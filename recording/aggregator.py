@@ -17,6 +17,7 @@ from tokenswarm.metrics.timeline import Outcome
 from tokenswarm.recording.abandon_stats import AbandonStats
 from tokenswarm.recording.expected_hits import ExpectedHits
 from tokenswarm.recording.mix_stats import MixStats
+from tokenswarm.recording.probe_requests import ProbeRequests
 from tokenswarm.recording.prompts_sent import SentPrompts
 from tokenswarm.recording.request_flow import RequestFlow
 from tokenswarm.recording.scope_stats import ScopeStats
@@ -50,7 +51,8 @@ class LevelStats:
     it is known of. think: the pauses between requests of users; sessions: of its requests. arrived: requests of
     an open loop that were due by its schedule and have ended, of sessions the first turns. shares: its ended requests,
     the last of which ended at last_ended_s of the run, and what is not to come of lost workers. reach: whether the
-    server answered to the end. mix: by model and host, in each scope. left: None where users wait for each response."""
+    server answered to the end. mix: by model and host, in each scope. left: None where users wait for each response.
+    probe: of a probe of a capacity search, its requests."""
 
     level: Level
     began_s: float
@@ -74,6 +76,7 @@ class LevelStats:
     reach: ServerReach = field(default_factory=ServerReach)
     splits: Splits | None = None
     arrivals_begun: dict[int, int] = field(default_factory=dict)
+    probe: ProbeRequests | None = None
     scopes: dict[Scope, ScopeStats] = field(default_factory=lambda: {scope: ScopeStats() for scope in Scope})
     mix: dict[Scope, MixStats] = field(default_factory=lambda: {scope: MixStats(NO_MIX) for scope in Scope})
     left: AbandonStats | None = None
@@ -208,6 +211,8 @@ class Aggregator:
         by_scope = {scope: MixStats(self.mix) for scope in Scope}
         self.levels[level.index] = stats = LevelStats(level, now_s + level.lead_s, mix=by_scope)
         stats.left = AbandonStats(self.abandonment) if self.abandonment else None
+        if level.probe:
+            stats.probe = ProbeRequests(self.objectives, stats.began_s)
         if level.arrivals is not None:
             stats.due, stats.sent_times = DueRequests(level), SentTimes(level.arrivals.mean_rate)
 
@@ -301,6 +306,8 @@ class Aggregator:
         for level_index, number in report.arrivals_begun.items():
             self.levels[level_index].arrivals_begun[report.worker] = number
         note_dry(self.levels, report.dry_ns)
+        if (level := self.running_level) is not None and level.probe is not None:
+            level.probe.take_open(report, level.level.index)
         _add_histograms(report, worker, self.levels)
         worker.add_health(report.health)
         return True
@@ -363,6 +370,8 @@ class Aggregator:
         of_prompts = [level.scopes[part].prompts for part in SCOPES_OF_REQUEST[row.phase]]
         self.expected_hits.enter(row, of_prompts if warming else [self.prompts.stats, *of_prompts])
         level.enter_load(row)
+        if level.probe is not None and row.phase is Phase.HOLD:
+            level.probe.add(row)
         sent = self._window(level, row.sent_ns / 1e9)
         sent.requests_sent += 1
         if row.outcome == Outcome.OK and row.ttft_ns is not None:

@@ -39,9 +39,13 @@ class ProgressMeter:
     """Makes a Progress from the statistics; keeps the counts of the last one."""
 
     def __init__(self, plan: Sequence[Level]) -> None:
-        self._measured = [level.index for level in plan if not level.warm_up]
+        self.take_plan(plan)
         self._events = self._sent = self._completed = 0
         self._at_s = 0.0
+
+    def take_plan(self, plan: Sequence[Level]) -> None:
+        """The levels as they are known now: a capacity search comes to its own one by one."""
+        self._measured = [level.index for level in plan if not level.warm_up]
 
     def read(self, aggregator: Aggregator, users: int, now_s: float) -> Progress | None:
         """None while no level runs."""

@@ -70,6 +70,8 @@ class LiveRun:
         self.now_s: Callable[[], float] = lambda: 0.0
         self.user_count: Callable[[], int] = lambda: 0
         self.defect: Callable[[], str | None] = lambda: None
+        #: What a capacity search has found so far, in one sentence; None in a run without one.
+        self.capacity: Callable[[], str | None] = lambda: None
         #: (workers that are connected, workers that went missing)
         self.workers: Callable[[], tuple[int, int]] = lambda: (1, 0)
 
@@ -78,6 +80,7 @@ class LiveRun:
         self.facts, self.aggregator, self.server, self.series = run.facts, run.aggregator, run.server, run.series
         self.status, self.folder = Status.RUNNING, run.journal.folder
         self.now_s = lambda: run.now_s
+        self.capacity = lambda: None
 
 
 class RunCollector(Collector):

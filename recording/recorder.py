@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter, deque
+from collections.abc import Iterable, Iterator
 from math import inf
+from typing import Protocol
 
 import msgspec
 import numpy as np
@@ -16,7 +18,7 @@ from tokenswarm.metrics.timeline import Outcome, Timeline
 from tokenswarm.recording.ended_requests import EndedRequest, LocustCount, ReportBuilder
 from tokenswarm.recording.kept_requests import KeptRequests, RecordPlan
 from tokenswarm.recording.spool import Spool
-from tokenswarm.recording.worker_report import MOST_ROWS, Report, RequestRow
+from tokenswarm.recording.worker_report import MOST_ROWS, OpenRequest, Report, RequestRow
 from tokenswarm.run_folder.schema import WINDOW_S
 
 _WINDOW_NS = int(WINDOW_S * 1e9)
@@ -27,6 +29,15 @@ _OF_SENT_PROMPT = (
     *("abandons", "abandon_late_ns"),
     *("agent", "depth", "session_requests", "join_ns"),
 )
+
+
+class OpenStream(Protocol):
+    """A request while it runs. Times on this process's perf_counter_ns; None where it has not come to that."""
+
+    @property
+    def sent_ns(self) -> int | None: ...
+    @property
+    def first_output_ns(self) -> int | None: ...
 
 
 class Recorder:
@@ -64,6 +75,9 @@ class Recorder:
         self._reports = 0
         self._pending = ReportBuilder()
         self._full: deque[Report] = deque()
+        #: Requests of probes that run, with their level's index.
+        self._open: dict[int, tuple[int, OpenStream]] = {}
+        self._woke_ns = 0
 
     def begin_level(self, level: Level, run_began_ns: int, began_ns: int, share: int | None = None) -> None:
         """Requests sent from now on belong to this level. Times on this process's perf_counter_ns. share: how many of
@@ -105,17 +119,20 @@ class Recorder:
                 run_began_ns=begun.run_began_ns + by_ns, began_ns=begun.began_ns + by_ns
             )
 
-    def request_began(self, level_index: int = 0, arrival: int | None = None) -> None:
-        """A request is about to be sent. arrival: its number in an open-loop level."""
+    def request_began(self, level_index: int = 0, arrival: int | None = None, stream: OpenStream | None = None) -> None:
+        """A request is about to be sent. arrival: its number in an open-loop level; stream: the request itself."""
         self.in_flight += 1
+        if stream is not None and (begun := self.levels.get(level_index)) is not None and begun.level.probe:
+            self._open[id(stream)] = level_index, stream
         if arrival is not None:
             self.arrivals_begun[level_index] = max(arrival + 1, self.arrivals_begun.get(level_index, 0))
         if self.spool is not None:
             self.spool.began(None if arrival is None else (level_index, arrival))
 
-    def request_ended(self, recorded: bool) -> None:
+    def request_ended(self, recorded: bool, stream: OpenStream | None = None) -> None:
         """A request is not under way any more. recorded: whether it will be given to `record`."""
         self.in_flight -= 1
+        self._open.pop(id(stream), None)
         if self.spool is not None and not recorded:
             self.spool.dropped()
 
@@ -141,6 +158,7 @@ class Recorder:
     def woke(self, due_ns: int, now_ns: int, cpu_ns: int, users: int) -> None:
         """A short sleep of this process that was due at due_ns ended now, with so many users alive: see HealthMeter and
         ConcurrencyMeter."""
+        self._woke_ns = now_ns
         if (begun := self.current_level) is not None:
             # A loop that was stuck to the end of the hold and beyond was late in the hold.
             phase = begun.phase_at(max(due_ns, begun.began_ns))
@@ -189,6 +207,9 @@ class Recorder:
         )
         report.user_seconds = self._concurrency.take()
         report.arrivals_begun = dict(self.arrivals_begun)
+        if (begun := self.current_level) is not None and begun.level.probe:
+            report.open_requests = list(_open_requests(self._open.values(), begun.run_began_ns))
+            report.reported_ns = self._woke_ns - begun.run_began_ns
         report.dry_ns = dict(self.dry_ns)
         self._dry_reported = len(self.dry_ns)
         if self.spool is not None:
@@ -205,6 +226,13 @@ class Recorder:
         """The reports up to this one have arrived."""
         if self.spool is not None:
             self.spool.acknowledge(number)
+
+
+def _open_requests(running: Iterable[tuple[int, OpenStream]], run_began_ns: int) -> Iterator[OpenRequest]:
+    for level_index, stream in running:
+        if (sent_ns := stream.sent_ns) is not None:
+            first_ns = stream.first_output_ns
+            yield OpenRequest(level_index, sent_ns - run_began_ns, None if first_ns is None else first_ns - sent_ns)
 
 
 def _row_of(

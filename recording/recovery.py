@@ -33,7 +33,8 @@ from tokenswarm.recording.spool import SpooledWorker, read_spools
 from tokenswarm.recording.worker_report import Report, UnusableReport
 from tokenswarm.run_folder.completeness import RUN_LOG, readable_journals
 from tokenswarm.run_folder.reader import load_results, run_file
-from tokenswarm.run_folder.schema import RESERVE, Status, WorkerEvent
+from tokenswarm.run_folder.schema import RESERVE, Status
+from tokenswarm.run_folder.worker_events import WorkerEvent
 
 _DRAFT = ".recovering"
 

@@ -18,7 +18,8 @@ from tokenswarm.metrics.level import Level
 from tokenswarm.metrics.objectives import Objectives
 from tokenswarm.recording.frames import FrameReader, FrameWriter
 from tokenswarm.run_folder.completeness import RUN_LOG
-from tokenswarm.run_folder.schema import RunFacts, WorkerEvent
+from tokenswarm.run_folder.schema import RunFacts
+from tokenswarm.run_folder.worker_events import WorkerEvent
 from tokenswarm.shapes.splits import Splits
 
 _FORMAT = 3

@@ -134,6 +134,14 @@ class RequestRow(msgspec.Struct, frozen=True, array_like=True):
         return None if self.e2e_ns is None else self.lag_ns + self.e2e_ns
 
 
+class OpenRequest(msgspec.Struct, frozen=True, array_like=True):
+    """A request that runs. sent_ns: since the run began; ttft_ns: None where its first token has not come."""
+
+    level_index: Count
+    sent_ns: Moment
+    ttft_ns: Moment | None = None
+
+
 class UnusableReport(ValueError):
     """A report that cannot be entered; the text says why."""
 
@@ -148,7 +156,8 @@ class Report:
     (level, second of the level), all users added up. arrivals_begun: by open-loop level, the number of the first
     arrival that the worker has not begun to send; it has begun all of its own before that. dry_ns:
     by level that a user of the worker had no further session for, when its load ended, since the run began; None where
-    the master ends it.
+    the master ends it. open_requests: those of probes of a capacity search that run; reported_ns: since the run
+    began.
     """
 
     worker: int
@@ -164,6 +173,8 @@ class Report:
     user_seconds: dict[Second, float] = field(default_factory=dict)
     arrivals_begun: dict[int, int] = field(default_factory=dict)
     dry_ns: dict[int, int | None] = field(default_factory=dict)
+    open_requests: list[OpenRequest] = field(default_factory=list)
+    reported_ns: int = 0
 
     @property
     def level_indexes(self) -> set[int]:
@@ -194,6 +205,8 @@ class Report:
                 [(*second, users) for second, users in self.user_seconds.items()],
                 list(self.arrivals_begun.items()),
                 list(self.dry_ns.items()),
+                self.open_requests,
+                self.reported_ns,
             )
         )
         return zlib.compress(encoded, 1)
@@ -203,10 +216,8 @@ class Report:
         """The inverse of `encode`. Raises UnusableReport for bytes that are no report."""
         try:
             packed = _inflated(encoded)
-            parts = _decode(packed)
-            worker, number, ended, in_flight, events, rows, windows, gaps, delays, lags, uses, seconds, begun, dry = (
-                parts
-            )
+            *counts, rows, windows, gaps, delays, lags, uses, seconds, begun, dry, running, now_ns = _decode(packed)
+            worker, number, ended, in_flight, events = counts
             return cls(
                 worker,
                 number,
@@ -224,6 +235,8 @@ class Report:
                 {(level_index, second): users for level_index, second, users in seconds},
                 dict(begun),
                 dict(dry),
+                running,
+                now_ns,
             )
         except (msgspec.MsgspecError, zlib.error, ValueError) as error:
             raise UnusableReport(f"these bytes are no report: {error}") from None
@@ -264,5 +277,7 @@ _Encoded = tuple[
     list[tuple[Count, Count, Amount]],
     list[tuple[Count, Count]],
     list[tuple[Count, Moment | None]],
+    list[OpenRequest],
+    Moment,
 ]
 _decode = msgspec.msgpack.Decoder(_Encoded).decode

@@ -9,6 +9,7 @@ from typing import TextIO
 
 from tokenswarm.metrics.client_health import SelfCheck
 from tokenswarm.recording.progress import Progress
+from tokenswarm.reports.capacity_sentence import capacity_sentence
 from tokenswarm.reports.charts import draw_charts
 from tokenswarm.reports.checks.check_report import check_lines
 from tokenswarm.reports.checks.run_checks import RunChecks
@@ -53,6 +54,8 @@ class TerminalSink:
         _draw("Chart", folder, lambda: draw_charts(results, folder), output)
         for line in self._checks.written(folder):
             show(line, output)
+        if sentence := capacity_sentence(results.summary):
+            show(f"Capacity: {sentence}", output)
         if self._checks.prints_summary:
             show((folder / "summary.json").read_text(encoding="utf-8").rstrip())
 

@@ -13,6 +13,7 @@ from tokenswarm.metrics.lumps import BURST_OUTPUTS
 from tokenswarm.reports import units
 from tokenswarm.reports.abandon_lines import abandon_lines
 from tokenswarm.reports.cache_notes import cache_notes
+from tokenswarm.reports.capacity_sentence import capacity_sentence
 from tokenswarm.reports.hardware_table import HARDWARE_COLUMNS, HARDWARE_NOTE, hardware_lines, with_hardware_figures
 from tokenswarm.reports.length_notes import length_notes
 from tokenswarm.reports.level_names import level_name
@@ -194,7 +195,9 @@ def header_lines(results: Results) -> list[str]:
     if summary.objectives:
         stated = ", ".join(units.objective(name, value) for name, value in summary.objectives.items())
         lines.append(f"SLO: {stated}")
-    if summary.capacity and summary.objective_share is not None:
+    if summary.capacity_search:
+        lines.append(f"Capacity: {capacity_sentence(summary)}")
+    elif summary.capacity and summary.objective_share is not None:
         lines.append(
             f"Highest load that meets the SLO for {units.set_share(summary.objective_share)} of requests: "
             + "; ".join(capacity(found, summary.levels) for found in summary.capacity)

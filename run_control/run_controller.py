@@ -100,15 +100,17 @@ class RunController:
             self.sinks.self_checked(worker, check)
         self.begin_level(first_level or facts.plan[0])
 
-    def begin_level(self, level: Level) -> None:
-        """A level begins: in the statistics, and on every worker."""
+    def begin_level(self, level: Level, *, shortened: bool = False) -> None:
+        """A level begins: in the statistics, and on every worker. shortened: it is the running level, which ends at
+        another time than was announced."""
         run = self.run
         assert run is not None
         began_ns = run.begin_level(level)
+        self.live.facts = run.facts
         spool = str(run.spool_folder.absolute()) if run.spool_folder else ""
         begun = LevelBegun(run.id, level, run.began_ns, began_ns, spool, self._record)
         if self._master_link is not None:
-            self._master_link.begin_level(begun)
+            (self._master_link.shorten_level if shortened else self._master_link.begin_level)(begun)
         else:
             self.process.begin_level(begun)
 

@@ -69,12 +69,17 @@ class RunPlan:
     def most_users(self) -> int:
         """Of its largest level: users, each with one request at a time. In an open loop, the limit of requests in
         flight, or as many as arrive in a second."""
-        return max(map(_most_at_once, self.levels))
+        return max(map(_most_at_once, self._largest))
 
     def most_connections(self, seconds_per_session: Callable[[float], float]) -> int:
         """Of its largest level: one for each user; in an open loop, for each request or session under way.
         seconds_per_session: how long a session is under way, given the expected think time in seconds."""
-        return max(_connections(level, seconds_per_session) for level in self.levels)
+        return max(_connections(level, seconds_per_session) for level in self._largest)
+
+    @property
+    def _largest(self) -> tuple[Level, ...]:
+        """Its levels, the largest that a search may come to among them."""
+        return self.levels if self.load.search is None else (*self.levels, level_of(self.load.search.largest))
 
 
 def level_of(level: PlannedLevel) -> Level:
@@ -94,6 +99,7 @@ def level_of(level: PlannedLevel) -> Level:
         warm_up=level.warm_up,
         after_failure=level.after_failure,
         random_start=level.random_start,
+        probe=level.probe,
     )
 
 

@@ -17,6 +17,7 @@ from tokenswarm.cluster import transport
 from tokenswarm.command_line import CommandLine, Given, option_defaults, refuse, sentences_of, show_refusal
 from tokenswarm.command_line.exit_codes import EXIT_INTERRUPTED, EXIT_UNUSABLE, INTERRUPTED_EARLY
 from tokenswarm.reports.checks.run_checks import RunChecks
+from tokenswarm.run_control.capacity_control import CapacityControl
 from tokenswarm.run_control.recording_hooks import Recording
 from tokenswarm.run_control.run_inputs import RunInputs
 from tokenswarm.run_control.run_parser import add_run_options
@@ -42,6 +43,7 @@ class RunStart:
 
     def __init__(self, recording: Recording, checks: RunChecks, lifecycle: RunLifecycle) -> None:
         self._recording, self._checks, self._lifecycle = recording, checks, lifecycle
+        self._search = CapacityControl(recording.controller)
         self._page = WebPage(recording.live, check_run, self._find_server)
         self._command_line = CommandLine(complete_options, self._check_command_line)
         self._notices: list[str] = []
@@ -136,6 +138,14 @@ class RunStart:
         """The shape comes to its next level."""
         assert self._environment is not None
         self._recording.begin_level(self._lifecycle.flushed(self._environment, level_of(level)))
+
+    def is_level_done(self) -> bool:
+        """Whether the running level ends before its time."""
+        return self._recording.is_level_done() or self._search.is_probe_decided()
+
+    def next_probe(self) -> PlannedLevel | None:
+        """The next level of a capacity search; None where it is over, and in a run without one."""
+        return self._search.next_probe()
 
     def stopping(self, **_: Any) -> None:
         """At test_stopping."""
@@ -237,5 +247,6 @@ class RunStart:
         run_facts = RunFacts(**facts, shape=plan.shape, plan=plan.levels, options=values, changed_options=changed)
         load = plan.load
         self._recording.begin_run(run_facts, plan.recording, self_checks, load.drain_s, load.settle_s, first_level)
+        self._search.begin(load.search, plan.levels[-1].index)
         lifecycle.watch_server(environment, facts["engine"], self._recording.server_log)
         lifecycle.allow_drain(environment, load.drain_s)

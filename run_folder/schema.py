@@ -35,9 +35,10 @@ import msgspec
 from tokenswarm.metrics.abandonment import Abandonment
 from tokenswarm.metrics.client_health import SelfCheck
 from tokenswarm.metrics.hardware import Hardware
-from tokenswarm.metrics.level import Level, SystemPrompt
+from tokenswarm.metrics.level import Level, SystemPrompt, load_name
 from tokenswarm.metrics.mix import RunMix
 from tokenswarm.run_folder.abandon_figures import AbandonFigures
+from tokenswarm.run_folder.capacity_figures import CapacityFigures
 from tokenswarm.run_folder.concurrency_summary import ConcurrencySummary
 from tokenswarm.run_folder.distribution import Distribution, RateDistribution
 from tokenswarm.run_folder.hardware_figures import HardwareFigures
@@ -49,6 +50,7 @@ from tokenswarm.run_folder.prompt_figures import PromptFigures
 from tokenswarm.run_folder.session_figures import SessionFigures
 from tokenswarm.run_folder.think_time_figures import ThinkTimeFigures
 from tokenswarm.run_folder.warm_up_summary import WarmUpSummary
+from tokenswarm.run_folder.worker_events import WorkerEvent
 
 #: Version of the folder; run.json and summary.json name it.
 FORMAT = 3
@@ -231,7 +233,9 @@ class LevelSummary(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def name(self) -> str:
         """The level as a person calls it: its number of users or its rate, and its own name where that says more."""
-        return self.level if self.level == str(self.users) or not self.users else f"{self.level} ({self.users})"
+        return (
+            self.level if load_name(self.level) == str(self.users) or not self.users else f"{self.level} ({self.users})"
+        )
 
 
 class Capacity(msgspec.Struct, frozen=True):
@@ -326,33 +330,10 @@ class WorkerSummary(msgspec.Struct, frozen=True):
     validity: Validity | None = None
 
 
-class WorkerEventKind(StrEnum):
-    """What happened to a worker during a run. MISSING: silent for 5 s. LEAVING: ordered to stop, its streams end, and
-    its users are on other workers. LOST: the run ended without its final report. EXPELLED: sent away, as its reports
-    cannot be entered."""
-
-    JOINED = "joined"
-    MISSING = "missing"
-    BACK = "back"
-    LEAVING = "leaving"
-    LEFT = "left"
-    LOST = "lost"
-    EXPELLED = "expelled"
-
-
-class WorkerEvent(msgspec.Struct, frozen=True):
-    """A line of summary.json's `events`. time_s: since the run began; of a LOST worker, when its last message came."""
-
-    time_s: float
-    worker: int
-    name: str
-    event: WorkerEventKind
-
-
 class Summary(msgspec.Struct, frozen=True, kw_only=True):
     """summary.json. hints: what to do for a better run, by worker that needs it. objectives: in seconds, by figure;
     objective_share: None in folders of before it was stated. hardware: the server's GPUs as stated, None where they
-    were not."""
+    were not. capacity_search: None in a run that does not search."""
 
     format: int = FORMAT
     status: Status
@@ -371,6 +352,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     prompts: PromptFigures = PromptFigures()
     warm_ups: tuple[WarmUpSummary, ...] = ()
     hardware: Hardware | None = None
+    capacity_search: CapacityFigures | None = None
 
 
 class RunFacts(msgspec.Struct, frozen=True):

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf, isfinite
 from typing import Literal
 
+from msgspec import structs
+
 from tokenswarm.command_line import not_one_of, timespan_text
-from tokenswarm.metrics.level import DEFAULT_AFTER_FAILURE, LEAD_S, AfterFailure, Arrivals, ThinkTime
+from tokenswarm.metrics.level import (
+    DEFAULT_AFTER_FAILURE,
+    LEAD_S,
+    RATE_UNIT,
+    AfterFailure,
+    Arrivals,
+    ThinkTime,
+    repeat_name,
+)
+from tokenswarm.shapes.capacity.search_range import SearchRange
 
 #: Requests without a system prompt, and with one.
 Mode = Literal["off", "on"]
@@ -24,12 +35,37 @@ class PlanError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class LoadPlan:
-    """A run's levels in their order. drain_s: how long streams may go on after their level; settle_s: the pause after
-    each drain."""
+    """A run's levels in their order, of a capacity search those up to its first probe. drain_s: how long streams may go
+    on after their level; settle_s: the pause after each drain."""
 
     levels: tuple[PlannedLevel, ...]
     drain_s: float
     settle_s: float
+    search: SearchPlan | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SearchPlan:
+    """A capacity search and its probes. template: a probe, but for its index, name, users and rate."""
+
+    range: SearchRange
+    template: PlannedLevel
+
+    def probe(self, index: int, load: float, time: int) -> PlannedLevel:
+        """The probe of a load. index: its place among the run's levels; time: 1, 2, …: how often the load is probed
+        with it."""
+        arrivals = self.template.arrivals
+        if arrivals is None:
+            users = int(load)
+            return replace(self.template, index=index, users=users, open_name=repeat_name(str(users), time))
+        at_rate = structs.replace(arrivals, rates=((0.0, load),), mean_rate=load)
+        name = repeat_name(f"{load:g}{RATE_UNIT}", time)
+        return replace(self.template, index=index, arrivals=at_rate, open_name=name)
+
+    @property
+    def largest(self) -> PlannedLevel:
+        """The probe of the largest load that may come."""
+        return self.probe(0, self.range.high, 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +74,7 @@ class PlannedLevel:
     an open loop, whose one user sends all requests when they are due, and open_name its name; None in a closed loop.
     think_time: of a closed loop's users, None for none; requests: how many are sent, None for no number. warm_up:
     whether it is the load before the next level that no figure counts. random_start: whether users begin at random
-    moments of its ramp."""
+    moments of its ramp. probe: whether it is one of a capacity search."""
 
     index: int
     system_prompt: Mode
@@ -52,6 +88,7 @@ class PlannedLevel:
     warm_up: bool = False
     after_failure: AfterFailure = DEFAULT_AFTER_FAILURE
     random_start: bool = False
+    probe: bool = False
 
     @property
     def name(self) -> str:

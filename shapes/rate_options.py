@@ -148,7 +148,7 @@ def _loads_of(options: Namespace) -> list[tuple[str, float, Arrivals]]:
         rate = len(times) / level_time_s
         return [("file", level_time_s, Arrivals(options.arrivals, (), rate, seed, most, sha256))]
     with collect_errors() as errors:
-        process = errors.of(_process_of, options)
+        process = errors.of(process_of, options)
         level_time_s = errors.of(parse_timespan, "--level-time", options.level_time, above_zero=True)
         schedule = errors.of(_schedule_of, options.rate_schedule) if options.rate_schedule else None
         rates = errors.of(_rates_of, options) if options.rate or options.session_rate else ()
@@ -173,7 +173,7 @@ def _arrivals_at(rate: float, process: str, options: Namespace) -> Arrivals:
     return Arrivals(process, ((0.0, rate),), rate, seed, most, sessions=bool(options.session_rate))
 
 
-def _process_of(options: Namespace) -> str:
+def process_of(options: Namespace) -> str:
     """The arrival process as --arrivals names it. Raises PointedError."""
     process = f"gamma:{options.burstiness:g}" if options.burstiness else str(options.arrivals)
     parse_arrivals(process)

@@ -20,7 +20,8 @@ class RunShape(LoadTestShape):
 
     user_classes: which user runs under which system-prompt mode. plan_run: returns the load of the run that is about to
     begin; raises ValueError when it has refused the run. on_level: called with each level but the first as it begins
-    (the first begins with the run). level_done: whether all requests of the running level have ended. on_end: called
+    (the first begins with the run). level_done: whether all requests of the running level have ended, or its probe is
+    decided. following: the level after the plan's last one and each of its own, None where the run ends. on_end: called
     when the plan is done and every stream has ended.
     """
 
@@ -29,6 +30,7 @@ class RunShape(LoadTestShape):
     plan_run: Callable[[Environment], LoadPlan]
     on_level: Callable[[PlannedLevel], None]
     level_done: Callable[[], bool]
+    following: Callable[[], PlannedLevel | None]
     on_end: Callable[[], None]
 
     def __init__(self) -> None:
@@ -40,7 +42,7 @@ class RunShape(LoadTestShape):
     def begin(self) -> None:
         """The run that the last tick has planned begins now."""
         assert self._plan is not None
-        self._sequencer = LevelSequencer(self._plan, time.perf_counter())
+        self._sequencer = LevelSequencer(self._plan, time.perf_counter(), type(self).following)
 
     def refuse(self) -> None:
         """The run cannot begin: the next tick ends it."""

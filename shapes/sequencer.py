@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 
@@ -39,9 +40,13 @@ def first_target(level: PlannedLevel, begins: PlannedLevel | None = None) -> Loa
 class LevelSequencer:
     """A plan under way. Each level is timed from its own beginning: a drain takes as long as it takes."""
 
-    def __init__(self, plan: LoadPlan, now_s: float) -> None:
-        """The first level begins now; `advance` returns the ones after it."""
+    def __init__(
+        self, plan: LoadPlan, now_s: float, following: Callable[[], PlannedLevel | None] = lambda: None
+    ) -> None:
+        """The first level begins now; `advance` returns the ones after it. following: the level after the plan's last
+        one, and after each of its own, from what came of the levels so far; None where there is no further one."""
         self._plan = plan
+        self._following = following
         self._levels = iter(plan.levels)
         self._state = _State.LOADING
         self._since_s = now_s
@@ -69,7 +74,7 @@ class LevelSequencer:
             self._enter(_State.SETTLING, now_s)
         settle_s = 0.0 if self.level.warm_up else self._plan.settle_s
         if self._state is _State.SETTLING and now_s - self._since_s >= settle_s:
-            following = next(self._levels, None)
+            following = next(self._levels, None) or self._following()
             if following is None:
                 return None
             self.level = begins = following

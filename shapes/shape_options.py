@@ -8,7 +8,8 @@ from dataclasses import replace
 
 from tokenswarm.command_line import OptionAdder, collect_errors, parse_timespan
 from tokenswarm.metrics.level import AfterFailure, ThinkTime
-from tokenswarm.shapes import rate_options, trace_options
+from tokenswarm.shapes import capacity_options, rate_options, trace_options
+from tokenswarm.shapes.capacity_options import search_plan_of
 from tokenswarm.shapes.plan import CHOICES, LoadPlan, PlanError, PlannedLevel, check_ramp, free, ladder, parse_levels
 from tokenswarm.shapes.request_limit import check_requests, limit_requests
 from tokenswarm.shapes.think_time import think_time_of
@@ -20,12 +21,12 @@ def add_options(parser: ArgumentParser) -> None:
     option = OptionAdder(parser)
     option(
         "--shape",
-        choices=["ladder", "free", rate_options.OPEN],
+        choices=["ladder", "free", rate_options.OPEN, capacity_options.CAPACITY],
         default="ladder",
         text="ladder: the levels of --levels, one after the other; free: one level with the users, spawn rate and run "
         "time of -u, -r and -t (chosen where one of these is given); open: requests at the times of --rate, "
         "--rate-schedule, --arrivals or --trace, whatever became of the ones before (chosen where one of these says "
-        "when)",
+        "when); capacity: a search for the largest load within --slo (chosen by --find-capacity)",
     )
     option("--levels", default="10,50,100", text="users of each level of the ladder")
     option.time("--ramp", default="20s", text="time within which a level's users are all there")
@@ -57,6 +58,7 @@ def add_options(parser: ArgumentParser) -> None:
     _add_user_options(option)
     option.time("--settle", default="5s", text="pause after each level's last stream")
     rate_options.add_options(option)
+    capacity_options.add_options(option)
     trace_options.add_options(option)
 
 
@@ -93,8 +95,12 @@ def check_conflicts(options: Namespace, sources: Mapping[str, str]) -> None:
     """At start-up: refuse options of which one would have no effect beside the other. sources: where each option that
     was given comes from, by its name. Raises PlanError, OptionErrors."""
     with collect_errors() as errors:
-        for sentence in (*rate_options.conflicts(options, sources), *trace_options.conflicts(options, sources)):
+        of_search = list(capacity_options.conflicts(options, sources))
+        of_rates = [] if capacity_options.is_given(options) else rate_options.conflicts(options, sources)
+        for sentence in (*of_search, *of_rates, *trace_options.conflicts(options, sources)):
             errors.add(PlanError(sentence))
+        if of_search:
+            return
         for name, other, sentence in _conflicts(options, sources):
             errors.add(PlanError(f"{sources[name]} has no effect beside {other}: {sentence}."))
         if options.class_picker:
@@ -140,7 +146,9 @@ def _idle_system_prompt(
 def choose_shape(options: Namespace) -> None:
     """At start-up: --rate, --rate-schedule and a file of arrivals select an open loop; -u, -r or -t on the command line
     the free shape, which reaches its users within --ramp unless -r says otherwise. Raises TimespanError."""
-    if rate_options.is_open(options):
+    if capacity_options.is_given(options):
+        options.shape = capacity_options.CAPACITY
+    elif rate_options.is_open(options):
         options.shape = rate_options.OPEN
     elif is_free(options):
         options.shape = "free"
@@ -162,7 +170,10 @@ def load_plan_of(options: Namespace) -> LoadPlan:
         if options.random_start and levels:
             errors.of(_check_random_start, options, levels)
     changes = {"think_time": think_time, "after_failure": after_failure, "random_start": options.random_start}
-    return LoadPlan(tuple(replace(level, **changes) for level in levels), drain_s, settle_s)
+    search = search_plan_of(options) if options.shape == capacity_options.CAPACITY else None
+    if search is not None:
+        search = replace(search, template=replace(search.template, **changes))
+    return LoadPlan(tuple(replace(level, **changes) for level in levels), drain_s, settle_s, search)
 
 
 def _check_random_start(options: Namespace, levels: Sequence[PlannedLevel]) -> None:
@@ -193,6 +204,8 @@ def _after_failure_of(options: Namespace) -> AfterFailure:
 
 def _levels_of(options: Namespace) -> tuple[PlannedLevel, ...]:
     of_shape = rate_options.open_levels if options.shape == rate_options.OPEN else _closed_levels_of
+    if options.shape == capacity_options.CAPACITY:
+        of_shape = _first_probe
     with collect_errors() as errors:
         plain = errors.of(of_shape, options)
         warm_up = errors.of(parse_warm_up, options.warm_up)
@@ -200,6 +213,11 @@ def _levels_of(options: Namespace) -> tuple[PlannedLevel, ...]:
     return tuple(
         level if level.warm_up else limit_requests(level, options.requests) for level in with_warm_ups(plain, warm_up)
     )
+
+
+def _first_probe(options: Namespace) -> tuple[PlannedLevel, ...]:
+    search = search_plan_of(options)
+    return (search.probe(0, search.range.first, 1),)
 
 
 def _closed_levels_of(options: Namespace) -> tuple[PlannedLevel, ...]:

@@ -51,7 +51,7 @@ def with_warm_ups(levels: Sequence[PlannedLevel], warm_up: WarmUp | None) -> tup
 
 def _before(level: PlannedLevel, warm_up: WarmUp) -> PlannedLevel:
     """The warm-up of a level: its users, its requests at once, or its arrivals at the rate that it begins with."""
-    warming = replace(level, warm_up=True)
+    warming = replace(level, warm_up=True, probe=False)
     arrivals = level.arrivals
     if arrivals is None:
         time_s = level.level_time_s if warm_up.seconds is None else warm_up.seconds

@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable
 from functools import partial
+from math import inf
 from typing import Protocol
 
 import gevent
@@ -59,7 +60,6 @@ class OpenLoop:
         self._index, self._level = level.index, level
         #: Once the level is over, sessions send no further turns.
         self._over = Event()
-        self._level_time_ns = round(level.level_time_s * 1e9)
         self._ends_with_requests = level.ends_with_requests
         self._share = share
         schedule, most = schedule_of(level), level.arrivals.max_in_flight
@@ -96,6 +96,11 @@ class OpenLoop:
 
     def _began_ns(self) -> int:
         return self._recorder.levels[self._index].began_ns
+
+    def _level_time_ns(self) -> float:
+        """As it is now: a probe ends when it is decided."""
+        level_time_s = self._recorder.levels[self._index].level.level_time_s
+        return inf if level_time_s is None else level_time_s * 1e9
 
     def _most_in_flight(self) -> int | None:
         return self._arrivals.max_in_flight
@@ -177,7 +182,7 @@ class OpenLoop:
 
     def _stop_in_time(self) -> None:
         runner = self._user.environment.runner
-        while time.perf_counter_ns() < self._began_ns() + self._level_time_ns:
+        while time.perf_counter_ns() < self._began_ns() + self._level_time_ns():
             if runner is None or runner.state in _ENDING:
                 break
             gevent.sleep(_LOOK_S)

@@ -113,7 +113,7 @@ class UserRequests:
         level. Errors of ours are raised on."""
         recorder = self._context.recorder
         spec, session, request, keeper = prepared
-        recorder.request_began(spec.level, arrival)
+        recorder.request_began(spec.level, arrival, request)
         try:
             request.run()
         except Exception as error:  # Locust shows its text to everybody
@@ -121,7 +121,7 @@ class UserRequests:
                 raise safe from None
             raise
         finally:
-            recorder.request_ended(recorded=request.timeline is not None)
+            recorder.request_ended(recorded=request.timeline is not None, stream=request)
             if request.timeline is not None:
                 self._report(request.timeline)
                 session.ended(request.timeline, request.answer)

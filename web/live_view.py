@@ -184,6 +184,7 @@ class LiveView:
             "workers": workers,
             "hints": advice,
             "validity": self._validity(aggregator),
+            "capacity": live.capacity(),
             "totals": {
                 **counts,
                 "output_tokens": aggregator.output_tokens,
@@ -354,7 +355,7 @@ def progress(plan: Sequence[Level], aggregator: Aggregator, now_s: float) -> Pla
     ends_s = {"ramp": level.ramp_s, "hold": level.level_time_s, "warm-up": level.level_time_s}.get(phase)
     phase_left_s = None if ends_s is None else ends_s - elapsed_s
     by_requests = any(each.ends_with_requests for each in (level, *ahead))
-    if level.level_time_s is None:
+    if level.level_time_s is None or level.probe:  # a probe ends when it is decided, and others follow
         return PlanProgress(now_s, None, None, level.index, phase, phase_left_s, by_requests)
     whole_s = sum(each.level_time_s or 0.0 for each in plan)
     left_s = max(0.0, level.level_time_s - elapsed_s) + sum(each.level_time_s or 0.0 for each in ahead)

@@ -54,7 +54,8 @@ _OF_TRACE = ("trace", "trace_speed", "trace_rate", "trace_window", "trace_sample
 _GROUPS = {
     "Server": ("host", "engine", "model"),
     "Load": (
-        *("shape", "levels", "rate", "session_rate", "arrivals", "rate_schedule", *_OF_TRACE, "max_in_flight"),
+        *("shape", "find_capacity", "between", "precision", "levels", "rate", "session_rate", "arrivals"),
+        *("rate_schedule", *_OF_TRACE, "max_in_flight"),
         *("ramp", "level_time", "requests", "warm_up", "think_time", "user_count", "spawn_rate", "run_time"),
         "system_prompt",
     ),
@@ -64,17 +65,21 @@ _GROUPS = {
 _REST = "More options"
 _ONLY_WITH = {
     "levels": ("ladder",),
-    "ramp": ("ladder",),
-    "level_time": ("ladder", "open"),
+    "find_capacity": ("capacity",),
+    "between": ("capacity",),
+    "precision": ("capacity",),
+    "ramp": ("ladder", "capacity"),
+    "level_time": ("ladder", "open", "capacity"),
     "user_count": ("free",),
     "spawn_rate": ("free",),
     "run_time": ("free",),
     "rate": ("open",),
     "session_rate": ("open",),
-    "arrivals": ("open",),
+    "arrivals": ("open", "capacity"),
     "rate_schedule": ("open",),
-    "max_in_flight": ("open",),
-    **dict.fromkeys(("session_supply", "random_start"), ("ladder", "free")),
+    "max_in_flight": ("open", "capacity"),
+    "random_start": ("ladder", "free", "capacity"),
+    "session_supply": ("ladder", "free"),
     **dict.fromkeys((*_OF_TRACE, "trace_format", "trace_skip_bad"), ("open",)),
 }
 _LABELS = {
@@ -94,7 +99,12 @@ _LABELS = {
 #: Help where the command line's names options that the form does not have.
 _HELP = {
     "shape": "ladder: the levels of users, one after the other; free: a number of users, their spawn rate and a run "
-    "time; open: an open loop, requests at a rate, whatever became of the ones before",
+    "time; open: an open loop, requests at a rate, whatever became of the ones before; capacity: a search for the "
+    "largest load within the SLO",
+    "find_capacity": "users: a closed loop; rate: an open loop, requests at a rate; each probe takes the level time at "
+    "most",
+    "between": "the smallest and the largest load to probe, like 1:1000",
+    "precision": "how close the largest load that passes and the smallest that fails shall be",
     "rate": "requests a second of each level, like 20 or 5,10,20; each level takes the level time",
 }
 

@@ -11,6 +11,7 @@ from tokenswarm.web.start_form import FormError
 _COUNTS_WITH = {
     "free": ("user_count", "spawn_rate", "run_time"),
     "ladder": ("levels", "ramp"),
+    "capacity": ("find_capacity", "between", "precision"),
     "open": ("rate", "session_rate", "rate_schedule", "arrivals", "trace", "max_in_flight"),
 }
 #: The ladder and an open loop have it.

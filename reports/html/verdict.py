@@ -9,6 +9,7 @@ from tokenswarm.metrics.intervals import FEWEST_FOR_A_MEAN, Estimate
 from tokenswarm.metrics.level import PROMPT, level_text
 from tokenswarm.metrics.quantiles import Quantile
 from tokenswarm.reports import units
+from tokenswarm.reports.capacity_sentence import capacity_sentence
 from tokenswarm.reports.checks.check_report import CheckReport, CheckResult, CheckStatus
 from tokenswarm.reports.checks.conditions import Figure
 from tokenswarm.reports.compare.gate_command import format_change
@@ -112,6 +113,9 @@ def _objectives(results: Results) -> Iterator[Text]:
         return
     stated = spoken([units.objective(name, value) for name, value in summary.objectives.items()])
     share = "" if summary.objective_share is None else f" for {units.set_share(summary.objective_share)} of requests"
+    if summary.capacity_search:
+        yield Text(f"{capacity_sentence(summary)}. The SLO: {stated}{share}.", "Capacity:", "good")
+        return
     judged = [level for level in summary.levels if level.meets_objectives is not None]
     met = sum(bool(level.meets_objectives) for level in judged)
     if not judged:

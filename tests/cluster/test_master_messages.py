@@ -24,7 +24,7 @@ from tokenswarm.cluster.master_link import MasterLink
 from tokenswarm.cluster.protocol import LevelBegun
 from tokenswarm.cluster.transport import MasterSocket
 from tokenswarm.metrics.level import Arrivals, Level
-from tokenswarm.run_folder.schema import WorkerEventKind
+from tokenswarm.run_folder.worker_events import WorkerEventKind
 from tokenswarm.shapes.splits import Splits
 from tokenswarm.upstream.locust_internals import RebalancingDispatcher
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tokenswarm.cluster.membership import Membership
-from tokenswarm.run_folder.schema import WorkerEventKind
+from tokenswarm.run_folder.worker_events import WorkerEventKind
 
 
 @pytest.fixture

@@ -34,11 +34,10 @@ from tokenswarm.run_folder.schema import (
     Status,
     Summary,
     Validity,
-    WorkerEvent,
-    WorkerEventKind,
 )
 from tokenswarm.run_folder.summary_csv import summary_rows
 from tokenswarm.run_folder.warm_up_summary import WarmUpSummary
+from tokenswarm.run_folder.worker_events import WorkerEvent, WorkerEventKind
 
 MakeBooks = Callable[..., Aggregator]
 MakeTimeline = Callable[..., Timeline]
@@ -411,6 +410,7 @@ SUMMARY = {
     "prompts": PROMPTS,
     "warm_ups": [dict.fromkeys(WarmUpSummary.__struct_fields__, (int, str, float))],
     "hardware": ({"gpus": int, "name": str, "usd_per_gpu_hour": (float, None)}, None),
+    "capacity_search": (dict, None),
 }
 
 

@@ -49,7 +49,7 @@ def test_run_json_holds_everything_that_defined_the_run(a_level: Callable[..., L
     assert added == {"server_metrics": {}, "run_id": None, "spool_folder": None, "stop_reason": None, "requests": {}}
     failure = {"wait_s": 1.0, "honours_retry_after": False}
     plain = {"arrivals": None, "think_time": None, "requests": None, "warm_up": False, "after_failure": failure}
-    plain |= {"random_start": False, "cache_flushed": None}
+    plain |= {"random_start": False, "cache_flushed": None, "probe": False}
     unset = [{name: level.pop(name) for name in tuple(level) if name in plain} for level in document["plan"]]
     assert unset == [plain] * 2
     assert document.pop("python").count(".") == 2

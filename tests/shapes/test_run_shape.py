@@ -44,6 +44,7 @@ class Stand:
         self.clock = clock
         self.begun: list[PlannedLevel] = []
         self.level_done = False
+        self.following: Iterator[PlannedLevel] = iter(())
         self.ends = 0
         self.plan: tuple[PlannedLevel, ...] = ()
         self.options = Namespace(
@@ -63,6 +64,7 @@ class Stand:
             wait_after_failure="1s",
             honour_retry_after=False,
             random_start=False,
+            find_capacity="off",
         )
         self.runner = SimpleNamespace(environment=SimpleNamespace(parsed_options=self.options), user_count=0)
         stand = self
@@ -78,6 +80,7 @@ class Stand:
 
             on_level = staticmethod(self.begun.append)
             level_done = staticmethod(lambda: stand.level_done)
+            following = staticmethod(lambda: next(stand.following, None))
 
             @staticmethod
             def on_end() -> None:

@@ -132,3 +132,13 @@ def test_a_level_whose_requests_have_ended_is_over() -> None:
     assert walk.advance(30.0, 10) == FULL
     assert walk.advance(31.0, 10, level_done=True) == GONE
     assert walk.advance(32.0, 0, level_done=True) == NEXT_BEGINS
+
+
+def test_levels_behind_the_plan_follow_from_what_the_ones_before_came_to() -> None:
+    probes = iter([SECOND, None])
+    walk = LevelSequencer(LoadPlan((FIRST,), drain_s=60.0, settle_s=0.0), 0.0, lambda: next(probes))
+    assert walk.advance(31.0, 10, level_done=True) == GONE
+    assert walk.advance(32.0, 0) == NEXT_BEGINS
+    assert walk.advance(33.0, 50) == NEXT
+    assert walk.advance(40.0, 50, level_done=True) == NEXT_GONE
+    assert walk.advance(41.0, 0) is None

@@ -100,6 +100,8 @@ function showFacts(live) {
   text("facts", `${facts.engine}${version} at ${facts.host}${facts.model ? `, model ${facts.model}` : ""} · results in ${folder}`);
   text("verdict", validity.verdict);
   $("verdict").className = `pill ${validity.verdict === "valid" ? "good" : "bad"}`;
+  $("capacity").hidden = !live.capacity;
+  text("capacity", live.capacity ? `Capacity: ${live.capacity}` : "");
   const lost = missing ? [`${missing} of the workers ${missing === 1 ? "is" : "are"} missing.`] : [];
   // Of a run that is over: the sentences that its table and report begin with.
   const reasons = warnings ?? [...lost, ...validity.reasons, ...hints];

@@ -1,0 +1,66 @@
+"""A capacity search inside its run: probes end when they are decided, and the next one follows from what they were."""
+
+from __future__ import annotations
+
+import logging
+
+from msgspec import structs
+
+from tokenswarm.metrics.level import Phase
+from tokenswarm.recording.aggregator import Aggregator
+from tokenswarm.recording.capacity_run import CapacityRun
+from tokenswarm.reports import units
+from tokenswarm.reports.capacity_sentence import probe_sentence, search_sentence
+from tokenswarm.run_control.run_controller import RunController
+from tokenswarm.run_folder.schema import Status
+from tokenswarm.shapes.plan import PlannedLevel, SearchPlan
+
+logger = logging.getLogger(__name__)
+
+
+class CapacityControl:
+    """Of the run that goes on, where it searches."""
+
+    def __init__(self, controller: RunController) -> None:
+        self._controller = controller
+
+    def begin(self, plan: SearchPlan | None, first_index: int) -> None:
+        """A run has begun. plan: None where it does not search; first_index: of the level of the first probe."""
+        run = self._controller.run
+        if plan is not None and run is not None:
+            run.capacity = search = CapacityRun(plan, run.aggregator.objectives, first_index)
+            levels = run.aggregator
+            self._controller.live.capacity = lambda: self._live_sentence(search, levels)
+            of = plan.range
+            logger.info(
+                "Capacity search between %g and %g %s: each probe takes %s at most and ends when it is decided",
+                *(of.low, of.high, "users" if of.whole else "requests/s"),
+                units.planned_time(plan.template.level_time_s),
+            )
+
+    def _live_sentence(self, search: CapacityRun, levels: Aggregator) -> str:
+        is_running = self._controller.live.status is Status.RUNNING
+        return search_sentence(search.figures(levels), levels.objectives.bounds, is_running=is_running)
+
+    def is_probe_decided(self) -> bool:
+        """Whether the running level is a probe that is decided. Its load then ends now, on the workers too."""
+        run = self._controller.run
+        if run is None or run.capacity is None or not run.capacity.is_decided(run.aggregator):
+            return False
+        level = run.aggregator.running_level
+        assert level is not None
+        elapsed_s = run.now_s - level.began_s
+        if level.phase_at(elapsed_s) is Phase.HOLD:
+            shorter = structs.replace(level.level, level_time_s=elapsed_s)
+            self._controller.begin_level(shorter, shortened=True)
+        return True
+
+    def next_probe(self) -> PlannedLevel | None:
+        """The probe after the one that is over; None where the search is over, and in a run without one."""
+        run = self._controller.run
+        if run is None or run.capacity is None:
+            return None
+        following = run.capacity.next_probe(run.aggregator)
+        if (probe := run.capacity.latest(run.aggregator)) is not None:
+            logger.info("Probe of %s", probe_sentence(probe))
+        return following

@@ -1,0 +1,99 @@
+"""The one sentence of a capacity search."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tokenswarm.reports.capacity_sentence import capacity_sentence, probe_sentence
+from tokenswarm.run_folder.capacity_figures import CapacityFigures, ProbeFigures, binding_objective
+from tokenswarm.run_folder.schema import RequestAccounting, Status, Summary, Validity
+
+
+def probe(load: float, verdict: str, share: float = 0.97, **changes: Any) -> ProbeFigures:
+    facts: dict[str, Any] = {"shares": {"ttft_s": share, "e2e_s": 0.99}, "requests": 800}
+    facts |= {"share": share, "share_low": share - 0.02, "share_high": share + 0.02} | changes
+    return ProbeFigures(index=round(load), level=f"{load:g}", load=load, verdict=verdict, **facts)
+
+
+def said(conclusion: str, *probes: ProbeFigures, unit: str = "users", **changes: Any) -> str:
+    failed = next((each for each in probes if each.verdict == "fail"), None)
+    facts: dict[str, Any] = {
+        "best": next((each.load for each in probes if each.verdict == "pass"), None),
+        "failing": failed.load if failed else None,
+        "binding": binding_objective(failed) if failed else "",
+    }
+    found = CapacityFigures(
+        unit=unit, low=1, high=1000, precision=0.05, share=0.95, conclusion=conclusion, probes=probes, **facts | changes
+    )
+    return capacity_sentence(
+        Summary(
+            status=Status.FINISHED,
+            engine="vllm",
+            model="m",
+            host="h",
+            validity=Validity("valid"),
+            accounting=RequestAccounting(1, 1, 1, complete=True),
+            objectives={"ttft_s": 0.5, "e2e_s": 10.0},
+            levels=(),
+            capacity_search=found,
+        )
+    )
+
+
+def test_a_bracket() -> None:
+    assert said("bracket", probe(62, "pass"), probe(66, "fail", 0.8)) == (
+        "62–65 users (95 %); at 66 users TTFT p95 crosses 500 ms"
+    )
+    assert said("bracket", probe(62, "pass"), probe(63, "fail", 0.8)).startswith("62 users (95 %); at 63 users")
+    assert said("bracket", probe(6.2, "pass"), probe(6.5, "fail", 0.8), unit="requests/s").startswith(
+        "6.2–6.5 requests/s (95 %); at 6.5 requests/s TTFT p95 crosses 500 ms"
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"shares": {"ttft_s": 0.97, "e2e_s": 0.6}}, "E2E time p95 crosses 10 s"),
+        ({"failed": 0.2}, "20.0 % of the requests fail"),
+        ({"reason": "backlog"}, "more requests arrive than are answered, and the backlog grows"),
+        ({"reason": "drift"}, "latencies rise for as long as the load lasts"),
+    ],
+)
+def test_what_binds(changes: dict[str, Any], words: str) -> None:
+    assert said("bracket", probe(62, "pass"), probe(66, "fail", 0.8, **changes)).endswith(f"; at 66 users {words}")
+
+
+def test_no_pass_no_fail_and_no_result() -> None:
+    assert said("no_pass", probe(1, "fail", 0.4)) == (
+        "no load passes: with 1 user, 40.0 % of the requests are within the SLO, and 95 % are needed"
+    )
+    assert said("no_fail", probe(1000, "pass")) == (
+        "at least 1000 users (95 %): the largest load of --between passes, give a larger one to find the limit"
+    )
+    assert said("inconclusive", probe(8, "inconclusive")) == (
+        "no result: the probes were too short to decide any load; give a longer --level-time"
+    )
+
+
+def test_a_search_that_was_stopped_has_the_bracket_so_far() -> None:
+    assert said("unfinished", probe(32, "pass"), probe(64, "fail", 0.8)).startswith("so far 32–63 users: the search")
+    assert said("unfinished").startswith("so far nothing: ")
+    assert said("unfinished", probe(32, "pass")).startswith("so far at least 32 users: ")
+
+
+def test_a_cliff_a_noisy_server_and_a_load_without_a_verdict() -> None:
+    assert said("bracket", probe(62, "pass", 0.99), probe(63, "fail", 0.1)).endswith(
+        "; a cliff: the share of good requests falls from 99.0 % to 10.0 %"
+    )
+    assert said("bracket", probe(62, "pass"), probe(66, "fail", 0.8), unsteady=(62.0,)).endswith(
+        "; the server is noisy: probes of 62 users differ by more than chance"
+    )
+    assert said("bracket", probe(62, "pass"), probe(66, "fail", 0.8), inconclusive=(4.0, 64.0)).endswith(
+        "; inconclusive at 64: longer probes (--level-time) may decide it"
+    )
+
+
+def test_a_probe() -> None:
+    assert probe_sentence(probe(62, "pass")) == "62 users: pass; 97.0 % of 800 requests are good (95.0–99.0 %)"
