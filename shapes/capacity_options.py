@@ -28,7 +28,8 @@ _OTHER_LOADS = (
     *("shape", "levels", "num_users", "spawn_rate", "run_time", "rate", "session_rate", "rate_schedule"),
     *("trace", "requests"),
 )
-_OF_USERS, _OF_RATES = ("ramp", "think_time", "wait_after_failure"), ("arrivals", "burstiness", "max_in_flight")
+_OF_USERS = ("ramp", "think_time", "wait_after_failure", "honour_retry_after", "random_start")
+_OF_RATES = ("arrivals", "burstiness", "max_in_flight")
 
 
 def add_options(option: OptionAdder) -> None:
@@ -84,9 +85,11 @@ def search_plan_of(options: Namespace) -> SearchPlan:
     _check_choice(options.find_capacity)
     with collect_errors() as errors:
         errors.of(_check_objectives, options)
-        of = errors.of(_range_of, options)
+        loads = errors.of(_loads_of, options)
+        precision = errors.of(_precision_of, options.precision)
         mode = errors.of(_mode_of, options.system_prompt)
         template = errors.of(_closed_probe if options.find_capacity == USERS else _open_probe, options)
+    of = SearchRange(*loads, precision, whole=options.find_capacity == USERS)
     return SearchPlan(of, replace(template, system_prompt=mode))
 
 
@@ -110,7 +113,8 @@ def _check_objectives(options: Namespace) -> None:
         )
 
 
-def _range_of(options: Namespace) -> SearchRange:
+def _loads_of(options: Namespace) -> tuple[float, float]:
+    """The smallest and the largest."""
     whole = options.find_capacity == USERS
     match = _BETWEEN.fullmatch(options.between.strip())
     if not match:
@@ -120,7 +124,7 @@ def _range_of(options: Namespace) -> SearchRange:
         raise PlanError(f"{BETWEEN} takes a smaller load above 0 and a larger one, like 1:1000, got {options.between}.")
     if whole and not (low.is_integer() and high.is_integer() and high <= MOST_USERS):
         raise PlanError(f"{BETWEEN} takes whole numbers of users up to {MOST_USERS:,}, got {options.between}.")
-    return SearchRange(low, high, _precision_of(options.precision), whole)
+    return low, high
 
 
 def _precision_of(text: str) -> float:

@@ -79,7 +79,7 @@ _ONLY_WITH = {
     "rate_schedule": ("open",),
     "max_in_flight": ("open", "capacity"),
     "random_start": ("ladder", "free", "capacity"),
-    "session_supply": ("ladder", "free"),
+    "session_supply": ("ladder", "free", "capacity"),
     **dict.fromkeys((*_OF_TRACE, "trace_format", "trace_skip_bad"), ("open",)),
 }
 _LABELS = {

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from tests.runs.harness import ROOT, Start, Started, free_port, read_csv, until
+from tests.runs.harness import ROOT, Start, Started, StartSimulator, free_port, read_csv, until
 from tokenswarm.web.live_view import LevelRow
 from tokenswarm.web.locust_tables import extended_rows
 from tokenswarm.web.past_runs import LINKED
@@ -639,6 +639,40 @@ def test_an_open_loop_of_workers_is_set_up_watched_and_stopped(start_locust: Sta
     cells = page.locator("#levels tbody td").all_inner_texts()
     heads = page.locator("#levels thead th").all_inner_texts()[1:]
     assert dict(zip(heads, cells, strict=True))["Offered/s"] == f"{load['offered_rate']:.3g}"
+    assert not watched.wrong
+    started.process.terminate()
+    assert "Traceback" not in started.end().output
+
+
+def test_a_capacity_search_from_the_page(
+    start_locust: Start, start_simulator: StartSimulator, browser: Browser
+) -> None:
+    server = start_simulator("--dialect", "vllm", "--max-batch", "4", "--answer-median-tokens", "10", "--step-ms", "10")
+    started, url = served(start_locust, "-H", server.host)
+    watched = Watched(browser.new_page(), url)
+    page = watched.page
+    page.goto(f"{url}/tokenswarm/")
+    expect(page.locator("#state")).to_have_text("ready", timeout=PATIENCE_MS)
+    page.select_option("#option-shape", "capacity")
+    shown = [page.locator(f"#option-{name}").is_visible() for name in ("find_capacity", "between", "levels", "rate")]
+    assert shown == [True, True, False, False]
+    refused(page, find_capacity="users", between="9", precision="none")
+    assert fields_in_error(page) == {"between", "precision", "find_capacity"}  # it needs objectives
+    good = {"between": "1:32", "precision": "50%", "slo": "ttft=60ms", "slo_share": "80%"}
+    begin(page, **good, ramp="0.5s", level_time="12s")
+
+    expect(page.locator("#capacity")).to_have_text("Capacity: so far nothing; 0 probes done", timeout=PATIENCE_MS)
+    expect(page.locator("#where")).to_contain_text("2 users", timeout=PATIENCE_MS)
+    expect(page.locator("#capacity")).to_have_text(
+        "Capacity: so far at least 2 users; 1 probe done", timeout=PATIENCE_MS
+    )
+    expect(page.locator("#run-heading")).to_have_text("Last run (finished)", timeout=120_000)
+    expect(page.locator("#capacity")).to_contain_text("users TTFT p80 crosses 60 ms")
+    (folder,) = started.results.iterdir()
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["capacity_search"]["conclusion"] == "bracket"
+    assert json.loads((folder / "run.json").read_text())["shape"] == "capacity"
+    expect(page.locator("#levels tbody tr")).to_have_count(len(summary["levels"]))
     assert not watched.wrong
     started.process.terminate()
     assert "Traceback" not in started.end().output
