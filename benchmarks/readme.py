@@ -33,7 +33,7 @@ _NAMES = {
     "tokenswarm, TLS": "tokenswarm, TLS",
     "HttpUser + sseclient": "Locust user: requests + sseclient-py",
     "FastHttpUser": "Locust's FastHttpUser, `iter_lines`",
-    "floor": "floor: epoll + recvmsg, no parsing",
+    "floor": "lower limit: only reads the bytes",
 }
 _PLAIN = "HttpUser + sseclient"
 
@@ -131,9 +131,10 @@ def _longest_error(bench: BenchFigures) -> str:
     largest = max(_ttft(row).max or 0 for row in rows)
     users = " and ".join(f"{users:,}" for users in sorted({row.users for row in rows}))
     return (
-        f"\nThe maximum of {number(largest)} ms at {users} users is the time between two tokens ({bench.gap_ms:g} ms): "
-        "where the first two\ntokens wait in a socket together, the kernel keeps the receive time of the second. "
-        "`ttft_uncertainty_ms` in `requests.csv`\nbounds this for each request.\n"
+        f"\nThe maximum of {number(largest)} ms at {users} users is the time between two tokens ({bench.gap_ms:g} ms). "
+        "If the client reads the\nfirst two tokens together, only the second one's receive time is known, so TTFT may "
+        "be reported up to one token interval\ntoo late. `ttft_uncertainty_ms` in `requests.csv` is the upper limit "
+        "of this error for each request.\n"
     )
 
 

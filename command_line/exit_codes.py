@@ -12,18 +12,18 @@ EXIT_CONDITION_FAILED = 5
 EXIT_SIGINT = 130
 
 MEANINGS = {
-    EXIT_OK: "the plan was completed; no request failed, or only as many as `--fail-if` allows. "
+    EXIT_OK: "all levels were run; no request failed, or only as many as `--fail-if` allows. "
     "A suspect run also ends with 0, unless `--fail-if` or `--pass-if` is given",
     EXIT_REQUESTS_FAILED: "requests failed (`--exit-code-on-error` sets another code), or Locust could not "
     "start, for example without a locustfile",
     EXIT_UNUSABLE: "an option, the prompts, the server or the locustfile cannot be used; a sentence for "
-    "each error says what to do. Also: an exception outside of a request; the output of a `tokenswarm` command that "
-    "would end with 0 cannot be written",
+    "each error says what to do. Also: an error in Tokenswarm, not in a request; or a `tokenswarm` "
+    "command had no other error, but its output could not be written",
     EXIT_UNRELIABLE: "the results are unreliable: nothing was recorded, no request was answered, requests "
     "are unaccounted for, a worker was lost, or all of the last 50 requests failed "
     "(`--stop-after-failures`). With `--fail-if` or `--pass-if` also: the run is suspect,"
     " or too short to decide a condition",
-    EXIT_INTERRUPTED: "the run was stopped before its plan was completed",
+    EXIT_INTERRUPTED: "the run was stopped before all levels were run",
     EXIT_CONDITION_FAILED: "a condition of `--fail-if` is true, or one of `--pass-if` is false",
     EXIT_SIGINT: "a `tokenswarm` command was ended with Ctrl-C; `tokenswarm simulate`, a server, then ends with 0",
 }
@@ -32,7 +32,7 @@ IN_SHORT = {
     EXIT_REQUESTS_FAILED: "requests failed",
     EXIT_UNUSABLE: "an option could not be used, or an error occurred outside of a request; see above",
     EXIT_UNRELIABLE: "the results are unreliable",
-    EXIT_INTERRUPTED: "the run was stopped before its plan was completed",
+    EXIT_INTERRUPTED: "the run was stopped before all levels were run",
     EXIT_CONDITION_FAILED: "a condition of --fail-if or --pass-if failed",
 }
 INTERRUPTED_EARLY = "tokenswarm: interrupted before the run began: nothing was measured"

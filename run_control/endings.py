@@ -143,12 +143,12 @@ class Endings:
         if stop_timeout_s := float((parsed and parsed.stop_timeout) or 0.0):
             logger.info(
                 "Stopping the run: open requests may end within %g s (--stop-timeout), then its results are written. "
-                "Press Ctrl-C again to cancel these requests now",
+                "Press Ctrl-C again to cut these requests now",
                 stop_timeout_s,
             )
         else:
             logger.info(
-                "Stopping the run: open requests are canceled and its results are written. With --stop-timeout they "
+                "Stopping the run: open requests are cut and its results are written. With --stop-timeout they "
                 "would have time to end"
             )
 
