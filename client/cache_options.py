@@ -61,10 +61,10 @@ def add_cache_options(option: OptionAdder) -> None:
     """Add the options to Locust's parser."""
     option(
         "--prefix",
-        "shared prefixes: groups=64 tokens=2048 zipf=1.2 gives each request a prefix of 2,048 tokens, the same for all "
-        "requests of a group; the k-th of 64 groups has requests in proportion to 1/k^1.2, without zipf all groups "
-        "have equally many. It is part of --input-tokens, or stands before the prompts of --prompts "
-        "(docs/workloads.md); empty: none",
+        "shared prefixes: groups=64 tokens=2048 zipf=1.2 gives each request a prefix of 2,048 tokens, the same for "
+        "all requests of a group; the number of requests of the k-th of 64 groups is proportional to 1/k^1.2, without "
+        "zipf all groups have equally many. The prefix is part of the length that --input-tokens sets; with --prompts "
+        "it is put before each prompt (docs/workloads.md). Empty: none",
     )
     option.choice(
         "--cache",

@@ -60,15 +60,15 @@ def add_length_options(option: OptionAdder) -> None:
     """Add the options to Locust's parser."""
     option(
         "--input-tokens",
-        "prompt tokens of each request by the server's count, chat template and system prompt included, of synthetic "
-        f"prompts: {_NOTATIONS}, or both lengths: pairs:128/64:25, D(100,1000) (docs/workloads.md); empty: those of "
-        "--prompts",
+        "number of prompt tokens of each request, by the server's count, chat template and system prompt included. The "
+        f"prompts are then synthetic. Notations: {_NOTATIONS}; for input and output lengths together pairs:128/64:25, "
+        "D(100,1000) (docs/workloads.md). Empty: prompts are those of --prompts",
         aliases=("--isl",),
     )
     option(
         "--output-tokens",
-        f"output tokens of each request, exact where the engine can be made to: {_NOTATIONS}; empty: --max-tokens is "
-        "the cap of all",
+        f"number of output tokens of each request: {_NOTATIONS}. It is exact where the engine supports it (see "
+        "--ignore-eos), otherwise the limit of each answer. Empty: --max-tokens is the limit of all",
         aliases=("--osl",),
     )
 

@@ -158,8 +158,8 @@ def add_request_control(option: OptionAdder) -> None:
     )
     option.repeated(
         "--image",
-        "image that requests carry beside their text: a PNG, JPEG, WebP or GIF file, or synthetic:WIDTHxHEIGHT; of "
-        "several, each request has the next one (docs/requests.md)",
+        "image that requests carry beside their text: a PNG, JPEG, WebP or GIF file, or synthetic:WIDTHxHEIGHT; "
+        "several images are used in turn (docs/requests.md)",
         metavar="IMAGE",
         include_in_web_ui=False,
     )

@@ -370,7 +370,7 @@ def _add_prompt_options(option: OptionAdder) -> None:
         PromptReuse.NEVER,
         "which prompts may repeat, and so be found in the server's prefix cache: never: each request begins with "
         "characters of its own; run: each prompt begins with characters that differ from run to run, and repeats with "
-        "them; always: prompts are sent as they are, as in the article",
+        "them; always: prompts are sent as they are",
     )
     option(
         "--prompt-nonce",
@@ -389,7 +389,10 @@ def _add_prompt_options(option: OptionAdder) -> None:
 
 def _add_response_options(option: OptionAdder) -> None:
     option("--max-tokens", "longest response, in tokens", default=512, type=int)
-    option.switch("--ignore-eos", "every response has exactly --max-tokens or --output-tokens tokens")
+    option.switch(
+        "--ignore-eos",
+        "every response has exactly --max-tokens or --output-tokens tokens, where the engine supports it",
+    )
     add_length_options(option)
     add_session_options(option)
     add_abandon_options(option)
@@ -405,7 +408,9 @@ def _add_trace_options(option: OptionAdder) -> None:
 
 def _add_start_options(option: OptionAdder) -> None:
     option.time(
-        "--ready-timeout", "how long to wait, before the run, until a server that responds is ready", default="10m"
+        "--ready-timeout",
+        "how long to wait, before the run, for a server that responds but is not ready",
+        default="10m",
     )
     option.switch(
         "--self-check",
@@ -416,8 +421,8 @@ def _add_start_options(option: OptionAdder) -> None:
         "--preflight",
         Switch,
         Switch.ON,
-        "before the run, send one small request of each kind (with and without system prompt), which is counted in no "
-        "figure; if it fails, the run is not started",
+        "before the run, send one small request of each kind (with and without system prompt), which is not "
+        "included in the results; if it fails, the run is not started",
     )
 
 

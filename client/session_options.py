@@ -86,15 +86,16 @@ def add_session_options(option: OptionAdder) -> None:
     """Add the options to Locust's parser."""
     option(
         _OPTION,
-        "turns of each session, each of which sends the history so far: of synthetic prompts (--input-tokens) a number "
-        "or a distribution like 8, n(6,2), u(2,12); of conversations in --prompts all, or last (one request with all "
-        "messages up to the last one of the user); empty: 1, and all",
+        "turns of each session, each of which sends the history so far: of synthetic prompts (--input-tokens) a "
+        "number or a distribution like 8, n(6,2), u(2,12); of conversations in --prompts all, or last (one request "
+        "with all messages up to the last one of the user); empty: 1 turn for synthetic prompts, all turns of "
+        "conversations in --prompts",
     )
     option.choice(
         "--answers",
         Answers,
         Answers.OWN,
-        "which answers later turns send as those to the turns before: own: what the server answered in this run; "
+        "which answers are put into the history of later turns: own: what the server answered in this run; "
         "recorded: the answers of --prompts",
     )
     option(
@@ -107,7 +108,8 @@ def add_session_options(option: OptionAdder) -> None:
         SessionSupply,
         SessionSupply.REPEAT,
         "repeat: sessions of --prompts begin again once all have begun; once: each begins once in a level, and the "
-        "level ends when the first user has no further session to begin, so that none runs dry in what is measured",
+        "level ends when the first user has no further session to begin, so that no user is without work during the "
+        "measurement",
     )
     option("--session-header", "name of a header that has the session's id in each request, for sticky routing")
 

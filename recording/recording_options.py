@@ -111,9 +111,9 @@ def _add_run_options(option: OptionAdder) -> None:
         "--spool-folder",
         default="",
         include_in_web_ui=False,
-        text="folder on this machine in which ended requests are kept until they are safe in the results, so that a "
-        "killed process loses none; by default in the run's own folder, for a worker that was started by itself in the "
-        "system's temporary folder; off for none",
+        text="folder on this machine that keeps ended requests until they are safe in the results, so that a killed "
+        "process loses none; empty: spool/ in the run's own folder, or the system's temporary folder for a worker that "
+        "was started by itself; off: ended requests are not kept",
     )
     option(
         "--slo",
@@ -129,7 +129,7 @@ def _add_run_options(option: OptionAdder) -> None:
     option(
         "--stop-after-failures",
         default="100%:50",
-        text="stop the run when at least this share of this number of last requests failed, SHARE:NUMBER; off: never",
+        text="SHARE:NUMBER: stop the run when, of the last NUMBER requests, at least SHARE failed; off: never",
     )
 
 
@@ -190,6 +190,6 @@ def _add_cluster_options(option: OptionAdder) -> None:
         "--cluster-key-file",
         default="",
         include_in_web_ui=False,
-        text="file with a secret that a master and its workers share: only messages made with it are acted on; the "
+        text="file with a secret that a master and its workers share: messages not signed with it are ignored; the "
         "secret itself may be in TOKENSWARM_CLUSTER_KEY instead; empty: none",
     )

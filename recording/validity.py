@@ -151,12 +151,12 @@ def _load_issues(level: LevelStats, aggregator: Aggregator, server: ServerSample
         return
     if not hold.requests and whole.requests:
         yield _no_request_in_hold(level, whole)
-    elif cancelled := level.cut_by_timeout:
+    elif cut := level.cut_by_timeout:
         yield ValidityIssue(
             kind=IssueKind.CANCELLED_IN_DRAIN,
-            message=f"{cancelled:,} of {hold.requests:,} requests sent in the hold were cancelled at the drain "
+            message=f"{cut:,} of {hold.requests:,} requests sent in the hold were cut at the drain "
             "timeout: the slowest have no latency",
-            values={"cancelled": cancelled, "requests": hold.requests},
+            values={"cancelled": cut, "requests": hold.requests},
         )
 
 

@@ -22,7 +22,8 @@ Runs a load test, prints its table and leaves a folder under results/. Without -
 run. It is the same as `locust --headless` with Tokenswarm's locustfile, and takes all of Locust's options as well.
 
   --dry-run                 describe what the run would do and send, and end
-  --json                    print summary.json on standard output when the run is over, and all else on standard error
+  --json                    the same as --print-summary: print summary.json on standard output when the run is over,
+                            and all else on standard error; with --dry-run, print the description as JSON
   --quiet                   no plan and no progress lines: warnings, the table and where the results are
 """
 _WEB_HEAD = """Usage: tokenswarm web -H http://HOST:PORT [options]

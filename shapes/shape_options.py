@@ -23,10 +23,11 @@ def add_options(parser: ArgumentParser) -> None:
         "--shape",
         choices=["ladder", "free", rate_options.OPEN, capacity_options.CAPACITY],
         default="ladder",
-        text="ladder: the levels of --levels, one after the other; free: one level with the users, spawn rate and run "
-        "time of -u, -r and -t (chosen where one of these is given); open: requests at the times of --rate, "
-        "--rate-schedule, --arrivals or --trace, whatever became of the ones before (chosen where one of these says "
-        "when); capacity: a search for the largest load within --slo (chosen by --find-capacity)",
+        text="ladder: the levels of --levels, one after the other; free: one level with the users, spawn rate and "
+        "run time of -u, -r and -t (selected automatically where one of these is given); open: requests at the times "
+        "of --rate, --rate-schedule, --arrivals or --trace, whether or not earlier ones have ended (selected "
+        "automatically where one of these says when); capacity: a search for the largest load within --slo (selected "
+        "by --find-capacity)",
     )
     option("--levels", default="10,50,100", text="users of each level of the ladder")
     option.time("--ramp", default="20s", text="time within which a level's users are all there")
@@ -35,14 +36,14 @@ def add_options(parser: ArgumentParser) -> None:
         "--system-prompt",
         choices=list(CHOICES),
         default="auto",
-        text="send requests without a system prompt, with one, or all levels first without and then with; "
-        "auto: both on the ladder, off in the free shape and in an open loop",
+        text="off: requests have no system prompt; on: they have one; both: all levels first without and then with "
+        "one; auto: both on the ladder, off in the free shape and in an open loop",
     )
     option.time(
         "--drain-timeout",
         default="10m",
-        text="how long open streams may go on after their level's time; the rest are then cancelled, and are in no "
-        "latency figure",
+        text="how long open streams may go on after their level's time; the rest are then cut, and are not "
+        "included in latency figures",
     )
     option(
         "--requests",
@@ -52,8 +53,8 @@ def add_options(parser: ArgumentParser) -> None:
     )
     option(
         "--warm-up",
-        text="load before each level that is in no figure: a time like 30s, or a number of requests like 50; empty: "
-        "none",
+        text="load before each level that is not included in the results: a time like 30s, or a number of requests "
+        "like 50; empty: none",
     )
     _add_user_options(option)
     option.time("--settle", default="5s", text="pause after each level's last stream")

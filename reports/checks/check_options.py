@@ -92,7 +92,8 @@ def add_options(parser: ArgumentParser) -> None:
         "--fail-if",
         action=Joined,
         default="",
-        text="conditions under which the run fails, like p95(ttft) > 500ms, rate < 100; see docs/conditions.md",
+        text="conditions under which the run fails, like p95(ttft) > 500ms, rate < 100 (output tokens/s of all "
+        "users); see docs/conditions.md",
     )
     option(
         "--pass-if",
@@ -115,7 +116,8 @@ def add_options(parser: ArgumentParser) -> None:
     )
     option.switch(
         "--print-summary",
-        "print summary.json on standard output when a run is over, and all else on standard error",
+        "print summary.json on standard output when a run is over, and all else on standard error; the same as "
+        "--json of tokenswarm run",
         include_in_web_ui=False,
     )
 
