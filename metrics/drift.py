@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from tokenswarm.metrics.intervals import Estimate, Series, long_run_variance, plus_minus, student_t
+from tokenswarm.metrics.intervals import Estimate, Series, long_run_variance, plus_minus, student_t, student_tail
 
 #: Fewer windows than this are not judged: a fifth of them would be two.
 FEWEST_WINDOWS = 15
@@ -17,11 +17,13 @@ FEWEST_WINDOWS = 15
 @dataclass(frozen=True, slots=True)
 class Drift:
     """first, last: mean token rate of the hold's first and last fifth, tokens a second. change: last − first, relative
-    to first (−0.1: a tenth less), with its 95 % interval."""
+    to first (−0.1: a tenth less), with its 95 % interval. chance: how probable so large a change in this direction is
+    in a steady hold, 0 to 1."""
 
     first: float
     last: float
     change: Estimate
+    chance: float = 1.0
 
     @property
     def course(self) -> Literal["falls", "rises", "steady"]:
@@ -51,6 +53,7 @@ def drift_of(rates: Series) -> Drift | None:
         return None
     cosines = max(2, round(0.41 * n ** (2 / 3)))
     variance = long_run_variance(rates, cosines, [np.ones(n), contrast, np.linspace(-1.0, 1.0, n)])
-    half = student_t(cosines) * sqrt(variance * float(contrast @ contrast)) / first
-    change = last / first - 1
-    return Drift(first, last, plus_minus(change, half, n, scale=1.0))
+    error = sqrt(variance * float(contrast @ contrast)) / first
+    change = plus_minus(last / first - 1, student_t(cosines) * error, n, scale=1.0)
+    chance = student_tail(abs(change.value) / error, cosines) if change.certified else 1.0
+    return Drift(first, last, change, chance)

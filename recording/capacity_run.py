@@ -25,13 +25,13 @@ from tokenswarm.shapes.capacity.probe_verdict import (
 from tokenswarm.shapes.capacity.search import CapacitySearch, ProbeOutcome, Verdict
 from tokenswarm.shapes.plan import PlannedLevel, SearchPlan
 
-#: A drift is looked for in so many equal parts of a hold, from this look on, from 0: before, it is too short.
-_PARTS = 20
-_FIRST_LOOK_AT_DRIFT = 2
-#: Scores that rise by less than this share are no reason for a fail.
+#: A drift is looked for in so many equal parts of a hold, each of which has so many requests in the mean at least.
+_PARTS = (60, 40, 20)
+_REQUESTS_OF_A_PART = 10
+#: Scores that rise by less than this share, or that a steady level shows more often than this, are no reason for a
+#: fail.
 _NOTICED_RISE = 0.1
-#: Half a 95 % interval times this is what one steady level in a thousand or fewer shows.
-_SELDOM = 1.66
+_SELDOM = 0.001
 
 
 @dataclass(slots=True)
@@ -79,6 +79,8 @@ class CapacityRun:
         if (level := aggregator.levels.get(probe.index)) is not None and not _has_verdict(probe.decision):
             self._look(level, probe, self._look_times(level)[-1], last=True)
         self.search.record(_outcome(probe, self._objectives.share))
+        if level is not None and level.probe is not None:
+            level.probe.forget()
         if (load := self.search.next_load()) is None:
             return None
         self._probes.append(_Probe(probe.index + 1, load))
@@ -112,13 +114,14 @@ class CapacityRun:
         return look_times(self._plan.template.level_time_s - level.level.ramp_s)
 
     def _look(self, level: LevelStats, probe: _Probe, held_s: float, *, last: bool = False) -> None:
-        requests, hold_s = level.probe, level.level.ramp_s
+        requests, hold_s, arrivals = level.probe, level.level.ramp_s, level.level.arrivals
+        arriving = None if arrivals is None else arrivals.mean_rate
         assert requests is not None
         durations_s = np.sort(requests.durations_s())
         p50_s, p95_s = np.quantile(durations_s, (0.5, 0.95)).tolist() if len(durations_s) else (0.0, 0.0)
         filling = filling_s(p50_s, p95_s, held_s)
         from_s, until_s = hold_s + filling, hold_s + held_s
-        stability, probe.reason = _stability(level, requests, (from_s, until_s), probe.looks)
+        stability, probe.reason = stability_of(requests, (from_s, until_s), arriving)
         fewest = max(FEWEST_REQUESTS, level.level.users)
         scores = requests.scores(from_s, until_s)
         probe.decision = decide(scores, self._objectives.share, stability, fewest=fewest, last=last)
@@ -129,22 +132,21 @@ def _has_verdict(decision: Decision | None) -> bool:
     return decision is not None and decision.verdict is not None
 
 
-def _stability(
-    level: LevelStats, requests: ProbeRequests, span_s: tuple[float, float], looks: int
-) -> tuple[Stability, str]:
-    """(whether the server keeps up, in what it does not)"""
+def stability_of(requests: ProbeRequests, span_s: tuple[float, float], arriving: float | None) -> tuple[Stability, str]:
+    """(whether the server keeps up, in what it does not) from one time of the level to another. arriving: requests/s
+    of an open loop, None in a closed one."""
     from_s, until_s = span_s
-    if level.level.arrivals is not None:
+    if arriving is not None:
         in_flight: Series = requests.in_flight(until_s)[round(from_s) :]
-        growth = backlog_growth(in_flight, 1.0, level.level.arrivals.mean_rate)
+        growth = backlog_growth(in_flight, 1.0, arriving)
         if growth is None or growth.slope.low is None or growth.slope.low <= 0:
             return Stability.STEADY, ""
         return (Stability.GROWING, "backlog") if growth.is_unstable else (Stability.SUSPECT, "")
-    drift = drift_of(requests.means(from_s, until_s, _PARTS)) if looks >= _FIRST_LOOK_AT_DRIFT else None
-    if drift is None or drift.course != "rises" or drift.change.low is None:
+    parts = next((parts for parts in _PARTS if requests.known >= _REQUESTS_OF_A_PART * parts), None)
+    drift = drift_of(requests.means(from_s, until_s, parts)) if parts else None
+    if drift is None or drift.course != "rises":
         return Stability.STEADY, ""
-    value = drift.change.value
-    is_growing = value > _NOTICED_RISE and value > _SELDOM * (value - drift.change.low)
+    is_growing = drift.change.value > _NOTICED_RISE and drift.chance < _SELDOM
     return (Stability.GROWING, "drift") if is_growing else (Stability.SUSPECT, "")
 
 

@@ -17,8 +17,8 @@ from tokenswarm.recording.worker_report import OpenRequest, Report, RequestRow
 
 @dataclass(slots=True)
 class ProbeRequests:
-    """Of one level's hold. Times are seconds of the level; scores as worst_score has them. failures: of its requests
-    that have ended."""
+    """Of one level's hold. Times are seconds of the level; scores as worst_score has them. ended: requests that have
+    ended; failures: of these."""
 
     objectives: Objectives
     began_s: float
@@ -27,6 +27,7 @@ class ProbeRequests:
     _scores: array[float] = field(default_factory=lambda: array("d"))
     _within: Counter[str] = field(default_factory=Counter)
     failures: int = 0
+    ended: int = 0
     #: By worker: its requests that run, and when it reported them.
     _open: dict[int, tuple[float, Sequence[OpenRequest]]] = field(default_factory=dict)
 
@@ -38,11 +39,17 @@ class ProbeRequests:
         self._scores.append(worst_score(scores))
         self._within.update(name for name, score in scores.items() if score <= 1.0)
         self.failures += row.outcome.is_failure
+        self.ended += 1
 
     def take_open(self, report: Report, level_index: int) -> None:
         """The requests that a worker reports as running replace those of its report before."""
         running = [each for each in report.open_requests if each.level_index == level_index]
         self._open[report.worker] = report.reported_ns / 1e9 - self.began_s, running
+
+    @property
+    def known(self) -> int:
+        """Requests whose times are kept."""
+        return len(self._scores)
 
     @property
     def known_until_s(self) -> float:
@@ -58,10 +65,10 @@ class ProbeRequests:
         found: Series = scores[held][np.argsort(sent_s[held], kind="stable")]
         return found
 
-    @property
-    def ended(self) -> int:
-        """Requests of the hold that have ended."""
-        return len(self._scores)
+    def forget(self) -> None:
+        """The probe is over: the counts stay."""
+        self._sent_s, self._ended_s, self._scores = array("d"), array("d"), array("d")
+        self._open.clear()
 
     def shares(self) -> dict[str, float]:
         """Of the requests that have ended, the share (0 to 1) within each bound alone, by the figure's name."""

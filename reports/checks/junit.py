@@ -19,9 +19,10 @@ _FORBIDDEN = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]
 _SUITE = "tokenswarm"
 
 
-def junit_xml(checks: CheckReport, began: datetime) -> str:
+def junit_xml(checks: CheckReport, began: datetime, capacity: str = "") -> str:
     """The XML document. Its first case is whether the results are reliable at all; each unstable level has one that is
-    skipped, with the reason. Unreliable results that are judged all the same are a property of the suite."""
+    skipped, with the reason. Properties of the suite: unreliable results that are judged all the same, and capacity,
+    what a capacity search found."""
     broken = sum(result.status is CheckStatus.FAIL for result in checks.check_results)
     undecided = sum(result.status not in (CheckStatus.PASS, CheckStatus.FAIL) for result in checks.check_results)
     counts = {
@@ -39,10 +40,12 @@ def junit_xml(checks: CheckReport, began: datetime) -> str:
         "timestamp": when,
     }
     suite = ET.SubElement(root, "testsuite", facts)
-    if checks.allowed:
+    properties_of_suite = {state: "; ".join(reasons) for state, reasons in _by_state(checks.allowed).items()}
+    properties_of_suite |= {"capacity": capacity} if capacity else {}
+    if properties_of_suite:
         properties = ET.SubElement(suite, "properties")
-        for state, reasons in _by_state(checks.allowed).items():
-            ET.SubElement(properties, "property", name=_text(state), value=_text("; ".join(reasons)))
+        for name, value in properties_of_suite.items():
+            ET.SubElement(properties, "property", name=_text(name), value=_text(value))
     reliable = _case(suite, THE_RUN, "the results are reliable")
     if checks.unreliable:
         _fault(reliable, "error", "unreliable", _in_words(checks.unreliable))

@@ -10,6 +10,7 @@ from typing import TextIO
 
 from tokenswarm.command_line.exit_codes import EXIT_UNUSABLE
 from tokenswarm.metrics.level import Level
+from tokenswarm.reports.capacity_sentence import capacity_sentence
 from tokenswarm.reports.checks.check_options import CheckOptions
 from tokenswarm.reports.checks.check_report import CheckReport, check_run
 from tokenswarm.reports.checks.junit import junit_xml
@@ -94,7 +95,11 @@ def write_files(options: CheckOptions, results: Results, checks: CheckReport) ->
     ReportError."""
     written = []
     if options.junit:
-        written.append(write_text("JUnit", options.junit, junit_xml(checks, results.run.started_at)))
+        written.append(
+            write_text(
+                "JUnit", options.junit, junit_xml(checks, results.run.started_at, capacity_sentence(results.summary))
+            )
+        )
     if options.markdown:
         written.append(write_markdown(options.markdown, run_markdown(results, checks)))
     return written

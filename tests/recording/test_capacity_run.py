@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterable
 
 import msgspec
@@ -9,13 +10,15 @@ import numpy as np
 import pytest
 
 from tests.run_fixtures import S, make_level, make_row
+from tests.shapes.capacity.servers import LatencyServer, QueueServer
 from tokenswarm.metrics.level import Level, Phase
 from tokenswarm.metrics.objectives import Objectives
 from tokenswarm.metrics.timeline import Outcome
 from tokenswarm.recording.aggregator import Aggregator
-from tokenswarm.recording.capacity_run import CapacityRun
+from tokenswarm.recording.capacity_run import CapacityRun, stability_of
 from tokenswarm.recording.probe_requests import ProbeRequests
 from tokenswarm.recording.worker_report import OpenRequest, Report, RequestRow
+from tokenswarm.shapes.capacity.probe_verdict import Stability
 from tokenswarm.shapes.capacity.search_range import SearchRange
 from tokenswarm.shapes.plan import PlannedLevel, SearchPlan
 
@@ -148,3 +151,21 @@ def test_latencies_that_rise_all_the_time_fail_the_probe(rise: float, verdict: s
     run.next_probe(aggregator)
     (figures,) = run.figures(aggregator).probes
     assert (figures.verdict, figures.reason) == (verdict, "drift" if verdict == "fail" else "")
+
+
+def judged(server: LatencyServer | QueueServer, load: float, *, is_open: bool) -> Stability:
+    """The last look at a probe of 300 s."""
+    sent_s, scores = server.probe(load, 300.0)
+    ended_s = sent_s + np.minimum(scores, 50.0) + (server.random.exponential(1.0, len(sent_s)) if is_open else 0.0)
+    kept = (array("d", times) for times in (sent_s, ended_s, scores))
+    requests = ProbeRequests(Objectives.parse("ttft=1s"), 0.0, *kept)
+    return stability_of(requests, (3.0, 300.0), load if is_open else None)[0]
+
+
+def test_servers_that_keep_up_are_seldom_taken_for_ones_that_do_not() -> None:
+    """At most one probe in a hundred, at half the capacity and at it; and an overload is found."""
+    found = [judged(LatencyServer(60, seed), load, is_open=False) for load in (30, 60) for seed in range(100)]
+    found += [judged(QueueServer(8, 1.0, seed), load, is_open=True) for load in (4, 6) for seed in range(100)]
+    assert found.count(Stability.GROWING) <= 0.01 * len(found)
+    overloaded = [judged(QueueServer(8, 1.0, seed), 9.0, is_open=True) for seed in range(20)]
+    assert overloaded.count(Stability.GROWING) == 20

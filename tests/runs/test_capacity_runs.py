@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 
@@ -16,10 +17,11 @@ TIMES = ("--ramp", "0.5s", "--level-time", "12s", "--settle", "0.2s", "--drain-t
 
 
 def test_the_capacity_is_found_and_said_in_the_last_line(
-    run_locust: RunLocust, start_simulator: StartSimulator
+    run_locust: RunLocust, start_simulator: StartSimulator, tmp_path: Path
 ) -> None:
     host = start_simulator(*SERVER).host
-    run = run_locust("-H", host, "--find-capacity", "users", "--between", "1:32", *SLO, *TIMES)
+    written = ("--junit", str(tmp_path / "junit.xml"), "--markdown", str(tmp_path / "run.md"))
+    run = run_locust("-H", host, "--find-capacity", "users", "--between", "1:32", *SLO, *TIMES, *written)
     assert run.exit_code == 0
     assert_whole(run)
     found = run.summary["capacity_search"]
@@ -28,6 +30,9 @@ def test_the_capacity_is_found_and_said_in_the_last_line(
     assert found["best"] < found["failing"] <= 9
     assert found["binding"] == "ttft_s"
     last = run.output.strip().splitlines()[-1]
+    sentence = last.removeprefix("Capacity: ")
+    assert f"Capacity: {sentence}" in (tmp_path / "run.md").read_text()
+    assert f'<property name="capacity" value="{sentence}" />' in (tmp_path / "junit.xml").read_text()
     assert re.search(r"Capacity: .* \(95 %\); at \d users TTFT p80 crosses 60 ms; KV cache .* %, queue ", last)
     levels = run.summary["levels"]
     assert [level["index"] for level in levels] == [probe["index"] for probe in found["probes"]]
