@@ -156,7 +156,7 @@ class WorkerLink:
             self._channel.send(DRAINING)
             if (recorder := self._reports.recorder) is not None and recorder.in_flight:
                 logger.warning(
-                    "Stopping this worker. Its %d running requests have up to %g s to end. Stop it again to cancel "
+                    "Stopping this worker. Its %d running requests have up to %g s to end. Stop it again to cut "
                     "them now",
                     *(recorder.in_flight, drain_s),
                 )

@@ -155,7 +155,7 @@ class LeftOut:
     """How many of a source's rows are not used, and why: a length that --prompt-tokens excludes, no text, or messages
     of other roles than user, assistant and system; spans that failed, or are of other operations than chat. images:
     rows that are used without the pictures that they have. unused: what else of used rows is not sent, with how often
-    it is there."""
+    it is there. tokens_range: the lengths of --prompt-tokens, like `30:150`."""
 
     rows: int = 0
     by_length: int = 0
@@ -165,13 +165,17 @@ class LeftOut:
     failed_spans: int = 0
     other_spans: int = 0
     unused: Mapping[str, int] = field(default_factory=dict)
+    tokens_range: str = ""
 
     def notice(self) -> str:
         """ "" where nothing is left out; else how many, and why."""
         reasons = [
             f"{count:,} {reason}"
             for count, reason in (
-                (self.by_length, "outside of --prompt-tokens"),
+                (
+                    self.by_length,
+                    f"shorter or longer than --prompt-tokens{self.tokens_range and f' {self.tokens_range}'}",
+                ),
                 (self.without_text, "without text"),
                 (self.of_other_roles, "with messages of roles other than user, assistant and system"),
                 (self.failed_spans, "spans that failed"),

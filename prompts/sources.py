@@ -104,7 +104,7 @@ def load_prompts(
             "widen --prompt-tokens."
         )
     kept = collector.prompts()
-    rows = _left_out(row_count, left_out, images, unused)
+    rows = replace(_left_out(row_count, left_out, images, unused), tokens_range=f"{tokens_min}:{tokens_max}")
     return PromptSet(source, kept, counter.name, collector.fingerprint, rows, collector.stats)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import groupby
 
-from tokenswarm.metrics.level import Level, level_text
+from tokenswarm.metrics.level import RATE_UNIT, SESSION_RATE_UNIT, Level, level_text
 from tokenswarm.reports import units
 from tokenswarm.run_folder.schema import LevelSummary
 
@@ -18,11 +18,19 @@ def level_name(level: LevelSummary | Level) -> str:
 def levels_in_words(levels: Sequence[Level]) -> str:
     """Planned levels: `10, 50 users without system prompt; 10 users with system prompt`. Warm-ups are left out."""
     return "; ".join(
-        level_text(", ".join(level.name for level in of_mode), mode)
+        level_text(", ".join(with_one_unit([level.name for level in of_mode])), mode)
         for mode, of_mode in groupby(
             (level for level in levels if not level.warm_up), key=lambda level: level.system_prompt
         )
     )
+
+
+def with_one_unit(names: Sequence[str]) -> list[str]:
+    """Names of levels, of which only the last one keeps a unit that all have: `5`, `10/s`."""
+    for unit in (SESSION_RATE_UNIT, RATE_UNIT):
+        if all(name.endswith(unit) for name in names):
+            return [*(name.removesuffix(unit) for name in names[:-1]), *names[-1:]]
+    return list(names)
 
 
 def times_in_words(levels: Sequence[Level]) -> str:

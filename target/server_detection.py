@@ -91,7 +91,7 @@ def find_server(
         given, *clues = found.evidence
         logger.warning("%s (%s)", given, "; ".join(clues))
     else:
-        logger.info("The server is %s%s: %s", found.engine, _and_more(found), "; ".join(found.evidence))
+        logger.info("Detected engine: %s%s (%s)", found.engine, _and_more(found), "; ".join(found.evidence))
     if engine.counts is Counts.EVENTS and options.tokenizer is None:
         logger.warning(
             "%s does not report how many tokens a response has: its events are counted instead (as source `events`), "

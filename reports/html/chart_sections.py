@@ -43,14 +43,14 @@ def bars(measured: RunData, rates: Mapping[int, Estimate | None]) -> list[Block]
     ttft = Chart(
         "Time to first token",
         svg_of(ttft_chart(levels), "ttft"),
-        f"Bars of the median TTFT by users and system prompt, from {_ttft_text(first)} to {_ttft_text(last)}. "
+        f"Bars of the median TTFT by level and system prompt, from {_ttft_text(first)} to {_ttft_text(last)}. "
         "The table at the top has every value.",
     )
     rate = Chart(
         "Token rate",
         svg_of(rate_chart(levels, rates), "rate"),
-        f"Bars of the output tokens a second of all users, from {_rate_text(first)} to {_rate_text(last)}. "
-        "The table at the top has every value.",
+        f"Bars of the output tokens a second by level and system prompt, from {_rate_text(first)} to "
+        f"{_rate_text(last)}. The table at the top has every value.",
     )
     return [Charts([ttft, rate])]
 
@@ -121,10 +121,13 @@ def run_timeline(measured: RunData) -> list[Block]:
             )
         )
     both = len({level.system_prompt for level in levels}) > 1
+    counted, load = (
+        ("Requests in flight", "rate") if _is_open(series) else ("Users and requests in flight", "number of users")
+    )
     text = (
-        f"Each point covers {windows}, the last of a level less. Users, in flight: at its end. Shaded: the hold of "
-        f"each level, with its number of users or its rate{' (+: with system prompt)' if both else ''}. The chart of "
-        "the token rate leaves out what overlaps a drain, in which no new requests are sent."
+        f"Each point covers {windows}; the last point of a level may cover less. {counted}: as they were at the end "
+        f"of that time. Shaded: the hold of each level, with its {load}{' (+: with system prompt)' if both else ''}. "
+        "The chart of the token rate leaves out what overlaps a drain, in which no new requests are sent."
     )
     return [Text(text, style="quiet"), Charts(figures)] if figures else []
 

@@ -18,6 +18,24 @@ _WHERE = {"results", "metrics_host", "metrics_port", "metrics_linger", "cluster"
 _LADDER = {"shape", "levels", "ramp", "level_time"}
 #: No options: values that older versions recorded beside them.
 _NO_OPTIONS = {"text_calibration", "workers_of_run"}
+#: What facts of run.json's prompts are called; others by their key.
+_FACT_NAMES = {
+    "head_tokens_off": "tokens besides the words, without system prompt",
+    "head_tokens_on": "tokens besides the words, with system prompt",
+    "includes_template": "these include the chat template",
+    "nonce": "text from which their first characters are derived",
+    "nonce_source": "where that text is from",
+    "reuse": "which may repeat (--prompt-reuse)",
+    "token_counting": "tokens counted by",
+    "words": "different words in use",
+    "words_add_up": "a text has as many tokens as its words together",
+}
+_FACT_VALUES = {
+    ("nonce_source", "drawn"): "random, drawn for this run",
+    ("nonce_source", "given"): "--prompt-nonce",
+    ("token_counting", "usage"): "the server (usage)",
+    ("token_counting", "tokenizer"): "the tokenizer",
+}
 _HEADERS_TEXT = (
     "Values of --header are not recorded: the command reads them from the variables that it names, so set these first."
 )
@@ -37,11 +55,7 @@ def definition(results: Results) -> list[Block]:
         ("model", summary.model or ""),
         ("chat template", run.chat_template or "the server's own"),
         ("waited for the server", units.duration(run.cold_start_s) if run.cold_start_s else ""),
-        *(
-            (f"prompts: {name.replace('_', ' ')}", str(value))
-            for name, value in run.prompts.items()
-            if value is not None
-        ),
+        *(_prompt_fact(name, value) for name, value in run.prompts.items() if value is not None),
         ("server-side metrics", str(server.get("source") or server.get("note") or "")),
         ("GPU metrics", str(server.get("gpu_source") or "")),
         ("worker processes", "" if run.workers is None else units.count(run.workers)),
@@ -72,6 +86,13 @@ def definition(results: Results) -> list[Block]:
         if run.options.get("header"):
             blocks.append(Text(_HEADERS_TEXT))
     return blocks
+
+
+def _prompt_fact(name: str, value: object) -> tuple[str, str]:
+    """A fact of the prompts in words: (what it is, its value)."""
+    shown = ("yes" if value else "no") if isinstance(value, bool) else str(value)
+    text = _FACT_VALUES.get((name, shown), shown)
+    return f"prompts: {_FACT_NAMES.get(name, name.replace('_', ' '))}", text
 
 
 def command_of(results: Results) -> str:

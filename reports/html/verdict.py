@@ -15,7 +15,7 @@ from tokenswarm.reports.checks.conditions import Figure
 from tokenswarm.reports.compare.gate_command import format_change
 from tokenswarm.reports.html.chart_style import spoken
 from tokenswarm.reports.html.document import Block, Cell, Table, Text
-from tokenswarm.reports.level_names import level_name
+from tokenswarm.reports.level_names import level_name, with_one_unit
 from tokenswarm.reports.markdown import status_words
 from tokenswarm.reports.open_loop_table import latency, level_heading, unstable_notes
 from tokenswarm.reports.session_table import session_notes
@@ -84,7 +84,7 @@ def _what_was_run(results: Results) -> str:
     runs = []
     for mode in dict.fromkeys(level.system_prompt for level in summary.levels):
         names = list(dict.fromkeys(level.name for level in summary.levels if level.system_prompt == mode))
-        runs.append(level_text(spoken(names), mode))
+        runs.append(level_text(spoken(with_one_unit(names)), mode))
     requests = sum(level.whole.requests for level in summary.levels)
     return (
         f"{summary.engine}{version}{gateway} at {summary.host or 'a host that is not named'} under load: "

@@ -10,6 +10,7 @@ import pytest
 from tests.golden.texts import HOLDING
 from tokenswarm.metrics.level import Arrivals, Level, planned_length_s
 from tokenswarm.recording.live_series import RequestRates
+from tokenswarm.reports.level_names import levels_in_words
 from tokenswarm.reports.progress_line import plan_lines, progress_line
 
 
@@ -70,3 +71,10 @@ def test_between_levels_no_rate_is_shown() -> None:
     assert "    – offered     – sent     – completed/s" in progress_line(
         replace(idle, users_target=0, request_rates=rates)
     )
+
+
+def test_rates_of_one_unit_have_it_once() -> None:
+    levels = [Level(n, "off", name) for n, name in enumerate(("5/s", "10/s"))]
+    assert levels_in_words(levels) == "5, 10 requests/s without system prompt"
+    levels = [Level(n, "off", name) for n, name in enumerate(("0.5 sessions/s", "2 sessions/s"))]
+    assert levels_in_words(levels) == "0.5, 2 sessions/s without system prompt"

@@ -502,3 +502,15 @@ def test_what_the_preflight_noticed_and_adapted_is_on_table_and_page(write_run: 
     for text in (*requests["adapted"], *requests["notices"]):
         assert text in table
         assert text in report
+
+
+def test_facts_of_the_prompts_are_named_in_words(write_run: Write) -> None:
+    prompts = {"head_tokens_off": 24, "words_add_up": True, "nonce_source": "drawn", "token_counting": "usage"}
+    html = page(write_run(run={"prompts": prompts}))
+    assert not any(name.replace("_", " ") in html for name in ("head_tokens_off", "words_add_up", "nonce_source"))
+    for words in (
+        "tokens besides the words, without system prompt",
+        "random, drawn for this run",
+        "the server (usage)",
+    ):
+        assert words in html

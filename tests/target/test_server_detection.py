@@ -101,7 +101,7 @@ def test_a_server_that_is_ready_is_recognised_at_once(sites: Callable[..., Site]
 def test_what_was_found_is_logged(sites: Callable[..., Site], caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
     Clock().find(sites(VLLM | {"/readyz": (200, "\n")}))
-    assert "The server is vllm 0.32.0 behind BentoML: GET /v1/models: the models are owned_by vllm" in caplog.text
+    assert "Detected engine: vllm 0.32.0 behind BentoML (GET /v1/models: the models are owned_by vllm" in caplog.text
 
 
 def test_the_key_goes_along(sites: Callable[..., Site], monkeypatch: pytest.MonkeyPatch) -> None:

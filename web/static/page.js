@@ -144,7 +144,7 @@ function showPlan({ levels, progress, status }, isStopping) {
   $("plan").replaceChildren(...bars);
   if (!current) {
     const not = measured.filter((level) => level.state === "planned").length;
-    const cut = levels.filter(wasCut).map((level) => `; the level of ${nameOf(level)} was cut short`).join("");
+    const cut = levels.filter(wasCut).map((level) => `; the level of ${nameOf(level)} is not complete`).join("");
     text("where", `${status === "interrupted" ? "Stopped" : "Finished"} after ${clock(progress.elapsed_s)}${cut}${not ? `; ${not} of ${measured.length} levels did not run` : ""}.`);
     speak("The run is over.");
     return;
@@ -260,7 +260,7 @@ function backlog(unstable) {
 function showLevels(levels, over) {
   const stateOf = (level) => (level.warm_up ? "warm-up, " : "") + progressOf(level);
   const progressOf = (level) => {
-    if (wasCut(level)) return "cut short";
+    if (wasCut(level)) return "not complete";
     if (level.state === "planned") return over ? "not run" : "planned";
     return level.state === "over" ? "done" : level.state;
   };
