@@ -123,6 +123,8 @@ def _limit(found: CapacityFigures, objectives: Mapping[str, float]) -> str:
         return _BACKLOG if binding == "backlog" else _DRIFT
     if binding == "failures":
         return f"{units.percentage(probe.failed if probe else None)} of the requests fail"
+    if binding not in objectives:
+        return f"less than {units.set_share(found.share)} of the requests are within the SLO"
     figure = {"ttft_s": "TTFT", "tpot_s": "TPOT", "e2e_s": "E2E time"}.get(binding)
     figure = figure or f"{binding.removesuffix('_scheduled_s').upper()} from schedule"
     return f"{figure} p{found.share * 100:.10g} crosses {units.set_duration(objectives[binding])}"

@@ -22,7 +22,8 @@ _BETWEEN_LEVELS = "settle: the level is over"
 def plan_lines(levels: Sequence[Level], settle_s: float) -> tuple[str, ...]:
     """What the run goes through, what the phases of a level are, and what the progress lines show: lines without their
     ends. settle_s: the pause after each level."""
-    lasts_s = None if any(level.ends_with_requests for level in levels) else planned_length_s(levels, settle_s)
+    is_open_ended = any(level.ends_with_requests or level.probe for level in levels)
+    lasts_s = None if is_open_ended else planned_length_s(levels, settle_s)
     how_long = "" if lasts_s is None else f"; {units.length_of_time(lasts_s)} in all, drains come on top"
     plan = f"Plan: {levels_in_words(levels)}; level time {times_in_words(levels)}{_warm_up(levels)}{how_long}"
     if any(level.arrivals is not None for level in levels):

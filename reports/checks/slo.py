@@ -55,6 +55,7 @@ def with_objectives(results: Results, objectives: Objectives) -> Results:
         objective_share=objectives.share,
         levels=levels,
         capacity=largest,
+        capacity_search=None,  # it was held against its own
     )
     return msgspec.structs.replace(results, summary=summary)
 

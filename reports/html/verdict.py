@@ -6,13 +6,14 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from tokenswarm.metrics.drift import Drift
 from tokenswarm.metrics.intervals import FEWEST_FOR_A_MEAN, Estimate
-from tokenswarm.metrics.level import PROMPT, level_text
+from tokenswarm.metrics.level import PROMPT, level_text, load_name
 from tokenswarm.metrics.quantiles import Quantile
 from tokenswarm.reports import units
 from tokenswarm.reports.capacity_sentence import capacity_sentence
 from tokenswarm.reports.checks.check_report import CheckReport, CheckResult, CheckStatus
 from tokenswarm.reports.checks.conditions import Figure
 from tokenswarm.reports.compare.gate_command import format_change
+from tokenswarm.reports.html.capacity_section import probe_table
 from tokenswarm.reports.html.chart_style import spoken
 from tokenswarm.reports.html.document import Block, Cell, Table, Text
 from tokenswarm.reports.level_names import level_name, with_one_unit
@@ -43,6 +44,7 @@ def verdict_blocks(
         *_failures(levels),
         *(Text(note, style="bad") for note in unstable_notes(levels)),
         *drift_calls(levels, drifts),
+        *probe_table(results.summary.capacity_search),
         headline(levels, rates),
         *conditions_table([one for one in checks.check_results if one.status is not CheckStatus.PASS]),
         *(Text(note, style="quiet") for note in _notes(levels, rates)),
@@ -83,7 +85,8 @@ def _what_was_run(results: Results) -> str:
     gateway = f" behind {run.gateway}" if run.gateway else ""
     runs = []
     for mode in dict.fromkeys(level.system_prompt for level in summary.levels):
-        names = list(dict.fromkeys(level.name for level in summary.levels if level.system_prompt == mode))
+        of_mode = [level for level in summary.levels if level.system_prompt == mode]
+        names = list(dict.fromkeys(load_name(level.name) for level in of_mode))
         runs.append(level_text(spoken(with_one_unit(names)), mode))
     requests = sum(level.whole.requests for level in summary.levels)
     return (

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tokenswarm.reports.capacity_sentence import capacity_sentence, probe_sentence
+from tokenswarm.reports.html.capacity_section import probe_table
 from tokenswarm.run_folder.capacity_figures import CapacityFigures, ProbeFigures, binding_objective
 from tokenswarm.run_folder.schema import RequestAccounting, Status, Summary, Validity
 
@@ -92,6 +93,28 @@ def test_a_cliff_a_noisy_server_and_a_load_without_a_verdict() -> None:
     )
     assert said("bracket", probe(62, "pass"), probe(66, "fail", 0.8), inconclusive=(4.0, 64.0)).endswith(
         "; inconclusive at 64: longer probes (--level-time) may decide it"
+    )
+
+
+def test_the_page_has_the_probes_in_the_order_of_their_loads() -> None:
+    probes = (probe(66, "fail", 0.8, reason="drift"), probe(62, "pass", independent=412.4))
+    (table,) = probe_table(
+        CapacityFigures(unit="users", low=1, high=99, precision=0.05, share=0.95, conclusion="bracket", probes=probes)
+    )
+    assert list(table.headings) == ["load", "verdict", "good requests", "requests", "within ttft", "within e2e"]
+    assert [[(cell.text, cell.note) for cell in row] for row in table.cells] == [
+        [("62 users", ""), ("pass", ""), ("97.0 %", "95.0–99.0 %"), ("800", "412"), ("97.0 %", ""), ("99.0 %", "")],
+        [
+            *(("66 users", ""), ("fail", "latencies rise"), ("80.0 %", "78.0–82.0 %"), ("800", "0")),
+            *(("80.0 %", ""), ("99.0 %", "")),
+        ],
+    ]
+    assert list(probe_table(None)) == []
+
+
+def test_bounds_that_are_not_known_any_more_are_not_named() -> None:
+    assert said("bracket", probe(62, "pass"), probe(66, "fail", 0.8), binding="").endswith(
+        "; at 66 users less than 95 % of the requests are within the SLO"
     )
 
 

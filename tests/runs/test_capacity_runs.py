@@ -45,7 +45,9 @@ def test_the_capacity_is_found_and_said_in_the_last_line(
     assert min(level["level_time_s"] for level in plan) < 11  # it was decided before its time
     for level in levels:
         assert level["hold"]["seconds"] == pytest.approx(plan[level["index"]]["level_time_s"] - 0.5, abs=0.01)
-    assert "TTFT p80 crosses 60 ms" in (run.folder / "report.html").read_text()
+    page = (run.folder / "report.html").read_text()
+    assert "TTFT p80 crosses 60 ms" in page
+    assert "Probes of the search." in page
 
 
 def test_a_rate_is_searched_for_with_workers(run_locust: RunLocust, start_simulator: StartSimulator) -> None:

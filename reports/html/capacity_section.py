@@ -1,0 +1,45 @@
+"""The probes of a capacity search on a run's page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from tokenswarm.metrics.level import users_of
+from tokenswarm.reports import units
+from tokenswarm.reports.html.document import Cell, Table
+from tokenswarm.run_folder.capacity_figures import CapacityFigures, ProbeFigures
+
+_REASONS = {"backlog": "the backlog grows", "drift": "latencies rise"}
+
+
+def probe_table(found: CapacityFigures | None) -> Iterator[Table]:
+    """One table, in the order of the loads; none for a run that does not search."""
+    if found is None or not found.probes:
+        return
+    bounds = list(found.probes[0].shares)
+    headings = ["load", "verdict", "good requests", "requests", *(f"within {_figure(name)}" for name in bounds)]
+    rows = [_row(probe, bounds) for probe in sorted(found.probes, key=lambda probe: (probe.load, probe.index))]
+    yield Table(
+        f"Probes of the search. A load passes where the interval of its good requests lies above "
+        f"{units.set_share(found.share)}, and fails where it lies below. Below the number of requests: as many "
+        "independent ones as they are worth",
+        headings,
+        rows,
+    )
+
+
+def _row(probe: ProbeFigures, bounds: list[str]) -> list[str | Cell]:
+    interval = ""
+    if probe.share_low is not None and probe.share_high is not None:
+        interval = units.span(units.percentage(probe.share_low), units.percentage(probe.share_high))
+    return [
+        users_of(probe.level),
+        Cell(probe.verdict, _REASONS.get(probe.reason, "")),
+        Cell(units.percentage(probe.share), interval),
+        Cell(units.count(probe.requests), units.count(round(probe.independent))),
+        *(units.percentage(probe.shares.get(name)) for name in bounds),
+    ]
+
+
+def _figure(name: str) -> str:
+    return name.removesuffix("_s").replace("_", " ")
