@@ -51,7 +51,8 @@ def _warm_up(levels: Sequence[Level]) -> str:
         if warming.requests
         else units.planned_time(warming.level_time_s or 0.0)
     )
-    return f"; before each level a warm-up of {how_long}"
+    when = "the first probe" if any(level.probe for level in levels) else "each level"
+    return f"; before {when} a warm-up of {how_long}"
 
 
 def progress_line(progress: Progress) -> str:

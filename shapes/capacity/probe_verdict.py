@@ -95,8 +95,10 @@ def share_bounds(scores: Series, target: float) -> ShareBounds | None:
     slowest = float(np.sort(known)[rank(len(known), target) - 1]) if len(known) else 0.0
     slow = scores > max(slowest, _NEAR_BOUND)
     independent = n / max(map(_inflation, (slow, known <= 1.0)))
-    low, _ = score_interval(float(good.mean()), independent, _REACH)
-    _, high = score_interval(float((good | open_requests).mean()), independent, _REACH)
+    optimistic = good | open_requests
+    # Of none and of all the end is exact; the sums miss it by their rounding.
+    low = score_interval(float(good.mean()), independent, _REACH)[0] if good.any() else 0.0
+    high = 1.0 if optimistic.all() else score_interval(float(optimistic.mean()), independent, _REACH)[1]
     return ShareBounds(float((known <= 1.0).mean()) if len(known) else 0.0, low, high, n, independent)
 
 

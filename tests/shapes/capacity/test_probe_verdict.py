@@ -105,3 +105,10 @@ def test_a_miss_by_failure_has_no_figure_and_counts_all_the_same() -> None:
     bounds = share_bounds(np.array([GOOD, np.inf, GOOD, MISS]), TARGET)
     assert bounds is not None
     assert bounds.share == 0.5
+
+
+def test_the_ends_of_none_and_of_all_are_exact() -> None:
+    none, every = share_bounds(np.full(43, MISS), TARGET), share_bounds(np.full(43, GOOD), TARGET)
+    assert none is not None
+    assert every is not None
+    assert (none.low, every.high) == (0.0, 1.0)
