@@ -301,15 +301,14 @@ def _missing_users(levels: Sequence[LevelSummary]) -> list[str]:
 
 
 def _cut_requests(levels: Sequence[LevelSummary]) -> list[str]:
-    """Requests that are in no column but `sent`: the end of the run or the drain timeout ended them."""
+    """Of the whole levels: requests that the end of the run or the drain timeout cut."""
     found = [(level, number) for level in levels if (number := level.whole.outcomes.get("cut", 0))]
     if not found:
         return []
     where = ", ".join(f"{units.count(number)} at {level_name(level)}" for level, number in found)
     total = units.counted(sum(number for _, number in found), "request")
     return [
-        f"{total} cut by the end of the run or by --drain-timeout ({where}): counted as sent, in no latency figure, no "
-        "failures."
+        f"{total} cut by the end of the run or by --drain-timeout ({where}): in no latency figure, and no failures."
     ]
 
 

@@ -22,7 +22,7 @@ def documented(which: int) -> list[str]:
     text = (ROOT / "docs" / "workloads.md").read_text(encoding="utf-8")
     examples = [line for line in text.splitlines() if line.startswith("    locust") and "--prefix" in line]
     words = shlex.split(examples[which])
-    assert words[:8] == ["tokenswarm", "run", "-H", "http://gpu:8000", "-u", "32", "-t", "5m"]
+    assert words[:8] == ["locust", "--headless", "-H", "http://gpu:8000", "-u", "32", "-t", "5m"]
     return words[8:]
 
 
