@@ -89,7 +89,9 @@ class StreamingRequest:
         return self._stream.error_body
 
     def encode(self) -> bytes:
-        """Make the bytes that are sent."""
+        """Make the bytes that are sent, unless that was done before."""
+        if self._encoded is not None:
+            return self._encoded
         spec = self._spec
         headers = {"Content-Type": "application/json", "Accept": spec.engine.content_type, **spec.headers}
         if spec.trace_id:
@@ -139,7 +141,7 @@ class StreamingRequest:
         self._check_response(exchange)
 
     def _send(self) -> Exchange:
-        encoded = self._encoded or self.encode()
+        encoded = self.encode()
         self._exchange = None  # one that went stale has no part in the timeline, even if there is no connection now
         self._exchange = exchange = self._client.send_post(encoded, self._stream)
         self._sent_ns = self._sent_ns or exchange.sent_ns

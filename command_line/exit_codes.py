@@ -18,7 +18,7 @@ MEANINGS = {
     "start, for example without a locustfile",
     EXIT_UNUSABLE: "an option, the prompts, the server or the locustfile cannot be used; a sentence for "
     "each error says what to do. Also: an error in Tokenswarm, not in a request; or a `tokenswarm` "
-    "command had no other error, but its output could not be written",
+    "command had no other error, but its output could not be written (a run keeps its code: its files are complete)",
     EXIT_UNRELIABLE: "the results are unreliable: nothing was recorded, no request was answered, requests "
     "are unaccounted for, a worker was lost, or all of the last 50 requests failed "
     "(`--stop-after-failures`). With `--fail-if` or `--pass-if` also: the run is suspect,"

@@ -5,11 +5,19 @@ from __future__ import annotations
 from argparse import SUPPRESS, Action, ArgumentParser, HelpFormatter
 from collections.abc import Iterable, Sequence
 
-from tokenswarm.run_command.option_groups import OptionGroup
+from tokenswarm.reports.output import show, terminal_width
+from tokenswarm.run_command.option_groups import GROUPS, PAGE, OptionGroup
+from tokenswarm.run_control.run_parser import run_parser
 
 _OPTION_COLUMNS = 26
 #: An option with more choices than these is shown without them.
 _MOST_CHOICES = 7
+
+
+def show_help(head: str, foot: str, *, with_page: bool) -> None:
+    """Print the help of a run, with_page: and of its page."""
+    groups = [PAGE, *GROUPS] if with_page else list(GROUPS)
+    show(grouped_help(run_parser(), head, groups, foot, terminal_width()).rstrip())
 
 
 def grouped_help(parser: ArgumentParser, head: str, groups: Sequence[OptionGroup], foot: str, width: int) -> str:

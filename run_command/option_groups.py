@@ -36,6 +36,7 @@ GROUPS = (
             *("--trace-spread", "--trace-skip-bad"),
         ),
     ),
+    OptionGroup("The highest load within the SLO", ("--find-capacity", "--between", "--precision")),
     OptionGroup("Levels of either loop", ("--warm-up", "--requests", "--settle", "--drain-timeout")),
     OptionGroup(
         "Prompts, lengths and caches",

@@ -1,6 +1,7 @@
 """`tokenswarm run OPTIONS`: a run without the page, from any folder. `tokenswarm web OPTIONS`: with it.
 
 Both hand the process over to Locust with Tokenswarm's locustfile: signals, exit codes and output are those of a run.
+What takes seconds to import is imported for --help and --dry-run alone, as Locust's process imports it again.
 """
 
 from __future__ import annotations
@@ -8,13 +9,8 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from pathlib import Path
-
-from tokenswarm.reports.output import show, terminal_width
-from tokenswarm.run_command.grouped_help import grouped_help
-from tokenswarm.run_command.option_groups import GROUPS, PAGE
-from tokenswarm.run_control.run_parser import run_parser
-from tokenswarm.workload.workload_command import run as describe
 
 _RUN_HEAD = """Usage: tokenswarm run -H http://HOST:PORT [options]
 
@@ -46,7 +42,7 @@ def run(words: Sequence[str], execute: Execute = os.execv) -> int:
     """Do what these words say. Returns the exit code of --help and --dry-run; a run takes this process over."""
     given = list(words)
     if _HELP & set(given):
-        return _show(grouped_help(run_parser(), _RUN_HEAD, GROUPS, _FOOT, terminal_width()))
+        return _show_help(_RUN_HEAD)
     if "--dry-run" in given:
         return _describe(given)
     headless = [each for word in given for each in _LONG_FORMS.get(word, (word,))]
@@ -56,7 +52,7 @@ def run(words: Sequence[str], execute: Execute = os.execv) -> int:
 def serve(words: Sequence[str], execute: Execute = os.execv) -> int:
     """The same for the page."""
     if _HELP & set(words):
-        return _show(grouped_help(run_parser(), _WEB_HEAD, [PAGE, *GROUPS], _FOOT, terminal_width()))
+        return _show_help(_WEB_HEAD, with_page=True)
     return _hand_over(list(words), execute)
 
 
@@ -73,16 +69,19 @@ def locust_command(words: Sequence[str]) -> list[str]:
 
 def _hand_over(words: list[str], execute: Execute) -> int:
     command = locust_command(words)
-    sys.stdout.flush()
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:  # it was closed before the process began: `>&-`
+            stream.flush()
     execute(command[0], command)
     return 0
 
 
 def _describe(words: list[str]) -> int:
     """What the run would go through and send. --quiet has no effect on that."""
+    describe: Callable[[Sequence[str]], int] = import_module("tokenswarm.workload.workload_command").run
     return describe([word for word in words if word not in ("--dry-run", "--quiet")])
 
 
-def _show(text: str) -> int:
-    show(text.rstrip())
+def _show_help(head: str, *, with_page: bool = False) -> int:
+    import_module("tokenswarm.run_command.grouped_help").show_help(head, _FOOT, with_page=with_page)
     return 0

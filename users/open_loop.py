@@ -110,7 +110,6 @@ class OpenLoop:
         session = self._requests.begin_session(of_level)
         spec = self._requests.next_of(session, self._index)
         prepared = self._requests.prepare(self._encoders[spec.host_index], spec, session)
-        prepared.request.encode()
         pool = self._pools[spec.host_index]
 
         def send(arrival: DueArrival, due_ns: int) -> None:
@@ -145,12 +144,12 @@ class OpenLoop:
             recorded_s = session.delay_s
             think_s = think_times.next_s() if recorded_s is None else recorded_s
             due_ns, number = timeline.over_ns + round(think_s * 1e9), None
-            if self._over.wait(max(0.0, (due_ns - time.perf_counter_ns()) / 1e9)):
-                return
             thinks = self._level.think_time is not None or recorded_s is not None
             load = RequestLoad(round(think_s * 1e9)) if thinks else PLAIN_LOAD
             spec = self._requests.next_of(session, self._index, load, spec.host_index)
             prepared = self._requests.prepare(client, spec, session)
+            if self._over.wait(max(0.0, (due_ns - time.perf_counter_ns()) / 1e9)):
+                return
 
     def _send_agents(self, client: StreamClient, first: PreparedRequest, arrival: DueArrival, due_ns: int) -> None:
         """A session with sub-agents. client: of its first agent; first: its first request."""

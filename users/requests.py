@@ -106,7 +106,9 @@ class UserRequests:
         GARBAGE_COLLECTION.request_begins()
         recorder = self._context.recorder
         keeper = RequestKeeper(recorder.kept.mode, spec) if recorder.kept is not None else None
-        return PreparedRequest(spec, session, StreamingRequest(client, spec, recorder.saw_output, keeper), keeper)
+        request = StreamingRequest(client, spec, recorder.saw_output, keeper)
+        request.encode()
+        return PreparedRequest(spec, session, request, keeper)
 
     def send(self, prepared: PreparedRequest, arrival: int | None = None) -> Timeline | None:
         """Send it, read the whole response, and report it, also to its session. arrival: its number in an open-loop

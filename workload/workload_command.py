@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 
@@ -30,8 +31,11 @@ docs/workloads.md has examples.
 def run(words: Sequence[str]) -> int:
     """Describe the workload of these words. Returns 0, or 2 with a sentence for each error on the standard
     error, and 2 for input lengths with which a run would not start."""
+    parser = _parser()
+    if {"-h", "--help"} & set(words):
+        return _print(parser.format_help().rstrip())
     try:
-        given = _options_of(list(words))
+        given = read_options(parser, list(words))
         description = _description_of(given)
     except ValueError as error:
         for sentence in sentences_of(error):
@@ -46,10 +50,10 @@ def run(words: Sequence[str]) -> int:
     return max(_print(text), EXIT_UNUSABLE if any(each.is_sure for each in description.too_short) else 0)
 
 
-def _options_of(words: list[str]) -> Given:
+def _parser() -> Any:
     parser = run_parser()
     parser.prog, parser.description, parser.epilog = "tokenswarm workload", _ABOUT, ""
-    return read_options(parser, words)
+    return parser
 
 
 def _description_of(given: Given) -> WorkloadDescription:
@@ -70,6 +74,6 @@ def _print(text: str) -> int:
         discard(sys.stdout)
     except OSError as error:
         discard(sys.stdout)
-        print(f"tokenswarm workload: it could not be written: {error.strerror or error}.", file=sys.stderr)
+        print(f"tokenswarm: the output could not be written: {error.strerror or error}.", file=sys.stderr)
         return EXIT_UNUSABLE
     return 0

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from tokenswarm.metrics.intervals import Series
 from tokenswarm.metrics.level import Phase
 from tokenswarm.metrics.timeline import Outcome
+from tokenswarm.reports.stats.connect_times import waited_for_connection
 from tokenswarm.run_folder.csv_reader import codes, numbers, read_columns
 from tokenswarm.run_folder.reader import Results
 from tokenswarm.run_folder.schema import LevelSummary
@@ -26,7 +27,8 @@ _NUMBERS = (
 @dataclass(frozen=True, slots=True)
 class LevelRequests:
     """In the order in which they were sent, an entry of each array a request. texts, numbers: by the names of
-    requests.csv, in its units; NaN, and an empty text, where it has none."""
+    requests.csv, in its units; NaN, and an empty text, where it has none. connect_ms: what the request waited for its
+    connection."""
 
     texts: dict[str, list[str]]
     numbers: dict[str, Series]
@@ -48,7 +50,9 @@ def requests_of_level(results: Results, level: LevelSummary) -> LevelRequests:
     warm_up = np.array([phase == Phase.WARM_UP.value for phase in texts["phase"]], dtype=np.bool_)
     # Of older folders.
     values["scheduled_s"] = np.where(np.isnan(values["scheduled_s"]), values["sent_s"], values["scheduled_s"])
-    values["connect_ms"] = np.nan_to_num(values["connect_ms"])
+    lag_ms = (values["sent_s"] - values["scheduled_s"]) * 1e3
+    open_loop = level.open_loop is not None
+    values["connect_ms"] = waited_for_connection(values["connect_ms"], lag_ms, open_loop=open_loop)
     (chosen,) = np.nonzero((numbers(table, "level_index") == level.index) & ~warm_up)
     order = chosen[np.argsort(values["sent_s"][chosen], kind="stable")]
     return LevelRequests(

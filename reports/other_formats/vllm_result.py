@@ -47,7 +47,7 @@ def vllm_result(results: Results, level: LevelSummary, requests: LevelRequests) 
         "tokenizer_id": run.options.get("tokenizer") or run.model,
         "num_prompts": len(requests),
         "request_rate": level.open_loop.requested_rate if level.open_loop else "inf",
-        "burstiness": 1.0,
+        "burstiness": _burstiness(results, level),
         "max_concurrency": None if level.open_loop else level.users,
         "duration": duration_s,
         "completed": int(ok.sum()),
@@ -68,6 +68,15 @@ def vllm_result(results: Results, level: LevelSummary, requests: LevelRequests) 
         **_gaps(float((latency_s - ttft_s).sum() / gaps.sum()) if gaps.sum() else None, level.whole.gap_s),
         **_spread("e2el", latency_s),
     }
+
+
+def _burstiness(results: Results, level: LevelSummary) -> float | None:
+    """The shape of gamma arrivals, 1 of Poisson ones and of a closed loop, as vLLM has it; null of all others."""
+    planned = next((planned for planned in results.run.plan if planned.index == level.index), None)
+    if planned is None or planned.arrivals is None or planned.arrivals.process == "poisson":
+        return 1.0
+    process, _, shape = planned.arrivals.process.partition(":")
+    return float(shape) if process == "gamma" else None
 
 
 def _most_in_one_second(began_s: Series, latency_s: Series) -> int:

@@ -8,7 +8,7 @@ journal cannot hold what a tool goes by, a note says so.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -16,6 +16,7 @@ import numpy as np
 from tokenswarm.metrics.intervals import Series
 from tokenswarm.reports import units
 from tokenswarm.reports.level_names import level_name
+from tokenswarm.reports.stats.connect_times import waited_for_connection
 from tokenswarm.run_folder.csv_reader import Requests
 from tokenswarm.run_folder.reader import ReportError, Results
 from tokenswarm.run_folder.schema import LevelSummary
@@ -23,7 +24,7 @@ from tokenswarm.run_folder.schema import LevelSummary
 #: What of requests.csv the definitions need.
 COLUMNS = (
     *("connect", "ttft", "e2e", "duration", "first_body", "first_event", "last_event"),
-    *("output_tokens", "events"),
+    *("output_tokens", "events", "scheduled_s"),
 )
 
 
@@ -48,13 +49,20 @@ def statistics_as(tool: str, requests: Requests, level: LevelSummary) -> list[St
     """The level's figures as `tool` (a key of TOOLS) would count them; `requests` as load_requests gives them, with
     COLUMNS. Raises ReportError where none was ok, or the journal is too old for this tool."""
     of_level = requests.of(level, hold=False)
-    ok = of_level.where(of_level.ok)
+    ok = _with_waits(of_level.where(of_level.ok), level)
     if not len(ok):
         raise ReportError(f"no request of {level_name(level)} was ok: there is nothing to count.")
     if tool in ("vllm", "llm-bench") and np.isnan(ok.figures["first_event"]).all():
         name = TOOLS[tool].name
         raise ReportError(f"{name} counts from the first event, which requests.csv of format 1 does not have.")
     return TOOLS[tool].count(ok, level)
+
+
+def _with_waits(ok: Requests, level: LevelSummary) -> Requests:
+    """connect: what each request waited for its connection."""
+    lag_s = ok.sent_s - ok.figures["scheduled_s"]
+    connect_s = waited_for_connection(ok.figures["connect"], lag_s, open_loop=level.open_loop is not None)
+    return replace(ok, figures={**ok.figures, "connect": connect_s})
 
 
 def report_as(tool: str, requests: Requests, results: Results) -> str:

@@ -40,3 +40,13 @@ def test_a_misspelled_option_is_refused_with_the_one_that_was_meant(tmp_path: Pa
     ended = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert (ended.returncode, ended.stderr.count("\n")) == (2, 1)
     assert "--levels" in ended.stderr
+
+
+def test_a_run_without_a_standard_output_leaves_its_folder(start_simulator: StartSimulator, tmp_path: Path) -> None:
+    simulator = start_simulator("--profile", "fast")
+    words = ["run", "-H", simulator.host, *OPTIONS, "--quiet"]
+    command = ["sh", "-c", 'exec "$@" >&-', "sh", sys.executable, "-P", "-m", "tokenswarm", *words]
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+    assert ended.returncode == 0, ended.stderr
+    (folder,) = (tmp_path / "results").iterdir()
+    assert json.loads((folder / "summary.json").read_text())["status"] == "finished"

@@ -33,6 +33,11 @@ VLLM_KEYS = {
 #: Those that AIPerf 0.13 requires of a record's metadata (MetricRecordMetadata).
 AIPERF_METADATA = {"session_num", "request_start_ns", "request_end_ns", "worker_id", "record_processor_id"}
 AIPERF_METADATA |= {"benchmark_phase", "was_cancelled"}
+#: Of a level in which 5 requests/s are due.
+OPEN_LOOP = {
+    "requested_rate": 5.0,
+    **dict.fromkeys(("sent_rate", "completed_rate", "in_flight_mean", "in_flight_max"), 5.0),
+}
 
 
 @pytest.fixture
@@ -119,6 +124,36 @@ def test_an_abandoned_request_is_a_cancelled_one_for_aiperf(write_run: Write, ma
     assert second["was_cancelled"] is True
     waited_ns = second["cancellation_time_ns"] - second["request_start_ns"]
     assert waited_ns == pytest.approx(750e6 + (rows[1].get("connect_ms") or 0) * 1e6)
+
+
+@pytest.mark.parametrize(("process", "burstiness"), [("poisson", 1.0), ("gamma:0.5", 0.5), ("constant", None)])
+def test_connecting_ahead_of_the_due_time_is_no_wait(
+    write_run: Write, make_level: Make, tmp_path: Path, process: str, burstiness: float | None
+) -> None:
+    """A connected for 20 ms, and was sent 5 ms after it was due."""
+    level = make_level(0, 1, outcomes={"ok": 1}) | {"open_loop": OPEN_LOOP}
+    arrivals = {"process": process, "rates": [[0.0, 5.0]], "mean_rate": 5.0}
+    planned = {
+        "index": 0,
+        "system_prompt": "off",
+        "level": "5/s",
+        "users": 0,
+        "ramp_s": 0.0,
+        "level_time_s": 4.0,
+        "arrivals": arrivals,
+    }
+    folder = write_run([level], run={"plan": [planned | {"arrivals": arrivals}]})
+    write_csv(folder / "requests.csv", REQUEST_COLUMNS, [A | {"scheduled_s": 0.995, "worker": 0}])
+    results = load_results(folder)
+    write_formats(results, "vllm", tmp_path / "result.json")
+    (found,) = documents(tmp_path / "result.json")
+    assert (found["mean_ttft_ms"], found["request_rate"]) == (pytest.approx(105.0), 5.0)
+    assert found["burstiness"] == burstiness
+    write_formats(results, "aiperf", tmp_path / "records.jsonl")
+    (record,) = documents(tmp_path / "records.jsonl")
+    assert record["metrics"]["time_to_first_token"]["value"] == pytest.approx(155.0)
+    times = record["metadata"]
+    assert times["request_start_ns"] == pytest.approx(times["credit_issued_ns"], abs=1000)
 
 
 def test_a_report_for_llmd_passes_its_own_check(two_levels: Results, tmp_path: Path) -> None:
