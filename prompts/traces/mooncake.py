@@ -6,7 +6,7 @@ request's body. Its rows with whole bodies, or with delays in place of times, ar
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from typing import Any
 
 from tokenswarm.prompts.conversations import Conversation, OtherRole, conversation_of, has_other_content
@@ -51,13 +51,14 @@ class MooncakeReader:
             pass  # of a text, the run's options say it
         elif not (output_tokens := whole_tokens("output_length", fields.get("output_length"), least=0)):
             raise SkippedRow(WITHOUT_ANSWER)
+        session = _session(fields)
         content = _content(fields, given[0]) if given and given[0] in _TEXTS else _settings(fields, Conversation(""))
         if content is not None and content.conversation.text:
-            return RecordedRow(time_s, _tokens_of(content), output_tokens, (), fields.get("session_id"), None, content)
+            return RecordedRow(time_s, _tokens_of(content), output_tokens, (), session, None, content)
         input_tokens = whole_tokens(_LENGTH, fields.get(_LENGTH))
         ids = block_ids(fields, input_tokens, BLOCK_TOKENS)
         self._check_sizes(ids, input_tokens)
-        return RecordedRow(time_s, input_tokens, output_tokens, ids, fields.get("session_id"), None, content)
+        return RecordedRow(time_s, input_tokens, output_tokens, ids, session, None, content)
 
     def _check_sizes(self, ids: list[int], input_tokens: int) -> None:
         """An id stands for a block and all before it, so that it has one size."""
@@ -66,6 +67,13 @@ class MooncakeReader:
             tokens = min(BLOCK_TOKENS, input_tokens - (place - 1) * BLOCK_TOKENS)
             if (before := known.setdefault(hash_id, tokens)) != tokens:
                 raise RowFault(f"expected {before} tokens in the block with hash id {hash_id}, as before, got {tokens}")
+
+
+def _session(fields: Mapping[str, Any]) -> Hashable:
+    found = fields.get("session_id")
+    if found is not None and type(found) not in (str, int):
+        raise RowFault(f"expected session_id to be a text or a whole number, got {shown_value(found)}")
+    return found
 
 
 def _content(fields: Mapping[str, Any], column: str) -> RowContent | None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
+from math import inf
 from pathlib import Path
 from typing import NamedTuple
 from zlib import crc32
@@ -24,6 +25,10 @@ WINDOW_S = 600.0
 TRACE_ENDING, DATASET_ENDING = "-trace.csv", "-dataset.json"
 _COLUMNS = 6
 _MOST_RATE = 100_000.0
+#: Of a length, so that the sum of all is a number too.
+_MOST_WEIGHT = 1e200
+_MOST = 1e12
+_MOST_DIGITS = len(str(MOST_TOKENS))
 _FORM = 'lengths like "{120: 0.5, 300: 0.5}"'
 _ENTRY = re.compile(r"\s*(\d+)\s*:\s*(\d+(?:\.\d*)?(?:[eE][+-]?\d+)?)\s*", re.ASCII)
 _NUMBER = re.compile(r"\d+(?:\.\d*)?(?:[eE][+-]?\d+)?", re.ASCII)
@@ -102,11 +107,14 @@ def drawn_requests(window: RateWindow, lengths: Sequence[LengthWindow], seed: in
         raise RowFault(f"expected lengths for the second {window.begin_s:.0f} in the file of lengths, got none")
     number = round(window.rate * WINDOW_S)
     draws = np.random.Generator(np.random.PCG64([seed, int(window.begin_s), crc32(client.encode(errors="replace"))]))
-    if window.is_weibull:
-        gaps = draws.weibull(window.shape, number + 1) * window.scale
-    else:
-        gaps = draws.gamma(window.shape, window.scale, number + 1)
-    ends = np.cumsum(gaps)
+    with np.errstate(over="ignore"):
+        if window.is_weibull:
+            gaps = draws.weibull(window.shape, number + 1) * window.scale
+        else:
+            gaps = draws.gamma(window.shape, window.scale, number + 1)
+        ends = np.cumsum(gaps)
+    if not 0 < ends[-1] < inf:
+        raise RowFault(f"expected a shape and a scale of gaps, got {window.shape:g} and {window.scale:g}")
     times_s = window.begin_s + ends[:number] * (WINDOW_S / ends[-1])
     return DrawnRequests(
         times_s, _draw(draws, of_time.input_tokens, number), _draw(draws, of_time.output_tokens, number)
@@ -133,14 +141,20 @@ def _weights(begin: str, text: str) -> dict[int, float]:
     found: dict[int, float] = {}
     for entry in filter(str.strip, inner[1:-1].split(",")):
         match = _ENTRY.fullmatch(entry)
-        if match is None or int(match[1]) > MOST_TOKENS:
+        if match is None or not _is_length(match[1]) or float(match[2]) > _MOST_WEIGHT:
             raise RowFault(f"second {begin}: expected {_FORM}, got {entry.strip()[:40]!r}")
         if int(match[1]) and float(match[2]):
             found[int(match[1])] = float(match[2])
     return found
 
 
+def _is_length(digits: str) -> bool:
+    """Python refuses to read numbers of thousands of digits."""
+    digits = digits.lstrip("0")
+    return len(digits) <= _MOST_DIGITS and int(digits or "0") <= MOST_TOKENS
+
+
 def _number(name: str, text: str) -> float:
-    if not _NUMBER.fullmatch(text.strip()):
+    if not _NUMBER.fullmatch(text.strip()) or not float(text) < _MOST:
         raise RowFault(f"expected {name} to be a number of at least 0, got {shown_value(text)}")
     return float(text)
