@@ -29,6 +29,7 @@ OPEN_NAMES = {
     "trace": "replay of a trace",
     AT_ONCE: "all requests at once",
 }
+_RECORDED = {"file": "the file of arrivals", "trace": "the trace"}
 #: An open-loop level begins so long after it is announced: its users are there when the first request is due.
 LEAD_S = 1.5
 
@@ -67,6 +68,12 @@ def _with_noun(level: str) -> str:
 def level_text(level: str, system_prompt: str) -> str:
     """A level as sentences name it: `50 users with system prompt`."""
     return f"{users_of(level)} {PROMPT[system_prompt]}"
+
+
+def arrivals_in_words(level: str, process: str) -> str:
+    """What says when the requests of the open-loop level of this name are due: `poisson arrivals`, `the trace`.
+    process: as Arrivals has it."""
+    return _RECORDED.get(load_name(level), f"{process} arrivals")
 
 
 class Phase(StrEnum):

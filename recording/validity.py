@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from tokenswarm.metrics.client_health import SelfCheck
 from tokenswarm.metrics.concurrency import ENOUGH_SHARE, Concurrency
 from tokenswarm.metrics.histogram import Histogram
-from tokenswarm.metrics.level import Scope, level_text
+from tokenswarm.metrics.level import Scope, arrivals_in_words, level_text
 from tokenswarm.metrics.quantiles import quantile, share_interval
 from tokenswarm.metrics.timeline import Outcome
 from tokenswarm.recording.abandon_issues import abandon_issues
@@ -337,8 +337,9 @@ def _audit_issues(level: LevelStats, not_sent: int) -> Issues:
     if gaps is not None and gaps.as_requested is False and level.level.arrivals.max_in_flight is None:
         yield ValidityIssue(
             kind=IssueKind.ARRIVAL_GAPS,
-            message=f"the gaps between {gaps.gaps:,} requests are not those of {gaps.process} arrivals "
-            f"(Kolmogorov-Smirnov distance {gaps.distance_tolerated:.2g} where gaps that differ by less than "
+            message=f"the gaps between {gaps.gaps:,} requests are not those of "
+            f"{arrivals_in_words(level.level.name, gaps.process)} (Kolmogorov-Smirnov distance "
+            f"{gaps.distance_tolerated:.2g} where gaps that differ by less than "
             f"{_ms(gaps.tolerance_s)} do not count): the client could not keep the schedule",
             values={"distance": gaps.distance_tolerated, "chance": gaps.chance_tolerated, "gaps": gaps.gaps},
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tokenswarm.metrics.level import arrivals_in_words
 from tokenswarm.reports import units
 from tokenswarm.reports.level_names import level_name
 from tokenswarm.run_folder.load_audit import GapAudit, LoadAudit
@@ -81,13 +82,14 @@ def _line(level: LevelSummary, audit: LoadAudit, *, late: bool) -> str:
     by_schedule = f", due by the schedule {units.rate(due)}" if due is not None else ""
     parts = [f"requested {units.rate(audit.requested)} {audit.unit}{by_schedule}, {verb} {units.rate(audit.measured)}"]
     if audit.gaps is not None:
-        parts.append(_gaps_in_words(audit.gaps))
+        parts.append(_gaps_in_words(audit.gaps, level.level))
     if audit.lag_p99_s is not None:
         parts.append(f"lag p99 {units.duration(audit.lag_p99_s)}, largest {units.duration(audit.lag_max_s)}")
     return loud + "; ".join(parts)
 
 
-def _gaps_in_words(gaps: GapAudit) -> str:
+def _gaps_in_words(gaps: GapAudit, level: str) -> str:
     if gaps.as_requested is None:
         return "too few requests to test the times between them"
-    return f"times between requests {'as in' if gaps.as_requested else 'not as in'} {gaps.process} arrivals"
+    beginning = "as in" if gaps.as_requested else "not as in"
+    return f"times between requests {beginning} {arrivals_in_words(level, gaps.process)}"

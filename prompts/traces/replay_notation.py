@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from argparse import Namespace
+from contextlib import suppress
 from enum import StrEnum
 from typing import TypeVar
 
@@ -30,13 +31,12 @@ def replay_of(options: Namespace) -> TraceReplay | None:
         rate = errors.of(_rate_of, options.trace_rate)
         from_s, until_s = errors.of(_window_of, options.trace_window) or (0.0, None)
         sample = errors.of(_sample_of, options.trace_sample)
+        seed = errors.of(_seed_of, options.seed)
         if rate is not None and speed not in (None, 1.0):
             errors.add(
                 TraceError("--trace-speed and --trace-rate both say how fast --trace is replayed: give one of them.")
             )
-    return TraceReplay(
-        path, kind, speed, rate, from_s, until_s, sample, spread, bool(options.trace_skip_bad), int(options.seed)
-    )
+    return TraceReplay(path, kind, speed, rate, from_s, until_s, sample, spread, bool(options.trace_skip_bad), seed)
 
 
 def _choice(option: str, kind: type[Choice], text: str) -> Choice:
@@ -44,6 +44,14 @@ def _choice(option: str, kind: type[Choice], text: str) -> Choice:
         return kind(text.strip())
     except ValueError:
         raise TraceError(not_one_of(option, kind, text)) from None
+
+
+def _seed_of(value: object) -> int:
+    """As every run has it: its sentence is the same, so that it stands once among all that is wrong."""
+    with suppress(ValueError):
+        if (seed := int(str(value))) >= 0:
+            return seed
+    raise TraceError(f"--seed takes a whole number of at least 0, got {value!r}.")
 
 
 def _rate_of(text: str) -> float | None:

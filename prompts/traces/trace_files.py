@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
+from itertools import islice
 from math import inf
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO, Protocol, TypeAlias
 
 import msgspec
 
@@ -34,7 +35,14 @@ from tokenswarm.prompts.traces.trace_records import (
 from tokenswarm.sanitize import UnusableFile, check_file, is_nested_deeper, json_error_text
 
 _MOST_BYTES = 2**40
+#: Rows behind a first one that is wrong: where all are, the file has another format.
+_LOOKED_AT = 100
+_LEAVE_OUT = "Give --trace-skip-bad to leave such rows out."
+_OTHER_FORMAT = "If the file has another format, say which with --trace-format."
 _FORMATS = "Mooncake, Bailian, Azure, BurstGPT or ServeGen (docs/traces.md)"
+
+
+_Read: TypeAlias = Callable[[Any], RecordedRow]
 
 
 class _JsonReader(Protocol):
@@ -94,8 +102,8 @@ def read_trace(
 
 def _read_rows(
     path: str,
-    found: Iterable[tuple[int, Callable[[], Mapping[str, Any]]]],
-    read: Callable[[Any], RecordedRow],
+    found: Iterator[tuple[int, Callable[[], Mapping[str, Any]]]],
+    read: _Read,
     rows: TraceRows,
     skip_bad: bool,
 ) -> None:
@@ -108,10 +116,21 @@ def _read_rows(
             rows.skipped[str(skipped)] += 1
         except RowFault as fault:
             if not skip_bad:
-                raise TraceError(
-                    f"{TRACE} {path}: line {line}: {fault}. Give --trace-skip-bad to leave such rows out."
-                ) from None
+                has_sound = bool(rows.times_s or rows.skipped) or _is_sound_soon(found, read)
+                advice = _LEAVE_OUT if has_sound else _OTHER_FORMAT
+                raise TraceError(f"{TRACE} {path}: line {line}: {fault}. {advice}") from None
             rows.skipped[BAD_ROW] += 1
+
+
+def _is_sound_soon(found: Iterable[tuple[int, Callable[[], Mapping[str, Any]]]], read: _Read) -> bool:
+    """Whether one of the next rows is what its format says: of a file of another format, none is."""
+    with suppress(UnsoundRows, csv.Error):
+        for _, decoded in islice(found, _LOOKED_AT):
+            with suppress(RowFault):
+                with suppress(SkippedRow):
+                    read(decoded())
+                return True
+    return False
 
 
 def _json_rows(content: BinaryIO) -> Iterator[tuple[int, Callable[[], Mapping[str, Any]]]]:
@@ -192,8 +211,12 @@ def _json_format(line: bytes) -> TraceFormat | None:
     return TraceFormat.MOONCAKE if names & {"timestamp", "input_length", "delay"} else None
 
 
-def _csv_format(line: bytes) -> TraceFormat | None:
-    cells = next(csv.reader([line.decode("utf-8", errors="replace")]), [])
+def _csv_format(content: bytes) -> TraceFormat | None:
+    line = content.lstrip(b"\r\n").partition(b"\r")[0]  # lines of an old Mac end so
+    try:
+        cells = next(csv.reader([line.decode("utf-8", errors="replace")]), [])
+    except csv.Error:
+        return None
     names = {name.strip().lower() for name in cells}
     for kind, (columns, _) in _CSV_READERS.items():
         if names.issuperset(columns):
@@ -212,7 +235,12 @@ def _naming(path: str) -> Iterator[None]:
         yield
     except UnusableFile as error:
         raise TraceError(f"{TRACE} {path}: the file {error}.") from None
-    except (UnsoundRows, csv.Error) as error:
+    except UnsoundRows as error:
         raise TraceError(f"{TRACE} {path}: {error}.") from None
+    except csv.Error:  # of a reader that is not strict: a cell is too long
+        raise TraceError(
+            f"{TRACE} {path}: it cannot be read as CSV: a cell has no end, as in a binary file; give a trace of "
+            f"{_FORMATS}."
+        ) from None
     except OSError as error:
         raise TraceError(f"{TRACE} {path}: the file cannot be read: {error.strerror or error}.") from None

@@ -208,6 +208,27 @@ def test_requests_sent_and_due_are_given_with_the_requested_rate(write_run: Writ
     assert "lag p99 4.79 ms, largest 5.01 ms" in text
 
 
+@pytest.mark.parametrize(
+    ("name", "process", "words"),
+    [
+        ("trace", "/data/azure.csv", "as in the trace;"),
+        ("file", "/data/times.csv", "as in the file of arrivals;"),
+        ("10/s", "gamma:2", "as in gamma:2 arrivals;"),
+    ],
+)
+def test_times_between_requests_are_named_by_what_says_them(
+    write_run: Write, make_level: Make, name: str, process: str, words: str
+) -> None:
+    gaps = {"process": process, "gaps": 900, "distance": None, "chance": None, "tolerance_s": 0.001}
+    gaps |= {"distance_tolerated": 0.0, "chance_tolerated": 1.0, "dispersion": None, "dispersion_requested": None}
+    audit = {"unit": "requests/s", "requested": 10.0, "measured": 10.0, "as_requested": True}
+    audit |= {"lag_p50_s": 0.0001, "lag_p99_s": 0.004, "lag_max_s": 0.005}
+    for as_requested, beginning in ((True, ""), (False, "not ")):
+        audit["gaps"] = gaps | {"as_requested": as_requested}
+        text = summary_table(load_results(write_run([make_level(0, 10) | {"level": name, "load_audit": audit}])), 300)
+        assert f"times between requests {beginning}{words}" in " ".join(text.split())
+
+
 def test_no_footnote_where_nothing_is_marked(write_run: Write, make_level: Make) -> None:
     assert "*" not in summary_table(load_results(write_run([make_level(0, 10, outcomes={"ok": 400})])))
 

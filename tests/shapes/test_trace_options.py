@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from argparse import Namespace
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.prompts.traces import trace_examples as examples
 from tests.shapes.test_rate_options import read
-from tokenswarm.command_line import OptionErrors, sentences_of
+from tokenswarm.client.request_options import ChatOptions
+from tokenswarm.client.workload import load_given_workload
+from tokenswarm.command_line import OptionErrors, collect_errors, sentences_of
 from tokenswarm.metrics.level import users_of
 from tokenswarm.metrics.trace_replay import TraceReplay, TraceSpread
 from tokenswarm.shapes.plan import LoadPlan
@@ -51,6 +55,22 @@ def test_each_system_prompt_mode_replays_the_trace(trace: str) -> None:
         *(("off", True), ("off", False), ("on", True), ("on", False)),
     ]
     assert [level.arrivals.trace is None for level in levels if level.arrivals] == [True, False, True, False]
+
+
+def _check_all(checks: list[Callable[[Namespace], object]], options: Namespace) -> None:
+    with collect_errors() as errors:
+        for check in checks:
+            errors.of(check, options)
+
+
+@pytest.mark.parametrize("words", ["", "--trace-sample 50%", "--trace-spread poisson", "--trace-format servegen"])
+def test_a_seed_that_is_none_is_refused_in_one_sentence(trace: str, tmp_path: Path, words: str) -> None:
+    file = str(examples.servegen_client(tmp_path)) if "servegen" in words else trace
+    options = read("--headless", "--trace", file, "--seed", "-1", *words.split())
+    checks: list[Callable[[Namespace], object]] = [load_plan_of, ChatOptions.of, load_given_workload]
+    with pytest.raises(ValueError, match="--seed") as caught:
+        _check_all(checks, options)
+    assert sentences_of(caught.value) == ["--seed takes a whole number of at least 0, got -1."]
 
 
 def test_a_number_of_requests_ends_the_replay(trace: str) -> None:

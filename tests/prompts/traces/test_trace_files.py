@@ -174,6 +174,58 @@ def test_a_file_that_holds_no_trace_is_refused(
         read(tmp_path, text, **options)
 
 
+@pytest.mark.parametrize("kind", ["mooncake", "bailian", "servegen-offline"])
+@pytest.mark.parametrize("skip_bad", [False, True])
+def test_leaving_rows_out_is_no_advice_before_a_row_was_read(tmp_path: Path, kind: str, skip_bad: bool) -> None:
+    with pytest.raises(TraceError) as caught:
+        read(tmp_path, examples.AZURE_WEEK, "trace.csv", wanted=TraceFormat(kind), skip_bad=skip_bad)
+    sentence = str(caught.value)
+    assert "--trace-skip-bad" not in sentence
+    if not skip_bad:
+        assert "line 1: expected a JSON object" in sentence
+        assert sentence.endswith(" If the file has another format, say which with --trace-format.")
+
+
+def _bytes(kind: str) -> bytes:
+    return {
+        "binary": np.random.Generator(np.random.PCG64(3)).bytes(5000),
+        "returns": b"2024,7\r,9\r\r\n",
+        "mac": b"a,b\r1,2\r3,4\r",
+        "nul": b"a,b\0,c\n",
+        "quote": b'a,"b\n' + b"1,2\n" * 20,
+    }[kind]
+
+
+@pytest.mark.parametrize("kind", ["binary", "returns", "mac", "nul", "quote"])
+@pytest.mark.parametrize("wanted", [*TraceFormat])
+def test_what_is_no_csv_file_is_refused_in_plain_words(tmp_path: Path, kind: str, wanted: TraceFormat) -> None:
+    file = tmp_path / "chunk-3-trace.csv"
+    (tmp_path / "chunk-3-dataset.json").write_text(examples.SERVEGEN_LENGTHS)
+    for begin in (b"", examples.AZURE_WEEK.encode(), examples.SERVEGEN_WINDOWS.encode()):
+        file.write_bytes(begin + _bytes(kind))
+        with pytest.raises(TraceError) as caught:
+            read_trace(str(file), wanted)
+        assert "new-line" not in str(caught.value)
+        assert "universal" not in str(caught.value)
+        assert str(caught.value).startswith(f"--trace {file}: ")
+
+
+@pytest.mark.parametrize("wanted", [TraceFormat.AUTO, TraceFormat.AZURE])
+def test_lines_may_end_as_on_an_old_mac(tmp_path: Path, wanted: TraceFormat) -> None:
+    text = examples.AZURE_WEEK.replace("\n", "\r")
+    assert read(tmp_path, text, "trace.csv", wanted=wanted).input_tokens.tolist() == [12, 2015]
+
+
+def test_a_cell_without_an_end_is_refused_in_plain_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(TraceError, match="expected a trace of Mooncake.* got a file that begins with 'xxx"):
+        read(tmp_path, "x" * 200_000 + ",b\n", "trace.csv")
+    monkeypatch.setattr("tokenswarm.prompts.traces.trace_input.MOST_ROW_BYTES", 1000)
+    expected = r"trace.csv: it cannot be read as CSV: a cell has no end, as in a binary file; give a trace of Mooncake"
+    for skip_bad in (False, True):
+        with pytest.raises(TraceError, match=expected):
+            read(tmp_path, examples.AZURE_WEEK + "x" * 2000 + "\n", "trace.csv", skip_bad=skip_bad)
+
+
 def test_a_file_that_is_missing_or_damaged_is_refused(tmp_path: Path) -> None:
     with pytest.raises(TraceError, match="--trace /nowhere: the file does not exist"):
         read_trace("/nowhere")
