@@ -14,6 +14,7 @@ from tokenswarm.command_line.parser import (
     option_defaults,
     read_options,
     tolerant,
+    unexpected_words,
     unknown_option,
 )
 from tokenswarm.command_line.pointed_error import PointedError
@@ -50,6 +51,7 @@ __all__ = [
     "show_refusal",
     "timespan_text",
     "tolerant",
+    "unexpected_words",
     "unknown_option",
     "variable_of",
     "why_not_free",

@@ -12,7 +12,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from tokenswarm.sanitize import API_KEY_VARIABLE
+from tokenswarm.sanitize import API_KEY_VARIABLE, shown
 
 _NOT_GIVEN: Any = object()
 _TYPES = {"int": "a whole number", "float": "a number"}
@@ -23,6 +23,9 @@ _BOOLEANS = {"yes", "no", "true", "false", "on", "off", "1", "0"}
 #: A long option with one dash. A short option with its value behind it (`-u10`, `-t5m`) has digits.
 _ONE_DASH = re.compile(r"-[a-z][a-z-]{2,}(=.*)?", re.DOTALL)
 
+
+#: A server's, as users write it.
+_ADDRESS = re.compile(r".*://.*|(\[[0-9a-f:]+\]|[\w.-]+):\d+(/.*)?|localhost(/.*)?|\d+(\.\d+){3}(/.*)?", re.IGNORECASE)
 
 #: What begins so is a value and no option: `-1`, `-1s`.
 NEGATIVE_VALUE = re.compile(r"-\d|-\.\d")
@@ -68,7 +71,7 @@ def read_options(parser: ArgumentParser, arguments: list[str] | None = None) -> 
     named = settings.get("", "")
     errors += [unknown_option(word, flags, named) for word in unknown if word.startswith("-")]
     if unknown and not any(word.startswith("-") for word in unknown):
-        errors.append(f"unexpected argument {unknown[0]!r}")
+        errors.append(unexpected_words(unknown))
     return Given(options, sources, errors)
 
 
@@ -131,6 +134,14 @@ def unknown_option(word: str, flags: Collection[str], where: str = "") -> str:
     if not near and option.replace("_", "-") == "--api-key":
         return f"unknown option {option}{where}: the key is read from the variable {API_KEY_VARIABLE}."
     return f"unknown option {option}{where}{did_you_mean(near)}"
+
+
+def unexpected_words(words: Sequence[str]) -> str:
+    """A sentence on words that belong to no option of a run."""
+    noun = "argument" if len(words) == 1 else "arguments"
+    address = next(filter(_ADDRESS.fullmatch, words), None)
+    advice = f"; did you mean -H {shown(address)}?" if address else ": give options and their values alone."
+    return f"unexpected {noun} {', '.join(repr(shown(word)) for word in words)}{advice}"
 
 
 def did_you_mean(near: Collection[str]) -> str:

@@ -43,11 +43,10 @@ class ResultsFolderError(ValueError):
 
 
 def check_writable(parent: Path, option: str = "--results") -> None:
-    """Find out before a run whether a folder can be made in `parent`, which `option` names. Raises
-    ResultsFolderError."""
+    """Find out before a run whether a folder can be made in `parent`, which `option` names. It is not made itself, as
+    other options may be wrong: where it will be is tried. Raises ResultsFolderError."""
     try:
-        parent.mkdir(parents=True, exist_ok=True)
-        with TemporaryFile(dir=parent) as file:
+        with TemporaryFile(dir=next(filter(os.path.lexists, (parent, *parent.parents)), parent)) as file:
             os.posix_fallocate(file.fileno(), 0, RESERVED_BYTES)  # a full disk lets files be made, and not written
     except OSError as error:
         raise _unwritable(parent, error, option) from None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
 
@@ -33,7 +33,11 @@ All options with examples: docs/options.md. Locust's other options: locust --hel
 """
 #: What stands for an option of Locust's parser.
 _LONG_FORMS = {"--json": ("--print-summary",), "--quiet": ("--loglevel", "WARNING")}
+_SWITCHES = frozenset(("--dry-run", "--json", "--quiet"))
+#: What users write behind a switch.
+_BOOLEANS = frozenset(("yes", "no", "true", "false", "on", "off", "1", "0"))
 _HELP = frozenset(("-h", "--help"))
+_EXIT_UNUSABLE = 2
 
 Execute = Callable[[str, list[str]], None]
 
@@ -43,6 +47,8 @@ def run(words: Sequence[str], execute: Execute = os.execv) -> int:
     given = list(words)
     if _HELP & set(given):
         return _show_help(_RUN_HEAD)
+    if wrong := [*_valued_switches(given), *_other_locustfiles(given)]:
+        return _refuse("run", wrong)
     if "--dry-run" in given:
         return _describe(given)
     headless = [each for word in given for each in _LONG_FORMS.get(word, (word,))]
@@ -53,7 +59,32 @@ def serve(words: Sequence[str], execute: Execute = os.execv) -> int:
     """The same for the page."""
     if _HELP & set(words):
         return _show_help(_WEB_HEAD, with_page=True)
+    if wrong := list(_other_locustfiles(words)):
+        return _refuse("web", wrong)
     return _hand_over(list(words), execute)
+
+
+def _valued_switches(words: Sequence[str]) -> Iterator[str]:
+    """A sentence for each switch of this command's own with a value: Locust's parser knows none of them."""
+    for place, word in enumerate(words):
+        option, is_joined, value = word.partition("=")
+        if not is_joined:
+            value = next(iter(words[place + 1 : place + 2]), "")
+        if option in _SWITCHES and (is_joined or value.lower() in _BOOLEANS):
+            yield f"{option} takes no value, got {value!r}."
+
+
+def _other_locustfiles(words: Sequence[str]) -> Iterator[str]:
+    for word in words:
+        if word.partition("=")[0] in ("-f", "--locustfile") or (word.startswith("-f") and word.endswith(".py")):
+            option = "--locustfile" if word.startswith("--") else "-f"
+            yield f"{option} has no effect here, where Tokenswarm's own locustfile is run: use locust -f."
+
+
+def _refuse(command: str, sentences: Sequence[str]) -> int:
+    for sentence in dict.fromkeys(sentences):
+        print(f"tokenswarm {command}: {sentence}", file=sys.stderr)
+    return _EXIT_UNUSABLE
 
 
 def locustfile() -> Path:

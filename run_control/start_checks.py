@@ -17,6 +17,7 @@ from tokenswarm.command_line import Given, OptionErrors, collect_errors
 from tokenswarm.recording.journal import check_folders
 from tokenswarm.recording.recording_options import folders_of
 from tokenswarm.run_control.run_plan import RunPlan
+from tokenswarm.run_control.stray_words import check_user_classes
 from tokenswarm.shapes.rate_options import is_open
 from tokenswarm.users.run_lifecycle import check_options
 from tokenswarm.web.web_options import WebOptions, turn_on_login
@@ -27,6 +28,7 @@ def complete_options(given: Given) -> None:
     other."""
     options = given.options
     with collect_errors() as errors:
+        errors.of(check_user_classes, given)
         errors.of(keep_values, options)
         errors.of(keep_proxy_credentials, options)
         if not options.worker or is_open(options):

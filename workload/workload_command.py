@@ -15,6 +15,7 @@ from tokenswarm.command_line.exit_codes import EXIT_UNUSABLE
 from tokenswarm.run_control.run_parser import run_parser
 from tokenswarm.run_control.run_plan import RunPlan
 from tokenswarm.run_control.start_checks import complete_options
+from tokenswarm.run_control.stray_words import check_stray_words
 from tokenswarm.sanitize import discard
 from tokenswarm.workload.describe import describe
 from tokenswarm.workload.description import WorkloadDescription
@@ -61,6 +62,7 @@ def _description_of(given: Given) -> WorkloadDescription:
     with collect_errors() as errors:
         if given.errors:
             errors.add(OptionErrors(given.errors))
+        errors.of(check_stray_words, given)
         errors.of(complete_options, given)
         plan = errors.of(RunPlan.of, given.options)
         options = errors.of(ChatOptions.of, given.options)

@@ -607,9 +607,16 @@ def test_a_folder_that_is_taken_gets_a_number(tmp_path: Path) -> None:
     assert names == ["run", "run-2", "run-3"]
 
 
-def test_finding_out_whether_a_folder_can_be_written_leaves_nothing_in_it(tmp_path: Path) -> None:
-    check_writable(tmp_path / "new" / "results")
-    assert list((tmp_path / "new" / "results").iterdir()) == []
+def test_finding_out_whether_a_folder_can_be_written_leaves_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for parent in (tmp_path / "new" / "results", Path("new"), Path("new/below"), Path("new/../other"), tmp_path):
+        check_writable(parent)
+        assert list(tmp_path.iterdir()) == []
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(ResultsFolderError):
+        check_writable(tmp_path / "link" / "results")
 
 
 def test_a_disk_that_is_full_is_found_before_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

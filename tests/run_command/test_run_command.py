@@ -56,6 +56,57 @@ def test_the_help_shows_every_option(command: str) -> None:
     assert {flag for group in groups for flag in group.flags} <= words
 
 
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--quiet=1"], "--quiet takes no value, got '1'."),
+        (["--json=yes", "-u", "3"], "--json takes no value, got 'yes'."),
+        (["--dry-run="], "--dry-run takes no value, got ''."),
+        (["--quiet", "True"], "--quiet takes no value, got 'True'."),
+        (["-f", "mine.py"], "-f has no effect here, where Tokenswarm's own locustfile is run: use locust -f."),
+        (["-fmine.py"], "-f has no effect here, where Tokenswarm's own locustfile is run: use locust -f."),
+        (["--dry-run", "--locustfile=mine.py"], "--locustfile has no effect here"),
+    ],
+)
+def test_what_a_run_does_not_take_is_refused(
+    words: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(words, lambda *_: pytest.fail("it was started")) == 2
+    assert capsys.readouterr().err.startswith(f"tokenswarm run: {sentence}")
+
+
+def test_the_page_takes_no_other_locustfile(capsys: pytest.CaptureFixture[str]) -> None:
+    assert serve(["--locustfile", "mine.py"], lambda *_: pytest.fail("it was started")) == 2
+    assert capsys.readouterr().err.startswith("tokenswarm web: --locustfile has no effect here")
+
+
+@pytest.mark.parametrize("dry", [False, True])
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ("http://gpu:8000", "unexpected argument 'http://gpu:8000'; did you mean -H http://gpu:8000?"),
+        ("--levels 3 gpu:8000", "unexpected argument 'gpu:8000'; did you mean -H gpu:8000?"),
+        (
+            "-H http://a:1 b localhost:1/v1",
+            "unexpected arguments 'b', 'localhost:1/v1'; did you mean -H localhost:1/v1?",
+        ),
+        ("--ignore-eos foo --seed 3", "unexpected argument 'foo': give options and their values alone."),
+    ],
+)
+def test_a_word_of_no_option_is_refused(words: str, sentence: str, dry: bool, tmp_path: Path) -> None:
+    ended = run_command("run", *words.split(), *(["--dry-run"] if dry else []), cwd=tmp_path)
+    name = "tokenswarm workload" if dry else "tokenswarm"
+    assert (ended.returncode, ended.stdout, ended.stderr) == (2, "", f"{name}: {sentence}\n")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_wrong_option_leaves_no_folder_behind(tmp_path: Path) -> None:
+    words = ("--results", "new/results", "--spool-folder", "spools", "--levels", "0")
+    ended = run_command("run", *words, cwd=tmp_path)
+    assert (ended.returncode, list(tmp_path.iterdir())) == (2, []), ended.stderr
+    assert "--levels" in ended.stderr
+
+
 def test_a_dry_run_describes_and_sends_nothing(tmp_path: Path) -> None:
     ended = run_command("run", "--dry-run", "--json", *OPTIONS, "--requests", "40", cwd=tmp_path)
     described = json.loads(ended.stdout)
