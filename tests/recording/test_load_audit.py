@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -15,7 +16,7 @@ from tokenswarm.recording.summary import level_summary
 from tokenswarm.run_folder.load_audit import GapAudit, LoadAudit
 from tokenswarm.run_folder.schema import IssueKind
 from tokenswarm.shapes.arrival_schedule import arrivals
-from tokenswarm.shapes.level_arrivals import schedule_of
+from tokenswarm.shapes.level_arrivals import read_times, schedule_of
 
 Send = Callable[[float], float]
 
@@ -97,6 +98,16 @@ def test_requests_that_leave_in_lumps_are_not_as_requested() -> None:
     slow = books_of(open_level(), in_lumps, ttft_s=10.0)
     assert (gaps_of(slow).tolerance_s, gaps_of(slow).as_requested) == (pytest.approx(0.5, rel=1e-3), True)
     assert issues_of(slow) == []
+
+
+def test_gaps_of_a_file_are_named_without_its_path(tmp_path: Path) -> None:
+    (file := tmp_path / "times.csv").write_text("".join(f"{0.05 * number}\n" for number in range(1200)))
+    times, sha256 = read_times(str(file))
+    given = Arrivals(str(file), (), len(times) / 60, "1", None, sha256)
+    level = Level(0, "off", "file", level_time_s=60.0, arrivals=given)
+    books = books_of(level, lambda due_s: -(-due_s // 0.25) * 0.25)
+    (message,) = [issue.message for issue in issues_of(books) if issue.kind == IssueKind.ARRIVAL_GAPS]
+    assert "are not those of the file of arrivals (Kolmogorov-Smirnov distance" in message
 
 
 def test_a_limit_of_requests_in_flight_changes_gaps_on_purpose() -> None:
