@@ -59,6 +59,7 @@ class StreamingRequest:
         self._encoded: bytes | None = None
         self._exchange: Exchange | None = None
         self._sent_ns = 0  # for the first time
+        self.abandons = spec.abandonment is not None  # whether its user is to leave it before it ends
         self._left_ns: int | None = None  # by its user, on purpose
         self.timeline: Timeline | None = None
 

@@ -44,15 +44,6 @@ class TimedRequest(Protocol):
     def e2e_scheduled_ns(self) -> int | None: ...
 
 
-class LeftRequest(TimedRequest, Protocol):
-    """An ended request that may have been abandoned, abandoned_ns after it was sent; None where it was not."""
-
-    @property
-    def lag_ns(self) -> int: ...
-    @property
-    def abandoned_ns(self) -> int | None: ...
-
-
 @dataclass(frozen=True, slots=True)
 class Objectives:
     """Upper bounds in seconds; None sets no bound. ttft_scheduled_s, e2e_scheduled_s: of an open loop, from when the
@@ -127,20 +118,6 @@ class Objectives:
         )
         bounds = ((name, getattr(self, name), figure_ns) for name, figure_ns in figures_ns)
         return [(name, bound_s * 1e9, figure_ns) for name, bound_s, figure_ns in bounds if bound_s is not None]
-
-    def not_judged(self, row: LeftRequest) -> bool:
-        """Whether the request was abandoned before it had missed a bound: what it would have come to is not known."""
-        waited_ns = row.abandoned_ns
-        if row.outcome != Outcome.ABANDONED or waited_ns is None:
-            return False
-        ttft_ns = waited_ns if row.ttft_ns is None else row.ttft_ns
-        reached_ns = {
-            "ttft_s": ttft_ns,
-            "e2e_s": waited_ns,
-            "ttft_scheduled_s": row.lag_ns + ttft_ns,
-            "e2e_scheduled_s": row.lag_ns + waited_ns,
-        }
-        return all(reached_ns.get(name, 0) <= bound_s * 1e9 for name, bound_s in self.bounds.items())
 
 
 def worst_score(scores: Mapping[str, float]) -> float:

@@ -356,13 +356,12 @@ class Aggregator:
         if row.outcome is Outcome.CUT and row.phase is Phase.HOLD:
             level.add_cut(row.ended_ns / 1e9 - level.began_s, self.drain_s)
         within = bool(self.objectives.bounds) and self.objectives.met(row)
-        not_judged = bool(self.objectives.bounds) and self.objectives.not_judged(row)
         for part, tokens in row.tokens_by_scope.items():
             level.scopes[part].add_tokens(tokens, row.outcome, within)
             level.mix[part].add_tokens(row, tokens)
         first_level = self.prompts.enter(row, counts=not warming)
         for part in SCOPES_OF_REQUEST[row.phase]:
-            level.scopes[part].add(row, within, not_judged)
+            level.scopes[part].add(row, within)
             level.mix[part].add(row)
             level.scopes[part].prompts.add(row, first_level)
             if level.level.arrivals is not None:
@@ -374,7 +373,7 @@ class Aggregator:
             level.probe.add(row)
         sent = self._window(level, row.sent_ns / 1e9)
         sent.requests_sent += 1
-        if row.outcome == Outcome.OK and row.ttft_ns is not None:
+        if row.has_latencies and row.ttft_ns is not None:
             sent.ttfts_ns.append(row.ttft_ns)
         ended = self._window(level, row.ended_ns / 1e9)
         ended.requests_ended += 1

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 
 from tokenswarm.metrics.histogram import Histogram
 from tokenswarm.metrics.mix import RunMix
-from tokenswarm.metrics.timeline import Outcome
 from tokenswarm.recording.scope_stats import RATE_UNIT
 from tokenswarm.recording.worker_report import RequestRow
 
@@ -28,7 +27,7 @@ class MemberStats:
         """Count a request that was sent in the scope."""
         self.requests += 1
         self.outcomes[row.outcome] += 1
-        if row.outcome is not Outcome.OK:
+        if not row.has_latencies:
             return
         for histogram, duration_ns in (
             (self.ttft_s, row.ttft_ns),

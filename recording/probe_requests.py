@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from math import inf
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tokenswarm.metrics.intervals import Series
 from tokenswarm.metrics.objectives import Objectives, worst_score
@@ -18,16 +19,18 @@ from tokenswarm.recording.worker_report import OpenRequest, Report, RequestRow
 @dataclass(slots=True)
 class ProbeRequests:
     """Of one level's hold. Times are seconds of the level; scores as worst_score has them. ended: requests that have
-    ended; failures: of these."""
+    ended; failures: of these; judged: of these, those that their users were not to leave, which alone have scores."""
 
     objectives: Objectives
     began_s: float
     _sent_s: array[float] = field(default_factory=lambda: array("d"))
     _ended_s: array[float] = field(default_factory=lambda: array("d"))
     _scores: array[float] = field(default_factory=lambda: array("d"))
+    _judged: array[int] = field(default_factory=lambda: array("b"))
     _within: Counter[str] = field(default_factory=Counter)
     failures: int = 0
     ended: int = 0
+    judged: int = 0
     #: By worker: its requests that run, and when it reported them.
     _open: dict[int, tuple[float, Sequence[OpenRequest]]] = field(default_factory=dict)
 
@@ -37,7 +40,10 @@ class ProbeRequests:
         self._ended_s.append(row.ended_ns / 1e9 - self.began_s)
         scores = self.objectives.scores(row)
         self._scores.append(worst_score(scores))
-        self._within.update(name for name, score in scores.items() if score <= 1.0)
+        self._judged.append(not row.abandons)
+        if not row.abandons:
+            self.judged += 1
+            self._within.update(name for name, score in scores.items() if score <= 1.0)
         self.failures += row.outcome.is_failure
         self.ended += 1
 
@@ -58,21 +64,21 @@ class ProbeRequests:
         return min((reported_s for reported_s, _ in self._open.values()), default=-inf)
 
     def scores(self, from_s: float, until_s: float) -> Series:
-        """Of the requests that were sent in this time, in the order in which they were sent: NaN for one that runs and
-        has missed nothing so far."""
-        sent_s, _, scores = self._all()
-        held = (sent_s >= from_s) & (sent_s < until_s)
+        """Of the requests that were sent in this time and that their users are not to leave, in the order in which they
+        were sent: NaN for one that runs and has missed nothing so far."""
+        sent_s, _, scores, judged = self._all()
+        held = judged & (sent_s >= from_s) & (sent_s < until_s)
         found: Series = scores[held][np.argsort(sent_s[held], kind="stable")]
         return found
 
     def forget(self) -> None:
         """The probe is over: the counts stay."""
-        self._sent_s, self._ended_s, self._scores = array("d"), array("d"), array("d")
+        self._sent_s, self._ended_s, self._scores, self._judged = array("d"), array("d"), array("d"), array("b")
         self._open.clear()
 
     def shares(self) -> dict[str, float]:
-        """Of the requests that have ended, the share (0 to 1) within each bound alone, by the figure's name."""
-        return {name: self._within[name] / max(1, self.ended) for name in self.objectives.bounds}
+        """Of the judged requests, the share (0 to 1) within each bound alone, by the figure's name."""
+        return {name: self._within[name] / max(1, self.judged) for name in self.objectives.bounds}
 
     def durations_s(self) -> Series:
         """From sent to ended, of the requests that have ended."""
@@ -81,16 +87,17 @@ class ProbeRequests:
 
     def in_flight(self, until_s: float) -> Series:
         """Requests in flight, the mean of each whole second before."""
-        sent_s, ended_s, _ = self._all()
+        sent_s, ended_s, _, _ = self._all()
         edges = np.arange(int(max(0.0, until_s)) + 1, dtype=np.float64)
         found: Series = np.diff(_waited_since(sent_s, edges) - _waited_since(ended_s, edges))
         return found
 
     def means(self, from_s: float, until_s: float, bins: int) -> Series:
-        """The mean score of requests of each of so many equal times, those that have not ended left out, and none
-        taken for more than 2: how far a miss is off is no matter. Empty where a time has none."""
+        """The mean score of the judged requests of each of so many equal times, those that have not ended left out, and
+        none taken for more than 2: how far a miss is off is no matter. Empty where a time has none."""
         sent_s, scores = np.array(self._sent_s), np.array(self._scores)
-        known = (sent_s >= from_s) & (sent_s < until_s) & ~np.isnan(scores)
+        judged = np.array(self._judged, dtype=np.bool_)
+        known = judged & (sent_s >= from_s) & (sent_s < until_s) & ~np.isnan(scores)
         edges = np.linspace(from_s, until_s, bins + 1)
         places = np.clip(np.searchsorted(edges, sent_s[known], side="right") - 1, 0, bins - 1)
         counts = np.bincount(places, minlength=bins)
@@ -100,8 +107,8 @@ class ProbeRequests:
         found: Series = sums / counts
         return found
 
-    def _all(self) -> tuple[Series, Series, Series]:
-        """(sent, ended, scores) of the requests that have ended, then of those that run."""
+    def _all(self) -> tuple[Series, Series, Series, NDArray[np.bool_]]:
+        """(sent, ended, scores, whether judged) of the requests that have ended, then of those that run."""
         running = [(each, reported_s) for reported_s, some in self._open.values() for each in some]
         sent_s = [each.sent_ns / 1e9 - self.began_s for each, _ in running]
         scores = [
@@ -112,6 +119,7 @@ class ProbeRequests:
             np.concatenate([self._sent_s, sent_s]),
             np.concatenate([self._ended_s, np.full(len(running), inf)]),
             np.concatenate([self._scores, scores]),
+            np.array([*self._judged, *(not each.abandons for each, _ in running)], dtype=np.bool_),
         )
 
 

@@ -38,6 +38,8 @@ class OpenStream(Protocol):
     def sent_ns(self) -> int | None: ...
     @property
     def first_output_ns(self) -> int | None: ...
+    @property
+    def abandons(self) -> bool: ...
 
 
 class Recorder:
@@ -180,7 +182,7 @@ class Recorder:
             row,
             (timeline.level_index, row.phase),
             tokens_by_window(timeline, begun.began_ns, _WINDOW_NS),
-            gaps_ns.tobytes() if timeline.outcome is Outcome.OK and not begun.level.warm_up else b"",
+            gaps_ns.tobytes() if row.has_latencies and not begun.level.warm_up else b"",
             b"" if begun.level.warm_up else timeline.delays_ns.tobytes(),
             in_locust,
         )
@@ -232,7 +234,8 @@ def _open_requests(running: Iterable[tuple[int, OpenStream]], run_began_ns: int)
     for level_index, stream in running:
         if (sent_ns := stream.sent_ns) is not None:
             first_ns = stream.first_output_ns
-            yield OpenRequest(level_index, sent_ns - run_began_ns, None if first_ns is None else first_ns - sent_ns)
+            ttft_ns = None if first_ns is None else first_ns - sent_ns
+            yield OpenRequest(level_index, sent_ns - run_began_ns, ttft_ns, stream.abandons)
 
 
 def _row_of(

@@ -17,8 +17,10 @@ RATE_UNIT = 1e-3
 
 @dataclass(slots=True)
 class ScopeStats:
-    """Counts and histograms of one part of a level. Latencies are of requests that were ok and were sent in the part;
-    tokens are those that arrived in it, whenever their request was sent."""
+    """Counts and histograms of one part of a level. Latencies are of requests that were ok, that their users were not
+    to leave, and that were sent in the part; tokens are those that arrived in it, whenever their request was sent.
+    requests_not_judged: that their users were to leave, whatever became of them; good_requests_judged: of the others,
+    those within all objectives."""
 
     requests: int = 0
     outcomes: Counter[str] = field(default_factory=Counter)
@@ -31,6 +33,7 @@ class ScopeStats:
     good_output_tokens: float = 0.0
     requests_within_objectives: int = 0
     requests_not_judged: int = 0
+    good_requests_judged: int = 0
     tokens_within_objectives: float = 0.0
     ttft_s: Histogram = field(default_factory=Histogram)
     ttft_uncertainty_s: Histogram = field(default_factory=Histogram)
@@ -61,15 +64,20 @@ class ScopeStats:
     output_lengths: LengthComparison = field(default_factory=LengthComparison)
 
     @property
-    def requests_decided(self) -> int:
-        """Requests of which it is known whether they met the objectives."""
+    def requests_judged(self) -> int:
+        """Requests that the share of good ones is of: those that nobody was to leave."""
         return self.requests - self.requests_not_judged
 
-    def add(self, row: RequestRow, within_objectives: bool, not_judged: bool = False) -> None:
-        """Count a request that was sent in this part; within_objectives: whether it met them all; not_judged: whether
-        it was abandoned before it had missed any."""
+    @property
+    def good_share(self) -> float | None:
+        """Share (0 to 1) of these that were within all objectives; None where there are none."""
+        return self.good_requests_judged / self.requests_judged if self.requests_judged else None
+
+    def add(self, row: RequestRow, within_objectives: bool) -> None:
+        """Count a request that was sent in this part; within_objectives: whether it met them all."""
         self.requests += 1
-        self.requests_not_judged += not_judged
+        self.requests_not_judged += row.abandons
+        self.good_requests_judged += within_objectives and not row.abandons
         self.outcomes[row.outcome] += 1
         self.retries += row.retries
         if row.outcome is not Outcome.OK:
@@ -91,6 +99,12 @@ class ScopeStats:
         self._add_lengths(row)
         if within_objectives:
             self.requests_within_objectives += 1
+        if row.connect_ns:
+            self.connect_s.record(round(row.connect_ns / 1000))
+        if row.has_latencies:
+            self._add_latencies(row)
+
+    def _add_latencies(self, row: RequestRow) -> None:
         for histogram, duration_ns in (
             (self.ttft_s, row.ttft_ns),
             (self.ttft_uncertainty_s, row.ttft_uncertainty_ns),
@@ -100,8 +114,6 @@ class ScopeStats:
         ):
             if duration_ns is not None:
                 histogram.record(round(duration_ns / 1000))
-        if row.connect_ns:
-            self.connect_s.record(round(row.connect_ns / 1000))
         if row.token_rate is not None:
             self.request_token_rate.record(round(row.token_rate / RATE_UNIT))
 
@@ -126,7 +138,7 @@ class ScopeStats:
     def add_scheduled(self, row: RequestRow) -> None:
         """Count the times from scheduled of a request that was due in this part of an open-loop level."""
         self.lag_s.record(max(0, round(row.lag_ns / 1000)))
-        if row.outcome is Outcome.OK:
+        if row.has_latencies:
             for histogram, duration_ns in (
                 (self.ttft_scheduled_s, row.ttft_scheduled_ns),
                 (self.e2e_scheduled_s, row.e2e_scheduled_ns),

@@ -48,6 +48,8 @@ class TurnStats:
                 self.usages += 1
                 self.tokens_of_usages += row.prompt_tokens
                 self.cached_tokens += row.cached_tokens
+        if not row.has_latencies:
+            return
         for histogram, duration_ns in ((self.ttft_s, row.ttft_ns), (self.e2e_s, row.e2e_ns)):
             if duration_ns is not None:
                 histogram.record(round(duration_ns / 1000))
@@ -62,7 +64,7 @@ class UncachedStats:
 
     def add(self, row: RequestRow) -> None:
         """Count a request."""
-        if row.outcome is not Outcome.OK or row.cached_tokens is None or not row.prompt_tokens or row.ttft_ns is None:
+        if not row.has_latencies or row.cached_tokens is None or not row.prompt_tokens or row.ttft_ns is None:
             return
         uncached = max(0, row.prompt_tokens - row.cached_tokens)
         least = 0 if uncached < FEWEST_UNCACHED else 1 << (uncached.bit_length() - 1)

@@ -138,10 +138,15 @@ def _rounded(mean: float | None) -> float | None:
 
 
 def _goodput(stats: ScopeStats, seconds: float) -> Goodput:
-    within, requests = stats.requests_within_objectives, stats.requests_decided
-    fraction = within / requests if requests else None
-    low, high = share_interval(within, requests) if requests else (None, None)
-    return Goodput(within / seconds, stats.tokens_within_objectives / seconds, fraction, low, high)
+    requests = stats.requests_judged
+    low, high = share_interval(stats.good_requests_judged, requests) if requests else (None, None)
+    return Goodput(
+        requests_per_s=stats.requests_within_objectives / seconds,
+        tokens_per_s=stats.tokens_within_objectives / seconds,
+        fraction=stats.good_share,
+        fraction_low=low,
+        fraction_high=high,
+    )
 
 
 def level_summary(

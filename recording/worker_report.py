@@ -114,6 +114,12 @@ class RequestRow(msgspec.Struct, frozen=True, array_like=True):
         return f"{self.worker}-{self.number}"
 
     @property
+    def has_latencies(self) -> bool:
+        """Whether latencies are of it: it was ok, and its user was not to leave it. Of the others that users were to
+        leave only the fast ones end ok."""
+        return self.outcome is Outcome.OK and not self.abandons
+
+    @property
     def abandoned_ns(self) -> int | None:
         """How long after sending its user left it; None where it did not."""
         return self.ended_ns - self.sent_ns if self.outcome is Outcome.ABANDONED else None
@@ -135,11 +141,13 @@ class RequestRow(msgspec.Struct, frozen=True, array_like=True):
 
 
 class OpenRequest(msgspec.Struct, frozen=True, array_like=True):
-    """A request that runs. sent_ns: since the run began; ttft_ns: None where its first token has not come."""
+    """A request that runs. sent_ns: since the run began; ttft_ns: None where its first token has not come; abandons:
+    whether its user is to leave it."""
 
     level_index: Count
     sent_ns: Moment
     ttft_ns: Moment | None = None
+    abandons: bool = False
 
 
 class UnusableReport(ValueError):

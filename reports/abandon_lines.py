@@ -10,13 +10,15 @@ from tokenswarm.run_folder.abandon_figures import AbandonFigures, WasteFigures
 from tokenswarm.run_folder.schema import LevelSummary
 
 HEADINGS = (
-    *("level", "requests", "users were to leave", "requested share", "abandoned", "measured share", "ended before"),
+    *("level", "requests", "nobody was to leave", "users were to leave", "requested share", "abandoned"),
+    *("measured share", "ended before"),
     *("left late p99", "server went on, each", "requests nobody waited for", "tokens nobody read", "of all", "result"),
 )
 NOTE = (
-    "Of each hold. Abandoned requests are no failures and have no latency. Ended before: the response was over before "
-    "its user was to leave. The server went on: requests that it ran or queued and that nobody waited for any more, by "
-    "its own metrics, times the length of the hold, for each abandoned request; tokens nobody read: those that it "
+    "Of each hold. Latencies and the share of good requests are of the requests that nobody was to leave: of the "
+    "others only fast ones end. Abandoned requests are no failures. Ended before: the response was over before its "
+    "user was to leave. The server went on: requests that it ran or queued and that nobody waited for any more, by its "
+    "own metrics, times the length of the hold, for each abandoned request; tokens nobody read: those that it "
     "generated and that did not arrive here. Load of another client would be in both."
 )
 
@@ -45,6 +47,10 @@ def _line(found: AbandonFigures) -> str:
     if found.late_p99_s is not None:
         parts.append(f"users left {units.duration(found.late_p99_s)} late (p99)")
     parts.append(_waste_in_words(found))
+    parts.append(
+        "latencies and the share of good requests are of the "
+        f"{units.count(found.requests - found.drawn)} that nobody was to leave"
+    )
     return ("" if found.as_requested else "NOT AS REQUESTED: ") + "; ".join(parts)
 
 
@@ -67,7 +73,7 @@ def abandon_cells(found: AbandonFigures) -> list[str]:
     """The cells of a level's row, but for its name."""
     waste = found.waste or WasteFigures(samples=0)
     return [
-        *(units.count(found.requests), units.count(found.drawn)),
+        *(units.count(found.requests), units.count(found.requests - found.drawn), units.count(found.drawn)),
         *(units.percentage(found.requested_share), units.count(found.abandoned), units.percentage(found.share)),
         *(units.count(found.ended_before), units.duration(found.late_p99_s)),
         *(units.duration(waste.seconds_per_request), units.rate(waste.running_mean)),

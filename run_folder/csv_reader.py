@@ -31,7 +31,8 @@ DURATIONS = (
 _MOST_BYTES = 2**36
 #: What the name of a duration from scheduled has behind that of the one from sent.
 _FROM_SCHEDULED = "_scheduled"
-_KEYS = ("level_index", "phase", "outcome", "user", "sent_s")
+_KEYS = ("level_index", "phase", "outcome", "user", "sent_s", "abandons")
+_TEXT_KEYS = ("phase", "outcome", "user", "abandons")
 #: A window shorter than this share of its length was cut by its level's end.
 _WHOLE = 0.999
 
@@ -40,8 +41,8 @@ _WHOLE = 0.999
 class Requests:
     """Requests in the order they were sent, an entry of each array a request.
 
-    user: a number for each. hold: sent in its level's hold. figures: durations and times in seconds, counts; NaN where
-    undefined, by the name that requests.csv has without its `_ms`.
+    user: a number for each. hold: sent in its level's hold. abandons: whether its user was to leave it. figures:
+    durations and times in seconds, counts; NaN where undefined, by the name that requests.csv has without its `_ms`.
     """
 
     level_index: NDArray[np.int32]
@@ -50,6 +51,7 @@ class Requests:
     ok: NDArray[np.bool_]
     failed: NDArray[np.bool_]
     sent_s: Series
+    abandons: NDArray[np.bool_]
     figures: Mapping[str, Series]
 
     def __len__(self) -> int:
@@ -64,6 +66,7 @@ class Requests:
             self.ok[chosen],
             self.failed[chosen],
             self.sent_s[chosen],
+            self.abandons[chosen],
             {name: values[chosen] for name, values in self.figures.items()},
         )
 
@@ -72,9 +75,14 @@ class Requests:
         chosen = self.level_index == level.index
         return self.where(chosen & self.hold if hold else chosen)
 
+    @property
+    def has_latencies(self) -> NDArray[np.bool_]:
+        """Whether latencies are of each: it was ok, and its user was not to leave it."""
+        return self.ok & ~self.abandons
+
     def latencies(self, name: str) -> Series:
-        """A figure of the ok requests, where it is defined, in seconds."""
-        values = self.figures[name][self.ok]
+        """A figure of the ok requests that nobody was to leave, where it is defined, in seconds."""
+        values = self.figures[name][self.has_latencies]
         return values[~np.isnan(values)]
 
 
@@ -122,7 +130,7 @@ def load_requests(results: Results, names: Iterable[str]) -> Requests:
     if derived := [name for name in wanted if name.endswith(_FROM_SCHEDULED)]:
         names += [name for name in ("scheduled_s", *map(_from_sent, derived)) if name not in names]
     columns = [f"{name}_ms" if name in DURATIONS else name for name in names]
-    table = read_columns(results.folder / "requests.csv", [*_KEYS, *columns], text=("phase", "outcome", "user"))
+    table = read_columns(results.folder / "requests.csv", [*_KEYS, *columns], text=_TEXT_KEYS)
     sent_s = numbers(table, "sent_s")
     order = np.argsort(sent_s, kind="stable")  # the file is in the order in which they ended
     outcome = codes(table, "outcome")
@@ -145,6 +153,7 @@ def load_requests(results: Results, names: Iterable[str]) -> Requests:
         ok=is_one_of(outcome, [Outcome.OK.value])[order],
         failed=is_one_of(outcome, failures)[order],
         sent_s=sent_s[order],
+        abandons=_are_true(table, "abandons")[order],
         figures=figures,
     )
 
@@ -216,6 +225,13 @@ def codes(table: Any, name: str) -> tuple[NDArray[np.int32], list[str]]:
     if hasattr(column, "chunks"):
         column = column.chunk(0)
     return np.from_dlpack(column.indices).astype(np.int32), column.dictionary.to_pylist()
+
+
+def _are_true(table: Any, name: str) -> NDArray[np.bool_]:
+    """Which entries of a text column are `True`; none where the file lacks it."""
+    if table[name].null_count:
+        return np.zeros(len(table), dtype=np.bool_)
+    return is_one_of(codes(table, name), ["True"])
 
 
 def is_one_of(coded: tuple[NDArray[np.int32], list[str]], texts: Iterable[str]) -> NDArray[np.bool_]:

@@ -118,7 +118,7 @@ class ServerFigures(msgspec.Struct, frozen=True):
 class Goodput(msgspec.Struct, frozen=True):
     """Requests within every objective, a second; the same of their tokens; their share of all requests sent, failures
     included, with its 95 % interval. tokens_per_s: None where objectives were set after the run, which kept no token's
-    time. Abandoned requests that had missed no objective are in no share."""
+    time. The share is of the requests that their users were not to leave, None where there are none."""
 
     requests_per_s: float
     tokens_per_s: float | None
@@ -142,8 +142,8 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     their protocol, by the way (see metrics/deviations.py). input_lengths, output_lengths: None where the run requests
     no lengths, or the server does not say what they are. lag_s: sent − scheduled, of all requests; ttft_scheduled_s,
     e2e_scheduled_s: from scheduled instead of from sent; these three are None in a closed loop. models, hosts: the
-    requests to each, which sum to all; empty where the run has one. requests_not_judged: abandoned ones that had missed
-    no objective, which the share of good requests leaves out."""
+    requests to each, which sum to all; empty where the run has one. requests_not_judged: those that users
+    were to leave, which latencies and the share of good requests leave out."""
 
     seconds: float
     requests: int

@@ -314,11 +314,7 @@ def level_row(level: LevelStats, aggregator: Aggregator, series: LiveSeries, now
         abandoned=hold.outcomes[Outcome.ABANDONED],
         token_rate=token_rate,
         request_rate=hold.outcomes[Outcome.OK] / seconds if seconds > 0 else None,
-        within_objectives=(
-            hold.requests_within_objectives / hold.requests_decided
-            if aggregator.objectives.bounds and hold.requests_decided
-            else None
-        ),
+        within_objectives=hold.good_share if aggregator.objectives.bounds else None,
         ttft_p50_s=ttft_s[0],
         ttft_p95_s=ttft_s[1],
         ttft_p99_s=ttft_s[2],

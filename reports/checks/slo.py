@@ -15,7 +15,7 @@ from tokenswarm.run_folder.csv_reader import Requests, load_requests
 from tokenswarm.run_folder.reader import Results
 from tokenswarm.run_folder.schema import Capacity, Figures, Goodput, LevelSummary
 
-FIGURES = ("ttft", "tpot", "e2e", "ttft_scheduled", "e2e_scheduled", "output_tokens", "abandoned")
+FIGURES = ("ttft", "tpot", "e2e", "ttft_scheduled", "e2e_scheduled", "output_tokens")
 
 
 def good_requests(requests: Requests, objectives: Objectives) -> np.ndarray:
@@ -28,20 +28,6 @@ def good_requests(requests: Requests, objectives: Objectives) -> np.ndarray:
             values = np.where(requests.figures["output_tokens"] == 1, 0.0, values)
         good &= values <= bound_s  # NaN is within no bound
     return good
-
-
-def requests_not_judged(requests: Requests, objectives: Objectives) -> np.ndarray:
-    """Whether each request was abandoned before it had missed a bound; see Objectives.not_judged."""
-    waited_s = requests.figures["abandoned"]
-    not_judged = ~np.isnan(waited_s)
-    lag_s = requests.sent_s - requests.figures["scheduled_s"] if "scheduled_s" in requests.figures else 0.0
-    ttft_s = np.where(np.isnan(requests.figures["ttft"]), waited_s, requests.figures["ttft"])
-    reached_s = {"ttft_s": ttft_s, "e2e_s": waited_s}
-    reached_s |= {"ttft_scheduled_s": ttft_s + lag_s, "e2e_scheduled_s": waited_s + lag_s}
-    for name, bound_s in objectives.bounds.items():
-        if name in reached_s:
-            not_judged &= reached_s[name] <= bound_s
-    return not_judged
 
 
 def with_objectives(results: Results, objectives: Objectives) -> Results:
@@ -70,8 +56,9 @@ def _level(level: LevelSummary, requests: Requests, objectives: Objectives) -> L
 def _figures(figures: Figures, requests: Requests, objectives: Objectives) -> Figures:
     if figures.seconds <= 0:
         return msgspec.structs.replace(figures, goodput=None)
-    not_judged = int(requests_not_judged(requests, objectives).sum())
-    good, sent = int(good_requests(requests, objectives).sum()), len(requests) - not_judged
-    low, high = share_interval(good, sent) if sent else (None, None)
-    goodput = Goodput(good / figures.seconds, None, good / sent if sent else None, low, high)
-    return msgspec.structs.replace(figures, goodput=goodput, requests_not_judged=not_judged)
+    good = good_requests(requests, objectives)
+    good_judged, judged = int((good & ~requests.abandons).sum()), int((~requests.abandons).sum())
+    low, high = share_interval(good_judged, judged) if judged else (None, None)
+    share = good_judged / judged if judged else None
+    goodput = Goodput(int(good.sum()) / figures.seconds, None, share, low, high)
+    return msgspec.structs.replace(figures, goodput=goodput)

@@ -289,8 +289,10 @@ class RunComparison:
 
 
 def good_share(requests: Requests, objectives: Objectives) -> Estimate | None:
-    """The share of these requests that met every bound, as Objectives.met has it; None of no requests."""
-    return intervals.share_of(int(good_requests(requests, objectives).sum()), len(requests))
+    """The share of these requests that met every bound, as Objectives.met has it, those that users were to leave left
+    out; None of no requests."""
+    judged = requests.where(~requests.abandons)
+    return intervals.share_of(int(good_requests(judged, objectives).sum()), len(judged))
 
 
 def check_labels(labels: Sequence[str], runs: int) -> None:

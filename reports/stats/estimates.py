@@ -94,7 +94,7 @@ class RunData:
     def fairness(self, level: LevelSummary) -> Fairness | None:
         """How evenly the users of the level's hold were served."""
         requests = self.requests.of(level)
-        requests = requests.where(requests.ok)
+        requests = requests.where(requests.has_latencies)
         streaming_s = requests.figures["e2e"] - requests.figures["ttft"]
         return fairness_of(requests.user, requests.figures["output_tokens"], streaming_s, requests.figures["ttft"])
 
@@ -132,8 +132,8 @@ class RunData:
             return intervals.share_of(hold.failures, hold.requests)
         if figure.name == "goodput":
             fraction = hold.goodput.fraction if hold.goodput else None
-            decided = hold.requests - hold.requests_not_judged
-            return None if fraction is None else intervals.share_of(round(fraction * decided), decided)
+            judged = hold.requests - hold.requests_not_judged
+            return None if fraction is None else intervals.share_of(round(fraction * judged), judged)
         requests = self.requests.of(level)
         starts_s, ends_s = self.windows.hold_spans(self.results, level)
         if not len(starts_s):

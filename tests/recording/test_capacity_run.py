@@ -158,7 +158,7 @@ def judged(server: LatencyServer | QueueServer, load: float, *, is_open: bool) -
     sent_s, scores = server.probe(load, 300.0)
     ended_s = sent_s + np.minimum(scores, 50.0) + (server.random.exponential(1.0, len(sent_s)) if is_open else 0.0)
     kept = (array("d", times) for times in (sent_s, ended_s, scores))
-    requests = ProbeRequests(Objectives.parse("ttft=1s"), 0.0, *kept)
+    requests = ProbeRequests(Objectives.parse("ttft=1s"), 0.0, *kept, array("b", [True] * len(sent_s)))
     return stability_of(requests, (3.0, 300.0), load if is_open else None)[0]
 
 

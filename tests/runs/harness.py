@@ -165,7 +165,9 @@ def assert_whole(run: Run) -> None:
         assert Counter(row["outcome"] for row in of_level) == level["whole"]["outcomes"]
         held = [row for row in of_level if row["phase"] == "hold"]
         assert level["hold"]["requests"] == len(held)
-        assert level["hold"]["ttft_s"]["count"] == sum(row["outcome"] == "ok" for row in held)
+        assert level["hold"]["ttft_s"]["count"] == sum(
+            row["outcome"] == "ok" and row["abandons"] != "True" for row in held
+        )
     tokens = sum(int(row["output_tokens"]) for row in rows)
     assert math.isclose(
         sum(float(row["output_tokens"]) for row in run.windows), tokens, abs_tol=0.01 * len(run.windows)

@@ -48,10 +48,10 @@ def test_what_users_leave_and_what_the_server_goes_on_to_do(
     assert found["drawn"] == sum(row["abandons"] == "True" for row in held)
     assert found["abandoned"] == level["hold"]["outcomes"]["abandoned"] > 0
     assert found["as_requested"] and run.summary["validity"]["verdict"] == "valid", run.summary["validity"]
-    assert level["hold"]["failures"] == 0 and level["hold"]["requests_not_judged"] == found["abandoned"]
-    assert goodput["fraction"] == pytest.approx(level["hold"]["outcomes"]["ok"] / (len(held) - found["abandoned"]))
+    assert level["hold"]["failures"] == 0 and level["hold"]["requests_not_judged"] == found["drawn"]
+    assert goodput["fraction"] == pytest.approx(level["hold"]["outcomes"]["ok"] / (len(held) - found["drawn"]))
     (again,) = with_objectives(load_results(run.folder), Objectives.parse("ttft=10s")).summary.levels
-    assert (again.hold.requests_not_judged, again.hold.goodput.fraction) == (found["abandoned"], goodput["fraction"])
+    assert (again.hold.requests_not_judged, again.hold.goodput.fraction) == (found["drawn"], goodput["fraction"])
     # The server goes on with the rest of each answer, at the pace at which it streams.
     waste, rest = found["waste"], TOKENS - LEFT_AFTER
     tpot_s = fmean(float(row["tpot_ms"]) for row in ok) / 1000
