@@ -10,6 +10,7 @@ both.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -19,7 +20,7 @@ from tokenswarm.metrics.shares import share_deviates
 from tokenswarm.metrics.token_counts import TokenSource
 from tokenswarm.recording.abandon_stats import AbandonStats
 from tokenswarm.recording.aggregator import LevelStats
-from tokenswarm.recording.server_samples import READ_WITHIN_S, ServerSample, ServerSamples, growth
+from tokenswarm.recording.server_samples import READ_WITHIN_S, ServerSample, ServerSamples
 from tokenswarm.run_folder.abandon_figures import AbandonFigures, WasteFigures
 
 #: Fewer samples than this say little of a mean.
@@ -73,7 +74,7 @@ def _waste(
     if not inside or server is None:
         return None, "the server reports no metrics, or none were read in the hold"
     running = _running(inside, left, ends_s - began_s)
-    tokens = _tokens(server.within(began_s, ends_s + READ_WITHIN_S), level, left, ends_s - began_s)
+    tokens = _tokens(server.samples, level, left, (began_s, ends_s))
     if running is None and tokens is None:
         return None, (
             f"fewer than {FEWEST_SAMPLES} samples of the server's metrics in the hold have its running requests, and "
@@ -91,24 +92,58 @@ def _running(samples: Sequence[ServerSample], left: AbandonStats, hold_s: float)
     here = left.in_flight(np.array([sample.time_s for sample in known]))
     found = mean_of(at_server - here)
     assert found is not None
+    none_measured = found.low is not None and found.low <= 0
     return {
         "running_mean": found.value,
         "running_mean_low": found.low,
         "running_mean_high": found.high,
-        "seconds_per_request": max(0.0, found.value) * hold_s / left.abandoned,
+        "seconds_per_request": 0.0 if none_measured else max(0.0, found.value) * hold_s / left.abandoned,
     }
 
 
 def _tokens(
-    samples: Sequence[ServerSample], level: LevelStats, left: AbandonStats, hold_s: float
+    samples: Sequence[ServerSample], level: LevelStats, left: AbandonStats, hold_s: tuple[float, float]
 ) -> dict[str, float | None] | None:
     """None where the server does not count its tokens, and where those that arrived are not counted as it does."""
     hold = level.scopes[Scope.HOLD]
-    grown = growth(samples, "output_tokens_total")
-    if grown is None or hold.token_sources[TokenSource.EVENTS]:
+    edges = [_counter_at(samples, edge_s) for edge_s in hold_s]
+    if edges[0] is None or edges[1] is None or hold.token_sources[TokenSource.EVENTS]:
         return None
     if left.counted_by_events and abs((hold.tokens_per_event or 0.0) - 1) > _ONE:
         return None
-    generated = grown[0] / grown[1] * hold_s
-    wasted = max(0.0, generated - hold.output_tokens)
-    return {"tokens": wasted, "share": wasted / generated if generated else None}
+    began, ended = edges[0], edges[1]
+    generated = ended.likely - began.likely
+    low, high = (max(0.0, grown - hold.output_tokens) for grown in (ended.low - began.high, ended.high - began.low))
+    wasted = max(0.0, generated - hold.output_tokens) if low else 0.0
+    share = wasted / generated if generated > 0 else None
+    return {"tokens": wasted, "tokens_low": low, "tokens_high": high, "share": share}
+
+
+class _Counter(NamedTuple):
+    """A counter at a moment between two samples: interpolated, and what it was at the two."""
+
+    low: float
+    likely: float
+    high: float
+
+
+def _counter_at(samples: Sequence[ServerSample], when_s: float) -> _Counter | None:
+    """The server's count of generated tokens; None where it was set back, and where the sample next to the moment is
+    further away than READ_WITHIN_S and on one side only."""
+    name = "output_tokens_total"
+    known = [(each.time_s, each.values[name]) for each in samples if name in each.values]
+    times_s, counts = np.array(known).reshape(-1, 2).T
+    if len(known) < 2 or (np.diff(counts) < 0).any():
+        return None
+    after = int(np.searchsorted(times_s, when_s))
+    outside_s = max(times_s[0] - when_s, when_s - times_s[-1])
+    if outside_s > READ_WITHIN_S:
+        return None
+    after = min(max(after, 1), len(known) - 1)
+    rate = (counts[after] - counts[after - 1]) / max(1e-9, times_s[after] - times_s[after - 1])
+    likely = counts[after] + rate * (when_s - times_s[after])
+    low, high = counts[after - 1], counts[after]
+    if outside_s > 0:  # as far again as the rate beside it carries
+        beyond = 2 * rate * outside_s
+        low, high = (counts[0] - beyond, counts[0]) if when_s < times_s[0] else (counts[-1], counts[-1] + beyond)
+    return _Counter(float(low), float(likely), float(high))

@@ -14,6 +14,7 @@ HEADINGS = (
     *("measured share", "ended before"),
     *("left late p99", "server went on, each", "requests nobody waited for", "tokens nobody read", "of all", "result"),
 )
+_NONE_MEASURED = "none measured"
 NOTE = (
     "Of each hold. Latencies and the share of good requests are of the requests that nobody was to leave: of the "
     "others only fast ones end. Abandoned requests are no failures. Ended before: the response was over before its "
@@ -60,11 +61,14 @@ def _waste_in_words(found: AbandonFigures) -> str:
         return f"what the server went on to do is not known: {found.waste_note}"
     parts = []
     if waste.seconds_per_request is not None:
-        parts.append(f"for {units.duration(waste.seconds_per_request)} with each")
+        took = f"for {units.duration(waste.seconds_per_request)} with each"
+        parts.append(took if waste.seconds_per_request else "for no time that could be measured")
     if waste.tokens is not None:
+        low, high = (units.count(round(end or 0.0)) for end in (waste.tokens_low, waste.tokens_high))
         parts.append(
-            f"generating {units.count(round(waste.tokens))} tokens that nobody read "
-            f"({units.percentage(waste.share)} of all)"
+            f"generating {low} to {high} tokens that nobody read ({units.percentage(waste.share)} of all)"
+            if waste.tokens
+            else f"with no tokens measured that nobody read (at most {high})"
         )
     return f"the server went on {', '.join(parts)}"
 
@@ -76,7 +80,22 @@ def abandon_cells(found: AbandonFigures) -> list[str]:
         *(units.count(found.requests), units.count(found.requests - found.drawn), units.count(found.drawn)),
         *(units.percentage(found.requested_share), units.count(found.abandoned), units.percentage(found.share)),
         *(units.count(found.ended_before), units.duration(found.late_p99_s)),
-        *(units.duration(waste.seconds_per_request), units.rate(waste.running_mean)),
-        *(units.UNDEFINED if waste.tokens is None else units.count(round(waste.tokens)), units.percentage(waste.share)),
+        _NONE_MEASURED if waste.seconds_per_request == 0 else units.duration(waste.seconds_per_request),
+        _running_cell(waste),
+        *(_tokens_cell(waste), units.percentage(waste.share)),
         "as requested" if found.as_requested else "NOT AS REQUESTED",
     ]
+
+
+def _running_cell(waste: WasteFigures) -> str:
+    """The mean with its interval, where that is known."""
+    low, high = waste.running_mean_low, waste.running_mean_high
+    text = units.rate(waste.running_mean)
+    return text if low is None or high is None else f"{text} ({units.rate(low)} to {units.rate(high)})"
+
+
+def _tokens_cell(waste: WasteFigures) -> str:
+    if waste.tokens is None:
+        return units.UNDEFINED
+    low, high = (units.count(round(end or 0.0)) for end in (waste.tokens_low, waste.tokens_high))
+    return f"{low} to {high}" if waste.tokens else f"{_NONE_MEASURED} (at most {high})"

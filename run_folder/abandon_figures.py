@@ -10,8 +10,10 @@ class WasteFigures(msgspec.Struct, frozen=True, kw_only=True):
 
     samples: of these metrics. running_mean: requests that the server ran or queued and nobody waited for any more, on
     average, with its 95 % interval (None where there are fewer than 8 samples). seconds_per_request: how long the
-    server went on with an abandoned request, on average. tokens: that the server generated and that did not arrive
-    here, and share: of all that it generated; None where it does not count its tokens, or events here hold several.
+    server went on with an abandoned request, on average, 0 where that interval reaches below 0. tokens: that the
+    server generated and that did not arrive here, tokens_low and tokens_high: within what the samples at the hold's
+    edges leave open, 0 where tokens_low is 0; share: of all that it generated; None where it does not count its
+    tokens, or events here hold several.
     """
 
     samples: int
@@ -20,6 +22,8 @@ class WasteFigures(msgspec.Struct, frozen=True, kw_only=True):
     running_mean_high: float | None = None
     seconds_per_request: float | None = None
     tokens: float | None = None
+    tokens_low: float | None = None
+    tokens_high: float | None = None
     share: float | None = None
 
 

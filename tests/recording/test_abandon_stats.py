@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 import pytest
 from prometheus_client import CollectorRegistry
 
@@ -20,7 +21,7 @@ from tokenswarm.recording.server_samples import ServerSample, ServerSamples
 from tokenswarm.recording.summary import level_summary
 from tokenswarm.recording.worker_report import Report
 from tokenswarm.reports.abandon_lines import abandon_cells, abandon_lines
-from tokenswarm.run_folder.abandon_figures import AbandonFigures
+from tokenswarm.run_folder.abandon_figures import AbandonFigures, WasteFigures
 from tokenswarm.run_folder.schema import IssueKind, LevelSummary, RunFacts
 from tokenswarm.run_folder.summary_csv import summary_rows
 
@@ -122,6 +123,18 @@ def test_what_the_server_went_on_to_do_is_by_its_own_metrics(
     assert found.share == pytest.approx(tokens / (40 * tokens_per_s), abs=1e-6)
 
 
+def test_tokens_of_the_edges_are_no_waste() -> None:
+    """The counter grows by what arrived, all of the last second's behind the end of the hold."""
+    samples = ServerSamples()
+    for time_s, count in ((1.5, 0.0), (2.5, 1.0), (20.0, 30.0), (41.5, 60.0), (42.5, 90.0)):
+        samples.add(ServerSample(time_s, 0, {"output_tokens_total": count}), 0)
+    found = figures_of(aggregated(), samples).waste
+    assert found is not None and (found.tokens, found.tokens_low) == (0.0, 0.0)
+    assert found.tokens_high == pytest.approx(30)
+    (_, line) = abandon_lines([summed_up(aggregated(), samples)])
+    assert "with no tokens measured that nobody read (at most 30)" in line
+
+
 def test_a_waste_that_is_not_known_says_why() -> None:
     assert figures_of(aggregated()).waste_note == "the server reports no metrics, or none were read in the hold"
     none_left = figures_of(aggregated([answered(3.0)]), server(0.0, 1.0))
@@ -177,8 +190,8 @@ def test_the_table_names_share_lateness_and_waste() -> None:
     assert heading == "Abandoned requests (--abandon 50 % after=1s):"
     assert line == (
         "  1 user without system prompt: 10 of 20 requests (50.0 %); drawn 10, of which 0 ended before; users left "
-        "2.00 ms late (p99); the server went on for 2.00 s with each, generating 60 tokens that nobody read (50.0 % of "
-        "all); latencies and the share of good requests are of the 10 that nobody was to leave"
+        "2.00 ms late (p99); the server went on for 2.00 s with each, generating 57 to 63 tokens that nobody read "
+        "(50.0 % of all); latencies and the share of good requests are of the 10 that nobody was to leave"
     )
     (_, line) = abandon_lines([summed_up(aggregator)])
     assert "what the server went on to do is not known: the server reports no metrics, or none were read in" in line
@@ -195,10 +208,14 @@ def test_the_table_names_share_lateness_and_waste() -> None:
         "2.00 ms",
         "2.00 s",
         "0.500",
-        "60",
+        "57 to 63",
         "50.0 %",
         "as requested",
     ]
+    interval = {"running_mean": 0.1, "running_mean_low": 0.05, "running_mean_high": 0.15, "seconds_per_request": 0.0}
+    within = WasteFigures(samples=40, tokens=0.0, tokens_high=30.0, **interval)
+    shown = abandon_cells(msgspec.structs.replace(figures_of(aggregator), waste=within))[8:11]
+    assert shown == ["none measured", "0.100 (0.050 to 0.150)", "none measured (at most 30)"]
 
 
 def test_summary_csv_has_it_of_the_hold() -> None:

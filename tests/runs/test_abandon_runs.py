@@ -58,6 +58,7 @@ def test_what_users_leave_and_what_the_server_goes_on_to_do(
     assert waste["samples"] >= 10
     assert waste["seconds_per_request"] == pytest.approx(rest * tpot_s, rel=0.3)
     assert waste["tokens"] == pytest.approx(rest * found["abandoned"], rel=0.2)
+    assert 0 < waste["tokens_low"] <= waste["tokens"] <= waste["tokens_high"]
     assert waste["share"] == pytest.approx(
         waste["tokens"] / (waste["tokens"] + level["hold"]["output_tokens"]), rel=0.01
     )
