@@ -73,8 +73,8 @@ def _waste(
     inside = server.within(began_s, ends_s) if server else []
     if not inside or server is None:
         return None, "the server reports no metrics, or none were read in the hold"
-    running = _running(inside, left, ends_s - began_s)
     tokens = _tokens(server.samples, level, left, (began_s, ends_s))
+    running = _running(inside, left, ends_s - began_s, is_sure=bool(tokens and tokens["tokens_low"]))
     if running is None and tokens is None:
         return None, (
             f"fewer than {FEWEST_SAMPLES} samples of the server's metrics in the hold have its running requests, and "
@@ -83,8 +83,11 @@ def _waste(
     return WasteFigures(samples=len(inside), **(running or {}), **(tokens or {})), ""
 
 
-def _running(samples: Sequence[ServerSample], left: AbandonStats, hold_s: float) -> dict[str, float | None] | None:
-    """None where the server does not say how many requests it runs."""
+def _running(
+    samples: Sequence[ServerSample], left: AbandonStats, hold_s: float, *, is_sure: bool
+) -> dict[str, float | None] | None:
+    """None where the server does not say how many requests it runs. is_sure: whether its tokens prove that it went on:
+    the time is then the likeliest one, though the running requests alone would allow none."""
     known = [sample for sample in samples if "requests_running" in sample.values]
     if len(known) < FEWEST_SAMPLES:
         return None
@@ -92,7 +95,7 @@ def _running(samples: Sequence[ServerSample], left: AbandonStats, hold_s: float)
     here = left.in_flight(np.array([sample.time_s for sample in known]))
     found = mean_of(at_server - here)
     assert found is not None
-    none_measured = found.low is not None and found.low <= 0
+    none_measured = not is_sure and found.low is not None and found.low <= 0
     return {
         "running_mean": found.value,
         "running_mean_low": found.low,
