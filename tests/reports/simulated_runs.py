@@ -89,6 +89,7 @@ def _requests(levels: Sequence[tuple[int, int, Floats, Floats, NDArray[np.bool_]
         ok=ok,
         failed=~ok,
         sent_s=np.concatenate(sent_s),
+        abandons=np.zeros(len(ok), dtype=np.bool_),
         figures={"ttft": ttft_s, "tpot": tpot_s, "e2e": ttft_s + (TOKENS - 1) * tpot_s},
     )
 

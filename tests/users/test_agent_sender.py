@@ -66,6 +66,14 @@ class Bench:
     def run(self) -> Timeline | None:
         return self.sender.run(self.first, PLAIN_LOAD, lambda: self.may_send)  # type: ignore[arg-type]
 
+    def wait_for(self, requests: int) -> None:
+        """Until so many were sent."""
+        for _ in range(10_000):
+            if len(self.sent) >= requests:
+                return
+            gevent.sleep(0.001)
+        raise AssertionError(f"only {self.sent} were sent")
+
     def _prepare(self, client: Any, due: DueRequest) -> Any:
         return client, due
 
@@ -120,7 +128,7 @@ def test_nothing_is_sent_once_the_level_is_over() -> None:
     bench = Bench()
     bench.held["x1"] = Event()
     run = gevent.spawn(bench.run)
-    gevent.sleep(0.01)
+    bench.wait_for(3)
     bench.may_send = False
     bench.held["x1"].set()
     run.join()
@@ -131,7 +139,7 @@ def test_a_user_that_is_killed_ends_all_its_agents() -> None:
     bench = Bench()
     bench.held["x1"], bench.held["y1"] = Event(), Event()
     run = gevent.spawn(bench.run)
-    gevent.sleep(0.01)
+    bench.wait_for(3)
     run.kill()
     assert sorted(bench.killed) == ["x1", "y1"]
     assert all(connection.closed for connection in (*bench.pool.taken, bench.first))
