@@ -9,8 +9,8 @@ from tokenswarm.metrics.timeline import PLAIN_LOAD, Outcome, RequestLoad, SentPr
 from tokenswarm.metrics.token_counts import TokenCounts
 
 _MOST_TOKENS = 10**9
-#: Handing a request to the kernel takes less, unless the process is not running.
-SENDING_NS = 500_000
+#: Handing a request to the kernel takes less, also where that delivers it to a server on this machine.
+SENDING_NS = 1_000_000
 
 
 class TimelineBuilder:
