@@ -43,6 +43,25 @@ def run_client(
             _end(process)
 
 
+@contextmanager
+def running_simulator(*options: str) -> Iterator[str]:
+    """The address of `tokenswarm simulate` with these options at a free port, while it runs; pinned to no core."""
+    process = subprocess.Popen(
+        [sys.executable, "tokenswarm.py", "simulate", "--port", "0", *options],
+        cwd=ROOT,
+        env=clean_environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert process.stdout is not None
+    try:
+        yield next(word.rstrip(",") for line in process.stdout for word in line.split() if word.startswith("http://"))
+    finally:
+        process.terminate()
+        process.wait()
+
+
 @dataclass
 class TruthServer:
     """The server while it runs; `cost` is there when it has ended."""

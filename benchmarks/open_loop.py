@@ -18,7 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from math import exp, sqrt
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -28,7 +28,7 @@ import numpy as np
 import psutil
 from numpy.typing import NDArray
 
-from benchmarks.launch import ROOT, clean_environment
+from benchmarks.launch import ROOT, clean_environment, running_simulator
 from tokenswarm.run_folder.schema import RunDocument
 from tokenswarm.shapes.arrival_schedule import arrivals
 from tokenswarm.shapes.level_arrivals import schedule_of
@@ -69,27 +69,13 @@ def _rows_of(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-@contextmanager
-def simulator(log: Path) -> Iterator[str]:
+def simulator(log: Path) -> AbstractContextManager[str]:
     """The simulator's address, while it runs. Its answers take 0.1 s."""
-    process = subprocess.Popen(
-        [
-            *(sys.executable, "tokenswarm.py", "simulate", "--port", "0", "--dialect", "vllm", "--truth-log", str(log)),
-            *("--profile", "fast", "--prefill-ms", "0", "--step-ms", "50", "--max-batch", "2000", "--sequence-ms", "0"),
-            *("--prefill-tokens-per-s", "100000000", "--no-prefill-alone"),
-        ],
-        cwd=ROOT,
-        env=clean_environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
+    return running_simulator(
+        *("--dialect", "vllm", "--truth-log", str(log)),
+        *("--profile", "fast", "--prefill-ms", "0", "--step-ms", "50", "--max-batch", "2000", "--sequence-ms", "0"),
+        *("--prefill-tokens-per-s", "100000000", "--no-prefill-alone"),
     )
-    try:
-        assert process.stdout is not None
-        yield next(word for line in process.stdout for word in line.split() if word.startswith("http://"))
-    finally:
-        process.terminate()
-        process.wait()
 
 
 def measure(case: str, workers: int, seconds: float, folder: Path) -> OpenLoopRun:

@@ -14,40 +14,25 @@ import csv
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import msgspec
 
-from benchmarks.launch import ROOT, clean_environment
+from benchmarks.launch import ROOT, clean_environment, running_simulator
 from tokenswarm.metrics.linear_fit import LinearFit
 
 #: A dialect whose usage has the cached tokens, and that takes answers of exact lengths.
 _DIALECT = "lmdeploy"
 
 
-@contextmanager
-def _simulator(log: Path, tokens_per_s: float) -> Iterator[str]:
+def _simulator(log: Path, tokens_per_s: float) -> AbstractContextManager[str]:
     """The simulator's address, while it runs."""
-    process = subprocess.Popen(
-        [
-            *(sys.executable, "tokenswarm.py", "simulate", "--port", "0", "--dialect", _DIALECT),
-            *("--profile", "fast", "--prefill-tokens-per-s", f"{tokens_per_s:g}", "--truth-log", str(log)),
-            *("--max-model-len", "65536", "--cache-blocks", "1000000", "--step-tokens", "65536"),
-        ],
-        cwd=ROOT,
-        env=clean_environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
+    return running_simulator(
+        *("--dialect", _DIALECT, "--profile", "fast"),
+        *("--prefill-tokens-per-s", f"{tokens_per_s:g}", "--truth-log", str(log)),
+        *("--max-model-len", "65536", "--cache-blocks", "1000000", "--step-tokens", "65536"),
     )
-    assert process.stdout is not None
-    try:
-        yield next(word.rstrip(",") for line in process.stdout for word in line.split() if word.startswith("http://"))
-    finally:
-        process.terminate()
-        process.wait()
 
 
 def measured(seconds: float, tokens_per_s: float) -> tuple[float, float]:

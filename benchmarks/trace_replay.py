@@ -16,42 +16,28 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.launch import ROOT, clean_environment
+from benchmarks.launch import ROOT, clean_environment, running_simulator
 from tokenswarm.run_folder.schema import Summary
 
 #: A request that is due so long after the one before does not wait for it.
 _ALONE_S = 0.005
 
 
-@contextmanager
-def _simulator(log: Path) -> Iterator[str]:
+def _simulator(log: Path) -> AbstractContextManager[str]:
     """The address of a simulator that computes prompts at once, and caches all of them, while it runs."""
-    process = subprocess.Popen(
-        [
-            *(sys.executable, "tokenswarm.py", "simulate", "--port", "0", "--dialect", "vllm", "--profile", "fast"),
-            *("--truth-log", str(log), "--max-model-len", "1000000", "--cache-blocks", "10000000"),
-            *("--prefill-ms", "0", "--prefill-tokens-per-s", "100000000", "--max-batch", "2000"),
-            *("--step-tokens", "10000000", "--kv-blocks", "10000000"),
-        ],
-        cwd=ROOT,
-        env=clean_environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
+    return running_simulator(
+        *("--dialect", "vllm", "--profile", "fast"),
+        *("--truth-log", str(log), "--max-model-len", "1000000", "--cache-blocks", "10000000"),
+        *("--prefill-ms", "0", "--prefill-tokens-per-s", "100000000", "--max-batch", "2000"),
+        *("--step-tokens", "10000000", "--kv-blocks", "10000000"),
     )
-    assert process.stdout is not None
-    try:
-        yield next(word.rstrip(",") for line in process.stdout for word in line.split() if word.startswith("http://"))
-    finally:
-        process.terminate()
-        process.wait()
 
 
 def measured(words: Sequence[str], scratch: Path) -> list[str]:
