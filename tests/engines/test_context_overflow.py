@@ -1,4 +1,4 @@
-"""Refusals of prompts that are longer than the model's context, told apart from other refusals by their words."""
+"""Refusals of prompts that are longer than the model's context, distinguished from other refusals by their words."""
 
 from __future__ import annotations
 
