@@ -16,19 +16,17 @@ SENDING_NS = 1_000_000
 class TimelineBuilder:
     """Collects a request's events as they happen; `finish` freezes them."""
 
-    def __init__(
-        self, user: str, level_index: int, now_ns: int, max_tokens: int | None = None, scheduled_ns: int | None = None
-    ) -> None:
+    def __init__(self, user: str, level_index: int, now_ns: int, max_tokens: int | None = None) -> None:
         """now_ns: when it is tried, or prepared. max_tokens: the most output tokens that the request allows; None where
-        it sets no limit. scheduled_ns: when it was due; None in a closed loop, whose users send when they are ready
-        to."""
+        it sets no limit."""
         self.token_counts = TokenCounts(max_tokens)
         self.deviations: Mapping[str, int] = {}
         self.server_request_id = ""
         self.load: RequestLoad = PLAIN_LOAD
         self._user = user
         self._level_index = level_index
-        self.scheduled_ns = scheduled_ns
+        #: When it was due; None in a closed loop, whose users send when they are ready to.
+        self.scheduled_ns: int | None = None
         self._sent_ns = now_ns  # a request that never got a connection counts as sent when it was tried
         self._connect_ns = self._left_within_ns = 0
         self._retries = 0
