@@ -26,7 +26,7 @@ class RequestSpec:
     refused_by_limit. place: in its session. headers: further ones of this request. keeps_answer: whether the visible
     text of its answer is needed.
     prefix_group: of its shared prefix; shareable: what a prefix cache may hold of it, None where that is not known.
-    abandonment: when its user leaves it, None where it waits for the end."""
+    abandonment: when its user leaves it, None where it waits for the end. name: see Timeline."""
 
     engine: EngineSpec
     request: ChatRequest
@@ -52,3 +52,4 @@ class RequestSpec:
     prefix_group: int | None = None
     shareable: Shareable | None = None
     abandonment: Abandonment | None = None
+    name: str = ""

@@ -50,7 +50,7 @@ class StreamingRequest:
         sent = SentPrompt(
             spec.prompt_id, request.content_hash, spec.input_tokens_requested, spec.output_tokens_requested
         )
-        sent = sent._replace(custom_id=spec.custom_id, trace_id=spec.trace_id)
+        sent = sent._replace(name=spec.name, custom_id=spec.custom_id, trace_id=spec.trace_id)
         sent = sent._replace(model_index=spec.model_index, host_index=spec.host_index)
         shareable = spec.shareable and spec.shareable.with_prompt(sent.prompt_hash)
         sent = sent._replace(prefix_group=spec.prefix_group, shareable=shareable)

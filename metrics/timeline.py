@@ -62,7 +62,8 @@ class Timeline:
     outputs_ns: arrival of each event with output, ascending; those of one read share its time. gaps_measured: whether
     each read came as its bytes did.
     prompt_id: the prompt's row in its source. prompt_hash: of all that was sent, equal for equal texts, "" where that
-    is not known. custom_id: the name that the source gives the row. server_request_id: the server's own id of the
+    is not known. name: of the request, as code of a user's own gives it, "" for Tokenswarm's own users alone.
+    custom_id: the name that the source gives the row. server_request_id: the server's own id of the
     request, trace_id: that of its traceparent header; "" where there is none. cached_tokens: prompt tokens that the
     server's usage says it found in its prefix cache.
     output_tokens_rejected: a count of the server's that cannot be, and so is not output_tokens: more than the request
@@ -146,6 +147,7 @@ class Timeline:
     shareable: Shareable | None = None
     abandons: bool = False
     abandon_late_ns: int | None = None
+    name: str = ""
 
     @property
     def lag_ns(self) -> int:
@@ -281,7 +283,7 @@ class SentPrompt(NamedTuple):
     """What a request sends: the row of its source, a hash of the whole text, the lengths in tokens that the run's
     options request (None where they request none), the source's own name for the row, the id of its trace, the places
     of its model and host among those of the run, and of the request in its session; the group of its shared prefix
-    (None: it has none), and what a prefix cache may hold of it (None: not known)."""
+    (None: it has none), what a prefix cache may hold of it (None: not known), and its name."""
 
     prompt_id: str = ""
     prompt_hash: str = ""
@@ -299,6 +301,7 @@ class SentPrompt(NamedTuple):
     session_requests: int = 0
     prefix_group: int | None = None
     shareable: Shareable | None = None
+    name: str = ""
 
 
 class RequestLoad(NamedTuple):

@@ -16,7 +16,7 @@ from tokenswarm.metrics.think_pauses import ThinkPauses
 from tokenswarm.metrics.timeline import Outcome
 from tokenswarm.recording.abandon_stats import AbandonStats
 from tokenswarm.recording.expected_hits import ExpectedHits
-from tokenswarm.recording.mix_stats import MixStats
+from tokenswarm.recording.mix_stats import MixStats, RunNames
 from tokenswarm.recording.probe_requests import ProbeRequests
 from tokenswarm.recording.prompts_sent import SentPrompts
 from tokenswarm.recording.request_flow import RequestFlow
@@ -51,8 +51,8 @@ class LevelStats:
     it is known of. think: the pauses between requests of users; sessions: of its requests. arrived: requests of
     an open loop that were due by its schedule and have ended, of sessions the first turns. shares: its ended requests,
     the last of which ended at last_ended_s of the run, and what is not to come of lost workers. reach: whether the
-    server answered to the end. mix: by model and host, in each scope. left: None where users wait for each response.
-    probe: of a probe of a capacity search, its requests."""
+    server answered to the end. mix: by model, host and name, in each scope. left: None where users wait for each
+    response. probe: of a probe of a capacity search, its requests."""
 
     level: Level
     began_s: float
@@ -186,6 +186,7 @@ class Aggregator:
         may be of. abandonment: which of them users leave."""
         self.objectives = objectives
         self.mix = mix
+        self._names = RunNames()
         self.abandonment = abandonment
         self.drain_s = drain_s
         self.closed = False
@@ -356,13 +357,14 @@ class Aggregator:
         if row.outcome is Outcome.CUT and row.phase is Phase.HOLD:
             level.add_cut(row.ended_ns / 1e9 - level.began_s, self.drain_s)
         within = bool(self.objectives.bounds) and self.objectives.met(row)
+        name = self._names.counted_as(row.name)
         for part, tokens in row.tokens_by_scope.items():
             level.scopes[part].add_tokens(tokens, row.outcome, within)
-            level.mix[part].add_tokens(row, tokens)
+            level.mix[part].add_tokens(row, tokens, name)
         first_level = self.prompts.enter(row, counts=not warming)
         for part in SCOPES_OF_REQUEST[row.phase]:
             level.scopes[part].add(row, within)
-            level.mix[part].add(row)
+            level.mix[part].add(row, name)
             level.scopes[part].prompts.add(row, first_level)
             if level.level.arrivals is not None:
                 level.scopes[part].add_scheduled(row)

@@ -259,6 +259,7 @@ def _request_cells(row: RequestRow, level: Level, mix: RunMix) -> tuple[Any, ...
         *(row.abandons, _ms(row.abandoned_ns), _ms(row.abandon_late_ns)),
         *((row.agent, row.depth) if row.agent else ("", "")),
         _ms(row.join_ns),
+        _text(row.name),
     )
 
 

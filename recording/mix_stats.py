@@ -1,4 +1,4 @@
-"""Counts and histograms of the requests to each of several models or hosts, in one scope of a level."""
+"""Counts and histograms of the requests to each model, to each host, and of each name, in one scope of a level."""
 
 from __future__ import annotations
 
@@ -7,13 +7,33 @@ from dataclasses import dataclass, field
 
 from tokenswarm.metrics.histogram import Histogram
 from tokenswarm.metrics.mix import RunMix
+from tokenswarm.metrics.timeline import Outcome
 from tokenswarm.recording.scope_stats import RATE_UNIT
 from tokenswarm.recording.worker_report import RequestRow
+
+#: So many names of a run have figures of their own, of which each takes four histograms; what comes after is one more.
+MOST_NAMES = 50
+OTHER_NAMES = "(other names)"
+
+
+class RunNames:
+    """The names of a run's requests, in the order in which they came."""
+
+    def __init__(self) -> None:
+        self._known: set[str] = set()
+
+    def counted_as(self, name: str) -> str:
+        """The name under which requests of this one are counted; "" for those without."""
+        if name and name not in self._known:
+            if len(self._known) == MOST_NAMES:
+                return OTHER_NAMES
+            self._known.add(name)
+        return name
 
 
 @dataclass(slots=True)
 class MemberStats:
-    """Of one model or host. As ScopeStats, but only what is shown of each: four histograms."""
+    """Of one model, host or name. As ScopeStats, but only what is shown of each: four histograms."""
 
     requests: int = 0
     outcomes: Counter[str] = field(default_factory=Counter)
@@ -22,6 +42,10 @@ class MemberStats:
     tpot_s: Histogram = field(default_factory=Histogram)
     e2e_s: Histogram = field(default_factory=Histogram)
     request_token_rate: Histogram = field(default_factory=lambda: Histogram(RATE_UNIT))
+
+    @property
+    def failures(self) -> int:
+        return sum(count for name, count in self.outcomes.items() if Outcome(name).is_failure)
 
     def add(self, row: RequestRow) -> None:
         """Count a request that was sent in the scope."""
@@ -41,22 +65,25 @@ class MemberStats:
 
 
 class MixStats:
-    """By model and by host, in the order of the run's mix; of what the run has only one of, the list is empty."""
+    """By model and by host, in the order of the run's mix; of what the run has only one of, the list is empty. names:
+    of the requests that have one."""
 
     def __init__(self, mix: RunMix) -> None:
         self.models, self.hosts = (
             [MemberStats() for _ in members] if len(members) > 1 else [] for members in (mix.models, mix.hosts)
         )
+        self.names: dict[str, MemberStats] = {}
 
-    def add(self, row: RequestRow) -> None:
-        """Count a request that was sent in the scope."""
-        for member in self._of(row):
+    def add(self, row: RequestRow, name: str = "") -> None:
+        """Count a request that was sent in the scope. name: that it is counted under."""
+        for member in self._of(row, name):
             member.add(row)
 
-    def add_tokens(self, row: RequestRow, tokens: float) -> None:
-        """Count tokens of a request that arrived in the scope, whenever it was sent."""
-        for member in self._of(row):
+    def add_tokens(self, row: RequestRow, tokens: float, name: str = "") -> None:
+        """Count tokens of a request that arrived in the scope, whenever it was sent. name: as for `add`."""
+        for member in self._of(row, name):
             member.output_tokens += tokens
 
-    def _of(self, row: RequestRow) -> list[MemberStats]:
-        return [*self.models[row.model_index :][:1], *self.hosts[row.host_index :][:1]]
+    def _of(self, row: RequestRow, name: str) -> list[MemberStats]:
+        found = [*self.models[row.model_index :][:1], *self.hosts[row.host_index :][:1]]
+        return [*found, self.names.setdefault(name, MemberStats())] if name else found

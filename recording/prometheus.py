@@ -18,6 +18,7 @@ from tokenswarm.recording.abandon_summary import abandon_figures
 from tokenswarm.recording.active_run import ActiveRun
 from tokenswarm.recording.aggregator import Aggregator, LevelStats, measured_levels
 from tokenswarm.recording.live_series import LiveSeries
+from tokenswarm.recording.name_metrics import name_metrics
 from tokenswarm.recording.scrape_guard import ScrapeGuard
 from tokenswarm.recording.server_samples import ServerSamples
 from tokenswarm.recording.session_metrics import cumulative_counts, session_metrics
@@ -122,6 +123,8 @@ class RunCollector(Collector):
         yield from self._waste(facts, aggregator)
         of_levels = ((labels, level.sessions) for labels, level in _levels(facts, aggregator))
         yield from session_metrics(_LABELS, of_levels)
+        by_name = ((labels, level.mix[Scope.WHOLE].names) for labels, level in _levels(facts, aggregator))
+        yield from name_metrics(_LABELS, by_name)
         yield from self._of_the_server(facts)
 
     def _request_rates(self, aggregator: Aggregator) -> Iterator[Metric]:

@@ -27,7 +27,7 @@ _OF_SENT_PROMPT = (
     *("input_tokens_requested", "output_tokens_requested", "custom_id", "server_request_id", "trace_id"),
     *("model_index", "host_index", "session", "turn", "session_turns", "prefix_group"),
     *("abandons", "abandon_late_ns"),
-    *("agent", "depth", "session_requests", "join_ns"),
+    *("agent", "depth", "session_requests", "join_ns", "name"),
 )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from tokenswarm.metrics.concurrency import Concurrency
 from tokenswarm.metrics.level import Scope, SystemPrompt
@@ -38,8 +38,16 @@ from tokenswarm.run_folder.schema import (
 from tokenswarm.run_folder.think_time_figures import RECORDED_DELAYS, ThinkTimeFigures
 from tokenswarm.run_folder.warm_up_summary import WarmUpSummary
 
-#: Of each model, and of each host.
-MixFigures = tuple[tuple[MemberFigures, ...], tuple[MemberFigures, ...]]
+
+class MixFigures(NamedTuple):
+    """Of each model, of each host and of each name."""
+
+    models: tuple[MemberFigures, ...] = ()
+    hosts: tuple[MemberFigures, ...] = ()
+    names: tuple[MemberFigures, ...] = ()
+
+
+NO_MEMBERS = MixFigures()
 
 
 def figures(
@@ -49,10 +57,10 @@ def figures(
     server: ServerFigures | None = None,
     *,
     open_loop: bool = False,
-    members: MixFigures = ((), ()),
+    members: MixFigures = NO_MEMBERS,
 ) -> Figures:
-    """The figures of one part that lasted so many seconds. open_loop: with times from scheduled; members: the figures
-    of each model, and of each host."""
+    """The figures of one part that lasted so many seconds. open_loop: with times from scheduled; members: those of
+    each model, host and name."""
 
     def rate(amount: float) -> float | None:
         return amount / seconds if seconds > 0 else None
@@ -91,8 +99,9 @@ def figures(
         requests_without_tpot=stats.requests_without_tpot,
         outputs_per_arrival=_rounded(stats.outputs_per_arrival),
         tokens_per_event=_rounded(stats.tokens_per_event),
-        models=members[0],
-        hosts=members[1],
+        models=members.models,
+        hosts=members.hosts,
+        names=members.names,
         deviations=dict(sorted(stats.deviations.items())),
         input_lengths=LengthFigures.of(stats.input_lengths),
         output_lengths=LengthFigures.of(stats.output_lengths),
@@ -101,8 +110,13 @@ def figures(
 
 
 def mix_figures(stats: MixStats, mix: RunMix, seconds: float) -> MixFigures:
-    """The figures of each model and of each host in a part that lasted so many seconds."""
-    return _member_figures(stats.models, mix.models, seconds), _member_figures(stats.hosts, mix.hosts, seconds)
+    """The figures of each model, host and name in a part that lasted so many seconds."""
+    names = sorted(stats.names)
+    return MixFigures(
+        _member_figures(stats.models, mix.models, seconds),
+        _member_figures(stats.hosts, mix.hosts, seconds),
+        _member_figures([stats.names[name] for name in names], [MixMember(name) for name in names], seconds),
+    )
 
 
 def _member_figures(
@@ -116,7 +130,7 @@ def _member_figures(
             share=each.requests / requests if requests else None,
             requested_share=member.share,
             outcomes=dict(each.outcomes),
-            failures=_failures(each.outcomes),
+            failures=each.failures,
             output_tokens=each.output_tokens,
             token_rate=each.output_tokens / seconds if seconds > 0 else None,
             request_rate=each.outcomes[Outcome.OK] / seconds if seconds > 0 else None,

@@ -39,7 +39,7 @@ class RequestRow(msgspec.Struct, frozen=True, array_like=True):
     the places of its model and host among those of the run. session, turn, session_turns, prefix_group, agent, depth,
     session_requests, join_ns: as in Timeline.
     shared_parts: see metrics/shareable.py, in whole blocks of the prefix cache; None where they are not known.
-    abandons, abandon_late_ns: as in Timeline.
+    abandons, abandon_late_ns, name: as in Timeline.
     """
 
     worker: Count
@@ -107,6 +107,7 @@ class RequestRow(msgspec.Struct, frozen=True, array_like=True):
     depth: Count = 0
     session_requests: Count = 0
     join_ns: Moment | None = None
+    name: Word = ""
 
     @property
     def id(self) -> str:

@@ -1,4 +1,4 @@
-"""What tables say of each model and each host, where a run's requests went to several."""
+"""What tables say of each model and each host, where a run's requests went to several, and of each name."""
 
 from __future__ import annotations
 
@@ -15,10 +15,9 @@ from tokenswarm.run_folder.schema import LevelSummary
 KINDS: tuple[tuple[str, Callable[[LevelSummary], Sequence[MemberFigures]]], ...] = (
     ("model", lambda level: level.hold.models),
     ("host", lambda level: level.hold.hosts),
+    ("name", lambda level: level.hold.names),
 )
-MIX_NOTE = (
-    "Each model and host has the requests of the hold that were sent to it; together they are all of its requests."
-)
+MIX_NOTE = "Each model, host and name has its own requests of the hold; together they are all of the hold's requests."
 #: Characters of a name in a terminal.
 _NAME_CHARACTERS = 40
 
@@ -47,7 +46,7 @@ COLUMNS = (
 
 
 class MixRow(NamedTuple):
-    """The figures of one model or host in one level."""
+    """The figures of one model, host or name in one level."""
 
     level: LevelSummary
     figures: MemberFigures
@@ -64,7 +63,8 @@ def shown_columns(rows: Sequence[MixRow]) -> list[MixColumn]:
 
 
 def mix_lines(levels: Sequence[LevelSummary], width: int) -> Iterator[list[str]]:
-    """A table for the models and one for the hosts, where there are several, in lines `width` wide where possible."""
+    """A table each for models and hosts, where there are several, and for names, in lines `width` wide where
+    possible."""
     for kind, of in KINDS:
         if rows := mix_rows(levels, of):
             yield _table(kind, rows, width)

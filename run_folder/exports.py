@@ -21,7 +21,7 @@ from tokenswarm.run_folder.schema import REQUEST_COLUMNS
 
 _TEXT = {"id", "user", "system_prompt", "level", "phase", "outcome", "stamps", "finish_reason", "error"}
 _TEXT |= {"output_tokens_source", "prompt_tokens_source", "prompt_id", "prompt_hash"}
-_TEXT |= {"custom_id", "server_request_id", "trace_id", "deviations", "model", "host", "session", "agent"}
+_TEXT |= {"custom_id", "server_request_id", "trace_id", "deviations", "model", "host", "session", "agent", "name"}
 _FLAGS = {"gaps_measured", "abandons"}
 #: Latencies that requests.csv has of each request, in microseconds with three significant digits, up to an hour.
 _LOGGED = ("ttft", "ttfvt", "tpot", "e2e")

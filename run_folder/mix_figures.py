@@ -1,4 +1,4 @@
-"""How summary.json has the requests to one of several models or hosts."""
+"""How summary.json has the requests to one of several models or hosts, or of one name."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from tokenswarm.run_folder.distribution import Distribution, RateDistribution
 
 
 class MemberFigures(msgspec.Struct, frozen=True, kw_only=True):
-    """The requests to one model, or to one host, in one scope of a level. Times in seconds, rates per second.
+    """The requests to one model or host, or of one name, in one scope of a level. Times in seconds, rates per second.
 
     requests: sent in the scope; share: of all requests of the scope; requested_share: None where none is requested.
     outcomes, failures, output_tokens, token_rate, request_token_rate and latencies: as in the figures of the scope.

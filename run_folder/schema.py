@@ -21,7 +21,8 @@ Formats:
    summary.json: models and hosts of each scope; run.json: mix; requests.csv: session, turn, session_turns and
    prefix_group; summary.json: sessions and cache_flushed of each level; the verdict `failed`: before, the validity of a
    failed run was suspect; requests.csv: abandons, abandoned_ms and abandon_late_ms; summary.json: requests_not_judged
-   of each scope and abandonment of each level; run.json: abandonment; requests.csv: agent, depth and join_ms."""
+   of each scope and abandonment of each level; run.json: abandonment; requests.csv: agent, depth, join_ms and
+   name; summary.json: names of each scope."""
 
 from __future__ import annotations
 
@@ -75,6 +76,7 @@ REQUEST_COLUMNS = (
     *("session", "turn", "session_turns", "prefix_group"),
     *("abandons", "abandoned_ms", "abandon_late_ms"),
     *("agent", "depth", "join_ms"),
+    "name",
 )
 WINDOW_COLUMNS = (
     *("start_s", "end_s", "level_index", "system_prompt", "level", "phase", "users", "in_flight"),
@@ -142,8 +144,9 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     their protocol, by the way (see metrics/deviations.py). input_lengths, output_lengths: None where the run requests
     no lengths, or the server does not say what they are. lag_s: sent − scheduled, of all requests; ttft_scheduled_s,
     e2e_scheduled_s: from scheduled instead of from sent; these three are None in a closed loop. models, hosts: the
-    requests to each, which sum to all; empty where the run has one. requests_not_judged: those that users
-    were to leave, which latencies and the share of good requests leave out."""
+    requests to each, which sum to all; empty where the run has one. names: the requests of each name, where users of
+    a locustfile's own give them names. requests_not_judged: those that users were to leave, which latencies and the
+    share of good requests leave out."""
 
     seconds: float
     requests: int
@@ -180,6 +183,7 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     tokens_per_event: float | None = None
     models: tuple[MemberFigures, ...] = ()
     hosts: tuple[MemberFigures, ...] = ()
+    names: tuple[MemberFigures, ...] = ()
     deviations: dict[str, int] = {}
     input_lengths: LengthFigures | None = None
     output_lengths: LengthFigures | None = None

@@ -58,18 +58,19 @@ def summary_rows(levels: Sequence[LevelSummary]) -> list[dict[str, Any]]:
 
 
 def _with_members(rows: list[dict[str, Any]], levels: Sequence[LevelSummary]) -> list[dict[str, Any]]:
-    """Where requests went to several models or hosts: after the rows of each level, one for each model and scope and
-    for each host and scope, with the columns `model` and `host` that say which. Their scope is `hold by model` and the
-    like, so that rows of the scope `hold` are the totals alone."""
-    if not any(figures.models or figures.hosts for level in levels for figures in (level.hold, level.whole)):
+    """Where requests went to several models or hosts, or have names: after the rows of each level, one for each model,
+    host and name and each scope, with the columns `model`, `host` and `name` that say which. Their scope is `hold by
+    model` and the like, so that rows of the scope `hold` are the totals alone."""
+    parts = [figures for level in levels for figures in (level.hold, level.whole)]
+    if not any(figures.models or figures.hosts or figures.names for figures in parts):
         return rows
     keys = [*list(rows[0])[: list(rows[0]).index("scope")], "seconds"]
-    share_columns = ("model", "host", "share", "requested_share")
+    share_columns = ("model", "host", "name", "share", "requested_share")
     found = []
     for level, of_level in zip(levels, zip(rows[::2], rows[1::2])):
         found += [row | dict.fromkeys(share_columns) for row in of_level]
         for row, figures in zip(of_level, (level.hold, level.whole)):
-            for kind, members in (("model", figures.models), ("host", figures.hosts)):
+            for kind, members in (("model", figures.models), ("host", figures.hosts), ("name", figures.names)):
                 for member in members:
                     known = dict(_flattened("", _member_builtins(member)))
                     name = known.pop("name")
@@ -138,7 +139,7 @@ def _with_every_outcome(figures: Figures) -> dict[str, Any]:
         builtins[name] = builtins[name] or dict.fromkeys(LengthFigures.__struct_fields__)
     builtins["server"] = builtins["server"] or dict.fromkeys(ServerFigures.__struct_fields__)
     _fill_quantiles(builtins)
-    for name in ("models", "hosts"):  # they have rows of their own
+    for name in ("models", "hosts", "names"):  # they have rows of their own
         del builtins[name]
     return builtins
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -14,6 +14,7 @@ from tokenswarm.metrics.timeline import Outcome
 from tokenswarm.recording.aggregator import Aggregator, LevelStats
 from tokenswarm.recording.core_hints import hints
 from tokenswarm.recording.live_series import LiveSeries, Point, RequestRates
+from tokenswarm.recording.mix_stats import MemberStats
 from tokenswarm.recording.open_loop import open_loop_figures
 from tokenswarm.recording.prometheus import LiveRun
 from tokenswarm.recording.prompt_notices import live_notices
@@ -65,10 +66,23 @@ class SessionRow(msgspec.Struct, frozen=True):
     duration_p50_s: float | None = None
 
 
+class NameRow(msgspec.Struct, frozen=True):
+    """The requests of one name in a level's hold so far. ttft_p50_s, ttft_p99_s, e2e_p95_s: None before there are
+    any."""
+
+    name: str
+    requests: int
+    failures: int
+    ttft_p50_s: float | None = None
+    ttft_p99_s: float | None = None
+    tpot_p50_s: float | None = None
+    e2e_p95_s: float | None = None
+
+
 class LevelRow(msgspec.Struct, frozen=True):
     """A level of the plan, or a warm-up. label: its name with its noun, `50 users`; state: planned, running or over;
     figures are of its hold, None where there are none yet; open_loop: None in a closed loop; sessions: None where
-    requests belong to none."""
+    requests belong to none; names: where requests have names."""
 
     index: int
     system_prompt: str
@@ -97,6 +111,7 @@ class LevelRow(msgspec.Struct, frozen=True):
     e2e_p95_s: float | None = None
     open_loop: OpenLoopRow | None = None
     sessions: SessionRow | None = None
+    names: tuple[NameRow, ...] = ()
 
 
 #: Fields of a LevelRow that the plan says.
@@ -322,7 +337,18 @@ def level_row(level: LevelStats, aggregator: Aggregator, series: LiveSeries, now
         gap_p99_s=gap_s,
         e2e_p95_s=e2e_s,
         sessions=_session_row(level.sessions),
+        names=_name_rows(level.mix[Scope.HOLD].names),
     )
+
+
+def _name_rows(names: Mapping[str, MemberStats]) -> tuple[NameRow, ...]:
+    rows = []
+    for name, found in sorted(names.items()):
+        ttft_s = found.ttft_s.values_at((0.5, 0.99)) or (None, None)
+        (tpot_s,) = found.tpot_s.values_at((0.5,)) or (None,)
+        (e2e_s,) = found.e2e_s.values_at((0.95,)) or (None,)
+        rows.append(NameRow(name, found.requests, found.failures, ttft_s[0], ttft_s[1], tpot_s, e2e_s))
+    return tuple(rows)
 
 
 def _session_row(found: SessionStats) -> SessionRow | None:

@@ -1,4 +1,4 @@
-"""The sections of a run's page about the requests to each model and each host."""
+"""The sections of a run's page about the requests to each model, each host and of each name."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tokenswarm.reports.stats.estimates import RunData
 
 
 def mix_tables(measured: RunData) -> list[Block]:
-    """A table for the models and one for the hosts; empty where the run has one of each."""
+    """A table each for models, hosts and names; empty where the run has one model and host, and no names."""
     blocks: list[Block] = []
     for kind, of in KINDS:
         if not (found := mix_rows(measured.results.summary.levels, of)):

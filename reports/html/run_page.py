@@ -67,7 +67,7 @@ def page_of(results: Results, checks: CheckReport) -> Page:
         (THINK_TIME, lambda: think_times(measured)),
         (SESSIONS, lambda: sessions(measured)),
         (ABANDONED, lambda: abandonment(measured)),
-        ("Models and hosts", lambda: mix_tables(measured)),
+        ("Models, hosts and names", lambda: mix_tables(measured)),
         ("Drift within a level", lambda: table_sections.drift(measured)),
         ("Effect of the system prompt", lambda: table_sections.effects(measured)),
         ("Fairness over users", lambda: table_sections.fairness(measured)),

@@ -121,6 +121,7 @@ def test_a_request_is_told_in_the_units_of_its_columns(
         agent="main.2",
         depth=1,
         join_ns=2_000_000,
+        name="+summarise",
         think_ns=1_500_000_000,
         model_index=1,
     )
@@ -190,6 +191,7 @@ def test_a_request_is_told_in_the_units_of_its_columns(
             "agent": "main.2",
             "depth": "1",
             "join_ms": "2.000000",
+            "name": "'+summarise",
         }
     ]
 
@@ -219,6 +221,7 @@ def test_what_is_undefined_is_empty(journal: Journal, row: MakeRow, a_level: Cal
         "agent",
         "depth",
         "join_ms",
+        "name",
     }
     assert {name for name, value in told.items() if value == ""} == empty
     assert tuple(told) == REQUEST_COLUMNS

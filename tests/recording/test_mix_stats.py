@@ -11,6 +11,7 @@ from tokenswarm.metrics.mix import MixMember, RunMix
 from tokenswarm.metrics.objectives import Objectives
 from tokenswarm.metrics.timeline import Outcome, Timeline
 from tokenswarm.recording.aggregator import Aggregator
+from tokenswarm.recording.mix_stats import MOST_NAMES, OTHER_NAMES
 from tokenswarm.recording.summary import level_summary
 from tokenswarm.recording.worker_report import Report, UnusableReport
 from tokenswarm.run_folder.mix_figures import MemberFigures
@@ -97,6 +98,33 @@ def test_summary_csv_has_a_row_for_each_model_and_host_beside_the_totals(mixed: 
         assert sum(row[name] for row in models) == total[name]
     hosts = [row for row in rows if row["scope"] == "whole by host"]
     assert [row["host"] for row in hosts] == ["http://one", "http://two"]
+
+
+def test_requests_of_each_name_sum_to_the_total() -> None:
+    found = summed_up(
+        aggregated(
+            [
+                make_timeline((3.1, 3.2, 3.3), tokens=30, name="summarise"),
+                make_timeline((3.3, 3.4), tokens=20, name="translate"),
+                make_timeline((3.5, 3.7), tokens=20, name="summarise"),
+                make_timeline((), outcome=Outcome.TIMEOUT, name="translate"),
+            ]
+        )
+    )
+    assert [(each.name, each.requests, each.failures, each.output_tokens) for each in found.hold.names] == [
+        ("summarise", 2, 0, 50.0),
+        ("translate", 2, 1, 20.0),
+    ]
+    (row,) = (row for row in summary_rows([found]) if (row["scope"], row["name"]) == ("hold by name", "translate"))
+    assert (row["requests"], row["failures"], row["model"], row["ttft_s_count"]) == (2, 1, None, 1)
+
+
+def test_figures_are_of_a_limited_number_of_names_and_of_all_others_together() -> None:
+    timelines = [make_timeline(name=f"name {number}") for number in range(MOST_NAMES + 3)]
+    names = summed_up(aggregated([*timelines, make_timeline(name="name 1")])).hold.names
+    assert len(names) == MOST_NAMES + 1
+    counts = {each.name: each.requests for each in names}
+    assert (counts[OTHER_NAMES], counts["name 1"], counts["name 0"]) == (3, 2, 1)
 
 
 @pytest.mark.parametrize("place", ["model_index", "host_index"])

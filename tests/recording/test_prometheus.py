@@ -165,6 +165,36 @@ def test_counters_equal_the_books(scrape: Scrape, live: LiveRun, aggregator: Agg
     ]
 
 
+def test_named_requests_are_counted_by_name(
+    scrape: Scrape,
+    live: LiveRun,
+    report: Callable[..., Report],
+    timeline: Callable[..., Timeline],
+    a_level: Callable[..., Level],
+) -> None:
+    level = a_level()
+    live.facts, live.aggregator = FACTS, Aggregator(Objectives())
+    live.aggregator.begin_level(level, 0.0)
+    named = [timeline(name="short"), timeline(name="long"), timeline((), outcome=Outcome.TIMEOUT, name="long")]
+    live.aggregator.apply(report([*named, timeline()], [level]))
+    families = scrape()
+    counted = {
+        (sample.labels["name"], sample.labels["outcome"]): sample.value
+        for sample in families["tokenswarm_named_requests"].samples
+        if sample.value
+    }
+    assert counted == {("short", "ok"): 1.0, ("long", "ok"): 1.0, ("long", "timeout"): 1.0}
+    tokens = {sample.labels["name"]: sample.value for sample in families["tokenswarm_named_output_tokens"].samples}
+    assert tokens == {"short": 4.0, "long": 4.0}
+    for family in ("time_to_first_token", "e2e_latency"):
+        counts = {
+            sample.labels["name"]: sample.value
+            for sample in families[f"tokenswarm_named_{family}_seconds"].samples
+            if sample.name.endswith("_count")
+        }
+        assert counts == {"short": 1.0, "long": 1.0}
+
+
 @pytest.mark.parametrize("field", EXPOSED)
 def test_histograms_equal_the_books_of_the_whole_level(
     field: str, scrape: Scrape, live: LiveRun, aggregator: Aggregator, lower_edge: Callable[[int], int]

@@ -19,7 +19,15 @@ from tokenswarm.run_folder.schema import REQUEST_COLUMNS
 
 #: Columns that a request without a fault leaves empty.
 UNSET = {"output_tokens_rejected", "first_event_tokens", "deviations"}
-UNSET |= {"input_tokens_requested", "output_tokens_requested", "trace_id", "think_ms", "prefix_group", "join_ms"}
+UNSET |= {
+    "input_tokens_requested",
+    "output_tokens_requested",
+    "trace_id",
+    "think_ms",
+    "prefix_group",
+    "join_ms",
+    "name",
+}
 UNSET |= {"abandoned_ms", "abandon_late_ms"}
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from tests.run_fixtures import make_timeline
+from tests.run_fixtures import make_report, make_timeline
 from tokenswarm.metrics.level import Arrivals, Level
 from tokenswarm.metrics.objectives import Objectives
 from tokenswarm.metrics.timeline import Outcome
@@ -67,6 +67,18 @@ def test_where_the_plan_stands(
     shown = progress(PLAN, live.aggregator, now_s)
     assert (shown.index, shown.phase, shown.phase_left_s, shown.left_s) == (0, phase, phase_left_s, left_s)
     assert shown.share == pytest.approx(share)
+
+
+def test_a_level_has_a_row_for_each_name_of_its_requests() -> None:
+    level = PLAN[0]
+    aggregator = Aggregator(Objectives())
+    aggregator.begin_level(level, 0.0)
+    named = [make_timeline(name="short"), make_timeline((), outcome=Outcome.TIMEOUT, name="long")]
+    aggregator.apply(make_report(named, [level]))
+    short, long = reversed(level_row(aggregator.levels[0], aggregator, LiveSeries(), 6.0).names)
+    assert (short.name, short.requests, short.failures) == ("short", 1, 0)
+    assert short.ttft_p50_s == pytest.approx(0.1, rel=1e-3)
+    assert (long.name, long.requests, long.failures, long.ttft_p50_s) == ("long", 1, 1, None)
 
 
 def test_an_open_end_has_no_time_left() -> None:

@@ -283,6 +283,23 @@ function showLevels(levels, over) {
   ];
   if (levels.some((level) => level.within_objectives !== null)) columns.push(["Met the SLO", (level) => share(level.within_objectives)]);
   fill($("levels"), columns, levels, (level) => level.state === "running");
+  showNames(levels);
+}
+
+// Requests of users of a locustfile's own have names.
+function showNames(levels) {
+  const rows = levels.flatMap((level) => level.names.map((named) => ({ ...named, level })));
+  $("by-name").hidden = !rows.length;
+  fill($("names"), [
+    ["Name", (row) => row.name],
+    [isOpenLoop(levels) ? "Level" : "Users", (row) => row.level.level],
+    ["Requests", (row) => number(row.requests)],
+    ["Failed", (row) => number(row.failures)],
+    ["TTFT p50", latency("ttft_p50_s")],
+    ["p99", latency("ttft_p99_s")],
+    ["TPOT p50", latency("tpot_p50_s")],
+    ["E2E p95", latency("e2e_p95_s")],
+  ], rows);
 }
 
 function showWorkers({ workers }) {
