@@ -24,7 +24,9 @@ def name_metrics(
         "tokenswarm_named_requests", "Requests of each name that ended, by outcome.", labels=(*named, "outcome")
     )
     tokens = CounterMetricFamily(
-        "tokenswarm_named_output_tokens", "Output tokens of the requests of each name that ended.", labels=named
+        "tokenswarm_named_output_tokens",
+        "Output tokens of requests of each name that arrived before the drain.",
+        labels=named,
     )
     ttft_s = HistogramMetricFamily(
         "tokenswarm_named_time_to_first_token_seconds", "Time to first token of ok requests, by name.", labels=named
