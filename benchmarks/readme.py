@@ -26,16 +26,12 @@ ROOT = Path(__file__).resolve().parents[1]
 BENCH = Path("docs/bench.json")
 DOCUMENTS = (Path("README.md"), Path("docs/benchmarks.md"))
 _SECTION = re.compile(r"(<!-- bench: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
-#: Clients as README's table names them; peers' tools have their rows in docs/benchmarks.md alone.
+#: The clients of README's table, as it names them; docs/benchmarks.md has all.
 _NAMES = {
-    "tokenswarm": "tokenswarm",
-    "tokenswarm, sampled": "tokenswarm, `--token-times sampled`",
-    "tokenswarm, TLS": "tokenswarm, TLS",
-    "HttpUser + sseclient": "Locust user: requests + sseclient-py",
-    "FastHttpUser": "Locust's FastHttpUser, `iter_lines`",
-    "floor": "lower limit: only reads the bytes",
+    "tokenswarm": "Tokenswarm",
+    "HttpUser + sseclient": "plain Locust user",
+    "floor": "lower limit",
 }
-_PLAIN = "HttpUser + sseclient"
 
 
 class BenchFigures:
@@ -74,16 +70,8 @@ def _where(command: str, measured: Mapping[str, Any]) -> str:
 
 def sections(bench: BenchFigures) -> dict[str, str]:
     """The text of each section, by its name."""
-    fewest, most = bench.users[0], bench.users[-1]
-    plain = _ttft(bench.row(_PLAIN, fewest))
     return {
-        "intro": (
-            f"Measured on one core against a server that logs its own sends, the error of the reported TTFT (median / "
-            f"p99) was\n{_at(bench, fewest)}, and\n{_at(bench, most)}.\nA plain Locust user was off by "
-            f"{number(plain.median)} / {number(plain.p99)} ms at {fewest:,} users "
-            "([table below](#accuracy-and-cost)).\n"
-        ),
-        "accuracy": f"{bench.where}.\n\n{_markdown(bench)}\n{_longest_error(bench)}",
+        "readme": f"{bench.where}.\n\n{_markdown(bench)}\n{_longest_error(bench)}",
         "bursts": _bursts(bench),
         "table": f"{bench.where}.\n\n```\n{table(bench.rows)}\n\n{parsing_table(bench.parsing)}\n```\n",
     }
@@ -94,12 +82,6 @@ def _ttft(row: ClientRow) -> Spread:
     return row.accuracy.ttft_error_ms
 
 
-def _at(bench: BenchFigures, users: int) -> str:
-    row = bench.row("tokenswarm", users)
-    error = _ttft(row)
-    return f"{number(error.median)} / {number(error.p99)} ms at {users:,} users and {row.tokens_per_s:,.0f} tokens/s"
-
-
 def _bursts(bench: BenchFigures) -> str:
     if not bench.bursts:
         return "Not measured yet.\n"
@@ -107,7 +89,7 @@ def _bursts(bench: BenchFigures) -> str:
 
 
 def _markdown(bench: BenchFigures) -> str:
-    """README's table: a row for each client that was measured."""
+    """README's table: a row for each of its clients that was measured."""
     lines = [
         "| users | client | tokens/s | TTFT error, ms: p50 | p99 | max | CPU µs/token |",
         "|---|---|---|---|---|---|---|",
@@ -123,18 +105,15 @@ def _markdown(bench: BenchFigures) -> str:
 
 
 def _longest_error(bench: BenchFigures) -> str:
-    """Why the maximum is what it is, where it is the time between two tokens."""
-    rows = [row for row in bench.rows if row.client.startswith("tokenswarm") and row.accuracy]
+    """Why README's maximum is what it is, where it is the time between two tokens."""
+    rows = [row for row in bench.rows if row.client == "tokenswarm" and row.accuracy]
     rows = [row for row in rows if (_ttft(row).max or 0) > 0.9 * bench.gap_ms]
     if not rows:
         return ""
     largest = max(_ttft(row).max or 0 for row in rows)
-    users = " and ".join(f"{users:,}" for users in sorted({row.users for row in rows}))
     return (
-        f"\nThe maximum of {number(largest)} ms at {users} users is the time between two tokens ({bench.gap_ms:g} ms). "
-        "If the client reads the\nfirst two tokens together, only the second one's receive time is known, so TTFT may "
-        "be reported up to one token interval\ntoo late. `ttft_uncertainty_ms` in `requests.csv` is the upper limit "
-        "of this error for each request.\n"
+        f"\nThe maximum of {number(largest)} ms is the time between two tokens: "
+        "[why](docs/benchmarks.md#the-last-table).\n"
     )
 
 

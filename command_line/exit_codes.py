@@ -1,4 +1,4 @@
-"""Every exit code, and what it means. README.md's table has the same rows; tests/test_docs.py compares them."""
+"""Every exit code, and what it means. docs/exit-codes.md has the same rows; tests/test_docs.py compares them."""
 
 from __future__ import annotations
 

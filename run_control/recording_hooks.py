@@ -225,7 +225,7 @@ class Recording:
         # Headless, Locust prints its own tables before this: ours come last, where a person looks.
         self.controller.sinks.show_finished()
         if exit_code and self._endings.run_began and self._worker_link is None:
-            words = IN_SHORT.get(exit_code, "see README.md, Exit codes")
+            words = IN_SHORT.get(exit_code, "see docs/exit-codes.md")
             if exit_code == EXIT_UNRELIABLE:
                 reason = self.controller.defect
                 words = f"{words}: {reason}" if reason else self._unreliable_because() or words
