@@ -20,8 +20,8 @@ GAP_S = ANSWER_S / USERS
 
 _PX_PER_S, _ROW_PX, _BAR_PX = 44, 13, 9
 _LEFT_PX, _TOP_PX, _BOTTOM_PX = 16, 42, 40
-_TEXT, _BAR, _LATE, _STALL = "#6b7280", "#2563eb", "#d97706", "#9ca3af"
-_FONT = "font-family='sans-serif' font-size='13'"
+TEXT, BAR, LATE, STALL = "#4b5563", "#2563eb", "#d97706", "#9ca3af"
+FONT = "font-family='sans-serif' font-size='13'"
 
 
 class DrawnRequest(NamedTuple):
@@ -72,8 +72,8 @@ def svg(title: str, requests: Sequence[DrawnRequest]) -> str:
     rows = max(request.row for request in requests) + 1
     width, height = _LEFT_PX * 2 + round(LENGTH_S * _PX_PER_S), _TOP_PX + rows * _ROW_PX + _BOTTOM_PX
     lines = [
-        f"<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 {width} {height}' role='img' aria-label='{title}'>",
-        *_background(title, height),
+        *opening(title, width, height),
+        *_background(height),
         *(_bar(request) for request in requests),
         *_legend(requests, height),
         "</svg>",
@@ -81,32 +81,39 @@ def svg(title: str, requests: Sequence[DrawnRequest]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _background(title: str, height: int) -> Iterator[str]:
+def opening(title: str, width: float, height: float) -> Iterator[str]:
+    """The beginning of a picture, on white: it stands on light and on dark pages."""
+    box = f"viewBox='0 0 {width:g} {height:g}' role='img' aria-label='{title}'"
+    yield f"<svg xmlns='http://www.w3.org/2000/svg' {box}>"
+    yield f"<rect width='{width:g}' height='{height:g}' rx='6' fill='#fff'/>"
+    yield f"<text x='{_LEFT_PX}' y='18' {FONT} font-weight='bold' fill='{TEXT}'>{title}</text>"
+
+
+def _background(height: int) -> Iterator[str]:
     left, right = map(_x, STALL_S)
     bottom = height - _BOTTOM_PX
     place = f"x='{left:g}' y='{_TOP_PX - 14}' width='{right - left:g}' height='{bottom - _TOP_PX + 14}'"
-    yield f"<rect {place} fill='{_STALL}' opacity='.3'/>"
-    yield f"<text x='{_LEFT_PX}' y='16' {_FONT} font-weight='bold' fill='{_TEXT}'>{title}</text>"
-    yield f"<text x='{left + 4:g}' y='{_TOP_PX - 4}' {_FONT} fill='{_TEXT}'>the server stalls</text>"
-    yield f"<path d='M{_x(0):g} {bottom}H{_x(LENGTH_S):g}' stroke='{_TEXT}'/>"
+    yield f"<rect {place} fill='{STALL}' opacity='.3'/>"
+    yield f"<text x='{left + 4:g}' y='{_TOP_PX - 4}' {FONT} fill='{TEXT}'>the server stalls</text>"
+    yield f"<path d='M{_x(0):g} {bottom}H{_x(LENGTH_S):g}' stroke='{TEXT}'/>"
     for second in count(0, 2):
         if second > LENGTH_S:
             return
         place = f"x='{_x(second):g}' y='{bottom + 15}' text-anchor='middle'"
-        yield f"<text {place} {_FONT} fill='{_TEXT}'>{second} s</text>"
+        yield f"<text {place} {FONT} fill='{TEXT}'>{second} s</text>"
 
 
 def _bar(request: DrawnRequest) -> str:
     left, right = _x(request.sent_s), _x(min(request.ended_s, LENGTH_S))
     y = _TOP_PX + request.row * _ROW_PX + (_ROW_PX - _BAR_PX) / 2
-    colour = _LATE if request.is_late else _BAR
+    colour = LATE if request.is_late else BAR
     return f"<rect x='{left:.1f}' y='{y:g}' width='{right - left - 2:.1f}' height='{_BAR_PX}' rx='2' fill='{colour}'/>"
 
 
 def _legend(requests: Sequence[DrawnRequest], height: int) -> Iterator[str]:
     late = sum(request.is_late for request in requests)
     text = f"{len(requests)} requests sent; {late} of them waited for the stall to end (orange)"
-    yield f"<text x='{_LEFT_PX}' y='{height - 6}' {_FONT} fill='{_TEXT}'>{text}</text>"
+    yield f"<text x='{_LEFT_PX}' y='{height - 6}' {FONT} fill='{TEXT}'>{text}</text>"
 
 
 def _x(time_s: float) -> float:
