@@ -12,7 +12,7 @@ JOBS ?= 4
 # Tests start hundreds of processes: what Python has compiled is kept, also where the environment says otherwise.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo bench bench-workers real-vllm test test-fast chaos lint format clean
+.PHONY: demo bench bench-workers real-vllm test test-fast chaos lint format docs pictures clean
 
 demo: .venv/installed-run  ## 10, 50 and 100 users against the embedded simulator, with and without a system prompt
 	$(BIN)/locust --headless --loglevel INFO $(SELF_CHECK) \
@@ -47,6 +47,15 @@ format: .venv/installed-test
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+docs: .venv/installed-docs  ## the documents as a site, in build/site; fails on a link that leads nowhere
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+pictures: .venv/installed-test  ## draws the pictures of README and docs again; the report's needs Chromium, and two minutes
+	$(BIN)/python -m tests.draw_architecture
+	$(BIN)/python -m tests.draw_load
+	$(BIN)/python -m tests.draw_concepts
+	$(BIN)/python -m tests.draw_report
+
 clean:  ## everything that the other targets made, but for results/
 	rm -rf .venv .venv-vllm build *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
@@ -68,6 +77,10 @@ clean:  ## everything that the other targets made, but for results/
 .venv/installed-test: .venv/created pyproject.toml constraints.txt
 	$(INSTALL) --editable '.[test,real,bench]'
 	touch $@ .venv/installed-run .venv/installed-bench
+
+.venv/installed-docs: .venv/created pyproject.toml constraints.txt
+	$(INSTALL) --editable '.[docs]'
+	touch $@ .venv/installed-run
 
 # PyTorch's CPU build comes from PyTorch's own index: name it in PIP_EXTRA_INDEX_URL if pip does not find torch. What is
 # taken out again is for pictures and sound, and does not load beside that build.

@@ -16,7 +16,7 @@ import tokenswarm.reports.checks.check_options
 import tokenswarm.reports.compare.compare_command
 import tokenswarm.shapes.shape_options
 import tokenswarm.web.web_options
-from tests.draw_load import pictures
+from tests import draw_concepts, draw_load, draw_report
 from tests.option_parser import parser_of_all_options
 from tokenswarm.command_line.exit_codes import MEANINGS
 from tokenswarm.engines import ENGINES
@@ -33,6 +33,7 @@ from tokenswarm.recording.prometheus import _HELP
 from tokenswarm.reports.checks.conditions import FUNCTIONS, LATENCIES, SCALARS, SUSPECT
 from tokenswarm.reports.compare.comparability import FIELD_NAMES
 from tokenswarm.reports.stats.as_other_tools import TOOLS
+from tokenswarm.run_folder.schema import IssueKind
 from tokenswarm.web.start_policy import ADDRESSES, FILES
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -140,11 +141,17 @@ def test_the_document_of_requests_names_the_options_that_probe_does_not_take() -
     assert named - taken - of_prompts - of_the_run == lacking
 
 
-def test_the_readme_names_every_file_of_a_run() -> None:
+def test_the_readme_is_read_in_a_minute_and_says_what_a_fresh_machine_does() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert len(readme.split()) <= 700
+    assert all(command in readme for command in ("`make demo`", "`make test`", "Python 3.11", "pip install ."))
+
+
+def test_the_document_of_the_folder_names_every_file_of_a_run() -> None:
+    text = (ROOT / "docs" / "run-folder.md").read_text(encoding="utf-8")
     journals = ("requests.csv", "windows.csv", "server.csv", "histograms.csv")
     for name in ("run.json", *journals, "summary.json", "summary.csv"):
-        assert f"`{name}`" in readme
+        assert f"`{name}`" in text
 
 
 def test_every_exposed_histogram_is_in_the_document_of_metrics() -> None:
@@ -171,18 +178,41 @@ def test_the_document_of_comparisons_has_every_option_and_field() -> None:
     assert all(f"`{field}`" in text for field in FIELD_NAMES)
 
 
-def test_the_readme_names_every_exit_code_and_every_tool_to_count_as() -> None:
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    section = readme[readme.index("## Exit codes") :]
-    rows = [line for line in section[: section.index("\n## ")].splitlines() if line.startswith("| ")]
+def test_the_document_of_exit_codes_has_every_one_with_its_meaning() -> None:
+    text = (ROOT / "docs" / "exit-codes.md").read_text(encoding="utf-8")
+    rows = [line for line in text[: text.index("\n## ")].splitlines() if line.startswith("| ")]
     assert rows == ["| code | means |", *(f"| {code} | {meaning} |" for code, meaning in MEANINGS.items())]
-    assert all(f"`{tool}`" in readme or f"--as {tool}" in readme for tool in TOOLS)
 
 
-def test_the_pictures_of_load_are_as_they_are_drawn() -> None:
-    """`python -m tests.draw_load` writes them."""
-    for name, text in pictures().items():
+def test_the_document_of_the_folder_names_every_tool_to_count_as() -> None:
+    text = (ROOT / "docs" / "run-folder.md").read_text(encoding="utf-8")
+    assert all(f"`{tool}`" in text or f"--as {tool}" in text for tool in TOOLS)
+
+
+def test_every_reason_of_a_verdict_has_its_meaning_cause_and_cure() -> None:
+    text = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
+    entries = dict(re.findall(r"^### `(\w+)`\n(.*?)(?=^##|\Z)", text, re.MULTILINE | re.DOTALL))
+    assert sorted(entries) == sorted(IssueKind)
+    for kind, entry in entries.items():
+        assert re.findall(r"^- \*\*(\w+)\*\*: \S", entry, re.MULTILINE) == ["Meaning", "Cause", "Cure"], kind
+    index = text[: text.index("\n## The run ended badly")]
+    assert sorted(re.findall(r"\[`(\w+)`\]\(#\1\)", index)) == sorted(IssueKind)
+
+
+def test_the_pictures_of_load_and_concepts_are_as_they_are_drawn() -> None:
+    for name, text in draw_load.pictures().items():
         assert (ROOT / "docs" / name).read_text(encoding="utf-8") == text, "run python -m tests.draw_load"
+    for name, text in draw_concepts.pictures().items():
+        assert (ROOT / "docs" / "images" / name).read_text(encoding="utf-8") == text, (
+            "run python -m tests.draw_concepts"
+        )
+
+
+def test_the_picture_of_the_readme_is_there_and_small() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    named = re.findall(r"docs/images/[\w-]+\.png", readme)
+    assert len(named) == 2
+    assert all(0 < (ROOT / name).stat().st_size <= draw_report.MOST_BYTES for name in named)
 
 
 def test_options_of_the_pages_form_that_name_files_or_addresses_are_restricted() -> None:
