@@ -23,6 +23,7 @@ from werkzeug.exceptions import HTTPException
 
 from tokenswarm.command_line import Collected, collect_errors, sentences_of
 from tokenswarm.recording.prometheus import LiveRun
+from tokenswarm.reports.past_runs import LINKED
 from tokenswarm.sanitize import shown
 from tokenswarm.upstream.locust_internals import cache_form_options, extend_html_report
 from tokenswarm.web.form_words import StartError, start_errors
@@ -31,7 +32,6 @@ from tokenswarm.web.locust_tables import KEY, extended_rows, extended_table, rep
 from tokenswarm.web.login import Credentials
 from tokenswarm.web.login_pages import LoginPages
 from tokenswarm.web.origins import AllowedOrigins, allowed_names, is_loopback_bind
-from tokenswarm.web.past_runs import LINKED
 from tokenswarm.web.routes import PREFIX, Routes
 from tokenswarm.web.security import PAGE_POLICY, REPORT_POLICY, SecuredApplication, request_of
 from tokenswarm.web.start_answer import BUSY, is_starting, message_of, not_started, wait_for_start

@@ -10,13 +10,13 @@ from typing import Any, Protocol
 import msgspec
 from flask import Blueprint, Response, abort, request, send_file, send_from_directory
 
+from tokenswarm.reports.past_runs import RunIndex, recover_command
 from tokenswarm.run_folder.schema import Status
 from tokenswarm.sanitize import shown_values
 from tokenswarm.web.comparison import CannotCompare, comparison_page
 from tokenswarm.web.finished_run import FinishedRuns
 from tokenswarm.web.live_view import LiveView
 from tokenswarm.web.login_pages import PublicRoute
-from tokenswarm.web.past_runs import RunIndex, recover_command
 from tokenswarm.web.security import DOCUMENT_POLICY
 from tokenswarm.web.start_form import FormOption, groups
 

@@ -19,9 +19,9 @@ import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tests.runs.harness import ROOT, Start, Started, StartSimulator, free_port, read_csv, until
+from tokenswarm.reports.past_runs import LINKED
 from tokenswarm.web.live_view import LevelRow
 from tokenswarm.web.locust_tables import extended_rows
-from tokenswarm.web.past_runs import LINKED
 
 pytestmark = pytest.mark.slow
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tokenswarm.reports.past_runs import PastRun, RunIndex
 from tokenswarm.run_folder.completeness import RUN_LOG
-from tokenswarm.web.past_runs import PastRun, RunIndex
 
 FINISHED = Path(__file__).resolve().parents[1] / "run_folder" / "format_2"
 RUN = json.loads((FINISHED / "run.json").read_text())
