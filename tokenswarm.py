@@ -30,6 +30,7 @@ _COMMANDS = {
         "describe what a run with these options would send, without a server",
     ),
     "report": ("tokenswarm.reports.report_command", "show a finished run again: its table, page and charts"),
+    "runs": ("tokenswarm.reports.runs_command", "list the runs of a folder; name and tag them"),
     "recover": (
         "tokenswarm.reports.recover_command",
         "complete the results folder of a run whose processes were killed",

@@ -115,7 +115,7 @@ def row(case: str, requests: int, of: BurstRun) -> BurstRow:
     """The figures of a run."""
     if not of.cost.in_time or of.cost.exit_code:
         return BurstRow(case, requests, "it did not end in time" if not of.cost.in_time else "it failed")
-    (summary,) = of.folder.glob("*/summary.json")
+    summary = next(of.folder.glob("*/summary.json"))
     verdict = json.loads(summary.read_text(encoding="utf-8"))["validity"]
     arrived_ns = sorted(served.wire_ns for served in of.served)[:requests]
     note = ", ".join(dict.fromkeys(issue["kind"] for issue in verdict["issues"]))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from tokenswarm.command_line import OptionAdder, collect_errors, not_one_of, parse_timespan
@@ -11,6 +12,7 @@ from tokenswarm.metrics.hardware import Hardware, parse_hardware
 from tokenswarm.metrics.objectives import DEFAULT_SHARE, Objectives, parse_share
 from tokenswarm.recording.failure_limit import FailureLimit
 from tokenswarm.recording.kept_requests import RECORDS_FOLDER, RecordMode, RecordPlan
+from tokenswarm.run_folder.run_labels import parse_name, parse_tags
 
 NO_SPOOL = "off"
 
@@ -24,7 +26,8 @@ class RecordingOptions:
     """Where results go and what a good request is. spools: whether ended requests are kept on disk until they are
     reported; spool_folder: where, None for the default place. metrics_port 0 serves none; metrics_linger_s: how long
     it is served still when a headless run is over; record: what is kept of requests; cluster "" is any;
-    failure_limit: of failures, after which a run is stopped, None for none. hardware: the server's GPUs as stated."""
+    failure_limit: of failures, after which a run is stopped, None for none. hardware: the server's GPUs as stated.
+    name, tags: what a person calls the run."""
 
     results: Path
     objectives: Objectives
@@ -37,6 +40,8 @@ class RecordingOptions:
     failure_limit: FailureLimit | None = None
     record: RecordMode = RecordMode.OFF
     hardware: Hardware | None = None
+    name: str = ""
+    tags: Mapping[str, str] = field(default_factory=dict)
 
     def record_plan(self, run_folder: Path) -> RecordPlan:
         """What the run in that folder keeps of requests, and where."""
@@ -46,7 +51,7 @@ class RecordingOptions:
 
     @classmethod
     def of(cls, options: Namespace) -> RecordingOptions:
-        """Check and convert. Raises ObjectiveError, HardwareError, RecordingOptionError, TimespanError,
+        """Check and convert. Raises ObjectiveError, HardwareError, RecordingOptionError, TimespanError, LabelError,
         OptionErrors."""
         with collect_errors() as errors:
             port = int(options.metrics_port)
@@ -66,6 +71,8 @@ class RecordingOptions:
                 record=errors.of(_record_mode, options.record),
                 hardware=errors.of(parse_hardware, options.gpus, options.gpu_name, options.gpu_price),
                 failure_limit=errors.of(FailureLimit.parse, options.stop_after_failures),
+                name=errors.of(parse_name, options.name),
+                tags=errors.of(parse_tags, options.tag),
             )
 
 
@@ -94,6 +101,7 @@ def add_options(parser: ArgumentParser) -> None:
     """Give Locust's parser (and so its web form) these options."""
     option = OptionAdder(parser)
     _add_run_options(option)
+    _add_label_options(option)
     _add_hardware_options(option)
     _add_record_option(option)
     _add_metrics_options(option)
@@ -130,6 +138,16 @@ def _add_run_options(option: OptionAdder) -> None:
         "--stop-after-failures",
         default="100%:50",
         text="SHARE:NUMBER: stop the run when, of the last NUMBER requests, at least SHARE failed; off: never",
+    )
+
+
+def _add_label_options(option: OptionAdder) -> None:
+    option("--name", default="", text="what to call the run in lists, reports and comparisons; empty: nothing")
+    option.repeated(
+        "--tag",
+        include_in_web_ui=False,
+        metavar="KEY=VALUE",
+        text="a tag of the run, like gpu=H100, by which lists are filtered; may be given several times",
     )
 
 

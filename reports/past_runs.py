@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
 
 from tokenswarm.recording.frames import FrameReader, FramesBusy
 from tokenswarm.run_folder.completeness import RUN_LOG
+from tokenswarm.run_folder.latest import is_latest
 from tokenswarm.run_folder.reader import DamagedFolder, ReportError, load_results, run_file
 from tokenswarm.run_folder.schema import FORMAT, Status
-from tokenswarm.sanitize import UnusableFile, read_file
+from tokenswarm.sanitize import UnusableFile, read_file, shown, shown_values
 
 #: Files that the list of runs and Locust's own page link to.
 LINKED = ("report.html", "summary.csv", "windows.csv", "requests.csv", "histograms.csv", "server.csv", "summary.json")
 #: A folder is a run's if it has one of them.
 _OF_A_RUN = ("run.json", "summary.json", "requests.csv")
-_MOST = 100
+#: Runs that a list has, unless it is to have all.
+MOST_LISTED = 100
 _MOST_BYTES = 256 * 2**20
 _UNREADABLE = (UnusableFile, msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 _DAMAGED = "damaged"
@@ -25,11 +29,22 @@ _NOT_ENDED = "not ended"
 _OWN_SPOOL = "spool"
 
 
+class Headline(msgspec.Struct, frozen=True):
+    """A run in three figures: of the hold of the level with the most tokens/s of all users together. Latencies in
+    seconds, None where no request was answered."""
+
+    level: str
+    system_prompt: str
+    token_rate: float
+    ttft_p50_s: float | None = None
+    ttft_p95_s: float | None = None
+
+
 class PastRun(msgspec.Struct, frozen=True):
     """One folder. status: a Status, `not ended` or `damaged`; validity: None where the run has no verdict; files: those
     of LINKED that are there; note: what is wrong with the folder, "" where nothing is; recover: the command that
     completes it, "" where none does; comparable: whether it can be compared with others; spool: its spool folder,
-    relative to `folder`."""
+    relative to `folder`; name, tags: what a person calls it; headline: None where no level has a token rate."""
 
     folder: str
     status: str
@@ -45,6 +60,14 @@ class PastRun(msgspec.Struct, frozen=True):
     recover: str = ""
     comparable: bool = False
     spool: str = ""
+    name: str = ""
+    tags: dict[str, str] = {}
+    headline: Headline | None = None
+
+    @property
+    def verdict(self) -> str:
+        """Its verdict; its status where it has none."""
+        return self.validity or self.status
 
 
 class _Verdict(msgspec.Struct):
@@ -67,6 +90,28 @@ class _RunFile(msgspec.Struct):
     plan: list[_PlannedLevel] = []
     validity: _Verdict | None = None
     spool_folder: str | None = None
+    name: str = ""
+    tags: dict[str, str] = {}
+
+
+class _Value(msgspec.Struct):
+    value: float
+
+
+class _Times(msgspec.Struct):
+    p50: _Value | None = None
+    p95: _Value | None = None
+
+
+class _Hold(msgspec.Struct):
+    ttft_s: _Times
+    token_rate: float | None = None
+
+
+class _LevelHead(msgspec.Struct):
+    level: str
+    system_prompt: str
+    hold: _Hold
 
 
 class _SummaryFile(msgspec.Struct):
@@ -82,11 +127,13 @@ class RunIndex:
     def __init__(self) -> None:
         self._known: dict[tuple[Path, int, int], PastRun] = {}
 
-    def runs(self, results: Path, running: str | None = None, name: str = "results") -> list[PastRun]:
-        """The newest hundred, newest first: folders are named by their time. running: the folder of this process's own
-        run while it goes on; name: what notes call the results folder."""
+    def runs(
+        self, results: Path, running: str | None = None, name: str = "results", most: int | None = MOST_LISTED
+    ) -> list[PastRun]:
+        """The newest of them, `most` at most (None: all), newest first: folders are named by their time. running: the
+        folder of this process's own run while it goes on; name: what notes call the results folder."""
         folders = {file.parent for each in _OF_A_RUN for file in results.glob(f"*/{each}") if _inside(file, results)}
-        newest = sorted(folders, reverse=True)[:_MOST]
+        newest = sorted((folder for folder in folders if not is_latest(folder)), reverse=True)[:most]
         found = [(folder, self._run(folder, running)) for folder in newest]
         return [_named(run, folder, f"{name.rstrip('/')}/{folder.name}") for folder, run in found]
 
@@ -147,6 +194,8 @@ def _read(folder: Path) -> PastRun:
         shape=facts.shape or "",
         levels=list(dict.fromkeys(level.level for level in facts.plan)),
         spool=facts.spool_folder or "",
+        name=shown(facts.name),
+        tags=shown_values(facts.tags),
     )
     if facts.status == Status.RUNNING:
         return run
@@ -159,7 +208,25 @@ def _read(folder: Path) -> PastRun:
     failed = facts.status == Status.FAILED  # earlier versions gave it another verdict
     verdict = None if facts.validity is None else Status.FAILED.value if failed else facts.validity.verdict
     note = "" if summary.levels else "The run ended before its first level began."
-    return msgspec.structs.replace(run, validity=verdict, comparable=bool(summary.levels), note=note)
+    return msgspec.structs.replace(
+        run, validity=verdict, comparable=bool(summary.levels), note=note, headline=_headline(summary.levels)
+    )
+
+
+def _headline(levels: Sequence[msgspec.Raw]) -> Headline | None:
+    """Levels that are not as a run writes them have no figures here: whether the folder is damaged is decided without
+    them."""
+    found = []
+    for raw in levels:
+        with suppress(msgspec.MsgspecError):
+            level = msgspec.json.decode(raw, type=_LevelHead)
+            if level.hold.token_rate is not None:
+                found.append(level)
+    if not found:
+        return None
+    best = max(found, key=lambda level: level.hold.token_rate or 0.0)
+    p50, p95 = (None if each is None else each.value for each in (best.hold.ttft_s.p50, best.hold.ttft_s.p95))
+    return Headline(shown(best.level), best.system_prompt, best.hold.token_rate or 0.0, p50, p95)
 
 
 def _damaged(run: PastRun, folder: Path, error: Exception) -> PastRun:

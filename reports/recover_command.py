@@ -15,6 +15,7 @@ from tokenswarm.reports.command_errors import ended
 from tokenswarm.reports.html.run_page import draw_page
 from tokenswarm.reports.output import show
 from tokenswarm.reports.text_table import summary_table
+from tokenswarm.run_folder.latest import followed
 from tokenswarm.run_folder.reader import ReportError, load_results
 from tokenswarm.run_folder.schema import Status
 
@@ -42,6 +43,7 @@ def main(args: argparse.Namespace) -> int:
 
 
 def _recover(args: argparse.Namespace) -> int:
+    args.results = followed(args.results)
     try:
         recovery = recover(args.results, args.spools)
     except RecoveryError as error:

@@ -36,6 +36,7 @@ from tokenswarm.reports.text_grid import TextColumn, grid_lines
 from tokenswarm.reports.think_time_notes import think_time_notes
 from tokenswarm.reports.warnings import warnings_of
 from tokenswarm.run_folder.reader import Results
+from tokenswarm.run_folder.run_labels import tags_text
 from tokenswarm.run_folder.schema import Capacity, Figures, LevelSummary, ServerFigures
 
 NOT_COMPLETE = "!"
@@ -173,7 +174,9 @@ def header_lines(results: Results) -> list[str]:
     """What was run, how it ended and whether the results are reliable, a line each."""
     summary, accounting = results.summary, results.summary.accounting
     embedded = " (the embedded simulator)" if results.run.embedded_simulator else ""
+    labels = " ".join(filter(None, (results.run.name, f"({tags_text(results.run.tags)})" if results.run.tags else "")))
     lines = [
+        *([f"Name: {labels}"] if labels else []),
         f"Engine {summary.engine}, model {summary.model or units.UNDEFINED}, "
         f"host {summary.host or units.UNDEFINED}{embedded}",
         f"Run of {units.moment(results.run.started_at)}: {_loud(results.status, 'finished')}",

@@ -27,6 +27,7 @@ from tokenswarm.reports.progress_line import plan_lines
 from tokenswarm.run_control.endings import Endings
 from tokenswarm.run_control.exit_policy import FirstDefect, complete, exit_code_of
 from tokenswarm.run_control.process_recorder import ProcessRecorder
+from tokenswarm.run_folder.latest import point_latest_at
 from tokenswarm.run_folder.run_document import safe_facts
 from tokenswarm.run_folder.schema import WINDOW_S, RunFacts
 
@@ -96,6 +97,8 @@ class RunController:
         for line in plan_lines(facts.plan, settle_s):
             logger.info("%s", line)
         logger.info("Results go to %s", run.journal.folder)
+        if note := point_latest_at(run.journal.folder):
+            logger.info("%s", note)
         for worker, check in self_checks.items():
             self.sinks.self_checked(worker, check)
         self.begin_level(first_level or facts.plan[0])

@@ -118,7 +118,9 @@ def _connections(level: Level, seconds_per_session: Callable[[float], float]) ->
     return max(1, ceil(arrivals.mean_rate * min(seconds, longest_s)))
 
 
-_NEVER_RECORDED = {"client_key"}
+#: A run's name and tags have keys of their own in run.json, which may change later.
+_LABELS = {"name", "tag"}
+_NEVER_RECORDED = {"client_key", *_LABELS}
 
 
 def run_options(options: Namespace, defaults: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:

@@ -244,7 +244,15 @@ class RunStart:
         shape.begin()
         self._checks.prepare(plan.checks, plan.levels)
         values, changed = run_options(options, self._defaults)
-        run_facts = RunFacts(**facts, shape=plan.shape, plan=plan.levels, options=values, changed_options=changed)
+        run_facts = RunFacts(
+            **facts,
+            shape=plan.shape,
+            plan=plan.levels,
+            options=values,
+            changed_options=changed,
+            name=plan.recording.name,
+            tags=plan.recording.tags,
+        )
         load = plan.load
         self._recording.begin_run(run_facts, plan.recording, self_checks, load.drain_s, load.settle_s, first_level)
         self._search.begin(load.search, plan.levels[-1].index)

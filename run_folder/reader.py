@@ -16,6 +16,7 @@ from msgspec.structs import replace
 
 from tokenswarm.metrics.level import Level
 from tokenswarm.run_folder.completeness import JOURNALS, RUN_LOG, journals_missing, readable_journals, requests_missing
+from tokenswarm.run_folder.latest import followed, is_latest
 from tokenswarm.run_folder.older_formats import with_names_of_today
 from tokenswarm.run_folder.schema import FORMAT, RunDocument, Status, Summary
 from tokenswarm.sanitize import UnusableFile, json_error_text, read_file, shown_values
@@ -100,7 +101,7 @@ def load_results(folder: str | Path) -> Results:
     Raises ReportError, in one sentence, for a folder that is missing, is none of ours, was left by a run that never
     wrote its summary, is of an unknown format, is damaged, or holds no level.
     """
-    folder = Path(folder)
+    folder = followed(Path(folder))
     run = _read(run_file(folder), RunDocument, None)
     summary_file = folder / "summary.json"
     if not summary_file.is_file():
@@ -142,7 +143,8 @@ def run_file(folder: Path) -> Path:
 
 def runs_in(folder: Path) -> list[Path]:
     """The folders of runs right below this one, the newest first: they are named by their time."""
-    return sorted((path.parent for path in folder.glob("*/run.json")), key=lambda path: path.name, reverse=True)
+    found = (path.parent for path in folder.glob("*/run.json") if not is_latest(path.parent))
+    return sorted(found, key=lambda path: path.name, reverse=True)
 
 
 def _listed(runs: Sequence[Path]) -> str:

@@ -31,6 +31,8 @@ def safe_facts(facts: RunFacts) -> RunFacts:
         "gateway",
         "engine_evidence",
         "requests",
+        "name",
+        "tags",
     )
     safe = {name: shown_values(getattr(facts, name)) for name in names}
     return structs.replace(facts, **safe, mix=facts.mix.renamed(shown))

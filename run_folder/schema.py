@@ -22,7 +22,7 @@ Formats:
    prefix_group; summary.json: sessions and cache_flushed of each level; the verdict `failed`: before, the validity of a
    failed run was suspect; requests.csv: abandons, abandoned_ms and abandon_late_ms; summary.json: requests_not_judged
    of each scope and abandonment of each level; run.json: abandonment; requests.csv: agent, depth, join_ms and
-   name; summary.json: names of each scope."""
+   name; summary.json: names of each scope; run.json: name and tags."""
 
 from __future__ import annotations
 
@@ -368,7 +368,7 @@ class RunFacts(msgspec.Struct, frozen=True):
     path, fields merged into each body with their SHA-256, names of further headers, and what of the requests was
     adapted to the server. changed_options: names of those options whose value is not their default; None where that
     was not recorded. mix: the models and hosts of the requests; none in folders of older versions. abandonment: None
-    where users wait for the end of each response.
+    where users wait for the end of each response. name, tags: what a person calls the run; name "": nothing.
     """
 
     host: str
@@ -388,6 +388,8 @@ class RunFacts(msgspec.Struct, frozen=True):
     changed_options: Sequence[str] | None = None
     mix: RunMix = RunMix()
     abandonment: Abandonment | None = None
+    name: str = ""
+    tags: Mapping[str, str] = msgspec.field(default_factory=dict)
 
 
 class WorkerSelfCheck(SelfCheck, frozen=True, kw_only=True):
@@ -434,3 +436,5 @@ class RunDocument(msgspec.Struct, frozen=True, kw_only=True):
     changed_options: tuple[str, ...] | None = None
     mix: RunMix = RunMix()
     abandonment: Abandonment | None = None
+    name: str = ""
+    tags: dict[str, str] = {}

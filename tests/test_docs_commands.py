@@ -177,10 +177,13 @@ def errors_of_tokenswarm(words: list[str], whole: bool) -> list[str]:
     if name == "simulate":
         return errors_of_simulate(tuple(words)) if whole else []
     module = import_module(_COMMANDS[name][0])
-    if hasattr(module, "run"):  # it takes the options of a run
+    if hasattr(module, "run") and not hasattr(module, "parser_of"):  # it takes the options of a run
         return errors_of_run([word for word in words if word not in SWITCHES and word != "OPTIONS"], whole)
-    parser = CommandParser(prog=f"tokenswarm {name}")
-    module.add_arguments(parser)
+    if hasattr(module, "parser_of"):
+        parser, words = module.parser_of(words)
+    else:
+        parser = CommandParser(prog=f"tokenswarm {name}")
+        module.add_arguments(parser)
     if not whole:
         return unknown_flags(parser, words)
     _, unknown = parser.parse_known_args(words)

@@ -19,6 +19,7 @@ from tokenswarm.reports.compare.comparison_charts import draw_comparison
 from tokenswarm.reports.compare.comparison_page import comparison_html
 from tokenswarm.reports.compare.comparison_text import comparison_csv, comparison_markdown, comparison_table
 from tokenswarm.reports.output import show
+from tokenswarm.run_folder.latest import without_latest
 from tokenswarm.run_folder.reader import ReportError, Results, load_results, runs_in
 
 
@@ -75,6 +76,7 @@ def _compare(args: Namespace) -> int:
 
 def _comparison(args: Namespace) -> RunComparison:
     """Raises ReportError, OptionErrors with all that is wrong with the arguments and the runs."""
+    args.results = without_latest(args.results)
     with collect_errors() as errors:
         allowed = allowed_fields(args.allow)
         if len(args.results) < 2 and not runs_in(Path(args.results[0])):

@@ -310,10 +310,12 @@ def _servers(runs: Sequence[Results], labels: Sequence[str]) -> list[ComparedSer
     for run, label in zip(runs, labels or _own_labels(runs), strict=True):
         groups.setdefault(label, []).append(run)
     if len(groups) == 1 and not same_runs(runs):
-        raise ReportError(
-            f"All of these runs are of one server ({next(iter(groups))}): there is nothing to compare it with. "
-            "If it was another each time, give --label NAME once for each folder, in their order."
-        )
+        if labels or len(runs) == 1:
+            raise ReportError(
+                f"All of these runs are of one server ({next(iter(groups))}): there is nothing to compare it with. "
+                "Give another --label to those of another server."
+            )
+        groups = {name: [run] for name, run in zip(_folder_names(runs), runs, strict=True)}
     return [
         ComparedServer(
             label,
@@ -325,13 +327,21 @@ def _servers(runs: Sequence[Results], labels: Sequence[str]) -> list[ComparedSer
 
 
 def _own_labels(runs: Sequence[Results]) -> list[str]:
-    """The engine alone where that distinguishes the servers, with its version and host where it does not."""
+    """The run's name; without one, the engine alone where that distinguishes the servers, with its version and host
+    where it does not."""
     keys = [(run.summary.engine, run.run.engine_version or "", run.summary.host or "") for run in runs]
     different = Counter(engine for engine, _, _ in dict.fromkeys(keys))
     return [
-        engine if different[engine] == 1 else " ".join(part for part in (engine, version, host) if part)
-        for engine, version, host in keys
+        run.run.name
+        or (engine if different[engine] == 1 else " ".join(part for part in (engine, version, host) if part))
+        for run, (engine, version, host) in zip(runs, keys, strict=True)
     ]
+
+
+def _folder_names(runs: Sequence[Results]) -> list[str]:
+    """The name of each run's folder, the whole path where two have one name."""
+    names = [run.folder.name for run in runs]
+    return names if len(set(names)) == len(names) else [str(run.folder) for run in runs]
 
 
 def _base(servers: Sequence[ComparedServer], label: str | None) -> ComparedServer:

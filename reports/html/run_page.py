@@ -98,13 +98,26 @@ def page_of(results: Results, checks: CheckReport) -> Page:
         parts = [part for part in parts if part[0] != CACHE]
     top = Section("", verdict_blocks(results, checks, rates, drifts))
     return Page(
-        f"Load test of {results.summary.engine}, {results.summary.model or 'model not named'}",
-        [f"{units.moment(results.run.started_at)} · run {results.status} · verdict {results.summary.validity.verdict}"],
+        _title(results),
+        _subtitle(results),
         [top, *(_section(heading, build) for heading, build in parts)],
         f"Tokenswarm {results.run.tokenswarm_version}".strip()
         + f". Made from the files in {results.folder.name}; its requests.csv has every request. "
         "Exact definitions of all figures: docs/metrics.md.",
     )
+
+
+def _title(results: Results) -> str:
+    """With the run's name in front, where it has one."""
+    name = f"{results.run.name}: load" if results.run.name else "Load"
+    return f"{name} test of {results.summary.engine}, {results.summary.model or 'model not named'}"
+
+
+def _subtitle(results: Results) -> list[str]:
+    """When it was and how it ended, and its tags."""
+    run = results.run
+    ended = f"{units.moment(run.started_at)} · run {results.status} · verdict {results.summary.validity.verdict}"
+    return [ended, *([" · ".join(f"{key}={value}" for key, value in run.tags.items())] if run.tags else [])]
 
 
 def _section(heading: str, build: Callable[[], list[Block]]) -> Section:

@@ -14,7 +14,7 @@ from locust.argument_parser import get_empty_argument_parser
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.deploy.harness import get, until
-from tests.runs.harness import ROOT, Start, environment, free_port, read_csv
+from tests.runs.harness import ROOT, Start, environment, free_port, read_csv, run_folders
 from tokenswarm.command_line import TimespanError
 from tokenswarm.recording.recording_options import RecordingOptions, add_options
 
@@ -87,7 +87,7 @@ def test_a_headless_run_that_is_over_can_be_scraped_for_the_linger_time(start_lo
         for sample in family.samples
         if sample.name == "tokenswarm_requests_total" and sample.value
     }
-    (folder,) = started.results.iterdir()
+    (folder,) = run_folders(started.results)
     assert shown == Counter(row["outcome"] for row in read_csv(folder / "requests.csv"))
     assert json.loads((folder / "run.json").read_text())["status"] == "finished"
     started.interrupt()

@@ -19,7 +19,7 @@ import pytest
 
 from tests.deploy.harness import Prometheus, alerts, answers, expressions, get, post, program, until
 from tests.forked_process import start_program
-from tests.runs.harness import ROOT, environment, free_port, read_csv
+from tests.runs.harness import ROOT, environment, free_port, read_csv, run_files, run_folders
 from tokenswarm.metrics.buckets import E2E_S, TTFT_S
 from tokenswarm.metrics.timeline import Outcome
 
@@ -120,7 +120,7 @@ def scraped(tmp_path_factory: pytest.TempPathFactory, vllm: str) -> Iterator[Scr
         began_s = time.time()
         for number in (1, 2):
             one_run(page, number, folder / "results")
-        folders = sorted(each.parent for each in (folder / "results").glob("*/run.json"))
+        folders = run_folders(folder / "results")
         rows = len(read_csv(folders[-1] / "requests.csv"))
         until(lambda: prometheus.value("sum(tokenswarm_requests_total)") == rows)
         yield Scraped(prometheus, folders, began_s, time.time())
@@ -144,7 +144,7 @@ def one_run(page: str, number: int, results: Path) -> None:
     }
     until(lambda: json.loads(get(f"{page}/stats/requests"))["state"] in ("ready", "stopped"))
     assert post(f"{page}/swarm", **form)["success"]
-    until(lambda: len(list(results.glob("*/charts/token_rate.png"))) == number)
+    until(lambda: len(run_files(results, "charts/token_rate.png")) == number)
 
 
 def test_the_counters_equal_the_sums_over_the_journal(scraped: Scraped) -> None:

@@ -164,8 +164,9 @@ def test_one_engine_on_two_hosts_is_two_servers_and_labels_say_otherwise(folder:
     here, there = folder("a", summary={"host": "http://here"}), folder("a", summary={"host": "http://there"})
     assert [server.label for server in compared(here, there).servers] == ["a http://here", "a http://there"]
     same = folder("a"), folder("a")
-    with pytest.raises(ReportError, match=r"All of these runs are of one server \(a\): .* give --label NAME"):
-        compared(*same)
+    assert [server.label for server in compared(*same).servers] == [one.name for one in same]
+    with pytest.raises(ReportError, match=r"All of these runs are of one server \(x\): .* Give another --label"):
+        compared(*same, labels=["x", "x"])
     assert [server.label for server in compared(*same, labels=["before", "after"]).servers] == ["before", "after"]
     with pytest.raises(ReportError, match="--label is given once for each folder, in their order: 2 folders, 1 label"):
         compared(*same, labels=["x"])

@@ -32,6 +32,8 @@ def test_run_json_holds_everything_that_defined_the_run(a_level: Callable[..., L
         cold_start_s=41.5,
         embedded_simulator=True,
         changed_options=["levels"],
+        name="nightly",
+        tags={"gpu": "H100"},
     )
     document = run_document(
         *(facts, "0.1.0", BEGAN, BEGAN + timedelta(seconds=90), Status.FINISHED),
@@ -46,6 +48,7 @@ def test_run_json_holds_everything_that_defined_the_run(a_level: Callable[..., L
     assert document.pop("changed_options") == ["levels"]
     assert document.pop("abandonment") is None
     assert document.pop("mix") == {"hosts": [], "models": []}
+    assert (document.pop("name"), document.pop("tags")) == ("nightly", {"gpu": "H100"})
     assert added == {"server_metrics": {}, "run_id": None, "spool_folder": None, "stop_reason": None, "requests": {}}
     failure = {"wait_s": 1.0, "honours_retry_after": False}
     plain = {"arrivals": None, "think_time": None, "requests": None, "warm_up": False, "after_failure": failure}

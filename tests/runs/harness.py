@@ -33,7 +33,7 @@ class Run:
 
     @property
     def folder(self) -> Path:
-        folders = list(self.results.iterdir())
+        folders = run_folders(self.results)
         assert len(folders) == 1, f"expected one results folder, found {folders}; the run said:\n{self.output}"
         return folders[0]
 
@@ -52,6 +52,16 @@ class Run:
     @property
     def document(self) -> dict[str, Any]:
         return json.loads((self.folder / "run.json").read_text())
+
+
+def run_folders(results: Path) -> list[Path]:
+    """The folders of runs, the oldest first, without the link to the latest."""
+    return sorted(path for path in results.iterdir() if path.name != "latest") if results.exists() else []
+
+
+def run_files(results: Path, name: str) -> list[Path]:
+    """That file of each run that has it."""
+    return [folder / name for folder in run_folders(results) if (folder / name).exists()]
 
 
 def read_csv(path: Path) -> list[dict[str, str]]:

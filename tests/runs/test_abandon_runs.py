@@ -8,7 +8,7 @@ from statistics import fmean
 
 import pytest
 
-from tests.runs.harness import RunLocust, StartSimulator, assert_whole, read_csv
+from tests.runs.harness import RunLocust, StartSimulator, assert_whole, read_csv, run_folders
 from tokenswarm.metrics.objectives import Objectives
 from tokenswarm.reports.checks.slo import with_objectives
 from tokenswarm.run_folder.reader import load_results
@@ -84,7 +84,7 @@ def test_one_and_four_workers_leave_the_same_turns_and_their_sessions_end(
             *("--output-tokens", "u(8,16)", "--session-header", "X-Session-Id", "--prompt-nonce", "same"),
             *("--abandon", "20% after=first", "--results", str(tmp_path / f"results-{len(found)}"), *processes),
         )
-        (folder,) = (tmp_path / f"results-{len(found)}").iterdir()
+        (folder,) = run_folders(tmp_path / f"results-{len(found)}")
         rows = read_csv(folder / "requests.csv")
         assert run.exit_code == 0, run.output
         leaves = {(row["session"], row["turn"]): row["abandons"] for row in rows}

@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.runs.harness import Run, RunLocust, Simulator, Start, Started, StartSimulator, read_csv
+from tests.runs.harness import Run, RunLocust, Simulator, Start, Started, StartSimulator, read_csv, run_folders
 from tests.runs.topologies import assert_all_accounted, assert_complete
 
 pytestmark = pytest.mark.slow
@@ -141,7 +141,7 @@ def test_a_folder_that_becomes_read_only_ends_the_load_and_stays_readable(
     started = start_locust("--headless", "-H", simulator.host, *PLAN, *STREAMS, within=ordinary)
     started.wait_for_requests(8)
     since_ns = time.monotonic_ns()
-    (folder,) = started.results.iterdir()
+    (folder,) = run_folders(started.results)
     folder.chmod(0o500)
     run = started.end()
     folder.chmod(0o700)

@@ -18,6 +18,7 @@ from tests.runs.harness import (
     StartSimulator,
     environment,
     free_port,
+    run_folders,
     until,
 )
 from tests.runs.test_worker_runs import LONG, STREAMS, counted_by_locust, workers_of
@@ -33,7 +34,7 @@ def simulator(start_simulator: StartSimulator) -> Simulator:
 
 def recover(started: Started, *arguments: str) -> Run:
     """`tokenswarm recover` of the run's folder."""
-    (folder,) = started.results.iterdir()
+    (folder,) = run_folders(started.results)
     done = run_command("recover", str(folder), *arguments, env=environment())
     return Run(done.returncode, done.stdout + done.stderr, started.results)
 

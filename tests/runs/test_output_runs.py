@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.forked_process import start_program
-from tests.runs.harness import ROOT, RUN_LIMIT_S, environment
+from tests.runs.harness import ROOT, RUN_LIMIT_S, environment, run_folders
 
 pytestmark = pytest.mark.slow
 
@@ -41,7 +41,7 @@ def test_json_stands_alone_on_the_standard_output_and_a_jobs_summary_keeps_its_t
     exit_code, output, errors = run(tmp_path, *options, GITHUB_STEP_SUMMARY=str(summary))
     assert exit_code == 0, errors
     assert {entry["name"] for entry in json.loads(output)} >= {"TTFT in ms, system prompt off"}
-    (folder,) = (tmp_path / "results").iterdir()
+    (folder,) = run_folders(tmp_path / "results")
     for file in (folder, folder / "report.html", summary, other):
         assert str(file) in errors
     before, _, ours = summary.read_text().partition("\n")
@@ -59,7 +59,7 @@ def test_a_run_whose_output_cannot_be_written_keeps_its_files_and_its_exit_code(
     junit = tmp_path / "junit.xml"
     exit_code, _, errors = run(tmp_path, "--fail-if", "p50(ttft) > 1us", "--junit", junit, stdout=writer)
     assert "Traceback" not in errors
-    (folder,) = (tmp_path / "results").iterdir()
+    (folder,) = run_folders(tmp_path / "results")
     verdict = json.loads((folder / "run.json").read_text())["validity"]["verdict"]
     assert exit_code == (5 if verdict == "valid" else 3), errors  # suspect where the machine was busy
     for file in (junit, folder / "report.html", folder / "charts" / "ttft.png", folder / "charts" / "token_rate.png"):

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from tests.runs.harness import ROOT, Start, Started, StartSimulator, free_port, read_csv, until
+from tests.runs.harness import ROOT, Start, Started, StartSimulator, free_port, read_csv, run_files, run_folders, until
 from tokenswarm.reports.past_runs import LINKED
 from tokenswarm.web.live_view import LevelRow
 from tokenswarm.web.locust_tables import extended_rows
@@ -193,7 +193,7 @@ def test_runs_from_the_page(start_locust: Start, browser: Browser) -> None:
     assert any(words.startswith("INTERRUPTED") for words in page.locator("#reasons li").all_inner_texts())
     bars = [float(bar.evaluate("it => it.style.getPropertyValue('--done')")) for bar in page.locator("#plan i").all()]
     assert bars[0] == 1.0 > bars[1]  # the level that was stopped did not get to its end
-    (stopped,) = (json.loads(path.read_text()) for path in started.results.glob("*/summary.json"))
+    (stopped,) = (json.loads(path.read_text()) for path in run_files(started.results, "summary.json"))
     assert page.inner_text("#verdict") == stopped["validity"]["verdict"]
     assert_last_level_on_tile(page, stopped)
     (period,) = {tile.locator("small").inner_text() for tile in tiles(page)[:5]}
@@ -214,7 +214,7 @@ def test_runs_from_the_page(start_locust: Start, browser: Browser) -> None:
     page.locator("#points > summary").click()
     expect(page.locator("#points tbody tr").first).to_be_visible()
 
-    folders = sorted(started.results.iterdir(), reverse=True)
+    folders = run_folders(started.results)[::-1]
     assert [row.inner_text() for row in page.locator("#past tbody th").all()] == [folder.name for folder in folders]
     assert_downloads(page, folders)
     assert_level_shown(page, json.loads((folders[0] / "summary.json").read_text()))
@@ -345,7 +345,7 @@ def test_two_workers_are_told_apart(start_locust: Start, browser: Browser) -> No
     begin(page, **LADDER)
     expect(page.locator("#workers tbody tr")).to_have_count(2, timeout=PATIENCE_MS)
     expect(page.locator("#run-heading")).to_have_text("Last run (finished)", timeout=PATIENCE_MS)
-    (folder,) = started.results.iterdir()
+    (folder,) = run_folders(started.results)
     summary = json.loads((folder / "summary.json").read_text())
     shown = [int(cell.inner_text()) for cell in page.locator("#workers tbody td:nth-child(2)").all()]
     assert shown == [worker["requests"] for worker in summary["workers"]]
@@ -374,7 +374,7 @@ def test_damaged_and_killed_runs_are_listed_with_what_to_do_and_without_a_choice
     begin(page, **{**LADDER, "level_time": "300s"})
     expect(page.locator("#where")).to_contain_text("Level 1 of 2", timeout=PATIENCE_MS)
     started.process.kill()
-    (folder,) = (each for each in results.iterdir() if each not in (whole, cut))
+    (folder,) = (each for each in run_folders(results) if each not in (whole, cut))
     recover = f"tokenswarm recover {folder}"
     expect(page.locator("#offline")).to_contain_text(recover, timeout=PATIENCE_MS)
     started.end()
@@ -533,7 +533,7 @@ def test_a_page_whose_locust_was_killed_says_how_to_recover_the_run(start_locust
     expect(page.locator("#state")).to_have_text("ready", timeout=PATIENCE_MS)
     begin(page)
     expect(page.locator("#where")).to_contain_text("Level 1 of 2", timeout=PATIENCE_MS)
-    (folder,) = started.results.iterdir()
+    (folder,) = run_folders(started.results)
     started.process.kill()
     started.process.wait()
     expect(page.locator("#offline")).to_contain_text(f"tokenswarm recover {folder}", timeout=PATIENCE_MS)
@@ -625,7 +625,7 @@ def test_an_open_loop_of_workers_is_set_up_watched_and_stopped(start_locust: Sta
 
     page.click("#stop")
     expect(page.locator("#run-heading")).to_have_text("Last run (interrupted)", timeout=PATIENCE_MS)
-    (folder,) = started.results.iterdir()
+    (folder,) = run_folders(started.results)
     (level,) = json.loads((folder / "summary.json").read_text())["levels"]
     load = level["open_loop"]
     assert load["offered_rate"] == pytest.approx(20.0, rel=0.05)
@@ -668,7 +668,7 @@ def test_a_capacity_search_from_the_page(
     )
     expect(page.locator("#run-heading")).to_have_text("Last run (finished)", timeout=120_000)
     expect(page.locator("#capacity")).to_contain_text("users TTFT p80 crosses 60 ms")
-    (folder,) = started.results.iterdir()
+    (folder,) = run_folders(started.results)
     summary = json.loads((folder / "summary.json").read_text())
     assert summary["capacity_search"]["conclusion"] == "bracket"
     assert json.loads((folder / "run.json").read_text())["shape"] == "capacity"
@@ -694,7 +694,7 @@ def test_sessions_and_requests_that_users_left_are_columns_of_the_levels(start_l
     assert fields_in_error(page) == {"abandon"}
     begin(page, abandon="20% after=first")
     expect(page.locator("#run-heading")).to_have_text("Last run (finished)", timeout=PATIENCE_MS)
-    (folder,) = started.results.iterdir()
+    (folder,) = run_folders(started.results)
     (level,) = json.loads((folder / "summary.json").read_text())["levels"]
     heads = page.locator("#levels thead th").all_inner_texts()[1:]
     shown = dict(zip(heads, page.locator("#levels tbody td").all_inner_texts(), strict=True))

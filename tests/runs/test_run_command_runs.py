@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.runs.harness import StartSimulator
+from tests.runs.harness import StartSimulator, run_folders
 
 pytestmark = pytest.mark.slow
 OPTIONS = ("--levels", "2", "--ramp", "0s", "--level-time", "2s", "--settle", "0s", "--system-prompt", "off")
@@ -26,11 +26,16 @@ def test_a_run_from_a_folder_with_files_of_ones_own_prints_its_summary(
         (tmp_path / name).write_text("raise RuntimeError('not to be imported')\n")
     simulator = start_simulator("--profile", "fast")
     command = [sys.executable, "-P", "-m", "tokenswarm", "run", "-H", simulator.host, *OPTIONS, "--json", "--quiet"]
+    command += ["--name", "first", "--tag", "gpu=H100", "--tag", "build=a=b"]
     ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
     assert ended.returncode == 0, ended.stderr
-    (folder,) = (tmp_path / "results").iterdir()
+    (folder,) = run_folders(tmp_path / "results")
     assert json.loads(ended.stdout) == json.loads((folder / "summary.json").read_text())
     assert str(folder.name) in ended.stderr
+    assert (tmp_path / "results" / "latest").readlink() == Path(folder.name)
+    document = json.loads((folder / "run.json").read_text())
+    assert (document["name"], document["tags"]) == ("first", {"gpu": "H100", "build": "a=b"})
+    assert "<h1>first: load test of " in (folder / "report.html").read_text()
     assert "tokens/s  TTFT p50" not in ended.stderr  # a progress line
 
 
@@ -48,5 +53,5 @@ def test_a_run_without_a_standard_output_leaves_its_folder(start_simulator: Star
     command = ["sh", "-c", 'exec "$@" >&-', "sh", sys.executable, "-P", "-m", "tokenswarm", *words]
     ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
     assert ended.returncode == 0, ended.stderr
-    (folder,) = (tmp_path / "results").iterdir()
+    (folder,) = run_folders(tmp_path / "results")
     assert json.loads((folder / "summary.json").read_text())["status"] == "finished"

@@ -12,7 +12,18 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.runs.harness import ROOT, Run, Start, Started, StartSimulator, assert_whole, free_port, until
+from tests.runs.harness import (
+    ROOT,
+    Run,
+    Start,
+    Started,
+    StartSimulator,
+    assert_whole,
+    free_port,
+    run_files,
+    run_folders,
+    until,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -93,7 +104,7 @@ def test_users_typed_into_locusts_form_are_the_users_that_run(page: tuple[Starte
     assert "“Users”" in unclear["message"]
     assert "“Levels”" in unclear["message"]
     assert sent_by_form(url, user_count="7", spawn_rate="7", run_time="3s", **shown)["success"]
-    until(lambda: len(list(started.results.glob("*/report.html"))) == 1)
+    until(lambda: len(run_files(started.results, "report.html")) == 1)
     started.process.terminate()
     run = started.end()
     (level,) = run.document["plan"]
@@ -108,11 +119,11 @@ def test_a_run_with_locusts_own_users_and_then_another_each_in_its_own_folder(pa
             f"{url}/swarm", user_count=str(number), spawn_rate="5", run_time="2s", shape="free", max_tokens="8"
         )
         assert answer["success"], answer
-        until(lambda done=number: len(list(started.results.glob("*/report.html"))) == done)
+        until(lambda done=number: len(run_files(started.results, "report.html")) == done)
         until(lambda: json.loads(get(f"{url}/stats/requests"))["state"] in ("stopped", "ready"))
     started.process.terminate()
     ended = started.end()
-    folders = sorted(started.results.iterdir())
+    folders = run_folders(started.results)
     assert len(folders) == 2
     for number, folder in enumerate(folders, start=1):
         run = Run(ended.exit_code, ended.output, _only(started, folder))

@@ -14,7 +14,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from tests.runs.harness import Start, Started, free_port, until
+from tests.runs.harness import Start, Started, free_port, run_files, until
 
 pytestmark = pytest.mark.slow
 
@@ -93,7 +93,7 @@ def run_on(started: Started, url: str, host: str, number: int) -> None:
         return bool(json.loads(asked(f"{url}/swarm", host=host, **form)[1])["success"])
 
     until(begun)  # workers may still connect, and the last run still end
-    until(lambda: len(list(started.results.glob("*/report.html"))) == number)
+    until(lambda: len(run_files(started.results, "report.html")) == number)
 
 
 def test_the_api_key_goes_only_to_servers_that_the_command_line_names(
@@ -120,7 +120,7 @@ def test_the_api_key_goes_only_to_servers_that_the_command_line_names(
     run = started.end()
     assert "Traceback" not in run.output
     assert f"LLM_API_KEY is not sent to {other.host}" in run.output
-    documents = [json.loads(path.read_text()) for path in run.results.glob("*/run.json")]
+    documents = [json.loads(path.read_text()) for path in run_files(run.results, "run.json")]
     assert not [name for document in documents for name in document["options"] if name.startswith(("web_", "api_key"))]
 
 

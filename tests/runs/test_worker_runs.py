@@ -32,6 +32,7 @@ from tests.runs.harness import (
     assert_whole,
     free_port,
     read_csv,
+    run_folders,
 )
 from tests.runs.test_web_runs import answers, get, post, until
 
@@ -133,8 +134,8 @@ def test_two_runs_stopped_from_the_page_count_each_request_once(
     folders: list[Path] = []
     for _ in range(2):
         until(lambda: post(f"{url}/swarm", **form)["success"])
-        until(lambda: len(list(started.results.iterdir())) == len(folders) + 1)
-        (folder,) = set(started.results.iterdir()) - set(folders)
+        until(lambda: len(run_folders(started.results)) == len(folders) + 1)
+        (folder,) = set(run_folders(started.results)) - set(folders)
         folders.append(folder)
         started.wait_for_requests(12, folder.name)
         post(f"{url}/stop")

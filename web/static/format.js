@@ -28,3 +28,11 @@ export function clock(seconds) {
   const rest = String(whole % 60).padStart(2, "0");
   return hours ? `${hours}:${String(minutes).padStart(2, "0")}:${rest}` : `${minutes}:${rest}`;
 }
+
+// A point in time of this browser's day, to the minute: 2026-07-01 14:03.
+export function moment(text) {
+  const when = new Date(text);
+  if (Number.isNaN(when.getTime())) return NONE;
+  const two = (value) => String(value).padStart(2, "0");
+  return `${when.getFullYear()}-${two(when.getMonth() + 1)}-${two(when.getDate())} ${two(when.getHours())}:${two(when.getMinutes())}`;
+}

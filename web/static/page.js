@@ -1,7 +1,7 @@
 // Requests what is new every 2 s and shows it.
 import { Charts } from "./charts.js";
 import { drawForm, messageOf, onStart } from "./form.js";
-import { clock, duration, NONE, number, share } from "./format.js";
+import { clock, duration, moment, NONE, number, share } from "./format.js";
 import { element, fill, showLines } from "./tables.js";
 
 const EVERY_MS = 2000;
@@ -354,15 +354,22 @@ async function showPast() {
     status === "damaged" || status === "not ended" ? element("span", { class: "pill bad" }, status) : status,
     ...(note ? [element("small", { class: "note" }, note, ...(recover ? [" Complete it with ", element("code", {}, recover)] : []))] : []));
   $("compare-bar").hidden = runs.filter((run) => run.comparable).length < 2;
+  const tags = (run) => Object.entries(run.tags).map(([key, value]) => `${key}=${value}`).join(", ");
+  const headline = (run) => number(run.headline?.token_rate ?? null);
   const verdict = (run) => (run.validity === null ? NONE : element("span", { class: `pill ${run.validity === "valid" ? "good" : "bad"}` }, run.validity));
   fill($("past"), [
     ["Run", choice],
+    ...(runs.some((run) => run.name) ? [["Name", (run) => run.name || NONE, true]] : []),
+    ["Started", (run) => moment(run.started_at), true],
     ["Status", status, true],
     ["Verdict", verdict, true],
     ["Engine", (run) => run.engine || NONE, true],
     ["Server", (run) => run.host || NONE, true],
     ["Model", (run) => run.model || NONE, true],
     ["Levels", (run) => run.levels.join(", ") || NONE, true],
+    ["Most tokens/s", headline],
+    ["TTFT p50 there", (run) => duration(run.headline?.ttft_p50_s ?? null)],
+    ...(runs.some((run) => tags(run)) ? [["Tags", (run) => tags(run) || NONE, true]] : []),
     ["Open", links, true],
   ], runs);
   const still = chosenRuns();
