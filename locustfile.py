@@ -14,6 +14,7 @@ from locust import events
 from tokenswarm.reports.checks.run_checks import RunChecks
 from tokenswarm.reports.terminal import TerminalSink
 from tokenswarm.run_control.recording_hooks import Recording
+from tokenswarm.run_control.results_upload import ResultsUpload
 from tokenswarm.run_control.run_start import RunStart
 from tokenswarm.sanitize import guard_output
 from tokenswarm.shapes.run_shape import RunShape
@@ -24,7 +25,11 @@ guard_output()
 
 checks = RunChecks()
 recording = Recording(
-    events, sinks=[TerminalSink(checks)], check=checks, unreliable_because=lambda: checks.unreliable_because
+    events,
+    sinks=[TerminalSink(checks)],
+    upload=ResultsUpload(lambda: checks.output),
+    check=checks,
+    unreliable_because=lambda: checks.unreliable_because,
 )
 start = RunStart(recording, checks, RunLifecycle(events))
 

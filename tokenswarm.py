@@ -31,6 +31,10 @@ _COMMANDS = {
     ),
     "report": ("tokenswarm.reports.report_command", "show a finished run again: its table, page and charts"),
     "runs": ("tokenswarm.reports.runs_command", "list the runs of a folder; name and tag them"),
+    "upload": (
+        "tokenswarm.reports.upload_command",
+        "copy the results folder of a run to a store, such as s3://bucket/prefix",
+    ),
     "recover": (
         "tokenswarm.reports.recover_command",
         "complete the results folder of a run whose processes were killed",

@@ -8,6 +8,8 @@ EXIT_UNUSABLE = 2
 EXIT_UNRELIABLE = 3
 EXIT_INTERRUPTED = 4
 EXIT_CONDITION_FAILED = 5
+#: In place of 0: the folder on this machine is complete, and its copy is not.
+EXIT_NOT_UPLOADED = 6
 #: Of a `tokenswarm` subcommand that Ctrl-C ended, as of any program that SIGINT ends.
 EXIT_SIGINT = 130
 
@@ -25,6 +27,9 @@ MEANINGS = {
     " or too short to decide a condition",
     EXIT_INTERRUPTED: "the run was stopped before all levels were run",
     EXIT_CONDITION_FAILED: "a condition of `--fail-if` is true, or one of `--pass-if` is false",
+    EXIT_NOT_UPLOADED: "the run would have ended with 0, but its results could not be uploaded to the URL of "
+    "`--results`; the folder on this machine is complete, and a message names it. After any other exit code the "
+    "message alone says so",
     EXIT_SIGINT: "a `tokenswarm` command was ended with Ctrl-C; `tokenswarm simulate`, a server, then ends with 0",
 }
 #: The same for the end of a run, in a few words.
@@ -34,5 +39,6 @@ IN_SHORT = {
     EXIT_UNRELIABLE: "the results are unreliable",
     EXIT_INTERRUPTED: "the run was stopped before all levels were run",
     EXIT_CONDITION_FAILED: "a condition of --fail-if or --pass-if failed",
+    EXIT_NOT_UPLOADED: "the results could not be uploaded; see above",
 }
 INTERRUPTED_EARLY = "tokenswarm: interrupted before the run began: nothing was measured"

@@ -12,6 +12,7 @@ from tokenswarm.metrics.hardware import Hardware, parse_hardware
 from tokenswarm.metrics.objectives import DEFAULT_SHARE, Objectives, parse_share
 from tokenswarm.recording.failure_limit import FailureLimit
 from tokenswarm.recording.kept_requests import RECORDS_FOLDER, RecordMode, RecordPlan
+from tokenswarm.run_folder.remote_folder import check_url, is_url
 from tokenswarm.run_folder.run_labels import parse_name, parse_tags
 
 NO_SPOOL = "off"
@@ -27,7 +28,8 @@ class RecordingOptions:
     reported; spool_folder: where, None for the default place. metrics_port 0 serves none; metrics_linger_s: how long
     it is served still when a headless run is over; record: what is kept of requests; cluster "" is any;
     failure_limit: of failures, after which a run is stopped, None for none. hardware: the server's GPUs as stated.
-    name, tags: what a person calls the run."""
+    name, tags: what a person calls the run.
+    upload_to: the URL to which each run's folder is copied when it is complete, None where it is not."""
 
     results: Path
     objectives: Objectives
@@ -42,6 +44,7 @@ class RecordingOptions:
     hardware: Hardware | None = None
     name: str = ""
     tags: Mapping[str, str] = field(default_factory=dict)
+    upload_to: str | None = None
 
     def record_plan(self, run_folder: Path) -> RecordPlan:
         """What the run in that folder keeps of requests, and where."""
@@ -54,13 +57,16 @@ class RecordingOptions:
         """Check and convert. Raises ObjectiveError, HardwareError, RecordingOptionError, TimespanError, LabelError,
         OptionErrors."""
         with collect_errors() as errors:
+            upload_to = options.results if is_url(options.results) else None
+            if upload_to:
+                errors.of(check_url, "--results", upload_to)
             port = int(options.metrics_port)
             if not 0 <= port <= 65535:
                 errors.add(
                     RecordingOptionError(f"--metrics-port takes a port from 1 to 65535, or 0 for none, got {port}.")
                 )
             return cls(
-                folders_of(options)[0],
+                results_folder(options),
                 errors.of(_objectives_of, options),
                 options.metrics_host,
                 port,
@@ -73,13 +79,19 @@ class RecordingOptions:
                 failure_limit=errors.of(FailureLimit.parse, options.stop_after_failures),
                 name=errors.of(parse_name, options.name),
                 tags=errors.of(parse_tags, options.tag),
+                upload_to=upload_to,
             )
 
 
 def folders_of(options: Namespace) -> tuple[Path, Path | None]:
     """The folders of results and of spools, whatever is wrong with the other options. See RecordingOptions."""
     has_spool_folder = options.spool_folder not in ("", NO_SPOOL)
-    return Path(options.results), Path(options.spool_folder) if has_spool_folder else None
+    return results_folder(options), Path(options.spool_folder) if has_spool_folder else None
+
+
+def results_folder(options: Namespace) -> Path:
+    """The folder on this machine in which each run makes its own."""
+    return Path(options.local_results if is_url(options.results) else options.results)
 
 
 def _objectives_of(options: Namespace) -> Objectives:
@@ -113,7 +125,14 @@ def _add_run_options(option: OptionAdder) -> None:
         "--results",
         default="results",
         include_in_web_ui=False,
-        text="folder in which each run makes a folder of its own",
+        text="folder in which each run makes a folder of its own; or the URL of a store, like s3://bucket/prefix, to "
+        "which that folder is copied when the run is over",
+    )
+    option(
+        "--local-results",
+        default="results",
+        include_in_web_ui=False,
+        text="where --results is a URL: folder on this machine in which each run makes its own before it is copied",
     )
     option(
         "--spool-folder",

@@ -28,13 +28,17 @@ from tokenswarm.reports.text_table import summary_table
 from tokenswarm.run_folder.csv_reader import load_requests
 from tokenswarm.run_folder.exports import write_hlog, write_parquet
 from tokenswarm.run_folder.reader import ReportError, Results, load_results
+from tokenswarm.run_folder.remote_folder import local_folder
 from tokenswarm.sanitize import shown
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Give `parser` the arguments of `report`."""
     parser.add_argument(
-        "results", metavar="RESULTS", help="the folder a run left, such as results/20240605-140300-vllm"
+        "results",
+        metavar="RESULTS",
+        help="the folder a run left, such as results/20240605-140300-vllm, or the URL of its copy, which is read into "
+        "a temporary folder",
     )
     parser.add_argument(
         "--as",
@@ -96,7 +100,7 @@ def check(args: argparse.Namespace) -> tuple[CheckOptions, Objectives | None]:
 def _report(args: argparse.Namespace) -> int:
     options, objectives = check(args)
     hardware = parse_hardware(args.gpus, args.gpu_name, args.gpu_price)
-    results = load_results(args.results)
+    results = load_results(local_folder(args.results))
     if hardware is not None:
         results = _with_hardware(results, hardware)
     open_loop = any(level.open_loop is not None for level in results.summary.levels)

@@ -76,9 +76,9 @@ GROUPS = (
     OptionGroup(
         "Objectives, conditions and results",
         (
-            *("--slo", "--slo-share", "--fail-if", "--pass-if", "--stop-after-failures", "--results", "--name"),
-            *("--tag", "--junit", "--markdown", "--print-summary", "--record", "--spool-folder", "--gpus"),
-            *("--gpu-name", "--gpu-price"),
+            *("--slo", "--slo-share", "--fail-if", "--pass-if", "--stop-after-failures", "--results"),
+            *("--local-results", "--name", "--tag", "--junit", "--markdown", "--print-summary", "--record"),
+            *("--spool-folder", "--gpus", "--gpu-name", "--gpu-price"),
         ),
     ),
     OptionGroup(

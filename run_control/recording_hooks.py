@@ -30,6 +30,7 @@ from tokenswarm.recording.recording_options import RecordingOptions
 from tokenswarm.recording.sinks import Sink
 from tokenswarm.run_control.endings import Endings
 from tokenswarm.run_control.metrics_endpoint import MetricsEndpoint
+from tokenswarm.run_control.results_upload import ResultsUpload
 from tokenswarm.run_control.run_controller import RunCheck, RunController
 from tokenswarm.run_control.server_log import RunServerLog
 from tokenswarm.run_folder.schema import RunFacts
@@ -56,11 +57,14 @@ class Recording:
         sinks: Sequence[Sink],
         check: RunCheck | None = None,
         unreliable_because: Callable[[], str] = str,
+        upload: ResultsUpload | None = None,
     ) -> None:
-        """check: its exit code counts for a run that went to its end. unreliable_because: why its last one was 3."""
+        """check: its exit code counts for a run that went to its end. unreliable_because: why its last one was 3.
+        upload: the last sink, where --results may be a URL."""
         self._endings = Endings()
         self._unreliable_because = unreliable_because
-        self.controller = RunController(sinks, check, self._endings)
+        self._upload = upload
+        self.controller = RunController([*sinks, upload] if upload else sinks, check, self._endings)
         self.server_log = RunServerLog(self.controller)
         self._metrics: MetricsEndpoint | None = None
         self._environment: Environment
@@ -115,6 +119,8 @@ class Recording:
         controller.process.attach(runner, options, self._worker_link, self.forks_workers)
         if self._worker_link is None:
             check_folders(options.results, options.spool_folder)
+            if self._upload is not None:
+                self._upload.url = options.upload_to
             if options.metrics_port:
                 self._metrics = MetricsEndpoint(self.live, options, self.metrics_port_given, self.other_ports)
                 parsed.metrics_port = self._metrics.port
@@ -224,6 +230,9 @@ class Recording:
     def _on_quit(self, exit_code: int, **_: Any) -> None:
         # Headless, Locust prints its own tables before this: ours come last, where a person looks.
         self.controller.sinks.show_finished()
+        before = exit_code
+        if self._upload is not None:
+            exit_code = self._upload.exit_code(exit_code, self._endings.interrupts)
         if exit_code and self._endings.run_began and self._worker_link is None:
             words = IN_SHORT.get(exit_code, "see docs/exit-codes.md")
             if exit_code == EXIT_UNRELIABLE:
@@ -234,6 +243,8 @@ class Recording:
             if self._headless and self.live.aggregator is not None:
                 self._metrics.linger(self._endings.interrupts)
             self._metrics.stop()
+        if exit_code != before:  # Locust has its own already, and passes this on
+            raise SystemExit(exit_code)
 
     def _finish(self) -> None:
         self.controller.finish()

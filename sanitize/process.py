@@ -16,7 +16,7 @@ from tokenswarm.sanitize.text import guarded, shortened, visible
 API_KEY_VARIABLE = "LLM_API_KEY"
 #: Other variables that hold what nobody else should see. TLS keys are named by their paths.
 _SECRET_VARIABLE = re.compile(
-    r"(LLM|TOKENSWARM|LOCUST|HF|HUGGING_?FACE\w*|OPENAI|ANTHROPIC)_(?!.*TLS|CLIENT_KEY)(\w+_)?(KEY|TOKEN|PASSWORD|SECRET)"
+    r"(LLM|TOKENSWARM|LOCUST|HF|HUGGING_?FACE\w*|OPENAI|ANTHROPIC|AWS|AZURE)_(?!.*TLS|CLIENT_KEY)(\w+_)?(KEY|TOKEN|PASSWORD|SECRET)"
 )
 _CREDENTIALS = re.compile(r"://([^/?#\s\"'<>]*)@")
 #: In whole documents, which hold our own words too, shorter fragments are left alone: what a server said is already

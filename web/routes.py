@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import msgspec
 from flask import Blueprint, Response, abort, request, send_file, send_from_directory
 
+from tokenswarm.recording.recording_options import results_folder
 from tokenswarm.reports.past_runs import RunIndex, recover_command
 from tokenswarm.run_folder.schema import Status
 from tokenswarm.sanitize import shown_values
@@ -101,7 +102,7 @@ class Routes:
         }
         places: dict[str, str | None] = {"folder": None, "recover": None}
         if self._view.run is not None:
-            folder = f"{str(self._console.options.results).rstrip('/')}/{self._view.run}"
+            folder = f"{str(results_folder(self._console.options)).rstrip('/')}/{self._view.run}"
             places = {"folder": folder, "recover": recover_command(folder)}
         return _json(live | of_end | places | {"state": self._console.state, "refusal": self._console.refusal})
 
@@ -110,7 +111,7 @@ class Routes:
 
     def _runs(self) -> Response:
         running = self._view.run if self._view.is_running else None
-        return _json(self._runs_index.runs(self._results, running, str(self._console.options.results)))
+        return _json(self._runs_index.runs(self._results, running, str(results_folder(self._console.options))))
 
     def _run_file(self, run: str, name: str) -> Response:
         """`latest` is the current run, or the last of this process."""
@@ -147,7 +148,7 @@ class Routes:
 
     @property
     def _results(self) -> Path:
-        return Path(self._console.options.results).absolute()
+        return results_folder(self._console.options).absolute()
 
 
 def _json(document: Any) -> Response:

@@ -21,11 +21,14 @@ from tokenswarm.reports.compare.comparison_text import comparison_csv, compariso
 from tokenswarm.reports.output import show
 from tokenswarm.run_folder.latest import without_latest
 from tokenswarm.run_folder.reader import ReportError, Results, load_results, runs_in
+from tokenswarm.run_folder.remote_folder import local_folder
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Give `parser` the arguments of `compare`."""
-    parser.add_argument("results", nargs="+", metavar="RESULTS", help="the results folders, two at least")
+    parser.add_argument(
+        "results", nargs="+", metavar="RESULTS", help="the results folders, two at least, or URLs of copies"
+    )
     parser.add_argument(
         "--label",
         action="append",
@@ -87,7 +90,7 @@ def _comparison(args: Namespace) -> RunComparison:
         for option in ("html", "markdown", "csv"):
             errors.of(output_file, f"--{option}", getattr(args, option) or "")
         objectives, variation = errors.of(_objectives, args), errors.of(variation_of, args)
-        found = [errors.of(load_results, folder) for folder in args.results]
+        found = [errors.of(_results_of, place) for place in args.results]
         readable = [results for results in found if results is not None]
         if objectives is not None and readable:
             open_loop = all(level.open_loop for results in readable for level in results.summary.levels)
@@ -98,6 +101,11 @@ def _comparison(args: Namespace) -> RunComparison:
         else:
             errors.of(check_allowed, allowed)
     return comparison
+
+
+def _results_of(place: str) -> Results:
+    """Raises ReportError."""
+    return load_results(local_folder(place))
 
 
 def _labels(args: Namespace, found: Sequence[Results | None]) -> tuple[list[str], str | None]:
