@@ -31,7 +31,7 @@ import tokenswarm.recording.active_run
 import tokenswarm.run_control.process_recorder
 import tokenswarm.run_control.recording_hooks
 import tokenswarm.run_control.run_controller
-from tests.run_control.test_recording_hooks import (
+from tests.run_control.recording_bench import (
     MakeLevel,
     MakeTimeline,
     S,

@@ -14,7 +14,7 @@ from locust.env import Environment
 from locust.runners import STATE_RUNNING, Runner, WorkerRunner
 from locust.user.task import LOCUST_STATE_STOPPING
 
-from tests.run_control.test_recording_hooks import options
+from tests.run_control.recording_bench import options
 from tokenswarm.cluster.worker_users import WorkerUsers
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.run_control.test_recording_hooks import (
+from tests.run_control.recording_bench import (
     Bench,
     Greenlets,
     MakeLevel,

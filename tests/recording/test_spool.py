@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.run_control.test_recording_hooks import options
+from tests.run_control.recording_bench import options
 from tokenswarm.metrics.level import Level, Scope
 from tokenswarm.metrics.objectives import Objectives
 from tokenswarm.metrics.timeline import Outcome, Timeline

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,31 +13,17 @@ import gevent
 import pytest
 
 import tokenswarm.recording.journal
-from tests.run_control.test_recording_hooks import (
+from tests.run_control.recording_bench import (
     Bench,
-    Greenlets,
     MakeLevel,
     MakeTimeline,
     rows_of,
-    stand_ins,
     told_of,
 )
 from tokenswarm.recording.frames import FrameWriter
 from tokenswarm.run_folder.files import LineFile
 
 Full = Callable[[], bool]
-
-
-@pytest.fixture
-def greenlets(monkeypatch: pytest.MonkeyPatch) -> Greenlets:
-    return stand_ins(monkeypatch)
-
-
-@pytest.fixture
-def bench(tmp_path: Path, greenlets: Greenlets) -> Iterator[Bench]:
-    bench = Bench(tmp_path / "results", greenlets)
-    yield bench
-    bench.runner.quit()
 
 
 @pytest.fixture

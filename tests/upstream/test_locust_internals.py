@@ -30,7 +30,7 @@ from locust.rpc import Message, zmqrpc
 from locust.runners import STATE_INIT, STATE_MISSING, STATE_RUNNING, STATE_SPAWNING, STATE_STOPPED, MasterRunner
 
 from tests.cluster.test_worker_users import Offline, Streaming, going_on, soon
-from tests.run_control.test_recording_hooks import options
+from tests.run_control.recording_bench import options
 from tokenswarm.cluster.worker_users import WorkerUsers
 from tokenswarm.upstream import gevent_internals, locust_internals
 from tokenswarm.upstream.locust_internals import (
