@@ -62,11 +62,13 @@ class MooncakeReader:
 
     def _check_sizes(self, ids: list[int], input_tokens: int) -> None:
         """An id stands for a block and all before it, so that it has one size."""
-        known = self._tokens_of_block
+        known, new = self._tokens_of_block, dict[int, int]()
         for place, hash_id in enumerate(ids, 1):
             tokens = min(BLOCK_TOKENS, input_tokens - (place - 1) * BLOCK_TOKENS)
-            if (before := known.setdefault(hash_id, tokens)) != tokens:
+            before = known[hash_id] if hash_id in known else new.setdefault(hash_id, tokens)
+            if before != tokens:
                 raise RowFault(f"expected {before} tokens in the block with hash id {hash_id}, as before, got {tokens}")
+        known |= new  # not before: a row that is wrong says nothing of others
 
 
 def _session(fields: Mapping[str, Any]) -> Hashable:

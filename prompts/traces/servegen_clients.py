@@ -22,7 +22,7 @@ from tokenswarm.prompts.traces.servegen import (
     length_windows,
     rate_window,
 )
-from tokenswarm.prompts.traces.trace_input import csv_reader, digest_of
+from tokenswarm.prompts.traces.trace_input import csv_rows, digest_of
 from tokenswarm.prompts.traces.trace_records import BAD_ROW, TRACE, RowFault, Trace, TraceError, TraceFormat
 from tokenswarm.sanitize import UnusableFile, check_file, read_file
 
@@ -104,15 +104,14 @@ def _client(path: str, file: Path, skip_bad: bool) -> _Client:
     windows: list[tuple[int, RateWindow]] = []
     rows = bad = 0
     with opened(file) as content:
-        reader = csv_reader(content)
-        for cells in filter(None, reader):
+        for line, cells in csv_rows(content):
             rows += 1
             try:
                 if (window := rate_window(cells)) is not None:
-                    windows.append((reader.line_num, window))
+                    windows.append((line, window))
             except RowFault as fault:
                 if not skip_bad:
-                    raise _wrong(path, file, reader.line_num, fault) from None
+                    raise _wrong(path, file, line, fault) from None
                 bad += 1
     return _Client(file, windows, lengths, rows, bad)
 

@@ -20,7 +20,7 @@ from tokenswarm.prompts.traces.bailian import BailianReader, OfflineReader
 from tokenswarm.prompts.traces.mooncake import MooncakeReader
 from tokenswarm.prompts.traces.servegen import rate_window
 from tokenswarm.prompts.traces.servegen_clients import read_servegen
-from tokenswarm.prompts.traces.trace_input import csv_reader, digest_of
+from tokenswarm.prompts.traces.trace_input import csv_rows, digest_of
 from tokenswarm.prompts.traces.trace_records import (
     BAD_ROW,
     TRACE,
@@ -166,15 +166,14 @@ def _lines(content: BinaryIO) -> Iterator[tuple[int, bytes]]:
 def _csv_rows(
     path: str, content: BinaryIO, columns: Sequence[str]
 ) -> Iterator[tuple[int, Callable[[], Mapping[str, str]]]]:
-    reader = csv_reader(content)
-    header = [name.strip().lower() for name in next(reader, [])]
+    rows = csv_rows(content)
+    header = [name.strip().lower() for name in next(rows, (0, []))[1]]
     if missing := [name for name in columns if name not in header]:
         raise TraceError(
             f"{TRACE} {path}: line 1: expected columns with the names {', '.join(columns)}, found no {missing[0]!r}."
         )
-    for cells in reader:
-        if cells:
-            yield reader.line_num, partial(_named, header, cells)
+    for line, cells in rows:
+        yield line, partial(_named, header, cells)
 
 
 def _named(header: Sequence[str], cells: Sequence[str]) -> Mapping[str, str]:
