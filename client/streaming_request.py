@@ -101,10 +101,9 @@ class StreamingRequest:
         return self._encoded
 
     def due(self, client: StreamClient, scheduled_ns: int) -> None:
-        """It is to be sent now, by this client with the same settings, and was due then (perf_counter_ns)."""
+        """It is to be sent by this client with the same settings, and is due then (perf_counter_ns)."""
         self._client = client
         self._builder.scheduled_ns = scheduled_ns
-        self._builder.sent(time.perf_counter_ns(), 0)  # until there is a connection
 
     def run(self) -> Timeline:
         """Send, and stream to the end. What ends a run, and defects of ours, are raised on, with a timeline left."""
@@ -126,6 +125,7 @@ class StreamingRequest:
         return self.timeline
 
     def _run(self) -> None:
+        self._builder.sent(time.perf_counter_ns(), 0)  # until there is a connection
         exchange = self._send()
         while True:
             exchange.wait(sleep_s(self._deadline(exchange), time.perf_counter_ns(), self._spec.timeouts.idle_s))

@@ -11,8 +11,8 @@ from tokenswarm.client.request_options import Timeouts
 from tokenswarm.client.request_spec import RequestSpec
 from tokenswarm.client.streaming_request import StreamingRequest
 from tokenswarm.engines import ENGINES, ChatRequest
-from tokenswarm.metrics.timeline import Timeline
-from tokenswarm.wire import Exchange, Receiver
+from tokenswarm.metrics.timeline import Outcome, Timeline
+from tokenswarm.wire import ConnectFailed, Exchange, Receiver
 from tokenswarm.wire.request_sender import RequestSender
 
 REQUEST = ChatRequest(model="tiny", prompt="Why?", system_prompt=None, max_tokens=8)
@@ -39,6 +39,16 @@ class LateSender(Replayed):
         return exchange
 
 
+class NoServer(Replayed):
+    """Nobody listens where it sends to."""
+
+    def __init__(self) -> None:
+        super().__init__([], batch=1)
+
+    def send_post(self, request: bytes, receiver: Receiver) -> Exchange:
+        raise ConnectFailed("refused")
+
+
 def answered(left_within_ns: int) -> Timeline:
     spec = RequestSpec(ENGINES["vllm"], REQUEST, TIMEOUTS, user="0.1")
     return StreamingRequest(LateSender(left_within_ns), spec).run()  # type: ignore[arg-type]
@@ -62,3 +72,19 @@ def test_the_time_is_that_of_the_first_bytes() -> None:
     sender = RequestSender(Sock(), 1.0)  # type: ignore[arg-type]
     sender.send(memoryview(b"abc"))
     assert calls_ns[0] <= sender.handed_ns <= calls_ns[1]
+
+
+@pytest.mark.parametrize("is_due", [False, True])
+def test_a_request_without_a_connection_was_tried_when_it_was_sent_and_not_when_it_was_prepared(is_due: bool) -> None:
+    """An agent's next request is prepared while it is not due yet."""
+    client = NoServer()
+    spec = RequestSpec(ENGINES["vllm"], REQUEST, TIMEOUTS, user="0.1")
+    request = StreamingRequest(client, spec)  # type: ignore[arg-type]
+    request.encode()
+    if is_due:
+        request.due(client, time.perf_counter_ns())  # type: ignore[arg-type]
+    prepared_ns = time.perf_counter_ns()
+    timeline = request.run()
+    assert timeline.outcome is Outcome.REFUSED
+    assert timeline.sent_ns > prepared_ns
+    assert (timeline.scheduled_ns <= prepared_ns) == is_due
