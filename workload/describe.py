@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
@@ -23,6 +24,7 @@ from tokenswarm.workload.description import (
     LevelFigures,
     ModeFigures,
     NumberFigures,
+    PartFigures,
     TooShort,
     TotalFigures,
     WorkloadDescription,
@@ -50,6 +52,7 @@ class _ModeStats:
     abandoned: int = 0
     exact: int = 0
     groups: set[object] = field(default_factory=set)
+    requests_of_session: Counter[int] = field(default_factory=Counter)
     input_tokens: array[int] = field(default_factory=lambda: array("q"))
     output_tokens: array[int] = field(default_factory=lambda: array("q"))
     turns: array[int] = field(default_factory=lambda: array("q"))
@@ -61,6 +64,7 @@ class _ModeStats:
             self.turns.append(len(session))
         self.most_turns = max(self.most_turns, len(session))
         for request in session:
+            self.requests_of_session[request.session] += 1
             self.input_tokens.append(request.input_tokens)
             self.output_tokens.append(request.output_tokens)
             self.exact += request.is_exact
@@ -87,8 +91,8 @@ class _ModeStats:
         )
 
 
-def describe(options: ChatOptions, workload: Workload, plan: RunPlan) -> WorkloadDescription:
-    """What a run with these options would send. Raises ValueError for what cannot be used."""
+def describe(options: ChatOptions, workload: Workload, plan: RunPlan, hosts: Sequence[str] = ()) -> WorkloadDescription:
+    """What a run with these options would send to these hosts. Raises ValueError for what cannot be used."""
     levels = tuple(level_figures(level) for level in plan.levels)
     block_tokens, block_note = _block_tokens(options)
     stats, is_whole = _counted(options, request_source(options, workload), plan.levels, levels, block_tokens)
@@ -105,9 +109,31 @@ def describe(options: ChatOptions, workload: Workload, plan: RunPlan) -> Workloa
         modes=tuple(found.figures(mode) for mode, found in sorted(stats.items())),
         levels=levels,
         totals=_totals(stats, plan, levels, is_whole=is_whole),
+        models=tuple(_models(options, stats.values())),
+        hosts=tuple(_hosts(hosts, plan)),
         too_short=tuple(_too_short(options, workload, stats)),
         notes=tuple(_notes(options, workload, levels, stats, block_note, is_whole=is_whole)),
     )
+
+
+def _models(options: ChatOptions, stats: Iterable[_ModeStats]) -> Iterator[PartFigures]:
+    """Of --models, where there are several. Each session has one."""
+    mix = options.models
+    if mix is None or len(mix.names) < 2:
+        return
+    drawn: Counter[str] = Counter()
+    for found in stats:
+        for session, requests in found.requests_of_session.items():
+            drawn[mix.model_of(options.seed, session)] += requests
+    for name, share in zip(mix.names, mix.shares):
+        yield PartFigures(name=name, part_of="sessions", share=share, drawn_share=drawn[name] / max(1, drawn.total()))
+
+
+def _hosts(hosts: Sequence[str], plan: RunPlan) -> Iterator[PartFigures]:
+    """Where there are several: each gets as many arrivals, or users, as every other."""
+    part_of = "requests" if any(level.arrivals is not None for level in plan.levels) else "users"
+    if len(hosts) > 1:
+        yield from (PartFigures(name=host, part_of=part_of, share=1 / len(hosts)) for host in hosts)
 
 
 def lengths_of(values: array[int]) -> NumberFigures:

@@ -90,12 +90,23 @@ class TooShort(msgspec.Struct, frozen=True):
     is_sure: bool
 
 
+class PartFigures(msgspec.Struct, frozen=True, kw_only=True):
+    """One of several models or hosts. part_of: what is spread over them (`sessions`, `requests`, `users`); share: that
+    this one is to get of these, 0 to 1; drawn_share: of the described requests, None where that depends on the
+    server."""
+
+    name: str
+    part_of: str
+    share: float
+    drawn_share: float | None = None
+
+
 class WorkloadDescription(msgspec.Struct, frozen=True, kw_only=True):
     """What a run with these options would send. source: of the prompts; seed: of all that is drawn. token_counting: who
     counted the input tokens (`requested`, `recorded`, `tokenizer`, `estimate`). outputs_exact: whether all answers have
     the described length; else it is what was recorded, or the most that is allowed. block_tokens: of the prefix cache.
-    too_short: input lengths with which a run would not start, by system-prompt mode. notes: sentences on what is
-    estimated, and what depends on the server."""
+    models, hosts: where there are several. too_short: input lengths with which a run would not start, by system-prompt
+    mode. notes: sentences on what is estimated, and what depends on the server."""
 
     source: str
     seed: int
@@ -108,5 +119,7 @@ class WorkloadDescription(msgspec.Struct, frozen=True, kw_only=True):
     modes: tuple[ModeFigures, ...]
     levels: tuple[LevelFigures, ...]
     totals: TotalFigures
+    models: tuple[PartFigures, ...] = ()
+    hosts: tuple[PartFigures, ...] = ()
     too_short: tuple[TooShort, ...] = ()
     notes: tuple[str, ...] = ()

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from tokenswarm.metrics.level import users_of
 from tokenswarm.reports import units
 from tokenswarm.reports.text_grid import TextColumn, grid_lines
-from tokenswarm.workload.description import LevelFigures, ModeFigures, NumberFigures, WorkloadDescription
+from tokenswarm.workload.description import LevelFigures, ModeFigures, NumberFigures, PartFigures, WorkloadDescription
 
 _WIDTH = 120
 _MODES = {"off": "no system prompt", "on": "system prompt"}
@@ -40,7 +40,14 @@ def _head(found: WorkloadDescription) -> list[str]:
         lines.append(
             f"Abandoned: {units.set_share(found.abandon_share)} of the requests, after={found.abandon} (drawn: {drawn})"
         )
-    return lines
+    lines += [f"{head}: {_parts(parts)}" for head, parts in (("Models", found.models), ("Hosts", found.hosts)) if parts]
+    return [part for line in lines for part in textwrap.wrap(line, _WIDTH)]
+
+
+def _parts(parts: Sequence[PartFigures]) -> str:
+    shares = ", ".join(f"{part.name} {units.set_share(part.share)}" for part in parts)
+    drawn = ", ".join(units.percentage(part.drawn_share) for part in parts if part.drawn_share is not None)
+    return f"{shares} of the {parts[0].part_of}{f' (drawn, of the requests: {drawn})' if drawn else ''}"
 
 
 def _counted(found: WorkloadDescription) -> str:

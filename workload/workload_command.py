@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
+from argparse import Namespace
 from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
 from tokenswarm.client.request_options import ChatOptions
+from tokenswarm.client.server_address import base_url, hosts_of
 from tokenswarm.client.workload import load_workload
 from tokenswarm.command_line import Given, OptionErrors, collect_errors, read_options, sentences_of
 from tokenswarm.command_line.exit_codes import EXIT_UNUSABLE
@@ -24,8 +26,8 @@ from tokenswarm.workload.description_text import format_description, too_short_l
 _ABOUT = """Usage: tokenswarm workload [--json] [options of a run]
 
 Describes what a run with these options would send, without sending it: lengths, sharing, theoretical prefix-cache hits,
-sessions, arrivals, duration, totals. No server is needed; --host is not read. --json prints it machine-readable.
-docs/workloads.md has examples.
+sessions, shares of models and hosts, arrivals, duration, totals. No server is needed. --json prints it
+machine-readable. docs/workloads.md has examples.
 """
 
 
@@ -66,7 +68,13 @@ def _description_of(given: Given) -> WorkloadDescription:
         errors.of(complete_options, given)
         plan = errors.of(RunPlan.of, given.options)
         options = errors.of(ChatOptions.of, given.options)
-    return describe(options, load_workload(options), plan)
+        hosts = errors.of(_hosts_of, given.options)
+    return describe(options, load_workload(options), plan, hosts)
+
+
+def _hosts_of(options: Namespace) -> list[str]:
+    """Raises UnusableUrl."""
+    return [base_url(each) for each in hosts_of(options.host or "")]
 
 
 def _print(text: str) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+from collections import Counter
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -282,3 +283,37 @@ def test_a_trace_is_described_as_it_was_recorded(tmp_path: Path) -> None:
     assert [(level.level, level.requests, level.level_time_s) for level in found.levels] == [("trace", 3, 1.25)] * 2
     assert (found.totals.requests, found.totals.input_tokens) == (6, 6600)
     assert described("--trace", str(file), "--cache", "bust").modes[0].cache_hit_ratio_max == 0
+
+
+def test_models_and_hosts_are_listed_with_their_shares(capsys: pytest.CaptureFixture[str]) -> None:
+    words = (
+        *("--models", "base=7 sql=3", "-H", "http://a:1,http://b:2/v1", "--session-rate", "10", "--level-time", "60s"),
+        *("--input-tokens", "50", "--turns", "u(1,3)"),
+    )
+    assert run([*words, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    base, sql = found["models"]
+    assert (base["name"], base["share"], sql["share"]) == ("base", pytest.approx(0.7), pytest.approx(0.3))
+    options = options_of(*words)
+    assert options.models is not None
+    turns = Counter[str]()
+    for number in range(found["totals"]["sessions"]):
+        turns[options.models.model_of(options.seed, number)] += options.sessions.turns_of(options.seed, number)
+    assert base["drawn_share"] == pytest.approx(turns["base"] / turns.total())
+    assert base["drawn_share"] + sql["drawn_share"] == pytest.approx(1)
+    assert [(host["name"], host["share"], host["part_of"]) for host in found["hosts"]] == [
+        ("http://a:1", 0.5, "requests"),
+        ("http://b:2", 0.5, "requests"),
+    ]
+    assert run(list(words)) == 0
+    text = capsys.readouterr().out
+    assert "Models: base 70 %, sql 30 % of the sessions" in text
+    assert "Hosts: http://a:1 50 %, http://b:2 50 % of the requests" in text
+    assert {host["part_of"] for host in _json(capsys, "-H", "http://a:1,http://b:2", *CLOSED)["hosts"]} == {"users"}
+    plain = _json(capsys, "-H", "http://a:1", "--model", "base", *CLOSED)
+    assert plain["models"] == plain["hosts"] == []
+
+
+def _json(capsys: pytest.CaptureFixture[str], *words: str) -> dict[str, Any]:
+    assert run([*words, "--json"]) == 0
+    return json.loads(capsys.readouterr().out)
