@@ -36,30 +36,6 @@ def request_headers(engine: EngineSpec, key: str | None = None) -> dict[str, str
     return engine.headers(key)
 
 
-def key_advice(status: int, model: str = "", may_have_key: bool = True) -> str:
-    """What to do about HTTP 401 or 403, as a sentence without its full stop. may_have_key: whether this process's key
-    was sent to the server, if there is one."""
-    if api_key() and not may_have_key:
-        return (
-            f"{API_KEY_VARIABLE} is not sent to this server, as the command line does not name it: start Tokenswarm "
-            "with --web-allow-target and this address"
-        )
-    if not api_key() and status == FORBIDDEN:
-        return (
-            f"No {API_KEY_VARIABLE} is set: set it if the server needs a key. If it needs none, contact whoever runs "
-            "the server or its proxy"
-        )
-    if not api_key():
-        return (
-            f"The server requires an API key: set the variable {API_KEY_VARIABLE}. If it takes the key in a header of "
-            "its own, use --header"
-        )
-    if status == FORBIDDEN:
-        model_too = f", --model {model!r}" if model else ""
-        return f"The request is refused with this key: check what the key may use{model_too}, and proxies between"
-    return f"The server does not accept the key in {API_KEY_VARIABLE}: set that variable to a valid one"
-
-
 def _check_key(key: str) -> None:
     """Raises OptionError for a key that cannot be one. The text holds no character of it."""
     if key.lower().startswith(_SCHEME):

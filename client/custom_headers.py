@@ -64,6 +64,17 @@ def custom_headers(entries: Sequence[str], file: str | None) -> dict[str, str]:
     return dict(headers.values())
 
 
+def secret_headers(entries: Sequence[str], file: str | None) -> dict[str, tuple[str, str]]:
+    """By name, (the option that it comes from as a message names it, its value), of the headers whose names are those
+    of a key, token or password. entries, file, and what is raised: see `custom_headers`."""
+    given = {entry.partition(":")[0].strip().lower() for entry in entries}
+    return {
+        name: (f"--header {name}" if name.lower() in given else f"{name} of --header-file", value)
+        for name, value in custom_headers(entries, file).items()
+        if _SECRET_NAME.search(name)
+    }
+
+
 def with_headers(headers: Mapping[str, str], more: Mapping[str, str]) -> dict[str, str]:
     """Both; `more` replaces those of the same name, in whatever case."""
     replaced = {name.lower() for name in more}

@@ -12,6 +12,7 @@ import msgspec
 
 from tokenswarm.client.request_options import ChatOptions, body_changes, engine_of
 from tokenswarm.client.request_spec import CountTokens, RequestSpec
+from tokenswarm.client.sent_key import SentKey, sent_key
 from tokenswarm.client.workload import check_images, first_image
 from tokenswarm.engines import ENGINES, ChatRequest, DetectedServer, EngineError, EngineSpec, NotReady
 from tokenswarm.engines.engine_metrics import Concept
@@ -96,7 +97,7 @@ class Probe:
         """Probe the server. Raises ProbeError, OptionError."""
         connect_costs = self._connect_costs()
         found = self._recognised()
-        model = model_of(self.options.model, found, self.host)
+        model = model_of(self.options.model, found, self.host, self._sent_key)
         options = replace(self.options, engine=found.engine, model=model)
         engine = engine_of(options)
         client = self._client(options.headers_for(self.origin, engine))
@@ -129,6 +130,10 @@ class Probe:
             check_reachable(self._client({}), self.host)  # the sentence of a run, which names what to check
             raise ProbeError(f"the server cannot be reached: {with_advice(error, self.host)}") from None
 
+    @property
+    def _sent_key(self) -> SentKey:
+        return sent_key(self.options, self.origin)
+
     def _client(self, headers: dict[str, str]) -> StreamClient:
         options = self.options
         return StreamClient(
@@ -143,7 +148,7 @@ class Probe:
             raise ProbeError(f"{self.host} is not ready: {late}; run the probe again when it is.") from None
         except EngineError as error:
             path_advice = missing_path_advice(error, self.options, self.origin)
-            raise ProbeError(refusal(error, self.host, self.options.model) + path_advice) from None
+            raise ProbeError(refusal(error, self.host, self.options.model, self._sent_key) + path_advice) from None
         finally:
             client.close()
 
@@ -181,7 +186,7 @@ class Probe:
                 route_option=route_option(options),
                 names_model=engine.requests_name_model,
             )
-            text = failure_text(failure, PROMPT["off"], self.host, model, found.models)
+            text = failure_text(failure, PROMPT["off"], self.host, model, found.models, self._sent_key)
             raise ProbeError(f"{text}{engine_advice(found)}")
         gevent.sleep(_CLOSES_WITHIN_S)
         second = sent(brief)

@@ -5,16 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tokenswarm.client.api_key import (
-    BASIC_ADVICE,
-    BASIC_CHALLENGE,
-    KEY_REFUSED,
-    UNAUTHORIZED,
-    api_key,
-    key_advice,
-)
+from tokenswarm.client.api_key import BASIC_CHALLENGE, KEY_REFUSED, UNAUTHORIZED
 from tokenswarm.client.request_control import Endpoint
 from tokenswarm.client.request_options import ChatOptions, engine_of
+from tokenswarm.client.sent_key import NO_KEY, SentKey, key_advice, withheld_advice
 from tokenswarm.client.server_address import base_url, origin_of
 from tokenswarm.engines import DetectedServer, EngineError, ModelsForbidden, WebPageFound
 from tokenswarm.metrics.timeline import Outcome, Timeline
@@ -87,16 +81,14 @@ def route_option(options: ChatOptions) -> str:
     return "" if control.endpoint is Endpoint.CHAT else f"--endpoint {control.endpoint}"
 
 
-def refusal(error: EngineError, host: str, model: str, may_have_key: bool = True, preflight: bool = True) -> str:
-    """Why the server at `host` was not recognised and what to do, as sentences. may_have_key: whether the API key was
-    sent, if there is one. preflight: whether a request is sent before the run."""
+def refusal(error: EngineError, host: str, model: str, sent: SentKey, preflight: bool = True) -> str:
+    """Why the server at `host` was not recognised and what to do, as sentences. sent: what authorised the requests to
+    it. preflight: whether a request is sent before the run."""
     if isinstance(error, ModelsForbidden):
-        advice = BASIC_ADVICE
-        if not error.refused.basic:
-            advice = key_advice(error.refused.status, model, may_have_key)
+        advice = key_advice(error.refused.status, sent, model, error.refused.basic)
         unchecked = "" if preflight else ". To start without that request, give --engine and --model"
         return f"{host}: {full_stop(with_addresses(str(error), host))} {advice}{unchecked}."
-    withheld = f" {key_advice(UNAUTHORIZED, model, may_have_key=False)}." if api_key() and not may_have_key else ""
+    withheld = f" {advice}." if (advice := withheld_advice(sent)) else ""
     if isinstance(error, WebPageFound):
         return (
             f"{host} answers with a web page, not as an LLM server: check address and port. If it is an LLM server, "
@@ -118,12 +110,12 @@ def failure_text(
     host: str,
     model: str,
     models: Sequence[str] = (),
-    may_have_key: bool = True,
+    sent: SentKey = NO_KEY,
     model_option: str = "--model",
 ) -> str:
     """Why a request of this kind (such as "without system prompt") failed and what to do, as sentences. models: what
-    the server lists; model_option: the one that named the model."""
-    advice = _advice(failure, model, models, may_have_key, model_option)
+    the server lists; sent: what authorised the request; model_option: the one that named the model."""
+    advice = _advice(failure, model, models, sent, model_option)
     reason = full_stop(failure.error or failure.outcome.value)
     verb = (
         "refuses"
@@ -133,7 +125,7 @@ def failure_text(
     return f"the server at {host} {verb} a request {kind}: {reason} {advice}"
 
 
-def _advice(failure: Failure, model: str, models: Sequence[str], may_have_key: bool, model_option: str) -> str:
+def _advice(failure: Failure, model: str, models: Sequence[str], sent: SentKey, model_option: str) -> str:
     status = failure.status or 0
     if failure.outcome is Outcome.CONTEXT_OVERFLOW:
         return "Give a shorter system prompt, or --system-prompt off, or serve the model with a longer context."
@@ -141,7 +133,7 @@ def _advice(failure: Failure, model: str, models: Sequence[str], may_have_key: b
         return "Check --host and --engine; `tokenswarm probe` shows a response in full."
     if status in KEY_REFUSED:
         basic = (failure.error or "").startswith(f"HTTP {UNAUTHORIZED}: {BASIC_CHALLENGE}")
-        return f"{BASIC_ADVICE if basic else key_advice(status, model, may_have_key)}."
+        return f"{key_advice(status, sent, model, basic)}."
     if failure.of_system_role:
         return "Give --system-prompt off, or --fold-system-prompt to put it before the first user message."
     if status == TOO_MANY_REQUESTS or status >= SERVER_ERROR:

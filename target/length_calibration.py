@@ -12,6 +12,7 @@ import msgspec
 from tokenswarm.client.prompt_supply import system_mark
 from tokenswarm.client.request_options import ChatOptions, body_changes, engine_of
 from tokenswarm.client.request_spec import RequestSpec
+from tokenswarm.client.sent_key import sent_key
 from tokenswarm.client.server_address import origin_of
 from tokenswarm.client.streaming_request import StreamingRequest
 from tokenswarm.client.workload import RunPrompts, Workload, load_workload
@@ -69,8 +70,8 @@ class _Measurement:
             self._sleep(_PAUSE_S)
         options, failure = self._options, failure_of(timeline, self._options, self._host)
         purpose = f"that calibrates {options.length_option or '--prompts'} ({PROMPT[mode]})"
-        may_have_key = options.may_have_key(origin_of(self._host))
-        raise PreflightFailed(failure_text(failure, purpose, self._host, options.model, may_have_key=may_have_key))
+        sent = sent_key(options, origin_of(self._host))
+        raise PreflightFailed(failure_text(failure, purpose, self._host, options.model, sent=sent))
 
     def _send(self, text: str, mode: str, history: tuple[ChatMessage, ...]) -> Timeline:
         request = ChatRequest(

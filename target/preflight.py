@@ -15,6 +15,7 @@ import numpy as np
 from tokenswarm.client.request_control import Adaptations
 from tokenswarm.client.request_options import ChatOptions, at_endpoint, body_changes, engine_of, model_for
 from tokenswarm.client.request_spec import RequestSpec
+from tokenswarm.client.sent_key import sent_key
 from tokenswarm.client.server_address import origin_of
 from tokenswarm.client.streaming_request import StreamingRequest
 from tokenswarm.client.timeouts import Timeouts
@@ -267,6 +268,6 @@ def _failed(
 ) -> PreflightFailed:
     timeline = refused.timeline
     failure = failure_of(timeline, options, host, refused.of_system_role)
-    may_have_key, option = options.may_have_key(origin_of(host)), "--models" if options.models else "--model"
-    problem = failure_text(failure, kind, host, options.model, models, may_have_key, option)
+    sent, option = sent_key(options, origin_of(host)), "--models" if options.models else "--model"
+    problem = failure_text(failure, kind, host, options.model, models, sent, option)
     return PreflightFailed(f"{problem} (--preflight off starts the run all the same.)")

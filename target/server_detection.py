@@ -9,9 +9,10 @@ from dataclasses import dataclass, field, replace
 
 import gevent
 
-from tokenswarm.client.api_key import BASIC_ADVICE, KEY_REFUSED, key_advice
+from tokenswarm.client.api_key import KEY_REFUSED
 from tokenswarm.client.option_values import OptionError
 from tokenswarm.client.request_options import AUTO, ChatOptions, check_engine, engine_of
+from tokenswarm.client.sent_key import SentKey, key_advice, sent_key
 from tokenswarm.client.server_address import base_url, origin_of
 from tokenswarm.engines import (
     ENGINES,
@@ -79,9 +80,8 @@ def find_server(
         check_reachable(client, host)
         found, waited_s = _when_ready(getter, options, sleep, now_s)
     except EngineError as error:
-        may_have_key = options.may_have_key(origin)
         more = missing_path_advice(error, options, origin)
-        sentences = refusal(error, host, options.model, may_have_key, options.preflight)
+        sentences = refusal(error, host, options.model, sent_key(options, origin), options.preflight)
         raise OptionError(sentences + more) from None
     finally:
         client.close()
@@ -101,7 +101,7 @@ def find_server(
     if not engine_of(replace(options, engine=found.engine)).requests_name_model:
         return ReadyServer(found, _served_model(options.model, found), waited_s)
     try:
-        model = model_of(options.model, found, host, options.may_have_key(origin), options.preflight)
+        model = model_of(options.model, found, host, sent_key(options, origin), options.preflight)
     except OptionError as error:
         raise OptionError(f"{error}{path_advice(options, origin) if found.models_missing else ''}") from None
     return ReadyServer(found, model, waited_s)
@@ -250,9 +250,9 @@ def _and_more(found: DetectedServer) -> str:
     return version + (f" behind {found.gateway}" if found.gateway and found.engine != "bentoml" else "")
 
 
-def model_of(given: str, found: DetectedServer, host: str, may_have_key: bool = True, preflight: bool = True) -> str:
-    """--model as it was given, or the only model that the server lists. may_have_key: whether the API key was sent, if
-    there is one. preflight: whether a request is sent before the run. Raises OptionError."""
+def model_of(given: str, found: DetectedServer, host: str, sent: SentKey, preflight: bool = True) -> str:
+    """--model as it was given, or the only model that the server lists. sent: what authorised the requests to it.
+    preflight: whether a request is sent before the run. Raises OptionError."""
     if given:
         return given
     names = [server_text(name, _MOST_NAME_CHARACTERS) for name in found.models[:_MOST_NAMES]]
@@ -266,7 +266,7 @@ def model_of(given: str, found: DetectedServer, host: str, may_have_key: bool = 
     if not names and (refused := found.models_refused):
         advice = "Give --model, or see the server's log"
         if refused.status in KEY_REFUSED:
-            advice = BASIC_ADVICE if refused.basic else key_advice(refused.status, given, may_have_key)
+            advice = key_advice(refused.status, sent, given, refused.basic)
             advice += "" if preflight else ". To start without that request, give --model"
         raise OptionError(f"{host}: GET /v1/models gives HTTP {refused.status}: {full_stop(refused.words)} {advice}.")
     if not names and found.models_missing:

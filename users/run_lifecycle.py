@@ -16,7 +16,6 @@ from locust.env import Environment
 from locust.event import Events
 from locust.runners import MasterRunner, WorkerRunner
 
-from tokenswarm.client.api_key import api_key
 from tokenswarm.client.connection_options import check_https, tls_of
 from tokenswarm.client.measurement_options import Stamps, TokenTimes
 from tokenswarm.client.option_values import OptionError
@@ -32,6 +31,7 @@ from tokenswarm.client.request_options import (
 )
 from tokenswarm.client.run_context import RunContext
 from tokenswarm.client.run_models import label_of, log_models, models_of_run, with_default_model
+from tokenswarm.client.sent_key import sent_key
 from tokenswarm.client.server_address import base_url, hosts_of, origin_of, origins_of, take_route
 from tokenswarm.client.server_metrics_options import ServerMetricsOptions
 from tokenswarm.client.workload import (
@@ -51,7 +51,6 @@ from tokenswarm.metrics.mix import MixMember, RunMix
 from tokenswarm.prompts import PromptReuse, new_run_nonce
 from tokenswarm.prompts.images import image_facts
 from tokenswarm.recording.recorder import Recorder
-from tokenswarm.sanitize import API_KEY_VARIABLE
 from tokenswarm.shapes.rate_options import is_open
 from tokenswarm.target.adaptation import meanings
 from tokenswarm.target.advice import engine_advice
@@ -371,11 +370,12 @@ def _check_limits(users: int, of_machine: int) -> None:
 
 def _warn_of_withheld_key(options: ChatOptions, host: str) -> None:
     for origin in origins_of(host):
-        if api_key() and not options.may_have_key(origin):
+        sent = sent_key(options, origin)
+        for source in sent.sources if sent.is_withheld else ():
             logger.warning(
                 "%s is not sent to %s: it is sent only to servers that the command line names (--host or "
                 "--web-allow-target)",
-                API_KEY_VARIABLE,
+                source,
                 origin.root,
             )
 

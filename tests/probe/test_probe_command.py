@@ -84,7 +84,8 @@ def test_a_web_server_is_named_as_one(site: Callable[..., Site], refused: Refuse
 
 
 @pytest.mark.parametrize(
-    ("status", "advice"), [(401, "does not accept the key in LLM_API_KEY"), (403, "refused with this key")]
+    ("status", "advice"),
+    [(401, "does not accept the key in LLM_API_KEY"), (403, "refused with the key of LLM_API_KEY")],
 )
 def test_a_refused_key_is_named_as_such(
     site: Callable[..., Site], refused: Refuse, monkeypatch: pytest.MonkeyPatch, status: int, advice: str

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from argparse import Namespace
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -204,7 +205,7 @@ REFUSES_ALL: dict[str, Page] = {}
         ("", 401, "requires an API key"),
         ("", 403, "if the server needs a key"),
         ("sk-wrong", 401, "does not accept the key in LLM_API_KEY"),
-        ("sk-wrong", 403, "refused with this key: check what the key may use, and proxies between"),
+        ("sk-wrong", 403, "refused with the key of LLM_API_KEY: check what the key may use, and proxies between"),
     ],
 )
 @pytest.mark.parametrize("pages", [REFUSES_ALL, {path: page for path, page in VLLM.items() if path == "/version"}])
@@ -220,7 +221,42 @@ def test_a_refused_key_is_told_apart_from_a_missing_one(
     sentence = refused(sites(pages, otherwise=(status, '{"error":"no"}')))
     assert advice in sentence
     assert f"HTTP {status}" in sentence
-    assert sentence.count("LLM_API_KEY") == (status == 401 or not key)
+    assert sentence.count("LLM_API_KEY") == 1
+
+
+@pytest.mark.parametrize("status", [401, 403])
+@pytest.mark.parametrize("engine", ["openai", "anthropic"])
+@pytest.mark.parametrize(
+    ("headers", "sources"),
+    [
+        ("Authorization: Bearer sk-wrong", ["--header Authorization"]),
+        ("x-api-key: sk-wrong", ["--header x-api-key"]),
+        ("X-Tenant: blue", []),
+        ("Authorization: Bearer sk-wrong, X-Token: t-wrong-12", ["--header Authorization", "--header X-Token"]),
+    ],
+)
+def test_a_refused_key_is_named_by_where_it_comes_from(
+    sites: Callable[..., Site],
+    monkeypatch: pytest.MonkeyPatch,
+    status: int,
+    engine: str,
+    headers: str,
+    sources: list[str],
+) -> None:
+    monkeypatch.setenv(API_KEY_VARIABLE, "sk-of-variable")
+    # Each engine has its key in another header, which alone replaces that of the variable.
+    replaced = {"openai": "authorization", "anthropic": "x-api-key"}[engine] in headers.lower()
+    words = [word for header in headers.split(", ") for word in ("--header", header)]
+    sentence = refused(sites(REFUSES_ALL, otherwise=(status, "{}")), "--engine", engine, *words)
+    assert re.findall(r"LLM_API_KEY|--header [\w-]+", sentence) == [*([] if replaced else ["LLM_API_KEY"]), *sources]
+
+
+def test_a_refused_key_of_a_file_of_headers_is_named(sites: Callable[..., Site], tmp_path: Path) -> None:
+    (file := tmp_path / "headers").write_text("Authorization: Bearer sk-wrong-1\n")
+    site = sites(REFUSES_ALL, otherwise=(401, "{}"))
+    sentence = refused(site, "--header-file", str(file))
+    assert "the key of Authorization of --header-file" in sentence
+    assert "LLM_API_KEY" not in sentence
 
 
 def test_without_a_preflight_a_model_is_enough_where_the_list_of_models_is_refused(

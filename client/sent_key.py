@@ -1,0 +1,84 @@
+"""What authorises the requests of this process to a server: where it comes from, and what to do where it is refused."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tokenswarm.client.api_key import BASIC_ADVICE, FORBIDDEN, api_key
+from tokenswarm.client.custom_headers import secret_headers
+from tokenswarm.client.request_options import AUTO, ChatOptions
+from tokenswarm.client.server_address import Origin
+from tokenswarm.engines import ENGINES
+from tokenswarm.sanitize import API_KEY_VARIABLE
+
+_BASIC = "basic "
+_NO_KEY_SET = (
+    f"No {API_KEY_VARIABLE} is set: set it if the server needs a key. If it needs none, contact whoever runs the "
+    "server or its proxy"
+)
+_KEY_REQUIRED = (
+    f"The server requires an API key: set the variable {API_KEY_VARIABLE}. If it takes the key in a header of its own, "
+    "use --header"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class SentKey:
+    """sources: as messages name them, such as "LLM_API_KEY" or "--header Authorization"; is_withheld: whether they are
+    kept from the server, which the command line does not name; is_password: whether a user name and password are among
+    them (HTTP Basic)."""
+
+    sources: tuple[str, ...] = ()
+    is_withheld: bool = False
+    is_password: bool = False
+
+
+NO_KEY = SentKey()
+
+
+def sent_key(options: ChatOptions, server: Origin) -> SentKey:
+    """What requests to the server have. Raises OptionError."""
+    headers = secret_headers(options.control.headers, options.control.header_file)
+    engine = ENGINES["openai" if options.engine == AUTO else options.engine]
+    named = {name.lower() for name in headers}
+    # A header that is given replaces the one that the variable would set.
+    of_variable = engine.headers(api_key()).keys() - engine.headers("").keys()
+    is_used = any(name.lower() not in named for name in of_variable)
+    return SentKey(
+        (*([API_KEY_VARIABLE] if is_used else ()), *(source for source, _ in headers.values())),
+        is_withheld=not options.may_have_key(server),
+        is_password=any(value.lower().startswith(_BASIC) for _, value in headers.values()),
+    )
+
+
+def withheld_advice(sent: SentKey) -> str:
+    """What to do where a key is kept from the server, as a sentence without its full stop; "" where none is."""
+    if not sent.sources or not sent.is_withheld:
+        return ""
+    verb = "is" if len(sent.sources) == 1 else "are"
+    return (
+        f"{' and '.join(sent.sources)} {verb} not sent to this server, as the command line does not name it: start "
+        "Tokenswarm with --web-allow-target and this address"
+    )
+
+
+def key_advice(status: int, sent: SentKey, model: str = "", wants_password: bool = False) -> str:
+    """What to do about HTTP 401 or 403, as a sentence without its full stop. wants_password: whether the server
+    requires a user name and password (HTTP Basic)."""
+    if withheld := withheld_advice(sent):
+        return withheld
+    if wants_password and not sent.is_password:
+        return BASIC_ADVICE
+    if not sent.sources:
+        return _NO_KEY_SET if status == FORBIDDEN else _KEY_REQUIRED
+    sources = " and ".join(sent.sources)
+    if status == FORBIDDEN:
+        model_too = f", --model {model!r}" if model else ""
+        return (
+            f"The request is refused with the key of {sources}: check what the key may use{model_too}, and proxies "
+            "between"
+        )
+    if sent.sources == (API_KEY_VARIABLE,):
+        return f"The server does not accept the key in {API_KEY_VARIABLE}: set that variable to a valid one"
+    what = "user name and password" if sent.is_password and wants_password else "key"
+    return f"The server does not accept the {what} of {sources}: give a valid one there"
