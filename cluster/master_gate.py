@@ -37,6 +37,12 @@ _ROUTINE = {"heartbeat", "stats", "logs", "quit", "client_stopped"}
 #: Most clients that are connected and not admitted yet. They are dismissed if the master quits before that.
 _MOST_WAITING = 256
 _NOT_ADMITTED = "it was not admitted"
+#: A worker of Tokenswarm's requests to be admitted as soon as it has connected.
+_JOINS_WITHIN_S = 5.0
+_PLAIN_LOCUST = (
+    "it runs Locust without Tokenswarm; start it with its master's locustfile (locust -f PATH/TO/locustfile.py "
+    "--worker)"
+)
 
 
 class MasterGate:
@@ -55,7 +61,8 @@ class MasterGate:
         self._runner = runner = channel.runner
         self._dropped = channel.dropped
         self._on_join, self._on_report = channel.checked(on_join), on_report
-        self._waiting: set[str] = set()
+        #: When each sent its first message.
+        self._waiting: dict[str, float] = {}
         self._handle = intercept_messages(runner, self._handle_checked)
         keep_idle_master_ready(runner)
         before_quit(runner, self._dismiss)
@@ -85,9 +92,9 @@ class MasterGate:
         """Whether Locust's handler may have this message. Messages that only need an answer are answered here."""
         kind, membership = message.type, self._membership
         if kind == "heartbeat":
-            membership.heartbeat_received(name, time.perf_counter_ns() / 1e9)
+            membership.heartbeat_received(name, _now_s())
         if kind == JOIN:
-            self._waiting.discard(name)
+            self._waiting.pop(name, None)
             self._on_join(environment=self._runner.environment, msg=message)
             return False
         if name in membership.members or (kind == "quit" and name in self._runner.clients):
@@ -109,6 +116,8 @@ class MasterGate:
     def _drop_strange(self, name: str, kind: str) -> None:
         if kind in _ROUTINE:
             self._dropped.counts[_NOT_ADMITTED] += 1
+            if name in self._waiting and _now_s() - self._waiting[name] >= _JOINS_WITHIN_S:
+                self._dropped.name_useless(name, _PLAIN_LOCUST)
             return
         self._dropped.drop(name, _NOT_ADMITTED, kind)
         if kind == READY:  # it was silent for too long while it loaded
@@ -191,7 +200,7 @@ class MasterGate:
         """Answer a worker of Locust's, which waits for it before it loads anything. Its index follows when it is
         admitted."""
         if name not in self._membership.candidates and len(self._waiting) < _MOST_WAITING:
-            self._waiting.add(name)
+            self._waiting.setdefault(name, _now_s())
         self._channel.send("ack", name)
 
     def _dismiss(self) -> None:
@@ -201,6 +210,10 @@ class MasterGate:
         self._waiting.clear()
         for name in waiting:
             self._channel.send("quit", name)
+
+
+def _now_s() -> float:
+    return time.perf_counter_ns() / 1e9
 
 
 def _message(kind: str, data: Any, name: str) -> Any:

@@ -18,7 +18,7 @@ from locust.env import Environment
 from locust.rpc import zmqrpc
 from locust.runners import STATE_RUNNING, MasterRunner, WorkerNode
 
-from tests.run_control.test_recording_hooks import options
+from tests.run_control.recording_bench import options
 from tokenswarm.cluster.cluster_key import ClusterKey, MasterSessions
 from tokenswarm.cluster.master_link import MasterLink
 from tokenswarm.cluster.protocol import LevelBegun
@@ -207,6 +207,36 @@ def test_a_client_that_was_not_admitted_changes_no_state_and_is_sent_no_users(ma
     assert stranger.got("spawn") == []
     assert honest.users == master.link.users == 4
     assert master.link.dropped.counts["it was not admitted"] == 2 * len(GOOD)
+
+
+def test_a_worker_of_plain_locust_is_named_once_and_not_used(
+    master: Master, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def named() -> list[str]:
+        return [line for line in caplog.messages if "without Tokenswarm" in line]
+
+    master.worker("ours").beat()
+    plain = master.client("plain")
+    plain.send("client_ready", "2.47.0")
+    plain.send("heartbeat", GOOD[0][1])
+    plain.settle()
+    assert named() == []  # it may still send that it wants to take part
+    monkeypatch.setattr("tokenswarm.cluster.master_gate._JOINS_WITHIN_S", 0.0)
+    plain = master.client("plain.2")
+    plain.send("client_ready", "2.47.0")
+    for _ in range(3):
+        plain.send("heartbeat", GOOD[0][1])
+        plain.send("stats", STATS)
+    late = master.client("late")
+    late.send("client_ready", "2.47.0")
+    late.take_part()
+    late.beat()
+    soon(lambda: bool(named()))
+    (line,) = named()
+    assert line.startswith("Worker plain.2 is not used: ")
+    assert "locust -f PATH/TO/locustfile.py --worker" in line
+    assert sorted(master.runner.clients) == ["late", "ours"]
+    assert master.runner.stats.total.num_requests == 0
 
 
 def test_an_admitted_worker_is_given_users_only_once_it_is_ready(master: Master) -> None:
