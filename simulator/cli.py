@@ -10,13 +10,14 @@ import time
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from tokenswarm.simulator.connection import FineSelector
 from tokenswarm.simulator.dialect import Dialect, EngineTraits, GenerationRequest, Style, Usage
 from tokenswarm.simulator.dialects import DIALECTS, dialect_named
 from tokenswarm.simulator.errors import SimulatorError
 from tokenswarm.simulator.faults import DISCONNECTS, OVERLOADS, USAGES, Faults
+from tokenswarm.simulator.output import discard, has_room, unblocked_errors
 from tokenswarm.simulator.profiles import PROFILES, Profile, profile_named
 from tokenswarm.simulator.request_log import RequestLog
 from tokenswarm.simulator.requirements import Requirements
@@ -171,12 +172,13 @@ def _add_requirements(group: argparse._ArgumentGroup) -> None:
 def main(args: argparse.Namespace, program: str = "tokenswarm simulate") -> int:
     """Serve until SIGTERM or SIGINT. Returns 0, or 2 after one sentence on the standard error, which begins with
     `program`, where the options cannot be used."""
-    try:
-        with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(FineSelector())) as runner:
-            runner.run(_serve(args, program))
-    except SimulatorError as error:
-        print(f"{program}: {error}", file=sys.stderr)
-        return 2
+    with unblocked_errors():
+        try:
+            with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(FineSelector())) as runner:
+                runner.run(_serve(args, program))
+        except SimulatorError as error:
+            print(f"{program}: {error}", file=sys.stderr)
+            return 2
     return 0
 
 
@@ -192,7 +194,7 @@ async def _serve(args: argparse.Namespace, program: str) -> None:
     port = server.listen(args.host, args.port)
     # Not before: a second start on a port in use must not empty the log of the first.
     if args.truth_log:
-        server.truth = TruthLog(args.truth_log, lambda sentence: _complain(f"{program}: {sentence}"))
+        server.truth = TruthLog(args.truth_log, lambda sentence: print(f"{program}: {sentence}", file=sys.stderr))
     if args.request_log:
         server.request_log = RequestLog(args.request_log)
     host = f"[{args.host}]" if ":" in args.host else args.host
@@ -210,31 +212,18 @@ async def _serve(args: argparse.Namespace, program: str) -> None:
 
 
 def _announce(line: str, program: str) -> None:
-    """Print the line. Where nobody reads the standard output (`| true`, a full disk), print it on the standard error,
-    with the reason: the server runs all the same."""
+    """Print the line. Where nobody reads the standard output (`| true`, a full pipe, a full disk), print it on the
+    standard error, with the reason: the server runs all the same."""
     try:
+        if sys.stdout is not None and not has_room(sys.stdout):
+            raise OSError("nobody reads it")
         print(line, flush=True)
     except OSError as error:
-        _discard(sys.stdout)
-        _complain(
-            f"{program}: the standard output cannot be written ({error.strerror or error}). Yet the server runs: {line}"
+        discard(sys.stdout)
+        reason = error.strerror or error
+        print(
+            f"{program}: the standard output cannot be written ({reason}). Yet the server runs: {line}", file=sys.stderr
         )
-
-
-def _complain(line: str) -> None:
-    """Print the line on the standard error, where that can be written."""
-    try:
-        print(line, file=sys.stderr, flush=True)
-    except OSError:
-        _discard(sys.stderr)
-
-
-def _discard(stream: TextIO) -> None:
-    """Send what the stream still holds to the null device: its flush at the end would change the exit code."""
-    with suppress(OSError, ValueError):
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, stream.fileno())
-        os.close(nowhere)
 
 
 def _server(args: argparse.Namespace) -> SimulatorServer:
