@@ -13,6 +13,7 @@ from locust import events
 
 from tokenswarm.reports.checks.run_checks import RunChecks
 from tokenswarm.reports.terminal import TerminalSink
+from tokenswarm.run_control.output_queue import queue_output
 from tokenswarm.run_control.recording_hooks import Recording
 from tokenswarm.run_control.results_upload import ResultsUpload
 from tokenswarm.run_control.run_start import RunStart
@@ -21,6 +22,7 @@ from tokenswarm.shapes.run_shape import RunShape
 from tokenswarm.users.chat import ChatUser, SystemPromptChatUser
 from tokenswarm.users.run_lifecycle import RunLifecycle
 
+queue_output()
 guard_output()
 
 checks = RunChecks()

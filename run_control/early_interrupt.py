@@ -9,23 +9,37 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from contextlib import suppress
 from types import FrameType
+from typing import Any
+
+from gevent import monkey
 
 #: As in command_line/exit_codes.py, whose package takes a quarter of a second to import.
 EXIT_INTERRUPTED = 4
 INTERRUPTED_EARLY = "tokenswarm: interrupted before the run began: nothing was measured"
 
+#: gevent's own would let other greenlets run in the middle of a handler.
+_select: Any = monkey.get_original("select", "select")
 _process = os.getpid()
 _has_children = False
 
 
 def _end(_number: int, _frame: FrameType | None) -> None:
     if os.getpid() == _process:
-        os.write(sys.stderr.fileno(), f"{INTERRUPTED_EARLY}\n".encode())
+        _say(f"{INTERRUPTED_EARLY}\n")
         if _has_children:
             raise SystemExit(EXIT_INTERRUPTED)  # Locust then ends the workers that it forked
     # A forked worker has nothing to say: the terminal interrupts the whole group, and the master answers for all.
     os._exit(EXIT_INTERRUPTED)
+
+
+def _say(line: str) -> None:
+    """Not through the stream, which the signal may have interrupted; and not where that would wait for a reader."""
+    with suppress(OSError, ValueError, AttributeError):
+        fileno = sys.stderr.fileno()
+        if _select([], [fileno], [], 0)[1]:
+            os.write(fileno, line.encode())
 
 
 def _note_fork() -> None:
