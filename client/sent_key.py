@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from tokenswarm.client.api_key import BASIC_ADVICE, FORBIDDEN, api_key
 from tokenswarm.client.custom_headers import secret_headers
 from tokenswarm.client.request_options import AUTO, ChatOptions
-from tokenswarm.client.server_address import Origin
 from tokenswarm.engines import ENGINES
 from tokenswarm.sanitize import API_KEY_VARIABLE
+from tokenswarm.wire import Origin
 
 _BASIC = "basic "
 _NO_KEY_SET = (

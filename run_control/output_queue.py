@@ -158,7 +158,8 @@ def queue_output() -> None:
         setattr(sys, name, QueuedStream(stream, queue))
     if queues:
         atexit.register(_settle, list(queues.values()))
-        os.register_at_fork(after_in_child=lambda: [queue.reset() for queue in queues.values()])
+        for queue in queues.values():
+            os.register_at_fork(after_in_child=queue.reset)
 
 
 def _settle(queues: list[OutputQueue]) -> None:

@@ -17,7 +17,7 @@ from tokenswarm.simulator.dialect import Dialect, EngineTraits, GenerationReques
 from tokenswarm.simulator.dialects import DIALECTS, dialect_named
 from tokenswarm.simulator.errors import SimulatorError
 from tokenswarm.simulator.faults import DISCONNECTS, OVERLOADS, USAGES, Faults
-from tokenswarm.simulator.output import discard, has_room, unblocked_errors
+from tokenswarm.simulator.output import discard, is_writable, unblocked_errors
 from tokenswarm.simulator.profiles import PROFILES, Profile, profile_named
 from tokenswarm.simulator.request_log import RequestLog
 from tokenswarm.simulator.requirements import Requirements
@@ -215,7 +215,7 @@ def _announce(line: str, program: str) -> None:
     """Print the line. Where nobody reads the standard output (`| true`, a full pipe, a full disk), print it on the
     standard error, with the reason: the server runs all the same."""
     try:
-        if sys.stdout is not None and not has_room(sys.stdout):
+        if sys.stdout is not None and not is_writable(sys.stdout):
             raise OSError("nobody reads it")
         print(line, flush=True)
     except OSError as error:

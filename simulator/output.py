@@ -19,7 +19,7 @@ class UnblockedStream:
         self._stream = stream
 
     def write(self, text: str) -> int:
-        if has_room(self._stream):
+        if is_writable(self._stream):
             try:
                 self._stream.write(text[:_MOST_CHARACTERS])
                 self._stream.flush()
@@ -39,14 +39,14 @@ def unblocked_errors() -> Iterator[None]:
     """Messages on the standard error never wait, until the context ends."""
     errors = sys.stderr
     if errors is not None:  # it was closed before the process began: `2>&-`
-        sys.stderr = UnblockedStream(errors)  # type: ignore[assignment]
+        sys.stderr = UnblockedStream(errors)
     try:
         yield
     finally:
         sys.stderr = errors
 
 
-def has_room(stream: TextIO) -> bool:
+def is_writable(stream: TextIO) -> bool:
     """Whether a line can be written without waiting. What is no file always can."""
     try:
         return bool(select.select([], [stream.fileno()], [], 0)[1])
