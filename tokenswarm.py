@@ -8,6 +8,7 @@ subcommand loads its module when it is called.
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -65,6 +66,11 @@ _PARTIAL = (
     "Tokenswarm's own locustfile.py (locust -f PATH/TO/locustfile.py), and set options in place of code "
     "(docs/options.md)."
 )
+_NO_USERS = (
+    "No User class found: this locustfile imports Tokenswarm, but not its user classes. Write `from locustfile import "
+    "*`, or run Tokenswarm's own locustfile.py (locust -f PATH/TO/locustfile.py)."
+)
+_LOCUSTS_NO_USERS = "No User class found!"
 _EXIT_UNUSABLE = 2
 _EXIT_SIGINT = 130
 
@@ -132,9 +138,17 @@ def _explain_options(parser: Any, **_: Any) -> None:
     parser.error = error
 
 
+def _explain_missing_users(record: logging.LogRecord) -> bool:
+    """A filter of Locust's log. Its own line does not say what a locustfile needs that imports Tokenswarm."""
+    if record.msg == _LOCUSTS_NO_USERS:
+        record.msg = _NO_USERS
+    return True
+
+
 _explain_imports()
 if "locust" in sys.modules:
     sys.modules["locust"].events.init_command_line_parser.add_listener(_explain_options)
+    logging.getLogger("locust.main").addFilter(_explain_missing_users)
 
 
 def main(arguments: list[str] | None = None) -> int:

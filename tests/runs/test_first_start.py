@@ -185,6 +185,18 @@ def test_our_options_beside_a_part_of_us_are_refused_with_what_to_start(
     assert "--loglevel" not in run.output
 
 
+@pytest.mark.parametrize("imported", ["locustfile", "tokenswarm"])
+def test_a_locustfile_without_our_users_is_refused_with_what_it_needs(
+    run_locust: RunLocust, tmp_path: Path, imported: str
+) -> None:
+    (own := tmp_path / "own.py").write_text(f"import sys\nsys.path.insert(0, {str(ROOT)!r})\nimport {imported}\n")
+    run = run_locust(locustfile=own, without=("--results", "--metrics-port", "--settle", "--preflight"))
+    assert run.exit_code == 1
+    (line,) = [line for line in run.output.splitlines() if "No User class" in line]
+    assert "from locustfile import *" in line
+    assert str(ROOT) not in line
+
+
 def test_a_change_of_our_users_in_the_run_ends_it_as_failed(run_locust: RunLocust, tmp_path: Path) -> None:
     own = tmp_path / "own.py"
     own.write_text(IN_THE_RUN)
