@@ -55,19 +55,17 @@ class OutputQueue:
         self.reset()
 
     def reset(self) -> None:
-        """After a fork, in the child: what waits is the parent's to write, and so is its thread."""
+        """Begin anew. After a fork, in the child: what waits is the parent's to write, and so is its thread. A thread
+        is started now, as Python starts none in a process that is about to end."""
         self._waiting = _Queue()
-        self._is_started = False
         self._lost_lines = self._written_bytes = 0
+        _start_thread(self._write, (self._waiting,))
 
     def put(self, text: bytes) -> None:
         """Have the text written, soon. It is one entry of the queue, whatever its length."""
         if self._waiting.qsize() >= self._most_lines:
             self._lost_lines += self._waiting.get().count(b"\n")
         self._waiting.put(text)
-        if not self._is_started:
-            self._is_started = True
-            _start_thread(self._write, (self._waiting,))
 
     def settle(self, patience_s: float, interrupts: Sequence[int] = ()) -> bool:
         """Wait until all is written, the reader reads nothing for so long, or there are interrupts. Returns whether all
@@ -75,7 +73,7 @@ class OutputQueue:
         mark = _Mark()
         self._waiting.put(mark)
         written, until_s = -1, 0.0
-        while self._is_started and not mark.reached:
+        while not mark.reached:
             if self._written_bytes != written:
                 written, until_s = self._written_bytes, _monotonic() + patience_s
             elif interrupts or _monotonic() >= until_s:
@@ -154,7 +152,8 @@ def queue_output() -> None:
     for name, stream in streams.items():
         found = os.fstat(stream.fileno())
         # One queue for one terminal, pipe or file keeps the order of lines that go there in two ways.
-        queue = queues.setdefault((found.st_dev, found.st_ino), OutputQueue(stream))
+        place = found.st_dev, found.st_ino
+        queue = queues[place] = queues.get(place) or OutputQueue(stream)
         setattr(sys, name, QueuedStream(stream, queue))
     if queues:
         atexit.register(_settle, list(queues.values()))
