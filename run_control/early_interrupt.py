@@ -11,16 +11,11 @@ import signal
 import sys
 from contextlib import suppress
 from types import FrameType
-from typing import Any
-
-from gevent import monkey
 
 #: As in command_line/exit_codes.py, whose package takes a quarter of a second to import.
 EXIT_INTERRUPTED = 4
 INTERRUPTED_EARLY = "tokenswarm: interrupted before the run began: nothing was measured"
 
-#: gevent's own would let other greenlets run in the middle of a handler.
-_select: Any = monkey.get_original("select", "select")
 _process = os.getpid()
 _has_children = False
 
@@ -38,8 +33,12 @@ def _say(line: str) -> None:
     """Not through the stream, which the signal may have interrupted; and not where that would wait for a reader."""
     with suppress(OSError, ValueError, AttributeError):
         fileno = sys.stderr.fileno()
-        if _select([], [fileno], [], 0)[1]:
+        waits = os.get_blocking(fileno)
+        os.set_blocking(fileno, False)
+        try:
             os.write(fileno, line.encode())
+        finally:
+            os.set_blocking(fileno, waits)
 
 
 def _note_fork() -> None:
