@@ -7,8 +7,10 @@ started. Its pid and its exit status are written to a socket that comes with the
 from __future__ import annotations
 
 import array
+import base64
 import gc
 import importlib
+import inspect
 import io
 import json
 import os
@@ -59,8 +61,10 @@ def _import_locust() -> None:
     from tokenswarm.reports.html.run_page import page_of
     from tokenswarm.run_folder.reader import load_results
 
-    # Once for all: fonts, and what else matplotlib looks up for its first pictures.
+    # Once for all: fonts, and what else matplotlib looks up for its first pictures; the files of all modules, for which
+    # Locust looks when a run stops.
     page_of(load_results(ROOT / "tests" / "run_folder" / "format_2"), CheckReport("", [], []))
+    inspect.stack()
 
 
 def _import_simulator() -> None:
@@ -131,10 +135,35 @@ def _receive(server: Any) -> tuple[bytes, list[int]]:
     return message, list(fds)
 
 
+#: A picture of one pixel, and one of nothing.
+_PIXEL_PNG = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg=="
+)
+_EMPTY_SVG = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 1 1" version="1.1"></svg>'
+
+
+def _leave_pictures_out() -> None:
+    """Half of what a short run computes is matplotlib's drawing of ten figures. Here they are made of the run's results
+    as always, and left empty when they are written."""
+    from matplotlib.figure import Figure
+
+    def save(_: Figure, where: str | Path | io.StringIO, *, format: str, **__: object) -> None:  # noqa: A002
+        if isinstance(where, io.StringIO):
+            assert format == "svg"
+            where.write(_EMPTY_SVG)
+        else:
+            assert format == "png"
+            Path(where).write_bytes(_PIXEL_PNG)
+
+    Figure.savefig = save  # type: ignore[method-assign]
+
+
 def _become(wanted: dict[str, Any], fds: list[int]) -> list[str]:
     _mask(signal.SIG_UNBLOCK, [signal.SIGCHLD])
     if wanted["own_session"]:
         os.setsid()
+    if not wanted["draws_pictures"]:
+        _leave_pictures_out()
     for number, fd in enumerate(fds):
         os.dup2(fd, number)
         _close(fd)

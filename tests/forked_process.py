@@ -16,7 +16,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from inspect import signature
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import gevent
 
@@ -86,6 +86,8 @@ class ForkedProcess(subprocess.Popen[str]):
     "simulate" or "tokenswarm". Of Popen's options, those about files, cwd, env, text and start_new_session have an
     effect."""
 
+    draws_pictures: ClassVar[bool] = True
+
     def _execute_child(self, *given: Any) -> None:
         asked = _ARGUMENTS.bind(self, *given).arguments
         self._status, its_end = socket.socketpair()
@@ -95,6 +97,7 @@ class ForkedProcess(subprocess.Popen[str]):
             "cwd": str(asked["cwd"] or Path.cwd()),
             "env": dict(os.environ if asked["env"] is None else asked["env"]),
             "own_session": asked["start_new_session"],
+            "draws_pictures": self.draws_pictures,
         }
         theirs = [asked["p2cread"], asked["c2pwrite"], asked["errwrite"]]
         fds = [number if fd == -1 else fd for number, fd in enumerate(theirs)]
@@ -118,19 +121,27 @@ class ForkedProcess(subprocess.Popen[str]):
         return self.returncode
 
 
+class ForkedWithoutPictures(ForkedProcess):
+    """The same, but that the pictures which it writes are empty."""
+
+    draws_pictures = False
+
+
 def start_program(
     program: str,
     arguments: Sequence[str],
     env: Mapping[str, str] | None = None,
     within: Sequence[str] = (),
+    pictures: bool = True,
     **how: Any,
 ) -> subprocess.Popen[str]:
     """Start "locust", "tokenswarm", or "simulate" of Tokenswarm, forked where that is the same. env: all of its
-    variables, None for this process's. within: a command that starts it. how: of Popen's options those that
-    ForkedProcess knows."""
+    variables, None for this process's. within: a command that starts it. pictures: False where those that it writes may
+    be empty. how: of Popen's options those that ForkedProcess knows."""
     if within or not may_be_forked(env):
         return subprocess.Popen([*within, *_COMMANDS[program], *arguments], env=env, text=True, **how)
-    return ForkedProcess([program, *arguments], env=env, text=True, **how)
+    forked = ForkedProcess if pictures else ForkedWithoutPictures
+    return forked([program, *arguments], env=env, text=True, **how)
 
 
 def run_command(

@@ -29,7 +29,8 @@ from tests.runs.harness import (
 @pytest.fixture
 def start_locust(tmp_path: Path) -> Iterator[Start]:
     """Start `locust` with the project's locustfile, in a folder of its own (or in `cwd`). `without`: defaults of
-    the tests that are not given."""
+    the tests that are not given. `pictures`: whether the test looks at the charts that are drawn in the end, or at all
+    that the run writes; they are made and left empty otherwise."""
     started: list[subprocess.Popen[str]] = []
 
     def start(
@@ -39,6 +40,7 @@ def start_locust(tmp_path: Path) -> Iterator[Start]:
         locustfile: Path = ROOT / "locustfile.py",
         within: Sequence[str] = (),
         without: Sequence[str] = (),
+        pictures: bool = False,
     ) -> Started:
         command = ["-f", str(locustfile)]
         port = str(free_port())  # of the master, where there is one: runs beside this one have theirs
@@ -57,6 +59,7 @@ def start_locust(tmp_path: Path) -> Iterator[Start]:
             [*command, *arguments],
             env=environment(**(env or {})),
             within=within,
+            pictures=pictures,
             cwd=cwd,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

@@ -27,6 +27,7 @@ def test_what_users_leave_and_what_the_server_goes_on_to_do(
         *("-H", server.host, "--levels", "8", "--ramp", "0s", "--level-time", "15s", "--system-prompt", "off"),
         *("--ignore-eos", "--max-tokens", str(TOKENS), "--abandon", f"50% after={LEFT_AFTER}tok", "--slo", "ttft=10s"),
         *("--markdown", str(tmp_path / "run.md")),
+        pictures=True,
     )
     assert run.exit_code == 0, run.output
     assert_whole(run)

@@ -119,7 +119,8 @@ def test_sub_agents_of_users_overlap_and_are_joined(
 ) -> None:
     server = start_simulator(*SPEED)
     run = run_locust(
-        *("-H", server.host, "-u", "3", "-r", "3", "-t", "8s", "--prompts", trees, *ANY_LENGTH, *IN_TRUTH_LOG)
+        *("-H", server.host, "-u", "3", "-r", "3", "-t", "8s", "--prompts", trees, *ANY_LENGTH, *IN_TRUTH_LOG),
+        pictures=True,
     )
     assert run.exit_code == 0, run.output
     assert_whole(run)

@@ -35,7 +35,7 @@ def cached_tokens(run: Run, level: int) -> list[int]:
 def test_groups_of_requests_hit_the_cache_as_expected(run_locust: RunLocust, start_simulator: StartSimulator) -> None:
     simulator = start_simulator(*SERVER, "--cache-block-tokens", "64")
     workers = ("--processes", "2")
-    run = run_locust("-H", simulator.host, *SHORT, *workers, *documented(0), "--output-tokens", "4")
+    run = run_locust("-H", simulator.host, *SHORT, *workers, *documented(0), "--output-tokens", "4", pictures=True)
     assert run.exit_code == 0, run.output
     rows = [row for row in run.requests if row["outcome"] == "ok"]
     assert {row["prompt_tokens"] for row in rows} == {"2200"}

@@ -21,7 +21,7 @@ def test_the_capacity_is_found_and_said_in_the_last_line(
 ) -> None:
     host = start_simulator(*SERVER).host
     written = ("--junit", str(tmp_path / "junit.xml"), "--markdown", str(tmp_path / "run.md"))
-    run = run_locust("-H", host, "--find-capacity", "users", "--between", "1:32", *SLO, *TIMES, *written)
+    run = run_locust("-H", host, "--find-capacity", "users", "--between", "1:32", *SLO, *TIMES, *written, pictures=True)
     assert run.exit_code == 0
     assert_whole(run)
     found = run.summary["capacity_search"]

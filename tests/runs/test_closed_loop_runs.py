@@ -158,6 +158,7 @@ def test_a_run_that_ends_in_its_first_warm_up_is_reported_like_any_other(
         *("--headless", "-H", server.host, *WARM_UP_OF_AN_HOUR, *checks),
         *(("--preflight", "off", "--engine", "vllm", "--model", "m", "--wait-after-failure", "0") if failing else ()),
         env={"LLM_API_KEY": "wrong" if failing else "right"},
+        pictures=True,
     )
     if not failing:
         started.wait_for_requests(1)
@@ -224,7 +225,7 @@ def test_users_wait_as_long_as_a_limit_asks_for(run_locust: RunLocust, start_sim
     """One request at a time is let in: of two users, the other is refused and waits."""
     server = start_simulator("--profile", "fast", *LIMITED)
     load = ("--levels", "2", "--ramp", "0", "--system-prompt", "off", "--level-time", "4s", "--max-tokens", "30")
-    run = run_locust("-H", server.host, *load, "--honour-retry-after", "--wait-after-failure", "0")
+    run = run_locust("-H", server.host, *load, "--honour-retry-after", "--wait-after-failure", "0", pictures=True)
     assert run.exit_code == 0, run.output
     (level,) = run.summary["levels"]
     refused = [row for row in run.requests if row["outcome"] == "refused_by_limit"]

@@ -144,6 +144,7 @@ def test_with_a_cluster_key_only_those_who_have_it_take_part(
     master = start_locust(
         *("--headless", "--master", "--expect-workers", "2", "-H", simulator.host, *STREAMS, *plan(4, "5s"), *where),
         env=by_variable,
+        pictures=True,
     )
     wrong = start_locust("--worker", *where, env={"TOKENSWARM_CLUSTER_KEY": KEY[::-1]})
     without = start_locust("--worker", *where)

@@ -80,7 +80,8 @@ def test_a_disk_that_fills_up_ends_the_load_and_its_folder_is_complete(
     processes: tuple[str, ...], start_locust: Start, simulator: Simulator, small_disk: Path
 ) -> None:
     results = small_disk / "results"
-    started = start_locust("--headless", "-H", simulator.host, "--results", str(results), *PLAN, *STREAMS, *processes)
+    asked = ("--headless", "-H", simulator.host, "--results", str(results), *PLAN, *STREAMS, *processes)
+    started = start_locust(*asked, pictures=True)
     started = Started(started.process, results)
     started.wait_for_requests(8)
     since_ns = time.monotonic_ns()
@@ -121,7 +122,7 @@ def test_files_that_may_not_grow_end_the_load_and_hold_whole_rows(start_locust: 
 
 
 def test_a_folder_that_is_removed_ends_the_load_and_is_made_again(start_locust: Start, simulator: Simulator) -> None:
-    started = start_locust("--headless", "-H", simulator.host, *PLAN, *STREAMS)
+    started = start_locust("--headless", "-H", simulator.host, *PLAN, *STREAMS, pictures=True)
     started.wait_for_requests(8)
     since_ns = time.monotonic_ns()
     shutil.rmtree(started.results)

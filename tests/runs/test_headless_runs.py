@@ -32,9 +32,11 @@ pytestmark = pytest.mark.slow
 
 
 def test_the_ladder_with_and_without_system_prompt_against_the_embedded_simulator(run_locust: RunLocust) -> None:
-    run = run_locust(*SHORT_LADDER, "--slo", "ttft=1s tpot=1s")
+    run = run_locust(*SHORT_LADDER, "--slo", "ttft=1s tpot=1s", pictures=True)
     assert run.exit_code == 0, run.output
     assert_whole(run)
+    assert all(chart.stat().st_size > 10_000 for chart in (run.folder / "charts").iterdir())
+    assert (run.folder / "report.html").read_text(encoding="utf-8").count("<path") > 50
     assert "the embedded simulator at http://127.0.0.1:" in run.output
     assert not any(of_locust in run.output for of_locust in ("Shape test", "Ramping to", "Shutting down", "Aggregated"))
     assert "Exit code" not in run.output
@@ -169,6 +171,7 @@ def test_a_fault_gives_its_outcome_and_no_latency(
         "vllm",
         "--ignore-eos",
         *options,
+        pictures=True,
     )
     assert run.exit_code == 3, run.output  # nothing was answered
     assert_whole(run)
@@ -238,7 +241,8 @@ def test_what_ends_a_run_in_the_middle_of_a_level_leaves_everything_that_is_know
     start_locust: Start, number: signal.Signals, whole_group: bool, processes: int
 ) -> None:
     levels = ("--levels", "3,5", "--ramp", "1s", "--level-time", "60s", "--max-tokens", "4000")
-    started = start_locust("--headless", *levels, *(("--processes", str(processes)) if processes else ()))
+    forked = ("--processes", str(processes)) if processes else ()
+    started = start_locust("--headless", *levels, *forked, pictures=True)
     started.wait_for_requests(2)
     started.interrupt(number, whole_group)
     run = started.end()
@@ -325,7 +329,7 @@ def test_the_api_key_reaches_the_server_and_nothing_else(
 ) -> None:
     key = {"LLM_API_KEY": "sk-secret-0123456789"}
     simulator = start_simulator("--profile", "fast", "--api-key-env", "LLM_API_KEY", env=key)
-    run = run_locust("-H", simulator.host, "-u", "1", "-t", "2s", "--max-tokens", "4", env=key)
+    run = run_locust("-H", simulator.host, "-u", "1", "-t", "2s", "--max-tokens", "4", env=key, pictures=True)
     assert run.exit_code == 0, run.output
     texts = [run.output, *(path.read_text() for path in run.folder.iterdir() if path.is_file())]
     assert not [text for text in texts if key["LLM_API_KEY"] in text]

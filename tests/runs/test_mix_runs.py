@@ -66,6 +66,7 @@ def test_two_models_at_two_hosts_get_their_shares_from_two_processes(
             *SHORT,
         ),
         *("--ramp", "0s", "--processes", "2", "--preflight", "on"),
+        pictures=True,
     )
     assert run.exit_code == 0, run.output
     assert run.document["model"] == "base=70% sql=30%"

@@ -77,7 +77,7 @@ def test_a_server_that_stalls_gets_all_requests_all_the_same_and_all_their_waits
     stall = ("--pause-at", "50", "--pause-s", "2")
     server = start_simulator("--dialect", "vllm", "--profile", "fast", "--max-batch", "500", *stall)
     load = ("--rate", "50", "--arrivals", "constant", "--max-in-flight", "20")
-    run = run_locust("-H", server.host, *load, *SHORT, "--level-time", "5s")
+    run = run_locust("-H", server.host, *load, *SHORT, "--level-time", "5s", pictures=True)
     assert run.exit_code == 0, run.output
     (level,) = run.summary["levels"]
     assert (level["open_loop"]["offered"], level["open_loop"]["not_sent"], len(run.requests)) == (250, 0, 250)

@@ -132,7 +132,7 @@ def fields_in_error(page: Page) -> set[str]:
 
 
 def test_runs_from_the_page(start_locust: Start, browser: Browser) -> None:
-    started, url = served(start_locust, "--processes", "2")
+    started, url = served(start_locust, "--processes", "2", pictures=True)
     watched = Watched(browser.new_page(), url)
     page = watched.page
     page.goto(url)
@@ -544,7 +544,7 @@ def test_the_embedded_login_and_locusts_own_form(start_locust: Start, browser: B
     password = "correct horse battery"
     arguments = ("--web-base-path", "/under", "--levels", "1", "--level-time", "60s", "--ramp", "1s")
     env = {"TOKENSWARM_WEB_PASSWORD": password}
-    started, url = served(start_locust, *arguments, base_path="/under", env=env)
+    started, url = served(start_locust, *arguments, base_path="/under", env=env, pictures=True)
     page = browser.new_context().new_page()
     page.set_default_timeout(PATIENCE_MS)
     page.goto(f"{url}/tokenswarm/")

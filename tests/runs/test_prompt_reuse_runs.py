@@ -70,9 +70,9 @@ def test_repeated_prompts_are_counted_and_said_and_not_compared_with_unique_ones
     simulator = start_simulator(*SERVER)
     here = ("-H", simulator.host, *SHORT, *prompts, *ASKED)
     runs = {
-        "always": run_locust(*here, "--prompt-reuse", "always", "--results", str(tmp_path / "always")),
-        "never": run_locust(*here, "--results", str(tmp_path / "never")),
-        "run": run_locust(*here, "--prompt-reuse", "run", "--results", str(tmp_path / "run")),
+        "always": run_locust(*here, "--prompt-reuse", "always", "--results", str(tmp_path / "always"), pictures=True),
+        "never": run_locust(*here, "--results", str(tmp_path / "never"), pictures=True),
+        "run": run_locust(*here, "--prompt-reuse", "run", "--results", str(tmp_path / "run"), pictures=True),
     }
     folders = {name: next((tmp_path / name).iterdir()) for name in runs}
     summaries = {name: json.loads((folder / "summary.json").read_text()) for name, folder in folders.items()}

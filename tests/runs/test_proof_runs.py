@@ -174,7 +174,7 @@ def test_a_frozen_client_makes_the_run_suspect_wherever_it_is_read(
     level = ("--levels", "4", "--system-prompt", "off", "--ramp", "1s", "--level-time", "12s", "--max-tokens", "10")
     port = free_port()
     load = ("-H", simulator.host, "--engine", "vllm", "--ignore-eos", *level)
-    started = start_locust("--headless", *load, "--metrics-port", str(port), "--metrics-linger", "600s")
+    started = start_locust("--headless", *load, "--metrics-port", str(port), "--metrics-linger", "600s", pictures=True)
     until(
         lambda: (
             sum(row["phase"] == "hold" for path in started.results.glob("*/requests.csv") for row in read_csv(path)) > 4
@@ -220,7 +220,7 @@ def test_a_server_that_is_killed_in_a_level_makes_the_run_suspect_wherever_it_is
     simulator, junit = start_simulator("--profile", "fast"), tmp_path / "junit.xml"
     load = ("--levels", "2", "--ramp", "1s", "--level-time", "10s", "--system-prompt", "off", "--max-tokens", "8")
     wait = () if sent_again else ("--wait-after-failure", "60")
-    started = start_locust("--headless", "-H", simulator.host, *load, *wait, "--junit", str(junit))
+    started = start_locust("--headless", "-H", simulator.host, *load, *wait, "--junit", str(junit), pictures=True)
     started.wait_for_requests(2)
     simulator.process.kill()
     simulator.process.wait()

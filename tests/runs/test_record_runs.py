@@ -29,6 +29,7 @@ def run_recording(
     run = run_locust(
         *("-H", server.host, *SHORT, "--record", mode, "--traceparent", "--header", f"X-Tenant: {TENANT}", *more),
         env={"LLM_API_KEY": KEY},
+        pictures=True,
     )
     assert run.exit_code == 0, run.output
     rows = [json.loads(line) for line in log.read_text().splitlines()]

@@ -37,7 +37,7 @@ HEADLINE = {
 
 def test_every_number_is_the_same_number_wherever_it_is_told(run_locust: RunLocust, tmp_path: Path) -> None:
     markdown = tmp_path / "run.md"
-    run = run_locust(*SHORT_LADDER, "--slo", "ttft=1s", "--markdown", str(markdown))
+    run = run_locust(*SHORT_LADDER, "--slo", "ttft=1s", "--markdown", str(markdown), pictures=True)
     assert run.exit_code == 0, run.output
     assert_whole(run)
     page = Tables((run.folder / "report.html").read_text(encoding="utf-8"))

@@ -87,9 +87,10 @@ def test_no_value_of_a_header_is_in_a_file_a_page_or_a_message(
         *("--path", "/v1/chat/completions?of={model}"),
         *("--logfile", str(tmp_path / "locust.log"), "--html", str(tmp_path / "locust.html"), "--preflight", "on"),
         env=variables,
+        pictures=True,
     )
     worker = start_locust(
-        *("--worker", "--master-host", "127.0.0.1", "--master-port", messages[0], *given), env=variables
+        *("--worker", "--master-host", "127.0.0.1", "--master-port", messages[0], *given), env=variables, pictures=True
     )
     run = master.end()
     worker_output, _ = worker.process.communicate(timeout=60)
@@ -158,6 +159,7 @@ def test_a_run_through_a_proxy_with_forked_workers_keeps_its_secrets_and_the_row
             *("--proxy", f"http://me:{OF_FILE}@127.0.0.1:{proxy.port}", "--prompts", str(rows)),
             *("--prompt-tokens", "1:99", "--prompt-reuse", "always", "--body", '{"min_p": 0.5, "user": "me"}'),
             *(*SAMPLING, "--max-tokens-field", "max_completion_tokens"),
+            pictures=True,
         )
         passed = proxy.requests()
     assert run.exit_code == 0, run.output
@@ -215,6 +217,7 @@ def test_requests_carry_their_images_whose_content_is_in_no_file(
     run = run_locust(
         *("-H", server.host, *SHORT, "--headless", "--preflight", "on", "--record", "bodies"),
         *("--image", "synthetic:800x600", "--image", str(picture)),
+        pictures=True,
     )
     assert run.exit_code == 0, run.output
     assert {row["outcome"] for row in run.requests} == {"ok"}
@@ -265,10 +268,10 @@ def test_a_run_shows_its_client_certificate_and_its_key_is_in_no_output(
     port = int(server.host.rpartition(":")[2])
     with tls_front(port, client_files["server"], client_files["authority"]) as front:
         host = ("-H", f"https://127.0.0.1:{front}", "--tls-ca", str(client_files["authority"]), "--preflight", "on")
-        refused = run_locust(*host, *SHORT, "--headless")
+        refused = run_locust(*host, *SHORT, "--headless", pictures=True)
         key = str(client_files["key"])
         given = ("--client-cert", str(client_files["certificate"]), "--client-key", key)
-        run = run_locust(*host, *SHORT, "--headless", *given)
+        run = run_locust(*host, *SHORT, "--headless", *given, pictures=True)
     assert (refused.exit_code, "--client-cert" in refused.output) == (2, True)
     assert run.exit_code == 0, run.output
     assert {row["outcome"] for row in run.requests} == {"ok"}

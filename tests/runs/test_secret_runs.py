@@ -78,6 +78,7 @@ def test_a_run_and_all_that_is_made_of_it_hold_neither_the_key_nor_commands(
         *("--junit", "junit.xml", "--markdown", "run.md", "--fail-if", "failures > 99%", "--logfile", "locust.log"),
         *("--server-metrics", f"{repeating.host}/metrics", "--gpu-metrics-url", f"{repeating.host}/metrics"),
         env=WITH_KEY,
+        pictures=True,
     )
     assert_harmless("output", run.output.encode())
     assert "Traceback" not in run.output
@@ -106,6 +107,7 @@ def test_the_page_and_the_metrics_hold_neither_the_key_nor_commands(
         *("-H", repeating.host, *LEVEL, "--processes", "2", "--autostart", "--autoquit", "0"),
         *("--web-port", str(port), "--metrics-port", str(metrics)),
         env=WITH_KEY,
+        pictures=True,
     )
     started.wait_for_requests(12)
     urls = [f"http://127.0.0.1:{metrics}/metrics", *(f"http://127.0.0.1:{port}{page}" for page in PAGES)]

@@ -68,6 +68,7 @@ def test_turns_carry_the_history_with_the_server_s_own_answers(
         *("-H", server.host, "-u", "16", "-r", "16", "-t", "5s", "--turns", str(TURNS), *IN_TRUTH_LOG),
         *("--input-tokens", "u(60,80)", "--output-tokens", "u(4,9)", "--think-time", f"exp({THINK_MS:g}ms)"),
         *("--markdown", str(tmp_path / "run.md")),
+        pictures=True,
     )
     assert run.exit_code == 0, run.output
     assert_whole(run)
