@@ -7,6 +7,7 @@ started. Its pid and its exit status are written to a socket that comes with the
 from __future__ import annotations
 
 import array
+import atexit
 import base64
 import gc
 import importlib
@@ -20,6 +21,7 @@ import signal
 import socket
 import struct
 import sys
+import threading
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -200,6 +202,31 @@ def _run(program: str, arguments: list[str]) -> None:
         sys.exit(command())
 
 
+def _exit_status_of(program: str, arguments: list[str]) -> int:
+    """As Python would end with."""
+    try:
+        _run(program, arguments)
+    except SystemExit as end:
+        if isinstance(end.code, int | None):
+            return end.code or 0
+        print(end.code, file=sys.stderr)
+    except Exception:
+        sys.excepthook(*sys.exc_info())
+    else:
+        return 0
+    return 1
+
+
+def _end(status: int) -> None:
+    """What Python does at exit, but for taking apart all that was imported: that would copy every page of it."""
+    threading._shutdown()
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(status)
+
+
 if __name__ == "__main__":
     asked_program, fd_of_asks = sys.argv[1], int(sys.argv[2])
     with _fromfd(fd_of_asks, socket.AF_UNIX, socket.SOCK_SEQPACKET) as asked:
@@ -210,4 +237,4 @@ if __name__ == "__main__":
         gc.freeze()
         asked_arguments = _serve(asked)
     sys.path[0] = ""
-    _run(asked_program, asked_arguments)
+    _end(_exit_status_of(asked_program, asked_arguments))
