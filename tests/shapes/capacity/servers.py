@@ -46,11 +46,7 @@ class LatencyServer:
         kept = exp(-1 / (rate * self.memory_s))
         noise = self.random.normal(size=count) * sqrt(1 - kept**2)
         noise[0] /= sqrt(1 - kept**2)
-        from_mean = np.empty(count)
-        state = 0.0
-        for place, value in enumerate(noise.tolist()):
-            state = kept * state + value
-            from_mean[place] = state
+        from_mean = correlated(noise, kept)
         speed = self.unsteady * self.random.normal()
         mean = -_Z_OF_TARGET * self.spread + self.steepness * log(load / self.capacity) + speed
         return sent_s, np.exp(mean + self.spread * from_mean)
@@ -114,6 +110,22 @@ class QueueServer:
             heapq.heappush(free_s, begins_s + lasts_s)
         held = (arrived_s >= filling_s) & (arrived_s < filling_s + longest_s)
         return arrived_s[held] - filling_s, waited_s[held] / self.bound_s
+
+
+def correlated(noise: Series, kept: float) -> Series:
+    """Each value is `kept` x the one before it, plus its own noise."""
+    size = 32
+    blocks = np.zeros(-(-len(noise) // size) * size)
+    blocks[: len(noise)] = noise
+    powers = kept ** np.arange(size + 1)
+    places = np.arange(size)
+    within = blocks.reshape(-1, size) @ np.tril(powers[np.abs(places[:, None] - places)]).T
+    before, state = np.empty(len(within)), 0.0
+    for block, last in enumerate(within[:, -1].tolist()):
+        before[block] = state
+        state = powers[size] * state + last
+    values: Series = (within + before[:, None] * powers[1:]).ravel()[: len(noise)]
+    return values
 
 
 Probe = Callable[[float, float], tuple[Series, Series]]
