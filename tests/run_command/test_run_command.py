@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from locust.argument_parser import get_empty_argument_parser
 
-from tests.forked_process import run_command
+from tests.forked_process import run_command, start_program
 from tokenswarm.run_command.option_groups import GROUPS, PAGE
 from tokenswarm.run_command.run_command import run, serve
 from tokenswarm.run_control.run_parser import add_run_options
@@ -80,8 +81,7 @@ def test_the_page_takes_no_other_locustfile(capsys: pytest.CaptureFixture[str]) 
     assert capsys.readouterr().err.startswith("tokenswarm web: --locustfile has no effect here")
 
 
-@pytest.mark.parametrize("dry", [False, True])
-@pytest.mark.parametrize(
+STRAY_WORDS = pytest.mark.parametrize(
     ("words", "sentence"),
     [
         ("http://gpu:8000", "unexpected argument 'http://gpu:8000'; did you mean -H http://gpu:8000?"),
@@ -93,17 +93,33 @@ def test_the_page_takes_no_other_locustfile(capsys: pytest.CaptureFixture[str]) 
         ("--ignore-eos foo --seed 3", "unexpected argument 'foo': give options and their values alone."),
     ],
 )
-def test_a_word_of_no_option_is_refused(words: str, sentence: str, dry: bool, tmp_path: Path) -> None:
-    ended = run_command("run", *words.split(), *(["--dry-run"] if dry else []), cwd=tmp_path)
-    name = "tokenswarm workload" if dry else "tokenswarm"
-    assert (ended.returncode, ended.stdout, ended.stderr) == (2, "", f"{name}: {sentence}\n")
+
+
+@STRAY_WORDS
+def test_a_word_of_no_option_is_refused(words: str, sentence: str, tmp_path: Path) -> None:
+    """By Locust, given what this command hands over."""
+    given = ["-f", str(ROOT / "locustfile.py"), *handed_over(words.split())]
+    pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    locust = start_program("locust", given, cwd=tmp_path, **pipes)
+    output, errors = locust.communicate(timeout=120)
+    assert (locust.returncode, output, errors) == (2, "", f"tokenswarm: {sentence}\n")
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
+@STRAY_WORDS
+def test_a_dry_run_refuses_a_word_of_no_option(words: str, sentence: str, tmp_path: Path) -> None:
+    ended = run_command("run", *words.split(), "--dry-run", cwd=tmp_path)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (2, "", f"tokenswarm workload: {sentence}\n")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
 def test_a_wrong_option_leaves_no_folder_behind(tmp_path: Path) -> None:
-    words = ("--results", "new/results", "--spool-folder", "spools", "--levels", "0")
+    words = ("--results", "new/results", "--spool-folder", "spools", "--levels", "0", "gpu:8000")
     ended = run_command("run", *words, cwd=tmp_path)
     assert (ended.returncode, list(tmp_path.iterdir())) == (2, []), ended.stderr
+    assert "did you mean -H gpu:8000?" in ended.stderr
     assert "--levels" in ended.stderr
 
 
