@@ -31,6 +31,7 @@ _COMMANDS = {
         "describe what a run with these options would send, without a server",
     ),
     "report": ("tokenswarm.reports.report_command", "show a finished run again: its table, page and charts"),
+    "sweep": ("tokenswarm.sweep.sweep_command", "run every combination of some options, resumable, on one page"),
     "runs": ("tokenswarm.reports.runs_command", "list the runs of a folder; name and tag them"),
     "upload": (
         "tokenswarm.reports.upload_command",

@@ -51,8 +51,16 @@ def run(words: Sequence[str], execute: Execute = os.execv) -> int:
         return _refuse("run", wrong)
     if "--dry-run" in given:
         return _describe(given)
-    headless = [each for word in given for each in _LONG_FORMS.get(word, (word,))]
-    return _hand_over(["--headless", *headless], execute)
+    return _hand_over(_headless(given), execute)
+
+
+def command_of_run(words: Sequence[str]) -> list[str]:
+    """The command that `tokenswarm run` with these options hands its process over to."""
+    return locust_command(_headless(words))
+
+
+def _headless(words: Sequence[str]) -> list[str]:
+    return ["--headless", *(each for word in words for each in _LONG_FORMS.get(word, (word,)))]
 
 
 def serve(words: Sequence[str], execute: Execute = os.execv) -> int:

@@ -62,7 +62,17 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("run_control", "shapes", "client", "reports", "metrics", "prompts", "engines", "command_line", "sanitize"),
     },
     "run_command": {"reports", "run_control", "workload"},
-    "tokenswarm": {"reports", "probe", "workload", "run_command", "simulator", "command_line", "sanitize"},
+    "sweep": {
+        "run_command",
+        "run_control",
+        "reports",
+        "recording",
+        "run_folder",
+        "metrics",
+        "command_line",
+        "sanitize",
+    },
+    "tokenswarm": {"reports", "probe", "workload", "run_command", "sweep", "simulator", "command_line", "sanitize"},
 }
 PACKAGES = set(MAY_IMPORT) - {"locustfile", "tokenswarm"}
 #: Where Locust may be imported; everything else runs and tests without it.

@@ -180,13 +180,15 @@ def errors_of_tokenswarm(words: list[str], whole: bool) -> list[str]:
     if hasattr(module, "run") and not hasattr(module, "parser_of"):  # it takes the options of a run
         return errors_of_run([word for word in words if word not in SWITCHES and word != "OPTIONS"], whole)
     if hasattr(module, "parser_of"):
-        parser, words = module.parser_of(words)
+        parser, words = module.parser_of([word for word in words if word != "OPTIONS"])
     else:
         parser = CommandParser(prog=f"tokenswarm {name}")
         module.add_arguments(parser)
-    if not whole:
+    if not whole and name != "sweep":
         return unknown_flags(parser, words)
     _, unknown = parser.parse_known_args(words)
+    if name == "sweep":  # the rest are options of its runs
+        unknown = errors_of_run(unknown, whole)
     return [*parser.errors, *unknown]
 
 

@@ -19,10 +19,11 @@ _TEMPLATE = Path(__file__).with_name("page.html")
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """A table's cell: its text, and what stands small below it."""
+    """A table's cell: its text, what stands small below it, and links behind it: (address, words)."""
 
     text: str
     note: str = ""
+    links: Sequence[tuple[str, str]] = ()
 
 
 #: A row of a table.
