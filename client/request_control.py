@@ -22,11 +22,8 @@ from tokenswarm.sanitize import UnusableFile, hide, json_error_text, read_text
 #: options, in which --model is then the run's model, given or detected.
 RUN_REQUESTS = "run_requests"
 _MOST_BODY_BYTES = 2**20
-#: Fields that a template may not have, and what sets them.
-_OF_OTHERS = {
-    **dict.fromkeys(("messages", "prompt", "input"), "it comes from --prompts"),
-    "model": "give --model",
-}
+#: Fields of the texts of a request.
+_TEXTS = ("messages", "prompt", "input")
 _CAPS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
 _SECRET_QUERY = re.compile(r"(?<=[?&])([^=&]*(?:key|token|secret|sig|code|password)[^=&]*)=([^&]+)", re.IGNORECASE)
 
@@ -224,17 +221,23 @@ def _object(option: str, text: str) -> dict[str, Any]:
         raise OptionError(f"{option} takes a JSON object, got {text[:40]!r}: {json_error_text(error)}.") from None
     if not isinstance(document, dict):
         raise OptionError(f'{option} takes a JSON object like {{"temperature": 0}}, got {text[:40]!r}.')
+    cap = "give --max-tokens (and --max-tokens-field)"
+    check_body_fields(option, document, messages="it comes from --prompts", cap=cap)
+    return document
+
+
+def check_body_fields(option: str, fields: Mapping[str, Any], *, messages: str, cap: str) -> None:
+    """Whether these fields may be merged into a request's body. messages, cap: what sets the texts of a request and the
+    longest answer. Raises OptionErrors."""
     with collect_errors() as errors:
-        for name, advice in _OF_OTHERS.items():
-            if name in document:
+        for name, advice in (dict.fromkeys(_TEXTS, messages) | {"model": "give --model"}).items():
+            if name in fields:
                 errors.add(OptionError(f"{option} may not set {name}: {advice}."))
         for name in _CAPS:
-            if document.get(name) is not None:
-                sentence = f"{option} may not set {name}: give --max-tokens (and --max-tokens-field)."
-                errors.add(OptionError(sentence))
-        if document.get("stream", True) is not True:
+            if fields.get(name) is not None:
+                errors.add(OptionError(f"{option} may not set {name}: {cap}."))
+        if fields.get("stream", True) is not True:
             errors.add(OptionError(f"{option} may not turn `stream` off: Tokenswarm measures streams."))
-    return document
 
 
 def _check_images(options: Namespace) -> None:

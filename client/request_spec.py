@@ -23,8 +23,8 @@ class RequestSpec:
     is watched to its first output only. count_tokens: counts the output's tokens where the server does not.
     model_index, host_index: the places of its model and host among those of the run.
     load: the waits around the request. honours_retry_after: a 429 or 503 with a Retry-After header is
-    refused_by_limit. place: in its session. headers: further ones of this request. keeps_answer: whether the visible
-    text of its answer is needed.
+    refused_by_limit. place: in its session. headers: further ones of this request. keeps_answer: whether the text
+    of its answer is needed.
     prefix_group: of its shared prefix; shareable: what a prefix cache may hold of it, None where that is not known.
     abandonment: when its user leaves it, None where it waits for the end. name: see Timeline."""
 

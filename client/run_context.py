@@ -123,6 +123,14 @@ class RunContext:
             self.recorder.prompts_drawn = place
         return self.begin_session(with_system_prompt)
 
+    def own_request(self, prompt: Prompt) -> DrawnPrompt:
+        """A request of a user's own code, with its place in the run and the model that --models gives it."""
+        options, recorder = self.options, self.recorder
+        number = request_number(recorder.worker, options.lengths.workers, recorder.prompts_drawn)
+        recorder.prompts_drawn += 1
+        model = options.models.model_of(options.seed, number) if options.models else options.model
+        return DrawnPrompt(prompt, model=model, number=number)
+
     def draw(self, with_system_prompt: bool) -> DrawnPrompt:
         """The first request of the next session."""
         return self.begin_session(with_system_prompt).next()

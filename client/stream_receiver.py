@@ -33,8 +33,8 @@ class StreamObserver(Protocol):
 class StreamReceiver:
     """Receives one response. Nothing here blocks or raises: `failure` is raised by the greenlet, which is woken for it.
 
-    texts: the output so far, where it is to be counted. answer: its visible text, where it is needed. finish_reason,
-    stream_error: as the stream has them. done_ns:
+    texts: the output so far, where it is to be counted. answer, reasoning, tool_arguments: its parts, where they are
+    needed. finish_reason, stream_error: as the stream has them. done_ns:
     arrival of its proper end. terminal_event_ns: arrival of its end, or of an error instead; None while more is
     expected. error_body: the beginning of a response that is no stream. is_stream: whether it is one; None until that
     is known. reached_ns: arrival of the output at which the user leaves, None before it.
@@ -64,6 +64,8 @@ class StreamReceiver:
         self.is_stream: bool | None = None
         self.texts: list[str] = []
         self.answer: list[str] = []
+        self.reasoning: list[str] = []
+        self.tool_arguments: list[str] = []
         self.finish_reason: str | None = None
         self.stream_error: str | None = None
         self.done_ns: int | None = None
@@ -193,8 +195,8 @@ class StreamReceiver:
         self._builder.outputs(arrived_ns, map(len, batch.texts), visible=not batch.reasoning)
         if self._keep_text:
             self.texts.append(b"".join(batch.texts).decode())
-        if self._keeps_answer and not batch.reasoning:
-            self.answer.append(b"".join(batch.texts).decode())
+        if self._keeps_answer:
+            (self.reasoning if batch.reasoning else self.answer).append(b"".join(batch.texts).decode())
         if self._on_output is not None:
             self._on_output(len(batch.texts))
 
@@ -203,6 +205,8 @@ class StreamReceiver:
             self.texts.append(delta.reasoning + delta.text + delta.tool_arguments)
         if self._keeps_answer:
             self.answer.append(delta.text)
+            self.reasoning.append(delta.reasoning)
+            self.tool_arguments.append(delta.tool_arguments)
 
     def _on_events(self, deltas: list[Delta], arrival: Arrival) -> None:
         self._observe(arrival, deltas)

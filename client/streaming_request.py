@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import NamedTuple
 
 import gevent
 from gevent import GreenletExit
@@ -22,6 +23,14 @@ from tokenswarm.wire import Exchange, ResponseParser, StreamClient, went_stale
 
 _MAX_ERROR_CHARACTERS = 500
 _MAX_FINISH_REASON_CHARACTERS = 100
+
+
+class AnswerTexts(NamedTuple):
+    """What an answer says: its visible text, its reasoning, and the arguments of its tool calls."""
+
+    visible: str
+    reasoning: str
+    tool_arguments: str
 
 
 class StreamingRequest:
@@ -80,9 +89,10 @@ class StreamingRequest:
         return "".join(self._stream.texts)
 
     @property
-    def answer(self) -> str:
-        """The visible text so far, where it is needed."""
-        return "".join(self._stream.answer)
+    def answer(self) -> AnswerTexts:
+        """The answer so far, where it is needed."""
+        stream = self._stream
+        return AnswerTexts(*("".join(texts) for texts in (stream.answer, stream.reasoning, stream.tool_arguments)))
 
     @property
     def error_body(self) -> bytes:

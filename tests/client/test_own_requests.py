@@ -1,0 +1,97 @@
+"""What code of a user's own may request, and what is refused before anything is sent."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tokenswarm.client.own_requests import (
+    MOST_NAME_CHARACTERS,
+    OwnRequestError,
+    check_takes,
+    own_headers,
+    own_name,
+    own_prompt,
+)
+from tokenswarm.engines import ENGINES, ChatRequest
+from tokenswarm.prompts import Prompt
+
+CALL = {"id": "c1", "type": "function", "function": {"name": "now", "arguments": "{}"}}
+USER = {"role": "user", "content": "What time is it?"}
+
+
+def made(**given: Any) -> Prompt:
+    return own_prompt(**{"prompt": None, "messages": None, "system": None, "max_tokens": None, "body": None} | given)
+
+
+def sent(prompt: Prompt) -> list[dict[str, Any]]:
+    """The messages of the request."""
+    request = ChatRequest(
+        "m", prompt.text, prompt.system, 8, earlier=prompt.earlier, later=prompt.later, tool_fields=prompt.tool_fields
+    )
+    return request.messages
+
+
+def test_messages_are_sent_as_they_are_given() -> None:
+    messages = [
+        {"role": "system", "content": "Be brief."},
+        USER,
+        {"role": "assistant", "content": None, "tool_calls": [CALL]},
+        {"role": "tool", "content": "12:00", "tool_call_id": "c1"},
+    ]
+    found = made(messages=messages)
+    assert sent(found) == [*messages[:2], messages[2] | {"content": ""}, messages[3]]
+    assert found.system == "Be brief."
+
+
+def test_a_prompt_is_one_message_and_settings_are_the_request_s() -> None:
+    found = made(prompt="Hello", system="Be brief.", max_tokens=7, body={"temperature": 0, "seed": None})
+    assert sent(found) == [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hello"}]
+    assert (found.max_tokens, found.body_overrides) == (7, {"temperature": 0, "seed": None})
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        ({}, "exactly one"),
+        ({"prompt": "a", "messages": [USER]}, "exactly one"),
+        ({"messages": []}, "at least one message"),
+        ({"messages": [USER, {"role": "assistant", "content": "Noon."}]}, "ends with a message of the assistant"),
+        ({"messages": [{"role": "robot", "content": "a"}]}, "'robot'"),
+        ({"messages": [{"role": "user", "content": [{"type": "text", "text": "a"}]}]}, "is a text, got list"),
+        ({"messages": [{"role": "tool", "content": "a"}]}, "no message of the user"),
+        ({"messages": [{"role": "system", "content": "a"}, USER], "system": "b"}, "leave one of them out"),
+        ({"prompt": "a", "max_tokens": 0}, "at least 1, got 0"),
+        ({"prompt": "a", "body": {"messages": []}}, "may not set messages: give messages=…"),
+        ({"prompt": "a", "body": {"model": "b"}}, "may not set model"),
+        ({"prompt": "a", "body": {"max_tokens": 3}}, "give max_tokens=…"),
+        ({"prompt": "a", "body": {"stream": False}}, "stream"),
+    ],
+)
+def test_what_cannot_be_sent_is_refused_in_a_sentence(given: dict[str, Any], named: str) -> None:
+    with pytest.raises(OwnRequestError) as caught:
+        made(**given)
+    assert named in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("headers", [{"Content-Length": "3"}, {"X Y": "3"}, {"X-A": "a\r\nX-B: b"}, {"X-A": "ä"}])
+def test_headers_that_would_change_the_request_itself_are_refused(headers: dict[str, str]) -> None:
+    with pytest.raises(OwnRequestError):
+        own_headers(headers)
+    assert own_headers({"X-Tenant": "a"}) == {"X-Tenant": "a"}
+    assert own_headers(None) == {}
+
+
+def test_an_engine_that_takes_one_message_gets_no_conversation() -> None:
+    conversation = made(messages=[USER, {"role": "assistant", "content": "Noon."}, USER])
+    check_takes(ENGINES["vllm"], conversation)
+    check_takes(ENGINES["bentoml"], made(prompt="Hello"))
+    with pytest.raises(OwnRequestError, match="several"):
+        check_takes(ENGINES["bentoml"], conversation)
+
+
+def test_names_are_short_and_of_one_line() -> None:
+    assert own_name("a\nb") == "a b"
+    assert len(own_name("x" * 1000)) == MOST_NAME_CHARACTERS
