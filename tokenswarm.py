@@ -2,7 +2,7 @@
 
 In a checkout the packages are folders beside this file; `__path__` is where `import tokenswarm.users` finds them. In a
 wheel this file is the package's `__init__.py`. Importing it loads nothing else: a
-subcommand loads its module when it is called.
+subcommand loads its module when it is called, and so does what a locustfile imports.
 """
 
 from __future__ import annotations
@@ -13,8 +13,28 @@ import sys
 from importlib import import_module
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+if TYPE_CHECKING:
+    from tokenswarm.client.own_requests import OwnRequestError
+    from tokenswarm.metrics.timeline import Outcome, Timeline
+    from tokenswarm.users.chat import ChatUser, SystemPromptChatUser
+    from tokenswarm.users.run_events import events
+    from tokenswarm.users.stream_response import StreamFailed, StreamResponse
+    from tokenswarm.users.streaming_user import StreamingUser
+
+#: What locustfiles import; the rest of the package may change at any time.
+__all__ = [
+    "ChatUser",
+    "Outcome",
+    "OwnRequestError",
+    "StreamFailed",
+    "StreamResponse",
+    "StreamingUser",
+    "SystemPromptChatUser",
+    "Timeline",
+    "events",
+]
 __path__ = [str(Path(__file__).parent)]
 
 #: By name: the module that has `add_arguments` and `main`, and a line of help.
@@ -58,14 +78,28 @@ _DESCRIPTION = (
 )
 
 
-_NO_API = (
-    "Tokenswarm has no public Python API yet, so {} cannot be imported. Run Tokenswarm's own locustfile.py, and set "
-    "options in place of code (docs/options.md)."
+#: What locustfiles import, by name: the module that has it. docs/python-api.md explains each.
+_API = {
+    "StreamingUser": "tokenswarm.users.streaming_user",
+    "StreamResponse": "tokenswarm.users.stream_response",
+    "StreamFailed": "tokenswarm.users.stream_response",
+    "OwnRequestError": "tokenswarm.client.own_requests",
+    "ChatUser": "tokenswarm.users.chat",
+    "SystemPromptChatUser": "tokenswarm.users.chat",
+    "events": "tokenswarm.users.run_events",
+    "Timeline": "tokenswarm.metrics.timeline",
+    "Outcome": "tokenswarm.metrics.timeline",
+}
+#: Those with which a locustfile becomes one of Tokenswarm's: its options, its recording and its page come with them.
+_USERS = ("StreamingUser", "ChatUser", "SystemPromptChatUser")
+
+_NOT_THERE = (
+    "{} cannot be imported. A locustfile imports "
+    f"{', '.join(sorted(_API))} from tokenswarm (docs/python-api.md); all else in it may change at any time."
 )
 _PARTIAL = (
-    "unrecognized arguments: {}. This locustfile imports only a part of Tokenswarm, without its options. Run "
-    "Tokenswarm's own locustfile.py (locust -f PATH/TO/locustfile.py), and set options in place of code "
-    "(docs/options.md)."
+    "unrecognized arguments: {}. This locustfile imports only a part of Tokenswarm, without its options: import its "
+    "users with `from tokenswarm import StreamingUser`, or ChatUser (docs/python-api.md)."
 )
 _NO_USERS = (
     "No User class found: this locustfile imports Tokenswarm, but not its user classes. Write `from locustfile import "
@@ -76,25 +110,33 @@ _EXIT_UNUSABLE = 2
 _EXIT_SIGINT = 130
 
 
-class NoPublicApi(ImportError):
-    """Code of a user's own imports a class of Tokenswarm's."""
+class NotInApi(ImportError):
+    """Code of a user's own imports what is not for it."""
 
 
 def __getattr__(name: str) -> Any:
-    """Only packages can be imported from here. A class gets a sentence instead of Python's own error."""
+    """What locustfiles import is loaded when they do. Another class gets a sentence instead of Python's own error."""
+    if name in _API:
+        if name in _USERS:
+            import_module("tokenswarm.run_control.composition")
+        return getattr(import_module(_API[name]), name)
     if name[:1].isupper():
-        raise NoPublicApi(_NO_API.format(name))
+        raise NotInApi(_NOT_THERE.format(name))
     raise AttributeError(f"module 'tokenswarm' has no attribute {name!r}")
 
 
-def bare_import(package: str) -> NoPublicApi:
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_API])
+
+
+def bare_import(package: str) -> NotInApi:
     """What each package raises where its name is imported without Tokenswarm's before it."""
-    return NoPublicApi(_NO_API.format(f"the package {package}"))
+    return NotInApi(_NOT_THERE.format(f"the package {package}"))
 
 
 def _explanation(error: BaseException, trace: TracebackType | None) -> str:
     """A sentence on an import from Tokenswarm's packages that failed in code of a user's own; "" for all else."""
-    if isinstance(error, NoPublicApi):
+    if isinstance(error, NotInApi):
         return str(error)
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
@@ -106,7 +148,7 @@ def _explanation(error: BaseException, trace: TracebackType | None) -> str:
     wanted: str | None = getattr(error, "name_from", None)  # of Python 3.12
     if wanted is None:
         wanted = str(error).partition("cannot import name '")[2].partition("'")[0]
-    return _NO_API.format(f"{wanted} of {error.name}" if wanted else error.name)
+    return _NOT_THERE.format(f"{wanted} of {error.name}" if wanted else error.name)
 
 
 def _explain_imports() -> None:

@@ -29,6 +29,8 @@ OPEN_NAMES = {
     "trace": "replay of a trace",
     AT_ONCE: "all requests at once",
 }
+#: What precedes the name of its class, in the name of the level of a locustfile's own shape: `shape Steps`.
+OWN_SHAPE_LEVEL = "shape "
 _RECORDED = {"file": "the file of arrivals", "trace": "the trace"}
 #: An open-loop level begins so long after it is announced: its users are there when the first request is due.
 LEAD_S = 1.5
@@ -58,6 +60,8 @@ def users_of(level: str) -> str:
 def _with_noun(level: str) -> str:
     if level in OPEN_NAMES:
         return OPEN_NAMES[level]
+    if level.startswith(OWN_SHAPE_LEVEL):
+        return level
     if level.endswith(SESSION_RATE_UNIT):
         return level
     if level.endswith(RATE_UNIT):
@@ -148,7 +152,9 @@ class Level(msgspec.Struct, frozen=True):
     whether it comes before another level to warm the server up, and is in no figure. random_start: whether users begin
     at random moments of its ramp. cache_flushed: whether the server
     emptied its prefix cache before it, or before its warm-up, as the run requires; None where it does not. probe: of a
-    capacity search: it ends when it is decided, and its time is then what it took."""
+    capacity search: it ends when it is decided, and its time is then what it took. own_users: whether its users are
+    those of a locustfile alone, with wait times of their own; own_shape: whether the locustfile's shape sets their
+    number, which `users` then does not say."""
 
     index: int
     system_prompt: SystemPrompt
@@ -164,6 +170,8 @@ class Level(msgspec.Struct, frozen=True):
     random_start: bool = False
     cache_flushed: bool | None = None
     probe: bool = False
+    own_users: bool = False
+    own_shape: bool = False
 
     @property
     def ends_with_requests(self) -> bool:

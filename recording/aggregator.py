@@ -233,8 +233,8 @@ class Aggregator:
 
     def concurrency(self, level: LevelStats) -> Concurrency | None:
         """Requested against actual users in a level's hold, as far as it is reported so far. None where no whole second
-        of it is, where no process reports its users, and in an open loop."""
-        if level.level.arrivals is not None or not level.user_seconds:
+        of it is, where no process reports its users, in an open loop, and where a locustfile's shape sets them."""
+        if level.level.arrivals is not None or level.level.own_shape or not level.user_seconds:
             return None
         return concurrency_of(level.user_seconds, level.level.users, *level.hold_s(self.reported_until_s))
 

@@ -23,6 +23,8 @@ from tokenswarm.run_folder.prompt_figures import PromptFigures
 
 #: Of the requests of a hold.
 REPEATS_BOUND = 0.05
+#: In place of a --prompt-reuse: code of a locustfile says what is sent.
+OWN_REUSE = "own"
 
 
 def repeats_exceed(prompts: PromptFigures) -> bool:
@@ -32,8 +34,9 @@ def repeats_exceed(prompts: PromptFigures) -> bool:
 
 def hits_exceed(ratio: float | None, prompts: PromptFigures, system_prompt: str, reuse: str) -> bool:
     """Whether a hit ratio (0 to 1, None where it is not known) is above the bounds, where it is not known which hits to
-    expect. system_prompt: "off" or "on"; with one, hits are what it is for. reuse: the run's --prompt-reuse."""
-    if prompts.expected_share_max is not None:
+    expect. system_prompt: "off" or "on"; with one, hits are what it is for. reuse: the run's --prompt-reuse. Of
+    own code it is not known which requests continue a conversation, whose hits are as they should be."""
+    if prompts.expected_share_max is not None or reuse == OWN_REUSE:
         return False
     if system_prompt == "on" or ratio is None or ratio <= HITS_BOUND:
         return False

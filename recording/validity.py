@@ -266,7 +266,7 @@ def _silent_window_issues(aggregator: Aggregator, level: LevelStats) -> Issues:
     ended_s, planned, hold = level.ended_s, level.level, level.scopes[Scope.HOLD]
     if ended_s is None or ended_s > aggregator.reported_until_s or planned.arrivals is not None:
         return
-    if planned.think_time is not None or level.think.pauses:  # all users may think at once
+    if planned.think_time is not None or planned.own_users or level.think.pauses:  # all users may think at once
         return
     slow = (quantile(hold.ttft_s, 0.5), quantile(hold.gap_s, 0.99))
     if any(found is not None and found.value >= WINDOW_S for found in slow):

@@ -17,6 +17,7 @@ _RUN_HEAD = """Usage: tokenswarm run -H http://HOST:PORT [options]
 Runs a load test, prints its table and leaves a folder under results/. Without -H a simulated server is started for the
 run. It is the same as `locust --headless` with Tokenswarm's locustfile, and takes all of Locust's options as well.
 
+  -f FILE                   run user classes of your own (docs/python-api.md)
   --dry-run                 describe what the run would do and send, and end
   --json                    the same as --print-summary: print summary.json on standard output when the run is over,
                             and all else on standard error; with --dry-run, print the description as JSON
@@ -25,7 +26,8 @@ run. It is the same as `locust --headless` with Tokenswarm's locustfile, and tak
 _WEB_HEAD = """Usage: tokenswarm web -H http://HOST:PORT [options]
 
 Serves the page on which runs are started and watched, at http://localhost:8089. It is the same as `locust` with
-Tokenswarm's locustfile, and takes all of Locust's options as well. The options set what the page's form shows first.
+Tokenswarm's locustfile, or with one of your own (-f FILE), and takes all of Locust's options as well. The options set
+what the page's form shows first.
 """
 _FOOT = """Each option can be given as an environment variable (TOKENSWARM_MAX_TOKENS for --max-tokens, LOCUST_USERS for
 --users) and in Locust's configuration files. The API key is no option: it is read from LLM_API_KEY.
@@ -47,7 +49,7 @@ def run(words: Sequence[str], execute: Execute = os.execv) -> int:
     given = list(words)
     if _HELP & set(given):
         return _show_help(_RUN_HEAD)
-    if wrong := [*_valued_switches(given), *_other_locustfiles(given)]:
+    if wrong := [*_valued_switches(given), *_undescribed(given)]:
         return _refuse("run", wrong)
     if "--dry-run" in given:
         return _describe(given)
@@ -67,8 +69,6 @@ def serve(words: Sequence[str], execute: Execute = os.execv) -> int:
     """The same for the page."""
     if _HELP & set(words):
         return _show_help(_WEB_HEAD, with_page=True)
-    if wrong := list(_other_locustfiles(words)):
-        return _refuse("web", wrong)
     return _hand_over(list(words), execute)
 
 
@@ -82,11 +82,17 @@ def _valued_switches(words: Sequence[str]) -> Iterator[str]:
             yield f"{option} takes no value, got {value!r}."
 
 
-def _other_locustfiles(words: Sequence[str]) -> Iterator[str]:
-    for word in words:
-        if word.partition("=")[0] in ("-f", "--locustfile") or (word.startswith("-f") and word.endswith(".py")):
-            option = "--locustfile" if word.startswith("--") else "-f"
-            yield f"{option} has no effect here, where Tokenswarm's own locustfile is run: use locust -f."
+def _names_locustfile(words: Sequence[str]) -> bool:
+    """Whether a locustfile of the user's own is to be run."""
+    return any(
+        word.partition("=")[0] in ("-f", "--locustfile") or (word.startswith("-f") and word.endswith(".py"))
+        for word in words
+    )
+
+
+def _undescribed(words: Sequence[str]) -> Iterator[str]:
+    if "--dry-run" in words and _names_locustfile(words):
+        yield "--dry-run describes what options say, and not the code of a locustfile: leave out one of it and -f."
 
 
 def _refuse(command: str, sentences: Sequence[str]) -> int:
@@ -103,7 +109,8 @@ def locustfile() -> Path:
 def locust_command(words: Sequence[str]) -> list[str]:
     """The command that runs Locust with these options. -P: a file `locust.py` of the current folder is not taken for
     Locust."""
-    return [sys.executable, "-P", "-m", "locust", "-f", str(locustfile()), *words]
+    own = [] if _names_locustfile(words) else ["-f", str(locustfile())]
+    return [sys.executable, "-P", "-m", "locust", *own, *words]
 
 
 def _hand_over(words: list[str], execute: Execute) -> int:

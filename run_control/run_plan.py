@@ -100,12 +100,14 @@ def level_of(level: PlannedLevel) -> Level:
         after_failure=level.after_failure,
         random_start=level.random_start,
         probe=level.probe,
+        own_users=level.own_users,
+        own_shape=level.own_shape,
     )
 
 
 def _most_at_once(level: Level) -> int:
     if level.arrivals is None:
-        return level.users
+        return max(1, level.users)
     return level.arrivals.max_in_flight or max(1, ceil(level.arrivals.mean_rate))
 
 

@@ -18,6 +18,7 @@ from tokenswarm.command_line import CommandLine, Given, option_defaults, refuse,
 from tokenswarm.command_line.exit_codes import EXIT_INTERRUPTED, EXIT_UNUSABLE, INTERRUPTED_EARLY
 from tokenswarm.reports.checks.run_checks import RunChecks
 from tokenswarm.run_control.capacity_control import CapacityControl
+from tokenswarm.run_control.own_options import check_own_options, prompts_of_own_code
 from tokenswarm.run_control.recording_hooks import Recording
 from tokenswarm.run_control.run_inputs import RunInputs
 from tokenswarm.run_control.run_parser import add_run_options
@@ -25,8 +26,8 @@ from tokenswarm.run_control.run_plan import RunPlan, level_of, run_options
 from tokenswarm.run_control.run_watch import RunWatch
 from tokenswarm.run_control.start_checks import check_command_line, check_run, complete_options, shows_stats_tables
 from tokenswarm.run_folder.schema import RunFacts
-from tokenswarm.shapes.own_code import check_own_code, check_shape
-from tokenswarm.shapes.plan import LoadPlan, PlannedLevel
+from tokenswarm.shapes.own_code import adopt_own_code, check_modes, check_shape, own_code_facts
+from tokenswarm.shapes.plan import OWN_USERS, LoadPlan, PlannedLevel
 from tokenswarm.shapes.run_shape import RunShape
 from tokenswarm.target.server_detection import ReadyServer
 from tokenswarm.upstream.locust_internals import BeforePageLine, RoutineLogFilter, StatsTablesFilter
@@ -44,7 +45,7 @@ class RunStart:
     def __init__(self, recording: Recording, checks: RunChecks, lifecycle: RunLifecycle) -> None:
         self._recording, self._checks, self._lifecycle = recording, checks, lifecycle
         self._search = CapacityControl(recording.controller)
-        self._page = WebPage(recording.live, check_run, self._find_server)
+        self._page = WebPage(recording.live, self._check_run, self._find_server)
         self._command_line = CommandLine(complete_options, self._check_command_line)
         self._notices: list[str] = []
         #: Of each option of the command line, by its name.
@@ -185,12 +186,14 @@ class RunStart:
         recording.on_late_level = lambda: self.begin(environment)
         recording.attach(environment)
         recording.request_admission()
+        adopt_own_code(environment)
         if on_worker:
             lifecycle.attach(environment)
         else:
+            check_own_options(options, self._defaults, self._command_line.given.sources)
             plan = RunPlan.of(options)
             check_unchanged(options)
-            check_own_code(environment, set(plan.modes))
+            check_modes(environment, plan.modes)
             lifecycle.attach(environment)
             self._page.attach(environment)
             if environment.web_ui:
@@ -210,7 +213,8 @@ class RunStart:
         assert options is not None
         try:
             check_unchanged(options)
-            check_own_code(environment, check_run(options, environment.host or "").modes)
+            check_shape(environment)
+            check_modes(environment, self._check_run(options, environment.host or "").modes)
         except ValueError:
             if isinstance(shape, RunShape):
                 shape.refuse()  # while workers are let go, Locust may come to its first tick
@@ -218,6 +222,12 @@ class RunStart:
         # Last: what other listeners of test_start change is then seen before the run has a folder.
         environment.events.test_start.remove_listener(self.begin)  # type: ignore[no-untyped-call]
         environment.events.test_start.add_listener(self.begin)  # type: ignore[no-untyped-call]
+
+    def _check_run(self, options: Namespace, host: str) -> RunPlan:
+        """As `check_run`, and with the locustfile's own classes."""
+        plan = check_run(options, host)
+        check_own_options(options, self._defaults, self._command_line.given.sources)
+        return plan
 
     def _check_own_code(self, environment: Environment) -> None:
         """Whether users, shape and options are those that were checked before. Raises ValueError."""
@@ -244,6 +254,9 @@ class RunStart:
         shape.begin()
         self._checks.prepare(plan.checks, plan.levels)
         values, changed = run_options(options, self._defaults)
+        own_code = own_code_facts(environment)
+        if getattr(options, OWN_USERS, ()):
+            facts["prompts"] = prompts_of_own_code(own_code)
         run_facts = RunFacts(
             **facts,
             shape=plan.shape,
@@ -252,6 +265,7 @@ class RunStart:
             changed_options=changed,
             name=plan.recording.name,
             tags=plan.recording.tags,
+            own_code=own_code,
         )
         load = plan.load
         self._recording.begin_run(run_facts, plan.recording, self_checks, load.drain_s, load.settle_s, first_level)

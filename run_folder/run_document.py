@@ -33,6 +33,7 @@ def safe_facts(facts: RunFacts) -> RunFacts:
         "requests",
         "name",
         "tags",
+        "own_code",
     )
     safe = {name: shown_values(getattr(facts, name)) for name in names}
     return structs.replace(facts, **safe, mix=facts.mix.renamed(shown))

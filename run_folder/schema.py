@@ -369,6 +369,8 @@ class RunFacts(msgspec.Struct, frozen=True):
     adapted to the server. changed_options: names of those options whose value is not their default; None where that
     was not recorded. mix: the models and hosts of the requests; none in folders of older versions. abandonment: None
     where users wait for the end of each response. name, tags: what a person calls the run; name "": nothing.
+    own_code: of a locustfile with user classes or a shape of its own,
+    its path (`locustfile`), their names (`users`, `shape`), and a SHA-256 of the file; empty without.
     """
 
     host: str
@@ -390,6 +392,7 @@ class RunFacts(msgspec.Struct, frozen=True):
     abandonment: Abandonment | None = None
     name: str = ""
     tags: Mapping[str, str] = msgspec.field(default_factory=dict)
+    own_code: Mapping[str, Any] = msgspec.field(default_factory=dict)
 
 
 class WorkerSelfCheck(SelfCheck, frozen=True, kw_only=True):
@@ -438,3 +441,4 @@ class RunDocument(msgspec.Struct, frozen=True, kw_only=True):
     abandonment: Abandonment | None = None
     name: str = ""
     tags: dict[str, str] = {}
+    own_code: dict[str, Any] = {}

@@ -1,38 +1,71 @@
-"""User classes and shapes of one's own: they would load nothing, as the run's shape spawns Tokenswarm's users alone."""
+"""User classes and shapes of a locustfile's own: which of them the levels spawn, and what cannot be beside them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import hashlib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
 
-from locust import User
+from locust import LoadTestShape, User
 from locust.env import Environment
 
+from tokenswarm.shapes.plan import OWN_SHAPE, OWN_USERS
 from tokenswarm.shapes.run_shape import RunShape
 
-_PARTIAL = (
-    "this locustfile imports only a part of Tokenswarm; use `locust -f PATH/TO/locustfile.py`. Users and load are "
-    "set by options (docs/options.md)."
+_OWN_SHAPE = (
+    "the locustfile sets another shape at a moment when that cannot be used any more: define the class in the "
+    "locustfile itself (docs/python-api.md)."
 )
 
 
 class OwnCodeError(ValueError):
-    """Classes of the locustfile that a run would silently leave out; the text names them and says what to do."""
+    """Classes of the locustfile that a run cannot use; the text names them and says what to do."""
 
 
-def check_own_code(environment: Environment, modes: Iterable[str]) -> None:
-    """At Locust's init, where the plan is: compare what Locust found in the locustfiles with what the shape will spawn
-    in these system-prompt modes. Raises OwnCodeError."""
-    spawned = RunShape.user_classes
-    idle = [
-        user_class
-        for user_class in environment.user_classes
-        if user_class not in spawned.values() and (user_class.weight or user_class.fixed_count)
-    ]
-    shapes = [name for name, shape in (environment.available_shape_classes or {}).items() if not _is_ours(shape)]
-    if problems := [*_idle_users(idle), *_unused_shapes(shapes)]:
-        raise OwnCodeError(" ".join(problems))
-    check_shape(environment)
-    missing = {spawned[mode].__name__ for mode in modes if spawned[mode] not in environment.user_classes}
+def adopt_own_code(environment: Environment) -> None:
+    """At Locust's init, on every process: have the run's shape spawn the user classes of the locustfile, and follow its
+    shape, if it has one. Raises OwnCodeError."""
+    default = list(RunShape.user_classes.values())
+    _check_derived(environment.user_classes, default)
+    own = [each for each in environment.user_classes if each not in default and (each.weight or each.fixed_count)]
+    uses_default = any(each in default for each in environment.user_classes)
+    options = environment.parsed_options
+    if uses_default and not (options is not None and options.user_classes):
+        environment.user_classes += [each for each in default if each not in environment.user_classes]
+    shape = environment.shape_class if _is_ours(environment.shape_class) else RunShape()
+    assert isinstance(shape, RunShape)
+    shape.own_classes = tuple(own)
+    shape.own_shape = _own_shape(environment)
+    if environment.runner is not None:
+        shape.runner = environment.runner
+    environment.shape_class = shape
+    if options is not None:
+        vars(options)[OWN_USERS] = [] if uses_default else sorted(each.__name__ for each in own)
+        vars(options)[OWN_SHAPE] = type(shape.own_shape).__name__ if shape.own_shape is not None else ""
+
+
+def own_code_facts(environment: Environment) -> dict[str, Any]:
+    """What run.json records of the locustfile; empty where it has neither user classes nor a shape of its own."""
+    shape = environment.shape_class
+    if not isinstance(shape, RunShape) or not (shape.own_classes or shape.own_shape):
+        return {}
+    files = [Path(file) for file in environment.parsed_locustfiles or ()]
+    digest = hashlib.sha256(b"\0".join(file.read_bytes() for file in files if file.is_file()))
+    return {
+        "locustfile": ",".join(map(str, files)),
+        "users": sorted(each.__name__ for each in shape.own_classes),
+        "shape": type(shape.own_shape).__name__ if shape.own_shape is not None else None,
+        "sha256": digest.hexdigest(),
+    }
+
+
+def check_modes(environment: Environment, modes: Iterable[str]) -> None:
+    """Whether the levels of these system-prompt modes have the users that they need. Raises OwnCodeError."""
+    default = RunShape.user_classes
+    if not any(each in environment.user_classes for each in default.values()):
+        return
+    missing = {default[mode].__name__ for mode in modes if default[mode] not in environment.user_classes}
     if missing:
         raise OwnCodeError(
             f"the plan needs {' and '.join(sorted(missing))}, which the command line leaves out: name no user classes, "
@@ -41,50 +74,38 @@ def check_own_code(environment: Environment, modes: Iterable[str]) -> None:
 
 
 def check_shape(environment: Environment) -> None:
-    """Whether the load follows Tokenswarm's shape. Raises OwnCodeError."""
-    shape = environment.shape_class
-    if shape is None:
-        raise OwnCodeError(_PARTIAL)
-    if not _is_ours(shape):
-        raise OwnCodeError(" ".join(_unused_shapes([type(shape).__name__])))
+    """Whether the load still follows the shape of the run. Raises OwnCodeError."""
+    if not _is_ours(environment.shape_class):
+        raise OwnCodeError(f"{_classes([type(environment.shape_class).__name__], 'shape')}: {_OWN_SHAPE}")
 
 
-def _idle_users(idle: list[type[User]]) -> list[str]:
-    """Sentences on users that no level would have."""
-    ours = tuple(RunShape.user_classes.values())
-    derived = [user_class.__name__ for user_class in idle if issubclass(user_class, ours)]
-    foreign = [user_class.__name__ for user_class in idle if not issubclass(user_class, ours)]
-    sentences = []
-    if derived:
-        sentences.append(
-            f"{_classes(derived)} of your locustfile would get no users: Tokenswarm runs its own user classes only. "
-            f"Remove {_it(derived)}, and set prompts, requests and load by options (docs/options.md)."
-        )
-    if foreign:
-        sentences.append(
-            f"{_classes(foreign)} of your locustfile would get no users: Tokenswarm runs its own user classes only. "
-            f"Move {_it(foreign)} to a locustfile that does not import Tokenswarm, and run that separately."
-        )
-    return sentences
-
-
-def _unused_shapes(names: list[str]) -> list[str]:
-    """Sentences on shapes of the locustfile."""
-    if not names:
-        return []
-    return [
-        f"{_classes(names, 'shape')} of your locustfile cannot be used: Tokenswarm sets the number of users itself. "
-        f"Remove {_it(names)}, and set the load with --levels, or with -u, -r and -t."
+def _check_derived(user_classes: Sequence[type[User]], default: Sequence[type[User]]) -> None:
+    """Tokenswarm's users are set by options: a subclass would be another load than these say."""
+    names = [
+        each.__name__
+        for each in user_classes
+        if each not in default and issubclass(each, tuple(default)) and (each.weight or each.fixed_count)
     ]
+    if names:
+        it = "it" if len(names) == 1 else "them"
+        raise OwnCodeError(
+            f"{_classes(names)} of your locustfile cannot be derived from Tokenswarm's own users, which options set: "
+            f"derive {it} from tokenswarm.StreamingUser (docs/python-api.md), or set prompts, requests and load by "
+            "options (docs/options.md)."
+        )
 
 
-def _classes(names: list[str], what: str = "class") -> str:
+def _own_shape(environment: Environment) -> LoadTestShape | None:
+    shapes = [each for each in (environment.available_shape_classes or {}).values() if not _is_ours(each)]
+    if len(shapes) > 1:
+        names = [type(each).__name__ for each in shapes]
+        raise OwnCodeError(f"{_classes(names, 'shape')} of your locustfile cannot both be followed: keep one of them.")
+    return shapes[0] if shapes else None
+
+
+def _classes(names: Sequence[str], what: str = "class") -> str:
     plural = {"class": "classes", "shape": "shapes"}[what]
     return f"the {what if len(names) == 1 else plural} {' and '.join(names)}"
-
-
-def _it(names: list[str]) -> str:
-    return "it" if len(names) == 1 else "them"
 
 
 def _is_ours(shape: object) -> bool:

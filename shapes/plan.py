@@ -12,6 +12,7 @@ from tokenswarm.command_line import not_one_of, timespan_text
 from tokenswarm.metrics.level import (
     DEFAULT_AFTER_FAILURE,
     LEAD_S,
+    OWN_SHAPE_LEVEL,
     RATE_UNIT,
     AfterFailure,
     Arrivals,
@@ -20,6 +21,9 @@ from tokenswarm.metrics.level import (
 )
 from tokenswarm.shapes.capacity.search_range import SearchRange
 
+#: No options: set at Locust's init, and sent to workers with the options. Names of the user classes of the
+#: locustfile's own that a run has alone, and of its shape.
+OWN_USERS, OWN_SHAPE = "own_users", "own_shape"
 #: Requests without a system prompt, and with one.
 Mode = Literal["off", "on"]
 #: Order of the modes in a run of both: the plain one first, so that no run finds the other's prefix in a cache.
@@ -74,7 +78,8 @@ class PlannedLevel:
     an open loop, whose one user sends all requests when they are due, and open_name its name; None in a closed loop.
     think_time: of a closed loop's users, None for none; requests: how many are sent, None for no number. warm_up:
     whether it is the load before the next level that no figure counts. random_start: whether users begin at random
-    moments of its ramp. probe: whether it is one of a capacity search."""
+    moments of its ramp. probe: whether it is one of a capacity search. own_users: whether its users are those of a
+    locustfile alone; own_shape: whether their number follows the locustfile's shape, and is not planned."""
 
     index: int
     system_prompt: Mode
@@ -89,6 +94,8 @@ class PlannedLevel:
     after_failure: AfterFailure = DEFAULT_AFTER_FAILURE
     random_start: bool = False
     probe: bool = False
+    own_users: bool = False
+    own_shape: bool = False
 
     @property
     def name(self) -> str:
@@ -139,6 +146,16 @@ def free(users: int, spawn_rate: float, run_time_s: float | None, system_prompt:
             f"{users} users at {spawn_rate:g} a second take {timespan_text(round(ramp_s, 1))}."
         )
     return tuple(PlannedLevel(index, mode, users, ramp_s, run_time_s or inf) for index, mode in enumerate(modes))
+
+
+def own_shape_level(shape: str, run_time_s: float | None, system_prompt: str) -> tuple[PlannedLevel, ...]:
+    """The one level of a run whose number of users a locustfile's own shape sets. shape: the name of its class. Raises
+    PlanError."""
+    modes = modes_of(system_prompt, auto="off")
+    if len(modes) > 1:
+        raise PlanError(f"--system-prompt both has no effect beside the shape {shape} of the locustfile: choose one.")
+    name = f"{OWN_SHAPE_LEVEL}{shape}"
+    return (PlannedLevel(0, modes[0], 0, 0.0, run_time_s or inf, open_name=name, own_shape=True),)
 
 
 def parse_levels(text: str) -> tuple[int, ...]:

@@ -13,16 +13,21 @@ from tokenswarm.shapes.plan import LoadPlan, PlannedLevel
 from tokenswarm.shapes.sequencer import LevelSequencer, LoadTarget, first_target
 
 _TICK_S = 1.0
+#: Locust divides by the spawn rate.
+_LEAST_RATE = 1e-3
+#: (users, users a second) or (users, users a second, their classes), as Locust has it.
+OwnTarget = tuple[int, float] | tuple[int, float, list[type[User]] | None]
 
 
 class RunShape(LoadTestShape):
-    """Ladder or free shape, whichever the options of this run name.
+    """Ladder or free shape, whichever the options of this run name, or the shape of a locustfile's own.
 
-    user_classes: which user runs under which system-prompt mode. plan_run: returns the load of the run that is about to
-    begin; raises ValueError when it has refused the run. on_level: called with each level but the first as it begins
-    (the first begins with the run). level_done: whether all requests of the running level have ended, or its probe is
-    decided. following: the level after the plan's last one and each of its own, None where the run ends. on_end: called
-    when the plan is done and every stream has ended.
+    user_classes: which of Tokenswarm's users runs under which system-prompt mode. own_classes: users of a locustfile's
+    own, which run in all levels; own_shape: its shape, None where it has none. plan_run: returns the load of the run
+    that is about to begin; raises ValueError when it has refused the run. on_level: called with each level but the
+    first as it begins (the first begins with the run). level_done: whether all requests of the running level have
+    ended, or its probe is decided. following: the level after the plan's last one and each of its own, None where the
+    run ends. on_end: called when the plan is done and every stream has ended.
     """
 
     use_common_options = True
@@ -38,10 +43,16 @@ class RunShape(LoadTestShape):
         self._plan: LoadPlan | None = None
         self._sequencer: LevelSequencer | None = None
         self._refused = False
+        self.own_classes: tuple[type[User], ...] = ()
+        self.own_shape: LoadTestShape | None = None
+        #: What the own shape has last said, None where it has ended the load.
+        self._own_target: OwnTarget | None = None
 
     def begin(self) -> None:
         """The run that the last tick has planned begins now."""
         assert self._plan is not None
+        if self.own_shape is not None:
+            self.own_shape.reset_time()
         self._sequencer = LevelSequencer(self._plan, time.perf_counter(), type(self).following)
 
     def refuse(self) -> None:
@@ -64,25 +75,48 @@ class RunShape(LoadTestShape):
                 self._plan = plan = type(self).plan_run(self.runner.environment)
             except ValueError:
                 return None
-            return self._answer(first_target(plan.levels[0]))
+            self._begin_own_shape()
+            return self._answer(first_target(plan.levels[0]), self._own_target)
         self._await_load_end(sequencer)
-        target = sequencer.advance(time.perf_counter(), self.runner.user_count, level_done=type(self).level_done())
+        done = type(self).level_done()
+        if self.own_shape is not None and sequencer.is_loading:
+            self._own_target = self.own_shape.tick()
+            done = done or self._own_target is None
+        target = sequencer.advance(time.perf_counter(), self.runner.user_count, level_done=done)
         if target is None:
             type(self).on_end()
             return None
         if target.begins is not None:
             type(self).on_level(target.begins)
             sequencer.begin_level(time.perf_counter())
-        return self._answer(target)
+        return self._answer(target, self._own_target if sequencer.is_loading else None)
+
+    def _begin_own_shape(self) -> None:
+        if self.own_shape is not None:
+            self.own_shape.runner = self.runner
+            self.own_shape.reset_time()
+            self._own_target = self.own_shape.tick()
 
     def _await_load_end(self, sequencer: LevelSequencer) -> None:
         """Where the level's time is up before the next tick, wait for it: the load ends on time."""
         while 0.0 < (left_s := sequencer.load_ends_s - time.perf_counter()) < _TICK_S:
             time.sleep(left_s)
 
-    def _answer(self, target: LoadTarget) -> tuple[int, float, list[type[User]]]:
+    def _answer(self, target: LoadTarget, own: OwnTarget | None) -> tuple[int, float, list[type[User]]]:
+        """own: what the own shape says while its level loads."""
+        classes = self._classes(target.system_prompt)
+        if own is not None:
+            users, rate, *chosen = own
+            return users, rate, (chosen[0] if chosen and chosen[0] else classes)
         each = self._processes if target.of_each_process else 1
-        return target.users * each, target.rate * each, [self.user_classes[target.system_prompt]]
+        return target.users * each, max(target.rate, _LEAST_RATE) * each, classes
+
+    def _classes(self, system_prompt: str) -> list[type[User]]:
+        """The users of a level in this mode."""
+        default = self.user_classes[system_prompt]
+        assert self.runner is not None
+        is_there = not self.own_classes or default in self.runner.environment.user_classes
+        return [*([default] if is_there else []), *self.own_classes]
 
     @property
     def _processes(self) -> int:

@@ -63,6 +63,11 @@ class LevelSequencer:
             return math.inf
         return self._since_s + self.level.lead_s + self.level.level_time_s
 
+    @property
+    def is_loading(self) -> bool:
+        """Whether the running level is in its ramp or hold."""
+        return self._state is _State.LOADING
+
     def advance(self, now_s: float, users: int, *, level_done: bool = False) -> LoadTarget | None:
         """What shall be, `users` being there now. level_done: all requests of the level have ended. None when the plan
         is done and all is quiet."""
@@ -89,4 +94,4 @@ class LevelSequencer:
         level = self.level
         if self._state is _State.LOADING:
             return first_target(level, begins)
-        return LoadTarget(0, float(level.users), level.system_prompt)
+        return LoadTarget(0, float(max(1, level.users)), level.system_prompt)

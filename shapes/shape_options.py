@@ -10,7 +10,19 @@ from tokenswarm.command_line import OptionAdder, collect_errors, parse_timespan
 from tokenswarm.metrics.level import AfterFailure, ThinkTime
 from tokenswarm.shapes import capacity_options, rate_options, trace_options
 from tokenswarm.shapes.capacity_options import search_plan_of
-from tokenswarm.shapes.plan import CHOICES, LoadPlan, PlanError, PlannedLevel, check_ramp, free, ladder, parse_levels
+from tokenswarm.shapes.plan import (
+    CHOICES,
+    OWN_SHAPE,
+    OWN_USERS,
+    LoadPlan,
+    PlanError,
+    PlannedLevel,
+    check_ramp,
+    free,
+    ladder,
+    own_shape_level,
+    parse_levels,
+)
 from tokenswarm.shapes.request_limit import check_requests, limit_requests
 from tokenswarm.shapes.think_time import think_time_of
 from tokenswarm.shapes.warm_up import parse_warm_up, with_warm_ups
@@ -171,6 +183,7 @@ def load_plan_of(options: Namespace) -> LoadPlan:
         if options.random_start and levels:
             errors.of(_check_random_start, options, levels)
     changes = {"think_time": think_time, "after_failure": after_failure, "random_start": options.random_start}
+    changes["own_users"] = bool(getattr(options, OWN_USERS, ()))
     search = search_plan_of(options) if options.shape == capacity_options.CAPACITY else None
     if search is not None:
         search = replace(search, template=replace(search.template, **changes))
@@ -222,14 +235,19 @@ def _first_probe(options: Namespace) -> tuple[PlannedLevel, ...]:
 
 
 def _closed_levels_of(options: Namespace) -> tuple[PlannedLevel, ...]:
+    # Users of a locustfile's own have system prompts of their own.
+    alone = getattr(options, OWN_USERS, ()) and options.system_prompt == "auto"
+    system_prompt = "off" if alone else options.system_prompt
+    if own_shape := getattr(options, OWN_SHAPE, ""):
+        return own_shape_level(own_shape, options.run_time, system_prompt)
     if options.shape == "free":
         users = 1 if options.num_users is None else int(options.num_users)
         spawn_rate = 1.0 if options.spawn_rate is None else float(options.spawn_rate)
-        return free(users, spawn_rate, options.run_time, options.system_prompt)
+        return free(users, spawn_rate, options.run_time, system_prompt)
     with collect_errors() as errors:
         errors.of(parse_levels, options.levels)
         ramp_s = errors.of(parse_timespan, "--ramp", options.ramp)
         level_time_s = errors.of(parse_timespan, "--level-time", options.level_time)
         if ramp_s is not None and level_time_s is not None:
             errors.of(check_ramp, ramp_s, level_time_s)
-    return ladder(options.levels, options.system_prompt, ramp_s, level_time_s)
+    return ladder(options.levels, system_prompt, ramp_s, level_time_s)

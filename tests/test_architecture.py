@@ -72,7 +72,21 @@ MAY_IMPORT: dict[str, set[str]] = {
         "command_line",
         "sanitize",
     },
-    "tokenswarm": {"reports", "probe", "workload", "run_command", "sweep", "simulator", "command_line", "sanitize"},
+    "tokenswarm": {
+        *(
+            "reports",
+            "probe",
+            "workload",
+            "run_command",
+            "sweep",
+            "simulator",
+            "run_control",
+            "users",
+            "client",
+            "engines",
+        ),
+        *("metrics", "command_line", "sanitize"),
+    },
 }
 PACKAGES = set(MAY_IMPORT) - {"locustfile", "tokenswarm"}
 #: Where Locust may be imported; everything else runs and tests without it.
@@ -343,7 +357,8 @@ def test_a_wheel_holds_every_package() -> None:
 
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     included = project["tool"]["hatch"]["build"]["targets"]["wheel"]["hooks"]["custom"]["files"]
-    files = {"tokenswarm.py": "tokenswarm/__init__.py", "locustfile.py": "tokenswarm/locustfile.py"}
+    files = {"tokenswarm.py": "tokenswarm/__init__.py"}
+    files |= {name: f"tokenswarm/{name}" for name in ("locustfile.py", "py.typed")}
     assert included == files | {name: f"tokenswarm/{name}" for name in PACKAGES}
 
 

@@ -181,12 +181,12 @@ def test_every_package_refuses_to_be_imported_by_its_bare_name() -> None:
     done = subprocess.run(
         [sys.executable, "-c", script, *packages], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True
     )
-    assert done.stdout.splitlines() == [f"{name}: NoPublicApi" for name in packages]
+    assert done.stdout.splitlines() == [f"{name}: NotInApi" for name in packages]
 
 
-def test_a_class_cannot_be_imported_from_the_package_and_a_package_can() -> None:
-    with pytest.raises(ImportError, match=r"no public Python API yet.*ChatUser.*options") as caught:
-        exec("from tokenswarm import ChatUser")
+def test_what_is_not_for_locustfiles_cannot_be_imported_from_the_package_and_a_package_can() -> None:
+    with pytest.raises(ImportError, match=r"OpenLoop cannot be imported.*StreamingUser") as caught:
+        exec("from tokenswarm import OpenLoop")
     assert str(caught.value).count("\n") == 0
     from tokenswarm import shapes
 
@@ -196,7 +196,7 @@ def test_a_class_cannot_be_imported_from_the_package_and_a_package_can() -> None
 @pytest.mark.parametrize(
     ("statement", "named"),
     [
-        ("from tokenswarm import ChatUser", "ChatUser"),
+        ("from tokenswarm import OpenLoop", "OpenLoop"),
         ("from tokenswarm.users import ChatUser", "ChatUser"),
         ("import tokenswarm.users.nothing", "tokenswarm.users.nothing"),
         ("import tokenswarm, users", "users"),
@@ -210,7 +210,16 @@ def test_an_import_of_ones_own_that_cannot_be_is_one_sentence(statement: str, na
     )
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1), done.stderr
     assert named in done.stderr
-    assert "import tokenswarm" not in done.stderr  # there is nothing else to import
+    assert "StreamingUser" in done.stderr  # which can be imported
+
+
+def test_importing_the_package_loads_neither_locust_nor_its_users() -> None:
+    code = (
+        "import sys, tokenswarm; from tokenswarm import Outcome, Timeline; "
+        "print(*[name for name in ('locust', 'gevent', 'tokenswarm.run_control') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == "\n"
 
 
 def test_other_failures_keep_their_traceback() -> None:

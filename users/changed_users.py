@@ -8,10 +8,8 @@ from typing import Any
 from locust import User
 
 from tokenswarm.sanitize import API_KEY_VARIABLE
-from tokenswarm.users.chat import ChatUser, StreamingUser, SystemPromptChatUser
+from tokenswarm.users.chat import BuiltInUser, ChatUser, SystemPromptChatUser
 
-#: What a run itself sets.
-_SET_BY_RUNS = frozenset(("run_context", "share", "runs_are_prepared", "spawned"))
 #: What Locust sets when a run starts.
 _SET_BY_LOCUST = frozenset(("host",))
 #: What to use in place of attributes, where that is no option of the same name.
@@ -37,7 +35,7 @@ def _attributes(user_class: type[User]) -> dict[str, Any]:
 
 
 def _counts(name: str) -> bool:
-    return name not in _SET_BY_RUNS and (name == "__init__" or not name.startswith("__"))
+    return name == "__init__" or not name.startswith("__")
 
 
 #: A list such as `tasks` is copied, as it may be changed in place.
@@ -73,7 +71,7 @@ def _changed(user_class: type[User], original: dict[str, Any]) -> list[str]:
     missing = object()
     changed = [name for name, value in original.items() if now.get(name, missing) != value]
     # Of the bases that are Locust's, new names are no business of a run's.
-    ours = [base for base in user_class.__mro__ if issubclass(base, StreamingUser)]
+    ours = [base for base in user_class.__mro__ if issubclass(base, BuiltInUser)]
     new = {name: None for base in ours for name in vars(base) if _counts(name) and name not in original}
     return [*changed, *new]
 

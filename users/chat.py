@@ -24,7 +24,8 @@ from tokenswarm.sanitize import shown
 from tokenswarm.shapes.arrival_notation import ArrivalsError
 from tokenswarm.upstream.locust_internals import is_stopping
 from tokenswarm.users.agent_sender import AgentSender
-from tokenswarm.users.open_loop import OpenLoop, Share
+from tokenswarm.users.current_run import CURRENT_RUN
+from tokenswarm.users.open_loop import OpenLoop
 from tokenswarm.users.requests import PreparedRequest, UserRequests
 from tokenswarm.users.think_times import ThinkTimes, start_pause_s, think_times_of_agents
 from tokenswarm.wire import StreamClient
@@ -37,24 +38,16 @@ _IDLE_S = 0.1
 _WAIT_FOR_END_S = 1.0
 
 
-class StreamingUser(User):
+class BuiltInUser(User):
     """Streams one response after the other on a connection of its own."""
 
     abstract = True
     with_system_prompt: ClassVar[bool]
-    #: Of the current run, set before its first user.
-    run_context: ClassVar[RunContext | None] = None
-    #: Of an open-loop level's arrivals, on a worker.
-    share: ClassVar[Share | None] = None
-    #: Whether Tokenswarm's locustfile is loaded, which sets `run_context`.
-    runs_are_prepared: ClassVar[bool] = False
-    spawned: ClassVar[int] = 0
 
     def on_start(self) -> None:
         """Before there is a run's context, a user waits: Locust spawns users early on a worker that joins in mid-run,
         and where the run could not begin."""
-        StreamingUser.spawned += 1
-        self._number = StreamingUser.spawned
+        self._number = CURRENT_RUN.next_user()
         self._context: RunContext | None = None
         self._client: StreamClient | None = None
         #: Open-loop levels that it has begun: none is sent twice, whatever becomes of it.
@@ -88,13 +81,13 @@ class StreamingUser(User):
     def chat(self) -> None:
         """Send one request, and report it to Locust once; in an open loop, all requests of the level."""
         self._pause_s = 0.0
-        context = self._context = self._context or StreamingUser.run_context
+        context = self._context = self._context or CURRENT_RUN.run_context
         level = context.open_level() if context else None
         if context is None or level is None or level.level.index in self._sent_levels:
             self._pause_s = _IDLE_S
             return
         name = f"{context.recorder.worker}.{self._number}"
-        requests = UserRequests(self.environment, context, name, self.with_system_prompt)
+        requests = UserRequests(self.environment, context, name, self.with_system_prompt, CURRENT_RUN.default_name)
         if level.level.arrivals is not None:
             self._sent_levels.add(level.level.index)
             self._send_open_loop(context, requests, level.level)
@@ -197,11 +190,11 @@ class StreamingUser(User):
 
     def _send_open_loop(self, context: RunContext, requests: UserRequests, level: Level) -> None:
         try:
-            loop = OpenLoop(self, context, requests, level, self.share)
+            loop = OpenLoop(self, context, requests, level, CURRENT_RUN.share)
         except ArrivalsError as error:  # the file of a worker's own machine
             logger.error("%s", error)
-            if self.share is not None:
-                self.share.refuse(str(error))
+            if CURRENT_RUN.share is not None:
+                CURRENT_RUN.share.refuse(str(error))
             return
         loop.run()
 
@@ -218,13 +211,13 @@ def _wait_after(timeline: Timeline | None, after_failure: AfterFailure) -> float
     return after_failure.wait_s if retry_after_ns is None else retry_after_ns / 1e9
 
 
-class ChatUser(StreamingUser):
+class ChatUser(BuiltInUser):
     """Sends the prompt alone."""
 
     with_system_prompt = False
 
 
-class SystemPromptChatUser(StreamingUser):
+class SystemPromptChatUser(BuiltInUser):
     """Sends the system prompt before the prompt, so that an engine may reuse what it computed for it."""
 
     with_system_prompt = True
@@ -236,13 +229,13 @@ class IdleUsersError(ValueError):
 
 @events.init.add_listener
 def _refuse_idle_users(environment: Environment, **_: Any) -> None:
-    users = [each for each in environment.user_classes if issubclass(each, StreamingUser)]
+    users = [each for each in environment.user_classes if issubclass(each, BuiltInUser)]
     names = " and ".join(each.__name__ for each in users)
-    if users and not StreamingUser.runs_are_prepared:
+    if users and not CURRENT_RUN.is_prepared:
         refuse(
             IdleUsersError(
-                f"users of {names} would send no request, as this locustfile does not prepare their runs: start "
-                "Tokenswarm's own locustfile.py (locust -f PATH/TO/locustfile.py), with options in place of code."
+                f"users of {names} would send no request, as this locustfile does not prepare their runs: import them "
+                "with `from tokenswarm import ChatUser, SystemPromptChatUser` (docs/python-api.md)."
             )
         )
     if users and (tags := getattr(environment.parsed_options, "tags", None)):

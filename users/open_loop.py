@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
 from functools import partial
 from math import inf
-from typing import Protocol
 
 import gevent
 from gevent import GreenletExit
@@ -26,6 +24,7 @@ from tokenswarm.shapes.level_arrivals import schedule_of
 from tokenswarm.shapes.worker_arrivals import WorkerArrivals
 from tokenswarm.users.agent_sender import AgentSender
 from tokenswarm.users.arrival_sender import ArrivalSender, SendRequest
+from tokenswarm.users.current_run import Share
 from tokenswarm.users.requests import PreparedRequest, UserRequests
 from tokenswarm.users.think_times import ThinkTimes, think_times_of_agents
 from tokenswarm.wire import StreamClient
@@ -35,15 +34,6 @@ _LOOK_S = 0.1
 #: Connections that are made ahead: as many requests may be due within the time that a connection takes.
 _SPARE_CONNECTIONS = 8
 _ENDING = (STATE_CLEANUP, STATE_STOPPING, STATE_STOPPED)
-
-
-class Share(Protocol):
-    """A worker's share of the arrivals of its master's levels. open: keep these arrivals up to date until `close`, and
-    call on_change when they change. refuse: this worker cannot send them, for that reason."""
-
-    def open(self, level_index: int, arrivals: WorkerArrivals, on_change: Callable[[], None]) -> None: ...
-    def close(self, arrivals: WorkerArrivals) -> None: ...
-    def refuse(self, reason: str) -> None: ...
 
 
 class OpenLoop:
@@ -129,6 +119,7 @@ class OpenLoop:
 
     def _send_session(self, client: StreamClient, prepared: PreparedRequest, arrival: DueArrival, due_ns: int) -> None:
         """Its turns, one after the other on this connection, until it or the level is over."""
+        assert prepared.session is not None
         if prepared.session.place.agent:
             self._send_agents(client, prepared, arrival, due_ns)
             return
@@ -163,15 +154,17 @@ class OpenLoop:
                 is_first = False
                 first.request.due(of_agent, due_ns)
                 return first
-            session = due.agent.session
-            prepared = requests.prepare(of_agent, requests.next_of(session, self._index, due.load, host), session)
+            of = due.agent.session
+            prepared = requests.prepare(of_agent, requests.next_of(of, self._index, due.load, host), of)
             prepared.request.due(of_agent, due.due_ns)
             return prepared
 
         def send(prepared: PreparedRequest) -> Timeline | None:
             return requests.send(prepared, arrival.number if prepared is first else None)
 
-        tree = AgentTree(first.session, think_times_of_agents(self._level, first.session.place.session))
+        session = first.session
+        assert session is not None
+        tree = AgentTree(session, think_times_of_agents(self._level, session.place.session))
         sender = AgentSender(tree, self._pools[host], prepare, send, self._goes_on)
         sender.run(client, PLAIN_LOAD, self._goes_on)
 

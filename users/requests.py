@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from locust.env import Environment
 
-from tokenswarm.client.chat_session import ChatSession
+from tokenswarm.client.chat_session import ChatSession, DrawnPrompt
 from tokenswarm.client.request_ids import new_trace_id
 from tokenswarm.client.request_keeper import RequestKeeper
 from tokenswarm.client.request_spec import RequestSpec
@@ -17,6 +17,7 @@ from tokenswarm.client.trace_supply import LevelArrival
 from tokenswarm.metrics.timeline import PLAIN_LOAD, Outcome, RequestLoad, Timeline
 from tokenswarm.sanitize import without_secrets
 from tokenswarm.users.garbage_collection import GARBAGE_COLLECTION
+from tokenswarm.users.run_events import events
 from tokenswarm.wire import StreamClient
 
 # Ids, long numbers, and counts of what came; a status or a number of seconds stays.
@@ -33,19 +34,23 @@ class RequestFailed(Exception):
 
 
 class PreparedRequest(NamedTuple):
-    """A request that only needs to be sent. keeper: None where nothing is kept of it."""
+    """A request that only needs to be sent. keeper: None where nothing is kept of it; session: None where it belongs to
+    none."""
 
     spec: RequestSpec
-    session: ChatSession
     request: StreamingRequest
     keeper: RequestKeeper | None
+    session: ChatSession | None = None
 
 
 class UserRequests:
     """Makes and sends the requests of one user."""
 
-    def __init__(self, environment: Environment, context: RunContext, user: str, with_system_prompt: bool) -> None:
-        """user: its name in the results."""
+    def __init__(
+        self, environment: Environment, context: RunContext, user: str, with_system_prompt: bool = False, name: str = ""
+    ) -> None:
+        """user: its name in the results; name: that of its requests, "" for none."""
+        self._name = name
         self._events: Any = environment.events
         self._context = context
         self._user = user
@@ -64,8 +69,19 @@ class UserRequests:
     ) -> RequestSpec:
         """The next request of a session. level: the index of the level that it belongs to; load: what the load says of
         it; host: the place of its host, None for the next in turn."""
+        return self.spec_of(session.next(), level, load, host, keeps_answer=session.keeps_answer)
+
+    def spec_of(
+        self,
+        drawn: DrawnPrompt,
+        level: int,
+        load: RequestLoad = PLAIN_LOAD,
+        host: int | None = None,
+        *,
+        keeps_answer: bool = False,
+    ) -> RequestSpec:
+        """The request of this prompt; the other parameters as for `next_of`."""
         context = self._context
-        drawn = session.next()
         header, place = context.options.sessions.header, drawn.place
         abandonment = context.abandonment_of(drawn)
         prompt, lengths = drawn.prompt, drawn.lengths
@@ -89,10 +105,11 @@ class UserRequests:
             host_index=context.host_of(drawn) if host is None else host,
             place=place,
             headers={header: drawn.recorded_session or place.session} if header else {},
-            keeps_answer=session.keeps_answer,
+            keeps_answer=keeps_answer,
             prefix_group=drawn.group,
             shareable=drawn.shareable,
             abandonment=abandonment,
+            name=self._name,
         )
 
     @property
@@ -100,7 +117,7 @@ class UserRequests:
         """Whether each request belongs to one arrival."""
         return self._context.replays
 
-    def prepare(self, client: StreamClient, spec: RequestSpec, session: ChatSession) -> PreparedRequest:
+    def prepare(self, client: StreamClient, spec: RequestSpec, session: ChatSession | None = None) -> PreparedRequest:
         """Do all that can be done before the request is due, or ready to be sent. client: that sends it, or has the
         settings of the one that will. session: that it is of."""
         GARBAGE_COLLECTION.request_begins()
@@ -108,13 +125,13 @@ class UserRequests:
         keeper = RequestKeeper(recorder.kept.mode, spec) if recorder.kept is not None else None
         request = StreamingRequest(client, spec, recorder.saw_output, keeper)
         request.encode()
-        return PreparedRequest(spec, session, request, keeper)
+        return PreparedRequest(spec, request, keeper, session)
 
     def send(self, prepared: PreparedRequest, arrival: int | None = None) -> Timeline | None:
         """Send it, read the whole response, and report it, also to its session. arrival: its number in an open-loop
         level. Errors of ours are raised on."""
         recorder = self._context.recorder
-        spec, session, request, keeper = prepared
+        spec, request, keeper, session = prepared
         recorder.request_began(spec.level, arrival, request)
         try:
             request.run()
@@ -126,7 +143,8 @@ class UserRequests:
             recorder.request_ended(recorded=request.timeline is not None, stream=request)
             if request.timeline is not None:
                 self._report(request.timeline)
-                session.ended(request.timeline, request.answer)
+                if session is not None:
+                    session.ended(request.timeline, request.answer.visible)
                 if keeper is not None and recorder.kept is not None:
                     row_id = f"{recorder.worker}-{recorder.ended}"  # counted just now, by the event
                     recorder.kept.write(keeper.document(row_id, request.timeline, request.error_body))
@@ -139,12 +157,13 @@ class UserRequests:
         untimed = timeline.outcome in (Outcome.CUT, Outcome.ABANDONED, Outcome.REFUSED_BY_LIMIT)
         self._events.request.fire(
             request_type="CHAT",
-            name="with system prompt" if self._with_system_prompt else "no system prompt",
+            name=timeline.name or ("with system prompt" if self._with_system_prompt else "no system prompt"),
             response_time=None if untimed else (timeline.over_ns - timeline.sent_ns) / 1e6,
             response_length=timeline.bytes_received,
             exception=RequestFailed(_kind_of_failure(timeline)) if failed else None,
             context={"timeline": timeline},
         )
+        events.request_timed.fire(timeline=timeline)
 
 
 def _kind_of_failure(timeline: Timeline) -> str:

@@ -52,6 +52,7 @@ from tokenswarm.prompts import PromptReuse, new_run_nonce
 from tokenswarm.prompts.images import image_facts
 from tokenswarm.recording.recorder import Recorder
 from tokenswarm.shapes.rate_options import is_open
+from tokenswarm.shapes.run_shape import RunShape
 from tokenswarm.target.adaptation import meanings
 from tokenswarm.target.advice import engine_advice
 from tokenswarm.target.embedded_servers import EmbeddedSimulator
@@ -60,10 +61,9 @@ from tokenswarm.target.preflight import PreflightFailed, PreflightResult
 from tokenswarm.target.server_detection import ReadyServer, find_server, server_from_options
 from tokenswarm.target.several_hosts import in_common, preflight_hosts
 from tokenswarm.users.cache_flushes import CacheFlushes, find_cache_block
-from tokenswarm.users.chat import StreamingUser
+from tokenswarm.users.current_run import CURRENT_RUN, DEFAULT_NAME, Share
 from tokenswarm.users.garbage_collection import GARBAGE_COLLECTION
 from tokenswarm.users.length_calibrations import LengthCalibrations
-from tokenswarm.users.open_loop import Share
 from tokenswarm.users.preflights import Preflights, least_tokens_of
 from tokenswarm.users.prompt_warnings import log_prompts
 from tokenswarm.users.self_check import SelfCheckFailed, self_check
@@ -126,7 +126,7 @@ class RunLifecycle:
         self._preflights = Preflights()
         self._length_calibrations = LengthCalibrations()
         self._cache_flushes = CacheFlushes()
-        StreamingUser.runs_are_prepared = True
+        CURRENT_RUN.is_prepared = True
         events.test_stopping.add_listener(self._on_test_stopping)
         events.test_stop.add_listener(self._on_test_stop)
         events.quit.add_listener(self._on_quit)
@@ -249,8 +249,11 @@ class RunLifecycle:
         where this process sends all of them. Raises OptionError, PromptError, UnusableUrl."""
         share = getattr(environment.parsed_options, USERS_OF_WORKER, 0)
         _check_limits(share, of_machine=share)
-        StreamingUser.share = arrivals
-        StreamingUser.run_context = RunContext(_options(environment), environment.host or "", recorder)
+        CURRENT_RUN.share = arrivals
+        CURRENT_RUN.run_context = RunContext(_options(environment), environment.host or "", recorder)
+        shape = environment.shape_class
+        has_own = isinstance(shape, RunShape) and bool(shape.own_classes)
+        CURRENT_RUN.default_name = DEFAULT_NAME if has_own else ""
         GARBAGE_COLLECTION.begin_run()
 
     def watch_server(self, environment: Environment, engine: str, log: MetricsLog) -> None:
@@ -274,7 +277,7 @@ class RunLifecycle:
         environment.stop_timeout = environment.parsed_options.stop_timeout
 
     def _on_test_stop(self, environment: Environment, **_: Any) -> None:
-        StreamingUser.run_context = None
+        CURRENT_RUN.run_context = None
         GARBAGE_COLLECTION.end_run()
         if self._chosen is not None:
             # The next run of this process finds its own server, if that is what was chosen.

@@ -14,6 +14,7 @@ import msgspec
 
 from tokenswarm.command_line import collect_errors, not_one_of
 from tokenswarm.metrics.level import users_of
+from tokenswarm.recording.prompt_notices import OWN_REUSE
 from tokenswarm.reports import level_names, units
 from tokenswarm.reports.level_names import level_name, times_in_words
 from tokenswarm.reports.replay_text import replay_in_words
@@ -68,6 +69,8 @@ def _prompts(results: Results) -> Setting:
     source = str(facts.get("source", _UNKNOWN))
     if "trace_format" in facts:  # wherever its file lies
         return Setting(f"trace {Path(source).name}", str(facts.get("fingerprint")))
+    if facts.get("reuse") == OWN_REUSE:
+        return Setting(source, str(facts.get("fingerprint")))
     of_source = f"{facts.get('count', _UNKNOWN)} from {_file_name(source)}"
     return Setting(source if "input" in _requested(results) else of_source, str(facts.get("fingerprint")))
 

@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Iterator
 
 from tokenswarm.metrics.level import level_text
+from tokenswarm.recording.prompt_notices import OWN_REUSE
 from tokenswarm.reports import units
 from tokenswarm.reports.html.document import Block, Code, Facts, Table, Text
 from tokenswarm.reports.level_names import time_in_words
@@ -31,6 +32,7 @@ _FACT_NAMES = {
     "words_add_up": "a text has as many tokens as its words together",
 }
 _FACT_VALUES = {
+    ("reuse", OWN_REUSE): "the code of the locustfile says",
     ("nonce_source", "drawn"): "random, drawn for this run",
     ("nonce_source", "given"): "--prompt-nonce",
     ("token_counting", "usage"): "the server (usage)",
@@ -100,8 +102,9 @@ def command_of(results: Results) -> str:
     run = results.run
     # The embedded simulator is gone with its run: a new one starts where no host is given.
     host = [] if run.embedded_simulator else ["-H", results.summary.host or "HOST"]
-    words = ["tokenswarm", "run", *host]
-    if run.shape == "free" and run.plan:
+    own = ["-f", str(run.own_code["locustfile"])] if run.own_code else []
+    words = ["tokenswarm", "run", *own, *host]
+    if run.shape == "free" and run.plan and not run.own_code.get("shape"):
         words += _free_words(results)
     left_out = _WHERE | _NO_OPTIONS | _without_effect(run.prompts.get("requested_lengths", ""))
     if run.shape == "free":

@@ -6,7 +6,7 @@ The bounds, applied to the hold of each level, are those of recording/prompt_not
 from __future__ import annotations
 
 from tokenswarm.recording.cache_audit import HITS_BOUND, beyond_expected
-from tokenswarm.recording.prompt_notices import REPEATS_BOUND, hits_exceed, is_fixed_start, repeats_exceed
+from tokenswarm.recording.prompt_notices import OWN_REUSE, REPEATS_BOUND, hits_exceed, is_fixed_start, repeats_exceed
 from tokenswarm.reports import units
 from tokenswarm.reports.cache_notes import expected_in_words, observed_in_words
 from tokenswarm.reports.level_names import level_name
@@ -15,7 +15,10 @@ from tokenswarm.run_folder.schema import IssueKind, LevelSummary
 
 
 def reuse_of(results: Results) -> str:
-    """The run's --prompt-reuse: never, run or always; always for a run of before the option."""
+    """The run's --prompt-reuse: never, run or always; always for a run of before the option; OWN_REUSE where a
+    locustfile's own users send what its code says."""
+    if results.run.prompts.get("reuse") == OWN_REUSE:
+        return OWN_REUSE
     return str(results.run.options.get("prompt_reuse") or results.run.prompts.get("reuse") or "always")
 
 
@@ -110,6 +113,8 @@ def _of_earlier_levels(levels: list[LevelSummary]) -> str:
 def _why_repeated(results: Results, reuse: str) -> str:
     if _is_replay(results):
         return "They are prompts that the trace has with the same hash ids; --cache bust sends none twice."
+    if reuse == OWN_REUSE:
+        return "The code of the locustfile says what is sent."
     return f"This run had --prompt-reuse {reuse}; never is the default."
 
 

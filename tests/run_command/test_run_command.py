@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -64,9 +65,8 @@ def test_the_help_shows_every_option(command: str) -> None:
         (["--json=yes", "-u", "3"], "--json takes no value, got 'yes'."),
         (["--dry-run="], "--dry-run takes no value, got ''."),
         (["--quiet", "True"], "--quiet takes no value, got 'True'."),
-        (["-f", "mine.py"], "-f has no effect here, where Tokenswarm's own locustfile is run: use locust -f."),
-        (["-fmine.py"], "-f has no effect here, where Tokenswarm's own locustfile is run: use locust -f."),
-        (["--dry-run", "--locustfile=mine.py"], "--locustfile has no effect here"),
+        (["--dry-run", "--locustfile=mine.py"], "--dry-run describes what options say, and not the code"),
+        (["-fmine.py", "--dry-run"], "--dry-run describes what options say, and not the code"),
     ],
 )
 def test_what_a_run_does_not_take_is_refused(
@@ -76,9 +76,14 @@ def test_what_a_run_does_not_take_is_refused(
     assert capsys.readouterr().err.startswith(f"tokenswarm run: {sentence}")
 
 
-def test_the_page_takes_no_other_locustfile(capsys: pytest.CaptureFixture[str]) -> None:
-    assert serve(["--locustfile", "mine.py"], lambda *_: pytest.fail("it was started")) == 2
-    assert capsys.readouterr().err.startswith("tokenswarm web: --locustfile has no effect here")
+@pytest.mark.parametrize("words", [["-f", "mine.py"], ["-fmine.py"], ["--locustfile=mine.py"]])
+@pytest.mark.parametrize("command", [run, serve])
+def test_a_locustfile_of_ones_own_takes_the_place_of_ours(words: list[str], command: Callable[..., int]) -> None:
+    commands: list[list[str]] = []
+    command([*words, "-u", "3"], lambda _, started: commands.append(started))
+    (found,) = commands
+    given = found[found.index("locust") + 1 :]
+    assert [word for word in given if word != "--headless"] == [*words, "-u", "3"]
 
 
 STRAY_WORDS = pytest.mark.parametrize(

@@ -40,22 +40,21 @@ class Slow(ChatUser):
     weight = 3
     wait_time = constant(1)
 
-class Web(HttpUser):
-    @task
-    def get(self):
-        self.client.get("/")
-
 class Never(ChatUser):
     weight = 0
+"""
+SHAPES = f"""
+import sys
+sys.path.insert(0, {str(ROOT)!r})
+from locustfile import *
+from locust import LoadTestShape
 
 class Steps(LoadTestShape):
     def tick(self):
         return 1, 1
-"""
-ONLY_USERS = f"""
-import sys
-sys.path.insert(0, {str(ROOT)!r})
-from locustfile import ChatUser, SystemPromptChatUser
+
+class Waves(Steps):
+    pass
 """
 
 CHANGED = f"""
@@ -146,8 +145,8 @@ def refused(run: Run) -> str:
     ("locustfile", "named", "not_named"),
     [
         (ALONE, ["ChatUser"], []),
-        (OWN, ["Slow", "Web", "Steps"], ["Never"]),
-        (ONLY_USERS, ["locustfile.py"], ["RunShape"]),
+        (OWN, ["Slow", "StreamingUser"], ["Never"]),
+        (SHAPES, ["Steps", "Waves"], ["RunShape"]),
         (CHANGED, ["ChatUser.wait_time", "ChatUser.max_tokens", "--max-tokens"], ["SystemPromptChatUser"]),
         (AT_INIT, ["ChatUser.wait_time"], ["SystemPromptChatUser"]),
         (AT_TEST_START, ["ChatUser.wait_time"], ["SystemPromptChatUser"]),
@@ -155,7 +154,7 @@ def refused(run: Run) -> str:
         (SHAPE_AT_TEST_START, ["Steps"], []),
     ],
     ids=[
-        *("users.chat alone", "own classes beside ours", "without the shape", "our classes changed"),
+        *("users.chat alone", "derived from ours", "two shapes", "our classes changed"),
         *("changed at init", "changed at test_start", "options at test_start", "shape at test_start"),
     ],
 )
@@ -181,7 +180,7 @@ def test_our_options_beside_a_part_of_us_are_refused_with_what_to_start(
     run = run_locust("--levels", "2", locustfile=own)
     sentence = refused(run)
     assert "--levels" in sentence
-    assert "locustfile.py" in sentence
+    assert "StreamingUser" in sentence
     assert "--loglevel" not in run.output
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from argparse import Namespace
 from collections.abc import Iterator
+from math import inf
 from types import SimpleNamespace
 from typing import Any
 
@@ -151,6 +152,59 @@ def test_a_run_is_timed_from_its_beginning(stand: Stand) -> None:
     assert [(level.users, level.level_time_s) for level in plan] == [(10, 12.0), (500, 12.0)]
     assert stand.tick(18.0, 10) == (10, 5.0, [PlainUser])
     assert stand.tick(19.0, 10) == (0, 10.0, [PlainUser])
+
+
+class OwnUser(User):
+    abstract = True
+
+
+class OtherUser(User):
+    abstract = True
+
+
+class Steps(LoadTestShape):
+    """Two users for three seconds, then five of one class for two."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.elapsed_s: list[float] = []
+
+    def get_run_time(self) -> float:
+        return self.elapsed_s.pop(0)
+
+    def tick(self) -> Any:
+        elapsed_s = self.get_run_time()
+        if elapsed_s < 3:
+            return 2, 1.5
+        return (5, 4, [OwnUser]) if elapsed_s < 5 else None
+
+
+def test_own_users_run_in_every_level_beside_ours_or_alone(stand: Stand) -> None:
+    stand.shape.own_classes = (OwnUser, OtherUser)
+    stand.runner.environment.user_classes = [OwnUser, OtherUser]
+    assert stand.begin() and stand.tick(1.0, 10) == (10, 5.0, [OwnUser, OtherUser])
+    stand.runner.environment.user_classes = [PlainUser, OwnUser, OtherUser]
+    assert stand.tick(2.0, 10) == (10, 5.0, [PlainUser, OwnUser, OtherUser])
+
+
+def test_an_own_shape_says_how_many_users_there_are_and_when_the_load_ends(stand: Stand) -> None:
+    steps = Steps()
+    stand.shape.own_shape = steps
+    stand.shape.own_classes = (OwnUser,)
+    stand.runner.environment.user_classes = [OwnUser]
+    vars(stand.options).update(own_shape="Steps", own_users=["OwnUser"], system_prompt="auto")
+    steps.elapsed_s = [0.0, 1.0, 3.5, 5.5]
+    (level,) = stand.begin()
+    assert (level.name, level.own_shape, level.own_users, level.level_time_s) == ("shape Steps", True, True, inf)
+    assert steps.runner is stand.runner
+    assert stand.tick(1.0, 2) == (2, 1.5, [OwnUser])
+    assert stand.tick(3.5, 2) == (5, 4, [OwnUser])
+    assert stand.tick(5.5, 5) == (0, 1.0, [OwnUser])  # the drain
+    assert stand.tick(6.0, 1) == (0, 1.0, [OwnUser])
+    stand.tick(7.0, 0)
+    assert stand.ends == 0
+    assert stand.tick(8.0, 0) is None
+    assert stand.ends == 1
 
 
 def test_a_level_ends_on_time_between_two_ticks(stand: Stand) -> None:

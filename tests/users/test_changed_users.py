@@ -9,7 +9,7 @@ import pytest
 from locust import constant
 
 from tokenswarm.users.changed_users import ChangedUsersError, check_unchanged
-from tokenswarm.users.chat import ChatUser, StreamingUser, SystemPromptChatUser
+from tokenswarm.users.chat import BuiltInUser, ChatUser, SystemPromptChatUser
 
 OPTIONS = Namespace(max_tokens=512, prompts="sample", host="")
 
@@ -30,7 +30,7 @@ OPTIONS = Namespace(max_tokens=512, prompts="sample", host="")
     ],
 )
 def test_a_changed_attribute_or_method_is_named_with_its_class(
-    user_class: type[StreamingUser], name: str, value: object, monkeypatch: pytest.MonkeyPatch
+    user_class: type[BuiltInUser], name: str, value: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(user_class, name, value, raising=False)
     with pytest.raises(ChangedUsersError) as raised:
@@ -74,13 +74,12 @@ def test_a_list_that_is_changed_in_place_and_an_attribute_that_is_gone_are_chang
 
 
 def test_a_change_of_their_base_is_one_of_both(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(StreamingUser, "wait_time", constant(1))
+    monkeypatch.setattr(BuiltInUser, "wait_time", constant(1))
     with pytest.raises(ChangedUsersError, match="ChatUser.wait_time, SystemPromptChatUser.wait_time"):
         check_unchanged(OPTIONS)
 
 
 def test_what_a_run_and_locust_set_themselves_is_no_change(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(StreamingUser, "spawned", 7)
     monkeypatch.setattr(ChatUser, "weight", 1)  # the default, which --equal-weights sets
     check_unchanged(OPTIONS)
     monkeypatch.setattr(ChatUser, "host", "http://gpu:8000")

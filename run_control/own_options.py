@@ -1,0 +1,85 @@
+"""Options that have no effect on the user classes or the shape of a locustfile's own."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tokenswarm.command_line import OptionErrors
+from tokenswarm.recording.prompt_notices import OWN_REUSE
+from tokenswarm.shapes.capacity_options import CAPACITY
+from tokenswarm.shapes.plan import OWN_SHAPE, OWN_USERS
+from tokenswarm.shapes.rate_options import OPEN
+
+#: Of Tokenswarm's own users.
+_OF_DEFAULT_USERS = (
+    *("prompts", "prompts_column", "prompt_tokens", "prompt_reuse", "prompt_nonce", "prefix", "input_tokens"),
+    *("output_tokens", "turns", "answers", "longest_delay", "session_supply", "session_header", "image"),
+    *("system_prompt", "system_prompt_file", "think_time", "random_start", "wait_after_failure", "honour_retry_after"),
+)
+#: Of Tokenswarm's own shapes.
+_OF_DEFAULT_SHAPES = (
+    *("shape", "levels", "ramp", "level_time", "warm_up", "find_capacity", "between", "precision"),
+    *("rate", "session_rate", "arrivals", "rate_schedule", "max_in_flight", "trace"),
+)
+
+
+def check_own_options(options: Namespace, defaults: Mapping[str, Any], given: Collection[str]) -> None:
+    """defaults: of all options; given: names of those on the command line, in the environment or in a file. Raises
+    OptionErrors."""
+    sentences = [*_of_users(options, defaults), *_of_shape(options, given), *_of_open_loop(options)]
+    if sentences:
+        raise OptionErrors(sentences)
+
+
+def prompts_of_own_code(own_code: Mapping[str, Any]) -> dict[str, Any]:
+    """What run.json says of the prompts of users that send their own. own_code: its facts."""
+    return {
+        "source": f"{_and(own_code['users'])} of {Path(own_code['locustfile']).name}",
+        "reuse": OWN_REUSE,
+        "fingerprint": own_code["sha256"],
+    }
+
+
+def _of_users(options: Namespace, defaults: Mapping[str, Any]) -> Iterator[str]:
+    users: Sequence[str] = getattr(options, OWN_USERS, ())
+    changed = [_flag(name) for name in _OF_DEFAULT_USERS if users and getattr(options, name) != defaults[name]]
+    if users and options.cache == "bust":
+        changed.append("--cache bust")
+    if changed:
+        it = "it" if len(changed) == 1 else "them"
+        yield (
+            f"{_and(changed)} {'has' if len(changed) == 1 else 'have'} no effect on {_and(users)} of the locustfile, "
+            f"whose code says what is sent and when: leave {it} out."
+        )
+
+
+def _of_shape(options: Namespace, given: Collection[str]) -> Iterator[str]:
+    shape = getattr(options, OWN_SHAPE, "")
+    idle = [_flag(name) for name in _OF_DEFAULT_SHAPES if shape and name in given]
+    if idle:
+        yield (
+            f"{_and(idle)} {'has' if len(idle) == 1 else 'have'} no effect beside the shape {shape} of the locustfile, "
+            "which sets the number of users: leave one of them out."
+        )
+
+
+def _of_open_loop(options: Namespace) -> Iterator[str]:
+    users: Sequence[str] = getattr(options, OWN_USERS, ())
+    is_open = options.shape == OPEN or (options.shape == CAPACITY and options.find_capacity == "rate")
+    if users and is_open:
+        yield (
+            f"an open loop sends the requests of Tokenswarm's own users, and {_and(users)} of the locustfile "
+            "would send none: leave out --rate and what else selects it, and set users with --levels, or with -u, -r "
+            "and -t."
+        )
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def _and(words: Sequence[str]) -> str:
+    return " and ".join(words)

@@ -1,0 +1,129 @@
+"""The user class that locustfiles derive their own from: its requests stream, and are timed and recorded."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import gevent
+from locust import User
+from locust.env import Environment
+from locust.exception import StopUser
+
+from tokenswarm.client.connection_pool import ConnectionPool
+from tokenswarm.client.own_requests import Message, check_takes, own_headers, own_name, own_prompt
+from tokenswarm.client.run_context import RunContext
+from tokenswarm.metrics.level import RunningLevel
+from tokenswarm.prompts import Prompt
+from tokenswarm.upstream.locust_internals import is_stopping
+from tokenswarm.users.current_run import CURRENT_RUN
+from tokenswarm.users.requests import UserRequests
+from tokenswarm.users.stream_response import StreamResponse
+
+#: How long a user waits before it looks again whether requests are to be sent.
+_LOOK_S = 0.1
+
+
+class StreamingUser(User):
+    """A user with tasks of its own, each of which streams answers with `stream`. Weights, wait times and everything
+    else are Locust's."""
+
+    abstract = True
+
+    def __init__(self, environment: Environment) -> None:
+        super().__init__(environment)
+        self._in_run = _UserInRun(self)
+
+    def stream(
+        self,
+        prompt: str | None = None,
+        *,
+        messages: Sequence[Message] | None = None,
+        system: str | None = None,
+        name: str | None = None,
+        max_tokens: int | None = None,
+        body: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> StreamResponse:
+        """Send a request, read its whole answer, and record it. A request that fails is recorded and returned like any
+        other.
+
+        prompt: the text of one message of the user; messages: OpenAI's chat messages, instead. system: the system
+        prompt. name: what the results call the request; by default the function that calls this. max_tokens: longest
+        answer; by default --max-tokens. body: fields merged into the request's body, null deletes one. headers: further
+        headers.
+
+        It waits while no level takes requests, and ends the user with Locust's StopUser once the user is to stop.
+        Raises OwnRequestError for a request that cannot be sent.
+        """
+        frame = inspect.currentframe()
+        called_by = frame.f_back.f_code.co_name if frame is not None and frame.f_back is not None else ""
+        own = own_prompt(prompt, messages, system, max_tokens, body)
+        return self._in_run.send(own, own_name(name or called_by), own_headers(headers))
+
+
+class _UserInRun:
+    """What a user has of its run: its number, its host and its connection."""
+
+    def __init__(self, user: StreamingUser) -> None:
+        self._user = user
+        self._name = ""
+        self._host = 0
+        self._clients: ConnectionPool | None = None
+        self._context: RunContext | None = None
+
+    def send(self, prompt: Prompt, name: str, headers: Mapping[str, str]) -> StreamResponse:
+        """Send it once the running level takes a request. Raises StopUser, OwnRequestError."""
+        context = self._joined()
+        check_takes(context.engine, prompt)
+        level = self._await_level(context)
+        assert self._clients is not None
+        requests = UserRequests(self._user.environment, context, self._name, name=name)
+        spec = requests.spec_of(context.own_request(prompt), level.level.index, host=self._host, keeps_answer=True)
+        spec = replace(spec, headers={**spec.headers, **headers})
+        client = self._clients.take()
+        prepared = requests.prepare(client, spec)
+        try:
+            timeline = requests.send(prepared)
+        except BaseException:
+            client.close()
+            raise
+        self._clients.give_back(client)
+        assert timeline is not None
+        return StreamResponse(*prepared.request.answer, timeline)
+
+    def _joined(self) -> RunContext:
+        """The run, with connections of this user's to its server: one, unless the user's code sends several requests at
+        once. Locust spawns users early on a worker that joins in mid-run."""
+        while (context := CURRENT_RUN.run_context) is None:
+            self._wait()
+        if context is not self._context:
+            self._context = context
+            number = context.user_number(context.recorder.next_user())
+            self._name = f"{context.recorder.worker}.{CURRENT_RUN.next_user()}"
+            self._host = context.hosts.join(number)
+            self._clients = ConnectionPool(partial(context.client, self._host))
+            self._user.greenlet.link(partial(self._leave, context, self._clients, self._host))
+        return context
+
+    def _await_level(self, context: RunContext) -> RunningLevel:
+        """The level that takes this user's next request. Once the load of a level is over, its users are stopped."""
+        while True:
+            level = context.open_level()
+            if level is not None and context.recorder.takes_request(level.level.index):
+                return level
+            self._wait()
+
+    def _wait(self) -> None:
+        if is_stopping(self._user):
+            raise StopUser
+        gevent.sleep(_LOOK_S)
+
+    @staticmethod
+    def _leave(context: RunContext, clients: ConnectionPool, host: int, _: object) -> None:
+        """The user's greenlet has ended, however its class defines on_stop."""
+        clients.close()
+        context.hosts.leave(host)
