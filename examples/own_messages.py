@@ -2,8 +2,8 @@
 
     tokenswarm run -f examples/own_messages.py -H http://gpu:8000 -u 10 -t 1m
 
-Without -H, a simulated server is started. The weights and wait times are Locust's: summaries are requested three times
-as often as translations, and each user pauses for half a second to two seconds between two tasks.
+Without -H, a simulated server is started. The weights and wait times are Locust's: summaries are requested three
+times as often as translations, and each user pauses for half a second to two seconds between two tasks.
 """
 
 from locust import between, task

@@ -1,4 +1,5 @@
-"""Links the packages under .venv/typing/tokenswarm as a wheel has them, for mypy. Run by `make lint`."""
+"""Links the packages under .venv/typing/tokenswarm as a wheel has them, and the examples, for mypy. Run by `make
+lint`."""
 
 from __future__ import annotations
 
@@ -18,6 +19,8 @@ def link_packages() -> None:
         link.unlink()
     for source, target in included.items():
         (LAYOUT / target).symlink_to(ROOT / source)
+    if not (LAYOUT / "examples").exists():
+        (LAYOUT / "examples").symlink_to(ROOT / "examples")
 
 
 if __name__ == "__main__":

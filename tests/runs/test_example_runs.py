@@ -11,12 +11,11 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.runs.harness import ROOT, Run, Start, StartSimulator, assert_whole, free_port, until
+from tests.runs.harness import ROOT, Run, RunLocust, Start, StartSimulator, assert_whole, free_port, read_csv, until
 
 pytestmark = pytest.mark.slow
 
 EXAMPLES = ROOT / "examples"
-SHORT = ("-u", "3", "-r", "6", "-t", "2s", "--server-metrics", "off")
 
 
 def names_of(run: Run) -> Counter[str]:
@@ -93,3 +92,61 @@ def test_own_users_on_two_workers_have_rows_by_name_in_every_output(
     assert all(message["content"] for message in third)
     translations = [body for body, _ in sent if body["messages"][0]["content"] == "You are a translator."]
     assert len(translations) >= counts["translate"] - 1
+
+
+def test_answers_are_read_timelines_heard_other_users_run_beside_and_an_engine_is_one_of_the_locustfile_s(
+    run_locust: RunLocust, start_simulator: StartSimulator, tmp_path: Path
+) -> None:
+    log = tmp_path / "requests.jsonl"
+    simulator = start_simulator("--dialect", "vllm", "--profile", "fast", "--request-log", str(log))
+    files = ",".join(str(EXAMPLES / f"{name}.py") for name in ("answers", "timelines", "own_engine", "with_http"))
+    run = run_locust(
+        *("-H", simulator.host, "-u", "8", "-r", "16", "-t", "3s", "--engine", "acme", "--ignore-eos"),
+        *("--csv", str(tmp_path / "plain"), "--server-metrics", "off"),
+        locustfile=files,
+    )
+    assert run.exit_code == 0, run.output
+    check_names(run, "draft", "improve", "count", "order", "write")
+    assert (run.document["engine"], run.document["own_code"]["shape"]) == ("acme", None)
+    slowest_ms = max(float(row["ttft_ms"]) for row in run.requests if row["name"] == "count" and row["ttft_ms"])
+    assert f"slowest count: TTFT {slowest_ms:.1f} ms, 24 tokens" in run.output
+
+    posts = [post["body"] for post in bodies(log)]
+    assert {post["acme_mode"] for post in posts} == {"exact"}
+    improved = [post["messages"][0]["content"] for post in posts if "Improve" in post["messages"][0]["content"]]
+    assert improved
+    assert all(len(text) > len("Improve this slogan: ") for text in improved)
+    rows = [json.loads(line) for line in log.read_text().splitlines()]
+    gets = sum(row["path"] == "/v1/models" and "python-requests" in row["headers"]["user-agent"] for row in rows)
+    in_locust = {row["Name"]: int(row["Request Count"]) for row in read_csv(tmp_path / "plain_stats.csv")}
+    counts = names_of(run)
+    assert gets > 0
+    assert {name: in_locust[name] for name in counts} == dict(counts)
+    assert 0 < in_locust["/v1/models"] <= gets
+
+
+def test_an_own_shape_drives_own_users_and_ours_with_an_own_prompt_source_on_two_workers(
+    run_locust: RunLocust, start_simulator: StartSimulator, tmp_path: Path
+) -> None:
+    log = tmp_path / "requests.jsonl"
+    simulator = start_simulator("--dialect", "vllm", "--profile", "fast", "--request-log", str(log))
+    files = ",".join(str(EXAMPLES / f"{name}.py") for name in ("own_shape", "own_prompts"))
+    run = run_locust(
+        *("-H", simulator.host, "--prompts", "tickets", "--prompt-tokens", "1:200", "--processes", "2"),
+        *("--seed", "7", "--server-metrics", "off"),
+        locustfile=files,
+    )
+    assert run.exit_code == 0, run.output
+    check_names(run, "question", "chat")
+    (level,) = run.summary["levels"]
+    assert (level["level"], level["complete"]) == ("shape Burst", True)
+    assert "shape Burst" in run.output
+    steps = [6 >= float(window["users_actual"] or 0) > 0 for window in run.windows]
+    assert any(steps) and len({row["user"] for row in run.requests}) >= 6
+    tickets = [row for row in run.requests if row["name"] == "chat"]
+    assert len({row["worker"] for row in run.requests}) == 2
+    assert all(row["custom_id"].startswith("ticket-") for row in tickets)
+    assert run.document["prompts"]["source"] == "tickets"
+    polite = [post["body"] for post in bodies(log) if post["body"]["messages"][0]["role"] == "system"]
+    assert {post["messages"][0]["content"] for post in polite} == {"You answer customers politely."}
+    assert {post["max_tokens"] for post in polite} <= set(range(8, 17))
