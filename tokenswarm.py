@@ -17,7 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tokenswarm.client.own_requests import OwnRequestError
+    from tokenswarm.engines import ENGINES, EngineSpec, register_engine
     from tokenswarm.metrics.timeline import Outcome, Timeline
+    from tokenswarm.prompts import register_prompts
     from tokenswarm.users.chat import ChatUser, SystemPromptChatUser
     from tokenswarm.users.run_events import events
     from tokenswarm.users.stream_response import StreamFailed, StreamResponse
@@ -25,7 +27,9 @@ if TYPE_CHECKING:
 
 #: What locustfiles import; the rest of the package may change at any time.
 __all__ = [
+    "ENGINES",
     "ChatUser",
+    "EngineSpec",
     "Outcome",
     "OwnRequestError",
     "StreamFailed",
@@ -34,6 +38,8 @@ __all__ = [
     "SystemPromptChatUser",
     "Timeline",
     "events",
+    "register_engine",
+    "register_prompts",
 ]
 __path__ = [str(Path(__file__).parent)]
 
@@ -89,6 +95,10 @@ _API = {
     "events": "tokenswarm.users.run_events",
     "Timeline": "tokenswarm.metrics.timeline",
     "Outcome": "tokenswarm.metrics.timeline",
+    "register_prompts": "tokenswarm.prompts",
+    "register_engine": "tokenswarm.engines",
+    "ENGINES": "tokenswarm.engines",
+    "EngineSpec": "tokenswarm.engines",
 }
 #: Those with which a locustfile becomes one of Tokenswarm's: its options, its recording and its page come with them.
 _USERS = ("StreamingUser", "ChatUser", "SystemPromptChatUser")

@@ -34,6 +34,7 @@ from tokenswarm.engines import (
     TemplatedEngine,
     compile_template,
     completions_of,
+    load_engines_of_packages,
     responses_of,
 )
 from tokenswarm.metrics.abandonment import Abandonment
@@ -336,6 +337,7 @@ def add_options(parser: ArgumentParser | PlainArguments) -> None:
 
 
 def _add_server_options(option: OptionAdder) -> None:
+    load_engines_of_packages()
     option(
         "--engine",
         "the server's engine, and so its dialect (docs/engines.md); auto: detected from the server's responses",

@@ -11,12 +11,13 @@ from tokenswarm.client.request_control import Endpoint, endpoint_at
 from tokenswarm.engines import ENGINES
 from tokenswarm.wire import Origin, UnusableUrl
 
-#: What an address may end with though requests add it themselves; the longest is cut off first.
-_REQUEST_PATHS = sorted(
-    {"/v1", "/v1/models", "/v1/completions", "/v1/responses"} | {engine.path for engine in ENGINES.values()},
-    key=len,
-    reverse=True,
-)
+
+def _request_paths() -> list[str]:
+    """What an address may end with though requests add it themselves; the longest is cut off first."""
+    paths = {"/v1", "/v1/models", "/v1/completions", "/v1/responses"} | {engine.path for engine in ENGINES.values()}
+    return sorted(paths, key=len, reverse=True)
+
+
 #: Routes of OpenAI's protocol that may stand elsewhere than under /v1.
 _ROUTES = ("/chat/completions", "/completions", "/responses")
 #: Read on as it is, the host would be `http`.
@@ -57,7 +58,7 @@ class ServerAddress(NamedTuple):
 
         endpoint = endpoint_at(path)
         other = endpoint if endpoint is not Endpoint.CHAT else None
-        for ending in _REQUEST_PATHS:
+        for ending in _request_paths():
             if path.endswith(ending):
                 return cls(below(ending), f"{ending}?{query}" if query else "", other)
         for ending in _ROUTES:

@@ -32,6 +32,7 @@ from tokenswarm.engines.identify import (
     is_basic,
 )
 from tokenswarm.engines.openai import OpenAICompatible
+from tokenswarm.engines.own_engines import load_engines_of_packages, register_engine
 from tokenswarm.engines.responses import responses_of
 from tokenswarm.engines.sampling_fields import SAMPLING_FLAGS, Sampling
 from tokenswarm.engines.server_pages import GetResponse
@@ -68,7 +69,9 @@ __all__ = [
     "identify",
     "is_basic",
     "is_context_overflow",
+    "load_engines_of_packages",
     "merged",
+    "register_engine",
     "responses_of",
 ]
 

@@ -39,3 +39,5 @@ ENGINES: dict[str, EngineSpec] = {
     "ollama": OLLAMA,
     "anthropic": ANTHROPIC,
 }
+#: Those that come with Tokenswarm: others are added by own_engines.py.
+SHIPPED = frozenset(ENGINES)

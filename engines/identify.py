@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from tokenswarm.engines.detection import openai_models
+from tokenswarm.engines.detection import Clue, openai_models
 from tokenswarm.engines.engine_spec import EngineSpec
-from tokenswarm.engines.engine_table import ENGINES
+from tokenswarm.engines.engine_table import ENGINES, SHIPPED
 from tokenswarm.engines.errors import EngineError, error_message
 from tokenswarm.engines.pages import looks_like_a_page
 from tokenswarm.engines.server_pages import MODELS, Fetch, GetResponse, ServerPages, text_member
@@ -156,7 +156,7 @@ def _recognise(pages: ServerPages) -> DetectedServer:
         raise NothingAnswers(
             "nothing answers there: the connection opens, but no response to GET /v1/models or /health; check --host"
         )
-    for spec, clue in _CLUES:
+    for spec, clue in _clues():
         if because := clue.find(pages):
             version, engine, assumed = spec.detection.version(pages)
             gateway = None if spec.detection.is_gateway else _gateway(pages)
@@ -166,10 +166,11 @@ def _recognise(pages: ServerPages) -> DetectedServer:
     return _last_resort(pages)
 
 
-#: Of all engines, the strongest first.
-_CLUES = sorted(
-    ((spec, clue) for spec in ENGINES.values() for clue in spec.detection.clues), key=lambda each: each[1].strength
-)
+def _clues() -> list[tuple[EngineSpec, Clue]]:
+    """Of all engines, the strongest first; of the same strength, those of packages and locustfiles first: they know
+    their server better."""
+    clues = [(spec, clue) for spec in ENGINES.values() for clue in spec.detection.clues]
+    return sorted(clues, key=lambda each: (each[1].strength, each[0].name in SHIPPED))
 
 
 def _last_resort(pages: ServerPages) -> DetectedServer:

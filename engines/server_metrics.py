@@ -6,9 +6,10 @@ OpenAI-compatible server is often vLLM.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from math import isfinite
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import msgspec
 from prometheus_client.parser import text_string_to_metric_families
@@ -32,19 +33,31 @@ def _merged(tables: Iterable[Mapping[Key, tuple[Series, ...]]]) -> dict[Key, lis
     return merged
 
 
-#: Gateways last: behind one, the engine's own series count.
-_METRICS = [spec.metrics for spec in sorted(ENGINES.values(), key=lambda spec: spec.detection.is_gateway)]
 _OF_GPUS = {
     Concept.GPU_UTILIZATION: (mean_of("DCGM_FI_DEV_GPU_UTIL", scale=0.01),),
     Concept.GPU_ENERGY_JOULES_TOTAL: (Series("DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION", scale=0.001),),
 }
-#: Of each concept, the names in use by all engines; where a page has several, the first counts.
-SERIES = _merged([*(metrics.series for metrics in _METRICS), _OF_GPUS])
-_HISTOGRAMS = _merged(metrics.histograms for metrics in _METRICS)
-_WANTED = tuple(
-    {series.name for choices in SERIES.values() for series in choices}
-    | {series.name + end for choices in _HISTOGRAMS.values() for series in choices for end in ("_sum", "_count")}
-)
+
+
+class KnownSeries(NamedTuple):
+    """series, histograms: of each concept, the names in use by all engines; where a page has several, the first
+    counts. wanted: what their lines begin with."""
+
+    series: Mapping[Concept, Sequence[Series]]
+    histograms: Mapping[tuple[Concept, Concept], Sequence[Series]]
+    wanted: tuple[str, ...]
+
+
+@lru_cache(maxsize=1)
+def known_series(_: tuple[str, ...]) -> KnownSeries:
+    """Of all engines, whose names are given, as code may add some. Gateways last: behind one, the engine's own series
+    count."""
+    metrics = [spec.metrics for spec in sorted(ENGINES.values(), key=lambda spec: spec.detection.is_gateway)]
+    series = _merged([*(each.series for each in metrics), _OF_GPUS])
+    histograms = _merged(each.histograms for each in metrics)
+    wanted = {each.name for choices in series.values() for each in choices}
+    wanted |= {each.name + end for choices in histograms.values() for each in choices for end in ("_sum", "_count")}
+    return KnownSeries(series, histograms, tuple(wanted))
 
 
 #: A gateway before a hundred engines has fewer. Reading so many takes some 0.1 s.
@@ -61,7 +74,7 @@ def read_metrics(body: bytes) -> dict[Concept, float]:
     try:
         # The wanted lines only: the parser takes tens of milliseconds for a page of vLLM's, which the load would feel,
         # and the rest of MLC-LLM's page is no strict text.
-        lines = [line for line in body.decode().splitlines() if line.startswith(_WANTED)]
+        lines = [line for line in body.decode().splitlines() if line.startswith(known_series(tuple(ENGINES)).wanted)]
         if len(lines) > _MOST_LINES:
             raise MetricsUnreadable(f"the page has more than {_MOST_LINES:,} lines of metrics that are known here")
         samples = _samples("\n".join([*lines, ""]))
@@ -84,12 +97,13 @@ def _samples(text: str) -> _Samples:
 
 
 def _concepts(samples: _Samples) -> Iterator[tuple[Concept, float]]:
-    for concept, choices in SERIES.items():
+    known = known_series(tuple(ENGINES))
+    for concept, choices in known.series.items():
         for series in choices:
             if values := _values_of(series, "", samples):
                 yield concept, series.fold(values) * series.scale
                 break
-    for (sum_concept, count_concept), choices in _HISTOGRAMS.items():
+    for (sum_concept, count_concept), choices in known.histograms.items():
         for series in choices:
             sums, counts = _values_of(series, "_sum", samples), _values_of(series, "_count", samples)
             if sums and counts:

@@ -22,7 +22,7 @@ from tokenswarm.client.server_address import base_url, origin_of, take_route
 from tokenswarm.client.timeouts import Timeouts
 from tokenswarm.command_line import OptionAdder, OptionErrors, PlainArguments, sentences_of
 from tokenswarm.command_line.exit_codes import EXIT_SIGINT, EXIT_UNUSABLE
-from tokenswarm.engines import ENGINES
+from tokenswarm.engines import ENGINES, load_engines_of_packages
 from tokenswarm.probe.probe import Probe, ProbeError
 from tokenswarm.probe.probe_text import format_report
 from tokenswarm.prompts import PromptError, token_counter
@@ -38,6 +38,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Give `parser` the arguments of `probe`."""
     parser.add_argument("-H", "--host", metavar="URL", help="the server, such as http://gpu:8000")
     parser.add_argument("address", nargs="?", help=argparse.SUPPRESS)  # to say how it is written
+    for sentence in load_engines_of_packages():
+        print(f"tokenswarm probe: {sentence}", file=sys.stderr)
     parser.add_argument(
         "--engine", choices=["auto", *ENGINES], default="auto", help="default: detected from the server"
     )

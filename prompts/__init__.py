@@ -2,6 +2,7 @@
 
 from tokenswarm.prompts.counting import TokenCounter, estimate_tokens, token_counter
 from tokenswarm.prompts.nonces import PromptMarker, PromptReuse, new_run_nonce
+from tokenswarm.prompts.own_sources import is_own_source, register_prompts
 from tokenswarm.prompts.prompt_records import (
     ENDPOINTS,
     ChatMessage,
@@ -33,10 +34,12 @@ __all__ = [
     "TextPart",
     "TokenCounter",
     "estimate_tokens",
+    "is_own_source",
     "load_prompts",
     "load_system_prompt",
     "new_run_nonce",
     "parse_token_range",
+    "register_prompts",
     "token_counter",
 ]
 

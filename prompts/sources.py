@@ -14,6 +14,7 @@ from tokenswarm.prompts.file_rows import PromptTable, Row, folder_table, kind_of
 from tokenswarm.prompts.generator_file import generator_format
 from tokenswarm.prompts.hub import HUB_FORM, HubDataSet, read_hub
 from tokenswarm.prompts.json_rows import UnsoundRows
+from tokenswarm.prompts.own_sources import is_own_source, own_table
 from tokenswarm.prompts.prompt_records import LeftOut, Prompt, PromptError, PromptSet
 from tokenswarm.prompts.row_formats import TEXT_COLUMNS, RowContent, RowError, RowFormat, row_format
 from tokenswarm.prompts.session_formats import session_format
@@ -60,16 +61,16 @@ def load_prompts(
 
     `source` is "sample" (packaged), "dolly" (databricks-dolly-15k), "hf:OWNER/NAME[:CONFIG][@SPLIT]" (any data set of
     the Hugging Face hub, split train unless named), the path of a .jsonl, .json, .csv, .parquet or .arrow file, the
-    first three also compressed by gzip, or a folder of .jsonl files. Files are read as a stream. `text_column`
-    overrides the choice of column. Rows without text, outside of the lengths, with messages of other roles than user,
-    assistant and system, and spans that are no request are left out and counted. `seed`: of prompts that a generator
-    file describes. `sessions`: whether a row that holds a conversation is a session of several turns, whose first
-    request then has these lengths; else it is one request.
+    first three also compressed by gzip, a folder of .jsonl files, or a name that code has registered. Files are read
+    as a stream. `text_column` overrides the choice of column. Rows without text, outside of the lengths, with messages
+    of other roles than user, assistant and system, and spans that are no request are left out and counted. `seed`: of
+    prompts that a generator file or code describes. `sessions`: whether a row that holds a conversation is a session of
+    several turns, whose first request then has these lengths; else it is one request.
 
     Raises PromptError, in one sentence, when the source cannot be read or leaves no prompt. No source ever stands in
     for another.
     """
-    table = _read(source)
+    table = own_table(source, seed) if is_own_source(source) else _read(source)
     generated = _generated(source, table, counter, seed) if text_column is None else None
     table, wanted = generated or _format(source, table, text_column)
     collector = PromptCollector()

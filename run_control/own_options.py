@@ -1,4 +1,4 @@
-"""Options that have no effect on the user classes or the shape of a locustfile's own."""
+"""Options and the user classes or the shape of a locustfile's own: which have no effect, and which follow from them."""
 
 from __future__ import annotations
 
@@ -7,11 +7,15 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from locust.env import Environment
+
+from tokenswarm.client.server_address import base_url, take_route
 from tokenswarm.command_line import OptionErrors
 from tokenswarm.recording.prompt_notices import OWN_REUSE
 from tokenswarm.shapes.capacity_options import CAPACITY
 from tokenswarm.shapes.plan import OWN_SHAPE, OWN_USERS
 from tokenswarm.shapes.rate_options import OPEN
+from tokenswarm.users.streaming_user import StreamingUser
 
 #: Of Tokenswarm's own users.
 _OF_DEFAULT_USERS = (
@@ -26,12 +30,32 @@ _OF_DEFAULT_SHAPES = (
 )
 
 
+class OwnHostError(ValueError):
+    """Hosts of a locustfile's users that one run cannot have; the text says what to do."""
+
+
 def check_own_options(options: Namespace, defaults: Mapping[str, Any], given: Collection[str]) -> None:
     """defaults: of all options; given: names of those on the command line, in the environment or in a file. Raises
     OptionErrors."""
     sentences = [*_of_users(options, defaults), *_of_shape(options, given), *_of_open_loop(options)]
     if sentences:
         raise OptionErrors(sentences)
+
+
+def take_own_host(environment: Environment) -> None:
+    """Without --host, send where the locustfile's users say. Raises OwnHostError, UnusableUrl."""
+    options = environment.parsed_options
+    own = {each.host for each in environment.user_classes if issubclass(each, StreamingUser) and each.host}
+    if environment.host or options is None or not own:
+        return
+    if len(own) > 1:
+        raise OwnHostError(
+            f"the users of the locustfile have different hosts ({_and(sorted(own))}), and a run has one server: set "
+            "one host, or give --host."
+        )
+    (host,) = own
+    take_route(options, host)
+    environment.host = options.host = base_url(host)
 
 
 def prompts_of_own_code(own_code: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,9 +16,10 @@ from tokenswarm.client.session_seconds import session_seconds
 from tokenswarm.cluster import transport
 from tokenswarm.command_line import CommandLine, Given, option_defaults, refuse, sentences_of, show_refusal
 from tokenswarm.command_line.exit_codes import EXIT_INTERRUPTED, EXIT_UNUSABLE, INTERRUPTED_EARLY
+from tokenswarm.engines import load_engines_of_packages
 from tokenswarm.reports.checks.run_checks import RunChecks
 from tokenswarm.run_control.capacity_control import CapacityControl
-from tokenswarm.run_control.own_options import check_own_options, prompts_of_own_code
+from tokenswarm.run_control.own_options import check_own_options, prompts_of_own_code, take_own_host
 from tokenswarm.run_control.recording_hooks import Recording
 from tokenswarm.run_control.run_inputs import RunInputs
 from tokenswarm.run_control.run_parser import add_run_options
@@ -74,7 +75,7 @@ class RunStart:
         RoutineLogFilter.attach()
         if not shows_stats_tables(self._command_line.given):
             StatsTablesFilter().attach()
-        for notice in self._command_line.notices:
+        for notice in (*self._command_line.notices, *load_engines_of_packages()):
             logger.warning("%s", notice)
         self._log_notices()
         try:
@@ -187,6 +188,7 @@ class RunStart:
         recording.attach(environment)
         recording.request_admission()
         adopt_own_code(environment)
+        take_own_host(environment)
         if on_worker:
             lifecycle.attach(environment)
         else:

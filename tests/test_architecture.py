@@ -52,7 +52,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "run_control": {
         *("users", "shapes", "web", "reports", "target", "client", "cluster", "recording", "run_folder", "metrics"),
-        *("command_line", "sanitize", "upstream"),
+        *("engines", "command_line", "sanitize", "upstream"),
     },
     "locustfile": {
         *("run_control", "users", "shapes", "web", "reports", "recording", "run_folder", "client", "command_line"),
@@ -85,7 +85,7 @@ MAY_IMPORT: dict[str, set[str]] = {
             "client",
             "engines",
         ),
-        *("metrics", "command_line", "sanitize"),
+        *("prompts", "metrics", "command_line", "sanitize"),
     },
 }
 PACKAGES = set(MAY_IMPORT) - {"locustfile", "tokenswarm"}

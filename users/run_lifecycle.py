@@ -64,6 +64,7 @@ from tokenswarm.users.cache_flushes import CacheFlushes, find_cache_block
 from tokenswarm.users.current_run import CURRENT_RUN, DEFAULT_NAME, Share
 from tokenswarm.users.garbage_collection import GARBAGE_COLLECTION
 from tokenswarm.users.length_calibrations import LengthCalibrations
+from tokenswarm.users.own_prompts import OWN_PROMPTS, check_own_prompts, own_fingerprint
 from tokenswarm.users.preflights import Preflights, least_tokens_of
 from tokenswarm.users.prompt_warnings import log_prompts
 from tokenswarm.users.self_check import SelfCheckFailed, self_check
@@ -184,6 +185,7 @@ class RunLifecycle:
         if options.models is None:
             parsed.model = server.model
         parsed.prompt_nonce = run_nonce_of(options)
+        vars(parsed)[OWN_PROMPTS] = own_fingerprint(options)
         control = options.control
         row_models = as_detected(options, parsed.engine, server.model).control.row_models
         vars(parsed)[RUN_REQUESTS] = {"template": dict(control.template), "row_models": row_models}
@@ -249,6 +251,7 @@ class RunLifecycle:
         where this process sends all of them. Raises OptionError, PromptError, UnusableUrl."""
         share = getattr(environment.parsed_options, USERS_OF_WORKER, 0)
         _check_limits(share, of_machine=share)
+        check_own_prompts(_options(environment), getattr(environment.parsed_options, OWN_PROMPTS, ""))
         CURRENT_RUN.share = arrivals
         CURRENT_RUN.run_context = RunContext(_options(environment), environment.host or "", recorder)
         shape = environment.shape_class

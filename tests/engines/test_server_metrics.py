@@ -6,7 +6,7 @@ import pytest
 
 from tokenswarm.engines import ENGINES
 from tokenswarm.engines.engine_metrics import Concept
-from tokenswarm.engines.server_metrics import SERIES, MetricsUnreadable, read_metrics
+from tokenswarm.engines.server_metrics import MetricsUnreadable, known_series, read_metrics
 
 VLLM = """\
 # HELP vllm:num_requests_running Number of requests in model execution batches.
@@ -330,7 +330,7 @@ def test_every_engine_says_where_its_metrics_are_or_that_it_has_none() -> None:
 
 
 def test_every_gauge_of_a_share_is_folded_to_a_mean() -> None:
-    for concept, choices in SERIES.items():
+    for concept, choices in known_series(tuple(ENGINES)).series.items():
         shares = concept.endswith(("utilization", "ratio"))
         assert all((series.fold([1.0, 1.0]) == 1.0) == shares for series in choices) or concept is (
             Concept.TTFT_SECONDS_LAST

@@ -1,0 +1,167 @@
+"""Users and shapes of a locustfile: which are taken, which options have no effect on them, and where they send."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from typing import Any
+
+import pytest
+from locust import HttpUser, LoadTestShape, User
+from locust.env import Environment
+
+from tokenswarm.command_line import option_defaults
+from tokenswarm.run_control.own_options import OwnHostError, check_own_options, take_own_host
+from tokenswarm.run_control.run_parser import run_parser
+from tokenswarm.shapes.own_code import OwnCodeError, adopt_own_code, check_modes, check_shape
+from tokenswarm.shapes.plan import OWN_SHAPE, OWN_USERS
+from tokenswarm.shapes.run_shape import RunShape
+from tokenswarm.users.chat import ChatUser, SystemPromptChatUser
+from tokenswarm.users.streaming_user import StreamingUser
+
+DEFAULTS: dict[str, Any] = option_defaults(run_parser())
+
+
+class Reader(StreamingUser):
+    pass
+
+
+class Writer(StreamingUser):
+    host = "http://gpu:8000/v1"
+
+
+class Web(HttpUser):
+    pass
+
+
+class Never(StreamingUser):
+    weight = 0
+
+
+class Derived(ChatUser):
+    pass
+
+
+class Steps(LoadTestShape):
+    def tick(self) -> tuple[int, float] | None:
+        return None
+
+
+class Waves(LoadTestShape):
+    def tick(self) -> tuple[int, float] | None:
+        return None
+
+
+@pytest.fixture(autouse=True)
+def our_users(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(RunShape, "user_classes", {"off": ChatUser, "on": SystemPromptChatUser}, raising=False)
+
+
+def environment(*users: type[User], shapes: tuple[LoadTestShape, ...] = (), words: tuple[str, ...] = ()) -> Environment:
+    options = Namespace(**DEFAULTS | {"user_classes": list(words)})
+    named: Any = {type(shape).__name__: shape for shape in shapes}
+    return Environment(
+        user_classes=list(users),
+        parsed_options=options,
+        shape_class=shapes[0] if shapes else None,
+        available_shape_classes=named,
+    )
+
+
+def adopted(*users: type[User], **how: Any) -> tuple[RunShape, Environment]:
+    found = environment(*users, **how)
+    adopt_own_code(found)
+    shape = found.shape_class
+    assert isinstance(shape, RunShape)
+    return shape, found
+
+
+def test_own_users_alone_are_all_that_a_level_has() -> None:
+    shape, found = adopted(Reader, Web, Never)
+    assert shape.own_classes == (Reader, Web)
+    assert (getattr(found.parsed_options, OWN_USERS), getattr(found.parsed_options, OWN_SHAPE)) == (
+        ["Reader", "Web"],
+        "",
+    )
+    check_shape(found)
+    check_modes(found, ["off"])
+
+
+def test_beside_our_users_of_one_mode_there_are_those_of_the_other() -> None:
+    shape, found = adopted(ChatUser, Reader)
+    assert found.user_classes == [ChatUser, Reader, SystemPromptChatUser]
+    assert shape.own_classes == (Reader,)
+    assert getattr(found.parsed_options, OWN_USERS) == []
+    check_modes(found, ["off", "on"])
+
+
+def test_our_users_that_the_command_line_leaves_out_are_missing() -> None:
+    _, found = adopted(ChatUser, words=("ChatUser",))
+    check_modes(found, ["off"])
+    with pytest.raises(OwnCodeError, match="SystemPromptChatUser"):
+        check_modes(found, ["off", "on"])
+
+
+def test_an_own_shape_is_followed() -> None:
+    steps = Steps()
+    shape, found = adopted(Reader, shapes=(steps,))
+    assert shape.own_shape is steps
+    assert getattr(found.parsed_options, OWN_SHAPE) == "Steps"
+
+
+@pytest.mark.parametrize(
+    ("users", "shapes", "named"),
+    [((Derived,), (), "Derived .*StreamingUser"), ((Reader,), (Steps(), Waves()), "Steps and Waves")],
+)
+def test_what_cannot_be_run_is_refused_by_name(users: Any, shapes: Any, named: str) -> None:
+    with pytest.raises(OwnCodeError, match=named):
+        adopt_own_code(environment(*users, shapes=shapes))
+
+
+def test_a_shape_that_is_set_later_is_refused() -> None:
+    _, found = adopted(Reader)
+    found.shape_class = Steps()
+    with pytest.raises(OwnCodeError, match="Steps"):
+        check_shape(found)
+
+
+@pytest.mark.parametrize(
+    ("users", "own_shape", "changed", "given", "named"),
+    [
+        (
+            ["Reader"],
+            "",
+            {"prompts": "dolly", "think_time": "2s"},
+            (),
+            "--prompts and --think-time have no effect on Reader",
+        ),
+        (["Reader"], "", {"cache": "bust"}, (), "--cache bust"),
+        (["Reader"], "", {"system_prompt": "both"}, (), "--system-prompt has no effect"),
+        (["Reader"], "", {"shape": "open"}, (), "an open loop"),
+        (["Reader"], "", {"shape": "capacity", "find_capacity": "rate"}, (), "an open loop"),
+        ([], "Steps", {"levels": "1,2"}, ("levels",), "--levels has no effect beside the shape Steps"),
+    ],
+)
+def test_options_without_effect_are_refused(
+    users: list[str], own_shape: str, changed: dict[str, Any], given: tuple[str, ...], named: str
+) -> None:
+    options = Namespace(**DEFAULTS | {OWN_USERS: users, OWN_SHAPE: own_shape} | changed)
+    with pytest.raises(ValueError, match=named):
+        check_own_options(options, DEFAULTS, given)
+    check_own_options(Namespace(**DEFAULTS | changed), DEFAULTS, given)  # of Tokenswarm's own users
+
+
+def test_without_a_host_that_of_the_users_is_taken() -> None:
+    _, found = adopted(Reader, Writer, Web)
+    take_own_host(found)
+    assert found.host == found.parsed_options.host == "http://gpu:8000"  # type: ignore[union-attr]
+    _, given = adopted(Writer)
+    given.host = "http://other:1"
+    take_own_host(given)
+    assert given.host == "http://other:1"
+
+
+def test_users_of_different_hosts_are_no_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Reader, "host", "http://other:1")
+    _, found = adopted(Reader, Writer)
+    with pytest.raises(OwnHostError, match="http://gpu:8000/v1 and http://other:1"):
+        take_own_host(found)
