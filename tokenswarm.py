@@ -112,8 +112,8 @@ _PARTIAL = (
     "users with `from tokenswarm import StreamingUser`, or ChatUser (docs/python-api.md)."
 )
 _NO_USERS = (
-    "No User class found: this locustfile imports Tokenswarm, but not its user classes. Write `from locustfile import "
-    "*`, or run Tokenswarm's own locustfile.py (locust -f PATH/TO/locustfile.py)."
+    "No User class found: this locustfile imports Tokenswarm, but has no user class. Derive one from "
+    "tokenswarm.StreamingUser, or write `from tokenswarm import ChatUser, SystemPromptChatUser` (docs/python-api.md)."
 )
 _LOCUSTS_NO_USERS = "No User class found!"
 _EXIT_UNUSABLE = 2

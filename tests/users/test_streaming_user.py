@@ -1,0 +1,189 @@
+"""A user with code of its own: what `stream` sends, returns and reports, without a run of Locust around it."""
+
+from __future__ import annotations
+
+import json
+from argparse import Namespace
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import gevent
+import pytest
+from locust import HttpUser, User, task
+from locust.env import Environment
+from locust.exception import StopUser
+from locust.user.task import LOCUST_STATE_STOPPING
+
+from tests.peer import Server
+from tokenswarm.client.request_options import ChatOptions
+from tokenswarm.client.run_context import RunContext
+from tokenswarm.command_line import option_defaults
+from tokenswarm.metrics.level import Level
+from tokenswarm.metrics.timeline import Outcome, Timeline
+from tokenswarm.recording.recorder import Recorder
+from tokenswarm.run_control.run_parser import run_parser
+from tokenswarm.users.current_run import CURRENT_RUN
+from tokenswarm.users.run_events import events
+from tokenswarm.users.stream_response import StreamFailed, StreamResponse
+from tokenswarm.users.streaming_user import StreamingUser
+
+DEFAULTS: dict[str, Any] = option_defaults(run_parser())
+DELTAS: tuple[dict[str, Any], ...] = (
+    {"role": "assistant", "content": ""},
+    {"reasoning_content": "Hm. "},
+    {"content": "It is "},
+    {"content": "noon."},
+    {"tool_calls": [{"index": 0, "function": {"arguments": '{"zone": '}}]},
+    {"tool_calls": [{"index": 0, "function": {"arguments": '"UTC"}'}}]},
+)
+
+
+class Talker(StreamingUser):
+    host = "http://127.0.0.1:1"
+
+    @task
+    def question(self) -> StreamResponse:
+        return self.stream("What time is it?", max_tokens=9, headers={"X-Tenant": "a"})
+
+
+class Both(HttpUser, StreamingUser):
+    host = "http://127.0.0.1:1"
+
+
+def answer() -> bytes:
+    """A whole response with all kinds of output."""
+    events_of = [{"choices": [{"index": 0, "delta": delta}]} for delta in DELTAS]
+    events_of.append({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
+    usage = {"prompt_tokens": 5, "completion_tokens": 6}
+    texts = [*map(json.dumps, events_of), json.dumps({"choices": [], "usage": usage}), "[DONE]"]
+    body = "".join(f"data: {text}\n\n" for text in texts).encode()
+    return b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+
+
+def refusal() -> bytes:
+    body = b'{"error": {"message": "too many users"}}'
+    return b"HTTP/1.1 503 No\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+
+
+@pytest.fixture
+def begin(server: Server) -> Iterator[Callable[..., Recorder]]:
+    """A run of one level at the server, as far as a user sees it."""
+
+    def begun(**level: Any) -> Recorder:
+        options = ChatOptions.of(Namespace(**DEFAULTS | {"engine": "vllm", "model": "m", "prompt_nonce": "run"}))
+        recorder = Recorder(worker=0)
+        recorder.begin_level(Level(0, "off", "1", 1, 0.0, **level), 0, 0)
+        CURRENT_RUN.run_context = RunContext(options, f"http://{server.origin.authority}", recorder)
+        return recorder
+
+    yield begun
+    CURRENT_RUN.run_context = None
+
+
+def running(user: Any, call: Callable[[], Any]) -> gevent.Greenlet:
+    """The call in the user's greenlet, as Locust runs a task."""
+    user._greenlet = gevent.spawn(call)
+    return user._greenlet
+
+
+def user_of(user_class: type[User] = Talker) -> Any:
+    return user_class(Environment(user_classes=[user_class]))
+
+
+def answered(server: Server, user: Any, response: bytes, call: Callable[[], StreamResponse]) -> StreamResponse:
+    greenlet = running(user, call)
+    peer = server.accept()
+    peer.request()
+    peer.send(response)
+    found: StreamResponse = greenlet.get(timeout=20)
+    return found
+
+
+def test_an_answer_has_its_parts_and_its_timeline(server: Server, begin: Callable[..., Recorder]) -> None:
+    begin()
+    user, heard = user_of(), list[Timeline]()
+    events.request_timed.add_listener(lambda timeline, **_: heard.append(timeline))
+    in_locust: list[dict[str, Any]] = []
+    user.environment.events.request.add_listener(lambda **event: in_locust.append(event))
+    try:
+        greenlet = running(user, user.question)
+        peer = server.accept()
+        head, _, body = peer.request().partition(b"\r\n\r\n")
+        peer.send(answer())
+        found = greenlet.get(timeout=20)
+    finally:
+        events.request_timed.remove_listener(events.request_timed._handlers[-1])
+    assert (found.text, found.reasoning, found.tool_arguments) == ("It is noon.", "Hm. ", '{"zone": "UTC"}')
+    assert (found.ok, found.status, found.finish_reason, found.error) == (True, 200, "stop", None)
+    assert found.message == {"role": "assistant", "content": "It is noon."}
+    assert found.ttft_s == pytest.approx(found.timeline.ttft_ns / 1e9)
+    assert (found.timeline.name, found.timeline.output_tokens) == ("question", 6)
+    assert heard == [found.timeline]
+    assert [(event["name"], event["context"]["timeline"]) for event in in_locust] == [("question", found.timeline)]
+    assert b"X-Tenant: a" in head
+    sent = json.loads(body)
+    assert sent["messages"] == [{"role": "user", "content": "What time is it?"}]
+    assert (sent["model"], sent["max_tokens"], sent["stream"]) == ("m", 9, True)
+
+
+def test_a_failed_request_is_returned_and_raises_only_on_demand(server: Server, begin: Callable[..., Recorder]) -> None:
+    begin()
+    user = user_of()
+    found = answered(server, user, refusal(), lambda: user.stream("Hello", name="refused"))
+    assert (found.ok, found.outcome, found.status) == (False, Outcome.HTTP_ERROR, 503)
+    assert found.text == ""
+    assert "too many users" in (found.error or "")
+    assert found.timeline.name == "refused"
+    with pytest.raises(StreamFailed, match="http_error.*too many users"):
+        found.raise_for_failure()
+
+
+def test_requests_in_a_row_use_one_connection_and_two_at_once_two(
+    server: Server, begin: Callable[..., Recorder]
+) -> None:
+    begin()
+    user = user_of()
+
+    def task_of_three() -> int:
+        user.stream("One")
+        both = [gevent.spawn(user.stream, "Two", name="two"), gevent.spawn(user.stream, "Three", name="three")]
+        return sum(each.get().ok for each in gevent.joinall(both))
+
+    greenlet = running(user, task_of_three)
+    first = server.accept()
+    first.request()
+    first.send(answer())
+    first.request()  # on the same connection
+    second = server.accept()
+    second.request()
+    for peer in (first, second):
+        peer.send(answer())
+    assert greenlet.get(timeout=20) == 2
+    assert first.hears_the_end() and second.hears_the_end()  # with the user
+
+
+def test_a_user_that_is_to_stop_is_ended_by_its_next_request(begin: Callable[..., Recorder]) -> None:
+    user = user_of()
+    user._state = LOCUST_STATE_STOPPING
+    with pytest.raises(StopUser):  # before there is a run
+        running(user, user.question).get(timeout=20)
+    begin(level_time_s=0.0)
+    with pytest.raises(StopUser):  # its load is over
+        running(user, user.question).get(timeout=20)
+
+
+def test_a_level_takes_as_many_requests_as_it_has(server: Server, begin: Callable[..., Recorder]) -> None:
+    begin(requests=1)
+    user = user_of()
+    assert answered(server, user, answer(), user.question).ok
+    greenlet = running(user, user.question)
+    user._state = LOCUST_STATE_STOPPING
+    with pytest.raises(StopUser):
+        greenlet.get(timeout=20)
+
+
+def test_a_class_can_be_one_of_locust_s_http_users_too(server: Server, begin: Callable[..., Recorder]) -> None:
+    begin()
+    user = user_of(Both)
+    assert answered(server, user, answer(), lambda: user.stream("Hello")).ok
+    assert user.client.base_url == "http://127.0.0.1:1"
