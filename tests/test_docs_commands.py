@@ -85,7 +85,7 @@ def blocks_of(text: str) -> Iterator[str]:
 def commands_in(block: str) -> Iterator[tuple[str, ...]]:
     """The words of each command of a shell's text that is one of ours."""
     lines = block.replace("\\\n", " ").splitlines()
-    for variable, first in re.findall(r"for (\w+) in (\S+)", block):
+    for variable, first in re.findall(r"for (\w+) in ([\w./-]+)", block):
         lines = [re.sub(rf"\${variable}\b", first, line) for line in lines]
     for line in lines:
         try:
