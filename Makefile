@@ -75,8 +75,8 @@ clean:  ## everything that the other targets made, but for results/
 	touch $@ .venv/installed-run
 
 .venv/installed-test: .venv/created pyproject.toml constraints.txt
-	$(INSTALL) --editable '.[test,real,bench]'
-	touch $@ .venv/installed-run .venv/installed-bench
+	$(INSTALL) --editable '.[test,real,bench,docs]'
+	touch $@ .venv/installed-run .venv/installed-bench .venv/installed-docs
 
 .venv/installed-docs: .venv/created pyproject.toml constraints.txt
 	$(INSTALL) --editable '.[docs]'
