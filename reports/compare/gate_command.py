@@ -63,6 +63,7 @@ from tokenswarm.reports.stats.changes import (
 )
 from tokenswarm.reports.stats.estimates import RunData
 from tokenswarm.reports.stats.prompt_reuse import prompt_notices
+from tokenswarm.run_folder.latest import without_latest
 from tokenswarm.run_folder.reader import ReportError, Results, load_results
 from tokenswarm.run_folder.schema import LevelSummary
 
@@ -156,7 +157,7 @@ def _sides(args: Namespace) -> tuple[list[str], list[str]]:
     if args.base or args.new:
         if args.runs or not (args.base and args.new):
             raise ReportError("Give the runs as BASE NEW, or all of them as --base FOLDER … --new FOLDER …")
-        sides = list(args.base), list(args.new)
+        sides = without_latest(args.base), without_latest(args.new)
     elif len(args.runs) == 2:
         sides = [args.runs[0]], [args.runs[1]]
     else:

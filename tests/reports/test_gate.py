@@ -123,6 +123,17 @@ def gate(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> tuple[in
     return code, told.out, told.err
 
 
+def test_the_link_to_the_newest_run_is_no_run_of_its_own(
+    folder: Folder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A shell's `results/*` names it too."""
+    base, new = folder(), folder()
+    (tmp_path / "latest").symlink_to(new.name)
+    sides = ("--base", base, "--new", new, tmp_path / "latest", "--fail-if", "ttft_p95 > +50%")
+    code, out, _ = gate(capsys, *sides)
+    assert (code, out.count(str(new)), "latest" in out) == (0, 1, False)
+
+
 def test_met_is_0_and_broken_is_5_and_the_files_say_the_same(
     folder: Folder, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
