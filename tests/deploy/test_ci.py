@@ -20,7 +20,7 @@ from check_jsonschema.builtin_schemas import get_builtin_schema
 from tests.deploy.harness import DEPLOY
 from tests.option_parser import parser_of_all_options
 from tests.reports.folders import Course, write_folder
-from tests.runs.harness import environment
+from tests.runs.harness import environment, run_folders
 from tests.test_docs_commands import Command, commands_in, errors_of
 
 CI = DEPLOY / "ci"
@@ -133,7 +133,7 @@ def test_the_run_step_loads_the_simulator_and_leaves_summary_and_results(tmp_pat
     options = "\n".join(LOAD) + "\n\n"
     done = step("Run", tmp_path, OPTIONS=options, FAIL_IF="p50(ttft) > 1us", RUNS="1", RESULTS="the runs")
     assert done.returncode in (5, 3), done.stdout + done.stderr  # 3: on a busy machine the run is suspect
-    (folder,) = (path for path in (tmp_path / "the runs").iterdir() if path.is_dir())
+    (folder,) = (path for path in run_folders(tmp_path / "the runs") if path.is_dir())
     summary = json.loads((folder / "summary.json").read_text())
     assert [(level["users"], level["system_prompt"]) for level in summary["levels"]] == [(2, "off")]
     assert (tmp_path / "summary.md").read_text().startswith("## Tokenswarm: vllm")
@@ -165,6 +165,7 @@ def runs(folder: Path, name: str, **course: Any) -> None:
     (folder / name).mkdir()
     for seed in range(3):
         write_folder(folder / name / f"run-{seed}", [Course(**course)], seed + 10 * len(name))
+    (folder / name / "latest").symlink_to("run-2")  # as a run leaves it
 
 
 @pytest.mark.slow
