@@ -148,5 +148,6 @@ def test_an_own_shape_drives_own_users_and_ours_with_an_own_prompt_source_on_two
     assert all(row["custom_id"].startswith("ticket-") for row in tickets)
     assert run.document["prompts"]["source"] == "tickets"
     polite = [post["body"] for post in bodies(log) if post["body"]["messages"][0]["role"] == "system"]
-    assert {post["messages"][0]["content"] for post in polite} == {"You answer customers politely."}
+    assert polite
+    assert all(post["messages"][0]["content"].endswith("You answer customers politely.") for post in polite)
     assert {post["max_tokens"] for post in polite} <= set(range(8, 17))
