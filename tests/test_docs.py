@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 from locust.argument_parser import get_empty_argument_parser
+from msgspec import Struct
+from msgspec.structs import fields
 
 import tokenswarm.client.request_options
 import tokenswarm.probe.probe_command
@@ -33,7 +35,15 @@ from tokenswarm.recording.prometheus import _HELP
 from tokenswarm.reports.checks.conditions import FUNCTIONS, LATENCIES, SCALARS, SUSPECT
 from tokenswarm.reports.compare.comparability import FIELD_NAMES
 from tokenswarm.reports.stats.as_other_tools import TOOLS
-from tokenswarm.run_folder.schema import IssueKind
+from tokenswarm.run_folder.schema import (
+    HISTOGRAM_COLUMNS,
+    REQUEST_COLUMNS,
+    SERVER_COLUMNS,
+    WINDOW_COLUMNS,
+    IssueKind,
+    RunDocument,
+    Summary,
+)
 from tokenswarm.web.start_policy import ADDRESSES, FILES
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -152,6 +162,30 @@ def test_the_document_of_the_folder_names_every_file_of_a_run() -> None:
     journals = ("requests.csv", "windows.csv", "server.csv", "histograms.csv")
     for name in ("run.json", *journals, "summary.json", "summary.csv"):
         assert f"`{name}`" in text
+
+
+@pytest.mark.parametrize(
+    ("file", "columns"),
+    [
+        ("requests.csv", REQUEST_COLUMNS),
+        ("windows.csv", WINDOW_COLUMNS),
+        ("server.csv", SERVER_COLUMNS),
+        ("histograms.csv", HISTOGRAM_COLUMNS),
+    ],
+)
+def test_every_column_of_a_file_is_in_its_document_in_the_files_order(file: str, columns: tuple[str, ...]) -> None:
+    text = (ROOT / "docs" / "files.md").read_text(encoding="utf-8")
+    section = text.partition(f"\n## `{file}`\n")[2].partition("\n## ")[0]
+    heads = [line.split("|")[1] for line in section.splitlines() if line.startswith("| `")]
+    assert tuple(re.findall(r"`(\w+)`", " ".join(heads))) == columns
+
+
+@pytest.mark.parametrize(("file", "record"), [("summary.json", Summary), ("run.json", RunDocument)])
+def test_the_keys_of_a_document_are_those_of_the_file(file: str, record: type[Struct]) -> None:
+    text = (ROOT / "docs" / "files.md").read_text(encoding="utf-8")
+    section = text.partition(f"\n## `{file}`\n")[2].partition("\n## ")[0]
+    heads = " ".join(line.split("|")[1] for line in section.splitlines() if line.startswith("| `"))
+    assert set(re.findall(r"`(\w+)`", heads)) == {field.encode_name for field in fields(record)}
 
 
 def test_every_exposed_histogram_is_in_the_document_of_metrics() -> None:
