@@ -24,13 +24,15 @@ _FINE_BITS, _HALF_BITS = 11, 10
 _FINE_MASK = (1 << _FINE_BITS) - 1
 
 
-def _bucket_index(value: int) -> int:
-    """Where a value is counted. Values with the same leading 11 bits share a bucket."""
+def bucket_index(units: int) -> int:
+    """The number of the bucket, from 0, in which a value is counted that is given in whole units. Values with the same
+    leading 11 bits share a bucket."""
+    value = min(max(units, 0), _HIGHEST)
     shift = (value | _FINE_MASK).bit_length() - _FINE_BITS
     return (shift << _HALF_BITS) + (value >> shift)
 
 
-_BUCKETS = _bucket_index(_HIGHEST) + 1
+_BUCKETS = bucket_index(_HIGHEST) + 1
 _WIDTHS = (1, 2, 4, 8)
 _NOTHING = np.zeros(0, dtype=np.int64)
 
@@ -53,7 +55,7 @@ class Histogram:
     def record(self, units: int, count: int = 1) -> None:
         """Record a value given in whole units."""
         clamped = min(max(units, 0), _HIGHEST)
-        self._allocated_counts()[_bucket_index(clamped)] += count
+        self._allocated_counts()[bucket_index(clamped)] += count
         self.count += count
         self._sum_units += clamped * count
 
@@ -194,7 +196,7 @@ def histogram_at(histograms: dict[Key, Histogram], key: Key) -> Histogram:
 
 
 def _bucket_indexes(values: NDArray[np.int64]) -> NDArray[np.int64]:
-    """As _bucket_index, for many values at once."""
+    """As bucket_index, for many values at once."""
     # frexp's exponent is the bit length: exact, as the values lie far below 2**53.
     bit_lengths = np.frexp((values | _FINE_MASK).astype(np.float64))[1].astype(np.int64)
     shifts = bit_lengths - _FINE_BITS

@@ -18,12 +18,13 @@ _EXACT_BELOW = 2000
 
 
 class Quantile(msgspec.Struct, frozen=True):
-    """A percentile and its 95 % interval. `high` is None, and the figure not certified, where the sample is too small
-    for the interval's upper end to exist (p^n > 0.05: p99 needs n ≥ 299, p95 needs 59). Below the median the lower end
-    must exist: without it `low` is 0, and the figure not certified."""
+    """A percentile and its 95 % interval. `high` is None, and the figure not certified, where the sample is worth too
+    few independent values for the interval's upper end to exist (p^n > 0.05: p99 needs n ≥ 299, p95 needs 59). Below
+    the median the lower end must exist: without it `low` is 0, and the figure not certified. `low` and `high` are None
+    where the order of the values in time was not kept (gaps, the client's own delays), so that none can be known."""
 
     value: float
-    low: float
+    low: float | None
     high: float | None
     certified: bool
 
@@ -38,21 +39,30 @@ def nearest_rank(ascending: Sequence[int], p: float) -> int | None:
     return ascending[rank(len(ascending), p) - 1] if ascending else None
 
 
-def quantile(histogram: Histogram, p: float) -> Quantile | None:
-    """The p-quantile (0 < p < 1) of what was recorded: the value of rank ceil(p n). None for an empty histogram."""
+def quantile(histogram: Histogram, p: float, independent: float | None = None) -> Quantile | None:
+    """The p-quantile (0 < p < 1) of what was recorded: the value of rank ceil(p n). None for an empty histogram.
+    independent: how many independent values these are worth; None where that is not known."""
     n = histogram.count
     if not n:
         return None
-    low_rank, high_rank = interval_ranks(n, p)
-    return Quantile(
-        value=histogram.value_at_rank(rank(n, p)),
-        low=histogram.value_at_rank(low_rank) if low_rank else 0.0,
-        high=histogram.value_at_rank(high_rank) if high_rank <= n else None,
-        certified=high_rank <= n and (p >= 0.5 or low_rank > 0),
-    )
+    low_rank, high_rank = correlated_ranks(n, p, n if independent is None else independent)
+    value, certified = histogram.value_at_rank(rank(n, p)), high_rank <= n and (p >= 0.5 or low_rank > 0)
+    if independent is None:
+        return Quantile(value, None, None, certified)
+    low = histogram.value_at_rank(low_rank) if low_rank else 0.0
+    return Quantile(value, low, histogram.value_at_rank(high_rank) if high_rank <= n else None, certified)
 
 
-@lru_cache(maxsize=256)
+def correlated_ranks(n: int, p: float, independent: float) -> tuple[int, int]:
+    """As `interval_ranks`, for n values that are worth so many independent ones, at most n: the ranks of these, spread
+    over all."""
+    worth = max(1, min(n, round(independent)))
+    low, high = interval_ranks(worth, p)
+    scale = n / worth
+    return floor(low * scale), min(n, ceil(high * scale)) if high <= worth else n + 1
+
+
+@lru_cache(maxsize=4096)
 def interval_ranks(n: int, p: float) -> tuple[int, int]:
     """Ranks (l, u): the p-quantile lies between the l-th and the u-th smallest of n values with at least 95 %.
 

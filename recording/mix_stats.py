@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
-from tokenswarm.metrics.histogram import Histogram
 from tokenswarm.metrics.mix import RunMix
+from tokenswarm.metrics.timed_histogram import TimedHistogram
 from tokenswarm.metrics.timeline import Outcome
 from tokenswarm.recording.scope_stats import RATE_UNIT
 from tokenswarm.recording.worker_report import RequestRow
@@ -38,10 +38,10 @@ class MemberStats:
     requests: int = 0
     outcomes: Counter[str] = field(default_factory=Counter)
     output_tokens: float = 0.0
-    ttft_s: Histogram = field(default_factory=Histogram)
-    tpot_s: Histogram = field(default_factory=Histogram)
-    e2e_s: Histogram = field(default_factory=Histogram)
-    request_token_rate: Histogram = field(default_factory=lambda: Histogram(RATE_UNIT))
+    ttft_s: TimedHistogram = field(default_factory=TimedHistogram)
+    tpot_s: TimedHistogram = field(default_factory=TimedHistogram)
+    e2e_s: TimedHistogram = field(default_factory=TimedHistogram)
+    request_token_rate: TimedHistogram = field(default_factory=lambda: TimedHistogram(RATE_UNIT))
 
     @property
     def failures(self) -> int:
@@ -59,9 +59,9 @@ class MemberStats:
             (self.e2e_s, row.e2e_ns),
         ):
             if duration_ns is not None:
-                histogram.record(round(duration_ns / 1000))
+                histogram.record_at(round(duration_ns / 1000), row.sent_ns)
         if row.token_rate is not None:
-            self.request_token_rate.record(round(row.token_rate / RATE_UNIT))
+            self.request_token_rate.record_at(round(row.token_rate / RATE_UNIT), row.sent_ns)
 
 
 class MixStats:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from tokenswarm.metrics.histogram import Histogram
 from tokenswarm.metrics.lengths import LengthComparison
+from tokenswarm.metrics.timed_histogram import TimedHistogram, TimeOrder
 from tokenswarm.metrics.timeline import Outcome
 from tokenswarm.metrics.token_counts import TokenSource
 from tokenswarm.recording.prompts_sent import PromptStats
@@ -34,20 +35,22 @@ class ScopeStats:
     requests_within_objectives: int = 0
     requests_not_judged: int = 0
     good_requests_judged: int = 0
+    #: Whether each of the requests judged was good.
+    judged: TimeOrder = field(default_factory=TimeOrder)
     tokens_within_objectives: float = 0.0
-    ttft_s: Histogram = field(default_factory=Histogram)
+    ttft_s: TimedHistogram = field(default_factory=TimedHistogram)
     ttft_uncertainty_s: Histogram = field(default_factory=Histogram)
     requests_with_uncertain_ttft: int = 0
     retries: int = 0
-    ttfvt_s: Histogram = field(default_factory=Histogram)
-    tpot_s: Histogram = field(default_factory=Histogram)
+    ttfvt_s: TimedHistogram = field(default_factory=TimedHistogram)
+    tpot_s: TimedHistogram = field(default_factory=TimedHistogram)
     gap_s: Histogram = field(default_factory=Histogram)
-    e2e_s: Histogram = field(default_factory=Histogram)
+    e2e_s: TimedHistogram = field(default_factory=TimedHistogram)
     #: Of an open loop: sent − scheduled of all requests, and times of the ok ones from scheduled instead of from sent.
-    lag_s: Histogram = field(default_factory=Histogram)
-    ttft_scheduled_s: Histogram = field(default_factory=Histogram)
-    e2e_scheduled_s: Histogram = field(default_factory=Histogram)
-    request_token_rate: Histogram = field(default_factory=lambda: Histogram(RATE_UNIT))
+    lag_s: TimedHistogram = field(default_factory=TimedHistogram)
+    ttft_scheduled_s: TimedHistogram = field(default_factory=TimedHistogram)
+    e2e_scheduled_s: TimedHistogram = field(default_factory=TimedHistogram)
+    request_token_rate: TimedHistogram = field(default_factory=lambda: TimedHistogram(RATE_UNIT))
     connect_s: Histogram = field(default_factory=Histogram)
     client_delay_s: Histogram = field(default_factory=Histogram)
     loop_lag_s: Histogram = field(default_factory=Histogram)
@@ -77,7 +80,9 @@ class ScopeStats:
         """Count a request that was sent in this part; within_objectives: whether it met them all."""
         self.requests += 1
         self.requests_not_judged += row.abandons
-        self.good_requests_judged += within_objectives and not row.abandons
+        if not row.abandons:
+            self.good_requests_judged += within_objectives
+            self.judged.add(within_objectives, row.sent_ns)
         self.outcomes[row.outcome] += 1
         self.retries += row.retries
         if row.outcome is not Outcome.OK:
@@ -107,15 +112,16 @@ class ScopeStats:
     def _add_latencies(self, row: RequestRow) -> None:
         for histogram, duration_ns in (
             (self.ttft_s, row.ttft_ns),
-            (self.ttft_uncertainty_s, row.ttft_uncertainty_ns),
             (self.ttfvt_s, row.ttfvt_ns),
             (self.tpot_s, row.tpot_ns),
             (self.e2e_s, row.e2e_ns),
         ):
             if duration_ns is not None:
-                histogram.record(round(duration_ns / 1000))
+                histogram.record_at(round(duration_ns / 1000), row.sent_ns)
+        if row.ttft_uncertainty_ns is not None:
+            self.ttft_uncertainty_s.record(round(row.ttft_uncertainty_ns / 1000))
         if row.token_rate is not None:
-            self.request_token_rate.record(round(row.token_rate / RATE_UNIT))
+            self.request_token_rate.record_at(round(row.token_rate / RATE_UNIT), row.sent_ns)
 
     @property
     def outputs_per_arrival(self) -> float | None:
@@ -137,14 +143,14 @@ class ScopeStats:
 
     def add_scheduled(self, row: RequestRow) -> None:
         """Count the times from scheduled of a request that was due in this part of an open-loop level."""
-        self.lag_s.record(max(0, round(row.lag_ns / 1000)))
+        self.lag_s.record_at(max(0, round(row.lag_ns / 1000)), row.sent_ns)
         if row.has_latencies:
             for histogram, duration_ns in (
                 (self.ttft_scheduled_s, row.ttft_scheduled_ns),
                 (self.e2e_scheduled_s, row.e2e_scheduled_ns),
             ):
                 if duration_ns is not None:
-                    histogram.record(round(duration_ns / 1000))
+                    histogram.record_at(round(duration_ns / 1000), row.sent_ns)
 
     def add_tokens(self, tokens: float, outcome: Outcome, within_objectives: bool) -> None:
         """Count tokens of a request that arrived in this part; within_objectives: whether it met them all."""

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from tokenswarm.metrics.histogram import Histogram
 from tokenswarm.metrics.linear_fit import LinearFit
+from tokenswarm.metrics.timed_histogram import TimedHistogram
 from tokenswarm.metrics.timeline import Outcome
 from tokenswarm.recording.worker_report import RequestRow
 
@@ -32,8 +33,8 @@ class TurnStats:
     usages: int = 0
     tokens_of_usages: int = 0
     cached_tokens: int = 0
-    ttft_s: Histogram = field(default_factory=Histogram)
-    e2e_s: Histogram = field(default_factory=Histogram)
+    ttft_s: TimedHistogram = field(default_factory=TimedHistogram)
+    e2e_s: TimedHistogram = field(default_factory=TimedHistogram)
 
     def add(self, row: RequestRow) -> None:
         """Count a request of the turn."""
@@ -52,14 +53,14 @@ class TurnStats:
             return
         for histogram, duration_ns in ((self.ttft_s, row.ttft_ns), (self.e2e_s, row.e2e_ns)):
             if duration_ns is not None:
-                histogram.record(round(duration_ns / 1000))
+                histogram.record_at(round(duration_ns / 1000), row.sent_ns)
 
 
 @dataclass(slots=True)
 class UncachedStats:
     """TTFT by uncached input tokens. by_least: by the least number of each group; fit: of nanoseconds over tokens."""
 
-    by_least: dict[int, Histogram] = field(default_factory=dict)
+    by_least: dict[int, TimedHistogram] = field(default_factory=dict)
     fit: LinearFit = field(default_factory=LinearFit)
 
     def add(self, row: RequestRow) -> None:
@@ -68,7 +69,7 @@ class UncachedStats:
             return
         uncached = max(0, row.prompt_tokens - row.cached_tokens)
         least = 0 if uncached < FEWEST_UNCACHED else 1 << (uncached.bit_length() - 1)
-        self.by_least.setdefault(least, Histogram()).record(round(row.ttft_ns / 1000))
+        self.by_least.setdefault(least, TimedHistogram()).record_at(round(row.ttft_ns / 1000), row.sent_ns)
         self.fit.add(uncached, row.ttft_ns)
 
 
@@ -79,14 +80,14 @@ class DepthStats:
 
     agents: int = 0
     requests: TurnStats = field(default_factory=TurnStats)
-    join_s: Histogram = field(default_factory=Histogram)
+    join_s: TimedHistogram = field(default_factory=TimedHistogram)
 
     def add(self, row: RequestRow) -> None:
         """Count a request of the depth."""
         self.agents += row.turn == 1
         self.requests.add(row)
         if row.join_ns is not None:
-            self.join_s.record(round(row.join_ns / 1000))
+            self.join_s.record_at(round(row.join_ns / 1000), row.sent_ns)
 
 
 @dataclass(slots=True)
@@ -170,8 +171,8 @@ class SessionStats:
     out_of_order: int = 0
     overlapping: int = 0
     empty_answers: int = 0
-    duration_s: Histogram = field(default_factory=Histogram)
-    waited_s: Histogram = field(default_factory=Histogram)
+    duration_s: TimedHistogram = field(default_factory=TimedHistogram)
+    waited_s: TimedHistogram = field(default_factory=TimedHistogram)
     thought_s: Histogram = field(default_factory=Histogram)
     turns: dict[int, TurnStats] = field(default_factory=dict)
     uncached: UncachedStats = field(default_factory=UncachedStats)
@@ -236,8 +237,8 @@ class SessionStats:
         first = running.agents.get(row.agent.partition(".")[0])
         self.completed_turns += first.turn if first else row.turn
         duration_ns = running.ended_ns - running.sent_ns
-        self.duration_s.record(round(duration_ns / 1000))
-        self.waited_s.record(round(running.waited_ns / 1000))
+        self.duration_s.record_at(round(duration_ns / 1000), running.sent_ns)
+        self.waited_s.record_at(round(running.waited_ns / 1000), running.sent_ns)
         self.thought_s.record(round((duration_ns - running.waited_ns) / 1000))
 
 

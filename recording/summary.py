@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from tokenswarm.metrics.concurrency import Concurrency
+from tokenswarm.metrics.intervals import share_of
 from tokenswarm.metrics.level import Scope, SystemPrompt
 from tokenswarm.metrics.mix import NO_MIX, MixMember, RunMix
 from tokenswarm.metrics.objectives import Objectives
-from tokenswarm.metrics.quantiles import quantile, share_interval
+from tokenswarm.metrics.quantiles import quantile
 from tokenswarm.metrics.timeline import Outcome
 from tokenswarm.recording.abandon_summary import abandon_figures
 from tokenswarm.recording.aggregator import Aggregator, LevelStats
@@ -152,14 +153,13 @@ def _rounded(mean: float | None) -> float | None:
 
 
 def _goodput(stats: ScopeStats, seconds: float) -> Goodput:
-    requests = stats.requests_judged
-    low, high = share_interval(stats.good_requests_judged, requests) if requests else (None, None)
+    share = share_of(stats.judged.series())
     return Goodput(
         requests_per_s=stats.requests_within_objectives / seconds,
         tokens_per_s=stats.tokens_within_objectives / seconds,
         fraction=stats.good_share,
-        fraction_low=low,
-        fraction_high=high,
+        fraction_low=share.low if share else None,
+        fraction_high=share.high if share else None,
     )
 
 

@@ -77,7 +77,8 @@ def draw_ttft(axes: Axes, bars: Sequence[Bar]) -> str:
             _write(axes, 0.0, bar.y, _why_missing(bar.level.hold))
             continue
         _bar(axes, bar, p50.value * factor)
-        _whisker(axes, bar.y, p50.value * factor, p50.low * factor, None if p50.high is None else p50.high * factor)
+        low, high = (None if end is None else end * factor for end in (p50.low, p50.high))
+        _whisker(axes, bar.y, p50.value * factor, low or 0.0, high)
         text = units.quantile(p50)
         if p95 is not None:
             axes.plot(p95.value * factor, bar.y, **diamond())

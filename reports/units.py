@@ -13,9 +13,12 @@ NOT_CERTIFIED = "*"
 SAMPLE_TOO_SMALL = "sample too small"
 NOT_CERTIFIED_SHORT = (
     f"* Too few requests for a 95 % interval (p50 needs {fewest_for_interval(0.5)}, p90 {fewest_for_interval(0.9)}, "
-    f"p95 {fewest_for_interval(0.95)}, p99 {fewest_for_interval(0.99)})"
+    f"p95 {fewest_for_interval(0.95)}, p99 {fewest_for_interval(0.99)} independent ones)"
 )
-NOT_CERTIFIED_NOTE = f"{NOT_CERTIFIED_SHORT}; with few requests p95 and p99 are close to the slowest request."
+NOT_CERTIFIED_NOTE = (
+    f"{NOT_CERTIFIED_SHORT}; correlated requests count for less. With few requests p95 and p99 are close to the "
+    "slowest request."
+)
 
 # Decimals at which a number shows three significant digits, by its size: 9.99 is the last to need two.
 _THREE_DIGITS = ((9.995, 2), (99.95, 1))
@@ -126,7 +129,7 @@ def mark(figure: Quantile) -> str:
 
 def interval(figure: Quantile | None) -> str:
     """A percentile's 95 % interval in seconds: `240–270 ms`, `990 ms–1.02 s`, `≥ 240 ms` without an upper end, `≤ 270
-    ms` without a lower one (which is 0 then), a dash without both."""
+    ms` without a lower one (which is 0 or None then), a dash without both."""
     if figure is None:
         return UNDEFINED
     low, high = figure.low or None, figure.high

@@ -207,7 +207,10 @@ def _certainty(level: LevelSummary, figure: Figure) -> str:
         return ""
     if not found.certified:
         sample = units.counted(values.count if values else 0, "request")
-        return f" (no 95 % interval: {sample}; {figure.function} needs at least {fewest_for_interval(figure.p or 0.5)})"
+        needed = f"{figure.function} needs at least {fewest_for_interval(figure.p or 0.5)} independent ones"
+        return f" (no 95 % interval: {sample}; {needed})"
+    if found.low is None:
+        return ""
     if figure.name in TIMES:
         return f" ({units.interval(found)} at 95 %)"
     return f" ({units.rate(found.low)}–{units.rate(found.high)} at 95 %)"

@@ -6,28 +6,16 @@ Everything is counted again from requests.csv; the folder itself is left as it i
 from __future__ import annotations
 
 import msgspec
-import numpy as np
 
+from tokenswarm.metrics.intervals import share_of
 from tokenswarm.metrics.objectives import Objectives
-from tokenswarm.metrics.quantiles import share_interval
 from tokenswarm.recording.summary import capacities
+from tokenswarm.reports.checks.good_requests import good_requests
 from tokenswarm.run_folder.csv_reader import Requests, load_requests
 from tokenswarm.run_folder.reader import Results
 from tokenswarm.run_folder.schema import Capacity, Figures, Goodput, LevelSummary
 
 FIGURES = ("ttft", "tpot", "e2e", "ttft_scheduled", "e2e_scheduled", "output_tokens")
-
-
-def good_requests(requests: Requests, objectives: Objectives) -> np.ndarray:
-    """Whether each request met every bound: ok, and within all of them. A missing figure misses its bound, except the
-    TPOT of a one-token answer, which is met."""
-    good = requests.ok.copy()
-    for name, bound_s in objectives.bounds.items():
-        values = requests.figures[name.removesuffix("_s")]
-        if name == "tpot_s":
-            values = np.where(requests.figures["output_tokens"] == 1, 0.0, values)
-        good &= values <= bound_s  # NaN is within no bound
-    return good
 
 
 def with_objectives(results: Results, objectives: Objectives) -> Results:
@@ -57,8 +45,6 @@ def _figures(figures: Figures, requests: Requests, objectives: Objectives) -> Fi
     if figures.seconds <= 0:
         return msgspec.structs.replace(figures, goodput=None)
     good = good_requests(requests, objectives)
-    good_judged, judged = int((good & ~requests.abandons).sum()), int((~requests.abandons).sum())
-    low, high = share_interval(good_judged, judged) if judged else (None, None)
-    share = good_judged / judged if judged else None
-    goodput = Goodput(int(good.sum()) / figures.seconds, None, share, low, high)
-    return msgspec.structs.replace(figures, goodput=goodput)
+    share = share_of(good[~requests.abandons])
+    fraction = (None, None, None) if share is None else (share.value, share.low, share.high)
+    return msgspec.structs.replace(figures, goodput=Goodput(int(good.sum()) / figures.seconds, None, *fraction))

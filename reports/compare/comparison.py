@@ -23,7 +23,7 @@ from tokenswarm.metrics.level import PROMPT, level_text
 from tokenswarm.metrics.objectives import DEFAULT_SHARE, Objectives
 from tokenswarm.reports import units
 from tokenswarm.reports.checks.conditions import Figure
-from tokenswarm.reports.checks.slo import good_requests
+from tokenswarm.reports.checks.good_requests import good_requests
 from tokenswarm.reports.compare.comparability import (
     check_comparable,
     differences,
@@ -292,7 +292,7 @@ def good_share(requests: Requests, objectives: Objectives) -> Estimate | None:
     """The share of these requests that met every bound, as Objectives.met has it, those that users were to leave left
     out; None of no requests."""
     judged = requests.where(~requests.abandons)
-    return intervals.share_of(int(good_requests(judged, objectives).sum()), len(judged))
+    return intervals.share_of(good_requests(judged, objectives))
 
 
 def check_labels(labels: Sequence[str], runs: int) -> None:

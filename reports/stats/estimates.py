@@ -16,14 +16,18 @@ from tokenswarm.metrics import intervals
 from tokenswarm.metrics.drift import Drift, drift_of
 from tokenswarm.metrics.fairness import Fairness, fairness_of
 from tokenswarm.metrics.intervals import Estimate
+from tokenswarm.metrics.objectives import Objectives
 from tokenswarm.metrics.quantiles import Quantile
 from tokenswarm.reports.checks.conditions import TIMES, Figure
+from tokenswarm.reports.checks.good_requests import good_requests
 from tokenswarm.run_folder.csv_reader import Requests, Windows, load_requests, load_windows
 from tokenswarm.run_folder.distribution import Distribution
 from tokenswarm.run_folder.reader import Results
 from tokenswarm.run_folder.schema import LevelSummary
 
 _FROM_REQUESTS = tuple(name for name in TIMES if name != "gap")
+#: Figures that are shares, from 0 to 1.
+SHARES = ("failures", "goodput")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +87,8 @@ class RunData:
         if found is None:
             return Estimate(value, None, None, 0)
         # The value is the summary's, to the digit; the interval stands around it as around the journals' own.
-        shift = 0.0 if figure.p is not None else value - found.value
+        kept = figure.p is not None or figure.name in SHARES
+        shift = 0.0 if kept else value - found.value
         low, high = (None if end is None else end + shift for end in (found.low, found.high))
         return Estimate(value, low, high, found.count)
 
@@ -125,16 +130,15 @@ class RunData:
         return intervals.mean_of(series) if figure.p is None else intervals.quantile_of(series, figure.p)
 
     def _scalar(self, level: LevelSummary, figure: Figure) -> Estimate | None:
-        hold = level.hold
         if figure.name == "rate":
             return intervals.mean_of(self.windows.hold_rates(self.results, level))
-        if figure.name == "failures":
-            return intervals.share_of(hold.failures, hold.requests)
-        if figure.name == "goodput":
-            fraction = hold.goodput.fraction if hold.goodput else None
-            judged = hold.requests - hold.requests_not_judged
-            return None if fraction is None else intervals.share_of(round(fraction * judged), judged)
         requests = self.requests.of(level)
+        if figure.name == "failures":
+            return intervals.share_of(requests.failed)
+        if figure.name == "goodput":
+            summary = self.results.summary
+            judged = requests.where(~requests.abandons)
+            return intervals.share_of(good_requests(judged, Objectives(**summary.objectives)))
         starts_s, ends_s = self.windows.hold_spans(self.results, level)
         if not len(starts_s):
             return None

@@ -16,9 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tokenswarm.metrics.intervals import (
+    MOST_COSINES,
     Series,
     correlation_inflation,
-    long_run_variance_of_mean,
+    low_frequency_inflation,
     student_t_beyond,
 )
 from tokenswarm.metrics.quantiles import rank, score_interval
@@ -30,9 +31,8 @@ LOOKS = 6
 _SPACING = 1.6
 #: Chance that a server exactly at the target is given a pass, and the same of a fail.
 _ERROR = 0.025
-#: Low frequencies that the variance of a share is measured on, and the standard errors that its interval reaches.
-_COSINES = 12
-_REACH = student_t_beyond(_ERROR / LOOKS, _COSINES)
+#: Standard errors that the interval of a share reaches: its variance is measured on so many low frequencies.
+_REACH = student_t_beyond(_ERROR / LOOKS, MOST_COSINES)
 #: Where the scores themselves are worth fewer independent ones than this, the probe may have met a good moment only.
 _FEWEST_MOMENTS = 10
 #: Fewer requests than this decide nothing.
@@ -128,8 +128,5 @@ def _inflation(marked: NDArray[np.bool_]) -> float:
     """How many times more requests than independent ones there are, at least 1, from whether each is marked: by their
     autocorrelations, or by the variance at low frequencies where that is larger."""
     series = marked.astype(np.float64)
-    variance = float(series.var())
-    if variance == 0.0:
-        return 1.0
-    slow_part = long_run_variance_of_mean(series, _COSINES) / variance if len(series) > 2 * _COSINES else 1.0
+    slow_part = low_frequency_inflation(series, MOST_COSINES) if len(series) > 2 * MOST_COSINES else 1.0
     return max(1.0, slow_part, correlation_inflation(series))

@@ -112,13 +112,14 @@ def test_a_difference_of_token_rates_covers_the_true_one() -> None:
         assert new is not None
         assert base is not None
         covered += holds(difference(new, base), 200)
-    assert NOMINAL[0] <= covered / RUNS <= NOMINAL[1]
+    # Two intervals of few degrees of freedom each make one that is a little too wide.
+    assert 0.92 * RUNS <= covered <= 0.99 * RUNS
 
 
 @pytest.mark.parametrize("share", [0.01, 0.1, 0.5])
 def test_a_share_s_interval_covers_it(share: float) -> None:
-    numbers = np.random.default_rng(6).binomial(400, share, RUNS)
-    covered = sum(holds(share_of(int(number), 400), share) for number in numbers) / RUNS
+    marked = np.random.default_rng(6).random((RUNS, 400)) < share
+    covered = sum(holds(share_of(each), share) for each in marked) / RUNS
     assert NOMINAL[0] <= covered <= NOMINAL[1]
 
 
@@ -148,7 +149,7 @@ def test_of_nothing_there_is_no_figure() -> None:
     nothing = np.empty(0)
     assert quantile_of(nothing, 0.5) is None
     assert mean_of(nothing) is None
-    assert share_of(0, 0) is None
+    assert share_of(nothing) is None
 
 
 @pytest.mark.parametrize("value", [5.0, 0.1, 1234.567])

@@ -22,13 +22,13 @@ def counted_up_to(n: int) -> Histogram:
 
 def test_the_median_of_ten_lies_between_the_second_and_the_ninth() -> None:
     assert interval_ranks(10, 0.5) == (2, 9)
-    assert quantile(counted_up_to(10), 0.5) == Quantile(5.0, 2.0, 9.0, certified=True)
+    assert quantile(counted_up_to(10), 0.5, 10) == Quantile(5.0, 2.0, 9.0, certified=True)
 
 
 @pytest.mark.parametrize(("p", "least"), [(0.5, 5), (0.9, 29), (0.95, 59), (0.99, 299)])
 def test_a_percentile_is_certified_from_the_first_sample_size_that_allows_it(p: float, least: int) -> None:
     assert p ** (least - 1) > 0.05 >= p**least
-    enough, too_few = quantile(counted_up_to(least), p), quantile(counted_up_to(least - 1), p)
+    enough, too_few = quantile(counted_up_to(least), p, least), quantile(counted_up_to(least - 1), p, least - 1)
     assert enough is not None
     assert too_few is not None
     assert (enough.certified, enough.high) == (True, float(least))
@@ -37,7 +37,7 @@ def test_a_percentile_is_certified_from_the_first_sample_size_that_allows_it(p: 
 
 def test_a_low_percentile_is_certified_from_the_sample_size_that_has_a_lower_end() -> None:
     """Of 71 values, all may lie above the 5th percentile with more than 2.5 %: 0.95^72 is the first below that."""
-    enough, too_few = quantile(counted_up_to(72), 0.05), quantile(counted_up_to(71), 0.05)
+    enough, too_few = quantile(counted_up_to(72), 0.05, 72), quantile(counted_up_to(71), 0.05, 71)
     assert enough is not None
     assert too_few is not None
     assert (enough.value, enough.low, enough.certified) == (4.0, 1.0, True)
@@ -45,7 +45,17 @@ def test_a_low_percentile_is_certified_from_the_sample_size_that_has_a_lower_end
 
 
 def test_where_no_value_is_surely_below_zero_is_the_lower_end() -> None:
-    assert quantile(counted_up_to(1), 0.5) == Quantile(1.0, 0.0, None, certified=False)
+    assert quantile(counted_up_to(1), 0.5, 1) == Quantile(1.0, 0.0, None, certified=False)
+
+
+def test_values_whose_order_is_not_known_have_a_percentile_without_an_interval() -> None:
+    assert quantile(counted_up_to(59), 0.95) == Quantile(57.0, None, None, certified=True)
+    assert quantile(counted_up_to(58), 0.95) == Quantile(56.0, None, None, certified=False)
+
+
+def test_values_that_are_worth_half_as_many_have_the_ranks_of_half_as_many() -> None:
+    assert quantile(counted_up_to(20), 0.5, 10.2) == Quantile(10.0, 4.0, 18.0, certified=True)
+    assert quantile(counted_up_to(100), 0.95, 58) == Quantile(95.0, 87.0, None, certified=False)
 
 
 def test_an_empty_histogram_has_no_percentile() -> None:
@@ -57,9 +67,10 @@ def test_an_empty_histogram_has_no_percentile() -> None:
     [(100, 0.5, 50), (100, 0.9, 90), (100, 0.95, 95), (100, 0.99, 99), (101, 0.5, 51), (7, 0.99, 7)],
 )
 def test_a_percentile_is_the_value_of_rank_ceil_pn(n: int, p: float, value: int) -> None:
-    told = quantile(counted_up_to(n), p)
+    told = quantile(counted_up_to(n), p, n)
     assert told is not None
     assert told.value == value
+    assert told.low is not None
     assert told.low <= value
 
 
@@ -92,8 +103,9 @@ def test_coverage_holds_for_latencies_that_went_through_a_histogram() -> None:
     for _ in range(trials):
         histogram = Histogram()
         histogram.record_many(np.array([round(draw.lognormvariate(11, 1)) for _ in range(n)], dtype=np.int64))
-        told = quantile(histogram, p)
+        told = quantile(histogram, p, n)
         assert told is not None
+        assert told.low is not None
         assert told.high is not None
         covered += told.low <= true_s <= told.high
     assert covered / trials >= 0.94

@@ -79,7 +79,8 @@ def results(tmp_path: Path) -> Results:
 def test_the_share_of_good_requests_is_of_those_that_nobody_was_to_leave(summary: LevelSummary) -> None:
     goodput = summary.hold.goodput
     assert goodput is not None and goodput.fraction == STAYERS["good"] / STAYERS["requests"]
-    assert goodput.fraction_low is not None and 0.40 < goodput.fraction_low < 0.41  # Wilson, of 100
+    # Wilson's of 100 independent ones would begin at 0.40: here the good ones all come before the others.
+    assert goodput.fraction_low is not None and 0.0 < goodput.fraction_low < 0.2
     assert summary.hold.requests - summary.hold.requests_not_judged == STAYERS["requests"]
     assert summary.meets_objectives is False
 

@@ -300,7 +300,7 @@ def test_books_that_do_not_balance_are_told_by_who_keeps_them(books: MakeBooks, 
     assert kinds_of(aggregator) == []
 
 
-QUANTILE = {"value": float, "low": float, "high": (float, None), "certified": bool}
+QUANTILE = {"value": float, "low": (float, None), "high": (float, None), "certified": bool}
 DISTRIBUTION: dict[str, Any] = {
     "count": int,
     **dict.fromkeys(("mean", "min", "max"), (float, None)),
@@ -518,6 +518,36 @@ def test_the_capacity_is_the_largest_level_up_to_which_all_meet_the_objectives(
     assert capacities(levels) == [Capacity("off", name, largest)]
 
 
+def test_misses_that_come_together_make_the_interval_of_their_share_wider(
+    books: MakeBooks, timeline: MakeTimeline
+) -> None:
+    late, good = [timeline((3.9,))] * 20, [timeline((3.1,))] * 80
+    apart = [each for place in range(20) for each in (late[place], *good[4 * place : 4 * place + 4])]
+    widths = []
+    for requests in (apart, [*good, *late]):
+        goodput = summed_up(books(requests, slo="ttft=200ms")).hold.goodput
+        assert goodput is not None
+        assert goodput.fraction == 0.8
+        assert goodput.fraction_low is not None
+        assert goodput.fraction_high is not None
+        widths.append(goodput.fraction_high - goodput.fraction_low)
+    assert widths[0] == pytest.approx(0.1556, abs=0.001)  # Wilson's, of 80 of 100
+    assert widths[1] > 2 * widths[0]
+
+
+def test_latencies_that_come_together_make_the_interval_of_a_percentile_wider(
+    books: MakeBooks, timeline: MakeTimeline
+) -> None:
+    """200 requests of increasing latencies, and the same out of order."""
+    rising = [timeline((3.1 + number / 1000,)) for number in range(200)]
+    mixed = [rising[77 * number % 200] for number in range(200)]
+    in_order, out_of_order = (summed_up(books(requests)).hold.ttft_s.p95 for requests in (rising, mixed))
+    assert in_order is not None
+    assert out_of_order is not None
+    assert in_order.value == out_of_order.value
+    assert (in_order.certified, out_of_order.certified) == (False, True)
+
+
 def test_each_system_prompt_mode_has_its_own_capacity(books: MakeBooks, a_level: Callable[..., Level]) -> None:
     levels = [level_of(10, True, "off", books, a_level), level_of(10, False, "on", books, a_level)]
     assert capacities(levels) == [Capacity("off", "10", 10), Capacity("on", None, None)]
@@ -530,7 +560,10 @@ def test_a_level_meets_its_objectives_with_95_of_a_hundred_requests(
 ) -> None:
     """Failures are no good requests: the last of the late ones is one."""
     slow = [timeline((3.9,))] * (late - 1) + [timeline((), outcome=Outcome.TIMEOUT)]
-    aggregator = books([timeline((3.1,))] * (100 - late) + slow, slo="ttft=200ms")
+    requests = [timeline((3.1,))] * (100 - late)
+    for place, each in enumerate(slow):
+        requests.insert(15 * place, each)
+    aggregator = books(requests, slo="ttft=200ms")
     level = summed_up(aggregator)
     assert level.meets_objectives is met
     assert level.hold.goodput is not None
