@@ -70,6 +70,14 @@ class WorkerArrivals:
                 self._next = DueArrival(number, due_s)
         return self._next
 
+    def after(self, number: int) -> DueArrival | None:
+        """This worker's next arrival behind that number, which is not below that of `peek`; None where there is none by
+        what is known now."""
+        if self._splits is None or (following := self._splits.next_owned(self._worker, number + 1)) is None:
+            return None
+        due_s = self._times.due_s(following)
+        return None if due_s is None else DueArrival(following, due_s)
+
     def take(self) -> None:
         """The arrival of `peek` is sent."""
         assert self._next is not None

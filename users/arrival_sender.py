@@ -14,17 +14,16 @@ from gevent.pool import Group
 from tokenswarm.shapes.arrival_schedule import DueArrival
 from tokenswarm.shapes.worker_arrivals import WorkerArrivals
 from tokenswarm.users.precise_timer import PreciseTimer
+from tokenswarm.users.requests_ahead import Prepare, RequestsAhead, SendRequest
 
 #: The last part of a wait, in which what has arrived is read again and again instead of sleeping.
 _LEAD_S = 2e-4
-#: After a request was sent, the next one is not prepared for so long, as its server and other workers need the cores.
+#: After a request was sent or prepared ahead, none is prepared for so long: server and other workers need the cores.
 _QUIET_NS = 2_000_000
 #: More than preparing a request takes.
 _PREPARES_WITHIN_NS = 1_000_000
-#: Sends the prepared request for an arrival, which was due at that time on perf_counter_ns; returns when it has ended.
-SendRequest = Callable[[DueArrival, int], None]
-#: Makes all of the request for an arrival that can be made before it is due.
-Prepare = Callable[[DueArrival], SendRequest]
+#: More than preparing a long request takes: so long before another one is due, none of those behind it is prepared.
+_PREPARES_LATER_ONES_WITHIN_NS = 4_000_000
 
 
 class SendClock(Protocol):
@@ -79,8 +78,7 @@ class ArrivalSender:
         for an arrival that became another worker's is sent for the next one."""
         self._arrivals = arrivals
         self._began_ns = began_ns
-        self._prepare = prepare
-        self._own_requests = own_requests
+        self._ahead = RequestsAhead(arrivals, prepare, own_requests=own_requests)
         self._clock = clock or ProcessClock()
         self._requests = Group()
         self._woken = Event()
@@ -112,8 +110,6 @@ class ArrivalSender:
             self._woken.set()
 
     def _send_all(self) -> None:
-        prepared: SendRequest | None = None
-        prepared_for = -1
         while True:
             self._woken.clear()
             if (arrival := self._arrivals.peek()) is None:
@@ -122,13 +118,9 @@ class ArrivalSender:
                 self._woken.wait()
                 continue
             due_ns = self._began_ns() + round(arrival.due_s * 1e9)
+            if self._prepares(arrival, due_ns):
+                continue
             now_ns = self._clock.now_ns()
-            if prepared is None or (self._own_requests and prepared_for != arrival.number):
-                if now_ns < self._quiet_until_ns and due_ns > self._quiet_until_ns + _PREPARES_WITHIN_NS:
-                    self._clock.wait(self._woken, (self._quiet_until_ns - now_ns) / 1e9)
-                    continue
-                prepared, prepared_for = self._prepare(arrival), arrival.number
-                now_ns = self._clock.now_ns()
             if self._stopped_ns is not None and (due_ns > self._stopped_ns or self._must_wait(due_ns)):
                 return
             if due_ns > now_ns:
@@ -137,8 +129,27 @@ class ArrivalSender:
                 self._woken.wait()
             else:
                 self._arrivals.take()
-                self._start(prepared, arrival, due_ns)
-                prepared = None
+                self._start(self._ahead.take(arrival), arrival, due_ns)
+
+    def _prepares(self, arrival: DueArrival, due_ns: int) -> bool:
+        """Prepare the next request, or with time to spare one behind it, or wait for the time to do so. Returns whether
+        any of these was done."""
+        now_ns = self._clock.now_ns()
+        wanted, within_ns = arrival, _PREPARES_WITHIN_NS
+        if is_ready := self._ahead.has(arrival):
+            within_ns = _PREPARES_LATER_ONES_WITHIN_NS
+            if self._stopped_ns is not None or due_ns <= max(now_ns, self._quiet_until_ns) + within_ns:
+                return False
+            if (later := self._ahead.next_behind(arrival)) is None:
+                return False
+            wanted = later
+        if now_ns < self._quiet_until_ns and due_ns > self._quiet_until_ns + within_ns:
+            self._clock.wait(self._woken, (self._quiet_until_ns - now_ns) / 1e9)
+            return True
+        self._ahead.prepare(wanted)
+        if is_ready:
+            self._rest()
+        return True  # the arrivals may have changed meanwhile
 
     def _must_wait(self, due_ns: int) -> bool:
         """Whether an arrival that is due may not be sent yet."""
@@ -149,7 +160,11 @@ class ArrivalSender:
         self._requests.start(gevent.Greenlet(self._run_request, send, arrival, due_ns))
         self.sent += 1
         self.in_flight += 1
-        gevent.sleep(0)  # the request is sent and arrivals are read before the next one
+        self._rest()  # the request is sent before the next one
+
+    def _rest(self) -> None:
+        """Let others run, arrivals be read, and for a while no request be prepared that is not due soon."""
+        gevent.sleep(0)
         self._quiet_until_ns = self._clock.now_ns() + _QUIET_NS
 
     def _run_request(self, send: SendRequest, arrival: DueArrival, due_ns: int) -> None:

@@ -23,9 +23,10 @@ from tokenswarm.shapes.arrival_schedule import DueArrival
 from tokenswarm.shapes.level_arrivals import schedule_of
 from tokenswarm.shapes.worker_arrivals import WorkerArrivals
 from tokenswarm.users.agent_sender import AgentSender
-from tokenswarm.users.arrival_sender import ArrivalSender, SendRequest
+from tokenswarm.users.arrival_sender import ArrivalSender
 from tokenswarm.users.current_run import Share
 from tokenswarm.users.requests import PreparedRequest, UserRequests
+from tokenswarm.users.requests_ahead import SendRequest
 from tokenswarm.users.think_times import ThinkTimes, think_times_of_agents
 from tokenswarm.wire import StreamClient
 

@@ -13,7 +13,8 @@ from tests.virtual_clock import BEGAN_NS, VirtualClock, settle
 from tokenswarm.shapes.arrival_schedule import DueArrival, RecordedSchedule
 from tokenswarm.shapes.splits import Splits
 from tokenswarm.shapes.worker_arrivals import WorkerArrivals
-from tokenswarm.users.arrival_sender import ArrivalSender, SendRequest
+from tokenswarm.users.arrival_sender import ArrivalSender
+from tokenswarm.users.requests_ahead import SendRequest
 
 
 @dataclass
@@ -99,6 +100,25 @@ def test_a_request_that_is_due_soon_is_prepared_at_once(bench: Callable[..., Ben
     run.clock.run(2.0)
     assert [sent.prepared_s for sent in run.log] == [0.0, 1.0]
     assert lags(run) == [0.0, 0.0]
+
+
+def test_the_requests_of_a_replays_burst_are_all_prepared_before_it_is_due(bench: Callable[..., Bench]) -> None:
+    run = bench([1.0, *[2.0] * 20], lambda _: 0.1, own_requests=True)
+    run.clock.run(3.0)
+    assert lags(run) == [0.0] * 21
+    assert [sent.number for sent in run.log] == [sent.prepared_for for sent in run.log] == list(range(21))
+    assert max(sent.prepared_s for sent in run.log) < 0.1
+
+
+def test_so_many_are_prepared_and_none_shortly_before_another_is_due(bench: Callable[..., Bench]) -> None:
+    run = bench([0.0201, *[float(number) for number in range(1, 100)]], lambda _: 0.1, own_requests=True)
+    run.clock.run(0.5)
+    prepared_s = dict.fromkeys(sent.prepared_for for sent in run.log)
+    run.clock.run(100.0)
+    assert lags(run) == [0.0] * 100 and list(prepared_s) == [0]
+    ahead_s = sorted(sent.prepared_s for sent in run.log)
+    assert sum(at_s < 1.0 for at_s in ahead_s) == 65  # one was sent, and 64 are made ahead
+    assert not any(0.0201 - 0.004 <= at_s < 0.0201 for at_s in ahead_s)
 
 
 @pytest.mark.parametrize(("own_requests", "prepared_for"), [(False, [0, 1]), (True, [0, 2])])

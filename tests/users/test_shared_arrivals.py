@@ -20,7 +20,8 @@ from tokenswarm.shapes.level_splitter import ALIVE_INTERVAL_S, GRANT_S, LevelSpl
 from tokenswarm.shapes.rate_schedule import RateSchedule
 from tokenswarm.shapes.splits import Splits
 from tokenswarm.shapes.worker_arrivals import WorkerArrivals
-from tokenswarm.users.arrival_sender import ArrivalSender, SendRequest
+from tokenswarm.users.arrival_sender import ArrivalSender
+from tokenswarm.users.requests_ahead import SendRequest
 
 LEVEL_TIME_S = 12.0
 SCHEDULE = GeneratedSchedule(Poisson(), RateSchedule.constant(20), seed=5, duration_s=LEVEL_TIME_S)

@@ -1,0 +1,58 @@
+"""Requests that are made before they are due."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tokenswarm.shapes.arrival_schedule import DueArrival
+from tokenswarm.shapes.worker_arrivals import WorkerArrivals
+
+#: As many of a replay may be due at once: longer bursts are made as they are sent.
+_MOST_AHEAD = 64
+#: Sends the prepared request for an arrival, which was due at that time on perf_counter_ns; returns when it has ended.
+SendRequest = Callable[[DueArrival, int], None]
+#: Makes all of the request for an arrival that can be made before it is due.
+Prepare = Callable[[DueArrival], SendRequest]
+
+
+class RequestsAhead:
+    """The requests of one worker that were prepared and not sent.
+
+    Where a request belongs to its arrival, up to 64 are prepared: traces have bursts, and long prompts. Else one, which
+    is sent for whichever arrival is next: what is drawn from a supply of prompts or sessions is not left over.
+    """
+
+    def __init__(self, arrivals: WorkerArrivals, prepare: Prepare, *, own_requests: bool) -> None:
+        self._arrivals = arrivals
+        self._prepare = prepare
+        self._own_requests = own_requests
+        #: By the number of the arrival that it was prepared for.
+        self._prepared: dict[int, SendRequest] = {}
+
+    def has(self, arrival: DueArrival) -> bool:
+        """Whether the request for this arrival, the next one, is prepared. Requests of earlier arrivals, which became
+        another worker's, are dropped."""
+        if not self._own_requests:
+            return bool(self._prepared)
+        for number in [number for number in self._prepared if number < arrival.number]:
+            del self._prepared[number]
+        return arrival.number in self._prepared
+
+    def next_behind(self, arrival: DueArrival) -> DueArrival | None:
+        """The next arrival whose request may be prepared, while that for `arrival` is; None for none."""
+        if not self._own_requests or len(self._prepared) >= _MOST_AHEAD:
+            return None
+        following = self._arrivals.after(arrival.number)
+        while following is not None and following.number in self._prepared:
+            following = self._arrivals.after(following.number)
+        return following
+
+    def prepare(self, arrival: DueArrival) -> None:
+        """Prepare the request for this arrival."""
+        self._prepared[arrival.number] = self._prepare(arrival)
+
+    def take(self, arrival: DueArrival) -> SendRequest:
+        """The request for this arrival, which is sent now."""
+        if self._own_requests:
+            return self._prepared.pop(arrival.number)
+        return self._prepared.popitem()[1]
