@@ -1,4 +1,5 @@
-"""`make real-vllm`: the ladder against a real vLLM on this machine's CPU, our TTFT beside vLLM's own.
+"""`make real-vllm`: the ladder against a real vLLM on this machine's CPU, our TTFT beside vLLM's own; then shared
+prefixes, the prefix-cache hits that are expected of what was sent beside vLLM's own.
 
 The model is tiny and its weights are random: the figures say nothing of vLLM's speed. They say whether what we measure
 is what vLLM counts.
@@ -24,7 +25,9 @@ from urllib.error import URLError
 
 ROOT = Path(__file__).resolve().parents[1]
 STARTS_WITHIN_S = 300
-LADDER = ("--levels", "10", "--system-prompt", "both", "--ramp", "2s", "--settle", "2s")
+LADDER = ("--levels", "10", "--system-prompt", "both", "--ramp", "2s", "--settle", "2s", "--max-tokens", "64")
+PREFIXES = ("--levels", "10", "--system-prompt", "off", "--ramp", "2s", "--settle", "2s")
+PREFIXES += ("--prefix", "groups=64 tokens=2048 zipf=1.2", "--input-tokens", "2200", "--output-tokens", "16")
 
 
 class RealVllmError(RuntimeError):
@@ -52,6 +55,7 @@ def serving(venv: Path, model: Path, log: Path) -> Iterator[str]:
     host = f"http://127.0.0.1:{port}"
     command = [str(venv / "bin" / "vllm"), "serve", str(model), "--served-model-name", "tiny", "--enforce-eager"]
     command += ["--host", "127.0.0.1", "--port", str(port), "--max-model-len", "4096", "--dtype", "float32"]
+    command += ["--enable-prompt-tokens-details"]
     quiet = {"HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", "VLLM_CPU_KVCACHE_SPACE": "1"}
     with log.open("w") as output:
         process = subprocess.Popen(command, env=os.environ | quiet, stdout=output, stderr=subprocess.STDOUT)
@@ -81,17 +85,28 @@ def wait_until_ready(process: subprocess.Popen[bytes], host: str, log: Path) -> 
     raise RealVllmError(f"vLLM was not ready within {STARTS_WITHIN_S} s; what it said is in {log}.")
 
 
-def run_ladder(host: str, hold_s: int, results: Path) -> dict[str, Any]:
+def summary_of_run(host: str, hold_s: int, results: Path, *options: str) -> dict[str, Any]:
     """Our own run, its table printed; gives back summary.json. Raises RealVllmError."""
     command = [sys.executable, "-m", "locust", "-f", str(ROOT / "locustfile.py"), "--headless", "-H", host]
-    command += ["--engine", "vllm", *LADDER, "--level-time", f"{hold_s + 2}s", "--max-tokens", "64", "--ignore-eos"]
-    command += ["--metrics-port", "0", "--preflight", "off", "--results", str(results)]
+    command += ["--engine", "vllm", *options, "--level-time", f"{hold_s + 2}s", "--ignore-eos"]
+    command += ["--metrics-port", "0", "--results", str(results)]
     code = subprocess.run(command, check=False).returncode
-    folders = sorted(results.glob("*/summary.json"))
+    folders = sorted(results.glob("2*/summary.json"))
     if code or not folders:
         raise RealVllmError(f"the run failed (exit code {code}).")
     summary: dict[str, Any] = json.loads(folders[-1].read_text(encoding="utf-8"))
     return summary
+
+
+def hits_line(cache: str, summary: dict[str, Any]) -> str:
+    """Prompt tokens from the prefix cache in the hold, as shares: expected, by usage, and by vLLM's counters."""
+    hold = summary["levels"][0]["hold"]
+    found = hold["prompts"]
+    expected = f"{found['expected_share_min']:.2%} to {found['expected_share_max']:.2%}"
+    return (
+        f"  --cache {cache:<5}  expected {expected}   usage {found['cached_share']:.2%}   "
+        f"counters {hold['server']['prefix_cache_hit_ratio']:.2%}   ({hold['requests']:,} requests)"
+    )
 
 
 def comparison(summary: dict[str, Any]) -> str:
@@ -122,7 +137,11 @@ def main(arguments: list[str] | None = None) -> int:
             subprocess.run(command, check=True, cwd=ROOT)
             args.results.mkdir(parents=True, exist_ok=True)
             with serving(args.venv, model, args.results / "vllm.log") as host:
-                print(comparison(run_ladder(host, args.hold, args.results)))
+                print(comparison(summary_of_run(host, args.hold, args.results, *LADDER, "--preflight", "off")))
+                options = (*PREFIXES, "--tokenizer", str(model / "tokenizer.json"))
+                for cache in ("share", "bust"):
+                    summary = summary_of_run(host, args.hold, args.results, *options, "--cache", cache)
+                    print(hits_line(cache, summary), flush=True)
     except (RealVllmError, subprocess.CalledProcessError) as error:
         print(f"real-vllm: {error}", file=sys.stderr)
         return 2
