@@ -4,11 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from tokenswarm.metrics.level import Level
 from tokenswarm.recording.aggregator import Aggregator, LevelStats
 from tokenswarm.recording.live_series import RequestRates
 from tokenswarm.run_folder.schema import WINDOW_S
+
+
+class TimeLeft(NamedTuple):
+    """seconds: until the plan's end, without drains; share: of the plan's time, from 0 to 1, that is over."""
+
+    seconds: float
+    share: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +27,7 @@ class Progress:
     plan has, warm-ups not counted. `tokens_per_s` and `request_rates` are of the time
     since the last Progress, tokens from the events that came in it; `ttft_p50_s` of requests that were sent in the
     running window or the five before it and have ended. All None where nothing came. `failures` is since the run began.
+    `left`: None where the plan's end is open.
     """
 
     elapsed_s: float
@@ -33,6 +42,7 @@ class Progress:
     ttft_p50_s: float | None
     in_flight: int
     failures: int
+    left: TimeLeft | None = None
 
 
 class ProgressMeter:
@@ -45,6 +55,7 @@ class ProgressMeter:
 
     def take_plan(self, plan: Sequence[Level]) -> None:
         """The levels as they are known now: a capacity search comes to its own one by one."""
+        self._plan = tuple(plan)
         self._measured = [level.index for level in plan if not level.warm_up]
 
     def read(self, aggregator: Aggregator, users: int, now_s: float) -> Progress | None:
@@ -72,6 +83,7 @@ class ProgressMeter:
             ttft_p50_s=_recent_ttft_p50_s(aggregator, level.level.index, int(elapsed_s / WINDOW_S)),
             in_flight=aggregator.in_flight,
             failures=aggregator.failures,
+            left=time_left(self._plan, aggregator, now_s),
         )
 
     def _request_rates(self, aggregator: Aggregator, level: LevelStats, now_s: float) -> RequestRates | None:
@@ -90,6 +102,17 @@ class ProgressMeter:
                 each.offered_between(self._at_s - each.began_s, now_s - each.began_s) or 0 for each in before
             )
         return RequestRates(None if offered is None else offered / lasted_s, came / lasted_s, ended / lasted_s)
+
+
+def time_left(plan: Sequence[Level], aggregator: Aggregator, now_s: float) -> TimeLeft | None:
+    """How long the plan lasts still. None while no level runs, and where the running one's end is open."""
+    running = aggregator.running_level
+    if running is None or running.level.level_time_s is None or running.level.probe:
+        return None  # a probe ends when it is decided, and others follow
+    ahead_s = sum(level.level_time_s or 0.0 for level in plan if level.index not in aggregator.levels)
+    left_s = max(0.0, running.level.level_time_s - (now_s - running.began_s)) + ahead_s
+    whole_s = sum(level.level_time_s or 0.0 for level in plan)
+    return TimeLeft(left_s, 1 - left_s / whole_s)
 
 
 def _recent_ttft_p50_s(aggregator: Aggregator, level_index: int, window: int) -> float | None:

@@ -10,13 +10,16 @@ from tokenswarm.recording.live_series import RequestRates
 from tokenswarm.recording.progress import Progress
 from tokenswarm.reports import units
 from tokenswarm.reports.level_names import levels_in_words, times_in_words
+from tokenswarm.sanitize import shortened
 
-_LONGEST_PHASE = len("drain: 100 of 100 users busy")
+_LONGEST_PHASE = len("hold: 100/100 users")
 _SPAN = (
     "Progress lines: tokens/s since the line before; TTFT p50 of the level's requests sent in the last 25 to 30 "
-    "seconds; failures since the run began"
+    "seconds; failed requests since the run began; the time left without drains"
 )
-_BETWEEN_LEVELS = "settle: the level is over"
+#: Characters of the bar.
+_BAR = 20
+_BETWEEN_LEVELS = "the level is over"
 
 
 def plan_lines(levels: Sequence[Level], settle_s: float) -> tuple[str, ...]:
@@ -31,7 +34,7 @@ def plan_lines(levels: Sequence[Level], settle_s: float) -> tuple[str, ...]:
             plan,
             "A level has a hold (requests are sent when they are due: the figures are of this time) and a drain (no "
             "new requests, open streams end)",
-            f"{_SPAN}; offered, sent and completed: requests/s in the same time",
+            f"{_SPAN}; req/s: offered/sent/completed in the same time",
         )
     return (
         plan,
@@ -60,28 +63,48 @@ def progress_line(progress: Progress) -> str:
     phase = _phase(progress)
     if phase == _BETWEEN_LEVELS:  # rates would be those of the drain
         progress = replace(progress, tokens_per_s=None, request_rates=None, ttft_p50_s=None)
+    in_flight = f"{units.count(progress.in_flight):>3} in flight"
     of_level = (
-        (f"system prompt {progress.system_prompt:<3}", f"{phase:<{_LONGEST_PHASE}}")
+        (f"prompt {progress.system_prompt:<3}", f"{phase:<{_LONGEST_PHASE}}")
         if progress.users_target
-        else (f"{phase:<5}", _rates(progress.request_rates))
+        else (f"{phase:<5}", _rates(progress.request_rates), in_flight)
     )
     return "  ".join(
         (
             f"{units.clock(progress.elapsed_s):>5}",
             f"level {progress.level_number}/{progress.levels}",
             *of_level,
-            f"{units.rate(progress.tokens_per_s):>6} tokens/s",
+            f"{units.rate(progress.tokens_per_s):>6} tok/s",
             f"TTFT p50 {units.duration(progress.ttft_p50_s):>7}",
-            f"{units.count(progress.in_flight):>3} in flight",
-            units.counted(progress.failures, "failure"),
+            f"{units.count(progress.failures)} failed",
+            *([f"{units.clock(progress.left.seconds)} left"] if progress.left else []),
         )
     )
 
 
+def progress_bar(progress: Progress, width: int) -> str:
+    """The same for a terminal of so many columns, with a bar of the plan's time that is over; where that is not known,
+    with the time since the run began. The last column is left free."""
+    share = None if progress.left is None else min(max(progress.left.share, 0.0), 1.0)
+    done = round((share or 0.0) * _BAR)
+    failed = f"{units.count(progress.failures)} failed" if progress.failures else ""
+    users = f"{units.count(progress.users)} users" if progress.users_target else f"{progress.in_flight:,} in flight"
+    parts = (
+        units.clock(progress.elapsed_s) if share is None else f"[{'#' * done:-<{_BAR}}] {int(share * 100):>3} %",
+        f"level {progress.level_number}/{progress.levels} {progress.phase}",
+        users,
+        f"{units.rate(progress.tokens_per_s)} tok/s",
+        f"TTFT p50 {units.duration(progress.ttft_p50_s)}",
+        failed,
+        f"{units.clock(progress.left.seconds)} left" if progress.left else "",
+    )
+    return shortened("  ".join(filter(None, parts)), max(1, width - 1))
+
+
 def _rates(rates: RequestRates | None) -> str:
-    """Of an open loop."""
+    """Of an open loop: offered, sent and completed."""
     offered, sent, completed = map(units.rate, rates or (None, None, None))
-    return f"{offered:>5} offered {sent:>5} sent {completed:>5} completed/s"
+    return f"{offered:>4}/{sent:>4}/{completed:>4} req/s"
 
 
 def _phase(progress: Progress) -> str:
@@ -90,5 +113,5 @@ def _phase(progress: Progress) -> str:
         return str(progress.phase) if progress.phase != Phase.DRAIN or progress.in_flight else _BETWEEN_LEVELS
     there, all_users = units.count(progress.users), units.count(progress.users_target)
     if progress.phase != Phase.DRAIN:
-        return f"{progress.phase}: {there} of {all_users} users"
-    return f"drain: {there} of {all_users} users busy" if progress.users else _BETWEEN_LEVELS
+        return f"{progress.phase}: {there}/{all_users} users"
+    return f"drain: {there}/{all_users} busy" if progress.users else _BETWEEN_LEVELS

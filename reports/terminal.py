@@ -13,8 +13,10 @@ from tokenswarm.reports.capacity_sentence import capacity_sentence
 from tokenswarm.reports.charts import draw_charts
 from tokenswarm.reports.checks.check_report import check_lines
 from tokenswarm.reports.checks.run_checks import RunChecks
-from tokenswarm.reports.html.run_page import draw_page
+from tokenswarm.reports.html.run_page import PAGE, draw_page
+from tokenswarm.reports.open_page import open_page
 from tokenswarm.reports.output import show, terminal_width
+from tokenswarm.reports.progress_console import ProgressConsole
 from tokenswarm.reports.progress_line import progress_line
 from tokenswarm.reports.self_check_line import self_check_line
 from tokenswarm.reports.text_table import summary_table
@@ -28,17 +30,20 @@ class TerminalSink:
 
     def __init__(self, checks: RunChecks) -> None:
         self._checks = checks
+        self._console = ProgressConsole()
 
     def self_checked(self, worker: int, check: SelfCheck) -> None:
         """One line."""
         logger.info("%s", self_check_line(worker, check))
 
     def progress(self, progress: Progress) -> None:
-        """One line."""
-        logger.info("%s", progress_line(progress))
+        """One line; on a terminal the same one, written again."""
+        self._console.attach()
+        logger.info("%s", progress_line(progress), extra={"progress": progress})
 
     def finished(self, folder: Path) -> None:
         """The table, the page, the charts, the folder. A report that cannot be made says so and loses nothing."""
+        self._console.clear()
         output = self._checks.output
         try:
             results = load_results(folder)
@@ -51,6 +56,8 @@ class TerminalSink:
         show("\n" + "\n\n".join(["\n".join(part) for part in ([table], lines) if part]) + "\n", output)
         show(f"Results: {folder}", output)
         _draw("Page", folder, lambda: [draw_page(results, checks)], output)
+        if self._checks.opens_page and (why_not := open_page(folder / PAGE)):
+            logger.warning("%s", why_not)
         _draw("Chart", folder, lambda: draw_charts(results, folder), output)
         for line in self._checks.written(folder):
             show(line, output)

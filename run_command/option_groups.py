@@ -77,7 +77,7 @@ GROUPS = (
         "Objectives, conditions and results",
         (
             *("--slo", "--slo-share", "--fail-if", "--pass-if", "--stop-after-failures", "--results"),
-            *("--local-results", "--name", "--tag", "--junit", "--markdown", "--print-summary", "--record"),
+            *("--local-results", "--name", "--tag", "--junit", "--markdown", "--print-summary", "--open", "--record"),
             *("--spool-folder", "--gpus", "--gpu-name", "--gpu-price"),
         ),
     ),

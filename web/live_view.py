@@ -16,6 +16,7 @@ from tokenswarm.recording.core_hints import hints
 from tokenswarm.recording.live_series import LiveSeries, Point, RequestRates
 from tokenswarm.recording.mix_stats import MemberStats
 from tokenswarm.recording.open_loop import open_loop_figures
+from tokenswarm.recording.progress import time_left
 from tokenswarm.recording.prometheus import LiveRun
 from tokenswarm.recording.prompt_notices import live_notices
 from tokenswarm.recording.session_stats import SessionStats
@@ -377,11 +378,8 @@ def progress(plan: Sequence[Level], aggregator: Aggregator, now_s: float) -> Pla
     ends_s = {"ramp": level.ramp_s, "hold": level.level_time_s, "warm-up": level.level_time_s}.get(phase)
     phase_left_s = None if ends_s is None else ends_s - elapsed_s
     by_requests = any(each.ends_with_requests for each in (level, *ahead))
-    if level.level_time_s is None or level.probe:  # a probe ends when it is decided, and others follow
-        return PlanProgress(now_s, None, None, level.index, phase, phase_left_s, by_requests)
-    whole_s = sum(each.level_time_s or 0.0 for each in plan)
-    left_s = max(0.0, level.level_time_s - elapsed_s) + sum(each.level_time_s or 0.0 for each in ahead)
-    return PlanProgress(now_s, left_s, 1 - left_s / whole_s, level.index, phase, phase_left_s, by_requests)
+    left_s, share = time_left(plan, aggregator, now_s) or (None, None)
+    return PlanProgress(now_s, left_s, share, level.index, phase, phase_left_s, by_requests)
 
 
 def _worker_row(number: int, worker: WorkerStats, tokens_per_s: float | None, verdict: Validity) -> WorkerRow:

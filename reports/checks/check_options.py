@@ -21,13 +21,14 @@ _PERCENT = re.compile(r"\s*(\d+(?:\.\d+)?)\s*%?\s*", re.ASCII)
 @dataclass(frozen=True, slots=True)
 class CheckOptions:
     """Under which conditions a run fails, and the files that say so; None writes none. json_on_stdout: whether JSON is
-    printed there; prints_summary: whether it is summary.json."""
+    printed there; prints_summary: whether it is summary.json; opens_page: whether a browser shows the report."""
 
     conditions: Sequence[Condition]
     junit: Path | None
     markdown: Path | None
     json_on_stdout: bool = False
     prints_summary: bool = False
+    opens_page: bool = False
 
     @property
     def names_goodput(self) -> bool:
@@ -56,7 +57,8 @@ class CheckOptions:
             of_locust, prints_summary = (bool(getattr(options, name, False)) for name in ("json", "print_summary"))
             if of_locust and prints_summary:
                 errors.add(ReportError("--print-summary and Locust's --json both print JSON: give one of them."))
-        return cls(conditions, junit, markdown, of_locust or prints_summary, prints_summary)
+        opens_page = bool(getattr(options, "open", False))
+        return cls(conditions, junit, markdown, of_locust or prints_summary, prints_summary, opens_page)
 
 
 def _names_goodput(conditions: Sequence[Condition]) -> bool:
@@ -120,6 +122,7 @@ def add_options(parser: ArgumentParser) -> None:
         "--json of tokenswarm run",
         include_in_web_ui=False,
     )
+    option.switch("--open", "open the report in a browser when a run is over", include_in_web_ui=False)
 
 
 def add_arguments(parser: ArgumentParser, fail_if: str, relative: bool = False) -> None:

@@ -45,6 +45,11 @@ class RunChecks:
         """Whether summary.json is printed on standard output."""
         return self._options.prints_summary
 
+    @property
+    def opens_page(self) -> bool:
+        """Whether the run's page is opened in a browser."""
+        return self._options.opens_page
+
     def written(self, folder: Path) -> list[str]:
         """A line for each file that was written about a run besides those in its folder."""
         return self._written.pop(folder, [])

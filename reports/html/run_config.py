@@ -14,7 +14,10 @@ from tokenswarm.reports.level_names import time_in_words
 from tokenswarm.run_folder.reader import Results
 
 #: Of a run's options, those that say where it writes and publishes to: not what it does.
-_WHERE = {"results", "metrics_host", "metrics_port", "metrics_linger", "cluster", "junit", "markdown", "spool_folder"}
+_WHERE = {
+    *("results", "metrics_host", "metrics_port", "metrics_linger", "cluster", "junit", "markdown", "spool_folder"),
+    "open",
+}
 #: Options of the ladder, which exclude -u, -r and -t.
 _LADDER = {"shape", "levels", "ramp", "level_time"}
 #: No options: values that older versions recorded beside them.

@@ -18,7 +18,7 @@ from tests.run_folder.numbers import FORMAT_2, FORMAT_2_AGAIN
 from tokenswarm.metrics.level import Level
 from tokenswarm.metrics.timeline import Outcome, Timeline
 from tokenswarm.recording.live_series import RequestRates
-from tokenswarm.recording.progress import Progress
+from tokenswarm.recording.progress import Progress, TimeLeft
 from tokenswarm.recording.recovery import RecoveryError, recover
 from tokenswarm.recording.summary import level_summary
 from tokenswarm.reports.checks.check_report import check_lines, check_run
@@ -58,6 +58,7 @@ HOLDING = Progress(
     ttft_p50_s=0.253,
     in_flight=48,
     failures=1,
+    left=TimeLeft(600.0, 0.25),
 )
 _PLAN = [(mode, users) for mode in ("off", "on") for users in ("10", "50", "100")]
 

@@ -11,7 +11,7 @@ from tokenswarm.metrics.objectives import Objectives
 from tokenswarm.metrics.timeline import Outcome, Timeline
 from tokenswarm.recording.aggregator import Aggregator
 from tokenswarm.recording.live_series import RequestRates
-from tokenswarm.recording.progress import Progress, ProgressMeter
+from tokenswarm.recording.progress import Progress, ProgressMeter, TimeLeft
 from tokenswarm.recording.recorder import Recorder
 from tokenswarm.reports.progress_line import progress_line
 
@@ -24,7 +24,7 @@ class Bench:
     def __init__(self, stage: Level) -> None:
         self.aggregator = Aggregator(Objectives())
         self.recorder = Recorder(worker=0)
-        self.meter = ProgressMeter([Level(index, "on", str(index + 1)) for index in range(3)])
+        self.meter = ProgressMeter([Level(index, "on", str(index + 1), level_time_s=100.0) for index in range(3)])
         self.aggregator.begin_level(stage, 10.0)
         self.recorder.begin_level(stage, 0, 10 * S)
 
@@ -60,6 +60,7 @@ def test_progress_says_where_the_run_stands(bench: Bench) -> None:
         ttft_p50_s=None,
         in_flight=4,
         failures=0,
+        left=TimeLeft(99.0 + 2 * 100.0, pytest.approx(1 - 299 / 300)),
     )
     assert [bench.read(now_s).phase for now_s in (12.0, 109.9, 110.0)] == ["hold", "hold", "drain"]
 

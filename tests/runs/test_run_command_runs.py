@@ -36,7 +36,7 @@ def test_a_run_from_a_folder_with_files_of_ones_own_prints_its_summary(
     document = json.loads((folder / "run.json").read_text())
     assert (document["name"], document["tags"]) == ("first", {"gpu": "H100", "build": "a=b"})
     assert "<h1>first: load test of " in (folder / "report.html").read_text()
-    assert "tokens/s  TTFT p50" not in ended.stderr  # a progress line
+    assert "tok/s  TTFT p50" not in ended.stderr  # a progress line
 
 
 def test_a_misspelled_option_is_refused_with_the_one_that_was_meant(tmp_path: Path) -> None:
