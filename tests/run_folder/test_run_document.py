@@ -34,6 +34,7 @@ def test_run_json_holds_everything_that_defined_the_run(a_level: Callable[..., L
         changed_options=["levels"],
         name="nightly",
         tags={"gpu": "H100"},
+        own_code={"locustfile": "my.py", "users": ["Reader"], "shape": None, "sha256": "0a"},
     )
     document = run_document(
         *(facts, "0.1.0", BEGAN, BEGAN + timedelta(seconds=90), Status.FINISHED),
@@ -47,12 +48,15 @@ def test_run_json_holds_everything_that_defined_the_run(a_level: Callable[..., L
     }
     assert document.pop("changed_options") == ["levels"]
     assert document.pop("abandonment") is None
+    own_code = {"locustfile": "my.py", "users": ["Reader"], "shape": None, "sha256": "0a"}
+    assert document.pop("own_code") == own_code
     assert document.pop("mix") == {"hosts": [], "models": []}
     assert (document.pop("name"), document.pop("tags")) == ("nightly", {"gpu": "H100"})
     assert added == {"server_metrics": {}, "run_id": None, "spool_folder": None, "stop_reason": None, "requests": {}}
     failure = {"wait_s": 1.0, "honours_retry_after": False}
     plain = {"arrivals": None, "think_time": None, "requests": None, "warm_up": False, "after_failure": failure}
     plain |= {"random_start": False, "cache_flushed": None, "probe": False}
+    plain |= {"own_users": False, "own_shape": False}
     unset = [{name: level.pop(name) for name in tuple(level) if name in plain} for level in document["plan"]]
     assert unset == [plain] * 2
     assert document.pop("python").count(".") == 2
