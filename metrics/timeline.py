@@ -25,7 +25,8 @@ class Outcome(StrEnum):
     """How a request ended. Latencies are of OK; every outcome is counted; CUT is no failure, nor are ABANDONED, which
     its user left on purpose, and REFUSED_BY_LIMIT, a 429 or 503 whose Retry-After the user waits for. CLIENT_LIMIT is a
     failure of this machine: it was out of files, ports or memory for a connection. CONTEXT_OVERFLOW is one of the
-    load: the prompt, or prompt and answer, are longer than the model's context."""
+    load: the prompt, or prompt and answer, are longer than the model's context. WRONG_ANSWER is one of the answer,
+    which came as it should have: code of a locustfile found it wrong."""
 
     OK = "ok"
     HTTP_ERROR = "http_error"
@@ -37,6 +38,7 @@ class Outcome(StrEnum):
     CLIENT_LIMIT = "client_limit"
     ABORTED = "aborted"
     CONTEXT_OVERFLOW = "context_overflow"
+    WRONG_ANSWER = "wrong_answer"
     REFUSED_BY_LIMIT = "refused_by_limit"
     ABANDONED = "abandoned"
     CUT = "cut"

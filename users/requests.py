@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from locust.env import Environment
@@ -12,7 +13,7 @@ from tokenswarm.client.request_ids import new_trace_id
 from tokenswarm.client.request_keeper import RequestKeeper
 from tokenswarm.client.request_spec import RequestSpec
 from tokenswarm.client.run_context import RunContext
-from tokenswarm.client.streaming_request import StreamingRequest
+from tokenswarm.client.streaming_request import AnswerTexts, StreamingRequest
 from tokenswarm.client.trace_supply import LevelArrival
 from tokenswarm.metrics.timeline import PLAIN_LOAD, Outcome, RequestLoad, Timeline
 from tokenswarm.sanitize import without_secrets
@@ -33,14 +34,19 @@ class RequestFailed(Exception):
     """A request that was not ok, as Locust's statistics show it."""
 
 
+#: What becomes of a request whose answer came as it should have: code of a user's own may find it wrong.
+JudgeAnswer = Callable[[Timeline, AnswerTexts], Timeline]
+
+
 class PreparedRequest(NamedTuple):
     """A request that only needs to be sent. keeper: None where nothing is kept of it; session: None where it belongs to
-    none."""
+    none; judge: None where every whole answer is right."""
 
     spec: RequestSpec
     request: StreamingRequest
     keeper: RequestKeeper | None
     session: ChatSession | None = None
+    judge: JudgeAnswer | None = None
 
 
 class UserRequests:
@@ -131,10 +137,12 @@ class UserRequests:
         """Send it, read the whole response, and report it, also to its session. arrival: its number in an open-loop
         level. Errors of ours are raised on."""
         recorder = self._context.recorder
-        spec, request, keeper, session = prepared
+        spec, request, keeper, session, judge = prepared
         recorder.request_began(spec.level, arrival, request)
         try:
             request.run()
+            if judge is not None and request.timeline is not None and request.timeline.outcome is Outcome.OK:
+                request.timeline = judge(request.timeline, request.answer)
         except Exception as error:  # Locust shows its text to everybody
             if (safe := without_secrets(error)) is not error:
                 raise safe from None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -16,13 +16,19 @@ from locust.exception import StopUser
 from tokenswarm.client.connection_pool import ConnectionPool
 from tokenswarm.client.own_requests import Message, check_takes, own_headers, own_name, own_prompt
 from tokenswarm.client.run_context import RunContext
+from tokenswarm.client.streaming_request import AnswerTexts
 from tokenswarm.metrics.level import RunningLevel
+from tokenswarm.metrics.timeline import Outcome, Timeline
 from tokenswarm.prompts import Prompt
+from tokenswarm.sanitize import shown
 from tokenswarm.upstream.locust_internals import is_stopping
 from tokenswarm.users.current_run import CURRENT_RUN
 from tokenswarm.users.requests import UserRequests
 from tokenswarm.users.stream_response import StreamResponse
 
+#: Is given a whole answer; returns None where it is right, else why it is not.
+CheckAnswer = Callable[[StreamResponse], str | None]
+_MOST_REASON_CHARACTERS = 500
 #: How long a user waits before it looks again whether requests are to be sent.
 _LOOK_S = 0.1
 
@@ -47,6 +53,7 @@ class StreamingUser(User):
         max_tokens: int | None = None,
         body: Mapping[str, Any] | None = None,
         headers: Mapping[str, str] | None = None,
+        check: CheckAnswer | None = None,
     ) -> StreamResponse:
         """Send a request, read its whole answer, and record it. A request that fails is recorded and returned like any
         other.
@@ -54,7 +61,8 @@ class StreamingUser(User):
         prompt: the text of one message of the user; messages: OpenAI's chat messages, instead. system: the system
         prompt. name: what the results call the request; by default the function that calls this. max_tokens: longest
         answer; by default --max-tokens. body: fields merged into the request's body, null deletes one. headers: further
-        headers.
+        headers. check: is given a whole answer before it is recorded, and returns None, or in a text why it is wrong:
+        the request then fails with the outcome wrong_answer. An AssertionError does the same.
 
         It waits while no level takes requests, and ends the user with Locust's StopUser once the user is to stop.
         Raises OwnRequestError for a request that cannot be sent.
@@ -62,7 +70,18 @@ class StreamingUser(User):
         frame = inspect.currentframe()
         called_by = frame.f_back.f_code.co_name if frame is not None and frame.f_back is not None else ""
         own = own_prompt(prompt, messages, system, max_tokens, body)
-        return self._in_run.send(own, own_name(name or called_by), own_headers(headers))
+        return self._in_run.send(own, own_name(name or called_by), own_headers(headers), check)
+
+
+def _judged(check: CheckAnswer, timeline: Timeline, answer: AnswerTexts) -> Timeline:
+    """The timeline with what the check found."""
+    try:
+        wrong = check(StreamResponse(*answer, timeline))
+    except AssertionError as error:
+        wrong = str(error) or "an assertion failed"
+    if wrong is None:
+        return timeline
+    return replace(timeline, outcome=Outcome.WRONG_ANSWER, error=shown(str(wrong))[:_MOST_REASON_CHARACTERS])
 
 
 class _UserInRun:
@@ -75,7 +94,7 @@ class _UserInRun:
         self._clients: ConnectionPool | None = None
         self._context: RunContext | None = None
 
-    def send(self, prompt: Prompt, name: str, headers: Mapping[str, str]) -> StreamResponse:
+    def send(self, prompt: Prompt, name: str, headers: Mapping[str, str], check: CheckAnswer | None) -> StreamResponse:
         """Send it once the running level takes a request. Raises StopUser, OwnRequestError."""
         context = self._joined()
         check_takes(context.engine, prompt)
@@ -85,7 +104,7 @@ class _UserInRun:
         spec = requests.spec_of(context.own_request(prompt), level.level.index, host=self._host, keeps_answer=True)
         spec = replace(spec, headers={**spec.headers, **headers})
         client = self._clients.take()
-        prepared = requests.prepare(client, spec)
+        prepared = requests.prepare(client, spec)._replace(judge=partial(_judged, check) if check else None)
         try:
             timeline = requests.send(prepared)
         except BaseException:

@@ -37,7 +37,8 @@ _FIGURES += [Figure(name) for name in ("rate", "request_rate", "failures", "good
 _KEYS = ("stage", "level_index", "part", "scope")
 #: Columns that came later; folders of before have their empty value.
 _ADDED = (
-    *("outcomes_refused_by_limit", "outcomes_abandoned", "outcomes_context_overflow", "requests_not_judged"),
+    *("outcomes_refused_by_limit", "outcomes_abandoned", "outcomes_context_overflow", "outcomes_wrong_answer"),
+    "requests_not_judged",
     "server_gpu_power_w_mean",
 )
 

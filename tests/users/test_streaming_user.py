@@ -138,6 +138,42 @@ def test_a_failed_request_is_returned_and_raises_only_on_demand(server: Server, 
         found.raise_for_failure()
 
 
+def no_noon(answer: StreamResponse) -> str | None:
+    return "it is noon" if "noon" in answer.text else None
+
+
+def no_reasoning(answer: StreamResponse) -> None:
+    if answer.reasoning:
+        raise AssertionError("it reasons")  # pytest would add to the text of its own `assert`
+
+
+@pytest.mark.parametrize(("check", "reason"), [(no_noon, "it is noon"), (no_reasoning, "it reasons")])
+def test_an_answer_that_a_check_finds_wrong_has_failed_and_is_recorded_so(
+    check: Callable[[StreamResponse], str | None], reason: str, server: Server, begin: Callable[..., Recorder]
+) -> None:
+    recorder = begin()
+    user, failures = user_of(), list[Any]()
+    user.environment.events.request.add_listener(lambda **event: failures.append(event["exception"]))
+    found = answered(server, user, answer(), lambda: user.stream("Hello", check=check))
+    assert (found.outcome, found.error, found.text) == (Outcome.WRONG_ANSWER, reason, "It is noon.")
+    assert [str(failure) for failure in failures] == [f"wrong_answer: {reason}"]
+    row = recorder.record(found.timeline)
+    assert (row.outcome, row.error, row.has_latencies) == (Outcome.WRONG_ANSWER, reason, False)
+
+
+def test_a_check_sees_whole_answers_alone_and_what_else_it_raises_is_the_task_s(
+    server: Server, begin: Callable[..., Recorder]
+) -> None:
+    begin()
+    user, seen, reported = user_of(), list[StreamResponse](), list[Timeline]()
+    user.environment.events.request.add_listener(lambda context, **_: reported.append(context["timeline"]))
+    assert not answered(server, user, refusal(), lambda: user.stream("Hello", check=seen.append)).ok
+    assert seen == []
+    with pytest.raises(ZeroDivisionError):
+        answered(server, user_of(), answer(), lambda: user.stream("Hello", check=lambda _: str(1 / 0)))
+    assert [timeline.outcome for timeline in reported] == [Outcome.HTTP_ERROR, Outcome.OK]
+
+
 def test_requests_in_a_row_use_one_connection_and_two_at_once_two(
     server: Server, begin: Callable[..., Recorder]
 ) -> None:
