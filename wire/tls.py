@@ -9,6 +9,7 @@ import socket
 import ssl
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from tokenswarm.sanitize import UnusableFile, check_file
@@ -38,7 +39,12 @@ class TlsSettings:
     key_file: str | None = None
 
     def context(self) -> ssl.SSLContext:
-        """Raises UnusableCertificates where a file does not hold what it should."""
+        """For any number of connections. Raises UnusableCertificates where a file does not hold what it should."""
+        if self.ca_file is None and self.certificate_file is None:
+            return _context_without_files(self.insecure)
+        return self._new_context()
+
+    def _new_context(self) -> ssl.SSLContext:
         try:
             if self.ca_file is not None:
                 check_file(Path(self.ca_file), _MOST_CA_BYTES)
@@ -85,6 +91,12 @@ class TlsSettings:
             ) from None
         except OSError as error:
             raise UnusableCertificates(f"{key_place} cannot be read: {error.strerror}.") from None
+
+
+@cache
+def _context_without_files(insecure: bool) -> ssl.SSLContext:
+    """Reading all authorities that the system trusts takes tens of milliseconds: once for a process."""
+    return TlsSettings(insecure=insecure)._new_context()
 
 
 class TlsSession:

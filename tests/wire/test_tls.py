@@ -393,3 +393,10 @@ def test_a_kept_connection_that_was_closed_went_stale_if_the_server_cannot_have_
     assert second.error is not None
     assert went_stale(second) == (not reads_it)
     user.close()
+
+
+def test_a_context_without_files_is_made_once_and_trusts_what_its_settings_say() -> None:
+    trusting, careful = TlsSettings(insecure=True).context(), TlsSettings().context()
+    assert (trusting.verify_mode, careful.verify_mode) == (ssl.CERT_NONE, ssl.CERT_REQUIRED)
+    assert (trusting.check_hostname, careful.check_hostname) == (False, True)
+    assert TlsSettings().context() is careful
