@@ -22,23 +22,15 @@ pytest_plugins = ["tests.parallel"]
 
 
 @pytest.fixture(autouse=True)
-def no_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What one test hides would be cut out of what the next one shows: secrets belong to a process."""
-    monkeypatch.setattr(tokenswarm.sanitize.process, "_known", tokenswarm.sanitize.process._Known())
-
-
-@pytest.fixture(autouse=True)
-def locusts_own_sockets(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A run replaces Locust's sockets for the rest of its process, which here has other tests to run."""
-    monkeypatch.setattr(zmqrpc, "Client", zmqrpc.Client)
-    monkeypatch.setattr(zmqrpc, "Server", zmqrpc.Server)
-
-
-@pytest.fixture(autouse=True)
-def log_records_as_python_makes_them() -> Iterator[None]:
-    """The same of the guard of what is logged."""
-    factory = logging.getLogRecordFactory()
+def what_a_run_leaves_in_its_process() -> Iterator[None]:
+    """Secrets, sockets in place of Locust's, and a guard of what is logged stay for the rest of a process, which has
+    other tests to run here. One fixture for all: each costs every test some time."""
+    secrets, factory = tokenswarm.sanitize.process._known, logging.getLogRecordFactory()
+    sockets = zmqrpc.Client, zmqrpc.Server
+    tokenswarm.sanitize.process._known = tokenswarm.sanitize.process._Known()
     yield
+    tokenswarm.sanitize.process._known = secrets
+    zmqrpc.Client, zmqrpc.Server = sockets
     logging.setLogRecordFactory(factory)
 
 

@@ -25,8 +25,9 @@ S = 1_000_000_000
 
 @pytest.fixture(autouse=True)
 def temporary_folder_of_its_own(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Workers keep their spools there."""
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path_factory.mktemp("temporary")))
+    """Workers keep their spools there. It is made when it is asked for, as few tests do."""
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setattr(tempfile, "_get_default_tempdir", lambda: str(tmp_path_factory.mktemp("temporary")))
 
 
 @pytest.fixture(autouse=True)
