@@ -31,11 +31,13 @@ _close, _waitpid = monkey.get_original("os", ["close", "waitpid"])
 _Batch = list[pytest.Item]
 _INDEX_BYTES = 4
 _STOPS_WITHIN_S = 20.0
-#: Modules with the longest batches: a browser's, a real server's, runs whose workers or masters are lost.
+#: Modules with the longest batches: a browser's, a real server's, searches, runs whose workers or masters are lost.
 _LONGEST_FIRST = (
-    *("test_page_runs", "test_scrape", "test_llamacpp", "test_killed_runs", "test_cluster_runs", "test_worker_runs"),
+    *("test_page_runs", "test_capacity_runs", "test_scrape", "test_llamacpp", "test_killed_runs", "test_cluster_runs"),
+    *("test_worker_runs", "test_abandon_runs", "test_trace_runs", "test_agent_runs"),
     *("test_prompt_reuse_runs", "test_open_loop_runs", "test_secret_runs", "test_web_security_runs"),
 )
+_OF_WHOLE_RUNS = ("runs", "deploy", "llamacpp", "bentoml")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -83,9 +85,11 @@ def _is_slow(item: pytest.Item) -> bool:
 
 
 def _rank(item: pytest.Item) -> int:
-    """Among batches of whole runs: its module's place in the list, and behind it where it is not there."""
+    """Its module's place in the list, or behind it: whole runs, which wait, and then what computes."""
     name = item.path.stem
-    return _LONGEST_FIRST.index(name) if name in _LONGEST_FIRST else len(_LONGEST_FIRST)
+    if name in _LONGEST_FIRST:
+        return _LONGEST_FIRST.index(name)
+    return len(_LONGEST_FIRST) + (item.path.parent.name not in _OF_WHOLE_RUNS)
 
 
 def _shares_fixtures(item: pytest.Item) -> bool:
