@@ -6,8 +6,8 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --co
 # The server that a self-check needs runs on Linux only.
 SELF_CHECK := $(if $(filter Linux,$(shell uname)),--self-check)
 
-# Processes that run tests side by side. Most wait: two for each core are right.
-JOBS ?= 4
+# Processes that run tests side by side. Most wait: three for each core are right.
+JOBS ?= 6
 
 # Tests start hundreds of processes: what Python has compiled is kept, also where the environment says otherwise.
 unexport PYTHONDONTWRITEBYTECODE
@@ -31,7 +31,7 @@ real-vllm: .venv/installed-run .venv-vllm/installed  ## 10 users against a real 
 test: .venv/installed-test  ## all tests, a real llama.cpp server included
 	$(BIN)/python -m pytest --jobs $(JOBS)
 
-test-fast: .venv/installed-test  ## the tests that take less than a second each, for a look between two changes
+test-fast: .venv/installed-test  ## the tests that take less than half a second each, for a look between two changes
 	$(BIN)/python -m pytest --jobs $(JOBS) -m "not slow and not chaos"
 
 chaos: .venv/installed-test  ## the long attacks on the client, on loopback only: mutated streams, endings, hostile servers

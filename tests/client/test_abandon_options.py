@@ -73,6 +73,7 @@ def test_the_share_is_drawn_as_chance_has_it(share: float) -> None:
     assert abs(len(drawn(share)) - 20_000 * share) <= 4 * sqrt(20_000 * share * (1 - share))
 
 
+@pytest.mark.slow
 def test_the_same_requests_are_drawn_by_any_number_of_workers_and_others_by_another_seed() -> None:
     plan = Abandonment(0.1, "2s", after_s=2.0)
     by_four = {

@@ -118,6 +118,7 @@ BAD = {
 }
 
 
+@pytest.mark.slow
 @settings(max_examples=150)
 @given(reads=cut(WITH_USAGE), batch=BATCHES)
 def test_a_stream_with_usage_is_the_same_however_it_is_cut(reads: list[bytes], batch: int) -> None:
@@ -126,6 +127,7 @@ def test_a_stream_with_usage_is_the_same_however_it_is_cut(reads: list[bytes], b
     )
 
 
+@pytest.mark.slow
 @settings(max_examples=150)
 @given(reads=cut(WITHOUT_USAGE), batch=BATCHES)
 def test_a_stream_without_usage_has_the_same_text_however_it_is_cut(reads: list[bytes], batch: int) -> None:
@@ -170,6 +172,7 @@ USUAL_TEXT = "".join(f"word {number} " for number in range(9)) + "\U0001f600\n"
 USUAL_TEXT += "".join(f"word {number} " for number in range(9, 24))
 
 
+@pytest.mark.slow
 @settings(max_examples=150)
 @given(more=st.sets(st.integers(1, 5000), max_size=6), fewer=st.sets(st.integers(0, 27), max_size=12), batch=BATCHES)
 def test_a_stream_of_a_read_an_event_is_the_same_however_many_are_looked_at_together(

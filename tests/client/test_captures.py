@@ -59,6 +59,7 @@ def offsets(length: int, cuts: int) -> range:
     return range(0, length + 1, max(1, length // cuts))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", EXPECTED)
 def test_a_capture_is_the_same_request_whole_byte_by_byte_and_cut_in_two(name: str) -> None:
     engine, expected = name.partition("/")[0], EXPECTED[name]

@@ -128,6 +128,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SHOW = "Path('/proc/self/cmdline').read_text().replace('\\0', ' ')"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems do not say where arguments are")
 @pytest.mark.parametrize("space", ["", "  "])
 def test_the_process_title_shows_no_value(space: str) -> None:

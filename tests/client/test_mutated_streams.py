@@ -112,6 +112,7 @@ def test_a_million_damaged_streams_are_the_same_requests_however_they_are_split(
     assert not findings(2, range(SHARE, LONG, SHARES))
 
 
+@pytest.mark.slow
 def test_damage_reaches_every_dialect_and_every_ending() -> None:
     """The generator is worth something only if most of what it makes is neither whole nor refused at once."""
     cases: list[Case] = [mutated(Random(f"3 {number}")) for number in range(2000)]

@@ -23,6 +23,7 @@ def test_llama_3_s_template_is_this_text_and_no_more() -> None:
     assert (LLAMA_3.name, LLAMA_3.stop) == ("llama-3", "<|eot_id|>")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TEMPLATES)
 def test_a_template_gives_what_transformers_gives(name: str) -> None:
     """Its results are recorded; tests/engines/chat_templates.py says how."""
@@ -93,6 +94,7 @@ def test_a_template_without_an_end_is_refused(source: str) -> None:
     assert str(refused.value).startswith("the chat template t.jinja ")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "source", ["{{ " + "(" * 9999 + "1" + ")" * 9999 + " }}", "{% for i in [1] %}" * 99 + "{% endfor %}" * 99]
 )

@@ -49,6 +49,7 @@ EVENTS = st.one_of(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=300)
 @given(events=st.lists(EVENTS, max_size=12), together=st.lists(st.integers(1, 4), min_size=1, max_size=4))
 def test_whatever_comes_is_read_as_each_event_by_itself(events: list[bytes], together: list[int]) -> None:

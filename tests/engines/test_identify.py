@@ -529,6 +529,7 @@ PATHS = ("/v1/models", "/health", "/info", "/v2", "/v2/health/ready", "/api/vers
 PATHS += ("/schema.json", "/readyz", "/version", "/props", "/api/tags")
 
 
+@pytest.mark.slow
 @given(st.dictionaries(st.sampled_from(PATHS), DOCUMENTS), st.sampled_from([None, *ENGINES]))
 def test_pages_of_any_shape_are_an_engine_or_a_sentence(documents: dict[str, Any], engine: str | None) -> None:
     site = Site({path: page(document) for path, document in documents.items()})

@@ -423,6 +423,7 @@ def chunk_of(delta: Delta) -> dict[str, object]:
     }
 
 
+@pytest.mark.slow
 @settings(max_examples=150)
 @given(expected=DELTAS, ascii_only=st.booleans(), line_end=st.sampled_from(["\n", "\r\n", "\r"]), data=st.data())
 def test_any_deltas_written_as_events_and_cut_anywhere_are_read_as_they_were(

@@ -45,6 +45,7 @@ def test_every_engine_has_its_stream_here() -> None:
     assert {param.values[0] for param in STREAMS} == set(SPECS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("engine", "stream", "answer"), STREAMS)
 def test_a_whole_stream(read: Read, engine: str, stream: bytes, answer: Answer) -> None:
     assert read(engine, stream) == answer
@@ -57,6 +58,7 @@ def test_each_output_is_an_event_and_nothing_else_is(engine: str, stream: bytes)
     assert outputs(engine, stream) == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", [name for name in SPECS if name not in {"triton", "triton-bls", "bentoml"}])
 def test_an_end_of_the_body_before_the_stream_s_is_no_end(read: Read, engine: str) -> None:
     stream = stream_of(engine)
@@ -237,12 +239,14 @@ def test_anthropic_thinking_and_tool_arguments_are_output_and_unknown_events_are
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["reasoning_text", "reasoning_summary_text", "reasoning"])
 def test_reasoning_of_a_response_is_reasoning(read: Read, kind: str) -> None:
     stream = stream_of("responses").replace(RESPONSES_BEGIN, RESPONSES_BEGIN + responses_delta(kind, "Hm."))
     assert read("responses", stream) == COUNTED._replace(reasoning="Hm.")
 
 
+@pytest.mark.slow
 def test_a_refusal_is_text_and_arguments_are_tool_arguments(read: Read) -> None:
     refused = stream_of("responses").replace(b"output_text.delta", b"refusal.delta")
     assert read("responses", refused) == COUNTED
@@ -276,6 +280,7 @@ def test_details_of_a_response_s_usage_are_read() -> None:
     assert (deltas[-1].cached_tokens, deltas[-1].reasoning_tokens) == (4, 1)
 
 
+@pytest.mark.slow
 def test_a_ping_that_is_no_json_is_passed_over(read: Read) -> None:
     ping = b"event: ping\ndata: 12:00:03\n\n"
     assert read("responses", ping + stream_of("responses").replace(RESPONSES_BEGIN, RESPONSES_BEGIN + ping)) == COUNTED

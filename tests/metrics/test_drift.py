@@ -46,6 +46,7 @@ def test_a_fall_from_3500_to_3100_tokens_a_second_is_called_out(course: Series, 
     assert [drift.course for drift in drifts if drift] == ["falls"] * 20
 
 
+@pytest.mark.slow
 def test_mlc_is_called_out_as_its_profile_falls() -> None:
     """The simulator's own batching in virtual time, 100 users for five minutes. Of 20 seeds, all fall; of LMDeploy's
     steady profile one does."""

@@ -100,6 +100,7 @@ ends = st.sampled_from([-(2**63), -1, 0, 1, HIGHEST_UNITS - 1, HIGHEST_UNITS, HI
 values_in_units = st.one_of(ends, powers_of_two, bucket_edges, st.integers(0, HIGHEST_UNITS), st.integers(-(10**6), -1))
 
 
+@pytest.mark.slow
 @given(st.lists(values_in_units, max_size=40), st.lists(values_in_units, max_size=5))
 @example([2**power + off for power in range(63) for off in (-1, 0, 1)], [])
 @example([0], [-5])
@@ -225,6 +226,7 @@ def test_counts_at_or_below_equal_a_count_by_hand_of_the_buckets_lower_edges(
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("metric", EXPOSED)
 def test_a_value_on_a_bound_lies_at_it_and_one_a_bucket_above_does_not(
     metric: str, lower_edge: Callable[[int], int]

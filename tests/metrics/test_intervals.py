@@ -104,6 +104,7 @@ def test_a_token_rate_s_interval_covers_it_though_its_windows_are_correlated(win
     assert NOMINAL[0] <= covered <= NOMINAL[1]
 
 
+@pytest.mark.slow
 def test_a_difference_of_token_rates_covers_the_true_one() -> None:
     random = np.random.default_rng(5)
     covered = 0

@@ -28,6 +28,7 @@ def test_three_standard_deviations_are_the_limit(count: int, of: int, share: flo
     assert share_deviates(count, of, share) is deviates
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("requests", "share"), [(40, 0.05), (2_000, 0.3)])
 def test_chance_alone_is_called_a_difference_as_rarely_as_it_should_be(requests: int, share: float) -> None:
     drawn = np.random.default_rng(7).binomial(requests, share, 20_000)

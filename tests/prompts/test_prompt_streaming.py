@@ -176,6 +176,7 @@ class TestManyPrompts:
             "max_tokens_max": 200,
         }
 
+    @pytest.mark.slow
     def test_processes_that_are_forked_read_them_at_the_same_time(self) -> None:
         """A shared position in the file would give each of them pieces of the others' prompts."""
         done = subprocess.run(

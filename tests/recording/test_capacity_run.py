@@ -162,6 +162,7 @@ def judged(server: LatencyServer | QueueServer, load: float, *, is_open: bool) -
     return stability_of(requests, (3.0, 300.0), load if is_open else None)[0]
 
 
+@pytest.mark.slow
 def test_servers_that_keep_up_are_seldom_taken_for_ones_that_do_not() -> None:
     """At most one probe in a hundred, at half the capacity and at it; and an overload is found."""
     found = [judged(LatencyServer(60, seed), load, is_open=False) for load in (30, 60) for seed in range(100)]

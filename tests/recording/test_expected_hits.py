@@ -99,6 +99,7 @@ def test_nothing_is_found_behind_a_flush_nor_on_another_host_or_model(row: MakeR
         assert expected_tokens(of(sent[0], elsewhere)) == (0, 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("users", "capacity_blocks"), [(1, 100_000), (32, 100_000), (32, 500)])
 def test_a_simulated_cache_is_hit_as_expected(users: int, capacity_blocks: int, row: MakeRow) -> None:
     """64 groups of 2,048 tokens, zipf 1.2, and 150 tokens of each request; 10 tokens of a chat template before, 5

@@ -264,6 +264,7 @@ cells = st.one_of(st.integers(0, 9), st.sampled_from(["", "ä", "忙", "💧", '
 row_lists = st.lists(st.lists(st.tuples(cells, cells), max_size=5), min_size=1, max_size=8)
 
 
+@pytest.mark.slow
 @given(row_lists)
 def test_rewriting_from_the_first_change_leaves_what_a_full_rewrite_would(
     sequence: list[list[tuple[Any, Any]]],
@@ -465,6 +466,7 @@ def test_the_second_levels_windows_follow_the_firsts(journal: Journal, a_level: 
     ]
 
 
+@pytest.mark.slow
 @given(
     requests=st.lists(
         st.tuples(st.integers(0, 14 * S), st.lists(st.integers(1, 3 * S), min_size=1, max_size=8), st.integers(1, 600)),

@@ -77,6 +77,7 @@ def test_a_rate_that_changes_is_judged_in_operational_time() -> None:
     assert gaps.dispersion == pytest.approx(1.0, abs=0.35)
 
 
+@pytest.mark.slow
 def test_workers_are_audited_together() -> None:
     assert audit_of(books_of(open_level(), workers=3)) == audit_of(books_of(open_level()))
 
@@ -86,6 +87,7 @@ def test_constant_arrivals_have_no_distribution_and_no_dispersion() -> None:
     assert (gaps.distance, gaps.chance, gaps.distance_tolerated, gaps.dispersion) == (None, None, 0.0, 0.0)
 
 
+@pytest.mark.slow
 def test_requests_that_leave_in_lumps_are_not_as_requested() -> None:
     """Each waits for the next quarter of a second: that matters where the TTFT is 0.1 s, and not where it is 10 s."""
 

@@ -143,6 +143,7 @@ def backlog_of_sessions(level_time_s: float, think_s: Callable[[int], float], wa
     return load.unstable
 
 
+@pytest.mark.slow
 def test_sessions_under_way_are_judged_where_they_can_have_filled_the_level() -> None:
     spread = [float(value) for value in np.random.default_rng(4).uniform(5, 200, 2400)]
     assert backlog_of_sessions(120.0, spread.__getitem__, lambda _: 0.5) is None

@@ -174,6 +174,7 @@ def test_before_any_stage_nothing_shall_be_sent() -> None:
     assert Recorder(worker=0).current_level is None
 
 
+@pytest.mark.slow
 def test_no_report_is_too_large_for_a_master_however_long_the_servers_errors_are(
     recorder: Recorder, timeline: Callable[..., Timeline], a_level: Callable[..., Level]
 ) -> None:

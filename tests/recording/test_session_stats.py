@@ -151,6 +151,7 @@ def test_requests_of_the_hold_are_counted_by_turn() -> None:
     assert third.e2e_s.max == pytest.approx(0.8, rel=0.001)
 
 
+@pytest.mark.slow
 def test_late_turns_are_counted_together() -> None:
     turns = LAST_TURN + 3
     found = sessions_of([turn("a", number, 2.0 + 2 * number, turns=turns) for number in range(1, turns + 1)])

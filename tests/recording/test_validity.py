@@ -82,6 +82,7 @@ def test_one_late_loop_among_several_is_enough_and_is_known(run: Run) -> None:
     assert [worker.validity.verdict for worker in worker_summaries(aggregator)] == ["valid", "suspect", "valid"]
 
 
+@pytest.mark.slow
 def test_first_outputs_that_may_have_come_much_earlier_make_a_run_suspect(
     report: Callable[..., Report], timeline: MakeTimeline, a_level: Callable[..., Level]
 ) -> None:

@@ -31,6 +31,7 @@ def test_a_figure_of_nothing_has_no_ratio_and_a_difference() -> None:
     assert change_between([nothing], [nothing], share=True) is not None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("runs", [(2, 2), (3, 3), (5, 5), (1, 4), (3, 2)])
 @pytest.mark.parametrize("variation", [0.01, 0.1])
 def test_the_interval_of_several_runs_covers_the_true_change(runs: tuple[int, int], variation: float) -> None:

@@ -12,6 +12,7 @@ from tests.reports.folders import Course, write_folder
 from tokenswarm.recording.recovery import Recovery
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("option", ["fail_if", "pass_if"])
 def test_the_page_of_a_recovered_run_holds_it_against_its_own_conditions(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: str

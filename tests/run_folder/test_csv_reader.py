@@ -56,6 +56,7 @@ def test_requests_are_told_in_the_order_they_were_sent_in_seconds(write_run: Wri
     assert len(requests.of(second)) == 1
 
 
+@pytest.mark.slow
 def test_pandas_is_not_loaded_to_read_them(write_run: Write) -> None:
     """It takes half a second of every run's end."""
     folder = write_run()

@@ -67,6 +67,7 @@ def test_a_poisson_process_has_a_dispersion_of_one() -> None:
     assert counts.var() / counts.mean() == pytest.approx(1.0, abs=0.1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("process", [Gamma(0.3), Gamma(5.0), Weibull(0.5), Weibull(3.0), Poisson()])
 def test_the_mean_rate_holds_from_the_first_moment_on(process: ArrivalProcess) -> None:
     """Where a gap began at 0, bursty arrivals would be too many at first, and even ones too few."""

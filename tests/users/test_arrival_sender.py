@@ -145,6 +145,7 @@ def test_arrivals_that_are_late_go_out_at_once_and_in_order(bench: Callable[...,
     assert lags(run) == [2.0, 1.5, 1.0, 0.0]
 
 
+@pytest.mark.slow
 def test_a_server_that_stalls_stops_no_arrival(bench: Callable[..., Bench]) -> None:
     """50 a second for 20 s; from 5 to 10 s it answers nothing. A closed loop would send none meanwhile."""
     due_s = [number / 50 for number in range(1000)]

@@ -36,6 +36,7 @@ def test_new_objects_are_searched_every_few_requests_and_all_of_them_seldom(sear
     assert searches == {0: 8192 // 16 - 1, 2: 1}
 
 
+@pytest.mark.slow
 def test_what_exists_when_a_run_begins_is_searched_again_after_it() -> None:
     collection = GarbageCollection()
     usual, frozen = gc.get_threshold(), gc.get_freeze_count()

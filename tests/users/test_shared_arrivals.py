@@ -227,6 +227,7 @@ def test_a_killed_worker_s_share_is_taken_over_within_three_seconds_and_its_gap_
     assert run.late() == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(6))
 def test_each_arrival_is_sent_once_though_workers_hang_and_messages_are_late(cluster: MakeCluster, seed: int) -> None:
     draw = random.Random(seed)

@@ -161,6 +161,7 @@ def test_a_chunk_without_a_size_is_not_http() -> None:
     assert parsed.broken == "the response is not HTTP/1.1: Invalid character in chunk size"
 
 
+@pytest.mark.slow
 def test_a_head_is_bounded_the_same_however_it_is_split() -> None:
     """The bound is on the head alone, and exact."""
     for length, broken in ((65_536, None), (65_537, "the response's head is longer than 65536 bytes")):
@@ -213,6 +214,7 @@ def cut_where_chunks_end_and_elsewhere(draw: st.DrawFn) -> tuple[list[bytes], by
     return [b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", *reads], b"".join(chunks)
 
 
+@pytest.mark.slow
 @settings(max_examples=300)
 @given(response=cut_where_chunks_end_and_elsewhere(), data=st.data())
 def test_whole_chunks_that_are_not_fed_make_no_difference(

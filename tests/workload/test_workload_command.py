@@ -182,6 +182,7 @@ def test_what_depends_on_the_server_is_not_stated(capsys: Any) -> None:
     assert not document["outputs_exact"] and any("--output-tokens" in note for note in document["notes"])
 
 
+@pytest.mark.slow
 def test_of_a_long_run_the_totals_are_in_proportion() -> None:
     found = described("--rate", "5000", "--level-time", "1m", "--input-tokens", "u(10,20)", "--output-tokens", "5")
     totals, (mode,), (level,) = found.totals, found.modes, found.levels

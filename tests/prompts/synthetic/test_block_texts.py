@@ -25,6 +25,7 @@ def shared_words(one: str, other: str) -> int:
     return len(list(takewhile(lambda pair: pair[0] == pair[1], pairs)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("vocabulary", [400, 4000])
 @pytest.mark.parametrize("with_tokenizer", [True, False])
@@ -82,6 +83,7 @@ def test_a_shorter_prompt_is_the_beginning_of_one_that_goes_on() -> None:
     assert texts.text(3, 1024, HEAD_TOKENS, (7, 8)) == short
 
 
+@pytest.mark.slow
 def test_blocks_follow_from_the_key_the_scope_and_the_id() -> None:
     def text(key: str, scope: str, hash_id: int) -> str:
         return BlockTexts(TextMaker(ONE_TOKEN_EACH, key), 64, scope).text(1, 75, HEAD_TOKENS, (hash_id,))

@@ -25,6 +25,7 @@ def draws(plan: LengthPlan, seed: int = 1, count: int = DRAWS) -> list[int]:
     return [drawn.input if drawn.input is not None else drawn.output or 0 for drawn in lengths]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "notation",
     [
@@ -47,6 +48,7 @@ def test_draws_have_the_stated_distribution(notation: str) -> None:
     assert plan.input.most is None or drawn[-1] <= plan.input.most
 
 
+@pytest.mark.slow
 def test_draws_of_a_histogram_have_its_weights(tmp_path: Path) -> None:
     file = tmp_path / "lengths.csv"
     file.write_text("tokens,weight\n# measured\n100,1\n200,3\n400 6\n")

@@ -46,6 +46,7 @@ def maker_of(found: TextCalibration, count: Count | None = None, key: str = "1")
     return TextMaker(found.costs, key, scale=found.scale, count=None if found.adds_up else count)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("vocabulary", [400, 4000])
 @pytest.mark.parametrize("with_tokenizer", [True, False])

@@ -74,6 +74,7 @@ def _csv_rows(text: str) -> Iterator[tuple[str, str]]:
             yield f"cell {place}: {value[:40]}", "\n".join((*lines, row, ""))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "text"),
     [
@@ -121,6 +122,7 @@ def test_odd_cells_of_windows_of_servegen(tmp_path: Path) -> None:
     assert not wrong
 
 
+@pytest.mark.slow
 def test_odd_lengths_of_servegen(tmp_path: Path) -> None:
     values = [*_JSON, *(f'"{{{key}: {value}}}"' for key in _CELLS for value in _CELLS if '"' not in key + value)]
     second = '{{"0": {{"input_tokens": {}, "output_tokens": "{{40: 1.0}}"}}}}'

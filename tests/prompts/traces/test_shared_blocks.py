@@ -69,6 +69,7 @@ def random_requests(block_tokens: int, seed: int) -> list[Request]:
     return requests
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("block_tokens", [16, 64, 512])
 @pytest.mark.parametrize("end_tokens", [0, 5, 11])
 @pytest.mark.parametrize("seed", [1, 2, 3])

@@ -179,6 +179,7 @@ def test_a_level_without_an_answer_is_refused(write_run: Write, make_level: Make
     assert not (tmp_path / "result.json").exists()
 
 
+@pytest.mark.slow
 def test_the_command_writes_the_formats_that_it_is_told(two_levels: Results, tmp_path: Path) -> None:
     arguments = ("report", str(two_levels.folder), "--to", "llmd", str(tmp_path / "a.json"))
     ended = run_command(*arguments, "--to", "aiperf", str(tmp_path / "b.jsonl"))

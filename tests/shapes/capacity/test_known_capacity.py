@@ -24,6 +24,7 @@ def holds(search: CapacitySearch, capacity: float) -> bool:
     return search.best is not None and search.failing is not None and search.best <= capacity <= search.failing
 
 
+@pytest.mark.slow
 def test_the_bracket_holds_the_capacity_and_is_as_narrow_as_asked_for() -> None:
     """In 38 of 40 searches at least. A probe is one load; each edge's repeat continues it."""
     held = unsteady = 0
@@ -41,6 +42,7 @@ def test_the_bracket_holds_the_capacity_and_is_as_narrow_as_asked_for() -> None:
     assert unsteady <= 2
 
 
+@pytest.mark.slow
 def test_short_probes_of_a_sluggish_server_make_the_bracket_wider_and_not_wrong() -> None:
     """Requests are correlated over 2 s and the share falls slowly with the load: nearby loads cannot be decided."""
     held = 0
@@ -58,6 +60,7 @@ def test_a_cliff_is_found_to_the_user() -> None:
         assert search.conclusion is Conclusion.BRACKET
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("capacity", [0.3, 5000.0])
 def test_a_capacity_out_of_range_is_said_to_be(capacity: float) -> None:
     for seed in range(10):
@@ -66,6 +69,7 @@ def test_a_capacity_out_of_range_is_said_to_be(capacity: float) -> None:
         assert search.conclusion is (Conclusion.NO_PASS if capacity < 1 else Conclusion.NO_FAIL), words(search)
 
 
+@pytest.mark.slow
 def test_a_server_whose_speed_varies_from_probe_to_probe_ends_the_search() -> None:
     """By 20 %. The repeats of most searches show it, and the bracket is off by no more than the speed varies."""
     near = unsteady = 0

@@ -21,6 +21,7 @@ def found(
     return decide(np.array(scores), TARGET, stability, fewest=fewest, last=last).verdict
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "server",
     [
