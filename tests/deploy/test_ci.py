@@ -20,7 +20,7 @@ from check_jsonschema.builtin_schemas import get_builtin_schema
 from tests.deploy.harness import DEPLOY
 from tests.option_parser import parser_of_all_options
 from tests.reports.folders import Course, write_folder
-from tests.runs.harness import environment, run_folders
+from tests.runs.harness import ROOT, environment, run_folders
 from tests.test_docs_commands import Command, commands_in, errors_of
 
 CI = DEPLOY / "ci"
@@ -80,6 +80,21 @@ def test_options_of_the_example_are_read_and_its_inputs_are_the_actions() -> Non
         assert errors_of(Command("", words, whole=True)) == []
     gate = ("tokenswarm", "gate", "A", "B", "--fail-if", ACTION["inputs"]["change-fail-if"]["default"])
     assert errors_of(Command("", gate, whole=True)) == []
+
+
+def test_the_page_shows_inputs_and_variables_that_there_are() -> None:
+    page = (ROOT / "docs" / "how-to" / "gate-in-ci.md").read_text(encoding="utf-8")
+    step, template = map(yaml.safe_load, re.findall(r"^```yaml\n(.*?)^```$", page, re.MULTILINE | re.DOTALL))
+    assert set(step[0]["with"]) <= set(ACTION["inputs"])
+    assert errors_of(Command("", ("tokenswarm", "run", *step[0]["with"]["options"].split()), whole=True)) == []
+    inputs = {name for row in re.findall(r"^\| (`.*?`) \|", page, re.MULTILINE) for name in re.findall(r"`(.+?)`", row)}
+    assert inputs == set(ACTION["inputs"])
+    job = template["load-test"]
+    assert job["extends"] in GITLAB
+    known = {action.env_var for action in parser_of_all_options()._actions if getattr(action, "env_var", None)}
+    assert set(job["variables"]) <= known | set(TEMPLATE["variables"])
+    named = set(re.findall(r"LOAD_TEST_\w+", page))
+    assert named == {name for name in TEMPLATE["variables"] if name.startswith("LOAD_TEST_")}
 
 
 def test_no_input_becomes_part_of_a_script() -> None:
