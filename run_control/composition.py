@@ -42,6 +42,7 @@ RunShape.on_level = staticmethod(start.begin_level)
 RunShape.level_done = staticmethod(start.is_level_done)
 RunShape.following = staticmethod(start.next_probe)
 RunShape.on_end = staticmethod(recording.end_plan)
+RunShape.on_error = staticmethod(recording.abort_run)
 
 events.init_command_line_parser.add_listener(start.add_options)
 events.init.add_listener(start.prepare)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 
@@ -13,6 +14,8 @@ from tokenswarm.shapes.plan import LoadPlan, PlannedLevel
 from tokenswarm.shapes.sequencer import LevelSequencer, LoadTarget, first_target
 
 _TICK_S = 1.0
+logger = logging.getLogger(__name__)
+
 #: Locust divides by the spawn rate.
 _LEAST_RATE = 1e-3
 #: (users, users a second) or (users, users a second, their classes), as Locust has it.
@@ -27,7 +30,8 @@ class RunShape(LoadTestShape):
     that is about to begin; raises ValueError when it has refused the run. on_level: called with each level but the
     first as it begins (the first begins with the run). level_done: whether all requests of the running level have
     ended, or its probe is decided. following: the level after the plan's last one and each of its own, None where the
-    run ends. on_end: called when the plan is done and every stream has ended.
+    run ends. on_end: called when the plan is done and every stream has ended; on_error: when the own shape fails, with
+    the reason.
     """
 
     use_common_options = True
@@ -37,6 +41,7 @@ class RunShape(LoadTestShape):
     level_done: Callable[[], bool]
     following: Callable[[], PlannedLevel | None]
     on_end: Callable[[], None]
+    on_error: Callable[[str], None]
 
     def __init__(self) -> None:
         super().__init__()
@@ -80,7 +85,7 @@ class RunShape(LoadTestShape):
         self._await_load_end(sequencer)
         done = type(self).level_done()
         if self.own_shape is not None and sequencer.is_loading:
-            self._own_target = self.own_shape.tick()
+            self._own_target = self._tick_own(self.own_shape)
             done = done or self._own_target is None
         target = sequencer.advance(time.perf_counter(), self.runner.user_count, level_done=done)
         if target is None:
@@ -95,7 +100,17 @@ class RunShape(LoadTestShape):
         if self.own_shape is not None:
             self.own_shape.runner = self.runner
             self.own_shape.reset_time()
-            self._own_target = self.own_shape.tick()
+            self._own_target = self._tick_own(self.own_shape)
+
+    def _tick_own(self, shape: LoadTestShape) -> OwnTarget | None:
+        """What the own shape says; None where it ends the load. Locust would go on for ever with one that fails."""
+        try:
+            target: OwnTarget | None = shape.tick()
+        except Exception as error:  # code of a user's own
+            logger.exception("The shape of the locustfile failed")
+            type(self).on_error(f"the shape {type(shape).__name__} raised {type(error).__name__}: {error}")
+            return None
+        return target
 
     def _await_load_end(self, sequencer: LevelSequencer) -> None:
         """Where the level's time is up before the next tick, wait for it: the load ends on time."""

@@ -207,6 +207,24 @@ def test_an_own_shape_says_how_many_users_there_are_and_when_the_load_ends(stand
     assert stand.ends == 1
 
 
+class Broken(Steps):
+    def tick(self) -> Any:
+        return super().tick() if self.get_run_time() < 2 else 1 / 0
+
+
+def test_an_own_shape_that_fails_ends_the_load_with_its_reason(stand: Stand) -> None:
+    reasons: list[str] = []
+    stand.shape.own_shape = broken = Broken()
+    type(stand.shape).on_error = staticmethod(reasons.append)  # type: ignore[method-assign]
+    vars(stand.options).update(own_shape="Broken")
+    broken.elapsed_s = [0.0, 0.0, 3.0]
+    stand.begin()
+    assert stand.tick(3.0, 2)[0] == 0
+    assert reasons == ["the shape Broken raised ZeroDivisionError: division by zero"]
+    stand.tick(4.0, 0)
+    assert stand.tick(5.0, 0) is None
+
+
 def test_a_level_ends_on_time_between_two_ticks(stand: Stand) -> None:
     stand.begin()
     assert stand.tick(10.9, 10) == (10, 5.0, [PlainUser])
