@@ -34,9 +34,15 @@ class OwnHostError(ValueError):
     """Hosts of a locustfile's users that one run cannot have; the text says what to do."""
 
 
+def changed_for_shapes(options: Namespace, before: Namespace) -> set[str]:
+    """Options of Tokenswarm's own shapes that a form has changed, by name; but for `shape`, which the page itself sets
+    to what the others select."""
+    return {name for name in _OF_DEFAULT_SHAPES if name != "shape" and getattr(options, name) != getattr(before, name)}
+
+
 def check_own_options(options: Namespace, defaults: Mapping[str, Any], given: Collection[str]) -> None:
-    """defaults: of all options; given: names of those on the command line, in the environment or in a file. Raises
-    OptionErrors."""
+    """defaults: of all options; given: names of those on the command line, in the environment, in a file or changed in
+    a form. Raises OptionErrors."""
     sentences = [*_of_users(options, defaults), *_of_shape(options, given), *_of_open_loop(options)]
     if sentences:
         raise OptionErrors(sentences)

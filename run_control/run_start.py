@@ -19,7 +19,7 @@ from tokenswarm.command_line.exit_codes import EXIT_INTERRUPTED, EXIT_UNUSABLE, 
 from tokenswarm.engines import load_engines_of_packages
 from tokenswarm.reports.checks.run_checks import RunChecks
 from tokenswarm.run_control.capacity_control import CapacityControl
-from tokenswarm.run_control.own_options import check_own_options, prompts_of_own_code, take_own_host
+from tokenswarm.run_control.own_options import changed_for_shapes, check_own_options, prompts_of_own_code, take_own_host
 from tokenswarm.run_control.recording_hooks import Recording
 from tokenswarm.run_control.run_inputs import RunInputs
 from tokenswarm.run_control.run_parser import add_run_options
@@ -227,8 +227,9 @@ class RunStart:
 
     def _check_run(self, options: Namespace, host: str) -> RunPlan:
         """As `check_run`, and with the locustfile's own classes."""
-        plan = check_run(options, host)
-        check_own_options(options, self._defaults, self._command_line.given.sources)
+        plan, given = check_run(options, host), self._command_line.given
+        in_form = changed_for_shapes(options, given.options)
+        check_own_options(options, self._defaults, {*given.sources, *in_form})
         return plan
 
     def _check_own_code(self, environment: Environment) -> None:

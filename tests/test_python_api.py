@@ -48,7 +48,7 @@ def test_the_document_has_every_attribute_of_a_response() -> None:
 
 def test_each_example_is_run_by_a_test_and_says_how_to_start_it() -> None:
     tests = (ROOT / "tests" / "runs" / "test_example_runs.py").read_text(encoding="utf-8")
-    assert len(EXAMPLES) >= 8
+    assert first_cells("| in `examples/` | shows |") == {example.stem for example in EXAMPLES}
     for example in EXAMPLES:
         assert f'"{example.stem}"' in tests
         assert f"tokenswarm run -f examples/{example.name}" in example.read_text(encoding="utf-8")

@@ -112,6 +112,8 @@ def command_of(results: Results) -> str:
     left_out = _WHERE | _NO_OPTIONS | _without_effect(run.prompts.get("requested_lengths", ""))
     if run.shape == "free":
         left_out |= _LADDER
+    if run.prompts.get("reuse") == OWN_REUSE:
+        left_out |= {"prompt_nonce"}  # drawn for every run, and not used in this one
     if not run.options.get("slo"):
         left_out |= {"slo_share"}
     for name, value in run.options.items():

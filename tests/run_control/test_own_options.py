@@ -10,7 +10,7 @@ from locust import HttpUser, LoadTestShape, User
 from locust.env import Environment
 
 from tokenswarm.command_line import option_defaults
-from tokenswarm.run_control.own_options import OwnHostError, check_own_options, take_own_host
+from tokenswarm.run_control.own_options import OwnHostError, changed_for_shapes, check_own_options, take_own_host
 from tokenswarm.run_control.run_parser import run_parser
 from tokenswarm.shapes.own_code import OwnCodeError, adopt_own_code, check_modes, check_shape
 from tokenswarm.shapes.plan import OWN_SHAPE, OWN_USERS
@@ -148,6 +148,14 @@ def test_options_without_effect_are_refused(
     with pytest.raises(ValueError, match=named):
         check_own_options(options, DEFAULTS, given)
     check_own_options(Namespace(**DEFAULTS | changed), DEFAULTS, given)  # of Tokenswarm's own users
+
+
+def test_a_form_that_changes_options_of_our_shapes_is_refused_beside_an_own_one() -> None:
+    before = Namespace(**DEFAULTS | {OWN_SHAPE: "Steps"})
+    typed = Namespace(**vars(before) | {"level_time": "9s", "shape": "free"})
+    assert changed_for_shapes(typed, before) == {"level_time"}
+    with pytest.raises(ValueError, match="--level-time has no effect beside the shape Steps"):
+        check_own_options(typed, DEFAULTS, changed_for_shapes(typed, before))
 
 
 def test_without_a_host_that_of_the_users_is_taken() -> None:

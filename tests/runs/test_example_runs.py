@@ -12,6 +12,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.runs.harness import ROOT, Run, RunLocust, Start, StartSimulator, assert_whole, free_port, read_csv, until
+from tokenswarm.reports.html.run_config import command_of
+from tokenswarm.run_folder.reader import load_results
 
 pytestmark = pytest.mark.slow
 
@@ -81,6 +83,9 @@ def test_own_users_on_two_workers_have_rows_by_name_in_every_output(
     assert run.summary["validity"]["verdict"] in ("valid", "suspect")  # of a busy machine
     assert run.document["own_code"]["users"] == ["Client", "Reader", "Student"]
     assert run.document["prompts"]["reuse"] == "own"
+    repeated = command_of(load_results(run.folder))
+    assert repeated.startswith(f"tokenswarm run -f {files} -H {simulator.host} -u 9 -r 18")
+    assert "--prompt-nonce" not in repeated  # it would be refused
 
     sent = [(post["body"], post["headers"]) for post in bodies(log)]
     cities = [(body, headers) for body, headers in sent if "response_format" in body]
