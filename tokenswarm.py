@@ -59,6 +59,7 @@ _COMMANDS = {
     "report": ("tokenswarm.reports.report_command", "show a finished run again: its table, page and charts"),
     "sweep": ("tokenswarm.sweep.sweep_command", "run every combination of some options, resumable, on one page"),
     "runs": ("tokenswarm.reports.runs_command", "list the runs of a folder; name and tag them"),
+    "kube": ("tokenswarm.kube.kube_command", "run as a Job in a Kubernetes cluster; its log, results and exit code"),
     "upload": (
         "tokenswarm.reports.upload_command",
         "copy the results folder of a run to a store, such as s3://bucket/prefix",

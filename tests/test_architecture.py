@@ -62,6 +62,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("run_control", "shapes", "client", "reports", "metrics", "prompts", "engines", "command_line", "sanitize"),
     },
     "run_command": {"reports", "run_control", "workload"},
+    "kube": {"run_command", "reports", "run_folder", "command_line", "sanitize"},
     "sweep": {
         "run_command",
         "run_control",
@@ -79,6 +80,7 @@ MAY_IMPORT: dict[str, set[str]] = {
             "workload",
             "run_command",
             "sweep",
+            "kube",
             "simulator",
             "run_control",
             "users",

@@ -1,5 +1,4 @@
-"""docker-compose.yml, its image and the Kubernetes manifest, without a container: as data, and by running what they
-say."""
+"""docker-compose.yml and its image, without a container: as data, and by running what they say."""
 
 from __future__ import annotations
 
@@ -7,6 +6,7 @@ import base64
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
-import yaml
 from locust.argument_parser import get_empty_argument_parser, setup_parser_arguments
 
 import tokenswarm.client.request_options
@@ -28,9 +27,10 @@ from tests.runs.harness import ROOT, Run, assert_whole, environment, free_port
 COMPOSE = load_yaml(ROOT / "docker-compose.yml")
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8")
-KUBERNETES = list(yaml.safe_load_all((DEPLOY / "kubernetes" / "tokenswarm.yaml").read_text(encoding="utf-8")))
 #: Variables that are no options.
 SECRETS = {"LLM_API_KEY", "TOKENSWARM_WEB_PASSWORD", "TOKENSWARM_CLUSTER_KEY"}
+#: Where the image has the wheel's files.
+INSTALLED = "/opt/tokenswarm/lib/python3.11/site-packages/tokenswarm"
 _VARIABLE = re.compile(r"\$\{(\w+):-([^}]*)\}")
 
 
@@ -40,9 +40,9 @@ def interpolated(value: Any, **variables: str) -> str:
 
 
 def image_environment() -> dict[str, str]:
-    """The Dockerfile's ENV."""
-    (instruction,) = re.findall(r"^ENV ((?:.*\\\n)*.*)$", DOCKERFILE, re.MULTILINE)
-    return dict(re.findall(r"(\w+)=(\S+)", instruction))
+    """The Dockerfile's last ENV: that of the image."""
+    *_, instruction = re.findall(r"^ENV ((?:.*\\\n)*.*)$", DOCKERFILE, re.MULTILINE)
+    return {name: value for name, value in re.findall(r"(\w+)=(\S+)", instruction) if name not in ("PATH", "HOME")}
 
 
 def defaults() -> dict[str, Any]:
@@ -144,16 +144,72 @@ def test_the_page_requires_a_password_that_comes_from_outside_and_no_worker_has(
     assert holders == {"master"}
 
 
-def test_the_image_holds_the_whole_program_and_does_not_run_it_as_root() -> None:
-    lines = DOCKERFILE.splitlines()
-    assert lines.index("USER tokenswarm") > max(n for n, line in enumerate(lines) if line.startswith("RUN"))
-    assert re.search(r"^FROM python:3\.\d+-slim-\w+$", DOCKERFILE, re.MULTILINE)
+def stages() -> list[list[str]]:
+    """The instructions of each stage of the Dockerfile."""
+    text = re.sub(r"^#.*\n", "", DOCKERFILE, flags=re.MULTILINE).replace("\\\n", " ")
+    found: list[list[str]] = []
+    for line in filter(None, text.splitlines()):
+        if line.startswith("FROM "):
+            found.append([])
+        found[-1].append(" ".join(line.split()))
+    return found
+
+
+def test_the_image_holds_the_whole_program() -> None:
     build = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["hatch"]["build"]
     needed = set(build["targets"]["wheel"]["hooks"]["custom"]["files"])
     needed |= {"pyproject.toml", "deploy/wheel_hook.py", "constraints.txt", "README.md", "LICENSE"}
     ignored = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
     assert "*" in ignored
     assert {line.removeprefix("!") for line in ignored if line.startswith("!")} == needed
+
+
+def test_an_edit_of_the_source_does_not_install_dependencies_again() -> None:
+    build, _ = stages()
+    copies = [line for line in build if line.startswith("COPY")]
+    installs = [line for line in build if "pip install" in line]
+    assert copies == ["COPY pyproject.toml constraints.txt ./", "COPY . ."]
+    assert build.index(copies[0]) < build.index(installs[0]) < build.index(copies[1]) < build.index(installs[1])
+    assert "--constraint constraints.txt" in installs[0]
+    assert "--no-deps" in installs[1]
+
+
+def test_the_dependencies_that_are_installed_first_are_all_there_are(tmp_path: Path) -> None:
+    """By running what the Dockerfile runs, up to pip."""
+    (line,) = [line for line in stages()[0] if "tomllib" in line]
+    (code,) = re.findall(r'python -c "(.*?)" > requirements.txt', line)
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert done.stdout.split("\n")[:-1] == [*project["dependencies"], *project["optional-dependencies"]["s3"]]
+
+
+def test_the_image_has_no_source_and_no_compiler_and_any_user_id_may_write_its_folders() -> None:
+    build, final = stages()
+    assert all(re.fullmatch(r"FROM python:3\.11-slim-\w+( AS build)?", stage[0]) for stage in (build, final))
+    assert [line for line in final if line.startswith("COPY")] == ["COPY --from=build /opt/tokenswarm /opt/tokenswarm"]
+    assert not [line for line in final if "apt-get" in line or "pip" in line]
+    (user,) = [line for line in final if line.startswith("USER")]
+    assert user == "USER 10001:0"  # a number, and OpenShift's group
+    assert final.index(user) > max(n for n, line in enumerate(final) if line.startswith("RUN"))
+    (run,) = [line for line in final if line.startswith("RUN")]
+    assert "--uid 10001 --gid 0" in run
+    assert run.endswith("install --directory --owner 10001 --group 0 --mode 0775 /results /home/tokenswarm")
+
+
+def test_the_image_says_what_it_is_and_which_ports_and_health_it_has() -> None:
+    _, final = stages()
+    (expose,) = [line.split()[1:] for line in final if line.startswith("EXPOSE")]
+    known = defaults()
+    ours = ("LOCUST_WEB_PORT", "LOCUST_MASTER_BIND_PORT", "TOKENSWARM_METRICS_PORT")
+    assert expose == [*(str(known[name]) for name in ours), SERVICES["simulator"]["command"][-1]]
+    (health,) = [line for line in final if line.startswith("HEALTHCHECK")]
+    assert json.loads(health.partition("CMD ")[2]) == SERVICES["master"]["healthcheck"]["test"][1:]
+    (label,) = [line for line in final if line.startswith("LABEL")]
+    names = re.findall(r'org\.opencontainers\.image\.(\w+)="[^"]+"', label)
+    assert names == ["title", "description", "licenses", "documentation"]
+    assert image_environment()["LOCUST_LOCUSTFILE"] == f"{INSTALLED}/locustfile.py"
+    assert {"TOKENSWARM_RESULTS", "TOKENSWARM_LOCAL_RESULTS"} <= image_environment().keys()
 
 
 # By hand: each service's command as it is written, in a process instead of a container.
@@ -176,7 +232,7 @@ class Stack:
         """The environment of a service, with the addresses and folders of this machine."""
         text = re.sub(r"0\.0\.0\.0|(?<![\w-])(?:simulator|master)(?=:|$)", "127.0.0.1", text)
         text = re.sub("|".join(self.PORTS), lambda match: self._ports[match[0]], text)
-        return text.replace("/opt/tokenswarm", str(ROOT)).replace("/results", str(self.results))
+        return text.replace(INSTALLED, str(ROOT)).replace("/results", str(self.results))
 
     def start(self, name: str) -> Path:
         """Start a service; returns where its output goes."""
@@ -246,82 +302,3 @@ def test_the_commands_as_written_make_a_run_over_two_workers(stack: Stack) -> No
     assert run.document["host"] == stack.here("http://simulator:8000")
     assert len({row["worker"] for row in run.requests}) == 2
     assert {row["outcome"] for row in run.requests} == {"ok"}
-
-
-# Kubernetes.
-
-
-def of_kind(kind: str) -> dict[str, dict[str, Any]]:
-    return {each["metadata"]["name"]: each for each in KUBERNETES if each["kind"] == kind}
-
-
-def test_the_manifests_services_and_deployments_fit_together() -> None:
-    (service,) = of_kind("Service").values()
-    deployments = of_kind("Deployment")
-    pods = {name: deployment["spec"]["template"] for name, deployment in deployments.items()}
-    for deployment in deployments.values():
-        labels = deployment["spec"]["template"]["metadata"]["labels"]
-        assert deployment["spec"]["selector"]["matchLabels"] == labels
-    assert service["spec"]["selector"] == pods["tokenswarm-master"]["metadata"]["labels"]
-    (master,) = pods["tokenswarm-master"]["spec"]["containers"]
-    (worker,) = pods["tokenswarm-worker"]["spec"]["containers"]
-    ports = {port["name"]: port["containerPort"] for port in master["ports"]}
-    assert {port["targetPort"]: port["port"] for port in service["spec"]["ports"]} == ports
-    known = defaults()
-    assert ports == {
-        "workers": known["LOCUST_MASTER_BIND_PORT"],
-        "page": known["LOCUST_WEB_PORT"],
-        "metrics": known["TOKENSWARM_METRICS_PORT"],
-    }
-    annotations = pods["tokenswarm-master"]["metadata"]["annotations"]
-    assert annotations["prometheus.io/port"] == str(ports["metrics"])
-    variables = {variable["name"]: variable.get("value") for variable in worker["env"]}
-    assert variables["LOCUST_MASTER_NODE_HOST"] == service["metadata"]["name"]
-    assert (master["args"], worker["args"]) == (
-        SERVICES["master"]["command"],
-        SERVICES["worker"]["command"],
-    )
-
-
-def test_the_manifests_variables_are_ones_and_its_secret_is_by_reference() -> None:
-    (options,) = of_kind("ConfigMap").values()
-    for deployment in of_kind("Deployment").values():
-        spec = deployment["spec"]["template"]["spec"]
-        assert spec["securityContext"]["runAsNonRoot"]
-        (container,) = spec["containers"]
-        assert container["envFrom"] == [{"configMapRef": {"name": options["metadata"]["name"]}}]
-        variables = {variable["name"]: variable for variable in container["env"]}
-        if container["name"] == "master":
-            password = variables.pop("TOKENSWARM_WEB_PASSWORD")
-            assert "value" not in password
-            assert not password["valueFrom"]["secretKeyRef"].get("optional"), "no page without a login"
-            assert variables["LOCUST_WEB_LOGIN"]["value"] == "true"
-        assert "TOKENSWARM_WEB_PASSWORD" not in variables
-        cluster_key = variables.pop("TOKENSWARM_CLUSTER_KEY")
-        assert "value" not in cluster_key
-        assert not cluster_key["valueFrom"]["secretKeyRef"].get("optional")
-        key = variables.pop("LLM_API_KEY")
-        assert "value" not in key
-        assert key["valueFrom"]["secretKeyRef"]["optional"]
-        assert variables.keys() | options["data"].keys() <= defaults().keys()
-        uid = spec["securityContext"]["runAsUser"]
-        assert f"--uid {uid} " in DOCKERFILE
-
-
-def test_only_workers_reach_the_master_and_nobody_but_port_forwards_its_page() -> None:
-    policies = of_kind("NetworkPolicy")
-    pods = {name: each["spec"]["template"]["metadata"]["labels"] for name, each in of_kind("Deployment").items()}
-    assert {name: each["spec"]["podSelector"]["matchLabels"] for name, each in policies.items()} == pods
-    assert all(each["spec"]["policyTypes"] == ["Ingress"] for each in policies.values())
-    assert policies["tokenswarm-worker"]["spec"]["ingress"] == []
-    rules = policies["tokenswarm-master"]["spec"]["ingress"]
-    known = defaults()
-    allowed = {port["port"]: rule["from"] for rule in rules for port in rule["ports"]}
-    assert allowed == {
-        known["LOCUST_MASTER_BIND_PORT"]: [{"podSelector": {"matchLabels": pods["tokenswarm-worker"]}}],
-        known["TOKENSWARM_METRICS_PORT"]: [{"namespaceSelector": {}}],
-    }
-    assert not [port for rule in rules for port in rule["ports"] if "endPort" in port]
-    exposed = [each["spec"].get("type", "ClusterIP") for each in of_kind("Service").values()]
-    assert exposed == ["ClusterIP"]
-    assert not of_kind("Ingress")
