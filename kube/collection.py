@@ -25,7 +25,8 @@ def collect(api: ClusterApi, pod: str, results: Path) -> tuple[list[Path], int]:
             code = int((Path(place) / EXIT_CODE_FILE).read_text(encoding="utf-8"))
         except (OSError, ValueError):
             raise KubeError(f"The results in pod {pod} are not complete: {EXIT_CODE_FILE} is missing.") from None
-        folders = [_moved(file.parent, results) for file in sorted(Path(place).glob("*/run.json"))]
+        runs = [file.parent for file in sorted(Path(place).glob("*/run.json")) if not file.parent.is_symlink()]
+        folders = [_moved(run, results) for run in runs]
     api.execute(pod, ["touch", f"{RESULTS}/{COLLECTED_FILE}"])
     return folders, code
 

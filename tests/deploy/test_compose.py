@@ -15,13 +15,9 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
-from locust.argument_parser import get_empty_argument_parser, setup_parser_arguments
 
-import tokenswarm.client.request_options
-import tokenswarm.recording.recording_options
-import tokenswarm.shapes.shape_options
-import tokenswarm.web.web_options
 from tests.deploy.harness import DEPLOY, answers, get, load_yaml, post, until
+from tests.option_parser import parser_of_all_options
 from tests.runs.harness import ROOT, Run, assert_whole, environment, free_port
 
 COMPOSE = load_yaml(ROOT / "docker-compose.yml")
@@ -31,6 +27,8 @@ DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8")
 SECRETS = {"LLM_API_KEY", "TOKENSWARM_WEB_PASSWORD", "TOKENSWARM_CLUSTER_KEY"}
 #: Where the image has the wheel's files.
 INSTALLED = "/opt/tokenswarm/lib/python3.11/site-packages/tokenswarm"
+#: For results in S3.
+AWS = {f"AWS_{name}" for name in ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY", "SESSION_TOKEN", "REGION", "ENDPOINT_URL")}
 _VARIABLE = re.compile(r"\$\{(\w+):-([^}]*)\}")
 
 
@@ -47,15 +45,7 @@ def image_environment() -> dict[str, str]:
 
 def defaults() -> dict[str, Any]:
     """The default of every option, Locust's and ours, by its variable."""
-    parser = get_empty_argument_parser(default_config_files=[])
-    setup_parser_arguments(parser)
-    for package in (
-        tokenswarm.client.request_options,
-        tokenswarm.shapes.shape_options,
-        tokenswarm.recording.recording_options,
-        tokenswarm.web.web_options,
-    ):
-        package.add_options(parser)
+    parser = parser_of_all_options()
     return {action.env_var: action.default for action in parser._actions if getattr(action, "env_var", None)}
 
 
@@ -80,7 +70,11 @@ def test_everybody_whom_others_wait_for_has_a_health_check() -> None:
     assert awaited == {"simulator", "master", "prometheus"}
     assert all("healthcheck" in SERVICES[name] for name in (*awaited, "grafana"))
     conditions = [one for service in SERVICES.values() for one in service.get("depends_on", {}).values()]
-    assert all(one == {"condition": "service_healthy"} for one in conditions)
+    assert all(one["condition"] == "service_healthy" for one in conditions)
+    assert [one for one in conditions if not one.get("required", True)] == [
+        SERVICES["master"]["depends_on"]["simulator"]  # one of several servers
+    ]
+    assert SERVICES["worker"]["healthcheck"] == {"disable": True}  # not the image's, which is a master's
 
 
 def test_images_of_others_are_pinned_and_ours_is_one() -> None:
@@ -107,37 +101,54 @@ def test_addresses_between_services_are_those_of_services() -> None:
     assert f"./deploy/grafana/dashboards:{provider['options']['path']}:ro" in SERVICES["grafana"]["volumes"]
 
 
-def test_every_variable_is_one_and_what_nobody_sets_is_the_option_s_default() -> None:
-    known = defaults()
-    for name in ("master", "worker"):
-        for variable, value in SERVICES[name]["environment"].items():
-            if variable in (*SECRETS, "LOCUST_HOST") or not _VARIABLE.fullmatch(str(value)):
-                continue
-            assert _VARIABLE.fullmatch(value)[1] == variable
-            assert interpolated(value) == str(known[variable])
+def passed_on(name: str) -> set[str]:
+    """The variables that a service has from whoever calls compose, and only where they are set."""
+    return {variable for variable, value in SERVICES[name]["environment"].items() if value is None}
+
+
+def test_every_option_of_a_run_is_passed_on_under_its_own_name() -> None:
+    ours = {variable for variable in defaults() if variable.startswith("TOKENSWARM_")}
+    pages = {variable for variable in ours if variable.startswith("TOKENSWARM_WEB_")}
+    fixed = {"TOKENSWARM_METRICS_HOST", "TOKENSWARM_METRICS_PORT"}
+    unmounted = {"TOKENSWARM_CLUSTER_KEY_FILE"}  # the key itself is passed on
+    run = ours - pages - fixed - unmounted
+    assert passed_on("worker") - SECRETS == run
+    assert passed_on("master") - SECRETS == run | pages | AWS
     given = {variable for name in ("master", "worker") for variable in SERVICES[name]["environment"]}
     given |= {name for name in image_environment() if not name.startswith("PYTHON")}
-    assert given - SECRETS <= known.keys()
+    assert given - SECRETS - AWS <= defaults().keys()
+
+
+def test_the_simulator_is_started_by_choice_alone() -> None:
+    assert SERVICES["simulator"]["profiles"] == ["simulator"]
+    lines = (DEPLOY / "simulator.env").read_text(encoding="utf-8").splitlines()
+    chosen = dict(line.split("=") for line in lines if not line.startswith("#"))
+    host = f"http://simulator:{SERVICES['simulator']['command'][-1]}"
+    assert chosen == {"COMPOSE_PROFILES": "simulator", "LOCUST_HOST": host}
+    for name in ("master", "worker"):
+        value = SERVICES[name]["environment"]["LOCUST_HOST"]
+        assert (interpolated(value), interpolated(value, **chosen)) == ("http://host.docker.internal:8000", host)
+    assert SERVICES["master"]["extra_hosts"] == ["host.docker.internal:host-gateway"]
 
 
 def test_master_and_workers_have_the_cluster_key_from_outside() -> None:
     variable = "TOKENSWARM_CLUSTER_KEY"
     holders = {name for name, service in SERVICES.items() if variable in service.get("environment", {})}
     assert holders == {"master", "worker"}
-    assert {SERVICES[name]["environment"][variable] for name in holders} == {f"${{{variable}:-}}"}
+    assert all(variable in passed_on(name) for name in holders)
 
 
 def test_the_api_key_comes_from_outside_and_goes_to_nobody_but_master_and_workers() -> None:
     holders = {name for name, service in SERVICES.items() if "LLM_API_KEY" in service.get("environment", {})}
     assert holders == {"master", "worker"}
-    assert {SERVICES[name]["environment"]["LLM_API_KEY"] for name in holders} == {"${LLM_API_KEY:-}"}
+    assert all("LLM_API_KEY" in passed_on(name) for name in holders)
     assert "LLM_API_KEY" not in DOCKERFILE
 
 
 def test_the_page_requires_a_password_that_comes_from_outside_and_no_worker_has() -> None:
     master = SERVICES["master"]["environment"]
     assert master["LOCUST_WEB_LOGIN"] == "true"
-    assert master["TOKENSWARM_WEB_PASSWORD"] == "${TOKENSWARM_WEB_PASSWORD:-}"
+    assert "TOKENSWARM_WEB_PASSWORD" in passed_on("master")
     holders = {
         name for name, service in SERVICES.items() if "TOKENSWARM_WEB_PASSWORD" in service.get("environment", {})
     }
@@ -220,7 +231,7 @@ class Stack:
 
     PORTS = ("8000", "8089", "5557", "9646")
     PASSWORD = "correct horse battery"
-    VARIABLES: ClassVar = {"TOKENSWARM_WEB_PASSWORD": PASSWORD}
+    VARIABLES: ClassVar = {"TOKENSWARM_WEB_PASSWORD": PASSWORD, "LOCUST_HOST": "http://simulator:8000"}
 
     def __init__(self, folder: Path) -> None:
         self.results = folder / "results"
@@ -266,10 +277,16 @@ class Stack:
         return codes
 
     def _env(self, name: str) -> dict[str, str]:
-        variables = image_environment() | SERVICES[name].get("environment", {})
+        given = image_environment() | SERVICES[name].get("environment", {})
+        variables = {key: self.VARIABLES.get(key) if value is None else value for key, value in given.items()}
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         return environment(
-            **{key: self.here(interpolated(value, **self.VARIABLES)) for key, value in variables.items()}, PATH=path
+            **{
+                key: self.here(interpolated(value, **self.VARIABLES))
+                for key, value in variables.items()
+                if value is not None
+            },
+            PATH=path,
         )
 
 

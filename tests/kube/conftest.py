@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 
 from tests.kube.fake_cluster import FakeCluster, fake_cluster
+from tests.runs.conftest import start_simulator
+
+__all__ = ["cluster", "start_simulator"]
 
 
 @pytest.fixture

@@ -24,13 +24,15 @@ _KINDS = {"secrets": "Secret", "services": "Service", "networkpolicies": "Networ
 
 class FakeCluster:
     """objects: by (kind, name), as they were sent. states: what the pods are, one list after the other with each look;
-    the last one stays. files: those of the master's /results. cut_bytes: how much of their archive is not sent."""
+    the last one stays. files: those of the master's /results; latest: where its
+    link to the newest run leads. cut_bytes: how much of their archive is not sent."""
 
     def __init__(self) -> None:
         self.objects: dict[tuple[str, str], dict[str, Any]] = {}
         self.states: list[list[dict[str, Any]]] = [[]]
         self.log = ""
         self.files: dict[str, bytes] = {}
+        self.latest = ""
         self.cut_bytes = 0
         self.forbidden = ""
         self.executed: list[list[str]] = []
@@ -50,6 +52,10 @@ class FakeCluster:
                 member = tarfile.TarInfo(name)
                 member.size = len(data)
                 archive.addfile(member, io.BytesIO(data))
+            if self.latest:
+                link = tarfile.TarInfo("latest")
+                link.type, link.linkname = tarfile.SYMTYPE, self.latest
+                archive.addfile(link)
         return target.getvalue()[: -self.cut_bytes or None]
 
     def kubeconfig(self, path: Path) -> Path:

@@ -38,6 +38,7 @@ def finished(cluster: FakeCluster) -> None:
     """Its pods start, run, and have results."""
     cluster.states = [[], workers(PENDING), workers(pod(0)), workers(pod(0, ready=True))]
     cluster.files, cluster.log = FILES, LOG
+    cluster.latest = "20260701-120000-vllm"
 
 
 def test_a_run_is_made_shown_copied_whole_and_deleted_and_its_code_passed_on(
