@@ -146,15 +146,15 @@ class _Discarded:
 
 def _passed_on(socket: Any, on_output: Callable[[bytes], object]) -> bytes:
     """Until the command has ended. Returns what it wrote as errors. Raises TimeoutError after a long silence."""
-    errors, heard_s = b"", time.monotonic()
+    errors, latest_s = b"", time.monotonic()
     while socket.is_open():
         socket.update(timeout=_TIMEOUT_S)
         output, text = socket.read_channel(_STDOUT), socket.read_channel(_STDERR)
         on_output(output)
         errors += text
         if output or text:
-            heard_s = time.monotonic()
-        elif time.monotonic() - heard_s > _MOST_SILENCE_S:
+            latest_s = time.monotonic()
+        elif time.monotonic() - latest_s > _MOST_SILENCE_S:
             raise TimeoutError(f"nothing came for {_MOST_SILENCE_S:g} s")
     on_output(socket.read_channel(_STDOUT))
     return errors + bytes(socket.read_channel(_STDERR))

@@ -13,7 +13,7 @@ from tokenswarm.command_line.exit_codes import EXIT_UNRELIABLE, EXIT_UNUSABLE
 from tokenswarm.kube.cluster_api import ClusterApi, KubeError
 from tokenswarm.kube.collection import collect
 from tokenswarm.kube.manifests import selector_of
-from tokenswarm.kube.pod_state import RunState, progress_of, state_of
+from tokenswarm.kube.pod_state import ClusterRunState, progress_of, state_of
 
 _POLL_S = 2.0
 #: How long the last lines of a log may take.
@@ -106,7 +106,7 @@ class RunFollower:
                 return KubeOutcome(EXIT_UNUSABLE, problem=_not_started(state, start_within_s), began=False)
             self._sleep(_POLL_S)
 
-    def _look(self) -> RunState:
+    def _look(self) -> ClusterRunState:
         state = state_of(self._api.pods(selector_of(self._name)))
         if (line := progress_of(state)) != self._shown:
             self._shown = line
@@ -125,6 +125,6 @@ class RunFollower:
             self._log.finish()
 
 
-def _not_started(state: RunState, limit_s: float) -> str:
+def _not_started(state: ClusterRunState, limit_s: float) -> str:
     why = state.pending or "no pod has been made"
     return f"The master did not start within {limit_s:g} s (--start-within): {why}."

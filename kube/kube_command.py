@@ -19,7 +19,7 @@ from tokenswarm.kube.cluster_api import ClusterApi, KubeError
 from tokenswarm.kube.collection import collect
 from tokenswarm.kube.follow import KubeOutcome, MasterLog, RunFollower
 from tokenswarm.kube.manifests import API_KEY, CLUSTER_KEY, KubeRun, manifests, secret, selector_of
-from tokenswarm.kube.pod_state import RunState, state_of
+from tokenswarm.kube.pod_state import ClusterRunState, state_of
 from tokenswarm.reports.command_errors import ended
 from tokenswarm.reports.output import show
 from tokenswarm.sanitize import API_KEY_VARIABLE, hide, shown
@@ -179,7 +179,7 @@ def _results(args: argparse.Namespace, _: Sequence[str]) -> int:
     return _reported(RunFollower(api, args.name, _note, lambda _: None).follow(Path(args.to), float("inf")))
 
 
-def _state(api: ClusterApi, name: str) -> RunState:
+def _state(api: ClusterApi, name: str) -> ClusterRunState:
     """Of a run that is there. Raises KubeError."""
     state = state_of(api.pods(selector_of(name)))
     if not state.master:

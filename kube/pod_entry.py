@@ -28,7 +28,7 @@ _JOIN_LIMIT_S = 900
 
 
 class _Stop:
-    """Whether the pod was told to end; passes that on to the run."""
+    """Whether the pod has been stopped from outside; the run is then stopped too."""
 
     def __init__(self) -> None:
         self.requested = False

@@ -19,7 +19,7 @@ _MOST_CHARACTERS = 300
 
 
 @dataclass(frozen=True, slots=True)
-class RunState:
+class ClusterRunState:
     """pods: how many there are; running: of these; master_started: whether the master's container has begun; results:
     whether its results wait for collection; exit_code: of the master's container, None while there is none. problem: a
     sentence on what will not change by itself and ends the run; pending: why a pod is not scheduled yet, "" where all
@@ -36,7 +36,7 @@ class RunState:
     lost: tuple[str, ...] = ()
 
 
-def state_of(pods: Sequence[Pod]) -> RunState:
+def state_of(pods: Sequence[Pod]) -> ClusterRunState:
     """The state of a run."""
     master = next(filter(_is_master, pods), None)
     running = sum(_status(pod).get("phase") == "Running" for pod in pods)
@@ -44,11 +44,11 @@ def state_of(pods: Sequence[Pod]) -> RunState:
     pending = (reason for pod in pods if (reason := _unscheduled(pod)))
     lost = tuple(sentence for pod in pods if pod is not master and (sentence := _lost(pod)))
     if master is None:
-        return RunState(len(pods), running, problem=next(problems, ""), pending=next(pending, ""), lost=lost)
+        return ClusterRunState(len(pods), running, problem=next(problems, ""), pending=next(pending, ""), lost=lost)
     status = _container(master)
     ended = status.get("state", {}).get("terminated")
     started = bool(ended or "running" in status.get("state", {}) or _lost(master))
-    return RunState(
+    return ClusterRunState(
         len(pods),
         running,
         master["metadata"]["name"],
@@ -61,7 +61,7 @@ def state_of(pods: Sequence[Pod]) -> RunState:
     )
 
 
-def progress_of(state: RunState) -> str:
+def progress_of(state: ClusterRunState) -> str:
     """The state in one line."""
     waiting = f"; waiting: {state.pending}" if state.pending else ""
     return f"{state.running} of {state.pods} pods are running{waiting}"
