@@ -96,6 +96,17 @@ def test_results_that_do_not_arrive_whole_stay_in_the_pod(
     assert [path.name for path in (tmp_path / "results").iterdir()] == ["20260701-120000-vllm"]
 
 
+def test_results_of_a_release_of_the_chart_are_its_masters_though_its_workers_have_an_index_0_too(
+    cluster: FakeCluster, tmp_path: Path
+) -> None:
+    master, worker = pod(0, ready=True), pod(0)
+    master["metadata"]["labels"] = {"app.kubernetes.io/component": "master"}
+    worker["metadata"] = {"name": "worker", "labels": {**pod(0)["metadata"]["labels"], "app.kubernetes.io/component": "worker"}}  # fmt: skip  # noqa: E501
+    cluster.states, cluster.files = [[worker, master]], FILES
+    assert run(["results", "run-1", "--to", str(tmp_path)]) == 5
+    assert [path.name for path in tmp_path.glob("2*")] == ["20260701-120000-vllm"]
+
+
 def test_a_name_that_leads_out_of_the_folder_is_refused(
     cluster: FakeCluster, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
