@@ -18,6 +18,7 @@ from tokenswarm.reports.compare.comparison import RunComparison, check_labels
 from tokenswarm.reports.compare.comparison_charts import draw_comparison
 from tokenswarm.reports.compare.comparison_page import comparison_html
 from tokenswarm.reports.compare.comparison_text import comparison_csv, comparison_markdown, comparison_table
+from tokenswarm.reports.compare.pareto_charts import draw_pareto
 from tokenswarm.reports.output import show
 from tokenswarm.run_folder.latest import without_latest
 from tokenswarm.run_folder.reader import ReportError, Results, load_results, runs_in
@@ -50,7 +51,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--slo-share", default="95%", metavar="SHARE", help="share of the requests that must meet them")
     add_variation(parser)
     parser.add_argument("--html", metavar="FILE", help="write the comparison as a page")
-    parser.add_argument("--png", metavar="FOLDER", help="write the charts ttft.png and token_rate.png")
+    parser.add_argument("--png", metavar="FOLDER", help="write the charts ttft.png, token_rate.png and pareto.png")
     parser.add_argument("--markdown", metavar="FILE", help="write the comparison as Markdown")
     parser.add_argument("--csv", metavar="FILE", help="write every figure with its interval as CSV")
 
@@ -72,7 +73,8 @@ def _compare(args: Namespace) -> int:
     if args.csv:
         written.append(write_text("CSV", Path(args.csv), comparison_csv(comparison)))
     if args.png:
-        written += [f"Chart: {chart}" for chart in draw_comparison(comparison, Path(args.png))]
+        drawn = [*draw_comparison(comparison, Path(args.png)), *draw_pareto(comparison, Path(args.png))]
+        written += [f"Chart: {chart}" for chart in drawn]
     show("\n\n".join([table, *(["\n".join(written)] if written else [])]))
     return 0
 

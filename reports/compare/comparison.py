@@ -56,14 +56,16 @@ class Compared(NamedTuple):
 
 
 TTFT = Compared(Figure("ttft", "p50"), "TTFT, median")
+TTFT_P95 = Compared(Figure("ttft", "p95"), "TTFT, 95th percentile")
+USER_RATE = Compared(Figure("user_rate", "p50"), "Token rate of one user, median", higher_is_better=True)
 TOKEN_RATE = Compared(Figure("rate"), "Token rate, all users together", higher_is_better=True)
 GOODPUT = Compared(Figure("goodput"), "Requests that met the SLO", higher_is_better=True, share=True)
 COMPARED = (
     TTFT,
-    Compared(Figure("ttft", "p95"), "TTFT, 95th percentile"),
+    TTFT_P95,
     Compared(Figure("ttft", "mean"), "TTFT, mean"),
     TOKEN_RATE,
-    Compared(Figure("user_rate", "p50"), "Token rate of one user, median", higher_is_better=True),
+    USER_RATE,
     Compared(Figure("failures"), "Failed requests", share=True),
 )
 
@@ -155,13 +157,13 @@ class RunComparison:
         self.variation = variation
         with collect_errors() as errors:
             self.servers = errors.of(_servers, runs, labels)
-            self.levels = _compared_levels(runs)
+            self.levels = compared_levels(runs)
             if self.servers:
                 self.base = errors.of(_base, self.servers, base)
             has_base = self.servers and self.base and len(self.servers) > 1
             errors.of(check_comparable, runs, allowed, not has_base or self._shares_level())
         self._given_objectives = objectives
-        self.objectives = objectives or _common_objectives(runs)
+        self.objectives = objectives or common_objectives(runs)
         self.notices = [*_allowed_differences(runs), *_run_notices(self.servers)]
         if self.objectives is None and any(run.summary.objectives for run in runs):
             self.notices.append(_different_objectives(runs))
@@ -176,9 +178,9 @@ class RunComparison:
         """Each figure at each level of each server, the base's own included."""
         found = []
         for compared, compared_level in product(self.compared, self.levels):
-            base = self._pooled(compared, compared_level, self.base)
+            base = self.pooled(compared, compared_level, self.base)
             for server in self.servers:
-                pooled = base if server is self.base else self._pooled(compared, compared_level, server)
+                pooled = base if server is self.base else self.pooled(compared, compared_level, server)
                 found.append(self._entry(compared, compared_level, server, pooled, base))
         return found
 
@@ -251,21 +253,16 @@ class RunComparison:
         """How a server's figure stands to another's."""
         if new is None or base is None:
             return Standing.MISSING
-        change, none = self._change(compared, new, base), 0.0 if compared.share else 1.0
-        if change is None:
-            return Standing.INCONCLUSIVE
-        if change.estimate.excludes(none):
-            return Standing.BETTER if (change.estimate.value > none) is compared.higher_is_better else Standing.WORSE
-        # What only the assumed variation explains, one run of each cannot decide.
-        decided = change.estimate.certified and not (change.assumed and change.within.excludes(none))
-        return Standing.TIED if decided else Standing.INCONCLUSIVE
+        return standing_of(compared, self._change(compared, new, base))
 
-    def _pooled(self, compared: Compared, compared_level: ComparedLevel, server: ComparedServer) -> Pooled | None:
-        found = [self._estimate(run, level, compared) for run, level in server.levels(compared_level)]
+    def pooled(self, compared: Compared, compared_level: ComparedLevel, server: ComparedServer) -> Pooled | None:
+        """A server's figure at a level over its runs; None where no run has it."""
+        found = [self.estimate(run, level, compared) for run, level in server.levels(compared_level)]
         known = [estimate for estimate in found if estimate is not None]
         return intervals.pooled(known) if known else None
 
-    def _estimate(self, run: RunData, level: LevelSummary, compared: Compared) -> Estimate | None:
+    def estimate(self, run: RunData, level: LevelSummary, compared: Compared) -> Estimate | None:
+        """A figure of a run's level; None where it is undefined."""
         if compared is GOODPUT and self._given_objectives is not None:
             return good_share(run.requests.of(level), self._given_objectives)
         return run.estimate(level, compared.figure)
@@ -283,9 +280,21 @@ class RunComparison:
         return largest
 
     def _meets(self, run: RunData, level: LevelSummary) -> bool:
-        share = self._estimate(run, level, GOODPUT)
+        share = self.estimate(run, level, GOODPUT)
         needed = self.objectives.share if self.objectives else DEFAULT_SHARE
         return level.complete and share is not None and share.value >= needed
+
+
+def standing_of(compared: Compared, change: Change | None) -> Standing:
+    """How a figure that changed so stands to the one before; None where no change is defined."""
+    if change is None:
+        return Standing.INCONCLUSIVE
+    none = 0.0 if compared.share else 1.0
+    if change.estimate.excludes(none):
+        return Standing.BETTER if (change.estimate.value > none) is compared.higher_is_better else Standing.WORSE
+    # What only the assumed variation explains, one run of each cannot decide.
+    decided = change.estimate.certified and not (change.assumed and change.within.excludes(none))
+    return Standing.TIED if decided else Standing.INCONCLUSIVE
 
 
 def good_share(requests: Requests, objectives: Objectives) -> Estimate | None:
@@ -353,7 +362,7 @@ def _base(servers: Sequence[ComparedServer], label: str | None) -> ComparedServe
     raise ReportError(f"--base takes one of {', '.join(server.label for server in servers)}, got {label!r}.")
 
 
-def _compared_levels(runs: Sequence[Results]) -> list[ComparedLevel]:
+def compared_levels(runs: Sequence[Results]) -> list[ComparedLevel]:
     """Those that any run has: by users, first all without the system prompt."""
     found = {
         (level.level, level.system_prompt): ComparedLevel(level.level, level.system_prompt, level.load, level.name)
@@ -366,7 +375,7 @@ def _compared_levels(runs: Sequence[Results]) -> list[ComparedLevel]:
     )
 
 
-def _common_objectives(runs: Sequence[Results]) -> Objectives | None:
+def common_objectives(runs: Sequence[Results]) -> Objectives | None:
     """What every run was held against; None where there were none, or not the same."""
     first, *others = [(run.summary.objectives, run.summary.objective_share) for run in runs]
     bounds, share = first

@@ -6,10 +6,11 @@ Drawn twice by one hand: as PNG with its title and warnings, to be sent alone, a
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tokenswarm.metrics.intervals import Pooled
 from tokenswarm.metrics.level import PROMPT, users_of
@@ -45,6 +46,15 @@ class _Scale:
     unit: str
 
 
+class HeadLine(NamedTuple):
+    """A line above a chart by itself, its size in points."""
+
+    text: str
+    size: int
+    colour: str
+    height_in: float
+
+
 def draw_comparison(comparison: RunComparison, folder: Path) -> list[Path]:
     """Write FILES into `folder`, over older ones, and return their paths. Raises ReportError."""
     drawn = []
@@ -62,27 +72,13 @@ def chart_of(comparison: RunComparison, compared: Compared) -> Figure:
     """The chart by itself: title, warnings, a panel for each system-prompt mode on one scale."""
     from matplotlib.figure import Figure
 
-    modes = _modes(comparison)
-    lines = [(line, 15, "bold", INK, 0.3) for line in textwrap.wrap(f"{compared.name}: {title(comparison)}", 72)]
-    lines += [(line, 10, "bold", BAD, 0.2) for notice in comparison.notices for line in textwrap.wrap(notice, 112)]
-    head_in = 0.2 + sum(line_in for *_, line_in in lines) + 0.35
-    columns, legend_in = _legend_size(comparison, WIDTH_IN)
+    modes = modes_of(comparison)
+    lines, head_in = head_lines(comparison, compared.name)
+    columns, legend_in = legend_size(comparison, WIDTH_IN)
     foot_in, between_in = 0.6 + legend_in, 0.75
     height_in = head_in + PANEL_IN * len(modes) + between_in * (len(modes) - 1) + foot_in
     figure = Figure(figsize=(WIDTH_IN, height_in), facecolor="white")
-    y_in = 0.2
-    for text, size, weight, colour, line_in in lines:
-        figure.text(
-            LEFT - 0.05,
-            1 - y_in / height_in,
-            text,
-            fontsize=size,
-            fontweight=weight,
-            color=colour,
-            va="top",
-            parse_math=False,
-        )
-        y_in += line_in
+    write_lines(figure, lines)
     scale, _ = _scale(comparison, compared)
     for place, mode in enumerate(modes):
         bottom_in = foot_in + (len(modes) - 1 - place) * (PANEL_IN + between_in)
@@ -98,13 +94,37 @@ def chart_of(comparison: RunComparison, compared: Compared) -> Figure:
     return figure
 
 
+def head_lines(comparison: RunComparison, what: str) -> tuple[list[HeadLine], float]:
+    """(the lines above a chart by itself: its title and warnings; their height in inches)."""
+    lines = [HeadLine(line, 15, INK, 0.3) for line in textwrap.wrap(f"{what}: {title(comparison)}", 72)]
+    lines += [HeadLine(line, 10, BAD, 0.2) for notice in comparison.notices for line in textwrap.wrap(notice, 112)]
+    return lines, 0.2 + sum(line.height_in for line in lines) + 0.35
+
+
+def write_lines(figure: Figure, lines: Sequence[HeadLine]) -> None:
+    """Write them at the top of the figure."""
+    height_in, y_in = figure.get_figheight(), 0.2
+    for line in lines:
+        figure.text(
+            LEFT - 0.05,
+            1 - y_in / height_in,
+            line.text,
+            fontsize=line.size,
+            fontweight="bold",
+            color=line.colour,
+            va="top",
+            parse_math=False,
+        )
+        y_in += line.height_in
+
+
 def page_figures(comparison: RunComparison, compared: Compared) -> list[Chart]:
     """The chart for a page, one for each system-prompt mode, on one scale."""
     scale, _ = _scale(comparison, compared)
-    columns, legend_in = _legend_size(comparison, PAGE_PLOT_IN[0])
+    columns, legend_in = legend_size(comparison, PAGE_PLOT_IN[0])
     foot_in = 0.5 + legend_in
     figures = []
-    for mode in _modes(comparison):
+    for mode in modes_of(comparison):
         figure, axes = canvas(height_in=PAGE_PLOT_IN[1] + foot_in + 0.3, foot_in=foot_in)
         _draw(axes, comparison, compared, mode, PAGE_PLOT_IN)
         name_axes(axes, "users", f"{AXIS[compared]} ({scale.unit})")
@@ -182,7 +202,7 @@ def _write(axes: Axes, text: str, x: float, over: float, turned: bool) -> None:
     )
 
 
-def _legend_size(comparison: RunComparison, width_in: float) -> tuple[int, float]:
+def legend_size(comparison: RunComparison, width_in: float) -> tuple[int, float]:
     """(columns of servers that fit side by side, the height in inches of the rows that makes)."""
     longest = max(len(server.name) for server in comparison.servers)
     columns = min(len(comparison.servers), max(1, int(width_in * 72 / (0.6 * SMALL_PT * longest + 45))))
@@ -205,7 +225,8 @@ def _scale(comparison: RunComparison, compared: Compared) -> tuple[_Scale, float
     return (_Scale(*units.duration_axis(top)) if compared is TTFT else _Scale(1.0, "tok/s")), top
 
 
-def _modes(comparison: RunComparison) -> list[str]:
+def modes_of(comparison: RunComparison) -> list[str]:
+    """The system-prompt modes that were run."""
     return list(dict.fromkeys(level.system_prompt for level in comparison.levels))
 
 

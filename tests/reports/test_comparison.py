@@ -374,7 +374,7 @@ def test_it_prints_the_comparison_and_writes_what_is_asked_for(
         comparison_markdown(found),
         comparison_csv(found),
     ]
-    charts = [tmp_path / "charts" / name for name in ("ttft.png", "token_rate.png")]
+    charts = [tmp_path / "charts" / name for name in ("ttft.png", "token_rate.png", "pareto.png")]
     assert all(chart.read_bytes().startswith(b"\x89PNG") for chart in charts)
     assert all(f"Chart: {chart}" in out for chart in charts)
 

@@ -10,7 +10,9 @@ import pytest
 from tests.reports.simulated_runs import SimulatedServer, simulate_run
 from tokenswarm.reports.checks.check_report import CheckStatus
 from tokenswarm.reports.checks.conditions import parse_conditions
+from tokenswarm.reports.compare.comparison import COMPARED, Standing, standing_of
 from tokenswarm.reports.compare.gate_command import check_measured
+from tokenswarm.reports.stats.changes import change_between
 
 pytestmark = pytest.mark.slow
 
@@ -79,3 +81,24 @@ def test_one_run_a_side_is_inconclusive_where_runs_of_one_server_may_differ_so_m
     found = gates(base, new, 1, pairs=100)
     assert found[CheckStatus.INCONCLUSIVE] > 50
     assert found[CheckStatus.PASS] < 20
+
+
+def test_better_is_said_of_equal_servers_six_times_in_a_hundred_at_most() -> None:
+    """500 pairs of three runs a side, six figures at two levels: how often a comparison calls one of them better."""
+    random, server = np.random.default_rng(7), SimulatedServer(run_variation=0.03)
+    better, worse, judged = 0, 0, 0
+    for _ in range(500):
+        sides = [[simulate_run(server, random) for _ in range(3)] for _ in range(2)]
+        for compared in COMPARED:
+            for level in range(2):
+                base, new = (
+                    [run.estimate(run.results.summary.levels[level], compared.figure) for run in runs] for runs in sides
+                )
+                known = [[one for one in side if one is not None] for side in (base, new)]
+                standing = standing_of(compared, change_between(*known, share=compared.share))
+                better, worse = better + (standing is Standing.BETTER), worse + (standing is Standing.WORSE)
+                judged += 1
+    print(f"better {better / judged:.3f}, worse {worse / judged:.3f} of {judged}")
+    assert judged == 500 * 12
+    assert better <= 0.06 * judged
+    assert better + worse <= 0.06 * judged
