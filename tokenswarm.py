@@ -72,6 +72,10 @@ _COMMANDS = {
         "tokenswarm.reports.compare.compare_command",
         "compare runs of several servers at each level, with confidence intervals",
     ),
+    "trend": (
+        "tokenswarm.reports.compare.trend_command",
+        "show one server's runs over time, and which of them departed from a baseline",
+    ),
     "gate": (
         "tokenswarm.reports.compare.gate_command",
         "fail if new runs are worse than earlier ones by more than chance explains",

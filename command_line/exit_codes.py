@@ -26,7 +26,8 @@ MEANINGS = {
     "(`--stop-after-failures`). With `--fail-if` or `--pass-if` also: the run is suspect,"
     " or too short to decide a condition",
     EXIT_INTERRUPTED: "the run was stopped before all levels were run",
-    EXIT_CONDITION_FAILED: "a condition of `--fail-if` is true, or one of `--pass-if` is false",
+    EXIT_CONDITION_FAILED: "a condition of `--fail-if` is true, or one of `--pass-if` is false. "
+    "`tokenswarm trend --fail-if-worse`: the newest run is significantly worse than the baseline",
     EXIT_NOT_UPLOADED: "the run would have ended with 0, but its results could not be uploaded to the URL of "
     "`--results`; the folder on this machine is complete, and a message names it. After any other exit code the "
     "message alone says so",

@@ -38,7 +38,7 @@ DARK = {
     "series-5": "#ff8648",
     "series-6": "#a3a8ff",
 }
-INK, GREY, LINE, PAPER, BAD = (LIGHT[name] for name in ("ink", "grey", "line", "paper", "bad"))
+INK, GREY, LINE, PAPER, GOOD, BAD = (LIGHT[name] for name in ("ink", "grey", "line", "paper", "good", "bad"))
 SERIES = tuple(colour for name, colour in LIGHT.items() if name.startswith("series-"))
 DASHES = ("solid", (0, (5, 2)), (0, (1.2, 1.6)), (0, (6, 2, 1.2, 2)), (0, (9, 3)), (0, (3, 1.5, 1.2, 1.5, 1.2, 1.5)))
 HATCHES = ("", "///", "...", "\\\\\\", "xxx", "---")

@@ -13,7 +13,7 @@ from itertools import groupby, product
 from typing import NamedTuple
 
 from tokenswarm.metrics.drift import Drift
-from tokenswarm.metrics.intervals import FEWEST_RUNS
+from tokenswarm.metrics.intervals import FEWEST_RUNS, Estimate
 from tokenswarm.metrics.level import PROMPT, users_of
 from tokenswarm.reports import units
 from tokenswarm.reports.checks.conditions import TIMES
@@ -146,34 +146,42 @@ def rows(comparison: RunComparison, compared: Compared) -> list[list[str]]:
 
 def entry_text(entry: Entry) -> str:
     """The figure with its unit; a dash where there is none."""
-    return _teller(entry.compared)(entry.pooled.estimate.value) if entry.pooled else units.UNDEFINED
+    return teller(entry.compared)(entry.pooled.estimate.value) if entry.pooled else units.UNDEFINED
 
 
 def interval_text(entry: Entry) -> str:
     """Its interval, an end left open where the sample is too small for it."""
-    if entry.pooled is None:
-        return units.UNDEFINED
-    format_value, estimate = _teller(entry.compared), entry.pooled.estimate
+    return units.UNDEFINED if entry.pooled is None else ends_text(entry.compared, entry.pooled.estimate)
+
+
+def ends_text(compared: Compared, estimate: Estimate) -> str:
+    """The interval of a figure, an end left open where the sample is too small for it."""
+    format_value = teller(compared)
     low, high = (None if end is None else format_value(max(end, 0.0)) for end in (estimate.low, estimate.high))
-    bounds_anything = not entry.compared.share and (estimate.low or 0.0) <= 0.0  # 0 bounds any time and any rate
+    bounds_anything = not compared.share and (estimate.low or 0.0) <= 0.0  # 0 bounds any time and any rate
     return units.open_span(None if bounds_anything else low, high)
 
 
 def change_text(entry: Entry) -> str:
-    """`×1.24`, of a share `+1.2 points`; a dash where there is none to format_value."""
-    if entry.change is None:
-        return units.UNDEFINED
-    value = entry.change.value
-    return f"{_points(value)} points" if entry.compared.share else f"×{units.rate(value)}"
+    """`×1.24`, of a share `+1.2 points`; a dash where there is none."""
+    return units.UNDEFINED if entry.change is None else value_of_change(entry.compared, entry.change)
 
 
 def change_interval_text(entry: Entry) -> str:
     """`1.20–1.29`, of a share `+0.8 to +1.6`; an end left open where the sample is too small for it."""
-    if entry.change is None:
-        return units.UNDEFINED
-    format_value = _points if entry.compared.share else units.rate
-    low, high = (None if end is None else format_value(end) for end in (entry.change.low, entry.change.high))
-    if entry.compared.share and low is not None and high is not None:
+    return units.UNDEFINED if entry.change is None else ends_of_change(entry.compared, entry.change)
+
+
+def value_of_change(compared: Compared, change: Estimate) -> str:
+    """A change: `×1.24`, of a share `+1.2 points`."""
+    return f"{_points(change.value)} points" if compared.share else f"×{units.rate(change.value)}"
+
+
+def ends_of_change(compared: Compared, change: Estimate) -> str:
+    """The interval of a change: `1.20–1.29`, of a share `+0.8 to +1.6`; an end left open where it is not known."""
+    format_value = _points if compared.share else units.rate
+    low, high = (None if end is None else format_value(end) for end in (change.low, change.high))
+    if compared.share and low is not None and high is not None:
         return f"{low} to {high}"
     return units.open_span(low, high)
 
@@ -187,13 +195,13 @@ def comparison_table(comparison: RunComparison, width: int = 120) -> str:
     width = max(width, 60)
     parts = [
         [f"Comparison of {title(comparison)}"],
-        [line for text in comparison.notices for line in _wrapped(f"!!! {text}", width)],
+        [line for text in comparison.notices for line in wrapped(f"!!! {text}", width)],
         *([_heading(section), *_said(section, width)] for section in verdict(comparison)),
         *(
-            [compared.name, *_aligned(headings(comparison), rows(comparison, compared))]
+            [compared.name, *aligned(headings(comparison), rows(comparison, compared))]
             for compared in comparison.compared
         ),
-        [line for text in method_lines(comparison) for line in _wrapped(text, width)],
+        [line for text in method_lines(comparison) for line in wrapped(text, width)],
     ]
     return "\n\n".join("\n".join(part) for part in parts if part)
 
@@ -288,7 +296,8 @@ def _capacity_sections(comparison: RunComparison) -> list[VerdictSection]:
     ]
 
 
-def _teller(compared: Compared) -> Callable[[float], str]:
+def teller(compared: Compared) -> Callable[[float], str]:
+    """What makes text with its unit of a figure's values."""
     if compared.share:
         return units.percentage
     return units.duration if compared.figure.name in TIMES else lambda value: f"{units.rate(value)} tok/s"
@@ -298,7 +307,7 @@ def spread_text(entry: Entry) -> str:
     """The smallest and the largest of repeated runs; a dash where there are none."""
     if entry.pooled is None or len(entry.server.levels(entry.level)) < 2:
         return units.UNDEFINED
-    format_value = _teller(entry.compared)
+    format_value = teller(entry.compared)
     return units.span(format_value(entry.pooled.smallest), format_value(entry.pooled.largest))
 
 
@@ -334,10 +343,12 @@ def _csv_row(comparison: RunComparison, entry: Entry) -> dict[str, object]:
     return row
 
 
-def _aligned(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> list[str]:
+def aligned(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> list[str]:
+    """A table's lines, all columns to the left."""
     columns = [TextColumn(head, cells, left=True) for head, *cells in zip(heads, *lines, strict=True)]
     return [line.rstrip() for line in grid_lines(columns)]
 
 
-def _wrapped(text: str, width: int) -> list[str]:
+def wrapped(text: str, width: int) -> list[str]:
+    """A paragraph in lines of at most `width` characters, all but the first indented."""
     return textwrap.wrap(text, width, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False)

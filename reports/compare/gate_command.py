@@ -60,6 +60,7 @@ from tokenswarm.reports.stats.changes import (
     Change,
     assumed_variation,
     change_between,
+    holm,
 )
 from tokenswarm.reports.stats.estimates import RunData
 from tokenswarm.reports.stats.prompt_reuse import prompt_notices
@@ -316,13 +317,8 @@ def _held(
 
 def _proven(held: Sequence[_Held]) -> set[int]:
     """The places of the changes for the worse that chance does not explain, all comparisons of the gate together."""
-    ranked = sorted((one.chance, place) for place, one in enumerate(held) if one.change is not None)
-    found: set[int] = set()
-    for rank, (chance, place) in enumerate(ranked):
-        if chance > min(_ALONE, FALSE_ALARMS / (len(ranked) - rank)):
-            break
-        found.add(place)
-    return found
+    judged = [place for place, one in enumerate(held) if one.change is not None]
+    return {judged[at] for at in holm([held[place].chance for place in judged], FALSE_ALARMS, _ALONE)}
 
 
 def _check_result(held: _Held, proven: bool, comparisons: int) -> CheckResult:

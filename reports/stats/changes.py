@@ -73,6 +73,18 @@ def change_between(
     return _assumed(within, spread * sqrt(1 / len(base) + 1 / len(new)), share)
 
 
+def holm(chances: Sequence[float], overall: float, alone: float) -> set[int]:
+    """The places of the chances that are too small to be chance, all of them together (Holm, Scandinavian Journal of
+    Statistics, 1979). overall: how often any of them may be found where nothing is there; alone: a single one is held
+    against no weaker bound than this."""
+    found: set[int] = set()
+    for rank, (chance, place) in enumerate(sorted((chance, place) for place, chance in enumerate(chances))):
+        if chance > min(alone, overall / (len(chances) - rank)):
+            break
+        found.add(place)
+    return found
+
+
 def assumed_variation(figure: Figure, variation: float) -> float:
     """The standard deviation from run to run that is assumed of a figure, where `variation` is that of most."""
     return variation * _VARIES_MORE.get(figure.name, 1.0)

@@ -1,0 +1,182 @@
+"""One server's runs in the order of time: each figure against a baseline, and which runs departed from it. Pure.
+
+A run departs where neither chance within the runs nor what differs from run to run explains its change
+(stats/changes.py). One series of runs makes many comparisons: of twenty series without a change, at most one shall
+show a departure by chance, so that each probability is held against Holm's bound.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cached_property
+
+from tokenswarm.metrics import intervals
+from tokenswarm.metrics.intervals import Estimate, Pooled
+from tokenswarm.reports import units
+from tokenswarm.reports.compare.comparability import check_comparable, differences, reasons_unreliable
+from tokenswarm.reports.compare.comparison import (
+    COMPARED,
+    GOODPUT,
+    Compared,
+    ComparedLevel,
+    common_objectives,
+    compared_levels,
+)
+from tokenswarm.reports.stats.changes import ASSUMED_VARIATION, Change, assumed_variation, change_between, holm
+from tokenswarm.reports.stats.estimates import RunData
+from tokenswarm.run_folder.reader import ReportError, Results
+
+#: Runs that the baseline is made of where nobody says how many: half of them, but no more than these.
+MOST_BASELINE = 5
+#: The chance of a departure to either side in a series without a change.
+_FALSE_ALARMS = 0.025
+
+
+class TrendResult(StrEnum):
+    """How a run stands to the baseline. POSSIBLE: its own interval excludes no change, but one of so many runs may show
+    that by chance. INCONCLUSIVE: the sample is too small for the end of the interval that would decide."""
+
+    BASELINE = "baseline"
+    BETTER = "better"
+    WORSE = "worse"
+    POSSIBLE = "may be chance, as one of several runs"
+    UNCHANGED = "no significant difference"
+    INCONCLUSIVE = "inconclusive (sample too small)"
+
+
+@dataclass(frozen=True, slots=True)
+class TrendRun:
+    """A run and, where its figures are unreliable, why."""
+
+    data: RunData
+    unreliable: tuple[str, ...]
+
+    @property
+    def results(self) -> Results:
+        """Its folder."""
+        return self.data.results
+
+
+@dataclass(frozen=True, slots=True)
+class TrendPoint:
+    """A figure of a run. change: to the baseline, None for its own runs and where it is not defined."""
+
+    run: TrendRun
+    estimate: Estimate
+    change: Change | None
+    result: TrendResult
+
+
+@dataclass(frozen=True, slots=True)
+class TrendSeries:
+    """A figure at a level, run by run in the order of time."""
+
+    compared: Compared
+    level: ComparedLevel
+    baseline: Pooled
+    points: tuple[TrendPoint, ...]
+
+    @property
+    def departed(self) -> list[TrendPoint]:
+        """The runs that differ significantly from the baseline."""
+        return [point for point in self.points if point.result in (TrendResult.BETTER, TrendResult.WORSE)]
+
+
+class Trend:
+    """Runs with the same settings, in the order of time. Raises ReportError, OptionErrors."""
+
+    def __init__(
+        self,
+        runs: Sequence[Results],
+        baseline: int | None = None,
+        allowed: Collection[str] = (),
+        variation: float = ASSUMED_VARIATION,
+    ) -> None:
+        """baseline: how many reliable runs, the oldest ones, make it. variation: standard deviation from run to run, as
+        a share, where there are too few runs to measure it."""
+        in_order = sorted(runs, key=lambda run: run.run.started_at)
+        check_comparable(in_order, allowed)
+        self.variation = variation
+        self.runs = [TrendRun(RunData(run), tuple(reasons_unreliable(run))) for run in in_order]
+        reliable = [run for run in self.runs if not run.unreliable]
+        number = min(MOST_BASELINE, max(1, len(reliable) // 2)) if baseline is None else baseline
+        if len(reliable) <= number:
+            raise ReportError(
+                f"A baseline of {units.counted(number, 'run')} takes {number + 1} reliable runs at least, got "
+                f"{len(reliable)} of {len(runs)}."
+            )
+        self.baseline = reliable[:number]
+
+    @cached_property
+    def series(self) -> list[TrendSeries]:
+        """Each figure at each level that a run of the baseline has."""
+        results = [run.results for run in self.runs]
+        compared = (*COMPARED, GOODPUT) if common_objectives(results) else COMPARED
+        levels = compared_levels(results)
+        found = (self._series(each, level) for each in compared for level in levels)
+        return [series for series in found if series is not None]
+
+    @property
+    def newest(self) -> TrendRun:
+        """The run that began last."""
+        return self.runs[-1]
+
+    @property
+    def worse_now(self) -> list[TrendSeries]:
+        """The series in which the newest run is worse than the baseline."""
+        return [
+            series
+            for series in self.series
+            if series.points[-1].run is self.newest and series.points[-1].result is TrendResult.WORSE
+        ]
+
+    def _series(self, compared: Compared, level: ComparedLevel) -> TrendSeries | None:
+        known = [(run, estimate) for run in self.runs if (estimate := _estimate(run, compared, level)) is not None]
+        base = [estimate for run, estimate in known if run in self.baseline]
+        if not base:
+            return None
+        changes = [None if run in self.baseline else self._change(compared, base, estimate) for run, estimate in known]
+        judged = [place for place, change in enumerate(changes) if change is not None and change.chance is not None]
+        chances = [change.chance for change in changes if change is not None and change.chance is not None]
+        departed = {judged[at] for at in holm(chances, _FALSE_ALARMS, _FALSE_ALARMS)}
+        points = [
+            TrendPoint(run, estimate, change, self._result(compared, run, change, place in departed))
+            for place, ((run, estimate), change) in enumerate(zip(known, changes, strict=True))
+        ]
+        return TrendSeries(compared, level, intervals.pooled(base), tuple(points))
+
+    def _change(self, compared: Compared, base: Sequence[Estimate], new: Estimate) -> Change | None:
+        variation = assumed_variation(compared.figure, self.variation)
+        return change_between(base, [new], share=compared.share, variation=variation)
+
+    def _result(self, compared: Compared, run: TrendRun, change: Change | None, departed: bool) -> TrendResult:
+        if run in self.baseline:
+            return TrendResult.BASELINE
+        if change is None or change.chance is None:
+            return TrendResult.INCONCLUSIVE
+        none = 0.0 if compared.share else 1.0
+        if not departed:
+            return TrendResult.POSSIBLE if change.estimate.excludes(none) else TrendResult.UNCHANGED
+        rose = change.estimate.value > none
+        return TrendResult.BETTER if rose is compared.higher_is_better else TrendResult.WORSE
+
+
+def like_newest(runs: Sequence[Results], allowed: Collection[str] = ()) -> tuple[list[Results], list[str]]:
+    """(those of the runs that have the settings of the newest, itself included; a sentence for each other one)."""
+    newest = max(runs, key=lambda run: run.run.started_at)
+    kept, notices = [], []
+    for run in runs:
+        found = [] if run is newest else differences(newest, run, allowed)
+        if found:
+            fields = ", ".join(unlike.field for unlike in found)
+            notices.append(f"{run.folder.name} is left out: its settings differ from the newest run's ({fields}).")
+        else:
+            kept.append(run)
+    return kept, notices
+
+
+def _estimate(run: TrendRun, compared: Compared, level: ComparedLevel) -> Estimate | None:
+    found = [one for one in run.results.summary.levels if (one.level, one.system_prompt) == level[:2]]
+    return run.data.estimate(found[-1], compared.figure) if found else None

@@ -1,0 +1,117 @@
+"""`tokenswarm trend`: departures from the baseline, exit codes, and the files that it writes."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.reports.folders import Course, write_folder
+from tokenswarm import main
+from tokenswarm.reports.stats.changes import holm
+
+
+def write_runs(folder: Path, ttfts_s: list[float], **changes: object) -> Path:
+    """Runs of one level, a day apart, each with this median TTFT."""
+    folder.mkdir()
+    for number, ttft_s in enumerate(ttfts_s):
+        run = {"started_at": f"2026-11-{number + 1:02d}T10:00:00Z"}
+        write_folder(folder / f"run-{number:02d}", [Course(ttft_s=ttft_s)], seed=number, run=run, **changes)
+    return folder
+
+
+def trend(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
+    code = main(["trend", *map(str, arguments)])
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+def results_of(file: Path, figure: str = "p50(ttft)") -> list[str]:
+    with file.open(encoding="utf-8", newline="") as opened:
+        return [row["result"] for row in csv.DictReader(opened) if row["figure"] == figure]
+
+
+STEADY = [0.2, 0.203, 0.198, 0.201, 0.2, 0.199, 0.202]
+
+
+def test_a_run_that_became_slower_departs_and_the_others_do_not(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, file, page = write_runs(tmp_path / "runs", [*STEADY, 0.3]), tmp_path / "t.csv", tmp_path / "t.html"
+    code, out, _ = trend(capsys, folder, "--baseline", 4, "--csv", file, "--html", page, "--fail-if-worse")
+    assert code == 5
+    assert results_of(file) == ["baseline"] * 4 + ["no significant difference"] * 3 + ["worse"]
+    assert results_of(file, "rate") == ["baseline"] * 4 + ["no significant difference"] * 4
+    assert "run-07 departs from the baseline" in out
+    assert page.read_text(encoding="utf-8").count("<svg") == 6  # the figures of one level
+
+
+def test_without_a_departure_the_exit_code_is_0(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = write_runs(tmp_path / "runs", STEADY)
+    code, out, _ = trend(capsys, *sorted(folder.iterdir(), reverse=True), "--fail-if-worse")  # in any order
+    assert code == 0
+    assert "No run departs from the baseline." in out
+
+
+def test_a_change_for_the_worse_before_the_newest_run_does_not_fail(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, file = write_runs(tmp_path / "runs", [*STEADY[:5], 0.3, 0.2]), tmp_path / "t.csv"
+    assert trend(capsys, folder, "--csv", file, "--baseline", 4, "--fail-if-worse")[0] == 0
+    assert results_of(file)[-2:] == ["worse", "no significant difference"]
+
+
+def test_runs_of_a_folder_with_other_settings_are_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = write_runs(tmp_path / "runs", STEADY)
+    run = {"started_at": "2026-10-01T10:00:00Z"}
+    write_folder(folder / "other", [Course(users=50)], seed=50, run=run)
+    code, out, _ = trend(capsys, folder)
+    assert code == 0
+    assert "Trend of 7 runs" in out
+    assert "other is left out: its settings differ from the newest run's (levels)" in " ".join(out.split())
+
+
+def test_a_suspect_run_is_no_baseline_and_ends_with_3_where_it_is_the_newest(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, file = write_runs(tmp_path / "runs", STEADY), tmp_path / "t.csv"
+    suspect = {"validity": {"verdict": "suspect", "reasons": ["late"], "issues": []}}
+    for name, day in (("first", "2026-10-01"), ("last", "2026-12-01")):
+        run = {"started_at": f"{day}T10:00:00Z"}
+        write_folder(folder / name, [Course()], seed=len(name) + 90, run=run, summary=suspect)
+    code, out, _ = trend(capsys, folder, "--baseline", 4, "--csv", file, "--fail-if-worse")
+    assert code == 3
+    assert results_of(file)[:6] == ["no significant difference", *["baseline"] * 4, "no significant difference"]
+    assert "first (SUSPECT)" in out
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (("--baseline", "7"), "A baseline of 7 runs takes 8 reliable runs at least, got 7 of 7."),
+        (("--baseline", "0"), "--baseline takes a number of runs, like 5, got '0'."),
+        (("--run-variation", "x"), "--run-variation takes a share from 0% to 100%, like 5%, got 'x'."),
+    ],
+)
+def test_what_cannot_be_used_ends_with_2_and_a_sentence(
+    options: tuple[str, ...], sentence: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, _, err = trend(capsys, write_runs(tmp_path / "runs", STEADY), *options)
+    assert (code, err) == (2, f"tokenswarm trend: {sentence}\n")
+
+
+def test_explicit_runs_with_other_settings_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = write_runs(tmp_path / "runs", STEADY[:3])
+    write_folder(tmp_path / "other", [Course()], seed=9, run={"options": {"max_tokens": 7}})
+    code, _, err = trend(capsys, *folder.iterdir(), tmp_path / "other")
+    assert code == 2
+    assert "max_tokens" in err
+
+
+def test_of_twenty_series_without_a_change_one_at_most_shows_a_departure() -> None:
+    """Chances of ten runs, uniform between equals: Holm's bound holds for all of them together."""
+    chances = np.random.default_rng(3).random((4000, 10))
+    assert sum(bool(holm(list(row), 0.025, 0.025)) for row in chances) <= 0.03 * 4000
+    assert holm([0.001, 0.5, 0.02], 0.05, 0.025) == {0, 2}
