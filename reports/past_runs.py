@@ -20,6 +20,8 @@ from tokenswarm.sanitize import UnusableFile, read_file, shown, shown_values
 LINKED = ("report.html", "summary.csv", "windows.csv", "requests.csv", "histograms.csv", "server.csv", "summary.json")
 #: A folder is a run's if it has one of them.
 _OF_A_RUN = ("run.json", "summary.json", "requests.csv")
+#: The manifest of a sweep, in a folder that holds its runs.
+SWEEP_MANIFEST = "sweep.json"
 #: Runs that a list has, unless it is to have all.
 MOST_LISTED = 100
 _MOST_BYTES = 256 * 2**20

@@ -14,7 +14,7 @@ from tokenswarm.command_line.command_parser import CommandParser
 from tokenswarm.reports import units
 from tokenswarm.reports.command_errors import ended
 from tokenswarm.reports.output import show, terminal_width
-from tokenswarm.reports.past_runs import PastRun, RunIndex
+from tokenswarm.reports.past_runs import SWEEP_MANIFEST, PastRun, RunIndex
 from tokenswarm.reports.run_list import RunFilter, parse_since, run_table
 from tokenswarm.run_folder.reader import ReportError
 from tokenswarm.run_folder.relabel import Labels, relabel
@@ -106,6 +106,10 @@ def _list(args: Namespace) -> int:
     else:
         of_all = f"; {units.counted(len(found), 'run')} in all" if found else ""
         show(f"No such run in {folder}{of_all}." if found else f"No run in {folder}.")
+    sweeps = sorted((file.parent for file in folder.glob(f"*/{SWEEP_MANIFEST}")), reverse=True)
+    if sweeps and not args.json:
+        which = "a sweep" if len(sweeps) == 1 else f"{units.count(len(sweeps))} sweeps, of which the newest"
+        show(f"Besides, there is {which} with runs of its own: tokenswarm runs {sweeps[0]}")
     return 0
 
 

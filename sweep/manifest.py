@@ -13,11 +13,11 @@ from pathlib import Path
 import msgspec
 from msgspec.structs import replace
 
+from tokenswarm.reports.past_runs import SWEEP_MANIFEST as MANIFEST
 from tokenswarm.run_folder.files import write_whole
 from tokenswarm.sanitize import UnusableFile, json_error_text, read_file
 from tokenswarm.sweep.sweep_plan import SweepError
 
-MANIFEST = "sweep.json"
 #: Where folders of runs that did not come to their end are kept, apart from those that count.
 APART = "incomplete"
 FORMAT = 1

@@ -8,9 +8,10 @@ from urllib.parse import quote
 
 from tokenswarm.reports import units
 from tokenswarm.reports.compare.comparison import Compared
-from tokenswarm.reports.html.document import Block, Cell, Code, Page, Row, Section, Table, Text, html_of
+from tokenswarm.reports.html.document import Block, Cell, Charts, Code, Page, Row, Section, Table, Text, html_of
 from tokenswarm.sweep.cell_figures import VALID, CellRow, exit_text
 from tokenswarm.sweep.manifest import Manifest, RunState, SweepRun
+from tokenswarm.sweep.sweep_charts import sweep_charts
 from tokenswarm.sweep.sweep_table import (
     HEADS,
     figures_of,
@@ -31,6 +32,7 @@ def sweep_html(manifest: Manifest, rows: Sequence[CellRow], version: str) -> str
     over = " and ".join(manifest.varied) if len(manifest.varied) < 3 else f"{len(manifest.varied)} options"
     sections = [
         Section("", _summary(manifest, rows)),
+        Section("Charts", [Charts(charts)] if (charts := sweep_charts(manifest, rows)) else []),
         Section("Cells", [_cells(manifest, rows), Text(method(rows), style="quiet")]),
         Section("Runs in their order", [_runs(manifest)]),
         Section("Command", [Code(shlex.join(["tokenswarm", "sweep", *manifest.command]))]),

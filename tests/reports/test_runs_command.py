@@ -87,6 +87,13 @@ def test_filters(listed: Listed, words: tuple[str, ...], engines: list[str]) -> 
     assert [each["engine"] for each in listed(*words)] == engines
 
 
+def test_a_sweep_beside_the_runs_is_named(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (results / "sweep-20260703").mkdir()
+    (results / "sweep-20260703" / "sweep.json").write_text("{}")
+    assert run([str(results)]) == 0
+    assert f"tokenswarm runs {results / 'sweep-20260703'}" in capsys.readouterr().out
+
+
 def test_times_before_now_and_dates_of_this_machine() -> None:
     now = datetime(2026, 7, 8, 12, tzinfo=UTC)
     assert parse_since("7d", now) == datetime(2026, 7, 1, 12, tzinfo=UTC)

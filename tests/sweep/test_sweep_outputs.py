@@ -13,8 +13,10 @@ from statistics import mean
 import pytest
 
 from tests.reports.folders import Course, write_folder
+from tokenswarm.reports.compare.comparison import TOKEN_RATE
 from tokenswarm.sweep.cell_figures import exit_text, rows_of
 from tokenswarm.sweep.manifest import Manifest, RunState, SweepRun
+from tokenswarm.sweep.sweep_charts import sweep_charts
 from tokenswarm.sweep.sweep_page import sweep_html
 from tokenswarm.sweep.sweep_table import highlights, sweep_csv, sweep_table
 
@@ -121,3 +123,15 @@ def test_lines_of_text_keep_within_the_terminal(folder: Path, manifest: Manifest
 
 def test_exit_codes_in_words() -> None:
     assert [exit_text(code) for code in (None, 3, -9)] == ["", "exit code 3", "ended by SIGKILL"]
+
+
+def test_the_charts_are_over_the_option_with_the_most_numbers(folder: Path, manifest: Manifest) -> None:
+    rows = rows_of(manifest, folder)
+    rate, ttft = sweep_charts(manifest, rows)
+    (text,) = {row.text(TOKEN_RATE) for row in rows if row.cell == 2}
+    assert rate.alt.startswith("Token rate of all users over levels. body =1+1: ")
+    assert f"{text} at 50" in rate.alt
+    assert (ttft.title, "<svg" in ttft.svg) == ("TTFT, median", True)
+    words = [SweepRun(number=1, cell=1, repeat=1, name="", values={"body": "x"}, words=[])]
+    alone = Manifest(started_at=NOW, current_folder="/", command=[], varied=["body"], repeat=1, runs=words)
+    assert sweep_charts(alone, rows_of(alone, folder)) == []

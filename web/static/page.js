@@ -359,10 +359,11 @@ async function showPast() {
   const verdict = (run) => (run.validity === null ? NONE : element("span", { class: `pill ${run.validity === "valid" ? "good" : "bad"}` }, run.validity));
   fill($("past"), [
     ["Run", choice],
-    ...(runs.some((run) => run.name) ? [["Name", (run) => run.name || NONE, true]] : []),
-    ["Started", (run) => moment(run.started_at), true],
     ["Status", status, true],
     ["Verdict", verdict, true],
+    ["Open", links, true],
+    ["Started", (run) => moment(run.started_at), true],
+    ...(runs.some((run) => run.name) ? [["Name", (run) => run.name || NONE, true]] : []),
     ["Engine", (run) => run.engine || NONE, true],
     ["Server", (run) => run.host || NONE, true],
     ["Model", (run) => run.model || NONE, true],
@@ -370,7 +371,6 @@ async function showPast() {
     ["Most tokens/s", headline],
     ["TTFT p50 there", (run) => duration(run.headline?.ttft_p50_s ?? null)],
     ...(runs.some((run) => tags(run)) ? [["Tags", (run) => tags(run) || NONE, true]] : []),
-    ["Open", links, true],
   ], runs);
   const still = chosenRuns();
   if (still.length !== chosen.size || !still.every((run) => chosen.has(run))) offerComparison();
