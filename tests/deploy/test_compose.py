@@ -110,8 +110,9 @@ def test_every_option_of_a_run_is_passed_on_under_its_own_name() -> None:
     ours = {variable for variable in defaults() if variable.startswith("TOKENSWARM_")}
     pages = {variable for variable in ours if variable.startswith("TOKENSWARM_WEB_")}
     fixed = {"TOKENSWARM_METRICS_HOST", "TOKENSWARM_METRICS_PORT"}
-    unmounted = {"TOKENSWARM_CLUSTER_KEY_FILE"}  # the key itself is passed on
-    run = ours - pages - fixed - unmounted
+    # The key itself is passed on, and a container has no browser.
+    without = {"TOKENSWARM_CLUSTER_KEY_FILE", "TOKENSWARM_OPEN"}
+    run = ours - pages - fixed - without
     assert passed_on("worker") - SECRETS == run
     assert passed_on("master") - SECRETS == run | pages | AWS
     given = {variable for name in ("master", "worker") for variable in SERVICES[name]["environment"]}
