@@ -12,7 +12,7 @@ from tokenswarm.reports import units
 from tokenswarm.reports.cache_notes import with_cache_audit
 from tokenswarm.reports.checks.check_report import CheckReport
 from tokenswarm.reports.hardware_table import with_hardware_figures
-from tokenswarm.reports.html import chart_sections, length_sections, table_sections
+from tokenswarm.reports.html import chart_sections, length_sections, load_charts, table_sections
 from tokenswarm.reports.html.abandon_section import abandonment
 from tokenswarm.reports.html.cache_section import prefix_cache
 from tokenswarm.reports.html.document import Block, Page, Section, Text, html_of
@@ -60,7 +60,9 @@ def page_of(results: Results, checks: CheckReport) -> Page:
         drifts = {level.index: measured.drift(level) for level in levels}
     parts: list[tuple[str, Callable[[], list[Block]]]] = [
         ("TTFT and token rate", lambda: chart_sections.bars(measured, rates)),
+        ("Throughput against load", lambda: load_charts.throughput(measured, rates)),
         ("Latency distributions", lambda: chart_sections.spreads(measured)),
+        ("TTFT over time", lambda: load_charts.heat_map(measured)),
         ("Timeline", lambda: chart_sections.run_timeline(measured)),
         (OPEN_LOOP, lambda: open_loop(measured)),
         (LOAD, lambda: load_audit(measured)),

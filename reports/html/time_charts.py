@@ -142,7 +142,7 @@ def _shade(axes: Axes, spans: Sequence[Span], first_s: float) -> None:
     """first_s: of the lines, which a warm-up begins."""
     left, right = min(spans[0].began_s, first_s), spans[-1].ended_s
     axes.set_xlim(left, max(right, left + 1.0))
-    axes.xaxis.set_major_locator(_whole_times(right - left))
+    axes.xaxis.set_major_locator(whole_times(right - left))
     both = len({span.level.system_prompt for span in spans}) > 1
     for span in spans:
         axes.axvspan(span.hold_began_s, span.hold_ended_s, color=LINE, alpha=0.45, linewidth=0, zorder=0)
@@ -164,7 +164,8 @@ def _shade(axes: Axes, spans: Sequence[Span], first_s: float) -> None:
     axes.set_ylim(low, high * 1.12 if high > 0 else 1.0)  # space for the names
 
 
-def _whole_times(length_s: float) -> Locator:
+def whole_times(length_s: float) -> Locator:
+    """The marks of an axis of so many seconds, at whole numbers of seconds, minutes or hours."""
     from matplotlib.ticker import MultipleLocator
 
     steps = (5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 28800, 86400)

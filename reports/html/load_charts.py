@@ -1,0 +1,153 @@
+"""Charts of how a server answers to its load: TTFT over time as a heat map, and throughput against users or rate."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tokenswarm.metrics.intervals import Estimate, Series
+from tokenswarm.metrics.level import PROMPT, users_of
+from tokenswarm.reports import units
+from tokenswarm.reports.html.chart_style import SMALL_PT, canvas, legend, name_axes, spoken, svg_of
+from tokenswarm.reports.html.document import Block, Chart, Charts, Text
+from tokenswarm.reports.html.time_charts import whole_times
+from tokenswarm.reports.palette import BAD, GREY, INK, SERIES
+from tokenswarm.reports.stats.estimates import RunData
+from tokenswarm.run_folder.schema import LevelSummary, Summary
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+#: Cells of the heat map at most, from left to right and from the lowest to the highest TTFT; shades of a cell.
+COLUMNS, ROWS, _SHADES = 48, 22, 8
+#: A time shorter than this is not divided.
+_SHORTEST_COLUMN_S = 1.0
+
+
+def heat_map(measured: RunData) -> list[Block]:
+    """TTFT of all ok requests over the time of the run; nothing where there are none. Raises ReportError."""
+    requests = measured.requests
+    ttft_s = requests.figures["ttft"]
+    known = requests.has_latencies & (ttft_s > 0)
+    if not known.any():
+        return []
+    time_edges, ttft_edges, shares = heat_cells(requests.sent_s[known], ttft_s[known])
+    alt = (
+        f"Heat map of TTFT by the time at which requests were sent, from {units.duration(float(ttft_edges[0]))} to "
+        f"{units.duration(float(ttft_edges[-1]))}. The table at the top has the percentiles of each level."
+    )
+    text = Text(
+        "Each column is a piece of the run's time; the stronger a cell's colour, the larger the share of the ok "
+        "requests sent then that had this TTFT. Ramps and drains are included.",
+        style="quiet",
+    )
+    return [text, Charts([Chart("TTFT over time", svg_of(_heat(time_edges, ttft_edges, shares), "heat"), alt)])]
+
+
+def heat_cells(sent_s: Series, ttft_s: Series) -> tuple[Series, Series, Series]:
+    """(edges of the columns in seconds since the run began, edges of the rows in seconds of TTFT, logarithmic; of each
+    column and row the share of the column's requests, 0 to 1; 0 for a column without any)."""
+    first, last = float(sent_s.min()), float(sent_s.max())
+    columns = max(1, min(COLUMNS, int((last - first) / _SHORTEST_COLUMN_S)))
+    time_edges = np.linspace(first, max(last, first + _SHORTEST_COLUMN_S), columns + 1)
+    low, high = float(ttft_s.min()), float(ttft_s.max())
+    ttft_edges = np.geomspace(low * 0.999, max(high, low * 1.05) * 1.001, ROWS + 1)
+    counts, _, _ = np.histogram2d(sent_s, ttft_s, [time_edges, ttft_edges])
+    shares: Series = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    return time_edges, ttft_edges, shares
+
+
+def _heat(time_edges: Series, ttft_edges: Series, shares: Series) -> Figure:
+    from matplotlib.patches import Rectangle
+
+    factor, unit = units.duration_axis(float(ttft_edges[-1]))
+    figure, axes = canvas()
+    darkest = float(shares.max())
+    for column, row in zip(*np.nonzero(shares), strict=True):
+        shade = np.ceil(shares[column, row] / darkest * _SHADES) / _SHADES
+        (left, right), (low, high) = time_edges[column : column + 2], ttft_edges[row : row + 2] * factor
+        cell = Rectangle((left, low), right - left, high - low, facecolor=SERIES[0], alpha=float(shade), linewidth=0)
+        axes.add_patch(cell)
+    axes.set_yscale("log")
+    axes.set_xlim(time_edges[0], time_edges[-1])
+    axes.set_ylim(ttft_edges[0] * factor, ttft_edges[-1] * factor)
+    _decimal_ticks(axes, ttft_edges[0] * factor, ttft_edges[-1] * factor)
+    axes.xaxis.set_major_locator(whole_times(float(time_edges[-1] - time_edges[0])))
+    axes.xaxis.set_major_formatter(lambda value, _position: units.clock(max(value, 0.0)))
+    name_axes(axes, "time since the run began (min:s)", f"TTFT ({unit}), logarithmic")
+    return figure
+
+
+def _decimal_ticks(axes: Axes, low: float, high: float) -> None:
+    from matplotlib.ticker import NullFormatter, NullLocator
+
+    decades = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))) + 1)
+    ticks = [tick for decade in decades for step in (1, 2, 5) if low <= (tick := step * 10.0**decade) <= high]
+    axes.set_yticks(ticks, [units.tick(tick) for tick in ticks])
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_minor_formatter(NullFormatter())
+
+
+def throughput(measured: RunData, rates: Mapping[int, Estimate | None]) -> list[Block]:
+    """Tokens/s of all users against the load, with the highest load that meets the SLO; of a search all its probes.
+    Nothing for a single load. rates: by level index."""
+    summary = measured.results.summary
+    charts = []
+    for mode in dict.fromkeys(level.system_prompt for level in summary.levels):
+        levels = sorted((one for one in summary.levels if one.system_prompt == mode), key=lambda one: one.load)
+        levels = [level for level in levels if level.hold.token_rate is not None]
+        if len({level.load for level in levels}) < 2:
+            continue
+        title = f"Throughput against {'rate' if levels[0].open_loop else 'users'}, {PROMPT[mode]}"
+        limit = slo_load(summary, mode)
+        svg = svg_of(_throughput(levels, rates, limit), f"throughput{mode}")
+        charts.append(Chart(title, svg, _spoken(levels, limit)))
+    return [Charts(charts)] if charts else []
+
+
+def slo_load(summary: Summary, mode: str) -> float | None:
+    """The highest load (users, or requests/s) that meets the SLO under a system-prompt mode: of a search, the largest
+    that passed. None where none does, and without objectives."""
+    if summary.capacity_search is not None:
+        return summary.capacity_search.best
+    names = [found.level for found in summary.capacity if found.system_prompt == mode]
+    loads = [level.load for level in summary.levels if level.system_prompt == mode and level.level in names]
+    return max(loads, default=None)
+
+
+def _throughput(levels: Sequence[LevelSummary], rates: Mapping[int, Estimate | None], limit: float | None) -> Figure:
+    figure, axes = canvas(height_in=3.2, foot_in=0.75)
+    loads = [level.load for level in levels]
+    values = [level.hold.token_rate or 0.0 for level in levels]
+    axes.plot(loads, values, color=SERIES[0], linewidth=1.0, alpha=0.5, zorder=2)
+    for level in levels:
+        rate = rates.get(level.index)
+        if rate is not None and rate.low is not None and rate.high is not None:
+            axes.plot([level.load] * 2, [rate.low, rate.high], color=INK, linewidth=1.2, zorder=3)
+    for name, met, colour, marker in (
+        ("SLO met", True, SERIES[0], "o"),
+        ("SLO missed", False, BAD, "X"),
+        ("level", None, SERIES[0], "o"),
+    ):
+        chosen = [place for place, level in enumerate(levels) if level.meets_objectives is met]
+        if chosen:
+            places = [loads[at] for at in chosen], [values[at] for at in chosen]
+            axes.plot(*places, ls="none", marker=marker, markersize=6, color=colour, zorder=4, label=name)
+    if limit is not None:
+        axes.axvline(limit, color=GREY, linewidth=1.2, ls=(0, (4, 3)), zorder=1, label="limit of the SLO")
+    axes.set_xlim(0, max(loads) * 1.06)
+    axes.set_ylim(0, max(values) * 1.15 or 1.0)
+    axes.xaxis.set_major_formatter(lambda value, _position: units.tick(round(value, 10)))
+    axes.tick_params(axis="x", labelsize=SMALL_PT)
+    name_axes(axes, "requests/s due" if levels[0].open_loop else "users", "output tokens/s, all users together")
+    legend(axes)
+    return figure
+
+
+def _spoken(levels: Sequence[LevelSummary], limit: float | None) -> str:
+    points = [f"{units.rate(level.hold.token_rate)} at {users_of(level.name)}" for level in levels]
+    within = "" if limit is None else f" The highest load within the SLO is {units.amount(limit)}."
+    return f"Output tokens/s of all users by load: {spoken(points)}.{within}"

@@ -1,0 +1,49 @@
+"""The heat map's cells, and the load at which the line of the SLO stands."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.reports.folders import Course, write_folder
+from tokenswarm import main
+from tokenswarm.reports.html.load_charts import COLUMNS, ROWS, heat_cells, slo_load
+from tokenswarm.run_folder.reader import load_results
+
+
+def test_the_cells_of_a_column_are_shares_of_its_requests() -> None:
+    random = np.random.default_rng(1)
+    sent_s, ttft_s = np.sort(random.uniform(10, 310, 5000)), random.lognormal(-2, 0.5, 5000)
+    time_edges, ttft_edges, shares = heat_cells(sent_s, ttft_s)
+    assert shares.shape == (COLUMNS, ROWS)
+    assert (time_edges[0], time_edges[-1]) == (sent_s.min(), sent_s.max())
+    assert shares.sum(axis=1) == pytest.approx(np.ones(COLUMNS))  # none is lost at an edge
+    inside = (sent_s >= time_edges[3]) & (sent_s < time_edges[4])
+    slow = inside & (ttft_s >= ttft_edges[12]) & (ttft_s < ttft_edges[13])
+    assert shares[3, 12] == pytest.approx(slow.sum() / inside.sum())
+
+
+def test_a_stall_is_dark_where_it_was() -> None:
+    sent_s, ttft_s = np.arange(0, 480, 0.1), np.full(4800, 0.1)
+    ttft_s[2000:2100] = 5.0
+    _, _, shares = heat_cells(sent_s, ttft_s)
+    assert set(np.flatnonzero(shares[:, -1])) == {20}
+
+
+def test_equal_times_have_a_cell_too() -> None:
+    _, _, shares = heat_cells(np.array([5.0]), np.array([0.2]))
+    assert (shares.shape, shares.sum()) == ((1, ROWS), 1.0)
+
+
+def test_the_page_has_both_charts_and_the_line_of_the_slo(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    courses = [Course(10, ttft_s=0.1), Course(50, ttft_s=0.2), Course(100, ttft_s=0.9)]
+    folder = write_folder(tmp_path / "run", courses, seed=1)
+    assert main(["report", str(folder), "--slo", "ttft=800ms"]) == 0
+    capsys.readouterr()
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    assert "Throughput against users, without system prompt" in page
+    assert "The highest load within the SLO is 50." in page
+    assert "Heat map of TTFT by the time at which requests were sent" in page
+    assert slo_load(load_results(folder).summary, "off") is None  # the folder itself has no objectives
