@@ -71,7 +71,7 @@ def secret_headers(entries: Sequence[str], file: str | None) -> dict[str, tuple[
     return {
         name: (f"--header {name}" if name.lower() in given else f"{name} of --header-file", value)
         for name, value in custom_headers(entries, file).items()
-        if _SECRET_NAME.search(name)
+        if is_secret(name)
     }
 
 
@@ -79,6 +79,11 @@ def with_headers(headers: Mapping[str, str], more: Mapping[str, str]) -> dict[st
     """Both; `more` replaces those of the same name, in whatever case."""
     replaced = {name.lower() for name in more}
     return {name: value for name, value in headers.items() if name.lower() not in replaced} | dict(more)
+
+
+def is_secret(name: str) -> bool:
+    """Whether the header's name is that of a key, token or password."""
+    return _SECRET_NAME.search(name) is not None
 
 
 def check_header_name(option: str, name: str) -> None:
@@ -157,7 +162,7 @@ def _hide(name: str, value: str, others: set[str] | tuple[()]) -> None:
     """A value that another option has too, such as the model's name, is no secret."""
     if value in others:
         return
-    secret = _SECRET_NAME.search(name) is not None
+    secret = is_secret(name)
     hide(value, whole=not secret)
     if secret and (credentials := value.partition(" ")[2].strip()):
         hide(credentials)

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
-from tokenswarm.client.custom_headers import check_header_name
+from tokenswarm.client.custom_headers import check_header_name, is_secret
 from tokenswarm.client.option_values import OptionError
 from tokenswarm.client.request_control import check_body_fields
 from tokenswarm.command_line import sentences_of
 from tokenswarm.engines import EngineSpec
 from tokenswarm.prompts import ChatMessage, Prompt, estimate_tokens
 from tokenswarm.prompts.tool_messages import conversation_with_tools
+from tokenswarm.sanitize import hide
 
 MOST_NAME_CHARACTERS = 100
 _ROLES = ("system", "user", "assistant", "tool")
-_NOT_PRINTABLE = re.compile(r"[\x00-\x1f\x7f]")
+#: Control characters, ends of lines, and halves of characters, which no file can hold.
+_NOT_PRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+#: Values of headers that are cut out of all output of a process: each makes it slower to write a text.
+_MOST_HIDDEN = 20
+_hidden: set[str] = set()
+
+Made = TypeVar("Made")
 
 Message = Mapping[str, Any]
 
@@ -38,6 +45,10 @@ def own_prompt(
         raise OwnRequestError("stream() takes either prompt=… or messages=…, and exactly one of them.")
     if max_tokens is not None and (isinstance(max_tokens, bool) or not isinstance(max_tokens, int) or max_tokens < 1):
         raise OwnRequestError(f"stream(max_tokens=…) takes a whole number of at least 1, got {max_tokens!r}.")
+    if isinstance(messages, str | bytes | Mapping):
+        raise OwnRequestError(f"stream(messages=…) takes a list of messages, got {type(messages).__name__}.")
+    if not isinstance(system, str | None):
+        raise OwnRequestError(f"stream(system=…) takes a text, got {type(system).__name__}.")
     given = [{"role": "user", "content": prompt}] if messages is None else list(messages)
     if not given:
         raise OwnRequestError("stream(messages=…) takes at least one message, got none.")
@@ -73,23 +84,43 @@ def check_takes(engine: EngineSpec, prompt: Prompt) -> None:
 
 
 def own_headers(headers: Mapping[str, str] | None) -> dict[str, str]:
-    """Further headers of one request. Raises OwnRequestError."""
+    """Further headers of one request. From now on, no output repeats the values of those whose names are those of a
+    key, token or password, of 20 different ones at most. Raises OwnRequestError."""
+    if not isinstance(headers, Mapping | None):
+        raise OwnRequestError(f"stream(headers=…) takes a mapping of names and values, got {type(headers).__name__}.")
     for name, value in (headers or {}).items():
+        if not isinstance(name, str):
+            raise OwnRequestError(f"stream(headers=…): the name of a header is a text, got {type(name).__name__}.")
         try:
             check_header_name("stream(headers=…)", name)
         except OptionError as error:
             raise OwnRequestError(str(error)) from None
         if not (isinstance(value, str) and value.isascii() and value.isprintable()):
             raise OwnRequestError(f"stream(headers=…): the value of {name} is no text that can stand in a header.")
+        if is_secret(name) and value not in _hidden and len(_hidden) < _MOST_HIDDEN:
+            _hidden.add(value)
+            hide(value)
     return dict(headers or {})
 
 
 def own_name(name: str) -> str:
-    """The name of a request as the results have it."""
+    """The name of a request as the results have it. Raises OwnRequestError."""
+    if not isinstance(name, str):
+        raise OwnRequestError(f"stream(name=…) takes a text, got {type(name).__name__}.")
     return _NOT_PRINTABLE.sub(" ", name)[:MOST_NAME_CHARACTERS]
 
 
+def encoded(prepare: Callable[[], Made]) -> Made:
+    """What prepare makes: a request that is written as JSON. Raises OwnRequestError where it cannot be."""
+    try:
+        return prepare()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise OwnRequestError(f"the request of stream() cannot be written as JSON: {error}.") from error
+
+
 def _message(message: Message) -> tuple[ChatMessage, Mapping[str, Any]]:
+    if not isinstance(message, Mapping):
+        raise OwnRequestError(f"a message is a mapping with role and content, got {type(message).__name__}.")
     role, text = message.get("role"), message.get("content")
     if role not in _ROLES:
         raise OwnRequestError(f"a message has the role {', '.join(_ROLES[:-1])} or {_ROLES[-1]}, got {role!r}.")
@@ -102,6 +133,8 @@ def _message(message: Message) -> tuple[ChatMessage, Mapping[str, Any]]:
 
 
 def _body(body: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    if not isinstance(body, Mapping | None):
+        raise OwnRequestError(f"stream(body=…) takes a mapping of fields, got {type(body).__name__}.")
     if not body:
         return None
     try:

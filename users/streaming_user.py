@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, NoReturn
 
 import gevent
+from gevent import GreenletExit
 from locust import User
 from locust.env import Environment
-from locust.exception import StopUser
+from locust.exception import StopTest, StopUser
 
 from tokenswarm.client.connection_pool import ConnectionPool
-from tokenswarm.client.own_requests import Message, check_takes, own_headers, own_name, own_prompt
+from tokenswarm.client.custom_headers import with_headers
+from tokenswarm.client.own_requests import (
+    Message,
+    check_takes,
+    encoded,
+    own_headers,
+    own_name,
+    own_prompt,
+)
 from tokenswarm.client.run_context import RunContext
 from tokenswarm.client.streaming_request import AnswerTexts
 from tokenswarm.metrics.level import RunningLevel
@@ -64,8 +74,8 @@ class StreamingUser(User):
         headers. check: is given a whole answer before it is recorded, and returns None, or in a text why it is wrong:
         the request then fails with the outcome wrong_answer. An AssertionError does the same.
 
-        It waits while no level takes requests, and ends the user with Locust's StopUser once the user is to stop.
-        Raises OwnRequestError for a request that cannot be sent.
+        It waits while no level takes requests, and ends the user as Locust does, with gevent's GreenletExit, where none
+        will take one of this user any more. Raises OwnRequestError for a request that cannot be sent.
         """
         frame = inspect.currentframe()
         called_by = frame.f_back.f_code.co_name if frame is not None and frame.f_back is not None else ""
@@ -95,17 +105,20 @@ class _UserInRun:
         self._context: RunContext | None = None
 
     def send(self, prompt: Prompt, name: str, headers: Mapping[str, str], check: CheckAnswer | None) -> StreamResponse:
-        """Send it once the running level takes a request. Raises StopUser, OwnRequestError."""
+        """Send it once the running level takes a request. Raises GreenletExit, StopUser, OwnRequestError."""
+        self._check_alive()
         context = self._joined()
         check_takes(context.engine, prompt)
+        prompt = _counted(prompt, context.workload.count_tokens)
         level = self._await_level(context)
         assert self._clients is not None
         requests = UserRequests(self._user.environment, context, self._name, name=name)
         spec = requests.spec_of(context.own_request(prompt), level.level.index, host=self._host, keeps_answer=True)
-        spec = replace(spec, headers={**spec.headers, **headers})
+        spec = replace(spec, headers=with_headers(spec.headers, headers))
         client = self._clients.take()
-        prepared = requests.prepare(client, spec)._replace(judge=partial(_judged, check) if check else None)
         try:
+            prepared = encoded(lambda: requests.prepare(client, spec))
+            prepared = prepared._replace(judge=partial(_judged, check) if check else None)
             timeline = requests.send(prepared)
         except BaseException:
             client.close()
@@ -137,12 +150,40 @@ class _UserInRun:
             self._wait()
 
     def _wait(self) -> None:
-        if is_stopping(self._user):
-            raise StopUser
+        if is_stopping(self._user) or _is_in_on_stop():
+            self._end()
         gevent.sleep(_LOOK_S)
+        self._check_alive()
+
+    def _check_alive(self) -> None:
+        """End code that the user has left behind."""
+        if self._user.greenlet.dead:
+            self._end()
+
+    def _end(self) -> NoReturn:
+        """In the user's own greenlet, what ends it without a line in the log, from wherever Locust called its code; in
+        another one, what whoever waits for that gets."""
+        raise GreenletExit if gevent.getcurrent() is self._user.greenlet else StopUser
 
     @staticmethod
     def _leave(context: RunContext, clients: ConnectionPool, host: int, _: object) -> None:
         """The user's greenlet has ended, however its class defines on_stop."""
         clients.close()
         context.hosts.leave(host)
+
+
+def _is_in_on_stop() -> bool:
+    """Locust calls on_stop, of users and task sets, while it handles what has ended the user."""
+    error = sys.exc_info()[1]
+    while error is not None and not isinstance(error, (GreenletExit, StopUser, StopTest)):
+        error = error.__context__
+    return error is not None
+
+
+def _counted(prompt: Prompt, count_tokens: Callable[[str], int] | None) -> Prompt:
+    """The prompt, with its tokens as the run's tokenizer counts them; in a thread, as it works for milliseconds."""
+    if count_tokens is None:
+        return prompt
+    texts = [message.text for message in prompt.messages]
+    tokens: int = gevent.get_hub().threadpool.apply(lambda: sum(map(count_tokens, texts)))
+    return replace(prompt, tokens=tokens)

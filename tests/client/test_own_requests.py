@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from tokenswarm.client.own_requests import (
 )
 from tokenswarm.engines import ENGINES, ChatRequest
 from tokenswarm.prompts import Prompt
+from tokenswarm.sanitize import server_text
 
 CALL = {"id": "c1", "type": "function", "function": {"name": "now", "arguments": "{}"}}
 USER = {"role": "user", "content": "What time is it?"}
@@ -95,3 +97,32 @@ def test_an_engine_that_takes_one_message_gets_no_conversation() -> None:
 def test_names_are_short_and_of_one_line() -> None:
     assert own_name("a\nb") == "a b"
     assert len(own_name("x" * 1000)) == MOST_NAME_CHARACTERS
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: made(messages=["Hello"]),
+        lambda: made(messages="Hello"),
+        lambda: made(messages=USER),
+        lambda: made(prompt="Hello", system=5),
+        lambda: made(prompt="Hello", body=["x"]),
+        lambda: own_headers(["X-Tenant"]),  # type: ignore[arg-type]
+        lambda: own_headers({5: "a"}),  # type: ignore[dict-item]
+        lambda: own_name(5),  # type: ignore[arg-type]
+    ],
+)
+def test_a_value_of_another_type_is_refused_in_one_sentence(call: Callable[[], Any]) -> None:
+    with pytest.raises(OwnRequestError, match=r", got \w+\.$"):
+        call()
+
+
+def test_a_name_can_stand_in_every_file() -> None:
+    assert own_name("a\ud800b\u2028c\x85d").encode() == b"a b c d"
+
+
+def test_the_key_in_a_header_is_cut_out_of_what_a_server_repeats(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tokenswarm.client.own_requests._hidden", set())
+    for number in range(30):
+        own_headers({"X-Api-Key": f"key-of-tenant-{number}-4f9a", "X-Tenant": "load-test"})
+    assert server_text("no such key: key-of-tenant-0-4f9a of load-test", 100) == "no such key: [secret] of load-test"

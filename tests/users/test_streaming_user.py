@@ -5,16 +5,20 @@ from __future__ import annotations
 import json
 from argparse import Namespace
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import gevent
 import pytest
-from locust import HttpUser, User, task
+from gevent import GreenletExit
+from gevent.pool import Group
+from locust import HttpUser, TaskSet, User, constant, task
 from locust.env import Environment
 from locust.exception import StopUser
 from locust.user.task import LOCUST_STATE_STOPPING
 
 from tests.peer import Server
+from tokenswarm.client.own_requests import OwnRequestError
 from tokenswarm.client.request_options import ChatOptions
 from tokenswarm.client.run_context import RunContext
 from tokenswarm.command_line import option_defaults
@@ -170,7 +174,7 @@ def test_a_check_sees_whole_answers_alone_and_what_else_it_raises_is_the_task_s(
     assert not answered(server, user, refusal(), lambda: user.stream("Hello", check=seen.append)).ok
     assert seen == []
     with pytest.raises(ZeroDivisionError):
-        answered(server, user_of(), answer(), lambda: user.stream("Hello", check=lambda _: str(1 / 0)))
+        answered(server, user, answer(), lambda: user.stream("Hello", check=lambda _: str(1 / 0)))
     assert [timeline.outcome for timeline in reported] == [Outcome.HTTP_ERROR, Outcome.OK]
 
 
@@ -201,11 +205,15 @@ def test_requests_in_a_row_use_one_connection_and_two_at_once_two(
 def test_a_user_that_is_to_stop_is_ended_by_its_next_request(begin: Callable[..., Recorder]) -> None:
     user = user_of()
     user._state = LOCUST_STATE_STOPPING
-    with pytest.raises(StopUser):  # before there is a run
-        running(user, user.question).get(timeout=20)
+    assert isinstance(running(user, user.question).get(timeout=20), GreenletExit)  # before there is a run
     begin(level_time_s=0.0)
-    with pytest.raises(StopUser):  # its load is over
-        running(user, user.question).get(timeout=20)
+    assert isinstance(running(user, user.question).get(timeout=20), GreenletExit)  # its load is over
+
+    def waits_for_another_greenlet() -> None:
+        gevent.spawn(user.stream, "Hello", name="other").get(timeout=20)
+
+    with pytest.raises(StopUser):
+        running(user, waits_for_another_greenlet).get(timeout=20)
 
 
 def test_a_level_takes_as_many_requests_as_it_has(server: Server, begin: Callable[..., Recorder]) -> None:
@@ -214,8 +222,111 @@ def test_a_level_takes_as_many_requests_as_it_has(server: Server, begin: Callabl
     assert answered(server, user, answer(), user.question).ok
     greenlet = running(user, user.question)
     user._state = LOCUST_STATE_STOPPING
+    assert isinstance(greenlet.get(timeout=20), GreenletExit)
+
+
+class Leaver(StreamingUser):
+    """Sends in its hooks, too; `wait_time` and `calls` are set by a test."""
+
+    host = "http://127.0.0.1:1"
+    wait_time = constant(1000)
+    calls: list[str]
+
+    def on_start(self) -> None:
+        self.calls.append("on_start")
+        if "start" in self.calls:
+            self.stream("Hello")
+
+    def on_stop(self) -> None:
+        self.calls.append("on_stop")
+        self.stream("Goodbye")
+        self.calls.append("not reached")
+
+    @task
+    class Tasks(TaskSet):
+        def on_stop(self) -> None:
+            self.user.calls.append("on_stop of tasks")
+            self.user.stream("Goodbye")
+            self.user.calls.append("not reached")
+
+        @task
+        def pause(self) -> None:
+            self.wait()
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_a_request_of_on_stop_ends_with_its_user_once_the_load_is_over(
+    begin: Callable[..., Recorder], force: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Locust waits for the users that it stops: one that waited for a level would hold up the run for ever."""
+    begin(level_time_s=0.0)
+    user = user_of(Leaver)
+    user.calls = []
+    greenlet = user.start(Group())
+    gevent.sleep(0)
+    stopping = gevent.spawn(user.stop, force=force)
+    assert isinstance(greenlet.get(timeout=20), GreenletExit)
+    stopping.get(timeout=20)
+    assert user.calls == ["on_start", "on_stop of tasks", "on_stop"]
+    assert not caplog.records
+
+
+def test_a_request_of_on_start_ends_its_user_without_an_error_once_the_load_is_over(
+    begin: Callable[..., Recorder], caplog: pytest.LogCaptureFixture
+) -> None:
+    begin(level_time_s=0.0)
+    user = user_of(Leaver)
+    user.calls = ["start"]
+    greenlet = user.start(Group())
+    gevent.sleep(0)
+    assert not user.stop()  # it runs: Locust lets it end
+    assert isinstance(greenlet.get(timeout=20), GreenletExit)
+    assert user.calls == ["start", "on_start", "on_stop"]
+    assert not caplog.records
+
+
+def test_code_that_a_user_left_behind_sends_nothing_in_a_later_level(begin: Callable[..., Recorder]) -> None:
+    recorder = begin(level_time_s=0.0)
+    user, left = user_of(), list[gevent.Greenlet]()
+    running(user, lambda: left.append(gevent.spawn(user.stream, "Hello", name="late"))).get(timeout=20)
+    recorder.begin_level(Level(1, "off", "1", 1, 0.0), 0, 0)
     with pytest.raises(StopUser):
-        greenlet.get(timeout=20)
+        left[0].get(timeout=20)
+    assert recorder.prompts_drawn == 0
+
+
+def test_the_run_s_tokenizer_counts_the_tokens_of_own_requests(server: Server, begin: Callable[..., Recorder]) -> None:
+    begin()
+    context = CURRENT_RUN.run_context
+    assert context is not None
+    context.workload = replace(context.workload, count_tokens=lambda text: 100 * len(text))
+    user = user_of()
+    found = answered(server, user, refusal(), lambda: user.stream("four", system="to"))
+    assert (found.timeline.prompt_tokens, found.timeline.prompt_tokens_source) == (600, "tokenizer")
+
+
+@pytest.mark.parametrize("given", [{"body": {"x": {"y": object()}}}, {"prompt": "\ud800"}, {"system": "\udfff"}])
+def test_what_cannot_be_written_as_json_is_refused_and_leaves_no_connection(
+    server: Server, begin: Callable[..., Recorder], given: dict[str, Any]
+) -> None:
+    begin()
+    user = user_of()
+
+    def after_another() -> StreamResponse:
+        user.stream("Hello")
+        with pytest.raises(OwnRequestError, match="JSON"):
+            user.stream(**{"prompt": "Hello"} | given)
+        return user.stream("Hello")  # type: ignore[no-any-return]
+
+    greenlet = running(user, after_another)
+    first = server.accept()
+    first.request()
+    first.send(answer())
+    assert first.hears_the_end()  # it is not left open without anybody who could use it
+    second = server.accept()
+    second.request()
+    second.send(answer())
+    assert greenlet.get(timeout=20).ok
 
 
 def test_a_class_can_be_one_of_locust_s_http_users_too(server: Server, begin: Callable[..., Recorder]) -> None:
