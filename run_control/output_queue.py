@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import atexit
 import os
+import select
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TextIO
 
@@ -33,6 +34,8 @@ _UNREAD = (
 
 # Those of the system: gevent's are for greenlets, which all wait while one of them writes.
 _Queue: Any = monkey.get_original("queue", "SimpleQueue")
+_Empty: Any = monkey.get_original("queue", "Empty")
+_poll: Any = monkey.get_original("select", "poll")
 _start_thread: Any = monkey.get_original("_thread", "start_new_thread")
 _sleep: Any = monkey.get_original("time", "sleep")
 _monotonic: Any = monkey.get_original("time", "monotonic")
@@ -52,6 +55,8 @@ class OutputQueue:
         """stream: whose descriptor is written to."""
         self._stream = stream
         self._most_lines = most_lines
+        #: Seconds that a line waits for its reader once there is no thread any more; None while there is.
+        self._writes_within_s: float | None = None
         self.reset()
 
     def reset(self) -> None:
@@ -63,9 +68,17 @@ class OutputQueue:
 
     def put(self, text: bytes) -> None:
         """Have the text written, soon. It is one entry of the queue, whatever its length."""
+        if self._writes_within_s is not None:
+            self._write_at_once(text)
+            return
         if self._waiting.qsize() >= self._most_lines:
-            self._lost_lines += self._waiting.get().count(b"\n")
+            self._drop_oldest()
         self._waiting.put(text)
+
+    def end(self, patience_s: float) -> None:
+        """The process ends, and with it its threads: what comes now is written at once, where the reader takes it
+        within so many seconds."""
+        self._writes_within_s = patience_s
 
     def settle(self, patience_s: float, interrupts: Sequence[int] = ()) -> bool:
         """Wait until all is written, the reader reads nothing for so long, or there are interrupts. Returns whether all
@@ -80,6 +93,27 @@ class OutputQueue:
                 return False
             _sleep(_LOOK_S)
         return True
+
+    def _drop_oldest(self) -> None:
+        try:
+            entry = self._waiting.get(block=False)
+        except _Empty:  # the thread has taken it meanwhile
+            return
+        if isinstance(entry, _Mark):
+            self._waiting.put(entry)
+        else:
+            self._lost_lines += entry.count(b"\n")
+
+    def _write_at_once(self, text: bytes) -> None:
+        try:
+            can_write = _poll()
+            can_write.register(self._stream.fileno(), select.POLLOUT)
+            while text and can_write.poll(1000 * (self._writes_within_s or 0.0)):
+                text = text[os.write(self._stream.fileno(), text[:_PIECE_BYTES]) :]
+        except (OSError, ValueError):
+            pass  # whoever prints at this moment has nobody to report it to
+        if text:
+            self._writes_within_s = 0.0
 
     def _write(self, waiting: Any) -> None:
         """In the thread."""
@@ -104,8 +138,8 @@ class OutputQueue:
             except BlockingIOError:  # another process that shares the descriptor made it so
                 _sleep(_LOOK_S)
                 continue
-            except OSError as error:
-                if self._stream is sys.__stderr__:
+            except (OSError, ValueError) as error:  # a ValueError: somebody has closed the stream
+                if isinstance(error, ValueError) or self._stream is sys.__stderr__:
                     discard(self._stream)
                 else:
                     report_lost_output(error, self._stream)
@@ -156,16 +190,20 @@ def queue_output() -> None:
         queue = queues[place] = queues.get(place) or OutputQueue(stream)
         setattr(sys, name, QueuedStream(stream, queue))
     if queues:
-        atexit.register(_settle, list(queues.values()))
+        atexit.register(_settle, [getattr(sys, name) for name in streams], list(queues.values()))
         for queue in queues.values():
             os.register_at_fork(after_in_child=queue.reset)
 
 
-def _settle(queues: list[OutputQueue]) -> None:
+def _settle(streams: Iterable[QueuedStream], queues: Sequence[OutputQueue]) -> None:
     """At the process's end: the standard output first, so that the standard error can say what is missing of it."""
     interrupts: list[int] = []
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda received, _: interrupts.append(received))
+    for stream in streams:
+        stream.flush()
     for place, queue in enumerate(queues):
-        if not queue.settle(PATIENCE_S, interrupts) and place + 1 < len(queues):
+        is_written = queue.settle(PATIENCE_S, interrupts)
+        if not is_written and place + 1 < len(queues):
             queues[place + 1].put(_UNREAD)
+        queue.end(PATIENCE_S if is_written else 0.0)
