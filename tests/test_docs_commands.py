@@ -147,7 +147,12 @@ def test_a_wrong_option_value_target_and_module_are_found(tmp_path: Path) -> Non
 
 def errors_of(command: Command) -> list[str]:
     program, *words = command.words
-    words = [word for word in words if word not in LEFT_OUT and not word.startswith("-f")]
+    after_f = {place + 1 for place, word in enumerate(words) if word == "-f"}  # a locustfile, which is not read here
+    words = [
+        word
+        for place, word in enumerate(words)
+        if place not in after_f and word not in LEFT_OUT and not word.startswith("-f")
+    ]
     if program == "make":
         return unknown_targets(words)
     if program == "python":
