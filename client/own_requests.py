@@ -103,6 +103,16 @@ def own_headers(headers: Mapping[str, str] | None) -> dict[str, str]:
     return dict(headers or {})
 
 
+def check_headers(headers: Mapping[str, str], is_set: Callable[[str], bool]) -> None:
+    """is_set: whether every request of the run has this header. Raises OwnRequestError for one of those."""
+    for name in headers:
+        if is_set(name):
+            raise OwnRequestError(
+                f"stream(headers=…): {name} is in every request of the run already, from --header, --header-file, the "
+                "API key or Tokenswarm itself: leave one of them out."
+            )
+
+
 def own_name(name: str) -> str:
     """The name of a request as the results have it. Raises OwnRequestError."""
     if not isinstance(name, str):

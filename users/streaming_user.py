@@ -19,6 +19,7 @@ from tokenswarm.client.connection_pool import ConnectionPool
 from tokenswarm.client.custom_headers import with_headers
 from tokenswarm.client.own_requests import (
     Message,
+    check_headers,
     check_takes,
     encoded,
     own_headers,
@@ -117,6 +118,7 @@ class _UserInRun:
         spec = replace(spec, headers=with_headers(spec.headers, headers))
         client = self._clients.take()
         try:
+            check_headers(headers, client.sets)
             prepared = encoded(lambda: requests.prepare(client, spec))
             prepared = prepared._replace(judge=partial(_judged, check) if check else None)
             timeline = requests.send(prepared)

@@ -69,6 +69,10 @@ class StreamClient:
         self._last_was_post = False
         self._settled = False
 
+    def sets(self, name: str) -> bool:
+        """Whether every request has this header, whatever is given for one of them."""
+        return name.lower() in self._fixed_names
+
     def post(
         self, path: str, body: bytes, headers: Mapping[str, str] | None = None, receiver: Receiver | None = None
     ) -> Exchange:

@@ -329,6 +329,14 @@ def test_what_cannot_be_written_as_json_is_refused_and_leaves_no_connection(
     assert greenlet.get(timeout=20).ok
 
 
+def test_a_header_that_every_request_has_is_refused_and_not_silently_left_out(begin: Callable[..., Recorder]) -> None:
+    recorder = begin()
+    user = user_of()
+    with pytest.raises(OwnRequestError, match="user-agent is in every request"):
+        running(user, lambda: user.stream("Hello", headers={"user-agent": "mine"})).get(timeout=20)
+    assert recorder.ended == 0
+
+
 def test_a_class_can_be_one_of_locust_s_http_users_too(server: Server, begin: Callable[..., Recorder]) -> None:
     begin()
     user = user_of(Both)
