@@ -26,6 +26,7 @@ class ConnectionPool:
         self._spares = spares
         self._most = most
         self._made = 0
+        self._is_closed = False
         self._idle: list[StreamClient] = []
         self._connecting = Group()
 
@@ -45,10 +46,14 @@ class ConnectionPool:
         """The client's request has ended. It is free when its server has had a moment to close the connection: the
         caller waits, and not the request that takes it next."""
         client.settle()
-        self._idle.append(client)
+        if self._is_closed:
+            client.close()
+        else:
+            self._idle.append(client)
 
     def close(self) -> None:
-        """Close the connections of all free clients."""
+        """Close the connections of all free clients, and of those in use when they are given back."""
+        self._is_closed = True
         self._connecting.kill()
         for client in self._idle:
             client.close()

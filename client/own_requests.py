@@ -139,6 +139,8 @@ def _message(message: Message) -> tuple[ChatMessage, Mapping[str, Any]]:
     if not isinstance(text, str):
         raise OwnRequestError(f"the content of a message is a text, got {type(text).__name__}.")
     fields = {name: value for name, value in message.items() if name not in ("role", "content")}
+    if role == "system" and fields:
+        raise OwnRequestError(f"a message of the system has role and content only, got {', '.join(map(repr, fields))}.")
     return ChatMessage(role, text), fields
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from tokenswarm.prompts.file_rows import PromptTable, Row
@@ -14,6 +14,8 @@ MakeRows = Callable[[int], Iterable[str | Mapping[str, Any]]]
 
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,39}", re.ASCII)
 _TAKEN = ("sample", "dolly")
+#: A function that makes rows for ever would fill the memory.
+_MOST_ROWS = 1_000_000
 #: The column of a row that is a text.
 _TEXT = "prompt"
 _sources: dict[str, MakeRows] = {}
@@ -44,13 +46,23 @@ def is_own_source(name: str) -> bool:
 def own_table(name: str, seed: int) -> PromptTable:
     """The rows that the function of this name makes. Raises PromptError."""
     try:
-        rows = [_row(name, number, row) for number, row in enumerate(_sources[name](seed), start=1)]
+        rows = list(_rows(name, _sources[name](seed)))
     except PromptError:
         raise
     except Exception as error:  # code of a user's own
         raise PromptError(f"prompts from {name!r}: its function raised {type(error).__name__}: {error}.") from error
     columns = dict.fromkeys(column for row in rows for column in row)
     return PromptTable(tuple(columns), lambda wanted: [{key: row.get(key) for key in wanted} for row in rows])
+
+
+def _rows(name: str, made: Iterable[object]) -> Iterator[Row]:
+    for number, row in enumerate(made, start=1):
+        if number > _MOST_ROWS:
+            raise PromptError(
+                f"prompts from {name!r}: its function makes more than {_MOST_ROWS:,} rows; have it end after as many "
+                "as a run needs, which are sent again where they do not suffice."
+            )
+        yield _row(name, number, row)
 
 
 def _row(name: str, number: int, row: object) -> Row:

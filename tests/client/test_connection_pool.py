@@ -104,3 +104,13 @@ def test_spare_connections_are_made_before_they_are_needed(server: Server) -> No
     assert not server.has_callers()
     pool.take()
     assert len(pool._idle) == 1 and not pool._connecting  # three are the most
+
+
+def test_a_connection_that_is_in_use_when_the_pool_closes_is_closed_when_it_comes_back(
+    pool: ConnectionPool, server: Server
+) -> None:
+    client = pool.take()
+    _, peer = answered(client, server)
+    pool.close()
+    pool.give_back(client)
+    assert peer.hears_the_end()

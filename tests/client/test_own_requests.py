@@ -59,6 +59,10 @@ def test_a_prompt_is_one_message_and_settings_are_the_request_s() -> None:
         ({}, "exactly one"),
         ({"prompt": "a", "messages": [USER]}, "exactly one"),
         ({"messages": []}, "at least one message"),
+        (
+            {"messages": [{"role": "system", "content": "Be brief.", "name": "a"}, USER]},
+            "role and content only, got 'name'",
+        ),
         ({"messages": [USER, {"role": "assistant", "content": "Noon."}]}, "ends with a message of the assistant"),
         ({"messages": [{"role": "robot", "content": "a"}]}, "'robot'"),
         ({"messages": [{"role": "user", "content": [{"type": "text", "text": "a"}]}]}, "is a text, got list"),

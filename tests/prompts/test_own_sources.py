@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -83,6 +84,15 @@ def test_an_error_of_the_function_is_one_sentence() -> None:
 
     with pytest.raises(PromptError, match="'broken': its function raised KeyError: 1"):
         loaded("broken")
+
+
+def test_a_function_that_makes_rows_for_ever_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(own_sources, "_MOST_ROWS", 1000)
+    register_prompts("endless")(lambda _: map(str, itertools.count()))
+    with pytest.raises(PromptError, match="'endless': its function makes more than 1,000 rows"):
+        loaded("endless")
+    register_prompts("many")(lambda _: map("Count to {}".format, range(1000)))
+    assert len(loaded("many").prompts) == 1000
 
 
 @pytest.mark.parametrize("name", ["sample", "dolly", "hf:a/b", "a.jsonl", "Tickets", "", "x" * 41])
