@@ -39,6 +39,7 @@ from tokenswarm.metrics.timeline import Outcome, Timeline
 from tokenswarm.metrics.token_counts import TokenSource
 from tokenswarm.recording.recording_options import NO_SPOOL
 from tokenswarm.run_control.recording_hooks import Recording
+from tokenswarm.run_folder.reader import runs_in
 
 ROOT = Path(__file__).resolve().parents[1]
 _WARM_UP_S = 5.0
@@ -242,7 +243,7 @@ def cpu_of(process: psutil.Process) -> float:
 
 def rows_in(results: Path) -> int:
     """How many requests the master has written to requests.csv."""
-    return sum(max(0, path.read_bytes().count(b"\n") - 1) for path in results.glob("*/requests.csv"))
+    return sum(max(0, (folder / "requests.csv").read_bytes().count(b"\n") - 1) for folder in runs_in(results))
 
 
 def main() -> None:

@@ -29,6 +29,7 @@ import psutil
 from numpy.typing import NDArray
 
 from benchmarks.launch import ROOT, clean_environment, running_simulator
+from tokenswarm.run_folder.reader import runs_in
 from tokenswarm.run_folder.schema import RunDocument
 from tokenswarm.shapes.arrival_schedule import arrivals
 from tokenswarm.shapes.level_arrivals import schedule_of
@@ -96,7 +97,7 @@ def measure(case: str, workers: int, seconds: float, folder: Path) -> OpenLoopRu
         )
         killed_s = _kill_one(process.pid, truth_log, seconds / 3) if case == "killed" else None
         process.wait()
-    (results,) = (folder / "results").iterdir()
+    (results,) = runs_in(folder / "results")
     return OpenLoopRun(results, truth_log, killed_s)
 
 

@@ -21,6 +21,7 @@ import msgspec
 
 from benchmarks.launch import ROOT, clean_environment, running_simulator
 from tokenswarm.metrics.linear_fit import LinearFit
+from tokenswarm.run_folder.reader import runs_in
 
 #: A dialect whose usage has the cached tokens, and that takes answers of exact lengths.
 _DIALECT = "lmdeploy"
@@ -52,8 +53,9 @@ def measured(seconds: float, tokens_per_s: float) -> tuple[float, float]:
                 check=True,
                 capture_output=True,
             )
-        (summary,) = results.glob("*/summary.json")
-        by_client = msgspec.json.decode(summary.read_bytes())["levels"][0]["sessions"]["ttft_per_uncached_token_s"]
+        (folder,) = runs_in(results)
+        summary = msgspec.json.decode((folder / "summary.json").read_bytes())
+        by_client = summary["levels"][0]["sessions"]["ttft_per_uncached_token_s"]
         with log.open(newline="", encoding="utf-8") as file:
             fit = LinearFit()
             for row in csv.DictReader(file):

@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.launch import ROOT, clean_environment, running_simulator
+from tokenswarm.run_folder.reader import runs_in
 from tokenswarm.run_folder.schema import Summary
 
 #: A request that is due so long after the one before does not wait for it.
@@ -52,7 +53,7 @@ def measured(words: Sequence[str], scratch: Path) -> list[str]:
             stderr=subprocess.STDOUT,
             check=False,
         )
-    folders = list(results.iterdir()) if results.exists() else []
+    folders = runs_in(results)
     if not folders:
         sys.exit(output.read_text(errors="replace"))
     (folder,) = folders

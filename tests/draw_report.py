@@ -18,7 +18,7 @@ from pathlib import Path
 from PIL import Image
 from playwright.sync_api import Browser, Error, Playwright, sync_playwright
 
-from tokenswarm.run_folder.reader import load_results
+from tokenswarm.run_folder.reader import load_results, runs_in
 
 ROOT = Path(__file__).resolve().parent.parent
 IMAGES = ROOT / "docs" / "images"
@@ -38,7 +38,7 @@ def run_ladder(results: Path) -> Path:
     """The folder of a run. Raises CalledProcessError where it failed."""
     command = [sys.executable, "-m", "tokenswarm", "run", "--quiet", *_LOAD, *_REQUESTS, "--results", str(results)]
     subprocess.run(command, check=True, cwd=results, stdout=subprocess.DEVNULL)
-    (folder,) = results.iterdir()
+    (folder,) = runs_in(results)
     return folder
 
 

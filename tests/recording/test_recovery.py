@@ -275,7 +275,7 @@ def test_spools_in_the_folder_of_the_results_are_found_and_removed_and_the_resul
     bench = Bench(tmp_path / "results", greenlets, spool_folder=str(tmp_path / "results"))
     bench.begin(a_level())
     send(bench, request_at(1.0))
-    folder, place = sorted((tmp_path / "results").iterdir())
+    folder, place = sorted(path for path in (tmp_path / "results").iterdir() if path.name != "latest")
     shutil.copytree(place, tmp_path / "copy")
     shutil.copytree(folder, tmp_path / "killed")
     bench.recording.end_plan()
