@@ -14,6 +14,7 @@ from itertools import count
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
+from tokenswarm.run_folder.files import write_whole
 from tokenswarm.run_folder.reader import ReportError, run_file
 from tokenswarm.run_folder.schema import RESERVE
 from tokenswarm.sanitize import server_text
@@ -48,8 +49,8 @@ def check_url(option: str, url: str) -> None:
     """Whether results could be written to a URL, as far as that shows without a connection. Raises
     RemoteFolderError."""
     protocol, _, rest = url.partition("://")
-    authority = rest.partition("/")[0]
-    if ":" in authority.rpartition("@")[0] or "?" in rest:
+    # A secret may have slashes, and then does not end with the URL's authority.
+    if ":" in rest.rpartition("@")[0] or "?" in rest:
         raise RemoteFolderError(
             f"The URL of {option} must hold no credentials, as it is recorded: give them in the store's own variables, "
             "like AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
@@ -116,7 +117,13 @@ def upload(folder: Path, url: str) -> UploadedFolder:
             "bytes that were sent."
         )
     uploaded = UploadedFolder(store.unstrip_protocol(target), len(names), sum(sizes.values()))
-    (folder / UPLOADED).write_text(json.dumps(uploaded._asdict(), indent=2) + "\n", encoding="utf-8")
+    try:
+        write_whole(folder / UPLOADED, json.dumps(uploaded._asdict(), indent=2) + "\n")
+    except OSError as error:
+        raise RemoteFolderError(
+            f"{folder} is complete at {uploaded.url}, but {folder / UPLOADED} cannot be written: "
+            f"{error.strerror or error}."
+        ) from None
     return uploaded
 
 

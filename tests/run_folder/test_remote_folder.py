@@ -100,6 +100,13 @@ def test_a_store_that_cannot_be_written_leaves_the_folder_and_says_why(folder: P
     assert files_of(folder) == before
 
 
+def test_a_copy_that_cannot_be_noted_in_the_folder_is_named(folder: Path, store: MemoryFileSystem) -> None:
+    (folder / "uploaded.json").mkdir()
+    with pytest.raises(RemoteFolderError, match=r"is complete at memory:///bucket/.*uploaded\.json cannot be written"):
+        upload(folder, "memory://bucket")
+    assert store.cat_file(f"/bucket/{folder.name}/run.json") == (folder / "run.json").read_bytes()
+
+
 def test_what_is_no_run_is_neither_sent_nor_read(tmp_path: Path, store: MemoryFileSystem) -> None:
     with pytest.raises(ReportError, match="is not a results folder"):
         upload(tmp_path, "memory://bucket")
@@ -121,6 +128,7 @@ def test_a_name_that_leads_out_of_the_folder_is_not_written(store: MemoryFileSys
     ("url", "sentence"),
     [
         (f"s3://AKIA:{SECRET}@bucket/prefix", r"must hold no credentials"),
+        (f"s3://AKIA:wJal/{SECRET}@bucket/prefix", r"must hold no credentials"),
         (f"s3://bucket/prefix?X-Amz-Signature={SECRET}", r"must hold no credentials"),
         ("s3://", r"names no place in the store"),
         ("http://gpu:8000/results", r"http:// cannot be written\.$"),
