@@ -31,9 +31,11 @@ class CellProcesses:
     """Starts one run after another in a sweep's folder. A signal to this process goes to the run, which then ends by
     itself and completes its folder."""
 
-    def __init__(self, folder: Path, current_folder: str | None = None) -> None:
-        """current_folder: in which runs are started; None: this process's."""
+    def __init__(self, folder: Path, lock: int, current_folder: str | None = None) -> None:
+        """lock: the descriptor of the sweep's, which each run holds as well: it may outlive a sweep that is killed.
+        current_folder: in which runs are started; None: this process's."""
         self._folder = folder
+        self._lock = lock
         self._current_folder = current_folder
         self._process: subprocess.Popen[bytes] | None = None
         self.interrupted = False
@@ -54,7 +56,7 @@ class CellProcesses:
         """Run with these options until it has ended."""
         before = set(run_folders(self._folder))
         command = command_of_run([*words, f"--results={self._folder.absolute()}"])
-        with subprocess.Popen(command, cwd=self._current_folder) as self._process:
+        with subprocess.Popen(command, cwd=self._current_folder, pass_fds=(self._lock,)) as self._process:
             if self.interrupted:  # a signal came before there was a process to pass it on to
                 self._process.send_signal(signal.SIGTERM)
             code = self._process.wait()

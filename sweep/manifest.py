@@ -125,15 +125,16 @@ def new_folder(parent: Path, name: str) -> Path:
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Within, no other process runs this sweep. Raises SweepError where one does."""
+def locked(folder: Path) -> Iterator[int]:
+    """Within, no other process runs this sweep. Yields the lock's descriptor: a process that inherits it holds the lock
+    too, until it ends. Raises SweepError where one does."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise SweepError(f"{folder} is being run by another process: wait for its end.") from None
-        yield
+        yield handle
     finally:
         os.close(handle)
 

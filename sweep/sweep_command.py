@@ -19,6 +19,7 @@ from tokenswarm.reports.checks.run_checks import write_text
 from tokenswarm.reports.command_errors import ended
 from tokenswarm.reports.output import show, terminal_width
 from tokenswarm.reports.text_grid import TextColumn, grid_lines
+from tokenswarm.run_folder.remote_folder import is_url
 from tokenswarm.run_folder.run_labels import LabelError, parse_name
 from tokenswarm.sweep.cell_checks import CellCheck, check_cells
 from tokenswarm.sweep.cell_figures import rows_of
@@ -99,6 +100,7 @@ def _sweep(args: Namespace, file: str | None, of_runs: list[str], words: list[st
     """Raises ReportError, OptionErrors."""
     if args.resume:
         return _resume(args, file, of_runs)
+    parent = _results_folder(args.results)
     plan = _plan(args, file, of_runs)
     cells = plan.cells()
     checks = _checked(plan, cells)
@@ -106,7 +108,6 @@ def _sweep(args: Namespace, file: str | None, of_runs: list[str], words: list[st
         show(_dry_run(plan, cells, checks))
         return EXIT_OK
     began = datetime.now(UTC)
-    parent = Path(args.results or os.environ.get("TOKENSWARM_RESULTS", "") or _RESULTS)
     folder = new_folder(parent, f"sweep-{began.astimezone():%Y%m%d-%H%M%S}")
     manifest = Manifest(
         tokenswarm_version=tokenswarm_version(),
@@ -119,8 +120,8 @@ def _sweep(args: Namespace, file: str | None, of_runs: list[str], words: list[st
         runs=list(_runs(plan, cells, checks)),
     )
     write_manifest(folder, manifest)
-    with locked(folder):
-        return _run(folder, manifest, args.stop_on_failure)
+    with locked(folder) as lock:
+        return _run(folder, manifest, args.stop_on_failure, lock)
 
 
 def _resume(args: Namespace, file: str | None, of_runs: Sequence[str]) -> int:
@@ -132,7 +133,12 @@ def _resume(args: Namespace, file: str | None, of_runs: Sequence[str]) -> int:
         raise SweepError(f"--resume runs what its folder says: leave {what or 'the other words'} out.")
     manifest = read_manifest(folder)
     check_none_runs(folder)
-    with locked(folder):
+    if not Path(manifest.current_folder).is_dir():
+        raise SweepError(
+            f"{manifest.current_folder}, in which the sweep was started and to which paths of its options are "
+            "relative, is not there any more: make it again."
+        )
+    with locked(folder) as lock:
         left = [run for run in manifest.runs if run.state is not RunState.FINISHED]
         if args.dry_run:
             show("\n".join([*_run_lines(left), _total(left)]) if left else "All runs have finished.")
@@ -140,7 +146,19 @@ def _resume(args: Namespace, file: str | None, of_runs: Sequence[str]) -> int:
         _refuse_wrong(check_cells([run.words for run in left], _own_flags(), manifest.current_folder), left)
         manifest = set_apart(folder, manifest, run_folders(folder))
         write_manifest(folder, manifest)
-        return _run(folder, manifest, args.stop_on_failure)
+        return _run(folder, manifest, args.stop_on_failure, lock)
+
+
+def _results_folder(given: str) -> Path:
+    """Raises SweepError for the URL of a store, which a folder of that name would be made for."""
+    place = given or os.environ.get("TOKENSWARM_RESULTS", "") or _RESULTS
+    if is_url(place):
+        option = "--results" if given else "TOKENSWARM_RESULTS"
+        raise SweepError(
+            f"{option} of a sweep takes a folder of this machine: copy its runs to a store afterwards, each with "
+            "tokenswarm upload."
+        )
+    return Path(place)
 
 
 def _plan(args: Namespace, file: str | None, of_runs: list[str]) -> SweepPlan:
@@ -214,9 +232,9 @@ def _runs(plan: SweepPlan, cells: Sequence[SweepCell], checks: Sequence[CellChec
         )
 
 
-def _run(folder: Path, manifest: Manifest, stop_on_failure: bool) -> int:
+def _run(folder: Path, manifest: Manifest, stop_on_failure: bool, lock: int) -> int:
     """Run what is left, and write and show what came of all of it. Raises ReportError."""
-    processes = CellProcesses(folder, manifest.current_folder)
+    processes = CellProcesses(folder, lock, manifest.current_folder)
     show(f"Sweep: {folder}: {units.counted(manifest.count(RunState.PLANNED), 'run')} to go", sys.stderr)
 
     def run_cell(run: SweepRun) -> RunOutcome:

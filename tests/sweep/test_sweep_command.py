@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from tokenswarm.sweep.manifest import Manifest, SweepRun, write_manifest
 from tokenswarm.sweep.option_check import check_words
 from tokenswarm.sweep.sweep_command import run
 
@@ -47,3 +49,28 @@ def test_what_is_wrong_is_said_before_the_first_run(
     assert run(["nothing.toml", "--vary", "levels"]) == 2
     assert len(capsys.readouterr().err.splitlines()) == 2
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("option", ["--results", "TOKENSWARM_RESULTS"])
+def test_a_store_is_no_folder_of_a_sweep(
+    option: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TOKENSWARM_RESULTS", "s3://bucket/x")
+    words = ["--results", "s3://bucket/x"] if option == "--results" else []
+    assert run(["--vary", "levels=1,2", "--dry-run", *words]) == 2
+    assert capsys.readouterr().err.startswith(f"tokenswarm sweep: {option} of a sweep takes a folder of this machine")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_sweep_whose_starting_folder_is_gone_is_not_resumed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gone = str(tmp_path / "gone")
+    begun = datetime(2026, 7, 1, tzinfo=UTC)
+    runs = [SweepRun(number=1, cell=1, repeat=1, name="", values={}, words=[])]
+    write_manifest(
+        tmp_path, Manifest(started_at=begun, current_folder=gone, command=[], varied=[], repeat=1, runs=runs)
+    )
+    assert run(["--resume", str(tmp_path)]) == 2
+    assert capsys.readouterr().err.startswith(f"tokenswarm sweep: {gone}, in which the sweep was started")

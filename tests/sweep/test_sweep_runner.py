@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -140,6 +142,35 @@ def _fields(run: SweepRun) -> dict[str, object]:
 
 def test_two_processes_do_not_run_one_sweep(folder: Path) -> None:
     with locked(folder), pytest.raises(ValueError, match="by another process"), locked(folder):
+        pass
+
+
+#: A sweep whose run prints a line and then waits for the end of its input.
+_SWEEP = """
+import sys
+from pathlib import Path
+from tokenswarm.sweep import cell_process
+from tokenswarm.sweep.manifest import locked
+run = [sys.executable, "-c", "import sys; print('begun', flush=True); sys.stdin.read()"]
+cell_process.command_of_run = lambda words: run
+with locked(Path(sys.argv[1])) as lock:
+    cell_process.CellProcesses(Path(sys.argv[1]), lock).run([])
+"""
+
+
+def test_a_run_whose_sweep_was_killed_keeps_another_from_being_started(folder: Path) -> None:
+    command = [sys.executable, "-P", "-c", _SWEEP, str(folder)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as sweep:
+        assert sweep.stdin is not None
+        assert sweep.stdout is not None
+        assert sweep.stdout.readline() == "begun\n"
+        sweep.kill()
+        sweep.wait()
+        with pytest.raises(ValueError, match="by another process"), locked(folder):
+            pass
+        sweep.stdin.close()
+        assert sweep.stdout.read() == ""  # the run has ended
+    with locked(folder):
         pass
 
 
