@@ -19,6 +19,7 @@ from tokenswarm.client.connection_pool import ConnectionPool
 from tokenswarm.client.custom_headers import with_headers
 from tokenswarm.client.own_requests import (
     Message,
+    OwnRequestError,
     check_headers,
     check_takes,
     encoded,
@@ -92,7 +93,11 @@ def _judged(check: CheckAnswer, timeline: Timeline, answer: AnswerTexts) -> Time
         wrong = str(error) or "an assertion failed"
     if wrong is None:
         return timeline
-    return replace(timeline, outcome=Outcome.WRONG_ANSWER, error=shown(str(wrong))[:_MOST_REASON_CHARACTERS])
+    if not isinstance(wrong, str):  # such as whether the answer is right
+        raise OwnRequestError(
+            f"the check of stream() returns None, or in a text why the answer is wrong, got {type(wrong).__name__}."
+        )
+    return replace(timeline, outcome=Outcome.WRONG_ANSWER, error=shown(wrong)[:_MOST_REASON_CHARACTERS])
 
 
 class _UserInRun:

@@ -175,7 +175,10 @@ def test_a_check_sees_whole_answers_alone_and_what_else_it_raises_is_the_task_s(
     assert seen == []
     with pytest.raises(ZeroDivisionError):
         answered(server, user, answer(), lambda: user.stream("Hello", check=lambda _: str(1 / 0)))
-    assert [timeline.outcome for timeline in reported] == [Outcome.HTTP_ERROR, Outcome.OK]
+    says_whether: Any = lambda found: "noon" in found.text  # noqa: E731
+    with pytest.raises(OwnRequestError, match="got bool"):
+        answered(server, user, answer(), lambda: user.stream("Hello", check=says_whether))
+    assert [timeline.outcome for timeline in reported] == [Outcome.HTTP_ERROR, Outcome.OK, Outcome.OK]
 
 
 def test_requests_in_a_row_use_one_connection_and_two_at_once_two(
