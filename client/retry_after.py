@@ -1,4 +1,7 @@
-"""The Retry-After header of a response (RFC 9110, section 10.2.3): seconds, or a date."""
+"""The Retry-After header of a response (RFC 9110, section 10.2.3): seconds, or a date.
+
+users/chat.py has the user wait for so long; docs/load.md says what else a 429 or 503 means for a run.
+"""
 
 from __future__ import annotations
 

@@ -223,12 +223,12 @@ def test_the_document_of_the_folder_names_every_tool_to_count_as() -> None:
     assert all(f"`{tool}`" in text or f"--as {tool}" in text for tool in TOOLS)
 
 
-def test_every_reason_of_a_verdict_has_its_meaning_cause_and_cure() -> None:
+def test_every_reason_of_a_verdict_has_its_meaning_cause_and_fix() -> None:
     text = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
     entries = dict(re.findall(r"^### `(\w+)`\n(.*?)(?=^##|\Z)", text, re.MULTILINE | re.DOTALL))
     assert sorted(entries) == sorted(IssueKind)
     for kind, entry in entries.items():
-        assert re.findall(r"^- \*\*(\w+)\*\*: \S", entry, re.MULTILINE) == ["Meaning", "Cause", "Cure"], kind
+        assert re.findall(r"^- \*\*(\w+)\*\*: \S", entry, re.MULTILINE) == ["Meaning", "Cause", "Fix"], kind
     index = text[: text.index("\n## The run ended badly")]
     assert sorted(re.findall(r"\[`(\w+)`\]\(#\1\)", index)) == sorted(IssueKind)
 
