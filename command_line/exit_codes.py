@@ -19,8 +19,8 @@ MEANINGS = {
     EXIT_REQUESTS_FAILED: "requests failed (`--exit-code-on-error` sets another code), or Locust could not "
     "start, for example without a locustfile",
     EXIT_UNUSABLE: "an option, the prompts, the server or the locustfile cannot be used; a sentence for "
-    "each error says what to do. Also: an error in Tokenswarm, not in a request; or a `tokenswarm` "
-    "command had no other error, but its output could not be written (a run keeps its code: its files are complete)",
+    "each error says what to do. Also: Tokenswarm has an internal error; or the output of a `tokenswarm` command "
+    "that had no other error could not be written (a run keeps its code, because its files are complete)",
     EXIT_UNRELIABLE: "the results are unreliable: nothing was recorded, no request was answered, requests "
     "are unaccounted for, a worker was lost, or all of the last 50 requests failed "
     "(`--stop-after-failures`). With `--fail-if` or `--pass-if` also: the run is suspect,"
@@ -29,9 +29,10 @@ MEANINGS = {
     EXIT_CONDITION_FAILED: "a condition of `--fail-if` is true, or one of `--pass-if` is false. "
     "`tokenswarm trend --fail-if-worse`: the newest run is significantly worse than the baseline",
     EXIT_NOT_UPLOADED: "the run would have ended with 0, but its results could not be uploaded to the URL of "
-    "`--results`; the folder on this machine is complete, and a message names it. After any other exit code the "
-    "message alone says so",
-    EXIT_SIGINT: "a `tokenswarm` command was ended with Ctrl-C; `tokenswarm simulate`, a server, then ends with 0",
+    "`--results`; the folder on this machine is complete, and a message names it. A run that "
+    "would have ended with another code keeps that code, and only the message says that the upload failed",
+    EXIT_SIGINT: "a `tokenswarm` command was ended with Ctrl-C. Not so a run and a sweep, which end with 4, and "
+    "`tokenswarm simulate`, a server, which ends with 0",
 }
 #: The same for the end of a run, in a few words.
 IN_SHORT = {
