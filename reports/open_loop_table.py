@@ -25,9 +25,9 @@ OPEN_LOOP_NOTE = (
 #: Stands behind each latency of an unstable level.
 UNSTABLE = "~"
 OPEN_BASIS_NOTE = (
-    "Unless a table says otherwise, figures are of each level's hold, the time in which its requests are due. "
-    "Latencies: of the ok requests that were due in the hold, with 95 % intervals. tokens/s, all: from the tokens "
-    "that arrived in the hold; one user: the median of the requests' own rates."
+    "Unless a table says otherwise, figures describe each level's hold: the time in which its requests are due. "
+    "Latencies are those of the ok requests that were due in the hold, with 95 % intervals. tokens/s, all: tokens that "
+    "arrived in the hold, per second; one user: the median of the rates of single requests."
 )
 
 

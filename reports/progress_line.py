@@ -14,8 +14,8 @@ from tokenswarm.sanitize import shortened
 
 _LONGEST_PHASE = len("hold: 100/100 users")
 _SPAN = (
-    "Progress lines: tokens/s since the line before; TTFT p50 of the level's requests sent in the last 25 to 30 "
-    "seconds; failed requests since the run began; the time left without drains"
+    "Progress lines: tokens/s since the previous line; TTFT p50 of the level's requests sent in the last 25 to "
+    "30 seconds; failed requests since the run began; the time left, not counting drains"
 )
 #: Characters of the bar.
 _BAR = 20
@@ -27,19 +27,19 @@ def plan_lines(levels: Sequence[Level], settle_s: float) -> tuple[str, ...]:
     ends. settle_s: the pause after each level."""
     is_open_ended = any(level.ends_with_requests or level.probe for level in levels)
     lasts_s = None if is_open_ended else planned_length_s(levels, settle_s)
-    how_long = "" if lasts_s is None else f"; {units.length_of_time(lasts_s)} in all, drains come on top"
+    how_long = "" if lasts_s is None else f"; {units.length_of_time(lasts_s)} in all, plus the drains"
     plan = f"Plan: {levels_in_words(levels)}; level time {times_in_words(levels)}{_warm_up(levels)}{how_long}"
     if any(level.arrivals is not None for level in levels):
         return (
             plan,
-            "A level has a hold (requests are sent when they are due: the figures are of this time) and a drain (no "
-            "new requests, open streams end)",
+            "A level has a hold (requests are sent when they are due; figures describe this time) and a drain "
+            "(no new requests; open streams end)",
             f"{_SPAN}; req/s: offered/sent/completed in the same time",
         )
     return (
         plan,
-        "A level has a ramp (users are added), a hold (all users are there: the figures are of this time) and a drain "
-        "(no new requests, open streams end)",
+        "A level has a ramp (users are added), a hold (all users are there; figures describe this time) and a drain "
+        "(no new requests; open streams end)",
         _SPAN,
     )
 

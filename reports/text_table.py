@@ -42,10 +42,10 @@ from tokenswarm.run_folder.schema import Capacity, Figures, LevelSummary, Server
 NOT_COMPLETE = "!"
 NOT_COMPLETE_NOTE = "! not complete: this level ended before its time"
 BASIS_NOTE = (
-    "Unless a table says otherwise, figures are of each level's hold, the time in which all its users are there; its "
-    "ramp, in which they are added, is left out. Latencies: of the ok requests sent in the hold, with 95 % intervals. "
-    "tokens/s: of all users, from the tokens that arrived in the hold; of one user, the median of the requests' own "
-    "rates."
+    "Unless a table says otherwise, figures describe each level's hold: the time in which all its users are there. "
+    "The ramp before it, in which users are added, is left out. Latencies are those of the ok requests sent in the "
+    "hold, with 95 % intervals. tokens/s, all: tokens of all users that arrived in the hold, per second; one user: "
+    "the median of the rates of single requests."
 )
 GOOD_NOTE = "good: requests that met every objective of the SLO."
 

@@ -16,7 +16,7 @@ NOT_CERTIFIED_SHORT = (
     f"p95 {fewest_for_interval(0.95)}, p99 {fewest_for_interval(0.99)} independent ones)"
 )
 NOT_CERTIFIED_NOTE = (
-    f"{NOT_CERTIFIED_SHORT}; correlated requests count for less. With few requests p95 and p99 are close to the "
+    f"{NOT_CERTIFIED_SHORT}; correlated requests count as fewer. With few requests, p95 and p99 are close to the "
     "slowest request."
 )
 

@@ -119,7 +119,9 @@ def preflight(
         notices |= dict.fromkeys(_notices(timeline, options, lag.most_s))
     for notice in notices:
         logger.warning("Preflight: %s", notice)
-    logger.info("Preflight passed: the server answered %s (not counted)", " and ".join(map(str, kinds)))
+    logger.info(
+        "Preflight passed: the server answered %s (these requests are not counted)", " and ".join(map(str, kinds))
+    )
     return PreflightResult(options.control.adaptations, tuple(notices))
 
 

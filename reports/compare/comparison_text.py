@@ -92,7 +92,7 @@ def verdict(comparison: RunComparison) -> list[VerdictSection]:
 def method_lines(comparison: RunComparison) -> list[str]:
     """What the figures rest on."""
     lines = [
-        f"All figures are of each level's hold. Changes are ratios to {comparison.base.name}; shares change by "
+        f"All figures describe each level's hold. Changes are ratios to {comparison.base.name}; shares change by "
         'percentage points. A server is called better or worse only where "no change" (×1.00, or 0 points) lies '
         "outside the 95 % interval of the change. Each row is judged on its own: of 20 rows between equal servers, "
         "about one is expected to be called better or worse by chance."

@@ -77,8 +77,8 @@ def spreads(measured: RunData) -> list[Block]:
         return []
     when = "due" if any(level.open_loop for level in levels) else "sent"
     text = (
-        "Each line shows which share of a level's ok requests (of gaps, the times between a stream's events: which "
-        f"share of all gaps) took at most the time below. Requests {when} in the hold."
+        "Each line shows the share of a level's ok requests whose time is at most the one on the axis below. For gaps, "
+        f"the times between the events of a stream, it is the share of all gaps. Only requests {when} in the hold."
     )
     if not exact_gaps:
         text += " This folder has gaps in a few buckets only; the dots are the bounds of the buckets."
@@ -127,7 +127,7 @@ def run_timeline(measured: RunData) -> list[Block]:
     text = (
         f"Each point covers {windows}; the last point of a level may cover less. {counted}: as they were at the end "
         f"of that time. Shaded: the hold of each level, with its {load}{' (+: with system prompt)' if both else ''}. "
-        "The chart of the token rate leaves out what overlaps a drain, in which no new requests are sent."
+        "The chart of the token rate leaves out points that overlap a drain, in which no new requests are sent."
     )
     return [Text(text, style="quiet"), Charts(figures)] if figures else []
 

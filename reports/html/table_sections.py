@@ -84,7 +84,7 @@ def effects(measured: RunData) -> list[Block]:
         *("TTFT p50", "TTFT p95", "TPOT p50", "tokens/s, all"),
     ]
     rows: list[Row] = [[level, *map(_split, cells)] for level, cells in by_level.items()]
-    caption = "Change with the system prompt, against without. Below: its 95 % confidence interval"
+    caption = "Change with the system prompt, compared with levels without it. Below: its 95 % confidence interval"
     return [Table(caption, headings, rows)]
 
 
@@ -186,7 +186,7 @@ def client(measured: RunData) -> list[Block]:
             "largest",
             "loop lag p99",
             "TTFT uncertainty p99",
-            "requests by timestamps",
+            "requests by timestamp source",
         ]
         rows: list[Row] = [
             [
