@@ -1,5 +1,6 @@
 """Fixtures of a run's records."""
 
+from tests.run_control.recording_bench import bench, greenlets  # noqa: F401
 from tests.run_fixtures import (  # noqa: F401
     a_level,
     books,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,7 +15,6 @@ from tests.run_control.recording_bench import (
     MakeLevel,
     MakeTimeline,
     rows_of,
-    stand_ins,
     told_of,
 )
 from tokenswarm.metrics.level import LEAD_S, Arrivals, Level
@@ -28,11 +26,6 @@ from tokenswarm.shapes.splits import Splits
 
 
 @pytest.fixture
-def greenlets(monkeypatch: pytest.MonkeyPatch) -> Greenlets:
-    return stand_ins(monkeypatch)
-
-
-@pytest.fixture
 def request_at(timeline: MakeTimeline) -> MakeTimeline:
     """An answer sent so many seconds after the run began, which was at 1,000 s; a token each 100 ms."""
 
@@ -41,13 +34,6 @@ def request_at(timeline: MakeTimeline) -> MakeTimeline:
         return timeline(arrivals_s, sent_s=1000 + sent_s, **changes)
 
     return make
-
-
-@pytest.fixture
-def bench(tmp_path: Path, greenlets: Greenlets) -> Iterator[Bench]:
-    bench = Bench(tmp_path / "results", greenlets)
-    yield bench
-    bench.runner.quit()
 
 
 def send(bench: Bench, timeline: object, ended: bool = True) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from argparse import Namespace
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -198,3 +198,15 @@ def stand_ins(monkeypatch: pytest.MonkeyPatch) -> Greenlets:
     # Locust notes a listener's exception here, for its exit code.
     monkeypatch.setattr(locust.log, "unhandled_greenlet_exception", False)
     return greenlets
+
+
+@pytest.fixture
+def greenlets(monkeypatch: pytest.MonkeyPatch) -> Greenlets:
+    return stand_ins(monkeypatch)
+
+
+@pytest.fixture
+def bench(tmp_path: Path, greenlets: Greenlets) -> Iterator[Bench]:
+    bench = Bench(tmp_path / "results", greenlets)
+    yield bench
+    bench.runner.quit()
