@@ -123,6 +123,8 @@ _NO_USERS = (
 _LOCUSTS_NO_USERS = "No User class found!"
 _EXIT_UNUSABLE = 2
 _EXIT_SIGINT = 130
+#: Those of `tokenswarm` itself: others belong to a command, and stand behind it.
+_OWN_OPTIONS = ("-h", "--help", "--version")
 
 
 class NotInApi(ImportError):
@@ -242,6 +244,10 @@ def _main(arguments: list[str]) -> int:
         for name, (_, text) in _COMMANDS.items()
     }
     called = next((word for word in arguments if not word.startswith("-")), None)
+    first = next(iter(arguments), "").partition("=")[0]
+    if first.startswith("-") and first not in _OWN_OPTIONS:
+        command = called if called in _COMMANDS else "run"
+        parser.refuse([f"{first} stands before the command: did you mean tokenswarm {command} {first} …?"])
     if called in _COMMANDS:  # its module alone is loaded: the others' libraries take seconds
         module = import_module(_COMMANDS[called][0])
         if hasattr(module, "run"):  # it reads its words by itself, as `locust` does
@@ -250,9 +256,9 @@ def _main(arguments: list[str]) -> int:
             return found
         module.add_arguments(parsers[called])
     args, unknown = parser.parse_known_args(arguments)
-    module, command = import_module(_COMMANDS[args.command][0]), parsers[args.command]
-    if errors := [*command.errors, *command.unknown(unknown)]:
-        command.refuse([*_wrong_in(module, args), *errors])
+    module, its_parser = import_module(_COMMANDS[args.command][0]), parsers[args.command]
+    if errors := [*its_parser.errors, *its_parser.unknown(unknown)]:
+        its_parser.refuse([*_wrong_in(module, args), *errors])
     code: int = module.main(args)
     return code
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from tokenswarm.client.option_values import OptionError
 from tokenswarm.command_line import collect_errors
-from tokenswarm.sanitize import UnusableFile, hide, overwrite_argument, read_text
+from tokenswarm.sanitize import UnusableFile, hide, is_secret_name, overwrite_argument, read_text
 
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", re.ASCII)
 #: Those that say how the request itself is sent, and the one that would have the server compress its stream.
@@ -23,7 +23,6 @@ _OWN = {"content-length", "transfer-encoding", "connection", "accept-encoding", 
 _VARIABLE = re.compile(r"\$(?:(?P<dollar>\$)|(?P<name>[A-Za-z_]\w*)|\{(?P<braced>[A-Za-z_]\w*)\})", re.ASCII)
 #: What may stand beside variables in a value that is no secret itself.
 _SCHEME = re.compile(r"(bearer|basic|token|apikey|api-key|key) ", re.IGNORECASE)
-_SECRET_NAME = re.compile(r"auth|key|token|secret|password|cookie|credential|signature", re.IGNORECASE)
 _MOST_FILE_BYTES = 2**18
 _WRITE = 'write it as "Name: value"'
 
@@ -71,7 +70,7 @@ def secret_headers(entries: Sequence[str], file: str | None) -> dict[str, tuple[
     return {
         name: (f"--header {name}" if name.lower() in given else f"{name} of --header-file", value)
         for name, value in custom_headers(entries, file).items()
-        if is_secret(name)
+        if is_secret_name(name)
     }
 
 
@@ -79,11 +78,6 @@ def with_headers(headers: Mapping[str, str], more: Mapping[str, str]) -> dict[st
     """Both; `more` replaces those of the same name, in whatever case."""
     replaced = {name.lower() for name in more}
     return {name: value for name, value in headers.items() if name.lower() not in replaced} | dict(more)
-
-
-def is_secret(name: str) -> bool:
-    """Whether the header's name is that of a key, token or password."""
-    return _SECRET_NAME.search(name) is not None
 
 
 def check_header_name(option: str, name: str) -> None:
@@ -162,7 +156,7 @@ def _hide(name: str, value: str, others: set[str] | tuple[()]) -> None:
     """A value that another option has too, such as the model's name, is no secret."""
     if value in others:
         return
-    secret = is_secret(name)
+    secret = is_secret_name(name)
     hide(value, whole=not secret)
     if secret and (credentials := value.partition(" ")[2].strip()):
         hide(credentials)

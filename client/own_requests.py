@@ -6,14 +6,14 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from tokenswarm.client.custom_headers import check_header_name, is_secret
+from tokenswarm.client.custom_headers import check_header_name
 from tokenswarm.client.option_values import OptionError
 from tokenswarm.client.request_control import check_body_fields
 from tokenswarm.command_line import sentences_of
 from tokenswarm.engines import EngineSpec
 from tokenswarm.prompts import ChatMessage, Prompt, estimate_tokens
 from tokenswarm.prompts.tool_messages import conversation_with_tools
-from tokenswarm.sanitize import hide
+from tokenswarm.sanitize import hide, is_secret_name
 
 MOST_NAME_CHARACTERS = 100
 _ROLES = ("system", "user", "assistant", "tool")
@@ -97,7 +97,7 @@ def own_headers(headers: Mapping[str, str] | None) -> dict[str, str]:
             raise OwnRequestError(str(error)) from None
         if not (isinstance(value, str) and value.isascii() and value.isprintable()):
             raise OwnRequestError(f"stream(headers=…): the value of {name} is no text that can stand in a header.")
-        if is_secret(name) and value not in _hidden and len(_hidden) < _MOST_HIDDEN:
+        if is_secret_name(name) and value not in _hidden and len(_hidden) < _MOST_HIDDEN:
             _hidden.add(value)
             hide(value)
     return dict(headers or {})

@@ -26,11 +26,12 @@ _KEY_REQUIRED = (
 class SentKey:
     """sources: as messages name them, such as "LLM_API_KEY" or "--header Authorization"; is_withheld: whether they are
     kept from the server, which the command line does not name; is_password: whether a user name and password are among
-    them (HTTP Basic)."""
+    them (HTTP Basic); is_bare: whether the header Authorization has no scheme before its key."""
 
     sources: tuple[str, ...] = ()
     is_withheld: bool = False
     is_password: bool = False
+    is_bare: bool = False
 
 
 NO_KEY = SentKey()
@@ -48,6 +49,7 @@ def sent_key(options: ChatOptions, server: Origin) -> SentKey:
         (*([API_KEY_VARIABLE] if is_used else ()), *(source for source, _ in headers.values())),
         is_withheld=not options.may_have_key(server),
         is_password=any(value.lower().startswith(_BASIC) for _, value in headers.values()),
+        is_bare=any(name.lower() == "authorization" and " " not in value for name, (_, value) in headers.items()),
     )
 
 
@@ -81,4 +83,5 @@ def key_advice(status: int, sent: SentKey, model: str = "", wants_password: bool
     if sent.sources == (API_KEY_VARIABLE,):
         return f"The server does not accept the key in {API_KEY_VARIABLE}: set that variable to a valid one"
     what = "user name and password" if sent.is_password and wants_password else "key"
-    return f"The server does not accept the {what} of {sources}: give a valid one there"
+    bare = ", as Authorization: Bearer KEY, for it has no such scheme before the key" if sent.is_bare else ""
+    return f"The server does not accept the {what} of {sources}: give a valid one there{bare}"

@@ -195,7 +195,8 @@ def _last_resort(pages: ServerPages) -> DetectedServer:
     content_type = response.headers.get("content-type", "no content type") if response else ""
     got = f"HTTP {response.status}, {content_type}" if response else "no answer"
     raise NotRecognised(
-        f"no engine known here was recognised (GET {MODELS}: {got}); if it is one, say which with --engine",
+        f"no engine known here was recognised (GET {MODELS}: {got}): check address and port. If it is an LLM server, "
+        "name its engine with --engine",
         pages.status(MODELS),
     )
 

@@ -11,7 +11,7 @@ from tokenswarm.reports.stats.failures import commonest_error
 from tokenswarm.reports.stats.prompt_reuse import prompt_notices
 from tokenswarm.run_folder.reader import ReportError, Results
 from tokenswarm.run_folder.schema import IssueKind, LevelSummary
-from tokenswarm.sanitize import API_KEY_VARIABLE
+from tokenswarm.sanitize import API_KEY_VARIABLE, is_secret_name
 
 _STATUS = {
     "running": "NOT ENDED: the run had not ended when this was written, so these figures may still change",
@@ -108,10 +108,25 @@ def _advice(error: str, results: Results) -> str:
     if error.startswith("HTTP 401"):
         if "HTTP Basic" in error:
             return "Give --header 'Authorization: Basic …' with the Base64 of NAME:PASSWORD"
-        return f"The server requires a valid API key: set {API_KEY_VARIABLE} to one"
+        return f"The server requires a valid API key: {_where_a_key_goes(results)}"
     if error.startswith("HTTP 403"):
-        return f"The server refuses these requests: check {API_KEY_VARIABLE}, what its key may use, and proxies between"
+        source = " or ".join(_key_options(results)) or API_KEY_VARIABLE
+        return f"The server refuses these requests: check {source}, what its key may use, and proxies between"
     return ""
+
+
+def _where_a_key_goes(results: Results) -> str:
+    if options := _key_options(results):
+        return f"give one with {' or '.join(options)}"
+    return f"set {API_KEY_VARIABLE} to one"
+
+
+def _key_options(results: Results) -> list[str]:
+    """Options of the run by which it had a key, as messages name them: run.json keeps the names of headers alone."""
+    options = results.run.options
+    names = [str(header).partition(":")[0] for header in options.get("header") or ()]
+    of_headers = [f"--header {name}" for name in names if is_secret_name(name)]
+    return [*of_headers, "--header-file"] if options.get("header_file") else of_headers
 
 
 def _model_advice(results: Results) -> str:

@@ -124,8 +124,8 @@ def _hand_over(words: list[str], execute: Execute) -> int:
 
 def _describe(words: list[str]) -> int:
     """What the run would go through and send. --quiet has no effect on that."""
-    describe: Callable[[Sequence[str]], int] = import_module("tokenswarm.workload.workload_command").run
-    return describe([word for word in words if word not in ("--dry-run", "--quiet")])
+    describe: Callable[[Sequence[str], str], int] = import_module("tokenswarm.workload.workload_command").run
+    return describe([word for word in words if word not in ("--dry-run", "--quiet")], "tokenswarm run")
 
 
 def _show_help(head: str, *, with_page: bool = False) -> int:

@@ -92,7 +92,7 @@ def _of_shape(options: Namespace, given: Collection[str]) -> Iterator[str]:
     if idle:
         yield (
             f"{_and(idle)} {'has' if len(idle) == 1 else 'have'} no effect beside the shape {shape} of the locustfile, "
-            "which sets the number of users: leave one of them out."
+            f"which sets the number of users: leave {'it' if len(idle) == 1 else 'them'} out, or the shape."
         )
 
 
@@ -112,4 +112,5 @@ def _flag(name: str) -> str:
 
 
 def _and(words: Sequence[str]) -> str:
-    return " and ".join(words)
+    *others, last = words
+    return f"{', '.join(others)} and {last}" if others else last

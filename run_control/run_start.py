@@ -75,9 +75,11 @@ class RunStart:
         RoutineLogFilter.attach()
         if not shows_stats_tables(self._command_line.given):
             StatsTablesFilter().attach()
-        for notice in (*self._command_line.notices, *load_engines_of_packages()):
-            logger.warning("%s", notice)
-        self._log_notices()
+        warnings = [*self._command_line.notices, *load_engines_of_packages()]
+        if not (on_worker and self._recording.forks_workers):  # the master has the same, and logs them
+            for warning in warnings:
+                logger.warning("%s", warning)
+            self._log_notices()
         try:
             self._prepare(environment, on_worker)
         except ValueError as error:

@@ -4,6 +4,7 @@ what a later run does."""
 from __future__ import annotations
 
 from argparse import Namespace
+from pathlib import Path
 
 import tokenswarm.client.cache_options
 import tokenswarm.client.length_options
@@ -29,6 +30,7 @@ def complete_options(given: Given) -> None:
     options = given.options
     with collect_errors() as errors:
         errors.of(check_user_classes, given)
+        errors.of(_check_log_file, options)
         errors.of(keep_values, options)
         errors.of(keep_proxy_credentials, options)
         if not options.worker or is_open(options):
@@ -42,6 +44,18 @@ def complete_options(given: Given) -> None:
             options.only_summary = False
         if options.host:
             errors.of(_take_host, options)
+
+
+def _check_log_file(options: Namespace) -> None:
+    """Locust opens it, and waits until somebody reads it. Raises OptionErrors."""
+    path = Path(options.logfile or "")
+    if path.is_fifo():
+        raise OptionErrors(
+            [
+                f"--logfile takes a file, but {path} is a pipe, whose reader could hold up the run: name a file, or "
+                "leave it out and read the standard error."
+            ]
+        )
 
 
 def _take_host(options: Namespace) -> None:

@@ -18,6 +18,7 @@ API_KEY_VARIABLE = "LLM_API_KEY"
 _SECRET_VARIABLE = re.compile(
     r"(LLM|TOKENSWARM|LOCUST|HF|HUGGING_?FACE\w*|OPENAI|ANTHROPIC|AWS|AZURE)_(?!.*TLS|CLIENT_KEY)(\w+_)?(KEY|TOKEN|PASSWORD|SECRET)"
 )
+_SECRET_NAME = re.compile(r"auth|key|token|secret|password|cookie|credential|signature", re.IGNORECASE)
 _CREDENTIALS = re.compile(r"://([^/?#\s\"'<>]*)@")
 #: In whole documents, which hold our own words too, shorter fragments are left alone: what a server said is already
 #: without them.
@@ -29,6 +30,11 @@ _REMEMBERED_CHARACTERS = 600
 _MOST_ESCAPED = 10
 
 Value = TypeVar("Value")
+
+
+def is_secret_name(header: str) -> bool:
+    """Whether a header of this name holds a key, a token or a password."""
+    return _SECRET_NAME.search(header) is not None
 
 
 class _Known:

@@ -15,7 +15,9 @@ from tokenswarm.metrics.timeline import Outcome, Timeline
 from tokenswarm.sanitize import server_text
 from tokenswarm.wire import CertificateNotTrusted, ClientCertificateRefused, NoTls, ProxyFailed
 
-NOT_FOUND, TOO_MANY_REQUESTS, SERVER_ERROR = 404, 429, 500
+NOT_FOUND, TOO_MANY_REQUESTS, SERVER_ERROR, NOT_IMPLEMENTED = 404, 429, 500, 501
+#: What servers answer at an address that takes no such request.
+_NO_SUCH_ROUTE = {NOT_FOUND, 405, NOT_IMPLEMENTED}
 #: Of the models that a server lists, so many are named, with so many characters of each.
 _NAMES, _NAME_CHARACTERS = 5, 100
 
@@ -41,6 +43,11 @@ def failure_of(timeline: Timeline, options: ChatOptions, host: str, of_system_ro
     of_request = timeline.outcome, timeline.status, timeline.error, of_system_role
     names_model = engine_of(options).requests_name_model
     return Failure(*of_request, request_address(options, host), route_option(options), names_model)
+
+
+def is_overload(status: int) -> bool:
+    """Whether a server with this HTTP status is overloaded or failed, so that it may answer the same request later."""
+    return status == TOO_MANY_REQUESTS or (status >= SERVER_ERROR and status != NOT_IMPLEMENTED)
 
 
 def full_stop(text: str) -> str:
@@ -136,7 +143,7 @@ def _advice(failure: Failure, model: str, models: Sequence[str], sent: SentKey, 
         return f"{key_advice(status, sent, model, basic)}."
     if failure.of_system_role:
         return "Give --system-prompt off, or --fold-system-prompt to put it before the first user message."
-    if status == TOO_MANY_REQUESTS or status >= SERVER_ERROR:
+    if is_overload(status):
         return "The server is overloaded or failed: see its log, and start again when it responds."
     return _route_or_model(failure, model, models, model_option)
 
@@ -148,7 +155,7 @@ def _route_or_model(failure: Failure, model: str, models: Sequence[str], model_o
     if model and known and of_model:
         return f"Check {model_option} {model!r}: the server lists {', '.join(map(repr, known[:_NAMES]))}."
     given = f" and {model_option} ({repr(model) if model else 'none was given'})" if failure.names_model else ""
-    if failure.status == NOT_FOUND and failure.url and not of_model:
+    if failure.status in _NO_SUCH_ROUTE and failure.url and not of_model:
         options = failure.route_option or ("--host, --engine" if given else "--host and --engine")
         return f"The request was POST {failure.url}: check {options}{given}."
     options = "--host, --engine" if given else "--host and --engine"

@@ -27,7 +27,7 @@ from tokenswarm.metrics.timeline import Outcome, Timeline
 from tokenswarm.metrics.token_counts import TokenSource
 from tokenswarm.prompts import PromptSet
 from tokenswarm.target.adaptation import RefusedRequest, adaptation, meanings
-from tokenswarm.target.advice import SERVER_ERROR, TOO_MANY_REQUESTS, failure_of, failure_text
+from tokenswarm.target.advice import failure_of, failure_text, is_overload
 from tokenswarm.wire import Origin, StreamClient
 
 logger = logging.getLogger(__name__)
@@ -261,7 +261,7 @@ def new_client(options: ChatOptions, origin: Origin, engine: EngineSpec) -> Stre
 def may_pass(timeline: Timeline) -> bool:
     """Whether a failure may be gone a moment later."""
     if timeline.outcome is Outcome.HTTP_ERROR:
-        return timeline.status == TOO_MANY_REQUESTS or (timeline.status or 0) >= SERVER_ERROR
+        return is_overload(timeline.status or 0)
     return timeline.outcome in (Outcome.REFUSED, Outcome.TRUNCATED)
 
 

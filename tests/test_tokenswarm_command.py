@@ -81,6 +81,9 @@ def test_output_that_a_command_leaves_unwritten_is_lost_too() -> None:
         (["gate", "A", "B", "--fail-if", "rate < -5%", "--junit-xml=x"], "tokenswarm gate", "--junit"),
         (["simulate", "--prefill", "3"], "tokenswarm simulate", "--prefill-ms"),
         (["nothing"], "tokenswarm", "nothing"),
+        (["-H", "http://127.0.0.1:1", "--levels", "2"], "tokenswarm", "tokenswarm run -H …"),
+        (["--levels=2", "run"], "tokenswarm", "tokenswarm run --levels …"),
+        (["--json", "runs", "results"], "tokenswarm", "tokenswarm runs --json …"),
     ],
 )
 def test_an_unknown_argument_is_refused_with_the_nearest_and_the_help_of_its_own_command(

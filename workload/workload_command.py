@@ -31,9 +31,9 @@ machine-readable. docs/workloads.md has examples.
 """
 
 
-def run(words: Sequence[str]) -> int:
-    """Describe the workload of these words. Returns 0, or 2 with a sentence for each error on the standard
-    error, and 2 for input lengths with which a run would not start."""
+def run(words: Sequence[str], command: str = "tokenswarm workload") -> int:
+    """Describe the workload of these words. command: what messages call this. Returns 0, or 2 with a sentence for each
+    error on the standard error, and 2 for input lengths with which a run would not start."""
     parser = _parser()
     if {"-h", "--help"} & set(words):
         return _print(parser.format_help().rstrip())
@@ -42,12 +42,12 @@ def run(words: Sequence[str]) -> int:
         description = _description_of(given)
     except ValueError as error:
         for sentence in sentences_of(error):
-            print(f"tokenswarm workload: {sentence}", file=sys.stderr)
+            print(f"{command}: {sentence}", file=sys.stderr)
         return EXIT_UNUSABLE
     if given.options.json:
         text = msgspec.json.format(msgspec.json.encode(description), indent=2).decode()
         for sentence in too_short_lines(description):
-            print(f"tokenswarm workload: {sentence}", file=sys.stderr)
+            print(f"{command}: {sentence}", file=sys.stderr)
     else:
         text = format_description(description)
     return max(_print(text), EXIT_UNUSABLE if any(each.is_sure for each in description.too_short) else 0)

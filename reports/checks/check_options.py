@@ -165,6 +165,8 @@ def output_file(option: str, text: str) -> Path | None:
     path = Path(text)
     if path.is_dir():
         raise ReportError(f"{option} takes a file, but {path} is a folder.")
+    if path.is_fifo():
+        raise ReportError(f"{option} takes a file, but {path} is a pipe.")
     if path.is_char_device() or path.is_block_device():
         raise ReportError(f"{option} takes a file, but {path} is a device.")
     if not path.absolute().parent.is_dir():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
@@ -83,6 +84,14 @@ def test_a_file_that_cannot_be_written_in_the_end_is_told_and_fails(
 def test_a_device_is_refused_before_the_run(option: str) -> None:
     with pytest.raises(ReportError, match=rf"^--{option} takes a file, but /dev/full is a device\.$"):
         options(**{option: Path("/dev/full")})
+
+
+@pytest.mark.parametrize("option", ["junit", "markdown"])
+def test_a_pipe_is_refused_before_the_run(option: str, tmp_path: Path) -> None:
+    """Nobody may read it: the end of the run would wait."""
+    os.mkfifo(pipe := tmp_path / "pipe")
+    with pytest.raises(ReportError, match=rf"^--{option} takes a file, but .*pipe is a pipe\.$"):
+        options(**{option: pipe})
 
 
 @pytest.mark.parametrize("option", ["junit", "markdown"])

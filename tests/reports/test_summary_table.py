@@ -438,6 +438,28 @@ def test_a_run_that_failed_by_its_key_says_what_to_do_and_is_called_failed_whate
     assert run_markdown(results, checks).splitlines()[0].endswith("failed")
 
 
+@pytest.mark.parametrize("status", [401, 403])
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({"header": ["Authorization", "X-Tenant"]}, "--header Authorization"),
+        ({"header": ["api-key: $KEY"]}, "--header api-key"),
+        ({"header": [], "header_file": "headers.txt"}, "--header-file"),
+        ({"header": ["X-Tenant"]}, "LLM_API_KEY"),
+    ],
+)
+def test_a_refused_key_is_named_by_the_option_that_gave_it(
+    write_run: Write, make_level: Make, status: int, options: Json, named: str
+) -> None:
+    level = make_level(0, 10, outcomes={"http_error": 1})
+    folder = write_run([level], run={"status": "failed", "options": options}, summary={"status": "failed"})
+    row = {"level_index": "0", "phase": "hold", "outcome": "http_error", "status": str(status), "sent_s": "1"}
+    write_csv(folder / "requests.csv", REQUEST_COLUMNS, [row | {"error": f"HTTP {status}: no"}])
+    (warning,) = [found for found in warnings_of(load_results(folder)) if found.startswith("FAILED")]
+    all_named = {"--header Authorization", "--header api-key", "--header X-Tenant", "--header-file", "LLM_API_KEY"}
+    assert {each for each in all_named if each in warning} == {named}
+
+
 def test_a_run_against_the_embedded_simulator_says_so(write_run: Write, make_level: Make) -> None:
     heads = [
         load_results(write_run([make_level(0, 10)], run={"embedded_simulator": embedded})) for embedded in (True, False)

@@ -115,7 +115,7 @@ def test_a_word_of_no_option_is_refused(words: str, sentence: str, tmp_path: Pat
 @STRAY_WORDS
 def test_a_dry_run_refuses_a_word_of_no_option(words: str, sentence: str, tmp_path: Path) -> None:
     ended = run_command("run", *words.split(), "--dry-run", cwd=tmp_path)
-    assert (ended.returncode, ended.stdout, ended.stderr) == (2, "", f"tokenswarm workload: {sentence}\n")
+    assert (ended.returncode, ended.stdout, ended.stderr) == (2, "", f"tokenswarm run: {sentence}\n")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -138,7 +138,20 @@ def test_a_shape_that_is_set_later_is_refused() -> None:
         (["Reader"], "", {"system_prompt": "both"}, (), "--system-prompt has no effect"),
         (["Reader"], "", {"shape": "open"}, (), "an open loop"),
         (["Reader"], "", {"shape": "capacity", "find_capacity": "rate"}, (), "an open loop"),
-        ([], "Steps", {"levels": "1,2"}, ("levels",), "--levels has no effect beside the shape Steps"),
+        (
+            [],
+            "Steps",
+            {"levels": "1,2"},
+            ("levels",),
+            "--levels has no effect beside the shape Steps.*: leave it out, or",
+        ),
+        (
+            [],
+            "Steps",
+            {"levels": "1,2", "ramp": "1s", "level_time": "3s"},
+            ("levels", "ramp", "level_time"),
+            "--levels, --ramp and --level-time have no effect .*: leave them out, or the shape",
+        ),
     ],
 )
 def test_options_without_effect_are_refused(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import certifi
 import pytest
 from locust.argument_parser import get_empty_argument_parser, setup_parser_arguments
@@ -99,6 +102,14 @@ def test_every_error_of_a_command_line_is_reported(
     found = sentences(*words)
     assert len(found) == len(named), found
     assert all(name in sentence for name, sentence in zip(named, found, strict=True))
+
+
+def test_a_pipe_for_the_log_is_refused_before_locust_opens_it(tmp_path: Path) -> None:
+    """Locust would wait until somebody reads it."""
+    os.mkfifo(pipe := tmp_path / "pipe")
+    (found,) = sentences("--logfile", str(pipe))
+    assert found.startswith("--logfile takes a file, but ")
+    assert sentences("--logfile", str(tmp_path / "new.log")) == sentences("--logfile", os.devnull) == []
 
 
 def test_a_choice_that_does_not_exist_is_one_sentence() -> None:

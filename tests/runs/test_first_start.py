@@ -400,7 +400,7 @@ def test_a_second_one_on_the_machine_takes_free_ports_and_names_them(
     start_locust: Start, start_simulator: StartSimulator
 ) -> None:
     simulator = start_simulator("--profile", "fast")
-    started = start_locust("-H", simulator.host, without=["--metrics-port"])
+    started = start_locust("-H", simulator.host, "--processes", "2", without=["--metrics-port"])
     assert started.process.stdout is not None
     metrics = page = ""
     lines: list[str] = []
@@ -422,8 +422,9 @@ def test_a_second_one_on_the_machine_takes_free_ports_and_names_them(
         with urllib.request.urlopen(url, timeout=30) as answer:
             assert text in answer.read().decode()
     started.interrupt()
-    started.end()
+    ended = started.end()
     assert [line for line in before_page if "the web page has port" in line]
+    assert ("".join(lines) + ended.output).count("the web page has port") == 1  # workers have no page
 
 
 @pytest.mark.usefixtures("usual_ports_taken")

@@ -18,6 +18,8 @@ URL = "http://gpu:8000/generate_stream"
         ("HTTP 404: Not Found", True, [URL, "--engine", "--model 'wrong'"], ["'real'"]),
         ("HTTP 404: Not Found", False, [URL, "--engine"], ["--model", "'real'"]),
         ("HTTP 422: inputs: field required", False, ["--engine"], ["--model", "'real'"]),
+        ("HTTP 405: Method Not Allowed", False, [URL, "--engine"], ["--model", "log"]),
+        ("HTTP 501: Unsupported method ('POST')", True, [URL, "--engine", "--model 'wrong'"], ["overloaded", "log"]),
     ],
 )
 def test_the_model_is_blamed_only_where_the_server_does(

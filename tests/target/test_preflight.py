@@ -96,7 +96,7 @@ def test_each_model_of_a_mix_is_requested_once_in_each_mode(served: Any, options
         preflight(mixed, refuses.host, ["off"])
 
 
-@pytest.mark.parametrize(("failure", "requests"), [(error(500), 3), (error(401), 1), (error(404), 1)])
+@pytest.mark.parametrize(("failure", "requests"), [(error(500), 3), (error(401), 1), (error(404), 1), (error(501), 1)])
 def test_a_failure_that_stays_refuses_it_and_is_not_repeated_where_that_is_no_use(
     served: Any, options: ChatOptions, failure: bytes, requests: int
 ) -> None:

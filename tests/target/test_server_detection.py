@@ -185,7 +185,7 @@ def test_a_web_server_is_an_error_at_once_that_names_the_address_and_engine(site
 def test_a_server_of_nothing_known_is_an_error_at_once(sites: Callable[..., Site]) -> None:
     sentence = refused(sites({}, otherwise=(200, '{"hello":"world"}')))
     assert "web page" not in sentence
-    assert "--engine" in sentence
+    assert "--engine" in sentence and "check address and port" in sentence
 
 
 def test_https_to_a_server_of_plain_http_is_refused_with_the_address_that_works(sites: Callable[..., Site]) -> None:
@@ -249,6 +249,12 @@ def test_a_refused_key_is_named_by_where_it_comes_from(
     words = [word for header in headers.split(", ") for word in ("--header", header)]
     sentence = refused(sites(REFUSES_ALL, otherwise=(status, "{}")), "--engine", engine, *words)
     assert re.findall(r"LLM_API_KEY|--header [\w-]+", sentence) == [*([] if replaced else ["LLM_API_KEY"]), *sources]
+
+
+@pytest.mark.parametrize(("value", "is_bare"), [("sk-wrong-1", True), ("Bearer sk-wrong-1", False)])
+def test_a_key_without_a_scheme_is_called_so(sites: Callable[..., Site], value: str, is_bare: bool) -> None:
+    sentence = refused(sites(REFUSES_ALL, otherwise=(401, "{}")), "--header", f"Authorization: {value}")
+    assert ("Authorization: Bearer KEY" in sentence) == is_bare
 
 
 def test_a_refused_key_of_a_file_of_headers_is_named(sites: Callable[..., Site], tmp_path: Path) -> None:
