@@ -14,9 +14,11 @@ from itertools import count
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
+import msgspec
+
 from tokenswarm.run_folder.files import write_whole
 from tokenswarm.run_folder.reader import ReportError, run_file
-from tokenswarm.run_folder.schema import RESERVE
+from tokenswarm.run_folder.schema import RESERVE, Status
 from tokenswarm.sanitize import server_text
 
 #: Left in a folder of this machine once its copy is complete: where that is.
@@ -30,6 +32,10 @@ _MOST_CHARACTERS = 300
 
 class RemoteFolderError(ReportError):
     """A URL cannot be used, or a store cannot be written or read; the message is one sentence."""
+
+
+class _RunHead(msgspec.Struct):
+    status: str
 
 
 class UploadedFolder(NamedTuple):
@@ -98,6 +104,11 @@ def upload(folder: Path, url: str) -> UploadedFolder:
     compare the size of each file. run.json is copied last: a copy that has it is complete. Raises RemoteFolderError,
     ReportError."""
     own = run_file(folder).read_bytes()
+    if _status_of(own) == Status.RUNNING:
+        raise RemoteFolderError(
+            f"{folder} is of a run that has not ended, and its files still change: upload it then. If its processes "
+            f"were killed, complete it first: tokenswarm recover {folder}"
+        )
     names = sorted(_names(folder), key=lambda name: (name == "run.json", name))
     try:
         store, root = _opened(url)
@@ -149,6 +160,14 @@ def download(url: str) -> Path:
 def local_folder(place: str) -> Path:
     """The folder of a run that a command names: itself, or a copy of what a URL names. Raises RemoteFolderError."""
     return download(place) if is_url(place) else Path(place)
+
+
+def _status_of(run_json: bytes) -> str:
+    """As run.json says; "" where it is damaged, which is no reason to keep it from a store."""
+    try:
+        return msgspec.json.decode(run_json, type=_RunHead).status
+    except msgspec.MsgspecError:
+        return ""
 
 
 def _names(folder: Path) -> Iterator[str]:

@@ -107,6 +107,17 @@ def test_a_copy_that_cannot_be_noted_in_the_folder_is_named(folder: Path, store:
     assert store.cat_file(f"/bucket/{folder.name}/run.json") == (folder / "run.json").read_bytes()
 
 
+def test_a_run_that_has_not_ended_is_not_sent(folder: Path, store: MemoryFileSystem) -> None:
+    """A copy would hold half of it, and the upload at its end would lie beside it under another name."""
+    file = folder / "run.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"status": "running"}))
+    with pytest.raises(RemoteFolderError, match=r"is of a run that has not ended.*tokenswarm recover "):
+        upload(folder, "memory://bucket")
+    assert not store.store
+    file.write_text("{")
+    assert upload(folder, "memory://bucket").files == len(files_of(folder)) - 1  # uploaded.json
+
+
 def test_what_is_no_run_is_neither_sent_nor_read(tmp_path: Path, store: MemoryFileSystem) -> None:
     with pytest.raises(ReportError, match="is not a results folder"):
         upload(tmp_path, "memory://bucket")
