@@ -67,9 +67,9 @@ def state_of(outcome: RunOutcome) -> RunState:
 
 
 def exit_code_of(runs: Sequence[SweepRun]) -> int:
-    """The worst exit code of the runs: 2 (could not be used) before 3 (unreliable), 4 (stopped, or not run at all), 5
-    (a condition failed) and 1 (requests failed)."""
-    codes = [EXIT_INTERRUPTED if run.exit_code is None else run.exit_code for run in runs]
+    """The worst exit code of the runs: 2 (could not be used) before 3 (unreliable), 4 (stopped, killed, or not run at
+    all), 5 (a condition failed) and 1 (requests failed)."""
+    codes = [EXIT_INTERRUPTED if run.exit_code is None or run.exit_code < 0 else run.exit_code for run in runs]
     return max(codes, key=_severity, default=EXIT_OK)
 
 

@@ -136,6 +136,14 @@ def test_the_exit_code_is_the_worst() -> None:
     ]
 
 
+def test_a_run_that_a_signal_killed_is_as_one_that_was_stopped() -> None:
+    killed, ended = (
+        SweepRun(number=number, cell=number, repeat=1, name="", values={}, words=[], exit_code=code)
+        for number, code in ((1, -9), (2, 0))
+    )
+    assert exit_code_of([killed, ended]) == EXIT_INTERRUPTED
+
+
 def _fields(run: SweepRun) -> dict[str, object]:
     return {name: getattr(run, name) for name in run.__struct_fields__}
 
