@@ -60,20 +60,20 @@ def test_every_page_is_in_the_index() -> None:
     assert {str(page.relative_to(DOCS)) for page in DOCS.rglob("*.md")} - linked == {"index.md"}
 
 
-def test_the_page_of_kubernetes_names_what_the_manifest_has() -> None:
+def test_the_page_of_kubernetes_names_values_and_objects_of_the_chart() -> None:
     page = (DOCS / "how-to" / "kubernetes.md").read_text(encoding="utf-8")
-    text = (ROOT / "deploy" / "kubernetes" / "tokenswarm.yaml").read_text(encoding="utf-8")
-    objects = [each for each in yaml.safe_load_all(text) if each]
-    named = {(each["kind"].lower(), each["metadata"]["name"]) for each in objects}
-    for kind, name in re.findall(r"(service/|deployment )([\w-]+)", page):
-        assert (kind.strip("/ "), name) in named
-    required = {
-        each["valueFrom"]["secretKeyRef"]["key"]
-        for document in objects
-        if document["kind"] == "Deployment"
-        for each in document["spec"]["template"]["spec"]["containers"][0]["env"]
-        if not each.get("valueFrom", {}).get("secretKeyRef", {"optional": True}).get("optional")
-    }
-    assert set(re.findall(r"--from-literal=([\w-]+)=", page)) == required
-    (label,) = re.findall(r"-l app\.kubernetes\.io/component=(\w+)", page)
-    assert f"app.kubernetes.io/component: {label}" in text
+    chart = ROOT / "deploy" / "helm" / "tokenswarm"
+    values = yaml.safe_load((chart / "values.yaml").read_text(encoding="utf-8"))
+    in_table = [
+        name for row in re.findall(r"^\| (`[^|]*`) \|", page, re.MULTILINE) for name in re.findall(r"`([\w.]+)`", row)
+    ]
+    named = {*re.findall(r"--set ([\w.]+)=", page), *(name for name in in_table if name.split(".")[0] in values)}
+    assert {"mode", "host", "workers", "image.repository", "secret.existing", "results.upload.url"} <= named
+    for name in named - {"podSecurityContext.fsGroup"}:  # Kubernetes knows it, whatever the chart sets
+        found = values
+        for key in name.split("."):
+            assert key in found, name
+            found = found[key]
+    templates = "".join(file.read_text(encoding="utf-8") for file in (chart / "templates").iterdir())
+    (key,) = re.findall(r"jsonpath='\{\.data\.([\w-]+)\}'", page)
+    assert f"key: {key} }}" in templates

@@ -308,7 +308,7 @@ def test_a_failure_without_output_keeps_its_own_outcome_and_words() -> None:
 def test_what_is_ok_cut_abandoned_or_refused_by_a_limit_is_no_failure_and_all_else_is() -> None:
     harmless = [outcome for outcome in Outcome if not outcome.is_failure]
     assert harmless == [Outcome.OK, Outcome.REFUSED_BY_LIMIT, Outcome.ABANDONED, Outcome.CUT]
-    assert len(Outcome) == 13
+    assert len(Outcome) == 14
 
 
 @pytest.mark.parametrize(
