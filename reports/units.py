@@ -172,7 +172,9 @@ def clock(elapsed_s: float) -> str:
 
 
 def planned_time(seconds: float) -> str:
-    """A planned length of time, as an option takes it: `20 s`, `5 min`, `90 s`."""
+    """A planned length of time: `20 s`, `5 min`, `90 s`, `3 h`."""
+    if seconds >= 3600 and seconds % 60 == 0:
+        return length_of_time(seconds)
     if seconds >= 60 and seconds % 60 == 0:
         return f"{seconds / 60:g} min"
     return f"{round(seconds, 2):g} s" if seconds >= 1 else f"{seconds:.3g} s"

@@ -29,6 +29,7 @@ def adopt_own_code(environment: Environment) -> None:
     default = list(RunShape.user_classes.values())
     _check_derived(environment.user_classes, default)
     own = [each for each in environment.user_classes if each not in default and (each.weight or each.fixed_count)]
+    _check_tasks(own)
     uses_default = any(each in default for each in environment.user_classes)
     options = environment.parsed_options
     if uses_default and not (options is not None and options.user_classes):
@@ -92,6 +93,17 @@ def _check_derived(user_classes: Sequence[type[User]], default: Sequence[type[Us
             f"{_classes(names)} of your locustfile cannot be derived from Tokenswarm's own users, which options set: "
             f"derive {it} from tokenswarm.StreamingUser (docs/python-api.md), or set prompts, requests and load by "
             "options (docs/options.md)."
+        )
+
+
+def _check_tasks(own: Sequence[type[User]]) -> None:
+    """Locust's users would log a traceback for each task that they do not find, and send nothing."""
+    names = [each.__name__ for each in own if not each.tasks and each.run is User.run]
+    if names:
+        has = "has" if len(names) == 1 else "have"
+        raise OwnCodeError(
+            f"{_classes(names)} of your locustfile {has} no task: mark a method with @task from locust "
+            "(docs/python-api.md); where tasks have tags, --tags and --exclude-tags must leave one."
         )
 
 

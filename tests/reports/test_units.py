@@ -134,3 +134,11 @@ def test_a_mean_of_users_differs_in_words_where_it_differs_from_the_number_reque
     mean: float, requested: int, text: str
 ) -> None:
     assert units.users_of(mean, requested) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(20.0, "20 s"), (90.0, "90 s"), (300.0, "5 min"), (5400.0, "1 h 30 min"), (10_800.0, "3 h"), (3601.0, "3601 s")],
+)
+def test_a_planned_time_is_written_as_it_would_be_set(seconds: float, text: str) -> None:
+    assert units.planned_time(seconds) == text

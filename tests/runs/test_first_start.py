@@ -43,6 +43,27 @@ class Slow(ChatUser):
 class Never(ChatUser):
     weight = 0
 """
+IDLE = f"""
+import sys
+sys.path.insert(0, {str(ROOT)!r})
+from locust import HttpUser, User, task
+from tokenswarm import StreamingUser
+
+class Idle(StreamingUser):
+    pass
+
+class Looks(HttpUser):
+    pass
+
+class Busy(StreamingUser):
+    @task
+    def ask(self):
+        self.stream("hello")
+
+class Loop(User):
+    def run(self):
+        pass
+"""
 SHAPES = f"""
 import sys
 sys.path.insert(0, {str(ROOT)!r})
@@ -146,6 +167,7 @@ def refused(run: Run) -> str:
     [
         (ALONE, ["ChatUser"], []),
         (OWN, ["Slow", "StreamingUser"], ["Never"]),
+        (IDLE, ["Idle", "Looks"], ["Busy", "Loop"]),
         (SHAPES, ["Steps", "Waves"], ["RunShape"]),
         (CHANGED, ["ChatUser.wait_time", "ChatUser.max_tokens", "--max-tokens"], ["SystemPromptChatUser"]),
         (AT_INIT, ["ChatUser.wait_time"], ["SystemPromptChatUser"]),
@@ -154,7 +176,7 @@ def refused(run: Run) -> str:
         (SHAPE_AT_TEST_START, ["Steps"], []),
     ],
     ids=[
-        *("users.chat alone", "derived from ours", "two shapes", "our classes changed"),
+        *("users.chat alone", "derived from ours", "without a task", "two shapes", "our classes changed"),
         *("changed at init", "changed at test_start", "options at test_start", "shape at test_start"),
     ],
 )
