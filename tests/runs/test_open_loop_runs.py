@@ -77,15 +77,15 @@ def test_a_server_that_stalls_gets_all_requests_all_the_same_and_all_their_waits
     stall = ("--pause-at", "50", "--pause-s", "2")
     server = start_simulator("--dialect", "vllm", "--profile", "fast", "--max-batch", "500", *stall)
     load = ("--rate", "50", "--arrivals", "constant", "--max-in-flight", "20")
-    run = run_locust("-H", server.host, *load, *SHORT, "--level-time", "5s", pictures=True)
+    run = run_locust("-H", server.host, *load, *SHORT, "--level-time", "8s", pictures=True)
     assert run.exit_code == 0, run.output
     (level,) = run.summary["levels"]
-    assert (level["open_loop"]["offered"], level["open_loop"]["not_sent"], len(run.requests)) == (250, 0, 250)
+    assert (level["open_loop"]["offered"], level["open_loop"]["not_sent"], len(run.requests)) == (400, 0, 400)
     rows = sorted(run.requests, key=lambda row: float(row["scheduled_s"]))
     sent_s = [float(row["sent_s"]) for row in rows]
     assert sent_s == sorted(sent_s)
     received = sorted(server.truth(), key=lambda row: int(row["t_wire_ns"]))
-    assert [int(row["id"]) for row in received] == list(range(250))
+    assert [int(row["id"]) for row in received] == list(range(400))
     hold = level["hold"]
     assert hold["ttft_scheduled_s"]["p99"]["value"] >= 0.9 * 2
     assert hold["lag_s"]["max"] > 0.5

@@ -65,7 +65,7 @@ def test_turns_carry_the_history_with_the_server_s_own_answers(
     log = tmp_path / "requests.jsonl"
     server = start_simulator("--profile", "fast", "--dialect", "lmdeploy", "--request-log", str(log))
     run = run_locust(
-        *("-H", server.host, "-u", "16", "-r", "16", "-t", "5s", "--turns", str(TURNS), *IN_TRUTH_LOG),
+        *("-H", server.host, "-u", "16", "-r", "16", "-t", "8s", "--turns", str(TURNS), *IN_TRUTH_LOG),
         *("--input-tokens", "u(60,80)", "--output-tokens", "u(4,9)", "--think-time", f"exp({THINK_MS:g}ms)"),
         *("--markdown", str(tmp_path / "run.md")),
         pictures=True,
