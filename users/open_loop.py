@@ -28,6 +28,7 @@ from tokenswarm.users.current_run import Share
 from tokenswarm.users.requests import PreparedRequest, UserRequests
 from tokenswarm.users.requests_ahead import SendRequest
 from tokenswarm.users.think_times import ThinkTimes, think_times_of_agents
+from tokenswarm.users.time_slices import use_short_time_slices
 from tokenswarm.wire import StreamClient
 
 #: How often it is looked whether the level is over or the run is being stopped.
@@ -69,6 +70,7 @@ class OpenLoop:
     def run(self) -> None:
         """Until the level is over, or the run is stopped, and all requests have ended; where these end the level, until
         they have."""
+        use_short_time_slices()
         for pool in self._pools:
             pool.connect_spares()
         watch = gevent.spawn(self._stop_in_time)
