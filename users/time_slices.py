@@ -1,6 +1,6 @@
 """Shorter time slices for a process that must run soon after it wakes.
 
-Linux lets a thread that wakes run before one whose time slice is longer: from kernel 6.12 on each thread may ask for a
+Linux lets a thread that wakes run before one whose time slice is longer: from kernel 6.12 on each thread may request a
 slice of its own, which needs no privilege and takes no processor time from others (`sched_setattr`, see sched(7) and
 Documentation/scheduler/sched-eevdf.rst). Older kernels accept the request and ignore it.
 """
@@ -21,7 +21,7 @@ _ATTRIBUTES = struct.Struct("=IIQiIQQQ")
 
 
 def use_short_time_slices() -> bool:
-    """Ask for them for the calling thread, whose policy and niceness stay. Returns whether the system accepted."""
+    """Request them for the calling thread; its policy and niceness stay. Returns whether the system accepted."""
     number = _SCHED_SETATTR.get(platform.machine())
     try:
         if number is None or os.sched_getscheduler(0) != os.SCHED_OTHER:
