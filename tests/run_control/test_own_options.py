@@ -21,16 +21,21 @@ from tokenswarm.users.streaming_user import StreamingUser
 DEFAULTS: dict[str, Any] = option_defaults(run_parser())
 
 
+def rest(_: User) -> None:
+    """A task."""
+
+
 class Reader(StreamingUser):
-    pass
+    tasks = (rest,)
 
 
 class Writer(StreamingUser):
+    tasks = (rest,)
     host = "http://gpu:8000/v1"
 
 
 class Web(HttpUser):
-    pass
+    tasks = (rest,)
 
 
 class Never(StreamingUser):
