@@ -6,8 +6,8 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --co
 # The server that a self-check needs runs on Linux only.
 SELF_CHECK := $(if $(filter Linux,$(shell uname)),--self-check)
 
-# Processes that run tests side by side. Most wait: three for each core are right.
-JOBS ?= 6
+# Processes that run tests side by side. Most wait; with more, runs whose times are tested disturb each other.
+JOBS ?= 4
 
 # Tests start hundreds of processes: what Python has compiled is kept, also where the environment says otherwise.
 unexport PYTHONDONTWRITEBYTECODE

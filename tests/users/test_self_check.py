@@ -88,7 +88,8 @@ def test_a_process_measures_itself_against_the_paced_server(times: TokenTimes, h
     assert checked.users == 3
     assert checked.answers >= 3
     # How small they are is for benchmarks to say: here, that they are errors and not times.
-    assert 0 < checked.ttft_error_s.p50 <= checked.ttft_error_s.p99 <= checked.ttft_error_s.max < 0.1
+    assert 0 < checked.ttft_error_s.p50 <= checked.ttft_error_s.p99 <= checked.ttft_error_s.max
+    assert checked.ttft_error_s.p50 < 0.1
     assert (checked.gap_error_s is not None) == has_gaps
 
 
