@@ -5,6 +5,7 @@ Engines, hosts and versions may differ: they are what a comparison is of.
 
 from __future__ import annotations
 
+from argparse import ArgumentParser
 from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
@@ -353,6 +354,17 @@ def _load_option(run: Results) -> str:
         return "--users" if run.run.shape == "free" else "--levels"
     given = (name for name in ("session_rate", "rate_schedule", "rate") if options.get(name))
     return f"--{next(given, 'arrivals').replace('_', '-')}"
+
+
+def add_allow(parser: ArgumentParser, further: str = "") -> None:
+    """Give `parser` the option of what runs may differ in. further: what else a command takes, in its help."""
+    parser.add_argument(
+        "--allow",
+        action="append",
+        default=[],
+        metavar="FIELD",
+        help=f"what the runs may differ in, with commas between ({', '.join(FIELD_NAMES)}){further}",
+    )
 
 
 def allowed_fields(given: Sequence[str]) -> list[str]:

@@ -13,7 +13,7 @@ from tokenswarm.reports.checks.check_options import add_variation, output_file, 
 from tokenswarm.reports.checks.run_checks import write_markdown, write_text
 from tokenswarm.reports.checks.scheduled_times import check_scheduled
 from tokenswarm.reports.command_errors import ended
-from tokenswarm.reports.compare.comparability import FIELD_NAMES, SUSPECT, allowed_fields, check_allowed
+from tokenswarm.reports.compare.comparability import SUSPECT, add_allow, allowed_fields, check_allowed
 from tokenswarm.reports.compare.comparison import RunComparison, check_labels
 from tokenswarm.reports.compare.comparison_charts import draw_comparison
 from tokenswarm.reports.compare.comparison_page import comparison_html
@@ -38,13 +38,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         help="what to call the server of a run: once for each folder, in their order; runs of one name are pooled",
     )
     parser.add_argument("--base", metavar="NAME", help="the server that ratios are to; without it, the first run's")
-    parser.add_argument(
-        "--allow",
-        action="append",
-        default=[],
-        metavar="FIELD",
-        help=f"what the runs may differ in, with commas between ({', '.join(FIELD_NAMES)})",
-    )
+    add_allow(parser)
     parser.add_argument(
         "--slo", default="", help="hold these objectives against every run, like ttft=500ms; without it, the runs' own"
     )

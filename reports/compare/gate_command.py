@@ -40,8 +40,8 @@ from tokenswarm.reports.checks.run_checks import check_levels, write_markdown, w
 from tokenswarm.reports.checks.scheduled_times import check_scheduled
 from tokenswarm.reports.command_errors import ended
 from tokenswarm.reports.compare.comparability import (
-    FIELD_NAMES,
     SUSPECT,
+    add_allow,
     allowed_fields,
     check_allowed,
     check_comparable,
@@ -87,14 +87,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--new", nargs="+", default=[], metavar="FOLDER", help="the runs that are judged, three or so")
     conditions = 'changes that fail, like "ttft_p95 > +5%%, rate < -5%%"; see docs/conditions.md'
     add_check_arguments(parser, conditions, relative=True)
-    parser.add_argument(
-        "--allow",
-        action="append",
-        default=[],
-        metavar="FIELD",
-        help=f"what the runs may differ in, with commas between ({', '.join(FIELD_NAMES)}), or {SUSPECT}: judge "
-        "unreliable runs",
-    )
+    add_allow(parser, f", or {SUSPECT}: judge unreliable runs")
     add_variation(parser)
 
 

@@ -15,7 +15,7 @@ from tokenswarm.command_line.exit_codes import EXIT_CONDITION_FAILED, EXIT_OK, E
 from tokenswarm.reports.checks.check_options import add_variation, output_file, variation_of
 from tokenswarm.reports.checks.run_checks import write_text
 from tokenswarm.reports.command_errors import ended
-from tokenswarm.reports.compare.comparability import FIELD_NAMES, allowed_fields, check_allowed
+from tokenswarm.reports.compare.comparability import add_allow, allowed_fields, check_allowed
 from tokenswarm.reports.compare.trend import Trend, like_newest
 from tokenswarm.reports.compare.trend_page import trend_html
 from tokenswarm.reports.compare.trend_text import trend_csv, trend_table
@@ -38,13 +38,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         metavar="NUMBER",
         help="how many of the oldest reliable runs the others are held against (default: half of them, 5 at most)",
     )
-    parser.add_argument(
-        "--allow",
-        action="append",
-        default=[],
-        metavar="FIELD",
-        help=f"what the runs may differ in, with commas between ({', '.join(FIELD_NAMES)})",
-    )
+    add_allow(parser)
     add_variation(parser)
     parser.add_argument("--html", default="", metavar="FILE", help="write the trend as a page")
     parser.add_argument(
