@@ -8,7 +8,6 @@ import io
 import json
 import struct
 import tarfile
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -17,6 +16,8 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import yaml
+
+from tests.serving import serving
 
 TOKEN = "token-of-the-test-user"
 _KINDS = {"secrets": "Secret", "services": "Service", "networkpolicies": "NetworkPolicy", "jobs": "Job"}
@@ -173,16 +174,8 @@ class _ClusterServer(ThreadingHTTPServer):
 @contextmanager
 def fake_cluster() -> Iterator[FakeCluster]:
     cluster = FakeCluster()
-    server = _ClusterServer(cluster)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    cluster.url = f"http://127.0.0.1:{server.server_port}"
-    try:
+    with serving(_ClusterServer(cluster)) as cluster.url:
         yield cluster
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 def pod(index: int, phase: str = "Running", *, state: dict[str, Any] | None = None, **status: Any) -> dict[str, Any]:

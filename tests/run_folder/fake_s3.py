@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, unquote, urlsplit
 from xml.sax.saxutils import escape
+
+from tests.serving import serving
 
 _NAMESPACE = 'xmlns="http://s3.amazonaws.com/doc/2006-03-01/"'
 
@@ -96,16 +97,8 @@ class _S3Handler(BaseHTTPRequestHandler):
 @contextmanager
 def fake_s3() -> Iterator[FakeS3]:
     store = FakeS3()
-    server = _S3Server(store)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    store.url = f"http://127.0.0.1:{server.server_port}"
-    try:
+    with serving(_S3Server(store)) as store.url:
         yield store
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 def _decoded(body: bytes) -> bytes:
