@@ -140,7 +140,7 @@ class ArrivalSender:
             within_ns = _PREPARES_LATER_ONES_WITHIN_NS
             if self._stopped_ns is not None or due_ns <= max(now_ns, self._quiet_until_ns) + within_ns:
                 return False
-            if (later := self._ahead.next_behind(arrival)) is None:
+            if (later := self._ahead.next_behind()) is None:
                 return False
             wanted = later
         if now_ns < self._quiet_until_ns and due_ns > self._quiet_until_ns + within_ns:

@@ -38,14 +38,12 @@ class RequestsAhead:
             del self._prepared[number]
         return arrival.number in self._prepared
 
-    def next_behind(self, arrival: DueArrival) -> DueArrival | None:
-        """The next arrival whose request may be prepared, while that for `arrival` is; None for none."""
+    def next_behind(self) -> DueArrival | None:
+        """The next arrival behind those whose requests are prepared (at least one is), if its request may be prepared
+        too; None for none."""
         if not self._own_requests or len(self._prepared) >= _MOST_AHEAD:
             return None
-        following = self._arrivals.after(arrival.number)
-        while following is not None and following.number in self._prepared:
-            following = self._arrivals.after(following.number)
-        return following
+        return self._arrivals.after(max(self._prepared))
 
     def prepare(self, arrival: DueArrival) -> None:
         """Prepare the request for this arrival."""
