@@ -112,7 +112,7 @@ def _longest_error(bench: BenchFigures) -> str:
         return ""
     largest = max(_ttft(row).max or 0 for row in rows)
     return (
-        f"\nThe maximum, {number(largest)} ms, is of a first token that was read together with the second: "
+        f"\nThe maximum of {number(largest)} ms is of a request whose first and second token were read at once: "
         "[why](docs/benchmarks.md#the-last-table).\n"
     )
 

@@ -70,9 +70,9 @@ def add_cache_options(option: OptionAdder) -> None:
         "--cache",
         CacheUse,
         CacheUse.SHARE,
-        "what the server's prefix cache may find: share: whatever requests share (system prompt, --prefix, and prompts "
-        "that --prompt-reuse lets repeat); bust: nothing, each request begins with words of its own, before its system "
-        "prompt; flush: as share, and the cache is emptied by the engine's own endpoint before each level",
+        "what the server's prefix cache can reuse: share: what requests have in common (system prompt, --prefix, and "
+        "prompts that --prompt-reuse lets repeat); bust: nothing, as each request begins with random words, before its "
+        "system prompt; flush: as share, and the engine's own endpoint empties the cache before each level",
     )
 
 

@@ -28,8 +28,8 @@ def add_measurement_options(option: OptionAdder) -> None:
         "--token-times",
         TokenTimes,
         TokenTimes.ALL,
-        "which streams' gaps between tokens are measured: all, one in ten (sampled), or none (ends); the others cost "
-        "a fraction of the CPU time, and their first and last tokens are still timed",
+        "the streams in which the gaps between tokens are measured: all, one in ten (sampled), or none (ends). TTFT "
+        "and the end are measured in all; sampled and ends take less CPU time",
     )
     option.choice(
         "--stamps",

@@ -347,8 +347,8 @@ def _add_server_options(option: OptionAdder) -> None:
     add_model_options(option)
     option(
         "--chat-template",
-        "for endpoints that apply none (triton, triton-bls, tgi-generate, and --endpoint completions): llama-3, or the "
-        "path of a Jinja file; empty: llama-3, and plain text with --endpoint completions",
+        "chat template for endpoints that take plain text (triton, triton-bls, tgi-generate, and --endpoint "
+        "completions): llama-3, or the path of a Jinja file; empty: llama-3, but none with --endpoint completions",
     )
 
 
@@ -370,9 +370,9 @@ def _add_prompt_options(option: OptionAdder) -> None:
         "--prompt-reuse",
         PromptReuse,
         PromptReuse.NEVER,
-        "which prompts may repeat, and so be found in the server's prefix cache: never: each request begins with "
-        "characters of its own; run: each prompt begins with characters that differ from run to run, and repeats with "
-        "them; always: prompts are sent as they are",
+        "which prompts may repeat, so that the server's prefix cache can reuse them: never: each prompt begins with "
+        "characters that no other has; run: a prompt may repeat within a run, and begins differently in the next run; "
+        "always: prompts are sent unchanged",
     )
     option(
         "--prompt-nonce",

@@ -86,10 +86,9 @@ def add_session_options(option: OptionAdder) -> None:
     """Add the options to Locust's parser."""
     option(
         _OPTION,
-        "turns of each session, each of which sends the history so far: of synthetic prompts (--input-tokens) a "
-        "number or a distribution like 8, n(6,2), u(2,12); of conversations in --prompts all, or last (one request "
-        "with all messages up to the last one of the user); empty: 1 turn for synthetic prompts, all turns of "
-        "conversations in --prompts",
+        "number of turns of each session; each turn sends the history so far. With --input-tokens: a number or a "
+        "distribution like 8, n(6,2), u(2,12). With conversations in --prompts: all, or last (one request with all "
+        "messages up to the last one of the user). Empty: 1 turn with --input-tokens, all turns of conversations",
     )
     option.choice(
         "--answers",
@@ -100,16 +99,15 @@ def add_session_options(option: OptionAdder) -> None:
     )
     option(
         _LONGEST,
-        "longest delay that is waited before a turn as --prompts records it, a time like 30s; longer ones are "
-        "shortened to it; empty: all are waited as recorded",
+        "upper limit of the delays before turns that --prompts records, a time like 30s; empty: all delays are as "
+        "recorded",
     )
     option.choice(
         _SUPPLY,
         SessionSupply,
         SessionSupply.REPEAT,
-        "repeat: sessions of --prompts begin again once all have begun; once: each begins once in a level, and the "
-        "level ends when the first user has no further session to begin, so that no user is without work during the "
-        "measurement",
+        "repeat: when all sessions of --prompts have begun, they begin again; once: each begins once in a level, and "
+        "the level ends when the first user runs out of sessions",
     )
     option("--session-header", "name of a header that has the session's id in each request, for sticky routing")
 

@@ -27,9 +27,9 @@ _SHORTEST_SPAN_S = 5.0
 #: Requests whose end the server may not notice: it may still run them.
 _CANCELLED = (Outcome.CUT, Outcome.TIMEOUT, Outcome.ABORTED, Outcome.ABANDONED)
 _UNITS = {
-    "requests_running": "requests at once",
-    "output_tokens_per_s": "tokens/s",
-    "requests_per_s": "requests/s",
+    "requests_running": ("request at once", "requests at once"),
+    "output_tokens_per_s": ("token/s", "tokens/s"),
+    "requests_per_s": ("request/s", "requests/s"),
 }
 
 
@@ -98,9 +98,12 @@ def _rates(samples: Sequence[ServerSample], metric: str, run_rate: float, at_edg
 
 
 def _most_at_once(aggregator: Aggregator, level: LevelStats) -> int:
-    """Requests that this run can have had under way at once: one per user."""
-    windows = aggregator.windows_of(level, level.ended_s or level.began_s)
-    return max([level.level.users, *(max(window.users, window.in_flight) for window in windows)])
+    """Requests that this run can have had under way at once: one per user; where there are none, as many as may have
+    been in flight."""
+    ended_s = level.ended_s or level.began_s
+    windows = aggregator.windows_of(level, ended_s)
+    arrived = level.flow.most_at_once(ceil(level.hold_s(ended_s)[1])) if level.level.arrivals is not None else 0
+    return max([level.level.users, arrived, *(max(window.users, window.in_flight) for window in windows)])
 
 
 def _abandoned_at_once(level: LevelStats) -> int:
@@ -113,18 +116,22 @@ def _abandoned_at_once(level: LevelStats) -> int:
 
 
 def _message(values: dict[str, float], aggregator: Aggregator) -> str:
-    known = [(name, unit) for name, unit in _UNITS.items() if f"server_{name}" in values]
+    known = [(name, units) for name, units in _UNITS.items() if f"server_{name}" in values]
     by_server, by_run = (
-        [f"{_number(values[f'{side}_{name}'])} {unit}" for name, unit in known] for side in ("server", "run")
+        [_counted(values[f"{side}_{name}"], *units) for name, units in known] for side in ("server", "run")
     )
     cancelled = any(
         level.scopes[Scope.WHOLE].outcomes[outcome] for level in aggregator.levels.values() for outcome in _CANCELLED
     )
     cause = ", or it still runs requests that were cancelled" if cancelled else ""
     return (
-        f"other load: the server had {_list(by_server)}; this run had {_list(by_run)}: another client loads it "
-        f"too{cause}"
+        f"other load: the server had {_list(by_server)}; this run had {_list(by_run)}: another client seems to "
+        f"use the server too{cause}"
     )
+
+
+def _counted(value: float, one: str, several: str) -> str:
+    return f"{_number(value)} {one if value == 1 else several}"
 
 
 def _number(value: float) -> str:

@@ -176,8 +176,7 @@ def _add_hardware_options(option: OptionAdder) -> None:
     option(
         "--gpu-price",
         default="",
-        text="US dollars for one of these GPUs and hour, like 2.5, for the price of a million output tokens; empty: "
-        "not stated",
+        text="US dollars per GPU and hour, like 2.5, for the price of a million output tokens; empty: not stated",
     )
 
 
@@ -211,8 +210,8 @@ def _add_metrics_options(option: OptionAdder) -> None:
         "--metrics-linger",
         default="0s",
         include_in_web_ui=False,
-        text="how long a headless run that is over can still be scraped, so that Prometheus gets its last figures; "
-        "more than the scrape interval, and Ctrl-C ends it",
+        text="time for which the metrics port stays open after a headless run, so that Prometheus gets the last "
+        "values; set it longer than the scrape interval; Ctrl-C ends the wait",
     )
 
 

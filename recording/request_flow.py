@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from math import floor
+from math import ceil, floor, sqrt
 
 import numpy as np
 
@@ -46,3 +46,9 @@ class RequestFlow:
             means[second] = before + self._sent_parts[second] - self._ended_parts[second]
             before += self.sent[second] - self._ended[second]
         return means
+
+    def most_at_once(self, seconds: int) -> int:
+        """Requests that may have been in flight at one time in the level's first seconds: within a second, their number
+        goes up and down about its mean, as that of independent arrivals does."""
+        most = float(self.in_flight(seconds).max()) if seconds else 0.0
+        return ceil(most + 2 * sqrt(most))

@@ -219,14 +219,14 @@ def _uncertainty_issues(scope: ScopeStats, *, in_lumps: bool) -> Issues:
     if late < _FEWEST_UNCERTAIN or share_interval(late, uncertain.count)[0] <= _UNCERTAIN_SHARE:
         return
     most_s = uncertain.maximum or 0.0
-    cause, advice = "first outputs came together with later ones", ""
+    cause, advice = "first outputs arrived together with later ones", ""
     if not in_lumps:
-        cause = "the machine that sends the load was too busy"
-        advice = "; measure where nothing else runs, or with more processes (--processes -1)"
+        cause = "the load generator was too slow to read first outputs one by one"
+        advice = "; run on a machine that does nothing else, or with more processes (--processes -1)"
     yield ValidityIssue(
         kind=IssueKind.UNCERTAIN_TTFT,
-        message=f"{cause}: the TTFT of {late:,} of {uncertain.count:,} requests ({WHOLE_LEVEL}) may be too high, by up "
-        f"to {_ms(most_s)} (median TTFT {_ms(median.value)}){advice}",
+        message=f"{cause}: for {late:,} of {uncertain.count:,} requests ({WHOLE_LEVEL}), the true TTFT may be up to "
+        f"{_ms(most_s)} lower than reported (median TTFT {_ms(median.value)}){advice}",
         values={"uncertain": late, "first_outputs": uncertain.count, "max_s": most_s, "median_s": median.value},
     )
 
@@ -240,7 +240,7 @@ def _concurrency_issues(found: Concurrency | None) -> Issues:
         message=f"fewer than {_percent(ENOUGH_SHARE)} of the {found.requested:,} users were there for "
         f"{found.short_s:,} of {found.seconds:,} s of the hold ({_percent(found.short_share)}; mean {found.mean:,.1f}, "
         f"minimum {found.min:,.1f}): they started late, or their process stood still or was lost; measure longer, "
-        "where nothing else runs, or with more processes (--processes -1)",
+        "on a machine that does nothing else, or with more processes (--processes -1)",
         values={"requested": found.requested, "short_s": found.short_s, "mean": found.mean, "min": found.min},
     )
 
@@ -300,9 +300,10 @@ def _open_loop_issues(aggregator: Aggregator, level: LevelStats) -> Issues:
     if kept and lag and median and lag.value > _SUSPECT_SHARE * median.value:
         yield ValidityIssue(
             kind=IssueKind.SEND_LAG,
-            message=f"requests were sent late: p99 of the lag {_ms(lag.value)}; allowed "
-            f"{_SUSPECT_SHARE * median.value * 1000:,.2f} ms ({_percent(_SUSPECT_SHARE)} of the median TTFT, "
-            f"{_ms(median.value)}): the client could not keep the schedule",
+            message=f"the load generator could not keep the schedule: 1 % of the requests were sent more than "
+            f"{_ms(lag.value)} after they were due; the limit is {_SUSPECT_SHARE * median.value * 1000:,.2f} ms "
+            f"({_percent(_SUSPECT_SHARE)} of the median TTFT, {_ms(median.value)}); run on a machine that does nothing "
+            "else, or with more processes (--processes -1)",
             values={"lag_p99_s": lag.value, "median_s": median.value},
         )
     if level.ended_s is None or level.ended_s > aggregator.reported_until_s:

@@ -12,10 +12,9 @@ from tokenswarm.reports import units
 from tokenswarm.run_folder.hardware_figures import HardwareFigures
 from tokenswarm.run_folder.schema import LevelSummary, Summary
 
-HARDWARE_NOTE = (
-    "By hardware: output tokens in each level's hold, by the GPUs of --gpus and the price of --gpu-price; energy of "
-    "all GPUs that the DCGM exporter shows, idle ones included."
-)
+_NOTE = "Tokens/s per GPU: output tokens per second in the hold, divided by --gpus."
+_PRICE_NOTE = "$ per million tokens: by --gpu-price."
+_ENERGY_NOTE = "J per token: energy of all GPUs that the DCGM exporter shows, idle ones included."
 
 
 class HardwareColumn(NamedTuple):
@@ -40,6 +39,17 @@ HARDWARE_COLUMNS = (
 def with_hardware_figures(levels: Sequence[LevelSummary]) -> bool:
     """Whether any of them has such a figure."""
     return any(column.cell(level) != units.UNDEFINED for column in HARDWARE_COLUMNS for level in levels)
+
+
+def hardware_note(levels: Sequence[LevelSummary]) -> str:
+    """What the columns with figures show."""
+    found = [_of(level) for level in levels]
+    parts = [
+        _NOTE,
+        _PRICE_NOTE if any(figures.usd_per_million_tokens is not None for figures in found) else "",
+        _ENERGY_NOTE if any(figures.joules_per_token is not None for figures in found) else "",
+    ]
+    return " ".join(filter(None, parts))
 
 
 def hardware_lines(summary: Summary) -> list[str]:

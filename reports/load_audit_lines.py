@@ -10,7 +10,7 @@ from tokenswarm.run_folder.reader import Results
 from tokenswarm.run_folder.schema import IssueKind, LevelSummary
 
 _OF_ARRIVALS = (
-    *("arrivals: distance", "chance", "dispersion", "dispersion of the schedule"),
+    *("arrivals: K-S distance", "K-S p", "burstiness", "burstiness of the schedule"),
     *("lag p50", "lag p99", "lag max", "result"),
 )
 #: By what a level's load is counted in: the columns of its row.
@@ -26,11 +26,11 @@ _AS_REQUESTED = "as requested"
 _GAP_FIGURES = ("distance", "chance", "dispersion", "dispersion_requested")
 NOTES = {
     "requests/s": (
-        "Distance: the Kolmogorov-Smirnov distance between the measured and the requested distribution of the times "
-        "between requests, 0 to 1. Chance: its p value, the probability of a distance at least as large if the "
-        "requests follow the requested arrivals. Dispersion: the variance of the number of requests sent in intervals "
-        "that should hold 10, divided by 10: 1 for poisson, 0 for constant arrivals. Dispersion of the schedule: the "
-        "same of the times at which the requests were due. Lag: time sent minus time due."
+        "Whether requests were sent with the requested times between them. K-S distance (Kolmogorov-Smirnov): the "
+        "largest difference between the measured and the requested distribution of these times, from 0 to 1. K-S p: "
+        "how probable a distance at least as large is if all is as requested. Burstiness: the variance of the number "
+        "of requests in intervals that should hold 10, divided by 10: 1 for poisson, 0 for constant arrivals; of the "
+        "schedule: the same of the times at which requests were due. Lag: time sent minus time due."
     ),
 }
 NOTES["sessions/s"] = f"Requests: sessions' first turns. {NOTES['requests/s']}"
@@ -79,7 +79,9 @@ def _line(level: LevelSummary, audit: LoadAudit, *, late: bool) -> str:
         return f"{loud}{mean} of {units.amount(audit.requested)} users on average, at least {least} in any second"
     verb = "begun" if audit.unit == "sessions/s" else "sent"
     due = level.open_loop.offered_rate if level.open_loop else None
-    by_schedule = f", due by the schedule {units.rate(due)}" if due is not None else ""
+    random = audit.gaps is not None and audit.gaps.process != "constant"
+    schedule = "random schedule" if random else "schedule"
+    by_schedule = f", in the {schedule} of the hold {units.rate(due)}" if due is not None else ""
     parts = [f"requested {units.rate(audit.requested)} {audit.unit}{by_schedule}, {verb} {units.rate(audit.measured)}"]
     if audit.gaps is not None:
         parts.append(_gaps_in_words(audit.gaps, level.level))

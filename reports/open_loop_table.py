@@ -14,11 +14,11 @@ from tokenswarm.run_folder.open_loop_figures import NotSent, OpenLoopFigures
 from tokenswarm.run_folder.schema import LevelSummary
 
 OPEN_LOOP_NOTE = (
-    "Open loop: requests are sent when they are due, whether or not earlier ones have ended. All rates are of the "
-    "hold. Offered: what was due by the schedule. Completed: what ended ok. In flight: the number in flight is "
-    "averaged over each second; the columns show the mean and the largest of these averages. Backlog: UNSTABLE if the "
-    "number in flight kept growing over the hold, so that more arrive than the server answers; stable if it did not; "
-    "a dash if that is not known, for example because the hold is too short. Lag: time sent minus time due. TTFT and "
+    "Open loop: requests are sent when they are due, whether or not earlier ones have ended. All rates are averages "
+    "over the hold. Offered: requests due by the schedule. Completed: requests that ended without error. In flight: "
+    "averages over single seconds; the columns show their mean and the largest. Backlog, where it is shown: UNSTABLE "
+    "if the number in flight kept growing over the hold, so that the server cannot sustain this rate; stable if it did "
+    "not; a dash if the hold is too short. Lag: time sent minus time due. TTFT and "
     "E2E from scheduled count from the time when a request was due, lag included; all other latencies count from the "
     "time when it was sent."
 )
@@ -26,8 +26,9 @@ OPEN_LOOP_NOTE = (
 UNSTABLE = "~"
 OPEN_BASIS_NOTE = (
     "Unless a table says otherwise, figures describe each level's hold: the time in which its requests are due. "
-    "Latencies are those of the ok requests that were due in the hold, with 95 % intervals. tokens/s, all: tokens that "
-    "arrived in the hold, per second; one user: the median of the rates of single requests."
+    "Latencies are those of requests that were due in the hold and ended without error, with 95 % intervals. "
+    "tokens/s, all: output tokens received per second in the hold; one user: the median of the token rates of single "
+    "requests."
 )
 
 

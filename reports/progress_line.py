@@ -14,8 +14,8 @@ from tokenswarm.sanitize import shortened
 
 _LONGEST_PHASE = len("hold: 100/100 users")
 _SPAN = (
-    "Progress lines: tokens/s since the previous line; TTFT p50 of the level's requests sent in the last 25 to "
-    "30 seconds; failed requests since the run began; the time left, not counting drains"
+    "Progress lines: tokens/s since the previous line; TTFT p50 over about the last 30 seconds of the level; failed "
+    "requests since the run began; the time left, without drains"
 )
 #: Characters of the bar.
 _BAR = 20

@@ -14,7 +14,7 @@ from tokenswarm.reports import units
 from tokenswarm.reports.abandon_lines import abandon_lines
 from tokenswarm.reports.cache_notes import cache_notes
 from tokenswarm.reports.capacity_sentence import capacity_sentence
-from tokenswarm.reports.hardware_table import HARDWARE_COLUMNS, HARDWARE_NOTE, hardware_lines, with_hardware_figures
+from tokenswarm.reports.hardware_table import HARDWARE_COLUMNS, hardware_lines, hardware_note, with_hardware_figures
 from tokenswarm.reports.length_notes import length_notes
 from tokenswarm.reports.level_names import level_name
 from tokenswarm.reports.load_audit_lines import load_lines
@@ -40,12 +40,12 @@ from tokenswarm.run_folder.run_labels import tags_text
 from tokenswarm.run_folder.schema import Capacity, Figures, LevelSummary, ServerFigures
 
 NOT_COMPLETE = "!"
-NOT_COMPLETE_NOTE = "! not complete: this level ended before its time"
+NOT_COMPLETE_NOTE = "! not complete: this level was stopped early"
 BASIS_NOTE = (
     "Unless a table says otherwise, figures describe each level's hold: the time in which all its users are there. "
-    "The ramp before it, in which users are added, is left out. Latencies are those of the ok requests sent in the "
-    "hold, with 95 % intervals. tokens/s, all: tokens of all users that arrived in the hold, per second; one user: "
-    "the median of the rates of single requests."
+    "The ramp before it, in which users are added, is left out. Latencies are those of requests that were sent in the "
+    "hold and ended without error, with 95 % intervals. tokens/s, all: output tokens received per second in the hold, "
+    "all users together; one user: the median of the token rates of single requests."
 )
 GOOD_NOTE = "good: requests that met every objective of the SLO."
 
@@ -108,9 +108,9 @@ SERVER_COLUMNS = (
     Column("mean TTFT", "outside server", lambda level: units.duration(level.hold.outside_server_s)),
 )
 SERVER_NOTE = (
-    "The server's own metrics in each level's hold. Outside server: mean TTFT as measured here minus the server's "
-    "own. A dash: the server's mean TTFT is not known, or it is larger than the client's (the two means do not cover "
-    "exactly the same requests)."
+    "The server's own metrics in each level's hold. Outside server: the client's mean TTFT minus the server's, which "
+    "is spent in network and gateway. A dash: the server reports no TTFT, or its mean is larger than the client's, "
+    "as the two do not cover exactly the same requests."
 )
 # These two say which level a row is of, and so lead every block of a table that had to be broken.
 KEYS = 2
@@ -167,7 +167,7 @@ def _of_the_hardware(levels: Sequence[LevelSummary], width: int) -> list[list[st
     if not with_hardware_figures(levels):
         return []
     columns = [*COLUMNS[:KEYS], *(Column(*column, if_known=True) for column in HARDWARE_COLUMNS)]
-    return [*_blocks(columns, levels, width), _wrapped(HARDWARE_NOTE, width)]
+    return [*_blocks(columns, levels, width), _wrapped(hardware_note(levels), width)]
 
 
 def header_lines(results: Results) -> list[str]:
@@ -209,12 +209,12 @@ def header_lines(results: Results) -> list[str]:
 
 
 def capacity(found: Capacity, levels: Sequence[LevelSummary]) -> str:
-    """How far the objectives are met: `50 users without system prompt (the largest level; the limit may be higher)`."""
+    """How far the objectives are met: `50 users without system prompt (the highest load tested; …)`."""
     if found.users is None:
         return f"none {PROMPT[found.system_prompt]}"
     of_mode = [level for level in levels if level.system_prompt == found.system_prompt]
     is_largest = found.level == max(of_mode, key=lambda level: level.load).level
-    note = " (the largest level; the limit may be higher)" if is_largest else ""
+    note = " (the highest load tested; the server may handle more)" if is_largest else ""
     return f"{level_text(found.level or units.UNDEFINED, found.system_prompt)}{note}"
 
 
@@ -311,7 +311,8 @@ def _cut_requests(levels: Sequence[LevelSummary]) -> list[str]:
     where = ", ".join(f"{units.count(number)} at {level_name(level)}" for level, number in found)
     total = units.counted(sum(number for _, number in found), "request")
     return [
-        f"{total} cut by the end of the run or by --drain-timeout ({where}): in no latency figure, and no failures."
+        f"{total} cancelled at the end of the run or by --drain-timeout ({where}): not in the latencies, and not "
+        "counted as failed."
     ]
 
 

@@ -65,7 +65,7 @@ def warnings_of(results: Results) -> list[str]:
             )
     cut_short = [level for level in results.summary.levels if not level.complete]
     if cut_short:
-        found.append(f"NOT COMPLETE: these levels ended before their time: {_list(cut_short)}.")
+        found.append(f"NOT COMPLETE: these levels were stopped early: {_list(cut_short)}.")
     if results.not_run:
         found.append(f"NOT RUN: the run ended before these levels: {_list(results.not_run)}.")
     return found

@@ -29,7 +29,7 @@ GROUPS = (
         ),
     ),
     OptionGroup(
-        "The load: requests that are due, whatever became of earlier ones (open loop)",
+        "The load: requests at a rate, whether or not earlier ones have ended (open loop)",
         (
             *("--rate", "--session-rate", "--arrivals", "--burstiness", "--rate-schedule", "--max-in-flight"),
             *("--trace", "--trace-format", "--trace-speed", "--trace-rate", "--trace-window", "--trace-sample"),

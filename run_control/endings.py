@@ -148,8 +148,8 @@ class Endings:
             )
         else:
             logger.info(
-                "Stopping the run: open requests are cut and its results are written. With --stop-timeout they "
-                "would have time to end"
+                "Stopping the run: open requests are cancelled and the results are written. With --stop-timeout, open "
+                "requests get time to end"
             )
 
     def _interrupt_early(self, count: int) -> None:

@@ -49,7 +49,8 @@ def add_options(option: OptionAdder) -> None:
     option(
         PRECISION,
         default=_DEFAULT_PRECISION,
-        text=f"with {FIND_CAPACITY}: how close the largest load that passes and the smallest that fails shall be",
+        text=f"with {FIND_CAPACITY}: the search stops when the smallest load that fails is at most so much above the "
+        "largest that passes",
     )
 
 

@@ -67,7 +67,7 @@ def add_options(option: OptionAdder) -> None:
         default=0,
         type=int,
         text="open loop: most requests in flight (with --session-rate: sessions under way), divided among the workers; "
-        "further ones wait in order, and their lag shows it; 0: no limit",
+        "further requests wait in order, and the wait is part of their lag; 0: no limit",
     )
 
 

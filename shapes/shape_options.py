@@ -42,7 +42,7 @@ def add_options(parser: ArgumentParser) -> None:
         "by --find-capacity)",
     )
     option("--levels", default="10,50,100", text="users of each level of the ladder")
-    option.time("--ramp", default="20s", text="time within which a level's users are all there")
+    option.time("--ramp", default="20s", text="time in which all users of a level are started")
     option.time("--level-time", default="5m", text="time of each level, its ramp included")
     option(
         "--system-prompt",

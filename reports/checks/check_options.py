@@ -101,7 +101,7 @@ def add_options(parser: ArgumentParser) -> None:
         "--pass-if",
         action=Joined,
         default="",
-        text="conditions without which the run fails, like p95(ttft) <= 500ms and p5(user_rate) >= 20; see "
+        text="conditions that must hold, otherwise the run fails, like p95(ttft) <= 500ms and p5(user_rate) >= 20; see "
         "docs/conditions.md",
     )
     option(
@@ -128,7 +128,7 @@ def add_options(parser: ArgumentParser) -> None:
 def add_arguments(parser: ArgumentParser, fail_if: str, relative: bool = False) -> None:
     """The same for a subcommand; fail_if: its help. relative: its conditions are about changes, and --pass-if, which is
     not, is only known to be refused."""
-    absolute = 'conditions without which it fails, like "p95(ttft) <= 500ms and p5(user_rate) >= 20"'
+    absolute = 'conditions that must hold, otherwise it fails, like "p95(ttft) <= 500ms and p5(user_rate) >= 20"'
     parser.add_argument("--fail-if", action=Joined, default="", metavar="CONDITIONS", help=fail_if)
     parser.add_argument(
         "--pass-if", action=Joined, default="", metavar="CONDITIONS", help=SUPPRESS if relative else absolute
@@ -143,8 +143,8 @@ def add_variation(parser: ArgumentParser) -> None:
         "--run-variation",
         default=f"{ASSUMED_VARIATION:.0%}",
         metavar="PERCENT",
-        help="standard deviation from run to run of one server that is assumed where there are too few runs to measure "
-        "it; of TTFT twice that (default: %(default)s)",
+        help="standard deviation between repeated runs of one server, assumed where there are too few runs to measure "
+        "it; for TTFT twice this (default: %(default)s)",
     )
 
 

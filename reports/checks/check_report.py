@@ -87,9 +87,13 @@ class CheckReport:
         if self.exit_code != EXIT_UNRELIABLE:
             return ""
         if self.unreliable:
-            return f"the run is {self.state}, so no condition counts as passed"
+            return f"the run is {self.state}, so its conditions cannot be judged{self._failed_all_the_same()}"
         statuses = {result.status for result in self.check_results} - {CheckStatus.PASS}
         return f"a condition is {' and another '.join(sorted(statuses))}"
+
+    def _failed_all_the_same(self) -> str:
+        failed = sum(result.status is CheckStatus.FAIL for result in self.check_results)
+        return f"; by these figures, {failed} of {len(self.check_results)} failed" if failed else ""
 
 
 def check_run(conditions: Sequence[Condition], results: Results) -> CheckReport:
@@ -127,7 +131,7 @@ def check_lines(checks: CheckReport, width: int = 120) -> list[str]:
         head = f"  {word:<{_WORD}}  {result.condition:<{condition}}  {result.level:<{level}}"
         lines += [f"{head}  {result.text}"] if fits else [head.rstrip(), *_wrapped(result.text, width, 2 + _WORD + 2)]
     for reason in checks.unreliable:
-        lines += _wrapped(f"No condition passes, as the run is {reason.state.upper()}: {reason.text}", width, 2)
+        lines += _wrapped(f"Not judged, as the run is {reason.state.upper()}: {reason.text}", width, 2)
     if checks.unreliable and checks.remedy:
         lines += _wrapped(checks.remedy, width, 2)
     for reason in checks.allowed:
@@ -200,15 +204,21 @@ def _value_text(condition: Condition, figure: Figure, level: LevelSummary) -> tu
     return value, figure_text(figure, value) + _certainty(level, figure) + mark
 
 
+def _too_few(requests: int, figure: Figure) -> str:
+    needed = fewest_for_interval(figure.p or 0.5)
+    sample = units.counted(requests, "request")
+    if requests < needed:
+        return f"{sample}; {figure.function} needs at least {needed}"
+    return f"{sample} count as fewer than {needed}, as the latencies of requests that follow one another are similar"
+
+
 def _certainty(level: LevelSummary, figure: Figure) -> str:
     values = distribution_of(level, figure) if figure.p is not None else None
     found = getattr(values, figure.function or "", None)
     if not isinstance(found, Quantile):
         return ""
     if not found.certified:
-        sample = units.counted(values.count if values else 0, "request")
-        needed = f"{figure.function} needs at least {fewest_for_interval(figure.p or 0.5)} independent ones"
-        return f" (no 95 % interval: {sample}; {needed})"
+        return f" (no 95 % interval: {_too_few(values.count if values else 0, figure)})"
     if found.low is None:
         return ""
     if figure.name in TIMES:

@@ -363,7 +363,7 @@ def add_allow(parser: ArgumentParser, further: str = "") -> None:
         action="append",
         default=[],
         metavar="FIELD",
-        help=f"what the runs may differ in, with commas between ({', '.join(FIELD_NAMES)}){further}",
+        help=f"settings in which the runs may differ, with commas between: {', '.join(FIELD_NAMES)}{further}",
     )
 
 

@@ -37,10 +37,12 @@ def add_arguments(parser: ArgumentParser) -> None:
         metavar="NAME",
         help="what to call the server of a run: once for each folder, in their order; runs of one name are pooled",
     )
-    parser.add_argument("--base", metavar="NAME", help="the server that ratios are to; without it, the first run's")
+    parser.add_argument(
+        "--base", metavar="NAME", help="the server that the others are compared with; without it, the first run's"
+    )
     add_allow(parser)
     parser.add_argument(
-        "--slo", default="", help="hold these objectives against every run, like ttft=500ms; without it, the runs' own"
+        "--slo", default="", help="the SLO by which all runs are judged, like ttft=500ms; without it, the runs' own"
     )
     parser.add_argument("--slo-share", default="95%", metavar="SHARE", help="share of the requests that must meet them")
     add_variation(parser)

@@ -394,7 +394,7 @@ def _different_objectives(runs: Sequence[Results]) -> str:
         )
         names.setdefault(words if bounds else "no SLO", []).append(run.folder.name)
     had = "; ".join(f"{words} in {', '.join(folders)}" for words, folders in names.items())
-    return f"SLO DIFFERS: {had}. The runs are not compared by it; give --slo for one that counts for all."
+    return f"SLO DIFFERS: {had}. The SLO is not compared; set --slo to judge all runs by the same SLO."
 
 
 def _allowed_differences(runs: Sequence[Results]) -> list[str]:

@@ -92,10 +92,10 @@ def verdict(comparison: RunComparison) -> list[VerdictSection]:
 def method_lines(comparison: RunComparison) -> list[str]:
     """What the figures rest on."""
     lines = [
-        f"All figures describe each level's hold. Changes are ratios to {comparison.base.name}; shares change by "
-        'percentage points. A server is called better or worse only where "no change" (×1.00, or 0 points) lies '
-        "outside the 95 % interval of the change. Each row is judged on its own: of 20 rows between equal servers, "
-        "about one is expected to be called better or worse by chance."
+        f"All figures describe each level's hold. Changes are relative to {comparison.base.name}: ×1.05 is 5 % "
+        'higher; shares change in percentage points. A server is called better or worse only where "no change" (×1.00, '
+        "or 0 points) lies outside the 95 % interval of the change. Each row is judged on its own: of 20 rows between "
+        "equal servers, about one is expected to be called better or worse by chance."
     ]
     if any(len(server.runs) > 1 for server in comparison.servers):
         lines.append(
@@ -111,9 +111,9 @@ def method_lines(comparison: RunComparison) -> list[str]:
 def variation_assumed(variation: float) -> str:
     """What stands for the variation from run to run where too few runs measure it. variation: as a share."""
     return (
-        "With so few runs, the difference between repeated runs of one server cannot be measured. It is assumed "
-        f"(standard deviation {units.set_share(variation)}, twice that for TTFT: --run-variation), which widens the "
-        "intervals."
+        "With so few runs, the variation between repeated runs of one server cannot be measured. The intervals assume "
+        f"a standard deviation of {units.set_share(variation)} ({units.set_share(2 * variation)} for TTFT; set it by "
+        "--run-variation)."
     )
 
 
@@ -278,7 +278,7 @@ def _drift_text(level: ComparedLevel, drift: Drift) -> str:
 
 def _capacity_sections(comparison: RunComparison) -> list[VerdictSection]:
     if comparison.objectives is None:
-        return [VerdictSection("SLO capacity: not available. Set --slo", [])]
+        return [VerdictSection("SLO capacity: not available, as the runs have no common SLO. Set --slo", [])]
     bounds = " and ".join(units.objective(name, bound) for name, bound in comparison.objectives.bounds.items())
     share = units.set_share(comparison.objectives.share)
     return [

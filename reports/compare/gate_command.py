@@ -66,7 +66,7 @@ from tokenswarm.reports.stats.estimates import RunData
 from tokenswarm.reports.stats.prompt_reuse import prompt_notices
 from tokenswarm.run_folder.latest import without_latest
 from tokenswarm.run_folder.reader import ReportError, Results, load_results
-from tokenswarm.run_folder.schema import LevelSummary
+from tokenswarm.run_folder.schema import WINDOW_S, LevelSummary
 
 #: Shares change by percentage points: a ratio of shares near zero says nothing.
 _SHARES = ("failures", "goodput")
@@ -87,7 +87,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--new", nargs="+", default=[], metavar="FOLDER", help="the runs that are judged, three or so")
     conditions = 'changes that fail, like "ttft_p95 > +5%%, rate < -5%%"; see docs/conditions.md'
     add_check_arguments(parser, conditions, relative=True)
-    add_allow(parser, f", or {SUSPECT}: judge unreliable runs")
+    add_allow(parser, f"; {SUSPECT}: judge suspect runs too")
     add_variation(parser)
 
 
@@ -352,11 +352,13 @@ def format_change(figure: Figure, change: Estimate) -> str:
     sample = units.counted(change.count, noun)
     if change.low is None and change.high is None:
         few = noun == "complete window" and change.count < FEWEST_FOR_A_MEAN
-        needed = f", at least {FEWEST_FOR_A_MEAN} are needed" if few else ""
+        seconds = units.planned_time(FEWEST_FOR_A_MEAN * WINDOW_S)
+        windows = f"{FEWEST_FOR_A_MEAN} windows of {units.planned_time(WINDOW_S)}"
+        needed = f"; the interval of a rate needs a hold of {seconds} ({windows})" if few else ""
         return f"{value}, {units.SAMPLE_TOO_SMALL}: {sample}{needed}"
     low, high = (None if end is None else units.signed(end * 100) for end in (change.low, change.high))
     if low is None or high is None:
-        known, other = (f"at most {high}", "a lower") if low is None else (f"at least {low}", "an upper")
+        known, other = (f"{high} or less", "a lower") if low is None else (f"{low} or more", "an upper")
         interval = f"95 % interval: {known}; {sample} are too few for {other} end"
     else:
         interval = f"95 % interval {low} to {high}"

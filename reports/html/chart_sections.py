@@ -77,8 +77,9 @@ def spreads(measured: RunData) -> list[Block]:
         return []
     when = "due" if any(level.open_loop for level in levels) else "sent"
     text = (
-        "Each line shows the share of a level's ok requests whose time is at most the one on the axis below. For gaps, "
-        f"the times between the events of a stream, it is the share of all gaps. Only requests {when} in the hold."
+        "Each line shows, for each time on the horizontal axis, the share of a level's successful requests that took "
+        "no longer. In the chart of gaps (the times between the events of a stream) it is the share of all gaps. Only "
+        f"requests {when} in the hold."
     )
     if not exact_gaps:
         text += " This folder has gaps in a few buckets only; the dots are the bounds of the buckets."
@@ -125,9 +126,10 @@ def run_timeline(measured: RunData) -> list[Block]:
         ("Requests in flight", "rate") if _is_open(series) else ("Users and requests in flight", "number of users")
     )
     text = (
-        f"Each point covers {windows}; the last point of a level may cover less. {counted}: as they were at the end "
-        f"of that time. Shaded: the hold of each level, with its {load}{' (+: with system prompt)' if both else ''}. "
-        "The chart of the token rate leaves out points that overlap a drain, in which no new requests are sent."
+        f"Each point covers {windows}; the last point of a level may cover less. {counted}: counted at the end of "
+        f"that time, so the last point of a level can be 0. Shaded: the hold of each level, with its {load}"
+        f"{' (+: with system prompt)' if both else ''}. The chart of the token rate leaves out "
+        "points that overlap a drain, in which no new requests are sent."
     )
     return [Text(text, style="quiet"), Charts(figures)] if figures else []
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tokenswarm.reports import units
-from tokenswarm.reports.hardware_table import HARDWARE_COLUMNS, HARDWARE_NOTE, hardware_lines, with_hardware_figures
+from tokenswarm.reports.hardware_table import HARDWARE_COLUMNS, hardware_lines, hardware_note, with_hardware_figures
 from tokenswarm.reports.html.document import Block, Row, Table, Text
 from tokenswarm.reports.html.table_sections import level_key
 from tokenswarm.reports.stats.estimates import RunData
@@ -22,5 +22,5 @@ def by_hardware(measured: RunData) -> list[Block]:
     return [
         *(Text(f"{line}.") for line in hardware_lines(summary)),
         Table("Output tokens of each hold by hardware", headings, rows),
-        Text(HARDWARE_NOTE, style="quiet"),
+        Text(hardware_note(summary.levels), style="quiet"),
     ]

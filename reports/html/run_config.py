@@ -27,7 +27,7 @@ _FACT_NAMES = {
     "head_tokens_off": "tokens besides the words, without system prompt",
     "head_tokens_on": "tokens besides the words, with system prompt",
     "includes_template": "these include the chat template",
-    "nonce": "nonce, from which their first characters are made",
+    "nonce": "nonce (seed of the characters that prompts begin with)",
     "nonce_source": "origin of the nonce",
     "reuse": "reuse of a prompt (--prompt-reuse)",
     "token_counting": "tokens counted by",

@@ -28,9 +28,10 @@ from tokenswarm.run_folder.distribution import Distribution
 from tokenswarm.run_folder.schema import WINDOW_S, LevelSummary, WorkerSummary
 
 _CLIENT_NOTE = (
-    "Client delay: the time from the kernel's receipt of the bytes until the client read them. It is no part of the "
-    "latencies, which use the kernel's timestamps. Loop lag: how late the client's event loop was. TTFT uncertainty: "
-    "how much earlier than reported the first token may have arrived, where it was read together with later ones."
+    "Client delay: the time from the kernel's receipt of the bytes until the client read them. Latencies use the "
+    "kernel's timestamps, so this delay is not in them. Loop lag: how much later than planned the client's timers ran. "
+    "TTFT uncertainty: where a first token was read together with later ones, only the last has a timestamp; the first "
+    "may have arrived so much earlier than reported."
 )
 PERCENTILES = ("count", "mean", "p50", "p90", "p95", "p99", "largest")
 _EFFECTS = (Figure("ttft", "p50"), Figure("ttft", "p95"), Figure("tpot", "p50"), RATE)
@@ -59,8 +60,9 @@ def drift(measured: RunData) -> list[Block]:
     if too_short:
         which = "all levels" if len(too_short) == len(levels) else spoken(too_short)
         text = (
-            f"{which}. The first and the last fifth of a hold are compared; that takes a hold of at least "
-            f"{FEWEST_WINDOWS} complete windows of {units.planned_time(WINDOW_S)}."
+            f"{which}. The trend compares the first and the last fifth of a hold, and needs a hold of at least "
+            f"{units.planned_time(FEWEST_WINDOWS * WINDOW_S)} ({FEWEST_WINDOWS} complete windows of "
+            f"{units.planned_time(WINDOW_S)})."
         )
         blocks.append(Text(text, "Not available:", "quiet"))
     return blocks
@@ -107,8 +109,7 @@ def fairness(measured: RunData) -> list[Block]:
     headings = ["level", "users", "Jain's index of token rates", "mean TTFT, slowest / median user"]
     text = (
         "Jain's index is a measure of fairness: 1 when all users got the same token rate, 1 / number of users when one "
-        "of them got everything. The last column is the mean TTFT of the user who waited longest, as a multiple of "
-        "that of the median user."
+        "of them got everything. The last column: the mean TTFT of the slowest user divided by that of the median user."
     )
     return [Table("Fairness by level, in the hold", headings, rows), Text(text, style="quiet")]
 
@@ -236,7 +237,7 @@ def _concurrency(levels: Sequence[LevelSummary]) -> list[Block]:
 def _workers(workers: Sequence[WorkerSummary]) -> list[Block]:
     if not workers:
         return []
-    headings = ["worker", "requests", "CPU of one core", "CPU in the busiest hold", "loop lag p99", "verdict"]
+    headings = ["worker", "requests", "CPU of one core", "CPU in the busiest hold", "loop lag p99", "this worker"]
     rows: list[Row] = [
         [
             str(worker.worker),

@@ -57,7 +57,8 @@ def headline(levels: Sequence[LevelSummary], rates: Mapping[int, Estimate | None
     headings = [level_heading(levels), "TTFT p50", "TTFT p95", "tokens/s, all", "tokens/s, one user"]
     rows = [[*_cells(level, rates.get(level.index)), *([_met(level)] if with_objectives else [])] for level in levels]
     return Table(
-        "Results by level. Below each figure: its 95 % confidence interval (≥, ≤: only one end is known)",
+        "Results by level. Below each figure: its 95 % confidence interval (≥ or ≤: the sample is large enough for one "
+        "end only)",
         [*headings, "SLO"] if with_objectives else headings,
         rows,
     )
@@ -138,7 +139,9 @@ def _conditions(checks: CheckReport) -> Iterator[Text]:
         return
     sound = not checks.unreliable and all(result.status is CheckStatus.PASS for result in checks.check_results)
     reasons = "; ".join(reason.text for reason in checks.unreliable)
-    why = f"the run is {checks.state}, so none is a pass: {reasons}" if reasons else ""
+    number = sum(result.status is CheckStatus.FAIL for result in checks.check_results)
+    failed = f"{number} of {len(checks.check_results)} failed; " if number else ""
+    why = f"{failed}this run is {checks.state}, so no condition can pass: {reasons}" if reasons else ""
     words = why or status_words(checks).replace(" conditions", "")
     yield Text(f"{words}.", "Conditions:", "good" if sound else "bad")
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.run_fixtures import issues_of, make_books, make_level
+from tokenswarm.metrics.level import Arrivals
 from tokenswarm.metrics.timeline import Outcome, Timeline
 from tokenswarm.metrics.token_counts import TokenSource
 from tokenswarm.recording.aggregator import Aggregator, LevelStats
@@ -71,6 +72,16 @@ def test_a_server_that_did_clearly_more_has_another_client(
         "run_requests_per_s": pytest.approx(1.0),
     }
     assert "cancelled" not in issue.message
+
+
+def test_requests_in_flight_between_two_windows_are_this_runs(timeline: MakeTimeline) -> None:
+    """Two at once in most of each window, and none at its end."""
+    level = make_level(users=0, level_time_s=32.0, arrivals=Arrivals("constant", ((0.0, 0.4),), 0.4))
+    sent_s = [start + late_s for start in range(0, 30, 5) for late_s in (0.1, 0.2)]
+    books = make_books([timeline([sent + 0.5, sent + 4.0], sent_s=sent) for sent in sent_s], level=level)
+    books.close(32.0)
+    assert issues_of(books, server(2, 0.8, 0.4)) == []
+    assert [issue.kind for issue in issues_of(books, server(9, 0.8, 0.4))] == [IssueKind.OTHER_LOAD]
 
 
 def test_a_level_that_runs_is_not_judged_as_its_tokens_are_not_known_yet(one_user: Aggregator) -> None:

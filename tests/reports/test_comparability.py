@@ -128,7 +128,7 @@ def test_other_levels_and_other_times_are_other_runs(
         for stage, level in enumerate(("10", "50"))
     ]
     (shorter,) = differences(base, a_run(levels=[make_level(0, 10), make_level(1, 50)], plan=plan))
-    assert shorter == ("level_time", "5 min, ramp 20 s", "1 min, ramp 20 s")
+    assert shorter == ("level_time", "5 min, of which ramp 20 s", "1 min, of which ramp 20 s")
 
 
 def test_tokens_counted_in_another_way_are_other_tokens(

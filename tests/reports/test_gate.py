@@ -90,7 +90,7 @@ def test_a_change_that_the_sample_is_too_small_to_tell_is_undecided(folder: Fold
 @pytest.mark.parametrize(
     ("name", "count", "sample"),
     [
-        ("rate", 1, "1 complete window, at least 8 are needed"),
+        ("rate", 1, "1 complete window; the interval of a rate needs a hold of 40 s (8 windows of 5 s)"),
         ("rate", 12, "12 complete windows"),
         ("ttft", 1, "1 request"),
     ],
@@ -184,7 +184,7 @@ def test_one_run_a_side_says_what_it_assumes_and_what_only_that_explains_is_3(
     assert code == 3
     assert "INCONCLUSIVE" in out
     assert "--run-variation" in out
-    assert "standard deviation 5 %" in " ".join(out.split())
+    assert "standard deviation of 5 %" in " ".join(out.split())
     assert gate(capsys, base, new, *bound, "--run-variation", "0%")[0] == 5
     assert gate(capsys, base, folder(Course(ttft_s=0.4)), *bound)[0] == 5
 

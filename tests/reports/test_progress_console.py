@@ -20,6 +20,7 @@ from tokenswarm.reports.progress_line import progress_bar, progress_line
 from tokenswarm.reports.terminal import TerminalSink
 
 LogTo = Callable[..., logging.Logger]
+_END = "\0"
 FIRST = replace(HOLDING, left=TimeLeft(600.0, 0.25))
 SECOND = replace(HOLDING, level_number=3, left=TimeLeft(65.0, 0.5))
 
@@ -34,9 +35,13 @@ class Terminal:
     @property
     def lines(self) -> list[str]:
         """What stands on it: `\\r` and the command to clear a line obeyed."""
+        self.stream.write(_END)
         self.stream.flush()
+        written = ""
+        while not written.endswith(_END):  # the kernel hands it over piece by piece
+            written += os.read(self._master, 100_000).decode()
         lines = [""]
-        for piece in os.read(self._master, 100_000).decode().replace("\r\n", "\n").split("\n"):
+        for piece in written.removesuffix(_END).replace("\r\n", "\n").split("\n"):
             lines[-1] = (lines[-1] + piece).rpartition("\r\x1b[2K")[2]
             lines.append("")
         return lines[:-1]

@@ -186,7 +186,7 @@ def test_cut_requests_are_counted_in_a_note(write_run: Write, make_level: Make) 
     levels = [make_level(0, 10, outcomes={"ok": 400, "cut": 3}), make_level(1, 50, outcomes={"ok": 400, "cut": 1})]
     text = " ".join(summary_table(load_results(write_run(levels))).split())
     where = "(3 at 10 users without system prompt, 1 at 50 users without system prompt)"
-    assert f"4 requests cut by the end of the run or by --drain-timeout {where}" in text
+    assert f"4 requests cancelled at the end of the run or by --drain-timeout {where}" in text
 
 
 def test_mean_and_minimum_of_users_are_rounded_the_same_way(write_run: Write, make_level: Make) -> None:
@@ -204,7 +204,10 @@ def test_requests_sent_and_due_are_given_with_the_requested_rate(write_run: Writ
     load |= {"in_flight_mean": 2.0, "in_flight_max": 3.0}
     level = make_level(0, 10) | {"load_audit": audit, "open_loop": load}
     text = " ".join(summary_table(load_results(write_run([level])), 200).split())
-    assert "requested 10.0 requests/s, due by the schedule 12.9, sent 12.9; too few requests to test the times" in text
+    assert (
+        "requested 10.0 requests/s, in the random schedule of the hold 12.9, sent 12.9; too few requests to test the "
+        "times" in text
+    )
     assert "lag p99 4.79 ms, largest 5.01 ms" in text
 
 
@@ -337,12 +340,12 @@ def test_rates_and_costs_by_gpu_stand_under_the_figures_where_gpus_are_stated(
     assert "4 × L4, $1.80 per GPU and hour" in table
     (at_slo,) = [line for line in table.splitlines() if "per million output tokens" in line]
     assert ("10 users" in at_slo, "$4.12" in at_slo, "121" in at_slo) == (True, True, True)
-    block = table[: table.index("By hardware")].rstrip().splitlines()
+    block = table[: table.index("Tokens/s per GPU")].rstrip().splitlines()
     assert [re.split(r"\s{2,}", row.strip()) for row in block[-2:]] == [
         ["10", "off", "121", "$4.12", "2.50"],
         ["50", "off", "–", "–", "–"],
     ]
-    assert "By hardware" not in summary_table(load_results(write_run([make_level(0, 10)])))
+    assert "Tokens/s per GPU" not in summary_table(load_results(write_run([make_level(0, 10)])))
 
 
 def test_a_server_whose_mean_ttft_is_the_longer_one_leaves_no_negative_time_for_the_network(
