@@ -1,0 +1,18 @@
+"""Which reads may have been joined of several segments that each end a message: what the bytes themselves say."""
+
+from __future__ import annotations
+
+_LINE_END = b"\r\n"
+_BLANK_LINE = b"\n\n"
+_RECORD_HEAD_BYTES = 5
+
+
+def may_hold_several_events(data: bytes) -> bool:
+    """Whether these bytes of a response may end more than one event. Surely not where they are one chunk of one event:
+    that has arrived with the last segment, whose time the kernel gives."""
+    return not (data.endswith(_LINE_END) and data.count(_LINE_END) == 2 and data.count(_BLANK_LINE) <= 1)
+
+
+def may_hold_several_records(data: bytes) -> bool:
+    """The same for TLS: no part of a record can be decrypted before its last byte is there."""
+    return len(data) != _RECORD_HEAD_BYTES + int.from_bytes(data[3:_RECORD_HEAD_BYTES], "big")
