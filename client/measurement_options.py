@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+from tokenswarm.client.option_values import OptionError
 from tokenswarm.command_line import OptionAdder
+from tokenswarm.wire import PACKET_TAP, PacketTap, tap_refusal
 
 
 class TokenTimes(StrEnum):
@@ -16,8 +18,11 @@ class TokenTimes(StrEnum):
 
 
 class Stamps(StrEnum):
-    """Whose receive times arrivals have: the kernel's where it gives any, or those of the reads."""
+    """Which receive times arrivals have: what is best without cost (the kernel's), the kernel's of each segment by a
+    packet tap, the kernel's of each read where it gives any, or those of the reads."""
 
+    AUTO = "auto"
+    TAP = "tap"
     KERNEL = "kernel"
     USER = "user"
 
@@ -34,6 +39,34 @@ def add_measurement_options(option: OptionAdder) -> None:
     option.choice(
         "--stamps",
         Stamps,
-        Stamps.KERNEL,
-        "timestamp source: kernel (SO_TIMESTAMPNS, where available) or user space",
+        Stamps.AUTO,
+        "timestamp source: kernel (SO_TIMESTAMPNS, where available); tap (a packet tap: the kernel's time of each "
+        "segment, also where a late client reads several at once; Linux, needs CAP_NET_RAW); user space; auto: kernel",
     )
+
+
+def stamps_in_use(stamps: Stamps) -> Stamps:
+    """The source that `auto` stands for: the kernel's, as a tap costs time for each segment, and gives other times only
+    where the client is late."""
+    return Stamps.KERNEL if stamps is Stamps.AUTO else stamps
+
+
+#: As the log says it.
+STAMP_SOURCES = {
+    Stamps.TAP: "the kernel's, of each segment (packet tap)",
+    Stamps.KERNEL: "the kernel's (SO_TIMESTAMPNS)",
+    Stamps.USER: "those of this program's reads (--stamps user)",
+}
+
+
+def tap_of(stamps: Stamps) -> PacketTap | None:
+    """This process's packet tap, None where it is not wanted. Raises OptionError where the process may not have it."""
+    if stamps is not Stamps.TAP:
+        return None
+    if reason := tap_refusal():
+        raise OptionError(
+            f"--stamps tap needs Linux and the capability CAP_NET_RAW, and there is no packet socket for this process "
+            f"({reason}): run it as root, give its container the capability NET_RAW, or leave --stamps "
+            "out."
+        )
+    return PACKET_TAP

@@ -7,7 +7,7 @@ import time
 from tokenswarm.client.abandon_options import is_abandoned
 from tokenswarm.client.chat_session import ChatSession, DrawnPrompt
 from tokenswarm.client.host_spread import HostSpread, host_of_number
-from tokenswarm.client.measurement_options import Stamps, TokenTimes
+from tokenswarm.client.measurement_options import Stamps, TokenTimes, tap_of
 from tokenswarm.client.prompt_supply import PromptSupply, turn_mark
 from tokenswarm.client.request_options import (
     ChatOptions,
@@ -62,6 +62,7 @@ class RunContext:
         #: Of this process's users.
         self.hosts = HostSpread(len(self._origins), options.lengths.workers)
         self._tls = options.tls.context()
+        self._tap = tap_of(options.stamps)
         self._headers = [options.headers_for(origin, self.engine) for origin in self._origins]
         self._changes = body_changes(options, self.engine)
         self._engines = {"": self.engine}
@@ -90,8 +91,9 @@ class RunContext:
             self.options.timeouts.connect_s,
             self._headers[host],
             self._tls,
-            kernel_stamps=self.options.stamps is Stamps.KERNEL,
+            kernel_stamps=self.options.stamps is not Stamps.USER,
             proxy=self.options.proxy,
+            tap=self._tap,
         )
 
     def measures_gaps(self) -> bool:

@@ -262,6 +262,7 @@ class StreamingRequest:
         exchange, stream = self._exchange, self._stream
         if exchange:
             self._builder.deviations = stream.deviations(exchange)
+            self._builder.tapped = exchange.tapped
             self._builder.server_request_id = server_request_id(exchange.response.headers)
         ended_ns = stream.terminal_event_ns or (exchange.ended_ns if exchange else None)
         return self._builder.finish(

@@ -75,8 +75,9 @@ class Timeline:
     deviations: how often the response differed from the protocol in a way that was read all the same (see
     deviations.py), by name.
     delays_ns: how late this process read each read of the response, empty without kernel stamps. kernel_stamps: how
-    many of `reads` had a kernel receive time. retries: how often the request was sent again because its kept connection
-    had been closed before the server could have read it; sent_ns is of the first time, connect_ns of all connecting.
+    many of `reads` had a kernel receive time. tapped: whether a packet tap had the time of each segment. retries: how
+    often the request was sent again because its kept connection had been closed before the server could have read it;
+    sent_ns is of the first time, connect_ns of all connecting.
     input_tokens_requested, output_tokens_requested: the lengths that the run's options request, None where they request
     none; the actual ones are prompt_tokens and output_tokens. think_ns: the think time that was requested of the user
     before the request, None where it was not to wait for one. retry_after_ns: how long the server requires to wait
@@ -111,6 +112,7 @@ class Timeline:
     delays_ns: array[int] = field(default_factory=lambda: array("q"))
     reads: int = 0
     kernel_stamps: int = 0
+    tapped: bool = False
     output_tokens: int = 0
     output_tokens_source: TokenSource = TokenSource.EVENTS
     output_tokens_rejected: int | None = None
@@ -251,9 +253,9 @@ class Timeline:
 
     @property
     def stamps(self) -> str:
-        """`kernel`, `user` or `mixed`: whose receive times these are."""
+        """`kernel`, `tap`, `user` or `mixed`: whose receive times these are."""
         if self.kernel_stamps == self.reads:
-            return "kernel" if self.reads else "user"
+            return ("tap" if self.tapped else "kernel") if self.reads else "user"
         return "mixed" if self.kernel_stamps else "user"
 
 

@@ -39,6 +39,8 @@ class TimelineBuilder:
         self._delays_ns = array("q")
         self._reads = 0
         self._kernel_stamps = 0
+        #: Whether a packet tap had the time of each segment.
+        self.tapped = False
         self._first_body_ns: int | None = None
         self._first_bare_ns: int | None = None
         self._last_bare_ns: int | None = None
@@ -184,8 +186,7 @@ class TimelineBuilder:
         error: str | None = None,
     ) -> Timeline:
         """The frozen record. A stream that ended properly without any output is EMPTY, whatever `outcome` says."""
-        if outcome is Outcome.OK and not self.outputs_ns:
-            outcome, error = Outcome.EMPTY, "the stream ended properly but held no output"
+        outcome, error = _ending(outcome, error, bool(self.outputs_ns))
         self.received(bytes_received or self.token_counts.bytes_received)
         tokens, source = self.token_counts.best(len(self.outputs_ns))
         first_ns = self.outputs_ns[0] if self.outputs_ns else None
@@ -212,6 +213,7 @@ class TimelineBuilder:
             delays_ns=self._delays_ns,
             reads=self._reads,
             kernel_stamps=self._kernel_stamps,
+            tapped=self.tapped,
             output_tokens=tokens,
             output_tokens_source=source,
             output_tokens_rejected=self.token_counts.rejected,
@@ -231,6 +233,12 @@ class TimelineBuilder:
             error=error,
             retries=self._retries,
         )
+
+
+def _ending(outcome: Outcome, error: str | None, has_output: bool) -> tuple[Outcome, str | None]:
+    if outcome is Outcome.OK and not has_output:
+        return Outcome.EMPTY, "the stream ended properly but held no output"
+    return outcome, error
 
 
 def _unstreamed(reasoning_tokens: int, tokens: int, first_ns: int | None, first_visible_ns: int | None) -> int:

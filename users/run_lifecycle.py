@@ -17,7 +17,7 @@ from locust.event import Events
 from locust.runners import MasterRunner, WorkerRunner
 
 from tokenswarm.client.connection_options import check_https, tls_of
-from tokenswarm.client.measurement_options import Stamps, TokenTimes
+from tokenswarm.client.measurement_options import STAMP_SOURCES, Stamps, TokenTimes, stamps_in_use, tap_of
 from tokenswarm.client.option_values import OptionError
 from tokenswarm.client.request_control import RUN_REQUESTS
 from tokenswarm.client.request_options import (
@@ -142,6 +142,8 @@ class RunLifecycle:
         assert environment.parsed_options is not None
         options = self.load(environment.parsed_options)
         ServerMetricsOptions.of(environment.parsed_options)
+        if not isinstance(environment.runner, MasterRunner):
+            tap_of(options.stamps)
         if options.tls.insecure:
             logger.warning("--tls-insecure: TLS certificates are not verified")
         if not environment.host and not isinstance(environment.runner, WorkerRunner):
@@ -257,6 +259,7 @@ class RunLifecycle:
         shape = environment.shape_class
         has_own = isinstance(shape, RunShape) and bool(shape.own_classes)
         CURRENT_RUN.default_name = DEFAULT_NAME if has_own else ""
+        logger.info("Timestamps: %s", STAMP_SOURCES[stamps_in_use(CURRENT_RUN.run_context.options.stamps)])
         GARBAGE_COLLECTION.begin_run()
 
     def watch_server(self, environment: Environment, engine: str, log: MetricsLog) -> None:
@@ -345,6 +348,7 @@ def reuse_facts(options: ChatOptions, nonce: str) -> dict[str, str | int | float
 def _request_facts(options: ChatOptions, preflighted: PreflightResult) -> dict[str, Any]:
     facts = options.control.facts(body_changes(options, engine_of(options)))
     facts["proxy"] = options.proxy.address if options.proxy else None
+    facts["stamps"] = stamps_in_use(options.stamps).value
     facts["images"] = image_facts(load_workload(options).images, options.prompt_reuse)
     return facts | {"adapted": meanings(preflighted.adaptations), "notices": list(preflighted.notices)}
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import gevent
 
-from tokenswarm.client.measurement_options import Stamps, TokenTimes
+from tokenswarm.client.measurement_options import Stamps, TokenTimes, tap_of
 from tokenswarm.client.request_spec import RequestSpec
 from tokenswarm.client.run_context import GapSampling
 from tokenswarm.client.streaming_request import StreamingRequest
@@ -83,11 +84,9 @@ def _stream(host: str, users: int, token_times: TokenTimes, stamps: Stamps) -> t
     ramp_s = users / _USERS_PER_S
     all_there_ns = time.perf_counter_ns() + round(ramp_s * 1e9)
     until_ns = all_there_ns + round(_HOLD_S * 1e9)
-    kernel_stamps = stamps is Stamps.KERNEL
+    stamping = {"kernel_stamps": stamps is not Stamps.USER, "tap": tap_of(stamps)}
     senders = [
-        gevent.spawn_later(
-            user / _USERS_PER_S, _send, all_there_ns, until_ns, origin, str(user), sampling, kernel_stamps
-        )
+        gevent.spawn_later(user / _USERS_PER_S, _send, all_there_ns, until_ns, origin, str(user), sampling, stamping)
         for user in range(users)
     ]
     try:
@@ -98,10 +97,10 @@ def _stream(host: str, users: int, token_times: TokenTimes, stamps: Stamps) -> t
 
 
 def _send(
-    from_ns: int, until_ns: int, origin: Origin, user: str, sampling: GapSampling, kernel_stamps: bool
+    from_ns: int, until_ns: int, origin: Origin, user: str, sampling: GapSampling, stamping: Mapping[str, Any]
 ) -> list[Timeline]:
     """One user's responses: at least one sent after from_ns, and more until until_ns."""
-    client = StreamClient(origin, _TIMEOUTS.connect_s, {"X-Request-Id": user}, kernel_stamps=kernel_stamps)
+    client = StreamClient(origin, _TIMEOUTS.connect_s, {"X-Request-Id": user}, **stamping)
     answers: list[Timeline] = []
     try:
         while not answers or answers[-1].sent_ns < from_ns or time.perf_counter_ns() < until_ns:

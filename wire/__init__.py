@@ -24,9 +24,11 @@ from tokenswarm.wire.http import ResponseParser
 from tokenswarm.wire.limits import Limits, process_limits, shortage
 from tokenswarm.wire.origin import Origin
 from tokenswarm.wire.proxy import Proxy, split_credentials
+from tokenswarm.wire.tap.packet_tap import PACKET_TAP, PacketTap, tap_refusal
 from tokenswarm.wire.tls import TlsSettings
 
 __all__ = [
+    "PACKET_TAP",
     "Arrival",
     "CertificateNotTrusted",
     "ClientCertificateRefused",
@@ -38,6 +40,7 @@ __all__ = [
     "NoTls",
     "NotHttp",
     "Origin",
+    "PacketTap",
     "Proxy",
     "ProxyFailed",
     "Receiver",
@@ -52,6 +55,7 @@ __all__ = [
     "process_limits",
     "shortage",
     "split_credentials",
+    "tap_refusal",
     "went_stale",
 ]
 

@@ -15,6 +15,7 @@ from tokenswarm.wire.exchange import Exchange, Receiver
 from tokenswarm.wire.origin import Origin
 from tokenswarm.wire.proxy import PROXY_AUTHENTICATION_REQUIRED, Proxy
 from tokenswarm.wire.stamps import keep_kernel_stamping
+from tokenswarm.wire.tap.packet_tap import PacketTap
 from tokenswarm.wire.tls import TlsSettings
 
 #: How long a server may take to close behind an answer: one that is not known yet, and one that was seen to do so.
@@ -42,12 +43,14 @@ class StreamClient:
         tls: ssl.SSLContext | None = None,
         kernel_stamps: bool = True,
         proxy: Proxy | None = None,
+        tap: PacketTap | None = None,
     ) -> None:
         """`headers` go with every request, in place of what the client would send by the same name; `tls` is for an
         origin of https, the system's authorities where None. Without kernel_stamps, arrivals have the time at which
         they were read, as where the kernel gives none. With a proxy, TLS is tunnelled through it, and other requests
-        are sent to it with the server's whole address. Raises ValueError for a header that would break the request's
-        head."""
+        are sent to it with the server's whole address. With a tap, segments that were read together have their own
+        times. Raises ValueError for a header that would break the request's head, and OSError where this process may
+        not have a tap."""
         self._origin = origin
         self._tls = (tls or TlsSettings().context()) if origin.tls else None
         self._connect_timeout_s = connect_timeout_s
@@ -55,8 +58,12 @@ class StreamClient:
         self.proxy = proxy
         to_proxy = proxy is not None and not origin.tls
         self._target = (f"http://{origin.authority}" if to_proxy else "") + origin.prefix
+        self._tap = tap
         if kernel_stamps:
             keep_kernel_stamping()
+        if tap is not None:
+            peer = proxy.origin if proxy is not None else origin
+            tap.watch(peer.host, peer.port)
         given = {name.lower() for name in headers or ()}
         own = {"Host": origin.authority, "User-Agent": "tokenswarm", "Accept-Encoding": "identity"}
         fixed = {name: value for name, value in own.items() if name.lower() not in given} | dict(headers or {})
@@ -140,7 +147,7 @@ class StreamClient:
         if self._connection is None or not self._connection.reusable:
             self.close()
             self._connection = Connection(
-                self._origin, self._connect_timeout_s, self._tls, self._kernel_stamps, self.proxy
+                self._origin, self._connect_timeout_s, self._tls, self._kernel_stamps, self.proxy, self._tap
             )
 
     def settle(self) -> None:

@@ -6,6 +6,7 @@ import errno
 import socket
 import ssl
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -21,6 +22,8 @@ from tokenswarm.wire.read_batch import FIELDS_PER_READ, read_batch_of
 from tokenswarm.wire.read_notifier import READ_NOTIFIER
 from tokenswarm.wire.request_sender import RequestSender
 from tokenswarm.wire.stamps import ANCILLARY_BYTES, ArrivalTimes, clocks_ns, enable_kernel_stamps, stamp_of
+from tokenswarm.wire.tap.joined import may_hold_several_events, may_hold_several_records
+from tokenswarm.wire.tap.packet_tap import PacketTap, TappedStream
 from tokenswarm.wire.tls import TlsSession
 
 _READ_BYTES = 65536
@@ -49,9 +52,10 @@ class Connection:
         tls: ssl.SSLContext | None = None,
         kernel_stamps: bool = True,
         proxy: Proxy | None = None,
+        tap: PacketTap | None = None,
     ) -> None:
-        """Connect, through the proxy if there is one, and shake hands where there is TLS. Raises ConnectFailed,
-        ConnectTimedOut or ClientLimitReached."""
+        """Connect, through the proxy if there is one, and shake hands where there is TLS. tap: watches this server.
+        Raises ConnectFailed, ConnectTimedOut or ClientLimitReached."""
         READ_NOTIFIER.read_between()  # many may connect in a row
         began_ns = time.perf_counter_ns()
         self._timeout_s = timeout_s
@@ -61,6 +65,8 @@ class Connection:
         self._kernel_stamps = kernel_stamps and enable_kernel_stamps(self._sock)
         self._connect_ns = time.perf_counter_ns() - began_ns
         self._times = ArrivalTimes(began_ns)
+        may_hold_several = may_hold_several_records if tls else may_hold_several_events
+        self._tapped = tap.stream_of(self._sock, may_hold_several) if tap else None
         self._exchange: Exchange | None = None
         self._answered = False
         self._sender = RequestSender(self._sock, timeout_s)
@@ -87,6 +93,7 @@ class Connection:
         exchange = Exchange(time.perf_counter_ns(), self._connect_ns, self, receiver)
         self._connect_ns = 0
         self._exchange = exchange
+        exchange.tapped = self._tapped is not None
         sender = self._sender
         sender.bytes_before_request = self._tls.sent_bytes if self._tls else sender.sent_bytes
         sender.sent_bytes += len(request)
@@ -239,13 +246,15 @@ class Connection:
                 self._exchange.behind_ns = time.perf_counter_ns()
             if size == _READ_BYTES:  # perhaps not all there was
                 READ_NOTIFIER.rearm(self._sock.fileno())
+            stamp = stamp_of(ancillary)
+            data, stamp = (data, stamp) if self._tapped is None else self._defer_earlier(data, stamp, real_ns, now_ns)
             tls = self._tls
             if data and tls is not None and not (data := tls.received(data, self._sock)):
                 if tls.broken is not None:
                     self._process_deferred()
                     tls.check()
-                return False
-            deferred += data, stamp_of(ancillary), real_ns, now_ns
+                return _are_urgent(deferred, self._streaming_since_ns is not None)
+            deferred += data, stamp, real_ns, now_ns
             if self._streaming_since_ns is None:
                 self._empty_ns.append(LOOP_PACER.empty_ns)
             elif len(deferred) < _MOST_DEFERRED_FIELDS and data.endswith(_WHOLE_EVENT):
@@ -258,6 +267,18 @@ class Connection:
         except Exception as error:
             self._stop(_as_wire_error(error))
         return False
+
+    def _defer_earlier(self, data: bytes, stamp: bytes, real_ns: int, now_ns: int) -> tuple[bytes, bytes]:
+        """Where the tap knows of several segments in a read, note all but the last as if each had been read by itself.
+        Returns the last one and its stamp."""
+        tls = self._tls
+        *earlier, last = _cut(self._tapped, self._exchange, data, stamp, now_ns)
+        for part, stamp_of_part in earlier:
+            if plaintext := tls.received(part, self._sock) if tls is not None else part:
+                self._deferred += plaintext, stamp_of_part, real_ns, now_ns
+                if self._streaming_since_ns is None:
+                    self._empty_ns.append(LOOP_PACER.empty_ns)
+        return last
 
     def _process_deferred(self) -> None:
         """Must not raise."""
@@ -297,17 +318,19 @@ class Connection:
     def _read(self) -> int:
         data, ancillary, _, _ = self._sock.recvmsg(_READ_BYTES, ANCILLARY_BYTES)
         earliest_ns = self._times.emptied_ns
-        arrived_ns, delay_ns, kernel = self._times.of(stamp_of(ancillary), *clocks_ns())
-        received = len(data)
+        real_ns, now_ns = clocks_ns()
         tls = self._tls
-        if tls is None:
-            self._on_read(data, arrived_ns, delay_ns, kernel, earliest_ns)
-            return received
-        plaintext = tls.received(data, self._sock) if data else data
-        if plaintext or not data:
-            self._on_read(plaintext, arrived_ns, delay_ns, kernel, earliest_ns)
-        tls.check()
-        return received
+        for part, stamp in _cut(self._tapped, self._exchange, data, stamp_of(ancillary), now_ns):
+            arrived_ns, delay_ns, kernel = self._times.of(stamp, real_ns, now_ns)
+            plaintext = tls.received(part, self._sock) if part and tls is not None else part
+            if plaintext or not part:
+                self._on_read(plaintext, arrived_ns, delay_ns, kernel, earliest_ns)
+            if self.closed:
+                break
+            earliest_ns = arrived_ns
+        if tls is not None:
+            tls.check()
+        return len(data)
 
     def _on_read(self, data: bytes, arrived_ns: int, delay_ns: int, kernel: bool, emptied_ns: int) -> None:
         exchange = self._exchange
@@ -340,6 +363,24 @@ class Connection:
         self.close()
         if exchange is not None:
             exchange.finish(time.perf_counter_ns(), error)
+
+
+def _cut(
+    tapped: TappedStream | None, exchange: Exchange | None, data: bytes, stamp: bytes, now_ns: int
+) -> Sequence[tuple[bytes, bytes]]:
+    """A read with its stamp, cut into its segments where the tap knows them."""
+    if tapped is None:
+        return ((data, stamp),)
+    if (parts := tapped.cut(data, stamp, now_ns)) is not None:
+        return parts or ((data, stamp),)
+    if exchange is not None:
+        exchange.tapped = False
+    return ((data, stamp),)
+
+
+def _are_urgent(deferred: Sequence[Any], streaming: bool) -> bool:
+    """Whether deferred reads are to be processed soon."""
+    return bool(deferred) and not (streaming and deferred[-FIELDS_PER_READ].endswith(_WHOLE_EVENT))
 
 
 def _holds_data(sock: socket.socket) -> bool:

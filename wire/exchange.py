@@ -55,6 +55,7 @@ class Exchange:
     error: what stopped it early, None if nothing did.
     behind_ns: when so much was last read at once that the kernel's buffer may have been full, so that the server may
     have waited for this process until then. None if that never happened.
+    tapped: whether each read of it was of one segment, or a packet tap knew when each of its segments came.
     never_read: whether the server had surely closed the connection before it could have read the request.
     """
 
@@ -70,6 +71,7 @@ class Exchange:
         self.error: WireError | None = None
         self.bytes_received = 0
         self.never_read = False
+        self.tapped = False
         self.behind_ns: int | None = None
         self.response = ResponseParser()
         self.kept: list[Arrival] = []

@@ -30,8 +30,12 @@ class ReadBatch(NamedTuple):
     emptied_ns: Sequence[int]
 
     def one(self, at: int) -> tuple[bytes, int, int, bool, int]:
-        """All columns of one read."""
-        return self.datas[at], self.arrived_ns[at], self.delays_ns[at], self.kernel[at], self.emptied_ns[at]
+        """All columns of one read. Where a tap has cut a read, its parts were read together: each came after the one
+        before."""
+        emptied_ns = self.emptied_ns[at]
+        if at and emptied_ns == self.emptied_ns[at + 1]:
+            emptied_ns = self.arrived_ns[at - 1]
+        return self.datas[at], self.arrived_ns[at], self.delays_ns[at], self.kernel[at], emptied_ns
 
 
 def read_batch_of(fields: Sequence[Any], times: ArrivalTimes) -> ReadBatch:

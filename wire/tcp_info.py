@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import socket
 import struct
+from array import array
 
 # struct tcp_info of linux/tcp.h: tcpi_bytes_acked, since Linux 4.1.
 _BYTES_ACKED = struct.Struct("=120xQ")
+#: tcpi_bytes_received, behind it.
+_BYTES_RECEIVED = struct.Struct("=128xQ")
 #: The kernel counts the SYN as a byte.
 _SYN_BYTES = 1
+#: Bytes may arrive between two calls of the kernel.
+_TRIES = 5
 
 
 def acknowledged_bytes(sock: socket.socket) -> int | None:
@@ -25,3 +30,30 @@ def acknowledged_bytes(sock: socket.socket) -> int | None:
         return None
     (acknowledged,) = _BYTES_ACKED.unpack(info)
     return max(0, int(acknowledged) - _SYN_BYTES)
+
+
+def consumed_bytes(sock: socket.socket) -> int | None:
+    """How many of the bytes that the peer has sent were read from this socket; None where this system does not say."""
+    option = getattr(socket, "TCP_INFO", None)
+    if option is None:
+        return None
+    try:
+        for _ in range(_TRIES):
+            before = _unread_bytes(sock)
+            info = sock.getsockopt(socket.IPPROTO_TCP, option, _BYTES_RECEIVED.size)
+            if len(info) < _BYTES_RECEIVED.size:
+                return None
+            if before == _unread_bytes(sock):
+                return int(_BYTES_RECEIVED.unpack(info)[0]) - before
+    except OSError:
+        pass
+    return None
+
+
+def _unread_bytes(sock: socket.socket) -> int:
+    import fcntl
+    import termios
+
+    count = array("i", [0])
+    fcntl.ioctl(sock.fileno(), termios.FIONREAD, count)
+    return count[0]

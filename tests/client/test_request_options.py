@@ -67,7 +67,7 @@ def test_without_options_a_run_asks_the_samples_of_whatever_engine_answers(parse
         max_tokens=512,
         ignore_eos=False,
         token_times=TokenTimes.ALL,
-        stamps=Stamps.KERNEL,
+        stamps=Stamps.AUTO,
         traceparent=False,
         self_check=False,
         preflight=True,
@@ -342,7 +342,7 @@ def test_the_api_key_is_no_option(parse: Parse) -> None:
 
 
 def test_stamps_of_nobody_are_refused(parse: Parse) -> None:
-    assert sentence_about(parse(stamps="tcpdump")) == "--stamps takes one of kernel, user, got 'tcpdump'."
+    assert sentence_about(parse(stamps="tcpdump")) == "--stamps takes one of auto, tap, kernel, user, got 'tcpdump'."
 
 
 @pytest.mark.parametrize("header", ["traceparent: x", "Traceparent: $MINE", " TRACEPARENT : 1"])

@@ -320,6 +320,8 @@ def test_a_timeline_says_whose_receive_times_it_holds(kernel: list[bool], stamps
     for by_kernel in kernel:
         told.read(20_000, by_kernel)
     assert told.finish(Outcome.OK, 1200 * MS).stamps == stamps
+    told.tapped = True
+    assert told.finish(Outcome.OK, 1200 * MS).stamps == {"kernel": "tap"}.get(stamps, stamps)
 
 
 def test_the_clients_delay_is_kept_only_of_reads_whose_kernel_time_is_known() -> None:

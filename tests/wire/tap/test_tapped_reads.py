@@ -1,0 +1,245 @@
+"""A client that reads late, with a packet tap: each segment has the time at which it came."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import ssl
+import time
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from typing import Any
+
+import gevent
+import pytest
+import trustme
+
+from tests.peer import PATIENCE_S, Peer, SecurePeer, Server, server_on_ipv6_or_skip, until
+from tokenswarm.wire import Arrival, Exchange, Origin, StreamClient, TlsSettings
+from tokenswarm.wire.tap.headers import IPV4
+from tokenswarm.wire.tap.packet_tap import PacketTap
+from tokenswarm.wire.tap.ring import PacketRing
+
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+END = b"0\r\n\r\n"
+APART_S = 0.003
+
+
+def chunk(text: str) -> bytes:
+    event = f"data: {text}\n\n".encode()
+    return b"%x\r\n%s\r\n" % (len(event), event)
+
+
+def wait_without_reading(seconds: float = APART_S) -> None:
+    """The loop does not run meanwhile."""
+    until_ns = time.perf_counter_ns() + round(seconds * 1e9)
+    while time.perf_counter_ns() < until_ns:
+        pass
+
+
+class Receiver:
+    """Keeps each arrival: of streams that are deferred or not watched, too. `relax` is called with the first one."""
+
+    def __init__(self, relax: Callable[[Exchange], None]) -> None:
+        self.arrivals: list[Arrival] = []
+        self._relax = relax
+
+    def on_read(self, exchange: Exchange, arrival: Arrival) -> None:
+        self.arrivals.append(arrival)
+        if len(self.arrivals) == 1:
+            self._relax(exchange)
+
+    def on_batch(self, exchange: Exchange, bodies: Any, arrived_ns: Any, delays_ns: Any) -> int:
+        self.arrivals += [Arrival(*each, True, body, 0) for body, *each in zip(bodies, arrived_ns, delays_ns)]
+        return len(bodies)
+
+    @property
+    def texts(self) -> list[str]:
+        return [arrival.data.decode().replace("data: ", "").strip() for arrival in self.arrivals]
+
+
+def accept(server: Server) -> Peer:
+    """A peer that sends at once, also while what it sent before is not acknowledged."""
+    peer = server.accept()
+    peer._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return peer
+
+
+def begin(server: Server, tap: PacketTap, receiver: Receiver | None = None) -> tuple[StreamClient, Exchange, Peer]:
+    client = StreamClient(server.origin, PATIENCE_S, {}, tap=tap)
+    exchange = client.post("/", b"", None, receiver)
+    peer = accept(server)
+    peer.request()
+    peer.send(HEAD)
+    until(lambda: exchange.headers_ns)
+    return client, exchange, peer
+
+
+def send_each(peer: Any, parts: list[bytes]) -> list[int]:
+    """Nothing is read in between. When each was sent, and when the last had been."""
+    sent_ns = []
+    for part in parts:
+        sent_ns.append(time.perf_counter_ns())
+        peer.send(part)
+        wait_without_reading()
+    return [*sent_ns, time.perf_counter_ns()]
+
+
+def assert_came_as_sent(arrivals: list[Arrival], sent_ns: list[int]) -> None:
+    assert len(arrivals) == len(sent_ns) - 1
+    for arrival, (before_ns, after_ns) in zip(arrivals, pairwise(sent_ns)):
+        assert before_ns <= arrival.arrived_ns < after_ns
+        assert arrival.kernel
+
+
+@pytest.fixture(params=["IPv4", "IPv6"])
+def any_server(request: pytest.FixtureRequest) -> Iterator[Server]:
+    server = Server() if request.param == "IPv4" else server_on_ipv6_or_skip()
+    yield server
+    server.close()
+
+
+@pytest.mark.parametrize("reading", ["at once", "deferred", "unwatched"])
+def test_segments_of_a_late_read_have_their_own_times(any_server: Server, tap: PacketTap, reading: str) -> None:
+    relax = {"at once": lambda exchange: None, "deferred": Exchange.defer, "unwatched": Exchange.unwatch}[reading]
+    receiver = Receiver(relax)
+    client, exchange, peer = begin(any_server, tap, receiver)
+    peer.send(chunk("one"))
+    until(lambda: receiver.arrivals)
+    sent_ns = send_each(peer, [chunk("two"), chunk("three"), chunk("four")])
+    peer.send(END)
+    exchange.wait(PATIENCE_S)
+    assert receiver.texts == ["one", "two", "three", "four"]
+    assert_came_as_sent(receiver.arrivals[1:], sent_ns)
+    assert exchange.tapped
+    client.close()
+
+
+def test_a_first_output_that_is_read_late_is_certain(server: Server, tap: PacketTap) -> None:
+    """The same of outputs that came in one segment: they came no earlier than the segment before."""
+    client, exchange, peer = begin(server, tap)
+    sent_ns = send_each(peer, [chunk("one"), chunk("two") + chunk("three")])
+    peer.send(END)
+    first, others = exchange.wait(PATIENCE_S)
+    assert_came_as_sent([first, others], sent_ns)
+    assert others.earliest_ns == first.arrived_ns
+    client.close()
+
+
+def test_a_kept_connection_goes_on_having_the_times_of_its_segments(server: Server, tap: PacketTap) -> None:
+    client, exchange, peer = begin(server, tap)
+    peer.send(chunk("one") + END)
+    exchange.wait(PATIENCE_S)
+    exchange = client.post("/", b"")
+    peer.request()
+    peer.send(HEAD)
+    until(lambda: exchange.headers_ns)
+    sent_ns = send_each(peer, [chunk("two"), chunk("three")])
+    peer.send(END)
+    assert exchange.connect_ns == 0
+    assert_came_as_sent(exchange.wait(PATIENCE_S), sent_ns)
+    client.close()
+
+
+def test_what_the_tap_did_not_see_keeps_the_time_of_its_read_and_its_bound(
+    server: Server, tap: PacketTap, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, exchange, peer = begin(server, tap)
+    seen_ns = time.perf_counter_ns()
+    with monkeypatch.context() as patch:
+        patch.setattr(PacketRing, "take", lambda ring: [])
+        sent_ns = send_each(peer, [chunk("one"), chunk("two")])
+        peer.send(END)
+        (arrival,) = exchange.wait(PATIENCE_S)
+    assert arrival.arrived_ns >= sent_ns[1]
+    assert exchange.headers_ns is not None
+    assert exchange.headers_ns - 10**9 < arrival.earliest_ns <= seen_ns
+    assert arrival.kernel
+    assert not exchange.tapped
+    exchange = client.post("/", b"")
+    peer.request()
+    peer.send(HEAD)
+    until(lambda: exchange.headers_ns)
+    sent_ns = send_each(peer, [chunk("three"), chunk("four")])
+    peer.send(END)
+    assert_came_as_sent(exchange.wait(PATIENCE_S), sent_ns)
+    assert exchange.tapped
+    client.close()
+
+
+def test_a_connection_whose_beginning_was_not_seen_is_not_tapped(
+    server: Server, tap: PacketTap, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(PacketRing, "take", lambda ring: [])
+    client, exchange, peer = begin(server, tap)
+    send_each(peer, [chunk("one"), chunk("two")])
+    peer.send(END)
+    (arrival,) = exchange.wait(PATIENCE_S)
+    assert arrival.kernel
+    assert not exchange.tapped
+    client.close()
+
+
+def test_a_ring_that_is_full_says_how_many_packets_were_lost(
+    server: Server, tap: PacketTap, caplog: pytest.LogCaptureFixture
+) -> None:
+    client, exchange, peer = begin(server, tap)
+    small = PacketRing(IPV4, [server.origin.port], slots=512)
+
+    def send_until_lost() -> int:
+        peer.send(chunk("one"))
+        return small.lost()
+
+    assert until(send_until_lost) == 1
+    assert small.lost() == 0
+    assert sum(map(len, small.take())) == 512
+    small.close()
+    tap._notice_losses()
+    assert not caplog.records
+    tap._rings[IPV4].lost = lambda: 3  # type: ignore[method-assign]
+    with caplog.at_level(logging.WARNING):
+        tap._notice_losses()
+        tap._notice_losses()
+    assert [record.message.partition(",")[0] for record in caplog.records] == ["The packet tap lost packets"]
+    assert not exchange.ended
+    client.close()
+
+
+@pytest.fixture
+def secure(server: Server, tap: PacketTap) -> Iterator[tuple[Exchange, SecurePeer]]:
+    authority, context = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    origin = Origin(server.origin.host, server.origin.port, tls=True)
+    client = StreamClient(origin, PATIENCE_S, {}, TlsSettings(insecure=True).context(), tap=tap)
+    connecting = gevent.spawn(client.connect)
+    peer = SecurePeer(accept(server), context)
+    peer.shake_hands()
+    connecting.get(timeout=PATIENCE_S)
+    exchange = client.post("/", b"")
+    peer.request()
+    peer.send(HEAD)
+    until(lambda: exchange.headers_ns)
+    yield exchange, peer
+    client.close()
+
+
+def test_records_of_a_late_read_have_the_times_of_their_segments(secure: tuple[Exchange, SecurePeer]) -> None:
+    exchange, peer = secure
+    sent_ns = send_each(peer, [chunk("one"), chunk("two")])
+    peer.send(END)
+    arrivals = exchange.wait(PATIENCE_S)
+    assert [arrival.data for arrival in arrivals] == [b"data: one\n\n", b"data: two\n\n"]
+    assert_came_as_sent(arrivals, sent_ns)
+
+
+def test_a_record_came_with_the_segment_of_its_last_byte(secure: tuple[Exchange, SecurePeer]) -> None:
+    exchange, peer = secure
+    peer._tls.write(chunk("one"))
+    record = peer._to_send.read()
+    peer._tls.write(chunk("two"))
+    both = [record[:10], record[10:] + peer._to_send.read()]
+    sent_ns = send_each(peer._peer, both)
+    peer.send(END)
+    (arrival,) = exchange.wait(PATIENCE_S)
+    assert arrival.data == b"data: one\n\ndata: two\n\n"
+    assert_came_as_sent([arrival], sent_ns[1:])

@@ -1,0 +1,230 @@
+"""This process's tap: what it has seen of each connection, and the reads that it cuts where segments began.
+
+A read of a socket can hold several segments, of which the kernel gives the last one's time. Cut where they began, each
+part has its own time, as if it had been read by itself. The segments are looked up for such reads alone.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+import struct
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import NamedTuple
+
+import gevent
+
+from tokenswarm.wire.tap.headers import IPV4, IPV6, HeaderLayout
+from tokenswarm.wire.tap.packet_filter import MOST_PORTS
+from tokenswarm.wire.tap.ring import PacketRing
+from tokenswarm.wire.tap.ring_slots import decode
+from tokenswarm.wire.tap.segments import Segments, StreamPart, connection_key, merged, parts_between
+from tokenswarm.wire.tcp_info import consumed_bytes
+
+#: How often rings are emptied, so that they cannot fill.
+_INTERVAL_S = 0.1
+#: For so long segments are kept: a read that comes later than this has no parts.
+_KEPT_NS = 2_000_000_000
+#: Batches are merged as long as none is longer than this, so that old segments can be forgotten.
+_MERGED_NS = 500_000_000
+_MOST_BEGINNINGS = 1 << 14
+_TIMESPEC = struct.Struct("@qq")
+_NS_PER_S = 1_000_000_000
+
+logger = logging.getLogger(__name__)
+
+#: Bytes of a read, and the kernel's stamp of them as stamps.stamp_of gives it.
+Stamped = tuple[bytes, bytes]
+
+
+class _Batch(NamedTuple):
+    """What was taken out of the rings from one time to another."""
+
+    since_ns: int
+    until_ns: int
+    segments: Segments
+
+
+class PacketTap:
+    """The rings of this process, one for each family of addresses, and the segments of the last seconds."""
+
+    def __init__(self) -> None:
+        self._rings: dict[HeaderLayout, PacketRing] = {}
+        self._ports: list[int] = []
+        self._batches: list[_Batch] = []
+        self._beginnings: dict[int, int] = {}
+        self._greenlet: gevent.Greenlet[[], None] | None = None
+        self._lost = 0
+
+    def watch(self, host: str, port: int) -> None:
+        """See the segments of connections to this port from now on; to be called before they are made. Raises OSError
+        where this process may not."""
+        if port not in self._ports and len(self._ports) < MOST_PORTS:
+            self._ports.append(port)
+            for ring in self._rings.values():
+                ring.only_from(self._ports)
+        for layout in _layouts_of(host):
+            if layout not in self._rings:
+                self._rings[layout] = PacketRing(layout, self._ports)
+        if self._greenlet is None or self._greenlet.dead:
+            self._greenlet = gevent.spawn(self._empty_often)
+
+    def stream_of(self, sock: socket.socket, may_hold_several: Callable[[bytes], bool]) -> TappedStream | None:
+        """What this connection receives, where it was seen to begin; to be called before its first request.
+        may_hold_several: whether a read's bytes may have come in more than one segment with an end of a message."""
+        try:
+            source, source_port = sock.getpeername()[:2]
+            local_port = sock.getsockname()[1]
+            packed = socket.inet_pton(sock.family, source.partition("%")[0])
+        except OSError:  # it was reset at once
+            return None
+        key = connection_key(struct.unpack(f"!{len(packed) // 4}I", packed), source_port, local_port)
+        self.empty()
+        first_sequence, offset = self._beginnings.pop(key, None), consumed_bytes(sock)
+        if first_sequence is None or offset is None:
+            return None
+        return TappedStream(self, key, first_sequence, offset, may_hold_several)
+
+    def segments_of(self, key: int, since_ns: int) -> Iterator[tuple[int, int, int]]:
+        """A connection's segments among what was taken since then, and perhaps earlier ones."""
+        batches = self._batches
+        first = len(batches)
+        while first and batches[first - 1].until_ns >= since_ns:
+            first -= 1
+        for batch in batches[first:]:
+            yield from batch.segments.of(key)
+
+    def empty(self) -> bool:
+        """Take what the rings hold; whether that was anything."""
+        taken = False
+        for ring in self._rings.values():
+            for slots in ring.take():
+                found = decode(slots, ring.layout)
+                self._add(found.segments)
+                self._beginnings.update(found.beginnings)
+                taken = True
+        return taken
+
+    def _add(self, segments: Segments) -> None:
+        """Small batches are merged: a search looks at each."""
+        now_ns = time.perf_counter_ns()
+        batch = _Batch(now_ns, now_ns, segments)
+        while self._batches:
+            last = self._batches[-1]
+            if len(last.segments.keys) > 2 * len(batch.segments.keys) or now_ns - last.since_ns > _MERGED_NS:
+                break
+            batch = _Batch(last.since_ns, now_ns, merged(self._batches.pop().segments, batch.segments))
+        self._batches.append(batch)
+
+    def close(self) -> None:
+        """Give everything back; `watch` begins anew."""
+        if self._greenlet is not None:
+            self._greenlet.kill()
+        for ring in self._rings.values():
+            ring.close()
+        for held in (self._rings, self._ports, self._batches, self._beginnings):
+            held.clear()
+
+    def _empty_often(self) -> None:
+        while True:
+            gevent.sleep(_INTERVAL_S)
+            self.empty()
+            self._forget(time.perf_counter_ns() - _KEPT_NS)
+            self._notice_losses()
+
+    def _forget(self, before_ns: int) -> None:
+        while self._batches and self._batches[0].until_ns < before_ns:
+            del self._batches[0]
+        while len(self._beginnings) > _MOST_BEGINNINGS:  # of other processes' connections
+            del self._beginnings[next(iter(self._beginnings))]
+
+    def _notice_losses(self) -> None:
+        for ring in self._rings.values():
+            if lost := ring.lost():
+                if not self._lost:
+                    logger.warning(
+                        "The packet tap lost packets, as this process did not empty it for too long: tokens that were "
+                        "read together with others then have the time of the last one, as without the tap"
+                    )
+                self._lost += lost
+
+
+class TappedStream:
+    """What one connection receives."""
+
+    __slots__ = ("_first_sequence", "_key", "_may_hold_several", "_offset", "_read_ns", "_tap")
+
+    def __init__(
+        self,
+        tap: PacketTap,
+        key: int,
+        first_sequence: int,
+        offset: int,
+        may_hold_several: Callable[[bytes], bool],
+    ) -> None:
+        """offset: how many bytes of the stream have been read."""
+        self._tap = tap
+        self._key = key
+        self._first_sequence = first_sequence
+        self._offset = offset
+        self._may_hold_several = may_hold_several
+        self._read_ns = 0  # of the read before
+
+    def cut(self, data: bytes, stamp: bytes, now_ns: int) -> list[Stamped] | None:
+        """The bytes of a read that returned at now_ns with this stamp, cut where segments began; to be called with each
+        read, in their order. Empty where nothing is to be cut, None where the tap does not know the segments."""
+        start, since_ns = self._offset, self._read_ns
+        self._offset = end = start + len(data)
+        self._read_ns = now_ns
+        if not data or not self._may_hold_several(data):
+            return []
+        parts = self._parts(start, end, since_ns)
+        if self._lacks_some(parts, start, data) and self._tap.empty():
+            parts = self._parts(start, end, since_ns)
+        if self._lacks_some(parts, start, data):  # the read before left some, or some came ahead of its turn
+            parts = self._parts(start, end, 0)
+        if self._lacks_some(parts, start, data):
+            return None
+        return _cut_into(parts, start, data, stamp)
+
+    def _parts(self, start: int, end: int, since_ns: int) -> list[StreamPart]:
+        return parts_between(self._tap.segments_of(self._key, since_ns), self._first_sequence, start, end)
+
+    def _lacks_some(self, parts: list[StreamPart], start: int, data: bytes) -> bool:
+        """Whether the time of some bytes is not known. What is behind the last part has the time of the read, if it is
+        a message by itself."""
+        rest = data[parts[-1].end - start :] if parts else data
+        return bool(rest) and self._may_hold_several(rest)
+
+
+def _cut_into(parts: list[StreamPart], start: int, data: bytes, stamp: bytes) -> list[Stamped]:
+    """The bytes of each part with its time, and the rest with the stamp of the read."""
+    cut, begin = [], 0
+    for part in parts:
+        cut.append((data[begin : part.end - start], _TIMESPEC.pack(*divmod(part.arrived_ns, _NS_PER_S))))
+        begin = part.end - start
+    return [*cut, (data[begin:], stamp)] if begin < len(data) else cut
+
+
+def tap_refusal() -> str | None:
+    """Why this process cannot have a tap; None where it can."""
+    try:
+        PacketRing(IPV4, [1], slots=1 << 10).close()
+    except (OSError, AttributeError) as error:  # no AF_PACKET but on Linux
+        return str(error.strerror or error) if isinstance(error, OSError) else "only Linux has packet sockets"
+    return None
+
+
+def _layouts_of(host: str) -> tuple[HeaderLayout, ...]:
+    """A name may have addresses of both families."""
+    for layout in (IPV4, IPV6):
+        with suppress(OSError):
+            socket.inet_pton(layout.family, host)
+            return (layout,)
+    return IPV4, IPV6
+
+
+#: One per process, like its loop; in use from the first connection that wants it on, after any fork.
+PACKET_TAP = PacketTap()
