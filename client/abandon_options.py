@@ -32,7 +32,8 @@ def add_abandon_options(option: OptionAdder) -> None:
         OPTION,
         'share of the requests that their users leave before the response ends, and when, like "0.1 after=2s" (since '
         "sending), after=first (at the first output) or after=200tok (output tokens); such a request has the outcome "
-        "abandoned, which is no failure and has no latency, and ends its session (docs/workloads.md); empty: none",
+        "abandoned, which is no failure and has no latency, and ends its session (docs/workloads.md#users-that-leave); "
+        "empty: none",
     )
 
 

@@ -61,10 +61,11 @@ def add_cache_options(option: OptionAdder) -> None:
     """Add the options to Locust's parser."""
     option(
         "--prefix",
-        "shared prefixes: groups=64 tokens=2048 zipf=1.2 gives each request a prefix of 2,048 tokens, the same for "
+        'shared prefixes: "groups=64 tokens=2048 zipf=1.2" gives each request a prefix of 2,048 tokens, the same for '
         "all requests of a group; the number of requests of the k-th of 64 groups is proportional to 1/k^1.2, without "
-        "zipf all groups have equally many. The prefix is part of the length that --input-tokens sets; with --prompts "
-        "it is put before each prompt (docs/workloads.md). Empty: none",
+        "zipf all groups have equally many, without groups there is one. The prefix is part of the length that "
+        "--input-tokens sets; with --prompts it is put before each prompt (docs/workloads.md#shared-prefixes). Empty: "
+        "none",
     )
     option.choice(
         "--cache",
@@ -72,7 +73,8 @@ def add_cache_options(option: OptionAdder) -> None:
         CacheUse.SHARE,
         "what the server's prefix cache can reuse: share: what requests have in common (system prompt, --prefix, and "
         "prompts that --prompt-reuse lets repeat); bust: nothing, as each request begins with random words, before its "
-        "system prompt; flush: as share, and the engine's own endpoint empties the cache before each level",
+        "system prompt; flush: as share, and the engine's own endpoint empties the cache before each level "
+        "(docs/workloads.md#prefix-caches)",
     )
 
 

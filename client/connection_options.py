@@ -37,8 +37,9 @@ def add_connection_options(option: OptionAdder) -> None:
     option("--client-key", "PEM file of that certificate's key, unencrypted", include_in_web_ui=False)
     option(
         "--proxy",
-        "HTTP proxy for all connections to the server, http://HOST:PORT, or with NAME:PASSWORD@ before HOST; empty: "
-        "none, whatever HTTP_PROXY and the like say. Name and password are never written or sent to workers",
+        "HTTP proxy for all connections to the server, http://HOST:PORT, or with NAME:PASSWORD@ before HOST "
+        "(docs/requests.md#through-a-proxy); empty: none, whatever HTTP_PROXY and the like say. Name and password are "
+        "never written or sent to workers",
         include_in_web_ui=False,
     )
 

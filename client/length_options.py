@@ -62,13 +62,15 @@ def add_length_options(option: OptionAdder) -> None:
         "--input-tokens",
         "number of prompt tokens of each request, by the server's count, chat template and system prompt included. The "
         f"prompts are then synthetic. Notations: {_NOTATIONS}; for input and output lengths together pairs:128/64:25, "
-        "D(100,1000) (docs/workloads.md). Empty: prompts are those of --prompts",
+        "D(100,1000) (docs/workloads.md#lengths). Empty: prompts are those of --prompts",
+        metavar="LENGTHS",
         aliases=("--isl",),
     )
     option(
         "--output-tokens",
         f"number of output tokens of each request: {_NOTATIONS}. It is exact where the engine supports it (see "
-        "--ignore-eos), otherwise the limit of each answer. Empty: --max-tokens is the limit of all",
+        "--ignore-eos), otherwise the limit of each answer, with a warning. Empty: --max-tokens is the limit of all",
+        metavar="LENGTHS",
         aliases=("--osl",),
     )
 

@@ -41,7 +41,9 @@ def add_measurement_options(option: OptionAdder) -> None:
         Stamps,
         Stamps.AUTO,
         "timestamp source: kernel (SO_TIMESTAMPNS, where available); tap (a packet tap: the kernel's time of each "
-        "segment, also where a late client reads several at once; Linux, needs CAP_NET_RAW); user space; auto: kernel",
+        "segment, also where a late client reads several at once; Linux, needs CAP_NET_RAW); user (user space: when "
+        "this program reads, as other clients do; a run whose event loop was late is then marked suspect); auto: "
+        "kernel (docs/accuracy.md)",
     )
 
 

@@ -68,8 +68,8 @@ def add_model_options(option: OptionAdder) -> None:
     option(
         "--models",
         "several models to request (LoRA adapters are models too), each with its share of the requests as a percentage "
-        'or a weight, like "base=7 adapter=3", or names alone for equal shares; each has figures of its own; empty: '
-        "--model alone",
+        'or a weight, like "base=7 adapter=3", or names alone for equal shares; each has figures of its own '
+        "(docs/requests.md#several-models); empty: --model alone",
     )
 
 

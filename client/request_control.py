@@ -144,19 +144,19 @@ def add_request_control(option: OptionAdder) -> None:
     option.repeated(
         "--header",
         'header of every request, "Name: value"; may be given several times. Values are never written or sent to '
-        "workers; Name: $VARIABLE takes the value from the environment",
+        'workers; "Name: $VARIABLE" takes the value from the environment',
         metavar="HEADER",
         include_in_web_ui=False,
     )
     option(
         "--header-file",
-        "file of further headers, one Name: value a line; each machine reads its own",
+        'file of further headers, one "Name: value" a line; each machine reads its own',
         include_in_web_ui=False,
     )
     option.repeated(
         "--image",
         "image that requests carry beside their text: a PNG, JPEG, WebP or GIF file, or synthetic:WIDTHxHEIGHT; "
-        "several images are used in turn (docs/requests.md)",
+        "several images are used in turn (docs/requests.md#images)",
         metavar="IMAGE",
         include_in_web_ui=False,
     )
@@ -169,8 +169,9 @@ def add_request_control(option: OptionAdder) -> None:
 def _add_body_options(option: OptionAdder) -> None:
     option(
         "--body",
-        "JSON object that is merged into the body of every request; null deletes a field; fields of a prompt's own row "
-        "win",
+        "JSON object that is merged into the body of every request (docs/requests.md#the-body); null deletes a field; "
+        "fields of a prompt's own row win",
+        metavar="JSON",
     )
     option("--body-file", "file with such an object; --body is merged over it")
     option.choice(

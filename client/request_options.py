@@ -360,10 +360,14 @@ def _add_prompt_options(option: OptionAdder) -> None:
         "folder of JSONL files (formats: docs/prompts.md)",
         default="sample",
     )
-    option("--prompts-column", "column of --prompts that holds the text or the messages; empty: the first known one")
+    option(
+        "--prompts-column",
+        "column of --prompts that holds the text or the messages; empty: the first known one (docs/prompts.md#text)",
+    )
     option(
         "--prompt-tokens",
-        "lengths of prompts to use, in tokens, MIN:MAX; other rows are left out, and the log says how many",
+        "lengths of prompts to use, in tokens; other rows are left out, and the log says how many",
+        metavar="MIN:MAX",
         default="30:150",
     )
     option.choice(
@@ -372,12 +376,12 @@ def _add_prompt_options(option: OptionAdder) -> None:
         PromptReuse.NEVER,
         "which prompts may repeat, so that the server's prefix cache can reuse them: never: each prompt begins with "
         "characters that no other has; run: a prompt may repeat within a run, and begins differently in the next run; "
-        "always: prompts are sent unchanged",
+        "always: prompts are sent unchanged (docs/metrics.md#repeated-prompts-and-prefix-caches)",
     )
     option(
         "--prompt-nonce",
-        "text from which --prompt-reuse derives those first characters: the same text gives the same ones again; "
-        "empty: random for each run, and recorded in run.json",
+        "text from which --prompt-reuse derives those first characters: the same text gives the same ones again, for a "
+        "run that is to be repeated exactly; empty: random for each run, and recorded in run.json",
     )
     add_cache_options(option)
     option(
@@ -416,15 +420,17 @@ def _add_start_options(option: OptionAdder) -> None:
     )
     option.switch(
         "--self-check",
-        "calibrate the client before the run: each worker streams from a local server of known speed, with as many "
-        "users as it will have at most, and reports its own timing error",
+        "calibrate the client before the run: each worker streams for some seconds from a local server of known speed, "
+        "which logs its own sends, with as many users as it will have at most, and reports its own timing error; one "
+        "that affects the results marks the run suspect; needs Linux",
     )
     option.choice(
         "--preflight",
         Switch,
         Switch.ON,
         "before the run, send one small request of each kind (with and without system prompt), which is not "
-        "included in the results; if it fails, the run is not started",
+        "included in the results; if one fails, the run is not started and the exit code is 2 "
+        "(docs/requests.md#what-the-preflight-does)",
     )
 
 

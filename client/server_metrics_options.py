@@ -34,8 +34,13 @@ def add_metrics_options(option: OptionAdder) -> None:
     """Add the options to Locust's parser."""
     option(
         "--server-metrics",
-        "server metrics endpoint (queue, cache, server-side TTFT), read every 5 s or more often: auto (the engine's "
-        "own page on --host), off, or a URL",
+        "server metrics endpoint (queue, cache, server-side TTFT), read every 5 s, or five times in a hold of less "
+        "than 25 s: auto (the engine's own page on --host), off, or a URL",
         default="auto",
+        metavar="auto|off|URL",
     )
-    option("--gpu-metrics-url", "URL of a DCGM exporter on the server's machine, for GPU utilization; empty: none")
+    option(
+        "--gpu-metrics-url",
+        "URL of a DCGM exporter on the server's machine, for GPU utilization; empty: none",
+        metavar="URL",
+    )

@@ -86,9 +86,10 @@ def add_session_options(option: OptionAdder) -> None:
     """Add the options to Locust's parser."""
     option(
         _OPTION,
-        "number of turns of each session; each turn sends the history so far. With --input-tokens: a number or a "
-        "distribution like 8, n(6,2), u(2,12). With conversations in --prompts: all, or last (one request with all "
-        "messages up to the last one of the user). Empty: 1 turn with --input-tokens, all turns of conversations",
+        "number of turns of each session; each turn sends the history so far "
+        "(docs/workloads.md#conversations-of-several-turns). With --input-tokens: a number or a distribution like 8, "
+        "n(6,2), u(2,12). With conversations in --prompts: all, or last (one request with all messages up to the last "
+        "one of the user). Empty: 1 turn with --input-tokens, all turns of conversations",
     )
     option.choice(
         "--answers",
@@ -99,8 +100,9 @@ def add_session_options(option: OptionAdder) -> None:
     )
     option(
         _LONGEST,
-        "upper limit of the delays before turns that --prompts records, a time like 30s; empty: all delays are as "
-        "recorded",
+        "upper limit of the delays before turns that --prompts records, a time like 30s (0s: no delays); empty: all "
+        "delays are as recorded",
+        metavar="TIME",
     )
     option.choice(
         _SUPPLY,
@@ -109,7 +111,11 @@ def add_session_options(option: OptionAdder) -> None:
         "repeat: when all sessions of --prompts have begun, they begin again; once: each begins once in a level, and "
         "the level ends when the first user runs out of sessions",
     )
-    option("--session-header", "name of a header that has the session's id in each request, for sticky routing")
+    option(
+        "--session-header",
+        "name of a header that has the session's id in each request, for sticky routing",
+        metavar="NAME",
+    )
 
 
 def check_conflicts(options: Namespace, sources: Mapping[str, str]) -> None:

@@ -55,7 +55,13 @@ class OptionAdder:
 
     def time(self, flag: str, text: str, default: str, **settings: Any) -> None:
         """Add an option that takes a time: `default` is one, such as 20s."""
-        self(flag, f"{text}; like 500ms, 20s or 5m, a number alone is seconds", default=default, **settings)
+        self(
+            flag,
+            f"{text}; like 500ms, 20s or 5m, a number alone is seconds",
+            default=default,
+            metavar="TIME",
+            **settings,
+        )
 
     def repeated(self, flag: str, text: str, **settings: Any) -> None:
         """Add an option that may be given several times."""

@@ -126,7 +126,7 @@ def _add_run_options(option: OptionAdder) -> None:
         default="results",
         include_in_web_ui=False,
         text="folder in which each run makes a folder of its own; or the URL of a store, like s3://bucket/prefix, to "
-        "which that folder is copied when the run is over",
+        "which that folder is copied when the run is over (docs/options.md#results-in-a-store)",
     )
     option(
         "--local-results",
@@ -139,13 +139,14 @@ def _add_run_options(option: OptionAdder) -> None:
         default="",
         include_in_web_ui=False,
         text="folder on this machine that keeps ended requests until they are safe in the results, so that a killed "
-        "process loses none; empty: spool/ in the run's own folder, or the system's temporary folder for a worker that "
-        "was started by itself; off: ended requests are not kept",
+        "process loses none (docs/distributed.md#sigkill-and-tokenswarm-recover); empty: spool/ in the run's own "
+        "folder, or the system's temporary folder for a worker that was started by itself; off: ended requests are "
+        "not kept",
     )
     option(
         "--slo",
         default="",
-        text="objectives of a request, like ttft=500ms tpot=50ms e2e=10s; goodput counts the requests that meet all; "
+        text='objectives of a request, like "ttft=500ms tpot=50ms e2e=10s"; goodput counts the requests that meet all; '
         "empty: none",
     )
     option(
@@ -156,12 +157,19 @@ def _add_run_options(option: OptionAdder) -> None:
     option(
         "--stop-after-failures",
         default="100%:50",
-        text="SHARE:NUMBER: stop the run when, of the last NUMBER requests, at least SHARE failed; off: never",
+        metavar="SHARE:NUMBER|off",
+        text="stop the run when, of the last NUMBER requests, at least SHARE failed "
+        "(docs/exit-codes.md#a-run-in-which-requests-fail); off: never",
     )
 
 
 def _add_label_options(option: OptionAdder) -> None:
-    option("--name", default="", text="what to call the run in lists, reports and comparisons; empty: nothing")
+    option(
+        "--name",
+        default="",
+        text="what to call the run in lists, reports and comparisons (docs/sweeps.md#names-tags-and-lists-of-runs); "
+        "empty: nothing",
+    )
     option.repeated(
         "--tag",
         include_in_web_ui=False,
@@ -186,9 +194,9 @@ def _add_record_option(option: OptionAdder) -> None:
         default=RecordMode.OFF.value,
         choices=[mode.value for mode in RecordMode],
         include_in_web_ui=False,
-        text="keep requests and responses as JSON lines in the run's folder, without headers: text (messages and the "
-        "answer's text), bodies (whole bodies), events (each read of the response with its time), or off; costs CPU "
-        "time",
+        text="keep requests and responses as JSON lines in records/ of the run's folder, without headers: text "
+        "(messages and the answer's text), bodies (whole bodies), events (each read of the response with its time), or "
+        "off; costs CPU time (docs/metrics.md#kept-requests)",
     )
 
 
@@ -204,7 +212,7 @@ def _add_metrics_options(option: OptionAdder) -> None:
         type=int,
         default=9646,
         include_in_web_ui=False,
-        text="port that Prometheus scrapes, 0 for none",
+        text="port that Prometheus scrapes, 0 for none; where it was not given and is taken, the next free one",
     )
     option.time(
         "--metrics-linger",
@@ -226,6 +234,6 @@ def _add_cluster_options(option: OptionAdder) -> None:
         "--cluster-key-file",
         default="",
         include_in_web_ui=False,
-        text="file with a secret that a master and its workers share: messages not signed with it are ignored; the "
-        "secret itself may be in TOKENSWARM_CLUSTER_KEY instead; empty: none",
+        text="file with a secret that a master and its workers share: messages not signed with it are ignored "
+        "(docs/distributed.md#cluster-key); the secret itself may be in TOKENSWARM_CLUSTER_KEY instead; empty: none",
     )

@@ -39,11 +39,12 @@ def add_options(option: OptionAdder) -> None:
         choices=[_OFF, USERS, RATE],
         default=_OFF,
         text="search for the largest load within --slo, instead of the levels of a shape: of users (closed loop), or "
-        "a rate of requests (open loop); each probe takes --level-time at most",
+        "a rate of requests (open loop); each probe takes --level-time at most (docs/capacity.md)",
     )
     option(
         BETWEEN,
         default=_DEFAULT_BETWEEN,
+        metavar="MIN:MAX",
         text=f"with {FIND_CAPACITY}: the smallest and the largest load to probe",
     )
     option(

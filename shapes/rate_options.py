@@ -36,12 +36,12 @@ def add_options(option: OptionAdder) -> None:
         RATE,
         aliases=["--request-rate"],
         text="open loop: requests a second, of each level, like 20 or 5,10,20; each level takes --level-time; "
-        "inf: all of --requests at once",
+        "inf: all of --requests at once (docs/load.md#when-requests-are-due)",
     )
     option(
         SESSION_RATE,
         text="open loop: sessions that begin a second, of each level, like 2 or 1,2,4; each sends its later turns on "
-        "its own, when the turn before is answered and --think-time is over",
+        "its own, when the turn before is answered and --think-time is over (docs/load.md#sessions-that-arrive)",
     )
     option(
         "--arrivals",
@@ -53,13 +53,14 @@ def add_options(option: OptionAdder) -> None:
         BURSTINESS,
         default=0.0,
         type=float,
-        text="another way to write --arrivals gamma:SHAPE: below 1: requests in bursts, 1: as poisson, above 1: more "
-        "even; 0: as --arrivals says",
+        metavar="SHAPE",
+        text="open loop: another way to write --arrivals gamma:SHAPE: below 1: requests in bursts, 1: as poisson, "
+        "above 1: more even; 0: as --arrivals says",
         include_in_web_ui=False,
     )
     option(
         RATE_SCHEDULE,
-        text="open loop: requests a second over the time of one level, like '0s:5 60s:20 120s:5', linear between the "
+        text='open loop: requests a second over the time of one level, like "0s:5 60s:20 120s:5", linear between the '
         "points; or the path of a file with that or JSON",
     )
     option(

@@ -61,12 +61,15 @@ def add_options(parser: ArgumentParser) -> None:
         "--requests",
         default=0,
         type=int,
-        text="end each level when so many requests of it have ended, or with its time if that comes first; 0: no limit",
+        metavar="NUMBER",
+        text="end each level when so many requests of it have ended, or with its time if that comes first "
+        "(docs/load.md#a-number-of-requests); 0: no limit",
     )
     option(
         "--warm-up",
+        metavar="TIME|NUMBER",
         text="load before each level that is not included in the results: a time like 30s, or a number of requests "
-        "like 50; empty: none",
+        "like 50 (docs/load.md#warm-up); empty: none",
     )
     _add_user_options(option)
     option.time("--settle", default="5s", text="pause after each level's last stream")
@@ -79,18 +82,20 @@ def _add_user_options(option: OptionAdder) -> None:
     """What users do between requests."""
     option(
         "--think-time",
+        metavar="TIME",
         text="how long a user waits between the end of a request and its next one: a time like 2s, exp(2s), u(1s,3s) "
-        "or ln(8s,p95=60s); empty: it sends the next one at once",
+        "or ln(8s,p95=60s) (docs/load.md#think-time); empty: it sends the next one at once",
     )
     option.switch(
         "--random-start",
         text="have each user send its first request of a level at a random moment between its start and the end of the "
-        "ramp, so that users do not move in step",
+        "ramp, drawn by --seed, so that users do not move in step",
     )
     option.time(
         "--wait-after-failure",
         default="1s",
-        text="how long a user waits after a failed request, if its think time is not longer",
+        text="how long a user waits after a failed request, if its think time is not longer "
+        "(docs/load.md#after-a-failure)",
     )
     option.switch(
         "--honour-retry-after",

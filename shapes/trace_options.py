@@ -43,12 +43,15 @@ def add_options(option: OptionAdder) -> None:
     )
     option(
         "--trace-window",
-        text="part of the recorded time of --trace to replay, FROM:UNTIL since its first request, like 10m:20m, 10m: "
-        "or :90s; empty: all of it",
+        metavar="FROM:UNTIL",
+        text="part of the recorded time of --trace to replay, since its first request, like 10m:20m, 10m: or :90s; "
+        "empty: all of it",
     )
     option(
         "--trace-sample",
-        text="share of the sessions of --trace to replay, whole ones, in percent (docs/traces.md); empty: all of them",
+        metavar="SHARE",
+        text="share of the sessions of --trace to replay, whole ones, in percent, with the sign "
+        "(docs/traces.md#what-is-replayed-and-when); empty: all of them",
     )
     option.choice(
         "--trace-spread",

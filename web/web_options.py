@@ -74,7 +74,7 @@ def add_options(parser: ArgumentParser) -> None:
         default="",
         include_in_web_ui=False,
         text="servers that a run started from the page may load, beside the one of --host and those on this machine, "
-        "like http://gpu:8000; '*' allows all, but LLM_API_KEY is sent only to servers that are named; separated by "
+        'like http://gpu:8000; "*" allows all, but LLM_API_KEY is sent only to servers that are named; separated by '
         "commas, may be repeated",
     )
     option(
@@ -89,21 +89,22 @@ def add_options(parser: ArgumentParser) -> None:
         "--web-user",
         default=DEFAULT_USER,
         include_in_web_ui=False,
-        text="user name of --web-login",
+        text="user name of Locust's --web-login",
     )
     option(
         "--web-password-file",
         default="",
         include_in_web_ui=False,
         text=f"file that holds the password of --web-login; empty: the variable {PASSWORD_VARIABLE}, and without that "
-        "a password is generated and printed at start",
+        "a password is generated and printed at start. A password turns --web-login on",
     )
     option(
         "--web-open",
         action="store_true",
         default=False,
         include_in_web_ui=False,
-        text="serve the page to other machines without a login: anybody who reaches it can start runs and read results",
+        text="serve the page to other machines without a login: anybody who reaches it can start runs and read "
+        "results. Without this and without --web-login, a --web-host that other machines can reach is refused",
     )
 
 

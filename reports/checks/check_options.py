@@ -94,15 +94,15 @@ def add_options(parser: ArgumentParser) -> None:
         "--fail-if",
         action=Joined,
         default="",
-        text="conditions under which the run fails, like p95(ttft) > 500ms, rate < 100 (output tokens/s of all "
-        "users); see docs/conditions.md",
+        text='conditions under which the run fails, like "p95(ttft) > 500ms, rate < 100" (output tokens/s of all '
+        "users); may be repeated (docs/conditions.md)",
     )
     option(
         "--pass-if",
         action=Joined,
         default="",
-        text="conditions that must hold, otherwise the run fails, like p95(ttft) <= 500ms and p5(user_rate) >= 20; see "
-        "docs/conditions.md",
+        text='conditions that must hold, otherwise the run fails, like "p95(ttft) <= 500ms and p5(user_rate) >= 20"; '
+        "may be repeated (docs/conditions.md)",
     )
     option(
         "--junit",
@@ -122,7 +122,12 @@ def add_options(parser: ArgumentParser) -> None:
         "--json of tokenswarm run",
         include_in_web_ui=False,
     )
-    option.switch("--open", "open the report in a browser when a run is over", include_in_web_ui=False)
+    option.switch(
+        "--open",
+        "open the report in a browser when a run is over; on a machine without a screen a message says that it was not "
+        "opened",
+        include_in_web_ui=False,
+    )
 
 
 def add_arguments(parser: ArgumentParser, fail_if: str, relative: bool = False) -> None:
