@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from argparse import SUPPRESS, Action, ArgumentParser, HelpFormatter
 from collections.abc import Iterable, Sequence
+from textwrap import wrap
 
 from tokenswarm.reports.output import show, terminal_width
 from tokenswarm.run_command.option_groups import GROUPS, PAGE, OptionGroup
@@ -11,18 +12,25 @@ from tokenswarm.run_control.run_parser import run_parser
 
 _OPTION_COLUMNS = 26
 #: An option with more choices than these is shown without them.
-_MOST_CHOICES = 7
+MOST_CHOICES = 7
 
 
-def show_help(head: str, foot: str, *, with_page: bool) -> None:
-    """Print the help of a run, with_page: and of its page."""
-    groups = [PAGE, *GROUPS] if with_page else list(GROUPS)
+class _UnbrokenNames(HelpFormatter):
+    """Breaks lines between words only: --level-time and docs/load.md#think-time can be copied as they are shown."""
+
+    def _split_lines(self, text: str, width: int) -> list[str]:
+        return wrap(" ".join(text.split()), width, break_on_hyphens=False, break_long_words=False)
+
+
+def show_help(head: str, foot: str, *, of_page: bool) -> None:
+    """Print the help of a run, of_page: that of the page, whose own options then are first."""
+    groups = [PAGE, *GROUPS] if of_page else [*GROUPS, PAGE]
     show(grouped_help(run_parser(), head, groups, foot, terminal_width()).rstrip())
 
 
 def grouped_help(parser: ArgumentParser, head: str, groups: Sequence[OptionGroup], foot: str, width: int) -> str:
     """head, the groups with their options, and foot, in lines of at most `width` characters where words allow it."""
-    formatter = HelpFormatter("", max_help_position=_OPTION_COLUMNS, width=width)
+    formatter = _UnbrokenNames("", max_help_position=_OPTION_COLUMNS, width=width)
     parts = [head]
     for group in groups:
         formatter.start_section(group.title)
@@ -37,7 +45,7 @@ def _shown(parser: ArgumentParser, flags: Iterable[str]) -> list[Action]:
 
 
 def _with_default(action: Action) -> Action:
-    if len(list(action.choices or ())) > _MOST_CHOICES:
+    if len(list(action.choices or ())) > MOST_CHOICES:
         action.metavar = "NAME"
     text = action.help
     if not text or text is SUPPRESS:

@@ -25,7 +25,7 @@ GROUPS = (
         "The load: users, each of whom waits for an answer (closed loop)",
         (
             *("--levels", "--ramp", "--level-time", "--system-prompt", "--think-time", "--wait-after-failure"),
-            *("--honour-retry-after", "--users", "--spawn-rate", "--run-time", "--shape"),
+            *("--honour-retry-after", "--random-start", "--users", "--spawn-rate", "--run-time", "--shape"),
         ),
     ),
     OptionGroup(
@@ -54,7 +54,6 @@ GROUPS = (
             "--session-supply",
             "--longest-delay",
             "--session-header",
-            "--random-start",
             "--abandon",
         ),
     ),
@@ -95,9 +94,8 @@ GROUPS = (
     ),
     OptionGroup("Locust", ("--stop-timeout", "--exit-code-on-error", "--loglevel", "--logfile", "--csv", "--html")),
 )
-#: Of the page, which `tokenswarm web` serves.
 PAGE = OptionGroup(
-    "The page",
+    "The page, which tokenswarm web serves",
     (
         *("--web-host", "--web-port", "--web-base-path", "--web-login", "--web-user", "--web-password-file"),
         *("--web-open", "--web-allow-host", "--web-allow-target", "--web-allow-folder", "--tls-cert", "--tls-key"),

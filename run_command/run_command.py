@@ -68,7 +68,7 @@ def _headless(words: Sequence[str]) -> list[str]:
 def serve(words: Sequence[str], execute: Execute = os.execv) -> int:
     """The same for the page."""
     if _HELP & set(words):
-        return _show_help(_WEB_HEAD, with_page=True)
+        return _show_help(_WEB_HEAD, of_page=True)
     return _hand_over(list(words), execute)
 
 
@@ -128,6 +128,6 @@ def _describe(words: list[str]) -> int:
     return describe([word for word in words if word not in ("--dry-run", "--quiet")], "tokenswarm run")
 
 
-def _show_help(head: str, *, with_page: bool = False) -> int:
-    import_module("tokenswarm.run_command.grouped_help").show_help(head, _FOOT, with_page=with_page)
+def _show_help(head: str, *, of_page: bool = False) -> int:
+    import_module("tokenswarm.run_command.grouped_help").show_help(head, _FOOT, of_page=of_page)
     return 0

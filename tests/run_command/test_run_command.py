@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
+from argparse import Action
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +14,8 @@ import pytest
 from locust.argument_parser import get_empty_argument_parser
 
 from tests.forked_process import run_command, start_program
-from tokenswarm.run_command.option_groups import GROUPS, PAGE
+from tokenswarm.run_command.grouped_help import grouped_help
+from tokenswarm.run_command.option_groups import GROUPS, PAGE, OptionGroup
 from tokenswarm.run_command.run_command import run, serve
 from tokenswarm.run_control.run_parser import add_run_options
 
@@ -39,11 +42,25 @@ def test_the_page_is_served_with_the_same_options() -> None:
     assert handed_over(["--levels", "5"], web=True) == ["--levels", "5"]
 
 
-def test_each_option_is_in_one_group_of_the_help() -> None:
+def own_options() -> list[Action]:
+    """Tokenswarm's, without Locust's."""
     parser = get_empty_argument_parser(default_config_files=[])
     before = set(parser._actions)
     add_run_options(parser)
-    own = {action.option_strings[0] for action in parser._actions if action not in before}
+    return [action for action in parser._actions if action not in before]
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 120])
+def test_no_name_is_broken_at_the_end_of_a_line_of_the_help(width: int) -> None:
+    parser = get_empty_argument_parser(default_config_files=[])
+    add_run_options(parser)
+    group = OptionGroup("All", tuple(action.option_strings[0] for action in own_options()))
+    lines = grouped_help(parser, "", [group], "", width).splitlines()
+    assert [line for line in lines if re.search(r"(--|docs/)\S*-$", line)] == []
+
+
+def test_each_option_is_in_one_group_of_the_help() -> None:
+    own = {action.option_strings[0] for action in own_options()}
     grouped = [flag for group in (*GROUPS, PAGE) for flag in group.flags]
     assert len(grouped) == len(set(grouped))
     assert own <= set(grouped)
@@ -52,10 +69,13 @@ def test_each_option_is_in_one_group_of_the_help() -> None:
 @pytest.mark.parametrize("command", ["run", "web"])
 def test_the_help_shows_every_option(command: str) -> None:
     ended = run_command(command, "--help")
-    groups = [*GROUPS, *([PAGE] if command == "web" else [])]
     words = set(ended.stdout.replace(",", " ").split())
     assert ended.returncode == 0
-    assert {flag for group in groups for flag in group.flags} <= words
+    assert {flag for action in own_options() for flag in action.option_strings} <= words
+    assert {flag for group in (*GROUPS, PAGE) for flag in group.flags} <= words
+    titles = [line[:-1] for line in ended.stdout.splitlines() if line[:1].isalpha() and line.endswith(":")]
+    groups = (*GROUPS, PAGE) if command == "run" else (PAGE, *GROUPS)
+    assert titles == [group.title for group in groups]
 
 
 @pytest.mark.parametrize(
