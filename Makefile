@@ -50,7 +50,8 @@ format: .venv/installed-test
 docs: .venv/installed-docs  ## the documents as a site, in build/site; fails on a link that leads nowhere
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
-pictures: .venv/installed-test  ## draws the pictures of README and docs again; the report's needs Chromium, and two minutes
+pictures: .venv/installed-test  ## draws README's and docs' pictures and tables of options; the report's needs Chromium, and two minutes
+	$(BIN)/python -m tests.options_page
 	$(BIN)/python -m tests.draw_architecture
 	$(BIN)/python -m tests.draw_load
 	$(BIN)/python -m tests.draw_concepts

@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import re
-from argparse import ArgumentParser
+from argparse import Action, ArgumentParser
 from pathlib import Path
 
 import pytest
-from locust.argument_parser import get_empty_argument_parser
 from msgspec import Struct
 from msgspec.structs import fields
 
-import tokenswarm.client.request_options
 import tokenswarm.probe.probe_command
-import tokenswarm.recording.recording_options
-import tokenswarm.reports.checks.check_options
 import tokenswarm.reports.compare.compare_command
-import tokenswarm.shapes.shape_options
-import tokenswarm.web.web_options
 from tests import draw_concepts, draw_load, draw_report
 from tests.option_parser import parser_of_all_options
+from tests.options_page import is_own, updated
 from tokenswarm.command_line.exit_codes import MEANINGS
 from tokenswarm.engines import ENGINES
 from tokenswarm.metrics.buckets import EXPOSED
@@ -50,47 +45,24 @@ ROOT = Path(__file__).resolve().parents[1]
 OPTIONS = (ROOT / "docs" / "options.md").read_text(encoding="utf-8")
 
 
-def own_options() -> list[tuple[str, str, str]]:
-    """(flag, default as the document writes it, variable) of each option of ours."""
-    parser = get_empty_argument_parser(default_config_files=[])
-    before = set(parser._option_string_actions)
-    for room in (
-        tokenswarm.client.request_options,
-        tokenswarm.shapes.shape_options,
-        tokenswarm.recording.recording_options,
-        tokenswarm.reports.checks.check_options,
-        tokenswarm.web.web_options,
-    ):
-        room.add_options(parser)
-    actions = {name: action for name, action in parser._option_string_actions.items() if name not in before}
-    return [
-        (
-            name,
-            "off" if action.default is False else f"`{action.default}`" if action.default != "" else "empty",
-            action.env_var,
-        )
-        for name, action in actions.items()
-    ]
+def own_options() -> list[Action]:
+    """Tokenswarm's, without Locust's."""
+    return [action for action in parser_of_all_options()._actions if is_own(action)]
 
 
-@pytest.mark.parametrize(("flag", "default", "variable"), own_options(), ids=lambda text: text)
-def test_every_option_is_in_the_document_with_its_default_and_variable(flag: str, default: str, variable: str) -> None:
-    (row,) = [line for line in OPTIONS.splitlines() if line.startswith((f"| `{flag}` ", f"| `{flag}`"))]
-    cells = [cell.strip() for cell in row.replace("\\|", "/").strip("|").split("|")]
-    assert cells[1:3] == [default, f"`{variable}`"]
-    assert cells[3]
+def test_the_document_of_options_has_the_parsers_options_groups_and_texts() -> None:
+    assert updated(OPTIONS, parser_of_all_options()) == OPTIONS, "run python -m tests.options_page"
+
+
+def test_every_option_is_once_in_the_document_with_its_variable() -> None:
+    rows = [line.split(" | ") for line in OPTIONS.splitlines() if line.startswith("| `--")]
+    documented = [(re.findall(r"`(--[a-z-]+)`", row[0]), row[2]) for row in rows]
+    assert sorted(documented) == sorted((action.option_strings, f"`{action.env_var}`") for action in own_options())
+    assert all(row[3].strip(" |") for row in rows)
 
 
 def test_no_help_has_a_percent_sign_which_forms_show_as_argparse_wants_it() -> None:
-    parser = get_empty_argument_parser(default_config_files=[])
-    for room in (
-        tokenswarm.client.request_options,
-        tokenswarm.shapes.shape_options,
-        tokenswarm.recording.recording_options,
-        tokenswarm.reports.checks.check_options,
-    ):
-        room.add_options(parser)
-    assert [action.dest for action in parser._actions if "%" in (action.help or "")] == []
+    assert [action.dest for action in own_options() if "%" in (action.help or "")] == []
 
 
 def test_no_help_has_a_link_of_markdown() -> None:
@@ -99,15 +71,8 @@ def test_no_help_has_a_link_of_markdown() -> None:
 
 def test_the_document_names_every_option_that_the_pages_form_does_not_have() -> None:
     (listed,) = re.findall(r"^The page's form does not have (.*?)\.$", OPTIONS, re.MULTILINE | re.DOTALL)
-    ours = {flag for flag, _, _ in own_options()}
-    hidden = [action for action in parser_of_all_options()._actions if ours & {*action.option_strings}]
-    flags = [action.option_strings[0] for action in hidden if not action.include_in_web_ui]
+    flags = [action.option_strings[0] for action in own_options() if not action.include_in_web_ui]
     assert re.findall(r"`(--[a-z-]+)`", listed) == flags
-
-
-def test_the_document_names_no_option_that_is_not_there() -> None:
-    documented = {line.split("`")[1] for line in OPTIONS.splitlines() if line.startswith("| `--")}
-    assert documented == {flag for flag, _, _ in own_options()}
 
 
 def test_every_column_of_a_prompt_file_is_in_its_document() -> None:
@@ -137,7 +102,9 @@ def test_the_document_of_requests_names_the_options_that_probe_does_not_take() -
     lacking = set(re.findall(r"`(--[a-z-]+)", exceptions)) - {"--model", "--timeout"}
     assert not lacking & taken
     body = text[text.index("## Where requests go") : text.index("## What the preflight does")]
-    named = set(re.findall(r"`(--[a-z-]+)", body)) & {flag for flag, _, _ in own_options()}
+    named = set(re.findall(r"`(--[a-z-]+)", body)) & {
+        flag for action in own_options() for flag in action.option_strings
+    }
     of_prompts = {
         "--prompts",
         "--prompt-tokens",
@@ -252,23 +219,11 @@ def test_the_picture_of_the_readme_is_there_and_small() -> None:
 def test_options_of_the_pages_form_that_name_files_or_addresses_are_restricted() -> None:
     """The page may name only what the command line allows: an option of either kind has to stand in
     web/start_policy.py, or to be left out of the form (include_in_web_ui=False)."""
-    parser = get_empty_argument_parser(default_config_files=[])
-    before = set(parser._actions)
-    for room in (
-        tokenswarm.client.request_options,
-        tokenswarm.shapes.shape_options,
-        tokenswarm.recording.recording_options,
-        tokenswarm.reports.checks.check_options,
-        tokenswarm.web.web_options,
-    ):
-        room.add_options(parser)
     named = re.compile(r"\b(file|files|folder|folders|path|address|url|http)\b", re.IGNORECASE)
     found = {
         action.dest
-        for action in parser._actions
-        if action not in before
-        and action.include_in_web_ui
-        and named.search(f"{action.dest.replace('_', ' ')} {action.help}")
+        for action in own_options()
+        if action.include_in_web_ui and named.search(f"{action.dest.replace('_', ' ')} {action.help}")
     }
     assert found <= {*FILES, *ADDRESSES}
-    assert {*FILES, *ADDRESSES} - {"host"} <= {action.dest for action in parser._actions}
+    assert {*FILES, *ADDRESSES} - {"host"} <= {action.dest for action in own_options()}
