@@ -4,6 +4,9 @@ Whole runs of Locust mostly wait, so several share a core. (pytest-xdist does no
 threads are older than the patch.) A process that has ended its tests takes the next: those of a module that share
 fixtures go together, every other whole run goes by itself. Tests marked `alone` follow when all others have ended. This
 process reports every test as if it had run it.
+
+Whole runs leave half of the processors' time over. One more process, which gives way to all others, has it for tests
+that only compute.
 """
 
 from __future__ import annotations
@@ -38,6 +41,23 @@ _LONGEST_FIRST = (
     *("test_prompt_reuse_runs", "test_open_loop_runs", "test_secret_runs", "test_web_security_runs"),
 )
 _OF_WHOLE_RUNS = ("runs", "deploy", "llamacpp", "bentoml")
+#: Folders whose tests only compute: however little of the processor they get, they end alike.
+_ONLY_COMPUTE = frozenset(
+    (
+        "golden",
+        "metrics",
+        "option_parser",
+        "prompts",
+        "recording",
+        "reports",
+        "run_folder",
+        "sanitize",
+        "shapes",
+        "workload",
+    )
+)
+#: Of the process that runs them beside others: these run first.
+_GIVES_WAY = 15
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -59,8 +79,11 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
     gc.freeze()  # what was collected stays: looked through again and again, it would be copied for each process
     beside = [item for item in session.items if not item.get_closest_marker("alone")]
     alone = [item for item in session.items if item.get_closest_marker("alone")]
-    _Jobs(session, _batches(beside)).run(jobs)
-    _Jobs(session, _batches(alone)).run(1)
+    batches = _batches(beside)
+    computing = [batch for batch in batches if _only_computes(batch)]
+    others = [batch for batch in batches if not _only_computes(batch)]
+    _Jobs(session, others, computing).run(jobs)
+    _Jobs(session, _batches(alone), []).run(1)
     return True
 
 
@@ -84,6 +107,10 @@ def _is_slow(item: pytest.Item) -> bool:
     return item.get_closest_marker("slow") is not None
 
 
+def _only_computes(batch: _Batch) -> bool:
+    return not _is_slow(batch[0]) and batch[0].path.parent.name in _ONLY_COMPUTE
+
+
 def _rank(item: pytest.Item) -> int:
     """Its module's place in the list, or behind it: whole runs, which wait, and then what computes."""
     name = item.path.stem
@@ -105,6 +132,14 @@ def _exit_code(pid: int) -> int | None:
         return None
 
 
+def _queue(indexes: Sequence[int]) -> int:
+    """What is left to run: each process reads the next batch's index from this descriptor."""
+    reader, writer = os.pipe()
+    os.write(writer, b"".join(index.to_bytes(_INDEX_BYTES, "big") for index in indexes))
+    _close(writer)
+    return reader
+
+
 class _Worker:
     """A process that runs tests. left: those of its batch that have not ended."""
 
@@ -114,23 +149,23 @@ class _Worker:
 
 
 class _Jobs:
-    """Batches of tests, and the processes that run them."""
+    """Batches of tests, and the processes that run them: first those of `others`."""
 
-    def __init__(self, session: pytest.Session, batches: list[_Batch]) -> None:
+    def __init__(self, session: pytest.Session, others: list[_Batch], computing: list[_Batch]) -> None:
         self._session = session
         self._hook = session.config.hook
-        self._batches = batches
+        self._batches = [*others, *computing]
         self._workers: dict[Connection, _Worker] = {}
-        # What is left to run: each process reads the next batch's index.
-        self._queue, writer = os.pipe()
-        os.write(writer, b"".join(index.to_bytes(_INDEX_BYTES, "big") for index in range(len(batches))))
-        _close(writer)
+        self._others = _queue(range(len(others)))
+        self._computing = _queue(range(len(others), len(self._batches)))
 
     def run(self, jobs: int) -> None:
         """Run all. Raises what pytest's own loop raises when it is to stop early."""
         try:
             for _ in range(min(jobs, len(self._batches))):
-                self._start()
+                self._start(self._others, self._computing)
+            if jobs < len(self._batches):
+                self._start(self._computing, gives_way=_GIVES_WAY)
             while self._workers:
                 for connection in wait(list(self._workers)):
                     self._take_from(connection)  # type: ignore[arg-type]
@@ -138,12 +173,12 @@ class _Jobs:
                     raise self._session.Failed(self._session.shouldfail)
                 if self._session.shouldstop:
                     raise self._session.Interrupted(self._session.shouldstop)
-            for batch in self._next_batches():
+            for batch in self._next_batches(self._others, self._computing):
                 self._fail(batch, "not run: no process was left")
         finally:
             self._stop()
 
-    def _start(self) -> None:
+    def _start(self, *queues: int, gives_way: int = 0) -> None:
         self._session.config.get_terminal_writer().flush()
         receiver, sender = os.pipe()
         pid = fork_gevent()
@@ -152,9 +187,10 @@ class _Jobs:
             self._workers[Connection(receiver, writable=False)] = _Worker(pid)
             return
         _close(receiver)
+        os.nice(gives_way)
         os.setpgid(0, 0)  # Ctrl-C interrupts the parent, which then interrupts this process, once
         try:
-            self._work(Connection(sender, readable=False))
+            self._work(Connection(sender, readable=False), queues)
         except KeyboardInterrupt:
             os._exit(2)
         except BaseException:
@@ -162,7 +198,7 @@ class _Jobs:
             os._exit(1)
         os._exit(0)
 
-    def _work(self, sender: Connection) -> None:
+    def _work(self, sender: Connection, queues: Sequence[int]) -> None:
         """Run batches until none is left, in a process of its own."""
         config = self._session.config
         capture = config.pluginmanager.getplugin("capturemanager")
@@ -172,7 +208,7 @@ class _Jobs:
         capture.suspend_global_capture()
         config.pluginmanager.register(_Sender(config, sender))
         try:
-            for batch in self._next_batches(sender):
+            for batch in self._next_batches(*queues, sender=sender):
                 for item, following in zip(batch, [*batch[1:], None]):
                     self._hook.pytest_runtest_protocol(item=item, nextitem=following)
                     if self._session.shouldfail or self._session.shouldstop:
@@ -180,12 +216,13 @@ class _Jobs:
         finally:
             self._session._setupstate.teardown_exact(None)  # type: ignore[attr-defined]
 
-    def _next_batches(self, sender: Connection | None = None) -> Iterator[_Batch]:
-        while index := os.read(self._queue, _INDEX_BYTES):
-            number = int.from_bytes(index, "big")
-            if sender is not None:
-                sender.send(number)
-            yield self._batches[number]
+    def _next_batches(self, *queues: int, sender: Connection | None = None) -> Iterator[_Batch]:
+        for queue in queues:
+            while index := os.read(queue, _INDEX_BYTES):
+                number = int.from_bytes(index, "big")
+                if sender is not None:
+                    sender.send(number)
+                yield self._batches[number]
 
     def _take_from(self, connection: Connection) -> None:
         worker = self._workers[connection]
@@ -233,7 +270,8 @@ class _Jobs:
                 os.kill(worker.pid, signal.SIGKILL)
             _exit_code(worker.pid)
         self._workers.clear()
-        _close(self._queue)
+        _close(self._others)
+        _close(self._computing)
 
 
 class _Sender:
