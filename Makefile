@@ -32,7 +32,7 @@ test: .venv/installed-test  ## all tests, a real llama.cpp server included
 	$(BIN)/python -m pytest --jobs $(JOBS)
 
 test-fast: .venv/installed-test  ## the tests that take less than half a second each, for a look between two changes
-	$(BIN)/python -m pytest --jobs $(JOBS) -m "not slow and not chaos"
+	$(BIN)/python -m pytest --jobs $(JOBS) -m "not slow"
 
 chaos: .venv/installed-test  ## the long attacks on the client, on loopback only: mutated streams, endings, hostile servers
 	$(BIN)/python -m pytest --jobs $(JOBS) -m chaos

@@ -21,6 +21,15 @@ settings.load_profile("no deadline")
 pytest_plugins = ["tests.parallel"]
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """The long attacks run only where `-m` names them."""
+    if "chaos" not in config.option.markexpr:
+        attacks = [item for item in items if item.get_closest_marker("chaos")]
+        config.hook.pytest_deselected(items=attacks)
+        items[:] = [item for item in items if not item.get_closest_marker("chaos")]
+
+
 @pytest.fixture(autouse=True)
 def what_a_run_leaves_in_its_process() -> Iterator[None]:
     """Secrets, sockets in place of Locust's, and a guard of what is logged stay for the rest of a process, which has
