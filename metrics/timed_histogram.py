@@ -7,7 +7,7 @@ from array import array
 
 import numpy as np
 
-from tokenswarm.metrics.histogram import Histogram, bucket_index
+from tokenswarm.metrics.histogram import Histogram
 from tokenswarm.metrics.intervals import Series
 
 _MOST_MS = 2**32 - 1
@@ -24,8 +24,9 @@ class TimeOrder:
     def add(self, number: int, at_ns: int) -> None:
         """A number of this time, in nanoseconds of the run; kept to the millisecond, those of one in the order in which
         they were added."""
+        at_ms = at_ns // 1_000_000
         self._numbers.append(number)
-        self._at_ms.append(min(max(at_ns // 1_000_000, 0), _MOST_MS))
+        self._at_ms.append(at_ms if 0 <= at_ms <= _MOST_MS else 0 if at_ms < 0 else _MOST_MS)
 
     def series(self) -> Series:
         """The numbers in the order of their times."""
@@ -45,8 +46,7 @@ class TimedHistogram(Histogram):
 
     def record_at(self, units: int, at_ns: int) -> None:
         """Record a value, in whole units, of this time in nanoseconds of the run."""
-        self.record(units)
-        self._order.add(bucket_index(units), at_ns)
+        self._order.add(self.record(units), at_ns)
 
     def series(self) -> Series:
         """The number of each value's bucket, in the order of time: larger values have larger ones."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+
 import msgspec
 import numpy as np
 
@@ -70,8 +72,8 @@ class ReportBuilder:
     def _clear(self) -> None:
         self.rows: list[RequestRow] = []
         self._tokens_by_window: dict[tuple[int, int], float] = {}
-        self._gaps: dict[LevelPhase, _Durations] = {}
-        self._delays: dict[LevelPhase, _Durations] = {}
+        self._gaps: defaultdict[LevelPhase, _Durations] = defaultdict(_Durations)
+        self._delays: defaultdict[LevelPhase, _Durations] = defaultdict(_Durations)
 
     def add(self, ended: EndedRequest) -> None:
         """Count one more."""
@@ -79,9 +81,9 @@ class ReportBuilder:
             in_window = (ended.row.level_index, window)
             self._tokens_by_window[in_window] = self._tokens_by_window.get(in_window, 0.0) + tokens
         if ended.gaps_ns:
-            self._gaps.setdefault(ended.place, _Durations()).add(ended.gaps_ns)
+            self._gaps[ended.place].add(ended.gaps_ns)
         if ended.delays_ns:
-            self._delays.setdefault(ended.place, _Durations()).add(ended.delays_ns)
+            self._delays[ended.place].add(ended.delays_ns)
         self.rows.append(ended.row)
 
     def take(
