@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+
+import msgspec
 
 from tokenswarm.client.timeouts import Timeouts
 from tokenswarm.engines import ChatRequest, EngineSpec
@@ -14,8 +15,7 @@ from tokenswarm.metrics.timeline import NO_SESSION, PLAIN_LOAD, RequestLoad, Ses
 CountTokens = Callable[[str], int]
 
 
-@dataclass(frozen=True, slots=True)
-class RequestSpec:
+class RequestSpec(msgspec.Struct, frozen=True):
     """user: its name in the results. level: the index of the load's level. prompt_tokens, and who counted them
     (prompt_tokens_source), stand unless the server's usage says otherwise. prompt_id names the prompt's row in its
     source, custom_id is that row's own name. trace_id: sent in a traceparent header, "" for none.
@@ -47,7 +47,7 @@ class RequestSpec:
     load: RequestLoad = PLAIN_LOAD
     honours_retry_after: bool = False
     place: SessionPlace = NO_SESSION
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = {}
     keeps_answer: bool = False
     prefix_group: int | None = None
     shareable: Shareable | None = None

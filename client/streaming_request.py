@@ -56,14 +56,22 @@ class StreamingRequest:
         self._builder = TimelineBuilder(spec.user, spec.level, time.perf_counter_ns(), request.max_tokens)
         self._builder.load = spec.load
         self._builder.prompt_tokens(spec.prompt_tokens, spec.prompt_tokens_source)
+        content_hash = request.content_hash
         sent = SentPrompt(
-            spec.prompt_id, request.content_hash, spec.input_tokens_requested, spec.output_tokens_requested
+            spec.prompt_id,
+            content_hash,
+            spec.input_tokens_requested,
+            spec.output_tokens_requested,
+            spec.custom_id,
+            spec.trace_id,
+            spec.model_index,
+            spec.host_index,
+            *spec.place,
+            prefix_group=spec.prefix_group,
+            shareable=spec.shareable and spec.shareable.with_prompt(content_hash),
+            name=spec.name,
         )
-        sent = sent._replace(name=spec.name, custom_id=spec.custom_id, trace_id=spec.trace_id)
-        sent = sent._replace(model_index=spec.model_index, host_index=spec.host_index)
-        shareable = spec.shareable and spec.shareable.with_prompt(sent.prompt_hash)
-        sent = sent._replace(prefix_group=spec.prefix_group, shareable=shareable)
-        self._builder.prompt(sent._replace(**spec.place._asdict()))
+        self._builder.prompt(sent)
         self._stream = StreamReceiver(spec, self._builder, on_output, observer)
         self._encoded: bytes | None = None
         self._exchange: Exchange | None = None

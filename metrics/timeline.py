@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -48,8 +48,7 @@ class Outcome(StrEnum):
         return self not in (Outcome.OK, Outcome.CUT, Outcome.ABANDONED, Outcome.REFUSED_BY_LIMIT)
 
 
-@dataclass(frozen=True, slots=True)
-class Timeline:
+class Timeline(msgspec.Struct, frozen=True):
     """One request from its sending to its end.
 
     scheduled_ns: when it was due (closed loop: sent_ns). sent_ns: just before its first byte went to a connected
@@ -103,13 +102,13 @@ class Timeline:
     last_ns: int | None = None
     ttft_uncertainty_ns: int | None = None
     end_ns: int | None = None
-    outputs_ns: array[int] = field(default_factory=lambda: array("q"))
+    outputs_ns: array[int] = msgspec.field(default_factory=lambda: array("q"))
     first_body_ns: int | None = None
     first_event_ns: int | None = None
     last_event_ns: int | None = None
     events: int = 0
     gaps_measured: bool = True
-    delays_ns: array[int] = field(default_factory=lambda: array("q"))
+    delays_ns: array[int] = msgspec.field(default_factory=lambda: array("q"))
     reads: int = 0
     kernel_stamps: int = 0
     tapped: bool = False
@@ -118,9 +117,9 @@ class Timeline:
     output_tokens_rejected: int | None = None
     first_event_tokens: int | None = None
     largest_arrival_tokens: int | None = None
-    output_sizes: array[int] = field(default_factory=lambda: array("L"))
+    output_sizes: array[int] = msgspec.field(default_factory=lambda: array("L"))
     unstreamed_tokens: int = 0
-    deviations: Mapping[str, int] = field(default_factory=dict)
+    deviations: Mapping[str, int] = msgspec.field(default_factory=dict)
     prompt_tokens: int | None = None
     prompt_tokens_source: str = ""
     prompt_id: str = ""

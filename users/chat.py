@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import replace
 from functools import partial
 from typing import Any, ClassVar
 
+import msgspec
 from locust import User, events, task
 from locust.env import Environment
 
@@ -200,7 +200,7 @@ class BuiltInUser(User):
 
 
 def _honouring(spec: RequestSpec, after_failure: AfterFailure) -> RequestSpec:
-    return replace(spec, honours_retry_after=True) if after_failure.honours_retry_after else spec
+    return msgspec.structs.replace(spec, honours_retry_after=True) if after_failure.honours_retry_after else spec
 
 
 def _wait_after(timeline: Timeline | None, after_failure: AfterFailure) -> float | None:

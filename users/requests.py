@@ -106,7 +106,7 @@ class UserRequests:
             count_tokens=context.workload.count_tokens,
             input_tokens_requested=lengths.input,
             output_tokens_requested=lengths.output,
-            load=load._replace(abandons=abandonment is not None),
+            load=load if abandonment is None else load._replace(abandons=True),
             model_index=context.model_index(drawn.model),
             host_index=context.host_of(drawn) if host is None else host,
             place=place,

@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any, NoReturn
 
 import gevent
+import msgspec
 from gevent import GreenletExit
 from locust import User
 from locust.env import Environment
@@ -97,7 +98,7 @@ def _judged(check: CheckAnswer, timeline: Timeline, answer: AnswerTexts) -> Time
         raise OwnRequestError(
             f"the check of stream() returns None, or in a text why the answer is wrong, got {type(wrong).__name__}."
         )
-    return replace(timeline, outcome=Outcome.WRONG_ANSWER, error=shown(wrong)[:_MOST_REASON_CHARACTERS])
+    return msgspec.structs.replace(timeline, outcome=Outcome.WRONG_ANSWER, error=shown(wrong)[:_MOST_REASON_CHARACTERS])
 
 
 class _UserInRun:
@@ -120,7 +121,7 @@ class _UserInRun:
         assert self._clients is not None
         requests = UserRequests(self._user.environment, context, self._name, name=name)
         spec = requests.spec_of(context.own_request(prompt), level.level.index, host=self._host, keeps_answer=True)
-        spec = replace(spec, headers=with_headers(spec.headers, headers))
+        spec = msgspec.structs.replace(spec, headers=with_headers(spec.headers, headers))
         client = self._clients.take()
         try:
             check_headers(headers, client.sets)
