@@ -102,6 +102,7 @@ class Recording:
             if (run := controller.run) is not None:
                 run.take_splits(level_index, splits)
 
+        cache_default_arguments()
         if isinstance(runner, MasterRunner):
             self._master_link = MasterLink(
                 runner,
@@ -113,7 +114,6 @@ class Recording:
                 take_splits,
             )
         elif isinstance(runner, WorkerRunner):
-            cache_default_arguments()
             self._worker_link = WorkerLink(runner, build, options.cluster, controller.process.take, self.on_late_level)
         controller.attach(environment, self._master_link)
         controller.process.attach(runner, options, self._worker_link, self.forks_workers)
