@@ -119,7 +119,8 @@ class StreamingRequest:
         return self._encoded
 
     def due(self, client: StreamClient, scheduled_ns: int) -> None:
-        """It is to be sent by this client with the same settings, and is due then (perf_counter_ns)."""
+        """It is to be sent by this client with the same settings, and is due then (perf_counter_ns): `run` may be
+        called a little before that."""
         self._client = client
         self._builder.scheduled_ns = scheduled_ns
 
@@ -143,7 +144,8 @@ class StreamingRequest:
         return self.timeline
 
     def _run(self) -> None:
-        self._builder.sent(time.perf_counter_ns(), 0)  # until there is a connection
+        due_ns = self._builder.scheduled_ns or 0
+        self._builder.sent(max(time.perf_counter_ns(), due_ns), 0)  # until there is a connection
         exchange = self._send()
         while True:
             exchange.wait(sleep_s(self._deadline(exchange), time.perf_counter_ns(), self._spec.timeouts.idle_s))
@@ -162,7 +164,8 @@ class StreamingRequest:
     def _send(self) -> Exchange:
         encoded = self.encode()
         self._exchange = None  # one that went stale has no part in the timeline, even if there is no connection now
-        self._exchange = exchange = self._client.send_post(encoded, self._stream)
+        due_ns = self._builder.scheduled_ns or 0
+        self._exchange = exchange = self._client.send_post(encoded, self._stream, due_ns)
         self._sent_ns = self._sent_ns or exchange.sent_ns
         self._builder.sent(exchange.sent_ns, exchange.connect_ns, exchange.left_within_ns)
         if self._observer is not None:

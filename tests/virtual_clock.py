@@ -14,6 +14,8 @@ BEGAN_NS = 1_000 * 10**9
 class VirtualClock:
     """Moves on when every greenlet waits."""
 
+    lead_ns = 0
+
     def __init__(self) -> None:
         self.now_s = BEGAN_NS / 1e9
         self._alarms: list[tuple[float, int, Event]] = []

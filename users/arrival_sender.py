@@ -7,17 +7,16 @@ from collections.abc import Callable
 from typing import Protocol
 
 import gevent
-from gevent import GreenletExit
+from gevent import Greenlet, GreenletExit
 from gevent.event import Event
-from gevent.pool import Group
 
 from tokenswarm.shapes.arrival_schedule import DueArrival
 from tokenswarm.shapes.worker_arrivals import WorkerArrivals
 from tokenswarm.users.precise_timer import PreciseTimer
 from tokenswarm.users.requests_ahead import Prepare, RequestsAhead, SendRequest
 
-#: The last part of a wait, in which what has arrived is read again and again instead of sleeping.
-_LEAD_S = 2e-4
+#: What a process takes from when it is to wake to the first byte of a request. What is left of it is spun away.
+_LEAD_NS = 300_000
 #: After a request was sent or prepared ahead, none is prepared for so long: server and other workers need the cores.
 _QUIET_NS = 2_000_000
 #: More than preparing a request takes.
@@ -28,7 +27,9 @@ _PREPARES_LATER_ONES_WITHIN_NS = 4_000_000
 
 class SendClock(Protocol):
     """now_ns: as time.perf_counter_ns. wait: until the event is set, or for so long, when it may be set too. close: it
-    is not used any more."""
+    is not used any more. lead_ns: a request is started so long before it is due, and waits for that itself."""
+
+    lead_ns: int
 
     def now_ns(self) -> int: ...
     def wait(self, event: Event, seconds: float) -> None: ...
@@ -37,6 +38,8 @@ class SendClock(Protocol):
 
 class ProcessClock:
     """This process's own clock."""
+
+    lead_ns = _LEAD_NS
 
     def __init__(self) -> None:
         self._timer = PreciseTimer()
@@ -47,10 +50,7 @@ class ProcessClock:
 
     def wait(self, event: Event, seconds: float) -> None:
         """See SendClock."""
-        if seconds > _LEAD_S:
-            self._timer.wait(event, seconds - _LEAD_S)  # waking takes up to so long, and not always the same
-        else:
-            gevent.sleep(0)
+        self._timer.wait(event, seconds)
 
     def close(self) -> None:
         """See SendClock."""
@@ -80,7 +80,7 @@ class ArrivalSender:
         self._began_ns = began_ns
         self._ahead = RequestsAhead(arrivals, prepare, own_requests=own_requests)
         self._clock = clock or ProcessClock()
-        self._requests = Group()
+        self._running: set[Greenlet[..., None]] = set()
         self._woken = Event()
         self._stopped_ns: int | None = None
         self._quiet_until_ns = 0
@@ -91,9 +91,9 @@ class ArrivalSender:
         they."""
         try:
             self._send_all()
-            self._requests.join()
+            gevent.joinall(tuple(self._running))
         except (GreenletExit, KeyboardInterrupt):
-            self._requests.kill()
+            gevent.killall(tuple(self._running))
             raise
         finally:
             self._clock.close()
@@ -118,32 +118,33 @@ class ArrivalSender:
                 self._woken.wait()
                 continue
             due_ns = self._began_ns() + round(arrival.due_s * 1e9)
-            if self._prepares(arrival, due_ns):
+            starts_ns = due_ns - self._clock.lead_ns
+            if self._prepares(arrival, starts_ns):
                 continue
             now_ns = self._clock.now_ns()
             if self._stopped_ns is not None and (due_ns > self._stopped_ns or self._must_wait(due_ns)):
                 return
-            if due_ns > now_ns:
-                self._clock.wait(self._woken, (due_ns - now_ns) / 1e9)
+            if starts_ns > now_ns:
+                self._clock.wait(self._woken, (starts_ns - now_ns) / 1e9)
             elif self._must_wait(due_ns):
                 self._woken.wait()
             else:
                 self._arrivals.take()
                 self._start(self._ahead.take(arrival), arrival, due_ns)
 
-    def _prepares(self, arrival: DueArrival, due_ns: int) -> bool:
+    def _prepares(self, arrival: DueArrival, starts_ns: int) -> bool:
         """Prepare the next request, or with time to spare one behind it, or wait for the time to do so. Returns whether
-        any of these was done."""
+        any of these was done. starts_ns: when the next request is to be started."""
         now_ns = self._clock.now_ns()
         wanted, within_ns = arrival, _PREPARES_WITHIN_NS
         if is_ready := self._ahead.has(arrival):
             within_ns = _PREPARES_LATER_ONES_WITHIN_NS
-            if self._stopped_ns is not None or due_ns <= max(now_ns, self._quiet_until_ns) + within_ns:
+            if self._stopped_ns is not None or starts_ns <= max(now_ns, self._quiet_until_ns) + within_ns:
                 return False
             if (later := self._ahead.next_behind()) is None:
                 return False
             wanted = later
-        if now_ns < self._quiet_until_ns and due_ns > self._quiet_until_ns + within_ns:
+        if now_ns < self._quiet_until_ns and starts_ns > self._quiet_until_ns + within_ns:
             self._clock.wait(self._woken, (self._quiet_until_ns - now_ns) / 1e9)
             return True
         self._ahead.prepare(wanted)
@@ -157,7 +158,9 @@ class ArrivalSender:
         return due_ns >= self._arrivals.granted_until_ns or (most is not None and self.in_flight >= most)
 
     def _start(self, send: SendRequest, arrival: DueArrival, due_ns: int) -> None:
-        self._requests.start(gevent.Greenlet(self._run_request, send, arrival, due_ns))
+        request = Greenlet(self._run_request, send, arrival, due_ns)
+        self._running.add(request)
+        request.start()
         self.sent += 1
         self.in_flight += 1
         self._rest()  # the request is sent before the next one
@@ -171,6 +174,7 @@ class ArrivalSender:
         try:
             send(arrival, due_ns)
         finally:
+            self._running.discard(gevent.getcurrent())
             self.in_flight -= 1
             if self._arrivals.max_in_flight is not None:
                 self._woken.set()

@@ -71,6 +71,7 @@ class OpenLoop:
         """Until the level is over, or the run is stopped, and all requests have ended; where these end the level, until
         they have."""
         use_short_time_slices()
+        gevent.config.set("track_greenlet_tree", False)  # it costs more than all else of starting a request's greenlet
         for pool in self._pools:
             pool.connect_spares()
         watch = gevent.spawn(self._stop_in_time)

@@ -14,6 +14,7 @@ from tokenswarm.wire.errors import WireError
 from tokenswarm.wire.exchange import Exchange, Receiver
 from tokenswarm.wire.origin import Origin
 from tokenswarm.wire.proxy import PROXY_AUTHENTICATION_REQUIRED, Proxy
+from tokenswarm.wire.request_sender import spin_until
 from tokenswarm.wire.stamps import keep_kernel_stamping
 from tokenswarm.wire.tap.packet_tap import PacketTap
 from tokenswarm.wire.tls import TlsSettings
@@ -91,9 +92,10 @@ class StreamClient:
         """The bytes of a POST, which any client with these settings can send. Raises ValueError as the constructor."""
         return self._encode("POST", path, {**(headers or {}), "Content-Length": str(len(body))}) + body
 
-    def send_post(self, request: bytes, receiver: Receiver | None = None) -> Exchange:
-        """As `post`, for an encoded request."""
-        return self._send(request, receiver, is_post=True)
+    def send_post(self, request: bytes, receiver: Receiver | None = None, not_before_ns: int = 0) -> Exchange:
+        """As `post`, for an encoded request. not_before_ns: a moment on perf_counter_ns at which it is to be sent, or
+        connecting is to begin: it is waited for where it is less than a millisecond away, and all else done before."""
+        return self._send(request, receiver, is_post=True, not_before_ns=not_before_ns)
 
     def get(self, path: str) -> Exchange:
         """Send a GET and return at once with the exchange. Raises ConnectFailed or ConnectTimedOut."""
@@ -138,14 +140,16 @@ class StreamClient:
             return None
         return f"https://{origin.authority}{origin.prefix}"
 
-    def connect(self) -> None:
-        """Connect, unless the last connection can be used again. Raises ConnectFailed or ConnectTimedOut."""
+    def connect(self, not_before_ns: int = 0) -> None:
+        """Connect, unless the last connection can be used again; not before that moment, see `spin_until`. Raises
+        ConnectFailed or ConnectTimedOut."""
         if self._connection is not None and not self._settled:
             self._look_for_a_close(self._connection)
         elif self._connection is not None:
             self._connection.read_now()
         if self._connection is None or not self._connection.reusable:
             self.close()
+            spin_until(not_before_ns)
             self._connection = Connection(
                 self._origin, self._connect_timeout_s, self._tls, self._kernel_stamps, self.proxy, self._tap
             )
@@ -154,7 +158,8 @@ class StreamClient:
         """After a response: give a server that closes behind its answers a moment to do so. The next request is then
         sent without that wait."""
         if self._connection is not None:
-            self._look_for_a_close(self._connection)
+            if not _keeps_connections.get(self._origin.authority):
+                self._look_for_a_close(self._connection)
             self._settled = True
 
     def _look_for_a_close(self, connection: Connection) -> None:
@@ -193,11 +198,11 @@ class StreamClient:
         more = {name: value for name, value in headers.items() if name.lower() not in self._fixed_names}
         return line + self._fixed_headers + _render_headers(more) + b"\r\n"
 
-    def _send(self, request: bytes, receiver: Receiver | None, is_post: bool) -> Exchange:
-        self.connect()
+    def _send(self, request: bytes, receiver: Receiver | None, is_post: bool, not_before_ns: int = 0) -> Exchange:
+        self.connect(not_before_ns)
         assert self._connection is not None
         self._settled = False
-        self._last = self._connection.send(request, receiver)
+        self._last = self._connection.send(request, receiver, not_before_ns)
         self._last_was_post = is_post
         return self._last
 

@@ -20,7 +20,7 @@ from tokenswarm.wire.origin import Origin
 from tokenswarm.wire.proxy import Proxy
 from tokenswarm.wire.read_batch import FIELDS_PER_READ, read_batch_of
 from tokenswarm.wire.read_notifier import READ_NOTIFIER
-from tokenswarm.wire.request_sender import RequestSender
+from tokenswarm.wire.request_sender import RequestSender, spin_until
 from tokenswarm.wire.stamps import ANCILLARY_BYTES, ArrivalTimes, clocks_ns, enable_kernel_stamps, stamp_of
 from tokenswarm.wire.tap.joined import may_hold_several_events, may_hold_several_records
 from tokenswarm.wire.tap.packet_tap import PacketTap, TappedStream
@@ -86,9 +86,10 @@ class Connection:
                 raise ClientLimitReached(f"cannot watch a connection to {origin.authority}: {limit}") from None
             raise ConnectFailed(f"cannot watch a connection to {origin.authority}: {error_text(error)}") from None
 
-    def send(self, request: bytes, receiver: Receiver | None = None) -> Exchange:
+    def send(self, request: bytes, receiver: Receiver | None = None, not_before_ns: int = 0) -> Exchange:
         """Start an exchange; the first one bears the cost of connecting. A failure to send is the exchange's error,
-        not an exception."""
+        not an exception. not_before_ns: a moment on perf_counter_ns that is waited for before the first byte leaves,
+        see `spin_until`; all else is done before it."""
         READ_NOTIFIER.read_between()  # many requests may be sent in a row
         exchange = Exchange(time.perf_counter_ns(), self._connect_ns, self, receiver)
         self._connect_ns = 0
@@ -100,6 +101,8 @@ class Connection:
         sender.accepted_bytes = 0
         try:
             data = memoryview(self._tls.encrypt(request) if self._tls else request)
+            if not_before_ns:
+                spin_until(not_before_ns)
             # Last of all: whatever makes objects may begin a garbage collection.
             self._times.emptied_ns = exchange.sent_ns = time.perf_counter_ns()
             sender.send(data)

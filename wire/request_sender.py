@@ -10,6 +10,16 @@ import gevent.socket
 from tokenswarm.wire.loop_pacer import LOOP_PACER
 from tokenswarm.wire.tcp_info import acknowledged_bytes
 
+#: A request that is to be sent at a time has at most so long to wait for it: no sleep is as precise.
+_LONGEST_SPIN_NS = 1_000_000
+
+
+def spin_until(moment_ns: int) -> None:
+    """Wait without sleeping for a moment on perf_counter_ns, unless it is more than a millisecond away."""
+    if moment_ns - time.perf_counter_ns() <= _LONGEST_SPIN_NS:
+        while time.perf_counter_ns() < moment_ns:
+            pass
+
 
 class RequestSender:
     """The sending side of one connection.

@@ -20,7 +20,7 @@ class Replayed:
     def encode_post(self, path: str, body: bytes, headers: dict[str, str]) -> bytes:
         return body
 
-    def send_post(self, request: bytes, receiver: Receiver) -> Exchange:
+    def send_post(self, request: bytes, receiver: Receiver, not_before_ns: int = 0) -> Exchange:
         return ReplayedExchange(self, receiver)
 
     def close(self) -> None:

@@ -39,7 +39,7 @@ class Scheduled(Replayed):
         self.body = b""
         self._sent_ns = 0
 
-    def send_post(self, request: bytes, receiver: Receiver) -> Exchange:
+    def send_post(self, request: bytes, receiver: Receiver, not_before_ns: int = 0) -> Exchange:
         self.body = request
         exchange = super().send_post(request, receiver)
         self._sent_ns = exchange.sent_ns

@@ -33,7 +33,7 @@ class LateSender(Replayed):
         super().__init__([HEAD + chunk(OUTPUT), chunk(END) + b"0\r\n\r\n"], batch=1)
         self._left_within_ns = left_within_ns
 
-    def send_post(self, request: bytes, receiver: Receiver) -> Exchange:
+    def send_post(self, request: bytes, receiver: Receiver, not_before_ns: int = 0) -> Exchange:
         exchange = ReplayedExchange(self, receiver)
         exchange.left_within_ns = self._left_within_ns
         return exchange
@@ -45,7 +45,7 @@ class NoServer(Replayed):
     def __init__(self) -> None:
         super().__init__([], batch=1)
 
-    def send_post(self, request: bytes, receiver: Receiver) -> Exchange:
+    def send_post(self, request: bytes, receiver: Receiver, not_before_ns: int = 0) -> Exchange:
         raise ConnectFailed("refused")
 
 

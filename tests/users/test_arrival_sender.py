@@ -211,3 +211,12 @@ def test_a_request_that_fails_in_the_client_stops_no_other(bench: Callable[..., 
     run.clock.run(1.0)
     assert [sent.number for sent in run.log] == [0, 1]
     assert run.greenlet.ready()
+
+
+def test_a_request_is_started_before_it_is_due_as_starting_takes_time(bench: Callable[..., Bench]) -> None:
+    clock = VirtualClock()
+    clock.lead_ns = 300_000
+    run = bench([0.5, 0.5001, 3.0], lambda _: 10.0, clock=clock)
+    run.clock.run(20.0)
+    assert lags(run) == [-0.0003, -0.0003, -0.0003]
+    assert [sent.due_s for sent in run.log] == [0.5, 0.5001, 3.0]

@@ -39,6 +39,8 @@ class Sent(NamedTuple):
 class Hanging:
     """A clock of a process that stands still from one moment of the level to another."""
 
+    lead_ns = 0
+
     def __init__(self, clock: VirtualClock, hang: tuple[float, float] | None) -> None:
         self._clock, self._hang = clock, hang
 

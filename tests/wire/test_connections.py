@@ -4,6 +4,7 @@ import errno
 import os
 import socket
 import sys
+import time
 from types import SimpleNamespace
 from typing import Any
 
@@ -40,6 +41,20 @@ def test_a_second_request_goes_over_the_same_connection_and_its_connecting_took_
         took_time.append(exchange.connect_ns > 0)
     assert took_time == [True, False, False]
     assert not server.has_callers()
+
+
+def test_a_request_leaves_when_it_is_due_and_not_before(server: Any, client: Any) -> None:
+    client.connect()
+    request = client.encode_post("/1", b"")
+    due_ns = time.perf_counter_ns() + 900_000
+    assert client.send_post(request, not_before_ns=due_ns).sent_ns >= due_ns
+
+
+def test_a_request_that_is_due_much_later_does_not_stop_the_process_until_then(server: Any, client: Any) -> None:
+    client.connect()
+    request = client.encode_post("/1", b"")
+    due_ns = time.perf_counter_ns() + 3600 * 10**9
+    assert client.send_post(request, not_before_ns=due_ns).sent_ns < due_ns
 
 
 def test_a_streamed_response_keeps_the_connection_too(server: Any, client: Any, body: Any) -> None:
