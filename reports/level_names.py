@@ -35,14 +35,16 @@ def with_one_unit(names: Sequence[str]) -> list[str]:
 
 def times_in_words(levels: Sequence[Level]) -> str:
     """How long planned levels take: `5 min, of which ramp 20 s`; with a number of requests `until 100 requests have
-    ended, of which ramp 20 s`. Warm-ups are left out."""
+    ended, of which ramp 20 s`. An open loop has no ramp. Warm-ups are left out."""
     timed = sorted(
         (level for level in levels if not level.warm_up),
         key=lambda level: (level.ramp_s, level.level_time_s or 0.0, level.requests or 0),
     )
-    return ", ".join(
-        dict.fromkeys(f"{time_in_words(level)}, of which ramp {units.planned_time(level.ramp_s)}" for level in timed)
-    )
+    return ", ".join(dict.fromkeys(time_in_words(level) + _ramp_in_words(level) for level in timed))
+
+
+def _ramp_in_words(level: Level) -> str:
+    return f", of which ramp {units.planned_time(level.ramp_s)}" if level.arrivals is None else ""
 
 
 def time_in_words(level: Level) -> str:

@@ -25,10 +25,7 @@ _BETWEEN_LEVELS = "the level is over"
 def plan_lines(levels: Sequence[Level], settle_s: float) -> tuple[str, ...]:
     """What the run goes through, what the phases of a level are, and what the progress lines show: lines without their
     ends. settle_s: the pause after each level."""
-    is_open_ended = any(level.ends_with_requests or level.probe for level in levels)
-    lasts_s = None if is_open_ended else planned_length_s(levels, settle_s)
-    how_long = "" if lasts_s is None else f"; {units.length_of_time(lasts_s)} in all, plus the drains"
-    plan = f"Plan: {levels_in_words(levels)}; level time {times_in_words(levels)}{_warm_up(levels)}{how_long}"
+    plan = f"Plan: {plan_in_words(levels, settle_s)}"
     if any(level.arrivals is not None for level in levels):
         return (
             plan,
@@ -42,6 +39,15 @@ def plan_lines(levels: Sequence[Level], settle_s: float) -> tuple[str, ...]:
         "(no new requests; open streams end)",
         _SPAN,
     )
+
+
+def plan_in_words(levels: Sequence[Level], settle_s: float) -> str:
+    """The levels and how long they take: `10, 50 users without system prompt; level time 5 min, of which ramp 20 s;
+    10 min 10 s in all, plus the drains`. The time is left out where it depends on the server."""
+    is_open_ended = any(level.ends_with_requests or level.probe for level in levels)
+    lasts_s = None if is_open_ended else planned_length_s(levels, settle_s)
+    how_long = "" if lasts_s is None else f"; {units.length_of_time(lasts_s)} in all, plus the drains"
+    return f"{levels_in_words(levels)}; level time {times_in_words(levels)}{_warm_up(levels)}{how_long}"
 
 
 def _warm_up(levels: Sequence[Level]) -> str:

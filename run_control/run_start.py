@@ -20,6 +20,7 @@ from tokenswarm.engines import load_engines_of_packages
 from tokenswarm.reports.checks.run_checks import RunChecks
 from tokenswarm.run_control.capacity_control import CapacityControl
 from tokenswarm.run_control.own_options import changed_for_shapes, check_own_options, prompts_of_own_code, take_own_host
+from tokenswarm.run_control.plan_text import plan_text
 from tokenswarm.run_control.recording_hooks import Recording
 from tokenswarm.run_control.run_inputs import RunInputs
 from tokenswarm.run_control.run_parser import add_run_options
@@ -46,7 +47,7 @@ class RunStart:
     def __init__(self, recording: Recording, checks: RunChecks, lifecycle: RunLifecycle) -> None:
         self._recording, self._checks, self._lifecycle = recording, checks, lifecycle
         self._search = CapacityControl(recording.controller)
-        self._page = WebPage(recording.live, self._check_run, self._find_server)
+        self._page = WebPage(recording.live, self._check_run, self._find_server, plan_text)
         self._command_line = CommandLine(complete_options, self._check_command_line)
         self._notices: list[str] = []
         #: Of each option of the command line, by its name.

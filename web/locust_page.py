@@ -63,6 +63,8 @@ _MOST_FORM_BYTES = 1024 * 1024
 
 #: Checks options and a server's address without a request to the server.
 CheckOptions = Callable[[Namespace, str], object]
+#: What a run with some options does, in one sentence. Raises ValueError.
+DescribePlan = Callable[[Namespace], str]
 #: Sends the server the requests that go before a run.
 FindServer = Callable[[Environment, Namespace, str], None]
 
@@ -71,10 +73,12 @@ class WebPage:
     """Locust's page with tokens in it. `check` and, where it finds nothing, `find_server` raise ValueError for what no
     run can begin with: sentences that are shown where the run was to be started."""
 
-    def __init__(self, live: LiveRun, check: CheckOptions, find_server: FindServer) -> None:
+    def __init__(
+        self, live: LiveRun, check: CheckOptions, find_server: FindServer, describe_plan: DescribePlan
+    ) -> None:
         self._view = LiveView(live)
         self._live = live
-        self._check, self._find_server = check, find_server
+        self._check, self._find_server, self._describe_plan = check, find_server, describe_plan
         self._environment: Environment
         self._shown = ShownValues()
         #: Why the last start did not become a run.
@@ -152,6 +156,23 @@ class WebPage:
             )
         return fields
 
+    def plan(self, form: Mapping[str, Sequence[str]]) -> tuple[str, Sequence[StartError]]:
+        """What a run started with these fields would do; what is wrong with them. Nothing is changed."""
+        try:
+            with collect_errors() as errors:
+                shown = {option.name: str(option.value) for option in self.form()}
+                rejected = self._policy.rejected(form, shown)
+                for error in rejected.values():
+                    errors.add(error)
+                own = {name: shown[name] for name in _LOCUSTS_OWN}
+                sent = own | {name: texts[0] for name, texts in form.items() if name not in rejected}
+                options = given({name: sent[name] for name in sent if name not in _LOCUSTS_OWN}, self.options, errors)
+                _take_locusts_own(options, sent, errors)
+                text = errors.of(self._describe_plan, options)
+        except ValueError as error:
+            return "", self._in_form_words(sentences_of(error))
+        return text, ()
+
     # Who may use the page.
 
     def _secure(self, app: Flask, web: WebOptions, base_path: str) -> None:
@@ -202,7 +223,7 @@ class WebPage:
 
         @ui.auth_required_if_enabled
         def class_refused() -> Response | None:
-            reason = self._reason_to_refuse_class(ui)
+            reason = _reason_to_refuse_class(ui, self._policy)
             return None if reason is None else Response(reason, status=403, mimetype="text/plain")
 
         @ui.app.before_request
@@ -291,25 +312,6 @@ class WebPage:
             meant["shape"] = shape_named(meant.to_dict(), shown["shape"])
         request.form = ImmutableMultiDict(meant)
 
-    def _reason_to_refuse_class(self, ui: WebUI) -> str | None:
-        """Why a change of a user class is rejected, as Locust would set any attribute; None where it is not."""
-        if not ui.userclass_picker_is_active:
-            return "User classes can be changed only with --class-picker."
-        try:
-            settings = json.loads(request.data)
-        except ValueError:
-            settings = None
-        if not isinstance(settings, dict) or not settings.keys() <= _CLASS_FIELDS:
-            return f"A user class has {', '.join(sorted(_CLASS_FIELDS))} to change, and nothing else."
-        if settings.get("user_class_name") not in (self._environment.available_user_classes or {}):
-            return "There is no such user class."
-        try:
-            if settings.get("host"):
-                self._policy.check({"host": [str(settings["host"])]}, ["host"])
-        except FormError as error:
-            return str(error)
-        return None
-
     @property
     def _picks_classes(self) -> bool:
         ui = self._environment.web_ui
@@ -368,6 +370,26 @@ def _is_entry(app: Flask, path: str) -> bool:
     if endpoint == "tokenswarm.run_file":
         return bool(values["name"] == "report.html")  # a page that runs no script; people send each other its address
     return endpoint in _ENTRIES or endpoint.partition(".")[0] not in _OUR_ROUTES
+
+
+def _reason_to_refuse_class(ui: WebUI, policy: StartPolicy) -> str | None:
+    """Why a change of a user class is rejected, as Locust would set any attribute; None where it is not."""
+    if not ui.userclass_picker_is_active:
+        return "User classes can be changed only with --class-picker."
+    try:
+        settings = json.loads(request.data)
+    except ValueError:
+        settings = None
+    if not isinstance(settings, dict) or not settings.keys() <= _CLASS_FIELDS:
+        return f"A user class has {', '.join(sorted(_CLASS_FIELDS))} to change, and nothing else."
+    if settings.get("user_class_name") not in (ui.environment.available_user_classes or {}):
+        return "There is no such user class."
+    try:
+        if settings.get("host"):
+            policy.check({"host": [str(settings["host"])]}, ["host"])
+    except FormError as error:
+        return str(error)
+    return None
 
 
 def _as_response(response: Any) -> Response | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,8 +16,10 @@ from tokenswarm.run_folder.schema import Status
 from tokenswarm.sanitize import shown_values
 from tokenswarm.web.comparison import CannotCompare, comparison_page
 from tokenswarm.web.finished_run import FinishedRuns
+from tokenswarm.web.form_words import StartError
 from tokenswarm.web.live_view import LiveView
 from tokenswarm.web.login_pages import PublicRoute
+from tokenswarm.web.presets import PRESETS
 from tokenswarm.web.security import DOCUMENT_POLICY
 from tokenswarm.web.start_form import FormOption, groups
 
@@ -53,6 +55,11 @@ class Console(Protocol):
         """The fields of the start form, with the values that a run started now would have."""
         ...
 
+    def plan(self, form: Mapping[str, Sequence[str]]) -> tuple[str, Sequence[StartError]]:
+        """What a run started with these fields would do, in one sentence; what is wrong with them. Fields that are left
+        out are as the form shows them."""
+        ...
+
 
 class Routes:
     """The page's routes, by path."""
@@ -74,6 +81,8 @@ class Routes:
             "/assets/<name>": self._assets,
             "/live.json": self._live,
             "/form.json": self._form,
+            "/presets.json": self._presets,
+            "/plan.json": self._plan,
             "/runs.json": self._runs,
             "/runs/<run>/<path:name>": self._run_file,
             "/compare": self._compare,
@@ -108,6 +117,13 @@ class Routes:
 
     def _form(self) -> Response:
         return _json(groups(self._console.form()))
+
+    def _presets(self) -> Response:
+        return _json(PRESETS)
+
+    def _plan(self) -> Response:
+        text, errors = self._console.plan(request.args.to_dict(flat=False))
+        return _json({"plan": text, "errors": errors})
 
     def _runs(self) -> Response:
         running = self._view.run if self._view.is_running else None

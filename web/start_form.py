@@ -28,7 +28,8 @@ class FormOption(msgspec.Struct, frozen=True):
 
 class Field(msgspec.Struct, frozen=True):
     """An option as the form shows it. kind: text, number, choice or check; only_with: each --shape that uses it, none
-    for all."""
+    for all; only_if: another field and the value with which alone this one counts, "" for any value; None where it
+    always counts."""
 
     name: str
     label: str
@@ -38,6 +39,7 @@ class Field(msgspec.Struct, frozen=True):
     choices: Sequence[str]
     only_with: Sequence[str]
     suggestions: Sequence[str] = ()
+    only_if: tuple[str, str] | None = None
 
 
 class Group(msgspec.Struct, frozen=True):
@@ -54,10 +56,9 @@ _OF_TRACE = ("trace", "trace_speed", "trace_rate", "trace_window", "trace_sample
 _GROUPS = {
     "Server": ("host", "engine", "model"),
     "Load": (
-        *("shape", "find_capacity", "between", "precision", "levels", "rate", "session_rate", "arrivals"),
-        *("rate_schedule", *_OF_TRACE, "max_in_flight"),
-        *("ramp", "level_time", "requests", "warm_up", "think_time", "user_count", "spawn_rate", "run_time"),
-        "system_prompt",
+        *("shape", "find_capacity", "between", "precision", "levels", "user_count", "spawn_rate", "run_time"),
+        *("rate", "ramp", "level_time", "arrivals", "session_rate", "rate_schedule", *_OF_TRACE, "max_in_flight"),
+        *("system_prompt", "requests", "warm_up", "think_time"),
     ),
     "Prompts and answers": ("prompts", "prompt_tokens", "turns", "answers", "max_tokens", "ignore_eos"),
     "SLO and checks": ("slo", "fail_if", "pass_if"),
@@ -81,6 +82,12 @@ _ONLY_WITH = {
     "random_start": ("ladder", "free", "capacity"),
     "session_supply": ("ladder", "free", "capacity"),
     **dict.fromkeys((*_OF_TRACE, "trace_format", "trace_skip_bad"), ("open",)),
+}
+_ONLY_IF = {
+    **dict.fromkeys((*_OF_TRACE[1:], "trace_format", "trace_skip_bad"), ("trace", "")),
+    "ramp": ("find_capacity", "users"),
+    "arrivals": ("find_capacity", "rate"),
+    "max_in_flight": ("find_capacity", "rate"),
 }
 _LABELS = {
     "slo": "SLO",
@@ -140,6 +147,7 @@ def _field(option: FormOption, labels: Mapping[str, str]) -> Field:
         choices=option.choices or (),
         only_with=_ONLY_WITH.get(option.name, ()),
         suggestions=option.suggestions,
+        only_if=_ONLY_IF.get(option.name),
     )
 
 

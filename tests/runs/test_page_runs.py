@@ -136,7 +136,7 @@ def test_runs_from_the_page(start_locust: Start, browser: Browser) -> None:
     watched = Watched(browser.new_page(), url)
     page = watched.page
     page.goto(url)
-    expect(page.locator("#tokenswarm-plan")).to_contain_text("10,50,100", timeout=PATIENCE_MS)
+    expect(page.locator("#tokenswarm-plan")).to_contain_text("10, 50, 100 users", timeout=PATIENCE_MS)
     assert "%%" not in page.content()  # in the help of an option, as argparse has it
     page.click("#tokenswarm-link")
     expect(page.locator("#state")).to_have_text("ready", timeout=PATIENCE_MS)
@@ -165,7 +165,11 @@ def test_runs_from_the_page(start_locust: Start, browser: Browser) -> None:
     assert "cannot be reached" in refused(page, **good, host=dead)
     assert fields_in_error(page) == {"host"}
     assert not list(started.results.glob("*/run.json"))
-    begin(page, host=simulator, level_time="6s")
+    assert_preset_fills_in(page)
+    fill(page, **{**good, "host": simulator, "level_time": "6s"})
+    intended = "2, 3 users without system prompt; level time 6 s, of which ramp 1 s; 12 s in all, plus the drains"
+    expect(page.locator("#intended")).to_have_text(f"Start runs: {intended}.", timeout=PATIENCE_MS)
+    page.click("#begin")
 
     # The run shows itself: its levels, and figures that move.
     expect(page.locator("#where")).to_contain_text("Level 1 of 2: 2 users without system prompt", timeout=PATIENCE_MS)
@@ -194,6 +198,11 @@ def test_runs_from_the_page(start_locust: Start, browser: Browser) -> None:
     bars = [float(bar.evaluate("it => it.style.getPropertyValue('--done')")) for bar in page.locator("#plan i").all()]
     assert bars[0] == 1.0 > bars[1]  # the level that was stopped did not get to its end
     (stopped,) = (json.loads(path.read_text()) for path in run_files(started.results, "summary.json"))
+    (recorded,) = (json.loads(path.read_text()) for path in run_files(started.results, "run.json"))
+    assert [(level["users"], level["ramp_s"], level["level_time_s"]) for level in recorded["plan"]] == [
+        (2, 1.0, 6.0),
+        (3, 1.0, 6.0),
+    ]
     assert page.inner_text("#verdict") == stopped["validity"]["verdict"]
     assert_last_level_on_tile(page, stopped)
     (period,) = {tile.locator("small").inner_text() for tile in tiles(page)[:5]}
@@ -227,6 +236,23 @@ def test_runs_from_the_page(start_locust: Start, browser: Browser) -> None:
     assert "Traceback" not in started.end().output
     expect(page.locator("#state")).to_have_text("no connection", timeout=PATIENCE_MS)
     expect(page.locator("#offline")).to_contain_text(re.compile(r"Lost connection to Locust since \d\d:\d\d:\d\d"))
+
+
+def assert_preset_fills_in(page: Page) -> None:
+    """A preset's values are in visible fields, and what Start would run is the sentence beside it."""
+    page.get_by_role("button", name="Capacity search").click()
+    assert page.input_value("#option-slo") == "ttft=500ms tpot=50ms"
+    expect(page.locator("#intended")).to_contain_text("from 1 to 1000", timeout=PATIENCE_MS)
+    assert page.is_hidden("#option-levels")
+    page.fill("#option-slo", "")
+    page.get_by_role("button", name="Quick look").click()
+    set_by_preset = page.locator(".field.by-preset")
+    shown = dict(zip(set_by_preset.locator("label").all_inner_texts(), set_by_preset.locator("input, select").all()))
+    values = {name: field.input_value() for name, field in shown.items() if field.is_visible()}
+    assert values.items() >= {"Shape": "ladder", "Levels": "1,5,10", "Ramp": "2s", "Level time": "15s"}.items()
+    assert all(f"{name} {value or 'empty'}" in page.inner_text("#filled") for name, value in values.items())
+    assert page.is_hidden("#option-user_count")  # the ladder does not use it
+    expect(page.locator("#intended")).to_contain_text("1, 5, 10 users", timeout=PATIENCE_MS)
 
 
 def assert_downloads(page: Page, folders: list[Path]) -> None:

@@ -23,6 +23,7 @@ import tokenswarm.reports.checks.check_options
 import tokenswarm.shapes.shape_options
 import tokenswarm.web.web_options
 from tokenswarm.recording.prometheus import LiveRun
+from tokenswarm.run_control.plan_text import plan_text
 from tokenswarm.web.locust_page import WebPage
 
 HOST = "http://gpu.example:8000"
@@ -116,7 +117,7 @@ def make_site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[MakeS
             userclass_picker_is_active=picks_classes,
         )
         site = Site(environment, ui, tmp_path)
-        mounted = WebPage(LiveRun(), site.check, lambda _, given, host: site.find_server(given, host))
+        mounted = WebPage(LiveRun(), site.check, lambda _, given, host: site.find_server(given, host), plan_text)
         mounted.attach(environment)
         return site
 

@@ -39,6 +39,8 @@ READS = {
         "/tokenswarm/compare",
         "/tokenswarm/form.json",
         "/tokenswarm/live.json",
+        "/tokenswarm/plan.json",
+        "/tokenswarm/presets.json",
         "/tokenswarm/runs.json",
         "/tokenswarm/runs/<run>/<path:name>",
     )

@@ -4,10 +4,15 @@ import { element, showLines } from "./tables.js";
 const options = new Map();
 const form = document.getElementById("start");
 const complaint = document.getElementById("complaint");
+const intended = document.getElementById("intended");
+const filled = document.getElementById("filled");
+const PLAN_DELAY_MS = 250; // while somebody types
 let lastErrors = []; // of a start that was refused
+let planTimer = null;
+let plansAsked = 0;
 
 export async function drawForm() {
-  const groups = await (await fetch("form.json")).json();
+  const [groups, presets] = await Promise.all(["form.json", "presets.json"].map(async (name) => (await fetch(name)).json()));
   options.clear();
   const drawn = groups.map((group) => {
     const fields = element("div", { class: "fields" }, ...group.fields.map(field));
@@ -15,8 +20,10 @@ export async function drawForm() {
     return element("details", { class: "folded" }, element("summary", {}, group.title), fields);
   });
   document.getElementById("groups").replaceChildren(...drawn);
-  form.elements.shape?.addEventListener("change", showFieldsOfShape);
-  showFieldsOfShape();
+  document.getElementById("presets").replaceChildren(...presets.map(presetButton));
+  filled.textContent = "";
+  showFieldsThatCount();
+  showPlan();
   if (lastErrors.length) complain(lastErrors);
 }
 
@@ -44,11 +51,58 @@ function field(spec) {
   return made;
 }
 
+function presetButton(preset) {
+  const button = element("button", { type: "button" }, element("strong", {}, preset.name), element("small", {}, preset.help));
+  button.addEventListener("click", () => fillIn(preset));
+  return button;
+}
+
+// A preset changes fields, and nothing else: they are marked until they are changed again.
+function fillIn({ name, fields, if_empty: ifEmpty }) {
+  const empty = Object.entries(ifEmpty).filter(([field]) => options.get(field)?.input.value.trim() === "");
+  const set = new Map([...Object.entries(fields), ...empty]);
+  for (const [field, { input }] of options) if (set.has(field)) input.value = set.get(field);
+  showFieldsThatCount();
+  for (const [field, { made }] of options) made.classList.toggle("by-preset", set.has(field) && !made.hidden);
+  const seen = [...options.values()].filter(({ made }) => made.classList.contains("by-preset"));
+  filled.textContent = `${name} filled in: ${seen.map(({ spec, input }) => `${spec.label} ${input.value || "empty"}`).join(", ")}.`;
+  forget();
+  showPlan();
+}
+
 // The ladder uses its levels, the free shape Locust's own fields, an open loop its rate: fields without effect are hidden.
-function showFieldsOfShape() {
+function showFieldsThatCount() {
   const shape = form.elements.shape?.value;
   for (const { spec, made } of options.values()) made.hidden = spec.only_with.length > 0 && !spec.only_with.includes(shape);
+  for (const { spec, made } of options.values()) made.hidden ||= !isMet(spec.only_if);
 }
+
+function isMet(condition) {
+  const other = condition && options.get(condition[0]);
+  if (!other || other.spec.only_with.length > 0 && !other.spec.only_with.includes(form.elements.shape?.value)) return true;
+  const value = other.input.value.trim();
+  return condition[1] === "" ? value !== "" : value === condition[1];
+}
+
+// What Start would run and how long it takes, as the server says it; of several answers, only the newest counts.
+async function showPlan() {
+  const changed = new URLSearchParams([...values()].filter(([name, value]) => value !== String(options.get(name).spec.value)));
+  const number = (plansAsked += 1);
+  const answer = await fetch(`plan.json?${changed}`).catch(() => null);
+  const { plan, errors } = answer?.ok ? await answer.json() : { plan: "", errors: [] };
+  if (number !== plansAsked) return;
+  const [first, ...others] = errors;
+  const more = others.length ? ` (and ${others.length} more)` : "";
+  intended.className = plan ? "intended" : "intended quiet";
+  intended.replaceChildren(...(plan ? [element("strong", {}, "Start runs: "), `${plan}.`] : first ? [`No plan yet: ${first.text.split("\n")[0]}${more}`] : []));
+}
+
+form.addEventListener("input", ({ target }) => {
+  target.closest(".field")?.classList.remove("by-preset");
+  showFieldsThatCount();
+  clearTimeout(planTimer);
+  planTimer = setTimeout(showPlan, PLAN_DELAY_MS);
+});
 
 function values() {
   const sent = new URLSearchParams();

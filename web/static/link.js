@@ -35,20 +35,20 @@
     form.prepend(note);
   };
   const describe = async () => {
-    const groups = await (await fetch(`${address}form.json`)).json();
+    const [groups, { plan }] = await Promise.all(["form.json", "plan.json"].map(async (name) => (await fetch(address + name)).json()));
     const fields = Object.fromEntries(groups.flatMap((group) => group.fields).map((field) => [field.name, field.value]));
     note = document.createElement("p");
     note.id = "tokenswarm-plan";
     note.style.cssText = "margin:0 0 16px;padding:8px 12px;border-left:4px solid #15803d;font:400 .875rem/1.5 Roboto,Helvetica,Arial,sans-serif";
     const form = "among the custom parameters or on the page Tokens.";
+    const runs = `Start runs ${plan || "what the custom parameters say"}. `;
+    const instead = "Change the number of users, the ramp up or the run time to run just these instead. ";
     const notes = {
-      ladder: `Start runs the ladder: ${fields.levels} users, one level after the other, each ${fields.level_time} long. `
-        + "Change the number of users, the ramp up or the run time to run just these instead. "
-        + "The levels are among the custom parameters, and on the page Tokens.",
+      ladder: `${runs}${instead}The levels are ${form}`,
       free: "Start runs the number of users below (shape free). For the ladder, choose it as shape or change its levels, " + form,
-      open: `Start runs an open loop: requests at a rate${fields.rate ? ` of ${fields.rate}/s` : ""}, without users. This page then shows `
-        + "requests in flight as its number of users. Change the number of users, the ramp up or the run time to run just these "
-        + `instead. The rate is ${form}`,
+      open: `${runs}It is an open loop, without users: this page then shows requests in flight as its number of users. ${instead}`
+        + `The rate is ${form}`,
+      capacity: `${runs}${instead}The search is ${form}`,
     };
     note.textContent = notes[fields.shape];
     explain();
