@@ -1,11 +1,13 @@
 """An interrupt before the run is set up: there is nothing to complete, so the process ends at once, with one sentence.
 
 Importing this module sets the handlers; it comes before everything that takes time. Once the process is set up,
-run_control/interrupts.py takes over.
+run_control/interrupts.py takes over. While Python takes the process apart, further signals are ignored: it would put
+back the system's handling, and a second signal would change the exit code.
 """
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import sys
@@ -46,6 +48,12 @@ def _note_fork() -> None:
     _has_children = True
 
 
+def _ignore() -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+
+
+atexit.register(_ignore)  # before all others, and so called after them
 os.register_at_fork(after_in_parent=_note_fork)
 for _number in (signal.SIGINT, signal.SIGTERM):
     # One that is ignored stays so: the process was started by `nohup`, or in a shell's background.

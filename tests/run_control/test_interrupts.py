@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import gevent
@@ -83,3 +85,16 @@ def test_nothing_is_imported_before_the_handlers_of_an_early_interrupt() -> None
         for node in ast.walk(ast.parse(source))
         if isinstance(node, ast.ImportFrom)
     }
+
+
+ENDS = """
+import os, signal, tokenswarm.run_control.early_interrupt
+class Last:
+    def __del__(self, end=os.kill, process=os.getpid(), number=signal.SIGINT): end(process, number)
+last = Last()
+"""
+
+
+def test_an_interrupt_while_python_ends_the_process_leaves_its_exit_code() -> None:
+    ended = subprocess.run([sys.executable, "-c", ENDS], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert (ended.returncode, ended.stderr) == (0, "")
