@@ -26,6 +26,8 @@ def main(args: argparse.Namespace) -> int:
 
 def check(args: argparse.Namespace) -> None:
     """Raises ReportError."""
+    if args.url is None:
+        return  # its absence is an error of its own
     if not is_url(args.url):
         raise ReportError(f"upload takes the URL of a store, like s3://bucket/prefix, got {args.url}.")
     check_url("upload", args.url)

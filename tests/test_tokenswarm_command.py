@@ -73,6 +73,18 @@ def test_output_that_a_command_leaves_unwritten_is_lost_too() -> None:
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
 
 
+@pytest.mark.parametrize("name", ["compare", "gate", "recover", "report", "trend", "upload"])
+def test_a_command_without_arguments_says_in_sentences_what_is_missing(name: str, capsys: Any) -> None:
+    try:
+        exit_code: Any = tokenswarm.main([name])
+    except SystemExit as ended:
+        exit_code = ended.code
+    written = capsys.readouterr().err
+    assert exit_code == 2
+    assert f"tokenswarm {name}: " in written
+    assert "Traceback" not in written
+
+
 @pytest.mark.parametrize(
     ("arguments", "prog", "about"),
     [
