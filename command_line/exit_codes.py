@@ -25,7 +25,7 @@ MEANINGS = {
     "are unaccounted for, a worker was lost, or all of the last 50 requests failed "
     "(`--stop-after-failures`). With `--fail-if` or `--pass-if` also: the run is suspect,"
     " or too short to decide a condition",
-    EXIT_INTERRUPTED: "the run was stopped before all levels were run",
+    EXIT_INTERRUPTED: "the run was stopped before all levels were over",
     EXIT_CONDITION_FAILED: "a condition of `--fail-if` is true, or one of `--pass-if` is false. "
     "`tokenswarm trend --fail-if-worse`: the newest run is significantly worse than the baseline",
     EXIT_NOT_UPLOADED: "the run would have ended with 0, but its results could not be uploaded to the URL of "
@@ -39,7 +39,7 @@ IN_SHORT = {
     EXIT_REQUESTS_FAILED: "requests failed",
     EXIT_UNUSABLE: "an option could not be used, or an error occurred outside of a request; see above",
     EXIT_UNRELIABLE: "the results are unreliable",
-    EXIT_INTERRUPTED: "the run was stopped before all levels were run",
+    EXIT_INTERRUPTED: "the run was stopped before all levels were over",
     EXIT_CONDITION_FAILED: "a condition of --fail-if or --pass-if failed",
     EXIT_NOT_UPLOADED: "the results could not be uploaded; see above",
 }

@@ -24,6 +24,7 @@ from tokenswarm.recording.scope_stats import ScopeStats
 from tokenswarm.recording.sent_times import SentTimes
 from tokenswarm.recording.server_reach import ServerReach
 from tokenswarm.recording.session_stats import SessionStats, note_dry
+from tokenswarm.recording.task_errors import NO_TASK_ERRORS
 from tokenswarm.recording.window_stats import WindowStats
 from tokenswarm.recording.worker_report import Report, RequestRow, UnusableReport
 from tokenswarm.recording.worker_shares import WorkerShares
@@ -201,6 +202,8 @@ class Aggregator:
         self.output_events = 0
         self.prompts = SentPrompts()
         self.expected_hits = ExpectedHits()
+        #: Of tasks of a locustfile's own, as far as they are known.
+        self.task_errors = NO_TASK_ERRORS
 
     def begin_level(self, level: Level, now_s: float) -> None:
         """The next level begins, after its lead; the one before is over."""

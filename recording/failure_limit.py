@@ -61,6 +61,11 @@ class FailureWatch:
         self._last: deque[RequestRow] = deque()
         self._failed = 0
 
+    @property
+    def has_limit(self) -> bool:
+        """Whether a run is stopped at all."""
+        return self._limit is not None
+
     def reason_to_stop(self, rows: Iterable[RequestRow]) -> str | None:
         """With these requests, why the run is to be stopped: at least the limit's share of the last requests failed, of
         as many as it names. Once any request was answered this must last for a while: with many users a server that

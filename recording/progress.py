@@ -111,8 +111,9 @@ def time_left(plan: Sequence[Level], aggregator: Aggregator, now_s: float) -> Ti
         return None  # a probe ends when it is decided, and others follow
     ahead_s = sum(level.level_time_s or 0.0 for level in plan if level.index not in aggregator.levels)
     left_s = max(0.0, running.level.level_time_s - (now_s - running.began_s)) + ahead_s
-    whole_s = sum(level.level_time_s or 0.0 for level in plan)
-    return TimeLeft(left_s, 1 - left_s / whole_s)
+    begun = {index: level.level for index, level in aggregator.levels.items()}  # some are shorter than planned
+    whole_s = sum(begun.get(level.index, level).level_time_s or 0.0 for level in plan)
+    return TimeLeft(left_s, 1 - left_s / whole_s if whole_s else 1.0)
 
 
 def _recent_ttft_p50_s(aggregator: Aggregator, level_index: int, window: int) -> float | None:

@@ -12,6 +12,8 @@ from tokenswarm.recording.active_run import ActiveRun, LostWorker
 def defect_of(run: ActiveRun) -> str | None:
     """Why the run's results are unreliable whatever its figures; None where there is no such reason."""
     accounting = run.accounting
+    if not accounting.recorded and (errors := run.aggregator.task_errors).count:
+        return f"no request was recorded: {errors}"
     if not accounting.recorded:
         return (
             "no request was recorded: none was sent before the run was over; give a longer --level-time (or -t), or "

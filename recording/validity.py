@@ -28,6 +28,7 @@ from tokenswarm.recording.open_loop import open_loop_figures
 from tokenswarm.recording.other_load import other_load
 from tokenswarm.recording.scope_stats import ScopeStats
 from tokenswarm.recording.server_samples import ServerSamples
+from tokenswarm.recording.task_errors import task_error_issues
 from tokenswarm.recording.user_issues import user_issues
 from tokenswarm.recording.worker_stats import WorkerStats
 from tokenswarm.run_folder.schema import WINDOW_S, IssueKind, Validity, ValidityIssue
@@ -42,7 +43,7 @@ _UNCERTAIN_SHARE = 0.01
 _FEWEST_UNCERTAIN = 2
 #: An event loop that is later than this (p99), and later than _SUSPECT_SHARE of the median TTFT, changes the load.
 _LATE_LOOP_S = 0.25
-_NOTHING_MEASURED = "the run ended before its first level began, or in the warm-up of that: nothing was measured"
+_NOTHING_MEASURED = "the run ended before a request was sent in the hold of a level: nothing was measured"
 #: Windows that a message names.
 _MOST_NAMED = 5
 
@@ -120,8 +121,12 @@ def run_validity(
     """The verdict on a run. defect: why it failed, None where it did not; recovered: whether it is why the run was
     recovered, which makes it suspect; ended: whether no more levels can begin."""
     failed = [ValidityIssue(kind=IssueKind.RUN_FAILED, message=defect)] if defect else []
-    if ended and not measured_levels(aggregator):
+    levels = measured_levels(aggregator).values()
+    was_stopped = not any(level.complete or level.scopes[Scope.HOLD].requests for level in levels)
+    if ended and was_stopped and not (levels and defect):
         failed.append(ValidityIssue(kind=IssueKind.NOTHING_MEASURED, message=_NOTHING_MEASURED))
+    if not defect or aggregator.recorded:  # else they are the defect
+        failed += task_error_issues(aggregator.task_errors)
     found = validity(failed + validity_issues(aggregator, server), aggregator.levels.values())
     return replace(found, verdict="failed") if defect and not recovered else found
 

@@ -15,7 +15,7 @@ from tokenswarm.sanitize import API_KEY_VARIABLE, is_secret_name
 
 _STATUS = {
     "running": "NOT ENDED: the run had not ended when this was written, so these figures may still change",
-    "interrupted": "INTERRUPTED: the run was stopped before all levels had run",
+    "interrupted": "INTERRUPTED: the run was stopped before all levels were over",
     "recovered": "RECOVERED: the run did not come to its end, and was rebuilt from what its processes left",
 }
 #: In the evidence of a server's engine: another one was given.

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import logging
 
-from msgspec import structs
-
-from tokenswarm.metrics.level import Phase
 from tokenswarm.recording.aggregator import Aggregator
 from tokenswarm.recording.capacity_run import CapacityRun
 from tokenswarm.reports import units
 from tokenswarm.reports.capacity_sentence import probe_sentence, search_sentence
+from tokenswarm.run_control.load_end import end_load
 from tokenswarm.run_control.run_controller import RunController
 from tokenswarm.run_folder.schema import Status
 from tokenswarm.shapes.plan import PlannedLevel, SearchPlan
@@ -47,12 +45,7 @@ class CapacityControl:
         run = self._controller.run
         if run is None or run.capacity is None or not run.capacity.is_decided(run.aggregator):
             return False
-        level = run.aggregator.running_level
-        assert level is not None
-        elapsed_s = run.now_s - level.began_s
-        if level.phase_at(elapsed_s) is Phase.HOLD:
-            shorter = structs.replace(level.level, level_time_s=elapsed_s)
-            self._controller.begin_level(shorter, shortened=True)
+        end_load(self._controller)
         return True
 
     def next_probe(self) -> PlannedLevel | None:

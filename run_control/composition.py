@@ -40,6 +40,7 @@ RunShape.user_classes = {"off": ChatUser, "on": SystemPromptChatUser}
 RunShape.plan_run = staticmethod(start.plan_run)
 RunShape.on_level = staticmethod(start.begin_level)
 RunShape.level_done = staticmethod(start.is_level_done)
+RunShape.on_load_end = staticmethod(start.end_load)
 RunShape.following = staticmethod(start.next_probe)
 RunShape.on_end = staticmethod(recording.end_plan)
 RunShape.on_error = staticmethod(recording.abort_run)

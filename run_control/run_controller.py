@@ -27,6 +27,7 @@ from tokenswarm.reports.progress_line import plan_lines
 from tokenswarm.run_control.endings import Endings
 from tokenswarm.run_control.exit_policy import FirstDefect, complete, exit_code_of
 from tokenswarm.run_control.process_recorder import ProcessRecorder
+from tokenswarm.run_control.task_error_watch import note_task_errors
 from tokenswarm.run_folder.latest import point_latest_at
 from tokenswarm.run_folder.run_document import safe_facts
 from tokenswarm.run_folder.schema import WINDOW_S, RunFacts
@@ -57,7 +58,7 @@ class RunController:
         self._aborted = False
         self._environment: Environment
         self._master_link: MasterLink | None = None
-        self.live.user_count = lambda: self._users
+        self.live.user_count = lambda: users_of(self._environment, self._master_link)
         self.live.defect = lambda: self.defect
 
     def attach(self, environment: Environment, master_link: MasterLink | None) -> None:
@@ -164,6 +165,7 @@ class RunController:
         recorder = self.process.recorder
         own_spool = recorder.spool if recorder is not None else None
         self._take_final_reports(run)
+        note_task_errors(run, self._environment)
         interrupted = bool(self._endings.interrupts.count) and not run.plan_done and not run.aggregator.recorded
         if (defect := defect_of(run)) is not None and not interrupted:
             self.fail(defect)
@@ -173,13 +175,6 @@ class RunController:
         # The last run of a process decides: after a good one in the web page, a stopped one before it is forgotten.
         self.live.status, self._environment.process_exit_code = exit_code_of(run, status, self._check, self._defect)
         self.sinks.finish(run.journal.folder)
-
-    @property
-    def _users(self) -> int:
-        """How many users there are. Locust's master keeps counting those of a worker that has gone silent."""
-        if self._master_link is not None:
-            return self._master_link.users
-        return runner.user_count if (runner := self._environment.runner) else 0
 
     def _keep(self) -> None:
         ticks = 0
@@ -201,7 +196,9 @@ class RunController:
                 present, shares = self._master_link.membership.present, self._master_link.request_shares()
                 level.shares.note_present(present, shares, level.level, level.splits)
         self._take_own_report(run)
-        users = self._users
+        if run.stop_reason is None and (reason := note_task_errors(run, self._environment)) is not None:
+            self._stop(run, reason)
+        users = users_of(self._environment, self._master_link)
         run.observe(users)
         if shows:
             run.write_windows()
@@ -233,8 +230,11 @@ class RunController:
         if run.enter(report, encoded):
             show_latencies(self._environment.stats, report, run.aggregator)
             if run.stop_reason is None and (reason := run.failures.reason_to_stop(report.rows)) is not None:
-                run.stop_reason = reason
-                self.abort(f"the run is stopped: {reason}")
+                self._stop(run, reason)
+
+    def _stop(self, run: ActiveRun, reason: str) -> None:
+        run.stop_reason = reason
+        self.abort(f"the run is stopped: {reason}")
 
     def _take_final_reports(self, run: ActiveRun) -> None:
         try:
@@ -254,3 +254,10 @@ class RunController:
             count_recovered(self._environment.stats, run.recover_lost())
         except Exception as error:
             self.fail(f"the spool of a lost worker could not be read: {error!r}")
+
+
+def users_of(environment: Environment, master_link: MasterLink | None) -> int:
+    """How many users there are. Locust's master keeps counting those of a worker that has gone silent."""
+    if master_link is not None:
+        return master_link.users
+    return runner.user_count if (runner := environment.runner) else 0

@@ -19,6 +19,7 @@ from tokenswarm.command_line.exit_codes import EXIT_INTERRUPTED, EXIT_UNUSABLE, 
 from tokenswarm.engines import load_engines_of_packages
 from tokenswarm.reports.checks.run_checks import RunChecks
 from tokenswarm.run_control.capacity_control import CapacityControl
+from tokenswarm.run_control.load_end import end_load
 from tokenswarm.run_control.own_options import changed_for_shapes, check_own_options, prompts_of_own_code, take_own_host
 from tokenswarm.run_control.plan_text import plan_text
 from tokenswarm.run_control.recording_hooks import Recording
@@ -33,6 +34,7 @@ from tokenswarm.shapes.plan import OWN_USERS, LoadPlan, PlannedLevel
 from tokenswarm.shapes.run_shape import RunShape
 from tokenswarm.target.server_detection import ReadyServer
 from tokenswarm.upstream.locust_internals import BeforePageLine, RoutineLogFilter, StatsTablesFilter
+from tokenswarm.upstream.locust_log_filters import TaskErrorFilter
 from tokenswarm.users.changed_users import check_unchanged
 from tokenswarm.users.run_lifecycle import RunLifecycle, sends_from_here
 from tokenswarm.web.locust_page import WebPage
@@ -74,6 +76,7 @@ class RunStart:
         """At init: find what is wrong before a run starts. A worker has no plan of its own, and no page."""
         on_worker = isinstance(environment.runner, WorkerRunner)
         RoutineLogFilter.attach()
+        TaskErrorFilter.attach()
         if not shows_stats_tables(self._command_line.given):
             StatsTablesFilter().attach()
         warnings = [*self._command_line.notices, *load_engines_of_packages()]
@@ -143,6 +146,10 @@ class RunStart:
         """The shape comes to its next level."""
         assert self._environment is not None
         self._recording.begin_level(self._lifecycle.flushed(self._environment, level_of(level)))
+
+    def end_load(self) -> None:
+        """The shape of the locustfile ends the load of the running level."""
+        end_load(self._recording.controller)
 
     def is_level_done(self) -> bool:
         """Whether the running level ends before its time."""

@@ -286,6 +286,7 @@ class IssueKind(StrEnum):
     CACHE_NOT_FLUSHED = "cache_not_flushed"
     PREFIX_HITS = "prefix_hits"
     ABANDONMENT = "abandonment"
+    TASK_ERRORS = "task_errors"
 
 
 class ValidityIssue(msgspec.Struct, frozen=True, kw_only=True):

@@ -29,9 +29,9 @@ class RunShape(LoadTestShape):
     own, which run in all levels; own_shape: its shape, None where it has none. plan_run: returns the load of the run
     that is about to begin; raises ValueError when it has refused the run. on_level: called with each level but the
     first as it begins (the first begins with the run). level_done: whether all requests of the running level have
-    ended, or its probe is decided. following: the level after the plan's last one and each of its own, None where the
-    run ends. on_end: called when the plan is done and every stream has ended; on_error: when the own shape fails, with
-    the reason.
+    ended, or its probe is decided. on_load_end: called when the own shape ends the load of the running level.
+    following: the level after the plan's last one and each of its own, None where the run ends. on_end: called when
+    the plan is done and every stream has ended; on_error: when the own shape fails, with the reason.
     """
 
     use_common_options = True
@@ -39,6 +39,7 @@ class RunShape(LoadTestShape):
     plan_run: Callable[[Environment], LoadPlan]
     on_level: Callable[[PlannedLevel], None]
     level_done: Callable[[], bool]
+    on_load_end: Callable[[], None]
     following: Callable[[], PlannedLevel | None]
     on_end: Callable[[], None]
     on_error: Callable[[str], None]
@@ -47,11 +48,12 @@ class RunShape(LoadTestShape):
         super().__init__()
         self._plan: LoadPlan | None = None
         self._sequencer: LevelSequencer | None = None
-        self._refused = False
+        self._refused = self._is_done = False
         self.own_classes: tuple[type[User], ...] = ()
         self.own_shape: LoadTestShape | None = None
         #: What the own shape has last said, None where it has ended the load.
         self._own_target: OwnTarget | None = None
+        self._ran: set[str] = set()
 
     def begin(self) -> None:
         """The run that the last tick has planned begins now."""
@@ -66,8 +68,9 @@ class RunShape(LoadTestShape):
 
     def end(self) -> None:
         """The run is over, however it ended."""
+        self._ran = set()
         self._plan = self._sequencer = None
-        self._refused = False
+        self._refused = self._is_done = False
 
     def tick(self) -> tuple[int, float, list[type[User]]] | None:
         """Called by Locust once a second. Before `begin`, which comes with Locust's test_start, the answer is the first
@@ -86,15 +89,28 @@ class RunShape(LoadTestShape):
         done = type(self).level_done()
         if self.own_shape is not None and sequencer.is_loading:
             self._own_target = self._tick_own(self.own_shape)
-            done = done or self._own_target is None
+            if self._own_target is None and not done:
+                type(self).on_load_end()
+                done = True
         target = sequencer.advance(time.perf_counter(), self.runner.user_count, level_done=done)
-        if target is None:
+        self._ran |= {name for name, users in self.runner.user_classes_count.items() if users}
+        if not self._is_done and (target is None or sequencer.is_plan_done):
+            self._is_done = True
+            self._warn_of_idle_classes()
             type(self).on_end()
+        if target is None:
             return None
         if target.begins is not None:
             type(self).on_level(target.begins)
             sequencer.begin_level(time.perf_counter())
         return self._answer(target, self._own_target if sequencer.is_loading else None)
+
+    def _warn_of_idle_classes(self) -> None:
+        """Users are shared out by the classes' weights: with few users, a class may have had none."""
+        names = sorted({each.__name__ for each in self.own_classes} - self._ran)
+        if names:
+            of = f"the class {names[0]}" if len(names) == 1 else f"the classes {' and '.join(names)}"
+            logger.warning("No user of %s ran: there were too few users for each class, by their weights", of)
 
     def _begin_own_shape(self) -> None:
         if self.own_shape is not None:

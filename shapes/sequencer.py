@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
@@ -47,10 +48,10 @@ class LevelSequencer:
         one, and after each of its own, from what came of the levels so far; None where there is no further one."""
         self._plan = plan
         self._following = following
-        self._levels = iter(plan.levels)
+        self._levels = deque(plan.levels)
         self._state = _State.LOADING
         self._since_s = now_s
-        self.level = next(self._levels)
+        self.level = self._levels.popleft()
 
     def begin_level(self, now_s: float) -> None:
         """The level is announced now, some time after it was due: it is timed from here on."""
@@ -68,6 +69,11 @@ class LevelSequencer:
         """Whether the running level is in its ramp or hold."""
         return self._state is _State.LOADING
 
+    @property
+    def is_plan_done(self) -> bool:
+        """Whether all streams of the last level have ended, so that nothing but its settle time is left."""
+        return self._state is _State.SETTLING and not self._levels and self._plan.search is None
+
     def advance(self, now_s: float, users: int, *, level_done: bool = False) -> LoadTarget | None:
         """What shall be, `users` being there now. level_done: all requests of the level have ended. None when the plan
         is done and all is quiet."""
@@ -79,7 +85,7 @@ class LevelSequencer:
             self._enter(_State.SETTLING, now_s)
         settle_s = 0.0 if self.level.warm_up else self._plan.settle_s
         if self._state is _State.SETTLING and now_s - self._since_s >= settle_s:
-            following = next(self._levels, None) or self._following()
+            following = self._levels.popleft() if self._levels else self._following()
             if following is None:
                 return None
             self.level = begins = following

@@ -44,6 +44,18 @@ def test_there_is_no_progress_while_no_level_runs() -> None:
     assert ProgressMeter([Level(0, "off", "1")]).read(Aggregator(Objectives()), 0, 1.0) is None
 
 
+def test_a_level_that_ended_before_its_open_end_leaves_nothing() -> None:
+    """A locustfile's shape ended it."""
+    plan = [Level(0, "off", "shape", own_shape=True)]
+    aggregator, meter = Aggregator(Objectives()), ProgressMeter(plan)
+    aggregator.begin_level(plan[0], 0.0)
+    open_ended = meter.read(aggregator, 2, 3.0)
+    aggregator.levels[0].level = Level(0, "off", "shape", own_shape=True, level_time_s=4.0)
+    progress = meter.read(aggregator, 0, 8.0)
+    assert open_ended is not None and open_ended.left is None
+    assert progress is not None and progress.left == TimeLeft(0.0, 1.0)
+
+
 def test_progress_says_where_the_run_stands(bench: Bench) -> None:
     bench.recorder.in_flight = 4
     progress = bench.read(11.0)

@@ -148,6 +148,8 @@ def test_an_own_shape_drives_own_users_and_ours_with_an_own_prompt_source_on_two
     assert "shape Burst" in run.output
     steps = [6 >= float(window["users_actual"] or 0) > 0 for window in run.windows]
     assert any(steps) and len({row["user"] for row in run.requests}) >= 6
+    last_sent_s = max(float(row["sent_s"]) for row in run.requests)
+    assert level["hold"]["seconds"] < last_sent_s + 3  # and not until the pause after the level is over
     tickets = [row for row in run.requests if row["name"] == "chat"]
     assert len({row["worker"] for row in run.requests}) == 2
     assert all(row["custom_id"].startswith("ticket-") for row in tickets)

@@ -46,7 +46,7 @@ class Stand:
         self.begun: list[PlannedLevel] = []
         self.level_done = False
         self.following: Iterator[PlannedLevel] = iter(())
-        self.ends = 0
+        self.ends = self.load_ends = 0
         self.plan: tuple[PlannedLevel, ...] = ()
         self.options = Namespace(
             shape="ladder",
@@ -67,7 +67,9 @@ class Stand:
             random_start=False,
             find_capacity="off",
         )
-        self.runner = SimpleNamespace(environment=SimpleNamespace(parsed_options=self.options), user_count=0)
+        self.runner = SimpleNamespace(
+            environment=SimpleNamespace(parsed_options=self.options), user_count=0, user_classes_count={}
+        )
         stand = self
 
         class Shape(RunShape):
@@ -82,6 +84,10 @@ class Stand:
             on_level = staticmethod(self.begun.append)
             level_done = staticmethod(lambda: stand.level_done)
             following = staticmethod(lambda: next(stand.following, None))
+
+            @staticmethod
+            def on_load_end() -> None:
+                stand.load_ends += 1
 
             @staticmethod
             def on_end() -> None:
@@ -200,11 +206,27 @@ def test_an_own_shape_says_how_many_users_there_are_and_when_the_load_ends(stand
     assert stand.tick(1.0, 2) == (2, 1.5, [OwnUser])
     assert stand.tick(3.5, 2) == (5, 4, [OwnUser])
     assert stand.tick(5.5, 5) == (0, 1.0, [OwnUser])  # the drain
+    assert stand.load_ends == 1
     assert stand.tick(6.0, 1) == (0, 1.0, [OwnUser])
-    stand.tick(7.0, 0)
     assert stand.ends == 0
+    stand.tick(7.0, 0)
     assert stand.tick(8.0, 0) is None
-    assert stand.ends == 1
+    assert (stand.load_ends, stand.ends) == (1, 1)
+
+
+def test_own_classes_without_any_user_are_named_once(stand: Stand, caplog: pytest.LogCaptureFixture) -> None:
+    stand.shape.own_classes = (OwnUser, OtherUser)
+    stand.runner.environment.user_classes = [OwnUser, OtherUser]
+    vars(stand.options).update(levels="1")
+    stand.begin()
+    stand.runner.user_classes_count = {"OwnUser": 1, "OtherUser": 0}
+    stand.tick(12.0, 1)
+    stand.runner.user_classes_count = {"OwnUser": 0, "OtherUser": 0}
+    stand.tick(13.0, 0)
+    stand.tick(14.5, 0)
+    (record,) = [record for record in caplog.records if record.levelname == "WARNING"]
+    assert "OtherUser" in record.getMessage()
+    assert "OwnUser" not in record.getMessage()
 
 
 class Broken(Steps):
@@ -242,8 +264,9 @@ def test_a_walk_tells_of_each_later_level_and_of_the_end_once(stand: Stand) -> N
     assert stand.begun == [plan[1]]
     assert stand.tick(15.0, 100) == (500, 250.0, [PlainUser])
     assert stand.tick(26.0, 500) == (0, 500.0, [PlainUser])
-    stand.tick(27.0, 0)
     assert stand.ends == 0
+    assert stand.tick(27.0, 0) == (0, 500.0, [PlainUser])
+    assert stand.ends == 1  # an interrupt from now on cuts nothing
     assert stand.tick(28.0, 0) is None
     assert (stand.begun, stand.ends) == ([plan[1]], 1)
 

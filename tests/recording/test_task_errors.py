@@ -1,0 +1,51 @@
+"""Errors of tasks in the verdict of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tests.run_fixtures import make_books, make_level, make_reports
+from tokenswarm.metrics.objectives import Objectives
+from tokenswarm.metrics.timeline import Timeline
+from tokenswarm.recording.aggregator import Aggregator
+from tokenswarm.recording.server_samples import ServerSamples
+from tokenswarm.recording.task_errors import TaskErrors
+from tokenswarm.recording.validity import run_validity
+from tokenswarm.run_folder.schema import IssueKind
+
+TRACEBACK = """
+  File "/x/locust/user/task.py", line 344, in run
+    self.go()
+  File "/home/me/own.py", line 12, in ask
+    1 / 0
+"""
+
+
+def test_the_most_frequent_error_is_shown_with_its_place() -> None:
+    seldom = {"count": 2, "msg": "other", "traceback": ""}
+    frequent = {"count": 30, "msg": "division\nby zero.", "traceback": TRACEBACK}
+    errors = TaskErrors.of([seldom, frequent])
+    assert (errors.count, errors.example) == (32, "division by zero (own.py, line 12, in ask)")
+    assert TaskErrors.of([]).count == 0
+
+
+def test_a_run_whose_tasks_raised_errors_is_suspect(timeline: Callable[..., Timeline]) -> None:
+    books = make_books([timeline([2.5, 3.0], sent_s=2.2)], level=make_level(users=1, level_time_s=10.0))
+    books.close(10.0)
+    before = run_validity(books, ServerSamples(), None)
+    books.task_errors = TaskErrors(3, "division by zero")
+    found = run_validity(books, ServerSamples(), None)
+    assert IssueKind.TASK_ERRORS not in {issue.kind for issue in before.issues}
+    (issue,) = [issue for issue in found.issues if issue.kind == IssueKind.TASK_ERRORS]
+    assert (found.verdict, issue.values) == ("suspect", {"errors": 3})
+
+
+def test_a_run_that_was_stopped_before_any_hold_has_measured_nothing(timeline: Callable[..., Timeline]) -> None:
+    level = make_level(users=2, ramp_s=4.0, level_time_s=10.0)
+    books = Aggregator(Objectives())
+    books.begin_level(level, 0.0)
+    for report in make_reports([timeline([0.5, 0.9], sent_s=0.2)], [level]):
+        books.apply(report)
+    books.stop(1.0, interrupted=True)
+    books.close(1.0)
+    assert IssueKind.NOTHING_MEASURED in {issue.kind for issue in run_validity(books, ServerSamples(), None).issues}

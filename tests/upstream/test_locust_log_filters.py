@@ -1,0 +1,58 @@
+"""What Locust logs without each filter, and with it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+
+import gevent
+import pytest
+from locust import User, constant, task
+from locust.env import Environment
+
+from tokenswarm.upstream.locust_log_filters import TaskErrorFilter
+
+
+class Failing(User):
+    wait_time = constant(0)
+    left = 20
+
+    @task
+    def fail(self) -> None:
+        type(self).left -= 1
+        if self.left < 0:
+            gevent.sleep(60)
+        raise ValueError("no such field")
+
+
+@pytest.fixture
+def without_filters() -> Iterator[logging.Logger]:
+    logger = logging.getLogger(TaskErrorFilter.LOGGER)
+    before, logger.filters[:] = [*logger.filters], []
+    yield logger
+    logger.filters[:] = before
+
+
+def errors_logged(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """While a user fails twenty times."""
+    caplog.clear()
+    Failing.left = 20
+    user = Failing(Environment(user_classes=[Failing]))
+    running = gevent.spawn(user.run)
+    for _ in range(1000):
+        if Failing.left < 0:
+            break
+        gevent.sleep(0.005)
+    running.kill()
+    return [record.getMessage() for record in caplog.records if record.name == TaskErrorFilter.LOGGER]
+
+
+def test_locust_logs_each_error_of_a_task_with_its_traceback(
+    without_filters: logging.Logger, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert len(errors_logged(caplog)) == 20
+    TaskErrorFilter.attach()
+    TaskErrorFilter.attach()
+    logged = errors_logged(caplog)
+    assert len(logged) == TaskErrorFilter.OFTEN
+    assert all("ValueError: no such field" in text for text in logged)
