@@ -33,8 +33,8 @@ from tokenswarm.shapes.own_code import adopt_own_code, check_modes, check_shape,
 from tokenswarm.shapes.plan import OWN_USERS, LoadPlan, PlannedLevel
 from tokenswarm.shapes.run_shape import RunShape
 from tokenswarm.target.server_detection import ReadyServer
-from tokenswarm.upstream.locust_internals import BeforePageLine, RoutineLogFilter, StatsTablesFilter
-from tokenswarm.upstream.locust_log_filters import TaskErrorFilter
+from tokenswarm.upstream.locust_internals import BeforePageLine
+from tokenswarm.upstream.locust_log_filters import RoutineLogFilter, StatsTablesFilter, TaskErrorFilter
 from tokenswarm.users.changed_users import check_unchanged
 from tokenswarm.users.run_lifecycle import RunLifecycle, sends_from_here
 from tokenswarm.web.locust_page import WebPage

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import cache
 from math import inf
 from typing import Any
@@ -344,71 +344,3 @@ class BeforePageLine(logging.Filter):
             logging.getLogger(self.LOGGER).removeFilter(self)
             self._action()
         return True
-
-
-class RoutineLogFilter(logging.Filter):
-    """Drops the lines that Locust logs of each step of a shape and of its end, except at log level DEBUG.
-
-    A level has six of them, and the last ones follow after the run's report. Locust has no option for this but
-    --loglevel, which drops ours too.
-
-    Upstream: https://github.com/locustio/locust/blob/2.47.0/locust/runners.py#L183-L420 and
-    https://github.com/locustio/locust/blob/2.47.0/locust/main.py#L480-L700
-    """
-
-    #: By the logger that writes them: how the lines begin.
-    LINES: Mapping[str, tuple[str, ...]] = {
-        "locust.runners": (
-            *("Shape test starting", "Shape worker starting", "Shape test updating to", "Shape test stopping"),
-            *("Ramping to", "All users spawned: "),
-        ),
-        "locust.main": (
-            *("Shape test completed", "Run time limit set to", "--run-time limit reached", "Shutting down (exit code"),
-        ),
-    }
-
-    @classmethod
-    def attach(cls) -> None:
-        """Filter from now on; once in a process."""
-        for name in cls.LINES:
-            logger = logging.getLogger(name)
-            if not any(isinstance(known, cls) for known in logger.filters):
-                logger.addFilter(cls())
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Whether this line is logged."""
-        if record.levelno != logging.INFO or logging.getLogger().isEnabledFor(logging.DEBUG):
-            return True
-        return not record.getMessage().startswith(self.LINES.get(record.name, ()))
-
-
-class StatsTablesFilter(logging.Filter):
-    """Drops Locust's two final tables of requests, and keeps its table of errors.
-
-    Locust prints them whatever its options say. Rounded to two digits, they repeat a part of the run's own table.
-
-    Upstream: https://github.com/locustio/locust/blob/2.47.0/locust/main.py#L673-L681
-    """
-
-    LOGGER = "locust.stats_logger"
-    #: How the tables begin. An empty line ends each.
-    HEADS = ("Type     Name", "Response time percentiles")
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._in_table = False
-
-    def attach(self) -> None:
-        """Filter from now on."""
-        logging.getLogger(self.LOGGER).addFilter(self)
-
-    def detach(self) -> None:
-        """Filter no more."""
-        logging.getLogger(self.LOGGER).removeFilter(self)
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Whether this line is printed."""
-        line = record.getMessage()
-        was_in_table = self._in_table
-        self._in_table = line.startswith(self.HEADS) or (was_in_table and bool(line))
-        return not (self._in_table or was_in_table)

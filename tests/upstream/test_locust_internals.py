@@ -36,8 +36,6 @@ from tokenswarm.upstream import gevent_internals, locust_internals
 from tokenswarm.upstream.locust_internals import (
     BeforePageLine,
     RebalancingDispatcher,
-    RoutineLogFilter,
-    StatsTablesFilter,
     WaitingLogFilter,
     before_quit,
     cache_default_arguments,
@@ -51,6 +49,7 @@ from tokenswarm.upstream.locust_internals import (
     remove_from_dispatcher,
     use_sockets,
 )
+from tokenswarm.upstream.locust_log_filters import RoutineLogFilter, StatsTablesFilter
 
 
 class Idle(User):
