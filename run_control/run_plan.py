@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from math import ceil, inf, isinf
 from typing import Any
 
-from locust.argument_parser import default_args_dict
+from locust import argument_parser
 
 import tokenswarm.shapes.shape_options
 from tokenswarm.command_line import collect_errors
@@ -129,7 +129,7 @@ def run_options(options: Namespace, defaults: Mapping[str, Any]) -> tuple[dict[s
     """Tokenswarm's options with their current values, for run.json, and the names of those that are not at their
     default. defaults: of all options of the command line; what else the namespace holds is no option. Where a private
     key lies is nobody's business but this machine's."""
-    locusts = default_args_dict()
+    locusts = argument_parser.default_args_dict()
     values = {
         name: value
         for name, value in vars(options).items()
