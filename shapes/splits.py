@@ -85,6 +85,10 @@ class Splits:
 
     def next_owned(self, worker: int, first: int) -> int | None:
         """The first arrival from `first` on that the worker sends; None where it sends none."""
+        last = self.splits[-1]
+        if first >= last.first:
+            owned = last.owned(worker, first, maxsize)
+            return owned[0] if owned else None
         return next((owned[0] for owned in self._owned(worker, first, maxsize) if owned), None)
 
     def owed(self, worker: int | None, first: int, end: int) -> int:

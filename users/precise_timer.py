@@ -28,6 +28,7 @@ class PreciseTimer:
         self._fileno: int | None = None  # -1: there is none
         self._libc: Any = None
         self._watcher: Any = None
+        self._event: Event | None = None
 
     def wait(self, event: Event, seconds: float) -> None:
         """Until the event is set, or for so long; the event may then be set."""
@@ -37,16 +38,15 @@ class PreciseTimer:
             event.wait(seconds)
             return
         spec = _SPEC.pack(0, 0, *divmod(max(1, round(seconds * 1e9)), 1_000_000_000))
+        self._event = event
         self._libc.timerfd_settime(self._fileno, 0, spec, None)
-        self._watcher.start(self._expire, event)
-        try:
-            event.wait()
-        finally:
-            self._watcher.stop()
+        event.wait()
+        self._event = None
 
     def close(self) -> None:
         """Nobody waits any more."""
         if self._watcher is not None and self._fileno is not None:
+            self._watcher.stop()
             self._watcher.close()
             self._watcher = None
             os.close(self._fileno)
@@ -60,12 +60,14 @@ class PreciseTimer:
             return -1
         if fileno >= 0:
             self._watcher = gevent.get_hub().loop.io(fileno, _READABLE)
+            self._watcher.start(self._expire)
         return fileno
 
-    def _expire(self, event: Event) -> None:
+    def _expire(self) -> None:
         assert self._fileno is not None
         try:
             os.read(self._fileno, _EXPIRATIONS_BYTES)
         except BlockingIOError:  # it was set anew meanwhile
             return
-        event.set()
+        if self._event is not None:
+            self._event.set()
