@@ -13,7 +13,7 @@ from tokenswarm.command_line import sentences_of
 from tokenswarm.engines import EngineSpec
 from tokenswarm.prompts import ChatMessage, Prompt, estimate_tokens
 from tokenswarm.prompts.tool_messages import conversation_with_tools
-from tokenswarm.sanitize import hide, is_secret_name
+from tokenswarm.sanitize import full_stop, hide, is_secret_name
 
 MOST_NAME_CHARACTERS = 100
 _ROLES = ("system", "user", "assistant", "tool")
@@ -125,7 +125,7 @@ def encoded(prepare: Callable[[], Made]) -> Made:
     try:
         return prepare()
     except (TypeError, ValueError, RecursionError) as error:
-        raise OwnRequestError(f"the request of stream() cannot be written as JSON: {error}.") from error
+        raise OwnRequestError(full_stop(f"the request of stream() cannot be written as JSON: {error}")) from error
 
 
 def _message(message: Message) -> tuple[ChatMessage, Mapping[str, Any]]:

@@ -12,11 +12,12 @@ from tokenswarm.command_line.parser import (
     NEGATIVE_VALUE,
     did_you_mean,
     empty_value,
+    leave_out_empty,
     nearest_names,
     tolerant,
     unknown_option,
 )
-from tokenswarm.sanitize import report_lost_output
+from tokenswarm.sanitize import full_stop, report_lost_output
 
 
 class CommandParser(argparse.ArgumentParser):
@@ -40,6 +41,7 @@ class CommandParser(argparse.ArgumentParser):
         with tolerant(self, self.errors) as empty:
             read, unknown = super().parse_known_args(args, namespace)
         self.errors += map(empty_value, empty)
+        leave_out_empty(empty, read)
         missing = [action for action in required if getattr(read, action.dest) is None]
         for action in missing:
             name = action.option_strings[-1] if action.option_strings else action.metavar
@@ -60,7 +62,7 @@ class CommandParser(argparse.ArgumentParser):
 
     def refuse(self, sentences: Sequence[str]) -> NoReturn:
         """The sentences one a line, exit code 2."""
-        lines = "\n".join(f"{self.prog}: {_with_full_stop(sentence)}" for sentence in dict.fromkeys(sentences))
+        lines = "\n".join(f"{self.prog}: {full_stop(sentence)}" for sentence in dict.fromkeys(sentences))
         self.exit(2, f"{lines} See {self.prog} --help.\n")
 
     def unknown(self, words: list[str]) -> list[str]:
@@ -85,7 +87,3 @@ class CommandParser(argparse.ArgumentParser):
         if action.dest == "command" and action.choices is not None and value not in action.choices:
             self.refuse([f"unknown command {value!r}{did_you_mean(nearest_names(value, action.choices))}"])
         super()._check_value(action, value)
-
-
-def _with_full_stop(sentence: str) -> str:
-    return sentence if sentence.endswith((".", "?", "!")) else f"{sentence}."

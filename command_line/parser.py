@@ -16,6 +16,13 @@ from tokenswarm.sanitize import API_KEY_VARIABLE, shown
 
 _NOT_GIVEN: Any = object()
 _TYPES = {"int": "a whole number", "float": "a number"}
+#: What writes a file. Of other options the last value is taken, so that a script's defaults can be replaced; here the
+#: first file would be missing.
+_OUTPUTS = frozenset(
+    ("--junit", "--markdown", "--html", "--csv", "--parquet", "--hlog", "--png", "--logfile", "--request-log")
+)
+#: Options of `tokenswarm run` that Locust's parser does not know, and what to give in their place.
+_OF_RUN = {"--quiet": "give --loglevel WARNING", "--dry-run": "run tokenswarm run --dry-run with the same options"}
 #: Names in full, and what options call them.
 _LONG_NAMES = {"tensorrt": "trtllm", "tensorrt-llm": "trtllm"}
 #: What users write behind a switch that takes no value.
@@ -59,6 +66,7 @@ def read_options(parser: ArgumentParser, arguments: list[str] | None = None) -> 
     given = {name for name, value in vars(marked).items() if value is not _NOT_GIVEN}
     with tolerant(parser, []):
         options, _ = parser.parse_known_args(arguments)
+    leave_out_empty(empty, options)
     sources = {
         action.dest: settings.get(action.dest) or _flag(action)
         for action in parser._actions
@@ -130,6 +138,8 @@ def joined(words: Sequence[str], flags: tuple[str, str]) -> list[str]:
 def unknown_option(word: str, flags: Collection[str], where: str = "") -> str:
     """A sentence on an option that does not exist, with the nearest of `flags`, which do."""
     option = word.partition("=")[0]
+    if (instead := _OF_RUN.get(option)) is not None and option not in flags and "--headless" in flags:
+        return f"{option}{where} is an option of tokenswarm run; here, {instead}."
     near = nearest_options(option, flags)
     if not near and option.replace("_", "-") == "--api-key":
         return f"unknown option {option}{where}: the key is read from the variable {API_KEY_VARIABLE}."
@@ -200,6 +210,7 @@ def tolerant(parser: Any, errors: list[str]) -> Iterator[list[Action]]:
         parser._get_values,
     )
     without_value: set[Action] = set()
+    written: set[Action] = set()
     empty: list[Action] = []
 
     def converted(action: Action, text: str) -> Any:
@@ -225,6 +236,7 @@ def tolerant(parser: Any, errors: list[str]) -> Iterator[list[Action]]:
             return 0
 
     def values(action: Action, texts: list[str]) -> Any:
+        errors.extend(_second_output(action, written))
         if not all(text.strip() for text in texts) and not _may_be_empty(action) and action not in empty:
             empty.append(action)
         return SUPPRESS if action in without_value else values_of(action, texts)
@@ -236,6 +248,22 @@ def tolerant(parser: Any, errors: list[str]) -> Iterator[list[Action]]:
     finally:
         for name in replaced:
             delattr(parser, name)
+
+
+def _second_output(action: Action, written: set[Action]) -> Iterator[str]:
+    """An option is given; a sentence if it writes a file and is in `written` already."""
+    if _OUTPUTS & set(action.option_strings):
+        if action in written:
+            yield f"{_flag(action)} is given more than once, and writes one file: give it once."
+        written.add(action)
+
+
+def leave_out_empty(empty: Collection[Action], read: Namespace) -> None:
+    """Options whose value is an empty text, which is an error already, get their default: other checks would refuse the
+    text once more."""
+    for action in empty:
+        if action.option_strings:
+            setattr(read, action.dest, action.default)
 
 
 def _may_be_empty(action: Action) -> bool:

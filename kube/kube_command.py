@@ -36,7 +36,7 @@ def run(words: Sequence[str]) -> int:
     """Do what these words say. Returns the exit code: that of the run; 2 with a sentence for each error."""
     parser, own = parser_of(words)
     if not words or words[0] not in _ACTIONS:
-        parser.parse_args(own or ["--help"])  # ends the process
+        parser.parse_args(own)  # ends the process
     args, unknown = parser.parse_known_args(own)
     if errors := [*parser.errors, *parser.unknown(unknown)]:
         parser.refuse(errors)

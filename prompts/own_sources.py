@@ -8,6 +8,7 @@ from typing import Any
 
 from tokenswarm.prompts.file_rows import PromptTable, Row
 from tokenswarm.prompts.prompt_records import PromptError
+from tokenswarm.sanitize import full_stop
 
 #: Makes the rows: texts, or rows as a JSONL file has them. The same seed gives the same rows.
 MakeRows = Callable[[int], Iterable[str | Mapping[str, Any]]]
@@ -50,7 +51,8 @@ def own_table(name: str, seed: int) -> PromptTable:
     except PromptError:
         raise
     except Exception as error:  # code of a user's own
-        raise PromptError(f"prompts from {name!r}: its function raised {type(error).__name__}: {error}.") from error
+        reason = f"prompts from {name!r}: its function raised {type(error).__name__}: {error}"
+        raise PromptError(full_stop(reason)) from error
     columns = dict.fromkeys(column for row in rows for column in row)
     return PromptTable(tuple(columns), lambda wanted: [{key: row.get(key) for key in wanted} for row in rows])
 

@@ -102,7 +102,8 @@ class FailureWatch:
         often = "all" if times == len(failed) else f"{times:,}"
         return (
             f"{len(failed):,} of the last {limit.requests:,} requests failed (--stop-after-failures {limit}), {often} "
-            f"with {error}; check the server and its log, or give --stop-after-failures off to go on all the same"
+            f"with {error.rstrip('. ')}; check the server and its log, or give --stop-after-failures off to go on all "
+            "the same"
         )
 
 

@@ -27,7 +27,8 @@ class Progress:
     plan has, warm-ups not counted. `tokens_per_s` and `request_rates` are of the time
     since the last Progress, tokens from the events that came in it; `ttft_p50_s` of requests that were sent in the
     running window or the five before it and have ended. All None where nothing came. `failures` is since the run began.
-    `left`: None where the plan's end is open.
+    `left`: None where the plan's end is open. `own_shape`: whether the locustfile's shape sets the number of users, for
+    which there is then no target; of an open loop, the target is 0 too.
     """
 
     elapsed_s: float
@@ -43,6 +44,12 @@ class Progress:
     in_flight: int
     failures: int
     left: TimeLeft | None = None
+    own_shape: bool = False
+
+    @property
+    def counts_users(self) -> bool:
+        """Whether the load is a number of users: in an open loop, one user sends all requests."""
+        return bool(self.users_target) or self.own_shape
 
 
 class ProgressMeter:
@@ -71,6 +78,7 @@ class ProgressMeter:
         tokens_per_event = aggregator.output_tokens / aggregator.output_events if aggregator.output_events else 1.0
         elapsed_s = now_s - level.began_s
         return Progress(
+            own_shape=level.level.own_shape,
             elapsed_s=now_s,
             level_number=1 + sum(index < level.level.index for index in self._measured),
             levels=len(self._measured),
@@ -105,9 +113,10 @@ class ProgressMeter:
 
 
 def time_left(plan: Sequence[Level], aggregator: Aggregator, now_s: float) -> TimeLeft | None:
-    """How long the plan lasts still. None while no level runs, and where the running one's end is open."""
+    """How long the plan lasts still. None while no level runs, where the running one's end is open, and in a run that
+    was stopped, whose plan is not gone on with."""
     running = aggregator.running_level
-    if running is None or running.level.level_time_s is None or running.level.probe:
+    if running is None or running.interrupted or running.level.level_time_s is None or running.level.probe:
         return None  # a probe ends when it is decided, and others follow
     ahead_s = sum(level.level_time_s or 0.0 for level in plan if level.index not in aggregator.levels)
     left_s = max(0.0, running.level.level_time_s - (now_s - running.began_s)) + ahead_s

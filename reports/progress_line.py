@@ -72,7 +72,7 @@ def progress_line(progress: Progress) -> str:
     in_flight = f"{units.count(progress.in_flight):>3} in flight"
     of_level = (
         (f"prompt {progress.system_prompt:<3}", f"{phase:<{_LONGEST_PHASE}}")
-        if progress.users_target
+        if progress.counts_users
         else (f"{phase:<5}", _rates(progress.request_rates), in_flight)
     )
     return "  ".join(
@@ -94,7 +94,7 @@ def progress_bar(progress: Progress, width: int) -> str:
     share = None if progress.left is None else min(max(progress.left.share, 0.0), 1.0)
     done = round((share or 0.0) * _BAR)
     failed = f"{units.count(progress.failures)} failed" if progress.failures else ""
-    users = f"{units.count(progress.users)} users" if progress.users_target else f"{progress.in_flight:,} in flight"
+    users = f"{units.count(progress.users)} users" if progress.counts_users else f"{progress.in_flight:,} in flight"
     parts = (
         units.clock(progress.elapsed_s) if share is None else f"[{'#' * done:-<{_BAR}}] {int(share * 100):>3} %",
         f"level {progress.level_number}/{progress.levels} {progress.phase}",
@@ -115,9 +115,11 @@ def _rates(rates: RequestRates | None) -> str:
 
 def _phase(progress: Progress) -> str:
     """The phase of the level, and its users: in the drain, those whose streams are still open."""
-    if not progress.users_target:  # an open loop, whose one user sends all requests
+    if not progress.counts_users:
         return str(progress.phase) if progress.phase != Phase.DRAIN or progress.in_flight else _BETWEEN_LEVELS
-    there, all_users = units.count(progress.users), units.count(progress.users_target)
+    there = units.count(progress.users)
+    if progress.users_target:
+        there += f"/{units.count(progress.users_target)}"
     if progress.phase != Phase.DRAIN:
-        return f"{progress.phase}: {there}/{all_users} users"
-    return f"drain: {there}/{all_users} busy" if progress.users else _BETWEEN_LEVELS
+        return f"{progress.phase}: {there} users"
+    return f"drain: {there} busy" if progress.users else _BETWEEN_LEVELS

@@ -7,6 +7,7 @@ What takes seconds to import is imported for --help and --dry-run alone, as Locu
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from importlib import import_module
@@ -40,11 +41,13 @@ _SWITCHES = frozenset(("--dry-run", "--json", "--quiet"))
 _BOOLEANS = frozenset(("yes", "no", "true", "false", "on", "off", "1", "0"))
 _HELP = frozenset(("-h", "--help"))
 _EXIT_UNUSABLE = 2
+#: run_control/early_interrupt.py answers them, once Locust has imported it.
+_INTERRUPTS = (signal.SIGINT, signal.SIGTERM)
 
 Execute = Callable[[str, list[str]], None]
 
 
-def run(words: Sequence[str], execute: Execute = os.execv) -> int:
+def run(words: Sequence[str], execute: Execute | None = None) -> int:
     """Do what these words say. Returns the exit code of --help and --dry-run; a run takes this process over."""
     given = list(words)
     if _HELP & set(given):
@@ -65,7 +68,7 @@ def _headless(words: Sequence[str]) -> list[str]:
     return ["--headless", *(each for word in words for each in _LONG_FORMS.get(word, (word,)))]
 
 
-def serve(words: Sequence[str], execute: Execute = os.execv) -> int:
+def serve(words: Sequence[str], execute: Execute | None = None) -> int:
     """The same for the page."""
     if _HELP & set(words):
         return _show_help(_WEB_HEAD, of_page=True)
@@ -113,13 +116,21 @@ def locust_command(words: Sequence[str]) -> list[str]:
     return [sys.executable, "-P", "-m", "locust", *own, *words]
 
 
-def _hand_over(words: list[str], execute: Execute) -> int:
+def _hand_over(words: list[str], execute: Execute | None) -> int:
     command = locust_command(words)
+    execute = execute or (os.execv if _names_locustfile(words) else execute_uninterrupted)
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:  # it was closed before the process began: `>&-`
             stream.flush()
     execute(command[0], command)
     return 0
+
+
+def execute_uninterrupted(path: str, command: list[str]) -> None:
+    """Let the command take this process over. Signals wait while Python imports Locust, which takes half a second, and
+    would otherwise show a traceback. Only for Tokenswarm's locustfile, which is sure to end the wait."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, _INTERRUPTS)
+    os.execv(path, command)  # noqa: S606  the program is our own
 
 
 def _describe(words: list[str]) -> int:

@@ -1,8 +1,8 @@
 """An interrupt before the run is set up: there is nothing to complete, so the process ends at once, with one sentence.
 
-Importing this module sets the handlers; it comes before everything that takes time. Once the process is set up,
-run_control/interrupts.py takes over. While Python takes the process apart, further signals are ignored: it would put
-back the system's handling, and a second signal would change the exit code.
+Importing this module sets the handlers, and lets signals through that have waited for them; it comes before everything
+that takes time. Once the process is set up, run_control/interrupts.py takes over. While Python takes the process apart,
+further signals are ignored: it would put back the system's handling, and a second signal would change the exit code.
 """
 
 from __future__ import annotations
@@ -59,3 +59,5 @@ for _number in (signal.SIGINT, signal.SIGTERM):
     # One that is ignored stays so: the process was started by `nohup`, or in a shell's background.
     if signal.getsignal(_number) in (signal.default_int_handler, signal.SIG_DFL):
         signal.signal(_number, _end)
+# `tokenswarm run` has them wait until now.
+signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, signal.SIGTERM))

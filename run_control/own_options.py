@@ -43,7 +43,7 @@ def changed_for_shapes(options: Namespace, before: Namespace) -> set[str]:
 def check_own_options(options: Namespace, defaults: Mapping[str, Any], given: Collection[str]) -> None:
     """defaults: of all options; given: names of those on the command line, in the environment, in a file or changed in
     a form. Raises OptionErrors."""
-    sentences = [*_of_users(options, defaults), *_of_shape(options, given), *_of_open_loop(options)]
+    sentences = [*_of_users(options, defaults, given), *_of_shape(options, given), *_of_open_loop(options)]
     if sentences:
         raise OptionErrors(sentences)
 
@@ -73,15 +73,18 @@ def prompts_of_own_code(own_code: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _of_users(options: Namespace, defaults: Mapping[str, Any]) -> Iterator[str]:
+def _of_users(options: Namespace, defaults: Mapping[str, Any], given: Collection[str]) -> Iterator[str]:
+    """An option that is given with its default is refused like any other value of it."""
     users: Sequence[str] = getattr(options, OWN_USERS, ())
-    changed = [_flag(name) for name in _OF_DEFAULT_USERS if users and getattr(options, name) != defaults[name]]
-    if users and options.cache == "bust":
-        changed.append("--cache bust")
-    if changed:
-        it = "it" if len(changed) == 1 else "them"
+    if not users:
+        return
+    idle = [_flag(name) for name in _OF_DEFAULT_USERS if name in given or getattr(options, name) != defaults[name]]
+    if options.cache == "bust":
+        idle.append("--cache bust")
+    if idle:
+        it = "it" if len(idle) == 1 else "them"
         yield (
-            f"{_and(changed)} {'has' if len(changed) == 1 else 'have'} no effect on {_and(users)} of the locustfile, "
+            f"{_and(idle)} {'has' if len(idle) == 1 else 'have'} no effect on {_and(users)} of the locustfile, "
             f"whose code says what is sent and when: leave {it} out."
         )
 

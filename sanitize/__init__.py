@@ -16,7 +16,7 @@ from tokenswarm.sanitize.process import (
 )
 from tokenswarm.sanitize.process_title import overwrite_argument
 from tokenswarm.sanitize.redactor import MARK, Redactor
-from tokenswarm.sanitize.text import guarded, shortened, unguarded, visible
+from tokenswarm.sanitize.text import full_stop, guarded, shortened, unguarded, visible
 
 __all__ = [
     "API_KEY_VARIABLE",
@@ -27,6 +27,7 @@ __all__ = [
     "cell",
     "check_file",
     "discard",
+    "full_stop",
     "guard_output",
     "guarded",
     "guarded_output",

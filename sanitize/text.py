@@ -33,6 +33,12 @@ def _written_out(match: re.Match[str]) -> str:
     return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
+def full_stop(text: str) -> str:
+    """The text as a sentence: with one full stop at its end, unless it ends with ? or !. Servers end theirs or not."""
+    ended = text.rstrip(". ")
+    return ended if ended.endswith(("?", "!")) else f"{ended}."
+
+
 def shortened(text: str, most_characters: int) -> str:
     """At most so many characters; where some are missing, the last is an ellipsis."""
     return text if len(text) <= most_characters else text[: most_characters - 1] + ELLIPSIS

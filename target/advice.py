@@ -12,7 +12,7 @@ from tokenswarm.client.sent_key import NO_KEY, SentKey, key_advice, withheld_adv
 from tokenswarm.client.server_address import base_url, origin_of
 from tokenswarm.engines import DetectedServer, EngineError, ModelsForbidden, WebPageFound
 from tokenswarm.metrics.timeline import Outcome, Timeline
-from tokenswarm.sanitize import server_text
+from tokenswarm.sanitize import full_stop, server_text
 from tokenswarm.wire import CertificateNotTrusted, ClientCertificateRefused, NoTls, ProxyFailed
 
 NOT_FOUND, TOO_MANY_REQUESTS, SERVER_ERROR, NOT_IMPLEMENTED = 404, 429, 500, 501
@@ -50,17 +50,12 @@ def is_overload(status: int) -> bool:
     return status == TOO_MANY_REQUESTS or (status >= SERVER_ERROR and status != NOT_IMPLEMENTED)
 
 
-def full_stop(text: str) -> str:
-    """The text with one full stop at its end, whether it has one or not."""
-    return text.rstrip(". ") + "."
-
-
 def with_advice(error: Exception, host: str) -> str:
     """Why no connection can be had, and what to check."""
     if str(error).endswith("?"):
         return str(error)
     if isinstance(error, NoTls | ProxyFailed | ClientCertificateRefused | CertificateNotTrusted):
-        return f"{error}."
+        return full_stop(str(error))
     return f"{error}; is --host {host} right{_default_port(host)}, and does it run?"
 
 
@@ -101,7 +96,7 @@ def refusal(error: EngineError, host: str, model: str, sent: SentKey, preflight:
             f"{host} answers with a web page, not as an LLM server: check address and port. If it is an LLM server, "
             f"name its engine with --engine.{withheld}"
         )
-    return f"{host}: {with_addresses(str(error), host)}.{withheld}"
+    return f"{host}: {full_stop(with_addresses(str(error), host))}{withheld}"
 
 
 def engine_advice(found: DetectedServer) -> str:

@@ -26,6 +26,7 @@ from tokenswarm.metrics.lumps import BURST_OUTPUTS
 from tokenswarm.metrics.timeline import Outcome, Timeline
 from tokenswarm.metrics.token_counts import TokenSource
 from tokenswarm.prompts import PromptSet
+from tokenswarm.sanitize import full_stop
 from tokenswarm.target.adaptation import RefusedRequest, adaptation, meanings
 from tokenswarm.target.advice import failure_of, failure_text, is_overload
 from tokenswarm.wire import Origin, StreamClient
@@ -175,7 +176,7 @@ def _send_until_it_stays(
         timeline = _send(kind.options(options), host, kind.mode, least_tokens)
         if attempt == _ATTEMPTS or not may_pass(timeline):
             break
-        logger.info("Preflight: %s. The request is sent again", timeline.error or timeline.outcome)
+        logger.info("Preflight: %s The request is sent again", full_stop(timeline.error or timeline.outcome.value))
         sleep(_PAUSE_S)
     return timeline
 

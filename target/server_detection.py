@@ -27,8 +27,8 @@ from tokenswarm.engines import (
     identify,
 )
 from tokenswarm.engines.server_pages import MODELS
-from tokenswarm.sanitize import server_text
-from tokenswarm.target.advice import NOT_FOUND, full_stop, refusal, with_advice
+from tokenswarm.sanitize import full_stop, server_text
+from tokenswarm.target.advice import NOT_FOUND, refusal, with_advice
 from tokenswarm.target.preflight import PreflightResult
 from tokenswarm.wire import (
     ClientCertificateRefused,

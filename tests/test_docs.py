@@ -27,7 +27,14 @@ from tokenswarm.prompts.row_formats import (
     TEXT_COLUMNS,
 )
 from tokenswarm.recording.prometheus import _HELP
-from tokenswarm.reports.checks.conditions import FUNCTIONS, LATENCIES, SCALARS, SUSPECT
+from tokenswarm.reports.checks.conditions import (
+    FUNCTIONS,
+    LATENCIES,
+    SCALARS,
+    SUSPECT,
+    ConditionError,
+    parse_conditions,
+)
 from tokenswarm.reports.compare.comparability import FIELD_NAMES
 from tokenswarm.reports.stats.as_other_tools import TOOLS
 from tokenswarm.run_folder.schema import (
@@ -227,3 +234,16 @@ def test_options_of_the_pages_form_that_name_files_or_addresses_are_restricted()
     }
     assert found <= {*FILES, *ADDRESSES}
     assert {*FILES, *ADDRESSES} - {"host"} <= {action.dest for action in own_options()}
+
+
+def test_a_message_that_a_document_quotes_is_the_programs() -> None:
+    """One of three lines: what is wrong, the text that was given, and the caret below the place."""
+    quoted = []
+    for document in sorted((ROOT / "docs").rglob("*.md")):
+        text = document.read_text(encoding="utf-8")
+        quoted += re.findall(r"^    tokenswarm: (--fail-if: .*\n)    (  (.*)\n)    ( +\^)$", text, re.MULTILINE)
+    for sentence, line, given, caret in quoted:
+        with pytest.raises(ConditionError) as refused:
+            parse_conditions(given)
+        assert str(refused.value) == sentence + line + caret
+    assert quoted

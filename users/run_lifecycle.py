@@ -51,6 +51,7 @@ from tokenswarm.metrics.mix import MixMember, RunMix
 from tokenswarm.prompts import PromptReuse, new_run_nonce
 from tokenswarm.prompts.images import image_facts
 from tokenswarm.recording.recorder import Recorder
+from tokenswarm.shapes.plan import OWN_USERS
 from tokenswarm.shapes.rate_options import is_open
 from tokenswarm.shapes.run_shape import RunShape
 from tokenswarm.target.adaptation import meanings
@@ -191,7 +192,8 @@ class RunLifecycle:
         control = options.control
         row_models = as_detected(options, parsed.engine, server.model).control.row_models
         vars(parsed)[RUN_REQUESTS] = {"template": dict(control.template), "row_models": row_models}
-        log_prompts(load_workload(options).prompts, _options(environment))
+        if not getattr(parsed, OWN_USERS, ()):  # whose code says what is sent
+            log_prompts(load_workload(options).prompts, _options(environment))
         if options.preflight and not sends_from_here(environment):
             assert isinstance(environment.runner, MasterRunner)
             result = self._preflights.make_on_worker(environment.runner, options, hosts_of(host), modes, server.found)

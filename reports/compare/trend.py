@@ -7,6 +7,7 @@ show a departure by chance, so that each probability is held against Holm's boun
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -27,11 +28,16 @@ from tokenswarm.reports.compare.comparison import (
 from tokenswarm.reports.stats.changes import ASSUMED_VARIATION, Change, assumed_variation, change_between, holm
 from tokenswarm.reports.stats.estimates import RunData
 from tokenswarm.run_folder.reader import ReportError, Results
+from tokenswarm.sanitize import full_stop, shortened
 
 #: Runs that the baseline is made of where nobody says how many: half of them, but no more than these.
 MOST_BASELINE = 5
 #: The chance of a departure to either side in a series without a change.
 _FALSE_ALARMS = 0.025
+#: Of the reasons why runs are unreliable, so many are named, with so many characters of each.
+_REASONS, _REASON_CHARACTERS = 3, 120
+#: Of the runs that are left out, so many are named.
+_NAMES = 3
 
 
 class TrendResult(StrEnum):
@@ -103,10 +109,7 @@ class Trend:
         reliable = [run for run in self.runs if not run.unreliable]
         number = min(MOST_BASELINE, max(1, len(reliable) // 2)) if baseline is None else baseline
         if len(reliable) <= number:
-            raise ReportError(
-                f"A baseline of {units.counted(number, 'run')} takes {number + 1} reliable runs at least, got "
-                f"{len(reliable)} of {len(runs)}."
-            )
+            raise ReportError(_too_few(number, self.runs))
         self.baseline = reliable[:number]
 
     @cached_property
@@ -163,18 +166,45 @@ class Trend:
         return TrendResult.BETTER if rose is compared.higher_is_better else TrendResult.WORSE
 
 
-def like_newest(runs: Sequence[Results], allowed: Collection[str] = ()) -> tuple[list[Results], list[str]]:
-    """(those of the runs that have the settings of the newest, itself included; a sentence for each other one)."""
+def _too_few(number: int, runs: Sequence[TrendRun]) -> str:
+    """Why there is no trend: how many runs a baseline of so many takes, and why the others are unreliable."""
+    reasons = Counter(reason for run in runs for reason in run.unreliable[:1])
+    unreliable = reasons.total()
+    why = "; ".join(
+        f"{units.counted(times, 'run')}: {full_stop(shortened(reason, _REASON_CHARACTERS)).rstrip('.')}"
+        for reason, times in reasons.most_common(_REASONS)
+    )
+    others = "; …" if len(reasons) > _REASONS else ""
+    return (
+        f"A baseline of {units.counted(number, 'run')} takes {number + 1} reliable runs at least, got "
+        f"{len(runs) - unreliable} of {len(runs)}{f' ({why}{others})' if why else ''}."
+    )
+
+
+def like_newest(
+    runs: Sequence[Results], allowed: Collection[str] = ()
+) -> tuple[list[Results], list[tuple[Results, list[str]]]]:
+    """(those of the runs that have the settings of the newest, itself included; each other one with the names of its
+    other settings)."""
     newest = max(runs, key=lambda run: run.run.started_at)
-    kept, notices = [], []
+    kept, others = [], []
     for run in runs:
-        found = [] if run is newest else differences(newest, run, allowed)
+        found = [] if run is newest else [unlike.field for unlike in differences(newest, run, allowed)]
         if found:
-            fields = ", ".join(unlike.field for unlike in found)
-            notices.append(f"{run.folder.name} is left out: its settings differ from the newest run's ({fields}).")
+            others.append((run, found))
         else:
             kept.append(run)
-    return kept, notices
+    return kept, others
+
+
+def left_out(others: Sequence[tuple[Results, Sequence[str]]]) -> str:
+    """A sentence on the runs with other settings than the newest: how many there are, and in how many of them each
+    setting differs."""
+    counts = Counter(field for _, fields in others for field in fields)
+    fields = ", ".join(f"{field} in {times}" for field, times in counts.most_common())
+    names = ", ".join(run.folder.name for run, _ in others[:_NAMES]) + (", …" if len(others) > _NAMES else "")
+    number = f"{units.counted(len(others), 'run')} {'is' if len(others) == 1 else 'are'} left out ({names})"
+    return f"{number}: settings differ from those of the newest run ({fields})."
 
 
 def _estimate(run: TrendRun, compared: Compared, level: ComparedLevel) -> Estimate | None:

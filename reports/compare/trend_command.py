@@ -10,13 +10,13 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
-from tokenswarm.command_line import collect_errors
+from tokenswarm.command_line import OptionErrors, collect_errors
 from tokenswarm.command_line.exit_codes import EXIT_CONDITION_FAILED, EXIT_OK, EXIT_UNRELIABLE
 from tokenswarm.reports.checks.check_options import add_variation, output_file, variation_of
 from tokenswarm.reports.checks.run_checks import write_text
 from tokenswarm.reports.command_errors import ended
 from tokenswarm.reports.compare.comparability import add_allow, allowed_fields, check_allowed
-from tokenswarm.reports.compare.trend import Trend, like_newest
+from tokenswarm.reports.compare.trend import Trend, left_out, like_newest
 from tokenswarm.reports.compare.trend_page import trend_html
 from tokenswarm.reports.compare.trend_text import trend_csv, trend_table
 from tokenswarm.reports.output import show, terminal_width
@@ -29,8 +29,8 @@ def add_arguments(parser: ArgumentParser) -> None:
         "runs",
         nargs="+",
         metavar="FOLDER",
-        help="the results folders, three or more; or one folder that holds them, of which the runs with the settings "
-        "of the newest are taken",
+        help="the results folders, two or more; or one folder that holds "
+        "them, of which the runs with the settings of the newest are taken",
     )
     parser.add_argument(
         "--baseline",
@@ -84,7 +84,10 @@ def _trend_of(args: Namespace) -> tuple[Trend, list[str]]:
             errors.of(output_file, f"--{option}", getattr(args, option))
         found = errors.of(_found, args.runs, allowed)
     runs, notices = found
-    return Trend(runs, baseline, allowed, variation), notices
+    try:
+        return Trend(runs, baseline, allowed, variation), notices
+    except ReportError as error:
+        raise OptionErrors([str(error), *notices]) from None
 
 
 def _found(folders: Sequence[str], allowed: Sequence[str]) -> tuple[list[Results], list[str]]:
@@ -103,7 +106,7 @@ def _found(folders: Sequence[str], allowed: Sequence[str]) -> tuple[list[Results
     if not readable:
         raise ReportError(f"No run in {folders[0]} can be read: {notices[0]}")
     kept, others = like_newest(readable, allowed)
-    return kept, [*notices, *others]
+    return kept, [*notices, *([left_out(others)] if others else [])]
 
 
 def _baseline(text: str) -> int | None:

@@ -39,6 +39,27 @@ def read(tmp_path: Path) -> Read:
     return reading
 
 
+@pytest.mark.parametrize("option", ["--levels", "--ramp", "--prompts"])
+def test_an_empty_value_is_one_error_and_the_default(option: str, read: Read) -> None:
+    given = read(option, "")
+    assert len(given.errors) == 1
+    assert getattr(given.options, option.removeprefix("--")) == getattr(read().options, option.removeprefix("--"))
+
+
+def test_of_a_file_that_is_written_there_is_one(read: Read) -> None:
+    (sentence,) = read("--html", "a.html", "--html", "b.html", "--max-tokens", "3", "--max-tokens", "4").errors
+    assert "--html" in sentence
+
+
+@pytest.mark.parametrize(("option", "instead"), [("--quiet", "--loglevel WARNING"), ("--dry-run", "tokenswarm run")])
+def test_an_option_of_tokenswarm_run_alone_has_one_of_locusts_in_its_place(
+    option: str, instead: str, read: Read
+) -> None:
+    (sentence,) = read(option, "--headless").errors
+    assert instead in sentence
+    assert "did you mean" not in sentence
+
+
 @pytest.mark.parametrize(
     ("word", "near"),
     [

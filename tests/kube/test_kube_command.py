@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from tests.kube.fake_cluster import TOKEN, FakeCluster, pod
+from tokenswarm import main
 from tokenswarm.kube import follow
 from tokenswarm.kube.kube_command import run
 
@@ -245,3 +246,12 @@ def test_options_that_cannot_be_used_are_refused_before_anything_is_made(
 ) -> None:
     assert run(words) == 2
     assert capsys.readouterr().err == f"tokenswarm kube run: {sentence}\n"
+
+
+@pytest.mark.parametrize("command", [[], ["kube"]])
+def test_a_command_without_its_action_is_unusable(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(command)
+    out, err = capsys.readouterr()
+    assert (ended.value.code, out) == (2, "")
+    assert "--help" in err

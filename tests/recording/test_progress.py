@@ -13,7 +13,7 @@ from tokenswarm.recording.aggregator import Aggregator
 from tokenswarm.recording.live_series import RequestRates
 from tokenswarm.recording.progress import Progress, ProgressMeter, TimeLeft
 from tokenswarm.recording.recorder import Recorder
-from tokenswarm.reports.progress_line import progress_line
+from tokenswarm.reports.progress_line import progress_bar, progress_line
 
 S = 1_000_000_000
 
@@ -75,6 +75,20 @@ def test_progress_says_where_the_run_stands(bench: Bench) -> None:
         left=TimeLeft(99.0 + 2 * 100.0, pytest.approx(1 - 299 / 300)),
     )
     assert [bench.read(now_s).phase for now_s in (12.0, 109.9, 110.0)] == ["hold", "hold", "drain"]
+
+
+def test_a_run_that_was_stopped_has_no_time_left(bench: Bench) -> None:
+    bench.aggregator.stop(40.0, interrupted=True)
+    progress = bench.read(41.0)
+    assert (progress.phase, progress.left) == ("drain", None)
+
+
+def test_a_level_of_an_own_shape_shows_its_users(a_level: Callable[..., Level]) -> None:
+    progress = Bench(a_level(1, users=0, own_shape=True)).read(12.0)
+    assert progress.counts_users
+    assert "hold: 6 users" in progress_line(progress)
+    assert "req/s" not in progress_line(progress)
+    assert "6 users" in progress_bar(progress, 120)
 
 
 def test_a_warm_up_has_the_number_of_its_level_and_is_none_itself() -> None:

@@ -70,7 +70,24 @@ def test_runs_of_a_folder_with_other_settings_are_left_out(tmp_path: Path, capsy
     code, out, _ = trend(capsys, folder)
     assert code == 0
     assert "Trend of 7 runs" in out
-    assert "other is left out: its settings differ from the newest run's (levels)" in " ".join(out.split())
+    assert "1 run is left out (other): settings differ" in " ".join(out.split())
+    assert "(levels in 1)" in " ".join(out.split())
+
+
+def test_without_a_trend_the_runs_that_are_missing_are_counted_with_the_reasons(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    suspect = {"validity": {"verdict": "suspect", "reasons": ["late"], "issues": []}}
+    folder = write_runs(tmp_path / "runs", STEADY[:3], summary=suspect)
+    for number, users in enumerate((50, 70)):
+        run = {"started_at": f"2026-10-0{number + 1}T10:00:00Z"}
+        write_folder(folder / f"other-{users}", [Course(users=users)], seed=users, run=run)
+    code, _, err = trend(capsys, folder)
+    few, others = err.splitlines()
+    assert code == 2
+    assert "got 0 of 3 (3 runs: late)" in few
+    assert "2 runs are left out (other-70, other-50)" in others
+    assert "(levels in 2)" in others
 
 
 def test_a_suspect_run_is_no_baseline_and_ends_with_3_where_it_is_the_newest(

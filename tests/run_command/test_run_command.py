@@ -153,3 +153,22 @@ def test_a_dry_run_describes_and_sends_nothing(tmp_path: Path) -> None:
     described = json.loads(ended.stdout)
     assert (ended.returncode, [level["requests"] for level in described["levels"]]) == (0, [40])
     assert list(tmp_path.iterdir()) == []
+
+
+#: Interrupts itself just before Locust takes the process over, and is imported.
+_INTERRUPTED = """
+import os, signal
+from tokenswarm.run_command.run_command import run
+take_over = os.execv
+os.execv = lambda path, command: (os.kill(os.getpid(), signal.SIGINT), take_over(path, command))
+run(["-t", "1s"])
+"""
+
+
+@pytest.mark.slow
+def test_an_interrupt_while_locust_is_imported_ends_as_any_other_early_one(tmp_path: Path) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", _INTERRUPTED], cwd=tmp_path, capture_output=True, text=True, timeout=60
+    )
+    assert (ended.returncode, "Traceback" in ended.stderr) == (4, False)
+    assert not list(tmp_path.iterdir())

@@ -140,6 +140,7 @@ def test_a_shape_that_is_set_later_is_refused() -> None:
             "--prompts and --think-time have no effect on Reader",
         ),
         (["Reader"], "", {"cache": "bust"}, (), "--cache bust"),
+        (["Reader"], "", {}, ("prompts", "turns"), "--prompts and --turns have no effect"),
         (["Reader"], "", {"system_prompt": "both"}, (), "--system-prompt has no effect"),
         (["Reader"], "", {"shape": "open"}, (), "an open loop"),
         (["Reader"], "", {"shape": "capacity", "find_capacity": "rate"}, (), "an open loop"),

@@ -86,6 +86,7 @@ def test_own_users_on_two_workers_have_rows_by_name_in_every_output(
     repeated = command_of(load_results(run.folder))
     assert repeated.startswith(f"tokenswarm run -f {files} -H {simulator.host} -u 9 -r 18")
     assert "--prompt-nonce" not in repeated  # it would be refused
+    assert "Prompts from" not in run.output  # none of which are sent
 
     sent = [(post["body"], post["headers"]) for post in bodies(log)]
     cities = [(body, headers) for body, headers in sent if "response_format" in body]

@@ -85,6 +85,16 @@ def test_a_failure_that_passes_does_not_refuse_the_run(served: Any, options: Cha
     assert (server.requests, len(pauses_s)) == (4, 2)
 
 
+def test_a_sentence_of_the_server_is_ended_once(
+    served: Any, options: ChatOptions, caplog: pytest.LogCaptureFixture
+) -> None:
+    body = b'{"error":{"message":"Please try again later."}}'
+    failure = b"HTTP/1.1 503 x\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+    with caplog.at_level("INFO"):
+        preflight(options, served(failure, ANSWER).host, ["off"], sleep=lambda _: None)
+    assert any("try again later. The" in record.getMessage() for record in caplog.records)
+
+
 def test_each_model_of_a_mix_is_requested_once_in_each_mode(served: Any, options: ChatOptions) -> None:
     mixed = replace(options, model="a", models=ModelMix(("a", "b"), (0.5, 0.5)))
     server = served(*[ANSWER] * 4)
