@@ -139,6 +139,10 @@ class RunIndex:
         found = [(folder, self._run(folder, running)) for folder in newest]
         return [_named(run, folder, f"{name.rstrip('/')}/{folder.name}") for folder, run in found]
 
+    def run_of(self, folder: Path) -> PastRun:
+        """That of one folder."""
+        return self._run(folder, None)
+
     def file(self, results: Path, run: str, name: str) -> Path | None:
         """A file of a run, None where there is no such file, or none that a run left: nothing outside of the results
         folder, even if a link in it leads there."""

@@ -14,7 +14,7 @@ from tokenswarm.recording.recording_options import results_folder
 from tokenswarm.reports.past_runs import RunIndex, recover_command
 from tokenswarm.run_folder.schema import Status
 from tokenswarm.sanitize import shown_values
-from tokenswarm.web.comparison import CannotCompare, comparison_page
+from tokenswarm.web.comparison import CannotCompare, comparison_page, trend_page
 from tokenswarm.web.finished_run import FinishedRuns
 from tokenswarm.web.form_words import StartError
 from tokenswarm.web.live_view import LiveView
@@ -86,6 +86,7 @@ class Routes:
             "/runs.json": self._runs,
             "/runs/<run>/<path:name>": self._run_file,
             "/compare": self._compare,
+            "/trend": self._trend,
         }
         for rule, view in views.items():
             pages.add_url_rule(rule, view.__name__.strip("_"), guard(view))
@@ -145,6 +146,13 @@ class Routes:
     def _compare(self) -> Response:
         """The comparison of the runs that `run` names; `message` says why there is none, `can_allow` whether
         `?allow=1` would compare them anyway."""
+        return self._drawn(lambda folders, allow: comparison_page(self._with_names(folders), allow))
+
+    def _trend(self) -> Response:
+        """The same of the trend of these runs."""
+        return self._drawn(trend_page)
+
+    def _drawn(self, page_of: Callable[[Sequence[Path], bool], str]) -> Response:
         if self._console.state in _BUSY:
             return _json({"message": "A comparison would take CPU time from the current run. Wait for its end."})
         if self._comparing:
@@ -155,12 +163,15 @@ class Routes:
             return _json({"message": f"There is no summary.json of {', '.join(missing)} to compare."})
         self._comparing = True
         try:
-            page = comparison_page([file.parent for file in files if file], allow="allow" in request.args)
+            page = page_of([file.parent for file in files if file], "allow" in request.args)
         except CannotCompare as error:
             return _json({"message": str(error), "can_allow": error.can_allow})
         finally:
             self._comparing = False
         return _json({"page": page})
+
+    def _with_names(self, folders: Sequence[Path]) -> list[tuple[Path, str]]:
+        return [(folder, self._runs_index.run_of(folder).name) for folder in folders]
 
     @property
     def _results(self) -> Path:

@@ -275,6 +275,9 @@ def assert_downloads(page: Page, folders: list[Path]) -> None:
         assert [float(rate) if rate else None for rate in rates] == [
             level["hold"]["token_rate"] for level in summary["levels"]
         ]
+        most = max(level["hold"]["token_rate"] or 0.0 for level in summary["levels"])
+        shown = row.locator("td").nth(5).inner_text()
+        assert float(shown.replace(",", "")) == pytest.approx(most, rel=0.01)
 
 
 def assert_compared(page: Page) -> None:
@@ -289,13 +292,14 @@ def assert_compared(page: Page) -> None:
     begin(page, shape="free", user_count="1", spawn_rate="5", run_time="1s")
     expect(page.locator("#past tbody tr")).to_have_count(3, timeout=PATIENCE_MS)
     page.locator("#unlike button").click()
-    expect(page.locator("#comparison")).to_be_visible(timeout=PATIENCE_MS)
-    with page.expect_popup() as opened:
-        page.click("#comparison")
-    comparison = opened.value
-    comparison.wait_for_load_state()
-    assert comparison.locator("table").count() > 0
-    comparison.close()
+    inside = page.frame_locator("#reader iframe")
+    expect(inside.locator("h1")).to_contain_text("Comparison of", timeout=PATIENCE_MS)
+    page.keyboard.press("Escape")
+    folder = page.locator("#past tbody th").first.inner_text()
+    page.locator("#past a", has_text="Report").first.click()
+    expect(page.get_by_role("dialog", name=f"Report of {folder}")).to_be_visible(timeout=PATIENCE_MS)
+    expect(inside.locator("h1")).to_contain_text("Load test of", timeout=PATIENCE_MS)
+    page.keyboard.press("Escape")
 
 
 def assert_level_shown(page: Page, summary: dict[str, Any]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterator
@@ -16,6 +18,7 @@ from locust import User, constant, events, task
 from locust.argument_parser import get_parser
 from locust.env import Environment
 from locust.web import WebUI
+from playwright.sync_api import Browser, sync_playwright
 
 import tokenswarm.client.request_options
 import tokenswarm.recording.recording_options
@@ -126,3 +129,15 @@ def make_site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[MakeS
     for environment in environments:
         assert environment.runner is not None
         environment.runner.quit()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Chromium, without a page."""
+    chromium = shutil.which("chromium")
+    if chromium is None and "CI" not in os.environ:
+        pytest.skip("there is no chromium here; CI installs it")
+    with sync_playwright() as playwright:
+        launched = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield launched
+        launched.close()

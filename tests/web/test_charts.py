@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import http.server
 import itertools
-import os
 import re
 import shutil
 import threading
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
 from tokenswarm.web.routes import STATIC
 
@@ -40,17 +39,6 @@ PAGE = """<!doctype html><html lang="en" data-theme="light"><link rel="styleshee
 <main><section><div id="charts" class="charts"></div></section></main><script type="module">
 import { Charts } from "./charts.js"; window.charts = new Charts(document.getElementById("charts"));
 </script></body></html>"""
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    chromium = shutil.which("chromium")
-    if chromium is None and "CI" not in os.environ:
-        pytest.skip("there is no chromium here; CI installs it")
-    with sync_playwright() as playwright:
-        launched = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        yield launched
-        launched.close()
 
 
 class QuietHandler(http.server.SimpleHTTPRequestHandler):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tokenswarm.web.comparison import refusal
+from tokenswarm.web.comparison import labels_of, refusal
 from tokenswarm.web.finished_run import FinishedRuns
 
 FINISHED = Path(__file__).resolve().parents[1] / "run_folder" / "format_2"
@@ -87,3 +87,10 @@ def test_a_refused_comparison_is_offered_anyway_only_where_no_other_error_is_lef
     assert not both.can_allow
     assert str(both).splitlines()[-1] == "b/summary.json is not whole JSON."
     assert "--allow" not in str(both)
+
+
+def test_runs_are_compared_by_their_names_and_by_their_folders_where_names_tell_nothing() -> None:
+    old, new, third = Path("r/20260701-a"), Path("r/20260702-b"), Path("r/20260703-c")
+    assert labels_of([(old, "base"), (new, "candidate")]) == ["base", "candidate"]
+    assert labels_of([(old, "base"), (new, ""), (third, "base")]) == ["base", "20260702-b", "base"]
+    assert labels_of([(old, "base"), (new, "base")]) == ["20260701-a", "20260702-b"]

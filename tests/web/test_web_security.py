@@ -43,6 +43,7 @@ READS = {
         "/tokenswarm/presets.json",
         "/tokenswarm/runs.json",
         "/tokenswarm/runs/<run>/<path:name>",
+        "/tokenswarm/trend",
     )
 }
 FLASKS_OWN = {("GET", "/assets//<path:filename>"), ("GET", "/static/<path:filename>")}

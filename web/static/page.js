@@ -1,7 +1,9 @@
 // Requests what is new every 2 s and shows it.
 import { Charts } from "./charts.js";
 import { drawForm, messageOf, onStart } from "./form.js";
-import { clock, duration, moment, NONE, number, share } from "./format.js";
+import { clock, duration, NONE, number, share } from "./format.js";
+import { showPast } from "./past.js";
+import { opensInside } from "./reader.js";
 import { element, fill, showLines } from "./tables.js";
 
 const EVERY_MS = 2000;
@@ -113,8 +115,10 @@ function showFacts(live) {
   showConditions(live.conditions);
   if ($("files").dataset.shown !== run + status) {
     $("files").dataset.shown = run + status;
-    const names = status === "running" ? ["requests.csv", "windows.csv"] : [];
-    $("files").replaceChildren(...names.map((name) => element("a", { href: `runs/latest/${name}` }, name)));
+    const names = status === "running" ? [] : ["report.html"];
+    const links = [...names, "requests.csv", "windows.csv"].map((name) => element("a", { href: `runs/latest/${name}` }, name));
+    if (names.length) opensInside(links[0], `Report of ${run}`);
+    $("files").replaceChildren(...links);
   }
 }
 
@@ -337,83 +341,6 @@ function showPoints() {
   ], shown.points.filter(Boolean).reverse());
 }
 
-async function showPast() {
-  const runs = await (await fetch("runs.json")).json();
-  $("no-runs").hidden = runs.length > 0;
-  $("past").hidden = runs.length === 0;
-  const links = (run) => element("span", { class: "links" }, ...[["report.html", "Report"], ["requests.csv", "Requests (CSV)"]]
-    .filter(([name]) => run.files.includes(name))
-    .map(([name, words]) => element("a", { href: `runs/${encodeURIComponent(run.folder)}/${name}` }, words)));
-  const chosen = new Set(chosenRuns()); // the list is renewed: what was found about a choice stays as long as that does
-  const choice = (run) => {
-    if (!run.comparable) return element("span", { class: "choice without" }, run.folder);
-    const box = element("input", { type: "checkbox", value: run.folder, checked: chosen.has(run.folder), "aria-label": `Compare ${run.folder}` });
-    return element("span", { class: "choice" }, box, run.folder);
-  };
-  const status = ({ status, note, recover }) => element("span", {},
-    status === "damaged" || status === "not ended" ? element("span", { class: "pill bad" }, status) : status,
-    ...(note ? [element("small", { class: "note" }, note, ...(recover ? [" Complete it with ", element("code", {}, recover)] : []))] : []));
-  $("compare-bar").hidden = runs.filter((run) => run.comparable).length < 2;
-  const tags = (run) => Object.entries(run.tags).map(([key, value]) => `${key}=${value}`).join(", ");
-  const headline = (run) => number(run.headline?.token_rate ?? null);
-  const verdict = (run) => (run.validity === null ? NONE : element("span", { class: `pill ${run.validity === "valid" ? "good" : "bad"}` }, run.validity));
-  fill($("past"), [
-    ["Run", choice],
-    ["Status", status, true],
-    ["Verdict", verdict, true],
-    ["Open", links, true],
-    ["Started", (run) => moment(run.started_at), true],
-    ...(runs.some((run) => run.name) ? [["Name", (run) => run.name || NONE, true]] : []),
-    ["Engine", (run) => run.engine || NONE, true],
-    ["Server", (run) => run.host || NONE, true],
-    ["Model", (run) => run.model || NONE, true],
-    ["Levels", (run) => run.levels.join(", ") || NONE, true],
-    ["Most tokens/s", headline],
-    ["TTFT p50 there", (run) => duration(run.headline?.ttft_p50_s ?? null)],
-    ...(runs.some((run) => tags(run)) ? [["Tags", (run) => tags(run) || NONE, true]] : []),
-  ], runs);
-  const still = chosenRuns();
-  if (still.length !== chosen.size || !still.every((run) => chosen.has(run))) offerComparison();
-}
-
-function chosenRuns() {
-  return [...$("past").querySelectorAll("input:checked")].map((box) => box.value);
-}
-
-function offerComparison() {
-  const count = chosenRuns().length;
-  $("compare").disabled = count < 2;
-  text("compare-hint", count < 2 ? "Choose two runs or more." : `${count} runs, side by side.`);
-  $("unlike").hidden = true;
-}
-
-// A link, not a new tab: browsers block tabs that open seconds after the click.
-async function compare(allow) {
-  const query = new URLSearchParams(chosenRuns().reverse().map((run) => ["run", run]));
-  if (allow) query.set("allow", "1");
-  $("compare").disabled = true;
-  text("compare-hint", "Drawing …");
-  try {
-    const answer = await fetch(`compare?${query}`);
-    const comparison = await answer.json();
-    offerComparison();
-    if (comparison.page) {
-      const page = URL.createObjectURL(new Blob([comparison.page], { type: "text/html" }));
-      $("compare-hint").replaceChildren(element("a", { href: page, target: "_blank", id: "comparison" }, "Open the comparison"));
-      $("comparison").focus();
-    } else {
-      showLines($("unlike").firstElementChild, comparison.message);
-      $("unlike").lastElementChild.hidden = !comparison.can_allow;
-      $("unlike").hidden = false;
-    }
-  } catch (error) {
-    text("compare-hint", `Locust could not be reached: ${error.message}`);
-  }
-}
-
-$("past").addEventListener("change", offerComparison);
-$("compare").addEventListener("click", () => compare(false));
-$("unlike").lastElementChild.addEventListener("click", () => compare(true));
 $("theme").addEventListener("click", () => {
   const dark = document.documentElement.dataset.theme !== "dark";
   document.documentElement.dataset.theme = localStorage.theme = dark ? "dark" : "light";

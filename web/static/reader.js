@@ -1,0 +1,39 @@
+// Documents inside the page: a report, a comparison, a trend. They run no script, and cannot reach the page.
+import { element } from "./tables.js";
+
+const $ = (id) => document.getElementById(id);
+let address = null; // of the document shown, where it was made for this view
+
+// A link to a report opens it inside; with a modifier key, or as a new tab, it stays a link.
+export function opensInside(link, title) {
+  link.addEventListener("click", async (event) => {
+    if (event.ctrlKey || event.metaKey || event.shiftKey || event.button !== 0) return;
+    event.preventDefault();
+    const answer = await fetch(link.href).catch(() => null);
+    if (answer?.ok) showDocument(title, await answer.text(), link.href);
+    else location.assign(link.href); // which shows why there is none
+  });
+  return link;
+}
+
+// html: the whole document; at: where it is found alone, null where it is nowhere.
+export function showDocument(title, html, at = null) {
+  if (address !== null) URL.revokeObjectURL(address);
+  address = at === null ? URL.createObjectURL(new Blob([html], { type: "text/html" })) : null;
+  $("reader-title").textContent = title;
+  $("reader-alone").href = at ?? address;
+  const frame = element("iframe", { title, sandbox: "" });
+  frame.srcdoc = withOwnLinks(html);
+  $("reader-place").replaceChildren(frame);
+  $("reader").showModal();
+}
+
+// Links to a place of the document itself would lead to that place of the page around it.
+function withOwnLinks(html) {
+  const shown = new DOMParser().parseFromString(html, "text/html");
+  for (const link of shown.querySelectorAll('a[href^="#"]')) link.setAttribute("href", `about:srcdoc${link.getAttribute("href")}`);
+  return `<!doctype html>${shown.documentElement.outerHTML}`;
+}
+
+$("reader-close").addEventListener("click", () => $("reader").close());
+$("reader").addEventListener("close", () => $("reader-place").replaceChildren());
