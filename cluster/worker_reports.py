@@ -11,6 +11,7 @@ from tokenswarm.cluster.master_clock import MasterClock
 from tokenswarm.cluster.outbox import Outbox, OutboxFull
 from tokenswarm.cluster.protocol import REPORT_KEY, Ack, LevelBegun
 from tokenswarm.cluster.worker_channel import WorkerChannel
+from tokenswarm.metrics.plurals import counted
 from tokenswarm.recording.recorder import Recorder
 
 logger = logging.getLogger(__name__)
@@ -91,7 +92,7 @@ class WorkerReports:
         unreported = self.count_unreported()
         spool = self.recorder.spool if self.recorder is not None else None
         kept = f"kept in {spool.folder}; see tokenswarm recover" if spool is not None and spool.writes else "lost"
-        return f"; {unreported:,} requests that it had not acknowledged are {kept}" if unreported else ""
+        return f"; {counted(unreported, 'request')} that it had not acknowledged: {kept}" if unreported else ""
 
     def cancel_with(self, reason: str) -> None:
         """Requests that are cancelled from now on have this error."""

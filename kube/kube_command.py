@@ -20,6 +20,7 @@ from tokenswarm.kube.collection import collect
 from tokenswarm.kube.follow import KubeOutcome, MasterLog, RunFollower
 from tokenswarm.kube.manifests import API_KEY, CLUSTER_KEY, KubeRun, manifests, secret, selector_of
 from tokenswarm.kube.pod_state import ClusterRunState, state_of
+from tokenswarm.reports import units
 from tokenswarm.reports.command_errors import ended
 from tokenswarm.reports.output import show
 from tokenswarm.sanitize import API_KEY_VARIABLE, hide, shown
@@ -118,7 +119,7 @@ def _run(args: argparse.Namespace, options: Sequence[str]) -> int:
         return 0
     api = ClusterApi(args.context, args.namespace)
     _create(api, run)
-    _note(f"Run {run.name} in namespace {api.namespace}: {run.workers} workers. {_commands(run.name)}")
+    _note(f"Run {run.name} in namespace {api.namespace}: {units.counted(run.workers, 'worker')}. {_commands(run.name)}")
     if args.detach:
         return 0
     follower = RunFollower(api, run.name, _note, show)

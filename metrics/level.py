@@ -62,11 +62,12 @@ def _with_noun(level: str) -> str:
         return OPEN_NAMES[level]
     if level.startswith(OWN_SHAPE_LEVEL):
         return level
+    plural = "" if level.partition(" ")[0] in ("1", f"1{RATE_UNIT}") else "s"
     if level.endswith(SESSION_RATE_UNIT):
-        return level
+        return f"{level.removesuffix(SESSION_RATE_UNIT)} session{plural}/s"
     if level.endswith(RATE_UNIT):
-        return f"{level.removesuffix(RATE_UNIT)} requests/s"
-    return f"{level} user" if level == "1" else f"{level} users"
+        return f"{level.removesuffix(RATE_UNIT)} request{plural}/s"
+    return f"{level} user{plural}"
 
 
 def level_text(level: str, system_prompt: str) -> str:

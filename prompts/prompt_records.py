@@ -10,6 +10,8 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
+from tokenswarm.metrics.plurals import counted
+
 #: What the `url` of a row may choose: chat completions, completions, responses.
 ENDPOINTS = ("chat", "completions", "responses")
 
@@ -184,8 +186,9 @@ class LeftOut:
             if count
         ]
         total = sum((self.by_length, self.without_text, self.of_other_roles, self.failed_spans, self.other_spans))
-        rows = [f"{total:,} of {self.rows:,} rows are left out: {', '.join(reasons)}"] if reasons else []
-        images = [f"images of {self.images:,} rows are not sent"] if self.images else []
+        are = "is" if total == 1 else "are"
+        rows = [f"{total:,} of {counted(self.rows, 'row')} {are} left out: {', '.join(reasons)}"] if reasons else []
+        images = [f"images of {counted(self.images, 'row')} are not sent"] if self.images else []
         unused = [f"{count:,} {name}" for name, count in self.unused.items() if count]
         return "; ".join(rows + images + ([f"not used: {', '.join(unused)}"] if unused else []))
 

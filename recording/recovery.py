@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from tokenswarm.metrics.level import Level
+from tokenswarm.metrics.plurals import counted
 from tokenswarm.recording.active_run import ActiveRun
 from tokenswarm.recording.frames import FramesBusy
 from tokenswarm.recording.journal import Journal, ResultsFolderError
@@ -216,13 +217,14 @@ def _enter_spools(run: ActiveRun, spools: Sequence[SpooledWorker], clock: _Clock
 def _reason(run: ActiveRun, recovery: Recovery) -> str:
     known = f" ({recovery.from_workers:,} of them known from workers' spools alone)" if recovery.from_workers else ""
     text = (
-        f"the run was recovered: it was recorded until {run.now_s:.1f} s after it began; {recovery.requests:,} "
-        f"requests had ended{known}, and {recovery.unended:,} were under way"
+        f"the run was recovered: it was recorded until {run.now_s:.1f} s after it began; "
+        f"{counted(recovery.requests, 'request')} had ended{known}, and {recovery.unended:,} were under way"
     )
     if recovery.torn_bytes:
         text += f"; {recovery.torn_bytes:,} bytes of the spools were cut short or damaged"
     if recovery.lost:
-        text += f", and {recovery.lost:,} requests that had ended are lost with them"
+        verb = "is" if recovery.lost == 1 else "are"
+        text += f", and {counted(recovery.lost, 'ended request')} {verb} lost with them"
     if recovery.missing:
         workers = ", ".join(map(str, recovery.missing))
         text += f"; the spools of workers {workers} are missing: what they sent after their last reports is not known"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from tokenswarm.metrics.level import Scope
+from tokenswarm.metrics.plurals import counted
 from tokenswarm.metrics.timeline import Outcome
 from tokenswarm.recording.active_run import ActiveRun, LostWorker
 
@@ -49,7 +50,10 @@ def _loss(run: ActiveRun, member: LostWorker) -> str:
     )
     if recovered is not None:
         return text + (
-            f"with {recovered.unended} requests in flight; {recovered.requests} that had ended and were not "
-            "reported yet were recovered from its spool"
+            f"with {counted(recovered.unended, 'request')} in flight; {recovered.requests:,} that had ended and not "
+            "been reported recovered from its spool"
         )
-    return text + f"with {in_flight} requests in flight by its last report; what it sent after that is not known"
+    return (
+        text
+        + f"with {counted(in_flight, 'request')} in flight by its last report; what it sent after that is not known"
+    )

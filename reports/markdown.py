@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from tokenswarm.reports.abandon_lines import abandon_lines
-from tokenswarm.reports.checks.check_report import CheckReport, CheckStatus
+from tokenswarm.reports.checks.check_report import CheckReport, CheckStatus, Reason
 from tokenswarm.reports.level_names import level_name
 from tokenswarm.reports.load_audit_lines import load_lines
 from tokenswarm.reports.mix_table import KINDS, MIX_NOTE, mix_rows, shown_columns
 from tokenswarm.reports.open_loop_table import OPEN_LOOP_NOTE, level_heading, open_loop_columns
 from tokenswarm.reports.session_table import session_grids, session_note
-from tokenswarm.reports.text_table import COLUMNS, header_lines, notes
+from tokenswarm.reports.text_table import COLUMNS, header_lines, known_columns, notes
 from tokenswarm.reports.warnings import warnings_of
 from tokenswarm.run_folder.reader import Results
 from tokenswarm.run_folder.schema import LevelSummary
@@ -22,19 +23,20 @@ _OF_SEVERAL = {CheckStatus.FAIL: "failed", CheckStatus.UNKNOWN: "unknown", Check
 def run_markdown(results: Results, checks: CheckReport) -> str:
     """The whole document."""
     levels = results.summary.levels
-    headings = [level_heading(levels), *(f"{column.group} {column.head}".strip() for column in COLUMNS[1:])]
-    rows = [[escaped(column.cell(level)) for column in COLUMNS] for level in levels]
+    columns, warnings = known_columns(COLUMNS, levels), warnings_of(results)
+    headings = [level_heading(levels), *(f"{column.group} {column.head}".strip() for column in columns[1:])]
+    rows = [[escaped(column.cell(level)) for column in columns] for level in levels]
     parts = [
         f"## Tokenswarm: {escaped(results.summary.engine)}, {status_words(checks)}",
         *(escaped(line) + "  " for line in header_lines(results)),
-        *(f"\n> **{escaped(notice)}**" for notice in warnings_of(results)),
+        *(f"\n> **{escaped(notice)}**" for notice in warnings),
         "",
         *table(headings, rows),
         "",
         *_by_member(levels),
         *_sessions(levels),
         *_open_loop(levels),
-        *check_markdown(checks),
+        *check_markdown(_without_shown(checks, warnings)),
         *(escaped(line) + "  " for line in load_lines(results)),
         *(escaped(line) + "  " for line in abandon_lines(levels)),
         *(escaped(note) + "  " for note in notes(levels)),
@@ -76,6 +78,15 @@ def _by_member(levels: Sequence[LevelSummary]) -> list[str]:
         ]
         lines += [*table(headings, rows), ""]
     return [*lines, escaped(MIX_NOTE), ""] if lines else []
+
+
+def _without_shown(checks: CheckReport, warnings: Sequence[str]) -> CheckReport:
+    """The checks without the reasons that the warnings have said."""
+
+    def others(reasons: Sequence[Reason]) -> list[Reason]:
+        return [reason for reason in reasons if not any(reason.text.rstrip(".") in warning for warning in warnings)]
+
+    return replace(checks, unreliable=others(checks.unreliable), allowed=others(checks.allowed))
 
 
 def status_words(checks: CheckReport) -> str:

@@ -94,7 +94,7 @@ def progress_bar(progress: Progress, width: int) -> str:
     share = None if progress.left is None else min(max(progress.left.share, 0.0), 1.0)
     done = round((share or 0.0) * _BAR)
     failed = f"{units.count(progress.failures)} failed" if progress.failures else ""
-    users = f"{units.count(progress.users)} users" if progress.counts_users else f"{progress.in_flight:,} in flight"
+    users = units.counted(progress.users, "user") if progress.counts_users else f"{progress.in_flight:,} in flight"
     parts = (
         units.clock(progress.elapsed_s) if share is None else f"[{'#' * done:-<{_BAR}}] {int(share * 100):>3} %",
         f"level {progress.level_number}/{progress.levels} {progress.phase}",
@@ -121,5 +121,6 @@ def _phase(progress: Progress) -> str:
     if progress.users_target:
         there += f"/{units.count(progress.users_target)}"
     if progress.phase != Phase.DRAIN:
-        return f"{progress.phase}: {there} users"
+        plural = "s" if progress.users_target or progress.users != 1 else ""
+        return f"{progress.phase}: {there} user{plural}"
     return f"drain: {there} busy" if progress.users else _BETWEEN_LEVELS

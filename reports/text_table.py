@@ -358,8 +358,7 @@ def _failed(figures: Figures) -> dict[str, int]:
 
 
 def _blocks(columns: Sequence[Column], levels: Sequence[LevelSummary], width: int) -> list[list[str]]:
-    known = columns_with_values(columns, levels)
-    columns = [column for column in columns if column in known or not column.if_known]
+    columns = known_columns(columns, levels)
     columns[0] = replace(columns[0], head=level_heading(levels))
     needed = [column for column in columns if not column.optional]
     valued = columns_with_values(needed, levels)
@@ -368,6 +367,12 @@ def _blocks(columns: Sequence[Column], levels: Sequence[LevelSummary], width: in
         if len(block[0]) <= width:
             return [block]
     return _broken(valued, levels, width)
+
+
+def known_columns(columns: Sequence[Column], levels: Sequence[LevelSummary]) -> list[Column]:
+    """Without those that are left out where no level has a value."""
+    known = columns_with_values(columns, levels)
+    return [column for column in columns if column in known or not column.if_known]
 
 
 def columns_with_values(columns: Sequence[Column], levels: Sequence[LevelSummary]) -> list[Column]:

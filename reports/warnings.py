@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
 
 from tokenswarm.metrics.level import Level
@@ -10,7 +11,7 @@ from tokenswarm.reports.level_names import level_name
 from tokenswarm.reports.stats.failures import commonest_error
 from tokenswarm.reports.stats.prompt_reuse import prompt_notices
 from tokenswarm.run_folder.reader import ReportError, Results
-from tokenswarm.run_folder.schema import IssueKind, LevelSummary
+from tokenswarm.run_folder.schema import IssueKind, LevelSummary, Validity
 from tokenswarm.sanitize import API_KEY_VARIABLE, is_secret_name
 
 _STATUS = {
@@ -37,15 +38,15 @@ def warnings_of(results: Results) -> list[str]:
         and accounting.unaccounted
     ):
         found.append(
-            f"REQUESTS UNACCOUNTED FOR: {units.count(accounting.rows)} requests ended and are all in these figures; "
-            f"{units.count(accounting.unaccounted)} more were in flight at the last report of their worker, and how "
-            "they ended is not known."
+            f"REQUESTS UNACCOUNTED FOR: {units.counted(accounting.rows, 'request')} ended, all in these figures; how "
+            f"{units.count(accounting.unaccounted)} more ended, in flight at the last report of their worker, is not "
+            "known."
         )
     elif not accounting.complete:
         found.append(
-            f"REQUESTS UNACCOUNTED FOR: {units.count(accounting.ended)} requests ended on workers, "
-            f"{units.count(accounting.recorded)} recorded, {units.count(accounting.rows)} rows written: some requests "
-            "are missing from these figures or counted twice."
+            f"REQUESTS UNACCOUNTED FOR: {units.counted(accounting.ended, 'request')} ended on workers, "
+            f"{units.count(accounting.recorded)} recorded, {units.counted(accounting.rows, 'row')} written: some "
+            "requests are missing from these figures or counted twice."
         )
     if results.files_missing:
         no_requests = "; --slo, --as, --parquet and --hlog are not possible" if results.requests_missing else ""
@@ -71,13 +72,32 @@ def warnings_of(results: Results) -> list[str]:
     return found
 
 
+def grouped_reasons(validity: Validity) -> list[str]:
+    """The reasons of a verdict, one that is true of several levels or workers once, with all of them."""
+    if len(validity.issues) != len(validity.reasons):  # of an older folder
+        return list(validity.reasons)
+    places: dict[tuple[str, str], list[str]] = {}
+    for issue, reason in zip(validity.issues, validity.reasons, strict=True):
+        where = reason.removesuffix(issue.message).removesuffix(": ")
+        places.setdefault((issue.kind, issue.message), []).append(where)
+    return [f"{_and_others(where)}: {message}" if any(where) else message for (_, message), where in places.items()]
+
+
+def _and_others(places: Sequence[str]) -> str:
+    """`2, 4, 8 users without system prompt`: a common end of the names stands once."""
+    tails = {place.partition(" ")[2] for place in places}
+    if len(places) > 1 and len(tails) == 1 and all(place[:1].isdigit() for place in places):
+        return f"{', '.join(place.partition(' ')[0] for place in places)} {tails.pop()}"
+    return ", ".join(places)
+
+
 def other_reasons(results: Results) -> list[str]:
     """Why the figures are unreliable, without the reason that the run failed, which stands before."""
     validity = results.summary.validity
     failed = {issue.message for issue in validity.issues if issue.kind == IssueKind.RUN_FAILED}
     if results.status == "failed" and set(validity.reasons) <= failed:
         return []
-    reasons = [reason for reason in validity.reasons if reason not in failed or results.status != "failed"]
+    reasons = [reason for reason in grouped_reasons(validity) if reason not in failed or results.status != "failed"]
     return [reason.rstrip(".") for reason in reasons] or ["no reason was recorded"]
 
 

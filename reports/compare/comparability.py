@@ -20,6 +20,7 @@ from tokenswarm.reports import level_names, units
 from tokenswarm.reports.level_names import level_name, times_in_words
 from tokenswarm.reports.replay_text import replay_in_words
 from tokenswarm.reports.stats.prompt_reuse import hit_ratio, hits_differ, reuse_of
+from tokenswarm.reports.warnings import grouped_reasons
 from tokenswarm.run_folder.reader import ReportError, Results
 from tokenswarm.run_folder.schema import IssueKind, LevelSummary
 
@@ -382,7 +383,7 @@ def check_allowed(allowed: Collection[str]) -> None:
 
 def reasons_unreliable(results: Results) -> list[str]:
     """Why the run's figures are unreliable: it is suspect, failed, did not end, or has requests unaccounted for."""
-    found = list(results.summary.validity.reasons) if results.summary.validity.verdict != "valid" else []
+    found = grouped_reasons(results.summary.validity) if results.summary.validity.verdict != "valid" else []
     if results.summary.validity.verdict == "suspect" and not found:
         found.append("no reason was recorded")
     has_reason = any(issue.kind == IssueKind.RUN_FAILED for issue in results.summary.validity.issues)

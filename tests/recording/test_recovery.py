@@ -200,7 +200,7 @@ def test_a_lost_report_is_counted_where_no_spool_has_it(
     assert (recovery.requests, recovery.lost) == (5, 1)
     books = told_of(killed, "summary.json")["accounting"]
     assert (books["ended"], books["recorded"], books["complete"]) == (6, 5, False)
-    assert "1 requests that had ended are lost" in reason_of(killed)
+    assert "1 ended request is lost" in reason_of(killed)
 
 
 def test_a_run_that_goes_on_is_not_touched(bench: Bench, request_at: MakeTimeline, a_level: MakeLevel) -> None:

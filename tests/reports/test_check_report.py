@@ -287,7 +287,8 @@ def test_markdown_and_terminal_name_what_is_wrong_with_a_run(
     checks = check_run(parse_conditions("rate < 1"), results)
     text = run_markdown(results, checks)
     assert text.startswith(f"## Tokenswarm: vllm, {state}\n")
-    assert f"- **{state.capitalize()}:** {reason}" in text
+    in_list, in_quote = f"- **{state.capitalize()}:** {reason}", f"> **{state.upper()}: {reason}"
+    assert (in_list in text) != (in_quote in text)  # once
     assert f" {state.upper()}: " in "\n".join(check_lines(checks))
 
 

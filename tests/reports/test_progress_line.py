@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -77,6 +78,12 @@ def test_between_levels_no_rate_is_shown() -> None:
     assert "     – tok/s  TTFT p50       –" in progress_line(idle)
     rates = RequestRates(20.0, 19.81, 17.4)
     assert "   –/   –/   – req/s" in progress_line(replace(idle, users_target=0, request_rates=rates))
+
+
+@pytest.mark.parametrize("name", ["1", "1/s", "1 sessions/s"])
+def test_the_name_of_a_level_of_one_is_singular(name: str) -> None:
+    assert not re.search(r"(user|request|session)s", levels_in_words([Level(0, "off", name)]))
+    assert re.search(r"(user|request|session)s", levels_in_words([Level(0, "off", f"1{name}")]))
 
 
 def test_rates_of_one_unit_have_it_once() -> None:

@@ -98,9 +98,13 @@ def test_the_header_names_what_was_run_and_a_sound_run_raises_no_alarm(write_run
 
 
 def test_without_objectives_there_is_no_goodput(write_run: Write) -> None:
-    table = summary_table(load_results(write_run()))
+    results = load_results(write_run())
+    table = summary_table(results)
     assert len(rows(table)) == 6
     assert not any("good" in line or "SLO" in line for line in table.splitlines())
+    markdown = run_markdown(results, check_run([], results))
+    (headings,) = [line for line in markdown.splitlines() if line.startswith("| users |")]
+    assert "good" not in headings
 
 
 def test_objectives_are_stated(write_run: Write) -> None:
@@ -128,6 +132,25 @@ def test_a_suspect_run_says_so_with_every_reason(write_run: Write) -> None:
     assert "SUSPECT" in table.splitlines()[2]
     alarms = [line for line in table.splitlines() if line.startswith("!!! SUSPECT: ")]
     assert [reason in alarm for reason, alarm in zip(validity["reasons"], alarms, strict=True)] == [True, True]
+
+
+def test_a_reason_of_several_levels_is_said_once_with_all_of_them(write_run: Write) -> None:
+    messages = [(0, "2 users without system prompt", "late"), (1, "4 users without system prompt", "late")]
+    messages += [(1, "4 users without system prompt", "uncertain")]
+    validity = {
+        "verdict": "suspect",
+        "reasons": [f"{where}: {message}" for _, where, message in messages],
+        "issues": [{"kind": message, "message": message, "level": index} for index, _, message in messages],
+    }
+    results = load_results(write_run(summary={"validity": validity}))
+    alarms = [warning for warning in warnings_of(results) if warning.startswith("SUSPECT")]
+    assert alarms == [
+        "SUSPECT: 2, 4 users without system prompt: late.",
+        "SUSPECT: 4 users without system prompt: uncertain.",
+    ]
+    assert [reason.text for reason in check_run([], results).unreliable] == [
+        alarm.removeprefix("SUSPECT: ").removesuffix(".") for alarm in alarms
+    ]
 
 
 def test_a_worker_that_needs_more_than_its_core_is_told(write_run: Write) -> None:
