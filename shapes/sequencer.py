@@ -51,6 +51,7 @@ class LevelSequencer:
         self._levels = deque(plan.levels)
         self._state = _State.LOADING
         self._since_s = now_s
+        self._stop_rate = 1.0
         self.level = self._levels.popleft()
 
     def begin_level(self, now_s: float) -> None:
@@ -80,6 +81,9 @@ class LevelSequencer:
         begins = None
         elapsed_s = now_s - self._since_s
         if self._state is _State.LOADING and (level_done or now_s >= self.load_ends_s):
+            self._stop_rate = float(
+                max(1, self.level.users, users)
+            )  # all at once; an own shape's level names no number
             self._enter(_State.DRAINING, now_s)
         elif self._state is _State.DRAINING and (users == 0 or elapsed_s >= self._plan.drain_s + _GRACE_S):
             self._enter(_State.SETTLING, now_s)
@@ -100,4 +104,4 @@ class LevelSequencer:
         level = self.level
         if self._state is _State.LOADING:
             return first_target(level, begins)
-        return LoadTarget(0, float(max(1, level.users)), level.system_prompt)
+        return LoadTarget(0, self._stop_rate, level.system_prompt)

@@ -205,9 +205,9 @@ def test_an_own_shape_says_how_many_users_there_are_and_when_the_load_ends(stand
     assert steps.runner is stand.runner
     assert stand.tick(1.0, 2) == (2, 1.5, [OwnUser])
     assert stand.tick(3.5, 2) == (5, 4, [OwnUser])
-    assert stand.tick(5.5, 5) == (0, 1.0, [OwnUser])  # the drain
+    assert stand.tick(5.5, 5) == (0, 5.0, [OwnUser])  # the drain
     assert stand.load_ends == 1
-    assert stand.tick(6.0, 1) == (0, 1.0, [OwnUser])
+    assert stand.tick(6.0, 1) == (0, 5.0, [OwnUser])
     assert stand.ends == 0
     stand.tick(7.0, 0)
     assert stand.tick(8.0, 0) is None

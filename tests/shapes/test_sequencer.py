@@ -50,6 +50,12 @@ def test_without_settling_time_the_next_level_begins_when_the_last_user_has_gone
     assert [walk.advance(300.0, 10), walk.advance(301.0, 1), walk.advance(302.0, 0)] == [GONE, GONE, NEXT_BEGINS]
 
 
+def test_users_whose_number_the_level_does_not_name_are_stopped_together() -> None:
+    """Those of an own shape, and the arrival users of an open loop on several processes."""
+    walk = LevelSequencer(LoadPlan((PlannedLevel(0, "off", 0, 0.0, 3.0),), drain_s=60.0, settle_s=0.0), now_s=0.0)
+    assert [walk.advance(at_s, users) for at_s, users in ((3.0, 40), (3.5, 7))] == [LoadTarget(0, 40.0, "off")] * 2
+
+
 def test_the_end_of_the_load_is_known_while_there_is_load() -> None:
     walk = LevelSequencer(LoadPlan((FIRST, SECOND), drain_s=60.0, settle_s=5.0), now_s=1000.0)
     assert walk.load_ends_s == 1300.0
