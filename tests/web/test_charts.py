@@ -188,3 +188,88 @@ def test_charts_follow_the_width_of_the_page(page: Page) -> None:
     ((*narrow,),) = strokes(page, 0)
     assert narrow[-1][0] < wide[-1][0]
     assert page.evaluate("document.documentElement.scrollWidth") == 360
+
+
+TWELVE_HOURS = 8640
+LONG = {"index": 0, "began_s": 0.0, "ended_s": None, "ramp_s": 20.0, "level_time_s": 12 * 3600.0}
+PEAK, DIP, MISSING = 4321, 6000, range(2000, 2200)
+
+
+def show_long(page: Page) -> None:
+    """12 hours in windows of 5 s, with one peak, one dip and a time without values."""
+    rates = {PEAK: 900.0, DIP: 5.0} | dict.fromkeys(MISSING)
+    points = [point(i, tokens_per_s=rates.get(i, 100.0 + i % 7)) for i in range(TWELVE_HOURS)]
+    show(page, points, TWELVE_HOURS * WINDOW_S, LONG)
+
+
+def shown_range(page: Page) -> str:
+    return page.inner_text(".chart-tools .quiet")
+
+
+def drag(page: Page, from_x: float, to_x: float) -> None:
+    """Over the first chart."""
+    box = page.locator(".plot").first.bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + from_x, box["y"] + 80)
+    page.mouse.down()
+    page.mouse.move(box["x"] + to_x, box["y"] + 80)
+    page.mouse.up()
+
+
+def test_a_long_run_is_drawn_in_few_points_that_keep_peaks_dips_and_gaps(page: Page) -> None:
+    show_long(page)
+    pieces = strokes(page, 0)
+    width = page.locator(".plot").first.evaluate("it => it.clientWidth")
+    drawn = [y for piece in pieces for _, y in piece]
+    assert len(drawn) < width
+    assert len(pieces) == 2  # it breaks where there are no values
+    top = 1.1 * 900
+    height = max(drawn) - min(drawn)
+    assert height == pytest.approx((900 - 5) / top * (210 - 10 - 24), abs=0.3)  # pixels from the dip to the peak
+    assert page.locator(".plot").first.locator("path.dots").get_attribute("d") == ""
+    assert re.fullmatch(r"0:00 to 12:00:00; drawn: the lowest and highest of every \d+ windows", shown_range(page))
+    assert len(points_of(page, 0, "tokens_per_s")) == TWELVE_HOURS - len(MISSING)  # all are kept
+
+
+def test_a_range_is_zoomed_by_dragging_in_all_charts_and_shows_each_window(page: Page) -> None:
+    show_long(page)
+    plot = page.locator(".plot").first
+    at = "document.getElementById('charts').plots[0].x"
+    drag(page, *page.evaluate(f"[{at}(20700), {at}(22500)]"))  # half an hour around the peak, at 6:00:08
+    page.get_by_role("button", name="Zoom in").click()
+    start, end = re.findall(r"\d+:\d\d:\d\d", shown_range(page))
+    assert "5:50" < start < "6:00:05" < end < "6:10"
+    assert sum(len(piece) for piece in strokes(page, 0)) < 200
+    axes = [page.locator(".plot").nth(i).locator("text.x").all_text_contents() for i in (0, 4)]
+    assert axes[0] == axes[1] != []
+    box = plot.bounding_box()
+    assert box is not None
+    x, _ = min((point for piece in strokes(page, 0) for point in piece), key=lambda point: point[1])
+    page.mouse.move(box["x"] + x, box["y"] + 60)
+    assert plot.locator(".values").inner_text().splitlines() == ["6:00:08", "all users: 900 tokens/s"]
+    show(page, [point(TWELVE_HOURS, tokens_per_s=1.0)], TWELVE_HOURS * WINDOW_S + 5, LONG)
+    assert [start, end] == re.findall(r"\d+:\d\d:\d\d", shown_range(page))  # it stays while the run goes on
+    page.mouse.dblclick(box["x"] + x, box["y"] + 60)
+    assert shown_range(page).startswith("0:00 to 12:00:05")
+
+
+def test_ranges_and_values_are_reached_by_keyboard(page: Page) -> None:
+    show_long(page)
+    page.get_by_role("button", name="Last 5 min").press("Enter")
+    assert shown_range(page) == "11:55:00 to 12:00:00"
+    assert page.get_by_role("button", name="Last 5 min").get_attribute("aria-pressed") == "true"
+    page.keyboard.press("Tab")
+    chart = page.get_by_role("img", name="Token rate").first
+    chart.focus()
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press("ArrowLeft")
+    shown = page.locator(".plot").first.locator(".values")
+    assert shown.inner_text().splitlines() == ["11:59:53", "all users: 100 tokens/s"]
+    page.keyboard.press("Escape")
+    assert not shown.is_visible()
+    page.get_by_role("button", name="Earlier").click()
+    assert shown_range(page) == "11:52:30 to 11:57:30"
+    page.get_by_role("button", name="Zoom out").click()
+    assert shown_range(page) == "11:50:00 to 12:00:00"
+    page.get_by_role("button", name="Whole run").click()
+    assert shown_range(page).startswith("0:00 to 12:00:00")

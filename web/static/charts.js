@@ -1,4 +1,5 @@
 // The charts of a run and their data. All use the time since the run began as their axis.
+import { clock } from "./format.js";
 import { LinePlot } from "./plot.js";
 import { element } from "./tables.js";
 
@@ -28,6 +29,10 @@ const CHARTS = [
   },
   { title: "Client delay", unit: "ms", series: [["client_delay_p99_s", "p99", "one"]] },
 ];
+// Ranges of time that end now, in seconds; null: the whole run.
+const RANGES = [["Whole run", null], ["Last 5 min", 300], ["Last 30 min", 1800], ["Last 3 h", 10800]];
+const LEAST_RANGE_S = 10;
+const ZOOM = 2;
 const LATENCIES = new Set(["ttft_p50_s", "ttft_p95_s", "ttft_p99_s", "gap_p50_s", "gap_p99_s", "client_delay_p99_s"]);
 
 const inUnit = (column, value) => (LATENCIES.has(column) && value !== null ? value * S_TO_MS : value);
@@ -35,6 +40,10 @@ const inUnit = (column, value) => (LATENCIES.has(column) && value !== null ? val
 export class Charts {
   constructor(place) {
     this.clear();
+    this.end_s = LEAST_RANGE_S;
+    this.drawn = [[], 0];
+    this.tools = this.makeTools();
+    place.append(this.tools);
     this.charts = CHARTS.map((chart) => {
       const series = chart.series.map(([column, label, style]) => ({ column, label, style }));
       const legend = element("ul", { class: "key" });
@@ -42,7 +51,7 @@ export class Charts {
       const unit = chart.unit ? element("span", { class: "quiet" }, ` (${chart.unit})`) : "";
       place.append(element("figure", {}, element("figcaption", {}, chart.title, unit), legend, plot));
       const title = `${chart.title} over the run's time; the table below the charts has its values`;
-      const shown = { title, unit: chart.isCount ? "" : chart.unit, isCount: chart.isCount, series };
+      const shown = { title, unit: chart.isCount ? "" : chart.unit, isCount: chart.isCount, series, onZoom: (range_s) => this.zoom(range_s) };
       return { series, legend, plot: new LinePlot(plot, shown), atWindowEnds: chart.atWindowEnds };
     });
     place.plots = this.charts.map(({ plot }) => plot); // for tests
@@ -50,6 +59,7 @@ export class Charts {
 
   clear() {
     this.windows = [];
+    this.view = { last_s: null }; // or { range_s }
     this.data = { times_s: [] };
     for (const { series } of CHARTS) for (const [column] of series) this.data[column] = [];
   }
@@ -67,19 +77,83 @@ export class Charts {
     }
   }
 
+  makeTools() {
+    const button = (words, act, name = null) => {
+      const made = element("button", { type: "button", "aria-label": name }, words);
+      made.addEventListener("click", act);
+      return made;
+    };
+    this.rangeButtons = RANGES.map(([words, last_s]) => button(words, () => this.look({ last_s })));
+    this.rangeText = element("span", { class: "quiet" });
+    return element("div", { class: "chart-tools", role: "group", "aria-label": "Time shown in the charts" },
+      ...this.rangeButtons,
+      button("−", () => this.scale(ZOOM), "Zoom out"), button("+", () => this.scale(1 / ZOOM), "Zoom in"),
+      button("‹", () => this.move(-0.5), "Earlier"), button("›", () => this.move(0.5), "Later"), this.rangeText);
+  }
+
+  // range_s: null for the whole run.
+  zoom(range_s) {
+    this.look(range_s === null ? { last_s: null } : { range_s });
+  }
+
+  look(view) {
+    this.view = view;
+    this.draw(...this.drawn);
+  }
+
+  range() {
+    if (this.view.range_s) return this.view.range_s;
+    const { last_s } = this.view;
+    return [last_s === null ? 0 : Math.max(0, this.end_s - last_s), this.end_s];
+  }
+
+  scale(factor) {
+    const [start_s, end_s] = this.range();
+    const half_s = Math.max(LEAST_RANGE_S, (end_s - start_s) * factor) / 2;
+    const middle_s = (start_s + end_s) / 2;
+    this.within(middle_s - half_s, middle_s + half_s);
+  }
+
+  move(share) {
+    const [start_s, end_s] = this.range();
+    this.within(start_s + share * (end_s - start_s), end_s + share * (end_s - start_s));
+  }
+
+  // The range, moved into the run's time.
+  within(start_s, end_s) {
+    const length_s = Math.min(end_s - start_s, this.end_s);
+    const from_s = Math.min(Math.max(0, start_s), this.end_s - length_s);
+    this.zoom(length_s >= this.end_s ? null : [from_s, from_s + length_s]);
+  }
+
   draw(levels, now_s) {
+    this.drawn = [levels, now_s];
+    this.end_s = Math.max(LEAST_RANGE_S, now_s);
     const begun = levels.filter((level) => level.began_s !== null);
     const holds = begun.map((level) => {
       const ends_s = level.level_time_s === null ? Infinity : level.began_s + level.level_time_s;
       return [level.began_s + level.ramp_s, Math.min(ends_s, level.ended_s ?? now_s)];
     });
-    const shown = { spans: holds.filter(([from_s, to_s]) => to_s > from_s), end_s: Math.max(10, now_s) };
+    const shown = { spans: holds.filter(([from_s, to_s]) => to_s > from_s), range_s: this.range() };
     const atWindowEnds = this.atWindowEnds(begun);
     for (const chart of this.charts) {
       const visible = this.visible(chart);
       chart.plot.show({ ...shown, visible, data: chart.atWindowEnds ? atWindowEnds : this.data });
       showLegend(chart, visible);
     }
+    this.showRange();
+  }
+
+  showRange() {
+    this.rangeButtons.forEach((button, i) => {
+      const last_s = RANGES[i][1];
+      button.setAttribute("aria-pressed", String(!this.view.range_s && this.view.last_s === last_s));
+      button.hidden = last_s !== null && last_s >= this.end_s && this.view.last_s !== last_s;
+    });
+    const many = this.charts[0].plot.perBucket;
+    const thinned = many > 1 ? `; drawn: the lowest and highest of every ${many} windows` : "";
+    const words = `${this.range().map(clock).join(" to ")}${thinned}`;
+    if (this.rangeText.textContent !== words) this.rangeText.textContent = words;
   }
 
   // Which series are drawn. Of the outcomes, those that occurred: a full legend would hide them. An open loop has no

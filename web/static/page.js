@@ -7,6 +7,7 @@ import { opensInside } from "./reader.js";
 import { element, fill, showLines } from "./tables.js";
 
 const EVERY_MS = 2000;
+const MOST_ROWS = 240; // of the charts as a table: 20 minutes
 const $ = (id) => document.getElementById(id);
 const charts = new Charts($("charts"));
 let lastAnswer = null;
@@ -321,6 +322,9 @@ function showWorkers({ workers }) {
 
 function showPoints() {
   if (!$("points").open) return;
+  const newest = shown.points.filter(Boolean).reverse();
+  $("points-note").hidden = newest.length <= MOST_ROWS;
+  text("points-note", `The newest ${MOST_ROWS} of ${number(newest.length)} windows; windows.csv has all.`);
   const value = (column, form) => (point) => form(point[shown.columns.indexOf(column)]);
   const failures = (counts) => Object.entries(counts).map(([name, count]) => `${count} ${name.replace("_", " ")}`).join(", ") || "0";
   fill($("points").querySelector("table"), [
@@ -338,7 +342,7 @@ function showPoints() {
     ["Completed/s", value("completed_rate", number)],
     ["Failures", value("failures", failures)],
     ["Client delay p99", value("client_delay_p99_s", duration)],
-  ], shown.points.filter(Boolean).reverse());
+  ], newest.slice(0, MOST_ROWS));
 }
 
 $("theme").addEventListener("click", () => {

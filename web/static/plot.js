@@ -1,5 +1,6 @@
 // A line chart in SVG: axes, grid, shaded spans, lines that break where a value is missing, and the values under the
-// pointer. Colours and dashes are CSS classes, so that a change of theme needs no redraw.
+// pointer or, with the arrow keys, of one point after the other. Of more points than fit, the lowest and the
+// highest in every few pixels are drawn. Colours and dashes are CSS classes, so that a change of theme needs no redraw.
 import { clock, number } from "./format.js";
 import { element } from "./tables.js";
 
@@ -12,6 +13,10 @@ const BOTTOM_PX = 24;
 const TICK_DISTANCE_PX = { x: 90, y: 40 };
 const TIME_STEPS_S = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 28800, 86400];
 const HEADROOM = 1.1;
+// Of a thinned line, in which its lowest and highest value are drawn; of a dot; of the shortest drag that is none by mistake.
+const BUCKET_PX = 3;
+const DOT_PX = 6;
+const DRAG_PX = 8;
 
 function shape(name, attributes = {}, ...children) {
   const made = document.createElementNS(SVG, name);
@@ -30,37 +35,96 @@ function roundStep(value) {
 
 const timeStep = (value) => TIME_STEPS_S.find((step) => step >= value) ?? Math.ceil(value / 86400) * 86400;
 
-// Multiples of the step from 0 to the end; computed by index, so that no rounding errors add up.
-const multiples = (step, end) => Array.from({ length: Math.floor(end / step + 1e-9) + 1 }, (_, i) => i * step);
+// Multiples of the step from the start to the end; computed by index, so that no rounding errors add up.
+function multiples(step, start, end) {
+  const first = Math.ceil(start / step - 1e-9);
+  return Array.from({ length: Math.max(0, Math.floor(end / step + 1e-9) - first + 1) }, (_, i) => (first + i) * step);
+}
 
 export class LinePlot {
   // series: [{ column, label, style }]. style: the CSS class of its colour and dash. isCount: values are whole numbers.
-  constructor(place, { title, unit, isCount, series }) {
+  // onZoom: called with the range of time that was chosen by dragging, or null for all of it.
+  constructor(place, { title, unit, isCount, series, onZoom = () => {} }) {
+    this.onZoom = onZoom;
     this.unit = unit;
     this.isCount = isCount;
     this.series = series;
     this.data = { times_s: [] };
     this.spans = [];
-    this.end_s = 10;
+    this.range_s = [0, 10];
+    this.shownAt = [];
     this.pointed_x = null;
+    this.dragged_x = null;
     this.visible = series.map(() => true);
     this.grid = shape("g", { class: "grid" });
     this.shades = shape("g", { class: "shades" });
     this.cursor = shape("line", { class: "cursor", visibility: "hidden" });
+    this.selection = shape("rect", { class: "selection", visibility: "hidden" });
     this.lines = series.map(({ style }) => shape("path", { class: `line ${style}` }));
     this.dots = series.map(({ style }) => shape("path", { class: `dots ${style}` }));
-    this.svg = shape("svg", { role: "img", "aria-label": title }, this.shades, this.grid, this.cursor, ...this.lines, ...this.dots);
-    this.values = element("div", { class: "values", hidden: true });
+    this.svg = shape("svg", { role: "img", "aria-label": title, tabindex: 0 }, this.shades, this.grid, this.selection, this.cursor, ...this.lines, ...this.dots);
+    this.values = element("div", { class: "values", hidden: true, "aria-live": "polite" });
     place.replaceChildren(this.svg, this.values);
-    this.svg.addEventListener("pointermove", (event) => this.showValues(event.clientX));
-    this.svg.addEventListener("pointerleave", () => this.showValues(null));
+    this.listen();
     new ResizeObserver(() => this.draw()).observe(place);
     this.place = place;
   }
 
-  // data: times_s and one array for each column; spans: [[from_s, to_s]]; visible: which of the series are drawn.
-  show({ data, spans, end_s, visible }) {
-    Object.assign(this, { data, spans, end_s, visible });
+  listen() {
+    const inside_x = (event) => event.clientX - this.svg.getBoundingClientRect().left;
+    this.svg.addEventListener("pointermove", (event) => {
+      this.showValues(inside_x(event));
+      if (this.dragged_x !== null) this.showSelection(inside_x(event));
+    });
+    this.svg.addEventListener("pointerleave", () => this.showValues(null));
+    this.svg.addEventListener("pointerdown", (event) => {
+      if (event.button !== 0) return;
+      this.svg.setPointerCapture(event.pointerId);
+      this.dragged_x = inside_x(event);
+      this.showValues(this.dragged_x); // a finger does not move before
+    });
+    this.svg.addEventListener("pointerup", (event) => this.endDrag(inside_x(event)));
+    this.svg.addEventListener("pointercancel", () => this.endDrag(null));
+    this.svg.addEventListener("dblclick", () => this.onZoom(null));
+    this.svg.addEventListener("keydown", (event) => this.onKey(event));
+    this.svg.addEventListener("blur", () => this.showValues(null));
+  }
+
+  endDrag(x) {
+    const from_x = this.dragged_x;
+    this.dragged_x = null;
+    this.selection.setAttribute("visibility", "hidden");
+    if (from_x === null || x === null || Math.abs(x - from_x) < DRAG_PX) return;
+    this.onZoom([from_x, x].sort((one, other) => one - other).map((each) => this.time_s(each)));
+  }
+
+  showSelection(x) {
+    const [from_x, to_x] = [this.dragged_x, x].sort((one, other) => one - other);
+    const places = { x: from_x, width: to_x - from_x, y: TOP_PX, height: HEIGHT_PX - TOP_PX - BOTTOM_PX };
+    for (const [name, value] of Object.entries(places)) this.selection.setAttribute(name, value);
+    this.selection.setAttribute("visibility", "visible");
+  }
+
+  // The arrow keys go from point to point, Escape hides the values.
+  onKey(event) {
+    const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+    if (event.key === "Escape") this.showValues(null);
+    if (!step) return;
+    event.preventDefault();
+    const known = this.shownAt.filter((i) => this.visibleSeries().some(({ column }) => isValue(this.data[column][i])));
+    const now = this.pointed_x === null ? -1 : known.indexOf(this.nearest(this.pointed_x, this.visibleSeries()));
+    const next = this.pointed_x === null ? (step > 0 ? 0 : known.length - 1) : Math.min(known.length - 1, Math.max(0, now + step));
+    if (known.length) this.showValues(this.x(this.data.times_s[known[next]]));
+  }
+
+  visibleSeries() {
+    return this.series.filter((_, i) => this.visible[i]);
+  }
+
+  // data: times_s and one array for each column; spans: [[from_s, to_s]]; range_s: the time shown; visible: which of the
+  // series are drawn.
+  show({ data, spans, range_s, visible }) {
+    Object.assign(this, { data, spans, range_s, visible });
     this.draw();
   }
 
@@ -75,21 +139,59 @@ export class LinePlot {
     if (width === 0) return;
     this.width = width;
     this.svg.setAttribute("viewBox", `0 0 ${width} ${HEIGHT_PX}`);
-    const drawn = this.series.filter((_, i) => this.visible[i]).flatMap(({ column }) => this.points(column));
-    this.top = HEADROOM * drawn.reduce((most, [, value]) => Math.max(most, value), 0) || 1;
+    const [start_s, end_s] = this.range_s;
+    this.shownAt = [...this.data.times_s.keys()].filter((i) => this.data.times_s[i] >= start_s && this.data.times_s[i] <= end_s);
+    const most = (column) => this.shownAt.reduce((top, i) => Math.max(top, this.data[column][i] ?? 0), 0);
+    this.top = HEADROOM * Math.max(0, ...this.visibleSeries().map(({ column }) => most(column))) || 1;
     this.drawAxes();
-    this.shades.replaceChildren(...this.spans.map(([from_s, to_s]) => shape("rect", {
-      x: this.x(from_s), width: Math.max(0, this.x(to_s) - this.x(from_s)), y: TOP_PX, height: HEIGHT_PX - TOP_PX - BOTTOM_PX,
+    const shaded = this.spans.map(([from_s, to_s]) => [Math.max(from_s, start_s), Math.min(to_s, end_s)]);
+    this.shades.replaceChildren(...shaded.filter(([from_s, to_s]) => to_s > from_s).map(([from_s, to_s]) => shape("rect", {
+      x: this.x(from_s), width: this.x(to_s) - this.x(from_s), y: TOP_PX, height: HEIGHT_PX - TOP_PX - BOTTOM_PX,
     })));
     this.series.forEach(({ column }, i) => {
-      this.lines[i].setAttribute("d", this.visible[i] ? this.linePath(column) : "");
-      this.dots[i].setAttribute("d", this.visible[i] ? this.dotPath(column) : "");
+      const indices = this.visible[i] ? this.thinned(column) : [];
+      const hasDots = indices.length * DOT_PX <= this.plotWidth();
+      this.lines[i].setAttribute("d", this.linePath(column, indices));
+      this.dots[i].setAttribute("d", hasDots ? this.dotPath(column, indices) : "");
     });
     this.showValues(this.pointed_x);
   }
 
+  plotWidth() {
+    return this.width - LEFT_PX - RIGHT_PX;
+  }
+
   x(time_s) {
-    return LEFT_PX + (time_s / this.end_s) * (this.width - LEFT_PX - RIGHT_PX);
+    const [start_s, end_s] = this.range_s;
+    return LEFT_PX + ((time_s - start_s) / (end_s - start_s)) * this.plotWidth();
+  }
+
+  time_s(x) {
+    const [start_s, end_s] = this.range_s;
+    return start_s + Math.min(1, Math.max(0, (x - LEFT_PX) / this.plotWidth())) * (end_s - start_s);
+  }
+
+  // How many points stand for each that is drawn at most.
+  get perBucket() {
+    const buckets = Math.max(1, Math.floor(this.plotWidth() / BUCKET_PX));
+    return this.shownAt.length <= 2 * buckets ? 1 : Math.ceil(this.shownAt.length / buckets);
+  }
+
+  // The indices that are drawn of a column: of each group of neighbours the lowest and the highest value, so that no peak
+  // is lost; of a group without values one, so that the line breaks.
+  thinned(column) {
+    const size = this.perBucket;
+    if (size === 1) return this.shownAt;
+    const values = this.data[column];
+    const kept = [];
+    for (let start = 0; start < this.shownAt.length; start += size) {
+      const group = this.shownAt.slice(start, start + size);
+      const known = group.filter((i) => isValue(values[i]));
+      const low = known.reduce((best, i) => (values[i] < values[best] ? i : best), known[0]);
+      const high = known.reduce((best, i) => (values[i] > values[best] ? i : best), known[0]);
+      kept.push(...(known.length ? new Set([Math.min(low, high), Math.max(low, high)]) : [group[0]]));
+    }
+    return kept;
   }
 
   y(value) {
@@ -99,12 +201,13 @@ export class LinePlot {
   drawAxes() {
     const [right, bottom] = [this.width - RIGHT_PX, HEIGHT_PX - BOTTOM_PX];
     const yStep = Math.max(roundStep((this.top * TICK_DISTANCE_PX.y) / (bottom - TOP_PX)), this.isCount ? 1 : 0);
-    const xStep = timeStep((this.end_s * TICK_DISTANCE_PX.x) / (right - LEFT_PX));
-    const rows = multiples(yStep, this.top).flatMap((value) => [
+    const [start_s, end_s] = this.range_s;
+    const xStep = timeStep(((end_s - start_s) * TICK_DISTANCE_PX.x) / (right - LEFT_PX));
+    const rows = multiples(yStep, 0, this.top).flatMap((value) => [
       shape("line", { x1: LEFT_PX, x2: right, y1: this.y(value), y2: this.y(value) }),
       shape("text", { x: LEFT_PX - 6, y: this.y(value) + 4, class: "y" }, number(Number(value.toPrecision(6)))),
     ]);
-    const columns = multiples(xStep, this.end_s).flatMap((time_s) => [
+    const columns = multiples(xStep, start_s, end_s).flatMap((time_s) => [
       shape("line", { x1: this.x(time_s), x2: this.x(time_s), y1: TOP_PX, y2: bottom }),
       shape("text", { x: this.x(time_s), y: HEIGHT_PX - 6, class: "x" }, clock(time_s)),
     ]);
@@ -115,9 +218,9 @@ export class LinePlot {
     return `${this.x(this.data.times_s[index]).toFixed(1)} ${this.y(this.data[column][index]).toFixed(1)}`;
   }
 
-  linePath(column) {
+  linePath(column, indices) {
     let isOpen = false;
-    return this.data.times_s.map((_, i) => {
+    return indices.map((i) => {
       const wasOpen = isOpen;
       isOpen = isValue(this.data[column][i]);
       return isOpen ? `${wasOpen ? "L" : "M"}${this.at(i, column)}` : "";
@@ -125,15 +228,15 @@ export class LinePlot {
   }
 
   // A line of no length with round ends: one element for all dots of a series.
-  dotPath(column) {
-    return this.data.times_s.map((_, i) => (isValue(this.data[column][i]) ? `M${this.at(i, column)}h0` : "")).join("");
+  dotPath(column, indices) {
+    return indices.map((i) => (isValue(this.data[column][i]) ? `M${this.at(i, column)}h0` : "")).join("");
   }
 
-  // The values of the point that is nearest to the pointer. client_x: null where the pointer is not on the chart.
-  showValues(client_x) {
-    this.pointed_x = client_x;
-    const shown = this.series.filter((_, i) => this.visible[i]);
-    const nearest = client_x === null ? -1 : this.nearest(client_x - this.svg.getBoundingClientRect().left, shown);
+  // The values of the point that is nearest to x, in pixels; null where the pointer is not on the chart.
+  showValues(x_px) {
+    this.pointed_x = x_px;
+    const shown = this.visibleSeries();
+    const nearest = x_px === null ? -1 : this.nearest(x_px, shown);
     this.values.hidden = nearest < 0;
     this.cursor.setAttribute("visibility", nearest < 0 ? "hidden" : "visible");
     if (nearest < 0) return;
@@ -148,9 +251,11 @@ export class LinePlot {
 
   // The index of the point nearest to x that has a value of any of the series; -1 where there is none.
   nearest(x, series) {
-    const distances = this.data.times_s.map((time_s, i) =>
-      (series.some(({ column }) => isValue(this.data[column][i])) ? Math.abs(this.x(time_s) - x) : Infinity));
-    const least = Math.min(...distances);
-    return least === Infinity ? -1 : distances.indexOf(least);
+    let [best, least] = [-1, Infinity];
+    for (const i of this.shownAt) {
+      const distance = Math.abs(this.x(this.data.times_s[i]) - x);
+      if (distance < least && series.some(({ column }) => isValue(this.data[column][i]))) [best, least] = [i, distance];
+    }
+    return best;
   }
 }
