@@ -74,6 +74,21 @@ class BurstRow:
     other_load: float | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class StallRow:
+    """A client that stands still now and then, see benchmarks/stalls.py. Errors are of requests that were sent after
+    the ramp; gap: the longest of each. verdict: the run's own, with the kinds of its issues in `note`. late_p99_ms: of
+    the server."""
+
+    case: str
+    users: int
+    note: str = ""
+    ttft_error_ms: Spread | None = None
+    gap_error_ms: Spread | None = None
+    verdict: str = ""
+    late_p99_ms: float | None = None
+
+
 def percentile(values: Sequence[float], share: float) -> float:
     """The value of rank ⌈share · n⌉, as Tokenswarm's own percentiles are. Raises ValueError for no values."""
     if not values:

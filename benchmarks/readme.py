@@ -1,8 +1,9 @@
-"""`python -m benchmarks.readme [BENCH.JSON]`: writes the measured figures into README.md and docs/benchmarks.md.
+"""`python -m benchmarks.readme [BENCH.JSON]`: writes the measured figures into README.md, docs/benchmarks.md
+and docs/accuracy.md.
 
 They are between `<!-- bench: NAME -->` and `<!-- end -->`, and come from docs/bench.json. With a file, that file
-becomes docs/bench.json first, or its part of it where the file has one part only (bursts.json). `--check` writes
-nothing and exits with 1 where a document has other figures.
+becomes docs/bench.json first, or its part of it where the file has one part only (bursts.json, stalls.json). `--check`
+writes nothing and exits with 1 where a document has other figures.
 """
 
 from __future__ import annotations
@@ -18,13 +19,13 @@ from typing import Any
 
 import msgspec
 
-from benchmarks.figures import BurstRow, ClientRow, Spread
+from benchmarks.figures import BurstRow, ClientRow, Spread, StallRow
 from benchmarks.records import ReadingCost
-from benchmarks.table import bursts_table, number, parsing_table, table
+from benchmarks.table import bursts_table, number, parsing_table, stalls_table, table
 
 ROOT = Path(__file__).resolve().parents[1]
 BENCH = Path("docs/bench.json")
-DOCUMENTS = (Path("README.md"), Path("docs/benchmarks.md"))
+DOCUMENTS = (Path("README.md"), Path("docs/benchmarks.md"), Path("docs/accuracy.md"))
 _SECTION = re.compile(r"(<!-- bench: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 #: The clients of README's table, as it names them; docs/benchmarks.md has all.
 _NAMES = {
@@ -47,6 +48,9 @@ class BenchFigures:
         bursts = document.get("bursts", {"rows": []})
         self.bursts = msgspec.convert(bursts["rows"], list[BurstRow])
         self.bursts_where = _where("python -m benchmarks.bursts", bursts) if self.bursts else ""
+        stalls = document.get("stalls", {"rows": []})
+        self.stalls = msgspec.convert(stalls["rows"], list[StallRow])
+        self.stalls_where = _where("python -m benchmarks.stalls", stalls) if self.stalls else ""
         self.gap_ms = 1000 / document["server"]["tokens_per_s"]
         self.where = _where("make bench", document)
 
@@ -73,6 +77,7 @@ def sections(bench: BenchFigures) -> dict[str, str]:
     return {
         "readme": f"{bench.where}.\n\n{_markdown(bench)}\n{_longest_error(bench)}",
         "bursts": _bursts(bench),
+        "stalls": _stalls(bench),
         "table": f"{bench.where}.\n\n```\n{table(bench.rows)}\n\n{parsing_table(bench.parsing)}\n```\n",
     }
 
@@ -86,6 +91,12 @@ def _bursts(bench: BenchFigures) -> str:
     if not bench.bursts:
         return "Not measured yet.\n"
     return f"{bench.bursts_where}.\n\n```\n{bursts_table(bench.bursts)}\n```\n"
+
+
+def _stalls(bench: BenchFigures) -> str:
+    if not bench.stalls:
+        return "Not measured yet.\n"
+    return f"{bench.stalls_where}.\n\n```\n{stalls_table(bench.stalls)}\n```\n"
 
 
 def _markdown(bench: BenchFigures) -> str:

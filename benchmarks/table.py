@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Callable, Sequence
 
-from benchmarks.figures import LATE_MS, BurstRow, ClientRow, Spread
+from benchmarks.figures import LATE_MS, BurstRow, ClientRow, Spread, StallRow
 from benchmarks.records import ReadingCost
 from tokenswarm.reports.text_grid import TextColumn, grid_lines
 
@@ -99,6 +99,29 @@ def bursts_table(rows: Sequence[BurstRow]) -> str:
         TextColumn("within ms", [number(row.sent_within_ms) for row in rows], "sent"),
         TextColumn("late ms", [number(row.late_p99_ms) for row in rows], "server"),
         TextColumn("load", [number(row.other_load) for row in rows], "other"),
+        TextColumn("verdict", [row.verdict + (f" ({row.note})" if row.note else "") for row in rows], left=True),
+    ]
+    return "\n".join(line.rstrip() for line in grid_lines(columns))
+
+
+def stalls_table(rows: Sequence[StallRow]) -> str:
+    """A client that stands still now and then, by its source of timestamps."""
+
+    def error(spreads: Sequence[Spread | None], of: Callable[[Spread], float | None]) -> list[str]:
+        return [number(of(spread) if spread else None) for spread in spreads]
+
+    ttft, gap = [row.ttft_error_ms for row in rows], [row.gap_error_ms for row in rows]
+    columns = [
+        TextColumn("users", [f"{row.users:,}" for row in rows]),
+        TextColumn("--stamps", [row.case for row in rows], left=True),
+        TextColumn("requests", [_whole(spread.count if spread else None) for spread in ttft]),
+        TextColumn("p50", error(ttft, lambda spread: spread.median), "TTFT error ms"),
+        TextColumn("p99", error(ttft, lambda spread: spread.p99), "TTFT error ms"),
+        TextColumn("max", error(ttft, lambda spread: spread.max), "TTFT error ms"),
+        TextColumn("p50", error(gap, lambda spread: spread.median), "gap error ms"),
+        TextColumn("p99", error(gap, lambda spread: spread.p99), "gap error ms"),
+        TextColumn("max", error(gap, lambda spread: spread.max), "gap error ms"),
+        TextColumn("late ms", [number(row.late_p99_ms) for row in rows], "server"),
         TextColumn("verdict", [row.verdict + (f" ({row.note})" if row.note else "") for row in rows], left=True),
     ]
     return "\n".join(line.rstrip() for line in grid_lines(columns))
