@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 
 import msgspec
 
+from tokenswarm.client.late_reading import LateReading
 from tokenswarm.client.timeouts import Timeouts
 from tokenswarm.engines import ChatRequest, EngineSpec
 from tokenswarm.metrics.abandonment import Abandonment
@@ -20,13 +21,12 @@ class RequestSpec(msgspec.Struct, frozen=True):
     (prompt_tokens_source), stand unless the server's usage says otherwise. prompt_id names the prompt's row in its
     source, custom_id is that row's own name. trace_id: sent in a traceparent header, "" for none.
     input_tokens_requested, output_tokens_requested: by the run's options, None: none. Without measure_gaps, the stream
-    is watched to its first output only. count_tokens: counts the output's tokens where the server does not.
-    model_index, host_index: the places of its model and host among those of the run.
-    load: the waits around the request. honours_retry_after: a 429 or 503 with a Retry-After header is
-    refused_by_limit. place: in its session. headers: further ones of this request. keeps_answer: whether the text
-    of its answer is needed.
-    prefix_group: of its shared prefix; shareable: what a prefix cache may hold of it, None where that is not known.
-    abandonment: when its user leaves it, None where it waits for the end. name: see Timeline."""
+    is watched to its first output only, where late_reading allows it (None: it does). count_tokens: counts the output's
+    tokens where the server does not. model_index, host_index: the places of its model and host among those of the run.
+    load: the waits around the request. honours_retry_after: a 429 or 503 with a Retry-After header is refused_by_limit.
+    place: in its session. headers: further ones of this request. keeps_answer: whether the text of its answer is
+    needed. prefix_group: of its shared prefix; shareable: what a prefix cache may hold of it, None where that is not
+    known. abandonment: when its user leaves it, None where it waits for the end. name: see Timeline."""
 
     engine: EngineSpec
     request: ChatRequest
@@ -39,6 +39,7 @@ class RequestSpec(msgspec.Struct, frozen=True):
     custom_id: str = ""
     trace_id: str = ""
     measure_gaps: bool = True
+    late_reading: LateReading | None = None
     count_tokens: CountTokens | None = None
     input_tokens_requested: int | None = None
     output_tokens_requested: int | None = None

@@ -7,6 +7,7 @@ import time
 from tokenswarm.client.abandon_options import is_abandoned
 from tokenswarm.client.chat_session import ChatSession, DrawnPrompt
 from tokenswarm.client.host_spread import HostSpread, host_of_number
+from tokenswarm.client.late_reading import LateReading
 from tokenswarm.client.measurement_options import Stamps, TokenTimes, tap_of
 from tokenswarm.client.prompt_supply import PromptSupply, turn_mark
 from tokenswarm.client.request_options import (
@@ -78,6 +79,8 @@ class RunContext:
         #: Answers have exactly the requested length where the engine can be made to.
         self._exact_length = options.ignore_eos or (options.states_output and self.engine.honours_ignore_eos)
         self._gap_sampling = GapSampling(options.token_times)
+        #: Where the gaps of some streams are not measured.
+        self.late_reading = None if options.token_times is TokenTimes.ALL else LateReading()
 
     @property
     def host_count(self) -> int:

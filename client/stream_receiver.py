@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
+from operator import sub
 from typing import Protocol
 
 from msgspec.structs import replace
@@ -16,6 +18,8 @@ from tokenswarm.metrics.timeline_builder import TimelineBuilder
 from tokenswarm.wire import Arrival, Exchange
 
 _MAX_ERROR_BODY_BYTES = 64 * 1024
+
+logger = logging.getLogger(__name__)
 
 
 class StreamObserver(Protocol):
@@ -54,6 +58,8 @@ class StreamReceiver:
         self._observed = observer is not None
         self._observe = observer.on_events if observer is not None else _ignore
         self._measure_gaps = spec.measure_gaps
+        self._late_reading = spec.late_reading
+        self._received_before = 0, 0
         self._keep_text = spec.count_tokens is not None
         self._keeps_answer = spec.keeps_answer
         self._leave_tokens = spec.abandonment.after_tokens if spec.abandonment is not None else None
@@ -181,13 +187,34 @@ class StreamReceiver:
         """The first output is in: what comes now need not be processed at once, nor, without gaps, be read."""
         if self._observed or self._leave_tokens is not None:
             return
-        if self._measure_gaps:
-            self._relaxed = True
-            exchange.defer()
-        elif self._builder.kernel_stamps_only:
-            self._relaxed = True
+        self._received_before = self._received(exchange)
+        if not self._measure_gaps and self._builder.kernel_stamps_only and self._may_be_late():
             self._watched = False
             exchange.unwatch()
+        elif self._measure_gaps or self._builder.kernel_stamps_only:
+            exchange.defer()
+        else:
+            return
+        self._relaxed = True
+
+    def _may_be_late(self) -> bool:
+        """Of a stream whose gaps are not measured: whether it is read late from now on."""
+        self._builder.gaps_measured = False
+        return self._late_reading is None or self._late_reading.reads_next_late()
+
+    def _received(self, exchange: Exchange) -> tuple[int, int]:
+        """Outputs, and segments, so far."""
+        if self._late_reading is None:
+            return 0, 0
+        return self._builder.output_events, exchange.received_segments() or 0
+
+    def judge_late_reading(self, exchange: Exchange) -> None:
+        """The stream has ended properly: was it changed by being read late?"""
+        outputs, segments = map(sub, self._received(exchange), self._received_before)
+        if self._late_reading is None or not self._relaxed or segments <= 0:
+            return
+        if reason := self._late_reading.ended(late=not self._watched, tokens=outputs, segments=segments):
+            logger.warning("Streams are read as they come from now on, which costs CPU time: %s", reason)
 
     def _on_outputs(self, batch: TokenBatch, arrived_ns: Sequence[int]) -> None:
         if len(batch.texts) > len(arrived_ns):

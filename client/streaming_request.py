@@ -224,6 +224,7 @@ class StreamingRequest:
                 Outcome.TRUNCATED, f"the stream ended after {outputs} outputs without its end"
             )
         self._builder.received(exchange.bytes_received)
+        stream.judge_late_reading(exchange)
         exact_tokens = spec.request.max_tokens if spec.request.ignore_eos else None
         check_ending(spec.engine, stream.finish_reason, self._builder.reported_tokens, exact_tokens)
 

@@ -35,7 +35,8 @@ class TimelineBuilder:
         self.outputs_ns = array("q")
         self._output_sizes = array("L")
         self._reasoning_tokens = 0
-        self._gaps_measured = True
+        #: Whether its gaps are to be in the figures.
+        self.gaps_measured = True
         self._delays_ns = array("q")
         self._reads = 0
         self._kernel_stamps = 0
@@ -82,7 +83,7 @@ class TimelineBuilder:
         """The socket was read for this response; delay_ns is None where it was not watched, and late on purpose."""
         self._reads += 1
         if delay_ns is None:
-            self._gaps_measured = False
+            self.gaps_measured = False
         if kernel:
             self._kernel_stamps += 1
             if delay_ns is not None:
@@ -209,7 +210,7 @@ class TimelineBuilder:
             first_event_ns=min(filter(None, (first_ns, self._first_bare_ns)), default=None),
             last_event_ns=max(filter(None, (self.last_ns, self._last_bare_ns)), default=None),
             events=len(self.outputs_ns) + self._bare_events,
-            gaps_measured=self._gaps_measured,
+            gaps_measured=self.gaps_measured,
             delays_ns=self._delays_ns,
             reads=self._reads,
             kernel_stamps=self._kernel_stamps,

@@ -103,6 +103,7 @@ class UserRequests:
             custom_id=prompt.custom_id,
             trace_id=new_trace_id() if context.options.traceparent else "",
             measure_gaps=context.measures_gaps(),
+            late_reading=context.late_reading,
             count_tokens=context.workload.count_tokens,
             input_tokens_requested=lengths.input,
             output_tokens_requested=lengths.output,

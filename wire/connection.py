@@ -8,6 +8,7 @@ import ssl
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from tokenswarm.wire.connect import connect, error_text
@@ -24,6 +25,7 @@ from tokenswarm.wire.request_sender import RequestSender, spin_until
 from tokenswarm.wire.stamps import ANCILLARY_BYTES, ArrivalTimes, clocks_ns, enable_kernel_stamps, stamp_of
 from tokenswarm.wire.tap.joined import may_hold_several_events, may_hold_several_records
 from tokenswarm.wire.tap.packet_tap import PacketTap, TappedStream
+from tokenswarm.wire.tcp_info import received_segments
 from tokenswarm.wire.tls import TlsSession
 
 _READ_BYTES = 65536
@@ -95,6 +97,7 @@ class Connection:
         self._connect_ns = 0
         self._exchange = exchange
         exchange.tapped = self._tapped is not None
+        exchange.received_segments = partial(received_segments, self._sock)
         sender = self._sender
         sender.bytes_before_request = self._tls.sent_bytes if self._tls else sender.sent_bytes
         sender.sent_bytes += len(request)
@@ -249,15 +252,13 @@ class Connection:
                 self._exchange.behind_ns = time.perf_counter_ns()
             if size == _READ_BYTES:  # perhaps not all there was
                 READ_NOTIFIER.rearm(self._sock.fileno())
-            stamp = stamp_of(ancillary)
-            data, stamp = (data, stamp) if self._tapped is None else self._defer_earlier(data, stamp, real_ns, now_ns)
-            tls = self._tls
+            tls = self._tls if self._tapped is None else None  # else the ciphertext is to be cut first
             if data and tls is not None and not (data := tls.received(data, self._sock)):
                 if tls.broken is not None:
                     self._process_deferred()
                     tls.check()
-                return _are_urgent(deferred, self._streaming_since_ns is not None)
-            deferred += data, stamp, real_ns, now_ns
+                return False
+            deferred += data, stamp_of(ancillary), real_ns, now_ns
             if self._streaming_since_ns is None:
                 self._empty_ns.append(LOOP_PACER.empty_ns)
             elif len(deferred) < _MOST_DEFERRED_FIELDS and data.endswith(_WHOLE_EVENT):
@@ -271,17 +272,22 @@ class Connection:
             self._stop(_as_wire_error(error))
         return False
 
-    def _defer_earlier(self, data: bytes, stamp: bytes, real_ns: int, now_ns: int) -> tuple[bytes, bytes]:
-        """Where the tap knows of several segments in a read, note all but the last as if each had been read by itself.
-        Returns the last one and its stamp."""
-        tls = self._tls
-        *earlier, last = _cut(self._tapped, self._exchange, data, stamp, now_ns)
-        for part, stamp_of_part in earlier:
-            if plaintext := tls.received(part, self._sock) if tls is not None else part:
-                self._deferred += plaintext, stamp_of_part, real_ns, now_ns
-                if self._streaming_since_ns is None:
-                    self._empty_ns.append(LOOP_PACER.empty_ns)
-        return last
+    def _cut_deferred(self, fields: list[Any], empty_ns: list[int]) -> tuple[list[Any], list[int]]:
+        """Where the tap knows of several segments in a read, the fields of these, as if each had been read by itself;
+        decrypted. The same of when the socket was empty. Now and not with the read: the tap's memory is then looked
+        through for many reads at once."""
+        if self._tapped is None:
+            return fields, empty_ns
+        cut_fields: list[Any] = []
+        cut_empty_ns: list[int] = []
+        tls, columns = self._tls, (fields[column::FIELDS_PER_READ] for column in range(FIELDS_PER_READ))
+        for at, (data, stamp, real_ns, now_ns) in enumerate(zip(*columns, strict=True)):
+            for part, stamp_of_part in _cut(self._tapped, self._exchange, data, stamp, now_ns):
+                plaintext = tls.received(part, self._sock) if part and tls is not None else part
+                if plaintext or not part:
+                    cut_fields += plaintext, stamp_of_part, real_ns, now_ns
+                    cut_empty_ns += empty_ns[at : at + 1]
+        return cut_fields, cut_empty_ns
 
     def _process_deferred(self) -> None:
         """Must not raise."""
@@ -290,6 +296,7 @@ class Connection:
         fields, self._deferred = self._deferred, []
         empty_ns, self._empty_ns = self._empty_ns, []
         try:
+            fields, empty_ns = self._cut_deferred(fields, empty_ns)
             reads = read_batch_of(fields, self._times)
             at, end = 0, len(reads.datas)
             while not self.closed and at < len(empty_ns):
@@ -299,7 +306,7 @@ class Connection:
                 self._on_read(data, arrived_ns, delay_ns, kernel, earliest_ns)
                 at += 1
             batch_end = 0
-            if all(reads.kernel):
+            if end and all(reads.kernel):
                 batch_end = end if reads.datas[-1].endswith(_WHOLE_EVENT) else end - 1
             misses = 0
             while not self.closed and at < end:
@@ -379,11 +386,6 @@ def _cut(
     if exchange is not None:
         exchange.tapped = False
     return ((data, stamp),)
-
-
-def _are_urgent(deferred: Sequence[Any], streaming: bool) -> bool:
-    """Whether deferred reads are to be processed soon."""
-    return bool(deferred) and not (streaming and deferred[-FIELDS_PER_READ].endswith(_WHOLE_EVENT))
 
 
 def _holds_data(sock: socket.socket) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from gevent.event import Event
@@ -56,6 +56,7 @@ class Exchange:
     behind_ns: when so much was last read at once that the kernel's buffer may have been full, so that the server may
     have waited for this process until then. None if that never happened.
     tapped: whether each read of it was of one segment, or a packet tap knew when each of its segments came.
+    received_segments: how many TCP segments its connection has received so far, None where that is not known.
     never_read: whether the server had surely closed the connection before it could have read the request.
     """
 
@@ -72,6 +73,7 @@ class Exchange:
         self.bytes_received = 0
         self.never_read = False
         self.tapped = False
+        self.received_segments: Callable[[], int | None] = lambda: None
         self.behind_ns: int | None = None
         self.response = ResponseParser()
         self.kept: list[Arrival] = []

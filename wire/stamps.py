@@ -98,6 +98,8 @@ class ArrivalTimes:
         self, stamps: Sequence[bytes], real_ns: Sequence[int], now_ns: Sequence[int]
     ) -> tuple[Sequence[int], Sequence[int], Sequence[bool]]:
         """The same for several reads in a row, as three columns."""
+        if not stamps:
+            return (), (), ()
         if all(stamps):
             arrived_ns = [
                 seconds * 1_000_000_000 + nanoseconds - real + now

@@ -10,6 +10,8 @@ from array import array
 _BYTES_ACKED = struct.Struct("=120xQ")
 #: tcpi_bytes_received, behind it.
 _BYTES_RECEIVED = struct.Struct("=128xQ")
+#: tcpi_data_segs_in, since Linux 4.6.
+_DATA_SEGMENTS_RECEIVED = struct.Struct("=152xI")
 #: The kernel counts the SYN as a byte.
 _SYN_BYTES = 1
 #: Bytes may arrive between two calls of the kernel.
@@ -48,6 +50,18 @@ def consumed_bytes(sock: socket.socket) -> int | None:
     except OSError:
         pass
     return None
+
+
+def received_segments(sock: socket.socket) -> int | None:
+    """How many segments with data have come, also those that came again; None where this system does not say."""
+    option = getattr(socket, "TCP_INFO", None)
+    if option is None:
+        return None
+    try:
+        info = sock.getsockopt(socket.IPPROTO_TCP, option, _DATA_SEGMENTS_RECEIVED.size)
+    except OSError:  # it is closed
+        return None
+    return int(_DATA_SEGMENTS_RECEIVED.unpack(info)[0]) if len(info) == _DATA_SEGMENTS_RECEIVED.size else None
 
 
 def _unread_bytes(sock: socket.socket) -> int:

@@ -26,7 +26,7 @@ from tokenswarm.wire.tcp_info import consumed_bytes
 #: How often rings are emptied, so that they cannot fill.
 _INTERVAL_S = 0.1
 #: For so long segments are kept: a read that comes later than this has no parts.
-_KEPT_NS = 2_000_000_000
+_KEPT_NS = 4_000_000_000
 #: Batches are merged as long as none is longer than this, so that old segments can be forgotten.
 _MERGED_NS = 500_000_000
 _MOST_BEGINNINGS = 1 << 14

@@ -1,0 +1,83 @@
+"""Whether streams whose gaps are not measured may be read late: a guard against changing what is measured.
+
+A read acknowledges what it reads. A server whose acknowledgements come late may hold its next token back until then
+(Nagle's algorithm), so that more tokens come in a segment; or it may send a segment again (a tail loss probe), so that
+more segments come for a token. Both show in the segments per token of streams that are read late, beside those of
+streams that are read as they come. So one stream in ten is read late at first; where that changes nothing, all but one
+in ten; and where it does, none.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+_ONE_IN = 10
+#: Of either kind, before they are compared.
+_LEAST_STREAMS = 3
+_LEAST_TOKENS = 500
+#: Segments per token of late streams, as a share of those of others, which chance and a busy server explain.
+_FEWEST, _MOST = 0.95, 1.01
+
+
+class _State(Enum):
+    TRIED = 1
+    ALLOWED = 2
+    STOPPED = 3
+
+
+@dataclass(slots=True)
+class _Received:
+    """By streams of one kind, behind their first tokens."""
+
+    streams: int = 0
+    tokens: int = 0
+    segments: int = 0
+
+    @property
+    def suffices(self) -> bool:
+        return self.streams >= _LEAST_STREAMS and self.tokens >= _LEAST_TOKENS
+
+    @property
+    def segments_per_token(self) -> float:
+        return self.segments / self.tokens
+
+
+class LateReading:
+    """The streams of a run on this process."""
+
+    def __init__(self) -> None:
+        self._state = _State.TRIED
+        self._streams = 0
+        self._late, self._others = _Received(), _Received()
+
+    def reads_next_late(self) -> bool:
+        """Whether the next stream whose gaps are not measured is read late."""
+        self._streams += 1
+        is_tenth = self._streams % _ONE_IN == 1
+        return is_tenth if self._state is _State.TRIED else self._state is _State.ALLOWED and not is_tenth
+
+    def ended(self, *, late: bool, tokens: int, segments: int) -> str | None:
+        """A stream has had so many events with output behind its first ones, in so many segments. Returns why no
+        further stream is read late, once."""
+        if self._state is _State.STOPPED or not tokens:
+            return None
+        received = self._late if late else self._others
+        received.streams += 1
+        received.tokens += tokens
+        received.segments += segments
+        if not (self._late.suffices and self._others.suffices):
+            return None
+        one, other = self._late.segments_per_token, self._others.segments_per_token
+        self._late, self._others = _Received(), _Received()
+        self._state = _State.ALLOWED if _FEWEST * other <= one <= _MOST * other else _State.STOPPED
+        return None if self._state is _State.ALLOWED else _reason(one, other)
+
+
+def _reason(late: float, others: float) -> str:
+    holds_back = "holds tokens back until others are acknowledged"
+    cause = holds_back if late < others else "sends again what is acknowledged late"
+    return (
+        f"the server {cause}: {late:.2f} segments per token where streams are read late, {others:.2f} where they are "
+        "read as they come"
+    )

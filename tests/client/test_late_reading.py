@@ -1,0 +1,125 @@
+"""The guard of streams that are read late: what they receive, beside those that are read as they come."""
+
+from __future__ import annotations
+
+import logging
+
+import gevent
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.client.test_wire_cases import DONE, END, HEAD, chunk, outputs
+from tests.peer import Peer, Server
+from tokenswarm.client import late_reading
+from tokenswarm.client.late_reading import LateReading
+from tokenswarm.client.request_spec import RequestSpec
+from tokenswarm.client.streaming_request import StreamingRequest
+from tokenswarm.client.timeouts import Timeouts
+from tokenswarm.engines import ENGINES, ChatRequest
+from tokenswarm.metrics.timeline import Outcome, Timeline
+from tokenswarm.wire import StreamClient
+
+TOKENS = 200
+
+
+def reads_late(guard: LateReading, streams: int = 100) -> int:
+    """How many of so many are."""
+    return sum(guard.reads_next_late() for _ in range(streams))
+
+
+def end_streams(guard: LateReading, late_segments: int, segments: int, streams: int = 3) -> list[str]:
+    """So many of either kind, each of TOKENS tokens in so many segments. What was said."""
+    said = []
+    for _ in range(streams):
+        said.append(guard.ended(late=False, tokens=TOKENS, segments=segments))
+        said.append(guard.ended(late=True, tokens=TOKENS, segments=late_segments))
+    return [reason for reason in said if reason]
+
+
+def test_one_stream_in_ten_is_read_late_until_that_is_seen_to_be_harmless_and_then_all_but_one_in_ten() -> None:
+    guard = LateReading()
+    assert reads_late(guard) == 10
+    assert end_streams(guard, TOKENS, TOKENS) == []
+    assert reads_late(guard) == 90
+
+
+@pytest.mark.parametrize(
+    ("late_segments", "segments", "cause"),
+    [
+        (
+            150,
+            200,
+            "the server holds tokens back until others are acknowledged: 0.75 segments per token where ",
+        ),
+        (208, 200, "the server sends again what is acknowledged late: 1.04 segments per token where streams are read "),
+    ],
+)
+@pytest.mark.parametrize("was_harmless", [False, True])
+def test_none_is_read_late_any_more_where_that_changes_what_comes(
+    late_segments: int, segments: int, cause: str, was_harmless: bool
+) -> None:
+    guard = LateReading()
+    if was_harmless:
+        end_streams(guard, segments, segments)
+    (reason,) = end_streams(guard, late_segments, segments, streams=6)
+    assert reason.startswith(cause)
+    assert reads_late(guard) == 0
+
+
+def test_a_server_that_packs_tokens_by_itself_is_no_reason() -> None:
+    guard = LateReading()
+    assert end_streams(guard, 50, 50) == []
+    assert reads_late(guard) == 90
+
+
+@given(st.lists(st.tuples(st.integers(1, 40), st.integers(1, 40)), max_size=2))
+def test_few_tokens_decide_nothing(ended: list[tuple[int, int]]) -> None:
+    guard = LateReading()
+    for tokens, segments in ended:
+        assert guard.ended(late=True, tokens=tokens, segments=segments) is None
+        assert guard.ended(late=False, tokens=tokens, segments=tokens) is None
+    assert reads_late(guard) == 10
+
+
+def serve_with_pauses(peer: Peer, tokens: int) -> None:
+    """As a server that does not set TCP_NODELAY."""
+    peer.request()
+    peer.send(HEAD + chunk(outputs(1)))
+    for _ in range(tokens - 1):
+        gevent.sleep(0.01)
+        peer.send(chunk(outputs(1)))
+    peer.send(chunk(DONE) + END)
+
+
+@pytest.mark.slow
+def test_a_server_that_waits_for_acknowledgements_is_noticed_and_read_as_it_sends_again(
+    server: Server, kernel_stamps: None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("tokenswarm.wire.deferred_reader.INTERVAL_S", 0.1)
+    monkeypatch.setattr(late_reading, "_LEAST_STREAMS", 1)
+    monkeypatch.setattr(late_reading, "_LEAST_TOKENS", 50)
+    guard, timeouts = LateReading(), Timeouts(connect_s=20, first_token_s=20, idle_s=20, total_s=20)
+    request = ChatRequest(model="m", prompt="p", system_prompt=None, max_tokens=None)
+
+    def stream(tokens: int) -> Timeline:
+        client = StreamClient(server.origin, 20.0)
+        spec = RequestSpec(ENGINES["vllm"], request, timeouts, "u", measure_gaps=False, late_reading=guard)
+        running = gevent.spawn(StreamingRequest(client, spec).run)
+        sending = gevent.spawn(serve_with_pauses, server.accept(), tokens)
+        sending.get()
+        ended: Timeline = running.get()
+        client.close()
+        return ended
+
+    with caplog.at_level(logging.WARNING):
+        late, watched, after = stream(80), stream(80), stream(3)
+    assert [each.outcome for each in (late, watched, after)] == [Outcome.OK] * 3
+    assert [each.gaps_measured for each in (late, watched, after)] == [False] * 3
+    assert late.reads < watched.reads
+    (record,) = caplog.records
+    assert record.message.startswith(
+        "Streams are read as they come from now on, which costs CPU time: the server holds tokens back until others "
+        "are acknowledged: "
+    )
+    assert reads_late(guard) == 0
