@@ -1,4 +1,4 @@
-"""How far reported times are off where the client itself stands still, by each source of timestamps.
+"""How far reported times are off where the client stands still, by each source of timestamps.
 
     python -m benchmarks.stalls [--users 100,500] [--seconds 10]
 
