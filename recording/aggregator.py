@@ -329,15 +329,15 @@ class Aggregator:
             window.users = users
             window.in_flight = self.in_flight
 
-    def windows_of(self, level: LevelStats, now_s: float) -> list[WindowStats]:
-        """A level's windows in order, without a hole. What lies behind the last edge belongs to the last window: the
-        level's end and the last arrival are read one after the other."""
+    def windows_of(self, level: LevelStats, now_s: float, first: int = 0) -> list[WindowStats]:
+        """A level's windows in order, from number `first` on, without a hole. What lies behind the last edge belongs to
+        the last window: the level's end and the last arrival are read one after the other."""
         over_s = now_s if level.ended_s is None else level.ended_s
         count = max(1, ceil((over_s - level.began_s - _SHORTEST_WINDOW_S) / WINDOW_S))
         level_index = level.level.index
-        windows = [self.windows.get((level_index, number)) or WindowStats() for number in range(count)]
+        windows = [self.windows.get((level_index, number)) or WindowStats() for number in range(first, count)]
         behind = [number for of, number in self.windows if of == level_index and number >= count]
-        if behind:
+        if behind and windows:
             last = replace(windows[-1], ttfts_ns=windows[-1].ttfts_ns[:])
             for number in behind:
                 last.add(self.windows[level_index, number])

@@ -19,6 +19,11 @@ from tokenswarm.run_folder.schema import WINDOW_S
 #: A window is shown once it has been observed: users are counted once a second.
 _YOUNGEST_S = 1.0
 
+#: How old a window is in which little changes any more, and how often those are looked at: a run of hours has thousands
+#: of them, and a page reads the others each 2 s.
+_SETTLED_S = 900.0
+_LOOK_AGAIN_S = 60.0
+
 #: A window: (index of its level, number in the level).
 _Place = tuple[int, int]
 
@@ -96,6 +101,10 @@ class LiveSeries:
         self._mark: _Mark | None = None
         self._increases: dict[_Place, _Increase] = {}
         self._points: dict[_Place, tuple[int, tuple[object, ...], Point]] = {}
+        #: How many windows of each level were settled at the last look at all, and the newest revision among those.
+        self._settled: dict[int, int] = {}
+        self._settled_revision = 0
+        self._look_again_s = 0.0
 
     def enter_report(self, worker: int, counts: ReportedTotals, now_s: float) -> None:
         """A worker has reported what it has counted since the run began."""
@@ -146,14 +155,18 @@ class LiveSeries:
 
     def points(self, aggregator: Aggregator, now_s: float, since: int) -> list[tuple[int, Point]]:
         """(index from the run's start, point) of each window that has changed since `revision` was `since`. A request
-        is entered when it ends, into the window that it was sent in: older ones change too."""
+        is entered when it ends, into the window that it was sent in: older ones change too, and come within a
+        minute."""
         increases = dict(self._increases)
         if self._mark is not None:
             increases[self._mark.place] = self._mark.increase(aggregator)
         changed: list[tuple[int, Point]] = []
         index = 0
+        is_of_all = self._looks_at_all(aggregator, now_s, since)
         for level in aggregator.levels.values():
-            for number, window in enumerate(aggregator.windows_of(level, now_s)):
+            first = 0 if is_of_all else self._settled.get(level.level.index, 0)
+            index += first
+            for number, window in enumerate(aggregator.windows_of(level, now_s, first), first):
                 if level.ended_s is None and now_s - level.began_s - number * WINDOW_S < _YOUNGEST_S:
                     break  # nobody has looked at its users yet
                 place = (level.level.index, number)
@@ -163,7 +176,25 @@ class LiveSeries:
                 if revision > since:
                     changed.append((index, point))
                 index += 1
+        if is_of_all:
+            self._note_settled(aggregator, now_s)
         return changed
+
+    def _looks_at_all(self, aggregator: Aggregator, now_s: float, since: int) -> bool:
+        """Whether settled windows are looked at too: for a page that does not know them as they are, from time to time,
+        and where no level runs whose measurement it would disturb."""
+        is_time = now_s >= self._look_again_s
+        if is_time:
+            self._look_again_s = now_s + _LOOK_AGAIN_S
+        return is_time or since < self._settled_revision or aggregator.running_level is None
+
+    def _note_settled(self, aggregator: Aggregator, now_s: float) -> None:
+        for level in aggregator.levels.values():
+            number, known = 0, level.level.index
+            while (known, number) in self._points and level.began_s + (number + 1) * WINDOW_S <= now_s - _SETTLED_S:
+                self._settled_revision = max(self._settled_revision, self._points[known, number][0])
+                number += 1
+            self._settled[known] = number
 
     def _point(
         self,

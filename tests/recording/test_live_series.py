@@ -13,6 +13,7 @@ from tokenswarm.recording.aggregator import Aggregator
 from tokenswarm.recording.live_series import LiveSeries, Point
 from tokenswarm.recording.recorder import Recorder
 from tokenswarm.recording.reported_counts import ReportedTotals
+from tokenswarm.recording.window_stats import WindowStats
 from tokenswarm.recording.worker_report import Report
 
 
@@ -160,3 +161,28 @@ def test_events_of_several_tokens_count_as_what_ended_requests_held(
     assert points(series, aggregator, 5.0)[0].tokens_per_s == pytest.approx(8.0)
     assert series.tokens_per_s(1, aggregator) == pytest.approx(8.0)
     assert series.tokens_per_s_between(0.0, 5.0, aggregator) == pytest.approx(8.0)
+
+
+def test_old_windows_of_a_long_run_are_looked_at_once_a_minute_and_every_page_receives_their_changes() -> None:
+    aggregator, series = Aggregator(Objectives()), LiveSeries()
+    level = Level(0, "off", "10", 10, 2.0, 4 * 3600.0)
+    aggregator.begin_level(level, 0.0)
+    shown = points(series, aggregator, 3600.0)
+    assert list(shown) == list(range(720))
+    aggregator.windows[0, 3], aggregator.windows[0, 600] = WindowStats(), WindowStats()
+    aggregator.windows[0, 3].ttfts_ns.append(70_000_000)  # requests that have ended late
+    aggregator.windows[0, 600].ttfts_ns.append(80_000_000)
+    known = series.revision
+    young = points(series, aggregator, 3602.0, known)
+    assert {index: point.start_s for index, point in young.items()} == {600: 3000.0, 720: 3600.0}
+    late = points(series, aggregator, 3661.0, series.revision)
+    assert late[3].ttft_p50_s == pytest.approx(0.07)
+    after = series.revision
+    other = points(series, aggregator, 3663.0, known)  # a page that did not poll meanwhile
+    assert {3, 600} <= set(other)
+    assert not {3, 600} & set(points(series, aggregator, 3665.0, after))  # nothing twice
+    assert list(points(series, aggregator, 3667.0)) == list(range(734))  # a page that opens now
+    aggregator.windows[0, 5] = WindowStats()
+    aggregator.windows[0, 5].ttfts_ns.append(90_000_000)
+    aggregator.end_level(3670.0)
+    assert points(series, aggregator, 3670.0, series.revision)[5].ttft_p50_s == pytest.approx(0.09)
