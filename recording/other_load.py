@@ -103,7 +103,8 @@ def _most_at_once(aggregator: Aggregator, level: LevelStats) -> int:
     ended_s = level.ended_s or level.began_s
     windows = aggregator.windows_of(level, ended_s)
     arrived = level.flow.most_at_once(ceil(level.hold_s(ended_s)[1])) if level.level.arrivals is not None else 0
-    return max([level.level.users, arrived, *(max(window.users, window.in_flight) for window in windows)])
+    there = ceil(max(level.user_seconds.values(), default=0.0))  # of an own shape, whose level names no number of users
+    return max([level.level.users, arrived, there, *(max(window.users, window.in_flight) for window in windows)])
 
 
 def _abandoned_at_once(level: LevelStats) -> int:

@@ -84,6 +84,19 @@ def test_requests_in_flight_between_two_windows_are_this_runs(timeline: MakeTime
     assert [issue.kind for issue in issues_of(books, server(9, 0.8, 0.4))] == [IssueKind.OTHER_LOAD]
 
 
+def test_users_of_an_own_shape_are_counted_where_no_window_ends_with_them(timeline: MakeTimeline) -> None:
+    """A level that is over before the first window is."""
+    level = make_level(users=0, ramp_s=0.0, level_time_s=4.0, own_shape=True)
+    timelines = [timeline([start + 0.1, start + 0.9], sent_s=float(start)) for start in (0, 0, 1, 1, 2, 2, 3, 3)]
+    books = make_books(timelines, level=level)
+    books.levels[0].user_seconds = dict.fromkeys(range(4), 2.0)
+    books.close(4.0)
+    samples = ServerSamples()
+    for time_s in (0.5, 1.5, 2.5, 3.5):
+        samples.add(ServerSample(time_s, 0, {"requests_running": 2.0}), 0)
+    assert issues_of(books, samples) == []
+
+
 def test_a_level_that_runs_is_not_judged_as_its_tokens_are_not_known_yet(one_user: Aggregator) -> None:
     one_user.levels[0].ended_s = None
     assert issues_of(one_user, server(3, 12.0, 3.0)) == []
