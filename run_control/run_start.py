@@ -34,7 +34,12 @@ from tokenswarm.shapes.plan import OWN_USERS, LoadPlan, PlannedLevel
 from tokenswarm.shapes.run_shape import RunShape
 from tokenswarm.target.server_detection import ReadyServer
 from tokenswarm.upstream.locust_internals import BeforePageLine
-from tokenswarm.upstream.locust_log_filters import RoutineLogFilter, StatsTablesFilter, TaskErrorFilter
+from tokenswarm.upstream.locust_log_filters import (
+    IgnoredOptionsFilter,
+    RoutineLogFilter,
+    StatsTablesFilter,
+    TaskErrorFilter,
+)
 from tokenswarm.users.changed_users import check_unchanged
 from tokenswarm.users.run_lifecycle import RunLifecycle, sends_from_here
 from tokenswarm.web.locust_page import WebPage
@@ -51,6 +56,7 @@ class RunStart:
         self._search = CapacityControl(recording.controller)
         self._page = WebPage(recording.live, self._check_run, self._find_server, plan_text)
         self._command_line = CommandLine(complete_options, self._check_command_line)
+        self._ignored_options = IgnoredOptionsFilter(lambda: self._command_line.given.sources)
         self._notices: list[str] = []
         #: Of each option of the command line, by its name.
         self._defaults: dict[str, Any] = {}
@@ -71,6 +77,7 @@ class RunStart:
         add_run_options(parser)
         self._defaults = option_defaults(parser)
         self._command_line.attach(parser)
+        self._ignored_options.attach()
 
     def prepare(self, environment: Environment, **_: Any) -> None:
         """At init: find what is wrong before a run starts. A worker has no plan of its own, and no page."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 
 
 class RoutineLogFilter(logging.Filter):
@@ -76,6 +76,40 @@ class StatsTablesFilter(logging.Filter):
         was_in_table = self._in_table
         self._in_table = line.startswith(self.HEADS) or (was_in_table and bool(line))
         return not (self._in_table or was_in_table)
+
+
+class IgnoredOptionsFilter(logging.Filter):
+    """Corrects what Locust logs of --users, --spawn-rate and --run-time beside a shape of the locustfile: that all
+    three are ignored. --run-time ends the run, and the others may not have been given at all.
+
+    Upstream: https://github.com/locustio/locust/blob/2.47.0/locust/main.py#L382-L392
+    """
+
+    LOGGER = "locust.main"
+    #: How the lines begin: the first is dropped, the second one names what was given and is ignored.
+    ADVICE, IGNORED = "--run-time, --users or --spawn-rate have no impact", "The following option(s) will be ignored: "
+    _FLAGS: Mapping[str, str] = {"num_users": "--users", "spawn_rate": "--spawn-rate"}
+
+    def __init__(self, given: Callable[[], Collection[str]]) -> None:
+        """given: the options that were given, by name."""
+        super().__init__()
+        self._given = given
+
+    def attach(self) -> None:
+        """Filter from now on."""
+        logging.getLogger(self.LOGGER).addFilter(self)
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether this line is logged."""
+        line = record.getMessage()
+        if line.startswith(self.ADVICE):
+            return False
+        if line.startswith(self.IGNORED):
+            given = self._given()
+            flags = [flag for name, flag in self._FLAGS.items() if name in given]
+            record.msg, record.args = f"{self.IGNORED}{', '.join(flags)} (the locustfile's shape sets the users)", ()
+            return bool(flags)
+        return True
 
 
 class TaskErrorFilter(logging.Filter):
