@@ -197,6 +197,11 @@ def test_runs_from_the_page(start_locust: Start, browser: Browser) -> None:
     assert any(words.startswith("INTERRUPTED") for words in page.locator("#reasons li").all_inner_texts())
     bars = [float(bar.evaluate("it => it.style.getPropertyValue('--done')")) for bar in page.locator("#plan i").all()]
     assert bars[0] == 1.0 > bars[1]  # the level that was stopped did not get to its end
+    page.locator("#files a", has_text="Report").click()  # inside the page
+    inside = page.frame_locator("#reader iframe")
+    expect(inside.locator("body")).to_contain_text("Interrupted", ignore_case=True, timeout=PATIENCE_MS)
+    page.keyboard.press("Escape")
+    expect(page.locator("#reader")).to_be_hidden(timeout=PATIENCE_MS)
     (stopped,) = (json.loads(path.read_text()) for path in run_files(started.results, "summary.json"))
     (recorded,) = (json.loads(path.read_text()) for path in run_files(started.results, "run.json"))
     assert [(level["users"], level["ramp_s"], level["level_time_s"]) for level in recorded["plan"]] == [

@@ -116,9 +116,9 @@ function showFacts(live) {
   showConditions(live.conditions);
   if ($("files").dataset.shown !== run + status) {
     $("files").dataset.shown = run + status;
-    const names = status === "running" ? [] : ["report.html"];
-    const links = [...names, "requests.csv", "windows.csv"].map((name) => element("a", { href: `runs/latest/${name}` }, name));
-    if (names.length) opensInside(links[0], `Report of ${run}`);
+    const files = [...(status === "running" ? [] : [["report.html", "Report"]]), ["requests.csv", "Requests (CSV)"], ["windows.csv", "Windows (CSV)"]];
+    const links = files.map(([name, words]) => element("a", { href: `runs/latest/${name}` }, words));
+    if (status !== "running") opensInside(links[0], `Report of ${run}`);
     $("files").replaceChildren(...links);
   }
 }
