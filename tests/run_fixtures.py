@@ -26,6 +26,7 @@ S = 1_000_000_000
 @pytest.fixture(autouse=True)
 def temporary_folder_of_its_own(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """Workers keep their spools there. It is made when it is asked for, as few tests do."""
+    tmp_path_factory.getbasetemp()  # which asks for the default folder itself, once
     monkeypatch.setattr(tempfile, "tempdir", None)
     monkeypatch.setattr(tempfile, "_get_default_tempdir", lambda: str(tmp_path_factory.mktemp("temporary")))
 
