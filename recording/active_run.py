@@ -37,6 +37,7 @@ from tokenswarm.recording.run_log import (
 from tokenswarm.recording.server_samples import SHORTEST_INTERVAL_S, ServerSample, ServerSamples
 from tokenswarm.recording.spool import SpooledWorker, read_spools
 from tokenswarm.recording.worker_report import Report
+from tokenswarm.run_folder.capacity_figures import CapacityFigures
 from tokenswarm.run_folder.run_document import folder_name, run_document
 from tokenswarm.run_folder.schema import RequestAccounting, RunDocument, RunFacts, Status, Validity
 from tokenswarm.run_folder.worker_events import WorkerEvent
@@ -100,6 +101,8 @@ class ActiveRun:
         self.failures = FailureWatch(None)
         #: Of a run that searches for its server's capacity.
         self.capacity: CapacityRun | None = None
+        #: Of a run that is rebuilt: what its search had found when the last probe began.
+        self.capacity_noted: CapacityFigures | None = None
         #: Why the run was stopped before its end, None where it was not.
         self.stop_reason: str | None = None
         self.plan_done = all(level.level_time_s is None and level.requests is None for level in self.facts.plan)
@@ -171,6 +174,8 @@ class ActiveRun:
     def begin_level(self, level: Level) -> int:
         """The next level is announced, and the one before is over; or the running one is shorter than it was announced.
         Returns when it begins, on this process's perf_counter_ns."""
+        if self.capacity is not None:
+            self._note(self.capacity.figures(self.aggregator))
         self._note(level)
         if (begun := self.aggregator.levels.get(level.index)) is None:
             self.aggregator.begin_level(level, self.now_s)
@@ -201,6 +206,8 @@ class ActiveRun:
 
     def end_plan(self) -> None:
         """The shape has come to the plan's end: the run is finished, not interrupted."""
+        if self.capacity is not None:
+            self._note(self.capacity.figures(self.aggregator))
         self._note(PlanDone())
         self.plan_done = True
 

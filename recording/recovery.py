@@ -32,6 +32,7 @@ from tokenswarm.recording.run_log import (
 )
 from tokenswarm.recording.spool import SpooledWorker, read_spools
 from tokenswarm.recording.worker_report import Report, UnusableReport
+from tokenswarm.run_folder.capacity_figures import CapacityFigures
 from tokenswarm.run_folder.completeness import RUN_LOG, readable_journals
 from tokenswarm.run_folder.reader import load_results, run_file
 from tokenswarm.run_folder.schema import RESERVE, Status
@@ -173,8 +174,16 @@ def _replay(run: ActiveRun, entry: Entry, spools: Sequence[SpooledWorker]) -> No
             run.take_server_values(values, failures)
         case ServerSource(source, gpu_source, note):
             run.server_found(source, gpu_source, note)
+        case _:
+            _replay_event(run, entry)
+
+
+def _replay_event(run: ActiveRun, entry: Entry) -> None:
+    match entry:
         case WorkerEvent():
             run.note_events([*run.events, entry])
+        case CapacityFigures():
+            run.capacity_noted = entry
         case PlanDone():
             run.end_plan()
         case Stopped():

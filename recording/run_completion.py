@@ -57,7 +57,7 @@ def summary_of(run: ActiveRun, status: Status, defect: str | None) -> Summary:
         events=tuple(run.events),
         prompts=aggregator.prompts.stats.figures(),
         warm_ups=warm_up_summaries(aggregator, run.now_s),
-        capacity_search=run.capacity.figures(aggregator) if run.capacity else None,
+        capacity_search=run.capacity.figures(aggregator) if run.capacity else run.capacity_noted,
         hardware=hardware,
     )
 

@@ -17,13 +17,14 @@ from tokenswarm.metrics.client_health import SelfCheck
 from tokenswarm.metrics.level import Level
 from tokenswarm.metrics.objectives import Objectives
 from tokenswarm.recording.frames import FrameReader, FrameWriter
+from tokenswarm.run_folder.capacity_figures import CapacityFigures
 from tokenswarm.run_folder.completeness import RUN_LOG
 from tokenswarm.run_folder.schema import RunFacts
 from tokenswarm.run_folder.worker_events import WorkerEvent
 from tokenswarm.shapes.splits import Splits
 
 _FORMAT = 3
-_HEAD, _LEVEL, _REPORT, _USERS, _SERVER, _SERVER_SOURCE, _EVENT, _PLAN_DONE, _STOPPED, _SPLITS = range(1, 11)
+_HEAD, _LEVEL, _REPORT, _USERS, _SERVER, _SERVER_SOURCE, _EVENT, _PLAN_DONE, _STOPPED, _SPLITS, _CAPACITY = range(1, 12)
 
 
 class RunHead(msgspec.Struct, frozen=True):
@@ -84,7 +85,18 @@ class Stopped(msgspec.Struct, frozen=True, array_like=True):
 
 
 #: Whatever the statistics were given, and the nanoseconds of the run at which they were.
-Entry = Level | EncodedReport | LevelSplits | Users | ServerValues | ServerSource | WorkerEvent | PlanDone | Stopped
+Entry = (
+    Level
+    | EncodedReport
+    | LevelSplits
+    | Users
+    | ServerValues
+    | ServerSource
+    | WorkerEvent
+    | PlanDone
+    | Stopped
+    | CapacityFigures
+)
 _KINDS: dict[type[Any], int] = {
     Level: _LEVEL,
     EncodedReport: _REPORT,
@@ -95,6 +107,7 @@ _KINDS: dict[type[Any], int] = {
     WorkerEvent: _EVENT,
     PlanDone: _PLAN_DONE,
     Stopped: _STOPPED,
+    CapacityFigures: _CAPACITY,
 }
 _TYPES = {kind: type_ for type_, kind in _KINDS.items()}
 

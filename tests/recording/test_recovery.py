@@ -7,6 +7,7 @@ import json
 import shutil
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from tests.run_control.recording_bench import (
@@ -18,10 +19,15 @@ from tests.run_control.recording_bench import (
     told_of,
 )
 from tokenswarm.metrics.level import LEAD_S, Arrivals, Level
+from tokenswarm.recording.capacity_run import CapacityRun
 from tokenswarm.recording.frames import MAGIC, FrameReader
 from tokenswarm.recording.recovery import RecoveryError, recover
+from tokenswarm.run_folder.capacity_figures import CapacityFigures
 from tokenswarm.run_folder.completeness import RUN_LOG
 from tokenswarm.run_folder.reader import ReportError as FolderError
+from tokenswarm.shapes.capacity.search import ProbeOutcome, Verdict
+from tokenswarm.shapes.capacity.search_range import SearchRange
+from tokenswarm.shapes.plan import PlannedLevel, SearchPlan
 from tokenswarm.shapes.splits import Splits
 
 
@@ -98,6 +104,26 @@ def test_a_recovered_run_has_the_figures_of_one_that_ended_there(
     assert recovered["accounting"] == {"ended": 4, "recorded": 4, "rows": 4, "complete": False, "unaccounted": 1}
     tokens = sum(float(row["output_tokens"]) for row in rows_of(killed, "windows.csv"))
     assert tokens == pytest.approx(4 + 4 + 6 + 4)
+
+
+def test_what_a_capacity_search_had_found_is_recovered(
+    bench: Bench, request_at: MakeTimeline, a_level: MakeLevel, tmp_path: Path
+) -> None:
+    bench.begin(a_level(0, users=10))
+    run = bench.recording.controller.run
+    assert run is not None
+    of = SearchRange(1.0, 100.0)
+    template = PlannedLevel(0, "off", 10, 2.0, 12.0, probe=True)
+    run.capacity = CapacityRun(SearchPlan(of, template), run.aggregator.objectives)
+    send(bench, request_at(3.0))
+    tick(bench, 4)
+    run.capacity.search.record(ProbeOutcome(of.first, Verdict.PASS, leans_good=True))
+    run.begin_level(a_level(1, users=20))
+    found = run.capacity.figures(run.aggregator)
+    folder = as_killed(bench, tmp_path)
+    recover(folder)
+    assert (found.best, len(found.probes)) == (of.first, 1)
+    assert msgspec.convert(told_of(folder, "summary.json")["capacity_search"], CapacityFigures) == found
 
 
 def test_what_a_worker_owed_of_an_open_loop_is_recovered(
