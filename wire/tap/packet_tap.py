@@ -10,7 +10,7 @@ import logging
 import socket
 import struct
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -188,6 +188,15 @@ class TappedStream:
         if self._lacks_some(parts, start, data):
             return None
         return _cut_into(parts, start, data, stamp)
+
+    def skip(self, datas: Sequence[bytes], now_ns: int) -> bool:
+        """Whether none of these reads, the last of which returned at now_ns, is to be cut. They need not be given to
+        `cut` then."""
+        if any(map(self._may_hold_several, datas)):
+            return False
+        self._offset += sum(map(len, datas))
+        self._read_ns = now_ns
+        return True
 
     def _parts(self, start: int, end: int, since_ns: int) -> list[StreamPart]:
         return parts_between(self._tap.segments_of(self._key, since_ns), self._first_sequence, start, end)
