@@ -47,7 +47,7 @@ def consumed_bytes(sock: socket.socket) -> int | None:
                 return None
             if before == _unread_bytes(sock):
                 return int(_BYTES_RECEIVED.unpack(info)[0]) - before
-    except OSError:
+    except (OSError, ValueError):  # it is closed
         pass
     return None
 
