@@ -49,7 +49,8 @@ class ClusterApi:
             self._stream = import_module("kubernetes.stream").stream
         except ImportError:
             raise KubeError(
-                "kube needs the extra kube of Tokenswarm, which is not installed: pip install 'tokenswarm[kube]'."
+                "kube needs the extra kube of Tokenswarm, which is not installed: pip install '.[kube]' in "
+                "Tokenswarm's folder."
             ) from None
         try:
             contexts = _loaded(config, context)

@@ -122,10 +122,18 @@ def _with_verdict(results: Results) -> Results:
     )
 
 
+def _meant(folder: Path) -> str:
+    """What to give in place of a folder that does not exist: a run may have been named as lists name it."""
+    listed = Path("results") / folder
+    if len(folder.parts) == 1 and (listed / "run.json").is_file():
+        return f"did you mean {listed}?"
+    return "give the folder that a run left under results/."
+
+
 def run_file(folder: Path) -> Path:
     """The folder's run.json. Raises ReportError for a folder that is missing or is none of ours."""
     if not folder.exists():
-        raise ReportError(f"There is no folder {folder}; give the folder that a run left under results/.")
+        raise ReportError(f"There is no folder {folder}; {_meant(folder)}")
     if not folder.is_dir():
         raise ReportError(f"{folder} is a file, not a results folder; give the folder that holds run.json.")
     run_file = folder / "run.json"

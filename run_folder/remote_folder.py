@@ -92,7 +92,7 @@ def _not_installed(option: str, protocol: str, package: str) -> RemoteFolderErro
     if protocol in ("s3", "s3a"):
         return RemoteFolderError(
             f"{option} {protocol}://… needs the extra s3 of Tokenswarm, which is not installed: "
-            "pip install 'tokenswarm[s3]'."
+            "pip install '.[s3]' in Tokenswarm's folder."
         )
     return RemoteFolderError(
         f"{option} {protocol}://… needs the package {package}, which is not installed: pip install {package}."

@@ -64,3 +64,10 @@ def test_a_run_that_is_gone_is_named_by_its_folder(results: Path) -> None:
     with pytest.raises(ValueError, match="There is no folder .*20260701-a"):
         load_results(results / "latest")
     assert json.loads((results / "20260702-b" / "run.json").read_text())
+
+
+def test_a_run_named_as_lists_name_it_is_found_under_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(FINISHED, tmp_path / "results" / "20260701-a")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=r"did you mean results/20260701-a\?"):
+        load_results(Path("20260701-a"))

@@ -155,7 +155,7 @@ def test_a_url_that_cannot_be_used_is_refused_in_one_sentence_without_its_secret
 
 @pytest.mark.parametrize(
     ("url", "missing", "command"),
-    [("s3://bucket/x", "s3fs", "pip install 'tokenswarm[s3]'"), ("gs://bucket/x", "gcsfs", "pip install gcsfs")],
+    [("s3://bucket/x", "s3fs", "pip install '.[s3]'"), ("gs://bucket/x", "gcsfs", "pip install gcsfs")],
 )
 def test_a_package_that_is_not_installed_is_named(
     url: str, missing: str, command: str, monkeypatch: pytest.MonkeyPatch
@@ -164,7 +164,7 @@ def test_a_package_that_is_not_installed_is_named(
     monkeypatch.setattr(remote_folder, "find_spec", lambda name: None if name == missing else found(name))
     with pytest.raises(RemoteFolderError) as refused:
         check_url("--results", url)
-    assert str(refused.value).endswith(f"which is not installed: {command}.")
+    assert f"which is not installed: {command}" in str(refused.value)
 
 
 # S3 itself: s3fs speaks to a server of the test's, in the process of a command.
