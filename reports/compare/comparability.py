@@ -204,6 +204,23 @@ def _token_counts(results: Results) -> str:
     )
 
 
+def _levels(results: Results) -> Setting:
+    """Of a capacity search what it searched: its levels follow from what it found."""
+    search = results.summary.capacity_search
+    if search is None:
+        return Setting(levels_in_words(results) or _UNKNOWN)
+    span = f"{search.low:g} and {search.high:g} {search.unit}"
+    return Setting(f"a search between {span} with a precision of {units.set_share(search.precision)}")
+
+
+def _level_time(results: Results) -> Setting:
+    """Of a capacity search the longest time of a probe: each ends when it is decided."""
+    if results.summary.capacity_search is None:
+        return Setting(times_in_words(results.run.plan))
+    level_time, ramp = (str(results.run.options.get(name) or _UNKNOWN) for name in ("level_time", "ramp"))
+    return Setting(f"probes of {level_time} at most, of which ramp {ramp}")
+
+
 #: What two runs must have in common, by the name that --allow takes.
 FIELDS: dict[str, Callable[[Results], Setting]] = {
     "model": _model,
@@ -223,14 +240,14 @@ FIELDS: dict[str, Callable[[Results], Setting]] = {
     "output_tokens": _output_tokens,
     "ignore_eos": _option("ignore_eos"),
     "shape": lambda results: Setting(results.run.shape or _UNKNOWN),
-    "levels": lambda results: Setting(levels_in_words(results) or _UNKNOWN),
+    "levels": _levels,
     "arrivals": _arrivals,
     "think_time": _think_time,
     "turns": _turns,
     "longest_delay": lambda results: Setting(str(results.run.options.get("longest_delay") or "as recorded")),
     "abandon": lambda results: Setting(str(results.run.options.get("abandon") or "none")),
     "warm_up": _warm_up,
-    "level_time": lambda results: Setting(times_in_words(results.run.plan)),
+    "level_time": _level_time,
     "token_counts": lambda results: Setting(_token_counts(results)),
 }
 #: The field of prefix-cache hits, which two runs have in common where they are about equal.

@@ -16,6 +16,7 @@ from tokenswarm.metrics.drift import Drift
 from tokenswarm.metrics.intervals import FEWEST_RUNS, Estimate
 from tokenswarm.metrics.level import PROMPT, users_of
 from tokenswarm.reports import units
+from tokenswarm.reports.capacity_sentence import capacity_sentence
 from tokenswarm.reports.checks.conditions import TIMES
 from tokenswarm.reports.compare.comparison import (
     TOKEN_RATE,
@@ -80,7 +81,7 @@ def title(comparison: RunComparison) -> str:
 def verdict(comparison: RunComparison) -> list[VerdictSection]:
     """In plain words: who leads in what at which level, and the SLO capacity of each server."""
     modes = dict.fromkeys(level.system_prompt for level in comparison.levels)
-    sections = []
+    sections = _searches(comparison)
     for compared, mode in product(LEADING, modes):
         word = "Highest token rate" if compared.higher_is_better else "Lowest TTFT (median)"
         levels = [level for level in comparison.levels if level.system_prompt == mode]
@@ -274,6 +275,13 @@ def _drift_text(level: ComparedLevel, drift: Drift) -> str:
     ends = " to ".join(_points(end) for end in (change.low, change.high) if end is not None)
     first, last = (units.rate(value) for value in (drift.first, drift.last))
     return f"{level}: {drift.course} from {first} to {last} tok/s, {_points(change.value)} % ({ends})"
+
+
+def _searches(comparison: RunComparison) -> list[VerdictSection]:
+    """What each run's search for the capacity found; empty where none searched."""
+    runs = [(server.name, run.results) for server in comparison.servers for run in server.runs]
+    found = [(name, sentence) for name, results in runs if (sentence := capacity_sentence(results.summary))]
+    return [VerdictSection("Capacity, as the search of each run found it", found)] if found else []
 
 
 def _capacity_sections(comparison: RunComparison) -> list[VerdictSection]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from tokenswarm.reports.compare.comparability import (
     FIELD_NAMES,
@@ -16,6 +17,9 @@ from tokenswarm.reports.compare.comparability import (
     differences,
     reasons_unreliable,
 )
+from tokenswarm.reports.compare.comparison import RunComparison
+from tokenswarm.reports.compare.comparison_text import verdict
+from tokenswarm.run_folder.capacity_figures import CapacityFigures
 from tokenswarm.run_folder.reader import ReportError, Results, load_results
 
 Json = dict[str, Any]
@@ -129,6 +133,32 @@ def test_other_levels_and_other_times_are_other_runs(
     ]
     (shorter,) = differences(base, a_run(levels=[make_level(0, 10), make_level(1, 50)], plan=plan))
     assert shorter == ("level_time", "5 min, of which ramp 20 s", "1 min, of which ramp 20 s")
+
+
+def test_searches_are_compared_by_what_they_search_and_not_by_the_levels_they_came_to(
+    a_run: Callable[..., Results], make_level: Callable[..., Json]
+) -> None:
+    def searching(*users: int, high: float = 100.0, time: str = "2m") -> Results:
+        run = a_run(levels=[make_level(index, number) for index, number in enumerate(users)])
+        found = CapacityFigures(
+            unit="users", low=1.0, high=high, precision=0.05, share=0.95, conclusion="bracket", best=10.0
+        )
+        options = run.run.options | {"level_time": time, "ramp": "5s"}
+        return structs.replace(
+            run,
+            summary=structs.replace(run.summary, capacity_search=found),
+            run=structs.replace(run.run, options=options),
+        )
+
+    base = searching(10, 50)
+    assert differences(base, searching(10, 20)) == []
+    assert [unlike.field for unlike in differences(base, searching(10, 50, high=50.0))] == ["levels"]
+    assert [unlike.field for unlike in differences(base, searching(10, 50, time="1m"))] == ["level_time"]
+    assert [unlike.field for unlike in differences(base, a_run(levels=[make_level(0, 10)]))] == ["levels", "level_time"]
+    both = RunComparison([base, searching(10, 20)], ["a", "b"])
+    first, *_ = verdict(both)
+    assert [name for name, _ in first.lines] == ["a", "b"]
+    assert all("10 users" in sentence for _, sentence in first.lines)
 
 
 def test_tokens_counted_in_another_way_are_other_tokens(
