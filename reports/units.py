@@ -192,8 +192,12 @@ def length_of_time(seconds: float) -> str:
 
 def moment(when: datetime) -> str:
     """A point in time, to the minute: `2024-06-05 14:03 UTC`. One without a zone is taken as UTC."""
-    aware = when if when.tzinfo else when.replace(tzinfo=UTC)
-    return f"{aware.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+    return f"{utc(when):%Y-%m-%d %H:%M} UTC"
+
+
+def utc(when: datetime) -> datetime:
+    """The same point in time in UTC. One without a zone is taken as UTC."""
+    return (when if when.tzinfo else when.replace(tzinfo=UTC)).astimezone(UTC)
 
 
 def set_duration(seconds: float) -> str:

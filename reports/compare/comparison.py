@@ -54,6 +54,12 @@ class Compared(NamedTuple):
     higher_is_better: bool = False
     share: bool = False
 
+    def known_ends(self, estimate: Estimate) -> tuple[float | None, float | None]:
+        """The ends of its interval, None for one that is not known: 0 is below any time and any rate, and bounds no
+        share without an upper end."""
+        bounds_anything = (estimate.low or 0.0) <= 0.0 and not (self.share and estimate.high is not None)
+        return None if bounds_anything or estimate.low is None else max(estimate.low, 0.0), estimate.high
+
 
 TTFT = Compared(Figure("ttft", "p50"), "TTFT, median")
 TTFT_P95 = Compared(Figure("ttft", "p95"), "TTFT, 95th percentile")

@@ -17,7 +17,18 @@ from tokenswarm.metrics.level import PROMPT, users_of
 from tokenswarm.reports import units
 from tokenswarm.reports.compare.comparison import TOKEN_RATE, TTFT, Compared, Entry, RunComparison
 from tokenswarm.reports.compare.comparison_text import entry_text, interval_text, title
-from tokenswarm.reports.html.chart_style import SMALL_PT, canvas, legend, name_axes, spoken, style, svg_of
+from tokenswarm.reports.html.chart_style import (
+    OPEN_NOTE,
+    OPEN_PT,
+    SMALL_PT,
+    canvas,
+    legend,
+    name_axes,
+    spoken,
+    style,
+    svg_of,
+    whisker,
+)
 from tokenswarm.reports.html.document import Chart
 from tokenswarm.reports.palette import BAD, GREY, INK, PAPER, SERIES, hatch
 from tokenswarm.run_folder.reader import ReportError
@@ -86,7 +97,10 @@ def chart_of(comparison: RunComparison, compared: Compared) -> Figure:
         style(axes)
         _draw(axes, comparison, compared, mode, ((RIGHT - LEFT) * WIDTH_IN, PANEL_IN))
         axes.set_title(f"{AXIS[compared]} ({scale.unit}), {PROMPT[mode]}", loc="left", fontsize=10, color=GREY)
-        axes.set_xlabel("users", fontsize=10, color=GREY)
+        note = _open_note(comparison, compared, mode)
+        axes.set_xlabel(
+            f"users ({note[:1].lower()}{note[1:].rstrip('.')})" if note else "users", fontsize=10, color=GREY
+        )
     keys, names = axes.get_legend_handles_labels()
     figure.legend(
         keys, names, loc="lower left", bbox_to_anchor=(LEFT - 0.02, 0.0), ncols=columns, frameon=False, fontsize=10
@@ -130,9 +144,8 @@ def page_figures(comparison: RunComparison, compared: Compared) -> list[Chart]:
         name_axes(axes, "users", f"{AXIS[compared]} ({scale.unit})")
         legend(axes, columns)
         key = f"{compared.figure.name}{mode}"
-        figures.append(
-            Chart(f"{compared.name}, {PROMPT[mode]}", svg_of(figure, key), _spoken(comparison, compared, mode))
-        )
+        svg, alt = svg_of(figure, key), _spoken(comparison, compared, mode)
+        figures.append(Chart(f"{compared.name}, {PROMPT[mode]}", svg, alt, _open_note(comparison, compared, mode)))
     return figures
 
 
@@ -156,27 +169,25 @@ def _draw(axes: Axes, comparison: RunComparison, compared: Compared, mode: str, 
         for place, level in enumerate(levels):
             (entry,) = [entry for entry in comparison.of(compared, level) if entry.server is server]
             x = place + (number - (len(comparison.servers) - 1) / 2) * wide
-            over = 0.0
+            over, above_pt = 0.0, 4.0
             if entry.pooled is not None:
                 axes.bar(x, entry.pooled.estimate.value * scale.factor, wide * 0.92, **look)
-                over = _spread(axes, entry.pooled, x, scale.factor, len(server.levels(level)) > 1)
-            _write(axes, _label(entry), x, over, turned)
+                over = _spread(axes, compared, entry.pooled, x, scale.factor, len(server.levels(level)) > 1)
+                above_pt += OPEN_PT * (_open_ends(entry) == (False, True))
+            _write(axes, _label(entry), x, over, turned, above_pt)
     free = 1 - ((letters_pt if turned else 2 * letter_pt) + 10) / (size_in[1] * 72)
     axes.set_ylim(0, top * scale.factor / max(free, 0.3) or 1.0)
     axes.set_xticks(range(len(levels)), [level.name for level in levels])
     axes.set_xlim(-0.55, len(levels) - 0.45)
 
 
-def _spread(axes: Axes, pooled: Pooled, x: float, factor: float, repeated: bool) -> float:
+def _spread(axes: Axes, compared: Compared, pooled: Pooled, x: float, factor: float, repeated: bool) -> float:
     """The interval, as far as its ends are known, and of repeated runs the smallest and the largest. Returns the
     highest point drawn."""
-    estimate = pooled.estimate
-    value = estimate.value * factor
-    ends = [end * factor for end in (estimate.low, estimate.high) if end is not None]
-    if ends:
-        # An end that is not known is not drawn: a whisker of no length would say that there is no uncertainty.
-        middle, half = (min(value, *ends) + max(value, *ends)) / 2, (max(value, *ends) - min(value, *ends)) / 2
-        axes.errorbar(x, middle, yerr=half, fmt="none", ecolor=INK, elinewidth=1.2, capsize=2.5)
+    value = pooled.estimate.value * factor
+    low, high = (None if end is None else end * factor for end in compared.known_ends(pooled.estimate))
+    whisker(axes, x, value, (low, high), INK)
+    ends = [end for end in (low, high) if end is not None]
     top = max([value, *ends])
     if not repeated:
         return top
@@ -185,11 +196,25 @@ def _spread(axes: Axes, pooled: Pooled, x: float, factor: float, repeated: bool)
     return max(top, *runs)
 
 
-def _write(axes: Axes, text: str, x: float, over: float, turned: bool) -> None:
+def _open_ends(entry: Entry) -> tuple[bool, bool]:
+    """Whether the lower and the upper end of its interval are open; neither where there is no interval."""
+    low, high = entry.compared.known_ends(entry.pooled.estimate) if entry.pooled else (None, None)
+    return low is None and high is not None, high is None and low is not None
+
+
+def _open_note(comparison: RunComparison, compared: Compared, mode: str) -> str:
+    """What the arrow of an interval means, "" where none is drawn."""
+    entries = [
+        entry for entry in comparison.entries if entry.compared is compared and entry.level.system_prompt == mode
+    ]
+    return OPEN_NOTE if any(any(_open_ends(entry)) for entry in entries) else ""
+
+
+def _write(axes: Axes, text: str, x: float, over: float, turned: bool, above_pt: float) -> None:
     axes.annotate(
         text,
         (x, over),
-        xytext=(0, 4),
+        xytext=(0, above_pt),
         textcoords="offset points",
         ha="center",
         va="bottom",

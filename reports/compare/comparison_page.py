@@ -17,7 +17,7 @@ from tokenswarm.reports.compare.comparison_text import (
     title,
     verdict,
 )
-from tokenswarm.reports.compare.pareto_charts import NOTE, page_charts
+from tokenswarm.reports.compare.pareto_charts import page_blocks
 from tokenswarm.reports.html.document import Block, Cell, Charts, Facts, Page, Section, Table, Text, html_of
 
 
@@ -28,7 +28,7 @@ def comparison_html(comparison: RunComparison) -> str:
     sections = [
         Section("", [*_warnings(comparison), *_verdict(comparison)]),
         Section("Charts", [Charts([figure for compared in LEADING for figure in page_figures(comparison, compared)])]),
-        Section("Throughput against latency", _pareto(comparison)),
+        Section("Throughput against latency", page_blocks(comparison)),
         Section("Every figure", [_table(comparison, compared) for compared in comparison.compared]),
         Section("How to read these figures", [Text(line) for line in method_lines(comparison)]),
         Section("Settings of the runs", [Facts(_settings(comparison))]),
@@ -48,11 +48,6 @@ def _verdict(comparison: RunComparison) -> list[Block]:
         blocks.append(Text(section.heading + ("" if section.lines else "."), style="lead"))
         blocks += [Facts(section.lines)] if section.lines else []
     return blocks
-
-
-def _pareto(comparison: RunComparison) -> list[Block]:
-    charts = page_charts(comparison)
-    return [Text(NOTE, style="quiet"), Charts(charts)] if charts else []
 
 
 def _table(comparison: RunComparison, compared: Compared) -> Table:

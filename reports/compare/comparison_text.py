@@ -158,9 +158,8 @@ def interval_text(entry: Entry) -> str:
 def ends_text(compared: Compared, estimate: Estimate) -> str:
     """The interval of a figure, an end left open where the sample is too small for it."""
     format_value = teller(compared)
-    low, high = (None if end is None else format_value(max(end, 0.0)) for end in (estimate.low, estimate.high))
-    bounds_anything = not compared.share and (estimate.low or 0.0) <= 0.0  # 0 bounds any time and any rate
-    return units.open_span(None if bounds_anything else low, high)
+    low, high = (None if end is None else format_value(end) for end in compared.known_ends(estimate))
+    return units.open_span(low, high)
 
 
 def change_text(entry: Entry) -> str:

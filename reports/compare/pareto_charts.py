@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from tokenswarm.metrics.intervals import Pooled
 from tokenswarm.metrics.level import PROMPT, users_of
 from tokenswarm.reports import units
-from tokenswarm.reports.compare.comparison import USER_RATE, RunComparison
+from tokenswarm.reports.compare.comparison import USER_RATE, Compared, RunComparison
 from tokenswarm.reports.compare.comparison_charts import (
     DPI,
     LEFT,
@@ -23,7 +24,7 @@ from tokenswarm.reports.compare.comparison_charts import (
 )
 from tokenswarm.reports.compare.pareto import PLANES, ParetoPlane, ParetoPoint, pareto_points, per_gpu
 from tokenswarm.reports.html.chart_style import SMALL_PT, canvas, legend, name_axes, spoken, style, svg_of
-from tokenswarm.reports.html.document import Chart, Table
+from tokenswarm.reports.html.document import Block, Chart, Charts, Table, Text
 from tokenswarm.reports.palette import GREY, INK, LINE, PAPER, SERIES
 from tokenswarm.run_folder.reader import ReportError
 
@@ -36,8 +37,13 @@ NOTE = (
     "Boxes are 95 % intervals. Grey: another point is significantly better in both figures. Dashed: the Pareto front, "
     "the points that no other one exceeds by its values."
 )
+_OPEN_EDGE = "A side of a box without an edge: this end of the interval is not known."
 _MARKERS = "osD^vP"
 _FRONT_DASHES = (0, (4, 3))
+
+
+#: A plane, its system-prompt mode and its points.
+Panel = tuple[ParetoPlane, str, list[ParetoPoint]]
 
 
 class _Scale(NamedTuple):
@@ -50,7 +56,7 @@ class _Scale(NamedTuple):
 def draw_pareto(comparison: RunComparison, folder: Path) -> list[Path]:
     """Write FILE into `folder`, which exists, over an older one. Returns its path, or none where there is no point to
     draw. Raises ReportError."""
-    figure = _figure(comparison)
+    figure = figure_of(comparison)
     if figure is None:
         return []
     try:
@@ -60,7 +66,7 @@ def draw_pareto(comparison: RunComparison, folder: Path) -> list[Path]:
     return [folder / FILE]
 
 
-def _figure(comparison: RunComparison) -> Figure | None:
+def figure_of(comparison: RunComparison) -> Figure | None:
     """A panel for each plane and system-prompt mode that has points, under the title and the warnings."""
     from matplotlib.figure import Figure
 
@@ -69,7 +75,9 @@ def _figure(comparison: RunComparison) -> Figure | None:
         return None
     lines, head_in = head_lines(comparison, "Throughput against latency")
     columns, legend_in = legend_size(comparison, WIDTH_IN)
-    foot_in, between_in = 0.85 + legend_in, 0.8
+    notes = textwrap.wrap(_note(comparison, panels), 150)
+    notes_in = 0.14 * len(notes)
+    foot_in, between_in = 0.7 + notes_in + legend_in, 0.8
     height_in = head_in + (PANEL_IN + between_in) * len(panels) - between_in + foot_in
     figure = Figure(figsize=(WIDTH_IN, height_in), facecolor="white")
     write_lines(figure, lines)
@@ -82,13 +90,19 @@ def _figure(comparison: RunComparison) -> Figure | None:
         axes.set_xlabel(across, fontsize=10, color=GREY)
     keys, names = axes.get_legend_handles_labels()
     figure.legend(
-        keys, names, loc="lower left", bbox_to_anchor=(LEFT - 0.02, 0.25 / height_in), ncols=columns, frameon=False
+        keys,
+        names,
+        loc="lower left",
+        bbox_to_anchor=(LEFT - 0.02, (0.12 + notes_in) / height_in),
+        ncols=columns,
+        frameon=False,
     )
-    figure.text(LEFT - 0.02, 0.1 / height_in, NOTE, fontsize=8, color=GREY, va="bottom", parse_math=False)
+    text = "\n".join(notes)
+    figure.text(LEFT - 0.02, 0.1 / height_in, text, fontsize=8, color=GREY, va="bottom", parse_math=False)
     return figure
 
 
-def _panels(comparison: RunComparison) -> list[tuple[ParetoPlane, str, list[ParetoPoint]]]:
+def _panels(comparison: RunComparison) -> list[Panel]:
     """The planes and system-prompt modes that have points."""
     return [
         (plane, mode, points)
@@ -98,12 +112,17 @@ def _panels(comparison: RunComparison) -> list[tuple[ParetoPlane, str, list[Pare
     ]
 
 
-def page_charts(comparison: RunComparison) -> list[Chart]:
-    """The charts for a page, one for each plane and system-prompt mode that has points."""
+def page_blocks(comparison: RunComparison) -> list[Block]:
+    """The charts for a page, one for each plane and system-prompt mode that has points, under how they are read."""
+    panels = _panels(comparison)
+    return [Text(_note(comparison, panels), style="quiet"), Charts(_charts(comparison, panels))] if panels else []
+
+
+def _charts(comparison: RunComparison, panels: Sequence[Panel]) -> list[Chart]:
     columns, legend_in = legend_size(comparison, 4.7)
     foot_in = 0.5 + legend_in
     charts = []
-    for plane, mode, points in _panels(comparison):
+    for plane, mode, points in panels:
         figure, axes = canvas(height_in=2.9 + foot_in, foot_in=foot_in)
         across, up = _draw(axes, comparison, plane, points)
         name_axes(axes, across, up)
@@ -127,7 +146,7 @@ def _draw(axes: Axes, comparison: RunComparison, plane: ParetoPlane, points: Seq
         ys = [point.up.estimate.value for point in own]
         axes.plot(xs, ys, color=colour, linewidth=1.0, alpha=0.55, zorder=2)
         for point, x, y in zip(own, xs, ys, strict=True):
-            _box(axes, point, across.factor, GREY if point.dominated else colour)
+            _box(axes, point, plane, across.factor, GREY if point.dominated else colour)
             _label(axes, point, x, y)
         look: dict[str, Any] = {
             "marker": _MARKERS[number % len(_MARKERS)],
@@ -149,22 +168,49 @@ def _draw(axes: Axes, comparison: RunComparison, plane: ParetoPlane, points: Seq
     return across.name, up
 
 
-def _box(axes: Axes, point: ParetoPoint, factor: float, colour: str) -> None:
-    """The intervals of both figures; where an end is not known the box ends at the value."""
+def _box(axes: Axes, point: ParetoPoint, plane: ParetoPlane, factor: float, colour: str) -> None:
+    """The intervals of both figures. Where an end is not known, the box ends at the value, without an edge."""
     from matplotlib.patches import Rectangle
 
-    (left, right), (bottom, top) = _ends(point.across), _ends(point.up)
-    place, width, height = (left * factor, bottom), (right - left) * factor, top - bottom
-    axes.add_patch(Rectangle(place, width, height, facecolor=colour, alpha=0.22, linewidth=0, zorder=1))
-    axes.add_patch(Rectangle(place, width, height, fill=False, edgecolor=colour, linewidth=0.9, zorder=2))
+    (left, right), (bottom, top) = _ends(plane.across, point.across, factor), _ends(plane.up, point.up)
+    x, y = point.across.estimate.value * factor, point.up.estimate.value
+    xs = [min(x if left is None else left, x), max(x if right is None else right, x)]
+    ys = [min(y if bottom is None else bottom, y), max(y if top is None else top, y)]
+    size = (xs[1] - xs[0], ys[1] - ys[0])
+    axes.add_patch(Rectangle((xs[0], ys[0]), *size, facecolor=colour, alpha=0.22, linewidth=0, zorder=1))
+    for known, edge_xs, edge_ys in (
+        (left, xs[:1] * 2, ys),
+        (right, xs[1:] * 2, ys),
+        (bottom, xs, ys[:1] * 2),
+        (top, xs, ys[1:] * 2),
+    ):
+        if known is not None:
+            axes.plot(edge_xs, edge_ys, color=colour, linewidth=0.9, zorder=2)
+    if not all(size):  # one of the figures has no interval
+        axes.plot(xs, ys, color=colour, linewidth=0.9, zorder=2)
 
 
-def _ends(pooled: Pooled) -> tuple[float, float]:
-    estimate = pooled.estimate
-    value = estimate.value
-    return min(value if estimate.low is None else estimate.low, value), max(
-        value if estimate.high is None else estimate.high, value
+def _ends(compared: Compared, pooled: Pooled, factor: float = 1.0) -> tuple[float | None, float | None]:
+    """Of its interval as it is drawn, None for an end that is not known."""
+    low, high = compared.known_ends(pooled.estimate)
+    return None if low is None else low * factor, None if high is None else high * factor
+
+
+def _note(comparison: RunComparison, panels: Sequence[Panel]) -> str:
+    """How the charts are read; what a missing edge means, where there is one."""
+    open_loop = all(
+        level.open_loop is not None
+        for server in comparison.servers
+        for run in server.runs
+        for level in run.results.summary.levels
     )
+    is_open = any(
+        None in _ends(plane.across, point.across) + _ends(plane.up, point.up)
+        for plane, _, points in panels
+        for point in points
+    )
+    beside = f"The number beside a point is its {'requests/s' if open_loop else 'users'}."
+    return " ".join([NOTE, beside, *([_OPEN_EDGE] if is_open else [])])
 
 
 def _label(axes: Axes, point: ParetoPoint, x: float, y: float) -> None:
@@ -181,16 +227,20 @@ def _label(axes: Axes, point: ParetoPoint, x: float, y: float) -> None:
 
 
 def _limits(axes: Axes, points: Sequence[ParetoPoint], factor: float) -> None:
-    right = max(_ends(point.across)[1] for point in points) * factor
-    top = max(_ends(point.up)[1] for point in points)
+    right = max(_top(point.across) for point in points) * factor
+    top = max(_top(point.up) for point in points)
     axes.set_xlim(0, right * 1.1 or 1.0)
     axes.set_ylim(0, top * 1.12 or 1.0)
+
+
+def _top(pooled: Pooled) -> float:
+    return max(pooled.estimate.value, pooled.estimate.high or 0.0)
 
 
 def _across(plane: ParetoPlane, points: Sequence[ParetoPoint]) -> _Scale:
     if plane.across is USER_RATE:
         return _Scale(1.0, "tokens/s per user, median: right is better")
-    factor, unit = units.duration_axis(max(_ends(point.across)[1] for point in points))
+    factor, unit = units.duration_axis(max(_top(point.across) for point in points))
     return _Scale(factor, f"{plane.words} ({unit}): left is better")
 
 

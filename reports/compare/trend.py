@@ -85,6 +85,11 @@ class TrendSeries:
     points: tuple[TrendPoint, ...]
 
     @property
+    def undecided(self) -> list[TrendPoint]:
+        """The runs of which the sample is too small to decide."""
+        return [point for point in self.points if point.result is TrendResult.INCONCLUSIVE]
+
+    @property
     def departed(self) -> list[TrendPoint]:
         """The runs that differ significantly from the baseline."""
         return [point for point in self.points if point.result in (TrendResult.BETTER, TrendResult.WORSE)]
@@ -125,6 +130,17 @@ class Trend:
     def newest(self) -> TrendRun:
         """The run that began last."""
         return self.runs[-1]
+
+    @property
+    def compared(self) -> list[tuple[TrendSeries, TrendPoint]]:
+        """Each comparison with the baseline: a run that is none of it, in one figure at one level."""
+        points = ((series, point) for series in self.series for point in series.points)
+        return [(series, point) for series, point in points if point.result is not TrendResult.BASELINE]
+
+    @property
+    def undecided(self) -> list[tuple[TrendSeries, TrendPoint]]:
+        """The comparisons that the sample is too small to decide."""
+        return [(series, point) for series, point in self.compared if point.result is TrendResult.INCONCLUSIVE]
 
     @property
     def worse_now(self) -> list[TrendSeries]:

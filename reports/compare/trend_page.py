@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from tokenswarm.metrics.intervals import Estimate
 from tokenswarm.reports import units
 from tokenswarm.reports.checks.conditions import TIMES
 from tokenswarm.reports.compare.comparison import Compared
-from tokenswarm.reports.compare.trend import Trend, TrendResult, TrendSeries
+from tokenswarm.reports.compare.trend import Trend, TrendPoint, TrendResult, TrendSeries
 from tokenswarm.reports.compare.trend_text import (
     HEADINGS,
     baseline_text,
@@ -18,9 +17,10 @@ from tokenswarm.reports.compare.trend_text import (
     notes,
     rows,
     series_name,
+    unreliable_line,
     verdict_lines,
 )
-from tokenswarm.reports.html.chart_style import canvas, legend, name_axes, svg_of
+from tokenswarm.reports.html.chart_style import OPEN_NOTE, canvas, legend, name_axes, svg_of, whisker
 from tokenswarm.reports.html.document import Block, Chart, Charts, Page, Section, Table, Text, html_of
 from tokenswarm.reports.palette import BAD, GOOD, GREY, INK, LINE, PAPER, SERIES
 
@@ -36,15 +36,30 @@ _LOOKS = {
     TrendResult.BETTER: (GOOD, "^"),
     TrendResult.WORSE: (BAD, "X"),
 }
-_MOST_DATES = 6
+#: Names of runs that fit below a chart: days or times, and days with times.
+_MOST_DATES, _MOST_TIMES = 6, 4
+#: Around the marker of a run whose figures are unreliable.
+_RING: dict[str, Any] = {
+    "ls": "none",
+    "marker": "o",
+    "markersize": 12,
+    "color": "none",
+    "markeredgecolor": BAD,
+    "markeredgewidth": 1.2,
+    "zorder": 5,
+    "clip_on": False,
+}
+_UNRELIABLE_NOTE = "Hollow, in a ring: the run's figures are unreliable."
 
 
 def trend_html(trend: Trend, notices: Sequence[str]) -> str:
     """The whole document, self-contained."""
     departed = any(series.departed for series in trend.series)
-    verdict: list[Block] = [Text(line, style="lead" if not departed else "bad") for line in verdict_lines(trend)]
+    style: Literal["bad", "note", "lead"] = "bad" if departed else "note" if trend.undecided else "lead"
+    verdict: list[Block] = [Text(line, style=style) for line in verdict_lines(trend)]
+    warnings = [text for text in (*notices, unreliable_line(trend)) if text]
     sections = [
-        Section("", [*(Text(notice, style="bad") for notice in notices), *verdict]),
+        Section("", [*(Text(text, style="bad") for text in warnings), *verdict]),
         Section(
             "Figures over time", [Charts([_chart(trend, series, place) for place, series in enumerate(trend.series)])]
         ),
@@ -58,24 +73,33 @@ def trend_html(trend: Trend, notices: Sequence[str]) -> str:
 
 
 def _chart(trend: Trend, series: TrendSeries, number: int) -> Chart:
-    figure, axes = canvas(height_in=2.9, foot_in=0.8)
-    name_axes(axes, "run, by the day on which it began", _draw(axes, series))
+    entries = len({point.result for point in series.points}) + any(point.run.unreliable for point in series.points)
+    foot_in = 0.5 + 0.2 * -(-entries // 3)
+    figure, axes = canvas(height_in=2.1 + foot_in, foot_in=foot_in)
+    unit = draw_series(axes, series)
+    name_axes(axes, f"run, by {label_runs(axes, series)}", unit)
     legend(axes)
     title = series_name(series)
     alt = (
         f"{title}, run by run, with 95 % intervals. Baseline: {baseline_text(trend, series)}. {departed_names(series)}"
     )
     table = Table(f"{title}: every run", HEADINGS, rows(series))
-    return Chart(title, svg_of(figure, f"trend{number}"), alt, f"Baseline: {baseline_text(trend, series)}", table)
+    note = f"Baseline: {baseline_text(trend, series)}."
+    if any(point.run.unreliable for point in series.points):
+        note += f" {_UNRELIABLE_NOTE}"
+    if any(len(_known(series, point)) == 1 for point in series.points):
+        note += f" {OPEN_NOTE}"
+    return Chart(title, svg_of(figure, f"trend{number}"), alt, note, table)
 
 
-def _draw(axes: Axes, series: TrendSeries) -> str:
+def draw_series(axes: Axes, series: TrendSeries) -> str:
     """The runs from left to right, and the baseline behind them. Returns the axis' unit."""
     factor, unit = _axis(series)
     base = series.baseline.estimate
     axes.axhline(base.value * factor, color=GREY, linewidth=1.0, ls=(0, (4, 3)), zorder=1)
-    if base.low is not None and base.high is not None:
-        axes.axhspan(max(base.low, 0.0) * factor, base.high * factor, color=LINE, alpha=0.6, linewidth=0, zorder=0)
+    low_end, high_end = series.compared.known_ends(base)
+    if low_end is not None and high_end is not None:
+        axes.axhspan(low_end * factor, high_end * factor, color=LINE, alpha=0.6, linewidth=0, zorder=0)
     axes.plot(
         range(len(series.points)),
         [point.estimate.value * factor for point in series.points],
@@ -84,33 +108,57 @@ def _draw(axes: Axes, series: TrendSeries) -> str:
         alpha=0.5,
         zorder=2,
     )
-    for result, (colour, marker) in _LOOKS.items():
-        chosen = [place for place, point in enumerate(series.points) if point.result is result]
-        for place in chosen:
-            _interval(axes, series.points[place].estimate, place, factor, colour)
-        if chosen:
-            values = [series.points[place].estimate.value * factor for place in chosen]
-            look: dict[str, Any] = {
-                "ls": "none",
-                "color": colour,
-                "marker": marker,
-                "markersize": 6.5,
-                "markeredgecolor": PAPER,
-            }
-            axes.plot(chosen, values, zorder=4, label=result.value.partition(" (")[0].partition(",")[0], **look)
+    _markers(axes, series, factor)
     axes.set_ylim(*_limits(series, factor))
     axes.set_xlim(-0.5, len(series.points) - 0.5)
-    step = -(-len(series.points) // _MOST_DATES)
-    places = range(0, len(series.points), step)
-    axes.set_xticks(places, [f"{series.points[at].run.results.run.started_at:%m-%d}" for at in places])
-    axes.tick_params(axis="x", labelcolor=INK)
     return unit
 
 
-def _interval(axes: Axes, estimate: Estimate, place: int, factor: float, colour: str) -> None:
-    """As far as its ends are known."""
-    ends = [estimate.value if end is None else max(end, 0.0) for end in (estimate.low, estimate.high)]
-    axes.plot([place, place], [end * factor for end in ends], color=colour, linewidth=1.4, zorder=3)
+def _markers(axes: Axes, series: TrendSeries, factor: float) -> None:
+    """Each run with its interval, each result in its own look; unreliable runs are hollow, in a ring."""
+    for result, (colour, marker) in _LOOKS.items():
+        chosen = [(place, point) for place, point in enumerate(series.points) if point.result is result]
+        for place, point in chosen:
+            low, high = (None if end is None else end * factor for end in series.compared.known_ends(point.estimate))
+            whisker(axes, place, point.estimate.value * factor, (low, high), colour, 1.4)
+        look: dict[str, Any] = {"ls": "none", "marker": marker, "markersize": 6.5, "zorder": 4, "clip_on": False}
+        values = [(place, point.estimate.value * factor) for place, point in chosen if not point.run.unreliable]
+        if chosen:
+            axes.plot([], [], label=result.value.partition(" (")[0].partition(",")[0], color=colour, **look)
+        axes.plot(*_columns(values), color=colour, markeredgecolor=PAPER, **look)
+        values = [(place, point.estimate.value * factor) for place, point in chosen if point.run.unreliable]
+        axes.plot(*_columns(values), color=PAPER, markeredgecolor=colour, markeredgewidth=1.4, **look)
+        axes.plot(*_columns(values), **_RING)
+    if any(point.run.unreliable for point in series.points):
+        axes.plot([], [], label="unreliable run", **_RING)
+
+
+def _columns(points: Sequence[tuple[int, float]]) -> tuple[list[int], list[float]]:
+    return [x for x, _ in points], [y for _, y in points]
+
+
+def label_runs(axes: Axes, series: TrendSeries) -> str:
+    """Name the runs by their days, by their times where all began on one day, by both where days repeat. Returns what
+    the names are."""
+    began = [units.utc(point.run.results.run.started_at) for point in series.points]
+    days = {when.date() for when in began}
+    if len(days) == len(began):
+        form, words, most = "%m-%d", "the day on which it began (UTC)", _MOST_DATES
+    elif len(days) > 1:
+        form, words, most = "%m-%d %H:%M", "the time at which it began (UTC)", _MOST_TIMES
+    else:
+        to_minutes = len({f"{when:%H:%M}" for when in began}) == len(began)
+        form, most = "%H:%M" if to_minutes else "%H:%M:%S", _MOST_DATES
+        words = f"the time at which it began ({began[0]:%Y-%m-%d}, UTC)"
+    places = range(0, len(began), -(-len(began) // most))
+    axes.set_xticks(places, [f"{began[at]:{form}}" for at in places])
+    axes.tick_params(axis="x", labelcolor=INK)
+    return words
+
+
+def _known(series: TrendSeries, point: TrendPoint) -> list[float]:
+    """The known ends of its interval."""
+    return [end for end in series.compared.known_ends(point.estimate) if end is not None]
 
 
 def _top(series: TrendSeries) -> float:
@@ -121,7 +169,8 @@ def _top(series: TrendSeries) -> float:
 def _limits(series: TrendSeries, factor: float) -> tuple[float, float]:
     """From 0, but where all is far above it only as far as something is drawn: a change is small beside the value."""
     estimates = [series.baseline.estimate, *(point.estimate for point in series.points)]
-    low, high = min(one.value if one.low is None else one.low for one in estimates), _top(series)
+    ends = [end for one in estimates for end in (one.value, *series.compared.known_ends(one)) if end is not None]
+    low, high = min(ends), max(ends)
     space = 0.25 * (high - low)
     if low - space < high / 3:
         return 0.0, high * factor * 1.1 or 1.0

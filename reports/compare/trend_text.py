@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Sequence
+from math import log
 
 from tokenswarm.reports import units
 from tokenswarm.reports.checks.conditions import TIMES
@@ -28,6 +29,7 @@ CSV_COLUMNS = (
     *("figure", "unit", "level", "system_prompt", "run", "started", "engine_version", "unreliable_because"),
     *("value", "low", "high", "count", "change_is", "change", "change_low", "change_high", "result"),
 )
+NONE_DEPARTS = "No run departs from the baseline."
 _REASONS_CHARACTERS = 5000
 
 
@@ -52,7 +54,7 @@ def baseline_text(trend: Trend, series: TrendSeries) -> str:
 
 
 def verdict_lines(trend: Trend) -> list[str]:
-    """Which runs departed from the baseline, in what; one sentence where none did."""
+    """Which runs departed from the baseline, in what, and how many comparisons could not be decided."""
     lines = []
     for run in trend.runs:
         found = [
@@ -63,7 +65,44 @@ def verdict_lines(trend: Trend) -> list[str]:
         ]
         if found:
             lines.append(f"{name_of(run)} departs from the baseline: {'; '.join(found)}.")
-    return lines or ["No run departs from the baseline."]
+    undecided, compared = len(trend.undecided), len(trend.compared)
+    if not undecided:
+        return lines or [NONE_DEPARTS]
+    largest = _largest_undecided(trend)
+    if undecided == compared:
+        return [
+            "Whether a run departs from the baseline is not known: no comparison could be decided "
+            f"({units.SAMPLE_TOO_SMALL}; {units.counted(compared, 'comparison')}). {largest}".rstrip()
+        ]
+    decided = units.counted(compared - undecided, "comparison")
+    return [
+        *(lines or [f"No run departs from the baseline in the {decided} that could be decided."]),
+        f"{units.count(undecided)} of {units.counted(compared, 'comparison')} could not be decided "
+        f"({units.SAMPLE_TOO_SMALL}). {largest}".rstrip(),
+    ]
+
+
+def _largest_undecided(trend: Trend) -> str:
+    """A sentence on the largest ratio among the comparisons that could not be decided; "" where there is none."""
+    ratios = [
+        (abs(log(point.change.estimate.value)), series, point)
+        for series, point in trend.undecided
+        if point.change is not None and not series.compared.share and point.change.estimate.value > 0
+    ]
+    if not ratios:
+        return ""
+    _, series, point = max(ratios, key=lambda found: found[0])
+    return f"The largest change among them: {name_of(point.run)}, {series_name(series)}: {_change(series, point)}."
+
+
+def unreliable_line(trend: Trend) -> str:
+    """A sentence on the runs whose figures are unreliable; "" where there are none."""
+    found = [name_of(run) for run in trend.runs if run.unreliable]
+    if not found:
+        return ""
+    runs = f"{units.count(len(found))} of {units.counted(len(trend.runs), 'run')}"
+    verb = "is" if len(found) == 1 else "are"
+    return f"{runs} {verb} unreliable, and no part of the baseline: {spoken(found)}. The reasons are below."
 
 
 def notes(trend: Trend) -> list[str]:
@@ -103,6 +142,7 @@ def trend_table(trend: Trend, notices: Sequence[str], width: int) -> str:
     parts = [
         [f"Trend of {units.counted(len(trend.runs), 'run')}"],
         [line for notice in notices for line in wrapped(f"!!! {notice}", width)],
+        wrapped(f"!!! {unreliable_line(trend)}", width) if unreliable_line(trend) else [],
         [line for text in verdict_lines(trend) for line in wrapped(text, width)],
         *(
             [f"{series_name(series)}; baseline {baseline_text(trend, series)}", *aligned(HEADINGS, rows(series))]
@@ -155,4 +195,9 @@ def _change(series: TrendSeries, point: TrendPoint) -> str:
 def departed_names(series: TrendSeries) -> str:
     """The runs of the series that departed, for who cannot see its chart."""
     names = [f"{name_of(point.run)} ({point.result.value})" for point in series.departed]
-    return f"Departed from the baseline: {spoken(names)}." if names else "No run departs from the baseline."
+    undecided = len(series.undecided)
+    parts = [
+        *([f"Departed from the baseline: {spoken(names)}."] if names else []),
+        *([f"Could not be decided: {units.counted(undecided, 'run')}."] if undecided else []),
+    ]
+    return " ".join(parts) or NONE_DEPARTS

@@ -23,6 +23,9 @@ WIDTH_IN, HEIGHT_IN = 5.2, 3.2
 LEFT_IN, FOOT_IN = 0.5, 0.72
 _RIGHT_IN, _TOP_IN = 0.12, 0.28
 SMALL_PT = 9.0
+#: How long the arrow of an interval is towards an end that is not known, and what it means.
+OPEN_PT = 13.0
+OPEN_NOTE = "Arrow: this end of the interval is not known."
 
 _VARIABLES = {colour: f"var(--{name})" for name, colour in LIGHT.items()}
 
@@ -71,6 +74,39 @@ def legend(axes: Axes, columns: int = 3) -> None:
         labelcolor=INK,
         handlelength=2.6,
         columnspacing=1.4,
+    )
+
+
+def whisker(
+    axes: Axes, x: float, value: float, ends: tuple[float | None, float | None], colour: str, width_pt: float = 1.2
+) -> None:
+    """An upright interval, nothing without an end. One end alone is drawn from the value on, and an arrow where the
+    interval is open."""
+    known = [end for end in ends if end is not None]
+    if not known:
+        return
+    middle, half = (min(value, *known) + max(value, *known)) / 2, (max(value, *known) - min(value, *known)) / 2
+    closed = len(known) == 2
+    axes.errorbar(
+        x, middle, yerr=half, fmt="none", ecolor=colour, elinewidth=width_pt, capsize=2.5 * closed, capthick=width_pt
+    )
+    if closed:
+        return
+    axes.plot(x, known[0], marker="_", markersize=6, color=colour, markeredgewidth=width_pt, ls="none", zorder=3)
+    axes.annotate(
+        "",
+        (x, value),
+        xytext=(0, -OPEN_PT if ends[0] is None else OPEN_PT),
+        textcoords="offset points",
+        arrowprops={
+            "arrowstyle": "<|-",
+            "color": colour,
+            "lw": width_pt,
+            "ls": (0, (1.5, 1.5)),
+            "shrinkA": 0,
+            "shrinkB": 0,
+        },
+        zorder=3,
     )
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from matplotlib.container import ErrorbarContainer
 from matplotlib.patches import Rectangle
+from matplotlib.text import Annotation
 
 from tests.reports.folders import Course, write_folder
 from tokenswarm.metrics.objectives import Objectives
@@ -155,7 +156,7 @@ def test_what_runs_of_one_server_may_differ_by_is_not_told_from_one_run_of_each(
     assert standings(compared(*one_each, variation=0.0), TTFT) == [Standing.BASE, Standing.WORSE]
     table = comparison_table(compared(*one_each))
     assert "inconclusive, sample too small" in table
-    assert "standard deviation 5 %" in " ".join(table.split())
+    assert "standard deviation of 5 %" in " ".join(table.split())
     four_each = [folder(name, course) for name, course in (("a", Course()), ("b", slower)) for _ in range(4)]
     assert standings(compared(*four_each), TTFT) == [Standing.BASE, Standing.WORSE]
 
@@ -305,14 +306,21 @@ def test_an_interval_that_is_not_known_is_not_drawn(folder: Folder) -> None:
     assert (short.high, long.certified) == (None, True)
     (axes,) = chart_of(found, TTFT).axes
     drawn = [segment(container) for container in axes.containers if isinstance(container, ErrorbarContainer)]
-    assert [ends[1:] for ends in drawn] == [
-        pytest.approx(
-            sorted((1000 * estimate.value if end is None else 1000 * end) for end in (estimate.low, estimate.high))
-        )
-        for estimate in (short, long)
-        if (estimate.low, estimate.high) != (None, None)
-    ]
-    assert all(low < high for _, low, high in drawn)
+    assert TTFT.known_ends(short) == (None, None)  # 0 bounds nothing
+    assert [ends[1:] for ends in drawn] == [pytest.approx((1000 * (long.low or 0), 1000 * (long.high or 0)))]
+
+
+def test_an_interval_with_one_end_is_drawn_to_it_with_an_arrow_to_the_open_side(folder: Folder) -> None:
+    found = compared(folder("short", Course(requests=5)), folder("long"))
+    short, _ = [entry.pooled.estimate for entry in found.entries if entry.compared is TTFT and entry.pooled]
+    (axes,) = chart_of(found, TTFT).axes
+    drawn = sorted(segment(container) for container in axes.containers if isinstance(container, ErrorbarContainer))
+    assert (short.low, short.high is None) == (0.0, False)
+    assert drawn[0][1:] == pytest.approx((1000 * short.value, 1000 * (short.high or 0)))
+    arrows = [text for text in axes.texts if isinstance(text, Annotation) and text.arrow_patch is not None]
+    assert [text.xyann[1] < 0 for text in arrows] == [True]
+    assert "arrow: this end of the interval is not known" in axes.get_xlabel()
+    assert comparison_html(found).count("Arrow: this end of the interval is not known.") == 1  # of TTFT alone
 
 
 def test_a_figure_without_any_interval_has_no_whisker(folder: Folder) -> None:

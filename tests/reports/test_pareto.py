@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
+from matplotlib.axes import Axes
 
 from tests.reports.folders import Course, write_folder
 from tests.reports.reading import Tables
 from tokenswarm import main
 from tokenswarm.reports.compare.comparison import RunComparison
 from tokenswarm.reports.compare.pareto import PLANES, ParetoPoint, pareto_points
+from tokenswarm.reports.compare.pareto_charts import figure_of
 from tokenswarm.run_folder.reader import load_results
 
 RUNS = 3
@@ -80,3 +83,29 @@ def test_the_page_has_a_chart_and_a_table_of_each_plane(tmp_path: Path, capsys: 
     columns = reading.columns("The points of Throughput against TTFT p50, without system prompt")
     assert columns["server"] == ["vllm", "vllm", "tgi", "tgi"]
     assert columns["dominated"][2] == "significantly"
+
+
+def test_a_box_has_no_edge_where_its_interval_has_no_end(tmp_path: Path) -> None:
+    few = [write_folder(tmp_path / "few", [Course(10, requests=5)], seed=1, summary={"engine": "tgi"})]
+    many = [write_folder(tmp_path / "many", [Course(10)], seed=2, summary={"engine": "vllm"})]
+    comparison = compared([*few, *many])
+    (short, _) = pareto_points(comparison, BY_TTFT, "off")
+    assert (short.across.estimate.low, short.across.estimate.high is None) == (0.0, False)
+    _, by_ttft, by_p95 = figure_of(comparison).axes  # type: ignore[union-attr]
+    assert edges(by_ttft) == (2, 1)  # of two points: the right edge of both, the left one of one
+    assert edges(by_p95) == (1, 2)
+    said = " ".join(" ".join(text.get_text() for text in figure_of(comparison).texts).split())  # type: ignore[union-attr]
+    assert "The number beside a point is its users." in said
+    assert "A side of a box without an edge: this end of the interval is not known." in said
+
+
+def edges(axes: Axes) -> tuple[int, int]:
+    """How many upright edges end a box to the right of its value, and to the left."""
+    values = [float(x) for line in axes.lines if line.get_marker() in ("o", "s") for x in np.asarray(line.get_xdata())]
+    upright = [
+        float(xs[0])
+        for line in axes.lines
+        if line.get_marker() == "None" and len(xs := np.asarray(line.get_xdata())) == 2 and xs[0] == xs[1]
+    ]
+    nearest = [(x, min(values, key=lambda value: abs(value - x))) for x in upright]
+    return sum(x > value for x, value in nearest), sum(x < value for x, value in nearest)

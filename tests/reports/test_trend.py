@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import csv
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.container import ErrorbarContainer
+from matplotlib.text import Annotation
 
 from tests.reports.folders import Course, write_folder
 from tokenswarm import main
+from tokenswarm.reports import units
+from tokenswarm.reports.compare.trend import Trend, TrendSeries
+from tokenswarm.reports.compare.trend_page import draw_series, label_runs
+from tokenswarm.reports.html.chart_style import canvas
 from tokenswarm.reports.stats.changes import holm
+from tokenswarm.run_folder.reader import load_results
 
 
 def write_runs(folder: Path, ttfts_s: list[float], **changes: object) -> Path:
@@ -102,6 +110,90 @@ def test_a_suspect_run_is_no_baseline_and_ends_with_3_where_it_is_the_newest(
     assert code == 3
     assert results_of(file)[:6] == ["no significant difference", *["baseline"] * 4, "no significant difference"]
     assert "first (SUSPECT)" in out
+
+
+def write_uneven(folder: Path) -> Path:
+    """Runs of one day: two of many requests, one that nothing bounds, one bounded above alone, one suspect."""
+    folder.mkdir()
+    suspect = {"validity": {"verdict": "suspect", "reasons": ["late"], "issues": []}}
+    for number, (ttft_s, requests) in enumerate([(0.2, 400), (0.2, 400), (0.7, 3), (0.2, 5), (0.2, 400)]):
+        courses = [Course(ttft_s=ttft_s, requests=requests)]
+        run = {"started_at": f"2026-11-30T{10 + number}:05:00Z"}
+        write_folder(folder / f"run-{number}", courses, seed=number, run=run, summary=suspect if number == 4 else {})
+    return folder
+
+
+def series_of(folder: Path, figure: str) -> TrendSeries:
+    trend = Trend([load_results(run) for run in folder.iterdir()], baseline=2)
+    (found,) = [series for series in trend.series if str(series.compared.figure) == figure]
+    return found
+
+
+def test_comparisons_that_could_not_be_decided_are_counted_and_the_largest_change_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, file, page = write_uneven(tmp_path / "runs"), tmp_path / "t.csv", tmp_path / "t.html"
+    _, out, _ = trend(capsys, folder, "--baseline", 2, "--csv", file, "--html", page)
+    with file.open(encoding="utf-8", newline="") as opened:
+        rows = [row for row in csv.DictReader(opened) if row["result"] != "baseline"]
+    undecided = [row for row in rows if row["result"].startswith("inconclusive")]
+    largest = max(float(row["change"]) for row in undecided if row["change_is"] == "ratio")
+    assert len(undecided) > 3
+    for text in (" ".join(out.split()), page.read_text(encoding="utf-8").partition("<figure>")[0]):
+        assert "No run departs from the baseline." not in text
+        assert f"{len(undecided)} of {len(rows)} comparisons could not be decided (sample too small)." in text
+        assert re.search(rf"The largest change among them: run-2, TTFT, [^:]+: ×{units.rate(largest)}\.", text)
+        assert "1 of 5 runs is unreliable, and no part of the baseline: run-4 (SUSPECT)." in text
+
+
+def test_a_chart_draws_no_end_of_an_interval_that_is_not_known(tmp_path: Path) -> None:
+    series = series_of(write_uneven(tmp_path / "runs"), "p50(ttft)")
+    ends = [series.compared.known_ends(point.estimate) for point in series.points]
+    (_, axes) = canvas()
+    unit = draw_series(axes, series)
+    drawn = {}
+    for container in axes.containers:
+        assert isinstance(container, ErrorbarContainer)
+        ((bottom, top),) = container.lines[2][0].get_segments()
+        drawn[round(bottom[0])] = (bottom[1], top[1])
+    assert (unit, ends[2]) == ("ms", (None, None))
+    assert set(drawn) == {0, 1, 3, 4}
+    value, high = series.points[3].estimate.value, ends[3][1]
+    assert ends[3][0] is None
+    assert high is not None
+    assert drawn[3] == pytest.approx((value * 1000, high * 1000))
+    arrows = [text for text in axes.texts if isinstance(text, Annotation) and text.arrow_patch is not None]
+    assert [(text.xy[0], text.xyann[1] < 0) for text in arrows] == [(3, True)]
+
+
+def test_a_suspect_run_has_a_marker_of_its_own_in_the_chart(tmp_path: Path) -> None:
+    series = series_of(write_uneven(tmp_path / "runs"), "p50(ttft)")
+    (_, axes) = canvas()
+    draw_series(axes, series)
+    rings = [line for line in axes.lines if line.get_markersize() == 12 and len(np.asarray(line.get_xdata()))]
+    assert [list(np.asarray(line.get_xdata())) for line in rings] == [[4]]
+    assert "unreliable run" in axes.get_legend_handles_labels()[1]
+
+
+@pytest.mark.parametrize(
+    ("moments", "names"),
+    [
+        (("11-29T10:00:00", "11-30T10:00:00"), ["11-29", "11-30"]),
+        (("11-30T10:00:00", "11-30T10:01:00"), ["10:00", "10:01"]),
+        (("11-30T10:00:07", "11-30T10:00:59"), ["10:00:07", "10:00:59"]),
+        (("11-29T10:00:00", "11-30T09:00:00", "11-30T10:00:00"), ["11-29 10:00", "11-30 09:00", "11-30 10:00"]),
+    ],
+)
+def test_runs_are_named_so_that_they_can_be_distinguished(
+    moments: tuple[str, ...], names: list[str], tmp_path: Path
+) -> None:
+    for number, moment in enumerate(moments):
+        run = {"started_at": f"2026-{moment}Z"}
+        write_folder(tmp_path / f"run-{number}", [Course()], seed=number, run=run)
+    trend = Trend([load_results(run) for run in tmp_path.iterdir()], baseline=1)
+    (_, axes) = canvas()
+    label_runs(axes, trend.series[0])
+    assert [label.get_text() for label in axes.get_xticklabels()] == names
 
 
 @pytest.mark.parametrize(
