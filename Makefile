@@ -12,12 +12,17 @@ JOBS ?= 4
 # Tests start hundreds of processes: what Python has compiled is kept, also where the environment says otherwise.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo bench bench-workers real-vllm test test-fast chaos lint format docs pictures clean
+.PHONY: demo demo-full bench bench-workers real-vllm test test-fast chaos lint format docs pictures clean
+
+# The levels of the article, short: first figures after seconds, all after two minutes.
+DEMO := $(BIN)/locust --headless --loglevel INFO $(SELF_CHECK) --levels 10,50,100 --system-prompt both \
+	  --max-tokens 128 --slo "ttft=500ms tpot=60ms"
 
 demo: .venv/installed-run  ## 10, 50 and 100 users against the embedded simulator, with and without a system prompt
-	$(BIN)/locust --headless --loglevel INFO $(SELF_CHECK) \
-	  --levels 10,50,100 --ramp 8s --level-time 30s --settle 2s --system-prompt both \
-	  --max-tokens 128 --slo "ttft=500ms tpot=60ms"
+	$(DEMO) --ramp 3s --level-time 13s --settle 1s
+
+demo-full: .venv/installed-run  ## the same in four minutes, with levels that are long enough for intervals
+	$(DEMO) --ramp 8s --level-time 30s --settle 2s
 
 bench: .venv/installed-bench  ## timing error and cost of the client, beside others, against a server's own log
 	$(BIN)/python -m benchmarks
