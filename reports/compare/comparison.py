@@ -32,6 +32,7 @@ from tokenswarm.reports.compare.comparability import (
     same_runs,
     state_of,
 )
+from tokenswarm.reports.compare.run_notices import ServerNotices, server_notices
 from tokenswarm.reports.stats.changes import (
     ASSUMED_VARIATION,
     FEWEST_DEGREES,
@@ -40,7 +41,6 @@ from tokenswarm.reports.stats.changes import (
     change_between,
 )
 from tokenswarm.reports.stats.estimates import RunData
-from tokenswarm.reports.warnings import warnings_of
 from tokenswarm.run_folder.csv_reader import Requests
 from tokenswarm.run_folder.reader import ReportError, Results
 from tokenswarm.run_folder.schema import LevelSummary
@@ -170,9 +170,20 @@ class RunComparison:
             errors.of(check_comparable, runs, allowed, not has_base or self._shares_level())
         self._given_objectives = objectives
         self.objectives = objectives or common_objectives(runs)
-        self.notices = [*_allowed_differences(runs), *_run_notices(self.servers)]
+        self.notices = _allowed_differences(runs)
         if self.objectives is None and any(run.summary.objectives for run in runs):
             self.notices.append(_different_objectives(runs))
+
+    @cached_property
+    def server_notices(self) -> list[ServerNotices]:
+        """What is wrong with the runs of each server that has such runs."""
+        found = (server_notices(server.label, [run.results for run in server.runs]) for server in self.servers)
+        return [notices for notices in found if notices is not None]
+
+    @property
+    def head_notices(self) -> list[str]:
+        """All that is wrong, in a line each, without the reasons of single runs."""
+        return [*self.notices, *(notices.line for notices in self.server_notices)]
 
     @cached_property
     def compared(self) -> tuple[Compared, ...]:
@@ -408,9 +419,3 @@ def _allowed_differences(runs: Sequence[Results]) -> list[str]:
     found = dict.fromkeys(str(unlike) for other in others for unlike in differences(base, other))
     unlike = [f"DIFFERENT SETTINGS: these runs differ in {'; '.join(found)}."] if found else []
     return [*unlike, *(notice for other in others for notice in prefix_hit_notices(base, other))]
-
-
-def _run_notices(servers: Sequence[ComparedServer]) -> list[str]:
-    return [
-        f"{server.label}: {notice}" for server in servers for run in server.runs for notice in warnings_of(run.results)
-    ]

@@ -111,7 +111,7 @@ def chart_of(comparison: RunComparison, compared: Compared) -> Figure:
 def head_lines(comparison: RunComparison, what: str) -> tuple[list[HeadLine], float]:
     """(the lines above a chart by itself: its title and warnings; their height in inches)."""
     lines = [HeadLine(line, 15, INK, 0.3) for line in textwrap.wrap(f"{what}: {title(comparison)}", 72)]
-    lines += [HeadLine(line, 10, BAD, 0.2) for notice in comparison.notices for line in textwrap.wrap(notice, 112)]
+    lines += [HeadLine(line, 10, BAD, 0.2) for notice in comparison.head_notices for line in textwrap.wrap(notice, 112)]
     return lines, 0.2 + sum(line.height_in for line in lines) + 0.35
 
 

@@ -18,7 +18,7 @@ from tokenswarm.reports.compare.comparison_text import (
     verdict,
 )
 from tokenswarm.reports.compare.pareto_charts import page_blocks
-from tokenswarm.reports.html.document import Block, Cell, Charts, Facts, Page, Section, Table, Text, html_of
+from tokenswarm.reports.html.document import Block, Cell, Charts, Details, Facts, Page, Section, Table, Text, html_of
 
 
 def comparison_html(comparison: RunComparison) -> str:
@@ -38,8 +38,10 @@ def comparison_html(comparison: RunComparison) -> str:
     return html_of(Page(f"Comparison of {title(comparison)}", subtitle, sections, "Drawn by tokenswarm compare."))
 
 
-def _warnings(comparison: RunComparison) -> list[Text]:
-    return [Text(notice, style="bad") for notice in comparison.notices]
+def _warnings(comparison: RunComparison) -> list[Block]:
+    by_run = [reasons for notices in comparison.server_notices for reasons in notices.by_run]
+    warnings: list[Block] = [Text(notice, style="bad") for notice in comparison.head_notices]
+    return [*warnings, Details("Reasons, by run", by_run)] if by_run else warnings
 
 
 def _verdict(comparison: RunComparison) -> list[Block]:

@@ -195,7 +195,7 @@ def comparison_table(comparison: RunComparison, width: int = 120) -> str:
     width = max(width, 60)
     parts = [
         [f"Comparison of {title(comparison)}"],
-        [line for text in comparison.notices for line in wrapped(f"!!! {text}", width)],
+        _notices(comparison, width),
         *([_heading(section), *_said(section, width)] for section in verdict(comparison)),
         *(
             [compared.name, *aligned(headings(comparison), rows(comparison, compared))]
@@ -206,11 +206,26 @@ def comparison_table(comparison: RunComparison, width: int = 120) -> str:
     return "\n\n".join("\n".join(part) for part in parts if part)
 
 
+def _notices(comparison: RunComparison, width: int) -> list[str]:
+    """What is wrong with all of it, then of each server in a line, with the reasons by run below."""
+    lines = [line for text in comparison.notices for line in wrapped(f"!!! {text}", width)]
+    for notices in comparison.server_notices:
+        lines += wrapped(f"!!! {notices.line}", width)
+        for runs, reasons in notices.by_run:
+            lines += [f"    {line}" for line in wrapped(f"{runs}: {reasons}", width - 4)]
+    return lines
+
+
 def comparison_markdown(comparison: RunComparison) -> str:
     """The same for a pull request or a CI job's summary."""
     parts = [f"## Tokenswarm: {escaped(title(comparison))}", ""]
     parts += [f"> **{escaped(notice)}**  " for notice in comparison.notices]
-    parts += [""] if comparison.notices else []
+    for notices in comparison.server_notices:
+        parts += [
+            f"> **{escaped(notices.line)}**  ",
+            *(f"> {escaped(f'{run}: {why}')}  " for run, why in notices.by_run),
+        ]
+    parts += [""] if comparison.head_notices else []
     for section in verdict(comparison):
         parts += [
             f"- {escaped(_heading(section))}",

@@ -84,6 +84,15 @@ class Facts:
 
 
 @dataclass(frozen=True, slots=True)
+class Details:
+    """Names and what they are, shown on request."""
+
+    kind: ClassVar[str] = "details"
+    summary: str
+    facts: Sequence[tuple[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
 class Code:
     """Text to be copied as it stands."""
 
@@ -91,7 +100,7 @@ class Code:
     text: str
 
 
-Block = Text | Table | Charts | Facts | Code
+Block = Text | Table | Charts | Facts | Details | Code
 
 
 @dataclass(frozen=True, slots=True)

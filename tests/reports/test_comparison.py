@@ -274,11 +274,29 @@ def test_rows_stand_in_one_order_in_the_terminal_and_in_markdown(folder: Folder)
 
 def test_a_suspect_run_is_marked_wherever_its_server_stands(folder: Folder) -> None:
     found = compared(folder("a"), folder("b", summary=SUSPECT))
+    (suspect,) = [server.runs[0].results.folder.name for server in found.servers if server.label == "b"]
+    for text in outputs(found).values():
+        told = " ".join(text.split()).replace(f"{suspect} ", f"{suspect}: ")
+        assert f"{suspect}: SUSPECT: the client lagged." in told
+    assert "the client lagged" not in error_text(found)
     for text in (*outputs(found).values(), error_text(found)):
         assert "b (SUSPECT)" in text
-        assert "b: SUSPECT: the client lagged." in " ".join(text.split())
+        assert "b: SUSPECT" in text
         assert re.search(r"\bb \((?!SUSPECT)", text) is None
     assert {row["server"]: row["unreliable_because"] for row in csv_rows(found)} == {"a": "", "b": "the client lagged"}
+
+
+def test_reasons_stand_once_by_run_below_one_line_of_each_server(folder: Folder) -> None:
+    other = {"validity": {"verdict": "suspect", "reasons": ["no kernel stamps"]}}
+    bad = [folder("b", summary=SUSPECT), folder("b", summary=other), folder("b", summary=SUSPECT)]
+    found = compared(folder("a"), *bad, folder("b"))
+    line = next(line for line in found.head_notices if line.startswith("b: "))
+    assert line.startswith("b: SUSPECT in 3 of 4 runs; ")
+    for text in (*outputs(found).values(), error_text(found)):
+        assert text.count("SUSPECT in 3 of 4 runs") == 1
+    for text in outputs(found).values():
+        assert (text.count("the client lagged"), text.count("no kernel stamps")) == (1, 1)
+        assert f"{bad[0].name} and {bad[2].name}" in text
 
 
 def test_a_label_is_no_formula_in_the_csv_file(folder: Folder) -> None:
