@@ -27,6 +27,8 @@ BAR_IN, LETTER_IN = 0.5, 0.09
 DPI = 160
 LINE_IN = 0.2
 TEXT_LEFT = 0.02
+#: Of the footnote: two lines fit below the axis.
+_FOOT_PT, _FOOT_CHARACTERS = 8, 165
 
 
 def draw_charts(results: Results, folder: str | Path) -> list[Path]:
@@ -122,4 +124,5 @@ def _finish(figure: Figure, axes: Axes, bars: Sequence[Bar], axis: str) -> None:
     ]
     if notes:
         y = 0.12 / figure.get_figheight()
-        figure.text(TEXT_LEFT, y, " · ".join(notes), fontsize=9, color=GREY, va="bottom", parse_math=False)
+        text = "\n".join(textwrap.wrap(" · ".join(notes), _FOOT_CHARACTERS))
+        figure.text(TEXT_LEFT, y, text, fontsize=_FOOT_PT, color=GREY, va="bottom", parse_math=False)

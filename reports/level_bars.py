@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 #: Of the distance between two levels, what a bar takes up.
 BAR = 0.38
 LABEL_PT = 9.0
+#: Of a number beside its mark: the distance, and about the width of a letter.
+GAP_PT, LETTER_PT = 7.0, 0.62 * LABEL_PT
+#: How many times as wide as its longest bar the chart of TTFT is.
+TTFT_SPACE = 1.75
 TTFT_AXIS = "TTFT ({unit}): bar p50 with its 95 % interval, diamond p95"
 RATE_AXIS = "output tokens/s, all users together"
 
@@ -71,6 +75,8 @@ def draw_ttft(axes: Axes, bars: Sequence[Bar]) -> str:
     tops_s = [_top_s(bar.level.hold) for bar in bars]
     factor, unit = units.duration_axis(max(tops_s))
     _set_up(axes, bars)
+    width_pt = axes.get_window_extent().width / axes.figure.dpi * 72
+    points = width_pt / ((max(tops_s) or 1.0) * TTFT_SPACE)  # of a second
     for bar, top_s in zip(bars, tops_s, strict=True):
         p50, p95 = bar.level.hold.ttft_s.p50, bar.level.hold.ttft_s.p95
         if p50 is None:
@@ -79,12 +85,18 @@ def draw_ttft(axes: Axes, bars: Sequence[Bar]) -> str:
         _bar(axes, bar, p50.value * factor)
         low, high = (None if end is None else end * factor for end in (p50.low, p50.high))
         _whisker(axes, bar.y, p50.value * factor, low or 0.0, high)
-        text = units.quantile(p50)
+        text = f"p50 {units.quantile(p50)}"
         if p95 is not None:
             axes.plot(p95.value * factor, bar.y, **diamond())
-            text = f"{text}, p95 {units.quantile(p95)}"
+            of_p95, end_s = f"p95 {units.quantile(p95)}", max(p50.value, p50.high or 0.0)
+            if (p95.value - end_s) * points > LETTER_PT * len(text) + 2 * GAP_PT:
+                # Each number stands at its own mark, where both have space.
+                _write(axes, end_s * factor, bar.y, text)
+                text = of_p95
+            else:
+                text = f"{text}, {of_p95}"
         _write(axes, top_s * factor, bar.y, text)
-    _from_zero(axes, max(tops_s) * factor, 1.75)
+    _from_zero(axes, max(tops_s) * factor, TTFT_SPACE)
     return TTFT_AXIS.format(unit=unit)
 
 
@@ -160,7 +172,7 @@ def _write(axes: Axes, x: float, y: float, text: str) -> None:
     axes.annotate(
         text,
         (x, y),
-        xytext=(7, 0),
+        xytext=(GAP_PT, 0),
         textcoords="offset points",
         ha="left",
         va="center",

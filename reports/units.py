@@ -13,12 +13,10 @@ NOT_CERTIFIED = "*"
 SAMPLE_TOO_SMALL = "sample too small"
 NOT_CERTIFIED_SHORT = (
     f"* Too few requests for a 95 % interval: p50 needs at least {fewest_for_interval(0.5)}, "
-    f"p90 {fewest_for_interval(0.9)}, p95 {fewest_for_interval(0.95)}, p99 {fewest_for_interval(0.99)}"
+    f"p90 {fewest_for_interval(0.9)}, p95 {fewest_for_interval(0.95)}, p99 {fewest_for_interval(0.99)}; "
+    "more where latencies of successive requests are similar"
 )
-NOT_CERTIFIED_NOTE = (
-    f"{NOT_CERTIFIED_SHORT}. Where the latencies of requests that follow one another are similar, more are needed. "
-    "With few requests, p95 and p99 are close to the slowest request."
-)
+NOT_CERTIFIED_NOTE = f"{NOT_CERTIFIED_SHORT}. With few requests, p95 and p99 are close to the slowest request."
 
 # Decimals at which a number shows three significant digits, by its size: 9.99 is the last to need two.
 _THREE_DIGITS = ((9.995, 2), (99.95, 1))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Sequence
+from math import ceil, floor, log10
 from typing import TYPE_CHECKING
 
 from tokenswarm.reports import units
@@ -23,6 +24,8 @@ WIDTH_IN, HEIGHT_IN = 5.2, 3.2
 LEFT_IN, FOOT_IN = 0.5, 0.72
 _RIGHT_IN, _TOP_IN = 0.12, 0.28
 SMALL_PT = 9.0
+#: Marks of an axis at least, and decades from which on these alone are marked.
+_FEWEST_TICKS, _MANY_DECADES = 3, 4
 #: How long the arrow of an interval is towards an end that is not known, and what it means.
 OPEN_PT = 13.0
 OPEN_NOTE = "Arrow: this end of the interval is not known."
@@ -108,6 +111,21 @@ def whisker(
         },
         zorder=3,
     )
+
+
+def log_ticks(low: float, high: float) -> list[float]:
+    """Marks of a logarithmic axis from low > 0 to high: 1, 2 and 5 in each decade, of a wide axis the decades alone, of
+    a narrow one whole steps of 1, 2 or 5; three at least."""
+    decades = range(floor(log10(low)), ceil(log10(high)) + 1)
+    for steps in ((1,), (1, 2, 5)):
+        ticks = [tick for decade in decades for step in steps if low <= (tick := step * 10.0**decade) <= high]
+        if len(ticks) >= _MANY_DECADES or (len(ticks) >= _FEWEST_TICKS and len(steps) > 1):
+            return ticks
+    sizes = (step * 10.0**decade for decade in range(decades[-1], decades[0] - 9, -1) for step in (5, 2, 1))
+    for size in sizes:
+        if floor(high / size) - ceil(low / size) + 1 >= _FEWEST_TICKS:
+            return [number * size for number in range(ceil(low / size), floor(high / size) + 1)]
+    return [low, high]
 
 
 def svg_of(figure: Figure, key: str) -> str:

@@ -5,6 +5,7 @@ Nothing is loaded from anywhere: styles are inside, charts are SVG inside, and t
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,8 @@ from jinja2 import Environment, StrictUndefined
 
 from tokenswarm.reports.palette import DARK, LIGHT
 
+#: Sections of a page that is long enough for a list of contents.
+_FEWEST_CONTENTS = 4
 _TEMPLATE = Path(__file__).with_name("page.html")
 
 
@@ -110,6 +113,11 @@ class Section:
     heading: str
     blocks: Sequence[Block]
 
+    @property
+    def anchor(self) -> str:
+        """What links to it name."""
+        return "section-" + "-".join(re.findall(r"[a-z0-9]+", self.heading.lower()))
+
 
 @dataclass(frozen=True, slots=True)
 class Page:
@@ -119,6 +127,12 @@ class Page:
     subtitle: Sequence[str]
     sections: Sequence[Section]
     footer: str
+
+    @property
+    def contents(self) -> list[Section]:
+        """The sections that a list of contents names; none on a short page."""
+        named = [section for section in self.sections if section.heading]
+        return named if len(named) >= _FEWEST_CONTENTS else []
 
 
 def html_of(page: Page) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 
 from tokenswarm.metrics.intervals import Estimate, Series
 from tokenswarm.reports import units
-from tokenswarm.reports.html.chart_style import SMALL_PT, canvas, legend, name_axes
+from tokenswarm.reports.html.chart_style import SMALL_PT, canvas, legend, log_ticks, name_axes
 from tokenswarm.reports.level_bars import Bar, draw_rate, draw_ttft, mode_keys, names_of, plot_height_in, side_by_side
 from tokenswarm.reports.palette import DASHES, GREY, INK, PAPER, SERIES
 from tokenswarm.run_folder.schema import LevelSummary
@@ -91,9 +91,7 @@ def _log_axis(axes: Axes, low: float, high: float) -> None:
     from matplotlib.ticker import NullFormatter, NullLocator
 
     axes.set_xscale("log")
-    decades = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))) + 1)
-    steps = (1, 2, 5) if high / low < 300 else (1,)
-    ticks = [tick for decade in decades for step in steps if low <= (tick := step * 10.0**decade) <= high]
+    ticks = log_ticks(low, high)
     axes.set_xticks(ticks, [units.tick(tick) for tick in ticks])
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_minor_formatter(NullFormatter())

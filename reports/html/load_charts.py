@@ -10,7 +10,7 @@ import numpy as np
 from tokenswarm.metrics.intervals import Estimate, Series
 from tokenswarm.metrics.level import PROMPT, users_of
 from tokenswarm.reports import units
-from tokenswarm.reports.html.chart_style import SMALL_PT, canvas, legend, name_axes, spoken, svg_of
+from tokenswarm.reports.html.chart_style import SMALL_PT, canvas, legend, log_ticks, name_axes, spoken, svg_of
 from tokenswarm.reports.html.document import Block, Chart, Charts, Text
 from tokenswarm.reports.html.time_charts import whole_times
 from tokenswarm.reports.palette import BAD, GREY, INK, SERIES
@@ -44,7 +44,7 @@ def heat_map(measured: RunData) -> list[Block]:
         "the share of the successful requests sent at that time that had this TTFT. Ramps and drains are included.",
         style="quiet",
     )
-    return [text, Charts([Chart("TTFT over time", svg_of(_heat(time_edges, ttft_edges, shares), "heat"), alt)])]
+    return [text, Charts([Chart("TTFT over time", svg_of(heat_figure(time_edges, ttft_edges, shares), "heat"), alt)])]
 
 
 def heat_cells(sent_s: Series, ttft_s: Series) -> tuple[Series, Series, Series]:
@@ -60,7 +60,7 @@ def heat_cells(sent_s: Series, ttft_s: Series) -> tuple[Series, Series, Series]:
     return time_edges, ttft_edges, shares
 
 
-def _heat(time_edges: Series, ttft_edges: Series, shares: Series) -> Figure:
+def heat_figure(time_edges: Series, ttft_edges: Series, shares: Series) -> Figure:
     from matplotlib.patches import Rectangle
 
     factor, unit = units.duration_axis(float(ttft_edges[-1]))
@@ -84,8 +84,7 @@ def _heat(time_edges: Series, ttft_edges: Series, shares: Series) -> Figure:
 def _decimal_ticks(axes: Axes, low: float, high: float) -> None:
     from matplotlib.ticker import NullFormatter, NullLocator
 
-    decades = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))) + 1)
-    ticks = [tick for decade in decades for step in (1, 2, 5) if low <= (tick := step * 10.0**decade) <= high]
+    ticks = log_ticks(low, high)
     axes.set_yticks(ticks, [units.tick(tick) for tick in ticks])
     axes.yaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_minor_formatter(NullFormatter())
@@ -103,7 +102,7 @@ def throughput(measured: RunData, rates: Mapping[int, Estimate | None]) -> list[
             continue
         title = f"Throughput against {'rate' if levels[0].open_loop else 'users'}, {PROMPT[mode]}"
         limit = slo_load(summary, mode)
-        svg = svg_of(_throughput(levels, rates, limit), f"throughput{mode}")
+        svg = svg_of(throughput_figure(levels, rates, limit), f"throughput{mode}")
         charts.append(Chart(title, svg, _spoken(levels, limit)))
     return [Charts(charts)] if charts else []
 
@@ -118,7 +117,12 @@ def slo_load(summary: Summary, mode: str) -> float | None:
     return max(loads, default=None)
 
 
-def _throughput(levels: Sequence[LevelSummary], rates: Mapping[int, Estimate | None], limit: float | None) -> Figure:
+def throughput_figure(
+    levels: Sequence[LevelSummary], rates: Mapping[int, Estimate | None], limit: float | None
+) -> Figure:
+    """A point a level, by whether it met the SLO where there is one."""
+    from matplotlib.ticker import MaxNLocator
+
     figure, axes = canvas(height_in=3.2, foot_in=0.75)
     loads = [level.load for level in levels]
     values = [level.hold.token_rate or 0.0 for level in levels]
@@ -130,7 +134,7 @@ def _throughput(levels: Sequence[LevelSummary], rates: Mapping[int, Estimate | N
     for name, met, colour, marker in (
         ("SLO met", True, SERIES[0], "o"),
         ("SLO missed", False, BAD, "X"),
-        ("level", None, SERIES[0], "o"),
+        ("", None, SERIES[0], "o"),
     ):
         chosen = [place for place, level in enumerate(levels) if level.meets_objectives is met]
         if chosen:
@@ -140,10 +144,12 @@ def _throughput(levels: Sequence[LevelSummary], rates: Mapping[int, Estimate | N
         axes.axvline(limit, color=GREY, linewidth=1.2, ls=(0, (4, 3)), zorder=1, label="limit of the SLO")
     axes.set_xlim(0, max(loads) * 1.06)
     axes.set_ylim(0, max(values) * 1.15 or 1.0)
+    axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10], integer=not levels[0].open_loop))
     axes.xaxis.set_major_formatter(lambda value, _position: units.tick(round(value, 10)))
     axes.tick_params(axis="x", labelsize=SMALL_PT)
     name_axes(axes, "requests/s due" if levels[0].open_loop else "users", "output tokens/s, all users together")
-    legend(axes)
+    if axes.get_legend_handles_labels()[1]:
+        legend(axes)
     return figure
 
 

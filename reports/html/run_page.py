@@ -119,7 +119,8 @@ def _subtitle(results: Results) -> list[str]:
     """When it was and how it ended, and its tags."""
     run = results.run
     ended = f"{units.moment(run.started_at)} · run {results.status} · verdict {results.summary.validity.verdict}"
-    return [ended, *([" · ".join(f"{key}={value}" for key, value in run.tags.items())] if run.tags else [])]
+    tags = ", ".join(f"{key}={value}" for key, value in run.tags.items())
+    return [ended, *([f"{'tag' if len(run.tags) == 1 else 'tags'}: {tags}"] if tags else [])]
 
 
 def _section(heading: str, build: Callable[[], list[Block]]) -> Section:

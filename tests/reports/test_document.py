@@ -122,3 +122,20 @@ def test_a_chart_has_words_for_who_cannot_see_it_and_its_values_as_a_table() -> 
 def test_a_section_with_nothing_to_say_is_left_out() -> None:
     assert "Heading" not in page()
     assert "Heading" in page(Text("something"))
+
+
+def test_a_long_page_has_a_list_of_contents_that_leads_to_each_section() -> None:
+    headings = ["TTFT and token rate", "Timeline", "All figures", "Run configuration"]
+    sections = [Section("", [Text("first")]), *(Section(heading, [Text("x")]) for heading in headings)]
+    html = html_of(Page("Title", [], sections, "foot"))
+    links = re.findall(r'<a href="#([^"]+)">([^<]+)</a>', html)
+    assert [heading for _, heading in links] == headings
+    for anchor, heading in links:
+        assert f'<section id="{anchor}"><h2>{heading}</h2>' in html.replace("\n", "")
+    assert "Contents" not in html_of(Page("Title", [], sections[:4], "foot"))
+
+
+def test_a_table_shows_at_its_ends_that_there_is_more_to_scroll_to() -> None:
+    style = re.search(r"\.scroll \{([^}]*)\}", page(TABLE))
+    assert style is not None
+    assert style[1].count("local no-repeat") == style[1].count("scroll no-repeat") == 2

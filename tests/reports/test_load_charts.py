@@ -9,7 +9,9 @@ import pytest
 
 from tests.reports.folders import Course, write_folder
 from tokenswarm import main
-from tokenswarm.reports.html.load_charts import COLUMNS, ROWS, heat_cells, slo_load
+from tokenswarm.reports import units
+from tokenswarm.reports.html.chart_style import log_ticks
+from tokenswarm.reports.html.load_charts import COLUMNS, ROWS, heat_cells, slo_load, throughput_figure
 from tokenswarm.run_folder.reader import load_results
 
 
@@ -35,6 +37,39 @@ def test_a_stall_is_dark_where_it_was() -> None:
 def test_equal_times_have_a_cell_too() -> None:
     _, _, shares = heat_cells(np.array([5.0]), np.array([0.2]))
     assert (shares.shape, shares.sum()) == ((1, ROWS), 1.0)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "ticks"),
+    [
+        (8.0, 42.0, [10, 20, 30, 40]),
+        (12.0, 480.0, [20, 50, 100, 200]),
+        (0.5, 60000.0, [1, 10, 100, 1000, 10000]),
+        (19.3, 20.4, [19.4, 20]),
+        (101.0, 105.0, [102, 103, 104]),
+    ],
+)
+def test_a_logarithmic_axis_has_three_marks_at_least(low: float, high: float, ticks: list[float]) -> None:
+    found = log_ticks(low, high)
+    assert len(found) >= 3
+    assert set(ticks) <= {round(tick, 9) for tick in found}
+    assert all(low <= tick <= high for tick in found)
+    assert all(len(units.tick(tick)) <= 6 for tick in found)
+
+
+def test_every_range_has_marks_that_can_be_read() -> None:
+    random = np.random.default_rng(2)
+    for low in 10 ** random.uniform(-1, 4, 500):
+        found = log_ticks(low, high := low * 10 ** random.uniform(0.02, 4))
+        assert 3 <= len(found) <= 14, (low, high, found)
+
+
+def test_throughput_has_marks_at_whole_users_and_no_name_for_a_level_without_an_slo(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "run", [Course(1), Course(2), Course(3)], seed=1)
+    (axes,) = throughput_figure(load_results(folder).summary.levels, {}, None).axes
+    assert all(tick == int(tick) for tick in axes.get_xticks())
+    assert {1, 2, 3} <= set(axes.get_xticks())
+    assert axes.get_legend() is None
 
 
 def test_the_page_has_both_charts_and_the_line_of_the_slo(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

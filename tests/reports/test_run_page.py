@@ -84,12 +84,17 @@ def test_it_asks_nobody_for_anything_and_is_small(tmp_path: Path) -> None:
     folder = write_folder(tmp_path / "run", LADDER, seed=1)
     html = page(folder)
     assert all(one == "data:," or one.startswith("#") for one in references(html))
-    assert not {tag for tag, _ in Tags(html).tags} & {"script", "img", "iframe", "object", "embed", "a", "base"}
+    assert not {tag for tag, _ in Tags(html).tags} & {"script", "img", "iframe", "object", "embed", "base"}
     # The server that was tested is named, as text; nothing else has an address.
     assert set(re.findall(r"\w+://[\w.:]+", html)) == {"http://gpu:8000"}
     assert len(html.encode()) < 1_500_000
     identifiers = re.findall(r' id="([^"]*)"', html)
     assert len(set(identifiers)) == len(identifiers)
+
+
+def test_tags_are_called_tags(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "run", [Course()], seed=1, run={"tags": {"kind": "nightly", "gpu": "h100"}})
+    assert '<p class="quiet">tags: kind=nightly, gpu=h100</p>' in page(folder)
 
 
 @pytest.mark.parametrize("tpot_ms", ["", "0.000000"], ids=["not available", "0, as it was written once"])
