@@ -160,11 +160,12 @@ def _bar(axes: Axes, bar: Bar, length: float) -> None:
 
 
 def _whisker(axes: Axes, y: float, value: float, low: float, high: float | None) -> None:
-    """Only its lower half where the upper end is unknown, and none where both are."""
+    """Only its lower half where the upper end is unknown, only its upper half where the lower end is (0), and none
+    where both are."""
     if low <= 0 and high is None:
         return
     # Bounds come from histogram buckets and may cross the value by less than a bucket.
-    below, above = max(value - low, 0.0), max((value if high is None else high) - value, 0.0)
+    below, above = max(value - low, 0.0) if low > 0 else 0.0, max((value if high is None else high) - value, 0.0)
     axes.errorbar(value, y, xerr=[[below], [above]], fmt="none", ecolor=INK, elinewidth=1.2, capsize=3, capthick=1.2)
 
 

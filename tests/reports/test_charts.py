@@ -153,6 +153,13 @@ def test_an_interval_without_an_upper_end_reaches_down_alone(write_run: Write, m
     assert "more where latencies of successive requests are similar" in words(figure)
 
 
+def test_an_interval_without_a_lower_end_reaches_up_alone(write_run: Write, make_level: Make) -> None:
+    level = make_level(0, 10, ttft_s=0.1)
+    level["hold"]["ttft_s"]["p50"] |= {"low": 0.0, "high": 0.12, "certified": False}
+    (axes,) = ttft_figure(load_results(write_run([level]))).axes
+    assert intervals(axes) == [pytest.approx((100.0, 120.0))]
+
+
 def test_an_interval_that_misses_its_value_by_rounding_is_drawn(write_run: Write, make_level: Make) -> None:
     level = make_level(0, 10, ttft_s=0.1)
     level["hold"]["ttft_s"]["p50"] |= {"low": 0.1001, "high": 0.0999}
