@@ -34,8 +34,8 @@ def add_measurement_options(option: OptionAdder) -> None:
         TokenTimes,
         TokenTimes.ALL,
         "the streams in which the gaps between tokens are measured: all, one in ten (sampled), or none (ends). TTFT "
-        "and the end are measured in all; sampled and ends take less CPU time, "
-        "unless that would change what the server sends (docs/accuracy.md#acknowledgements)",
+        "and the end are measured in all. sampled and ends take less CPU time, except where reading less often would "
+        "change how the server sends (docs/accuracy.md#acknowledgements)",
     )
     option.choice(
         "--stamps",

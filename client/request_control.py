@@ -143,8 +143,8 @@ def add_request_control(option: OptionAdder) -> None:
     )
     option.repeated(
         "--header",
-        'header of every request, "Name: value"; may be given several times. Values are never written or sent to '
-        'workers; "Name: $VARIABLE" takes the value from the environment',
+        'header of every request, "Name: value"; may be given several times. Values are neither saved nor sent '
+        'to workers, each of which needs the option; "Name: $VARIABLE" takes the value from the environment',
         metavar="HEADER",
         include_in_web_ui=False,
     )

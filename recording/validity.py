@@ -230,8 +230,9 @@ def _uncertainty_issues(scope: ScopeStats, *, in_lumps: bool) -> Issues:
         advice = "; run on a machine that does nothing else, or with more processes (--processes -1)"
     yield ValidityIssue(
         kind=IssueKind.UNCERTAIN_TTFT,
-        message=f"{cause}: for {late:,} of {uncertain.count:,} requests ({WHOLE_LEVEL}), the true TTFT may be up to "
-        f"{_ms(most_s)} lower than reported (median TTFT {_ms(median.value)}){advice}",
+        message=f"{cause}: for {late:,} of {uncertain.count:,} requests ({WHOLE_LEVEL}), the true TTFT may be lower "
+        f"than reported by more than {_percent(_SUSPECT_SHARE)} of its median ({_ms(median.value)}), by "
+        f"{_ms(most_s)} at most{advice}",
         values={"uncertain": late, "first_outputs": uncertain.count, "max_s": most_s, "median_s": median.value},
     )
 
@@ -305,8 +306,8 @@ def _open_loop_issues(aggregator: Aggregator, level: LevelStats) -> Issues:
     if kept and lag and median and lag.value > _SUSPECT_SHARE * median.value:
         yield ValidityIssue(
             kind=IssueKind.SEND_LAG,
-            message=f"the load generator could not keep the schedule: 1 % of the requests were sent more than "
-            f"{_ms(lag.value)} after they were due; the limit is {_SUSPECT_SHARE * median.value * 1000:,.2f} ms "
+            message=f"the load generator could not keep the schedule: the lag (time sent minus time due) was "
+            f"{_ms(lag.value)} at p99; the limit is {_SUSPECT_SHARE * median.value * 1000:,.2f} ms "
             f"({_percent(_SUSPECT_SHARE)} of the median TTFT, {_ms(median.value)}); run on a machine that does nothing "
             "else, or with more processes (--processes -1)",
             values={"lag_p99_s": lag.value, "median_s": median.value},

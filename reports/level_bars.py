@@ -118,7 +118,8 @@ def draw_rate(axes: Axes, bars: Sequence[Bar], rates: Mapping[int, Estimate | No
         _write(axes, end, bar.y, units.rate(value))
         top = max(top, end)
     _from_zero(axes, top, 1.25)
-    return RATE_AXIS + (", with the 95 % interval" if rates else "")
+    drawn = any(found is not None and found.low is not None for found in (rates or {}).values())
+    return RATE_AXIS + (", with the 95 % interval" if drawn else "")
 
 
 def mode_keys(bars: Sequence[Bar]) -> list[Any]:

@@ -59,7 +59,8 @@ def load_cells(level: LevelSummary, audit: LoadAudit, *, late: bool) -> list[str
     if audit.unit == "users":
         short = level.concurrency.short_share if level.concurrency else None
         return [*load, units.rate(audit.measured_min), units.percentage(short), _result(audit, late)]
-    gaps = [getattr(audit.gaps, name, None) for name in _GAP_FIGURES]
+    judged = audit.gaps if audit.gaps is not None and audit.gaps.as_requested is not None else None
+    gaps = [getattr(judged, name, None) for name in _GAP_FIGURES]
     lags = (audit.lag_p50_s, audit.lag_p99_s, audit.lag_max_s)
     return [*load, *map(units.statistic, gaps), *map(units.duration, lags), _result(audit, late)]
 
@@ -80,8 +81,8 @@ def _line(level: LevelSummary, audit: LoadAudit, *, late: bool) -> str:
     verb = "begun" if audit.unit == "sessions/s" else "sent"
     due = level.open_loop.offered_rate if level.open_loop else None
     random = audit.gaps is not None and audit.gaps.process != "constant"
-    schedule = "random schedule" if random else "schedule"
-    by_schedule = f", in the {schedule} of the hold {units.rate(due)}" if due is not None else ""
+    schedule = "the random schedule happened to have" if random else "the schedule had"
+    by_schedule = f"; in the hold {schedule} {units.rate(due)}" if due is not None else ""
     parts = [f"requested {units.rate(audit.requested)} {audit.unit}{by_schedule}, {verb} {units.rate(audit.measured)}"]
     if audit.gaps is not None:
         parts.append(_gaps_in_words(audit.gaps, level.level))

@@ -23,7 +23,9 @@ _MOST_LOAD, _MOST_NAME, _MOST_HOST = 24, 30, 30
 #: Columns that are left out, in this order, where the terminal is too narrow for all: the folder's name has the date
 #: and the engine of most runs.
 _OPTIONAL = ("started", "host", "engine")
-HEADLINE_NOTE = "tokens/s and TTFT are those of the run's level with the highest tokens/s, which stands to their left."
+HEADLINE_NOTE = (
+    "tokens/s and TTFT are of one level: that with the run's highest tokens/s, which stands in the column before them."
+)
 
 
 @dataclass(frozen=True, slots=True)

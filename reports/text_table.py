@@ -181,7 +181,7 @@ def header_lines(results: Results) -> list[str]:
         f"host {summary.host or units.UNDEFINED}{embedded}",
         f"Run of {units.moment(results.run.started_at)}: {_loud(results.status, 'finished')}",
         f"Verdict: {_loud(summary.validity.verdict, 'valid')} ({units.counted(accounting.ended, 'request')}, "
-        + ("all accounted for)" if accounting.complete else "NOT ALL ACCOUNTED FOR)")
+        + ("all recorded)" if accounting.complete else "NOT ALL RECORDED)")
         + ("; FILES INCOMPLETE" if results.files_missing else ""),
     ]
     if warm_ups := summary.warm_ups:

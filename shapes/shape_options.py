@@ -38,7 +38,7 @@ def add_options(parser: ArgumentParser) -> None:
         text="ladder: the levels of --levels, one after the other; free: one level with the users, spawn rate and "
         "run time of -u, -r and -t (selected automatically where one of these is given); open: requests at the times "
         "of --rate, --rate-schedule, --arrivals or --trace, whether or not earlier ones have ended (selected "
-        "automatically where one of these says when); capacity: a search for the largest load within --slo (selected "
+        "automatically where one of these is given); capacity: a search for the largest load within --slo (selected "
         "by --find-capacity)",
     )
     option("--levels", default="10,50,100", text="users of each level of the ladder")

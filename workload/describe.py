@@ -307,8 +307,8 @@ def _notes(
         each = len(counts) > 1 and len(set(counts)) == 1
         number = f"{counts[0]:,} of each system-prompt mode" if each else f"{described:,}"
         yield (
-            f"How many requests a closed loop sends depends on the server: the first {number} are described, and there "
-            "are no totals; --requests sets a number."
+            f"How many requests a closed loop sends depends on the server: the table is of the first {number}, and "
+            "there are no totals. --requests sets a number."
         )
     elif not is_whole:
         yield f"The first {described:,} requests are described; totals are these in proportion."
@@ -318,10 +318,7 @@ def _notes(
         what = "later turns" if synthetic else "prompts"
         yield f"Tokens of the chat template are left out of {what}: the server adds some to each message."
     if not all(found.exact == len(found.input_tokens) for found in stats.values()):
-        yield (
-            "Output tokens above are the limit; answers can be shorter. For later turns of a prompt file they are the "
-            "recorded length. --output-tokens and --ignore-eos make them exact."
-        )
+        yield ("Output tokens are the limit; answers can be shorter. --output-tokens and --ignore-eos make them exact.")
     if any(found.hits.most for found in stats.values()):
         yield (
             "Cache hits assume an unlimited cache and requests sent one at a time. 'At least' counts prompts only; 'at "

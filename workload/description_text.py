@@ -90,7 +90,9 @@ def _sharing(found: WorkloadDescription) -> list[str]:
         TextColumn("sharing", [_MODES[mode.system_prompt] for mode in modes], left=True),
         TextColumn("prefix groups", [units.count(mode.prefix_groups) for mode in modes]),
         TextColumn("tokens in --prefix groups", [units.percentage(mode.prefix_share) for mode in modes]),
-        TextColumn("cache hits, at least", [units.percentage(mode.cache_hit_ratio_min) for mode in modes]),
+        TextColumn(
+            "input tokens from the cache, at least", [units.percentage(mode.cache_hit_ratio_min) for mode in modes]
+        ),
         TextColumn("at most", [units.percentage(mode.cache_hit_ratio_max) for mode in modes]),
     ]
     blocks = f"The cache holds whole blocks of {units.counted(found.block_tokens, 'token')}."

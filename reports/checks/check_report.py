@@ -87,13 +87,13 @@ class CheckReport:
         if self.exit_code != EXIT_UNRELIABLE:
             return ""
         if self.unreliable:
-            return f"the run is {self.state}, so its conditions cannot be judged{self._failed_all_the_same()}"
+            return f"the run is {self.state}, so its conditions do not count{self._failed_all_the_same()}"
         statuses = {result.status for result in self.check_results} - {CheckStatus.PASS}
         return f"a condition is {' and another '.join(sorted(statuses))}"
 
     def _failed_all_the_same(self) -> str:
         failed = sum(result.status is CheckStatus.FAIL for result in self.check_results)
-        return f"; by these figures, {failed} of {len(self.check_results)} failed" if failed else ""
+        return f"; by its figures, {failed} of {len(self.check_results)} failed" if failed else ""
 
 
 def check_run(conditions: Sequence[Condition], results: Results) -> CheckReport:
@@ -131,7 +131,7 @@ def check_lines(checks: CheckReport, width: int = 120) -> list[str]:
         head = f"  {word:<{_WORD}}  {result.condition:<{condition}}  {result.level:<{level}}"
         lines += [f"{head}  {result.text}"] if fits else [head.rstrip(), *_wrapped(result.text, width, 2 + _WORD + 2)]
     for reason in checks.unreliable:
-        lines += _wrapped(f"Not judged, as the run is {reason.state.upper()}: {reason.text}", width, 2)
+        lines += _wrapped(f"These results do not count, as the run is {reason.state.upper()}: {reason.text}", width, 2)
     if checks.unreliable and checks.remedy:
         lines += _wrapped(checks.remedy, width, 2)
     for reason in checks.allowed:

@@ -84,7 +84,7 @@ class Standing(StrEnum):
     BETTER = "better"
     WORSE = "worse"
     TIED = "no significant difference"
-    INCONCLUSIVE = "inconclusive (sample too small)"
+    INCONCLUSIVE = "inconclusive (too few runs or requests)"
     MISSING = "no figure"
 
 

@@ -25,6 +25,7 @@ from tokenswarm.reports.compare.comparison import (
     ComparedLevel,
     Entry,
     RunComparison,
+    SloCapacity,
     Standing,
 )
 from tokenswarm.reports.html.chart_style import spoken
@@ -112,9 +113,9 @@ def method_lines(comparison: RunComparison) -> list[str]:
 def variation_assumed(variation: float) -> str:
     """What stands for the variation from run to run where too few runs measure it. variation: as a share."""
     return (
-        "With so few runs, the variation between repeated runs of one server cannot be measured. The intervals assume "
-        f"a standard deviation of {units.set_share(variation)} ({units.set_share(2 * variation)} for TTFT; set it by "
-        "--run-variation)."
+        "With so few runs, the variation between repeated runs of one server cannot be measured. The intervals of the "
+        f"changes assume that they differ by a standard deviation of {units.set_share(variation)} "
+        f"({units.set_share(2 * variation)} for TTFT; set it by --run-variation)."
     )
 
 
@@ -291,6 +292,14 @@ def _drift_text(level: ComparedLevel, drift: Drift) -> str:
     return f"{level}: {drift.course} from {first} to {last} tok/s, {_points(change.value)} % ({ends})"
 
 
+def _up_to(comparison: RunComparison, capacity: SloCapacity) -> str:
+    if capacity.level is None:
+        return "not even the smallest level"
+    largest = max(level.load for level in comparison.levels if level.system_prompt == capacity.system_prompt)
+    more = " (the highest load tested; the server may handle more)" if capacity.level.load == largest else ""
+    return f"up to {users_of(capacity.level.name)}{more}"
+
+
 def _searches(comparison: RunComparison) -> list[VerdictSection]:
     """What each run's search for the capacity found; empty where none searched."""
     runs = [(server.name, run.results) for server in comparison.servers for run in server.runs]
@@ -309,7 +318,7 @@ def _capacity_sections(comparison: RunComparison) -> list[VerdictSection]:
             [
                 (
                     capacity.server.name,
-                    f"up to {users_of(capacity.level.name)}" if capacity.level else "not even the smallest level",
+                    _up_to(comparison, capacity),
                 )
                 for capacity in found
             ],

@@ -323,7 +323,8 @@ def _status(held: _Held, proven: bool, comparisons: int) -> tuple[CheckStatus, s
     """The status, and what is to be said of it besides the figures."""
     change = held.change
     if change is not None and not held.is_beyond:
-        return CheckStatus.PASS, ""
+        is_unknown = change.estimate.low is None and change.estimate.high is None
+        return CheckStatus.PASS, "; within the bound, but so few do not exclude more" if is_unknown else ""
     if change is None or change.chance is None:
         return CheckStatus.INCONCLUSIVE, ""
     if proven:
@@ -352,14 +353,14 @@ def format_change(figure: Figure, change: Estimate) -> str:
     sample = units.counted(change.count, noun)
     if change.low is None and change.high is None:
         few = noun == "complete window" and change.count < FEWEST_FOR_A_MEAN
-        seconds = units.planned_time(FEWEST_FOR_A_MEAN * WINDOW_S)
-        windows = f"{FEWEST_FOR_A_MEAN} windows of {units.planned_time(WINDOW_S)}"
-        needed = f"; the interval of a rate needs a hold of {seconds} ({windows})" if few else ""
+        windows = f"{FEWEST_FOR_A_MEAN} complete windows of {units.planned_time(WINDOW_S)} in the hold"
+        enough = units.planned_time((FEWEST_FOR_A_MEAN + 1) * WINDOW_S)
+        needed = f"; the interval of a rate needs {windows}: {enough} are always enough" if few else ""
         return f"{value}, {units.SAMPLE_TOO_SMALL}: {sample}{needed}"
     low, high = (None if end is None else units.signed(end * 100) for end in (change.low, change.high))
     if low is None or high is None:
-        known, other = (f"{high} or less", "a lower") if low is None else (f"{low} or more", "an upper")
-        interval = f"95 % interval: {known}; {sample} are too few for {other} end"
+        known, other = (f"at most {high}", "lower") if low is None else (f"at least {low}", "upper")
+        interval = f"95 % interval: {known}, no {other} end as {sample} are too few"
     else:
         interval = f"95 % interval {low} to {high}"
     chance = "" if change.excludes(0.0) else "; may be chance"

@@ -31,7 +31,7 @@ _CLIENT_NOTE = (
     "Client delay: the time from the kernel's receipt of the bytes until the client read them. Latencies use the "
     "kernel's timestamps, so this delay is not in them. Loop lag: how much later than planned the client's timers ran. "
     "TTFT uncertainty: where a first token was read together with later ones, only the last has a timestamp; the first "
-    "may have arrived so much earlier than reported."
+    "may have arrived earlier than reported, by up to this time."
 )
 PERCENTILES = ("count", "mean", "p50", "p90", "p95", "p99", "largest")
 _EFFECTS = (Figure("ttft", "p50"), Figure("ttft", "p95"), Figure("tpot", "p50"), RATE)
@@ -60,9 +60,9 @@ def drift(measured: RunData) -> list[Block]:
     if too_short:
         which = "all levels" if len(too_short) == len(levels) else spoken(too_short)
         text = (
-            f"{which}. The trend compares the first and the last fifth of a hold, and needs a hold of at least "
-            f"{units.planned_time(FEWEST_WINDOWS * WINDOW_S)} ({FEWEST_WINDOWS} complete windows of "
-            f"{units.planned_time(WINDOW_S)})."
+            f"{which}. The trend compares the first and the last fifth of a hold, and needs {FEWEST_WINDOWS} complete "
+            f"windows of {units.planned_time(WINDOW_S)} in it: {units.planned_time((FEWEST_WINDOWS + 1) * WINDOW_S)} "
+            "are always enough."
         )
         blocks.append(Text(text, "Not available:", "quiet"))
     return blocks

@@ -140,8 +140,8 @@ def _conditions(checks: CheckReport) -> Iterator[Text]:
     sound = not checks.unreliable and all(result.status is CheckStatus.PASS for result in checks.check_results)
     reasons = "; ".join(reason.text for reason in checks.unreliable)
     number = sum(result.status is CheckStatus.FAIL for result in checks.check_results)
-    failed = f"{number} of {len(checks.check_results)} failed; " if number else ""
-    why = f"{failed}this run is {checks.state}, so no condition can pass: {reasons}" if reasons else ""
+    failed = f"{number} of {len(checks.check_results)} failed by the figures of this run; " if number else ""
+    why = f"{failed}the run is {checks.state}, so its conditions do not count: {reasons}" if reasons else ""
     words = why or status_words(checks).replace(" conditions", "")
     yield Text(f"{words}.", "Conditions:", "good" if sound else "bad")
 

@@ -90,7 +90,12 @@ def test_a_change_that_the_sample_is_too_small_to_tell_is_undecided(folder: Fold
 @pytest.mark.parametrize(
     ("name", "count", "sample"),
     [
-        ("rate", 1, "1 complete window; the interval of a rate needs a hold of 40 s (8 windows of 5 s)"),
+        (
+            "rate",
+            1,
+            "1 complete window; the interval of a rate needs 8 complete windows of 5 s in the hold: 45 s are always "
+            "enough",
+        ),
         ("rate", 12, "12 complete windows"),
         ("ttft", 1, "1 request"),
     ],
