@@ -23,9 +23,7 @@ _MOST_LOAD, _MOST_NAME, _MOST_HOST = 24, 30, 30
 #: Columns that are left out, in this order, where the terminal is too narrow for all: the folder's name has the date
 #: and the engine of most runs.
 _OPTIONAL = ("started", "host", "engine")
-HEADLINE_NOTE = (
-    "tokens/s and TTFT are of one level: that with the run's highest tokens/s, which stands in the column before them."
-)
+HEADLINE_NOTE = "tokens/s and TTFT are of the level beside them, the one with the run's highest tokens/s."
 
 
 @dataclass(frozen=True, slots=True)

@@ -93,12 +93,23 @@ def assumed_variation(figure: Figure, variation: float) -> float:
 def _measured(base: Sequence[Estimate], new: Sequence[Estimate], within: Estimate, share: bool) -> Change:
     degrees = len(base) + len(new) - 2
     squares = sum((run.value - fmean(each.value for each in runs)) ** 2 for runs in (base, new) for run in runs)
-    own = [error**2 for run in (*base, *new) if (error := _standard_error(run)) is not None]
-    variance = max(squares / degrees, fmean(own) if own else 0.0)
-    error = sqrt(variance * (1 / len(base) + 1 / len(new)))
+    parts = [_error_of_mean(runs, squares / degrees) for runs in (base, new)]
+    if None in parts:
+        unknown = Estimate(within.value, None, None, within.count)
+        return Change(_back(unknown, share), _back(within, share), None, _chance_of(within), assumed=False)
+    error = sqrt(sum(part for part in parts if part is not None))
     estimate = plus_minus(within.value, student_t(degrees) * error, within.count, scale=1.0)
     chance = student_tail(abs(within.value) / error, degrees) if estimate.certified else None
     return Change(_back(estimate, share), _back(within, share), chance, _chance_of(within), assumed=False)
+
+
+def _error_of_mean(runs: Sequence[Estimate], variance: float) -> float | None:
+    """The squared standard error of a side's mean. variance: of a run's value, from the spread of both sides' runs; no
+    less than what the variation within this side's runs makes it. None for a single run whose own is not known."""
+    own = [error**2 for run in runs if (error := _standard_error(run)) is not None]
+    if len(runs) == 1 and not own:
+        return None
+    return max(variance, fmean(own) if own else 0.0) / len(runs)
 
 
 def _assumed(within: Estimate, error: float, share: bool) -> Change:

@@ -59,6 +59,18 @@ def test_runs_that_happen_to_agree_are_not_taken_for_exact() -> None:
     assert not change.estimate.excludes(1.0)
 
 
+def test_a_single_run_whose_own_variation_is_not_known_proves_nothing_against_three() -> None:
+    base = [Estimate(value, value * 0.97, value * 1.03, 400) for value in (0.099, 0.1, 0.101)]
+    known = change_between(base, [Estimate(0.14, 0.13, 0.15, 400)], share=False)
+    unknown = change_between(base, [Estimate(0.14, None, None, 4)], share=False)
+    vague = change_between(base, [Estimate(0.14, 0.07, 0.28, 20)], share=False)
+    assert known is not None and unknown is not None and vague is not None
+    assert known.chance is not None and known.chance < 0.025
+    assert (unknown.chance, unknown.estimate.low, unknown.estimate.high) == (None, None, None)
+    assert vague.chance is not None and vague.chance > 0.1
+    assert vague.estimate.low is not None and vague.estimate.low < 1
+
+
 def test_one_run_a_side_is_given_the_assumed_variation() -> None:
     base, new = [estimate(1.0)], [estimate(1.1)]
     change = change_between(base, new, share=False, variation=0.05)
