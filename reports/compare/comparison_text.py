@@ -88,7 +88,8 @@ def verdict(comparison: RunComparison) -> list[VerdictSection]:
         levels = [level for level in comparison.levels if level.system_prompt == mode]
         text = [(users_of(level.name), _leaders_text(comparison, compared, level)) for level in levels]
         sections.append(VerdictSection(f"{word} {PROMPT[mode]}", text))
-    return [*sections, *_drifting(comparison), *_capacity_sections(comparison)]
+    by_level = [] if _searches(comparison) else _capacity_sections(comparison)  # a search says more
+    return [*sections, *_drifting(comparison), *by_level]
 
 
 def method_lines(comparison: RunComparison) -> list[str]:

@@ -34,7 +34,7 @@ class Tables(HTMLParser):
     def handle_data(self, data: str) -> None:
         if not self._open:
             return
-        if self._open[-1] == "caption":
+        if "caption" in self._open:
             self._caption += data
         elif self._open[-1] in ("td", "th"):
             self.by_caption[self._caption][-1][-1] += data
