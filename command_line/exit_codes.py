@@ -16,8 +16,8 @@ EXIT_SIGINT = 130
 MEANINGS = {
     EXIT_OK: "all levels were run; no request failed, or only as many as `--fail-if` allows. "
     "A suspect run also ends with 0, unless `--fail-if` or `--pass-if` is given",
-    EXIT_REQUESTS_FAILED: "requests failed (`--exit-code-on-error` sets another code), or Locust could not "
-    "start, for example without a locustfile",
+    EXIT_REQUESTS_FAILED: "requests failed, or tasks of the locustfile raised errors (`--exit-code-on-error` sets "
+    "another code); or Locust could not start, for example without a locustfile",
     EXIT_UNUSABLE: "an option, the prompts, the server or the locustfile cannot be used; a sentence for "
     "each error says what to do. Also: Tokenswarm has an internal error; or the output of a `tokenswarm` command "
     "that had no other error could not be written (a run keeps its code, because its files are complete)",
@@ -36,7 +36,7 @@ MEANINGS = {
 }
 #: The same for the end of a run, in a few words.
 IN_SHORT = {
-    EXIT_REQUESTS_FAILED: "requests failed",
+    EXIT_REQUESTS_FAILED: "requests failed, or tasks of the locustfile raised errors",
     EXIT_UNUSABLE: "an option could not be used, or an error occurred outside of a request; see above",
     EXIT_UNRELIABLE: "the results are unreliable",
     EXIT_INTERRUPTED: "the run was stopped before all levels were over",

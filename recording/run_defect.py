@@ -15,6 +15,11 @@ def defect_of(run: ActiveRun) -> str | None:
     accounting = run.accounting
     if not accounting.recorded and (errors := run.aggregator.task_errors).count:
         return f"no request was recorded: {errors}"
+    if not accounting.recorded and any(level.level.own_users for level in run.aggregator.levels.values()):
+        return (
+            "no request was recorded: no task that ran called stream(), or no user of a class derived from "
+            "StreamingUser ran (docs/python-api.md)"
+        )
     if not accounting.recorded:
         return (
             "no request was recorded: none was sent before the run was over; give a longer --level-time (or -t), or "

@@ -44,12 +44,14 @@ def times_in_words(levels: Sequence[Level]) -> str:
 
 
 def _ramp_in_words(level: Level) -> str:
-    return f", of which ramp {units.planned_time(level.ramp_s)}" if level.arrivals is None else ""
+    return (
+        f", of which ramp {units.planned_time(level.ramp_s)}" if level.arrivals is None and not level.own_shape else ""
+    )
 
 
 def time_in_words(level: Level) -> str:
     """How long a planned level takes, its ramp included: `5 min`, `until 100 requests have ended`, both, or `until
-    stopped`."""
+    stopped`, or until the locustfile's shape ends it."""
     ends = []
     if level.level_time_s is not None:
         ends.append(units.planned_time(level.level_time_s))
@@ -61,4 +63,4 @@ def time_in_words(level: Level) -> str:
         if level.requests and not level.ends_with_requests
         else ""
     )
-    return (" or ".join(ends) or "until stopped") + most
+    return (" or ".join(ends) or ("until its shape ends it" if level.own_shape else "until stopped")) + most

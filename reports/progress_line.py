@@ -33,6 +33,13 @@ def plan_lines(levels: Sequence[Level], settle_s: float) -> tuple[str, ...]:
             "(no new requests; open streams end)",
             f"{_SPAN}; req/s: offered/sent/completed in the same time",
         )
+    if any(level.own_shape for level in levels):
+        return (
+            plan,
+            "The level has a hold (the locustfile's shape sets the users; figures describe this time) and a drain "
+            "(no new requests; open streams end)",
+            _SPAN,
+        )
     return (
         plan,
         "A level has a ramp (users are added), a hold (all users are there; figures describe this time) and a drain "

@@ -41,12 +41,21 @@ from tokenswarm.run_folder.schema import Capacity, Figures, LevelSummary, Server
 
 NOT_COMPLETE = "!"
 NOT_COMPLETE_NOTE = "! not complete: this level was stopped early"
+_LATENCIES_NOTE = (
+    "Latencies are those of requests that were sent in the hold and ended without error, with 95 % intervals. "
+    "tokens/s, all: output tokens received per second in the hold, all users together; one user: the median of the "
+    "token rates of single requests."
+)
 BASIS_NOTE = (
     "Unless a table says otherwise, figures describe each level's hold: the time in which all its users are there. "
-    "The ramp before it, in which users are added, is left out. Latencies are those of requests that were sent in the "
-    "hold and ended without error, with 95 % intervals. tokens/s, all: output tokens received per second in the hold, "
-    "all users together; one user: the median of the token rates of single requests."
+    f"The ramp before it, in which users are added, is left out. {_LATENCIES_NOTE}"
 )
+_SHAPE_BASIS_NOTE = (
+    "Unless a table says otherwise, figures describe the level's hold: all the time in which the locustfile's shape "
+    f"sets the number of users. {_LATENCIES_NOTE}"
+)
+#: How the name of a level begins whose users a locustfile's shape sets.
+_OF_A_SHAPE = "shape "
 GOOD_NOTE = "good: requests that met every objective of the SLO."
 
 
@@ -225,7 +234,9 @@ def _loud(word: str, harmless: str) -> str:
 def notes(levels: Sequence[LevelSummary]) -> list[str]:
     """What the figures rest on, and what the marks beside them mean."""
     cells = [column.cell(level) for level in levels for column in COLUMNS]
-    basis = OPEN_BASIS_NOTE if any(level.open_loop for level in levels) else BASIS_NOTE
+    of_a_shape = any(level.level.startswith(_OF_A_SHAPE) for level in levels)
+    closed = _SHAPE_BASIS_NOTE if of_a_shape else BASIS_NOTE
+    basis = OPEN_BASIS_NOTE if any(level.open_loop for level in levels) else closed
     found = [f"{basis} {GOOD_NOTE}" if any(level.hold.goodput for level in levels) else basis]
     if any(cell.endswith(units.NOT_CERTIFIED) for cell in cells):
         found.append(units.NOT_CERTIFIED_NOTE)
