@@ -108,7 +108,7 @@ def _is_slow(item: pytest.Item) -> bool:
 
 
 def _only_computes(batch: _Batch) -> bool:
-    return not _is_slow(batch[0]) and batch[0].path.parent.name in _ONLY_COMPUTE
+    return batch[0].path.parent.name in _ONLY_COMPUTE
 
 
 def _rank(item: pytest.Item) -> int:
