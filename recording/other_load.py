@@ -20,6 +20,8 @@ from tokenswarm.run_folder.schema import IssueKind, ValidityIssue
 #: The server runs more requests than this many times those of the run, in most of at least so many samples.
 _MOST_RUNNING = 1.2
 _FEWEST_SAMPLES = 3
+#: Seconds of users, added up by second, are this exact.
+_ROUNDING = 0.01
 #: The server counts more tokens or requests than this many times those of the run, edges of the hold left out.
 _MOST_COUNTED = 1.25
 #: Counters are compared over at least this time.
@@ -103,7 +105,7 @@ def _most_at_once(aggregator: Aggregator, level: LevelStats) -> int:
     ended_s = level.ended_s or level.began_s
     windows = aggregator.windows_of(level, ended_s)
     arrived = level.flow.most_at_once(ceil(level.hold_s(ended_s)[1])) if level.level.arrivals is not None else 0
-    there = ceil(max(level.user_seconds.values(), default=0.0))  # of an own shape, whose level names no number of users
+    there = ceil(max(level.user_seconds.values(), default=0.0) - _ROUNDING)  # of an own shape, which no level counts
     return max([level.level.users, arrived, there, *(max(window.users, window.in_flight) for window in windows)])
 
 

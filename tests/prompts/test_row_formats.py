@@ -218,7 +218,7 @@ class TestOtherTools:
         chat = [{"role": "user", "content": [{"type": "text", "text": "Look."}, picture]}]
         file.write_text(json.dumps({"messages": chat}) + "\n")
         assert load(file).left_out.images == 1
-        assert load(file).left_out.notice() == "images of 1 rows are not sent"
+        assert load(file).left_out.notice() == "images of 1 row are not sent"
 
 
 class TestTables:

@@ -17,6 +17,7 @@ from flask.testing import FlaskClient
 from locust import User, constant, events, task
 from locust.argument_parser import get_parser
 from locust.env import Environment
+from locust.event import EventHook
 from locust.web import WebUI
 from playwright.sync_api import Browser, sync_playwright
 
@@ -100,6 +101,8 @@ def make_site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[MakeS
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(locust.html, "render_template_from", locust.html.render_template_from)
     monkeypatch.delenv(tokenswarm.web.web_options.PASSWORD_VARIABLE, raising=False)
+    # Other tests of this process may have registered all of Tokenswarm's options.
+    monkeypatch.setattr(events, "init_command_line_parser", EventHook())
     events.init_command_line_parser.add_listener(add_options)
     environments = []
 
@@ -125,7 +128,6 @@ def make_site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[MakeS
         return site
 
     yield make
-    events.init_command_line_parser.remove_listener(add_options)
     for environment in environments:
         assert environment.runner is not None
         environment.runner.quit()
