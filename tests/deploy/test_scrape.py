@@ -230,5 +230,9 @@ def test_every_alerts_expression_finds_its_series(scraped: Scraped) -> None:
 def test_one_failure_in_six_brings_up_the_alert_on_failures_and_no_other(scraped: Scraped) -> None:
     state = scraped.prometheus.finite_values('ALERTS{alertname="TokenswarmFailures"}', scraped.began_s, scraped.ended_s)
     assert state
-    others = 'ALERTS{alertname!="TokenswarmFailures",alertstate="firing"}'
+    # A busy machine makes the run suspect, of which there is an alert.
+    summaries = [json.loads((folder / "summary.json").read_text()) for folder in scraped.folders]
+    suspect = any(summary["validity"]["verdict"] == "suspect" for summary in summaries)
+    expected = "TokenswarmFailures|TokenswarmRunSuspect" if suspect else "TokenswarmFailures"
+    others = f'ALERTS{{alertname!~"{expected}",alertstate="firing"}}'
     assert not scraped.prometheus.finite_values(others, scraped.began_s, scraped.ended_s)
