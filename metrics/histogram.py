@@ -7,7 +7,6 @@ histogram of fewer values has none. Only buckets in use are sent.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Hashable, Sequence
 from math import ceil
 from typing import TypeVar
@@ -167,8 +166,7 @@ class Histogram:
         of each bucket in use the distance from the one before, in 2; of each its count. All little-endian."""
         used, counts = self._used()
         width = next(width for width in _WIDTHS if counts.max(initial=0) < 1 << 8 * width)
-        distances = used.astype("<u2")
-        distances[1:] -= distances[:-1].copy()
+        distances = np.diff(used, prepend=0).astype("<u2")
         return bytes([width]) + distances.tobytes() + counts.astype(f"<u{width}").tobytes(), self._sum_units
 
     @classmethod
@@ -213,8 +211,7 @@ class Histogram:
         """(indexes of the buckets in use, their counts), ascending."""
         if not len(self._counts):
             if self._few is None and self._noted:
-                used, counts = np.array(sorted(Counter(self._noted).items()), dtype=np.int64).T
-                self._few = used, counts
+                self._few = np.unique(np.array(self._noted, dtype=np.int64), return_counts=True)
                 self._noted.clear()
             if self._few is not None and not self._noted:
                 return self._few

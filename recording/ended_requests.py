@@ -14,8 +14,6 @@ from tokenswarm.recording.worker_report import Report, RequestRow
 
 #: Of durations that are entered in a histogram together, which takes half a millisecond.
 _MOST_PENDING_BYTES = 65_536
-#: Of fewer, each is entered by itself: to begin with many costs more.
-_FEW_BYTES = 512
 
 
 class LocustCount(msgspec.Struct, frozen=True, array_like=True):
@@ -62,10 +60,6 @@ class _Durations:
 
     def _enter(self) -> None:
         pending, self._pending = self._pending, bytearray()
-        if len(pending) <= _FEW_BYTES:
-            for duration_ns in memoryview(pending).cast("q"):
-                self._histogram.record(round(duration_ns / 1000))
-            return
         self._histogram.record_many(np.rint(np.frombuffer(pending, np.int64) / 1000).astype(np.int64))
 
 

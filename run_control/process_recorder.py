@@ -22,8 +22,8 @@ from tokenswarm.recording.spool_place import worker_spool_folder
 
 logger = logging.getLogger(__name__)
 
-#: Requests in a report of a process to itself. To enter so many takes one or two milliseconds, in which none is sent.
-_OWN_REPORT_ROWS = 8
+#: Requests in a report of a process to itself. To enter so many takes some milliseconds, in which no stream is read.
+_OWN_REPORT_ROWS = 64
 
 
 class ProcessRecorder:
