@@ -23,6 +23,7 @@ from benchmarks.floor import OUTPUT
 from benchmarks.launch import LaunchError, busy_s, run_client, truth_server
 from benchmarks.machine import machine
 from benchmarks.parsing import compare
+from benchmarks.part import parse_numbers, part_document
 from benchmarks.peers import PEERS, PeerError, peers
 from benchmarks.records import ANSWER_TOKENS_MAX, ANSWER_TOKENS_MIN, TOKENS_PER_S, TTFT_MS, Load, Run
 from benchmarks.table import bursts_table, parsing_table, table
@@ -173,7 +174,7 @@ def _bench(args: argparse.Namespace, clients: Sequence[Client], cores: Sequence[
         "parsing": [asdict(one) | {"ratio": one.ratio} for one in comparisons],
     }
     if burst_rows:
-        document["bursts"] = bursts.document(burst_rows, before, when)
+        document["bursts"] = part_document(burst_rows, before, when)
     (RESULTS / "bench.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     draw(rows, RESULTS / "bench.png", said)
     of_bursts = [bursts_table(burst_rows)] if burst_rows else []
@@ -191,10 +192,12 @@ def _bursts(args: argparse.Namespace, bench: BenchRunner) -> list[BurstRow]:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(allow_abbrev=False, prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--users", type=_numbers, default=(100, 500, 1000), help="like 100,500 (default: 100,500,1000)")
+    parser.add_argument(
+        "--users", type=parse_numbers, default=(100, 500, 1000), help="like 100,500 (default: 100,500,1000)"
+    )
     parser.add_argument("--client", default="", metavar="NAME", help="this client alone, named as in the table")
     parser.add_argument(
-        "--hold", type=_numbers, default=None, metavar="S,S", help="seconds of the short and the long run's hold"
+        "--hold", type=parse_numbers, default=None, metavar="S,S", help="seconds of the short and the long run's hold"
     )
     parser.add_argument(
         "--peer",
@@ -216,14 +219,6 @@ def _named_path(text: str) -> tuple[str, str]:
     if not separator:
         raise ValueError(text)
     return name, path
-
-
-def _numbers(text: str) -> tuple[int, ...]:
-    """Raises ValueError, which argparse turns into a message."""
-    numbers = tuple(int(part) for part in text.split(","))
-    if min(numbers) < 1:
-        raise ValueError(text)
-    return numbers
 
 
 if __name__ == "__main__":

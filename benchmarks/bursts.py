@@ -13,27 +13,22 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from benchmarks.client_log import read_tokenswarm
 from benchmarks.figures import BurstRow, accuracy, percentile
 from benchmarks.floor import OUTPUT
-from benchmarks.launch import LaunchError, busy_s, run_client, truth_server
-from benchmarks.machine import machine
+from benchmarks.launch import busy_s, run_client, truth_server
 from benchmarks.matching import MatchError, match
+from benchmarks.part import measure_part, parse_numbers
 from benchmarks.records import Cost, Pace, Served
 from benchmarks.table import bursts_table
 from tokenswarm.simulator.paced_log import read_server_log
 
-RESULTS = Path(__file__).resolve().parent / "results"
 REQUESTS = (500, 1000)
 SECONDS = 8.0
 #: A slow server, whose first answers come when all requests have been sent; and a quick one, whose come before.
@@ -150,45 +145,15 @@ def measure(numbers: Sequence[int], seconds: float, cores: tuple[int, int], fold
     return rows
 
 
-def document(rows: Sequence[BurstRow], where: dict[str, Any], when: datetime) -> dict[str, Any]:
-    """The part of bench.json that these rows are."""
-    return {
-        "started_at": when.isoformat(timespec="seconds"),
-        "machine": where,
-        "rows": [asdict(one) for one in rows],
-    }
-
-
 def main() -> int:
     """0, or 2 with one sentence where it cannot be done here."""
     parser = argparse.ArgumentParser(allow_abbrev=False, prog="python -m benchmarks.bursts", description=__doc__)
-    parser.add_argument("--requests", type=_numbers, default=REQUESTS, metavar="N,N", help="sent together")
+    parser.add_argument("--requests", type=parse_numbers, default=REQUESTS, metavar="N,N", help="sent together")
     parser.add_argument("--seconds", type=float, default=SECONDS, help="of each run")
     args = parser.parse_args()
-    cores = sorted(os.sched_getaffinity(0)) if sys.platform == "linux" else []
-    if len(cores) < 2:
-        print("bursts: two cores of a Linux machine are needed; run it there.", file=sys.stderr)
-        return 2
-    before, when = machine(), datetime.now(UTC)
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            rows = measure(args.requests, args.seconds, (cores[0], cores[-1]), Path(folder))
-    except (LaunchError, OSError) as error:
-        print(f"bursts: {error}.", file=sys.stderr)
-        return 2
-    RESULTS.mkdir(exist_ok=True)
-    text = json.dumps({"bursts": document(rows, before, when)}, indent=1)
-    (RESULTS / "bursts.json").write_text(text + "\n", encoding="utf-8")
-    print(f"\n{bursts_table(rows)}\n\nIn {RESULTS}: bursts.json")
-    return 0
-
-
-def _numbers(text: str) -> tuple[int, ...]:
-    """Raises ValueError, which argparse turns into a message."""
-    numbers = tuple(int(part) for part in text.split(","))
-    if min(numbers) < 1:
-        raise ValueError(text)
-    return numbers
+    return measure_part(
+        "bursts", lambda cores, folder: measure(args.requests, args.seconds, cores, folder), bursts_table
+    )
 
 
 if __name__ == "__main__":

@@ -12,28 +12,23 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
-import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from benchmarks.certificate import AUTHORITY, CERTIFICATE, make_certificate
 from benchmarks.client_log import read_tokenswarm
 from benchmarks.figures import StallRow, accuracy, percentile
 from benchmarks.floor import OUTPUT
-from benchmarks.launch import LaunchError, run_client, truth_server
-from benchmarks.machine import machine
+from benchmarks.launch import run_client, truth_server
 from benchmarks.matching import MatchError, match
+from benchmarks.part import measure_part, parse_numbers
 from benchmarks.records import Cost, Pace, Served
 from benchmarks.table import stalls_table
 from tokenswarm.simulator.paced_log import read_server_log
 from tokenswarm.wire import tap_refusal
 
-RESULTS = Path(__file__).resolve().parent / "results"
 USERS = (100, 500)
 SECONDS = 10.0
 _RAMP_S = 2.0
@@ -122,45 +117,13 @@ def measure(numbers: Sequence[int], seconds: float, cores: tuple[int, int], fold
     return rows
 
 
-def document(rows: Sequence[StallRow], where: dict[str, Any], when: datetime) -> dict[str, Any]:
-    """The part of bench.json that these rows are."""
-    return {
-        "started_at": when.isoformat(timespec="seconds"),
-        "machine": where,
-        "rows": [asdict(one) for one in rows],
-    }
-
-
 def main() -> int:
     """0, or 2 with one sentence where it cannot be done here."""
     parser = argparse.ArgumentParser(allow_abbrev=False, prog="python -m benchmarks.stalls", description=__doc__)
-    parser.add_argument("--users", type=_numbers, default=USERS, metavar="N,N", help="at the same time")
+    parser.add_argument("--users", type=parse_numbers, default=USERS, metavar="N,N", help="at the same time")
     parser.add_argument("--seconds", type=float, default=SECONDS, help="of each run, after the ramp")
     args = parser.parse_args()
-    cores = sorted(os.sched_getaffinity(0)) if sys.platform == "linux" else []
-    if len(cores) < 2:
-        print("stalls: two cores of a Linux machine are needed; run it there.", file=sys.stderr)
-        return 2
-    where, when = machine(), datetime.now(UTC)
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            rows = measure(args.users, args.seconds, (cores[0], cores[-1]), Path(folder))
-    except (LaunchError, OSError) as error:
-        print(f"stalls: {error}.", file=sys.stderr)
-        return 2
-    RESULTS.mkdir(exist_ok=True)
-    text = json.dumps({"stalls": document(rows, where, when)}, indent=1)
-    (RESULTS / "stalls.json").write_text(text + "\n", encoding="utf-8")
-    print(f"\n{stalls_table(rows)}\n\nIn {RESULTS}: stalls.json")
-    return 0
-
-
-def _numbers(text: str) -> tuple[int, ...]:
-    """Raises ValueError, which argparse turns into a message."""
-    numbers = tuple(int(part) for part in text.split(","))
-    if min(numbers) < 1:
-        raise ValueError(text)
-    return numbers
+    return measure_part("stalls", lambda cores, folder: measure(args.users, args.seconds, cores, folder), stalls_table)
 
 
 if __name__ == "__main__":
