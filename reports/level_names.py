@@ -9,6 +9,9 @@ from tokenswarm.metrics.level import RATE_UNIT, SESSION_RATE_UNIT, Level, level_
 from tokenswarm.reports import units
 from tokenswarm.run_folder.schema import LevelSummary
 
+#: Stands behind the highest load that meets the SLO, where no higher one was tested.
+HIGHEST_TESTED = " (the highest load tested; the server may handle more)"
+
 
 def level_name(level: LevelSummary | Level) -> str:
     """`50 users with system prompt`."""

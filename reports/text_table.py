@@ -16,7 +16,7 @@ from tokenswarm.reports.cache_notes import cache_notes
 from tokenswarm.reports.capacity_sentence import capacity_sentence
 from tokenswarm.reports.hardware_table import HARDWARE_COLUMNS, hardware_lines, hardware_note, with_hardware_figures
 from tokenswarm.reports.length_notes import length_notes
-from tokenswarm.reports.level_names import level_name
+from tokenswarm.reports.level_names import HIGHEST_TESTED, level_name
 from tokenswarm.reports.load_audit_lines import load_lines
 from tokenswarm.reports.mix_table import MIX_NOTE, mix_lines
 from tokenswarm.reports.open_loop_table import (
@@ -223,7 +223,7 @@ def capacity(found: Capacity, levels: Sequence[LevelSummary]) -> str:
         return f"none {PROMPT[found.system_prompt]}"
     of_mode = [level for level in levels if level.system_prompt == found.system_prompt]
     is_largest = found.level == max(of_mode, key=lambda level: level.load).level
-    note = " (the highest load tested; the server may handle more)" if is_largest else ""
+    note = HIGHEST_TESTED if is_largest else ""
     return f"{level_text(found.level or units.UNDEFINED, found.system_prompt)}{note}"
 
 

@@ -41,7 +41,7 @@ _LONGEST_FIRST = (
     *("test_prompt_reuse_runs", "test_open_loop_runs", "test_secret_runs", "test_web_security_runs"),
 )
 _OF_WHOLE_RUNS = ("runs", "deploy", "llamacpp", "bentoml")
-#: Folders whose tests only compute: however little of the processor they get, they end alike.
+#: Folders whose tests only compute: how much of the processor they get changes nothing in their results.
 _ONLY_COMPUTE = frozenset(
     (
         "golden",

@@ -29,6 +29,7 @@ from tokenswarm.reports.compare.comparison import (
     Standing,
 )
 from tokenswarm.reports.html.chart_style import spoken
+from tokenswarm.reports.level_names import HIGHEST_TESTED
 from tokenswarm.reports.markdown import escaped, table
 from tokenswarm.reports.text_grid import TextColumn, grid_lines
 from tokenswarm.sanitize import cell
@@ -82,13 +83,14 @@ def title(comparison: RunComparison) -> str:
 def verdict(comparison: RunComparison) -> list[VerdictSection]:
     """In plain words: who leads in what at which level, and the SLO capacity of each server."""
     modes = dict.fromkeys(level.system_prompt for level in comparison.levels)
-    sections = _searches(comparison)
+    searches = _searches(comparison)
+    sections = [*searches]
     for compared, mode in product(LEADING, modes):
         word = "Highest token rate" if compared.higher_is_better else "Lowest TTFT (median)"
         levels = [level for level in comparison.levels if level.system_prompt == mode]
         text = [(users_of(level.name), _leaders_text(comparison, compared, level)) for level in levels]
         sections.append(VerdictSection(f"{word} {PROMPT[mode]}", text))
-    by_level = [] if _searches(comparison) else _capacity_sections(comparison)  # a search says more
+    by_level = [] if searches else _capacity_sections(comparison)  # a search says more
     return [*sections, *_drifting(comparison), *by_level]
 
 
@@ -297,7 +299,7 @@ def _up_to(comparison: RunComparison, capacity: SloCapacity) -> str:
     if capacity.level is None:
         return "not even the smallest level"
     largest = max(level.load for level in comparison.levels if level.system_prompt == capacity.system_prompt)
-    more = " (the highest load tested; the server may handle more)" if capacity.level.load == largest else ""
+    more = HIGHEST_TESTED if capacity.level.load == largest else ""
     return f"up to {users_of(capacity.level.name)}{more}"
 
 
