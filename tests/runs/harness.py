@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
-RUN_LIMIT_S = 120
+RUN_LIMIT_S = 240
 
 
 @dataclass(frozen=True)
