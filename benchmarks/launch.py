@@ -44,10 +44,11 @@ def run_client(
 
 
 @contextmanager
-def running_simulator(*options: str) -> Iterator[str]:
-    """The address of `tokenswarm simulate` with these options at a free port, while it runs; pinned to no core."""
+def running_simulator(*options: str, niceness: int = 0) -> Iterator[str]:
+    """The address of `tokenswarm simulate` with these options at a free port, while it runs; pinned to no core.
+    niceness: see nice(1); the larger, the more it gives way to other processes."""
     process = subprocess.Popen(
-        [sys.executable, "tokenswarm.py", "simulate", "--port", "0", *options],
+        ["nice", "-n", str(niceness), sys.executable, "tokenswarm.py", "simulate", "--port", "0", *options],
         cwd=ROOT,
         env=clean_environment(),
         stdout=subprocess.PIPE,
