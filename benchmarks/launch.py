@@ -46,9 +46,9 @@ def run_client(
 @contextmanager
 def running_simulator(*options: str, niceness: int = 0) -> Iterator[str]:
     """The address of `tokenswarm simulate` with these options at a free port, while it runs; pinned to no core.
-    niceness: see nice(1); the larger, the more it gives way to other processes."""
+    niceness: see setpriority(2); the larger, the more it gives way to other processes."""
     process = subprocess.Popen(
-        ["nice", "-n", str(niceness), sys.executable, "tokenswarm.py", "simulate", "--port", "0", *options],
+        [sys.executable, "tokenswarm.py", "simulate", "--port", "0", *options],
         cwd=ROOT,
         env=clean_environment(),
         stdout=subprocess.PIPE,
@@ -56,6 +56,7 @@ def running_simulator(*options: str, niceness: int = 0) -> Iterator[str]:
         text=True,
     )
     assert process.stdout is not None
+    os.setpriority(os.PRIO_PROCESS, process.pid, niceness)  # before it starts a thread
     try:
         yield next(word.rstrip(",") for line in process.stdout for word in line.split() if word.startswith("http://"))
     finally:

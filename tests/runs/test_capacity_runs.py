@@ -53,9 +53,9 @@ def test_the_capacity_is_found_and_said_in_the_last_line(
 def test_a_rate_is_searched_for_with_workers(run_locust: RunLocust, start_simulator: StartSimulator) -> None:
     host = start_simulator(*SERVER, "--answer-median-tokens", "200").host
     run = run_locust(  # answers of one length, some 36 in a second, and loads that no look finds hard to decide
-        *("-H", host, "--processes", "2", "--find-capacity", "rate", "--between", "10:160", *SLO, "--precision", "100%"),
-        *("--arrivals", "constant", "--level-time", "12s", "--settle", "0.2s", "--drain-timeout", "5s"),
-        *("--max-tokens", "10"),
+        *("-H", host, "--processes", "2", "--find-capacity", "rate", "--between", "10:160"),
+        *(*SLO, "--precision", "100%"),
+        *("--arrivals", "constant", "--max-tokens", "10", *TIMES[2:]),
     )
     assert_whole(run)
     found = run.summary["capacity_search"]
