@@ -4,7 +4,7 @@
 
 Printed are the requests whose prompt tokens at the server are the recorded ones; how late requests were sent (all of
 them, and those that no other one was due shortly before); and the hits that were to be expected of what was sent beside
-those that the simulator had. Server and client need a core each: on a busy machine the lag is the machine's.
+those that the simulator had. The client needs a core of its own: on a busy machine the lag is the machine's.
 """
 
 from __future__ import annotations
@@ -32,12 +32,14 @@ _ALONE_S = 0.005
 
 
 def _simulator(log: Path) -> AbstractContextManager[str]:
-    """The address of a simulator that computes prompts at once, and caches all of them, while it runs."""
+    """The address of a simulator that computes prompts at once, and caches all of them, while it runs. It stands for a
+    server on another machine, so that on few cores it gives way to the client."""
     return running_simulator(
         *("--dialect", "vllm", "--profile", "fast"),
         *("--truth-log", str(log), "--max-model-len", "1000000", "--cache-blocks", "10000000"),
         *("--prefill-ms", "0", "--prefill-tokens-per-s", "100000000", "--max-batch", "2000"),
         *("--step-tokens", "10000000", "--kv-blocks", "10000000"),
+        niceness=10,
     )
 
 
