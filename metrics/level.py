@@ -81,6 +81,12 @@ def arrivals_in_words(level: str, process: str) -> str:
     return _RECORDED.get(load_name(level), f"{process} arrivals")
 
 
+def has_random_arrivals(level: str, process: str) -> bool:
+    """Whether chance says when the requests of the open-loop level of this name are due. process: as Arrivals has
+    it."""
+    return load_name(level) not in _RECORDED and process != "constant"
+
+
 class Phase(StrEnum):
     """WARM_UP: load that is in no figure. RAMP: users are being added. HOLD: all are there. DRAIN: nothing new is sent,
     and running streams end."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tokenswarm.metrics.level import arrivals_in_words
+from tokenswarm.metrics.level import arrivals_in_words, has_random_arrivals
 from tokenswarm.reports import units
 from tokenswarm.reports.level_names import level_name
 from tokenswarm.run_folder.load_audit import GapAudit, LoadAudit
@@ -80,7 +80,7 @@ def _line(level: LevelSummary, audit: LoadAudit, *, late: bool) -> str:
         return f"{loud}{mean} of {units.amount(audit.requested)} users on average, at least {least} in any second"
     verb = "begun" if audit.unit == "sessions/s" else "sent"
     due = level.open_loop.offered_rate if level.open_loop else None
-    random = audit.gaps is not None and audit.gaps.process != "constant"
+    random = audit.gaps is not None and has_random_arrivals(level.level, audit.gaps.process)
     schedule = "the random schedule happened to have" if random else "the schedule had"
     by_schedule = f"; in the hold {schedule} {units.rate(due)}" if due is not None else ""
     parts = [f"requested {units.rate(audit.requested)} {audit.unit}{by_schedule}, {verb} {units.rate(audit.measured)}"]

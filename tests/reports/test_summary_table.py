@@ -235,24 +235,28 @@ def test_requests_sent_and_due_are_given_with_the_requested_rate(write_run: Writ
 
 
 @pytest.mark.parametrize(
-    ("name", "process", "words"),
+    ("name", "process", "schedule", "words"),
     [
-        ("trace", "/data/azure.csv", "as in the trace;"),
-        ("file", "/data/times.csv", "as in the file of arrivals;"),
-        ("10/s", "gamma:2", "as in gamma:2 arrivals;"),
+        ("trace", "/data/azure.csv", "the schedule had", "as in the trace;"),
+        ("file", "/data/times.csv", "the schedule had", "as in the file of arrivals;"),
+        ("10/s", "gamma:2", "the random schedule happened to have", "as in gamma:2 arrivals;"),
     ],
 )
 def test_times_between_requests_are_named_by_what_says_them(
-    write_run: Write, make_level: Make, name: str, process: str, words: str
+    write_run: Write, make_level: Make, name: str, process: str, schedule: str, words: str
 ) -> None:
     gaps = {"process": process, "gaps": 900, "distance": None, "chance": None, "tolerance_s": 0.001}
     gaps |= {"distance_tolerated": 0.0, "chance_tolerated": 1.0, "dispersion": None, "dispersion_requested": None}
     audit = {"unit": "requests/s", "requested": 10.0, "measured": 10.0, "as_requested": True}
     audit |= {"lag_p50_s": 0.0001, "lag_p99_s": 0.004, "lag_max_s": 0.005}
+    load = {"requested_rate": 10.0, "offered_rate": 9.9, "sent_rate": 9.9, "completed_rate": 9.9}
+    load |= {"in_flight_mean": 2.0, "in_flight_max": 3.0}
     for as_requested, beginning in ((True, ""), (False, "not ")):
         audit["gaps"] = gaps | {"as_requested": as_requested}
-        text = summary_table(load_results(write_run([make_level(0, 10) | {"level": name, "load_audit": audit}])), 300)
-        assert f"times between requests {beginning}{words}" in " ".join(text.split())
+        level = make_level(0, 10) | {"level": name, "load_audit": audit, "open_loop": load}
+        text = " ".join(summary_table(load_results(write_run([level])), 300).split())
+        assert f"in the hold {schedule} 9.9" in text
+        assert f"times between requests {beginning}{words}" in text
 
 
 def test_no_footnote_where_nothing_is_marked(write_run: Write, make_level: Make) -> None:
