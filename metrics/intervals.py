@@ -182,9 +182,11 @@ def correlation_inflation(series: Series) -> float:
     """How many times more values than independent ones a series holds, at least 1: 1 + 2 Σ of its autocorrelations, up
     to the first lag at which nothing differs from noise (Bartlett's 1.96/√n)."""
     n = len(series)
+    if n < 2:
+        return 1.0
     centred = series - series.mean()
     power = float(centred @ centred)
-    if n < 2 or power == 0.0:
+    if power == 0.0:
         return 1.0
     noise, total = _Z / sqrt(n), 0.0
     for lag in range(1, min(_SINGLE_LAGS, n // 2) + 1):

@@ -200,6 +200,12 @@ def test_repeated_runs_are_judged_by_their_own_spread() -> None:
     assert pooled(runs[:1]).estimate == runs[0]
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("values", [[], [1.0], [2.0, 2.0]])
+def test_values_too_few_or_all_equal_show_no_correlation(values: list[float]) -> None:
+    assert correlation_inflation(np.array(values)) == 1.0
+
+
 def test_independent_values_are_not_thought_correlated() -> None:
     random = np.random.default_rng(8)
     inflations = [correlation_inflation(random.standard_normal(400)) for _ in range(200)]
