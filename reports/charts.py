@@ -8,12 +8,23 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tokenswarm.reports import units
 from tokenswarm.reports.html.chart_style import style
-from tokenswarm.reports.level_bars import Bar, draw_rate, draw_ttft, mode_keys, names_of, plot_height_in, side_by_side
+from tokenswarm.reports.level_bars import (
+    TTFT_BOUND,
+    Bar,
+    bound_keys,
+    draw_rate,
+    draw_ttft,
+    mode_keys,
+    names_of,
+    plot_height_in,
+    side_by_side,
+)
 from tokenswarm.reports.palette import BAD, GREY, INK
+from tokenswarm.reports.search_levels import in_load_order
 from tokenswarm.reports.text_table import NOT_COMPLETE, NOT_COMPLETE_NOTE
 from tokenswarm.reports.warnings import warnings_of
 from tokenswarm.run_folder.reader import ReportError, Results
@@ -57,14 +68,17 @@ def draw_charts(results: Results, folder: str | Path) -> list[Path]:
 
 def ttft_figure(results: Results) -> Figure:
     """TTFT by level: bars are the median with its 95 % interval, diamonds the 95th percentile. Drawn in ms or s."""
+    results = in_load_order(results)
     bars = side_by_side(results.summary.levels)
+    bound_s = results.summary.objectives.get(TTFT_BOUND)
     figure, axes = _frame(results, "Time to first token (TTFT)", bars)
-    _finish(figure, axes, bars, draw_ttft(axes, bars))
+    _finish(figure, axes, bars, draw_ttft(axes, bars, bound_s), bound_keys(bars, bound_s))
     return figure
 
 
 def token_rate_figure(results: Results) -> Figure:
     """Output tokens a second, all users together, by level."""
+    results = in_load_order(results)
     bars = side_by_side(results.summary.levels)
     figure, axes = _frame(results, "Token generation rate", bars)
     _finish(figure, axes, bars, draw_rate(axes, bars))
@@ -105,13 +119,14 @@ def _frame(results: Results, what: str, bars: Sequence[Bar]) -> tuple[Figure, Ax
     return figure, axes
 
 
-def _finish(figure: Figure, axes: Axes, bars: Sequence[Bar], axis: str) -> None:
+def _finish(figure: Figure, axes: Axes, bars: Sequence[Bar], axis: str, keys: Sequence[Any] = ()) -> None:
+    """keys: of the legend, besides those of the system-prompt modes."""
     axes.set_xlabel(axis, color=INK)
     axes.legend(
-        handles=mode_keys(bars),
+        handles=[*mode_keys(bars), *keys],
         loc="lower left",
         bbox_to_anchor=(-0.01, 1.0),
-        ncols=2,
+        ncols=3,
         frameon=False,
         fontsize=10,
         handlelength=1.8,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from tokenswarm.metrics.intervals import Estimate
 from tokenswarm.metrics.level import PROMPT, users_of
 from tokenswarm.reports import units
-from tokenswarm.reports.palette import INK, LINE, MODE_COLOURS, MODE_HATCHES, PAPER
+from tokenswarm.reports.palette import BAD, INK, LINE, MODE_COLOURS, MODE_HATCHES, PAPER
 from tokenswarm.reports.text_table import NOT_COMPLETE
 from tokenswarm.run_folder.schema import Figures, LevelSummary
 
@@ -20,10 +20,13 @@ if TYPE_CHECKING:
 #: Of the distance between two levels, what a bar takes up.
 BAR = 0.38
 LABEL_PT = 9.0
-#: Of a number beside its mark: the distance, and about the width of a letter.
-GAP_PT, LETTER_PT = 7.0, 0.62 * LABEL_PT
+#: Of a number beside its mark: the distance, and about the width of a letter against its size.
+GAP_PT, LETTER = 7.0, 0.62
 #: How many times as wide as its longest bar the chart of TTFT is.
 TTFT_SPACE = 1.75
+#: The bound of TTFT among an SLO's objectives, and its line.
+TTFT_BOUND = "ttft_s"
+_BOUND_LOOK: dict[str, Any] = {"color": BAD, "linewidth": 1.4, "ls": (0, (4, 3))}
 TTFT_AXIS = "TTFT ({unit}): bar p50 with its 95 % interval, diamond p95"
 RATE_AXIS = "output tokens/s, all users together"
 
@@ -70,17 +73,21 @@ def plot_height_in(bars: Sequence[Bar], bar_in: float) -> float:
     return bar_in * (len(bars) + 0.6 * len(names_of(bars)))
 
 
-def draw_ttft(axes: Axes, bars: Sequence[Bar]) -> str:
-    """The median with its interval, a diamond at p95. Returns what the axis shows, with its unit (ms or s)."""
+def draw_ttft(axes: Axes, bars: Sequence[Bar], bound_s: float | None = None, label_pt: float = LABEL_PT) -> str:
+    """The median with its interval, a diamond at p95, a line at the SLO's bound where the axis reaches it. Returns what
+    the axis shows, with its unit (ms or s)."""
     tops_s = [_top_s(bar.level.hold) for bar in bars]
-    factor, unit = units.duration_axis(max(tops_s))
+    top_of_all_s = max(tops_s)
+    factor, unit = units.duration_axis(top_of_all_s)
     _set_up(axes, bars)
     width_pt = axes.get_window_extent().width / axes.figure.dpi * 72
-    points = width_pt / ((max(tops_s) or 1.0) * TTFT_SPACE)  # of a second
+    points = width_pt / ((top_of_all_s or 1.0) * TTFT_SPACE)  # of a second
+    if bound_s is not None and _is_on_axis(bars, bound_s):
+        axes.axvline(bound_s * factor, zorder=1.5, **_BOUND_LOOK)
     for bar, top_s in zip(bars, tops_s, strict=True):
         p50, p95 = bar.level.hold.ttft_s.p50, bar.level.hold.ttft_s.p95
         if p50 is None:
-            _write(axes, 0.0, bar.y, _why_missing(bar.level.hold))
+            _write(axes, 0.0, bar.y, _why_missing(bar.level.hold), label_pt)
             continue
         _bar(axes, bar, p50.value * factor)
         low, high = (None if end is None else end * factor for end in (p50.low, p50.high))
@@ -89,18 +96,20 @@ def draw_ttft(axes: Axes, bars: Sequence[Bar]) -> str:
         if p95 is not None:
             axes.plot(p95.value * factor, bar.y, **diamond())
             of_p95, end_s = f"p95 {units.quantile(p95)}", max(p50.value, p50.high or 0.0)
-            if (p95.value - end_s) * points > LETTER_PT * len(text) + 2 * GAP_PT:
+            if (p95.value - end_s) * points > LETTER * label_pt * len(text) + 2 * GAP_PT:
                 # Each number stands at its own mark, where both have space.
-                _write(axes, end_s * factor, bar.y, text)
+                _write(axes, end_s * factor, bar.y, text, label_pt)
                 text = of_p95
             else:
                 text = f"{text}, {of_p95}"
-        _write(axes, top_s * factor, bar.y, text)
-    _from_zero(axes, max(tops_s) * factor, TTFT_SPACE)
+        _write(axes, top_s * factor, bar.y, text, label_pt)
+    _from_zero(axes, top_of_all_s * factor, TTFT_SPACE)
     return TTFT_AXIS.format(unit=unit)
 
 
-def draw_rate(axes: Axes, bars: Sequence[Bar], rates: Mapping[int, Estimate | None] | None = None) -> str:
+def draw_rate(
+    axes: Axes, bars: Sequence[Bar], rates: Mapping[int, Estimate | None] | None = None, label_pt: float = LABEL_PT
+) -> str:
     """Output tokens a second of all users, with the interval where `rates` has one by level index. Returns what the
     axis shows."""
     _set_up(axes, bars)
@@ -108,14 +117,14 @@ def draw_rate(axes: Axes, bars: Sequence[Bar], rates: Mapping[int, Estimate | No
     for bar in bars:
         value, estimate = bar.level.hold.token_rate, (rates or {}).get(bar.level.index)
         if value is None:
-            _write(axes, 0.0, bar.y, _why_missing(bar.level.hold))
+            _write(axes, 0.0, bar.y, _why_missing(bar.level.hold), label_pt)
             continue
         _bar(axes, bar, value)
         end = value
         if estimate is not None and estimate.low is not None:
             _whisker(axes, bar.y, value, estimate.low, estimate.high)
             end = max(value, estimate.high or 0.0)
-        _write(axes, end, bar.y, units.rate(value))
+        _write(axes, end, bar.y, units.rate(value), label_pt)
         top = max(top, end)
     _from_zero(axes, top, 1.25)
     drawn = any(found is not None and found.low is not None for found in (rates or {}).values())
@@ -127,6 +136,20 @@ def mode_keys(bars: Sequence[Bar]) -> list[Any]:
     from matplotlib.patches import Patch
 
     return [Patch(**_look(mode), label=PROMPT[mode]) for mode in modes_of([bar.level for bar in bars])]
+
+
+def bound_keys(bars: Sequence[Bar], bound_s: float | None) -> list[Any]:
+    """The legend's entry for the SLO's bound; none without one."""
+    from matplotlib.lines import Line2D
+
+    if bound_s is None:
+        return []
+    beyond = "" if _is_on_axis(bars, bound_s) else ", beyond the axis"
+    return [Line2D([], [], **_BOUND_LOOK, label=f"SLO: {units.objective(TTFT_BOUND, bound_s)}{beyond}")]
+
+
+def _is_on_axis(bars: Sequence[Bar], bound_s: float) -> bool:
+    return bound_s <= max(_top_s(bar.level.hold) for bar in bars) * TTFT_SPACE
 
 
 def diamond() -> dict[str, Any]:
@@ -170,7 +193,7 @@ def _whisker(axes: Axes, y: float, value: float, low: float, high: float | None)
     axes.errorbar(value, y, xerr=[[below], [above]], fmt="none", ecolor=INK, elinewidth=1.2, capsize=3, capthick=1.2)
 
 
-def _write(axes: Axes, x: float, y: float, text: str) -> None:
+def _write(axes: Axes, x: float, y: float, text: str, label_pt: float) -> None:
     axes.annotate(
         text,
         (x, y),
@@ -178,8 +201,10 @@ def _write(axes: Axes, x: float, y: float, text: str) -> None:
         textcoords="offset points",
         ha="left",
         va="center",
-        fontsize=LABEL_PT,
+        fontsize=label_pt,
         color=INK,
+        # A line of the grid or of the SLO through a number makes it hard to read.
+        bbox={"facecolor": PAPER, "edgecolor": "none", "pad": 0.6},
         parse_math=False,
     )
 

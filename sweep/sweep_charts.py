@@ -4,14 +4,14 @@ combination of the others."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from math import ceil
 from typing import TYPE_CHECKING, NamedTuple
 
+from tokenswarm.metrics.intervals import Pooled
 from tokenswarm.metrics.level import PROMPT
 from tokenswarm.reports import units
 from tokenswarm.reports.checks.conditions import TIMES
 from tokenswarm.reports.compare.comparison import TOKEN_RATE, TTFT, Compared
-from tokenswarm.reports.html.chart_style import FOOT_IN, HEIGHT_IN, canvas, legend, name_axes, svg_of
+from tokenswarm.reports.html.chart_style import canvas, legend, name_axes, svg_of
 from tokenswarm.reports.html.document import Chart
 from tokenswarm.reports.palette import DASHES, PAPER, SERIES
 from tokenswarm.sweep.cell_figures import CellRow
@@ -23,15 +23,17 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _MARKERS = "osD^vP"
+_MOST_LINES = 12
 #: A load over so many times its smallest value is shown on a logarithmic axis.
 _LOG_FROM = 8
 _LEVEL = "level"
+#: What is on the axis of an option whose name does not say it.
+_AXES = {_LEVEL: "users or requests/s", "levels": "users (levels)", "rate": "requests/s (rate)"}
 _MOST_LABEL = 34
-_LEGEND_COLUMNS, _LEGEND_LINE_IN = 2, 0.17
 
 
 class ChartPoint(NamedTuple):
-    """A row in a chart: where it stands, its figure, and its interval's ends (None where there is none)."""
+    """A row in a chart: where it stands, its figure, and the ends of the line through it (None where there is none)."""
 
     x: float
     y: float
@@ -40,12 +42,12 @@ class ChartPoint(NamedTuple):
 
 
 def sweep_charts(manifest: Manifest, rows: Sequence[CellRow]) -> list[Chart]:
-    """The charts; none where no option has two numbers, or where there are more lines than shapes of points."""
+    """The charts; none where no option has two numbers, or where there are more lines than can be distinguished."""
     across = _across(manifest, rows)
     charts = []
     for compared, title in ((TOKEN_RATE, "Token rate of all users"), (TTFT, "TTFT, median")):
         lines = _lines(manifest, rows, compared, across) if across else {}
-        if not 0 < len(lines) <= len(_MARKERS) or all(len(points) < 2 for points in lines.values()):
+        if not 0 < len(lines) <= _MOST_LINES or all(len(points) < 2 for points in lines.values()):
             continue
         figure = _figure(lines, compared, across)
         charts.append(Chart(title, svg_of(figure, compared.figure.name), _alt(title, lines, compared, across)))
@@ -85,9 +87,16 @@ def _lines(manifest: Manifest, rows: Sequence[CellRow], compared: Compared, acro
             parts.append(row.level.name)
         if len(modes) > 1:
             parts.append(PROMPT[row.level.system_prompt])
-        estimate = entry.pooled.estimate
-        found.setdefault(", ".join(parts), []).append(ChartPoint(x, estimate.value, estimate.low, estimate.high))
+        found.setdefault(", ".join(parts), []).append(_point(x, entry.pooled))
     return {label: sorted(points) for label, points in found.items()}
+
+
+def _point(x: float, pooled: Pooled) -> ChartPoint:
+    """With its interval; of two runs, which have none, the smaller and the larger."""
+    estimate = pooled.estimate
+    if (estimate.low is None or estimate.high is None) and len(pooled.runs) > 1:
+        return ChartPoint(x, estimate.value, pooled.smallest, pooled.largest)
+    return ChartPoint(x, estimate.value, estimate.low, estimate.high)
 
 
 def _figure(lines: Mapping[str, Sequence[ChartPoint]], compared: Compared, across: str) -> Figure:
@@ -95,9 +104,7 @@ def _figure(lines: Mapping[str, Sequence[ChartPoint]], compared: Compared, acros
     factor, unit = (
         units.duration_axis(max(point.y for points in lines.values() for point in points)) if is_time else (1.0, "")
     )
-    # Space for the second line of the legend, and those below.
-    more_in = _LEGEND_LINE_IN * max(0, ceil(len(lines) / _LEGEND_COLUMNS) - 1)
-    figure, axes = canvas(HEIGHT_IN + more_in, foot_in=FOOT_IN + more_in)
+    figure, axes = canvas(legend_of=[_short(label) for label in lines])
     for number, (label, points) in enumerate(lines.items()):
         colour = SERIES[number % len(SERIES)]
         for point in points:
@@ -107,21 +114,25 @@ def _figure(lines: Mapping[str, Sequence[ChartPoint]], compared: Compared, acros
             [point.x for point in points],
             [point.y * factor for point in points],
             color=colour,
-            ls=DASHES[number % len(DASHES)],
-            marker=_MARKERS[number],
+            ls=DASHES[(number + number // len(SERIES)) % len(DASHES)],
+            marker=_MARKERS[number % len(_MARKERS)],
             markersize=5,
             markeredgecolor=PAPER,
             markeredgewidth=0.5,
             linewidth=1.6,
-            label=label if len(label) <= _MOST_LABEL else f"{label[: _MOST_LABEL - 1]}…",
+            label=_short(label),
         )
     is_log = _horizontal(axes, sorted({point.x for points in lines.values() for point in points}))
     axes.set_ylim(bottom=0)
-    name = "users or requests/s" if across == _LEVEL else across
+    name = _AXES.get(across, across)
     name_axes(axes, f"{name}, logarithmic" if is_log else name, unit or "tokens/s")
     if any(lines):
-        legend(axes, _LEGEND_COLUMNS)
+        legend(axes)
     return figure
+
+
+def _short(label: str) -> str:
+    return label if len(label) <= _MOST_LABEL else f"{label[: _MOST_LABEL - 1]}…"
 
 
 def _horizontal(axes: Axes, values: Sequence[float]) -> bool:

@@ -24,6 +24,7 @@ from tokenswarm.sweep.sweep_table import (
 )
 
 _NO_BREAK = "\u00a0"
+_CHARTS_NOTE = Text("An upright line through a point: the interval of its cell, or its two runs.", style="quiet")
 
 
 def sweep_html(manifest: Manifest, rows: Sequence[CellRow], version: str) -> str:
@@ -32,7 +33,7 @@ def sweep_html(manifest: Manifest, rows: Sequence[CellRow], version: str) -> str
     over = " and ".join(manifest.varied) if len(manifest.varied) < 3 else f"{len(manifest.varied)} options"
     sections = [
         Section("", _summary(manifest, rows)),
-        Section("Charts", [Charts(charts)] if (charts := sweep_charts(manifest, rows)) else []),
+        Section("Charts", [_CHARTS_NOTE, Charts(charts)] if (charts := sweep_charts(manifest, rows)) else []),
         Section("Cells", [_cells(manifest, rows), Text(method(rows), style="quiet")]),
         Section("Runs in their order", [_runs(manifest)]),
         Section("Command", [Code(shlex.join(["tokenswarm", "sweep", *manifest.command]))]),
@@ -50,11 +51,22 @@ def _summary(manifest: Manifest, rows: Sequence[CellRow]) -> list[Block]:
             Text("tokenswarm sweep --resume FOLDER runs what has not finished.", "Not all runs are done.", "bad")
         )
     if wrong:
-        names = ", ".join(f"cell {row.cell} ({row.verdict})" for row in wrong.values())
-        blocks.append(Text(f"{names}.", "Not every run is valid:", "bad"))
+        strong = "No cell is valid:" if len(wrong) == len({row.cell for row in rows}) else "Not every cell is valid:"
+        blocks.append(Text(f"{_by_verdict(list(wrong.values()))}.", strong, "bad"))
     elif rows:
         blocks.append(Text("All of their requests are accounted for.", "Every run is valid.", "good"))
     return blocks
+
+
+def _by_verdict(rows: Sequence[CellRow]) -> str:
+    """`suspect: cells 1, 2; not run: cell 3`."""
+    cells: dict[str, list[str]] = {}
+    for row in rows:
+        cells.setdefault(row.verdict, []).append(str(row.cell))
+    return "; ".join(
+        f"{verdict}: {'cell' if len(numbers) == 1 else 'cells'} {', '.join(numbers)}"
+        for verdict, numbers in cells.items()
+    )
 
 
 def _cells(manifest: Manifest, rows: Sequence[CellRow]) -> Table:
@@ -93,7 +105,9 @@ def _verdict(row: CellRow) -> Cell:
 
 def _reports(row: CellRow) -> Cell:
     """A link to each run's page."""
-    links = [(quote(address), words) for address, words in row.reports]
+    links = [(quote(address), f"repeat{_NO_BREAK}{words}") for address, words in row.reports]
+    if len(row.runs) == 1:
+        links = [(address, "report") for address, _ in links]
     runs = "" if row.measured == len(row.runs) else f"{runs_words(row)} runs"
     return Cell("" if links else units.UNDEFINED, runs, links)
 

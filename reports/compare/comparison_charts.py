@@ -8,7 +8,6 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -23,6 +22,7 @@ from tokenswarm.reports.html.chart_style import (
     SMALL_PT,
     canvas,
     legend,
+    legend_size,
     name_axes,
     spoken,
     style,
@@ -85,7 +85,7 @@ def chart_of(comparison: RunComparison, compared: Compared) -> Figure:
 
     modes = modes_of(comparison)
     lines, head_in = head_lines(comparison, compared.name)
-    columns, legend_in = legend_size(comparison, WIDTH_IN)
+    columns, legend_in = legend_size([server.name for server in comparison.servers], WIDTH_IN)
     foot_in, between_in = 0.6 + legend_in, 0.75
     height_in = head_in + PANEL_IN * len(modes) + between_in * (len(modes) - 1) + foot_in
     figure = Figure(figsize=(WIDTH_IN, height_in), facecolor="white")
@@ -135,17 +135,18 @@ def write_lines(figure: Figure, lines: Sequence[HeadLine]) -> None:
 def page_figures(comparison: RunComparison, compared: Compared) -> list[Chart]:
     """The chart for a page, one for each system-prompt mode, on one scale."""
     scale, _ = _scale(comparison, compared)
-    columns, legend_in = legend_size(comparison, PAGE_PLOT_IN[0])
-    foot_in = 0.5 + legend_in
+    names = [server.name for server in comparison.servers]
     figures = []
     for mode in modes_of(comparison):
-        figure, axes = canvas(height_in=PAGE_PLOT_IN[1] + foot_in + 0.3, foot_in=foot_in)
+        figure, axes = canvas(height_in=PAGE_PLOT_IN[1] + 1.1, legend_of=names)
         _draw(axes, comparison, compared, mode, PAGE_PLOT_IN)
         name_axes(axes, "users", f"{AXIS[compared]} ({scale.unit})")
-        legend(axes, columns)
+        legend(axes)
         key = f"{compared.figure.name}{mode}"
         svg, alt = svg_of(figure, key), _spoken(comparison, compared, mode)
-        figures.append(Chart(f"{compared.name}, {PROMPT[mode]}", svg, alt, _open_note(comparison, compared, mode)))
+        figures.append(
+            Chart(f"{compared.name}{with_mode(comparison, mode)}", svg, alt, _open_note(comparison, compared, mode))
+        )
     return figures
 
 
@@ -227,13 +228,6 @@ def _write(axes: Axes, text: str, x: float, over: float, turned: bool, above_pt:
     )
 
 
-def legend_size(comparison: RunComparison, width_in: float) -> tuple[int, float]:
-    """(columns of servers that fit side by side, the height in inches of the rows that makes)."""
-    longest = max(len(server.name) for server in comparison.servers)
-    columns = min(len(comparison.servers), max(1, int(width_in * 72 / (0.6 * SMALL_PT * longest + 45))))
-    return columns, 0.2 * ceil(len(comparison.servers) / columns)
-
-
 def _label(entry: Entry) -> str:
     return entry_text(entry).removesuffix(" tok/s")
 
@@ -253,6 +247,11 @@ def _scale(comparison: RunComparison, compared: Compared) -> tuple[_Scale, float
 def modes_of(comparison: RunComparison) -> list[str]:
     """The system-prompt modes that were run."""
     return list(dict.fromkeys(level.system_prompt for level in comparison.levels))
+
+
+def with_mode(comparison: RunComparison, mode: str) -> str:
+    """`, with system prompt` behind a title; empty where all levels of the page have one mode."""
+    return f", {PROMPT[mode]}" if len(modes_of(comparison)) > 1 else ""
 
 
 def _spoken(comparison: RunComparison, compared: Compared, mode: str) -> str:

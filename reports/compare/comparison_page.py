@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from tokenswarm.metrics.level import PROMPT
 from tokenswarm.reports import units
 from tokenswarm.reports.compare.comparability import FIELDS
 from tokenswarm.reports.compare.comparison import Compared, RunComparison
-from tokenswarm.reports.compare.comparison_charts import page_figures
+from tokenswarm.reports.compare.comparison_charts import modes_of, page_figures
 from tokenswarm.reports.compare.comparison_text import (
     LEADING,
     change_interval_text,
@@ -34,7 +35,9 @@ def comparison_html(comparison: RunComparison) -> str:
         Section("Settings of the runs", [Facts(_settings(comparison))]),
         Section("The runs", [_runs(comparison)]),
     ]
-    subtitle = [f"{units.counted(len(servers), 'server')}, {units.counted(runs, 'run')}"]
+    modes = modes_of(comparison)
+    mode = f", all {PROMPT[modes[0]]}" if len(modes) == 1 else ""
+    subtitle = [f"{units.counted(len(servers), 'server')}, {units.counted(runs, 'run')}{mode}"]
     return html_of(Page(f"Comparison of {title(comparison)}", subtitle, sections, "Drawn by tokenswarm compare."))
 
 

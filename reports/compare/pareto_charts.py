@@ -18,12 +18,22 @@ from tokenswarm.reports.compare.comparison_charts import (
     RIGHT,
     WIDTH_IN,
     head_lines,
-    legend_size,
     modes_of,
+    with_mode,
     write_lines,
 )
+from tokenswarm.reports.compare.label_places import Box, label_places
 from tokenswarm.reports.compare.pareto import PLANES, ParetoPlane, ParetoPoint, pareto_points, per_gpu
-from tokenswarm.reports.html.chart_style import SMALL_PT, canvas, legend, name_axes, spoken, style, svg_of
+from tokenswarm.reports.html.chart_style import (
+    SMALL_PT,
+    canvas,
+    legend,
+    legend_size,
+    name_axes,
+    spoken,
+    style,
+    svg_of,
+)
 from tokenswarm.reports.html.document import Block, Chart, Charts, Table, Text
 from tokenswarm.reports.palette import GREY, INK, LINE, PAPER, SERIES
 from tokenswarm.run_folder.reader import ReportError
@@ -40,6 +50,8 @@ NOTE = (
 _OPEN_EDGE = "A side of a box without an edge: this end of the interval is not known."
 _MARKERS = "osD^vP"
 _FRONT_DASHES = (0, (4, 3))
+#: Width of a digit against its size.
+_LETTER = 0.64
 
 
 #: A plane, its system-prompt mode and its points.
@@ -74,7 +86,7 @@ def figure_of(comparison: RunComparison) -> Figure | None:
     if not panels:
         return None
     lines, head_in = head_lines(comparison, "Throughput against latency")
-    columns, legend_in = legend_size(comparison, WIDTH_IN)
+    columns, legend_in = legend_size([server.name for server in comparison.servers], WIDTH_IN)
     notes = textwrap.wrap(_note(comparison, panels), 150)
     notes_in = 0.14 * len(notes)
     foot_in, between_in = 0.7 + notes_in + legend_in, 0.8
@@ -119,15 +131,14 @@ def page_blocks(comparison: RunComparison) -> list[Block]:
 
 
 def _charts(comparison: RunComparison, panels: Sequence[Panel]) -> list[Chart]:
-    columns, legend_in = legend_size(comparison, 4.7)
-    foot_in = 0.5 + legend_in
+    names = [server.name for server in comparison.servers]
     charts = []
     for plane, mode, points in panels:
-        figure, axes = canvas(height_in=2.9 + foot_in, foot_in=foot_in)
+        figure, axes = canvas(height_in=3.7, legend_of=names)
         across, up = _draw(axes, comparison, plane, points)
         name_axes(axes, across, up)
-        legend(axes, columns)
-        title = f"Throughput against {plane.words}, {PROMPT[mode]}"
+        legend(axes)
+        title = f"Throughput against {plane.words}{with_mode(comparison, mode)}"
         svg = svg_of(figure, f"pareto{plane.key}{mode}")
         charts.append(Chart(title, svg, _spoken(title, points), "", _table(title, plane, points)))
     return charts
@@ -145,9 +156,8 @@ def _draw(axes: Axes, comparison: RunComparison, plane: ParetoPlane, points: Seq
         xs = [point.across.estimate.value * across.factor for point in own]
         ys = [point.up.estimate.value for point in own]
         axes.plot(xs, ys, color=colour, linewidth=1.0, alpha=0.55, zorder=2)
-        for point, x, y in zip(own, xs, ys, strict=True):
+        for point in own:
             _box(axes, point, plane, across.factor, GREY if point.dominated else colour)
-            _label(axes, point, x, y)
         look: dict[str, Any] = {
             "marker": _MARKERS[number % len(_MARKERS)],
             "ls": "none",
@@ -165,6 +175,7 @@ def _draw(axes: Axes, comparison: RunComparison, plane: ParetoPlane, points: Seq
     stairs = "steps-pre" if plane.across.higher_is_better else "steps-post"
     axes.plot(*zip(*front, strict=True), color=INK, linewidth=1.0, ls=_FRONT_DASHES, drawstyle=stairs, zorder=3)
     _limits(axes, points, across.factor)
+    _label(axes, points, across.factor)
     return across.name, up
 
 
@@ -209,21 +220,34 @@ def _note(comparison: RunComparison, panels: Sequence[Panel]) -> str:
         for plane, _, points in panels
         for point in points
     )
-    beside = f"The number beside a point is its {'requests/s' if open_loop else 'users'}."
+    load = "requests/s" if open_loop else "users"
+    beside = f"The number beside a point is its {load}. It is left out where it would cover another."
     return " ".join([NOTE, beside, *([_OPEN_EDGE] if is_open else [])])
 
 
-def _label(axes: Axes, point: ParetoPoint, x: float, y: float) -> None:
-    axes.annotate(
-        point.level.name,
-        (x, y),
-        xytext=(5, 5),
-        textcoords="offset points",
-        fontsize=SMALL_PT - 1,
-        color=GREY if point.dominated else INK,
-        zorder=5,
-        parse_math=False,
-    )
+def _label(axes: Axes, points: Sequence[ParetoPoint], factor: float) -> None:
+    """Each point's load beside it, those of the front first; none where it would cover another one."""
+    important = sorted(points, key=lambda point: (not point.on_front, point.dominated))
+    data = [(point.across.estimate.value * factor, point.up.estimate.value) for point in important]
+    scale = 72 / axes.figure.dpi
+    at_pt: list[tuple[float, float]] = [(x * scale, y * scale) for x, y in axes.transData.transform(data)]
+    size_pt = SMALL_PT - 1
+    sizes = [(_LETTER * size_pt * len(point.level.name), size_pt) for point in important]
+    plot = axes.get_window_extent()
+    area = Box(*(edge * scale for edge in (plot.x0, plot.y0, plot.x1, plot.y1)))
+    for point, xy, at, place in zip(important, data, at_pt, label_places(at_pt, sizes, area), strict=True):
+        if place is None:
+            continue
+        axes.annotate(
+            point.level.name,
+            xy,
+            xytext=(place[0] - at[0], place[1] - at[1]),
+            textcoords="offset points",
+            fontsize=size_pt,
+            color=GREY if point.dominated else INK,
+            zorder=5,
+            parse_math=False,
+        )
 
 
 def _limits(axes: Axes, points: Sequence[ParetoPoint], factor: float) -> None:

@@ -37,7 +37,7 @@ _LOOKS = {
     TrendResult.WORSE: (BAD, "X"),
 }
 #: Names of runs that fit below a chart: days or times, and days with times.
-_MOST_DATES, _MOST_TIMES = 6, 4
+_MOST_DATES, _MOST_TIMES = 6, 3
 #: Around the marker of a run whose figures are unreliable.
 _RING: dict[str, Any] = {
     "ls": "none",
@@ -49,6 +49,7 @@ _RING: dict[str, Any] = {
     "zorder": 5,
     "clip_on": False,
 }
+_UNRELIABLE = "unreliable run"
 _UNRELIABLE_NOTE = "Hollow, in a ring: the run's figures are unreliable."
 
 
@@ -73,9 +74,7 @@ def trend_html(trend: Trend, notices: Sequence[str]) -> str:
 
 
 def _chart(trend: Trend, series: TrendSeries, number: int) -> Chart:
-    entries = len({point.result for point in series.points}) + any(point.run.unreliable for point in series.points)
-    foot_in = 0.5 + 0.2 * -(-entries // 3)
-    figure, axes = canvas(height_in=2.1 + foot_in, foot_in=foot_in)
+    figure, axes = canvas(height_in=2.9, legend_of=_legend_names(series))
     unit = draw_series(axes, series)
     name_axes(axes, f"run, by {label_runs(axes, series)}", unit)
     legend(axes)
@@ -90,6 +89,16 @@ def _chart(trend: Trend, series: TrendSeries, number: int) -> Chart:
     if any(len(_known(series, point)) == 1 for point in series.points):
         note += f" {OPEN_NOTE}"
     return Chart(title, svg_of(figure, f"trend{number}"), alt, note, table)
+
+
+def _legend_names(series: TrendSeries) -> list[str]:
+    found = {point.result for point in series.points}
+    unreliable = any(point.run.unreliable for point in series.points)
+    return [_short(result) for result in _LOOKS if result in found] + [_UNRELIABLE] * unreliable
+
+
+def _short(result: TrendResult) -> str:
+    return result.value.partition(" (")[0].partition(",")[0]
 
 
 def draw_series(axes: Axes, series: TrendSeries) -> str:
@@ -124,13 +133,13 @@ def _markers(axes: Axes, series: TrendSeries, factor: float) -> None:
         look: dict[str, Any] = {"ls": "none", "marker": marker, "markersize": 6.5, "zorder": 4, "clip_on": False}
         values = [(place, point.estimate.value * factor) for place, point in chosen if not point.run.unreliable]
         if chosen:
-            axes.plot([], [], label=result.value.partition(" (")[0].partition(",")[0], color=colour, **look)
+            axes.plot([], [], label=_short(result), color=colour, **look)
         axes.plot(*_columns(values), color=colour, markeredgecolor=PAPER, **look)
         values = [(place, point.estimate.value * factor) for place, point in chosen if point.run.unreliable]
         axes.plot(*_columns(values), color=PAPER, markeredgecolor=colour, markeredgewidth=1.4, **look)
         axes.plot(*_columns(values), **_RING)
     if any(point.run.unreliable for point in series.points):
-        axes.plot([], [], label="unreliable run", **_RING)
+        axes.plot([], [], label=_UNRELIABLE, **_RING)
 
 
 def _columns(points: Sequence[tuple[int, float]]) -> tuple[list[int], list[float]]:

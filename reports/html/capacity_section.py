@@ -13,16 +13,16 @@ _REASONS = {"backlog": "the backlog grows", "drift": "latencies rise"}
 
 
 def probe_table(found: CapacityFigures | None) -> Iterator[Table]:
-    """One table, in the order of the loads; none for a run that does not search."""
+    """One table, in the order of the probes; none for a run that does not search."""
     if found is None or not found.probes:
         return
     bounds = list(found.probes[0].shares)
     headings = ["load", "verdict", "good requests", "requests", *(f"within {_figure(name)}" for name in bounds)]
-    rows = [_row(probe, bounds) for probe in sorted(found.probes, key=lambda probe: (probe.load, probe.index))]
+    rows = [_row(probe, bounds) for probe in found.probes]
     yield Table(
-        f"Probes of the search. A load passes where the interval of its good requests lies above "
-        f"{units.set_share(found.share)}, and fails where it lies below. Below the number of requests: as many "
-        "independent ones as they are worth",
+        "Probes of the search. They stand in the order of time. A load passes where the interval of its good requests "
+        f"lies above {units.set_share(found.share)}, and fails where it lies below. Below the number of requests: as "
+        "many independent ones as they are worth",
         headings,
         rows,
     )

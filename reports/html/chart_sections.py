@@ -23,6 +23,7 @@ from tokenswarm.reports.html.level_charts import (
 from tokenswarm.reports.html.table_sections import PERCENTILES, level_table, percentiles
 from tokenswarm.reports.html.time_charts import Line, Span, before_drains, broken, over_time, spans_of, users_line
 from tokenswarm.reports.html.time_series import TimeSeries, load_server_series, load_time_series
+from tokenswarm.reports.level_bars import TTFT_BOUND
 from tokenswarm.reports.level_names import level_name
 from tokenswarm.reports.stats.estimates import RunData
 from tokenswarm.reports.text_table import SERVER_COLUMNS, SERVER_NOTE, columns_with_values
@@ -42,7 +43,7 @@ def bars(measured: RunData, rates: Mapping[int, Estimate | None]) -> list[Block]
     first, last = levels[0], levels[-1]
     ttft = Chart(
         "Time to first token",
-        svg_of(ttft_chart(levels), "ttft"),
+        svg_of(ttft_chart(levels, measured.results.summary.objectives.get(TTFT_BOUND)), "ttft"),
         f"Bars of the median TTFT by level and system prompt, from {_ttft_text(first)} to {_ttft_text(last)}. "
         "The table at the top has every value.",
     )
@@ -247,7 +248,8 @@ def _spread_figure(
 
 
 def _timeline_table(series: TimeSeries, spans: Sequence[Span]) -> Table:
-    names = {span.level.index: level_name(span.level) for span in spans}
+    both = len({span.level.system_prompt for span in spans}) > 1
+    names = {span.level.index: level_name(span.level) if both else users_of(span.level.name) for span in spans}
     rates = {"offered/s": series.offered_rate, "sent/s": series.sent_rate, "completed/s": series.completed_rate}
     load = rates if _is_open(series) else {}
     counts = {"in flight": series.in_flight} if load else {"users": series.users, "in flight": series.in_flight}

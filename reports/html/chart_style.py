@@ -20,10 +20,15 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 #: 72 of a figure's inches' parts are the SVG's units: 5.2 in are as wide as a phone's screen.
-WIDTH_IN, HEIGHT_IN = 5.2, 3.2
-LEFT_IN, FOOT_IN = 0.5, 0.72
-_RIGHT_IN, _TOP_IN = 0.12, 0.28
-SMALL_PT = 9.0
+WIDTH_IN, HEIGHT_IN = 5.2, 3.3
+LEFT_IN, FOOT_IN = 0.58, 0.8
+_RIGHT_IN, _TOP_IN = 0.14, 0.32
+#: Letters as a phone shows them; the page makes them smaller where charts are wider.
+SMALL_PT = 11.0
+#: A letter of the page's font against its size; a legend's width, and in points what an entry has besides its name.
+_LETTER, _LEGEND_IN, _KEY_PT = 0.6, 5.0, 46.0
+_LEGEND_LINE_IN = 0.2
+_MOST_COLUMNS = 4
 #: Marks of an axis at least, and decades from which on these alone are marked.
 _FEWEST_TICKS, _MANY_DECADES = 3, 4
 #: How long the arrow of an interval is towards an end that is not known, and what it means.
@@ -33,11 +38,23 @@ OPEN_NOTE = "Arrow: this end of the interval is not known."
 _VARIABLES = {colour: f"var(--{name})" for name, colour in LIGHT.items()}
 
 
-def canvas(height_in: float = HEIGHT_IN, left_in: float = LEFT_IN, foot_in: float = FOOT_IN) -> tuple[Figure, Axes]:
+def legend_size(names: Sequence[str], width_in: float = _LEGEND_IN) -> tuple[int, float]:
+    """(columns of names that fit side by side, the height in inches of the rows that makes)."""
+    longest_pt = _LETTER * SMALL_PT * max(map(len, names), default=0) + _KEY_PT
+    columns = max(1, min(len(names), _MOST_COLUMNS, int(width_in * 72 / longest_pt)))
+    return columns, _LEGEND_LINE_IN * ceil(len(names) / columns)
+
+
+def canvas(
+    height_in: float = HEIGHT_IN, left_in: float = LEFT_IN, foot_in: float = FOOT_IN, legend_of: Sequence[str] = ()
+) -> tuple[Figure, Axes]:
     """An empty figure and its axes, without frame or decoration. Margins in inches: left_in for the ticks' labels,
-    foot_in for what stands below the plot. They are fixed, so that charts above one another share their axis."""
+    foot_in for what stands below the plot, one row of a legend included. They are fixed, so that charts above one
+    another share their axis. legend_of: names in the legend; the figure is as high as its rows make it."""
     from matplotlib.figure import Figure
 
+    more_in = legend_size(legend_of)[1] - _LEGEND_LINE_IN
+    height_in, foot_in = height_in + more_in, foot_in + more_in
     figure = Figure(figsize=(WIDTH_IN, height_in))
     figure.patch.set_visible(False)
     left, bottom = left_in / WIDTH_IN, foot_in / height_in
@@ -64,12 +81,14 @@ def name_axes(axes: Axes, x: str, y: str) -> None:
     axes.set_title(y, loc="left", fontsize=SMALL_PT, color=GREY, pad=6)
 
 
-def legend(axes: Axes, columns: int = 3) -> None:
-    """Below the plot and the name of its axis."""
-    height_in = axes.get_window_extent().height / axes.figure.dpi
+def legend(axes: Axes) -> None:
+    """Below the plot and the name of its axis, in the middle of the figure."""
+    place = axes.get_window_extent()
+    dpi = axes.figure.dpi
+    columns, _ = legend_size(axes.get_legend_handles_labels()[1])
     axes.legend(
         loc="upper center",
-        bbox_to_anchor=(0.5, -0.36 / height_in),
+        bbox_to_anchor=((WIDTH_IN / 2 * dpi - place.x0) / place.width, -0.42 * dpi / place.height),
         borderpad=0,
         ncols=columns,
         frameon=False,
@@ -77,6 +96,7 @@ def legend(axes: Axes, columns: int = 3) -> None:
         labelcolor=INK,
         handlelength=2.6,
         columnspacing=1.4,
+        labelspacing=0.3,
     )
 
 
@@ -129,8 +149,8 @@ def log_ticks(low: float, high: float) -> list[float]:
 
 
 def svg_of(figure: Figure, key: str) -> str:
-    """The figure as SVG for the inside of a page. key: of letters and digits, another for each figure of the page,
-    which its identifiers begin with."""
+    """The figure as SVG for the inside of a page, which sets the size of its letters: with 10 px they are as drawn.
+    key: of letters and digits, another for each figure of the page, which its identifiers begin with."""
     import matplotlib as mpl
 
     out = io.StringIO()
@@ -150,6 +170,7 @@ def _for_a_page(svg: str, key: str) -> str:
     svg = re.sub(r' id="([^"]*)"', lambda match: f' id="{key}-{match[1]}"' if match[1] in used else "", svg)
     svg = re.sub(r'(href="#|url\(#)', rf"\g<1>{key}-", svg)
     svg = re.sub(r"font-family: [^;\"]+;? ?", "", svg)
+    svg = re.sub(r"font-size: ([\d.]+)px", lambda match: f"font-size: {float(match[1]) / 10:g}em", svg)
     svg = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>|<g/>", "", svg, flags=re.DOTALL)
     svg = re.sub(r"#[0-9a-f]{6}\b", lambda match: _VARIABLES.get(match[0], match[0]), svg)
     return re.sub(r"\n\s*", "\n", svg).strip()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -121,12 +121,14 @@ class Section:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """The whole page. Sections without a block are left out."""
+    """The whole page. Sections without a block are left out. said_once: what the page says of all its rows, and which
+    is left out where a row is called by it."""
 
     title: str
     subtitle: Sequence[str]
     sections: Sequence[Section]
     footer: str
+    said_once: str = ""
 
     @property
     def contents(self) -> list[Section]:
@@ -139,7 +141,7 @@ def html_of(page: Page) -> str:
     """The page as one HTML document. All text is escaped; the SVG alone is taken as it is."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string(_TEMPLATE.read_text(encoding="utf-8"))
-    page = Page(page.title, page.subtitle, [section for section in page.sections if section.blocks], page.footer)
+    page = replace(page, sections=[section for section in page.sections if section.blocks])
     return template.render(page=page, light=_variables(LIGHT), dark=_variables(DARK)) + "\n"
 
 

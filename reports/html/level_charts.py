@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tokenswarm.metrics.intervals import Estimate, Series
 from tokenswarm.reports import units
-from tokenswarm.reports.html.chart_style import SMALL_PT, canvas, legend, log_ticks, name_axes
-from tokenswarm.reports.level_bars import Bar, draw_rate, draw_ttft, mode_keys, names_of, plot_height_in, side_by_side
+from tokenswarm.reports.html.chart_style import SMALL_PT, canvas, legend, legend_size, log_ticks, name_axes
+from tokenswarm.reports.level_bars import (
+    Bar,
+    bound_keys,
+    draw_rate,
+    draw_ttft,
+    mode_keys,
+    names_of,
+    plot_height_in,
+    side_by_side,
+)
 from tokenswarm.reports.palette import DASHES, GREY, INK, PAPER, SERIES
 from tokenswarm.run_folder.schema import LevelSummary
 
@@ -18,17 +27,18 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_BAR_IN, _HEAD_IN, _FOOT_IN = 0.34, 0.28, 0.55
-_LETTER_IN = 0.075
+_BAR_IN, _HEAD_IN, _FOOT_IN = 0.36, 0.32, 0.62
+_LETTER_IN = 0.09
+_SLIM_BAR_IN, _FEW_BARS = 0.27, 6
 #: Points of a distribution's line: all that a phone's width can show.
 _POINTS = 160
 
 
-def ttft_chart(levels: Sequence[LevelSummary]) -> Figure:
-    """TTFT of each level as a bar."""
+def ttft_chart(levels: Sequence[LevelSummary], bound_s: float | None = None) -> Figure:
+    """TTFT of each level as a bar. bound_s: the SLO's, None without one."""
     bars = side_by_side(levels)
-    figure, axes = _bar_canvas(bars)
-    name_axes(axes, "", draw_ttft(axes, bars))
+    figure, axes = _bar_canvas(bars, bound_keys(bars, bound_s))
+    name_axes(axes, "", draw_ttft(axes, bars, bound_s, SMALL_PT - 1))
     return figure
 
 
@@ -36,21 +46,23 @@ def rate_chart(levels: Sequence[LevelSummary], rates: Mapping[int, Estimate | No
     """The token rate of each level as a bar. rates: with its interval, by level index."""
     bars = side_by_side(levels)
     figure, axes = _bar_canvas(bars)
-    name_axes(axes, "", draw_rate(axes, bars, rates))
+    name_axes(axes, "", draw_rate(axes, bars, rates, SMALL_PT - 1))
     return figure
 
 
-def _bar_canvas(bars: Sequence[Bar]) -> tuple[Figure, Axes]:
-    plot_in = plot_height_in(bars, _BAR_IN)
+def _bar_canvas(bars: Sequence[Bar], more_keys: Sequence[Any] = ()) -> tuple[Figure, Axes]:
+    plot_in = plot_height_in(bars, _BAR_IN if len(bars) <= _FEW_BARS else _SLIM_BAR_IN)
     longest = max(map(len, names_of(bars).values()))
-    figure, axes = canvas(_HEAD_IN + _FOOT_IN + plot_in, 0.1 + _LETTER_IN * longest, _FOOT_IN)
-    keys = mode_keys(bars)
-    if len(keys) > 1:
+    modes = mode_keys(bars)
+    keys = [*(modes if len(modes) > 1 else []), *more_keys]
+    names = [key.get_label() for key in keys]
+    figure, axes = canvas(_HEAD_IN + _FOOT_IN + plot_in, 0.1 + _LETTER_IN * longest, _FOOT_IN, names)
+    if keys:
         axes.legend(
             handles=keys,
             loc="upper center",
-            bbox_to_anchor=(0.4, -0.3 / plot_in),
-            ncols=2,
+            bbox_to_anchor=(0.4, -0.36 / plot_in),
+            ncols=legend_size(names)[0],
             frameon=False,
             fontsize=SMALL_PT,
             labelcolor=INK,
@@ -62,7 +74,7 @@ def spread(curves: Mapping[str, tuple[Series, Series]], what: str, in_buckets: b
     """Cumulative distributions: of each level's name the values in seconds, ascending, and the share (0 to 1) of all
     that is at most each. in_buckets: known at these values alone."""
     factor, unit = units.duration_axis(max(float(values[-1]) for values, _ in curves.values()))
-    figure, axes = canvas()
+    figure, axes = canvas(legend_of=list(curves))
     for number, (name, (values, shares)) in enumerate(curves.items()):
         axes.plot(
             values * factor,
@@ -115,7 +127,7 @@ def thinned_line(values: Series, shares: Series) -> tuple[Series, Series]:
 
 def rate_against(points: Mapping[str, tuple[Series, Series]], x: str, y: str) -> Figure:
     """Points of each level, in shapes of their own."""
-    figure, axes = canvas()
+    figure, axes = canvas(legend_of=list(points))
     for number, (name, (across, up)) in enumerate(points.items()):
         axes.plot(
             across,

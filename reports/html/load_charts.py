@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,7 +13,8 @@ from tokenswarm.reports import units
 from tokenswarm.reports.html.chart_style import SMALL_PT, canvas, legend, log_ticks, name_axes, spoken, svg_of
 from tokenswarm.reports.html.document import Block, Chart, Charts, Text
 from tokenswarm.reports.html.time_charts import whole_times
-from tokenswarm.reports.palette import BAD, GREY, INK, SERIES
+from tokenswarm.reports.palette import BAD, GREY, INK, PAPER, SERIES
+from tokenswarm.reports.search_levels import SloVerdict, slo_verdict
 from tokenswarm.reports.stats.estimates import RunData
 from tokenswarm.run_folder.schema import LevelSummary, Summary
 
@@ -25,6 +26,14 @@ if TYPE_CHECKING:
 COLUMNS, ROWS, _SHADES = 48, 22, 8
 #: A time shorter than this is not divided.
 _SHORTEST_COLUMN_S = 1.0
+#: Of a level by its SLO: name, verdict, marker, its edge's and its own colour.
+_LOOKS: tuple[tuple[str, SloVerdict | None, str, str, str], ...] = (
+    ("SLO met", "met", "o", SERIES[0], SERIES[0]),
+    ("SLO missed", "missed", "X", BAD, BAD),
+    ("inconclusive", "inconclusive", "D", GREY, PAPER),
+    ("", None, "o", SERIES[0], SERIES[0]),
+)
+_LIMIT = "limit of the SLO"
 
 
 def heat_map(measured: RunData) -> list[Block]:
@@ -95,14 +104,17 @@ def throughput(measured: RunData, rates: Mapping[int, Estimate | None]) -> list[
     Nothing for a single load. rates: by level index."""
     summary = measured.results.summary
     charts = []
-    for mode in dict.fromkeys(level.system_prompt for level in summary.levels):
+    verdicts = {level.index: slo_verdict(summary, level) for level in summary.levels}
+    modes = list(dict.fromkeys(level.system_prompt for level in summary.levels))
+    for mode in modes:
         levels = sorted((one for one in summary.levels if one.system_prompt == mode), key=lambda one: one.load)
         levels = [level for level in levels if level.hold.token_rate is not None]
         if len({level.load for level in levels}) < 2:
             continue
-        title = f"Throughput against {'rate' if levels[0].open_loop else 'users'}, {PROMPT[mode]}"
+        title = f"Throughput against {'rate' if levels[0].open_loop else 'users'}"
+        title += f", {PROMPT[mode]}" if len(modes) > 1 else ""
         limit = slo_load(summary, mode)
-        svg = svg_of(throughput_figure(levels, rates, limit), f"throughput{mode}")
+        svg = svg_of(throughput_figure(levels, rates, verdicts, limit), f"throughput{mode}")
         charts.append(Chart(title, svg, _spoken(levels, limit)))
     return [Charts(charts)] if charts else []
 
@@ -118,12 +130,17 @@ def slo_load(summary: Summary, mode: str) -> float | None:
 
 
 def throughput_figure(
-    levels: Sequence[LevelSummary], rates: Mapping[int, Estimate | None], limit: float | None
+    levels: Sequence[LevelSummary],
+    rates: Mapping[int, Estimate | None],
+    verdicts: Mapping[int, SloVerdict | None],
+    limit: float | None,
 ) -> Figure:
-    """A point a level, by whether it met the SLO where there is one."""
+    """A point a level, by whether it met the SLO where there is one. verdicts: by level index."""
     from matplotlib.ticker import MaxNLocator
 
-    figure, axes = canvas(height_in=3.2, foot_in=0.75)
+    looks = [look for look in _LOOKS if look[1] in verdicts.values()]
+    names = [name for name, *_ in looks if name] + [_LIMIT] * (limit is not None)
+    figure, axes = canvas(legend_of=names)
     loads = [level.load for level in levels]
     values = [level.hold.token_rate or 0.0 for level in levels]
     axes.plot(loads, values, color=SERIES[0], linewidth=1.0, alpha=0.5, zorder=2)
@@ -131,17 +148,14 @@ def throughput_figure(
         rate = rates.get(level.index)
         if rate is not None and rate.low is not None and rate.high is not None:
             axes.plot([level.load] * 2, [rate.low, rate.high], color=INK, linewidth=1.2, zorder=3)
-    for name, met, colour, marker in (
-        ("SLO met", True, SERIES[0], "o"),
-        ("SLO missed", False, BAD, "X"),
-        ("", None, SERIES[0], "o"),
-    ):
-        chosen = [place for place, level in enumerate(levels) if level.meets_objectives is met]
+    for name, verdict, marker, colour, fill in looks:
+        chosen = [place for place, level in enumerate(levels) if verdicts[level.index] == verdict]
         if chosen:
             places = [loads[at] for at in chosen], [values[at] for at in chosen]
-            axes.plot(*places, ls="none", marker=marker, markersize=6, color=colour, zorder=4, label=name)
+            look: dict[str, Any] = {"ls": "none", "marker": marker, "markersize": 6.5, "zorder": 4, "label": name}
+            axes.plot(*places, color=fill, markeredgecolor=colour, **look)
     if limit is not None:
-        axes.axvline(limit, color=GREY, linewidth=1.2, ls=(0, (4, 3)), zorder=1, label="limit of the SLO")
+        axes.axvline(limit, color=GREY, linewidth=1.2, ls=(0, (4, 3)), zorder=1, label=_LIMIT)
     axes.set_xlim(0, max(loads) * 1.06)
     axes.set_ylim(0, max(values) * 1.15 or 1.0)
     axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10], integer=not levels[0].open_loop))

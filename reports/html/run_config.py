@@ -6,10 +6,10 @@ import re
 import shlex
 from collections.abc import Iterator
 
-from tokenswarm.metrics.level import level_text
+from tokenswarm.metrics.level import PROMPT, users_of
 from tokenswarm.recording.prompt_notices import OWN_REUSE
 from tokenswarm.reports import units
-from tokenswarm.reports.html.document import Block, Code, Facts, Table, Text
+from tokenswarm.reports.html.document import Block, Cell, Code, Facts, Row, Table, Text
 from tokenswarm.reports.level_names import time_in_words
 from tokenswarm.run_folder.reader import Results
 
@@ -69,9 +69,9 @@ def definition(results: Results) -> list[Block]:
         ("platform", run.platform),
     ]
     limited = any(level.requests for level in run.plan)
-    plan = [
+    plan: list[Row] = [
         [
-            level_text(level.name, level.system_prompt) + (" (warm-up)" if level.warm_up else ""),
+            Cell(users_of(level.name) + (" (warm-up)" if level.warm_up else ""), PROMPT[level.system_prompt]),
             units.planned_time(level.ramp_s),
             time_in_words(level),
             *([units.count(level.requests) if level.requests else ""] if limited else []),
@@ -126,7 +126,16 @@ def command_of(results: Results) -> str:
         if name == "prompt_nonce" and run.prompts.get("nonce_source") == "drawn":
             continue  # another run draws its own: this one's would send what a cache may hold
         words += _option_words("--" + name.replace("_", "-"), value)
+    words += _label_words(results)
     return " ".join(map(shlex.quote, words))
+
+
+def _label_words(results: Results) -> Iterator[str]:
+    """The run's name and tags: by these, lists and comparisons find it and pool it with its repetitions."""
+    if results.run.name:
+        yield from _option_words("--name", results.run.name)
+    for key, value in results.run.tags.items():
+        yield from ("--tag", f"{key}={value}")
 
 
 def _option_words(option: str, value: object) -> list[str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tokenswarm.metrics.drift import Drift
 from tokenswarm.metrics.intervals import Estimate
+from tokenswarm.metrics.level import PROMPT
 from tokenswarm.reports import units
 from tokenswarm.reports.cache_notes import with_cache_audit
 from tokenswarm.reports.checks.check_report import CheckReport
@@ -24,6 +25,7 @@ from tokenswarm.reports.html.run_config import definition
 from tokenswarm.reports.html.session_section import sessions
 from tokenswarm.reports.html.think_time_section import think_times
 from tokenswarm.reports.html.verdict import RATE, conditions_table, verdict_blocks
+from tokenswarm.reports.search_levels import in_load_order
 from tokenswarm.reports.stats.estimates import RunData
 from tokenswarm.run_folder.files import write_whole
 from tokenswarm.run_folder.reader import ReportError, Results
@@ -52,6 +54,7 @@ def draw_page(results: Results, checks: CheckReport) -> Path:
 
 def page_of(results: Results, checks: CheckReport) -> Page:
     """The page. A section whose journal cannot be read says so in its place."""
+    results = in_load_order(results)
     measured, levels = RunData(results), results.summary.levels
     rates: dict[int, Estimate | None] = {}
     drifts: dict[int, Drift | None] = {}
@@ -99,6 +102,7 @@ def page_of(results: Results, checks: CheckReport) -> Page:
     if not with_cache_audit(levels):
         parts = [part for part in parts if part[0] != CACHE]
     top = Section("", verdict_blocks(results, checks, rates, drifts))
+    modes = {level.system_prompt for level in levels}
     return Page(
         _title(results),
         _subtitle(results),
@@ -106,6 +110,7 @@ def page_of(results: Results, checks: CheckReport) -> Page:
         f"Tokenswarm {results.run.tokenswarm_version}".strip()
         + f". Made from the files in {results.folder.name}; its requests.csv has every request. "
         "Exact definitions of all figures: docs/metrics.md.",
+        said_once=PROMPT[levels[0].system_prompt] if len(modes) == 1 else "",
     )
 
 

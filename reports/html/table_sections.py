@@ -309,7 +309,9 @@ def percentiles(values: Distribution) -> list[str]:
 
 
 def level_table(caption: str, columns: Sequence[Column], levels: Sequence[LevelSummary]) -> Table:
-    """Columns of the terminal's table, a row a level."""
+    """Columns of the terminal's table, a row a level; that of the system prompt only where levels differ in it."""
+    if len({level.system_prompt for level in levels}) == 1:
+        columns = [column for column in columns if column.group != "system"]
     headings = [
         level_heading(levels) if column.head == "users" else f"{column.group} {column.head}".strip()
         for column in columns

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.ticker import Locator
 
-_HEIGHT_IN, _LEFT_IN = 2.7, 0.55
+_HEIGHT_IN, _LEFT_IN = 2.8, 0.64
 #: A level narrower than this share of the axis has no space for its name.
 _NAMED_FROM = 0.07
 #: Times in windows.csv are rounded to a millisecond.
@@ -65,7 +65,7 @@ def spans_of(results: Results, series: TimeSeries) -> list[Span]:
         if plan and (plan.requests is not None or not level.complete):
             length_s = ramp_s + level.hold.seconds
         spans.append(Span(level, began_s, began_s + ramp_s, min(ended_s, began_s + length_s), ended_s))
-    return spans
+    return sorted(spans, key=lambda span: span.began_s)
 
 
 def before_drains(series: TimeSeries, spans: Sequence[Span]) -> Series:
@@ -104,7 +104,8 @@ def over_time(
     spans: Sequence[Span], lines: Sequence[Line], what: str, failures: Mapping[float, float] | None = None
 ) -> Figure:
     """Lines over the run's time; failures: seconds since the run began, and how many failed then."""
-    figure, axes = canvas(_HEIGHT_IN, _LEFT_IN)
+    names = [line.name for line in lines if line.name] + ["requests failed"] * bool(failures)
+    figure, axes = canvas(_HEIGHT_IN, _LEFT_IN, legend_of=names)
     for number, line in enumerate(lines):
         axes.plot(line.time_s, line.values, color=SERIES[number], ls=DASHES[number], linewidth=1.4, label=line.name)
         alone = _alone(line.values)

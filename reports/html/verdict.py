@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Literal
 
 from tokenswarm.metrics.drift import Drift
 from tokenswarm.metrics.intervals import FEWEST_FOR_A_MEAN, Estimate
@@ -15,17 +16,22 @@ from tokenswarm.reports.checks.conditions import Figure
 from tokenswarm.reports.compare.gate_command import format_change
 from tokenswarm.reports.html.capacity_section import probe_table
 from tokenswarm.reports.html.chart_style import spoken
-from tokenswarm.reports.html.document import Block, Cell, Table, Text
+from tokenswarm.reports.html.document import Block, Cell, Details, Table, Text
 from tokenswarm.reports.level_names import level_name, with_one_unit
 from tokenswarm.reports.markdown import status_words
 from tokenswarm.reports.open_loop_table import latency, level_heading, unstable_notes
+from tokenswarm.reports.search_levels import SloVerdict, slo_verdict
 from tokenswarm.reports.session_table import session_notes
 from tokenswarm.reports.text_table import GOOD_NOTE, NOT_COMPLETE, capacity, notes
 from tokenswarm.reports.warnings import warnings_of
 from tokenswarm.run_folder.reader import Results
-from tokenswarm.run_folder.schema import WINDOW_S, LevelSummary
+from tokenswarm.run_folder.schema import WINDOW_S, LevelSummary, Summary
 
 RATE = Figure("rate")
+#: Conclusions of a search that found a load which passes.
+_DECIDED = ("bracket", "no_fail")
+#: Of warnings of one kind, those that are not folded.
+_MOST_REASONS = 3
 
 
 def verdict_blocks(
@@ -45,17 +51,22 @@ def verdict_blocks(
         *(Text(note, style="bad") for note in unstable_notes(levels)),
         *drift_calls(levels, drifts),
         *probe_table(results.summary.capacity_search),
-        headline(levels, rates),
+        headline(results.summary, rates),
         *conditions_table([one for one in checks.check_results if one.status is not CheckStatus.PASS]),
         *(Text(note, style="quiet") for note in _notes(levels, rates)),
     ]
 
 
-def headline(levels: Sequence[LevelSummary], rates: Mapping[int, Estimate | None]) -> Table:
+def headline(summary: Summary, rates: Mapping[int, Estimate | None]) -> Table:
     """Each level's figures, intervals below them."""
-    with_objectives = any(level.meets_objectives is not None for level in levels)
+    levels = summary.levels
+    verdicts = [slo_verdict(summary, level) for level in levels]
+    with_objectives = any(verdict is not None for verdict in verdicts)
     headings = [level_heading(levels), "TTFT p50", "TTFT p95", "tokens/s, all", "tokens/s, one user"]
-    rows = [[*_cells(level, rates.get(level.index)), *([_met(level)] if with_objectives else [])] for level in levels]
+    rows = [
+        [*_cells(level, rates.get(level.index)), *([_met(level, verdict)] if with_objectives else [])]
+        for level, verdict in zip(levels, verdicts, strict=True)
+    ]
     return Table(
         "Results by level. Below each figure: its 95 % confidence interval (≥ or ≤: the sample is large enough for one "
         "end only)",
@@ -96,12 +107,22 @@ def _what_was_run(results: Results) -> str:
     )
 
 
-def _reliability(results: Results) -> Iterator[Text]:
+def _reliability(results: Results) -> Iterator[Block]:
     found = warnings_of(results)
+    texts: dict[str, list[str]] = {}
     for notice in found:
         strong, _, rest = notice.partition(":")
         rest = rest.strip()
-        yield Text(rest[:1].upper() + rest[1:], f"{strong.capitalize()}.", "bad")
+        texts.setdefault(f"{strong.capitalize()}.", []).append(rest[:1].upper() + rest[1:])
+    for strong, reasons in texts.items():
+        # One more is as short as the line that it would be hidden behind.
+        shown = len(reasons) if len(reasons) <= _MOST_REASONS + 1 else _MOST_REASONS
+        yield from (Text(reason, strong, "bad") for reason in reasons[:shown])
+        if reasons[shown:]:
+            yield Details(
+                f"{strong} {units.counted(len(reasons) - shown, 'more reason')}",
+                [(strong, reason) for reason in reasons[shown:]],
+            )
     if results.summary.validity.verdict == "valid" and results.summary.accounting.complete:
         requests = units.counted(results.summary.accounting.ended, "request")
         yield Text(
@@ -118,7 +139,8 @@ def _objectives(results: Results) -> Iterator[Text]:
     stated = spoken([units.objective(name, value) for name, value in summary.objectives.items()])
     share = "" if summary.objective_share is None else f" for {units.set_share(summary.objective_share)} of requests"
     if summary.capacity_search:
-        yield Text(f"{capacity_sentence(summary)}. The SLO: {stated}{share}.", "Capacity:", "good")
+        style: Literal["good", "note"] = "good" if summary.capacity_search.conclusion in _DECIDED else "note"
+        yield Text(f"{capacity_sentence(summary)}. The SLO: {stated}{share}.", "Capacity:", style)
         return
     judged = [level for level in summary.levels if level.meets_objectives is not None]
     met = sum(bool(level.meets_objectives) for level in judged)
@@ -209,6 +231,6 @@ def _latency(level: LevelSummary, found: Quantile | None) -> Cell:
     return Cell(latency(level, found), units.interval(found) if found else "")
 
 
-def _met(level: LevelSummary) -> Cell:
+def _met(level: LevelSummary, verdict: SloVerdict | None) -> Cell:
     share = level.hold.goodput.fraction if level.hold.goodput else None
-    return Cell("met" if level.meets_objectives else "missed", f"by {units.percentage(share)}")
+    return Cell(verdict or units.UNDEFINED, f"by {units.percentage(share)}")

@@ -96,18 +96,18 @@ def test_a_cliff_a_noisy_server_and_a_load_without_a_verdict() -> None:
     )
 
 
-def test_the_page_has_the_probes_in_the_order_of_their_loads() -> None:
+def test_the_page_has_the_probes_in_the_order_of_time() -> None:
     probes = (probe(66, "fail", 0.8, reason="drift"), probe(62, "pass", independent=412.4))
     (table,) = probe_table(
         CapacityFigures(unit="users", low=1, high=99, precision=0.05, share=0.95, conclusion="bracket", probes=probes)
     )
     assert list(table.headings) == ["load", "verdict", "good requests", "requests", "within ttft", "within e2e"]
     assert [[(cell.text, cell.note) for cell in row] for row in table.cells] == [
-        [("62 users", ""), ("pass", ""), ("97.0 %", "95.0–99.0 %"), ("800", "412"), ("97.0 %", ""), ("99.0 %", "")],
         [
             *(("66 users", ""), ("fail", "latencies rise"), ("80.0 %", "78.0–82.0 %"), ("800", "0")),
             *(("80.0 %", ""), ("99.0 %", "")),
         ],
+        [("62 users", ""), ("pass", ""), ("97.0 %", "95.0–99.0 %"), ("800", "412"), ("97.0 %", ""), ("99.0 %", "")],
     ]
     assert list(probe_table(None)) == []
 

@@ -66,7 +66,7 @@ def test_every_range_has_marks_that_can_be_read() -> None:
 
 def test_throughput_has_marks_at_whole_users_and_no_name_for_a_level_without_an_slo(tmp_path: Path) -> None:
     folder = write_folder(tmp_path / "run", [Course(1), Course(2), Course(3)], seed=1)
-    (axes,) = throughput_figure(load_results(folder).summary.levels, {}, None).axes
+    (axes,) = throughput_figure(load_results(folder).summary.levels, {}, {0: None, 1: None, 2: None}, None).axes
     assert all(tick == int(tick) for tick in axes.get_xticks())
     assert {1, 2, 3} <= set(axes.get_xticks())
     assert axes.get_legend() is None
@@ -78,7 +78,7 @@ def test_the_page_has_both_charts_and_the_line_of_the_slo(tmp_path: Path, capsys
     assert main(["report", str(folder), "--slo", "ttft=800ms"]) == 0
     capsys.readouterr()
     page = (folder / "report.html").read_text(encoding="utf-8")
-    assert "Throughput against users, without system prompt" in page
+    assert "<b>Throughput against users</b>" in page
     assert "The highest load within the SLO is 50." in page
     assert "Heat map of TTFT by the time at which requests were sent" in page
     assert slo_load(load_results(folder).summary, "off") is None  # the folder itself has no objectives

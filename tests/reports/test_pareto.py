@@ -80,7 +80,7 @@ def test_the_page_has_a_chart_and_a_table_of_each_plane(tmp_path: Path, capsys: 
     assert f"Chart: {charts / 'pareto.png'}" in capsys.readouterr().out
     assert (charts / "pareto.png").read_bytes().startswith(b"\x89PNG")
     reading = Tables(page.read_text(encoding="utf-8"))
-    columns = reading.columns("The points of Throughput against TTFT p50, without system prompt")
+    columns = reading.columns("The points of Throughput against TTFT p50")
     assert columns["server"] == ["vllm", "vllm", "tgi", "tgi"]
     assert columns["dominated"][2] == "significantly"
 

@@ -306,6 +306,13 @@ def test_the_command_that_repeats_a_run_carries_its_options(tmp_path: Path) -> N
     assert told == [*expected.split(), "ttft=1s e2e=9s", "--levels", "10,50"]
 
 
+def test_the_command_that_repeats_a_run_keeps_its_name_and_tags(tmp_path: Path) -> None:
+    named = {"options": {"levels": "10"}, "name": "base line", "tags": {"gpu": "h100", "kind": "nightly"}}
+    folder = write_folder(tmp_path / "run", LADDER[:1], seed=1, run=named)
+    told = shlex.split(command_of(load_results(folder)))
+    assert told[-6:] == ["--name", "base line", "--tag", "gpu=h100", "--tag", "kind=nightly"]
+
+
 def test_a_free_run_is_repeated_with_locust_s_own_users_rate_and_time(tmp_path: Path) -> None:
     folder = write_folder(tmp_path / "run", LADDER[:1], seed=1, run={"shape": "free"})
     assert command_of(load_results(folder)).endswith("-u 10 -r 0.5 -t 300s")
