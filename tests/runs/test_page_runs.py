@@ -138,6 +138,9 @@ def test_runs_from_the_page(start_locust: Start, browser: Browser) -> None:
     page.goto(url)
     expect(page.locator("#tokenswarm-plan")).to_contain_text("10, 50, 100 users", timeout=PATIENCE_MS)
     assert "%%" not in page.content()  # in the help of an option, as argparse has it
+    assert not page.is_visible("input[name=userCount]")  # the ladder does not use it
+    page.get_by_role("button", name="Run a number of users instead").click()
+    expect(page.locator("input[name=userCount]")).to_be_focused()
     page.click("#tokenswarm-link")
     expect(page.locator("#state")).to_have_text("ready", timeout=PATIENCE_MS)
     assert "%%" not in page.content()
@@ -211,7 +214,7 @@ def test_runs_from_the_page(start_locust: Start, browser: Browser) -> None:
     assert page.inner_text("#verdict") == stopped["validity"]["verdict"]
     assert_last_level_on_tile(page, stopped)
     (period,) = {tile.locator("small").inner_text() for tile in tiles(page)[:5]}
-    assert re.fullmatch(r"hold, [23] users without system prompt", period)
+    assert re.fullmatch(r"hold, [23] users", period)
     # Two users while the first level was held.
     assert {users for when_s, users in counted(page) if 1 <= when_s <= 6} == {2}
 

@@ -231,6 +231,27 @@ def test_a_long_run_is_drawn_in_few_points_that_keep_peaks_dips_and_gaps(page: P
     assert len(points_of(page, 0, "tokens_per_s")) == TWELVE_HOURS - len(MISSING)  # all are kept
 
 
+def test_a_few_far_higher_latencies_do_not_flatten_the_others(page: Page) -> None:
+    """12 hours with a spike of 20 s: it is marked at the end of the axis, and has its own axis once it is zoomed."""
+    spike = {PEAK: 9.0}
+    points = [
+        point(i, ttft_p50_s=spike.get(i, 0.1), ttft_p95_s=spike.get(i, 0.1) * 2, ttft_p99_s=spike.get(i, 0.1) * 2.2)
+        for i in range(TWELVE_HOURS)
+    ]
+    show(page, points, TWELVE_HOURS * WINDOW_S, LONG)
+    plot = page.locator(".plot").nth(1)
+    axis = [float(text) for text in plot.locator("text.y").all_text_contents()]
+    assert 220 <= axis[-1] <= 400
+    assert plot.locator(".beyond-note").inner_text() == "▲ up to 19,800 ms"
+    marks = [mark.get_attribute("d") or "" for mark in plot.locator("path.beyond").all()]
+    assert [mark.count("M") for mark in marks] == [1, 1, 1]
+    x = page.evaluate(f"document.getElementById('charts').plots[1].x({(PEAK + 0.5) * WINDOW_S})")
+    assert float(marks[0].removeprefix("M").split()[0]) == pytest.approx(x, abs=0.1)
+    page.evaluate(f"charts.zoom([{(PEAK - 9) * WINDOW_S}, {(PEAK + 9) * WINDOW_S}])")
+    assert float(plot.locator("text.y").all_text_contents()[-1].replace(",", "")) >= 15_000
+    assert plot.locator(".beyond-note").is_hidden()
+
+
 def test_a_range_is_zoomed_by_dragging_in_all_charts_and_shows_each_window(page: Page) -> None:
     show_long(page)
     plot = page.locator(".plot").first

@@ -157,4 +157,9 @@ def test_a_report_opens_inside_without_scripts_and_its_links_stay_in_it(opened: 
     page.get_by_role("button", name="Close").click()
     expect(dialog).to_be_hidden()
     assert page.evaluate("document.activeElement.textContent") == "Report"  # where it was opened
+    link.click()
+    report.locator("#deep").click()  # so that the report has the keys
+    assert page.evaluate("document.activeElement.tagName") == "IFRAME"
+    page.keyboard.press("Escape")
+    expect(dialog).to_be_hidden()
     assert all("sandboxed" in words for words in shown.wrong)  # the browser says that it ran no script

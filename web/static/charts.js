@@ -51,7 +51,7 @@ export class Charts {
       const unit = chart.unit ? element("span", { class: "quiet" }, ` (${chart.unit})`) : "";
       place.append(element("figure", {}, element("figcaption", {}, chart.title, unit), legend, plot));
       const title = `${chart.title} over the run's time; the table below the charts has its values`;
-      const shown = { title, unit: chart.isCount ? "" : chart.unit, isCount: chart.isCount, series, onZoom: (range_s) => this.zoom(range_s) };
+      const shown = { title, unit: chart.isCount ? "" : chart.unit, isCount: chart.isCount, cutsOutliers: chart.unit === "ms", series, onZoom: (range_s) => this.zoom(range_s) };
       return { series, legend, plot: new LinePlot(plot, shown), atWindowEnds: chart.atWindowEnds };
     });
     place.plots = this.charts.map(({ plot }) => plot); // for tests

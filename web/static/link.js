@@ -27,12 +27,30 @@
     const right = bar?.querySelector("button:not(#tokenswarm-logout button)")?.parentElement;
     if (right && !group.isConnected) right.prepend(group);
   };
-  // Locust's start form begins with a number of users, which the ladder does not use: a note says what will run.
+  // Locust's start form begins with a number of users, which only the free shape uses: else a note says what will run, and
+  // the fields are shown on request.
   let note = null;
+  let isHidden = false;
+  const users = () => [...document.querySelectorAll("input[name=userCount], input[name=spawnRate]")];
   const explain = () => {
     const form = document.querySelector("input[name=userCount]")?.closest("form");
-    if (!form || !note || note.isConnected) return;
-    form.prepend(note);
+    if (!form || !note) return;
+    if (!note.isConnected) form.prepend(note);
+    for (const field of users()) (field.closest(".MuiFormControl-root") ?? field).style.display = isHidden ? "none" : "";
+  };
+  const showUsers = () => {
+    isHidden = false;
+    note.querySelector("button").replaceWith("Change the number of users, the ramp up or the run time to run just these.");
+    explain();
+    users()[0]?.focus();
+  };
+  const usersButton = () => {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.textContent = "Run a number of users instead";
+    button.style.cssText = "padding:0;border:0;background:none;color:inherit;font:inherit;text-decoration:underline;cursor:pointer";
+    button.addEventListener("click", showUsers);
+    return button;
   };
   const describe = async () => {
     const [groups, { plan }] = await Promise.all(["form.json", "plan.json"].map(async (name) => (await fetch(address + name)).json()));
@@ -42,15 +60,15 @@
     note.style.cssText = "margin:0 0 16px;padding:8px 12px;border-left:4px solid #15803d;font:400 .875rem/1.5 Roboto,Helvetica,Arial,sans-serif";
     const form = "among the custom parameters or on the page Tokens.";
     const runs = `Start runs ${plan || "what the custom parameters say"}. `;
-    const instead = "Change the number of users, the ramp up or the run time to run just these instead. ";
     const notes = {
-      ladder: `${runs}${instead}The levels are ${form}`,
+      ladder: `${runs}The levels are ${form}`,
       free: "Start runs the number of users below (shape free). For the ladder, choose it as shape or change its levels, " + form,
-      open: `${runs}It is an open loop, without users: this page then shows requests in flight as its number of users. ${instead}`
-        + `The rate is ${form}`,
-      capacity: `${runs}${instead}The search is ${form}`,
+      open: `${runs}It is an open loop, without users: this page then shows requests in flight as its number of users. The rate is ${form}`,
+      capacity: `${runs}The search is ${form}`,
     };
     note.textContent = notes[fields.shape];
+    isHidden = fields.shape !== "free";
+    if (isHidden) note.append(" ", usersButton());
     explain();
   };
   describe().catch(() => {}); // without the note, the form is Locust's own

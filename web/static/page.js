@@ -113,6 +113,7 @@ function showFacts(live) {
     $("reasons").dataset.shown = reasons.join();
     $("reasons").replaceChildren(...reasons.map((reason) => element("li", {}, reason)));
   }
+  showResult(live);
   showConditions(live.conditions);
   if ($("files").dataset.shown !== run + status) {
     $("files").dataset.shown = run + status;
@@ -121,6 +122,14 @@ function showFacts(live) {
     if (status !== "running") opensInside(links[0], `Report of ${run}`);
     $("files").replaceChildren(...links);
   }
+}
+
+// Of a run that is over: in the header, which stays in sight wherever the page is scrolled to.
+function showResult({ status, validity }) {
+  $("result").hidden = status === "running";
+  $("result").className = `pill ${validity.verdict === "valid" ? "good" : "bad"}`;
+  text("result", `${validity.verdict}: report`);
+  $("result").setAttribute("aria-label", `The last run is ${validity.verdict}: show its report`);
 }
 
 // Of --fail-if and --pass-if, when the run is over.
@@ -193,7 +202,8 @@ function latest(column) {
 function showTiles({ users, totals, status, levels }) {
   const over = status !== "running";
   const last = over ? levels.findLast((level) => level.state === "over" && level.ttft_p50_s !== null) : null;
-  const period = last ? `hold, ${nameOf(last)}` : "no level has figures";
+  const isMixed = new Set(levels.map((level) => level.system_prompt)).size > 1;
+  const period = last ? `hold, ${isMixed ? nameOf(last) : last.label}` : "no level has figures";
   const figure = (column) => (over ? { value: last?.[column] ?? null, period } : latest(column));
   const rate = over ? figure("token_rate") : { value: totals.tokens_per_s, period: "last 5 s" };
   const [p50, p95, p99] = ["ttft_p50_s", "ttft_p95_s", "ttft_p99_s"].map(figure);
@@ -364,6 +374,7 @@ $("stop").addEventListener("click", async () => {
   }
 });
 $("points").addEventListener("toggle", showPoints);
+opensInside($("result"), () => `Report of ${shown.run}`);
 onStart(() => { $("start-fold").open = false; $("main").scrollIntoView(); });
 await Promise.all([drawForm(), showPast()]);
 poll();

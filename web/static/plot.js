@@ -17,6 +17,9 @@ const HEADROOM = 1.1;
 const BUCKET_PX = 3;
 const DOT_PX = 6;
 const DRAG_PX = 8;
+// A few values so many times as high as almost all would flatten a line: the axis ends below them, and marks are in their place.
+const OUTLIER = { times: 3, share: 0.01, fewest: 50 };
+const MARK_PX = 4;
 
 function shape(name, attributes = {}, ...children) {
   const made = document.createElementNS(SVG, name);
@@ -43,11 +46,13 @@ function multiples(step, start, end) {
 
 export class LinePlot {
   // series: [{ column, label, style }]. style: the CSS class of its colour and dash. isCount: values are whole numbers.
+  // cutsOutliers: a few values that are far higher than the others are marked at the end of the axis.
   // onZoom: called with the range of time that was chosen by dragging, or null for all of it.
-  constructor(place, { title, unit, isCount, series, onZoom = () => {} }) {
+  constructor(place, { title, unit, isCount, cutsOutliers = false, series, onZoom = () => {} }) {
     this.onZoom = onZoom;
     this.unit = unit;
     this.isCount = isCount;
+    this.cutsOutliers = cutsOutliers;
     this.series = series;
     this.data = { times_s: [] };
     this.spans = [];
@@ -62,9 +67,11 @@ export class LinePlot {
     this.selection = shape("rect", { class: "selection", visibility: "hidden" });
     this.lines = series.map(({ style }) => shape("path", { class: `line ${style}` }));
     this.dots = series.map(({ style }) => shape("path", { class: `dots ${style}` }));
-    this.svg = shape("svg", { role: "img", "aria-label": title, tabindex: 0 }, this.shades, this.grid, this.selection, this.cursor, ...this.lines, ...this.dots);
+    this.beyond = series.map(({ style }) => shape("path", { class: `beyond ${style}` }));
+    this.beyondNote = element("div", { class: "beyond-note", hidden: true, title: "Values beyond the axis are marked at its end" });
+    this.svg = shape("svg", { role: "img", "aria-label": title, tabindex: 0 }, this.shades, this.grid, this.selection, this.cursor, ...this.lines, ...this.dots, ...this.beyond);
     this.values = element("div", { class: "values", hidden: true, "aria-live": "polite" });
-    place.replaceChildren(this.svg, this.values);
+    place.replaceChildren(this.svg, this.beyondNote, this.values);
     this.listen();
     new ResizeObserver(() => this.draw()).observe(place);
     this.place = place;
@@ -141,8 +148,10 @@ export class LinePlot {
     this.svg.setAttribute("viewBox", `0 0 ${width} ${HEIGHT_PX}`);
     const [start_s, end_s] = this.range_s;
     this.shownAt = [...this.data.times_s.keys()].filter((i) => this.data.times_s[i] >= start_s && this.data.times_s[i] <= end_s);
-    const most = (column) => this.shownAt.reduce((top, i) => Math.max(top, this.data[column][i] ?? 0), 0);
-    this.top = HEADROOM * Math.max(0, ...this.visibleSeries().map(({ column }) => most(column))) || 1;
+    const highest = this.visibleSeries().map(({ column }) => this.highest(column));
+    const most = Math.max(0, ...highest.map(({ most }) => most));
+    const usual = Math.max(0, ...highest.map(({ usual }) => usual));
+    this.top = HEADROOM * (most > OUTLIER.times * usual && usual > 0 ? OUTLIER.times * usual / 2 : most) || 1;
     this.drawAxes();
     const shaded = this.spans.map(([from_s, to_s]) => [Math.max(from_s, start_s), Math.min(to_s, end_s)]);
     this.shades.replaceChildren(...shaded.filter(([from_s, to_s]) => to_s > from_s).map(([from_s, to_s]) => shape("rect", {
@@ -153,8 +162,30 @@ export class LinePlot {
       const hasDots = indices.length * DOT_PX <= this.plotWidth();
       this.lines[i].setAttribute("d", this.linePath(column, indices));
       this.dots[i].setAttribute("d", hasDots ? this.dotPath(column, indices) : "");
+      this.beyond[i].setAttribute("d", this.beyondPath(column, indices));
     });
+    this.showBeyond(most);
     this.showValues(this.pointed_x);
+  }
+
+  // The highest value that is shown of a column, and the one that only a few exceed.
+  highest(column) {
+    const values = this.shownAt.map((i) => this.data[column][i]).filter(isValue).sort((one, other) => one - other);
+    const most = values.at(-1) ?? 0;
+    const few = values.length < OUTLIER.fewest || !this.cutsOutliers ? 0 : Math.ceil(values.length * OUTLIER.share);
+    return { most, usual: values.at(-1 - few) ?? 0 };
+  }
+
+  // A triangle at the upper end for each drawn value that lies beyond it.
+  beyondPath(column, indices) {
+    const beyond = indices.filter((i) => isValue(this.data[column][i]) && this.data[column][i] > this.top);
+    return beyond.map((i) => `M${this.x(this.data.times_s[i]).toFixed(1)} ${TOP_PX - 2}l${MARK_PX} ${2 * MARK_PX}h${-2 * MARK_PX}z`).join("");
+  }
+
+  showBeyond(most) {
+    this.beyondNote.hidden = most <= this.top;
+    const words = `▲ up to ${number(most)} ${this.unit}`.trim();
+    if (this.beyondNote.textContent !== words) this.beyondNote.textContent = words;
   }
 
   plotWidth() {
@@ -194,8 +225,9 @@ export class LinePlot {
     return kept;
   }
 
+  // Values beyond the axis are drawn at its end.
   y(value) {
-    return HEIGHT_PX - BOTTOM_PX - (value / this.top) * (HEIGHT_PX - TOP_PX - BOTTOM_PX);
+    return HEIGHT_PX - BOTTOM_PX - (Math.min(value, this.top) / this.top) * (HEIGHT_PX - TOP_PX - BOTTOM_PX);
   }
 
   drawAxes() {

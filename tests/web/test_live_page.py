@@ -1,0 +1,89 @@
+"""The live page in a real browser without a server: what stays in sight when a run is over."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+from playwright.sync_api import Browser, expect
+
+from tests.web.browser_page import BrowserPage
+from tokenswarm.recording.live_series import Point
+from tokenswarm.web.live_view import LevelRow
+
+pytestmark = pytest.mark.slow
+
+FINISHED = LevelRow(
+    index=0,
+    system_prompt="off",
+    name="10",
+    label="10 users",
+    users=10,
+    ramp_s=1.0,
+    level_time_s=60.0,
+    state="over",
+    began_s=0.0,
+    ended_s=60.0,
+    complete=True,
+    requests=100,
+    token_rate=900.0,
+    ttft_p50_s=0.1,
+    ttft_p95_s=0.2,
+    ttft_p99_s=0.3,
+    tpot_p50_s=0.01,
+)
+TOTALS = dict.fromkeys(("offered_rate", "sent_rate", "completed_rate", "tokens_per_s"))
+PROGRESS = dict.fromkeys(("left_s", "share", "index", "phase", "phase_left_s"))
+RUN: dict[str, Any] = {
+    "state": "stopped",
+    "refusal": None,
+    "run": "20260701-a",
+    "folder": "results/20260701-a",
+    "recover": "",
+    "users": 0,
+    "workers_missing": 0,
+    "status": "finished",
+    "facts": {"host": "http://gpu:8000", "engine": "vllm", "engine_version": "", "model": "", "shape": "ladder"},
+    "revision": 1,
+    "columns": Point._fields,
+    "points": [],
+    "warnings": [f"SUSPECT: reason {number}." for number in range(20)],
+    "conditions": [],
+    "progress": PROGRESS | {"elapsed_s": 60.0, "ends_with_requests": False},
+    "levels": [msgspec.to_builtins(FINISHED)],
+    "workers": [],
+    "hints": [],
+    "validity": {"verdict": "suspect", "reasons": []},
+    "capacity": "",
+    "totals": TOTALS | {"requests": 100, "failures": 0, "in_flight": 0},
+}
+
+
+def test_the_verdict_and_the_report_stay_in_sight_on_a_phone(browser: Browser) -> None:
+    answers = {"live.json": RUN, "runs/latest/report.html": "<!doctype html><h1>The report</h1>"}
+    shown = BrowserPage(browser, answers, viewport={"width": 400, "height": 700})
+    page = shown.page
+    page.evaluate("scrollTo(0, document.documentElement.scrollHeight)")
+    result = page.get_by_role("link", name="The last run is suspect: show its report")
+    expect(result).to_be_in_viewport()
+    assert page.evaluate("document.documentElement.scrollWidth") == 400
+    result.click()
+    expect(page.get_by_role("dialog", name="Report of 20260701-a")).to_be_visible()
+    expect(page.frame_locator("#reader iframe").locator("h1")).to_have_text("The report")
+    assert shown.wrong == []
+    page.close()
+
+
+def test_values_of_tiles_are_on_one_line_whatever_their_captions(browser: Browser) -> None:
+    shown = BrowserPage(browser, {"live.json": RUN}, viewport={"width": 1400, "height": 900})
+    tiles = shown.page.locator("#tiles > div").all()
+    rows: dict[float, set[float]] = {}
+    for tile in tiles:
+        box, value = tile.bounding_box(), tile.locator("dd").bounding_box()
+        assert box is not None
+        assert value is not None
+        rows.setdefault(box["y"], set()).add(value["y"])
+    assert all(len(places) == 1 for places in rows.values())
+    assert tiles[0].locator("small").inner_text() == "hold, 10 users"  # all levels are without a system prompt
+    shown.page.close()
