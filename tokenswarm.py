@@ -7,15 +7,18 @@ subcommand loads its module when it is called, and so does what a locustfile imp
 
 from __future__ import annotations
 
-import argparse
-import logging
+import atexit
+import os
+import signal
 import sys
 from importlib import import_module
-from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any
 
+TYPE_CHECKING = False  # as typing's, whose import is one of those that take time before Ctrl-C is handled
 if TYPE_CHECKING:
+    import argparse
+    from types import FrameType, TracebackType
+    from typing import Any
+
     from tokenswarm.client.own_requests import OwnRequestError
     from tokenswarm.engines import ENGINES, EngineSpec, register_engine
     from tokenswarm.metrics.timeline import Outcome, Timeline
@@ -24,6 +27,51 @@ if TYPE_CHECKING:
     from tokenswarm.users.run_events import events
     from tokenswarm.users.stream_response import StreamFailed, StreamResponse
     from tokenswarm.users.streaming_user import StreamingUser
+
+_EXIT_SIGINT = 130
+_ENDED = "tokenswarm: ended with Ctrl-C."
+#: As in command_line/exit_codes.py, which is not imported yet.
+_EARLY = (4, "tokenswarm: interrupted before the run began: nothing was measured")
+#: By name of the command that ends otherwise than with _EXIT_SIGINT and _ENDED: its exit code, and what is printed.
+_INTERRUPTED = {"run": _EARLY, "web": _EARLY, "sweep": _EARLY, "simulate": (0, _ENDED)}
+#: They keep the handler, and then have signals wait: see run_command.
+_HANDED_OVER = ("run", "web")
+
+
+def _end_at_once(_number: int, _frame: FrameType | None) -> None:
+    """Ctrl-C while Python imports a command. An exception would show Python's traceback, or become one of the library
+    that is being imported."""
+    code, sentence = _INTERRUPTED.get(_called(sys.argv[1:]) or "", (_EXIT_SIGINT, _ENDED))
+    if sys.stderr is not None:  # it was closed before the process began: `2>&-`
+        try:  # noqa: SIM105  contextlib takes time
+            os.write(sys.stderr.fileno(), f"{sentence}\n".encode())
+        except (OSError, ValueError):
+            pass
+    os._exit(code)
+
+
+def _handle_early_interrupts() -> None:
+    """Once this file is imported as the command, and not by a locustfile. An ignored signal stays ignored (`nohup`)."""
+    if os.path.basename(sys.argv[0]) not in ("tokenswarm", "tokenswarm.py"):  # noqa: PTH119
+        return
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _end_at_once)
+        # While Python takes the process apart, there is nothing left to interrupt.
+        atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)
+
+
+def _raise_interrupts() -> None:
+    """The command is imported: from here on, Ctrl-C is its own to handle."""
+    # By name, for this file is imported twice where it is itself the program.
+    if getattr(signal.getsignal(signal.SIGINT), "__name__", "") == _end_at_once.__name__:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _called(arguments: list[str]) -> str | None:
+    return next((word for word in arguments if not word.startswith("-")), None)
+
+
+_handle_early_interrupts()  # before all that takes time
 
 #: What locustfiles import; the rest of the package may change at any time.
 __all__ = [
@@ -41,7 +89,7 @@ __all__ = [
     "register_engine",
     "register_prompts",
 ]
-__path__ = [str(Path(__file__).parent)]
+__path__ = [os.path.dirname(__file__)]  # noqa: PTH120  pathlib takes time
 
 #: By name: the module that has `add_arguments` and `main`, and a line of help.
 _COMMANDS = {
@@ -122,7 +170,6 @@ _NO_USERS = (
 )
 _LOCUSTS_NO_USERS = "No User class found!"
 _EXIT_UNUSABLE = 2
-_EXIT_SIGINT = 130
 #: Those of `tokenswarm` itself: others belong to a command, and stand behind it.
 _OWN_OPTIONS = ("-h", "--help", "--version")
 
@@ -207,6 +254,8 @@ def _explain_missing_users(record: logging.LogRecord) -> bool:
 
 _explain_imports()
 if "locust" in sys.modules:
+    import logging
+
     sys.modules["locust"].events.init_command_line_parser.add_listener(_explain_options)
     logging.getLogger("locust.main").addFilter(_explain_missing_users)
 
@@ -228,7 +277,7 @@ def main(arguments: list[str] | None = None) -> int:
             _flush_output()
             return code or (_EXIT_UNUSABLE if is_output_lost() else code)
     except KeyboardInterrupt:
-        print("tokenswarm: ended with Ctrl-C.", file=sys.stderr)
+        print(_ENDED, file=sys.stderr)
         return _EXIT_SIGINT
 
 
@@ -243,13 +292,15 @@ def _main(arguments: list[str]) -> int:
         name: commands.add_parser(name, help=text, description=text.capitalize() + ".")
         for name, (_, text) in _COMMANDS.items()
     }
-    called = next((word for word in arguments if not word.startswith("-")), None)
+    called = _called(arguments)
     first = next(iter(arguments), "").partition("=")[0]
     if first.startswith("-") and first not in _OWN_OPTIONS:
         command = called if called in _COMMANDS else "run"
         parser.refuse([f"{first} stands before the command: did you mean tokenswarm {command} {first} …?"])
     if called in _COMMANDS:  # its module alone is loaded: the others' libraries take seconds
         module = import_module(_COMMANDS[called][0])
+        if called not in _HANDED_OVER:
+            _raise_interrupts()
         if hasattr(module, "run"):  # it reads its words by itself, as `locust` does
             found: int = module.run(arguments[arguments.index(called) + 1 :])
             _flush_output()

@@ -21,8 +21,9 @@ from tokenswarm.client.request_options import AUTO, ChatOptions, add_options
 from tokenswarm.client.server_address import base_url, origin_of, take_route
 from tokenswarm.client.timeouts import Timeouts
 from tokenswarm.command_line import OptionAdder, OptionErrors, PlainArguments, sentences_of
-from tokenswarm.command_line.exit_codes import EXIT_SIGINT, EXIT_UNUSABLE
+from tokenswarm.command_line.exit_codes import EXIT_UNUSABLE
 from tokenswarm.engines import ENGINES, load_engines_of_packages
+from tokenswarm.probe.interrupted import ending_with_ctrl_c
 from tokenswarm.probe.probe import Probe, ProbeError
 from tokenswarm.probe.probe_text import format_report
 from tokenswarm.prompts import PromptError, token_counter
@@ -78,13 +79,13 @@ def main(args: argparse.Namespace) -> int:
     where there is no report."""
     try:
         check(args)
-        report = _probe(args).run()
+        probe = _probe(args)
+        with ending_with_ctrl_c():
+            report = probe.run()
     except (ProbeError, OptionError, OptionErrors, UnusableUrl, UnusableCertificates, PromptError) as error:
         for sentence in sentences_of(error):
             print(f"tokenswarm probe: {sentence}", file=sys.stderr)
         return EXIT_UNUSABLE
-    except KeyboardInterrupt:
-        return EXIT_SIGINT
     text = msgspec.json.format(msgspec.json.encode(report), indent=2).decode() if args.json else format_report(report)
     try:
         print(text, flush=True)

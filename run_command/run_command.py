@@ -41,7 +41,7 @@ _SWITCHES = frozenset(("--dry-run", "--json", "--quiet"))
 _BOOLEANS = frozenset(("yes", "no", "true", "false", "on", "off", "1", "0"))
 _HELP = frozenset(("-h", "--help"))
 _EXIT_UNUSABLE = 2
-#: run_control/early_interrupt.py answers them, once Locust has imported it.
+#: run_control/early_interrupt.py answers them.
 _INTERRUPTS = (signal.SIGINT, signal.SIGTERM)
 
 Execute = Callable[[str, list[str]], None]
@@ -110,15 +110,14 @@ def locustfile() -> Path:
 
 
 def locust_command(words: Sequence[str]) -> list[str]:
-    """The command that runs Locust with these options. -P: a file `locust.py` of the current folder is not taken for
-    Locust."""
+    """The command that runs Locust with these options. -P: a file `locust.py` is not taken for Locust."""
     own = [] if _names_locustfile(words) else ["-f", str(locustfile())]
-    return [sys.executable, "-P", "-m", "locust", *own, *words]
+    return [sys.executable, "-P", str(Path(__file__).with_name("locust_process.py")), *own, *words]
 
 
 def _hand_over(words: list[str], execute: Execute | None) -> int:
     command = locust_command(words)
-    execute = execute or (os.execv if _names_locustfile(words) else execute_uninterrupted)
+    execute = execute or execute_uninterrupted
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:  # it was closed before the process began: `>&-`
             stream.flush()
@@ -128,7 +127,7 @@ def _hand_over(words: list[str], execute: Execute | None) -> int:
 
 def execute_uninterrupted(path: str, command: list[str]) -> None:
     """Let the command take this process over. Signals wait while Python imports Locust, which takes half a second, and
-    would otherwise show a traceback. Only for Tokenswarm's locustfile, which is sure to end the wait."""
+    would otherwise show a traceback; locust_process.py ends the wait."""
     signal.pthread_sigmask(signal.SIG_BLOCK, _INTERRUPTS)
     os.execv(path, command)  # noqa: S606  the program is our own
 

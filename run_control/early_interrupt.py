@@ -1,8 +1,9 @@
 """An interrupt before the run is set up: there is nothing to complete, so the process ends at once, with one sentence.
 
-Importing this module sets the handlers, and lets signals through that have waited for them; it comes before everything
-that takes time. Once the process is set up, run_control/interrupts.py takes over. While Python takes the process apart,
-further signals are ignored: it would put back the system's handling, and a second signal would change the exit code.
+Importing this module sets the handlers, unless run_command/locust_process.py has run this file before, and lets signals
+through that have waited for them; it comes before everything that takes time. Once the process is set up,
+run_control/interrupts.py takes over. While Python takes the process apart, further signals are ignored: it would put
+back the system's handling, and a second signal would change the exit code.
 """
 
 from __future__ import annotations
@@ -13,11 +14,14 @@ import signal
 import sys
 from contextlib import suppress
 from types import FrameType
+from typing import Any
 
 #: As in command_line/exit_codes.py, whose package takes a quarter of a second to import.
 EXIT_INTERRUPTED = 4
 INTERRUPTED_EARLY = "tokenswarm: interrupted before the run began: nothing was measured"
 
+#: The handlers that this file has replaced.
+BEFORE: dict[int, Any] = {}
 _process = os.getpid()
 _has_children = False
 
@@ -58,6 +62,6 @@ os.register_at_fork(after_in_parent=_note_fork)
 for _number in (signal.SIGINT, signal.SIGTERM):
     # One that is ignored stays so: the process was started by `nohup`, or in a shell's background.
     if signal.getsignal(_number) in (signal.default_int_handler, signal.SIG_DFL):
-        signal.signal(_number, _end)
+        BEFORE[_number] = signal.signal(_number, _end)
 # `tokenswarm run` has them wait until now.
 signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, signal.SIGTERM))

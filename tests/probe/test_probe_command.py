@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import gevent
 import pytest
 
+from tests.forked_process import start_program
 from tests.runs.harness import free_port
 from tests.site import Page, Site
 from tokenswarm import main
+from tokenswarm.command_line.exit_codes import EXIT_SIGINT
 from tokenswarm.sanitize import API_KEY_VARIABLE
 from tokenswarm.target.embedded_servers import EmbeddedSimulator
 
@@ -40,7 +44,7 @@ def refused(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch)
 def site() -> Iterator[Callable[..., Site]]:
     made: list[Site] = []
 
-    def make(pages: dict[str, Page], otherwise: Page = (404, "Not Found")) -> Site:
+    def make(pages: dict[str, Page], otherwise: Page | None = (404, "Not Found")) -> Site:
         made.append(Site(pages, otherwise))
         return made[-1]
 
@@ -148,3 +152,15 @@ def test_a_report_that_cannot_be_written_is_no_success(form: list[str], simulato
         done = subprocess.run([*command, *form], stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
     assert done.returncode == 2
     assert "No space left" in done.stderr
+
+
+def test_ctrl_c_while_a_server_is_waited_for_is_one_sentence(site: Callable[..., Site]) -> None:
+    server = site({}, otherwise=None)  # it is silent
+    pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    probe = start_program("tokenswarm", ["probe", "-H", server.host], **pipes)
+    while not server.requests:
+        assert probe.poll() is None
+        gevent.sleep(0.01)
+    probe.send_signal(signal.SIGINT)
+    assert probe.communicate(timeout=60) == ("", "tokenswarm: ended with Ctrl-C.\n")
+    assert probe.returncode == EXIT_SIGINT

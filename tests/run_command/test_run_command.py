@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import pytest
 from locust.argument_parser import get_empty_argument_parser
 
 from tests.forked_process import run_command, start_program
+from tokenswarm.command_line.exit_codes import INTERRUPTED_EARLY
 from tokenswarm.run_command.grouped_help import grouped_help
 from tokenswarm.run_command.option_groups import GROUPS, PAGE, OptionGroup
 from tokenswarm.run_command.run_command import run, serve
@@ -102,7 +104,7 @@ def test_a_locustfile_of_ones_own_takes_the_place_of_ours(words: list[str], comm
     commands: list[list[str]] = []
     command([*words, "-u", "3"], lambda _, started: commands.append(started))
     (found,) = commands
-    given = found[found.index("locust") + 1 :]
+    given = found[found.index(str(ROOT / "run_command" / "locust_process.py")) + 1 :]
     assert [word for word in given if word != "--headless"] == [*words, "-u", "3"]
 
 
@@ -157,18 +159,46 @@ def test_a_dry_run_describes_and_sends_nothing(tmp_path: Path) -> None:
 
 #: Interrupts itself just before Locust takes the process over, and is imported.
 _INTERRUPTED = """
-import os, signal
+import os, signal, sys
 from tokenswarm.run_command.run_command import run
 take_over = os.execv
 os.execv = lambda path, command: (os.kill(os.getpid(), signal.SIGINT), take_over(path, command))
-run(["-t", "1s"])
+run(["-t", "1s", *sys.argv[1:]])
 """
 
 
 @pytest.mark.slow
-def test_an_interrupt_while_locust_is_imported_ends_as_any_other_early_one(tmp_path: Path) -> None:
+@pytest.mark.parametrize("words", [[], ["-f", str(ROOT / "examples" / "own_messages.py")]], ids=["ours", "an own file"])
+def test_an_interrupt_while_locust_is_imported_ends_as_any_other_early_one(words: list[str], tmp_path: Path) -> None:
     ended = subprocess.run(
-        [sys.executable, "-c", _INTERRUPTED], cwd=tmp_path, capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", _INTERRUPTED, *words], cwd=tmp_path, capture_output=True, text=True, timeout=60
     )
-    assert (ended.returncode, "Traceback" in ended.stderr) == (4, False)
+    assert (ended.returncode, ended.stderr) == (4, f"{INTERRUPTED_EARLY}\n")
     assert not list(tmp_path.iterdir())
+
+
+#: A locustfile of Locust alone, which says in its run whether Ctrl-C is what Locust expects.
+_PLAIN = """
+import signal
+from locust import User, task
+class Plain(User):
+    @task
+    def look(self):
+        print("Ctrl-C:", signal.getsignal(signal.SIGINT) is signal.default_int_handler)
+        self.environment.runner.quit()
+"""
+
+
+@pytest.mark.slow
+def test_a_locustfile_without_tokenswarm_is_locusts_run_and_said_to_be(tmp_path: Path) -> None:
+    (tmp_path / "plain.py").write_text(_PLAIN)
+    interruptible = (
+        "import signal, sys; signal.signal(2, signal.default_int_handler); from tokenswarm import main; main()"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", interruptible, "run", "-f", "plain.py", "-u", "1", "-t", "20s"],
+        cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert ended.returncode == 0, ended.stderr
+    assert set(re.findall("Ctrl-C: .*", ended.stdout)) == {"Ctrl-C: True"}
+    assert "imports no user class of Tokenswarm: the run is Locust's alone" in ended.stderr

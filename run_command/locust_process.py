@@ -1,0 +1,43 @@
+"""Locust's process as `tokenswarm run` and `tokenswarm web` start it, as a program: the same as `python -m locust`, but
+that Ctrl-C ends it with one sentence while Python still imports Locust. Signals may wait for it since before.
+
+It imports none of Tokenswarm's packages, as the locustfile may not either: then the run is Locust's alone, and says so.
+"""
+
+from __future__ import annotations
+
+import logging
+import runpy
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+_NOT_OURS = (
+    "This locustfile imports no user class of Tokenswarm: the run is Locust's alone, and Tokenswarm records nothing. "
+    "Derive your users from tokenswarm.StreamingUser (docs/python-api.md), or leave -f out."
+)
+
+
+def main() -> None:
+    """Import Locust, and become it."""
+    early = runpy.run_path(str(Path(__file__).resolve().parents[1] / "run_control" / "early_interrupt.py"))
+    from locust import events
+    from locust.runners import WorkerRunner
+
+    def leave_to_locust(runner: Any, **_: Any) -> None:
+        """At Locust's init, when the locustfile has been imported."""
+        if "tokenswarm.run_control.composition" in sys.modules:
+            return
+        for number in (signal.SIGINT, signal.SIGTERM):
+            if signal.getsignal(number) is early["_end"]:
+                signal.signal(number, early["BEFORE"][number])
+        if not isinstance(runner, WorkerRunner):
+            logging.getLogger("tokenswarm").warning("%s", _NOT_OURS)
+
+    events.init.add_listener(leave_to_locust)
+    runpy.run_module("locust", run_name="__main__", alter_sys=True)
+
+
+if __name__ == "__main__":
+    main()
