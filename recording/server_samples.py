@@ -18,8 +18,8 @@ from tokenswarm.run_folder.schema import ServerFigures
 
 #: Time between two samples. One more is taken where a level begins, its hold begins, or its hold ends.
 INTERVAL_S = 5.0
-#: A planned hold has at least so many samples, as other load on the server is found by three: the time between two is
-#: shorter in a short hold, but never below this.
+#: A hold has at least so many samples, as other load on the server is found by three: the time between two is shorter
+#: in a short hold, and at the beginning of one whose end is not planned, but never below this.
 _SAMPLES_OF_HOLD = 5
 SHORTEST_INTERVAL_S = 1.0
 #: A sample that came this long after a scope's end still holds its counters' values at that end.
@@ -59,8 +59,9 @@ class ServerSamples:
             hold_ends_s = level.began_s + level.level.level_time_s
             edges_s.append(hold_ends_s)
             if hold_began_s <= now_s < hold_ends_s:
-                planned_s = (hold_ends_s - hold_began_s) / _SAMPLES_OF_HOLD
-                interval_s = min(interval_s, max(SHORTEST_INTERVAL_S, planned_s))
+                interval_s = min(interval_s, _spread(hold_ends_s - hold_began_s))
+        elif now_s > hold_began_s:
+            interval_s = min(interval_s, _spread(now_s - hold_began_s))
         return now_s - self._tried_s >= interval_s or any(self._tried_s < edge_s <= now_s for edge_s in edges_s)
 
     def tried(self, now_s: float) -> None:
@@ -100,8 +101,7 @@ def server_figures(samples: Sequence[ServerSample], began_s: float, ended_s: flo
     span = [sample for sample in samples if began_s <= sample.time_s <= ended_s + READ_WITHIN_S]
 
     def mean(concept: str) -> float | None:
-        values = [sample.values[concept] for sample in inside if concept in sample.values]
-        return fmean(values) if values else None
+        return _mean_over_time([(each.time_s, each.values[concept]) for each in inside if concept in each.values])
 
     hits = _ratio(span, "prefix_cache_hits_total", "prefix_cache_queries_total")
     return ServerFigures(
@@ -114,6 +114,21 @@ def server_figures(samples: Sequence[ServerSample], began_s: float, ended_s: flo
         ttft_s_mean=_ratio(span, "ttft_seconds_sum", "ttft_seconds_count"),
         output_token_rate=_per_second(growth(span, "output_tokens_total")),
     )
+
+
+def _spread(seconds: float) -> float:
+    """The time between two samples of a hold of this length."""
+    return max(SHORTEST_INTERVAL_S, seconds / _SAMPLES_OF_HOLD)
+
+
+def _mean_over_time(values: Sequence[tuple[float, float]]) -> float | None:
+    """Of (time, value): each stands for the time that it is nearest to, as samples may be closer at the beginning."""
+    if not values:
+        return None
+    times_s = [time_s for time_s, _ in values]
+    edges_s = [times_s[0], *(fmean(pair) for pair in pairwise(times_s)), times_s[-1]]
+    weights_s = [end_s - begin_s for begin_s, end_s in pairwise(edges_s)]
+    return fmean((value for _, value in values), weights_s if sum(weights_s) > 0 else None)
 
 
 def growth(span: Sequence[ServerSample], concept: str) -> tuple[float, float] | None:

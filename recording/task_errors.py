@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from tokenswarm.run_folder.schema import IssueKind, ValidityIssue
@@ -13,6 +14,9 @@ from tokenswarm.run_folder.schema import IssueKind, ValidityIssue
 MOST_WITHOUT_A_REQUEST = 50
 _FRAME = re.compile(r'File "([^"]*)", line (\d+), in (\S+)')
 _LONGEST = 200
+#: Python's own modules and what is installed, on any machine, as a worker's may be another; compiled code has no path.
+_LIBRARIES = re.compile(r"/lib(64)?/python3|/(site|dist)-packages/|^<|\.pyx$")
+_ROOT = Path(__file__).resolve().parents[1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,13 +33,24 @@ class TaskErrors:
         if not kinds:
             return cls()
         frames = _FRAME.findall(kinds[0]["traceback"])
-        where = f" ({frames[-1][0].rpartition('/')[2]}, line {frames[-1][1]}, in {frames[-1][2]})" if frames else ""
+        where = _place(next((frame for frame in reversed(frames) if _is_own(frame[0])), frames[-1])) if frames else ""
         text = " ".join(str(kinds[0]["msg"]).split())[:_LONGEST].rstrip(".")
         return cls(sum(kind["count"] for kind in kinds), f"{text}{where}")
 
     def __str__(self) -> str:
         times = "an error" if self.count == 1 else f"{self.count:,} errors, the most frequent of them"
         return f"tasks of the locustfile raised {times}: {self.example}"
+
+
+def _is_own(file: str) -> bool:
+    """Whether it is code of the locustfile's author: an error is raised by what that calls, and mended there."""
+    package = next((folder for folder in Path(file).parents if folder.parent == _ROOT), None)
+    return not _LIBRARIES.search(file) and (package is None or not (package / "__init__.py").exists())
+
+
+def _place(frame: tuple[str, str, str]) -> str:
+    file, line, function = frame
+    return f" ({file.rpartition('/')[2]}, line {line}, in {function})"
 
 
 NO_TASK_ERRORS = TaskErrors()

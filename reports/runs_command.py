@@ -26,6 +26,9 @@ _LIST = (
     "`tokenswarm runs tag RUN KEY=VALUE` name and tag a run that is over."
 )
 
+#: What to give in place of a folder that has none.
+_WHERE = "give the folder in which runs leave theirs, as --results names it"
+
 
 def run(words: Sequence[str]) -> int:
     """Do what these words say. Returns the exit code: 0; 2 with a sentence for each error on the standard error."""
@@ -105,7 +108,7 @@ def _list(args: Namespace) -> int:
         show(run_table(runs, terminal_width()))
     else:
         of_all = f"; {units.counted(len(found), 'run')} in all" if found else ""
-        show(f"No such run in {folder}{of_all}." if found else f"No run in {folder}.")
+        show(f"No such run in {folder}{of_all}." if found else f"No run in {folder}; {_WHERE}.")
     sweeps = sorted((file.parent for file in folder.glob(f"*/{SWEEP_MANIFEST}")), reverse=True)
     if sweeps and not args.json:
         which = "a sweep" if len(sweeps) == 1 else f"{units.count(len(sweeps))} sweeps, of which the newest"
@@ -120,7 +123,7 @@ def _check_folder(folder: Path) -> None:
         )
     if not folder.is_dir():
         what = "is a file" if folder.exists() else "does not exist"
-        raise ReportError(f"{folder} {what}: give the folder in which runs leave theirs, as --results names it.")
+        raise ReportError(f"{folder} {what}: {_WHERE}.")
 
 
 def _json(runs: Sequence[PastRun]) -> str:

@@ -13,8 +13,9 @@ from tokenswarm.client.server_address import base_url, take_route
 from tokenswarm.command_line import OptionErrors
 from tokenswarm.recording.prompt_notices import OWN_REUSE
 from tokenswarm.shapes.capacity_options import CAPACITY
-from tokenswarm.shapes.plan import OWN_SHAPE, OWN_USERS
+from tokenswarm.shapes.plan import OWN_SHAPE, OWN_USERS, SHAPE_READS_USERS
 from tokenswarm.shapes.rate_options import OPEN
+from tokenswarm.users.chat import BuiltInUser
 from tokenswarm.users.streaming_user import StreamingUser
 
 #: Of Tokenswarm's own users.
@@ -28,6 +29,13 @@ _OF_DEFAULT_SHAPES = (
     *("shape", "levels", "ramp", "level_time", "warm_up", "find_capacity", "between", "precision"),
     *("rate", "session_rate", "arrivals", "rate_schedule", "max_in_flight", "trace"),
 )
+#: Locust's, which a shape may read; it then has `use_common_options = True`, as Locust documents.
+_READ_BY_SHAPES = ("num_users", "spawn_rate")
+_FLAGS = {"num_users": "--users"}
+
+
+class NoStreamingUsersError(ValueError):
+    """Users of a locustfile none of which Tokenswarm measures; the text says what to do."""
 
 
 class OwnHostError(ValueError):
@@ -46,6 +54,17 @@ def check_own_options(options: Namespace, defaults: Mapping[str, Any], given: Co
     sentences = [*_of_users(options, defaults, given), *_of_shape(options, given), *_of_open_loop(options)]
     if sentences:
         raise OptionErrors(sentences)
+
+
+def check_streaming_users(environment: Environment) -> None:
+    """Raises NoStreamingUsersError where no user that runs can send what Tokenswarm measures."""
+    running = [each for each in environment.user_classes if each.weight or each.fixed_count]
+    if running and not any(issubclass(each, StreamingUser | BuiltInUser) for each in running):
+        names = _and(sorted(each.__name__ for each in running))
+        raise NoStreamingUsersError(
+            f"no user class that runs is derived from tokenswarm.StreamingUser, and nothing that {names} would send is "
+            "recorded: derive one from it (docs/python-api.md), or import nothing from tokenswarm."
+        )
 
 
 def take_own_host(environment: Environment) -> None:
@@ -91,7 +110,8 @@ def _of_users(options: Namespace, defaults: Mapping[str, Any], given: Collection
 
 def _of_shape(options: Namespace, given: Collection[str]) -> Iterator[str]:
     shape = getattr(options, OWN_SHAPE, "")
-    idle = [_flag(name) for name in _OF_DEFAULT_SHAPES if shape and name in given]
+    read = () if getattr(options, SHAPE_READS_USERS, False) else _READ_BY_SHAPES
+    idle = [_flag(name) for name in (*_OF_DEFAULT_SHAPES, *read) if shape and name in given]
     if idle:
         yield (
             f"{_and(idle)} {'has' if len(idle) == 1 else 'have'} no effect beside the shape {shape} of the locustfile, "
@@ -111,7 +131,7 @@ def _of_open_loop(options: Namespace) -> Iterator[str]:
 
 
 def _flag(name: str) -> str:
-    return f"--{name.replace('_', '-')}"
+    return _FLAGS.get(name, f"--{name.replace('_', '-')}")
 
 
 def _and(words: Sequence[str]) -> str:

@@ -20,7 +20,13 @@ from tokenswarm.engines import load_engines_of_packages
 from tokenswarm.reports.checks.run_checks import RunChecks
 from tokenswarm.run_control.capacity_control import CapacityControl
 from tokenswarm.run_control.load_end import end_load
-from tokenswarm.run_control.own_options import changed_for_shapes, check_own_options, prompts_of_own_code, take_own_host
+from tokenswarm.run_control.own_options import (
+    changed_for_shapes,
+    check_own_options,
+    check_streaming_users,
+    prompts_of_own_code,
+    take_own_host,
+)
 from tokenswarm.run_control.plan_text import plan_text
 from tokenswarm.run_control.recording_hooks import Recording
 from tokenswarm.run_control.run_inputs import RunInputs
@@ -56,7 +62,7 @@ class RunStart:
         self._search = CapacityControl(recording.controller)
         self._page = WebPage(recording.live, self._check_run, self._find_server, plan_text)
         self._command_line = CommandLine(complete_options, self._check_command_line)
-        self._ignored_options = IgnoredOptionsFilter(lambda: self._command_line.given.sources)
+        self._ignored_options = IgnoredOptionsFilter()
         self._notices: list[str] = []
         #: Of each option of the command line, by its name.
         self._defaults: dict[str, Any] = {}
@@ -205,6 +211,7 @@ class RunStart:
         recording.attach(environment)
         recording.request_admission()
         adopt_own_code(environment)
+        check_streaming_users(environment)
         take_own_host(environment)
         if on_worker:
             lifecycle.attach(environment)

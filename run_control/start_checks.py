@@ -23,6 +23,8 @@ from tokenswarm.shapes.rate_options import is_open
 from tokenswarm.users.run_lifecycle import check_options
 from tokenswarm.web.web_options import WebOptions, turn_on_login
 
+_MOST_EXIT_CODE = 255
+
 
 def complete_options(given: Given) -> None:
     """Fill in what follows from the options that were given. Raises PlanError, OptionErrors for those that exclude each
@@ -31,6 +33,7 @@ def complete_options(given: Given) -> None:
     with collect_errors() as errors:
         errors.of(check_user_classes, given)
         errors.of(_check_log_file, options)
+        errors.of(_check_exit_code, options)
         errors.of(keep_values, options)
         errors.of(keep_proxy_credentials, options)
         if not options.worker or is_open(options):
@@ -93,6 +96,13 @@ def check_run(options: Namespace, host: str) -> RunPlan:
         errors.of(check_folders, *folders_of(options))
         errors.of(check_options, options, host)
     return plan
+
+
+def _check_exit_code(options: Namespace) -> None:
+    """A process ends with a byte: of 256, nothing would be left. Raises OptionErrors."""
+    code = getattr(options, "exit_code_on_error", 1)
+    if not 0 <= code <= _MOST_EXIT_CODE:
+        raise OptionErrors([f"--exit-code-on-error takes a number from 0 to {_MOST_EXIT_CODE}, got {code}."])
 
 
 def _check_effects(given: Given) -> None:

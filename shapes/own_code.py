@@ -10,7 +10,7 @@ from typing import Any
 from locust import LoadTestShape, User
 from locust.env import Environment
 
-from tokenswarm.shapes.plan import OWN_SHAPE, OWN_USERS
+from tokenswarm.shapes.plan import OWN_SHAPE, OWN_USERS, SHAPE_READS_USERS
 from tokenswarm.shapes.run_shape import RunShape
 
 _OWN_SHAPE = (
@@ -44,6 +44,7 @@ def adopt_own_code(environment: Environment) -> None:
     if options is not None:
         vars(options)[OWN_USERS] = [] if uses_default else sorted(each.__name__ for each in own)
         vars(options)[OWN_SHAPE] = type(shape.own_shape).__name__ if shape.own_shape is not None else ""
+        vars(options)[SHAPE_READS_USERS] = bool(shape.own_shape and shape.own_shape.use_common_options)
 
 
 def own_code_facts(environment: Environment) -> dict[str, Any]:

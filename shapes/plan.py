@@ -23,7 +23,7 @@ from tokenswarm.shapes.capacity.search_range import SearchRange
 
 #: No options: set at Locust's init, and sent to workers with the options. Names of the user classes of the
 #: locustfile's own that a run has alone, and of its shape.
-OWN_USERS, OWN_SHAPE = "own_users", "own_shape"
+OWN_USERS, OWN_SHAPE, SHAPE_READS_USERS = "own_users", "own_shape", "own_shape_reads_users"
 #: Requests without a system prompt, and with one.
 Mode = Literal["off", "on"]
 #: Order of the modes in a run of both: the plain one first, so that no run finds the other's prefix in a cache.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Mapping
 
 
 class RoutineLogFilter(logging.Filter):
@@ -79,21 +79,15 @@ class StatsTablesFilter(logging.Filter):
 
 
 class IgnoredOptionsFilter(logging.Filter):
-    """Corrects what Locust logs of --users, --spawn-rate and --run-time beside a shape of the locustfile: that all
-    three are ignored. --run-time ends the run, and the others may not have been given at all.
+    """Drops what Locust logs of --users, --spawn-rate and --run-time beside a shape of the locustfile: that all three
+    are ignored. --run-time ends the run, and run_control/own_options.py refuses the others.
 
     Upstream: https://github.com/locustio/locust/blob/2.47.0/locust/main.py#L382-L392
     """
 
     LOGGER = "locust.main"
-    #: How the lines begin: the first is dropped, the second one names what was given and is ignored.
-    ADVICE, IGNORED = "--run-time, --users or --spawn-rate have no impact", "The following option(s) will be ignored: "
-    _FLAGS: Mapping[str, str] = {"num_users": "--users", "spawn_rate": "--spawn-rate"}
-
-    def __init__(self, given: Callable[[], Collection[str]]) -> None:
-        """given: the options that were given, by name."""
-        super().__init__()
-        self._given = given
+    #: How the lines begin.
+    LINES = ("--run-time, --users or --spawn-rate have no impact", "The following option(s) will be ignored: ")
 
     def attach(self) -> None:
         """Filter from now on."""
@@ -101,15 +95,7 @@ class IgnoredOptionsFilter(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether this line is logged."""
-        line = record.getMessage()
-        if line.startswith(self.ADVICE):
-            return False
-        if line.startswith(self.IGNORED):
-            given = self._given()
-            flags = [flag for name, flag in self._FLAGS.items() if name in given]
-            record.msg, record.args = f"{self.IGNORED}{', '.join(flags)} (the locustfile's shape sets the users)", ()
-            return bool(flags)
-        return True
+        return not record.getMessage().startswith(self.LINES)
 
 
 class TaskErrorFilter(logging.Filter):

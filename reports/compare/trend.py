@@ -7,7 +7,8 @@ show a departure by chance, so that each probability is held against Holm's boun
 
 from __future__ import annotations
 
-from collections import Counter
+import re
+from collections import Counter, defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -36,6 +37,7 @@ MOST_BASELINE = 5
 _FALSE_ALARMS = 0.025
 #: Of the reasons why runs are unreliable, so many are named, with so many characters of each.
 _REASONS, _REASON_CHARACTERS = 3, 120
+_NUMBER = re.compile(r"\d[\d,.]*")
 #: Of the runs that are left out, so many are named.
 _NAMES = 3
 
@@ -184,11 +186,15 @@ class Trend:
 
 def _too_few(number: int, runs: Sequence[TrendRun]) -> str:
     """Why there is no trend: how many runs a baseline of so many takes, and why the others are unreliable."""
-    reasons = Counter(reason for run in runs for reason in run.unreliable[:1])
-    unreliable = reasons.total()
+    alike = defaultdict[str, list[str]](list)  # reasons that differ in their numbers alone are one
+    for run in runs:
+        for reason in run.unreliable[:1]:
+            alike[_NUMBER.sub("0", reason)].append(reason)
+    reasons = sorted(alike.values(), key=len, reverse=True)
+    unreliable = sum(map(len, reasons))
     why = "; ".join(
-        f"{units.counted(times, 'run')}: {full_stop(shortened(reason, _REASON_CHARACTERS)).rstrip('.')}"
-        for reason, times in reasons.most_common(_REASONS)
+        f"{units.counted(len(of_runs), 'run')}: {full_stop(shortened(of_runs[0], _REASON_CHARACTERS)).rstrip('.')}"
+        for of_runs in reasons[:_REASONS]
     )
     others = "; …" if len(reasons) > _REASONS else ""
     return (

@@ -93,6 +93,11 @@ def _trend_of(args: Namespace) -> tuple[Trend, list[str]]:
 def _found(folders: Sequence[str], allowed: Sequence[str]) -> tuple[list[Results], list[str]]:
     """The runs, and a sentence for each that is left out. Raises ReportError, OptionErrors."""
     inside = runs_in(Path(folders[0])) if len(folders) == 1 else []
+    if not inside and len(folders) == 1 and Path(folders[0]).is_dir() and not (Path(folders[0]) / "run.json").exists():
+        raise ReportError(
+            f"{folders[0]} holds no runs; give the folder in which runs leave theirs, as --results names it, or two "
+            "results folders or more."
+        )
     if not inside:
         with collect_errors() as errors:
             found = [errors.of(load_results, folder) for folder in folders]

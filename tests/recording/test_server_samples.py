@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from msgspec import structs
 
 from tokenswarm.metrics.level import Level, Scope
 from tokenswarm.recording.aggregator import Aggregator, LevelStats
@@ -78,6 +79,24 @@ def test_a_look_is_due_five_times_a_hold_and_where_a_part_begins(a_level: Callab
     assert looked == [0.0, 2.0, 4.0, 6.0, 8.0, 10.0, 12.0, 13.0, 15.0, 17.0, 19.0]
 
 
+def test_a_hold_whose_end_is_not_planned_is_looked_at_often_at_first(a_level: Callable[..., Level]) -> None:
+    """As one is that a shape of the locustfile ends: it may be over soon."""
+    samples, level = ServerSamples(), LevelStats(structs.replace(a_level(0), ramp_s=0.0, level_time_s=None), 0.0)
+    looked = []
+    for now_s in range(40):
+        if samples.is_due(level, now_s):
+            samples.tried(now_s)
+            looked.append(now_s)
+    assert looked == [0, 1, 2, 3, 4, 5, 7, 9, 12, 15, 19, 24, 29, 34, 39]
+
+
+def test_samples_that_are_close_at_first_weigh_by_the_time_that_they_stand_for() -> None:
+    running = [ServerSample(at, 0, {"requests_running": 0 if at < 8 else 10}) for at in (0, 1, 2, 3, 4, 5, 11, 20)]
+    figures = server_figures(running, 0.0, 20.0)
+    assert figures is not None
+    assert figures.requests_running_mean == 10 * 12 / 20
+
+
 def test_a_long_drain_of_a_short_level_is_looked_at_every_five_seconds(a_level: Callable[..., Level]) -> None:
     samples, level = ServerSamples(), LevelStats(a_level(0), 0.0)
     looked = []
@@ -99,11 +118,12 @@ def test_the_summary_has_them_by_part_and_the_table_of_it_always_the_same_column
     without = level_summary(aggregator.levels[0], 99.0, aggregator.objectives)
     assert with_server.hold.server is not None and with_server.whole.server is not None
     assert with_server.hold.server.requests_running_mean == 9.0
-    assert with_server.whole.server.requests_running_mean == 6.0
+    over_time = (8 * (7.1 - 0.0) / 2 + 10 * (7.1 - 2.1) / 2) / 7.1  # the sample before the hold stands for less time
+    assert with_server.whole.server.requests_running_mean == pytest.approx(over_time)
     assert without.hold.server is None
     rows = summary_rows([with_server]) + summary_rows([without])
     assert len({tuple(row) for row in rows}) == 1
-    assert [row["server_requests_running_mean"] for row in rows] == [9.0, 6.0, None, None]
+    assert [row["server_requests_running_mean"] for row in rows] == [9.0, pytest.approx(over_time), None, None]
 
 
 def test_a_look_that_told_nothing_is_counted_and_what_was_known_is_no_longer_told() -> None:

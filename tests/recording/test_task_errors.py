@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
+
+import pytest
 
 from tests.run_fixtures import make_books, make_level, make_reports
 from tokenswarm.metrics.objectives import Objectives
@@ -13,6 +16,7 @@ from tokenswarm.recording.task_errors import TaskErrors
 from tokenswarm.recording.validity import run_validity
 from tokenswarm.run_folder.schema import IssueKind
 
+ROOT = Path(__file__).resolve().parents[2]
 TRACEBACK = """
   File "/x/locust/user/task.py", line 344, in run
     self.go()
@@ -27,6 +31,26 @@ def test_the_most_frequent_error_is_shown_with_its_place() -> None:
     errors = TaskErrors.of([seldom, frequent])
     assert (errors.count, errors.example) == (32, "division by zero (own.py, line 12, in ask)")
     assert TaskErrors.of([]).count == 0
+
+
+@pytest.mark.parametrize(
+    "raised_in",
+    [
+        f"{ROOT}/client/own_requests.py",
+        "/opt/venv/lib/python3.13/site-packages/tokenswarm/users/streaming_user.py",
+        "/usr/lib/python3.12/json/decoder.py",
+        "src/gevent/event.pyx",
+        "<frozen importlib._bootstrap>",
+    ],
+)
+def test_the_place_is_the_line_of_the_locustfile_and_not_where_a_library_raised(raised_in: str) -> None:
+    """The locustfile may be one of the repository's examples."""
+    own = TRACEBACK.replace("/home/me/own.py", f"{ROOT}/examples/own.py")
+    traceback = f'{own}  File "{raised_in}", line 99, in checked\n    raise\n'
+    error = {"count": 1, "msg": "prompt takes a text, got 5", "traceback": traceback}
+    assert TaskErrors.of([error]).example == "prompt takes a text, got 5 (own.py, line 12, in ask)"
+    alone = {"count": 1, "msg": "no", "traceback": f'  File "{raised_in}", line 99, in checked\n'}
+    assert TaskErrors.of([alone]).example.endswith("line 99, in checked)")
 
 
 def test_a_run_whose_tasks_raised_errors_is_suspect(timeline: Callable[..., Timeline]) -> None:

@@ -171,6 +171,11 @@ def test_what_cannot_be_done_is_one_sentence(
     assert (folder / "run.json").read_bytes() == before
 
 
+def test_a_folder_without_runs_is_said_to_have_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([str(tmp_path)]) == 0
+    assert f"No run in {tmp_path}; give the folder in which runs leave theirs" in capsys.readouterr().out
+
+
 def test_a_run_that_has_not_ended_is_not_named(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = results / "20260701-120000-a" / "run.json"
     document = json.loads(file.read_text()) | {"status": "running"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import re
 from pathlib import Path
 
@@ -96,6 +97,25 @@ def test_without_a_trend_the_runs_that_are_missing_are_counted_with_the_reasons(
     assert "got 0 of 3 (3 runs: late)" in few
     assert "2 runs are left out (other-70, other-50)" in others
     assert "(levels in 2)" in others
+
+
+def test_reasons_that_differ_in_their_numbers_are_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = write_runs(tmp_path / "runs", STEADY[:3])
+    for number, run in enumerate(sorted(folder.iterdir())):
+        file = run / "summary.json"
+        summary = json.loads(file.read_bytes())
+        reasons = [f"level {number}: late by {number}.5 ms"] if number else []
+        summary["validity"] |= {"verdict": "suspect" if number else "valid", "reasons": reasons}
+        file.write_text(json.dumps(summary))
+    code, _, err = trend(capsys, folder, "--baseline", 2)
+    assert code == 2
+    assert re.search(r"got 1 of 3 \(2 runs: level \d: late by \d.5 ms\)", err), err
+
+
+def test_a_folder_without_runs_is_named_as_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = trend(capsys, tmp_path)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert f"tokenswarm trend: {tmp_path} holds no runs; give the folder in which runs leave theirs" in err
 
 
 def test_a_suspect_run_is_no_baseline_and_ends_with_3_where_it_is_the_newest(

@@ -10,7 +10,14 @@ from locust import HttpUser, LoadTestShape, User
 from locust.env import Environment
 
 from tokenswarm.command_line import option_defaults
-from tokenswarm.run_control.own_options import OwnHostError, changed_for_shapes, check_own_options, take_own_host
+from tokenswarm.run_control.own_options import (
+    NoStreamingUsersError,
+    OwnHostError,
+    changed_for_shapes,
+    check_own_options,
+    check_streaming_users,
+    take_own_host,
+)
 from tokenswarm.run_control.run_parser import run_parser
 from tokenswarm.shapes.own_code import OwnCodeError, adopt_own_code, check_modes, check_shape
 from tokenswarm.shapes.plan import OWN_SHAPE, OWN_USERS
@@ -49,6 +56,10 @@ class Derived(ChatUser):
 class Steps(LoadTestShape):
     def tick(self) -> tuple[int, float] | None:
         return None
+
+
+class ReadingSteps(Steps):
+    use_common_options = True
 
 
 class Waves(LoadTestShape):
@@ -167,6 +178,31 @@ def test_options_without_effect_are_refused(
     with pytest.raises(ValueError, match=named):
         check_own_options(options, DEFAULTS, given)
     check_own_options(Namespace(**DEFAULTS | changed), DEFAULTS, given)  # of Tokenswarm's own users
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        (("num_users",), "--users has no effect"),
+        (("num_users", "spawn_rate"), "--users and --spawn-rate have no effect"),
+    ],
+)
+def test_users_of_the_command_line_are_refused_beside_an_own_shape_unless_it_reads_them(
+    given: tuple[str, ...], named: str
+) -> None:
+    _, found = adopted(Reader, shapes=(Steps(),))
+    with pytest.raises(ValueError, match=f"{named} beside the shape Steps"):
+        check_own_options(found.parsed_options, DEFAULTS, given)  # type: ignore[arg-type]
+    _, found = adopted(Reader, shapes=(ReadingSteps(),))
+    check_own_options(found.parsed_options, DEFAULTS, given)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("users", [(Web,), (Web, Never)])
+def test_users_none_of_which_is_measured_are_refused(users: tuple[type[User], ...]) -> None:
+    with pytest.raises(NoStreamingUsersError, match="nothing that Web would send is recorded: derive one"):
+        check_streaming_users(environment(*users))
+    check_streaming_users(environment(Web, Reader))
+    check_streaming_users(environment(Web, ChatUser))
 
 
 def test_a_form_that_changes_options_of_our_shapes_is_refused_beside_an_own_one() -> None:

@@ -288,6 +288,36 @@ def test_the_exit_code_is_logged_with_the_run_s_own_reason(
     assert told_of(bench.folder, "summary.json")["validity"]["reasons"][0] in line
 
 
+@pytest.mark.parametrize(
+    ("option", "ended_with", "words"),
+    [
+        (1, 1, "requests failed, or tasks of the locustfile raised errors"),
+        (7, 7, "requests failed, or tasks of the locustfile raised errors (the code is that of --exit-code-on-error)"),
+        (5, 5, "requests failed, or tasks of the locustfile raised errors (the code is that of --exit-code-on-error)"),
+        (7, 5, "a condition of --fail-if or --pass-if failed"),
+    ],
+)
+def test_a_code_that_an_option_sets_has_the_words_of_what_happened(
+    option: int,
+    ended_with: int,
+    words: str,
+    bench: Bench,
+    request_at: MakeTimeline,
+    a_level: MakeLevel,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    bench.begin(a_level())
+    bench.fire(request_at(3.0))
+    bench.at(20.0)
+    bench.recording.end_plan()
+    bench.stop()
+    bench.environment.parsed_options.exit_code_on_error = option
+    bench.environment.process_exit_code = None if option == ended_with else ended_with
+    caplog.set_level("INFO")
+    bench.quit(ended_with)
+    assert f"Exit code {ended_with}: {words}" in caplog.messages
+
+
 def test_a_run_without_a_request_failed(bench: Bench, a_level: MakeLevel) -> None:
     bench.begin(a_level())
     bench.at(20.0)

@@ -91,6 +91,7 @@ def sentences(*words: str, host: str = "http://gpu:8000") -> list[str]:
         (["--levels", "x", "--results", "/dev/null/results"], ["--levels", "/dev/null/results"]),
         (["--slo", "ttft", "--spool-folder", "/dev/null/spool"], ["--slo", "--spool-folder"]),
         (["--top-p", "3", "--top-k", "0", "--temperature", "-1"], ["--temperature", "--top-p", "--top-k"]),
+        (["--exit-code-on-error", "256", "--levels", "x"], ["--exit-code-on-error takes a number from 0", "--levels"]),
         (["--presence-penalty", "2.5", "--frequency-penalty", "nan"], ["--presence-penalty", "--frequency-penalty"]),
     ],
     ids=lambda value: value[0],
