@@ -35,7 +35,7 @@ def main() -> None:
         if not isinstance(runner, WorkerRunner):
             logging.getLogger("tokenswarm").warning("%s", _NOT_OURS)
 
-    events.init.add_listener(leave_to_locust)
+    events.init.add_listener(leave_to_locust)  # type: ignore[no-untyped-call]
     runpy.run_module("locust", run_name="__main__", alter_sys=True)
 
 

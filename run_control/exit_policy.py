@@ -6,7 +6,9 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
-from tokenswarm.command_line.exit_codes import EXIT_INTERRUPTED, EXIT_UNRELIABLE
+from locust.env import Environment
+
+from tokenswarm.command_line.exit_codes import EXIT_INTERRUPTED, EXIT_REQUESTS_FAILED, EXIT_UNRELIABLE, IN_SHORT
 from tokenswarm.recording.active_run import ActiveRun
 from tokenswarm.recording.run_completion import close_run, close_with_reserve, remove_spool
 from tokenswarm.run_folder.schema import Status
@@ -71,6 +73,16 @@ def exit_code_of(
     if checked is None and run.aggregator.warm_up_failures and not run.aggregator.failures:
         checked = 0  # Locust counts any failed request, and these are in no figure
     return status, _EXIT_CODES.get(status, checked)
+
+
+def exit_code_text(exit_code: int, environment: Environment) -> str:
+    """Why a run's process ends with this code. Locust's own code for failed requests is what an option says: it may be
+    any number, also one that means something else."""
+    of_locust = getattr(environment.parsed_options, "exit_code_on_error", EXIT_REQUESTS_FAILED)
+    if environment.process_exit_code is None and exit_code == of_locust:
+        option = "" if exit_code == EXIT_REQUESTS_FAILED else " (the code is that of --exit-code-on-error)"
+        return f"{IN_SHORT[EXIT_REQUESTS_FAILED]}{option}"
+    return IN_SHORT.get(exit_code, "see docs/exit-codes.md")
 
 
 def _error_text(error: Exception) -> str:

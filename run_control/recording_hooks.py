@@ -17,7 +17,7 @@ from locust.runners import STATE_RUNNING, STATE_SPAWNING, MasterRunner, WorkerRu
 
 from tokenswarm.cluster.master_link import MasterLink
 from tokenswarm.cluster.worker_link import WorkerLink
-from tokenswarm.command_line.exit_codes import EXIT_INTERRUPTED, EXIT_REQUESTS_FAILED, EXIT_UNRELIABLE, IN_SHORT
+from tokenswarm.command_line.exit_codes import EXIT_INTERRUPTED, EXIT_UNRELIABLE, IN_SHORT
 from tokenswarm.metrics.client_health import NO_SELF_CHECKS, SelfCheck
 from tokenswarm.metrics.level import Level
 from tokenswarm.metrics.timeline import Timeline
@@ -29,6 +29,7 @@ from tokenswarm.recording.recorder import Recorder
 from tokenswarm.recording.recording_options import RecordingOptions
 from tokenswarm.recording.sinks import Sink
 from tokenswarm.run_control.endings import Endings
+from tokenswarm.run_control.exit_policy import exit_code_text
 from tokenswarm.run_control.metrics_endpoint import MetricsEndpoint
 from tokenswarm.run_control.results_upload import ResultsUpload
 from tokenswarm.run_control.run_controller import RunCheck, RunController
@@ -234,25 +235,17 @@ class Recording:
         if self._upload is not None:
             exit_code = self._upload.exit_code(exit_code, self._endings.interrupts)
         if exit_code and self._endings.run_began and self._worker_link is None:
-            logger.info("Exit code %d: %s", exit_code, self._reason_of(exit_code))
+            words = exit_code_text(exit_code, self._environment)
+            if words == IN_SHORT[EXIT_UNRELIABLE]:
+                reason = self.controller.defect
+                words = f"{words}: {reason}" if reason else self._unreliable_because() or words
+            logger.info("Exit code %d: %s", exit_code, words)
         if self._metrics is not None:
             if self._headless and self.live.aggregator is not None:
                 self._metrics.linger(self._endings.interrupts)
             self._metrics.stop()
         if exit_code != before:  # Locust has its own already, and passes this on
             raise SystemExit(exit_code)
-
-    def _reason_of(self, exit_code: int) -> str:
-        of_locust = getattr(self._environment.parsed_options, "exit_code_on_error", EXIT_REQUESTS_FAILED)
-        if self._environment.process_exit_code is None and exit_code == of_locust:
-            # Locust's own code, which the option may make any number: also one that means something else.
-            option = "" if exit_code == EXIT_REQUESTS_FAILED else " (the code is that of --exit-code-on-error)"
-            return f"{IN_SHORT[EXIT_REQUESTS_FAILED]}{option}"
-        words = IN_SHORT.get(exit_code, "see docs/exit-codes.md")
-        if exit_code == EXIT_UNRELIABLE:
-            reason = self.controller.defect
-            words = f"{words}: {reason}" if reason else self._unreliable_because() or words
-        return words
 
     def _finish(self) -> None:
         self.controller.finish()

@@ -186,11 +186,11 @@ class Trend:
 
 def _too_few(number: int, runs: Sequence[TrendRun]) -> str:
     """Why there is no trend: how many runs a baseline of so many takes, and why the others are unreliable."""
-    alike = defaultdict[str, list[str]](list)  # reasons that differ in their numbers alone are one
+    by_kind = defaultdict[str, list[str]](list)  # reasons that differ in their numbers alone are one
     for run in runs:
         for reason in run.unreliable[:1]:
-            alike[_NUMBER.sub("0", reason)].append(reason)
-    reasons = sorted(alike.values(), key=len, reverse=True)
+            by_kind[_NUMBER.sub("0", reason)].append(reason)
+    reasons = sorted(by_kind.values(), key=len, reverse=True)
     unreliable = sum(map(len, reasons))
     why = "; ".join(
         f"{units.counted(len(of_runs), 'run')}: {full_stop(shortened(of_runs[0], _REASON_CHARACTERS)).rstrip('.')}"
