@@ -26,7 +26,7 @@ def time_limit(seconds: float) -> Iterator[None]:
 
     def start(delay_s: float, then: Any) -> None:
         timers.append(loop.timer(max(0.0, delay_s)))
-        timers[-1].start(then)
+        timers[-1].start(then, update=True)  # from now on: the loop's own time is that of its last round
 
     def limit_is_over() -> None:
         start(max(_LEAST_GRACE_S, time.perf_counter() - due_s), lambda: waiting.throw(TimeoutError()))

@@ -269,7 +269,7 @@ def test_a_level_ends_when_the_first_user_has_no_further_session(
     said = " ".join(run.output.split())
     assert "!!! OUT OF SESSIONS: 4 users without system prompt: the load ended after" in said
     if not processes:  # workers stop a moment after their master has decided to
-        assert max(float(row["sent_s"]) for row in rows) <= dry_s + 0.01
+        assert max(float(row["sent_s"]) for row in rows) <= dry_s + 1
 
 
 #: The lines of other tools' documents, by format: what is sent of them in each session, as tokens or as roles.
