@@ -5,7 +5,7 @@ from __future__ import annotations
 from tokenswarm.metrics.level import PROMPT
 from tokenswarm.reports import units
 from tokenswarm.reports.compare.comparability import FIELDS
-from tokenswarm.reports.compare.comparison import Compared, RunComparison
+from tokenswarm.reports.compare.comparison import Compared, Entry, RunComparison, Standing
 from tokenswarm.reports.compare.comparison_charts import modes_of, page_figures
 from tokenswarm.reports.compare.comparison_text import (
     LEADING,
@@ -19,7 +19,19 @@ from tokenswarm.reports.compare.comparison_text import (
     verdict,
 )
 from tokenswarm.reports.compare.pareto_charts import page_blocks
-from tokenswarm.reports.html.document import Block, Cell, Charts, Details, Facts, Page, Section, Table, Text, html_of
+from tokenswarm.reports.html.document import (
+    Block,
+    Cell,
+    Charts,
+    Details,
+    Facts,
+    Page,
+    Row,
+    Section,
+    Table,
+    Text,
+    html_of,
+)
 
 
 def comparison_html(comparison: RunComparison) -> str:
@@ -56,24 +68,37 @@ def _verdict(comparison: RunComparison) -> list[Block]:
 
 
 def _table(comparison: RunComparison, compared: Compared) -> Table:
-    """As the terminal's, each interval below its figure, and columns left out in which all rows say the same."""
-    both = len({level.system_prompt for level in comparison.levels}) > 1
-    repeated = any(len(server.runs) > 1 for server in comparison.servers)
-    heads = ["users", *(["system prompt"] if both else []), "server", "figure", *(["runs"] if repeated else [])]
-    lines = [
-        [
-            entry.level.name,
-            *([entry.level.system_prompt] if both else []),
-            entry.server.name,
-            _with_note(entry_text(entry), interval_text(entry)),
-            *([_with_note(str(len(entry.server.levels(entry.level))), spread_text(entry))] if repeated else []),
-            _with_note(change_text(entry), change_interval_text(entry)),
-            entry.standing.value,
+    """A row a level: the figure of each server with its interval, and how it changes against the first server."""
+    both = len(modes_of(comparison)) > 1
+    servers, others = comparison.servers, [one for one in comparison.servers if one is not comparison.base]
+    base = f"against {comparison.base.name}"
+    heads = [head for one in others for head in (base if len(others) == 1 else f"{one.name} {base}", "result")]
+    lines: list[Row] = []
+    for level in comparison.levels:
+        entries = {entry.server.name: entry for entry in comparison.of(compared, level)}
+        changes = [
+            (_with_note(change_text(entry), change_interval_text(entry)), entry.standing.value.partition(" (")[0])
+            for entry in (entries[one.name] for one in others)
         ]
-        for level in comparison.levels
-        for entry in comparison.of(compared, level)
-    ]
-    return Table(compared.name, [*heads, f"against {comparison.base.name}", "result"], lines)
+        lines.append(
+            [
+                Cell(level.name, PROMPT[level.system_prompt] if both else ""),
+                *(_figure(entries[one.name]) for one in servers),
+                *(cell for change in changes for cell in change),
+            ]
+        )
+    names = [f"{one.name} ({Standing.BASE})" if one is comparison.base else one.name for one in servers]
+    standings = {entry.standing for entry in comparison.entries if entry.compared is compared}
+    caption = compared.name + (f": {Standing.INCONCLUSIVE}" if Standing.INCONCLUSIVE in standings else "")
+    return Table(caption, ["users", *names, *heads], lines)
+
+
+def _figure(entry: Entry) -> Cell:
+    """With its interval; of two runs, which have none, the smaller and the larger."""
+    interval, spread = interval_text(entry), spread_text(entry)
+    if interval == units.UNDEFINED and spread != units.UNDEFINED:
+        interval = f"runs {spread}"
+    return _with_note(entry_text(entry), interval)
 
 
 def _with_note(text: str, note: str) -> Cell:

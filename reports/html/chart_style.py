@@ -75,10 +75,12 @@ def style(axes: Axes) -> None:
         spine.set_color(GREY)
 
 
-def name_axes(axes: Axes, x: str, y: str) -> None:
-    """Each with its unit; the vertical one's stands above it, level, where it is read without turning one's head."""
+def name_axes(axes: Axes, x: str, y: str, outdent_in: float = 0.0) -> None:
+    """Each with its unit; the vertical one's stands above it, level, where it is read without turning one's head; by
+    outdent_in inches left of the plot."""
     axes.set_xlabel(x, fontsize=SMALL_PT, color=GREY, labelpad=2)
-    axes.set_title(y, loc="left", fontsize=SMALL_PT, color=GREY, pad=6)
+    plot_in = axes.get_window_extent().width / axes.figure.dpi
+    axes.set_title(y, loc="left", x=-outdent_in / plot_in, fontsize=SMALL_PT, color=GREY, pad=6)
 
 
 def legend(axes: Axes) -> None:

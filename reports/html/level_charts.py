@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_BAR_IN, _HEAD_IN, _FOOT_IN = 0.36, 0.32, 0.62
+_BAR_IN, _HEAD_IN, _FOOT_IN = 0.36, 0.32, 0.7
 _LETTER_IN = 0.09
 _SLIM_BAR_IN, _FEW_BARS = 0.27, 6
 #: Points of a distribution's line: all that a phone's width can show.
@@ -38,7 +38,7 @@ def ttft_chart(levels: Sequence[LevelSummary], bound_s: float | None = None) -> 
     """TTFT of each level as a bar. bound_s: the SLO's, None without one."""
     bars = side_by_side(levels)
     figure, axes = _bar_canvas(bars, bound_keys(bars, bound_s))
-    name_axes(axes, "", draw_ttft(axes, bars, bound_s, SMALL_PT - 1))
+    name_axes(axes, "", draw_ttft(axes, bars, bound_s, SMALL_PT - 1), _left_in(bars))
     return figure
 
 
@@ -46,28 +46,34 @@ def rate_chart(levels: Sequence[LevelSummary], rates: Mapping[int, Estimate | No
     """The token rate of each level as a bar. rates: with its interval, by level index."""
     bars = side_by_side(levels)
     figure, axes = _bar_canvas(bars)
-    name_axes(axes, "", draw_rate(axes, bars, rates, SMALL_PT - 1))
+    name_axes(axes, "", draw_rate(axes, bars, rates, SMALL_PT - 1), _left_in(bars))
     return figure
 
 
 def _bar_canvas(bars: Sequence[Bar], more_keys: Sequence[Any] = ()) -> tuple[Figure, Axes]:
     plot_in = plot_height_in(bars, _BAR_IN if len(bars) <= _FEW_BARS else _SLIM_BAR_IN)
-    longest = max(map(len, names_of(bars).values()))
     modes = mode_keys(bars)
     keys = [*(modes if len(modes) > 1 else []), *more_keys]
     names = [key.get_label() for key in keys]
-    figure, axes = canvas(_HEAD_IN + _FOOT_IN + plot_in, 0.1 + _LETTER_IN * longest, _FOOT_IN, names)
+    figure, axes = canvas(_HEAD_IN + _FOOT_IN + plot_in, _left_in(bars), _FOOT_IN, names)
     if keys:
         axes.legend(
             handles=keys,
             loc="upper center",
-            bbox_to_anchor=(0.4, -0.36 / plot_in),
+            bbox_to_anchor=(0.4, -0.3 / plot_in),
             ncols=legend_size(names)[0],
             frameon=False,
+            borderpad=0,
+            labelspacing=0.3,
             fontsize=SMALL_PT,
             labelcolor=INK,
         )
     return figure, axes
+
+
+def _left_in(bars: Sequence[Bar]) -> float:
+    """Space for the names of the bars."""
+    return 0.1 + _LETTER_IN * max(map(len, names_of(bars).values()))
 
 
 def spread(curves: Mapping[str, tuple[Series, Series]], what: str, in_buckets: bool = False) -> Figure:

@@ -1,4 +1,4 @@
-"""The page of a capacity search: levels by load, verdicts of the probes; and charts of many levels."""
+"""The page of a capacity search: levels by load, verdicts of the probes; and texts of charts, which are whole."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from tests.reports.folders import Course, write_folder
 from tests.reports.reading import Tables
@@ -90,7 +91,7 @@ def test_the_bars_of_ttft_have_the_line_of_the_slo(search: Results, bound_s: flo
 def test_a_legend_of_many_levels_is_whole(number: int) -> None:
     values: Series = np.linspace(0.1, 0.2, 50)
     figure = spread({f"{users} users": (values, values * 5) for users in range(1, number + 1)}, "TTFT")
-    figure.canvas.draw()
+    FigureCanvasAgg(figure).draw()
     legend = figure.axes[0].get_legend()
     assert legend is not None
     place, whole = legend.get_window_extent(), figure.bbox
@@ -102,3 +103,22 @@ def test_letters_are_as_large_as_the_page_sets_them() -> None:
     svg = svg_of(spread({"1 user": (np.array([0.1, 0.2]), np.array([0.5, 1.0]))}, "TTFT"), "a")
     assert "font-size: 1.1em" in svg
     assert "px" not in svg
+
+
+@pytest.mark.parametrize("modes", [("off",), ("off", "on")])
+@pytest.mark.parametrize("users", [1, 100_000])
+def test_the_bars_of_ttft_have_all_their_texts_inside(tmp_path: Path, modes: tuple[str, ...], users: int) -> None:
+    levels = load_results(
+        write_folder(tmp_path / "run", [Course(users, mode) for mode in modes], seed=1)
+    ).summary.levels
+    figure = ttft_chart(levels, 0.3)
+    FigureCanvasAgg(figure).draw()
+    (axes,) = figure.axes
+    legend = axes.get_legend()
+    assert legend is not None
+    whole = figure.bbox
+    for text in (*axes.texts, *axes.get_yticklabels(), *legend.get_texts()):
+        place = text.get_window_extent()
+        assert place.x0 >= whole.x0, text
+        assert place.x1 <= whole.x1, text
+        assert place.y0 >= whole.y0, text
