@@ -7,7 +7,8 @@ ENV PATH=/opt/tokenswarm/bin:$PATH
 WORKDIR /source
 COPY pyproject.toml constraints.txt ./
 RUN python -c "import tomllib; project = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
-      print(*project['dependencies'], *project['optional-dependencies']['s3'], sep='\n')" > requirements.txt \
+      print(*project['dependencies'], *project['optional-dependencies']['s3'], \
+      *project['optional-dependencies']['opentelemetry'], sep='\n')" > requirements.txt \
     && pip install --no-cache-dir --constraint constraints.txt --requirement requirements.txt
 COPY . .
 RUN pip install --no-cache-dir --no-deps .

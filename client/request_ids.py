@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Mapping
 
+from tokenswarm.metrics.trace_context import span_id_of
 from tokenswarm.sanitize import server_text
 
 #: Response headers that hold the server's own id of a request; the first that is there counts.
@@ -27,5 +28,5 @@ def new_trace_id() -> str:
 
 
 def traceparent(trace_id: str) -> str:
-    """The value of the header for one request of that trace, with a span id of its own, marked as sampled."""
-    return f"00-{trace_id}-{secrets.token_hex(8)}-01"
+    """The value of the header for the request of that trace, marked as sampled."""
+    return f"00-{trace_id}-{span_id_of(trace_id)}-01"

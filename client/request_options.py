@@ -408,7 +408,7 @@ def _add_trace_options(option: OptionAdder) -> None:
     option.switch(
         "--traceparent",
         "send a traceparent header (W3C Trace Context) with an id of its own in each request; requests.csv has it as "
-        "trace_id",
+        "trace_id, and docs/how-to/export.md says how the server's spans join the client's",
     )
 
 

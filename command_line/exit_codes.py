@@ -30,7 +30,9 @@ MEANINGS = {
     "`tokenswarm trend --fail-if-worse`: the newest run is significantly worse than the baseline",
     EXIT_NOT_UPLOADED: "the run would have ended with 0, but its results could not be uploaded to the URL of "
     "`--results`; the folder on this machine is complete, and a message names it. A run that "
-    "would have ended with another code keeps that code, and only the message says that the upload failed",
+    "would have ended with another code keeps that code, and only the message says that the upload failed. "
+    "`tokenswarm report --to otlp` or `--to mlflow`: the service could not be reached, or did not accept all of "
+    "the run",
     EXIT_SIGINT: "a `tokenswarm` command was ended with Ctrl-C. Not so a run and a sweep, which end with 4, and "
     "`tokenswarm simulate`, a server, which ends with 0",
 }

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import msgspec
 
 from tokenswarm.command_line import collect_errors
+from tokenswarm.command_line.exit_codes import EXIT_NOT_UPLOADED, EXIT_OK
 from tokenswarm.metrics.hardware import Hardware, parse_hardware
 from tokenswarm.metrics.objectives import DEFAULT_SHARE, ObjectiveError, Objectives
 from tokenswarm.recording.hardware_figures import with_hardware
@@ -23,6 +26,8 @@ from tokenswarm.reports.command_errors import ended
 from tokenswarm.reports.html.run_page import draw_page
 from tokenswarm.reports.other_formats.write_formats import FORMATS, write_formats
 from tokenswarm.reports.output import show, terminal_width
+from tokenswarm.reports.services.destinations import DESTINATIONS
+from tokenswarm.reports.services.export_errors import ExportFailed
 from tokenswarm.reports.stats.as_other_tools import COLUMNS, TOOLS, report_as
 from tokenswarm.reports.text_table import summary_table
 from tokenswarm.run_folder.csv_reader import load_requests
@@ -54,9 +59,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs=2,
         action="append",
         default=[],
-        metavar=("FORMAT", "FILE"),
-        help=f"write each level as another tool's result file ({', '.join(FORMATS)}); of several levels, each has its "
-        "name in the file's; can be given several times",
+        metavar=("FORMAT", "PLACE"),
+        help=f"write each level as another tool's result file ({', '.join(FORMATS)} FILE; of several levels, each has "
+        "its name in the file's), or send the run to a service: otlp URL (metrics and spans of OpenTelemetry), mlflow "
+        "URL or FOLDER; can be given several times",
     )
     parser.add_argument(
         "--slo", metavar="OBJECTIVES", help="judge by these objectives instead of the run's own, like ttft=500ms"
@@ -77,8 +83,8 @@ def main(args: argparse.Namespace) -> int:
     """Print the table, draw the charts and the page again and print where they are; check the conditions, and write
     the other files that the options name.
 
-    Returns the exit code: 0; 5 where a condition failed, 3 where the run is unreliable; 2 with one sentence
-    on the standard error where the folder cannot be reported.
+    Returns the exit code: 0; 5 where a condition failed, 3 where the run is unreliable; 6 where a service of --to did
+    not take the run; 2 with one sentence on the standard error where the folder cannot be reported.
     """
     return ended("report", lambda: _report(args))
 
@@ -125,7 +131,22 @@ def _report(args: argparse.Namespace) -> int:
         shown.append(_write(args, options, results, checks))
     finally:  # the figures are shown even where a file cannot be written
         show("\n\n".join("\n".join(part) for part in shown if part))
-    return checks.exit_code if options.conditions else 0
+    exported = _export(args.to, results)
+    return (checks.exit_code if options.conditions else EXIT_OK) or exported
+
+
+def _export(places: Sequence[Sequence[str]], results: Results) -> int:
+    """Send the run to each service. Returns the exit code of a report that had no other error."""
+    code = EXIT_OK
+    for name, place in places:
+        if name not in DESTINATIONS:
+            continue
+        try:
+            show(f"Exported to {name}: {DESTINATIONS[name].export(results, place)}")
+        except ExportFailed as error:
+            print(f"tokenswarm report: --to {name}: {error}", file=sys.stderr)
+            code = EXIT_NOT_UPLOADED
+    return code
 
 
 def _with_hardware(results: Results, hardware: Hardware) -> Results:
@@ -137,9 +158,13 @@ def _with_hardware(results: Results, hardware: Hardware) -> Results:
 
 def _other_format(name: str, file: str) -> None:
     """Raises ReportError, OptionError."""
+    if name in DESTINATIONS:
+        DESTINATIONS[name].check(file)
+        return
     if name not in FORMATS:
         raise ReportError(
-            f"--to takes {', '.join(FORMATS)} and a file, like --to vllm result.json; it was {shown(name)}."
+            f"--to takes {', '.join(FORMATS)} and a file, like --to vllm result.json, or {', '.join(DESTINATIONS)} and "
+            f"a URL, like --to otlp http://collector:4318; it was {shown(name)}."
         )
     output_file("--to", file)
 
@@ -168,5 +193,6 @@ def _write(args: argparse.Namespace, options: CheckOptions, results: Results, ch
             write(results, Path(file))
             written.append(f"{kind}: {file}")
     for name, file in args.to:
-        written += [f"Result for {name}: {path}" for path in write_formats(results, name, Path(file))]
+        if name in FORMATS:
+            written += [f"Result for {name}: {path}" for path in write_formats(results, name, Path(file))]
     return written

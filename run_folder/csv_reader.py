@@ -5,7 +5,8 @@ Read by pyarrow, only the columns that are needed, block by block. Columns that 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,8 @@ DURATIONS = (
 )
 #: Some hundred million requests.
 _MOST_BYTES = 2**36
+#: Of a journal that is read in blocks: some thousand requests.
+_BLOCK_BYTES = 2**20
 #: What the name of a duration from scheduled has behind that of the one from sent.
 _FROM_SCHEDULED = "_scheduled"
 _KEYS = ("level_index", "phase", "outcome", "user", "sent_s", "abandons")
@@ -173,23 +176,48 @@ def read_columns(path: Path, columns: list[str], text: tuple[str, ...] = ()) -> 
     """These columns of a journal as a pyarrow table: numbers, and texts of which each is kept once; null where the file
     has none. Raises ReportError."""
     pa = load_arrow()
+    with _errors_of(path, pa):
+        names, options = _read_options(path, columns, text, pa.dictionary(pa.int32(), pa.string()), pa)
+        return pa.csv.read_csv(path, **options).rename_columns(names)
+
+
+def read_rows(path: Path, columns: list[str], text: tuple[str, ...] = ()) -> Iterator[dict[str, list[Any]]]:
+    """The same in blocks of some thousand rows, so that memory does not grow with the run: for each block, by name a
+    list of numbers, or of texts; None where the file has none. Raises ReportError."""
+    pa = load_arrow()
+    with _errors_of(path, pa):
+        names, options = _read_options(path, columns, text, pa.string(), pa)
+        with pa.csv.open_csv(path, read_options=pa.csv.ReadOptions(block_size=_BLOCK_BYTES), **options) as reader:
+            for batch in reader:
+                yield {name: column.to_pylist() for name, column in zip(names, batch.columns, strict=True)}
+
+
+def _read_options(
+    path: Path, columns: list[str], text: tuple[str, ...], text_type: Any, pa: Any
+) -> tuple[list[str], dict[str, Any]]:
+    """(The columns' names, in their order in what pyarrow reads; its options.) Raises OSError, UnusableFile."""
+    check_file(path, _MOST_BYTES)
+    in_file = columns_of(path)
+    wanted = {column_in_file(name, in_file): name for name in columns}
+    types = {column: text_type if name in text else pa.float64() for column, name in wanted.items()}
+    return list(wanted.values()), {
+        # An error text may hold a line end.
+        "parse_options": pa.csv.ParseOptions(newlines_in_values=True),
+        "convert_options": pa.csv.ConvertOptions(
+            column_types=types,
+            include_columns=list(wanted),
+            include_missing_columns=True,
+            null_values=[""],
+            strings_can_be_null=text_type == pa.string(),
+        ),
+    }
+
+
+@contextmanager
+def _errors_of(path: Path, pa: Any) -> Iterator[None]:
+    """Raises ReportError in place of what pyarrow raises."""
     try:
-        check_file(path, _MOST_BYTES)
-        in_file = columns_of(path)
-        wanted = {column_in_file(name, in_file): name for name in columns}
-        types = {
-            column: pa.dictionary(pa.int32(), pa.string()) if name in text else pa.float64()
-            for column, name in wanted.items()
-        }
-        table = pa.csv.read_csv(
-            path,
-            # An error text may hold a line end.
-            parse_options=pa.csv.ParseOptions(newlines_in_values=True),
-            convert_options=pa.csv.ConvertOptions(
-                column_types=types, include_columns=list(wanted), include_missing_columns=True, null_values=[""]
-            ),
-        )
-        return table.rename_columns(list(wanted.values()))
+        yield
     except (FileNotFoundError, MissingFile):
         raise ReportError(f"{path} is missing; the folder is not as a run left it.") from None
     except UnusableFile as error:

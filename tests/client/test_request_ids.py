@@ -5,6 +5,7 @@ import re
 import pytest
 
 from tokenswarm.client.request_ids import REQUEST_ID_HEADERS, new_trace_id, server_request_id, traceparent
+from tokenswarm.metrics.trace_context import span_id_of
 
 
 @pytest.mark.parametrize("name", REQUEST_ID_HEADERS)
@@ -25,3 +26,8 @@ def test_a_trace_s_header_is_as_w3c_trace_context_has_it() -> None:
     trace_id = new_trace_id()
     assert trace_id != new_trace_id()
     assert re.fullmatch(rf"00-{trace_id}-[0-9a-f]{{16}}-01", traceparent(trace_id))
+
+
+def test_the_span_of_a_trace_can_be_found_again_from_its_id() -> None:
+    trace_id = new_trace_id()
+    assert traceparent(trace_id) == traceparent(trace_id) == f"00-{trace_id}-{span_id_of(trace_id)}-01"

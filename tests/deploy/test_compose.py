@@ -193,7 +193,8 @@ def test_the_dependencies_that_are_installed_first_are_all_there_are(tmp_path: P
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    assert done.stdout.split("\n")[:-1] == [*project["dependencies"], *project["optional-dependencies"]["s3"]]
+    extras = project["optional-dependencies"]
+    assert done.stdout.split("\n")[:-1] == [*project["dependencies"], *extras["s3"], *extras["opentelemetry"]]
 
 
 def test_the_image_has_no_source_and_no_compiler_and_any_user_id_may_write_its_folders() -> None:

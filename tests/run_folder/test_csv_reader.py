@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tokenswarm.run_folder.csv_reader import load_requests, load_windows
+from tokenswarm.run_folder.csv_reader import load_requests, load_windows, read_rows
 from tokenswarm.run_folder.reader import ReportError, load_results
 from tokenswarm.run_folder.schema import REQUEST_COLUMNS, WINDOW_COLUMNS
 
@@ -107,3 +107,30 @@ def test_a_file_that_is_missing_or_damaged_is_one_sentence(write_run: Write) -> 
     (folder / "requests.csv").write_text("stage,phase,outcome,user,sent_s,ttft_ms\n0,hold,ok,0.1,soon,5\n")
     with pytest.raises(ReportError, match=r"requests\.csv is not as a run writes it: .*soon"):
         load_requests(results, ["ttft"])
+
+
+def test_rows_are_read_in_blocks_however_long_the_file_is(tmp_path: Path) -> None:
+    path = tmp_path / "requests.csv"
+    error = 'said "no",\nand hung up' + "!" * 500
+    rows = [request(float(place), "", error=error, outcome="http_error") for place in range(5000)]
+    write_csv(path, REQUEST_COLUMNS, rows)
+    blocks = list(read_rows(path, ["sent_s", "ttft_ms", "error", "level", "not_yet"], text=("error", "level")))
+    assert len(blocks) > 1
+    assert max(len(block["sent_s"]) for block in blocks) < 3000
+    assert [sent_s for block in blocks for sent_s in block["sent_s"]] == [float(place) for place in range(5000)]
+    of_first = {name: values[0] for name, values in blocks[0].items()}
+    assert of_first == {"sent_s": 0.0, "ttft_ms": None, "error": error, "level": None, "not_yet": None}
+
+
+def test_a_file_without_rows_has_no_block_of_any(tmp_path: Path) -> None:
+    write_csv(tmp_path / "requests.csv", REQUEST_COLUMNS, [])
+    assert [row for block in read_rows(tmp_path / "requests.csv", ["sent_s"]) for row in block["sent_s"]] == []
+
+
+def test_rows_of_a_damaged_or_missing_file_are_one_sentence(tmp_path: Path) -> None:
+    path = tmp_path / "requests.csv"
+    with pytest.raises(ReportError, match=r"requests.csv is missing"):
+        list(read_rows(path, ["sent_s"]))
+    write_csv(path, REQUEST_COLUMNS, [request(1.0), request(1.0) | {"sent_s": "soon"}])
+    with pytest.raises(ReportError, match=r"requests.csv is not as a run writes it: .*soon"):
+        list(read_rows(path, ["sent_s"]))
