@@ -123,8 +123,8 @@ def _longest_error(bench: BenchFigures) -> str:
         return ""
     largest = max(_ttft(row).max or 0 for row in rows)
     return (
-        f"\nThe maximum of {number(largest)} ms is of a request whose first and second token were read at once: "
-        "[why](docs/benchmarks.md#the-last-table).\n"
+        f"\nThe maximum is {number(largest)} ms because the client read one request's first and second token together "
+        "([why](docs/benchmarks.md#the-last-table)).\n"
     )
 
 

@@ -56,9 +56,9 @@ def stamps_in_use(stamps: Stamps) -> Stamps:
 
 #: As the log says it.
 STAMP_SOURCES = {
-    Stamps.TAP: "the kernel's, of each segment (packet tap)",
-    Stamps.KERNEL: "the kernel's (SO_TIMESTAMPNS)",
-    Stamps.USER: "those of this program's reads (--stamps user)",
+    Stamps.TAP: "the kernel's receive time of each segment (packet tap)",
+    Stamps.KERNEL: "the kernel's receive time of each read (SO_TIMESTAMPNS)",
+    Stamps.USER: "the time at which this program read it (--stamps user)",
 }
 
 

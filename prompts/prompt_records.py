@@ -171,23 +171,19 @@ class LeftOut:
 
     def notice(self) -> str:
         """ "" where nothing is left out; else how many, and why."""
-        reasons = [
-            f"{count:,} {reason}"
-            for count, reason in (
-                (
-                    self.by_length,
-                    f"shorter or longer than --prompt-tokens{self.tokens_range and f' {self.tokens_range}'}",
-                ),
-                (self.without_text, "without text"),
-                (self.of_other_roles, "with messages of roles other than user, assistant and system"),
-                (self.failed_spans, "spans that failed"),
-                (self.other_spans, "spans of operations other than chat, generate and text_completion"),
-            )
-            if count
-        ]
-        total = sum((self.by_length, self.without_text, self.of_other_roles, self.failed_spans, self.other_spans))
+        by_length = f"shorter or longer than --prompt-tokens{self.tokens_range and f' {self.tokens_range}'}"
+        reasons = {
+            by_length: self.by_length,
+            "without text": self.without_text,
+            "with messages of roles other than user, assistant and system": self.of_other_roles,
+            "spans that failed": self.failed_spans,
+            "spans of operations other than chat, generate and text_completion": self.other_spans,
+        }
+        found = {reason: count for reason, count in reasons.items() if count}
+        total = sum(found.values())
         are = "is" if total == 1 else "are"
-        rows = [f"{total:,} of {counted(self.rows, 'row')} {are} left out: {', '.join(reasons)}"] if reasons else []
+        why = ", ".join(f"{count:,} {reason}" if len(found) > 1 else reason for reason, count in found.items())
+        rows = [f"{total:,} of {counted(self.rows, 'row')} {are} left out: {why}"] if found else []
         images = [f"images of {counted(self.images, 'row')} are not sent"] if self.images else []
         unused = [f"{count:,} {name}" for name, count in self.unused.items() if count]
         return "; ".join(rows + images + ([f"not used: {', '.join(unused)}"] if unused else []))

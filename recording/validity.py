@@ -43,6 +43,11 @@ _UNCERTAIN_SHARE = 0.01
 _FEWEST_UNCERTAIN = 2
 #: An event loop that is later than this (p99), and later than _SUSPECT_SHARE of the median TTFT, changes the load.
 _LATE_LOOP_S = 0.25
+#: What to do where the load generator was too slow, at the end of a message.
+_TOO_SLOW_ADVICE = (
+    "Run on a machine that does nothing else; if a worker used most of its core, also use more processes "
+    "(--processes -1)"
+)
 _NOTHING_MEASURED = "the run ended before a request was sent in the hold of a level: nothing was measured"
 #: Windows that a message names.
 _MOST_NAMED = 5
@@ -224,15 +229,14 @@ def _uncertainty_issues(scope: ScopeStats, *, in_lumps: bool) -> Issues:
     if late < _FEWEST_UNCERTAIN or share_interval(late, uncertain.count)[0] <= _UNCERTAIN_SHARE:
         return
     most_s = uncertain.maximum or 0.0
-    cause, advice = "first outputs arrived together with later ones", ""
-    if not in_lumps:
-        cause = "the load generator was too slow to read first outputs one by one"
-        advice = "; run on a machine that does nothing else, or with more processes (--processes -1)"
+    cause = "" if in_lumps else "the load generator was too slow: "
+    advice = "" if in_lumps else f". {_TOO_SLOW_ADVICE}"
     yield ValidityIssue(
         kind=IssueKind.UNCERTAIN_TTFT,
-        message=f"{cause}: for {late:,} of {uncertain.count:,} requests ({WHOLE_LEVEL}), the true TTFT may be lower "
-        f"than reported by more than {_percent(_SUSPECT_SHARE)} of its median ({_ms(median.value)}), by "
-        f"{_ms(most_s)} at most{advice}",
+        message=f"{cause}in {late:,} of {uncertain.count:,} requests ({WHOLE_LEVEL}), the first token was read "
+        f"together with later ones. Their true TTFT may be lower than reported, by up to {_ms(most_s)}; the limit is "
+        f"{bound_s * 1000:,.2f} ms ({_percent(_SUSPECT_SHARE)} of the median TTFT, {_ms(median.value)}). It cannot be "
+        f"higher: a ttft objective that is met stays met{advice}",
         values={"uncertain": late, "first_outputs": uncertain.count, "max_s": most_s, "median_s": median.value},
     )
 
@@ -245,8 +249,8 @@ def _concurrency_issues(found: Concurrency | None) -> Issues:
         kind=IssueKind.FEWER_USERS,
         message=f"fewer than {_percent(ENOUGH_SHARE)} of the {found.requested:,} users were there for "
         f"{found.short_s:,} of {found.seconds:,} s of the hold ({_percent(found.short_share)}; mean {found.mean:,.1f}, "
-        f"minimum {found.min:,.1f}): they started late, or their process stood still or was lost; measure longer, "
-        "on a machine that does nothing else, or with more processes (--processes -1)",
+        f"minimum {found.min:,.1f}): they started late, or their process stood still or was lost. "
+        f"{_TOO_SLOW_ADVICE}",
         values={"requested": found.requested, "short_s": found.short_s, "mean": found.mean, "min": found.min},
     )
 
@@ -303,14 +307,14 @@ def _open_loop_issues(aggregator: Aggregator, level: LevelStats) -> Issues:
         return
     lag, median = quantile(hold.lag_s, 0.99), quantile(hold.ttft_s, 0.5)
     kept = arrivals.max_in_flight is None and not arrivals.at_once
-    if kept and lag and median and lag.value > _SUSPECT_SHARE * median.value:
+    bound_s = _SUSPECT_SHARE * median.value if median else inf
+    if kept and lag and median and lag.value > bound_s:
         yield ValidityIssue(
             kind=IssueKind.SEND_LAG,
             message=f"the load generator could not keep the schedule: the lag (time sent minus time due) was "
-            f"{_ms(lag.value)} at p99; the limit is {_SUSPECT_SHARE * median.value * 1000:,.2f} ms "
-            f"({_percent(_SUSPECT_SHARE)} of the median TTFT, {_ms(median.value)}); run on a machine that does nothing "
-            "else, or with more processes (--processes -1)",
-            values={"lag_p99_s": lag.value, "median_s": median.value},
+            f"{_ms(lag.value)} at p99; the limit is {bound_s * 1000:,.2f} ms "
+            f"({_percent(_SUSPECT_SHARE)} of the median TTFT, {_ms(median.value)}). {_TOO_SLOW_ADVICE}",
+            values={"lag_p99_s": lag.value, "median_s": median.value, "bound_s": bound_s},
         )
     if level.ended_s is None or level.ended_s > aggregator.reported_until_s:
         return  # requests that have been sent are known when they have ended

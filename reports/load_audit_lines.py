@@ -7,7 +7,7 @@ from tokenswarm.reports import units
 from tokenswarm.reports.level_names import level_name
 from tokenswarm.run_folder.load_audit import GapAudit, LoadAudit
 from tokenswarm.run_folder.reader import Results
-from tokenswarm.run_folder.schema import IssueKind, LevelSummary
+from tokenswarm.run_folder.schema import IssueKind, LevelSummary, ValidityIssue
 
 _OF_ARRIVALS = (
     *("arrivals: K-S distance", "K-S p", "burstiness", "burstiness of the schedule"),
@@ -22,25 +22,29 @@ HEADINGS = {
     "requests/s": ("level", "requests/s requested", "requests/s sent", *_OF_ARRIVALS),
     "sessions/s": ("level", "sessions/s requested", "sessions/s begun", *_OF_ARRIVALS),
 }
-_AS_REQUESTED = "as requested"
+_AS_REQUESTED, _SENT_LATE, _NOT_AS_REQUESTED = "as requested", "SENT LATE", "NOT AS REQUESTED"
 _GAP_FIGURES = ("distance", "chance", "dispersion", "dispersion_requested")
 NOTES = {
     "requests/s": (
-        "Whether requests were sent with the requested times between them. K-S distance (Kolmogorov-Smirnov): the "
-        "largest difference between the measured and the requested distribution of these times, from 0 to 1. K-S p: "
-        "how probable a distance at least as large is if all is as requested. Burstiness: the variance of the number "
-        "of requests in intervals that should hold 10, divided by 10: 1 for poisson, 0 for constant arrivals; of the "
-        "schedule: the same of the times at which requests were due. Lag: time sent minus time due."
+        "The table shows whether the times between requests were as requested. K-S distance (Kolmogorov-Smirnov): the "
+        "largest difference between the measured and the requested distribution of these times, from 0 (no difference) "
+        "to 1. K-S p: the probability of such a distance, or a larger one, if the times are as requested; the smaller, "
+        "the worse. Burstiness: how unevenly requests were sent. The hold is cut into intervals in which 10 requests "
+        "are expected; burstiness is the variance of the number sent in an interval, divided by 10. It is about 1 for "
+        "poisson and about 0 for constant arrivals. Burstiness of the schedule: the same of the times at which "
+        "requests were due. A dash: too few requests to test; constant arrivals have no K-S figures. Lag: time sent "
+        "minus time due. The result allows for times that differ by less than 1 ms, or by less than 5 % of the median "
+        "TTFT."
     ),
 }
-NOTES["sessions/s"] = f"Requests: sessions' first turns. {NOTES['requests/s']}"
+NOTES["sessions/s"] = f"Requests in this note: the first turns of sessions. {NOTES['requests/s']}"
 
 
 def load_lines(results: Results) -> list[str]:
     """The heading and a line for each level whose load was measured; none where no level's was."""
-    late = levels_sent_late(results)
+    late = {issue.level: issue for issue in _of_lag(results)}
     lines = [
-        f"  {level_name(level)}: {_line(level, level.load_audit, late=level.index in late)}"
+        f"  {level_name(level)}: {_line(level, level.load_audit, late.get(level.index))}"
         for level in results.summary.levels
         if level.load_audit is not None
     ]
@@ -49,8 +53,11 @@ def load_lines(results: Results) -> list[str]:
 
 def levels_sent_late(results: Results) -> frozenset[int | None]:
     """Those whose requests the client sent too late, by their index."""
-    issues = results.summary.validity.issues
-    return frozenset(issue.level for issue in issues if issue.kind == IssueKind.SEND_LAG)
+    return frozenset(issue.level for issue in _of_lag(results))
+
+
+def _of_lag(results: Results) -> list[ValidityIssue]:
+    return [issue for issue in results.summary.validity.issues if issue.kind == IssueKind.SEND_LAG]
 
 
 def load_cells(level: LevelSummary, audit: LoadAudit, *, late: bool) -> list[str]:
@@ -67,28 +74,43 @@ def load_cells(level: LevelSummary, audit: LoadAudit, *, late: bool) -> list[str
 
 def _result(audit: LoadAudit, late: bool) -> str:
     if not (audit.as_requested and (audit.gaps is None or audit.gaps.as_requested is not False)):
-        return "NOT AS REQUESTED"
-    return "SENT LATE" if late else _AS_REQUESTED
+        return _NOT_AS_REQUESTED
+    return _SENT_LATE if late else _AS_REQUESTED
 
 
-def _line(level: LevelSummary, audit: LoadAudit, *, late: bool) -> str:
-    result = _result(audit, late)
-    loud = "" if result == _AS_REQUESTED else f"{result}: "
+def _line(level: LevelSummary, audit: LoadAudit, issue: ValidityIssue | None) -> str:
+    result = _result(audit, late=issue is not None)
     if audit.unit == "users":
         requested = round(audit.requested)
         mean, least = (units.users_of(users, requested) for users in (audit.measured, audit.measured_min or 0.0))
-        return f"{loud}{mean} of {units.amount(audit.requested)} users on average, at least {least} in any second"
+        return f"{result}: {mean} of {units.count(requested)} users on average, at least {least} in any second"
+    lag = () if audit.lag_p99_s is None else (_lag_in_words(audit.lag_p99_s, audit.lag_max_s, issue),)
+    gaps = () if audit.gaps is None else (_gaps_in_words(audit.gaps, level.level),)
+    rate = (_rate_in_words(level, audit),)
+    # What makes the result comes first.
+    if result == _NOT_AS_REQUESTED and audit.as_requested:
+        parts = [*gaps, *rate, *lag]
+    else:
+        parts = [*lag, *rate, *gaps] if result == _SENT_LATE else [*rate, *gaps, *lag]
+    return f"{result}: {'; '.join(parts)}"
+
+
+def _rate_in_words(level: LevelSummary, audit: LoadAudit) -> str:
     verb = "begun" if audit.unit == "sessions/s" else "sent"
-    due = level.open_loop.offered_rate if level.open_loop else None
+    sent, requested = f"{verb} {units.rate(audit.measured)} {audit.unit}", units.rate(audit.requested)
+    due = units.rate(level.open_loop.offered_rate if level.open_loop else None)
+    by_schedule = "" if due == units.UNDEFINED else f", due {due}"
     random = audit.gaps is not None and has_random_arrivals(level.level, audit.gaps.process)
-    schedule = "the random schedule happened to have" if random else "the schedule had"
-    by_schedule = f"; in the hold {schedule} {units.rate(due)}" if due is not None else ""
-    parts = [f"requested {units.rate(audit.requested)} {audit.unit}{by_schedule}, {verb} {units.rate(audit.measured)}"]
-    if audit.gaps is not None:
-        parts.append(_gaps_in_words(audit.gaps, level.level))
-    if audit.lag_p99_s is not None:
-        parts.append(f"lag p99 {units.duration(audit.lag_p99_s)}, largest {units.duration(audit.lag_max_s)}")
-    return loud + "; ".join(parts)
+    differs = due not in (requested, units.UNDEFINED)
+    why = " (a random schedule differs from the requested rate by chance)" if random and differs else ""
+    return f"{sent}{by_schedule}, requested {requested}{why}"
+
+
+def _lag_in_words(p99_s: float, largest_s: float | None, issue: ValidityIssue | None) -> str:
+    """The lag; with the limit that it exceeds, where the issue of the verdict says so."""
+    bound_s = None if issue is None else issue.values.get("bound_s")
+    bound = "" if bound_s is None else f", the limit is {units.duration(bound_s)}"
+    return f"lag p99 {units.duration(p99_s)}{bound}; largest lag {units.duration(largest_s)}"
 
 
 def _gaps_in_words(gaps: GapAudit, level: str) -> str:

@@ -16,11 +16,11 @@ from tokenswarm.run_folder.schema import LevelSummary
 OPEN_LOOP_NOTE = (
     "Open loop: requests are sent when they are due, whether or not earlier ones have ended. All rates are averages "
     "over the hold. Offered: requests due by the schedule. Completed: requests that ended without error. In flight: "
-    "averages over single seconds; the columns show their mean and the largest. Backlog, where it is shown: UNSTABLE "
-    "if the number in flight kept growing over the hold, so that the server cannot sustain this rate; stable if it did "
-    "not; a dash if the hold is too short. Lag: time sent minus time due. TTFT and "
-    "E2E from scheduled count from the time when a request was due, lag included; all other latencies count from the "
-    "time when it was sent."
+    "requests that were sent and have not ended, averaged over each second; mean and most are the mean and the "
+    "largest of these averages. Backlog, where it is shown: UNSTABLE if the number in flight kept growing over the "
+    "hold, so that the server cannot sustain this rate; stable if it did not; a dash if the hold is too short. Lag: "
+    "time sent minus time due. TTFT and E2E from schedule count from the time when a request was due, lag included; "
+    "all other latencies count from the time when it was sent."
 )
 #: Stands behind each latency of an unstable level.
 UNSTABLE = "~"
@@ -63,10 +63,10 @@ OPEN_LOOP_COLUMNS = (
     OpenLoopColumn("", "backlog", _load(lambda found: _backlog(found.unstable))),
     OpenLoopColumn("lag", "p50", _time(lambda level: level.hold.lag_s, "p50")),
     OpenLoopColumn("lag", "p99", _time(lambda level: level.hold.lag_s, "p99")),
-    OpenLoopColumn("TTFT from scheduled", "p50", _time(lambda level: level.hold.ttft_scheduled_s, "p50")),
-    OpenLoopColumn("TTFT from scheduled", "p99", _time(lambda level: level.hold.ttft_scheduled_s, "p99")),
-    OpenLoopColumn("E2E from scheduled", "p50", _time(lambda level: level.hold.e2e_scheduled_s, "p50")),
-    OpenLoopColumn("E2E from scheduled", "p99", _time(lambda level: level.hold.e2e_scheduled_s, "p99")),
+    OpenLoopColumn("TTFT from schedule", "p50", _time(lambda level: level.hold.ttft_scheduled_s, "p50")),
+    OpenLoopColumn("TTFT from schedule", "p99", _time(lambda level: level.hold.ttft_scheduled_s, "p99")),
+    OpenLoopColumn("E2E from schedule", "p50", _time(lambda level: level.hold.e2e_scheduled_s, "p50")),
+    OpenLoopColumn("E2E from schedule", "p99", _time(lambda level: level.hold.e2e_scheduled_s, "p99")),
 )
 
 

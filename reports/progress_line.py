@@ -19,6 +19,8 @@ _SPAN = (
 )
 #: Characters of the bar.
 _BAR = 20
+#: What the length of a plan covers.
+WITHOUT_DRAINS = "waits before and after levels included, drains not included"
 _BETWEEN_LEVELS = "the level is over"
 
 
@@ -31,7 +33,7 @@ def plan_lines(levels: Sequence[Level], settle_s: float) -> tuple[str, ...]:
             plan,
             "A level has a hold (requests are sent when they are due; figures describe this time) and a drain "
             "(no new requests; open streams end)",
-            f"{_SPAN}; req/s: offered/sent/completed in the same time",
+            f"{_SPAN}; req/s: requests offered (due) / sent / completed since the previous line",
         )
     if any(level.own_shape for level in levels):
         return (
@@ -50,10 +52,11 @@ def plan_lines(levels: Sequence[Level], settle_s: float) -> tuple[str, ...]:
 
 def plan_in_words(levels: Sequence[Level], settle_s: float) -> str:
     """The levels and how long they take: `10, 50 users without system prompt; level time 5 min, of which ramp 20 s;
-    10 min 10 s in all, plus the drains`. The time is left out where it depends on the server."""
+    10 min 10 s in all, waits before and after levels included, drains not included`. The time is left out where it
+    depends on the server."""
     is_open_ended = any(level.ends_with_requests or level.probe for level in levels)
     lasts_s = None if is_open_ended else planned_length_s(levels, settle_s)
-    how_long = "" if lasts_s is None else f"; {units.length_of_time(lasts_s)} in all, plus the drains"
+    how_long = "" if lasts_s is None else f"; {units.length_of_time(lasts_s)} in all, {WITHOUT_DRAINS}"
     return f"{levels_in_words(levels)}; level time {times_in_words(levels)}{_warm_up(levels)}{how_long}"
 
 

@@ -117,9 +117,10 @@ SERVER_COLUMNS = (
     Column("mean TTFT", "outside server", lambda level: units.duration(level.hold.outside_server_s)),
 )
 SERVER_NOTE = (
-    "The server's own metrics in each level's hold. Outside server: the client's mean TTFT minus the server's, which "
-    "is spent in network and gateway. A dash: the server reports no TTFT, or its mean is larger than the client's, "
-    "as the two do not cover exactly the same requests."
+    "These are the server's own metrics, averages over each level's hold. Prefix hits: the share of prompt tokens that "
+    "the server found in its prefix cache. Outside server: the client's mean TTFT minus the server's; this time is "
+    "spent in network and gateway. A dash there: the server reports no TTFT, or its mean is larger than the client's. "
+    "That happens because the two do not cover exactly the same requests."
 )
 # These two say which level a row is of, and so lead every block of a table that had to be broken.
 KEYS = 2
@@ -189,8 +190,8 @@ def header_lines(results: Results) -> list[str]:
         f"Engine {summary.engine}, model {summary.model or units.UNDEFINED}, "
         f"host {summary.host or units.UNDEFINED}{embedded}",
         f"Run of {units.moment(results.run.started_at)}: {_loud(results.status, 'finished')}",
-        f"Verdict: {_loud(summary.validity.verdict, 'valid')} ({units.counted(accounting.ended, 'request')}, "
-        + ("all recorded)" if accounting.complete else "NOT ALL RECORDED)")
+        f"Verdict: {_loud(summary.validity.verdict, 'valid')} ({units.counted(accounting.ended, 'request')} in the "
+        + ("whole run, all recorded)" if accounting.complete else "whole run, NOT ALL RECORDED)")
         + ("; FILES INCOMPLETE" if results.files_missing else ""),
     ]
     if warm_ups := summary.warm_ups:

@@ -12,11 +12,15 @@ NOT_CERTIFIED = "*"
 #: The one phrase for a figure that has no interval, or none of its ends.
 SAMPLE_TOO_SMALL = "sample too small"
 NOT_CERTIFIED_SHORT = (
-    f"* Too few requests for a 95 % interval: p50 needs at least {fewest_for_interval(0.5)}, "
-    f"p90 {fewest_for_interval(0.9)}, p95 {fewest_for_interval(0.95)}, p99 {fewest_for_interval(0.99)}; "
-    "more where latencies of successive requests are similar"
+    "* A rough value: too few requests for a complete 95 % interval. The minimum is "
+    f"{fewest_for_interval(0.5)} requests for p50, {fewest_for_interval(0.9)} for p90, {fewest_for_interval(0.95)} for "
+    f"p95 and {fewest_for_interval(0.99)} for p99. Where successive latencies are similar, as is usual under load, "
+    "many more are needed"
 )
-NOT_CERTIFIED_NOTE = f"{NOT_CERTIFIED_SHORT}. With few requests, p95 and p99 are close to the slowest request."
+NOT_CERTIFIED_NOTE = (
+    f"{NOT_CERTIFIED_SHORT}. Use a longer --level-time. With few requests, p95 and p99 are close to the slowest "
+    "request."
+)
 
 # Decimals at which a number shows three significant digits, by its size: 9.99 is the last to need two.
 _THREE_DIGITS = ((9.995, 2), (99.95, 1))
@@ -85,13 +89,10 @@ def users(mean: float) -> str:
 
 
 def users_of(mean: float, requested: int) -> str:
-    """A mean number of users beside the number requested, with as many decimals as show that they differ: `1.96`."""
+    """A mean number of users beside the number requested: `7.1`, with two decimals where one would hide that they
+    differ: `1.96`, `2.00`."""
     text = users(mean)
-    for decimals in range(2, 5):
-        if mean == requested or text != users(requested):
-            break
-        text = f"{mean:,.{decimals}f}".rstrip("0").removesuffix(".")
-    return text
+    return f"{mean:,.2f}" if mean != requested and text == users(requested) else text
 
 
 def percentage(fraction: float | None) -> str:

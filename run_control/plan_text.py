@@ -31,5 +31,5 @@ def _search_text(search: SearchPlan) -> str:
     most = units.length_of_time(MOST_PROBES * probe_s)
     return (
         f"a search for the largest {load} within the SLO, from {of.low:g} to {of.high:g}; each probe takes at most "
-        f"{units.planned_time(probe_s)}; at most {MOST_PROBES} probes, so {most} at most in all, plus the drains"
+        f"{units.planned_time(probe_s)}; at most {MOST_PROBES} probes, so {most} at most in all, drains not included"
     )

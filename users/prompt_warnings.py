@@ -32,8 +32,9 @@ def log_prompts(prompts: RunPrompts, options: ChatOptions) -> None:
     if isinstance(prompts, TraceSource):
         _log_replay(prompts)
     elif isinstance(prompts, PromptSet) and (notice := prompts.left_out.notice()):
-        level = logging.INFO if prompts.source in SHIPPED_SOURCES else logging.WARNING
-        logger.log(level, "Prompts from %s: %s", prompts.source, notice)
+        built_in = prompts.source in SHIPPED_SOURCES
+        whose = "Built-in prompts" if built_in else "Prompts from"
+        logger.log(logging.INFO if built_in else logging.WARNING, "%s %s: %s", whose, prompts.source, notice)
 
 
 def _log_replay(source: TraceSource) -> None:

@@ -261,7 +261,7 @@ class RunLifecycle:
         shape = environment.shape_class
         has_own = isinstance(shape, RunShape) and bool(shape.own_classes)
         CURRENT_RUN.default_name = DEFAULT_NAME if has_own else ""
-        logger.info("Timestamps: %s", STAMP_SOURCES[stamps_in_use(CURRENT_RUN.run_context.options.stamps)])
+        logger.info("Timestamps of tokens: %s", STAMP_SOURCES[stamps_in_use(CURRENT_RUN.run_context.options.stamps)])
         GARBAGE_COLLECTION.begin_run()
 
     def watch_server(self, environment: Environment, engine: str, log: MetricsLog) -> None:

@@ -166,7 +166,7 @@ def _totals_in_words(found: WorkloadDescription) -> Iterator[str]:
     about = "about " if totals.is_extrapolated else ""
     if totals.duration_s is not None:
         at_most = "at most " if totals.is_longest else ""
-        yield f"{at_most}{units.length_of_time(totals.duration_s)} (plus the drains)"
+        yield f"{at_most}{units.length_of_time(totals.duration_s)} (drains not included)"
     if totals.sessions is not None and totals.sessions != totals.requests:
         yield f"{about}{units.counted(totals.sessions, 'session')}"
     if totals.requests is not None:

@@ -306,7 +306,7 @@ ROWS: dict[str, list[Json]] = {
             quantiles("tokenswarm_client_delay_seconds"),
         ),
         lines(
-            "Loop lag, p99",
+            "Event-loop lag, p99",
             "By how much a short sleep overshoots on each worker.",
             "s",
             {"worker {{worker}}": quantile(0.99, "tokenswarm_loop_lag_seconds", where="", by="worker")},

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 
 from tokenswarm.command_line import collect_errors
 from tokenswarm.metrics.intervals import FEWEST_FOR_A_MEAN, Estimate
+from tokenswarm.metrics.quantiles import fewest_for_interval
 from tokenswarm.reports import units
 from tokenswarm.reports.checks.check_options import CheckOptions, add_variation, variation_of
 from tokenswarm.reports.checks.check_options import add_arguments as add_check_arguments
@@ -68,6 +69,9 @@ from tokenswarm.run_folder.latest import without_latest
 from tokenswarm.run_folder.reader import ReportError, Results, load_results
 from tokenswarm.run_folder.schema import WINDOW_S, LevelSummary
 
+_RATES = ("rate", "request_rate")
+#: A hold of this length always has enough complete windows for the interval of a rate.
+HOLD_OF_A_RATE_S = (FEWEST_FOR_A_MEAN + 1) * WINDOW_S
 #: Shares change by percentage points: a ratio of shares near zero says nothing.
 _SHARES = ("failures", "goodput")
 #: Of gates between equal servers, so many may fail by chance.
@@ -349,19 +353,29 @@ def as_change(figure: Figure, change: Estimate) -> Estimate:
 def format_change(figure: Figure, change: Estimate) -> str:
     """`+7.1 % (95 % interval +2.0 to +12.4)`, and whether chance may have made it, or the sample is too small."""
     value = f"{units.signed(change.value * 100)} {'points' if figure.name in _SHARES else '%'}"
-    noun = "complete window" if figure.name in ("rate", "request_rate") else "request"
+    noun = "complete window" if figure.name in _RATES else "request"
     sample = units.counted(change.count, noun)
     if change.low is None and change.high is None:
-        few = noun == "complete window" and change.count < FEWEST_FOR_A_MEAN
-        windows = f"{FEWEST_FOR_A_MEAN} complete windows of {units.planned_time(WINDOW_S)} in the hold"
-        enough = units.planned_time((FEWEST_FOR_A_MEAN + 1) * WINDOW_S)
-        needed = f"; the interval of a rate needs {windows}: {enough} are always enough" if few else ""
-        return f"{value}, {units.SAMPLE_TOO_SMALL}: {sample}{needed}"
+        return f"{value}, {units.SAMPLE_TOO_SMALL}: {sample}{_needed(figure, change.count)}"
     low, high = (None if end is None else units.signed(end * 100) for end in (change.low, change.high))
     if low is None or high is None:
         known, other = (f"at most {high}", "lower") if low is None else (f"at least {low}", "upper")
-        interval = f"95 % interval: {known}, no {other} end as {sample} are too few"
+        are = "is" if change.count == 1 else "are"
+        interval = f"95 % interval: {known}; {sample} {are} too few for its {other} end"
     else:
         interval = f"95 % interval {low} to {high}"
     chance = "" if change.excludes(0.0) else "; may be chance"
     return f"{value} ({interval}{chance})"
+
+
+def _needed(figure: Figure, sample: int) -> str:
+    """How large a sample the interval of a figure needs, and what to do; "" where the reason is another one."""
+    if figure.name in _RATES:
+        enough = units.planned_time(HOLD_OF_A_RATE_S)
+        return f"; make the hold {enough} or longer" if sample < FEWEST_FOR_A_MEAN else ""
+    if figure.p is None:
+        return ""
+    return (
+        f"; {figure.function} needs at least {fewest_for_interval(figure.p)}, and many more where successive latencies "
+        "are similar: use a longer --level-time"
+    )

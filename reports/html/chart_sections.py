@@ -167,7 +167,7 @@ def server(measured: RunData) -> list[Block]:
     charts = [
         ("Requests in the server", "requests", {"requests_running": "running", "requests_waiting": "waiting"}, 1),
         (
-            "Cache and GPU utilization",
+            "Cache and GPU utilization" if "gpu_utilization" in samples else "Cache utilization",
             "%",
             {"kv_cache_utilization": "KV cache", "gpu_utilization": "GPU", "prefix_cache_hit_ratio": "prefix hits"},
             100,

@@ -49,8 +49,9 @@ def heat_map(measured: RunData) -> list[Block]:
         f"{units.duration(float(ttft_edges[-1]))}. The table at the top has the percentiles of each level."
     )
     text = Text(
-        "From left to right: the time of the run; from bottom to top: TTFT. The stronger a cell's colour, the larger "
-        "the share of the successful requests sent at that time that had this TTFT. Ramps and drains are included.",
+        "From left to right: the time of the run; from bottom to top: TTFT. Each column shows the successful requests "
+        "sent at that time. The stronger a cell's colour, the larger the share of them that had this TTFT. Ramps and "
+        "drains are included.",
         style="quiet",
     )
     return [text, Charts([Chart("TTFT over time", svg_of(heat_figure(time_edges, ttft_edges, shares), "heat"), alt)])]

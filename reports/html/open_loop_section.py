@@ -15,6 +15,6 @@ def open_loop(measured: RunData) -> list[Block]:
     headings = ["level", *(f"{column.group} {column.head}".strip() for column in columns)]
     rows: list[Row] = [[level_key(level), *(column.cell(level) for column in columns)] for level in levels]
     return [
-        Table("Rates, requests in flight and times from scheduled in each hold", headings, rows),
+        Table("Rates, requests in flight and times from schedule in each hold", headings, rows),
         Text(OPEN_LOOP_NOTE, style="quiet"),
     ]

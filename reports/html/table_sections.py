@@ -25,13 +25,17 @@ from tokenswarm.reports.stats.estimates import RunData
 from tokenswarm.reports.stats.failures import failure_examples
 from tokenswarm.reports.text_table import COLUMNS, GOOD_NOTE, Column, notes
 from tokenswarm.run_folder.distribution import Distribution
-from tokenswarm.run_folder.schema import WINDOW_S, LevelSummary, WorkerSummary
+from tokenswarm.run_folder.schema import WINDOW_S, LevelSummary, Validity, WorkerSummary
 
 _CLIENT_NOTE = (
     "Client delay: the time from the kernel's receipt of the bytes until the client read them. Latencies use the "
-    "kernel's timestamps, so this delay is not in them. Loop lag: how much later than planned the client's timers ran. "
-    "TTFT uncertainty: where a first token was read together with later ones, only the last has a timestamp; the first "
-    "may have arrived earlier than reported, by up to this time."
+    "kernel's timestamps, so this delay is not in them. Event-loop lag: how much later than planned the client's "
+    "timers ran. TTFT uncertainty: where a first token was read together with later ones, only the last has a "
+    "timestamp; the first may have arrived earlier than reported, by up to this time."
+)
+_WORKERS_NOTE = (
+    "Delays: whether the worker itself was fast enough over the whole run, by its event-loop lag, its self-check, and, "
+    "where the kernel gives no receive times, its late reads. What was late in one level is in the reasons at the top."
 )
 PERCENTILES = ("count", "mean", "p50", "p90", "p95", "p99", "largest")
 _EFFECTS = (Figure("ttft", "p50"), Figure("ttft", "p95"), Figure("tpot", "p50"), RATE)
@@ -60,9 +64,8 @@ def drift(measured: RunData) -> list[Block]:
     if too_short:
         which = "all levels" if len(too_short) == len(levels) else spoken(too_short)
         text = (
-            f"{which}. The trend compares the first and the last fifth of a hold, and needs {FEWEST_WINDOWS} complete "
-            f"windows of {units.planned_time(WINDOW_S)} in it: {units.planned_time((FEWEST_WINDOWS + 1) * WINDOW_S)} "
-            "are always enough."
+            f"{which}. The trend compares the first and the last fifth of a hold. Make the hold "
+            f"{units.planned_time((FEWEST_WINDOWS + 1) * WINDOW_S)} or longer (--level-time)."
         )
         blocks.append(Text(text, "Not available:", "quiet"))
     return blocks
@@ -128,7 +131,7 @@ def tokens_per_event(measured: RunData) -> list[Block]:
             rows.append([level_key(level), *map(units.two_decimals, (mean, float(each.min()), float(each.max())))])
     if not rows:
         return []
-    headings = ["level", "mean", "lowest request", "highest request"]
+    headings = ["level", "mean", "request with the lowest mean", "request with the highest mean"]
     text = (
         "An event is one message of the stream. Gaps are the times between events: where an event holds several "
         "tokens, a gap is longer than the time per token."
@@ -185,7 +188,7 @@ def client(measured: RunData) -> list[Block]:
             "client delay p50",
             "p99",
             "largest",
-            "loop lag p99",
+            "event-loop lag p99",
             "TTFT uncertainty p99",
             "requests by timestamp source",
         ]
@@ -237,7 +240,7 @@ def _concurrency(levels: Sequence[LevelSummary]) -> list[Block]:
 def _workers(workers: Sequence[WorkerSummary]) -> list[Block]:
     if not workers:
         return []
-    headings = ["worker", "requests", "CPU of one core", "CPU in the busiest hold", "loop lag p99", "this worker"]
+    headings = ["worker", "requests", "CPU of one core", "CPU in the busiest hold", "event-loop lag p99", "delays"]
     rows: list[Row] = [
         [
             str(worker.worker),
@@ -245,11 +248,15 @@ def _workers(workers: Sequence[WorkerSummary]) -> list[Block]:
             units.percentage(worker.cpu_utilization),
             units.percentage(worker.cpu_utilization_hold_max),
             units.duration(worker.loop_lag_p99_s),
-            worker.validity.verdict if worker.validity else units.UNDEFINED,
+            units.UNDEFINED if worker.validity is None else _delays(worker.validity),
         ]
         for worker in workers
     ]
-    return [Table("Workers", headings, rows)]
+    return [Table("Workers", headings, rows), Text(_WORKERS_NOTE, style="quiet")]
+
+
+def _delays(found: Validity) -> str:
+    return "within the limits" if found.verdict == "valid" else "ABOVE A LIMIT"
 
 
 def all_figures(measured: RunData) -> list[Block]:
@@ -266,13 +273,15 @@ def all_figures(measured: RunData) -> list[Block]:
             if (values := getattr(level.hold, f"{name}_s")) is not None and values.count
         ]
         if rows:
-            text = name.upper().replace("_", " ") if name != "gap" else "Gaps"
+            text = "Gaps" if name == "gap" else name.upper().replace("_SCHEDULED", " from schedule")
             headings = ["level", *PERCENTILES]
             blocks.append(Table(text, headings, rows))
     blocks += _user_rates(levels)
     if units.NOT_CERTIFIED_NOTE in notes(levels):
-        slow = ", ".join(f"p{p * 100:g} needs {fewest_for_interval(p)}" for p in (0.01, 0.05, 0.1))
-        blocks.append(Text(f"{units.NOT_CERTIFIED_NOTE} Of tokens/s of one user, {slow}.", style="quiet"))
+        slow = spoken([f"{fewest_for_interval(p)} for p{p * 100:g}" for p in (0.01, 0.05, 0.1)])
+        blocks.append(
+            Text(f"{units.NOT_CERTIFIED_NOTE} The minimum for tokens/s of one user is {slow}.", style="quiet")
+        )
     return blocks
 
 
@@ -290,7 +299,7 @@ def _user_rates(levels: Sequence[LevelSummary]) -> list[Block]:
         if (rates := level.hold.request_token_rate).count and rates.p5 is not None
     ]
     headings = ["level", "count", "mean", "slowest", "p1", "p5", "p10", "p50"]
-    return [Table("Tokens/s of one user, slowest first", headings, rows)] if rows else []
+    return [Table("Tokens/s of one user", headings, rows)] if rows else []
 
 
 def level_key(level: LevelSummary) -> Cell:

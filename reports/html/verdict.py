@@ -13,7 +13,7 @@ from tokenswarm.reports import units
 from tokenswarm.reports.capacity_sentence import capacity_sentence
 from tokenswarm.reports.checks.check_report import CheckReport, CheckResult, CheckStatus
 from tokenswarm.reports.checks.conditions import Figure
-from tokenswarm.reports.compare.gate_command import format_change
+from tokenswarm.reports.compare.gate_command import HOLD_OF_A_RATE_S, format_change
 from tokenswarm.reports.html.capacity_section import probe_table
 from tokenswarm.reports.html.chart_style import spoken
 from tokenswarm.reports.html.document import Block, Cell, Details, Table, Text
@@ -25,7 +25,7 @@ from tokenswarm.reports.session_table import session_notes
 from tokenswarm.reports.text_table import GOOD_NOTE, NOT_COMPLETE, capacity, notes
 from tokenswarm.reports.warnings import warnings_of
 from tokenswarm.run_folder.reader import Results
-from tokenswarm.run_folder.schema import WINDOW_S, LevelSummary, Summary
+from tokenswarm.run_folder.schema import LevelSummary, Summary
 
 RATE = Figure("rate")
 #: Conclusions of a search that found a load which passes.
@@ -68,8 +68,8 @@ def headline(summary: Summary, rates: Mapping[int, Estimate | None]) -> Table:
         for level, verdict in zip(levels, verdicts, strict=True)
     ]
     return Table(
-        "Results by level. Below each figure: its 95 % confidence interval (≥ or ≤: the sample is large enough for one "
-        "end only)",
+        "Results by level. Below each figure: its 95 % confidence interval. With ≥ or ≤, there were too few requests "
+        "for its other end",
         [*headings, "SLO"] if with_objectives else headings,
         rows,
     )
@@ -194,8 +194,11 @@ def _notes(levels: Sequence[LevelSummary], rates: Mapping[int, Estimate | None])
             yield note.removesuffix(f" {GOOD_NOTE}")
     known = [rates.get(level.index) for level in levels]
     if any(rate is not None and rate.count < FEWEST_FOR_A_MEAN for rate in known):
-        windows = f"{FEWEST_FOR_A_MEAN} complete windows of {units.planned_time(WINDOW_S)}"
-        yield f"tokens/s, all: {units.SAMPLE_TOO_SMALL} where the hold has fewer than {windows}."
+        enough = units.planned_time(HOLD_OF_A_RATE_S)
+        yield (
+            f"tokens/s, all: where it says {units.SAMPLE_TOO_SMALL!r}, the hold is too short for an interval. Make it "
+            f"{enough} or longer (--level-time)."
+        )
 
 
 def _any_mark(levels: Sequence[LevelSummary]) -> bool:

@@ -327,4 +327,4 @@ def test_the_notice_of_rows_left_out_names_the_range_of_lengths(tmp_path: Path) 
     path.write_text("".join(json.dumps({"prompt": "word " * count}) + "\n" for count in (2, 40, 50)))
     counter = TokenCounter("words", lambda text: len(text.split()))
     notice = load_prompts(str(path), tokens_min=30, tokens_max=150, counter=counter).left_out.notice()
-    assert notice == "1 of 3 rows is left out: 1 shorter or longer than --prompt-tokens 30:150"
+    assert notice == "1 of 3 rows is left out: shorter or longer than --prompt-tokens 30:150"

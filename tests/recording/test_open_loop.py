@@ -176,7 +176,10 @@ def test_a_lag_above_a_share_of_the_ttft_makes_the_run_suspect(
     lag_s: float, limit: int | None, kinds: list[IssueKind]
 ) -> None:
     books = books_of([due(second, lag_s=lag_s) for second in range(10)], max_in_flight=limit)
-    assert [issue.kind for issue in issues_of(books)] == kinds
+    issues = issues_of(books)
+    assert [issue.kind for issue in issues] == kinds
+    for issue in issues:
+        assert issue.values["bound_s"] == pytest.approx(0.05 * issue.values["median_s"])
 
 
 @pytest.mark.parametrize(("growth", "unstable"), [(0.0, False), (0.6, True)])

@@ -518,11 +518,23 @@ def test_what_the_preflight_noticed_and_adapted_is_on_table_and_page(write_run: 
 
 def test_facts_of_the_prompts_are_named_in_words(write_run: Write) -> None:
     prompts = {"head_tokens_off": 24, "words_add_up": True, "nonce_source": "drawn", "token_counting": "usage"}
+    prompts |= {"cache": "share", "reuse": "never", "left_out_of_other_roles": 0}
     html = page(write_run(run={"prompts": prompts}))
     assert not any(name.replace("_", " ") in html for name in ("head_tokens_off", "words_add_up", "nonce_source"))
     for words in (
         "tokens besides the words, without system prompt",
         "random, drawn for this run",
         "the server (usage)",
+        "the server's prefix cache (--cache)",
+        "share: prompts may find in it what they have in common",
+        "never: each prompt begins with characters that no other has",
+        "rows left out, roles other than user, assistant, system",
     ):
         assert words in html
+
+
+@pytest.mark.parametrize(("verdict", "cell"), [("valid", "within the limits"), ("suspect", "ABOVE A LIMIT")])
+def test_a_worker_is_judged_by_its_own_delays(write_run: Write, verdict: str, cell: str) -> None:
+    worker = {"worker": 0, "requests": 10, "validity": {"verdict": verdict, "reasons": [], "issues": []}}
+    text = words(page(write_run(summary={"workers": [worker]})))
+    assert f"event-loop lag p99 delays 0 10 – – – {cell}" in text

@@ -128,7 +128,7 @@ def test_an_axis_is_in_the_unit_of_its_highest_value() -> None:
 
 @pytest.mark.parametrize(
     ("mean", "requested", "text"),
-    [(2.0, 2, "2"), (1.96, 2, "1.96"), (1.5, 2, "1.5"), (1.998, 2, "1.998"), (7.12, 10, "7.1"), (0.0, 2, "0")],
+    [(2.0, 2, "2"), (1.96, 2, "1.96"), (1.5, 2, "1.5"), (1.998, 2, "2.00"), (7.12, 10, "7.1"), (0.0, 2, "0")],
 )
 def test_a_mean_of_users_differs_in_words_where_it_differs_from_the_number_requested(
     mean: float, requested: int, text: str

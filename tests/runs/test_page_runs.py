@@ -170,7 +170,10 @@ def test_runs_from_the_page(start_locust: Start, browser: Browser) -> None:
     assert not list(started.results.glob("*/run.json"))
     assert_preset_fills_in(page)
     fill(page, **{**good, "host": simulator, "level_time": "6s"})
-    intended = "2, 3 users without system prompt; level time 6 s, of which ramp 1 s; 12 s in all, plus the drains"
+    intended = (
+        "2, 3 users without system prompt; level time 6 s, of which ramp 1 s; 12 s in all, waits before and after "
+        "levels included, drains not included"
+    )
     expect(page.locator("#intended")).to_have_text(f"Start runs: {intended}.", timeout=PATIENCE_MS)
     page.click("#begin")
 

@@ -28,7 +28,7 @@ def test_each_worker_has_a_tap_of_its_own_and_the_results_say_so(
     assert {row["stamps"] for row in run.requests} == {"tap"}
     assert {row["worker"] for row in run.requests} == {"0", "1"}
     assert run.document["requests"]["stamps"] == "tap"
-    assert run.output.count("Timestamps: the kernel's, of each segment (packet tap)") == 2
+    assert run.output.count("Timestamps of tokens: the kernel's receive time of each segment (packet tap)") == 2
 
 
 def test_without_the_capability_a_tap_is_refused_and_auto_has_the_times_of_the_kernel(

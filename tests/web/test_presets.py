@@ -8,15 +8,16 @@ from tests.web.conftest import HOST, MakeSite
 from tokenswarm.web.presets import PRESETS, Preset
 
 PLANS = {
-    "Quick look": "1, 5, 10 users without system prompt; level time 15 s, of which ramp 2 s; 1 min in all, plus the "
-    "drains",
+    "Quick look": "1, 5, 10 users without system prompt; level time 15 s, of which ramp 2 s; 1 min in all, waits "
+    "before and after levels included, drains not included",
     "Article's ladder": "10, 50, 100 users without system prompt; 10, 50, 100 users with system prompt; level time "
-    "5 min, of which ramp 20 s; 30 min 30 s in all, plus the drains",
-    "Rate (open loop)": "1, 2, 5 requests/s without system prompt; level time 1 min; 3 min 20 s in all, plus the "
-    "drains",
+    "5 min, of which ramp 20 s; 30 min 30 s in all, waits before and after levels included, drains not included",
+    "Rate (open loop)": "1, 2, 5 requests/s without system prompt; level time 1 min; 3 min 20 s in all, waits "
+    "before and after levels included, drains not included",
     "Capacity search": "a search for the largest number of users within the SLO, from 1 to 1000; each probe takes at "
-    "most 2 min; at most 20 probes, so 40 min at most in all, plus the drains",
-    "Soak": "50 users without system prompt; level time 4 h, of which ramp 20 s; 4 h 5 s in all, plus the drains",
+    "most 2 min; at most 20 probes, so 40 min at most in all, drains not included",
+    "Soak": "50 users without system prompt; level time 4 h, of which ramp 20 s; 4 h 5 s in all, waits before and "
+    "after levels included, drains not included",
 }
 #: What a run before has left in the options.
 LEFT = ("--warm-up", "50", "--requests", "1000", "--think-time", "2s", "--system-prompt", "both", "--settle", "5s")

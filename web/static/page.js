@@ -252,7 +252,7 @@ const OPEN_COLUMNS = [
   ["In flight", (level) => number(level.open_loop?.in_flight_mean)],
   ["Backlog", (level) => backlog(level.open_loop?.unstable), true],
   ["Lag p99", (level) => duration(level.open_loop?.lag_p99_s)],
-  ["TTFT from scheduled p99", (level) => duration(level.open_loop?.ttft_scheduled_p99_s)],
+  ["TTFT from schedule p99", (level) => duration(level.open_loop?.ttft_scheduled_p99_s)],
 ];
 
 // The columns of sessions of several turns.
@@ -325,7 +325,7 @@ function showWorkers({ workers }) {
     ["Tokens/s", (worker) => number(worker.tokens_per_s)],
     ["CPU (of a core)", (worker) => share(worker.cpu_utilization)],
     ["Client delay p99", (worker) => duration(worker.client_delay_p99_s)],
-    ["Loop lag p99", (worker) => duration(worker.loop_lag_p99_s)],
+    ["Event-loop lag p99", (worker) => duration(worker.loop_lag_p99_s)],
     ["Verdict", (worker) => element("span", { class: `pill ${worker.validity.verdict === "valid" ? "good" : "bad"}`, title: worker.validity.reasons.join("; ") }, worker.validity.verdict), true],
   ], workers);
 }
