@@ -33,7 +33,7 @@ _LOOKS: tuple[tuple[str, SloVerdict | None, str, str, str], ...] = (
     ("inconclusive", "inconclusive", "D", GREY, PAPER),
     ("", None, "o", SERIES[0], SERIES[0]),
 )
-_LIMIT = "limit of the SLO"
+_LIMIT = "highest load that meets the SLO"
 
 
 def heat_map(measured: RunData) -> list[Block]:
