@@ -11,6 +11,7 @@ from tokenswarm.reports.level_names import level_name
 from tokenswarm.reports.load_audit_lines import load_lines
 from tokenswarm.reports.mix_table import KINDS, MIX_NOTE, mix_rows, shown_columns
 from tokenswarm.reports.open_loop_table import OPEN_LOOP_NOTE, level_heading, open_loop_columns
+from tokenswarm.reports.search_levels import in_load_order
 from tokenswarm.reports.session_table import session_grids, session_note
 from tokenswarm.reports.text_table import COLUMNS, header_lines, known_columns, notes
 from tokenswarm.reports.warnings import warnings_of
@@ -22,6 +23,7 @@ _OF_SEVERAL = {CheckStatus.FAIL: "failed", CheckStatus.UNKNOWN: "unknown", Check
 
 def run_markdown(results: Results, checks: CheckReport) -> str:
     """The whole document."""
+    results = in_load_order(results)
     levels = results.summary.levels
     columns, warnings = known_columns(COLUMNS, levels), warnings_of(results)
     headings = [level_heading(levels), *(f"{column.group} {column.head}".strip() for column in columns[1:])]

@@ -29,6 +29,7 @@ from tokenswarm.reports.open_loop_table import (
     unstable_notes,
 )
 from tokenswarm.reports.refusal_notes import NO_FAILURES, refusal_notes
+from tokenswarm.reports.search_levels import in_load_order
 from tokenswarm.reports.self_check_line import self_check_line
 from tokenswarm.reports.session_table import session_lines, session_note, session_notes
 from tokenswarm.reports.stats.prompt_reuse import reuse_line
@@ -132,6 +133,7 @@ def summary_table(results: Results, width: int = 120) -> str:
     Columns that do not fit go into a second block below the first, and those without any value are then left out.
     """
     width = max(width, 60)
+    results = in_load_order(results)
     levels = results.summary.levels
     parts = [
         [line for text in header_lines(results) for line in _wrapped(text, width)],

@@ -21,7 +21,16 @@ from tokenswarm.reports.html.level_charts import (
     ttft_chart,
 )
 from tokenswarm.reports.html.table_sections import PERCENTILES, level_table, percentiles
-from tokenswarm.reports.html.time_charts import Line, Span, before_drains, broken, over_time, spans_of, users_line
+from tokenswarm.reports.html.time_charts import (
+    Line,
+    Span,
+    axis_end,
+    before_drains,
+    broken,
+    over_time,
+    spans_of,
+    users_line,
+)
 from tokenswarm.reports.html.time_series import TimeSeries, load_server_series, load_time_series
 from tokenswarm.reports.level_bars import TTFT_BOUND
 from tokenswarm.reports.level_names import level_name
@@ -31,6 +40,7 @@ from tokenswarm.run_folder.csv_reader import codes, numbers, read_columns
 from tokenswarm.run_folder.reader import Results
 from tokenswarm.run_folder.schema import RECORDED_GAPS, LevelSummary
 
+_TTFT = "TTFT"
 _USERS, _IN_FLIGHT = "Users", "Requests in flight"
 #: Charts of what is counted at the end of each window.
 _COUNTED = (_USERS, _IN_FLIGHT)
@@ -96,11 +106,12 @@ def run_timeline(measured: RunData) -> list[Block]:
         return []
     failed = {float(time_s): float(number) for time_s, number in zip(series.middle_s, series.failures) if number > 0}
     windows = "5 seconds" if series.together == 1 else f"up to {series.together} windows of 5 seconds"
-    highest_s = np.nan_to_num(series.ttft_p95_s).max()
-    factor, unit = units.duration_axis(float(highest_s))
+    highest_s = float(np.nan_to_num(series.ttft_p95_s).max())
+    end_s = axis_end([series.ttft_p50_s, series.ttft_p95_s])
+    factor, unit = units.duration_axis(end_s or highest_s)
     charts: list[tuple[str, str, Sequence[tuple[str, Series]]]] = [
         ("Token rate", "output tokens/s", [("", before_drains(series, spans))]),
-        ("TTFT", unit, [("p50", series.ttft_p50_s * factor), ("p95", series.ttft_p95_s * factor)]),
+        (_TTFT, unit, [("p50", series.ttft_p50_s * factor), ("p95", series.ttft_p95_s * factor)]),
         *_load_charts(series),
     ]
     figures = []
@@ -112,13 +123,15 @@ def run_timeline(measured: RunData) -> list[Block]:
         lines = [Line(name, line.time_s, line.values) for (name, _), line in zip(known, made, strict=True)]
         if not lines:
             continue
-        figure = over_time(spans, lines, what, failed if number == 0 else None)
+        end = end_s * factor if end_s is not None and title == _TTFT else None
+        figure = over_time(spans, lines, what, failed if number == 0 else None, end)
         figures.append(
             Chart(
                 title,
                 svg_of(figure, f"time{number}"),
                 f"{title} over the time of the run, {_spans_text(spans)}."
                 + (f" In {units.counted(len(failed), 'window')} requests failed." if failed and not number else ""),
+                f"▲ beyond the axis: up to {units.duration(highest_s)}" if end is not None else "",
                 table=_timeline_table(series, spans) if number == 0 else None,
             )
         )

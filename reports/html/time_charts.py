@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from math import ceil
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 _HEIGHT_IN, _LEFT_IN = 2.8, 0.64
 #: A level narrower than this share of the axis has no space for its name.
 _NAMED_FROM = 0.07
+#: A share of values so many times as high as the others would flatten their line; the fewest values to say so.
+_FEW, _FAR, _FEWEST_VALUES = 0.01, 3.0, 50
 #: Times in windows.csv are rounded to a millisecond.
 _ROUNDING_S = 0.002
 
@@ -100,17 +103,36 @@ def users_line(series: TimeSeries, spans: Sequence[Span], values: Series) -> Lin
     return Line("", np.array(time_s), np.array(counted))
 
 
+def axis_end(lines: Sequence[Series]) -> float | None:
+    """Where an axis ends that a few far higher values would flatten all others on; None where all of them fit."""
+    known = [np.sort(values[~np.isnan(values)]) for values in lines]
+    known = [values for values in known if len(values)]
+    if not known:
+        return None
+    highest = max(float(values[-1]) for values in known)
+    few = [ceil(len(values) * _FEW) if len(values) >= _FEWEST_VALUES else 0 for values in known]
+    usual = max(float(values[-1 - number]) for values, number in zip(known, few, strict=True))
+    return usual * _FAR / 2 if highest > _FAR * usual > 0 else None
+
+
 def over_time(
-    spans: Sequence[Span], lines: Sequence[Line], what: str, failures: Mapping[float, float] | None = None
+    spans: Sequence[Span],
+    lines: Sequence[Line],
+    what: str,
+    failures: Mapping[float, float] | None = None,
+    end: float | None = None,
 ) -> Figure:
-    """Lines over the run's time; failures: seconds since the run began, and how many failed then."""
+    """Lines over the run's time; failures: seconds since the run began, and how many failed then; end: of the axis,
+    values beyond which are marked there."""
     names = [line.name for line in lines if line.name] + ["requests failed"] * bool(failures)
     figure, axes = canvas(_HEIGHT_IN, _LEFT_IN, legend_of=names)
     for number, line in enumerate(lines):
         axes.plot(line.time_s, line.values, color=SERIES[number], ls=DASHES[number], linewidth=1.4, label=line.name)
         alone = _alone(line.values)
         axes.plot(line.time_s[alone], line.values[alone], ls="none", marker="o", markersize=3.5, color=SERIES[number])
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0, end)
+    if end is not None:
+        _mark_beyond(axes, lines, end)
     if failures:
         axes.plot(
             list(failures),
@@ -130,6 +152,13 @@ def over_time(
     if failures or any(line.name for line in lines):
         legend(axes)
     return figure
+
+
+def _mark_beyond(axes: Axes, lines: Sequence[Line], end: float) -> None:
+    for number, line in enumerate(lines):
+        beyond = line.time_s[line.values > end]
+        look: dict[str, Any] = {"ls": "none", "marker": "^", "markersize": 5, "color": SERIES[number]}
+        axes.plot(beyond, [0.97] * len(beyond), transform=axes.get_xaxis_transform(), **look)
 
 
 def _alone(values: Series) -> NDArray[np.bool_]:

@@ -35,7 +35,7 @@ from tokenswarm.reports.checks.run_checks import RunChecks
 from tokenswarm.reports.html.chart_sections import gap_curves
 from tokenswarm.reports.html.run_config import command_of
 from tokenswarm.reports.html.run_page import draw_page
-from tokenswarm.reports.html.time_charts import Line, Span, before_drains, over_time, spans_of, users_line
+from tokenswarm.reports.html.time_charts import Line, Span, axis_end, before_drains, over_time, spans_of, users_line
 from tokenswarm.reports.html.time_series import MOST_POINTS, load_time_series
 from tokenswarm.reports.stats.failures import failure_examples
 from tokenswarm.reports.terminal import TerminalSink
@@ -425,6 +425,35 @@ def test_what_a_short_run_cannot_certify_stands_below_the_change_and_not_beside_
     values = [re.split(r"<", cell, maxsplit=1)[0] for cell in cells]
     assert any(units.SAMPLE_TOO_SMALL in cell for cell in cells)
     assert not any(units.SAMPLE_TOO_SMALL in value for value in values)
+
+
+def test_a_few_far_higher_latencies_do_not_flatten_the_others_over_time(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "run", [Course()], seed=1)
+    rows = read_windows(folder)
+    write_csv(
+        folder / "windows.csv", list(rows[0]), [row | _ttft(9000 if at == 30 else 200) for at, row in enumerate(rows)]
+    )
+    assert "TTFT</b> ▲ beyond the axis: up to 9.00 s" in page(folder)
+    write_csv(folder / "windows.csv", list(rows[0]), [row | _ttft(200 + at) for at, row in enumerate(rows)])
+    assert "▲" not in page(folder)
+
+
+def _ttft(ms: int) -> dict[str, str]:
+    return {"ttft_p50_ms": str(ms), "ttft_p95_ms": str(2 * ms if ms < 9000 else ms)}
+
+
+def test_values_beyond_an_axis_are_marked_at_its_end() -> None:
+    values = np.full(100, 0.2)
+    values[40] = 9.0
+    end = axis_end([values / 2, values])
+    assert end == pytest.approx(0.3)
+    span = Span(msgspec.convert(level_json(0, 1), LevelSummary), 0.0, 0.0, 100.0, 100.0)
+    (axes,) = over_time([span], [Line("", np.arange(100.0), values)], "s", end=end).axes
+    (marks,) = [line for line in axes.lines if line.get_marker() == "^"]
+    assert [*marks.get_xdata()] == [40.0]
+    assert axes.get_ylim()[1] < 0.4
+    assert axis_end([np.array([np.nan, 0.1, 9.0])]) is None  # too few to say which are usual
+    assert axis_end([]) is None
 
 
 def test_a_value_without_neighbours_is_drawn_as_a_point() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,9 @@ from tokenswarm.reports.html.load_charts import throughput_figure
 from tokenswarm.reports.html.run_page import page_of
 from tokenswarm.reports.html.time_charts import spans_of
 from tokenswarm.reports.html.time_series import load_time_series
+from tokenswarm.reports.markdown import run_markdown
 from tokenswarm.reports.search_levels import in_load_order, slo_verdict
+from tokenswarm.reports.text_table import summary_table
 from tokenswarm.run_folder.reader import Results, load_results
 
 PROBES = ((10, "pass", True), (50, "fail", False), (20, "inconclusive", True))
@@ -51,6 +54,13 @@ def test_levels_stand_by_load_with_their_probes_verdicts_and_the_probes_in_the_o
     assert levels["SLO"] == ["met", "inconclusive", "missed"]
     assert tables.columns("Fairness by level")["level"] == ["10 users", "20 users", "50 users"]
     assert tables.columns("Probes of the search")["load"] == ["10 users", "50 users", "20 users"]
+
+
+def test_tables_of_text_stand_by_load_too(search: Results) -> None:
+    table = summary_table(search)
+    assert [line.split()[0] for line in table.splitlines() if line.split()[1:2] == ["off"]][:3] == ["10", "20", "50"]
+    rows = [line for line in run_markdown(search, check_run([], search)).splitlines() if re.match(r"\| \d+ ", line)]
+    assert [row.split()[1] for row in rows[:3]] == ["10", "20", "50"]
 
 
 def test_the_timeline_keeps_the_order_of_time(search: Results) -> None:
