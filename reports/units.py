@@ -170,6 +170,12 @@ def clock(elapsed_s: float) -> str:
     return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
 
 
+def hours(elapsed_s: float) -> str:
+    """Elapsed seconds in hours and minutes: `0:05`, `12:30`."""
+    whole, minutes = divmod(round(elapsed_s / 60), 60)
+    return f"{whole}:{minutes:02}"
+
+
 def planned_time(seconds: float) -> str:
     """A planned length of time: `20 s`, `5 min`, `90 s`, `3 h`."""
     if seconds >= 3600 and seconds % 60 == 0:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 #: 72 of a figure's inches' parts are the SVG's units: 5.2 in are as wide as a phone's screen.
 WIDTH_IN, HEIGHT_IN = 5.2, 3.3
 LEFT_IN, FOOT_IN = 0.58, 0.8
-_RIGHT_IN, _TOP_IN = 0.14, 0.32
+_RIGHT_IN, _TOP_IN = 0.22, 0.32
 #: Letters as a phone shows them; the page makes them smaller where charts are wider.
 SMALL_PT = 11.0
 #: A letter of the page's font against its size; a legend's width, and in points what an entry has besides its name.

@@ -12,7 +12,7 @@ from tokenswarm.metrics.level import PROMPT, users_of
 from tokenswarm.reports import units
 from tokenswarm.reports.html.chart_style import SMALL_PT, canvas, legend, log_ticks, name_axes, spoken, svg_of
 from tokenswarm.reports.html.document import Block, Chart, Charts, Text
-from tokenswarm.reports.html.time_charts import whole_times
+from tokenswarm.reports.html.time_charts import mark_times
 from tokenswarm.reports.palette import BAD, GREY, INK, PAPER, SERIES
 from tokenswarm.reports.search_levels import SloVerdict, slo_verdict
 from tokenswarm.reports.stats.estimates import RunData
@@ -85,9 +85,7 @@ def heat_figure(time_edges: Series, ttft_edges: Series, shares: Series) -> Figur
     axes.set_xlim(time_edges[0], time_edges[-1])
     axes.set_ylim(ttft_edges[0] * factor, ttft_edges[-1] * factor)
     _decimal_ticks(axes, ttft_edges[0] * factor, ttft_edges[-1] * factor)
-    axes.xaxis.set_major_locator(whole_times(float(time_edges[-1] - time_edges[0])))
-    axes.xaxis.set_major_formatter(lambda value, _position: units.clock(max(value, 0.0)))
-    name_axes(axes, "time since the run began (min:s)", f"TTFT ({unit}), logarithmic")
+    name_axes(axes, mark_times(axes), f"TTFT ({unit}), logarithmic")
     return figure
 
 

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.ticker import Locator
 
+#: Of an axis longer than this, all marks are at whole minutes.
+_HOURS_FROM_S = 3600.0
 _HEIGHT_IN, _LEFT_IN = 2.8, 0.64
 #: A level narrower than this share of the axis has no space for its name.
 _NAMED_FROM = 0.07
@@ -147,8 +149,7 @@ def over_time(
             label="requests failed",
         )
     _shade(axes, spans, min((float(line.time_s[0]) for line in lines if len(line.time_s)), default=np.inf))
-    axes.xaxis.set_major_formatter(lambda value, _position: units.clock(max(value, 0.0)))
-    name_axes(axes, "time since the run began (min:s)", what)
+    name_axes(axes, mark_times(axes), what)
     if failures or any(line.name for line in lines):
         legend(axes)
     return figure
@@ -172,7 +173,6 @@ def _shade(axes: Axes, spans: Sequence[Span], first_s: float) -> None:
     """first_s: of the lines, which a warm-up begins."""
     left, right = min(spans[0].began_s, first_s), spans[-1].ended_s
     axes.set_xlim(left, max(right, left + 1.0))
-    axes.xaxis.set_major_locator(whole_times(right - left))
     both = len({span.level.system_prompt for span in spans}) > 1
     for span in spans:
         axes.axvspan(span.hold_began_s, span.hold_ended_s, color=LINE, alpha=0.45, linewidth=0, zorder=0)
@@ -192,6 +192,16 @@ def _shade(axes: Axes, spans: Sequence[Span], first_s: float) -> None:
             )
     low, high = axes.get_ylim()
     axes.set_ylim(low, high * 1.12 if high > 0 else 1.0)  # space for the names
+
+
+def mark_times(axes: Axes) -> str:
+    """Mark seconds since the run began on the horizontal axis, from its limits. Returns the name of the axis."""
+    left, right = axes.get_xlim()
+    is_long = right - left > _HOURS_FROM_S
+    text_of = units.hours if is_long else units.clock
+    axes.xaxis.set_major_locator(whole_times(right - left))
+    axes.xaxis.set_major_formatter(lambda value, _position: text_of(max(value, 0.0)))
+    return f"time since the run began ({'h:min' if is_long else 'min:s'})"
 
 
 def whole_times(length_s: float) -> Locator:

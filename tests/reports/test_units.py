@@ -142,3 +142,8 @@ def test_a_mean_of_users_differs_in_words_where_it_differs_from_the_number_reque
 )
 def test_a_planned_time_is_written_as_it_would_be_set(seconds: float, text: str) -> None:
     assert units.planned_time(seconds) == text
+
+
+@pytest.mark.parametrize(("elapsed_s", "text"), [(0, "0:00"), (59 * 60, "0:59"), (3600, "1:00"), (43_200, "12:00")])
+def test_times_of_long_runs_are_hours_and_minutes(elapsed_s: float, text: str) -> None:
+    assert units.hours(elapsed_s) == text

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import pytest
@@ -10,6 +10,8 @@ from playwright.sync_api import Browser, expect
 
 from tests.web.browser_page import BrowserPage
 from tokenswarm.recording.live_series import Point
+from tokenswarm.reports.html.document import Page, Section, Text, html_of
+from tokenswarm.reports.palette import DARK, LIGHT
 from tokenswarm.web.live_view import LevelRow
 
 pytestmark = pytest.mark.slow
@@ -75,8 +77,24 @@ def test_the_verdict_and_the_report_stay_in_sight_on_a_phone(browser: Browser) -
     page.close()
 
 
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_report_inside_has_the_theme_of_the_page(browser: Browser, scheme: Literal["light", "dark"]) -> None:
+    """Also where that is not the system's."""
+    report = html_of(Page("Report", [], [Section("", [Text("words")])], "end"))
+    answers = {"live.json": RUN, "runs/latest/report.html": report}
+    shown = BrowserPage(browser, answers, viewport={"width": 1400, "height": 900}, color_scheme=scheme)
+    shown.page.get_by_role("button", name="Dark or light").click()
+    shown.page.click("#result")
+    ground = "it => getComputedStyle(it).backgroundColor"
+    other = DARK if scheme == "light" else LIGHT
+    red, green, blue = (int(other["paper"][at : at + 2], 16) for at in (1, 3, 5))
+    assert shown.page.frame_locator("#reader iframe").locator("html").evaluate(ground) == f"rgb({red}, {green}, {blue})"
+    shown.page.close()
+
+
 def test_values_of_tiles_are_on_one_line_whatever_their_captions(browser: Browser) -> None:
     shown = BrowserPage(browser, {"live.json": RUN}, viewport={"width": 1400, "height": 900})
+    expect(shown.page.locator("#tiles > div").last).to_be_visible()
     tiles = shown.page.locator("#tiles > div").all()
     rows: dict[float, set[float]] = {}
     for tile in tiles:

@@ -26,7 +26,7 @@ export function showDocument(title, html, at = null) {
   $("reader-alone").href = at ?? address;
   const frame = element("iframe", { title, sandbox: "allow-same-origin" });
   frame.addEventListener("load", () => frame.contentDocument?.addEventListener("keydown", closeWithEscape));
-  frame.srcdoc = withOwnLinks(html);
+  frame.srcdoc = asPart(html);
   $("reader-place").replaceChildren(frame);
   $("reader").showModal();
 }
@@ -35,10 +35,11 @@ function closeWithEscape({ key }) {
   if (key === "Escape") $("reader").close();
 }
 
-// Links to a place of the document itself would lead to that place of the page around it.
-function withOwnLinks(html) {
+// The document in the theme of the page. Its links to a place of its own would lead to that place of the page around it.
+function asPart(html) {
   const shown = new DOMParser().parseFromString(html, "text/html");
   for (const link of shown.querySelectorAll('a[href^="#"]')) link.setAttribute("href", `about:srcdoc${link.getAttribute("href")}`);
+  shown.documentElement.dataset.theme = document.documentElement.dataset.theme;
   return `<!doctype html>${shown.documentElement.outerHTML}`;
 }
 
