@@ -60,7 +60,7 @@ def resource(results: Results) -> Any:
         "tokenswarm.run.name": run.name,
         "tokenswarm.run.status": results.status.value,
         "tokenswarm.run.validity": results.summary.validity.verdict,
-        "tokenswarm.engine": run.engine,
+        "tokenswarm.engine.name": run.engine,
         "tokenswarm.engine.version": run.engine_version,
         "tokenswarm.host": run.host,
     }
@@ -101,12 +101,12 @@ def level_attributes(results: Results, level: LevelSummary) -> dict[str, Any]:
     return {
         "tokenswarm.run.id": run_id(results),
         "tokenswarm.run.name": results.run.name,
-        "tokenswarm.level": level.level,
+        "tokenswarm.level.name": level.level,
         "tokenswarm.level.index": level.index,
         "tokenswarm.level.users": None if open_loop else level.users,
         "tokenswarm.level.rate": float(level.load) if open_loop else None,
         "tokenswarm.system_prompt": level.system_prompt,
-        "tokenswarm.engine": results.run.engine,
+        "tokenswarm.engine.name": results.run.engine,
         **request_attributes(results, results.run.model, results.run.host),
     }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections import Counter
 from collections.abc import Callable
 
 from tokenswarm.reports import units
@@ -28,39 +29,41 @@ def export_otlp(results: Results, url: str, sleep: Callable[[float], None] = tim
     endpoint = check_otlp(url)
     for value in endpoint.headers.values():
         hide(value, whole=True)
-    sender = OtlpSender(endpoint, sleep)
-    sent = []
+    sender, taken = OtlpSender(endpoint, sleep), Counter[str]()
     try:
         if endpoint.metrics:
-            sent.append(units.counted(_send_metrics(sender, endpoint.metrics, results), "data point"))
+            _send_metrics(sender, endpoint.metrics, results, taken)
         if endpoint.traces:
-            sent.append(units.counted(_send_spans(sender, endpoint.traces, results), "span"))
+            _send_spans(sender, endpoint.traces, results, taken)
     except ExportFailed as error:
-        already = f", after it had taken {' and '.join(sent)}" if sent else ""
+        already = f", after it had taken {_in_words(+taken)}" if +taken else ""
         raise ExportFailed(f"not exported to {shown(url)}{already}: {error}") from None
     finally:
         sender.close()
     reason = f": {sender.reason.rstrip('.')}" if sender.reason else ""
     if sender.rejected:
         raise ExportFailed(
-            f"{shown(url)} rejected {sender.rejected:,} of {' and '.join(sent)}, and took the others{reason}."
+            f"{shown(url)} rejected {sender.rejected:,} of {_in_words(taken)}, and took the others{reason}."
         )
-    return f"{shown(url)} ({', '.join(sent)}{'; it remarks' if reason else ''}{reason})"
+    return f"{shown(url)} ({_in_words(taken)}{'; it remarks' if reason else ''}{reason})"
 
 
-def _send_metrics(sender: OtlpSender, url: str, results: Results) -> int:
+def _in_words(taken: Counter[str]) -> str:
+    return " and ".join(units.counted(number, noun) for noun, number in taken.items())
+
+
+def _send_metrics(sender: OtlpSender, url: str, results: Results, taken: Counter[str]) -> None:
     from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceResponse
 
     message, points = metrics_of(results)
     sender.send(url, message, ExportMetricsServiceResponse)
-    return points
+    taken["data point"] += points
 
 
-def _send_spans(sender: OtlpSender, url: str, results: Results) -> int:
+def _send_spans(sender: OtlpSender, url: str, results: Results, taken: Counter[str]) -> None:
     from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
-    sent = 0
+    taken["span"] += 0
     for message, spans in span_messages(results):
         sender.send(url, message, ExportTraceServiceResponse)
-        sent += spans
-    return sent
+        taken["span"] += spans

@@ -41,7 +41,7 @@ GAUGES: tuple[tuple[str, str, str, Callable[[Figures], float | None]], ...] = (
         lambda hold: hold.goodput.requests_per_s if hold.goodput else None,
     ),
     (
-        *("tokenswarm.goodput.share", "1", "Share of the requests that met every objective."),
+        *("tokenswarm.goodput_share", "1", "Share of the requests that met every objective."),
         lambda hold: hold.goodput.fraction if hold.goodput else None,
     ),
 )

@@ -17,7 +17,7 @@ from tokenswarm.reports.services.otlp_attributes import (
     resource,
     scope,
 )
-from tokenswarm.reports.services.request_histograms import ESTIMATE
+from tokenswarm.reports.services.request_histograms import ESTIMATE, unusable_row
 from tokenswarm.run_folder.csv_reader import read_rows
 from tokenswarm.run_folder.reader import Results
 
@@ -123,7 +123,10 @@ def _batches(results: Results) -> Iterator[list[Any]]:
             row = dict(zip(names, values, strict=True))
             if row["sent_s"] is None:  # it was never sent
                 continue
-            spans.append(builder.span(row))
+            try:
+                spans.append(builder.span(row))
+            except (ValueError, OverflowError, TypeError):
+                raise unusable_row(results, row["id"]) from None
             if len(spans) == SPANS_PER_MESSAGE:
                 yield spans
                 spans = []
@@ -148,7 +151,7 @@ def _attributes(row: dict[str, Any]) -> dict[str, Any]:
         "tokenswarm.request.custom_id": row["custom_id"],
         "tokenswarm.request.server_id": row["server_request_id"],
         "tokenswarm.request.retries": _count(row["retries"]) or None,
-        "tokenswarm.level": row["level"],
+        "tokenswarm.level.name": row["level"],
         "tokenswarm.level.index": _count(row["level_index"]),
         "tokenswarm.phase": row["phase"],
         "tokenswarm.system_prompt": row["system_prompt"],

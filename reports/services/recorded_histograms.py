@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import csv
 from collections import Counter
 from collections.abc import Mapping
 from typing import NamedTuple
 
 from tokenswarm.metrics.buckets import EXPOSED
 from tokenswarm.metrics.level import Scope
+from tokenswarm.run_folder.csv_reader import codes, numbers, read_columns
 from tokenswarm.run_folder.distribution import Distribution
 from tokenswarm.run_folder.reader import ReportError, Results
 from tokenswarm.run_folder.schema import LevelSummary
+
+_TEXT = ("metric", "system_prompt", "level", "scope", "le")
 
 
 class RecordedHistogram(NamedTuple):
@@ -51,15 +53,17 @@ def _histogram(level: LevelSummary, figure: str, buckets: Mapping[float, int]) -
 def _buckets(results: Results) -> dict[tuple[str, str, str], dict[float, int]]:
     """By figure, system prompt and level, of the hold: the count of each bucket by its upper bound."""
     path = results.folder / "histograms.csv"
+    if not path.is_file() and results.files_missing is None:  # of an older format
+        return {}
+    table = read_columns(path, [*_TEXT, "count"], text=_TEXT)
+    columns = [
+        [names[entry] for entry in entries.tolist()] for entries, names in (codes(table, name) for name in _TEXT)
+    ]
     found: dict[tuple[str, str, str], dict[float, int]] = {}
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            for row in csv.DictReader(file):
-                if row["scope"] == Scope.HOLD.value and row["metric"] in EXPOSED:
-                    key = (row["metric"], row["system_prompt"], row["level"])
-                    found.setdefault(key, {})[float(row["le"])] = int(row["count"])
-    except FileNotFoundError:
-        raise ReportError(f"{path} is missing; the folder is not as a run left it.") from None
-    except (OSError, csv.Error, KeyError, TypeError, ValueError) as error:
-        raise ReportError(f"{path} is not as a run writes it: {type(error).__name__}: {error}.") from None
+    for figure, system_prompt, level, scope, le, count in zip(*columns, numbers(table, "count").tolist(), strict=True):
+        if scope == Scope.HOLD.value and figure in EXPOSED:
+            try:
+                found.setdefault((figure, system_prompt, level), {})[float(le)] = int(count)
+            except ValueError:
+                raise ReportError(f"{path} is not as a run writes it: {le} and {count} are no bucket.") from None
     return found

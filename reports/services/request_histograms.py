@@ -11,7 +11,8 @@ from typing import Any
 from tokenswarm.metrics.level import Phase
 from tokenswarm.metrics.timeline import Outcome
 from tokenswarm.run_folder.csv_reader import read_rows
-from tokenswarm.run_folder.reader import Results
+from tokenswarm.run_folder.reader import ReportError, Results
+from tokenswarm.sanitize import shown
 
 #: The bounds that the conventions advise.
 DURATION_BOUNDS_S = tuple(0.01 * 2**power for power in range(14))
@@ -22,7 +23,7 @@ CHUNK_BOUNDS_S = (
 TOKEN_BOUNDS = tuple(4.0**power for power in range(14))
 #: A count of tokens that Tokenswarm guessed from the length of a text: the conventions want none of these.
 ESTIMATE = "estimate"
-_TEXT = ("phase", "outcome", "prompt_tokens_source")
+_TEXT = ("id", "phase", "outcome", "prompt_tokens_source")
 _NUMBERS = ("level_index", "duration_ms", "first_event_ms", "prompt_tokens", "output_tokens")
 
 
@@ -68,8 +69,17 @@ def request_histograms(results: Results) -> dict[int, RequestHistograms]:
     found: dict[int, RequestHistograms] = {}
     for row in _rows(results):
         if row["phase"] == Phase.HOLD.value:
-            found.setdefault(int(row["level_index"]), RequestHistograms()).count(row)
+            try:
+                found.setdefault(int(row["level_index"]), RequestHistograms()).count(row)
+            except (ValueError, OverflowError, TypeError):
+                raise unusable_row(results, row["id"]) from None
     return found
+
+
+def unusable_row(results: Results, request: str | None) -> ReportError:
+    """The error for a row of requests.csv with a value that no run writes."""
+    path = results.folder / "requests.csv"
+    return ReportError(f"{path} is not as a run writes it: the row of request {shown(request or '')!r} cannot be used.")
 
 
 def _rows(results: Results) -> Iterator[dict[str, Any]]:

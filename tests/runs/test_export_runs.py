@@ -40,7 +40,7 @@ def assert_metrics_are_those_of_the_summary(run: Run, receiver: Receiver) -> Non
         hold = level["hold"]
         for figure in ("ttft_s", "tpot_s", "gap_s", "e2e_s", "request_token_rate", "client_delay_s"):
             points = receiver.points(f"tokenswarm.{figure.removesuffix('_s')}")
-            (point,) = (each for of, each in points if of["tokenswarm.level"] == level["level"])
+            (point,) = (each for of, each in points if of["tokenswarm.level.name"] == level["level"])
             assert point.count == sum(point.bucket_counts) == hold[figure]["count"] > 0
             assert point.sum == pytest.approx(hold[figure]["count"] * hold[figure]["mean"])
             assert (point.min, point.max) == (hold[figure]["min"], hold[figure]["max"])
@@ -58,7 +58,7 @@ def assert_tokens_add_up(run: Run, receiver: Receiver) -> None:
     for span in receiver.spans:
         of = attributes(span)
         if of["tokenswarm.phase"] == "hold" and of["tokenswarm.outcome"] == "ok":
-            in_spans[of["tokenswarm.level"]] += of["gen_ai.usage.output_tokens"]
+            in_spans[of["tokenswarm.level.name"]] += of["gen_ai.usage.output_tokens"]
     used = receiver.points("gen_ai.client.token.usage")
-    assert in_spans == {of["tokenswarm.level"]: p.sum for of, p in used if of["gen_ai.token.type"] == "output"}
+    assert in_spans == {of["tokenswarm.level.name"]: p.sum for of, p in used if of["gen_ai.token.type"] == "output"}
     assert len(run.requests) == len(receiver.spans)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -16,16 +17,17 @@ from tests.reports.services.exported_run import COUNTED, TRACE, rows_of, summary
 from tests.reports.services.otlp_receiver import Answer, Receiver, attributes, rejecting
 from tokenswarm.metrics.buckets import EXPOSED
 from tokenswarm.reports.services.otlp_export import export_otlp
-from tokenswarm.run_folder.reader import Results, load_results
+from tokenswarm.run_folder.reader import ReportError, Results, load_results
 from tokenswarm.run_folder.schema import REQUEST_COLUMNS
 
 pytest.importorskip("opentelemetry.proto", reason="the extra opentelemetry is not installed")
 
+OLDER = Path(__file__).resolve().parents[2] / "run_folder"
 BEGAN_NS = int(datetime.fromisoformat("2024-06-05T14:03:00Z").timestamp()) * 10**9
 
 
 def by_level(points: list[tuple[dict[str, Any], Any]]) -> dict[str, Any]:
-    found = {of["tokenswarm.level"]: point for of, point in points}
+    found = {of["tokenswarm.level.name"]: point for of, point in points}
     assert len(found) == len(points)
     return found
 
@@ -69,7 +71,7 @@ def test_the_conventions_metrics_are_counted_from_the_requests(exported: Results
         assert [sum(durations[level].bucket_counts[: place + 1]) for place in range(14)] == below
         assert chunks[level].sum == pytest.approx(sum(float(row["first_event_ms"]) for row in rows) / 1e3)
     tokens = {
-        (of["tokenswarm.level"], of["gen_ai.token.type"]): point
+        (of["tokenswarm.level.name"], of["gen_ai.token.type"]): point
         for of, point in receiver.points("gen_ai.client.token.usage")
     }
     rows = ok_rows(exported, "10")
@@ -98,7 +100,7 @@ def test_rates_and_outcomes_arrive_as_numbers_of_each_level(exported: Results, r
             level: hold[name] for level, hold in levels.items()
         }
     outcomes = {
-        (of["tokenswarm.level"], of["tokenswarm.outcome"]): point.as_int
+        (of["tokenswarm.level.name"], of["tokenswarm.outcome"]): point.as_int
         for of, point in receiver.points("tokenswarm.requests")
     }
     assert outcomes == {("10", "ok"): 57, ("10", "timeout"): 3, ("50", "ok"): 70, ("50", "timeout"): 0}
@@ -111,11 +113,11 @@ def test_a_data_point_says_of_which_level_run_and_server_it_is_and_when(exported
     assert first == {
         "tokenswarm.run.id": "20240605-140300-vllm",
         "tokenswarm.run.name": "nightly",
-        "tokenswarm.level": "10",
+        "tokenswarm.level.name": "10",
         "tokenswarm.level.index": 0,
         "tokenswarm.level.users": 10,
         "tokenswarm.system_prompt": "off",
-        "tokenswarm.engine": "vllm",
+        "tokenswarm.engine.name": "vllm",
         "gen_ai.operation.name": "chat",
         "gen_ai.provider.name": "vllm",
         "gen_ai.request.model": "llama-3-8b",
@@ -138,7 +140,7 @@ def test_the_load_of_an_open_loop_is_a_rate(exported: Results, receiver: Receive
     (exported.folder / "summary.json").write_text(json.dumps(document))
     export_otlp(load_results(exported.folder), receiver.url)
     first, _ = receiver.points("tokenswarm.token_rate")[0]
-    assert (first["tokenswarm.level.rate"], first["tokenswarm.level"]) == (2.5, "2.5/s")
+    assert (first["tokenswarm.level.rate"], first["tokenswarm.level.name"]) == (2.5, "2.5/s")
     assert "tokenswarm.level.users" not in first
 
 
@@ -225,8 +227,64 @@ def test_levels_of_one_name_have_no_histogram_of_the_file(exported: Results, rec
         exported.summary, levels=(levels[0], msgspec.structs.replace(levels[0], index=2), levels[1])
     )
     export_otlp(msgspec.structs.replace(exported, summary=twice), receiver.url)
-    assert [of["tokenswarm.level"] for of, _ in receiver.points("tokenswarm.ttft")] == ["50"]
+    assert [of["tokenswarm.level.name"] for of, _ in receiver.points("tokenswarm.ttft")] == ["50"]
     assert len(receiver.points("tokenswarm.token_rate")) == 3
+
+
+@pytest.mark.parametrize("format_", [1, 2])
+def test_a_folder_of_an_older_format_is_exported_with_what_it_has(
+    format_: int, receiver: Receiver, tmp_path: Path
+) -> None:
+    shutil.copytree(OLDER / f"format_{format_}", tmp_path / "run")
+    results = load_results(tmp_path / "run")
+    export_otlp(results, receiver.url)
+    assert len(receiver.spans) == len(rows_of(results.folder))
+    holds = [level.hold for level in results.summary.levels]
+    assert [point.as_double for _, point in receiver.points("tokenswarm.token_rate")] == [h.token_rate for h in holds]
+    if format_ == 2:
+        assert [p.count for _, p in receiver.points("tokenswarm.ttft")] == [hold.ttft_s.count for hold in holds]
+    else:
+        assert "tokenswarm.ttft" not in receiver.metrics
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (None, "is missing; the folder is not as a run left it"),
+        ("metric,system_prompt,level,scope,le,count\nttft_s,off,10,hold,soon,3\n", "soon and 3.0 are no bucket"),
+        ("metric,system_prompt,level,scope,le,count\nttft_s,off,10,hold,0.1,\n", "0.1 and nan are no bucket"),
+        ("metric,system_prompt,level,scope,le,count\nttft_s,off,10,hold,0.1,many\n", "is not as a run writes it"),
+    ],
+)
+def test_a_damaged_file_of_histograms_is_one_sentence(
+    exported: Results, receiver: Receiver, text: str | None, reason: str
+) -> None:
+    path = exported.folder / "histograms.csv"
+    path.unlink() if text is None else path.write_text(text)
+    with pytest.raises(ReportError, match=reason) as refused:
+        export_otlp(exported, receiver.url)
+    assert str(refused.value).startswith(f"{path} ")
+    assert receiver.requests == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "signal"),
+    [
+        ({"level_index": ""}, "metrics"),
+        ({"sent_s": "1e300"}, "traces"),
+        ({"sent_s": "nan"}, "traces"),
+        ({"output_tokens": "inf"}, "traces"),
+        ({"ttft_ms": "-1e300"}, "traces"),
+    ],
+)
+def test_a_row_that_no_run_writes_is_named(
+    exported: Results, receiver: Receiver, changes: dict[str, str], signal: str
+) -> None:
+    rows = rows_of(exported.folder)
+    rows[5] |= changes
+    write_csv(exported.folder / "requests.csv", REQUEST_COLUMNS, rows)
+    with pytest.raises(ReportError, match=r"requests.csv is not as a run writes it: the row of request '0-5' cannot"):
+        export_otlp(exported, f"{receiver.url}/v1/{signal}")
 
 
 # The command.
@@ -242,7 +300,7 @@ def test_the_exit_code_says_whether_all_was_taken(exported: Results, receiver: R
     to_each = ("--to", "llmd", str(tmp_path / "a.json"), *("--to", "otlp", receiver.url) * 2)
     ended = report(exported, *to_each)
     assert (ended.returncode, ended.stderr.count("\n")) == (6, 1)
-    assert f"Exported to otlp: {receiver.url} (24 data points, 130 spans)\n" in ended.stdout
+    assert f"Exported to otlp: {receiver.url} (24 data points and 130 spans)\n" in ended.stdout
     assert "rejected 3 of 24 data points and 130 spans, and took the others: too old." in ended.stderr
     assert (tmp_path / "a-10-off.json").exists()
 

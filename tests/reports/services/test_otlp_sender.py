@@ -11,12 +11,15 @@ import pytest
 import trustme
 
 from tests.forked_process import run_command
+from tests.reports.folders import write_csv
+from tests.reports.services.exported_run import rows_of
 from tests.reports.services.otlp_receiver import Answer, Receiver, receiving, rejecting
 from tokenswarm.reports.services import export_errors
 from tokenswarm.reports.services.export_errors import ExportFailed
 from tokenswarm.reports.services.otlp_endpoint import parse_endpoint
 from tokenswarm.reports.services.otlp_export import export_otlp
 from tokenswarm.run_folder.reader import ReportError, Results
+from tokenswarm.run_folder.schema import REQUEST_COLUMNS
 
 pytest.importorskip("opentelemetry.proto", reason="the extra opentelemetry is not installed")
 
@@ -81,9 +84,13 @@ def test_a_refusal_is_one_sentence(exported: Results, receiver: Receiver, answer
     assert len(receiver.paths) == 1
 
 
-def test_a_failure_of_the_spans_says_that_the_metrics_were_taken(exported: Results, receiver: Receiver) -> None:
-    receiver.answers += [Answer(), Answer(400)]
-    assert f"not exported to {receiver.url}, after it had taken 24 data points: " in failure(exported, receiver.url)
+def test_a_failure_says_what_was_taken_before_it(exported: Results, receiver: Receiver) -> None:
+    rows = [row | {"id": f"0-{place}"} for place, row in enumerate(rows_of(exported.folder)[:1] * 600)]
+    write_csv(exported.folder / "requests.csv", REQUEST_COLUMNS, rows)
+    receiver.answers += [Answer(), Answer(), Answer(400)]
+    sentence = failure(exported, receiver.url)
+    assert f"not exported to {receiver.url}, after it had taken " in sentence
+    assert " data points and 512 spans: " in sentence
 
 
 @pytest.mark.parametrize("status", [429, 502, 503, 504])
@@ -118,7 +125,7 @@ def test_a_remark_of_the_receiver_is_shown(exported: Results, receiver: Receiver
 
 def test_a_success_in_text_is_one(exported: Results, receiver: Receiver) -> None:
     receiver.answers.append(Answer(200, b'{"partialSuccess":{}}', "application/json"))
-    assert export_otlp(exported, receiver.url).endswith("(24 data points, 130 spans)")
+    assert export_otlp(exported, receiver.url).endswith("(24 data points and 130 spans)")
 
 
 def test_headers_come_from_the_environment_and_are_in_no_message(
