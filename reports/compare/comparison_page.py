@@ -42,7 +42,7 @@ def comparison_html(comparison: RunComparison) -> str:
         Section("", [*_warnings(comparison), *_verdict(comparison)]),
         Section("Charts", [Charts([figure for compared in LEADING for figure in page_figures(comparison, compared)])]),
         Section("Throughput against latency", page_blocks(comparison)),
-        Section("Every figure", [_table(comparison, compared) for compared in comparison.compared]),
+        Section("Every figure", _every_figure(comparison)),
         Section("How to read these figures", [Text(line) for line in method_lines(comparison)]),
         Section("Settings of the runs", [Facts(_settings(comparison))]),
         Section("The runs", [_runs(comparison)]),
@@ -67,6 +67,13 @@ def _verdict(comparison: RunComparison) -> list[Block]:
     return blocks
 
 
+def _every_figure(comparison: RunComparison) -> list[Block]:
+    blocks: list[Block] = [_table(comparison, compared) for compared in comparison.compared]
+    if any(entry.standing is Standing.INCONCLUSIVE for entry in comparison.entries):
+        return [Text(f"Where nothing can be said, the result is {Standing.INCONCLUSIVE}.", style="quiet"), *blocks]
+    return blocks
+
+
 def _table(comparison: RunComparison, compared: Compared) -> Table:
     """A row a level: the figure of each server with its interval, and how it changes against the first server."""
     both = len(modes_of(comparison)) > 1
@@ -88,9 +95,7 @@ def _table(comparison: RunComparison, compared: Compared) -> Table:
             ]
         )
     names = [f"{one.name} ({Standing.BASE})" if one is comparison.base else one.name for one in servers]
-    standings = {entry.standing for entry in comparison.entries if entry.compared is compared}
-    caption = compared.name + (f": {Standing.INCONCLUSIVE}" if Standing.INCONCLUSIVE in standings else "")
-    return Table(caption, ["users", *names, *heads], lines)
+    return Table(compared.name, ["users", *names, *heads], lines)
 
 
 def _figure(entry: Entry) -> Cell:

@@ -79,6 +79,14 @@ class Charts:
 
 
 @dataclass(frozen=True, slots=True)
+class Tables:
+    """Narrow tables side by side where the screen is wide enough."""
+
+    kind: ClassVar[str] = "tables"
+    tables: Sequence[Table]
+
+
+@dataclass(frozen=True, slots=True)
 class Facts:
     """Names and what they are."""
 
@@ -103,7 +111,7 @@ class Code:
     text: str
 
 
-Block = Text | Table | Charts | Facts | Details | Code
+Block = Text | Table | Tables | Charts | Facts | Details | Code
 
 
 @dataclass(frozen=True, slots=True)

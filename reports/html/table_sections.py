@@ -15,7 +15,7 @@ from tokenswarm.reports import units
 from tokenswarm.reports.checks.conditions import TIMES, Figure
 from tokenswarm.reports.compare.gate_command import format_change
 from tokenswarm.reports.html.chart_style import spoken
-from tokenswarm.reports.html.document import Block, Cell, Row, Table, Text
+from tokenswarm.reports.html.document import Block, Cell, Row, Table, Tables, Text
 from tokenswarm.reports.html.verdict import RATE
 from tokenswarm.reports.level_names import level_name
 from tokenswarm.reports.open_loop_table import level_heading
@@ -266,6 +266,7 @@ def all_figures(measured: RunData) -> list[Block]:
     if any(level.hold.goodput for level in levels):
         blocks.append(Text(f"{GOOD_NOTE[:1].upper()}{GOOD_NOTE[1:]}", style="quiet"))
     reasoned = any(level.hold.ttfvt_s != level.hold.ttft_s for level in levels)
+    tables: list[Table] = []
     for name in TIMES if reasoned else (name for name in TIMES if name != "ttfvt"):
         rows: list[Row] = [
             [level_key(level), *percentiles(values)]
@@ -275,8 +276,9 @@ def all_figures(measured: RunData) -> list[Block]:
         if rows:
             text = "Gaps" if name == "gap" else name.upper().replace("_SCHEDULED", " from schedule")
             headings = ["level", *PERCENTILES]
-            blocks.append(Table(text, headings, rows))
-    blocks += _user_rates(levels)
+            tables.append(Table(text, headings, rows))
+    tables += _user_rates(levels)
+    blocks += [Tables(tables)] if tables else []
     if units.NOT_CERTIFIED_NOTE in notes(levels):
         slow = spoken([f"{fewest_for_interval(p)} for p{p * 100:g}" for p in (0.01, 0.05, 0.1)])
         blocks.append(
@@ -285,7 +287,7 @@ def all_figures(measured: RunData) -> list[Block]:
     return blocks
 
 
-def _user_rates(levels: Sequence[LevelSummary]) -> list[Block]:
+def _user_rates(levels: Sequence[LevelSummary]) -> list[Table]:
     """The token rates of single requests, from their slow end; empty for folders too old to hold it."""
     rows: list[Row] = [
         [
