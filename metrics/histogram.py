@@ -46,6 +46,14 @@ _WIDTHS = (1, 2, 4, 8)
 _NOTHING = np.zeros(0, dtype=np.int64)
 
 
+def as_recorded(values: NDArray[np.float64], unit: float = 1e-6) -> NDArray[np.float64]:
+    """Values as they are read back from a histogram of this unit: the middles of their buckets, at most 0.05 % off."""
+    units = np.clip(np.rint(values / unit), 0, _HIGHEST).astype(np.int64)
+    edges, widths = _bucket_edges(_bucket_indexes(units))
+    middles: NDArray[np.float64] = (edges + (widths - 1) / 2) * unit
+    return middles
+
+
 class Histogram:
     """Counts of values recorded in `unit`s: 1e-6 s for durations, 1e-3 tokens/s for rates, both up to 86,400.
 

@@ -11,7 +11,7 @@ from tokenswarm.recording.scope_stats import ScopeStats
 from tokenswarm.run_folder.schema import IssueKind, ValidityIssue
 
 #: What counts of requests in messages are of, as the figures beside them are of the hold.
-WHOLE_LEVEL = "whole level, ramp and drain included"
+WHOLE_LEVEL = "whole level, not only its hold"
 #: Bursts shorter than this may be the client's: with many streams it looks for arrivals once a millisecond.
 _LEAST_BURST_S = 0.005
 #: Answers that came at once matter where significantly more than this share of a level's are (the 95 % interval of

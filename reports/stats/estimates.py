@@ -15,6 +15,7 @@ import numpy as np
 from tokenswarm.metrics import intervals
 from tokenswarm.metrics.drift import Drift, drift_of
 from tokenswarm.metrics.fairness import Fairness, fairness_of
+from tokenswarm.metrics.histogram import as_recorded
 from tokenswarm.metrics.intervals import Estimate
 from tokenswarm.metrics.objectives import Objectives
 from tokenswarm.metrics.quantiles import Quantile
@@ -127,7 +128,11 @@ class RunData:
             series = 1 / tpot_s[tpot_s > 0]
         else:
             series = self.requests.of(level).latencies(figure.name)
-        return intervals.mean_of(series) if figure.p is None else intervals.quantile_of(series, figure.p)
+        if figure.p is None:
+            return intervals.mean_of(series)
+        # As summary.json has them, so that a comparison shows the same interval as the run's own page.
+        unit = 1e-3 if figure.name == "user_rate" else 1e-6
+        return intervals.quantile_of(as_recorded(series, unit), figure.p)
 
     def _scalar(self, level: LevelSummary, figure: Figure) -> Estimate | None:
         if figure.name == "rate":

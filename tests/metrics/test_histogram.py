@@ -13,7 +13,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tokenswarm.metrics.buckets import EXPOSED
-from tokenswarm.metrics.histogram import Histogram
+from tokenswarm.metrics.histogram import Histogram, as_recorded
 
 HIGHEST_UNITS = 24 * 3600 * 1_000_000
 
@@ -67,6 +67,15 @@ def assert_within_the_stated_error(histogram: Histogram, units: list[int]) -> No
 def test_a_value_is_read_back_within_a_twentieth_of_a_percent(name: str, size: int, unit: float) -> None:
     units = drawn(name, size)
     assert_within_the_stated_error(filled(units, unit), units)
+
+
+@pytest.mark.parametrize("name", DISTRIBUTIONS)
+@pytest.mark.parametrize("unit", [1e-6, 1e-3])
+def test_values_are_given_as_their_histogram_reads_them_back(name: str, unit: float) -> None:
+    units = drawn(name, 500)
+    histogram = filled(units, unit)
+    given = np.sort(as_recorded(np.array(units) * unit, unit))
+    assert given.tolist() == [histogram.value_at_rank(rank) for rank in range(1, 501)]
 
 
 @pytest.mark.parametrize("name", DISTRIBUTIONS)

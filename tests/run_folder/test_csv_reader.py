@@ -56,6 +56,14 @@ def test_requests_are_told_in_the_order_they_were_sent_in_seconds(write_run: Wri
     assert len(requests.of(second)) == 1
 
 
+def test_requests_of_one_millisecond_stay_in_the_order_of_the_file(write_run: Write) -> None:
+    """The summary's intervals depend on the order: a comparison would show others than the run's page."""
+    folder = write_run()
+    sent_s = [1.0018, 1.0012, 1.0005, 1.0029]
+    write_csv(folder / "requests.csv", REQUEST_COLUMNS, [request(each) for each in sent_s])
+    assert load_requests(load_results(folder), ["ttft"]).sent_s.tolist() == [1.0005, 1.0018, 1.0012, 1.0029]
+
+
 @pytest.mark.slow
 def test_pandas_is_not_loaded_to_read_them(write_run: Write) -> None:
     """It takes half a second of every run's end."""

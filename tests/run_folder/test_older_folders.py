@@ -9,9 +9,9 @@ from pathlib import Path
 import pyarrow.parquet
 import pytest
 
-from tests.run_folder.numbers import FORMAT_1, NUMBERS, all_numbers
+from tests.run_folder.numbers import FORMAT_1, FORMAT_2, NUMBERS, all_numbers
 from tokenswarm.reports.checks.check_report import check_run
-from tokenswarm.reports.checks.conditions import parse_conditions
+from tokenswarm.reports.checks.conditions import Figure, parse_conditions
 from tokenswarm.reports.stats.estimates import RunData
 from tokenswarm.reports.text_table import summary_table
 from tokenswarm.run_folder.exports import write_parquet
@@ -44,6 +44,18 @@ def test_the_table_of_a_folder_of_format_1_tells_its_summary(format_1: Path) -> 
     assert "Verdict: SUSPECT" in table
     assert told["validity"]["reasons"][0] in " ".join(table.split())
     assert "Levels at which" not in table  # the share was not stated then
+
+
+@pytest.mark.parametrize(
+    "figure", [Figure(name, p) for name in ("ttft", "tpot", "e2e") for p in ("p50", "p90", "p95")], ids=str
+)
+def test_a_comparison_has_the_intervals_of_the_run_s_own_table(figure: Figure) -> None:
+    results = load_results(FORMAT_2)
+    for level in results.summary.levels:
+        shown = getattr(getattr(level.hold, f"{figure.name}_s"), figure.function)
+        estimate = RunData(results).estimate(level, figure)
+        assert estimate is not None
+        assert (estimate.value, estimate.low, estimate.high) == (shown.value, shown.low, shown.high)
 
 
 def test_its_journals_are_read_judged_and_exported(format_1: Path, tmp_path: Path) -> None:

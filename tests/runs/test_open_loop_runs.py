@@ -90,7 +90,7 @@ def test_a_server_that_stalls_gets_all_requests_all_the_same_and_all_their_waits
     assert hold["ttft_scheduled_s"]["p99"]["value"] >= 0.9 * 2
     assert hold["lag_s"]["max"] > 0.5
     assert hold["ttft_s"]["mean"] < hold["ttft_scheduled_s"]["mean"] - 0.1
-    assert all("TTFT from scheduled" in shown for shown in (run.output, (run.folder / "report.html").read_text()))
+    assert all("TTFT from schedule" in shown for shown in (run.output, (run.folder / "report.html").read_text()))
 
 
 def test_a_limit_of_requests_in_flight_makes_further_ones_wait(
