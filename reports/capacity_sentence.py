@@ -94,7 +94,7 @@ def _result(found: CapacityFigures) -> str:
 
 def _bracket(found: CapacityFigures) -> str:
     if found.best is None:
-        return f"less than {_load(found, found.failing)}" if found.failing is not None else "nothing"
+        return f"less than {_load(found, found.failing)}" if found.failing is not None else "no load decided"
     if found.failing is None:
         return f"at least {_load(found, found.best)}"
     best, last = f"{found.best:g}", f"{found.failing - 1 if found.unit == 'users' else found.failing:g}"

@@ -80,7 +80,7 @@ def test_no_pass_no_fail_and_no_result() -> None:
 
 def test_a_search_that_was_stopped_has_the_bracket_so_far() -> None:
     assert said("unfinished", probe(32, "pass"), probe(64, "fail", 0.8)).startswith("so far 32–63 users: the search")
-    assert said("unfinished").startswith("so far nothing: ")
+    assert said("unfinished").startswith("so far no load decided: ")
     assert said("unfinished", probe(32, "pass")).startswith("so far at least 32 users: ")
 
 

@@ -702,8 +702,10 @@ def test_a_capacity_search_from_the_page(
     good = {"between": "1:32", "precision": "50%", "slo": "ttft=60ms", "slo_share": "80%"}
     begin(page, **good, ramp="0.5s", level_time="12s")
 
-    expect(page.locator("#capacity")).to_have_text("Capacity: so far nothing; 0 probes done", timeout=PATIENCE_MS)
-    expect(page.locator("#where")).to_contain_text("2 users", timeout=PATIENCE_MS)
+    expect(page.locator("#capacity")).to_have_text(
+        "Capacity: so far no load decided; 0 probes done", timeout=PATIENCE_MS
+    )
+    expect(page.locator("#where")).to_contain_text("Probe 1: 2 users", timeout=PATIENCE_MS)
     expect(page.locator("#capacity")).to_have_text(
         "Capacity: so far at least 2 users; 1 probe done", timeout=PATIENCE_MS
     )

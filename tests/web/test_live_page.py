@@ -77,6 +77,24 @@ def test_the_verdict_and_the_report_stay_in_sight_on_a_phone(browser: Browser) -
     page.close()
 
 
+def test_a_search_says_no_number_of_levels_that_nobody_knows(browser: Browser) -> None:
+    running = msgspec.structs.replace(FINISHED, index=1, state="running", began_s=61.0)
+    progress = {"elapsed_s": 70.0, "index": 1, "phase": "hold", "phase_left_s": 50.0, "ends_with_requests": False}
+    live = RUN | {
+        "state": "running",
+        "status": "running",
+        "facts": RUN["facts"] | {"shape": "capacity"},
+        "levels": [msgspec.to_builtins(FINISHED), msgspec.to_builtins(running)],
+        "progress": PROGRESS | progress,
+    }
+    shown = BrowserPage(browser, {"live.json": live})
+    expect(shown.page.locator("#where")).to_have_text(
+        "Probe 2: 10 users without system prompt · hold, 0:50 left. The search ends when it has found the limit."
+    )
+    assert shown.wrong == []
+    shown.page.close()
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_a_report_inside_has_the_theme_of_the_page(browser: Browser, scheme: Literal["light", "dark"]) -> None:
     """Also where that is not the system's."""

@@ -139,7 +139,7 @@ function showConditions(conditions) {
     element("span", { class: `pill ${status === "pass" ? "good" : "bad"}` }, status), ` ${condition} · ${level}: ${figures}`)));
 }
 
-function showPlan({ levels, progress, status }, isStopping) {
+function showPlan({ levels, progress, status, facts }, isStopping) {
   const current = levels.find((level) => level.index === progress.index);
   const measured = levels.filter((level) => !level.warm_up);
   const next = levels.find((level) => level.state === "planned");
@@ -165,11 +165,14 @@ function showPlan({ levels, progress, status }, isStopping) {
   }
   if (isStopping) return showStopping();
   const until = progress.phase_left_s !== null ? `, ${clock(progress.phase_left_s)} left` : "";
+  // Each probe of a search decides which one comes next, so nobody knows how many there will be.
+  const isSearch = facts.shape === "capacity";
   const then = next ? `Next: ${nameOf(next)}.` : "This is the last level.";
-  const left = leftText(progress);
+  const left = isSearch ? "The search ends when it has found the limit." : `${then} ${leftText(progress)}`;
   // A warm-up is counted with the level that it comes before.
-  const number = `Level ${measured.filter((level) => level.index < current.index).length + 1} of ${measured.length}`;
-  text("where", `${number}: ${nameOf(current)} · ${progress.phase}${until}. ${then} ${left}`);
+  const place = measured.filter((level) => level.index < current.index).length + 1;
+  const number = isSearch ? `Probe ${place}` : `Level ${place} of ${measured.length}`;
+  text("where", `${number}: ${nameOf(current)} · ${progress.phase}${until}. ${left}`);
   speak(`${number}${current.warm_up ? ", its warm-up," : ""} has begun: ${nameOf(current)}.`);
 }
 
