@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from tokenswarm.client.custom_headers import check_header_name
@@ -45,7 +45,9 @@ def own_prompt(
         raise OwnRequestError("stream() takes either prompt=… or messages=…, and exactly one of them.")
     if max_tokens is not None and (isinstance(max_tokens, bool) or not isinstance(max_tokens, int) or max_tokens < 1):
         raise OwnRequestError(f"stream(max_tokens=…) takes a whole number of at least 1, got {max_tokens!r}.")
-    if isinstance(messages, str | bytes | Mapping):
+    if not isinstance(prompt, str | None):
+        raise OwnRequestError(f"stream(prompt=…) takes a text, got {type(prompt).__name__}.")
+    if messages is not None and (isinstance(messages, str | bytes | Mapping) or not isinstance(messages, Iterable)):
         raise OwnRequestError(f"stream(messages=…) takes a list of messages, got {type(messages).__name__}.")
     if not isinstance(system, str | None):
         raise OwnRequestError(f"stream(system=…) takes a text, got {type(system).__name__}.")
@@ -111,6 +113,12 @@ def check_headers(headers: Mapping[str, str], is_set: Callable[[str], bool]) -> 
                 f"stream(headers=…): {name} is in every request of the run already, from --header, --header-file, the "
                 "API key or Tokenswarm itself: leave one of them out."
             )
+
+
+def check_is_callable(check: object) -> None:
+    """Raises OwnRequestError, before the request is sent."""
+    if check is not None and not callable(check):
+        raise OwnRequestError(f"stream(check=…) takes a function, got {type(check).__name__}.")
 
 
 def own_name(name: str) -> str:

@@ -44,6 +44,11 @@ def is_own_source(name: str) -> bool:
     return name in _sources
 
 
+def named_sources() -> list[str]:
+    """The names that --prompts takes, those of code last."""
+    return [*_TAKEN, *_sources]
+
+
 def own_table(name: str, seed: int) -> PromptTable:
     """The rows that the function of this name makes. Raises PromptError."""
     try:

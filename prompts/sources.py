@@ -14,7 +14,7 @@ from tokenswarm.prompts.file_rows import PromptTable, Row, folder_table, kind_of
 from tokenswarm.prompts.generator_file import generator_format
 from tokenswarm.prompts.hub import HUB_FORM, HubDataSet, read_hub
 from tokenswarm.prompts.json_rows import UnsoundRows
-from tokenswarm.prompts.own_sources import is_own_source, own_table
+from tokenswarm.prompts.own_sources import is_own_source, named_sources, own_table
 from tokenswarm.prompts.prompt_records import LeftOut, Prompt, PromptError, PromptSet
 from tokenswarm.prompts.row_formats import TEXT_COLUMNS, RowContent, RowError, RowFormat, row_format
 from tokenswarm.prompts.session_formats import session_format
@@ -226,8 +226,9 @@ def _check_file(source: str, path: Path) -> None:
     try:
         check_file(path, _MOST_FILE_BYTES)
     except MissingFile:
+        names = ", ".join(named_sources())
         raise PromptError(
-            f"prompts from {source!r}: no such file; expected sample, dolly, {HUB_FORM} or {_FILE_KINDS}."
+            f"prompts from {source!r}: no such file; expected {names}, {HUB_FORM} or {_FILE_KINDS}."
         ) from None
     except UnusableFile as error:
         raise PromptError(f"prompts from {source!r}: the file {error}.") from None

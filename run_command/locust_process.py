@@ -1,5 +1,5 @@
 """Locust's process as `tokenswarm run` and `tokenswarm web` start it, as a program: the same as `python -m locust`, but
-that Ctrl-C ends it with one sentence while Python still imports Locust. Signals may wait for it since before.
+that Ctrl-C ends it with one sentence while Python still imports Locust. Signals may have waited for that.
 
 It imports none of Tokenswarm's packages, as the locustfile may not either: then the run is Locust's alone, and says so.
 """
@@ -23,6 +23,7 @@ def main() -> None:
     """Import Locust, and become it."""
     early = runpy.run_path(str(Path(__file__).resolve().parents[1] / "run_control" / "early_interrupt.py"))
     from locust import events
+    from locust.main import main as locust_main
     from locust.runners import WorkerRunner
 
     def leave_to_locust(runner: Any, **_: Any) -> None:
@@ -36,7 +37,8 @@ def main() -> None:
             logging.getLogger("tokenswarm").warning("%s", _NOT_OURS)
 
     events.init.add_listener(leave_to_locust)  # type: ignore[no-untyped-call]
-    runpy.run_module("locust", run_name="__main__", alter_sys=True)
+    sys.argv[0] = "tokenswarm"  # as Locust's own errors begin
+    locust_main()  # type: ignore[no-untyped-call]
 
 
 if __name__ == "__main__":

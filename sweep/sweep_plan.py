@@ -135,6 +135,11 @@ class SweepPlan:
         """Raises SweepError."""
         if not 1 <= self.repeat <= _MOST_REPEATS:
             raise SweepError(f"--repeat takes a number from 1 to {_MOST_REPEATS:,}, got {self.repeat}.")
+        if self.repeat == 1 and not self.axes and not self.include:
+            raise SweepError(
+                "nothing is to vary: give --vary OPTION=VALUE,VALUE, a FILE of cells, or --repeat N; a single run is "
+                "tokenswarm run."
+            )
         number = prod(len(axis.values) for axis in self.axes)
         if number > _MOST_CELLS:
             raise SweepError(f"the matrix has {number:,} cells: a sweep has at most {_MOST_CELLS:,}.")

@@ -22,6 +22,7 @@ from tokenswarm.client.own_requests import (
     Message,
     OwnRequestError,
     check_headers,
+    check_is_callable,
     check_takes,
     encoded,
     own_headers,
@@ -83,6 +84,7 @@ class StreamingUser(User):
         frame = inspect.currentframe()
         called_by = frame.f_back.f_code.co_name if frame is not None and frame.f_back is not None else ""
         own = own_prompt(prompt, messages, system, max_tokens, body)
+        check_is_callable(check)
         return self._in_run.send(own, own_name(name or called_by), own_headers(headers), check)
 
 

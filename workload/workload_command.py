@@ -18,7 +18,7 @@ from tokenswarm.run_control.run_parser import run_parser
 from tokenswarm.run_control.run_plan import RunPlan
 from tokenswarm.run_control.start_checks import complete_options
 from tokenswarm.run_control.stray_words import check_stray_words
-from tokenswarm.sanitize import discard
+from tokenswarm.sanitize import is_output_lost, report_lost_output
 from tokenswarm.workload.describe import describe
 from tokenswarm.workload.description import WorkloadDescription
 from tokenswarm.workload.description_text import format_description, too_short_lines
@@ -80,10 +80,6 @@ def _hosts_of(options: Namespace) -> list[str]:
 def _print(text: str) -> int:
     try:
         print(text, flush=True)
-    except BrokenPipeError:
-        discard(sys.stdout)
     except OSError as error:
-        discard(sys.stdout)
-        print(f"tokenswarm: the output could not be written: {error.strerror or error}.", file=sys.stderr)
-        return EXIT_UNUSABLE
-    return 0
+        report_lost_output(error, sys.stdout)
+    return EXIT_UNUSABLE if is_output_lost() else 0

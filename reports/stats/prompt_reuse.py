@@ -115,6 +115,8 @@ def _why_repeated(results: Results, reuse: str) -> str:
         return "They are prompts that the trace has with the same hash ids; --cache bust sends none twice."
     if reuse == OWN_REUSE:
         return "The code of the locustfile says what is sent."
+    if reuse == "never" and (own := results.run.own_code.get("users")):
+        return f"The code of the locustfile says what {' and '.join(own)} sent, and not --prompt-reuse."
     return f"This run had --prompt-reuse {reuse}; never is the default."
 
 

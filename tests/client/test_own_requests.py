@@ -10,6 +10,7 @@ import pytest
 from tokenswarm.client.own_requests import (
     MOST_NAME_CHARACTERS,
     OwnRequestError,
+    check_is_callable,
     check_takes,
     own_headers,
     own_name,
@@ -108,6 +109,8 @@ def test_names_are_short_and_of_one_line() -> None:
     [
         lambda: made(messages=["Hello"]),
         lambda: made(messages="Hello"),
+        lambda: made(messages=5),
+        lambda: check_is_callable(5),
         lambda: made(messages=USER),
         lambda: made(prompt="Hello", system=5),
         lambda: made(prompt="Hello", body=["x"]),
@@ -119,6 +122,12 @@ def test_names_are_short_and_of_one_line() -> None:
 def test_a_value_of_another_type_is_refused_in_one_sentence(call: Callable[[], Any]) -> None:
     with pytest.raises(OwnRequestError, match=r", got \w+\.$"):
         call()
+
+
+@pytest.mark.parametrize("prompt", [5, b"Hello", ["Hello"]])
+def test_a_prompt_that_is_no_text_is_named_as_the_prompt(prompt: Any) -> None:
+    with pytest.raises(OwnRequestError, match=r"^stream\(prompt=…\) takes a text, got (int|bytes|list)\.$"):
+        made(prompt=prompt)
 
 
 def test_a_name_can_stand_in_every_file() -> None:

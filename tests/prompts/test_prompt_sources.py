@@ -195,6 +195,10 @@ class TestFiles:
             "or a .jsonl, .json, .csv (also .gz), .parquet or .arrow file"
         )
 
+    def test_a_source_that_code_registers_is_among_the_choices(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("tokenswarm.prompts.own_sources._sources", {"tickets": lambda _: []})
+        assert "expected sample, dolly, tickets, hf:" in refusal("tickest")
+
     def test_a_folder_is_refused(self, tmp_path: Path) -> None:
         found = refusal(tmp_path)
         assert "that is a folder without .jsonl or .json files; give a .jsonl, .json, .csv (also .gz)" in found

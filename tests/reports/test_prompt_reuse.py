@@ -52,6 +52,14 @@ def test_repeats_are_said_above_five_percent(share: float | None, said: list[str
     assert heads(a_run("always", mode, repeated_share=share)) == said
 
 
+def test_repeats_beside_users_of_the_locustfile_are_not_laid_to_the_option(a_run: Make) -> None:
+    run = a_run("never", repeated_share=0.5)
+    document = msgspec.structs.replace(run.run, own_code={"users": ["Reader", "Writer"]})
+    run = msgspec.structs.replace(run, run=document)
+    (notice,) = prompt_notices(run)
+    assert notice.endswith("The code of the locustfile says what Reader and Writer sent, and not --prompt-reuse.")
+
+
 def test_bounds_are_said_as_they_were_set_and_shares_as_they_were_found(a_run: Make) -> None:
     repeats, hits = prompt_notices(a_run("always", repeated_share=0.5, server=0.25))
     for notice, found in ((repeats, "50.0 %"), (hits, "25.0 %")):

@@ -92,9 +92,10 @@ def test_without_anything_that_varies_there_is_one_cell() -> None:
     [
         (SweepPlan(axes=(Axis("host", ("a", "b")),), words=("-H", "c")), "--host is to vary, and has a value"),
         (SweepPlan(axes=(Axis("levels", ("1",)), Axis("levels", ("2",)))), "--levels is to vary twice"),
-        (SweepPlan(words=("--junit=x",)), "--junit is not for a sweep"),
+        (SweepPlan(words=("--junit=x",), repeat=2), "--junit is not for a sweep"),
         (SweepPlan(axes=(Axis("results", ("a", "b")),)), "--results is not for a sweep"),
         (SweepPlan(repeat=0), "--repeat takes a number"),
+        (SweepPlan(words=("-u", "3")), "nothing is to vary: give --vary"),
         (SweepPlan(axes=tuple(Axis(name, tuple(map(str, range(101)))) for name in ("a", "b"))), "has 10,201 cells"),
         (SweepPlan(axes=(Axis("a", ("1",)),), exclude=({"b": "1"},)), "exclude names b"),
         (SweepPlan(axes=(Axis("a", ("1",)),), exclude=({"a": "2"},)), "matches no cell"),
