@@ -170,10 +170,11 @@ export class LinePlot {
 
   // The highest value that is shown of a column, and the one that only a few exceed.
   highest(column) {
-    const values = this.shownAt.map((i) => this.data[column][i]).filter(isValue).sort((one, other) => one - other);
-    const most = values.at(-1) ?? 0;
-    const few = values.length < OUTLIER.fewest || !this.cutsOutliers ? 0 : Math.ceil(values.length * OUTLIER.share);
-    return { most, usual: values.at(-1 - few) ?? 0 };
+    const values = this.shownAt.map((i) => this.data[column][i]).filter(isValue);
+    const most = values.reduce((top, value) => Math.max(top, value), 0);
+    if (!this.cutsOutliers || values.length < OUTLIER.fewest) return { most, usual: most };
+    const ascending = Float64Array.from(values).sort();
+    return { most, usual: ascending.at(-1 - Math.ceil(values.length * OUTLIER.share)) };
   }
 
   // A triangle at the upper end for each drawn value that lies beyond it.
