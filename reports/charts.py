@@ -38,6 +38,7 @@ BAR_IN, LETTER_IN = 0.5, 0.09
 DPI = 160
 LINE_IN = 0.2
 TEXT_LEFT = 0.02
+_MOST_NOTICES = 3
 #: Of the footnote: two lines fit below the axis.
 _FOOT_PT, _FOOT_CHARACTERS = 8, 165
 
@@ -98,7 +99,7 @@ def _frame(results: Results, what: str, bars: Sequence[Bar]) -> tuple[Figure, Ax
         f"figures {summary.validity.verdict}",
     )
     subtitle = textwrap.wrap(" · ".join(facts), 120)
-    alarms = [line for notice in warnings_of(results) for line in textwrap.wrap(notice, 104)]
+    alarms = [line for notice in _most_important(warnings_of(results)) for line in textwrap.wrap(notice, 104)]
     lines = [(line, 15, "bold", INK, 0.28) for line in title]
     lines += [(line, 10, "normal", GREY, LINE_IN) for line in subtitle]
     lines += [(line, 10, "bold", BAD, LINE_IN) for line in alarms]
@@ -117,6 +118,13 @@ def _frame(results: Results, what: str, bars: Sequence[Bar]) -> tuple[Figure, Ax
     axes = figure.add_axes((left, foot / height, 0.98 - left, plot_in / height))
     style(axes)
     return figure, axes
+
+
+def _most_important(notices: Sequence[str]) -> list[str]:
+    """The first ones, and how many more there are: a chart is small."""
+    if len(notices) <= _MOST_NOTICES + 1:
+        return list(notices)
+    return [*notices[:_MOST_NOTICES], f"{len(notices) - _MOST_NOTICES} more warnings are in the report."]
 
 
 def _finish(figure: Figure, axes: Axes, bars: Sequence[Bar], axis: str, keys: Sequence[Any] = ()) -> None:

@@ -12,6 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from tests.reports.folders import Course, write_folder
 from tests.reports.reading import Tables
 from tokenswarm.metrics.intervals import Series
+from tokenswarm.reports.charts import ttft_figure
 from tokenswarm.reports.checks.check_report import check_run
 from tokenswarm.reports.html.chart_style import svg_of
 from tokenswarm.reports.html.document import Page, html_of
@@ -132,3 +133,18 @@ def test_the_bars_of_ttft_have_all_their_texts_inside(tmp_path: Path, modes: tup
         assert place.x0 >= whole.x0, text
         assert place.x1 <= whole.x1, text
         assert place.y0 >= whole.y0, text
+
+
+@pytest.mark.parametrize(("number", "folded"), [(3, 0), (12, 9)])
+def test_many_reasons_leave_space_for_the_figures(tmp_path: Path, number: int, folded: int) -> None:
+    """All of them are on the page, the first three at once; a chart alone has the number of the others."""
+    reasons = [f"reason {place} of this run" for place in range(number)]
+    summary = {"validity": {"verdict": "suspect", "reasons": reasons}}
+    results = load_results(write_folder(tmp_path / "run", [Course()], seed=1, summary=summary))
+    html = html_of(page(results))
+    assert all(f"eason {place} of this run" in html for place in range(number))
+    assert (f"Suspect. {folded} more reasons" in html) is bool(folded)
+    texts = [text.get_text() for text in ttft_figure(results).texts]
+    assert sum("reason" in text for text in texts) == (3 if folded else number)
+    # Of its own warnings, one is about the files of this folder.
+    assert (f"{folded + 1} more warnings are in the report." in texts) is bool(folded)
