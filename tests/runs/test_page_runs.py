@@ -395,6 +395,10 @@ def test_two_workers_are_told_apart(start_locust: Start, browser: Browser) -> No
     assert not watched.wrong
 
 
+#: Of a past run's cells, without its name.
+STATUS = 2
+
+
 def past_rows(page: Page) -> dict[str, list[str]]:
     """The cells of the list of past runs, by folder, without the folder itself."""
     rows = page.locator("#past tbody tr").all()
@@ -424,11 +428,11 @@ def test_damaged_and_killed_runs_are_listed_with_what_to_do_and_without_a_choice
     page.goto(f"{url}/tokenswarm/")
     expect(page.locator("#past tbody tr")).to_have_count(3, timeout=PATIENCE_MS)
     rows = past_rows(page)
-    assert rows[whole.name][0] == "finished"
-    assert "damaged" in rows[cut.name][0]
-    assert f"{cut}/summary.json" in rows[cut.name][0]
-    assert "not ended" in rows[folder.name][0]
-    assert recover in rows[folder.name][0]
+    assert rows[whole.name][STATUS] == "finished"
+    assert "damaged" in rows[cut.name][STATUS]
+    assert f"{cut}/summary.json" in rows[cut.name][STATUS]
+    assert "not ended" in rows[folder.name][STATUS]
+    assert recover in rows[folder.name][STATUS]
     assert page.locator("#past input").evaluate_all("boxes => boxes.map((box) => box.value)") == [whole.name]
     assert page.is_hidden("#compare-bar")  # there is nothing to compare it with
 

@@ -145,6 +145,11 @@ def test_a_report_opens_inside_without_scripts_and_its_links_stay_in_it(opened: 
     shown = opened(width=400)
     page = shown.page
     link = page.get_by_role("link", name="Report").first
+    page.locator("#start-heading").click()  # folded
+    for shown_on_phones in (link, page.locator("#past .pill").first):
+        place = shown_on_phones.bounding_box()
+        assert place is not None
+        assert place["x"] + place["width"] <= 400
     link.click()
     dialog = page.get_by_role("dialog", name="Report of 20260704-d")
     expect(dialog).to_be_visible()

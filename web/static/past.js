@@ -19,9 +19,9 @@ const pill = (words, isGood) => element("span", { class: `pill ${isGood ? "good"
 // heading, cell, whether it is text, what it is sorted by
 const COLUMNS = [
   ["Run", choice, true, (run) => (run.name || run.folder).toLowerCase()],
-  ["Status", status, true, (run) => run.status],
-  ["Verdict", (run) => (run.validity === null ? NONE : pill(run.validity, run.validity === "valid")), true, (run) => run.validity],
   ["Open", links, true, null],
+  ["Verdict", (run) => (run.validity === null ? NONE : pill(run.validity, run.validity === "valid")), true, (run) => run.validity],
+  ["Status", status, true, (run) => run.status],
   ["Started", (run) => moment(run.started_at), true, (run) => run.folder],
   ["Levels", (run) => run.levels.join(", ") || NONE, true, null],
   ["Most tokens/s", (run) => number(run.headline?.token_rate ?? null), false, (run) => run.headline?.token_rate],
