@@ -28,7 +28,8 @@ class Progress:
     since the last Progress, tokens from the events that came in it; `ttft_p50_s` of requests that were sent in the
     running window or the five before it and have ended. All None where nothing came. `failures` is since the run began.
     `left`: None where the plan's end is open. `own_shape`: whether the locustfile's shape sets the number of users, for
-    which there is then no target; of an open loop, the target is 0 too.
+    which there is then no target; of an open loop, the target is 0 too. `searches`: whether the level is a probe of a
+    capacity search.
     """
 
     elapsed_s: float
@@ -45,6 +46,7 @@ class Progress:
     failures: int
     left: TimeLeft | None = None
     own_shape: bool = False
+    searches: bool = False
 
     @property
     def counts_users(self) -> bool:
@@ -79,6 +81,7 @@ class ProgressMeter:
         elapsed_s = now_s - level.began_s
         return Progress(
             own_shape=level.level.own_shape,
+            searches=level.level.probe,
             elapsed_s=now_s,
             level_number=1 + sum(index < level.level.index for index in self._measured),
             levels=len(self._measured),

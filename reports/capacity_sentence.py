@@ -42,14 +42,14 @@ def search_sentence(
 
 
 def probe_sentence(probe: ProbeFigures) -> str:
-    """`22 users: pass; 95.7 % of 878 requests are good (90.8–98.3 %)`."""
+    """`22 users: pass; 95.7 % of 878 requests met the SLO (interval 90.8–98.3 %)`."""
     verdict = f"{users_of(probe.level)}: {probe.verdict}"
     if probe.share is None or probe.share_low is None or probe.share_high is None:
         return f"{verdict}; no request was sent in its hold"
     interval = units.span(units.percentage(probe.share_low), units.percentage(probe.share_high))
     why = {"backlog": f"; {_BACKLOG}", "drift": f"; {_DRIFT}"}.get(probe.reason, "")
     requests = units.counted(probe.requests, "request")
-    return f"{verdict}; {units.percentage(probe.share)} of {requests} are good ({interval}){why}"
+    return f"{verdict}; {units.percentage(probe.share)} of {requests} met the SLO (interval {interval}){why}"
 
 
 def _clauses(found: CapacityFigures, objectives: Mapping[str, float], server: ServerFigures | None) -> Iterator[str]:

@@ -27,7 +27,8 @@ _BETWEEN_LEVELS = "the level is over"
 def plan_lines(levels: Sequence[Level], settle_s: float) -> tuple[str, ...]:
     """What the run goes through, what the phases of a level are, and what the progress lines show: lines without their
     ends. settle_s: the pause after each level."""
-    plan = f"Plan: {plan_in_words(levels, settle_s)}"
+    search = "a capacity search; its first probe: " if any(level.probe for level in levels) else ""
+    plan = f"Plan: {search}{plan_in_words(levels, settle_s)}"
     if any(level.arrivals is not None for level in levels):
         return (
             plan,
@@ -88,7 +89,7 @@ def progress_line(progress: Progress) -> str:
     return "  ".join(
         (
             f"{units.clock(progress.elapsed_s):>5}",
-            f"level {progress.level_number}/{progress.levels}",
+            _level(progress),
             *of_level,
             f"{units.rate(progress.tokens_per_s):>6} tok/s",
             f"TTFT p50 {units.duration(progress.ttft_p50_s):>7}",
@@ -107,7 +108,7 @@ def progress_bar(progress: Progress, width: int) -> str:
     users = units.counted(progress.users, "user") if progress.counts_users else f"{progress.in_flight:,} in flight"
     parts = (
         units.clock(progress.elapsed_s) if share is None else f"[{'#' * done:-<{_BAR}}] {int(share * 100):>3} %",
-        f"level {progress.level_number}/{progress.levels} {progress.phase}",
+        f"{_level(progress)} {progress.phase}",
         users,
         f"{units.rate(progress.tokens_per_s)} tok/s",
         f"TTFT p50 {units.duration(progress.ttft_p50_s)}",
@@ -115,6 +116,13 @@ def progress_bar(progress: Progress, width: int) -> str:
         f"{units.clock(progress.left.seconds)} left" if progress.left else "",
     )
     return shortened("  ".join(filter(None, parts)), max(1, width - 1))
+
+
+def _level(progress: Progress) -> str:
+    """Which level runs, and of how many; how many probes a search takes is not known."""
+    if progress.searches:
+        return f"probe {progress.level_number}"
+    return f"level {progress.level_number}/{progress.levels}"
 
 
 def _rates(rates: RequestRates | None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from contextlib import suppress
 
@@ -19,6 +20,7 @@ _STATUS = {
     "interrupted": "INTERRUPTED: the run was stopped before all levels were over",
     "recovered": "RECOVERED: the run did not come to its end, and was rebuilt from what its processes left",
 }
+_BETWEEN_SENTENCES = re.compile(r"\. (?=[A-Z])")
 #: In the evidence of a server's engine: another one was given.
 _ENGINE_CONFLICT = ", but the server looks like "
 
@@ -98,7 +100,18 @@ def other_reasons(results: Results) -> list[str]:
     if results.status == "failed" and set(validity.reasons) <= failed:
         return []
     reasons = [reason for reason in grouped_reasons(validity) if reason not in failed or results.status != "failed"]
-    return [reason.rstrip(".") for reason in reasons] or ["no reason was recorded"]
+    return _each_sentence_once([reason.rstrip(".") for reason in reasons]) or ["no reason was recorded"]
+
+
+def _each_sentence_once(reasons: Sequence[str]) -> list[str]:
+    """The reasons without sentences that stand in one before, such as what to do; a first sentence always stays."""
+    known: set[str] = set()
+    found = []
+    for reason in reasons:
+        first, *others = _BETWEEN_SENTENCES.split(reason)
+        found.append(". ".join([first, *(sentence for sentence in others if sentence not in known)]))
+        known.update(others)
+    return found
 
 
 def _failure(results: Results) -> str:

@@ -31,7 +31,8 @@ class CapacityControl:
             self._controller.live.capacity = lambda: self._live_sentence(search, levels)
             of = plan.range
             logger.info(
-                "Capacity search between %g and %g %s: each probe takes %s at most and ends when it is decided",
+                "Capacity search between %g and %g %s: a probe is a level of at most %s, which ends as soon as its "
+                "result is certain",
                 *(of.low, of.high, "users" if of.whole else "requests/s"),
                 units.planned_time(plan.template.level_time_s),
             )

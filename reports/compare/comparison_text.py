@@ -117,8 +117,8 @@ def variation_assumed(variation: float) -> str:
     """What stands for the variation from run to run where too few runs measure it. variation: as a share."""
     return (
         "With so few runs, the variation between repeated runs of one server cannot be measured. The intervals of the "
-        f"changes assume that they differ by a standard deviation of {units.set_share(variation)} "
-        f"({units.set_share(2 * variation)} for TTFT; set it by --run-variation)."
+        f"changes assume that runs of one server differ by a standard deviation of {units.set_share(variation)} "
+        f"({units.set_share(2 * variation)} for TTFT; set it with --run-variation)."
     )
 
 

@@ -13,7 +13,7 @@ from tokenswarm.metrics.level import Arrivals, Level, planned_length_s
 from tokenswarm.recording.live_series import RequestRates
 from tokenswarm.recording.progress import TimeLeft
 from tokenswarm.reports.level_names import levels_in_words
-from tokenswarm.reports.progress_line import plan_lines, progress_line
+from tokenswarm.reports.progress_line import plan_lines, progress_bar, progress_line
 
 
 def test_the_line_tells_everything_with_its_unit() -> None:
@@ -95,3 +95,12 @@ def test_rates_of_one_unit_have_it_once() -> None:
     assert levels_in_words(levels) == "5, 10 requests/s without system prompt"
     levels = [Level(n, "off", name) for n, name in enumerate(("0.5 sessions/s", "2 sessions/s"))]
     assert levels_in_words(levels) == "0.5, 2 sessions/s without system prompt"
+
+
+def test_a_probe_of_a_search_has_a_number_and_no_total() -> None:
+    probe = replace(HOLDING, searches=True)
+    assert f"probe {HOLDING.level_number}  prompt" in progress_line(probe)
+    assert f"probe {HOLDING.level_number} hold" in progress_bar(probe, 200)
+    assert (
+        "Plan: a capacity search; its first probe: 2 users" in plan_lines([Level(0, "off", "2", 2, probe=True)], 5.0)[0]
+    )

@@ -526,3 +526,12 @@ def test_a_run_against_the_embedded_simulator_says_so(write_run: Write, make_lev
     ]
     assert ["embedded simulator" in header_lines(results)[0] for results in heads] == [True, False]
     assert ["embedded simulator" in run_markdown(results, check_run([], results)) for results in heads] == [True, False]
+
+
+def test_a_sentence_that_several_reasons_share_is_said_once(write_run: Write) -> None:
+    messages = ["10 users: late by 5 ms. It is low. Run it alone", "20 users: late by 9 ms. It is high. Run it alone"]
+    validity = {"verdict": "suspect", "reasons": messages}
+    text = " ".join(summary_table(load_results(write_run(summary={"validity": validity})), 200).split())
+    assert "10 users: late by 5 ms. It is low. Run it alone. !!!" in text
+    assert "20 users: late by 9 ms. It is high." in text
+    assert text.count("Run it alone") == 1
