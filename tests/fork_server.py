@@ -167,6 +167,9 @@ class _NoFigure:
     def __iter__(self) -> Iterator[_NoFigure]:
         return iter((self, self))
 
+    def __len__(self) -> int:
+        return 2
+
     def __truediv__(self, _: object) -> float:
         return 1.0
 
