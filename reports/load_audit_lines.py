@@ -62,10 +62,12 @@ def _of_lag(results: Results) -> list[ValidityIssue]:
 
 def load_cells(level: LevelSummary, audit: LoadAudit, *, late: bool) -> list[str]:
     """The cells of a level's row, but for its name. late: whether its requests were sent too late."""
-    load = [units.rate(audit.requested), units.rate(audit.measured)]
     if audit.unit == "users":
+        requested = round(audit.requested)
+        users = [units.users_of(measured, requested) for measured in (audit.measured, audit.measured_min or 0.0)]
         short = level.concurrency.short_share if level.concurrency else None
-        return [*load, units.rate(audit.measured_min), units.percentage(short), _result(audit, late)]
+        return [units.count(requested), *users, units.percentage(short), _result(audit, late)]
+    load = [units.rate(audit.requested), units.rate(audit.measured)]
     judged = audit.gaps if audit.gaps is not None and audit.gaps.as_requested is not None else None
     gaps = [getattr(judged, name, None) for name in _GAP_FIGURES]
     lags = (audit.lag_p50_s, audit.lag_p99_s, audit.lag_max_s)

@@ -20,9 +20,9 @@ def probe_table(found: CapacityFigures | None) -> Iterator[Table]:
     headings = ["load", "verdict", "good requests", "requests", *(f"within {_figure(name)}" for name in bounds)]
     rows = [_row(probe, bounds) for probe in found.probes]
     yield Table(
-        "Probes of the search. They stand in the order of time. A load passes where the interval of its good requests "
-        f"lies above {units.set_share(found.share)}, and fails where it lies below. Below the number of requests: as "
-        "many independent ones as they are worth",
+        "Probes of the search, in the order of time. A load passes if the whole interval of its share of good requests "
+        f"is above {units.set_share(found.share)}, and fails if all of it is below. Below the number of requests: how "
+        "many independent requests they count as",
         headings,
         rows,
     )

@@ -101,9 +101,10 @@ def _what_was_run(results: Results) -> str:
         names = list(dict.fromkeys(load_name(level.name) for level in of_mode))
         runs.append(level_text(spoken(with_one_unit(names)), mode))
     requests = sum(level.whole.requests for level in summary.levels)
+    ramps = ", ramps included" if requests > sum(level.hold.requests for level in summary.levels) else ""
     return (
         f"{summary.engine}{version}{gateway} at {summary.host or 'a host that is not named'} under load: "
-        f"{'; then '.join(runs)}. {units.counted(requests, 'request')} in all."
+        f"{'; then '.join(runs)}. {units.counted(requests, 'request')} in all{ramps}."
     )
 
 
@@ -196,7 +197,7 @@ def _notes(levels: Sequence[LevelSummary], rates: Mapping[int, Estimate | None])
     if any(rate is not None and rate.count < FEWEST_FOR_A_MEAN for rate in known):
         enough = units.planned_time(HOLD_OF_A_RATE_S)
         yield (
-            f"tokens/s, all: where it says {units.SAMPLE_TOO_SMALL!r}, the hold is too short for an interval. Make it "
+            f'tokens/s, all: where it says "{units.SAMPLE_TOO_SMALL}", the hold is too short for an interval. Make it '
             f"{enough} or longer (--level-time)."
         )
 
@@ -236,4 +237,4 @@ def _latency(level: LevelSummary, found: Quantile | None) -> Cell:
 
 def _met(level: LevelSummary, verdict: SloVerdict | None) -> Cell:
     share = level.hold.goodput.fraction if level.hold.goodput else None
-    return Cell(verdict or units.UNDEFINED, f"by {units.percentage(share)}")
+    return Cell(verdict or units.UNDEFINED, f"{units.percentage(share)} met it")
