@@ -16,7 +16,7 @@ from tokenswarm.reports.checks.conditions import Figure
 from tokenswarm.reports.compare.gate_command import HOLD_OF_A_RATE_S, format_change
 from tokenswarm.reports.html.capacity_section import probe_table
 from tokenswarm.reports.html.chart_style import spoken
-from tokenswarm.reports.html.document import Block, Cell, Details, Table, Text
+from tokenswarm.reports.html.document import Block, Cell, Details, Row, Table, Text
 from tokenswarm.reports.level_names import level_name, with_one_unit
 from tokenswarm.reports.markdown import status_words
 from tokenswarm.reports.open_loop_table import latency, level_heading, unstable_notes
@@ -61,16 +61,16 @@ def headline(summary: Summary, rates: Mapping[int, Estimate | None]) -> Table:
     """Each level's figures, intervals below them."""
     levels = summary.levels
     verdicts = [slo_verdict(summary, level) for level in levels]
-    with_objectives = any(verdict is not None for verdict in verdicts)
-    headings = [level_heading(levels), "TTFT p50", "TTFT p95", "tokens/s, all", "tokens/s, one user"]
-    rows = [
-        [*_cells(level, rates.get(level.index)), *([_met(level, verdict)] if with_objectives else [])]
-        for level, verdict in zip(levels, verdicts, strict=True)
-    ]
+    slo = ["SLO"] if any(verdict is not None for verdict in verdicts) else []
+    headings = [level_heading(levels), *slo, "TTFT p50", "TTFT p95", "tokens/s, all", "tokens/s, one user"]
+    rows: list[Row] = []
+    for level, verdict in zip(levels, verdicts, strict=True):
+        key, *cells = _cells(level, rates.get(level.index))
+        rows.append([key, *([_met(level, verdict)] if slo else []), *cells])
     return Table(
         "Results by level. Below each figure: its 95 % confidence interval. With ≥ or ≤, there were too few requests "
         "for its other end",
-        [*headings, "SLO"] if with_objectives else headings,
+        headings,
         rows,
     )
 
