@@ -83,11 +83,20 @@ KINDS = ["ar 0", "ar 0.5", "ar 0.8", "queue 0.5"]
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize(("n", "p"), [(300, 0.5), (1000, 0.5), (1000, 0.95), (3000, 0.95), (3000, 0.99)])
+@pytest.mark.parametrize(("n", "p"), [(80, 0.5), (300, 0.5), (1000, 0.5), (1000, 0.95), (3000, 0.95), (3000, 0.99)])
 def test_a_percentile_s_interval(kind: str, n: int, p: float) -> None:
     held = coverage(latencies(kind, n), lambda run: quantile_of(run, p), true_quantile(kind, p))
     print(f"percentile p{p * 100:g}, {n} of {kind}: {held:.3f}")
     assert NOMINAL[0] <= held <= NOMINAL[1]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("n", [20, 25, 40, 60, 79])
+def test_a_median_s_interval_of_few_requests_is_wide_enough(kind: str, n: int) -> None:
+    """Few values do not show how similar they are, and are taken as similar: independent ones are covered too often."""
+    held = coverage(latencies(kind, n), lambda run: quantile_of(run, 0.5), true_quantile(kind, 0.5))
+    print(f"p50, {n} of {kind}: {held:.3f}")
+    assert held >= NOMINAL[0]
 
 
 @pytest.mark.parametrize("kind", KINDS)

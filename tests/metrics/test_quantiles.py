@@ -10,7 +10,14 @@ import numpy as np
 import pytest
 
 from tokenswarm.metrics.histogram import Histogram
-from tokenswarm.metrics.quantiles import Quantile, fewest_for_interval, interval_ranks, nearest_rank, quantile
+from tokenswarm.metrics.quantiles import (
+    Quantile,
+    correlated_ranks,
+    fewest_for_interval,
+    interval_ranks,
+    nearest_rank,
+    quantile,
+)
 
 
 def counted_up_to(n: int) -> Histogram:
@@ -22,26 +29,36 @@ def counted_up_to(n: int) -> Histogram:
 
 def test_the_median_of_ten_lies_between_the_second_and_the_ninth() -> None:
     assert interval_ranks(10, 0.5) == (2, 9)
-    assert quantile(counted_up_to(10), 0.5, 10) == Quantile(5.0, 2.0, 9.0, certified=True)
+    assert correlated_ranks(100, 0.5, 10) == (20, 90)
+    assert quantile(counted_up_to(100), 0.5, 10) == Quantile(50.0, 20.0, 90.0, certified=True)
 
 
 @pytest.mark.parametrize(("p", "least"), [(0.5, 5), (0.9, 29), (0.95, 59), (0.99, 299)])
-def test_a_percentile_is_certified_from_the_first_sample_size_that_allows_it(p: float, least: int) -> None:
+def test_a_percentile_is_certified_from_the_first_worth_that_allows_it(p: float, least: int) -> None:
     assert p ** (least - 1) > 0.05 >= p**least
-    enough, too_few = quantile(counted_up_to(least), p, least), quantile(counted_up_to(least - 1), p, least - 1)
+    enough, too_few = (quantile(counted_up_to(300), p, worth) for worth in (least, least - 1))
     assert enough is not None
     assert too_few is not None
-    assert (enough.certified, enough.high) == (True, float(least))
+    assert (enough.certified, enough.high) == (True, 300.0)
     assert (too_few.certified, too_few.high) == (False, None)
 
 
-def test_a_low_percentile_is_certified_from_the_sample_size_that_has_a_lower_end() -> None:
+def test_a_low_percentile_is_certified_from_the_worth_that_has_a_lower_end() -> None:
     """Of 71 values, all may lie above the 5th percentile with more than 2.5 %: 0.95^72 is the first below that."""
-    enough, too_few = quantile(counted_up_to(72), 0.05, 72), quantile(counted_up_to(71), 0.05, 71)
+    enough, too_few = (quantile(counted_up_to(144), 0.05, worth) for worth in (72, 71))
     assert enough is not None
     assert too_few is not None
-    assert (enough.value, enough.low, enough.certified) == (4.0, 1.0, True)
+    assert (enough.value, enough.low, enough.certified) == (8.0, 2.0, True)
     assert (too_few.low, too_few.certified) == (0.0, False)
+
+
+def test_fewer_than_80_values_are_worth_a_quarter_at_most() -> None:
+    """They do not show how similar successive ones are."""
+    assert correlated_ranks(80, 0.5, 80) == interval_ranks(80, 0.5) == (31, 50)
+    assert interval_ranks(19, 0.5) == (5, 15)
+    assert correlated_ranks(79, 0.5, 79) == (20, 63)
+    assert correlated_ranks(79, 0.5, 6) == correlated_ranks(79, 0.5, 6.4) == (13, 79)
+    assert (fewest_for_interval(0.5), fewest_for_interval(0.9), fewest_for_interval(0.99)) == (20, 80, 299)
 
 
 def test_where_no_value_is_surely_below_zero_is_the_lower_end() -> None:
@@ -49,12 +66,12 @@ def test_where_no_value_is_surely_below_zero_is_the_lower_end() -> None:
 
 
 def test_values_whose_order_is_not_known_have_a_percentile_without_an_interval() -> None:
-    assert quantile(counted_up_to(59), 0.95) == Quantile(57.0, None, None, certified=True)
-    assert quantile(counted_up_to(58), 0.95) == Quantile(56.0, None, None, certified=False)
+    assert quantile(counted_up_to(299), 0.99) == Quantile(297.0, None, None, certified=True)
+    assert quantile(counted_up_to(298), 0.99) == Quantile(296.0, None, None, certified=False)
 
 
 def test_values_that_are_worth_half_as_many_have_the_ranks_of_half_as_many() -> None:
-    assert quantile(counted_up_to(20), 0.5, 10.2) == Quantile(10.0, 4.0, 18.0, certified=True)
+    assert quantile(counted_up_to(80), 0.5, 40.2) == Quantile(40.0, 28.0, 54.0, certified=True)
     assert quantile(counted_up_to(100), 0.95, 58) == Quantile(95.0, 87.0, None, certified=False)
 
 
@@ -129,7 +146,7 @@ def test_the_nearest_rank_of_a_few_values(p: float, expected: int) -> None:
 @pytest.mark.parametrize("p", [0.01, 0.05, 0.1, 0.25, 0.75, 0.9, 0.95, 0.99])
 def test_the_fewest_values_with_an_interval_are_the_first_with_both_its_ends(p: float) -> None:
     def has_interval(n: int) -> bool:
-        low, high = interval_ranks(n, p)
+        low, high = correlated_ranks(n, p, n)
         return high <= n and (p >= 0.5 or low > 0)
 
     fewest = fewest_for_interval(p)

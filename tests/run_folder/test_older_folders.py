@@ -10,6 +10,9 @@ import pyarrow.parquet
 import pytest
 
 from tests.run_folder.numbers import FORMAT_1, FORMAT_2, NUMBERS, all_numbers
+from tokenswarm.metrics.intervals import independent_at
+from tokenswarm.metrics.quantiles import quantile
+from tokenswarm.metrics.timed_histogram import TimedHistogram
 from tokenswarm.reports.checks.check_report import check_run
 from tokenswarm.reports.checks.conditions import Figure, parse_conditions
 from tokenswarm.reports.stats.estimates import RunData
@@ -49,11 +52,18 @@ def test_the_table_of_a_folder_of_format_1_tells_its_summary(format_1: Path) -> 
 @pytest.mark.parametrize(
     "figure", [Figure(name, p) for name in ("ttft", "tpot", "e2e") for p in ("p50", "p90", "p95")], ids=str
 )
-def test_a_comparison_has_the_intervals_of_the_run_s_own_table(figure: Figure) -> None:
+def test_a_comparison_has_the_intervals_of_a_run_s_own_table(figure: Figure) -> None:
+    """Which are those of its histograms."""
+    assert figure.p is not None
     results = load_results(FORMAT_2)
+    measured = RunData(results)
     for level in results.summary.levels:
-        shown = getattr(getattr(level.hold, f"{figure.name}_s"), figure.function)
-        estimate = RunData(results).estimate(level, figure)
+        histogram = TimedHistogram()
+        for place, latency_s in enumerate(measured.requests.of(level).latencies(figure.name)):
+            histogram.record_at(round(latency_s * 1e6), place * 10_000_000)
+        shown = quantile(histogram, figure.p, independent_at(histogram.series(), figure.p))
+        estimate = measured.estimate(level, figure)
+        assert shown is not None
         assert estimate is not None
         assert (estimate.value, estimate.low, estimate.high) == (shown.value, shown.low, shown.high)
 
