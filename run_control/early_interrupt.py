@@ -23,13 +23,13 @@ INTERRUPTED_EARLY = "tokenswarm: interrupted before the run began: nothing was m
 #: The handlers that this file has replaced.
 BEFORE: dict[int, Any] = {}
 _process = os.getpid()
-_has_children = False
+_has_forked = False
 
 
 def _end(_number: int, _frame: FrameType | None) -> None:
     if os.getpid() == _process:
         _say(f"{INTERRUPTED_EARLY}\n")
-        if _has_children:
+        if _has_children():
             raise SystemExit(EXIT_INTERRUPTED)  # Locust then ends the workers that it forked
     # A forked worker has nothing to say: the terminal interrupts the whole group, and the master answers for all.
     os._exit(EXIT_INTERRUPTED)
@@ -48,8 +48,20 @@ def _say(line: str) -> None:
 
 
 def _note_fork() -> None:
-    global _has_children  # noqa: PLW0603
-    _has_children = True
+    global _has_forked  # noqa: PLW0603
+    _has_forked = True
+
+
+def _has_children() -> bool:
+    """Whether there are any now. Libraries run programs while they are imported, and gevent forks for each: an exception
+    is then not needed, and may be lost where it is raised in a callback of the import."""
+    if not _has_forked or not hasattr(os, "waitid"):
+        return _has_forked
+    try:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return False
+    return True
 
 
 def _ignore() -> None:

@@ -87,6 +87,27 @@ def test_nothing_is_imported_before_the_handlers_of_an_early_interrupt() -> None
     }
 
 
+#: A library has run a program, and the interrupt comes where exceptions are printed and dropped.
+IN_A_CALLBACK = """
+import os, signal, weakref
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a test in the background has it ignored
+import tokenswarm.run_control.early_interrupt
+class Module: pass
+if not (program := os.fork()):
+    os._exit(0)
+os.waitpid(program, 0)
+module = Module()
+kept = weakref.ref(module, lambda _: os.kill(os.getpid(), signal.SIGINT))
+del module
+print("it goes on")
+"""
+
+
+def test_an_early_interrupt_ends_the_process_wherever_it_comes() -> None:
+    ended = subprocess.run([sys.executable, "-c", IN_A_CALLBACK], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (4, "", f"{exit_codes.INTERRUPTED_EARLY}\n")
+
+
 ENDS = """
 import os, signal, tokenswarm.run_control.early_interrupt
 class Last:
