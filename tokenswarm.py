@@ -297,7 +297,7 @@ def _main(arguments: list[str]) -> int:
     if first.startswith("-") and first not in _OWN_OPTIONS:
         command = called if called in _COMMANDS else "run"
         parser.refuse([f"{first} stands before the command: did you mean tokenswarm {command} {first} …?"])
-    if called in _COMMANDS:  # its module alone is loaded: the others' libraries take seconds
+    if called in _COMMANDS and first not in _OWN_OPTIONS:  # only its module is loaded: the others take seconds
         module = import_module(_COMMANDS[called][0])
         if called not in _HANDED_OVER:
             _raise_interrupts()

@@ -232,8 +232,11 @@ def tolerant(parser: Any, errors: list[str]) -> Iterator[list[Action]]:
             return int(match(action, pattern))
         except ArgumentError:
             without_value.add(action)
-            errors.append(f"{_flag(action)} takes {_value_name(action)}, got nothing.")
-            return 0
+            there = len(pattern) - len(pattern.lstrip("A"))  # of values that an option of several takes
+            errors.append(
+                f"{_flag(action)} takes {_value_name(action)}, got {f'{there} of them' if there else 'nothing'}."
+            )
+            return there
 
     def values(action: Action, texts: list[str]) -> Any:
         errors.extend(_second_output(action, written))
@@ -284,7 +287,8 @@ def _value_name(action: Action) -> str:
     """What to call the value that an option takes."""
     if (kind := _TYPES.get(getattr(action.type, "__name__", ""))) is not None:
         return kind
-    return action.metavar if isinstance(action.metavar, str) else "a value"
+    names = action.metavar or "a value"
+    return names if isinstance(names, str) else " and ".join(names)
 
 
 def _bad_value(action: Action, value: Any, error: ArgumentError) -> str:

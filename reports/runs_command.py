@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from argparse import Namespace
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
 
-from tokenswarm.command_line import collect_errors
+from tokenswarm.command_line import collect_errors, nearest_names
 from tokenswarm.command_line.command_parser import CommandParser
+from tokenswarm.command_line.exit_codes import EXIT_UNUSABLE
 from tokenswarm.reports import units
 from tokenswarm.reports.command_errors import ended
 from tokenswarm.reports.output import show, terminal_width
@@ -32,10 +34,19 @@ _WHERE = "give the folder in which runs leave theirs, as --results names it"
 
 def run(words: Sequence[str]) -> int:
     """Do what these words say. Returns the exit code: 0; 2 with a sentence for each error on the standard error."""
-    act = {"name": _name, "tag": _tag}.get(words[0] if words else "", _list)
+    verbs = {"name": _name, "tag": _tag}
+    if len(words) > 1 and words[0] not in verbs and (near := _misspelled(words[0], verbs)):
+        print(f"{_PROG}: unknown word {words[0]!r}; did you mean {near[0]}?", file=sys.stderr)
+        return EXIT_UNUSABLE
+    act = verbs.get(words[0] if words else "", _list)
     parser, rest = parser_of(words)
     args = _read(parser, rest)
     return ended(parser.prog.removeprefix("tokenswarm "), lambda: act(args))
+
+
+def _misspelled(word: str, verbs: Iterable[str]) -> list[str]:
+    """The verb that a word stands for which is neither an option nor a folder."""
+    return [] if word.startswith("-") or Path(word).exists() else nearest_names(word, verbs)
 
 
 def parser_of(words: Sequence[str]) -> tuple[CommandParser, list[str]]:

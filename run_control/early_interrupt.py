@@ -53,8 +53,8 @@ def _note_fork() -> None:
 
 
 def _has_children() -> bool:
-    """Whether there are any now. Libraries run programs while they are imported, and gevent forks for each: an exception
-    is then not needed, and may be lost where it is raised in a callback of the import."""
+    """Whether there are any now. Libraries run programs while they are imported, and gevent forks for each. Where the
+    exception is not needed, it is not raised: in a callback of an import it would be lost."""
     if not _has_forked or not hasattr(os, "waitid"):
         return _has_forked
     try:

@@ -116,6 +116,7 @@ def test_an_unknown_argument_is_refused_with_the_nearest_and_the_help_of_its_own
         (["gate", "A", "--fail-if", "rate <", "--bogus"], ["--bogus", "got 1", "a change in percent"]),
         (["report", "--pass-if", "rate", "--slo"], ["RESULTS is missing", "--slo takes", "--pass-if: "]),
         (["report", "X", "--pass-if", "rate", "--fail-if", "nothing < 5"], ["--fail-if: ", "--pass-if: "]),
+        (["report", "X", "--to", "otlp"], ["--to takes FORMAT and PLACE, got 1 of them"]),
         (["probe", "--max-tokens"], ["--host is missing", "--max-tokens takes"]),
         (["simulate", "--port", "many", "--prefill-ms"], ["--port takes", "--prefill-ms takes"]),
     ],
@@ -267,6 +268,18 @@ def test_a_users_package_of_ones_own_is_not_taken_for_tokenswarms(tmp_path: Path
         check=False,
     )
     assert (done.stdout, done.returncode) == ("True True tokenswarm.users.chat\n", 0), done.stderr
+
+
+@pytest.mark.parametrize(("option", "begin"), [("--help", "usage: tokenswarm [-h]"), ("--version", "tokenswarm ")])
+@pytest.mark.parametrize("command", ["run", "web", "report"])
+def test_an_option_of_the_command_itself_starts_nothing(
+    option: str, begin: str, command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("tokenswarm.run_command.run_command.execute_uninterrupted", lambda *_: pytest.fail("it runs"))
+    with pytest.raises(SystemExit) as ended:
+        tokenswarm.main([option, command])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out.startswith(begin)
 
 
 def test_the_version_is_shown(capsys: pytest.CaptureFixture[str]) -> None:

@@ -149,6 +149,7 @@ def test_a_comparison_calls_a_run_by_its_name(results: Path) -> None:
         (["name", "RUN"], "give either a NAME or --remove"),
         (["name", "RUN", "a\nb"], "one line of text"),
         (["tag", "RUN", "gpu"], "takes KEY=VALUE"),
+        (["nam", "RUN", "first"], "unknown word 'nam'; did you mean name?"),
         (["tag", "RUN", "gpu="], "a value of 1 to"),
         (["tag", "RUN", "gpu=a", "gpu=b"], "has two values"),
         (["tag", "RUN", "--remove", "colour"], "has no tag colour"),
