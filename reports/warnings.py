@@ -75,14 +75,17 @@ def warnings_of(results: Results) -> list[str]:
 
 
 def grouped_reasons(validity: Validity) -> list[str]:
-    """The reasons of a verdict, one that is true of several levels or workers once, with all of them."""
+    """The reasons of a verdict, one that is true of several levels or workers once, with all of them; a sentence that
+    several share, such as what to do, stands in the first."""
     if len(validity.issues) != len(validity.reasons):  # of an older folder
-        return list(validity.reasons)
+        return _each_sentence_once(validity.reasons)
     places: dict[tuple[str, str], list[str]] = {}
     for issue, reason in zip(validity.issues, validity.reasons, strict=True):
         where = reason.removesuffix(issue.message).removesuffix(": ")
         places.setdefault((issue.kind, issue.message), []).append(where)
-    return [f"{_and_others(where)}: {message}" if any(where) else message for (_, message), where in places.items()]
+    return _each_sentence_once(
+        [f"{_and_others(where)}: {message}" if any(where) else message for (_, message), where in places.items()]
+    )
 
 
 def _and_others(places: Sequence[str]) -> str:
@@ -100,7 +103,7 @@ def other_reasons(results: Results) -> list[str]:
     if results.status == "failed" and set(validity.reasons) <= failed:
         return []
     reasons = [reason for reason in grouped_reasons(validity) if reason not in failed or results.status != "failed"]
-    return _each_sentence_once([reason.rstrip(".") for reason in reasons]) or ["no reason was recorded"]
+    return [reason.rstrip(".") for reason in reasons] or ["no reason was recorded"]
 
 
 def _each_sentence_once(reasons: Sequence[str]) -> list[str]:

@@ -131,11 +131,13 @@ def check_lines(checks: CheckReport, width: int = 120) -> list[str]:
         head = f"  {word:<{_WORD}}  {result.condition:<{condition}}  {result.level:<{level}}"
         lines += [f"{head}  {result.text}"] if fits else [head.rstrip(), *_wrapped(result.text, width, 2 + _WORD + 2)]
     for reason in checks.unreliable:
-        lines += _wrapped(f"These results do not count, as the run is {reason.state.upper()}: {reason.text}", width, 2)
+        lines += _wrapped(
+            f"These results do not count, as the run is {reason.state.upper()}: {reason.text.rstrip('.')}.", width, 2
+        )
     if checks.unreliable and checks.remedy:
         lines += _wrapped(checks.remedy, width, 2)
     for reason in checks.allowed:
-        lines += _wrapped(f"Judged although the run is {reason.state.upper()}: {reason.text}", width, 2)
+        lines += _wrapped(f"Judged although the run is {reason.state.upper()}: {reason.text.rstrip('.')}.", width, 2)
     return lines
 
 

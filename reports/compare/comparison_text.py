@@ -216,7 +216,8 @@ def _notices(comparison: RunComparison, width: int) -> list[str]:
     for notices in comparison.server_notices:
         lines += wrapped(f"!!! {notices.line}", width)
         for runs, reasons in notices.by_run:
-            lines += [f"    {line}" for line in wrapped(f"{runs}: {reasons}", width - 4)]
+            for reason in f"{runs}: {reasons}".split("\n"):
+                lines += [f"    {line}" for line in wrapped(reason, width - 4)]
     return lines
 
 
@@ -225,10 +226,8 @@ def comparison_markdown(comparison: RunComparison) -> str:
     parts = [f"## Tokenswarm: {escaped(title(comparison))}", ""]
     parts += [f"> **{escaped(notice)}**  " for notice in comparison.notices]
     for notices in comparison.server_notices:
-        parts += [
-            f"> **{escaped(notices.line)}**  ",
-            *(f"> {escaped(f'{run}: {why}')}  " for run, why in notices.by_run),
-        ]
+        reasons = [f"{runs}: {text}".replace("\n", " ") for runs, text in notices.by_run]
+        parts += [f"> **{escaped(notices.line)}**  ", *(f"> {escaped(reason)}  " for reason in reasons)]
     parts += [""] if comparison.head_notices else []
     for section in verdict(comparison):
         parts += [

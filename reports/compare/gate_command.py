@@ -328,7 +328,10 @@ def _status(held: _Held, proven: bool, comparisons: int) -> tuple[CheckStatus, s
     change = held.change
     if change is not None and not held.is_beyond:
         is_unknown = change.estimate.low is None and change.estimate.high is None
-        return CheckStatus.PASS, "; within the bound, but so few do not exclude more" if is_unknown else ""
+        return (
+            CheckStatus.PASS,
+            "; within the bound, but the sample is too small to exclude a larger change" if is_unknown else "",
+        )
     if change is None or change.chance is None:
         return CheckStatus.INCONCLUSIVE, ""
     if proven:

@@ -14,7 +14,7 @@ from tokenswarm.run_folder.reader import Results
 
 class ServerNotices(NamedTuple):
     """line: the kinds of its notices, with how many runs have each. by_run: (names of runs, all that is said of each of
-    them)."""
+    them, a line each)."""
 
     line: str
     by_run: list[tuple[str, str]]
@@ -31,7 +31,7 @@ def server_notices(label: str, runs: Sequence[Results]) -> ServerNotices | None:
     names: dict[str, list[str]] = {}
     for name, notices in found:
         if notices:
-            names.setdefault(" ".join(notices), []).append(name)
+            names.setdefault("\n".join(notices), []).append(name)
     return ServerNotices(f"{label}: {'; '.join(counts)}.", [(spoken(each), text) for text, each in names.items()])
 
 

@@ -141,7 +141,7 @@ def test_a_suspect_run_is_in_doubt_whatever_its_figures(write_run: Write) -> Non
     assert {result.status for result in checks.check_results} == {CheckStatus.UNRELIABLE}
     assert (checks.unreliable, checks.exit_code) == ([Reason("suspect", "the client lagged")], 3)
     assert not [line for line in check_lines(checks) if "pass  " in line]
-    assert check_lines(checks)[-1].endswith(": the client lagged")
+    assert check_lines(checks)[-1].endswith(": the client lagged.")
     suite = ET.fromstring(junit_xml(checks, datetime.now(UTC)))
     assert (suite.get("failures"), suite.get("errors")) == ("0", str(len(checks.check_results) + 1))
     assert verdicts("suspect", results) == [FAIL]
