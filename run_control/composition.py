@@ -38,6 +38,7 @@ start = RunStart(recording, checks, RunLifecycle(events))
 
 RunShape.user_classes = {"off": ChatUser, "on": SystemPromptChatUser}
 RunShape.plan_run = staticmethod(start.plan_run)
+RunShape.on_unusable = staticmethod(start.refuse)
 RunShape.on_level = staticmethod(start.begin_level)
 RunShape.level_done = staticmethod(start.is_level_done)
 RunShape.on_load_end = staticmethod(start.end_load)

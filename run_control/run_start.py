@@ -114,7 +114,7 @@ class RunStart:
         try:
             self._plan = RunPlan.of(environment.parsed_options)
         except ValueError as error:
-            self._refuse(environment, error)
+            self.refuse(environment, error)
             raise
         self._inputs = RunInputs.of(environment, self._defaults)
         return self._plan.load
@@ -131,15 +131,15 @@ class RunStart:
             if self._recording.recorder is not None:
                 self._lifecycle.begin(environment, self._recording.recorder, self._recording.controller.process.share)
         except ValueError as error:
-            self._refuse(environment, error)
+            self.refuse(environment, error)
         except Exception as error:  # a defect: Locust would log it, and wait for ever for a run that never begins
             logger.exception("The run cannot begin")
-            self._refuse(environment, ValueError(f"a defect of Tokenswarm: {type(error).__name__}: {error}"))
+            self.refuse(environment, ValueError(f"a defect of Tokenswarm: {type(error).__name__}: {error}"))
         else:
             self._inputs = RunInputs.of(environment, self._defaults)
             self._watch.begin(lambda: self._check_own_code(environment), self._recording.abort_run)
 
-    def _refuse(self, environment: Environment, error: ValueError) -> None:
+    def refuse(self, environment: Environment, error: ValueError) -> None:
         """End a run that cannot begin, and say why: on the standard error, or in the log and on the page."""
         options, shape = environment.parsed_options, environment.shape_class
         on_worker = isinstance(environment.runner, WorkerRunner)

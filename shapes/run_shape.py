@@ -5,6 +5,9 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from math import isfinite
+from numbers import Real
+from typing import Any
 
 from locust import LoadTestShape, User
 from locust.env import Environment
@@ -22,12 +25,17 @@ _LEAST_RATE = 1e-3
 OwnTarget = tuple[int, float] | tuple[int, float, list[type[User]] | None]
 
 
+class ShapeError(ValueError):
+    """The shape of a locustfile raised an error, or said what is no number of users; the text says which."""
+
+
 class RunShape(LoadTestShape):
     """Ladder or free shape, whichever the options of this run name, or the shape of a locustfile's own.
 
     user_classes: which of Tokenswarm's users runs under which system-prompt mode. own_classes: users of a locustfile's
     own, which run in all levels; own_shape: its shape, None where it has none. plan_run: returns the load of the run
-    that is about to begin; raises ValueError when it has refused the run. on_level: called with each level but the
+    that is about to begin; raises ValueError when it has refused the run. on_unusable: called when the own shape fails
+    before the run has begun, with the reason. on_level: called with each level but the
     first as it begins (the first begins with the run). level_done: whether all requests of the running level have
     ended, or its probe is decided. on_load_end: called when the own shape ends the load of the running level.
     following: the level after the plan's last one and each of its own, None where the run ends. on_end: called when
@@ -37,6 +45,7 @@ class RunShape(LoadTestShape):
     use_common_options = True
     user_classes: dict[str, type[User]]
     plan_run: Callable[[Environment], LoadPlan]
+    on_unusable: Callable[[Environment, ValueError], None]
     on_level: Callable[[PlannedLevel], None]
     level_done: Callable[[], bool]
     on_load_end: Callable[[], None]
@@ -79,16 +88,15 @@ class RunShape(LoadTestShape):
             return None
         assert self.runner is not None
         if (sequencer := self._sequencer) is None:
-            try:
-                self._plan = plan = type(self).plan_run(self.runner.environment)
-            except ValueError:
-                return None
-            self._begin_own_shape()
-            return self._answer(first_target(plan.levels[0]), self._own_target)
+            return self._first_answer(self.runner.environment)
         self._await_load_end(sequencer)
         done = type(self).level_done()
         if self.own_shape is not None and sequencer.is_loading:
-            self._own_target = self._tick_own(self.own_shape)
+            try:
+                self._own_target = self._tick_own(self.own_shape)
+            except ShapeError as error:
+                self._own_target = None
+                type(self).on_error(str(error))
             if self._own_target is None and not done:
                 type(self).on_load_end()
                 done = True
@@ -105,6 +113,18 @@ class RunShape(LoadTestShape):
             sequencer.begin_level(time.perf_counter())
         return self._answer(target, self._own_target if sequencer.is_loading else None)
 
+    def _first_answer(self, environment: Environment) -> tuple[int, float, list[type[User]]] | None:
+        try:
+            self._plan = plan = type(self).plan_run(environment)
+        except ValueError:
+            return None
+        try:
+            self._begin_own_shape()
+        except ShapeError as error:
+            type(self).on_unusable(environment, error)
+            return None
+        return self._answer(first_target(plan.levels[0]), self._own_target)
+
     def _warn_of_idle_classes(self) -> None:
         """Users are shared out by the classes' weights: with few users, a class may have had none."""
         names = sorted({each.__name__ for each in self.own_classes} - self._ran)
@@ -119,14 +139,20 @@ class RunShape(LoadTestShape):
             self._own_target = self._tick_own(self.own_shape)
 
     def _tick_own(self, shape: LoadTestShape) -> OwnTarget | None:
-        """What the own shape says; None where it ends the load. Locust would go on for ever with one that fails."""
+        """What the own shape says; None where it ends the load. Locust would go on for ever with one that fails. Raises
+        ShapeError."""
+        name = type(shape).__name__
         try:
-            target: OwnTarget | None = shape.tick()
+            target: Any = shape.tick()
         except Exception as error:  # code of a user's own
             logger.exception("The shape of the locustfile failed")
-            type(self).on_error(f"the shape {type(shape).__name__} raised {type(error).__name__}: {error}")
-            return None
-        return target
+            raise ShapeError(f"the shape {name} raised {type(error).__name__}: {error}") from None
+        if target is not None and not _is_target(target):
+            raise ShapeError(
+                f"the shape {name} has a tick() that returned {target!r}: it returns (users, users a second), the "
+                "latter above 0, also with a list of user classes, or None where the load ends (docs/python-api.md)."
+            )
+        return None if target is None else (round(target[0]), *target[1:])
 
     def _await_load_end(self, sequencer: LevelSequencer) -> None:
         """Where the level's time is up before the next tick, wait for it: the load ends on time."""
@@ -153,3 +179,12 @@ class RunShape(LoadTestShape):
     def _processes(self) -> int:
         """Those that send requests."""
         return max(1, self.runner.worker_count) if isinstance(self.runner, MasterRunner) else 1
+
+
+def _is_target(target: Any) -> bool:
+    """Whether it is what Locust takes from a shape."""
+    if not isinstance(target, tuple | list) or len(target) not in (2, 3):
+        return False
+    users, rate = target[:2]
+    are_numbers = isinstance(users, Real) and isinstance(rate, Real) and isfinite(users) and isfinite(rate)
+    return are_numbers and users >= 0 and rate > 0 and (len(target) == 2 or isinstance(target[2], list | tuple | None))

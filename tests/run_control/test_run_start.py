@@ -19,7 +19,7 @@ def test_each_error_of_a_start_is_a_line_of_its_own_in_the_log(caplog: pytest.Lo
     start._page = Mock()
     environment: Any = SimpleNamespace(parsed_options=SimpleNamespace(headless=False), shape_class=None, runner=None)
     with caplog.at_level(logging.ERROR, logger="tokenswarm"):
-        start._refuse(environment, OptionErrors(["--levels is wrong.", "--ramp is wrong."]))
+        start.refuse(environment, OptionErrors(["--levels is wrong.", "--ramp is wrong."]))
     assert caplog.messages == ["Run not started: --levels is wrong.", "Run not started: --ramp is wrong."]
     assert environment.process_exit_code == 2
     recording.refuse_run.assert_called_once()

@@ -247,6 +247,17 @@ def test_an_own_shape_that_fails_ends_the_load_with_its_reason(stand: Stand) -> 
     assert stand.tick(5.0, 0) is None
 
 
+@pytest.mark.parametrize("answer", ["3", 3, (3,), ("3", 1), (float("nan"), 1), (3, 0), (-1, 1), (3, 1, 5), (3, None)])
+def test_a_shape_that_says_no_number_of_users_is_refused_before_the_run(answer: Any, stand: Stand) -> None:
+    refused: list[str] = []
+    stand.shape.own_shape = shape = Broken()
+    shape.tick = lambda: answer  # type: ignore[method-assign]
+    vars(stand.options).update(own_shape="Broken")
+    type(stand.shape).on_unusable = staticmethod(lambda _, error: refused.append(str(error)))  # type: ignore[method-assign]
+    assert stand.tick(0.0, 0) is None
+    assert refused[0].startswith(f"the shape Broken has a tick() that returned {answer!r}: it returns (users,")
+
+
 def test_a_level_ends_on_time_between_two_ticks(stand: Stand) -> None:
     stand.begin()
     assert stand.tick(10.9, 10) == (10, 5.0, [PlainUser])
