@@ -149,8 +149,9 @@ def open_span(low: str | None, high: str | None) -> str:
 
 
 def rate_interval(low: float | None, high: float | None) -> str:
-    """The 95 % interval of a rate (per second): `2,410–2,460`, a dash without both its ends."""
-    return UNDEFINED if low is None or high is None else f"{rate(low)}–{rate(high)}"
+    """The 95 % interval of a rate (per second): `2,410–2,460`, `≤ 90.3` and `≥ 41.0` where one end is not known (0 for
+    the lower one), a dash without both."""
+    return open_span(*(None if not end else rate(end) for end in (low, high)))
 
 
 def two_decimals(value: float) -> str:

@@ -73,6 +73,22 @@ def test_a_percentage_says_all_or_nothing_only_where_it_is(fraction: float | Non
 
 
 @pytest.mark.parametrize(
+    ("low", "high", "text"),
+    [
+        (2410.0, 2460.0, "2,410–2,460"),
+        (0.0, 90.3, "≤ 90.3"),
+        (41.2, None, "≥ 41.2"),
+        (None, None, "–"),
+        (0.0, None, "–"),
+    ],
+)
+def test_an_end_of_a_rate_s_interval_that_is_not_known_is_left_open(
+    low: float | None, high: float | None, text: str
+) -> None:
+    assert units.rate_interval(low, high) == text
+
+
+@pytest.mark.parametrize(
     ("figure", "text"),
     [
         (None, "–"),
