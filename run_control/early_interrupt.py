@@ -31,8 +31,10 @@ def _end(_number: int, _frame: FrameType | None) -> None:
         _say(f"{INTERRUPTED_EARLY}\n")
         if _has_children():
             raise SystemExit(EXIT_INTERRUPTED)  # Locust then ends the workers that it forked
+        os._exit(EXIT_INTERRUPTED)
     # A forked worker has nothing to say: the terminal interrupts the whole group, and the master answers for all.
-    os._exit(EXIT_INTERRUPTED)
+    # Locust logs a code above 1 as an error.
+    os._exit(1)
 
 
 def _say(line: str) -> None:

@@ -296,7 +296,7 @@ for _ in range(300):
 
 def test_a_worker_that_a_ctrl_c_meets_before_it_is_set_up_ends_in_silence() -> None:
     forked = subprocess.run([sys.executable, "-c", FORK], cwd=ROOT, capture_output=True, text=True, timeout=120)
-    assert (forked.returncode, forked.stderr) == (4, "")
+    assert (forked.returncode, forked.stderr) == (1, "")  # Locust logs one above that as an error
 
 
 def test_two_processes_leave_the_same_kind_of_folder(run_locust: RunLocust) -> None:
