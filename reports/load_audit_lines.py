@@ -33,8 +33,9 @@ NOTES = {
         "are expected; burstiness is the variance of the number sent in an interval, divided by 10. It is about 1 for "
         "poisson and about 0 for constant arrivals. Burstiness of the schedule: the same of the times at which "
         "requests were due. A dash: too few requests to test; constant arrivals have no K-S figures. Lag: time sent "
-        "minus time due. The result allows for times that differ by less than 1 ms, or by less than 5 % of the median "
-        "TTFT."
+        "minus time due. Result: whether rate and lag were as requested, and the times between requests where there "
+        "were enough of them to test. Such a time counts as requested where it differs by less than 1 ms, or by less "
+        "than 5 % of the median TTFT if that is more."
     ),
 }
 NOTES["sessions/s"] = f"Requests in this note: the first turns of sessions. {NOTES['requests/s']}"

@@ -356,7 +356,7 @@ def as_change(figure: Figure, change: Estimate) -> Estimate:
 def format_change(figure: Figure, change: Estimate) -> str:
     """`+7.1 % (95 % interval +2.0 to +12.4)`, and whether chance may have made it, or the sample is too small."""
     value = f"{units.signed(change.value * 100)} {'points' if figure.name in _SHARES else '%'}"
-    noun = "complete window" if figure.name in _RATES else "request"
+    noun = f"complete {WINDOW_S:g}-second window" if figure.name in _RATES else "request"
     sample = units.counted(change.count, noun)
     if change.low is None and change.high is None:
         return f"{value}, {units.SAMPLE_TOO_SMALL}: {sample}{_needed(figure, change.count)}"

@@ -43,10 +43,13 @@ _FACT_NAMES = {
     "words_add_up": "a text has as many tokens as its words together",
 }
 _FACT_VALUES = {
-    ("cache", "share"): "share: prompts may find in it what they have in common",
+    (
+        "cache",
+        "share",
+    ): "share: a prompt may find in it what earlier ones have too, such as a system prompt",
     ("cache", "bust"): "bust: no prompt finds anything of another one in it",
     ("cache", "flush"): "flush: as share, and emptied before each level",
-    ("reuse", "never"): "never: each prompt begins with characters that no other has",
+    ("reuse", "never"): "never: each prompt begins with random characters; a system prompt before it stays the same",
     ("reuse", "run"): "run: a prompt may repeat in this run, and begins differently in the next",
     ("reuse", "always"): "always: prompts are sent unchanged",
     ("reuse", OWN_REUSE): "the code of the locustfile says",
@@ -64,6 +67,7 @@ def definition(results: Results) -> list[Block]:
     """Everything that defines the run, and the command that repeats it."""
     run, summary = results.run, results.summary
     server = run.server_metrics
+    unused = () if any(level.system_prompt == "on" for level in run.plan) else ("system_prompt_fingerprint",)
     facts = [
         ("started", units.moment(run.started_at)),
         ("ended", units.moment(run.ended_at) if run.ended_at else ""),
@@ -74,7 +78,7 @@ def definition(results: Results) -> list[Block]:
         ("model", summary.model or ""),
         ("chat template", run.chat_template or "the server's own"),
         ("waited for the server", units.duration(run.cold_start_s) if run.cold_start_s else ""),
-        *(_prompt_fact(name, value) for name, value in run.prompts.items() if value is not None),
+        *(_prompt_fact(name, value) for name, value in run.prompts.items() if value is not None and name not in unused),
         ("server-side metrics", str(server.get("source") or server.get("note") or "")),
         ("GPU metrics", str(server.get("gpu_source") or "")),
         ("worker processes", "" if run.workers is None else units.count(run.workers)),

@@ -34,8 +34,9 @@ _CLIENT_NOTE = (
     "timestamp; the first may have arrived earlier than reported, by up to this time."
 )
 _WORKERS_NOTE = (
-    "Delays: whether the worker itself was fast enough over the whole run, by its event-loop lag, its self-check, and, "
-    "where the kernel gives no receive times, its late reads. What was late in one level is in the reasons at the top."
+    "Delays: whether the worker itself was fast enough over the whole run, by its event-loop lag, the self-check "
+    "before the run (--self-check) where there was one, and, where the kernel gives no receive times, its late reads. "
+    "What was late in one level is in the reasons at the top."
 )
 PERCENTILES = ("count", "mean", "p50", "p90", "p95", "p99", "largest")
 _EFFECTS = (Figure("ttft", "p50"), Figure("ttft", "p95"), Figure("tpot", "p50"), RATE)
