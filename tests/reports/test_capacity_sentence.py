@@ -101,7 +101,10 @@ def test_the_page_has_the_probes_in_the_order_of_time() -> None:
     (table,) = probe_table(
         CapacityFigures(unit="users", low=1, high=99, precision=0.05, share=0.95, conclusion="bracket", probes=probes)
     )
-    assert list(table.headings) == ["load", "verdict", "good requests", "requests", "within ttft", "within e2e"]
+    of_hold = ["within ttft, of the whole hold", "within e2e, of the whole hold"]
+    assert list(table.headings) == ["load", "verdict", "good, of judged", "judged requests", *of_hold]
+    assert "Judged: the requests sent after the server had filled up, until the verdict." in table.caption
+    assert "Within: of all requests of the hold" in table.caption
     assert [[(cell.text, cell.note) for cell in row] for row in table.cells] == [
         [
             *(("66 users", ""), ("fail", "latencies rise"), ("80.0 %", "78.0–82.0 %"), ("800", "0")),
