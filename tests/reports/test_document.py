@@ -97,6 +97,17 @@ def luminance(colour: str) -> float:
     return sum(weight * part for weight, part in zip((0.2126, 0.7152, 0.0722), linear))
 
 
+def test_the_shadow_of_a_table_that_scrolls_is_no_wider_than_the_space_around_its_texts() -> None:
+    html = page(TABLE)
+    (rule,) = re.findall(r"\.scroll \{ overflow-x: auto;.*?\}", html, flags=re.DOTALL)
+    widths_px = [int(width) for width in re.findall(r"/ (\d+)px 100% scroll", rule)]
+    phone = html[html.index("@media (max-width: 40rem) {") :]
+    padding = re.search(r"th, td \{ padding: \S+ ([\d.]+)rem \}", phone)
+    assert padding is not None
+    assert len(widths_px) == 2
+    assert max(widths_px) <= float(padding[1]) * 16
+
+
 def test_text_from_a_server_is_text() -> None:
     evil = "<img src=x onerror=alert(1)>&\"'"
     html = page(
