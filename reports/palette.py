@@ -22,6 +22,12 @@ LIGHT = {
     "series-4": "#b4528a",
     "series-5": "#d05500",
     "series-6": "#4b4fa0",
+    "label-1": "#00639b",
+    "label-2": "#8f5a00",
+    "label-3": "#006e50",
+    "label-4": "#9c4276",
+    "label-5": "#a84400",
+    "label-6": "#3f4391",
 }
 DARK = {
     "paper": "#14171a",
@@ -37,9 +43,17 @@ DARK = {
     "series-4": "#e48dbd",
     "series-5": "#ff8648",
     "series-6": "#a3a8ff",
+    "label-1": "#56b4e9",
+    "label-2": "#e69f00",
+    "label-3": "#2fc69a",
+    "label-4": "#e48dbd",
+    "label-5": "#ff8648",
+    "label-6": "#a3a8ff",
 }
 INK, GREY, LINE, PAPER, GOOD, BAD = (LIGHT[name] for name in ("ink", "grey", "line", "paper", "good", "bad"))
 SERIES = tuple(colour for name, colour in LIGHT.items() if name.startswith("series-"))
+#: Letters in the colour of a series, dark enough to be read.
+LABELS = tuple(colour for name, colour in LIGHT.items() if name.startswith("label-"))
 DASHES = ("solid", (0, (5, 2)), (0, (1.2, 1.6)), (0, (6, 2, 1.2, 2)), (0, (9, 3)), (0, (3, 1.5, 1.2, 1.5, 1.2, 1.5)))
 HATCHES = ("", "///", "...", "\\\\\\", "xxx", "---")
 

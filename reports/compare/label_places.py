@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from math import hypot
 from typing import NamedTuple
 
 #: Half of a marker, and between it and its label, in points.
 _MARKER_PT, _GAP_PT = 3.5, 1.5
+#: How much farther than its own point a point of another series is from a label.
+_FARTHER_PT = 2.0
 
 
 class Box(NamedTuple):
@@ -32,21 +35,43 @@ class Box(NamedTuple):
             and other.top <= self.top
         )
 
+    def distance(self, point: tuple[float, float]) -> float:
+        """To the point, from the side or corner that is nearest to it; 0 inside."""
+        x, y = point
+        return hypot(max(self.left - x, 0.0, x - self.right), max(self.bottom - y, 0.0, y - self.top))
+
 
 def label_places(
-    points: Sequence[tuple[float, float]], sizes: Sequence[tuple[float, float]], area: Box
+    points: Sequence[tuple[float, float]],
+    sizes: Sequence[tuple[float, float]],
+    area: Box,
+    series: Sequence[object] = (),
 ) -> list[tuple[float, float] | None]:
     """The lower left corner of each point's label within `area`; None where there is no space beside the point. points,
-    sizes: in points, the most important first."""
+    sizes: in points, the most important first. series: that each point belongs to, where a label is to
+    stand nearer to its own point than to any other, and clearly so than to one of another series."""
     markers = [Box(x - _MARKER_PT, y - _MARKER_PT, x + _MARKER_PT, y + _MARKER_PT) for x, y in points]
     taken = list(markers)
     places: list[tuple[float, float] | None] = []
-    for marker, size in zip(markers, sizes, strict=True):
+    for number, (marker, size) in enumerate(zip(markers, sizes, strict=True)):
+        # The point, and how much farther it is to be than the label's own.
+        others = [
+            (point, _FARTHER_PT * (of != series[number]))
+            for at, (point, of) in enumerate(zip(points, series, strict=False))
+            if at != number
+        ]
         free = (box for box in _around(marker, size) if area.contains(box) and not any(map(box.overlaps, taken)))
-        found = next(free, None)
+        clear = (box for box in free if _is_nearest(box, points[number], others))
+        found = next(clear, None)
         places.append(found and (found.left, found.bottom))
         taken += [found] if found else []
     return places
+
+
+def _is_nearest(box: Box, own: tuple[float, float], others: Sequence[tuple[tuple[float, float], float]]) -> bool:
+    """Whether the label is nearer to its own point than to each other, by as much as stands beside that."""
+    own_pt = box.distance(own)
+    return all(box.distance(other) > own_pt + farther_pt for other, farther_pt in others)
 
 
 def _around(marker: Box, size: tuple[float, float]) -> Iterator[Box]:

@@ -25,17 +25,20 @@ from tokenswarm.reports.compare.comparison_charts import (
 from tokenswarm.reports.compare.label_places import Box, label_places
 from tokenswarm.reports.compare.pareto import PLANES, ParetoPlane, ParetoPoint, pareto_points, per_gpu
 from tokenswarm.reports.html.chart_style import (
+    OPEN_NOTE,
+    OPEN_PT,
     SMALL_PT,
     canvas,
     legend,
     legend_size,
     name_axes,
+    open_arrow,
     spoken,
     style,
     svg_of,
 )
 from tokenswarm.reports.html.document import Block, Chart, Charts, Table, Text
-from tokenswarm.reports.palette import GREY, INK, LINE, PAPER, SERIES
+from tokenswarm.reports.palette import GREY, INK, LABELS, LINE, PAPER, SERIES
 from tokenswarm.run_folder.reader import ReportError
 
 if TYPE_CHECKING:
@@ -44,10 +47,16 @@ if TYPE_CHECKING:
 
 FILE = "pareto.png"
 NOTE = (
-    "Boxes are 95 % intervals. Grey: another point is significantly better in both figures. Dashed: the Pareto front, "
-    "the points that no other one exceeds by its values."
+    "Grey: another point is significantly better in both figures. Dashed: the Pareto front, the points that no other "
+    "one exceeds by its values."
 )
-_OPEN_EDGE = "A side of a box without an edge: this end of the interval is not known."
+#: What the intervals are drawn as, by whether a point has those of both figures, and whether one has that of one alone.
+_INTERVALS = {
+    (True, False): "Boxes are 95 % intervals.",
+    (True, True): "Boxes are 95 % intervals. A line is the interval of one figure where the other one has none.",
+    (False, True): "Lines are 95 % intervals of one figure; the other one has none.",
+    (False, False): "No point has a 95 % interval.",
+}
 _MARKERS = "osD^vP"
 _FRONT_DASHES = (0, (4, 3))
 #: Width of a digit against its size.
@@ -175,12 +184,12 @@ def _draw(axes: Axes, comparison: RunComparison, plane: ParetoPlane, points: Seq
     stairs = "steps-pre" if plane.across.higher_is_better else "steps-post"
     axes.plot(*zip(*front, strict=True), color=INK, linewidth=1.0, ls=_FRONT_DASHES, drawstyle=stairs, zorder=3)
     _limits(axes, points, across.factor)
-    _label(axes, points, across.factor)
+    _label(axes, comparison, points, across.factor)
     return across.name, up
 
 
 def _box(axes: Axes, point: ParetoPoint, plane: ParetoPlane, factor: float, colour: str) -> None:
-    """The intervals of both figures. Where an end is not known, the box ends at the value, without an edge."""
+    """The intervals of both figures. Where an end is not known, the box ends at the value, with an arrow there."""
     from matplotlib.patches import Rectangle
 
     (left, right), (bottom, top) = _ends(plane.across, point.across, factor), _ends(plane.up, point.up)
@@ -199,6 +208,10 @@ def _box(axes: Axes, point: ParetoPoint, plane: ParetoPlane, factor: float, colo
             axes.plot(edge_xs, edge_ys, color=colour, linewidth=0.9, zorder=2)
     if not all(size):  # one of the figures has no interval
         axes.plot(xs, ys, color=colour, linewidth=0.9, zorder=2)
+    for along, ends in (((OPEN_PT, 0.0), (left, right)), ((0.0, OPEN_PT), (bottom, top))):
+        if ends.count(None) == 1:
+            sign = 1 if ends[1] is None else -1
+            open_arrow(axes, (x, y), (sign * along[0], sign * along[1]), colour, 0.9)
 
 
 def _ends(compared: Compared, pooled: Pooled, factor: float = 1.0) -> tuple[float | None, float | None]:
@@ -208,25 +221,30 @@ def _ends(compared: Compared, pooled: Pooled, factor: float = 1.0) -> tuple[floa
 
 
 def _note(comparison: RunComparison, panels: Sequence[Panel]) -> str:
-    """How the charts are read; what a missing edge means, where there is one."""
+    """How the charts are read; what lines and arrows mean, where there are some."""
     open_loop = all(
         level.open_loop is not None
         for server in comparison.servers
         for run in server.runs
         for level in run.results.summary.levels
     )
-    is_open = any(
-        None in _ends(plane.across, point.across) + _ends(plane.up, point.up)
+    ends = [
+        (_ends(plane.across, point.across), _ends(plane.up, point.up))
         for plane, _, points in panels
         for point in points
-    )
+    ]
+    numbers = {sum(one != (None, None) for one in of_point) for of_point in ends}
+    is_open = any(one.count(None) == 1 for of_point in ends for one in of_point)
     load = "requests/s" if open_loop else "users"
-    beside = f"The number beside a point is its {load}. It is left out where it would cover another."
-    return " ".join([NOTE, beside, *([_OPEN_EDGE] if is_open else [])])
+    beside = f"The number beside a point is its {load}. It is left out where it would cover another or be "
+    beside += "nearer to another point."
+    drawn = _INTERVALS[2 in numbers, 1 in numbers]
+    return " ".join([drawn, *([OPEN_NOTE] if is_open else []), NOTE, beside])
 
 
-def _label(axes: Axes, points: Sequence[ParetoPoint], factor: float) -> None:
-    """Each point's load beside it, those of the front first; none where it would cover another one."""
+def _label(axes: Axes, comparison: RunComparison, points: Sequence[ParetoPoint], factor: float) -> None:
+    """Each point's load beside it, in its server's colour, those of the front first; none where it would cover another
+    one or be nearer to another point."""
     important = sorted(points, key=lambda point: (not point.on_front, point.dominated))
     data = [(point.across.estimate.value * factor, point.up.estimate.value) for point in important]
     scale = 72 / axes.figure.dpi
@@ -235,7 +253,9 @@ def _label(axes: Axes, points: Sequence[ParetoPoint], factor: float) -> None:
     sizes = [(_LETTER * size_pt * len(point.level.name), size_pt) for point in important]
     plot = axes.get_window_extent()
     area = Box(*(edge * scale for edge in (plot.x0, plot.y0, plot.x1, plot.y1)))
-    for point, xy, at, place in zip(important, data, at_pt, label_places(at_pt, sizes, area), strict=True):
+    series = [comparison.servers.index(point.server) for point in important]
+    places = label_places(at_pt, sizes, area, series)
+    for point, number, xy, at, place in zip(important, series, data, at_pt, places, strict=True):
         if place is None:
             continue
         axes.annotate(
@@ -244,7 +264,7 @@ def _label(axes: Axes, points: Sequence[ParetoPoint], factor: float) -> None:
             xytext=(place[0] - at[0], place[1] - at[1]),
             textcoords="offset points",
             fontsize=size_pt,
-            color=GREY if point.dominated else INK,
+            color=GREY if point.dominated else LABELS[number % len(LABELS)],
             zorder=5,
             parse_math=False,
         )

@@ -118,10 +118,17 @@ def whisker(
     if closed:
         return
     axes.plot(x, known[0], marker="_", markersize=6, color=colour, markeredgewidth=width_pt, ls="none", zorder=3)
+    open_arrow(axes, (x, value), (0, -OPEN_PT if ends[0] is None else OPEN_PT), colour, width_pt)
+
+
+def open_arrow(
+    axes: Axes, at: tuple[float, float], to_pt: tuple[float, float], colour: str, width_pt: float = 1.2
+) -> None:
+    """An arrow from a value towards the end of its interval that is not known; to_pt: where to, in points from it."""
     axes.annotate(
         "",
-        (x, value),
-        xytext=(0, -OPEN_PT if ends[0] is None else OPEN_PT),
+        at,
+        xytext=to_pt,
         textcoords="offset points",
         arrowprops={
             "arrowstyle": "<|-",

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from matplotlib.axes import Axes
+from matplotlib.text import Annotation
 
 from tests.reports.folders import Course, write_folder
 from tests.reports.reading import Tables
@@ -96,7 +97,16 @@ def test_a_box_has_no_edge_where_its_interval_has_no_end(tmp_path: Path) -> None
     assert edges(by_p95) == (1, 2)
     said = " ".join(" ".join(text.get_text() for text in figure_of(comparison).texts).split())  # type: ignore[union-attr]
     assert "The number beside a point is its users." in said
-    assert "A side of a box without an edge: this end of the interval is not known." in said
+    assert "Arrow: this end of the interval is not known." in said
+    (few_p95, many_p95) = pareto_points(comparison, PLANES[2], "off")
+    assert (few_p95.across.estimate.high, many_p95.across.estimate.high is None) == (None, False)
+    assert arrows(by_p95) == [("right", pytest.approx(few_p95.across.estimate.value * 1000))]
+
+
+def arrows(axes: Axes) -> list[tuple[str, float]]:
+    """Of the arrows along the horizontal axis: where they point, and at what value they begin."""
+    found = [text for text in axes.texts if isinstance(text, Annotation) and text.arrow_patch is not None]
+    return [("right" if text.xyann[0] > 0 else "left", text.xy[0]) for text in found if text.xyann[0]]
 
 
 def edges(axes: Axes) -> tuple[int, int]:
