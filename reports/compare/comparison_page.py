@@ -70,7 +70,8 @@ def _verdict(comparison: RunComparison) -> list[Block]:
 def _every_figure(comparison: RunComparison) -> list[Block]:
     blocks: list[Block] = [_table(comparison, compared) for compared in comparison.compared]
     if any(entry.standing is Standing.INCONCLUSIVE for entry in comparison.entries):
-        return [Text(f"Where nothing can be said, the result is {Standing.INCONCLUSIVE}.", style="quiet"), *blocks]
+        rule = 'What makes a result inconclusive is said below the tables, in "How to read these figures".'
+        return [Text(rule, style="quiet"), *blocks]
     return blocks
 
 
@@ -78,7 +79,7 @@ def _table(comparison: RunComparison, compared: Compared) -> Table:
     """A row a level: the figure of each server with its interval, and how it changes against the first server."""
     both = len(modes_of(comparison)) > 1
     servers, others = comparison.servers, [one for one in comparison.servers if one is not comparison.base]
-    base = f"against {comparison.base.name}"
+    base = f"against {comparison.base.label}"
     heads = [head for one in others for head in (base if len(others) == 1 else f"{one.name} {base}", "result")]
     lines: list[Row] = []
     for level in comparison.levels:

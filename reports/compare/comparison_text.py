@@ -29,7 +29,7 @@ from tokenswarm.reports.compare.comparison import (
     Standing,
 )
 from tokenswarm.reports.html.chart_style import spoken
-from tokenswarm.reports.level_names import HIGHEST_TESTED
+from tokenswarm.reports.level_names import HIGHEST_TESTED, with_one_unit
 from tokenswarm.reports.markdown import escaped, table
 from tokenswarm.reports.text_grid import TextColumn, grid_lines
 from tokenswarm.sanitize import cell
@@ -37,6 +37,7 @@ from tokenswarm.sanitize import cell
 _REASONS_CHARACTERS = 5000
 #: What the verdict is about.
 LEADING = (TTFT, TOKEN_RATE)
+NOT_AVAILABLE = "not available"
 
 HEADINGS = (
     "users",
@@ -81,26 +82,29 @@ def title(comparison: RunComparison) -> str:
 
 
 def verdict(comparison: RunComparison) -> list[VerdictSection]:
-    """In plain words: who leads in what at which level, and the SLO capacity of each server."""
+    """In plain words: the SLO capacity of each server, and who leads in what at which level. Servers are called by
+    their labels: which of them are unreliable is said above."""
     modes = dict.fromkeys(level.system_prompt for level in comparison.levels)
     searches = _searches(comparison)
-    sections = [*searches]
+    capacity = searches or _capacity_sections(comparison)  # a search says more
+    sections = []
     for compared, mode in product(LEADING, modes):
         word = "Highest token rate" if compared.higher_is_better else "Lowest TTFT (median)"
         levels = [level for level in comparison.levels if level.system_prompt == mode]
-        text = [(users_of(level.name), _leaders_text(comparison, compared, level)) for level in levels]
-        sections.append(VerdictSection(f"{word} {PROMPT[mode]}", text))
-    by_level = [] if searches else _capacity_sections(comparison)  # a search says more
-    return [*sections, *_drifting(comparison), *by_level]
+        sections.append(_leading(comparison, compared, levels, f"{word} {PROMPT[mode]}"))
+    sections += _drifting(comparison)
+    return [*capacity, *sections] if searches or comparison.objectives else [*sections, *capacity]
 
 
 def method_lines(comparison: RunComparison) -> list[str]:
     """What the figures rest on."""
     lines = [
-        f"All figures describe each level's hold. Changes are relative to {comparison.base.name}: ×1.05 is 5 % "
+        f"All figures describe each level's hold. Changes are relative to {comparison.base.label}: ×1.05 is 5 % "
         'higher; shares change in percentage points. A server is called better or worse only where "no change" (×1.00, '
-        "or 0 points) lies outside the 95 % interval of the change. Each row is judged on its own: of 20 rows between "
-        "equal servers, about one is expected to be called better or worse by chance."
+        "or 0 points) lies outside the 95 % interval of the change. A result is inconclusive where that interval has "
+        "an open end or there is none, as there are too few requests, and where only the assumed variation between "
+        'runs widens it to "no change". All others are no significant difference. Each row is judged on its own: of 20 '
+        "rows between equal servers, about one is expected to be called better or worse by chance."
     ]
     if any(len(server.runs) > 1 for server in comparison.servers):
         lines.append(
@@ -124,7 +128,7 @@ def variation_assumed(variation: float) -> str:
 
 def headings(comparison: RunComparison) -> list[str]:
     """The columns of a figure's table; `runs` only where there are repeated ones."""
-    return _columns(comparison, [heading.format(base=comparison.base.name) for heading in HEADINGS])
+    return _columns(comparison, [heading.format(base=comparison.base.label) for heading in HEADINGS])
 
 
 def rows(comparison: RunComparison, compared: Compared) -> list[list[str]]:
@@ -200,7 +204,7 @@ def comparison_table(comparison: RunComparison, width: int = 120) -> str:
     parts = [
         [f"Comparison of {title(comparison)}"],
         _notices(comparison, width),
-        *([_heading(section), *_said(section, width)] for section in verdict(comparison)),
+        *([*wrapped(_heading(section), width), *_said(section, width)] for section in verdict(comparison)),
         *(
             [compared.name, *aligned(headings(comparison), rows(comparison, compared))]
             for compared in comparison.compared
@@ -266,20 +270,48 @@ def _said(section: VerdictSection, width: int) -> list[str]:
     ]
 
 
-def _leaders_text(comparison: RunComparison, compared: Compared, level: ComparedLevel) -> str:
-    best, behind = comparison.leaders(compared, level)
+def _leading(
+    comparison: RunComparison, compared: Compared, levels: Sequence[ComparedLevel], heading: str
+) -> VerdictSection:
+    """Who leads at each level; one sentence where no level has a leader."""
+    found = [(level, *comparison.leaders(compared, level)) for level in levels]
+    if any(len(best) == 1 or behind for _, best, behind in found):
+        text = [(users_of(level.name), _leaders_text(comparison, compared, *leaders)) for level, *leaders in found]
+        return VerdictSection(heading, text)
+    reasons: dict[str, list[str]] = {}
+    for level, best, _ in found:
+        reasons.setdefault(_tie_text(comparison, compared, best), []).append(level.name)
+    text_of = [f"{reason} at {_loads_text(names)}" for reason, names in reasons.items()]
+    return VerdictSection(f"{heading}, no level decided: {'; '.join(text_of)}", [])
+
+
+def _leaders_text(comparison: RunComparison, compared: Compared, best: list[Entry], behind: list[Entry]) -> str:
     if not best:
-        return "not available"
-    text = spoken([f"{entry.server.name} ({entry_text(entry)})" for entry in best])
-    if len(best) > 1:
-        first = best[0].pooled
-        few = any(comparison.standing(compared, other.pooled, first) is Standing.INCONCLUSIVE for other in best[1:])
-        text += f": inconclusive, {units.SAMPLE_TOO_SMALL}" if few else ": no significant difference"
-    return f"{text}; next {behind[0].server.name} ({entry_text(behind[0])})" if behind else text
+        return NOT_AVAILABLE
+    # In one order at all levels, so that they can be read in a column.
+    ordered = sorted(best, key=lambda entry: comparison.servers.index(entry.server))
+    text = spoken([f"{entry.server.label} ({entry_text(entry)})" for entry in ordered])
+    text += f": {_tie_text(comparison, compared, best)}" if len(best) > 1 else ""
+    return f"{text}; next {behind[0].server.label} ({entry_text(behind[0])})" if behind else text
+
+
+def _tie_text(comparison: RunComparison, compared: Compared, best: Sequence[Entry]) -> str:
+    """Why none of these leads."""
+    if not best:
+        return NOT_AVAILABLE
+    first, *others = best
+    few = any(comparison.standing(compared, one.pooled, first.pooled) is Standing.INCONCLUSIVE for one in others)
+    return (Standing.INCONCLUSIVE if few else Standing.TIED).value
+
+
+def _loads_text(names: Sequence[str]) -> str:
+    """`1, 2 and 4 users`."""
+    *others, last = with_one_unit(names)
+    return spoken([*others, users_of(last)])
 
 
 def _drifting(comparison: RunComparison) -> list[VerdictSection]:
-    text = [(server.name, _drift_text(level, drift)) for server, level, drift in comparison.drifting]
+    text = [(server.label, _drift_text(level, drift)) for server, level, drift in comparison.drifting]
     return (
         [VerdictSection("Token rates that changed within a level (last fifth of the hold against the first)", text)]
         if text
@@ -304,7 +336,7 @@ def _up_to(comparison: RunComparison, capacity: SloCapacity) -> str:
 
 def _searches(comparison: RunComparison) -> list[VerdictSection]:
     """What each run's search for the capacity found; empty where none searched."""
-    runs = [(server.name, run.results) for server in comparison.servers for run in server.runs]
+    runs = [(server.label, run.results) for server in comparison.servers for run in server.runs]
     found = [(name, sentence) for name, results in runs if (sentence := capacity_sentence(results.summary))]
     return [VerdictSection("Capacity, as the search of each run found it", found)] if found else []
 
@@ -319,7 +351,7 @@ def _capacity_sections(comparison: RunComparison) -> list[VerdictSection]:
             f"SLO capacity {PROMPT[mode]} ({share} of the requests within {bounds})",
             [
                 (
-                    capacity.server.name,
+                    capacity.server.label,
                     _up_to(comparison, capacity),
                 )
                 for capacity in found
