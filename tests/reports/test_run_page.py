@@ -554,8 +554,8 @@ def test_facts_of_the_prompts_are_named_in_words(write_run: Write) -> None:
         "random, drawn for this run",
         "the server (usage)",
         "prefix cache (--cache)",
-        "share: prompts may find in it what they have in common",
-        "never: each prompt begins with characters that no other has",
+        "share: a prompt may find in it what earlier ones have too, such as a system prompt",
+        "never: each prompt begins with random characters; a system prompt before it stays the same",
         "rows left out, roles other than user, assistant, system",
     ):
         assert words in html
