@@ -123,3 +123,67 @@ def test_values_of_tiles_are_on_one_line_whatever_their_captions(browser: Browse
     assert all(len(places) == 1 for places in rows.values())
     assert tiles[0].locator("small").inner_text() == "hold, 10 users"  # all levels are without a system prompt
     shown.page.close()
+
+
+def test_one_reason_is_shown_and_the_others_are_folded_so_that_progress_and_figures_are_in_sight(
+    browser: Browser,
+) -> None:
+    long = "SUSPECT: 20 users without system prompt: the load generator was too slow. " + "Run on a free machine. " * 9
+    live = RUN | {"warnings": [long, "SUSPECT: second.", "SUSPECT: third."]}
+    shown = BrowserPage(browser, {"live.json": live}, viewport={"width": 400, "height": 800})
+    page = shown.page
+    for place in ("#where", "#tiles > div >> nth=0"):
+        expect(page.locator(place)).to_be_in_viewport(ratio=1)
+    assert [words.strip() for words in page.locator("#reasons li:visible").all_inner_texts()] == [long.strip()]
+    page.get_by_text("2 more reasons").click()
+    assert page.locator("#reasons li:visible").all_inner_texts()[1:] == ["SUSPECT: second.", "SUSPECT: third."]
+    page.close()
+
+
+def test_the_only_reason_has_nothing_behind_it(browser: Browser) -> None:
+    shown = BrowserPage(browser, {"live.json": RUN | {"warnings": ["SUSPECT: first."]}})
+    expect(shown.page.locator("#reasons li")).to_have_text(["SUSPECT: first."])
+    expect(shown.page.locator("#reasons summary")).to_be_hidden()
+    shown.page.close()
+
+
+@pytest.mark.parametrize("status", ["finished", "interrupted", "failed"])
+def test_a_run_that_is_over_has_one_word_everywhere(browser: Browser, status: str) -> None:
+    shown = BrowserPage(browser, {"live.json": RUN | {"status": status}})
+    expect(shown.page.locator("#state")).to_have_text(status)
+    expect(shown.page.locator("#run-heading")).to_have_text(f"Last run ({status})")
+    expect(shown.page.locator("#where")).to_have_text(f"{status.capitalize()} after 1:00.")
+    shown.page.close()
+
+
+def test_figures_of_a_level_come_first_and_its_name_stays_in_sight_on_a_phone(browser: Browser) -> None:
+    with_prompt = msgspec.structs.replace(FINISHED, index=1, system_prompt="on")
+    levels = [msgspec.structs.replace(level, within_objectives=0.97) for level in (FINISHED, with_prompt)]
+    live = RUN | {"levels": msgspec.to_builtins(levels)}
+    shown = BrowserPage(browser, {"live.json": live}, viewport={"width": 400, "height": 800})
+    page = shown.page
+    expect(page.locator("#levels tbody tr")).to_have_count(2)
+    rows = page.locator("#levels tbody tr").all()
+    seen = page.locator("#levels thead th").evaluate_all(
+        "cells => cells.filter((it) => it.getBoundingClientRect().right <= innerWidth).map((it) => it.textContent)"
+    )
+    assert seen[:5] == ["Users", "Tokens/s", "TTFT p50", "p95", "Met the SLO"]
+    assert [row.locator("th, td").all_inner_texts()[:5] for row in rows] == [
+        ["10", "900", "100 ms", "200 ms", "97 %"],
+        ["10 +sys", "900", "100 ms", "200 ms", "97 %"],
+    ]
+    page.locator(".wide:has(#levels)").scroll_into_view_if_needed()
+    page.locator(".wide:has(#levels)").evaluate("it => it.scrollTo(it.scrollWidth, 0)")
+    for last in ("tbody tr:last-child th", "tbody tr:last-child td:last-child"):
+        expect(page.locator(f"#levels {last}")).to_be_in_viewport(ratio=0.95)
+    page.close()
+
+
+def test_the_way_back_has_a_word_on_a_phone(browser: Browser) -> None:
+    shown = BrowserPage(browser, {"live.json": RUN}, viewport={"width": 400, "height": 800})
+    brand = shown.page.get_by_role("link", name="Locust", exact=False).first
+    assert brand.evaluate("it => getComputedStyle(it).fontSize") != "0px"
+    header = shown.page.locator("header").bounding_box()
+    assert header is not None
+    assert header["height"] < 70  # one row, also with a way to log out
+    shown.page.close()

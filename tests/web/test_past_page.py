@@ -117,6 +117,23 @@ def test_columns_sort_by_their_values_with_unknown_ones_last(listed: BrowserPage
     assert folders(shown) == ["d", "c", "b", "a"]
 
 
+def test_no_column_is_cut_on_a_wide_screen(opened: Callable[..., BrowserPage]) -> None:
+    levels = [str(users) for users in range(10, 200, 10)]
+    long = run(
+        "20260704-120000-vllm",
+        rate=9.0,
+        levels=levels,
+        model="org/a-model-of-70b-instruct",
+        host="http://10.1.2.3:8000",
+    )
+    shown = opened(**{"runs.json": [long, *RUNS]})
+    place = shown.page.locator(".wide:has(#past)")
+    assert place.evaluate("it => it.scrollWidth - it.clientWidth") == 0
+    assert (
+        shown.page.locator("#past .pill").evaluate_all("pills => Math.max(...pills.map((it) => it.offsetHeight))") < 30
+    )
+
+
 def test_chosen_runs_stay_chosen_and_are_drawn_oldest_first(opened: Callable[..., BrowserPage]) -> None:
     page_of = {"trend": {"page": "<p>The trend</p>"}, "compare": {"message": "shape differs", "can_allow": True}}
     shown = opened(**page_of)
@@ -146,7 +163,8 @@ def test_a_report_opens_inside_without_scripts_and_its_links_stay_in_it(opened: 
     page = shown.page
     link = page.get_by_role("link", name="Report").first
     page.locator("#start-heading").click()  # folded
-    for shown_on_phones in (link, page.locator("#past .pill").first):
+    figures = page.locator("#past tbody tr").first.locator("td")
+    for shown_on_phones in (link, page.locator("#past .pill").first, figures.nth(1), figures.nth(2)):
         place = shown_on_phones.bounding_box()
         assert place is not None
         assert place["x"] + place["width"] <= 400

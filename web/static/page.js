@@ -21,6 +21,7 @@ const STOPPING = new Set(["stopping", "cleanup"]);
 const BUSY = new Set(["starting", "spawning", "running", ...STOPPING]);
 
 const nameOf = (level) => `${level.label} ${PROMPT[level.system_prompt]}${level.warm_up ? ", warm-up" : ""}`;
+const shortNameOf = (level) => level.level + (level.system_prompt === "on" ? " +sys" : "");
 const isOpenLoop = (levels) => levels.some((level) => level.open_loop !== null);
 const wasCut = (level) => level.state === "over" && !level.complete;
 const text = (id, words) => { if ($(id).textContent !== words) $(id).textContent = words; };
@@ -60,7 +61,7 @@ async function show(live) {
   const ended = shown.state !== null && BUSY.has(shown.state) && !busy;
   if (live.status !== "running") shown.isStopping = false;
   const isStopping = live.status === "running" && (shown.isStopping || STOPPING.has(live.state));
-  text("state", WORDS[isStopping ? "stopping" : live.state] ?? live.state);
+  text("state", stateOf(live, isStopping));
   $("stop").hidden = isStopping || !["starting", "spawning", "running"].includes(live.state);
   showLines($("refusal"), live.refusal ? `Run not started: ${live.refusal}` : "");
   // Where it was the answer to this page's own start, it stands beside the form.
@@ -89,6 +90,12 @@ async function show(live) {
   charts.draw(live.levels, live.progress.elapsed_s);
 }
 
+// Locust calls every run that is over stopped: the run's own status says whether it was.
+function stateOf({ state, status }, isStopping) {
+  if (state === "stopped" && status && status !== "running") return status;
+  return WORDS[isStopping ? "stopping" : state] ?? state;
+}
+
 function showStopping() {
   text("state", WORDS.stopping);
   text("where", "Stopping: streams are being cut.");
@@ -107,12 +114,7 @@ function showFacts(live) {
   text("capacity", live.capacity ? `Capacity: ${live.capacity}` : "");
   const lost = missing ? [`${missing} of the workers ${missing === 1 ? "is" : "are"} missing.`] : [];
   // Of a run that is over: the sentences that its table and report begin with.
-  const reasons = warnings ?? [...lost, ...validity.reasons, ...hints];
-  $("reasons").hidden = reasons.length === 0;
-  if ($("reasons").dataset.shown !== reasons.join()) {
-    $("reasons").dataset.shown = reasons.join();
-    $("reasons").replaceChildren(...reasons.map((reason) => element("li", {}, reason)));
-  }
+  showReasons(warnings ?? [...lost, ...validity.reasons, ...hints]);
   showResult(live);
   showConditions(live.conditions);
   if ($("files").dataset.shown !== run + status) {
@@ -122,6 +124,20 @@ function showFacts(live) {
     if (status !== "running") opensInside(links[0], `Report of ${run}`);
     $("files").replaceChildren(...links);
   }
+}
+
+// The first in full, the others folded, so that the figures stay in sight: each level may have several.
+function showReasons(reasons) {
+  $("reasons").hidden = reasons.length === 0;
+  if ($("reasons").dataset.shown === reasons.join()) return;
+  $("reasons").dataset.shown = reasons.join();
+  const [first, fold] = $("reasons").children;
+  const [summary, others] = fold.children;
+  const rest = reasons.length - 1;
+  first.replaceChildren(...reasons.slice(0, 1).map((reason) => element("li", {}, reason)));
+  others.replaceChildren(...reasons.slice(1).map((reason) => element("li", {}, reason)));
+  fold.hidden = rest <= 0;
+  summary.textContent = `${rest} more ${rest === 1 ? "reason" : "reasons"}`;
 }
 
 // Of a run that is over: in the header, which stays in sight wherever the page is scrolled to.
@@ -150,8 +166,7 @@ function showPlan({ levels, progress, status, facts }, isStopping) {
     const done = level.level_time_s === null ? Number(level.state === "over") : Math.min(1, Math.max(0, elapsed / level.level_time_s));
     const bar = element("div", { class: "bar" }, element("i"));
     bar.firstChild.style.setProperty("--done", done);
-    const name = level.level + (level.system_prompt === "on" ? " +sys" : "");
-    const item = element("li", { class: on ? "on" : "", "aria-current": on ? "step" : null, title: nameOf(level) }, bar, element("span", { class: "name" }, name));
+    const item = element("li", { class: on ? "on" : "", "aria-current": on ? "step" : null, title: nameOf(level) }, bar, element("span", { class: "name" }, shortNameOf(level)));
     item.style.setProperty("--share", level.level_time_s ?? 1);
     return item;
   });
@@ -159,7 +174,7 @@ function showPlan({ levels, progress, status, facts }, isStopping) {
   if (!current) {
     const not = measured.filter((level) => level.state === "planned").length;
     const cut = levels.filter(wasCut).map((level) => `; the level of ${nameOf(level)} is not complete`).join("");
-    text("where", `${status === "interrupted" ? "Stopped" : "Finished"} after ${clock(progress.elapsed_s)}${cut}${not ? `; ${not} of ${measured.length} levels did not run` : ""}.`);
+    text("where", `${status[0].toUpperCase()}${status.slice(1)} after ${clock(progress.elapsed_s)}${cut}${not ? `; ${not} of ${measured.length} levels did not run` : ""}.`);
     speak("The run is over.");
     return;
   }
@@ -249,11 +264,11 @@ function loadTiles({ users, totals, levels, over, last, period }) {
 
 // The columns of an open loop.
 const OPEN_COLUMNS = [
+  ["Backlog", (level) => backlog(level.open_loop?.unstable), true],
   ["Offered/s", (level) => number(level.open_loop?.offered_rate)],
   ["Sent/s", (level) => number(level.open_loop?.sent_rate)],
   ["Completed/s", (level) => number(level.open_loop?.completed_rate)],
   ["In flight", (level) => number(level.open_loop?.in_flight_mean)],
-  ["Backlog", (level) => backlog(level.open_loop?.unstable), true],
   ["Lag p99", (level) => duration(level.open_loop?.lag_p99_s)],
   ["TTFT from schedule p99", (level) => duration(level.open_loop?.ttft_scheduled_p99_s)],
 ];
@@ -275,31 +290,32 @@ function backlog(unstable) {
   return unstable ? element("span", { class: "pill bad" }, "unstable") : "stable";
 }
 
+// What matters comes first: on a phone, the rest is scrolled to.
 function showLevels(levels, over) {
-  const stateOf = (level) => (level.warm_up ? "warm-up, " : "") + progressOf(level);
+  const stateOfLevel = (level) => (level.warm_up ? "warm-up, " : "") + progressOf(level);
   const progressOf = (level) => {
     if (wasCut(level)) return "not complete";
     if (level.state === "planned") return over ? "not run" : "planned";
     return level.state === "over" ? "done" : level.state;
   };
   const columns = [
-    [isOpenLoop(levels) ? "Level" : "Users", (level) => level.level],
-    ["System prompt", (level) => level.system_prompt, true],
-    ["State", stateOf, true],
-    ["Requests", (level) => number(level.state === "planned" ? null : level.requests)],
-    ["Failed", (level) => number(level.state === "planned" ? null : level.failures)],
-    ...(levels.some((level) => level.abandoned) ? [["Abandoned", (level) => number(level.state === "planned" ? null : level.abandoned)]] : []),
-    ...(isOpenLoop(levels) ? OPEN_COLUMNS : []),
-    ...(levels.some((level) => level.sessions) ? SESSION_COLUMNS : []),
+    [isOpenLoop(levels) ? "Level" : "Users", shortNameOf],
     ["Tokens/s", (level) => number(level.token_rate)],
     ["TTFT p50", latency("ttft_p50_s")],
     ["p95", latency("ttft_p95_s")],
-    ["p99", latency("ttft_p99_s")],
+    ...(levels.some((level) => level.within_objectives !== null) ? [["Met the SLO", (level) => share(level.within_objectives)]] : []),
+    ...(isOpenLoop(levels) ? OPEN_COLUMNS : []),
+    ["TTFT p99", latency("ttft_p99_s")],
     ["TPOT p50", latency("tpot_p50_s")],
     ["Gap p99", latency("gap_p99_s")],
     ["E2E p95", latency("e2e_p95_s")],
+    ...(levels.some((level) => level.sessions) ? SESSION_COLUMNS : []),
+    ["Failed", (level) => number(level.state === "planned" ? null : level.failures)],
+    ...(levels.some((level) => level.abandoned) ? [["Abandoned", (level) => number(level.state === "planned" ? null : level.abandoned)]] : []),
+    ["Requests", (level) => number(level.state === "planned" ? null : level.requests)],
+    ["State", stateOfLevel, true],
+    ["System prompt", (level) => level.system_prompt, true],
   ];
-  if (levels.some((level) => level.within_objectives !== null)) columns.push(["Met the SLO", (level) => share(level.within_objectives)]);
   fill($("levels"), columns, levels, (level) => level.state === "running");
   showNames(levels);
 }

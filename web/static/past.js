@@ -16,19 +16,19 @@ const tagsOf = (run) => Object.entries(run.tags).map(([key, value]) => `${key}=$
 const wordsOf = (run) => [run.folder, run.name, ...tagsOf(run), run.engine, run.model, run.host, run.status, run.validity ?? ""].join(" ").toLowerCase();
 const pill = (words, isGood) => element("span", { class: `pill ${isGood ? "good" : "bad"}` }, words);
 
-// heading, cell, whether it is text, what it is sorted by
+// heading, cell, whether it is text (wraps: in lines), what it is sorted by
 const COLUMNS = [
   ["Run", choice, true, (run) => (run.name || run.folder).toLowerCase()],
-  ["Open", links, true, null],
-  ["Verdict", (run) => (run.validity === null ? NONE : pill(run.validity, run.validity === "valid")), true, (run) => run.validity],
-  ["Status", status, true, (run) => run.status],
-  ["Started", (run) => moment(run.started_at), true, (run) => run.folder],
-  ["Levels", (run) => run.levels.join(", ") || NONE, true, null],
+  ["Verdict", verdict, true, (run) => run.validity],
   ["Most tokens/s", (run) => number(run.headline?.token_rate ?? null), false, (run) => run.headline?.token_rate],
   ["TTFT p50 there", (run) => duration(run.headline?.ttft_p50_s ?? null), false, (run) => run.headline?.ttft_p50_s],
+  ["Status", status, true, (run) => run.status],
+  ["Started", (run) => moment(run.started_at), true, (run) => run.folder],
+  ["Levels", (run) => run.levels.join(", ") || NONE, "wraps", null],
   ["Engine", (run) => run.engine || NONE, true, (run) => run.engine],
-  ["Server", (run) => run.host || NONE, true, (run) => run.host],
-  ["Model", (run) => run.model || NONE, true, (run) => run.model],
+  ["Server", (run) => run.host || NONE, "wraps", (run) => run.host],
+  ["Model", (run) => run.model || NONE, "wraps", (run) => run.model],
+  ["Requests", requestsLink, true, null],
 ];
 
 export async function showPast() {
@@ -94,12 +94,18 @@ function status({ status, note, recover }) {
     ...(note ? [element("small", { class: "note" }, note, ...(recover ? [" Complete it with ", element("code", {}, recover)] : []))] : []));
 }
 
-function links(run) {
-  const found = [["report.html", "Report"], ["requests.csv", "Requests (CSV)"]]
-    .filter(([name]) => run.files.includes(name))
-    .map(([name, words]) => element("a", { href: `runs/${encodeURIComponent(run.folder)}/${name}` }, words));
-  if (run.files.includes("report.html")) opensInside(found[0], `Report of ${run.name || run.folder}`);
-  return element("span", { class: "links" }, ...found);
+const linkTo = (run, name, words) => element("a", { href: `runs/${encodeURIComponent(run.folder)}/${name}` }, words);
+
+// The verdict, and the report that has its reasons.
+function verdict(run) {
+  const shown = run.validity === null ? NONE : pill(run.validity, run.validity === "valid");
+  if (!run.files.includes("report.html")) return shown;
+  const report = opensInside(linkTo(run, "report.html", "Report"), `Report of ${run.name || run.folder}`);
+  return element("span", { class: "verdict" }, shown, report);
+}
+
+function requestsLink(run) {
+  return run.files.includes("requests.csv") ? linkTo(run, "requests.csv", "CSV") : NONE;
 }
 
 function offerComparison() {

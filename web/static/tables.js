@@ -11,12 +11,15 @@ export function element(name, attributes = {}, ...children) {
   return made;
 }
 
-// columns: [heading, cell of a row (text or element), whether it is text]. The first is the row's name.
+const classOf = (text) => (text === "wraps" ? "text wraps" : text ? "text" : "");
+
+// columns: [heading, cell of a row (text or element), whether it is text; "wraps" where it is long]. The first is the
+// row's name.
 export function fill(table, columns, rows, isOn = () => false) {
-  const head = element("tr", {}, ...columns.map(([heading, , text]) => element("th", { scope: "col", class: text ? "text" : "" }, heading)));
+  const head = element("tr", {}, ...columns.map(([heading, , text]) => element("th", { scope: "col", class: classOf(text) }, heading)));
   const body = rows.map((row) =>
     element("tr", { class: isOn(row) ? "on" : "" }, ...columns.map(([, cell, text], i) =>
-      element(i ? "td" : "th", i ? { class: text ? "text" : "" } : { scope: "row" }, cell(row)))));
+      element(i ? "td" : "th", i ? { class: classOf(text) } : { scope: "row" }, cell(row)))));
   table.replaceChildren(element("thead", {}, head), element("tbody", {}, ...body));
 }
 
