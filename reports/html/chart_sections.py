@@ -28,6 +28,7 @@ from tokenswarm.reports.html.time_charts import (
     before_drains,
     broken,
     over_time,
+    sampled_line,
     spans_of,
     users_line,
 )
@@ -44,6 +45,7 @@ _TTFT = "TTFT"
 _USERS, _IN_FLIGHT = "Users", "Requests in flight"
 #: Charts of what is counted at the end of each window.
 _COUNTED = (_USERS, _IN_FLIGHT)
+_SAMPLED_REQUESTS = ("requests_running", "requests_waiting")
 _SPREADS = (("ttft", "TTFT"), ("tpot", "TPOT"), ("gap", "Gaps"))
 
 
@@ -188,7 +190,13 @@ def server(measured: RunData) -> list[Block]:
     ]
     figures = []
     for number, (title, what, names, factor) in enumerate(charts):
-        lines = [Line(name, samples[key][0], samples[key][1] * factor) for key, name in names.items() if key in samples]
+        lines = [
+            sampled_line(name, *samples[key], spans)
+            if key in _SAMPLED_REQUESTS
+            else Line(name, samples[key][0], samples[key][1] * factor)
+            for key, name in names.items()
+            if key in samples
+        ]
         if lines:
             svg = svg_of(over_time(spans, lines, what), f"server{number}")
             named = ", ".join(line.name for line in lines)

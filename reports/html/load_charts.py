@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,10 +13,12 @@ from tokenswarm.metrics.level import PROMPT, users_of
 from tokenswarm.reports import units
 from tokenswarm.reports.html.chart_style import SMALL_PT, canvas, legend, log_ticks, name_axes, spoken, svg_of
 from tokenswarm.reports.html.document import Block, Chart, Charts, Text
-from tokenswarm.reports.html.time_charts import mark_times
+from tokenswarm.reports.html.time_charts import TIME_LEFT_IN, Span, mark_times, name_levels, spans_of
+from tokenswarm.reports.html.time_series import load_time_series
 from tokenswarm.reports.palette import BAD, GREY, INK, PAPER, SERIES
 from tokenswarm.reports.search_levels import SloVerdict, slo_verdict
 from tokenswarm.reports.stats.estimates import RunData
+from tokenswarm.run_folder.reader import ReportError
 from tokenswarm.run_folder.schema import LevelSummary, Summary
 
 if TYPE_CHECKING:
@@ -24,6 +27,8 @@ if TYPE_CHECKING:
 
 #: Cells of the heat map at most, from left to right and from the lowest to the highest TTFT; shades of a cell.
 COLUMNS, ROWS, _SHADES = 48, 22, 8
+#: The shades in the legend, and the space for levels' names above the cells, as a share of their height.
+_KEY_SHADES, _NAMES_SHARE = (0.25, 0.5, 0.75, 1.0), 0.1
 #: A time shorter than this is not divided.
 _SHORTEST_COLUMN_S = 1.0
 #: Of a level by its SLO: name, verdict, marker, its edge's and its own colour.
@@ -44,6 +49,8 @@ def heat_map(measured: RunData) -> list[Block]:
     if not known.any():
         return []
     time_edges, ttft_edges, shares = heat_cells(requests.sent_s[known], ttft_s[known])
+    first_s, spans = _levels_in_time(measured)
+    figure = heat_figure(time_edges, ttft_edges, shares, spans, first_s)
     alt = (
         f"Heat map of TTFT by the time at which requests were sent, from {units.duration(float(ttft_edges[0]))} to "
         f"{units.duration(float(ttft_edges[-1]))}. The table at the top has the percentiles of each level."
@@ -51,10 +58,20 @@ def heat_map(measured: RunData) -> list[Block]:
     text = Text(
         "From left to right: the time of the run; from bottom to top: TTFT. Each column shows the successful requests "
         "sent at that time. The stronger a cell's colour, the larger the share of them that had this TTFT. Ramps and "
-        "drains are included.",
+        "drains are included."
+        + (" Lines: the beginning and the end of each hold, with the name of its level between them." if spans else ""),
         style="quiet",
     )
-    return [text, Charts([Chart("TTFT over time", svg_of(heat_figure(time_edges, ttft_edges, shares), "heat"), alt)])]
+    return [text, Charts([Chart("TTFT over time", svg_of(figure, "heat"), alt)])]
+
+
+def _levels_in_time(measured: RunData) -> tuple[float, list[Span]]:
+    """(Where the axes of the timeline begin, its levels); none where there are no windows to know them by."""
+    with suppress(ReportError):  # the timeline says what is missing
+        series = load_time_series(measured.results)
+        if spans := spans_of(measured.results, series):
+            return float(series.middle_s[0]), spans
+    return 0.0, []
 
 
 def heat_cells(sent_s: Series, ttft_s: Series) -> tuple[Series, Series, Series]:
@@ -70,12 +87,19 @@ def heat_cells(sent_s: Series, ttft_s: Series) -> tuple[Series, Series, Series]:
     return time_edges, ttft_edges, shares
 
 
-def heat_figure(time_edges: Series, ttft_edges: Series, shares: Series) -> Figure:
+def heat_figure(
+    time_edges: Series, ttft_edges: Series, shares: Series, spans: Sequence[Span] = (), first_s: float = 0.0
+) -> Figure:
+    """spans, first_s: the levels and the beginning of the timeline's axes, which this one is laid as; without levels it
+    is as wide as the cells."""
     from matplotlib.patches import Rectangle
 
     factor, unit = units.duration_axis(float(ttft_edges[-1]))
-    figure, axes = canvas()
     darkest = float(shares.max())
+    keys = {f"up to {units.percentage(darkest * part)}": part for part in _KEY_SHADES}
+    figure, axes = canvas(left_in=TIME_LEFT_IN, legend_of=list(keys))
+    for name, part in keys.items():
+        axes.add_patch(Rectangle((0, 0), 0, 0, facecolor=SERIES[0], alpha=part, linewidth=0, label=name))
     for column, row in zip(*np.nonzero(shares), strict=True):
         shade = np.ceil(shares[column, row] / darkest * _SHADES) / _SHADES
         (left, right), (low, high) = time_edges[column : column + 2], ttft_edges[row : row + 2] * factor
@@ -83,9 +107,15 @@ def heat_figure(time_edges: Series, ttft_edges: Series, shares: Series) -> Figur
         axes.add_patch(cell)
     axes.set_yscale("log")
     axes.set_xlim(time_edges[0], time_edges[-1])
-    axes.set_ylim(ttft_edges[0] * factor, ttft_edges[-1] * factor)
-    _decimal_ticks(axes, ttft_edges[0] * factor, ttft_edges[-1] * factor)
+    low, high = ttft_edges[0] * factor, ttft_edges[-1] * factor
+    axes.set_ylim(low, high * (high / low) ** (_NAMES_SHARE if spans else 0.0))
+    if spans:
+        for edge_s in (edge_s for span in spans for edge_s in (span.hold_began_s, span.hold_ended_s)):
+            axes.axvline(edge_s, color=GREY, linewidth=0.7, alpha=0.7, zorder=0.5)
+        name_levels(axes, spans, first_s)
+    _decimal_ticks(axes, low, high)
     name_axes(axes, mark_times(axes), f"TTFT ({unit}), logarithmic")
+    legend(axes)
     return figure
 
 

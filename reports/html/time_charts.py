@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 #: Of an axis longer than this, all marks are at whole minutes.
 _HOURS_FROM_S = 3600.0
-_HEIGHT_IN, _LEFT_IN = 2.8, 0.64
+_HEIGHT_IN, TIME_LEFT_IN = 2.8, 0.64
 #: A level narrower than this share of the axis has no space for its name.
 _NAMED_FROM = 0.07
 #: A share of values so many times as high as the others would flatten their line; the fewest values to say so.
@@ -90,19 +90,39 @@ def broken(series: TimeSeries, values: Series) -> Line:
 def users_line(series: TimeSeries, spans: Sequence[Span], values: Series) -> Line:
     """Users or requests in flight as they were: from nothing at each level's beginning, through the end of each window,
     where they were counted. They stay as they are from the ramp's end to the hold's end, also where that is within a
-    window."""
-    time_s, counted = [], []
+    window, and fall at the hold's end: most of a drain is shorter than a window."""
+    points: list[tuple[float, float]] = []
     for span in spans:
         inside = series.level_index == span.level.index
-        ends_s, at_end = series.end_s[inside], values[inside]
-        in_hold = np.flatnonzero((ends_s >= span.hold_began_s) & (ends_s <= span.hold_ended_s + _ROUNDING_S))
-        corners = []
-        if len(in_hold):
-            corners = [(span.hold_began_s, at_end[in_hold[0]]), (span.hold_ended_s, at_end[in_hold[-1]])]
-        points = sorted([(span.began_s, 0.0), *corners, *zip(ends_s, at_end, strict=True)], key=lambda point: point[0])
-        time_s += [when_s for when_s, _ in points]
-        counted += [count for _, count in points]
-    return Line("", np.array(time_s), np.array(counted))
+        points += _users_points(span, list(zip(series.end_s[inside], values[inside], strict=True)))
+    return Line("", np.array([when_s for when_s, _ in points]), np.array([count for _, count in points]))
+
+
+def _users_points(span: Span, at_ends: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Of a level: (when, how many). at_ends: at the end of each window."""
+    until_s = span.hold_ended_s + _ROUNDING_S
+    before = [point for point in at_ends if point[0] <= until_s]
+    if not before:  # the level is shorter than a window
+        return [(span.began_s, 0.0), *at_ends]
+    in_hold = [count for end_s, count in before if end_s >= span.hold_began_s]
+    corner = [(span.hold_began_s, in_hold[0])] if in_hold else []
+    points = [*sorted([(span.began_s, 0.0), *corner, *before]), (max(span.hold_ended_s, before[-1][0]), before[-1][1])]
+    for end_s, count in at_ends[len(before) :]:
+        points += [(points[-1][0], count), (end_s, count)]
+    return points
+
+
+def sampled_line(name: str, time_s: Series, values: Series, spans: Sequence[Span]) -> Line:
+    """What was sampled now and then. It stays as it is from the last sample of a hold to the hold's end; in the drain,
+    it is from each sample on as in the next one. So a fall is not drawn as long as a pause of the sampling."""
+    points: list[tuple[float, float]] = []
+    for when_s, value in zip(time_s.tolist(), values.tolist(), strict=True):
+        span = next((span for span in spans if span.hold_ended_s < when_s <= span.ended_s), None)
+        if span is not None and points and points[-1][0] >= span.began_s:
+            falls_s = max(points[-1][0], span.hold_ended_s)
+            points += [(falls_s, points[-1][1]), (falls_s, value)]
+        points.append((when_s, value))
+    return Line(name, np.array([when_s for when_s, _ in points]), np.array([value for _, value in points]))
 
 
 def axis_end(lines: Sequence[Series]) -> float | None:
@@ -127,7 +147,7 @@ def over_time(
     """Lines over the run's time; failures: seconds since the run began, and how many failed then; end: of the axis,
     values beyond which are marked there."""
     names = [line.name for line in lines if line.name] + ["requests failed"] * bool(failures)
-    figure, axes = canvas(_HEIGHT_IN, _LEFT_IN, legend_of=names)
+    figure, axes = canvas(_HEIGHT_IN, TIME_LEFT_IN, legend_of=names)
     for number, line in enumerate(lines):
         axes.plot(line.time_s, line.values, color=SERIES[number], ls=DASHES[number], linewidth=1.4, label=line.name)
         alone = _alone(line.values)
@@ -171,11 +191,20 @@ def _alone(values: Series) -> NDArray[np.bool_]:
 
 def _shade(axes: Axes, spans: Sequence[Span], first_s: float) -> None:
     """first_s: of the lines, which a warm-up begins."""
+    for span in spans:
+        axes.axvspan(span.hold_began_s, span.hold_ended_s, color=LINE, alpha=0.45, linewidth=0, zorder=0)
+    name_levels(axes, spans, first_s)
+    low, high = axes.get_ylim()
+    axes.set_ylim(low, high * 1.12 if high > 0 else 1.0)  # space for the names
+
+
+def name_levels(axes: Axes, spans: Sequence[Span], first_s: float) -> None:
+    """Lay the axis from first_s, or from the first level where that is earlier, to the last level's end, and write each
+    level's name at the top, over its hold."""
     left, right = min(spans[0].began_s, first_s), spans[-1].ended_s
     axes.set_xlim(left, max(right, left + 1.0))
     both = len({span.level.system_prompt for span in spans}) > 1
     for span in spans:
-        axes.axvspan(span.hold_began_s, span.hold_ended_s, color=LINE, alpha=0.45, linewidth=0, zorder=0)
         if (span.hold_ended_s - span.began_s) / max(right - left, 1.0) >= _NAMED_FROM:
             name = span.level.level + (" +" if both and span.level.system_prompt == "on" else "")
             axes.annotate(
@@ -190,8 +219,6 @@ def _shade(axes: Axes, spans: Sequence[Span], first_s: float) -> None:
                 color=GREY,
                 parse_math=False,
             )
-    low, high = axes.get_ylim()
-    axes.set_ylim(low, high * 1.12 if high > 0 else 1.0)  # space for the names
 
 
 def mark_times(axes: Axes) -> str:

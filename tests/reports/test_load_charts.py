@@ -11,7 +11,9 @@ from tests.reports.folders import Course, write_folder
 from tokenswarm import main
 from tokenswarm.reports import units
 from tokenswarm.reports.html.chart_style import log_ticks
-from tokenswarm.reports.html.load_charts import COLUMNS, ROWS, heat_cells, slo_load, throughput_figure
+from tokenswarm.reports.html.load_charts import COLUMNS, ROWS, heat_cells, heat_figure, slo_load, throughput_figure
+from tokenswarm.reports.html.time_charts import broken, over_time, spans_of
+from tokenswarm.reports.html.time_series import load_time_series
 from tokenswarm.run_folder.reader import load_results
 
 
@@ -37,6 +39,21 @@ def test_a_stall_is_dark_where_it_was() -> None:
 def test_equal_times_have_a_cell_too() -> None:
     _, _, shares = heat_cells(np.array([5.0]), np.array([0.2]))
     assert (shares.shape, shares.sum()) == ((1, ROWS), 1.0)
+
+
+def test_the_heat_map_has_the_timelines_axis_the_levels_names_and_a_legend_of_shares(tmp_path: Path) -> None:
+    results = load_results(write_folder(tmp_path / "run", [Course(10), Course(50)], seed=1))
+    series = load_time_series(results)
+    spans = spans_of(results, series)
+    (timeline,) = over_time(spans, [broken(series, series.ttft_p50_s)], "s").axes
+    cells = heat_cells(np.linspace(100, 400, 900), np.linspace(0.1, 0.4, 900))
+    (axes,) = heat_figure(*cells, spans, float(series.middle_s[0])).axes
+    assert axes.get_xlim() == timeline.get_xlim()
+    assert [text.get_text() for text in axes.texts] == ["10", "50"]
+    legend = axes.get_legend()
+    assert legend is not None
+    shares = [float(text.get_text().removeprefix("up to ").removesuffix(" %")) for text in legend.get_texts()]
+    assert shares == pytest.approx([25 * part * cells[2].max() for part in (1, 2, 3, 4)], abs=0.06)
 
 
 @pytest.mark.parametrize(

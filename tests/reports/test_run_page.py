@@ -35,7 +35,16 @@ from tokenswarm.reports.checks.run_checks import RunChecks
 from tokenswarm.reports.html.chart_sections import gap_curves
 from tokenswarm.reports.html.run_config import command_of
 from tokenswarm.reports.html.run_page import draw_page
-from tokenswarm.reports.html.time_charts import Line, Span, axis_end, before_drains, over_time, spans_of, users_line
+from tokenswarm.reports.html.time_charts import (
+    Line,
+    Span,
+    axis_end,
+    before_drains,
+    over_time,
+    sampled_line,
+    spans_of,
+    users_line,
+)
 from tokenswarm.reports.html.time_series import MOST_POINTS, load_time_series
 from tokenswarm.reports.stats.failures import failure_examples
 from tokenswarm.reports.terminal import TerminalSink
@@ -521,9 +530,34 @@ def test_users_are_drawn_as_they_ramped_up_stayed_and_left(tmp_path: Path, ramp_
     series = load_time_series(results)
     spans = [dataclasses.replace(span, hold_began_s=span.began_s + ramp_s) for span in spans_of(results, series)]
     line = users_line(series, spans, series.users)
-    at = {when_s: np.interp(when_s, line.time_s, line.values) for when_s in (0.0, ramp_s, 150.0, 300.0, 305.0, 320.0)}
-    assert at == {0.0: 0, ramp_s: 10, 150.0: 10, 300.0: 10, 305.0: 0, 320.0: 0}
+    times_s = (
+        0.0,
+        ramp_s,
+        150.0,
+        299.99,
+        300.01,
+        305.0,
+        320.0,
+    )  # at the end of the hold they are gone, without a slope
+    at = {when_s: np.interp(when_s, line.time_s, line.values) for when_s in times_s}
+    assert at == {0.0: 0, ramp_s: 10, 150.0: 10, 299.99: 10, 300.01: 0, 305.0: 0, 320.0: 0}
     assert (np.diff(line.time_s) >= 0).all()
+
+
+def test_requests_in_the_server_fall_at_the_end_of_a_hold_however_late_the_next_sample_is(tmp_path: Path) -> None:
+    results = load_results(write_folder(tmp_path / "run", LADDER[:2], seed=1))
+    (first, second) = spans_of(results, load_time_series(results))
+    first = dataclasses.replace(first, hold_ended_s=first.ended_s - 8.0)
+    last_s, soon_s, later_s = (first.hold_ended_s + after_s for after_s in (-1.0, 0.5, 5.0))
+    times_s = np.array([10.0, last_s, soon_s, later_s, second.began_s + 1.0])
+    values = np.array([9.0, 10.0, 4.0, 0.0, 50.0])
+    line = sampled_line("running", times_s, values, [first, second])
+    at = [
+        float(np.interp(first.hold_ended_s + after_s, line.time_s, line.values))
+        for after_s in (-0.01, 0.01, 0.49, 0.51, 5.0)
+    ]
+    assert at == [10.0, 4.0, 4.0, 0.0, 0.0]
+    assert line.values[-1] == 50.0
 
 
 def test_responses_that_differ_from_their_protocol_are_named_on_the_page(
