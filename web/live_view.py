@@ -120,7 +120,8 @@ _OF_THE_PLAN = ("index", "system_prompt", "name", "users", "ramp_s", "level_time
 
 
 class WorkerRow(msgspec.Struct, frozen=True):
-    """A worker's figures since the run began. cpu_utilization: of one core, 0 to 1, recent."""
+    """A worker's figures since the run began. tokens_per_s: recent, None when the run is over; cpu_utilization: of one
+    core, 0 to 1, recent, and of the whole run when that is over."""
 
     worker: int
     requests: int
@@ -184,7 +185,8 @@ class LiveView:
         over = live.status is not Status.RUNNING
         points = live.series.points(aggregator, now_s, revision if run == self.run else 0)
         levels, workers, advice, counts = self._tables.get(
-            (self.run, over, len(aggregator.levels)), lambda: self._make_tables(aggregator, facts, live.series, now_s)
+            (self.run, over, len(aggregator.levels)),
+            lambda: self._make_tables(aggregator, facts, live.series, now_s, over),
         )
         return document | {
             "status": live.status.value,
@@ -242,15 +244,14 @@ class LiveView:
         return verdict
 
     def _make_tables(
-        self, aggregator: Aggregator, facts: RunFacts, series: LiveSeries, now_s: float
+        self, aggregator: Aggregator, facts: RunFacts, series: LiveSeries, now_s: float, over: bool
     ) -> tuple[list[LevelRow], list[WorkerRow], list[str], dict[str, int]]:
         """Levels, workers, hints and the whole run's counts of one moment: beside each other they must agree."""
         counts = {"requests": aggregator.recorded, "failures": aggregator.failures}
         smallest = smallest_medians(aggregator)
+        rates = {each: None if over else series.tokens_per_s(each, aggregator) for each in aggregator.workers}
         workers = [
-            _worker_row(
-                number, worker, series.tokens_per_s(number, aggregator), validity(worker_issues(worker, smallest))
-            )
+            _worker_row(number, worker, rates[number], validity(worker_issues(worker, smallest)), over)
             for number, worker in sorted(aggregator.workers.items())
         ]
         notices = live_notices(aggregator, self._live.server, str(facts.prompts.get("reuse") or "always"), now_s)
@@ -382,7 +383,9 @@ def progress(plan: Sequence[Level], aggregator: Aggregator, now_s: float) -> Pla
     return PlanProgress(now_s, left_s, share, level.index, phase, phase_left_s, by_requests)
 
 
-def _worker_row(number: int, worker: WorkerStats, tokens_per_s: float | None, verdict: Validity) -> WorkerRow:
+def _worker_row(
+    number: int, worker: WorkerStats, tokens_per_s: float | None, verdict: Validity, over: bool
+) -> WorkerRow:
     (delay_s,) = worker.client_delay_s.values_at((0.99,)) or (None,)
     (lag_s,) = worker.loop_lag_s.values_at((0.99,)) or (None,)
     return WorkerRow(
@@ -390,7 +393,7 @@ def _worker_row(number: int, worker: WorkerStats, tokens_per_s: float | None, ve
         requests=worker.ended,
         in_flight=worker.in_flight,
         tokens_per_s=tokens_per_s,
-        cpu_utilization=worker.latest_use.utilization,
+        cpu_utilization=(worker.whole_use if over else worker.latest_use).utilization,
         client_delay_p99_s=delay_s,
         loop_lag_p99_s=lag_s,
         validity=verdict,

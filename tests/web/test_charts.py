@@ -116,10 +116,19 @@ def test_users_are_drawn_from_zero_and_constant_in_the_hold(page: Page) -> None:
     assert points_of(page, 3, "users") == [[0, 0], [5, 6], [10, 10], [10, 10], [15, 10], [20, 10]]
 
 
+def test_users_fall_in_steps_after_the_hold(page: Page) -> None:
+    """Counted at the ends of windows: a slope would look like a slow drain."""
+    level = LEVEL | {"ramp_s": 0.0, "level_time_s": 11.0}
+    counts = ((10, 9), (10, 9), (4, 3), (0, 0))
+    show(page, [point(i, users=users, in_flight=sent) for i, (users, sent) in enumerate(counts)], 20, level)
+    assert points_of(page, 3, "users")[-6:] == [[10, 10], [11, 10], [11, 4], [15, 4], [15, 0], [20, 0]]
+    assert points_of(page, 3, "in_flight")[-6:] == [[10, 9], [11, 9], [11, 3], [15, 3], [15, 0], [20, 0]]
+
+
 def test_outcomes_are_in_the_legend_once_they_occur(page: Page) -> None:
     legend = page.locator(".charts figure").nth(5).locator(".key li")
     show(page, [point(0)], 5)
-    assert legend.all_inner_texts() == ["no values"]
+    assert legend.all_inner_texts() == ["no failures"]
     assert page.locator(".plot").nth(5).locator("text.y").all_text_contents() == ["0", "1"]  # counts have no halves
     show(page, [point(1, failures={"timeout": 3})], 10)
     assert legend.all_inner_texts() == ["timeout"]

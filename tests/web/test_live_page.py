@@ -187,3 +187,37 @@ def test_the_way_back_has_a_word_on_a_phone(browser: Browser) -> None:
     assert header is not None
     assert header["height"] < 70  # one row, also with a way to log out
     shown.page.close()
+
+
+def test_the_plan_beside_start_is_marked_until_it_is_of_the_fields_as_they_are(browser: Browser) -> None:
+    levels = {
+        "name": "levels",
+        "kind": "text",
+        "label": "Levels",
+        "help": "",
+        "value": "10,50",
+        "suggestions": [],
+        "only_with": [],
+        "only_if": None,
+    }
+    answers = {
+        "form.json": [{"title": "Load", "folded": False, "fields": [levels]}],
+        "plan.json": {"plan": "10, 50 users", "errors": []},
+    }
+    shown = BrowserPage(browser, answers)
+    plan = shown.page.locator("#intended")
+    expect(plan).to_have_text("Start runs: 10, 50 users.")
+    expect(plan).not_to_have_attribute("aria-busy", "true")
+    shown.answers["plan.json"] = {"plan": "5, 20 users", "errors": []}
+    fill = """it => {
+        it.value = "5,20";
+        it.dispatchEvent(new Event("input", { bubbles: true }));
+        const plan = document.getElementById("intended");
+        return [plan.getAttribute("aria-busy"), getComputedStyle(plan, "::after").content];
+    }"""
+    assert shown.page.locator("#option-levels").evaluate(fill) == ["true", '" Being updated …"']
+    expect(plan).to_have_text("Start runs: 5, 20 users.")
+    expect(plan).not_to_have_attribute("aria-busy", "true")
+    assert plan.evaluate("it => getComputedStyle(it, '::after').content") == "none"
+    assert "plan.json?levels=5%2C20" in shown.asked
+    shown.page.close()

@@ -8,7 +8,8 @@ import msgspec
 import pytest
 
 from tests.run_fixtures import make_report, make_timeline
-from tokenswarm.metrics.level import Arrivals, Level
+from tokenswarm.metrics.client_health import CoreUse, WorkerHealth
+from tokenswarm.metrics.level import Arrivals, Level, Phase
 from tokenswarm.metrics.objectives import Objectives
 from tokenswarm.metrics.timeline import Outcome
 from tokenswarm.recording.aggregator import Aggregator
@@ -113,7 +114,20 @@ def test_the_tile_of_tokens_and_the_workers_rates_are_those_of_the_seconds_that_
         assert shown["totals"]["tokens_per_s"] == pytest.approx(280.0)
         assert [row.tokens_per_s for row in shown["workers"]] == [pytest.approx(280.0)]
     live.status = Status.FINISHED
-    assert view.document("", 0)["totals"]["tokens_per_s"] is None  # the page then shows the last level's
+    over = view.document("", 0)
+    assert over["totals"]["tokens_per_s"] is None  # the page then shows the last level's
+    assert [row.tokens_per_s for row in over["workers"]] == [None]
+
+
+def test_a_worker_that_is_idle_after_the_run_has_the_core_use_of_the_whole_run(live: LiveRun) -> None:
+    assert live.aggregator is not None
+    view = LiveView(live, lambda: float("inf"))
+    live.aggregator.workers[0] = worker = WorkerStats()
+    for use in (CoreUse(6.0, 8.0), CoreUse(0.2, 2.0)):
+        worker.add_health(WorkerHealth(core_use={(0, Phase.HOLD): use}))
+    assert [row.cpu_utilization for row in view.document("", 0)["workers"]] == [pytest.approx(0.1)]
+    live.status = Status.FINISHED
+    assert [row.cpu_utilization for row in view.document("", 0)["workers"]] == [pytest.approx(0.62)]
 
 
 def open_level() -> Level:

@@ -25,6 +25,7 @@ const CHARTS = [
   },
   {
     title: "Failures by outcome", unit: "in 5 s", isCount: true,
+    none: "no failures",
     series: OUTCOMES.map((name, i) => [name, name.replace("_", " "), STYLES[i]]),
   },
   { title: "Client delay", unit: "ms", series: [["client_delay_p99_s", "p99", "one"]] },
@@ -52,7 +53,7 @@ export class Charts {
       place.append(element("figure", {}, element("figcaption", {}, chart.title, unit), legend, plot));
       const title = `${chart.title} over the run's time; the table below the charts has its values`;
       const shown = { title, unit: chart.isCount ? "" : chart.unit, isCount: chart.isCount, cutsOutliers: chart.unit === "ms", series, onZoom: (range_s) => this.zoom(range_s) };
-      return { series, legend, plot: new LinePlot(plot, shown), atWindowEnds: chart.atWindowEnds };
+      return { series, legend, plot: new LinePlot(plot, shown), atWindowEnds: chart.atWindowEnds, none: chart.none ?? "no values" };
     });
     place.plots = this.charts.map(({ plot }) => plot); // for tests
   }
@@ -168,7 +169,8 @@ export class Charts {
   }
 
   // Users and requests in flight are counted at the end of each window, and are 0 when a level begins. Between the end of
-  // the ramp and the end of the hold they stay constant, also where either lies within a window.
+  // the ramp and the end of the hold they stay constant, also where either lies within a window. After it they fall
+  // in steps: a slope over a whole window would look like a slow drain.
   atWindowEnds(levels) {
     const rows = [];
     for (const level of levels) {
@@ -181,13 +183,15 @@ export class Charts {
       const corners = held.length === 0 ? [] : [{ ...held[0], end_s: holdBegan_s }];
       if (held.length > 0 && windows.at(-1).end_s > holdEnded_s) corners.push({ ...held.at(-1), end_s: holdEnded_s });
       const points = [...corners, ...windows].sort((one, other) => one.end_s - other.end_s);
-      rows.push({ end_s: began_s, users: 0, in_flight: 0 }, ...points);
+      const isStep = (row) => held.length > 0 && row.end_s > holdEnded_s;
+      const stepped = points.flatMap((row, i) => (isStep(row) ? [{ ...row, end_s: points[i - 1].end_s }, row] : [row]));
+      rows.push({ end_s: began_s, users: 0, in_flight: 0 }, ...stepped);
     }
     return { times_s: rows.map((row) => row.end_s), users: rows.map((row) => row.users), in_flight: rows.map((row) => row.in_flight) };
   }
 }
 
-function showLegend({ series, legend }, visible) {
+function showLegend({ series, legend, none }, visible) {
   if (legend.dataset.visible === visible.join()) return;
   legend.dataset.visible = visible.join();
   const items = series.filter((_, i) => visible[i]).map(({ label, style }) => {
@@ -195,5 +199,5 @@ function showLegend({ series, legend }, visible) {
     item.insertAdjacentHTML("afterbegin", `<svg viewBox="0 0 26 8" aria-hidden="true"><path d="M0 4h26" class="line ${style}"/></svg>`);
     return item;
   });
-  legend.replaceChildren(...(items.length ? items : [element("li", {}, "no values")]));
+  legend.replaceChildren(...(items.length ? items : [element("li", {}, none)]));
 }

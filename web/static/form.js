@@ -84,15 +84,24 @@ function isMet(condition) {
   return condition[1] === "" ? value !== "" : value === condition[1];
 }
 
+// Until the server's answer is of the fields as they are.
+function markPlanStale() {
+  plansAsked += 1;
+  intended.classList.add("stale");
+  intended.setAttribute("aria-busy", "true");
+}
+
 // What Start would run and how long it takes, as the server says it; of several answers, only the newest counts.
 async function showPlan() {
+  markPlanStale();
   const changed = new URLSearchParams([...values()].filter(([name, value]) => value !== String(options.get(name).spec.value)));
-  const number = (plansAsked += 1);
+  const number = plansAsked;
   const answer = await fetch(`plan.json?${changed}`).catch(() => null);
   const { plan, errors } = answer?.ok ? await answer.json() : { plan: "", errors: [] };
   if (number !== plansAsked) return;
   const [first, ...others] = errors;
   const more = others.length ? ` (and ${others.length} more)` : "";
+  intended.removeAttribute("aria-busy");
   intended.className = plan ? "intended" : "intended quiet";
   intended.replaceChildren(...(plan ? [element("strong", {}, "Start runs: "), `${plan}.`] : first ? [`No plan yet: ${first.text.split("\n")[0]}${more}`] : []));
 }
@@ -100,6 +109,7 @@ async function showPlan() {
 form.addEventListener("input", ({ target }) => {
   target.closest(".field")?.classList.remove("by-preset");
   showFieldsThatCount();
+  markPlanStale();
   clearTimeout(planTimer);
   planTimer = setTimeout(showPlan, PLAN_DELAY_MS);
 });
