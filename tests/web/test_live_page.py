@@ -95,6 +95,20 @@ def test_a_search_says_no_number_of_levels_that_nobody_knows(browser: Browser) -
     shown.page.close()
 
 
+def test_a_run_between_two_levels_is_not_called_over(browser: Browser) -> None:
+    planned = msgspec.structs.replace(FINISHED, index=1, name="50", label="50 users", state="planned", began_s=None)
+    of_run = {"state": "running", "status": "running"}
+    live = RUN | of_run | {"levels": msgspec.to_builtins([FINISHED, planned])}
+    shown = BrowserPage(browser, {"live.json": live})
+    expect(shown.page.locator("#where")).to_have_text("Next: 50 users without system prompt.")
+    shown.answers["live.json"] = RUN | of_run
+    expect(shown.page.locator("#where")).to_have_text("The last level is over; the run is ending.")
+    shown.answers["live.json"] = RUN | of_run | {"facts": RUN["facts"] | {"shape": "capacity"}}
+    expect(shown.page.locator("#where")).to_have_text("The search chooses its next load.")
+    expect(shown.page.locator("#spoken")).to_have_text("")
+    shown.page.close()
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_a_report_inside_has_the_theme_of_the_page(browser: Browser, scheme: Literal["light", "dark"]) -> None:
     """Also where that is not the system's."""

@@ -171,6 +171,12 @@ function showPlan({ levels, progress, status, facts }, isStopping) {
     return item;
   });
   $("plan").replaceChildren(...bars);
+  if (!current && status === "running") {
+    if (isStopping) return showStopping();
+    const without = facts.shape === "capacity" ? "The search chooses its next load." : "The last level is over; the run is ending.";
+    text("where", next ? `Next: ${nameOf(next)}.` : without);
+    return;
+  }
   if (!current) {
     const not = measured.filter((level) => level.state === "planned").length;
     const cut = levels.filter(wasCut).map((level) => `; the level of ${nameOf(level)} is not complete`).join("");
