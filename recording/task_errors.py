@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,7 @@ class TaskErrors:
         if not kinds:
             return cls()
         frames = _FRAME.findall(kinds[0]["traceback"])
-        where = _place(next((frame for frame in reversed(frames) if _is_own(frame[0])), frames[-1])) if frames else ""
+        where = _place(frames) if frames else ""
         text = " ".join(str(kinds[0]["msg"]).split())[:_LONGEST].rstrip(".")
         return cls(sum(kind["count"] for kind in kinds), f"{text}{where}")
 
@@ -48,8 +48,12 @@ def _is_own(file: str) -> bool:
     return not _LIBRARIES.search(file) and (package is None or not (package / "__init__.py").exists())
 
 
-def _place(frame: tuple[str, str, str]) -> str:
-    file, line, function = frame
+def _place(frames: Sequence[tuple[str, str, str]]) -> str:
+    """Where the locustfile is to be mended. Of wait times, Locust calls what the locustfile has made."""
+    own = next((frame for frame in reversed(frames) if _is_own(frame[0])), None)
+    if own is None and any(function == "wait_time" for _, _, function in frames):
+        return " (in wait_time of a user class: its values must be numbers of seconds)"
+    file, line, function = own or frames[-1]
     return f" ({file.rpartition('/')[2]}, line {line}, in {function})"
 
 

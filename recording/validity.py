@@ -148,7 +148,7 @@ def worker_issues(worker: WorkerStats, smallest: Sequence[_Median]) -> list[Vali
 def _load_issues(level: LevelStats, aggregator: Aggregator, server: ServerSamples) -> Issues:
     """Whether the load was what the level's name says, to its end."""
     hold, whole = level.scopes[Scope.HOLD], level.scopes[Scope.WHOLE]
-    yield from _concurrency_issues(aggregator.concurrency(level))
+    yield from _concurrency_issues(aggregator.concurrency(level), has_errors=bool(aggregator.task_errors.count))
     yield from user_issues(level.think, level.sessions)
     yield from connection_issues(aggregator, level, server)
     yield from _lag_issues(hold.loop_lag_s, medians_of(hold))
@@ -241,15 +241,16 @@ def _uncertainty_issues(scope: ScopeStats, *, in_lumps: bool) -> Issues:
     )
 
 
-def _concurrency_issues(found: Concurrency | None) -> Issues:
-    """Whether the requested users were there in the hold."""
+def _concurrency_issues(found: Concurrency | None, *, has_errors: bool) -> Issues:
+    """Whether the requested users were there in the hold. has_errors: whether tasks of the locustfile raised some."""
     if found is None or found.as_requested:
         return
+    ended = "they ended with an error of the locustfile, " if has_errors else "they "
     yield ValidityIssue(
         kind=IssueKind.FEWER_USERS,
         message=f"fewer than {_percent(ENOUGH_SHARE)} of the {found.requested:,} users were there for "
         f"{found.short_s:,} of {found.seconds:,} s of the hold ({_percent(found.short_share)}; mean {found.mean:,.1f}, "
-        f"minimum {found.min:,.1f}): they started late, or their process stood still or was lost. "
+        f"minimum {found.min:,.1f}): {ended}started late, or their process stood still or was lost. "
         f"{_TOO_SLOW_ADVICE}",
         values={"requested": found.requested, "short_s": found.short_s, "mean": found.mean, "min": found.min},
     )

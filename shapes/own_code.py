@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+import inspect
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from locust import LoadTestShape, User
+import locust.user.wait_time
+from locust import LoadTestShape, TaskSet, User
 from locust.env import Environment
 
 from tokenswarm.shapes.plan import OWN_SHAPE, OWN_USERS, SHAPE_READS_USERS
@@ -30,6 +32,7 @@ def adopt_own_code(environment: Environment) -> None:
     _check_derived(environment.user_classes, default)
     own = [each for each in environment.user_classes if each not in default and (each.weight or each.fixed_count)]
     _check_tasks(own)
+    _check_wait_times(own)
     uses_default = any(each in default for each in environment.user_classes)
     options = environment.parsed_options
     if uses_default and not (options is not None and options.user_classes):
@@ -106,6 +109,44 @@ def _check_tasks(own: Sequence[type[User]]) -> None:
             f"{_classes(names)} of your locustfile {has} no task: mark a method with @task from locust "
             "(docs/python-api.md); where tasks have tags, --tags and --exclude-tags must leave one."
         )
+
+
+def _check_wait_times(own: Sequence[type[User]]) -> None:
+    """A user whose wait_time cannot be called ends with an error after its first task."""
+    owners = [each for user in own for each in (user, *_task_sets(user.tasks))]
+    unusable = [f"{each.__name__}.wait_time" for each in dict.fromkeys(owners) if not _is_method(each, "wait_time")]
+    if unusable:
+        raise OwnCodeError(
+            f"{' and '.join(unusable)} of your locustfile cannot be called as a method: set wait_time to a wait time "
+            "of locust, like wait_time = constant(5) or between(1, 5), or define a method that returns seconds "
+            "(docs/python-api.md)."
+        )
+
+
+def _task_sets(tasks: Iterable[Any], known: frozenset[Any] = frozenset()) -> Iterator[type[TaskSet]]:
+    """Those among tasks, and among their own tasks."""
+    for each in set(tasks) - known:
+        if isinstance(each, type) and issubclass(each, TaskSet):
+            yield each
+            yield from _task_sets(each.tasks, known | {each})
+
+
+def _is_method(owner: type, name: str) -> bool:
+    """Whether an instance's attribute of this name can be called without arguments. True where that is not known."""
+    attribute = inspect.getattr_static(owner, name)
+    if isinstance(attribute, property):
+        return True
+    value = getattr(owner, name)
+    is_uncalled = value in vars(locust.user.wait_time).values()  # `constant` in place of `constant(5)`
+    if not callable(value) or isinstance(value, type) or is_uncalled:
+        return False
+    try:
+        inspect.signature(value).bind(*[owner] * inspect.isfunction(attribute))
+    except TypeError:
+        return False
+    except ValueError:  # code without a signature
+        return True
+    return True
 
 
 def _own_shape(environment: Environment) -> LoadTestShape | None:

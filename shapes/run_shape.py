@@ -101,7 +101,8 @@ class RunShape(LoadTestShape):
                 type(self).on_load_end()
                 done = True
         target = sequencer.advance(time.perf_counter(), self.runner.user_count, level_done=done)
-        self._ran |= {name for name, users in self.runner.user_classes_count.items() if users}
+        counts = (self.runner.user_classes_count, self.runner.target_user_classes_count)  # some may have ended already
+        self._ran |= {name for count in counts for name, users in count.items() if users}
         if not self._is_done and (target is None or sequencer.is_plan_done):
             self._is_done = True
             self._warn_of_idle_classes()
@@ -120,6 +121,7 @@ class RunShape(LoadTestShape):
             return None
         try:
             self._begin_own_shape()
+            self._check_own_load()
         except ShapeError as error:
             type(self).on_unusable(environment, error)
             return None
@@ -137,6 +139,15 @@ class RunShape(LoadTestShape):
             self.own_shape.runner = self.runner
             self.own_shape.reset_time()
             self._own_target = self._tick_own(self.own_shape)
+
+    def _check_own_load(self) -> None:
+        """Raises ShapeError."""
+        if self.own_shape is not None and self._own_target is None:
+            raise ShapeError(
+                f"the shape {type(self.own_shape).__name__} has a tick() that returned None at once, which ends the "
+                "load before a user has started: return (users, users a second) from the first call on, (0, 1) while "
+                "nobody shall be there, and None only where the load ends (docs/python-api.md)."
+            )
 
     def _tick_own(self, shape: LoadTestShape) -> OwnTarget | None:
         """What the own shape says; None where it ends the load. Locust would go on for ever with one that fails. Raises

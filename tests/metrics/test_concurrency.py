@@ -16,6 +16,7 @@ from tokenswarm.metrics.timeline import Timeline
 from tokenswarm.recording.aggregator import Aggregator
 from tokenswarm.recording.recorder import Recorder
 from tokenswarm.recording.summary import level_summary, worker_summaries
+from tokenswarm.recording.task_errors import TaskErrors
 from tokenswarm.recording.worker_report import Report
 from tokenswarm.run_folder.schema import IssueKind
 from tokenswarm.run_folder.summary_csv import summary_rows
@@ -87,6 +88,16 @@ def test_users_that_were_all_there_are_no_reason(level: Level) -> None:
     assert (found.requested, found.seconds, found.min, found.short_s) == (10, 40, pytest.approx(10), 0)
     assert found.mean == pytest.approx(10)
     assert load_reasons(aggregator) == []
+
+
+def test_users_that_ended_with_an_error_of_the_locustfile_are_not_blamed_on_the_client_alone(level: Level) -> None:
+    workers = two_workers(level)
+    for worker in workers:
+        worker.run(1, 45)
+    aggregator = aggregator_of(level, workers)
+    assert "): they started late, or their process stood still" in load_reasons(aggregator)[0]
+    aggregator.task_errors = TaskErrors(3, "division by zero")
+    assert "): they ended with an error of the locustfile, started late, or their" in load_reasons(aggregator)[0]
 
 
 @pytest.mark.parametrize(

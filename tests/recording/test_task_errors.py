@@ -53,6 +53,19 @@ def test_the_place_is_the_line_of_the_locustfile_and_not_where_a_library_raised(
     assert TaskErrors.of([alone]).example.endswith("line 99, in checked)")
 
 
+def test_an_error_in_a_wait_time_of_locusts_names_the_wait_time_and_no_file_of_locusts() -> None:
+    """`between("1", "2")`, say: no line of the locustfile is called."""
+    traceback = """
+  File "/opt/lib/python3.13/site-packages/locust/user/task.py", line 444, in wait_time
+    return self.user.wait_time()
+  File "/opt/lib/python3.13/site-packages/locust/user/wait_time.py", line 20, in <lambda>
+"""
+    errors = TaskErrors.of([{"count": 1, "msg": "unsupported operand", "traceback": traceback}])
+    assert errors.example == (
+        "unsupported operand (in wait_time of a user class: its values must be numbers of seconds)"
+    )
+
+
 def test_a_run_whose_tasks_raised_errors_is_suspect(timeline: Callable[..., Timeline]) -> None:
     books = make_books([timeline([2.5, 3.0], sent_s=2.2)], level=make_level(users=1, level_time_s=10.0))
     books.close(10.0)

@@ -6,7 +6,7 @@ from argparse import Namespace
 from typing import Any
 
 import pytest
-from locust import HttpUser, LoadTestShape, User
+from locust import HttpUser, LoadTestShape, TaskSet, User, between, constant, task
 from locust.env import Environment
 
 from tokenswarm.command_line import option_defaults
@@ -131,6 +131,36 @@ def test_an_own_shape_is_followed() -> None:
 def test_what_cannot_be_run_is_refused_by_name(users: Any, shapes: Any, named: str) -> None:
     with pytest.raises(OwnCodeError, match=named):
         adopt_own_code(environment(*users, shapes=shapes))
+
+
+class Slow(TaskSet):
+    wait_time = 5
+
+    @task
+    def nest(self) -> None:
+        """A task."""
+
+
+@pytest.mark.parametrize("wait_time", [5, "5", None, between, constant, lambda: 5])
+def test_wait_times_that_cannot_be_called_are_refused_by_name(wait_time: Any) -> None:
+    """A user of such a class ends after its first task, with an error in a file of Locust's."""
+    waiting = type("Waiting", (StreamingUser,), {"tasks": (rest,), "wait_time": wait_time})
+    with pytest.raises(OwnCodeError, match=r"^Waiting\.wait_time of your locustfile cannot be called .*constant\(5\)"):
+        adopt_own_code(environment(waiting))
+
+
+def test_the_wait_time_of_a_task_set_is_checked_too() -> None:
+    nesting = type("Nesting", (StreamingUser,), {"tasks": (Slow,)})
+    with pytest.raises(OwnCodeError, match=r"^Slow\.wait_time "):
+        adopt_own_code(environment(nesting))
+
+
+@pytest.mark.parametrize(
+    "wait_time", [constant(5), between(1, 2), lambda user: 5, staticmethod(lambda: 5), classmethod(lambda cls: 5)]
+)
+def test_wait_times_that_can_be_called_are_taken(wait_time: Any) -> None:
+    waiting = type("Waiting", (StreamingUser,), {"tasks": (rest,), "wait_time": wait_time})
+    assert adopted(waiting)[0].own_classes == (waiting,)
 
 
 def test_a_shape_that_is_set_later_is_refused() -> None:

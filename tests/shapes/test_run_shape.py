@@ -68,7 +68,10 @@ class Stand:
             find_capacity="off",
         )
         self.runner = SimpleNamespace(
-            environment=SimpleNamespace(parsed_options=self.options), user_count=0, user_classes_count={}
+            environment=SimpleNamespace(parsed_options=self.options),
+            user_count=0,
+            user_classes_count={},
+            target_user_classes_count={},
         )
         stand = self
 
@@ -229,6 +232,19 @@ def test_own_classes_without_any_user_are_named_once(stand: Stand, caplog: pytes
     assert "OwnUser" not in record.getMessage()
 
 
+def test_a_class_whose_users_ended_before_the_first_tick_did_run(
+    stand: Stand, caplog: pytest.LogCaptureFixture
+) -> None:
+    stand.shape.own_classes = (OwnUser,)
+    stand.runner.environment.user_classes = [OwnUser]
+    vars(stand.options).update(levels="1")
+    stand.begin()
+    stand.runner.target_user_classes_count = {"OwnUser": 1}
+    for run_s in (12.0, 13.0, 14.5):
+        stand.tick(run_s, 0)
+    assert not [record for record in caplog.records if record.levelname == "WARNING"]
+
+
 class Broken(Steps):
     def tick(self) -> Any:
         return super().tick() if self.get_run_time() < 2 else 1 / 0
@@ -256,6 +272,16 @@ def test_a_shape_that_says_no_number_of_users_is_refused_before_the_run(answer: 
     type(stand.shape).on_unusable = staticmethod(lambda _, error: refused.append(str(error)))  # type: ignore[method-assign]
     assert stand.tick(0.0, 0) is None
     assert refused[0].startswith(f"the shape Broken has a tick() that returned {answer!r}: it returns (users,")
+
+
+def test_a_shape_that_ends_the_load_at_once_is_refused_before_the_run(stand: Stand) -> None:
+    refused: list[str] = []
+    stand.shape.own_shape = steps = Steps()
+    steps.elapsed_s = [9.0]
+    vars(stand.options).update(own_shape="Steps")
+    type(stand.shape).on_unusable = staticmethod(lambda _, error: refused.append(str(error)))  # type: ignore[method-assign]
+    assert stand.tick(0.0, 0) is None
+    assert refused[0].startswith("the shape Steps has a tick() that returned None at once")
 
 
 def test_a_level_ends_on_time_between_two_ticks(stand: Stand) -> None:
