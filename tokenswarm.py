@@ -246,9 +246,11 @@ def _explain_options(parser: Any, **_: Any) -> None:
 
 
 def _explain_missing_users(record: logging.LogRecord) -> bool:
-    """A filter of Locust's log. Its own line does not say what a locustfile needs that imports Tokenswarm."""
+    """A filter of Locust's log. Its own line does not say what a locustfile needs that imports Tokenswarm, and Locust
+    would end with 1."""
     if record.msg == _LOCUSTS_NO_USERS:
-        record.msg = _NO_USERS
+        print(f"tokenswarm: {_NO_USERS}", file=sys.stderr)
+        raise SystemExit(_EXIT_UNUSABLE)
     return True
 
 

@@ -21,7 +21,10 @@ _NOT_OURS = (
 
 def main() -> None:
     """Import Locust, and become it."""
-    early = runpy.run_path(str(Path(__file__).resolve().parents[1] / "run_control" / "early_interrupt.py"))
+    here = Path(__file__).resolve()
+    early = runpy.run_path(str(here.parents[1] / "run_control" / "early_interrupt.py"))
+    errors = runpy.run_path(str(here.with_name("locustfile_errors.py")))
+    errors["explain"]()
     from locust import events
     from locust.main import main as locust_main
     from locust.runners import WorkerRunner
@@ -36,6 +39,7 @@ def main() -> None:
         if not isinstance(runner, WorkerRunner):
             logging.getLogger("tokenswarm").warning("%s", _NOT_OURS)
 
+    events.init_command_line_parser.add_listener(errors["explain_options"])  # type: ignore[no-untyped-call]
     events.init.add_listener(leave_to_locust)  # type: ignore[no-untyped-call]
     sys.argv[0] = "tokenswarm"  # as Locust's own errors begin
     locust_main()  # type: ignore[no-untyped-call]

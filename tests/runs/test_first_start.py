@@ -212,7 +212,7 @@ def test_a_locustfile_without_our_users_is_refused_with_what_it_needs(
 ) -> None:
     (own := tmp_path / "own.py").write_text(f"import sys\nsys.path.insert(0, {str(ROOT)!r})\nimport {imported}\n")
     run = run_locust(locustfile=own, without=("--results", "--metrics-port", "--settle", "--preflight"))
-    assert run.exit_code == 1
+    assert run.exit_code == 2
     (line,) = [line for line in run.output.splitlines() if "No User class" in line]
     assert "StreamingUser" in line and "ChatUser" in line
     assert str(ROOT) not in line

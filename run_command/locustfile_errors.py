@@ -1,0 +1,110 @@
+"""What is said where a locustfile of the user's own cannot be loaded, or holds no users: one sentence and exit code 2.
+
+It imports none of Tokenswarm's packages: see locust_process.py, which runs it as a file.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import sys
+import sysconfig
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Any
+
+_EXIT_UNUSABLE = 2
+_LOADER = str(Path("util") / "load_locustfile.py")
+#: Where no code of the user's lies: Python, and what is installed.
+_NOT_OWN = (*(sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")), "<frozen")
+_NO_USERS = (
+    "this locustfile has no user class, so there is nothing to run: derive one from tokenswarm.StreamingUser "
+    "(docs/python-api.md), or leave -f out."
+)
+_NO_OPTIONS = (
+    "unrecognized arguments: {}. This locustfile imports no user class of Tokenswarm, so only Locust's own options "
+    "are known: derive your users from tokenswarm.StreamingUser (docs/python-api.md), or leave -f out."
+)
+
+
+def explain() -> None:
+    """From here on, in this process."""
+    before = sys.excepthook
+
+    def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        sentence = load_error(error, trace)
+        if not sentence:
+            before(kind, error, trace)
+            return
+        _end(sentence)
+
+    sys.excepthook = hook
+    logging.getLogger("locust.main").addFilter(_refuse_no_users)
+
+
+def explain_options(parser: Any, **_: Any) -> None:
+    """At Locust's init_command_line_parser. A locustfile that imports no user class of Tokenswarm's leaves its options
+    unknown, and Locust would suggest others."""
+    refuse = parser.error
+
+    def error(message: str) -> None:
+        reason, colon, words = message.partition("unrecognized arguments: ")
+        if reason or not colon or "tokenswarm" in sys.modules:
+            refuse(message)
+        _end(_NO_OPTIONS.format(words))
+
+    parser.error = error
+
+
+def load_error(error: BaseException, trace: TracebackType | None) -> str:
+    """A sentence on an error of a locustfile that was being loaded, with its place in the user's own code; "" for any
+    other error."""
+    frames = list(_frames(trace))
+    loading = [number for number, (frame, _) in enumerate(frames) if frame.f_code.co_filename.endswith(_LOADER)]
+    if not loading or not isinstance(error, Exception):
+        return ""
+    loader = frames[loading[0]][0]
+    own = [(frame.f_code.co_filename, line) for frame, line in frames[loading[-1] + 1 :] if _is_own(frame)]
+    place = _place(*own[-1]) if own else _unmade_class(frames[loading[-1]][0]) or str(loader.f_locals.get("path", ""))
+    text = str(error)
+    if isinstance(error, SyntaxError) and Path(error.filename or "").is_file():
+        place, text = _place(error.filename or "", error.lineno or 0), error.msg
+    what = f"{type(error).__name__}: {text}".splitlines()[0].rstrip(".: ")
+    return f"the locustfile cannot be loaded: {place}: {what}. Mend it there, and start again."
+
+
+def _frames(trace: TracebackType | None) -> Iterator[tuple[FrameType, int]]:
+    while trace is not None:
+        yield trace.tb_frame, trace.tb_lineno
+        trace = trace.tb_next
+
+
+def _is_own(frame: FrameType) -> bool:
+    package = str(frame.f_globals.get("__name__", "")).partition(".")[0]
+    return package != "tokenswarm" and not frame.f_code.co_filename.startswith(_NOT_OWN)
+
+
+def _place(file: str, line: int) -> str:
+    return f"{file}, line {line}"
+
+
+def _unmade_class(frame: FrameType) -> str:
+    """Where the class begins of which Locust was making an object: a load shape's."""
+    made = frame.f_locals.get("value")
+    try:
+        return _place(inspect.getsourcefile(made) or "", inspect.getsourcelines(made)[1])  # type: ignore[arg-type]
+    except (TypeError, OSError):
+        return ""
+
+
+def _refuse_no_users(record: logging.LogRecord) -> bool:
+    if record.msg == "No User class found!":
+        _end(_NO_USERS)
+    return True
+
+
+def _end(sentence: str) -> None:
+    if sys.stderr is not None:
+        print(f"tokenswarm: {sentence}", file=sys.stderr, flush=True)
+    raise SystemExit(_EXIT_UNUSABLE)
