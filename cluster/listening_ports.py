@@ -41,10 +41,12 @@ def choose_ports(given: Given) -> list[str]:
     options, notices = given.options, []
     if options.worker:
         return []
+    # A port that could not be read has a sentence already. That its default is taken is nothing to act on.
+    given = replace(given, sources={name: place for name, place in given.sources.items() if name not in given.unread})
     with collect_errors() as errors:
         if options.processes:
             errors.of(_bind_for_forked_workers, given)
-        if options.processes or options.master:
+        if (options.processes or options.master) and "master_bind_port" not in given.unread:
             errors.of(check_master_port, options.master_bind_host, options.master_bind_port, _other_port(given))
         errors.of(_check_distinct, given)
         notices += _keep_apart(given)

@@ -42,11 +42,13 @@ NEGATIVE_VALUE = re.compile(r"-\d|-\.\d")
 class Given:
     """What was read. sources: of each option that was given and not left at its default (by its name with
     underscores), where: `--levels`, `TOKENSWARM_LEVELS`, `levels in locust.conf`. errors: a sentence for each value
-    that its option cannot hold or that is missing (the option then has its default), and for each unknown option."""
+    that its option cannot hold or that is missing (the option then has its default), and for each unknown option.
+    unread: the names of the options with such a value."""
 
     options: Namespace
     sources: Mapping[str, str]
     errors: list[str]
+    unread: Collection[str] = ()
 
 
 def read_options(parser: ArgumentParser, arguments: list[str] | None = None) -> Given:
@@ -59,7 +61,8 @@ def read_options(parser: ArgumentParser, arguments: list[str] | None = None) -> 
     arguments = _without_slips(parser, sys.argv[1:] if arguments is None else arguments, errors)
     arguments = joined(arguments, ("-H", "--host"))
     names = {action.dest for action in parser._actions if action.option_strings and action.dest != SUPPRESS}
-    with tolerant(parser, errors) as empty:
+    unread: set[str] = set()
+    with tolerant(parser, errors, unread) as empty:
         marked, unknown = parser.parse_known_args(arguments, Namespace(**dict.fromkeys(names, _NOT_GIVEN)))
     settings = _other_settings(parser)
     errors += [empty_value(action, settings.get(action.dest, "")) for action in empty]
@@ -80,7 +83,7 @@ def read_options(parser: ArgumentParser, arguments: list[str] | None = None) -> 
     errors += [unknown_option(word, flags, named) for word in unknown if word.startswith("-")]
     if unknown and not any(word.startswith("-") for word in unknown):
         errors.append(unexpected_words(unknown))
-    return Given(options, sources, errors)
+    return Given(options, sources, errors, frozenset(unread))
 
 
 def option_defaults(parser: ArgumentParser) -> dict[str, Any]:
@@ -199,10 +202,11 @@ def nearest_options(option: str, flags: Collection[str]) -> list[str]:
 
 
 @contextmanager
-def tolerant(parser: Any, errors: list[str]) -> Iterator[list[Action]]:
+def tolerant(parser: Any, errors: list[str], unread: set[str] | None = None) -> Iterator[list[Action]]:
     """Within, a value that its option cannot hold, and one that is missing, is an error in the list and not the
-    process's end. argparse has no public way to go on after the first of them. Yields the options whose value is an
-    empty text, which argparse takes for one, as far as it means nothing to them."""
+    process's end. argparse has no public way to go on after the first of them. unread: receives the names of options
+    whose value cannot be held. Yields the options whose value is an empty text, which argparse takes for one, as far as
+    it means nothing to them."""
     convert, check, match, values_of = (
         parser._get_value,
         parser._check_value,
@@ -212,12 +216,14 @@ def tolerant(parser: Any, errors: list[str]) -> Iterator[list[Action]]:
     without_value: set[Action] = set()
     written: set[Action] = set()
     empty: list[Action] = []
+    unread = set() if unread is None else unread
 
     def converted(action: Action, text: str) -> Any:
         try:
             return convert(action, text)
         except ArgumentError as error:
             errors.append(_bad_value(action, text, error))
+            unread.add(action.dest)
             return action.default
 
     def checked(action: Action, value: Any) -> None:
@@ -225,6 +231,7 @@ def tolerant(parser: Any, errors: list[str]) -> Iterator[list[Action]]:
             check(action, value)
         except ArgumentError as error:
             errors.append(_bad_value(action, value, error))
+            unread.add(action.dest)
 
     def matched(action: Action, pattern: str) -> int:
         without_value.discard(action)

@@ -1,4 +1,5 @@
-"""Words of a run's command line that are no options: Locust takes them for names of user classes."""
+"""Words of a run's command line that are no options, which Locust takes for names of user classes, and the locustfile
+that it names."""
 
 from __future__ import annotations
 
@@ -22,3 +23,15 @@ def check_stray_words(given: Given) -> None:
     words = [word for word in getattr(given.options, "user_classes", None) or () if word not in _OWN_CLASSES]
     if words and not any(error.startswith("unknown option") for error in given.errors):
         raise OptionErrors([unexpected_words(words)])
+
+
+def check_locustfile(given: Given) -> None:
+    """Where only options are looked at. Raises OptionErrors for a locustfile of the user's own."""
+    place = given.sources.get("locustfile")
+    if place and Path(given.options.locustfile).resolve() != _OWN_LOCUSTFILE:
+        raise OptionErrors(
+            [
+                f"{place} names a locustfile, whose code decides what is sent; this describes what options say: leave "
+                f"{place} out."
+            ]
+        )

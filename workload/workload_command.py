@@ -17,7 +17,7 @@ from tokenswarm.command_line.exit_codes import EXIT_UNUSABLE
 from tokenswarm.run_control.run_parser import run_parser
 from tokenswarm.run_control.run_plan import RunPlan
 from tokenswarm.run_control.start_checks import complete_options
-from tokenswarm.run_control.stray_words import check_stray_words
+from tokenswarm.run_control.stray_words import check_locustfile, check_stray_words
 from tokenswarm.sanitize import is_output_lost, report_lost_output
 from tokenswarm.workload.describe import describe
 from tokenswarm.workload.description import WorkloadDescription
@@ -64,6 +64,7 @@ def _description_of(given: Given) -> WorkloadDescription:
     with collect_errors() as errors:
         if given.errors:
             errors.add(OptionErrors(given.errors))
+        errors.of(check_locustfile, given)
         errors.of(check_stray_words, given)
         errors.of(complete_options, given)
         plan = errors.of(RunPlan.of, given.options)

@@ -100,3 +100,22 @@ def test_a_taken_port_for_workers_names_the_options_that_choose_another(
     advice = str(refused.value).partition("Choose another port")[2]
     assert [option for option in named if option not in advice] == []
     assert [option for option in not_named if option in advice] == []
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--web-port", "abc"],
+        ["--headless", "--metrics-port", "abc"],
+        ["--headless", "--master", "--master-bind-port", "abc"],
+        ["--headless", "--processes", "2", "--master-bind-port", "abc"],
+    ],
+    ids=" ".join,
+)
+def test_a_port_that_cannot_be_read_is_not_said_to_be_taken_at_its_default(taken: int, words: list[str]) -> None:
+    parser = parser_of_all_options()
+    loopback = dict.fromkeys(("web_host", "metrics_host", "master_bind_host"), "127.0.0.1")
+    parser.set_defaults(**loopback, web_port=taken, metrics_port=taken, master_bind_port=taken)
+    read = read_options(parser, words)
+    assert read.errors == [f"{words[-2]} takes a whole number, got 'abc'."]
+    choose_ports(read)

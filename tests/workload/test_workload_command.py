@@ -245,6 +245,18 @@ def test_all_that_is_wrong_is_said_in_one_sentence_each(capsys: Any) -> None:
         assert option in line
 
 
+@pytest.mark.parametrize("words", [["-f", "my.py"], ["--locustfile=my.py", "--levels", "7"]])
+def test_a_locustfile_of_ones_own_is_refused(words: list[str], capsys: Any) -> None:
+    assert run(words) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err == (
+        "tokenswarm workload: --locustfile names a locustfile, whose code decides what is sent; this describes what "
+        "options say: leave --locustfile out.\n"
+    )
+    assert run(["-f", str(ROOT / "locustfile.py"), "--levels", "7"]) == 0
+
+
 def examples() -> list[list[str]]:
     text = (ROOT / "docs" / "workloads.md").read_text(encoding="utf-8")
     prefix = "    tokenswarm workload "
