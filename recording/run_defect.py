@@ -41,6 +41,9 @@ def _unanswered(run: ActiveRun) -> str | None:
     if outcomes[Outcome.OK] or not (run.plan_done or run.aggregator.failures):
         return None
     ended = ", ".join(f"{number:,} {outcome}" for outcome, number in outcomes.most_common())
+    if refused := outcomes[Outcome.WRONG_ANSWER]:
+        every = "every answer" if refused == outcomes.total() else "every answer that came"
+        return f"the locustfile's check refused {every} ({ended})"
     return f"no request was answered ({ended})"
 
 

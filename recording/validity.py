@@ -22,6 +22,7 @@ from tokenswarm.recording.connection_issues import connection_issues
 from tokenswarm.recording.gap_issues import gap_issues
 from tokenswarm.recording.length_issues import length_issues
 from tokenswarm.recording.load_audit import load_audit
+from tokenswarm.recording.longer_level import longer_level
 from tokenswarm.recording.lump_issues import WHOLE_LEVEL, lump_issues
 from tokenswarm.recording.mix_issues import mix_issues
 from tokenswarm.recording.open_loop import open_loop_figures
@@ -160,7 +161,7 @@ def _load_issues(level: LevelStats, aggregator: Aggregator, server: ServerSample
     if not level.complete or level.length_s == inf:
         return
     if not hold.requests and whole.requests:
-        yield _no_request_in_hold(level, whole)
+        yield _no_request_in_hold(level, whole, has_errors=bool(aggregator.task_errors.count))
     elif cut := level.cut_by_timeout:
         yield ValidityIssue(
             kind=IssueKind.CANCELLED_IN_DRAIN,
@@ -170,25 +171,24 @@ def _load_issues(level: LevelStats, aggregator: Aggregator, server: ServerSample
         )
 
 
-def _no_request_in_hold(level: LevelStats, whole: ScopeStats) -> ValidityIssue:
-    message = "no request was sent in the hold: requests take longer than it lasts"
-    longest_s = whole.e2e_s.maximum
-    if longest_s is None:
-        return ValidityIssue(
-            kind=IssueKind.NO_REQUEST_IN_HOLD, message=f"{message}; give a longer --level-time", values={}
-        )
-    if level.finished_s is not None:
-        return ValidityIssue(
-            kind=IssueKind.NO_REQUEST_IN_HOLD,
-            message="no request was sent in the hold: all had been sent before its ramp was over; give more --requests "
-            "or a shorter --ramp",
-            values={},
-        )
-    enough_s = float(ceil(level.level.ramp_s + 2 * longest_s))
+def _no_request_in_hold(level: LevelStats, whole: ScopeStats, *, has_errors: bool) -> ValidityIssue:
+    """has_errors: whether tasks of the locustfile raised some."""
+    longest_s, values = whole.e2e_s.maximum, {}
+    reason = "requests take longer than it lasts"
+    advice = longer_level(level.level)
+    if longest_s is not None and level.finished_s is not None:
+        reason, advice = "all had been sent before its ramp was over", "give more --requests or a shorter --ramp"
+    elif longest_s is not None:
+        enough_s = float(ceil(level.level.ramp_s + 2 * longest_s))
+        if enough_s <= level.length_s:
+            reason = "users ended with an error of the locustfile" if has_errors else "users waited, or had ended"
+            advice = "check the tasks and wait times of its users"
+        else:
+            advice, values = longer_level(level.level, enough_s), {"level_time_s": enough_s}
     return ValidityIssue(
         kind=IssueKind.NO_REQUEST_IN_HOLD,
-        message=f"{message}; give a --level-time of {enough_s:,.0f} s or more",
-        values={"level_time_s": enough_s},
+        message=f"no request was sent in the hold: {reason}; {advice}",
+        values=values,
     )
 
 
@@ -363,7 +363,7 @@ def _request_limit_issues(aggregator: Aggregator, level: LevelStats) -> Issues:
     if requests is None or level.level.arrivals is not None or level.interrupted or level.ended_s is None:
         return
     if level.ended_s <= aggregator.reported_until_s and (missing := requests - level.shares.recorded):
-        cause = "before the level's time was over; give a longer --level-time (or -t)"
+        cause = f"before the level's time was over; {longer_level(level.level)}"
         if level.finished_s is not None:
             cause = f"by lost workers: {', '.join(map(str, level.shares.lost))}"
         yield ValidityIssue(

@@ -67,7 +67,7 @@ def load_cells(level: LevelSummary, audit: LoadAudit, *, late: bool) -> list[str
         requested = round(audit.requested)
         users = [units.users_of(measured, requested) for measured in (audit.measured, audit.measured_min or 0.0)]
         short = level.concurrency.short_share if level.concurrency else None
-        return [units.count(requested), *users, units.percentage(short), _result(audit, late)]
+        return [units.count(requested), *users, units.percentage(short), _users_result(level, audit)]
     load = [units.rate(audit.requested), units.rate(audit.measured)]
     judged = audit.gaps if audit.gaps is not None and audit.gaps.as_requested is not None else None
     gaps = [getattr(judged, name, None) for name in _GAP_FIGURES]
@@ -81,12 +81,21 @@ def _result(audit: LoadAudit, late: bool) -> str:
     return _SENT_LATE if late else _AS_REQUESTED
 
 
+def _users_result(level: LevelSummary, audit: LoadAudit) -> str:
+    """Of a closed loop, in which a short lack of users does not make the level suspect."""
+    short = level.concurrency.short_share if level.concurrency else 0.0
+    if not audit.as_requested or not short:
+        return _result(audit, late=False)
+    return f"{_AS_REQUESTED} for {units.percentage(1 - short)} of the hold"
+
+
 def _line(level: LevelSummary, audit: LoadAudit, issue: ValidityIssue | None) -> str:
-    result = _result(audit, late=issue is not None)
     if audit.unit == "users":
         requested = round(audit.requested)
         mean, least = (units.users_of(users, requested) for users in (audit.measured, audit.measured_min or 0.0))
-        return f"{result}: {mean} of {units.count(requested)} users on average, at least {least} in any second"
+        users = f"{mean} of {units.count(requested)} users on average, at least {least} in any second"
+        return f"{_users_result(level, audit)}: {users}"
+    result = _result(audit, late=issue is not None)
     lag = () if audit.lag_p99_s is None else (_lag_in_words(audit.lag_p99_s, audit.lag_max_s, issue),)
     gaps = () if audit.gaps is None else (_gaps_in_words(audit.gaps, level.level),)
     rate = (_rate_in_words(level, audit),)

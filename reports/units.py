@@ -18,8 +18,8 @@ NOT_CERTIFIED_SHORT = (
     "many more are needed"
 )
 NOT_CERTIFIED_NOTE = (
-    f"{NOT_CERTIFIED_SHORT}. Use a longer --level-time. With few requests, p95 and p99 are close to the slowest "
-    "request."
+    f"{NOT_CERTIFIED_SHORT}. Measure for longer (--level-time; beside --users, --run-time; or the locustfile's shape). "
+    "With few requests, p95 and p99 are close to the slowest request."
 )
 
 # Decimals at which a number shows three significant digits, by its size: 9.99 is the last to need two.

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
 from tokenswarm.metrics.level import Level
+from tokenswarm.metrics.timeline import Outcome
 from tokenswarm.reports import units
 from tokenswarm.reports.level_names import level_name
 from tokenswarm.reports.stats.failures import commonest_error
@@ -125,13 +127,23 @@ def _failure(results: Results) -> str:
         with suppress(ReportError):
             if error := commonest_error(results):
                 text, number = error
+                outcomes = sum((Counter(level.whole.outcomes) for level in results.summary.levels), Counter[str]())
                 measured = sum(level.whole.requests for level in results.summary.levels)  # without warm-ups
                 of = units.counted(measured or results.summary.accounting.ended, "request")
                 text = text.rstrip(".")
                 if text not in reason:
-                    reason = f'no request was answered; {units.count(number)} of {of} failed with "{text}"'
+                    failed = f'{units.count(number)} of {of} failed with "{text}"'
+                    reason = f"{_none_ok(outcomes)}; {failed}"
                 return f"{reason}. {advice}" if (advice := _advice(text, results)) else reason
     return reason
+
+
+def _none_ok(outcomes: Mapping[str, int]) -> str:
+    """What is true of a run without a request that was ok."""
+    refused, ended = outcomes.get(Outcome.WRONG_ANSWER, 0), sum(outcomes.values())
+    if not refused:
+        return "no request was answered"
+    return f"the locustfile's check refused every answer{'' if refused == ended else ' that came'}"
 
 
 def _advice(error: str, results: Results) -> str:

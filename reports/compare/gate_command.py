@@ -380,5 +380,5 @@ def _needed(figure: Figure, sample: int) -> str:
         return ""
     return (
         f"; {figure.function} needs at least {fewest_for_interval(figure.p)}, and many more where successive latencies "
-        "are similar: use a longer --level-time"
+        "are similar: measure for longer (--level-time; beside --users, --run-time)"
     )

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from tests.run_fixtures import issues_of, kinds_of
 from tokenswarm.metrics.client_health import ErrorSpread, SelfCheck
@@ -19,6 +20,7 @@ from tokenswarm.recording.aggregator import Aggregator
 from tokenswarm.recording.recorder import Recorder
 from tokenswarm.recording.server_samples import ServerSamples
 from tokenswarm.recording.summary import capacities, level_summary, worker_summaries
+from tokenswarm.recording.task_errors import TaskErrors
 from tokenswarm.recording.validity import validity_issues
 from tokenswarm.recording.worker_report import Report
 from tokenswarm.run_folder.hardware_figures import HardwareFigures
@@ -290,6 +292,26 @@ def test_a_hold_in_which_nobody_asked_is_suspect(books: MakeBooks, timeline: Mak
     """The ramp takes 2 s and the request 10.9 s: a level of 2 + 2 × 10.9 s has a request in its hold."""
     (issue,) = validity_issues(books([timeline((1.1, 11.9), sent_s=1.0)]), ServerSamples())
     assert (issue.kind, issue.values) == (IssueKind.NO_REQUEST_IN_HOLD, {"level_time_s": 24.0})
+    assert issue.message.endswith(
+        "it lasts; give a time of 24 s or more with --level-time, or with --run-time beside --users"
+    )
+
+
+def test_advice_for_a_hold_without_requests_fits_the_load(books: MakeBooks, timeline: MakeTimeline) -> None:
+    """--level-time is refused beside a shape of the locustfile; a request of 0.2 s is no reason for a longer one."""
+    shape = books([timeline((1.1, 11.9), sent_s=1.0)])
+    shape.levels[0].level = replace(shape.levels[0].level, own_shape=True)
+    (issue,) = [each for each in validity_issues(shape, ServerSamples()) if each.kind == IssueKind.NO_REQUEST_IN_HOLD]
+    assert issue.message.endswith("it lasts; let the locustfile's shape have users for 24 s or more")
+    short = books([timeline((1.1, 1.2), sent_s=1.0)])
+    (issue,) = [each for each in validity_issues(short, ServerSamples()) if each.kind == IssueKind.NO_REQUEST_IN_HOLD]
+    assert issue.message == (
+        "no request was sent in the hold: users waited, or had ended; check the tasks and wait times of its users"
+    )
+    assert issue.values == {}
+    short.task_errors = TaskErrors(1, "division by zero")
+    (issue,) = [each for each in validity_issues(short, ServerSamples()) if each.kind == IssueKind.NO_REQUEST_IN_HOLD]
+    assert "hold: users ended with an error of the locustfile;" in issue.message
 
 
 def test_books_that_do_not_balance_are_told_by_who_keeps_them(books: MakeBooks, timeline: MakeTimeline) -> None:

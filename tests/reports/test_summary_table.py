@@ -218,6 +218,15 @@ def test_mean_and_minimum_of_users_are_rounded_the_same_way(write_run: Write, ma
     assert "as requested: 6.00 of 6 users on average, at least 6.00 in any second" in text
 
 
+def test_a_short_lack_of_users_is_in_the_result_of_the_load_too(write_run: Write, make_level: Make) -> None:
+    audit = {"unit": "users", "requested": 1, "measured": 0.9, "measured_min": 0.8, "as_requested": True}
+    users = {"requested": 1, "mean": 0.9, "min": 0.8, "short_share": 0.25}
+    results = load_results(write_run([make_level(0, 1) | {"load_audit": audit, "concurrency": users}]))
+    text = " ".join(summary_table(results, 200).split())
+    assert "as requested for 75.0 % of the hold: 0.9 of 1 users on average" in text
+    assert "For 25.0 % of the hold, fewer than 95 % of them were there." in text
+
+
 def test_requests_sent_and_due_are_given_with_the_requested_rate(write_run: Write, make_level: Make) -> None:
     gaps = {"process": "poisson", "gaps": 12, "distance": 0.2, "chance": 0.4, "tolerance_s": 0.001}
     gaps |= {"distance_tolerated": 0.2, "chance_tolerated": 0.4, "dispersion": None, "dispersion_requested": None}
@@ -460,6 +469,26 @@ def test_a_run_that_failed_by_its_model_names_what_was_given(
     (warning,) = [found for found in warnings_of(load_results(folder)) if found.startswith("FAILED")]
     assert advice in warning
     assert not_named not in warning
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "sentence"),
+    [
+        ({"wrong_answer": 2}, "the locustfile's check refused every answer; 2 of 2 requests"),
+        ({"wrong_answer": 2, "timeout": 1}, "the locustfile's check refused every answer that came; 2 of 3 requests"),
+        ({"stream_error": 2}, "no request was answered; 2 of 2 requests"),
+    ],
+)
+def test_answers_that_a_check_refused_were_answers(
+    write_run: Write, make_level: Make, outcomes: dict[str, int], sentence: str
+) -> None:
+    validity = {"verdict": "failed", "reasons": ["as recorded"], "issues": []}
+    level = make_level(0, 10, outcomes=outcomes)
+    folder = write_run([level], run={"status": "failed"}, summary={"status": "failed", "validity": validity})
+    row = {"level_index": "0", "phase": "hold", "outcome": next(iter(outcomes)), "status": "200", "sent_s": "1"}
+    write_csv(folder / "requests.csv", REQUEST_COLUMNS, [row | {"error": "too short"}] * 2)
+    (warning,) = [found for found in warnings_of(load_results(folder)) if found.startswith("FAILED")]
+    assert warning == f'FAILED: {sentence} failed with "too short".'
 
 
 @pytest.mark.parametrize(

@@ -332,6 +332,18 @@ def test_a_run_without_a_request_failed(bench: Bench, a_level: MakeLevel) -> Non
     assert bench.environment.process_exit_code == 3
 
 
+def test_a_run_whose_answers_a_check_refused_was_answered(
+    bench: Bench, a_level: MakeLevel, timeline: MakeTimeline
+) -> None:
+    bench.begin(a_level())
+    bench.fire(timeline((3.5,), sent_s=3.0, outcome=Outcome.WRONG_ANSWER, error="too short"))
+    bench.at(20.0)
+    bench.recording.end_plan()
+    bench.stop()
+    reason = told_of(bench.folder, "summary.json")["validity"]["reasons"][0]
+    assert reason == "the locustfile's check refused every answer (1 wrong_answer)"
+
+
 @pytest.mark.parametrize("end", ["stop", "quit"])
 def test_a_plan_that_did_not_come_to_its_end_was_interrupted(
     end: str, bench: Bench, request_at: MakeTimeline, a_level: MakeLevel
