@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import logging
 import os
 import sys
@@ -49,6 +51,15 @@ class _GuardedErrorStream(_GuardedStream):
             self._stream.flush()
         except OSError:
             discard(self._stream)
+
+
+class _ClosedStream(io.TextIOBase):
+    """Stands for a standard output that was closed before the process began (`>&-`), for which Python has None and
+    `print` says nothing: the first text is reported as lost, all are dropped."""
+
+    def write(self, text: str) -> int:
+        report_lost_output(OSError(errno.EBADF, "the standard output is closed"), self)  # type: ignore[arg-type]
+        return len(text)
 
 
 def discard(stream: TextIO) -> None:
@@ -103,6 +114,8 @@ def guard_output() -> None:
         stream = getattr(sys, name)
         if stream is not None and not isinstance(stream, _GuardedStream):
             setattr(sys, name, guard(stream))
+    if sys.stdout is None:
+        sys.stdout = _ClosedStream()
     make = logging.getLogRecordFactory()
     if not isinstance(make, _GuardedRecords):
         logging.setLogRecordFactory(_GuardedRecords(make))

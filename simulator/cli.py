@@ -215,11 +215,14 @@ def _announce(line: str, program: str) -> None:
     """Print the line. Where nobody reads the standard output (`| true`, a full pipe, a full disk), print it on the
     standard error, with the reason: the server runs all the same."""
     try:
-        if sys.stdout is not None and not is_writable(sys.stdout):
+        if sys.__stdout__ is None:  # before the process began: `>&-`
+            raise OSError("it is closed")
+        if not is_writable(sys.stdout):
             raise OSError("nobody reads it")
         print(line, flush=True)
     except OSError as error:
-        discard(sys.stdout)
+        if sys.stdout is not None:
+            discard(sys.stdout)
         reason = error.strerror or error
         print(
             f"{program}: the standard output cannot be written ({reason}). Yet the server runs: {line}", file=sys.stderr

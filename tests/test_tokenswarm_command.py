@@ -56,6 +56,16 @@ def test_an_output_that_is_lost_is_no_success(arguments: list[str], buffering: l
     assert done.stderr == f"tokenswarm: {lost}\n"
 
 
+@pytest.mark.parametrize(
+    "arguments", [["--version"], ["simulate", "--help"], ["workload", "--levels", "2"], ["runs", "."]]
+)
+def test_a_standard_output_that_was_closed_is_no_success(arguments: list[str], tmp_path: Path) -> None:
+    command = ["sh", "-c", 'exec "$@" >&-', "sh", sys.executable, str(COMMAND), *arguments]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    lost = "the output could not be written (the standard output is closed); files are not affected"
+    assert (done.returncode, done.stderr) == (2, f"tokenswarm: {lost}\n")
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
 def test_output_that_a_command_leaves_unwritten_is_lost_too() -> None:
     script = "import sys, tokenswarm; tokenswarm._main = lambda _: print('x') or 0; sys.exit(tokenswarm.main([]))"
@@ -166,15 +176,16 @@ def test_a_full_standard_error_leaves_locusts_refusal_its_exit_code() -> None:
         assert subprocess.run(command, stderr=full, timeout=60, check=False).returncode == 2
 
 
-@pytest.mark.parametrize("closed", [True, False], ids=["a closed pipe", "a full disk"])
-def test_the_simulator_serves_where_its_address_cannot_be_printed(closed: bool) -> None:
+@pytest.mark.parametrize("kind", ["a closed pipe", "a full disk", "none"])
+def test_the_simulator_serves_where_its_address_cannot_be_printed(kind: str) -> None:
     port = free_port("127.0.0.1")
-    if closed:
+    if kind == "a closed pipe":
         reader, output = os.pipe()
         os.close(reader)
     else:
         output = os.open("/dev/full", os.O_WRONLY)
-    command = [sys.executable, str(COMMAND), "simulate", "--port", str(port)]
+    shell = ["sh", "-c", 'exec "$@" >&-', "sh"] if kind == "none" else []
+    command = [*shell, sys.executable, str(COMMAND), "simulate", "--port", str(port)]
     with subprocess.Popen(command, stdout=output, stderr=subprocess.PIPE, text=True) as process:
         os.close(output)
         assert process.stderr is not None

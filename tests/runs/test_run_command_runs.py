@@ -53,5 +53,6 @@ def test_a_run_without_a_standard_output_leaves_its_folder(start_simulator: Star
     command = ["sh", "-c", 'exec "$@" >&-', "sh", sys.executable, "-P", "-m", "tokenswarm", *words]
     ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
     assert ended.returncode == 0, ended.stderr
+    assert ended.stderr.count("the output could not be written (the standard output is closed)") == 1
     (folder,) = run_folders(tmp_path / "results")
     assert json.loads((folder / "summary.json").read_text())["status"] == "finished"

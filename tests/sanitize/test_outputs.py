@@ -11,6 +11,7 @@ import pytest
 from tokenswarm.sanitize import (
     guarded_output,
     hide,
+    is_output_lost,
     process,
     server_text,
     shown,
@@ -46,6 +47,21 @@ def test_prints_logs_and_tracebacks_hold_neither_secrets_nor_controls(monkeypatc
     assert "Traceback" in err.getvalue()
     assert out.getvalue().startswith("told: ")
     assert sys.stdout is out
+
+
+def test_what_is_printed_to_a_standard_output_that_was_closed_is_reported_once(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "stdout", None)  # as Python starts with `>&-`
+    with guarded_output():
+        assert not is_output_lost()
+        print("table", flush=True)
+        print("more")
+        assert is_output_lost()
+    assert sys.stdout is None
+    assert capsys.readouterr().err == (
+        "tokenswarm: the output could not be written (the standard output is closed); files are not affected\n"
+    )
 
 
 def test_a_message_that_does_not_fit_its_arguments_is_reported_as_ever(capsys: pytest.CaptureFixture[str]) -> None:
