@@ -190,6 +190,8 @@ class Aggregator:
         self._names = RunNames()
         self.abandonment = abandonment
         self.drain_s = drain_s
+        #: The pause after each level but a warm-up.
+        self.settle_s = 0.0
         self.closed = False
         self._observed_s = 0.0
         self.levels: dict[int, LevelStats] = {}

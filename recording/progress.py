@@ -6,14 +6,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from tokenswarm.metrics.level import Level
+from msgspec.structs import replace
+
+from tokenswarm.metrics.level import Level, planned_length_s
 from tokenswarm.recording.aggregator import Aggregator, LevelStats
 from tokenswarm.recording.live_series import RequestRates
 from tokenswarm.run_folder.schema import WINDOW_S
 
 
 class TimeLeft(NamedTuple):
-    """seconds: until the plan's end, without drains; share: of the plan's time, from 0 to 1, that is over."""
+    """seconds: until the plan's end with the pauses after levels, without drains; share: of the plan's time, from 0 to
+    1, that is over."""
 
     seconds: float
     share: float
@@ -121,11 +124,28 @@ def time_left(plan: Sequence[Level], aggregator: Aggregator, now_s: float) -> Ti
     running = aggregator.running_level
     if running is None or running.interrupted or running.level.level_time_s is None or running.level.probe:
         return None  # a probe ends when it is decided, and others follow
-    ahead_s = sum(level.level_time_s or 0.0 for level in plan if level.index not in aggregator.levels)
-    left_s = max(0.0, running.level.level_time_s - (now_s - running.began_s)) + ahead_s
+    settle_s = aggregator.settle_s
+    ahead_s = _length_s([level for level in plan if level.index not in aggregator.levels], settle_s)
+    load_left_s = max(0.0, running.level.level_time_s - (now_s - running.began_s))
+    left_s = load_left_s + _pause_left_s(running, aggregator, now_s) + ahead_s
     begun = {index: level.level for index, level in aggregator.levels.items()}  # some are shorter than planned
-    whole_s = sum(begun.get(level.index, level).level_time_s or 0.0 for level in plan)
-    return TimeLeft(left_s, 1 - left_s / whole_s if whole_s else 1.0)
+    whole_s = _length_s([begun.get(level.index, level) for level in plan], settle_s)
+    return TimeLeft(left_s, max(0.0, 1 - left_s / whole_s) if whole_s else 1.0)
+
+
+def _length_s(levels: Sequence[Level], settle_s: float) -> float:
+    """Of levels with their leads and the pauses after them, as in planned_length_s; without the time of open ends."""
+    known = [replace(level, level_time_s=level.level_time_s or 0.0) for level in levels]
+    return planned_length_s(known, settle_s) or 0.0
+
+
+def _pause_left_s(level: LevelStats, aggregator: Aggregator, now_s: float) -> float:
+    """Of the pause after this level, which begins when its last stream has ended."""
+    pause_s = 0.0 if level.level.warm_up else aggregator.settle_s
+    drain_began_s = level.began_s + level.length_s
+    if now_s < drain_began_s or aggregator.in_flight:
+        return pause_s
+    return max(0.0, pause_s - (now_s - max(drain_began_s, level.last_ended_s)))
 
 
 def _recent_ttft_p50_s(aggregator: Aggregator, level_index: int, window: int) -> float | None:

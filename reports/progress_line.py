@@ -15,7 +15,7 @@ from tokenswarm.sanitize import shortened
 _LONGEST_PHASE = len("hold: 100/100 users")
 _SPAN = (
     "Progress lines: tokens/s since the previous line; TTFT p50 over about the last 30 seconds of the level; failed "
-    "requests since the run began; the time left in levels, without waits and drains"
+    "requests since the run began; the time left, drains not included"
 )
 #: Characters of the bar.
 _BAR = 20

@@ -88,6 +88,7 @@ class RunController:
         self.finish()  # a run whose final reports are still awaited ends with what has arrived
         workers = runner.worker_count if isinstance(runner, MasterRunner | LocalRunner) else 1
         self.run = run = ActiveRun.begin(facts, options, workers, self_checks, drain_s, self.abort)
+        run.aggregator.settle_s = settle_s
         self._record = options.record_plan(run.journal.folder)
         self._defect = FirstDefect()
         self._endings.run_began = True

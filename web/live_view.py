@@ -31,7 +31,7 @@ _TABLES_S = 4.0
 
 
 class PlanProgress(msgspec.Struct, frozen=True):
-    """How far the plan is. In seconds; left_s counts no drains, and is None where the end is open.
+    """How far the plan is. In seconds; left_s counts the pauses after levels and no drains, None where the end is open.
     ends_with_requests: whether the running level or one after it ends when its requests have, whatever time is left."""
 
     elapsed_s: float

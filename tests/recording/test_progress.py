@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tokenswarm.metrics.level import Arrivals, Level
+from tokenswarm.metrics.level import Arrivals, Level, planned_length_s
 from tokenswarm.metrics.objectives import Objectives
 from tokenswarm.metrics.timeline import Outcome, Timeline
 from tokenswarm.recording.aggregator import Aggregator
@@ -75,6 +75,39 @@ def test_progress_says_where_the_run_stands(bench: Bench) -> None:
         left=TimeLeft(99.0 + 2 * 100.0, pytest.approx(1 - 299 / 300)),
     )
     assert [bench.read(now_s).phase for now_s in (12.0, 109.9, 110.0)] == ["hold", "hold", "drain"]
+
+
+@pytest.mark.parametrize("arrivals", [None, Arrivals("constant", ((0.0, 2.0),), 2.0)])
+def test_the_time_left_begins_with_the_length_of_the_plan(arrivals: Arrivals | None) -> None:
+    """Pauses after levels, of which a warm-up has none, and leads of an open loop: both say how long the run takes."""
+    plan = [
+        Level(index, "off", str(index), level_time_s=20.0, arrivals=arrivals, warm_up=not index) for index in range(3)
+    ]
+    aggregator, meter = Aggregator(Objectives()), ProgressMeter(plan)
+    aggregator.settle_s = 5.0
+    aggregator.begin_level(plan[0], 0.0)
+    progress = meter.read(aggregator, 1, 0.0)
+    assert progress is not None
+    assert progress.left == TimeLeft(planned_length_s(plan, 5.0), 0.0)
+
+
+def test_the_pause_after_a_level_passes_when_its_last_stream_has_ended(
+    timeline: Callable[..., Timeline], a_level: Callable[..., Level]
+) -> None:
+    """The level ends 110 s into the run, the stream at 113 s; two levels of 100 s are ahead."""
+    bench = Bench(a_level(1, users=50, system_prompt="on", level_time_s=100.0))
+    bench.aggregator.settle_s = 5.0
+    bench.recorder.in_flight = 1
+    assert [_left_s(bench, now_s) for now_s in (100.0, 111.0)] == [10 + 5 + 210, 5 + 210]
+    bench.recorder.in_flight = 0
+    bench.recorder.record(timeline((112.0, 113.0), sent_s=109.0, level_index=1))
+    assert [_left_s(bench, now_s) for now_s in (113.0, 115.0, 130.0)] == [5 + 210, 3 + 210, 210]
+
+
+def _left_s(bench: Bench, now_s: float) -> float:
+    left = bench.read(now_s).left
+    assert left is not None
+    return left.seconds
 
 
 def test_a_run_that_was_stopped_has_no_time_left(bench: Bench) -> None:

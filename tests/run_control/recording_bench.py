@@ -119,11 +119,11 @@ class Bench:
         self.runner: LocalRunner = self.environment.create_local_runner()
         self.recording.attach(self.environment)
 
-    def begin(self, *plan: Level, self_checks: Mapping[int, SelfCheck] = NO_SELF_CHECKS) -> None:
+    def begin(self, *plan: Level, self_checks: Mapping[int, SelfCheck] = NO_SELF_CHECKS, settle_s: float = 0.0) -> None:
         """A run of these levels begins."""
         assert self.environment.parsed_options is not None
         recording_options = RecordingOptions.of(self.environment.parsed_options)
-        self.recording.begin_run(facts_of(*plan), recording_options, self_checks)
+        self.recording.begin_run(facts_of(*plan), recording_options, self_checks, settle_s=settle_s)
 
     def at(self, run_s: float, began_ns: int = 1000 * S) -> None:
         self.clock.now_ns = began_ns + round(run_s * S)

@@ -597,6 +597,13 @@ def test_users_are_noted_in_windows_and_progress(
     assert [shown.users for shown in bench.screen.shown] == [7]
 
 
+def test_progress_counts_the_pauses_of_the_run(bench: Bench, a_level: MakeLevel) -> None:
+    bench.begin(a_level(0, level_time_s=20.0), a_level(1, level_time_s=20.0), settle_s=3.0)
+    bench.greenlets.tick(5)
+    (shown,) = bench.screen.shown
+    assert shown.left is not None and shown.left.seconds == 15.0 + 3.0 + 20.0 + 3.0
+
+
 def test_the_books_are_served_from_the_beginning_to_the_end_of_the_process(
     tmp_path: Path, greenlets: Greenlets, request_at: MakeTimeline, a_level: MakeLevel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
