@@ -3,6 +3,7 @@ what a later run does."""
 
 from __future__ import annotations
 
+import os
 from argparse import Namespace
 from pathlib import Path
 
@@ -33,6 +34,7 @@ def complete_options(given: Given) -> None:
     with collect_errors() as errors:
         errors.of(check_user_classes, given)
         errors.of(_check_log_file, options)
+        errors.of(_check_html_file, options)
         errors.of(_check_exit_code, options)
         errors.of(keep_values, options)
         errors.of(keep_proxy_credentials, options)
@@ -59,6 +61,21 @@ def _check_log_file(options: Namespace) -> None:
                 "leave it out and read the standard error."
             ]
         )
+    if _is_device(path):
+        raise OptionErrors([f"--logfile takes a file, but {path} is a device: name a file, or leave it out."])
+
+
+def _check_html_file(options: Namespace) -> None:
+    """Locust writes it at a run's end, and ends with a traceback where it cannot. Raises OptionErrors."""
+    path = Path(options.html_file or "")
+    if options.html_file and (path.is_dir() or _is_device(path)):
+        kind = "folder" if path.is_dir() else "device"
+        raise OptionErrors([f"--html takes a file, but {path} is a {kind}: name a file, or leave it out."])
+
+
+def _is_device(path: Path) -> bool:
+    """The null device is as good as a file: what it takes is dropped."""
+    return str(path) != os.devnull and (path.is_char_device() or path.is_block_device())
 
 
 def _take_host(options: Namespace) -> None:

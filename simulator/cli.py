@@ -9,6 +9,7 @@ import threading
 import time
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -194,9 +195,9 @@ async def _serve(args: argparse.Namespace, program: str) -> None:
     port = server.listen(args.host, args.port)
     # Not before: a second start on a port in use must not empty the log of the first.
     if args.truth_log:
-        server.truth = TruthLog(args.truth_log, lambda sentence: print(f"{program}: {sentence}", file=sys.stderr))
+        server.truth = TruthLog(args.truth_log, partial(_say, program))
     if args.request_log:
-        server.request_log = RequestLog(args.request_log)
+        server.request_log = RequestLog(args.request_log, partial(_say, program))
     host = f"[{args.host}]" if ":" in args.host else args.host
     model = args.model or DEFAULT_MODEL
     about = f"profile {args.profile}, dialect {name}, model {model}"
@@ -209,6 +210,10 @@ async def _serve(args: argparse.Namespace, program: str) -> None:
     if watch is not None:
         watch.cancel()
     server.close()
+
+
+def _say(program: str, sentence: str) -> None:
+    print(f"{program}: {sentence}", file=sys.stderr)
 
 
 def _announce(line: str, program: str) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection
 from difflib import get_close_matches
+from pathlib import Path
 
 #: Names in full, and what options call them.
 _LONG_NAMES = {"tensorrt": "trtllm", "tensorrt-llm": "trtllm"}
@@ -9,6 +10,13 @@ _LONG_NAMES = {"tensorrt": "trtllm", "tensorrt-llm": "trtllm"}
 
 class SimulatorError(ValueError):
     """The simulator cannot be set up as its options say; the message is one sentence fit to be shown to a user."""
+
+
+def check_log(option: str, path: Path) -> None:
+    """Raises SimulatorError for what is there and is no file."""
+    kind = "folder" if path.is_dir() else "device" if path.is_char_device() or path.is_block_device() else ""
+    if kind:
+        raise SimulatorError(f"{option} takes a file, but {path} is a {kind}.")
 
 
 def option_name(field: str) -> str:

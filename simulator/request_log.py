@@ -1,23 +1,33 @@
 """A log of requests as they came: one JSON object a line, with headers (keys and tokens among them) and body."""
 
+from __future__ import annotations
+
 import hashlib
 import json
 import re
 from base64 import b64decode
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from tokenswarm.simulator.connection import Request
-from tokenswarm.simulator.errors import SimulatorError
+from tokenswarm.simulator.errors import SimulatorError, check_log
+
+if TYPE_CHECKING:  # it needs selectors that gevent takes away
+    from tokenswarm.simulator.connection import Request
 
 _DATA_URL = re.compile(r"data:(?P<media_type>[\w.+-]+/[\w.+-]+);base64,")
 
 
 class RequestLog:
-    """Appends each request to a file, which is emptied first."""
+    """Appends each request to a file, which is emptied first. At the first request that cannot be written, `on_failure`
+    receives one sentence, and no more are written."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, on_failure: Callable[[str], None] | None = None) -> None:
         """Raises SimulatorError where the file cannot be written."""
+        check_log("--request-log", path)
+        self._path = path
+        self._on_failure = on_failure
         try:
             self._file = path.open("w", encoding="utf-8")
         except OSError as error:
@@ -25,7 +35,9 @@ class RequestLog:
 
     def write(self, request: Request) -> None:
         """Log method, path, query, headers and body; a body that is no JSON is logged as text, and a data URL as an
-        object of its media type, size and SHA-256."""
+        object of its media type, size and SHA-256. Nothing is, once a request could not be written."""
+        if self._file.closed:
+            return
         row = {
             "method": request.method,
             "path": request.path,
@@ -33,11 +45,19 @@ class RequestLog:
             "headers": request.headers,
             "body": _body(request.body),
         }
-        self._file.write(json.dumps(row) + "\n")
-        self._file.flush()
+        try:
+            self._file.write(json.dumps(row) + "\n")
+            self._file.flush()
+        except OSError as error:
+            self.close()
+            if self._on_failure is not None:
+                reason = error.strerror or error
+                self._on_failure(f"the request log {self._path} ends here: {reason}; the server goes on.")
 
     def close(self) -> None:
-        self._file.close()
+        """Close the file. What a full disk did not take is lost."""
+        with suppress(OSError):
+            self._file.close()
 
 
 def _body(body: bytes) -> Any:

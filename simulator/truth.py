@@ -22,7 +22,7 @@ from contextlib import suppress
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
-from tokenswarm.simulator.errors import SimulatorError
+from tokenswarm.simulator.errors import SimulatorError, check_log
 
 
 @dataclass(slots=True)
@@ -50,7 +50,7 @@ class TruthLog:
     the first row that cannot be written, `on_failure` receives one sentence, and no more rows are written."""
 
     def __init__(self, path: Path, on_failure: Callable[[str], None] | None = None) -> None:
-        _check_kind(path)
+        check_log("--truth-log", path)
         self._path = path
         self._on_failure = on_failure
         try:
@@ -84,10 +84,3 @@ class TruthLog:
     def _unusable(self, error: OSError) -> SimulatorError:
         reason = error.strerror or error
         return SimulatorError(f"cannot write the truth log {self._path}: {reason}; name a file that can be.")
-
-
-def _check_kind(path: Path) -> None:
-    """Raises SimulatorError for what is there and is no file."""
-    kind = "folder" if path.is_dir() else "device" if path.is_char_device() or path.is_block_device() else ""
-    if kind:
-        raise SimulatorError(f"--truth-log takes a file, but {path} is a {kind}.")

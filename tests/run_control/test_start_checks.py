@@ -113,6 +113,15 @@ def test_a_pipe_for_the_log_is_refused_before_locust_opens_it(tmp_path: Path) ->
     assert sentences("--logfile", str(tmp_path / "new.log")) == sentences("--logfile", os.devnull) == []
 
 
+@pytest.mark.parametrize("option", ["--logfile", "--html"])
+def test_a_device_for_a_file_of_locusts_is_refused_and_the_null_device_is_not(option: str, tmp_path: Path) -> None:
+    device = next(name for name in ("/dev/full", "/dev/zero") if Path(name).exists())
+    assert sentences(option, device) == [
+        f"{option} takes a file, but {device} is a device: name a file, or leave it out."
+    ]
+    assert sentences(option, os.devnull) == sentences(option, str(tmp_path / "new" / "file")) == []
+
+
 def test_a_choice_that_does_not_exist_is_one_sentence() -> None:
     parser = parser_of_all_options()
     actions = [action for action in parser._actions if action.choices and hasattr(action, "env_var")]
