@@ -39,6 +39,7 @@ from tokenswarm.shapes.own_code import adopt_own_code, check_modes, check_shape,
 from tokenswarm.shapes.plan import OWN_USERS, LoadPlan, PlannedLevel
 from tokenswarm.shapes.run_shape import RunShape
 from tokenswarm.target.server_detection import ReadyServer
+from tokenswarm.upstream.locust_files import end_without_html_file, keep_log_going
 from tokenswarm.upstream.locust_internals import BeforePageLine
 from tokenswarm.upstream.locust_log_filters import (
     IgnoredOptionsFilter,
@@ -90,6 +91,8 @@ class RunStart:
         on_worker = isinstance(environment.runner, WorkerRunner)
         RoutineLogFilter.attach()
         TaskErrorFilter.attach()
+        keep_log_going()
+        end_without_html_file()
         if not shows_stats_tables(self._command_line.given):
             StatsTablesFilter().attach()
         warnings = [*self._command_line.notices, *load_engines_of_packages()]
