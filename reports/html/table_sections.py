@@ -333,9 +333,10 @@ def level_table(caption: str, columns: Sequence[Column], levels: Sequence[LevelS
 
 def _split(text: str) -> Cell:
     """A change as gate shows it; below it its interval, or why there is none."""
-    value, bracket, rest = text.partition(" (")
-    if not bracket:
-        value, _, rest = text.partition(", ")
+    value, too_small, rest = text.partition(f", {units.SAMPLE_TOO_SMALL}")
+    if too_small:
+        return Cell(value, units.SAMPLE_TOO_SMALL + rest)
+    value, _, rest = text.partition(" (")
     return Cell(value, rest.removesuffix(")").removeprefix("95 % interval").removeprefix(":").strip())
 
 
