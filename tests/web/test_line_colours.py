@@ -1,4 +1,4 @@
-"""The first three lines of a chart are told apart in every kind of colour blindness, and stand out from their card."""
+"""A chart's first three lines can be distinguished in every kind of colour blindness, and stand out from their card."""
 
 from __future__ import annotations
 

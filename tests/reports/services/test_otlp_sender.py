@@ -156,7 +156,15 @@ def test_a_certificate_of_an_own_authority_is_trusted_where_it_is_given(
 @pytest.mark.parametrize(
     "url",
     [
-        *("collector:4318", "ftp://collector", "http://", "http://collector:99999", "http://[", "", "file:///tmp/x"),
+        *(
+            "collector:4318",
+            "ftp://collector",
+            "http://",
+            "http://collector:99999",
+            "http://[",
+            "",
+            "file://collector/x",
+        ),
         *("http://user:s3cret@collector", "http://collector?token=s3cret"),
     ],
 )
