@@ -19,6 +19,7 @@ import textwrap
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from tokenswarm.command_line import collect_errors
 from tokenswarm.metrics.intervals import FEWEST_FOR_A_MEAN, Estimate
@@ -353,22 +354,37 @@ def as_change(figure: Figure, change: Estimate) -> Estimate:
     return Estimate(change.value - 1, low, high, change.count)
 
 
-def format_change(figure: Figure, change: Estimate) -> str:
-    """`+7.1 % (95 % interval +2.0 to +12.4)`, and whether chance may have made it, or the sample is too small."""
+class ChangeText(NamedTuple):
+    """A change in words. value: `+7.1 %`; note: its 95 % interval, and whether chance may have made it, or why the
+    sample is too small for one; sentence: both, for where nothing else says what the note is."""
+
+    value: str
+    note: str
+    sentence: str
+
+
+def change_in_words(figure: Figure, change: Estimate) -> ChangeText:
+    """A share by which a figure changed, or points by which a share did."""
     value = f"{units.signed(change.value * 100)} {'points' if figure.name in _SHARES else '%'}"
     noun = f"complete {WINDOW_S:g}-second window" if figure.name in _RATES else "request"
     sample = units.counted(change.count, noun)
     if change.low is None and change.high is None:
-        return f"{value}, {units.SAMPLE_TOO_SMALL}: {sample}{_needed(figure, change.count)}"
+        note = f"{units.SAMPLE_TOO_SMALL}: {sample}{_needed(figure, change.count)}"
+        return ChangeText(value, note, f"{value}, {note}")
+    chance = "" if change.excludes(0.0) else "; may be chance"
     low, high = (None if end is None else units.signed(end * 100) for end in (change.low, change.high))
     if low is None or high is None:
         known, other = (f"at most {high}", "lower") if low is None else (f"at least {low}", "upper")
         are = "is" if change.count == 1 else "are"
-        interval = f"95 % interval: {known}; {sample} {are} too few for its {other} end"
-    else:
-        interval = f"95 % interval {low} to {high}"
-    chance = "" if change.excludes(0.0) else "; may be chance"
-    return f"{value} ({interval}{chance})"
+        note = f"{known}; {sample} {are} too few for its {other} end{chance}"
+        return ChangeText(value, note, f"{value} (95 % interval: {note})")
+    note = f"{low} to {high}{chance}"
+    return ChangeText(value, note, f"{value} (95 % interval {note})")
+
+
+def format_change(figure: Figure, change: Estimate) -> str:
+    """`+7.1 % (95 % interval +2.0 to +12.4)`, and whether chance may have made it, or the sample is too small."""
+    return change_in_words(figure, change).sentence
 
 
 def _needed(figure: Figure, sample: int) -> str:

@@ -13,7 +13,7 @@ from tokenswarm.metrics.level import PROMPT, users_of
 from tokenswarm.metrics.quantiles import fewest_for_interval
 from tokenswarm.reports import units
 from tokenswarm.reports.checks.conditions import TIMES, Figure
-from tokenswarm.reports.compare.gate_command import format_change
+from tokenswarm.reports.compare.gate_command import as_change, change_in_words
 from tokenswarm.reports.html.chart_style import spoken
 from tokenswarm.reports.html.document import Block, Cell, Row, Table, Tables, Text
 from tokenswarm.reports.html.verdict import RATE
@@ -53,7 +53,7 @@ def drift(measured: RunData) -> list[Block]:
             too_short.append(level_name(level))
             continue
         course = found.course.upper() if found.course == "falls" else found.course
-        change = _split(format_change(RATE, found.change))
+        change = _change(RATE, found.change)
         rows.append([level_key(level), units.rate(found.first), units.rate(found.last), change, course])
     blocks: list[Block] = []
     if rows:
@@ -75,21 +75,18 @@ def drift(measured: RunData) -> list[Block]:
 def effects(measured: RunData) -> list[Block]:
     """Effect of the system prompt to each level that ran both ways."""
     effects = measured.system_prompt_effects(list(_EFFECTS))
-    by_level: dict[str, list[str]] = {}
+    by_level: dict[str, list[Cell]] = {}
     for effect in effects:
-        text = units.UNDEFINED
-        if effect.ratio is not None:
-            ratio = effect.ratio
-            low, high = (None if end is None else end - 1 for end in (ratio.low, ratio.high))
-            text = format_change(effect.figure, Estimate(ratio.value - 1, low, high, ratio.count))
-        by_level.setdefault(effect.level, []).append(text)
+        ratio = effect.ratio
+        cell = Cell(units.UNDEFINED) if ratio is None else _change(effect.figure, as_change(effect.figure, ratio))
+        by_level.setdefault(effect.level, []).append(cell)
     if not by_level:
         return []
     headings = [
         level_heading(measured.results.summary.levels),
         *("TTFT p50", "TTFT p95", "TPOT p50", "tokens/s, all"),
     ]
-    rows: list[Row] = [[level, *map(_split, cells)] for level, cells in by_level.items()]
+    rows: list[Row] = [[level, *cells] for level, cells in by_level.items()]
     caption = "Change with the system prompt, compared with levels without it. Below: its 95 % confidence interval"
     return [Table(caption, headings, rows)]
 
@@ -331,13 +328,10 @@ def level_table(caption: str, columns: Sequence[Column], levels: Sequence[LevelS
     return Table(caption, headings, [[column.cell(level) for column in columns] for level in levels])
 
 
-def _split(text: str) -> Cell:
-    """A change as gate shows it; below it its interval, or why there is none."""
-    value, too_small, rest = text.partition(f", {units.SAMPLE_TOO_SMALL}")
-    if too_small:
-        return Cell(value, units.SAMPLE_TOO_SMALL + rest)
-    value, _, rest = text.partition(" (")
-    return Cell(value, rest.removesuffix(")").removeprefix("95 % interval").removeprefix(":").strip())
+def _change(figure: Figure, change: Estimate) -> Cell:
+    """A change; below it its interval, or why there is none."""
+    text = change_in_words(figure, change)
+    return Cell(text.value, text.note)
 
 
 def _has(values: Distribution | None) -> bool:
