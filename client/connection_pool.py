@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable
 
 import gevent
 from gevent.pool import Group
 
 from tokenswarm.wire import StreamClient, WireError
+
+#: Requests that are due within so long are a burst: few answers are short enough for one to use another's connection.
+_BURST_S = 0.25
 
 
 class ConnectionPool:
@@ -23,18 +27,30 @@ class ConnectionPool:
         """spares: so many are kept free, as long as there are no more than `most` in all, as it is now (None: no
         limit)."""
         self._new_client = new_client
-        self._spares = spares
+        self._spares = self._fewest_spares = spares
+        #: When the requests are due that are expected and have not come yet, in their order.
+        self._expected_s: deque[float] = deque()
         self._most = most
         self._made = 0
         self._is_closed = False
         self._idle: list[StreamClient] = []
         self._connecting = Group()
 
-    def take(self) -> StreamClient:
-        """A client that nobody else uses; a new one, which has yet to connect, where none is free."""
-        client = self._idle.pop() if self._idle else self._make()
+    def take(self, due_s: float | None = None) -> StreamClient:
+        """A client that nobody else uses; a new one, which has yet to connect, where none is free. due_s: when the
+        request was due, if it was expected."""
+        expected_s = self._expected_s
+        while due_s is not None and expected_s and expected_s[0] <= due_s:
+            if expected_s.popleft() == due_s:
+                break
+        return self._idle.pop() if self._idle else self._make()
+
+    def expect(self, due_s: float) -> None:
+        """A request will be due then, in seconds of any one clock, and none before that is not expected yet. Each of
+        the largest burst that is expected has a spare one."""
+        self._expected_s.append(due_s)
+        self._spares = max(self._fewest_spares, _largest_burst(self._expected_s))
         self.connect_spares()
-        return client
 
     def connect_spares(self) -> None:
         """Begin to connect those that are missing."""
@@ -71,3 +87,15 @@ class ConnectionPool:
             self._made -= 1
         else:
             self._idle.insert(0, client)
+
+
+def _largest_burst(due_s: Iterable[float]) -> int:
+    """The most requests that are due within 250 ms, of these in the order of time."""
+    burst: deque[float] = deque()
+    largest = 0
+    for one_s in due_s:
+        burst.append(one_s)
+        while burst[0] < one_s - _BURST_S:
+            burst.popleft()
+        largest = max(largest, len(burst))
+    return largest

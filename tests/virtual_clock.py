@@ -24,7 +24,10 @@ class VirtualClock:
     def now_ns(self) -> int:
         return round(self.now_s * 1e9)
 
-    def wait(self, event: Event, seconds: float) -> None:
+    def wait(self, event: Event, seconds: float | None) -> None:
+        if seconds is None:
+            event.wait()
+            return
         self._number += 1
         woken = Event()
         event.rawlink(lambda _: woken.set())

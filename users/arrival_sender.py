@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from math import inf
 from typing import Protocol
 
 import gevent
@@ -14,9 +15,12 @@ from tokenswarm.shapes.arrival_schedule import DueArrival
 from tokenswarm.shapes.worker_arrivals import WorkerArrivals
 from tokenswarm.users.precise_timer import PreciseTimer
 from tokenswarm.users.requests_ahead import Prepare, RequestsAhead, SendRequest
+from tokenswarm.wire.loop_pacer import LOOP_PACER
 
 #: What a process takes from when it is to wake to the first byte of a request. What is left of it is spun away.
 _LEAD_NS = 300_000
+#: The same after a pause: what the first request needs is then not in the processor's cache.
+_LEAD_AFTER_A_PAUSE, _PAUSE_NS = 3, 200_000_000
 #: After a request was sent or prepared ahead, none is prepared for so long: server and other workers need the cores.
 _QUIET_NS = 2_000_000
 #: More than preparing a request takes.
@@ -25,14 +29,30 @@ _PREPARES_WITHIN_NS = 1_000_000
 _PREPARES_LATER_ONES_WITHIN_NS = 4_000_000
 
 
+#: Work of a millisecond or two is not begun so long before a request is due; it is put off so often at most.
+_NO_WORK_WITHIN_NS, _MOST_DELAYS = 2_000_000, 20
+_AFTER_A_SEND_S = 0.001
+
+
+def let_sends_go_first() -> None:
+    """Before work of a millisecond or two that can wait: where a request of an open loop is due soon, until it is sent.
+    No longer than some 50 ms, as there may always be another."""
+    for _ in range(_MOST_DELAYS):
+        left_ns = LOOP_PACER.due_ns - time.perf_counter_ns()
+        if left_ns > _NO_WORK_WITHIN_NS:
+            return
+        gevent.sleep(max(0.0, left_ns / 1e9) + _AFTER_A_SEND_S)
+
+
 class SendClock(Protocol):
-    """now_ns: as time.perf_counter_ns. wait: until the event is set, or for so long, when it may be set too. close: it
-    is not used any more. lead_ns: a request is started so long before it is due, and waits for that itself."""
+    """now_ns: as time.perf_counter_ns. wait: until the event is set, or for so long, when it may be set too (None:
+    without a limit). close: it is not used any more. lead_ns: a request is started so long before it is due, and waits
+    for that itself."""
 
     lead_ns: int
 
     def now_ns(self) -> int: ...
-    def wait(self, event: Event, seconds: float) -> None: ...
+    def wait(self, event: Event, seconds: float | None) -> None: ...
     def close(self) -> None: ...
 
 
@@ -48,12 +68,18 @@ class ProcessClock:
         """See SendClock."""
         return time.perf_counter_ns()
 
-    def wait(self, event: Event, seconds: float) -> None:
+    def wait(self, event: Event, seconds: float | None) -> None:
         """See SendClock."""
-        self._timer.wait(event, seconds)
+        if seconds is None:
+            LOOP_PACER.due_ns = inf
+            event.wait()
+        else:
+            LOOP_PACER.due_ns = time.perf_counter_ns() + seconds * 1e9
+            self._timer.wait(event, seconds)
 
     def close(self) -> None:
         """See SendClock."""
+        LOOP_PACER.due_ns = inf
         self._timer.close()
 
 
@@ -83,7 +109,7 @@ class ArrivalSender:
         self._running: set[Greenlet[..., None]] = set()
         self._woken = Event()
         self._stopped_ns: int | None = None
-        self._quiet_until_ns = 0
+        self._quiet_until_ns = self._last_due_ns = self._last_lead_ns = 0
         self.sent = self.in_flight = 0
 
     def run(self) -> None:
@@ -115,10 +141,10 @@ class ArrivalSender:
             if (arrival := self._arrivals.peek()) is None:
                 if self._stopped_ns is not None or self._arrivals.has_ended:
                     return
-                self._woken.wait()
+                self._clock.wait(self._woken, None)
                 continue
             due_ns = self._began_ns() + round(arrival.due_s * 1e9)
-            starts_ns = due_ns - self._clock.lead_ns
+            starts_ns = due_ns - self._lead_ns(due_ns)
             if self._prepares(arrival, starts_ns):
                 continue
             now_ns = self._clock.now_ns()
@@ -127,9 +153,10 @@ class ArrivalSender:
             if starts_ns > now_ns:
                 self._clock.wait(self._woken, (starts_ns - now_ns) / 1e9)
             elif self._must_wait(due_ns):
-                self._woken.wait()
+                self._clock.wait(self._woken, None)
             else:
                 self._arrivals.take()
+                self._last_lead_ns, self._last_due_ns = self._lead_ns(due_ns), due_ns
                 self._start(self._ahead.take(arrival), arrival, due_ns)
 
     def _prepares(self, arrival: DueArrival, starts_ns: int) -> bool:
@@ -152,6 +179,13 @@ class ArrivalSender:
             self._rest()
         return True  # the arrivals may have changed meanwhile
 
+    def _lead_ns(self, due_ns: int) -> int:
+        """How long before it is due the next request is to be started; those of one moment together."""
+        if due_ns == self._last_due_ns:
+            return self._last_lead_ns
+        paused = due_ns - self._last_due_ns > _PAUSE_NS
+        return self._clock.lead_ns * (_LEAD_AFTER_A_PAUSE if paused else 1)
+
     def _must_wait(self, due_ns: int) -> bool:
         """Whether an arrival that is due may not be sent yet."""
         most = self._arrivals.max_in_flight
@@ -163,7 +197,9 @@ class ArrivalSender:
         request.start()
         self.sent += 1
         self.in_flight += 1
-        self._rest()  # the request is sent before the next one
+        following = self._arrivals.peek()
+        if following is None or following.due_s != arrival.due_s or not self._ahead.has(following):
+            self._rest()  # the request is sent before others are made
 
     def _rest(self) -> None:
         """Let others run, arrivals be read, and for a while no request be prepared that is not due soon."""

@@ -105,9 +105,10 @@ class OpenLoop:
         spec = self._requests.next_of(session, self._index)
         prepared = self._requests.prepare(self._encoders[spec.host_index], spec, session)
         pool = self._pools[spec.host_index]
+        pool.expect(planned.due_s)
 
         def send(arrival: DueArrival, due_ns: int) -> None:
-            client = pool.take()
+            client = pool.take(arrival.due_s)
             try:
                 self._send_session(client, prepared, arrival, due_ns)
             except Exception as error:  # as Locust does with what a task raises

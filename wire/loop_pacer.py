@@ -12,6 +12,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from math import inf
 from typing import Any
 
 import gevent
@@ -33,11 +34,14 @@ class LoopPacer:
     empty_ns: while sockets are read, when they held nothing, on time.perf_counter_ns()'s clock. That is the poll before
     the last one; or, if the loop slept since, shortly before it woke up, as a packet wakes it.
     streaming: how many streams have had their first output, and get the kernel's times for all that is still to come.
+    due_ns: when a greenlet that waits for a moment is to go on (perf_counter_ns, inf for none). It is not to wait for a
+    delayed poll, nor for much of what was read to be processed.
     """
 
     def __init__(self) -> None:
         self.empty_ns = self._poll_began_ns = self._poll_ended_ns = 0
         self.streaming = 0
+        self.due_ns = inf
         self._no_delay_blocks = 0
         self._loop: Any = None
         self._watchers: list[Any] = []
@@ -67,7 +71,7 @@ class LoopPacer:
 
     def _before_poll(self) -> None:
         self._poll_began_ns = time.perf_counter_ns()
-        left_ns = self._poll_ended_ns + _ROUND_NS - self._poll_began_ns
+        left_ns = min(self._poll_ended_ns + _ROUND_NS, self.due_ns) - self._poll_began_ns
         if self.streaming < _MANY_STREAMS or left_ns <= 0 or self._no_delay_blocks:
             return
         if not has_due_callbacks(self._loop):  # a greenlet that is due, perhaps to send a request, must not wait

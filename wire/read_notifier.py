@@ -31,6 +31,8 @@ _BEFORE_OTHERS = 1
 _UNREAD_NS = 2_000_000
 #: For so long what was read is processed before greenlets that are due, perhaps to send a request, get their turn.
 _PROCESSING_NS = 5_000_000
+#: The same where the time of such a greenlet has come.
+_PROCESSING_WHEN_DUE_NS = 250_000
 
 
 class ReadNotifier(Protocol):
@@ -125,7 +127,9 @@ class EpollReadNotifier:
         began_ns = time.perf_counter_ns()
         while unprocessed:
             unprocessed.pop(next(iter(unprocessed)))()
-            if time.perf_counter_ns() - began_ns > _PROCESSING_NS:
+            now_ns = time.perf_counter_ns()
+            most_ns = _PROCESSING_NS if now_ns < LOOP_PACER.due_ns else _PROCESSING_WHEN_DUE_NS
+            if now_ns - began_ns > most_ns:
                 self._continue()
                 return
             self._read_if_due()

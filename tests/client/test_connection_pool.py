@@ -98,12 +98,24 @@ def test_spare_connections_are_made_before_they_are_needed(server: Server) -> No
     server.accept(), server.accept()
     until(lambda: len(pool._idle) == 2)
     client = pool.take()
+    pool.connect_spares()
     server.accept()
     until(lambda: len(pool._idle) == 2)
     client.post("/", b"{}")
     assert not server.has_callers()
     pool.take()
     assert len(pool._idle) == 1 and not pool._connecting  # three are the most
+
+
+def test_a_burst_that_is_expected_has_its_connections_before_it_is_due(server: Server) -> None:
+    pool = ConnectionPool(lambda: StreamClient(server.origin, 5.0), spares=1)
+    for due_s in (1.0, 2.0, 2.1, 2.24, 2.36, 3.0):
+        pool.expect(due_s)
+    until(lambda: len(pool._idle) == 3)  # of those due within 250 ms
+    clients = [pool.take(due_s) for due_s in (1.0, 2.0, 2.1, 2.24)]
+    pool.expect(4.0)
+    until(lambda: len(pool._idle) == 1)  # of the others, no two are due together
+    assert len({id(client) for client in clients}) == 4
 
 
 def test_a_connection_that_is_in_use_when_the_pool_closes_is_closed_when_it_comes_back(

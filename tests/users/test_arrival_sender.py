@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from math import inf
+from types import SimpleNamespace
 
 import gevent
 import numpy as np
@@ -13,7 +15,8 @@ from tests.virtual_clock import BEGAN_NS, VirtualClock, settle
 from tokenswarm.shapes.arrival_schedule import DueArrival, RecordedSchedule
 from tokenswarm.shapes.splits import Splits
 from tokenswarm.shapes.worker_arrivals import WorkerArrivals
-from tokenswarm.users.arrival_sender import ArrivalSender
+from tokenswarm.users import arrival_sender
+from tokenswarm.users.arrival_sender import ArrivalSender, let_sends_go_first
 from tokenswarm.users.requests_ahead import SendRequest
 
 
@@ -117,7 +120,7 @@ def test_so_many_are_prepared_and_none_shortly_before_another_is_due(bench: Call
     run.clock.run(100.0)
     assert lags(run) == [0.0] * 100 and list(prepared_s) == [0]
     ahead_s = sorted(sent.prepared_s for sent in run.log)
-    assert sum(at_s < 1.0 for at_s in ahead_s) == 65  # one was sent, and 64 are made ahead
+    assert sum(at_s < 1.0 for at_s in ahead_s) == 12  # one was sent, and those of ten seconds are made ahead
     assert not any(0.0201 - 0.004 <= at_s < 0.0201 for at_s in ahead_s)
 
 
@@ -216,7 +219,46 @@ def test_a_request_that_fails_in_the_client_stops_no_other(bench: Callable[..., 
 def test_a_request_is_started_before_it_is_due_as_starting_takes_time(bench: Callable[..., Bench]) -> None:
     clock = VirtualClock()
     clock.lead_ns = 300_000
-    run = bench([0.5, 0.5001, 3.0], lambda _: 10.0, clock=clock)
+    run = bench([0.1, 0.1001, 0.2], lambda _: 10.0, clock=clock)
     run.clock.run(20.0)
-    assert lags(run) == [-0.0003, -0.0003, -0.0003]
-    assert [sent.due_s for sent in run.log] == [0.5, 0.5001, 3.0]
+    assert lags(run) == [-0.0009, -0.0003, -0.0003]
+    assert [sent.due_s for sent in run.log] == [0.1, 0.1001, 0.2]
+
+
+def test_a_request_after_a_pause_is_started_earlier_and_those_of_its_moment_with_it(
+    bench: Callable[..., Bench],
+) -> None:
+    clock = VirtualClock()
+    clock.lead_ns = 300_000
+    run = bench([0.5, 0.5, 0.5, 0.6], lambda _: 10.0, clock=clock, own_requests=True)
+    run.clock.run(20.0)
+    assert lags(run) == [-0.0009, -0.0009, -0.0009, -0.0003]
+    assert [sent.number for sent in run.log] == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("due_ms", "slept_ms"),
+    [
+        ([inf], []),
+        ([9.0], []),
+        ([1.5, 20.0], [2.5]),
+        ([-2.0, 8.0], [1.0]),
+        ([1.0] * 30, [2.0] * 20),
+    ],
+    ids=["none", "later", "soon", "being sent", "always another"],
+)
+def test_work_that_can_wait_is_put_off_until_a_request_that_is_due_soon_is_sent(
+    monkeypatch: pytest.MonkeyPatch, due_ms: list[float], slept_ms: list[float]
+) -> None:
+    """due_ms: how far off the next request is at first, and after each sleep."""
+    slept: list[float] = []
+    monkeypatch.setattr(arrival_sender, "LOOP_PACER", SimpleNamespace(due_ns=due_ms[0] * 1e6))
+    monkeypatch.setattr(arrival_sender, "time", SimpleNamespace(perf_counter_ns=lambda: 0))
+
+    def sleep(seconds: float) -> None:
+        slept.append(round(seconds * 1e3, 3))
+        arrival_sender.LOOP_PACER.due_ns = due_ms[len(slept)] * 1e6
+
+    monkeypatch.setattr(arrival_sender, "gevent", SimpleNamespace(sleep=sleep))
+    let_sends_go_first()
+    assert slept == slept_ms

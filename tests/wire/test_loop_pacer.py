@@ -68,6 +68,15 @@ def test_nobody_waits_longer_for_a_connection(polls: LoopPacer, clock: Clock) ->
     assert clock.slept_ns == [700_000]
 
 
+def test_nobody_who_waits_for_a_moment_waits_longer_for_a_poll(polls: LoopPacer, clock: Clock) -> None:
+    polls.streaming = 64
+    look(polls, clock, working_ns=300_000)
+    polls.due_ns = clock.now_ns + 200_000
+    look(polls, clock, working_ns=0)
+    look(polls, clock, working_ns=0)  # it is late by now
+    assert clock.slept_ns == [200_000]
+
+
 @pytest.mark.parametrize("case", ["few streams", "a greenlet is due", "a round that took longer"])
 def test_otherwise_it_asks_at_once(polls: LoopPacer, clock: Clock, case: str) -> None:
     polls.streaming = 63 if case == "few streams" else 64

@@ -2,12 +2,14 @@
 
 import socket
 from collections.abc import Callable, Iterator, Sequence
+from math import inf
 from types import SimpleNamespace
 from typing import Any
 
 import gevent
 import pytest
 
+from tokenswarm.wire.loop_pacer import LoopPacer
 from tokenswarm.wire.read_notifier import EpollReadNotifier, LoopReadNotifier, has_epoll
 
 Ready = EpollReadNotifier | LoopReadNotifier
@@ -223,6 +225,20 @@ def test_what_takes_long_to_process_lets_greenlets_run_in_between(monkeypatch: p
     steps.loop.run()
     assert steps.done[4:] == ["p1", "p2"]
     assert not steps.loop.callbacks
+
+
+def test_a_greenlet_whose_time_has_come_waits_for_no_more_than_one_to_be_processed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    steps = Steps(monkeypatch, takes_ms=1)
+    monkeypatch.setattr("tokenswarm.wire.read_notifier.LOOP_PACER", pacer := LoopPacer())
+    pacer.due_ns = steps.now_ns + 2_500_000
+    steps.become_ready(0, 1, 2, 3)
+    steps.notifier._notify()
+    assert steps.done[4:] == ["p0", "p1", "p2"]
+    pacer.due_ns = inf
+    steps.loop.run()
+    assert steps.done[7:] == ["p3"]
 
 
 def test_a_socket_that_is_removed_is_not_processed(monkeypatch: pytest.MonkeyPatch) -> None:
