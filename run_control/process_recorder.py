@@ -23,7 +23,7 @@ from tokenswarm.recording.spool_place import worker_spool_folder
 logger = logging.getLogger(__name__)
 
 #: Requests in a report of a process to itself. To enter so many takes some milliseconds, in which no stream is read.
-_OWN_REPORT_ROWS = 64
+_OWN_REPORT_ROWS = 8
 
 
 class ProcessRecorder:

@@ -31,6 +31,7 @@ from tokenswarm.run_control.task_error_watch import note_task_errors
 from tokenswarm.run_folder.latest import point_latest_at
 from tokenswarm.run_folder.run_document import safe_facts
 from tokenswarm.run_folder.schema import WINDOW_S, RunFacts
+from tokenswarm.users.arrival_sender import let_sends_go_first
 
 logger = logging.getLogger(__name__)
 
@@ -185,7 +186,9 @@ class RunController:
                 continue
             ticks += 1
             try:
-                self._keep_once(run, shows=ticks % int(WINDOW_S) == 0)
+                let_sends_go_first()
+                if self.run is run:  # it may have ended meanwhile
+                    self._keep_once(run, shows=ticks % int(WINDOW_S) == 0)
             except Exception as error:
                 self.fail(f"the statistics could not be updated: {error!r}")
 
@@ -208,10 +211,12 @@ class RunController:
     def _enter_own_requests(self) -> None:
         while True:
             gevent.sleep(_OWN_REPORT_S)
+            let_sends_go_first()
             try:
-                # A report at a time: hundreds of requests may have ended together, and other streams go on.
+                # A report at a time: hundreds of requests may have ended together, while other streams go on.
                 while (run := self.run) is not None and self._take_own_report(run, whole=False):
                     gevent.sleep(_PAUSE_S)
+                    let_sends_go_first()
             except Exception as error:
                 self.fail(f"the statistics could not be updated: {error!r}")
 
@@ -248,13 +253,10 @@ class RunController:
         if self._master_link is not None:
             run.lost = self._master_link.end_run()
             run.note_events(self._master_link.membership.events)
-            self._recover_lost(run)
-
-    def _recover_lost(self, run: ActiveRun) -> None:
-        try:
-            count_recovered(self._environment.stats, run.recover_lost())
-        except Exception as error:
-            self.fail(f"the spool of a lost worker could not be read: {error!r}")
+            try:
+                count_recovered(self._environment.stats, run.recover_lost())
+            except Exception as error:
+                self.fail(f"the spool of a lost worker could not be read: {error!r}")
 
 
 def users_of(environment: Environment, master_link: MasterLink | None) -> int:
