@@ -44,9 +44,9 @@ def run_client(
 
 
 @contextmanager
-def running_simulator(*options: str, niceness: int = 0) -> Iterator[str]:
-    """The address of `tokenswarm simulate` with these options at a free port, while it runs; pinned to no core.
-    niceness: see setpriority(2); the larger, the more it gives way to other processes."""
+def running_simulator(*options: str, niceness: int = 0, core: int | None = None) -> Iterator[str]:
+    """The address of `tokenswarm simulate` with these options at a free port, while it runs, pinned to this core if one
+    is given. niceness: see setpriority(2); the larger, the more it gives way to other processes."""
     process = subprocess.Popen(
         [sys.executable, "tokenswarm.py", "simulate", "--port", "0", *options],
         cwd=ROOT,
@@ -57,6 +57,8 @@ def running_simulator(*options: str, niceness: int = 0) -> Iterator[str]:
     )
     assert process.stdout is not None
     os.setpriority(os.PRIO_PROCESS, process.pid, niceness)  # before it starts a thread
+    if core is not None:
+        os.sched_setaffinity(process.pid, {core})
     try:
         yield next(word.rstrip(",") for line in process.stdout for word in line.split() if word.startswith("http://"))
     finally:

@@ -4,14 +4,13 @@
 
 Printed are the requests whose prompt tokens at the server are the recorded ones; how late requests were sent (all of
 them, and those that no other one was due shortly before); and the hits that were to be expected of what was sent beside
-those that the simulator had. The client needs a core of its own: on a busy machine the lag is the machine's.
+those that the simulator had. Client and simulator have a core each: on a busy machine the lag is the machine's.
 """
 
 from __future__ import annotations
 
 import csv
 import os
-import subprocess
 import sys
 import tempfile
 from collections import Counter
@@ -23,38 +22,37 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.launch import ROOT, clean_environment, running_simulator
+from benchmarks.launch import ROOT, run_client, running_simulator
 from tokenswarm.run_folder.reader import runs_in
 from tokenswarm.run_folder.schema import Summary
 
 #: A request that is due so long after the one before does not wait for it.
 _ALONE_S = 0.005
+#: More than the replay of a window takes.
+_LIMIT_S = 3600.0
 
 
-def _simulator(log: Path) -> AbstractContextManager[str]:
-    """The address of a simulator that computes prompts at once, and caches all of them, while it runs. It stands for a
-    server on another machine, so that on few cores it gives way to the client."""
+def _simulator(log: Path, core: int) -> AbstractContextManager[str]:
+    """The address of a simulator that computes prompts at once, and caches all of them, while it runs on this core. It
+    stands for a server on another machine, so that with one core it gives way to the client."""
     return running_simulator(
         *("--dialect", "vllm", "--profile", "fast"),
         *("--truth-log", str(log), "--max-model-len", "1000000", "--cache-blocks", "10000000"),
         *("--prefill-ms", "0", "--prefill-tokens-per-s", "100000000", "--max-batch", "2000"),
         *("--step-tokens", "10000000", "--kv-blocks", "10000000"),
         niceness=10,
+        core=core,
     )
 
 
 def measured(words: Sequence[str], scratch: Path) -> list[str]:
     """Run it, and return lines of text. words: --trace and what belongs to it."""
     results, log, output = scratch / "results", scratch / "truth.csv", scratch / "output.txt"
-    with _simulator(log) as host, output.open("wb") as said:
+    cores = sorted(os.sched_getaffinity(0))
+    with _simulator(log, cores[-1]) as host:
         command = [sys.executable, "-m", "locust", "-f", str(ROOT / "locustfile.py"), "--headless", "-H", host]
-        subprocess.run(
-            [*command, "--trace", *words, "--results", str(results), "--settle", "0s"],
-            env=clean_environment(),
-            stdout=said,
-            stderr=subprocess.STDOUT,
-            check=False,
-        )
+        replay = [*command, "--trace", *words, "--results", str(results), "--settle", "0s"]
+        run_client(replay, cores[0], _LIMIT_S, output, {})
     folders = runs_in(results)
     if not folders:
         sys.exit(output.read_text(errors="replace"))
@@ -68,7 +66,7 @@ def _lines(rows: Sequence[dict[str, str]], served: Sequence[dict[str, str]]) -> 
     at_server = Counter((row["prompt_tokens"], row["tokens"]) for row in served)
     yield f"requests: {len(rows):,}; with the recorded lengths at the server: {(requested & at_server).total():,}"
     due_s, sent_s = (np.array([float(row[name]) for row in rows]) for name in ("scheduled_s", "sent_s"))
-    order = np.argsort(due_s, kind="stable")
+    order = np.lexsort((sent_s, due_s))
     lag_ms = (sent_s - due_s)[order] * 1e3
     alone = np.diff(due_s[order], prepend=-np.inf) > _ALONE_S
     yield f"sent late: {_percentiles(lag_ms)}"
