@@ -25,7 +25,7 @@ from tokenswarm.wire.request_sender import RequestSender, spin_until
 from tokenswarm.wire.stamps import ANCILLARY_BYTES, ArrivalTimes, clocks_ns, enable_kernel_stamps, stamp_of
 from tokenswarm.wire.tap.joined import may_hold_several_events, may_hold_several_records
 from tokenswarm.wire.tap.packet_tap import PacketTap, TappedStream
-from tokenswarm.wire.tcp_info import received_segments
+from tokenswarm.wire.tcp_info import acknowledge_soon, received_segments
 from tokenswarm.wire.tls import TlsSession
 
 _READ_BYTES = 65536
@@ -132,6 +132,7 @@ class Connection:
         """Let the deferred reader read it instead of the hub, until the exchange's end."""
         if not self.closed and self._streaming_since_ns is None:
             self.watched = False
+            acknowledge_soon(self._sock)
             READ_NOTIFIER.remove(self._sock.fileno())
             self._start_streaming()
 

@@ -1,10 +1,12 @@
 """A stream that nobody watches: the kernel keeps its bytes, and the time of the last of them."""
 
+import socket
 import time
 from typing import Any
 
 import pytest
 
+from tokenswarm.wire import tcp_info
 from tokenswarm.wire.deferred_reader import DEFERRED_READER, MOST_PASSES, DeferredReader
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -39,6 +41,16 @@ def test_what_came_meanwhile_is_one_arrival_at_the_time_of_its_last_part(
     assert last_sent_ns <= arrival.arrived_ns == exchange.ended_ns
     assert exchange.watched
     assert client.post("/", b"").connect_ns == 0  # the connection lives on
+
+
+def test_the_kernel_acknowledges_what_is_left_unread_within_milliseconds(begun: tuple[Any, Any], client: Any) -> None:
+    """What the socket itself says: it acknowledges after 8 ms at most, or 12 where the kernel counts in steps of 4."""
+    sock = client._connection._sock
+    try:
+        longest_us = sock.getsockopt(socket.IPPROTO_TCP, tcp_info._TCP_DELACK_MAX_US)
+    except OSError:
+        pytest.skip("this kernel has no such setting")
+    assert longest_us <= 12_000
 
 
 def test_the_end_of_an_unwatched_connection_is_noticed(begun: tuple[Any, Any], body: Any) -> None:
