@@ -21,7 +21,7 @@ from benchmarks.clients import CLIENTS, Client
 from benchmarks.figures import BurstRow, ClientRow, row, share_of_a_core
 from benchmarks.floor import OUTPUT
 from benchmarks.launch import LaunchError, busy_s, run_client, truth_server
-from benchmarks.machine import machine
+from benchmarks.machine import machine, segments_sent_again
 from benchmarks.parsing import compare
 from benchmarks.part import parse_numbers, part_document
 from benchmarks.peers import PEERS, PeerError, peers
@@ -57,7 +57,7 @@ class BenchRunner:
         folder = self.folder / f"{client.name.replace(', ', '-').replace(' ', '-')}-{load.users}-{load.hold_s}s"
         folder.mkdir(parents=True)
         cores = (self.client_core, self.server_core)
-        before_s, began_s = busy_s(cores), time.monotonic()
+        before_s, began_s, sent_again = busy_s(cores), time.monotonic(), segments_sent_again()
         certificate = self.folder / CERTIFICATE if client.tls else None
         with truth_server(self.server_core, folder / "server.csv", certificate) as server:
             command = client.command(load, server.url, folder)
@@ -65,6 +65,7 @@ class BenchRunner:
             cost, memory = run_client(command, self.client_core, limit_s, folder / OUTPUT, client.variables(folder))
         after_s, seconds = busy_s(cores), time.monotonic() - began_s
         other_s = None if before_s is None or after_s is None else after_s - before_s - cost.cpu_s - server.cost.cpu_s
+        more_sent_again = segments_sent_again()
         return Run(
             load=load,
             cost=cost,
@@ -74,6 +75,7 @@ class BenchRunner:
             memory=memory,
             counted=client.counted,
             other_load=None if other_s is None else max(0.0, other_s / seconds),
+            sent_again=None if sent_again is None or more_sent_again is None else more_sent_again - sent_again,
         )
 
 

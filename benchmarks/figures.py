@@ -56,6 +56,8 @@ class ClientRow:
     late_max_ms: float | None = None
     server_late: bool = False
     other_load: float | None = None
+    #: TCP segments that were sent again / tokens, in per cent.
+    sent_again_percent: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +170,7 @@ def row(client: str, short: Run, long: Run) -> ClientRow:
         late_max_ms=max(late_ms, default=None),
         server_late=late_p99_ms is not None and late_p99_ms > LATE_MS,
         other_load=max(other, default=None),
+        sent_again_percent=None if long.sent_again is None or not long.tokens else 100 * long.sent_again / long.tokens,
     )
 
 

@@ -2,8 +2,8 @@
 and docs/accuracy.md.
 
 They are between `<!-- bench: NAME -->` and `<!-- end -->`, and come from docs/bench.json. With a file, that file
-becomes docs/bench.json first, or its part of it where the file has one part only (bursts.json, stalls.json). `--check`
-writes nothing and exits with 1 where a document has other figures.
+becomes docs/bench.json first, or its part of it where the file has one part only (bursts.json, stalls.json); parts
+that the file does not have are kept. `--check` writes nothing and exits with 1 where a document has other figures.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ from benchmarks.table import bursts_table, number, parsing_table, stalls_table, 
 ROOT = Path(__file__).resolve().parents[1]
 BENCH = Path("docs/bench.json")
 DOCUMENTS = (Path("README.md"), Path("docs/benchmarks.md"), Path("docs/accuracy.md"))
+#: Parts of it that are also measured by commands of their own.
+_PARTS = ("bursts", "stalls")
 _SECTION = re.compile(r"(<!-- bench: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 #: The clients of README's table, as it names them; docs/benchmarks.md has all.
 _NAMES = {
@@ -158,8 +160,9 @@ def main() -> int:
         return int(bool(paths))
     if args.bench:
         measured = json.loads(args.bench.read_text(encoding="utf-8"))
-        if "rows" not in measured:
-            measured = json.loads((ROOT / BENCH).read_text(encoding="utf-8")) | measured
+        before = json.loads((ROOT / BENCH).read_text(encoding="utf-8"))
+        kept = {name: before[name] for name in _PARTS if name in before} if "rows" in measured else before
+        measured = kept | measured
         (ROOT / BENCH).write_text(json.dumps(measured, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     for path, (old, new) in _documents(ROOT).items():
         if old != new:

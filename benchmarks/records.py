@@ -99,7 +99,8 @@ class Run:
     memory: what the client's process held when, pairs of CLOCK_MONOTONIC in ns and bytes. seen: None for a client that
     keeps no record. other_load: what else kept the two cores busy, in cores, None where the system does not say. reads:
     how often the client read its sockets, None where it does not count. counted: whether it was given a number of
-    requests, rather than a time.
+    requests, rather than a time. sent_again: how many TCP segments the machine sent again meanwhile, None where the
+    system does not say.
     """
 
     load: Load
@@ -110,6 +111,7 @@ class Run:
     other_load: float | None
     reads: int | None = None
     counted: bool = False
+    sent_again: int | None = None
 
     @property
     def sent_for_s(self) -> float:

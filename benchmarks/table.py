@@ -15,8 +15,8 @@ WIDTH = 156
 
 NOTES = (
     "TTFT and gap errors: what the client reported − what the server did, absolute, request by request; gap: the "
-    "longest between two tokens of an answer. CPU: of what a longer run took more. Other load: cores kept busy by "
-    "anything else.",
+    "longest between two tokens of an answer. CPU: of what a longer run took more. Sent again: TCP segments / "
+    "tokens. Other load: cores kept busy by anything else.",
     f"{SERVER_LATE} the server was late: 1 % of its requests or more had a token written over {LATE_MS:g} ms late.",
 )
 
@@ -61,6 +61,7 @@ COLUMNS: tuple[tuple[str, str, Cell], ...] = (
     ("memory MB", "/1,000 users", lambda row: _whole(row.mb_per_1000_users)),
     ("server late ms", "p99", lambda row: number(row.late_p99_ms) + (SERVER_LATE if row.server_late else "")),
     ("server late ms", "max", lambda row: number(row.late_max_ms)),
+    ("sent", "again %", lambda row: number(row.sent_again_percent)),
     ("other", "load", lambda row: number(row.other_load)),
 )
 _LEFT_ALIGNED = "client"

@@ -39,6 +39,12 @@ def test_there_is_no_percentile_of_nothing():
         figures.percentile([], 0.5)
 
 
+def test_segments_that_were_sent_again_are_a_share_of_the_tokens(served):
+    long = replace(run([served(0, 0.0, tokens=200)], hold_s=20), sent_again=1)
+    assert figures.row("client", run([served(0, 0.0)]), long).sent_again_percent == 0.5
+    assert figures.row("client", run([served(0, 0.0)]), run([served(0, 0.0)])).sent_again_percent is None
+
+
 def test_errors_are_absolute_and_in_milliseconds():
     assert figures.spread([-3 * MS, 1 * MS, 2 * MS]) == figures.Spread(count=3, median=2.0, p99=3.0, max=3.0)
     assert figures.spread([]) is None

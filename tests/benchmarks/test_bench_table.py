@@ -10,7 +10,20 @@ from benchmarks.table import number, parsing_table, table
 ACCURACY = Accuracy(334, Spread(300, 0.0123, 1.25, 42.0), None, lost=2, doubled=1, failed=3)
 ROWS = [
     ClientRow(
-        "quick", 1000, "", ACCURACY, 37_266.4, 19.94, 0.998, 131.2, 24.6, 13.0, 20.0, server_late=True, other_load=0.46
+        "quick",
+        1000,
+        "",
+        ACCURACY,
+        37_266.4,
+        19.94,
+        0.998,
+        131.2,
+        24.6,
+        13.0,
+        20.0,
+        server_late=True,
+        other_load=0.46,
+        sent_again_percent=0.12,
     ),
     ClientRow("slow", 1000, "left out: too slow"),
     ClientRow("odd", 1000, "ended with exit code 1", None, 10.0, 5.0, None, 60.0, None, 1.0, 2.0),
@@ -22,7 +35,7 @@ def test_a_row_shows_its_figures_under_their_headings():
     cells = next(line for line in text.splitlines() if "quick" in line).split()
     assert cells == [
         *("1,000", "quick", "37,266", "0.012", "1.25", "42.0", "–", "–", "2", "1", "334", "3"),
-        *("19.9", "0.998", "131", "25", "13.0*", "20.0", "0.460"),
+        *("19.9", "0.998", "131", "25", "13.0*", "20.0", "0.120", "0.460"),
     ]
 
 
