@@ -4,6 +4,7 @@ Values that resemble the ones before them are worth fewer independent ones. All 
 
 Quantiles: order statistics, at the number of independent values that the sample is worth.
 Shares: Wilson's score interval, at the same number.
+Shares within a bound: the same, the correlation looked for in the values that are held against the bound.
 Means and rates: Student's t over the low cosine frequencies of the series (equal-weighted cosine estimator of the
 long-run variance: Lazarus, Lewis, Stock and Watson, HAR Inference, JBES 2018). Windows of a run are correlated; a
 bootstrap of moving blocks, recommended for them as often, covers 82 to 92 % where this covers 93 (56 windows, lag-1
@@ -23,20 +24,29 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
-from tokenswarm.metrics.quantiles import correlated_ranks, rank, score_interval
+from tokenswarm.metrics.quantiles import FEW, correlated_ranks, most_worth, rank, score_interval
 
 Series = NDArray[np.float64]
 #: Whether each of a series has a property, as truth values or as 1 and 0.
 Marks = NDArray[np.bool_] | Series
 
 _Z = NormalDist().inv_cdf(0.975)
-#: Fewer windows than this carry no interval: two cosines would not show a correlation.
-FEWEST_FOR_A_MEAN = 8
+#: Fewer windows or latencies than this carry no interval: no cosine would show a correlation of some of them.
+FEWEST_FOR_A_MEAN = 12
 #: Low frequencies that the variance of a long series is measured on. More would miss correlations that last.
 MOST_COSINES = 12
+#: Latencies that are correlated are measured on one low frequency for so many of them: their mean is far from normal
+#: where a hold has seen only a few of the periods in which a server is busy.
+_LATENCIES_PER_COSINE = 300
+#: The first autocorrelation of windows of a rate from which on they are taken as correlated, and how many times wider
+#: their interval then is: (fewer than so many windows, factor).
+_CORRELATED = 0.1
+_WIDER = ((16, 2.0), (56, 1.5))
 #: Beyond a percentile there are to be so many values for their correlation to show. Where there are fewer, it is looked
 #: for at a milder percentile too.
 _FEWEST_BEYOND = 25
+#: The same of a share: on the side of its bound where fewer are.
+_FEWEST_OF_A_SIDE = (25, 100)
 #: Lags that are looked at one by one; further ones all at once.
 _SINGLE_LAGS = 32
 #: Repeated runs from which their own spread makes an interval.
@@ -95,24 +105,37 @@ def independent_at(series: Series, p: float) -> float:
     """How many independent values those of a series in the order of time (at least one) are worth for the interval of
     their p-quantile (0 < p < 1), at most all of them."""
     n = len(series)
-    milder = min(p, max(0.5, 1 - _FEWEST_BEYOND / n)) if p > 0.5 else max(p, min(0.5, _FEWEST_BEYOND / n))
-    shares = {p, milder}
+    shares = {p, _milder(p, n, _FEWEST_BEYOND)}
     ordered = np.partition(series, [rank(n, share) - 1 for share in shares])
     return n / max(_inflation(series <= ordered[rank(n, share) - 1]) for share in shares)
 
 
-def mean_of(series: Series) -> Estimate | None:
-    """The mean of values in the order of time: latencies, or the tokens of windows of one length. None without values.
-    Without an interval where there are fewer than 8, and where all are equal."""
-    n = len(series)
+def mean_of(latencies: Series) -> Estimate | None:
+    """The mean of values above 0 in the order of time. None without values. Without an interval where there are fewer
+    than 12, and where all are equal. The interval is even on the scale of logarithms, as latencies are skewed."""
+    n = len(latencies)
     if not n:
         return None
-    value = float(series.mean())
+    value = float(latencies.mean())
+    if n < FEWEST_FOR_A_MEAN or value <= 0.0:
+        return Estimate(value, None, None, n)
+    half = _half_width(latencies, _cosines_of_latencies(latencies))
+    if half <= _ROUNDING * value:
+        return Estimate(value, None, None, n)
+    factor = exp(half / value)
+    return Estimate(value, value / factor, value * factor, n)
+
+
+def rate_of(windows: Series) -> Estimate | None:
+    """The mean of what came in each of successive windows of one length. None without values. Without an interval where
+    there are fewer than 12, and where all are equal."""
+    n = len(windows)
+    if not n:
+        return None
+    value = float(windows.mean())
     if n < FEWEST_FOR_A_MEAN:
         return Estimate(value, None, None, n)
-    cosines = _cosines(n)
-    variance = long_run_variance_of_mean(series, cosines)
-    return plus_minus(value, student_t(cosines) * sqrt(variance / n), n)
+    return plus_minus(value, _wider(windows) * _half_width(windows, _cosines(n)), n)
 
 
 def plus_minus(value: float, half: float, count: int, scale: float = 0.0) -> Estimate:
@@ -126,11 +149,26 @@ def plus_minus(value: float, half: float, count: int, scale: float = 0.0) -> Est
 def share_of(marked: Marks) -> Estimate | None:
     """The share (0 to 1) of those that are marked, in the order of time, and Wilson's interval of it at as many
     independent ones as they are worth. None of nothing."""
-    n = len(marked)
+    return _share(marked, _inflation(marked)) if len(marked) else None
+
+
+def share_within(values: Series, bound: float) -> Estimate | None:
+    """The share (0 to 1) of values in the order of time that are at most `bound`, and its interval. Few on one side of
+    it do not show how they come together: the correlation is also looked for at percentiles nearer to the median, with
+    25 and 100 values beyond them. Fewer than 80 are worth a quarter of their number at most. None of nothing."""
+    n = len(values)
     if not n:
         return None
-    share = float(marked.mean())
-    low, high = score_interval(share, n / _inflation(marked))
+    within = values <= bound
+    places = {rank(n, _milder(float(within.mean()), n, fewest)) - 1 for fewest in _FEWEST_OF_A_SIDE}
+    ordered = np.partition(values, sorted(places))
+    marks = [within, *(values <= ordered[place] for place in places)]
+    return _share(within, max(n / most_worth(n), *map(_inflation, marks)))
+
+
+def _share(marked: Marks, inflation: float) -> Estimate:
+    n, share = len(marked), float(marked.mean())
+    low, high = score_interval(share, n / inflation)
     # Of none and of all the end is exact; the sums miss it by their rounding.
     return Estimate(share, 0.0 if share == 0.0 else low, 1.0 if share == 1.0 else high, n)
 
@@ -209,6 +247,11 @@ def low_frequency_inflation(series: Series, cosines: int) -> float:
     return long_run_variance_of_mean(series, cosines) / variance if variance else 1.0
 
 
+def _milder(share: float, n: int, fewest: int) -> float:
+    """This share (0 to 1) of n values, or one nearer to a half, which has so many values beyond it."""
+    return min(share, max(0.5, 1 - fewest / n)) if share > 0.5 else max(share, min(0.5, fewest / n))
+
+
 def _inflation(marked: Marks) -> float:
     """How many times more marks than independent ones there are for an interval of 95 %, at least 1: by the variance at
     low frequencies where a mark shows a correlation with the one before it. That variance is itself known from few
@@ -219,6 +262,29 @@ def _inflation(marked: Marks) -> float:
         return by_lags
     cosines = _cosines(len(series))
     return max(1.0, low_frequency_inflation(series, cosines) * (student_t(cosines) / _Z) ** 2)
+
+
+def _half_width(series: Series, cosines: int) -> float:
+    """Half of the interval of a mean whose variance is measured on so many low frequencies."""
+    return student_t(cosines) * sqrt(long_run_variance_of_mean(series, cosines) / len(series))
+
+
+def _cosines_of_latencies(series: Series) -> int:
+    """On how many low frequencies latencies are measured: few where they are correlated, and where they are too few to
+    show it."""
+    n = len(series)
+    if n >= FEW and correlation_inflation(series) == 1.0:
+        return _cosines(n)
+    return max(1, min(_cosines(n), round(n / _LATENCIES_PER_COSINE)))
+
+
+def _wider(windows: Series) -> float:
+    """How many times wider the interval of a rate is than its low frequencies make it: few windows that are correlated
+    show only a part of that."""
+    factor = next((factor for below, factor in _WIDER if len(windows) < below), 1.0)
+    centred = windows - windows.mean()
+    power = float(centred @ centred)
+    return factor if power and float(centred[1:] @ centred[:-1]) / power > _CORRELATED else 1.0
 
 
 def _cosines(n: int) -> int:

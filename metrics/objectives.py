@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import inf, isnan, nan
+from math import inf, isfinite, isnan, nan
 from typing import Protocol
 
 from tokenswarm.metrics.timeline import Outcome
@@ -15,6 +15,8 @@ _TERM = re.compile(r"(?P<figure>[a-z0-9_]+)(?:=|<=?)(?P<number>\d+(?:\.\d+)?)(?P
 _SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0}
 _SHARE = re.compile(r"(?P<number>\d+(?:\.\d+)?)\s*(?P<percent>%?)")
 DEFAULT_SHARE = 0.95
+#: A score as a whole number: so many are the bound itself, and no more are kept.
+GOOD_UP_TO, _MOST_SCORE = 1024, 65_535
 
 
 class ObjectiveError(ValueError):
@@ -118,6 +120,14 @@ class Objectives:
         )
         bounds = ((name, getattr(self, name), figure_ns) for name, figure_ns in figures_ns)
         return [(name, bound_s * 1e9, figure_ns) for name, bound_s, figure_ns in bounds if bound_s is not None]
+
+
+def score_number(score: float) -> int:
+    """A score of `worst_score` as a whole number from 0 to 65,535: up to 1,024 where it is 1 at most, so that its
+    request is good; 65,535 where it is not known."""
+    if score <= 1.0:
+        return round(score * GOOD_UP_TO)
+    return min(_MOST_SCORE, max(GOOD_UP_TO + 1, round(score * GOOD_UP_TO))) if isfinite(score) else _MOST_SCORE
 
 
 def worst_score(scores: Mapping[str, float]) -> float:

@@ -61,11 +61,15 @@ def quantile(histogram: Histogram, p: float, independent: float | None = None) -
 def correlated_ranks(n: int, p: float, independent: float) -> tuple[int, int]:
     """As `interval_ranks`, for n values that are worth so many independent ones, at most n: the ranks of these, spread
     over all. Fewer than 80 are worth a quarter at most."""
-    most = n if n >= FEW else floor(n * _WORTH_OF_FEW)
-    worth = max(1, min(most, round(independent)))
+    worth = max(1, min(floor(most_worth(n)), round(independent)))
     low, high = interval_ranks(worth, p)
     scale = n / worth
     return floor(low * scale), min(n, ceil(high * scale)) if high <= worth else n + 1
+
+
+def most_worth(n: int) -> float:
+    """How many independent values n are worth at most: fewer than 80 a quarter."""
+    return n if n >= FEW else n * _WORTH_OF_FEW
 
 
 @lru_cache(maxsize=4096)

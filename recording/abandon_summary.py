@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tokenswarm.metrics.intervals import mean_of
+from tokenswarm.metrics.intervals import rate_of
 from tokenswarm.metrics.level import Scope
 from tokenswarm.metrics.shares import share_deviates
 from tokenswarm.metrics.token_counts import TokenSource
@@ -93,7 +93,7 @@ def _running(
         return None
     at_server = np.array([s.values["requests_running"] + s.values.get("requests_waiting", 0.0) for s in known])
     here = left.in_flight(np.array([sample.time_s for sample in known]))
-    found = mean_of(at_server - here)
+    found = rate_of(at_server - here)
     assert found is not None
     none_measured = not is_sure and found.low is not None and found.low <= 0
     return {

@@ -35,7 +35,7 @@ class ScopeStats:
     requests_within_objectives: int = 0
     requests_not_judged: int = 0
     good_requests_judged: int = 0
-    #: Whether each of the requests judged was good.
+    #: How good each of the requests judged was, see score_number.
     judged: TimeOrder = field(default_factory=TimeOrder)
     tokens_within_objectives: float = 0.0
     ttft_s: TimedHistogram = field(default_factory=TimedHistogram)
@@ -76,13 +76,14 @@ class ScopeStats:
         """Share (0 to 1) of these that were within all objectives; None where there are none."""
         return self.good_requests_judged / self.requests_judged if self.requests_judged else None
 
-    def add(self, row: RequestRow, within_objectives: bool) -> None:
-        """Count a request that was sent in this part; within_objectives: whether it met them all."""
+    def add(self, row: RequestRow, within_objectives: bool, score: int) -> None:
+        """Count a request that was sent in this part; within_objectives: whether it met them all; score: how nearly,
+        see score_number."""
         self.requests += 1
         self.requests_not_judged += row.abandons
         if not row.abandons:
             self.good_requests_judged += within_objectives
-            self.judged.add(within_objectives, row.sent_ns)
+            self.judged.add(score, row.sent_ns)
         self.outcomes[row.outcome] += 1
         self.retries += row.retries
         if row.outcome is not Outcome.OK:

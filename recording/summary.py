@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from tokenswarm.metrics.concurrency import Concurrency
-from tokenswarm.metrics.intervals import share_of
+from tokenswarm.metrics.intervals import share_within
 from tokenswarm.metrics.level import Scope, SystemPrompt
 from tokenswarm.metrics.mix import NO_MIX, MixMember, RunMix
-from tokenswarm.metrics.objectives import Objectives
+from tokenswarm.metrics.objectives import GOOD_UP_TO, Objectives
 from tokenswarm.metrics.quantiles import quantile
 from tokenswarm.metrics.timeline import Outcome
 from tokenswarm.recording.abandon_summary import abandon_figures
@@ -153,7 +153,7 @@ def _rounded(mean: float | None) -> float | None:
 
 
 def _goodput(stats: ScopeStats, seconds: float) -> Goodput:
-    share = share_of(stats.judged.series())
+    share = share_within(stats.judged.series(), GOOD_UP_TO)
     return Goodput(
         requests_per_s=stats.requests_within_objectives / seconds,
         tokens_per_s=stats.tokens_within_objectives / seconds,

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import msgspec
 
-from tokenswarm.metrics.intervals import share_of
 from tokenswarm.metrics.objectives import Objectives
 from tokenswarm.recording.summary import capacities
-from tokenswarm.reports.checks.good_requests import good_requests
+from tokenswarm.reports.checks.good_requests import good_requests, good_share
 from tokenswarm.run_folder.csv_reader import Requests, load_requests
 from tokenswarm.run_folder.reader import Results
 from tokenswarm.run_folder.schema import Capacity, Figures, Goodput, LevelSummary
@@ -45,6 +44,6 @@ def _figures(figures: Figures, requests: Requests, objectives: Objectives) -> Fi
     if figures.seconds <= 0:
         return msgspec.structs.replace(figures, goodput=None)
     good = good_requests(requests, objectives)
-    share = share_of(good[~requests.abandons])
+    share = good_share(requests, objectives)
     fraction = (None, None, None) if share is None else (share.value, share.low, share.high)
     return msgspec.structs.replace(figures, goodput=Goodput(int(good.sum()) / figures.seconds, None, *fraction))

@@ -23,7 +23,7 @@ from tokenswarm.metrics.level import PROMPT, level_text
 from tokenswarm.metrics.objectives import DEFAULT_SHARE, Objectives
 from tokenswarm.reports import units
 from tokenswarm.reports.checks.conditions import Figure
-from tokenswarm.reports.checks.good_requests import good_requests
+from tokenswarm.reports.checks.good_requests import good_share
 from tokenswarm.reports.compare.comparability import (
     check_comparable,
     differences,
@@ -41,7 +41,6 @@ from tokenswarm.reports.stats.changes import (
     change_between,
 )
 from tokenswarm.reports.stats.estimates import RunData
-from tokenswarm.run_folder.csv_reader import Requests
 from tokenswarm.run_folder.reader import ReportError, Results
 from tokenswarm.run_folder.schema import LevelSummary
 
@@ -312,13 +311,6 @@ def standing_of(compared: Compared, change: Change | None) -> Standing:
     # What only the assumed variation explains, one run of each cannot decide.
     decided = change.estimate.certified and not (change.assumed and change.within.excludes(none))
     return Standing.TIED if decided else Standing.INCONCLUSIVE
-
-
-def good_share(requests: Requests, objectives: Objectives) -> Estimate | None:
-    """The share of these requests that met every bound, as Objectives.met has it, those that users were to leave left
-    out; None of no requests."""
-    judged = requests.where(~requests.abandons)
-    return intervals.share_of(good_requests(judged, objectives))
 
 
 def check_labels(labels: Sequence[str], runs: int) -> None:

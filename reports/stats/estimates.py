@@ -20,7 +20,7 @@ from tokenswarm.metrics.intervals import Estimate
 from tokenswarm.metrics.objectives import Objectives
 from tokenswarm.metrics.quantiles import Quantile
 from tokenswarm.reports.checks.conditions import TIMES, Figure
-from tokenswarm.reports.checks.good_requests import good_requests
+from tokenswarm.reports.checks.good_requests import good_share
 from tokenswarm.run_folder.csv_reader import Requests, Windows, load_requests, load_windows
 from tokenswarm.run_folder.distribution import Distribution
 from tokenswarm.run_folder.reader import Results
@@ -136,17 +136,15 @@ class RunData:
 
     def _scalar(self, level: LevelSummary, figure: Figure) -> Estimate | None:
         if figure.name == "rate":
-            return intervals.mean_of(self.windows.hold_rates(self.results, level))
+            return intervals.rate_of(self.windows.hold_rates(self.results, level))
         requests = self.requests.of(level)
         if figure.name == "failures":
             return intervals.share_of(requests.failed)
         if figure.name == "goodput":
-            summary = self.results.summary
-            judged = requests.where(~requests.abandons)
-            return intervals.share_of(good_requests(judged, Objectives(**summary.objectives)))
+            return good_share(requests, Objectives(**self.results.summary.objectives))
         starts_s, ends_s = self.windows.hold_spans(self.results, level)
         if not len(starts_s):
             return None
         places = np.searchsorted(starts_s, requests.sent_s[requests.ok], side="right") - 1
         counts = np.bincount(places[places >= 0], minlength=len(starts_s))[: len(starts_s)]
-        return intervals.mean_of(counts / (ends_s - starts_s))
+        return intervals.rate_of(counts / (ends_s - starts_s))

@@ -14,7 +14,15 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from tokenswarm.metrics.intervals import Estimate, independent_at, mean_of, quantile_of, share_of
+from tokenswarm.metrics.intervals import (
+    Estimate,
+    independent_at,
+    mean_of,
+    quantile_of,
+    rate_of,
+    share_of,
+    share_within,
+)
 from tokenswarm.metrics.quantiles import quantile
 from tokenswarm.metrics.timed_histogram import TimedHistogram
 
@@ -99,36 +107,51 @@ def test_a_median_s_interval_of_few_requests_is_wide_enough(kind: str, n: int) -
     assert held >= NOMINAL[0]
 
 
+@pytest.mark.parametrize("n", [12, 20, 40, 80, 150, 300, 600, 1000, 3000])
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_mean_latency_s_interval(kind: str) -> None:
-    held = coverage(latencies(kind, 3000), mean_of, true_mean(kind))
-    print(f"mean, 3000 of {kind}: {held:.3f}")
+def test_a_mean_latency_s_interval(kind: str, n: int) -> None:
+    held = coverage(latencies(kind, n), mean_of, true_mean(kind))
+    print(f"mean, {n} of {kind}: {held:.3f}")
     assert NOMINAL[0] <= held <= NOMINAL[1]
 
 
 @pytest.mark.parametrize("correlation", [0.0, 0.5, 0.8])
-@pytest.mark.parametrize("windows", [56, 116])
+@pytest.mark.parametrize("windows", [12, 14, 16, 20, 24, 36, 56, 116])
 def test_a_rate_s_interval(windows: int, correlation: float) -> None:
-    held = coverage(3000 + 150 * autoregressive(correlation, windows), mean_of, 3000.0)
+    held = coverage(3000 + 150 * autoregressive(correlation, windows), rate_of, 3000.0)
     print(f"rate, {windows} windows of ar {correlation:g}: {held:.3f}")
     assert NOMINAL[0] <= held <= NOMINAL[1]
 
 
-@pytest.mark.parametrize("share", [0.5, 0.95])
+@pytest.mark.parametrize("share", [0.5, 0.9, 0.95, 0.99])
+@pytest.mark.parametrize("n", [80, 150, 300, 600, 1000, 3000])
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_share_s_interval(kind: str, share: float) -> None:
-    """Requests that are good where they take no longer than a bound."""
-    good = latencies(kind, 3000) <= true_quantile(kind, share)
-    held = coverage(good, share_of, share)
-    print(f"share {share:g}, 3000 of {kind}: {held:.3f}")
-    assert NOMINAL[0] <= held <= NOMINAL[1]
+def test_the_interval_of_a_share_within_a_bound(kind: str, n: int, share: float) -> None:
+    """Requests that are good where they take no longer than a bound. Few misses do not show how they come together, and
+    are taken as the latencies near them do: they are covered up to 99.5 %."""
+    bound = true_quantile(kind, share)
+    held = coverage(latencies(kind, n), lambda run: share_within(run, bound), share)
+    print(f"share {share:g}, {n} of {kind}: {held:.3f}")
+    assert NOMINAL[0] <= held <= (NOMINAL[1] if (1 - share) * n > 100 else 0.995)
+
+
+@pytest.mark.parametrize("share", [0.5, 0.95])
+@pytest.mark.parametrize("n", [25, 40, 79])
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_interval_of_a_share_of_few_is_wide_enough(kind: str, n: int, share: float) -> None:
+    bound = true_quantile(kind, share)
+    held = coverage(latencies(kind, n), lambda run: share_within(run, bound), share)
+    print(f"share {share:g}, {n} of {kind}: {held:.3f}")
+    assert held >= NOMINAL[0]
 
 
 @pytest.mark.parametrize("kind", ["ar 0", "ar 0.5", "ar 0.8"])
-def test_the_interval_of_a_share_of_few_misses(kind: str) -> None:
-    good = latencies(kind, 3000) <= true_quantile(kind, 0.99)
-    held = coverage(good, share_of, 0.99)
-    print(f"share 0.99, 3000 of {kind}: {held:.3f}")
+@pytest.mark.parametrize("share", [0.5, 0.95, 0.99])
+def test_the_interval_of_a_share_of_which_nothing_else_is_known(kind: str, share: float) -> None:
+    """Failures: whether each request is one of them."""
+    good = latencies(kind, 3000) <= true_quantile(kind, share)
+    held = coverage(good, share_of, share)
+    print(f"marked {share:g}, 3000 of {kind}: {held:.3f}")
     assert NOMINAL[0] <= held <= NOMINAL[1]
 
 

@@ -19,8 +19,10 @@ from tokenswarm.metrics.intervals import (
     mean_of,
     pooled,
     quantile_of,
+    rate_of,
     ratio,
     share_of,
+    share_within,
     student_t,
 )
 
@@ -100,7 +102,7 @@ def test_a_ratio_of_quantiles_covers_the_true_ratio(draw: Draw, p: float) -> Non
 @pytest.mark.parametrize("windows", [20, 56, 116])
 def test_a_token_rate_s_interval_covers_it_though_its_windows_are_correlated(windows: int, correlation: float) -> None:
     runs = 3000 + 150 * autoregressive(np.random.default_rng(4), windows, correlation, runs=RUNS)
-    covered = sum(holds(mean_of(run), 3000) for run in runs) / RUNS
+    covered = sum(holds(rate_of(run), 3000) for run in runs) / RUNS
     assert NOMINAL[0] <= covered <= NOMINAL[1]
 
 
@@ -109,7 +111,7 @@ def test_a_difference_of_token_rates_covers_the_true_one() -> None:
     random = np.random.default_rng(5)
     covered = 0
     for _ in range(RUNS):
-        new, base = (mean_of(rate + 150 * autoregressive(random, 56, 0.5)[0]) for rate in (3200, 3000))
+        new, base = (rate_of(rate + 150 * autoregressive(random, 56, 0.5)[0]) for rate in (3200, 3000))
         assert new is not None
         assert base is not None
         covered += holds(difference(new, base), 200)
@@ -142,21 +144,25 @@ def test_a_sample_too_small_for_its_upper_end_is_not_certified() -> None:
 
 
 def test_a_few_windows_have_a_mean_and_no_interval() -> None:
-    estimate = mean_of(np.array([1.0, 2.0, 3.0]))
-    assert estimate == Estimate(2.0, None, None, 3)
+    for few in (np.array([1.0, 2.0, 3.0]), np.arange(11.0)):
+        assert rate_of(few) == mean_of(few) == Estimate(few.mean(), None, None, len(few))
+    assert rate_of(np.arange(12.0)).certified  # type: ignore[union-attr]
 
 
 def test_of_nothing_there_is_no_figure() -> None:
     nothing = np.empty(0)
     assert quantile_of(nothing, 0.5) is None
     assert mean_of(nothing) is None
+    assert rate_of(nothing) is None
+    assert share_within(nothing, 1.0) is None
     assert share_of(nothing) is None
 
 
 @pytest.mark.parametrize("value", [5.0, 0.1, 1234.567])
 def test_equal_values_show_nothing_of_their_variation(value: float) -> None:
     """An interval of no width would be a certainty that nothing speaks for. Order statistics need no variation."""
-    assert mean_of(np.full(56, value)) == Estimate(pytest.approx(value), None, None, 56)
+    for estimate in (mean_of(np.full(56, value)), rate_of(np.full(56, value))):
+        assert estimate == Estimate(pytest.approx(value), None, None, 56)
     assert pooled([Estimate(value, None, None, 9)] * 3).estimate == Estimate(pytest.approx(value), None, None, 27)
     drift = drift_of(np.full(56, value))
     assert drift is not None

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import inf, nan
 
 import pytest
 
-from tokenswarm.metrics.objectives import ObjectiveError, Objectives
+from tokenswarm.metrics.objectives import ObjectiveError, Objectives, score_number
 from tokenswarm.metrics.timeline import Outcome
 from tokenswarm.recording.worker_report import RequestRow
 
@@ -103,3 +104,11 @@ def test_a_share_may_be_in_percent_or_a_fraction(text: str, share: float) -> Non
 def test_a_share_that_is_none_is_refused(text: str) -> None:
     with pytest.raises(ObjectiveError, match=r"^--slo-share takes a share like 95% or 0\.95, above 0"):
         Objectives.parse("ttft=1s", text)
+
+
+@pytest.mark.parametrize(
+    ("score", "number"),
+    [(0.0, 0), (0.5, 512), (1.0, 1024), (1.0000001, 1025), (2.0, 2048), (1000.0, 65_535), (inf, 65_535), (nan, 65_535)],
+)
+def test_a_score_as_a_whole_number_keeps_what_is_good(score: float, number: int) -> None:
+    assert score_number(score) == number

@@ -20,8 +20,8 @@ from tokenswarm.recording.journal import Journal
 from tokenswarm.recording.probe_requests import ProbeRequests
 from tokenswarm.recording.summary import level_summary
 from tokenswarm.recording.worker_report import OpenRequest, Report
+from tokenswarm.reports.checks.good_requests import good_share
 from tokenswarm.reports.checks.slo import with_objectives
-from tokenswarm.reports.compare.comparison import good_share
 from tokenswarm.reports.stats.estimates import RunData
 from tokenswarm.run_folder.csv_reader import load_requests
 from tokenswarm.run_folder.reader import Results, load_results
@@ -151,3 +151,10 @@ def test_a_file_without_the_column_leaves_none_out(results: Results) -> None:
 def test_open_requests_say_whether_their_users_are_to_leave() -> None:
     open_request = OpenRequest(0, 1, None, True)
     assert msgspec.msgpack.decode(msgspec.msgpack.encode(open_request), type=OpenRequest) == open_request
+
+
+def test_the_recorded_interval_is_that_of_requests_csv(summary: LevelSummary, results: Results) -> None:
+    share = good_share(load_requests(results, ["e2e"]).of(results.summary.levels[0]), BOUND)
+    goodput = summary.hold.goodput
+    assert share is not None and goodput is not None
+    assert (goodput.fraction_low, goodput.fraction_high) == pytest.approx((share.low, share.high))

@@ -93,7 +93,7 @@ def test_a_change_that_the_sample_is_too_small_to_tell_is_undecided(folder: Fold
         (
             "rate",
             1,
-            "1 complete 5-second window; make the hold 45 s or longer",
+            "1 complete 5-second window; make the hold 65 s or longer",
         ),
         ("rate", 12, "12 complete 5-second windows"),
         ("ttft", 1, "1 request"),
