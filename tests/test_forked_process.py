@@ -26,6 +26,7 @@ def simulating(**how: Any) -> ForkedProcess:
     return process
 
 
+@pytest.mark.slow
 def test_output_and_exit_code_are_its_own() -> None:
     right, wrong = started("locust", "--version"), started("locust", "--no-such-option", stderr=subprocess.STDOUT)
     assert right.communicate(timeout=60)[0].startswith("locust ")

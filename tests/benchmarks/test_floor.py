@@ -6,11 +6,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tokenswarm.simulator.paced_log import read_server_log
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
+@pytest.mark.slow
 def test_the_floor_reads_every_answer_to_its_end(tmp_path: Path) -> None:
     log = str(tmp_path / "server.csv")
     paced = [sys.executable, "-m", "tokenswarm.simulator.paced", "--log", log, "--tokens", "4", "8"]

@@ -30,6 +30,7 @@ def test_frames_come_back_as_they_were_appended(tmp_path: Path) -> None:
     assert reader.torn_bytes == 0
 
 
+@pytest.mark.slow
 def test_cut_anywhere_the_whole_frames_before_are_read_and_the_rest_is_counted(tmp_path: Path) -> None:
     whole = written(tmp_path / "frames")
     ends = [len(MAGIC)]

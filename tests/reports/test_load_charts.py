@@ -89,6 +89,7 @@ def test_throughput_has_marks_at_whole_users_and_no_name_for_a_level_without_an_
     assert axes.get_legend() is None
 
 
+@pytest.mark.slow
 def test_the_page_has_both_charts_and_the_line_of_the_slo(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     courses = [Course(10, ttft_s=0.1), Course(50, ttft_s=0.2), Course(100, ttft_s=0.9)]
     folder = write_folder(tmp_path / "run", courses, seed=1)

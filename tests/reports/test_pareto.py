@@ -73,6 +73,7 @@ def test_rates_are_per_gpu_where_every_run_says_how_many_there_are(tmp_path: Pat
         assert of_gpu.up.estimate.high == pytest.approx((of_server.up.estimate.high or 0.0) / 4)
 
 
+@pytest.mark.slow
 def test_the_page_has_a_chart_and_a_table_of_each_plane(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     servers = {"vllm": [Course(10), Course(50)], "tgi": [Course(10, ttft_s=0.4, token_rate=1500), Course(50)]}
     folders = write_servers(tmp_path, servers)

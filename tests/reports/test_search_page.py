@@ -70,6 +70,7 @@ def test_the_timeline_keeps_the_order_of_time(search: Results) -> None:
     assert [span.level.users for span in spans] == [10, 50, 20]
 
 
+@pytest.mark.slow
 def test_what_is_true_of_all_levels_is_said_once(search: Results, tmp_path: Path) -> None:
     assert "<small>without system prompt</small>" not in html_of(page(search))
     both = load_results(write_folder(tmp_path / "both", [Course(10), Course(10, "on")], seed=1))
@@ -135,6 +136,7 @@ def test_the_bars_of_ttft_have_all_their_texts_inside(tmp_path: Path, modes: tup
         assert place.y0 >= whole.y0, text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "folded"), [(3, 0), (12, 9)])
 def test_many_reasons_leave_space_for_the_figures(tmp_path: Path, number: int, folded: int) -> None:
     """All of them are on the page, the first three at once; a chart alone has the number of the others."""

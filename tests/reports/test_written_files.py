@@ -21,6 +21,7 @@ def output_of(command: ModuleType, capsys: pytest.CaptureFixture[str], *argument
     return capsys.readouterr().out.splitlines()
 
 
+@pytest.mark.slow
 def test_every_file_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     one, two = (write_folder(tmp_path / name, (Course(),), seed) for seed, name in enumerate(("one", "two")))
     junit, markdown, page, table, charts, parquet, hlog = (

@@ -26,6 +26,7 @@ def refusal(folder: Path, text: str, *words: str) -> str:
     return lines[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "line", "why"),
     [
@@ -43,11 +44,13 @@ def test_a_locustfile_that_cannot_be_loaded_is_one_sentence_with_its_line(
     assert refusal(tmp_path, text).startswith(f"tokenswarm: {place}")
 
 
+@pytest.mark.slow
 def test_an_empty_locustfile_is_refused_with_what_it_needs(tmp_path: Path) -> None:
     sentence = refusal(tmp_path, "")
     assert "no user class" in sentence and "tokenswarm.StreamingUser" in sentence and "leave -f out" in sentence
 
 
+@pytest.mark.slow
 def test_options_of_tokenswarm_beside_a_file_without_it_are_refused_with_the_cause(tmp_path: Path) -> None:
     sentence = refusal(tmp_path, "", "--levels", "3")
     assert "--levels" in sentence and "imports no user class of Tokenswarm" in sentence

@@ -68,6 +68,7 @@ def test_each_option_is_in_one_group_of_the_help() -> None:
     assert own <= set(grouped)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["run", "web"])
 def test_the_help_shows_every_option(command: str) -> None:
     ended = run_command(command, "--help")
