@@ -55,11 +55,11 @@ def write_parquet(results: Results, path: Path) -> int:
             for batch in reader:
                 writer.write_batch(batch.rename_columns(writer.schema.names))
                 rows += batch.num_rows
-    except FileNotFoundError as error:
-        raise ReportError(f"{error.filename or source} is missing, or its folder is.") from error
     except pa.ArrowInvalid as error:
         raise ReportError(f"{source} cannot be written as {path}: {' '.join(str(error).split())[:200]}.") from error
     except OSError as error:
+        if isinstance(error, FileNotFoundError) and not source.exists():
+            raise ReportError(f"{source} is missing.") from error
         raise ReportError(f"{path} cannot be written: {_reason(error)}.") from error
     return rows
 

@@ -94,6 +94,13 @@ def test_the_log_holds_each_level_s_latencies_in_microseconds_under_its_tag(resu
 
 
 def test_a_file_that_cannot_be_written_is_one_sentence(results: Results, tmp_path: Path) -> None:
+    (tmp_path / "dangling").symlink_to(tmp_path / "nowhere" / "file")
     for write in (write_parquet, write_hlog):
-        with pytest.raises(ReportError):
-            write(results, tmp_path / "nowhere" / "file")
+        for target in (tmp_path / "nowhere" / "file", tmp_path / "dangling"):
+            with pytest.raises(ReportError) as refused:
+                write(results, target)
+            assert str(refused.value) == f"{target} cannot be written: No such file or directory."
+    (results.folder / "requests.csv").unlink()
+    with pytest.raises(ReportError) as refused:
+        write_parquet(results, tmp_path / "file")
+    assert str(refused.value) == f"{results.folder / 'requests.csv'} is missing."
