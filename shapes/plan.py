@@ -136,8 +136,9 @@ def free(users: int, spawn_rate: float, run_time_s: float | None, system_prompt:
         raise PlanError(f"--users takes 1 to {MOST_USERS:,} users, got {users:,}.")
     if not (isfinite(spawn_rate) and spawn_rate > 0):
         raise PlanError(f"--spawn-rate must be more than 0 users a second, got {spawn_rate:g}.")
+    _check_run_time(run_time_s)
     modes = modes_of(system_prompt, auto="off")
-    if len(modes) > 1 and not run_time_s:
+    if len(modes) > 1 and run_time_s is None:
         raise PlanError("--system-prompt both needs an end for its first half: give --run-time, the time of each half.")
     ramp_s = users / spawn_rate
     if run_time_s and run_time_s <= ramp_s:
@@ -148,9 +149,19 @@ def free(users: int, spawn_rate: float, run_time_s: float | None, system_prompt:
     return tuple(PlannedLevel(index, mode, users, ramp_s, run_time_s or inf) for index, mode in enumerate(modes))
 
 
+def _check_run_time(run_time_s: float | None) -> None:
+    """Locust takes 0 for no limit. Raises PlanError."""
+    if run_time_s == 0:
+        raise PlanError(
+            "--run-time must be longer than 0 s: give the time that the run is to take, or leave -t out for a run that "
+            "goes on until it is stopped."
+        )
+
+
 def own_shape_level(shape: str, run_time_s: float | None, system_prompt: str) -> tuple[PlannedLevel, ...]:
     """The one level of a run whose number of users a locustfile's own shape sets. shape: the name of its class. Raises
     PlanError."""
+    _check_run_time(run_time_s)
     modes = modes_of(system_prompt, auto="off")
     if len(modes) > 1:
         raise PlanError(f"--system-prompt both has no effect beside the shape {shape} of the locustfile: choose one.")

@@ -72,6 +72,14 @@ def test_the_free_shape_gives_each_of_both_modes_the_run_time() -> None:
             *(30, 2.0, 15.0, "off"),
             "--run-time (15s) must be longer than the ramp: 30 users at 2 a second take 15s.",
         ),
+        *(
+            (
+                *(1, 1.0, 0.0, mode),
+                "--run-time must be longer than 0 s: give the time that the run is to take, or leave -t out for a run "
+                "that goes on until it is stopped.",
+            )
+            for mode in ("off", "both")
+        ),
         (1, 1.0, None, "maybe", "--system-prompt takes one of auto, off, on, both, got 'maybe'."),
     ],
 )
