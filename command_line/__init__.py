@@ -1,7 +1,7 @@
 """How options are given: which were given at all, unknown ones, all errors at once, and the ports to listen on."""
 
 from tokenswarm.command_line.argument_reader import PERCENTILE, Argument, ArgumentReader
-from tokenswarm.command_line.locust_command_line import CommandLine, refuse, show_refusal
+from tokenswarm.command_line.locust_command_line import CommandLine, refuse, show_refusal, variable_warnings
 from tokenswarm.command_line.option_adder import OptionAdder, PlainArguments, variable_of
 from tokenswarm.command_line.option_errors import Collected, OptionErrors, collect_errors, sentences_of
 from tokenswarm.command_line.parser import (
@@ -18,7 +18,7 @@ from tokenswarm.command_line.parser import (
     unknown_option,
 )
 from tokenswarm.command_line.pointed_error import PointedError
-from tokenswarm.command_line.ports import first_free_port, free_port, why_not_free
+from tokenswarm.command_line.ports import first_free_port, free_port, why_no_address, why_not_free
 from tokenswarm.command_line.timespans import TimespanError, parse_timespan, timespan_text
 from tokenswarm.command_line.token_reader import TokenReader
 
@@ -54,6 +54,8 @@ __all__ = [
     "unexpected_words",
     "unknown_option",
     "variable_of",
+    "variable_warnings",
+    "why_no_address",
     "why_not_free",
 ]
 

@@ -40,14 +40,19 @@ class CommandLine:
                 errors.of(self._complete, given)
                 if not self._checked:
                     self._checked, self.given = True, given
-                    self.notices = [
-                        f"The variable {name} is ignored: no option has it. Is {known} meant?"
-                        for name, known in misspelled_variables(parser, os.environ).items()
-                    ]
+                    self.notices = variable_warnings(parser)
                     errors.of(self._check, given)
         except ValueError as error:
             refuse(error)
         return given.options
+
+
+def variable_warnings(parser: Any) -> list[str]:
+    """A sentence for each variable of the environment that is like that of an option, and is none."""
+    return [
+        f"The variable {name} is ignored: no option has it. Is {known} meant?"
+        for name, known in misspelled_variables(parser, os.environ).items()
+    ]
 
 
 def refuse(error: ValueError) -> None:

@@ -8,6 +8,12 @@ from collections.abc import Collection
 _TRIED = 100
 
 
+def why_no_address(host: str) -> str | None:
+    """Why nothing can listen on that address, whatever the port (`*` and empty: every address); None if something
+    can."""
+    return why_not_free(host, 0)
+
+
 def why_not_free(host: str, port: int) -> str | None:
     """Why nothing can listen on the port of this machine's address (`*` and empty: every address); None if it can."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -16,6 +22,8 @@ def why_not_free(host: str, port: int) -> str | None:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.bind(("" if host == "*" else host, port))
             listener.listen()
+    except UnicodeError:  # a part of it is longer than a name's can be
+        return "Name or service not known"
     except (OSError, OverflowError) as error:
         return getattr(error, "strerror", None) or str(error)
     return None

@@ -12,7 +12,7 @@ import msgspec
 from tokenswarm.client.request_options import ChatOptions
 from tokenswarm.client.server_address import base_url, hosts_of
 from tokenswarm.client.workload import load_workload
-from tokenswarm.command_line import Given, OptionErrors, collect_errors, read_options, sentences_of
+from tokenswarm.command_line import Given, OptionErrors, collect_errors, read_options, sentences_of, variable_warnings
 from tokenswarm.command_line.exit_codes import EXIT_UNUSABLE
 from tokenswarm.run_control.run_parser import run_parser
 from tokenswarm.run_control.run_plan import RunPlan
@@ -37,6 +37,8 @@ def run(words: Sequence[str], command: str = "tokenswarm workload") -> int:
     parser = _parser()
     if {"-h", "--help"} & set(words):
         return _print(parser.format_help().rstrip())
+    for sentence in variable_warnings(parser):
+        print(f"{command}: {sentence}", file=sys.stderr)
     try:
         given = read_options(parser, list(words))
         description = _description_of(given)

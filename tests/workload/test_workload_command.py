@@ -330,3 +330,15 @@ def test_models_and_hosts_are_listed_with_their_shares(capsys: pytest.CaptureFix
 def _json(capsys: pytest.CaptureFixture[str], *words: str) -> dict[str, Any]:
     assert run([*words, "--json"]) == 0
     return json.loads(capsys.readouterr().out)
+
+
+def test_a_variable_of_no_option_is_a_warning_as_in_a_run(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("TOKENSWARM_LEVEL", "3")
+    sentence = "The variable TOKENSWARM_LEVEL is ignored: no option has it. Is TOKENSWARM_LEVELS meant?"
+    for command in ("tokenswarm workload", "tokenswarm run"):
+        assert run(["--levels", "1", "--system-prompt", "off", "--json"], command) == 0
+        printed = capsys.readouterr()
+        assert printed.err == f"{command}: {sentence}\n"
+        assert [level["users"] for level in json.loads(printed.out)["levels"]] == [1]
