@@ -63,6 +63,28 @@ def _check_log_file(options: Namespace) -> None:
         )
     if _is_device(path):
         raise OptionErrors([f"--logfile takes a file, but {path} is a device: name a file, or leave it out."])
+    if options.logfile and (reason := _why_not_appended(path)):
+        raise OptionErrors([f"--logfile {path} cannot be written ({reason}); name another file."])
+
+
+def _why_not_appended(path: Path) -> str | None:
+    """Why no file can be written there; None where one can. A file that is not there yet is not left behind."""
+    try:
+        path.open("x").close()
+        path.unlink()
+    except FileExistsError:
+        return _why_not_opened(path)
+    except (OSError, ValueError) as error:
+        return getattr(error, "strerror", None) or str(error)
+    return None
+
+
+def _why_not_opened(path: Path) -> str | None:
+    try:
+        path.open("a").close()
+    except OSError as error:
+        return error.strerror
+    return None
 
 
 def _check_html_file(options: Namespace) -> None:

@@ -119,7 +119,23 @@ def test_a_device_for_a_file_of_locusts_is_refused_and_the_null_device_is_not(op
     assert sentences(option, device) == [
         f"{option} takes a file, but {device} is a device: name a file, or leave it out."
     ]
-    assert sentences(option, os.devnull) == sentences(option, str(tmp_path / "new" / "file")) == []
+    assert sentences(option, os.devnull) == sentences(option, str(tmp_path / "file")) == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_log_file_that_cannot_be_opened_is_one_sentence(tmp_path: Path) -> None:
+    """Locust would end with a traceback."""
+    (tmp_path / "file").touch()
+    (tmp_path / "folder").mkdir()
+    for name, why in (
+        ("folder", "Is a directory"),
+        ("file/x.log", "Not a directory"),
+        ("new/x.log", "No such file or directory"),
+    ):
+        path = tmp_path / name
+        assert sentences("--logfile", str(path)) == [f"--logfile {path} cannot be written ({why}); name another file."]
+    assert sentences("--logfile", str(tmp_path / "file")) == []
+    assert {each.name for each in tmp_path.iterdir()} == {"file", "folder"}
 
 
 def test_a_choice_that_does_not_exist_is_one_sentence() -> None:
