@@ -8,7 +8,16 @@ from itertools import combinations, count
 
 from tokenswarm.cluster.master_port import check_master_port
 from tokenswarm.cluster.protocol import FORKED_CLUSTER
-from tokenswarm.command_line import Collected, Given, collect_errors, first_free_port, free_port, why_not_free
+from tokenswarm.command_line import (
+    Collected,
+    Given,
+    collect_errors,
+    first_free_port,
+    free_port,
+    why_no_address,
+    why_not_free,
+)
+from tokenswarm.recording.prometheus import metrics_host_error
 
 _LOOPBACK = "127.0.0.1"
 #: Hosts that stand for every address, and a name that may stand for any of this machine.
@@ -128,6 +137,11 @@ def _bind_for_forked_workers(given: Given) -> None:
 def _choose_web_port(given: Given) -> list[str]:
     options: Namespace = given.options
     usual = options.web_port
+    if why := why_no_address(options.web_host):
+        raise PortError(
+            f"--web-host {options.web_host} is no address on which this machine can serve the web page ({why}): give "
+            "one of its own, or leave the option out."
+        )
     reason = why_not_free(options.web_host, usual)
     if reason is None:
         return []
@@ -148,9 +162,13 @@ def _choose_web_port(given: Given) -> list[str]:
 def _check_metrics_port(given: Given, errors: Collected) -> None:
     """A port that was not given is chosen when it is opened."""
     options = given.options
-    if "metrics_port" not in given.sources or not 0 < options.metrics_port < 65536:
+    if not 0 < options.metrics_port < 65536:
         return
-    if reason := why_not_free(options.metrics_host, options.metrics_port):
+    if why := why_no_address(options.metrics_host):
+        errors.add(PortError(metrics_host_error(options.metrics_host, why)))
+    elif "metrics_port" not in given.sources:
+        return
+    elif reason := why_not_free(options.metrics_host, options.metrics_port):
         errors.add(
             PortError(
                 f"the metrics cannot be served on {options.metrics_host}:{options.metrics_port} ({reason}; another "

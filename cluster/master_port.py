@@ -5,6 +5,8 @@ from __future__ import annotations
 import socket
 from functools import cache
 
+from tokenswarm.command_line import why_no_address
+
 
 class MasterPortError(ValueError):
     """The port for workers is not available; the text says why and what to do."""
@@ -16,6 +18,11 @@ def check_master_port(host: str, port: int, remedy: str) -> None:
     would find this master on it. remedy: what to do where the port is taken. Raises MasterPortError."""
     if not 0 < port < 65536:
         raise MasterPortError(f"--master-bind-port takes a port from 1 to 65535, got {port}.")
+    if why := why_no_address(host):
+        raise MasterPortError(
+            f"--master-bind-host {host} is no address on which this machine can listen for workers ({why}): give one "
+            "of its own, or leave the option out."
+        )
     with socket.socket() as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry, make_wsgi_app
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from tokenswarm.command_line import why_no_address
 from tokenswarm.metrics.buckets import CLIENT_DELAY_S, EXPOSED
 from tokenswarm.metrics.level import Scope
 from tokenswarm.metrics.timeline import Outcome
@@ -226,9 +227,19 @@ def _levels(facts: RunFacts, aggregator: Aggregator) -> Iterator[tuple[tuple[str
         yield (facts.engine, facts.model, level.level.system_prompt, level.level.name), level
 
 
+def metrics_host_error(host: str, why: str) -> str:
+    """A sentence on an address that this machine does not have."""
+    return (
+        f"--metrics-host {host} is no address on which this machine can serve its metrics ({why}): give one of its "
+        "own, or leave the option out."
+    )
+
+
 def serve(live: LiveRun, host: str, port: int, next_ports: Sequence[int] = ()) -> WSGIServer:
     """Serve /metrics in this process's gevent hub, on `port` or the first free one of `next_ports`. Raises
     MetricsPortError if none can be had."""
+    if why := why_no_address(host):
+        raise MetricsPortError(metrics_host_error(host, why))
     registry = CollectorRegistry()
     registry.register(RunCollector(live))
     app = ScrapeGuard(make_wsgi_app(registry), host)

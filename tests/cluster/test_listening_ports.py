@@ -10,7 +10,7 @@ import pytest
 from tests.option_parser import parser_of_all_options
 from tests.runs.harness import free_port
 from tokenswarm.cluster.listening_ports import PortError, choose_ports
-from tokenswarm.command_line import Given, read_options
+from tokenswarm.command_line import Given, read_options, sentences_of
 from tokenswarm.recording.prometheus import LiveRun
 from tokenswarm.recording.recording_options import RecordingOptions
 from tokenswarm.run_control.metrics_endpoint import MetricsEndpoint
@@ -119,3 +119,30 @@ def test_a_port_that_cannot_be_read_is_not_said_to_be_taken_at_its_default(taken
     read = read_options(parser, words)
     assert read.errors == [f"{words[-2]} takes a whole number, got 'abc'."]
     choose_ports(read)
+
+
+@pytest.mark.parametrize(
+    ("words", "option"),
+    [
+        (["--headless", "--metrics-host"], "--metrics-host"),
+        (["--metrics-port", "19646", "--web-port", "0", "--metrics-host"], "--metrics-host"),
+        (["--metrics-port", "0", "--web-host"], "--web-host"),
+        (["--headless", "--metrics-port", "0", "--master", "--master-bind-host"], "--master-bind-host"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("host", "why"),
+    [
+        ("192.0.2.1", "Cannot assign requested address"),
+        ("no such", "Name or service not known"),
+        ("a" * 70, "Name or service not known"),
+    ],
+)
+def test_an_address_of_another_machine_is_one_error_and_no_port_is_said_to_help(
+    words: list[str], option: str, host: str, why: str
+) -> None:
+    with pytest.raises(ValueError, match="is no address on which this machine can ") as refused:
+        choose_ports(given(*words, host))
+    (sentence,) = sentences_of(refused.value)
+    assert sentence.startswith(f"{option} {host} ") and f"({why})" in sentence
+    assert "port" not in sentence

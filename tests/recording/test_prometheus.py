@@ -300,6 +300,11 @@ def test_a_port_that_is_taken_is_told_in_a_sentence(live: LiveRun) -> None:
             serve(live, "127.0.0.1", port)
 
 
+def test_an_address_that_this_machine_does_not_have_is_told_in_the_systems_words(live: LiveRun) -> None:
+    with pytest.raises(MetricsPortError, match=r"^--metrics-host no such is no .* \(Name or service not known\): give"):
+        serve(live, "no such", 9646, [9647])
+
+
 def test_what_the_server_told_last_is_passed_on_under_one_name(
     scrape: Scrape, live: LiveRun, aggregator: Aggregator
 ) -> None:
