@@ -168,6 +168,10 @@ _NO_USERS = (
     "No User class found: this locustfile imports Tokenswarm, but has no user class. Derive one from "
     "tokenswarm.StreamingUser, or write `from tokenswarm import ChatUser, SystemPromptChatUser` (docs/python-api.md)."
 )
+_NOT_MEASURED = (
+    "this locustfile imports only a part of Tokenswarm, and nothing that its users would send is recorded: derive one "
+    "of them from tokenswarm.StreamingUser (docs/python-api.md), or import nothing from tokenswarm."
+)
 _LOCUSTS_NO_USERS = "No User class found!"
 _EXIT_UNUSABLE = 2
 #: Those of `tokenswarm` itself: others belong to a command, and stand behind it.
@@ -254,11 +258,22 @@ def _explain_missing_users(record: logging.LogRecord) -> bool:
     return True
 
 
+def _refuse_unmeasured(environment: Any, **_: Any) -> None:
+    """At Locust's init. Whoever imports names of Tokenswarm expects it to record. Where its own users run without the
+    rest of it, users/chat.py has the sentence."""
+    users = {each.__module__ for each in environment.user_classes}
+    if "tokenswarm.run_control.composition" in sys.modules or "tokenswarm.users.chat" in users:
+        return
+    print(f"tokenswarm: {_NOT_MEASURED}", file=sys.stderr)
+    raise SystemExit(_EXIT_UNUSABLE)
+
+
 _explain_imports()
 if "locust" in sys.modules:
     import logging
 
     sys.modules["locust"].events.init_command_line_parser.add_listener(_explain_options)
+    sys.modules["locust"].events.init.add_listener(_refuse_unmeasured)
     logging.getLogger("locust.main").addFilter(_explain_missing_users)
 
 

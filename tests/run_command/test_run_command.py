@@ -151,6 +151,22 @@ def test_a_wrong_option_leaves_no_folder_behind(tmp_path: Path) -> None:
     assert "--levels" in ended.stderr
 
 
+@pytest.mark.parametrize("command", ["run", "web"])
+def test_what_cannot_be_opened_is_refused_before_anything_else_is_said(command: str, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    words = ("-H", "http://127.0.0.1:9", "--metrics-host", "no such", "--logfile", "file/x")
+    ended = run_command(command, *words, cwd=tmp_path)
+    assert (ended.returncode, ended.stdout, ended.stderr.splitlines()) == (
+        2,
+        "",
+        [
+            "tokenswarm: --logfile file/x cannot be written (Not a directory); name another file.",
+            "tokenswarm: --metrics-host no such is no address on which this machine can serve its metrics (Name or "
+            "service not known): give one of its own, or leave the option out.",
+        ],
+    )
+
+
 def test_a_dry_run_describes_and_sends_nothing(tmp_path: Path) -> None:
     ended = run_command("run", "--dry-run", "--json", *OPTIONS, "--requests", "40", cwd=tmp_path)
     described = json.loads(ended.stdout)
@@ -202,4 +218,4 @@ def test_a_locustfile_without_tokenswarm_is_locusts_run_and_said_to_be(tmp_path:
     )  # fmt: skip
     assert ended.returncode == 0, ended.stderr
     assert set(re.findall("Ctrl-C: .*", ended.stdout)) == {"Ctrl-C: True"}
-    assert "imports no user class of Tokenswarm: the run is Locust's alone" in ended.stderr
+    assert "imports nothing from tokenswarm: the run is Locust's alone" in ended.stderr
