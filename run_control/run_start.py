@@ -14,7 +14,15 @@ from locust.runners import MasterRunner, WorkerRunner
 from tokenswarm.client.request_options import ChatOptions
 from tokenswarm.client.session_seconds import session_seconds
 from tokenswarm.cluster import transport
-from tokenswarm.command_line import CommandLine, Given, option_defaults, refuse, sentences_of, show_refusal
+from tokenswarm.command_line import (
+    CommandLine,
+    Given,
+    collect_errors,
+    option_defaults,
+    refuse,
+    sentences_of,
+    show_refusal,
+)
 from tokenswarm.command_line.exit_codes import EXIT_INTERRUPTED, EXIT_UNUSABLE, INTERRUPTED_EARLY
 from tokenswarm.engines import load_engines_of_packages
 from tokenswarm.reports.checks.run_checks import RunChecks
@@ -35,10 +43,11 @@ from tokenswarm.run_control.run_plan import RunPlan, level_of, run_options
 from tokenswarm.run_control.run_watch import RunWatch
 from tokenswarm.run_control.start_checks import check_command_line, check_run, complete_options, shows_stats_tables
 from tokenswarm.run_folder.schema import RunFacts
-from tokenswarm.shapes.own_code import adopt_own_code, check_modes, check_shape, own_code_facts
+from tokenswarm.shapes.own_code import adopt_own_code, check_modes, check_shape, foresee_own_code, own_code_facts
 from tokenswarm.shapes.plan import OWN_USERS, LoadPlan, PlannedLevel
 from tokenswarm.shapes.run_shape import RunShape
 from tokenswarm.target.server_detection import ReadyServer
+from tokenswarm.upstream.loaded_locustfiles import loaded_classes
 from tokenswarm.upstream.locust_files import end_without_html_file, keep_log_going
 from tokenswarm.upstream.locust_internals import BeforePageLine
 from tokenswarm.upstream.locust_log_filters import (
@@ -192,7 +201,11 @@ class RunStart:
             return
         self._recording.forks_workers = bool(options.processes)
         self._recording.metrics_port_given = "metrics_port" in given.sources
-        self._notices = check_command_line(given)
+        foresee_own_code(options, *loaded_classes(options.locustfile))
+        with collect_errors() as errors:
+            errors.of(check_own_options, options, self._defaults, given.sources)
+            notices = errors.of(check_command_line, given)
+        self._notices = notices or []
         BeforePageLine(self._log_notices).attach()
         self._recording.other_ports = {options.web_port, options.master_bind_port}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+from argparse import Namespace
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -45,9 +46,28 @@ def adopt_own_code(environment: Environment) -> None:
         shape.runner = environment.runner
     environment.shape_class = shape
     if options is not None:
-        vars(options)[OWN_USERS] = [] if uses_default else sorted(each.__name__ for each in own)
-        vars(options)[OWN_SHAPE] = type(shape.own_shape).__name__ if shape.own_shape is not None else ""
-        vars(options)[SHAPE_READS_USERS] = bool(shape.own_shape and shape.own_shape.use_common_options)
+        own_shape = type(shape.own_shape) if shape.own_shape is not None else None
+        _name_own_code(options, [] if uses_default else own, own_shape)
+
+
+def foresee_own_code(
+    options: Namespace, user_classes: Sequence[type[User]], shapes: Sequence[type[LoadTestShape]]
+) -> None:
+    """On the command line, when the locustfile is imported and Locust has no environment yet: name its classes in the
+    options as `adopt_own_code` will. user_classes, shapes: all of its own; words of the command line choose among the
+    users."""
+    default, words = list(RunShape.user_classes.values()), options.user_classes or ()
+    chosen = [each for each in user_classes if not words or each.__name__ in words]
+    own = [each for each in chosen if each not in default and (each.weight or each.fixed_count)]
+    own_shape = next((each for each in shapes if not issubclass(each, RunShape)), None)
+    _name_own_code(options, [] if any(each in default for each in chosen) else own, own_shape)
+
+
+def _name_own_code(options: Namespace, own: Sequence[type[User]], own_shape: type[LoadTestShape] | None) -> None:
+    """own: where no other users run."""
+    vars(options)[OWN_USERS] = sorted(each.__name__ for each in own)
+    vars(options)[OWN_SHAPE] = own_shape.__name__ if own_shape is not None else ""
+    vars(options)[SHAPE_READS_USERS] = bool(own_shape and own_shape.use_common_options)
 
 
 def own_code_facts(environment: Environment) -> dict[str, Any]:

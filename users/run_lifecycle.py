@@ -310,7 +310,8 @@ def check_options(given: Namespace, host: str) -> None:
     with collect_errors() as errors:
         errors.of(ChatOptions.of, given)
         errors.of(_check_certificates, given, host)
-        if workload := errors.of(load_given_workload, given):
+        own_users = getattr(given, OWN_USERS, ())  # on which --prompts has no effect
+        if not own_users and (workload := errors.of(load_given_workload, given)):
             errors.of(_check_open_loop, given, workload)
         errors.of(ServerMetricsOptions.of, given)
         if host:

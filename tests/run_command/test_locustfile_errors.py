@@ -13,17 +13,17 @@ USER = "from locust import between, task\n\nclass Reader(User):\n    wait_time =
 SHAPE = "from locust import LoadTestShape\n\nclass Steps(LoadTestShape):\n    def tik(self):\n        return 1, 1\n"
 
 
-def refusal(folder: Path, text: str, *words: str) -> str:
-    """The one sentence."""
+def refusal(folder: Path, text: str, *words: str, lines: int = 1) -> str:
+    """The one sentence, or so many lines."""
     own = folder / "own.py"
     own.write_text(text)
     ended = subprocess.run(
         command_of_run(["-f", str(own), "-H", "http://127.0.0.1:9", "-u", "1", "-t", "1s", *words]),
         cwd=folder, capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
-    lines = [line for line in ended.stderr.splitlines() if "/INFO/locust.main: Starting Locust" not in line]
-    assert (ended.returncode, ended.stdout, len(lines)) == (2, "", 1), ended.stderr
-    return lines[0]
+    found = [line for line in ended.stderr.splitlines() if "/INFO/locust.main: Starting Locust" not in line]
+    assert (ended.returncode, ended.stdout, len(found)) == (2, "", lines), ended.stderr
+    return "\n".join(found)
 
 
 @pytest.mark.slow
@@ -55,3 +55,43 @@ def test_options_of_tokenswarm_beside_a_file_without_it_are_refused_with_the_cau
     sentence = refusal(tmp_path, "", "--levels", "3")
     assert "--levels" in sentence and "imports no user class of Tokenswarm" in sentence
     assert "Did you mean" not in sentence
+
+
+@pytest.mark.parametrize(
+    "imports",
+    [
+        "from tokenswarm import Timeline, events",
+        "import tokenswarm",
+        "from tokenswarm.users.streaming_user import StreamingUser",
+    ],
+)
+def test_a_file_that_imports_tokenswarm_and_has_none_of_its_users_is_refused_without_a_warning(
+    tmp_path: Path, imports: str
+) -> None:
+    text = f"{imports}\nfrom locust import HttpUser\n\nclass Web(HttpUser):\n    def run(self):\n        pass\n"
+    sentence = refusal(tmp_path, text)
+    assert "nothing that its users would send is recorded" in sentence and "import nothing from tokenswarm" in sentence
+
+
+def test_our_users_without_what_prepares_their_runs_are_refused_without_a_warning(tmp_path: Path) -> None:
+    assert "users of ChatUser would send no request" in refusal(tmp_path, "from tokenswarm.users.chat import ChatUser")
+
+
+def test_options_without_effect_on_own_users_are_refused_before_their_values_are_read(tmp_path: Path) -> None:
+    text = """
+from locust import LoadTestShape, task
+from tokenswarm import StreamingUser
+
+class Reader(StreamingUser):
+    @task
+    def read(self):
+        self.stream("Hello")
+
+class Steps(LoadTestShape):
+    def tick(self):
+        return 1, 1
+"""
+    lines = refusal(tmp_path, text, "--prompts", "/no/such.jsonl", "--think-time", "1s", "--max-tokens", "0", lines=3)
+    assert "--prompts and --think-time have no effect on Reader of the locustfile" in lines
+    assert "--users has no effect beside the shape Steps" in lines
+    assert "--max-tokens takes" in lines and "/no/such.jsonl" not in lines

@@ -19,8 +19,8 @@ from tokenswarm.run_control.own_options import (
     take_own_host,
 )
 from tokenswarm.run_control.run_parser import run_parser
-from tokenswarm.shapes.own_code import OwnCodeError, adopt_own_code, check_modes, check_shape
-from tokenswarm.shapes.plan import OWN_SHAPE, OWN_USERS
+from tokenswarm.shapes.own_code import OwnCodeError, adopt_own_code, check_modes, check_shape, foresee_own_code
+from tokenswarm.shapes.plan import OWN_SHAPE, OWN_USERS, SHAPE_READS_USERS
 from tokenswarm.shapes.run_shape import RunShape
 from tokenswarm.users.chat import ChatUser, SystemPromptChatUser
 from tokenswarm.users.streaming_user import StreamingUser
@@ -225,6 +225,28 @@ def test_users_of_the_command_line_are_refused_beside_an_own_shape_unless_it_rea
         check_own_options(found.parsed_options, DEFAULTS, given)  # type: ignore[arg-type]
     _, found = adopted(Reader, shapes=(ReadingSteps(),))
     check_own_options(found.parsed_options, DEFAULTS, given)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("users", "shapes", "words"),
+    [
+        ((Reader, Web, Never), (), ()),
+        ((ChatUser, SystemPromptChatUser, Reader), (), ()),
+        ((ChatUser, SystemPromptChatUser, Reader), (), ("Reader",)),
+        ((Reader,), (ReadingSteps(),), ()),
+        ((ChatUser, SystemPromptChatUser), (RunShape(),), ()),
+    ],
+)
+def test_own_code_is_named_on_the_command_line_as_it_will_be_in_the_run(
+    users: tuple[type[User], ...], shapes: tuple[LoadTestShape, ...], words: tuple[str, ...]
+) -> None:
+    named = [each for each in users if not words or each.__name__ in words]  # as Locust chooses
+    _, found = adopted(*named, shapes=shapes, words=words)
+    foreseen = Namespace(user_classes=list(words))
+    foresee_own_code(foreseen, users, [type(each) for each in shapes])
+    options = vars(found.parsed_options)
+    expected = {name: options[name] for name in (OWN_USERS, OWN_SHAPE, SHAPE_READS_USERS)}
+    assert vars(foreseen) == {"user_classes": list(words)} | expected
 
 
 @pytest.mark.parametrize("users", [(Web,), (Web, Never)])

@@ -12,7 +12,6 @@ import gevent
 import gevent.socket
 import locust.log
 import pytest
-from locust.env import Environment
 from locust.runners import STATE_RUNNING, STATE_SPAWNING, STATE_STOPPED, LocalRunner
 
 from tests.run_control.recording_bench import (
@@ -34,7 +33,6 @@ from tokenswarm.metrics.timeline import Outcome, Timeline
 from tokenswarm.recording.journal import Journal, ResultsFolderError, check_folders
 from tokenswarm.recording.progress import Progress
 from tokenswarm.recording.recording_options import folders_of
-from tokenswarm.run_control.recording_hooks import Recording
 
 
 @pytest.fixture
@@ -720,18 +718,6 @@ def test_objectives_of_each_run_are_those_of_its_options(
     bench.environment.parsed_options.slo = "soon"
     with pytest.raises(ObjectiveError, match="--slo takes terms"):
         bench.begin(a_level())
-
-
-def test_a_process_that_is_stopped_before_locust_is_ready_ends_without_an_error(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    """Locust logs what a listener raises, and goes on."""
-    environment = Environment()
-    Recording(environment.events, [])
-    environment.events.test_stop.fire(environment=environment)
-    environment.events.quitting.fire(environment=environment, reverse=True)
-    environment.events.quit.fire(exit_code=0)
-    assert not caplog.records
 
 
 def test_a_headless_process_that_ends_before_any_run_has_was_interrupted(tmp_path: Path, greenlets: Greenlets) -> None:
