@@ -264,7 +264,9 @@ def _refuse_unmeasured(environment: Any, **_: Any) -> None:
     users = {each.__module__ for each in environment.user_classes}
     if "tokenswarm.run_control.composition" in sys.modules or "tokenswarm.users.chat" in users:
         return
-    print(f"tokenswarm: {_NOT_MEASURED}", file=sys.stderr)
+    options = environment.parsed_options
+    if not (getattr(options, "worker", False) and options.processes):  # the master that forked it says the same
+        print(f"tokenswarm: {_NOT_MEASURED}", file=sys.stderr)
     raise SystemExit(_EXIT_UNUSABLE)
 
 

@@ -59,7 +59,8 @@ def foresee_own_code(
     default, words = list(RunShape.user_classes.values()), options.user_classes or ()
     chosen = [each for each in user_classes if not words or each.__name__ in words]
     own = [each for each in chosen if each not in default and (each.weight or each.fixed_count)]
-    own_shape = next((each for each in shapes if not issubclass(each, RunShape)), None)
+    own_shapes = [each for each in shapes if not issubclass(each, RunShape)]
+    own_shape = own_shapes[0] if len(own_shapes) == 1 else None  # several are refused in the run
     _name_own_code(options, [] if any(each in default for each in chosen) else own, own_shape)
 
 

@@ -21,7 +21,7 @@ def refusal(folder: Path, text: str, *words: str, lines: int = 1) -> str:
         command_of_run(["-f", str(own), "-H", "http://127.0.0.1:9", "-u", "1", "-t", "1s", *words]),
         cwd=folder, capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
-    found = [line for line in ended.stderr.splitlines() if "/INFO/locust.main: Starting Locust" not in line]
+    found = [line for line in ended.stderr.splitlines() if "/INFO/locust." not in line]
     assert (ended.returncode, ended.stdout, len(found)) == (2, "", lines), ended.stderr
     return "\n".join(found)
 
@@ -71,6 +71,11 @@ def test_a_file_that_imports_tokenswarm_and_has_none_of_its_users_is_refused_wit
     text = f"{imports}\nfrom locust import HttpUser\n\nclass Web(HttpUser):\n    def run(self):\n        pass\n"
     sentence = refusal(tmp_path, text)
     assert "nothing that its users would send is recorded" in sentence and "import nothing from tokenswarm" in sentence
+
+
+def test_forked_workers_do_not_repeat_the_refusal(tmp_path: Path) -> None:
+    text = "import tokenswarm\nfrom locust import HttpUser\n\nclass Web(HttpUser):\n    pass\n"
+    assert "nothing that its users would send is recorded" in refusal(tmp_path, text, "--processes", "2")
 
 
 def test_our_users_without_what_prepares_their_runs_are_refused_without_a_warning(tmp_path: Path) -> None:

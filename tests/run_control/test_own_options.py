@@ -249,6 +249,12 @@ def test_own_code_is_named_on_the_command_line_as_it_will_be_in_the_run(
     assert vars(foreseen) == {"user_classes": list(words)} | expected
 
 
+def test_of_several_own_shapes_none_is_named_on_the_command_line() -> None:
+    """They are refused in the run, which then has no levels that an option could be beside."""
+    foresee_own_code(foreseen := Namespace(user_classes=[]), [Reader], [Steps, Waves])
+    assert (getattr(foreseen, OWN_USERS), getattr(foreseen, OWN_SHAPE)) == (["Reader"], "")
+
+
 @pytest.mark.parametrize("users", [(Web,), (Web, Never)])
 def test_users_none_of_which_is_measured_are_refused(users: tuple[type[User], ...]) -> None:
     with pytest.raises(NoStreamingUsersError, match="nothing that Web would send is recorded: derive one"):
