@@ -13,6 +13,7 @@ from typing import Any
 import gevent
 import msgspec
 from gevent.event import Event
+from locust.exception import StopTest
 from locust.runners import STATE_RUNNING, STATE_SPAWNING, WorkerRunner
 
 from tokenswarm.cluster.clock import ClockOffset
@@ -38,7 +39,8 @@ _POLL_S = 0.05
 
 
 class WorkerLink:
-    """A worker's connection to its master. ends: whether the master has announced the end of the run."""
+    """A worker's connection to its master. ends: whether the master has announced the end of the run, or this worker
+    has refused it: it takes no more users."""
 
     def __init__(
         self,
@@ -105,6 +107,8 @@ class WorkerLink:
             return  # it was sent before the master knew that this worker leaves, or that the run ends
         try:
             self._handle(msg)
+        except StopTest:  # the run was refused at test_start: none of its users is spawned
+            self.ends = True
         except (LookupError, TypeError, AttributeError, ValueError) as error:
             logger.error("Dropped an invalid %.50s message of the master: %r", msg.type, error)
 

@@ -37,6 +37,7 @@ from tokenswarm.run_control.own_options import (
 )
 from tokenswarm.run_control.plan_text import plan_text
 from tokenswarm.run_control.recording_hooks import Recording
+from tokenswarm.run_control.refused_start import end_before_users, late_begin
 from tokenswarm.run_control.run_inputs import RunInputs
 from tokenswarm.run_control.run_parser import add_run_options
 from tokenswarm.run_control.run_plan import RunPlan, level_of, run_options
@@ -132,7 +133,8 @@ class RunStart:
         return self._plan.load
 
     def begin(self, environment: Environment, **_: Any) -> None:
-        """At test_start, and on a worker that joins during a run when it has learned of the level."""
+        """At test_start, and on a worker that joins during a run when it has learned of the level. Where the run is
+        refused, it raises what keeps Locust from spawning users."""
         if environment.runner is None:
             return  # such a worker gets its users while it still connects
         on_worker = isinstance(environment.runner, WorkerRunner)
@@ -144,9 +146,11 @@ class RunStart:
                 self._lifecycle.begin(environment, self._recording.recorder, self._recording.controller.process.share)
         except ValueError as error:
             self.refuse(environment, error)
+            end_before_users(environment.runner)
         except Exception as error:  # a defect: Locust would log it, and wait for ever for a run that never begins
             logger.exception("The run cannot begin")
             self.refuse(environment, ValueError(f"a defect of Tokenswarm: {type(error).__name__}: {error}"))
+            end_before_users(environment.runner)
         else:
             self._inputs = RunInputs.of(environment, self._defaults)
             self._watch.begin(lambda: self._check_own_code(environment), self._recording.abort_run)
@@ -223,7 +227,7 @@ class RunStart:
     def _prepare(self, environment: Environment, on_worker: bool) -> None:
         options, recording, lifecycle = environment.parsed_options, self._recording, self._lifecycle
         assert options is not None
-        recording.on_late_level = lambda: self.begin(environment)
+        recording.on_late_level = late_begin(lambda: self.begin(environment))
         recording.attach(environment)
         recording.request_admission()
         adopt_own_code(environment)
