@@ -187,6 +187,11 @@ class Level(msgspec.Struct, frozen=True):
         return self.requests is not None and (self.arrivals is None or self.arrivals.at_once)
 
     @property
+    def has_open_end(self) -> bool:
+        """Whether the level lasts until the run is stopped."""
+        return self.level_time_s is None and not self.ends_with_requests
+
+    @property
     def lead_s(self) -> float:
         """The level begins so many seconds after it is announced."""
         return LEAD_S if self.arrivals else 0.0

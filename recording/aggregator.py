@@ -166,8 +166,8 @@ class LevelStats:
         """Whether its load lasted as long as it should have, and no interruption cut requests of its hold."""
         if self.ended_s is None:
             return False
-        if self.level.level_time_s is None and not self.level.ends_with_requests:
-            return True
+        if self.level.has_open_end:
+            return not self.interrupted
         if self.interrupted and (self.load_s < self.length_s or self.cut_in_drain > self.cut_by_timeout):
             return False
         return self.ended_s - self.began_s >= self.length_s

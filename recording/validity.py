@@ -128,13 +128,17 @@ def run_validity(
     recovered, which makes it suspect; ended: whether no more levels can begin."""
     failed = [ValidityIssue(kind=IssueKind.RUN_FAILED, message=defect)] if defect else []
     levels = measured_levels(aggregator).values()
-    was_stopped = not any(level.complete or level.scopes[Scope.HOLD].requests for level in levels)
-    if ended and was_stopped and not (levels and defect):
+    if ended and not any(_is_measured(level) for level in levels) and not (levels and defect):
         failed.append(ValidityIssue(kind=IssueKind.NOTHING_MEASURED, message=_NOTHING_MEASURED))
     if not defect or aggregator.recorded:  # else they are the defect
         failed += task_error_issues(aggregator.task_errors)
     found = validity(failed + validity_issues(aggregator, server), aggregator.levels.values())
     return replace(found, verdict="failed") if defect and not recovered else found
+
+
+def _is_measured(level: LevelStats) -> bool:
+    """Whether a request was sent in its hold, or its hold was as long as planned."""
+    return bool(level.scopes[Scope.HOLD].requests) or (level.complete and not level.level.has_open_end)
 
 
 def worker_issues(worker: WorkerStats, smallest: Sequence[_Median]) -> list[ValidityIssue]:

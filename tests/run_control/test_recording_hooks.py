@@ -395,15 +395,34 @@ def test_a_judge_that_fails_fails_the_run(bench: Bench, request_at: MakeTimeline
     assert bench.environment.process_exit_code == EXIT_UNRELIABLE
 
 
-def test_a_plan_with_an_open_end_is_finished_whenever_it_is_stopped(
-    bench: Bench, request_at: MakeTimeline, a_level: MakeLevel
+@pytest.mark.parametrize(
+    ("sent_s", "stopped_s", "status", "issues", "code"),
+    [
+        (3.0, 7.0, "finished", [], None),
+        (0.5, 1.5, "interrupted", ["nothing_measured"], EXIT_INTERRUPTED),
+        (0.5, 2.1, "interrupted", ["nothing_measured"], EXIT_INTERRUPTED),
+    ],
+    ids=["in the hold", "in the ramp", "before the hold's first request"],
+)
+def test_a_plan_with_an_open_end_is_finished_when_it_is_stopped_in_its_hold(
+    sent_s: float,
+    stopped_s: float,
+    status: str,
+    issues: list[str],
+    code: int | None,
+    bench: Bench,
+    request_at: MakeTimeline,
+    a_level: MakeLevel,
 ) -> None:
     bench.begin(a_level(level_time_s=None))
-    bench.fire(request_at(3.0))
-    bench.at(7.0)
+    bench.fire(request_at(sent_s))
+    bench.at(stopped_s)
+    bench.environment.events.test_stopping.fire(environment=bench.environment)
     bench.stop()
-    assert told_of(bench.folder, "run.json")["status"] == "finished"
-    assert bench.environment.process_exit_code is None
+    assert told_of(bench.folder, "run.json")["status"] == status
+    validity = told_of(bench.folder, "summary.json")["validity"]
+    assert [issue["kind"] for issue in validity["issues"]] == issues
+    assert bench.environment.process_exit_code == code
 
 
 @pytest.mark.parametrize("context", [{}, {"timeline": "a stranger's"}, {"user": "me"}, None])
