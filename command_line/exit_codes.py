@@ -16,8 +16,9 @@ EXIT_SIGINT = 130
 MEANINGS = {
     EXIT_OK: "all levels were run; no request failed, or only as many as `--fail-if` allows. "
     "A suspect run also ends with 0, unless `--fail-if` or `--pass-if` is given",
-    EXIT_REQUESTS_FAILED: "requests failed, or tasks of the locustfile raised errors (`--exit-code-on-error` sets "
-    "another code); or Locust could not start, for example without a locustfile",
+    EXIT_REQUESTS_FAILED: "requests failed, or code of the locustfile raised errors: tasks, constructors of users, or "
+    "listeners of `request_timed` (`--exit-code-on-error` sets another code); or Locust could not start, for example "
+    "without a locustfile",
     EXIT_UNUSABLE: "an option, the prompts, the server or the locustfile cannot be used; a sentence for "
     "each error says what to do. Also: Tokenswarm has an internal error; or the output of a `tokenswarm` command "
     "that had no other error could not be written (a run keeps its code, because its files are complete)",
@@ -25,7 +26,8 @@ MEANINGS = {
     "are unaccounted for, a worker was lost, or all of the last 50 requests failed "
     "(`--stop-after-failures`). With `--fail-if` or `--pass-if` also: the run is suspect,"
     " or too short to decide a condition",
-    EXIT_INTERRUPTED: "the run was stopped before all levels were over",
+    EXIT_INTERRUPTED: "the run was stopped before all levels were over; one without an end, before its hold had a "
+    "request",
     EXIT_CONDITION_FAILED: "a condition of `--fail-if` is true, or one of `--pass-if` is false. "
     "`tokenswarm trend --fail-if-worse`: the newest run is significantly worse than the baseline",
     EXIT_NOT_UPLOADED: "the run would have ended with 0, but its results could not be uploaded to the URL of "
@@ -38,7 +40,7 @@ MEANINGS = {
 }
 #: The same for the end of a run, in a few words.
 IN_SHORT = {
-    EXIT_REQUESTS_FAILED: "requests failed, or tasks of the locustfile raised errors",
+    EXIT_REQUESTS_FAILED: "requests failed, or code of the locustfile raised errors",
     EXIT_UNUSABLE: "an option could not be used, or an error occurred outside of a request; see above",
     EXIT_UNRELIABLE: "the results are unreliable",
     EXIT_INTERRUPTED: "the run was stopped before all levels were over",

@@ -11,7 +11,7 @@ from typing import NamedTuple, Protocol
 import msgspec
 
 from tokenswarm.metrics.client_health import SelfCheck
-from tokenswarm.metrics.level import Level, Scope
+from tokenswarm.metrics.level import Level
 from tokenswarm.recording.aggregator import Aggregator
 from tokenswarm.recording.build import tokenswarm_version
 from tokenswarm.recording.capacity_run import CapacityRun
@@ -105,7 +105,6 @@ class ActiveRun:
         self.capacity_noted: CapacityFigures | None = None
         #: Why the run was stopped before its end, None where it was not.
         self.stop_reason: str | None = None
-        self._plan_ended = False
 
     @classmethod
     def begin(
@@ -209,28 +208,14 @@ class ActiveRun:
         if self.capacity is not None:
             self._note(self.capacity.figures(self.aggregator))
         self._note(PlanDone())
-        self._plan_ended = True
+        self.aggregator.plan_ended = True
 
     def stop(self) -> None:
         """The run is being stopped, by its plan's end or by a person."""
-        now_s = self.now_s
-        is_interrupted = not (self._plan_ended or self._is_in_open_hold(now_s))
-        self._note(Stopped(is_interrupted))
-        self.aggregator.stop(now_s, interrupted=is_interrupted)
-
-    @property
-    def plan_done(self) -> bool:
-        """Whether the run came to its plan's end. One that lasts until it is stopped did if a request was sent in its
-        hold: reports may have to come first."""
-        levels = self.aggregator.levels.values()
-        return self._plan_ended or any(
-            level.level.has_open_end and level.scopes[Scope.HOLD].requests > 0 for level in levels
-        )
-
-    def _is_in_open_hold(self, now_s: float) -> bool:
-        """Whether the running level lasts until it is stopped, and its ramp is over."""
-        level = self.aggregator.running_level
-        return level is not None and level.level.has_open_end and now_s - level.began_s >= level.level.ramp_s
+        now_s, level = self.now_s, self.aggregator.running_level
+        interrupted = not (self.aggregator.plan_ended or (level is not None and level.is_in_open_hold(now_s)))
+        self._note(Stopped(interrupted))
+        self.aggregator.stop(now_s, interrupted=interrupted)
 
     def server_found(self, source: str | None, gpu_source: str | None, note: str | None) -> None:
         """Where the server's own metrics come from, and why they do not where they do not."""

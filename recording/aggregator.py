@@ -127,6 +127,10 @@ class LevelStats:
         ended_s = until_s if self.ended_s is None else min(self.ended_s, until_s)
         return self.level.ramp_s, min(self.load_s, ended_s - self.began_s)
 
+    def is_in_open_hold(self, now_s: float) -> bool:
+        """Whether the level lasts until the run is stopped, and its ramp is over."""
+        return self.level.has_open_end and now_s - self.began_s >= self.level.ramp_s
+
     def enter_load(self, row: RequestRow) -> None:
         """Count a request that has ended as a part of the level's load: of its arrivals, its users or its sessions."""
         arrivals, of_users = self.level.arrivals, self.level.arrivals is None
@@ -193,6 +197,8 @@ class Aggregator:
         #: The pause after each level but a warm-up.
         self.settle_s = 0.0
         self.closed = False
+        #: Whether all levels were run.
+        self.plan_ended = False
         self._observed_s = 0.0
         self.levels: dict[int, LevelStats] = {}
         self.windows: dict[tuple[int, int], WindowStats] = {}
@@ -399,6 +405,13 @@ class Aggregator:
 def measured_levels(aggregator: Aggregator) -> dict[int, LevelStats]:
     """The levels that figures are of, by their index: all but warm-ups."""
     return {index: level for index, level in aggregator.levels.items() if not level.level.warm_up}
+
+
+def plan_done(aggregator: Aggregator) -> bool:
+    """Whether the run came to its plan's end. One that lasts until it is stopped did if a request was sent in its hold,
+    as far as reports have come."""
+    open_ended = [level for level in aggregator.levels.values() if level.level.has_open_end]
+    return aggregator.plan_ended or any(level.scopes[Scope.HOLD].requests for level in open_ended)
 
 
 def _is_next(report: Report, entered: int, levels: Container[int], mix: RunMix) -> bool:

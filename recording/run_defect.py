@@ -8,12 +8,13 @@ from tokenswarm.metrics.level import Scope
 from tokenswarm.metrics.plurals import counted
 from tokenswarm.metrics.timeline import Outcome
 from tokenswarm.recording.active_run import ActiveRun, LostWorker
+from tokenswarm.recording.aggregator import plan_done
 
 
 def defect_of(run: ActiveRun) -> str | None:
     """Why the run's results are unreliable whatever its figures; None where there is no such reason."""
     accounting = run.accounting
-    if not accounting.recorded and (errors := run.aggregator.task_errors).count:
+    if not accounting.recorded and (errors := run.aggregator.task_errors).missing_load:
         return f"no request was recorded: {errors}"
     if not accounting.recorded and any(level.level.own_users for level in run.aggregator.levels.values()):
         return (
@@ -38,7 +39,7 @@ def defect_of(run: ActiveRun) -> str | None:
 def _unanswered(run: ActiveRun) -> str | None:
     """The reason, where no request was answered. An interrupted run may have ended before its first response."""
     outcomes = sum((level.scopes[Scope.WHOLE].outcomes for level in run.aggregator.levels.values()), Counter[str]())
-    if outcomes[Outcome.OK] or not (run.plan_done or run.aggregator.failures):
+    if outcomes[Outcome.OK] or not (plan_done(run.aggregator) or run.aggregator.failures):
         return None
     ended = ", ".join(f"{number:,} {outcome}" for outcome, number in outcomes.most_common())
     if refused := outcomes[Outcome.WRONG_ANSWER]:

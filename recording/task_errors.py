@@ -1,14 +1,17 @@
-"""Errors that tasks of a locustfile's own raised: what the tasks should have sent is missing from the load. Pure."""
+"""Errors of a locustfile's own code: of tasks and users, whose requests are missing from the load, and of listeners.
+Pure."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from traceback import format_tb
 from typing import Any
 
 from tokenswarm.run_folder.schema import IssueKind, ValidityIssue
+from tokenswarm.shapes.not_created import class_not_created
 
 #: A run in which tasks raised so many errors and no request was sent is not worth going on.
 MOST_WITHOUT_A_REQUEST = 50
@@ -19,27 +22,105 @@ _LIBRARIES = re.compile(r"/lib(64)?/python3|/(site|dist)-packages/|^<|\.pyx$")
 _ROOT = Path(__file__).resolve().parents[1]
 
 
+_LISTENER = re.compile(r"the listener \S+ of \w+ raised ")
+
+
 @dataclass(frozen=True, slots=True)
-class TaskErrors:
-    """How many there were, and the most frequent one in a few words: its text, and where it was raised."""
+class ErrorCount:
+    """How many errors there were, and the most frequent one in a few words: its text, and where it was raised."""
 
     count: int = 0
     example: str = ""
 
     @classmethod
-    def of(cls, exceptions: Iterable[Mapping[str, Any]]) -> TaskErrors:
-        """Of what Locust's runner keeps: for each kind of error its count, msg and traceback."""
-        kinds = sorted(exceptions, key=lambda kind: -kind["count"])
+    def of(cls, kinds: Sequence[Mapping[str, Any]], *, has_place: bool) -> ErrorCount:
+        """has_place: whether the messages themselves say where."""
         if not kinds:
             return cls()
-        frames = _FRAME.findall(kinds[0]["traceback"])
-        where = _place(frames) if frames else ""
-        text = " ".join(str(kinds[0]["msg"]).split())[:_LONGEST].rstrip(".")
-        return cls(sum(kind["count"] for kind in kinds), f"{text}{where}")
+        frequent = max(kinds, key=lambda kind: kind["count"])
+        text = " ".join(str(frequent["msg"]).split())
+        if not has_place:
+            text = f"{text[:_LONGEST].rstrip('.')}{place_of(frequent['traceback'])}"
+        return cls(sum(kind["count"] for kind in kinds), text)
+
+    @property
+    def with_count(self) -> str:
+        """The example, and how often there was one."""
+        return f"{self.example}, {'once' if self.count == 1 else f'{self.count:,} times'}"
+
+
+NO_ERRORS = ErrorCount()
+
+
+@dataclass(frozen=True, slots=True)
+class TaskErrors:
+    """Of tasks: how many there were, and the most frequent one. not_created: those of users whose class could not be
+    instantiated, with the names of the classes; listeners: those of listeners to requests."""
+
+    count: int = 0
+    example: str = ""
+    not_created: ErrorCount = NO_ERRORS
+    classes_not_created: frozenset[str] = frozenset()
+    listeners: ErrorCount = NO_ERRORS
+
+    @classmethod
+    def of(cls, exceptions: Iterable[Mapping[str, Any]]) -> TaskErrors:
+        """Of what Locust's runner keeps: for each kind of error its count, msg and traceback."""
+        users, listeners, tasks = [], [], []
+        names = set()
+        for kind in exceptions:
+            if name := class_not_created(str(kind["msg"])):
+                names.add(name)
+                users.append(kind)
+            elif _LISTENER.match(str(kind["msg"])):
+                listeners.append(kind)
+            else:
+                tasks.append(kind)
+        of_tasks = ErrorCount.of(tasks, has_place=False)
+        return cls(
+            of_tasks.count,
+            of_tasks.example,
+            ErrorCount.of(users, has_place=True),
+            frozenset(names),
+            ErrorCount.of(listeners, has_place=True),
+        )
+
+    @property
+    def missing_load(self) -> bool:
+        """Whether requests were not sent because of them."""
+        return bool(self.count or self.not_created.count)
 
     def __str__(self) -> str:
-        times = "an error" if self.count == 1 else f"{self.count:,} errors, the most frequent of them"
-        return f"tasks of the locustfile raised {times}: {self.example}"
+        """Why requests are missing."""
+        found = [self.not_created.example] if self.not_created.count else []
+        if self.count:
+            times = "an error" if self.count == 1 else f"{self.count:,} errors, the most frequent of them"
+            found.append(f"tasks of the locustfile raised {times}: {self.example}")
+        return "; ".join(found)
+
+    @property
+    def in_words(self) -> str:
+        """All of them; "" where there are none."""
+        found = [str(self), self.listeners.with_count if self.listeners.count else ""]
+        return "; ".join(filter(None, found))
+
+
+def listener_error_text(listener: str, event: str, error: Exception) -> str:
+    """What a listener of a user's own raised, and where."""
+    return f"the listener {listener} of {event} raised {error_with_place(error)}"
+
+
+def error_with_place(error: Exception, otherwise: str = "") -> str:
+    """An error's type and text, and the line of the locustfile's author that raised it; `otherwise` where it is in none
+    of these."""
+    text = f"{type(error).__name__}: {' '.join(str(error).split())}"[:_LONGEST].rstrip(".: ")
+    frames = [frame for frame in _FRAME.findall("".join(format_tb(error.__traceback__))) if _is_own(frame[0])]
+    return f"{text}{_in_words(frames[-1]) if frames else otherwise}"
+
+
+def _in_words(frame: tuple[str, str, str]) -> str:
+    file, line, function = frame
+    return f" ({file.rpartition('/')[2]}, line {line}, in {function})"
 
 
 def _is_own(file: str) -> bool:
@@ -48,23 +129,36 @@ def _is_own(file: str) -> bool:
     return not _LIBRARIES.search(file) and (package is None or not (package / "__init__.py").exists())
 
 
-def _place(frames: Sequence[tuple[str, str, str]]) -> str:
+def place_of(traceback: str) -> str:
     """Where the locustfile is to be mended. Of wait times, Locust calls what the locustfile has made."""
+    if not (frames := _FRAME.findall(traceback)):
+        return ""
     own = next((frame for frame in reversed(frames) if _is_own(frame[0])), None)
     if own is None and any(function == "wait_time" for _, _, function in frames):
         return " (in wait_time of a user class: its values must be numbers of seconds)"
-    file, line, function = own or frames[-1]
-    return f" ({file.rpartition('/')[2]}, line {line}, in {function})"
+    return _in_words(own or frames[-1])
 
 
 NO_TASK_ERRORS = TaskErrors()
 
 
 def task_error_issues(errors: TaskErrors) -> Iterator[ValidityIssue]:
-    """Whether the load is not that of the tasks as they are written."""
+    """Whether the load is not that of the locustfile as it is written, or what listens to it does not."""
     if errors.count:
         yield ValidityIssue(
             kind=IssueKind.TASK_ERRORS,
-            message=f"{errors}; what these tasks would have sent is missing",
+            message=f"{replace(errors, not_created=NO_ERRORS)}; what these tasks would have sent is missing",
             values={"errors": errors.count},
+        )
+    if errors.not_created.count:
+        yield ValidityIssue(
+            kind=IssueKind.USERS_NOT_CREATED,
+            message=f"{errors.not_created.with_count}: what these users would have sent is missing",
+            values={"errors": errors.not_created.count},
+        )
+    if errors.listeners.count:
+        yield ValidityIssue(
+            kind=IssueKind.LISTENER_ERRORS,
+            message=f"{errors.listeners.with_count}: what it should have done with these requests is missing",
+            values={"errors": errors.listeners.count},
         )

@@ -29,7 +29,7 @@ from tokenswarm.recording.open_loop import open_loop_figures
 from tokenswarm.recording.other_load import other_load
 from tokenswarm.recording.scope_stats import ScopeStats
 from tokenswarm.recording.server_samples import ServerSamples
-from tokenswarm.recording.task_errors import task_error_issues
+from tokenswarm.recording.task_errors import TaskErrors, task_error_issues
 from tokenswarm.recording.user_issues import user_issues
 from tokenswarm.recording.worker_stats import WorkerStats
 from tokenswarm.run_folder.schema import WINDOW_S, IssueKind, Validity, ValidityIssue
@@ -153,7 +153,7 @@ def worker_issues(worker: WorkerStats, smallest: Sequence[_Median]) -> list[Vali
 def _load_issues(level: LevelStats, aggregator: Aggregator, server: ServerSamples) -> Issues:
     """Whether the load was what the level's name says, to its end."""
     hold, whole = level.scopes[Scope.HOLD], level.scopes[Scope.WHOLE]
-    yield from _concurrency_issues(aggregator.concurrency(level), has_errors=bool(aggregator.task_errors.count))
+    yield from _concurrency_issues(aggregator.concurrency(level), aggregator.task_errors)
     yield from user_issues(level.think, level.sessions)
     yield from connection_issues(aggregator, level, server)
     yield from _lag_issues(hold.loop_lag_s, medians_of(hold))
@@ -165,7 +165,7 @@ def _load_issues(level: LevelStats, aggregator: Aggregator, server: ServerSample
     if not level.complete or level.length_s == inf:
         return
     if not hold.requests and whole.requests:
-        yield _no_request_in_hold(level, whole, has_errors=bool(aggregator.task_errors.count))
+        yield _no_request_in_hold(level, whole, aggregator.task_errors)
     elif cut := level.cut_by_timeout:
         yield ValidityIssue(
             kind=IssueKind.CANCELLED_IN_DRAIN,
@@ -175,8 +175,8 @@ def _load_issues(level: LevelStats, aggregator: Aggregator, server: ServerSample
         )
 
 
-def _no_request_in_hold(level: LevelStats, whole: ScopeStats, *, has_errors: bool) -> ValidityIssue:
-    """has_errors: whether tasks of the locustfile raised some."""
+def _no_request_in_hold(level: LevelStats, whole: ScopeStats, errors: TaskErrors) -> ValidityIssue:
+    """errors: those of the locustfile."""
     longest_s, values = whole.e2e_s.maximum, {}
     reason = "requests take longer than it lasts"
     advice = longer_level(level.level)
@@ -185,7 +185,8 @@ def _no_request_in_hold(level: LevelStats, whole: ScopeStats, *, has_errors: boo
     elif longest_s is not None:
         enough_s = float(ceil(level.level.ramp_s + 2 * longest_s))
         if enough_s <= level.length_s:
-            reason = "users ended with an error of the locustfile" if has_errors else "users waited, or had ended"
+            reason = "users ended with an error of the locustfile" if errors.count else "users waited, or had ended"
+            reason = errors.not_created.example or reason
             advice = "check the tasks and wait times of its users"
         else:
             advice, values = longer_level(level.level, enough_s), {"level_time_s": enough_s}
@@ -245,17 +246,17 @@ def _uncertainty_issues(scope: ScopeStats, *, in_lumps: bool) -> Issues:
     )
 
 
-def _concurrency_issues(found: Concurrency | None, *, has_errors: bool) -> Issues:
-    """Whether the requested users were there in the hold. has_errors: whether tasks of the locustfile raised some."""
+def _concurrency_issues(found: Concurrency | None, errors: TaskErrors) -> Issues:
+    """Whether the requested users were there in the hold. errors: those of the locustfile."""
     if found is None or found.as_requested:
         return
-    ended = "they ended with an error of the locustfile, " if has_errors else "they "
+    ended = "they ended with an error of the locustfile, " if errors.count else "they "
+    unknown = f"{ended}started late, or their process stood still or was lost. {_TOO_SLOW_ADVICE}"
     yield ValidityIssue(
         kind=IssueKind.FEWER_USERS,
         message=f"fewer than {_percent(ENOUGH_SHARE)} of the {found.requested:,} users were there for "
         f"{found.short_s:,} of {found.seconds:,} s of the hold ({_percent(found.short_share)}; mean {found.mean:,.1f}, "
-        f"minimum {found.min:,.1f}): {ended}started late, or their process stood still or was lost. "
-        f"{_TOO_SLOW_ADVICE}",
+        f"minimum {found.min:,.1f}): {errors.not_created.example or unknown}",
         values={"requested": found.requested, "short_s": found.short_s, "mean": found.mean, "min": found.min},
     )
 

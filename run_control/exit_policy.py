@@ -10,7 +10,9 @@ from locust.env import Environment
 
 from tokenswarm.command_line.exit_codes import EXIT_INTERRUPTED, EXIT_REQUESTS_FAILED, EXIT_UNRELIABLE, IN_SHORT
 from tokenswarm.recording.active_run import ActiveRun
+from tokenswarm.recording.aggregator import plan_done
 from tokenswarm.recording.run_completion import close_run, close_with_reserve, remove_spool
+from tokenswarm.run_control.task_error_watch import errors_so_far
 from tokenswarm.run_folder.schema import Status
 
 logger = logging.getLogger(__name__)
@@ -32,7 +34,7 @@ class FirstDefect:
 
     def status(self, run: ActiveRun) -> Status:
         """How the run has ended."""
-        return Status.FAILED if self.reason else Status.FINISHED if run.plan_done else Status.INTERRUPTED
+        return Status.FAILED if self.reason else Status.FINISHED if plan_done(run.aggregator) else Status.INTERRUPTED
 
 
 def complete(run: ActiveRun, defect: FirstDefect) -> Status:
@@ -81,7 +83,10 @@ def exit_code_text(exit_code: int, environment: Environment) -> str:
     of_locust = getattr(environment.parsed_options, "exit_code_on_error", EXIT_REQUESTS_FAILED)
     if environment.process_exit_code is None and exit_code == of_locust:
         option = "" if exit_code == EXIT_REQUESTS_FAILED else " (the code is that of --exit-code-on-error)"
-        return f"{IN_SHORT[EXIT_REQUESTS_FAILED]}{option}"
+        errors = errors_so_far(environment).in_words
+        if errors and environment.runner is not None and not environment.runner.errors:
+            return f"{errors}{option}"
+        return f"{IN_SHORT[EXIT_REQUESTS_FAILED]}{option}{errors and f': {errors}'}"
     return IN_SHORT.get(exit_code, "see docs/exit-codes.md")
 
 

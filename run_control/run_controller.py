@@ -16,6 +16,7 @@ from tokenswarm.cluster.protocol import LevelBegun
 from tokenswarm.metrics.client_health import SelfCheck
 from tokenswarm.metrics.level import Level
 from tokenswarm.recording.active_run import ActiveRun
+from tokenswarm.recording.aggregator import plan_done
 from tokenswarm.recording.kept_requests import RecordPlan
 from tokenswarm.recording.locust_stats import count_recovered, show_latencies
 from tokenswarm.recording.prometheus import LiveRun
@@ -27,7 +28,7 @@ from tokenswarm.reports.progress_line import plan_lines
 from tokenswarm.run_control.endings import Endings
 from tokenswarm.run_control.exit_policy import FirstDefect, complete, exit_code_of
 from tokenswarm.run_control.process_recorder import ProcessRecorder
-from tokenswarm.run_control.task_error_watch import note_task_errors
+from tokenswarm.run_control.task_error_watch import note_task_errors, reason_to_stop
 from tokenswarm.run_folder.latest import point_latest_at
 from tokenswarm.run_folder.run_document import safe_facts
 from tokenswarm.run_folder.schema import WINDOW_S, RunFacts
@@ -168,7 +169,9 @@ class RunController:
         own_spool = recorder.spool if recorder is not None else None
         self._take_final_reports(run)
         note_task_errors(run, self._environment)
-        interrupted = bool(self._endings.interrupts.count) and not run.plan_done and not run.aggregator.recorded
+        interrupted = (
+            bool(self._endings.interrupts.count) and not plan_done(run.aggregator) and not run.aggregator.recorded
+        )
         if (defect := defect_of(run)) is not None and not interrupted:
             self.fail(defect)
         status = complete(run, self._defect)
@@ -200,9 +203,10 @@ class RunController:
                 present, shares = self._master_link.membership.present, self._master_link.request_shares()
                 level.shares.note_present(present, shares, level.level, level.splits)
         self._take_own_report(run)
-        if run.stop_reason is None and (reason := note_task_errors(run, self._environment)) is not None:
-            self._stop(run, reason)
         users = users_of(self._environment, self._master_link)
+        note_task_errors(run, self._environment)
+        if run.stop_reason is None and (reason := reason_to_stop(run, self._environment, users)) is not None:
+            self._stop(run, reason)
         run.observe(users)
         if shows:
             run.write_windows()

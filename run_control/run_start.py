@@ -43,6 +43,7 @@ from tokenswarm.run_control.run_parser import add_run_options
 from tokenswarm.run_control.run_plan import RunPlan, level_of, run_options
 from tokenswarm.run_control.run_watch import RunWatch
 from tokenswarm.run_control.start_checks import check_command_line, check_run, complete_options, shows_stats_tables
+from tokenswarm.run_control.user_creation import report_failed_users
 from tokenswarm.run_folder.schema import RunFacts
 from tokenswarm.shapes.own_code import adopt_own_code, check_modes, check_shape, foresee_own_code, own_code_facts
 from tokenswarm.shapes.plan import OWN_USERS, LoadPlan, PlannedLevel
@@ -233,6 +234,7 @@ class RunStart:
         adopt_own_code(environment)
         check_streaming_users(environment)
         take_own_host(environment)
+        report_failed_users(environment)
         if on_worker:
             lifecycle.attach(environment)
         else:

@@ -1,4 +1,4 @@
-"""Errors of a locustfile's own tasks, as Locust counts them, in the statistics of the run."""
+"""Errors of a locustfile's own code, as Locust counts them, in the statistics of the run."""
 
 from __future__ import annotations
 
@@ -8,10 +8,31 @@ from tokenswarm.recording.active_run import ActiveRun
 from tokenswarm.recording.task_errors import MOST_WITHOUT_A_REQUEST, TaskErrors
 
 
-def note_task_errors(run: ActiveRun, environment: Environment) -> str | None:
-    """Enter those of all workers so far. Returns why the run is to be stopped, None while it goes on."""
-    run.aggregator.task_errors = errors = TaskErrors.of(
-        environment.runner.exceptions.values() if environment.runner else ()
+def note_task_errors(run: ActiveRun, environment: Environment) -> None:
+    """Enter those of all workers so far."""
+    run.aggregator.task_errors = errors_so_far(environment)
+
+
+def errors_so_far(environment: Environment) -> TaskErrors:
+    """Those of all workers since the run began."""
+    return TaskErrors.of(environment.runner.exceptions.values() if environment.runner else ())
+
+
+def reason_to_stop(run: ActiveRun, environment: Environment, users: int) -> str | None:
+    """Why the run is to be stopped for these errors, None while it goes on. users: how many there are now."""
+    errors = run.aggregator.task_errors
+    if run.accounting.ended or not run.failures.has_limit:
+        return None
+    if errors.count >= MOST_WITHOUT_A_REQUEST:
+        return f"no request was sent, and {errors}"
+    no_users = errors.not_created.count and not users
+    return f"no user is there: {errors}" if no_users and _no_more_come(run, environment) else None
+
+
+def _no_more_come(run: ActiveRun, environment: Environment) -> bool:
+    """Whether all classes failed, or the ramp is over."""
+    level = run.aggregator.running_level
+    is_ramped = level is not None and run.now_s - level.began_s > level.level.ramp_s
+    return is_ramped or {each.__name__ for each in environment.user_classes} <= (
+        run.aggregator.task_errors.classes_not_created
     )
-    is_useless = errors.count >= MOST_WITHOUT_A_REQUEST and not run.accounting.ended
-    return f"no request was sent, and {errors}" if is_useless and run.failures.has_limit else None

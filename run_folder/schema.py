@@ -287,6 +287,8 @@ class IssueKind(StrEnum):
     PREFIX_HITS = "prefix_hits"
     ABANDONMENT = "abandonment"
     TASK_ERRORS = "task_errors"
+    USERS_NOT_CREATED = "users_not_created"
+    LISTENER_ERRORS = "listener_errors"
 
 
 class ValidityIssue(msgspec.Struct, frozen=True, kw_only=True):

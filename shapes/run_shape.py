@@ -13,6 +13,7 @@ from locust import LoadTestShape, User
 from locust.env import Environment
 from locust.runners import MasterRunner
 
+from tokenswarm.shapes.not_created import class_not_created
 from tokenswarm.shapes.plan import LoadPlan, PlannedLevel
 from tokenswarm.shapes.sequencer import LevelSequencer, LoadTarget, first_target
 
@@ -129,7 +130,9 @@ class RunShape(LoadTestShape):
 
     def _warn_of_idle_classes(self) -> None:
         """Users are shared out by the classes' weights: with few users, a class may have had none."""
-        names = sorted({each.__name__ for each in self.own_classes} - self._ran)
+        assert self.runner is not None
+        failed = {class_not_created(str(error["msg"])) for error in self.runner.exceptions.values()}
+        names = sorted({each.__name__ for each in self.own_classes} - self._ran - failed)
         if names:
             of = f"the class {names[0]}" if len(names) == 1 else f"the classes {' and '.join(names)}"
             logger.warning("No user of %s ran: there were too few users for each class, by their weights", of)

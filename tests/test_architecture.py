@@ -95,7 +95,7 @@ PACKAGES = set(MAY_IMPORT) - {"locustfile", "tokenswarm"}
 LOCUST_PLACES = {
     *("locustfile.py", "shapes/run_shape.py", "shapes/own_code.py", "shapes/shape_options.py"),
     *("recording/locust_stats.py", "web/locust_page.py", "web/start_answer.py", "upstream/locust_internals.py"),
-    *("upstream/locust_files.py", "upstream/loaded_locustfiles.py"),
+    *("upstream/locust_files.py", "upstream/loaded_locustfiles.py", "upstream/user_spawning.py"),
     "run_command/locust_process.py",
 }
 LOCUST_PACKAGES = {"users", "cluster", "run_control"}

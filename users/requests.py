@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 from locust.env import Environment
@@ -18,6 +19,7 @@ from tokenswarm.client.trace_supply import LevelArrival
 from tokenswarm.metrics.timeline import PLAIN_LOAD, Outcome, RequestLoad, Timeline
 from tokenswarm.sanitize import without_secrets
 from tokenswarm.users.garbage_collection import GARBAGE_COLLECTION
+from tokenswarm.users.listener_errors import LISTENER_ERRORS
 from tokenswarm.users.run_events import events
 from tokenswarm.wire import StreamClient
 
@@ -172,7 +174,7 @@ class UserRequests:
             exception=RequestFailed(_kind_of_failure(timeline)) if failed else None,
             context={"timeline": timeline},
         )
-        events.request_timed.fire(timeline=timeline)
+        events.request_timed.fire(timeline=timeline, on_error=partial(LISTENER_ERRORS.report, self._events))
 
 
 def _kind_of_failure(timeline: Timeline) -> str:

@@ -4,24 +4,42 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from locust.event import EventHook
+from locust.exception import InterruptTaskSet, RescheduleTask, RescheduleTaskImmediately, StopTest, StopUser
 
 from tokenswarm.metrics.timeline import Timeline
 
+#: What Locust's own events let through: a listener ends the user with them, or its task.
+_CONTROL = (StopUser, StopTest, RescheduleTask, RescheduleTaskImmediately, InterruptTaskSet)
+Listener = Callable[..., object]
 
-class RequestTimed(EventHook):
+
+class RequestTimed:
     """Fired when a request has ended and is recorded, on the process where it ran, with `timeline`: its record. What a
-    listener raises is logged, and has no other effect; while it works, the process sends and reads nothing."""
+    listener raises is counted, and makes the run's verdict suspect; while it works, the process sends and reads
+    nothing."""
 
-    def add_listener(self, listener: Callable[..., object]) -> Callable[..., object]:
+    def __init__(self) -> None:
+        self._listeners: list[Listener] = []
+
+    def add_listener(self, listener: Listener) -> Listener:
         """Have the listener called as `listener(timeline=…)`; it should take further keywords, too. Returns it, so
         that this is a decorator."""
-        super().add_listener(listener)
+        self._listeners.append(listener)
         return listener
 
-    def fire(self, *, timeline: Timeline) -> None:  # type: ignore[override]
-        """Called by Tokenswarm."""
-        super().fire(timeline=timeline)
+    def remove_listener(self, listener: Listener) -> None:
+        """Call it no more."""
+        self._listeners.remove(listener)
+
+    def fire(self, *, timeline: Timeline, on_error: Callable[[Listener, Exception], None]) -> None:
+        """Called by Tokenswarm. on_error: called with each listener that fails, and what it raised."""
+        for listener in tuple(self._listeners):
+            try:
+                listener(timeline=timeline)
+            except _CONTROL:
+                raise
+            except Exception as error:
+                on_error(listener, error)
 
 
 class RunEvents:

@@ -12,7 +12,7 @@ from tokenswarm.metrics.objectives import Objectives
 from tokenswarm.metrics.timeline import Timeline
 from tokenswarm.recording.aggregator import Aggregator
 from tokenswarm.recording.server_samples import ServerSamples
-from tokenswarm.recording.task_errors import TaskErrors
+from tokenswarm.recording.task_errors import TaskErrors, listener_error_text, task_error_issues
 from tokenswarm.recording.validity import run_validity
 from tokenswarm.run_folder.schema import IssueKind
 
@@ -86,3 +86,34 @@ def test_a_run_that_was_stopped_before_any_hold_has_measured_nothing(timeline: C
     books.stop(1.0, interrupted=True)
     books.close(1.0)
     assert IssueKind.NOTHING_MEASURED in {issue.kind for issue in run_validity(books, ServerSamples(), None).issues}
+
+
+def test_users_that_cannot_be_created_are_the_only_reason_that_they_are_missing() -> None:
+    text = "W cannot be created: ValueError: no config file (own.py, line 7, in __init__)"
+    books = make_books([], level=make_level(users=4, ramp_s=0.0, level_time_s=10.0))
+    books.levels[0].user_seconds.update(dict.fromkeys(range(10), 2.0))
+    books.task_errors = TaskErrors.of([{"count": 2, "msg": text, "traceback": TRACEBACK}])
+    books.close(10.0)
+    found = {issue.kind: issue for issue in run_validity(books, ServerSamples(), None).issues}
+    assert IssueKind.TASK_ERRORS not in found
+    assert found[IssueKind.USERS_NOT_CREATED].values == {"errors": 2}
+    assert found[IssueKind.USERS_NOT_CREATED].message.startswith(f"{text}, 2 times")
+    assert found[IssueKind.FEWER_USERS].message.endswith(f"): {text}")
+
+
+def test_errors_of_listeners_are_no_errors_of_tasks_and_no_reason_for_missing_requests() -> None:
+    def ask() -> None:
+        try:
+            raise KeyError("x")
+        except KeyError as error:
+            texts.append(listener_error_text("count", "request_timed", error))
+
+    texts: list[str] = []
+    ask()
+    (text,) = texts
+    assert text.startswith("the listener count of request_timed raised KeyError: 'x' (test_task_errors.py, line ")
+    errors = TaskErrors.of([{"count": 7, "msg": text, "traceback": TRACEBACK}])
+    (issue,) = task_error_issues(errors)
+    assert (issue.kind, issue.values) == (IssueKind.LISTENER_ERRORS, {"errors": 7})
+    assert f"{text}, 7 times" in issue.message
+    assert (errors.count, errors.missing_load, errors.in_words) == (0, False, f"{text}, 7 times")

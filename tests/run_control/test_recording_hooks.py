@@ -291,9 +291,9 @@ def test_the_exit_code_is_logged_with_the_run_s_own_reason(
 @pytest.mark.parametrize(
     ("option", "ended_with", "words"),
     [
-        (1, 1, "requests failed, or tasks of the locustfile raised errors"),
-        (7, 7, "requests failed, or tasks of the locustfile raised errors (the code is that of --exit-code-on-error)"),
-        (5, 5, "requests failed, or tasks of the locustfile raised errors (the code is that of --exit-code-on-error)"),
+        (1, 1, "requests failed, or code of the locustfile raised errors"),
+        (7, 7, "requests failed, or code of the locustfile raised errors (the code is that of --exit-code-on-error)"),
+        (5, 5, "requests failed, or code of the locustfile raised errors (the code is that of --exit-code-on-error)"),
         (7, 5, "a condition of --fail-if or --pass-if failed"),
     ],
 )

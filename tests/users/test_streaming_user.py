@@ -106,7 +106,7 @@ def answered(server: Server, user: Any, response: bytes, call: Callable[[], Stre
 def test_an_answer_has_its_parts_and_its_timeline(server: Server, begin: Callable[..., Recorder]) -> None:
     begin()
     user, heard = user_of(), list[Timeline]()
-    events.request_timed.add_listener(lambda timeline, **_: heard.append(timeline))
+    listener = events.request_timed.add_listener(lambda timeline, **_: heard.append(timeline))
     in_locust: list[dict[str, Any]] = []
     user.environment.events.request.add_listener(lambda **event: in_locust.append(event))
     try:
@@ -116,7 +116,7 @@ def test_an_answer_has_its_parts_and_its_timeline(server: Server, begin: Callabl
         peer.send(answer())
         found = greenlet.get(timeout=20)
     finally:
-        events.request_timed.remove_listener(events.request_timed._handlers[-1])
+        events.request_timed.remove_listener(listener)
     assert (found.text, found.reasoning, found.tool_arguments) == ("It is noon.", "Hm. ", '{"zone": "UTC"}')
     assert (found.ok, found.status, found.finish_reason, found.error) == (True, 200, "stop", None)
     assert found.message == {"role": "assistant", "content": "It is noon."}
