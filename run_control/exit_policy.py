@@ -8,11 +8,17 @@ from pathlib import Path
 
 from locust.env import Environment
 
-from tokenswarm.command_line.exit_codes import EXIT_INTERRUPTED, EXIT_REQUESTS_FAILED, EXIT_UNRELIABLE, IN_SHORT
+from tokenswarm.command_line.exit_codes import (
+    EXIT_INTERRUPTED,
+    EXIT_REQUESTS_FAILED,
+    EXIT_UNRELIABLE,
+    EXIT_UNUSABLE,
+    IN_SHORT,
+)
 from tokenswarm.recording.active_run import ActiveRun
 from tokenswarm.recording.aggregator import plan_done
 from tokenswarm.recording.run_completion import close_run, close_with_reserve, remove_spool
-from tokenswarm.run_control.task_error_watch import errors_so_far
+from tokenswarm.run_control.task_error_watch import errors_so_far, event_errors
 from tokenswarm.run_folder.schema import Status
 
 logger = logging.getLogger(__name__)
@@ -87,6 +93,8 @@ def exit_code_text(exit_code: int, environment: Environment) -> str:
         if errors and environment.runner is not None and not environment.runner.errors:
             return f"{errors}{option}"
         return f"{IN_SHORT[EXIT_REQUESTS_FAILED]}{option}{errors and f': {errors}'}"
+    if environment.process_exit_code is None and exit_code == EXIT_UNUSABLE and (found := event_errors()).count:
+        return f"a listener to an event raised {found.with_count}"
     return IN_SHORT.get(exit_code, "see docs/exit-codes.md")
 
 

@@ -53,6 +53,7 @@ from tokenswarm.upstream.loaded_locustfiles import loaded_classes
 from tokenswarm.upstream.locust_files import end_without_html_file, keep_log_going
 from tokenswarm.upstream.locust_internals import BeforePageLine
 from tokenswarm.upstream.locust_log_filters import (
+    EventErrorFilter,
     IgnoredOptionsFilter,
     RoutineLogFilter,
     StatsTablesFilter,
@@ -102,6 +103,7 @@ class RunStart:
         on_worker = isinstance(environment.runner, WorkerRunner)
         RoutineLogFilter.attach()
         TaskErrorFilter.attach()
+        EventErrorFilter.attach()
         keep_log_going()
         end_without_html_file()
         if not shows_stats_tables(self._command_line.given):

@@ -5,7 +5,8 @@ from __future__ import annotations
 from locust.env import Environment
 
 from tokenswarm.recording.active_run import ActiveRun
-from tokenswarm.recording.task_errors import MOST_WITHOUT_A_REQUEST, TaskErrors
+from tokenswarm.recording.task_errors import MOST_WITHOUT_A_REQUEST, ErrorCount, TaskErrors
+from tokenswarm.upstream.locust_log_filters import EventErrorFilter
 
 
 def note_task_errors(run: ActiveRun, environment: Environment) -> None:
@@ -16,6 +17,15 @@ def note_task_errors(run: ActiveRun, environment: Environment) -> None:
 def errors_so_far(environment: Environment) -> TaskErrors:
     """Those of all workers since the run began."""
     return TaskErrors.of(environment.runner.exceptions.values() if environment.runner else ())
+
+
+def event_errors() -> ErrorCount:
+    """Those of listeners to Locust's own events, in this process: Locust only logs them."""
+    kinds = [
+        {"count": count, "msg": traceback.rpartition("\n")[2], "traceback": traceback}
+        for traceback, count in EventErrorFilter.counted.items()
+    ]
+    return ErrorCount.of(kinds, has_place=False)
 
 
 def reason_to_stop(run: ActiveRun, environment: Environment, users: int) -> str | None:

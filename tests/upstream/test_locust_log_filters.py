@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+from collections import Counter
 from collections.abc import Iterator
 
 import gevent
@@ -12,7 +13,8 @@ import pytest
 from locust import User, constant, task
 from locust.env import Environment
 
-from tokenswarm.upstream.locust_log_filters import IgnoredOptionsFilter, TaskErrorFilter
+from tokenswarm.run_control.task_error_watch import event_errors
+from tokenswarm.upstream.locust_log_filters import EventErrorFilter, IgnoredOptionsFilter, TaskErrorFilter
 
 
 class Failing(User):
@@ -70,3 +72,33 @@ def test_locust_still_says_that_a_shape_ignores_these_options() -> None:
     """Where it does not, the filter can be removed."""
     source = inspect.getsource(locust.main)
     assert all(line in source for line in IgnoredOptionsFilter.LINES)
+
+
+def test_an_error_of_a_listener_to_an_event_is_logged_once_and_counted(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events = Environment().events
+
+    def count(**_: object) -> None:
+        raise KeyError("x")
+
+    events.request.add_listener(count)
+    with caplog.at_level(logging.WARNING):
+        for _ in range(3):
+            events.request.fire(request_type="CHAT")
+        assert len(caplog.messages) == 3  # Locust logs each
+        caplog.clear()
+        monkeypatch.setattr(EventErrorFilter, "counted", Counter())
+        EventErrorFilter.attach()
+        try:
+            for _ in range(3):
+                events.request.fire(request_type="CHAT")
+        finally:
+            root = logging.getLogger()
+            root.filters = [each for each in root.filters if not isinstance(each, EventErrorFilter)]
+    (line,) = caplog.messages
+    assert "in count" in line and line.endswith("counted, and not logged.")
+    found = event_errors()
+    assert found.count == 3
+    assert found.with_count.startswith("KeyError: 'x' (test_locust_log_filters.py, line ")
+    assert found.with_count.endswith(", in count), 3 times")
