@@ -240,8 +240,8 @@ def _uncertainty_issues(scope: ScopeStats, *, in_lumps: bool) -> Issues:
         kind=IssueKind.UNCERTAIN_TTFT,
         message=f"{cause}in {late:,} of {uncertain.count:,} requests ({WHOLE_LEVEL}), the first token was read "
         f"together with later ones. Their true TTFT may be lower than reported, by up to {_ms(most_s)}; the limit is "
-        f"{bound_s * 1000:,.2f} ms ({_percent(_SUSPECT_SHARE)} of the level's median TTFT, {_ms(median.value)}). It "
-        f"cannot be higher: a ttft objective that is met stays met{advice}",
+        f"{bound_s * 1000:,.2f} ms ({_percent(_SUSPECT_SHARE)} of the whole level's median TTFT, {_ms(median.value)}). "
+        f"No TTFT is higher than reported: a ttft objective that is met stays met{advice}",
         values={"uncertain": late, "first_outputs": uncertain.count, "max_s": most_s, "median_s": median.value},
     )
 

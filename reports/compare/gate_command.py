@@ -394,7 +394,8 @@ def _needed(figure: Figure, sample: int) -> str:
         return f"; make the hold {enough} or longer" if sample < FEWEST_FOR_A_MEAN else ""
     if figure.p is None:
         return ""
-    return (
-        f"; {figure.function} needs at least {fewest_for_interval(figure.p)}, and many more where successive latencies "
-        "are similar: measure for longer (--level-time; beside --users, --run-time)"
-    )
+    fewest, longer = fewest_for_interval(figure.p), "measure for longer (--level-time; beside --users, --run-time)"
+    if sample < fewest:
+        needs = f"{figure.function} needs at least {fewest}"
+        return f"; {needs}, and many more where successive latencies are similar: {longer}"
+    return f", which count as fewer than {fewest}, as successive latencies are similar: {longer}"

@@ -66,7 +66,7 @@ def drift(measured: RunData) -> list[Block]:
         which = "all levels" if len(too_short) == len(levels) else spoken(too_short)
         text = (
             f"{which}. The trend compares the first and the last fifth of a hold. Make the hold "
-            f"{units.planned_time((FEWEST_WINDOWS + 1) * WINDOW_S)} or longer (--level-time)."
+            f"{units.planned_time((FEWEST_WINDOWS + 1) * WINDOW_S)} or longer (--level-time; the ramp is a part of it)."
         )
         blocks.append(Text(text, "Not available:", "quiet"))
     return blocks

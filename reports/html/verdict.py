@@ -95,6 +95,9 @@ def _what_was_run(results: Results) -> str:
     summary, run = results.summary, results.run
     version = f" {run.engine_version}" if run.engine_version else ""
     gateway = f" behind {run.gateway}" if run.gateway else ""
+    host = (
+        f"{summary.host or 'a host that is not named'}{' (the embedded simulator)' if run.embedded_simulator else ''}"
+    )
     runs = []
     for mode in dict.fromkeys(level.system_prompt for level in summary.levels):
         of_mode = [level for level in summary.levels if level.system_prompt == mode]
@@ -103,7 +106,7 @@ def _what_was_run(results: Results) -> str:
     requests = sum(level.whole.requests for level in summary.levels)
     ramps = ", ramps included" if requests > sum(level.hold.requests for level in summary.levels) else ""
     return (
-        f"{summary.engine}{version}{gateway} at {summary.host or 'a host that is not named'} under load: "
+        f"{summary.engine}{version}{gateway} at {host} under load: "
         f"{'; then '.join(runs)}. {units.counted(requests, 'request')} in all{ramps}."
     )
 
@@ -198,7 +201,7 @@ def _notes(levels: Sequence[LevelSummary], rates: Mapping[int, Estimate | None])
         enough = units.planned_time(HOLD_OF_A_RATE_S)
         yield (
             f'tokens/s, all: where it says "{units.SAMPLE_TOO_SMALL}", the hold is too short for an interval. Make it '
-            f"{enough} or longer (--level-time)."
+            f"{enough} or longer (--level-time; the ramp is a part of it)."
         )
 
 

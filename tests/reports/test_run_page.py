@@ -145,7 +145,7 @@ def test_its_numbers_are_the_summary_s_and_their_intervals_the_journals(tmp_path
 def test_a_hold_too_short_for_an_interval_of_the_rate_says_what_it_takes(tmp_path: Path) -> None:
     short = words(page(Path(shutil.copytree(FORMAT_2, tmp_path / "short"))))
     long = words(page(write_folder(tmp_path / "long", LADDER, seed=1)))
-    takes = "the hold is too short for an interval. Make it 65 s or longer (--level-time)."
+    takes = "the hold is too short for an interval. Make it 65 s or longer (--level-time; the ramp is a part of it)."
     assert (takes in short, takes in long) == (True, False)
 
 
