@@ -58,7 +58,7 @@ _ONLY_COMPUTE = frozenset(
 )
 #: Of the process that runs them beside others: these run first. With 15, a command that a test starts took two minutes
 #: on a busy machine.
-_GIVES_WAY = 10
+_GIVES_WAY = 5
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -93,6 +93,7 @@ def serve_with_pauses(peer: Peer, tokens: int) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_a_server_that_waits_for_acknowledgements_is_noticed_and_read_as_it_sends_again(
     server: Server, kernel_stamps: None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

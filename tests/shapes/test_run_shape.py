@@ -69,6 +69,7 @@ class Stand:
         )
         self.runner = SimpleNamespace(
             environment=SimpleNamespace(parsed_options=self.options),
+            exceptions={},
             user_count=0,
             user_classes_count={},
             target_user_classes_count={},
