@@ -69,7 +69,7 @@ def check(args: argparse.Namespace) -> None:
         as_host = args.host is None and _LIKE_AN_ADDRESS.search(word)
         raise ProbeError(f"unexpected argument {word!r}" + (f"; write it as -H {word}." if as_host else "."))
     if args.host is None:
-        raise ProbeError("--host is missing.")
+        raise ProbeError("--host is missing: give the server's address, like -H http://gpu:8000.")
     if args.max_tokens < 1 or not args.timeout > 0:
         raise ProbeError("--max-tokens takes a whole number of at least 1, --timeout seconds above 0.")
 

@@ -250,8 +250,12 @@ def _concurrency_issues(found: Concurrency | None, errors: TaskErrors) -> Issues
     """Whether the requested users were there in the hold. errors: those of the locustfile."""
     if found is None or found.as_requested:
         return
-    ended = "they ended with an error of the locustfile, " if errors.count else "they "
-    unknown = f"{ended}started late, or their process stood still or was lost. {_TOO_SLOW_ADVICE}"
+    late = "started late, or their process stood still or was lost"
+    unknown = (
+        f"they ended with an error of the locustfile, which is to be mended first; others {late}"
+        if errors.count
+        else f"they {late}. {_TOO_SLOW_ADVICE}"
+    )
     yield ValidityIssue(
         kind=IssueKind.FEWER_USERS,
         message=f"fewer than {_percent(ENOUGH_SHARE)} of the {found.requested:,} users were there for "
