@@ -49,7 +49,7 @@ class Recorder:
 
     def __init__(self, worker: int, spool: Spool | None = None, most_rows: int = MOST_ROWS) -> None:
         self.worker = worker
-        self._most_rows = most_rows
+        self.most_rows = most_rows
         self.spool = spool
         #: Why requests that are cut from now on are cut, where it is not that the run stops them.
         self.cut_reason: str | None = None
@@ -189,7 +189,7 @@ class Recorder:
         if self.spool is not None:
             self.spool.ended(ended)
         self._pending.add(ended)
-        if len(self._pending.rows) == self._most_rows:
+        if len(self._pending.rows) >= self.most_rows:
             self._full.append(self._take())
         return ended.row
 
