@@ -75,6 +75,8 @@ class ProgressMeter:
         level = aggregator.running_level
         if level is None:
             return None
+        if not self._events and not self._sent:  # what comes before the first level is no part of its rates
+            self._at_s = max(self._at_s, level.began_s)
         events = aggregator.arrived_events
         came, lasted_s = events - self._events, now_s - self._at_s
         request_rates = self._request_rates(aggregator, level, now_s)

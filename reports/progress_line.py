@@ -78,8 +78,10 @@ def _warm_up(levels: Sequence[Level]) -> str:
 def progress_line(progress: Progress) -> str:
     """One line without a line end; fields keep their place from line to line as long as the numbers allow."""
     phase = _phase(progress)
-    if phase == _BETWEEN_LEVELS:  # rates would be those of the drain
+    is_over = phase == _BETWEEN_LEVELS
+    if is_over:  # rates would be those of the drain
         progress = replace(progress, tokens_per_s=None, request_rates=None, ttft_p50_s=None)
+    figures = f"{units.rate(progress.tokens_per_s):>6} tok/s", f"TTFT p50 {units.duration(progress.ttft_p50_s):>7}"
     in_flight = f"{units.count(progress.in_flight):>3} in flight"
     of_level = (
         (f"prompt {progress.system_prompt:<3}", f"{phase:<{_LONGEST_PHASE}}")
@@ -91,8 +93,7 @@ def progress_line(progress: Progress) -> str:
             f"{units.clock(progress.elapsed_s):>5}",
             _level(progress),
             *of_level,
-            f"{units.rate(progress.tokens_per_s):>6} tok/s",
-            f"TTFT p50 {units.duration(progress.ttft_p50_s):>7}",
+            *((" " * len(figure) for figure in figures) if is_over else figures),
             f"{units.count(progress.failures)} failed",
             *([f"{units.clock(progress.left.seconds)} left"] if progress.left else []),
         )

@@ -69,6 +69,8 @@ class Recording:
         self.server_log = RunServerLog(self.controller)
         self._metrics: MetricsEndpoint | None = None
         self._environment: Environment
+        #: Known from Locust's init on: a process may be stopped before.
+        self._headless = False
         self._master_link: MasterLink | None = None
         self._worker_link: WorkerLink | None = None
         #: Called on a worker that learned of the run when its users were already there.
@@ -96,6 +98,7 @@ class Recording:
         self._environment = environment
         runner, parsed = environment.runner, environment.parsed_options
         assert runner is not None and parsed is not None
+        self._headless = bool(parsed.headless)
         options, controller = RecordingOptions.of(parsed), self.controller
         build = build_of(environment.parsed_locustfiles or [])
 
@@ -251,8 +254,3 @@ class Recording:
         self.controller.finish()
         if not self._headless:
             self.controller.sinks.show_finished()
-
-    @property
-    def _headless(self) -> bool:
-        options = self._environment.parsed_options
-        return bool(options and options.headless)

@@ -97,6 +97,8 @@ def serve_with_pauses(peer: Peer, tokens: int) -> None:
 def test_a_server_that_waits_for_acknowledgements_is_noticed_and_read_as_it_sends_again(
     server: Server, kernel_stamps: None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """On a kernel that cannot acknowledge sooner."""
+    monkeypatch.setattr("tokenswarm.wire.connection.acknowledge_soon", lambda _: False)
     monkeypatch.setattr("tokenswarm.wire.deferred_reader.INTERVAL_S", 0.1)
     monkeypatch.setattr(late_reading, "_LEAST_STREAMS", 1)
     monkeypatch.setattr(late_reading, "_LEAST_TOKENS", 50)

@@ -12,6 +12,7 @@ import gevent
 import gevent.socket
 import locust.log
 import pytest
+from locust.env import Environment
 from locust.runners import STATE_RUNNING, STATE_SPAWNING, STATE_STOPPED, LocalRunner
 
 from tests.run_control.recording_bench import (
@@ -28,11 +29,13 @@ from tests.run_control.recording_bench import (
 )
 from tokenswarm.command_line.exit_codes import EXIT_INTERRUPTED, EXIT_UNRELIABLE
 from tokenswarm.metrics.client_health import ErrorSpread, SelfCheck
+from tokenswarm.metrics.level import Arrivals, Level
 from tokenswarm.metrics.objectives import ObjectiveError
 from tokenswarm.metrics.timeline import Outcome, Timeline
 from tokenswarm.recording.journal import Journal, ResultsFolderError, check_folders
 from tokenswarm.recording.progress import Progress
 from tokenswarm.recording.recording_options import folders_of
+from tokenswarm.run_control.recording_hooks import Recording
 
 
 @pytest.fixture
@@ -737,6 +740,29 @@ def test_objectives_of_each_run_are_those_of_its_options(
     bench.environment.parsed_options.slo = "soon"
     with pytest.raises(ObjectiveError, match="--slo takes terms"):
         bench.begin(a_level())
+
+
+def test_reports_to_itself_are_small_only_while_requests_are_due(bench: Bench, a_level: MakeLevel) -> None:
+    """Each costs time by itself; and one of many requests takes the time in which others are due."""
+    rows = []
+    arrivals = Arrivals("constant", ((0.0, 2.0),), 2.0)
+    for level in (a_level(), Level(0, "off", "2/s", level_time_s=3.0, arrivals=arrivals)):
+        bench.begin(level)
+        assert bench.recording.recorder is not None
+        rows.append(bench.recording.recorder.most_rows)
+    assert rows == [64, 8]
+
+
+def test_a_process_that_is_stopped_before_locust_is_ready_ends_without_an_error(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Locust logs what a listener raises, and goes on."""
+    environment = Environment()
+    Recording(environment.events, [])
+    environment.events.test_stop.fire(environment=environment)
+    environment.events.quitting.fire(environment=environment, reverse=True)
+    environment.events.quit.fire(exit_code=0)
+    assert not caplog.records
 
 
 def test_a_headless_process_that_ends_before_any_run_has_was_interrupted(tmp_path: Path, greenlets: Greenlets) -> None:
