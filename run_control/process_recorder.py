@@ -75,7 +75,7 @@ class ProcessRecorder:
     def begin_level(self, begun: LevelBegun) -> None:
         """A level of a run whose statistics are kept in this process."""
         if self.recorder is None:
-            recorder = Recorder(worker=0, most_rows=_OWN_REPORT_ROWS)
+            recorder = Recorder(worker=0)
             recorder.record_plan = begun.record
             self.take(recorder, begun.run, begun.spool)
         assert self.recorder is not None

@@ -156,7 +156,7 @@ class ArrivalSender:
                 self._clock.wait(self._woken, None)
             else:
                 self._arrivals.take()
-                self._last_lead_ns, self._last_due_ns = self._lead_ns(due_ns), due_ns
+                self._last_lead_ns, self._last_due_ns = due_ns - starts_ns, due_ns
                 self._start(self._ahead.take(arrival), arrival, due_ns)
 
     def _prepares(self, arrival: DueArrival, starts_ns: int) -> bool:
