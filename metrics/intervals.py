@@ -24,7 +24,7 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
-from tokenswarm.metrics.quantiles import FEW, correlated_ranks, most_worth, rank, score_interval
+from tokenswarm.metrics.quantiles import FEWEST, correlated_ranks, rank, score_interval
 
 Series = NDArray[np.float64]
 #: Whether each of a series has a property, as truth values or as 1 and 0.
@@ -38,15 +38,20 @@ MOST_COSINES = 12
 #: Latencies that are correlated are measured on one low frequency for so many of them: their mean is far from normal
 #: where a hold has seen only a few of the periods in which a server is busy.
 _LATENCIES_PER_COSINE = 300
-#: The first autocorrelation of windows of a rate from which on they are taken as correlated, and how many times wider
-#: their interval then is: (fewer than so many windows, factor).
+#: The first autocorrelation from which on few values are taken as correlated.
 _CORRELATED = 0.1
+#: How many times wider the interval of windows of a rate then is: (fewer than so many windows, factor).
 _WIDER = ((16, 2.0), (56, 1.5))
-#: Beyond a percentile there are to be so many values for their correlation to show. Where there are fewer, it is looked
-#: for at a milder percentile too.
+#: Fewer latencies do not show whether they are correlated.
+_FEW_LATENCIES = 80
+#: Low frequencies that the variance of marks is measured on, at least.
+_FEWEST_COSINES_OF_MARKS = 4
+#: Beyond a percentile or a bound there are to be so many values for their correlation to show. Where there are fewer,
+#: it is looked for at a milder percentile too.
 _FEWEST_BEYOND = 25
-#: The same of a share: on the side of its bound where fewer are.
-_FEWEST_OF_A_SIDE = (25, 100)
+#: A share is also held against the percentile with so many beyond it, where that is near: of so many values, or with
+#: so many beyond the bound.
+_BEYOND_OF_A_SHARE, _NEAR_OF, _NEAR_FROM = 100, 500, 20
 #: Lags that are looked at one by one; further ones all at once.
 _SINGLE_LAGS = 32
 #: Repeated runs from which their own spread makes an interval.
@@ -58,12 +63,15 @@ _FEW_DEGREES = (12.7062, 4.3027, 3.1824, 2.7764)
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A figure and its 95 % interval. An end is None where the sample is too small for it; `count`: the sample."""
+    """A figure and its 95 % interval. An end is None where the sample is too small for it; `count`: the sample.
+    inflation: of a share of marks of which nothing else is known, how many times more there are than independent ones,
+    as far as they show it."""
 
     value: float
     low: float | None
     high: float | None
     count: int
+    inflation: float | None = None
 
     @property
     def certified(self) -> bool:
@@ -87,14 +95,18 @@ class Pooled:
 
 
 def quantile_of(series: Series, p: float) -> Estimate | None:
-    """The p-quantile (0 < p < 1) of values in the order of time: the value of rank ceil(p n). None without values."""
+    """The p-quantile (0 < p < 1) of values in the order of time: the value of rank ceil(p n). None without values.
+    Without an interval where there are fewer than 40."""
     n = len(series)
     if not n:
         return None
     ascending = np.sort(series)
+    value = float(ascending[rank(n, p) - 1])
+    if n < FEWEST:
+        return Estimate(value, None, None, n)
     low_rank, high_rank = correlated_ranks(n, p, independent_at(series, p))
     return Estimate(
-        float(ascending[rank(n, p) - 1]),
+        value,
         float(ascending[low_rank - 1]) if low_rank else 0.0,
         float(ascending[high_rank - 1]) if high_rank <= n else None,
         n,
@@ -147,27 +159,54 @@ def plus_minus(value: float, half: float, count: int, scale: float = 0.0) -> Est
 
 
 def share_of(marked: Marks) -> Estimate | None:
-    """The share (0 to 1) of those that are marked, in the order of time, and Wilson's interval of it at as many
-    independent ones as they are worth. None of nothing."""
-    return _share(marked, _inflation(marked)) if len(marked) else None
+    """The share (0 to 1) of those that are marked, in the order of time, of which nothing else is known; None of
+    nothing. Its interval is Wilson's, at as many independent ones as they are worth. Fewer than 25 marked ones, or
+    others, do not show how they come together: they have no interval (see of_one_correlation for two to be
+    compared)."""
+    n = len(marked)
+    if not n:
+        return None
+    inflation = _inflation(marked)
+    share = _share(marked, inflation)
+    known = n >= FEWEST and n * min(share.value, 1.0 - share.value) >= _FEWEST_BEYOND
+    return Estimate(share.value, share.low if known else None, share.high if known else None, n, inflation)
+
+
+def of_one_correlation(shares: Sequence[Estimate]) -> list[Estimate]:
+    """Shares of marks (share_of) that are to be compared: all with Wilson's interval at the largest inflation of any,
+    as one that has no marks does not show that they come in bunches. Those of fewer than 40, and other estimates, as
+    they are."""
+    inflations = [share.inflation if share.count >= FEWEST else None for share in shares]
+    largest = max((inflation for inflation in inflations if inflation is not None), default=1.0)
+    return [
+        share if inflation is None else _wilson(share.value, share.count, largest)
+        for share, inflation in zip(shares, inflations, strict=True)
+    ]
 
 
 def share_within(values: Series, bound: float) -> Estimate | None:
     """The share (0 to 1) of values in the order of time that are at most `bound`, and its interval. Few on one side of
     it do not show how they come together: the correlation is also looked for at percentiles nearer to the median, with
-    25 and 100 values beyond them. Fewer than 80 are worth a quarter of their number at most. None of nothing."""
+    25 beyond them, and with 100 where these are near the bound. None of nothing. Fewer than 40 have no interval."""
     n = len(values)
     if not n:
         return None
     within = values <= bound
-    places = {rank(n, _milder(float(within.mean()), n, fewest)) - 1 for fewest in _FEWEST_OF_A_SIDE}
+    share = float(within.mean())
+    if n < FEWEST:
+        return Estimate(share, None, None, n)
+    near = n >= _NEAR_OF or n * min(share, 1.0 - share) >= _NEAR_FROM
+    beyond = (_FEWEST_BEYOND, _BEYOND_OF_A_SHARE) if near else (_FEWEST_BEYOND,)
+    places = {rank(n, _milder(share, n, fewest)) - 1 for fewest in beyond}
     ordered = np.partition(values, sorted(places))
-    marks = [within, *(values <= ordered[place] for place in places)]
-    return _share(within, max(n / most_worth(n), *map(_inflation, marks)))
+    return _share(within, max(map(_inflation, [within, *(values <= ordered[place] for place in places)])))
 
 
 def _share(marked: Marks, inflation: float) -> Estimate:
-    n, share = len(marked), float(marked.mean())
+    return _wilson(float(marked.mean()), len(marked), inflation)
+
+
+def _wilson(share: float, n: int, inflation: float) -> Estimate:
     low, high = score_interval(share, n / inflation)
     # Of none and of all the end is exact; the sums miss it by their rounding.
     return Estimate(share, 0.0 if share == 0.0 else low, 1.0 if share == 1.0 else high, n)
@@ -257,11 +296,17 @@ def _inflation(marked: Marks) -> float:
     low frequencies where a mark shows a correlation with the one before it. That variance is itself known from few
     parts only, by so much as Student's t exceeds the normal distribution."""
     series = marked.astype(np.float64)
-    by_lags = correlation_inflation(series)
-    if by_lags == 1.0 or len(series) <= 2 * MOST_COSINES:
-        return by_lags
-    cosines = _cosines(len(series))
+    n, cosines = len(series), max(_FEWEST_COSINES_OF_MARKS, _cosines(len(series)))
+    if n <= 2 * cosines or _first_autocorrelation(series) < min(_CORRELATED, _Z / sqrt(n)):
+        return 1.0
     return max(1.0, low_frequency_inflation(series, cosines) * (student_t(cosines) / _Z) ** 2)
+
+
+def _first_autocorrelation(series: Series) -> float:
+    """0 where all values are equal."""
+    centred = series - series.mean()
+    power = float(centred @ centred)
+    return float(centred[1:] @ centred[:-1]) / power if power else 0.0
 
 
 def _half_width(series: Series, cosines: int) -> float:
@@ -273,7 +318,7 @@ def _cosines_of_latencies(series: Series) -> int:
     """On how many low frequencies latencies are measured: few where they are correlated, and where they are too few to
     show it."""
     n = len(series)
-    if n >= FEW and correlation_inflation(series) == 1.0:
+    if n >= _FEW_LATENCIES and correlation_inflation(series) == 1.0:
         return _cosines(n)
     return max(1, min(_cosines(n), round(n / _LATENCIES_PER_COSINE)))
 
@@ -282,9 +327,7 @@ def _wider(windows: Series) -> float:
     """How many times wider the interval of a rate is than its low frequencies make it: few windows that are correlated
     show only a part of that."""
     factor = next((factor for below, factor in _WIDER if len(windows) < below), 1.0)
-    centred = windows - windows.mean()
-    power = float(centred @ centred)
-    return factor if power and float(centred[1:] @ centred[:-1]) / power > _CORRELATED else 1.0
+    return factor if _first_autocorrelation(windows) > _CORRELATED else 1.0
 
 
 def _cosines(n: int) -> int:

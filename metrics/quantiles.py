@@ -15,18 +15,16 @@ from tokenswarm.metrics.histogram import Histogram
 
 _Z = NormalDist().inv_cdf(0.975)
 _EXACT_BELOW = 2000
-#: Fewer values do not show how similar successive ones are: taken as they look, the interval of a median of 20
-#: latencies of a busy server holds it 62 to 84 times in a hundred. Each counts a quarter, as of latencies that are very
-#: similar: the interval then holds it 93 times and more (tests/metrics/test_coverage.py).
-FEW = 80
-_WORTH_OF_FEW = 1 / 4
+#: Fewer values carry no interval: they do not show how similar successive ones are.
+FEWEST = 40
 
 
 class Quantile(msgspec.Struct, frozen=True):
     """A percentile and its 95 % interval. `high` is None, and the figure not certified, where the sample is worth too
     few independent values for the interval's upper end to exist (p^n > 0.05: p99 needs n ≥ 299). Below
     the median the lower end must exist: without it `low` is 0, and the figure not certified. `low` and `high` are None
-    where the order of the values in time was not kept (gaps, the client's own delays), so that none can be known."""
+    of fewer than 40 values, and where the order of the values in time was not kept (gaps, the client's own delays), so
+    that none can be known."""
 
     value: float
     low: float | None
@@ -51,8 +49,9 @@ def quantile(histogram: Histogram, p: float, independent: float | None = None) -
     if not n:
         return None
     low_rank, high_rank = correlated_ranks(n, p, n if independent is None else independent)
-    value, certified = histogram.value_at_rank(rank(n, p)), high_rank <= n and (p >= 0.5 or low_rank > 0)
-    if independent is None:
+    value = histogram.value_at_rank(rank(n, p))
+    certified = n >= FEWEST and high_rank <= n and (p >= 0.5 or low_rank > 0)
+    if independent is None or n < FEWEST:
         return Quantile(value, None, None, certified)
     low = histogram.value_at_rank(low_rank) if low_rank else 0.0
     return Quantile(value, low, histogram.value_at_rank(high_rank) if high_rank <= n else None, certified)
@@ -60,16 +59,11 @@ def quantile(histogram: Histogram, p: float, independent: float | None = None) -
 
 def correlated_ranks(n: int, p: float, independent: float) -> tuple[int, int]:
     """As `interval_ranks`, for n values that are worth so many independent ones, at most n: the ranks of these, spread
-    over all. Fewer than 80 are worth a quarter at most."""
-    worth = max(1, min(floor(most_worth(n)), round(independent)))
+    over all."""
+    worth = max(1, min(n, round(independent)))
     low, high = interval_ranks(worth, p)
     scale = n / worth
     return floor(low * scale), min(n, ceil(high * scale)) if high <= worth else n + 1
-
-
-def most_worth(n: int) -> float:
-    """How many independent values n are worth at most: fewer than 80 a quarter."""
-    return n if n >= FEW else n * _WORTH_OF_FEW
 
 
 @lru_cache(maxsize=4096)
@@ -95,9 +89,8 @@ def interval_ranks(n: int, p: float) -> tuple[int, int]:
 
 
 def fewest_for_interval(p: float) -> int:
-    """How many values the p-quantile (0 < p < 1) takes at least for its interval: 20 for 0.5, 299 for 0.99."""
-    independent = ceil(log(0.05) / log(p)) if p >= 0.5 else ceil(log(0.025) / log(1 - p))
-    return max(independent, min(FEW, ceil(independent / _WORTH_OF_FEW)))
+    """How many values the p-quantile (0 < p < 1) takes at least for its interval: 40 for 0.5, 299 for 0.99."""
+    return max(FEWEST, ceil(log(0.05) / log(p)) if p >= 0.5 else ceil(log(0.025) / log(1 - p)))
 
 
 def share_interval(number: int, of: int) -> tuple[float, float]:

@@ -21,7 +21,14 @@ from dataclasses import dataclass
 from math import exp, hypot, log, sqrt
 from statistics import NormalDist, fmean
 
-from tokenswarm.metrics.intervals import Estimate, difference, plus_minus, student_t, student_tail
+from tokenswarm.metrics.intervals import (
+    Estimate,
+    difference,
+    of_one_correlation,
+    plus_minus,
+    student_t,
+    student_tail,
+)
 from tokenswarm.reports.checks.conditions import Figure
 
 #: Standard deviation from run to run that is assumed where it is not measured: 5 %.
@@ -59,6 +66,8 @@ def change_between(
     standard deviation as a share. None where a ratio would be to or of a mean that is not above 0."""
     if not share and (fmean(run.value for run in base) <= 0 or fmean(run.value for run in new) <= 0):
         return None
+    runs = of_one_correlation([*base, *new])
+    base, new = runs[: len(base)], runs[len(base) :]
     sides = [[run if share else _logarithm(run) for run in runs] for runs in (base, new)]
     if any(run is None for runs in sides for run in runs):
         return None

@@ -7,7 +7,7 @@ in the order of time and from its windows. Read once, and only where they are ne
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -91,7 +91,7 @@ class RunData:
         kept = figure.p is not None or figure.name in SHARES
         shift = 0.0 if kept else value - found.value
         low, high = (None if end is None else end + shift for end in (found.low, found.high))
-        return Estimate(value, low, high, found.count)
+        return replace(found, value=value, low=low, high=high)
 
     def drift(self, level: LevelSummary) -> Drift | None:
         """Whether the level's token rate changed in its hold; None where that has too few windows."""

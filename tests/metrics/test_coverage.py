@@ -5,8 +5,9 @@ Every figure goes through the function that reports use. 95 % are promised; 92 t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from functools import cache
+from itertools import pairwise
 from math import exp, log, sqrt
 from statistics import NormalDist
 
@@ -25,15 +26,21 @@ from tokenswarm.metrics.intervals import (
 )
 from tokenswarm.metrics.quantiles import quantile
 from tokenswarm.metrics.timed_histogram import TimedHistogram
+from tokenswarm.reports.stats.changes import change_between
 
 pytestmark = pytest.mark.slow
 
 NOMINAL = (0.92, 0.98)
+#: Of a share, misses are whole numbers: fewer than so many expected cannot be covered in between at every truth.
+FEW_MISSES = 15
+#: Failures from which a run has an interval of their share.
+MARKS_SHOWN = 25
 RUNS, SEED = 600, 1
 #: The median and the spread of lognormal latencies, in seconds.
 MEDIAN_S, SPREAD = 0.2, 0.6
 
 Floats = NDArray[np.float64]
+Marks = NDArray[np.bool_] | Floats
 
 
 @cache
@@ -81,7 +88,7 @@ def true_mean(kind: str) -> float:
     return float(number) / (1 - float(number)) if name == "queue" else MEDIAN_S * exp(SPREAD**2 / 2)
 
 
-def coverage(runs: Sequence[Floats] | Floats, estimate: Callable[[Floats], Estimate | None], truth: float) -> float:
+def coverage(runs: Iterable[Marks], estimate: Callable[[Marks], Estimate | None], truth: float) -> float:
     """The share of the runs whose interval holds the truth; an end that is not there excludes nothing."""
     found = [estimate(run) for run in runs]
     return float(np.mean([one is not None and not one.excludes(truth) for one in found]))
@@ -90,21 +97,16 @@ def coverage(runs: Sequence[Floats] | Floats, estimate: Callable[[Floats], Estim
 KINDS = ["ar 0", "ar 0.5", "ar 0.8", "queue 0.5"]
 
 
+SAMPLES = [(40, 0.5), (60, 0.5), (80, 0.5), (150, 0.5), (300, 0.5), (1000, 0.5), (300, 0.9), (1000, 0.9)]
+SAMPLES += [(1000, 0.95), (3000, 0.95), (3000, 0.99)]
+
+
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize(("n", "p"), [(80, 0.5), (300, 0.5), (1000, 0.5), (1000, 0.95), (3000, 0.95), (3000, 0.99)])
+@pytest.mark.parametrize(("n", "p"), SAMPLES)
 def test_a_percentile_s_interval(kind: str, n: int, p: float) -> None:
     held = coverage(latencies(kind, n), lambda run: quantile_of(run, p), true_quantile(kind, p))
     print(f"percentile p{p * 100:g}, {n} of {kind}: {held:.3f}")
     assert NOMINAL[0] <= held <= NOMINAL[1]
-
-
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("n", [20, 25, 40, 60, 79])
-def test_a_median_s_interval_of_few_requests_is_wide_enough(kind: str, n: int) -> None:
-    """Few values do not show how similar they are, and are taken as similar: independent ones are covered too often."""
-    held = coverage(latencies(kind, n), lambda run: quantile_of(run, 0.5), true_quantile(kind, 0.5))
-    print(f"p50, {n} of {kind}: {held:.3f}")
-    assert held >= NOMINAL[0]
 
 
 @pytest.mark.parametrize("n", [12, 20, 40, 80, 150, 300, 600, 1000, 3000])
@@ -124,35 +126,59 @@ def test_a_rate_s_interval(windows: int, correlation: float) -> None:
 
 
 @pytest.mark.parametrize("share", [0.5, 0.9, 0.95, 0.99])
-@pytest.mark.parametrize("n", [80, 150, 300, 600, 1000, 3000])
+@pytest.mark.parametrize("n", [40, 60, 80, 150, 300, 600, 1000, 3000])
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_interval_of_a_share_within_a_bound(kind: str, n: int, share: float) -> None:
-    """Requests that are good where they take no longer than a bound. Few misses do not show how they come together, and
-    are taken as the latencies near them do: they are covered up to 99.5 %."""
+    """Requests that are good where they take no longer than a bound. A few misses are whole numbers, and do not show
+    how they come together: they may be covered too often, never too seldom."""
     bound = true_quantile(kind, share)
     held = coverage(latencies(kind, n), lambda run: share_within(run, bound), share)
     print(f"share {share:g}, {n} of {kind}: {held:.3f}")
-    assert NOMINAL[0] <= held <= (NOMINAL[1] if (1 - share) * n > 100 else 0.995)
+    assert NOMINAL[0] <= held
+    assert held <= NOMINAL[1] or (1 - share) * n < FEW_MISSES
 
 
-@pytest.mark.parametrize("share", [0.5, 0.95])
-@pytest.mark.parametrize("n", [25, 40, 79])
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_interval_of_a_share_of_few_is_wide_enough(kind: str, n: int, share: float) -> None:
-    bound = true_quantile(kind, share)
-    held = coverage(latencies(kind, n), lambda run: share_within(run, bound), share)
-    print(f"share {share:g}, {n} of {kind}: {held:.3f}")
-    assert held >= NOMINAL[0]
+@pytest.mark.parametrize(
+    ("n", "share"), [(300, 0.05), (600, 0.05), (1000, 0.02), (1000, 0.2), (3000, 0.01), (3000, 0.2)]
+)
+def test_the_interval_of_failures(kind: str, n: int, share: float) -> None:
+    """Of which only the marks are known. A run with fewer than 25 has no interval, which excludes nothing."""
+    failed = latencies(kind, n) > true_quantile(kind, 1 - share)
+    held = coverage(failed, share_of, share)
+    print(f"failures of {share:g}, {n} of {kind}: {held:.3f}")
+    assert NOMINAL[0] <= held
+    assert held <= NOMINAL[1] or n * share < 2 * MARKS_SHOWN
 
 
-@pytest.mark.parametrize("kind", ["ar 0", "ar 0.5", "ar 0.8"])
-@pytest.mark.parametrize("share", [0.5, 0.95, 0.99])
-def test_the_interval_of_a_share_of_which_nothing_else_is_known(kind: str, share: float) -> None:
-    """Failures: whether each request is one of them."""
-    good = latencies(kind, 3000) <= true_quantile(kind, share)
-    held = coverage(good, share_of, share)
-    print(f"marked {share:g}, 3000 of {kind}: {held:.3f}")
-    assert NOMINAL[0] <= held <= NOMINAL[1]
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("n", "share"), [(80, 0.05), (300, 0.02), (600, 0.01), (1000, 0.01), (1000, 0.05), (3000, 0.01)]
+)
+def test_failures_that_come_in_bunches_are_rarely_called_a_change(kind: str, n: int, share: float) -> None:
+    """Two runs of one server: one has a bunch, the other has none. At each run's own correlation, up to a quarter of
+    such pairs would be called changed."""
+    failed = latencies(kind, n) > true_quantile(kind, 1 - share)
+    shares = [found for run in failed if (found := share_of(run)) is not None]
+    changes = [change_between([one], [other], share=True, variation=0.0) for one, other in pairwise(shares)]
+    called = float(np.mean([change is not None and change.estimate.excludes(0.0) for change in changes]))
+    print(f"a change of failures of {share:g}, {n} of {kind}: {called:.3f}")
+    assert called <= 0.06
+
+
+def test_more_failures_are_called_a_change_of_none() -> None:
+    none, some, bunch = np.zeros(1000), np.zeros(1000), np.zeros(1000)
+    some[::25], bunch[500:540] = 1.0, 1.0
+    base, spread, together = (share_of(marks) for marks in (none, some, bunch))
+    assert base is not None
+    assert spread is not None
+    assert together is not None
+    changed, unclear = (change_between([base], [new], share=True) for new in (spread, together))
+    assert changed is not None
+    assert unclear is not None
+    assert changed.estimate.low is not None
+    assert changed.estimate.low > 0.02
+    assert not unclear.estimate.excludes(0.0)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -52,17 +52,16 @@ def test_a_low_percentile_is_certified_from_the_worth_that_has_a_lower_end() -> 
     assert (too_few.low, too_few.certified) == (0.0, False)
 
 
-def test_fewer_than_80_values_are_worth_a_quarter_at_most() -> None:
+def test_fewer_than_40_values_have_no_interval() -> None:
     """They do not show how similar successive ones are."""
-    assert correlated_ranks(80, 0.5, 80) == interval_ranks(80, 0.5) == (31, 50)
-    assert interval_ranks(19, 0.5) == (5, 15)
-    assert correlated_ranks(79, 0.5, 79) == (20, 63)
-    assert correlated_ranks(79, 0.5, 6) == correlated_ranks(79, 0.5, 6.4) == (13, 79)
-    assert (fewest_for_interval(0.5), fewest_for_interval(0.9), fewest_for_interval(0.99)) == (20, 80, 299)
+    assert quantile(counted_up_to(40), 0.5, 40) == Quantile(20.0, 14.0, 27.0, certified=True)
+    assert quantile(counted_up_to(39), 0.5, 39) == Quantile(20.0, None, None, certified=False)
+    assert quantile(counted_up_to(39), 0.5) == Quantile(20.0, None, None, certified=False)
+    assert [fewest_for_interval(p) for p in (0.5, 0.9, 0.95, 0.99)] == [40, 40, 59, 299]
 
 
 def test_where_no_value_is_surely_below_zero_is_the_lower_end() -> None:
-    assert quantile(counted_up_to(1), 0.5, 1) == Quantile(1.0, 0.0, None, certified=False)
+    assert quantile(counted_up_to(40), 0.5, 1) == Quantile(20.0, 0.0, None, certified=False)
 
 
 def test_values_whose_order_is_not_known_have_a_percentile_without_an_interval() -> None:
@@ -81,7 +80,7 @@ def test_an_empty_histogram_has_no_percentile() -> None:
 
 @pytest.mark.parametrize(
     ("n", "p", "value"),
-    [(100, 0.5, 50), (100, 0.9, 90), (100, 0.95, 95), (100, 0.99, 99), (101, 0.5, 51), (7, 0.99, 7)],
+    [(100, 0.5, 50), (100, 0.9, 90), (100, 0.95, 95), (100, 0.99, 99), (101, 0.5, 51), (45, 0.99, 45)],
 )
 def test_a_percentile_is_the_value_of_rank_ceil_pn(n: int, p: float, value: int) -> None:
     told = quantile(counted_up_to(n), p, n)
@@ -146,8 +145,8 @@ def test_the_nearest_rank_of_a_few_values(p: float, expected: int) -> None:
 @pytest.mark.parametrize("p", [0.01, 0.05, 0.1, 0.25, 0.75, 0.9, 0.95, 0.99])
 def test_the_fewest_values_with_an_interval_are_the_first_with_both_its_ends(p: float) -> None:
     def has_interval(n: int) -> bool:
-        low, high = correlated_ranks(n, p, n)
-        return high <= n and (p >= 0.5 or low > 0)
+        found = quantile(counted_up_to(n), p, n)
+        return found is not None and found.certified
 
     fewest = fewest_for_interval(p)
     assert has_interval(fewest)

@@ -23,7 +23,8 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Course:
-    """How a level went: medians, the shape of chance around them, and how many requests failed."""
+    """How a level went: medians, the shape of chance around them, and how many requests failed, one here and there.
+    alike: how much the TTFT of a request resembles that of the one before (0 to 1)."""
 
     users: int = 10
     system_prompt: str = "off"
@@ -34,6 +35,7 @@ class Course:
     failures: int = 0
     fall: float = 0.0
     hits: float | None = None
+    alike: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -78,8 +80,11 @@ def draw(course: Course, random: np.random.Generator) -> Drawn:
     ok = course.requests - course.failures
     windows = int((LEVEL_TIME_S - RAMP_S) / WINDOW_S)
     slope = 1 - course.fall * np.linspace(0, 1, windows)
+    normal = random.standard_normal(ok)
+    for place in range(1, ok):
+        normal[place] = course.alike * normal[place - 1] + (1 - course.alike**2) ** 0.5 * normal[place]
     return Drawn(
-        random.lognormal(np.log(course.ttft_s), 0.3, ok),
+        course.ttft_s * np.exp(0.3 * normal),
         random.normal(course.tpot_s, 0.05 * course.tpot_s, ok),
         course.token_rate * slope * random.normal(1, 0.02, windows),
     )
@@ -90,12 +95,15 @@ def _request_rows(
 ) -> list[dict[str, Any]]:
     sent_s = np.sort(random.uniform(began_s + RAMP_S, began_s + LEVEL_TIME_S, course.requests))
     rows = []
+    failed = {int((number + 0.5) * course.requests / course.failures) for number in range(course.failures)}
+    places = iter(range(len(drawn.ttft_s)))
     for number, sent in enumerate(sent_s):
-        ok = number < len(drawn.ttft_s)
+        ok = number not in failed
         row = {"id": f"{stage}-{number}", "user": f"0.{number % course.users}", "level_index": stage, "phase": "hold"}
         row |= {"outcome": "ok" if ok else "timeout", "sent_s": f"{sent:.9f}", "output_tokens": TOKENS if ok else 0}
         if ok:
-            ttft_ms, tpot_ms, e2e_ms = (values[number] * 1000 for values in (drawn.ttft_s, drawn.tpot_s, drawn.e2e_s))
+            place = next(places)
+            ttft_ms, tpot_ms, e2e_ms = (values[place] * 1000 for values in (drawn.ttft_s, drawn.tpot_s, drawn.e2e_s))
             row |= {"ttft_ms": ttft_ms, "ttfvt_ms": ttft_ms, "tpot_ms": tpot_ms, "connect_ms": 0.0}
             row |= {"e2e_ms": e2e_ms, "duration_ms": e2e_ms + 1}
         rows.append(row)

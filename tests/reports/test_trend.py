@@ -136,8 +136,9 @@ def write_uneven(folder: Path) -> Path:
     """Runs of one day: two of many requests, one that nothing bounds, one bounded above alone, one suspect."""
     folder.mkdir()
     suspect = {"validity": {"verdict": "suspect", "reasons": ["late"], "issues": []}}
-    for number, (ttft_s, requests) in enumerate([(0.2, 400), (0.2, 400), (0.7, 3), (0.2, 23), (0.2, 400)]):
-        courses = [Course(ttft_s=ttft_s, requests=requests)]
+    runs = [(0.2, 400, 0.0), (0.2, 400, 0.0), (0.7, 3, 0.0), (0.2, 60, 0.95), (0.2, 400, 0.0)]
+    for number, (ttft_s, requests, alike) in enumerate(runs):
+        courses = [Course(ttft_s=ttft_s, requests=requests, alike=alike)]
         run = {"started_at": f"2026-11-30T{10 + number}:05:00Z"}
         write_folder(folder / f"run-{number}", courses, seed=number, run=run, summary=suspect if number == 4 else {})
     return folder
