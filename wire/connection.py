@@ -6,7 +6,6 @@ import errno
 import socket
 import ssl
 import time
-from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -22,6 +21,7 @@ from tokenswarm.wire.proxy import Proxy
 from tokenswarm.wire.read_batch import FIELDS_PER_READ, read_batch_of
 from tokenswarm.wire.read_notifier import READ_NOTIFIER
 from tokenswarm.wire.request_sender import RequestSender, spin_until
+from tokenswarm.wire.segment_reads import cut_deferred, cut_read
 from tokenswarm.wire.stamps import ANCILLARY_BYTES, ArrivalTimes, clocks_ns, enable_kernel_stamps, stamp_of
 from tokenswarm.wire.tap.joined import may_hold_several_events, may_hold_several_records
 from tokenswarm.wire.tap.packet_tap import PacketTap, TappedStream
@@ -273,23 +273,6 @@ class Connection:
             self._stop(_as_wire_error(error))
         return False
 
-    def _cut_deferred(self, fields: list[Any], empty_ns: list[int]) -> tuple[list[Any], list[int]]:
-        """Where the tap knows of several segments in a read, the fields of these, as if each had been read by itself;
-        decrypted. The same of when the socket was empty. Now and not with the read: the tap's memory is then looked
-        through for many reads at once."""
-        if self._tapped is None or (self._tls is None and self._tapped.skip(fields[::FIELDS_PER_READ], fields[-1])):
-            return fields, empty_ns
-        cut_fields: list[Any] = []
-        cut_empty_ns: list[int] = []
-        tls, columns = self._tls, (fields[column::FIELDS_PER_READ] for column in range(FIELDS_PER_READ))
-        for at, (data, stamp, real_ns, now_ns) in enumerate(zip(*columns, strict=True)):
-            for part, stamp_of_part in _cut(self._tapped, self._exchange, data, stamp, now_ns):
-                plaintext = tls.received(part, self._sock) if part and tls is not None else part
-                if plaintext or not part:
-                    cut_fields += plaintext, stamp_of_part, real_ns, now_ns
-                    cut_empty_ns += empty_ns[at : at + 1]
-        return cut_fields, cut_empty_ns
-
     def _process_deferred(self) -> None:
         """Must not raise."""
         if not self._deferred:
@@ -297,7 +280,7 @@ class Connection:
         fields, self._deferred = self._deferred, []
         empty_ns, self._empty_ns = self._empty_ns, []
         try:
-            fields, empty_ns = self._cut_deferred(fields, empty_ns)
+            fields, empty_ns = cut_deferred(self._tapped, self._exchange, self._sock, self._tls, fields, empty_ns)
             reads = read_batch_of(fields, self._times)
             at, end = 0, len(reads.datas)
             while not self.closed and at < len(empty_ns):
@@ -331,7 +314,7 @@ class Connection:
         earliest_ns = self._times.emptied_ns
         real_ns, now_ns = clocks_ns()
         tls = self._tls
-        for part, stamp in _cut(self._tapped, self._exchange, data, stamp_of(ancillary), now_ns):
+        for part, stamp in cut_read(self._tapped, self._exchange, data, stamp_of(ancillary), now_ns):
             arrived_ns, delay_ns, kernel = self._times.of(stamp, real_ns, now_ns)
             plaintext = tls.received(part, self._sock) if part and tls is not None else part
             if plaintext or not part:
@@ -374,19 +357,6 @@ class Connection:
         self.close()
         if exchange is not None:
             exchange.finish(time.perf_counter_ns(), error)
-
-
-def _cut(
-    tapped: TappedStream | None, exchange: Exchange | None, data: bytes, stamp: bytes, now_ns: int
-) -> Sequence[tuple[bytes, bytes]]:
-    """A read with its stamp, cut into its segments where the tap knows them."""
-    if tapped is None:
-        return ((data, stamp),)
-    if (parts := tapped.cut(data, stamp, now_ns)) is not None:
-        return parts or ((data, stamp),)
-    if exchange is not None:
-        exchange.tapped = False
-    return ((data, stamp),)
 
 
 def _holds_data(sock: socket.socket) -> bool:
