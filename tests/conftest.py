@@ -2,9 +2,20 @@ from gevent import monkey; monkey.patch_all()  # noqa: E702, I001  # fmt: skip
 # Before anything else is imported, as under Locust: tests run in the world that the code runs in.
 
 import logging
+import os
 import socket
 import sys
 from collections.abc import Iterator
+
+# One thread for numpy's products, in this process alone: more would spin while they wait, and take the processors from
+# the tests that run beside. OpenBLAS reads this when it is loaded; what a test starts has as many as for a user.
+blas_threads = os.environ.get("OPENBLAS_NUM_THREADS")
+os.environ["OPENBLAS_NUM_THREADS"] = "1"
+import numpy  # noqa: F401
+
+del os.environ["OPENBLAS_NUM_THREADS"]
+if blas_threads is not None:
+    os.environ["OPENBLAS_NUM_THREADS"] = blas_threads
 
 import gevent
 import pytest
