@@ -79,8 +79,8 @@ class RunContext:
         #: Answers have exactly the requested length where the engine can be made to.
         self._exact_length = options.ignore_eos or (options.states_output and self.engine.honours_ignore_eos)
         self._gap_sampling = GapSampling(options.token_times)
-        #: Where the gaps of some streams are not measured.
-        self.late_reading = None if options.token_times is TokenTimes.ALL else LateReading()
+        #: Where the gaps of some streams are not measured, or measured by a packet tap.
+        self.late_reading = LateReading() if self._tap or options.token_times is not TokenTimes.ALL else None
 
     @property
     def host_count(self) -> int:

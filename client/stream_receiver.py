@@ -83,6 +83,7 @@ class StreamReceiver:
     def on_read(self, exchange: Exchange, arrival: Arrival) -> None:
         """Body bytes of one read."""
         self._builder.read(arrival.delay_ns if self._watched else None, arrival.kernel)
+        self._check_times(exchange)
         if self.terminal_event_ns is not None:
             return  # nothing behind the end is part of the response, however the bytes were split
         try:
@@ -119,7 +120,11 @@ class StreamReceiver:
             taken = len(batch.of_each)
             if taken:
                 self._on_outputs(batch, arrived_ns[:taken])
-                self._builder.reads(delays_ns[:taken])
+                if self._watched:
+                    self._builder.reads(delays_ns[:taken])
+                else:
+                    self._builder.late_reads(taken)
+                    self._check_times(exchange)
         except Exception as error:
             self._fail(exchange, error)
             return len(bodies)
@@ -188,19 +193,29 @@ class StreamReceiver:
         if self._observed or self._leave_tokens is not None:
             return
         self._received_before = self._received(exchange)
-        if not self._measure_gaps and self._builder.kernel_stamps_only and self._may_be_late():
+        kernel_stamps_only = self._builder.kernel_stamps_only
+        if kernel_stamps_only and self._may_be_late(exchange):
             self._watched = False
-            exchange.unwatch()
-        elif self._measure_gaps or self._builder.kernel_stamps_only:
+            exchange.unwatch(by_segments=self._measure_gaps)
+        elif self._measure_gaps or kernel_stamps_only:
             exchange.defer()
         else:
             return
         self._relaxed = True
 
-    def _may_be_late(self) -> bool:
-        """Of a stream whose gaps are not measured: whether it is read late from now on."""
-        self._builder.gaps_measured = False
+    def _may_be_late(self, exchange: Exchange) -> bool:
+        """Whether the stream is read late from now on: it may where its gaps are not measured, and where a packet tap
+        has the times of all segments all the same."""
+        if not self._measure_gaps:
+            self._builder.gaps_measured = False
+        elif not exchange.tapped:
+            return False
         return self._late_reading is None or self._late_reading.reads_next_late()
+
+    def _check_times(self, exchange: Exchange) -> None:
+        """The times of what is read late are those of its outputs as long as a packet tap knows them."""
+        if not self._watched and not exchange.tapped:
+            self._builder.gaps_measured = False
 
     def _received(self, exchange: Exchange) -> tuple[int, int]:
         """Outputs, and segments, so far."""

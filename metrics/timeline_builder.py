@@ -82,8 +82,6 @@ class TimelineBuilder:
     def read(self, delay_ns: int | None, kernel: bool) -> None:
         """The socket was read for this response; delay_ns is None where it was not watched, and late on purpose."""
         self._reads += 1
-        if delay_ns is None:
-            self.gaps_measured = False
         if kernel:
             self._kernel_stamps += 1
             if delay_ns is not None:
@@ -94,6 +92,11 @@ class TimelineBuilder:
         self._reads += len(delays_ns)
         self._kernel_stamps += len(delays_ns)
         self._delays_ns.extend(delays_ns)
+
+    def late_reads(self, reads: int) -> None:
+        """As many reads of a socket that was not watched, or parts of one, each with the kernel's time."""
+        self._reads += reads
+        self._kernel_stamps += reads
 
     def first_output_within(self, uncertainty_ns: int) -> None:
         """The first output came no earlier than this before its reported time; 0 where that is its own."""

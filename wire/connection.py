@@ -24,7 +24,7 @@ from tokenswarm.wire.request_sender import RequestSender, spin_until
 from tokenswarm.wire.segment_reads import cut_deferred, cut_read
 from tokenswarm.wire.stamps import ANCILLARY_BYTES, ArrivalTimes, clocks_ns, enable_kernel_stamps, stamp_of
 from tokenswarm.wire.tap.joined import may_hold_several_events, may_hold_several_records
-from tokenswarm.wire.tap.packet_tap import PacketTap, TappedStream
+from tokenswarm.wire.tap.packet_tap import PacketTap
 from tokenswarm.wire.tcp_info import acknowledge_soon, received_segments
 from tokenswarm.wire.tls import TlsSession
 
@@ -79,6 +79,8 @@ class Connection:
         self._streaming_since_ns: int | None = None
         self.closed = False
         self.watched = True
+        #: Whether what is read late is cut into its segments.
+        self._late_by_segments = False
         LOOP_PACER.keep()
         try:
             READ_NOTIFIER.add(self._sock.fileno(), self._read_ahead, self._process_deferred)
@@ -128,10 +130,12 @@ class Connection:
                 self._sock.close()
         return exchange
 
-    def unwatch(self) -> None:
-        """Let the deferred reader read it instead of the hub, until the exchange's end."""
+    def unwatch(self, by_segments: bool) -> None:
+        """Let the deferred reader read it instead of the hub, until the exchange's end. by_segments: whether the time
+        of each segment is wanted, where a tap has it."""
         if not self.closed and self._streaming_since_ns is None:
             self.watched = False
+            self._late_by_segments = by_segments and self._tapped is not None
             acknowledge_soon(self._sock)
             READ_NOTIFIER.remove(self._sock.fileno())
             self._start_streaming()
@@ -224,8 +228,17 @@ class Connection:
         exchange = self._exchange
         return not self.closed and (exchange is None or (exchange.ended and exchange.response.keeps_alive))
 
+    def _read_late(self) -> int:
+        """Read what has come of an unwatched stream, and process its segments together."""
+        self._read_ahead()
+        received = len(self._deferred[-FIELDS_PER_READ]) if self._deferred else 0
+        self._process_deferred()
+        return received
+
     def _on_readable(self) -> int:
         """Read and process all that has come: must neither block nor raise. How many bytes were read."""
+        if self._late_by_segments and not self.watched:
+            return self._read_late()
         received = 0
         try:
             for _ in range(_READS_AT_ONCE):
@@ -313,8 +326,11 @@ class Connection:
         data, ancillary, _, _ = self._sock.recvmsg(_READ_BYTES, ANCILLARY_BYTES)
         earliest_ns = self._times.emptied_ns
         real_ns, now_ns = clocks_ns()
-        tls = self._tls
-        for part, stamp in cut_read(self._tapped, self._exchange, data, stamp_of(ancillary), now_ns):
+        tls, tapped = self._tls, self._tapped
+        if tapped is not None and not self.watched:
+            tapped.pass_over(len(data), now_ns)
+            tapped = None
+        for part, stamp in cut_read(tapped, self._exchange, data, stamp_of(ancillary), now_ns):
             arrived_ns, delay_ns, kernel = self._times.of(stamp, real_ns, now_ns)
             plaintext = tls.received(part, self._sock) if part and tls is not None else part
             if plaintext or not part:

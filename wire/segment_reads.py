@@ -33,10 +33,10 @@ def cut_deferred(
     fields: list[Any],
     empty_ns: list[int],
 ) -> tuple[list[Any], list[int]]:
-    """Of deferred reads, by their fields (see read_batch): where the tap knows of several segments in a read, the fields
-    of these, as if each had been read by itself; decrypted. empty_ns: when the socket was empty before each of the
-    first ones; the same of what they are cut into. To be called for many reads at once, as the tap's memory is looked
-    through then."""
+    """Of deferred reads, by their fields (see read_batch): where the tap knows of several segments in a read, the
+    fields of these, as if each had been read by itself; decrypted. empty_ns: when the socket was empty before each of
+    the first ones; the same of what they are cut into. To be called for many reads at once, as the tap's memory is
+    looked through then."""
     if tapped is None or (tls is None and tapped.skip(fields[::FIELDS_PER_READ], fields[-1])):
         return fields, empty_ns
     cut_fields: list[Any] = []

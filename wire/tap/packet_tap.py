@@ -189,13 +189,17 @@ class TappedStream:
             return None
         return _cut_into(parts, start, data, stamp)
 
+    def pass_over(self, size: int, now_ns: int) -> None:
+        """So many bytes were read that are not to be cut, by a read that returned at now_ns."""
+        self._offset += size
+        self._read_ns = now_ns
+
     def skip(self, datas: Sequence[bytes], now_ns: int) -> bool:
         """Whether none of these reads, the last of which returned at now_ns, is to be cut. They need not be given to
         `cut` then."""
         if any(map(self._may_hold_several, datas)):
             return False
-        self._offset += sum(map(len, datas))
-        self._read_ns = now_ns
+        self.pass_over(sum(map(len, datas)), now_ns)
         return True
 
     def _parts(self, start: int, end: int, since_ns: int) -> list[StreamPart]:
