@@ -328,9 +328,9 @@ class Connection:
         real_ns, now_ns = clocks_ns()
         tls, tapped = self._tls, self._tapped
         if tapped is not None and not self.watched:
-            tapped.pass_over(len(data), now_ns)
+            tapped.pass_over(len(data))
             tapped = None
-        for part, stamp in cut_read(tapped, self._exchange, data, stamp_of(ancillary), now_ns):
+        for part, stamp in cut_read(tapped, self._exchange, data, stamp_of(ancillary)):
             arrived_ns, delay_ns, kernel = self._times.of(stamp, real_ns, now_ns)
             plaintext = tls.received(part, self._sock) if part and tls is not None else part
             if plaintext or not part:

@@ -13,12 +13,12 @@ from tokenswarm.wire.tls import TlsSession
 
 
 def cut_read(
-    tapped: TappedStream | None, exchange: Exchange | None, data: bytes, stamp: bytes, now_ns: int
+    tapped: TappedStream | None, exchange: Exchange | None, data: bytes, stamp: bytes
 ) -> Sequence[tuple[bytes, bytes]]:
-    """A read that returned at now_ns, with its stamp, cut into its segments where the tap knows them."""
+    """A read with its stamp, cut into its segments where the tap knows them."""
     if tapped is None:
         return ((data, stamp),)
-    if (parts := tapped.cut(data, stamp, now_ns)) is not None:
+    if (parts := tapped.cut(data, stamp)) is not None:
         return parts or ((data, stamp),)
     if exchange is not None:
         exchange.tapped = False
@@ -37,13 +37,13 @@ def cut_deferred(
     fields of these, as if each had been read by itself; decrypted. empty_ns: when the socket was empty before each of
     the first ones; the same of what they are cut into. To be called for many reads at once, as the tap's memory is
     looked through then."""
-    if tapped is None or (tls is None and tapped.skip(fields[::FIELDS_PER_READ], fields[-1])):
+    if tapped is None or (tls is None and tapped.skip(fields[::FIELDS_PER_READ])):
         return fields, empty_ns
     cut_fields: list[Any] = []
     cut_empty_ns: list[int] = []
     columns = (fields[column::FIELDS_PER_READ] for column in range(FIELDS_PER_READ))
     for at, (data, stamp, real_ns, now_ns) in enumerate(zip(*columns, strict=True)):
-        for part, stamp_of_part in cut_read(tapped, exchange, data, stamp, now_ns):
+        for part, stamp_of_part in cut_read(tapped, exchange, data, stamp):
             plaintext = tls.received(part, sock) if part and tls is not None else part
             if plaintext or not part:
                 cut_fields += plaintext, stamp_of_part, real_ns, now_ns

@@ -1,7 +1,7 @@
 """This process's tap: what it has seen of each connection, and the reads that it cuts where segments began.
 
 A read of a socket can hold several segments, of which the kernel gives the last one's time. Cut where they began, each
-part has its own time, as if it had been read by itself. The segments are looked up for such reads alone.
+part has its own time, as if it had been read by itself.
 """
 
 from __future__ import annotations
@@ -9,10 +9,10 @@ from __future__ import annotations
 import logging
 import socket
 import struct
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import NamedTuple
+from weakref import WeakValueDictionary
 
 import gevent
 
@@ -20,15 +20,15 @@ from tokenswarm.wire.tap.headers import IPV4, IPV6, HeaderLayout
 from tokenswarm.wire.tap.packet_filter import MOST_PORTS
 from tokenswarm.wire.tap.ring import PacketRing
 from tokenswarm.wire.tap.ring_slots import decode
-from tokenswarm.wire.tap.segments import Segments, StreamPart, connection_key, merged, parts_between
+from tokenswarm.wire.tap.segments import Segment, SegmentQueue, Segments, StreamPart, connection_key
 from tokenswarm.wire.tcp_info import consumed_bytes
 
 #: How often rings are emptied, so that they cannot fill.
 _INTERVAL_S = 0.1
-#: For so long segments are kept: a read that comes later than this has no parts.
-_KEPT_NS = 4_000_000_000
-#: Batches are merged as long as none is longer than this, so that old segments can be forgotten.
-_MERGED_NS = 500_000_000
+#: Of a connection that was seen to begin and is not tapped yet: no more than a handshake has.
+_MOST_EARLY_SEGMENTS = 64
+#: Of a stream whose reads need not be cut.
+_MOST_KEPT_SEGMENTS = 256
 _MOST_BEGINNINGS = 1 << 14
 _TIMESPEC = struct.Struct("@qq")
 _NS_PER_S = 1_000_000_000
@@ -39,22 +39,21 @@ logger = logging.getLogger(__name__)
 Stamped = tuple[bytes, bytes]
 
 
-class _Batch(NamedTuple):
-    """What was taken out of the rings from one time to another."""
+class _Beginning(NamedTuple):
+    """A connection that was seen to begin. rows: the segments that came since."""
 
-    since_ns: int
-    until_ns: int
-    segments: Segments
+    first_sequence: int
+    rows: list[Segment]
 
 
 class PacketTap:
-    """The rings of this process, one for each family of addresses, and the segments of the last seconds."""
+    """The rings of this process, one for each family of addresses, and the connections that are tapped."""
 
     def __init__(self) -> None:
         self._rings: dict[HeaderLayout, PacketRing] = {}
         self._ports: list[int] = []
-        self._batches: list[_Batch] = []
-        self._beginnings: dict[int, int] = {}
+        self._streams: WeakValueDictionary[int, TappedStream] = WeakValueDictionary()
+        self._beginnings: dict[int, _Beginning] = {}
         self._greenlet: gevent.Greenlet[[], None] | None = None
         self._lost = 0
 
@@ -82,19 +81,12 @@ class PacketTap:
             return None
         key = connection_key(struct.unpack(f"!{len(packed) // 4}I", packed), source_port, local_port)
         self.empty()
-        first_sequence, offset = self._beginnings.pop(key, None), consumed_bytes(sock)
-        if first_sequence is None or offset is None:
+        beginning, offset = self._beginnings.pop(key, None), consumed_bytes(sock)
+        if beginning is None or offset is None:
             return None
-        return TappedStream(self, key, first_sequence, offset, may_hold_several)
-
-    def segments_of(self, key: int, since_ns: int) -> Iterator[tuple[int, int, int]]:
-        """A connection's segments among what was taken since then, and perhaps earlier ones."""
-        batches = self._batches
-        first = len(batches)
-        while first and batches[first - 1].until_ns >= since_ns:
-            first -= 1
-        for batch in batches[first:]:
-            yield from batch.segments.of(key)
+        stream = TappedStream(self, SegmentQueue(*beginning), offset, may_hold_several)
+        self._streams[key] = stream
+        return stream
 
     def empty(self) -> bool:
         """Take what the rings hold; whether that was anything."""
@@ -102,21 +94,20 @@ class PacketTap:
         for ring in self._rings.values():
             for slots in ring.take():
                 found = decode(slots, ring.layout)
-                self._add(found.segments)
-                self._beginnings.update(found.beginnings)
+                for key, first_sequence in found.beginnings.items():
+                    self._streams.pop(key, None)  # of a connection that had these ports before
+                    self._beginnings[key] = _Beginning(first_sequence, [])
+                self._hand_out(found.segments)
                 taken = True
         return taken
 
-    def _add(self, segments: Segments) -> None:
-        """Small batches are merged: a search looks at each."""
-        now_ns = time.perf_counter_ns()
-        batch = _Batch(now_ns, now_ns, segments)
-        while self._batches:
-            last = self._batches[-1]
-            if len(last.segments.keys) > 2 * len(batch.segments.keys) or now_ns - last.since_ns > _MERGED_NS:
-                break
-            batch = _Batch(last.since_ns, now_ns, merged(self._batches.pop().segments, batch.segments))
-        self._batches.append(batch)
+    def _hand_out(self, segments: Segments) -> None:
+        streams, beginnings = self._streams, self._beginnings
+        for key, rows in segments.by_connection():
+            if (stream := streams.get(key)) is not None:
+                stream.take(rows)
+            elif (beginning := beginnings.get(key)) is not None and len(beginning.rows) < _MOST_EARLY_SEGMENTS:
+                beginning.rows.extend(rows)
 
     def close(self) -> None:
         """Give everything back; `watch` begins anew."""
@@ -124,19 +115,17 @@ class PacketTap:
             self._greenlet.kill()
         for ring in self._rings.values():
             ring.close()
-        for held in (self._rings, self._ports, self._batches, self._beginnings):
+        for held in (self._rings, self._ports, self._streams, self._beginnings):
             held.clear()
 
     def _empty_often(self) -> None:
         while True:
             gevent.sleep(_INTERVAL_S)
             self.empty()
-            self._forget(time.perf_counter_ns() - _KEPT_NS)
+            self._forget()
             self._notice_losses()
 
-    def _forget(self, before_ns: int) -> None:
-        while self._batches and self._batches[0].until_ns < before_ns:
-            del self._batches[0]
+    def _forget(self) -> None:
         while len(self._beginnings) > _MOST_BEGINNINGS:  # of other processes' connections
             del self._beginnings[next(iter(self._beginnings))]
 
@@ -154,56 +143,47 @@ class PacketTap:
 class TappedStream:
     """What one connection receives."""
 
-    __slots__ = ("_first_sequence", "_key", "_may_hold_several", "_offset", "_read_ns", "_tap")
+    __slots__ = ("__weakref__", "_may_hold_several", "_offset", "_segments", "_tap")
 
     def __init__(
-        self,
-        tap: PacketTap,
-        key: int,
-        first_sequence: int,
-        offset: int,
-        may_hold_several: Callable[[bytes], bool],
+        self, tap: PacketTap, segments: SegmentQueue, offset: int, may_hold_several: Callable[[bytes], bool]
     ) -> None:
         """offset: how many bytes of the stream have been read."""
         self._tap = tap
-        self._key = key
-        self._first_sequence = first_sequence
+        self._segments = segments
         self._offset = offset
         self._may_hold_several = may_hold_several
-        self._read_ns = 0  # of the read before
 
-    def cut(self, data: bytes, stamp: bytes, now_ns: int) -> list[Stamped] | None:
-        """The bytes of a read that returned at now_ns with this stamp, cut where segments began; to be called with each
-        read, in their order. Empty where nothing is to be cut, None where the tap does not know the segments."""
-        start, since_ns = self._offset, self._read_ns
+    def take(self, rows: list[Segment]) -> None:
+        """These segments came."""
+        self._segments.add(rows)
+        if len(self._segments) > _MOST_KEPT_SEGMENTS:
+            self._segments.forget(self._offset)
+
+    def cut(self, data: bytes, stamp: bytes) -> list[Stamped] | None:
+        """The bytes of a read with this stamp, cut where segments began; to be called with each read, in their order.
+        Empty where nothing is to be cut, None where the tap does not know the segments."""
+        start = self._offset
         self._offset = end = start + len(data)
-        self._read_ns = now_ns
         if not data or not self._may_hold_several(data):
             return []
-        parts = self._parts(start, end, since_ns)
+        parts = self._segments.parts(start, end)
         if self._lacks_some(parts, start, data) and self._tap.empty():
-            parts = self._parts(start, end, since_ns)
-        if self._lacks_some(parts, start, data):  # the read before left some, or some came ahead of its turn
-            parts = self._parts(start, end, 0)
+            parts = self._segments.parts(start, end)
         if self._lacks_some(parts, start, data):
             return None
         return _cut_into(parts, start, data, stamp)
 
-    def pass_over(self, size: int, now_ns: int) -> None:
-        """So many bytes were read that are not to be cut, by a read that returned at now_ns."""
+    def pass_over(self, size: int) -> None:
+        """So many bytes were read that are not to be cut."""
         self._offset += size
-        self._read_ns = now_ns
 
-    def skip(self, datas: Sequence[bytes], now_ns: int) -> bool:
-        """Whether none of these reads, the last of which returned at now_ns, is to be cut. They need not be given to
-        `cut` then."""
+    def skip(self, datas: Sequence[bytes]) -> bool:
+        """Whether none of these reads is to be cut. They need not be given to `cut` then."""
         if any(map(self._may_hold_several, datas)):
             return False
-        self.pass_over(sum(map(len, datas)), now_ns)
+        self.pass_over(sum(map(len, datas)))
         return True
-
-    def _parts(self, start: int, end: int, since_ns: int) -> list[StreamPart]:
-        return parts_between(self._tap.segments_of(self._key, since_ns), self._first_sequence, start, end)
 
     def _lacks_some(self, parts: list[StreamPart], start: int, data: bytes) -> bool:
         """Whether the time of some bytes is not known. What is behind the last part has the time of the read, if it is

@@ -6,13 +6,19 @@ comes out of order, or twice, is no time of its own.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 _SEQUENCES = 1 << 32
+_HALF = _SEQUENCES // 2
+
+
+#: Of one segment: the sequence number of its first byte, its bytes of data, and when it came (CLOCK_REALTIME, ns).
+Segment = tuple[int, int, int]
 
 
 class Segments(NamedTuple):
@@ -27,14 +33,15 @@ class Segments(NamedTuple):
     lengths: NDArray[np.int64]
     times_ns: NDArray[np.int64]
 
-    def of(self, key: int) -> Iterable[tuple[int, int, int]]:
-        """(sequence, length, time) of each segment of a connection."""
-        first, behind = self.keys.searchsorted(np.array((key, key + 1), dtype=np.uint64)).tolist()
-        if first == behind:
-            return ()
-        these = slice(first, behind)
-        columns = self.sequences[these].tolist(), self.lengths[these].tolist(), self.times_ns[these].tolist()
-        return zip(*columns, strict=True)
+    def by_connection(self) -> Iterator[tuple[int, list[Segment]]]:
+        """Each connection's key, and its segments."""
+        if not len(self.keys):
+            return
+        starts = np.flatnonzero(np.concatenate(([True], self.keys[1:] != self.keys[:-1])))
+        rows = list(zip(self.sequences.tolist(), self.lengths.tolist(), self.times_ns.tolist(), strict=True))
+        bounds = [*starts.tolist(), len(rows)]
+        for key, (first, behind) in zip(self.keys[starts].tolist(), pairwise(bounds), strict=True):
+            yield key, rows[first:behind]
 
 
 class StreamPart(NamedTuple):
@@ -44,16 +51,34 @@ class StreamPart(NamedTuple):
     arrived_ns: int
 
 
-def merged(earlier: Segments, later: Segments) -> Segments:
-    """All of both, where all of `later` came later."""
-    keys = np.concatenate((earlier.keys, later.keys))
-    order = keys.argsort(kind="stable")
-    return Segments(
-        keys[order],
-        np.concatenate((earlier.sequences, later.sequences))[order],
-        np.concatenate((earlier.lengths, later.lengths))[order],
-        np.concatenate((earlier.times_ns, later.times_ns))[order],
-    )
+class SegmentQueue:
+    """The segments of one connection that have come, until they have been read."""
+
+    __slots__ = ("_first_sequence", "_rows")
+
+    def __init__(self, first_sequence: int, rows: list[Segment]) -> None:
+        """first_sequence: that of the stream's byte at offset 0. rows: what came before."""
+        self._first_sequence = first_sequence
+        self._rows = rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def add(self, rows: list[Segment]) -> None:
+        """These came next."""
+        self._rows += rows
+
+    def parts(self, start: int, end: int) -> list[StreamPart]:
+        """As parts_between. Where all bytes to `end` have come, their segments are forgotten."""
+        parts = parts_between(self._rows, self._first_sequence, start, end)
+        if parts and parts[-1].end >= end:
+            self.forget(end)
+        return parts
+
+    def forget(self, before: int) -> None:
+        """Those segments that hold no byte from this offset on."""
+        reference = self._first_sequence + before
+        self._rows = [row for row in self._rows if _signed(row[0] + row[1] - reference) > 0]
 
 
 def connection_key(source_words: Iterable[int], source_port: int, local_port: int) -> int:
@@ -64,28 +89,28 @@ def connection_key(source_words: Iterable[int], source_port: int, local_port: in
     return folded << 32 | source_port << 16 | local_port
 
 
-def parts_between(
-    segments: Iterable[tuple[int, int, int]], first_sequence: int, start: int, end: int
-) -> list[StreamPart]:
+def parts_between(segments: Iterable[Segment], first_sequence: int, start: int, end: int) -> list[StreamPart]:
     """The parts of a stream's bytes from offset `start` on, when all before had arrived: to `end`, or as far as the
-    segments have all bytes. segments: of the connection, as Segments.of. first_sequence: that of the stream's byte at
-    offset 0."""
+    segments have all bytes. segments: of the connection, in the order in which they came. first_sequence: that of the
+    stream's byte at offset 0."""
     arrived_to, time_ns = start, 0
+    reference = first_sequence + start - _HALF
     ahead: list[tuple[int, int]] = []
     parts: list[StreamPart] = []
     for sequence, length, came_ns in segments:
         time_ns = max(time_ns, came_ns)
-        first = start + _signed(sequence - first_sequence - start)
+        first = start + (sequence - reference) % _SEQUENCES - _HALF
         behind = first + length
         if behind <= arrived_to:
             continue
         if first > arrived_to:
             ahead.append((first, behind))
             continue
-        arrived_to = _joined(behind, ahead)
-        parts.append(StreamPart(min(arrived_to, end), time_ns))
+        arrived_to = _joined(behind, ahead) if ahead else behind
         if arrived_to >= end:
+            parts.append(StreamPart(end, time_ns))
             break
+        parts.append(StreamPart(arrived_to, time_ns))
     return parts
 
 
@@ -99,4 +124,4 @@ def _joined(arrived_to: int, ahead: list[tuple[int, int]]) -> int:
 
 def _signed(difference: int) -> int:
     """The difference of two sequence numbers, which begin again at 0 behind 2³² − 1."""
-    return (difference + _SEQUENCES // 2) % _SEQUENCES - _SEQUENCES // 2
+    return (difference + _HALF) % _SEQUENCES - _HALF

@@ -9,7 +9,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tokenswarm.wire.tap.segments import Segments, StreamPart, connection_key, merged, parts_between
+from tokenswarm.wire.tap.segments import SegmentQueue, Segments, StreamPart, connection_key, parts_between
 
 SEQUENCES = 1 << 32
 STREAM_BYTES = 24
@@ -65,22 +65,40 @@ def test_offsets_of_a_long_stream_pass_the_end_of_the_sequence_numbers() -> None
 
 
 @given(
-    rows=st.lists(st.tuples(st.integers(0, 3), st.integers(0, 99)), max_size=12),
-    cut=st.integers(0, 12),
+    segments=segment_lists,
+    waits_ns=st.lists(st.integers(0, 3), min_size=12, max_size=12),
+    first_sequence=first_sequences,
+    reads=st.lists(st.tuples(st.integers(0, 12), st.integers(1, STREAM_BYTES)), max_size=8),
 )
-def test_merged_segments_are_those_of_both_in_their_order(rows: list[tuple[int, int]], cut: int) -> None:
-    def columns(of: list[tuple[int, int]]) -> Segments:
-        of = sorted(of, key=lambda row: row[0])
-        keys, sequences = ([row[place] for row in of] for place in (0, 1))
-        return Segments(
-            np.array(keys, np.uint64),
-            np.array(sequences, np.uint32),
-            np.ones(len(of), np.int64),
-            np.zeros(len(of), np.int64),
-        )
+def test_reads_one_after_the_other_have_the_times_of_all_segments(
+    segments: list[tuple[int, int]], waits_ns: list[int], first_sequence: int, reads: list[tuple[int, int]]
+) -> None:
+    """Each read takes what has come by then, or a part of it; segments are handed over between reads, and forgotten."""
+    came = timed(segments, waits_ns)
+    rows = [((first_sequence + offset) % SEQUENCES, length, time_ns) for offset, length, time_ns in came]
+    queue, handed, start = SegmentQueue(first_sequence, []), 0, 0
+    for more, most_bytes in reads:
+        queue.add(rows[handed : handed + more])
+        handed = min(len(rows), handed + more)
+        expected = byte_times(came[:handed], start, min(STREAM_BYTES, start + most_bytes))
+        if not expected:
+            continue
+        end = start + len(expected)
+        parts = queue.parts(start, end)
+        bounds = pairwise([start, *(part.end for part in parts)])
+        assert [
+            part.arrived_ns for part, (begin, behind) in zip(parts, bounds) for _ in range(begin, behind)
+        ] == expected
+        start = end
 
-    both = merged(columns(rows[:cut]), columns(rows[cut:]))
-    assert all((left == right).all() for left, right in zip(both, columns(rows)))
+
+def test_what_was_read_is_forgotten() -> None:
+    queue = SegmentQueue(SEQUENCES - 2, [(SEQUENCES - 2, 4, 10)])
+    queue.add([(2, 3, 20), (5, 3, 30)])
+    assert queue.parts(0, 6) == [StreamPart(4, 10), StreamPart(6, 20)]
+    assert len(queue) == 2  # a byte of the second is left
+    queue.forget(7)
+    assert len(queue) == 1
 
 
 def test_segments_of_a_connection_are_those_of_its_key_in_their_order() -> None:
@@ -91,7 +109,5 @@ def test_segments_of_a_connection_are_those_of_its_key_in_their_order() -> None:
         np.array([1, 2, 3], dtype=np.int64),
         np.array([10, 20, 30], dtype=np.int64),
     )
-    segments = Segments(*columns)
-    assert [*segments.of(one)] == [(7, 1, 10), (3, 2, 20)]
-    assert [*segments.of(other)] == [(9, 3, 30)]
-    assert [*segments.of(other + 1)] == []
+    assert dict(Segments(*columns).by_connection()) == {one: [(7, 1, 10), (3, 2, 20)], other: [(9, 3, 30)]}
+    assert dict(Segments(*(column[:0] for column in columns)).by_connection()) == {}
