@@ -120,11 +120,8 @@ class StreamReceiver:
             taken = len(batch.of_each)
             if taken:
                 self._on_outputs(batch, arrived_ns[:taken])
-                if self._watched:
-                    self._builder.reads(delays_ns[:taken])
-                else:
-                    self._builder.late_reads(taken)
-                    self._check_times(exchange)
+                self._builder.reads(taken, delays_ns[:taken] if self._watched else ())
+                self._check_times(exchange)
         except Exception as error:
             self._fail(exchange, error)
             return len(bodies)

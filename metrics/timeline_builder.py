@@ -87,16 +87,12 @@ class TimelineBuilder:
             if delay_ns is not None:
                 self._delays_ns.append(delay_ns)
 
-    def reads(self, delays_ns: Sequence[int]) -> None:
-        """The socket was read so often while it was watched, each time with the kernel's time."""
-        self._reads += len(delays_ns)
-        self._kernel_stamps += len(delays_ns)
+    def reads(self, number: int, delays_ns: Sequence[int] = ()) -> None:
+        """As many reads of the socket, or parts of one, each with the kernel's time; delays_ns of those that were made
+        while it was watched."""
+        self._reads += number
+        self._kernel_stamps += number
         self._delays_ns.extend(delays_ns)
-
-    def late_reads(self, reads: int) -> None:
-        """As many reads of a socket that was not watched, or parts of one, each with the kernel's time."""
-        self._reads += reads
-        self._kernel_stamps += reads
 
     def first_output_within(self, uncertainty_ns: int) -> None:
         """The first output came no earlier than this before its reported time; 0 where that is its own."""

@@ -207,6 +207,8 @@ class Connection:
             self._answered = self.has_answered
             self._exchange = None  # it knows this connection: no ring of references is left
             self._end_streaming()
+            if self._tapped is not None:
+                self._tapped.close()
             READ_NOTIFIER.remove(self._sock.fileno())
             if not self._sender.sending:
                 self._sock.close()

@@ -5,6 +5,7 @@ A watched stream costs the hub a wake-up per token; an unwatched one costs its s
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 import gevent
@@ -34,6 +35,8 @@ class DeferredReader:
         self._turn_of: dict[Polled, int] = {}
         self._turn = 0
         self._greenlet: gevent.Greenlet[[], None] | None = None
+        #: Called before some of the polls, now and then: what many of them need.
+        self.before_polls: Callable[[], object] = _nothing
 
     def add(self, connection: Polled) -> None:
         """Poll it from now on."""
@@ -56,14 +59,20 @@ class DeferredReader:
             gevent.sleep(INTERVAL_S)
             self._turn = (self._turn + 1) % len(self._due)
             due = self._due[self._turn]
-            for count, connection in enumerate(tuple(due), start=1):
+            for count, connection in enumerate(tuple(due)):
+                if count % _POLLS_IN_A_ROW == 0:
+                    if count:
+                        gevent.sleep(_PAUSE_S)  # first tokens must not wait for a whole pass
+                    self.before_polls()
                 if connection in due:  # it may have ended while others were polled
                     passes = connection.poll()
                     if connection in due:
                         del due[connection]
                         self._put(connection, passes)
-                if count % _POLLS_IN_A_ROW == 0:
-                    gevent.sleep(_PAUSE_S)  # first tokens must not wait for a whole pass
+
+
+def _nothing() -> None:
+    """Where polls need nothing."""
 
 
 #: One per process; filled after any fork, by the connections that are opened there.

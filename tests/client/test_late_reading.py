@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+import socket
+import time
+from collections.abc import Iterator
 
 import gevent
 import pytest
@@ -18,7 +21,8 @@ from tokenswarm.client.streaming_request import StreamingRequest
 from tokenswarm.client.timeouts import Timeouts
 from tokenswarm.engines import ENGINES, ChatRequest
 from tokenswarm.metrics.timeline import Outcome, Timeline
-from tokenswarm.wire import StreamClient
+from tokenswarm.wire import PacketTap, StreamClient, tap_refusal
+from tokenswarm.wire.tap.segments import SegmentQueue
 
 TOKENS = 200
 
@@ -126,3 +130,47 @@ def test_a_server_that_waits_for_acknowledgements_is_noticed_and_read_as_it_send
         "are acknowledged: "
     )
     assert reads_late(guard) == 0
+
+
+@pytest.fixture
+def tap() -> Iterator[PacketTap]:
+    if reason := tap_refusal():
+        pytest.skip(f"a packet tap needs Linux and the capability CAP_NET_RAW: {reason}")
+    one = PacketTap()
+    yield one
+    one.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seen", [True, False], ids=["seen", "lost"])
+def test_a_tapped_stream_is_read_late_and_has_its_gaps_where_the_tap_saw_them(
+    server: Server, tap: PacketTap, kernel_stamps: None, monkeypatch: pytest.MonkeyPatch, seen: bool
+) -> None:
+    """Its end is noticed late, as of any stream that is read late. Gaps that are not known are not guessed."""
+    request = ChatRequest(model="m", prompt="p", system_prompt=None, max_tokens=None)
+    timeouts = Timeouts(connect_s=20, first_token_s=20, idle_s=20, total_s=20)
+    client = StreamClient(server.origin, 20.0, {}, tap=tap)
+    spec = RequestSpec(ENGINES["vllm"], request, timeouts, "u", measure_gaps=True, late_reading=LateReading())
+    running = gevent.spawn(StreamingRequest(client, spec).run)
+    peer = server.accept()
+    peer._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    peer.request()
+    peer.send(HEAD + chunk(outputs(1)))
+    gevent.sleep(0.02)  # it is read
+    if not seen:
+        monkeypatch.setattr(SegmentQueue, "parts", lambda self, start, end: [])
+    sent_ns = []
+    for pause_s in (0.02, 0.04) * 10:
+        gevent.sleep(pause_s)
+        sent_ns.append(time.perf_counter_ns())
+        peer.send(chunk(outputs(1)))
+    peer.send(chunk(DONE) + END)
+    timeline: Timeline = running.get()
+    client.close()
+    assert (timeline.outcome, timeline.tapped, timeline.gaps_measured) == (Outcome.OK, seen, seen)
+    assert len(timeline.delays_ns) < 5  # only what was read as it came has one
+    assert len(timeline.outputs_ns) == 1 + len(sent_ns)
+    if seen:
+        arrived_ns = timeline.outputs_ns[1:]
+        assert all(before <= came for before, came in zip(sent_ns, arrived_ns))
+        assert all(came < after for came, after in zip(arrived_ns, sent_ns[1:]))

@@ -12,10 +12,10 @@ import struct
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import NamedTuple
-from weakref import WeakValueDictionary
 
 import gevent
 
+from tokenswarm.wire.deferred_reader import DEFERRED_READER
 from tokenswarm.wire.tap.headers import IPV4, IPV6, HeaderLayout
 from tokenswarm.wire.tap.packet_filter import MOST_PORTS
 from tokenswarm.wire.tap.ring import PacketRing
@@ -52,7 +52,7 @@ class PacketTap:
     def __init__(self) -> None:
         self._rings: dict[HeaderLayout, PacketRing] = {}
         self._ports: list[int] = []
-        self._streams: WeakValueDictionary[int, TappedStream] = WeakValueDictionary()
+        self._streams: dict[int, TappedStream] = {}
         self._beginnings: dict[int, _Beginning] = {}
         self._greenlet: gevent.Greenlet[[], None] | None = None
         self._lost = 0
@@ -69,6 +69,8 @@ class PacketTap:
                 self._rings[layout] = PacketRing(layout, self._ports)
         if self._greenlet is None or self._greenlet.dead:
             self._greenlet = gevent.spawn(self._empty_often)
+        # Streams that are read late are cut one after the other: the rings are not to be emptied for each.
+        DEFERRED_READER.before_polls = self.empty
 
     def stream_of(self, sock: socket.socket, may_hold_several: Callable[[bytes], bool]) -> TappedStream | None:
         """What this connection receives, where it was seen to begin; to be called before its first request.
@@ -84,9 +86,14 @@ class PacketTap:
         beginning, offset = self._beginnings.pop(key, None), consumed_bytes(sock)
         if beginning is None or offset is None:
             return None
-        stream = TappedStream(self, SegmentQueue(*beginning), offset, may_hold_several)
+        stream = TappedStream(self, key, SegmentQueue(*beginning), offset, may_hold_several)
         self._streams[key] = stream
         return stream
+
+    def forget(self, key: int, stream: TappedStream) -> None:
+        """This connection is closed."""
+        if self._streams.get(key) is stream:
+            del self._streams[key]
 
     def empty(self) -> bool:
         """Take what the rings hold; whether that was anything."""
@@ -143,16 +150,21 @@ class PacketTap:
 class TappedStream:
     """What one connection receives."""
 
-    __slots__ = ("__weakref__", "_may_hold_several", "_offset", "_segments", "_tap")
+    __slots__ = ("_key", "_may_hold_several", "_offset", "_segments", "_tap")
 
     def __init__(
-        self, tap: PacketTap, segments: SegmentQueue, offset: int, may_hold_several: Callable[[bytes], bool]
+        self, tap: PacketTap, key: int, segments: SegmentQueue, offset: int, may_hold_several: Callable[[bytes], bool]
     ) -> None:
         """offset: how many bytes of the stream have been read."""
         self._tap = tap
+        self._key = key
         self._segments = segments
         self._offset = offset
         self._may_hold_several = may_hold_several
+
+    def close(self) -> None:
+        """Its connection is closed."""
+        self._tap.forget(self._key, self)
 
     def take(self, rows: list[Segment]) -> None:
         """These segments came."""

@@ -77,8 +77,8 @@ class SegmentQueue:
 
     def forget(self, before: int) -> None:
         """Those segments that hold no byte from this offset on."""
-        reference = self._first_sequence + before
-        self._rows = [row for row in self._rows if _signed(row[0] + row[1] - reference) > 0]
+        reference = self._first_sequence + before - _HALF
+        self._rows = [row for row in self._rows if (row[0] + row[1] - reference) % _SEQUENCES > _HALF]
 
 
 def connection_key(source_words: Iterable[int], source_port: int, local_port: int) -> int:
@@ -120,8 +120,3 @@ def _joined(arrived_to: int, ahead: list[tuple[int, int]]) -> int:
     while ahead and ahead[0][0] <= arrived_to:
         arrived_to = max(arrived_to, ahead.pop(0)[1])
     return arrived_to
-
-
-def _signed(difference: int) -> int:
-    """The difference of two sequence numbers, which begin again at 0 behind 2³² − 1."""
-    return (difference + _HALF) % _SEQUENCES - _HALF
