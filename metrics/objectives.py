@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from math import inf, isfinite, isnan, nan
 from typing import Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from tokenswarm.metrics.timeline import Outcome
 
 _FIGURES = ("ttft", "tpot", "e2e", "ttft_scheduled", "e2e_scheduled")
@@ -81,17 +84,10 @@ class Objectives:
         named = {f"{figure}_s": getattr(self, f"{figure}_s") for figure in _FIGURES}
         return {name: bound for name, bound in named.items() if bound is not None}
 
-    def met(self, row: TimedRequest) -> bool:
-        """Whether the request was ok and within every bound. A missing figure misses its bound, except the TPOT of a
-        one-token answer, which is met."""
-        return row.outcome == Outcome.OK and all(
-            figure_ns is not None and figure_ns <= bound_ns for _, bound_ns, figure_ns in self._compared(row)
-        )
-
     def scores(self, row: TimedRequest) -> dict[str, float]:
         """Each figure / its bound, by the figure's name: up to 1 where it is within; inf where it is missing, and of a
-        request that was not ok. Of a request that was cut or left, what it proves: NaN where it was within its bound
-        until then."""
+        request that was not ok. The TPOT of a one-token answer is within any bound. Of a request that was cut or left,
+        what it proves: NaN where it was within its bound until then."""
         if row.outcome in (Outcome.CUT, Outcome.ABANDONED):
             return self.scores_so_far(row.ttft_ns, row.ended_ns - row.sent_ns)
         ok = row.outcome == Outcome.OK
@@ -128,6 +124,14 @@ def score_number(score: float) -> int:
     if score <= 1.0:
         return round(score * GOOD_UP_TO)
     return min(_MOST_SCORE, max(GOOD_UP_TO + 1, round(score * GOOD_UP_TO))) if isfinite(score) else _MOST_SCORE
+
+
+def score_numbers(scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The same of many."""
+    numbers = np.rint(scores * GOOD_UP_TO)
+    missed = np.where(np.isfinite(scores), np.clip(numbers, GOOD_UP_TO + 1, _MOST_SCORE), _MOST_SCORE)
+    found: NDArray[np.float64] = np.where(scores <= 1.0, numbers, missed)
+    return found
 
 
 def worst_score(scores: Mapping[str, float]) -> float:

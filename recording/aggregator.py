@@ -11,7 +11,7 @@ from tokenswarm.metrics.client_health import SelfCheck
 from tokenswarm.metrics.concurrency import Concurrency, concurrency_of
 from tokenswarm.metrics.level import SCOPES_OF_REQUEST, Level, Phase, Scope
 from tokenswarm.metrics.mix import NO_MIX, RunMix
-from tokenswarm.metrics.objectives import Objectives, score_number, worst_score
+from tokenswarm.metrics.objectives import GOOD_UP_TO, Objectives, score_number, worst_score
 from tokenswarm.metrics.think_pauses import ThinkPauses
 from tokenswarm.metrics.timeline import Outcome
 from tokenswarm.recording.abandon_stats import AbandonStats
@@ -367,8 +367,8 @@ class Aggregator:
         level.last_ended_s = max(level.last_ended_s, row.ended_ns / 1e9)
         if row.outcome is Outcome.CUT and row.phase is Phase.HOLD:
             level.add_cut(row.ended_ns / 1e9 - level.began_s, self.drain_s)
-        within = bool(self.objectives.bounds) and self.objectives.met(row)
         score = score_number(worst_score(self.objectives.scores(row)) if row.outcome is Outcome.OK else inf)
+        within = score <= GOOD_UP_TO
         name = self._names.counted_as(row.name)
         for part, tokens in row.tokens_by_scope.items():
             level.scopes[part].add_tokens(tokens, row.outcome, within)

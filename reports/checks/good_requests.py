@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tokenswarm.metrics.intervals import Estimate, Series, share_within
-from tokenswarm.metrics.objectives import GOOD_UP_TO, Objectives, score_number
+from tokenswarm.metrics.objectives import GOOD_UP_TO, Objectives, score_numbers
 from tokenswarm.run_folder.csv_reader import Requests
 
 
@@ -18,11 +18,10 @@ def good_requests(requests: Requests, objectives: Objectives) -> NDArray[np.bool
 
 
 def good_share(requests: Requests, objectives: Objectives) -> Estimate | None:
-    """The share of these requests that met every bound, as Objectives.met has it, those that users were to leave left
-    out; None of no requests."""
+    """The share of these requests that met every bound, those that users were to leave left out; None of no
+    requests."""
     judged = requests.where(~requests.abandons)
-    numbers = np.array([score_number(score) for score in _scores(judged, objectives).tolist()], dtype=np.float64)
-    return share_within(numbers, GOOD_UP_TO)
+    return share_within(score_numbers(_scores(judged, objectives)), GOOD_UP_TO)
 
 
 def _scores(requests: Requests, objectives: Objectives) -> Series:
