@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.runs.harness import free_port
 from tokenswarm.run_command.run_command import command_of_run
 
 USER = "from locust import between, task\n\nclass Reader(User):\n    wait_time = between(0.5)\n"
@@ -75,7 +76,9 @@ def test_a_file_that_imports_tokenswarm_and_has_none_of_its_users_is_refused_wit
 
 def test_forked_workers_do_not_repeat_the_refusal(tmp_path: Path) -> None:
     text = "import tokenswarm\nfrom locust import HttpUser\n\nclass Web(HttpUser):\n    pass\n"
-    assert "nothing that its users would send is recorded" in refusal(tmp_path, text, "--processes", "2")
+    port = str(free_port())  # of the master: on another's, its workers would try for five minutes
+    sentence = refusal(tmp_path, text, "--processes", "2", "--master-bind-port", port, "--master-port", port)
+    assert "nothing that its users would send is recorded" in sentence
 
 
 def test_our_users_without_what_prepares_their_runs_are_refused_without_a_warning(tmp_path: Path) -> None:

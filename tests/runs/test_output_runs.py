@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.forked_process import start_program
-from tests.runs.harness import ROOT, RUN_LIMIT_S, Started, environment, run_folders
+from tests.runs.harness import ROOT, RUN_LIMIT_S, Started, environment, free_port, run_folders
 from tests.unread_pipe import full_pipe
 
 pytestmark = pytest.mark.slow
@@ -78,7 +78,8 @@ def test_a_run_whose_output_nobody_reads_goes_on_and_ends_with_ctrl_c(tmp_path: 
     reader, writer, _ = full_pipe()
     load = ("--levels", "8", "--ramp", "0s", "--level-time", "10m", "--max-tokens", "8", "--system-prompt", "off")
     results = tmp_path / "results"
-    options = ("--headless", "--processes", "2", "--metrics-port", "0", "--results", str(results))
+    ports = ("--master-bind-port", str(free_port()), "--metrics-port", "0")
+    options = ("--headless", "--processes", "2", *ports, "--results", str(results))
     process = start_program(
         *("locust", ["-f", str(ROOT / "locustfile.py"), *options, *load], environment()),
         stdin=subprocess.DEVNULL,
