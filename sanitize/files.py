@@ -6,9 +6,13 @@ import os
 import re
 import stat
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 _KINDS = (
     (stat.S_ISDIR, "a folder"),
@@ -25,9 +29,6 @@ class UnusableFile(ValueError):
 
 #: A JSON string, also one that is not closed. Possessive: no text makes the search slow.
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*+"?')
-#: Of each byte, whether it opens (1) or closes (-1) a level of nesting.
-_SIGNS = np.zeros(256, dtype=np.int8)
-_SIGNS[list(b"[{")], _SIGNS[list(b"]}")] = 1, -1
 
 
 class MissingFile(UnusableFile):
@@ -48,18 +49,30 @@ def check_file(path: Path, most_bytes: int) -> None:
 def is_nested_deeper(file: Iterable[bytes], most: int, by_line: bool) -> bool:
     """Whether brackets in the lines of a JSON file, or of any one line where it has a document in each, are nested
     deeper than `most`. Parsers recurse: some end the whole process. Raises OSError."""
+    import numpy as np  # half of what a command without figures would import
+
     depth = 0
     for line in file:
         if by_line:
             depth = 0
             if line.count(b"[") + line.count(b"{") <= most:
                 continue
-        signs = _SIGNS[np.frombuffer(_STRING.sub(b"", line), dtype=np.uint8)]
+        signs = _signs()[np.frombuffer(_STRING.sub(b"", line), dtype=np.uint8)]
         depths = depth + np.cumsum(signs, dtype=np.int64)
         if depths.max(initial=0) > most:
             return True
         depth = max(0, int(depths[-1])) if len(depths) else depth
     return False
+
+
+@cache
+def _signs() -> NDArray[np.int8]:
+    """Of each byte, whether it opens (1) or closes (-1) a level of nesting."""
+    import numpy as np
+
+    signs = np.zeros(256, dtype=np.int8)
+    signs[list(b"[{")], signs[list(b"]}")] = 1, -1
+    return signs
 
 
 def read_file(path: Path, most_bytes: int) -> bytes:

@@ -73,6 +73,7 @@ def _import_locust() -> None:
 
 
 def _import_simulator() -> None:
+    import tokenswarm.command_line.command_parser
     import tokenswarm.simulator.cli  # noqa: F401
 
 
@@ -82,6 +83,7 @@ def _import_commands() -> None:
     import matplotlib.backends.backend_svg
     import matplotlib.figure  # noqa: F401
 
+    import tokenswarm.command_line.command_parser
     import tokenswarm.probe.probe_command
     import tokenswarm.reports.charts
     import tokenswarm.reports.compare.compare_command
