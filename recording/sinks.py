@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from tokenswarm.metrics.client_health import SelfCheck
+from tokenswarm.metrics.level import Level
 from tokenswarm.recording.active_run import ActiveRun
 from tokenswarm.recording.core_hints import hints
 from tokenswarm.recording.progress import Progress
@@ -17,6 +18,10 @@ logger = logging.getLogger(__name__)
 
 class Sink(Protocol):
     """Something that shows a run."""
+
+    def began(self, plan: Sequence[Level]) -> None:
+        """Called as a run begins, with its levels as they are planned."""
+        ...
 
     def self_checked(self, worker: int, check: SelfCheck) -> None:
         """Called as a run begins, for each worker that was made to check itself."""
@@ -37,6 +42,11 @@ class Sinks:
     def __init__(self, sinks: Sequence[Sink]) -> None:
         self._sinks = sinks
         self._finished: list[Path] = []
+
+    def began(self, plan: Sequence[Level]) -> None:
+        """A run of these levels begins."""
+        for sink in self._sinks:
+            sink.began(plan)
 
     def self_checked(self, worker: int, check: SelfCheck) -> None:
         """A worker has measured its own client."""

@@ -21,7 +21,8 @@ _WITHOUT_A_TERMINAL = 120
 
 class ProgressConsole(logging.Filter):
     """Of the handlers that write to the console. A record with the attribute `progress` is shown here, and not logged
-    by them; before any other one, the line that stands there is taken away. A log file gets the records as they are."""
+    by them; so is one with `bar_legend`, which says what the bar of a terminal means. Before any other one, the line
+    that stands there is taken away. A log file gets the records as they are."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -38,13 +39,18 @@ class ProgressConsole(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether the handler is to log the record."""
-        progress = getattr(record, "progress", None)
-        if not isinstance(progress, Progress):
+        progress, legend = getattr(record, "progress", None), getattr(record, "bar_legend", None)
+        is_progress = isinstance(progress, Progress)
+        if not is_progress:
             self.clear()
+        if not is_progress and (not legend or _terminal() is None):
             return True
         if record is not self._latest:  # by another handler already
             self._latest = record
-            self._show(record.getMessage(), progress)
+            if isinstance(progress, Progress):
+                self._show(record.getMessage(), progress)
+            else:
+                show(str(legend), sys.stderr)
         return False
 
     def clear(self) -> None:

@@ -13,48 +13,56 @@ from tokenswarm.reports.level_names import levels_in_words, times_in_words
 from tokenswarm.sanitize import shortened
 
 _LONGEST_PHASE = len("hold: 100/100 users")
-_SPAN = (
-    "Progress lines: tokens/s since the previous line; TTFT p50 over about the last 30 seconds of the level; failed "
-    "requests since the run began; the time left, drains not included"
-)
+#: Fields of both forms, with what they count.
+_RATE_AND_TTFT = "output tokens/s since the previous {form}", "TTFT p50 of about the last 30 seconds of the level"
+_FAILED = "requests failed since the run began"
+_LEFT = "time left, {without}"
 #: Characters of the bar.
 _BAR = 20
-#: What the length of a plan covers.
-WITHOUT_DRAINS = "waits before and after levels included, drains not included"
+#: What the length of a plan leaves out.
+WITHOUT_DRAINS = "not counting the time in which open streams end"
 _BETWEEN_LEVELS = "the level is over"
 
 
 def plan_lines(levels: Sequence[Level], settle_s: float) -> tuple[str, ...]:
-    """What the run goes through, what the phases of a level are, and what the progress lines show: lines without their
-    ends. settle_s: the pause after each level."""
+    """What the run goes through, and what the phases of a level are: lines without their ends. settle_s: the pause
+    after each level."""
     search = "a capacity search; its first probe: " if any(level.probe for level in levels) else ""
     plan = f"Plan: {search}{plan_in_words(levels, settle_s)}"
     if any(level.arrivals is not None for level in levels):
-        return (
-            plan,
-            "A level has a hold (requests are sent when they are due; figures describe this time) and a drain "
-            "(no new requests; open streams end)",
-            f"{_SPAN}; req/s: requests offered (due) / sent / completed since the previous line",
-        )
-    if any(level.own_shape for level in levels):
-        return (
-            plan,
-            "The level has a hold (the locustfile's shape sets the users; figures describe this time) and a drain "
-            "(no new requests; open streams end)",
-            _SPAN,
-        )
-    return (
-        plan,
-        "A level has a ramp (users are added), a hold (all users are there; figures describe this time) and a drain "
-        "(no new requests; open streams end)",
-        _SPAN,
-    )
+        held = "A level has a hold (requests are sent when they are due; figures describe this time)"
+    elif any(level.own_shape for level in levels):
+        held = "The level has a hold (the locustfile's shape sets the users; figures describe this time)"
+    else:
+        held = "A level has a ramp (users are added), a hold (all users are there; figures describe this time)"
+    return plan, f"{held} and a drain (no new requests; open streams end)"
+
+
+def progress_legend(levels: Sequence[Level], *, as_bar: bool) -> str:
+    """What stands in a progress line, field by field; as_bar: in a bar of a terminal. Without its line end."""
+    is_open = any(level.arrivals is not None for level in levels)
+    has_end = not any(level.probe or level.level_time_s is None for level in levels)
+    number = "number of the probe" if any(level.probe for level in levels) else "level"
+    form, since_began = "bar" if as_bar else "line", "time since the run began"
+    if as_bar:
+        begins = ["share of the planned time that is over" if has_end else since_began, f"{number} and its phase"]
+        load = ["requests in flight" if is_open else "users"]
+    elif is_open:
+        begins = [since_began, number, "phase"]
+        rates = "requests/s offered (due) / sent / completed since the previous line (by the last reports of workers)"
+        load = [rates, "requests in flight"]
+    else:
+        begins = [since_began, number, "system prompt (off or on)"]
+        load = ["phase and users (in a drain: those whose streams are open)"]
+    fields = [*begins, *load, *_RATE_AND_TTFT, _FAILED, *([_LEFT] if has_end else [])]
+    text = "; ".join(fields).format(form=form, without=WITHOUT_DRAINS)
+    return f"Fields of {'the progress bar' if as_bar else 'progress lines'}: {text}"
 
 
 def plan_in_words(levels: Sequence[Level], settle_s: float) -> str:
     """The levels and how long they take: `10, 50 users without system prompt; level time 5 min, of which ramp 20 s;
-    10 min 10 s in all, waits before and after levels included, drains not included`. The time is left out where it
-    depends on the server."""
+    10 min 10 s in all, not counting the time in which open streams end`. The time is left out where it depends on the
+    server."""
     is_open_ended = any(level.ends_with_requests or level.probe for level in levels)
     lasts_s = None if is_open_ended else planned_length_s(levels, settle_s)
     how_long = "" if lasts_s is None else f"; {units.length_of_time(lasts_s)} in all, {WITHOUT_DRAINS}"
@@ -105,7 +113,6 @@ def progress_bar(progress: Progress, width: int) -> str:
     with the time since the run began. The last column is left free."""
     share = None if progress.left is None else min(max(progress.left.share, 0.0), 1.0)
     done = round((share or 0.0) * _BAR)
-    failed = f"{units.count(progress.failures)} failed" if progress.failures else ""
     users = units.counted(progress.users, "user") if progress.counts_users else f"{progress.in_flight:,} in flight"
     parts = (
         units.clock(progress.elapsed_s) if share is None else f"[{'#' * done:-<{_BAR}}] {int(share * 100):>3} %",
@@ -113,7 +120,7 @@ def progress_bar(progress: Progress, width: int) -> str:
         users,
         f"{units.rate(progress.tokens_per_s)} tok/s",
         f"TTFT p50 {units.duration(progress.ttft_p50_s)}",
-        failed,
+        f"{units.count(progress.failures)} failed",
         f"{units.clock(progress.left.seconds)} left" if progress.left else "",
     )
     return shortened("  ".join(filter(None, parts)), max(1, width - 1))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TextIO
 
 from tokenswarm.metrics.client_health import SelfCheck
+from tokenswarm.metrics.level import Level
 from tokenswarm.recording.progress import Progress
 from tokenswarm.reports.capacity_sentence import capacity_sentence
 from tokenswarm.reports.charts import draw_charts
@@ -17,7 +18,7 @@ from tokenswarm.reports.html.run_page import PAGE, draw_page
 from tokenswarm.reports.open_page import open_page
 from tokenswarm.reports.output import show, terminal_width
 from tokenswarm.reports.progress_console import ProgressConsole
-from tokenswarm.reports.progress_line import progress_line
+from tokenswarm.reports.progress_line import progress_legend, progress_line
 from tokenswarm.reports.self_check_line import self_check_line
 from tokenswarm.reports.text_table import summary_table
 from tokenswarm.run_folder.reader import ReportError, load_results
@@ -31,6 +32,12 @@ class TerminalSink:
     def __init__(self, checks: RunChecks) -> None:
         self._checks = checks
         self._console = ProgressConsole()
+
+    def began(self, plan: Sequence[Level]) -> None:
+        """What the progress lines mean, or on a terminal the bar."""
+        self._console.attach()
+        legend, bar_legend = (progress_legend(plan, as_bar=as_bar) for as_bar in (False, True))
+        logger.info("%s", legend, extra={"bar_legend": bar_legend})
 
     def self_checked(self, worker: int, check: SelfCheck) -> None:
         """One line."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import Namespace
 
 from tokenswarm.reports import units
-from tokenswarm.reports.progress_line import plan_in_words
+from tokenswarm.reports.progress_line import WITHOUT_DRAINS, plan_in_words
 from tokenswarm.run_control.run_plan import level_of
 from tokenswarm.shapes.capacity.search import MOST_PROBES
 from tokenswarm.shapes.plan import SearchPlan
@@ -31,5 +31,5 @@ def _search_text(search: SearchPlan) -> str:
     most = units.length_of_time(MOST_PROBES * probe_s)
     return (
         f"a search for the largest {load} within the SLO, from {of.low:g} to {of.high:g}; each probe takes at most "
-        f"{units.planned_time(probe_s)}; at most {MOST_PROBES} probes, so {most} at most in all, drains not included"
+        f"{units.planned_time(probe_s)}; at most {MOST_PROBES} probes, so {most} at most in all, {WITHOUT_DRAINS}"
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TextIO
 
@@ -17,6 +17,7 @@ from gevent.greenlet import Greenlet
 
 from tokenswarm.command_line.exit_codes import EXIT_NOT_UPLOADED
 from tokenswarm.metrics.client_health import SelfCheck
+from tokenswarm.metrics.level import Level
 from tokenswarm.recording.progress import Progress
 from tokenswarm.reports.output import show
 from tokenswarm.run_control.interrupts import Interrupts
@@ -37,6 +38,9 @@ class ResultsUpload:
         self._under_way: list[Greenlet[..., None]] = []
         self._processes: list[subprocess.Popen[str]] = []
         self._has_failed = False
+
+    def began(self, plan: Sequence[Level]) -> None:
+        """Nothing is shown of it here."""
 
     def self_checked(self, worker: int, check: SelfCheck) -> None:
         """Nothing is shown of it here."""

@@ -100,6 +100,7 @@ class RunController:
         self.live.show(run)
         for line in plan_lines(facts.plan, settle_s):
             logger.info("%s", line)
+        self.sinks.began(facts.plan)
         logger.info("Results go to %s", run.journal.folder)
         if note := point_latest_at(run.journal.folder):
             logger.info("%s", note)

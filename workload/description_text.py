@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from tokenswarm.metrics.level import users_of
 from tokenswarm.reports import units
+from tokenswarm.reports.progress_line import WITHOUT_DRAINS
 from tokenswarm.reports.text_grid import TextColumn, grid_lines
 from tokenswarm.workload.description import LevelFigures, ModeFigures, NumberFigures, PartFigures, WorkloadDescription
 
@@ -166,7 +167,7 @@ def _totals_in_words(found: WorkloadDescription) -> Iterator[str]:
     about = "about " if totals.is_extrapolated else ""
     if totals.duration_s is not None:
         at_most = "at most " if totals.is_longest else ""
-        yield f"{at_most}{units.length_of_time(totals.duration_s)} (drains not included)"
+        yield f"{at_most}{units.length_of_time(totals.duration_s)} ({WITHOUT_DRAINS})"
     if totals.sessions is not None and totals.sessions != totals.requests:
         yield f"{about}{units.counted(totals.sessions, 'session')}"
     if totals.requests is not None:

@@ -15,7 +15,7 @@ from typing import Any
 
 from tests.run_fixtures import make_books, make_level, make_timeline
 from tests.run_folder.numbers import FORMAT_2, FORMAT_2_AGAIN
-from tokenswarm.metrics.level import Level
+from tokenswarm.metrics.level import Arrivals, Level
 from tokenswarm.metrics.timeline import Outcome, Timeline
 from tokenswarm.recording.live_series import RequestRates
 from tokenswarm.recording.progress import Progress, TimeLeft
@@ -27,7 +27,7 @@ from tokenswarm.reports.compare.comparison import RunComparison
 from tokenswarm.reports.compare.comparison_text import comparison_markdown, comparison_table
 from tokenswarm.reports.compare.gate_command import check_change
 from tokenswarm.reports.markdown import run_markdown
-from tokenswarm.reports.progress_line import plan_lines, progress_line
+from tokenswarm.reports.progress_line import plan_lines, progress_bar, progress_legend, progress_line
 from tokenswarm.reports.session_table import SESSION_NOTE, session_lines, session_notes
 from tokenswarm.reports.text_table import summary_table
 from tokenswarm.reports.warnings import warnings_of
@@ -60,6 +60,7 @@ HOLDING = Progress(
     failures=1,
     left=TimeLeft(600.0, 0.25),
 )
+_OPEN = replace(HOLDING, users=1, users_target=0, request_rates=RequestRates(12.0, 11.5, 11.0))
 _PLAN = [(mode, users) for mode in ("off", "on") for users in ("10", "50", "100")]
 
 Change = Callable[[dict[str, Any], dict[str, Any]], None]
@@ -182,6 +183,7 @@ def _progress_lines() -> Iterator[str]:
     yield from plan_lines(
         [Level(n, mode, users, int(users), 20.0, 300.0) for n, (mode, users) in enumerate(_PLAN)], 5.0
     )
+    yield from _legends()
     for limited in (
         Level(0, "off", "2", 2, 1.0, requests=12),
         Level(0, "off", "2", 2, 1.0, 300.0, requests=1200),
@@ -192,3 +194,12 @@ def _progress_lines() -> Iterator[str]:
     yield progress_line(HOLDING)
     yield progress_line(replace(HOLDING, users=3, phase="drain", in_flight=3))
     yield progress_line(replace(HOLDING, users=0, phase="drain", in_flight=0, tokens_per_s=None))
+    yield progress_line(_OPEN)
+    yield progress_bar(HOLDING, 120)
+    yield progress_bar(_OPEN, 120)
+
+
+def _legends() -> Iterator[str]:
+    closed, arrivals = Level(0, "off", "50", 50, 20.0, 300.0), Arrivals("poisson", ((0.0, 5.0),), 5.0)
+    for level in (closed, Level(0, "off", "5/s", level_time_s=60.0, arrivals=arrivals)):
+        yield from (progress_legend([level], as_bar=as_bar) for as_bar in (False, True))

@@ -13,10 +13,11 @@ from pathlib import Path
 import pytest
 
 from tests.golden.texts import HOLDING
+from tokenswarm.metrics.level import Level
 from tokenswarm.recording.progress import TimeLeft
 from tokenswarm.reports.checks.run_checks import RunChecks
 from tokenswarm.reports.open_page import open_page
-from tokenswarm.reports.progress_line import progress_bar, progress_line
+from tokenswarm.reports.progress_line import progress_bar, progress_legend, progress_line
 from tokenswarm.reports.terminal import TerminalSink
 
 LogTo = Callable[..., logging.Logger]
@@ -79,6 +80,18 @@ def test_a_terminal_has_one_line_that_other_lines_take_the_place_of(
     assert terminal.lines == ["[time] host/WARNING: one core is not enough", progress_bar(FIRST, 120)]
 
 
+def test_a_terminal_explains_its_bar_and_a_log_file_its_lines(
+    log_to: LogTo, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    terminal, plan = Terminal(), [Level(0, "off", "50", 50, level_time_s=60.0)]
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(sys, "stderr", terminal.stream)
+    log_to(logging.StreamHandler(terminal.stream), logging.FileHandler(tmp_path / "log"))
+    TerminalSink(RunChecks()).began(plan)
+    assert terminal.lines[0] == progress_legend(plan, as_bar=True)
+    assert (tmp_path / "log").read_text() == f"[time] host/INFO: {progress_legend(plan, as_bar=False)}\n"
+
+
 def test_elsewhere_there_are_plain_lines_and_a_log_file_has_them_too(
     log_to: LogTo, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -101,7 +114,7 @@ def test_the_bar_shows_how_much_of_the_plan_is_over() -> None:
     )
     assert len(progress_bar(FIRST, 60)) == 59
     without_end = progress_bar(replace(HOLDING, failures=0, users_target=0, left=None), 120)
-    assert without_end == "12:34  level 2/6 hold  48 in flight  2,431 tok/s  TTFT p50 253 ms"
+    assert without_end == "12:34  level 2/6 hold  48 in flight  2,431 tok/s  TTFT p50 253 ms  0 failed"
 
 
 def test_a_page_is_opened_by_the_browser_that_there_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from tokenswarm.metrics.level import Arrivals, Level, planned_length_s
 from tokenswarm.recording.live_series import RequestRates
 from tokenswarm.recording.progress import TimeLeft
 from tokenswarm.reports.level_names import levels_in_words
-from tokenswarm.reports.progress_line import plan_lines, progress_bar, progress_line
+from tokenswarm.reports.progress_line import WITHOUT_DRAINS, plan_lines, progress_bar, progress_legend, progress_line
 
 
 def test_the_line_tells_everything_with_its_unit() -> None:
@@ -21,6 +21,24 @@ def test_the_line_tells_everything_with_its_unit() -> None:
     assert shown[:4] == ["12:34", "level 2/6", "prompt off", "hold: 50/50 users"]
     assert shown[4:] == ["2,431 tok/s", "TTFT p50", "253 ms", "1 failed", "10:00 left"]
     assert "left" not in progress_line(replace(HOLDING, left=None))
+
+
+@pytest.mark.parametrize("is_open", [False, True])
+@pytest.mark.parametrize("as_bar", [False, True])
+@pytest.mark.parametrize("has_end", [False, True])
+def test_the_legend_has_the_fields_of_the_line_or_bar(is_open: bool, as_bar: bool, has_end: bool) -> None:
+    progress = replace(HOLDING, ttft_p50_s=0.0123, failures=0, left=HOLDING.left if has_end else None)
+    level = Level(0, "off", "50", 50, level_time_s=60.0 if has_end else None)
+    if is_open:
+        progress = replace(progress, users_target=0, request_rates=RequestRates(20.0, 19.8, 17.4))
+        arrivals = Arrivals("poisson", ((0.0, 5.0),), 5.0)
+        level = Level(0, "off", "5/s", level_time_s=level.level_time_s, arrivals=arrivals)
+    shown = progress_bar(progress, 200).replace("]  ", "] ") if as_bar else progress_line(progress)
+    fields = [field.strip() for field in shown.split("  ") if field.strip()]
+    explained = progress_legend([level], as_bar=as_bar).partition(": ")[2].split("; ")
+    assert len(explained) == len(fields)
+    for unit, words in (("tok/s", "tokens/s"), ("TTFT", "TTFT"), ("failed", "failed"), ("left", "left")):
+        assert [unit in field for field in fields] == [words in field for field in explained]
 
 
 def test_the_line_of_an_open_loop_has_its_rates_in_place_of_users() -> None:
@@ -68,12 +86,8 @@ def test_the_plan_lasts_as_long_as_its_levels_pauses_and_leads_but_for_the_drain
     arrivals = Arrivals("poisson", ((0.0, 5.0),), 5.0)
     open_loop = [Level(0, "off", "5/s", level_time_s=4.0, arrivals=arrivals)]
     closed = [Level(n, "off", "2", 2, 1.0, 185.0) for n in range(2)]
-    assert (
-        "; 10.5 s in all, waits before and after levels included, drains not included" in plan_lines(open_loop, 5.0)[0]
-    )
-    assert (
-        "; 6 min 20 s in all, waits before and after levels included, drains not included" in plan_lines(closed, 5.0)[0]
-    )
+    assert f"; 10.5 s in all, {WITHOUT_DRAINS}" in plan_lines(open_loop, 5.0)[0]
+    assert f"; 6 min 20 s in all, {WITHOUT_DRAINS}" in plan_lines(closed, 5.0)[0]
     assert planned_length_s([Level(0, "off", "2", 2)], 5.0) is None
 
 

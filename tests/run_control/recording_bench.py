@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from argparse import Namespace
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -95,7 +95,11 @@ class Screen:
     def __init__(self) -> None:
         self.shown: list[Progress] = []
         self.folders: list[Path] = []
+        self.planned: list[Level] = []
         self.checked: dict[int, SelfCheck] = {}
+
+    def began(self, plan: Sequence[Level]) -> None:
+        self.planned = list(plan)
 
     def self_checked(self, worker: int, check: SelfCheck) -> None:
         self.checked[worker] = check

@@ -20,6 +20,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tests.runs.harness import ROOT, Start, Started, StartSimulator, free_port, read_csv, run_files, run_folders, until
 from tokenswarm.reports.past_runs import LINKED
+from tokenswarm.reports.progress_line import WITHOUT_DRAINS
 from tokenswarm.web.live_view import LevelRow
 from tokenswarm.web.locust_tables import extended_rows
 
@@ -170,10 +171,7 @@ def test_runs_from_the_page(start_locust: Start, browser: Browser) -> None:
     assert not list(started.results.glob("*/run.json"))
     assert_preset_fills_in(page)
     fill(page, **{**good, "host": simulator, "level_time": "6s"})
-    intended = (
-        "2, 3 users without system prompt; level time 6 s, of which ramp 1 s; 12 s in all, waits before and after "
-        "levels included, drains not included"
-    )
+    intended = f"2, 3 users without system prompt; level time 6 s, of which ramp 1 s; 12 s in all, {WITHOUT_DRAINS}"
     expect(page.locator("#intended")).to_have_text(f"Start runs: {intended}.", timeout=PATIENCE_MS)
     page.click("#begin")
 
