@@ -11,7 +11,17 @@ import numpy as np
 from tokenswarm.metrics.intervals import Estimate, Series
 from tokenswarm.metrics.level import PROMPT, users_of
 from tokenswarm.reports import units
-from tokenswarm.reports.html.chart_style import SMALL_PT, canvas, legend, log_ticks, name_axes, spoken, svg_of
+from tokenswarm.reports.html.chart_style import (
+    FOOT_IN,
+    HEIGHT_IN,
+    SMALL_PT,
+    canvas,
+    legend,
+    log_ticks,
+    name_axes,
+    spoken,
+    svg_of,
+)
 from tokenswarm.reports.html.document import Block, Chart, Charts, Text
 from tokenswarm.reports.html.time_charts import TIME_LEFT_IN, Span, mark_times, name_levels, spans_of
 from tokenswarm.reports.html.time_series import load_time_series
@@ -27,8 +37,10 @@ if TYPE_CHECKING:
 
 #: Cells of the heat map at most, from left to right and from the lowest to the highest TTFT; shades of a cell.
 COLUMNS, ROWS, _SHADES = 48, 22, 8
-#: The shades in the legend, and the space for levels' names above the cells, as a share of their height.
-_KEY_SHADES, _NAMES_SHARE = (0.25, 0.5, 0.75, 1.0), 0.1
+#: The space for levels' names above the cells, as a share of their height.
+_NAMES_SHARE = 0.1
+#: The height of the legend's strip and of its text below, and what a figure is higher by.
+_STRIP_IN, _STRIP_FOOT_IN, _STRIP_SPACE_IN = 0.14, 0.3, 0.5
 #: A time shorter than this is not divided.
 _SHORTEST_COLUMN_S = 1.0
 #: Of a level by its SLO: name, verdict, marker, its edge's and its own colour.
@@ -57,8 +69,8 @@ def heat_map(measured: RunData) -> list[Block]:
     )
     text = Text(
         "From left to right: the time of the run; from bottom to top: TTFT. Each column shows the successful requests "
-        "sent at that time. The stronger a cell's colour, the larger the share of them that had this TTFT. Ramps and "
-        "drains are included."
+        "sent at that time. The stronger a cell's colour, the larger the share of them that had this TTFT: the strip "
+        "below the chart has each colour with its limits. Ramps and drains are included."
         + (" Lines: the beginning and the end of each hold, with the name of its level between them." if spans else ""),
         style="quiet",
     )
@@ -92,19 +104,15 @@ def heat_figure(
 ) -> Figure:
     """spans, first_s: the levels and the beginning of the timeline's axes, which this one is laid as; without levels it
     is as wide as the cells."""
-    from matplotlib.patches import Rectangle
-
     factor, unit = units.duration_axis(float(ttft_edges[-1]))
     darkest = float(shares.max())
-    keys = {f"up to {units.percentage(darkest * part)}": part for part in _KEY_SHADES}
-    figure, axes = canvas(left_in=TIME_LEFT_IN, legend_of=list(keys))
-    for name, part in keys.items():
-        axes.add_patch(Rectangle((0, 0), 0, 0, facecolor=SERIES[0], alpha=part, linewidth=0, label=name))
+    figure, axes = canvas(
+        left_in=TIME_LEFT_IN, height_in=HEIGHT_IN + _STRIP_SPACE_IN, foot_in=FOOT_IN + _STRIP_SPACE_IN
+    )
     for column, row in zip(*np.nonzero(shares), strict=True):
         shade = np.ceil(shares[column, row] / darkest * _SHADES) / _SHADES
         (left, right), (low, high) = time_edges[column : column + 2], ttft_edges[row : row + 2] * factor
-        cell = Rectangle((left, low), right - left, high - low, facecolor=SERIES[0], alpha=float(shade), linewidth=0)
-        axes.add_patch(cell)
+        _fill(axes, (left, right), (low, high), float(shade))
     axes.set_yscale("log")
     axes.set_xlim(time_edges[0], time_edges[-1])
     low, high = ttft_edges[0] * factor, ttft_edges[-1] * factor
@@ -115,8 +123,33 @@ def heat_figure(
         name_levels(axes, spans, first_s)
     _decimal_ticks(axes, low, high)
     name_axes(axes, mark_times(axes), f"TTFT ({unit}), logarithmic")
-    legend(axes)
+    _shade_strip(figure, axes, darkest)
     return figure
+
+
+def _fill(axes: Axes, across: tuple[float, float], up: tuple[float, float], shade: float) -> None:
+    from matplotlib.patches import Rectangle
+
+    size = across[1] - across[0], up[1] - up[0]
+    axes.add_patch(Rectangle((across[0], up[0]), *size, facecolor=SERIES[0], alpha=shade, linewidth=0))
+
+
+def _shade_strip(figure: Figure, axes: Axes, darkest: float) -> None:
+    """The legend: every shade, with the shares in percent between which it stands. darkest: the share of the last."""
+    place, height_in = axes.get_position(), figure.get_figheight()
+    strip = figure.add_axes((place.x0, _STRIP_FOOT_IN / height_in, place.width, _STRIP_IN / height_in))
+    strip.patch.set_visible(False)
+    for spine in strip.spines.values():
+        spine.set_visible(False)
+    for number in range(_SHADES):
+        _fill(strip, (number, number + 1), (0, 1), (number + 1) / _SHADES)
+    strip.set_xlim(0, _SHADES)
+    strip.set_ylim(0, 1)
+    strip.set_yticks([])
+    limits = [darkest * 100 * number / _SHADES for number in range(_SHADES + 1)]
+    strip.set_xticks(range(_SHADES + 1), [units.tick(round(limit, 1)) for limit in limits])
+    strip.tick_params(labelsize=SMALL_PT, colors=GREY, length=0)
+    strip.set_title("share of the requests sent at that time (%)", loc="left", fontsize=SMALL_PT, color=GREY, pad=4)
 
 
 def _decimal_ticks(axes: Axes, low: float, high: float) -> None:
