@@ -16,8 +16,8 @@ _CLIFF_FROM, _CLIFF_TO = 0.9, 0.5
 
 
 def capacity_sentence(summary: Summary) -> str:
-    """`22–23 users (95 %); at 24 users TTFT p90 crosses 300 ms; KV cache 41 %, queue 3`; empty for a run that does not
-    search."""
+    """`22–23 users (95 % confidence); at 24 users TTFT p90 crosses 300 ms; KV cache 41 % full, 3 requests waiting`;
+    empty for a run that does not search."""
     found = summary.capacity_search
     if found is None:
         return ""
@@ -74,13 +74,13 @@ def _clauses(found: CapacityFigures, objectives: Mapping[str, float], server: Se
 def _result(found: CapacityFigures) -> str:
     match found.conclusion:
         case "bracket":
-            return f"{_bracket(found)} (95 %)"
+            return f"{_bracket(found)} (95 % confidence)"
         case "no_pass":
             return f"no load passes: with {_load(found, found.low)}, {_short_of(found)}"
         case "no_fail":
             return (
-                f"at least {_load(found, found.high)} (95 %): the largest load of --between passes, give a larger one "
-                "to find the limit"
+                f"at least {_load(found, found.high)} (95 % confidence): the largest load of --between passes, give a "
+                "larger one to find the limit"
             )
         case "inconclusive":
             return (
@@ -132,9 +132,9 @@ def _limit(found: CapacityFigures, objectives: Mapping[str, float]) -> str:
 
 def _server_parts(figures: ServerFigures) -> Iterator[str]:
     if figures.kv_cache_utilization_mean is not None:
-        yield f"KV cache {units.percentage(figures.kv_cache_utilization_mean)}"
+        yield f"KV cache {units.percentage(figures.kv_cache_utilization_mean)} full"
     if figures.requests_waiting_mean is not None:
-        yield f"queue {units.rate(figures.requests_waiting_mean)}"
+        yield f"{units.rate(figures.requests_waiting_mean)} requests waiting"
 
 
 def _cliff(found: CapacityFigures) -> Iterator[str]:

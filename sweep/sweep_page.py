@@ -14,6 +14,7 @@ from tokenswarm.sweep.manifest import Manifest, RunState, SweepRun
 from tokenswarm.sweep.sweep_charts import sweep_charts
 from tokenswarm.sweep.sweep_table import (
     HEADS,
+    exit_code_notes,
     figures_of,
     highlights,
     level_words,
@@ -52,7 +53,8 @@ def _summary(manifest: Manifest, rows: Sequence[CellRow]) -> list[Block]:
         )
     if wrong:
         strong = "No cell is valid:" if len(wrong) == len({row.cell for row in rows}) else "Not every cell is valid:"
-        blocks.append(Text(f"{_by_verdict(list(wrong.values()))}.", strong, "bad"))
+        codes = " ".join(exit_code_notes(manifest))
+        blocks.append(Text(f"{_by_verdict(list(wrong.values()))}. {codes}".strip(), strong, "bad"))
     elif rows:
         blocks.append(Text("All of their requests are accounted for.", "Every run is valid.", "good"))
     return blocks
@@ -90,7 +92,11 @@ def _cells(manifest: Manifest, rows: Sequence[CellRow]) -> Table:
         ]
         for row in rows
     ]
-    return Table("Repeated runs pooled; below a figure its 95 % interval, or both runs", headings, lines)
+    caption = (
+        "A cell is one combination of the options' values; its repeated runs are pooled. Below a figure: its 95 % "
+        "interval (with ≥ or ≤, there were too few requests for its other end), or both runs"
+    )
+    return Table(caption, headings, lines)
 
 
 def _figure(row: CellRow, compared: Compared) -> Cell:

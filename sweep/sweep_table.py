@@ -7,6 +7,7 @@ import io
 import textwrap
 from collections.abc import Sequence
 
+from tokenswarm.command_line.exit_codes import IN_SHORT
 from tokenswarm.metrics.level import PROMPT, users_of
 from tokenswarm.reports import units
 from tokenswarm.reports.checks.conditions import TIMES
@@ -35,6 +36,8 @@ _METHOD = (
     "95 % interval covers what differs from run to run; of two runs the smaller and the larger stand there; one "
     "run keeps its own interval."
 )
+#: Where a run said what was wrong, of which its folder keeps nothing.
+_SEE = "the output of the sweep says which, at the run"
 _GOOD = "Good: the share of requests that met every objective of the SLO."
 _CSV_COUNTS = ("runs", "runs_planned", "requests", "verdict")
 
@@ -45,7 +48,7 @@ def sweep_table(manifest: Manifest, rows: Sequence[CellRow], width: int) -> str:
     if max(map(len, grid_lines(columns))) > width:
         columns = _columns(manifest, rows, with_intervals=False)
     lines = [line.rstrip() for line in grid_lines(columns)]
-    notes = [progress_text(manifest), *highlights(rows), method(rows)]
+    notes = [progress_text(manifest), *exit_code_notes(manifest), *highlights(rows), method(rows)]
     wrapped = [line for note in notes for line in textwrap.wrap(note, width, break_on_hyphens=False)]
     return "\n".join([*lines, "", *wrapped])
 
@@ -53,6 +56,12 @@ def sweep_table(manifest: Manifest, rows: Sequence[CellRow], width: int) -> str:
 def method(rows: Sequence[CellRow]) -> str:
     """What the figures are of."""
     return f"{_METHOD} {_GOOD}" if GOODPUT in figures_of(rows) else _METHOD
+
+
+def exit_code_notes(manifest: Manifest) -> list[str]:
+    """What the exit codes of its runs mean, a sentence each; none of 0 and of signals."""
+    codes = sorted({run.exit_code for run in manifest.runs if run.exit_code})
+    return [f"Exit code {code}: {IN_SHORT[code].replace('see above', _SEE)}." for code in codes if code in IN_SHORT]
 
 
 def progress_text(manifest: Manifest) -> str:

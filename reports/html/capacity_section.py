@@ -21,11 +21,11 @@ def probe_table(found: CapacityFigures | None) -> Iterator[Table]:
     headings += [f"within {_figure(name)}, of the whole hold" for name in bounds]
     rows = [_row(probe, bounds) for probe in found.probes]
     yield Table(
-        "Probes of the search, in the order of time. A load passes if the whole interval of its share of good requests "
-        f"is above {units.set_share(found.share)}, and fails if all of it is below. Judged: the requests sent "
-        "after the server had filled up, until the verdict. Below their number: how many independent requests they "
-        "count as. Within: of all requests of the hold, the earlier and later ones included, so a share can differ "
-        "from that of good ones",
+        "Probes of the search, in the order of time; #2: the same load, probed again. A load passes if the whole "
+        f"interval of its share of good requests is above {units.set_share(found.share)}, and fails if all of it is "
+        "below. Judged: the requests sent after the server had filled up, until the verdict. Below their number: how "
+        "many independent requests they count as. Within: of all requests of the hold, the earlier and later ones "
+        "included, so a share can differ from that of good ones",
         headings,
         rows,
     )

@@ -45,11 +45,13 @@ def said(conclusion: str, *probes: ProbeFigures, unit: str = "users", **changes:
 
 def test_a_bracket() -> None:
     assert said("bracket", probe(62, "pass"), probe(66, "fail", 0.8)) == (
-        "62–65 users (95 %); at 66 users TTFT p95 crosses 500 ms"
+        "62–65 users (95 % confidence); at 66 users TTFT p95 crosses 500 ms"
     )
-    assert said("bracket", probe(62, "pass"), probe(63, "fail", 0.8)).startswith("62 users (95 %); at 63 users")
+    assert said("bracket", probe(62, "pass"), probe(63, "fail", 0.8)).startswith(
+        "62 users (95 % confidence); at 63 users"
+    )
     assert said("bracket", probe(6.2, "pass"), probe(6.5, "fail", 0.8), unit="requests/s").startswith(
-        "6.2–6.5 requests/s (95 %); at 6.5 requests/s TTFT p95 crosses 500 ms"
+        "6.2–6.5 requests/s (95 % confidence); at 6.5 requests/s TTFT p95 crosses 500 ms"
     )
 
 
@@ -71,7 +73,8 @@ def test_no_pass_no_fail_and_no_result() -> None:
         "no load passes: with 1 user, 40.0 % of the requests are within the SLO, and 95 % are needed"
     )
     assert said("no_fail", probe(1000, "pass")) == (
-        "at least 1000 users (95 %): the largest load of --between passes, give a larger one to find the limit"
+        "at least 1000 users (95 % confidence): the largest load of --between passes, give a larger one to find the "
+        "limit"
     )
     assert said("inconclusive", probe(8, "inconclusive")) == (
         "no result: the probes were too short to decide any load; give a longer --level-time"

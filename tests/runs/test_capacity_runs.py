@@ -33,7 +33,7 @@ def test_the_capacity_is_found_and_said_in_the_last_line(
     sentence = last.removeprefix("Capacity: ")
     assert f"Capacity: {sentence}" in (tmp_path / "run.md").read_text()
     assert f'<property name="capacity" value="{sentence}" />' in (tmp_path / "junit.xml").read_text()
-    assert re.search(r"Capacity: .*; at \d users TTFT p80 crosses 60 ms; KV cache .* %, queue ", last)
+    assert re.search(r"Capacity: .*; at \d users TTFT p80 crosses 60 ms; KV cache .* % full, .* requests waiting", last)
     levels = run.summary["levels"]
     assert [level["index"] for level in levels] == [probe["index"] for probe in found["probes"]]
     assert [level["level"] for level in levels] == [probe["level"] for probe in found["probes"]]
@@ -47,7 +47,7 @@ def test_the_capacity_is_found_and_said_in_the_last_line(
         assert level["hold"]["seconds"] == pytest.approx(plan[level["index"]]["level_time_s"] - 0.5, abs=0.01)
     page = (run.folder / "report.html").read_text()
     assert "TTFT p80 crosses 60 ms" in page
-    assert "Probes of the search, in the order of time." in page
+    assert "Probes of the search, in the order of time" in page
 
 
 def test_a_rate_is_searched_for_with_workers(run_locust: RunLocust, start_simulator: StartSimulator) -> None:
