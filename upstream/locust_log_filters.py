@@ -25,7 +25,7 @@ class RoutineLogFilter(logging.Filter):
     LINES: Mapping[str, tuple[str, ...]] = {
         "locust.runners": (
             *("Shape test starting", "Shape worker starting", "Shape test updating to", "Shape test stopping"),
-            *("Ramping to", "All users spawned: "),
+            *("Ramping to", "All users spawned: ", "Sending spawn jobs of "),
         ),
         "locust.main": (
             *("Shape test completed", "Run time limit set to", "--run-time limit reached", "Shutting down (exit code"),
