@@ -31,6 +31,7 @@ from tokenswarm.reports.open_loop_table import (
 from tokenswarm.reports.refusal_notes import NO_FAILURES, refusal_notes
 from tokenswarm.reports.search_levels import in_load_order
 from tokenswarm.reports.self_check_line import self_check_line
+from tokenswarm.reports.server_note import server_note
 from tokenswarm.reports.session_table import session_lines, session_note, session_notes
 from tokenswarm.reports.stats.prompt_reuse import reuse_line
 from tokenswarm.reports.text_grid import TextColumn, grid_lines
@@ -117,12 +118,6 @@ SERVER_COLUMNS = (
     Column("mean TTFT", "client", lambda level: units.duration(level.hold.ttft_s.mean)),
     Column("mean TTFT", "outside server", lambda level: units.duration(level.hold.outside_server_s)),
 )
-SERVER_NOTE = (
-    "These are the server's own metrics, averages over each level's hold. Prefix hits: the share of prompt tokens that "
-    "the server found in its prefix cache. Outside server: the client's mean TTFT minus the server's; this time is "
-    "spent in network and gateway. A dash there: the server reports no TTFT, or its mean is larger than the client's. "
-    "That happens because the two do not cover exactly the same requests."
-)
 # These two say which level a row is of, and so lead every block of a table that had to be broken.
 KEYS = 2
 
@@ -142,7 +137,7 @@ def summary_table(results: Results, width: int = 120) -> str:
         *_by_member(levels, width),
         *_of_sessions(levels, width),
         *_of_the_open_loop(levels, width),
-        *_of_the_server(levels, width),
+        *_of_the_server(results, width),
         *_of_the_hardware(levels, width),
         [line for text in load_lines(results) for line in _wrapped(text, width, "    ")],
         [line for text in abandon_lines(levels) for line in _wrapped(text, width, "    ")],
@@ -169,10 +164,11 @@ def _of_sessions(levels: Sequence[LevelSummary], width: int) -> list[list[str]]:
     return [*tables, _wrapped(session_note(levels), width)] if tables else []
 
 
-def _of_the_server(levels: Sequence[LevelSummary], width: int) -> list[list[str]]:
+def _of_the_server(results: Results, width: int) -> list[list[str]]:
+    levels = results.summary.levels
     if all(level.hold.server is None for level in levels):
         return []
-    return [*_blocks(SERVER_COLUMNS, levels, width), _wrapped(SERVER_NOTE, width)]
+    return [*_blocks(SERVER_COLUMNS, levels, width), _wrapped(server_note(results), width)]
 
 
 def _of_the_hardware(levels: Sequence[LevelSummary], width: int) -> list[list[str]]:

@@ -12,14 +12,15 @@ NOT_CERTIFIED = "*"
 #: The one phrase for a figure that has no interval, or none of its ends.
 SAMPLE_TOO_SMALL = "sample too small"
 NOT_CERTIFIED_SHORT = (
-    "* A rough value: too few requests for a complete 95 % interval. The minimum is "
+    "* A rough value: the level had too few requests for both ends of a 95 % interval. These take at least "
     f"{fewest_for_interval(0.5)} requests for p50, {fewest_for_interval(0.9)} for p90, {fewest_for_interval(0.95)} for "
-    f"p95 and {fewest_for_interval(0.99)} for p99. Where successive latencies are similar, as is usual under load, "
-    "many more are needed"
+    f"p95 and {fewest_for_interval(0.99)} for p99, and many more where successive latencies are similar, as is usual "
+    "under load"
 )
 NOT_CERTIFIED_NOTE = (
-    f"{NOT_CERTIFIED_SHORT}. Measure for longer (--level-time; beside --users, --run-time; or the locustfile's shape). "
-    "With few requests, p95 and p99 are close to the slowest request."
+    f"{NOT_CERTIFIED_SHORT}. With few requests, p95 and p99 are close to the slowest request. A longer level has more "
+    "requests: set --level-time, or --run-time if the run has --users; if your locustfile has a shape, let it last "
+    "longer."
 )
 
 # Decimals at which a number shows three significant digits, by its size: 9.99 is the last to need two.

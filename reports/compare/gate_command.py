@@ -355,8 +355,8 @@ def as_change(figure: Figure, change: Estimate) -> Estimate:
 
 
 class ChangeText(NamedTuple):
-    """A change in words. value: `+7.1 %`; note: its 95 % interval, and whether chance may have made it, or why the
-    sample is too small for one; sentence: both, for where nothing else says what the note is."""
+    """A change in words. value: `+7.1 %`; note: its 95 % interval, and whether chance may have made it, or that the
+    sample is too small for one, as short as a cell is; sentence: both, with the size of the sample and what to do."""
 
     value: str
     note: str
@@ -370,14 +370,14 @@ def change_in_words(figure: Figure, change: Estimate) -> ChangeText:
     sample = units.counted(change.count, noun)
     if change.low is None and change.high is None:
         note = f"{units.SAMPLE_TOO_SMALL}: {sample}{_needed(figure, change.count)}"
-        return ChangeText(value, note, f"{value}, {note}")
+        return ChangeText(value, units.SAMPLE_TOO_SMALL, f"{value}, {note}")
     chance = "" if change.excludes(0.0) else "; may be chance"
     low, high = (None if end is None else units.signed(end * 100) for end in (change.low, change.high))
     if low is None or high is None:
         known, other = (f"at most {high}", "lower") if low is None else (f"at least {low}", "upper")
         are = "is" if change.count == 1 else "are"
         note = f"{known}; {sample} {are} too few for its {other} end{chance}"
-        return ChangeText(value, note, f"{value} (95 % interval: {note})")
+        return ChangeText(value, f"{known}{chance}", f"{value} (95 % interval: {note})")
     note = f"{low} to {high}{chance}"
     return ChangeText(value, note, f"{value} (95 % interval {note})")
 
@@ -394,7 +394,10 @@ def _needed(figure: Figure, sample: int) -> str:
         return f"; make the hold {enough} or longer" if sample < FEWEST_FOR_A_MEAN else ""
     if figure.p is None:
         return ""
-    fewest, longer = fewest_for_interval(figure.p), "measure for longer (--level-time; beside --users, --run-time)"
+    fewest, longer = (
+        fewest_for_interval(figure.p),
+        "measure for longer (--level-time, or --run-time if the run has --users)",
+    )
     if sample < fewest:
         needs = f"{figure.function} needs at least {fewest}"
         return f"; {needs}, and many more where successive latencies are similar: {longer}"

@@ -35,8 +35,9 @@ from tokenswarm.reports.html.time_charts import (
 from tokenswarm.reports.html.time_series import TimeSeries, load_server_series, load_time_series
 from tokenswarm.reports.level_bars import TTFT_BOUND
 from tokenswarm.reports.level_names import level_name
+from tokenswarm.reports.server_note import server_note
 from tokenswarm.reports.stats.estimates import RunData
-from tokenswarm.reports.text_table import SERVER_COLUMNS, SERVER_NOTE, columns_with_values
+from tokenswarm.reports.text_table import SERVER_COLUMNS, columns_with_values
 from tokenswarm.run_folder.csv_reader import codes, numbers, read_columns
 from tokenswarm.run_folder.reader import Results
 from tokenswarm.run_folder.schema import RECORDED_GAPS, LevelSummary
@@ -142,9 +143,9 @@ def run_timeline(measured: RunData) -> list[Block]:
         ("Requests in flight", "rate") if _is_open(series) else ("Users and requests in flight", "number of users")
     )
     text = (
-        f"Each point covers {windows}; the last point of a level may cover less. {counted}: counted at the end of "
-        f"that time, so the last point of a level can be 0. Shaded: the hold of each level, with its {load}"
-        f"{' (+: with system prompt)' if both else ''}. The chart of the token rate leaves out "
+        f"Each point covers {windows}; the last point of a level may cover less. {counted}: the last count of "
+        "that time (there is one each second), so the last point of a level can be 0. Shaded: the hold of each level, "
+        f"with its {load}{' (+: with system prompt)' if both else ''}. The chart of the token rate leaves out "
         "points that overlap a drain, in which no new requests are sent."
     )
     return [Text(text, style="quiet"), Charts(figures)] if figures else []
@@ -170,7 +171,7 @@ def server(measured: RunData) -> list[Block]:
     if any(level.hold.server is not None for level in levels):
         blocks += [
             level_table("Server metrics by level", columns_with_values(SERVER_COLUMNS, levels), levels),
-            Text(SERVER_NOTE, style="quiet"),
+            Text(server_note(measured.results), style="quiet"),
         ]
     samples = load_server_series(measured.results)
     if not samples:

@@ -25,7 +25,9 @@ _NO_OPTIONS = {"text_calibration", "workers_of_run"}
 #: What facts of run.json's prompts are called; others by their key.
 _FACT_NAMES = {
     "cache": "the server's prefix cache (--cache)",
-    "conversations": "conversations of several messages",
+    "conversations": "texts of several messages (conversations)",
+    "count": "texts to draw from",
+    "fingerprint": "fingerprint of these texts",
     "head_tokens_off": "tokens besides the words, without system prompt",
     "head_tokens_on": "tokens besides the words, with system prompt",
     "includes_template": "these include the chat template",
@@ -38,7 +40,12 @@ _FACT_NAMES = {
     "nonce_source": "origin of this seed",
     "reuse": "repeats of a prompt (--prompt-reuse)",
     "rows": "rows of the source",
+    "source": "source of the texts",
+    "system_prompt_fingerprint": "fingerprint of the system prompt",
     "token_counting": "tokens counted by",
+    "tokens_max": "tokens of the longest text",
+    "tokens_median": "tokens of a text, median",
+    "tokens_min": "tokens of the shortest text",
     "words": "different words in use",
     "words_add_up": "a text has as many tokens as its words together",
 }
@@ -49,9 +56,10 @@ _FACT_VALUES = {
     ): "share: a prompt may find in it what earlier ones have too, such as a system prompt",
     ("cache", "bust"): "bust: no prompt finds anything of another one in it",
     ("cache", "flush"): "flush: as share, and emptied before each level",
-    ("reuse", "never"): "never: each prompt begins with random characters; a system prompt before it stays the same",
-    ("reuse", "run"): "run: a prompt may repeat in this run, and begins differently in the next",
-    ("reuse", "always"): "always: prompts are sent unchanged",
+    ("reuse", "never"): "never: texts may be drawn again, but each request begins its text with random characters of "
+    "its own; a system prompt before it stays the same",
+    ("reuse", "run"): "run: a text that is drawn again is the same prompt; it begins differently in the next run",
+    ("reuse", "always"): "always: texts are sent unchanged, so that one which is drawn again is the same prompt",
     ("reuse", OWN_REUSE): "the code of the locustfile says",
     ("nonce_source", "drawn"): "random, drawn for this run",
     ("nonce_source", "given"): "--prompt-nonce",

@@ -25,7 +25,7 @@ from tokenswarm.reports.stats.estimates import RunData
 from tokenswarm.reports.stats.failures import failure_examples
 from tokenswarm.reports.text_table import COLUMNS, GOOD_NOTE, Column, notes
 from tokenswarm.run_folder.distribution import Distribution
-from tokenswarm.run_folder.schema import WINDOW_S, LevelSummary, Validity, WorkerSummary
+from tokenswarm.run_folder.schema import WINDOW_S, IssueKind, LevelSummary, Validity, WorkerSummary
 
 _CLIENT_NOTE = (
     "Client delay: the time from the kernel's receipt of the bytes until the client read them. Latencies use the "
@@ -34,9 +34,21 @@ _CLIENT_NOTE = (
     "timestamp; the first may have arrived earlier than reported, by up to this time."
 )
 _WORKERS_NOTE = (
-    "Delays: whether the worker itself was fast enough over the whole run, by its event-loop lag, the self-check "
-    "before the run (--self-check) where there was one, and, where the kernel gives no receive times, its late reads. "
-    "What was late in one level is in the reasons at the top."
+    "Limits of the whole run: for the worker's event-loop lag, for the timing error of the self-check before the run "
+    "(--self-check) where there was one, and, where the kernel gives no receive times, for late reads. The limits of a "
+    "level, for single late reads and late sends, are not in this column: "
+)
+_EFFECTS_NOTE = (
+    f'Where it says "{units.SAMPLE_TOO_SMALL}", there were too few requests for an interval, or for tokens/s too few '
+    "complete windows of 5 seconds; at least and at most: too few for the other end. Longer levels have more: set "
+    "--level-time, or --run-time if the run has --users."
+)
+#: Reasons of a level that are its client's: what it read or sent late.
+_LATE_IN_A_LEVEL = frozenset(
+    {
+        *(IssueKind.UNCERTAIN_TTFT, IssueKind.SEND_LAG, IssueKind.CLIENT_DELAY, IssueKind.UNKNOWN_CLIENT_DELAY),
+        *(IssueKind.LATE_LOOP, IssueKind.ARRIVAL_GAPS),
+    }
 )
 PERCENTILES = ("count", "mean", "p50", "p90", "p95", "p99", "largest")
 _EFFECTS = (Figure("ttft", "p50"), Figure("ttft", "p95"), Figure("tpot", "p50"), RATE)
@@ -88,7 +100,10 @@ def effects(measured: RunData) -> list[Block]:
     ]
     rows: list[Row] = [[level, *cells] for level, cells in by_level.items()]
     caption = "Change with the system prompt, compared with levels without it. Below: its 95 % confidence interval"
-    return [Table(caption, headings, rows)]
+    blocks: list[Block] = [Table(caption, headings, rows)]
+    if any(effect.ratio is not None and None in (effect.ratio.low, effect.ratio.high) for effect in effects):
+        blocks.append(Text(_EFFECTS_NOTE, style="quiet"))
+    return blocks
 
 
 def fairness(measured: RunData) -> list[Block]:
@@ -206,7 +221,9 @@ def client(measured: RunData) -> list[Block]:
         blocks += [Table("Delays of the client in each hold", headings, rows), Text(_CLIENT_NOTE, style="quiet")]
     blocks += _concurrency([level for level in levels if level.load_audit is None])  # else in a section of its own
     workers = measured.results.summary.workers
-    blocks += _workers([worker for worker in workers if worker.requests is not None])
+    late_in = {issue.level for issue in measured.results.summary.validity.issues if issue.kind in _LATE_IN_A_LEVEL}
+    late_levels = [level_name(level) for level in levels if level.index in late_in]
+    blocks += _workers([worker for worker in workers if worker.requests is not None], late_levels)
     checks = [self_check_line(one.worker, one.self_check) for one in workers if one.self_check]
     return [*blocks, *(Text(f"{line}.") for line in checks)]
 
@@ -235,10 +252,14 @@ def _concurrency(levels: Sequence[LevelSummary]) -> list[Block]:
     return [Table("Requested and actual users in each hold", headings, rows)]
 
 
-def _workers(workers: Sequence[WorkerSummary]) -> list[Block]:
+def _workers(workers: Sequence[WorkerSummary], late_levels: Sequence[str]) -> list[Block]:
+    """late_levels: in which the load generator was too slow, whichever worker it was."""
     if not workers:
         return []
-    headings = ["worker", "requests", "CPU of one core", "CPU in the busiest hold", "event-loop lag p99", "delays"]
+    headings = [
+        *("worker", "requests", "CPU of one core", "CPU in the busiest hold", "event-loop lag p99"),
+        "limits of the whole run",
+    ]
     rows: list[Row] = [
         [
             str(worker.worker),
@@ -246,15 +267,19 @@ def _workers(workers: Sequence[WorkerSummary]) -> list[Block]:
             units.percentage(worker.cpu_utilization),
             units.percentage(worker.cpu_utilization_hold_max),
             units.duration(worker.loop_lag_p99_s),
-            units.UNDEFINED if worker.validity is None else _delays(worker.validity),
+            units.UNDEFINED if worker.validity is None else _limits(worker.validity),
         ]
         for worker in workers
     ]
-    return [Table("Workers", headings, rows), Text(_WORKERS_NOTE, style="quiet")]
+    if late_levels:
+        of_levels = f"here the load generator was beyond one at {spoken(late_levels)} (see the reasons at the top)."
+    else:
+        of_levels = "here none was passed."
+    return [Table("Workers", headings, rows), Text(f"{_WORKERS_NOTE}{of_levels}", style="quiet")]
 
 
-def _delays(found: Validity) -> str:
-    return "within the limits" if found.verdict == "valid" else "ABOVE A LIMIT"
+def _limits(found: Validity) -> str:
+    return "kept" if found.verdict == "valid" else "PASSED"
 
 
 def all_figures(measured: RunData) -> list[Block]:

@@ -46,6 +46,7 @@ from tokenswarm.reports.html.time_charts import (
     users_line,
 )
 from tokenswarm.reports.html.time_series import MOST_POINTS, load_time_series
+from tokenswarm.reports.server_note import server_note
 from tokenswarm.reports.stats.failures import failure_examples
 from tokenswarm.reports.terminal import TerminalSink
 from tokenswarm.reports.text_table import summary_table
@@ -580,7 +581,7 @@ def test_what_the_preflight_noticed_and_adapted_is_on_table_and_page(write_run: 
 
 def test_facts_of_the_prompts_are_named_in_words(write_run: Write) -> None:
     prompts = {"head_tokens_off": 24, "words_add_up": True, "nonce_source": "drawn", "token_counting": "usage"}
-    prompts |= {"cache": "share", "reuse": "never", "left_out_of_other_roles": 0}
+    prompts |= {"cache": "share", "reuse": "never", "left_out_of_other_roles": 0, "count": 303}
     html = page(write_run(run={"prompts": prompts}))
     assert not any(name.replace("_", " ") in html for name in ("head_tokens_off", "words_add_up", "nonce_source"))
     for words in (
@@ -589,14 +590,45 @@ def test_facts_of_the_prompts_are_named_in_words(write_run: Write) -> None:
         "the server (usage)",
         "prefix cache (--cache)",
         "share: a prompt may find in it what earlier ones have too, such as a system prompt",
-        "never: each prompt begins with random characters; a system prompt before it stays the same",
+        "texts to draw from",
+        "never: texts may be drawn again, but each request begins its text with random characters of its own",
         "rows left out, roles other than user, assistant, system",
     ):
         assert words in html
 
 
-@pytest.mark.parametrize(("verdict", "cell"), [("valid", "within the limits"), ("suspect", "ABOVE A LIMIT")])
+@pytest.mark.parametrize(("verdict", "cell"), [("valid", "kept"), ("suspect", "PASSED")])
 def test_a_worker_is_judged_by_its_own_delays(write_run: Write, verdict: str, cell: str) -> None:
     worker = {"worker": 0, "requests": 10, "validity": {"verdict": verdict, "reasons": [], "issues": []}}
     text = words(page(write_run(summary={"workers": [worker]})))
-    assert f"event-loop lag p99 delays 0 10 – – – {cell}" in text
+    assert f"event-loop lag p99 limits of the whole run 0 10 – – – {cell}" in text
+
+
+def test_below_the_workers_stand_the_levels_in_which_the_client_was_too_slow(
+    write_run: Write, make_level: Callable[..., Json]
+) -> None:
+    worker = {"worker": 0, "requests": 10, "validity": {"verdict": "valid", "reasons": [], "issues": []}}
+    issue = {"kind": "uncertain_ttft", "message": "late", "level": 1}
+    levels = [make_level(0, 10), make_level(1, 50)]
+    valid = {"verdict": "valid", "reasons": [], "issues": []}
+    suspect = {"verdict": "suspect", "reasons": ["late"], "issues": [issue]}
+    for validity, named in ((valid, False), (suspect, True)):
+        folder = write_run(levels, summary={"workers": [worker], "validity": validity})
+        below = words(page(folder)).partition("limits of the whole run 0 10")[2].partition("All figures")[0]
+        assert ("50 users" in below) == named
+        assert "10 users" not in below
+
+
+@pytest.mark.parametrize(
+    ("host", "on_loopback"),
+    [
+        ("http://127.0.0.1:8000", True),
+        ("http://localhost:8000, http://[::1]:8001", True),
+        ("http://gpu:8000", False),
+        ("http://localhost:8000, http://10.0.0.7:8000", False),
+        ("", False),
+    ],
+)
+def test_only_a_host_elsewhere_has_a_network_before_it(write_run: Write, host: str, on_loopback: bool) -> None:
+    note = server_note(load_results(write_run(summary={"host": host})))
+    assert ("network" in note, "loopback" in note) == (not on_loopback, on_loopback)
