@@ -290,7 +290,8 @@ def _total(runs: Sequence[SweepRun]) -> str:
     if not known_s:
         return "How long it takes is not known before."
     more = " and runs whose end is open" if is_open else ""
-    return f"About {units.length_of_time(round(known_s))}{more} to go, not counting the start of each run and the time in which open streams end."
+    about = f"About {units.length_of_time(round(known_s))}{more}"
+    return f"{about} to go, not counting starts and the time in which streams end."
 
 
 def _length(planned_s: float | None) -> str:

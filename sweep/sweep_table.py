@@ -21,8 +21,8 @@ from tokenswarm.sweep.manifest import Manifest, RunState
 HEADS = {
     TTFT: "TTFT p50",
     TTFT_P95: "TTFT p95",
-    TOKEN_RATE: "tokens/s",
-    USER_RATE: "of one user",
+    TOKEN_RATE: "tokens/s, all",
+    USER_RATE: "tokens/s, one user",
     TPOT: "TPOT p50",
     FAILURES: "failed",
     GOODPUT: "good",
@@ -89,11 +89,12 @@ def highlights(rows: Sequence[CellRow]) -> list[str]:
         valid = [row for row in rows if row.verdict == VALID and compared in row.entries]
         if len(valid) < 2:
             continue
+        chosen = "" if len(valid) == sum(compared in row.entries for row in rows) else " of the valid cells"
         best = (max if compared.higher_is_better else min)(valid, key=lambda row: _value(row, compared))
         unit = " tok/s" if compared is TOKEN_RATE else ""
         interval = best.interval(compared)
         found.append(
-            f"{words}: {best.text(compared)}{unit}{f' ({interval})' if interval else ''}, cell {best.cell}"
+            f"{words}{chosen}: {best.text(compared)}{unit}{f' ({interval})' if interval else ''}, cell {best.cell}"
             f"{f' ({best.runs[0].name})' if best.runs[0].name else ''}{_at(best.level) if with_level else ''}."
         )
     return found

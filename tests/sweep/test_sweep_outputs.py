@@ -13,8 +13,9 @@ from statistics import mean
 import pytest
 
 from tests.reports.folders import Course, write_folder
+from tokenswarm.command_line.exit_codes import EXIT_UNUSABLE, IN_SHORT
 from tokenswarm.reports.compare.comparison import TOKEN_RATE
-from tokenswarm.sweep.cell_figures import exit_text, rows_of
+from tokenswarm.sweep.cell_figures import VALID, exit_text, rows_of
 from tokenswarm.sweep.manifest import Manifest, RunState, SweepRun
 from tokenswarm.sweep.sweep_charts import sweep_charts
 from tokenswarm.sweep.sweep_page import sweep_html
@@ -103,6 +104,9 @@ def test_only_cells_whose_runs_are_all_valid_stand_out(folder: Path, manifest: M
     fastest, lowest = highlights(rows_of(manifest, folder))
     assert fastest.endswith("cell 2 (levels 50).")
     assert "cell 3" not in lowest
+    valid = [row for row in rows_of(manifest, folder) if row.verdict == VALID]
+    for of_all, of_valid in zip((fastest, lowest), highlights(valid), strict=True):
+        assert of_all.replace(" of the valid cells", "") == of_valid != of_all
 
 
 def test_a_cell_without_figures_is_a_row_all_the_same(folder: Path, manifest: Manifest) -> None:
@@ -112,6 +116,10 @@ def test_a_cell_without_figures_is_a_row_all_the_same(folder: Path, manifest: Ma
     assert (row.verdict, row.level, dict(row.entries)) == ("failed, exit code 2", None, {})
     assert "failed, exit code 2" in sweep_table(alone, [row], 100)
     assert "No cell is valid:" in sweep_html(alone, [row], "")
+    meaning = IN_SHORT[EXIT_UNUSABLE].partition(";")[0]
+    assert all(
+        meaning in " ".join(text.split()) for text in (sweep_table(alone, [row], 100), sweep_html(alone, [row], ""))
+    )
 
 
 @pytest.mark.parametrize("width", [80, 120])
