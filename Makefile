@@ -21,7 +21,7 @@ DEMO := $(BIN)/locust --headless --loglevel INFO $(SELF_CHECK) --levels 10,50,10
 demo: .venv/installed-run  ## 10, 50 and 100 users against the embedded simulator, with and without a system prompt
 	$(DEMO) --ramp 3s --level-time 13s --settle 1s
 
-demo-full: .venv/installed-run  ## the same in four minutes, with levels that are long enough for intervals
+demo-full: .venv/installed-run  ## the same in four minutes, with levels that are long enough for intervals of latencies
 	$(DEMO) --ramp 8s --level-time 30s --settle 2s
 
 bench: .venv/installed-bench  ## timing error and cost of the client, beside others, against a server's own log
@@ -55,7 +55,7 @@ format: .venv/installed-test
 docs: .venv/installed-docs  ## the documents as a site, in build/site; fails on a link that leads nowhere
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
-pictures: .venv/installed-test  ## draws README's and docs' pictures and tables of options; the report's needs Chromium, and two minutes
+pictures: .venv/installed-test  ## draws README's and docs' pictures and tables of options; the report's needs Chromium, and four minutes
 	$(BIN)/python -m tests.options_page
 	$(BIN)/python -m tests.draw_architecture
 	$(BIN)/python -m tests.draw_load

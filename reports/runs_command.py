@@ -29,7 +29,7 @@ _LIST = (
 )
 
 #: What to give in place of a folder that has none.
-_WHERE = "give the folder in which runs leave theirs, as --results names it"
+_WHERE = "give the results folder of the runs (the one of --results)"
 
 
 def run(words: Sequence[str]) -> int:

@@ -18,14 +18,20 @@ from pathlib import Path
 from PIL import Image
 from playwright.sync_api import Browser, Error, Playwright, sync_playwright
 
+from tokenswarm.reports.compare.gate_command import HOLD_OF_A_RATE_S
 from tokenswarm.run_folder.reader import load_results, runs_in
 
 ROOT = Path(__file__).resolve().parent.parent
 IMAGES = ROOT / "docs" / "images"
 MOST_BYTES = 200_000
 
-#: Holds of eight windows, which the interval of a token rate needs.
-_LOAD = ("--levels", "10,50,100", "--ramp", "4s", "--level-time", "46s", "--settle", "1s", "--system-prompt", "off")
+_RAMP_S, _SPARE_S = 4, 1
+#: Holds that are long enough for the interval of a token rate.
+_LEVEL_TIME_S = _RAMP_S + HOLD_OF_A_RATE_S + _SPARE_S
+_LOAD = (
+    *("--levels", "10,50,100", "--ramp", f"{_RAMP_S}s", "--level-time", f"{_LEVEL_TIME_S:g}s"),
+    *("--settle", "1s", "--system-prompt", "off"),
+)
 _REQUESTS = ("--max-tokens", "64", "--slo", "ttft=500ms tpot=60ms", "--metrics-port", "0")
 #: About as wide as README's column, at twice its pixels.
 _WIDTH_PX, _SCALE, _MARGIN_PX = 960, 2, 12

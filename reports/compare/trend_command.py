@@ -95,7 +95,7 @@ def _found(folders: Sequence[str], allowed: Sequence[str]) -> tuple[list[Results
     inside = runs_in(Path(folders[0])) if len(folders) == 1 else []
     if not inside and len(folders) == 1 and Path(folders[0]).is_dir() and not (Path(folders[0]) / "run.json").exists():
         raise ReportError(
-            f"{folders[0]} holds no runs; give the folder in which runs leave theirs, as --results names it, or two "
+            f"{folders[0]} holds no runs; give the results folder of the runs (the one of --results), or two "
             "results folders or more."
         )
     if not inside:

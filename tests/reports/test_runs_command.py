@@ -174,7 +174,7 @@ def test_what_cannot_be_done_is_one_sentence(
 
 def test_a_folder_without_runs_is_said_to_have_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run([str(tmp_path)]) == 0
-    assert f"No run in {tmp_path}; give the folder in which runs leave theirs" in capsys.readouterr().out
+    assert f"No run in {tmp_path}; give the results folder of the runs" in capsys.readouterr().out
 
 
 def test_a_run_that_has_not_ended_is_not_named(results: Path, capsys: pytest.CaptureFixture[str]) -> None:

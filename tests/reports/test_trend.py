@@ -115,7 +115,7 @@ def test_reasons_that_differ_in_their_numbers_are_one(tmp_path: Path, capsys: py
 def test_a_folder_without_runs_is_named_as_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, out, err = trend(capsys, tmp_path)
     assert (code, out, err.count("\n")) == (2, "", 1)
-    assert f"tokenswarm trend: {tmp_path} holds no runs; give the folder in which runs leave theirs" in err
+    assert f"tokenswarm trend: {tmp_path} holds no runs; give the results folder of the runs" in err
 
 
 def test_a_suspect_run_is_no_baseline_and_ends_with_3_where_it_is_the_newest(
