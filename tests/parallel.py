@@ -66,6 +66,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 @pytest.hookimpl(tryfirst=True)
+def pytest_collection(session: pytest.Session) -> None:
+    """Where all tests are asked for, what they fork processes from is imported while they are collected."""
+    config = session.config
+    of_all = config.args_source is pytest.Config.ArgsSource.TESTPATHS and not config.option.keyword
+    if of_all and config.getoption("jobs") > 1 and not config.option.collectonly:
+        start_fork_servers()
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_runtestloop(session: pytest.Session) -> bool | None:
     config = session.config
     jobs: int = config.getoption("jobs")
