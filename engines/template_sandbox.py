@@ -95,7 +95,7 @@ def render(template: Template, messages: Sequence[Any]) -> str:
 def survives_trial(source: str) -> bool:
     """Whether the template can be read and applied to short requests within the limits, in a process of its own. That
     it fails in an ordinary way counts as surviving."""
-    command = [sys.executable, "-P", __file__]
+    command = [sys.executable, "-P", __file__, str(_TRIAL_CPU_S)]
     try:
         done = subprocess.run(command, input=source.encode(), capture_output=True, timeout=_TRIAL_WALL_S, check=False)
     except subprocess.TimeoutExpired:
@@ -165,15 +165,15 @@ def _as_json(
     return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
 
 
-def _limit_process() -> None:
-    limits = ((resource.RLIMIT_CPU, _TRIAL_CPU_S), (resource.RLIMIT_AS, _TRIAL_BYTES), (resource.RLIMIT_CORE, 0))
+def _limit_process(cpu_s: int) -> None:
+    limits = ((resource.RLIMIT_CPU, cpu_s), (resource.RLIMIT_AS, _TRIAL_BYTES), (resource.RLIMIT_CORE, 0))
     for kind, most in limits:
         with suppress(ValueError, OSError):  # a lower one is set, or the system has no such limit
             resource.setrlimit(kind, (most, most))
 
 
 if __name__ == "__main__":
-    _limit_process()
+    _limit_process(int(sys.argv[1]))
     try:
         _try_template(sys.stdin.buffer.read().decode())
     except (TooExpensive, MemoryError):

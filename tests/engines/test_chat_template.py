@@ -9,7 +9,7 @@ from datetime import datetime
 import pytest
 
 from tests.engines.chat_templates import CONVERSATIONS, RECORDED, TEMPLATES
-from tokenswarm.engines import LLAMA_3, ChatRequest, EngineError, compile_template
+from tokenswarm.engines import LLAMA_3, ChatRequest, EngineError, compile_template, template_sandbox
 
 QUESTION = ChatRequest(model="m", prompt="Why?", system_prompt="Be brief.", max_tokens=9)
 
@@ -88,7 +88,8 @@ def test_a_template_that_cannot_be_used_is_refused_in_a_sentence(source: str, se
         "{% for i in range(99999) %}{{ messages[0].content * 99999 }}{% endfor %}",
     ],
 )
-def test_a_template_without_an_end_is_refused(source: str) -> None:
+def test_a_template_without_an_end_is_refused(source: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(template_sandbox, "_TRIAL_CPU_S", 2)  # more than the one second of a request
     with pytest.raises(EngineError) as refused:
         compile_template("t.jinja", source + "{{ messages[-1].content }}")
     assert str(refused.value).startswith("the chat template t.jinja ")
