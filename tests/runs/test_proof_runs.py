@@ -171,7 +171,7 @@ def test_a_frozen_client_makes_the_run_suspect_wherever_it_is_read(
 ) -> None:
     """Locust counts its users all the time."""
     simulator = start_simulator("--profile", "fast", "--prefill-ms", "20", "--step-ms", "20")
-    level = ("--levels", "4", "--system-prompt", "off", "--ramp", "1s", "--level-time", "12s", "--max-tokens", "10")
+    level = ("--levels", "4", "--system-prompt", "off", "--ramp", "1s", "--level-time", "9s", "--max-tokens", "10")
     port = free_port()
     load = ("-H", simulator.host, "--engine", "vllm", "--ignore-eos", *level)
     started = start_locust("--headless", *load, "--metrics-port", str(port), "--metrics-linger", "600s", pictures=True)
@@ -198,7 +198,7 @@ def test_a_frozen_client_makes_the_run_suspect_wherever_it_is_read(
     concurrency = level_summary["concurrency"]
     assert (concurrency["requested"], concurrency["min"]) == (4, 0)
     assert 0 < concurrency["mean"] < 3.8
-    assert 2 / 11 < concurrency["short_share"] < 1
+    assert 2 / 8 < concurrency["short_share"] < 1
     (row,) = [row for row in read_csv(run.folder / "summary.csv") if row["scope"] == "hold"]
     assert float(row["users_actual_mean"]) == concurrency["mean"]
     assert float(row["users_short_share"]) == concurrency["short_share"]
@@ -207,7 +207,7 @@ def test_a_frozen_client_makes_the_run_suspect_wherever_it_is_read(
     assert run.summary["validity"]["verdict"] == "suspect"
     assert "fewer_users" in {issue["kind"] for issue in run.summary["validity"]["issues"]}
     assert live["tokenswarm_suspect"] == {"tokenswarm_suspect": 1.0}
-    mean = f"{concurrency['mean']:.1f}"
+    mean = f"{concurrency['mean']:.1f}".removesuffix(".0")
     page = (run.folder / "report.html").read_text(encoding="utf-8")
     for told in (run.output, page):
         assert re.search(rf"\b{re.escape(mean)}\s+of\s+4\s+on\s+average", told)
