@@ -56,7 +56,8 @@ def choose_ports(given: Given) -> list[str]:
         if options.processes:
             errors.of(_bind_for_forked_workers, given)
         if (options.processes or options.master) and "master_bind_port" not in given.unread:
-            errors.of(check_master_port, options.master_bind_host, options.master_bind_port, _other_port(given))
+            address = options.master_bind_host, options.master_bind_port
+            errors.of(check_master_port, *address, _other_port(given), _port_option(given))
         errors.of(_check_distinct, given)
         notices += _keep_apart(given)
         if not options.headless or options.headful:
@@ -119,6 +120,12 @@ def _other_port(given: Given) -> str:
     return "Choose another port with --master-bind-port (and --master-port for the workers)."
 
 
+def _port_option(given: Given) -> str:
+    """The option that has the port for workers."""
+    of_workers = given.options.processes and "master_port" in given.sources and "master_bind_port" not in given.sources
+    return "--master-port" if of_workers else "--master-bind-port"
+
+
 def _bind_for_forked_workers(given: Given) -> None:
     """Forked workers inherit the port, and no other machine needs to reach it."""
     options, sources = given.options, given.sources
@@ -137,6 +144,8 @@ def _bind_for_forked_workers(given: Given) -> None:
 def _choose_web_port(given: Given) -> list[str]:
     options: Namespace = given.options
     usual = options.web_port
+    if not 0 < usual < 65536:
+        raise PortError(f"--web-port takes a port from 1 to 65535, got {usual}.")
     if why := why_no_address(options.web_host):
         raise PortError(
             f"--web-host {options.web_host} is no address on which this machine can serve the web page ({why}): give "

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import socket
 from functools import cache
+from ipaddress import IPv6Address
 
 from tokenswarm.command_line import why_no_address
 
@@ -12,12 +14,32 @@ class MasterPortError(ValueError):
     """The port for workers is not available; the text says why and what to do."""
 
 
-@cache
-def check_master_port(host: str, port: int, remedy: str) -> None:
-    """Before workers are forked: they would join the process that has the port. Only once in a process: later calls
-    would find this master on it. remedy: what to do where the port is taken. Raises MasterPortError."""
+def check_master_address(host: str, port: int) -> None:
+    """Of a worker: the address of its master. Whether somebody answers there is found out later. Raises
+    MasterPortError."""
     if not 0 < port < 65536:
-        raise MasterPortError(f"--master-bind-port takes a port from 1 to 65535, got {port}.")
+        raise MasterPortError(f"--master-port takes a port from 1 to 65535, got {port}.")
+    if not (re.fullmatch(r"[^\s/:-][^\s/:]*", host) or _is_ipv6(host)):
+        raise MasterPortError(
+            f"--master-host takes the name or the address of the master's machine, like 10.0.0.5, got {host!r}."
+        )
+
+
+def _is_ipv6(host: str) -> bool:
+    try:
+        IPv6Address(host.removeprefix("[").removesuffix("]"))
+    except ValueError:
+        return False
+    return True
+
+
+@cache
+def check_master_port(host: str, port: int, remedy: str, option: str = "--master-bind-port") -> None:
+    """Before workers are forked: they would join the process that has the port. Only once in a process: later calls
+    would find this master on it. remedy: what to do where the port is taken; option: which has it. Raises
+    MasterPortError."""
+    if not 0 < port < 65536:
+        raise MasterPortError(f"{option} takes a port from 1 to 65535, got {port}.")
     if why := why_no_address(host):
         raise MasterPortError(
             f"--master-bind-host {host} is no address on which this machine can listen for workers ({why}): give one "

@@ -25,6 +25,8 @@ def main() -> None:
     early = runpy.run_path(str(here.parents[1] / "run_control" / "early_interrupt.py"))
     errors = runpy.run_path(str(here.with_name("locustfile_errors.py")))
     errors["explain"]()
+    options = runpy.run_path(str(here.parents[1] / "upstream" / "early_options.py"))
+    options["explain_early_options"](errors["_end"])
     from locust import events
     from locust.main import main as locust_main
     from locust.runners import WorkerRunner

@@ -14,6 +14,7 @@ from locust.runners import MasterRunner, WorkerRunner
 from tokenswarm.client.request_options import ChatOptions
 from tokenswarm.client.session_seconds import session_seconds
 from tokenswarm.cluster import transport
+from tokenswarm.cluster.master_port import check_master_address
 from tokenswarm.command_line import (
     CommandLine,
     Given,
@@ -204,6 +205,8 @@ class RunStart:
         """Before Locust forks. A worker has its master's plan, no page, and no port. Raises ValueError."""
         options = given.options
         transport.install(options.cluster_key_file, log_waiting=bool(options.worker))
+        if options.worker and not {"master_host", "master_port"} & set(given.unread):
+            check_master_address(options.master_host, options.master_port)
         if options.worker or options.list_commands or options.show_task_ratio or options.show_task_ratio_json:
             return
         self._recording.forks_workers = bool(options.processes)

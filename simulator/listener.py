@@ -1,6 +1,7 @@
 """The listening socket: accepts connections until it is closed."""
 
 import asyncio
+import errno
 import socket
 from collections.abc import Callable
 
@@ -9,6 +10,8 @@ from tokenswarm.simulator.errors import SimulatorError
 
 _BACKLOG = 4096
 _ACCEPT_PAUSE_S = 0.1
+#: Another user may not listen on ports below 1,024.
+_OF_PORT = (errno.EADDRINUSE, errno.EACCES)
 
 
 class Listener:
@@ -31,10 +34,7 @@ class Listener:
             self._socket.bind(address)
             self._socket.listen(_BACKLOG)
         except OSError as error:
-            reason = error.strerror or error
-            raise SimulatorError(
-                f"cannot listen on {host}:{port}: {reason}; choose another --host or --port."
-            ) from error
+            raise SimulatorError(_why_not(host, port, error)) from error
         self._socket.setblocking(False)
         self._loop.add_reader(self._socket, self._accept)
 
@@ -65,3 +65,14 @@ class Listener:
     def _accept_again(self) -> None:
         if self._socket.fileno() >= 0:
             self._loop.add_reader(self._socket, self._accept)
+
+
+def _why_not(host: str, port: int, error: OSError) -> str:
+    """What is wrong, and which option mends it: another port is of no use on an address that is not this machine's."""
+    reason = error.strerror or error
+    if error.errno in _OF_PORT:
+        return f"cannot listen on {host}:{port}: {reason}; choose another --port."
+    return (
+        f"--host {host} is no address on which this machine can listen ({reason}): give one of its own, or leave the "
+        "option out."
+    )

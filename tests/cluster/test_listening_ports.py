@@ -10,6 +10,7 @@ import pytest
 from tests.option_parser import parser_of_all_options
 from tests.runs.harness import free_port
 from tokenswarm.cluster.listening_ports import PortError, choose_ports
+from tokenswarm.cluster.master_port import MasterPortError, check_master_address
 from tokenswarm.command_line import Given, read_options, sentences_of
 from tokenswarm.recording.prometheus import LiveRun
 from tokenswarm.recording.recording_options import RecordingOptions
@@ -125,7 +126,7 @@ def test_a_port_that_cannot_be_read_is_not_said_to_be_taken_at_its_default(taken
     ("words", "option"),
     [
         (["--headless", "--metrics-host"], "--metrics-host"),
-        (["--metrics-port", "19646", "--web-port", "0", "--metrics-host"], "--metrics-host"),
+        (["--metrics-port", "19646", "--web-port", "{}", "--metrics-host"], "--metrics-host"),
         (["--metrics-port", "0", "--web-host"], "--web-host"),
         (["--headless", "--metrics-port", "0", "--master", "--master-bind-host"], "--master-bind-host"),
     ],
@@ -142,7 +143,52 @@ def test_an_address_of_another_machine_is_one_error_and_no_port_is_said_to_help(
     words: list[str], option: str, host: str, why: str
 ) -> None:
     with pytest.raises(ValueError, match="is no address on which this machine can ") as refused:
-        choose_ports(given(*words, host))
+        choose_ports(given(*(word.format(free_port()) for word in words), host))
     (sentence,) = sentences_of(refused.value)
     assert sentence.startswith(f"{option} {host} ") and f"({why})" in sentence
     assert "port" not in sentence
+
+
+@pytest.mark.parametrize(
+    ("words", "option"),
+    [
+        (["--metrics-port", "0", "--web-port"], "--web-port"),
+        (["--headless", "--metrics-port"], "--metrics-port"),
+        (["--headless", "--metrics-port", "0", "--master", "--master-bind-port"], "--master-bind-port"),
+        (["--headless", "--metrics-port", "0", "--processes", "2", "--master-bind-port"], "--master-bind-port"),
+        (["--headless", "--metrics-port", "0", "--processes", "2", "--master-port"], "--master-port"),
+    ],
+    ids=" ".join,
+)
+@pytest.mark.parametrize("port", ["99999", "65536", "-5", "0"])
+def test_a_number_that_is_no_port_is_one_error_that_names_its_option_and_the_number(
+    words: list[str], option: str, port: str
+) -> None:
+    if (option, port) == ("--metrics-port", "0"):
+        pytest.skip("serves no metrics")
+    read = given(*words, port)
+    with pytest.raises(ValueError, match=f"^{option} takes a port from 1 to 65535.* got {port}\\.$"):
+        _ = choose_ports(read), RecordingOptions.of(read.options)
+
+
+@pytest.mark.parametrize(
+    ("host", "port", "named"),
+    [
+        ("127.0.0.1", 99999, "99999"),
+        ("127.0.0.1", -4, "-4"),
+        ("127.0.0.1", 0, "0"),
+        ("http://10.0.0.5", 5557, "http://10.0.0.5"),
+        ("10.0.0.5:5557", 5557, "10.0.0.5:5557"),
+        ("a b", 5557, "a b"),
+        ("-x", 5557, "-x"),
+    ],
+)
+def test_a_worker_is_refused_a_master_that_no_machine_can_be(host: str, port: int, named: str) -> None:
+    with pytest.raises(MasterPortError, match="--master-(host|port) takes ") as refused:
+        check_master_address(host, port)
+    assert named in str(refused.value)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "[::1]", "tokenswarm-master.load", "a_b"])
+def test_a_worker_takes_names_and_addresses(host: str) -> None:
+    check_master_address(host, 5557)

@@ -103,3 +103,26 @@ class Steps(LoadTestShape):
     assert "--prompts and --think-time have no effect on Reader of the locustfile" in lines
     assert "--users has no effect beside the shape Steps" in lines
     assert "--max-tokens takes" in lines and "/no/such.jsonl" not in lines
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--worker", "--master-port", "abc"], "--master-port takes a whole number, got 'abc'."),
+        (["-f"], "--locustfile takes a value, got nothing."),
+        (["--config", "no.conf"], "--config no.conf cannot be read (No such file or directory): name another file."),
+        (["--worker", "--master-port", "-4"], "--master-port takes a port from 1 to 65535, got -4."),
+        (["--worker", "--master-host", "http://10.0.0.5"], "--master-host takes the name or the address of the "),
+    ],
+    ids=lambda each: " ".join(each) if isinstance(each, list) else "",
+)
+def test_what_locust_reads_before_the_locustfile_is_refused_in_plain_words(
+    tmp_path: Path, words: list[str], sentence: str
+) -> None:
+    ended = subprocess.run(
+        command_of_run(words), cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
+    )  # fmt: skip
+    found = [line for line in ended.stderr.splitlines() if "/INFO/locust." not in line]
+    assert (ended.returncode, ended.stdout, len(found)) == (2, "", 1), ended.stderr
+    assert found[0].startswith(f"tokenswarm: {sentence}")

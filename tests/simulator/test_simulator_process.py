@@ -132,7 +132,11 @@ def test_it_ends_when_its_parent_died_as_soon_as_it_had_the_address() -> None:
         (["--truth-log", "/dev"], "--truth-log takes a file, but /dev is a folder.\n"),
         (["--api-key-env", "NOT_SET_ANYWHERE"], "--api-key-env names NOT_SET_ANYWHERE, which is not set "),
         (["--port", "99999"], "the port must be from 0 to 65535, got 99999; choose another --port.\n"),
-        (["--host", "256.0.0.1"], "cannot listen on 256.0.0.1:0: "),
+        (["--host", "256.0.0.1"], "--host 256.0.0.1 is no address on which this machine can listen ("),
+        (
+            ["--host", "192.0.2.1"],
+            f"--host 192.0.2.1 is no address on which this machine can listen ({os.strerror(99)})",
+        ),
         (
             ["--port", "x"],
             "argument --port: invalid int value: 'x'. See python -m tokenswarm.simulator --help.\n",
@@ -150,9 +154,7 @@ def test_a_port_in_use_is_one_sentence_and_exit_2(start: Start) -> None:
     port = start().port
     result = run("--port", str(port))
     assert result.returncode == 2
-    assert result.stderr == (
-        f"{PROGRAM}cannot listen on 127.0.0.1:{port}: {os.strerror(98)}; choose another --host or --port.\n"
-    )
+    assert result.stderr == (f"{PROGRAM}cannot listen on 127.0.0.1:{port}: {os.strerror(98)}; choose another --port.\n")
 
 
 def test_a_start_that_fails_leaves_an_older_truth_log_alone(start: Start, tmp_path: Path) -> None:
