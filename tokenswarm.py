@@ -205,7 +205,8 @@ def bare_import(package: str) -> NotInApi:
 def _explanation(error: BaseException, trace: TracebackType | None) -> str:
     """A sentence on an import from Tokenswarm's packages that failed in code of a user's own; "" for all else."""
     if isinstance(error, NotInApi):
-        return str(error)
+        return f"{_place(trace)}{error}"
+    first = trace
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
     importer = trace.tb_frame.f_globals.get("__name__", "") if trace is not None else ""
@@ -216,7 +217,27 @@ def _explanation(error: BaseException, trace: TracebackType | None) -> str:
     wanted: str | None = getattr(error, "name_from", None)  # of Python 3.12
     if wanted is None:
         wanted = str(error).partition("cannot import name '")[2].partition("'")[0]
-    return _NOT_THERE.format(f"{wanted} of {error.name}" if wanted else error.name)
+    return f"{_place(first)}{_NOT_THERE.format(f'{wanted} of {error.name}' if wanted else error.name)}"
+
+
+def _place(trace: TracebackType | None) -> str:
+    """The file and the line that import it, with a colon; "" for code of no file."""
+    place = ""
+    while trace is not None:
+        file, module = trace.tb_frame.f_code.co_filename, str(trace.tb_frame.f_globals.get("__name__", ""))
+        is_ours = module.partition(".")[0] == "tokenswarm" or _is_package_of_ours(file)
+        if not (is_ours or file.startswith("<") or module.startswith("importlib")):
+            place = f"{file}, line {trace.tb_lineno}: "
+        trace = trace.tb_next
+    return place
+
+
+def _is_package_of_ours(file: str) -> bool:
+    """Whether it is what raises `bare_import`."""
+    from pathlib import Path
+
+    path = Path(file).resolve()
+    return path.name == "__init__.py" and path.parent.parent == Path(__file__).resolve().parent
 
 
 def _explain_imports() -> None:

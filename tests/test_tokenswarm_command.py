@@ -240,6 +240,15 @@ def test_an_import_of_ones_own_that_cannot_be_is_one_sentence(statement: str, na
     assert "StreamingUser" in done.stderr  # which can be imported
 
 
+@pytest.mark.parametrize("statement", ["from tokenswarm import OpenLoop", "import simulator", "import tokenswarm.no"])
+def test_an_import_that_cannot_be_names_the_file_and_the_line(statement: str, tmp_path: Path) -> None:
+    (tmp_path / "helper.py").write_text(f"# of a locustfile\n{statement}\n")
+    (own := tmp_path / "own.py").write_text(f"import sys\nsys.path.insert(0, {str(ROOT)!r})\n\nimport helper\n")
+    done = subprocess.run([sys.executable, own], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1), done.stderr
+    assert done.stderr.startswith(f"tokenswarm: {tmp_path / 'helper.py'}, line 2: ")
+
+
 def test_importing_the_package_loads_neither_locust_nor_its_users() -> None:
     code = (
         "import sys, tokenswarm; from tokenswarm import Outcome, Timeline; "
