@@ -14,6 +14,16 @@ from locust.event import Events
 _PARENT = os.getpid()
 #: Locust's own worker waits a minute for a silent master; its server would be loaded for as long.
 _MASTER_SILENT_S = 15
+_LOOK_S = 0.5
+
+
+def end_with_parent(is_connected: Callable[[], bool]) -> None:
+    """In a worker that was forked, until it is connected: Locust's tries to reach a master for five minutes, also where
+    its parent, which is that master, has ended."""
+    while os.getpid() != _PARENT and not is_connected():
+        if os.getppid() != _PARENT:
+            os.kill(os.getpid(), signal.SIGKILL)
+        gevent.sleep(_LOOK_S)
 
 
 class MasterWatch:

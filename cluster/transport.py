@@ -29,6 +29,7 @@ from tokenswarm.cluster.cluster_key import (
     WorkerSession,
 )
 from tokenswarm.cluster.dropped_messages import DroppedMessages
+from tokenswarm.cluster.master_watch import end_with_parent
 from tokenswarm.cluster.protocol import REJECTED
 from tokenswarm.command_line.exit_codes import EXIT_UNUSABLE
 from tokenswarm.upstream.locust_internals import use_sockets
@@ -157,6 +158,7 @@ class WorkerSockets:
         if (state := self._states.get(identity)) is None:
             session = WorkerSession(self._key, identity) if self._key is not None else None
             state = self._states[identity] = SocketState(gevent.getcurrent(), session)
+            gevent.spawn(end_with_parent, lambda: state.connected)
             if self._log_waiting:
                 gevent.spawn(log_waiting, state, f"{host}:{port}")
         return WorkerSocket(state, host, port, identity)
