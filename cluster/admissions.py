@@ -53,6 +53,7 @@ class Admissions:
         self._build, self._cluster = build, cluster
         self._count, self._abort = count, abort
         self._refusal: str | None = None
+        self._is_closed = self._has_ended = False
         self._main = gevent.getcurrent()
         channel.listen(READY, self._on_ready)
         channel.listen(REFUSED, self._on_refused)
@@ -75,6 +76,12 @@ class Admissions:
                 logged_s = _now_s()
                 logger.info("Waiting for workers that are still loading: %s", ", ".join(loading))
             gevent.sleep(_POLL_S)
+
+    def close(self) -> bool:
+        """The process ends before a run, for a reason of its own: that of workers would be a second one. Returns
+        whether that was logged already."""
+        self._is_closed = True
+        return self._has_ended
 
     def on_join(self, environment: Any, msg: Any, **_: Any) -> None:
         """A worker requests to be admitted."""
@@ -112,8 +119,8 @@ class Admissions:
         if self._levels.current is not None:
             self._abort(reason)
             return
-        self._refusal = reason
-        if self._is_awaited_by_locust:
+        is_first, self._refusal = self._refusal is None, reason
+        if is_first and self._is_awaited_by_locust:
             gevent.spawn(self._end_before_start, reason)
 
     @property
@@ -125,6 +132,9 @@ class Admissions:
 
     def _end_before_start(self, reason: str) -> None:
         """Locust would wait forever for a worker that never becomes ready."""
+        if self._is_closed:
+            return
+        self._has_ended = True
         logger.error("Run not started: %s", reason)
         self._channel.runner.quit()
         gevent.kill(self._main, SystemExit(EXIT_UNUSABLE))

@@ -72,6 +72,10 @@ class MasterLink:
         """Before a run: wait until every admitted worker is ready. Raises WorkerRefused."""
         self._admissions.await_workers()
 
+    def close_admissions(self) -> bool:
+        """The process ends before a run. Returns whether a worker's reason was logged already."""
+        return self._admissions.close()
+
     def begin_run(self) -> None:
         """A run begins with the workers that are there now."""
         self._levels.end_run()

@@ -16,9 +16,9 @@ EXIT_SIGINT = 130
 MEANINGS = {
     EXIT_OK: "all levels were run; no request failed, or only as many as `--fail-if` allows. "
     "A suspect run also ends with 0, unless `--fail-if` or `--pass-if` is given",
-    EXIT_REQUESTS_FAILED: "requests failed, or code of the locustfile raised errors: tasks, constructors of users, or "
-    "listeners of `request_timed` (`--exit-code-on-error` sets another code); or Locust could not start, for example "
-    "without a locustfile",
+    EXIT_REQUESTS_FAILED: "requests failed, or code of the locustfile raised errors: tasks, constructors of users, "
+    "their `on_start` and `on_stop`, or listeners of events (`--exit-code-on-error` sets another code); or Locust "
+    "could not start, for example without a locustfile",
     EXIT_UNUSABLE: "an option, the prompts, the server or the locustfile cannot be used; a sentence for "
     "each error says what to do. Also: Tokenswarm has an internal error; or the output of a `tokenswarm` command "
     "that had no other error could not be written (a run keeps its code, because its files are complete)",

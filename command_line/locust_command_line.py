@@ -6,7 +6,7 @@ import os
 import sys
 from argparse import Namespace
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 from tokenswarm.command_line.exit_codes import EXIT_UNUSABLE
 from tokenswarm.command_line.option_errors import OptionErrors, collect_errors, sentences_of
@@ -55,7 +55,7 @@ def variable_warnings(parser: Any) -> list[str]:
     ]
 
 
-def refuse(error: ValueError) -> None:
+def refuse(error: ValueError) -> NoReturn:
     """End the process with exit code 2 and the error's sentences, one a line, on the standard error."""
     show_refusal(error)
     sys.exit(EXIT_UNUSABLE)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from traceback import format_tb
 from typing import Any
@@ -22,7 +22,8 @@ _LIBRARIES = re.compile(r"/lib(64)?/python3|/(site|dist)-packages/|^<|\.pyx$")
 _ROOT = Path(__file__).resolve().parents[1]
 
 
-_LISTENER = re.compile(r"the listener \S+ of \w+ raised ")
+_LISTENER = re.compile(r"the listener \S+ of [\w ]+ raised ")
+_HOOK = re.compile(r"(on_start|on_stop) of \w+ raised ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,18 +56,22 @@ NO_ERRORS = ErrorCount()
 @dataclass(frozen=True, slots=True)
 class TaskErrors:
     """Of tasks: how many there were, and the most frequent one. not_created: those of users whose class could not be
-    instantiated, with the names of the classes; listeners: those of listeners to requests."""
+    instantiated, with the names of the classes; not_started: those of on_start of users; stops: those of on_stop;
+    listeners: those of listeners to events."""
 
     count: int = 0
     example: str = ""
     not_created: ErrorCount = NO_ERRORS
     classes_not_created: frozenset[str] = frozenset()
     listeners: ErrorCount = NO_ERRORS
+    not_started: ErrorCount = NO_ERRORS
+    stops: ErrorCount = NO_ERRORS
 
     @classmethod
     def of(cls, exceptions: Iterable[Mapping[str, Any]]) -> TaskErrors:
         """Of what Locust's runner keeps: for each kind of error its count, msg and traceback."""
         users, listeners, tasks = [], [], []
+        hooks: dict[str, list[Mapping[str, Any]]] = {"on_start": [], "on_stop": []}
         names = set()
         for kind in exceptions:
             if name := class_not_created(str(kind["msg"])):
@@ -74,6 +79,8 @@ class TaskErrors:
                 users.append(kind)
             elif _LISTENER.match(str(kind["msg"])):
                 listeners.append(kind)
+            elif hook := _HOOK.match(str(kind["msg"])):
+                hooks[hook[1]].append(kind)
             else:
                 tasks.append(kind)
         of_tasks = ErrorCount.of(tasks, has_place=False)
@@ -83,25 +90,35 @@ class TaskErrors:
             ErrorCount.of(users, has_place=True),
             frozenset(names),
             ErrorCount.of(listeners, has_place=True),
+            ErrorCount.of(hooks["on_start"], has_place=True),
+            ErrorCount.of(hooks["on_stop"], has_place=True),
         )
 
     @property
     def missing_load(self) -> bool:
         """Whether requests were not sent because of them."""
-        return bool(self.count or self.not_created.count)
+        return bool(self.count or self.not_created.count or self.not_started.count)
+
+    @property
+    def missing_users(self) -> str:
+        """Why users are missing; "" where none is for an error of its own class."""
+        return self.not_created.example or self.not_started.example
 
     def __str__(self) -> str:
         """Why requests are missing."""
-        found = [self.not_created.example] if self.not_created.count else []
-        if self.count:
-            times = "an error" if self.count == 1 else f"{self.count:,} errors, the most frequent of them"
-            found.append(f"tasks of the locustfile raised {times}: {self.example}")
-        return "; ".join(found)
+        found = [each.example for each in (self.not_created, self.not_started) if each.count]
+        return "; ".join([*found, self.of_tasks] if self.count else found)
+
+    @property
+    def of_tasks(self) -> str:
+        """Those of tasks alone."""
+        times = "an error" if self.count == 1 else f"{self.count:,} errors, the most frequent of them"
+        return f"tasks of the locustfile raised {times}: {self.example}"
 
     @property
     def in_words(self) -> str:
         """All of them; "" where there are none."""
-        found = [str(self), self.listeners.with_count if self.listeners.count else ""]
+        found = [str(self), *(each.with_count for each in (self.stops, self.listeners) if each.count)]
         return "; ".join(filter(None, found))
 
 
@@ -110,7 +127,12 @@ def listener_error_text(listener: str, event: str, error: Exception) -> str:
     return f"the listener {listener} of {event} raised {error_with_place(error)}"
 
 
-def error_with_place(error: Exception, otherwise: str = "") -> str:
+def hook_error_text(hook: str, owner: str, error: BaseException) -> str:
+    """What on_start or on_stop of a class of a user's own raised, and where."""
+    return f"{hook} of {owner} raised {error_with_place(error)}"
+
+
+def error_with_place(error: BaseException, otherwise: str = "") -> str:
     """An error's type and text, and the line of the locustfile's author that raised it; `otherwise` where it is in none
     of these."""
     text = f"{type(error).__name__}: {' '.join(str(error).split())}"[:_LONGEST].rstrip(".: ")
@@ -147,7 +169,7 @@ def task_error_issues(errors: TaskErrors) -> Iterator[ValidityIssue]:
     if errors.count:
         yield ValidityIssue(
             kind=IssueKind.TASK_ERRORS,
-            message=f"{replace(errors, not_created=NO_ERRORS)}; what these tasks would have sent is missing",
+            message=f"{errors.of_tasks}; what these tasks would have sent is missing",
             values={"errors": errors.count},
         )
     if errors.not_created.count:
@@ -156,9 +178,21 @@ def task_error_issues(errors: TaskErrors) -> Iterator[ValidityIssue]:
             message=f"{errors.not_created.with_count}: what these users would have sent is missing",
             values={"errors": errors.not_created.count},
         )
+    if errors.not_started.count:
+        yield ValidityIssue(
+            kind=IssueKind.USERS_NOT_STARTED,
+            message=f"{errors.not_started.with_count}: what these users would have sent is missing",
+            values={"errors": errors.not_started.count},
+        )
+    if errors.stops.count:
+        yield ValidityIssue(
+            kind=IssueKind.ON_STOP_ERRORS,
+            message=f"{errors.stops.with_count}: what it should have done is missing",
+            values={"errors": errors.stops.count},
+        )
     if errors.listeners.count:
         yield ValidityIssue(
             kind=IssueKind.LISTENER_ERRORS,
-            message=f"{errors.listeners.with_count}: what it should have done with these requests is missing",
+            message=f"{errors.listeners.with_count}: what it should have done is missing",
             values={"errors": errors.listeners.count},
         )

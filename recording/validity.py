@@ -186,7 +186,7 @@ def _no_request_in_hold(level: LevelStats, whole: ScopeStats, errors: TaskErrors
         enough_s = float(ceil(level.level.ramp_s + 2 * longest_s))
         if enough_s <= level.length_s:
             reason = "users ended with an error of the locustfile" if errors.count else "users waited, or had ended"
-            reason = errors.not_created.example or reason
+            reason = errors.missing_users or reason
             advice = "check the tasks and wait times of its users"
         else:
             advice, values = longer_level(level.level, enough_s), {"level_time_s": enough_s}
@@ -260,7 +260,7 @@ def _concurrency_issues(found: Concurrency | None, errors: TaskErrors) -> Issues
         kind=IssueKind.FEWER_USERS,
         message=f"fewer than {_percent(ENOUGH_SHARE)} of the {found.requested:,} users were there for "
         f"{found.short_s:,} of {found.seconds:,} s of the hold ({_percent(found.short_share)}; mean {found.mean:,.1f}, "
-        f"minimum {found.min:,.1f}): {errors.not_created.example or unknown}",
+        f"minimum {found.min:,.1f}): {errors.missing_users or unknown}",
         values={"requested": found.requested, "short_s": found.short_s, "mean": found.mean, "min": found.min},
     )
 

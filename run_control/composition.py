@@ -10,17 +10,21 @@ import tokenswarm.run_control.early_interrupt
 import tokenswarm.run_control.early_arguments  # noqa: F401  as soon as interrupts are handled
 
 # isort: split
+from functools import partial
+
 from locust import events
 
 from tokenswarm.reports.checks.run_checks import RunChecks
 from tokenswarm.reports.terminal import TerminalSink
 from tokenswarm.run_control.output_queue import queue_output
 from tokenswarm.run_control.recording_hooks import Recording
+from tokenswarm.run_control.refused_start import refuse_listener
 from tokenswarm.run_control.results_upload import ResultsUpload
 from tokenswarm.run_control.run_start import RunStart
 from tokenswarm.sanitize import guard_output
 from tokenswarm.shapes.run_shape import RunShape
 from tokenswarm.users.chat import ChatUser, SystemPromptChatUser
+from tokenswarm.users.listener_errors import LISTENER_ERRORS
 from tokenswarm.users.run_lifecycle import RunLifecycle
 
 queue_output()
@@ -35,6 +39,7 @@ recording = Recording(
     unreliable_because=lambda: checks.unreliable_because,
 )
 start = RunStart(recording, checks, RunLifecycle(events))
+LISTENER_ERRORS.catch(events, partial(refuse_listener, recording))
 
 RunShape.user_classes = {"off": ChatUser, "on": SystemPromptChatUser}
 RunShape.plan_run = staticmethod(start.plan_run)

@@ -169,6 +169,16 @@ class Recording:
         else:
             self._endings.stop()
 
+    def refuse_process(self, reason: str) -> bool:
+        """The process ends before a run: a master then says no more of its workers, and a worker lets its master know.
+        Returns whether the reason is to be said here: by a worker that was not forked, and by a master that has not
+        logged a worker's."""
+        if self._master_link is not None:
+            return not self._master_link.close_admissions()
+        if self._worker_link is not None:
+            self._worker_link.refuse(reason)
+        return self._worker_link is None or not self.forks_workers
+
     def abort_run(self, reason: str) -> None:
         """End the run as failed."""
         if self._worker_link is not None:

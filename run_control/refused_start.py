@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from typing import NoReturn
@@ -10,6 +11,10 @@ import gevent
 from gevent import GreenletExit
 from locust.exception import StopTest
 from locust.runners import STATE_SPAWNING, MasterRunner, Runner, WorkerRunner
+
+from tokenswarm.command_line import refuse
+from tokenswarm.command_line.exit_codes import EXIT_UNUSABLE
+from tokenswarm.run_control.recording_hooks import Recording
 
 
 def end_before_users(runner: Runner) -> NoReturn:
@@ -23,6 +28,18 @@ def end_before_users(runner: Runner) -> NoReturn:
         if not _is_headless(runner):  # else Locust's main greenlet waits for this one, and stops the run
             gevent.spawn(runner.stop)
     raise GreenletExit
+
+
+def refuse_listener(recording: Recording, error: str) -> NoReturn:
+    """A listener of the locustfile's failed before a run could be started: end the process."""
+    refuse_process(recording, ValueError(f"{error}. Mend it there, and start again."))
+
+
+def refuse_process(recording: Recording, error: ValueError) -> NoReturn:
+    """End the process before a run, with the reason said once, whether it is this process's alone or all workers'."""
+    if recording.refuse_process(str(error)):
+        refuse(error)
+    sys.exit(EXIT_UNUSABLE)
 
 
 def late_begin(begin: Callable[[], object]) -> Callable[[], None]:

@@ -20,7 +20,6 @@ from tokenswarm.command_line import (
     Given,
     collect_errors,
     option_defaults,
-    refuse,
     sentences_of,
     show_refusal,
 )
@@ -38,7 +37,7 @@ from tokenswarm.run_control.own_options import (
 )
 from tokenswarm.run_control.plan_text import plan_text
 from tokenswarm.run_control.recording_hooks import Recording
-from tokenswarm.run_control.refused_start import end_before_users, late_begin
+from tokenswarm.run_control.refused_start import end_before_users, late_begin, refuse_process
 from tokenswarm.run_control.run_inputs import RunInputs
 from tokenswarm.run_control.run_parser import add_run_options
 from tokenswarm.run_control.run_plan import RunPlan, level_of, run_options
@@ -61,6 +60,7 @@ from tokenswarm.upstream.locust_log_filters import (
     TaskErrorFilter,
 )
 from tokenswarm.users.changed_users import check_unchanged
+from tokenswarm.users.listener_errors import enter_those_of_master
 from tokenswarm.users.run_lifecycle import RunLifecycle, sends_from_here
 from tokenswarm.web.locust_page import WebPage
 
@@ -105,6 +105,7 @@ class RunStart:
         RoutineLogFilter.attach()
         TaskErrorFilter.attach()
         EventErrorFilter.attach()
+        enter_those_of_master(environment)
         keep_log_going()
         end_without_html_file()
         if not shows_stats_tables(self._command_line.given):
@@ -117,9 +118,7 @@ class RunStart:
         try:
             self._prepare(environment, on_worker)
         except ValueError as error:
-            if on_worker:
-                self._recording.refuse_run(str(error))
-            refuse(error)
+            refuse_process(self._recording, error)
         except KeyboardInterrupt:
             print(INTERRUPTED_EARLY, file=sys.stderr)
             sys.exit(EXIT_INTERRUPTED)

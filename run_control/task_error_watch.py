@@ -35,8 +35,11 @@ def reason_to_stop(run: ActiveRun, environment: Environment, users: int) -> str 
         return None
     if errors.count >= MOST_WITHOUT_A_REQUEST:
         return f"no request was sent, and {errors}"
-    no_users = errors.not_created.count and not users
-    return f"no user is there: {errors}" if no_users and _no_more_come(run, environment) else None
+    return (
+        f"no user is there: {errors}"
+        if errors.missing_users and not users and _no_more_come(run, environment)
+        else None
+    )
 
 
 def _no_more_come(run: ActiveRun, environment: Environment) -> bool:

@@ -1,5 +1,5 @@
-"""Users that cannot be created, as their class's constructor fails: each is an error of the run's, and the others are
-spawned all the same."""
+"""Users that cannot be created or started, as their class's constructor or on_start fails: each is an error of the
+run's, and the others are spawned all the same. What on_stop raises is one, too."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ import logging
 from types import FunctionType
 from typing import Any
 
-from locust import User
+from locust import TaskSet, User
 from locust.env import Environment
 from locust.runners import MasterRunner
 
-from tokenswarm.recording.task_errors import error_with_place
+from tokenswarm.recording.task_errors import error_with_place, hook_error_text
 from tokenswarm.shapes.not_created import not_created_text
+from tokenswarm.upstream.user_hooks import catch_failed_hooks
 from tokenswarm.upstream.user_spawning import catch_failed_users, is_base_not_called
 
 logger = logging.getLogger(__name__)
@@ -20,21 +21,30 @@ logger = logging.getLogger(__name__)
 
 def report_failed_users(environment: Environment) -> None:
     """At Locust's init: enter them in Locust's errors, which a worker sends to its master, and log each class once."""
-    logged: set[type[User]] = set()
+    logged: set[tuple[type, str]] = set()
 
-    def report(user_class: type[User], error: Exception) -> None:
-        text = not_created_text(user_class.__name__, _reason(user_class, error))
-        if user_class not in logged:
-            logged.add(user_class)
+    def enter(owner: type, what: str, text: str, error: Exception | SystemExit, instance: object = None) -> None:
+        if (owner, what) not in logged:
+            logged.add((owner, what))
             logger.error("%s", text)
         events: Any = environment.events
-        events.user_error.fire(user_instance=None, exception=RuntimeError(text), tb=error.__traceback__)
+        events.user_error.fire(user_instance=instance, exception=RuntimeError(text), tb=error.__traceback__)
+
+    def report_class(user_class: type[User], error: Exception | SystemExit) -> None:
+        enter(user_class, "__init__", not_created_text(user_class.__name__, _reason(user_class, error)), error)
+
+    def report_hook(of: User | TaskSet, hook: str, error: Exception | SystemExit) -> None:
+        if hook:
+            enter(type(of), hook, hook_error_text(hook, type(of).__name__, error), error, of)
+        else:
+            enter(type(of), hook, f"a task called sys.exit({error})", error, of)
 
     if environment.runner is not None and not isinstance(environment.runner, MasterRunner):
-        catch_failed_users(environment.runner, report)
+        catch_failed_users(environment.runner, report_class)
+        catch_failed_hooks(environment.runner, report_hook)
 
 
-def _reason(user_class: type[User], error: Exception) -> str:
+def _reason(user_class: type[User], error: Exception | SystemExit) -> str:
     """What is wrong, with the line of the locustfile."""
     place = _place_of_constructor(user_class)
     if is_base_not_called(error):

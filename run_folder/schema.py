@@ -288,6 +288,8 @@ class IssueKind(StrEnum):
     ABANDONMENT = "abandonment"
     TASK_ERRORS = "task_errors"
     USERS_NOT_CREATED = "users_not_created"
+    USERS_NOT_STARTED = "users_not_started"
+    ON_STOP_ERRORS = "on_stop_errors"
     LISTENER_ERRORS = "listener_errors"
 
 

@@ -11,7 +11,7 @@ from locust import User
 from locust.runners import Runner
 
 
-def catch_failed_users(runner: Runner, on_error: Callable[[type[User], Exception], None]) -> None:
+def catch_failed_users(runner: Runner, on_error: Callable[[type[User], Exception | SystemExit], None]) -> None:
     """Have each user whose constructor fails reported, and the others spawned.
 
     Locust's greenlet that spawns ends with the first of them: no further user is spawned, the run goes on without, and
@@ -30,7 +30,7 @@ def catch_failed_users(runner: Runner, on_error: Callable[[type[User], Exception
                 try:
                     spawned += spawn({name: left}, wait)
                     break
-                except Exception as error:
+                except (Exception, SystemExit) as error:
                     on_error(runner.user_classes_by_name[name], error)
                     left -= max(0, len(runner.user_greenlets) - before) + 1
         return spawned
@@ -38,6 +38,6 @@ def catch_failed_users(runner: Runner, on_error: Callable[[type[User], Exception
     runner.spawn_users = spawn_users  # type: ignore[method-assign]
 
 
-def is_base_not_called(error: Exception) -> bool:
+def is_base_not_called(error: BaseException) -> bool:
     """Whether Locust raised it as a constructor does not call that of Locust's User."""
     return isinstance(error, AssertionError) and "forgot to call the base constructor" in str(error)

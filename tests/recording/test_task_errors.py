@@ -12,7 +12,7 @@ from tokenswarm.metrics.objectives import Objectives
 from tokenswarm.metrics.timeline import Timeline
 from tokenswarm.recording.aggregator import Aggregator
 from tokenswarm.recording.server_samples import ServerSamples
-from tokenswarm.recording.task_errors import TaskErrors, listener_error_text, task_error_issues
+from tokenswarm.recording.task_errors import TaskErrors, hook_error_text, listener_error_text, task_error_issues
 from tokenswarm.recording.validity import run_validity
 from tokenswarm.run_folder.schema import IssueKind
 
@@ -117,3 +117,27 @@ def test_errors_of_listeners_are_no_errors_of_tasks_and_no_reason_for_missing_re
     assert (issue.kind, issue.values) == (IssueKind.LISTENER_ERRORS, {"errors": 7})
     assert f"{text}, 7 times" in issue.message
     assert (errors.count, errors.missing_load, errors.in_words) == (0, False, f"{text}, 7 times")
+
+
+def test_errors_of_on_start_and_on_stop_are_named_for_what_they_are() -> None:
+    errors = []
+    for hook in ("on_start", "on_stop"):
+        try:
+            raise ValueError("no login")
+        except ValueError as error:
+            errors.append({"count": 2, "msg": hook_error_text(hook, "Mine", error), "traceback": TRACEBACK})
+    found = TaskErrors.of(errors)
+    started, stopped = task_error_issues(found)
+    assert (started.kind, started.values) == (IssueKind.USERS_NOT_STARTED, {"errors": 2})
+    assert (stopped.kind, stopped.values) == (IssueKind.ON_STOP_ERRORS, {"errors": 2})
+    assert started.message.startswith("on_start of Mine raised ValueError: no login (test_task_errors.py, line ")
+    assert (found.count, found.missing_load, found.missing_users) == (0, True, str(found))
+    assert "tasks" not in found.in_words and "on_stop of Mine raised" in found.in_words
+    only_stopped = TaskErrors.of(errors[1:])
+    assert (only_stopped.missing_load, only_stopped.missing_users) == (False, "")
+
+
+@pytest.mark.parametrize("event", ["request", "test_start", "an event"])
+def test_errors_of_listeners_to_any_event_are_listeners(event: str) -> None:
+    text = listener_error_text("Mine.count", event, KeyError("x"))
+    assert TaskErrors.of([{"count": 1, "msg": text, "traceback": ""}]).listeners.count == 1

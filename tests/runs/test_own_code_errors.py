@@ -68,3 +68,123 @@ def test_users_that_fail_and_a_listener_that_does_are_named_beside_the_figures_o
     assert "Traceback" not in run.output
     last = run.output.rstrip().splitlines()[-1]
     assert f"Exit code 1: {NOT_CREATED}; {FAILED_LISTENER}, {len(run.requests):,} times" in last
+
+
+STARTS = f"""
+import sys
+sys.path.insert(0, {str(ROOT)!r})
+from locust import events, task
+from locust.runners import WorkerRunner
+from tokenswarm import StreamingUser
+
+class Late(StreamingUser):
+    def on_start(self):
+        raise ValueError("no login")
+
+    def on_stop(self):
+        raise OSError("gone")
+
+    @task
+    def ask(self):
+        self.stream("hello", max_tokens=8)
+"""
+OTHER = """
+class Whole(Late):
+    def on_start(self):
+        self.stream("first", max_tokens=4)
+"""
+LISTENERS = """
+def on_worker(environment):
+    return isinstance(environment.runner, WorkerRunner) or not environment.parsed_options.processes
+
+@events.test_start.add_listener
+def prepare(environment, **_):
+    if {} on_worker(environment):
+        {{}}["tenant"]
+
+@events.request.add_listener
+def count(**_):
+    {{}}["missing"]
+"""
+NOT_STARTED = "on_start of Late raised ValueError: no login (own.py, line 10, in on_start)"
+
+
+@pytest.mark.parametrize("processes", [(), ("--processes", "2")], ids=["one process", "forked workers"])
+def test_a_run_whose_users_cannot_start_ends_with_the_reason(
+    run_locust: RunLocust, tmp_path: Path, processes: tuple[str, ...]
+) -> None:
+    (own := tmp_path / "own.py").write_text(STARTS)
+    run = run_locust("-u", "2", "-t", "600s", *processes, locustfile=own)
+    assert run.exit_code == 3, run.output
+    assert run.document["stop_reason"] == f"no user is there: {NOT_STARTED}"
+    assert "Traceback" not in run.output and "tasks of the locustfile" not in run.output
+    assert f": {NOT_STARTED}" in run.output.rstrip().splitlines()[-1]
+
+
+@pytest.mark.parametrize("processes", [(), ("--processes", "2")], ids=["one process", "forked workers"])
+def test_errors_of_on_start_on_stop_and_listeners_of_locusts_events_are_in_the_verdict(
+    run_locust: RunLocust, tmp_path: Path, processes: tuple[str, ...]
+) -> None:
+    (own := tmp_path / "own.py").write_text(STARTS + OTHER + LISTENERS.format(""))
+    run = run_locust("-u", "4", "-r", "4", "-t", "6s", *processes, locustfile=own)
+    assert run.exit_code == 1, run.output
+    reasons = {issue["kind"]: issue for issue in run.summary["validity"]["issues"]}
+    assert "task_errors" not in reasons
+    assert reasons["users_not_started"]["message"].startswith(NOT_STARTED)
+    assert reasons["users_not_started"]["values"]["errors"] == 2
+    assert reasons["on_stop_errors"]["message"].startswith(
+        "on_stop of Whole raised OSError: gone (own.py, line 13, in "
+    )
+    assert reasons["on_stop_errors"]["values"]["errors"] == 2
+    listeners = reasons["listener_errors"]
+    assert listeners["message"].startswith("the listener count of request raised KeyError: 'missing' (own.py, line ")
+    assert listeners["values"]["errors"] == len(run.requests) + (2 if processes else 1)
+    assert "Traceback" not in run.output and "failed with" not in run.output
+    assert "Exit code 1: " in run.output.rstrip().splitlines()[-1]
+
+
+def test_a_listener_that_fails_on_the_master_alone_is_in_the_verdict(run_locust: RunLocust, tmp_path: Path) -> None:
+    listeners = LISTENERS.format("not").partition("@events.request.")[0]
+    (own := tmp_path / "own.py").write_text(STARTS.replace("raise", "return  #") + listeners)
+    run = run_locust("-u", "2", "-t", "3s", "--processes", "2", locustfile=own)
+    assert run.exit_code == 1, run.output
+    (reason,) = [each for each in run.summary["validity"]["issues"] if each["kind"] == "listener_errors"]
+    assert reason["message"].startswith("the listener prepare of test_start raised KeyError: 'tenant' (own.py, line ")
+    assert reason["values"]["errors"] == 1
+
+
+@pytest.mark.parametrize("processes", [(), ("--processes", "2")], ids=["one process", "forked workers"])
+@pytest.mark.parametrize("event", ["init", "init_command_line_parser"])
+def test_a_listener_that_fails_before_a_run_is_one_sentence(
+    run_locust: RunLocust, tmp_path: Path, event: str, processes: tuple[str, ...]
+) -> None:
+    text = f"{STARTS}\n@events.{event}.add_listener\ndef prepare(*_, **__):\n    raise KeyError('tenant')\n"
+    (own := tmp_path / "own.py").write_text(text)
+    run = run_locust("-u", "2", "-t", "3s", *processes, locustfile=own)
+    assert run.exit_code == 2, run.output
+    said = [line for line in run.output.splitlines() if "tenant" in line]
+    assert len(said) == 1, run.output
+    assert said[0].startswith(f"tokenswarm: the listener prepare of {event} raised KeyError: 'tenant' (own.py, line ")
+    assert "Traceback" not in run.output
+
+
+@pytest.mark.parametrize("processes", [(), ("--processes", "2")], ids=["one process", "forked workers"])
+def test_a_task_that_calls_exit_leaves_a_complete_run_that_names_it(
+    run_locust: RunLocust, tmp_path: Path, processes: tuple[str, ...]
+) -> None:
+    text = STARTS.replace("raise ", "return  # ").replace("max_tokens=8)", 'max_tokens=8)\n        sys.exit("no more")')
+    (own := tmp_path / "own.py").write_text(text)
+    run = run_locust("-u", "2", "-r", "2", "-t", "3s", *processes, locustfile=own)
+    assert run.exit_code == 1, run.output
+    assert run.document["status"] == "finished" and len(run.requests) == 2
+    (reason,) = [each for each in run.summary["validity"]["issues"] if each["kind"] == "task_errors"]
+    assert reason["values"] == {"errors": 2}
+    assert "a task called sys.exit(no more) (own.py, line 18, in ask)" in reason["message"]
+    assert "Traceback" not in run.output
+
+
+def test_a_locustfile_that_is_refused_by_master_and_workers_is_said_once(run_locust: RunLocust, tmp_path: Path) -> None:
+    (own := tmp_path / "own.py").write_text(STARTS.replace("    @task\n", ""))
+    run = run_locust("-u", "2", "-t", "3s", "--processes", "2", locustfile=own)
+    assert run.exit_code == 2, run.output
+    assert run.output.count("has no task") == 1

@@ -12,8 +12,10 @@ import locust.main
 import pytest
 from locust import User, constant, task
 from locust.env import Environment
+from locust.event import EventHook
 
 from tokenswarm.run_control.task_error_watch import event_errors
+from tokenswarm.upstream.event_listeners import FIRE_OF_LOCUST
 from tokenswarm.upstream.locust_log_filters import EventErrorFilter, IgnoredOptionsFilter, TaskErrorFilter
 
 
@@ -77,6 +79,7 @@ def test_locust_still_says_that_a_shape_ignores_these_options() -> None:
 def test_an_error_of_a_listener_to_an_event_is_logged_once_and_counted(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(EventHook, "fire", FIRE_OF_LOCUST)
     events = Environment().events
 
     def count(**_: object) -> None:
