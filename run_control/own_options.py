@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from locust import User
 from locust.env import Environment
 
 from tokenswarm.client.server_address import base_url, take_route
@@ -56,9 +57,9 @@ def check_own_options(options: Namespace, defaults: Mapping[str, Any], given: Co
         raise OptionErrors(sentences)
 
 
-def check_streaming_users(environment: Environment) -> None:
+def check_streaming_users(user_classes: Sequence[type[User]]) -> None:
     """Raises NoStreamingUsersError where no user that runs can send what Tokenswarm measures."""
-    running = [each for each in environment.user_classes if each.weight or each.fixed_count]
+    running = [each for each in user_classes if each.weight or each.fixed_count]
     if running and not any(issubclass(each, StreamingUser | BuiltInUser) for each in running):
         names = _and(sorted(each.__name__ for each in running))
         raise NoStreamingUsersError(

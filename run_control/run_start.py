@@ -45,7 +45,14 @@ from tokenswarm.run_control.run_watch import RunWatch
 from tokenswarm.run_control.start_checks import check_command_line, check_run, complete_options, shows_stats_tables
 from tokenswarm.run_control.user_creation import report_failed_users
 from tokenswarm.run_folder.schema import RunFacts
-from tokenswarm.shapes.own_code import adopt_own_code, check_modes, check_shape, foresee_own_code, own_code_facts
+from tokenswarm.shapes.own_code import (
+    adopt_own_code,
+    check_modes,
+    check_own_classes,
+    check_shape,
+    foresee_own_code,
+    own_code_facts,
+)
 from tokenswarm.shapes.plan import OWN_USERS, LoadPlan, PlannedLevel
 from tokenswarm.shapes.run_shape import RunShape
 from tokenswarm.target.server_detection import ReadyServer
@@ -210,8 +217,11 @@ class RunStart:
             return
         self._recording.forks_workers = bool(options.processes)
         self._recording.metrics_port_given = "metrics_port" in given.sources
-        foresee_own_code(options, *loaded_classes(options.locustfile))
+        user_classes = foresee_own_code(options, *loaded_classes(options.locustfile))
         with collect_errors() as errors:
+            # Locust says that it starts its page before there is an environment, in which they are checked again.
+            errors.of(check_own_classes, user_classes)
+            errors.of(check_streaming_users, user_classes)
             errors.of(check_own_options, options, self._defaults, given.sources)
             notices = errors.of(check_command_line, given)
         self._notices = notices or []
@@ -236,7 +246,7 @@ class RunStart:
         recording.attach(environment)
         recording.request_admission()
         adopt_own_code(environment)
-        check_streaming_users(environment)
+        check_streaming_users(environment.user_classes)
         take_own_host(environment)
         report_failed_users(environment)
         if on_worker:

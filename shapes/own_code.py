@@ -30,10 +30,7 @@ def adopt_own_code(environment: Environment) -> None:
     """At Locust's init, on every process: have the run's shape spawn the user classes of the locustfile, and follow its
     shape, if it has one. Raises OwnCodeError."""
     default = list(RunShape.user_classes.values())
-    _check_derived(environment.user_classes, default)
-    own = [each for each in environment.user_classes if each not in default and (each.weight or each.fixed_count)]
-    _check_tasks(own)
-    _check_wait_times(own)
+    own = check_own_classes(environment.user_classes)
     uses_default = any(each in default for each in environment.user_classes)
     options = environment.parsed_options
     if uses_default and not (options is not None and options.user_classes):
@@ -50,18 +47,29 @@ def adopt_own_code(environment: Environment) -> None:
         _name_own_code(options, [] if uses_default else own, own_shape)
 
 
+def check_own_classes(user_classes: Sequence[type[User]]) -> list[type[User]]:
+    """Those of the locustfile's own that run. Raises OwnCodeError."""
+    default = list(RunShape.user_classes.values())
+    _check_derived(user_classes, default)
+    own = [each for each in user_classes if each not in default and (each.weight or each.fixed_count)]
+    _check_tasks(own)
+    _check_wait_times(own)
+    return own
+
+
 def foresee_own_code(
     options: Namespace, user_classes: Sequence[type[User]], shapes: Sequence[type[LoadTestShape]]
-) -> None:
+) -> list[type[User]]:
     """On the command line, when the locustfile is imported and Locust has no environment yet: name its classes in the
     options as `adopt_own_code` will. user_classes, shapes: all of its own; words of the command line choose among the
-    users."""
+    users, which are returned."""
     default, words = list(RunShape.user_classes.values()), options.user_classes or ()
     chosen = [each for each in user_classes if not words or each.__name__ in words]
     own = [each for each in chosen if each not in default and (each.weight or each.fixed_count)]
     own_shapes = [each for each in shapes if not issubclass(each, RunShape)]
     own_shape = own_shapes[0] if len(own_shapes) == 1 else None  # several are refused in the run
     _name_own_code(options, [] if any(each in default for each in chosen) else own, own_shape)
+    return chosen
 
 
 def _name_own_code(options: Namespace, own: Sequence[type[User]], own_shape: type[LoadTestShape] | None) -> None:

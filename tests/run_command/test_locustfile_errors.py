@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.runs.harness import free_port
-from tokenswarm.run_command.run_command import command_of_run
+from tokenswarm.run_command.run_command import command_of_run, locust_command
 
 USER = "from locust import between, task\n\nclass Reader(User):\n    wait_time = between(0.5)\n"
 SHAPE = "from locust import LoadTestShape\n\nclass Steps(LoadTestShape):\n    def tik(self):\n        return 1, 1\n"
@@ -126,3 +126,24 @@ def test_what_locust_reads_before_the_locustfile_is_refused_in_plain_words(
     found = [line for line in ended.stderr.splitlines() if "/INFO/locust." not in line]
     assert (ended.returncode, ended.stdout, len(found)) == (2, "", 1), ended.stderr
     assert found[0].startswith(f"tokenswarm: {sentence}")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("from tokenswarm import StreamingUser\n\nclass Mine(StreamingUser):\n    pass\n", "has no task"),
+        ("from tokenswarm import ChatUser\n\nclass Mine(ChatUser):\n    pass\n", "cannot be derived from"),
+    ],
+    ids=["no task", "derived"],
+)
+def test_a_page_that_would_have_no_users_is_refused_before_its_address_is_logged(
+    tmp_path: Path, text: str, why: str
+) -> None:
+    (own := tmp_path / "own.py").write_text(text)
+    ended = subprocess.run(
+        locust_command(["-f", str(own), "--metrics-port", "0"]),
+        cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert (ended.returncode, ended.stdout, ended.stderr.count("\n")) == (2, "", 1), ended.stderr
+    assert why in ended.stderr

@@ -258,9 +258,9 @@ def test_of_several_own_shapes_none_is_named_on_the_command_line() -> None:
 @pytest.mark.parametrize("users", [(Web,), (Web, Never)])
 def test_users_none_of_which_is_measured_are_refused(users: tuple[type[User], ...]) -> None:
     with pytest.raises(NoStreamingUsersError, match="nothing that Web would send is recorded: derive one"):
-        check_streaming_users(environment(*users))
-    check_streaming_users(environment(Web, Reader))
-    check_streaming_users(environment(Web, ChatUser))
+        check_streaming_users([*users])
+    check_streaming_users([Web, Reader])
+    check_streaming_users([Web, ChatUser])
 
 
 def test_a_form_that_changes_options_of_our_shapes_is_refused_beside_an_own_one() -> None:
