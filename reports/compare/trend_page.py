@@ -180,8 +180,8 @@ def _limits(series: TrendSeries, factor: float) -> tuple[float, float]:
     estimates = [series.baseline.estimate, *(point.estimate for point in series.points)]
     ends = [end for one in estimates for end in (one.value, *series.compared.known_ends(one)) if end is not None]
     low, high = min(ends), max(ends)
-    space = 0.25 * (high - low)
-    if low - space < high / 3:
+    space = 0.25 * (high - low) or 0.1 * high
+    if low - space <= high / 3:  # nothing but zeros too
         return 0.0, high * factor * 1.1 or 1.0
     return (low - space) * factor, (high + space) * factor
 

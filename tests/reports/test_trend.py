@@ -45,6 +45,7 @@ def results_of(file: Path, figure: str = "p50(ttft)") -> list[str]:
 STEADY = [0.2, 0.203, 0.198, 0.201, 0.2, 0.199, 0.202]
 
 
+@pytest.mark.filterwarnings("error:.*identical low and high")
 def test_a_run_that_became_slower_departs_and_the_others_do_not(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
