@@ -14,6 +14,7 @@ from tokenswarm.command_line import (
     collect_errors,
     first_free_port,
     free_port,
+    or_who_has_it,
     why_no_address,
     why_not_free,
 )
@@ -180,8 +181,9 @@ def _check_metrics_port(given: Given, errors: Collected) -> None:
     elif reason := why_not_free(options.metrics_host, options.metrics_port):
         errors.add(
             PortError(
-                f"the metrics cannot be served on {options.metrics_host}:{options.metrics_port} ({reason}; another "
-                "Tokenswarm may be running); choose another port with --metrics-port, or leave the option out to use "
+                f"the metrics cannot be served on {options.metrics_host}:{options.metrics_port} "
+                f"({or_who_has_it(reason, 'another Tokenswarm')}); choose another port with "
+                "--metrics-port, or leave the option out to use "
                 "a free one."
             )
         )

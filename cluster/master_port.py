@@ -7,7 +7,7 @@ import socket
 from functools import cache
 from ipaddress import IPv6Address
 
-from tokenswarm.command_line import why_no_address
+from tokenswarm.command_line import or_who_has_it, why_no_address
 
 
 class MasterPortError(ValueError):
@@ -52,6 +52,6 @@ def check_master_port(host: str, port: int, remedy: str, option: str = "--master
             listener.listen()
         except OSError as error:
             raise MasterPortError(
-                f"the master cannot listen for workers on {host}:{port} ({error.strerror or error}); another master "
-                f"may be running. {remedy}"
+                f"the master cannot listen for workers on {host}:{port} "
+                f"({or_who_has_it(error.strerror or str(error), 'another master')}). {remedy}"
             ) from None

@@ -18,7 +18,7 @@ from tokenswarm.command_line.parser import (
     unknown_option,
 )
 from tokenswarm.command_line.pointed_error import PointedError
-from tokenswarm.command_line.ports import first_free_port, free_port, why_no_address, why_not_free
+from tokenswarm.command_line.ports import first_free_port, free_port, or_who_has_it, why_no_address, why_not_free
 from tokenswarm.command_line.timespans import TimespanError, parse_timespan, timespan_text
 from tokenswarm.command_line.token_reader import TokenReader
 
@@ -44,6 +44,7 @@ __all__ = [
     "nearest_options",
     "not_one_of",
     "option_defaults",
+    "or_who_has_it",
     "parse_timespan",
     "read_options",
     "refuse",

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import socket
 from collections.abc import Collection
 
 _TRIED = 100
+_IN_USE = os.strerror(errno.EADDRINUSE)
 
 
 def why_no_address(host: str) -> str | None:
@@ -27,6 +30,12 @@ def why_not_free(host: str, port: int) -> str | None:
     except (OSError, OverflowError) as error:
         return getattr(error, "strerror", None) or str(error)
     return None
+
+
+def or_who_has_it(reason: str, other: str) -> str:
+    """The reason why a port is not free, and that `other` may be running where something listens on it: what is not
+    permitted has no such cause."""
+    return f"{reason}; {other} may be running" if reason == _IN_USE else reason
 
 
 def first_free_port(host: str, port: int, avoid: Collection[int] = ()) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import socket
 from collections.abc import Iterator
 
@@ -10,7 +12,7 @@ import pytest
 from tests.option_parser import parser_of_all_options
 from tests.runs.harness import free_port
 from tokenswarm.cluster.listening_ports import PortError, choose_ports
-from tokenswarm.cluster.master_port import MasterPortError, check_master_address
+from tokenswarm.cluster.master_port import MasterPortError, check_master_address, check_master_port
 from tokenswarm.command_line import Given, read_options, sentences_of
 from tokenswarm.recording.prometheus import LiveRun
 from tokenswarm.recording.recording_options import RecordingOptions
@@ -192,3 +194,29 @@ def test_a_worker_is_refused_a_master_that_no_machine_can_be(host: str, port: in
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1", "[::1]", "tokenswarm-master.load", "a_b"])
 def test_a_worker_takes_names_and_addresses(host: str) -> None:
     check_master_address(host, 5557)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--headless", "--metrics-port", "81"],
+        ["--metrics-port", "0", "--web-port", "81"],
+        ["--headless", "--metrics-port", "0", "--master", "--master-bind-port", "81"],
+    ],
+    ids=" ".join,
+)
+@pytest.mark.parametrize(("number", "is_other"), [(errno.EACCES, False), (errno.EADDRINUSE, True)])
+def test_a_port_that_is_not_permitted_is_not_said_to_be_anothers(
+    words: list[str], number: int, is_other: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def bind(listener: socket.socket, address: tuple[str, int]) -> None:
+        if address[1]:
+            raise OSError(number, os.strerror(number))
+
+    check_master_port.cache_clear()
+    monkeypatch.setattr(socket, "socket", type("Socket", (socket.socket,), {"bind": bind, "listen": lambda *_: None}))
+    with pytest.raises(ValueError, match="81") as refused:
+        choose_ports(given("--master-bind-host", "127.0.0.1", *words))
+    check_master_port.cache_clear()
+    assert os.strerror(number) in str(refused.value)
+    assert ("may be running" in str(refused.value)) is (is_other and "--web-port" not in words)
