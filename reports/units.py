@@ -11,6 +11,8 @@ UNDEFINED = "–"
 NOT_CERTIFIED = "*"
 #: The one phrase for a figure that has no interval, or none of its ends.
 SAMPLE_TOO_SMALL = "sample too small"
+#: Why a comparison decides nothing.
+TOO_FEW = "too few runs or requests"
 NOT_CERTIFIED_SHORT = (
     "* A rough value: the level had too few requests for both ends of a 95 % interval. These take at least "
     f"{fewest_for_interval(0.5)} requests for p50, {fewest_for_interval(0.9)} for p90, {fewest_for_interval(0.95)} for "

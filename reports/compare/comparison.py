@@ -83,7 +83,7 @@ class Standing(StrEnum):
     BETTER = "better"
     WORSE = "worse"
     TIED = "no significant difference"
-    INCONCLUSIVE = "inconclusive (too few runs or requests)"
+    INCONCLUSIVE = f"inconclusive ({units.TOO_FEW})"
     MISSING = "no figure"
 
 

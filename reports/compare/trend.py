@@ -44,14 +44,16 @@ _NAMES = 3
 
 class TrendResult(StrEnum):
     """How a run stands to the baseline. POSSIBLE: its own interval excludes no change, but one of so many runs may show
-    that by chance. INCONCLUSIVE: the sample is too small for the end of the interval that would decide."""
+    that by chance. INCONCLUSIVE: the sample is too small for the end of the interval that would decide; or the run
+    differs by more than its own requests explain, and only the variation that is assumed from run to run speaks
+    against it."""
 
     BASELINE = "baseline"
     BETTER = "better"
     WORSE = "worse"
     POSSIBLE = "may be chance, as one of several runs"
     UNCHANGED = "no significant difference"
-    INCONCLUSIVE = "inconclusive (sample too small)"
+    INCONCLUSIVE = f"inconclusive ({units.TOO_FEW})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,8 +180,11 @@ class Trend:
         if change is None or change.chance is None:
             return TrendResult.INCONCLUSIVE
         none = 0.0 if compared.share else 1.0
+        if not departed and change.estimate.excludes(none):
+            return TrendResult.POSSIBLE
         if not departed:
-            return TrendResult.POSSIBLE if change.estimate.excludes(none) else TrendResult.UNCHANGED
+            unknown = change.assumed and change.within.excludes(none)
+            return TrendResult.INCONCLUSIVE if unknown else TrendResult.UNCHANGED
         rose = change.estimate.value > none
         return TrendResult.BETTER if rose is compared.higher_is_better else TrendResult.WORSE
 

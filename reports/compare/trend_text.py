@@ -72,13 +72,13 @@ def verdict_lines(trend: Trend) -> list[str]:
     if undecided == compared:
         return [
             "Whether a run departs from the baseline is not known: no comparison could be decided "
-            f"({units.SAMPLE_TOO_SMALL}; {units.counted(compared, 'comparison')}). {largest}".rstrip()
+            f"({units.TOO_FEW}; {units.counted(compared, 'comparison')}). {largest}".rstrip()
         ]
     decided = units.counted(compared - undecided, "comparison")
     return [
         *(lines or [f"No run departs from the baseline in the {decided} that could be decided."]),
         f"{units.count(undecided)} of {units.counted(compared, 'comparison')} could not be decided "
-        f"({units.SAMPLE_TOO_SMALL}). {largest}".rstrip(),
+        f"({units.TOO_FEW}). {largest}".rstrip(),
     ]
 
 

@@ -15,7 +15,8 @@ from matplotlib.text import Annotation
 from tests.reports.folders import Course, write_folder
 from tokenswarm import main
 from tokenswarm.reports import units
-from tokenswarm.reports.compare.trend import Trend, TrendSeries
+from tokenswarm.reports.compare.comparison import TTFT, RunComparison, Standing
+from tokenswarm.reports.compare.trend import Trend, TrendResult, TrendSeries
 from tokenswarm.reports.compare.trend_page import draw_series, label_runs
 from tokenswarm.reports.html.chart_style import canvas
 from tokenswarm.reports.stats.changes import holm
@@ -163,9 +164,22 @@ def test_comparisons_that_could_not_be_decided_are_counted_and_the_largest_chang
     assert len(undecided) > 3
     for text in (" ".join(out.split()), page.read_text(encoding="utf-8").partition("<figure>")[0]):
         assert "No run departs from the baseline." not in text
-        assert f"{len(undecided)} of {len(rows)} comparisons could not be decided (sample too small)." in text
+        assert f"{len(undecided)} of {len(rows)} comparisons could not be decided (too few runs or requests)." in text
         assert re.search(rf"The largest change among them: run-2, TTFT, [^:]+: ×{units.rate(largest)}\.", text)
         assert "1 of 5 runs is unreliable, and no part of the baseline: run-4 (SUSPECT)." in text
+
+
+def test_two_runs_stand_to_each_other_as_in_a_comparison(tmp_path: Path) -> None:
+    """A tenth more than one run each can tell from what differs from run to run."""
+    folders = [
+        write_folder(tmp_path / f"run-{number}", [Course(ttft_s=ttft_s)], seed=number, run={"started_at": day})
+        for number, (ttft_s, day) in enumerate([(0.2, "2026-11-30T10:05:00Z"), (0.23, "2026-11-30T11:05:00Z")])
+    ]
+    runs = [load_results(folder) for folder in folders]
+    (series,) = [series for series in Trend(runs).series if str(series.compared.figure) == "p50(ttft)"]
+    (entry,) = [entry for entry in RunComparison(runs).entries if entry.compared is TTFT and entry.change is not None]
+    assert (series.points[-1].result, entry.standing) == (TrendResult.INCONCLUSIVE, Standing.INCONCLUSIVE)
+    assert series.points[-1].result.value == entry.standing.value
 
 
 def test_a_chart_draws_no_end_of_an_interval_that_is_not_known(tmp_path: Path) -> None:
