@@ -6,22 +6,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from traceback import format_tb
 from typing import Any
 
 from tokenswarm.run_folder.schema import IssueKind, ValidityIssue
+from tokenswarm.shapes.error_place import LONGEST_ERROR_TEXT, error_with_place, place_of
 from tokenswarm.shapes.not_created import class_not_created
 
 #: A run in which tasks raised so many errors and no request was sent is not worth going on.
 MOST_WITHOUT_A_REQUEST = 50
-_FRAME = re.compile(r'File "([^"]*)", line (\d+), in (\S+)')
-_LONGEST = 200
-#: Python's own modules and what is installed, on any machine, as a worker's may be another; compiled code has no path.
-_LIBRARIES = re.compile(r"/lib(64)?/python3|/(site|dist)-packages/|^<|\.pyx$")
-_ROOT = Path(__file__).resolve().parents[1]
-
-
 _LISTENER = re.compile(r"the listener \S+ of [\w ]+ raised ")
 _HOOK = re.compile(r"(on_start|on_stop) of \w+ raised ")
 
@@ -41,7 +33,7 @@ class ErrorCount:
         frequent = max(kinds, key=lambda kind: kind["count"])
         text = " ".join(str(frequent["msg"]).split())
         if not has_place:
-            text = f"{text[:_LONGEST].rstrip('.')}{place_of(frequent['traceback'])}"
+            text = f"{text[:LONGEST_ERROR_TEXT].rstrip('.')}{place_of(frequent['traceback'])}"
         return cls(sum(kind["count"] for kind in kinds), text)
 
     @property
@@ -130,35 +122,6 @@ def listener_error_text(listener: str, event: str, error: Exception) -> str:
 def hook_error_text(hook: str, owner: str, error: BaseException) -> str:
     """What on_start or on_stop of a class of a user's own raised, and where."""
     return f"{hook} of {owner} raised {error_with_place(error)}"
-
-
-def error_with_place(error: BaseException, otherwise: str = "") -> str:
-    """An error's type and text, and the line of the locustfile's author that raised it; `otherwise` where it is in none
-    of these."""
-    text = f"{type(error).__name__}: {' '.join(str(error).split())}"[:_LONGEST].rstrip(".: ")
-    frames = [frame for frame in _FRAME.findall("".join(format_tb(error.__traceback__))) if _is_own(frame[0])]
-    return f"{text}{_in_words(frames[-1]) if frames else otherwise}"
-
-
-def _in_words(frame: tuple[str, str, str]) -> str:
-    file, line, function = frame
-    return f" ({file.rpartition('/')[2]}, line {line}, in {function})"
-
-
-def _is_own(file: str) -> bool:
-    """Whether it is code of the locustfile's author: an error is raised by what that calls, and mended there."""
-    package = next((folder for folder in Path(file).parents if folder.parent == _ROOT), None)
-    return not _LIBRARIES.search(file) and (package is None or not (package / "__init__.py").exists())
-
-
-def place_of(traceback: str) -> str:
-    """Where the locustfile is to be mended. Of wait times, Locust calls what the locustfile has made."""
-    if not (frames := _FRAME.findall(traceback)):
-        return ""
-    own = next((frame for frame in reversed(frames) if _is_own(frame[0])), None)
-    if own is None and any(function == "wait_time" for _, _, function in frames):
-        return " (in wait_time of a user class: its values must be numbers of seconds)"
-    return _in_words(own or frames[-1])
 
 
 NO_TASK_ERRORS = TaskErrors()

@@ -11,7 +11,8 @@ from locust import TaskSet, User
 from locust.env import Environment
 from locust.runners import MasterRunner
 
-from tokenswarm.recording.task_errors import error_with_place, hook_error_text
+from tokenswarm.recording.task_errors import hook_error_text
+from tokenswarm.shapes.error_place import error_with_place
 from tokenswarm.shapes.not_created import not_created_text
 from tokenswarm.upstream.user_hooks import catch_failed_hooks
 from tokenswarm.upstream.user_spawning import catch_failed_users, is_base_not_called
