@@ -13,6 +13,7 @@ from locust import LoadTestShape, User
 from locust.env import Environment
 from locust.runners import MasterRunner
 
+from tokenswarm.shapes.error_place import error_with_place
 from tokenswarm.shapes.not_created import class_not_created
 from tokenswarm.shapes.plan import LoadPlan, PlannedLevel
 from tokenswarm.shapes.sequencer import LevelSequencer, LoadTarget, first_target
@@ -159,8 +160,8 @@ class RunShape(LoadTestShape):
         try:
             target: Any = shape.tick()
         except Exception as error:  # code of a user's own
-            logger.exception("The shape of the locustfile failed")
-            raise ShapeError(f"the shape {name} raised {type(error).__name__}: {error}") from None
+            logger.debug("The shape of the locustfile failed", exc_info=error)
+            raise ShapeError(f"the shape {name} raised {error_with_place(error)}") from None
         if target is not None and not _is_target(target):
             raise ShapeError(
                 f"the shape {name} has a tick() that returned {target!r}: it returns (users, users a second), the "
