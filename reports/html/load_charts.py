@@ -109,10 +109,14 @@ def heat_figure(
     figure, axes = canvas(
         left_in=TIME_LEFT_IN, height_in=HEIGHT_IN + _STRIP_SPACE_IN, foot_in=FOOT_IN + _STRIP_SPACE_IN
     )
-    for column, row in zip(*np.nonzero(shares), strict=True):
-        shade = np.ceil(shares[column, row] / darkest * _SHADES) / _SHADES
-        (left, right), (low, high) = time_edges[column : column + 2], ttft_edges[row : row + 2] * factor
-        _fill(axes, (left, right), (low, high), float(shade))
+    shades = np.ceil(shares / darkest * _SHADES)
+    for number in range(1, _SHADES + 1):
+        columns, rows = np.nonzero(shades == number)
+        if not len(columns):
+            continue
+        across = np.column_stack([time_edges[columns], time_edges[columns + 1]])
+        up = np.column_stack([ttft_edges[rows], ttft_edges[rows + 1]]) * factor
+        _fill(axes, across, up, number / _SHADES)
     axes.set_yscale("log")
     axes.set_xlim(time_edges[0], time_edges[-1])
     low, high = ttft_edges[0] * factor, ttft_edges[-1] * factor
@@ -127,11 +131,15 @@ def heat_figure(
     return figure
 
 
-def _fill(axes: Axes, across: tuple[float, float], up: tuple[float, float], shade: float) -> None:
-    from matplotlib.patches import Rectangle
+def _fill(axes: Axes, across: Series, up: Series, shade: float) -> None:
+    """Cells of one shade as one path: a page has hundreds. across, up: of each cell, both edges."""
+    from matplotlib.patches import PathPatch
+    from matplotlib.path import Path
 
-    size = across[1] - across[0], up[1] - up[0]
-    axes.add_patch(Rectangle((across[0], up[0]), *size, facecolor=SERIES[0], alpha=shade, linewidth=0))
+    corners = np.stack([across[:, [0, 1, 1, 0, 0]], up[:, [0, 0, 1, 1, 0]]], axis=-1)
+    codes = np.tile([Path.MOVETO, Path.LINETO, Path.LINETO, Path.LINETO, Path.CLOSEPOLY], len(corners))
+    path = Path(corners.reshape(-1, 2), codes.astype(Path.code_type))
+    axes.add_artist(PathPatch(path, facecolor=SERIES[0], alpha=shade, linewidth=0))  # limits are set
 
 
 def _shade_strip(figure: Figure, axes: Axes, darkest: float) -> None:
@@ -142,7 +150,7 @@ def _shade_strip(figure: Figure, axes: Axes, darkest: float) -> None:
     for spine in strip.spines.values():
         spine.set_visible(False)
     for number in range(_SHADES):
-        _fill(strip, (number, number + 1), (0, 1), (number + 1) / _SHADES)
+        _fill(strip, np.array([[number, number + 1]]), np.array([[0, 1]]), (number + 1) / _SHADES)
     strip.set_xlim(0, _SHADES)
     strip.set_ylim(0, 1)
     strip.set_yticks([])

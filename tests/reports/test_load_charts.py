@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.patches import Patch
 
 from tests.reports.folders import Course, write_folder
 from tokenswarm import main
@@ -54,6 +55,24 @@ def test_the_heat_map_has_the_timelines_axis_the_levels_names_and_a_legend_of_sh
     assert {patch.get_alpha() for patch in axes.patches} <= set(shades)
     limits = [float(label.get_text()) for label in strip.get_xticklabels()]
     assert limits == pytest.approx([100 * part * cells[2].max() for part in (0, *shades)], abs=0.06)
+
+
+def test_each_cell_has_the_shade_of_its_share_and_an_empty_one_none() -> None:
+    random = np.random.default_rng(3)
+    time_edges, ttft_edges, shares = heat_cells(random.uniform(0, 100, 90), random.uniform(0.1, 0.4, 90))
+    axes, _ = heat_figure(time_edges, ttft_edges, shares).axes
+    middles_s = (time_edges[1:] + time_edges[:-1]) / 2
+    middles_ms = (ttft_edges[1:] + ttft_edges[:-1]) / 2 * 1000
+    for (column, row), share in np.ndenumerate(shares):
+        middle = middles_s[column], middles_ms[row]
+        found = [patch.get_alpha() for patch in axes.patches if _covers(patch, middle)]
+        assert found == ([np.ceil(share / shares.max() * 8) / 8] if share else [])
+
+
+def _covers(patch: Patch, point: tuple[float, float]) -> bool:
+    """Whether one of its rectangles does."""
+    corners = np.asarray(patch.get_path().vertices).reshape(-1, 5, 2)
+    return bool(((corners.min(axis=1) < point) & (point < corners.max(axis=1))).all(axis=1).any())
 
 
 @pytest.mark.parametrize(
