@@ -61,13 +61,14 @@ def _import_locust() -> None:
     import tokenswarm.users.chat
     import tokenswarm.users.run_lifecycle  # noqa: F401
     from tokenswarm.reports.checks.check_report import CheckReport
+    from tokenswarm.reports.html.document import html_of
     from tokenswarm.reports.html.run_page import page_of
     from tokenswarm.run_folder.reader import load_results
     from tokenswarm.wire import TlsSettings
 
-    # Once for all: fonts, and what else matplotlib looks up for its first pictures; the files of all modules, for which
-    # Locust looks when a run stops; the authorities that the system trusts.
-    page_of(load_results(ROOT / "tests" / "run_folder" / "format_2"), CheckReport("", [], []))
+    # Once for all: fonts, and what else matplotlib looks up for its first pictures; the report's template; the files of
+    # all modules, for which Locust looks when a run stops; the authorities that the system trusts.
+    html_of(page_of(load_results(ROOT / "tests" / "run_folder" / "format_2"), CheckReport("", [], [])))
     inspect.stack()
     TlsSettings().context()
 

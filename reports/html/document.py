@@ -8,10 +8,11 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, StrictUndefined, Template
 
 from tokenswarm.reports.palette import DARK, LIGHT
 
@@ -147,10 +148,14 @@ class Page:
 
 def html_of(page: Page) -> str:
     """The page as one HTML document. All text is escaped; the SVG alone is taken as it is."""
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    template = environment.from_string(_TEMPLATE.read_text(encoding="utf-8"))
     page = replace(page, sections=[section for section in page.sections if section.blocks])
-    return template.render(page=page, light=_variables(LIGHT), dark=_variables(DARK)) + "\n"
+    return _template().render(page=page, light=_variables(LIGHT), dark=_variables(DARK)) + "\n"
+
+
+@cache
+def _template() -> Template:
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    return environment.from_string(_TEMPLATE.read_text(encoding="utf-8"))
 
 
 def _variables(theme: dict[str, str]) -> str:
