@@ -72,9 +72,13 @@ def interval_ranks(n: int, p: float) -> tuple[int, int]:
 
     The number of values below the quantile is binomial(n, p). Each tail is given at most 2.5 %; where the upper one
     is smaller than the largest value can give, it gets up to 5 % and the lower tail what is left. l = 0 says that
-    there is no lower end (0 bounds any latency), u = n + 1 that there is no upper one. Above 2,000 values the
-    binomial is taken as normal.
+    there is no lower end (0 bounds any latency), u = n + 1 that there is no upper one. Below the median the ranks are
+    those of the quantile as far above it, counted from the other end. Above 2,000 values the binomial is taken as
+    normal.
     """
+    if p < 0.5:
+        low, high = interval_ranks(n, 1 - p)
+        return n + 1 - high, n + 1 - low
     if n > _EXACT_BELOW:
         middle, spread = n * p, _Z * sqrt(n * p * (1 - p))
         return max(0, floor(middle - spread)), min(n + 1, ceil(middle + spread) + 1)
@@ -90,7 +94,7 @@ def interval_ranks(n: int, p: float) -> tuple[int, int]:
 
 def fewest_for_interval(p: float) -> int:
     """How many values the p-quantile (0 < p < 1) takes at least for its interval: 40 for 0.5, 299 for 0.99."""
-    return max(FEWEST, ceil(log(0.05) / log(p)) if p >= 0.5 else ceil(log(0.025) / log(1 - p)))
+    return max(FEWEST, ceil(log(0.05) / log(max(p, 1 - p))))
 
 
 def share_interval(number: int, of: int) -> tuple[float, float]:

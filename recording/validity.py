@@ -47,7 +47,7 @@ _LATE_LOOP_S = 0.25
 #: What to do where the load generator was too slow, at the end of a message.
 _TOO_SLOW_ADVICE = (
     "Run on a machine that does nothing else; if a worker used most of its core, also use more processes "
-    "(--processes -1)"
+    "(--processes -1: one per core)"
 )
 _NOTHING_MEASURED = "the run ended before a request was sent in the hold of a level: nothing was measured"
 #: Windows that a message names.
@@ -239,9 +239,11 @@ def _uncertainty_issues(scope: ScopeStats, *, in_lumps: bool) -> Issues:
     yield ValidityIssue(
         kind=IssueKind.UNCERTAIN_TTFT,
         message=f"{cause}in {late:,} of {uncertain.count:,} requests ({WHOLE_LEVEL}), the first token was read "
-        f"together with later ones. Their true TTFT may be lower than reported, by up to {_ms(most_s)}; the limit is "
+        f"together with later ones. Their true TTFT may be lower than reported, by up to {_ms(most_s)}. About "
+        f"{_percent(_UNCERTAIN_SHARE)} of a level's requests may be so by more than the limit of "
         f"{bound_s * 1000:,.2f} ms ({_percent(_SUSPECT_SHARE)} of the whole level's median TTFT, {_ms(median.value)}). "
-        f"No TTFT is higher than reported: a ttft objective that is met stays met{advice}",
+        "No true TTFT is higher than reported: a ttft objective that is met stays met. What TTFT has too much, the "
+        f"rest of the answer has too little: a true TPOT may be a little higher{advice}",
         values={"uncertain": late, "first_outputs": uncertain.count, "max_s": most_s, "median_s": median.value},
     )
 
@@ -275,7 +277,8 @@ def _lag_issues(loop_lag_s: Histogram, medians: Iterable[_Median]) -> Issues:
         yield ValidityIssue(
             kind=IssueKind.LATE_LOOP,
             message=f"the client's event loop was late by {_ms(lag.value)} (p99), more than {_ms(bound_s)}: its users "
-            "sent later than they should have",
+            "sent their next requests later than they should have, so that the server had less to do. "
+            f"{_TOO_SLOW_ADVICE}",
             values={"lag_p99_s": lag.value, "bound_s": bound_s},
         )
 

@@ -65,7 +65,8 @@ def plan_in_words(levels: Sequence[Level], settle_s: float) -> str:
     server."""
     is_open_ended = any(level.ends_with_requests or level.probe for level in levels)
     lasts_s = None if is_open_ended else planned_length_s(levels, settle_s)
-    how_long = "" if lasts_s is None else f"; {units.length_of_time(lasts_s)} in all, {WITHOUT_DRAINS}"
+    pauses = f"pauses of {units.planned_time(settle_s)} included, " if settle_s else ""
+    how_long = "" if lasts_s is None else f"; {units.length_of_time(lasts_s)} in all, {pauses}{WITHOUT_DRAINS}"
     return f"{levels_in_words(levels)}; level time {times_in_words(levels)}{_warm_up(levels)}{how_long}"
 
 

@@ -12,7 +12,7 @@ def self_check_line(worker: int, check: SelfCheck) -> str:
     if check.gap_error_s is not None:
         errors.append(f"gap error {_spread(check.gap_error_s)}")
     load = f"{units.counted(check.users, 'user')}, {units.counted(check.answers, 'answer')}"
-    return f"Self-check of worker {worker} ({load}): {'; '.join(errors)}"
+    return f"Self-check of worker {worker}, before the run ({load}): {'; '.join(errors)}"
 
 
 def _spread(error_s: ErrorSpread) -> str:

@@ -9,14 +9,18 @@ from tokenswarm.recording.scrape_guard import is_local
 from tokenswarm.run_folder.reader import Results
 
 _AVERAGES = (
-    "These are the server's own metrics, averages over each level's hold. Prefix hits: the share of prompt tokens that "
-    "the server found in its prefix cache. Outside server: the client's mean TTFT minus the server's."
+    "All but the last two columns are the server's own metrics, averages over each level's hold. Prefix hits: the "
+    "share of prompt tokens that the server found in its prefix cache. Client: the mean TTFT measured here. Outside "
+    "server: that minus the server's."
 )
 _DASH = (
     "A dash there: the server reports no TTFT, or its mean is larger than the client's. That happens because the two "
     "do not cover exactly the same requests."
 )
-_FRONT_END = "of the server's front end before and after the server measures"
+_FRONT_END = (
+    "of the server's front end before and after the server measures, and whatever first tokens were read late where a "
+    "level is suspect for that"
+)
 
 
 def server_note(results: Results) -> str:

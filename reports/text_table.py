@@ -46,7 +46,7 @@ NOT_COMPLETE_NOTE = "! not complete: this level was stopped early"
 _LATENCIES_NOTE = (
     "Latencies are those of requests that were sent in the hold and ended without error, with 95 % intervals. "
     "tokens/s, all: output tokens received per second in the hold, all users together; one user: the median of the "
-    "token rates of single requests."
+    "token rates of single requests, from their first token on."
 )
 BASIS_NOTE = (
     "Unless a table says otherwise, figures describe each level's hold: the time in which all its users are there. "

@@ -21,8 +21,7 @@ NOT_CERTIFIED_SHORT = (
 )
 NOT_CERTIFIED_NOTE = (
     f"{NOT_CERTIFIED_SHORT}. With few requests, p95 and p99 are close to the slowest request. A longer level has more "
-    "requests: set --level-time, or --run-time if the run has --users; if your locustfile has a shape, let it last "
-    "longer."
+    "requests: set --level-time, or --run-time if the run has --users (or let a load shape of your own last longer)."
 )
 
 # Decimals at which a number shows three significant digits, by its size: 9.99 is the last to need two.

@@ -70,7 +70,7 @@ def heat_map(measured: RunData) -> list[Block]:
     text = Text(
         "From left to right: the time of the run; from bottom to top: TTFT. Each column shows the successful requests "
         "sent at that time. The stronger a cell's colour, the larger the share of them that had this TTFT: the strip "
-        "below the chart has each colour with its limits. Ramps and drains are included."
+        "below the chart has each colour with its limits. Ramps are included."
         + (" Lines: the beginning and the end of each hold, with the name of its level between them." if spans else ""),
         style="quiet",
     )

@@ -53,7 +53,7 @@ _FACT_VALUES = {
     (
         "cache",
         "share",
-    ): "share: a prompt may find in it what earlier ones have too, such as a system prompt",
+    ): "share: prompts that begin like earlier ones, with a system prompt for example, may find that beginning in it",
     ("cache", "bust"): "bust: no prompt finds anything of another one in it",
     ("cache", "flush"): "flush: as share, and emptied before each level",
     ("reuse", "never"): "never: texts may be drawn again, but each request begins its text with random characters of "
@@ -111,7 +111,10 @@ def definition(results: Results) -> list[Block]:
         )
     if run.options:
         blocks += [
-            Text("Command that repeats this run (an API key is read from LLM_API_KEY):"),
+            Text(
+                "Command that repeats this run. Options with their default values are left out; prompts get other "
+                "random characters unless --prompt-nonce is given; an API key is read from LLM_API_KEY:"
+            ),
             Code(command_of(results)),
         ]
         if run.options.get("header"):

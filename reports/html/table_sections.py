@@ -16,7 +16,7 @@ from tokenswarm.reports.checks.conditions import TIMES, Figure
 from tokenswarm.reports.compare.gate_command import as_change, change_in_words
 from tokenswarm.reports.html.chart_style import spoken
 from tokenswarm.reports.html.document import Block, Cell, Row, Table, Tables, Text
-from tokenswarm.reports.html.verdict import RATE
+from tokenswarm.reports.html.verdict import RATE, suspect_levels
 from tokenswarm.reports.level_names import level_name
 from tokenswarm.reports.open_loop_table import level_heading
 from tokenswarm.reports.refusal_notes import NO_FAILURES, refusal_notes
@@ -101,6 +101,11 @@ def effects(measured: RunData) -> list[Block]:
     rows: list[Row] = [[level, *cells] for level, cells in by_level.items()]
     caption = "Change with the system prompt, compared with levels without it. Below: its 95 % confidence interval"
     blocks: list[Block] = [Table(caption, headings, rows)]
+    summary = measured.results.summary
+    suspect = suspect_levels(summary)
+    named = [level_name(level) for level in summary.levels if level.index in suspect and level.level in by_level]
+    if named:
+        blocks.append(Text(f"Suspect (see the top): {spoken(named)}.", style="quiet"))
     if any(effect.ratio is not None and None in (effect.ratio.low, effect.ratio.high) for effect in effects):
         blocks.append(Text(_EFFECTS_NOTE, style="quiet"))
     return blocks

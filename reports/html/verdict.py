@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Literal
 
 from tokenswarm.metrics.drift import Drift
@@ -63,13 +63,14 @@ def headline(summary: Summary, rates: Mapping[int, Estimate | None]) -> Table:
     verdicts = [slo_verdict(summary, level) for level in levels]
     slo = ["SLO"] if any(verdict is not None for verdict in verdicts) else []
     headings = [level_heading(levels), *slo, "TTFT p50", "TTFT p95", "tokens/s, all", "tokens/s, one user"]
+    suspect = suspect_levels(summary)
     rows: list[Row] = []
     for level, verdict in zip(levels, verdicts, strict=True):
-        key, *cells = _cells(level, rates.get(level.index))
-        rows.append([key, *([_met(level, verdict)] if slo else []), *cells])
+        cells = _cells(level, rates.get(level.index))
+        rows.append([_key(level, suspect), *([_met(level, verdict)] if slo else []), *cells])
     return Table(
         "Results by level. Below each figure: its 95 % confidence interval. With ≥ or ≤, there were too few requests "
-        "for its other end",
+        "for its other end; with –, for both",
         headings,
         rows,
     )
@@ -200,8 +201,8 @@ def _notes(levels: Sequence[LevelSummary], rates: Mapping[int, Estimate | None])
     if any(rate is not None and rate.count < FEWEST_FOR_A_MEAN for rate in known):
         enough = units.planned_time(HOLD_OF_A_RATE_S)
         yield (
-            f'tokens/s, all: where it says "{units.SAMPLE_TOO_SMALL}", the hold is too short for an interval. Make it '
-            f"{enough} or longer (--level-time; the ramp is a part of it)."
+            f'tokens/s, all: where it says "{units.SAMPLE_TOO_SMALL}", the hold is too short for an interval. A hold '
+            f"of {enough} has one: set --level-time to that and the ramp's time together."
         )
 
 
@@ -217,13 +218,22 @@ def _loud(status: CheckStatus) -> str:
     return status.value if status is CheckStatus.PASS else status.value.upper()
 
 
+def _key(level: LevelSummary, suspect: Collection[int]) -> Cell:
+    below = filter(None, (PROMPT[level.system_prompt], "suspect" if level.index in suspect else ""))
+    return Cell(level.name + ("" if level.complete else NOT_COMPLETE), ", ".join(below))
+
+
+def suspect_levels(summary: Summary) -> set[int]:
+    """The indexes of levels that make the run suspect by themselves."""
+    return {issue.level for issue in summary.validity.issues if issue.level is not None}
+
+
 def _cells(level: LevelSummary, rate: Estimate | None) -> list[Cell]:
     hold = level.hold
     interval = (
         units.rate_interval(rate.low, rate.high) if rate is not None and rate.certified else units.SAMPLE_TOO_SMALL
     )
     return [
-        Cell(level.name + ("" if level.complete else NOT_COMPLETE), PROMPT[level.system_prompt]),
         _latency(level, hold.ttft_s.p50),
         _latency(level, hold.ttft_s.p95),
         Cell(units.rate(hold.token_rate), interval if hold.token_rate is not None else ""),

@@ -86,8 +86,9 @@ def test_the_plan_lasts_as_long_as_its_levels_pauses_and_leads_but_for_the_drain
     arrivals = Arrivals("poisson", ((0.0, 5.0),), 5.0)
     open_loop = [Level(0, "off", "5/s", level_time_s=4.0, arrivals=arrivals)]
     closed = [Level(n, "off", "2", 2, 1.0, 185.0) for n in range(2)]
-    assert f"; 10.5 s in all, {WITHOUT_DRAINS}" in plan_lines(open_loop, 5.0)[0]
-    assert f"; 6 min 20 s in all, {WITHOUT_DRAINS}" in plan_lines(closed, 5.0)[0]
+    assert f"; 10.5 s in all, pauses of 5 s included, {WITHOUT_DRAINS}" in plan_lines(open_loop, 5.0)[0]
+    assert f"; 6 min 20 s in all, pauses of 5 s included, {WITHOUT_DRAINS}" in plan_lines(closed, 5.0)[0]
+    assert f"; 6 min 10 s in all, {WITHOUT_DRAINS}" in plan_lines(closed, 0.0)[0]
     assert planned_length_s([Level(0, "off", "2", 2)], 5.0) is None
 
 

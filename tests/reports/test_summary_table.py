@@ -163,7 +163,8 @@ def test_what_each_worker_found_of_itself_stands_in_the_header(write_run: Write)
     errors = {"p50": 0.000014, "p99": 0.000048, "max": 0.00215}
     check = {"users": 50, "answers": 132, "ttft_error_s": errors, "gap_error_s": None}
     workers = [{"worker": 0, "self_check": check}, {"worker": 1, "self_check": check | {"gap_error_s": errors}}]
-    lines = summary_table(load_results(write_run(summary={"workers": [*workers, {"worker": 2, "self_check": None}]})))
+    summary = {"workers": [*workers, {"worker": 2, "self_check": None}]}
+    lines = summary_table(load_results(write_run(summary=summary)), width=200)
     told = [line for line in lines.splitlines() if line.startswith("Self-check")]
     assert len(told) == 2
     for worker, line in enumerate(told):
@@ -381,7 +382,7 @@ def test_what_the_server_told_stands_under_the_figures_only_where_it_told_someth
     told = make_level(0, 10, server=server | {"output_token_rate": 488.0})
     table = summary_table(load_results(write_run([told, make_level(1, 50)])))
     assert table.lower().count("outside server") == 2  # a column, and the sentence that explains it
-    block = table[: table.index("These are the server's own metrics")].rstrip().splitlines()
+    block = table[: table.index("All but the last two columns are the server's")].rstrip().splitlines()
     assert re.split(r"\s{2,}", block[-2].strip()) == [
         *("10", "off", "9.50", "0", "31.0 %", "97.0 %", "488"),
         *("60.0 ms", "66.0 ms", "6.00 ms"),
@@ -419,7 +420,7 @@ def test_a_server_whose_mean_ttft_is_the_longer_one_leaves_no_negative_time_for_
 ) -> None:
     """66 ms by the client and 70 by the server are means of unlike requests."""
     table = summary_table(load_results(write_run([make_level(0, 10, server={"ttft_s_mean": 0.07})])))
-    row = table[: table.index("These are the server's own metrics")].rstrip().splitlines()[-1]
+    row = table[: table.index("All but the last two columns are the server's")].rstrip().splitlines()[-1]
     assert re.split(r"\s{2,}", row.strip())[-3:] == ["70.0 ms", "66.0 ms", "–"]
 
 

@@ -139,7 +139,10 @@ def test_each_worker_measures_itself_before_the_load_with_its_share_of_it(run_lo
         for errors in (check["ttft_error_s"], check["gap_error_s"]):
             assert 0 <= errors["p50"] <= errors["p99"] <= errors["max"]
             assert errors["p50"] < 1  # in seconds
-        assert f"Self-check of worker {number} (2 users, {check['answers']} answers): TTFT error p50 " in run.output
+        assert (
+            f"Self-check of worker {number}, before the run (2 users, {check['answers']} answers): TTFT error p50 "
+            in run.output
+        )
     assert {worker["worker"]: worker["self_check"] for worker in run.summary["workers"]} == checks
     assert sum(worker["requests"] for worker in run.summary["workers"]) == len(run.requests)
     # The levels begin when it is over, and are as long as they should be.
