@@ -26,6 +26,11 @@ from tests.runs.harness import (
 )
 
 
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Whole runs are slow, also where their module does not say so."""
+    item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture
 def start_locust(tmp_path: Path) -> Iterator[Start]:
     """Start `locust` with the project's locustfile, in a folder of its own (or in `cwd`). `without`: defaults of
