@@ -246,7 +246,7 @@ def test_all_that_is_wrong_is_said_in_one_sentence_each(capsys: Any) -> None:
 
 
 @pytest.mark.parametrize("words", [["-f", "my.py"], ["--locustfile=my.py", "--levels", "7"]])
-def test_a_locustfile_of_ones_own_is_refused(words: list[str], capsys: Any) -> None:
+def test_a_locustfile_of_ones_own_is_refused(words: list[str], capsys: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     assert run(words) == 2
     printed = capsys.readouterr()
     assert printed.out == ""
@@ -254,6 +254,7 @@ def test_a_locustfile_of_ones_own_is_refused(words: list[str], capsys: Any) -> N
         "tokenswarm workload: --locustfile names a locustfile, whose code decides what is sent; this describes what "
         "options say: leave --locustfile out.\n"
     )
+    monkeypatch.setattr("tokenswarm.workload.describe.SAMPLE_REQUESTS", 100)
     assert run(["-f", str(ROOT / "locustfile.py"), "--levels", "7"]) == 0
 
 
@@ -336,6 +337,7 @@ def test_a_variable_of_no_option_is_a_warning_as_in_a_run(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("TOKENSWARM_LEVEL", "3")
+    monkeypatch.setattr("tokenswarm.workload.describe.SAMPLE_REQUESTS", 100)
     sentence = "The variable TOKENSWARM_LEVEL is ignored: no option has it. Is TOKENSWARM_LEVELS meant?"
     for command in ("tokenswarm workload", "tokenswarm run"):
         assert run(["--levels", "1", "--system-prompt", "off", "--json"], command) == 0

@@ -35,9 +35,10 @@ def test_prompts_have_the_tokens_of_their_parts(kind: str, vocabulary: int, with
     count = counts_of(kind, vocabulary)
     server = Server(count)
     found = calibrate(server.usage, ("off", "on"), count if with_tokenizer else None)
+    maker = maker_of(found)
     for mode in ("off", "on"):
         for lengths in [(350,), (328, 102), (64, 64, 900), (300, 107, 200, 1)]:
-            text = text_of_parts(maker_of(found), 3, parts(*lengths), found.head_tokens[mode])
+            text = text_of_parts(maker, 3, parts(*lengths), found.head_tokens[mode])
             assert server.usage(text, mode) == sum(lengths)
 
 
