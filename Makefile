@@ -6,8 +6,9 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --co
 # The server that a self-check needs runs on Linux only.
 SELF_CHECK := $(if $(filter Linux,$(shell uname)),--self-check)
 
-# Processes that run tests side by side. Most wait; with more, runs whose times are tested disturb each other.
-JOBS ?= 4
+# Processes that run tests side by side. Whole runs mostly wait: with fewer, two cores stand idle. Tests whose times a
+# busy machine changes run alone, after all others.
+JOBS ?= 6
 
 # Tests start hundreds of processes: what Python has compiled is kept, also where the environment says otherwise.
 unexport PYTHONDONTWRITEBYTECODE
@@ -36,6 +37,7 @@ real-vllm: .venv/installed-run .venv-vllm/installed  ## 10 users against a real 
 test: .venv/installed-test  ## all tests, a real llama.cpp server included
 	$(BIN)/python -m pytest --jobs $(JOBS)
 
+test-fast: JOBS := 4
 test-fast: .venv/installed-test  ## the tests that take less than half a second each, for a look between two changes
 	$(BIN)/python -m pytest --jobs $(JOBS) -m "not slow"
 
