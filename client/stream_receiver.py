@@ -83,7 +83,7 @@ class StreamReceiver:
     def on_read(self, exchange: Exchange, arrival: Arrival) -> None:
         """Body bytes of one read."""
         self._builder.read(arrival.delay_ns if self._watched else None, arrival.kernel)
-        self._check_times(exchange)
+        self._check_times(exchange, arrival.kernel)
         if self.terminal_event_ns is not None:
             return  # nothing behind the end is part of the response, however the bytes were split
         try:
@@ -121,7 +121,7 @@ class StreamReceiver:
             if taken:
                 self._on_outputs(batch, arrived_ns[:taken])
                 self._builder.reads(taken, delays_ns[:taken] if self._watched else ())
-                self._check_times(exchange)
+                self._check_times(exchange, kernel=True)
         except Exception as error:
             self._fail(exchange, error)
             return len(bodies)
@@ -193,7 +193,7 @@ class StreamReceiver:
         kernel_stamps_only = self._builder.kernel_stamps_only
         if kernel_stamps_only and self._may_be_late(exchange):
             self._watched = False
-            exchange.unwatch(by_segments=self._measure_gaps)
+            exchange.unwatch()
         elif self._measure_gaps or kernel_stamps_only:
             exchange.defer()
         else:
@@ -209,9 +209,10 @@ class StreamReceiver:
             return False
         return self._late_reading is None or self._late_reading.reads_next_late()
 
-    def _check_times(self, exchange: Exchange) -> None:
-        """The times of what is read late are those of its outputs as long as a packet tap knows them."""
-        if not self._watched and not exchange.tapped:
+    def _check_times(self, exchange: Exchange, kernel: bool) -> None:
+        """The times of what is read late are those of its outputs as long as they are the kernel's, and a packet tap
+        knows them."""
+        if not self._watched and not (exchange.tapped and kernel):
             self._builder.gaps_measured = False
 
     def _received(self, exchange: Exchange) -> tuple[int, int]:

@@ -79,13 +79,13 @@ class Connection:
         self._streaming_since_ns: int | None = None
         self.closed = False
         self.watched = True
-        #: Whether what is read late is cut into its segments.
-        self._late_by_segments = False
         LOOP_PACER.keep()
         try:
             READ_NOTIFIER.add(self._sock.fileno(), self._read_ahead, self._process_deferred)
         except OSError as error:  # no descriptor or no memory is left for it
             self._sock.close()
+            if self._tapped is not None:
+                self._tapped.close()
             if limit := limit_reached(error):
                 raise ClientLimitReached(f"cannot watch a connection to {origin.authority}: {limit}") from None
             raise ConnectFailed(f"cannot watch a connection to {origin.authority}: {error_text(error)}") from None
@@ -130,12 +130,10 @@ class Connection:
                 self._sock.close()
         return exchange
 
-    def unwatch(self, by_segments: bool) -> None:
-        """Let the deferred reader read it instead of the hub, until the exchange's end. by_segments: whether the time
-        of each segment is wanted, where a tap has it."""
+    def unwatch(self) -> None:
+        """Let the deferred reader read it instead of the hub, until the exchange's end."""
         if not self.closed and self._streaming_since_ns is None:
             self.watched = False
-            self._late_by_segments = by_segments and self._tapped is not None
             acknowledge_soon(self._sock)
             READ_NOTIFIER.remove(self._sock.fileno())
             self._start_streaming()
@@ -231,15 +229,29 @@ class Connection:
         return not self.closed and (exchange is None or (exchange.ended and exchange.response.keeps_alive))
 
     def _read_late(self) -> int:
-        """Read what has come of an unwatched stream, and process its segments together."""
-        self._read_ahead()
-        received = len(self._deferred[-FIELDS_PER_READ]) if self._deferred else 0
+        """Read all that has come of an unwatched stream, and process its segments together. How many bytes were read.
+        Must not raise."""
+        received = 0
+        try:
+            for _ in range(_READS_AT_ONCE):
+                data, ancillary, _, _ = self._sock.recvmsg(_READ_BYTES, ANCILLARY_BYTES)
+                self._deferred += data, stamp_of(ancillary), *clocks_ns()
+                received += len(data)
+                if len(data) < _READ_BYTES:
+                    break
+        except BlockingIOError:
+            pass
+        except Exception as error:
+            self._process_deferred()
+            self._stop(_as_wire_error(error))
+        if received >= _LARGE_READ_BYTES and self._exchange is not None:
+            self._exchange.behind_ns = time.perf_counter_ns()
         self._process_deferred()
         return received
 
     def _on_readable(self) -> int:
         """Read and process all that has come: must neither block nor raise. How many bytes were read."""
-        if self._late_by_segments and not self.watched:
+        if self._tapped is not None and not self.watched:
             return self._read_late()
         received = 0
         try:
@@ -328,11 +340,8 @@ class Connection:
         data, ancillary, _, _ = self._sock.recvmsg(_READ_BYTES, ANCILLARY_BYTES)
         earliest_ns = self._times.emptied_ns
         real_ns, now_ns = clocks_ns()
-        tls, tapped = self._tls, self._tapped
-        if tapped is not None and not self.watched:
-            tapped.pass_over(len(data))
-            tapped = None
-        for part, stamp in cut_read(tapped, self._exchange, data, stamp_of(ancillary)):
+        tls = self._tls
+        for part, stamp in cut_read(self._tapped, self._exchange, data, stamp_of(ancillary)):
             arrived_ns, delay_ns, kernel = self._times.of(stamp, real_ns, now_ns)
             plaintext = tls.received(part, self._sock) if part and tls is not None else part
             if plaintext or not part:

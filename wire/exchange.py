@@ -21,7 +21,7 @@ class Source(Protocol):
     @property
     def watched(self) -> bool: ...
 
-    def unwatch(self, by_segments: bool) -> None: ...
+    def unwatch(self) -> None: ...
 
     def defer(self) -> None: ...
 
@@ -89,12 +89,11 @@ class Exchange:
         """Whether each arrival is read, and so stamped, as it comes."""
         return self._source.watched
 
-    def unwatch(self, by_segments: bool = True) -> None:
+    def unwatch(self) -> None:
         """From now on leave what comes with the kernel, and read it now and then: ten times a second at first, later
         twice. The kernel stamps the last of it: the times of the last output and of the end stay exact, those in
-        between are known from a packet tap alone, as long as the exchange is `tapped`. by_segments: whether they are
-        wanted, which costs time."""
-        self._source.unwatch(by_segments)
+        between are known from a packet tap alone, as long as the exchange is `tapped`."""
+        self._source.unwatch()
 
     def defer(self) -> None:
         """From now on read as before, but hand over several reads at a time, within 0.6 s, or when they may be the

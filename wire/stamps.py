@@ -15,6 +15,8 @@ _SO_TIMESTAMPNS = 35
 # as long as the process lives, so that a user's first packets are not the ones that begin it.
 _keeper: socket.socket | None = None
 _TIMESPEC = struct.Struct("@qq")
+#: Two clocks that are read one after the other are rarely further apart.
+_CLOCKS_APART_NS = 50_000
 _TIMESPEC_BYTES = _TIMESPEC.size
 _SOL_SOCKET = socket.SOL_SOCKET
 #: Size of a buffer for one ancillary message that holds a timespec.
@@ -46,9 +48,14 @@ def enable_kernel_stamps(sock: socket.socket) -> bool:
 def clocks_ns() -> tuple[int, int]:
     """(real_ns, now_ns): CLOCK_REALTIME, by which the kernel stamps, and time.perf_counter_ns()'s.
 
-    In this order and side by side: a process that is suspended between the two makes an arrival late, never early.
+    In this order and side by side: a process that is suspended between the two makes an arrival late, never early. They
+    are read once more where that seems to have been so.
     """
-    return time.time_ns(), time.perf_counter_ns()
+    before_ns = time.perf_counter_ns()
+    real_ns, now_ns = time.time_ns(), time.perf_counter_ns()
+    if now_ns - before_ns > _CLOCKS_APART_NS:
+        return time.time_ns(), time.perf_counter_ns()
+    return real_ns, now_ns
 
 
 def stamp_of(ancillary: Iterable[tuple[int, int, bytes]]) -> bytes:
@@ -64,12 +71,14 @@ def arrival_time_ns(stamp: bytes, real_ns: int, now_ns: int, not_before_ns: int)
     """(arrived_ns, delay_ns, kernel) of a read that returned when the two clocks showed real_ns and now_ns.
 
     They are to be read within microseconds of the read, so that a clock that was stepped earlier does no harm. A stamp
-    outside [not_before_ns, now_ns] was made across a step, and now_ns is used instead.
+    outside [not_before_ns, now_ns] was made across a step, and now_ns is used instead; one that is a little earlier was
+    converted with clocks that were read a little further apart, and is not_before_ns.
     """
     if stamp:
         seconds, nanoseconds = _TIMESPEC.unpack(stamp)
         arrived_ns = seconds * 1_000_000_000 + nanoseconds - real_ns + now_ns
-        if not_before_ns <= arrived_ns <= now_ns:
+        if not_before_ns - _CLOCKS_APART_NS <= arrived_ns <= now_ns:
+            arrived_ns = max(arrived_ns, not_before_ns)
             return arrived_ns, now_ns - arrived_ns, True
     return now_ns, 0, False
 

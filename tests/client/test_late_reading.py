@@ -142,6 +142,33 @@ def tap() -> Iterator[PacketTap]:
 
 
 @pytest.mark.slow
+def test_the_last_output_of_a_tapped_stream_has_its_own_time_where_gaps_are_not_measured(
+    server: Server, tap: PacketTap, kernel_stamps: None
+) -> None:
+    """It is read with the end, which comes later."""
+    request = ChatRequest(model="m", prompt="p", system_prompt=None, max_tokens=None)
+    timeouts = Timeouts(connect_s=20, first_token_s=20, idle_s=20, total_s=20)
+    client = StreamClient(server.origin, 20.0, {}, tap=tap)
+    spec = RequestSpec(ENGINES["vllm"], request, timeouts, "u", measure_gaps=False)
+    running = gevent.spawn(StreamingRequest(client, spec).run)
+    peer = server.accept()
+    peer.request()
+    peer.send(HEAD + chunk(outputs(1)))
+    gevent.sleep(0.05)
+    peer.send(chunk(outputs(1)))
+    last_sent_ns = time.perf_counter_ns()
+    gevent.sleep(0.02)
+    done_ns = time.perf_counter_ns()
+    peer.send(chunk(DONE) + END)
+    timeline: Timeline = running.get()
+    client.close()
+    assert (timeline.outcome, timeline.tapped, timeline.gaps_measured) == (Outcome.OK, True, False)
+    assert timeline.last_ns is not None
+    assert timeline.last_ns < done_ns <= timeline.end_ns
+    assert timeline.last_ns < last_sent_ns + 10_000_000
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("seen", [True, False], ids=["seen", "lost"])
 def test_a_tapped_stream_is_read_late_and_has_its_gaps_where_the_tap_saw_them(
     server: Server, tap: PacketTap, kernel_stamps: None, monkeypatch: pytest.MonkeyPatch, seen: bool

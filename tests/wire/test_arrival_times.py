@@ -215,12 +215,20 @@ def test_a_stamp_at_either_end_of_what_is_possible_is_taken(ago_ns: int) -> None
         pytest.param([(socket.IPPROTO_TCP, SO_TIMESTAMPNS, stamped(NOW_NS)[0][2])], id="of another level"),
         pytest.param([(socket.SOL_SOCKET, SO_TIMESTAMPNS + 1, stamped(NOW_NS)[0][2])], id="of another kind"),
         pytest.param(stamped(NOW_NS + 1), id="from the future"),
-        pytest.param(stamped(NOW_NS - 1_000_001), id="before the last arrival"),
+        pytest.param(stamped(NOW_NS - 1_050_001), id="before the last arrival"),
         pytest.param(stamped(NOW_NS - 3600 * 10**9), id="before a step of the clock"),
     ],
 )
 def test_without_a_credible_stamp_the_time_of_the_reading_is_used(ancillary: list[tuple[int, int, bytes]]) -> None:
     assert read_of(ancillary, NOW_NS - 1_000_000) == (NOW_NS, 0, False)
+
+
+@pytest.mark.usefixtures("clocks")
+@pytest.mark.parametrize("earlier_ns", [1, 50_000])
+def test_a_stamp_that_the_clocks_make_a_little_earlier_than_the_last_is_as_late_as_that(earlier_ns: int) -> None:
+    """As the second part of a segment is, which two reads hold."""
+    last_ns = NOW_NS - 1_000_000
+    assert read_of(stamped(last_ns - earlier_ns), last_ns) == (last_ns, 1_000_000, True)
 
 
 @pytest.mark.usefixtures("clocks")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import socket
 import struct
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import NamedTuple
@@ -26,10 +27,12 @@ from tokenswarm.wire.tcp_info import consumed_bytes
 #: How often rings are emptied, so that they cannot fill.
 _INTERVAL_S = 0.1
 #: Of a connection that was seen to begin and is not tapped yet: no more than a handshake has.
-_MOST_EARLY_SEGMENTS = 64
+_MOST_EARLY_SEGMENTS = 16
+_MOST_BEGINNINGS = 1 << 12
 #: Of a stream whose reads need not be cut.
 _MOST_KEPT_SEGMENTS = 256
-_MOST_BEGINNINGS = 1 << 14
+#: A connection is taken up once it has been made, its TLS handshake included.
+_BEGINNING_KEPT_S = 60.0
 _TIMESPEC = struct.Struct("@qq")
 _NS_PER_S = 1_000_000_000
 
@@ -40,9 +43,10 @@ Stamped = tuple[bytes, bytes]
 
 
 class _Beginning(NamedTuple):
-    """A connection that was seen to begin. rows: the segments that came since."""
+    """A connection that was seen to begin, by this process's clock. rows: the segments that came since."""
 
     first_sequence: int
+    seen_s: float
     rows: list[Segment]
 
 
@@ -86,7 +90,8 @@ class PacketTap:
         beginning, offset = self._beginnings.pop(key, None), consumed_bytes(sock)
         if beginning is None or offset is None:
             return None
-        stream = TappedStream(self, key, SegmentQueue(*beginning), offset, may_hold_several)
+        queue = SegmentQueue(beginning.first_sequence, beginning.rows)
+        stream = TappedStream(self, key, queue, offset, may_hold_several)
         self._streams[key] = stream
         return stream
 
@@ -102,19 +107,25 @@ class PacketTap:
             for slots in ring.take():
                 found = decode(slots, ring.layout)
                 for key, first_sequence in found.beginnings.items():
-                    self._streams.pop(key, None)  # of a connection that had these ports before
-                    self._beginnings[key] = _Beginning(first_sequence, [])
+                    self._begin(key, first_sequence)
                 self._hand_out(found.segments)
                 taken = True
         return taken
+
+    def _begin(self, key: int, first_sequence: int) -> None:
+        """A connection was accepted; this may be said twice."""
+        known = self._streams.get(key) or self._beginnings.get(key)
+        if known is None or known.first_sequence != first_sequence:
+            self._streams.pop(key, None)  # of a connection that had these ports before
+            self._beginnings[key] = _Beginning(first_sequence, time.monotonic(), [])
 
     def _hand_out(self, segments: Segments) -> None:
         streams, beginnings = self._streams, self._beginnings
         for key, rows in segments.by_connection():
             if (stream := streams.get(key)) is not None:
                 stream.take(rows)
-            elif (beginning := beginnings.get(key)) is not None and len(beginning.rows) < _MOST_EARLY_SEGMENTS:
-                beginning.rows.extend(rows)
+            elif (beginning := beginnings.get(key)) is not None:
+                beginning.rows.extend(rows[: _MOST_EARLY_SEGMENTS - len(beginning.rows)])
 
     def close(self) -> None:
         """Give everything back; `watch` begins anew."""
@@ -133,8 +144,12 @@ class PacketTap:
             self._notice_losses()
 
     def _forget(self) -> None:
-        while len(self._beginnings) > _MOST_BEGINNINGS:  # of other processes' connections
-            del self._beginnings[next(iter(self._beginnings))]
+        """Beginnings of other processes' connections: this one's are taken up at once."""
+        since_s = time.monotonic() - _BEGINNING_KEPT_S
+        for key, beginning in list(self._beginnings.items()):
+            if beginning.seen_s >= since_s and len(self._beginnings) <= _MOST_BEGINNINGS:
+                break
+            del self._beginnings[key]
 
     def _notice_losses(self) -> None:
         for ring in self._rings.values():
@@ -162,6 +177,11 @@ class TappedStream:
         self._offset = offset
         self._may_hold_several = may_hold_several
 
+    @property
+    def first_sequence(self) -> int:
+        """The sequence number of its first byte."""
+        return self._segments.first_sequence
+
     def close(self) -> None:
         """Its connection is closed."""
         self._tap.forget(self._key, self)
@@ -186,15 +206,11 @@ class TappedStream:
             return None
         return _cut_into(parts, start, data, stamp)
 
-    def pass_over(self, size: int) -> None:
-        """So many bytes were read that are not to be cut."""
-        self._offset += size
-
     def skip(self, datas: Sequence[bytes]) -> bool:
         """Whether none of these reads is to be cut. They need not be given to `cut` then."""
         if any(map(self._may_hold_several, datas)):
             return False
-        self.pass_over(sum(map(len, datas)))
+        self._offset += sum(map(len, datas))
         return True
 
     def _lacks_some(self, parts: list[StreamPart], start: int, data: bytes) -> bool:

@@ -54,12 +54,13 @@ class StreamPart(NamedTuple):
 class SegmentQueue:
     """The segments of one connection that have come, until they have been read."""
 
-    __slots__ = ("_first_sequence", "_rows")
+    __slots__ = ("_arrived_ns", "_rows", "first_sequence")
 
     def __init__(self, first_sequence: int, rows: list[Segment]) -> None:
         """first_sequence: that of the stream's byte at offset 0. rows: what came before."""
-        self._first_sequence = first_sequence
+        self.first_sequence = first_sequence
         self._rows = rows
+        self._arrived_ns = 0  # of the bytes whose segments are forgotten
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -70,14 +71,15 @@ class SegmentQueue:
 
     def parts(self, start: int, end: int) -> list[StreamPart]:
         """As parts_between. Where all bytes to `end` have come, their segments are forgotten."""
-        parts = parts_between(self._rows, self._first_sequence, start, end)
+        parts = parts_between(self._rows, self.first_sequence, start, end, self._arrived_ns)
         if parts and parts[-1].end >= end:
+            self._arrived_ns = parts[-1].arrived_ns
             self.forget(end)
         return parts
 
     def forget(self, before: int) -> None:
         """Those segments that hold no byte from this offset on."""
-        reference = self._first_sequence + before - _HALF
+        reference = self.first_sequence + before - _HALF
         self._rows = [row for row in self._rows if (row[0] + row[1] - reference) % _SEQUENCES > _HALF]
 
 
@@ -89,11 +91,13 @@ def connection_key(source_words: Iterable[int], source_port: int, local_port: in
     return folded << 32 | source_port << 16 | local_port
 
 
-def parts_between(segments: Iterable[Segment], first_sequence: int, start: int, end: int) -> list[StreamPart]:
+def parts_between(
+    segments: Iterable[Segment], first_sequence: int, start: int, end: int, before_ns: int = 0
+) -> list[StreamPart]:
     """The parts of a stream's bytes from offset `start` on, when all before had arrived: to `end`, or as far as the
     segments have all bytes. segments: of the connection, in the order in which they came. first_sequence: that of the
-    stream's byte at offset 0."""
-    arrived_to, time_ns = start, 0
+    stream's byte at offset 0. before_ns: when all bytes before `start` had come, as far as the segments do not tell."""
+    arrived_to, time_ns = start, before_ns
     reference = first_sequence + start - _HALF
     ahead: list[tuple[int, int]] = []
     parts: list[StreamPart] = []

@@ -115,6 +115,38 @@ def test_segments_of_a_late_read_have_their_own_times(any_server: Server, tap: P
     client.close()
 
 
+def test_all_that_waits_of_a_stream_that_is_read_late_is_read_when_time_is_up(
+    server: Server, tap: PacketTap, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More than many reads take, as where a client stood still."""
+    receiver = Receiver(Exchange.unwatch)
+    client, exchange, peer = begin(server, tap, receiver)
+    peer.send(chunk("one"))
+    until(lambda: receiver.arrivals)
+    monkeypatch.setattr("tokenswarm.wire.connection._READ_BYTES", 1024)
+    peer.send(b"".join(chunk("x" * 1500) for _ in range(30)))
+    wait_without_reading(0.05)
+    exchange.read_now()
+    assert "".join(receiver.texts).count("x") == 30 * 1500
+    client.close()
+
+
+def test_an_acceptance_that_is_sent_twice_changes_nothing(server: Server, tap: PacketTap) -> None:
+    receiver = Receiver(Exchange.defer)
+    client, exchange, peer = begin(server, tap, receiver)
+    ((key, stream),) = tap._streams.items()
+    tap._begin(key, stream.first_sequence)
+    peer.send(chunk("one"))
+    until(lambda: receiver.arrivals)
+    sent_ns = send_each(peer, [chunk("two"), chunk("three")])
+    peer.send(END)
+    exchange.wait(PATIENCE_S)
+    assert_came_as_sent(receiver.arrivals[1:], sent_ns)
+    assert exchange.tapped
+    client.close()
+    assert not tap._streams
+
+
 def test_a_first_output_that_is_read_late_is_certain(server: Server, tap: PacketTap) -> None:
     """The same of outputs that came in one segment: they came no earlier than the segment before."""
     client, exchange, peer = begin(server, tap)
