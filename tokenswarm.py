@@ -8,6 +8,7 @@ subcommand loads its module when it is called, and so does what a locustfile imp
 from __future__ import annotations
 
 import atexit
+import fcntl
 import os
 import signal
 import sys
@@ -36,6 +37,18 @@ _EARLY = (4, "tokenswarm: interrupted before the run began: nothing was measured
 _INTERRUPTED = {"run": _EARLY, "web": _EARLY, "sweep": _EARLY, "simulate": (0, _ENDED)}
 #: They keep the handler, and then have signals wait: see run_command.
 _HANDED_OVER = ("run", "web")
+
+
+def _open_standard_error() -> None:
+    """Where it was closed before the process began (`2>&-`), Python has None for it, and `print` takes the standard
+    output instead, whose text another program may read; a file of the run's own could get its number, too."""
+    if sys.stderr is not None:
+        return
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    number = fcntl.fcntl(nowhere, fcntl.F_DUPFD, 2)  # 2, unless another file has it by now
+    os.close(nowhere)
+    os.set_inheritable(number, number == 2)
+    sys.stderr = sys.__stderr__ = open(number, "w", encoding="utf-8")  # noqa: PTH123, SIM115  open for good
 
 
 def _end_at_once(_number: int, _frame: FrameType | None) -> None:
@@ -71,6 +84,7 @@ def _called(arguments: list[str]) -> str | None:
     return next((word for word in arguments if not word.startswith("-")), None)
 
 
+_open_standard_error()  # before anything is said
 _handle_early_interrupts()  # before all that takes time
 
 #: What locustfiles import; the rest of the package may change at any time.

@@ -7,6 +7,7 @@ from tokenswarm.command_line.option_errors import Collected, OptionErrors, colle
 from tokenswarm.command_line.parser import (
     Given,
     did_you_mean,
+    listed,
     misspelled_variables,
     nearest_names,
     nearest_options,
@@ -39,6 +40,7 @@ __all__ = [
     "did_you_mean",
     "first_free_port",
     "free_port",
+    "listed",
     "misspelled_variables",
     "nearest_names",
     "nearest_options",

@@ -157,6 +157,12 @@ def unexpected_words(words: Sequence[str]) -> str:
     return f"unexpected {noun} {', '.join(repr(shown(word)) for word in words)}{advice}"
 
 
+def listed(words: Iterable[str]) -> str:
+    """The words as a sentence has them: "a", "a and b", "a, b and c"."""
+    *others, last = words
+    return f"{', '.join(others)} and {last}" if others else last
+
+
 def did_you_mean(near: Collection[str]) -> str:
     """The end of a sentence on a word that is not known: the nearest known ones, "" where none is near."""
     return f"; did you mean {' or '.join(near)}?" if near else ""

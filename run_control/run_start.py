@@ -43,13 +43,16 @@ from tokenswarm.run_control.run_parser import add_run_options
 from tokenswarm.run_control.run_plan import RunPlan, level_of, run_options
 from tokenswarm.run_control.run_watch import RunWatch
 from tokenswarm.run_control.start_checks import check_command_line, check_run, complete_options, shows_stats_tables
+from tokenswarm.run_control.stray_words import check_named_classes
 from tokenswarm.run_control.user_creation import report_failed_users
 from tokenswarm.run_folder.schema import RunFacts
+from tokenswarm.shapes.class_weights import check_weights, idle_class_notices
 from tokenswarm.shapes.own_code import (
     adopt_own_code,
     check_modes,
     check_own_classes,
     check_shape,
+    chosen_classes,
     foresee_own_code,
     own_code_facts,
 )
@@ -213,15 +216,23 @@ class RunStart:
         transport.install(options.cluster_key_file, log_waiting=bool(options.worker))
         if options.worker and not {"master_host", "master_port"} & set(given.unread):
             check_master_address(options.master_host, options.master_port)
-        if options.worker or options.list_commands or options.show_task_ratio or options.show_task_ratio_json:
+        if options.list_commands:
+            return
+        user_classes, shapes = loaded_classes(options.locustfile)
+        if options.worker or options.show_task_ratio or options.show_task_ratio_json:
+            with collect_errors() as errors:
+                errors.of(check_named_classes, given, user_classes)
+                errors.of(check_weights, chosen_classes(options, user_classes))
             return
         self._recording.forks_workers = bool(options.processes)
         self._recording.metrics_port_given = "metrics_port" in given.sources
-        user_classes = foresee_own_code(options, *loaded_classes(options.locustfile))
+        chosen = foresee_own_code(options, user_classes, shapes)
+        self._command_line.notices += idle_class_notices(chosen)
         with collect_errors() as errors:
+            errors.of(check_named_classes, given, user_classes)
             # Locust says that it starts its page before there is an environment, in which they are checked again.
-            errors.of(check_own_classes, user_classes)
-            errors.of(check_streaming_users, user_classes)
+            errors.of(check_own_classes, chosen)
+            errors.of(check_streaming_users, chosen)
             errors.of(check_own_options, options, self._defaults, given.sources)
             notices = errors.of(check_command_line, given)
         self._notices = notices or []

@@ -3,9 +3,13 @@ that it names."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
-from tokenswarm.command_line import Given, OptionErrors, unexpected_words
+from locust import User
+
+from tokenswarm.command_line import Given, OptionErrors, listed, unexpected_words
+from tokenswarm.sanitize import shown
 
 _OWN_LOCUSTFILE = Path(__file__).resolve().parents[1] / "locustfile.py"
 _OWN_CLASSES = frozenset(("ChatUser", "SystemPromptChatUser"))
@@ -23,6 +27,18 @@ def check_stray_words(given: Given) -> None:
     words = [word for word in getattr(given.options, "user_classes", None) or () if word not in _OWN_CLASSES]
     if words and not any(error.startswith("unknown option") for error in given.errors):
         raise OptionErrors([unexpected_words(words)])
+
+
+def check_named_classes(given: Given, user_classes: Sequence[type[User]]) -> None:
+    """Of another locustfile, with these classes; one whose classes are not known yet has none here. Raises
+    OptionErrors."""
+    known = [each.__name__ for each in user_classes]
+    words = [word for word in getattr(given.options, "user_classes", None) or () if word not in known]
+    if words and known and not any(error.startswith("unknown option") for error in given.errors):
+        what = "is no option and no user class" if len(words) == 1 else "are no options and no user classes"
+        raise OptionErrors(
+            [f"{listed(map(repr, map(shown, words)))} {what} of the locustfile, which has {listed(sorted(known))}."]
+        )
 
 
 def check_locustfile(given: Given) -> None:

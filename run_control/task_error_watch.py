@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from locust.env import Environment
 
+from tokenswarm.metrics.level import Phase
 from tokenswarm.recording.active_run import ActiveRun
 from tokenswarm.recording.task_errors import MOST_WITHOUT_A_REQUEST, ErrorCount, TaskErrors
 from tokenswarm.upstream.locust_log_filters import EventErrorFilter
+
+#: Users may be gone so long before the level's end, as clocks of a process go.
+_END_S = 0.5
 
 
 def note_task_errors(run: ActiveRun, environment: Environment) -> None:
@@ -43,9 +47,11 @@ def reason_to_stop(run: ActiveRun, environment: Environment, users: int) -> str 
 
 
 def _no_more_come(run: ActiveRun, environment: Environment) -> bool:
-    """Whether all classes failed, or the ramp is over."""
+    """Whether all classes failed, or the ramp is over and the level goes on: users that end with it were there."""
+    if {each.__name__ for each in environment.user_classes} <= run.aggregator.task_errors.classes_not_created:
+        return True
     level = run.aggregator.running_level
-    is_ramped = level is not None and run.now_s - level.began_s > level.level.ramp_s
-    return is_ramped or {each.__name__ for each in environment.user_classes} <= (
-        run.aggregator.task_errors.classes_not_created
-    )
+    if level is None:
+        return False
+    elapsed_s = run.now_s - level.began_s
+    return elapsed_s > level.level.ramp_s and level.phase_at(elapsed_s + _END_S) is not Phase.DRAIN

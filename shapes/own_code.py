@@ -13,6 +13,8 @@ import locust.user.wait_time
 from locust import LoadTestShape, TaskSet, User
 from locust.env import Environment
 
+from tokenswarm.command_line import listed
+from tokenswarm.shapes.class_weights import check_weights, has_users
 from tokenswarm.shapes.plan import OWN_SHAPE, OWN_USERS, SHAPE_READS_USERS
 from tokenswarm.shapes.run_shape import RunShape
 
@@ -48,13 +50,20 @@ def adopt_own_code(environment: Environment) -> None:
 
 
 def check_own_classes(user_classes: Sequence[type[User]]) -> list[type[User]]:
-    """Those of the locustfile's own that run. Raises OwnCodeError."""
+    """Those of the locustfile's own that run. Raises OwnCodeError, OptionErrors."""
     default = list(RunShape.user_classes.values())
+    check_weights(user_classes)
     _check_derived(user_classes, default)
-    own = [each for each in user_classes if each not in default and (each.weight or each.fixed_count)]
+    own = [each for each in user_classes if each not in default and has_users(each)]
     _check_tasks(own)
     _check_wait_times(own)
     return own
+
+
+def chosen_classes(options: Namespace, user_classes: Sequence[type[User]]) -> list[type[User]]:
+    """Those of a locustfile's classes that the command line names, all where it names none."""
+    words = options.user_classes or ()
+    return [each for each in user_classes if not words or each.__name__ in words]
 
 
 def foresee_own_code(
@@ -63,9 +72,8 @@ def foresee_own_code(
     """On the command line, when the locustfile is imported and Locust has no environment yet: name its classes in the
     options as `adopt_own_code` will. user_classes, shapes: all of its own; words of the command line choose among the
     users, which are returned."""
-    default, words = list(RunShape.user_classes.values()), options.user_classes or ()
-    chosen = [each for each in user_classes if not words or each.__name__ in words]
-    own = [each for each in chosen if each not in default and (each.weight or each.fixed_count)]
+    default, chosen = list(RunShape.user_classes.values()), chosen_classes(options, user_classes)
+    own = [each for each in chosen if each not in default and has_users(each)]
     own_shapes = [each for each in shapes if not issubclass(each, RunShape)]
     own_shape = own_shapes[0] if len(own_shapes) == 1 else None  # several are refused in the run
     _name_own_code(options, [] if any(each in default for each in chosen) else own, own_shape)
@@ -102,7 +110,7 @@ def check_modes(environment: Environment, modes: Iterable[str]) -> None:
     missing = {default[mode].__name__ for mode in modes if default[mode] not in environment.user_classes}
     if missing:
         raise OwnCodeError(
-            f"the plan needs {' and '.join(sorted(missing))}, which the command line leaves out: name no user classes, "
+            f"the plan needs {listed(sorted(missing))}, which the command line leaves out: name no user classes, "
             "and choose with --system-prompt off, on or both."
         )
 
@@ -118,7 +126,7 @@ def _check_derived(user_classes: Sequence[type[User]], default: Sequence[type[Us
     names = [
         each.__name__
         for each in user_classes
-        if each not in default and issubclass(each, tuple(default)) and (each.weight or each.fixed_count)
+        if each not in default and issubclass(each, tuple(default)) and has_users(each)
     ]
     if names:
         it = "it" if len(names) == 1 else "them"
@@ -146,7 +154,7 @@ def _check_wait_times(own: Sequence[type[User]]) -> None:
     unusable = [f"{each.__name__}.wait_time" for each in dict.fromkeys(owners) if not _is_method(each, "wait_time")]
     if unusable:
         raise OwnCodeError(
-            f"{' and '.join(unusable)} of your locustfile cannot be called as a method: set wait_time to a wait time "
+            f"{listed(unusable)} of your locustfile cannot be called as a method: set wait_time to a wait time "
             "of locust, like wait_time = constant(5) or between(1, 5), or define a method that returns seconds "
             "(docs/python-api.md)."
         )
@@ -188,7 +196,7 @@ def _own_shape(environment: Environment) -> LoadTestShape | None:
 
 def _classes(names: Sequence[str], what: str = "class") -> str:
     plural = {"class": "classes", "shape": "shapes"}[what]
-    return f"the {what if len(names) == 1 else plural} {' and '.join(names)}"
+    return f"the {what if len(names) == 1 else plural} {listed(names)}"
 
 
 def _is_ours(shape: object) -> bool:

@@ -13,6 +13,7 @@ from locust import LoadTestShape, User
 from locust.env import Environment
 from locust.runners import MasterRunner
 
+from tokenswarm.command_line import listed
 from tokenswarm.shapes.error_place import error_with_place
 from tokenswarm.shapes.not_created import class_not_created
 from tokenswarm.shapes.plan import LoadPlan, PlannedLevel
@@ -135,7 +136,7 @@ class RunShape(LoadTestShape):
         failed = {class_not_created(str(error["msg"])) for error in self.runner.exceptions.values()}
         names = sorted({each.__name__ for each in self.own_classes} - self._ran - failed)
         if names:
-            of = f"the class {names[0]}" if len(names) == 1 else f"the classes {' and '.join(names)}"
+            of = f"the class {names[0]}" if len(names) == 1 else f"the classes {listed(names)}"
             logger.warning("No user of %s ran: there were too few users for each class, by their weights", of)
 
     def _begin_own_shape(self) -> None:

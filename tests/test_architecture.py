@@ -96,7 +96,7 @@ LOCUST_PLACES = {
     *("locustfile.py", "shapes/run_shape.py", "shapes/own_code.py", "shapes/shape_options.py"),
     *("recording/locust_stats.py", "web/locust_page.py", "web/start_answer.py", "upstream/locust_internals.py"),
     *("upstream/locust_files.py", "upstream/loaded_locustfiles.py", "upstream/user_spawning.py"),
-    *("upstream/early_options.py", "upstream/event_listeners.py", "upstream/user_hooks.py"),
+    *("shapes/class_weights.py", "upstream/early_options.py", "upstream/event_listeners.py", "upstream/user_hooks.py"),
     "run_command/locust_process.py",
 }
 LOCUST_PACKAGES = {"users", "cluster", "run_control"}

@@ -66,6 +66,15 @@ def test_a_standard_output_that_was_closed_is_no_success(arguments: list[str], t
     assert (done.returncode, done.stderr) == (2, f"tokenswarm: {lost}\n")
 
 
+@pytest.mark.parametrize(
+    "arguments", [["runs", "lsit"], ["run", "--dry-run", "-f", "own.py"], ["run", "--levels", "x"]]
+)
+def test_messages_for_a_standard_error_that_was_closed_go_nowhere(arguments: list[str], tmp_path: Path) -> None:
+    command = ["sh", "-c", 'exec "$@" 2>&-', "sh", sys.executable, str(COMMAND), *arguments]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", "")
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
 def test_output_that_a_command_leaves_unwritten_is_lost_too() -> None:
     script = "import sys, tokenswarm; tokenswarm._main = lambda _: print('x') or 0; sys.exit(tokenswarm.main([]))"

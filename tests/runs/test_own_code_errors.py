@@ -93,6 +93,16 @@ class Whole(Late):
     def on_start(self):
         self.stream("first", max_tokens=4)
 """
+PLAIN = """
+from locust import HttpUser, constant
+
+class Plain(HttpUser):
+    wait_time = constant(1)
+
+    @task
+    def look(self):
+        self.client.get("/health")
+"""
 LISTENERS = """
 def on_worker(environment):
     return isinstance(environment.runner, WorkerRunner) or not environment.parsed_options.processes
@@ -119,6 +129,16 @@ def test_a_run_whose_users_cannot_start_ends_with_the_reason(
     assert run.document["stop_reason"] == f"no user is there: {NOT_STARTED}"
     assert "Traceback" not in run.output and "tasks of the locustfile" not in run.output
     assert f": {NOT_STARTED}" in run.output.rstrip().splitlines()[-1]
+
+
+def test_a_run_whose_streaming_users_cannot_start_and_others_run_is_not_said_to_be_stopped(
+    run_locust: RunLocust, tmp_path: Path
+) -> None:
+    (own := tmp_path / "own.py").write_text(STARTS + PLAIN)
+    run = run_locust("-u", "2", "-r", "2", "-t", "4s", locustfile=own)
+    assert run.exit_code == 3, run.output
+    assert run.document["stop_reason"] is None
+    assert "no user is there" not in run.output and "is stopped" not in run.output
 
 
 @pytest.mark.parametrize("processes", [(), ("--processes", "2")], ids=["one process", "forked workers"])
@@ -188,3 +208,49 @@ def test_a_locustfile_that_is_refused_by_master_and_workers_is_said_once(run_loc
     run = run_locust("-u", "2", "-t", "3s", "--processes", "2", locustfile=own)
     assert run.exit_code == 2, run.output
     assert run.output.count("has no task") == 1
+
+
+TWO = (
+    HEAD.partition("class Broken")[0]
+    + """
+class Fast(StreamingUser):
+    {}
+    @task
+    def ask(self):
+        self.stream("hello", max_tokens=8)
+
+class Slow(Fast):
+    {}
+"""
+)
+
+
+@pytest.mark.parametrize(
+    ("fast", "slow", "words"),
+    [
+        ('weight = "3"', "weight = 1", ("--processes", "2")),
+        ("weight = -1", "weight = 1", ()),
+        ("weight = 0", "weight = 0", ()),
+        ("fixed_count = '2'", "fixed_count = 1", ("--worker",)),
+    ],
+    ids=["text", "negative", "all 0", "a worker's fixed count"],
+)
+def test_weights_without_users_are_refused_with_class_and_file(
+    run_locust: RunLocust, tmp_path: Path, fast: str, slow: str, words: tuple[str, ...]
+) -> None:
+    (own := tmp_path / "own.py").write_text(TWO.format(fast, slow))
+    run = run_locust("-u", "2", "-t", "2s", *words, locustfile=own)
+    assert run.exit_code == 2, run.output
+    (said,) = run.output.splitlines()
+    assert "Fast (own.py, line 8)" in said
+
+
+@pytest.mark.parametrize("words", [(), ("--worker",)], ids=["a run", "a worker"])
+def test_a_word_that_names_no_class_is_refused_with_those_that_there_are(
+    run_locust: RunLocust, tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    (own := tmp_path / "own.py").write_text(TWO.format("weight = 1", "weight = 1"))
+    run = run_locust("-u", "2", "-t", "2s", *words, "Fasst", "Slow", locustfile=own)
+    assert run.exit_code == 2, run.output
+    (said,) = run.output.splitlines()
+    assert "'Fasst'" in said and "Fast and Slow" in said

@@ -56,3 +56,14 @@ def test_a_run_without_a_standard_output_leaves_its_folder(start_simulator: Star
     assert ended.stderr.count("the output could not be written (the standard output is closed)") == 1
     (folder,) = run_folders(tmp_path / "results")
     assert json.loads((folder / "summary.json").read_text())["status"] == "finished"
+
+
+def test_a_run_without_a_standard_error_prints_its_summary_alone(
+    start_simulator: StartSimulator, tmp_path: Path
+) -> None:
+    simulator = start_simulator("--profile", "fast")
+    words = ["run", "-H", simulator.host, *OPTIONS, "--json"]
+    command = ["sh", "-c", 'exec "$@" 2>&-', "sh", sys.executable, "-P", "-m", "tokenswarm", *words]
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert json.loads(ended.stdout)["status"] == "finished"
