@@ -44,6 +44,12 @@ _LARGEST_BYTES = 64 * 1024 * 1024
 _MOST_PENDING = 100
 #: Seconds before each of the lines in which a worker logs that it waits for its master. Locust's own begin after 30 s.
 _WAITING_LOG_DELAYS_S = (0.5, 9.5, 10.0)
+#: How long a worker waits for its master: a little less than Locust, which ends after 305 s with 255, and says not why.
+_WAITS_S = 300.0
+_NO_MASTER = (
+    "no master answered at {} within 5 minutes: start the master, give this worker its address with --master-host and "
+    "--master-port, and see that no firewall closes the port."
+)
 _NO_KEY = "it has no cluster key, its master has one; give it the same"
 _KEY_HERE_ALONE = "it has a cluster key, its master has none; give both the same, or none"
 
@@ -148,7 +154,7 @@ class WorkerSockets:
     """Makes workers' sockets. A socket that replaces one with a broken connection continues its session."""
 
     def __init__(self, key: ClusterKey | None, log_waiting: bool = False) -> None:
-        """log_waiting: whether a worker logs that it waits for its master."""
+        """log_waiting: whether a worker logs that it waits for its master, and ends where none comes."""
         self._key = key
         self._log_waiting = log_waiting
         self._states: dict[str, SocketState] = {}
@@ -160,7 +166,7 @@ class WorkerSockets:
             state = self._states[identity] = SocketState(gevent.getcurrent(), session)
             gevent.spawn(end_with_parent, lambda: state.connected)
             if self._log_waiting:
-                gevent.spawn(log_waiting, state, f"{host}:{port}")
+                gevent.spawn(await_master, state, f"{host}:{port}")
         return WorkerSocket(state, host, port, identity)
 
 
@@ -249,7 +255,8 @@ class _SealedMessage:
 @cache
 def install(key_file: str, log_waiting: bool = False) -> None:
     """Have Locust use these sockets in this process and those that it forks; once, before it makes a runner. key_file:
-    --cluster-key-file; log_waiting: whether workers log that they wait for their master. Raises ClusterKeyError."""
+    --cluster-key-file; log_waiting: whether workers log that they wait for their master, and end without. Raises
+    ClusterKeyError."""
     if any(argument.partition("=")[0] == "--cluster-key" for argument in sys.argv):
         raise ClusterKeyError(
             f"a key on the command line is visible to every user of this machine: set {KEY_VARIABLE}, or name a file "
@@ -259,13 +266,18 @@ def install(key_file: str, log_waiting: bool = False) -> None:
     use_sockets(WorkerSockets(key, log_waiting), partial(MasterSocket, MasterSessions(key) if key else None))
 
 
-def log_waiting(state: SocketState, address: str, sleep: Callable[[float], object] = gevent.sleep) -> None:
-    """Log where this worker waits for its master, until the master answers. Locust logs nothing for the first 30 s."""
+def await_master(state: SocketState, address: str, sleep: Callable[[float], object] = gevent.sleep) -> None:
+    """Log where this worker waits for its master, until the master answers, and end its process where none does. Locust
+    logs nothing for the first 30 s."""
     for delay_s in _WAITING_LOG_DELAYS_S:
         sleep(delay_s)
         if state.connected or state.rejected:
             return
         logger.info("Waiting for a master at %s (--master-host, --master-port)", address)
+    sleep(_WAITS_S - sum(_WAITING_LOG_DELAYS_S))
+    if not (state.connected or state.rejected):
+        print(f"tokenswarm: {_NO_MASTER.format(address)}", file=sys.stderr)
+        gevent.kill(state.main, SystemExit(EXIT_UNUSABLE))
 
 
 def _unserialized(received: bytes, name: str | None = None) -> Any:

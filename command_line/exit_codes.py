@@ -20,8 +20,9 @@ MEANINGS = {
     "their `on_start` and `on_stop`, or listeners of events (`--exit-code-on-error` sets another code); or Locust "
     "could not start, for example without a locustfile",
     EXIT_UNUSABLE: "an option, the prompts, the server or the locustfile cannot be used; a sentence for "
-    "each error says what to do. Also: Tokenswarm has an internal error; or the output of a `tokenswarm` command "
-    "that had no other error could not be written (a run keeps its code, because its files are complete)",
+    "each error says what to do. Also: no master answered a worker for 5 minutes; Tokenswarm has an internal error; "
+    "or the output of a `tokenswarm` command that had no other error could not be written "
+    "(a run keeps its code, because its files are complete)",
     EXIT_UNRELIABLE: "the results are unreliable: nothing was recorded, no request was answered, requests "
     "are unaccounted for, a worker was lost, or all of the last 50 requests failed "
     "(`--stop-after-failures`). With `--fail-if` or `--pass-if` also: the run is suspect,"

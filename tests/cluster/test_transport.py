@@ -27,6 +27,20 @@ def soon(condition: Callable[[], bool]) -> None:
         gevent.sleep(0.005)
 
 
+def a_main_greenlet() -> Any:
+    """It waits; what ends its process is its value: the exit code."""
+
+    def wait() -> Any:
+        try:
+            gevent.sleep(3600)
+        except SystemExit as error:
+            return error.code
+
+    main = gevent.spawn(wait)
+    gevent.sleep(0)
+    return main
+
+
 class Worker:
     """A worker's socket and what came through it."""
 
@@ -263,7 +277,8 @@ def test_a_worker_logs_where_it_waits_for_its_master_until_there_is_an_answer(
     answered_s: float | None, logged_s: list[float], caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    state = SocketState(main=None, session=None)
+    main = a_main_greenlet()
+    state = SocketState(main, session=None)
     now_s = 0.0
     lines: list[float] = []
 
@@ -273,10 +288,21 @@ def test_a_worker_logs_where_it_waits_for_its_master_until_there_is_an_answer(
         now_s += seconds
         state.connected = answered_s is not None and now_s >= answered_s
 
-    transport.log_waiting(state, "gpu:5557", sleep)
+    transport.await_master(state, "gpu:5557", sleep)
     sleep(0)
     assert lines == logged_s
     assert all("gpu:5557" in record.getMessage() for record in caplog.records)
+    gevent.kill(main)
+
+
+def test_a_worker_that_no_master_answers_ends_with_a_code_and_a_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    waited: list[float] = []
+    main = a_main_greenlet()
+    transport.await_master(SocketState(main, session=None), "gpu:5557", waited.append)
+    assert main.get(timeout=30) == 2
+    assert sum(waited) < 305  # Locust's own end
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and "gpu:5557" in said
 
 
 def test_a_worker_that_takes_part_is_not_ended_by_a_rejection_without_seal(ends: list[Any]) -> None:
