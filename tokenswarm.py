@@ -29,6 +29,10 @@ if TYPE_CHECKING:
     from tokenswarm.users.stream_response import StreamFailed, StreamResponse
     from tokenswarm.users.streaming_user import StreamingUser
 
+#: Of numpy's products, which reads this when it is imported: more threads would spin for 0.1 s after each product of
+#: long series, on processors that send load and serve beside this process.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 _EXIT_SIGINT = 130
 _ENDED = "tokenswarm: ended with Ctrl-C."
 #: As in command_line/exit_codes.py, which is not imported yet.
