@@ -96,7 +96,8 @@ def parts_between(
 ) -> list[StreamPart]:
     """The parts of a stream's bytes from offset `start` on, when all before had arrived: to `end`, or as far as the
     segments have all bytes. segments: of the connection, in the order in which they came. first_sequence: that of the
-    stream's byte at offset 0. before_ns: when all bytes before `start` had come, as far as the segments do not show it."""
+    stream's byte at offset 0. before_ns: when all bytes before `start` had come, as far as the segments do not show
+    it."""
     arrived_to, time_ns = start, before_ns
     reference = first_sequence + start - _HALF
     ahead: list[tuple[int, int]] = []
