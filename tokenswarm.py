@@ -52,7 +52,7 @@ def _open_standard_error() -> None:
     number = fcntl.fcntl(nowhere, fcntl.F_DUPFD, 2)  # 2, unless another file has it by now
     os.close(nowhere)
     os.set_inheritable(number, number == 2)
-    sys.stderr = sys.__stderr__ = open(number, "w", encoding="utf-8")  # noqa: PTH123, SIM115  open for good
+    sys.stderr = open(number, "w", encoding="utf-8")  # noqa: PTH123, SIM115  open for good
 
 
 def _end_at_once(_number: int, _frame: FrameType | None) -> None:

@@ -25,6 +25,7 @@ from tokenswarm.cluster.protocol import (
     WorkerRefused,
 )
 from tokenswarm.command_line.exit_codes import EXIT_UNUSABLE
+from tokenswarm.recording.build import build_difference
 
 logger = logging.getLogger(__name__)
 
@@ -100,7 +101,7 @@ class Admissions:
 
     def _objection(self, join: Join) -> str | None:
         if join.build != self._build:
-            return f"it runs Tokenswarm {join.build}, its master runs {self._build}; use the same files on both"
+            return build_difference(join.build, self._build)
         if join.cluster != self._cluster and (join.cluster or not self._cluster.startswith(FORKED)):
             return "it belongs to another master (see --cluster)"
         return None
@@ -115,7 +116,8 @@ class Admissions:
         self._count(name, ready.locust)
 
     def _on_refused(self, environment: Any, msg: Any, **_: Any) -> None:
-        reason = f"worker {msg.node_id} cannot take part: {msgspec.convert(msg.data, Refused).reason[:500]}"
+        where = "" if self._cluster.startswith(FORKED) else "on that worker's machine, "
+        reason = f"worker {msg.node_id} cannot take part: {where}{msgspec.convert(msg.data, Refused).reason[:500]}"
         if self._levels.current is not None:
             self._abort(reason)
             return

@@ -158,7 +158,7 @@ class MasterSessions:
         """The answer to a worker's hello. No state is kept: the hello may be a recorded one. Raises BadSeal."""
         hello = _convert(data, _Hello)
         if not hmac.compare_digest(self._key.mac(b"hello", node.encode(), hello.nonce), hello.mac):
-            raise BadSeal("it has another cluster key than this master")
+            raise BadSeal("it has another cluster key than this master; give it the same on that worker's machine")
         return [self._nonce, self._key.mac(b"welcome", node.encode(), hello.nonce, self._nonce)]
 
     def open(self, node: str, data: Any) -> bytes:

@@ -50,7 +50,7 @@ _NO_MASTER = (
     "no master answered at {} within 5 minutes: start the master, give this worker its address with --master-host and "
     "--master-port, and see that no firewall closes the port."
 )
-_NO_KEY = "it has no cluster key, its master has one; give it the same"
+_NO_KEY = "it has no cluster key, its master has one; give it the same on that worker's machine"
 _KEY_HERE_ALONE = "it has a cluster key, its master has none; give both the same, or none"
 
 

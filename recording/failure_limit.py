@@ -15,6 +15,9 @@ OFF = "off"
 #: A server that answered before may be restarting.
 OUTAGE_S = 15.0
 _ROUNDING = 1e-6
+_SERVER = "check the server and its log"
+#: Of whole answers that the user's own code refuses.
+_CHECK = "compare the answers with what check= of the locustfile expects"
 _LIMIT = re.compile(r"(\d+(?:\.\d+)?)\s*%\s*:\s*(\d+)", re.ASCII)
 
 
@@ -97,13 +100,13 @@ class FailureWatch:
 
     def _reason(self, limit: FailureLimit) -> str:
         failed = [row for row in self._last if row.outcome.is_failure]
-        errors = Counter(_in_words(row) for row in failed)
-        (error, times), *_ = errors.most_common(1)
+        errors = Counter((_in_words(row), row.outcome is Outcome.WRONG_ANSWER) for row in failed)
+        ((error, is_answered), times), *_ = errors.most_common(1)
         often = "all" if times == len(failed) else f"{times:,}"
         return (
             f"{len(failed):,} of the last {limit.requests:,} requests failed (--stop-after-failures {limit}), {often} "
-            f"with {error.rstrip('. ')}; check the server and its log, or give --stop-after-failures off to go on all "
-            "the same"
+            f"with {error.rstrip('. ')}; {_CHECK if is_answered else _SERVER}, or give --stop-after-failures off to go "
+            "on all the same"
         )
 
 

@@ -172,13 +172,15 @@ class RunStart:
         """End a run that cannot begin, and say why: on the standard error, or in the log and on the page."""
         options, shape = environment.parsed_options, environment.shape_class
         on_worker = isinstance(environment.runner, WorkerRunner)
+        on_page = options is not None and not (options.headless or options.autostart or on_worker)
         if options is not None and options.headless and not on_worker:
             show_refusal(error)
         else:
             for sentence in sentences_of(error):
-                logger.error("Run not started: %s", sentence)
+                logger.log(logging.WARNING if on_page else logging.ERROR, "Run not started: %s", sentence)
             self._page.refuse(error)
-        environment.process_exit_code = EXIT_UNUSABLE
+        if not on_page:  # which serves on, and other runs are started there
+            environment.process_exit_code = EXIT_UNUSABLE
         if isinstance(shape, RunShape) and not on_worker:
             shape.refuse()
         else:

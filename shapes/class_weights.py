@@ -50,9 +50,10 @@ def place_of_class(user_class: type) -> str:
 
 def _weight_errors(user_classes: Sequence[type[User]]) -> Iterator[str]:
     for each in user_classes:
-        for name, kind, expected in (("weight", Real, "a number"), ("fixed_count", Integral, "a whole number")):
+        for name, expected in (("weight", "a number"), ("fixed_count", "a whole number")):
             value: Any = getattr(each, name)
-            if not (isinstance(value, kind) and isfinite(value) and value >= 0):
+            is_number = isinstance(value, Real if name == "weight" else Integral)
+            if not is_number or not isfinite(value) or value < 0:
                 yield (
                     f"{name} of the class {each.__name__} ({place_of_class(each)}) has to be {expected} of at least 0, "
                     f"got {value!r}. Mend it there, and start again."

@@ -123,7 +123,10 @@ def check_conflicts(options: Namespace, sources: Mapping[str, str]) -> None:
             errors.add(PlanError(f"{sources[name]} has no effect beside {other}: {sentence}."))
         if options.class_picker:
             errors.add(
-                PlanError("--class-picker: the users follow from --system-prompt; choose there, off, on or both.")
+                PlanError(
+                    "--class-picker: the page chooses no user classes: name those of a locustfile on the command line, "
+                    "behind its options; of Tokenswarm's own, choose with --system-prompt off, on or both."
+                )
             )
 
 

@@ -49,6 +49,14 @@ ADDRESSES: Mapping[str, Collection[str]] = {
     "gpu_metrics_url": ("",),
 }
 
+#: What Locust's own form sets, and no option does.
+_CLASSES = {
+    "user_classes": "user classes cannot be chosen on the web page: name them on the command line that starts it, "
+    "behind its options.",
+    "shape_class": "the shape cannot be chosen on the web page by its class: a run follows the one shape of the "
+    "locustfile.",
+}
+
 
 class Target(NamedTuple):
     """Scheme, name and port of a server."""
@@ -104,6 +112,8 @@ class StartPolicy:
     def _check_field(self, name: str, texts: Sequence[str], shown: Collection[str], several: bool) -> None:
         plain = _OPTION_NAME.fullmatch(name)
         option = f"--{name.replace('_', '-')}" if plain else repr(name[:_SHOWN_CHARACTERS])
+        if name not in shown and name in _CLASSES:
+            raise FormError(_CLASSES[name])
         if name not in shown:
             raise FormError(
                 f"{option} cannot be set from the web page; set it on the command line."

@@ -796,7 +796,9 @@ def test_a_run_does_not_begin_while_an_admitted_worker_still_loads(nodes: Nodes)
 def test_a_run_does_not_begin_with_a_worker_that_cannot_take_part(nodes: Nodes) -> None:
     nodes.on(1, nodes.recordings[1].request_admission)
     nodes.recordings[1].refuse_run("its prompts are missing")
-    with pytest.raises(WorkerRefused, match="worker worker-1 cannot take part: its prompts are missing"):
+    with pytest.raises(
+        WorkerRefused, match="worker worker-1 cannot take part: on that worker's machine, its prompts are missing"
+    ):
         nodes.recording.await_workers()
 
 

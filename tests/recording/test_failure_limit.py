@@ -91,3 +91,11 @@ def test_the_reason_says_once_that_connections_were_refused_and_what_to_do() -> 
     assert reason is not None
     assert reason.count("refused") == 1
     assert "--stop-after-failures off" in reason
+
+
+def test_the_reason_of_answers_that_the_locustfile_refuses_sends_nobody_to_the_server_s_log() -> None:
+    watch = FailureWatch(FailureLimit.parse("100%:2"))
+    reason = watch.reason_to_stop([row(Outcome.WRONG_ANSWER, "no number in it")] * 2)
+    assert reason is not None
+    assert "no number in it" in reason and "check=" in reason
+    assert "server" not in reason

@@ -194,7 +194,9 @@ def test_what_a_listener_makes_impossible_is_the_answer_to_the_start_and_links_t
         assert live["refusal"] == answer["message"]
         assert (live["folder"], live["recover"], "None" in json.dumps(live)) == (None, None, False)
     started.process.terminate()
-    assert "changes --max-tokens" in started.end().output
+    ended = started.end()
+    assert "changes --max-tokens" in ended.output
+    assert ended.exit_code == 0  # the page did what it is for
     assert not list(started.results.glob("*"))
 
 

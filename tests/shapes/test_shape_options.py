@@ -199,3 +199,12 @@ def test_every_wrong_time_of_a_ladder_is_told(parse: Parse) -> None:
     with pytest.raises(OptionErrors) as wrong:
         load_plan_of(parse("--levels", "ten", "--ramp", "x", "--level-time", "y"))
     assert [sentence.split()[0] for sentence in wrong.value.sentences] == ["--levels", "--ramp", "--level-time"]
+
+
+def test_a_class_picker_is_refused_for_a_locustfile_s_own_classes_too() -> None:
+    parser = get_empty_argument_parser(default_config_files=[])
+    setup_parser_arguments(parser)
+    add_options(parser)
+    given = read_options(parser, ["--class-picker"])
+    with pytest.raises(ValueError, match="locustfile"):
+        check_conflicts(given.options, given.sources)

@@ -163,6 +163,13 @@ def test_options_that_no_form_shows_are_refused(policy: StartPolicy) -> None:
         assert not allowed(policy, name, "anything")
 
 
+@pytest.mark.parametrize("name", ["user_classes", "shape_class"])
+def test_classes_that_no_option_sets_are_refused_without_one(name: str) -> None:
+    policy = StartPolicy({**GIVEN, name: ""}, "http://gpu:8000", [], [])
+    (error,) = policy.rejected({name: ["Fast"]}, ["levels"]).values()
+    assert "--" not in str(error)
+
+
 def test_a_value_sent_twice_is_refused_where_only_the_first_would_be_looked_at(policy: StartPolicy) -> None:
     with pytest.raises(FormError):
         policy.check({"host": ["http://gpu:8000", "http://evil.example"]}, SHOWN)
