@@ -15,6 +15,8 @@ from types import FrameType, TracebackType
 from typing import Any
 
 _EXIT_UNUSABLE = 2
+#: Locust's method that looks at the weights of user classes.
+_WEIGHED = "_remove_user_classes_with_weight_zero"
 _LOADER = str(Path("util") / "load_locustfile.py")
 #: Where no code of the user's lies: Python, and what is installed.
 _NOT_OWN = (*(sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")), "<frozen")
@@ -33,14 +35,14 @@ def explain() -> None:
     before = sys.excepthook
 
     def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-        sentence = load_error(error, trace)
+        sentence = load_error(error, trace) or weight_error(trace)
         if not sentence:
             before(kind, error, trace)
             return
         _end(sentence)
 
     sys.excepthook = hook
-    logging.getLogger("locust.main").addFilter(_refuse_no_users)
+    logging.getLogger("locust.main").addFilter(_refuse_classes)
 
 
 def explain_options(parser: Any, **_: Any) -> None:
@@ -98,10 +100,33 @@ def _unmade_class(frame: FrameType) -> str:
         return ""
 
 
-def _refuse_no_users(record: logging.LogRecord) -> bool:
+def weight_error(trace: TracebackType | None) -> str:
+    """A sentence on user classes whose weights Locust could not use; "" for an error of another place. Where the
+    locustfile imports Tokenswarm, shapes/class_weights.py has refused them before."""
+    frames = [frame for frame, _ in _frames(trace) if frame.f_code.co_name == _WEIGHED]
+    if not frames:
+        return ""
+    weights = ", ".join(f"{each.__name__} has {each.weight!r}" for each in frames[0].f_locals["self"].user_classes)
+    return (
+        f"the weights of the user classes cannot be used: {weights}. Give each a number, and one of them more than 0."
+    )
+
+
+def _refuse_classes(record: logging.LogRecord) -> bool:
     if record.msg == "No User class found!":
         _end(_NO_USERS)
+    unknown, is_unknown, names = str(record.msg).partition("Unknown User(s): ")
+    if not unknown and is_unknown:
+        _end(f"this locustfile has no user class {names.strip()}; it has {', '.join(_known_classes())}.")
     return True
+
+
+def _known_classes() -> list[str]:
+    """Those of the locustfile, which Locust's main function has while it logs."""
+    frame: FrameType | None = sys._getframe()
+    while frame is not None and "available_user_classes" not in frame.f_locals:
+        frame = frame.f_back
+    return sorted(frame.f_locals["available_user_classes"]) if frame is not None else []
 
 
 def _end(sentence: str) -> None:

@@ -219,3 +219,27 @@ def test_a_locustfile_without_tokenswarm_is_locusts_run_and_said_to_be(tmp_path:
     assert ended.returncode == 0, ended.stderr
     assert set(re.findall("Ctrl-C: .*", ended.stdout)) == {"Ctrl-C: True"}
     assert "imports nothing from tokenswarm: the run is Locust's alone" in ended.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("weights", "words", "named"),
+    [
+        (("'3'", "1"), (), ["Fast has '3'"]),
+        (("0", "0"), (), ["Fast has 0", "Slow has 0"]),
+        (("1", "1"), ("Fasst",), ["Fasst", "Fast, Slow"]),
+    ],
+    ids=["text", "all 0", "an unknown class"],
+)
+def test_classes_that_locust_cannot_run_are_one_sentence_without_tokenswarm_too(
+    tmp_path: Path, weights: tuple[str, str], words: tuple[str, ...], named: list[str]
+) -> None:
+    classes = [
+        f"class {name}(User):\n    weight = {each}\n" for name, each in zip(("Fast", "Slow"), weights, strict=True)
+    ]
+    (tmp_path / "plain.py").write_text("from locust import User\n" + "".join(classes))
+    command = [sys.executable, "-P", "-m", "tokenswarm", "run", "-f", "plain.py", "-u", "1", "-t", "2s", *words]
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    assert ended.returncode == 2, ended.stderr
+    assert all(each in ended.stderr.splitlines()[-1] for each in named)
+    assert "Traceback" not in ended.stderr
