@@ -17,7 +17,7 @@ _OWN_CLASSES = frozenset(("ChatUser", "SystemPromptChatUser"))
 
 def check_user_classes(given: Given) -> None:
     """Of a run of Tokenswarm's own locustfile; another one may have further classes. Raises OptionErrors."""
-    if Path(getattr(given.options, "locustfile", "")).resolve() == _OWN_LOCUSTFILE:
+    if _is_ours(given):
         check_stray_words(given)
 
 
@@ -34,7 +34,12 @@ def check_named_classes(given: Given, user_classes: Sequence[type[User]]) -> Non
     OptionErrors."""
     known = [each.__name__ for each in user_classes]
     words = [word for word in getattr(given.options, "user_classes", None) or () if word not in known]
-    if words and known and not any(error.startswith("unknown option") for error in given.errors):
+    if (
+        words
+        and known
+        and not _is_ours(given)
+        and not any(error.startswith("unknown option") for error in given.errors)
+    ):
         what = "is no option and no user class" if len(words) == 1 else "are no options and no user classes"
         raise OptionErrors(
             [f"{listed(map(repr, map(shown, words)))} {what} of the locustfile, which has {listed(sorted(known))}."]
@@ -51,3 +56,7 @@ def check_locustfile(given: Given) -> None:
                 f"{place} out."
             ]
         )
+
+
+def _is_ours(given: Given) -> bool:
+    return Path(getattr(given.options, "locustfile", "")).resolve() == _OWN_LOCUSTFILE
