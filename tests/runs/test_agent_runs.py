@@ -101,7 +101,9 @@ def check_trees(run: Run, server: Simulator) -> int:
             assert row["output_tokens"] == row["output_tokens_requested"]
             assert (row["join_ms"] != "") == (tokens == 2000)
             assert row["think_ms"] == ("" if delay_ms is None else f"{delay_ms:.6f}")
-            assert int(row["cached_tokens"]) in ((cached,) if tokens != 600 else (0, 64))
+            # The first requests of both begin with one block, and are 20 ms apart, or less on a busy machine.
+            assert int(row["cached_tokens"]) in ((cached,) if tokens not in (600, 700) else (0, 64))
+        assert {"0"} <= {rows[session][tokens]["cached_tokens"] for tokens in (600, 700)}
         assert float(rows[session][2000]["join_ms"]) == pytest.approx(1000 * (joined_s - ends_s[1500]), abs=0.01)
         assert rows[session][700]["custom_id"].endswith("/x")
     return len(whole)
