@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.certificate import AUTHORITY
-from benchmarks.client_log import LOG_VARIABLE, read_client_log, read_tokenswarm, reads_of_tokenswarm
+from benchmarks.client_log import read_client_log, read_tokenswarm, reads_of_tokenswarm
 from benchmarks.floor import reads_of_floor
+from benchmarks.plain_record import LOG_VARIABLE
 from benchmarks.records import ANSWER_TOKENS_MAX, Load, Seen
 
 _LOCUST = (sys.executable, "-m", "locust")

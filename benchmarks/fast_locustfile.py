@@ -10,7 +10,7 @@ import time
 
 from locust import FastHttpUser, events, task
 
-from benchmarks.client_log import ClientLog
+from benchmarks.plain_record import ClientLog
 from benchmarks.question import BODY, PATH, headers
 
 _DATA = "data: "

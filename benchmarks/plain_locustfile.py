@@ -14,7 +14,7 @@ from typing import Any
 from locust import HttpUser, events, task
 from sseclient import SSEClient
 
-from benchmarks.client_log import ClientLog
+from benchmarks.plain_record import ClientLog
 from benchmarks.question import BODY, PATH, headers
 
 _CONNECT_AND_READ_TIMEOUT_S = (5, 60)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from benchmarks.records import ANSWER_TOKENS_MAX
+#: Output tokens that each client requests; the paced server sends so many, or fewer.
+ANSWER_TOKENS_MAX = 160
 
 PATH = "/v1/chat/completions"
 QUESTION = "Why is the sky blue, and why is it red in the evening?"

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from benchmarks.question import ANSWER_TOKENS_MAX
 from tokenswarm.simulator.paced_log import Served
 
-#: The paced server's answers. Clients request ANSWER_TOKENS_MAX, and may get fewer.
+#: The paced server's answers.
 ANSWER_TOKENS_MIN = 32
-ANSWER_TOKENS_MAX = 160
 TOKENS_PER_S = 40
 TTFT_MS = 200.0
 

@@ -21,8 +21,8 @@ FEWEST = 40
 
 class Quantile(msgspec.Struct, frozen=True):
     """A percentile and its 95 % interval. `high` is None, and the figure not certified, where the sample is worth too
-    few independent values for the interval's upper end to exist (p^n > 0.05: p99 needs n ≥ 299). Below
-    the median the lower end must exist: without it `low` is 0, and the figure not certified. `low` and `high` are None
+    few independent values for the interval's upper end to exist (p^n > 0.05: p99 needs n ≥ 299).
+    Where the lower end does not exist `low` is 0, and the figure not certified. `low` and `high` are None
     of fewer than 40 values, and where the order of the values in time was not kept (gaps, the client's own delays), so
     that none can be known."""
 
@@ -50,7 +50,7 @@ def quantile(histogram: Histogram, p: float, independent: float | None = None) -
         return None
     low_rank, high_rank = correlated_ranks(n, p, n if independent is None else independent)
     value = histogram.value_at_rank(rank(n, p))
-    certified = n >= FEWEST and high_rank <= n and (p >= 0.5 or low_rank > 0)
+    certified = n >= FEWEST and high_rank <= n and low_rank > 0
     if independent is None or n < FEWEST:
         return Quantile(value, None, None, certified)
     low = histogram.value_at_rank(low_rank) if low_rank else 0.0

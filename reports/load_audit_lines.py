@@ -16,7 +16,7 @@ _OF_ARRIVALS = (
 #: By what a level's load is counted in: the columns of its row.
 HEADINGS = {
     "users": (
-        *("level", "users requested", "users on average", "fewest in a second"),
+        *("level", "users requested", "users on average", "in the second with the fewest"),
         *("time below 95 % of the requested users", "result"),
     ),
     "requests/s": ("level", "requests/s requested", "requests/s sent", *_OF_ARRIVALS),
@@ -93,7 +93,7 @@ def _line(level: LevelSummary, audit: LoadAudit, issue: ValidityIssue | None) ->
     if audit.unit == "users":
         requested = round(audit.requested)
         mean, least = (units.users_of(users, requested) for users in (audit.measured, audit.measured_min or 0.0))
-        users = f"{mean} of {units.count(requested)} users on average, at least {least} in any second"
+        users = f"{mean} of {units.count(requested)} users on average, {least} in the second with the fewest"
         return f"{_users_result(level, audit)}: {users}"
     result = _result(audit, late=issue is not None)
     lag = () if audit.lag_p99_s is None else (_lag_in_words(audit.lag_p99_s, audit.lag_max_s, issue),)

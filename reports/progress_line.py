@@ -14,7 +14,10 @@ from tokenswarm.sanitize import shortened
 
 _LONGEST_PHASE = len("hold: 100/100 users")
 #: Fields of both forms, with what they count.
-_RATE_AND_TTFT = "output tokens/s since the previous {form}", "TTFT p50 of about the last 30 seconds of the level"
+_RATE_AND_TTFT = (
+    "output tokens/s since the previous {form}",
+    ("TTFT p50 of about the last 30 seconds of the level, its ramp included, of answers that have ended"),
+)
 _FAILED = "requests failed since the run began"
 _LEFT = "time left, {without}"
 #: Characters of the bar.

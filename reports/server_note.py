@@ -18,8 +18,8 @@ _DASH = (
     "do not cover exactly the same requests."
 )
 _FRONT_END = (
-    "of the server's front end before and after the server measures, and whatever first tokens were read late where a "
-    "level is suspect for that"
+    "of the server's front end before and after the server measures. Where a level is suspect for late reads, the time "
+    "by which its first tokens were read late is in it too"
 )
 
 

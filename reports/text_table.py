@@ -306,8 +306,8 @@ def _missing_users(levels: Sequence[LevelSummary]) -> list[str]:
     """Requested against actual users, of the levels where they differ."""
     return [
         f"Fewer users than requested ({level_name(level)}): {units.users_of(found.mean, found.requested)} of "
-        f"{found.requested:,} on average, at least {units.users_of(found.min, found.requested)} in any "
-        f"second. For {units.percentage(found.short_share)} of the hold, fewer than 95 % of them were there."
+        f"{found.requested:,} on average, {units.users_of(found.min, found.requested)} in the second with "
+        f"the fewest. For {units.percentage(found.short_share)} of the hold, fewer than 95 % of them were there."
         for level in levels
         if (found := level.concurrency) is not None and found.short_share
     ]

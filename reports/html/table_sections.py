@@ -251,7 +251,7 @@ def _concurrency(levels: Sequence[LevelSummary]) -> list[Block]:
         "level",
         "users requested",
         "actual, mean",
-        "fewest in a second",
+        "in the second with the fewest",
         "time below 95 % of the requested users",
     ]
     return [Table("Requested and actual users in each hold", headings, rows)]
@@ -279,12 +279,12 @@ def _workers(workers: Sequence[WorkerSummary], late_levels: Sequence[str]) -> li
     if late_levels:
         of_levels = f"here the load generator was beyond one at {spoken(late_levels)} (see the reasons at the top)."
     else:
-        of_levels = "here none was passed."
+        of_levels = "here none was exceeded."
     return [Table("Workers", headings, rows), Text(f"{_WORKERS_NOTE}{of_levels}", style="quiet")]
 
 
 def _limits(found: Validity) -> str:
-    return "kept" if found.verdict == "valid" else "PASSED"
+    return "kept" if found.verdict == "valid" else "EXCEEDED"
 
 
 def all_figures(measured: RunData) -> list[Block]:

@@ -70,7 +70,7 @@ def headline(summary: Summary, rates: Mapping[int, Estimate | None]) -> Table:
         rows.append([_key(level, suspect), *([_met(level, verdict)] if slo else []), *cells])
     return Table(
         "Results by level. Below each figure: its 95 % confidence interval. With ≥ or ≤, there were too few requests "
-        "for its other end; with –, for both",
+        "for its other end; with a dash alone, for both",
         headings,
         rows,
     )

@@ -2,11 +2,27 @@
 
 from __future__ import annotations
 
-from benchmarks.client_log import LOG_VARIABLE, ClientLog, read_client_log, read_tokenswarm
+import subprocess
+import sys
+
+import pytest
+
+from benchmarks.client_log import read_client_log, read_tokenswarm
+from benchmarks.launch import ROOT
+from benchmarks.plain_record import LOG_VARIABLE, ClientLog
 from benchmarks.records import Seen
 from tokenswarm.simulator.paced_log import read_server_log, write_server_log
 
 MS = 1_000_000
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("client", ["plain_locustfile", "fast_locustfile"])
+def test_a_plain_client_imports_nothing_of_tokenswarm(client: str) -> None:
+    """It would be refused: a locustfile that imports a part of it measures nothing with it."""
+    code = f"import sys, benchmarks.{client}; print([name for name in sys.modules if name.startswith('tokenswarm')])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
 
 
 def test_a_plain_clients_record_comes_back_as_it_was_timed(tmp_path, monkeypatch):

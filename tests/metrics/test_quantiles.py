@@ -33,7 +33,7 @@ def test_the_median_of_ten_lies_between_the_second_and_the_ninth() -> None:
     assert quantile(counted_up_to(100), 0.5, 10) == Quantile(50.0, 20.0, 90.0, certified=True)
 
 
-@pytest.mark.parametrize(("p", "least"), [(0.5, 5), (0.9, 29), (0.95, 59), (0.99, 299)])
+@pytest.mark.parametrize(("p", "least"), [(0.9, 29), (0.95, 59), (0.99, 299)])
 def test_a_percentile_is_certified_from_the_first_worth_that_allows_it(p: float, least: int) -> None:
     assert p ** (least - 1) > 0.05 >= p**least
     enough, too_few = (quantile(counted_up_to(300), p, worth) for worth in (least, least - 1))
@@ -58,6 +58,14 @@ def test_fewer_than_40_values_have_no_interval() -> None:
     assert quantile(counted_up_to(39), 0.5, 39) == Quantile(20.0, None, None, certified=False)
     assert quantile(counted_up_to(39), 0.5) == Quantile(20.0, None, None, certified=False)
     assert [fewest_for_interval(p) for p in (0.5, 0.9, 0.95, 0.99)] == [40, 40, 59, 299]
+
+
+def test_a_median_takes_an_end_on_either_side() -> None:
+    enough, too_few = (quantile(counted_up_to(300), 0.5, worth) for worth in (6, 5))
+    assert enough is not None
+    assert too_few is not None
+    assert (enough.low, enough.high, enough.certified) == (50.0, 300.0, True)
+    assert (too_few.low, too_few.high, too_few.certified) == (0.0, 300.0, False)
 
 
 def test_where_no_value_is_surely_below_zero_is_the_lower_end() -> None:

@@ -409,7 +409,7 @@ def test_requested_and_measured_load_are_a_section_and_a_line_of_each_level(
     folder = write_run(levels)
     tables = Tables(page(folder))
     shown = tables.columns("Requested and measured users of each hold")
-    names: tuple[str, ...] = ("users requested", "users on average", "fewest in a second", "result")
+    names: tuple[str, ...] = ("users requested", "users on average", "in the second with the fewest", "result")
     assert [shown[name] for name in names] == [["10"], ["9.8"], ["8"], ["as requested"]]
     shown = tables.columns("Requested and measured request rate of each hold")
     names = ("requests/s requested", "requests/s sent", "arrivals: K-S distance", "K-S p")
@@ -597,7 +597,7 @@ def test_facts_of_the_prompts_are_named_in_words(write_run: Write) -> None:
         assert words in html
 
 
-@pytest.mark.parametrize(("verdict", "cell"), [("valid", "kept"), ("suspect", "PASSED")])
+@pytest.mark.parametrize(("verdict", "cell"), [("valid", "kept"), ("suspect", "EXCEEDED")])
 def test_a_worker_is_judged_by_its_own_delays(write_run: Write, verdict: str, cell: str) -> None:
     worker = {"worker": 0, "requests": 10, "validity": {"verdict": verdict, "reasons": [], "issues": []}}
     text = words(page(write_run(summary={"workers": [worker]})))

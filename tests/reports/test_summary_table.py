@@ -216,7 +216,7 @@ def test_cut_requests_are_counted_in_a_note(write_run: Write, make_level: Make) 
 def test_mean_and_minimum_of_users_are_rounded_the_same_way(write_run: Write, make_level: Make) -> None:
     audit = {"unit": "users", "requested": 6, "measured": 5.998, "measured_min": 5.9962, "as_requested": True}
     text = summary_table(load_results(write_run([make_level(0, 6) | {"load_audit": audit}])), 200)
-    assert "as requested: 6.00 of 6 users on average, at least 6.00 in any second" in text
+    assert "as requested: 6.00 of 6 users on average, 6.00 in the second with the fewest" in text
 
 
 def test_a_short_lack_of_users_is_in_the_result_of_the_load_too(write_run: Write, make_level: Make) -> None:
