@@ -49,8 +49,8 @@ def add_measurement_options(option: OptionAdder) -> None:
 
 
 def stamps_in_use(stamps: Stamps) -> Stamps:
-    """The source that `auto` stands for: the kernel's, as a tap costs time for each segment, and gives other times only
-    where the client is late."""
+    """The source that `auto` stands for: the kernel's, as a tap gives other times only where the client is late, and
+    notices the ends of streams later."""
     return Stamps.KERNEL if stamps is Stamps.AUTO else stamps
 
 
