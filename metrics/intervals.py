@@ -17,7 +17,7 @@ tests/metrics/test_coverage.py holds them to 92 to 98 %, on independent, autoreg
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import atan, cos, exp, log, pi, sin, sqrt
 from statistics import NormalDist
 
@@ -166,10 +166,10 @@ def share_of(marked: Marks) -> Estimate | None:
     n = len(marked)
     if not n:
         return None
-    inflation = _inflation(marked)
-    share = _share(marked, inflation)
-    known = n >= FEWEST and n * min(share.value, 1.0 - share.value) >= _FEWEST_BEYOND
-    return Estimate(share.value, share.low if known else None, share.high if known else None, n, inflation)
+    share, inflation = float(marked.mean()), _inflation(marked)
+    if n < FEWEST or n * min(share, 1.0 - share) < _FEWEST_BEYOND:
+        return Estimate(share, None, None, n, inflation)
+    return replace(_wilson(share, n, inflation), inflation=inflation)
 
 
 def of_one_correlation(shares: Sequence[Estimate]) -> list[Estimate]:
@@ -199,11 +199,8 @@ def share_within(values: Series, bound: float) -> Estimate | None:
     beyond = (_FEWEST_BEYOND, _BEYOND_OF_A_SHARE) if near else (_FEWEST_BEYOND,)
     places = {rank(n, _milder(share, n, fewest)) - 1 for fewest in beyond}
     ordered = np.partition(values, sorted(places))
-    return _share(within, max(map(_inflation, [within, *(values <= ordered[place] for place in places)])))
-
-
-def _share(marked: Marks, inflation: float) -> Estimate:
-    return _wilson(float(marked.mean()), len(marked), inflation)
+    marks = [within, *(values <= ordered[place] for place in places)]
+    return _wilson(share, n, max(map(_inflation, marks)))
 
 
 def _wilson(share: float, n: int, inflation: float) -> Estimate:
