@@ -2,20 +2,9 @@ from gevent import monkey; monkey.patch_all()  # noqa: E702, I001  # fmt: skip
 # Before anything else is imported, as under Locust: tests run in the world that the code runs in.
 
 import logging
-import os
 import socket
 import sys
 from collections.abc import Iterator
-
-# One thread for numpy's products, in this process alone: more would spin while they wait, and take the processors from
-# the tests that run beside. OpenBLAS reads this when it is loaded; what a test starts has as many as for a user.
-blas_threads = os.environ.get("OPENBLAS_NUM_THREADS")
-os.environ["OPENBLAS_NUM_THREADS"] = "1"
-import numpy  # noqa: F401
-
-del os.environ["OPENBLAS_NUM_THREADS"]
-if blas_threads is not None:
-    os.environ["OPENBLAS_NUM_THREADS"] = blas_threads
 
 import gevent
 import pytest
@@ -24,6 +13,7 @@ from locust.rpc import zmqrpc
 
 import tokenswarm.sanitize.process
 from tests.peer import PlainSocket, Server, server_on_ipv6_or_skip
+from tokenswarm.wire.tap.packet_tap import PacketTap, tap_refusal
 
 # How long an example takes is the machine's affair: a busy one would fail tests of nothing but its speed.
 settings.register_profile("no deadline", deadline=None)
@@ -52,6 +42,16 @@ def what_a_run_leaves_in_its_process() -> Iterator[None]:
     tokenswarm.sanitize.process._known = secrets
     zmqrpc.Client, zmqrpc.Server = sockets
     logging.setLogRecordFactory(factory)
+
+
+@pytest.fixture
+def tap() -> Iterator[PacketTap]:
+    """A tap of the test's own; where this process may not have one, the test is skipped."""
+    if reason := tap_refusal():
+        pytest.skip(f"a packet tap needs Linux and the capability CAP_NET_RAW: {reason}")
+    one = PacketTap()
+    yield one
+    one.close()
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import socket
 import time
-from collections.abc import Iterator
 
 import gevent
 import pytest
@@ -21,7 +20,7 @@ from tokenswarm.client.streaming_request import StreamingRequest
 from tokenswarm.client.timeouts import Timeouts
 from tokenswarm.engines import ENGINES, ChatRequest
 from tokenswarm.metrics.timeline import Outcome, Timeline
-from tokenswarm.wire import PacketTap, StreamClient, tap_refusal
+from tokenswarm.wire import PacketTap, StreamClient
 from tokenswarm.wire.tap.segments import SegmentQueue
 
 TOKENS = 200
@@ -130,15 +129,6 @@ def test_a_server_that_waits_for_acknowledgements_is_noticed_and_read_as_it_send
         "are acknowledged: "
     )
     assert reads_late(guard) == 0
-
-
-@pytest.fixture
-def tap() -> Iterator[PacketTap]:
-    if reason := tap_refusal():
-        pytest.skip(f"a packet tap needs Linux and the capability CAP_NET_RAW: {reason}")
-    one = PacketTap()
-    yield one
-    one.close()
 
 
 @pytest.mark.slow
