@@ -1,4 +1,4 @@
-"""What a worker is told whose files are not those of its master."""
+"""The message to a worker whose files are not those of its master."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ Floats = NDArray[np.float64]
 @dataclass(frozen=True)
 class Course:
     """How a level went: medians, the shape of chance around them, and how many requests failed, one here and there.
-    alike: how much the TTFT of a request resembles that of the one before (0 to 1)."""
+    correlation: how much the TTFT of a request resembles that of the one before (0 to 1)."""
 
     users: int = 10
     system_prompt: str = "off"
@@ -35,7 +35,7 @@ class Course:
     failures: int = 0
     fall: float = 0.0
     hits: float | None = None
-    alike: float = 0.0
+    correlation: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def draw(course: Course, random: np.random.Generator) -> Drawn:
     slope = 1 - course.fall * np.linspace(0, 1, windows)
     normal = random.standard_normal(ok)
     for place in range(1, ok):
-        normal[place] = course.alike * normal[place - 1] + (1 - course.alike**2) ** 0.5 * normal[place]
+        normal[place] = course.correlation * normal[place - 1] + (1 - course.correlation**2) ** 0.5 * normal[place]
     return Drawn(
         course.ttft_s * np.exp(0.3 * normal),
         random.normal(course.tpot_s, 0.05 * course.tpot_s, ok),

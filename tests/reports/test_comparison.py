@@ -135,7 +135,7 @@ def test_a_sample_too_small_for_an_interval_decides_nothing(folder: Folder) -> N
 
 
 def test_an_interval_without_a_lower_end_does_not_begin_at_zero(folder: Folder) -> None:
-    few = Course(requests=44, alike=0.9)
+    few = Course(requests=44, correlation=0.9)
     table = comparison_table(compared(folder("a", few), folder("b", few)))
     times_and_rates = table[table.index("TTFT, median") : table.index("Failed requests")]
     assert "≤" in times_and_rates
@@ -339,7 +339,7 @@ def test_an_interval_that_is_not_known_is_not_drawn(folder: Folder) -> None:
 
 
 def test_an_interval_with_one_end_is_drawn_to_it_with_an_arrow_to_the_open_side(folder: Folder) -> None:
-    found = compared(folder("short", Course(requests=44, alike=0.9)), folder("long"))
+    found = compared(folder("short", Course(requests=44, correlation=0.9)), folder("long"))
     short, _ = [entry.pooled.estimate for entry in found.entries if entry.compared is TTFT and entry.pooled]
     (axes,) = chart_of(found, TTFT).axes
     drawn = sorted(segment(container) for container in axes.containers if isinstance(container, ErrorbarContainer))

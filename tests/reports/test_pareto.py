@@ -90,7 +90,7 @@ def test_the_page_has_a_chart_and_a_table_of_each_plane(tmp_path: Path, capsys: 
 def test_a_box_has_no_edge_where_its_interval_has_no_end(tmp_path: Path) -> None:
     few = [
         write_folder(
-            tmp_path / "few", [Course(10, requests=44, alike=0.95, ttft_s=0.4)], seed=1, summary={"engine": "tgi"}
+            tmp_path / "few", [Course(10, requests=44, correlation=0.95, ttft_s=0.4)], seed=1, summary={"engine": "tgi"}
         )
     ]
     many = [write_folder(tmp_path / "many", [Course(10)], seed=2, summary={"engine": "vllm"})]

@@ -139,8 +139,8 @@ def write_uneven(folder: Path) -> Path:
     folder.mkdir()
     suspect = {"validity": {"verdict": "suspect", "reasons": ["late"], "issues": []}}
     runs = [(0.2, 400, 0.0), (0.2, 400, 0.0), (0.7, 3, 0.0), (0.2, 60, 0.95), (0.2, 400, 0.0)]
-    for number, (ttft_s, requests, alike) in enumerate(runs):
-        courses = [Course(ttft_s=ttft_s, requests=requests, alike=alike)]
+    for number, (ttft_s, requests, correlation) in enumerate(runs):
+        courses = [Course(ttft_s=ttft_s, requests=requests, correlation=correlation)]
         run = {"started_at": f"2026-11-30T{10 + number}:05:00Z"}
         write_folder(folder / f"run-{number}", courses, seed=number, run=run, summary=suspect if number == 4 else {})
     return folder
