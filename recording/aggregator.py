@@ -376,7 +376,7 @@ class Aggregator:
         first_level = self.prompts.enter(row, counts=not warming)
         for part in SCOPES_OF_REQUEST[row.phase]:
             level.scopes[part].add(row, within, score)
-            level.mix[part].add(row, name)
+            level.mix[part].add(row, name, repeats=first_level is not None)
             level.scopes[part].prompts.add(row, first_level)
             if level.level.arrivals is not None:
                 level.scopes[part].add_scheduled(row)

@@ -14,6 +14,8 @@ from tokenswarm.recording.worker_report import RequestRow
 #: So many names of a run have figures of their own, of which each takes four histograms; what comes after is one more.
 MOST_NAMES = 50
 OTHER_NAMES = "(other names)"
+#: Of requests of Tokenswarm's own users beside those of a locustfile.
+DEFAULT_NAME = "chat"
 
 
 class RunNames:
@@ -36,6 +38,7 @@ class MemberStats:
     """Of one model, host or name. As ScopeStats, but only what is shown of each: four histograms."""
 
     requests: int = 0
+    repeated: int = 0
     outcomes: Counter[str] = field(default_factory=Counter)
     output_tokens: float = 0.0
     ttft_s: TimedHistogram = field(default_factory=TimedHistogram)
@@ -47,9 +50,10 @@ class MemberStats:
     def failures(self) -> int:
         return sum(count for name, count in self.outcomes.items() if Outcome(name).is_failure)
 
-    def add(self, row: RequestRow) -> None:
-        """Count a request that was sent in the scope."""
+    def add(self, row: RequestRow, *, repeats: bool = False) -> None:
+        """Count a request that was sent in the scope. repeats: whether its text had been sent before in the run."""
         self.requests += 1
+        self.repeated += repeats
         self.outcomes[row.outcome] += 1
         if not row.has_latencies:
             return
@@ -74,10 +78,11 @@ class MixStats:
         )
         self.names: dict[str, MemberStats] = {}
 
-    def add(self, row: RequestRow, name: str = "") -> None:
-        """Count a request that was sent in the scope. name: that it is counted under."""
+    def add(self, row: RequestRow, name: str = "", *, repeats: bool = False) -> None:
+        """Count a request that was sent in the scope. name: that it is counted under; repeats: whether its text had
+        been sent before in the run."""
         for member in self._of(row, name):
-            member.add(row)
+            member.add(row, repeats=repeats)
 
     def add_tokens(self, row: RequestRow, tokens: float, name: str = "") -> None:
         """Count tokens of a request that arrived in the scope, whenever it was sent. name: as for `add`."""

@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from tokenswarm.metrics.level import Scope
 from tokenswarm.recording.aggregator import Aggregator
 from tokenswarm.recording.cache_audit import FEWEST_REQUESTS, FIXED_START_TOKENS, HITS_BOUND
+from tokenswarm.recording.mix_stats import DEFAULT_NAME
 from tokenswarm.recording.server_samples import ServerSamples
 from tokenswarm.recording.validity import level_name
 from tokenswarm.run_folder.prompt_figures import PromptFigures
@@ -65,5 +66,6 @@ def live_notices(aggregator: Aggregator, server: ServerSamples, reuse: str, now_
         seen = server.figures(level, Scope.HOLD, now_s)
         by_server = seen.prefix_cache_hit_ratio if seen else None
         ratio = prompts.cached_share if by_server is None else by_server
-        if hits_exceed(ratio, prompts, level.level.system_prompt, reuse):
+        what_is_sent = OWN_REUSE if set(level.mix[Scope.HOLD].names) - {DEFAULT_NAME} else reuse
+        if hits_exceed(ratio, prompts, level.level.system_prompt, what_is_sent):
             yield f"{level_name(level)}: {ratio:.0%} of the prompt tokens came from the server's prefix cache"

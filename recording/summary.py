@@ -128,6 +128,7 @@ def _member_figures(
         MemberFigures(
             name=member.name,
             requests=each.requests,
+            repeated=each.repeated,
             share=each.requests / requests if requests else None,
             requested_share=member.share,
             outcomes=dict(each.outcomes),

@@ -11,7 +11,8 @@ class MemberFigures(msgspec.Struct, frozen=True, kw_only=True):
     """The requests to one model or host, or of one name, in one scope of a level. Times in seconds, rates per second.
 
     requests: sent in the scope; share: of all requests of the scope; requested_share: None where none is requested.
-    outcomes, failures, output_tokens, token_rate, request_token_rate and latencies: as in the figures of the scope.
+    repeated: requests whose text had been sent before in the run; None in older folders. outcomes, failures,
+    output_tokens, token_rate, request_token_rate and latencies: as in the figures of the scope.
     """
 
     name: str
@@ -27,3 +28,4 @@ class MemberFigures(msgspec.Struct, frozen=True, kw_only=True):
     tpot_s: Distribution
     e2e_s: Distribution
     request_token_rate: RateDistribution
+    repeated: int | None = None

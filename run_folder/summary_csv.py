@@ -82,6 +82,7 @@ def _with_members(rows: list[dict[str, Any]], levels: Sequence[LevelSummary]) ->
 def _member_builtins(figures: MemberFigures) -> dict[str, Any]:
     builtins: dict[str, Any] = msgspec.to_builtins(figures)
     builtins["outcomes"] = {outcome.value: figures.outcomes.get(outcome, 0) for outcome in Outcome}
+    builtins["prompts_repeated"] = builtins.pop("repeated")
     _fill_quantiles(builtins)
     return builtins
 

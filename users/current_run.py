@@ -9,9 +9,6 @@ from typing import Protocol
 from tokenswarm.client.run_context import RunContext
 from tokenswarm.shapes.worker_arrivals import WorkerArrivals
 
-#: Of requests of Tokenswarm's own users beside those of a locustfile.
-DEFAULT_NAME = "chat"
-
 
 class Share(Protocol):
     """A worker's share of the arrivals of its master's levels. open: keep these arrivals up to date until `close`, and

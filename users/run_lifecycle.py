@@ -50,6 +50,7 @@ from tokenswarm.metrics.level import Level, SystemPrompt
 from tokenswarm.metrics.mix import MixMember, RunMix
 from tokenswarm.prompts import PromptReuse, new_run_nonce
 from tokenswarm.prompts.images import image_facts
+from tokenswarm.recording.mix_stats import DEFAULT_NAME
 from tokenswarm.recording.recorder import Recorder
 from tokenswarm.shapes.plan import OWN_USERS
 from tokenswarm.shapes.rate_options import is_open
@@ -62,7 +63,7 @@ from tokenswarm.target.preflight import PreflightFailed, PreflightResult
 from tokenswarm.target.server_detection import ReadyServer, find_server, server_from_options
 from tokenswarm.target.several_hosts import in_common, preflight_hosts
 from tokenswarm.users.cache_flushes import CacheFlushes, find_cache_block
-from tokenswarm.users.current_run import CURRENT_RUN, DEFAULT_NAME, Share
+from tokenswarm.users.current_run import CURRENT_RUN, Share
 from tokenswarm.users.garbage_collection import GARBAGE_COLLECTION
 from tokenswarm.users.length_calibrations import LengthCalibrations
 from tokenswarm.users.own_prompts import OWN_PROMPTS, check_own_prompts, own_fingerprint

@@ -6,12 +6,17 @@ The bounds, applied to the hold of each level, are those of recording/prompt_not
 from __future__ import annotations
 
 from tokenswarm.recording.cache_audit import HITS_BOUND, beyond_expected
+from tokenswarm.recording.mix_stats import DEFAULT_NAME
 from tokenswarm.recording.prompt_notices import OWN_REUSE, REPEATS_BOUND, hits_exceed, is_fixed_start, repeats_exceed
 from tokenswarm.reports import units
 from tokenswarm.reports.cache_notes import expected_in_words, observed_in_words
 from tokenswarm.reports.level_names import level_name
+from tokenswarm.run_folder.mix_figures import MemberFigures
 from tokenswarm.run_folder.reader import Results
 from tokenswarm.run_folder.schema import IssueKind, LevelSummary
+
+#: Of requests, in a sentence.
+_MOST_NAMES = 5
 
 
 def reuse_of(results: Results) -> str:
@@ -50,12 +55,13 @@ def prompt_notices(results: Results) -> list[str]:
         found.append(
             f"PROMPTS REPEAT: more than {units.set_share(REPEATS_BOUND)} of the requests sent a text that was sent "
             f"before in this run ({text}). A server that caches prefixes answers those sooner: TTFT is then partly its "
-            f"cache's. {_of_earlier_levels(repeating)}{_why_repeated(results, reuse)}"
+            f"cache's. {' '.join(_causes_of_repeats(results, repeating, reuse))}".rstrip()
         )
     hitting = [
         level
         for level in levels
-        if hits_exceed(hit_ratio(level), level.hold.prompts, level.system_prompt, reuse) and not _has_turns(level)
+        if hits_exceed(hit_ratio(level), level.hold.prompts, level.system_prompt, _reuse_in(level, reuse))
+        and not _has_turns(level)
     ]
     if hitting:
         text = _list(hitting, {level.index: hit_ratio(level) for level in hitting})
@@ -97,27 +103,58 @@ def _repeats_in_words(level: LevelSummary) -> str:
     return repeated if cached is None else f"{repeated}; {units.percentage(cached)} of the prompt tokens cached"
 
 
-def _of_earlier_levels(levels: list[LevelSummary]) -> str:
-    """A sentence on texts of earlier levels, with what to do; "" where there are none."""
+def _causes_of_repeats(results: Results, levels: list[LevelSummary], reuse: str) -> list[str]:
+    """Whose texts repeat, and what can be done that the run has not done, in a sentence or two each."""
+    own = sorted({each.name for level in levels for each in _own_names(level) if each.repeated != 0})
+    found, cache = [], results.run.options.get("cache")
     again = sum(level.hold.prompts.repeated_from_earlier_levels for level in levels)
-    if not again:
-        return ""
-    requests = sum(level.hold.prompts.requests for level in levels)
-    return (
-        f"{units.percentage(again / requests)} of the requests sent a text of an earlier level: levels warm the "
-        "cache for each other. --cache bust, in place of --prompt-reuse, lets no request find another's text; --cache "
-        "flush empties the cache before each level. "
-    )
+    if again and cache not in ("bust", "flush"):
+        share = units.percentage(again / sum(level.hold.prompts.requests for level in levels))
+        found.append(
+            f"{share} of the requests sent a text of an earlier level: levels warm the cache for each other. --cache "
+            "flush empties it before each level, where the engine has an endpoint for that."
+        )
+    if own:
+        found.append(
+            f"The locustfile's own code sent texts again (requests: {_first_of(own)}): begin each text there with "
+            "something new, such as uuid.uuid4().hex. Where texts are meant to repeat, as in the load that is to be "
+            "measured, nothing is left to do: the verdict does not depend on it."
+        )
+    if cache != "bust" and any(map(_default_users_repeat, levels)):
+        found += _why_default_users_repeat(results, reuse)
+    return found
 
 
-def _why_repeated(results: Results, reuse: str) -> str:
+def _why_default_users_repeat(results: Results, reuse: str) -> list[str]:
+    """Of Tokenswarm's own users, with what to do."""
     if _is_replay(results):
-        return "They are prompts that the trace has with the same hash ids; --cache bust sends none twice."
-    if reuse == OWN_REUSE:
-        return "The code of the locustfile says what is sent."
-    if reuse == "never" and (own := results.run.own_code.get("users")):
-        return f"The code of the locustfile says what {' and '.join(own)} sent, and not --prompt-reuse."
-    return f"This run had --prompt-reuse {reuse}; never is the default."
+        return ["They are prompts that the trace has with the same hash ids; --cache bust sends none twice."]
+    if reuse in ("run", "always"):
+        return [
+            f"This run had --prompt-reuse {reuse}: leave it out (never is the default), or give --cache bust instead."
+        ]
+    return []
+
+
+def _own_names(level: LevelSummary) -> list[MemberFigures]:
+    """Of the requests that users of the locustfile sent in the hold."""
+    return [each for each in level.hold.names if each.name != DEFAULT_NAME]
+
+
+def _first_of(names: list[str]) -> str:
+    more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
+    return ", ".join(names[:_MOST_NAMES]) + more
+
+
+def _default_users_repeat(level: LevelSummary) -> bool:
+    """Whether Tokenswarm's own users sent a text again."""
+    own = _own_names(level)
+    return not own or level.hold.prompts.repeated > sum(each.repeated or 0 for each in own)
+
+
+def _reuse_in(level: LevelSummary, reuse: str) -> str:
+    """The run's, but OWN_REUSE where users of the locustfile sent some of the requests."""
+    return OWN_REUSE if _own_names(level) else reuse
 
 
 def _is_replay(results: Results) -> bool:

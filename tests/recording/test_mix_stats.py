@@ -104,9 +104,9 @@ def test_requests_of_each_name_sum_to_the_total() -> None:
     found = summed_up(
         aggregated(
             [
-                make_timeline((3.1, 3.2, 3.3), tokens=30, name="summarise"),
-                make_timeline((3.3, 3.4), tokens=20, name="translate"),
-                make_timeline((3.5, 3.7), tokens=20, name="summarise"),
+                make_timeline((3.1, 3.2, 3.3), tokens=30, name="summarise", prompt_hash="aa"),
+                make_timeline((3.3, 3.4), tokens=20, name="translate", prompt_hash="bb"),
+                make_timeline((3.5, 3.7), tokens=20, name="summarise", prompt_hash="aa"),
                 make_timeline((), outcome=Outcome.TIMEOUT, name="translate"),
             ]
         )
@@ -115,7 +115,12 @@ def test_requests_of_each_name_sum_to_the_total() -> None:
         ("summarise", 2, 0, 50.0),
         ("translate", 2, 1, 20.0),
     ]
-    (row,) = (row for row in summary_rows([found]) if (row["scope"], row["name"]) == ("hold by name", "translate"))
+    assert [each.repeated for each in found.hold.names] == [1, 0]
+    rows = summary_rows([found])
+    assert len({tuple(row) for row in rows}) == 1
+    repeated = {row["name"]: row["prompts_repeated"] for row in rows if row["scope"] in ("hold", "hold by name")}
+    assert repeated == {None: 1, "summarise": 1, "translate": 0}
+    (row,) = (row for row in rows if (row["scope"], row["name"]) == ("hold by name", "translate"))
     assert (row["requests"], row["failures"], row["model"], row["ttft_s_count"]) == (2, 1, None, 1)
 
 

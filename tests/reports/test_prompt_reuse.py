@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
-from tests.reports.conftest import level, run_json, summary_json
+from tests.reports.conftest import distribution, level, run_json, summary_json
 from tokenswarm.reports.cache_notes import HEADINGS, cache_cells, cache_notes, with_cache_audit
 from tokenswarm.reports.compare.comparability import differences, prefix_hit_notices
 from tokenswarm.reports.html.run_config import command_of
@@ -27,14 +28,22 @@ def a_run(tmp_path: Path) -> Make:
     """A run of one level whose hold has these prompts and this hit ratio of the server's own."""
     numbers = iter(range(100))
 
-    def make(reuse: str = "never", mode: str = "off", server: float | None = None, **prompts: Any) -> Results:
-        hold = {"prompts": {"requests": 100} | prompts}
+    def make(
+        reuse: str = "never",
+        mode: str = "off",
+        server: float | None = None,
+        names: Sequence[dict[str, Any]] = (),
+        cache: str = "share",
+        **prompts: Any,
+    ) -> Results:
+        hold = {"prompts": {"requests": 100} | prompts, "names": names}
         if server is not None:
             hold["server"] = {"prefix_cache_hit_ratio": server}
         levels = [level(0, 10, mode, **hold)]
         folder = tmp_path / f"run-{next(numbers)}"
         folder.mkdir()
-        facts = {"options": {"prompt_reuse": reuse}, "prompts": {"reuse": reuse}}
+        options = {"prompt_reuse": "never" if reuse == "own" else reuse, "cache": cache}
+        facts = {"options": options, "prompts": {"reuse": reuse}}
         (folder / "run.json").write_text(json.dumps(run_json(levels, **facts)))
         (folder / "summary.json").write_text(json.dumps(summary_json(levels)))
         return load_results(folder)
@@ -52,12 +61,56 @@ def test_repeats_are_said_above_five_percent(share: float | None, said: list[str
     assert heads(a_run("always", mode, repeated_share=share)) == said
 
 
-def test_repeats_beside_users_of_the_locustfile_are_not_laid_to_the_option(a_run: Make) -> None:
-    run = a_run("never", repeated_share=0.5)
+def named(name: str, requests: int, repeated: int) -> dict[str, Any]:
+    """Figures of the requests of a name in summary.json."""
+    rates = dict.fromkeys(("share", "requested_share", "token_rate", "request_rate"))
+    latencies = dict.fromkeys(("ttft_s", "tpot_s", "e2e_s", "request_token_rate"), distribution(0, 0, 0, 0))
+    return {
+        "name": name,
+        "requests": requests,
+        "repeated": repeated,
+        "outcomes": {"ok": requests},
+        "failures": 0,
+        "output_tokens": 0.0,
+        **rates,
+        **latencies,
+    }
+
+
+@pytest.mark.parametrize(
+    ("reuse", "names", "named_requests", "options"),
+    [
+        ("own", [named("ask", 60, 50), named("look", 40, 0)], "ask", set()),
+        ("never", [named("ask", 60, 50), named("chat", 40, 0)], "ask", set()),
+        ("always", [named("ask", 60, 0), named("chat", 40, 50)], "", {"--prompt-reuse always", "--cache bust"}),
+        ("always", [named("ask", 60, 20), named("chat", 40, 30)], "ask", {"--prompt-reuse always", "--cache bust"}),
+        ("always", [], "", {"--prompt-reuse always", "--cache bust"}),
+    ],
+)
+def test_repeats_are_laid_to_those_that_sent_them_with_what_helps_them(
+    reuse: str, names: list[dict[str, Any]], named_requests: str, options: set[str], a_run: Make
+) -> None:
+    run = a_run(reuse, names=names, repeated_share=0.5, repeated=50, requests=100)
     document = msgspec.structs.replace(run.run, own_code={"users": ["Reader", "Writer"]})
-    run = msgspec.structs.replace(run, run=document)
-    (notice,) = prompt_notices(run)
-    assert notice.endswith("The code of the locustfile says what Reader and Writer sent, and not --prompt-reuse.")
+    (notice,) = prompt_notices(msgspec.structs.replace(run, run=document))
+    assert "Writer" not in notice  # which may have sent nothing
+    assert set(re.findall(r"--[a-z-]+ (?:always|never|run|bust|flush)", notice)) == options
+    assert re.findall(r"\(requests: (.+?)\)", notice) == ([named_requests] if named_requests else [])
+
+
+@pytest.mark.parametrize(("cache", "offered"), [("share", True), ("flush", False), ("bust", False)])
+def test_an_option_that_the_run_has_is_not_recommended(cache: str, offered: bool, a_run: Make) -> None:
+    again = {"repeated_share": 0.5, "repeated": 50, "repeated_from_earlier_levels": 40}
+    (own,) = prompt_notices(a_run("own", names=[named("ask", 100, 50)], cache=cache, **again))
+    assert ("--cache flush" in own) is offered
+    assert "--cache bust" not in own  # which is refused beside users of the locustfile
+    (default,) = prompt_notices(a_run("always", cache=cache, **again))
+    assert ("--cache flush" in default) is offered
+    assert ("--cache bust" in default) is (cache != "bust")
+
+
+def test_hits_of_the_locustfile_s_own_conversations_are_not_reported(a_run: Make) -> None:
+    assert heads(a_run("never", server=0.5, names=[named("turn", 50, 0), named("chat", 50, 0)])) == []
 
 
 def test_bounds_are_said_as_they_were_set_and_shares_as_they_were_found(a_run: Make) -> None:
@@ -119,9 +172,9 @@ def test_expected_hits_are_no_notice_and_short_prompts_have_room_for_a_block(a_r
 def test_texts_of_an_earlier_level_are_said_with_their_share_and_a_cure(a_run: Make) -> None:
     (own,) = prompt_notices(a_run("always", repeated_share=0.5))
     (earlier,) = prompt_notices(a_run("always", repeated_share=0.5, repeated_from_earlier_levels=40))
-    assert "--cache bust" not in own
+    assert "--cache flush" not in own
     assert "40.0 %" in earlier
-    assert "--cache bust" in earlier
+    assert "--cache flush" in earlier
 
 
 def test_expected_and_observed_hits_are_in_the_table_and_in_the_report(a_run: Make) -> None:
