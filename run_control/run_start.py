@@ -55,6 +55,7 @@ from tokenswarm.shapes.own_code import (
     chosen_classes,
     foresee_own_code,
     own_code_facts,
+    own_names,
 )
 from tokenswarm.shapes.plan import OWN_USERS, LoadPlan, PlannedLevel
 from tokenswarm.shapes.run_shape import RunShape
@@ -235,6 +236,7 @@ class RunStart:
             # Locust says that it starts its page before there is an environment, in which they are checked again.
             errors.of(check_own_classes, chosen)
             errors.of(check_streaming_users, chosen)
+            errors.of(check_unchanged, options, own_names(chosen))
             errors.of(check_own_options, options, self._defaults, given.sources)
             notices = errors.of(check_command_line, given)
         self._notices = notices or []
@@ -267,7 +269,7 @@ class RunStart:
         else:
             check_own_options(options, self._defaults, self._command_line.given.sources)
             plan = RunPlan.of(options)
-            check_unchanged(options)
+            check_unchanged(options, own_names(environment.user_classes))
             check_modes(environment, plan.modes)
             lifecycle.attach(environment)
             self._page.attach(environment)
@@ -287,7 +289,7 @@ class RunStart:
         options, shape = environment.parsed_options, environment.shape_class
         assert options is not None
         try:
-            check_unchanged(options)
+            check_unchanged(options, own_names(environment.user_classes))
             check_shape(environment)
             check_modes(environment, self._check_run(options, environment.host or "").modes)
         except ValueError:
@@ -308,7 +310,7 @@ class RunStart:
     def _check_own_code(self, environment: Environment) -> None:
         """Whether users, shape and options are those that were checked before. Raises ValueError."""
         assert environment.parsed_options is not None
-        check_unchanged(environment.parsed_options, run_started=True)
+        check_unchanged(environment.parsed_options, own_names(environment.user_classes), run_started=True)
         if not isinstance(environment.runner, WorkerRunner):
             check_shape(environment)
             if self._inputs is not None:

@@ -20,7 +20,8 @@ def check_weights(user_classes: Sequence[type[User]]) -> None:
     errors = [*_weight_errors(user_classes)]
     if not errors and user_classes and not any(map(has_users, user_classes)):
         names = listed(f"{each.__name__} ({place_of_class(each)})" for each in user_classes)
-        errors = [f"no user would run, as the weight of {names} is 0: give one of them a weight above 0."]
+        it = "it" if len(user_classes) == 1 else "one of them"
+        errors = [f"no user would run, as the weight of {names} is 0: give {it} a weight above 0."]
     if errors:
         raise OptionErrors(errors)
 

@@ -13,7 +13,7 @@ import locust.user.wait_time
 from locust import LoadTestShape, TaskSet, User
 from locust.env import Environment
 
-from tokenswarm.command_line import listed
+from tokenswarm.command_line import collect_errors, listed
 from tokenswarm.shapes.class_weights import check_weights, has_users
 from tokenswarm.shapes.plan import OWN_SHAPE, OWN_USERS, SHAPE_READS_USERS
 from tokenswarm.shapes.run_shape import RunShape
@@ -50,13 +50,15 @@ def adopt_own_code(environment: Environment) -> None:
 
 
 def check_own_classes(user_classes: Sequence[type[User]]) -> list[type[User]]:
-    """Those of the locustfile's own that run. Raises OwnCodeError, OptionErrors."""
+    """Those of the locustfile's own that run. Raises one of OwnCodeError and OptionErrors, or one OptionErrors of
+    all."""
     default = list(RunShape.user_classes.values())
-    check_weights(user_classes)
-    _check_derived(user_classes, default)
-    own = [each for each in user_classes if each not in default and has_users(each)]
-    _check_tasks(own)
-    _check_wait_times(own)
+    own = _own_of(user_classes)
+    with collect_errors() as errors:
+        errors.of(check_weights, user_classes)
+        errors.of(_check_derived, user_classes, default)
+        errors.of(_check_tasks, own)
+        errors.of(_check_wait_times, own)
     return own
 
 
@@ -73,11 +75,22 @@ def foresee_own_code(
     options as `adopt_own_code` will. user_classes, shapes: all of its own; words of the command line choose among the
     users, which are returned."""
     default, chosen = list(RunShape.user_classes.values()), chosen_classes(options, user_classes)
-    own = [each for each in chosen if each not in default and has_users(each)]
+    own = _own_of(chosen)
     own_shapes = [each for each in shapes if not issubclass(each, RunShape)]
     own_shape = own_shapes[0] if len(own_shapes) == 1 else None  # several are refused in the run
     _name_own_code(options, [] if any(each in default for each in chosen) else own, own_shape)
     return chosen
+
+
+def own_names(user_classes: Sequence[type[User]]) -> list[str]:
+    """Of the locustfile's own classes that run, in order."""
+    return sorted(each.__name__ for each in _own_of(user_classes))
+
+
+def _own_of(user_classes: Sequence[type[User]]) -> list[type[User]]:
+    """Those that run and are not Tokenswarm's."""
+    default = RunShape.user_classes.values()
+    return [each for each in user_classes if each not in default and has_users(each)]
 
 
 def _name_own_code(options: Namespace, own: Sequence[type[User]], own_shape: type[LoadTestShape] | None) -> None:
@@ -190,7 +203,9 @@ def _own_shape(environment: Environment) -> LoadTestShape | None:
     shapes = [each for each in (environment.available_shape_classes or {}).values() if not _is_ours(each)]
     if len(shapes) > 1:
         names = [type(each).__name__ for each in shapes]
-        raise OwnCodeError(f"{_classes(names, 'shape')} of your locustfile cannot both be followed: keep one of them.")
+        raise OwnCodeError(
+            f"{_classes(names, 'shape')} of your locustfile cannot be followed together: keep one of them."
+        )
     return shapes[0] if shapes else None
 
 

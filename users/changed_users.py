@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from argparse import Namespace
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from locust import User
 
+from tokenswarm.command_line import listed
 from tokenswarm.sanitize import API_KEY_VARIABLE
 from tokenswarm.users.chat import BuiltInUser, ChatUser, SystemPromptChatUser
 
 #: What Locust sets when a run starts.
 _SET_BY_LOCUST = frozenset(("host",))
+#: With them, Locust divides users among classes.
+_SHARES = ("weight", "fixed_count")
 #: What to use in place of attributes, where that is no option of the same name.
 _INSTEAD = {
     "host": "-H",
@@ -47,11 +51,11 @@ _ORIGINAL = {
 }
 
 
-def check_unchanged(options: Namespace, *, run_started: bool = False) -> None:
+def check_unchanged(options: Namespace, own: Sequence[str] = (), *, run_started: bool = False) -> None:
     """Whether the users are as Tokenswarm defines them: with another wait_time, for instance, the load would not be
     what the results say, and a name that no user reads (`max_tokens`) would have no effect. options: of the command
-    line, for the advice; run_started: whether Locust has set what it sets at a run's start. Raises
-    ChangedUsersError."""
+    line, for the advice; own: names of the locustfile's own classes that run too; run_started: whether Locust has set
+    what it sets at a run's start. Raises ChangedUsersError."""
     changed = {
         f"{user_class.__name__}.{name}": name
         for user_class, original in _ORIGINAL.items()
@@ -62,7 +66,7 @@ def check_unchanged(options: Namespace, *, run_started: bool = False) -> None:
         where = "the locustfile or --config-users" if vars(options).get("config_users") else "the locustfile"
         raise ChangedUsersError(
             f"{where} sets {', '.join(changed)}. Tokenswarm's users cannot be changed by code. Leave this out. "
-            f"{_advice(list(dict.fromkeys(changed.values())), options)}"
+            f"{' '.join(_advice(list(dict.fromkeys(changed.values())), options, own))}"
         )
 
 
@@ -76,14 +80,23 @@ def _changed(user_class: type[User], original: dict[str, Any]) -> list[str]:
     return [*changed, *new]
 
 
-def _advice(names: list[str], options: Namespace) -> str:
-    """What to use in place of these attributes."""
+def _advice(names: list[str], options: Namespace, own: Sequence[str]) -> Iterator[str]:
+    """What to use in place of these attributes. own: names of the locustfile's own classes."""
+    if own and (shares := [name for name in names if name in _SHARES]):
+        yield (
+            f"Set {' and '.join(shares)} of {listed(own)} instead: Tokenswarm's users have a weight of 1, and get "
+            "their share of the users that fixed counts leave; weights below 1 are possible."
+        )
+        if shares == names:
+            return
+        names = [name for name in names if name not in shares]
     instead = {name: option for name in names if (option := _option_for(name, options))}
     if not instead:
-        return "Users and load are set by options (docs/options.md)."
-    if len(names) == 1:
-        return f"Use {instead[names[0]]} instead."
-    return f"Use {', '.join(f'{option} instead of {name}' for name, option in instead.items())}."
+        yield "Users and load are set by options (docs/options.md)."
+    elif len(names) == 1:
+        yield f"Use {instead[names[0]]} instead{f' of {names[0]}' if own else ''}."
+    else:
+        yield f"Use {', '.join(f'{option} instead of {name}' for name, option in instead.items())}."
 
 
 def _option_for(name: str, options: Namespace) -> str:

@@ -87,6 +87,25 @@ from locust import constant
 ChatUser.wait_time = constant(1)
 ChatUser.max_tokens = 5
 """
+SEVERAL = f"""
+import sys
+sys.path.insert(0, {str(ROOT)!r})
+from locust import task
+from tokenswarm import ChatUser, StreamingUser
+
+ChatUser.weight = 2
+
+class Reader(StreamingUser):
+    weight = -1
+    wait_time = 5
+
+    @task
+    def ask(self):
+        self.stream("hello")
+
+class Idle(StreamingUser):
+    pass
+"""
 LISTENER = f"""
 import sys
 sys.path.insert(0, {str(ROOT)!r})
@@ -216,6 +235,18 @@ def test_a_locustfile_without_our_users_is_refused_with_what_it_needs(
     (line,) = [line for line in run.output.splitlines() if "No User class" in line]
     assert "StreamingUser" in line and "ChatUser" in line
     assert str(ROOT) not in line
+
+
+def test_all_that_is_wrong_in_a_locustfile_is_said_at_once(start_locust: Start, tmp_path: Path) -> None:
+    """Before a page is said to start, too."""
+    (own := tmp_path / "own.py").write_text(SEVERAL)
+    run = start_locust("--web-port", str(free_port()), locustfile=own).end()
+    assert run.exit_code == 2, run.output
+    assert "Starting web interface" not in run.output
+    for named in ("ChatUser.weight", "weight of Idle and Reader", "weight of the class Reader", "Reader.wait_time"):
+        assert named in run.output
+    assert "the class Idle" in run.output
+    assert "--levels" not in run.output
 
 
 def test_a_change_of_our_users_in_the_run_ends_it_as_failed(run_locust: RunLocust, tmp_path: Path) -> None:

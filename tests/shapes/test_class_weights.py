@@ -34,8 +34,13 @@ def test_what_is_no_number_of_users_is_refused_by_class(values: dict[str, Any]) 
 def test_classes_without_any_user_are_refused_together() -> None:
     with pytest.raises(OptionErrors) as refused:
         check_weights(classes(Fast={"weight": 0}, Slow={"weight": 0.0}))
-    assert len(refused.value.sentences) == 1
+    (sentence,) = refused.value.sentences
+    assert "one of them" in sentence
     check_weights([])
+    with pytest.raises(OptionErrors) as refused:
+        check_weights(classes(Fast={"weight": 0}))
+    (sentence,) = refused.value.sentences
+    assert "them" not in sentence
 
 
 def test_one_class_without_users_beside_others_is_named() -> None:

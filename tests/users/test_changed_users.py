@@ -58,6 +58,20 @@ def test_the_option_that_does_what_an_attribute_seems_to_be_for_is_named(
         check_unchanged(OPTIONS)
 
 
+def test_shares_beside_own_classes_are_set_with_these(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No option sets how many of Tokenswarm's users there are beside others."""
+    monkeypatch.setattr(ChatUser, "weight", 3)
+    monkeypatch.setattr(SystemPromptChatUser, "fixed_count", 2)
+    with pytest.raises(ChangedUsersError, match=r"Set weight and fixed_count of Reader and Writer instead") as raised:
+        check_unchanged(OPTIONS, ["Reader", "Writer"])
+    assert "--" not in str(raised.value)
+    monkeypatch.setattr(ChatUser, "wait_time", constant(1))
+    with pytest.raises(ChangedUsersError, match=r"of Reader instead.* Use --think-time instead of wait_time\.$"):
+        check_unchanged(OPTIONS, ["Reader"])
+    with pytest.raises(ChangedUsersError, match=r"-u or --levels instead of fixed_count"):
+        check_unchanged(OPTIONS)
+
+
 @pytest.mark.parametrize(
     "change", [lambda: ChatUser.tasks.append(print), lambda: delattr(ChatUser, "with_system_prompt")]
 )
