@@ -50,17 +50,22 @@ def with_default_model(options: ChatOptions) -> ChatOptions:
     return replace(options, model=min(names))
 
 
-def log_models(options: ChatOptions, listed: list[str]) -> None:
-    """Which models are requested, where that is not --model alone. listed: those that the server lists, if any."""
+def log_models(options: ChatOptions) -> None:
+    """Which models are requested, where that is not --model alone."""
     named = sorted(_of_rows(options) - {""})
     if named and not options.control.row_models and set(named) != {options.model}:
         reason = "--model or --models is given"
         if not engine_of(options).requests_name_model:
             reason = f"requests to {options.engine} name no model"
         logger.warning("%s: the models that rows of --prompts name (%s) are not requested", reason, _list(named))
-    models = [member.name for member in models_of_run(options)]
-    if len(models) > 1 or (named and options.control.row_models):
+    if len(models_of_run(options)) > 1 or (named and options.control.row_models):
         logger.info("Requests name %s", label_of(options))
+
+
+def warn_of_unlisted(options: ChatOptions, listed: list[str]) -> None:
+    """Once the server has answered: a preflight that fails names the models itself. listed: those that the server
+    lists, if any."""
+    models = [member.name for member in models_of_run(options)]
     unknown = [name for name in models if listed and name and name not in listed]
     if unknown:
         logger.warning("The server does not list %s; it lists %s", _list(unknown), _list(listed))

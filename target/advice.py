@@ -143,13 +143,21 @@ def _advice(failure: Failure, model: str, models: Sequence[str], sent: SentKey, 
     return _route_or_model(failure, model, models, model_option)
 
 
+def _given_model(model: str, models: Sequence[str], known: Sequence[str]) -> str:
+    if not model:
+        return "none was given"
+    if not known or model in models:
+        return repr(model)
+    return f"{model!r}; the server lists {', '.join(map(repr, known[:_NAMES]))}"
+
+
 def _route_or_model(failure: Failure, model: str, models: Sequence[str], model_option: str) -> str:
     """What to check where the server refuses a request for neither its key nor its load."""
     of_model = failure.names_model and "model" in (failure.error or "").lower()
     known = [server_text(name, _NAME_CHARACTERS) for name in models[: _NAMES + 1] if name != model]
     if model and known and of_model:
         return f"Check {model_option} {model!r}: the server lists {', '.join(map(repr, known[:_NAMES]))}."
-    given = f" and {model_option} ({repr(model) if model else 'none was given'})" if failure.names_model else ""
+    given = f" and {model_option} ({_given_model(model, models, known)})" if failure.names_model else ""
     if failure.status in _NO_SUCH_ROUTE and failure.url and not of_model:
         options = failure.route_option or ("--host, --engine" if given else "--host and --engine")
         return f"The request was POST {failure.url}: check {options}{given}."

@@ -30,7 +30,7 @@ from tokenswarm.client.request_options import (
     engine_of,
 )
 from tokenswarm.client.run_context import RunContext
-from tokenswarm.client.run_models import label_of, log_models, models_of_run, with_default_model
+from tokenswarm.client.run_models import label_of, log_models, models_of_run, warn_of_unlisted, with_default_model
 from tokenswarm.client.sent_key import sent_key
 from tokenswarm.client.server_address import base_url, hosts_of, origin_of, origins_of, take_route
 from tokenswarm.client.server_metrics_options import ServerMetricsOptions
@@ -199,6 +199,7 @@ class RunLifecycle:
             assert isinstance(environment.runner, MasterRunner)
             result = self._preflights.make_on_worker(environment.runner, options, hosts_of(host), modes, server.found)
             server = replace(server, preflight=result)
+        warn_of_unlisted(_options(environment), server.found.models)
         vars(parsed)[RUN_REQUESTS]["adaptations"] = msgspec.to_builtins(server.preflight.adaptations)
         blocks = find_cache_block(environment)
         least_tokens, from_here = least_tokens_of(server.found), sends_from_here(environment)
@@ -436,7 +437,7 @@ def _server_of(
     detected = as_detected(options, server.found.engine, server.model)
     check_turns(engine_of(detected), load_workload(options))
     check_images(engine_of(detected), options, load_workload(options).prompts)
-    log_models(detected, server.found.models)
+    log_models(detected)
     if here and options.preflight:
         try:
             result = preflight_hosts(detected, hosts, modes, server.found.models, least_tokens_of(server.found))

@@ -12,7 +12,13 @@ from locust.argument_parser import get_empty_argument_parser
 
 from tokenswarm.client.option_values import OptionError
 from tokenswarm.client.request_options import ChatOptions, add_options, as_detected
-from tokenswarm.client.run_models import label_of, log_models, models_of_run, with_default_model
+from tokenswarm.client.run_models import (
+    label_of,
+    log_models,
+    models_of_run,
+    warn_of_unlisted,
+    with_default_model,
+)
 
 GivenRows = Callable[..., ChatOptions]
 
@@ -74,17 +80,17 @@ def test_models_of_options_replace_those_of_rows_and_the_log_says_so(
     options = rows(["b", "a", None], *arguments)
     assert with_default_model(options) == options
     assert _names(options) == names
-    log_models(options, names)
+    log_models(options)
     (warning,) = [record for record in caplog.records if record.levelno == logging.WARNING]
     assert "'a', 'b'" in warning.getMessage()
 
 
 def test_a_model_that_the_server_does_not_list_is_warned_of(rows: GivenRows, caplog: pytest.LogCaptureFixture) -> None:
     options = with_default_model(rows(["b", "a"]))
-    log_models(options, ["a", "b", "c"])
-    log_models(options, [])
+    warn_of_unlisted(options, ["a", "b", "c"])
+    warn_of_unlisted(options, [])
     assert not [record for record in caplog.records if record.levelno == logging.WARNING]
-    log_models(options, ["a", "c"])
+    warn_of_unlisted(options, ["a", "c"])
     (warning,) = [record for record in caplog.records if record.levelno == logging.WARNING]
     assert "does not list 'b'; it lists 'a', 'c'" in warning.getMessage()
 

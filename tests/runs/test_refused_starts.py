@@ -42,6 +42,7 @@ def test_no_user_is_spawned_once_the_preflight_has_failed(
     run = run_locust("-H", simulator.host, "--model", "nope", "--preflight", "on", *load, locustfile=own)
     assert run.exit_code == 2, run.output
     assert "Check --model 'nope'" in run.output
+    assert run.output.count("'meta/llama'") == 1  # not in a warning too
     sent = [json.loads(line) for line in requests.read_text(encoding="utf-8").splitlines()]
     assert "/v1/chat/completions" in {request["path"] for request in sent}  # the preflight's
     assert {request["headers"]["user-agent"] for request in sent} == {"tokenswarm"}

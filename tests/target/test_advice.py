@@ -15,11 +15,16 @@ URL = "http://gpu:8000/generate_stream"
     [
         ("HTTP 404: The model `wrong` does not exist", True, ["--model 'wrong'", "'real'"], ["--engine"]),
         ("HTTP 404: The model `tgi` does not exist", False, ["--engine"], ["--model", "'real'"]),
-        ("HTTP 404: Not Found", True, [URL, "--engine", "--model 'wrong'"], ["'real'"]),
+        ("HTTP 404: Not Found", True, [URL, "--engine", "--model 'wrong'", "'real'"], []),
         ("HTTP 404: Not Found", False, [URL, "--engine"], ["--model", "'real'"]),
         ("HTTP 422: inputs: field required", False, ["--engine"], ["--model", "'real'"]),
         ("HTTP 405: Method Not Allowed", False, [URL, "--engine"], ["--model", "log"]),
-        ("HTTP 501: Unsupported method ('POST')", True, [URL, "--engine", "--model 'wrong'"], ["overloaded", "log"]),
+        (
+            "HTTP 501: Unsupported method ('POST')",
+            True,
+            [URL, "--engine", "--model 'wrong'", "'real'"],
+            ["overloaded", "log"],
+        ),
     ],
 )
 def test_the_model_is_blamed_only_where_the_server_does(
@@ -30,7 +35,7 @@ def test_the_model_is_blamed_only_where_the_server_does(
     text = failure_text(failure, "without system prompt", "http://gpu:8000", "wrong", ["real"])
     several = failure_text(failure, "for wrong", "http://gpu:8000", "wrong", ["real"], model_option="--models")
     assert ("--models" in several, "--model " in several) == ("--model" in text, False)
-    advice = text.partition(error)[2].replace("--model ('wrong')", "--model 'wrong'")
+    advice = text.partition(error)[2].replace("--model ('wrong'", "--model 'wrong'")
     assert all(word in advice for word in named)
     assert not any(word in advice for word in not_named)
 
