@@ -76,7 +76,7 @@ def _at_once_advice(tokens_per_event: float, late_s: float) -> str:
         return "the server, or a gateway before it, puts several tokens into an event"
     if late_s > _LEAST_BURST_S:
         return (
-            f"{late}, so this machine may have gathered them: measure where nothing else runs. If it stays so, a "
+            f"{late}, so this machine may have gathered them: stop other programs on it. If it stays so, a "
             "gateway or proxy before the server buffers streams"
         )
     return (

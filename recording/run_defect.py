@@ -24,7 +24,7 @@ def defect_of(run: ActiveRun) -> str | None:
     if not accounting.recorded:
         return (
             "no request was recorded: none was sent before the run was over; give a longer --level-time (or -t), or "
-            "measure where nothing else uses this machine's CPU"
+            "stop other programs on this machine"
         )
     if run.lost:
         return "; ".join(_loss(run, worker) for worker in run.lost)

@@ -46,7 +46,7 @@ _FEWEST_UNCERTAIN = 2
 _LATE_LOOP_S = 0.25
 #: What to do where the load generator was too slow, at the end of a message.
 _TOO_SLOW_ADVICE = (
-    "Run on a machine that does nothing else; if a worker used most of its core, also use more processes "
+    "Stop other programs on the load generator's machine; if a worker used most of its core, also use more processes "
     "(--processes -1: one per core)"
 )
 _NOTHING_MEASURED = "the run ended before a request was sent in the hold of a level: nothing was measured"

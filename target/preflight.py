@@ -194,7 +194,7 @@ def _notices(timeline: Timeline, options: ChatOptions, lag_s: float) -> Iterator
         if lag_s >= held_back_s:
             yield (
                 f"{numbers}: this machine was busy and read up to {lag_s * 1000:,.0f} ms late, so it may have gathered "
-                "them; measure where nothing else runs"
+                "them; stop other programs on it"
             )
         else:
             what = "TTFT is the time of the whole answer" if in_one else "TTFT and gaps are those of the lumps"

@@ -50,7 +50,7 @@ def test_a_run_whose_users_cannot_be_created_ends_at_once_with_the_reason(
     assert run.document["status"] == "failed"
     assert run.document["stop_reason"] == f"no user is there: {NOT_CREATED}"
     assert [issue["kind"] for issue in run.summary["validity"]["issues"]] == ["run_failed"]
-    for false in ("Traceback", "No user of the class", "stream()", "does nothing else"):
+    for false in ("Traceback", "No user of the class", "stream()", "other programs"):
         assert false not in run.output
     assert f": {NOT_CREATED}" in run.output.rstrip().splitlines()[-1]
 
