@@ -142,11 +142,16 @@ def run_timeline(measured: RunData) -> list[Block]:
     counted, load = (
         ("Requests in flight", "rate") if _is_open(series) else ("Users and requests in flight", "number of users")
     )
+    drawn = (
+        "Each step is one count."
+        if _is_open(series)
+        else "In a ramp the line goes straight from count to count; after it, each step is one count."
+    )
     text = (
         f"Each point covers {windows}; the last point of a level may cover less. {counted}: the last count of "
-        "that time (there is one each second), so the last point of a level can be 0. Shaded: the hold of each level, "
-        f"with its {load}{' (+: with system prompt)' if both else ''}. The chart of the token rate leaves out "
-        "points that overlap a drain, in which no new requests are sent."
+        f"that time (there is one each second), so the last point of a level can be 0. {drawn} "
+        f"Shaded: the hold of each level, with its {load}{' (+: with system prompt)' if both else ''}. The chart of "
+        "the token rate leaves out points that overlap a drain, in which no new requests are sent."
     )
     return [Text(text, style="quiet"), Charts(figures)] if figures else []
 

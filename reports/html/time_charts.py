@@ -88,9 +88,9 @@ def broken(series: TimeSeries, values: Series) -> Line:
 
 
 def users_line(series: TimeSeries, spans: Sequence[Span], values: Series) -> Line:
-    """Users or requests in flight as they were: from nothing at each level's beginning, through the end of each window,
-    where they were counted. They stay as they are from the ramp's end to the hold's end, also where that is within a
-    window, and fall at the hold's end: most of a drain is shorter than a window."""
+    """Users or requests in flight as they were: from nothing at each level's beginning, straight from count to count in
+    the ramp. Each later count, made at the end of a window, is a step over the time since the one before. The last
+    count of a hold lasts to its end, where they fall: most of a drain is shorter than a window."""
     points: list[tuple[float, float]] = []
     for span in spans:
         inside = series.level_index == span.level.index
@@ -106,9 +106,12 @@ def _users_points(span: Span, at_ends: Sequence[tuple[float, float]]) -> list[tu
         return [(span.began_s, 0.0), *at_ends]
     in_hold = [count for end_s, count in before if end_s >= span.hold_began_s]
     corner = [(span.hold_began_s, in_hold[0])] if in_hold else []
-    points = [*sorted([(span.began_s, 0.0), *corner, *before]), (max(span.hold_ended_s, before[-1][0]), before[-1][1])]
-    for end_s, count in at_ends[len(before) :]:
-        points += [(points[-1][0], count), (end_s, count)]
+    last = (max(span.hold_ended_s, before[-1][0]), before[-1][1])
+    points = [(span.began_s, 0.0)]
+    for when_s, count in (*sorted([*corner, *before]), last, *at_ends[len(before) :]):
+        if when_s > span.hold_began_s:
+            points.append((points[-1][0], count))
+        points.append((when_s, count))
     return points
 
 

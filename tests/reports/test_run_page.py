@@ -545,6 +545,20 @@ def test_users_are_drawn_as_they_ramped_up_stayed_and_left(tmp_path: Path, ramp_
     assert (np.diff(line.time_s) >= 0).all()
 
 
+def test_requests_in_flight_are_drawn_in_steps_from_the_end_of_the_ramp(tmp_path: Path) -> None:
+    results = load_results(write_folder(tmp_path / "run", LADDER[:1], seed=1))
+    series = load_time_series(results)
+    (span,) = spans_of(results, series)
+    counts = np.where(np.arange(len(series.end_s)) % 2, 7.0, 10.0)
+    line = users_line(series, [span], counts)
+    after = line.time_s > span.hold_began_s
+    times_s, values = line.time_s[after], line.values[after]
+    assert len(times_s) > 20
+    assert ((np.diff(times_s) == 0) | (np.diff(values) == 0)).all()  # level or upright, never a slope
+    middles = (series.start_s + series.end_s)[series.start_s > span.hold_began_s] / 2
+    assert np.interp(middles, line.time_s, line.values).tolist() == counts[series.start_s > span.hold_began_s].tolist()
+
+
 def test_requests_in_the_server_fall_at_the_end_of_a_hold_however_late_the_next_sample_is(tmp_path: Path) -> None:
     results = load_results(write_folder(tmp_path / "run", LADDER[:2], seed=1))
     (first, second) = spans_of(results, load_time_series(results))

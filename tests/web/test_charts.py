@@ -113,7 +113,17 @@ def test_latencies_are_in_milliseconds_on_an_axis_with_round_numbers(page: Page)
 
 def test_users_are_drawn_from_zero_and_constant_in_the_hold(page: Page) -> None:
     show(page, [point(i, users=min(10, 6 * (i + 1))) for i in range(4)], 20)
-    assert points_of(page, 3, "users") == [[0, 0], [5, 6], [10, 10], [10, 10], [15, 10], [20, 10]]
+    found = [[0, 0], [5, 6], [10, 10], [10, 10], [10, 10], [15, 10], [15, 10], [20, 10]]
+    assert points_of(page, 3, "users") == found
+
+
+def test_counts_are_a_slope_in_the_ramp_and_steps_after_it(page: Page) -> None:
+    """Each step is the count at its end, over the time since the count before."""
+    counts = (3, 8, 10, 7, 9)  # the ramp ends with the second
+    show(page, [point(i, users=10, in_flight=count) for i, count in enumerate(counts)], 25)
+    ramp, held = points_of(page, 3, "in_flight")[:4], points_of(page, 3, "in_flight")[4:]
+    assert ramp == [[0, 0], [5, 3], [10, 8], [10, 8]]
+    assert held == [[10, 10], [15, 10], [15, 7], [20, 7], [20, 9], [25, 9]]
 
 
 def test_users_fall_in_steps_after_the_hold(page: Page) -> None:

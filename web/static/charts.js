@@ -168,9 +168,9 @@ export class Charts {
     return series.map(({ column }) => hasValues(column));
   }
 
-  // Users and requests in flight are counted at the end of each window, and are 0 when a level begins. Between the end of
-  // the ramp and the end of the hold they stay constant, also where either lies within a window. After it they fall
-  // in steps: a slope over a whole window would look like a slow drain.
+  // Users and requests in flight are counted at the end of each window, and are 0 when a level begins. A ramp adds users
+  // evenly: its line is straight from count to count. From its end on, also within a window, each count is a step over
+  // the time since the one before: a slope would look like a slow change, such as a slow drain.
   atWindowEnds(levels) {
     const rows = [];
     for (const level of levels) {
@@ -183,8 +183,8 @@ export class Charts {
       const corners = held.length === 0 ? [] : [{ ...held[0], end_s: holdBegan_s }];
       if (held.length > 0 && windows.at(-1).end_s > holdEnded_s) corners.push({ ...held.at(-1), end_s: holdEnded_s });
       const points = [...corners, ...windows].sort((one, other) => one.end_s - other.end_s);
-      const isStep = (row) => held.length > 0 && row.end_s > holdEnded_s;
-      const stepped = points.flatMap((row, i) => (isStep(row) ? [{ ...row, end_s: points[i - 1].end_s }, row] : [row]));
+      const isStep = (row) => held.length > 0 && row.end_s > holdBegan_s;
+      const stepped = points.flatMap((row, i) => (isStep(row) && i > 0 ? [{ ...row, end_s: points[i - 1].end_s }, row] : [row]));
       rows.push({ end_s: began_s, users: 0, in_flight: 0 }, ...stepped);
     }
     return { times_s: rows.map((row) => row.end_s), users: rows.map((row) => row.users), in_flight: rows.map((row) => row.in_flight) };
