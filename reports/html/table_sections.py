@@ -28,15 +28,16 @@ from tokenswarm.run_folder.distribution import Distribution
 from tokenswarm.run_folder.schema import WINDOW_S, IssueKind, LevelSummary, Validity, WorkerSummary
 
 _CLIENT_NOTE = (
-    "Client delay: the time from the kernel's receipt of the bytes until the client read them. Latencies use the "
-    "kernel's timestamps, so this delay is not in them. Event-loop lag: how much later than planned the client's "
-    "timers ran. TTFT uncertainty: where a first token was read together with later ones, only the last has a "
-    "timestamp; the first may have arrived earlier than reported, by up to this time."
+    "Client delay is about receiving: how long received bytes waited in the kernel until the client read them. Where "
+    "the timestamps are the kernel's, this delay is not in the latencies. Event-loop lag is about sending: how much "
+    "later than planned the client's timers ran. Users that send late put less load on the server. TTFT uncertainty: "
+    "where a first token was read together with later ones, only the last has a timestamp; the first may have arrived "
+    "earlier than reported, by up to this time."
 )
 _WORKERS_NOTE = (
-    "Limits of the whole run: for the worker's event-loop lag, for the timing error of the self-check before the run "
-    "(--self-check) where there was one, and, where the kernel gives no receive times, for late reads. The limits of a "
-    "level, for single late reads and late sends, are not in this column: "
+    "Limits of the whole run: of the worker's event-loop lag, of its timing error in the self-check before the run "
+    "(--self-check) if there was one, and of late reads if the kernel gives no receive times. Each level has limits of "
+    "its own for late reads and late sends: "
 )
 _EFFECTS_NOTE = (
     f'Where it says "{units.SAMPLE_TOO_SMALL}", there were too few requests for an interval, or for tokens/s too few '
@@ -277,9 +278,9 @@ def _workers(workers: Sequence[WorkerSummary], late_levels: Sequence[str]) -> li
         for worker in workers
     ]
     if late_levels:
-        of_levels = f"here the load generator was beyond one at {spoken(late_levels)} (see the reasons at the top)."
+        of_levels = f"one was exceeded at {spoken(late_levels)} (see the reasons at the top)."
     else:
-        of_levels = "here none was exceeded."
+        of_levels = "none was exceeded in this run."
     return [Table("Workers", headings, rows), Text(f"{_WORKERS_NOTE}{of_levels}", style="quiet")]
 
 

@@ -351,7 +351,7 @@ function showWorkers({ workers }) {
     ["CPU (of a core)", (worker) => share(worker.cpu_utilization)],
     ["Client delay p99", (worker) => duration(worker.client_delay_p99_s)],
     ["Event-loop lag p99", (worker) => duration(worker.loop_lag_p99_s)],
-    ["Limits of the whole run", (worker) => element("span", { class: `pill ${worker.validity.verdict === "valid" ? "good" : "bad"}`, title: worker.validity.reasons.join("; ") }, worker.validity.verdict === "valid" ? "kept" : "passed"), true],
+    ["Limits of the whole run", (worker) => element("span", { class: `pill ${worker.validity.verdict === "valid" ? "good" : "bad"}`, title: worker.validity.reasons.join("; ") }, worker.validity.verdict === "valid" ? "kept" : "exceeded"), true],
   ], workers);
 }
 
