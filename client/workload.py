@@ -6,7 +6,7 @@ import hashlib
 import secrets
 from argparse import Namespace
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TypeAlias
 
@@ -20,6 +20,7 @@ from tokenswarm.command_line import collect_errors
 from tokenswarm.engines import EncodedImage, EngineSpec
 from tokenswarm.prompts import (
     PromptSet,
+    TokenCounter,
     load_prompts,
     load_system_prompt,
     parse_token_range,
@@ -46,11 +47,17 @@ class Workload:
     system_prompt: str
     count_tokens: Callable[[str], int] | None
     images: tuple[RunImage, ...] = ()
+    #: Counts the system prompt's tokens: the run's tokenizer, else the estimate.
+    counter: TokenCounter = field(default_factory=token_counter)
 
     def facts(self) -> dict[str, str | int | float]:
         """What run.json records of it; the fingerprint is a SHA-256, hexadecimal."""
         fingerprint = hashlib.sha256(self.system_prompt.encode("utf-8", "surrogatepass")).hexdigest()
-        return self.prompts.facts() | {"system_prompt_fingerprint": fingerprint}
+        return self.prompts.facts() | {
+            "system_prompt_fingerprint": fingerprint,
+            "system_prompt_tokens": self.counter.count(self.system_prompt),
+            "system_prompt_counting": self.counter.name,
+        }
 
 
 @lru_cache(maxsize=2)
@@ -71,7 +78,7 @@ def _load(
         system_prompt = errors.of(load_system_prompt, system_prompt_file)
         loaded_images = errors.of(load_images, images)
         if isinstance(prompts, SyntheticSource | TraceSource):
-            return Workload(prompts, system_prompt, counter.count if tokenizer else None, loaded_images)
+            return Workload(prompts, system_prompt, counter.count if tokenizer else None, loaded_images, counter)
         loaded = errors.of(
             load_prompts,
             prompts,
@@ -84,7 +91,7 @@ def _load(
         )
         if loaded:
             errors.of(_check_answers, loaded, sessions)
-    return Workload(loaded, system_prompt, counter.count if tokenizer else None, loaded_images)
+    return Workload(loaded, system_prompt, counter.count if tokenizer else None, loaded_images, counter)
 
 
 def load_workload(options: ChatOptions) -> Workload:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from tokenswarm.metrics.level import Level, Phase, planned_length_s
 from tokenswarm.recording.live_series import RequestRates
 from tokenswarm.recording.progress import Progress
 from tokenswarm.reports import units
 from tokenswarm.reports.level_names import levels_in_words, times_in_words
+from tokenswarm.reports.system_prompt_note import system_prompt_length
 from tokenswarm.sanitize import shortened
 
 _LONGEST_PHASE = len("hold: 100/100 users")
@@ -27,11 +29,12 @@ WITHOUT_DRAINS = "not counting the time in which open streams end"
 _BETWEEN_LEVELS = "the level is over"
 
 
-def plan_lines(levels: Sequence[Level], settle_s: float) -> tuple[str, ...]:
+def plan_lines(levels: Sequence[Level], settle_s: float, prompts: Mapping[str, Any]) -> tuple[str, ...]:
     """What the run goes through, and what the phases of a level are: lines without their ends. settle_s: the pause
-    after each level."""
+    after each level; prompts: their facts in run.json."""
     search = "a capacity search; its first probe: " if any(level.probe for level in levels) else ""
-    plan = f"Plan: {search}{plan_in_words(levels, settle_s)}"
+    length = system_prompt_length(prompts, levels)
+    plan = f"Plan: {search}{plan_in_words(levels, settle_s)}{f'; system prompt: {length}' if length else ''}"
     if any(level.arrivals is not None for level in levels):
         held = "A level has a hold (requests are sent when they are due; figures describe this time)"
     elif any(level.own_shape for level in levels):

@@ -34,6 +34,7 @@ from tokenswarm.reports.self_check_line import self_check_line
 from tokenswarm.reports.server_note import server_note
 from tokenswarm.reports.session_table import session_lines, session_note, session_notes
 from tokenswarm.reports.stats.prompt_reuse import reuse_line
+from tokenswarm.reports.system_prompt_note import system_prompt_note
 from tokenswarm.reports.text_grid import TextColumn, grid_lines
 from tokenswarm.reports.think_time_notes import think_time_notes
 from tokenswarm.reports.warnings import warnings_of
@@ -198,6 +199,8 @@ def header_lines(results: Results) -> list[str]:
             f"Warm-up before each level: {units.counted(requests, 'request')}, {units.count(failures)} failed; not "
             "included in the results"
         )
+    if note := system_prompt_note(results):
+        lines.append(note)
     if reuse := reuse_line(results):
         lines.append(reuse)
     lines += [

@@ -98,7 +98,7 @@ class RunController:
         if self._master_link is not None:
             self._master_link.begin_run()
         self.live.show(run)
-        for line in plan_lines(facts.plan, settle_s):
+        for line in plan_lines(facts.plan, settle_s, facts.prompts):
             logger.info("%s", line)
         self.sinks.began(facts.plan)
         logger.info("Results go to %s", run.journal.folder)

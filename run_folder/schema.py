@@ -22,7 +22,8 @@ Formats:
    prefix_group; summary.json: sessions and cache_flushed of each level; the verdict `failed`: before, the validity of a
    failed run was suspect; requests.csv: abandons, abandoned_ms and abandon_late_ms; summary.json: requests_not_judged
    of each scope and abandonment of each level; run.json: abandonment; requests.csv: agent, depth, join_ms and
-   name; summary.json: names of each scope; run.json: name and tags."""
+   name; summary.json: names of each scope; run.json: name and tags, and system_prompt_tokens and
+   system_prompt_counting among the prompts' facts."""
 
 from __future__ import annotations
 

@@ -22,6 +22,7 @@ from tokenswarm.recording.prompt_notices import live_notices
 from tokenswarm.recording.session_stats import SessionStats
 from tokenswarm.recording.validity import run_validity, smallest_medians, validity, worker_issues
 from tokenswarm.recording.worker_stats import WorkerStats
+from tokenswarm.reports.system_prompt_note import system_prompt_length
 from tokenswarm.run_folder.schema import RunFacts, Status, Validity
 
 #: How old a verdict may be during a run: it reads every histogram.
@@ -193,6 +194,7 @@ class LiveView:
             "facts": {
                 **{name: getattr(facts, name) for name in ("host", "engine", "engine_version", "model", "shape")},
                 "prompts": facts.prompts.get("source") or facts.options.get("prompts"),
+                "system_prompt": system_prompt_length(facts.prompts, facts.plan),
             },
             "revision": live.series.revision,
             "columns": Point._fields,

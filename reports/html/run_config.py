@@ -41,7 +41,9 @@ _FACT_NAMES = {
     "reuse": "repeats of a prompt (--prompt-reuse)",
     "rows": "rows of the source",
     "source": "source of the texts",
+    "system_prompt_counting": "tokens of the system prompt counted by",
     "system_prompt_fingerprint": "fingerprint of the system prompt",
+    "system_prompt_tokens": "tokens of the system prompt",
     "token_counting": "tokens counted by",
     "tokens_max": "tokens of the longest text",
     "tokens_median": "tokens of a text, median",
@@ -49,6 +51,7 @@ _FACT_NAMES = {
     "words": "different words in use",
     "words_add_up": "a text has as many tokens as its words together",
 }
+_OF_THE_SYSTEM_PROMPT = ("system_prompt_fingerprint", "system_prompt_tokens", "system_prompt_counting")
 _FACT_VALUES = {
     (
         "cache",
@@ -75,7 +78,7 @@ def definition(results: Results) -> list[Block]:
     """Everything that defines the run, and the command that repeats it."""
     run, summary = results.run, results.summary
     server = run.server_metrics
-    unused = () if any(level.system_prompt == "on" for level in run.plan) else ("system_prompt_fingerprint",)
+    unused = () if any(level.system_prompt == "on" for level in run.plan) else _OF_THE_SYSTEM_PROMPT
     facts = [
         ("started", units.moment(run.started_at)),
         ("ended", units.moment(run.ended_at) if run.ended_at else ""),

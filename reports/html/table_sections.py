@@ -23,6 +23,7 @@ from tokenswarm.reports.refusal_notes import NO_FAILURES, refusal_notes
 from tokenswarm.reports.self_check_line import self_check_line
 from tokenswarm.reports.stats.estimates import RunData
 from tokenswarm.reports.stats.failures import failure_examples
+from tokenswarm.reports.system_prompt_note import system_prompt_note
 from tokenswarm.reports.text_table import COLUMNS, GOOD_NOTE, Column, notes
 from tokenswarm.run_folder.distribution import Distribution
 from tokenswarm.run_folder.schema import WINDOW_S, IssueKind, LevelSummary, Validity, WorkerSummary
@@ -102,6 +103,8 @@ def effects(measured: RunData) -> list[Block]:
     rows: list[Row] = [[level, *cells] for level, cells in by_level.items()]
     caption = "Change with the system prompt, compared with levels without it. Below: its 95 % confidence interval"
     blocks: list[Block] = [Table(caption, headings, rows)]
+    if note := system_prompt_note(measured.results):
+        blocks.append(Text(note, style="quiet"))
     summary = measured.results.summary
     suspect = suspect_levels(summary)
     named = [level_name(level) for level in summary.levels if level.index in suspect and level.level in by_level]

@@ -22,6 +22,7 @@ from tokenswarm.reports.markdown import status_words
 from tokenswarm.reports.open_loop_table import latency, level_heading, unstable_notes
 from tokenswarm.reports.search_levels import SloVerdict, slo_verdict
 from tokenswarm.reports.session_table import session_notes
+from tokenswarm.reports.system_prompt_note import system_prompt_note
 from tokenswarm.reports.text_table import GOOD_NOTE, NOT_COMPLETE, capacity, notes
 from tokenswarm.reports.warnings import warnings_of
 from tokenswarm.run_folder.reader import Results
@@ -53,6 +54,7 @@ def verdict_blocks(
         *probe_table(results.summary.capacity_search),
         headline(results.summary, rates),
         *conditions_table([one for one in checks.check_results if one.status is not CheckStatus.PASS]),
+        *(Text(note, style="quiet") for note in filter(None, [system_prompt_note(results)])),
         *(Text(note, style="quiet") for note in _notes(levels, rates)),
     ]
 

@@ -17,7 +17,8 @@ from tokenswarm.client.request_options import ChatOptions, add_options, check_en
 from tokenswarm.client.workload import load_workload
 from tokenswarm.command_line import OptionErrors
 from tokenswarm.engines import ENGINES
-from tokenswarm.prompts import PromptError
+from tokenswarm.prompts import PromptError, estimate_tokens
+from tokenswarm.prompts.counting import ESTIMATE
 from tokenswarm.prompts.synthetic.synthetic_prompts import SyntheticSource, request_number
 
 CALIBRATION = {"costs": {"one": 1, "two": 1, "three": 1, "four": 1}, "head_tokens": {"off": 12}, "source": "usage"}
@@ -102,6 +103,22 @@ def test_texts_whose_words_do_not_add_up_are_counted(given: Given, tmp_path: Any
     head = token_count(tokenizer, "Words:")
     lengths = [token_count(tokenizer, prompt.text) - head for prompt, *_ in drawn(options)]
     assert max(abs(length - 188) for length in lengths) <= 1
+
+
+@pytest.mark.parametrize("lengths", [(), ("--input-tokens", "64")], ids=["data set", "synthetic"])
+def test_the_system_prompt_is_counted_by_the_tokenizer_or_by_the_estimate(
+    given: Given, tmp_path: Any, lengths: tuple[str, ...]
+) -> None:
+    tokenizer, text, file = built_tokenizer("byte-level BPE"), "Answer in unbelievably few words.", tmp_path / "s.txt"
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    file.write_text(text)
+    options = (*lengths, "--prompt-tokens", "1:999", "--system-prompt-file", str(file))
+    estimated = load_workload(ChatOptions.of(given(*options))).facts()
+    assert (estimated["system_prompt_tokens"], estimated["system_prompt_counting"]) == (estimate_tokens(text), ESTIMATE)
+    path = str(tmp_path / "tokenizer.json")
+    counted = load_workload(ChatOptions.of(given(*options, "--tokenizer", path))).facts()
+    assert counted["system_prompt_tokens"] == token_count(tokenizer, text) != estimated["system_prompt_tokens"]
+    assert counted["system_prompt_counting"] == f"tokenizer {path}"
 
 
 def test_without_a_calibration_no_synthetic_prompt_is_made(given: Given) -> None:

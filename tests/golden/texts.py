@@ -181,7 +181,9 @@ def _copy(folder: Path) -> Path:
 
 def _progress_lines() -> Iterator[str]:
     yield from plan_lines(
-        [Level(n, mode, users, int(users), 20.0, 300.0) for n, (mode, users) in enumerate(_PLAN)], 5.0
+        [Level(n, mode, users, int(users), 20.0, 300.0) for n, (mode, users) in enumerate(_PLAN)],
+        5.0,
+        {"system_prompt_tokens": 279, "system_prompt_counting": "estimate (words)"},
     )
     yield from _legends()
     for limited in (
@@ -189,7 +191,7 @@ def _progress_lines() -> Iterator[str]:
         Level(0, "off", "2", 2, 1.0, 300.0, requests=1200),
         Level(0, "off", "2", 2, 1.0),
     ):
-        yield plan_lines([limited], 5.0)[0]
+        yield plan_lines([limited], 5.0, {})[0]
     yield progress_line(replace(HOLDING, users=30, phase="ramp", ttft_p50_s=None))
     yield progress_line(HOLDING)
     yield progress_line(replace(HOLDING, users=3, phase="drain", in_flight=3))

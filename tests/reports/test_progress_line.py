@@ -75,20 +75,20 @@ def test_fields_keep_their_place_from_line_to_line() -> None:
 def test_the_plan_names_the_warm_up(limits: dict[str, Any], words: str) -> None:
     warming = Level(0, "off", "10", 10, 1.0, warm_up=True, **limits)
     level = Level(1, "off", "10", 10, 1.30692, 60.0)
-    assert words in plan_lines([warming, level], 5.0)[0]
+    assert words in plan_lines([warming, level], 5.0, {})[0]
     if limits["level_time_s"]:  # there is no pause after a warm-up
-        assert "; 1 min 40 s in all" in plan_lines([warming, level], 10.0)[0]
-    assert "ramp 1.31 s" in plan_lines([level], 5.0)[0]
-    assert "warm-up" not in plan_lines([level], 5.0)[0]
+        assert "; 1 min 40 s in all" in plan_lines([warming, level], 10.0, {})[0]
+    assert "ramp 1.31 s" in plan_lines([level], 5.0, {})[0]
+    assert "warm-up" not in plan_lines([level], 5.0, {})[0]
 
 
 def test_the_plan_lasts_as_long_as_its_levels_pauses_and_leads_but_for_the_drains() -> None:
     arrivals = Arrivals("poisson", ((0.0, 5.0),), 5.0)
     open_loop = [Level(0, "off", "5/s", level_time_s=4.0, arrivals=arrivals)]
     closed = [Level(n, "off", "2", 2, 1.0, 185.0) for n in range(2)]
-    assert f"; 10.5 s in all, pauses of 5 s included, {WITHOUT_DRAINS}" in plan_lines(open_loop, 5.0)[0]
-    assert f"; 6 min 20 s in all, pauses of 5 s included, {WITHOUT_DRAINS}" in plan_lines(closed, 5.0)[0]
-    assert f"; 6 min 10 s in all, {WITHOUT_DRAINS}" in plan_lines(closed, 0.0)[0]
+    assert f"; 10.5 s in all, pauses of 5 s included, {WITHOUT_DRAINS}" in plan_lines(open_loop, 5.0, {})[0]
+    assert f"; 6 min 20 s in all, pauses of 5 s included, {WITHOUT_DRAINS}" in plan_lines(closed, 5.0, {})[0]
+    assert f"; 6 min 10 s in all, {WITHOUT_DRAINS}" in plan_lines(closed, 0.0, {})[0]
     assert planned_length_s([Level(0, "off", "2", 2)], 5.0) is None
 
 
@@ -117,5 +117,6 @@ def test_a_probe_of_a_search_has_a_number_and_no_total() -> None:
     assert f"probe {HOLDING.level_number}  prompt" in progress_line(probe)
     assert f"probe {HOLDING.level_number} hold" in progress_bar(probe, 200)
     assert (
-        "Plan: a capacity search; its first probe: 2 users" in plan_lines([Level(0, "off", "2", 2, probe=True)], 5.0)[0]
+        "Plan: a capacity search; its first probe: 2 users"
+        in plan_lines([Level(0, "off", "2", 2, probe=True)], 5.0, {})[0]
     )

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from tests.run_fixtures import make_report, make_timeline
 from tokenswarm.metrics.client_health import CoreUse, WorkerHealth
@@ -47,6 +48,16 @@ def test_a_page_that_knows_another_run_receives_all(live: LiveRun) -> None:
     assert view.document("20260701-a", first["revision"])["points"] == []
     assert len(view.document("20260630-z", first["revision"])["points"]) == 2
     msgspec.json.encode(first)
+
+
+def test_the_page_has_the_length_of_the_system_prompt_where_a_level_sends_one(live: LiveRun) -> None:
+    counted = {"system_prompt_tokens": 1281, "system_prompt_counting": "tokenizer llama"}
+    assert live.facts is not None
+    live.facts = replace(live.facts, prompts=counted)
+    assert LiveView(live, lambda: 0.0).document("", 0)["facts"]["system_prompt"] == ""
+    live.facts = replace(live.facts, plan=[*PLAN, Level(2, "on", "10", 10, 2.0, 12.0)])
+    found = LiveView(live, lambda: 0.0).document("", 0)["facts"]["system_prompt"]
+    assert all(words in found for words in ("1,281", "tokenizer llama"))
 
 
 def test_levels_are_over_running_or_planned(live: LiveRun) -> None:

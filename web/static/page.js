@@ -107,7 +107,8 @@ function showFacts(live) {
   const { facts, validity, status, run, folder, hints, warnings, workers_missing: missing } = live;
   text("run-heading", status === "running" ? "Run" : `Last run (${status})`);
   const version = facts.engine_version ? ` ${facts.engine_version}` : "";
-  text("facts", `${facts.engine}${version} at ${facts.host}${facts.model ? `, model ${facts.model}` : ""} · results in ${folder}`);
+  const prompt = facts.system_prompt ? ` · system prompt: ${facts.system_prompt}` : "";
+  text("facts", `${facts.engine}${version} at ${facts.host}${facts.model ? `, model ${facts.model}` : ""}${prompt} · results in ${folder}`);
   text("verdict", validity.verdict);
   $("verdict").className = `pill ${validity.verdict === "valid" ? "good" : "bad"}`;
   $("capacity").hidden = !live.capacity;
