@@ -51,6 +51,8 @@ class Recording:
     metrics_port_given = True
     #: Ports on which this process listens for something else.
     other_ports: Collection[int] = ()
+    #: Whether the process ends before a run.
+    is_refused = False
 
     def __init__(
         self,
@@ -173,6 +175,7 @@ class Recording:
         """The process ends before a run: a master then says no more of its workers, and a worker lets its master know.
         Returns whether the reason is to be said here: by a worker that was not forked, and by a master that has not
         logged a worker's."""
+        self.is_refused = True
         if self._master_link is not None:
             return not self._master_link.close_admissions()
         if self._worker_link is not None:

@@ -62,7 +62,7 @@ from tokenswarm.shapes.run_shape import RunShape
 from tokenswarm.target.server_detection import ReadyServer
 from tokenswarm.upstream.loaded_locustfiles import loaded_classes
 from tokenswarm.upstream.locust_files import end_without_html_file, keep_log_going
-from tokenswarm.upstream.locust_internals import BeforePageLine
+from tokenswarm.upstream.locust_internals import HeldPageLine
 from tokenswarm.upstream.locust_log_filters import (
     EventErrorFilter,
     IgnoredOptionsFilter,
@@ -88,6 +88,7 @@ class RunStart:
         self._page = WebPage(recording.live, self._check_run, self._find_server, plan_text)
         self._command_line = CommandLine(complete_options, self._check_command_line)
         self._ignored_options = IgnoredOptionsFilter()
+        self._page_line = HeldPageLine()
         self._notices: list[str] = []
         #: Of each option of the command line, by its name.
         self._defaults: dict[str, Any] = {}
@@ -125,7 +126,8 @@ class RunStart:
         if not (on_worker and self._recording.forks_workers):  # the master has the same, and logs them
             for warning in warnings:
                 logger.warning("%s", warning)
-            self._log_notices()
+            for notice in self._notices:
+                logger.info("%s", notice)
         try:
             self._prepare(environment, on_worker)
         except ValueError as error:
@@ -240,14 +242,8 @@ class RunStart:
             errors.of(check_own_options, options, self._defaults, given.sources)
             notices = errors.of(check_command_line, given)
         self._notices = notices or []
-        BeforePageLine(self._log_notices).attach()
+        self._page_line.attach()
         self._recording.other_ports = {options.web_port, options.master_bind_port}
-
-    def _log_notices(self) -> None:
-        """Once: before the page's address is logged, where there is a page."""
-        notices, self._notices = self._notices, []
-        for notice in notices:
-            logger.info("%s", notice)
 
     def _find_server(self, environment: Environment, options: Namespace, host: str) -> None:
         """Before a run that is started from the page. Raises ValueError where its server cannot be used."""
@@ -284,7 +280,7 @@ class RunStart:
     def _check_after_init(self, environment: Environment) -> None:
         """When all listeners of init have been called, those of a user's own too. A worker is checked when it is given
         users. Raises ValueError."""
-        if isinstance(environment.runner, WorkerRunner):
+        if isinstance(environment.runner, WorkerRunner) or self._recording.is_refused:
             return
         options, shape = environment.parsed_options, environment.shape_class
         assert options is not None
@@ -299,6 +295,7 @@ class RunStart:
         # Last: what other listeners of test_start change is then seen before the run has a folder.
         environment.events.test_start.remove_listener(self.begin)  # type: ignore[no-untyped-call]
         environment.events.test_start.add_listener(self.begin)  # type: ignore[no-untyped-call]
+        self._page_line.release()
 
     def _check_run(self, options: Namespace, host: str) -> RunPlan:
         """As `check_run`, and with the locustfile's own classes."""

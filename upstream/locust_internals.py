@@ -318,29 +318,36 @@ class WaitingLogFilter(logging.Filter):
         return True
 
 
-class BeforePageLine(logging.Filter):
-    """Calls an action once, right before Locust logs the address of its page.
+class HeldPageLine(logging.Filter):
+    """Holds back the line with the address of Locust's page until `release`.
 
-    Nothing of a locustfile is called between the setting up of the log and that line: what is logged at Locust's init
-    on the page's port comes after it.
+    Locust logs it before its init event, whose listeners may yet end the process.
 
-    Upstream: https://github.com/locustio/locust/blob/2.47.0/locust/main.py#L466
+    Upstream: https://github.com/locustio/locust/blob/2.47.0/locust/main.py#L466-L505
     """
 
     LOGGER = "locust.main"
     LINE = "Starting web interface at "
 
-    def __init__(self, action: Callable[[], None]) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self._action = action
+        self._held: logging.LogRecord | None = None
 
     def attach(self) -> None:
         """Wait for the line from now on."""
         logging.getLogger(self.LOGGER).addFilter(self)
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Every line is logged."""
-        if record.getMessage().startswith(self.LINE):
-            logging.getLogger(self.LOGGER).removeFilter(self)
-            self._action()
-        return True
+        """Whether this line is logged now."""
+        if not record.getMessage().startswith(self.LINE):
+            return True
+        self._held = record
+        return False
+
+    def release(self) -> None:
+        """Log the line, if it has come, and hold none any more."""
+        logger = logging.getLogger(self.LOGGER)
+        logger.removeFilter(self)
+        held, self._held = self._held, None
+        if held is not None:
+            logger.handle(held)

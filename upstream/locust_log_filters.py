@@ -14,8 +14,9 @@ from typing import ClassVar
 class RoutineLogFilter(logging.Filter):
     """Drops the lines that Locust logs of each step of a shape and of its end, except at log level DEBUG.
 
-    A level has six of them, and the last ones follow after the run's report. Locust has no option for this but
-    --loglevel, which drops ours too.
+    A level has six of them, and the last ones follow after the run's report. Where users could not be created, or are
+    not there in time, one says that spawning is complete and that reports are missing: the verdict and each progress
+    line have the number of users. Locust has no option for this but --loglevel, which drops ours too.
 
     Upstream: https://github.com/locustio/locust/blob/2.47.0/locust/runners.py#L183-L420 and
     https://github.com/locustio/locust/blob/2.47.0/locust/main.py#L480-L700
@@ -25,7 +26,12 @@ class RoutineLogFilter(logging.Filter):
     LINES: Mapping[str, tuple[str, ...]] = {
         "locust.runners": (
             *("Shape test starting", "Shape worker starting", "Shape test updating to", "Shape test stopping"),
-            *("Ramping to", "All users spawned: ", "Sending spawn jobs of "),
+            *(
+                "Ramping to",
+                "All users spawned: ",
+                "Sending spawn jobs of ",
+                "Spawning is complete and report waittime",
+            ),
         ),
         "locust.main": (
             *("Shape test completed", "Run time limit set to", "--run-time limit reached", "Shutting down (exit code"),

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.runs.harness import ROOT, RunLocust
+from tests.runs.harness import ROOT, RunLocust, Start, free_port
 
 HEAD = f"""
 import sys
@@ -186,6 +186,14 @@ def test_a_listener_that_fails_before_a_run_is_one_sentence(
     assert len(said) == 1, run.output
     assert f": the listener prepare of {event} raised KeyError: 'tenant' (own.py, line " in said[0]
     assert "Traceback" not in run.output
+
+
+def test_no_page_is_said_to_start_where_a_listener_of_init_fails(start_locust: Start, tmp_path: Path) -> None:
+    (own := tmp_path / "own.py").write_text(f"{STARTS}\n@events.init.add_listener\ndef prepare(**_):\n    1 / 0\n")
+    run = start_locust("--web-port", str(free_port()), locustfile=own).end()
+    assert run.exit_code == 2, run.output
+    assert "ZeroDivisionError" in run.output
+    assert "Starting web interface" not in run.output
 
 
 @pytest.mark.parametrize("processes", [(), ("--processes", "2")], ids=["one process", "forked workers"])

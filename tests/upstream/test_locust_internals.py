@@ -34,7 +34,7 @@ from tests.run_control.recording_bench import options
 from tokenswarm.cluster.worker_users import WorkerUsers
 from tokenswarm.upstream import gevent_internals, locust_internals
 from tokenswarm.upstream.locust_internals import (
-    BeforePageLine,
+    HeldPageLine,
     RebalancingDispatcher,
     WaitingLogFilter,
     before_quit,
@@ -435,17 +435,22 @@ def test_locust_logs_each_step_of_a_shape(
         monkeypatch.undo()
 
 
-def test_an_action_is_called_once_before_the_address_of_the_page_is_logged(
+def test_the_line_with_the_address_of_the_page_comes_once_it_is_released(
     lines_of: Callable[[str], list[str]],
 ) -> None:
-    assert BeforePageLine.LINE in inspect.getsource(locust.main)
-    logged, logger = lines_of(BeforePageLine.LOGGER), logging.getLogger(BeforePageLine.LOGGER)
-    seen: list[list[str]] = []
-    BeforePageLine(lambda: seen.append(list(logged))).attach()
-    for line in ("one", f"{BeforePageLine.LINE}http://127.0.0.1:8090", f"{BeforePageLine.LINE}again"):
-        logger.info(line)
-    assert seen == [["one"]]
-    assert len(logged) == 3
+    source = inspect.getsource(locust.main)
+    assert source.index(HeldPageLine.LINE) < source.index("events.init.fire")
+    logged, logger = lines_of(HeldPageLine.LOGGER), logging.getLogger(HeldPageLine.LOGGER)
+    (line := HeldPageLine()).attach()
+    address = f"{HeldPageLine.LINE}http://127.0.0.1:8090"
+    for each in ("one", address, "two"):
+        logger.info(each)
+    assert logged == ["one", "two"]
+    line.release()
+    line.release()
+    assert logged == ["one", "two", address]
+    logger.info(address)
+    assert logged[3:] == [address]
     assert logger.filters == []
 
 
