@@ -44,7 +44,12 @@ def main() -> None:
     events.init_command_line_parser.add_listener(errors["explain_options"])  # type: ignore[no-untyped-call]
     events.init.add_listener(leave_to_locust)  # type: ignore[no-untyped-call]
     sys.argv[0] = "tokenswarm"  # as Locust's own errors begin
-    locust_main()  # type: ignore[no-untyped-call]
+    try:
+        locust_main()  # type: ignore[no-untyped-call]
+    except SystemExit as ended:
+        if sentence := errors["exit_while_loading"](ended):
+            errors["_end"](sentence)
+        raise
 
 
 if __name__ == "__main__":

@@ -76,6 +76,26 @@ def load_error(error: BaseException, trace: TracebackType | None) -> str:
     return f"the locustfile cannot be loaded: {place}: {what}. Mend it there, and start again."
 
 
+def exit_while_loading(error: SystemExit) -> str:
+    """A sentence where code of the user's own ended the program while its locustfile was being loaded; "" where it is
+    ended otherwise, as by Tokenswarm, whose code says why, or by Ctrl-C."""
+    frames = list(_frames(error.__traceback__))
+    loading = [number for number, (frame, _) in enumerate(frames) if frame.f_code.co_filename.endswith(_LOADER)]
+    if not loading:
+        return ""
+    inner = frames[loading[-1] + 1 :]
+    own = [number for number, (frame, _) in enumerate(inner) if _is_own(frame)]
+    if not own or any(_is_ours(frame) for frame, _ in inner[own[-1] :]):
+        return ""
+    frame, line = inner[own[-1]]
+    text = "" if error.code is None else str(error.code)
+    what = f"SystemExit: {text}".splitlines()[0].rstrip(".: ")
+    return (
+        f"the locustfile ends the program while it is loaded: {_place(frame.f_code.co_filename, line)}: {what}. Leave "
+        'that out, or put it under if __name__ == "__main__":, and start again.'
+    )
+
+
 def _frames(trace: TracebackType | None) -> Iterator[tuple[FrameType, int]]:
     while trace is not None:
         yield trace.tb_frame, trace.tb_lineno
@@ -83,8 +103,13 @@ def _frames(trace: TracebackType | None) -> Iterator[tuple[FrameType, int]]:
 
 
 def _is_own(frame: FrameType) -> bool:
+    return not _is_ours(frame) and not frame.f_code.co_filename.startswith(_NOT_OWN)
+
+
+def _is_ours(frame: FrameType) -> bool:
+    """Whether it is code of Tokenswarm's; locust_process.py runs the handler of Ctrl-C as a file."""
     package = str(frame.f_globals.get("__name__", "")).partition(".")[0]
-    return package != "tokenswarm" and not frame.f_code.co_filename.startswith(_NOT_OWN)
+    return package == "tokenswarm" or Path(frame.f_code.co_filename).name == "early_interrupt.py"
 
 
 def _place(file: str, line: int) -> str:

@@ -46,6 +46,32 @@ def test_a_locustfile_that_cannot_be_loaded_is_one_sentence_with_its_line(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("text", "line", "what"),
+    [
+        ("import sys\n\nsys.exit(7)\n", 3, "SystemExit: 7. Leave"),
+        ("import sys\nsys.exit('no token\\nat all')\n", 2, "SystemExit: no token. Leave"),
+        ("import tokenswarm\nraise SystemExit\n", 2, "SystemExit. Leave"),
+        ("from tokenswarm import StreamingUser\nexit(0)\n", 2, "SystemExit: 0. Leave"),
+    ],
+    ids=["number", "text", "raised", "in Python's own code"],
+)
+def test_a_locustfile_that_ends_the_program_is_named_with_its_line(
+    tmp_path: Path, text: str, line: int, what: str
+) -> None:
+    start = (
+        f"tokenswarm: the locustfile ends the program while it is loaded: {tmp_path / 'own.py'}, line {line}: {what}"
+    )
+    assert refusal(tmp_path, text).startswith(start)
+
+
+@pytest.mark.slow
+def test_what_tokenswarm_refuses_while_a_locustfile_is_loaded_keeps_its_sentence(tmp_path: Path) -> None:
+    sentence = refusal(tmp_path, "from tokenswarm.command_line import refuse\nrefuse(ValueError('no engine.'))\n")
+    assert sentence == "tokenswarm: no engine."
+
+
+@pytest.mark.slow
 def test_an_empty_locustfile_is_refused_with_what_it_needs(tmp_path: Path) -> None:
     sentence = refusal(tmp_path, "")
     assert "no user class" in sentence and "tokenswarm.StreamingUser" in sentence and "leave -f out" in sentence
