@@ -191,21 +191,26 @@ class Trend:
 
 def _too_few(number: int, runs: Sequence[TrendRun]) -> str:
     """Why there is no trend: how many runs a baseline of so many takes, and why the others are unreliable."""
-    by_kind = defaultdict[str, list[str]](list)  # reasons that differ in their numbers alone are one
+    by_kind = defaultdict[str, list[TrendRun]](list)  # reasons that differ in their numbers alone are one
     for run in runs:
         for reason in run.unreliable[:1]:
-            by_kind[_NUMBER.sub("0", reason)].append(reason)
+            by_kind[_NUMBER.sub("0", reason)].append(run)
     reasons = sorted(by_kind.values(), key=len, reverse=True)
     unreliable = sum(map(len, reasons))
-    why = "; ".join(
-        f"{units.counted(len(of_runs), 'run')}: {full_stop(shortened(of_runs[0], _REASON_CHARACTERS)).rstrip('.')}"
-        for of_runs in reasons[:_REASONS]
-    )
+    why = "; ".join(map(_reason_of, reasons[:_REASONS]))
     others = "; …" if len(reasons) > _REASONS else ""
     return (
         f"A baseline of {units.counted(number, 'run')} takes {number + 1} reliable runs at least, got "
         f"{len(runs) - unreliable} of {len(runs)}{f' ({why}{others})' if why else ''}."
     )
+
+
+def _reason_of(runs: Sequence[TrendRun]) -> str:
+    """Why the runs are unreliable; where each has numbers of its own, those of the newest, by its name."""
+    reason = full_stop(shortened(runs[-1].unreliable[0], _REASON_CHARACTERS)).rstrip(".")
+    of_all = len({run.unreliable[0] for run in runs}) == 1
+    whose = "" if of_all else f" with numbers of their own, in {runs[-1].results.folder.name}"
+    return f"{units.counted(len(runs), 'run')}{whose}: {reason}"
 
 
 def like_newest(
