@@ -239,11 +239,11 @@ def _uncertainty_issues(scope: ScopeStats, *, in_lumps: bool) -> Issues:
     yield ValidityIssue(
         kind=IssueKind.UNCERTAIN_TTFT,
         message=f"{cause}in {late:,} of {uncertain.count:,} requests ({WHOLE_LEVEL}), the first token was read "
-        f"together with later ones. Their true TTFT may be lower than reported, by up to {_ms(most_s)}. About "
-        f"{_percent(_UNCERTAIN_SHARE)} of a level's requests may be so by more than the limit of "
+        f"together with later ones. Their true TTFT may be lower than reported, by up to {_ms(most_s)}. The limit: "
+        f"no more than about {_percent(_UNCERTAIN_SHARE)} of a level's requests uncertain by over "
         f"{bound_s * 1000:,.2f} ms ({_percent(_SUSPECT_SHARE)} of the whole level's median TTFT, {_ms(median.value)}). "
-        "No true TTFT is higher than reported: a ttft objective that is met stays met. What TTFT has too much, the "
-        f"rest of the answer has too little: a true TPOT may be a little higher{advice}",
+        "No true TTFT is higher than reported: a ttft objective that is met stays met. Where the true TTFT is lower, "
+        f"the rest of the answer took longer: the true TPOT may be a little higher{advice}",
         values={"uncertain": late, "first_outputs": uncertain.count, "max_s": most_s, "median_s": median.value},
     )
 

@@ -14,8 +14,8 @@ _AVERAGES = (
     "server: that minus the server's."
 )
 _DASH = (
-    "A dash there: the server reports no TTFT, or its mean is larger than the client's. That happens because the two "
-    "do not cover exactly the same requests."
+    "A dash in the last column: the server reports no TTFT, or its mean is larger than the client's. That "
+    "happens because the two do not cover exactly the same requests."
 )
 _FRONT_END = (
     "of the server's front end before and after the server measures. Where a level is suspect for late reads, the time "

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from tokenswarm.metrics.level import Level
+from tokenswarm.metrics.level import PROMPT, Level
 from tokenswarm.recording.prompt_notices import OWN_REUSE
 from tokenswarm.reports import units
 from tokenswarm.run_folder.reader import Results
@@ -35,7 +35,7 @@ def system_prompt_note(results: Results) -> str:
     )
     means = [
         f"{units.amount(round(mean, 1))} tokens {which}"
-        for mean, which in ((without, "without it"), (having, "with it"))
+        for mean, which in ((without, PROMPT["off"]), (having, PROMPT["on"]))
         if mean is not None
     ]
     usage = (

@@ -190,7 +190,7 @@ def header_lines(results: Results) -> list[str]:
         f"host {summary.host or units.UNDEFINED}{embedded}",
         f"Run of {units.moment(results.run.started_at)}: {_loud(results.status, 'finished')}",
         f"Verdict: {_loud(summary.validity.verdict, 'valid')} ({units.counted(accounting.ended, 'request')} in the "
-        + ("whole run, all recorded)" if accounting.complete else "whole run, NOT ALL RECORDED)")
+        + ("whole run, all accounted for)" if accounting.complete else "whole run, NOT ALL ACCOUNTED FOR)")
         + ("; FILES INCOMPLETE" if results.files_missing else ""),
     ]
     if warm_ups := summary.warm_ups:

@@ -14,8 +14,8 @@ SAMPLE_TOO_SMALL = "sample too small"
 #: Why a comparison decides nothing.
 TOO_FEW = "too few runs or requests"
 NOT_CERTIFIED_SHORT = (
-    "* A rough value: the level had too few requests for a whole 95 % interval: one of its ends is not known, or "
-    "neither. A whole one takes at least "
+    "* A rough value: the level had too few requests for a whole 95 % interval: one or both ends are "
+    "unknown. A whole interval takes at least "
     f"{fewest_for_interval(0.5)} requests for p50, {fewest_for_interval(0.9)} for p90, {fewest_for_interval(0.95)} for "
     f"p95 and {fewest_for_interval(0.99)} for p99, and many more where successive latencies are similar, as is usual "
     "under load"

@@ -67,11 +67,16 @@ def heat_map(measured: RunData) -> list[Block]:
         f"Heat map of TTFT by the time at which requests were sent, from {units.duration(float(ttft_edges[0]))} to "
         f"{units.duration(float(ttft_edges[-1]))}. The table at the top has the percentiles of each level."
     )
+    both = " (+: with system prompt)" if len({span.level.system_prompt for span in spans}) > 1 else ""
     text = Text(
         "From left to right: the time of the run; from bottom to top: TTFT. Each column shows the successful requests "
         "sent at that time. The stronger a cell's colour, the larger the share of them that had this TTFT: the strip "
         "below the chart has each colour with its limits. Ramps are included."
-        + (" Lines: the beginning and the end of each hold, with the name of its level between them." if spans else ""),
+        + (
+            f" Lines: the beginning and the end of each hold, with the name of its level between them{both}."
+            if spans
+            else ""
+        ),
         style="quiet",
     )
     return [text, Charts([Chart("TTFT over time", svg_of(figure, "heat"), alt)])]

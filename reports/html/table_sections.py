@@ -42,7 +42,8 @@ _WORKERS_NOTE = (
 )
 _EFFECTS_NOTE = (
     f'Where it says "{units.SAMPLE_TOO_SMALL}", there were too few requests for an interval, or for tokens/s too few '
-    "complete windows of 5 seconds; at least and at most: too few for the other end. Longer levels have more: set "
+    'complete windows of 5 seconds. Where it says "at least" or "at most", there were too few for the other end. '
+    "Longer levels have more: set "
     "--level-time, or --run-time if the run has --users."
 )
 #: Reasons of a level that are its client's: what it read or sent late.
@@ -77,10 +78,11 @@ def drift(measured: RunData) -> list[Block]:
         )
         blocks.append(Table(caption, headings, rows))
     if too_short:
+        enough = units.planned_time((FEWEST_WINDOWS + 1) * WINDOW_S)
         which = "all levels" if len(too_short) == len(levels) else spoken(too_short)
         text = (
-            f"{which}. The trend compares the first and the last fifth of a hold. Make the hold "
-            f"{units.planned_time((FEWEST_WINDOWS + 1) * WINDOW_S)} or longer (--level-time; the ramp is a part of it)."
+            f"{which}. The trend compares the first and the last fifth of a hold, which takes a hold of "
+            f"{enough} or more: set --level-time to {enough} plus the ramp."
         )
         blocks.append(Text(text, "Not available:", "quiet"))
     return blocks

@@ -72,7 +72,7 @@ def headline(summary: Summary, rates: Mapping[int, Estimate | None]) -> Table:
         rows.append([_key(level, suspect), *([_met(level, verdict)] if slo else []), *cells])
     return Table(
         "Results by level. Below each figure: its 95 % confidence interval. With ≥ or ≤, there were too few requests "
-        "for its other end; with a dash alone, for both",
+        f'for its other end; with "{units.SAMPLE_TOO_SMALL}", for both',
         headings,
         rows,
     )
@@ -204,7 +204,7 @@ def _notes(levels: Sequence[LevelSummary], rates: Mapping[int, Estimate | None])
         enough = units.planned_time(HOLD_OF_A_RATE_S)
         yield (
             f'tokens/s, all: where it says "{units.SAMPLE_TOO_SMALL}", the hold is too short for an interval. A hold '
-            f"of {enough} has one: set --level-time to that and the ramp's time together."
+            f"of {enough} has one: set --level-time to {enough} plus the ramp."
         )
 
 
@@ -241,13 +241,17 @@ def _cells(level: LevelSummary, rate: Estimate | None) -> list[Cell]:
         Cell(units.rate(hold.token_rate), interval if hold.token_rate is not None else ""),
         Cell(
             units.rate_quantile(one := hold.request_token_rate.p50),
-            units.rate_interval(one.low, one.high) if one else "",
+            _interval(units.rate_interval(one.low, one.high)) if one else "",
         ),
     ]
 
 
 def _latency(level: LevelSummary, found: Quantile | None) -> Cell:
-    return Cell(latency(level, found), units.interval(found) if found else "")
+    return Cell(latency(level, found), _interval(units.interval(found)) if found else "")
+
+
+def _interval(text: str) -> str:
+    return units.SAMPLE_TOO_SMALL if text == units.UNDEFINED else text
 
 
 def _met(level: LevelSummary, verdict: SloVerdict | None) -> Cell:

@@ -437,6 +437,19 @@ def test_what_a_short_run_cannot_certify_stands_below_the_change_and_not_beside_
     assert not any(units.SAMPLE_TOO_SMALL in value for value in values)
 
 
+def test_intervals_without_ends_have_one_sign(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "run", [Course(users=10, requests=5)], 1)
+    summary = json.loads((folder / "summary.json").read_text())
+    hold = summary["levels"][0]["hold"]
+    for figures in (hold["ttft_s"]["p50"], hold["ttft_s"]["p95"], hold["request_token_rate"]["p50"]):
+        figures |= {"low": None, "high": None, "certified": False}
+    (folder / "summary.json").write_text(json.dumps(summary))
+    html = page(folder)
+    below = re.findall(r"<small>(.*?)</small>", html[html.index("<tbody>") : html.index("</tbody>")])
+    assert below.count(units.SAMPLE_TOO_SMALL) == 3
+    assert units.UNDEFINED not in below
+
+
 def test_a_few_far_higher_latencies_do_not_flatten_the_others_over_time(tmp_path: Path) -> None:
     folder = write_folder(tmp_path / "run", [Course()], seed=1)
     rows = read_windows(folder)

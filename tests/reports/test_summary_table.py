@@ -178,7 +178,7 @@ def test_what_each_worker_found_of_itself_stands_in_the_header(write_run: Write)
 def test_books_that_do_not_balance_are_told_with_all_three_counts(write_run: Write) -> None:
     books = {"ended": 1234, "recorded": 1230, "rows": 1228, "complete": False}
     table = summary_table(load_results(write_run(summary={"accounting": books})), 200)
-    assert "NOT ALL RECORDED" in table.splitlines()[2]
+    assert "NOT ALL ACCOUNTED FOR" in table.splitlines()[2]
     (alarm,) = [line for line in table.splitlines() if line.startswith("!!! REQUESTS UNACCOUNTED FOR: ")]
     assert re.findall(r"[\d,]*\d", alarm) == ["1,234", "1,230", "1,228"]
 
