@@ -150,7 +150,7 @@ class WebPage:
                 continue
             text = (argument["help_text"] or "").replace("%%", "%")  # as argparse prints it
             if name in FILES:
-                text += ". Files: those of the command line, and those in folders of --web-allow-folder"
+                text += ". Allowed files: those of the command line, and those in folders of --web-allow-folder"
             fields.append(
                 FormOption(name, getattr(options, name), text, argument["choices"], suggestions.get(name, ()))
             )

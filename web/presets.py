@@ -27,7 +27,7 @@ PRESETS = (
         {**_COMMON, "shape": "ladder", "levels": "1,5,10", "ramp": "2s", "level_time": "15s"},
     ),
     Preset(
-        "Article's ladder",
+        "Default ladder",
         "10, 50 and 100 users for 5 minutes each, without and with a system prompt.",
         {
             **_COMMON,

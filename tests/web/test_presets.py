@@ -11,7 +11,7 @@ from tokenswarm.web.presets import PRESETS, Preset
 _PAUSES = f"pauses of 5 s included, {WITHOUT_DRAINS}"
 PLANS = {
     "Quick look": f"1, 5, 10 users without system prompt; level time 15 s, of which ramp 2 s; 1 min in all, {_PAUSES}",
-    "Article's ladder": "10, 50, 100 users without system prompt; 10, 50, 100 users with system prompt; level time "
+    "Default ladder": "10, 50, 100 users without system prompt; 10, 50, 100 users with system prompt; level time "
     f"5 min, of which ramp 20 s; 30 min 30 s in all, {_PAUSES}",
     "Rate (open loop)": f"1, 2, 5 requests/s without system prompt; level time 1 min; 3 min 20 s in all, {_PAUSES}",
     "Capacity search": "a search for the largest number of users within the SLO, from 1 to 1000; each probe takes at "

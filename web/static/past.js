@@ -21,7 +21,7 @@ const COLUMNS = [
   ["Run", choice, true, (run) => (run.name || run.folder).toLowerCase()],
   ["Verdict", verdict, true, (run) => run.validity],
   ["Most tokens/s", (run) => number(run.headline?.token_rate ?? null), false, (run) => run.headline?.token_rate],
-  ["TTFT p50 at that level", (run) => duration(run.headline?.ttft_p50_s ?? null), false, (run) => run.headline?.ttft_p50_s],
+  ["its TTFT p50", (run) => duration(run.headline?.ttft_p50_s ?? null), false, (run) => run.headline?.ttft_p50_s],
   ["Status", status, true, (run) => run.status],
   ["Started", (run) => moment(run.started_at), true, (run) => run.folder],
   ["Levels", (run) => run.levels.join(", ") || NONE, "wraps", null],
