@@ -18,7 +18,7 @@ TYPE_CHECKING = False  # as typing's, whose import is one of those that take tim
 if TYPE_CHECKING:
     import argparse
     from types import FrameType, TracebackType
-    from typing import Any
+    from typing import Any, NoReturn
 
     from tokenswarm.client.own_requests import OwnRequestError
     from tokenswarm.engines import ENGINES, EngineSpec, register_engine
@@ -282,10 +282,15 @@ def _explain_options(parser: Any, **_: Any) -> None:
         reason, colon, words = message.partition("unrecognized arguments: ")
         if reason or not colon:
             refuse(message)
-        print(f"tokenswarm: {_PARTIAL.format(words)}", file=sys.stderr)
-        raise SystemExit(_EXIT_UNUSABLE)
+        _refuse(_PARTIAL.format(words))
 
     parser.error = error
+    import_module("tokenswarm.run_command.taken_master_port").check_once(parser, _refuse)
+
+
+def _refuse(sentence: str) -> NoReturn:
+    print(f"tokenswarm: {sentence}", file=sys.stderr)
+    raise SystemExit(_EXIT_UNUSABLE)
 
 
 def _explain_missing_users(record: logging.LogRecord) -> bool:

@@ -27,6 +27,7 @@ def main() -> None:
     errors["explain"]()
     options = runpy.run_path(str(here.parents[1] / "upstream" / "early_options.py"))
     options["explain_early_options"](errors["_end"])
+    port = runpy.run_path(str(here.with_name("taken_master_port.py")))
     from locust import events
     from locust.main import main as locust_main
     from locust.runners import WorkerRunner
@@ -41,7 +42,11 @@ def main() -> None:
         if not isinstance(runner, WorkerRunner):
             logging.getLogger("tokenswarm").warning("%s", _NOT_OURS)
 
+    def check_port(parser: Any, **_: Any) -> None:
+        port["check_once"](parser, errors["_end"])
+
     events.init_command_line_parser.add_listener(errors["explain_options"])  # type: ignore[no-untyped-call]
+    events.init_command_line_parser.add_listener(check_port)  # type: ignore[no-untyped-call]
     events.init.add_listener(leave_to_locust)  # type: ignore[no-untyped-call]
     sys.argv[0] = "tokenswarm"  # as Locust's own errors begin
     try:

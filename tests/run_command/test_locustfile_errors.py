@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,6 +15,12 @@ from tokenswarm.run_command.run_command import command_of_run, locust_command
 
 USER = "from locust import between, task\n\nclass Reader(User):\n    wait_time = between(0.5)\n"
 SHAPE = "from locust import LoadTestShape\n\nclass Steps(LoadTestShape):\n    def tik(self):\n        return 1, 1\n"
+WEB = "from locust import HttpUser, task\n\nclass Web(HttpUser):\n    @task\n    def look(self):\n        pass\n"
+
+
+def plain_locust(words: list[str]) -> list[str]:
+    """Locust's own command."""
+    return [sys.executable, "-m", "locust", *words]
 
 
 def refusal(folder: Path, text: str, *words: str, lines: int = 1) -> str:
@@ -105,6 +114,33 @@ def test_forked_workers_do_not_repeat_the_refusal(tmp_path: Path) -> None:
     port = str(free_port())  # of the master: on another's, its workers would try for five minutes
     sentence = refusal(tmp_path, text, "--processes", "2", "--master-bind-port", port, "--master-port", port)
     assert "nothing that its users would send is recorded" in sentence
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("start", [command_of_run, plain_locust], ids=["tokenswarm run", "locust"])
+@pytest.mark.parametrize(
+    "words", [("--processes", "2"), ("--master", "--expect-workers", "1")], ids=["forked workers", "master"]
+)
+def test_a_part_of_tokenswarm_and_a_taken_port_for_workers_is_one_sentence_and_leaves_no_worker(
+    tmp_path: Path, words: tuple[str, ...], start: Callable[[list[str]], list[str]]
+) -> None:
+    (own := tmp_path / "own.py").write_text(f"from tokenswarm import Timeline\n{WEB}")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        ports = ("--master-bind-port", port, "--master-port", port)
+        command = start(["-f", str(own), "-H", "http://127.0.0.1:9", "--headless", "-t", "1s", *words, *ports])
+        ended = subprocess.run(  # until its workers have ended too, which have its standard error
+            command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+    found = [line for line in ended.stderr.splitlines() if "/INFO/locust." not in line]
+    assert (ended.returncode, len(found)) == (2, 1), ended.stderr
+    assert f"cannot listen for workers on *:{port}" in found[0]
+
+
+def test_a_port_for_workers_is_checked_where_the_run_is_locust_s_alone(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        sentence = refusal(tmp_path, WEB, "--processes", "2", "--master-bind-port", str(taken.getsockname()[1]))
+    assert "cannot listen for workers" in sentence
 
 
 def test_our_users_without_what_prepares_their_runs_are_refused_without_a_warning(tmp_path: Path) -> None:
