@@ -18,6 +18,9 @@ class RoutineLogFilter(logging.Filter):
     not there in time, one says that spawning is complete and that reports are missing: the verdict and each progress
     line have the number of users. Locust has no option for this but --loglevel, which drops ours too.
 
+    A level ends with all its users at once. Of more than 100 users Locust warns then that the selected spawn rate is
+    very high, which nobody has selected. Users that come late in a ramp are in the verdict.
+
     Upstream: https://github.com/locustio/locust/blob/2.47.0/locust/runners.py#L183-L420 and
     https://github.com/locustio/locust/blob/2.47.0/locust/main.py#L480-L700
     """
@@ -38,6 +41,9 @@ class RoutineLogFilter(logging.Filter):
         ),
     }
 
+    #: How warnings begin, by the logger that writes them.
+    WARNINGS: Mapping[str, str] = {"locust.runners": "Your selected spawn rate is very high"}
+
     @classmethod
     def attach(cls) -> None:
         """Filter from now on; once in a process."""
@@ -48,9 +54,10 @@ class RoutineLogFilter(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether this line is logged."""
-        if record.levelno != logging.INFO or logging.getLogger().isEnabledFor(logging.DEBUG):
+        if record.levelno not in (logging.INFO, logging.WARNING) or logging.getLogger().isEnabledFor(logging.DEBUG):
             return True
-        return not record.getMessage().startswith(self.LINES.get(record.name, ()))
+        lines = self.LINES.get(record.name, ()) if record.levelno == logging.INFO else self.WARNINGS.get(record.name)
+        return lines is None or not record.getMessage().startswith(lines)
 
 
 class StatsTablesFilter(logging.Filter):

@@ -428,6 +428,10 @@ def test_locust_logs_each_step_of_a_shape(
         routine = [f"{beginning} 1" for beginning in beginnings]
         others = ["something else", f"{beginnings[0]} failed"]
         assert logged == [*routine, *others, *others]
+        if warning := RoutineLogFilter.WARNINGS.get(name):
+            assert source.count(warning) >= 2  # of a process alone, and of a master
+            logger.warning(f"{warning} (>100)")
+            assert logged == [*routine, *others, *others]
         monkeypatch.setattr(logging.getLogger(), "level", logging.DEBUG)
         logger.manager._clear_cache()
         logger.info(beginnings[0])
