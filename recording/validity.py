@@ -203,22 +203,26 @@ def delay_issues(stats: Watched, medians: Iterable[_Median]) -> Issues:
     if without <= NEGLIGIBLE_SHARE * stats.reads:
         return
     values = {"reads_without_kernel_time": float(without), "reads": float(stats.reads)}
-    known = f"{without:,} of {stats.reads:,} reads without the kernel's receive time"
+    known = f"{without:,} of {stats.reads:,} reads have no receive time of the kernel"
     # A read's delay is only seen beside the kernel's time. Where most have none, the loop's lag stands in for it.
     if stats.client_delay_s.count >= without or not stats.loop_lag_s.count:
-        what, late = "the client's own delay", quantile(stats.client_delay_s, 0.99)
+        what, late = "client delay", quantile(stats.client_delay_s, 0.99)
     else:
-        what, late = "the lag of the client's event loop", quantile(stats.loop_lag_s, 0.99)
+        what, late = "event-loop lag", quantile(stats.loop_lag_s, 0.99)
     if late is None:
         yield ValidityIssue(
-            kind=IssueKind.UNKNOWN_CLIENT_DELAY, message=f"{known}: the client's own delay is unknown", values=values
+            kind=IssueKind.UNKNOWN_CLIENT_DELAY,
+            message=f"{known}, so latencies include the time until the client read them, which is unknown",
+            values=values,
         )
         return
     for figure, median_s in medians:
         if late.value > _SUSPECT_SHARE * median_s:
             yield ValidityIssue(
                 kind=IssueKind.CLIENT_DELAY,
-                message=f"{known}, and {what} (p99 {_ms(late.value)}) is more than {_of_median(figure, median_s)}",
+                message=f"{known}, so latencies include the time until the client read them: {what} (p99 "
+                f"{_ms(late.value)}) is more than {_of_median(figure, median_s)}. Measure on Linux without "
+                f"--stamps user. {_TOO_SLOW_ADVICE}",
                 values=values | {"delay_p99_s": late.value, "median_s": median_s},
             )
 

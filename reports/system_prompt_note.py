@@ -33,10 +33,9 @@ def system_prompt_note(results: Results) -> str:
     without, having = (
         _mean_prompt([level for level in levels if level.system_prompt == mode]) for mode in ("off", "on")
     )
+    known = [(mean, mode) for mean, mode in ((without, "off"), (having, "on")) if mean is not None]
     means = [
-        f"{units.amount(round(mean, 1))} tokens {which}"
-        for mean, which in ((without, PROMPT["off"]), (having, PROMPT["on"]))
-        if mean is not None
+        f"{units.amount(round(mean, 1))} tokens{f' {PROMPT[mode]}' if len(known) > 1 else ''}" for mean, mode in known
     ]
     usage = (
         f". Mean input of a request by the server's usage, chat template included: {', '.join(means)}" if means else ""

@@ -222,7 +222,7 @@ def header_lines(results: Results) -> list[str]:
 def capacity(found: Capacity, levels: Sequence[LevelSummary]) -> str:
     """How far the objectives are met: `50 users without system prompt (the highest load tested; …)`."""
     if found.users is None:
-        return f"none {PROMPT[found.system_prompt]}"
+        return f"none of the loads tested {PROMPT[found.system_prompt]}"
     of_mode = [level for level in levels if level.system_prompt == found.system_prompt]
     is_largest = found.level == max(of_mode, key=lambda level: level.load).level
     note = HIGHEST_TESTED if is_largest else ""
