@@ -38,6 +38,10 @@ class DeferredReader:
         #: Called before some of the polls, now and then: what many of them need.
         self.before_polls: Callable[[], object] = _nothing
 
+    def need_nothing(self) -> None:
+        """Nothing is to be called before polls any more."""
+        self.before_polls = _nothing
+
     def add(self, connection: Polled) -> None:
         """Poll it from now on."""
         self._put(connection, 1)

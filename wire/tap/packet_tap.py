@@ -129,6 +129,8 @@ class PacketTap:
 
     def close(self) -> None:
         """Give everything back; `watch` begins anew."""
+        if DEFERRED_READER.before_polls == self.empty:  # and not of a tap that came later
+            DEFERRED_READER.need_nothing()
         if self._greenlet is not None:
             self._greenlet.kill()
         for ring in self._rings.values():

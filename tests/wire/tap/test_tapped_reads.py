@@ -16,6 +16,7 @@ import trustme
 
 from tests.peer import PATIENCE_S, Peer, SecurePeer, Server, server_on_ipv6_or_skip, until
 from tokenswarm.wire import Arrival, Exchange, Origin, StreamClient, TlsSettings
+from tokenswarm.wire.deferred_reader import DEFERRED_READER
 from tokenswarm.wire.tap.headers import IPV4
 from tokenswarm.wire.tap.packet_tap import PacketTap
 from tokenswarm.wire.tap.ring import PacketRing
@@ -129,6 +130,17 @@ def test_all_that_waits_of_a_stream_that_is_read_late_is_read_when_time_is_up(
     exchange.read_now()
     assert "".join(receiver.texts).count("x") == 30 * 1500
     client.close()
+
+
+def test_a_tap_that_is_closed_is_emptied_no_more_and_another_is(server: Server, tap: PacketTap) -> None:
+    before = DEFERRED_READER.before_polls
+    one = PacketTap()
+    one.watch("127.0.0.1", server.origin.port)
+    tap.watch("127.0.0.1", server.origin.port)
+    one.close()
+    assert DEFERRED_READER.before_polls == tap.empty
+    tap.close()
+    assert DEFERRED_READER.before_polls == before
 
 
 def test_an_acceptance_that_is_sent_twice_changes_nothing(server: Server, tap: PacketTap) -> None:
