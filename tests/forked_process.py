@@ -19,9 +19,12 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import gevent
+from gevent import monkey
 
 from tests.fork_server import MOST_BYTES, ROOT, STATUS
 
+#: gevent's own is put off until its loop has something to do, and until then this process could write to its pipes.
+close = monkey.get_original("os", "close")
 _SERVER = Path(__file__).with_name("fork_server.py")
 #: Read when Python starts or a library is imported, and too late for a process that is forked.
 _READ_AT_START = ("PYTHON", "LC_", "LANG", "TZ", "MPL", "GEVENT", "OPENBLAS", "OMP_")
@@ -104,7 +107,7 @@ class ForkedProcess(subprocess.Popen[str]):
         with its_end:
             _servers[program].ask(json.dumps(message).encode(), [*fds, its_end.fileno()])
         for fd in {fd for fd in theirs if fd != -1}:
-            os.close(fd)
+            close(fd)
         self._closed_child_pipe_fds = True
         self.pid = STATUS.unpack(self._status.recv(STATUS.size))[0]
         gevent.spawn(self._await_end)

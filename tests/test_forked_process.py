@@ -11,8 +11,8 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.fork_server import ROOT
-from tests.forked_process import ForkedProcess, may_be_forked
+from tests.fork_server import ROOT, STATUS
+from tests.forked_process import ForkedProcess, _Server, close, may_be_forked
 
 
 def started(*arguments: str, **how: Any) -> ForkedProcess:
@@ -32,6 +32,26 @@ def test_output_and_exit_code_are_its_own() -> None:
     assert right.communicate(timeout=60)[0].startswith("locust ")
     assert "--no-such-option" in wrong.communicate(timeout=60)[0]
     assert (right.returncode, wrong.returncode) == (0, 2)
+
+
+def test_what_ends_before_the_event_loop_runs_is_read_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where gevent's own close left this process a writer of the pipes, nothing would wake the loop that closes it."""
+    ask = _Server.ask
+
+    def ask_and_wait(server: _Server, message: bytes, fds: list[int]) -> None:
+        reader, writer = os.pipe()
+        ask(server, message, [*fds[:3], writer])
+        close(writer)
+        statuses = b""  # the pid, and the exit code
+        while len(statuses) < 2 * STATUS.size:
+            statuses += os.read(reader, STATUS.size)  # blocks the whole process
+        close(reader)
+        os.write(fds[3], statuses)
+
+    monkeypatch.setattr(_Server, "ask", ask_and_wait)
+    process = started("tokenswarm", "report", "--help", stderr=subprocess.PIPE)
+    output, errors = process.communicate(timeout=20)
+    assert (process.returncode, "usage: tokenswarm report" in output, errors) == (0, True, "")
 
 
 def test_it_runs_where_and_with_what_it_is_told(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from urllib.request import urlopen
 import pytest
 
 import tokenswarm
+from tests.forked_process import close
 from tests.test_architecture import PACKAGES
 from tokenswarm.command_line import free_port
 
@@ -190,7 +191,7 @@ def test_the_simulator_serves_where_its_address_cannot_be_printed(kind: str) -> 
     port = free_port("127.0.0.1")
     if kind == "a closed pipe":
         reader, output = os.pipe()
-        os.close(reader)
+        close(reader)
     else:
         output = os.open("/dev/full", os.O_WRONLY)
     shell = ["sh", "-c", 'exec "$@" >&-', "sh"] if kind == "none" else []

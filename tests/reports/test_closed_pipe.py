@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.forked_process import close
 from tests.reports.folders import Course, write_folder
 
 pytestmark = pytest.mark.slow
@@ -19,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 def run_unread(*arguments: str | Path, unbuffered: bool) -> int:
     """The exit code of a command whose standard output is a pipe that nobody reads."""
     reader, writer = os.pipe()
-    os.close(reader)
+    close(reader)
     try:
         done = subprocess.run(
             [sys.executable, *(["-u"] if unbuffered else []), ROOT / "tokenswarm.py", *map(str, arguments)],

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.forked_process import start_program
+from tests.forked_process import close, start_program
 from tests.runs.harness import ROOT, RUN_LIMIT_S, Started, environment, free_port, run_folders
 from tests.unread_pipe import full_pipe
 
@@ -61,7 +61,7 @@ def test_a_run_whose_output_cannot_be_written_keeps_its_files_and_its_exit_code(
         writer = os.open(output, os.O_WRONLY)
     else:
         reader, writer = os.pipe()
-        os.close(reader)
+        close(reader)
     junit = tmp_path / "junit.xml"
     exit_code, _, errors = run(tmp_path, "--fail-if", "p50(ttft) > 1us", "--junit", junit, *more, stdout=writer)
     assert "Traceback" not in errors
