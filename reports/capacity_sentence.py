@@ -42,13 +42,13 @@ def search_sentence(
 
 
 def probe_sentence(probe: ProbeFigures) -> str:
-    """`22 users: pass; 95.7 % of 878 requests met the SLO (interval 90.8–98.3 %)`."""
+    """`22 users: pass; 95.7 % of 878 judged requests met the SLO (interval 90.8–98.3 %)`."""
     verdict = f"{users_of(probe.level)}: {probe.verdict}"
     if probe.share is None or probe.share_low is None or probe.share_high is None:
         return f"{verdict}; no request was sent in its hold"
     interval = units.span(units.percentage(probe.share_low), units.percentage(probe.share_high))
     why = {"backlog": f"; {_BACKLOG}", "drift": f"; {_DRIFT}"}.get(probe.reason, "")
-    requests = units.counted(probe.requests, "request")
+    requests = units.counted(probe.requests, "judged request")
     return f"{verdict}; {units.percentage(probe.share)} of {requests} met the SLO (interval {interval}){why}"
 
 

@@ -32,7 +32,7 @@ class CapacityControl:
             of = plan.range
             logger.info(
                 "Capacity search between %g and %g %s: a probe is a level of at most %s, which ends as soon as its "
-                "result is certain",
+                "result is certain; judged are the requests sent after the server had filled up, until then",
                 *(of.low, of.high, "users" if of.whole else "requests/s"),
                 units.planned_time(plan.template.level_time_s),
             )

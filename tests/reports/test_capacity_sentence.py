@@ -126,5 +126,6 @@ def test_bounds_that_are_not_known_any_more_are_not_named() -> None:
 
 def test_a_probe() -> None:
     assert (
-        probe_sentence(probe(62, "pass")) == "62 users: pass; 97.0 % of 800 requests met the SLO (interval 95.0–99.0 %)"
+        probe_sentence(probe(62, "pass"))
+        == "62 users: pass; 97.0 % of 800 judged requests met the SLO (interval 95.0–99.0 %)"
     )
