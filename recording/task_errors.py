@@ -114,7 +114,7 @@ class TaskErrors:
         return "; ".join(filter(None, found))
 
 
-def listener_error_text(listener: str, event: str, error: Exception) -> str:
+def listener_error_text(listener: str, event: str, error: BaseException) -> str:
     """What a listener of a user's own raised, and where."""
     return f"the listener {listener} of {event} raised {error_with_place(error)}"
 

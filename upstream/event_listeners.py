@@ -20,8 +20,9 @@ Listener = Callable[..., object]
 FIRE_OF_LOCUST = EventHook.fire
 
 
-def catch_failed_listeners(report: Callable[[EventHook, Listener, Exception], bool]) -> None:
-    """Have errors of listeners reported. report: returns whether it has; others are Locust's.
+def catch_failed_listeners(report: Callable[[EventHook, Listener, Exception | SystemExit], bool]) -> None:
+    """Have errors of listeners reported, and those that end the program. report: returns whether it has; others are
+    Locust's.
 
     Locust logs each with its traceback, and only in the exit code of the process where it was raised does it say that
     there was one: a run with workers ends as if there had been none.
@@ -35,6 +36,9 @@ def catch_failed_listeners(report: Callable[[EventHook, Listener, Exception], bo
                 listener(**arguments)
             except _CONTROL:
                 raise
+            except SystemExit as ended:
+                if not report(hook, listener, ended):
+                    raise
             except Exception as error:
                 if not report(hook, listener, error):
                     logging.error("Uncaught exception in event handler: \n%s", format_exc())

@@ -6,7 +6,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from functools import partial
-from traceback import format_tb
+from pathlib import Path
+from traceback import format_tb, walk_tb
 from types import TracebackType
 from typing import Any, NoReturn
 
@@ -35,12 +36,14 @@ class ListenerErrors:
         """Report those of listeners to Locust's events, too, from now on. events: Locust's. refuse: ends the process,
         as a listener failed before it was ready."""
 
-        def report(hook: EventHook, listener: Listener, error: Exception) -> bool:
+        def report(hook: EventHook, listener: Listener, error: Exception | SystemExit) -> bool:
             if not _is_own(listener) or hook is events.user_error:  # to which it would be reported
                 return False
             name = next((name for name, each in vars(events).items() if each is hook), _OWN_EVENT)
-            if name in _BEFORE_RUNS:
+            if name in _BEFORE_RUNS and not (isinstance(error, SystemExit) and _is_raised_here(error)):
                 refuse(listener_error_text(_name(listener), name, error))
+            if isinstance(error, SystemExit):
+                return False
             self.report(events, listener, error, name)
             return True
 
@@ -71,6 +74,13 @@ def enter_those_of_master(environment: Environment) -> None:
 def _name(listener: Listener) -> str:
     name: str = getattr(listener, "__qualname__", type(listener).__qualname__)
     return name.replace("<locals>.", "")
+
+
+def _is_raised_here(error: SystemExit) -> bool:
+    """Whether Tokenswarm has ended the program, and said why: by a refusal, or by the handler of Ctrl-C."""
+    places = [frame.f_globals for frame, _ in walk_tb(error.__traceback__)]
+    module, file = (str(places[-1].get(name, "")) for name in ("__name__", "__file__"))
+    return module.partition(".")[0] == "tokenswarm" or Path(file).name == "early_interrupt.py"
 
 
 def _is_own(listener: Any) -> bool:

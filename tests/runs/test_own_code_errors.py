@@ -175,16 +175,21 @@ def test_a_listener_that_fails_on_the_master_alone_is_in_the_verdict(run_locust:
 
 @pytest.mark.parametrize("processes", [(), ("--processes", "2")], ids=["one process", "forked workers"])
 @pytest.mark.parametrize("event", ["init", "init_command_line_parser"])
+@pytest.mark.parametrize(
+    ("code", "error"),
+    [("raise KeyError('tenant')", "KeyError: 'tenant'"), ("sys.exit('tenant')", "SystemExit: tenant")],
+    ids=["error", "exit"],
+)
 def test_a_listener_that_fails_before_a_run_is_one_sentence(
-    run_locust: RunLocust, tmp_path: Path, event: str, processes: tuple[str, ...]
+    run_locust: RunLocust, tmp_path: Path, event: str, processes: tuple[str, ...], code: str, error: str
 ) -> None:
-    text = f"{STARTS}\n@events.{event}.add_listener\ndef prepare(*_, **__):\n    raise KeyError('tenant')\n"
+    text = f"{STARTS}\n@events.{event}.add_listener\ndef prepare(*_, **__):\n    {code}\n"
     (own := tmp_path / "own.py").write_text(text)
     run = run_locust("-u", "2", "-t", "3s", *processes, locustfile=own)
     assert run.exit_code == 2, run.output
     said = [line for line in run.output.splitlines() if "tenant" in line]
     assert len(said) == 1, run.output
-    assert f": the listener prepare of {event} raised KeyError: 'tenant' (own.py, line " in said[0]
+    assert f": the listener prepare of {event} raised {error} (own.py, line " in said[0]
     assert "Traceback" not in run.output
 
 
