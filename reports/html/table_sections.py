@@ -30,10 +30,10 @@ from tokenswarm.run_folder.schema import WINDOW_S, IssueKind, LevelSummary, Vali
 
 _CLIENT_NOTE = (
     "Client delay is about receiving: how long received bytes waited in the kernel until the client read them. Where "
-    "the timestamps are the kernel's, this delay is not in the latencies. Event-loop lag is about sending: how much "
-    "later than planned the client's timers ran. Users that send late put less load on the server. TTFT uncertainty: "
-    "where a first token was read together with later ones, only the last has a timestamp; the first may have arrived "
-    "earlier than reported, by up to this time."
+    "the timestamps are the kernel's, this delay is not in the latencies, with one exception: where a first token was "
+    "read together with later ones, only the last has a timestamp, and TTFT may be too high by up to the TTFT "
+    "uncertainty. Event-loop lag is about sending: how much later than planned the client's timers ran. Users that "
+    "send late put less load on the server."
 )
 _WORKERS_NOTE = (
     "Limits of the whole run: of the worker's event-loop lag, of its timing error in the self-check before the run "
