@@ -4,20 +4,23 @@ A read acknowledges what it reads. A server whose acknowledgements come late may
 (Nagle's algorithm), so that more tokens come in a segment; or it may send a segment again (a tail loss probe), so that
 more segments come for a token. Both show in the segments per token of streams that are read late, beside those of
 streams that are read as they come. So one stream in ten is read late at first; where that changes nothing, all but one
-in ten; and where it does, none.
+in ten; and where it does, none. A busy server joins tokens by itself, in some streams more than in others: a difference
+counts only where it is three times what the differences between streams of one kind explain.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from math import hypot, sqrt
 
 _ONE_IN = 10
 #: Of either kind, before they are compared.
-_LEAST_STREAMS = 3
+_LEAST_STREAMS = 8
 _LEAST_TOKENS = 500
 #: Segments per token of late streams, as a share of those of others, which chance and a busy server explain.
 _FEWEST, _MOST = 0.95, 1.01
+_STANDARD_ERRORS = 3
 
 
 class _State(Enum):
@@ -33,6 +36,15 @@ class _Received:
     streams: int = 0
     tokens: int = 0
     segments: int = 0
+    ratios: float = 0.0  # the sum of each stream's segments per token, and of their squares
+    squares: float = 0.0
+
+    def add(self, tokens: int, segments: int) -> None:
+        self.streams += 1
+        self.tokens += tokens
+        self.segments += segments
+        self.ratios += segments / tokens
+        self.squares += (segments / tokens) ** 2
 
     @property
     def suffices(self) -> bool:
@@ -41,6 +53,13 @@ class _Received:
     @property
     def segments_per_token(self) -> float:
         return self.segments / self.tokens
+
+    @property
+    def relative_error(self) -> float:
+        """The standard error of the segments per token, as a share of them."""
+        mean = self.ratios / self.streams
+        variance = max(0.0, self.squares / self.streams - mean**2)
+        return sqrt(variance / max(1, self.streams - 1)) / mean
 
 
 class LateReading:
@@ -63,15 +82,22 @@ class LateReading:
         if self._state is _State.STOPPED or not tokens:
             return None
         received = self._late if late else self._others
-        received.streams += 1
-        received.tokens += tokens
-        received.segments += segments
+        received.add(tokens, segments)
         if not (self._late.suffices and self._others.suffices):
             return None
-        one, other = self._late.segments_per_token, self._others.segments_per_token
+        one, other = self._late, self._others
+        ratio = one.segments_per_token / other.segments_per_token
+        error = _STANDARD_ERRORS * ratio * hypot(one.relative_error, other.relative_error)
+        if _FEWEST <= ratio <= _MOST:
+            self._state = _State.ALLOWED
+        elif ratio + error >= _FEWEST and ratio - error <= _MOST:
+            return None  # not sure yet
+        else:
+            self._state = _State.STOPPED
         self._late, self._others = _Received(), _Received()
-        self._state = _State.ALLOWED if _FEWEST * other <= one <= _MOST * other else _State.STOPPED
-        return None if self._state is _State.ALLOWED else _reason(one, other)
+        if self._state is _State.ALLOWED:
+            return None
+        return _reason(one.segments_per_token, other.segments_per_token)
 
 
 def _reason(late: float, others: float) -> str:
