@@ -3,6 +3,9 @@
 AIPerf (aiperf on PyPI) and vLLM's `vllm bench serve` send an id with each request, and their records have it. GuideLLM
 (guidellm) and genai-bench send none: their requests are known by how long the answers were (benchmarks/matching.py).
 
+SGLang's client in Rust, an extension in the wheel of sglang, runs where that is given; its requests are known in the
+same way.
+
 AIPerf and GuideLLM run as processes that share the one core; their cost is of those that ended before the
 first did, their memory of the first one alone. All but AIPerf are given a number of requests to send, not for how long.
 """
@@ -11,6 +14,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +22,7 @@ from typing import Any
 from benchmarks.clients import Client
 from benchmarks.question import BODY, PATH, QUESTION
 from benchmarks.records import ANSWER_TOKENS_MAX, Load, Seen
+from benchmarks.sglang_client import SglangClientError, extension_name
 
 _PATIENCE_S = 20
 _PROMPT_TOKENS = 20
@@ -25,6 +30,7 @@ _VLLM_PREFIX = "vllm-bench-"
 _VLLM_RECORD = "vllm_bench.json"
 _GUIDELLM_RECORD = "guidellm.json"
 _GENAI_BENCH_FOLDER = "genai_bench"
+_SGLANG_RECORD = "sglang.jsonl"
 #: Far longer than any run here, which ends by its number of requests.
 _MINUTES_AT_MOST = 10
 
@@ -110,18 +116,50 @@ def genai_bench(program: str) -> Client:
     return Client("genai-bench", command, read_genai_bench, counted=True)
 
 
+def sglang(wheel: str) -> Client:
+    """SGLang's client in Rust, with one thread, as there is one core; it has no ramp."""
+
+    def command(load: Load, host: str, folder: Path) -> list[str]:
+        question, answer = {"from": "human", "value": QUESTION}, {"from": "gpt", "value": "a" * ANSWER_TOKENS_MAX}
+        prompts = folder / "prompts.json"
+        prompts.write_text(json.dumps([{"conversations": [question, answer]}] * load.requests), encoding="utf-8")
+        return [
+            *(sys.executable, "-m", "benchmarks.sglang_client", wheel, "--backend", "vllm-chat", "--base-url", host),
+            *("--model", str(BODY["model"]), "--tokenizer", str(_tokenizer(folder)), "--dataset-name", "sharegpt"),
+            *("--dataset-path", str(prompts), "--sharegpt-output-len", str(ANSWER_TOKENS_MAX)),
+            *("--num-prompts", str(load.requests), "--max-concurrency", str(load.users)),
+            *("--ready-check-timeout-sec", "0", "--warmup-requests", "0", "--worker-threads", "1", "--disable-tqdm"),
+            *("--output-file", str(folder / _SGLANG_RECORD), "--output-details", "--disable-retokenize"),
+        ]
+
+    return Client("sglang", command, read_sglang, counted=True)
+
+
+#: How a client is made of its program's path.
 PEERS = {"aiperf": aiperf, "vllm": vllm_bench, "guidellm": guidellm, "genai-bench": genai_bench}
+#: The same of a wheel's path.
+WHEELS = {"sglang": sglang}
 
 
 def peers(given: Mapping[str, str]) -> list[Client]:
-    """Those that are installed, or given by the path of their program. Raises PeerError."""
+    """Those that are installed, or given by the path of their program or wheel. Raises PeerError, OSError."""
     for name, path in given.items():
-        if name not in PEERS:
-            raise PeerError(f"--peer takes NAME=PATH, NAME one of {', '.join(PEERS)}; got {name!r}")
-        if shutil.which(path) is None:
+        if name not in PEERS | WHEELS:
+            raise PeerError(f"--peer takes NAME=PATH, NAME one of {', '.join(PEERS | WHEELS)}; got {name!r}")
+        if name in WHEELS:
+            _check_wheel(name, path)
+        elif shutil.which(path) is None:
             raise PeerError(f"--peer {name}={path}: there is no such program")
     programs = {name: given.get(name) or shutil.which(name) for name in PEERS}
-    return [PEERS[name](program) for name, program in programs.items() if program]
+    of_programs = [PEERS[name](program) for name, program in programs.items() if program]
+    return of_programs + [WHEELS[name](given[name]) for name in WHEELS if name in given]
+
+
+def _check_wheel(name: str, path: str) -> None:
+    try:
+        extension_name(Path(path))
+    except SglangClientError as error:
+        raise PeerError(f"--peer {name}={path}: {error}") from None
 
 
 def read_aiperf(folder: Path) -> list[Seen]:
@@ -204,6 +242,25 @@ def _seen_by_genai_bench(request: Mapping[str, Any]) -> Seen:
         ok=ok,
         usage_tokens=request["num_output_tokens"] if ok else None,
     )
+
+
+def read_sglang(folder: Path) -> list[Seen]:
+    """What --output-details adds to the result: lists, a place a request, in the order in which they began. It records
+    no times. Raises OSError, and KeyError for what is no such file."""
+    fields = json.loads((folder / _SGLANG_RECORD).read_text(encoding="utf-8").splitlines()[-1])
+    requests = zip(fields["ttfts"], fields["itls"], fields["output_lens"], fields["errors"], strict=True)
+    return [
+        Seen(
+            request_id=None,
+            sent_ns=None,
+            ttft_ns=None if error else round(ttft_s * 1e9),
+            gap_max_ns=round(max(gaps_s) * 1e9) if gaps_s else None,
+            events=len(gaps_s) + 1,
+            ok=not error,
+            usage_tokens=None if error else tokens,
+        )
+        for ttft_s, gaps_s, tokens, error in requests
+    ]
 
 
 def _value(metrics: Mapping[str, object], name: str) -> float | None:

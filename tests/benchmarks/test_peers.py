@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import json
 import sys
+import zipfile
+from importlib.machinery import EXTENSION_SUFFIXES
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
-from benchmarks.peers import PeerError, peers, read_aiperf, read_genai_bench, read_guidellm, read_vllm_bench
+from benchmarks import sglang_client
+from benchmarks.peers import (
+    PeerError,
+    peers,
+    read_aiperf,
+    read_genai_bench,
+    read_guidellm,
+    read_sglang,
+    read_vllm_bench,
+)
 from benchmarks.records import Load, Seen
 
 
@@ -69,7 +80,8 @@ def test_vllms_client_gets_a_prompt_for_each_request(tmp_path):
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        ({"wrk": sys.executable}, "NAME one of aiperf, vllm, guidellm, genai-bench; got 'wrk'"),
+        ({"wrk": sys.executable}, "NAME one of aiperf, vllm, guidellm, genai-bench, sglang; got 'wrk'"),
+        ({"sglang": sys.executable}, "expected a wheel of sglang or its extension _bench.*, got "),
         ({"aiperf": "/no/such"}, "there is no such program"),
     ],
 )
@@ -155,3 +167,50 @@ def test_genai_benchs_own_record_of_each_request_is_read(tmp_path):
 def test_a_genai_bench_that_wrote_no_record_has_none(tmp_path):
     with pytest.raises(FileNotFoundError):
         read_genai_bench(tmp_path)
+
+
+@pytest.fixture
+def wheel(tmp_path):
+    """Makes a wheel of sglang whose client is a file with this ending."""
+
+    def make(ending):
+        path = tmp_path / "sglang-1-cp311-cp311-linux.whl"
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr(f"sglang/srt/rust_extensions/_server{ending}", b"")
+            archive.writestr(f"sglang/srt/rust_extensions/_bench{ending}", b"not compiled")
+        return path
+
+    return make
+
+
+def test_sglangs_client_is_run_from_its_wheel(wheel, tmp_path):
+    path = wheel(EXTENSION_SUFFIXES[0])
+    (client,) = peers({"sglang": str(path)})
+    assert (client.name, client.counted) == ("sglang", True)
+    record = dict(pairwise(client.command(Load(100, 2, 10), "http://127.0.0.1:1234", tmp_path)))
+    assert record["benchmarks.sglang_client"] == str(path)
+    assert (record["--num-prompts"], record["--max-concurrency"]) == (str(REQUESTS), "100")
+    assert record["--base-url"] == "http://127.0.0.1:1234"
+    assert len(json.loads(Path(record["--dataset-path"]).read_text())) == REQUESTS
+
+
+def test_a_wheel_for_another_python_is_refused_with_what_it_has(wheel):
+    path = wheel(".cpython-27-none.so")
+    with pytest.raises(PeerError, match="has no client for this Python .*; it has .*/_bench.cpython-27-none.so"):
+        peers({"sglang": str(path)})
+
+
+def test_an_extension_that_does_not_load_ends_the_client_in_a_sentence(wheel, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["sglang_client", str(wheel(EXTENSION_SUFFIXES[0])), "--help"])
+    assert sglang_client.main() == 2
+    assert capsys.readouterr().err.startswith("sglang: ")
+
+
+def test_sglangs_own_record_of_each_request_is_read(tmp_path):
+    """As sglang 0.5.23 wrote it, shortened; the second request failed."""
+    record = {"ttfts": [0.200629072, 0.0], "itls": [[0.025, 0.0251], []], "output_lens": [3, 0], "errors": ["", "503"]}
+    (tmp_path / "sglang.jsonl").write_text(json.dumps(record) + "\n")
+    assert read_sglang(tmp_path) == [
+        Seen(None, None, 200_629_072, 25_100_000, 3, ok=True, usage_tokens=3),
+        Seen(None, None, None, None, 1, ok=False),
+    ]
