@@ -18,6 +18,8 @@ _ONE_IN = 10
 #: Of either kind, before they are compared.
 _LEAST_STREAMS = 8
 _LEAST_TOKENS = 500
+#: A shorter stream says little, and differs much from others.
+_LEAST_OF_A_STREAM = 8
 #: Segments per token of late streams, as a share of those of others, which chance and a busy server explain.
 _FEWEST, _MOST = 0.95, 1.01
 _STANDARD_ERRORS = 3
@@ -79,7 +81,7 @@ class LateReading:
     def ended(self, *, late: bool, tokens: int, segments: int) -> str | None:
         """A stream has had so many events with output behind its first ones, in so many segments. Returns why no
         further stream is read late, once."""
-        if self._state is _State.STOPPED or not tokens:
+        if self._state is _State.STOPPED or tokens < _LEAST_OF_A_STREAM:
             return None
         received = self._late if late else self._others
         received.add(tokens, segments)

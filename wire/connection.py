@@ -18,13 +18,14 @@ from tokenswarm.wire.limits import limit_reached
 from tokenswarm.wire.loop_pacer import LOOP_PACER
 from tokenswarm.wire.origin import Origin
 from tokenswarm.wire.proxy import Proxy
-from tokenswarm.wire.read_batch import FIELDS_PER_READ, read_batch_of
+from tokenswarm.wire.read_batch import FIELDS_PER_READ, NO_READS, read_batch_of
 from tokenswarm.wire.read_notifier import READ_NOTIFIER
 from tokenswarm.wire.request_sender import RequestSender, spin_until
-from tokenswarm.wire.segment_reads import cut_deferred, cut_read
+from tokenswarm.wire.segment_reads import cut_deferred, cut_read, process_together
 from tokenswarm.wire.stamps import ANCILLARY_BYTES, ArrivalTimes, clocks_ns, enable_kernel_stamps, stamp_of
 from tokenswarm.wire.tap.joined import may_hold_several_events, may_hold_several_records
 from tokenswarm.wire.tap.packet_tap import PacketTap
+from tokenswarm.wire.tap.tapped_stream import TappedStream
 from tokenswarm.wire.tcp_info import acknowledge_soon, received_segments
 from tokenswarm.wire.tls import TlsSession
 
@@ -42,6 +43,11 @@ _MOST_BATCH_MISSES = 1
 _LARGE_READ_BYTES = 16 * 1024
 #: How much later than it arrived the end of an unwatched stream may be noticed, as a share of its time so far.
 _LATE_SHARE = 0.05
+_MOST_LATE_S = 0.5
+#: From one processing of deferred reads to the next.
+_DEFERRED_PASSES = 5
+#: Where the end is noticed sooner: more fill the kernel's memory for the stream.
+_MOST_UNREAD_SEGMENTS = 40
 
 
 class Connection:
@@ -98,7 +104,9 @@ class Connection:
         exchange = Exchange(time.perf_counter_ns(), self._connect_ns, self, receiver)
         self._connect_ns = 0
         self._exchange = exchange
-        exchange.tapped = self._tapped is not None
+        if self._tapped is not None:
+            exchange.tapped = True
+            self._tapped.segments_read = received_segments(self._sock)
         exchange.received_segments = partial(received_segments, self._sock)
         sender = self._sender
         sender.bytes_before_request = self._tls.sent_bytes if self._tls else sender.sent_bytes
@@ -147,7 +155,9 @@ class Connection:
     def _start_streaming(self) -> None:
         self._streaming_since_ns = time.perf_counter_ns()
         LOOP_PACER.streaming += 1
-        DEFERRED_READER.add(self)
+        if self._tapped is not None and not self.watched:
+            self._tapped.read_late(self._on_readable)
+        DEFERRED_READER.add(self, 1 if self.watched else _passes_to_next_poll(self._tapped, self._streaming_since_ns))
 
     def _end_streaming(self) -> None:
         """At the exchange's end: what comes next, even the connection's close, is read and processed as it comes."""
@@ -156,6 +166,8 @@ class Connection:
         self._streaming_since_ns = None
         LOOP_PACER.streaming -= 1
         DEFERRED_READER.remove(self)
+        if self._tapped is not None:
+            self._tapped.read_at_once(ended=not self.closed)
         if not self.closed and not self.watched:
             READ_NOTIFIER.add(self._sock.fileno(), self._read_ahead, self._process_deferred)
             self.watched = True
@@ -190,12 +202,11 @@ class Connection:
         if self.watched:
             READ_NOTIFIER.read_between()
             self._process_deferred()
-            return MOST_PASSES
+            return _DEFERRED_PASSES
         received = self._on_readable()
         if self._streaming_since_ns is None or received > _LARGE_READ_BYTES:
             return 1
-        took_s = (time.perf_counter_ns() - self._streaming_since_ns) / 1e9
-        return max(1, min(MOST_PASSES, int(_LATE_SHARE * took_s / INTERVAL_S)))
+        return _passes_to_next_poll(self._tapped, self._streaming_since_ns)
 
     def close(self) -> None:
         """Stop watching and close. An exchange that has not ended is left without its end."""
@@ -228,38 +239,16 @@ class Connection:
         exchange = self._exchange
         return not self.closed and (exchange is None or (exchange.ended and exchange.response.keeps_alive))
 
-    def _read_late(self) -> int:
-        """Read all that has come of an unwatched stream, and process its segments together. How many bytes were read.
-        Must not raise."""
-        received = 0
-        try:
-            for _ in range(_READS_AT_ONCE):
-                data, ancillary, _, _ = self._sock.recvmsg(_READ_BYTES, ANCILLARY_BYTES)
-                self._deferred += data, stamp_of(ancillary), *clocks_ns()
-                received += len(data)
-                if len(data) < _READ_BYTES:
-                    break
-        except BlockingIOError:
-            pass
-        except Exception as error:
-            self._process_deferred()
-            self._stop(_as_wire_error(error))
-        if received >= _LARGE_READ_BYTES and self._exchange is not None:
-            self._exchange.behind_ns = time.perf_counter_ns()
-        self._process_deferred()
-        return received
-
     def _on_readable(self) -> int:
         """Read and process all that has come: must neither block nor raise. How many bytes were read."""
-        if self._tapped is not None and not self.watched:
-            return self._read_late()
         received = 0
         try:
             for _ in range(_READS_AT_ONCE):
                 received += (last := self._read())
                 if last >= _LARGE_READ_BYTES and self._exchange is not None:
                     self._exchange.behind_ns = time.perf_counter_ns()
-                if last < _READ_BYTES or self.closed:
+                # Behind what is left unread for long, the end may have come as well.
+                if self.closed or (last < _READ_BYTES and self.watched):
                     return received
             READ_NOTIFIER.rearm(self._sock.fileno())
         except BlockingIOError:
@@ -307,40 +296,52 @@ class Connection:
         fields, self._deferred = self._deferred, []
         empty_ns, self._empty_ns = self._empty_ns, []
         try:
-            fields, empty_ns = cut_deferred(self._tapped, self._exchange, self._sock, self._tls, fields, empty_ns)
-            reads = read_batch_of(fields, self._times)
-            at, end = 0, len(reads.datas)
-            while not self.closed and at < len(empty_ns):
-                data, arrived_ns, delay_ns, kernel, earliest_ns = reads.one(at)
-                if earliest_ns < empty_ns[at] <= arrived_ns:
-                    earliest_ns = empty_ns[at]
-                self._on_read(data, arrived_ns, delay_ns, kernel, earliest_ns)
-                at += 1
-            batch_end = 0
-            if end and all(reads.kernel):
-                batch_end = end if reads.datas[-1].endswith(_WHOLE_EVENT) else end - 1
-            misses = 0
-            while not self.closed and at < end:
-                exchange = self._exchange
-                if exchange is not None and at < batch_end and misses <= _MOST_BATCH_MISSES:
-                    these = slice(at, batch_end)
-                    if taken := exchange.on_batch(reads.datas[these], reads.arrived_ns[these], reads.delays_ns[these]):
-                        at += taken
-                        misses = 0
-                        continue
-                self._on_read(*reads.one(at))
-                at += 1
-                misses += 1
-            if self._tls is not None:
-                self._tls.check()
+            self._process(*cut_deferred(self._tapped, self._exchange, self._sock, self._tls, fields, empty_ns))
         except Exception as error:
             self._stop(_as_wire_error(error))
+
+    def _process(self, fields: list[Any], empty_ns: list[int]) -> None:
+        """Reads in a row, by their fields; empty_ns: when the socket was empty before each of the first ones."""
+        reads = read_batch_of(fields, self._times) if fields else NO_READS
+        at, end = 0, len(reads.datas)
+        while not self.closed and at < len(empty_ns):
+            data, arrived_ns, delay_ns, kernel, earliest_ns = reads.one(at)
+            if earliest_ns < empty_ns[at] <= arrived_ns:
+                earliest_ns = empty_ns[at]
+            self._on_read(data, arrived_ns, delay_ns, kernel, earliest_ns)
+            at += 1
+        batch_end = 0
+        if end and all(reads.kernel):
+            batch_end = end if reads.datas[-1].endswith(_WHOLE_EVENT) else end - 1
+        misses = 0
+        while not self.closed and at < end:
+            exchange = self._exchange
+            if exchange is not None and at < batch_end and misses <= _MOST_BATCH_MISSES:
+                these = slice(at, batch_end)
+                if taken := exchange.on_batch(reads.datas[these], reads.arrived_ns[these], reads.delays_ns[these]):
+                    at += taken
+                    misses = 0
+                    continue
+            self._on_read(*reads.one(at))
+            at += 1
+            misses += 1
+        if self._tls is not None:
+            self._tls.check()
 
     def _read(self) -> int:
         data, ancillary, _, _ = self._sock.recvmsg(_READ_BYTES, ANCILLARY_BYTES)
         earliest_ns = self._times.emptied_ns
         real_ns, now_ns = clocks_ns()
-        tls = self._tls
+        tls, tapped, exchange = self._tls, self._tapped, self._exchange
+        if tapped is not None and exchange is not None and not self.watched:
+            read = data, stamp_of(ancillary), real_ns, now_ns
+            if tls is None:
+                self._process(process_together(tapped, exchange, self._times, read), [])
+            else:
+                self._process(*cut_deferred(tapped, exchange, self._sock, tls, [*read], []))
+            if not exchange.ended:
+                tapped.expect_more()
+            return len(data)
         for part, stamp in cut_read(self._tapped, self._exchange, data, stamp_of(ancillary)):
             arrived_ns, delay_ns, kernel = self._times.of(stamp, real_ns, now_ns)
             plaintext = tls.received(part, self._sock) if part and tls is not None else part
@@ -384,6 +385,14 @@ class Connection:
         self.close()
         if exchange is not None:
             exchange.finish(time.perf_counter_ns(), error)
+
+
+def _passes_to_next_poll(tapped: TappedStream | None, streaming_since_ns: int) -> int:
+    """Of an unwatched stream."""
+    wait_s = min(_MOST_LATE_S, _LATE_SHARE * (time.perf_counter_ns() - streaming_since_ns) / 1e9)
+    if tapped is not None and tapped.notices_end and LOOP_PACER.has_many_streams:
+        wait_s = _MOST_UNREAD_SEGMENTS * tapped.gap_ns / 1e9
+    return max(1, min(MOST_PASSES, int(wait_s / INTERVAL_S)))
 
 
 def _holds_data(sock: socket.socket) -> bool:

@@ -13,7 +13,7 @@ import gevent
 #: From one pass to the next.
 INTERVAL_S = 0.1
 #: The longest time between two polls of a stream, in passes.
-MOST_PASSES = 5
+MOST_PASSES = 10
 _POLLS_IN_A_ROW = 32
 #: gevent runs what is due for milliseconds before it polls for arrivals; a sleep of no time would be due.
 _PAUSE_S = 0.001
@@ -42,9 +42,9 @@ class DeferredReader:
         """Nothing is to be called before polls any more."""
         self.before_polls = _nothing
 
-    def add(self, connection: Polled) -> None:
-        """Poll it from now on."""
-        self._put(connection, 1)
+    def add(self, connection: Polled, passes: int = 1) -> None:
+        """Poll it from now on, in so many passes first."""
+        self._put(connection, passes)
         if self._greenlet is None or self._greenlet.dead:
             self._greenlet = gevent.spawn(self._poll_all)
 

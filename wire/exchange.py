@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -9,10 +10,11 @@ from gevent.event import Event
 
 from tokenswarm.wire.arrival import Arrival
 from tokenswarm.wire.errors import ServerBrokeProtocol, WireError
-from tokenswarm.wire.http import ResponseParser
+from tokenswarm.wire.http import ResponseParser, chunk_ends
 
 #: Of a document that is fetched whole, such as a page of metrics.
 MOST_KEPT_BYTES = 8 * 2**20
+_LINE_END, _BLANK_LINE = b"\r\n", b"\n\n"
 
 
 class Source(Protocol):
@@ -91,8 +93,9 @@ class Exchange:
 
     def unwatch(self) -> None:
         """From now on leave what comes with the kernel, and read it now and then: ten times a second at first, later
-        twice. The kernel stamps the last of it: the times of the last output and of the end stay exact, those in
-        between are known from a packet tap alone, as long as the exchange is `tapped`."""
+        twice, or where a packet tap notices the end, once. The kernel stamps the last of it: the times of the last
+        output and of the end stay exact, those in between are known from a packet tap alone, as long as the exchange
+        is `tapped`."""
         self._source.unwatch()
 
     def defer(self) -> None:
@@ -154,6 +157,23 @@ class Exchange:
         self.bytes_received += sum(map(len, reads[:taken]))
         return taken
 
+    def on_segments(self, data: bytes, ends: Sequence[int], arrived_ns: Sequence[int], read_ns: int) -> int:
+        """Of the bytes of several segments that were read together, with the offsets behind each and the kernel's
+        times, process the first ones together, as many as can be. Returns how many bytes; 0 after the end."""
+        bodies = self.response.leading_chunks(data) if self._receiver is not None else ()
+        if not bodies:
+            return 0
+        assert self._receiver is not None
+        ends_of_chunks = chunk_ends(bodies)
+        times_ns = _times_of_chunks(bodies, ends_of_chunks, ends, arrived_ns)
+        if not times_ns:
+            return 0
+        delays_ns = [read_ns - time_ns for time_ns in times_ns]
+        taken = self._receiver.on_batch(self, bodies[: len(times_ns)], times_ns, delays_ns)
+        taken_bytes = ends_of_chunks[taken - 1] if taken else 0
+        self.bytes_received += taken_bytes
+        return taken_bytes
+
     def finish(self, ended_ns: int, error: WireError | None = None) -> None:
         """Nothing more will come."""
         if self.ended_ns is None:
@@ -162,3 +182,19 @@ class Exchange:
             self._receiver = None  # it refers to this exchange: a cycle would be garbage for long
             self.response.close()
             self._news.set()
+
+
+def _times_of_chunks(
+    bodies: Sequence[bytes], ends_of_chunks: list[int], ends: Sequence[int], arrived_ns: Sequence[int]
+) -> Sequence[int]:
+    """When the events in each of the first chunks had come: as far as no chunk of several events came in parts."""
+    if ends_of_chunks == ends[: len(ends_of_chunks)]:
+        return arrived_ns[: len(ends_of_chunks)]
+    times_ns: list[int] = []
+    for body, end in zip(bodies, ends_of_chunks, strict=True):
+        last = bisect_left(ends, end - len(_LINE_END))  # the chunk's own line end may come in the next segment
+        begin = end - len(_LINE_END) - len(body)
+        if last and ends[last - 1] > begin and body.count(_BLANK_LINE) > 1:
+            break
+        times_ns.append(arrived_ns[last])
+    return times_ns

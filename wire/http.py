@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from itertools import islice, takewhile
+from itertools import accumulate, islice, takewhile
 
 import httptools
 
@@ -138,6 +138,18 @@ class ResponseParser:
             return bodies
         return list(takewhile(bool, (b"".join(_chunks(data)) for data in reads)))
 
+    def leading_chunks(self, data: bytes) -> list[bytes]:
+        """The bodies of the first chunks in these bytes, as long as they are small and whole. They change nothing, and
+        who uses them need not feed them; `chunk_ends` has where they end."""
+        if self.complete or not self._between_chunks:
+            return []
+        pieces = data.split(_LINE_END)
+        behind = pieces.pop()
+        sizes, bodies = [*map(_SIZES.get, pieces[::2])], pieces[1::2]
+        if not behind and sizes == [*map(len, bodies)]:
+            return bodies
+        return [body for _, body in takewhile(_is_whole, zip(sizes, bodies, strict=False))]
+
     @property
     def _between_chunks(self) -> bool:
         """Whether what was fed last surely ended with a chunk. It did if a line's end that is not of the body stands
@@ -211,6 +223,16 @@ class ResponseParser:
             assert self._parser is not None
             self.complete = True
             self._keeps_alive = self._parser.should_keep_alive()  # later the parser no longer knows
+
+
+def chunk_ends(bodies: Sequence[bytes]) -> list[int]:
+    """Where the chunks end that `leading_chunks` found."""
+    return [*accumulate(_CHUNK_BYTES[len(body)] for body in bodies)]
+
+
+def _is_whole(chunk: tuple[int | None, bytes]) -> bool:
+    size, body = chunk
+    return size == len(body)
 
 
 def _chunks(data: bytes) -> list[bytes]:

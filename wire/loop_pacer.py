@@ -56,6 +56,11 @@ class LoopPacer:
             after.start(self._after_poll)
             self._watchers += before, after
 
+    @property
+    def has_many_streams(self) -> bool:
+        """Whether what each of them costs is worth some lateness."""
+        return self.streaming >= _MANY_STREAMS
+
     @contextmanager
     def no_delay(self) -> Iterator[None]:
         """Within the block the loop polls without delay: a connection is being made, or a request sent."""
@@ -72,7 +77,7 @@ class LoopPacer:
     def _before_poll(self) -> None:
         self._poll_began_ns = time.perf_counter_ns()
         left_ns = min(self._poll_ended_ns + _ROUND_NS, self.due_ns) - self._poll_began_ns
-        if self.streaming < _MANY_STREAMS or left_ns <= 0 or self._no_delay_blocks:
+        if not self.has_many_streams or left_ns <= 0 or self._no_delay_blocks:
             return
         if not has_due_callbacks(self._loop):  # a greenlet that is due, perhaps to send a request, must not wait
             _sleep(left_ns / 1e9)

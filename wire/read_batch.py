@@ -38,6 +38,9 @@ class ReadBatch(NamedTuple):
         return self.datas[at], self.arrived_ns[at], self.delays_ns[at], self.kernel[at], emptied_ns
 
 
+NO_READS = ReadBatch((), (), (), (), ())
+
+
 def read_batch_of(fields: Sequence[Any], times: ArrivalTimes) -> ReadBatch:
     """The batch of one or more reads in a row, from their fields one after the other."""
     datas, stamps, real_ns, now_ns = (fields[column::FIELDS_PER_READ] for column in range(FIELDS_PER_READ))

@@ -15,6 +15,7 @@ _SO_TIMESTAMPNS = 35
 # as long as the process lives, so that a user's first packets are not the ones that begin it.
 _keeper: socket.socket | None = None
 _TIMESPEC = struct.Struct("@qq")
+_NS_PER_S = 1_000_000_000
 #: Two clocks that are read one after the other are rarely further apart.
 _CLOCKS_APART_NS = 50_000
 _TIMESPEC_BYTES = _TIMESPEC.size
@@ -58,6 +59,17 @@ def clocks_ns() -> tuple[int, int]:
     return real_ns, now_ns
 
 
+def stamp_from_ns(real_ns: int) -> bytes:
+    """A time of CLOCK_REALTIME as the kernel would give it, see stamp_of."""
+    return _TIMESPEC.pack(*divmod(real_ns, _NS_PER_S))
+
+
+def ns_from_stamp(stamp: bytes) -> int:
+    """The time of CLOCK_REALTIME in what stamp_of returns, unless that is empty."""
+    seconds, nanoseconds = _TIMESPEC.unpack(stamp)
+    return int(seconds * _NS_PER_S + nanoseconds)
+
+
 def stamp_of(ancillary: Iterable[tuple[int, int, bytes]]) -> bytes:
     """The kernel's receive time in what recvmsg gave besides the bytes; b"" where there is none. The first packets
     after a host's first use of the option can come without."""
@@ -75,8 +87,7 @@ def arrival_time_ns(stamp: bytes, real_ns: int, now_ns: int, not_before_ns: int)
     converted with clocks that were read a little further apart, and is not_before_ns.
     """
     if stamp:
-        seconds, nanoseconds = _TIMESPEC.unpack(stamp)
-        arrived_ns = seconds * 1_000_000_000 + nanoseconds - real_ns + now_ns
+        arrived_ns = ns_from_stamp(stamp) - real_ns + now_ns
         if not_before_ns - _CLOCKS_APART_NS <= arrived_ns <= now_ns:
             arrived_ns = max(arrived_ns, not_before_ns)
             return arrived_ns, now_ns - arrived_ns, True
@@ -103,6 +114,19 @@ class ArrivalTimes:
         self._last_ns = arrived_ns = max(arrived_ns, self._last_ns)
         return arrived_ns, delay_ns, kernel
 
+    def of_parts(self, stamps_ns: Sequence[int], real_ns: int, now_ns: int) -> list[int]:
+        """The arrival times of parts of a read that a packet tap has stamped, in their order; empty where a clock was
+        stepped. `arrived` is to be called with the last that is used."""
+        apart_ns = now_ns - real_ns
+        arrived_ns = [stamp_ns + apart_ns for stamp_ns in stamps_ns]
+        possible = arrived_ns and max(self._not_before_ns, self._last_ns) <= arrived_ns[0] and arrived_ns[-1] <= now_ns
+        return arrived_ns if possible else []
+
+    def arrived(self, arrived_ns: int, now_ns: int) -> None:
+        """The last of what was read and used had come then, by the kernel's time."""
+        self._not_before_ns = self._last_ns = arrived_ns
+        self.emptied_ns = now_ns
+
     def of_each(
         self, stamps: Sequence[bytes], real_ns: Sequence[int], now_ns: Sequence[int]
     ) -> tuple[Sequence[int], Sequence[int], Sequence[bool]]:
@@ -111,7 +135,7 @@ class ArrivalTimes:
             return (), (), ()
         if all(stamps):
             arrived_ns = [
-                seconds * 1_000_000_000 + nanoseconds - real + now
+                seconds * _NS_PER_S + nanoseconds - real + now
                 for (seconds, nanoseconds), real, now in zip(
                     _TIMESPEC.iter_unpack(b"".join(stamps)), real_ns, now_ns, strict=True
                 )

@@ -9,7 +9,7 @@ import socket
 from typing import NamedTuple
 
 TCP = 6
-SYN = 0x02
+FIN, SYN, RST = 0x01, 0x02, 0x04
 #: Of the TCP header: up to its flags.
 _TCP_FLAGS_END = 14
 

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 _LINE_END = b"\r\n"
 _BLANK_LINE = b"\n\n"
+_LINE_FEED = b"\n"
 _RECORD_HEAD_BYTES = 5
 
 
 def may_hold_several_events(data: bytes) -> bool:
     """Whether these bytes of a response may end more than one event. Surely not where they are one chunk of one event:
     that has arrived with the last segment, whose time the kernel gives."""
-    return not (data.endswith(_LINE_END) and data.count(_LINE_END) == 2 and data.count(_BLANK_LINE) <= 1)
+    size, _, rest = data.partition(_LINE_END)
+    body = rest[: -len(_LINE_END)]
+    if not rest.endswith(_LINE_END) or size.lower() != b"%x" % len(body):
+        return True
+    # A line is an event by itself where there are no blank ones.
+    return (body.count(_BLANK_LINE) or body.count(_LINE_FEED)) > 1
 
 
 def may_hold_several_records(data: bytes) -> bool:

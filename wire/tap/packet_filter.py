@@ -9,7 +9,7 @@ import struct
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from tokenswarm.wire.tap.headers import SYN, TCP, HeaderLayout
+from tokenswarm.wire.tap.headers import FIN, RST, SYN, TCP, HeaderLayout
 
 LOAD_HALF, LOAD_BYTE = 0x28, 0x30
 AND, SHIFT_RIGHT, ADD, TO_X = 0x54, 0x74, 0x04, 0x07
@@ -33,7 +33,7 @@ class Instruction(NamedTuple):
 
 
 def program(layout: HeaderLayout, ports: Sequence[int]) -> bytes:
-    """Takes the headers of whole TCP packets from these ports that carry data or begin a connection."""
+    """Takes the headers of whole TCP packets from these ports that carry data, or begin or end a connection."""
     if not 0 < len(ports) <= MOST_PORTS:
         raise ValueError(f"a filter takes 1 to {MOST_PORTS} ports, got {len(ports)}")
     return _assemble(
@@ -48,7 +48,7 @@ def program(layout: HeaderLayout, ports: Sequence[int]) -> bytes:
             *(Instruction(JUMP_IF_EQUAL, port, if_true=_FROM_SERVER) for port in ports),
             Instruction(RETURN, 0),
             Instruction(LOAD_BYTE, layout.flags_at, label=_FROM_SERVER),
-            Instruction(JUMP_IF_SET, SYN, if_true=_TAKE),
+            Instruction(JUMP_IF_SET, SYN | FIN | RST, if_true=_TAKE),
             Instruction(LOAD_BYTE, layout.data_offset_at),
             Instruction(AND, 0xF0),
             Instruction(SHIFT_RIGHT, 2),

@@ -1,8 +1,4 @@
-"""This process's tap: what it has seen of each connection, and the reads that it cuts where segments began.
-
-A read of a socket can hold several segments, of which the kernel gives the last one's time. Cut where they began, each
-part has its own time, as if it had been read by itself.
-"""
+"""This process's tap: it takes what the kernel saw of each connection from the rings, and hands it to their streams."""
 
 from __future__ import annotations
 
@@ -10,7 +6,7 @@ import logging
 import socket
 import struct
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -21,33 +17,36 @@ from tokenswarm.wire.tap.headers import IPV4, IPV6, HeaderLayout
 from tokenswarm.wire.tap.packet_filter import MOST_PORTS
 from tokenswarm.wire.tap.ring import PacketRing
 from tokenswarm.wire.tap.ring_slots import decode
-from tokenswarm.wire.tap.segments import Segment, SegmentQueue, Segments, StreamPart, connection_key
+from tokenswarm.wire.tap.segments import SegmentQueue, SegmentRun, Segments, concatenated, connection_key
+from tokenswarm.wire.tap.stream_ends import StreamEnds
+from tokenswarm.wire.tap.tapped_stream import TappedStream
 from tokenswarm.wire.tcp_info import consumed_bytes
 
-#: How often rings are emptied, so that they cannot fill.
-_INTERVAL_S = 0.1
-#: Of a connection that was seen to begin and is not tapped yet: no more than a handshake has.
-_MOST_EARLY_SEGMENTS = 16
+#: How often rings are looked into for what may be the end of a stream, and in how many looks what they held is handed
+#: to all streams.
+_LOOK_S = 0.025
+_LOOKS = 20
+#: So many streams in a row, before others get their turn.
+_ENDS_IN_A_ROW = 16
+_PAUSE_S = 0.001
+#: Of a connection that was seen to begin and is not tapped yet: no more than a handshake has. A run has what came
+#: from one emptying of the ring to the next.
+_MOST_EARLY_RUNS = 16
 _MOST_BEGINNINGS = 1 << 12
-#: Of a stream whose reads need not be cut.
-_MOST_KEPT_SEGMENTS = 256
+#: Of segments that are not handed out: looking through each costs.
+_MOST_TABLES = 8
 #: A connection is taken up once it has been made, its TLS handshake included.
 _BEGINNING_KEPT_S = 60.0
-_TIMESPEC = struct.Struct("@qq")
-_NS_PER_S = 1_000_000_000
 
 logger = logging.getLogger(__name__)
 
-#: Bytes of a read, and the kernel's stamp of them as stamps.stamp_of gives it.
-Stamped = tuple[bytes, bytes]
-
 
 class _Beginning(NamedTuple):
-    """A connection that was seen to begin, by this process's clock. rows: the segments that came since."""
+    """A connection that was seen to begin, by this process's clock. runs: the segments that came since."""
 
     first_sequence: int
     seen_s: float
-    rows: list[Segment]
+    runs: list[SegmentRun]
 
 
 class PacketTap:
@@ -60,6 +59,9 @@ class PacketTap:
         self._beginnings: dict[int, _Beginning] = {}
         self._greenlet: gevent.Greenlet[[], None] | None = None
         self._lost = 0
+        #: What was taken from the rings and not handed out.
+        self._taken_in: list[Segments] = []
+        self.ends = StreamEnds()
 
     def watch(self, host: str, port: int) -> None:
         """See the segments of connections to this port from now on; to be called before they are made. Raises OSError
@@ -72,9 +74,9 @@ class PacketTap:
             if layout not in self._rings:
                 self._rings[layout] = PacketRing(layout, self._ports)
         if self._greenlet is None or self._greenlet.dead:
-            self._greenlet = gevent.spawn(self._empty_often)
+            self._greenlet = gevent.spawn(self._look_often)
         # Streams that are read late are cut one after the other: the rings are not to be emptied for each.
-        DEFERRED_READER.before_polls = self.empty
+        DEFERRED_READER.before_polls = self._take_in
 
     def stream_of(self, sock: socket.socket, may_hold_several: Callable[[bytes], bool]) -> TappedStream | None:
         """What this connection receives, where it was seen to begin; to be called before its first request.
@@ -90,7 +92,9 @@ class PacketTap:
         beginning, offset = self._beginnings.pop(key, None), consumed_bytes(sock)
         if beginning is None or offset is None:
             return None
-        queue = SegmentQueue(beginning.first_sequence, beginning.rows)
+        queue = SegmentQueue(beginning.first_sequence)
+        for run in beginning.runs:
+            queue.add(run)
         stream = TappedStream(self, key, queue, offset, may_hold_several)
         self._streams[key] = stream
         return stream
@@ -100,17 +104,36 @@ class PacketTap:
         if self._streams.get(key) is stream:
             del self._streams[key]
 
-    def empty(self) -> bool:
-        """Take what the rings hold; whether that was anything."""
-        taken = False
+    def empty(self) -> None:
+        """Take what the rings hold, and hand it out."""
+        self._take_in()
+        self._hand_out()
+
+    def look_for(self, key: int, stream: TappedStream) -> None:
+        """Hand this stream what was taken from the rings of it, and nothing to others."""
+        if len(self._taken_in) > _MOST_TABLES:
+            self._taken_in = [concatenated(self._taken_in)]
+        for table in self._taken_in:
+            if (run := table.take_out(key)) is not None:
+                stream.take(run)
+
+    def look_again_for(self, key: int, stream: TappedStream) -> None:
+        """The same, once the rings have been emptied."""
+        self._take_in()
+        self.look_for(key, stream)
+
+    def _take_in(self) -> None:
         for ring in self._rings.values():
             for slots in ring.take():
                 found = decode(slots, ring.layout)
+                if found.beginnings:
+                    self._hand_out()  # what came before is of connections that had these ports before
                 for key, first_sequence in found.beginnings.items():
                     self._begin(key, first_sequence)
-                self._hand_out(found.segments)
-                taken = True
-        return taken
+                self._taken_in.append(found.segments)
+                self.ends.look_at(found.segments)
+                for key in found.closed:
+                    self.ends.look_into(key)
 
     def _begin(self, key: int, first_sequence: int) -> None:
         """A connection was accepted; this may be said twice."""
@@ -119,31 +142,47 @@ class PacketTap:
             self._streams.pop(key, None)  # of a connection that had these ports before
             self._beginnings[key] = _Beginning(first_sequence, time.monotonic(), [])
 
-    def _hand_out(self, segments: Segments) -> None:
+    def _hand_out(self) -> None:
+        if not self._taken_in:
+            return
+        segments, self._taken_in = concatenated(self._taken_in), []
         streams, beginnings = self._streams, self._beginnings
-        for key, rows in segments.by_connection():
+        for key, run in segments.by_connection():
             if (stream := streams.get(key)) is not None:
-                stream.take(rows)
-            elif (beginning := beginnings.get(key)) is not None:
-                beginning.rows.extend(rows[: _MOST_EARLY_SEGMENTS - len(beginning.rows)])
+                stream.take(run)
+            elif (beginning := beginnings.get(key)) is not None and len(beginning.runs) < _MOST_EARLY_RUNS:
+                beginning.runs.append(run)
 
     def close(self) -> None:
         """Give everything back; `watch` begins anew."""
-        if DEFERRED_READER.before_polls == self.empty:  # and not of a tap that came later
+        if DEFERRED_READER.before_polls == self._take_in:  # and not of a tap that came later
             DEFERRED_READER.need_nothing()
         if self._greenlet is not None:
             self._greenlet.kill()
         for ring in self._rings.values():
             ring.close()
-        for held in (self._rings, self._ports, self._streams, self._beginnings):
+        for held in (self._rings, self._ports, self._streams, self._beginnings, self._taken_in):
             held.clear()
+        self.ends = StreamEnds()
 
-    def _empty_often(self) -> None:
+    def _look_often(self) -> None:
         while True:
-            gevent.sleep(_INTERVAL_S)
+            for _ in range(_LOOKS):
+                gevent.sleep(_LOOK_S)
+                self._take_in()
+                self._read_ended()
             self.empty()
             self._forget()
             self._notice_losses()
+
+    def _read_ended(self) -> None:
+        """The streams that may have ended."""
+        for count, key in enumerate(self.ends.take(), start=1):
+            if (stream := self._streams.get(key)) is not None:
+                stream.on_other_length()
+            if count % _ENDS_IN_A_ROW == 0:
+                gevent.sleep(_PAUSE_S)
+                self._take_in()
 
     def _forget(self) -> None:
         """Beginnings of other processes' connections: this one's are taken up at once."""
@@ -162,73 +201,6 @@ class PacketTap:
                         "read together with others then have the time of the last one, as without the tap"
                     )
                 self._lost += lost
-
-
-class TappedStream:
-    """What one connection receives."""
-
-    __slots__ = ("_key", "_may_hold_several", "_offset", "_segments", "_tap")
-
-    def __init__(
-        self, tap: PacketTap, key: int, segments: SegmentQueue, offset: int, may_hold_several: Callable[[bytes], bool]
-    ) -> None:
-        """offset: how many bytes of the stream have been read."""
-        self._tap = tap
-        self._key = key
-        self._segments = segments
-        self._offset = offset
-        self._may_hold_several = may_hold_several
-
-    @property
-    def first_sequence(self) -> int:
-        """The sequence number of its first byte."""
-        return self._segments.first_sequence
-
-    def close(self) -> None:
-        """Its connection is closed."""
-        self._tap.forget(self._key, self)
-
-    def take(self, rows: list[Segment]) -> None:
-        """These segments came."""
-        self._segments.add(rows)
-        if len(self._segments) > _MOST_KEPT_SEGMENTS:
-            self._segments.forget(self._offset)
-
-    def cut(self, data: bytes, stamp: bytes) -> list[Stamped] | None:
-        """The bytes of a read with this stamp, cut where segments began; to be called with each read, in their order.
-        Empty where nothing is to be cut, None where the tap does not know the segments."""
-        start = self._offset
-        self._offset = end = start + len(data)
-        if not data or not self._may_hold_several(data):
-            return []
-        parts = self._segments.parts(start, end)
-        if self._lacks_some(parts, start, data) and self._tap.empty():
-            parts = self._segments.parts(start, end)
-        if self._lacks_some(parts, start, data):
-            return None
-        return _cut_into(parts, start, data, stamp)
-
-    def skip(self, datas: Sequence[bytes]) -> bool:
-        """Whether none of these reads is to be cut. They need not be given to `cut` then."""
-        if any(map(self._may_hold_several, datas)):
-            return False
-        self._offset += sum(map(len, datas))
-        return True
-
-    def _lacks_some(self, parts: list[StreamPart], start: int, data: bytes) -> bool:
-        """Whether the time of some bytes is not known. What is behind the last part has the time of the read, if it is
-        a message by itself."""
-        rest = data[parts[-1].end - start :] if parts else data
-        return bool(rest) and self._may_hold_several(rest)
-
-
-def _cut_into(parts: list[StreamPart], start: int, data: bytes, stamp: bytes) -> list[Stamped]:
-    """The bytes of each part with its time, and the rest with the stamp of the read."""
-    cut, begin = [], 0
-    for part in parts:
-        cut.append((data[begin : part.end - start], _TIMESPEC.pack(*divmod(part.arrived_ns, _NS_PER_S))))
-        begin = part.end - start
-    return [*cut, (data[begin:], stamp)] if begin < len(data) else cut
 
 
 def tap_refusal() -> str | None:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tokenswarm.wire.tap.headers import SYN, HeaderLayout
+from tokenswarm.wire.tap.headers import FIN, RST, SYN, HeaderLayout
 from tokenswarm.wire.tap.segments import Segments
 
 #: Of a slot's status: the kernel has filled it; packets were lost before it.
@@ -19,10 +19,12 @@ _NS_PER_S = np.int64(1_000_000_000)
 
 
 class Decoded(NamedTuple):
-    """What slots hold. beginnings: of each new connection its key, and the sequence number of its first byte."""
+    """What slots hold. beginnings: of each new connection its key, and the sequence number of its first byte. closed:
+    the keys of those that their servers have closed or reset."""
 
     segments: Segments
     beginnings: dict[int, int]
+    closed: list[int]
 
 
 def slot_bytes(layout: HeaderLayout) -> int:
@@ -62,14 +64,17 @@ def decode(slots: NDArray[Any], layout: HeaderLayout) -> Decoded:
     keys = _keys(slots, layout)
     sequences = slots["sequence"].astype(np.uint32)
     times_ns = slots["seconds"] * _NS_PER_S + slots["nanoseconds"]
-    begins = (slots["flags"] & SYN) != 0
+    flags = slots["flags"]
+    begins, closes = (flags & SYN) != 0, (flags & (FIN | RST)) != 0
     beginnings: dict[int, int] = {}
-    if begins.any():
+    closed: list[int] = []
+    if begins.any() or closes.any():
         first = (sequences[begins] + np.uint32(1)).tolist()  # the SYN itself counts as a byte
         beginnings = dict(zip(keys[begins].tolist(), first, strict=True))
-        keys, sequences, lengths, times_ns = (column[~begins] for column in (keys, sequences, lengths, times_ns))
-    order = keys.argsort(kind="stable")
-    return Decoded(Segments(keys[order], sequences[order], lengths[order], times_ns[order]), beginnings)
+        closed = keys[closes].tolist()
+        holds = ~begins & (lengths > 0)
+        keys, sequences, lengths, times_ns = (column[holds] for column in (keys, sequences, lengths, times_ns))
+    return Decoded(Segments(keys, sequences, lengths, times_ns), beginnings, closed)
 
 
 def _keys(slots: NDArray[Any], layout: HeaderLayout) -> NDArray[np.uint64]:

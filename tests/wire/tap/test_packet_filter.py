@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tokenswarm.wire.tap.headers import IPV4, IPV6, SYN, HeaderLayout
+from tokenswarm.wire.tap.headers import FIN, IPV4, IPV6, RST, SYN, HeaderLayout
 from tokenswarm.wire.tap.packet_filter import MOST_PORTS, program
-from tokenswarm.wire.tap.ring_slots import FILLED, decode, slot_bytes, slot_type
+from tokenswarm.wire.tap.ring_slots import FILLED, Decoded, decode, slot_bytes, slot_type
 from tokenswarm.wire.tap.segments import connection_key
 
-ACK, FIN = 0x10, 0x01
+ACK = 0x10
 TCP, UDP = 6, 17
 ADDRESSES = {IPV4: "10.1.2.3", IPV6: "fd00:1::2:3"}
 LAYOUTS = pytest.mark.parametrize("layout", [IPV4, IPV6], ids=["IPv4", "IPv6"])
@@ -73,7 +73,9 @@ def packet(
 
 
 @LAYOUTS
-def test_segments_with_data_and_beginnings_from_the_ports_are_kept_up_to_their_flags(layout: HeaderLayout) -> None:
+def test_data_and_beginnings_and_ends_from_the_ports_are_kept_up_to_their_flags(
+    layout: HeaderLayout,
+) -> None:
     code = program(layout, [80, 8080])
     timestamps = b"\x01\x01\x08\x0a" + b"\0" * 8
     kept = [
@@ -81,8 +83,10 @@ def test_segments_with_data_and_beginnings_from_the_ports_are_kept_up_to_their_f
         packet(layout, port=8080, options=timestamps),
         packet(layout, b"", flags=SYN | ACK),
         packet(layout, b"last", flags=FIN | ACK),
+        packet(layout, b"", flags=FIN | ACK),
+        packet(layout, b"", flags=RST),
     ]
-    assert [kept_of(code, each) for each in kept] == [layout.tcp_at + 14] * 4
+    assert [kept_of(code, each) for each in kept] == [layout.tcp_at + 14] * len(kept)
 
 
 @LAYOUTS
@@ -91,7 +95,6 @@ def test_nothing_else_is_kept(layout: HeaderLayout) -> None:
     others = [
         packet(layout, b""),
         packet(layout, b"", options=b"\x01" * 12),
-        packet(layout, b"", flags=FIN | ACK),
         packet(layout, port=81),
         packet(layout, port=50_000, local_port=80),
         packet(layout, protocol=UDP),
@@ -138,6 +141,12 @@ def key_of(layout: HeaderLayout, local_port: int) -> int:
     return connection_key(struct.unpack(f"!{len(packed) // 4}I", packed), 80, local_port)
 
 
+def segments_of(found: Decoded, layout: HeaderLayout, local_port: int) -> list[tuple[int, int, int]]:
+    """(sequence, length, time) of a connection's segments."""
+    run = dict(found.segments.by_connection()).get(key_of(layout, local_port))
+    return [*zip(run.sequences, run.lengths, run.times_ns)] if run else []
+
+
 @LAYOUTS
 @given(
     packets=st.lists(
@@ -159,7 +168,7 @@ def test_slots_are_decoded_to_the_segments_that_were_sent(layout: HeaderLayout, 
     found = decode(slots_of(layout, sent), layout)
     for local in range(50_000, 50_003):
         expected = [(sequence, len(data), time_ns) for port, sequence, data, _, time_ns in packets if port == local]
-        assert dict(found.segments.by_connection()).get(key_of(layout, local), []) == expected
+        assert segments_of(found, layout, local) == expected
     assert found.beginnings == {}
 
 
@@ -168,19 +177,31 @@ def test_a_beginning_gives_the_sequence_number_of_the_first_byte(layout: HeaderL
     answer = packet(layout, b"", flags=SYN | ACK, sequence=2**32 - 1)
     found = decode(slots_of(layout, [(answer, 5), (packet(layout, b"abc", sequence=0), 6)]), layout)
     assert found.beginnings == {key_of(layout, 50_000): 0}
-    assert dict(found.segments.by_connection()).get(key_of(layout, 50_000), []) == [(0, 3, 6)]
+    assert segments_of(found, layout, 50_000) == [(0, 3, 6)]
+
+
+@LAYOUTS
+def test_a_connection_that_the_server_closes_or_resets_is_named(layout: HeaderLayout) -> None:
+    packets = [
+        packet(layout, b"last", flags=FIN | ACK, local_port=50_000),
+        packet(layout, b"", flags=RST, local_port=50_001),
+        packet(layout, b"abc", local_port=50_002),
+    ]
+    found = decode(slots_of(layout, [(each, at) for at, each in enumerate(packets)]), layout)
+    assert found.closed == [key_of(layout, 50_000), key_of(layout, 50_001)]
+    assert [len(segments_of(found, layout, port)) for port in (50_000, 50_001, 50_002)] == [1, 0, 1]
 
 
 @LAYOUTS
 def test_the_length_of_a_packet_too_long_for_its_length_field_is_the_kernels(layout: HeaderLayout) -> None:
     long = bytearray(packet(layout))
     struct.pack_into("!H", long, layout.length_at, 0)
-    segments = decode(slots_of(layout, [(bytes(long), 5)], length=100_000), layout).segments
-    (segment,) = dict(segments.by_connection())[key_of(layout, 50_000)]
+    found = decode(slots_of(layout, [(bytes(long), 5)], length=100_000), layout)
+    (segment,) = segments_of(found, layout, 50_000)
     assert segment == (1, 100_000 - layout.tcp_at - 20, 5)
 
 
 def test_a_slot_whose_packet_is_elsewhere_is_passed_over() -> None:
     slots = slots_of(IPV4, [(packet(IPV4), 5)]).copy()
     slots["network"] = 96
-    assert dict(decode(slots, IPV4).segments.by_connection()).get(key_of(IPV4, 50_000), []) == []
+    assert segments_of(decode(slots, IPV4), IPV4, 50_000) == []

@@ -16,7 +16,7 @@ import trustme
 
 from tests.peer import PATIENCE_S, Peer, SecurePeer, Server, server_on_ipv6_or_skip, until
 from tokenswarm.wire import Arrival, Exchange, Origin, StreamClient, TlsSettings
-from tokenswarm.wire.deferred_reader import DEFERRED_READER
+from tokenswarm.wire.deferred_reader import DEFERRED_READER, DeferredReader
 from tokenswarm.wire.tap.headers import IPV4
 from tokenswarm.wire.tap.packet_tap import PacketTap
 from tokenswarm.wire.tap.ring import PacketRing
@@ -138,9 +138,94 @@ def test_a_tap_that_is_closed_is_emptied_no_more_and_another_is(server: Server, 
     one.watch("127.0.0.1", server.origin.port)
     tap.watch("127.0.0.1", server.origin.port)
     one.close()
-    assert DEFERRED_READER.before_polls == tap.empty
+    assert DEFERRED_READER.before_polls == tap._take_in
     tap.close()
     assert DEFERRED_READER.before_polls == before
+
+
+class NeverReads(DeferredReader):
+    def _poll_all(self) -> None:
+        """Nothing is due."""
+
+
+@pytest.fixture
+def nothing_is_polled(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tokenswarm.wire.connection.DEFERRED_READER", NeverReads())
+
+
+def test_the_end_of_a_stream_that_is_left_unread_is_noticed_by_its_segments(
+    server: Server, tap: PacketTap, nothing_is_polled: None
+) -> None:
+    """It is read once, to learn how long its segments are."""
+    receiver = Receiver(Exchange.unwatch)
+    client, exchange, peer = begin(server, tap, receiver)
+    peer.send(chunk("one"))
+    until(lambda: receiver.arrivals)
+    send_each(peer, [chunk("two"), chunk("three")])
+    exchange.read_now()
+    sent_ns = send_each(peer, [chunk("four"), chunk("five"), chunk("seven")])
+    gevent.sleep(0.1)
+    assert receiver.texts == ["one", "two", "three"]
+    peer.send(END)
+    until(lambda: exchange.ended)
+    assert receiver.texts == ["one", "two", "three", "four", "five", "seven"]
+    assert_came_as_sent(receiver.arrivals[3:], sent_ns)
+    client.close()
+
+
+def test_a_close_ends_a_stream_that_is_left_unread_at_once_and_leaves_its_times(
+    server: Server, tap: PacketTap, nothing_is_polled: None
+) -> None:
+    receiver = Receiver(Exchange.unwatch)
+    client = StreamClient(server.origin, PATIENCE_S, {}, tap=tap)
+    exchange = client.post("/", b"", None, receiver)
+    peer = accept(server)
+    peer.request()
+    peer.send(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n")
+    until(lambda: exchange.headers_ns)
+    peer.send(b"data: one\n\n")
+    until(lambda: receiver.arrivals)
+    sent_ns = send_each(peer, [b"data: two\n\n", b"data: three\n\n"])
+    peer.close()
+    until(lambda: exchange.ended)
+    assert receiver.texts == ["one", "two", "three"]
+    assert_came_as_sent(receiver.arrivals[1:], sent_ns)
+    assert exchange.error is None
+    assert exchange.tapped
+    client.close()
+
+
+def test_an_end_that_was_seen_before_the_stream_was_left_unread_is_noticed(
+    server: Server, tap: PacketTap, nothing_is_polled: None
+) -> None:
+    """It comes behind the read that holds the first output, while that waits to be processed."""
+
+    def relax(exchange: Exchange) -> None:
+        peer.send(chunk("two") + END)
+        wait_without_reading()
+        tap.empty()  # as for another stream
+        exchange.unwatch()
+
+    tap.ends.usual = 14, 16, 25_000_000
+    receiver = Receiver(relax)
+    client, exchange, peer = begin(server, tap, receiver)
+    peer.send(chunk("one"))
+    until(lambda: exchange.ended)
+    assert receiver.texts == ["one", "two"]
+    client.close()
+
+
+def test_a_head_that_was_read_with_the_first_chunk_has_its_own_time(server: Server, tap: PacketTap) -> None:
+    client = StreamClient(server.origin, PATIENCE_S, {}, tap=tap)
+    exchange = client.post("/", b"")
+    peer = accept(server)
+    peer.request()
+    sent_ns = send_each(peer, [HEAD, chunk("one")])
+    peer.send(END)
+    assert_came_as_sent(exchange.wait(PATIENCE_S), sent_ns[1:])
+    assert exchange.headers_ns is not None
+    assert sent_ns[0] <= exchange.headers_ns < sent_ns[1]
+    client.close()
 
 
 def test_an_acceptance_that_is_sent_twice_changes_nothing(server: Server, tap: PacketTap) -> None:
@@ -292,3 +377,10 @@ def test_a_record_came_with_the_segment_of_its_last_byte(secure: tuple[Exchange,
     (arrival,) = exchange.wait(PATIENCE_S)
     assert arrival.data == b"data: one\n\ndata: two\n\n"
     assert_came_as_sent([arrival], sent_ns[1:])
+
+
+def test_what_is_no_record_ends_a_tapped_stream_at_once(secure: tuple[Exchange, SecurePeer]) -> None:
+    exchange, peer = secure
+    peer._peer.send(b"this is no TLS record at all")
+    until(lambda: exchange.ended)
+    assert "TLS" in str(exchange.error)

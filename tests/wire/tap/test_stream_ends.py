@@ -1,0 +1,50 @@
+"""Which streams have had a segment of a length that their segments did not have before."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tokenswarm.wire.tap.segments import Segments, connection_key
+from tokenswarm.wire.tap.stream_ends import StreamEnds
+
+ONE, OTHER = (connection_key([0x7F000001], 80, port) for port in (40_000, 65_535))
+
+
+def segments(*rows: tuple[int, int]) -> Segments:
+    """(key, length) of each."""
+    keys, lengths = zip(*rows)
+    zeros = np.zeros(len(rows), dtype=np.int64)
+    return Segments(np.array(keys, dtype=np.uint64), zeros.astype(np.uint32), np.array(lengths, dtype=np.int64), zeros)
+
+
+def test_a_shorter_and_a_longer_segment_may_be_the_last() -> None:
+    ends = StreamEnds()
+    ends.expect(ONE, 200, 230)
+    ends.expect(OTHER, 90, 90)
+    ends.look_at(segments((ONE, 195), (ONE, 240), (OTHER, 90)))
+    assert ends.take() == ()
+    ends.look_at(segments((ONE, 215), (OTHER, 5), (OTHER, 90)))
+    ends.look_at(segments((ONE, 400)))
+    assert ends.take() == (OTHER, ONE)
+    assert ends.take() == ()
+
+
+def test_a_stream_of_which_nothing_is_known_or_that_has_ended_may_have_any_lengths() -> None:
+    ends = StreamEnds()
+    ends.expect(ONE, 200, 230)
+    ends.look_at(segments((ONE, 5), (OTHER, 5), (OTHER, 65_000)))
+    ends.expect_any(ONE)
+    ends.look_at(segments((ONE, 5), (ONE, 65_000)))
+    assert ends.take() == ()
+
+
+def test_where_ends_do_not_show_in_lengths_that_is_found_out_and_forgotten_again() -> None:
+    """A server that sends the end with the last token, and later, behind another proxy, one that does not."""
+    ends = StreamEnds()
+    assert ends.are_noticed
+    for _ in range(100):
+        ends.ended(noticed=False)
+    assert not ends.are_noticed
+    for _ in range(300):
+        ends.ended(noticed=True)
+    assert ends.are_noticed

@@ -1,0 +1,79 @@
+"""When streams that are read late may have ended: the lengths of their segments say so.
+
+While a stream goes on, its segments differ by the text of a token. What ends it (a reason to finish, usage, an end
+marker, the last chunk) is shorter or longer. Looking at the lengths of all segments at once costs nearly nothing, so
+that a stream can be left unread for long, and its end is noticed all the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from tokenswarm.wire.tap.segments import Segments
+
+#: How much shorter or longer than a stream's segments so far one is that may be its last: another text does not make
+#: such a difference.
+_SHORTER_BYTES, _LONGER_BYTES = 8, 16
+#: The last bits of a connection's key are its local port.
+_PORTS = 1 << 16
+_ANY_LENGTH = np.iinfo(np.int64).max
+#: Of ends of streams, after which older ones count half.
+_REMEMBERED = 64
+
+
+class StreamEnds:
+    """The lengths that are expected of each stream, by local port. Of two connections that share one, to different
+    servers, one may be looked into too often, or for want of an expectation only when it is read in any case.
+
+    usual: of the stream that was read last, how many bytes its segments had at least and at most, and the mean time
+    between them in ns; zeros before.
+    """
+
+    def __init__(self) -> None:
+        self.usual = 0, 0, 0
+        self._shortest = np.zeros(_PORTS, dtype=np.int64)
+        self._longest = np.full(_PORTS, _ANY_LENGTH)
+        self._odd: dict[int, None] = {}
+        self._ends = self._noticed = 0
+
+    def expect(self, key: int, shortest: int, longest: int) -> None:
+        """The segments of this stream have had so many bytes."""
+        port = key % _PORTS
+        self._shortest[port], self._longest[port] = shortest - _SHORTER_BYTES, longest + _LONGER_BYTES
+
+    def expect_any(self, key: int) -> None:
+        """This stream has ended, or is read as it comes."""
+        self._shortest[key % _PORTS], self._longest[key % _PORTS] = 0, _ANY_LENGTH
+        self._odd.pop(key, None)
+
+    def look_at(self, segments: Segments) -> None:
+        """These came next."""
+        ports = (segments.keys & np.uint64(_PORTS - 1)).astype(np.int64)
+        odd = (segments.lengths < self._shortest[ports]) | (segments.lengths > self._longest[ports])
+        if odd.any():
+            self._odd |= dict.fromkeys(segments.keys[odd].tolist())
+
+    def look_into(self, key: int) -> None:
+        """This stream may have ended."""
+        self._odd[key] = None
+
+    def take(self) -> Sequence[int]:
+        """The keys of the streams that may have ended since the last call."""
+        odd = tuple(self._odd)
+        self._odd.clear()
+        return odd
+
+    def ended(self, *, noticed: bool) -> None:
+        """A stream has ended: which was noticed by its segments, or only when it was read."""
+        if self._ends >= _REMEMBERED:
+            self._ends //= 2
+            self._noticed //= 2
+        self._ends += 1
+        self._noticed += noticed
+
+    @property
+    def are_noticed(self) -> bool:
+        """Whether most of the last ones were."""
+        return 2 * self._noticed >= self._ends
