@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import NamedTuple
 
-from tokenswarm.engines.server_pages import MODELS, ServerPages, names_of, text_member
+from tokenswarm.engines.server_pages import METRICS, MODELS, ServerPages, names_of, text_member
 
 
 class Strength(IntEnum):
@@ -113,8 +113,8 @@ def metric_names(prefix: str) -> Clue:
     """The page of metrics has names with this beginning."""
 
     def find(pages: ServerPages) -> str | None:
-        found = re.search(rf"^{re.escape(prefix)}", pages.text("/metrics"), re.MULTILINE)
-        return f"GET /metrics has names that begin with {prefix}" if found else None
+        found = re.search(rf"^{re.escape(prefix)}", pages.text(METRICS), re.MULTILINE)
+        return f"GET {METRICS} has names that begin with {prefix}" if found else None
 
     return Clue(Strength.METRICS, find)
 

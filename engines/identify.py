@@ -14,7 +14,7 @@ from tokenswarm.engines.engine_spec import EngineSpec
 from tokenswarm.engines.engine_table import ENGINES, SHIPPED
 from tokenswarm.engines.errors import EngineError, error_message
 from tokenswarm.engines.pages import looks_like_a_page
-from tokenswarm.engines.server_pages import MODELS, Fetch, GetResponse, ServerPages, text_member
+from tokenswarm.engines.server_pages import METRICS, MODELS, Fetch, GetResponse, ServerPages, text_member
 from tokenswarm.sanitize import server_text
 
 #: Limits of what is repeated of a server's version and sentences.
@@ -28,12 +28,16 @@ class NotReady(EngineError):
     """Something answers, but not yet what it will: it loads, or a gateway waits for it."""
 
 
-class ModelsForbidden(EngineError):
-    """An unknown server refuses its list of models with HTTP 401 or 403."""
+class PageForbidden(EngineError):
+    """An unknown server refuses its list of models, or another page by which engines are recognised, with HTTP 401 or
+    403. status: of GET /v1/models. hint: what to check besides the key, as a sentence without its full stop; "" for
+    nothing."""
 
-    def __init__(self, refused: ModelsRefused) -> None:
-        super().__init__(f"GET {MODELS} gives HTTP {refused.status}: {refused.words}")
+    def __init__(self, refused: PageRefused, status: int, hint: str = "") -> None:
+        super().__init__(f"GET {refused.path} gives HTTP {refused.status}: {refused.words}")
         self.refused = refused
+        self.status = status
+        self.hint = hint
 
 
 class NotRecognised(EngineError):
@@ -50,7 +54,9 @@ class WebPageFound(EngineError):
 
 #: Of an engine that loads, or of a gateway whose engine does.
 _NOT_YET = {502, 503, 504}
-_UNAUTHORIZED, _NOT_FOUND = 401, 404
+_UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND = 401, 403, 404
+#: What servers answer to a request without the key that it needs.
+_NO_ACCESS = {_UNAUTHORIZED, _FORBIDDEN}
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,18 +76,19 @@ class DetectedServer:
     evidence: list[str]
     max_tokens_range: tuple[int, int] | None = None
     conflicting_engine: str | None = None
-    models_refused: ModelsRefused | None = None
+    models_refused: PageRefused | None = None
     models_missing: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
-class ModelsRefused:
-    """An error in place of the list of models. words: the server's message. basic: whether it challenges for
-    a user name and password (HTTP Basic)."""
+class PageRefused:
+    """An error in place of the list of models, or of the page at `path`. words: the server's message. basic: whether it
+    challenges for a user name and password (HTTP Basic)."""
 
     status: int
     words: str
     basic: bool = False
+    path: str = MODELS
 
 
 class NothingAnswers(EngineError):
@@ -97,7 +104,7 @@ def identify(fetch: Fetch, engine: str | None = None) -> DetectedServer:
     pages = ServerPages(fetch)
     try:
         found = _identified(pages, engine)
-    except (ModelsForbidden, WebPageFound, NothingAnswers):
+    except (PageForbidden, WebPageFound, NothingAnswers):
         raise
     except NotReady as error:
         raise NotReady(server_text(str(error), _EVIDENCE_CHARACTERS)) from None
@@ -188,12 +195,15 @@ def _last_resort(pages: ServerPages) -> DetectedServer:
     if late:
         raise NotReady(late)
     response = pages.get(MODELS)
-    if (refused := _models_refused(pages)) and refused.status in {401, 403}:
-        raise ModelsForbidden(refused)
-    if response and looks_like_a_page(response.body.decode("utf-8", "replace")):
-        raise WebPageFound(f"GET {MODELS} gives a web page")
     content_type = response.headers.get("content-type", "no content type") if response else ""
     got = f"HTTP {response.status}, {content_type}" if response else "no answer"
+    if (refused := _models_refused(pages)) and refused.status in _NO_ACCESS:
+        raise PageForbidden(refused, refused.status)
+    if (status := pages.status(MODELS)) != 200 and (refused := _forbidden_page(pages)):
+        seen = f"No other page shows an engine known here (GET {MODELS}: {got})"
+        raise PageForbidden(refused, status, f"{seen}: check address and port, too")
+    if response and looks_like_a_page(response.body.decode("utf-8", "replace")):
+        raise WebPageFound(f"GET {MODELS} gives a web page")
     raise NotRecognised(
         f"no engine known here was recognised (GET {MODELS}: {got}): check address and port. If it is an LLM server, "
         "name its engine with --engine",
@@ -221,12 +231,25 @@ def _like_openai(pages: ServerPages) -> str | None:
     return None
 
 
-def _models_refused(pages: ServerPages) -> ModelsRefused | None:
+def _models_refused(pages: ServerPages) -> PageRefused | None:
     response = pages.get(MODELS)
     if response is None or response.status < 400 or response.status == _NOT_FOUND:
         return None
+    return _page_refused(MODELS, response)
+
+
+def _forbidden_page(pages: ServerPages) -> PageRefused | None:
+    """The first page that the server refused for lack of authorization; its metrics, which proxies keep to themselves,
+    last. None where it refused none."""
+    refused = [(path, response) for path, response in pages.responses if response.status in _NO_ACCESS]
+    first = min(refused, key=lambda each: each[0] == METRICS, default=None)
+    return _page_refused(*first) if first else None
+
+
+def _page_refused(path: str, response: GetResponse) -> PageRefused:
     words = server_text(error_message(response.body), _EVIDENCE_CHARACTERS)
-    return ModelsRefused(response.status, words, response.status == _UNAUTHORIZED and is_basic(response.headers))
+    basic = response.status == _UNAUTHORIZED and is_basic(response.headers)
+    return PageRefused(response.status, words, basic, path)
 
 
 def is_basic(headers: Mapping[str, str]) -> bool:

@@ -10,6 +10,8 @@ import msgspec
 
 #: The list of models of every server that speaks OpenAI's protocol.
 MODELS = "/v1/models"
+#: The metrics of every server that has them for Prometheus.
+METRICS = "/metrics"
 
 
 @dataclass(frozen=True, slots=True)

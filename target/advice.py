@@ -10,7 +10,7 @@ from tokenswarm.client.request_control import Endpoint
 from tokenswarm.client.request_options import ChatOptions, engine_of
 from tokenswarm.client.sent_key import NO_KEY, SentKey, key_advice, withheld_advice
 from tokenswarm.client.server_address import base_url, origin_of
-from tokenswarm.engines import DetectedServer, EngineError, ModelsForbidden, WebPageFound
+from tokenswarm.engines import DetectedServer, EngineError, PageForbidden, WebPageFound
 from tokenswarm.metrics.timeline import Outcome, Timeline
 from tokenswarm.sanitize import full_stop, server_text
 from tokenswarm.wire import CertificateNotTrusted, ClientCertificateRefused, NoTls, ProxyFailed
@@ -86,10 +86,11 @@ def route_option(options: ChatOptions) -> str:
 def refusal(error: EngineError, host: str, model: str, sent: SentKey, preflight: bool = True) -> str:
     """Why the server at `host` was not recognised and what to do, as sentences. sent: what authorised the requests to
     it. preflight: whether a request is sent before the run."""
-    if isinstance(error, ModelsForbidden):
+    if isinstance(error, PageForbidden):
         advice = key_advice(error.refused.status, sent, model, error.refused.basic)
         unchecked = "" if preflight else ". To start without that request, give --engine and --model"
-        return f"{host}: {full_stop(with_addresses(str(error), host))} {advice}{unchecked}."
+        hint = f" {with_addresses(error.hint, host)}." if error.hint else ""
+        return f"{host}: {full_stop(with_addresses(str(error), host))} {advice}{unchecked}.{hint}"
     withheld = f" {advice}." if (advice := withheld_advice(sent)) else ""
     if isinstance(error, WebPageFound):
         return (

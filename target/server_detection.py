@@ -20,10 +20,10 @@ from tokenswarm.engines import (
     DetectedServer,
     EngineError,
     GetResponse,
-    ModelsForbidden,
     NothingAnswers,
     NotReady,
     NotRecognised,
+    PageForbidden,
     identify,
 )
 from tokenswarm.engines.server_pages import MODELS
@@ -109,7 +109,8 @@ def find_server(
 
 def missing_path_advice(error: EngineError, options: ChatOptions, origin: Origin) -> str:
     """A further sentence for a server that was not recognised, where the path of --host is to blame; else ""."""
-    return path_advice(options, origin) if isinstance(error, NotRecognised) and error.status == NOT_FOUND else ""
+    no_models = isinstance(error, NotRecognised | PageForbidden) and error.status == NOT_FOUND
+    return path_advice(options, origin) if no_models else ""
 
 
 def path_advice(options: ChatOptions, origin: Origin) -> str:
@@ -231,7 +232,7 @@ def found_ready(getter: HttpGetter, engine: str | None) -> DetectedServer:
     except EngineError as error:
         if getter.silent:  # a gateway may hold requests until its engine runs
             raise NotReady("the server does not answer (if it stays so, check --host)") from error
-        if not isinstance(error, ModelsForbidden) and (address := getter.tls_address()) is not None:
+        if not isinstance(error, PageForbidden) and (address := getter.tls_address()) is not None:
             raise EngineError(f"the server speaks TLS there: give {address} as --host") from None
         if getter.not_http and isinstance(error, NothingAnswers):
             raise EngineError(f"what listens there is no HTTP server: {getter.not_http}; check --host") from None

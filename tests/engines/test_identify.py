@@ -15,9 +15,9 @@ from tokenswarm.engines import (
     DetectedServer,
     EngineError,
     GetResponse,
-    ModelsForbidden,
-    ModelsRefused,
     NotReady,
+    PageForbidden,
+    PageRefused,
     WebPageFound,
     identify,
 )
@@ -122,7 +122,7 @@ SITES: dict[str, tuple[Site, DetectedServer]] = {
         ),
         DetectedServer(
             *("vllm", "0.32.0", None, [], ["GET /metrics has names that begin with vllm:"]),
-            models_refused=ModelsRefused(401, "Unauthorized"),
+            models_refused=PageRefused(401, "Unauthorized"),
         ),
     ),
     "vllm behind BentoML": (
@@ -337,7 +337,7 @@ SITES: dict[str, tuple[Site, DetectedServer]] = {
         Site({}, otherwise=page({"error": {"message": "Loading model"}}, 503, server="llama.cpp")),
         DetectedServer(
             *("llamacpp", None, None, [], ["GET /v1/models: the header Server is llama.cpp"]),
-            models_refused=ModelsRefused(503, "Loading model"),
+            models_refused=PageRefused(503, "Loading model"),
         ),
     ),
     "koboldcpp, which has Ollama's pages too": (
@@ -398,7 +398,7 @@ SITES: dict[str, tuple[Site, DetectedServer]] = {
         ),
         DetectedServer(
             *("anthropic", None, None, [], ["GET /v1/models: an error in Anthropic's shape"]),
-            models_refused=ModelsRefused(401, "no key"),
+            models_refused=PageRefused(401, "no key"),
         ),
     ),
 }
@@ -467,9 +467,39 @@ def test_a_web_server_that_is_no_engine_is_told_as_such(site: Site) -> None:
 
 @pytest.mark.parametrize("status", [401, 403])
 def test_a_server_behind_a_key_says_so(status: int) -> None:
-    with pytest.raises(ModelsForbidden) as refused:
+    with pytest.raises(PageForbidden) as refused:
         identify(Site({}, page({"detail": "Not authenticated"}, status)))
-    assert refused.value.refused == ModelsRefused(status, "Not authenticated")
+    assert refused.value.refused == PageRefused(status, "Not authenticated")
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_any_page_of_detection_that_requires_a_key_says_so(status: int) -> None:
+    not_there = text("<html><title>404 Not Found</title></html>", 404)
+    with pytest.raises(EngineError):
+        identify(empty := Site({}, not_there))
+    # A chat route that alone requires a key shows a server that speaks OpenAI's protocol.
+    own_pages = [path for path in empty.asked if path != "/v1/models" and not path.startswith("/v1/chat/")]
+    assert {"/v2", "/metrics"} < set(own_pages)
+    for path in own_pages:
+        with pytest.raises(PageForbidden) as refused:
+            identify(Site({path: page({"error": "This API is restricted"}, status)}, not_there))
+        assert refused.value.refused == PageRefused(status, "This API is restricted", path=path)
+        assert refused.value.status == 404
+        assert "HTTP 404" in refused.value.hint
+
+
+def test_of_several_pages_that_require_a_key_metrics_are_named_last() -> None:
+    site = Site({"/metrics": page({}, 403), "/openapi.json": page({}, 401)})
+    with pytest.raises(PageForbidden) as refused:
+        identify(site)
+    assert refused.value.refused.path == "/openapi.json"
+    assert site.asked.index("/metrics") < site.asked.index("/openapi.json")
+
+
+def test_a_web_server_with_a_page_for_all_is_told_as_such_where_it_keeps_its_metrics() -> None:
+    welcome = GetResponse(200, {"content-type": "text/html"}, b"<html>Welcome to nginx!</html>")
+    with pytest.raises(WebPageFound):
+        identify(Site({"/metrics": text("Forbidden", 403)}, welcome))
 
 
 @pytest.mark.parametrize("status", [502, 503, 504])

@@ -224,6 +224,19 @@ def test_a_refused_key_is_told_apart_from_a_missing_one(
     assert sentence.count("LLM_API_KEY") == 1
 
 
+@pytest.mark.parametrize(
+    ("key", "advice"), [("", "No LLM_API_KEY is set"), ("sk-wrong", "refused with the key of LLM_API_KEY")]
+)
+def test_a_key_that_only_the_engine_s_own_pages_require_is_told(
+    sites: Callable[..., Site], monkeypatch: pytest.MonkeyPatch, key: str, advice: str
+) -> None:
+    monkeypatch.setenv(API_KEY_VARIABLE, key)
+    restricted: Page = (403, '{"error":"This API is restricted"}')
+    sentence = refused(sites({"/v2": restricted, "/v2/health/ready": restricted}))
+    assert "GET /v2 gives HTTP 403: This API is restricted." in sentence
+    assert advice in sentence and "check address and port" in sentence
+
+
 @pytest.mark.parametrize("status", [401, 403])
 @pytest.mark.parametrize("engine", ["openai", "anthropic"])
 @pytest.mark.parametrize(
@@ -493,6 +506,14 @@ def test_a_path_of_the_address_that_the_server_does_not_have_is_named_with_the_a
     assert f"GET {site.host}/foo/bar/v1/models" in str(error.value)
     assert "HTTP 404" in str(error.value)
     assert str(error.value).endswith(f"/foo/bar does not exist there: try --host {site.host}.")
+
+
+def test_such_a_path_is_named_also_where_a_page_below_it_requires_a_key(sites: Callable[..., Site]) -> None:
+    site = sites(VLLM | {"/foo/metrics": (403, "{}")})
+    with pytest.raises(OptionError) as error:
+        find_server(options(), f"{site.host}/foo", lambda _: None)
+    assert f"GET {site.host}/foo/metrics gives HTTP 403" in str(error.value)
+    assert str(error.value).endswith(f"/foo does not exist there: try --host {site.host}.")
 
 
 def test_no_other_address_is_named_where_none_answers(sites: Callable[..., Site]) -> None:
