@@ -16,7 +16,8 @@ EXIT_SIGINT = 130
 MEANINGS = {
     EXIT_OK: "all levels were run; no request failed, or only as many as `--fail-if` allows. "
     "A suspect run also ends with 0, unless `--fail-if` or `--pass-if` is given",
-    EXIT_REQUESTS_FAILED: "requests failed, or code of the locustfile raised errors: tasks, constructors of users, "
+    EXIT_REQUESTS_FAILED: "requests failed, also those of other users beside the streaming ones, such as an "
+    "`HttpUser`; or code of the locustfile raised errors: tasks, constructors of users, "
     "their `on_start` and `on_stop`, or listeners of events (`--exit-code-on-error` sets another code); or Locust "
     "could not start, for example without a locustfile",
     EXIT_UNUSABLE: "an option, the prompts, the server or the locustfile cannot be used; a sentence for "

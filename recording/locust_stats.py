@@ -5,10 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from tokenswarm.metrics.plurals import counted
 from tokenswarm.metrics.timeline import Outcome
 from tokenswarm.recording.aggregator import Aggregator
 from tokenswarm.recording.ended_requests import LocustCount
 from tokenswarm.recording.worker_report import Report
+from tokenswarm.sanitize import server_text
+
+#: What Locust's statistics have as the method of requests that are recorded.
+METHOD = "CHAT"
+#: Of other requests that failed, so many are named, with so many characters of each.
+_NAMES, _NAME_CHARACTERS = 3, 80
 
 
 def show_latencies(stats: Any, report: Report, aggregator: Aggregator) -> None:
@@ -39,3 +46,23 @@ def locust_count(event: Mapping[str, Any]) -> LocustCount:
         event["response_length"],
         None if error is None else str(error),
     )
+
+
+def failures_text(stats: Any) -> str:
+    """Whose requests failed, as a clause: those that are recorded, or those of other users, which no table of ours has;
+    "" where none failed."""
+    failed = {key: entry.num_failures for key, entry in stats.entries.items() if entry.num_failures}
+    others = {key: count for key, count in failed.items() if key[1] != METHOD}
+    found = ["requests failed"] if len(others) < len(failed) else []
+    if others:
+        which = counted(sum(others.values()), "request")
+        found.append(f"{which} of other users failed, by Locust's statistics: {_most_frequent(others)}")
+    return "; ".join(found)
+
+
+def _most_frequent(counts: Mapping[tuple[str, str], int]) -> str:
+    """`5 x GET /missing, 2 x POST /login`, of (name, method)."""
+    most = sorted(counts.items(), key=lambda each: -each[1])
+    named = [f"{count:,} x {server_text(f'{method} {name}', _NAME_CHARACTERS)}" for (name, method), count in most]
+    more = [f"{len(named) - _NAMES} further names"] if len(named) > _NAMES else []
+    return ", ".join([*named[:_NAMES], *more])

@@ -17,6 +17,7 @@ from tokenswarm.command_line.exit_codes import (
 )
 from tokenswarm.recording.active_run import ActiveRun
 from tokenswarm.recording.aggregator import plan_done
+from tokenswarm.recording.locust_stats import failures_text
 from tokenswarm.recording.run_completion import close_run, close_with_reserve, remove_spool
 from tokenswarm.run_control.task_error_watch import errors_so_far, event_errors
 from tokenswarm.run_folder.schema import Status
@@ -89,10 +90,9 @@ def exit_code_text(exit_code: int, environment: Environment) -> str:
     of_locust = getattr(environment.parsed_options, "exit_code_on_error", EXIT_REQUESTS_FAILED)
     if environment.process_exit_code is None and exit_code == of_locust:
         option = "" if exit_code == EXIT_REQUESTS_FAILED else " (the code is that of --exit-code-on-error)"
-        errors = errors_so_far(environment).in_words
-        if errors and environment.runner is not None and not environment.runner.errors:
-            return f"{errors}{option}"
-        return f"{IN_SHORT[EXIT_REQUESTS_FAILED]}{option}{errors and f': {errors}'}"
+        failed = failures_text(environment.runner.stats) if environment.runner is not None else ""
+        causes = [cause for cause in (failed, errors_so_far(environment).in_words) if cause]
+        return f"{'; '.join(causes) or IN_SHORT[EXIT_REQUESTS_FAILED]}{option}"
     if environment.process_exit_code is None and exit_code == EXIT_UNUSABLE and (found := event_errors()).count:
         return f"a listener to an event raised {found.with_count}"
     return IN_SHORT.get(exit_code, "see docs/exit-codes.md")

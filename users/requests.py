@@ -17,6 +17,7 @@ from tokenswarm.client.run_context import RunContext
 from tokenswarm.client.streaming_request import AnswerTexts, StreamingRequest
 from tokenswarm.client.trace_supply import LevelArrival
 from tokenswarm.metrics.timeline import PLAIN_LOAD, Outcome, RequestLoad, Timeline
+from tokenswarm.recording.locust_stats import METHOD
 from tokenswarm.sanitize import without_secrets
 from tokenswarm.users.garbage_collection import GARBAGE_COLLECTION
 from tokenswarm.users.listener_errors import LISTENER_ERRORS
@@ -167,7 +168,7 @@ class UserRequests:
         failed = timeline.outcome.is_failure
         untimed = timeline.outcome in (Outcome.CUT, Outcome.ABANDONED, Outcome.REFUSED_BY_LIMIT)
         self._events.request.fire(
-            request_type="CHAT",
+            request_type=METHOD,
             name=timeline.name or ("with system prompt" if self._with_system_prompt else "no system prompt"),
             response_time=None if untimed else (timeline.over_ns - timeline.sent_ns) / 1e6,
             response_length=timeline.bytes_received,

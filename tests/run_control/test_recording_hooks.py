@@ -5,6 +5,7 @@ Clocks, sleeps and greenlets of tokenswarm.run_control.recording_hooks are stand
 
 from __future__ import annotations
 
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -319,6 +320,58 @@ def test_a_code_that_an_option_sets_has_the_words_of_what_happened(
     caplog.set_level("INFO")
     bench.quit(ended_with)
     assert f"Exit code {ended_with}: {words}" in caplog.messages
+
+
+@pytest.mark.parametrize(
+    ("failed", "errors", "words"),
+    [
+        (
+            {("GET", "/missing"): 2, ("CHAT", "no system prompt"): 0},
+            0,
+            "2 requests of other users failed, *2 x GET /missing",
+        ),
+        ({("POST", "/login"): 1}, 0, "1 request of other users failed, *1 x POST /login"),
+        ({("CHAT", "no system prompt"): 3}, 0, "requests failed"),
+        ({("CHAT", "a"): 3, ("GET", "/x"): 1}, 0, "requests failed; 1 request of other users failed, *1 x GET /x"),
+        (
+            {("GET", f"/{number}"): number for number in range(1, 6)},
+            0,
+            "15 requests of other users failed, *5 x GET /5, 4 x GET /4, 3 x GET /3, 2 further names",
+        ),
+        ({}, 2, "tasks of the locustfile raised 2 errors, *KeyError"),
+        (
+            {("GET", "/x"): 1},
+            1,
+            "1 request of other users failed, *1 x GET /x; tasks of the locustfile raised an error*",
+        ),
+    ],
+)
+def test_the_last_line_says_whose_requests_failed_or_what_the_code_raised(
+    failed: dict[tuple[str, str], int],
+    errors: int,
+    words: str,
+    bench: Bench,
+    a_level: MakeLevel,
+    request_at: MakeTimeline,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    bench.begin(a_level())
+    bench.fire(request_at(3.0))
+    bench.at(20.0)
+    bench.recording.end_plan()
+    bench.stop()
+    bench.environment.parsed_options.exit_code_on_error = 1
+    bench.environment.process_exit_code = None
+    for (method, name), count in failed.items():
+        bench.runner.stats.log_request(method, name, 5.0, 10)
+        for _ in range(count):
+            bench.runner.stats.log_error(method, name, "404")
+    for _ in range(errors):
+        bench.runner.log_exception("local", "KeyError", "KeyError\n")
+    caplog.set_level("INFO")
+    bench.quit(1)
+    (line,) = [line for line in caplog.messages if line.startswith("Exit code")]
+    assert fnmatch(line, f"Exit code 1: {words}"), line
 
 
 def test_a_run_without_a_request_failed(bench: Bench, a_level: MakeLevel) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -139,6 +140,21 @@ def test_a_run_whose_streaming_users_cannot_start_and_others_run_is_not_said_to_
     assert run.exit_code == 3, run.output
     assert run.document["stop_reason"] is None
     assert "no user is there" not in run.output and "is stopped" not in run.output
+
+
+@pytest.mark.parametrize("processes", [(), ("--processes", "2")], ids=["one process", "forked workers"])
+def test_failed_requests_of_other_users_are_named_in_the_last_line(
+    run_locust: RunLocust, tmp_path: Path, processes: tuple[str, ...]
+) -> None:
+    whole = STARTS.replace("raise", "return  #")
+    (own := tmp_path / "own.py").write_text(whole + PLAIN.replace("/health", "/missing"))
+    run = run_locust("-u", "4", "-r", "4", "-t", "4s", *processes, locustfile=own)
+    assert run.exit_code == 1, run.output
+    assert {row["outcome"] for row in run.requests} == {"ok"}
+    found = re.search(
+        r"Exit code 1: (\d+) requests? of other users failed, .*: (\d+) x GET /missing$", run.output.rstrip()
+    )
+    assert found and found[1] == found[2], run.output
 
 
 @pytest.mark.parametrize("processes", [(), ("--processes", "2")], ids=["one process", "forked workers"])
