@@ -21,6 +21,9 @@ class RoutineLogFilter(logging.Filter):
     A level ends with all its users at once. Of more than 100 users Locust warns then that the selected spawn rate is
     very high, which nobody has selected. Users that come late in a ramp are in the verdict.
 
+    With --autostart and no --autoquit, Locust says that its page is left running at the end of the shape, and once more
+    when the time of -t is over.
+
     Upstream: https://github.com/locustio/locust/blob/2.47.0/locust/runners.py#L183-L420 and
     https://github.com/locustio/locust/blob/2.47.0/locust/main.py#L480-L700
     """
@@ -43,6 +46,12 @@ class RoutineLogFilter(logging.Filter):
 
     #: How warnings begin, by the logger that writes them.
     WARNINGS: Mapping[str, str] = {"locust.runners": "Your selected spawn rate is very high"}
+    #: How the line begins that is logged once.
+    ONCE = "--autoquit not specified, leaving web ui running"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._page_said = False
 
     @classmethod
     def attach(cls) -> None:
@@ -56,8 +65,12 @@ class RoutineLogFilter(logging.Filter):
         """Whether this line is logged."""
         if record.levelno not in (logging.INFO, logging.WARNING) or logging.getLogger().isEnabledFor(logging.DEBUG):
             return True
+        message = record.getMessage()
+        if message.startswith(self.ONCE):
+            said, self._page_said = self._page_said, True
+            return not said
         lines = self.LINES.get(record.name, ()) if record.levelno == logging.INFO else self.WARNINGS.get(record.name)
-        return lines is None or not record.getMessage().startswith(lines)
+        return lines is None or not message.startswith(lines)
 
 
 class StatsTablesFilter(logging.Filter):

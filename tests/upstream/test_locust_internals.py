@@ -439,6 +439,18 @@ def test_locust_logs_each_step_of_a_shape(
         monkeypatch.undo()
 
 
+def test_locust_says_that_its_page_is_left_running_at_each_end_of_a_run(lines_of: Callable[[str], list[str]]) -> None:
+    source = inspect.getsource(locust.main)
+    assert RoutineLogFilter.ONCE in source
+    assert source.count("stop_and_optionally_quit") == 3  # it is defined, and called by the shape and by the run time
+    logged, logger = lines_of("locust.main"), logging.getLogger("locust.main")
+    RoutineLogFilter.attach()
+    for _ in range(2):
+        logger.info(f"{RoutineLogFilter.ONCE} indefinitely")
+        logger.info("something else")
+    assert logged == [f"{RoutineLogFilter.ONCE} indefinitely", "something else", "something else"]
+
+
 def test_the_line_with_the_address_of_the_page_comes_once_it_is_released(
     lines_of: Callable[[str], list[str]],
 ) -> None:
