@@ -60,6 +60,11 @@ def failures_text(stats: Any) -> str:
     return "; ".join(found)
 
 
+def others_failed(stats: Any) -> bool:
+    """Whether requests of users failed that are in no table of ours."""
+    return any(entry.num_failures for (_, method), entry in stats.entries.items() if method != METHOD)
+
+
 def _most_frequent(counts: Mapping[tuple[str, str], int]) -> str:
     """`5 x GET /missing, 2 x POST /login`, of (name, method)."""
     most = sorted(counts.items(), key=lambda each: -each[1])

@@ -31,7 +31,7 @@ class ErrorCount:
         if not kinds:
             return cls()
         frequent = max(kinds, key=lambda kind: kind["count"])
-        text = " ".join(str(frequent["msg"]).split())
+        text = " ".join(str(frequent["msg"]).split()) or "an error without a text"
         if not has_place:
             text = f"{text[:LONGEST_ERROR_TEXT].rstrip('.')}{place_of(frequent['traceback'])}"
         return cls(sum(kind["count"] for kind in kinds), text)

@@ -69,10 +69,16 @@ def complete(run: ActiveRun, defect: FirstDefect) -> Status:
 
 
 def exit_code_of(
-    run: ActiveRun, status: Status, check: Callable[[Path], int | None] | None, defect: FirstDefect
+    run: ActiveRun,
+    status: Status,
+    check: Callable[[Path], int | None] | None,
+    defect: FirstDefect,
+    *,
+    others_failed: bool = False,
 ) -> tuple[Status, int | None]:
     """(how the run ended, the exit code of its process or None for Locust's own), once its folder is complete. The code
-    of `check` counts for a run that went to its end."""
+    of `check` counts for a run that went to its end; what it allows are failures that are recorded, not those of other
+    users (others_failed)."""
     checked = None
     try:
         checked = check(run.journal.folder) if check else None
@@ -81,6 +87,8 @@ def exit_code_of(
         status = Status.FAILED
     if checked is None and run.aggregator.warm_up_failures and not run.aggregator.failures:
         checked = 0  # Locust counts any failed request, and these are in no figure
+    if checked == 0 and others_failed:
+        checked = None
     return status, _EXIT_CODES.get(status, checked)
 
 

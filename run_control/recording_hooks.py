@@ -255,7 +255,7 @@ class Recording:
             if words == IN_SHORT[EXIT_UNRELIABLE]:
                 reason = self.controller.defect
                 words = f"{words}: {reason}" if reason else self._unreliable_because() or words
-            logger.info("Exit code %d: %s", exit_code, words)
+            logger.warning("Exit code %d: %s", exit_code, words)
         if self._metrics is not None:
             if self._headless and self.live.aggregator is not None:
                 self._metrics.linger(self._endings.interrupts)

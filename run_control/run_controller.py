@@ -18,7 +18,7 @@ from tokenswarm.metrics.level import Level
 from tokenswarm.recording.active_run import ActiveRun
 from tokenswarm.recording.aggregator import plan_done
 from tokenswarm.recording.kept_requests import RecordPlan
-from tokenswarm.recording.locust_stats import count_recovered, show_latencies
+from tokenswarm.recording.locust_stats import count_recovered, others_failed, show_latencies
 from tokenswarm.recording.prometheus import LiveRun
 from tokenswarm.recording.recording_options import RecordingOptions
 from tokenswarm.recording.run_defect import defect_of
@@ -179,7 +179,14 @@ class RunController:
         if own_spool is not None:
             own_spool.close()
         # The last run of a process decides: after a good one in the web page, a stopped one before it is forgotten.
-        self.live.status, self._environment.process_exit_code = exit_code_of(run, status, self._check, self._defect)
+        runner = self._environment.runner
+        self.live.status, self._environment.process_exit_code = exit_code_of(
+            run,
+            status,
+            self._check,
+            self._defect,
+            others_failed=runner is not None and others_failed(runner.stats),
+        )
         self.sinks.finish(run.journal.folder)
 
     def _keep(self) -> None:

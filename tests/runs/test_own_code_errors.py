@@ -142,13 +142,18 @@ def test_a_run_whose_streaming_users_cannot_start_and_others_run_is_not_said_to_
     assert "no user is there" not in run.output and "is stopped" not in run.output
 
 
-@pytest.mark.parametrize("processes", [(), ("--processes", "2")], ids=["one process", "forked workers"])
+@pytest.mark.parametrize(
+    "options",
+    [(), ("--processes", "2"), ("--fail-if", "failures > 1%", "--loglevel", "WARNING")],
+    ids=["one process", "forked workers", "no failures of ours"],
+)
 def test_failed_requests_of_other_users_are_named_in_the_last_line(
-    run_locust: RunLocust, tmp_path: Path, processes: tuple[str, ...]
+    run_locust: RunLocust, tmp_path: Path, options: tuple[str, ...]
 ) -> None:
+    """A condition on failures does not count them, and so allows none."""
     whole = STARTS.replace("raise", "return  #")
     (own := tmp_path / "own.py").write_text(whole + PLAIN.replace("/health", "/missing"))
-    run = run_locust("-u", "4", "-r", "4", "-t", "4s", *processes, locustfile=own)
+    run = run_locust("-u", "4", "-r", "4", "-t", "4s", *options, locustfile=own)
     assert run.exit_code == 1, run.output
     assert {row["outcome"] for row in run.requests} == {"ok"}
     found = re.search(
