@@ -50,7 +50,7 @@ def add_measurement_options(option: OptionAdder) -> None:
 
 def stamps_in_use(stamps: Stamps) -> Stamps:
     """The source that `auto` stands for: the kernel's, as a tap gives other times only where the client is late, and
-    notices the ends of streams later."""
+    each process of a machine that has one gets the segments of all."""
     return Stamps.KERNEL if stamps is Stamps.AUTO else stamps
 
 

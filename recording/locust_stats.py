@@ -51,9 +51,8 @@ def locust_count(event: Mapping[str, Any]) -> LocustCount:
 def failures_text(stats: Any) -> str:
     """Whose requests failed, as a clause: those that are recorded, or those of other users, which no table of ours has;
     "" where none failed."""
-    failed = {key: entry.num_failures for key, entry in stats.entries.items() if entry.num_failures}
-    others = {key: count for key, count in failed.items() if key[1] != METHOD}
-    found = ["requests failed"] if len(others) < len(failed) else []
+    others = _failures_of_others(stats)
+    found = ["requests failed"] if len(others) < len(_failures(stats)) else []
     if others:
         which = counted(sum(others.values()), "request")
         found.append(f"{which} of other users failed, by Locust's statistics: {_most_frequent(others)}")
@@ -62,7 +61,16 @@ def failures_text(stats: Any) -> str:
 
 def others_failed(stats: Any) -> bool:
     """Whether requests of users failed that are in no table of ours."""
-    return any(entry.num_failures for (_, method), entry in stats.entries.items() if method != METHOD)
+    return bool(_failures_of_others(stats))
+
+
+def _failures(stats: Any) -> dict[tuple[str, str], int]:
+    """How many requests failed, by (name, method)."""
+    return {key: entry.num_failures for key, entry in stats.entries.items() if entry.num_failures}
+
+
+def _failures_of_others(stats: Any) -> dict[tuple[str, str], int]:
+    return {key: count for key, count in _failures(stats).items() if key[1] != METHOD}
 
 
 def _most_frequent(counts: Mapping[tuple[str, str], int]) -> str:

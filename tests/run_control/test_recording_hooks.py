@@ -292,6 +292,15 @@ def test_the_exit_code_is_logged_with_the_run_s_own_reason(
     assert told_of(bench.folder, "summary.json")["validity"]["reasons"][0] in line
 
 
+def finish_with_one_request(bench: Bench, level: Level, timeline: Timeline) -> None:
+    """A run that goes to its end."""
+    bench.begin(level)
+    bench.fire(timeline)
+    bench.at(20.0)
+    bench.recording.end_plan()
+    bench.stop()
+
+
 @pytest.mark.parametrize(
     ("option", "ended_with", "words"),
     [
@@ -310,11 +319,7 @@ def test_a_code_that_an_option_sets_has_the_words_of_what_happened(
     a_level: MakeLevel,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    bench.begin(a_level())
-    bench.fire(request_at(3.0))
-    bench.at(20.0)
-    bench.recording.end_plan()
-    bench.stop()
+    finish_with_one_request(bench, a_level(), request_at(3.0))
     bench.environment.parsed_options.exit_code_on_error = option
     bench.environment.process_exit_code = None if option == ended_with else ended_with
     caplog.set_level("INFO")
@@ -355,11 +360,7 @@ def test_the_last_line_says_whose_requests_failed_or_what_the_code_raised(
     request_at: MakeTimeline,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    bench.begin(a_level())
-    bench.fire(request_at(3.0))
-    bench.at(20.0)
-    bench.recording.end_plan()
-    bench.stop()
+    finish_with_one_request(bench, a_level(), request_at(3.0))
     bench.environment.parsed_options.exit_code_on_error = 1
     bench.environment.process_exit_code = None
     for (method, name), count in failed.items():

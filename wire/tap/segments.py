@@ -99,44 +99,40 @@ class StreamParts(NamedTuple):
 class SegmentQueue:
     """When the bytes of one connection had come, until they have been read."""
 
-    __slots__ = ("_ahead", "_arrived_ns", "_arrived_to", "_ends", "_last_ns", "first_sequence")
+    __slots__ = ("_ahead", "_arrived_ns", "_ends", "_last_ns", "arrived_to", "first_sequence")
 
     def __init__(self, first_sequence: int) -> None:
         """first_sequence: that of the stream's byte at offset 0."""
         self.first_sequence = first_sequence
-        self._arrived_to = 0
+        #: The offset to which all bytes have come.
+        self.arrived_to = 0
         self._last_ns = 0
         self._ends: list[int] = []
         self._arrived_ns: list[int] = []
         #: First byte, the offset behind the last, and the time of segments that came ahead of their turn.
         self._ahead: list[tuple[int, int, int]] = []
 
-    @property
-    def arrived_to(self) -> int:
-        """The offset to which all bytes have come."""
-        return self._arrived_to
-
     def __len__(self) -> int:
         return len(self._ends) + len(self._ahead)
 
     def add(self, run: SegmentRun) -> None:
         """These came next."""
-        arrived_to = self._arrived_to
+        arrived_to = self.arrived_to
         follows = (run.sequences[0] - self.first_sequence - arrived_to) % _SEQUENCES == 0
         if run.in_order and follows and not self._ahead and run.times_ns[0] >= self._last_ns:
             self._ends += [*accumulate(run.lengths, initial=arrived_to)][1:]
             self._arrived_ns += run.times_ns
-            self._arrived_to, self._last_ns = self._ends[-1], run.times_ns[-1]
+            self.arrived_to, self._last_ns = self._ends[-1], run.times_ns[-1]
             return
         for sequence, length, came_ns in zip(run.sequences, run.lengths, run.times_ns, strict=True):
-            reference = self.first_sequence + self._arrived_to - _HALF
-            first = self._arrived_to + (sequence - reference) % _SEQUENCES - _HALF
+            reference = self.first_sequence + self.arrived_to - _HALF
+            first = self.arrived_to + (sequence - reference) % _SEQUENCES - _HALF
             self._place(first, first + length, came_ns)
 
     def parts(self, start: int, end: int) -> StreamParts:
         """The parts of the bytes from offset `start` on, which are read next: to `end`, or as far as all bytes are
         known to have come. Where they are known to the end, they are forgotten."""
-        if start > self._arrived_to:
+        if start > self.arrived_to:
             self._go_on_from(start)
         first, last = bisect_right(self._ends, start), bisect_left(self._ends, end)
         if last == len(self._ends):
@@ -147,7 +143,7 @@ class SegmentQueue:
 
     def forget(self, before: int) -> None:
         """All bytes before this offset have been read."""
-        if before > self._arrived_to:
+        if before > self.arrived_to:
             self._go_on_from(before)
         read = bisect_right(self._ends, before)
         del self._ends[:read], self._arrived_ns[:read]
@@ -155,18 +151,18 @@ class SegmentQueue:
     def _go_on_from(self, offset: int) -> None:
         """Some segments before it were not seen, and never will be: they have been read."""
         came, self._ahead = sorted(self._ahead, key=lambda segment: segment[2]), []
-        self._arrived_to = offset
+        self.arrived_to = offset
         for first, behind, came_ns in came:
             self._place(first, behind, came_ns)
 
     def _place(self, first: int, behind: int, came_ns: int) -> None:
-        if first > self._arrived_to:
+        if first > self.arrived_to:
             self._ahead.append((first, behind, came_ns))
             return
         self._last_ns = max(self._last_ns, came_ns)
-        if behind > self._arrived_to:
-            self._arrived_to = _joined(behind, self._ahead) if self._ahead else behind
-            self._ends.append(self._arrived_to)
+        if behind > self.arrived_to:
+            self.arrived_to = _joined(behind, self._ahead) if self._ahead else behind
+            self._ends.append(self.arrived_to)
             self._arrived_ns.append(self._last_ns)
 
 
