@@ -203,8 +203,8 @@ class EventSplitter:
 
     @property
     def between(self) -> bool:
-        """Whether an event has been read and the next byte begins another."""
-        return self._begun and not self._pieces and not self._ended_with_cr
+        """Whether the next byte begins an event."""
+        return not self._pieces and not self._ended_with_cr
 
     @property
     def pending(self) -> bytes:

@@ -1,6 +1,7 @@
 """Events that are read by their likeness to one before them are what reading each one's JSON makes of them."""
 
 import json
+from codecs import BOM_UTF8
 
 import pytest
 from hypothesis import given, settings
@@ -86,6 +87,20 @@ def test_the_second_of_two_like_events_is_taken_and_an_odd_one_is_left() -> None
         False,
         [1, 1, 1],
     )
+
+
+def test_a_first_output_that_comes_with_the_role_is_enough_to_know_the_next_ones() -> None:
+    decoder = OpenAIDecoder()
+    assert [delta.text for delta in decoder.feed(ROLE + event(content="The"))] == ["", "The"]
+    assert decoder.decode_batch([event(content=" sky")]) == ([b" sky"], False, [1])
+
+
+def test_nothing_is_known_from_a_stream_that_begins_with_a_byte_order_mark() -> None:
+    decoder = OpenAIDecoder()
+    assert [delta.text for delta in decoder.feed(BOM_UTF8 + event(content="The"))] == ["The"]
+    assert decoder.decode_batch([event(content=" sky")]).texts == []
+    assert [delta.text for delta in decoder.feed(event(content=" sky"))] == [" sky"]
+    assert decoder.decode_batch([event(content=" is")]).texts == [b" is"]
 
 
 def test_events_that_came_together_are_taken_with_how_many_there_were() -> None:
