@@ -9,6 +9,7 @@ from typing import NamedTuple
 from tokenswarm.client.host_spread import MOST_HOSTS
 from tokenswarm.client.request_control import Endpoint, endpoint_at
 from tokenswarm.engines import ENGINES
+from tokenswarm.sanitize import is_secret_name
 from tokenswarm.wire import Origin, UnusableUrl
 
 
@@ -22,6 +23,8 @@ def _request_paths() -> list[str]:
 _ROUTES = ("/chat/completions", "/completions", "/responses")
 #: Read on as it is, the host would be `http`.
 _SCHEME_WITHOUT_SLASHES = re.compile(r"https?:(?!//|\d+(/|$))", re.IGNORECASE)
+#: A header, which `-H` is of curl: behind its colon are no port and no slashes.
+_HEADER = re.compile(r"(?P<name>[a-z][a-z0-9-]*):(?!//|\s*\d+(/|$))(?P<space>\s*)\S", re.IGNORECASE)
 _HTTPS_PORT = re.compile(r"[^/]*:443(/|$)")
 
 
@@ -119,4 +122,9 @@ def origin_of(host: str) -> Origin:
     if _SCHEME_WITHOUT_SLASHES.match(host.strip()):
         got = "" if "@" in host else f", got {host.strip()!r}"  # there may be a password before it
         raise UnusableUrl(f"--host takes an address like http://HOST:PORT{got}.")
+    if (header := _HEADER.match(host.strip())) and (header["space"] or is_secret_name(header["name"])):
+        raise UnusableUrl(
+            f"--host (-H) takes the server's address, got the header {header['name']} (its value is not repeated "
+            f"here): give it with --header '{header['name']}: VALUE'."
+        )
     return Origin.parse(base_url(host))

@@ -53,6 +53,21 @@ def test_a_scheme_without_its_slashes_is_no_host(written: str) -> None:
     assert f"takes an address like http://HOST:PORT, got {written!r}" in str(refused.value)
 
 
+@pytest.mark.parametrize("written", ["X-Api-Key: good-1", "x-api-key:good-1", "Authorization: Bearer good-1"])
+def test_a_header_in_place_of_an_address_is_named_without_its_value(written: str) -> None:
+    """`-H` is curl's option for a header."""
+    for host in (written, f"http://gpu:8000,{written}"):
+        with pytest.raises(UnusableUrl) as refused:
+            origins_of(host)
+        assert "good-1" not in str(refused.value)
+        assert f"--header '{written.partition(':')[0]}: VALUE'" in str(refused.value)
+
+
+@pytest.mark.parametrize("written", ["token:8000", "api-key:8000/v1", "token:8000,key:8001"])
+def test_a_host_with_the_name_of_a_header_is_one(written: str) -> None:
+    assert len(origins_of(written)) == len(written.split(","))
+
+
 def test_a_password_behind_a_scheme_without_its_slashes_is_not_repeated() -> None:
     with pytest.raises(UnusableUrl) as refused:
         origin_of("http:/user:secret@gpu")
