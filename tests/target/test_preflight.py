@@ -127,7 +127,7 @@ def test_a_key_that_may_not_do_this_is_told_so(
     served: Any, options: ChatOptions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LLM_API_KEY", "sk-known")
-    with pytest.raises(PreflightFailed, match="check what the key may use, --model 'any', and proxies between"):
+    with pytest.raises(PreflightFailed, match="check what the key may use, --model 'any', proxies between"):
         preflight(options, served(error(403)).host, ["off"])
 
 

@@ -205,7 +205,7 @@ REFUSES_ALL: dict[str, Page] = {}
         ("", 401, "requires an API key"),
         ("", 403, "if the server needs a key"),
         ("sk-wrong", 401, "does not accept the key in LLM_API_KEY"),
-        ("sk-wrong", 403, "refused with the key of LLM_API_KEY: check what the key may use, and proxies between"),
+        ("sk-wrong", 403, "refused with the key of LLM_API_KEY: check what the key may use, proxies between, and"),
     ],
 )
 @pytest.mark.parametrize("pages", [REFUSES_ALL, {path: page for path, page in VLLM.items() if path == "/version"}])
@@ -262,6 +262,27 @@ def test_a_refused_key_is_named_by_where_it_comes_from(
     words = [word for header in headers.split(", ") for word in ("--header", header)]
     sentence = refused(sites(REFUSES_ALL, otherwise=(status, "{}")), "--engine", engine, *words)
     assert re.findall(r"LLM_API_KEY|--header [\w-]+", sentence) == [*([] if replaced else ["LLM_API_KEY"]), *sources]
+
+
+@pytest.mark.parametrize("status", [401, 403])
+@pytest.mark.parametrize(
+    ("engine", "header", "usual"),
+    [
+        ("openai", "X-Api-Key: sk-wrong-1", "Authorization: Bearer KEY"),
+        ("anthropic", "Authorization: Bearer sk-wrong-1", "x-api-key: KEY"),
+        ("openai", "Authorization: Bearer sk-wrong-1", ""),
+        ("anthropic", "X-Api-Key: sk-wrong-1", ""),
+    ],
+)
+def test_the_header_that_such_servers_read_is_named_where_requests_do_not_have_it(
+    sites: Callable[..., Site], status: int, engine: str, header: str, usual: str
+) -> None:
+    """The key may be right, and in a header that the server does not read."""
+    sentence = refused(sites(REFUSES_ALL, otherwise=(status, "{}")), "--engine", engine, "--header", header)
+    assert ("LLM_API_KEY" in sentence) == bool(usual)
+    assert re.findall(r" read (\S+: .*), which", sentence) == [usual] * bool(usual)
+    assert ("another header" in sentence) == (not usual)
+    assert "sk-wrong" not in sentence
 
 
 @pytest.mark.parametrize(("value", "is_bare"), [("sk-wrong-1", True), ("Bearer sk-wrong-1", False)])
