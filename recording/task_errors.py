@@ -18,6 +18,10 @@ _LISTENER = re.compile(r"the listener \S+ of [\w ]+ raised ")
 _HOOK = re.compile(r"(on_start|on_stop) of \w+ raised ")
 
 
+class ReportedError(RuntimeError):
+    """An error of a locustfile's code as Locust's errors are to have it: its text says all."""
+
+
 @dataclass(frozen=True, slots=True)
 class ErrorCount:
     """How many errors there were, and the most frequent one in a few words: its text, and where it was raised."""
@@ -122,6 +126,15 @@ def listener_error_text(listener: str, event: str, error: BaseException) -> str:
 def hook_error_text(hook: str, owner: str, error: BaseException) -> str:
     """What on_start or on_stop of a class of a user's own raised, and where."""
     return f"{hook} of {owner} raised {error_with_place(error)}"
+
+
+def task_error_text(error: BaseException) -> str:
+    """What Locust's errors have of it: its type, too, as the text of KeyError("x") is 'x', and that of ValueError()
+    empty."""
+    if isinstance(error, ReportedError):
+        return str(error)
+    name, text = type(error).__name__, str(error)
+    return f"{name}: {text}" if text.strip() else name
 
 
 NO_TASK_ERRORS = TaskErrors()

@@ -11,10 +11,10 @@ from locust import TaskSet, User
 from locust.env import Environment
 from locust.runners import MasterRunner
 
-from tokenswarm.recording.task_errors import hook_error_text
+from tokenswarm.recording.task_errors import ReportedError, hook_error_text, task_error_text
 from tokenswarm.shapes.error_place import error_with_place
 from tokenswarm.shapes.not_created import not_created_text
-from tokenswarm.upstream.user_hooks import catch_failed_hooks
+from tokenswarm.upstream.user_hooks import catch_failed_hooks, describe_task_errors
 from tokenswarm.upstream.user_spawning import catch_failed_users, is_base_not_called
 
 logger = logging.getLogger(__name__)
@@ -29,7 +29,7 @@ def report_failed_users(environment: Environment) -> None:
             logged.add((owner, what))
             logger.error("%s", text)
         events: Any = environment.events
-        events.user_error.fire(user_instance=instance, exception=RuntimeError(text), tb=error.__traceback__)
+        events.user_error.fire(user_instance=instance, exception=ReportedError(text), tb=error.__traceback__)
 
     def report_class(user_class: type[User], error: Exception | SystemExit) -> None:
         enter(user_class, "__init__", not_created_text(user_class.__name__, _reason(user_class, error)), error)
@@ -43,6 +43,7 @@ def report_failed_users(environment: Environment) -> None:
     if environment.runner is not None and not isinstance(environment.runner, MasterRunner):
         catch_failed_users(environment.runner, report_class)
         catch_failed_hooks(environment.runner, report_hook)
+        describe_task_errors(environment.runner, task_error_text)
 
 
 def _reason(user_class: type[User], error: Exception | SystemExit) -> str:

@@ -1,4 +1,4 @@
-"""Errors of what Locust calls as a user starts and stops.
+"""Errors of what Locust calls as a user starts and stops, and the texts of those of its tasks.
 
 A test in tests/upstream fails when Locust no longer has the defect and this can be removed.
 """
@@ -17,6 +17,27 @@ from locust.runners import Runner
 #: Called with a user or a task set, the name of its method that failed ("": one of its tasks), and what that raised.
 ReportHook = Callable[[User | TaskSet, str, Exception | SystemExit], None]
 _RUN_TASKS: Callable[[TaskSet], None] = TaskSet.run
+
+
+def describe_task_errors(runner: Runner, text_of: Callable[[BaseException], str]) -> None:
+    """Have Locust's errors, which a worker sends to its master, hold what text_of returns.
+
+    Locust keeps str(exception) alone: of KeyError("x") that is 'x', of ValueError() nothing. Listeners of a
+    locustfile's own still receive what was raised.
+
+    Upstream: https://github.com/locustio/locust/blob/2.47.0/locust/runners.py#L463-L467 and
+    https://github.com/locustio/locust/blob/2.47.0/locust/runners.py#L1278-L1282
+    """
+    listeners = runner.environment.events.user_error._handlers
+    for place, listener in enumerate(listeners):
+        if getattr(listener, "__module__", "") == Runner.__module__:
+            listeners[place] = partial(_enter_text, listener, text_of)
+
+
+def _enter_text(
+    listener: Callable[..., object], text_of: Callable[[BaseException], str], *, exception: BaseException, **how: Any
+) -> None:
+    listener(exception=RuntimeError(text_of(exception)), **how)
 
 
 class _NotStartedError(BaseException):

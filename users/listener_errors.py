@@ -15,7 +15,7 @@ from locust.env import Environment
 from locust.event import EventHook
 from locust.runners import MasterRunner
 
-from tokenswarm.recording.task_errors import listener_error_text
+from tokenswarm.recording.task_errors import ReportedError, listener_error_text
 from tokenswarm.upstream.event_listeners import catch_failed_listeners
 from tokenswarm.users.run_events import Listener
 
@@ -56,7 +56,7 @@ class ListenerErrors:
         if (name, event) not in self._logged:
             self._logged.add((name, event))
             logger.error("%s. Further errors of it are counted, and not logged", text)
-        events.user_error.fire(user_instance=None, exception=RuntimeError(text), tb=error.__traceback__)
+        events.user_error.fire(user_instance=None, exception=ReportedError(text), tb=error.__traceback__)
 
 
 def enter_those_of_master(environment: Environment) -> None:

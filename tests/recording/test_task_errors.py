@@ -12,7 +12,14 @@ from tokenswarm.metrics.objectives import Objectives
 from tokenswarm.metrics.timeline import Timeline
 from tokenswarm.recording.aggregator import Aggregator
 from tokenswarm.recording.server_samples import ServerSamples
-from tokenswarm.recording.task_errors import TaskErrors, hook_error_text, listener_error_text, task_error_issues
+from tokenswarm.recording.task_errors import (
+    ReportedError,
+    TaskErrors,
+    hook_error_text,
+    listener_error_text,
+    task_error_issues,
+    task_error_text,
+)
 from tokenswarm.recording.validity import run_validity
 from tokenswarm.run_folder.schema import IssueKind
 
@@ -31,6 +38,19 @@ def test_the_most_frequent_error_is_shown_with_its_place() -> None:
     errors = TaskErrors.of([seldom, frequent])
     assert (errors.count, errors.example) == (32, "division by zero (own.py, line 12, in ask)")
     assert TaskErrors.of([]).count == 0
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (KeyError("oops"), "KeyError: 'oops'"),
+        (ValueError(), "ValueError"),
+        (OSError("two\nlines"), "OSError: two\nlines"),
+        (ReportedError("on_start of Mine raised KeyError"), "on_start of Mine raised KeyError"),
+    ],
+)
+def test_the_text_of_an_error_has_its_type(error: Exception, text: str) -> None:
+    assert task_error_text(error) == text
 
 
 @pytest.mark.parametrize(

@@ -237,6 +237,25 @@ def test_a_task_that_calls_exit_leaves_a_complete_run_that_names_it(
     assert "Traceback" not in run.output
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("processes", [(), ("--processes", "1"), ("--processes", "2")], ids=["0", "1", "2"])
+@pytest.mark.parametrize(
+    ("error", "text"), [('KeyError("oops")', "KeyError: 'oops' ("), ("ValueError()", "ValueError (")]
+)
+def test_an_error_of_a_task_is_named_with_its_type(
+    run_locust: RunLocust, tmp_path: Path, processes: tuple[str, ...], error: str, text: str
+) -> None:
+    stream = "max_tokens=8)"
+    code = STARTS.replace("raise ", "return  # ").replace(stream, f"{stream}\n        raise {error}")
+    (own := tmp_path / "own.py").write_text(code)
+    run = run_locust("-u", "2", "-r", "2", "-t", "3s", *processes, locustfile=own)
+    assert run.exit_code == 1, run.output
+    (reason,) = [each for each in run.summary["validity"]["issues"] if each["kind"] == "task_errors"]
+    assert f": {text}own.py, line 18, in ask)" in reason["message"]
+    last = run.output.rstrip().splitlines()[-1]
+    assert "Exit code 1: " in last and f": {text}own.py, line 18, in ask)" in last
+
+
 def test_a_locustfile_that_is_refused_by_master_and_workers_is_said_once(run_locust: RunLocust, tmp_path: Path) -> None:
     (own := tmp_path / "own.py").write_text(STARTS.replace("    @task\n", ""))
     run = run_locust("-u", "2", "-t", "3s", "--processes", "2", locustfile=own)

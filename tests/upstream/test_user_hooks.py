@@ -14,7 +14,7 @@ from locust.env import Environment
 from locust.exception import StopUser
 from locust.runners import LocalRunner
 
-from tokenswarm.upstream.user_hooks import catch_failed_hooks
+from tokenswarm.upstream.user_hooks import catch_failed_hooks, describe_task_errors
 
 
 class Shop(TaskSet):
@@ -108,6 +108,30 @@ def test_a_user_that_ends_itself_in_on_start_is_stopped_without_a_traceback(
     caplog.clear()
     assert run_one(Starting, caught=True) == []
     assert (logged(caplog), Starting.stopped) == ([], 2)
+
+
+class Failing(User):
+    wait_time = constant(60)
+
+    @task
+    def ask(self) -> None:
+        raise KeyError("oops")
+
+
+@pytest.mark.parametrize(("described", "text"), [(False, "'oops'"), (True, "KeyError of ask")])
+def test_the_table_of_errors_has_the_text_that_is_made_of_the_error(described: bool, text: str) -> None:
+    """A listener of the locustfile's own receives the error itself."""
+    runner: Any = LocalRunner(Environment(user_classes=[Failing]))
+    received: list[Exception] = []
+    runner.environment.events.user_error.add_listener(lambda exception, **_: received.append(exception))
+    if described:
+        describe_task_errors(runner, lambda error: f"{type(error).__name__} of ask")
+    runner.spawn_users({"Failing": 1})
+    gevent.sleep(0)
+    runner.user_greenlets.kill()
+    runner.quit()
+    assert [(kind["msg"], kind["count"]) for kind in runner.exceptions.values()] == [(text, 1)]
+    assert [type(error) for error in received] == [KeyError]
 
 
 class Exiting(User):
