@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from locust.env import Environment
+from locust.runners import MasterRunner
 
 from tokenswarm.metrics.level import Phase
 from tokenswarm.recording.active_run import ActiveRun
@@ -37,13 +38,21 @@ def reason_to_stop(run: ActiveRun, environment: Environment, users: int) -> str 
     errors = run.aggregator.task_errors
     if run.accounting.ended or not run.failures.has_limit:
         return None
-    if errors.count >= MOST_WITHOUT_A_REQUEST:
+    if errors.count >= MOST_WITHOUT_A_REQUEST and _requests_are_known(run, environment):
         return f"no request was sent, and {errors}"
     return (
         f"no user is there: {errors}"
         if errors.missing_users and not users and _no_more_come(run, environment)
         else None
     )
+
+
+def _requests_are_known(run: ActiveRun, environment: Environment) -> bool:
+    """Whether those of the level's begin would be recorded by now: a worker sends errors at once, and requests with its
+    next report."""
+    level = run.aggregator.running_level
+    is_master = isinstance(environment.runner, MasterRunner)
+    return not is_master or (level is not None and run.aggregator.reported_until_s > level.began_s)
 
 
 def _no_more_come(run: ActiveRun, environment: Environment) -> bool:
