@@ -15,7 +15,14 @@ from typing import Any
 from tokenswarm.sanitize import API_KEY_VARIABLE, shown
 
 _NOT_GIVEN: Any = object()
-_TYPES = {"int": "a whole number", "float": "a number"}
+#: What options take, by the names of their types; those after the first two are Locust's.
+_TYPES = {
+    "int": "a whole number",
+    "float": "a number",
+    "timespan": "a time like 20s, 3m or 1h30m",
+    "checker": "a number above 0",
+    "positive_integer": "a whole number of at least 1",
+}
 #: What writes a file. Of other options the last value is taken, so that a script's defaults can be replaced; here the
 #: first file would be missing.
 _OUTPUTS = frozenset(
@@ -25,6 +32,10 @@ _OUTPUTS = frozenset(
 _OF_RUN = {"--quiet": "give --loglevel WARNING", "--dry-run": "run tokenswarm run --dry-run with the same options"}
 #: Names in full, and what options call them.
 _LONG_NAMES = {"tensorrt": "trtllm", "tensorrt-llm": "trtllm"}
+#: How similar a word must be to one that is known, in difflib's ratio: `bogus` is not `gpus` (0.67). Options are many.
+_SIMILAR_NAMES, _SIMILAR_OPTIONS = 0.7, 0.75
+#: Options by which users look for the one of the key.
+_KEY_OPTIONS = {"--api-key", "--key"}
 #: What users write behind a switch that takes no value.
 _BOOLEANS = {"yes", "no", "true", "false", "on", "off", "1", "0"}
 #: A long option with one dash. A short option with its value behind it (`-u10`, `-t5m`) has digits.
@@ -80,10 +91,17 @@ def read_options(parser: ArgumentParser, arguments: list[str] | None = None) -> 
     }
     flags = [flag for action in parser._actions for flag in action.option_strings]
     named = settings.get("", "")
-    errors += [unknown_option(word, flags, named) for word in unknown if word.startswith("-")]
+    errors += [unknown_option(word, flags, named, _program(parser)) for word in unknown if word.startswith("-")]
     if unknown and not any(word.startswith("-") for word in unknown):
         errors.append(unexpected_words(unknown))
     return Given(options, sources, errors, frozenset(unread))
+
+
+def _program(parser: ArgumentParser) -> str:
+    """The command whose help has the parser's options."""
+    if parser.prog == "tokenswarm":
+        return "tokenswarm run" if "--headless" in sys.argv else "tokenswarm web"
+    return parser.prog if parser.prog.startswith("tokenswarm ") else "locust"
 
 
 def option_defaults(parser: ArgumentParser) -> dict[str, Any]:
@@ -138,15 +156,17 @@ def joined(words: Sequence[str], flags: tuple[str, str]) -> list[str]:
     return [*kept[:place], long, ",".join(values), *kept[place:]]
 
 
-def unknown_option(word: str, flags: Collection[str], where: str = "") -> str:
-    """A sentence on an option that does not exist, with the nearest of `flags`, which do."""
+def unknown_option(word: str, flags: Collection[str], where: str = "", program: str = "") -> str:
+    """A sentence on an option that does not exist, with the nearest of `flags`, which do; where none is near, with the
+    help of `program`, if it is given."""
     option = word.partition("=")[0]
     if (instead := _OF_RUN.get(option)) is not None and option not in flags and "--headless" in flags:
         return f"{option}{where} is an option of tokenswarm run; here, {instead}."
     near = nearest_options(option, flags)
-    if not near and option.replace("_", "-") == "--api-key":
+    if not near and option.replace("_", "-") in _KEY_OPTIONS:
         return f"unknown option {option}{where}: the key is read from the variable {API_KEY_VARIABLE}."
-    return f"unknown option {option}{where}{did_you_mean(near)}"
+    see = f": see {program} --help." if program else ""
+    return f"unknown option {option}{where}{did_you_mean(near) or see}"
 
 
 def unexpected_words(words: Sequence[str]) -> str:
@@ -181,10 +201,10 @@ def nearest_names(word: str, names: Iterable[str]) -> list[str]:
     known = list(names)
     if (name := _LONG_NAMES.get(word.lower(), "")) in known:
         return [name]
-    near = get_close_matches(word.lower(), known, n=1, cutoff=0.7)
+    near = _most_similar(word.lower(), known, _SIMILAR_NAMES)
     if near:
         return near
-    first_parts = get_close_matches(word.lower(), {name.partition("-")[0] for name in known}, n=1, cutoff=0.7)
+    first_parts = _most_similar(word.lower(), {name.partition("-")[0] for name in known}, _SIMILAR_NAMES)
     return [name for name in known if name.partition("-")[0] in first_parts]
 
 
@@ -201,10 +221,26 @@ def misspelled_variables(parser: ArgumentParser, environment: Mapping[str, str])
 
 
 def nearest_options(option: str, flags: Collection[str]) -> list[str]:
-    """The flags that an abbreviation can stand for, else the one that is most like `option`; empty if none is."""
+    """The flags that an abbreviation can stand for, else the one that is most like `option`, else the longest that it
+    goes on from (`--model` for `--model-name`); empty if none is."""
     if option.startswith("--") and len(option) > 3 and (longer := [flag for flag in flags if flag.startswith(option)]):
         return longer
-    return get_close_matches(option, flags, n=1, cutoff=0.7)
+    if not option.startswith("--"):
+        return []
+    # Without the dashes, which would make any two short names similar.
+    names = [flag.strip("-") for flag in flags if flag.startswith("--")]
+    near = _most_similar(option.strip("-"), names, _SIMILAR_OPTIONS)
+    shorter = [flag for flag in flags if flag.startswith("--") and option.startswith(f"{flag}-")]
+    return [f"--{name}" for name in near] or sorted(shorter, key=len)[-1:]
+
+
+def _most_similar(word: str, names: Collection[str], cutoff: float) -> list[str]:
+    """The name that `word` is a misspelling of, or the one whose letters behind the first are in another order (`rnu`
+    for `run`); empty if none is."""
+    if near := get_close_matches(word, names, n=1, cutoff=cutoff):
+        return near
+    swapped = (name for name in names if sorted(name) == sorted(word) and name[:1] == word[:1])
+    return list(swapped)[:1]
 
 
 @contextmanager

@@ -21,6 +21,7 @@ from tokenswarm.sweep.sweep_plan import SweepError
 def check_words(words: Sequence[str], own: Sequence[str]) -> CellCheck:
     """As a run with these options checks them before it begins. Never ends the process."""
     parser = run_parser()
+    parser.prog = "tokenswarm sweep"
     _know(parser, own)
     try:
         with collect_errors() as errors:

@@ -37,6 +37,7 @@ def run(words: Sequence[str], command: str = "tokenswarm workload") -> int:
     parser = _parser()
     if {"-h", "--help"} & set(words):
         return _print(parser.format_help().rstrip())
+    parser.prog = command
     for sentence in variable_warnings(parser):
         print(f"{command}: {sentence}", file=sys.stderr)
     try:

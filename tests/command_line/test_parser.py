@@ -18,6 +18,7 @@ from tokenswarm.command_line import (
     OptionErrors,
     collect_errors,
     misspelled_variables,
+    nearest_names,
     nearest_options,
     read_options,
     variable_of,
@@ -81,7 +82,56 @@ def test_an_abbreviation_and_a_misspelling_are_errors_with_the_nearest_option(
 
 
 def test_one_that_is_no_option_of_the_parser_has_no_neighbour() -> None:
-    assert nearest_options("--bogus", ["--tags", "--host"]) == []
+    assert nearest_options("--bogus", ["--tags", "--host", "--gpus"]) == []
+    assert nearest_options("--rps", ["--ramp", "--prompts"]) == []
+    assert nearest_options("-b", ["-r", "--b"]) == []
+
+
+@pytest.mark.parametrize(
+    ("word", "near"),
+    [("--hots", "--host"), ("--max_tokens", "--max-tokens"), ("--model-name", "--model"), ("--usres", "--users")],
+)
+def test_a_slip_of_the_pen_is_near(word: str, near: str, read: Read) -> None:
+    (sentence,) = read(word, "5").errors
+    assert sentence == f"unknown option {word}; did you mean {near}?"
+
+
+def test_a_command_whose_letters_are_in_another_order_is_near() -> None:
+    assert nearest_names("rnu", ["run", "runs", "report"]) == ["run"]
+    assert nearest_names("bogus", ["run", "runs", "report"]) == []
+
+
+@pytest.mark.parametrize(
+    ("program", "started", "shown"),
+    [
+        ("tokenswarm", ["--headless"], "tokenswarm run"),
+        ("tokenswarm", [], "tokenswarm web"),
+        ("tokenswarm sweep", [], "tokenswarm sweep"),
+        ("__main__.py", [], "locust"),
+    ],
+)
+def test_an_option_that_is_like_none_is_answered_with_the_help_of_the_command(
+    program: str, started: list[str], shown: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.argv", [program, *started])
+    parser = parser_of_all_options()
+    parser.prog = program
+    (sentence,) = read_options(parser, ["--bogus"]).errors
+    assert sentence == f"unknown option --bogus: see {shown} --help."
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "takes"),
+    [
+        ("-t", "abc", "--run-time takes a time like 20s, 3m or 1h30m, got 'abc'."),
+        ("-r", "0", "--spawn-rate takes a number above 0, got '0'."),
+        ("--expect-workers", "0", "--expect-workers takes a whole number of at least 1, got '0'."),
+    ],
+)
+def test_a_value_that_locusts_types_refuse_is_answered_with_what_they_take(
+    option: str, value: str, takes: str, read: Read
+) -> None:
+    assert read(option, value).errors == [takes]
 
 
 def test_every_bad_value_is_told_and_good_ones_are_read_all_the_same(read: Read) -> None:
