@@ -111,6 +111,8 @@ def _of_file(file: str) -> list[tuple[str, str]]:
             if parsed := errors.of(_parsed, line, f"--header-file, line {number}"):
                 _hide(*parsed, ())
                 found.append(parsed)
+        if not lines:
+            errors.add(OptionError(f"--header-file: the file {file} is empty; write a header a line, as Name: value."))
     return found
 
 

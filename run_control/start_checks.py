@@ -25,6 +25,8 @@ from tokenswarm.users.run_lifecycle import check_options
 from tokenswarm.web.web_options import WebOptions, turn_on_login
 
 _MOST_EXIT_CODE = 255
+#: Of worker processes on one machine. Locust forks any number of them, until the machine has no memory left.
+_MOST_PROCESSES = 500
 
 
 def complete_options(given: Given) -> None:
@@ -36,6 +38,8 @@ def complete_options(given: Given) -> None:
         errors.of(_check_log_file, options)
         errors.of(_check_html_file, options)
         errors.of(_check_exit_code, options)
+        errors.of(_check_processes, options)
+        errors.of(_check_role, options)
         errors.of(keep_values, options)
         errors.of(keep_proxy_credentials, options)
         if not options.worker or is_open(options):
@@ -135,6 +139,25 @@ def check_run(options: Namespace, host: str) -> RunPlan:
         errors.of(check_folders, *folders_of(options))
         errors.of(check_options, options, host)
     return plan
+
+
+def _check_processes(options: Namespace) -> None:
+    """Locust would end with exit code 1, or fork without a limit. Raises OptionErrors."""
+    if options.processes is not None and not -1 <= options.processes <= _MOST_PROCESSES:
+        raise OptionErrors(
+            [
+                f"--processes takes a number of worker processes up to {_MOST_PROCESSES}, or -1 for one on each core, "
+                f"got {options.processes:,}; the number of users is -u."
+            ]
+        )
+
+
+def _check_role(options: Namespace) -> None:
+    """Locust would end with exit code 1 or 255. Raises OptionErrors."""
+    if options.master and options.worker:
+        raise OptionErrors(["--master and --worker exclude each other: start the master and each worker on their own."])
+    if options.master and options.processes:
+        raise OptionErrors(["--master has no effect beside --processes, which starts a master itself: leave it out."])
 
 
 def _check_exit_code(options: Namespace) -> None:

@@ -190,7 +190,7 @@ class _Parser(ArgumentReader):
 
     def _tokens(self, value: float, place: int) -> int:
         if not value.is_integer() or not 1 <= value <= MOST_TOKENS:
-            raise self._wrong(place, f"expected a whole number of tokens from 1 to {MOST_TOKENS:,}, got {value:g}")
+            raise self._wrong(place, f"expected a whole number from 1 to {MOST_TOKENS:,}, got {value:g}")
         return int(value)
 
     def _wrong(self, place: int, message: str) -> LengthNotationError:

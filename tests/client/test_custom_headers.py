@@ -85,6 +85,14 @@ def test_a_file_has_a_header_a_line_and_the_command_line_goes_first(
     file.write_text("X-Signature: of-the-file-0123\n")
     custom_headers([], str(file))
     assert shown("signed of-the-file-0123") == "signed [secret]"
+    file.write_text("# none as yet\n")
+    assert custom_headers([], str(file)) == {}
+
+
+def test_a_file_of_headers_that_is_empty_is_refused(tmp_path: Path) -> None:
+    (file := tmp_path / "headers").write_text("")
+    with pytest.raises(OptionError, match=r"--header-file: the file \S+ is empty"):
+        custom_headers([], str(file))
 
 
 @pytest.mark.parametrize(
