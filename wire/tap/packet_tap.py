@@ -33,8 +33,8 @@ _PAUSE_S = 0.001
 #: from one emptying of the ring to the next.
 _MOST_EARLY_RUNS = 16
 _MOST_BEGINNINGS = 1 << 12
-#: Of segments that are not handed out: looking through each costs.
-_MOST_TABLES = 8
+#: Of segments that are not handed out: to look through one more costs each stream more than to join them once.
+_MOST_TABLES = 1
 #: A connection is taken up once it has been made, its TLS handshake included.
 _BEGINNING_KEPT_S = 60.0
 
