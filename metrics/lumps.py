@@ -13,6 +13,12 @@ BURST_OUTPUTS = 2.0
 _END_TOKENS = 1
 
 
+def arrivals_of(outputs_ns: Sequence[int]) -> int:
+    """How many arrivals these outputs came in. outputs_ns: ascending."""
+    times = np.asarray(outputs_ns, dtype=np.int64)
+    return int(np.count_nonzero(times[1:] != times[:-1])) + 1 if len(times) else 0
+
+
 def in_first_arrival(outputs_ns: Sequence[int]) -> int:
     """How many outputs arrived with the first. outputs_ns: ascending, one or more."""
     return bisect_right(outputs_ns, outputs_ns[0])
@@ -26,7 +32,7 @@ def largest_arrival_share(outputs_ns: Sequence[int], sizes: Sequence[int], token
     """
     events, surplus = len(outputs_ns), tokens - len(outputs_ns) - _END_TOKENS
     together = sum(sizes) if surplus > 0 and len(sizes) == events else 0
-    if len(set(outputs_ns)) == events:  # each came alone, as nearly always
+    if arrivals_of(outputs_ns) == events:  # each came alone, as nearly always
         return (1 + surplus * max(sizes) / together) / (events + surplus) if together else 1 / events
     times = np.asarray(outputs_ns, dtype=np.int64)
     edges = np.flatnonzero(times[1:] != times[:-1]) + 1  # where the next arrival begins

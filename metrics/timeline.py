@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from tokenswarm.metrics.lumps import BURST_OUTPUTS, in_first_arrival, largest_arrival_share
+from tokenswarm.metrics.lumps import BURST_OUTPUTS, arrivals_of, in_first_arrival, largest_arrival_share
 from tokenswarm.metrics.shareable import Shareable
 from tokenswarm.metrics.token_counts import TokenSource
 
@@ -212,8 +212,7 @@ class Timeline(msgspec.Struct, frozen=True):
     @property
     def token_rate(self) -> float | None:
         """Tokens a second as this user saw them: 1 / TPOT; undefined where TPOT is."""
-        tpot_ns = self.tpot_ns
-        return 1e9 / tpot_ns if tpot_ns else None
+        return rate_of(self.tpot_ns)
 
     @property
     def e2e_ns(self) -> int | None:
@@ -243,7 +242,7 @@ class Timeline(msgspec.Struct, frozen=True):
     @property
     def output_arrivals(self) -> int:
         """Reads that held output."""
-        return len(set(self.outputs_ns))
+        return arrivals_of(self.outputs_ns)
 
     @property
     def tokens_per_event(self) -> float:
@@ -256,6 +255,11 @@ class Timeline(msgspec.Struct, frozen=True):
         if self.kernel_stamps == self.reads:
             return ("tap" if self.tapped else "kernel") if self.reads else "user"
         return "mixed" if self.kernel_stamps else "user"
+
+
+def rate_of(tpot_ns: float | None) -> float | None:
+    """Tokens a second of a time per output token; undefined where that is."""
+    return 1e9 / tpot_ns if tpot_ns else None
 
 
 def _difference(later_ns: int | None, earlier_ns: int) -> int | None:

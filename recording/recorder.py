@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from math import inf
+from operator import attrgetter
 from typing import Protocol
 
 import msgspec
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from tokenswarm.metrics.client_health import HealthMeter
 from tokenswarm.metrics.concurrency import ConcurrencyMeter
 from tokenswarm.metrics.level import Level, RunningLevel, tokens_by_scope, tokens_by_window
-from tokenswarm.metrics.timeline import Outcome, Timeline
+from tokenswarm.metrics.timeline import Outcome, Timeline, rate_of
 from tokenswarm.recording.ended_requests import EndedRequest, LocustCount, ReportBuilder
 from tokenswarm.recording.kept_requests import KeptRequests, RecordPlan
 from tokenswarm.recording.spool import Spool
@@ -29,6 +30,7 @@ _OF_SENT_PROMPT = (
     *("abandons", "abandon_late_ns"),
     *("agent", "depth", "session_requests", "join_ns", "name"),
 )
+_of_sent_prompt = attrgetter(*_OF_SENT_PROMPT)
 
 
 class OpenStream(Protocol):
@@ -241,7 +243,7 @@ def _open_requests(running: Iterable[tuple[int, OpenStream]], run_began_ns: int)
 def _row_of(
     timeline: Timeline, gaps_ns: NDArray[np.int64], begun: RunningLevel, worker: int, number: int
 ) -> RequestRow:
-    run_began_ns = begun.run_began_ns
+    run_began_ns, tpot_ns = begun.run_began_ns, timeline.tpot_ns
     return RequestRow(
         worker=worker,
         number=number,
@@ -267,8 +269,8 @@ def _row_of(
         ttft_ns=timeline.ttft_ns,
         ttft_uncertainty_ns=timeline.ttft_uncertainty_ns,
         ttfvt_ns=timeline.ttfvt_ns,
-        tpot_ns=timeline.tpot_ns,
-        token_rate=timeline.token_rate,
+        tpot_ns=tpot_ns,
+        token_rate=rate_of(tpot_ns),
         e2e_ns=timeline.e2e_ns,
         duration_ns=timeline.duration_ns,
         prompt_tokens=timeline.prompt_tokens,
@@ -291,7 +293,7 @@ def _row_of(
         deviations=dict(timeline.deviations),
         think_ns=timeline.think_ns,
         shared_parts=_shared_parts(timeline),
-        **{name: getattr(timeline, name) for name in _OF_SENT_PROMPT},
+        **dict(zip(_OF_SENT_PROMPT, _of_sent_prompt(timeline), strict=True)),
     )
 
 
