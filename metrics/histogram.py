@@ -95,6 +95,8 @@ class Histogram:
         indexes = _bucket_indexes(clamped)
         if len(units) <= _MOST_NOTED:
             self._noted += indexes.tolist()
+        elif not self.count:
+            self._few = np.unique(indexes, return_counts=True)
         else:
             np.add.at(self._allocated_counts(), indexes, 1)
         self.count += len(clamped)
@@ -173,8 +175,10 @@ class Histogram:
         """The histogram as bytes to send, and its exact sum in units. The bytes: how many a count takes (1, 2, 4 or 8);
         of each bucket in use the distance from the one before, in 2; of each its count. All little-endian."""
         used, counts = self._used()
-        width = next(width for width in _WIDTHS if counts.max(initial=0) < 1 << 8 * width)
-        distances = np.diff(used, prepend=0).astype("<u2")
+        most = int(counts.max()) if len(counts) else 0
+        width = next(width for width in _WIDTHS if most < 1 << 8 * width)
+        distances = used.astype("<u2")
+        distances[1:] -= distances[:-1].copy()
         return bytes([width]) + distances.tobytes() + counts.astype(f"<u{width}").tobytes(), self._sum_units
 
     @classmethod
