@@ -4,8 +4,9 @@ the requests are due, and each has exactly the recorded length."""
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from tokenswarm.client.chat_session import DrawnPrompt
 from tokenswarm.client.request_options import ChatOptions

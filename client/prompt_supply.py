@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import partial
 from hashlib import blake2b
 from typing import Any
 
 import gevent
+from msgspec.structs import replace
 
 from tokenswarm.client.chat_session import ChatSession, DrawnPrompt
 from tokenswarm.client.made_prompts import MadePrompts

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import NamedTuple
 
 import gevent
+from msgspec.structs import replace
 
 from tokenswarm.client.chat_session import ChatSession, DrawnPrompt
 from tokenswarm.client.prompt_supply import id_start, text_maker_of

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
-from dataclasses import replace
 from enum import StrEnum
 from hashlib import blake2b
+
+from msgspec.structs import replace
 
 from tokenswarm.prompts.prompt_records import ChatMessage, Prompt, PromptError
 

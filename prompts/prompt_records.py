@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple, Protocol
 
+import msgspec
 import numpy as np
 
 from tokenswarm.metrics.plurals import counted
@@ -71,8 +72,7 @@ class SessionTurn:
     tool_fields: tuple[Mapping[str, Any], ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Prompt:
+class Prompt(msgspec.Struct, frozen=True):
     """One user message: its text, its length in tokens, and its category (empty where the source has none).
 
     In a conversation the text is its last user message. `system` is the conversation's own leading system message, None

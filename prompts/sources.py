@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
+
 from tokenswarm.prompts.agent_formats import agent_format
 from tokenswarm.prompts.conversations import OtherRole
 from tokenswarm.prompts.counting import TokenCounter
@@ -93,7 +95,7 @@ def load_prompts(
             images += content.images
             unused.update(content.unused)
             turns = tuple(with_tokens(turn, counter.count) for turn in content.turns)
-            collector.add(replace(prompt, tokens=tokens, turns=turns))
+            collector.add(msgspec.structs.replace(prompt, tokens=tokens, turns=turns))
         else:
             left_out["by_length"] += 1
     if shortest is None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Any, NoReturn
 
@@ -15,6 +14,7 @@ from gevent import GreenletExit
 from locust import User
 from locust.env import Environment
 from locust.exception import StopTest, StopUser
+from msgspec.structs import replace
 
 from tokenswarm.client.connection_pool import ConnectionPool
 from tokenswarm.client.custom_headers import with_headers

@@ -9,9 +9,11 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from itertools import accumulate
+
+from msgspec.structs import replace
 
 from tokenswarm.command_line import PointedError
 from tokenswarm.prompts.prompt_records import Prompt, PromptError

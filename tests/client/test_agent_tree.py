@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from tokenswarm.client.agent_tree import AgentTree, DueRequest
 from tokenswarm.client.chat_session import ChatSession, DrawnPrompt

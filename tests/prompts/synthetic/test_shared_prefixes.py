@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from tests.prompts.synthetic.built_tokenizers import KINDS
 from tests.prompts.synthetic.test_texts import Server, across_words, counts_of
