@@ -247,7 +247,7 @@ class EngineSpec(ABC):
 
     def path_for(self, model: str) -> str:
         """Where requests to a model are posted."""
-        return self.path.replace("{model}", quote(model, safe=""))
+        return self.path.replace("{model}", quote(model, safe="")) if "{model}" in self.path else self.path
 
     def headers(self, api_key: str) -> dict[str, str]:
         """Headers of every request; api_key "" is none."""

@@ -8,7 +8,7 @@ first tokens of the user's message, leaves nothing to find behind the system pro
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 from hashlib import blake2b
 
@@ -54,6 +54,7 @@ class PromptMarker:
             )
         self._reuse = reuse
         self._key = blake2b(run_nonce.encode("utf-8", "surrogatepass"), digest_size=32).digest()
+        self._rounds = [blake2b(digest_size=3, key=self._key, salt=bytes([step])) for step in range(_ROUNDS)]
         self._count_tokens = count_tokens
         self._first = worker << _NUMBER_BITS
 
@@ -94,14 +95,15 @@ class PromptMarker:
         return self._nonce_of(number)
 
     def _nonce_of(self, number: int) -> str:
-        return f"{_permuted(self._first + number % (1 << _NUMBER_BITS), self._key):0{NONCE_DIGITS}x}"
+        return f"{_permuted(self._first + number % (1 << _NUMBER_BITS), self._rounds):0{NONCE_DIGITS}x}"
 
 
-def _permuted(number: int, key: bytes) -> int:
+def _permuted(number: int, rounds: Sequence[blake2b]) -> int:
     """A permutation of the 48-bit numbers (a Feistel network): as different numbers stay different, no nonce can come
     twice; as each round is keyed, neighbours share no first digits, and another run has other nonces."""
     left, right = number >> _HALF_BITS, number & _HALF
-    for step in range(_ROUNDS):
-        digest = blake2b(right.to_bytes(3, "big"), digest_size=3, key=key, salt=bytes([step])).digest()
-        left, right = right, left ^ int.from_bytes(digest, "big")
+    for keyed in rounds:
+        hashed = keyed.copy()
+        hashed.update(right.to_bytes(3, "big"))
+        left, right = right, left ^ int.from_bytes(hashed.digest(), "big")
     return left << _HALF_BITS | right
