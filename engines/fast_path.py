@@ -55,6 +55,12 @@ class EventTemplate:
 
     def outputs_of_each(self, datas: Sequence[bytes]) -> TokenBatch:
         """The outputs of the first of these, as long as each is whole events like the one learned."""
+        fitting = len(datas)
+        while fitting and not self._fits(datas[fitting - 1]):  # as where a stream ends
+            fitting -= 1
+        if not fitting:
+            return TokenBatch([], self._reasoning, [])
+        datas = datas[:fitting]
         raw = self._raw_texts(b"".join(datas))
         around = len(self._before) + len(self._behind)
         of_each = [1] * len(raw)
@@ -73,10 +79,14 @@ class EventTemplate:
         return TokenBatch(outputs, self._reasoning, of_each)
 
     def _raw_texts(self, data: bytes) -> list[bytes]:
-        before, behind = self._before, self._behind
-        if not (before and data.startswith(before) and data.endswith(behind)):
+        if not self._fits(data):
             return []
+        before, behind = self._before, self._behind
         return data[len(before) : -len(behind)].split(behind + before)
+
+    def _fits(self, data: bytes) -> bool:
+        """Whether these bytes begin and end as the event learned."""
+        return self._before != b"" and data.startswith(self._before) and data.endswith(self._behind)
 
     def _texts(self, raw: list[bytes]) -> list[bytes]:
         texts = _texts_of(raw)

@@ -227,7 +227,7 @@ class ResponseParser:
 
 def chunk_ends(bodies: Sequence[bytes]) -> list[int]:
     """Where the chunks end that `leading_chunks` found."""
-    return [*accumulate(_CHUNK_BYTES[len(body)] for body in bodies)]
+    return [*accumulate(map(_CHUNK_BYTES.__getitem__, map(len, bodies)))]
 
 
 def _is_whole(chunk: tuple[int | None, bytes]) -> bool:
