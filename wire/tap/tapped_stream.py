@@ -152,11 +152,12 @@ class TappedStream:
             return
         self._last_read = None
         lengths = [*map(sub, parts.ends, [0, *parts.ends])]
-        self._shortest = min(lengths) if not self._longest else min(self._shortest, *lengths)
-        self._longest = max(self._longest, *lengths)
+        shortest, longest = min(lengths), max(lengths)
+        self._shortest = min(self._shortest, shortest) if self._longest else shortest
+        self._longest = max(self._longest, longest)
         self.gap_ns = (parts.arrived_ns[-1] - parts.arrived_ns[0]) // (len(parts.ends) - 1)
         self._tap.ends.expect(self._key, self._shortest, self._longest)
-        self._tap.ends.usual = min(lengths), max(lengths), self.gap_ns
+        self._tap.ends.usual = shortest, longest, self.gap_ns
 
     def cut(self, data: bytes, stamp: bytes) -> list[Stamped] | None:
         """The bytes of a read with this stamp, cut where segments began; to be called with each read, in their order.
