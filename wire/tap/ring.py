@@ -53,8 +53,9 @@ class PacketRing:
         except OSError:
             self._socket.close()
             raise
-        self._table: NDArray[Any] = np.frombuffer(self._memory, dtype=slot_type(layout), count=slots)
-        self._status = self._table["status"]
+        self._type = slot_type(layout)
+        self._bytes: NDArray[np.uint8] = np.frombuffer(self._memory, dtype=np.uint8).reshape(slots, -1)
+        self._status = self._bytes.view(self._type)[:, 0]["status"]
 
     def only_from(self, ports: Sequence[int]) -> None:
         """Take packets from these ports alone."""
@@ -68,7 +69,8 @@ class PacketRing:
         tables = []
         while filled := self._filled():
             these = slice(self._next, self._next + filled)
-            tables.append(self._table[these].copy())
+            # As bytes: numpy copies fields one by one, which takes ten times as long.
+            tables.append(self._bytes[these].copy().view(self._type)[:, 0])
             self._status[these] = 0
             self._next = (self._next + filled) % self._slots
             if self._next:
@@ -83,7 +85,7 @@ class PacketRing:
     def close(self) -> None:
         """Give the memory back."""
         self._socket.close()
-        del self._status, self._table
+        del self._status, self._bytes
         self._memory.close()
 
     def _map(self) -> mmap.mmap:
