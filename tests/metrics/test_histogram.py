@@ -113,6 +113,7 @@ values_in_units = st.one_of(ends, powers_of_two, bucket_edges, st.integers(0, HI
 @given(st.lists(values_in_units, max_size=40), st.lists(values_in_units, max_size=5))
 @example([2**power + off for power in range(63) for off in (-1, 0, 1)], [])
 @example([0], [-5])
+@example([*range(600)] * 2, [5, 600])  # more than are noted one by one
 @example([], [])
 def test_values_recorded_at_once_leave_what_they_would_one_by_one(first: list[int], then: list[int]) -> None:
     at_once, one_by_one = filled(first), filled_one_by_one(first)

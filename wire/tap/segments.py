@@ -65,7 +65,7 @@ class Segments(NamedTuple):
 
     def take_out(self, key: int) -> SegmentRun | None:
         """The segments of one connection, if there are any; they have no connection any more."""
-        rows = np.flatnonzero(self.keys == key)
+        rows = (self.keys == key).nonzero()[0]
         if not len(rows):
             return None
         self.keys[rows] = NO_CONNECTION
