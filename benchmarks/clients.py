@@ -77,8 +77,8 @@ def _floor(load: Load, host: str, _folder: Path) -> list[str]:
 #: In the table's order.
 CLIENTS = (
     tokenswarm("tokenswarm", "--token-times", "all"),
+    tokenswarm("tokenswarm, kernel", "--token-times", "all", "--stamps", "kernel"),
     tokenswarm("tokenswarm, sampled", "--token-times", "sampled"),
-    tokenswarm("tokenswarm, tap", "--token-times", "all", "--stamps", "tap"),
     tokenswarm("tokenswarm, TLS", "--token-times", "all", tls=True),
     plain("HttpUser + sseclient", "benchmarks/plain_locustfile.py"),
     plain("FastHttpUser", "benchmarks/fast_locustfile.py"),

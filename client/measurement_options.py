@@ -18,8 +18,8 @@ class TokenTimes(StrEnum):
 
 
 class Stamps(StrEnum):
-    """Which receive times arrivals have: what is best without cost (the kernel's), the kernel's of each segment by a
-    packet tap, the kernel's of each read where it gives any, or those of the reads."""
+    """Which receive times arrivals have: the best that the process may have without harm, the kernel's of each segment
+    by a packet tap, the kernel's of each read where it gives any, or those of the reads."""
 
     AUTO = "auto"
     TAP = "tap"
@@ -44,14 +44,16 @@ def add_measurement_options(option: OptionAdder) -> None:
         "timestamp source: kernel (SO_TIMESTAMPNS, where available); tap (a packet tap: the kernel's time of each "
         "segment, also where a late client reads several at once; Linux, needs CAP_NET_RAW); user (user space: when "
         "this program reads, as other clients do; a run whose event loop was late is then marked suspect); auto: "
-        "kernel (docs/accuracy.md)",
+        "tap where it is permitted and one process sends all of the load, else kernel (docs/accuracy.md)",
     )
 
 
-def stamps_in_use(stamps: Stamps) -> Stamps:
-    """The source that `auto` stands for: the kernel's, as a tap gives other times only where the client is late, and
-    each process of a machine that has one gets the segments of all."""
-    return Stamps.KERNEL if stamps is Stamps.AUTO else stamps
+def stamps_in_use(stamps: Stamps, *, one_process: bool) -> Stamps:
+    """The source that `auto` stands for. one_process: whether this process sends all of the load: the kernel would copy
+    the headers of each segment for every process of the machine that has a tap."""
+    if stamps is not Stamps.AUTO:
+        return stamps
+    return Stamps.TAP if one_process and tap_refusal() is None else Stamps.KERNEL
 
 
 #: As the log says it.

@@ -202,10 +202,10 @@ class StreamReceiver:
 
     def _may_be_late(self, exchange: Exchange) -> bool:
         """Whether the stream is read late from now on: it may where its gaps are not measured, and where a packet tap
-        has the times of all segments all the same."""
+        has the times of all segments all the same and many streams are under way."""
         if not self._measure_gaps:
             self._builder.gaps_measured = False
-        elif not exchange.tapped:
+        elif not exchange.may_be_left_unread:
             return False
         return self._late_reading is None or self._late_reading.reads_next_late()
 

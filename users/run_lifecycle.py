@@ -76,7 +76,7 @@ from tokenswarm.wire import UnusableUrl, process_limits, shortage
 _WORKERS_PATIENCE_S = 60.0
 
 #: Options that a run's start changes for all of its processes.
-_CHOSEN = ("engine", "model", "prompt_nonce", "path", "endpoint")
+_CHOSEN = ("engine", "model", "prompt_nonce", "path", "endpoint", "stamps")
 
 logger = logging.getLogger(__name__)
 
@@ -189,6 +189,8 @@ class RunLifecycle:
         if options.models is None:
             parsed.model = server.model
         parsed.prompt_nonce = run_nonce_of(options)
+        one_process = not isinstance(environment.runner, MasterRunner)
+        parsed.stamps = stamps_in_use(options.stamps, one_process=one_process).value
         vars(parsed)[OWN_PROMPTS] = own_fingerprint(options)
         control = options.control
         row_models = as_detected(options, parsed.engine, server.model).control.row_models
@@ -263,7 +265,7 @@ class RunLifecycle:
         shape = environment.shape_class
         has_own = isinstance(shape, RunShape) and bool(shape.own_classes)
         CURRENT_RUN.default_name = DEFAULT_NAME if has_own else ""
-        logger.info("Timestamps of tokens: %s", STAMP_SOURCES[stamps_in_use(CURRENT_RUN.run_context.options.stamps)])
+        logger.info("Timestamps of tokens: %s", STAMP_SOURCES[CURRENT_RUN.run_context.options.stamps])
         GARBAGE_COLLECTION.begin_run()
 
     def watch_server(self, environment: Environment, engine: str, log: MetricsLog) -> None:
@@ -353,7 +355,7 @@ def reuse_facts(options: ChatOptions, nonce: str) -> dict[str, str | int | float
 def _request_facts(options: ChatOptions, preflighted: PreflightResult) -> dict[str, Any]:
     facts = options.control.facts(body_changes(options, engine_of(options)))
     facts["proxy"] = options.proxy.address if options.proxy else None
-    facts["stamps"] = stamps_in_use(options.stamps).value
+    facts["stamps"] = options.stamps.value
     facts["images"] = image_facts(load_workload(options).images, options.prompt_reuse)
     return facts | {"adapted": meanings(preflighted.adaptations), "notices": list(preflighted.notices)}
 

@@ -163,11 +163,13 @@ class Connection:
         """At the exchange's end: what comes next, even the connection's close, is read and processed as it comes."""
         if self._streaming_since_ns is None:
             return
-        self._streaming_since_ns = None
+        since_ns, self._streaming_since_ns = self._streaming_since_ns, None
         LOOP_PACER.streaming -= 1
         DEFERRED_READER.remove(self)
         if self._tapped is not None:
             self._tapped.read_at_once(ended=not self.closed)
+            if not self.closed:
+                self._tapped.lasted((time.perf_counter_ns() - since_ns) / 1e9)
         if not self.closed and not self.watched:
             READ_NOTIFIER.add(self._sock.fileno(), self._read_ahead, self._process_deferred)
             self.watched = True
@@ -226,6 +228,12 @@ class Connection:
             # wakes `send`, which closes it.
             with suppress(OSError):
                 self._sock.shutdown(socket.SHUT_RDWR)
+
+    @property
+    def may_be_left_unread(self) -> bool:
+        """Whether a packet tap has the times of what is left unread and notices the end, and whether reading less often
+        is worth it."""
+        return LOOP_PACER.has_many_streams and self._tapped is not None and self._tapped.may_be_read_late
 
     @property
     def has_answered(self) -> bool:
@@ -390,7 +398,7 @@ class Connection:
 def _passes_to_next_poll(tapped: TappedStream | None, streaming_since_ns: int) -> int:
     """Of an unwatched stream."""
     wait_s = min(_MOST_LATE_S, _LATE_SHARE * (time.perf_counter_ns() - streaming_since_ns) / 1e9)
-    if tapped is not None and tapped.notices_end and LOOP_PACER.has_many_streams:
+    if tapped is not None and tapped.notices_end:
         wait_s = _MOST_UNREAD_SEGMENTS * tapped.gap_ns / 1e9
     return max(1, min(MOST_PASSES, int(wait_s / INTERVAL_S)))
 

@@ -23,6 +23,9 @@ class Source(Protocol):
     @property
     def watched(self) -> bool: ...
 
+    @property
+    def may_be_left_unread(self) -> bool: ...
+
     def unwatch(self) -> None: ...
 
     def defer(self) -> None: ...
@@ -90,6 +93,12 @@ class Exchange:
     def watched(self) -> bool:
         """Whether each arrival is read, and so stamped, as it comes."""
         return self._source.watched
+
+    @property
+    def may_be_left_unread(self) -> bool:
+        """Whether, after `unwatch`, a packet tap would have the times of all that comes, as long as the exchange is
+        `tapped`, the end would be noticed soon, and so many streams are under way that this is worth it."""
+        return self.tapped and self._source.may_be_left_unread
 
     def unwatch(self) -> None:
         """From now on leave what comes with the kernel, and read it now and then: ten times a second at first, later

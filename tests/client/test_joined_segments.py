@@ -61,6 +61,7 @@ class Unread:
     """A connection that is read by the test."""
 
     watched = False
+    may_be_left_unread = True
 
     def unwatch(self) -> None:
         """It is read late in any case."""

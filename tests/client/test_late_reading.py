@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import socket
 import time
+from typing import Any
 
 import gevent
 import pytest
@@ -21,9 +22,12 @@ from tokenswarm.client.timeouts import Timeouts
 from tokenswarm.engines import ENGINES, ChatRequest
 from tokenswarm.metrics.timeline import Outcome, Timeline
 from tokenswarm.wire import PacketTap, StreamClient
+from tokenswarm.wire.loop_pacer import LOOP_PACER
 from tokenswarm.wire.tap.segments import SegmentQueue, StreamParts
 
 TOKENS = 200
+#: Streams under way, from which on late reading is worth it.
+MANY = 64
 
 
 def reads_late(guard: LateReading, streams: int = 100) -> int:
@@ -155,18 +159,24 @@ def test_a_server_that_waits_for_acknowledgements_is_noticed_and_read_as_it_send
     assert reads_late(guard) == 0
 
 
+def begin(server: Server, tap: PacketTap, **fields: Any) -> tuple[StreamClient, gevent.Greenlet[[], Timeline], Peer]:
+    """A request of these fields under way, and the server's side of its connection."""
+    request = ChatRequest(model="m", prompt="p", system_prompt=None, max_tokens=None)
+    timeouts = Timeouts(connect_s=20, first_token_s=20, idle_s=20, total_s=20)
+    client = StreamClient(server.origin, 20.0, {}, tap=tap)
+    running = gevent.spawn(StreamingRequest(client, RequestSpec(ENGINES["vllm"], request, timeouts, "u", **fields)).run)
+    peer = server.accept()
+    peer._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    peer.request()
+    return client, running, peer
+
+
 @pytest.mark.slow
 def test_the_last_output_of_a_tapped_stream_has_its_own_time_where_gaps_are_not_measured(
     server: Server, tap: PacketTap, kernel_stamps: None
 ) -> None:
     """It is read with the end, which comes later."""
-    request = ChatRequest(model="m", prompt="p", system_prompt=None, max_tokens=None)
-    timeouts = Timeouts(connect_s=20, first_token_s=20, idle_s=20, total_s=20)
-    client = StreamClient(server.origin, 20.0, {}, tap=tap)
-    spec = RequestSpec(ENGINES["vllm"], request, timeouts, "u", measure_gaps=False)
-    running = gevent.spawn(StreamingRequest(client, spec).run)
-    peer = server.accept()
-    peer.request()
+    client, running, peer = begin(server, tap, measure_gaps=False)
     peer.send(HEAD + chunk(outputs(1)))
     gevent.sleep(0.05)
     peer.send(chunk(outputs(1)))
@@ -187,15 +197,10 @@ def test_the_last_output_of_a_tapped_stream_has_its_own_time_where_gaps_are_not_
 def test_a_tapped_stream_is_read_late_and_has_its_gaps_where_the_tap_saw_them(
     server: Server, tap: PacketTap, kernel_stamps: None, monkeypatch: pytest.MonkeyPatch, seen: bool
 ) -> None:
-    """Its end is noticed late, as of any stream that is read late. Gaps that are not known are not guessed."""
-    request = ChatRequest(model="m", prompt="p", system_prompt=None, max_tokens=None)
-    timeouts = Timeouts(connect_s=20, first_token_s=20, idle_s=20, total_s=20)
-    client = StreamClient(server.origin, 20.0, {}, tap=tap)
-    spec = RequestSpec(ENGINES["vllm"], request, timeouts, "u", measure_gaps=True, late_reading=LateReading())
-    running = gevent.spawn(StreamingRequest(client, spec).run)
-    peer = server.accept()
-    peer._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    peer.request()
+    """Where many are under way. Its end is noticed late, as of any stream that is read late. Gaps that are not known
+    are not guessed."""
+    monkeypatch.setattr(LOOP_PACER, "streaming", MANY)
+    client, running, peer = begin(server, tap, measure_gaps=True, late_reading=LateReading())
     peer.send(HEAD + chunk(outputs(1)))
     gevent.sleep(0.02)  # it is read
     if not seen:
@@ -215,3 +220,24 @@ def test_a_tapped_stream_is_read_late_and_has_its_gaps_where_the_tap_saw_them(
         arrived_ns = timeline.outputs_ns[1:]
         assert all(before <= came for before, came in zip(sent_ns, arrived_ns))
         assert all(came < after for came, after in zip(arrived_ns, sent_ns[1:]))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("why", ["few streams", "short streams", "ends do not show"])
+def test_a_tapped_stream_is_read_as_it_comes_where_reading_it_late_is_not_worth_it_or_would_change_the_load(
+    server: Server, tap: PacketTap, kernel_stamps: None, monkeypatch: pytest.MonkeyPatch, why: str
+) -> None:
+    monkeypatch.setattr(LOOP_PACER, "streaming", 0 if why == "few streams" else MANY)
+    for _ in range(20):
+        tap.ends.lasted(0.5 if why == "short streams" else 5.0)
+        tap.ends.ended(noticed=why != "ends do not show")
+    client, running, peer = begin(server, tap, measure_gaps=True, late_reading=LateReading())
+    peer.send(HEAD + chunk(outputs(1)))
+    for _ in range(10):
+        gevent.sleep(0.02)
+        peer.send(chunk(outputs(1)))
+    peer.send(chunk(DONE) + END)
+    timeline: Timeline = running.get()
+    client.close()
+    assert (timeline.outcome, timeline.tapped, timeline.gaps_measured) == (Outcome.OK, True, True)
+    assert len(timeline.delays_ns) >= 10  # each read has one

@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from tests.runs.harness import RunLocust, StartSimulator, assert_whole
+from tokenswarm.client.measurement_options import STAMP_SOURCES, Stamps
 from tokenswarm.wire import tap_refusal
 
 pytestmark = pytest.mark.slow
@@ -29,6 +30,20 @@ def test_each_worker_has_a_tap_of_its_own_and_the_results_say_so(
     assert {row["worker"] for row in run.requests} == {"0", "1"}
     assert run.document["requests"]["stamps"] == "tap"
     assert run.output.count("Timestamps of tokens: the kernel's receive time of each segment (packet tap)") == 2
+
+
+@pytest.mark.parametrize(("processes", "used"), [((), "tap"), (("--processes", "2"), "kernel")])
+def test_auto_is_the_tap_where_one_process_sends_the_load(
+    run_locust: RunLocust, start_simulator: StartSimulator, processes: tuple[str, ...], used: str
+) -> None:
+    if reason := tap_refusal():
+        pytest.skip(f"a packet tap needs Linux and the capability CAP_NET_RAW: {reason}")
+    simulator = start_simulator("--profile", "fast", "--prefill-ms", "50", "--step-ms", "4")
+    run = run_locust("-H", simulator.host, "-u", "4", "-r", "4", "-t", "2s", *processes, *STREAMS)
+    assert run.exit_code == 0, run.output
+    assert {row["stamps"] for row in run.requests} == {used}
+    assert run.document["requests"]["stamps"] == used
+    assert run.output.count(f"Timestamps of tokens: {STAMP_SOURCES[Stamps(used)]}") == 1 + bool(processes)
 
 
 def test_without_the_capability_a_tap_is_refused_and_auto_has_the_times_of_the_kernel(

@@ -18,13 +18,11 @@ from tokenswarm.wire.tap.packet_filter import MOST_PORTS
 from tokenswarm.wire.tap.ring import PacketRing
 from tokenswarm.wire.tap.ring_slots import decode
 from tokenswarm.wire.tap.segments import SegmentQueue, SegmentRun, Segments, concatenated, connection_key
-from tokenswarm.wire.tap.stream_ends import StreamEnds
+from tokenswarm.wire.tap.stream_ends import LOOK_S, StreamEnds
 from tokenswarm.wire.tap.tapped_stream import TappedStream
 from tokenswarm.wire.tcp_info import consumed_bytes
 
-#: How often rings are looked into for what may be the end of a stream, and in how many looks what they held is handed
-#: to all streams.
-_LOOK_S = 0.025
+#: In how many looks into the rings for what may be the end of a stream what they held is handed to all streams.
 _LOOKS = 20
 #: So many streams in a row, before others get their turn.
 _ENDS_IN_A_ROW = 16
@@ -168,7 +166,7 @@ class PacketTap:
     def _look_often(self) -> None:
         while True:
             for _ in range(_LOOKS):
-                gevent.sleep(_LOOK_S)
+                gevent.sleep(LOOK_S)
                 self._take_in()
                 self._read_ended()
             self.empty()
@@ -206,7 +204,8 @@ class PacketTap:
 def tap_refusal() -> str | None:
     """Why this process cannot have a tap; None where it can."""
     try:
-        PacketRing(IPV4, [1], slots=1 << 10).close()
+        for layout in (IPV4, IPV6):  # of their full size: the memory is to be had as well
+            PacketRing(layout, [1]).close()
     except (OSError, AttributeError) as error:  # no AF_PACKET but on Linux
         return str(error.strerror or error) if isinstance(error, OSError) else "only Linux has packet sockets"
     return None

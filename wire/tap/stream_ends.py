@@ -21,6 +21,12 @@ _PORTS = 1 << 16
 _ANY_LENGTH = np.iinfo(np.int64).max
 #: Of ends of streams, after which older ones count half.
 _REMEMBERED = 64
+#: Of so few nothing is concluded.
+_LEAST_ENDS = 8
+#: From one look for ends to the next.
+LOOK_S = 0.025
+#: An end is noticed half a look late on average: a hundredth of so long a stream.
+_LEAST_S = 100 * LOOK_S / 2
 
 
 class StreamEnds:
@@ -37,6 +43,8 @@ class StreamEnds:
         self._longest = np.full(_PORTS, _ANY_LENGTH)
         self._odd: dict[int, None] = {}
         self._ends = self._noticed = 0
+        self._streams = 0
+        self._mean_s = 0.0
 
     def expect(self, key: int, shortest: int, longest: int) -> None:
         """The segments of this stream have had so many bytes."""
@@ -65,8 +73,13 @@ class StreamEnds:
         self._odd.clear()
         return odd
 
+    def lasted(self, seconds: float) -> None:
+        """A stream, read late or not, took so long from its first output to its end."""
+        self._streams = min(self._streams + 1, _REMEMBERED)
+        self._mean_s += (seconds - self._mean_s) / self._streams
+
     def ended(self, *, noticed: bool) -> None:
-        """A stream has ended: which was noticed by its segments, or only when it was read."""
+        """A stream that was read late has ended: which was noticed by its segments, or only when it was read."""
         if self._ends >= _REMEMBERED:
             self._ends //= 2
             self._noticed //= 2
@@ -76,4 +89,10 @@ class StreamEnds:
     @property
     def are_noticed(self) -> bool:
         """Whether most of the last ones were."""
-        return 2 * self._noticed >= self._ends
+        return self._ends < _LEAST_ENDS or 2 * self._noticed >= self._ends
+
+    @property
+    def are_far_apart(self) -> bool:
+        """Whether the last streams took so long that noticing their ends by a look changes the load by no more than a
+        hundredth; so it is taken to be before the first has ended."""
+        return not self._streams or self._mean_s >= _LEAST_S

@@ -92,6 +92,15 @@ class TappedStream:
         self.read_at_once(ended=False)
         self._tap.forget(self._key, self)
 
+    @property
+    def may_be_read_late(self) -> bool:
+        """Whether its end, if it is left unread, would be noticed soon enough not to change the load."""
+        return self._tap.ends.are_noticed and self._tap.ends.are_far_apart
+
+    def lasted(self, seconds: float) -> None:
+        """A response took so long from its first output to its end."""
+        self._tap.ends.lasted(seconds)
+
     def read_late(self, read: Callable[[], object]) -> None:
         """From now on its segments are left with the kernel for a while. `read` is called when one of another length
         comes than those before, which may be the last."""

@@ -38,6 +38,19 @@ def test_a_stream_of_which_nothing_is_known_or_that_has_ended_may_have_any_lengt
     assert ends.take() == ()
 
 
+def test_ends_of_streams_that_last_a_hundred_times_as_long_as_they_are_noticed_late_are_far_apart() -> None:
+    ends = StreamEnds()
+    assert ends.are_far_apart  # nothing else is known
+    ends.lasted(1.2)
+    assert not ends.are_far_apart
+    for _ in range(300):
+        ends.lasted(1.3)
+    assert ends.are_far_apart
+    for _ in range(100):
+        ends.lasted(0.2)
+    assert not ends.are_far_apart
+
+
 def test_where_ends_do_not_show_in_lengths_that_is_found_out_and_forgotten_again() -> None:
     """A server that sends the end with the last token, and later, behind another proxy, one that does not."""
     ends = StreamEnds()
