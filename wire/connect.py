@@ -6,7 +6,7 @@ import errno
 import socket
 import ssl
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 
 import gevent.socket
@@ -23,6 +23,7 @@ from tokenswarm.wire.errors import (
 from tokenswarm.wire.limits import has_ipv6, limit_reached
 from tokenswarm.wire.origin import Origin
 from tokenswarm.wire.proxy import Proxy
+from tokenswarm.wire.tap.own_ports import OwnPorts
 from tokenswarm.wire.time_limit import time_limit
 from tokenswarm.wire.tls import TlsSession, certificate_refusal, reason_of
 
@@ -34,16 +35,23 @@ _NO_TLS = {"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "PACKET_LENGTH_TOO_LONG", "UN
 _PlainSocket: type[socket.socket] = monkey.get_original("socket", "socket")
 
 
-def connect(origin: Origin, timeout_s: float, tls: TlsSession | None, proxy: Proxy | None = None) -> socket.socket:
+def connect(
+    origin: Origin,
+    timeout_s: float,
+    tls: TlsSession | None,
+    proxy: Proxy | None = None,
+    own_ports: OwnPorts | None = None,
+) -> socket.socket:
     """A plain socket that does not block, over which `tls` has shaken hands: to the server, or to the proxy, which
-    tunnels TLS. Raises ConnectFailed, ConnectTimedOut, ClientLimitReached."""
+    tunnels TLS. Its port is one of own_ports, where these are given. Raises ConnectFailed, ConnectTimedOut,
+    ClientLimitReached."""
     peer = f"the proxy {proxy.address}" if proxy else origin.authority
     advice = "; is --proxy right, and does it run?" if proxy else ""
     failed = ProxyFailed if proxy else ConnectFailed
     try:
         # One limit over the name's look-up, all its addresses and the handshake.
         with time_limit(timeout_s):
-            cooperative = _connected(proxy.origin if proxy else origin)
+            cooperative = _connected(proxy.origin if proxy else origin, own_ports)
             if tls is not None:
                 with _closing_on_error(cooperative):
                     if proxy is not None:
@@ -67,25 +75,41 @@ def connect(origin: Origin, timeout_s: float, tls: TlsSession | None, proxy: Pro
     return sock
 
 
-def _connected(origin: Origin) -> gevent.socket.socket:
+def _connected(origin: Origin, own_ports: OwnPorts | None) -> gevent.socket.socket:
     """A socket connected to the first of the name's addresses that can be had. Raises the last one's error, but where
     this machine has no IPv6 that of the last IPv4 address: what is said of the others looks like a lack of ports."""
-    try:
-        return gevent.socket.create_connection((origin.host, origin.port))
-    except OSError as error:
-        if error.errno != errno.EADDRNOTAVAIL or has_ipv6():
-            raise
-    try:
-        found = gevent.socket.getaddrinfo(origin.host, origin.port, socket.AF_INET, socket.SOCK_STREAM)
-    except socket.gaierror:
-        raise ConnectFailed(
-            f"no connection to {origin.authority}: it has IPv6 addresses only, and this machine has no IPv6"
-        ) from None
-    *others, last = [(str(address[0]), origin.port) for *_, address in found]
-    for address in others:
-        with suppress(OSError):
-            return gevent.socket.create_connection(address)
-    return gevent.socket.create_connection(last)
+    error: OSError | None = None
+    for family, _, _, _, address in gevent.socket.getaddrinfo(origin.host, origin.port, 0, socket.SOCK_STREAM):
+        try:
+            return connected_to(family, address, own_ports)
+        except OSError as failed:
+            if not _is_for_want_of_ipv6(family, failed):
+                error = failed
+    raise error or ConnectFailed(
+        f"no connection to {origin.authority}: it has IPv6 addresses only, and this machine has no IPv6"
+    )
+
+
+def connected_to(family: int, address: tuple[object, ...], own_ports: OwnPorts | None) -> gevent.socket.socket:
+    """A socket connected to this address. Raises OSError."""
+    while True:
+        sock = gevent.socket.socket(family, socket.SOCK_STREAM)
+        with _closing_on_error(sock):
+            tried = own_ports.restrict(sock) if own_ports else None
+            try:
+                sock.connect(address)
+                return sock
+            except OSError as failed:
+                if own_ports is None or tried is None or failed.errno != errno.EADDRNOTAVAIL:
+                    raise
+                if _is_for_want_of_ipv6(family, failed):
+                    raise
+        own_ports.are_used_up(tried)
+        sock.close()
+
+
+def _is_for_want_of_ipv6(family: int, error: OSError) -> bool:
+    return family == socket.AF_INET6 and error.errno == errno.EADDRNOTAVAIL and not has_ipv6()
 
 
 @contextmanager

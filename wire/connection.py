@@ -69,7 +69,7 @@ class Connection:
         self._timeout_s = timeout_s
         self._tls = TlsSession(tls, origin.host) if tls else None
         with LOOP_PACER.no_delay():
-            self._sock = connect(origin, timeout_s, self._tls, proxy)
+            self._sock = connect(origin, timeout_s, self._tls, proxy, tap.own_ports if tap else None)
         self._kernel_stamps = kernel_stamps and enable_kernel_stamps(self._sock)
         self._connect_ns = time.perf_counter_ns() - began_ns
         self._times = ArrivalTimes(began_ns)

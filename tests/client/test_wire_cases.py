@@ -481,10 +481,10 @@ def test_a_server_that_does_not_accept_runs_into_the_timeout_for_connecting(aske
 def test_a_client_without_a_port_left_has_failed_itself(
     server: Server, user: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def none_left(address: object) -> None:
+    def none_left(*_: object) -> None:
         raise OSError(errno.EADDRNOTAVAIL, os.strerror(errno.EADDRNOTAVAIL))
 
-    monkeypatch.setattr("gevent.socket.create_connection", none_left)
+    monkeypatch.setattr("tokenswarm.wire.connect.connected_to", none_left)
     user.ask()
     row = user.row()
     assert ended(row)[:3] == ("client_limit", "", "0")

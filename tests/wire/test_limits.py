@@ -132,10 +132,10 @@ def test_a_process_without_a_file_left_says_so(few_files: int, server: Any, name
 def test_each_limit_is_the_client_s_when_it_connects(
     number: int, server: Any, client: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fails(address: object) -> None:
+    def fails(*_: object) -> None:
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr("gevent.socket.create_connection", fails)
+    monkeypatch.setattr("tokenswarm.wire.connect.connected_to", fails)
     with pytest.raises(ClientLimitReached):
         client.post("/", b"")
 
@@ -144,10 +144,10 @@ def test_each_limit_is_the_client_s_when_it_connects(
 def test_what_the_network_says_is_no_limit(
     number: int, server: Any, client: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fails(address: object) -> None:
+    def fails(*_: object) -> None:
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr("gevent.socket.create_connection", fails)
+    monkeypatch.setattr("tokenswarm.wire.connect.connected_to", fails)
     with pytest.raises(WireError) as failed:
         client.post("/", b"")
     assert isinstance(failed.value, ConnectFailed)
@@ -204,12 +204,12 @@ def test_a_machine_without_ipv6_lacks_no_port_for_it(
 ) -> None:
     """Else a server that is down, addressed by a name that has an IPv6 address too, is the client's failure."""
 
-    def fails(address: tuple[str, int]) -> None:
+    def fails(family: int, address: tuple[str, int], own_ports: object) -> None:
         code = number if address[0] == "127.0.0.1" else errno.EADDRNOTAVAIL  # the last address of a name is IPv6
         raise OSError(code, os.strerror(code))
 
     monkeypatch.setattr("tokenswarm.wire.connect.has_ipv6", lambda: False)
-    monkeypatch.setattr("gevent.socket.create_connection", fails)
+    monkeypatch.setattr("tokenswarm.wire.connect.connected_to", fails)
     with pytest.raises(WireError) as failed:
         StreamClient(Origin(host, 9), 20.0).post("/", b"")
     assert type(failed.value) is kind

@@ -14,6 +14,7 @@ import gevent
 
 from tokenswarm.wire.deferred_reader import DEFERRED_READER
 from tokenswarm.wire.tap.headers import IPV4, IPV6, HeaderLayout
+from tokenswarm.wire.tap.own_ports import OwnPorts
 from tokenswarm.wire.tap.packet_filter import MOST_PORTS
 from tokenswarm.wire.tap.ring import PacketRing
 from tokenswarm.wire.tap.ring_slots import decode
@@ -60,17 +61,18 @@ class PacketTap:
         #: What was taken from the rings and not handed out.
         self._taken_in: list[Segments] = []
         self.ends = StreamEnds()
+        #: Connections that are to be tapped have ports of these.
+        self.own_ports = OwnPorts(self._narrow)
 
     def watch(self, host: str, port: int) -> None:
         """See the segments of connections to this port from now on; to be called before they are made. Raises OSError
         where this process may not."""
         if port not in self._ports and len(self._ports) < MOST_PORTS:
             self._ports.append(port)
-            for ring in self._rings.values():
-                ring.only_from(self._ports)
+            self._narrow()
         for layout in _layouts_of(host):
             if layout not in self._rings:
-                self._rings[layout] = PacketRing(layout, self._ports)
+                self._rings[layout] = PacketRing(layout, self._ports, self.own_ports.ranges)
         if self._greenlet is None or self._greenlet.dead:
             self._greenlet = gevent.spawn(self._look_often)
         # Streams that are read late are cut one after the other: the rings are not to be emptied for each.
@@ -120,6 +122,11 @@ class PacketTap:
         self._take_in()
         self.look_for(key, stream)
 
+    def _narrow(self) -> None:
+        """See the connections of this process to the servers that are watched, and as few others as possible."""
+        for ring in self._rings.values():
+            ring.take_only(self._ports, self.own_ports.ranges)
+
     def _take_in(self) -> None:
         for ring in self._rings.values():
             for slots in ring.take():
@@ -161,6 +168,7 @@ class PacketTap:
             ring.close()
         for held in (self._rings, self._ports, self._streams, self._beginnings, self._taken_in):
             held.clear()
+        self.own_ports.release()
         self.ends = StreamEnds()
 
     def _look_often(self) -> None:

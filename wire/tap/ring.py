@@ -17,6 +17,7 @@ from gevent import monkey
 from numpy.typing import NDArray
 
 from tokenswarm.wire.tap.headers import HeaderLayout
+from tokenswarm.wire.tap.own_ports import PortRange
 from tokenswarm.wire.tap.packet_filter import program
 from tokenswarm.wire.tap.ring_slots import FILLED, slot_bytes, slot_type
 
@@ -38,7 +39,9 @@ SLOTS = 1 << 16
 class PacketRing:
     """The packets of one family of addresses that come from some ports. Raises OSError where it cannot be opened."""
 
-    def __init__(self, layout: HeaderLayout, ports: Sequence[int], slots: int = SLOTS) -> None:
+    def __init__(
+        self, layout: HeaderLayout, ports: Sequence[int], local_ports: Sequence[PortRange] = (), slots: int = SLOTS
+    ) -> None:
         """slots: a multiple of those in a block."""
         self.layout = layout
         self._slots = slots
@@ -48,7 +51,7 @@ class PacketRing:
         # dropped when the ring is set up.
         self._socket = plain_socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(layout.ether_type))
         try:
-            self.only_from(ports)
+            self.take_only(ports, local_ports)
             self._memory = self._map()
         except OSError:
             self._socket.close()
@@ -57,9 +60,9 @@ class PacketRing:
         self._bytes: NDArray[np.uint8] = np.frombuffer(self._memory, dtype=np.uint8).reshape(slots, -1)
         self._status = self._bytes.view(self._type)[:, 0]["status"]
 
-    def only_from(self, ports: Sequence[int]) -> None:
-        """Take packets from these ports alone."""
-        code = program(self.layout, ports)
+    def take_only(self, ports: Sequence[int], local_ports: Sequence[PortRange]) -> None:
+        """Take packets from these ports alone, to these local ones or, where there are none, to any."""
+        code = program(self.layout, ports, local_ports)
         buffer = ctypes.create_string_buffer(code, len(code))
         given = _FILTER_PROGRAM.pack(len(code) // _INSTRUCTION_BYTES, ctypes.addressof(buffer))
         self._socket.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, given)

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tokenswarm.wire.tap.headers import FIN, IPV4, IPV6, RST, SYN, HeaderLayout
+from tokenswarm.wire.tap.own_ports import MOST_RANGES, PortRange
 from tokenswarm.wire.tap.packet_filter import MOST_PORTS, program
 from tokenswarm.wire.tap.ring_slots import FILLED, Decoded, decode, slot_bytes, slot_type
 from tokenswarm.wire.tap.segments import connection_key
@@ -40,8 +41,8 @@ def kept_of(code: bytes, packet: bytes) -> int:
             return k
         elif opcode == 0x07:
             x = a
-        elif opcode in (0x15, 0x45, 0x2D):
-            holds = {0x15: a == k, 0x45: bool(a & k), 0x2D: a > x}[opcode]
+        elif opcode in (0x15, 0x45, 0x2D, 0x25, 0x35):
+            holds = {0x15: a == k, 0x45: bool(a & k), 0x2D: a > x, 0x25: a > k, 0x35: a >= k}[opcode]
             place += if_true if holds else if_false
         else:
             a = {0x54: a & k, 0x74: a >> k, 0x04: a + k}[opcode] % (1 << 32)
@@ -120,10 +121,32 @@ def test_each_of_the_most_ports_is_reached(layout: HeaderLayout, place: int) -> 
     assert kept_of(program(layout, ports), packet(layout, port=ports[place])) > 0
 
 
+@LAYOUTS
+@given(
+    ranges=st.lists(st.tuples(st.integers(0, 65_535), st.integers(0, 65_535)), min_size=1, max_size=MOST_RANGES),
+    local_port=st.integers(0, 65_535),
+)
+def test_packets_to_none_of_the_local_ports_are_not_kept(
+    layout: HeaderLayout, ranges: list[tuple[int, int]], local_port: int
+) -> None:
+    """With the most ports of servers, so that jumps are at their longest."""
+    ports = [PortRange(*sorted(bounds)) for bounds in ranges]
+    code = program(layout, [*range(1000, 1000 + MOST_PORTS)], ports)
+    for local in (local_port, *(end + step for bounds in ports for end in bounds for step in (-1, 0, 1))):
+        if 0 <= local <= 65_535:
+            wanted = any(first <= local <= last for first, last in ports)
+            assert bool(kept_of(code, packet(layout, port=1000, local_port=local))) is wanted
+
+
 @pytest.mark.parametrize("ports", [[], [*range(MOST_PORTS + 1)]])
 def test_a_filter_without_ports_or_of_too_many_is_a_mistake(ports: list[int]) -> None:
     with pytest.raises(ValueError, match=f"1 to {MOST_PORTS} ports"):
         program(IPV4, ports)
+
+
+def test_a_filter_of_too_many_ranges_is_a_mistake() -> None:
+    with pytest.raises(ValueError, match=f"up to {MOST_RANGES} ranges"):
+        program(IPV4, [80], [PortRange(1, 2)] * (MOST_RANGES + 1))
 
 
 def slots_of(layout: HeaderLayout, packets: list[tuple[bytes, int]], length: int | None = None) -> Any:
