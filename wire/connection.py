@@ -106,6 +106,7 @@ class Connection:
         self._exchange = exchange
         if self._tapped is not None:
             exchange.tapped = True
+            exchange.end_is_noticed = self._tapped.end_would_be_noticed
             self._tapped.segments_read = received_segments(self._sock)
         exchange.received_segments = partial(received_segments, self._sock)
         sender = self._sender
@@ -228,12 +229,6 @@ class Connection:
             # wakes `send`, which closes it.
             with suppress(OSError):
                 self._sock.shutdown(socket.SHUT_RDWR)
-
-    @property
-    def may_be_left_unread(self) -> bool:
-        """Whether a packet tap has the times of what is left unread and notices the end, and whether reading less often
-        is worth it."""
-        return LOOP_PACER.has_many_streams and self._tapped is not None and self._tapped.may_be_read_late
 
     @property
     def has_answered(self) -> bool:

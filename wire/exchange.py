@@ -11,6 +11,7 @@ from gevent.event import Event
 from tokenswarm.wire.arrival import Arrival
 from tokenswarm.wire.errors import ServerBrokeProtocol, WireError
 from tokenswarm.wire.http import ResponseParser, chunk_ends
+from tokenswarm.wire.loop_pacer import LOOP_PACER
 
 #: Of a document that is fetched whole, such as a page of metrics.
 MOST_KEPT_BYTES = 8 * 2**20
@@ -22,9 +23,6 @@ class Source(Protocol):
 
     @property
     def watched(self) -> bool: ...
-
-    @property
-    def may_be_left_unread(self) -> bool: ...
 
     def unwatch(self) -> None: ...
 
@@ -61,6 +59,7 @@ class Exchange:
     behind_ns: when so much was last read at once that the kernel's buffer may have been full, so that the server may
     have waited for this process until then. None if that never happened.
     tapped: whether each read of it was of one segment, or a packet tap knew when each of its segments came.
+    end_is_noticed: whether the tap would notice its end soon, if it were left unread.
     received_segments: how many TCP segments its connection has received so far, None where that is not known.
     never_read: whether the server had surely closed the connection before it could have read the request.
     """
@@ -78,6 +77,7 @@ class Exchange:
         self.bytes_received = 0
         self.never_read = False
         self.tapped = False
+        self.end_is_noticed: Callable[[], bool] = lambda: False
         self.received_segments: Callable[[], int | None] = lambda: None
         self.behind_ns: int | None = None
         self.response = ResponseParser()
@@ -98,7 +98,7 @@ class Exchange:
     def may_be_left_unread(self) -> bool:
         """Whether, after `unwatch`, a packet tap would have the times of all that comes, as long as the exchange is
         `tapped`, the end would be noticed soon, and so many streams are under way that this is worth it."""
-        return self.tapped and self._source.may_be_left_unread
+        return self.tapped and LOOP_PACER.has_many_streams and self.end_is_noticed()
 
     def unwatch(self) -> None:
         """From now on leave what comes with the kernel, and read it now and then: ten times a second at first, later

@@ -92,8 +92,7 @@ class TappedStream:
         self.read_at_once(ended=False)
         self._tap.forget(self._key, self)
 
-    @property
-    def may_be_read_late(self) -> bool:
+    def end_would_be_noticed(self) -> bool:
         """Whether its end, if it is left unread, would be noticed soon enough not to change the load."""
         return self._tap.ends.are_noticed and self._tap.ends.are_far_apart
 
