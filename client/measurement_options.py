@@ -27,6 +27,11 @@ class Stamps(StrEnum):
     USER = "user"
 
 
+#: So many processes of a machine have taps with `auto`: the filter of each looks at each packet of the machine, half a
+#: microsecond of the kernel's time.
+MOST_TAPS = 4
+
+
 def add_measurement_options(option: OptionAdder) -> None:
     """Add the options to Locust's parser."""
     option.choice(
@@ -44,16 +49,18 @@ def add_measurement_options(option: OptionAdder) -> None:
         "timestamp source: kernel (SO_TIMESTAMPNS, where available); tap (a packet tap: the kernel's time of each "
         "segment, also where a late client reads several at once; Linux, needs CAP_NET_RAW); user (user space: when "
         "this program reads, as other clients do; a run whose event loop was late is then marked suspect); auto: "
-        "tap where it is permitted and one process sends all of the load, else kernel (docs/accuracy.md)",
+        f"tap where it is permitted and up to {MOST_TAPS} processes of this machine send the load, else kernel "
+        "(docs/accuracy.md)",
     )
 
 
-def stamps_in_use(stamps: Stamps, *, one_process: bool) -> Stamps:
-    """The source that `auto` stands for. one_process: whether this process sends all of the load: the kernel would copy
-    the headers of each segment for every process of the machine that has a tap."""
+def stamps_in_use(stamps: Stamps, processes: int | None) -> Stamps:
+    """The source that `auto` stands for. processes: how many send the load, this one or those that it has forked; None
+    where others do, which may not have what this one may."""
     if stamps is not Stamps.AUTO:
         return stamps
-    return Stamps.TAP if one_process and tap_refusal() is None else Stamps.KERNEL
+    few = processes is not None and processes <= MOST_TAPS
+    return Stamps.TAP if few and tap_refusal() is None else Stamps.KERNEL
 
 
 #: As the log says it.

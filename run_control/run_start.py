@@ -72,7 +72,8 @@ from tokenswarm.upstream.locust_log_filters import (
 )
 from tokenswarm.users.changed_users import check_unchanged
 from tokenswarm.users.listener_errors import enter_those_of_master
-from tokenswarm.users.run_lifecycle import RunLifecycle, sends_from_here
+from tokenswarm.users.load_senders import sends_from_here
+from tokenswarm.users.run_lifecycle import RunLifecycle
 from tokenswarm.web.locust_page import WebPage
 
 logger = logging.getLogger("tokenswarm")

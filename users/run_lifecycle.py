@@ -66,6 +66,7 @@ from tokenswarm.users.cache_flushes import CacheFlushes, find_cache_block
 from tokenswarm.users.current_run import CURRENT_RUN, Share
 from tokenswarm.users.garbage_collection import GARBAGE_COLLECTION
 from tokenswarm.users.length_calibrations import LengthCalibrations
+from tokenswarm.users.load_senders import processes_of, sends_from_here
 from tokenswarm.users.own_prompts import OWN_PROMPTS, check_own_prompts, own_fingerprint
 from tokenswarm.users.preflights import Preflights, least_tokens_of
 from tokenswarm.users.prompt_warnings import log_prompts
@@ -189,8 +190,7 @@ class RunLifecycle:
         if options.models is None:
             parsed.model = server.model
         parsed.prompt_nonce = run_nonce_of(options)
-        one_process = not isinstance(environment.runner, MasterRunner)
-        parsed.stamps = stamps_in_use(options.stamps, one_process=one_process).value
+        parsed.stamps = stamps_in_use(options.stamps, processes_of(environment)).value
         vars(parsed)[OWN_PROMPTS] = own_fingerprint(options)
         control = options.control
         row_models = as_detected(options, parsed.engine, server.model).control.row_models
@@ -410,13 +410,6 @@ class _StillLoading(Exception):
 
 def _do_not_wait(_: float) -> None:
     raise _StillLoading
-
-
-def sends_from_here(environment: Environment) -> bool:
-    """Whether this process or those that it forked send the load. The master may not reach a server that workers on
-    other machines reach."""
-    assert environment.parsed_options is not None
-    return not isinstance(environment.runner, MasterRunner) or bool(environment.parsed_options.processes)
 
 
 def _server_of(

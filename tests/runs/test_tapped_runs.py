@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from tests.runs.harness import RunLocust, StartSimulator, assert_whole
-from tokenswarm.client.measurement_options import STAMP_SOURCES, Stamps
+from tokenswarm.client.measurement_options import MOST_TAPS, STAMP_SOURCES, Stamps
 from tokenswarm.wire import tap_refusal
 
 pytestmark = pytest.mark.slow
@@ -32,18 +32,19 @@ def test_each_worker_has_a_tap_of_its_own_and_the_results_say_so(
     assert run.output.count("Timestamps of tokens: the kernel's receive time of each segment (packet tap)") == 2
 
 
-@pytest.mark.parametrize(("processes", "used"), [((), "tap"), (("--processes", "2"), "kernel")])
-def test_auto_is_the_tap_where_one_process_sends_the_load(
-    run_locust: RunLocust, start_simulator: StartSimulator, processes: tuple[str, ...], used: str
+@pytest.mark.parametrize(("processes", "used"), [(0, "tap"), (MOST_TAPS, "tap"), (MOST_TAPS + 1, "kernel")])
+def test_auto_is_the_tap_where_few_processes_of_this_machine_send_the_load(
+    run_locust: RunLocust, start_simulator: StartSimulator, processes: int, used: str
 ) -> None:
     if reason := tap_refusal():
         pytest.skip(f"a packet tap needs Linux and the capability CAP_NET_RAW: {reason}")
     simulator = start_simulator("--profile", "fast", "--prefill-ms", "50", "--step-ms", "4")
-    run = run_locust("-H", simulator.host, "-u", "4", "-r", "4", "-t", "2s", *processes, *STREAMS)
+    forked = ("--processes", str(processes)) if processes else ()
+    run = run_locust("-H", simulator.host, "-u", "5", "-r", "5", "-t", "2s", *forked, *STREAMS)
     assert run.exit_code == 0, run.output
     assert {row["stamps"] for row in run.requests} == {used}
     assert run.document["requests"]["stamps"] == used
-    assert run.output.count(f"Timestamps of tokens: {STAMP_SOURCES[Stamps(used)]}") == 1 + bool(processes)
+    assert run.output.count(f"Timestamps of tokens: {STAMP_SOURCES[Stamps(used)]}") == max(1, processes)
 
 
 def test_without_the_capability_a_tap_is_refused_and_auto_has_the_times_of_the_kernel(
