@@ -19,7 +19,7 @@ from gevent import monkey
 
 # Python's socket module lacks this name; the number is Linux's (linux/in.h).
 _IP_LOCAL_PORT_RANGE = 51
-#: For as many processes at most; a filter has room for the slices of one.
+#: For as many processes at most; a filter can hold the slices of one.
 MOST_RANGES = 32
 _BOUNDS = struct.Struct("=I")
 _RANGE_FILE = Path("/proc/sys/net/ipv4/ip_local_port_range")
