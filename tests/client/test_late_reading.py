@@ -159,6 +159,16 @@ def test_a_server_that_waits_for_acknowledgements_is_noticed_and_read_as_it_send
     assert reads_late(guard) == 0
 
 
+class Compared(LateReading):
+    """streams: how many were compared."""
+
+    streams = 0
+
+    def ended(self, *, late: bool, tokens: int, segments: int) -> str | None:
+        self.streams += 1
+        return super().ended(late=late, tokens=tokens, segments=segments)
+
+
 def begin(server: Server, tap: PacketTap, **fields: Any) -> tuple[StreamClient, gevent.Greenlet[[], Timeline], Peer]:
     """A request of these fields under way, and the server's side of its connection."""
     request = ChatRequest(model="m", prompt="p", system_prompt=None, max_tokens=None)
@@ -200,7 +210,8 @@ def test_a_tapped_stream_is_read_late_and_has_its_gaps_where_the_tap_saw_them(
     """Where many are under way. Its end is noticed late, as of any stream that is read late. Gaps that are not known
     are not guessed."""
     monkeypatch.setattr(LOOP_PACER, "streaming", MANY)
-    client, running, peer = begin(server, tap, measure_gaps=True, late_reading=LateReading())
+    guard = Compared()
+    client, running, peer = begin(server, tap, measure_gaps=True, late_reading=guard)
     peer.send(HEAD + chunk(outputs(1)))
     gevent.sleep(0.02)  # it is read
     if not seen:
@@ -214,6 +225,7 @@ def test_a_tapped_stream_is_read_late_and_has_its_gaps_where_the_tap_saw_them(
     timeline: Timeline = running.get()
     client.close()
     assert (timeline.outcome, timeline.tapped, timeline.gaps_measured) == (Outcome.OK, seen, seen)
+    assert guard.streams == 1
     assert len(timeline.delays_ns) < 5  # only what was read as it came has one
     assert len(timeline.outputs_ns) == 1 + len(sent_ns)
     if seen:
@@ -231,7 +243,8 @@ def test_a_tapped_stream_is_read_as_it_comes_where_reading_it_late_is_not_worth_
     for _ in range(20):
         tap.ends.lasted(0.5 if why == "short streams" else 5.0)
         tap.ends.ended(noticed=why != "ends do not show")
-    client, running, peer = begin(server, tap, measure_gaps=True, late_reading=LateReading())
+    guard = Compared()
+    client, running, peer = begin(server, tap, measure_gaps=True, late_reading=guard)
     peer.send(HEAD + chunk(outputs(1)))
     for _ in range(10):
         gevent.sleep(0.02)
@@ -240,4 +253,5 @@ def test_a_tapped_stream_is_read_as_it_comes_where_reading_it_late_is_not_worth_
     timeline: Timeline = running.get()
     client.close()
     assert (timeline.outcome, timeline.tapped, timeline.gaps_measured) == (Outcome.OK, True, True)
+    assert guard.streams == 0  # it says nothing of those that could be read late
     assert len(timeline.delays_ns) >= 10  # each read has one
