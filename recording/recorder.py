@@ -141,9 +141,11 @@ class Recorder:
             self.spool.dropped()
 
     @property
-    def has_pending(self) -> bool:
-        """Whether a request has ended since the last report, or a user had no further session."""
-        return bool(self._pending.rows or self._full) or len(self.dry_ns) > self._dry_reported
+    def pending_reports(self) -> int:
+        """How many reports the requests fill that have ended since the last one; one more where a user had no further
+        session."""
+        is_begun = bool(self._pending.rows) or len(self.dry_ns) > self._dry_reported
+        return len(self._full) + is_begun
 
     def saw_output(self, events: int) -> None:
         """So many events with output came, on streams that may still run."""

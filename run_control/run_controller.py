@@ -225,8 +225,12 @@ class RunController:
             gevent.sleep(_OWN_REPORT_S)
             let_sends_go_first()
             try:
-                # A report at a time: hundreds of requests may have ended together, while other streams go on.
-                while (run := self.run) is not None and self._take_own_report(run, whole=False):
+                # A report at a time: hundreds of requests may have ended together, while other streams go on. What ends
+                # meanwhile is for the next time: a report costs time by itself.
+                recorder = self.process.recorder
+                for _ in range(recorder.pending_reports if recorder is not None else 0):
+                    if (run := self.run) is None or not self._take_own_report(run, whole=False):
+                        break
                     gevent.sleep(_PAUSE_S)
                     let_sends_go_first()
             except Exception as error:
@@ -237,7 +241,7 @@ class RunController:
         recorder = self.process.recorder
         if not isinstance(self._environment.runner, LocalRunner) or recorder is None:
             return False
-        if not whole and not recorder.has_pending:
+        if not whole and not recorder.pending_reports:
             return False
         for report in recorder.take_reports() if whole else (recorder.take_report(),):
             self._enter_new(run, report)

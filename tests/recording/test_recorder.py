@@ -193,3 +193,14 @@ def test_no_report_is_too_large_for_a_master_however_long_the_servers_errors_are
     assert [report.ended for report in sent] == [MOST_ROWS, 2 * MOST_ROWS, requests]
     assert (aggregator.recorded, aggregator.ended) == (requests, requests)
     assert recorder.take_report().number == 4
+
+
+def test_what_has_ended_is_known_as_a_number_of_reports(recorder: Recorder, timeline: Callable[..., Timeline]) -> None:
+    recorder.most_rows = 2
+    pending = []
+    for _ in range(5):
+        recorder.record(timeline((103.1, 103.3), sent_s=103.0, over_s=103.5))
+        pending.append(recorder.pending_reports)
+    assert pending == [1, 1, 2, 2, 3]
+    assert [len(recorder.take_report().rows) for _ in range(3)] == [2, 2, 1]
+    assert recorder.pending_reports == 0

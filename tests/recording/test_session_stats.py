@@ -320,10 +320,10 @@ def test_a_level_ends_when_a_user_has_no_further_session() -> None:
         recorder.record(timeline)
     aggregator.apply(Report.decode(recorder.take_report().encode()))
     assert aggregator.levels[0].length_s == 100.0
-    assert not recorder.has_pending
+    assert recorder.pending_reports == 0
     recorder.ran_dry(0, 12 * S, is_alone=True)
     recorder.ran_dry(0, 13 * S, is_alone=True)  # of another user
-    assert recorder.has_pending
+    assert recorder.pending_reports == 1
     assert recorder.levels[0].phase_at(12 * S) is Phase.DRAIN
     aggregator.apply(Report.decode(recorder.take_report().encode()))
     stats = aggregator.levels[0]
