@@ -32,6 +32,16 @@ _OUTPUTS = frozenset(
 _OF_RUN = {"--quiet": "give --loglevel WARNING", "--dry-run": "run tokenswarm run --dry-run with the same options"}
 #: Names in full, and what options call them.
 _LONG_NAMES = {"tensorrt": "trtllm", "tensorrt-llm": "trtllm"}
+#: Options of other load tools, and what they are called here.
+_OPTIONS_ELSEWHERE = (
+    dict.fromkeys(("concurrency", "max-concurrency", "num-users", "connections"), "--users")
+    | dict.fromkeys(("request-rate", "rps", "qps", "arrival-rate"), "--rate")
+    | dict.fromkeys(("duration", "time", "max-seconds", "benchmark-duration"), "--run-time")
+    | dict.fromkeys(("url", "base-url", "target", "server"), "--host")
+    | dict.fromkeys(("num-prompts", "num-requests", "request-count", "max-requests"), "--requests")
+    | {"timeout": "--request-timeout"}
+    | dict.fromkeys(("output-dir", "result-dir", "output-path"), "--results")
+)
 #: How similar a word must be to one that is known, in difflib's ratio: `bogus` is not `gpus` (0.67). Options are many.
 _SIMILAR_NAMES, _SIMILAR_OPTIONS = 0.7, 0.75
 #: Options by which users look for the one of the key.
@@ -221,12 +231,14 @@ def misspelled_variables(parser: ArgumentParser, environment: Mapping[str, str])
 
 
 def nearest_options(option: str, flags: Collection[str]) -> list[str]:
-    """The flags that an abbreviation can stand for, else the one that is most like `option`, else the longest that it
-    goes on from (`--model` for `--model-name`); empty if none is."""
+    """The flags that an abbreviation can stand for, else what other tools call so, else the one that is most like
+    `option`, else the longest that it goes on from (`--model` for `--model-name`); empty if none is."""
     if option.startswith("--") and len(option) > 3 and (longer := [flag for flag in flags if flag.startswith(option)]):
         return longer
     if not option.startswith("--"):
         return []
+    if (here := _OPTIONS_ELSEWHERE.get(option.strip("-").replace("_", "-"), "")) in flags:
+        return [here]
     # Without the dashes, which would make any two short names similar.
     names = [flag.strip("-") for flag in flags if flag.startswith("--")]
     near = _most_similar(option.strip("-"), names, _SIMILAR_OPTIONS)
