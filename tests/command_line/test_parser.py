@@ -96,6 +96,15 @@ def test_a_slip_of_the_pen_is_near(word: str, near: str, read: Read) -> None:
     assert sentence == f"unknown option {word}; did you mean {near}?"
 
 
+@pytest.mark.parametrize(
+    ("word", "here"), [("--concurrency", "--users"), ("--base_url=http://a", "--host"), ("--duration", "--run-time")]
+)
+def test_an_option_s_name_in_other_tools_is_refused_with_its_name_here(word: str, here: str, read: Read) -> None:
+    (sentence,) = read(word).errors
+    assert sentence.endswith(f"; did you mean {here}?")
+    assert nearest_options("--rps", ["--rate", "--ramp"]) == ["--rate"]
+
+
 def test_a_command_whose_letters_are_in_another_order_is_near() -> None:
     assert nearest_names("rnu", ["run", "runs", "report"]) == ["run"]
     assert nearest_names("bogus", ["run", "runs", "report"]) == []
