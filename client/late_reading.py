@@ -4,7 +4,7 @@ A read acknowledges what it reads. A server whose acknowledgements come late may
 (Nagle's algorithm), so that more tokens come in a segment; or it may send a segment again (a tail loss probe), so that
 more segments come for a token. Both show in the segments per token of streams that are read late, beside those of
 streams that are read as they come. So one stream in ten is read late at first; where that changes nothing, all but one
-in ten; and where it does, none. A busy server joins tokens by itself, in some streams more than in others: a difference
+in forty; and where it does, none. A busy server joins tokens by itself, in some streams more than in others: a difference
 counts only where it is three times what the differences between streams of one kind explain.
 """
 
@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from enum import Enum
 from math import hypot, sqrt
 
-_ONE_IN = 10
+#: One stream in so many is read late at first; and once that is known to do no harm, one in so many is not.
+_TRIED_ONE_IN, _WATCHED_ONE_IN = 10, 40
 #: Of either kind, before they are compared.
 _LEAST_STREAMS = 8
 _LEAST_TOKENS = 500
@@ -75,8 +76,9 @@ class LateReading:
     def reads_next_late(self) -> bool:
         """Whether the next stream whose gaps are not measured is read late."""
         self._streams += 1
-        is_tenth = self._streams % _ONE_IN == 1
-        return is_tenth if self._state is _State.TRIED else self._state is _State.ALLOWED and not is_tenth
+        if self._state is _State.TRIED:
+            return self._streams % _TRIED_ONE_IN == 1
+        return self._state is _State.ALLOWED and self._streams % _WATCHED_ONE_IN != 1
 
     def ended(self, *, late: bool, tokens: int, segments: int) -> str | None:
         """A stream has had so many events with output behind its first ones, in so many segments. Returns why no
