@@ -157,6 +157,7 @@ class Connection:
         self._streaming_since_ns = time.perf_counter_ns()
         LOOP_PACER.streaming += 1
         if self._tapped is not None and not self.watched:
+            LOOP_PACER.left_to_tap += 1
             self._tapped.read_late(self._on_readable)
         DEFERRED_READER.add(self, 1 if self.watched else _passes_to_next_poll(self._tapped, self._streaming_since_ns))
 
@@ -168,6 +169,7 @@ class Connection:
         LOOP_PACER.streaming -= 1
         DEFERRED_READER.remove(self)
         if self._tapped is not None:
+            LOOP_PACER.left_to_tap -= not self.watched
             self._tapped.read_at_once(ended=not self.closed)
             if not self.closed:
                 self._tapped.lasted((time.perf_counter_ns() - since_ns) / 1e9)

@@ -4,7 +4,8 @@ A poll lists every readable socket. One that is read now and was not listed by t
 came since, however late this process is.
 
 Where many streams are past their first output, the loop polls once a millisecond at most: waking up for each packet
-costs more than reading it, and the kernel stamps the packet in any case.
+costs more than reading it, and the kernel stamps the packet in any case. It polls once in three where a packet tap has
+the times of most of them, so that packets that are read together still have their own.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from tokenswarm.upstream.gevent_internals import has_due_callbacks
 _WAKING_NS = 500_000
 _FIRST, _LAST = 2, -2
 _MANY_STREAMS = 64
-_ROUND_NS = 1_000_000
+_ROUND_NS, _TAPPED_ROUND_NS = 1_000_000, 3_000_000
 _sleep = monkey.get_original("time", "sleep")
 
 
@@ -34,13 +35,14 @@ class LoopPacer:
     empty_ns: while sockets are read, when they held nothing, on time.perf_counter_ns()'s clock. That is the poll before
     the last one; or, if the loop slept since, shortly before it woke up, as a packet wakes it.
     streaming: how many streams have had their first output, and get the kernel's times for all that is still to come.
+    left_to_tap: how many of them are left unread for long, as a packet tap has their times.
     due_ns: when a greenlet that waits for a moment is to go on (perf_counter_ns, inf for none). It is not to wait for a
     delayed poll, nor for much of what was read to be processed.
     """
 
     def __init__(self) -> None:
         self.empty_ns = self._poll_began_ns = self._poll_ended_ns = 0
-        self.streaming = 0
+        self.streaming = self.left_to_tap = 0
         self.due_ns = inf
         self._no_delay_blocks = 0
         self._loop: Any = None
@@ -76,7 +78,8 @@ class LoopPacer:
 
     def _before_poll(self) -> None:
         self._poll_began_ns = time.perf_counter_ns()
-        left_ns = min(self._poll_ended_ns + _ROUND_NS, self.due_ns) - self._poll_began_ns
+        round_ns = _TAPPED_ROUND_NS if 2 * self.left_to_tap > self.streaming else _ROUND_NS
+        left_ns = min(self._poll_ended_ns + round_ns, self.due_ns) - self._poll_began_ns
         if not self.has_many_streams or left_ns <= 0 or self._no_delay_blocks:
             return
         if not has_due_callbacks(self._loop):  # a greenlet that is due, perhaps to send a request, must not wait

@@ -48,6 +48,16 @@ def test_with_many_patient_streams_the_loop_asks_once_a_millisecond(polls: LoopP
     assert clock.slept_ns == [700_000, 700_000]
 
 
+@pytest.mark.parametrize(("left_to_tap", "slept_ns"), [(32, 700_000), (33, 2_700_000)])
+def test_where_a_tap_has_the_times_of_most_it_asks_once_in_three_milliseconds(
+    polls: LoopPacer, clock: Clock, left_to_tap: int, slept_ns: int
+) -> None:
+    polls.streaming, polls.left_to_tap = 64, left_to_tap
+    for _ in range(3):
+        look(polls, clock, working_ns=300_000)
+    assert clock.slept_ns == [slept_ns, slept_ns]
+
+
 def test_the_sockets_were_empty_when_it_asked_before_however_long_it_slept_by_itself(
     polls: LoopPacer, clock: Clock
 ) -> None:

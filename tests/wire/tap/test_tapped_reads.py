@@ -17,6 +17,7 @@ import trustme
 from tests.peer import PATIENCE_S, Peer, SecurePeer, Server, server_on_ipv6_or_skip, until
 from tokenswarm.wire import Arrival, Exchange, Origin, StreamClient, TlsSettings
 from tokenswarm.wire.deferred_reader import DEFERRED_READER, DeferredReader
+from tokenswarm.wire.loop_pacer import LOOP_PACER
 from tokenswarm.wire.tap.headers import IPV4
 from tokenswarm.wire.tap.packet_tap import PacketTap
 from tokenswarm.wire.tap.ring import PacketRing
@@ -166,8 +167,10 @@ def test_the_end_of_a_stream_that_is_left_unread_is_noticed_by_its_segments(
     sent_ns = send_each(peer, [chunk("four"), chunk("five"), chunk("seven")])
     gevent.sleep(0.1)
     assert receiver.texts == ["one", "two", "three"]
+    assert LOOP_PACER.left_to_tap == 1
     peer.send(END)
     until(lambda: exchange.ended)
+    assert LOOP_PACER.left_to_tap == 0
     assert receiver.texts == ["one", "two", "three", "four", "five", "seven"]
     assert_came_as_sent(receiver.arrivals[3:], sent_ns)
     client.close()
@@ -188,6 +191,7 @@ def test_a_close_ends_a_stream_that_is_left_unread_at_once_and_leaves_its_times(
     sent_ns = send_each(peer, [b"data: two\n\n", b"data: three\n\n"])
     peer.close()
     until(lambda: exchange.ended)
+    assert LOOP_PACER.left_to_tap == 0
     assert receiver.texts == ["one", "two", "three"]
     assert_came_as_sent(receiver.arrivals[1:], sent_ns)
     assert exchange.error is None
