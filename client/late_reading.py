@@ -4,8 +4,8 @@ A read acknowledges what it reads. A server whose acknowledgements come late may
 (Nagle's algorithm), so that more tokens come in a segment; or it may send a segment again (a tail loss probe), so that
 more segments come for a token. Both show in the segments per token of streams that are read late, beside those of
 streams that are read as they come. So one stream in ten is read late at first; where that changes nothing, all but one
-in forty; and where it does, none. A busy server joins tokens by itself, in some streams more than in others: a difference
-counts only where it is three times what the differences between streams of one kind explain.
+in forty; and where it does, none. A busy server joins tokens by itself, in some streams more than in others: a
+difference counts only where it is three times what the differences between streams of one kind explain.
 """
 
 from __future__ import annotations

@@ -54,13 +54,12 @@ def add_measurement_options(option: OptionAdder) -> None:
     )
 
 
-def stamps_in_use(stamps: Stamps, processes: int | None) -> Stamps:
-    """The source that `auto` stands for. processes: how many send the load, this one or those that it has forked; None
-    where others do, which may not have what this one may."""
+def stamps_in_use(stamps: Stamps, processes: int) -> Stamps:
+    """The source that this process uses. processes: how many of this machine send the load, 0 where that is not
+    known."""
     if stamps is not Stamps.AUTO:
         return stamps
-    few = processes is not None and processes <= MOST_TAPS
-    return Stamps.TAP if few and tap_refusal() is None else Stamps.KERNEL
+    return Stamps.TAP if 0 < processes <= MOST_TAPS and tap_refusal() is None else Stamps.KERNEL
 
 
 #: As the log says it.
@@ -71,14 +70,22 @@ STAMP_SOURCES = {
 }
 
 
-def tap_of(stamps: Stamps) -> PacketTap | None:
-    """This process's packet tap, None where it is not wanted. Raises OptionError where the process may not have it."""
+def tap_of(stamps: Stamps, processes: int) -> PacketTap | None:
+    """This process's packet tap for a source in use, None where that is another. processes: as for stamps_in_use.
+    Raises OptionError where the process may not have a tap."""
     if stamps is not Stamps.TAP:
         return None
-    if reason := tap_refusal():
+    check_stamps(stamps)
+    if processes != 1:
+        PACKET_TAP.share_machine()
+    return PACKET_TAP
+
+
+def check_stamps(stamps: Stamps) -> None:
+    """Raises OptionError where --stamps is tap and this process may not have one."""
+    if stamps is Stamps.TAP and (reason := tap_refusal()):
         raise OptionError(
             f"--stamps tap needs Linux and the capability CAP_NET_RAW, and there is no packet socket for this process "
             f"({reason}): run it as root, give its container the capability NET_RAW, or leave --stamps "
             "out."
         )
-    return PACKET_TAP

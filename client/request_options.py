@@ -51,6 +51,8 @@ from tokenswarm.wire import Origin, Proxy, TlsSettings
 KEY_SERVERS = "api_key_servers"
 #: How many users each worker is to have at most, in the same way.
 USERS_OF_WORKER = "users_of_worker"
+#: How many processes of the master's machine send the load; not set where that is not known.
+LOAD_PROCESSES = "load_processes"
 _MOST_TEMPLATE_BYTES = 2**20
 #: The --engine that is detected.
 AUTO = "auto"
@@ -103,6 +105,8 @@ class ChatOptions:
     abandonment: Abandonment | None = None
     #: Of --trace, None without.
     trace: TraceReplay | None = None
+    #: How many processes of one machine send the load, 0 where that is not known.
+    load_processes: int = 0
 
     @property
     def makes_texts(self) -> bool:
@@ -195,6 +199,7 @@ class ChatOptions:
             cache=of(CacheOptions.of, options),
             abandonment=of(parse_abandonment, options.abandon),
             trace=of(replay_of, options),
+            load_processes=getattr(options, LOAD_PROCESSES, 0),
         )
 
 

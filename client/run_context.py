@@ -8,7 +8,7 @@ from tokenswarm.client.abandon_options import is_abandoned
 from tokenswarm.client.chat_session import ChatSession, DrawnPrompt
 from tokenswarm.client.host_spread import HostSpread, host_of_number
 from tokenswarm.client.late_reading import LateReading
-from tokenswarm.client.measurement_options import Stamps, TokenTimes, tap_of
+from tokenswarm.client.measurement_options import Stamps, TokenTimes, stamps_in_use, tap_of
 from tokenswarm.client.prompt_supply import PromptSupply, turn_mark
 from tokenswarm.client.request_options import (
     ChatOptions,
@@ -63,7 +63,8 @@ class RunContext:
         #: Of this process's users.
         self.hosts = HostSpread(len(self._origins), options.lengths.workers)
         self._tls = options.tls.context()
-        self._tap = tap_of(options.stamps)
+        self.stamps = stamps_in_use(options.stamps, options.load_processes)
+        self._tap = tap_of(self.stamps, options.load_processes)
         self._headers = [options.headers_for(origin, self.engine) for origin in self._origins]
         self._changes = body_changes(options, self.engine)
         self._engines = {"": self.engine}
@@ -82,6 +83,11 @@ class RunContext:
         #: Where the gaps of some streams are not measured, or measured by a packet tap.
         self.late_reading = LateReading() if self._tap or options.token_times is not TokenTimes.ALL else None
 
+    def close(self) -> None:
+        """The run is over, and its connections are closed."""
+        if self._tap is not None:
+            self._tap.close()
+
     @property
     def host_count(self) -> int:
         """How many hosts the requests are spread over."""
@@ -94,7 +100,7 @@ class RunContext:
             self.options.timeouts.connect_s,
             self._headers[host],
             self._tls,
-            kernel_stamps=self.options.stamps is not Stamps.USER,
+            kernel_stamps=self.stamps is not Stamps.USER,
             proxy=self.options.proxy,
             tap=self._tap,
         )

@@ -182,7 +182,8 @@ class RunStart:
         else:
             for sentence in sentences_of(error):
                 logger.log(logging.WARNING if on_page else logging.ERROR, "Run not started: %s", sentence)
-            self._page.refuse(error)
+            if not on_worker:
+                self._page.refuse(error)
         if not on_page:  # which serves on, and other runs are started there
             environment.process_exit_code = EXIT_UNUSABLE
         if isinstance(shape, RunShape) and not on_worker:

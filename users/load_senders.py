@@ -13,10 +13,10 @@ def sends_from_here(environment: Environment) -> bool:
     return not isinstance(environment.runner, MasterRunner) or bool(environment.parsed_options.processes)
 
 
-def processes_of(environment: Environment) -> int | None:
-    """How many processes send the load: this one, or those that it has forked; None where there are others."""
+def processes_of(environment: Environment) -> int:
+    """How many processes of this machine send the load: this one, or all that it has forked; 0 where others may."""
     if not isinstance(environment.runner, MasterRunner):
         return 1
     assert environment.parsed_options is not None
     workers, forked = len(environment.runner.clients.ready), environment.parsed_options.processes or 0
-    return workers if workers <= forked else None
+    return workers if workers == forked else 0

@@ -17,12 +17,13 @@ from locust.event import Events
 from locust.runners import MasterRunner, WorkerRunner
 
 from tokenswarm.client.connection_options import check_https, tls_of
-from tokenswarm.client.measurement_options import STAMP_SOURCES, Stamps, TokenTimes, stamps_in_use, tap_of
+from tokenswarm.client.measurement_options import STAMP_SOURCES, Stamps, TokenTimes, check_stamps, stamps_in_use
 from tokenswarm.client.option_values import OptionError
 from tokenswarm.client.request_control import RUN_REQUESTS
 from tokenswarm.client.request_options import (
     AUTO,
     KEY_SERVERS,
+    LOAD_PROCESSES,
     USERS_OF_WORKER,
     ChatOptions,
     as_detected,
@@ -77,7 +78,7 @@ from tokenswarm.wire import UnusableUrl, process_limits, shortage
 _WORKERS_PATIENCE_S = 60.0
 
 #: Options that a run's start changes for all of its processes.
-_CHOSEN = ("engine", "model", "prompt_nonce", "path", "endpoint", "stamps")
+_CHOSEN = ("engine", "model", "prompt_nonce", "path", "endpoint")
 
 logger = logging.getLogger(__name__)
 
@@ -98,18 +99,19 @@ class SelfChecks:
         options = _options(environment)
         logger.info("Self-check: each worker measures its own client, for some seconds")
         if not isinstance(runner := environment.runner, MasterRunner):
-            return {0: self_check(users, options.token_times, options.stamps)}
+            return {0: self_check(users, options.token_times, options.stamps, options.load_processes)}
         workers = [client.id for client in runner.clients.ready]
         share = ceil(users / max(1, len(workers)))
         question = {"users": share, "token_times": options.token_times.value, "stamps": options.stamps.value}
+        question["processes"] = options.load_processes
         found = self._call.call(runner, workers, question, share / 100 + _WORKERS_PATIENCE_S)
         checks = {runner.get_worker_index(name): _check_of(name, result) for name, result in found.items()}
         return dict(sorted(checks.items()))
 
     @staticmethod
     def _on_worker(_: Environment, question: Mapping[str, Any]) -> Any:
-        check = self_check(question["users"], TokenTimes(question["token_times"]), Stamps(question["stamps"]))
-        return msgspec.to_builtins(check)
+        token_times, stamps = TokenTimes(question["token_times"]), Stamps(question["stamps"])
+        return msgspec.to_builtins(self_check(question["users"], token_times, stamps, question["processes"]))
 
 
 def _check_of(name: str, result: Any) -> SelfCheck:
@@ -146,7 +148,7 @@ class RunLifecycle:
         options = self.load(environment.parsed_options)
         ServerMetricsOptions.of(environment.parsed_options)
         if not isinstance(environment.runner, MasterRunner):
-            tap_of(options.stamps)
+            check_stamps(options.stamps)
         if options.tls.insecure:
             logger.warning("--tls-insecure: TLS certificates are not verified")
         if not environment.host and not isinstance(environment.runner, WorkerRunner):
@@ -190,7 +192,7 @@ class RunLifecycle:
         if options.models is None:
             parsed.model = server.model
         parsed.prompt_nonce = run_nonce_of(options)
-        parsed.stamps = stamps_in_use(options.stamps, processes_of(environment)).value
+        vars(parsed)[LOAD_PROCESSES] = processes_of(environment)
         vars(parsed)[OWN_PROMPTS] = own_fingerprint(options)
         control = options.control
         row_models = as_detected(options, parsed.engine, server.model).control.row_models
@@ -265,7 +267,7 @@ class RunLifecycle:
         shape = environment.shape_class
         has_own = isinstance(shape, RunShape) and bool(shape.own_classes)
         CURRENT_RUN.default_name = DEFAULT_NAME if has_own else ""
-        logger.info("Timestamps of tokens: %s", STAMP_SOURCES[CURRENT_RUN.run_context.options.stamps])
+        logger.info("Timestamps of tokens: %s", STAMP_SOURCES[CURRENT_RUN.run_context.stamps])
         GARBAGE_COLLECTION.begin_run()
 
     def watch_server(self, environment: Environment, engine: str, log: MetricsLog) -> None:
@@ -289,6 +291,8 @@ class RunLifecycle:
         environment.stop_timeout = environment.parsed_options.stop_timeout
 
     def _on_test_stop(self, environment: Environment, **_: Any) -> None:
+        if CURRENT_RUN.run_context is not None:
+            CURRENT_RUN.run_context.close()
         CURRENT_RUN.run_context = None
         GARBAGE_COLLECTION.end_run()
         if self._chosen is not None:
@@ -296,6 +300,7 @@ class RunLifecycle:
             given = vars(environment.parsed_options)
             given.update(self._chosen)
             given.pop(RUN_REQUESTS, None)
+            given.pop(LOAD_PROCESSES, None)
             self._chosen = None
         if self._watch is not None:
             self._watch.stop()
@@ -355,7 +360,7 @@ def reuse_facts(options: ChatOptions, nonce: str) -> dict[str, str | int | float
 def _request_facts(options: ChatOptions, preflighted: PreflightResult) -> dict[str, Any]:
     facts = options.control.facts(body_changes(options, engine_of(options)))
     facts["proxy"] = options.proxy.address if options.proxy else None
-    facts["stamps"] = options.stamps.value
+    facts["stamps"] = stamps_in_use(options.stamps, options.load_processes).value
     facts["images"] = image_facts(load_workload(options).images, options.prompt_reuse)
     return facts | {"adapted": meanings(preflighted.adaptations), "notices": list(preflighted.notices)}
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import gevent
 
-from tokenswarm.client.measurement_options import Stamps, TokenTimes, tap_of
+from tokenswarm.client.measurement_options import Stamps, TokenTimes, stamps_in_use, tap_of
 from tokenswarm.client.request_spec import RequestSpec
 from tokenswarm.client.run_context import GapSampling
 from tokenswarm.client.streaming_request import StreamingRequest
@@ -38,12 +38,20 @@ class SelfCheckFailed(ValueError):
     """A process could not measure itself, or lost what it was sent; the text says what happened."""
 
 
-def self_check(users: int, token_times: TokenTimes, stamps: Stamps) -> SelfCheck:
-    """Stream as so many users for some seconds, and compare. Raises SelfCheckFailed, OptionError."""
+def self_check(users: int, token_times: TokenTimes, stamps: Stamps, processes: int) -> SelfCheck:
+    """Stream as so many users for some seconds, and compare. stamps, processes: as for stamps_in_use. Raises
+    SelfCheckFailed, OptionError."""
+    stamps = stamps_in_use(stamps, processes)
+    tap = tap_of(stamps, processes)
     limit_s = users / _USERS_PER_S + _HOLD_S + 2 * _PATIENCE_S
     too_late = SelfCheckFailed(f"the self-check did not end within {limit_s:g} s")
     with gevent.Timeout(limit_s, too_late), PacedServerProcess() as server:
-        seen, all_there_ns = _stream(server.host, users, token_times, stamps)
+        try:
+            stamping = {"kernel_stamps": stamps is not Stamps.USER, "tap": tap}
+            seen, all_there_ns = _stream(server.host, users, token_times, stamping)
+        finally:
+            if tap is not None:
+                tap.close()
         sent = server.end()
     return judge(seen, sent, all_there_ns)
 
@@ -77,14 +85,15 @@ def judge(
     )
 
 
-def _stream(host: str, users: int, token_times: TokenTimes, stamps: Stamps) -> tuple[dict[str, list[Timeline]], int]:
+def _stream(
+    host: str, users: int, token_times: TokenTimes, stamping: Mapping[str, Any]
+) -> tuple[dict[str, list[Timeline]], int]:
     """Every response by its user, and since when all users were there (perf_counter_ns)."""
     sampling = GapSampling(token_times)
     origin = Origin.parse(host)
     ramp_s = users / _USERS_PER_S
     all_there_ns = time.perf_counter_ns() + round(ramp_s * 1e9)
     until_ns = all_there_ns + round(_HOLD_S * 1e9)
-    stamping = {"kernel_stamps": stamps is not Stamps.USER, "tap": tap_of(stamps)}
     senders = [
         gevent.spawn_later(user / _USERS_PER_S, _send, all_there_ns, until_ns, origin, str(user), sampling, stamping)
         for user in range(users)

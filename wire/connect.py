@@ -78,14 +78,19 @@ def connect(
 def _connected(origin: Origin, own_ports: OwnPorts | None) -> gevent.socket.socket:
     """A socket connected to the first of the name's addresses that can be had. Raises the last one's error, but where
     this machine has no IPv6 that of the last IPv4 address: what is said of the others looks like a lack of ports."""
-    error: OSError | None = None
-    for family, _, _, _, address in gevent.socket.getaddrinfo(origin.host, origin.port, 0, socket.SOCK_STREAM):
-        try:
-            return connected_to(family, address, own_ports)
-        except OSError as failed:
-            if not _is_for_want_of_ipv6(family, failed):
-                error = failed
-    raise error or ConnectFailed(
+    errors: list[OSError] = []
+    try:
+        for family, _, _, _, address in gevent.socket.getaddrinfo(origin.host, origin.port, 0, socket.SOCK_STREAM):
+            try:
+                return connected_to(family, address, own_ports)
+            except OSError as failed:
+                if not _is_for_want_of_ipv6(family, failed):
+                    errors.append(failed)
+        if errors:
+            raise errors[-1]
+    finally:
+        errors.clear()  # they know this frame, which is garbage for long otherwise
+    raise ConnectFailed(
         f"no connection to {origin.authority}: it has IPv6 addresses only, and this machine has no IPv6"
     )
 
@@ -98,6 +103,8 @@ def connected_to(family: int, address: tuple[object, ...], own_ports: OwnPorts |
             tried = own_ports.restrict(sock) if own_ports else None
             try:
                 sock.connect(address)
+                if own_ports is not None:
+                    own_ports.check(sock, tried)
                 return sock
             except OSError as failed:
                 if own_ports is None or tried is None or failed.errno != errno.EADDRNOTAVAIL:

@@ -84,7 +84,7 @@ def test_a_client_that_loses_what_it_was_sent_is_refused(
 @pytest.mark.slow
 @pytest.mark.parametrize(("times", "has_gaps"), [(TokenTimes.ALL, True), (TokenTimes.ENDS, False)])
 def test_a_process_measures_itself_against_the_paced_server(times: TokenTimes, has_gaps: bool) -> None:
-    checked = self_check(3, times, Stamps.KERNEL)
+    checked = self_check(3, times, Stamps.KERNEL, 1)
     assert checked.users == 3
     assert checked.answers >= 3
     # How small they are is for benchmarks to say: here, that they are errors and not times.
@@ -96,10 +96,10 @@ def test_a_process_measures_itself_against_the_paced_server(times: TokenTimes, h
 def test_a_paced_server_that_does_not_come_up_is_told_in_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tokenswarm.target.embedded_servers.sys, "executable", "/bin/false")
     with pytest.raises(OptionError, match=r"--self-check: the server of known speed did not start \(it said ''\)"):
-        self_check(1, TokenTimes.ALL, Stamps.KERNEL)
+        self_check(1, TokenTimes.ALL, Stamps.KERNEL, 1)
 
 
 def test_a_self_check_that_does_not_end_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tokenswarm.users.self_check, "_PATIENCE_S", -0.95)  # a tenth of a second for all of it
     with pytest.raises(SelfCheckFailed, match="the self-check did not end within"):
-        self_check(1, TokenTimes.ALL, Stamps.KERNEL)
+        self_check(1, TokenTimes.ALL, Stamps.KERNEL, 1)

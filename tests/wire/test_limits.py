@@ -7,12 +7,14 @@ import gc
 import os
 import resource
 import socket
+import weakref
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import gevent
+import gevent.socket
 import pytest
 from gevent import monkey
 
@@ -26,6 +28,7 @@ from tokenswarm.wire import (
     process_limits,
     shortage,
 )
+from tokenswarm.wire.connect import connect
 from tokenswarm.wire.limits import has_ipv6, limit_reached, reserve_descriptors
 
 LIMITS = [errno.EMFILE, errno.ENFILE, errno.EADDRNOTAVAIL, errno.ENOBUFS, errno.ENOMEM, errno.ENOSPC]
@@ -213,3 +216,28 @@ def test_a_machine_without_ipv6_lacks_no_port_for_it(
     with pytest.raises(WireError) as failed:
         StreamClient(Origin(host, 9), 20.0).post("/", b"")
     assert type(failed.value) is kind
+
+
+def test_an_address_that_cannot_be_had_leaves_no_garbage(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a name with several: each connection would leave some, and searching for it takes time."""
+    left: list[weakref.ref[OSError]] = []
+
+    class Refused(OSError):
+        def __init__(self) -> None:
+            super().__init__(errno.ECONNREFUSED, "refused")
+            left.append(weakref.ref(self))
+
+    def first_fails(family: int, address: tuple[str, int], own_ports: object) -> Any:
+        if left:
+            return gevent.socket.socket(family)
+        raise Refused
+
+    found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", 9))] * 2
+    monkeypatch.setattr("gevent.socket.getaddrinfo", lambda *_: found)
+    monkeypatch.setattr("tokenswarm.wire.connect.connected_to", first_fails)
+    gc.disable()
+    try:
+        connect(Origin("two.example", 9), 20.0, None).close()
+        assert left[0]() is None
+    finally:
+        gc.enable()

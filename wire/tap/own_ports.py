@@ -3,7 +3,8 @@
 The kernel's range of ports for outgoing connections is divided into slices. A process has a slice while it holds a
 socket bound to the slice's name in the abstract namespace (unix(7)), which ends with the process, and is of a network
 namespace as ports are. Its connections get ports of its slices (IP_LOCAL_PORT_RANGE, ip(7); from Linux 6.3 on). Where
-these are used up, it takes another; where none is left, or the kernel is older, it has the ports of all.
+these are used up, it takes another. Where none is left, or the system lets it have none, it has the ports of all, and
+its tap sees other processes' connections to its servers, which costs time alone.
 """
 
 from __future__ import annotations
@@ -19,8 +20,9 @@ from gevent import monkey
 
 # Python's socket module lacks this name; the number is Linux's (linux/in.h).
 _IP_LOCAL_PORT_RANGE = 51
-#: For as many processes at most; a filter can hold the slices of one.
-MOST_RANGES = 32
+#: For as many processes at most. Each has a few thousand ports: one that is free is soon used again, and some networks
+#: remember a closed connection for a while.
+MOST_RANGES = 8
 _BOUNDS = struct.Struct("=I")
 _RANGE_FILE = Path("/proc/sys/net/ipv4/ip_local_port_range")
 _NAME = "\0tokenswarm-ports-{}"
@@ -39,7 +41,7 @@ class OwnPorts:
     """The slices that this process has. ranges: their ports; empty where it has the ports of all."""
 
     def __init__(self, on_change: Callable[[], object]) -> None:
-        """on_change: called when `ranges` is another, before the first connection from there."""
+        """on_change: called when `ranges` is another, before the first connection from there. May raise OSError."""
         self.ranges: list[PortRange] = []
         self._on_change = on_change
         self._held: list[socket.socket] = []
@@ -60,6 +62,12 @@ class OwnPorts:
             return None
         return current
 
+    def check(self, sock: socket.socket, wanted: PortRange | None) -> None:
+        """The socket, which was restricted to a slice, has been bound: where the kernel's range was changed meanwhile,
+        it may have another port."""
+        if wanted is not None and not wanted.first <= sock.getsockname()[1] <= wanted.last:
+            self._have_those_of_all()
+
     def are_used_up(self, tried: PortRange) -> None:
         """No port of this slice was free."""
         if self.ranges and self.ranges[-1] == tried:  # else another connection found that out before
@@ -75,8 +83,10 @@ class OwnPorts:
 
     def _take_another(self) -> None:
         for number, ports in enumerate(slices()):
-            if ports not in self.ranges and (sock := _bound_to(_NAME.format(number))):
-                self._held.append(sock)
+            if ports in self.ranges:
+                continue
+            with suppress(OSError):  # another process has it, or this one may have none
+                self._held.append(_bound_to(_NAME.format(number)))
                 self.ranges = [*self.ranges, ports]
                 self._on_change()
                 return
@@ -85,7 +95,8 @@ class OwnPorts:
     def _have_those_of_all(self) -> None:
         self.release()
         self._has_those_of_all = True
-        self._on_change()
+        with suppress(OSError):  # then the filter stays as it is, and connections that it leaves out are not tapped
+            self._on_change()
 
 
 def slices() -> Sequence[PortRange]:
@@ -102,12 +113,13 @@ def parts_of(first: int, last: int) -> list[PortRange]:
     return [PortRange(at, at + size - 1) for at in range(first, first + size * MOST_RANGES, size)] if size else []
 
 
-def _bound_to(name: str) -> socket.socket | None:
-    """A socket of this name in the abstract namespace, None where another process has it."""
+def _bound_to(name: str) -> socket.socket:
+    """A socket of this name in the abstract namespace. Raises OSError where another process has it, and where this one
+    may have no such socket."""
     sock = _PlainSocket(socket.AF_UNIX, socket.SOCK_DGRAM)
     try:
         sock.bind(name)
     except OSError:
         sock.close()
-        return None
+        raise
     return sock

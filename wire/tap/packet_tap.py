@@ -6,7 +6,7 @@ import logging
 import socket
 import struct
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -14,7 +14,7 @@ import gevent
 
 from tokenswarm.wire.deferred_reader import DEFERRED_READER
 from tokenswarm.wire.tap.headers import IPV4, IPV6, HeaderLayout
-from tokenswarm.wire.tap.own_ports import OwnPorts
+from tokenswarm.wire.tap.own_ports import OwnPorts, PortRange
 from tokenswarm.wire.tap.packet_filter import MOST_PORTS
 from tokenswarm.wire.tap.ring import PacketRing
 from tokenswarm.wire.tap.ring_slots import decode
@@ -61,8 +61,13 @@ class PacketTap:
         #: What was taken from the rings and not handed out.
         self._taken_in: list[Segments] = []
         self.ends = StreamEnds()
-        #: Connections that are to be tapped have ports of these.
-        self.own_ports = OwnPorts(self._narrow)
+        #: Connections that are to be tapped have ports of these; None for any.
+        self.own_ports: OwnPorts | None = None
+
+    def share_machine(self) -> None:
+        """Other processes of this machine have taps, too: connections that are made from now on have ports of this
+        one's own, if the system has such."""
+        self.own_ports = self.own_ports or OwnPorts(self._narrow)
 
     def watch(self, host: str, port: int) -> None:
         """See the segments of connections to this port from now on; to be called before they are made. Raises OSError
@@ -72,7 +77,7 @@ class PacketTap:
             self._narrow()
         for layout in _layouts_of(host):
             if layout not in self._rings:
-                self._rings[layout] = PacketRing(layout, self._ports, self.own_ports.ranges)
+                self._rings[layout] = PacketRing(layout, self._ports, self._local_ports)
         if self._greenlet is None or self._greenlet.dead:
             self._greenlet = gevent.spawn(self._look_often)
         # Streams that are read late are cut one after the other: the rings are not to be emptied for each.
@@ -125,7 +130,11 @@ class PacketTap:
     def _narrow(self) -> None:
         """See the connections of this process to the servers that are watched, and as few others as possible."""
         for ring in self._rings.values():
-            ring.take_only(self._ports, self.own_ports.ranges)
+            ring.take_only(self._ports, self._local_ports)
+
+    @property
+    def _local_ports(self) -> Sequence[PortRange]:
+        return self.own_ports.ranges if self.own_ports is not None else ()
 
     def _take_in(self) -> None:
         for ring in self._rings.values():
@@ -168,7 +177,9 @@ class PacketTap:
             ring.close()
         for held in (self._rings, self._ports, self._streams, self._beginnings, self._taken_in):
             held.clear()
-        self.own_ports.release()
+        if self.own_ports is not None:
+            self.own_ports.release()
+            self.own_ports = None
         self.ends = StreamEnds()
 
     def _look_often(self) -> None:

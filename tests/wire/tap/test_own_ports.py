@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 import sys
 from collections.abc import Iterator
@@ -96,20 +97,45 @@ def test_what_a_process_gives_back_another_may_have(processes: list[Process]) ->
         assert other.restrict(sock) == first
 
 
-@pytest.mark.parametrize("lacking", ["the option", "the file", "a free name"])
+@pytest.mark.parametrize("lacking", ["the option", "the file", "a free name", "such sockets", "a filter"])
 def test_where_there_are_no_own_ports_connections_have_any(
     server: Server, processes: list[Process], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, lacking: str
 ) -> None:
+    """Whatever the reason, the server is not to be blamed for it."""
+    own, _ = processes
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EAFNOSUPPORT, "not supported")
+
     if lacking == "the option":
         monkeypatch.setattr(own_ports, "_IP_LOCAL_PORT_RANGE", 9999)
     elif lacking == "the file":
         monkeypatch.setattr(own_ports, "_RANGE_FILE", tmp_path / "no such file")
+    elif lacking == "a free name":
+        other = Process()
+        other._held += [own_ports._bound_to(own_ports._NAME.format(number)) for number in range(MOST_RANGES)]
+        processes.append(other)  # they are closed at the end
+    elif lacking == "such sockets":
+        monkeypatch.setattr(own_ports, "_PlainSocket", refuse)
     else:
-        monkeypatch.setattr(own_ports, "_bound_to", lambda name: None)
-    own, _ = processes
+        own = OwnPorts(refuse)
     assert len(ports_of(server, own, 2)) == 2
     assert own.ranges == []
-    assert own.changes[-1] == []
+
+
+def test_where_the_kernel_s_range_was_changed_meanwhile_the_tap_is_to_see_all_ports(
+    server: Server, processes: list[Process]
+) -> None:
+    """The kernel then gives a port that is not of the slice."""
+    own, _ = processes
+    with socket.socket() as sock:
+        wanted = own.restrict(sock)
+        assert wanted is not None
+        sock.connect(("127.0.0.1", server.origin.port))
+        own.check(sock, wanted)
+        assert own.ranges == [wanted]
+        own.check(sock, PortRange(1, 2))
+    assert own.ranges == own.changes[-1] == []
 
 
 @given(first=st.integers(1, 65_535), size=st.integers(0, 65_535))
@@ -125,9 +151,10 @@ def test_parts_are_of_one_size_and_apart(first: int, size: int) -> None:
 
 @pytest.mark.slow
 def test_a_tap_sees_no_connections_from_the_ports_of_others(server: Server, tap: PacketTap) -> None:
+    tap.share_machine()
     client = StreamClient(Origin("127.0.0.1", server.origin.port), 20.0, {}, tap=tap)
     assert client.post("/", b"").tapped
-    if not tap.own_ports.ranges:
+    if tap.own_ports is None or not tap.own_ports.ranges:
         pytest.skip("this kernel has no IP_LOCAL_PORT_RANGE, or other processes have all ranges")
     foreign = next(ports for ports in own_ports.slices() if ports not in tap.own_ports.ranges)
     with socket.socket() as sock:
