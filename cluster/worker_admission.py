@@ -20,6 +20,10 @@ _ADMISSION_S = 60.0
 _REPEAT_S = 5.0
 _POLL_S = 0.05
 _REASON_CHARACTERS = 500
+_PLAIN_MASTER = (
+    "the master of this worker runs Locust without Tokenswarm; start that with this worker's locustfile (locust -f "
+    "PATH/TO/locustfile.py --master)"
+)
 
 
 class WorkerAdmission:
@@ -41,6 +45,9 @@ class WorkerAdmission:
 
     def request(self) -> None:
         """Before anything is loaded: return when the master has admitted this worker. Raises WorkerRefused."""
+        # The master of a plain Locust sends an index with its first answer, Tokenswarm's when it admits the worker.
+        if self._channel.runner.worker_index >= 0:
+            raise WorkerRefused(_PLAIN_MASTER)
         for tick in range(round(_ADMISSION_S / _POLL_S)):
             if tick % round(_REPEAT_S / _POLL_S) == 0:
                 join = {"build": self._build, "cluster": self._cluster, "sent_ns": time.perf_counter_ns()}

@@ -52,6 +52,7 @@ from tokenswarm.shapes.own_code import (
     check_modes,
     check_own_classes,
     check_shape,
+    check_tags,
     chosen_classes,
     foresee_own_code,
     own_code_facts,
@@ -59,6 +60,7 @@ from tokenswarm.shapes.own_code import (
 )
 from tokenswarm.shapes.plan import OWN_USERS, LoadPlan, PlannedLevel
 from tokenswarm.shapes.run_shape import RunShape
+from tokenswarm.shapes.task_tags import TagChoice
 from tokenswarm.target.server_detection import ReadyServer
 from tokenswarm.upstream.loaded_locustfiles import loaded_classes
 from tokenswarm.upstream.locust_files import end_without_html_file, keep_log_going
@@ -238,7 +240,7 @@ class RunStart:
         with collect_errors() as errors:
             errors.of(check_named_classes, given, user_classes)
             # Locust says that it starts its page before there is an environment, in which they are checked again.
-            errors.of(check_own_classes, chosen)
+            errors.of(check_own_classes, chosen, TagChoice.of_options(options))
             errors.of(check_streaming_users, chosen)
             errors.of(check_unchanged, options, own_names(chosen))
             errors.of(check_own_options, options, self._defaults, given.sources)
@@ -289,6 +291,7 @@ class RunStart:
         try:
             check_unchanged(options, own_names(environment.user_classes))
             check_shape(environment)
+            check_tags(environment)
             check_modes(environment, self._check_run(options, environment.host or "").modes)
         except ValueError:
             if isinstance(shape, RunShape):

@@ -17,6 +17,7 @@ from tokenswarm.command_line import collect_errors, listed
 from tokenswarm.shapes.class_weights import check_weights, has_users
 from tokenswarm.shapes.plan import OWN_SHAPE, OWN_USERS, SHAPE_READS_USERS
 from tokenswarm.shapes.run_shape import RunShape
+from tokenswarm.shapes.task_tags import TagChoice, emptied_text
 
 _OWN_SHAPE = (
     "the locustfile sets another shape at a moment when that cannot be used any more: define the class in the "
@@ -32,7 +33,7 @@ def adopt_own_code(environment: Environment) -> None:
     """At Locust's init, on every process: have the run's shape spawn the user classes of the locustfile, and follow its
     shape, if it has one. Raises OwnCodeError."""
     default = list(RunShape.user_classes.values())
-    own = check_own_classes(environment.user_classes)
+    own = check_own_classes(environment.user_classes, TagChoice.of(environment))
     uses_default = any(each in default for each in environment.user_classes)
     options = environment.parsed_options
     if uses_default and not (options is not None and options.user_classes):
@@ -49,15 +50,16 @@ def adopt_own_code(environment: Environment) -> None:
         _name_own_code(options, [] if uses_default else own, own_shape)
 
 
-def check_own_classes(user_classes: Sequence[type[User]]) -> list[type[User]]:
-    """Those of the locustfile's own that run. Raises one of OwnCodeError and OptionErrors, or one OptionErrors of
-    all."""
+def check_own_classes(user_classes: Sequence[type[User]], choice: TagChoice) -> list[type[User]]:
+    """Those of the locustfile's own that run. choice: of their tasks. Raises one of OwnCodeError and OptionErrors, or
+    one OptionErrors of all."""
     default = list(RunShape.user_classes.values())
     own = _own_of(user_classes)
     with collect_errors() as errors:
         errors.of(check_weights, user_classes)
         errors.of(_check_derived, user_classes, default)
         errors.of(_check_tasks, own)
+        errors.of(_check_tags, own, choice)
         errors.of(_check_wait_times, own)
     return own
 
@@ -128,6 +130,11 @@ def check_modes(environment: Environment, modes: Iterable[str]) -> None:
         )
 
 
+def check_tags(environment: Environment) -> None:
+    """Whether each class keeps a task, whatever tags the locustfile's code has set. Raises OwnCodeError."""
+    _check_tags([each for each in environment.user_classes if has_users(each)], TagChoice.of(environment))
+
+
 def check_shape(environment: Environment) -> None:
     """Whether the load still follows the shape of the run. Raises OwnCodeError."""
     if not _is_ours(environment.shape_class):
@@ -157,8 +164,13 @@ def _check_tasks(own: Sequence[type[User]]) -> None:
         has = "has" if len(names) == 1 else "have"
         raise OwnCodeError(
             f"{_classes(names)} of your locustfile {has} no task: mark a method with @task from locust "
-            "(docs/python-api.md); where tasks have tags, --tags and --exclude-tags must leave one."
+            "(docs/python-api.md)."
         )
+
+
+def _check_tags(user_classes: Sequence[type[User]], choice: TagChoice) -> None:
+    if text := emptied_text([each for each in user_classes if each.run is User.run], choice):
+        raise OwnCodeError(text)
 
 
 def _check_wait_times(own: Sequence[type[User]]) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.runs.harness import ROOT, RunLocust, Start, free_port
+from tests.runs.harness import ROOT, RunLocust, Start, free_port, run_folders
 
 HEAD = f"""
 import sys
@@ -261,6 +261,49 @@ def test_a_locustfile_that_is_refused_by_master_and_workers_is_said_once(run_loc
     run = run_locust("-u", "2", "-t", "3s", "--processes", "2", locustfile=own)
     assert run.exit_code == 2, run.output
     assert run.output.count("has no task") == 1
+
+
+TAGGED = (
+    HEAD.partition("class Broken")[0].replace("import task", "import HttpUser, events as of_locust, tag, task")
+    + """
+class Fast(StreamingUser):
+    @tag("fast")
+    @task
+    def ask(self):
+        self.stream("hello", max_tokens=8)
+
+class Web(HttpUser):
+    @tag("web")
+    @task
+    def ask(self):
+        self.client.get("/v1/models")
+
+@of_locust.init.add_listener
+def choose(environment, **_):
+    environment.exclude_tags = {}
+"""
+)
+
+
+@pytest.mark.parametrize(
+    ("of_code", "words", "named"),
+    [
+        ("None", ("--tags", "nope"), ("Fast and Web", "leave out --tags nope")),
+        ("None", ("--tags", "fast", "--processes", "2"), ("class Web", "leave out --tags fast, or name only Fast")),
+        ("None", ("--exclude-tags", "fast"), ("class Fast", "leave out --exclude-tags fast")),
+        ('["web"]', ("--processes", "2"), ("class Web", "environment.exclude_tags")),
+    ],
+    ids=["no class", "a class beside, forked workers", "excluded", "by code, forked workers"],
+)
+def test_tags_that_leave_a_class_without_a_task_are_refused_before_the_load(
+    run_locust: RunLocust, tmp_path: Path, of_code: str, words: tuple[str, ...], named: tuple[str, ...]
+) -> None:
+    (own := tmp_path / "own.py").write_text(TAGGED.format(of_code))
+    run = run_locust("-u", "2", "-t", "2s", *words, locustfile=own)
+    assert run.exit_code == 2, run.output
+    (said,) = [line for line in run.output.splitlines() if "would send no request" in line]
+    assert all(each in said for each in named), said
+    assert "Traceback" not in run.output and not run_folders(run.results)
 
 
 TWO = (
