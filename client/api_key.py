@@ -9,18 +9,10 @@ import os
 
 from tokenswarm.client.option_values import OptionError
 from tokenswarm.engines import EngineSpec
-from tokenswarm.sanitize import API_KEY_VARIABLE
+from tokenswarm.sanitize import API_KEY_VARIABLE, FORBIDDEN, UNAUTHORIZED
 
-#: HTTP statuses by which a server refuses a key: it does not know it, or the key is not allowed to do this.
-UNAUTHORIZED, FORBIDDEN = 401, 403
 KEY_REFUSED = frozenset({UNAUTHORIZED, FORBIDDEN})
 _SCHEME = "bearer "
-#: What the reason of a request says where the server challenges for a password.
-BASIC_CHALLENGE = "the server requires a user name and password (HTTP Basic)"
-BASIC_ADVICE = (
-    "The server, or a proxy before it, requires a user name and password and no API key: give "
-    "--header 'Authorization: Basic …' with the Base64 of NAME:PASSWORD"
-)
 
 
 def api_key() -> str:

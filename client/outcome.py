@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from codecs import BOM_UTF8
 
-from tokenswarm.client.api_key import BASIC_CHALLENGE, UNAUTHORIZED
 from tokenswarm.engines import EngineError, EngineSpec, StreamBroken, is_basic, is_context_overflow
 from tokenswarm.metrics.timeline import Outcome
+from tokenswarm.sanitize import BASIC_CHALLENGE, UNAUTHORIZED
 from tokenswarm.wire import ClientLimitReached, ConnectFailed, ConnectTimedOut, ResponseParser, WireError
 
 #: Finish reasons of answers that are as long as they may be.

@@ -12,7 +12,7 @@ import msgspec
 
 from tokenswarm.client.request_options import ChatOptions, body_changes, engine_of
 from tokenswarm.client.request_spec import CountTokens, RequestSpec
-from tokenswarm.client.sent_key import SentKey, sent_key
+from tokenswarm.client.sent_key import sent_key
 from tokenswarm.client.workload import check_images, first_image
 from tokenswarm.engines import ENGINES, ChatRequest, DetectedServer, EngineError, EngineSpec, NotReady
 from tokenswarm.engines.engine_metrics import Concept
@@ -33,6 +33,7 @@ from tokenswarm.probe.stream_trace import StreamTrace
 from tokenswarm.probe.traced_request import send_traced
 from tokenswarm.prompts import load_system_prompt
 from tokenswarm.prompts.images import load_images
+from tokenswarm.sanitize import SentKey
 from tokenswarm.target.advice import (
     Failure,
     engine_advice,

@@ -7,6 +7,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
+import msgspec
+
 from tokenswarm.metrics.level import Level
 from tokenswarm.metrics.timeline import Outcome
 from tokenswarm.reports import units
@@ -15,7 +17,7 @@ from tokenswarm.reports.stats.failures import commonest_error
 from tokenswarm.reports.stats.prompt_reuse import prompt_notices
 from tokenswarm.run_folder.reader import ReportError, Results
 from tokenswarm.run_folder.schema import IssueKind, LevelSummary, Validity
-from tokenswarm.sanitize import API_KEY_VARIABLE, is_secret_name
+from tokenswarm.sanitize import BASIC_CHALLENGE, FORBIDDEN, SENT_WITH, UNAUTHORIZED, SentKey, is_secret_name, key_advice
 
 _STATUS = {
     "running": "NOT ENDED: the run had not ended when this was written, so these figures may still change",
@@ -148,25 +150,22 @@ def _none_ok(outcomes: Mapping[str, int]) -> str:
 
 def _advice(error: str, results: Results) -> str:
     """What to do where most requests failed with this error, as a sentence without its full stop; "" where that is not
-    known. Whether the run had a key is not known here."""
+    known."""
     if error.startswith(("HTTP 400", "HTTP 404", "HTTP 405", "HTTP 422")):
         if conflict := next((each for each in results.run.engine_evidence if _ENGINE_CONFLICT in each), ""):
             return f"{conflict}: leave it out"
         return _model_advice(results) if "model" in error.lower() else ""
-    if error.startswith("HTTP 401"):
-        if "HTTP Basic" in error:
-            return "Give --header 'Authorization: Basic …' with the Base64 of NAME:PASSWORD"
-        return f"The server requires a valid API key: {_where_a_key_goes(results)}"
-    if error.startswith("HTTP 403"):
-        source = " or ".join(_key_options(results)) or API_KEY_VARIABLE
-        return f"The server refuses these requests: check {source}, what its key may use, and proxies between"
+    if refused := next((status for status in (UNAUTHORIZED, FORBIDDEN) if error.startswith(f"HTTP {status}")), None):
+        wants_password = error.startswith(f"HTTP {UNAUTHORIZED}: {BASIC_CHALLENGE}")
+        model = str(results.run.options.get("model") or "")
+        return key_advice(refused, _sent_key(results), model, wants_password)
     return ""
 
 
-def _where_a_key_goes(results: Results) -> str:
-    if options := _key_options(results):
-        return f"give one with {' or '.join(options)}"
-    return f"set {API_KEY_VARIABLE} to one"
+def _sent_key(results: Results) -> SentKey:
+    """What authorised the requests; of older folders, only the options that are known are named."""
+    known = results.run.requests.get(SENT_WITH)
+    return SentKey(tuple(_key_options(results))) if known is None else msgspec.convert(known, SentKey)
 
 
 def _key_options(results: Results) -> list[str]:

@@ -2,6 +2,16 @@
 
 from tokenswarm.sanitize.files import MissingFile, UnusableFile, check_file, is_nested_deeper, read_file, read_text
 from tokenswarm.sanitize.json_errors import json_error_text
+from tokenswarm.sanitize.key_advice import (
+    BASIC_CHALLENGE,
+    FORBIDDEN,
+    NO_KEY,
+    SENT_WITH,
+    UNAUTHORIZED,
+    SentKey,
+    key_advice,
+    withheld_advice,
+)
 from tokenswarm.sanitize.outputs import discard, guard_output, guarded_output, is_output_lost, report_lost_output
 from tokenswarm.sanitize.process import (
     API_KEY_VARIABLE,
@@ -20,9 +30,15 @@ from tokenswarm.sanitize.text import full_stop, guarded, shortened, unguarded, v
 
 __all__ = [
     "API_KEY_VARIABLE",
+    "BASIC_CHALLENGE",
+    "FORBIDDEN",
     "MARK",
+    "NO_KEY",
+    "SENT_WITH",
+    "UNAUTHORIZED",
     "MissingFile",
     "Redactor",
+    "SentKey",
     "UnusableFile",
     "cell",
     "check_file",
@@ -36,6 +52,7 @@ __all__ = [
     "is_output_lost",
     "is_secret_name",
     "json_error_text",
+    "key_advice",
     "overwrite_argument",
     "read_file",
     "read_text",
@@ -47,6 +64,7 @@ __all__ = [
     "shown_values",
     "unguarded",
     "visible",
+    "withheld_advice",
     "without_secrets",
 ]
 

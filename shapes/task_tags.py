@@ -52,7 +52,7 @@ class TagChoice:
         """Whether the task, or one of the tasks of a task set, stays."""
         if hasattr(task, "tasks"):
             return is_markov_taskset(task) or any(map(self.leaves, task.tasks))
-        tags = getattr(task, "locust_tag_set", frozenset())
+        tags: frozenset[str] = getattr(task, "locust_tag_set", frozenset())
         return (self.wanted is None or bool(tags & self.wanted)) and not (self.unwanted and tags & self.unwanted)
 
 
@@ -68,7 +68,7 @@ def emptied_text(user_classes: Sequence[type[User]], choice: TagChoice) -> str:
         return ""
     names = sorted(each.__name__ for each in emptied)
     classes, it = ("the class", "its") if len(names) == 1 else ("the classes", "their")
-    tags = sorted({tag for each in emptied for tag in _tags_of(each.tasks)})
+    tags: list[str] = sorted({tag for each in emptied for tag in _tags_of(each.tasks)})
     have = (
         f"{it} tasks have the tags {', '.join(map(_word, tags[:_MOST_TAGS]))}" if tags else f"{it} tasks have no tags"
     )

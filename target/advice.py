@@ -5,14 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tokenswarm.client.api_key import BASIC_CHALLENGE, KEY_REFUSED, UNAUTHORIZED
+from tokenswarm.client.api_key import KEY_REFUSED
 from tokenswarm.client.request_control import Endpoint
 from tokenswarm.client.request_options import ChatOptions, engine_of
-from tokenswarm.client.sent_key import NO_KEY, SentKey, key_advice, withheld_advice
 from tokenswarm.client.server_address import base_url, origin_of
 from tokenswarm.engines import DetectedServer, EngineError, PageForbidden, WebPageFound
 from tokenswarm.metrics.timeline import Outcome, Timeline
-from tokenswarm.sanitize import full_stop, server_text
+from tokenswarm.sanitize import (
+    BASIC_CHALLENGE,
+    NO_KEY,
+    UNAUTHORIZED,
+    SentKey,
+    full_stop,
+    key_advice,
+    server_text,
+    withheld_advice,
+)
 from tokenswarm.wire import CertificateNotTrusted, ClientCertificateRefused, NoTls, ProxyFailed
 
 NOT_FOUND, TOO_MANY_REQUESTS, SERVER_ERROR, NOT_IMPLEMENTED = 404, 429, 500, 501

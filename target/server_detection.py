@@ -12,7 +12,7 @@ import gevent
 from tokenswarm.client.api_key import KEY_REFUSED
 from tokenswarm.client.option_values import OptionError
 from tokenswarm.client.request_options import AUTO, ChatOptions, check_engine, engine_of
-from tokenswarm.client.sent_key import SentKey, key_advice, sent_key
+from tokenswarm.client.sent_key import sent_key
 from tokenswarm.client.server_address import base_url, origin_of
 from tokenswarm.engines import (
     ENGINES,
@@ -27,7 +27,7 @@ from tokenswarm.engines import (
     identify,
 )
 from tokenswarm.engines.server_pages import MODELS
-from tokenswarm.sanitize import full_stop, server_text
+from tokenswarm.sanitize import SentKey, full_stop, key_advice, server_text
 from tokenswarm.target.advice import NOT_FOUND, refusal, with_advice
 from tokenswarm.target.preflight import PreflightResult
 from tokenswarm.wire import (

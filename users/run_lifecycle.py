@@ -32,7 +32,7 @@ from tokenswarm.client.request_options import (
 )
 from tokenswarm.client.run_context import RunContext
 from tokenswarm.client.run_models import label_of, log_models, models_of_run, warn_of_unlisted, with_default_model
-from tokenswarm.client.sent_key import sent_key
+from tokenswarm.client.sent_key import sent_facts, sent_key
 from tokenswarm.client.server_address import base_url, hosts_of, origin_of, origins_of, take_route
 from tokenswarm.client.server_metrics_options import ServerMetricsOptions
 from tokenswarm.client.workload import (
@@ -210,7 +210,7 @@ class RunLifecycle:
         lengths = self._length_calibrations.make(environment, modes, least_tokens, from_here=from_here)
         return {
             "host": base_url(host),
-            "requests": _request_facts(_options(environment), server.preflight),
+            "requests": _request_facts(_options(environment), server.preflight) | sent_facts(options, host),
             "engine": server.found.engine,
             "model": label_of(_options(environment)),
             "abandonment": options.abandonment,
