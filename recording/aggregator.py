@@ -212,6 +212,8 @@ class Aggregator:
         self.expected_hits = ExpectedHits()
         #: Of tasks of a locustfile's own, as far as they are known.
         self.task_errors = NO_TASK_ERRORS
+        #: Why no user of a locustfile's own that streams was there, as a sentence; "" where one was.
+        self.why_no_streaming_users = ""
 
     def begin_level(self, level: Level, now_s: float) -> None:
         """The next level begins, after its lead; the one before is over."""

@@ -14,18 +14,8 @@ from tokenswarm.recording.aggregator import plan_done
 def defect_of(run: ActiveRun) -> str | None:
     """Why the run's results are unreliable whatever its figures; None where there is no such reason."""
     accounting = run.accounting
-    if not accounting.recorded and (errors := run.aggregator.task_errors).missing_load:
-        return f"no request was recorded: {errors}"
-    if not accounting.recorded and any(level.level.own_users for level in run.aggregator.levels.values()):
-        return (
-            "no request was recorded: no task that ran called stream(), or no user of a class derived from "
-            "StreamingUser ran (docs/python-api.md)"
-        )
     if not accounting.recorded:
-        return (
-            "no request was recorded: none was sent before the run was over; give a longer --level-time (or -t), or "
-            "stop other programs on this machine"
-        )
+        return f"no request was recorded: {_why_none(run)}"
     if run.lost:
         return "; ".join(_loss(run, worker) for worker in run.lost)
     if not accounting.complete:
@@ -34,6 +24,24 @@ def defect_of(run: ActiveRun) -> str | None:
             f"flight by the latest reports; {accounting.recorded} are in the histograms, {accounting.rows} are rows"
         )
     return _unanswered(run)
+
+
+def _why_none(run: ActiveRun) -> str:
+    """Why no request was recorded."""
+    aggregator = run.aggregator
+    if (errors := aggregator.task_errors).missing_load:
+        return str(errors)
+    if why := aggregator.why_no_streaming_users:
+        return f"{why[0].lower()}{why[1:]}"
+    if any(level.level.own_users for level in aggregator.levels.values()):
+        return (
+            "no task that ran called stream(), or no user of a class derived from StreamingUser ran "
+            "(docs/python-api.md)"
+        )
+    return (
+        "none was sent before the run was over; give a longer --level-time (or -t), or stop other programs on this "
+        "machine"
+    )
 
 
 def _unanswered(run: ActiveRun) -> str | None:

@@ -145,7 +145,7 @@ def task_error_issues(errors: TaskErrors) -> Iterator[ValidityIssue]:
     if errors.count:
         yield ValidityIssue(
             kind=IssueKind.TASK_ERRORS,
-            message=f"{errors.of_tasks}; what these tasks would have sent is missing",
+            message=f"{errors.of_tasks}; what these tasks would have sent may be missing",
             values={"errors": errors.count},
         )
     if errors.not_created.count:

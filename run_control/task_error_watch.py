@@ -8,15 +8,26 @@ from locust.runners import MasterRunner
 from tokenswarm.metrics.level import Phase
 from tokenswarm.recording.active_run import ActiveRun
 from tokenswarm.recording.task_errors import MOST_WITHOUT_A_REQUEST, ErrorCount, TaskErrors
+from tokenswarm.shapes.run_shape import RunShape
 from tokenswarm.upstream.locust_log_filters import EventErrorFilter
+from tokenswarm.users.streaming_user import StreamingUser
 
 #: Users may be gone so long before the level's end, as clocks of a process go.
 _END_S = 0.5
 
 
 def note_task_errors(run: ActiveRun, environment: Environment) -> None:
-    """Enter those of all workers so far."""
+    """Enter those of all workers so far, and which classes have had no user."""
     run.aggregator.task_errors = errors_so_far(environment)
+    run.aggregator.why_no_streaming_users = _why_no_streaming_users(environment.shape_class)
+
+
+def _why_no_streaming_users(shape: object) -> str:
+    if not isinstance(shape, RunShape) or shape.runner is None:
+        return ""
+    streaming = {each for each in shape.own_classes if issubclass(each, StreamingUser)}
+    idle = [each for each in shape.idle_classes() if each in streaming]
+    return shape.why_idle(idle) if streaming and len(idle) == len(streaming) else ""
 
 
 def errors_so_far(environment: Environment) -> TaskErrors:

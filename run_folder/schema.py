@@ -371,13 +371,12 @@ class RunFacts(msgspec.Struct, frozen=True):
     engine_evidence: why the server is taken for `engine`. chat_template: what prompts were written with, None where the
     server applies its own. cold_start_s: seconds that the run waited for the server to be ready, 0 where it was.
     embedded_simulator: whether the server was started for this run alone, as no host was given. requests: endpoint,
-    path, fields merged into each body with their SHA-256, names of further headers, what authorised the requests (see
-    sanitize/key_advice.py), and what of the requests was adapted to the server. changed_options: names of those options
-    whose value is not their default; None where that was not recorded. mix: the models and hosts of the requests; none
-    in folders of older versions. abandonment: None where users wait for the end of each response. name, tags: what a
-    person calls the run; name "": nothing.
-    own_code: of a locustfile with user classes or a shape of its own,
-    its path (`locustfile`), their names (`users`, `shape`), and a SHA-256 of the file; empty without.
+    path, fields merged into each body with their SHA-256, names of further headers, what authorised them, and what of
+    the requests was adapted to the server. changed_options: names of those options whose value is not their default;
+    None where that was not recorded. mix: the models and hosts of the requests; none in folders of older versions.
+    abandonment: None where users wait for the end of each response. name, tags: what a person calls the run; name "":
+    nothing. own_code: of a locustfile with user classes or a shape of its own, its path (`locustfile`), their names
+    (`users`, `shape`), and a SHA-256 of the file; empty without.
     """
 
     host: str

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import isfinite
 from numbers import Real
 from typing import Any
@@ -65,11 +65,14 @@ class RunShape(LoadTestShape):
         self.own_shape: LoadTestShape | None = None
         #: What the own shape has last said, None where it has ended the load.
         self._own_target: OwnTarget | None = None
+        #: Classes of which there was a user in the run that goes on, or was the last; and the most users at once.
         self._ran: set[str] = set()
+        self._most_users = 0
 
     def begin(self) -> None:
         """The run that the last tick has planned begins now."""
         assert self._plan is not None
+        self._ran, self._most_users = set(), 0
         if self.own_shape is not None:
             self.own_shape.reset_time()
         self._sequencer = LevelSequencer(self._plan, time.perf_counter(), type(self).following)
@@ -80,7 +83,6 @@ class RunShape(LoadTestShape):
 
     def end(self) -> None:
         """The run is over, however it ended."""
-        self._ran = set()
         self._plan = self._sequencer = None
         self._refused = self._is_done = False
 
@@ -106,9 +108,11 @@ class RunShape(LoadTestShape):
         target = sequencer.advance(time.perf_counter(), self.runner.user_count, level_done=done)
         counts = (self.runner.user_classes_count, self.runner.target_user_classes_count)  # some may have ended already
         self._ran |= {name for count in counts for name, users in count.items() if users}
+        self._most_users = max(self._most_users, *(sum(count.values()) for count in counts))
         if not self._is_done and (target is None or sequencer.is_plan_done):
             self._is_done = True
-            self._warn_of_idle_classes()
+            if idle := self.idle_classes():
+                logger.warning("%s", self.why_idle(idle))
             type(self).on_end()
         if target is None:
             return None
@@ -130,14 +134,26 @@ class RunShape(LoadTestShape):
             return None
         return self._answer(first_target(plan.levels[0]), self._own_target)
 
-    def _warn_of_idle_classes(self) -> None:
-        """Users are shared out by the classes' weights: with few users, a class may have had none."""
+    def idle_classes(self) -> list[type[User]]:
+        """Own classes of which the run has had no user. Users are shared out by the classes' fixed counts and weights:
+        with few users, a class may have none."""
         assert self.runner is not None
         failed = {class_not_created(str(error["msg"])) for error in self.runner.exceptions.values()}
-        names = sorted({each.__name__ for each in self.own_classes} - self._ran - failed)
-        if names:
-            of = f"the class {names[0]}" if len(names) == 1 else f"the classes {listed(names)}"
-            logger.warning("No user of %s ran: there were too few users for each class, by their weights", of)
+        return [each for each in self.own_classes if each.__name__ not in self._ran | failed]
+
+    def why_idle(self, idle: Sequence[type[User]]) -> str:
+        """A sentence on these of the idle classes, without its full stop."""
+        names = sorted(each.__name__ for each in idle)
+        of = f"the class {names[0]}" if len(names) == 1 else f"the classes {listed(names)}"
+        fixed = {each.__name__: each.fixed_count for each in self.own_classes if each.fixed_count}
+        if self._most_users > sum(fixed.values()) or not fixed:
+            return f"No user of {of} ran: there were too few users for each class, by their weights"
+        needed = sum(fixed.values()) + sum(not each.fixed_count for each in self.own_classes)
+        counts = listed(f"{count} of {name}" for name, count in fixed.items())
+        return (
+            f"No user of {of} ran: users of a fixed_count come first ({counts}), and there were {self._most_users} at "
+            f"most. Run {needed} or more (-u, --levels, or the shape of the locustfile), or give smaller counts"
+        )
 
     def _begin_own_shape(self) -> None:
         if self.own_shape is not None:

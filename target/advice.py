@@ -164,6 +164,12 @@ def _route_or_model(failure: Failure, model: str, models: Sequence[str], model_o
     """What to check where the server refuses a request for neither its key nor its load."""
     of_model = failure.names_model and "model" in (failure.error or "").lower()
     known = [server_text(name, _NAME_CHARACTERS) for name in models[: _NAMES + 1] if name != model]
+    if model and model in models and of_model:
+        others = f"; it also lists {', '.join(map(repr, known[:_NAMES]))}" if known else ""
+        return (
+            f"The server lists {model_option} {model!r}, but refuses this request for it: see its message, and whether "
+            f"the model is loaded there and takes such requests{others}."
+        )
     if model and known and of_model:
         return f"Check {model_option} {model!r}: the server lists {', '.join(map(repr, known[:_NAMES]))}."
     given = f" and {model_option} ({_given_model(model, models, known)})" if failure.names_model else ""

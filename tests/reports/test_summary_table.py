@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from tests.reports.folders import write_csv
@@ -19,6 +20,7 @@ from tokenswarm.reports.text_table import header_lines, summary_table
 from tokenswarm.reports.warnings import warnings_of
 from tokenswarm.run_folder.reader import load_results
 from tokenswarm.run_folder.schema import REQUEST_COLUMNS
+from tokenswarm.sanitize import NO_KEY, SENT_WITH, SentKey, key_advice, shown_values
 
 Json = dict[str, Any]
 Make = Callable[..., Json]
@@ -551,6 +553,29 @@ def test_a_refused_key_is_named_by_the_option_that_gave_it(
     (warning,) = [found for found in warnings_of(load_results(folder)) if found.startswith("FAILED")]
     all_named = {"--header Authorization", "--header api-key", "--header X-Tenant", "--header-file", "LLM_API_KEY"}
     assert {each for each in all_named if each in warning} == {named}
+
+
+@pytest.mark.parametrize("status", [401, 403])
+@pytest.mark.parametrize(
+    "sent",
+    [
+        SentKey(("--header X-Api-Key",), missing_header="Authorization: Bearer KEY"),
+        SentKey(("--header Authorization",), is_bare=True),
+        SentKey(("LLM_API_KEY",)),
+        NO_KEY,
+    ],
+    ids=["another header", "no scheme", "the variable", "none"],
+)
+def test_a_failed_run_has_the_advice_on_its_key_that_a_preflight_gives(
+    write_run: Write, make_level: Make, status: int, sent: SentKey
+) -> None:
+    level = make_level(0, 10, outcomes={"http_error": 1})
+    requests = {SENT_WITH: shown_values(msgspec.to_builtins(sent))}
+    folder = write_run([level], run={"status": "failed", "requests": requests}, summary={"status": "failed"})
+    row = {"level_index": "0", "phase": "hold", "outcome": "http_error", "status": str(status), "sent_s": "1"}
+    write_csv(folder / "requests.csv", REQUEST_COLUMNS, [row | {"error": f"HTTP {status}: no"}])
+    (warning,) = [found for found in warnings_of(load_results(folder)) if found.startswith("FAILED")]
+    assert warning.endswith(f". {key_advice(status, sent)}.")
 
 
 def test_a_run_against_the_embedded_simulator_says_so(write_run: Write, make_level: Make) -> None:

@@ -182,7 +182,7 @@ def test_a_run_that_ends_in_its_first_warm_up_is_reported_like_any_other(
     assert run.summary["validity"] == validity
     assert "nothing was measured" in run.output
     for told in (run.output, (run.folder / "report.html").read_text(encoding="utf-8"), markdown.read_text()):
-        assert ("set LLM_API_KEY" in told) == failing
+        assert ("the key in LLM_API_KEY" in told) == failing
     assert [case.find("error") is not None for case in ET.parse(junit).iter("testcase")] == [True, True]
     assert command(["report", str(run.folder)]) == 0
     assert command(["recover", str(run.folder)]) == 0

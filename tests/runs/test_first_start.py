@@ -348,6 +348,34 @@ def test_a_wrong_or_missing_key_and_a_wrong_model_are_no_run_and_the_server_s_wo
     assert "simulated-llama-3-8b" in told
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("server", "words", "key", "advice"),
+    [
+        (("--api-key-env", "LLM_API_KEY"), ("--header", "X-Api-Key: sk-right"), {}, "does not read that header"),
+        (("--api-key-env", "LLM_API_KEY"), ("--header", "Authorization: sk-right"), {}, "has no such scheme"),
+        (("--require-header", "X-Tenant"), (), RIGHT, "or the header that the server reads"),
+        (("--api-key-env", "LLM_API_KEY"), (), {}, "takes the key in a header of its own"),
+    ],
+    ids=["another header", "no scheme", "a further header", "no key"],
+)
+def test_a_run_without_a_preflight_says_of_its_key_what_a_preflight_says(
+    run_locust: RunLocust,
+    start_simulator: StartSimulator,
+    server: tuple[str, ...],
+    words: tuple[str, ...],
+    key: dict[str, str],
+    advice: str,
+) -> None:
+    guarded = start_simulator("--profile", "fast", *server, env=RIGHT)
+    to_server = ("-H", guarded.host, "--engine", "vllm", "--model", "any", "-u", "1", *words)
+    assert advice in refused(run_locust(*to_server, "-t", "2s", "--preflight", "on", env=key))
+    run = run_locust(*to_server, "-t", "3s", env=key)
+    assert run.exit_code == 3, run.output
+    assert advice in " ".join(run.output.partition("FAILED: ")[2].split())
+    assert "sk-right" not in run.output and "sk-right" not in (run.folder / "run.json").read_text()
+
+
 def test_a_worker_elsewhere_asks_the_server_for_its_master(
     start_locust: Start, start_simulator: StartSimulator
 ) -> None:

@@ -306,6 +306,35 @@ def test_tags_that_leave_a_class_without_a_task_are_refused_before_the_load(
     assert "Traceback" not in run.output and not run_folders(run.results)
 
 
+FIXED = (
+    HEAD.partition("class Broken")[0].replace("import task", "import HttpUser, task")
+    + """
+class Streams(StreamingUser):
+    @task
+    def ask(self):
+        self.stream("hello", max_tokens=8)
+
+class Web(HttpUser):
+    fixed_count = 2
+    @task
+    def ask(self):
+        self.client.get("/v1/models")
+"""
+)
+
+
+@pytest.mark.parametrize("words", [(), ("--processes", "2")], ids=["one process", "forked workers"])
+def test_a_class_without_users_is_named_with_the_fixed_count_that_took_them(
+    run_locust: RunLocust, tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    (own := tmp_path / "own.py").write_text(FIXED)
+    run = run_locust("-u", "2", "-r", "2", "-t", "2s", *words, locustfile=own)
+    assert run.exit_code == 3, run.output
+    (issue,) = [each for each in run.summary["validity"]["issues"] if each["kind"] == "run_failed"]
+    assert "no user of the class Streams ran" in issue["message"] and "2 of Web" in issue["message"]
+    assert "Run 3 or more" in issue["message"]
+
+
 TWO = (
     HEAD.partition("class Broken")[0]
     + """

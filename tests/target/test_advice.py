@@ -40,6 +40,14 @@ def test_the_model_is_blamed_only_where_the_server_does(
     assert not any(word in advice for word in not_named)
 
 
+def test_a_model_that_the_server_lists_and_refuses_is_said_to_be_listed() -> None:
+    failure = Failure(Outcome.HTTP_ERROR, 404, "HTTP 404: The model `base` does not exist", url=URL)
+    advice = failure_text(failure, "without system prompt", "http://gpu:8000", "base", ["base", "adapter-1"])
+    assert "lists --model 'base'" in advice and "also lists 'adapter-1'" in advice
+    alone = failure_text(failure, "without system prompt", "http://gpu:8000", "base", ["base"])
+    assert "lists --model 'base'" in alone and "also" not in alone
+
+
 def test_models_that_a_server_lists_are_named_without_secrets_and_shortened(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LLM_API_KEY", "sk-0123456789abcdef")
     failure = Failure(Outcome.HTTP_ERROR, 404, "HTTP 404: The model `wrong` does not exist", url=URL, names_model=True)
