@@ -10,15 +10,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tokenswarm.wire.tap.segments import Segments
 
 #: How much shorter or longer than a stream's segments so far one is that may be its last: another text does not make
 #: such a difference.
 _SHORTER_BYTES, _LONGER_BYTES = 8, 16
-#: The last bits of a connection's key are its local port.
-_PORTS = 1 << 16
-_ANY_LENGTH = np.iinfo(np.int64).max
+#: Multiplied by it (2**64 / the golden ratio), keys that differ by less than 2**16 differ in their first 20 bits.
+_MULTIPLIER = 0x9E3779B97F4A7C15
+_KEY_BITS, _ENTRY_BITS = 64, 20
+_KEYS = 1 << _KEY_BITS
+#: For the longest segment.
+_ANY_LENGTH = 0
 #: Of ends of streams, after which older ones count half.
 _REMEMBERED = 64
 #: Of so few nothing is concluded.
@@ -30,17 +34,20 @@ _LEAST_S = 100 * LOOK_S / 2
 
 
 class StreamEnds:
-    """The lengths that are expected of each stream, by local port. Of two connections that share one, to different
-    servers, one may be looked into too often, or for want of an expectation only when it is read in any case.
+    """The lengths that are expected of each stream, in tables with an entry for each hash of a connection's key (8 MiB,
+    of which the system gives what is used). No two connections to one server share an entry. Of two to different ones
+    that do, which is one pair in a million, one may be looked into too often, or its end be noticed only when it is
+    read in any case.
 
-    usual: of the stream that was read last, how many bytes its segments had at least and at most, and the mean time
-    between them in ns; zeros before.
+    usual: of the streams that were read last, how many bytes their segments had at least and at most, and the mean time
+    between them in ns (0 where that is not known); zeros before.
     """
 
     def __init__(self) -> None:
         self.usual = 0, 0, 0
-        self._shortest = np.zeros(_PORTS, dtype=np.int64)
-        self._longest = np.full(_PORTS, _ANY_LENGTH)
+        # Only zeros are memory that the system gives once it is used.
+        self._shortest = np.zeros(1 << _ENTRY_BITS, dtype=np.int32)
+        self._longest = np.zeros(1 << _ENTRY_BITS, dtype=np.int32)
         self._odd: dict[int, None] = {}
         self._ends = self._noticed = 0
         self._streams = 0
@@ -48,18 +55,20 @@ class StreamEnds:
 
     def expect(self, key: int, shortest: int, longest: int) -> None:
         """The segments of this stream have had so many bytes."""
-        port = key % _PORTS
-        self._shortest[port], self._longest[port] = shortest - _SHORTER_BYTES, longest + _LONGER_BYTES
+        at = _entry(key)
+        self._shortest[at], self._longest[at] = shortest - _SHORTER_BYTES, longest + _LONGER_BYTES
 
     def expect_any(self, key: int) -> None:
         """This stream has ended, or is read as it comes."""
-        self._shortest[key % _PORTS], self._longest[key % _PORTS] = 0, _ANY_LENGTH
+        at = _entry(key)
+        self._shortest[at], self._longest[at] = 0, _ANY_LENGTH
         self._odd.pop(key, None)
 
     def look_at(self, segments: Segments) -> None:
         """These came next."""
-        ports = (segments.keys & np.uint64(_PORTS - 1)).astype(np.int64)
-        odd = (segments.lengths < self._shortest[ports]) | (segments.lengths > self._longest[ports])
+        at = _entries(segments.keys)
+        longest = self._longest[at]
+        odd = (segments.lengths < self._shortest[at]) | ((segments.lengths > longest) & (longest != _ANY_LENGTH))
         if odd.any():
             self._odd |= dict.fromkeys(segments.keys[odd].tolist())
 
@@ -96,3 +105,13 @@ class StreamEnds:
         """Whether the last streams took so long that noticing their ends by a look changes the load by no more than a
         hundredth; so it is taken to be before the first has ended."""
         return not self._streams or self._mean_s >= _LEAST_S
+
+
+def _entry(key: int) -> int:
+    """Where the tables have a connection."""
+    return key * _MULTIPLIER % _KEYS >> _KEY_BITS - _ENTRY_BITS
+
+
+def _entries(keys: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """The same of many."""
+    return keys * np.uint64(_MULTIPLIER) >> np.uint64(_KEY_BITS - _ENTRY_BITS)

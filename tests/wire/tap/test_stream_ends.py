@@ -61,3 +61,27 @@ def test_where_ends_do_not_show_in_lengths_that_is_found_out_and_forgotten_again
     for _ in range(300):
         ends.ended(noticed=True)
     assert ends.are_noticed
+
+
+def test_a_connection_to_another_server_from_the_same_port_changes_nothing() -> None:
+    """Each process has 882 ports, so that thousands of connections to several servers share them."""
+    ends = StreamEnds()
+    other_server = connection_key([0x7F000001], 81, ONE % 2**16)
+    ends.expect(ONE, 200, 230)
+    ends.expect(other_server, 600, 630)
+    ends.look_at(segments((ONE, 215), (other_server, 615)))
+    assert ends.take() == ()
+    ends.expect_any(other_server)
+    ends.look_at(segments((other_server, 5), (ONE, 5)))
+    assert ends.take() == (ONE,)
+
+
+def test_no_two_connections_to_one_server_are_taken_for_each_other() -> None:
+    ends = StreamEnds()
+    keys = [connection_key([0x0A00002A], 8000, port) for port in range(2**16)]
+    for key in keys:
+        ends.expect(key, 200, 230)
+    for key in keys[::2]:
+        ends.expect_any(key)
+    ends.look_at(segments(*((key, 5) for key in keys)))
+    assert [*ends.take()] == keys[1::2]
