@@ -27,6 +27,8 @@ _ANY_LENGTH = 0
 _REMEMBERED = 64
 #: Of so few nothing is concluded.
 _LEAST_ENDS = 8
+#: Where ends are not noticed, one stream in so many is tried.
+_TRIED_ONE_IN = 64
 #: From one look for ends to the next.
 LOOK_S = 0.025
 #: An end is noticed half a look late on average: a hundredth of so long a stream.
@@ -52,6 +54,7 @@ class StreamEnds:
         self._ends = self._noticed = 0
         self._streams = 0
         self._mean_s = 0.0
+        self._not_tried = 0
 
     def expect(self, key: int, shortest: int, longest: int) -> None:
         """The segments of this stream have had so many bytes."""
@@ -99,6 +102,14 @@ class StreamEnds:
     def are_noticed(self) -> bool:
         """Whether most of the last ones were."""
         return self._ends < _LEAST_ENDS or 2 * self._noticed >= self._ends
+
+    def are_noticed_or_tried(self) -> bool:
+        """Whether the next stream may be read late: where ends are not noticed, one in so many is, since only streams
+        that are read late show that they are again."""
+        if self.are_noticed:
+            return True
+        self._not_tried = (self._not_tried + 1) % _TRIED_ONE_IN
+        return self._not_tried == 0
 
     @property
     def are_far_apart(self) -> bool:

@@ -94,7 +94,7 @@ class TappedStream:
 
     def end_would_be_noticed(self) -> bool:
         """Whether its end, if it is left unread, would be noticed soon enough not to change the load."""
-        return self._tap.ends.are_noticed and self._tap.ends.are_far_apart
+        return self._tap.ends.are_far_apart and self._tap.ends.are_noticed_or_tried()
 
     def lasted(self, seconds: float) -> None:
         """A response took so long from its first output to its end."""

@@ -85,3 +85,18 @@ def test_no_two_connections_to_one_server_are_taken_for_each_other() -> None:
         ends.expect_any(key)
     ends.look_at(segments(*((key, 5) for key in keys)))
     assert [*ends.take()] == keys[1::2]
+
+
+def test_where_ends_do_not_show_one_stream_in_64_is_tried_until_they_do_again() -> None:
+    ends = StreamEnds()
+    for _ in range(100):
+        ends.ended(noticed=False)
+    assert [ends.are_noticed_or_tried() for _ in range(640)].count(True) == 10
+    assert not ends.are_noticed
+    streams = 0
+    while not ends.are_noticed and streams < 10_000:
+        streams += 1
+        if ends.are_noticed_or_tried():
+            ends.ended(noticed=True)
+    assert ends.are_noticed
+    assert all(ends.are_noticed_or_tried() for _ in range(100))
