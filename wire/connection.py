@@ -74,7 +74,7 @@ class Connection:
         self._connect_ns = time.perf_counter_ns() - began_ns
         self._times = ArrivalTimes(began_ns)
         may_hold_several = may_hold_several_records if tls else may_hold_several_events
-        self._tapped = tap.stream_of(self._sock, may_hold_several) if tap else None
+        self._tapped = tap.stream_of(self._sock, may_hold_several, began_ns) if tap else None
         self._exchange: Exchange | None = None
         self._answered = False
         self._sender = RequestSender(self._sock, timeout_s)

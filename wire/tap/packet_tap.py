@@ -35,16 +35,17 @@ _MOST_BEGINNINGS = 1 << 12
 #: Of segments that are not handed out: to look through one more costs each stream more than to join them once.
 _MOST_TABLES = 1
 #: A connection is taken up once it has been made, its TLS handshake included.
-_BEGINNING_KEPT_S = 60.0
+_BEGINNING_KEPT_NS = 60_000_000_000
 
 logger = logging.getLogger(__name__)
 
 
 class _Beginning(NamedTuple):
-    """A connection that was seen to begin, by this process's clock. runs: the segments that came since."""
+    """A connection that was seen to begin. seen_ns: when this was taken from the ring (perf_counter_ns). runs: the
+    segments that came since."""
 
     first_sequence: int
-    seen_s: float
+    seen_ns: int
     runs: list[SegmentRun]
 
 
@@ -83,9 +84,12 @@ class PacketTap:
         # Streams that are read late are cut one after the other: the rings are not to be emptied for each.
         DEFERRED_READER.before_polls = self._take_in
 
-    def stream_of(self, sock: socket.socket, may_hold_several: Callable[[bytes], bool]) -> TappedStream | None:
-        """What this connection receives, where it was seen to begin; to be called before its first request.
-        may_hold_several: whether a read's bytes may have come in more than one segment with an end of a message."""
+    def stream_of(
+        self, sock: socket.socket, may_hold_several: Callable[[bytes], bool], since_ns: int
+    ) -> TappedStream | None:
+        """What this connection receives; to be called before its first request. may_hold_several: whether a read's
+        bytes may have come in more than one segment with an end of a message. since_ns: before it was made
+        (perf_counter_ns). The rings are not emptied for it: its beginning may be seen later."""
         try:
             source, source_port = sock.getpeername()[:2]
             local_port = sock.getsockname()[1]
@@ -93,14 +97,17 @@ class PacketTap:
         except OSError:  # it was reset at once
             return None
         key = connection_key(struct.unpack(f"!{len(packed) // 4}I", packed), source_port, local_port)
-        self.empty()
+        if key in self._streams:
+            self._take_in()  # it had these ports before, and gets what came for it before this one's beginning
         beginning, offset = self._beginnings.pop(key, None), consumed_bytes(sock)
-        if beginning is None or offset is None:
+        if offset is None:
             return None
-        queue = SegmentQueue(beginning.first_sequence)
-        for run in beginning.runs:
-            queue.add(run)
-        stream = TappedStream(self, key, queue, offset, may_hold_several)
+        stream = TappedStream(self, key, SegmentQueue(), offset, may_hold_several)
+        if beginning is not None and beginning.seen_ns >= since_ns:
+            stream.begins(beginning.first_sequence)
+            for run in beginning.runs:
+                stream.take(run)
+            self.look_for(key, stream)
         self._streams[key] = stream
         return stream
 
@@ -116,11 +123,8 @@ class PacketTap:
 
     def look_for(self, key: int, stream: TappedStream) -> None:
         """Hand this stream what was taken from the rings of it, and nothing to others."""
-        if len(self._taken_in) > _MOST_TABLES:
-            self._taken_in = [concatenated(self._taken_in)]
-        for table in self._taken_in:
-            if (run := table.take_out(key)) is not None:
-                stream.take(run)
+        for run in self._take_out(key):
+            stream.take(run)
 
     def look_again_for(self, key: int, stream: TappedStream) -> None:
         """The same, once the rings have been emptied."""
@@ -140,21 +144,34 @@ class PacketTap:
         for ring in self._rings.values():
             for slots in ring.take():
                 found = decode(slots, ring.layout)
-                if found.beginnings:
-                    self._hand_out()  # what came before is of connections that had these ports before
                 for key, first_sequence in found.beginnings.items():
                     self._begin(key, first_sequence)
-                self._taken_in.append(found.segments)
-                self.ends.look_at(found.segments)
+                if len(found.segments.keys):
+                    self._taken_in.append(found.segments)
+                    self.ends.look_at(found.segments)
                 for key in found.closed:
                     self.ends.look_into(key)
 
     def _begin(self, key: int, first_sequence: int) -> None:
         """A connection was accepted; this may be said twice."""
-        known = self._streams.get(key) or self._beginnings.get(key)
-        if known is None or known.first_sequence != first_sequence:
-            self._streams.pop(key, None)  # of a connection that had these ports before
-            self._beginnings[key] = _Beginning(first_sequence, time.monotonic(), [])
+        stream = self._streams.get(key)
+        known = stream or self._beginnings.get(key)
+        if known is not None and known.first_sequence == first_sequence:
+            return
+        for run in self._take_out(key):  # of a connection that had these ports before
+            if stream is not None:
+                stream.take(run)
+        if stream is not None and stream.first_sequence is None:
+            stream.begins(first_sequence)
+        else:
+            self._streams.pop(key, None)
+            self._beginnings[key] = _Beginning(first_sequence, time.perf_counter_ns(), [])
+
+    def _take_out(self, key: int) -> list[SegmentRun]:
+        """Of what was taken from the rings, the segments of one connection, which are handed to no other then."""
+        if len(self._taken_in) > _MOST_TABLES:
+            self._taken_in = [concatenated(self._taken_in)]
+        return [run for table in self._taken_in if (run := table.take_out(key)) is not None]
 
     def _hand_out(self) -> None:
         if not self._taken_in:
@@ -203,9 +220,9 @@ class PacketTap:
 
     def _forget(self) -> None:
         """Beginnings of other processes' connections: this one's are taken up at once."""
-        since_s = time.monotonic() - _BEGINNING_KEPT_S
+        since_ns = time.perf_counter_ns() - _BEGINNING_KEPT_NS
         for key, beginning in list(self._beginnings.items()):
-            if beginning.seen_s >= since_s and len(self._beginnings) <= _MOST_BEGINNINGS:
+            if beginning.seen_ns >= since_ns and len(self._beginnings) <= _MOST_BEGINNINGS:
                 break
             del self._beginnings[key]
 

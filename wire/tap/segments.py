@@ -109,8 +109,9 @@ class SegmentQueue:
 
     __slots__ = ("_ahead", "_arrived_ns", "_ends", "_last_ns", "arrived_to", "first_sequence")
 
-    def __init__(self, first_sequence: int) -> None:
-        """first_sequence: that of the stream's byte at offset 0."""
+    def __init__(self, first_sequence: int | None = None) -> None:
+        """first_sequence: that of the stream's byte at offset 0; None where it is set later. Before, nothing is
+        added."""
         self.first_sequence = first_sequence
         #: The offset to which all bytes have come.
         self.arrived_to = 0
@@ -125,6 +126,8 @@ class SegmentQueue:
 
     def add(self, run: SegmentRun) -> None:
         """These came next."""
+        if self.first_sequence is None:
+            return
         arrived_to = self.arrived_to
         follows = (run.sequences[0] - self.first_sequence - arrived_to) % _SEQUENCES == 0
         if run.in_order and follows and not self._ahead and run.times_ns[0] >= self._last_ns:

@@ -62,7 +62,8 @@ class TappedStream:
     def __init__(
         self, tap: Tap, key: int, segments: SegmentQueue, offset: int, may_hold_several: Callable[[bytes], bool]
     ) -> None:
-        """offset: how many bytes of the stream have been read."""
+        """segments: without a first sequence number where `begins` gives it later. offset: how many bytes of the stream
+        have been read."""
         self._tap = tap
         self._key = key
         self._segments = segments
@@ -78,9 +79,13 @@ class TappedStream:
         self.gap_ns = 0
 
     @property
-    def first_sequence(self) -> int:
-        """The sequence number of its first byte."""
+    def first_sequence(self) -> int | None:
+        """The sequence number of its first byte; None before the tap has seen that it began."""
         return self._segments.first_sequence
+
+    def begins(self, first_sequence: int) -> None:
+        """The tap has seen that it begins with this sequence number."""
+        self._segments.first_sequence = first_sequence
 
     @property
     def notices_end(self) -> bool:
@@ -94,7 +99,11 @@ class TappedStream:
 
     def end_would_be_noticed(self) -> bool:
         """Whether its end, if it is left unread, would be noticed soon enough not to change the load."""
-        return self._tap.ends.are_far_apart and self._tap.ends.are_noticed_or_tried()
+        if not self._tap.ends.are_far_apart:
+            return False
+        if self.first_sequence is None:  # a first output came at once
+            self._tap.look_again_for(self._key, self)
+        return self.first_sequence is not None and self._tap.ends.are_noticed_or_tried()
 
     def lasted(self, seconds: float) -> None:
         """A response took so long from its first output to its end."""

@@ -14,7 +14,7 @@ import gevent
 import pytest
 import trustme
 
-from tests.peer import PATIENCE_S, Peer, SecurePeer, Server, server_on_ipv6_or_skip, until
+from tests.peer import PATIENCE_S, Peer, PlainSocket, SecurePeer, Server, server_on_ipv6_or_skip, until
 from tokenswarm.wire import Arrival, Exchange, Origin, StreamClient, TlsSettings
 from tokenswarm.wire.deferred_reader import DEFERRED_READER, DeferredReader
 from tokenswarm.wire.loop_pacer import LOOP_PACER
@@ -176,6 +176,73 @@ def test_the_end_of_a_stream_that_is_left_unread_is_noticed_by_its_segments(
     client.close()
 
 
+def keys_taken_in(tap: PacketTap) -> list[int]:
+    """Of segments that were not handed out."""
+    return [key for table in tap._taken_in for key in table.keys.tolist() if key]
+
+
+def test_connecting_hands_nothing_to_other_streams(
+    server: Server, tap: PacketTap, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That would cost more with each of them. Nor are the rings emptied for it."""
+    monkeypatch.setattr("tokenswarm.wire.tap.packet_tap._LOOKS", 1_000_000)
+    client, _, peer = begin(server, tap)
+    (key,) = tap._streams
+    peer.send(chunk("one"))
+    wait_without_reading()
+    tap._take_in()
+    before = keys_taken_in(tap).count(key)
+    other = StreamClient(server.origin, PATIENCE_S, {}, tap=tap)
+    other.connect()
+    _, new = tap._streams.values()
+    assert new.first_sequence is None
+    assert new.end_would_be_noticed()  # it is seen as soon as that is needed
+    assert new.first_sequence is not None
+    assert keys_taken_in(tap).count(key) == before > 0
+    client.close()
+    other.close()
+
+
+def test_a_beginning_that_was_seen_before_is_of_an_earlier_connection_with_the_same_ports(
+    server: Server, tap: PacketTap
+) -> None:
+    tap.watch(server.origin.host, server.origin.port)
+    before_ns = time.perf_counter_ns()
+    found = []
+    for is_earlier in (False, True):
+        with PlainSocket() as sock:
+            sock.connect((server.origin.host, server.origin.port))
+            until(lambda: tap.empty() or tap._beginnings)
+            stream = tap.stream_of(sock, bool, time.perf_counter_ns() if is_earlier else before_ns)
+            assert stream is not None
+            found.append(stream.first_sequence is not None)
+    assert found == [True, False]
+    assert not tap._beginnings
+
+
+def test_segments_of_an_earlier_connection_with_the_same_ports_are_its_own(
+    server: Server, tap: PacketTap, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tokenswarm.wire.tap.packet_tap._LOOKS", 1_000_000)
+    client, _, peer = begin(server, tap)
+    another, _, other_peer = begin(server, tap)
+    key, other_key = tap._streams
+    earlier = tap._streams[key]
+    tap.empty()
+    assert earlier.first_sequence is not None
+    for each in (peer, other_peer):
+        each.send(chunk("one"))
+    wait_without_reading()
+    tap._take_in()
+    segments_before = len(earlier._segments)
+    tap._begin(key, (earlier.first_sequence + 1_000_000) % 2**32)
+    assert len(earlier._segments) == segments_before + 1
+    assert set(keys_taken_in(tap)) == {other_key}
+    assert tap._beginnings[key].runs == []
+    client.close()
+    another.close()
+
+
 def test_a_close_ends_a_stream_that_is_left_unread_at_once_and_leaves_its_times(
     server: Server, tap: PacketTap, nothing_is_polled: None
 ) -> None:
@@ -236,6 +303,8 @@ def test_an_acceptance_that_is_sent_twice_changes_nothing(server: Server, tap: P
     receiver = Receiver(Exchange.defer)
     client, exchange, peer = begin(server, tap, receiver)
     ((key, stream),) = tap._streams.items()
+    tap.empty()
+    assert stream.first_sequence is not None
     tap._begin(key, stream.first_sequence)
     peer.send(chunk("one"))
     until(lambda: receiver.arrivals)
