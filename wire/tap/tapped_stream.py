@@ -16,8 +16,8 @@ from tokenswarm.wire.tap.stream_ends import StreamEnds
 
 #: Of a stream whose reads need not be cut.
 _MOST_KEPT_SEGMENTS = 256
-#: From fewer nothing is learned about a stream.
-_LEAST_SEGMENTS = 2
+#: A read of so many says how much a stream's segments differ; one of fewer only that they differ by as much at least.
+_SEVERAL_SEGMENTS = 2
 
 #: Bytes of a read, and the kernel's stamp of them as stamps.stamp_of gives it.
 Stamped = tuple[bytes, bytes]
@@ -46,6 +46,7 @@ class TappedStream:
 
     __slots__ = (
         "_key",
+        "_last_ns",
         "_last_read",
         "_longest",
         "_may_hold_several",
@@ -72,6 +73,7 @@ class TappedStream:
         self._read: Callable[[], object] | None = None  # where it is read late
         self._reading = False  # because of what the tap saw
         self._last_read: StreamParts | None = None
+        self._last_ns = 0  # when the last segment of the reads before came; 0 where it was not read late yet
         self._shortest = self._longest = 0
         #: How many segments of its connection have been read at least, no more than were; None where that is not known.
         self.segments_read: int | None = None
@@ -115,6 +117,7 @@ class TappedStream:
         self._read = read
         self._reading = False
         self._last_read = None
+        self._last_ns = 0
         self._shortest, self._longest, self.gap_ns = self._tap.ends.usual  # of others, until it is read
         if not self._longest:
             return
@@ -128,7 +131,7 @@ class TappedStream:
         if self._read is not None:
             self._read = None
             self._tap.ends.expect_any(self._key)
-            if ended and self._longest:
+            if ended:
                 self._tap.ends.ended(noticed=self._reading)
 
     def on_other_length(self) -> None:
@@ -165,22 +168,33 @@ class TappedStream:
     def expect_more(self) -> None:
         """The last read of a stream that is read late did not have its end."""
         parts = self._last_read
-        if self._read is None or parts is None or len(parts.ends) < _LEAST_SEGMENTS:
+        if self._read is None or parts is None or not parts.ends:
             return
         self._last_read = None
         lengths = [*map(sub, parts.ends, [0, *parts.ends])]
-        shortest, longest = min(lengths), max(lengths)
-        self._shortest = min(self._shortest, shortest) if self._longest else shortest
-        self._longest = max(self._longest, longest)
-        self.gap_ns = (parts.arrived_ns[-1] - parts.arrived_ns[0]) // (len(parts.ends) - 1)
-        self._tap.ends.expect(self._key, self._shortest, self._longest)
-        self._tap.ends.usual = shortest, longest, self.gap_ns
+        of_read = min(lengths), max(lengths)
+        times_ns = [self._last_ns, *parts.arrived_ns] if self._last_ns else parts.arrived_ns
+        self._last_ns = times_ns[-1]
+        if len(times_ns) > 1:
+            self.gap_ns = (times_ns[-1] - times_ns[0]) // (len(times_ns) - 1)
+        self._shortest, self._longest = _widened((self._shortest, self._longest), of_read)
+        ends = self._tap.ends
+        ends.expect(self._key, self._shortest, self._longest)
+        usual = ends.usual[:2]
+        if len(lengths) >= _SEVERAL_SEGMENTS:
+            usual = of_read
+        elif not self._reading:  # else it may belong to the end
+            usual = _widened(usual, of_read)
+        ends.usual = *usual, self.gap_ns
 
     def cut(self, data: bytes, stamp: bytes) -> list[Stamped] | None:
         """The bytes of a read with this stamp, cut where segments began; to be called with each read, in their order.
         Empty where nothing is to be cut, None where the tap does not know the segments."""
         if not data or not self._may_hold_several(data):
-            self._offset += len(data)
+            if self._read is None:
+                self._offset += len(data)
+            else:
+                self.parts(data, stamp)  # of which something is learned
             return []
         parts = self.parts(data, stamp)
         return None if parts is None else cut_into(parts, data)
@@ -198,6 +212,13 @@ class TappedStream:
         a message by itself."""
         rest = data[parts.ends[-1] - start :] if parts.ends else data
         return bool(rest) and self._may_hold_several(rest)
+
+
+def _widened(lengths: tuple[int, int], by: tuple[int, int]) -> tuple[int, int]:
+    """The shortest and the longest of both; zeros are of none."""
+    if not lengths[1]:
+        return by
+    return min(lengths[0], by[0]), max(lengths[1], by[1])
 
 
 def _to_the_end(parts: StreamParts, size_bytes: int, stamp: bytes) -> StreamParts | None:

@@ -176,6 +176,30 @@ def test_the_end_of_a_stream_that_is_left_unread_is_noticed_by_its_segments(
     client.close()
 
 
+def test_the_end_of_a_stream_whose_segments_were_read_one_by_one_is_noticed(
+    server: Server, tap: PacketTap, nothing_is_polled: None
+) -> None:
+    """As of a slow one, which is read ten times a second."""
+    receiver = Receiver(Exchange.unwatch)
+    client, exchange, peer = begin(server, tap, receiver)
+    peer.send(chunk("one"))
+    until(lambda: receiver.arrivals)
+    for text in ("two", "three"):
+        peer.send(chunk(text))
+        wait_without_reading()
+        tap.empty()  # the head is no part of what comes from now on
+        exchange.read_now()
+    assert receiver.texts == ["one", "two", "three"]
+    peer.send(chunk("four"))
+    gevent.sleep(0.1)
+    assert receiver.texts == ["one", "two", "three"]
+    peer.send(END)
+    until(lambda: exchange.ended)
+    assert receiver.texts == ["one", "two", "three", "four"]
+    assert tap.ends._noticed == tap.ends._ends == 1
+    client.close()
+
+
 def keys_taken_in(tap: PacketTap) -> list[int]:
     """Of segments that were not handed out."""
     return [key for table in tap._taken_in for key in table.keys.tolist() if key]
