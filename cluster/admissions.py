@@ -103,7 +103,7 @@ class Admissions:
         if join.build != self._build:
             return build_difference(join.build, self._build)
         if join.cluster != self._cluster and (join.cluster or not self._cluster.startswith(FORKED)):
-            return "it belongs to another master (see --cluster)"
+            return _cluster_difference(join.cluster, self._cluster)
         return None
 
     def _on_ready(self, environment: Any, msg: Any, **_: Any) -> None:
@@ -144,3 +144,13 @@ class Admissions:
 
 def _now_s() -> float:
     return time.perf_counter_ns() / 1e9
+
+
+def _cluster_difference(worker: str, master: str) -> str:
+    """Why the worker is none of this master's, and what to do; the other's name is not repeated."""
+    if worker.startswith(FORKED) or master.startswith(FORKED):
+        return "it belongs to another master: one of the two forks its own workers (--processes)"
+    if not worker:
+        return "this master has a --cluster, and the worker none: give it the same"
+    none = "" if master else ", which has none"
+    return f"the worker has another --cluster than this master{none}: give both the same"

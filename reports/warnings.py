@@ -17,6 +17,7 @@ from tokenswarm.reports.stats.failures import commonest_error
 from tokenswarm.reports.stats.prompt_reuse import prompt_notices
 from tokenswarm.run_folder.reader import ReportError, Results
 from tokenswarm.run_folder.schema import IssueKind, LevelSummary, Validity
+from tokenswarm.run_folder.worker_events import WorkerEventKind
 from tokenswarm.sanitize import BASIC_CHALLENGE, FORBIDDEN, SENT_WITH, UNAUTHORIZED, SentKey, is_secret_name, key_advice
 
 _STATUS = {
@@ -24,6 +25,8 @@ _STATUS = {
     "interrupted": "INTERRUPTED: the run was stopped before all levels were over",
     "recovered": "RECOVERED: the run did not come to its end, and was rebuilt from what its processes left",
 }
+#: After such an event, a worker takes part no more.
+_GONE = {WorkerEventKind.LEFT, WorkerEventKind.LOST, WorkerEventKind.EXPELLED}
 _BETWEEN_SENTENCES = re.compile(r"\. (?=[A-Z])")
 #: In the evidence of a server's engine: another one was given.
 _ENGINE_CONFLICT = ", but the server looks like "
@@ -31,7 +34,7 @@ _ENGINE_CONFLICT = ", but the server looks like "
 
 def warnings_of(results: Results) -> list[str]:
     """One sentence for each reason why the figures may be unreliable, its first words in capitals."""
-    found = [_STATUS[results.status] + "."] if results.status in _STATUS else []
+    found = [f"{_STATUS[results.status]}{_who_left(results)}."] if results.status in _STATUS else []
     if results.status == "failed":
         found.append(f"FAILED: {_failure(results)}.")
     validity, accounting = results.summary.validity, results.summary.accounting
@@ -76,6 +79,18 @@ def warnings_of(results: Results) -> list[str]:
     if results.not_run:
         found.append(f"NOT RUN: the run ended before these levels: {_list(results.not_run)}.")
     return found
+
+
+def _who_left(results: Results) -> str:
+    """The end of the sentence on an interrupted run whose workers, of other machines, have all left; "" of another."""
+    summary = results.summary
+    last = {event.worker: event for event in summary.events}
+    gone = [last[each.worker] for each in summary.workers if each.worker in last and last[each.worker].event in _GONE]
+    if results.status != "interrupted" or not gone or len(gone) < len(summary.workers):
+        return ""
+    if results.run.options.get("processes"):  # Ctrl-C ends those with their master
+        return ""
+    return f": its last worker ({max(gone, key=lambda event: event.time_s).name}) left"
 
 
 def grouped_reasons(validity: Validity) -> list[str]:

@@ -15,6 +15,7 @@ from locust.env import Environment
 
 from tokenswarm.command_line import collect_errors, listed
 from tokenswarm.shapes.class_weights import check_weights, has_users
+from tokenswarm.shapes.own_tasks import check_tasks
 from tokenswarm.shapes.plan import OWN_SHAPE, OWN_USERS, SHAPE_READS_USERS
 from tokenswarm.shapes.run_shape import RunShape
 from tokenswarm.shapes.task_tags import TagChoice, emptied_text
@@ -58,7 +59,7 @@ def check_own_classes(user_classes: Sequence[type[User]], choice: TagChoice) -> 
     with collect_errors() as errors:
         errors.of(check_weights, user_classes)
         errors.of(_check_derived, user_classes, default)
-        errors.of(_check_tasks, own)
+        errors.of(check_tasks, own)
         errors.of(_check_tags, own, choice)
         errors.of(_check_wait_times, own)
     return own
@@ -154,17 +155,6 @@ def _check_derived(user_classes: Sequence[type[User]], default: Sequence[type[Us
             f"{_classes(names)} of your locustfile cannot be derived from Tokenswarm's own users, which options set: "
             f"derive {it} from tokenswarm.StreamingUser (docs/python-api.md), or set prompts, requests and load by "
             "options (docs/options.md)."
-        )
-
-
-def _check_tasks(own: Sequence[type[User]]) -> None:
-    """Locust's users would log a traceback for each task that they do not find, and send nothing."""
-    names = [each.__name__ for each in own if not each.tasks and each.run is User.run]
-    if names:
-        has = "has" if len(names) == 1 else "have"
-        raise OwnCodeError(
-            f"{_classes(names)} of your locustfile {has} no task: mark a method with @task from locust "
-            "(docs/python-api.md)."
         )
 
 

@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import os
+import re
 import signal
 import sys
 import threading
@@ -26,6 +27,8 @@ from tokenswarm.simulator.server import SimulatorServer
 from tokenswarm.simulator.tokenizer_file import TokenizerFile
 from tokenswarm.simulator.truth import TruthLog
 
+#: A word that is none may be the key itself, which is not repeated.
+_VARIABLE = re.compile("[A-Z][A-Z0-9_]*")
 _HEADS = {"at-once": True, "first-token": False}
 
 DEFAULT_MODEL = "simulated-llama-3-8b"
@@ -309,7 +312,8 @@ def _api_key(name: str | None) -> str | None:
     if name is None:
         return None
     if not os.environ.get(name):
-        raise SimulatorError(f"--api-key-env names {name}, which is not set in the environment; set it to the key.")
+        known = f"names {name}, which" if _VARIABLE.fullmatch(name) else "takes the name of a variable, and what it got"
+        raise SimulatorError(f"--api-key-env {known} is not set in the environment; set the variable to the key.")
     return os.environ[name]
 
 

@@ -273,4 +273,8 @@ def _failed(
     failure = failure_of(timeline, options, host, refused.of_system_role)
     sent, option = sent_key(options, origin_of(host)), "--models" if options.models else "--model"
     problem = failure_text(failure, kind, host, options.model, models, sent, option)
+    names = options.models.names if options.models else ()
+    others = [name for name in names if models and name not in models and name != options.model]
+    if others and options.model not in models:
+        problem = f"{problem} It does not list {', '.join(map(repr, others))} either."
     return PreflightFailed(f"{problem} (--preflight off starts the run all the same.)")

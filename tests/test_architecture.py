@@ -97,7 +97,7 @@ LOCUST_PLACES = {
     *("recording/locust_stats.py", "web/locust_page.py", "web/start_answer.py", "upstream/locust_internals.py"),
     *("upstream/locust_files.py", "upstream/loaded_locustfiles.py", "upstream/user_spawning.py"),
     *("shapes/class_weights.py", "upstream/early_options.py", "upstream/event_listeners.py", "upstream/user_hooks.py"),
-    *("run_command/locust_process.py", "shapes/task_tags.py"),
+    *("run_command/locust_process.py", "shapes/task_tags.py", "shapes/own_tasks.py"),
 }
 LOCUST_PACKAGES = {"users", "cluster", "run_control"}
 #: Where gevent may be imported besides: the rest is free of it.

@@ -778,8 +778,11 @@ def test_a_worker_of_another_cluster_is_rejected(
     nodes.recording._master_link._admissions._cluster = masters  # type: ignore[union-attr]
     nodes.add_worker(0, cluster=workers)
     nodes.clocks.append(Clock(nodes.wall))
-    with nullcontext() if admitted else pytest.raises(WorkerRefused):
+    with nullcontext() if admitted else pytest.raises(WorkerRefused) as refused:
         nodes.join()
+    if refused is not None:
+        assert ("--processes" in str(refused.value)) == any(each.startswith("forked-") for each in (masters, workers))
+        assert ("the worker none" in str(refused.value)) == (not workers)
     assert list(nodes.master.clients) == (["worker-0"] if admitted else [])
 
 

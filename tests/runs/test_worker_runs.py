@@ -277,6 +277,20 @@ def test_a_way_that_loses_repeats_and_reorders_changes_no_figure_and_carries_no_
     assert all(b"tokenswarm" in sent and b"sk-secret" not in sent for sent in captured.values())
 
 
+@pytest.mark.slow
+def test_a_run_whose_last_worker_left_says_so(start_locust: Start, simulator: Simulator) -> None:
+    ports = ("--master-port", (port := str(free_port())), "--master-bind-port", port)
+    master = start_locust("--headless", "--master", "-H", simulator.host, "-u", "2", "-t", "90s", *ports)
+    worker = start_locust("--worker", *ports)
+    master.wait_for_requests(2)
+    worker.interrupt(signal.SIGTERM)
+    worker.end()
+    run = master.end()
+    assert run.exit_code == 4, run.output
+    (left,) = [event for event in run.summary["events"] if event["event"] == "left"]
+    assert f"its last worker ({left['name']}) left" in " ".join(run.output.split())
+
+
 def test_workers_join_and_leave_in_mid_run_and_a_stranger_is_turned_away(
     start_locust: Start, simulator: Simulator, tmp_path: Path
 ) -> None:
@@ -308,6 +322,7 @@ def test_workers_join_and_leave_in_mid_run_and_a_stranger_is_turned_away(
     assert_each_request_once(run, simulator)
     joined, leaving, gone = run.summary["events"]
     assert [joined["event"], leaving["event"], gone["event"]] == ["joined", "leaving", "left"]
+    assert "its last worker" not in run.output
     assert leaving["worker"] == gone["worker"] == 0
     # What streamed on it has ended there, and the level has all its users.
     assert {row["outcome"] for row in run.requests} == {"ok"}

@@ -131,6 +131,7 @@ def test_it_ends_when_its_parent_died_as_soon_as_it_had_the_address() -> None:
         (["--truth-log", "/dev/full"], "--truth-log takes a file, but /dev/full is a device.\n"),
         (["--truth-log", "/dev"], "--truth-log takes a file, but /dev is a folder.\n"),
         (["--api-key-env", "NOT_SET_ANYWHERE"], "--api-key-env names NOT_SET_ANYWHERE, which is not set "),
+        (["--api-key-env", "sk-secret"], "--api-key-env takes the name of a variable, and what it got is not set "),
         (["--port", "99999"], "the port must be from 0 to 65535, got 99999; choose another --port.\n"),
         (["--host", "256.0.0.1"], "--host 256.0.0.1 is no address on which this machine can listen ("),
         (

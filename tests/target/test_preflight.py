@@ -106,6 +106,16 @@ def test_each_model_of_a_mix_is_requested_once_in_each_mode(served: Any, options
         preflight(mixed, refuses.host, ["off"])
 
 
+@pytest.mark.parametrize(("listed", "are_both_named"), [(["c"], True), (["b", "c"], False), ([], False)])
+def test_all_models_of_a_mix_that_the_server_does_not_list_are_named_at_once(
+    served: Any, options: ChatOptions, listed: list[str], are_both_named: bool
+) -> None:
+    mixed = replace(options, model="a", models=ModelMix(("a", "b"), (0.5, 0.5)))
+    with pytest.raises(PreflightFailed) as failed:
+        preflight(mixed, served(error(404)).host, ["off"], listed)
+    assert ("'b' either" in str(failed.value)) == are_both_named
+
+
 @pytest.mark.parametrize(("failure", "requests"), [(error(500), 3), (error(401), 1), (error(404), 1), (error(501), 1)])
 def test_a_failure_that_stays_refuses_it_and_is_not_repeated_where_that_is_no_use(
     served: Any, options: ChatOptions, failure: bytes, requests: int
