@@ -14,7 +14,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from tests.runs.harness import Start, Started, free_port, run_files, until
+from tests.runs.harness import Start, Started, StartSimulator, free_port, run_files, until
 
 pytestmark = pytest.mark.slow
 
@@ -122,6 +122,22 @@ def test_the_api_key_goes_only_to_servers_that_the_command_line_names(
     assert f"LLM_API_KEY is not sent to {other.host}" in run.output
     documents = [json.loads(path.read_text()) for path in run_files(run.results, "run.json")]
     assert not [name for document in documents for name in document["options"] if name.startswith(("web_", "api_key"))]
+
+
+@pytest.mark.parametrize("of_server", [{}, {"engine": "vllm", "model": "m"}], ids=["detection", "preflight"])
+def test_a_server_that_needs_a_key_and_is_not_named_is_to_be_named_by_the_first_refusal(
+    start_locust: Start, start_simulator: StartSimulator, of_server: dict[str, str]
+) -> None:
+    guarded = start_simulator("--profile", "fast", "--api-key-env", "KEY", env={"KEY": KEY})
+    port = free_port()
+    start_locust("--web-port", str(port), "-H", "http://127.0.0.1:1", "--preflight", "on")
+    url = f"http://127.0.0.1:{port}"
+    until(lambda: asked(f"{url}/stats/requests")[0] == 200)
+    form = {"user_count": "1", "spawn_rate": "1", "run_time": "2s", "shape": "free"}
+    refused = json.loads(asked(f"{url}/swarm", host=guarded.host, **form, **of_server)[1])
+    assert not refused["success"]
+    for named in ("LLM_API_KEY", "-H", "--web-allow-target"):
+        assert named in refused["message"]
 
 
 def test_a_page_for_other_machines_without_a_login_is_not_served(start_locust: Start) -> None:
