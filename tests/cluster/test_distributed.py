@@ -99,7 +99,8 @@ class QuietWorker(WorkerRunner):
     """A worker whose connection is the test's."""
 
     def __init__(self, environment: Environment, index: int, nodes: Nodes) -> None:
-        self.environment, self.worker_index, self.custom_messages = environment, index, {}
+        self.environment, self.custom_messages = environment, {}
+        self.worker_index = -1  # as Locust's worker has it until its master has sent one
         self.client_id, self.worker_state, self.nodes = f"worker-{index}", "ready", nodes
         self.greenlet: Any = Group()
         self.greenlet.add(gevent.Greenlet())  # it listens
