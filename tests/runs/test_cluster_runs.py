@@ -102,6 +102,8 @@ def test_a_stopped_worker_lets_its_streams_end_and_stopped_again_cancels_them(
     time.sleep(TOGETHER_S)  # signals that come closer together count as one
     hurried.interrupt(signal.SIGTERM)
     ends = [worker.end() for worker in (patient, hurried)]
+    ended = len(read_csv(next(master.results.glob("*/requests.csv"))))
+    master.wait_for_requests(ended + 6)  # by then it knows that both have left
     master.interrupt()
     run = master.end()
     assert [end.exit_code for end in ends] == [0, 0]
