@@ -35,8 +35,8 @@ def _why_none(run: ActiveRun) -> str:
         return f"{why[0].lower()}{why[1:]}"
     if any(level.level.own_users for level in aggregator.levels.values()):
         return (
-            "no task that ran called stream(), or no user of a class derived from StreamingUser ran "
-            "(docs/python-api.md)"
+            "no task that ran called stream(), or the locustfile caught what it raised, or no user of a class derived "
+            "from StreamingUser ran (docs/python-api.md)"
         )
     return (
         "none was sent before the run was over; give a longer --level-time (or -t), or stop other programs on this "

@@ -4,6 +4,7 @@ Pure."""
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,8 @@ from tokenswarm.shapes.not_created import class_not_created
 
 #: A run in which tasks raised so many errors and no request was sent is not worth going on.
 MOST_WITHOUT_A_REQUEST = 50
+#: A sentence names so many kinds of errors.
+_MOST_NAMED = 3
 _LISTENER = re.compile(r"the listener \S+ of [\w ]+ raised ")
 _HOOK = re.compile(r"(on_start|on_stop) of \w+ raised ")
 
@@ -24,26 +27,45 @@ class ReportedError(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class ErrorCount:
-    """How many errors there were, and the most frequent one in a few words: its text, and where it was raised."""
+    """Errors by their text, which says where they were raised, and how often there was each; most frequent first."""
 
-    count: int = 0
-    example: str = ""
+    kinds: tuple[tuple[str, int], ...] = ()
 
     @classmethod
     def of(cls, kinds: Sequence[Mapping[str, Any]], *, has_place: bool) -> ErrorCount:
         """has_place: whether the messages themselves say where."""
-        if not kinds:
-            return cls()
-        frequent = max(kinds, key=lambda kind: kind["count"])
-        text = " ".join(str(frequent["msg"]).split()) or "an error without a text"
-        if not has_place:
-            text = f"{text[:LONGEST_ERROR_TEXT].rstrip('.')}{place_of(frequent['traceback'])}"
-        return cls(sum(kind["count"] for kind in kinds), text)
+        counts: Counter[str] = Counter()
+        for kind in kinds:
+            text = " ".join(str(kind["msg"]).split()) or "an error without a text"
+            if not has_place:
+                text = f"{text[:LONGEST_ERROR_TEXT].rstrip('.')}{place_of(kind['traceback'])}"
+            counts[text] += kind["count"]
+        return cls(tuple(counts.most_common()))
+
+    @property
+    def count(self) -> int:
+        """Of all kinds."""
+        return sum(count for _, count in self.kinds)
+
+    @property
+    def example(self) -> str:
+        """The most frequent one; "" where there is none."""
+        return self.kinds[0][0] if self.kinds else ""
+
+    @property
+    def in_words(self) -> str:
+        """The most frequent ones, each without how often it was raised."""
+        return self._joined(text for text, _ in self.kinds[:_MOST_NAMED])
 
     @property
     def with_count(self) -> str:
-        """The example, and how often there was one."""
-        return f"{self.example}, {'once' if self.count == 1 else f'{self.count:,} times'}"
+        """The most frequent ones, each with how often it was raised."""
+        named = self.kinds[:_MOST_NAMED]
+        return self._joined(f"{text}, {'once' if count == 1 else f'{count:,} times'}" for text, count in named)
+
+    def _joined(self, named: Iterable[str]) -> str:
+        others = sum(count for _, count in self.kinds[_MOST_NAMED:])
+        return "; ".join([*named, *([f"and {others:,} other errors"] if others else [])])
 
 
 NO_ERRORS = ErrorCount()
@@ -98,12 +120,11 @@ class TaskErrors:
     @property
     def missing_users(self) -> str:
         """Why users are missing; "" where none is for an error of its own class."""
-        return self.not_created.example or self.not_started.example
+        return "; ".join(each.in_words for each in (self.not_created, self.not_started) if each.count)
 
     def __str__(self) -> str:
         """Why requests are missing."""
-        found = [each.example for each in (self.not_created, self.not_started) if each.count]
-        return "; ".join([*found, self.of_tasks] if self.count else found)
+        return "; ".join(filter(None, [self.missing_users, self.of_tasks if self.count else ""]))
 
     @property
     def of_tasks(self) -> str:

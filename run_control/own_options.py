@@ -71,8 +71,13 @@ def check_streaming_users(user_classes: Sequence[type[User]]) -> None:
 def take_own_host(environment: Environment) -> None:
     """Without --host, send where the locustfile's users say. Raises OwnHostError, UnusableUrl."""
     options = environment.parsed_options
+    if environment.host or options is None:
+        return
     own = {each.host for each in environment.user_classes if issubclass(each, StreamingUser) and each.host}
-    if environment.host or options is None or not own:
+    others = [each for each in environment.user_classes if not issubclass(each, StreamingUser | BuiltInUser)]
+    if elsewhere := [each for each in others if each.host and {each.host} != own and (each.weight or each.fixed_count)]:
+        raise OwnHostError(_elsewhere(own, elsewhere))
+    if not own:
         return
     if len(own) > 1:
         raise OwnHostError(
@@ -82,6 +87,16 @@ def take_own_host(environment: Environment) -> None:
     (host,) = own
     take_route(options, host)
     environment.host = options.host = base_url(host)
+
+
+def _elsewhere(own: Collection[str], elsewhere: Sequence[type[User]]) -> str:
+    """own: hosts of streaming users; elsewhere: users that Tokenswarm does not measure, which have another."""
+    names, hosts = _and([each.__name__ for each in elsewhere]), _and(sorted({each.host or "" for each in elsewhere}))
+    server = _and(sorted(own)) if own else "the embedded simulator, as no user that Tokenswarm measures has a host"
+    return (
+        f"Locust sends all users of a run to one host, here {server}, so that {names} would not reach {hosts}: leave "
+        "that host out and write whole addresses in the calls of self.client, or give --host."
+    )
 
 
 def prompts_of_own_code(own_code: Mapping[str, Any]) -> dict[str, Any]:

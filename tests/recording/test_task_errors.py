@@ -157,6 +157,27 @@ def test_errors_of_on_start_and_on_stop_are_named_for_what_they_are() -> None:
     assert (only_stopped.missing_load, only_stopped.missing_users) == (False, "")
 
 
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "on_start of {} raised KeyError: 'x' (own.py, line 7, in on_start)",
+        "on_stop of {} raised KeyError: 'x' (own.py, line 7, in on_stop)",
+        "{} cannot be created: KeyError: 'x' (own.py, line 7, in __init__)",
+        "the listener {} of request_timed raised KeyError: 'x' (own.py, line 7, in count)",
+    ],
+)
+def test_each_of_several_kinds_has_its_own_number(kind: str) -> None:
+    """One of two processes, too: both raise the same, and their tracebacks may differ."""
+    raised = {"A": 4, "B": 30, "C": 1, "D": 1, "E": 1}
+    kinds = [{"count": count, "msg": kind.format(name), "traceback": ""} for name, count in raised.items()]
+    found = TaskErrors.of([*kinds, kinds[0] | {"traceback": TRACEBACK}])
+    (issue,) = task_error_issues(found)
+    a, b, c = (kind.format(name) for name in "ABC")
+    assert issue.values == {"errors": 41}
+    assert issue.message.startswith(f"{b}, 30 times; {a}, 8 times; {c}, once; and 2 other errors: what ")
+    assert f"{b}" in found.in_words and f"{a}" in found.in_words
+
+
 @pytest.mark.parametrize("event", ["request", "test_start", "an event"])
 def test_errors_of_listeners_to_any_event_are_listeners(event: str) -> None:
     text = listener_error_text("Mine.count", event, KeyError("x"))

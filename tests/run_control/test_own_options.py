@@ -286,3 +286,21 @@ def test_users_of_different_hosts_are_no_run(monkeypatch: pytest.MonkeyPatch) ->
     _, found = adopted(Reader, Writer)
     with pytest.raises(OwnHostError, match="http://gpu:8000/v1 and http://other:1"):
         take_own_host(found)
+
+
+@pytest.mark.parametrize("streaming", [Writer, ChatUser])
+def test_a_host_that_locust_would_replace_by_the_run_s_is_refused(
+    streaming: type[User], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The streaming user's, or the embedded simulator's. With --host, Locust says that it replaces all."""
+    monkeypatch.setattr(Web, "host", "http://web:80")
+    _, found = adopted(streaming, Web)
+    with pytest.raises(OwnHostError, match="Web would not reach http://web:80"):
+        take_own_host(found)
+    found.host = "http://given:1"
+    take_own_host(found)
+    assert found.host == "http://given:1"
+    monkeypatch.setattr(Web, "host", "http://gpu:8000/v1")
+    _, same = adopted(Writer, Web)
+    take_own_host(same)
+    assert same.host == "http://gpu:8000"
