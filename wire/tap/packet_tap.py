@@ -82,7 +82,7 @@ class PacketTap:
         if self._greenlet is None or self._greenlet.dead:
             self._greenlet = gevent.spawn(self._look_often)
         # Streams that are read late are cut one after the other: the rings are not to be emptied for each.
-        DEFERRED_READER.before_polls = self._take_in
+        DEFERRED_READER.before_polls = self._look
 
     def stream_of(
         self, sock: socket.socket, may_hold_several: Callable[[bytes], bool], since_ns: int
@@ -186,7 +186,7 @@ class PacketTap:
 
     def close(self) -> None:
         """Give everything back; `watch` begins anew."""
-        if DEFERRED_READER.before_polls == self._take_in:  # and not of a tap that came later
+        if DEFERRED_READER.before_polls == self._look:  # and not of a tap that came later
             DEFERRED_READER.need_nothing()
         if self._greenlet is not None:
             self._greenlet.kill()
@@ -203,11 +203,15 @@ class PacketTap:
         while True:
             for _ in range(_LOOKS):
                 gevent.sleep(LOOK_S)
-                self._take_in()
-                self._read_ended()
+                self._look()
             self.empty()
             self._forget()
             self._notice_losses()
+
+    def _look(self) -> None:
+        """Take what the rings hold, and read the streams that it may have ended."""
+        self._take_in()
+        self._read_ended()
 
     def _read_ended(self) -> None:
         """The streams that may have ended."""

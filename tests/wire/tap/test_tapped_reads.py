@@ -139,7 +139,7 @@ def test_a_tap_that_is_closed_is_emptied_no_more_and_another_is(server: Server, 
     one.watch("127.0.0.1", server.origin.port)
     tap.watch("127.0.0.1", server.origin.port)
     one.close()
-    assert DEFERRED_READER.before_polls == tap._take_in
+    assert DEFERRED_READER.before_polls == tap._look
     tap.close()
     assert DEFERRED_READER.before_polls == before
 
