@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from argparse import Namespace
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -9,8 +10,9 @@ from typing import Any
 
 from locust import User
 from locust.env import Environment
+from locust.runners import WorkerRunner
 
-from tokenswarm.client.server_address import base_url, take_route
+from tokenswarm.client.server_address import base_url, hosts_of, take_route
 from tokenswarm.command_line import OptionErrors
 from tokenswarm.recording.prompt_notices import OWN_REUSE
 from tokenswarm.shapes.capacity_options import CAPACITY
@@ -18,6 +20,8 @@ from tokenswarm.shapes.plan import OWN_SHAPE, OWN_USERS, SHAPE_READS_USERS
 from tokenswarm.shapes.rate_options import OPEN
 from tokenswarm.users.chat import BuiltInUser
 from tokenswarm.users.streaming_user import StreamingUser
+
+logger = logging.getLogger(__name__)
 
 #: Of Tokenswarm's own users.
 _OF_DEFAULT_USERS = (
@@ -71,11 +75,17 @@ def check_streaming_users(user_classes: Sequence[type[User]]) -> None:
 def take_own_host(environment: Environment) -> None:
     """Without --host, send where the locustfile's users say. Raises OwnHostError, UnusableUrl."""
     options = environment.parsed_options
-    if environment.host or options is None:
+    if options is None:
+        return
+    running = [each for each in environment.user_classes if each.host and (each.weight or each.fixed_count)]
+    if given := environment.host:
+        replaced = sorted({each.host or "" for each in running} - set(hosts_of(given)) - {given})
+        if replaced and not isinstance(environment.runner, WorkerRunner):
+            logger.warning("--host replaces the host %s of the locustfile's users for all of them", _and(replaced))
         return
     own = {each.host for each in environment.user_classes if issubclass(each, StreamingUser) and each.host}
-    others = [each for each in environment.user_classes if not issubclass(each, StreamingUser | BuiltInUser)]
-    if elsewhere := [each for each in others if each.host and {each.host} != own and (each.weight or each.fixed_count)]:
+    elsewhere = [each for each in running if not issubclass(each, StreamingUser | BuiltInUser) and {each.host} != own]
+    if elsewhere:
         raise OwnHostError(_elsewhere(own, elsewhere))
     if not own:
         return
@@ -94,8 +104,8 @@ def _elsewhere(own: Collection[str], elsewhere: Sequence[type[User]]) -> str:
     names, hosts = _and([each.__name__ for each in elsewhere]), _and(sorted({each.host or "" for each in elsewhere}))
     server = _and(sorted(own)) if own else "the embedded simulator, as no user that Tokenswarm measures has a host"
     return (
-        f"Locust sends all users of a run to one host, here {server}, so that {names} would not reach {hosts}: leave "
-        "that host out and write whole addresses in the calls of self.client, or give --host."
+        f"a run of Tokenswarm sends all users to one host, here {server}, so that {names} would not reach {hosts}: "
+        "leave that host out and write whole addresses in the calls of self.client."
     )
 
 

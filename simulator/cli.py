@@ -85,7 +85,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--port", type=int, default=8000, help="port, 0 for any free one (default: %(default)s)")
     parser.add_argument("--profile", default="default", help=f"speed: {', '.join(PROFILES)} (default: %(default)s)")
     parser.add_argument("--dialect", help=f"whom to speak like: {', '.join(DIALECTS)} (default: the profile's)")
-    parser.add_argument("--model", help="serve this model and refuse others; without it, every name is accepted")
+    parser.add_argument(
+        "--model",
+        help="serve this model and refuse others, where the dialect checks names; without it, every name is accepted",
+    )
     parser.add_argument("--seed", type=int, default=0, help="seed of words, lengths and jitter (default: %(default)s)")
     parser.add_argument(
         "--truth-log", type=Path, metavar="PATH", help="write a CSV row for each request, see simulator/truth.py"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from argparse import Namespace
 from typing import Any
 
@@ -290,16 +291,18 @@ def test_users_of_different_hosts_are_no_run(monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.mark.parametrize("streaming", [Writer, ChatUser])
 def test_a_host_that_locust_would_replace_by_the_run_s_is_refused(
-    streaming: type[User], monkeypatch: pytest.MonkeyPatch
+    streaming: type[User], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The streaming user's, or the embedded simulator's. With --host, Locust says that it replaces all."""
+    """By the streaming user's, or the embedded simulator's. --host replaces all, and the log says so."""
     monkeypatch.setattr(Web, "host", "http://web:80")
     _, found = adopted(streaming, Web)
     with pytest.raises(OwnHostError, match="Web would not reach http://web:80"):
         take_own_host(found)
     found.host = "http://given:1"
-    take_own_host(found)
+    with caplog.at_level(logging.WARNING):
+        take_own_host(found)
     assert found.host == "http://given:1"
+    assert "http://web:80" in caplog.text
     monkeypatch.setattr(Web, "host", "http://gpu:8000/v1")
     _, same = adopted(Writer, Web)
     take_own_host(same)
