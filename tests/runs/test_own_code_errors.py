@@ -144,8 +144,14 @@ def test_a_run_whose_streaming_users_cannot_start_and_others_run_is_not_said_to_
 
 @pytest.mark.parametrize(
     "options",
-    [(), ("--processes", "2"), ("--fail-if", "failures > 1%", "--loglevel", "WARNING")],
-    ids=["one process", "forked workers", "no failures of ours"],
+    [
+        pytest.param((), id="one process"),
+        pytest.param(("--processes", "2"), id="forked workers"),
+        # Conditions count in a run that is valid only, which a busy machine's may not be.
+        pytest.param(
+            ("--fail-if", "failures > 1%", "--loglevel", "WARNING"), id="no failures of ours", marks=pytest.mark.alone
+        ),
+    ],
 )
 def test_failed_requests_of_other_users_are_named_in_the_last_line(
     run_locust: RunLocust, tmp_path: Path, options: tuple[str, ...]
