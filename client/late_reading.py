@@ -1,4 +1,4 @@
-"""Whether streams whose gaps are not measured may be read late: a guard against changing what is measured.
+"""Whether streams that need not be read as they come may be read late: a guard against changing what is measured.
 
 A read acknowledges what it reads. A server whose acknowledgements come late may hold its next token back until then
 (Nagle's algorithm), so that more tokens come in a segment; or it may send a segment again (a tail loss probe), so that
@@ -74,7 +74,7 @@ class LateReading:
         self._late, self._others = _Received(), _Received()
 
     def reads_next_late(self) -> bool:
-        """Whether the next stream whose gaps are not measured is read late."""
+        """Whether the next stream that could be read late is."""
         self._streams += 1
         if self._state is _State.TRIED:
             return self._streams % _TRIED_ONE_IN == 1

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="ranges of local
 
 
 class Process(OwnPorts):
-    """What a process has, and what its filter is told: the ranges after each change."""
+    """What a process has, and what its filter gets: the ranges after each change."""
 
     def __init__(self) -> None:
         self.changes: list[list[PortRange]] = []

@@ -77,6 +77,15 @@ def begin(server: Server, tap: PacketTap, receiver: Receiver | None = None) -> t
     return client, exchange, peer
 
 
+def begin_unread(server: Server, tap: PacketTap) -> tuple[Receiver, StreamClient, Exchange, Peer]:
+    """The same, with a stream that is left unread from its first chunk on, which has been read."""
+    receiver = Receiver(Exchange.unwatch)
+    client, exchange, peer = begin(server, tap, receiver)
+    peer.send(chunk("one"))
+    until(lambda: receiver.arrivals)
+    return receiver, client, exchange, peer
+
+
 def send_each(peer: Any, parts: list[bytes]) -> list[int]:
     """Nothing is read in between. When each was sent, and when the last had been."""
     sent_ns = []
@@ -121,10 +130,7 @@ def test_all_that_waits_of_a_stream_that_is_read_late_is_read_when_time_is_up(
     server: Server, tap: PacketTap, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """More than many reads take, as where a client stood still."""
-    receiver = Receiver(Exchange.unwatch)
-    client, exchange, peer = begin(server, tap, receiver)
-    peer.send(chunk("one"))
-    until(lambda: receiver.arrivals)
+    receiver, client, exchange, peer = begin_unread(server, tap)
     monkeypatch.setattr("tokenswarm.wire.connection._READ_BYTES", 1024)
     peer.send(b"".join(chunk("x" * 1500) for _ in range(30)))
     wait_without_reading(0.05)
@@ -158,10 +164,7 @@ def test_the_end_of_a_stream_that_is_left_unread_is_noticed_by_its_segments(
     server: Server, tap: PacketTap, nothing_is_polled: None
 ) -> None:
     """It is read once, to learn how long its segments are."""
-    receiver = Receiver(Exchange.unwatch)
-    client, exchange, peer = begin(server, tap, receiver)
-    peer.send(chunk("one"))
-    until(lambda: receiver.arrivals)
+    receiver, client, exchange, peer = begin_unread(server, tap)
     send_each(peer, [chunk("two"), chunk("three")])
     exchange.read_now()
     sent_ns = send_each(peer, [chunk("four"), chunk("five"), chunk("seven")])
@@ -180,10 +183,7 @@ def test_the_end_of_a_stream_whose_segments_were_read_one_by_one_is_noticed(
     server: Server, tap: PacketTap, nothing_is_polled: None
 ) -> None:
     """As of a slow one, which is read ten times a second."""
-    receiver = Receiver(Exchange.unwatch)
-    client, exchange, peer = begin(server, tap, receiver)
-    peer.send(chunk("one"))
-    until(lambda: receiver.arrivals)
+    receiver, client, exchange, peer = begin_unread(server, tap)
     for text in ("two", "three"):
         peer.send(chunk(text))
         wait_without_reading()
